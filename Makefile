@@ -1,0 +1,57 @@
+# twinfleet: `make test` is the whole check; it installs what it needs.
+GO      ?= go
+TOOL    := $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 10m
+
+.PHONY: help test setup fmt-check fmt vet lint unit integration sdk build bench soak fuzz golden clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+test: setup fmt-check vet lint unit integration sdk ## Everything a change must pass.
+	@echo "make test: all suites passed"
+
+setup: ## Install what the tests need and this machine lacks.
+	@./scripts/setup.sh
+
+fmt-check:
+	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not formatted (run make fmt):"; echo "$$out"; exit 1; fi
+	@$(GO) mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
+
+fmt: ## Format the code.
+	@$(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+vet:
+	@$(GO) vet ./...
+	@$(GO) vet -tags integration ./...
+
+lint:
+	@$(TOOL) staticcheck -tags integration ./...
+
+unit: ## Unit tests with the race detector.
+	$(GO) test -race -timeout 8m ./...
+
+integration: ## Against a real Mosquitto, Prometheus and Chromium.
+	$(GO) test -tags integration -timeout 8m ./test/...
+
+sdk: build ## Microsoft's own SDKs against the embedded hub.
+	@cd test/sdk && node run.mjs
+
+build: ## Build bin/twinfleet.
+	@$(GO) build -trimpath -o bin/twinfleet ./cmd/twinfleet
+
+bench: ## Benchmarks, for docs/performance.md.
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
+	$(GO) test -run TestKill -timeout 2h ./internal/hub/store -kills=1000
+	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+
+fuzz: ## Every fuzz target for FUZZTIME.
+	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+
+golden: ## Rewrite the golden files.
+	$(GO) test ./... -update
+
+clean:
+	rm -rf bin

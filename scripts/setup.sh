@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks: a C compiler for the race
+# detector, a Mosquitto, a Prometheus and a Chromium from Debian's packages, and
+# the device and service SDKs from the npm lock file. Says nothing when all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+need() { # need COMMAND PACKAGE
+	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing+=("$2")
+}
+need gcc gcc
+need mosquitto mosquitto
+need prometheus prometheus
+need promtool prometheus
+need chromium chromium
+
+if [ "${#missing[@]}" -gt 0 ]; then
+	sudo=()
+	if [ "$(id -u)" -ne 0 ]; then
+		if ! command -v sudo >/dev/null 2>&1; then
+			echo "setup: install these packages first, then run make test again: ${missing[*]}" >&2
+			exit 1
+		fi
+		sudo=(sudo)
+	fi
+	if ! command -v apt-get >/dev/null 2>&1; then
+		echo "setup: no apt-get here; install these programs by hand: ${missing[*]}" >&2
+		exit 1
+	fi
+	echo "setup: installing ${missing[*]}"
+	log=$(mktemp)
+	trap 'rm -f "$log"' EXIT
+	# The packaged servers must not start on their own: the tests start their own copies.
+	if ! { "${sudo[@]}" apt-get update -qq &&
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends libc6-dev "${missing[@]}"; } >"$log" 2>&1; then
+		cat "$log" >&2
+		exit 1
+	fi
+fi
+
+# npm writes its own copy of the lock file when it has finished; equal means installed.
+marker=test/sdk/node_modules/.installed-lock.json
+if ! cmp -s test/sdk/package-lock.json "$marker"; then
+	echo "setup: installing the SDKs under test/sdk"
+	(cd test/sdk && npm ci --no-audit --no-fund --silent)
+	cp test/sdk/package-lock.json "$marker"
+fi
