@@ -1,0 +1,182 @@
+// Package archtest holds the layout of the module to what docs/architecture.md draws:
+// which room may import which, and what every room owes its reader.
+package archtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/twinfleet/twinfleet"
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("reading go list: %v", err)
+		}
+		all = append(all, p)
+	}
+}
+
+// within reports whether an import path lies in one of the rooms, named from the module's root.
+func within(path string, rooms ...string) bool {
+	for _, room := range rooms {
+		full := room
+		if !strings.Contains(strings.SplitN(room, "/", 2)[0], ".") {
+			full = module + "/" + room
+		}
+		if path == full || strings.HasPrefix(path, full+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestArrows holds imports to one direction: a room may import only the rooms listed for it.
+func TestArrows(t *testing.T) {
+	contract := []string{"internal/iothub", "internal/schedule"}
+	allowed := map[string][]string{
+		"internal/schedule":    {},
+		"internal/iothub":      {"internal/iothub"},
+		"internal/mqtt":        {},
+		"internal/hub":         {"internal/hub", "internal/iothub", "internal/mqtt"},
+		"metrics":              {"metrics"},
+		"fleet":                append([]string{"fleet", "metrics"}, contract...),
+		"internal/worker":      append([]string{"internal/worker", "metrics"}, contract...),
+		"internal/report":      {"internal/report", "metrics", "internal/schedule"},
+		"internal/dashboard":   {"internal/dashboard", "internal/report", "metrics"},
+		"internal/terminal":    {"internal/terminal", "internal/report", "metrics"},
+		"scenario":             {"scenario", "fleet", "internal/worker", "metrics", "internal/iothub", "internal/schedule", "internal/report", "internal/hub"},
+		"cmd":                  {""},
+		"internal/archtest":    {},
+		"internal/integration": {""},
+		"test":                 {""},
+		"grafana":              {"metrics"},
+		"configs":              {},
+	}
+	for _, p := range packages(t) {
+		room := ""
+		for r := range allowed {
+			if within(p.ImportPath, r) && len(r) > len(room) {
+				room = r
+			}
+		}
+		if room == "" {
+			t.Errorf("%s is in no room of the design", p.ImportPath)
+			continue
+		}
+		if slices.Contains(allowed[room], "") {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if (imp == module || strings.HasPrefix(imp, module+"/")) && !within(imp, allowed[room]...) {
+				t.Errorf("%s imports %s: room %q may import only %v", p.ImportPath, imp, room, allowed[room])
+			}
+		}
+	}
+}
+
+// TestOwners holds libraries and rooms with side effects to the one room that wraps them.
+func TestOwners(t *testing.T) {
+	owners := map[string][]string{
+		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho"},
+		"github.com/prometheus":                   {"metrics"},
+		"go.etcd.io/bbolt":                        {"internal/hub/store"},
+		"github.com/spf13/cobra":                  {"cmd"},
+		"github.com/spf13/viper":                  {"cmd"},
+		"go.yaml.in/yaml/v4":                      {"scenario"},
+		module + "/internal/hub":                  {"cmd", "scenario/engine", "internal/hub"},
+		module + "/internal/hub/store":            {"internal/hub"},
+		"github.com/RoaringBitmap/roaring/v2":     {"internal/hub"},
+		"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
+		"charm.land/bubbletea/v2":                 {"internal/terminal"},
+		"math/rand":                               {},
+		"log":                                     {},
+		"encoding/gob":                            {},
+	}
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			for lib, rooms := range owners {
+				exact := lib == "log" || lib == "math/rand"
+				if (exact && imp != lib) || (!exact && imp != lib && !strings.HasPrefix(imp, lib+"/")) {
+					continue
+				}
+				if !within(p.ImportPath, rooms...) {
+					t.Errorf("%s imports %s, which only %v may", p.ImportPath, imp, rooms)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryPackageSaysWhatItIs asks for a package comment, and for files short enough to hold one idea.
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	const most = 600
+	for _, p := range packages(t) {
+		documented := false
+		for _, name := range p.GoFiles {
+			path := filepath.Join(p.Dir, name)
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(src, []byte("\n")); n > most {
+				t.Errorf("%s has %d lines; %d are the most", path, n, most)
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, src, parser.ParseComments|parser.PackageClauseOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			documented = documented || f.Doc != nil
+		}
+		if !documented && len(p.GoFiles) > 0 {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestNoInit refuses init functions and mutable state at package level behind them.
+func TestNoInit(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+					t.Errorf("%s/%s has an init function", p.ImportPath, name)
+				}
+			}
+		}
+	}
+}
