@@ -1,0 +1,204 @@
+package iothub
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Error is an error as the service reports it, on REST and on MQTT. Two errors are the same to
+// errors.Is when their codes are equal.
+type Error struct {
+	Status     int               // HTTP status, and the status in an MQTT topic
+	Code       int               // for example 404001 (troubleshoot-error-codes)
+	Name       string            // for example DeviceNotFound; the iothub-errorcode header
+	Message    string            // text for people; never a secret
+	TrackingID string            // given by the service
+	Info       map[string]string // further details of some errors
+	RetryAfter time.Duration     // 0 when the service gave none
+}
+
+// The errors of the service (troubleshoot-error-codes; numbers as services return them).
+var (
+	ErrInvalidOperation      = &Error{Status: 400, Code: 400003, Name: "InvalidOperation", Message: "BadRequest"}
+	ErrArgumentInvalid       = &Error{Status: 400, Code: 400004, Name: "ArgumentInvalid", Message: "BadRequest"}
+	ErrArgumentNull          = &Error{Status: 400, Code: 400005, Name: "ArgumentNull", Message: "BadRequest"}
+	ErrFormat                = &Error{Status: 400, Code: 400006, Name: "IotHubFormatError", Message: "BadRequest"}
+	ErrDefinedMultipleTimes  = &Error{Status: 400, Code: 400011, Name: "DeviceDefinedMultipleTimes", Message: "BadRequest"}
+	ErrDeserialization       = &Error{Status: 400, Code: 400012, Name: "DeserializationError", Message: "BadRequest"}
+	ErrBulkFailed            = &Error{Status: 400, Code: 400013, Name: "BulkRegistryOperationFailure", Message: "BadRequest"}
+	ErrUnauthorizedAccess    = &Error{Status: 401, Code: 401002, Name: "IotHubUnauthorizedAccess", Message: "Unauthorized"}
+	ErrUnauthorized          = &Error{Status: 401, Code: 401003, Name: "IotHubUnauthorized", Message: "Unauthorized"}
+	ErrQuotaExceeded         = &Error{Status: 403, Code: 403002, Name: "IotHubQuotaExceeded", Message: "Total number of messages on IotHub exceeded the allocated quota"}
+	ErrMaximumQueueDepth     = &Error{Status: 403, Code: 403004, Name: "DeviceMaximumQueueDepthExceeded", Message: "Device queue is full"}
+	ErrNotInTier             = &Error{Status: 403, Code: 403010, Name: "OperationNotAvailableInCurrentTier", Message: "The operation is not available in the hub's tier"}
+	ErrDeviceDisabled        = &Error{Status: 403, Code: 403012, Name: "DeviceDisabled", Message: "Device is disabled"}
+	ErrDeviceNotFound        = &Error{Status: 404, Code: 404001, Name: "DeviceNotFound", Message: "Device not found"}
+	ErrModuleNotFound        = &Error{Status: 404, Code: 404010, Name: "ModuleNotFound", Message: "Module not found"}
+	ErrDeviceNotOnline       = &Error{Status: 404, Code: 404103, Name: "DeviceNotOnline", Message: "Timed out waiting for device to connect."}
+	ErrJobNotFound           = &Error{Status: 404, Code: 404002, Name: "JobNotFound", Message: "Job not found"}
+	ErrDeviceExists          = &Error{Status: 409, Code: 409001, Name: "DeviceAlreadyExists", Message: "Conflict"}
+	ErrJobExists             = &Error{Status: 409, Code: 409004, Name: "JobAlreadyExists", Message: "Conflict"}
+	ErrPreconditionFailed    = &Error{Status: 412, Code: 412001, Name: "PreconditionFailed", Message: "Precondition failed"}
+	ErrMessageTooLarge       = &Error{Status: 413, Code: 413001, Name: "MessageTooLarge", Message: "The message is too large"}
+	ErrTooManyDevices        = &Error{Status: 413, Code: 413002, Name: "TooManyDevices", Message: "At most 100 devices in one call"}
+	ErrTooManyRequests       = &Error{Status: 429, Code: 429000, Name: "GenericTooManyRequests", Message: throttledText}
+	ErrThrottled             = &Error{Status: 429, Code: 429001, Name: "ThrottlingException", Message: throttledText}
+	ErrThrottleBacklogFull   = &Error{Status: 429, Code: 429002, Name: "ThrottleBacklogLimitExceeded", Message: throttledText}
+	ErrThrottleBacklogWait   = &Error{Status: 429, Code: 429003, Name: "ThrottlingBacklogTimeout", Message: throttledText}
+	ErrTooManyJobs           = &Error{Status: 429, Code: 429004, Name: "ThrottlingMaxActiveJobCountExceeded", Message: "Too many active jobs"}
+	ErrDeviceThrottled       = &Error{Status: 429, Code: 429005, Name: "DeviceThrottlingLimitExceeded", Message: throttledText}
+	ErrServer                = &Error{Status: 500, Code: 500001, Name: "ServerError", Message: "Internal server error"}
+	ErrGenericTimeout        = &Error{Status: 500, Code: 500008, Name: "GenericTimeout", Message: "The operation timed out"}
+	ErrServiceUnavailable    = &Error{Status: 503, Code: 503001, Name: "ServiceUnavailable", Message: "Service unavailable"}
+	ErrServerBusy            = &Error{Status: 503, Code: 503005, Name: "ServerBusy", Message: "Server busy"}
+	ErrMethodTimeout         = &Error{Status: 504, Code: 504101, Name: "GatewayTimeout", Message: "Timed out waiting for the response from device."}
+	ErrConnectionForceClosed = &Error{Status: 400, Code: 400027, Name: "ConnectionForcefullyClosedOnNewConnection", Message: "Connection closed by a newer one of the same device"}
+)
+
+const throttledText = "The request has been throttled. Wait 10 seconds and try again."
+
+// Error says the name, the message and the tracking id.
+func (e *Error) Error() string {
+	text := e.Name
+	if e.Code != 0 {
+		text = strconv.Itoa(e.Code) + " " + text
+	}
+	if e.Message != "" {
+		text += ": " + e.Message
+	}
+	if e.TrackingID != "" {
+		text += " (tracking id " + e.TrackingID + ")"
+	}
+	return text
+}
+
+// Is reports whether target is an *Error with the same code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// With is a copy of the error with its own message.
+func (e *Error) With(format string, a ...any) *Error {
+	c := *e
+	c.Message = fmt.Sprintf(format, a...)
+	return &c
+}
+
+// WithInfo is a copy of the error with one more detail.
+func (e *Error) WithInfo(name, value string) *Error {
+	c := *e
+	c.Info = map[string]string{name: value}
+	for k, v := range e.Info {
+		c.Info[k] = v
+	}
+	return &c
+}
+
+// AsError finds the service's error in err; an error of another kind becomes ErrServer.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return ErrServer
+}
+
+// Throttled reports whether err says that the target shed load: any 429 error.
+func Throttled(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusTooManyRequests
+}
+
+type plainBody struct {
+	ErrorCode  int               `json:"errorCode"`
+	TrackingID string            `json:"trackingId"`
+	Message    string            `json:"message"`
+	Info       map[string]string `json:"info,omitempty"`
+	Timestamp  Time              `json:"timestampUtc"`
+}
+
+type restBody struct {
+	Message          string `json:"Message"`
+	ExceptionMessage string `json:"ExceptionMessage"`
+}
+
+// MQTTBody is the body of an error answer on MQTT. Clients of the service look for errorCode in it.
+func (e *Error) MQTTBody(trackingID string, now time.Time) []byte {
+	return mustJSON(plainBody{e.Code, trackingID, e.Message, e.Info, Time{now}})
+}
+
+// RESTBody is the body of an error answer on REST: the text form, which most endpoints use.
+func (e *Error) RESTBody(trackingID string, now time.Time) []byte {
+	return mustJSON(restBody{
+		Message:          "ErrorCode:" + e.Name + ";" + e.Message,
+		ExceptionMessage: "Tracking ID:" + trackingID + "-TimeStamp:" + now.UTC().Format("01/02/2006 15:04:05"),
+	})
+}
+
+// MethodBody is the body of an error answer of direct methods: JSON inside the text.
+func (e *Error) MethodBody(trackingID string, now time.Time) []byte {
+	return mustJSON(restBody{Message: string(e.MQTTBody(trackingID, now))})
+}
+
+// mustJSON encodes the plain structs of this file, which cannot fail.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte(`{}`)
+	}
+	return b
+}
+
+// ParseError reads an error answer of any of the three encodings. It always returns an error
+// that carries at least the status.
+func ParseError(status int, header http.Header, body []byte) *Error {
+	e := &Error{Status: status, Name: header.Get("iothub-errorcode")}
+	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds >= 0 {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	var rest restBody
+	if json.Unmarshal(body, &rest) == nil && rest.Message != "" {
+		if strings.HasPrefix(rest.Message, "{") {
+			body = []byte(rest.Message)
+		} else {
+			name, text, _ := strings.Cut(strings.TrimPrefix(rest.Message, "ErrorCode:"), ";")
+			e.Name, e.Message = name, text
+			if id, ok := strings.CutPrefix(rest.ExceptionMessage, "Tracking ID:"); ok {
+				e.TrackingID, _, _ = strings.Cut(id, "-TimeStamp:")
+			}
+		}
+	}
+	var plain plainBody
+	if json.Unmarshal(body, &plain) == nil && plain.ErrorCode != 0 {
+		e.Code, e.Message, e.TrackingID, e.Info = plain.ErrorCode, plain.Message, plain.TrackingID, plain.Info
+	}
+	if e.Code == 0 || e.Name == "" {
+		for _, known := range knownErrors() {
+			if known.Code == e.Code || (e.Code == 0 && known.Name == e.Name) {
+				e.Code, e.Name = known.Code, known.Name
+				break
+			}
+		}
+	}
+	if e.Name == "" {
+		e.Name = strings.ReplaceAll(http.StatusText(status), " ", "")
+	}
+	return e
+}
+
+func knownErrors() []*Error {
+	return []*Error{
+		ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
+		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
+		ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrDeviceExists, ErrJobExists, ErrPreconditionFailed,
+		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
+		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
+		ErrConnectionForceClosed,
+	}
+}
