@@ -1,0 +1,188 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// CreateDevice makes an identity. Empty keys are made by the service. It returns
+// iothub.ErrDeviceExists for an id that is taken.
+func (c *Client) CreateDevice(ctx context.Context, identity iothub.Identity) (iothub.Identity, error) {
+	return c.putDevice(ctx, "creating device ", identity, nil)
+}
+
+// UpdateDevice replaces an identity if its etag matches; "*" or "" match any.
+func (c *Client) UpdateDevice(ctx context.Context, identity iothub.Identity, etag string) (iothub.Identity, error) {
+	if etag == "" {
+		etag = "*"
+	}
+	return c.putDevice(ctx, "updating device ", identity, ifMatch(etag))
+}
+
+func (c *Client) putDevice(ctx context.Context, doing string, identity iothub.Identity, header http.Header) (iothub.Identity, error) {
+	var out iothub.Identity
+	_, err := c.do(ctx, request{doing: doing + identity.DeviceID, method: http.MethodPut, path: devicePath(identity.DeviceID), header: header, body: identity}, &out)
+	return out, err
+}
+
+// Device reads an identity. It returns iothub.ErrDeviceNotFound for an unknown id.
+func (c *Client) Device(ctx context.Context, id string) (iothub.Identity, error) {
+	var out iothub.Identity
+	_, err := c.do(ctx, request{doing: "reading device " + id, method: http.MethodGet, path: devicePath(id)}, &out)
+	return out, err
+}
+
+// Devices lists at most top identities, 1,000 at the most.
+func (c *Client) Devices(ctx context.Context, top int) ([]iothub.Identity, error) {
+	var out []iothub.Identity
+	_, err := c.do(ctx, request{doing: "listing devices", method: http.MethodGet, path: "/devices?top=" + strconv.Itoa(top)}, &out)
+	return out, err
+}
+
+// DeleteDevice removes an identity and its twin, whatever its etag.
+func (c *Client) DeleteDevice(ctx context.Context, id string) error {
+	_, err := c.do(ctx, request{doing: "deleting device " + id, method: http.MethodDelete, path: devicePath(id), header: ifMatch("*")}, nil)
+	return err
+}
+
+// Bulk carries out up to iothub.MaxBulk registry operations in one call. A call of which some
+// entries failed is no error: the result names them.
+func (c *Client) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
+	var out iothub.BulkResult
+	_, err := c.do(ctx, request{doing: fmt.Sprintf("bulk registry call of %d devices", len(entries)), method: http.MethodPost, path: "/devices", body: entries}, &out)
+	var failed *bulkFailure
+	if errors.As(err, &failed) {
+		return failed.result, nil
+	}
+	return out, err
+}
+
+// bulkFailure is a bulk call of which some entries failed: the service answers 400 with the result.
+type bulkFailure struct{ result iothub.BulkResult }
+
+func (f *bulkFailure) Error() string { return fmt.Sprintf("%d devices failed", len(f.result.Errors)) }
+
+// asBulkFailure recognises the answer to a bulk call of which some entries failed.
+func asBulkFailure(status int, answer []byte) error {
+	var result iothub.BulkResult
+	if status != http.StatusBadRequest || json.Unmarshal(answer, &result) != nil || len(result.Errors) == 0 {
+		return nil
+	}
+	return &bulkFailure{result}
+}
+
+// Statistics counts the identities of the hub.
+func (c *Client) Statistics(ctx context.Context) (iothub.RegistryStatistics, error) {
+	var out iothub.RegistryStatistics
+	_, err := c.do(ctx, request{doing: "reading registry statistics", method: http.MethodGet, path: "/statistics/devices"}, &out)
+	return out, err
+}
+
+// Twin reads a twin's service view as JSON.
+func (c *Client) Twin(ctx context.Context, id string) (json.RawMessage, error) {
+	var out json.RawMessage
+	_, err := c.do(ctx, request{doing: "reading the twin of " + id, method: http.MethodGet, path: twinPath(id)}, &out)
+	return out, err
+}
+
+// PatchTwin merges a patch, {"tags":…,"properties":{"desired":…}}, into a twin whose etag matches;
+// "" matches any. It returns the new twin, or iothub.ErrPreconditionFailed.
+func (c *Client) PatchTwin(ctx context.Context, id string, patch []byte, etag string) (json.RawMessage, error) {
+	var out json.RawMessage
+	_, err := c.do(ctx, request{doing: "patching the twin of " + id, method: http.MethodPatch, path: twinPath(id), header: ifMatch(etag), body: patch}, &out)
+	return out, err
+}
+
+// ReplaceTwin replaces the sections of a twin that the document holds. See PatchTwin.
+func (c *Client) ReplaceTwin(ctx context.Context, id string, document []byte, etag string) (json.RawMessage, error) {
+	var out json.RawMessage
+	_, err := c.do(ctx, request{doing: "replacing the twin of " + id, method: http.MethodPut, path: twinPath(id), header: ifMatch(etag), body: document}, &out)
+	return out, err
+}
+
+// InvokeMethod calls a direct method and waits for the device's answer. It returns
+// iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout when the device cannot or does not answer.
+func (c *Client) InvokeMethod(ctx context.Context, id string, call iothub.MethodRequest) (iothub.MethodResponse, error) {
+	var out iothub.MethodResponse
+	_, err := c.do(ctx, request{doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call}, &out)
+	return out, err
+}
+
+// SendC2D queues a cloud-to-device message. The embedded hub takes it by HTTPS; Azure IoT Hub takes
+// such messages over AMQP only and answers 404.
+func (c *Client) SendC2D(ctx context.Context, id string, payload []byte) error {
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	_, err := c.do(ctx, request{doing: "sending a message to " + id, method: http.MethodPost, path: devicePath(id) + "/messages/deviceBound", header: header, body: payload}, nil)
+	return err
+}
+
+// CreateJob schedules a job.
+func (c *Client) CreateJob(ctx context.Context, job iothub.Job) (iothub.Job, error) {
+	var out iothub.Job
+	_, err := c.do(ctx, request{doing: "creating job " + job.JobID, method: http.MethodPut, path: "/jobs/v2/" + url.PathEscape(job.JobID), body: job}, &out)
+	return out, err
+}
+
+// Job reads a job's state.
+func (c *Client) Job(ctx context.Context, id string) (iothub.Job, error) {
+	var out iothub.Job
+	_, err := c.do(ctx, request{doing: "reading job " + id, method: http.MethodGet, path: "/jobs/v2/" + url.PathEscape(id)}, &out)
+	return out, err
+}
+
+// CancelJob cancels a job that has not ended.
+func (c *Client) CancelJob(ctx context.Context, id string) (iothub.Job, error) {
+	var out iothub.Job
+	_, err := c.do(ctx, request{doing: "cancelling job " + id, method: http.MethodPost, path: "/jobs/v2/" + url.PathEscape(id) + "/cancel"}, &out)
+	return out, err
+}
+
+// Page is one page of a query's result.
+type Page struct {
+	Items    []json.RawMessage
+	ItemType string // Twin, Raw or DeviceJob
+}
+
+// Pager walks through the pages of a query. It is for one goroutine.
+type Pager struct {
+	client *Client
+	sql    string
+	size   int
+	token  string
+	begun  bool
+}
+
+// Query prepares a query; nothing is sent before Next. Pages have at most pageSize items; 0 leaves the size to the service.
+func (c *Client) Query(sql string, pageSize int) *Pager {
+	return &Pager{client: c, sql: sql, size: pageSize}
+}
+
+// More reports whether there may be a further page. A page may be empty and still not be the last.
+func (p *Pager) More() bool { return !p.begun || p.token != "" }
+
+// Next reads the next page.
+func (p *Pager) Next(ctx context.Context) (Page, error) {
+	header := http.Header{}
+	if p.size > 0 {
+		header.Set(iothub.HeaderMaxItemCount, strconv.Itoa(p.size))
+	}
+	if p.token != "" {
+		header.Set(iothub.HeaderContinuation, p.token)
+	}
+	var page Page
+	answer, err := p.client.do(ctx, request{doing: "querying", method: http.MethodPost, path: "/devices/query", header: header, body: iothub.QueryRequest{Query: p.sql}}, &page.Items)
+	if err != nil {
+		return Page{}, err
+	}
+	p.begun = true
+	p.token = answer.Get(iothub.HeaderContinuation)
+	page.ItemType = answer.Get(iothub.HeaderItemType)
+	return page, nil
+}
