@@ -1,0 +1,207 @@
+package schedule
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+const s = time.Second
+
+func TestCurve(t *testing.T) {
+	ramp := Curve{{10 * s, 0, 100}, {5 * s, 100, 100}, {10 * s, 100, 50}}
+	for _, tt := range []struct {
+		at              time.Duration
+		value, integral float64
+	}{
+		{-s, 0, 0}, {0, 0, 0}, {5 * s, 50, 125}, {10 * s, 100, 500}, {12 * s, 100, 700}, {20 * s, 75, 1000 + 437.5}, {25 * s, 50, 1750}, {99 * s, 50, 1750},
+	} {
+		if got := ramp.At(tt.at); got != tt.value {
+			t.Errorf("At(%v) = %v; want %v", tt.at, got, tt.value)
+		}
+		if got := ramp.Integral(tt.at); math.Abs(got-tt.integral) > 1e-9 {
+			t.Errorf("Integral(%v) = %v; want %v", tt.at, got, tt.integral)
+		}
+	}
+	for _, tt := range []struct {
+		level float64
+		at    time.Duration
+		ok    bool
+	}{{0, 0, true}, {1, 100 * time.Millisecond, true}, {100, 10 * s, true}, {101, 0, false}} {
+		if at, ok := ramp.Crossing(tt.level); at != tt.at || ok != tt.ok {
+			t.Errorf("Crossing(%v) = %v, %v; want %v, %v", tt.level, at, ok, tt.at, tt.ok)
+		}
+	}
+	if at, ok := (Curve{{10 * s, 50, 50}}).TimeOf(501); ok {
+		t.Errorf("TimeOf past the end = %v; want none", at)
+	}
+}
+
+func curves() *rapid.Generator[Curve] {
+	segment := rapid.Custom(func(t *rapid.T) Segment {
+		return Segment{
+			time.Duration(rapid.Int64Range(1, 60_000).Draw(t, "ms")) * time.Millisecond,
+			rapid.Float64Range(0, 10_000).Draw(t, "from"), rapid.Float64Range(0, 10_000).Draw(t, "to"),
+		}
+	})
+	return rapid.Custom(func(t *rapid.T) Curve { return rapid.SliceOfN(segment, 1, 6).Draw(t, "segments") })
+}
+
+// The n-th event is due when n events are due: TimeOf is the inverse of Integral.
+func TestTimeOfInvertsIntegral(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := curves().Draw(t, "curve")
+		n := rapid.Float64Range(0, 1).Draw(t, "share") * c.Integral(c.Total())
+		at, ok := c.TimeOf(n)
+		if !ok {
+			if n > c.Integral(c.Total())*(1-1e-9) {
+				return
+			}
+			t.Fatalf("TimeOf(%v) found nothing in a curve with %v", n, c.Integral(c.Total()))
+		}
+		if at < 0 || at > c.Total() {
+			t.Fatalf("TimeOf(%v) = %v; the curve is %v long", n, at, c.Total())
+		}
+		// A nanosecond of rounding at 10,000 a second is 1e-5 events.
+		if got := c.Integral(at); math.Abs(got-n) > 1e-4+1e-9*n {
+			t.Fatalf("Integral(TimeOf(%v)) = %v", n, got)
+		}
+	})
+}
+
+// Events come in order, whatever the curve.
+func TestTimeOfIsMonotonic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := curves().Draw(t, "curve")
+		whole := c.Integral(c.Total())
+		a, b := rapid.Float64Range(0, whole).Draw(t, "a"), rapid.Float64Range(0, whole).Draw(t, "b")
+		first, ok1 := c.TimeOf(min(a, b))
+		second, ok2 := c.TimeOf(max(a, b))
+		if ok1 && ok2 && first > second {
+			t.Fatalf("event %v is due at %v, event %v at %v", min(a, b), first, max(a, b), second)
+		}
+	})
+}
+
+func TestEvery(t *testing.T) {
+	e := Every{10 * s, 3 * s}
+	for _, tt := range []struct {
+		t, due time.Duration
+		n      int64
+	}{{-s, 3 * s, 0}, {0, 3 * s, 0}, {3 * s, 13 * s, 1}, {12 * s, 13 * s, 1}, {13 * s, 23 * s, 2}} {
+		if due, n := e.After(tt.t); due != tt.due || n != tt.n {
+			t.Errorf("After(%v) = %v, %d; want %v, %d", tt.t, due, n, tt.due, tt.n)
+		}
+	}
+}
+
+// A fleet's phases cover the period evenly: no tenth of it holds more than a share and a half.
+func TestSpread(t *testing.T) {
+	var tenths [10]int
+	const devices = 10_000
+	for i := range devices {
+		tenths[Spread(42, i, 10*s)/s]++
+	}
+	for i, n := range tenths {
+		if n < devices/20 || n > devices*3/20 {
+			t.Errorf("tenth %d holds %d of %d devices", i, n, devices)
+		}
+	}
+	if Spread(42, 7, s) != Spread(42, 7, s) || Spread(42, 7, s) == Spread(43, 7, s) {
+		t.Error("a phase must follow from the seed and nothing else")
+	}
+}
+
+func TestStreamsAreIndependent(t *testing.T) {
+	seen := make(map[uint64]string)
+	for _, name := range []string{"a", "b", "a\x001"} {
+		for i := range 1000 {
+			v := Rand(1, name, i).Uint64()
+			if other, twice := seen[v]; twice {
+				t.Fatalf("streams %q %d and %s begin alike", name, i, other)
+			}
+			seen[v] = name
+		}
+	}
+}
+
+func TestWeighted(t *testing.T) {
+	w, err := NewWeighted([]string{"cellular", "wifi", "never"}, []float64{60, 40, 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		u    float64
+		want string
+	}{{0, "cellular"}, {0.599, "cellular"}, {0.6, "wifi"}, {0.9999999, "wifi"}} {
+		if got := w.Pick(tt.u); got != tt.want {
+			t.Errorf("Pick(%v) = %s; want %s", tt.u, got, tt.want)
+		}
+	}
+	for _, bad := range [][]float64{{}, {0, 0}, {1, -1}} {
+		if _, err := NewWeighted(make([]int, len(bad)), bad); err == nil {
+			t.Errorf("weights %v were accepted", bad)
+		}
+	}
+}
+
+func TestDistributions(t *testing.T) {
+	for _, tt := range []struct {
+		text      string
+		mean      time.Duration
+		low, high time.Duration
+	}{
+		{"250ms", 250 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond},
+		{"1s..3s", 2 * s, s, 3 * s},
+		{"exp(2s)", 2 * s, 0, 20 * s},
+		{"normal(2s, 500ms)", 2 * s, 0, 5 * s},
+	} {
+		d, err := ParseDistribution(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.String() != tt.text && tt.text != "normal(2s, 500ms)" {
+			t.Errorf("%q prints as %q", tt.text, d)
+		}
+		again, err := ParseDistribution(d.String())
+		if err != nil || again != d {
+			t.Errorf("%q does not read back: %v, %v", d, again, err)
+		}
+		r := Rand(1, "distribution", 0)
+		var sum time.Duration
+		const draws = 20_000
+		for range draws {
+			x := d.Draw(r)
+			if x < tt.low || x > tt.high {
+				t.Fatalf("%s drew %v", tt.text, x)
+			}
+			sum += x
+		}
+		if mean := sum / draws; mean < tt.mean*95/100 || mean > tt.mean*105/100 {
+			t.Errorf("%s has mean %v over %d draws; want about %v", tt.text, mean, draws, tt.mean)
+		}
+	}
+	for _, bad := range []string{"", "3", "3s..1s", "exp(x)", "normal(1s)", "-1s", "exp(1s"} {
+		if d, err := ParseDistribution(bad); err == nil {
+			t.Errorf("ParseDistribution(%q) = %v; want an error", bad, d)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	b := ExponentialBackoff()
+	for _, tt := range []struct {
+		n    int
+		u    float64
+		want time.Duration
+	}{{0, 0, 100 * time.Millisecond}, {1, 0, 200 * time.Millisecond}, {3, 0.5, 600 * time.Millisecond}, {10, 0, 10 * s}, {10_000, 0, 10 * s}, {10, 0.999999999, 5 * s}} {
+		if got := b.Delay(tt.n, tt.u).Round(time.Millisecond); got != tt.want {
+			t.Errorf("Delay(%d, %v) = %v; want %v", tt.n, tt.u, got, tt.want)
+		}
+	}
+	if d := NoBackoff().Delay(5, 0.5); d != 0 {
+		t.Errorf("no back-off waits %v", d)
+	}
+}
