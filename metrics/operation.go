@@ -1,0 +1,100 @@
+// Package metrics keeps the numbers of a run. Every measured operation goes once to the one
+// Recorder; histograms, Prometheus, snapshots and thresholds come out of it. Nobody else keeps a number.
+package metrics
+
+import (
+	"slices"
+	"time"
+)
+
+// Operation names one kind of thing that is measured.
+type Operation string
+
+// The operations of a run. Any other is counted as OpOther, so that labels stay bounded.
+const (
+	OpProvision    Operation = "provision"     // identities made in bulk
+	OpStatistics   Operation = "statistics"    // registry statistics read
+	OpTag          Operation = "tag"           // tags written to twins
+	OpConnect      Operation = "connect"       // a device's connection, from dialling to CONNACK
+	OpSubscribe    Operation = "subscribe"     // a device's subscriptions
+	OpTwinGet      Operation = "twin_get"      // a device reads its twin
+	OpTwinReport   Operation = "twin_report"   // a device patches its reported properties
+	OpTelemetry    Operation = "telemetry"     // a device sends a message, until it is acknowledged
+	OpDelivery     Operation = "delivery"      // a message on a broker, from publisher to subscriber
+	OpQuery        Operation = "query"         // a twin query through all its pages; the group is the query's name
+	OpDesiredPatch Operation = "desired_patch" // the service writes desired properties
+	OpDesired      Operation = "desired"       // from that write to the device's notification
+	OpDesiredReply Operation = "desired_reply" // from that write to the device's answer in reported
+	OpMethod       Operation = "method"        // a direct method, until the device's answer
+	OpTwinRead     Operation = "twin_read"     // the service reads a twin
+	OpJob          Operation = "job"           // a job, from its creation to its end
+	OpFreshness    Operation = "freshness"     // from the acknowledgement of a report to its first appearance in a query
+	OpOther        Operation = "other"
+)
+
+// Operations are all the operations there are, in the order in which reports list them.
+func Operations() []Operation {
+	return []Operation{
+		OpProvision, OpStatistics, OpTag, OpConnect, OpSubscribe, OpTwinGet, OpTwinReport, OpTelemetry, OpDelivery, OpQuery,
+		OpDesiredPatch, OpDesired, OpDesiredReply, OpMethod, OpTwinRead, OpJob, OpFreshness, OpOther,
+	}
+}
+
+func (o Operation) known() bool { return slices.Contains(Operations(), o) }
+
+// rank orders operations as Operations does.
+func (o Operation) rank() int { return slices.Index(Operations(), o) }
+
+// Outcome is how an operation ended. Throttled is not slow and slow is not failed: they are counted apart.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OK        Outcome = iota // it was done
+	Throttled                // the target shed it: 429
+	Timeout                  // no answer in time
+	Refused                  // the target would not: credentials, permissions
+	Failed                   // anything else: "error"
+	outcomes                 // how many there are
+)
+
+// Outcomes are all outcomes, best first.
+func Outcomes() []Outcome { return []Outcome{OK, Throttled, Timeout, Refused, Failed} }
+
+// String is the outcome as labels and reports write it.
+func (o Outcome) String() string {
+	switch o {
+	case OK:
+		return "ok"
+	case Throttled:
+		return "throttled"
+	case Timeout:
+		return "timeout"
+	case Refused:
+		return "refused"
+	default:
+		return "error"
+	}
+}
+
+// The reasons why a scheduled operation was never sent. Any other is counted as DropOther.
+const (
+	DropInFlight     = "in_flight"    // too many of its kind were unanswered
+	DropNotConnected = "disconnected" // its device had no connection
+	DropStopped      = "stopped"      // the run ended first
+	DropOther        = "other"
+)
+
+func dropReasons() [4]string {
+	return [4]string{DropInFlight, DropNotConnected, DropStopped, DropOther}
+}
+
+// Observation is one operation that ended.
+type Observation struct {
+	Operation Operation
+	Group     string    // the devices' group, or the query's name; may be empty
+	Intended  time.Time // when the schedule wanted it to start
+	Sent      time.Time // when it really started
+	Done      time.Time
+	Outcome   Outcome
+}
