@@ -1,0 +1,175 @@
+package metrics
+
+import (
+	"math"
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// classicBuckets are the upper edges, in seconds, of the classic buckets: dense where twin
+// operations answer, and up to the minute after which clients give up.
+func classicBuckets() []float64 {
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+}
+
+// nativeSchema gives native histograms eight buckets for every doubling.
+const nativeSchema = 3
+
+// collector shows a Recorder to Prometheus: it keeps nothing and derives all at scrape time.
+type collector struct {
+	rec   *Recorder
+	descs descs
+}
+
+type descs struct {
+	response, service, lag                                    *prometheus.Desc
+	total, scheduled, late, dropped, inFlight                 *prometheus.Desc
+	devices, queryResults, queryPages, queryRuns, build, info *prometheus.Desc
+}
+
+func newDescs() descs {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("twinfleet_"+name, help, labels, nil)
+	}
+	return descs{
+		response:     desc("operation_duration_seconds", "Time of operations from their intended start to their end, so that a stalled target cannot hide.", "operation", "group", "outcome"),
+		service:      desc("operation_service_duration_seconds", "Time of operations from their real start to their end.", "operation", "group", "outcome"),
+		lag:          desc("schedule_lag_seconds", "Time from the intended to the real start of operations: how far the generator falls behind.", "operation", "group"),
+		total:        desc("operations_total", "Operations that ended.", "operation", "group", "outcome"),
+		scheduled:    desc("operations_scheduled_total", "Operations that the schedule wanted: started on time, started late, or dropped.", "operation", "group"),
+		late:         desc("operations_late_total", "Operations that started later than the schedule wanted.", "operation", "group"),
+		dropped:      desc("operations_dropped_total", "Operations that were scheduled and never started.", "operation", "group", "reason"),
+		inFlight:     desc("operations_in_flight", "Operations that started and have not ended.", "operation", "group"),
+		devices:      desc("devices", "Devices by state.", "group", "state"),
+		queryResults: desc("query_results", "Items in the last result of a query.", "query"),
+		queryPages:   desc("query_pages_total", "Pages read of a query's results.", "query"),
+		queryRuns:    desc("query_runs_total", "Runs of a query that ended well.", "query"),
+		build:        desc("build_info", "The version of this program, as labels.", "version", "goversion"),
+		info:         desc("run_info", "The run, as labels; join on it to tell runs apart.", "run", "scenario", "stage"),
+	}
+}
+
+// Describe sends nothing: which series exist depends on the run.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends all numbers as they are now.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := c.rec.Snapshot()
+	d := c.descs
+	counter := func(desc *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
+	}
+	value := func(desc *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	for i := range s.Series {
+		x := &s.Series[i]
+		op, group := string(x.Operation), x.Group
+		for _, o := range Outcomes() {
+			if x.Response[o].Count == 0 && o != OK {
+				continue
+			}
+			out <- c.histogram(d.response, x.Response[o], op, group, o.String())
+			out <- c.histogram(d.service, x.Service[o], op, group, o.String())
+			counter(d.total, x.Count(o), op, group, o.String())
+		}
+		out <- c.histogram(d.lag, x.Lag, op, group)
+		counter(d.scheduled, x.Scheduled(), op, group)
+		counter(d.late, x.Late, op, group)
+		for _, reason := range dropReasons() {
+			counter(d.dropped, x.Dropped[reason], op, group, reason)
+		}
+		value(d.inFlight, float64(x.InFlight()), op, group)
+	}
+	for _, x := range s.Devices {
+		value(d.devices, float64(x.Count), x.Group, x.State)
+	}
+	for _, q := range s.Queries {
+		value(d.queryResults, float64(q.Results), q.Query)
+		counter(d.queryPages, uint64(q.Pages), q.Query)
+		counter(d.queryRuns, uint64(q.Runs), q.Query)
+	}
+	c.rec.mu.Lock()
+	labels, gauges := c.rec.labels, c.rec.gauges
+	c.rec.mu.Unlock()
+	value(d.build, 1, labels.Version, runtime.Version())
+	value(d.info, 1, labels.Run, labels.Scenario, s.Stage)
+	for _, g := range gauges {
+		kind := prometheus.GaugeValue
+		if g.counter {
+			kind = prometheus.CounterValue
+		}
+		desc := prometheus.NewDesc(g.name, g.help, g.labels, nil)
+		for _, sample := range g.read() {
+			out <- prometheus.MustNewConstMetric(desc, kind, sample.Value, sample.Labels...)
+		}
+	}
+}
+
+// bothForms is a histogram with classic buckets beside native ones: a scraper takes what it knows.
+type bothForms struct{ classic, native prometheus.Metric }
+
+func (b bothForms) Desc() *prometheus.Desc { return b.classic.Desc() }
+
+func (b bothForms) Write(out *dto.Metric) error {
+	if err := b.native.Write(out); err != nil {
+		return err
+	}
+	var classic dto.Metric
+	if err := b.classic.Write(&classic); err != nil {
+		return err
+	}
+	out.Histogram.Bucket = classic.Histogram.Bucket
+	return nil
+}
+
+// histogram converts exactly where the edges allow it: an HDR bucket is narrower than a thousandth
+// of its value, and is counted where its upper edge lies.
+func (c *collector) histogram(desc *prometheus.Desc, h Histogram, labels ...string) prometheus.Metric {
+	edges := classicBuckets()
+	cumulative := make(map[float64]uint64, len(edges))
+	native := make(map[int]int64)
+	var zero, seen uint64
+	next := 0
+	for _, b := range h.Buckets {
+		seconds := float64(highestOf(int(b.Index))) / 1e6
+		for ; next < len(edges) && seconds > edges[next]; next++ {
+			cumulative[edges[next]] = seen
+		}
+		seen += b.Count
+		if seconds == 0 {
+			zero += b.Count
+		} else {
+			native[int(math.Ceil(math.Log2(seconds)*(1<<nativeSchema)))] += int64(b.Count)
+		}
+	}
+	for ; next < len(edges); next++ {
+		cumulative[edges[next]] = seen
+	}
+	sum := float64(h.Sum) / 1e6
+	return bothForms{
+		prometheus.MustNewConstHistogram(desc, h.Count, sum, cumulative, labels...),
+		prometheus.MustNewConstNativeHistogram(desc, h.Count, sum, native, nil, zero, nativeSchema, 1e-6, c.rec.start, labels...),
+	}
+}
+
+// Registry holds the Recorder's numbers and those of the process and the Go runtime.
+func (r *Recorder) Registry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		&collector{r, newDescs()},
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector(),
+	)
+	return reg
+}
+
+// Handler serves the Registry to a Prometheus server: text, OpenMetrics or protobuf as it asks.
+func (r *Recorder) Handler() http.Handler {
+	return promhttp.HandlerFor(r.Registry(), promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
