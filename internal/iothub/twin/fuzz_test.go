@@ -75,3 +75,71 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMerge merges any patch into any section, as a device's report, a service's patch
+// and a service's replacement, and holds the outcome against the model.
+func FuzzMerge(f *testing.F) {
+	f.Add([]byte(`{"a":1,"o":{"x":1}}`), []byte(`{"a":null,"o":{"y":[1]}}`), false)
+	f.Add([]byte(`{"o":{"x":{"y":1}}}`), []byte(`{"o":{"x":2}}`), true)
+	f.Add([]byte(`{}`), []byte(`{"a":{"b":{"c":null}}}`), false)
+	f.Add([]byte(`{"a":[1]}`), []byte(`{"a":[null]}`), false)
+	f.Fuzz(func(t *testing.T, base, patch []byte, replace bool) {
+		b, err := Parse(base)
+		p, patchErr := Parse(patch)
+		if err != nil || patchErr != nil {
+			return
+		}
+		old, err := NewSection(Desired).Merge(b, at(1))
+		if err != nil {
+			return
+		}
+		model := newModel(Desired)
+		model.write(decodeAny(base).(map[string]any), false, at(1))
+		next, delta, err := mergeOrReplace(old, p, replace)
+		if err != nil {
+			if next != nil || err.Error() == "" {
+				t.Fatalf("a refused write: %v, %q", next, err)
+			}
+			return
+		}
+		if !model.write(decodeAny(patch).(map[string]any), replace, at(2)) {
+			t.Fatalf("%s into %s: beyond the size limit, and accepted", patch, base)
+		}
+		if got := next.AppendJSON(nil, true, true); !reflect.DeepEqual(decodeAny(got), any(model.document())) {
+			t.Fatalf("%s into %s gives\n%s", patch, base, got)
+		}
+		if next.Size() != modelSize(model.doc) {
+			t.Fatalf("%s into %s has size %d; the model %d", patch, base, next.Size(), modelSize(model.doc))
+		}
+		if !Merge(old.Value(), delta).Equal(next.Value()) {
+			t.Fatalf("a device that merges %s into %s does not arrive at %s", delta, old.Value(), next.Value())
+		}
+	})
+}
+
+// mergeOrReplace writes a patch either way and returns what a device is told.
+func mergeOrReplace(s *Section, patch Value, replace bool) (*Section, Value, error) {
+	if replace {
+		return s.Replace(patch, at(2))
+	}
+	next, err := s.Merge(patch, at(2))
+	return next, patch, err
+}
+
+// FuzzDecodeBinary feeds the decoder of records with anything: it must refuse or give a
+// twin that is written again as it was read.
+func FuzzDecodeBinary(f *testing.F) {
+	f.Add(New("d").AppendBinary(nil))
+	f.Add(classic(f).AppendBinary(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tw, _, err := DecodeBinary(b, nil)
+		if err != nil {
+			return
+		}
+		record := tw.AppendBinary(nil)
+		again, rest, err := DecodeBinary(record, nil)
+		if err != nil || len(rest) != 0 || !bytes.Equal(again.AppendBinary(nil), record) {
+			t.Fatalf("%x was written as %x, which is not read back: %v", b, record, err)
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package twin
+
+import "time"
+
+// instant is a time as twins keep it: ticks of 100 ns since 1970, UTC. Seven fractional
+// digits are what the service writes; a word instead of the three of time.Time is what a
+// stamp at every node of every twin can afford.
+type instant int64
+
+const (
+	tick           = 100 // Nanoseconds.
+	ticksPerSecond = int64(time.Second / tick)
+
+	// never is 0001-01-01T00:00:00Z, which stands for "not yet" in documents.
+	never = instant(-62135596800 * ticksPerSecond)
+)
+
+// instantOf cuts a time to whole ticks. The zero time gives never.
+func instantOf(t time.Time) instant {
+	return instant(t.Unix()*ticksPerSecond + int64(t.Nanosecond())/tick)
+}
+
+// time returns the time in UTC, the zero time for never.
+func (i instant) time() time.Time {
+	if i == never {
+		return time.Time{}
+	}
+	sec, ticks := i.split()
+	return time.Unix(sec, ticks*tick).UTC()
+}
+
+// split returns the seconds since 1970 and the ticks after them.
+func (i instant) split() (sec, ticks int64) {
+	sec, ticks = int64(i)/ticksPerSecond, int64(i)%ticksPerSecond
+	if ticks < 0 {
+		sec, ticks = sec-1, ticks+ticksPerSecond
+	}
+	return sec, ticks
+}
+
+// String writes the instant as documents have it.
+func (i instant) String() string { return string(i.append(make([]byte, 0, 28))) }
+
+// append appends the instant as documents have it: seven fractional digits and Z, and no
+// fraction for never. Pages of query results hold thousands of these: the general
+// formatter of package time takes five times as long.
+func (i instant) append(dst []byte) []byte {
+	if i == never {
+		return append(dst, "0001-01-01T00:00:00Z"...)
+	}
+	sec, ticks := i.split()
+	t := time.Unix(sec, 0).UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = appendDigits(dst, year, 4)
+	dst = appendDigits(append(dst, '-'), int(month), 2)
+	dst = appendDigits(append(dst, '-'), day, 2)
+	dst = appendDigits(append(dst, 'T'), hour, 2)
+	dst = appendDigits(append(dst, ':'), minute, 2)
+	dst = appendDigits(append(dst, ':'), second, 2)
+	dst = appendDigits(append(dst, '.'), int(ticks), 7)
+	return append(dst, 'Z')
+}
+
+// appendDigits appends n with leading zeros in exactly width digits, at most seven.
+func appendDigits(dst []byte, n, width int) []byte {
+	var digits [7]byte
+	for i := width - 1; i >= 0; i-- {
+		digits[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return append(dst, digits[:width]...)
+}
