@@ -2,6 +2,7 @@ package twin
 
 import (
 	"hash/maphash"
+	"sync"
 	"sync/atomic"
 )
 
@@ -12,11 +13,34 @@ const (
 
 // Interner lets documents that say the same words share the memory of those words.
 // It is a table of fixed size that forgets: a word may be stored twice, and nothing
-// is kept alive for long. It may be used by any number of goroutines. A nil Interner
+// is kept alive for long. It also keeps the scratch memory of parsing. It may be used by any number of goroutines. A nil Interner
 // shares nothing.
 type Interner struct {
-	seed  maphash.Seed
-	slots [internSlots]atomic.Pointer[string]
+	seed    maphash.Seed
+	slots   [internSlots]atomic.Pointer[string]
+	parsers sync.Pool // Of *parser: their scratch memory is larger than most documents.
+}
+
+// parser returns a parser for a text. It must be given back by release.
+func (in *Interner) parser(b []byte) *parser {
+	if in != nil {
+		if p, ok := in.parsers.Get().(*parser); ok {
+			p.in = b
+			return p
+		}
+	}
+	return &parser{in: b, interner: in, stack: make([]Member, 0, 16)}
+}
+
+// release keeps a parser for the next text, unless it has grown large.
+func (in *Interner) release(p *parser) {
+	const large = 1 << 8
+	if in == nil || cap(p.stack) > large || cap(p.buf) > 32*large {
+		return
+	}
+	clear(p.stack[:cap(p.stack)])
+	*p = parser{interner: in, stack: p.stack[:0], buf: p.buf[:0]}
+	in.parsers.Put(p)
 }
 
 // NewInterner returns an empty table.

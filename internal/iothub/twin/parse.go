@@ -33,8 +33,8 @@ func Parse(b []byte) (Value, error) {
 // Parse is the function [Parse], except that short strings are taken from the
 // interner, so that documents which say the same thing share its memory.
 func (in *Interner) Parse(b []byte) (Value, error) {
-	var scratch [24]Member
-	p := parser{in: b, interner: in, stack: scratch[:0]}
+	p := in.parser(b)
+	defer in.release(p)
 	v, ok := p.value(0)
 	if !ok {
 		return Value{}, p.failure()
