@@ -1,0 +1,141 @@
+package mqtt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// smallBuffer holds nearly every packet of a device; a larger one is read into a buffer of its own.
+	smallBuffer = 512
+	// DefaultMaxPacket bounds a packet when Reader.MaxPacket is 0: a message of 256 KiB and its headers.
+	DefaultMaxPacket = 256<<10 + 64<<10
+)
+
+// ErrTooLarge is returned for a packet above Reader.MaxPacket, before anything is allocated for it.
+var ErrTooLarge = errors.New("MQTT packet too large")
+
+// Reader cuts a stream into packets. A packet is valid until the next call of Next.
+type Reader struct {
+	MaxPacket int // bytes after the fixed header; DefaultMaxPacket when 0
+
+	r          io.Reader
+	buf        []byte
+	start, end int // the unread bytes of buf
+}
+
+// NewReader reads from r. It buffers, so r must not be read by anyone else.
+func NewReader(r io.Reader) *Reader { return &Reader{r: r, buf: make([]byte, smallBuffer)} }
+
+// fill makes at least n unread bytes available.
+func (r *Reader) fill(n int) error {
+	if r.end-r.start >= n {
+		return nil
+	}
+	if r.start > 0 && r.start+n > len(r.buf) {
+		copy(r.buf, r.buf[r.start:r.end])
+		r.end -= r.start
+		r.start = 0
+	}
+	if n > len(r.buf) {
+		larger := make([]byte, n)
+		copy(larger, r.buf[r.start:r.end])
+		r.buf, r.end, r.start = larger, r.end-r.start, 0
+	}
+	for r.end-r.start < n {
+		k, err := r.r.Read(r.buf[r.end:])
+		r.end += k
+		if k == 0 && err == nil {
+			err = io.ErrNoProgress
+		}
+		if err != nil && r.end-r.start < n {
+			if errors.Is(err, io.EOF) && r.end > r.start {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// shrink gives a large buffer back when it is no longer needed.
+func (r *Reader) shrink() {
+	if len(r.buf) > smallBuffer && r.end-r.start <= smallBuffer {
+		small := make([]byte, smallBuffer)
+		copy(small, r.buf[r.start:r.end])
+		r.buf, r.end, r.start = small, r.end-r.start, 0
+	}
+}
+
+// Next reads the next packet. It returns io.EOF when the stream ends between packets, errors that
+// match ErrProtocol or ErrTooLarge for bytes that are no packet, and the stream's own errors.
+func (r *Reader) Next() (Packet, error) {
+	r.shrink()
+	if err := r.fill(2); err != nil {
+		return Packet{}, err
+	}
+	first := r.buf[r.start]
+	// Remaining length: up to four bytes of seven bits, the lowest first (section 2.2.3).
+	length, header := 0, 1
+	for shift := 0; ; shift += 7 {
+		if shift > 21 {
+			return Packet{}, violation("2.2.3", "the remaining length has more than four bytes")
+		}
+		if err := r.fill(header + 1); err != nil {
+			return Packet{}, err
+		}
+		b := r.buf[r.start+header]
+		header++
+		length |= int(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+	}
+	limit := r.MaxPacket
+	if limit == 0 {
+		limit = DefaultMaxPacket
+	}
+	if length > limit {
+		return Packet{}, fmt.Errorf("%w: %d bytes; at most %d are taken", ErrTooLarge, length, limit)
+	}
+	p := Packet{Type: Type(first >> 4), Flags: first & 0x0f}
+	if err := checkHeader(p.Type, p.Flags, length); err != nil {
+		return Packet{}, err
+	}
+	if err := r.fill(header + length); err != nil {
+		return Packet{}, err
+	}
+	from := r.start + header
+	p.Body = r.buf[from : from+length : from+length]
+	r.start = from + length
+	return p, nil
+}
+
+// checkHeader holds the reserved flags and the lengths that a type fixes (sections 2.2.1, 2.2.2).
+func checkHeader(t Type, flags byte, length int) error {
+	want := byte(0)
+	switch t {
+	case PUBLISH:
+		want = flags
+	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
+		want = 2
+	}
+	if flags != want {
+		return violation("2.2.2", "reserved header flags are set")
+	}
+	switch t {
+	case CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK:
+		if length != 2 {
+			return violation("2.2.3", "wrong length for the packet's type")
+		}
+	case PINGREQ, PINGRESP, DISCONNECT:
+		if length != 0 {
+			return violation("2.2.3", "wrong length for the packet's type")
+		}
+	case CONNECT, PUBLISH, SUBSCRIBE, SUBACK, UNSUBSCRIBE:
+	default:
+		return violation("2.2.1", "a reserved packet type")
+	}
+	return nil
+}
