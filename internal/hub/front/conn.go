@@ -1,0 +1,255 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+)
+
+// maxKeepAlive caps the time-out of a connection: 1,767 seconds (iot-mqtt-connect-to-iot-hub).
+const maxKeepAlive = 1767 * time.Second
+
+// maxFilters is how many topic filters a device may have (iot-hub-mqtt-support).
+const maxFilters = 5
+
+// errDisconnect ends a connection whose client said DISCONNECT: its will is not sent.
+var errDisconnect = errors.New("the client disconnected")
+
+// conn is one connection. Its reader is the goroutine that runs serve; anyone may write.
+type conn struct {
+	front  *Front
+	nc     net.Conn
+	reader *mqtt.Reader
+	user   iothub.Username
+	client string // client id: the device id, or device/module
+	will   *Message
+
+	keepAlive time.Duration
+	deadline  time.Time // the read deadline that is set now
+
+	mu      sync.Mutex      // protects the following fields, and orders writes
+	filters map[string]byte // granted QoS by filter
+	clean   bool            // the session ends with the connection
+	reason  error           // why the connection was closed by this side
+	expiry  *time.Timer
+	nextID  uint16
+}
+
+func newConn(f *Front, nc net.Conn) *conn {
+	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc)}
+}
+
+// close ends the connection from this side; the reader wakes with an error. The first reason holds.
+func (c *conn) close(reason error) {
+	c.mu.Lock()
+	if c.reason == nil {
+		c.reason = reason
+	}
+	c.mu.Unlock()
+	c.nc.Close()
+}
+
+// serve runs the connection to its end and returns why it ended.
+func (c *conn) serve() error {
+	if err := c.nc.SetReadDeadline(time.Now().Add(c.front.opts.ConnectTimeout)); err != nil {
+		return err
+	}
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	err := c.loop()
+	c.mu.Lock()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	if c.reason != nil {
+		err = c.reason
+	}
+	c.mu.Unlock()
+	c.gone()
+	if c.will != nil && !errors.Is(err, errDisconnect) {
+		c.will.Received = time.Now()
+		c.front.opts.Backend.Telemetry(c.user.DeviceID, *c.will)
+	}
+	return err
+}
+
+// gone takes the connection out of the table, unless a newer one took its place.
+func (c *conn) gone() {
+	c.front.device(c.client, func(d *deviceState) {
+		if d.conn != c {
+			return
+		}
+		d.conn = nil
+		d.methods.failAll(iothub.ErrDeviceNotOnline)
+		d.queue.release()
+		if c.user.ModuleID == "" {
+			c.front.opts.Backend.Connected(c.user.DeviceID, false)
+		}
+	})
+}
+
+// extend moves the read deadline when a quarter of the keep-alive has gone by: setting it for every
+// packet would cost more than reading one.
+func (c *conn) extend() error {
+	now := time.Now()
+	if c.deadline.Sub(now) > c.keepAlive*3/4 {
+		return nil
+	}
+	c.deadline = now.Add(c.keepAlive)
+	return c.nc.SetReadDeadline(c.deadline)
+}
+
+func (c *conn) loop() error {
+	for {
+		if err := c.extend(); err != nil {
+			return err
+		}
+		p, err := c.reader.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return fmt.Errorf("the client closed the connection: %w", err)
+			}
+			return err
+		}
+		c.front.received.Add(1)
+		c.front.faults.wait(c.front.ctx)
+		if err := c.handle(p); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *conn) handle(p mqtt.Packet) error {
+	switch p.Type {
+	case mqtt.PUBLISH:
+		return c.handlePublish(p)
+	case mqtt.PUBACK:
+		id, err := mqtt.DecodeAck(p.Body)
+		if err != nil {
+			return err
+		}
+		return c.completed(id)
+	case mqtt.SUBSCRIBE:
+		return c.handleSubscribe(p.Body)
+	case mqtt.UNSUBSCRIBE:
+		return c.handleUnsubscribe(p.Body)
+	case mqtt.PINGREQ:
+		return c.write(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.PINGRESP) })
+	case mqtt.DISCONNECT:
+		return errDisconnect
+	default:
+		return fmt.Errorf("%w: packet type %d from a client", mqtt.ErrProtocol, p.Type)
+	}
+}
+
+// buffers holds write buffers between writes.
+type writeBuffer struct{ b []byte }
+
+const keepBuffer = 4 << 10 // larger ones are left to the collector
+
+var buffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, 512)} }}
+
+// write sends what build appends to an empty buffer. A device that does not read in time loses its connection.
+func (c *conn) write(build func([]byte) []byte) error {
+	w := buffers.Get().(*writeBuffer)
+	w.b = build(w.b[:0])
+	c.mu.Lock()
+	err := c.nc.SetWriteDeadline(time.Now().Add(c.front.opts.WriteTimeout))
+	if err == nil {
+		_, err = c.nc.Write(w.b)
+	}
+	c.mu.Unlock()
+	if cap(w.b) <= keepBuffer {
+		buffers.Put(w)
+	}
+	if err != nil {
+		c.close(fmt.Errorf("writing to the device: %w", err))
+	}
+	return err
+}
+
+// answer is write for acknowledgements and responses, which a fault may drop.
+func (c *conn) answer(build func([]byte) []byte) error {
+	if c.front.faults.dropping() {
+		return nil
+	}
+	return c.write(build)
+}
+
+// publish sends a message with QoS 0.
+func (c *conn) publish(topic string, payload []byte) error {
+	return c.answer(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
+}
+
+// subscribed reports whether the device has a filter.
+func (c *conn) subscribed(filter string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.filters[filter]
+	return ok
+}
+
+func (c *conn) handleSubscribe(body []byte) error {
+	var codes []byte
+	var bad error
+	messages := false
+	id, err := mqtt.DecodeSubscribe(body, func(s mqtt.Subscription) {
+		filter := string(s.Filter)
+		if !iothub.ValidFilter(filter, c.user.DeviceID, c.user.ModuleID) {
+			bad = fmt.Errorf("unsupported topic filter %q", filter)
+			return
+		}
+		qos := min(s.QoS, 1)
+		c.mu.Lock()
+		c.filters[filter] = qos
+		if len(c.filters) > maxFilters {
+			bad = errors.New("too many topic filters")
+		}
+		c.mu.Unlock()
+		messages = messages || filter == iothub.FilterC2D(c.user.DeviceID)
+		codes = append(codes, qos)
+	})
+	if err := errors.Join(err, bad); err != nil {
+		return err
+	}
+	c.keepSession()
+	if err := c.write(func(b []byte) []byte { return mqtt.AppendSuback(b, id, codes...) }); err != nil {
+		return err
+	}
+	if messages {
+		return c.deliver()
+	}
+	return nil
+}
+
+func (c *conn) handleUnsubscribe(body []byte) error {
+	id, err := mqtt.DecodeUnsubscribe(body, func(filter []byte) {
+		c.mu.Lock()
+		delete(c.filters, string(filter))
+		c.mu.Unlock()
+	})
+	if err != nil {
+		return err
+	}
+	c.keepSession()
+	return c.write(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.UNSUBACK, id) })
+}
+
+// keepSession copies the filters into the session, which outlives the connection unless it is clean.
+func (c *conn) keepSession() {
+	c.front.device(c.client, func(d *deviceState) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if d.conn == c && !c.clean {
+			d.filters = maps.Clone(c.filters)
+		}
+	})
+}

@@ -1,0 +1,227 @@
+package front
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+)
+
+// handshake reads the CONNECT, checks who the device is, and takes over from an older connection of it.
+func (c *conn) handshake() error {
+	p, err := c.reader.Next()
+	if err != nil {
+		return fmt.Errorf("waiting for CONNECT: %w", err)
+	}
+	if p.Type != mqtt.CONNECT {
+		return fmt.Errorf("%w: the first packet is no CONNECT (section 3.1)", mqtt.ErrProtocol)
+	}
+	c.front.faults.wait(c.front.ctx)
+	var m mqtt.Connect
+	if err := mqtt.DecodeConnect(p.Body, &m); err != nil {
+		return err
+	}
+	if string(m.ProtocolName) != "MQTT" || m.ProtocolLevel != 4 {
+		return c.refuse(mqtt.BadProtocolVersion, errors.New("protocol version other than 3.1.1"))
+	}
+	expiry, err := c.authenticate(&m)
+	if err != nil {
+		return c.refuse(mqtt.NotAuthorized, err)
+	}
+	if admit := c.front.opts.Admit; admit != nil {
+		if err := admit(c.front.ctx, ClassConnect, 0); err != nil {
+			return c.refuse(mqtt.Unavailable, err)
+		}
+	}
+	if err := c.takeWill(&m); err != nil {
+		return err
+	}
+	c.keepAlive = time.Duration(m.KeepAlive) * time.Second * 3 / 2
+	if c.keepAlive == 0 || c.keepAlive > maxKeepAlive {
+		c.keepAlive = maxKeepAlive
+	}
+	return c.takeOver(m.CleanSession, expiry)
+}
+
+// refuse answers with a return code and ends the connection.
+func (c *conn) refuse(code byte, why error) error {
+	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, false, code) }); err != nil {
+		return errors.Join(why, err)
+	}
+	return fmt.Errorf("refused with return code %d: %w", code, why)
+}
+
+// authenticate checks user name, client id and credentials. The time is when they expire, or zero.
+func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
+	user, err := iothub.ParseUsername(string(m.Username))
+	if err != nil {
+		return time.Time{}, err
+	}
+	if user.ClientID() != string(m.ClientID) {
+		return time.Time{}, errors.New("the client id is not the user name's device")
+	}
+	c.user, c.client = user, user.ClientID()
+	creds, err := c.front.opts.Backend.Credentials(user.DeviceID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !creds.Enabled {
+		return time.Time{}, iothub.ErrDeviceDisabled
+	}
+	if !m.HasPassword || len(m.Password) == 0 {
+		return time.Time{}, c.checkCertificate(creds)
+	}
+	return c.checkToken(string(m.Password), creds)
+}
+
+func (c *conn) checkToken(password string, creds Credentials) (time.Time, error) {
+	token, err := iothub.ParseSAS(password)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !token.Covers(c.user.Host + "/devices/" + c.user.DeviceID) {
+		return time.Time{}, errors.New("the token is for another resource")
+	}
+	keys := []iothub.Key{creds.Primary, creds.Secondary}
+	if token.Policy != "" {
+		if c.front.opts.Policy == nil {
+			return time.Time{}, iothub.ErrUnauthorized
+		}
+		primary, secondary, ok := c.front.opts.Policy(token.Policy)
+		if !ok {
+			return time.Time{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
+		}
+		keys = []iothub.Key{primary, secondary}
+	}
+	return token.Expiry, token.Verify(time.Now(), keys...)
+}
+
+// checkCertificate accepts a client certificate whose thumbprint is the identity's, or that a
+// trusted authority signed for the device.
+func (c *conn) checkCertificate(creds Credentials) error {
+	state, ok := connectionState(c.nc)
+	if !ok || len(state.PeerCertificates) == 0 {
+		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
+	}
+	leaf := state.PeerCertificates[0]
+	switch creds.AuthType {
+	case iothub.AuthSelfSigned:
+		short, long := sha1.Sum(leaf.Raw), sha256.Sum256(leaf.Raw)
+		for _, want := range []string{creds.Thumbprints.Primary, creds.Thumbprints.Secondary} {
+			if strings.EqualFold(want, hex.EncodeToString(short[:])) || strings.EqualFold(want, hex.EncodeToString(long[:])) {
+				return nil
+			}
+		}
+		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
+	case iothub.AuthCertificateAuthority:
+		if c.front.opts.ClientCAs == nil || leaf.Subject.CommonName != c.user.DeviceID {
+			return iothub.ErrUnauthorized.With("the certificate is not for this device")
+		}
+		between := x509.NewCertPool()
+		for _, cert := range state.PeerCertificates[1:] {
+			between.AddCert(cert)
+		}
+		_, err := leaf.Verify(x509.VerifyOptions{
+			Roots: c.front.opts.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		})
+		return err
+	default:
+		return iothub.ErrUnauthorized.With("the device authenticates by %s", creds.AuthType)
+	}
+}
+
+// connectionState finds the TLS state of a connection, also below wrappers that have a NetConn method.
+func connectionState(nc any) (tls.ConnectionState, bool) {
+	for nc != nil {
+		if t, ok := nc.(*tls.Conn); ok {
+			return t.ConnectionState(), true
+		}
+		if s, ok := nc.(interface{ TLSState() *tls.ConnectionState }); ok {
+			if state := s.TLSState(); state != nil {
+				return *state, true
+			}
+			return tls.ConnectionState{}, false
+		}
+		w, ok := nc.(interface{ Unwrap() any })
+		if !ok {
+			break
+		}
+		nc = w.Unwrap()
+	}
+	return tls.ConnectionState{}, false
+}
+
+// takeWill keeps the will, which becomes telemetry when the connection ends without DISCONNECT.
+func (c *conn) takeWill(m *mqtt.Connect) error {
+	if !m.HasWill {
+		return nil
+	}
+	topic, err := iothub.ParseTopic(string(m.WillTopic))
+	if err != nil || topic.Kind != iothub.TopicTelemetry || topic.DeviceID != c.user.DeviceID {
+		return errors.New("the will's topic is not the device's own")
+	}
+	bag, err := iothub.ParseProperties(topic.Properties)
+	if err != nil {
+		return err
+	}
+	bag = append(bag, iothub.Property{Name: "iothub-MessageType", Value: "Will", HasValue: true})
+	c.will = &Message{Properties: bag, Payload: append([]byte(nil), m.WillPayload...), Will: true}
+	return nil
+}
+
+// takeOver makes this the connection of its device: an older one is closed, and a session that is
+// not clean gets its filters back. The device hears of it in the same order as others do.
+func (c *conn) takeOver(clean bool, expiry time.Time) error {
+	var old *conn
+	present := false
+	c.front.device(c.client, func(d *deviceState) {
+		old = d.conn
+		d.conn = c
+		present = !clean && d.filters != nil
+		if clean {
+			d.filters = nil // nothing outlives a clean session
+		} else if d.filters == nil {
+			d.filters = make(map[string]byte)
+		}
+		c.mu.Lock()
+		c.clean = clean
+		c.filters = make(map[string]byte, len(d.filters))
+		maps.Copy(c.filters, d.filters)
+		if !expiry.IsZero() {
+			c.expiry = time.AfterFunc(time.Until(expiry)+c.front.opts.TokenGrace, func() { c.close(iothub.ErrSASExpired) })
+		}
+		c.mu.Unlock()
+		d.methods.failAll(iothub.ErrDeviceNotOnline)
+		d.queue.release()
+		if old == nil && c.user.ModuleID == "" {
+			c.front.opts.Backend.Connected(c.user.DeviceID, true)
+		}
+	})
+	if old != nil {
+		old.close(iothub.ErrConnectionForceClosed)
+	}
+	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, present, mqtt.Accepted) }); err != nil {
+		return c.abandon(err)
+	}
+	if c.subscribed(iothub.FilterC2D(c.user.DeviceID)) {
+		if err := c.deliver(); err != nil {
+			return c.abandon(err)
+		}
+	}
+	return nil
+}
+
+// abandon undoes takeOver for a connection that broke before it was of use.
+func (c *conn) abandon(err error) error {
+	c.gone()
+	return err
+}

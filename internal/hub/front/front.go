@@ -1,0 +1,279 @@
+// Package front is the device side of the embedded hub: MQTT 3.1.1 as Azure IoT Hub speaks it, one
+// goroutine a connection. It keeps connections and sessions; identities and twins are the backend's.
+package front
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// Credentials are what a device may prove itself with.
+type Credentials struct {
+	Enabled     bool
+	AuthType    string // iothub.AuthSAS and so on
+	Primary     iothub.Key
+	Secondary   iothub.Key
+	Thumbprints iothub.Thumbprints
+}
+
+// Backend is what the front needs of the hub. Errors that are *iothub.Error reach the device.
+type Backend interface {
+	// Credentials of a device; iothub.ErrDeviceNotFound for an unknown one.
+	Credentials(deviceID string) (Credentials, error)
+	// DeviceTwin is the device's view of its twin, as JSON.
+	DeviceTwin(deviceID string) ([]byte, error)
+	// Report merges a patch into the reported properties, if their version is expect or expect is
+	// negative, and returns the new version. arrays says whether the client may use arrays.
+	Report(ctx context.Context, deviceID string, patch []byte, expect int64, arrays bool) (int64, error)
+	// Connected tells of a device that came or went. Calls for one device come in order.
+	Connected(deviceID string, connected bool)
+	// Active tells that a device sent something.
+	Active(deviceID string)
+	// Telemetry takes a message of a device.
+	Telemetry(deviceID string, m Message)
+	// QueueLength tells how many cloud-to-device messages wait for a device.
+	QueueLength(deviceID string, n int)
+}
+
+// Message is a device's telemetry message. Its payload is the receiver's to keep.
+type Message struct {
+	Properties iothub.PropertyBag
+	Payload    []byte
+	Received   time.Time
+	Will       bool
+}
+
+// Class is a class of operations that a tier limits apart (iot-hub-devguide-quotas-throttling).
+type Class uint8
+
+// The classes of the device side.
+const (
+	ClassConnect Class = iota
+	ClassTelemetry
+	ClassTwinRead
+	ClassTwinUpdate
+)
+
+// Options of a Front.
+type Options struct {
+	Backend Backend // required
+	Logger  *slog.Logger
+	// Policy finds the keys of a shared access policy with the right DeviceConnect.
+	Policy func(name string) (primary, secondary iothub.Key, ok bool)
+	// ClientCAs signed the certificates of devices that authenticate by certificateAuthority; nil for none.
+	ClientCAs *x509.CertPool
+	// Admit waits until an operation of a class may go on, or returns the error for the device.
+	// bytes is the size that metering counts. Nil lets everything pass.
+	Admit func(ctx context.Context, class Class, bytes int) error
+	// ConnectTimeout is how long a connection may take to its CONNECT; 30 s when 0.
+	ConnectTimeout time.Duration
+	// WriteTimeout is how long a device may take to read what it is sent; 10 s when 0.
+	WriteTimeout time.Duration
+	// TokenGrace is how long after its token's expiry a connection is closed; 5 min when 0.
+	// The service takes five to ten minutes (iot-hub-troubleshoot-connectivity).
+	TokenGrace time.Duration
+	// MessageTTL is how long a cloud-to-device message waits for its device; 1 h when 0.
+	MessageTTL time.Duration
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// maxMessage is the largest message of a device: body and properties (iot-hub-devguide-quotas-throttling).
+const maxMessage = 256 << 10
+
+// Front serves devices. All its goroutines have ended when Close returns.
+type Front struct {
+	opts   Options
+	log    *slog.Logger
+	faults Faults
+	seed   maphash.Seed
+	shards [shardCount]shard
+
+	ctx    context.Context // ends when Close is called
+	cancel context.CancelFunc
+	conns  sync.WaitGroup
+	closed atomic.Bool
+
+	connections atomic.Int64
+	received    atomic.Uint64 // packets
+}
+
+const shardCount = 64
+
+// shard holds the devices whose ids hash to it.
+type shard struct {
+	mu      sync.Mutex // protects devices, and the fields of each but those its own lock protects
+	devices map[string]*deviceState
+}
+
+// deviceState outlives connections: the session, the message queue, and who is connected now.
+type deviceState struct {
+	conn    *conn
+	filters map[string]byte // of a session that is not clean; granted QoS by filter
+	queue   messageQueue
+	methods methodCalls
+}
+
+// New makes a Front.
+func New(o Options) *Front {
+	o.ConnectTimeout = orDefault(o.ConnectTimeout, 30*time.Second)
+	o.WriteTimeout = orDefault(o.WriteTimeout, 10*time.Second)
+	o.TokenGrace = orDefault(o.TokenGrace, 5*time.Minute)
+	o.MessageTTL = orDefault(o.MessageTTL, time.Hour)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &Front{opts: o, log: o.Logger, seed: maphash.MakeSeed()}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	for i := range f.shards {
+		f.shards[i].devices = make(map[string]*deviceState)
+	}
+	return f
+}
+
+func (f *Front) shard(client string) *shard {
+	return &f.shards[maphash.String(f.seed, client)%shardCount]
+}
+
+// device runs do with the state of a client id, under its shard's lock.
+func (f *Front) device(client string, do func(*deviceState)) {
+	s := f.shard(client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[client]
+	if d == nil {
+		d = &deviceState{}
+		s.devices[client] = d
+	}
+	do(d)
+}
+
+// lookup is the connection of a client id, or nil.
+func (f *Front) lookup(client string) *conn {
+	s := f.shard(client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.devices[client]; d != nil {
+		return d.conn
+	}
+	return nil
+}
+
+// errClosed is why connections end when the Front closes.
+var errClosed = errors.New("the hub is closing")
+
+// ServeConn serves one connection until it ends. It closes nc.
+func (f *Front) ServeConn(nc net.Conn) {
+	f.conns.Add(1)
+	defer f.conns.Done()
+	defer nc.Close()
+	if f.closed.Load() || f.faults.refusing() {
+		return
+	}
+	f.connections.Add(1)
+	defer f.connections.Add(-1)
+	c := newConn(f, nc)
+	// Closing the connection is what wakes its reader when the Front closes.
+	stop := context.AfterFunc(f.ctx, func() { c.close(errClosed) })
+	defer stop()
+	err := c.serve()
+	if err != nil && f.log.Enabled(f.ctx, slog.LevelDebug) {
+		f.log.Debug("connection ended", "device", c.client, "reason", err)
+	}
+}
+
+// Serve accepts connections until the listener closes; it returns when it does. A shortage of
+// descriptors is waited out.
+func (f *Front) Serve(l net.Listener) error {
+	wait := 5 * time.Millisecond
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || f.closed.Load() {
+				return nil
+			}
+			f.log.Warn("accepting a connection failed; trying again", "error", err)
+			select {
+			case <-time.After(wait):
+				wait = min(2*wait, time.Second)
+				continue
+			case <-f.ctx.Done():
+				return nil
+			}
+		}
+		wait = 5 * time.Millisecond
+		f.conns.Go(func() { f.ServeConn(nc) })
+	}
+}
+
+// Disconnect ends a device's connection, if it has one.
+func (f *Front) Disconnect(deviceID string, reason error) {
+	if c := f.lookup(deviceID); c != nil {
+		c.close(reason)
+	}
+}
+
+// Forget ends a device's connection and drops its session and messages: the device was deleted.
+func (f *Front) Forget(deviceID string) {
+	s := f.shard(deviceID)
+	s.mu.Lock()
+	d := s.devices[deviceID]
+	delete(s.devices, deviceID)
+	s.mu.Unlock()
+	if d != nil && d.conn != nil {
+		d.conn.close(iothub.ErrDeviceNotFound)
+	}
+}
+
+// DisconnectAll ends all connections.
+func (f *Front) DisconnectAll(reason error) {
+	for i := range f.shards {
+		f.shards[i].mu.Lock()
+		var all []*conn
+		for _, d := range f.shards[i].devices {
+			if d.conn != nil {
+				all = append(all, d.conn)
+			}
+		}
+		f.shards[i].mu.Unlock()
+		for _, c := range all {
+			c.close(reason)
+		}
+	}
+}
+
+// Close ends all connections and waits for their goroutines.
+func (f *Front) Close() {
+	f.closed.Store(true)
+	f.cancel()
+	f.DisconnectAll(errClosed)
+	f.conns.Wait()
+}
+
+// Stats are numbers of the Front.
+type Stats struct {
+	Connections int    // sockets, also those before their CONNECT
+	Packets     uint64 // received
+}
+
+// Stats tells the numbers as they are now.
+func (f *Front) Stats() Stats {
+	return Stats{int(f.connections.Load()), f.received.Load()}
+}
+
+// Faults is the switch that makes the Front misbehave on purpose.
+func (f *Front) Faults() *Faults { return &f.faults }

@@ -1,0 +1,148 @@
+package front
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+)
+
+// handlePublish serves a PUBLISH. An error ends the connection: MQTT 3.1.1 has no other way to
+// tell a publisher of one.
+func (c *conn) handlePublish(p mqtt.Packet) error {
+	var m mqtt.Publish
+	if err := mqtt.DecodePublish(p, &m); err != nil {
+		return err
+	}
+	if m.QoS == 2 {
+		return errors.New("QoS 2 is not supported")
+	}
+	topic, err := iothub.ParseTopic(string(m.Topic))
+	if err != nil {
+		return fmt.Errorf("%w: %q", err, m.Topic)
+	}
+	c.front.opts.Backend.Active(c.user.DeviceID)
+	switch topic.Kind {
+	case iothub.TopicTelemetry:
+		return c.telemetry(topic, &m)
+	case iothub.TopicTwinGet, iothub.TopicTwinReport, iothub.TopicMethodResponse:
+	default:
+		return fmt.Errorf("%w: %q is for the hub to send", iothub.ErrTopic, m.Topic)
+	}
+	if err := c.puback(&m); err != nil {
+		return err
+	}
+	switch topic.Kind {
+	case iothub.TopicTwinGet:
+		return c.twinGet(topic)
+	case iothub.TopicTwinReport:
+		return c.report(topic, m.Payload)
+	default:
+		return c.methodAnswered(topic, m.Payload)
+	}
+}
+
+func (c *conn) puback(m *mqtt.Publish) error {
+	if m.QoS == 0 {
+		return nil
+	}
+	return c.answer(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.PUBACK, m.PacketID) })
+}
+
+func (c *conn) admit(class Class, size int) error {
+	if c.front.opts.Admit == nil {
+		return nil
+	}
+	return c.front.opts.Admit(c.front.ctx, class, size)
+}
+
+func (c *conn) telemetry(topic iothub.Topic, m *mqtt.Publish) error {
+	if topic.DeviceID != c.user.DeviceID || topic.ModuleID != c.user.ModuleID {
+		return fmt.Errorf("%w: telemetry of another device", iothub.ErrTopic)
+	}
+	bag, err := iothub.ParseProperties(topic.Properties)
+	if err != nil {
+		return err
+	}
+	if m.Retain {
+		bag = append(bag, iothub.Property{Name: "mqtt-retain", Value: "true", HasValue: true})
+	}
+	size := len(m.Payload) + bag.Size()
+	if size > maxMessage {
+		return iothub.ErrMessageTooLarge
+	}
+	// A throttled message is late; one that is shed ends the connection, since it cannot be refused.
+	if err := c.admit(ClassTelemetry, size); err != nil {
+		return err
+	}
+	c.front.opts.Backend.Telemetry(c.user.DeviceID, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
+	return c.puback(m)
+}
+
+func (c *conn) twinGet(topic iothub.Topic) error {
+	if topic.RequestID == "" {
+		return c.twinError(topic, iothub.ErrArgumentNull.With("Correlation id is missing or empty"))
+	}
+	body, err := c.front.opts.Backend.DeviceTwin(c.user.DeviceID)
+	if err == nil {
+		err = c.admit(ClassTwinRead, len(body))
+	}
+	if err != nil {
+		return c.twinError(topic, err)
+	}
+	if !c.subscribed(iothub.FilterTwinResponses) {
+		return nil
+	}
+	return c.publish(iothub.TwinResponseTopic(200, topic.RequestID), body)
+}
+
+func (c *conn) report(topic iothub.Topic, patch []byte) error {
+	if err := c.admit(ClassTwinUpdate, len(patch)); err != nil {
+		return c.twinError(topic, err)
+	}
+	expect := int64(-1)
+	if topic.HasVersion {
+		expect = topic.Version
+	}
+	version, err := c.front.opts.Backend.Report(c.front.ctx, c.user.DeviceID, patch, expect, c.user.AllowsArrays())
+	if err != nil {
+		return c.twinError(topic, err)
+	}
+	if topic.RequestID == "" || !c.subscribed(iothub.FilterTwinResponses) {
+		return nil
+	}
+	return c.publish(iothub.ReportAcceptedTopic(topic.RequestID, version), nil)
+}
+
+// twinError answers a twin request with the error's status and body. Clients look for either.
+func (c *conn) twinError(topic iothub.Topic, err error) error {
+	if topic.RequestID == "" || !c.subscribed(iothub.FilterTwinResponses) {
+		return nil
+	}
+	e := iothub.AsError(err)
+	return c.publish(iothub.TwinResponseTopic(e.Status, topic.RequestID), e.MQTTBody(trackingID(), time.Now()))
+}
+
+// trackingID is a random id, such as the service puts into error answers.
+func trackingID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails, by its own documentation
+	return hex.EncodeToString(b[:])
+}
+
+// NotifyDesired tells a connected device of changed desired properties; an absent one will read
+// its twin when it comes. The payload is the change, with its $version.
+func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) {
+	c := f.lookup(deviceID)
+	if c == nil || !c.subscribed(iothub.FilterDesired) {
+		return
+	}
+	topic := iothub.DesiredTopic(version)
+	// A failed write has closed the connection; there is nobody else to tell.
+	_ = c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
+}
