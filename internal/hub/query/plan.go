@@ -1,0 +1,307 @@
+package query
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Plan is how a query will be answered from a source: which indexes narrow the twins down before
+// the condition is evaluated on each.
+type Plan struct {
+	query  *Query
+	source Source
+	access access // nil for a scan of all twins
+	keep   evaluator
+}
+
+// access finds a superset of the twins that a part of the condition keeps.
+type access interface {
+	find() *roaring.Bitmap
+	explain(b *strings.Builder, depth int)
+}
+
+// Plan chooses the indexes for a query.
+func (q *Query) Plan(src Source) *Plan {
+	p := &Plan{query: q, source: src}
+	if q.where != nil {
+		p.access = plan(q.where, src)
+		p.keep = compile(q.where)
+	}
+	return p
+}
+
+// Explain tells the plan, one line a step.
+func (p *Plan) Explain() string {
+	var b strings.Builder
+	if p.query.from == Modules {
+		return "empty\n"
+	}
+	if p.access == nil {
+		b.WriteString("scan\n")
+	} else {
+		p.access.explain(&b, 0)
+	}
+	if p.keep != nil {
+		b.WriteString("filter ")
+		p.query.where.write(&b)
+		b.WriteByte('\n')
+	}
+	if p.query.aggregates() {
+		b.WriteString("aggregate\n")
+	}
+	return b.String()
+}
+
+func indent(b *strings.Builder, depth int, format string, a ...any) {
+	b.WriteString(strings.Repeat("  ", depth))
+	fmt.Fprintf(b, format+"\n", a...)
+}
+
+// plan finds an access for a condition, or nil when no index helps. What it finds is a superset,
+// because the condition is evaluated on every twin afterwards.
+func plan(e expr, src Source) access {
+	switch e := e.(type) {
+	case binary:
+		switch e.op {
+		case "AND":
+			var parts []access
+			for _, side := range conjuncts(e, nil) {
+				if a := plan(side, src); a != nil {
+					parts = append(parts, a)
+				}
+			}
+			switch len(parts) {
+			case 0:
+				return nil
+			case 1:
+				return parts[0]
+			}
+			return intersection(parts)
+		case "OR":
+			x, y := plan(e.x, src), plan(e.y, src)
+			if x == nil || y == nil {
+				return nil // one side needs a scan, so both do
+			}
+			return union{x, y}
+		}
+		return planComparison(e, src)
+	case in:
+		if p, ok := e.x.(path); ok && !e.not {
+			return planIn(p, e.values, src)
+		}
+	case call:
+		return planPrefix(e, src)
+	}
+	return nil
+}
+
+func conjuncts(e expr, into []expr) []expr {
+	if b, ok := e.(binary); ok && b.op == "AND" {
+		return conjuncts(b.y, conjuncts(b.x, into))
+	}
+	return append(into, e)
+}
+
+func indexable(v twin.Value) bool {
+	return v.Kind() == twin.String || v.Kind() == twin.Number || v.Kind() == twin.Bool
+}
+
+func isDeviceID(p path) bool { return len(p) == 1 && p[0] == "deviceId" }
+
+// planComparison serves path op constant, and constant op path the other way round.
+func planComparison(b binary, src Source) access {
+	p, isPath := b.x.(path)
+	l, isLiteral := b.y.(literal)
+	op := b.op
+	if !isPath || !isLiteral {
+		if p, isPath = b.y.(path); !isPath {
+			return nil
+		}
+		if l, isLiteral = b.x.(literal); !isLiteral {
+			return nil
+		}
+		op = map[string]string{"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}[op]
+	}
+	if !indexable(l.value) {
+		return nil
+	}
+	if op == "=" {
+		return planIn(p, array{l.value}, src)
+	}
+	bound := Bound{Value: l.value, Open: op == "<" || op == ">"}
+	switch op {
+	case "<", "<=":
+		return planRange(p, Bound{}, bound, src)
+	case ">", ">=":
+		return planRange(p, bound, Bound{}, src)
+	}
+	return nil
+}
+
+func planIn(p path, values array, src Source) access {
+	if !slices.ContainsFunc(values, func(v twin.Value) bool { return !indexable(v) }) {
+		if isDeviceID(p) {
+			return byID{values, src}
+		}
+		if index := src.Lookup(p); index != nil {
+			return equal{p, values, index}
+		}
+	}
+	return nil
+}
+
+func planRange(p path, low, high Bound, src Source) access {
+	index := src.Lookup(p)
+	if index == nil {
+		return nil
+	}
+	return between{p, low, high, index}
+}
+
+// planPrefix serves STARTSWITH(path, 'text') as a range of strings.
+func planPrefix(c call, src Source) access {
+	if c.name != "STARTSWITH" {
+		return nil
+	}
+	p, isPath := c.args[0].(path)
+	l, isLiteral := c.args[1].(literal)
+	if !isPath || !isLiteral || l.value.Kind() != twin.String || isDeviceID(p) {
+		return nil
+	}
+	high := Bound{}
+	if end := prefixEnd(l.value.Str()); end != "" {
+		high = Bound{Value: twin.StringValue(end), Open: true}
+	}
+	return planRange(p, Bound{Value: l.value}, high, src)
+}
+
+// prefixEnd is the first string after all that begin with s, or "" when there is none.
+func prefixEnd(s string) string {
+	b := []byte(s)
+	for len(b) > 0 {
+		if b[len(b)-1] < 0xff {
+			b[len(b)-1]++
+			return string(b)
+		}
+		b = b[:len(b)-1]
+	}
+	return ""
+}
+
+type byID struct {
+	ids array
+	src Source
+}
+
+func (a byID) find() *roaring.Bitmap {
+	out := roaring.New()
+	for _, id := range a.ids {
+		if ord, _, ok := a.src.ByID(id.Str()); ok {
+			out.Add(ord)
+		}
+	}
+	return out
+}
+
+func (a byID) explain(b *strings.Builder, depth int) { indent(b, depth, "ids %s", text(a.ids)) }
+
+type equal struct {
+	path   path
+	values array
+	index  Index
+}
+
+func (a equal) find() *roaring.Bitmap {
+	var out *roaring.Bitmap
+	for _, v := range a.values {
+		found := a.index.Equal(v)
+		switch {
+		case found == nil:
+		case out == nil:
+			out = found
+		default:
+			out.Or(found)
+		}
+	}
+	return out
+}
+
+func (a equal) explain(b *strings.Builder, depth int) {
+	indent(b, depth, "index %s in %s", text(a.path), text(a.values))
+}
+
+type between struct {
+	path      path
+	low, high Bound
+	index     Index
+}
+
+func (a between) find() *roaring.Bitmap { return a.index.Range(a.low, a.high) }
+
+func (a between) explain(b *strings.Builder, depth int) {
+	parts := []string{}
+	if a.low.Value.IsDefined() {
+		parts = append(parts, map[bool]string{true: "above ", false: "from "}[a.low.Open]+text(literal{a.low.Value}))
+	}
+	if a.high.Value.IsDefined() {
+		parts = append(parts, map[bool]string{true: "below ", false: "up to "}[a.high.Open]+text(literal{a.high.Value}))
+	}
+	indent(b, depth, "index %s %s", text(a.path), strings.Join(parts, " "))
+}
+
+func text(e expr) string {
+	var b strings.Builder
+	e.write(&b)
+	return b.String()
+}
+
+type intersection []access
+
+func (a intersection) find() *roaring.Bitmap {
+	maps := make([]*roaring.Bitmap, 0, len(a))
+	for _, part := range a {
+		found := part.find()
+		if found == nil || found.IsEmpty() {
+			return nil
+		}
+		maps = append(maps, found)
+	}
+	slices.SortFunc(maps, func(x, y *roaring.Bitmap) int { return cmp.Compare(x.GetCardinality(), y.GetCardinality()) })
+	out := maps[0]
+	for _, m := range maps[1:] {
+		out.And(m)
+	}
+	return out
+}
+
+func (a intersection) explain(b *strings.Builder, depth int) {
+	indent(b, depth, "all of")
+	for _, part := range a {
+		part.explain(b, depth+1)
+	}
+}
+
+type union struct{ x, y access }
+
+func (a union) find() *roaring.Bitmap {
+	x, y := a.x.find(), a.y.find()
+	switch {
+	case x == nil:
+		return y
+	case y != nil:
+		x.Or(y)
+	}
+	return x
+}
+
+func (a union) explain(b *strings.Builder, depth int) {
+	indent(b, depth, "any of")
+	a.x.explain(b, depth+1)
+	a.y.explain(b, depth+1)
+}
