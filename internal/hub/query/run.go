@@ -3,7 +3,7 @@ package query
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
+	be "encoding/binary"
 	"errors"
 	"hash/fnv"
 	"iter"
@@ -43,9 +43,9 @@ func (q *Query) fingerprint(size int) uint64 {
 }
 
 func (q *Query) encode(p position, size int) string {
-	b := binary.BigEndian.AppendUint64(nil, q.fingerprint(size))
-	b = binary.BigEndian.AppendUint64(b, p.at)
-	b = binary.BigEndian.AppendUint64(b, p.given)
+	b := be.BigEndian.AppendUint64(nil, q.fingerprint(size))
+	b = be.BigEndian.AppendUint64(b, p.at)
+	b = be.BigEndian.AppendUint64(b, p.given)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -54,10 +54,10 @@ func (q *Query) decode(token string, size int) (position, error) {
 		return position{}, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) != 24 || binary.BigEndian.Uint64(b) != q.fingerprint(size) {
+	if err != nil || len(b) != 24 || be.BigEndian.Uint64(b) != q.fingerprint(size) {
 		return position{}, ErrContinuation
 	}
-	return position{binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])}, nil
+	return position{be.BigEndian.Uint64(b[8:]), be.BigEndian.Uint64(b[16:])}, nil
 }
 
 // Run answers one page of at most size items. The continuation is empty for the first page. It
