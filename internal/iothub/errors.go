@@ -146,6 +146,23 @@ func (e *Error) MethodBody(trackingID string, now time.Time) []byte {
 	return mustJSON(restBody{Message: string(e.MQTTBody(trackingID, now))})
 }
 
+// ErrorBody is an encoding of error answers on REST.
+type ErrorBody uint8
+
+// The encodings: most endpoints answer text, direct methods answer JSON inside the text.
+const (
+	DataBody ErrorBody = iota
+	NestedBody
+)
+
+// Body is the body of an error answer in one of the encodings.
+func (e *Error) Body(form ErrorBody, trackingID string, now time.Time) []byte {
+	if form == NestedBody {
+		return e.MethodBody(trackingID, now)
+	}
+	return e.RESTBody(trackingID, now)
+}
+
 // mustJSON encodes the plain structs of this file, which cannot fail.
 func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)

@@ -1,0 +1,268 @@
+// Package rest is the service side of the embedded hub: registry, twins, queries, direct methods,
+// messages and jobs over HTTP, as Azure IoT Hub answers them.
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Registry keeps identities. Errors are *iothub.Error.
+type Registry interface {
+	CreateDevice(ctx context.Context, identity iothub.Identity) (iothub.Identity, error)
+	UpdateDevice(ctx context.Context, identity iothub.Identity, ifMatch string) (iothub.Identity, error)
+	Device(id string) (iothub.Identity, error)
+	Devices(top int) []iothub.Identity
+	DeleteDevice(ctx context.Context, id, ifMatch string) error
+	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
+	Statistics() iothub.RegistryStatistics
+	ConnectedCount() int
+}
+
+// Twins keeps twins. Errors are *iothub.Error.
+type Twins interface {
+	Twin(id string) (*twin.Twin, error)
+	PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
+	ReplaceTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
+	ParseValue(b []byte) (twin.Value, error)
+}
+
+// Devices reaches connected devices.
+type Devices interface {
+	InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error)
+	Send(deviceID string, m front.DeviceMessage) error
+	Purge(deviceID string) int
+}
+
+// Jobs carries out scheduled jobs. Errors are *iothub.Error.
+type Jobs interface {
+	Create(job iothub.Job) (iothub.Job, error)
+	Job(id string) (iothub.Job, error)
+	Cancel(id string) (iothub.Job, error)
+	List(jobType, status string) []iothub.Job
+	Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error)
+}
+
+// Rights are what a shared access policy allows.
+type Rights uint8
+
+// The rights (iot-hub-dev-guide-sas).
+const (
+	RegistryRead Rights = 1 << iota
+	RegistryWrite
+	ServiceConnect
+	DeviceConnect
+)
+
+// Policy is a shared access policy.
+type Policy struct {
+	Primary, Secondary iothub.Key
+	Rights             Rights
+}
+
+// Class is a class of operations that a tier limits apart (iot-hub-devguide-quotas-throttling).
+type Class uint8
+
+// The classes of the service side.
+const (
+	ClassRegistry Class = iota
+	ClassQuery
+	ClassTwinRead
+	ClassTwinUpdate
+	ClassC2D
+	ClassMethod
+	ClassJob
+)
+
+// Options of a Server. All but Admit and Logger are required.
+type Options struct {
+	Registry Registry
+	Twins    Twins
+	Source   query.Source
+	Devices  Devices
+	Jobs     Jobs
+	Policies map[string]Policy
+	// Admit waits until n operations of a class may go on, or returns the error for the client.
+	// bytes is the size that metering counts. Nil lets everything pass.
+	Admit func(ctx context.Context, class Class, n, bytes int) error
+	// Wait holds a request back, for the fault switch; nil for none.
+	Wait   func(ctx context.Context)
+	Logger *slog.Logger
+}
+
+// Server answers the service side's requests.
+type Server struct {
+	opts Options
+	mux  *http.ServeMux
+}
+
+const (
+	maxBody        = 4 << 20 // bytes; a bulk call of 100 full twins is below it
+	defaultPage    = 100     // items of a query's page
+	maxPage        = 1000
+	maxMethodBytes = 128 << 10 // a direct method's payload (iot-hub-devguide-direct-methods)
+	maxC2DBytes    = 64 << 10  // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
+)
+
+// handler answers one endpoint: with a status and a body, or with an error.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// New makes a Server.
+func New(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: o, mux: http.NewServeMux()}
+	route := func(pattern string, right Rights, h handler) {
+		s.mux.Handle(pattern, s.wrap(right, h, iothub.DataBody))
+	}
+	route("PUT /devices/{id}", RegistryWrite, s.putDevice)
+	route("GET /devices/{id}", RegistryRead, s.getDevice)
+	route("DELETE /devices/{id}", RegistryWrite, s.deleteDevice)
+	for _, path := range []string{"/devices", "/devices/{$}"} {
+		route("GET "+path, RegistryRead, s.listDevices)
+		route("POST "+path, RegistryWrite, s.bulk)
+	}
+	route("GET /statistics/devices", RegistryRead, s.registryStatistics)
+	route("GET /statistics/service", ServiceConnect, s.serviceStatistics)
+	route("GET /twins/{id}", ServiceConnect, s.getTwin)
+	route("PATCH /twins/{id}", ServiceConnect, s.patchTwin)
+	route("PUT /twins/{id}", ServiceConnect, s.putTwin)
+	s.mux.Handle("POST /twins/{id}/methods", s.wrap(ServiceConnect, s.method, iothub.NestedBody))
+	route("POST /devices/query", ServiceConnect, s.query)
+	route("POST /devices/{id}/messages/deviceBound", ServiceConnect, s.sendMessage)
+	route("DELETE /devices/{id}/commands", ServiceConnect, s.purge)
+	route("PUT /jobs/v2/{id}", ServiceConnect, s.createJob)
+	route("GET /jobs/v2/{id}", ServiceConnect, s.getJob)
+	route("POST /jobs/v2/{id}/cancel", ServiceConnect, s.cancelJob)
+	route("GET /jobs/v2/query", ServiceConnect, s.listJobs)
+	route("GET /devices/{id}/modules", RegistryRead, s.noModules)
+	route("/devices/{id}/modules/{module}", RegistryRead, s.noModule)
+	route("/twins/{id}/modules/{module}", ServiceConnect, s.noModule)
+	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
+		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
+	}, iothub.DataBody))
+	return s
+}
+
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// wrap checks the caller's right, bounds the body, and writes errors as the endpoint's clients expect them.
+func (s *Server) wrap(right Rights, h handler, body iothub.ErrorBody) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.opts.Wait != nil {
+			s.opts.Wait(r.Context())
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		err := s.authorize(r, right)
+		if err == nil {
+			err = h(w, r)
+		}
+		if err != nil {
+			s.writeError(w, r, err, body)
+		}
+	})
+}
+
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error, body iothub.ErrorBody) {
+	var large *http.MaxBytesError
+	var known *iothub.Error
+	switch {
+	case errors.As(err, &large):
+		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", maxBody)
+	case !errors.As(err, &known):
+		s.opts.Logger.Error("request failed", "method", r.Method, "error", err)
+		known = iothub.ErrServer
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("iothub-errorcode", known.Name)
+	w.WriteHeader(known.Status)
+	_, _ = w.Write(known.Body(body, trackingID(), time.Now()))
+}
+
+func trackingID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails, by its own documentation
+	return hex.EncodeToString(b[:])
+}
+
+// authorize checks the token of a request against the policies.
+func (s *Server) authorize(r *http.Request, right Rights) error {
+	token, err := iothub.ParseSAS(r.Header.Get("Authorization"))
+	if err != nil {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+	}
+	policy, ok := s.opts.Policies[token.Policy]
+	if !ok {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: no such shared access policy")
+	}
+	if err := token.Verify(time.Now(), policy.Primary, policy.Secondary); err != nil {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+	}
+	// Any host name is the hub's: clients know it by different ones. The path must be covered.
+	host, _, _ := strings.Cut(token.Resource, "/")
+	if !token.Covers(host + r.URL.Path) {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token is for another resource")
+	}
+	if policy.Rights&right != right {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the shared access policy %s does not allow this", token.Policy)
+	}
+	return nil
+}
+
+func (s *Server) admit(r *http.Request, class Class, n, size int) error {
+	if s.opts.Admit == nil {
+		return nil
+	}
+	return s.opts.Admit(r.Context(), class, n, size)
+}
+
+// decode reads a request's JSON body.
+func decode(r *http.Request, into any) error {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return iothub.ErrDeserialization.With("the body is not the JSON that is expected: %v", err)
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, body any) error { return writeStatus(w, http.StatusOK, body) }
+
+func writeStatus(w http.ResponseWriter, status int, body any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return writeBytes(w, status, b)
+}
+
+func writeBytes(w http.ResponseWriter, status int, b []byte) error {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	// The client is gone when this fails; there is nobody to tell.
+	_, _ = w.Write(b)
+	return nil
+}
+
+// ifMatch is the condition of a request without quotes and weakness mark; "" for none.
+func ifMatch(r *http.Request) string {
+	etag := strings.TrimPrefix(strings.TrimSpace(r.Header.Get("If-Match")), "W/")
+	return strings.Trim(etag, `"`)
+}

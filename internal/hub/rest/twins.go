@@ -1,0 +1,271 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
+	t, err := s.opts.Twins.Twin(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	body := t.AppendJSON(nil)
+	if err := s.admit(r, ClassTwinRead, 1, len(body)); err != nil {
+		return err
+	}
+	return writeBytes(w, http.StatusOK, body)
+}
+
+func (s *Server) patchTwin(w http.ResponseWriter, r *http.Request) error {
+	return s.writeTwin(w, r, s.opts.Twins.PatchTwin)
+}
+
+func (s *Server) putTwin(w http.ResponseWriter, r *http.Request) error {
+	return s.writeTwin(w, r, s.opts.Twins.ReplaceTwin)
+}
+
+type twinWrite func(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
+
+// writeTwin takes tags and desired properties; all else in the body is the service's own and passed over.
+func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWrite) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	doc, err := s.opts.Twins.ParseValue(body)
+	if err != nil {
+		return iothub.ErrArgumentInvalid.With("Provided json is not valid: %v", err)
+	}
+	if doc.Kind() != twin.Object {
+		return iothub.ErrArgumentInvalid.With("Provided json is not a valid twin: it is no object")
+	}
+	if err := s.admit(r, ClassTwinUpdate, 1, len(body)); err != nil {
+		return err
+	}
+	t, err := write(r.Context(), r.PathValue("id"), doc.Get("tags"), doc.Path("properties", "desired"), ifMatch(r))
+	if err != nil {
+		return err
+	}
+	return writeBytes(w, http.StatusOK, t.AppendJSON(nil))
+}
+
+func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
+	var in iothub.QueryRequest
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	q, err := query.Parse(in.Query)
+	if err != nil {
+		return iothub.ErrArgumentInvalid.With("The query is invalid: %v", err)
+	}
+	size, err := strconv.Atoi(r.Header.Get(iothub.HeaderMaxItemCount))
+	if err != nil || size < 1 {
+		size = defaultPage
+	}
+	size = min(size, maxPage)
+	continuation := r.Header.Get(iothub.HeaderContinuation)
+	var page query.Page
+	if q.From() == query.Jobs {
+		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
+	} else {
+		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
+	}
+	if errors.Is(err, query.ErrContinuation) {
+		return iothub.ErrArgumentInvalid.With("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	body := joinItems(page.Items)
+	if err := s.admit(r, ClassQuery, 1, len(body)); err != nil {
+		return err
+	}
+	w.Header().Set(iothub.HeaderItemType, page.ItemType)
+	if page.Continuation != "" {
+		w.Header().Set(iothub.HeaderContinuation, page.Continuation)
+	}
+	return writeBytes(w, http.StatusOK, body)
+}
+
+func joinItems(items [][]byte) []byte {
+	n := 2 + len(items)
+	for _, it := range items {
+		n += len(it)
+	}
+	b := append(make([]byte, 0, n), '[')
+	for i, it := range items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, it...)
+	}
+	return append(b, ']')
+}
+
+// The limits of a direct method's waits (iot-hub-devguide-direct-methods).
+const (
+	defaultMethodWait = 30 * time.Second
+	maxMethodWait     = 300 * time.Second
+)
+
+func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
+	var in iothub.MethodRequest
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	switch {
+	case in.Name == "" || strings.ContainsAny(in.Name, "/#+?\x00"):
+		return iothub.ErrArgumentInvalid.With("methodName must be a word without / # + ?")
+	case len(in.Payload) > maxMethodBytes:
+		return iothub.ErrMessageTooLarge.With("a method's payload has at most %d bytes", maxMethodBytes)
+	}
+	if _, err := s.opts.Registry.Device(id); err != nil {
+		return err
+	}
+	if err := s.admit(r, ClassMethod, len(in.Payload), len(in.Payload)); err != nil {
+		return err
+	}
+	wait := time.Duration(in.ResponseTimeout) * time.Second
+	if wait <= 0 {
+		wait = defaultMethodWait
+	}
+	wait = min(wait, maxMethodWait)
+	status, payload, err := s.invoke(r.Context(), id, in, wait)
+	if err != nil {
+		return iothub.AsError(err).WithInfo("timeout", clock(wait, err))
+	}
+	if len(payload) == 0 || !json.Valid(payload) {
+		payload = []byte("null")
+	}
+	return writeJSON(w, iothub.MethodResponse{Status: status, Payload: payload})
+}
+
+// invoke calls the method, and waits for the device to connect if the caller asked for that.
+func (s *Server) invoke(ctx context.Context, id string, in iothub.MethodRequest, wait time.Duration) (int, []byte, error) {
+	deadline := time.Now().Add(min(time.Duration(in.ConnectTimeout)*time.Second, maxMethodWait))
+	for {
+		limited, cancel := context.WithTimeout(ctx, wait)
+		status, payload, err := s.opts.Devices.InvokeMethod(limited, id, in.Name, in.Payload)
+		cancel()
+		if !errors.Is(err, iothub.ErrDeviceNotOnline) || time.Now().After(deadline) {
+			return status, payload, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, nil, iothub.ErrDeviceNotOnline
+		}
+	}
+}
+
+// clock is a wait as the service writes it in an error: hours, minutes, seconds.
+func clock(wait time.Duration, err error) string {
+	if errors.Is(err, iothub.ErrDeviceNotOnline) {
+		wait = 0
+	}
+	return time.Time{}.Add(wait).Format("15:04:05")
+}
+
+// appProperty marks the headers that become a message's application properties.
+const appProperty = "Iothub-App-"
+
+func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if _, err := s.opts.Registry.Device(id); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxC2DBytes {
+		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes", maxC2DBytes)
+	}
+	if err := s.admit(r, ClassC2D, 1, len(body)); err != nil {
+		return err
+	}
+	m := front.DeviceMessage{Payload: body}
+	for header, name := range map[string]string{"Iothub-Messageid": "$.mid", "Iothub-Correlationid": "$.cid", "Iothub-Userid": "$.uid"} {
+		if v := r.Header.Get(header); v != "" {
+			m.Properties = append(m.Properties, iothub.Property{Name: name, Value: v, HasValue: true})
+		}
+	}
+	for header, values := range r.Header {
+		if name, ok := strings.CutPrefix(header, appProperty); ok {
+			// net/http spells header names its own way; properties sent over HTTP are in lower case.
+			m.Properties = append(m.Properties, iothub.Property{Name: strings.ToLower(name), Value: values[0], HasValue: true})
+		}
+	}
+	if expiry := r.Header.Get("Iothub-Expiry"); expiry != "" {
+		if m.Expires, err = time.Parse(time.RFC3339, expiry); err != nil {
+			return iothub.ErrArgumentInvalid.With("iothub-expiry is not a time such as 2026-01-02T03:04:05Z")
+		}
+	}
+	if err := s.opts.Devices.Send(id, m); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) purge(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if _, err := s.opts.Registry.Device(id); err != nil {
+		return err
+	}
+	return writeJSON(w, map[string]any{"deviceId": id, "moduleId": nil, "totalMessagesPurged": s.opts.Devices.Purge(id)})
+}
+
+func (s *Server) createJob(w http.ResponseWriter, r *http.Request) error {
+	var in iothub.Job
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	if in.JobID == "" {
+		in.JobID = r.PathValue("id")
+	}
+	if err := s.admit(r, ClassJob, 1, 0); err != nil {
+		return err
+	}
+	return answerJob(w)(s.opts.Jobs.Create(in))
+}
+
+func (s *Server) getJob(w http.ResponseWriter, r *http.Request) error {
+	return answerJob(w)(s.opts.Jobs.Job(r.PathValue("id")))
+}
+
+func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
+	return answerJob(w)(s.opts.Jobs.Cancel(r.PathValue("id")))
+}
+
+func answerJob(w http.ResponseWriter) func(iothub.Job, error) error {
+	return func(job iothub.Job, err error) error {
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, job)
+	}
+}
+
+func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	jobs := s.opts.Jobs.List(v.Get("jobType"), v.Get("jobStatus"))
+	if jobs == nil {
+		jobs = []iothub.Job{}
+	}
+	w.Header().Set(iothub.HeaderItemType, "JobResponse")
+	return writeJSON(w, jobs)
+}
