@@ -154,3 +154,14 @@ func (it item) label(i int) string {
 		return it.path[len(it.path)-1]
 	}
 }
+
+// Matches walks through all twins that the condition keeps.
+func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
+	return func(yield func(uint32, *twin.Twin) bool) {
+		for ord, t := range p.rows(0) {
+			if (p.keep == nil || isBool(p.keep(t), true)) && !yield(ord, t) {
+				return
+			}
+		}
+	}
+}
