@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// importCreateOrUpdateIfMatch is the mode that updates a device under the condition of its
+// ETag and creates it when there is none.
+const importCreateOrUpdateIfMatch = "createOrUpdateIfMatchETag"
+
+// Bulk does up to iothub.MaxBulk entries of a bulk call, each by itself, and waits for the
+// disk once. Entries that fail are in the result. Errors of the whole call, which then
+// changes nothing: ErrTooManyDevices, ErrDefinedMultipleTimes.
+//
+// Tags and desired properties of an entry are merged into the twin; with a twinETag only if
+// it is the present one. An identity and its twin change together or not at all.
+func (s *Store) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
+	if len(entries) > iothub.MaxBulk {
+		return iothub.BulkResult{}, iothub.ErrTooManyDevices
+	}
+	seen := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		if seen[e.ID] {
+			return iothub.BulkResult{}, iothub.ErrDefinedMultipleTimes.With("Device %s is defined multiple times in the call", e.ID)
+		}
+		seen[e.ID] = true
+	}
+	if err := s.usable(); err != nil {
+		return iothub.BulkResult{}, err
+	}
+	result := iothub.BulkResult{IsSuccessful: true, Errors: []iothub.BulkError{}, Warnings: []iothub.BulkError{}}
+	batches := make([]*batch, 0, len(entries))
+	for i := range entries {
+		b, err := s.bulkEntry(&entries[i])
+		if err != nil {
+			e := iothub.AsError(err)
+			result.IsSuccessful = false
+			result.Errors = append(result.Errors, iothub.BulkError{DeviceID: entries[i].ID, ErrorCode: e.Code, ErrorStatus: e.Message})
+			continue
+		}
+		batches = append(batches, b)
+	}
+	for _, b := range batches {
+		if err := b.wait(ctx); err != nil {
+			return iothub.BulkResult{}, err
+		}
+	}
+	return result, nil
+}
+
+// bulkEntry does one entry.
+func (s *Store) bulkEntry(e *iothub.BulkEntry) (*batch, error) {
+	write, err := s.bulkTwin(e)
+	if err != nil {
+		return nil, err
+	}
+	identity := iothub.Identity{DeviceID: e.ID, Status: e.Status, StatusReason: e.StatusReason}
+	if e.Authentication != nil {
+		identity.Authentication = *e.Authentication
+	}
+	if e.Capabilities != nil {
+		identity.Capabilities = *e.Capabilities
+	}
+	sh := s.shard(e.ID)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	switch strings.ToLower(e.ImportMode) {
+	case strings.ToLower(iothub.ImportCreate):
+		return s.createLocked(sh, identity, write)
+	case strings.ToLower(iothub.ImportUpdate):
+		return s.bulkUpdate(sh, e, identity, "", write)
+	case strings.ToLower(iothub.ImportUpdateIfMatch):
+		return s.bulkUpdateIfMatch(sh, e, identity, write)
+	case "", strings.ToLower(iothub.ImportCreateOrUpdate):
+		if sh.records[e.ID] == nil {
+			return s.createLocked(sh, identity, write)
+		}
+		return s.bulkUpdate(sh, e, identity, "", write)
+	case strings.ToLower(importCreateOrUpdateIfMatch):
+		if sh.records[e.ID] == nil {
+			return s.createLocked(sh, identity, write)
+		}
+		return s.bulkUpdateIfMatch(sh, e, identity, write)
+	case strings.ToLower(iothub.ImportDelete):
+		return s.deleteLocked(sh, e.ID, "")
+	case strings.ToLower(iothub.ImportDeleteIfMatch):
+		if e.ETag == "" {
+			return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
+		}
+		return s.deleteLocked(sh, e.ID, e.ETag)
+	case strings.ToLower(iothub.ImportUpdateTwin):
+		return s.bulkUpdateTwin(sh, e, write, false)
+	case strings.ToLower(iothub.ImportUpdateTwinIfEtag):
+		return s.bulkUpdateTwin(sh, e, write, true)
+	default:
+		return nil, iothub.ErrArgumentInvalid.With("The import mode %q is unknown", shorten(e.ImportMode))
+	}
+}
+
+// bulkUpdate updates an identity, keeping what the entry does not name.
+func (s *Store) bulkUpdate(sh *shard, e *iothub.BulkEntry, identity iothub.Identity, ifMatch string, write twinWrite) (*batch, error) {
+	if rec := sh.records[e.ID]; rec != nil {
+		if e.Capabilities == nil {
+			identity.Capabilities.IoTEdge = rec.twin.IoTEdge
+		}
+		if write != nil && !matches(e.TwinETag, twin.ETagString(rec.twin.ETag)) {
+			return nil, preconditionFailed(e.ID)
+		}
+	}
+	return s.updateLocked(sh, identity, ifMatch, write)
+}
+
+// bulkUpdateIfMatch is bulkUpdate under the condition of the entry's ETag.
+func (s *Store) bulkUpdateIfMatch(sh *shard, e *iothub.BulkEntry, identity iothub.Identity, write twinWrite) (*batch, error) {
+	if e.ETag == "" {
+		return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
+	}
+	return s.bulkUpdate(sh, e, identity, e.ETag, write)
+}
+
+// bulkUpdateTwin writes the twin alone.
+func (s *Store) bulkUpdateTwin(sh *shard, e *iothub.BulkEntry, write twinWrite, conditional bool) (*batch, error) {
+	rec := sh.records[e.ID]
+	if rec == nil {
+		return nil, notFound(e.ID)
+	}
+	ifMatch := ""
+	if conditional {
+		if ifMatch = e.TwinETag; ifMatch == "" {
+			return nil, iothub.ErrArgumentNull.With("The import mode %s needs a twinETag", e.ImportMode)
+		}
+	}
+	if write == nil {
+		if !matches(ifMatch, twin.ETagString(rec.twin.ETag)) {
+			return nil, preconditionFailed(e.ID)
+		}
+		return nil, nil
+	}
+	return s.writeTwinLocked(rec, ifMatch, write)
+}
+
+// bulkTwin makes the write of the tags and desired properties of an entry, nil for none.
+func (s *Store) bulkTwin(e *iothub.BulkEntry) (twinWrite, error) {
+	var desiredText json.RawMessage
+	if e.Properties != nil {
+		desiredText = e.Properties.Desired
+	}
+	tags, err := s.section("tags", e.Tags)
+	if err != nil {
+		return nil, err
+	}
+	desired, err := s.section("properties.desired", desiredText)
+	if err != nil {
+		return nil, err
+	}
+	if !tags.IsDefined() && !desired.IsDefined() {
+		return nil, nil
+	}
+	return func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+		return t.Patch(tags, desired, now)
+	}, nil
+}
+
+// section reads one section of an entry; no text is Undefined.
+func (s *Store) section(name string, text []byte) (twin.Value, error) {
+	if len(text) == 0 {
+		return twin.Value{}, nil
+	}
+	v, err := s.interner.Parse(text)
+	var syntax *twin.SyntaxError
+	if errors.As(err, &syntax) {
+		return twin.Value{}, iothub.ErrArgumentInvalid.With("%s: %s", name, syntax.Reason)
+	}
+	if err != nil {
+		return twin.Value{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// shorten keeps a message from growing with what a client sends.
+func shorten(s string) string {
+	const longest = 40
+	if len(s) <= longest {
+		return s
+	}
+	return s[:longest] + "..."
+}

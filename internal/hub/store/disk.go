@@ -1,0 +1,298 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+const (
+	dataFile     = "hub.db"
+	lockWait     = time.Second // For another process to let go of the file.
+	smallestFile = 2 * 4096    // Bytes of the two pages that say what the file is.
+)
+
+// Errors of opening a data directory. The error that Open returns matches one of them and
+// says the path.
+var (
+	ErrLocked  = errors.New("another process is using it")
+	ErrDamaged = errors.New("the file is damaged or no data file of a hub")
+)
+
+// errFailed is what a write gets once the disk has failed.
+var errFailed = iothub.ErrServer.With("The hub cannot write its data file")
+
+// errClosed is what a write gets after Close.
+var errClosed = iothub.ErrServiceUnavailable.With("The hub is stopping")
+
+// disk writes changes to the data file. One goroutine does it, a batch at a time: while one
+// batch is being flushed the next one gathers, so a flush serves all the writes that wait.
+type disk struct {
+	db   *bbolt.DB
+	path string
+	log  *slog.Logger
+
+	wake    chan struct{} // Holds a token when there may be something to do.
+	stopped chan struct{} // Closed when the goroutine has ended.
+
+	mu      sync.Mutex // Protects the following fields.
+	pending *batch     // nil when nothing waits.
+	err     error      // Why nothing can be written any more.
+	closing bool
+}
+
+// batch is what becomes durable with one flush.
+type batch struct {
+	ops  []operation
+	done chan struct{} // Closed when the batch is on disk or has failed.
+	err  error         // To be read after done.
+}
+
+// operation is one change of one device.
+type operation struct {
+	id    string
+	state *stored // nil for a device deleted.
+	then  func()  // Called when the change is durable.
+}
+
+// wait returns when the batch is durable. A nil batch is: there is no disk or no change.
+func (b *batch) wait(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the disk: %w", context.Cause(ctx))
+	}
+}
+
+// bucketName is where the records are, by device id.
+func bucketName() []byte { return []byte("devices.1") }
+
+// openDisk opens the data file, and makes it and its directory if need be.
+func openDisk(dir string, log *slog.Logger) (d *disk, err error) {
+	path := filepath.Join(dir, dataFile)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	d = &disk{path: path, log: log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	var file *os.File
+	options := bbolt.Options{
+		Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
+	}
+	err = d.guard(func() error {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 && info.Size() < smallestFile {
+			return fmt.Errorf("%w: %d bytes are too few", berrors.ErrInvalid, info.Size())
+		}
+		d.db, err = bbolt.Open(path, 0o600, &options)
+		return err
+	})
+	if err != nil {
+		if file != nil {
+			_ = file.Close() // A panic of the library leaves it open, and locked; else it is closed already.
+		}
+		return nil, err
+	}
+	err = d.guard(func() error {
+		return d.db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bucketName())
+			return err
+		})
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.abandon())
+	}
+	return d, nil
+}
+
+// guard does something with a file that may hold anything. The library panics over pages
+// that make no sense, and a file cut short faults when it is read: both are damage.
+func (d *disk) guard(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("opening %s: %w: %v", d.path, ErrDamaged, r)
+		}
+	}()
+	err = do()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("opening %s: %w", d.path, ErrLocked)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum),
+		errors.Is(err, berrors.ErrInvalidMapping), errors.Is(err, twin.ErrEncoding):
+		return fmt.Errorf("opening %s: %w: %w", d.path, ErrDamaged, err)
+	default:
+		return fmt.Errorf("opening %s: %w", d.path, err)
+	}
+}
+
+// load hands over every record of the file.
+func (d *disk) load(ctx context.Context, in *twin.Interner, adopt func(*record)) error {
+	return d.guard(func() error {
+		return d.db.View(func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketName()).ForEach(func(id, b []byte) error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				rec, err := decodeRecord(b, in)
+				if err != nil {
+					return fmt.Errorf("device %q: %w", id, err)
+				}
+				if rec.twin.DeviceID != string(id) {
+					return fmt.Errorf("device %q: %w: another device's record", id, twin.ErrEncoding)
+				}
+				adopt(rec)
+				return nil
+			})
+		})
+	})
+}
+
+// abandon lets go of a file that was not started on.
+func (d *disk) abandon() error { return d.guard(d.db.Close) }
+
+// start begins to write.
+func (d *disk) start() { go d.run() }
+
+// add puts a change into the next batch. Changes of one device must be added in their order.
+func (d *disk) add(op operation) *batch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.failedLocked(); err != nil {
+		b := &batch{done: make(chan struct{}), err: err}
+		close(b.done)
+		return b
+	}
+	if d.pending == nil {
+		d.pending = &batch{done: make(chan struct{})}
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	}
+	d.pending.ops = append(d.pending.ops, op)
+	return d.pending
+}
+
+// failed returns why nothing can be written, nil if all is well.
+func (d *disk) failed() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failedLocked()
+}
+
+func (d *disk) failedLocked() error {
+	if d.closing {
+		return errClosed
+	}
+	return d.err
+}
+
+// run writes batch after batch until close.
+func (d *disk) run() {
+	defer close(d.stopped)
+	for range d.wake {
+		d.mu.Lock()
+		b, closing := d.pending, d.closing
+		d.pending = nil
+		d.mu.Unlock()
+		if b != nil {
+			d.flush(b)
+		}
+		if closing {
+			return
+		}
+	}
+}
+
+// flush makes a batch durable, then tells whoever waits or asked to be told.
+func (d *disk) flush(b *batch) {
+	d.mu.Lock()
+	b.err = d.err
+	d.mu.Unlock()
+	if b.err == nil {
+		if err := d.commit(b.ops); err != nil {
+			d.log.Error("writing the data file failed; the hub takes no more changes", "path", d.path, "err", err)
+			b.err = errFailed
+			d.mu.Lock()
+			d.err = errFailed
+			d.mu.Unlock()
+		}
+	}
+	if b.err == nil {
+		for i := range b.ops {
+			b.ops[i].then()
+		}
+	}
+	close(b.done)
+}
+
+// commit writes the last state of every device of a batch in one transaction, in the order
+// of the ids, which is the order of the pages.
+func (d *disk) commit(ops []operation) error {
+	last := make(map[string]*stored, len(ops))
+	for i := range ops {
+		last[ops[i].id] = ops[i].state
+	}
+	ids := make([]string, 0, len(last))
+	for id := range last {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return d.db.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(bucketName())
+		for _, id := range ids {
+			var err error
+			if state := last[id]; state == nil {
+				err = bucket.Delete([]byte(id))
+			} else {
+				err = bucket.Put([]byte(id), state.appendBinary(nil)) // The library keeps the bytes until the end.
+			}
+			if err != nil {
+				return fmt.Errorf("device %q: %w", id, err)
+			}
+		}
+		return nil
+	})
+}
+
+// close writes what waits, ends the goroutine and closes the file.
+func (d *disk) close() error {
+	d.mu.Lock()
+	already := d.closing
+	d.closing = true
+	d.mu.Unlock()
+	if already {
+		return nil
+	}
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+	<-d.stopped
+	if err := d.db.Close(); err != nil {
+		return fmt.Errorf("closing %s: %w", d.path, err)
+	}
+	return nil
+}

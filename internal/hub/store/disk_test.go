@@ -1,0 +1,315 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// picture is all that a store shows of its devices, but for what a restart ends.
+func picture(t testing.TB, s *Store) string {
+	t.Helper()
+	var b strings.Builder
+	for _, device := range s.Devices(0) {
+		credentials, err := s.Credentials(device.DeviceID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tw, err := s.Twin(device.DeviceID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		view := *tw
+		view.Connected, view.C2DCount = false, 0
+		fmt.Fprintf(&b, "%s %s %v %s %s %v %s\n", device.GenerationID, device.ETag, credentials.Enabled,
+			credentials.Primary.Base64(), credentials.Secondary.Base64(), device.ConnectionStateUpdated, view.AppendJSON(nil))
+	}
+	fmt.Fprintf(&b, "%+v", s.Statistics())
+	return b.String()
+}
+
+// TestReopen: a store opened again shows what it showed before.
+func TestReopen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "by", "the store")
+	s, err := Open(t.Context(), Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "a", "b", "gone")
+	patch(t, s, "a", `{"location":{"region":"US","plant":"Redmond43"},"n":1.0}`, `{"o":{"x":1,"y":[1,{"z":true}]}}`)
+	report(t, s, "a", `{"connectivity":{"type":"cellular"},"text":"é \" \\ \u0000"}`)
+	report(t, s, "a", `{"text":null}`)
+	s.SetConnected("a", true)
+	s.SetModelID("a", "dtmi:x;1")
+	s.SetC2DCount("a", 4)
+	patch(t, s, "a", "", `{"o":{"x":null}}`)
+	reason := "r"
+	in := iothub.Identity{DeviceID: "b", Status: "disabled", StatusReason: &reason, Capabilities: iothub.Capabilities{IoTEdge: true}}
+	in.Authentication.Thumbprint.Secondary = strings.Repeat("0f", 32)
+	if _, err := s.UpdateDevice(t.Context(), in, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteDevice(t.Context(), "gone", ""); err != nil {
+		t.Fatal(err)
+	}
+	want := picture(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+
+	s = open(t, Options{DataDir: dir})
+	if got := picture(t, s); got != want {
+		t.Errorf("opened again\n%s\nbefore\n%s", got, want)
+	}
+	if s.ConnectedCount() != 0 || s.Len() != 2 {
+		t.Errorf("opened again: %d connected, queries see %d", s.ConnectedCount(), s.Len())
+	}
+	if got := ids(s, s.Lookup([]string{"tags", "location", "plant"}).Equal(twin.StringValue("Redmond43"))); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("opened again: queries find %q", got)
+	}
+	if tw, err := s.Twin("a"); err != nil || tw.ModelID != "dtmi:x;1" || tw.C2DCount != 0 || tw.Connected {
+		t.Errorf("opened again: %s, %v", tw.AppendJSON(nil), err)
+	}
+	last, err := s.Device("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "new")
+	if device, err := s.Device("new"); err != nil || device.GenerationID <= last.GenerationID {
+		t.Errorf("a generation is used again: %s after %s, %v", device.GenerationID, last.GenerationID, err)
+	}
+}
+
+func TestDataFileIsForItsOwnerAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := open(t, Options{DataDir: dir})
+	create(t, s, "a")
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, dataFile): 0o600} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o; want %o", path, got, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{DataDir: dir})
+	create(t, s, "a")
+	_, err := Open(t.Context(), Options{DataDir: dir})
+	if !errors.Is(err, ErrLocked) || !oneLine(err) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a directory in use: %v", err)
+	}
+	if _, err := Open(t.Context(), Options{DataDir: filepath.Join(dir, dataFile)}); err == nil {
+		t.Error("a file was taken for a directory")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	other := t.TempDir()
+	first := open(t, Options{DataDir: other})
+	create(t, first, "a")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(ctx, Options{DataDir: other}); !errors.Is(err, context.Canceled) {
+		t.Errorf("opening with an ended context: %v", err)
+	}
+	again := open(t, Options{DataDir: other}) // The refused open has let go of the file.
+	if again.Len() != 1 {
+		t.Errorf("%d twins; want 1", again.Len())
+	}
+}
+
+// oneLine reports whether a message is fit to be shown.
+func oneLine(err error) bool { return !strings.Contains(err.Error(), "\n") }
+
+// TestDamagedFiles damages a data file in many ways. Open must say so in one line, or find
+// the file whole (some bytes mean nothing); it must never panic nor hang.
+func TestDamagedFiles(t *testing.T) {
+	whole := dataFileBytes(t)
+	refused := 0
+	try := func(name string, content []byte, mustFail bool) {
+		t.Helper()
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, dataFile), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), Options{DataDir: dir})
+		switch {
+		case err == nil && mustFail:
+			t.Errorf("%s: opened with %d twins", name, s.Len())
+		case err != nil && (!errors.Is(err, ErrDamaged) || !oneLine(err) || !strings.Contains(err.Error(), dir)):
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			refused++
+		} else if err := s.Close(); err != nil {
+			t.Errorf("%s: Close: %v", name, err)
+		}
+	}
+	try("whole", whole, false)
+	if refused != 0 {
+		t.Fatal("the whole file is refused")
+	}
+	try("text", []byte("not a data file at all"), true)
+	try("zeros", make([]byte, len(whole)), true)
+	for _, keep := range []int{1, 100, 4096, 8192, 12288, len(whole) / 2} {
+		try(fmt.Sprintf("cut to %d bytes", keep), whole[:keep], keep < 8192)
+	}
+	for page := 0; page*4096 < len(whole); page++ {
+		for _, fill := range []byte{0x00, 0xFF} {
+			content := bytes.Clone(whole)
+			for i := range 64 {
+				content[page*4096+i] = fill
+			}
+			try(fmt.Sprintf("page %d begins with %x", page, fill), content, false)
+		}
+	}
+	if refused < 10 {
+		t.Errorf("%d damaged files were refused; the damage does not bite", refused)
+	}
+}
+
+// dataFileBytes makes a data file with a few devices.
+func dataFileBytes(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := Open(t.Context(), Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 30 {
+		id := fmt.Sprint("device-", n)
+		create(t, s, id)
+		report(t, s, id, `{"text":"`+strings.Repeat("x", 300)+`"}`)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, dataFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// TestDiskFailure: once a write has failed nothing more is acknowledged, and what is in
+// memory can still be read.
+func TestDiskFailure(t *testing.T) {
+	told := 0
+	s, err := Open(t.Context(), Options{DataDir: t.TempDir(), OnDesired: func(string, []byte, int64) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "d")
+	if err := s.disk.db.Close(); err != nil { // From now on the library refuses.
+		t.Fatal(err)
+	}
+	if _, err := s.PatchTwin(t.Context(), "d", twin.Value{}, value(t, `{"a":1}`), ""); !errors.Is(err, iothub.ErrServer) {
+		t.Errorf("a write that failed: %v; want ServerError", err)
+	}
+	if _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: "e"}); !errors.Is(err, iothub.ErrServer) || told != 0 {
+		t.Errorf("a write after it: %v; %d notifications", err, told)
+	}
+	if _, err := s.Twin("d"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); !errors.Is(err, iothub.ErrServiceUnavailable) {
+		t.Errorf("a write after Close: %v; want ServiceUnavailable", err)
+	}
+}
+
+// TestDurableNotifications: with a disk too a device is told in the order of the changes,
+// and before the write returns.
+func TestDurableNotifications(t *testing.T) {
+	var mu sync.Mutex
+	versions := map[string]int64{}
+	s := open(t, Options{DataDir: t.TempDir(), OnDesired: func(id string, _ []byte, version int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if version != versions[id]+1 {
+			t.Errorf("%s: version %d after %d", id, version, versions[id])
+		}
+		versions[id] = version
+	}})
+	const devices, writers, writes = 4, 3, 10
+	for n := range devices {
+		create(t, s, fmt.Sprint("d", n))
+		versions[fmt.Sprint("d", n)] = 1
+	}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for n := range writes {
+				id := fmt.Sprint("d", (n+w)%devices)
+				tw, err := s.PatchTwin(context.Background(), id, twin.Value{}, value(t, `{"n":`+fmt.Sprint(n)+`}`), "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if versions[id] < tw.Desired.Version() {
+					t.Errorf("%s: version %d was acknowledged and not told", id, tw.Desired.Version())
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	total := int64(0)
+	for _, version := range versions {
+		total += version - 1
+	}
+	if total != writers*writes {
+		t.Errorf("told %d times; want %d", total, writers*writes)
+	}
+}
+
+// TestWaitEndsWithItsContext: a write whose caller goes away is not waited for.
+func TestWaitEndsWithItsContext(t *testing.T) {
+	b := &batch{done: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := b.wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("wait = %v; want DeadlineExceeded", err)
+	}
+	close(b.done)
+	if err := b.wait(t.Context()); err != nil {
+		t.Errorf("wait = %v", err)
+	}
+}
+
+func TestRecordNeverShowsKeys(t *testing.T) {
+	key := iothub.NewKey()
+	state := stored{twin: twin.New("d"), keys: iothub.SymmetricKeys{Primary: key}}
+	record := state.appendBinary(nil)
+	for n := range record {
+		_, err := decodeRecord(record[:n], nil)
+		if !errors.Is(err, twin.ErrEncoding) || strings.Contains(err.Error(), key.Base64()) {
+			t.Fatalf("%d bytes of %d: %v", n, len(record), err)
+		}
+	}
+	if _, err := decodeRecord(append(record, 0), nil); !errors.Is(err, twin.ErrEncoding) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}

@@ -1,0 +1,241 @@
+package store
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/google/btree"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// index finds twins by the scalar at one path: for every value that occurs, in order, the
+// ordinals of the twins that have it.
+type index struct {
+	name  string // The path in one word.
+	path  []string
+	ready chan struct{} // Closed when the index is built.
+	used  atomic.Int64  // When it was asked for, by the view's clock.
+
+	mu   sync.RWMutex // Protects the tree and the postings in it.
+	tree *btree.BTreeG[*posting]
+}
+
+// scalar is a value as the index orders it: booleans before numbers before strings.
+type scalar struct {
+	kind twin.Kind
+	num  float64 // Of a number; 0 or 1 for a boolean.
+	text string  // Of a string.
+}
+
+// posting is one value and the twins that have it. Many paths have values that few twins
+// share, so a short list comes before a bitmap.
+type posting struct {
+	key  scalar
+	few  []uint32        // In order, while many is nil.
+	many *roaring.Bitmap // Once there are more than fewLimit.
+}
+
+const (
+	fewLimit   = 16
+	treeDegree = 32
+)
+
+func newIndex(name string, path []string) *index {
+	return &index{
+		name: name, path: slices.Clone(path), ready: make(chan struct{}),
+		tree: btree.NewG(treeDegree, func(a, b *posting) bool { return a.key.compare(b.key) < 0 }),
+	}
+}
+
+// compare orders scalars.
+func (a scalar) compare(b scalar) int {
+	if c := cmp.Compare(a.kind, b.kind); c != 0 {
+		return c
+	}
+	if a.kind == twin.String {
+		return cmp.Compare(a.text, b.text)
+	}
+	return cmp.Compare(a.num, b.num)
+}
+
+// scalarOf returns a value as the index has it; false for what is not indexed.
+func scalarOf(v twin.Value) (scalar, bool) {
+	switch v.Kind() {
+	case twin.Bool:
+		if v.Bool() {
+			return scalar{kind: twin.Bool, num: 1}, true
+		}
+		return scalar{kind: twin.Bool}, true
+	case twin.Number:
+		return scalar{kind: twin.Number, num: v.Num() + 0}, true // -0 becomes 0, which it equals.
+	case twin.String:
+		return scalar{kind: twin.String, text: v.Str()}, true
+	default:
+		return scalar{}, false
+	}
+}
+
+// field returns what a twin has at the path; nothing for no twin.
+func (x *index) field(t *twin.Twin) (scalar, bool) {
+	if t == nil {
+		return scalar{}, false
+	}
+	return scalarOf(t.Field(x.path...))
+}
+
+// update enters a change of one twin, from old to new; nil is no twin. To enter the same
+// state twice does no harm.
+func (x *index) update(ord uint32, old, new *twin.Twin) {
+	if old != nil && new != nil && x.untouched(old, new) {
+		return
+	}
+	before, had := x.field(old)
+	after, has := x.field(new)
+	if had == has && before == after {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if had {
+		x.remove(before, ord)
+	}
+	if has {
+		x.insert(after, ord)
+	}
+}
+
+// untouched reports whether two states of a twin share the whole section of the path.
+func (x *index) untouched(old, new *twin.Twin) bool {
+	switch {
+	case x.path[0] == "tags":
+		return old.Tags == new.Tags
+	case len(x.path) > 1 && x.path[0] == "properties" && x.path[1] == "reported":
+		return old.Reported == new.Reported
+	case len(x.path) > 1 && x.path[0] == "properties" && x.path[1] == "desired":
+		return old.Desired == new.Desired
+	default:
+		return false
+	}
+}
+
+// insert adds a twin to a value; the index is locked.
+func (x *index) insert(key scalar, ord uint32) {
+	p, ok := x.tree.Get(&posting{key: key})
+	if !ok {
+		p = &posting{key: key}
+		x.tree.ReplaceOrInsert(p)
+	}
+	p.add(ord)
+}
+
+// remove takes a twin off a value; the index is locked.
+func (x *index) remove(key scalar, ord uint32) {
+	p, ok := x.tree.Get(&posting{key: key})
+	if ok && p.remove(ord) {
+		x.tree.Delete(p)
+	}
+}
+
+func (p *posting) add(ord uint32) {
+	if p.many != nil {
+		p.many.Add(ord)
+		return
+	}
+	i, found := slices.BinarySearch(p.few, ord)
+	if found {
+		return
+	}
+	if len(p.few) < fewLimit {
+		p.few = slices.Insert(p.few, i, ord)
+		return
+	}
+	p.many = roaring.BitmapOf(p.few...)
+	p.many.Add(ord)
+	p.few = nil
+}
+
+// remove reports whether nothing is left.
+func (p *posting) remove(ord uint32) bool {
+	if p.many != nil {
+		p.many.Remove(ord)
+		return p.many.IsEmpty()
+	}
+	if i, found := slices.BinarySearch(p.few, ord); found {
+		p.few = slices.Delete(p.few, i, i+1)
+	}
+	return len(p.few) == 0
+}
+
+// addTo enters the twins into a bitmap.
+func (p *posting) addTo(b *roaring.Bitmap) {
+	if p.many != nil {
+		b.Or(p.many)
+		return
+	}
+	b.AddMany(p.few)
+}
+
+// Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
+// own; nil for none and for a value that is no boolean, number or string.
+func (x *index) Equal(v twin.Value) *roaring.Bitmap {
+	key, ok := scalarOf(v)
+	if !ok {
+		return nil
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	p, ok := x.tree.Get(&posting{key: key})
+	if !ok {
+		return nil
+	}
+	if p.many != nil {
+		return p.many.Clone()
+	}
+	return roaring.BitmapOf(p.few...)
+}
+
+// Range returns the ordinals of the twins whose value lies between the bounds and has their
+// kind; one bound may be missing. The bitmap is the caller's own; nil for none, for no
+// bound, and for bounds of different kinds.
+func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
+	lo, hasLow := scalarOf(low.Value)
+	hi, hasHigh := scalarOf(high.Value)
+	if hasLow != low.Value.IsDefined() || hasHigh != high.Value.IsDefined() || !hasLow && !hasHigh || hasLow && hasHigh && lo.kind != hi.kind {
+		return nil
+	}
+	kind := lo.kind
+	if !hasLow {
+		kind = hi.kind
+		lo = scalar{kind: kind} // Only strings are not below it.
+		if kind == twin.Number {
+			lo.num = math.Inf(-1)
+		}
+	}
+	found := roaring.New()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.tree.AscendGreaterOrEqual(&posting{key: lo}, func(p *posting) bool {
+		if p.key.kind != kind {
+			return false
+		}
+		if hasHigh {
+			if c := p.key.compare(hi); c > 0 || c == 0 && high.Open {
+				return false
+			}
+		}
+		if !hasLow || !low.Open || p.key.compare(lo) != 0 {
+			p.addTo(found)
+		}
+		return true
+	})
+	if found.IsEmpty() {
+		return nil
+	}
+	return found
+}

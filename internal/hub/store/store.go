@@ -1,0 +1,241 @@
+// Package store keeps what the embedded hub knows of its devices: identities, twins, and
+// what queries see of them.
+//
+// The truth is a sharded map of records; a twin in it is an immutable snapshot that a
+// write replaces. Beside the truth stands the view of the queries: twins by ordinal, and
+// indexes over the paths that queries ask for. A change reaches the view at once, or after
+// a delay that stands for the lag of the real service's index. With a data directory every
+// change is on disk before its write returns.
+//
+// Locks are taken in this order and never the other way: shard, then view or disk or feed,
+// then index.
+package store
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// shardCount spreads writes over so many locks. A lock is held for about a microsecond.
+const shardCount = 256
+
+// Options configure a Store. The zero value is a store in memory whose queries see every
+// change at once.
+type Options struct {
+	// Logger is told of failures of the disk. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// DataDir is the directory of the data file, made if need be. A write returns when it is
+	// on disk. The file holds the keys of the devices in clear and is readable by its owner
+	// alone. Default: "", everything is in memory and gone after Close.
+	DataDir string
+
+	// QueryLag is asked at every change how long queries must not see it. Changes of one twin
+	// never overtake each other. Default: nil, a change is visible when its write returns.
+	QueryLag func() time.Duration
+
+	// Now is the clock of timestamps. Default: time.Now.
+	Now func() time.Time
+
+	// OnDesired is told of each change of desired properties: the message for the device,
+	// JSON with $version, and that version. For one device the calls come in the order of
+	// the changes, after the change is durable. It must not block nor call the store, and
+	// may keep delta. Default: nobody is told.
+	OnDesired func(id string, delta []byte, version int64)
+
+	// OnGone is told when a device may no longer be connected. The rules of OnDesired hold.
+	OnGone func(id string, reason GoneReason)
+}
+
+// GoneReason says why a device may no longer be connected.
+type GoneReason uint8
+
+// The reasons given to Options.OnGone.
+const (
+	GoneDeleted GoneReason = iota
+	GoneDisabled
+)
+
+// String names the reason.
+func (r GoneReason) String() string {
+	if r == GoneDisabled {
+		return "disabled"
+	}
+	return "deleted"
+}
+
+// Store holds identities and twins. Its methods may be called by any number of
+// goroutines. Errors that a client caused are [*iothub.Error].
+type Store struct {
+	opts     Options
+	log      *slog.Logger
+	interner *twin.Interner
+	view     *view
+	feed     *feed // nil without lag.
+	disk     *disk // nil without a data directory.
+
+	seed   maphash.Seed
+	shards [shardCount]shard
+
+	total      atomic.Int64
+	enabled    atomic.Int64
+	connected  atomic.Int64
+	generation atomic.Uint64 // The last generation id given.
+}
+
+// shard is a part of the records, chosen by the hash of the device id.
+type shard struct {
+	mu      sync.RWMutex // Protects the map and the records in it.
+	records map[string]*record
+}
+
+// record is what is known of one device. The twin holds the members of the identity that
+// documents show in both.
+type record struct {
+	twin       *twin.Twin
+	keys       iothub.SymmetricKeys
+	generation uint64
+	stateAt    int64        // Nanoseconds since 1970 when the device connected or disconnected last; 0 for never.
+	touched    atomic.Int64 // Nanoseconds since 1970 of the last activity; newer than the twin's at times.
+}
+
+// Open makes a store, from the file of the data directory if there is one. The caller must
+// Close it.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{opts: opts, log: opts.Logger, interner: twin.NewInterner(), view: newView(), seed: maphash.MakeSeed()}
+	for i := range s.shards {
+		s.shards[i].records = make(map[string]*record)
+	}
+	if opts.DataDir != "" {
+		d, err := openDisk(opts.DataDir, opts.Logger)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.load(ctx, s.interner, s.adopt); err != nil {
+			return nil, errors.Join(err, d.abandon())
+		}
+		d.start()
+		s.disk = d
+	}
+	if opts.QueryLag != nil {
+		s.feed = startFeed(s.view, opts.QueryLag)
+	}
+	return s, nil
+}
+
+// Close waits for the writes under way, ends the store's goroutines and closes the file.
+// Nothing may be called afterwards. Changes that queries have not seen yet they never see.
+func (s *Store) Close() error {
+	if s.feed != nil {
+		s.feed.stop()
+	}
+	if s.disk == nil {
+		return nil
+	}
+	return s.disk.close()
+}
+
+// ParseValue reads a JSON document whose words share the memory of the twins stored.
+func (s *Store) ParseValue(b []byte) (twin.Value, error) { return s.interner.Parse(b) }
+
+// shard returns the shard of a device id.
+func (s *Store) shard(id string) *shard {
+	return &s.shards[maphash.String(s.seed, id)%shardCount]
+}
+
+// now returns the time of a write, in the ticks of 100 ns that documents have.
+func (s *Store) now() time.Time {
+	return s.opts.Now().UTC().Truncate(100 * time.Nanosecond)
+}
+
+// adopt takes over a record read from disk.
+func (s *Store) adopt(rec *record) {
+	id := rec.twin.DeviceID
+	rec.touched.Store(nanoseconds(rec.twin.LastActivity))
+	s.shard(id).records[id] = rec
+	s.view.publish(id, rec.twin)
+	s.count(rec.twin, 1)
+	if rec.generation > s.generation.Load() {
+		s.generation.Store(rec.generation)
+	}
+}
+
+// count adds a device to the statistics, or takes it out with -1.
+func (s *Store) count(t *twin.Twin, n int64) {
+	s.total.Add(n)
+	if t.Status == iothub.StatusEnabled {
+		s.enabled.Add(n)
+	}
+	if t.Connected {
+		s.connected.Add(n)
+	}
+}
+
+// show lets queries see a change, now or later. A nil twin is a device deleted. The shard
+// is locked.
+func (s *Store) show(id string, t *twin.Twin) {
+	if s.feed != nil {
+		s.feed.add(id, t)
+		return
+	}
+	s.view.publish(id, t)
+}
+
+// effects are what must happen once a change is durable, in the order of the changes.
+type effects struct {
+	delta   []byte // For the device, nil for none.
+	version int64
+	gone    bool
+	reason  GoneReason
+}
+
+// run tells whoever asked to be told.
+func (e effects) run(opts *Options, id string) {
+	if e.delta != nil && opts.OnDesired != nil {
+		opts.OnDesired(id, e.delta, e.version)
+	}
+	if e.gone && opts.OnGone != nil {
+		opts.OnGone(id, e.reason)
+	}
+}
+
+// settle makes a change of a record public; the shard is locked and the record changed. A
+// nil record is a device deleted. The batch is to be waited for after the lock is given up.
+func (s *Store) settle(id string, rec *record, e effects) *batch {
+	var t *twin.Twin
+	if rec != nil {
+		t = rec.twin
+	}
+	s.show(id, t)
+	if s.disk == nil {
+		e.run(&s.opts, id)
+		return nil
+	}
+	op := operation{id: id, then: func() { e.run(&s.opts, id) }}
+	if rec != nil {
+		op.state = &stored{twin: rec.twin, keys: rec.keys, generation: rec.generation, stateAt: rec.stateAt}
+	}
+	return s.disk.add(op)
+}
+
+// usable fails once the disk has: the truth in memory must not run ahead of it for long.
+func (s *Store) usable() error {
+	if s.disk == nil {
+		return nil
+	}
+	return s.disk.failed()
+}

@@ -1,0 +1,241 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Twin returns the present state of a device's twin. The error is ErrDeviceNotFound.
+func (s *Store) Twin(id string) (*twin.Twin, error) {
+	sh := s.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	rec := sh.records[id]
+	if rec == nil {
+		return nil, notFound(id)
+	}
+	return rec.current(), nil
+}
+
+// current returns the twin with the last activity that Touch has noted since the last write.
+func (r *record) current() *twin.Twin {
+	touched := r.touched.Load()
+	if touched <= nanoseconds(r.twin.LastActivity) {
+		return r.twin
+	}
+	t := *r.twin
+	t.LastActivity = time.Unix(0, touched).UTC()
+	return &t
+}
+
+// PatchTwin merges a service's patch into tags and desired properties; a section that is
+// Undefined is not touched. It returns the new twin. Errors: ErrDeviceNotFound,
+// ErrPreconditionFailed when ifMatch names another ETag, ErrArgumentInvalid when a limit
+// is broken.
+func (s *Store) PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
+	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+		return t.Patch(tags, desired, now)
+	})
+}
+
+// ReplaceTwin puts documents in the place of tags and desired properties; a section that is
+// Undefined stays. The device is told of members that are gone as null. Errors are those of
+// PatchTwin.
+func (s *Store) ReplaceTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
+	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+		return t.Replace(tags, desired, now)
+	})
+}
+
+// twinWrite makes the next twin, and what the device must be told of it.
+type twinWrite func(t *twin.Twin, now time.Time) (next *twin.Twin, delta twin.Value, err error)
+
+// writeTwin does a service's write of a twin.
+func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWrite) (*twin.Twin, error) {
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	sh := s.shard(id)
+	sh.mu.Lock()
+	rec := sh.records[id]
+	if rec == nil {
+		sh.mu.Unlock()
+		return nil, notFound(id)
+	}
+	b, err := s.writeTwinLocked(rec, ifMatch, write)
+	t := rec.current()
+	sh.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.wait(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// writeTwinLocked is writeTwin for a record whose shard is locked.
+func (s *Store) writeTwinLocked(rec *record, ifMatch string, write twinWrite) (*batch, error) {
+	old := rec.twin
+	if !matches(ifMatch, twin.ETagString(old.ETag)) {
+		return nil, preconditionFailed(old.DeviceID)
+	}
+	next, delta, err := write(old, s.now())
+	if err != nil {
+		return nil, refused(err)
+	}
+	if next == old {
+		return nil, nil
+	}
+	rec.twin = next
+	var e effects
+	if delta.IsDefined() {
+		e.version = next.Desired.Version()
+		e.delta = twin.AppendDelta(nil, delta, e.version)
+	}
+	return s.settle(old.DeviceID, rec, e), nil
+}
+
+// Report merges a device's patch into its reported properties and returns their new
+// $version. Unless expect is negative the present $version must be that. Errors:
+// ErrDeviceNotFound, ErrPreconditionFailed, ErrArgumentInvalid when a limit is broken.
+func (s *Store) Report(ctx context.Context, id string, patch twin.Value, expect int64) (version int64, err error) {
+	if err := s.usable(); err != nil {
+		return 0, err
+	}
+	sh := s.shard(id)
+	sh.mu.Lock()
+	rec := sh.records[id]
+	if rec == nil {
+		sh.mu.Unlock()
+		return 0, notFound(id)
+	}
+	b, err := s.reportLocked(rec, patch, expect)
+	version = rec.twin.Reported.Version()
+	sh.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return version, b.wait(ctx)
+}
+
+// reportLocked is Report for a record whose shard is locked.
+func (s *Store) reportLocked(rec *record, patch twin.Value, expect int64) (*batch, error) {
+	old := rec.twin
+	if expect >= 0 && old.Reported.Version() != expect {
+		return nil, preconditionFailed(old.DeviceID)
+	}
+	now := s.now()
+	next, err := old.Report(patch, now)
+	if err != nil {
+		return nil, refused(err)
+	}
+	next.LastActivity = now
+	rec.touched.Store(nanoseconds(now))
+	rec.twin = next
+	return s.settle(old.DeviceID, rec, effects{}), nil
+}
+
+// SetConnected notes that a device has connected or disconnected. It is not kept on disk:
+// after a restart no device is connected. A device that does not exist is left alone.
+func (s *Store) SetConnected(id string, connected bool) {
+	s.amend(id, func(rec *record, t *twin.Twin, now time.Time) bool {
+		rec.stateAt = nanoseconds(now)
+		t.LastActivity = now
+		if t.Connected != connected {
+			s.connected.Add(map[bool]int64{true: 1, false: -1}[connected])
+		}
+		t.Connected = connected
+		return true
+	})
+}
+
+// SetModelID notes the model that a device named when it connected. It reaches the disk
+// with the next write of the twin.
+func (s *Store) SetModelID(id, model string) {
+	s.amend(id, func(_ *record, t *twin.Twin, _ time.Time) bool {
+		changed := t.ModelID != model
+		t.ModelID = model
+		return changed
+	})
+}
+
+// SetC2DCount notes how many cloud-to-device messages wait for a device.
+func (s *Store) SetC2DCount(id string, n int) {
+	s.amend(id, func(_ *record, t *twin.Twin, _ time.Time) bool {
+		changed := t.C2DCount != n
+		t.C2DCount = n
+		return changed
+	})
+}
+
+// touchEvery is how often activity alone makes a new snapshot for queries. In between it
+// is noted and shown by Twin and Device.
+const touchEvery = time.Second
+
+// Touch notes activity of a device: its lastActivityTime is now. It costs next to nothing,
+// so it may be called for every message. Queries see it a second late at most.
+func (s *Store) Touch(id string) {
+	now := s.now()
+	sh := s.shard(id)
+	sh.mu.RLock()
+	rec := sh.records[id]
+	due := false
+	if rec != nil {
+		rec.touched.Store(nanoseconds(now))
+		due = now.Sub(rec.twin.LastActivity) >= touchEvery
+	}
+	sh.mu.RUnlock()
+	if due {
+		s.amend(id, func(_ *record, t *twin.Twin, now time.Time) bool {
+			t.LastActivity = now
+			return true
+		})
+	}
+}
+
+// amend changes what is not kept on disk. The change works on a copy of the twin, which
+// becomes public if change returns true.
+func (s *Store) amend(id string, change func(rec *record, t *twin.Twin, now time.Time) bool) {
+	sh := s.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	rec := sh.records[id]
+	if rec == nil {
+		return
+	}
+	t := *rec.current()
+	if change(rec, &t, s.now()) {
+		rec.twin = &t
+		s.show(id, rec.twin)
+	}
+}
+
+// refused turns the twin's own errors into the service's.
+func refused(err error) error {
+	var limit *twin.LimitError
+	if errors.As(err, &limit) {
+		return iothub.ErrArgumentInvalid.With("%s", limit.Message)
+	}
+	return err
+}
+
+func notFound(id string) error {
+	return iothub.ErrDeviceNotFound.With("Device %s is not registered", id)
+}
+
+func preconditionFailed(id string) error {
+	return iothub.ErrPreconditionFailed.With("Precondition failed: Device %s has another version, ETag or state", id)
+}
+
+// nanoseconds is a time since 1970, and 0 for the zero time.
+func nanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}

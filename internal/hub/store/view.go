@@ -1,0 +1,216 @@
+package store
+
+import (
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+const (
+	chunkSize  = 4096 // Twins of one chunk of the view.
+	viewShards = 64
+
+	// maxIndexes bounds the memory and the work of indexes: each is kept up at every change.
+	// Beyond it the one that was not asked for the longest gives way.
+	maxIndexes = 16
+)
+
+// view is what queries see: the visible state of every twin by its ordinal, and indexes.
+// Changes come in by publish, those of one twin one after the other; reading takes no lock
+// but to find a twin by its id.
+type view struct {
+	seed   maphash.Seed
+	shards [viewShards]viewShard
+
+	mu     sync.Mutex // Protects the giving out of ordinals: free, and growth of chunks.
+	free   []uint32
+	chunks atomic.Pointer[[]*chunk]
+	limit  atomic.Uint32 // Above every ordinal ever given.
+	live   atomic.Int64
+
+	indexMu sync.Mutex // Protects changes of the list of indexes.
+	indexes atomic.Pointer[[]*index]
+	clock   atomic.Int64 // Counts lookups, to know the index asked for the longest ago.
+}
+
+// chunk is a run of twins by ordinal; nil for ordinals not in use.
+type chunk [chunkSize]atomic.Pointer[twin.Twin]
+
+// viewShard knows the ordinals of some of the ids.
+type viewShard struct {
+	mu   sync.RWMutex // Protects ords, and orders changes of twins with the building of indexes.
+	ords map[string]uint32
+}
+
+func newView() *view {
+	v := &view{seed: maphash.MakeSeed()}
+	for i := range v.shards {
+		v.shards[i].ords = make(map[string]uint32)
+	}
+	v.chunks.Store(&[]*chunk{})
+	v.indexes.Store(&[]*index{})
+	return v
+}
+
+// shard returns the shard of an id.
+func (v *view) shard(id string) *viewShard {
+	return &v.shards[maphash.String(v.seed, id)%viewShards]
+}
+
+// publish makes a state of a twin visible; nil takes the twin away.
+func (v *view) publish(id string, t *twin.Twin) {
+	sh := v.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ord, known := sh.ords[id]
+	switch {
+	case t == nil && !known:
+		return
+	case t == nil:
+		delete(sh.ords, id)
+	case !known:
+		ord = v.take()
+		sh.ords[t.DeviceID] = ord
+	}
+	old := v.slot(ord).Swap(t)
+	for _, idx := range *v.indexes.Load() {
+		idx.update(ord, old, t)
+	}
+	if t == nil {
+		v.release(ord)
+	}
+}
+
+// take gives out an ordinal.
+func (v *view) take() uint32 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live.Add(1)
+	if n := len(v.free); n > 0 {
+		ord := v.free[n-1]
+		v.free = v.free[:n-1]
+		return ord
+	}
+	ord := v.limit.Load()
+	if chunks := *v.chunks.Load(); int(ord/chunkSize) == len(chunks) {
+		grown := append(slices.Clip(chunks), new(chunk))
+		v.chunks.Store(&grown)
+	}
+	v.limit.Store(ord + 1)
+	return ord
+}
+
+// release takes an ordinal back.
+func (v *view) release(ord uint32) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live.Add(-1)
+	v.free = append(v.free, ord)
+}
+
+// slot is the place of an ordinal that was given out.
+func (v *view) slot(ord uint32) *atomic.Pointer[twin.Twin] {
+	return &(*v.chunks.Load())[ord/chunkSize][ord%chunkSize]
+}
+
+// at returns the visible state of a twin, nil for an ordinal not in use.
+func (v *view) at(ord uint32) *twin.Twin {
+	if ord >= v.limit.Load() {
+		return nil
+	}
+	return v.slot(ord).Load()
+}
+
+// byID finds a twin by its id.
+func (v *view) byID(id string) (ord uint32, t *twin.Twin, ok bool) {
+	sh := v.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if ord, ok = sh.ords[id]; !ok {
+		return 0, nil, false
+	}
+	return ord, v.slot(ord).Load(), true
+}
+
+// lookup returns the index over a path. The first call for a path builds it; other calls
+// wait meanwhile.
+func (v *view) lookup(path []string) *index {
+	path = twin.CanonicalPath(path)
+	name := strings.Join(path, "\x00")
+	v.indexMu.Lock()
+	list := *v.indexes.Load()
+	now := v.clock.Add(1)
+	if i := slices.IndexFunc(list, func(idx *index) bool { return idx.name == name }); i >= 0 {
+		idx := list[i]
+		idx.used.Store(now)
+		v.indexMu.Unlock()
+		<-idx.ready
+		return idx
+	}
+	idx := newIndex(name, path)
+	idx.used.Store(now)
+	list = slices.Clone(list)
+	if len(list) >= maxIndexes {
+		oldest := slices.MinFunc(list, func(a, b *index) int { return int(a.used.Load() - b.used.Load()) })
+		list = slices.DeleteFunc(list, func(idx *index) bool { return idx == oldest })
+	}
+	list = append(list, idx)
+	v.indexes.Store(&list)
+	v.indexMu.Unlock()
+	v.build(idx)
+	close(idx.ready)
+	return idx
+}
+
+// build fills an index that is in the list already, so that no change passes it by: what
+// changes before the walk comes to it is entered twice, which does no harm, because both
+// happen under the lock of the twin's shard. The lock is held for one twin at a time.
+func (v *view) build(idx *index) {
+	for ord := range v.limit.Load() {
+		t := v.at(ord)
+		if t == nil {
+			continue
+		}
+		sh := v.shard(t.DeviceID)
+		sh.mu.RLock()
+		if now := v.at(ord); now != nil && now.DeviceID == t.DeviceID {
+			idx.update(ord, nil, now)
+		}
+		sh.mu.RUnlock()
+	}
+}
+
+// The methods of query.Source.
+
+var _ query.Source = (*Store)(nil)
+
+// Len returns how many twins queries see.
+func (s *Store) Len() int { return int(s.view.live.Load()) }
+
+// Max returns a number above every ordinal in use.
+func (s *Store) Max() uint32 { return s.view.limit.Load() }
+
+// At returns the twin with an ordinal as queries see it, nil for one not in use. An ordinal
+// stays with its twin until the twin is deleted, and may then be given to another.
+func (s *Store) At(ord uint32) *twin.Twin { return s.view.at(ord) }
+
+// ByID returns a twin and its ordinal as queries see them.
+func (s *Store) ByID(id string) (ord uint32, t *twin.Twin, ok bool) { return s.view.byID(id) }
+
+// Lookup returns the index over a path of [twin.Twin.Field], such as tags, location, plant.
+// The first call for a path builds it, in about 0.2 s for a million twins; from then on every
+// change keeps it up. Of the paths asked for, the latest 16 have an index.
+//
+// What an index finds and what At returns may be moments apart while twins change: a query
+// must look at the twin itself before it believes the index.
+func (s *Store) Lookup(path []string) query.Index {
+	if len(path) == 0 {
+		return nil
+	}
+	return s.view.lookup(path)
+}

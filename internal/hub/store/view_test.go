@@ -1,0 +1,385 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// ids returns the device ids of a bitmap, sorted.
+func ids(s *Store, b *roaring.Bitmap) []string {
+	out := []string{}
+	if b == nil {
+		return out
+	}
+	for it := b.Iterator(); it.HasNext(); {
+		if tw := s.At(it.Next()); tw != nil {
+			out = append(out, tw.DeviceID)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// scan finds ids the plain way: by looking at every twin.
+func scan(s *Store, path []string, match func(twin.Value) bool) []string {
+	out := []string{}
+	for ord := range s.Max() {
+		if tw := s.At(ord); tw != nil && match(tw.Field(path...)) {
+			out = append(out, tw.DeviceID)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestViewFollowsTheTruth(t *testing.T) {
+	s := open(t, Options{})
+	create(t, s, "a", "b", "c")
+	if s.Len() != 3 || s.Max() != 3 {
+		t.Errorf("Len %d, Max %d; want 3, 3", s.Len(), s.Max())
+	}
+	ordA, _, ok := s.ByID("a")
+	patch(t, s, "a", `{"x":1}`, "")
+	if after, tw, stillOK := s.ByID("a"); !ok || !stillOK || after != ordA || tw.Field("tags", "x").Num() != 1 || s.At(ordA) != tw {
+		t.Errorf("twin a has number %d, then %d: %v", ordA, after, tw)
+	}
+	if err := s.DeleteDevice(t.Context(), "a", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok := s.ByID("a"); ok || s.At(ordA) != nil || s.Len() != 2 || s.Max() != 3 {
+		t.Errorf("after the deletion: ByID %v, At %v, Len %d, Max %d", ok, s.At(ordA), s.Len(), s.Max())
+	}
+	create(t, s, "d")
+	if ord, _, _ := s.ByID("d"); ord != ordA || s.Max() != 3 {
+		t.Errorf("the free number %d was not used again, but %d", ordA, ord)
+	}
+	if s.At(math.MaxUint32) != nil {
+		t.Error("a twin where there can be none")
+	}
+}
+
+func TestLookupCanonicalPaths(t *testing.T) {
+	s := open(t, Options{})
+	create(t, s, "a", "b")
+	patch(t, s, "a", `{"Status":"x"}`, "")
+	for _, tt := range []struct {
+		path []string
+		v    twin.Value
+		want []string
+	}{
+		{[]string{"STATUS"}, twin.StringValue("enabled"), []string{"a", "b"}},
+		{[]string{"status"}, twin.StringValue("x"), []string{}},
+		{[]string{"Tags", "Status"}, twin.StringValue("x"), []string{"a"}},
+		{[]string{"tags", "status"}, twin.StringValue("x"), []string{}},
+		{[]string{"deviceId"}, twin.StringValue("b"), []string{"b"}},
+		{[]string{"properties", "reported", "$version"}, twin.NumberValue(1), []string{"a", "b"}},
+		{[]string{"capabilities", "iotEdge"}, twin.BoolValue(false), []string{"a", "b"}},
+		{[]string{"tags"}, twin.ObjectValue(), []string{}},
+		{[]string{"x509Thumbprint", "primaryThumbprint"}, twin.NullValue(), []string{}},
+	} {
+		if got := ids(s, s.Lookup(tt.path).Equal(tt.v)); !slices.Equal(got, tt.want) {
+			t.Errorf("%q equal to %s: %q; want %q", tt.path, tt.v, got, tt.want)
+		}
+	}
+	if s.Lookup([]string{"STATUS"}) != s.Lookup([]string{"status"}) {
+		t.Error("two indexes for one path")
+	}
+	if got := s.Lookup(nil); got != nil {
+		t.Errorf("an index over no path: %v", got)
+	}
+}
+
+func TestIndexesAreBounded(t *testing.T) {
+	s := open(t, Options{})
+	create(t, s, "a")
+	first := s.Lookup([]string{"tags", "p0"})
+	for n := range maxIndexes - 1 {
+		s.Lookup([]string{"tags", fmt.Sprint("q", n)})
+	}
+	if s.Lookup([]string{"tags", "p0"}) != first {
+		t.Error("an index was dropped below the bound")
+	}
+	s.Lookup([]string{"tags", "one too many"}) // Takes the place of q0, the longest unused.
+	if got := len(*s.view.indexes.Load()); got != maxIndexes {
+		t.Errorf("%d indexes; want %d", got, maxIndexes)
+	}
+	if s.Lookup([]string{"tags", "p0"}) != first {
+		t.Error("an index used lately was dropped")
+	}
+	patch(t, s, "a", `{"q0":1}`, "")
+	if got := ids(s, s.Lookup([]string{"tags", "q0"}).Equal(twin.NumberValue(1))); len(got) != 1 {
+		t.Errorf("an index built again finds %q", got)
+	}
+}
+
+// TestReturnedBitmapsBelongToTheCaller: changing one changes nothing else.
+func TestReturnedBitmapsBelongToTheCaller(t *testing.T) {
+	s := open(t, Options{})
+	for n := range fewLimit + 5 {
+		create(t, s, fmt.Sprint("d", n))
+	}
+	patch(t, s, "d0", `{"x":1}`, "")
+	for path, v := range map[string]twin.Value{"status": twin.StringValue("enabled"), "tags.x": twin.NumberValue(1)} {
+		idx := s.Lookup(splitPath(path))
+		for _, find := range []func() *roaring.Bitmap{
+			func() *roaring.Bitmap { return idx.Equal(v) },
+			func() *roaring.Bitmap { return idx.Range(query.Bound{Value: v}, query.Bound{Value: v}) },
+		} {
+			mine := find()
+			before := mine.GetCardinality()
+			mine.Clear()
+			if got := find().GetCardinality(); got != before || before == 0 {
+				t.Errorf("%s: %d twins, then %d", path, before, got)
+			}
+		}
+	}
+}
+
+func splitPath(path string) []string {
+	out := []string{""}
+	for _, r := range path {
+		if r == '.' {
+			out = append(out, "")
+			continue
+		}
+		out[len(out)-1] += string(r)
+	}
+	return out
+}
+
+// TestIndexAgainstScan does random writes and holds what indexes find against a walk over
+// all twins. Some indexes exist before the writes, some are built after them.
+func TestIndexAgainstScan(t *testing.T) {
+	paths := [][]string{{"tags", "v"}, {"properties", "reported", "o", "v"}, {"properties", "desired", "v"}, {"status"}, {"version"}}
+	values := []string{`1`, `1.0`, `-0`, `0`, `2.5`, `"a"`, `"b"`, `""`, `true`, `false`, `[1]`, `{"x":1}`, `null`}
+	rapid.Check(t, func(rt *rapid.T) {
+		s, err := Open(context.Background(), Options{})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		early := rapid.IntRange(0, len(paths)).Draw(rt, "early")
+		for _, path := range paths[:early] {
+			s.Lookup(path)
+		}
+		id := rapid.Map(rapid.IntRange(0, 40), func(n int) string { return fmt.Sprint("d", n) })
+		text := rapid.SampledFrom(values)
+		for range rapid.IntRange(0, 120).Draw(rt, "writes") {
+			device := id.Draw(rt, "id")
+			v := value(t, `{"v":`+text.Draw(rt, "value")+`}`)
+			switch rapid.IntRange(0, 6).Draw(rt, "write") {
+			case 0, 1:
+				_, _ = s.CreateDevice(context.Background(), iothub.Identity{DeviceID: device})
+			case 2:
+				_ = s.DeleteDevice(context.Background(), device, "")
+			case 3:
+				_, _ = s.PatchTwin(context.Background(), device, v, v, "")
+			case 4:
+				_, _ = s.Report(context.Background(), device, twin.ObjectValue(twin.Member{Key: "o", Value: v}), -1)
+			case 5:
+				_, _ = s.UpdateDevice(context.Background(), iothub.Identity{DeviceID: device, Status: "disabled"}, "")
+			case 6:
+				_, _ = s.ReplaceTwin(context.Background(), device, v, twin.Value{}, "")
+			}
+		}
+		for _, path := range paths {
+			compareIndex(rt, s, path, append(values, `"enabled"`, `3`))
+		}
+		if s.Len() != s.Statistics().Total {
+			rt.Fatalf("queries see %d twins of %d", s.Len(), s.Statistics().Total)
+		}
+	})
+}
+
+// compareIndex holds Equal and Range of one index against scans.
+func compareIndex(rt *rapid.T, s *Store, path, texts []string) {
+	rt.Helper()
+	idx := s.Lookup(path)
+	var values []twin.Value
+	for _, text := range texts {
+		v, err := twin.Parse([]byte(text))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		values = append(values, v)
+		want := []string{}
+		if _, indexed := scalarOf(v); indexed {
+			want = scan(s, path, v.Equal)
+		}
+		if got := ids(s, idx.Equal(v)); !slices.Equal(got, want) {
+			rt.Fatalf("%q = %s: index %q, scan %q", path, text, got, want)
+		}
+	}
+	for range 8 {
+		low, high := boundOf(rt, values), boundOf(rt, values)
+		got := ids(s, idx.Range(low, high))
+		want := scan(s, path, func(v twin.Value) bool { return within(v, low, high) })
+		if !slices.Equal(got, want) {
+			rt.Fatalf("%q from %v to %v: index %q, scan %q", path, low, high, got, want)
+		}
+	}
+}
+
+func boundOf(rt *rapid.T, values []twin.Value) query.Bound {
+	if rapid.IntRange(0, 3).Draw(rt, "none") == 0 {
+		return query.Bound{}
+	}
+	return query.Bound{Value: rapid.SampledFrom(values).Draw(rt, "bound"), Open: rapid.Bool().Draw(rt, "open")}
+}
+
+// within says the plain way what Range must find.
+func within(v twin.Value, low, high query.Bound) bool {
+	x, ok := scalarOf(v)
+	if !ok || !low.Value.IsDefined() && !high.Value.IsDefined() {
+		return false
+	}
+	if low.Value.IsDefined() {
+		l, ok := scalarOf(low.Value)
+		if !ok || l.kind != x.kind || x.compare(l) < 0 || low.Open && x.compare(l) == 0 {
+			return false
+		}
+	}
+	if high.Value.IsDefined() {
+		h, ok := scalarOf(high.Value)
+		if !ok || h.kind != x.kind || x.compare(h) > 0 || high.Open && x.compare(h) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// TestIndexUnderConcurrentWrites builds and reads indexes while twins change, and then
+// holds them against a scan.
+func TestIndexUnderConcurrentWrites(t *testing.T) {
+	s := open(t, Options{})
+	const devices, rounds = 300, 20
+	for n := range devices {
+		create(t, s, fmt.Sprint("d", n))
+	}
+	var writers, readers sync.WaitGroup
+	stop := make(chan struct{})
+	for w := range 4 {
+		writers.Go(func() {
+			for r := range rounds {
+				for n := w; n < devices; n += 4 {
+					v := twin.ObjectValue(twin.Member{Key: "v", Value: twin.NumberValue(float64((n + r) % 7))})
+					if _, err := s.Report(context.Background(), fmt.Sprint("d", n), v, -1); err != nil {
+						t.Error(err)
+					}
+				}
+				_ = s.DeleteDevice(context.Background(), fmt.Sprint("extra", w), "")
+				_, _ = s.CreateDevice(context.Background(), iothub.Identity{DeviceID: fmt.Sprint("extra", w)})
+			}
+		})
+	}
+	path := []string{"properties", "reported", "v"}
+	for r := range 2 {
+		readers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				s.Lookup([]string{"tags", fmt.Sprint(r, n%20)}) // Drives other indexes out.
+				for v := range 7 {
+					ids(s, s.Lookup(path).Equal(twin.NumberValue(float64(v))))
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	readers.Wait()
+	for v := range 7 {
+		want := scan(s, path, twin.NumberValue(float64(v)).Equal)
+		if got := ids(s, s.Lookup(path).Equal(twin.NumberValue(float64(v)))); !slices.Equal(got, want) {
+			t.Errorf("%v: index finds %d twins, a scan %d", v, len(got), len(want))
+		}
+	}
+}
+
+// TestQueryLag: queries see a change when its delay is over, and those of one twin in order.
+func TestQueryLag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lag := time.Second
+		s, err := Open(context.Background(), Options{QueryLag: func() time.Duration { return lag }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		idx := s.Lookup([]string{"tags", "v"})
+		at := func(d time.Duration) { // Moves to a time after the start.
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		sees := func(when string, want ...string) {
+			t.Helper()
+			got := append(ids(s, idx.Equal(twin.NumberValue(1))), ids(s, idx.Equal(twin.NumberValue(2)))...)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: queries find %q; want %q", when, got, want)
+			}
+		}
+		create(t, s, "a", "b")
+		patch(t, s, "a", `{"v":1}`, "")
+		if tw, err := s.Twin("a"); err != nil || tw.Field("tags", "v").Num() != 1 {
+			t.Errorf("Twin must not lag: %v", err)
+		}
+		at(time.Second - time.Millisecond)
+		if s.Len() != 0 {
+			t.Errorf("queries see %d twins too early", s.Len())
+		}
+		at(time.Millisecond)
+		sees("after a second", "a")
+		if s.Len() != 2 {
+			t.Errorf("queries see %d twins; want 2", s.Len())
+		}
+
+		// Two changes of a: the second one has a shorter delay, and waits for the first.
+		// That of b has the shorter delay, and does not wait.
+		patch(t, s, "a", `{"v":2}`, "")
+		lag = 100 * time.Millisecond
+		patch(t, s, "a", `{"v":null}`, "")
+		patch(t, s, "b", `{"v":1}`, "")
+		at(100 * time.Millisecond)
+		sees("after the short delay", "a", "b")
+		at(900 * time.Millisecond)
+		sees("after the long delay", "b")
+
+		// A device deleted and made anew within the delay.
+		lag = time.Second
+		if err := s.DeleteDevice(context.Background(), "b", ""); err != nil {
+			t.Fatal(err)
+		}
+		lag = 0
+		create(t, s, "b")
+		synctest.Wait()
+		sees("before the deletion is seen", "b")
+		at(time.Second)
+		sees("afterwards")
+		if _, tw, ok := s.ByID("b"); !ok || tw.Version != 2 || s.Len() != 2 {
+			t.Errorf("queries see %v of b", tw)
+		}
+		lag = -time.Second // Counts as none.
+		patch(t, s, "b", `{"v":2}`, "")
+		synctest.Wait()
+		sees("without delay", "b")
+	})
+}
