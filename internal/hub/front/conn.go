@@ -90,10 +90,8 @@ func (c *conn) gone() {
 		d.conn = nil
 		d.methods.failAll(iothub.ErrDeviceNotOnline)
 		d.queue.release()
-		if c.user.ModuleID == "" {
-			c.front.opts.Backend.Connected(c.user.DeviceID, false)
-		}
 	})
+	c.front.tellPresence(c.user)
 }
 
 // extend moves the read deadline when a quarter of the keep-alive has gone by: setting it for every
@@ -120,7 +118,7 @@ func (c *conn) loop() error {
 			return err
 		}
 		c.front.received.Add(1)
-		c.front.faults.wait(c.front.ctx)
+		c.front.faults.Wait(c.front.ctx)
 		if err := c.handle(p); err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func (c *conn) handshake() error {
 	if p.Type != mqtt.CONNECT {
 		return fmt.Errorf("%w: the first packet is no CONNECT (section 3.1)", mqtt.ErrProtocol)
 	}
-	c.front.faults.wait(c.front.ctx)
+	c.front.faults.Wait(c.front.ctx)
 	var m mqtt.Connect
 	if err := mqtt.DecodeConnect(p.Body, &m); err != nil {
 		return err
@@ -145,12 +145,6 @@ func connectionState(nc any) (tls.ConnectionState, bool) {
 		if t, ok := nc.(*tls.Conn); ok {
 			return t.ConnectionState(), true
 		}
-		if s, ok := nc.(interface{ TLSState() *tls.ConnectionState }); ok {
-			if state := s.TLSState(); state != nil {
-				return *state, true
-			}
-			return tls.ConnectionState{}, false
-		}
 		w, ok := nc.(interface{ Unwrap() any })
 		if !ok {
 			break
@@ -202,10 +196,8 @@ func (c *conn) takeOver(clean bool, expiry time.Time) error {
 		c.mu.Unlock()
 		d.methods.failAll(iothub.ErrDeviceNotOnline)
 		d.queue.release()
-		if old == nil && c.user.ModuleID == "" {
-			c.front.opts.Backend.Connected(c.user.DeviceID, true)
-		}
 	})
+	c.front.tellPresence(c.user)
 	if old != nil {
 		old.close(iothub.ErrConnectionForceClosed)
 	}

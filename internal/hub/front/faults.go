@@ -50,8 +50,8 @@ func (f *Faults) dropping() bool {
 	return share > 0 && rand.Float64() < share
 }
 
-// wait holds the caller back while the Front stalls.
-func (f *Faults) wait(ctx context.Context) {
+// Wait holds the caller back while the Front stalls.
+func (f *Faults) Wait(ctx context.Context) {
 	for {
 		f.mu.Lock()
 		left := time.Until(f.stall)

@@ -116,8 +116,12 @@ const shardCount = 64
 
 // shard holds the devices whose ids hash to it.
 type shard struct {
-	mu      sync.Mutex // protects devices, and the fields of each but those its own lock protects
+	mu      sync.Mutex // protects devices and the fields of each; the backend is never called with it held
 	devices map[string]*deviceState
+
+	// telling orders the calls that tell the backend of a device. It is taken before mu, so that the
+	// backend may call the Front from within its own locks.
+	telling sync.Mutex
 }
 
 // deviceState outlives connections: the session, the message queue, and who is connected now.
@@ -171,6 +175,28 @@ func (f *Front) lookup(client string) *conn {
 		return d.conn
 	}
 	return nil
+}
+
+// tellPresence tells the backend whether a device is connected now. Of two calls that race, the
+// later one tells the later state.
+func (f *Front) tellPresence(user iothub.Username) {
+	if user.ModuleID != "" {
+		return
+	}
+	s := f.shard(user.DeviceID)
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	f.opts.Backend.Connected(user.DeviceID, f.lookup(user.DeviceID) != nil)
+}
+
+// tellQueue tells the backend how many messages wait for a device now.
+func (f *Front) tellQueue(deviceID string) {
+	s := f.shard(deviceID)
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	n := 0
+	f.device(deviceID, func(d *deviceState) { n = len(d.queue.waiting) })
+	f.opts.Backend.QueueLength(deviceID, n)
 }
 
 // errClosed is why connections end when the Front closes.

@@ -57,12 +57,12 @@ func (f *Front) Send(deviceID string, m DeviceMessage) error {
 		d.queue.expire(now)
 		if full = len(d.queue.waiting) >= maxQueue; !full {
 			d.queue.waiting = append(d.queue.waiting, &queued{DeviceMessage: m})
-			f.opts.Backend.QueueLength(deviceID, len(d.queue.waiting))
 		}
 	})
 	if full {
 		return iothub.ErrMaximumQueueDepth
 	}
+	f.tellQueue(deviceID)
 	if c := f.lookup(deviceID); c != nil && c.subscribed(iothub.FilterC2D(deviceID)) {
 		_ = c.deliver() // a failed write has closed the connection; the message waits on
 	}
@@ -75,8 +75,8 @@ func (f *Front) Purge(deviceID string) int {
 	f.device(deviceID, func(d *deviceState) {
 		n = len(d.queue.waiting)
 		d.queue.waiting = nil
-		f.opts.Backend.QueueLength(deviceID, 0)
 	})
+	f.tellQueue(deviceID)
 	return n
 }
 
@@ -130,7 +130,7 @@ func (c *conn) completed(id uint16) error {
 			return
 		}
 		d.queue.waiting = d.queue.waiting[1:]
-		c.front.opts.Backend.QueueLength(c.user.DeviceID, len(d.queue.waiting))
 	})
+	c.front.tellQueue(c.user.DeviceID)
 	return err
 }

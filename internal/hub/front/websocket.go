@@ -1,7 +1,7 @@
 package front
 
 import (
-	"crypto/tls"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -14,6 +14,14 @@ import (
 
 // WebSocketPath is where devices find MQTT over WebSocket (iot-mqtt-connect-to-iot-hub).
 const WebSocketPath = "/$iothub/websocket"
+
+type connKey struct{}
+
+// WithConn makes the connection below an HTTP request known to WebSocket, which looks for the client
+// certificate there. It is an http.Server's ConnContext.
+func WithConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
+}
 
 // WebSocket is the handler for MQTT over WebSocket. The connection outlives the HTTP handler, whose
 // buffers would otherwise stay.
@@ -33,21 +41,21 @@ func (f *Front) WebSocket() http.Handler {
 			ws.Close()
 			return
 		}
-		f.conns.Go(func() { f.ServeConn(&socket{ws: ws, tls: r.TLS}) })
+		f.conns.Go(func() { f.ServeConn(&socket{ws: ws, below: r.Context().Value(connKey{})}) })
 	})
 }
 
 // socket is a WebSocket as a stream: frames may hold part of a packet or several.
 type socket struct {
 	ws    *websocket.Conn
-	tls   *tls.ConnectionState
+	below any // the connection that carries the WebSocket
 	frame io.Reader
 }
 
 var _ net.Conn = (*socket)(nil)
 
-// TLSState is the state of the TLS connection below, or nil.
-func (s *socket) TLSState() *tls.ConnectionState { return s.tls }
+// Unwrap is the connection that carries the WebSocket, for those who look for its TLS state.
+func (s *socket) Unwrap() any { return s.below }
 
 func (s *socket) Read(b []byte) (int, error) {
 	for {

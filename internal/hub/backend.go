@@ -1,0 +1,156 @@
+package hub
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// backend is the hub as its device side sees it.
+type backend Hub
+
+var _ front.Backend = (*backend)(nil)
+
+func (b *backend) Credentials(id string) (front.Credentials, error) {
+	c, err := b.store.Credentials(id)
+	if err != nil {
+		return front.Credentials{}, err
+	}
+	return front.Credentials{Enabled: c.Enabled, AuthType: c.AuthType, Primary: c.Primary, Secondary: c.Secondary, Thumbprints: c.Thumbprints}, nil
+}
+
+func (b *backend) DeviceTwin(id string) ([]byte, error) {
+	t, err := b.store.Twin(id)
+	if err != nil {
+		return nil, err
+	}
+	return t.AppendDeviceJSON(nil), nil
+}
+
+func (b *backend) Report(ctx context.Context, id string, patch []byte, expect int64, arrays bool) (int64, error) {
+	v, err := b.store.ParseValue(patch)
+	if err != nil {
+		return 0, iothub.ErrArgumentInvalid.With("Provided json is not valid: %v", err)
+	}
+	if !arrays && v.HasArray() {
+		return 0, iothub.ErrArgumentInvalid.With("Provided json is not a valid 'tags' or 'properties' object: arrays are not supported.")
+	}
+	return b.store.Report(ctx, id, v, expect)
+}
+
+func (b *backend) Connected(id string, connected bool) { b.store.SetConnected(id, connected) }
+func (b *backend) Active(id string)                    { b.store.Touch(id) }
+func (b *backend) QueueLength(id string, n int)        { b.store.SetC2DCount(id, n) }
+
+// Telemetry counts messages: the embedded hub has nobody to route them to.
+func (b *backend) Telemetry(_ string, m front.Message) {
+	b.telemetry.Add(1)
+	if m.Will {
+		b.wills.Add(1)
+	}
+}
+
+// services is the hub as its service side and its jobs see it.
+type services Hub
+
+var _ rest.Devices = (*services)(nil)
+
+func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []byte) (int, []byte, error) {
+	return s.front.InvokeMethod(ctx, id, name, payload)
+}
+
+func (s *services) Send(id string, m front.DeviceMessage) error { return s.front.Send(id, m) }
+func (s *services) Purge(id string) int                         { return s.front.Purge(id) }
+
+func (s *services) PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
+	return s.store.PatchTwin(ctx, id, tags, desired, ifMatch)
+}
+
+func (s *services) ParseValue(b []byte) (twin.Value, error) { return s.store.ParseValue(b) }
+
+// gone ends the connection of a device that was deleted or disabled. It is called by the store and
+// must not block it.
+func (h *Hub) gone(id string, reason store.GoneReason) {
+	if h.front == nil {
+		return
+	}
+	if reason == store.GoneDeleted {
+		h.front.Forget(id)
+		return
+	}
+	h.front.Disconnect(id, iothub.ErrDeviceDisabled)
+}
+
+func (h *Hub) devicePolicy(name string) (primary, secondary iothub.Key, ok bool) {
+	p, ok := h.policies[name]
+	return p.Primary, p.Secondary, ok && p.Rights&rest.DeviceConnect != 0
+}
+
+// free marks operations that metering does not count (iot-hub-devguide-pricing).
+const free = -1
+
+func (h *Hub) admitDevice(ctx context.Context, class front.Class, bytes int) error {
+	switch class {
+	case front.ClassConnect:
+		return h.limiter.Admit(ctx, throttle.Connect, 1, free)
+	case front.ClassTelemetry:
+		return h.limiter.Admit(ctx, throttle.Telemetry, 1, bytes)
+	case front.ClassTwinRead:
+		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
+	default:
+		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
+	}
+}
+
+func (h *Hub) admitService(ctx context.Context, class rest.Class, n, bytes int) error {
+	switch class {
+	case rest.ClassRegistry:
+		return h.limiter.Admit(ctx, throttle.Registry, float64(n), free)
+	case rest.ClassQuery:
+		return h.limiter.Admit(ctx, throttle.Query, 1, bytes)
+	case rest.ClassTwinRead:
+		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
+	case rest.ClassTwinUpdate:
+		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
+	case rest.ClassC2D:
+		return h.limiter.Admit(ctx, throttle.C2D, 1, bytes)
+	case rest.ClassMethod:
+		// Metered in started blocks of the request's payload, at least one.
+		blocks := max(1, (n+tier.MethodBytes-1)/tier.MethodBytes)
+		return h.limiter.Admit(ctx, throttle.Method, float64(blocks), bytes)
+	default:
+		return h.limiter.Admit(ctx, throttle.Job, 1, free)
+	}
+}
+
+func (h *Hub) admitJob(ctx context.Context) error {
+	for {
+		err := h.limiter.Admit(ctx, throttle.JobDevice, 1, 0)
+		// A job waits its turn; only its end or the quota stops it.
+		if !iothub.Throttled(err) || ctx.Err() != nil {
+			return err
+		}
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+}
+
+// activeJobs is how many jobs may run at once: 0 is no limit.
+func (h *Hub) activeJobs() int {
+	if h.opts.Tier == "" {
+		return 0
+	}
+	limits, err := tier.For(tier.Tier(h.opts.Tier), h.opts.Units)
+	if err != nil {
+		return 0
+	}
+	return limits.ActiveJobs
+}

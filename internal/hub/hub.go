@@ -1,0 +1,334 @@
+// Package hub is the embedded hub: a local Azure IoT Hub that speaks its wire protocol to devices
+// (MQTT, MQTT over WebSocket) and to services (REST), all on one port, in clear and over TLS.
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/jobs"
+	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+)
+
+// Options of a Hub. The zero value is a hub in memory, without limits, on a free loopback port.
+type Options struct {
+	Logger *slog.Logger // nil logs nothing
+	// Listen is the address of the port; "127.0.0.1:0" when empty, which takes a free port.
+	Listen string
+	// ExtraListen are further addresses that speak the same, such as 127.0.0.1:443 for clients
+	// whose port is fixed.
+	ExtraListen []string
+	// AllowRemote lets the hub listen elsewhere than on loopback: anyone who reaches it can load it.
+	AllowRemote bool
+	// HostName is what connection strings call the hub; "localhost" when empty.
+	HostName string
+	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
+	CertDir string
+	// DataDir keeps identities, twins and policies over restarts; in memory when empty.
+	DataDir string
+	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
+	// Limits begin to hold when Arm is called.
+	Tier  string
+	Units int
+	Shape throttle.Shape
+	// QueryLag is how long a change stays hidden from queries; nil for not at all.
+	QueryLag func() time.Duration
+	// TokenGrace, see front.Options.
+	TokenGrace time.Duration
+}
+
+// Hub is a running hub.
+type Hub struct {
+	opts     Options
+	log      *slog.Logger
+	store    *store.Store
+	front    *front.Front
+	jobs     *jobs.Runner
+	mux      *mux.Mux
+	limiter  *throttle.Limiter
+	ca       *certs.Authority
+	policies map[string]rest.Policy
+	server   *http.Server
+
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	listeners []net.Listener
+	telemetry atomic.Uint64
+	wills     atomic.Uint64
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// ErrNotLoopback is returned for an address that others could reach without Options.AllowRemote.
+var ErrNotLoopback = errors.New("the embedded hub listens on loopback only")
+
+// Open starts a hub. It serves until Close.
+func Open(ctx context.Context, o Options) (*Hub, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.HostName == "" {
+		o.HostName = "localhost"
+	}
+	h := &Hub{opts: o, log: o.Logger}
+	if err := h.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the embedded hub: %w", err), h.Close())
+	}
+	return h, nil
+}
+
+func (h *Hub) open(ctx context.Context) (err error) {
+	if err := h.listen(ctx); err != nil {
+		return err
+	}
+	if h.opts.Tier != "" {
+		limits, err := tier.For(tier.Tier(h.opts.Tier), h.opts.Units)
+		if err != nil {
+			return err
+		}
+		h.limiter = throttle.New(limits, h.opts.Shape)
+	}
+	if h.ca, err = certs.Open(h.opts.CertDir, h.opts.HostName); err != nil {
+		return err
+	}
+	if h.policies, err = openPolicies(h.opts.DataDir); err != nil {
+		return err
+	}
+	h.store, err = store.Open(ctx, store.Options{
+		Logger: h.log, DataDir: h.opts.DataDir, QueryLag: h.opts.QueryLag,
+		OnDesired: func(id string, delta []byte, version int64) { h.front.NotifyDesired(id, delta, version) },
+		OnGone:    h.gone,
+	})
+	if err != nil {
+		return err
+	}
+	h.front = front.New(front.Options{
+		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.ca.Pool(), Admit: h.admitDevice, TokenGrace: h.opts.TokenGrace,
+	})
+	h.jobs = jobs.New(jobs.Options{Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Active: h.activeJobs()})
+	h.serve()
+	return nil
+}
+
+// listen opens the ports first: a port that is taken is the likeliest failure, and nothing else has started then.
+func (h *Hub) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, addr := range append([]string{h.opts.Listen}, h.opts.ExtraListen...) {
+		if err := h.checkLoopback(addr); err != nil {
+			return err
+		}
+		l, err := lc.Listen(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		h.listeners = append(h.listeners, l)
+	}
+	return nil
+}
+
+func (h *Hub) checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("address %q: write host:port: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); h.opts.AllowRemote || host == "localhost" || (ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return fmt.Errorf("%w, not on %s, unless it is allowed to", ErrNotLoopback, addr)
+}
+
+func (h *Hub) serve() {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.cancel = cancel
+	h.mux = mux.New(h.ca.ServerConfig(), h.front.ServeConn, h.log)
+	api := rest.New(rest.Options{
+		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
+		Policies: h.policies, Admit: h.admitService, Wait: h.front.Faults().Wait, Logger: h.log,
+	})
+	root := http.NewServeMux()
+	root.Handle(front.WebSocketPath, h.front.WebSocket())
+	root.Handle("/", api)
+	h.server = &http.Server{
+		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ConnContext: front.WithConn,
+	}
+	h.wg.Go(func() {
+		if err := h.server.Serve(h.mux.HTTP()); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			h.log.Error("serving HTTP ended", "error", err)
+		}
+	})
+	for _, l := range h.listeners {
+		h.wg.Go(func() { h.mux.Serve(ctx, l) })
+	}
+}
+
+// Close stops the hub: connections end, goroutines end, what was acknowledged is on disk.
+func (h *Hub) Close() error {
+	h.closeOnce.Do(func() {
+		var errs []error
+		for _, l := range h.listeners {
+			errs = append(errs, ignoreClosed(l.Close()))
+		}
+		if h.cancel != nil {
+			h.cancel()
+		}
+		if h.server != nil {
+			errs = append(errs, ignoreClosed(h.server.Close()))
+		}
+		if h.front != nil {
+			h.front.Close()
+		}
+		if h.mux != nil {
+			h.mux.Close()
+		}
+		if h.jobs != nil {
+			h.jobs.Close()
+		}
+		h.wg.Wait()
+		if h.store != nil {
+			errs = append(errs, h.store.Close())
+		}
+		h.closeErr = errors.Join(errs...)
+	})
+	return h.closeErr
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Addr is the address of the port.
+func (h *Hub) Addr() string { return h.listeners[0].Addr().String() }
+
+// ConnectionString is the one of a shared access policy, with the port in its host name.
+func (h *Hub) ConnectionString(policy string) iothub.ServiceConnectionString {
+	_, port, _ := net.SplitHostPort(h.Addr())
+	return iothub.ServiceConnectionString{HostName: net.JoinHostPort(h.opts.HostName, port), Policy: policy, Key: h.policies[policy].Primary}
+}
+
+// CA is the file with the authority's certificate, or "" when it lives in memory.
+func (h *Hub) CA() string { return h.ca.Path() }
+
+// CAPool trusts the hub's certificates.
+func (h *Hub) CAPool() *x509.CertPool { return h.ca.Pool() }
+
+// DeviceCertificate makes a certificate with which a device of type certificateAuthority may connect.
+func (h *Hub) DeviceCertificate(id string) (tls.Certificate, error) { return h.ca.Device(id) }
+
+// Arm begins to hold the limits of the tier.
+func (h *Hub) Arm() { h.limiter.Arm() }
+
+// Faults is the switch that makes the hub misbehave on purpose.
+func (h *Hub) Faults() *front.Faults { return h.front.Faults() }
+
+// Restart closes all connections and refuses new ones for a time, as a restart of the service does.
+func (h *Hub) Restart(down time.Duration) {
+	h.front.Faults().Refuse(down)
+	h.front.DisconnectAll(errors.New("the hub restarts"))
+}
+
+// Dial is a connection to the hub's device side that never touches the network.
+func (h *Hub) Dial(context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	h.wg.Go(func() { h.front.ServeConn(server) })
+	return client, nil
+}
+
+// Stats are numbers of the hub.
+type Stats struct {
+	Devices   iothub.RegistryStatistics
+	Connected int // devices
+	Front     front.Stats
+	Telemetry uint64 // messages received
+	Wills     uint64
+	Throttles []throttle.Stat
+	QuotaUsed int64 // messages counted today
+	Quota     int64 // messages that the tier allows a day; 0 without a tier
+}
+
+// Stats tells the numbers as they are now.
+func (h *Hub) Stats() Stats {
+	used, quota := h.limiter.Quota()
+	return Stats{
+		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
+		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
+	}
+}
+
+// rights are those of the policies that a hub has from its beginning (iot-hub-dev-guide-sas).
+func rights() map[string]rest.Rights {
+	return map[string]rest.Rights{
+		"iothubowner":       rest.RegistryRead | rest.RegistryWrite | rest.ServiceConnect | rest.DeviceConnect,
+		"service":           rest.ServiceConnect,
+		"device":            rest.DeviceConnect,
+		"registryRead":      rest.RegistryRead,
+		"registryReadWrite": rest.RegistryRead | rest.RegistryWrite,
+	}
+}
+
+const policiesFile = "policies.json"
+
+// openPolicies reads the keys of the policies, or makes them; with a directory they are kept in it,
+// so that connection strings stay valid over restarts.
+func openPolicies(dir string) (map[string]rest.Policy, error) {
+	keys := make(map[string]iothub.SymmetricKeys)
+	path := filepath.Join(dir, policiesFile)
+	if dir != "" {
+		b, err := os.ReadFile(path)
+		switch {
+		case err == nil:
+			if err := json.Unmarshal(b, &keys); err != nil {
+				return nil, fmt.Errorf("reading %s: %w", path, err)
+			}
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, err
+		}
+	}
+	policies := make(map[string]rest.Policy)
+	made := false
+	for name, r := range rights() {
+		k := keys[name]
+		if k.Primary.IsZero() || k.Secondary.IsZero() {
+			k = iothub.SymmetricKeys{Primary: iothub.NewKey(), Secondary: iothub.NewKey()}
+			keys[name], made = k, true
+		}
+		policies[name] = rest.Policy{Primary: k.Primary, Secondary: k.Secondary, Rights: r}
+	}
+	if dir == "" || !made {
+		return policies, nil
+	}
+	b, err := json.MarshalIndent(keys, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return policies, os.WriteFile(path, b, 0o600)
+}
