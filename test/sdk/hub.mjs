@@ -10,7 +10,7 @@ const require = createRequire(import.meta.url);
 export const iothub = require('azure-iothub');
 export const device = require('azure-iot-device');
 export const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
-export const { SharedAccessSignature } = require('azure-iot-common');
+export const { SharedAccessSignature, NoRetry } = require('azure-iot-common');
 export const mqtt = require('mqtt');
 
 // run.mjs starts the hub and puts what it printed here.
@@ -84,7 +84,7 @@ class PortAgent extends https.Agent {
 export async function connect(identity, { transport = Mqtt, key, websocket = false } = {}) {
   const text = deviceConnectionString(identity, key);
   const client = device.Client.fromConnectionString(websocket ? text.replace(`:${port}`, '') : text, transport);
-  client.setRetryPolicy(new device.NoRetry());
+  client.setRetryPolicy(new NoRetry());
   await client.setOptions(websocket ? { ca, mqtt: { webSocketAgent: new PortAgent() } } : { ca });
   await client.open();
   return client;

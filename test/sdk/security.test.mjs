@@ -6,10 +6,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import crypto from 'node:crypto';
-import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, port, ca, sha1, next, uniqueId, report } from './hub.mjs';
+import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, NoRetry, port, ca, sha1, next, uniqueId, report } from './hub.mjs';
 
 const open = async (client) => {
-  client.setRetryPolicy(new device.NoRetry());
+  client.setRetryPolicy(new NoRetry());
   await client.setOptions({ ca });
   try {
     await client.open();
@@ -97,7 +97,7 @@ test('X.509', { timeout: 60_000 }, async (t) => {
       const thumbprint = sha1(new crypto.X509Certificate(pair.cert).raw);
       await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: thumbprint, secondaryThumbprint: thumbprint } } });
       const client = device.Client.fromConnectionString(`HostName=localhost:${port};DeviceId=${id};x509=true`, transport);
-      client.setRetryPolicy(new device.NoRetry());
+      client.setRetryPolicy(new NoRetry());
       await client.setOptions({ ca, ...pair });
       await client.open();
       await report(await client.getTwin(), { via: 'x509' });
@@ -110,7 +110,7 @@ test('X.509', { timeout: 60_000 }, async (t) => {
     const pair = make(id);
     await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: '00'.repeat(20), secondaryThumbprint: '00'.repeat(20) } } });
     const client = device.Client.fromConnectionString(`HostName=localhost:${port};DeviceId=${id};x509=true`, Mqtt);
-    client.setRetryPolicy(new device.NoRetry());
+    client.setRetryPolicy(new NoRetry());
     await client.setOptions({ ca, ...pair });
     await assert.rejects(client.open(), { name: 'UnauthorizedError' });
   });

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// env is all of the operating system that a command may touch, so that tests can hand it another.
+type env struct {
+	args           []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// terminal says whether standard error is a terminal, and how wide; width is 0 when it is not.
+	terminal func() (width int)
+	// interrupts delivers Ctrl-C and SIGTERM until stop is called.
+	interrupts func() (signals <-chan os.Signal, stop func())
+}
+
+func system() env {
+	return env{
+		args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		terminal: func() int {
+			width, _, err := term.GetSize(int(os.Stderr.Fd()))
+			if err != nil || os.Getenv("TERM") == "dumb" {
+				return 0
+			}
+			return width
+		},
+		interrupts: func() (<-chan os.Signal, func()) {
+			// Two places: the second Ctrl-C must not be lost while the first is being handled.
+			c := make(chan os.Signal, 2)
+			signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+			return c, func() { signal.Stop(c) }
+		},
+	}
+}
+
+// stopper turns the first interrupt into a polite stop and the second into a hard one.
+// The returned function ends the watching and waits for it.
+func (e env) stopper(ctx context.Context, log *slog.Logger, soft func()) (context.Context, func()) {
+	hard, cancel := context.WithCancelCause(ctx)
+	signals, stop := e.interrupts()
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		polite := false
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if polite {
+					log.Warn("stopping at once", "signal", s.String())
+					cancel(errInterrupted)
+					return
+				}
+				polite = true
+				log.Warn("stopping: devices disconnect and the report is made; once more stops at once", "signal", s.String())
+				soft()
+			}
+		}
+	}()
+	return hard, func() {
+		stop()
+		close(done)
+		<-ended
+		cancel(nil)
+	}
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+func newHub(e env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "hub",
+		Short: "Run the embedded hub alone: a local IoT Hub for devices and services",
+		Long: `Run the embedded hub alone. One port speaks MQTT, MQTT over WebSocket and REST, each in clear
+and over TLS. It prints a service connection string that scenarios and the official SDKs take.`,
+		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s",
+		Args:    cobra.NoArgs,
+	}
+	addCommonFlags(c)
+	f := c.Flags()
+	f.String("listen", "127.0.0.1:8883", "address of the port; port 0 takes a free one")
+	f.StringSlice("extra-listen", nil, "further addresses that speak the same, such as 127.0.0.1:443")
+	f.Bool("allow-remote", false, "let the hub listen elsewhere than on loopback")
+	f.String("hostname", "localhost", "host name in connection strings and in the certificate")
+	f.String("cert-dir", "", "directory of the certificates, made at the first start (default: a twinfleet directory in the user's configuration)")
+	f.String("data", "", "directory that keeps identities and twins over restarts; in memory when not given")
+	f.String("tier", "", "behave like a tier: F1, B1, B2, B3, S1, S2 or S3; without limits when not given")
+	f.Int("units", 1, "units of the tier")
+	f.String("query-lag", "", "how long a change stays hidden from queries: 2s, or evenly random: 500ms..3s")
+	f.Uint64("seed", 1, "seed of the query lag")
+	f.Duration("burst", time.Minute, "so much of a tier's rate may come at once")
+	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
+	f.Bool("json", false, "print one line of JSON for programs instead of text")
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
+	return c
+}
+
+func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
+	s, err := loadSettings(cmd)
+	if err != nil {
+		return err
+	}
+	log, err := s.logger(e.stderr)
+	if err != nil {
+		return err
+	}
+	opts := hub.Options{
+		Logger: log, Listen: s.v.GetString("listen"), ExtraListen: s.v.GetStringSlice("extra-listen"), AllowRemote: s.v.GetBool("allow-remote"),
+		HostName: s.v.GetString("hostname"), CertDir: s.v.GetString("cert-dir"), DataDir: s.v.GetString("data"),
+		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: throttle.Shape{Burst: s.v.GetDuration("burst")},
+	}
+	if opts.QueryLag, err = hub.ParseQueryLag(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
+		return usagef("--query-lag: %w", err)
+	}
+	if opts.CertDir == "" {
+		dir, err := os.UserConfigDir()
+		if err != nil {
+			return usagef("--cert-dir must be given: %w", err)
+		}
+		opts.CertDir = filepath.Join(dir, "twinfleet", "certs")
+	}
+	stop := make(chan struct{})
+	hard, done := e.stopper(ctx, log, func() { close(stop) })
+	defer done()
+	h, err := hub.Open(ctx, opts)
+	if err != nil {
+		return err
+	}
+	h.Arm()
+	rec := metrics.NewRecorder(metrics.Options{})
+	rec.SetRun(metrics.RunLabels{Version: versionText()})
+	registerHub(rec, h)
+	server, err := serveMetrics(s.v.GetString("metrics-addr"), rec, log)
+	if err == nil {
+		err = announce(e, h, s.v.GetBool("json"), server.url())
+	}
+	if err == nil {
+		select {
+		case <-stop:
+		case <-hard.Done():
+		}
+	}
+	server.close()
+	return firstOf(err, h.Close())
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announcement is what a program that starts the hub needs to know. It holds keys: it goes to
+// standard output, to whoever started the hub, and nowhere else.
+type announcement struct {
+	Address          string            `json:"address"`
+	Port             int               `json:"port"`
+	ConnectionString string            `json:"connectionString"`
+	CA               string            `json:"ca"`
+	CADir            string            `json:"caDir"`
+	Policies         map[string]string `json:"policies"`
+	Metrics          string            `json:"metrics,omitempty"`
+}
+
+func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
+	text := h.ConnectionString("iothubowner").Reveal()
+	if asJSON {
+		_, port, _ := net.SplitHostPort(h.Addr())
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL}
+		a.Port, _ = strconv.Atoi(port)
+		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
+			a.Policies[name] = h.ConnectionString(name).Key.Base64()
+		}
+		return json.NewEncoder(e.stdout).Encode(a)
+	}
+	fmt.Fprintf(e.stdout, "The embedded hub listens on %s: MQTT, MQTT over WebSocket and REST, in clear and over TLS.\n\n", h.Addr())
+	fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
+	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
+	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
+	if metricsURL != "" {
+		fmt.Fprintf(e.stdout, "Metrics are at %s.\n", metricsURL)
+	}
+	_, err := fmt.Fprintln(e.stdout, "Ctrl-C stops the hub.")
+	return err
+}
+
+// registerHub shows the hub's own numbers on /metrics.
+func registerHub(rec *metrics.Recorder, h *hub.Hub) {
+	one := func(v float64) []metrics.Sample { return []metrics.Sample{{Value: v}} }
+	rec.Register("twinfleet_hub_devices", "Identities in the embedded hub's registry.", []string{"status"}, func() []metrics.Sample {
+		s := h.Stats().Devices
+		return []metrics.Sample{{Labels: []string{"enabled"}, Value: float64(s.Enabled)}, {Labels: []string{"disabled"}, Value: float64(s.Disabled)}}
+	})
+	rec.Register("twinfleet_hub_connected_devices", "Devices that are connected to the embedded hub.", nil, func() []metrics.Sample {
+		return one(float64(h.Stats().Connected))
+	})
+	rec.Register("twinfleet_hub_telemetry_messages_total", "Telemetry messages that the embedded hub received.", nil, func() []metrics.Sample {
+		return one(float64(h.Stats().Telemetry))
+	})
+	rec.Register("twinfleet_hub_quota_used_messages", "Messages that the embedded hub counted against its tier's quota today.", nil, func() []metrics.Sample {
+		return one(float64(h.Stats().QuotaUsed))
+	})
+	rec.Register("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", nil, func() []metrics.Sample {
+		return one(float64(h.Stats().Quota))
+	})
+	perClass := func(read func(throttle.Stat) float64) func() []metrics.Sample {
+		return func() []metrics.Sample {
+			var out []metrics.Sample
+			for _, s := range h.Stats().Throttles {
+				out = append(out, metrics.Sample{Labels: []string{string(s.Class)}, Value: read(s)})
+			}
+			return out
+		}
+	}
+	class := []string{"class"}
+	rec.Register("twinfleet_hub_throttle_rate", "Operations per second that the embedded hub's tier allows.", class, perClass(func(s throttle.Stat) float64 { return s.Rate }))
+	rec.Register("twinfleet_hub_throttle_tokens", "What is left of the burst; below zero when operations wait.", class, perClass(func(s throttle.Stat) float64 { return s.Tokens }))
+	rec.Register("twinfleet_hub_throttle_admitted_total", "Operations served, also those that waited.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Admitted) }))
+	rec.Register("twinfleet_hub_throttle_delayed_total", "Operations served after a wait.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Delayed) }))
+	rec.Register("twinfleet_hub_throttle_rejected_total", "Operations shed with status 429.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Rejected) }))
+}

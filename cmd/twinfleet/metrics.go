@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// metricsServer serves /metrics. A nil one serves nothing.
+type metricsServer struct {
+	server *http.Server
+	addr   string
+	ended  chan struct{}
+}
+
+// serveMetrics listens at an address; with an empty one it returns nil.
+func serveMetrics(addr string, rec *metrics.Recorder, log *slog.Logger) (*metricsServer, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, usagef("--metrics-addr %s: %w; give another address, or \"\" for none", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", rec.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	m := &metricsServer{
+		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
+		addr:   l.Addr().String(), ended: make(chan struct{}),
+	}
+	go func() {
+		defer close(m.ended)
+		if err := m.server.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			log.Error("serving metrics ended", "error", err)
+		}
+	}()
+	return m, nil
+}
+
+func (m *metricsServer) url() string {
+	if m == nil {
+		return ""
+	}
+	return "http://" + m.addr + "/metrics"
+}
+
+// close lets a scrape that is under way end, and waits for the server.
+func (m *metricsServer) close() {
+	if m == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if m.server.Shutdown(ctx) != nil {
+		m.server.Close()
+	}
+	<-m.ended
+}

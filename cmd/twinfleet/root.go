@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// run carries out one command line and returns the exit code.
+func run(e env) int {
+	root := newRoot(e)
+	root.SetArgs(e.args)
+	err := root.ExecuteContext(context.Background())
+	if err != nil && err.Error() != "" {
+		fmt.Fprintf(e.stderr, "twinfleet: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+	}
+	return codeOf(err)
+}
+
+func newRoot(e env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "twinfleet",
+		Short: "Load a device-twin back end with a simulated fleet and say whether it holds",
+		Long: `twinfleet starts thousands of simulated devices that connect over MQTT and report their
+connectivity into device twins, runs the back-end worker that tags and queries them, measures
+both on one clock, and ends with a verdict: numbers, a report, an exit code.
+
+It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, which is the default.`,
+		Example:       "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet validate my-scenario.yaml\n  twinfleet hub",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetIn(e.stdin)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
+	})
+	for _, c := range []*cobra.Command{newRun(e), newValidate(e), newHub(e), newVersion(e)} {
+		root.AddCommand(withUsageCode(c))
+	}
+	return root
+}
+
+// withUsageCode makes wrong arguments exit with the code for wrong usage.
+func withUsageCode(c *cobra.Command) *cobra.Command {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usagef("%s: %w; see %q", cmd.CommandPath(), err, cmd.CommandPath()+" --help")
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		withUsageCode(sub)
+	}
+	return c
+}
