@@ -87,10 +87,9 @@ func (f *feed) stop() {
 
 // add takes a change. Those of one twin must come in their order.
 func (f *feed) add(id string, t *twin.Twin) {
-	delay := max(0, f.lag())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	due := time.Now().Add(delay)
+	due := time.Now().Add(max(0, f.lag()))
 	if last, ok := f.last[id]; ok && due.Before(last.due) {
 		due = last.due
 	}

@@ -156,6 +156,7 @@ func (p *posting) add(ord uint32) {
 		return
 	}
 	p.many = roaring.BitmapOf(p.few...)
+	p.many.SetCopyOnWrite(true) // A clone shares what neither side changes: its cost does not grow with the fleet.
 	p.many.Add(ord)
 	p.few = nil
 }
@@ -188,8 +189,8 @@ func (x *index) Equal(v twin.Value) *roaring.Bitmap {
 	if !ok {
 		return nil
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock() // To clone marks what is shared in the original too.
+	defer x.mu.Unlock()
 	p, ok := x.tree.Get(&posting{key: key})
 	if !ok {
 		return nil

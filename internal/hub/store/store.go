@@ -39,7 +39,8 @@ type Options struct {
 	DataDir string
 
 	// QueryLag is asked at every change how long queries must not see it. Changes of one twin
-	// never overtake each other. Default: nil, a change is visible when its write returns.
+	// never overtake each other. Calls of the function do not overlap; it must not block.
+	// Default: nil, a change is visible when its write returns.
 	QueryLag func() time.Duration
 
 	// Now is the clock of timestamps. Default: time.Now.
@@ -47,8 +48,8 @@ type Options struct {
 
 	// OnDesired is told of each change of desired properties: the message for the device,
 	// JSON with $version, and that version. For one device the calls come in the order of
-	// the changes, after the change is durable. It must not block nor call the store, and
-	// may keep delta. Default: nobody is told.
+	// the changes, after the change is durable; those for different devices may overlap. It
+	// must not block nor call the store, and may keep delta. Default: nobody is told.
 	OnDesired func(id string, delta []byte, version int64)
 
 	// OnGone is told when a device may no longer be connected. The rules of OnDesired hold.

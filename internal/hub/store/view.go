@@ -203,7 +203,7 @@ func (s *Store) At(ord uint32) *twin.Twin { return s.view.at(ord) }
 func (s *Store) ByID(id string) (ord uint32, t *twin.Twin, ok bool) { return s.view.byID(id) }
 
 // Lookup returns the index over a path of [twin.Twin.Field], such as tags, location, plant.
-// The first call for a path builds it, in about 0.2 s for a million twins; from then on every
+// The first call for a path builds it, in about half a second for a million twins; from then on every
 // change keeps it up. Of the paths asked for, the latest 16 have an index.
 //
 // What an index finds and what At returns may be moments apart while twins change: a query

@@ -1,0 +1,356 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// modelDevice is what the naive model knows of a device: plain values and counters.
+type modelDevice struct {
+	status                  string
+	connected               bool
+	tags, desired, reported twin.Value
+	desiredN, reportedN     int64
+	version                 int64
+	etag                    uint64
+	identity                string // The ETag of the identity.
+	generation              string
+	key                     iothub.Key
+}
+
+func newModelDevice(d iothub.Identity) *modelDevice {
+	empty := twin.ObjectValue()
+	return &modelDevice{
+		status: "enabled", tags: empty, desired: empty, reported: empty, desiredN: 1, reportedN: 1, version: 2, etag: 1,
+		identity: d.ETag, generation: d.GenerationID, key: d.Authentication.SymmetricKey.Primary,
+	}
+}
+
+// write does a service's write of tags and desired, and reports whether desired was touched.
+func (m *modelDevice) write(tags, desired twin.Value, replace bool) (told bool) {
+	touches := func(v twin.Value) bool { return v.Kind() == twin.Object && (replace || v.Len() > 0) }
+	put := func(old, v twin.Value) twin.Value {
+		if replace {
+			old = twin.ObjectValue()
+		}
+		return twin.Merge(old, v)
+	}
+	if !touches(tags) && !touches(desired) {
+		return false
+	}
+	m.etag++
+	m.version++
+	if touches(tags) {
+		m.tags = put(m.tags, tags)
+	}
+	if touches(desired) {
+		m.desired = put(m.desired, desired)
+		m.desiredN++
+	}
+	return touches(desired)
+}
+
+// machine applies random operations to a store and to the model.
+type machine struct {
+	t     *rapid.T
+	opts  Options
+	s     *Store
+	model map[string]*modelDevice
+
+	told, want []string // What devices were told, and what they should have been.
+}
+
+var modelSections = rapid.SampledFrom([]string{
+	``, `null`, `{}`, `{"a":1}`, `{"a":null}`, `{"o":{"x":1}}`, `{"o":{"x":null,"y":[1,2]}}`, `{"o":5,"s":"t"}`, `{"o":{"p":{"q":true}}}`,
+})
+
+func (m *machine) id() string { return fmt.Sprint("d", rapid.IntRange(0, 6).Draw(m.t, "id")) }
+
+func (m *machine) section(name string) twin.Value {
+	text := modelSections.Draw(m.t, name)
+	if text == "" {
+		return twin.Value{}
+	}
+	v, err := m.s.ParseValue([]byte(text))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return v
+}
+
+// ifMatch draws a header, and says whether it allows a write over the ETag.
+func (m *machine) ifMatch(etag string) (header string, allowed bool) {
+	switch rapid.IntRange(0, 4).Draw(m.t, "if-match") {
+	case 0:
+		return `"` + etag + `"`, true
+	case 1:
+		return `"bm90IGl0"`, false
+	case 2:
+		return `"*"`, true
+	default:
+		return "", true
+	}
+}
+
+// expect compares an error with the one the model wants, nil for none.
+func (m *machine) expect(what string, err, want error) bool {
+	if want == nil && err != nil || want != nil && !errors.Is(err, want) {
+		m.t.Fatalf("%s: error %v; want %v", what, err, want)
+	}
+	return want == nil
+}
+
+func (m *machine) create() {
+	id := m.id()
+	got, err := m.s.CreateDevice(context.Background(), iothub.Identity{DeviceID: id})
+	var want error
+	if m.model[id] != nil {
+		want = iothub.ErrDeviceExists
+	}
+	if m.expect("create "+id, err, want) {
+		m.model[id] = newModelDevice(got)
+	}
+}
+
+func (m *machine) update() {
+	id, status := m.id(), rapid.SampledFrom([]string{"", "enabled", "disabled"}).Draw(m.t, "status")
+	d, etag := m.model[id], ""
+	if d != nil {
+		etag = d.identity
+	}
+	header, allowed := m.ifMatch(etag)
+	got, err := m.s.UpdateDevice(context.Background(), iothub.Identity{DeviceID: id, Status: status}, header)
+	if !m.expect("update "+id, err, m.writeError(d, allowed)) {
+		return
+	}
+	if status == "disabled" && d.status == "enabled" {
+		m.want = append(m.want, id+" disabled")
+	}
+	if status != "" {
+		d.status = status
+	}
+	if got.ETag == d.identity {
+		m.t.Fatalf("update %s: the ETag has not changed", id)
+	}
+	d.identity = got.ETag
+}
+
+func (m *machine) writeError(d *modelDevice, allowed bool) error {
+	switch {
+	case d == nil:
+		return iothub.ErrDeviceNotFound
+	case !allowed:
+		return iothub.ErrPreconditionFailed
+	default:
+		return nil
+	}
+}
+
+func (m *machine) remove() {
+	id := m.id()
+	d, etag := m.model[id], ""
+	if d != nil {
+		etag = d.identity
+	}
+	header, allowed := m.ifMatch(etag)
+	if m.expect("delete "+id, m.s.DeleteDevice(context.Background(), id, header), m.writeError(d, allowed)) {
+		delete(m.model, id)
+		m.want = append(m.want, id+" deleted")
+	}
+}
+
+func (m *machine) write() {
+	id, tags, desired := m.id(), m.section("tags"), m.section("desired")
+	replace := rapid.Bool().Draw(m.t, "replace")
+	d, etag := m.model[id], ""
+	if d != nil {
+		etag = twin.ETagString(d.etag)
+	}
+	header, allowed := m.ifMatch(etag)
+	do := m.s.PatchTwin
+	if replace {
+		do = m.s.ReplaceTwin
+	}
+	_, err := do(context.Background(), id, tags, desired, header)
+	if m.expect("write "+id, err, m.writeError(d, allowed)) && d.write(tags, desired, replace) {
+		m.want = append(m.want, fmt.Sprintf("%s desired %d", id, d.desiredN))
+	}
+}
+
+func (m *machine) report() {
+	id, patch := m.id(), m.section("reported")
+	if patch.Kind() != twin.Object {
+		patch = twin.ObjectValue()
+	}
+	expect, allowed := int64(-1), true
+	d := m.model[id]
+	if d != nil && rapid.Bool().Draw(m.t, "expect") {
+		expect = d.reportedN - int64(rapid.IntRange(0, 1).Draw(m.t, "old"))
+		allowed = expect == d.reportedN
+	}
+	version, err := m.s.Report(context.Background(), id, patch, expect)
+	if !m.expect("report "+id, err, m.writeError(d, allowed)) {
+		return
+	}
+	d.reported = twin.Merge(d.reported, patch)
+	d.reportedN++
+	d.version++
+	if version != d.reportedN {
+		m.t.Fatalf("report %s: version %d; want %d", id, version, d.reportedN)
+	}
+}
+
+func (m *machine) connect() {
+	id, connected := m.id(), rapid.Bool().Draw(m.t, "connected")
+	m.s.SetConnected(id, connected)
+	m.s.Touch(id)
+	if d := m.model[id]; d != nil {
+		d.connected = connected
+	}
+}
+
+// bulk sends two entries: one creates or updates, one writes a twin.
+func (m *machine) bulk() {
+	one, two := "d0", "d1"
+	tags := m.section("tags")
+	text, err := json.Marshal(tags)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if !tags.IsDefined() {
+		text = nil
+	}
+	result, err := m.s.Bulk(context.Background(), []iothub.BulkEntry{
+		{ID: one, ImportMode: "createOrUpdate", Tags: text}, {ID: two, ImportMode: "updateTwin", Tags: text},
+	})
+	if err != nil || result.IsSuccessful != (m.model[two] != nil) {
+		m.t.Fatalf("bulk: %+v, %v", result, err)
+	}
+	device, err := m.s.Device(one)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if m.model[one] == nil {
+		m.model[one] = newModelDevice(device)
+	}
+	m.model[one].identity = device.ETag
+	for _, id := range []string{one, two} {
+		if d := m.model[id]; d != nil {
+			d.write(tags, twin.Value{}, false)
+		}
+	}
+}
+
+// reopen closes the store and opens it again; without a disk it does nothing.
+func (m *machine) reopen() {
+	if m.opts.DataDir == "" {
+		return
+	}
+	if err := m.s.Close(); err != nil {
+		m.t.Fatal(err)
+	}
+	s, err := Open(context.Background(), m.opts)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.s = s
+	for _, d := range m.model {
+		d.connected = false
+	}
+}
+
+// check holds everything the store shows against the model.
+func (m *machine) check() {
+	stats := iothub.RegistryStatistics{Total: len(m.model)}
+	connected := 0
+	for id, d := range m.model {
+		if d.status == "enabled" {
+			stats.Enabled++
+		}
+		if d.connected {
+			connected++
+		}
+		tw, err := m.s.Twin(id)
+		device, deviceErr := m.s.Device(id)
+		_, shown, ok := m.s.ByID(id)
+		if err != nil || deviceErr != nil || !ok {
+			m.t.Fatalf("%s: %v, %v, queries see it: %v", id, err, deviceErr, ok)
+		}
+		got := fmt.Sprint(tw.Status, tw.Connected, tw.Tags.Value(), tw.Desired.Value(), tw.Reported.Value(),
+			tw.Desired.Version(), tw.Reported.Version(), tw.Version, tw.ETag, tw.DeviceETag)
+		want := fmt.Sprint(d.status, d.connected, d.tags, d.desired, d.reported, d.desiredN, d.reportedN, d.version, d.etag, d.identity)
+		if got != want {
+			m.t.Fatalf("%s is\n%s\nthe model\n%s", id, got, want)
+		}
+		if device.ETag != d.identity || device.GenerationID != d.generation || device.Authentication.SymmetricKey.Primary != d.key ||
+			device.Status != d.status {
+			m.t.Fatalf("%s: identity %+v; the model %+v", id, device, d)
+		}
+		if shown.Version != tw.Version || shown.Connected != tw.Connected || shown.DeviceETag != tw.DeviceETag {
+			m.t.Fatalf("%s: queries see\n%s\nand the truth is\n%s", id, shown.AppendJSON(nil), tw.AppendJSON(nil))
+		}
+	}
+	stats.Disabled = stats.Total - stats.Enabled
+	if m.s.Statistics() != stats || m.s.ConnectedCount() != connected || m.s.Len() != stats.Total || len(m.s.Devices(0)) != stats.Total {
+		m.t.Fatalf("%+v, %d connected, queries see %d; want %+v, %d", m.s.Statistics(), m.s.ConnectedCount(), m.s.Len(), stats, connected)
+	}
+	if !slices.Equal(m.told, m.want) {
+		m.t.Fatalf("told %q; want %q", m.told, m.want)
+	}
+}
+
+// runMachine does a random sequence of operations.
+func runMachine(rt *rapid.T, dir string) {
+	m := &machine{t: rt, model: map[string]*modelDevice{}}
+	m.opts = Options{
+		DataDir: dir,
+		OnDesired: func(id string, _ []byte, version int64) {
+			m.told = append(m.told, fmt.Sprintf("%s desired %d", id, version))
+		},
+		OnGone: func(id string, reason GoneReason) { m.told = append(m.told, id+" "+reason.String()) },
+	}
+	var err error
+	if m.s, err = Open(context.Background(), m.opts); err != nil {
+		rt.Fatal(err)
+	}
+	defer func() {
+		if err := m.s.Close(); err != nil {
+			rt.Error(err)
+		}
+	}()
+	operations := []func(){m.create, m.create, m.update, m.remove, m.write, m.write, m.report, m.report, m.connect, m.bulk, m.reopen}
+	for range rapid.IntRange(1, 60).Draw(rt, "operations") {
+		operations[rapid.IntRange(0, len(operations)-1).Draw(rt, "operation")]()
+	}
+	m.check()
+	m.reopen()
+	m.check()
+}
+
+// TestStoreAgainstModel does random operations on a store and on a naive model, in memory
+// and on disk, and compares everything the store shows.
+func TestStoreAgainstModel(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		rapid.Check(t, func(rt *rapid.T) { runMachine(rt, "") })
+	})
+	t.Run("disk", func(t *testing.T) {
+		base := t.TempDir()
+		rapid.Check(t, func(rt *rapid.T) {
+			dir, err := os.MkdirTemp(base, "store")
+			if err != nil {
+				rt.Fatal(err)
+			}
+			runMachine(rt, dir)
+		})
+	})
+}
