@@ -1,0 +1,81 @@
+// Package link is how a device talks: one small interface with drivers behind it, and the transports
+// that drivers dial.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Message is an MQTT application message.
+type Message struct {
+	Topic   string
+	Payload []byte // not changed by the driver, and not kept after the message is done
+	QoS     byte   // 0, 1 or 2
+	Retain  bool
+}
+
+// Filter is a topic filter with the QoS that is asked for.
+type Filter struct {
+	Topic string
+	QoS   byte
+}
+
+// Options of one connection.
+type Options struct {
+	ClientID     string
+	Username     string        // none when empty
+	Password     func() string // called once a connection, so that a token is fresh; nil for none
+	KeepAlive    time.Duration // in whole seconds; 0 is none
+	CleanSession bool
+	Will         *Message
+	// Dial opens the transport. Required.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Handler takes messages, one at a time, in the order of their arrival. It must not block, and
+	// keeps nothing of a message. Required.
+	Handler func(Message)
+	// Lost is called once when the connection ends without Close or Abort. Required.
+	Lost func(error)
+}
+
+// Driver makes connections. It is safe for concurrent use.
+type Driver interface {
+	// Connect dials and shakes hands. It returns a *RefusedError for a return code other than 0.
+	Connect(ctx context.Context, o Options) (Conn, error)
+}
+
+// Conn is one connection. It is safe for concurrent use.
+type Conn interface {
+	// Subscribe waits for the acknowledgement of all filters.
+	Subscribe(ctx context.Context, filters ...Filter) error
+	// Publish sends a message without waiting. done is called exactly once: when the message is
+	// acknowledged (QoS 1, 2) or written (QoS 0), or with an error, ErrLost among them. It must not block.
+	Publish(m Message, done func(error))
+	// Close says DISCONNECT and waits for the driver's goroutines.
+	Close()
+	// Abort cuts the connection without a word, as a lost network does; Lost is not called.
+	Abort()
+}
+
+// ErrLost is why operations end whose connection ended first.
+var ErrLost = errors.New("the connection was lost")
+
+// ErrSubscription is returned when the other side refused a topic filter.
+var ErrSubscription = errors.New("a topic filter was refused")
+
+// RefusedError is a CONNACK with a return code other than 0 (MQTT 3.1.1 section 3.2.2.3).
+type RefusedError struct{ Code byte }
+
+// Error says what the return code means.
+func (e *RefusedError) Error() string {
+	text := [...]string{
+		1: "unacceptable protocol version", 2: "identifier rejected", 3: "server unavailable", 4: "bad user name or password", 5: "not authorized",
+	}
+	if e.Code > 0 && int(e.Code) < len(text) {
+		return fmt.Sprintf("connection refused: %s (return code %d)", text[e.Code], e.Code)
+	}
+	return fmt.Sprintf("connection refused (return code %d)", e.Code)
+}

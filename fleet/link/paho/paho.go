@@ -1,0 +1,216 @@
+// Package paho drives devices with the Eclipse Paho client, a new client for every connection.
+//
+// Of the client's own comfort nothing is used: with its automatic reconnecting a publish that was lost
+// with its connection reports success, and a load test would count losses as successes.
+package paho
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+)
+
+const (
+	connectTimeout = 60 * time.Second // of the official SDKs
+	writeTimeout   = 10 * time.Second
+	quiesce        = 50 // milliseconds that Disconnect gives to what is under way
+	readBuffer     = 512
+)
+
+// Driver makes connections with Paho clients. The zero value is ready.
+type Driver struct{}
+
+var _ link.Driver = Driver{}
+
+// New is a Driver.
+func New() Driver { return Driver{} }
+
+// conn is one connection: one client, never used again.
+type conn struct {
+	client mqtt.Client
+	nc     net.Conn
+	lost   func(error)
+
+	mu     sync.Mutex // protects closed
+	closed bool       // by this side, so that Lost is not called
+	gone   chan struct{}
+	once   sync.Once
+
+	waits sync.WaitGroup // goroutines that wait for acknowledgements
+}
+
+// Connect makes a connection.
+func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
+	c := &conn{lost: o.Lost, gone: make(chan struct{})}
+	dialCtx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var dialErr error
+	opts := mqtt.NewClientOptions().
+		SetClientID(o.ClientID).
+		SetProtocolVersion(4). // without it a refusal is followed by a second attempt with MQTT 3.1
+		SetCleanSession(o.CleanSession).
+		SetAutoReconnect(false).
+		SetConnectRetry(false).
+		SetKeepAlive(o.KeepAlive).
+		SetPingTimeout(30 * time.Second).
+		SetConnectTimeout(connectTimeout).
+		SetWriteTimeout(writeTimeout).
+		SetOrderMatters(true). // handlers are called one at a time; they do not block
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
+			o.Handler(link.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retain: m.Retained()})
+		}).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.end(err) }).
+		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+			nc, err := o.Dial(dialCtx)
+			if err != nil {
+				dialErr = err
+				return nil, err
+			}
+			c.nc = &buffered{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
+			return c.nc, nil
+		}).
+		AddBroker("tcp://target:1883") // named only because there must be one: Dial knows where to go
+	if o.Username != "" {
+		opts.SetUsername(o.Username)
+	}
+	if o.Password != nil {
+		opts.SetCredentialsProvider(func() (string, string) { return o.Username, o.Password() })
+	}
+	if o.Will != nil {
+		opts.SetBinaryWill(o.Will.Topic, o.Will.Payload, o.Will.QoS, o.Will.Retain)
+	}
+	c.client = mqtt.NewClient(opts)
+	token := c.client.Connect().(*mqtt.ConnectToken)
+	select {
+	case <-token.Done():
+	case <-dialCtx.Done():
+		c.Abort()
+		return nil, fmt.Errorf("connecting: %w", context.Cause(dialCtx))
+	}
+	if err := token.Error(); err != nil {
+		c.Abort()
+		code := token.ReturnCode()
+		if code != packets.Accepted && code != packets.ErrNetworkError && code != packets.ErrProtocolViolation {
+			return nil, &link.RefusedError{Code: code}
+		}
+		return nil, errors.Join(dialErr, err)
+	}
+	return c, nil
+}
+
+// end marks the connection as ended; Lost is called unless this side ended it.
+func (c *conn) end(err error) {
+	c.mu.Lock()
+	ours := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	c.once.Do(func() { close(c.gone) })
+	if !ours {
+		c.lost(err)
+	}
+}
+
+// await calls done when a token is complete or the connection has ended. A token alone is not
+// enough: after a loss it may never complete, or complete without an error.
+func (c *conn) await(token mqtt.Token, done func(error)) {
+	c.waits.Go(func() {
+		select {
+		case <-token.Done():
+			select {
+			case <-c.gone:
+				done(link.ErrLost)
+			default:
+				done(token.Error())
+			}
+		case <-c.gone:
+			done(link.ErrLost)
+		}
+	})
+}
+
+func (c *conn) Publish(m link.Message, done func(error)) {
+	select {
+	case <-c.gone:
+		done(link.ErrLost)
+		return
+	default:
+	}
+	token := c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
+	if m.QoS == 0 {
+		// The token completes when the packet is handed to the writer; a failed write ends the connection.
+		select {
+		case <-token.Done():
+			done(token.Error())
+			return
+		default:
+		}
+	}
+	c.await(token, done)
+}
+
+func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+	topics := make(map[string]byte, len(filters))
+	for _, f := range filters {
+		topics[f.Topic] = f.QoS
+	}
+	token := c.client.SubscribeMultiple(topics, nil).(*mqtt.SubscribeToken)
+	select {
+	case <-token.Done():
+	case <-c.gone:
+		return link.ErrLost
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for _, code := range token.Result() {
+		if code > 2 {
+			return link.ErrSubscription
+		}
+	}
+	return token.Error()
+}
+
+func (c *conn) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.client.Disconnect(quiesce)
+	c.finish()
+}
+
+func (c *conn) Abort() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	if c.nc != nil {
+		c.nc.Close()
+	}
+	c.client.Disconnect(0)
+	c.finish()
+}
+
+// finish releases those who wait for acknowledgements.
+func (c *conn) finish() {
+	c.once.Do(func() { close(c.gone) })
+	c.waits.Wait()
+	if c.nc != nil {
+		c.nc.Close()
+	}
+}
+
+// buffered reads a connection in larger pieces: the client asks for single bytes.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
