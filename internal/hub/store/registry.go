@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -351,6 +350,3 @@ func (s *Store) Statistics() iothub.RegistryStatistics {
 
 // ConnectedCount counts the devices that are connected.
 func (s *Store) ConnectedCount() int { return int(s.connected.Load()) }
-
-// String says how much the store holds, for logs.
-func (s *Store) String() string { return fmt.Sprintf("store of %d devices", s.total.Load()) }

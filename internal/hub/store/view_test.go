@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
@@ -309,77 +307,4 @@ func TestIndexUnderConcurrentWrites(t *testing.T) {
 			t.Errorf("%v: index finds %d twins, a scan %d", v, len(got), len(want))
 		}
 	}
-}
-
-// TestQueryLag: queries see a change when its delay is over, and those of one twin in order.
-func TestQueryLag(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		lag := time.Second
-		s, err := Open(context.Background(), Options{QueryLag: func() time.Duration { return lag }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		idx := s.Lookup([]string{"tags", "v"})
-		at := func(d time.Duration) { // Moves to a time after the start.
-			t.Helper()
-			time.Sleep(d)
-			synctest.Wait()
-		}
-		sees := func(when string, want ...string) {
-			t.Helper()
-			got := append(ids(s, idx.Equal(twin.NumberValue(1))), ids(s, idx.Equal(twin.NumberValue(2)))...)
-			if !slices.Equal(got, want) {
-				t.Errorf("%s: queries find %q; want %q", when, got, want)
-			}
-		}
-		create(t, s, "a", "b")
-		patch(t, s, "a", `{"v":1}`, "")
-		if tw, err := s.Twin("a"); err != nil || tw.Field("tags", "v").Num() != 1 {
-			t.Errorf("Twin must not lag: %v", err)
-		}
-		at(time.Second - time.Millisecond)
-		if s.Len() != 0 {
-			t.Errorf("queries see %d twins too early", s.Len())
-		}
-		at(time.Millisecond)
-		sees("after a second", "a")
-		if s.Len() != 2 {
-			t.Errorf("queries see %d twins; want 2", s.Len())
-		}
-
-		// Two changes of a: the second one has a shorter delay, and waits for the first.
-		// That of b has the shorter delay, and does not wait.
-		patch(t, s, "a", `{"v":2}`, "")
-		lag = 100 * time.Millisecond
-		patch(t, s, "a", `{"v":null}`, "")
-		patch(t, s, "b", `{"v":1}`, "")
-		at(100 * time.Millisecond)
-		sees("after the short delay", "a", "b")
-		at(900 * time.Millisecond)
-		sees("after the long delay", "b")
-
-		// A device deleted and made anew within the delay.
-		lag = time.Second
-		if err := s.DeleteDevice(context.Background(), "b", ""); err != nil {
-			t.Fatal(err)
-		}
-		lag = 0
-		create(t, s, "b")
-		synctest.Wait()
-		sees("before the deletion is seen", "b")
-		at(time.Second)
-		sees("afterwards")
-		if _, tw, ok := s.ByID("b"); !ok || tw.Version != 2 || s.Len() != 2 {
-			t.Errorf("queries see %v of b", tw)
-		}
-		lag = -time.Second // Counts as none.
-		patch(t, s, "b", `{"v":2}`, "")
-		synctest.Wait()
-		sees("without delay", "b")
-	})
 }

@@ -3,9 +3,11 @@ package twin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 )
@@ -236,4 +238,22 @@ func TestInternerShares(t *testing.T) {
 	if !one.Equal(two) || one.String() != `{"connectivity":{"type":"cellular","rssi":-71}}` {
 		t.Errorf("the value shares memory with the text it was read from: %s", one)
 	}
+}
+
+// TestInternerInParallel parses different texts at once with one interner: each must come
+// out as it went in.
+func TestInternerInParallel(t *testing.T) {
+	in := NewInterner()
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 500 {
+				text := fmt.Sprintf(`{"k%d":{"%d":[%d,"v%d\n"]}}`, n%7, g, n, n%50)
+				if v, err := in.Parse([]byte(text)); err != nil || v.String() != text {
+					t.Errorf("Parse(%s) = %s, %v", text, v, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
