@@ -1,0 +1,195 @@
+package fleet
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// drainTime is how long a device that leaves politely waits for its last answers.
+const drainTime = 2 * time.Second
+
+// never is later than any run.
+const never = 1 << 62
+
+// agenda is what a connected device has before it: the next time of each thing.
+type agenda struct {
+	answers []delayedAnswer // to direct methods
+
+	report, telemetry   time.Time
+	reports, messages   schedule.Every
+	end, renew, timeout time.Time
+	cut                 time.Time
+}
+
+// first is the earliest of the times.
+func (a *agenda) first() time.Time {
+	first := a.report
+	for _, t := range []time.Time{a.telemetry, a.end, a.renew, a.timeout, a.cut} {
+		if t.Before(first) {
+			first = t
+		}
+	}
+	for _, x := range a.answers {
+		if x.at.Before(first) {
+			first = x.at
+		}
+	}
+	return first
+}
+
+// delayedAnswer is an answer to a direct method that is not due yet.
+type delayedAnswer struct {
+	at      time.Time
+	message link.Message
+}
+
+// answer sends the answers that are due.
+func (a *agenda) answer(conn link.Conn, now time.Time) {
+	a.answers = slices.DeleteFunc(a.answers, func(x delayedAnswer) bool {
+		if x.at.After(now) {
+			return false
+		}
+		conn.Publish(x.message, func(error) {}) // the caller's time-out tells of a lost answer
+		return true
+	})
+}
+
+// plan makes the agenda of a new connection. The first report comes at once; the later ones, and
+// telemetry, at the device's own phase of the fleet's schedule, whatever happened before.
+func (d *device) plan(now time.Time) *agenda {
+	far := now.Add(never)
+	a := &agenda{report: far, telemetry: far, end: far, renew: far, timeout: far, cut: far}
+	seed, since := d.fleet.cfg.Seed, now.Sub(d.fleet.start)
+	if r := d.group.Report; !r.Types.Empty() && d.fleet.cfg.Target.Twins() {
+		a.report = now
+		a.reports = schedule.Every{Period: r.Every}
+		if !r.Sync {
+			a.reports.Phase = schedule.Spread(seed, d.index, r.Every)
+		}
+	}
+	if t := d.group.Telemetry; t.Every > 0 {
+		a.messages = schedule.Every{Period: t.Every}
+		if !t.Sync {
+			a.messages.Phase = schedule.Spread(seed+1, d.index, t.Every)
+		}
+		next, _ := a.messages.After(since)
+		a.telemetry = d.fleet.start.Add(next)
+	}
+	if s := d.group.Session; !s.Online.IsZero() {
+		a.end = now.Add(s.Online.Draw(d.timing))
+	}
+	if t := d.group.Tokens; t.Life > 0 {
+		a.renew = now.Add(t.Life - t.Margin - time.Duration(d.timing.Float64()*float64(t.Spread)))
+	}
+	return a
+}
+
+// follow is the connected device: it starts what is due and acts on what arrives, until the
+// connection ends; it returns why.
+func (d *device) follow(conn link.Conn, lost <-chan error) error {
+	a := d.plan(time.Now())
+	timer := time.NewTimer(time.Until(a.first()))
+	defer timer.Stop()
+	for {
+		select {
+		case <-d.ctx.Done():
+			return errStopped
+		case err := <-lost:
+			return err
+		case e := <-d.events:
+			d.act(conn, a, e)
+		case c := <-d.commands:
+			d.start(conn, c.kind, c.intended)
+		case at := <-d.cut:
+			a.cut = at
+		case <-timer.C:
+			if err := d.due(conn, a, time.Now()); err != nil {
+				return err
+			}
+		}
+		a.timeout = d.nextTimeout(a.timeout)
+		timer.Reset(time.Until(a.first()))
+	}
+}
+
+// due starts everything whose time has come, and says why the session is over when it is.
+func (d *device) due(conn link.Conn, a *agenda, now time.Time) error {
+	for !a.report.After(now) {
+		d.start(conn, LoadReports, a.report)
+		if a.reports.Period == 0 {
+			a.report = now.Add(never)
+		} else {
+			next, _ := a.reports.After(a.report.Sub(d.fleet.start))
+			a.report = d.fleet.start.Add(next)
+		}
+	}
+	for !a.telemetry.After(now) {
+		d.start(conn, LoadTelemetry, a.telemetry)
+		next, _ := a.messages.After(a.telemetry.Sub(d.fleet.start))
+		a.telemetry = d.fleet.start.Add(next)
+	}
+	if !a.timeout.After(now) {
+		d.sweep(now)
+	}
+	a.answer(conn, now)
+	switch {
+	case !a.cut.After(now):
+		return errCut
+	case !a.end.After(now):
+		return errOffline
+	case !a.renew.After(now):
+		return errRenew
+	}
+	return nil
+}
+
+// errCut is a connection that a storm cut.
+var errCut = errors.New("the connection was cut")
+
+// start starts one operation that was intended for a time.
+func (d *device) start(conn link.Conn, kind Kind, intended time.Time) {
+	d.mu.Lock()
+	waiting := len(d.pending)
+	d.mu.Unlock()
+	if waiting >= d.group.InFlight {
+		d.series(kind).Drop(metrics.DropInFlight)
+		return
+	}
+	if kind == LoadReports && d.group.report != nil {
+		d.report(conn, intended)
+		return
+	}
+	d.send(conn, intended)
+}
+
+// drain gives the operations under way a moment to be answered before a polite farewell.
+func (d *device) drain(conn link.Conn, why error) {
+	deadline := time.NewTimer(drainTime)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		d.mu.Lock()
+		waiting := len(d.pending)
+		d.mu.Unlock()
+		if waiting == 0 {
+			return
+		}
+		select {
+		case e := <-d.events:
+			if !errors.Is(why, errStopped) {
+				d.act(conn, &agenda{}, e)
+			}
+		case <-tick.C:
+		case <-deadline.C:
+			return
+		case <-d.fleet.ctx.Done():
+			return
+		}
+	}
+}
