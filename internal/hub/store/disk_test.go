@@ -299,6 +299,38 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestManyChangesOfADeviceInABatch: the last one counts. Callers that do not wait make
+// batches grow; Close writes what is left of them.
+func TestManyChangesOfADeviceInABatch(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "d", "gone", "again")
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	const writes = 200
+	for n := range writes {
+		_, _ = s.PatchTwin(impatient, "d", value(t, `{"n":`+fmt.Sprint(n)+`}`), twin.Value{}, "")
+	}
+	_, _ = s.PatchTwin(impatient, "gone", value(t, `{"n":1}`), twin.Value{}, "")
+	_ = s.DeleteDevice(impatient, "gone", "")
+	_ = s.DeleteDevice(impatient, "again", "")
+	_, _ = s.CreateDevice(impatient, iothub.Identity{DeviceID: "again"})
+	want := picture(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{DataDir: dir})
+	if got := picture(t, s); got != want {
+		t.Errorf("opened again\n%s\nbefore\n%s", got, want)
+	}
+	if tw, err := s.Twin("d"); err != nil || tw.ETag != writes+1 || s.Len() != 2 {
+		t.Errorf("%d twins; d is %s, %v", s.Len(), tw.AppendJSON(nil), err)
+	}
+}
+
 func TestRecordNeverShowsKeys(t *testing.T) {
 	key := iothub.NewKey()
 	state := stored{twin: twin.New("d"), keys: iothub.SymmetricKeys{Primary: key}}
