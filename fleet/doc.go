@@ -36,7 +36,7 @@ type Target interface {
 	// Twins reports whether the target keeps twins: IoT Hub does, a plain broker does not.
 	Twins() bool
 	// TelemetryTopic is where a device sends its messages.
-	TelemetryTopic(id string) string
+	TelemetryTopic(index int, id string) string
 }
 
 // Config is a fleet.

@@ -94,7 +94,7 @@ func (d *device) send(conn link.Conn, intended time.Time) {
 		body = t.Append(nil, &payload.Context{Device: d.id, Seq: d.messages, Now: time.Now(), Rand: d.chance})
 	}
 	rid := d.begin(&operation{series: d.group.telemetry, intended: intended})
-	m := link.Message{Topic: d.fleet.cfg.Target.TelemetryTopic(d.id), Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
+	m := link.Message{Topic: d.fleet.cfg.Target.TelemetryTopic(d.index, d.id), Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
 		op := d.take(rid)
 		switch {

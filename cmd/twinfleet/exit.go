@@ -27,7 +27,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func withCode(code int, err error) error {
-	if err == nil {
+	if err == nil || (code == codeOK && errors.Is(err, errSilent)) {
 		return nil
 	}
 	return &exitError{code: code, err: err}

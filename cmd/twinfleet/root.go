@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,7 +14,7 @@ func run(e env) int {
 	root := newRoot(e)
 	root.SetArgs(e.args)
 	err := root.ExecuteContext(context.Background())
-	if err != nil && err.Error() != "" {
+	if err != nil && !errors.Is(err, errSilent) {
 		fmt.Fprintf(e.stderr, "twinfleet: %s\n", strings.TrimSuffix(err.Error(), "\n"))
 	}
 	return codeOf(err)

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// addScenarioFlags gives a command the flags that every command with a scenario takes.
+func addScenarioFlags(c *cobra.Command) {
+	c.Flags().StringArray("set", nil, "override a key of the scenario: fleet.groups.robots.count=10; may be repeated")
+}
+
+// loadScenario reads and checks a scenario; its problems are printed as they are, one a line.
+func loadScenario(file string, s settings) (*scenario.Scenario, error) {
+	sc, err := scenario.Load(file, scenario.Options{
+		Set: s.v.GetStringSlice("set"),
+		CheckQuery: func(sql string) error {
+			_, err := query.Parse(sql)
+			return err
+		},
+	})
+	var problems scenario.Problems
+	if errors.As(err, &problems) {
+		n := "1 mistake"
+		if len(problems) > 1 {
+			n = fmt.Sprintf("%d mistakes", len(problems))
+		}
+		return nil, usagef("%s in the scenario; nothing was started\n%w", n, err)
+	}
+	return sc, withCode(codeUsage, err)
+}
+
+func newValidate(e env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "validate SCENARIO...",
+		Short: "Check scenarios without starting anything",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	addCommonFlags(c)
+	addScenarioFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := loadSettings(cmd)
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, file := range args {
+			sc, err := loadScenario(file, s)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			fmt.Fprintf(e.stdout, "%s: valid: %s devices, %d stages\n", file, report.Count(int64(sc.Devices())), len(sc.Stages))
+		}
+		return withCode(codeUsage, errors.Join(errs...))
+	}
+	return c
+}
+
+// color says whether output may be coloured.
+func (s settings) color(e env) (bool, error) {
+	switch c := s.v.GetString("color"); c {
+	case "always":
+		return true, nil
+	case "never":
+		return false, nil
+	case "auto":
+		return e.terminal() > 0 && s.v.GetString("no-color") == "", nil
+	default:
+		return false, usagef("--color %q: use auto, always or never", c)
+	}
+}

@@ -1,0 +1,68 @@
+// Package report holds the record of a run, as plain data, and what is made of it for people and for machines.
+package report
+
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Outcome is the verdict of a whole run.
+type Outcome string
+
+// The outcomes of a run, from best to worst. The command line turns them into exit codes.
+const (
+	Passed      Outcome = "passed"      // everything ran and every threshold held
+	Missed      Outcome = "missed"      // a threshold was missed or had no data
+	Saturated   Outcome = "saturated"   // the generator was the bottleneck: the figures cannot be trusted
+	Interrupted Outcome = "interrupted" // stopped by a person before its end
+	Failed      Outcome = "failed"      // the run could not do what the scenario says
+)
+
+// Run is the record of one run: everything a report may say. Nothing in it is a secret.
+type Run struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Version     string    `json:"version"`          // of the program
+	Seed        uint64    `json:"seed"`             // every random choice followed from it
+	Target      string    `json:"target"`           // what was loaded, without credentials
+	Devices     int       `json:"devices"`          // the scenario's whole fleet
+	Started     time.Time `json:"started"`          // UTC
+	Ended       time.Time `json:"ended"`            // UTC
+	Outcome     Outcome   `json:"outcome"`          // the verdict
+	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
+
+	Stages     []Stage           `json:"stages"`
+	Steps      []Step            `json:"steps,omitempty"`
+	Outages    []Outage          `json:"outages,omitempty"`
+	Notes      []string          `json:"notes,omitempty"` // what a reader must know to trust the figures
+	Thresholds []metrics.Verdict `json:"thresholds,omitempty"`
+	Totals     *metrics.Snapshot `json:"totals"` // the whole run
+}
+
+// Duration is how long the run took.
+func (r *Run) Duration() time.Duration { return r.Ended.Sub(r.Started) }
+
+// Stage is one stage of the scenario as it ran. Times are since the run's start.
+type Stage struct {
+	Name string        `json:"name"`
+	From time.Duration `json:"from"`
+	To   time.Duration `json:"to"`
+}
+
+// Step is one step of a stage, as it ended.
+type Step struct {
+	Stage  string        `json:"stage"`
+	Text   string        `json:"text"`   // what was done
+	Detail string        `json:"detail"` // what came back
+	OK     bool          `json:"ok"`
+	Took   time.Duration `json:"took"`
+}
+
+// Outage is a time in which devices had lost their connections unasked. Times are since the run's start.
+type Outage struct {
+	From      time.Duration `json:"from"`
+	To        time.Duration `json:"to"`        // when 99 % of the devices were back; the run's end if they were not
+	Lost      int           `json:"lost"`      // the most devices that were gone at once
+	Recovered bool          `json:"recovered"` // whether 99 % came back before the run ended
+}

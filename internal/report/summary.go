@@ -1,0 +1,178 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Style says how a summary may look.
+type Style struct {
+	Color bool // ANSI colours
+}
+
+const (
+	green  = "\x1b[32m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	bold   = "\x1b[1m"
+	faint  = "\x1b[2m"
+	reset  = "\x1b[0m"
+)
+
+func (s Style) paint(code, text string) string {
+	if !s.Color {
+		return text
+	}
+	return code + text + reset
+}
+
+// Mark is a tick or a cross.
+func (s Style) Mark(ok bool) string {
+	if ok {
+		return s.paint(green, "✓")
+	}
+	return s.paint(red, "✗")
+}
+
+// WriteSummary writes the end of a run on one screen: the verdict, the thresholds, the
+// operations, the queries, and what a reader must know to trust the figures.
+func WriteSummary(w io.Writer, r *Run, style Style) error {
+	b := &strings.Builder{}
+	b.WriteString("\n")
+	writeHeadline(b, r, style)
+	writeSteps(b, r, style)
+	writeThresholds(b, r, style)
+	writeOperations(b, r, style)
+	writeQueries(b, r, style)
+	writeOutages(b, r, style)
+	for _, n := range r.Notes {
+		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeHeadline(b *strings.Builder, r *Run, style Style) {
+	color := map[Outcome]string{Passed: green, Interrupted: yellow}[r.Outcome]
+	if color == "" {
+		color = red
+	}
+	fmt.Fprintf(b, "  %s  %s in %s · %s devices · %s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
+		r.Name, Duration(r.Duration()), Count(int64(r.Devices)), r.Target, r.Seed)
+	if r.Reason != "" {
+		fmt.Fprintf(b, "  %s\n", r.Reason)
+	}
+	b.WriteString("\n")
+}
+
+func writeSteps(b *strings.Builder, r *Run, style Style) {
+	failed := 0
+	for _, s := range r.Steps {
+		if !s.OK {
+			failed++
+			fmt.Fprintf(b, "  %s %s: %s\n", style.paint(red, "✗"), s.Text, s.Detail)
+		}
+	}
+	if len(r.Steps) > 0 && failed == 0 {
+		fmt.Fprintf(b, "  %s all %d steps did what was expected\n\n", style.paint(green, "✓"), len(r.Steps))
+	} else if failed > 0 {
+		b.WriteString("\n")
+	}
+}
+
+func writeOutages(b *strings.Builder, r *Run, style Style) {
+	for _, o := range r.Outages {
+		back := "99 % were back after " + Duration(o.To-o.From)
+		if !o.Recovered {
+			back = "they were not back when the run ended"
+		}
+		fmt.Fprintf(b, "  %s outage at %s: %s devices lost their connections; %s\n",
+			style.paint(yellow, "!"), Duration(o.From), Count(int64(o.Lost)), back)
+	}
+}
+
+// table writes rows under a heading with columns as wide as their widest cell; all but the first are set right.
+func table(b *strings.Builder, style Style, rows [][]string) {
+	var width []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, row := range rows {
+		line := "  "
+		for i, cell := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			switch {
+			case i == 0:
+				line += cell + pad
+			default:
+				line += "  " + pad + cell
+			}
+		}
+		line = strings.TrimRight(line, " ")
+		if n == 0 {
+			line = style.paint(faint, line)
+		}
+		b.WriteString(line + "\n")
+	}
+	b.WriteString("\n")
+}
+
+// Count writes a number with its thousands apart: 3,000.
+func Count(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	sign := ""
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return sign + digits
+}
+
+// Duration writes a time with three significant digits and the unit a person would choose: 850µs, 12.3ms, 1.25s, 2m05s.
+func Duration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "-" + Duration(-d)
+	case d < time.Millisecond:
+		return strconv.FormatInt(d.Microseconds(), 10) + "µs"
+	case d < time.Second:
+		return significant(float64(d)/float64(time.Millisecond)) + "ms"
+	case d < time.Minute:
+		return significant(d.Seconds()) + "s"
+	default:
+		d = d.Round(time.Second)
+		if d < time.Hour {
+			return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+		}
+		return fmt.Sprintf("%dh%02dm%02ds", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
+	}
+}
+
+func significant(x float64) string {
+	places := 2
+	if x >= 100 {
+		places = 0
+	} else if x >= 10 {
+		places = 1
+	}
+	return strconv.FormatFloat(x, 'f', places, 64)
+}
+
+// Rate writes a number of operations per second.
+func Rate(perSecond float64) string {
+	if perSecond >= 1000 {
+		return Count(int64(perSecond+0.5)) + "/s"
+	}
+	return significant(perSecond) + "/s"
+}

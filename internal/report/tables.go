@@ -1,0 +1,109 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+func writeThresholds(b *strings.Builder, r *Run, style Style) {
+	if len(r.Thresholds) == 0 {
+		return
+	}
+	width := 0
+	for _, v := range r.Thresholds {
+		width = max(width, len(v.Threshold))
+	}
+	for _, v := range r.Thresholds {
+		fmt.Fprintf(b, "  %s %-*s  %s\n", style.Mark(v.Pass), width, v.Threshold, v.Observed)
+	}
+	b.WriteString("\n")
+}
+
+// Line is one row of the table of operations: all groups of an operation together, except for
+// queries, which have a row each.
+type Line struct {
+	Name   string
+	Series *metrics.SeriesSnapshot
+}
+
+// Lines are the rows of the table of operations for a snapshot.
+func Lines(s *metrics.Snapshot) []Line {
+	var lines []Line
+	for _, op := range metrics.Operations() {
+		if op == metrics.OpQuery {
+			for i := range s.Series {
+				if s.Series[i].Operation == op && s.Series[i].Scheduled() > 0 {
+					lines = append(lines, Line{"query " + s.Series[i].Group, &s.Series[i]})
+				}
+			}
+			continue
+		}
+		if x := s.Select(op, ""); x != nil && x.Scheduled() > 0 {
+			lines = append(lines, Line{string(op), x})
+		}
+	}
+	return lines
+}
+
+func writeOperations(b *strings.Builder, r *Run, style Style) {
+	rows := [][]string{{"operation", "count", "rate", "throttled", "errors", "p50", "p95", "p99", "max"}}
+	var late, dropped, scheduled uint64
+	for _, l := range Lines(r.Totals) {
+		x := l.Series
+		h := x.Latency(false)
+		rows = append(rows, []string{
+			l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
+			Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
+			Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
+		})
+		late += x.Late
+		dropped += x.DroppedTotal()
+		scheduled += x.Scheduled()
+	}
+	if len(rows) == 1 {
+		return
+	}
+	table(b, style, rows)
+	fmt.Fprintf(b, "  scheduled %s = on time %s + late %s + dropped %s\n", Count(int64(scheduled)), Count(int64(scheduled-late-dropped)), Count(int64(late)), Count(int64(dropped)))
+}
+
+func writeQueries(b *strings.Builder, r *Run, _ Style) {
+	for _, q := range r.Totals.Queries {
+		fmt.Fprintf(b, "  query %s found %s devices in its last result; %s runs, %s pages\n", q.Query, Count(int64(q.Results)), Count(int64(q.Runs)), Count(int64(q.Pages)))
+	}
+}
+
+// ProgressLine is the figures of the last second in one line.
+func ProgressLine(stage string, total, interval *metrics.Snapshot) string {
+	devices := total.DevicesIn("connected")
+	line := fmt.Sprintf("%7s  %-12s %7s connected", Duration(total.Elapsed), stage, Count(int64(devices)))
+	if lost := total.DevicesIn("backoff"); lost > 0 {
+		line += fmt.Sprintf(" (%s lost)", Count(int64(lost)))
+	}
+	var ended, errs, throttled uint64
+	for i := range interval.Series {
+		x := &interval.Series[i]
+		ended += x.Ended()
+		errs += x.Errors()
+		throttled += x.Count(metrics.Throttled)
+	}
+	line += fmt.Sprintf("  %9s", Rate(float64(ended)/max(interval.Elapsed.Seconds(), 1e-9)))
+	for _, l := range []struct {
+		op   metrics.Operation
+		name string
+	}{{metrics.OpTwinReport, "report"}, {metrics.OpTelemetry, "telemetry"}, {metrics.OpConnect, "connect"}} {
+		x := interval.Select(l.op, "")
+		if x == nil || x.Ended() == 0 {
+			continue
+		}
+		h := x.Latency(false)
+		line += fmt.Sprintf("  %s p50 %s p99 %s", l.name, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.99)))
+		break
+	}
+	if throttled > 0 {
+		line += fmt.Sprintf("  throttled %s", Count(int64(throttled)))
+	}
+	return line + fmt.Sprintf("  errors %s", Count(int64(errs)))
+}

@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// TwinPatcher changes one twin.
+type TwinPatcher interface {
+	PatchTwin(ctx context.Context, id string, patch []byte, etag string) (json.RawMessage, error)
+}
+
+// BulkUpdater changes up to iothub.MaxBulk twins a call.
+type BulkUpdater interface {
+	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
+}
+
+// TagMode is how tags reach the twins.
+type TagMode string
+
+// The tag modes.
+const (
+	TagPatch TagMode = "patch" // one PATCH a twin
+	TagBulk  TagMode = "bulk"  // the registry's updateTwin, iothub.MaxBulk twins a call
+)
+
+// Tagger sets tags on the twins of many devices.
+type Tagger struct {
+	Twins       TwinPatcher
+	Registry    BulkUpdater
+	Recorder    *metrics.Recorder
+	Mode        TagMode
+	Concurrency int // calls under way at once; 8 when 0
+	// Attempts of one call that the service throttles; 10 when 0. Waits grow from half a second to ten.
+	Attempts int
+}
+
+// Tag sets tags, a JSON object, on the twins of the devices of one group. progress, which may be nil,
+// is told how many are done, from several goroutines. All devices are tried; the error joins one
+// line for each kind of failure with the number of devices it struck.
+func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.RawMessage, progress func(done int)) error {
+	size := 1
+	if t.Mode == TagBulk {
+		size = iothub.MaxBulk
+	}
+	patch, err := json.Marshal(map[string]json.RawMessage{"tags": tags})
+	if err != nil {
+		return fmt.Errorf("tagging group %s: %w", group, err)
+	}
+	series := t.Recorder.Series(metrics.OpTag, group)
+	var done atomic.Int64
+	failures := newFailures()
+	var g errgroup.Group
+	g.SetLimit(orDefault(t.Concurrency, 8))
+	for chunk := range slices.Chunk(ids, size) {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if t.Mode == TagBulk {
+				t.bulk(ctx, series, chunk, tags, failures)
+			} else {
+				failures.add(chunk[0], t.retry(ctx, series, func() error {
+					_, err := t.Twins.PatchTwin(ctx, chunk[0], patch, "")
+					return err
+				}))
+			}
+			n := done.Add(int64(len(chunk)))
+			if progress != nil {
+				progress(int(n))
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil: failures are collected
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("tagging group %s: %w", group, err)
+	}
+	if err := failures.err(); err != nil {
+		return fmt.Errorf("tagging group %s: %w", group, err)
+	}
+	return nil
+}
+
+func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string, tags json.RawMessage, failures *failures) {
+	entries := make([]iothub.BulkEntry, 0, len(ids))
+	for _, id := range ids {
+		entries = append(entries, iothub.BulkEntry{ID: id, ImportMode: iothub.ImportUpdateTwin, Tags: tags})
+	}
+	var result iothub.BulkResult
+	err := t.retry(ctx, series, func() (err error) {
+		result, err = t.Registry.Bulk(ctx, entries)
+		return err
+	})
+	if err != nil {
+		for _, id := range ids {
+			failures.add(id, err)
+		}
+		return
+	}
+	for _, e := range result.Errors {
+		failures.add(e.DeviceID, &iothub.Error{Code: e.ErrorCode, Message: e.ErrorStatus})
+	}
+}
+
+// retry makes a call again while the service throttles it. Every try is one observation.
+func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func() error) error {
+	wait := 500 * time.Millisecond
+	for try := 1; ; try++ {
+		_, err := measure(series, time.Now(), func() (struct{}, error) { return struct{}{}, call() })
+		if !iothub.Throttled(err) || try >= orDefault(t.Attempts, 10) {
+			return err
+		}
+		var e *iothub.Error
+		if errors.As(err, &e) && e.RetryAfter > 0 {
+			wait = e.RetryAfter
+		}
+		if pause(ctx, wait) != nil {
+			return err
+		}
+		wait = min(2*wait, 10*time.Second)
+	}
+}
+
+func orDefault(n, def int) int {
+	if n == 0 {
+		return def
+	}
+	return n
+}

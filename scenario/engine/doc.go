@@ -1,0 +1,283 @@
+// Package engine runs a scenario: it opens the target, makes the identities, starts worker and fleet,
+// walks through the stages, stops everything in order, and returns the record with its verdict.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Options of an Engine.
+type Options struct {
+	Scenario *scenario.Scenario // required
+	Recorder *metrics.Recorder  // required
+	Logger   *slog.Logger       // nil logs nothing
+	Version  string             // of the program, for the record
+	// Event, which may be nil, is told what happens, one event at a time. It must be quick.
+	Event func(Event)
+	// Progress, which may be nil, is told the figures once a second, from one goroutine. It must be quick.
+	Progress func(Progress)
+	// OnTarget, which may be nil, is told of the embedded hub once it runs.
+	OnTarget func(Target)
+}
+
+// Engine runs one scenario once.
+type Engine struct {
+	opts Options
+	sc   *scenario.Scenario
+	rec  *metrics.Recorder
+	log  *slog.Logger
+
+	start time.Time
+	soft  context.Context // ends when the run should wind down
+	stop  context.CancelCauseFunc
+
+	target  *target
+	ids     *identities
+	fleet   *fleet.Fleet
+	desired desiredWatch
+	outages outageFinder // owned by the monitor
+
+	mu     sync.Mutex // protects the following fields, and orders events
+	stage  string
+	record report.Run
+}
+
+// New makes an Engine.
+func New(o Options) *Engine {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger}
+	e.soft, e.stop = context.WithCancelCause(context.Background())
+	return e
+}
+
+// Stop grace periods: how long each part of a polite end may take.
+const (
+	fleetGrace       = 15 * time.Second
+	deprovisionGrace = 5 * time.Minute
+)
+
+// Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
+// ends everything ends at once.
+func (e *Engine) Run(ctx context.Context) *report.Run {
+	e.start = time.Now()
+	e.record = report.Run{
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: e.start.UTC(),
+	}
+	e.rec.SetRun(metrics.RunLabels{Run: e.start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
+	err := e.run(ctx)
+	e.stop(nil)
+	e.record.Ended = time.Now().UTC()
+	e.record.Totals = e.rec.Snapshot()
+	e.judge(ctx, err)
+	return &e.record
+}
+
+func (e *Engine) run(ctx context.Context) (err error) {
+	if e.target, err = e.openTarget(ctx); err != nil {
+		return err
+	}
+	e.record.Target = e.target.Name
+	e.emit(Event{Kind: EventTarget, OK: true, Text: "target", Detail: e.target.Name})
+	defer func() { err = errors.Join(err, e.closeTarget()) }()
+	if err := e.provision(ctx); err != nil {
+		return errors.Join(err, e.deprovision(ctx))
+	}
+	e.target.arm()
+	err = e.load(ctx)
+	return errors.Join(err, e.deprovision(ctx))
+}
+
+func (e *Engine) provision(ctx context.Context) error {
+	ids := e.deviceIDs()
+	if e.target.service == nil {
+		e.ids = &identities{ids: ids}
+		return nil
+	}
+	soft, cancel := e.either(ctx)
+	defer cancel()
+	began := time.Now()
+	var err error
+	e.ids, err = provision(soft, e.target.service, e.rec, ids, func(done int) {
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: done, Total: len(ids)})
+	})
+	e.target.keys = e.ids.keys
+	if err != nil && e.stopped() != nil {
+		return nil // it was asked to end; what was made will be removed
+	}
+	if err == nil {
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: len(ids), Total: len(ids), Detail: report.Duration(time.Since(began))})
+	}
+	return err
+}
+
+func (e *Engine) deviceIDs() []string {
+	ids := make([]string, 0, e.sc.Devices())
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		for n := range g.Count {
+			ids = append(ids, g.DeviceID(n))
+		}
+	}
+	return ids
+}
+
+// deprovision removes the identities that this run made, unless they are kept or go with the hub.
+func (e *Engine) deprovision(ctx context.Context) error {
+	if e.ids == nil || e.target.service == nil || e.sc.Target.Keep || e.sc.Target.Kind == scenario.Embedded || ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
+	defer cancel()
+	return e.ids.deprovision(ctx, e.target.service, func(done int) {
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: done, Total: len(e.ids.ids)})
+	})
+}
+
+// either ends when ctx does or the run winds down.
+func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.soft, func() { cancel(context.Cause(e.soft)) })
+	return both, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
+func (e *Engine) load(ctx context.Context) error {
+	var err error
+	if e.fleet, err = e.newFleet(); err != nil {
+		return err
+	}
+	soft, cancelSoft := e.either(ctx)
+	defer cancelSoft()
+	watching, stopWatching := context.WithCancel(context.Background())
+	var monitor, service sync.WaitGroup
+	monitor.Go(func() { e.monitor(watching) })
+	var serviceErr error
+	service.Go(func() { serviceErr = e.runService(soft) })
+
+	err = e.walk(soft)
+	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	cancelSoft()
+	service.Wait()
+	grace, cancelGrace := context.WithTimeout(ctx, fleetGrace)
+	defer cancelGrace()
+	stopWatching()
+	monitor.Wait()
+	e.fleet.Stop(grace)
+	e.record.Outages = e.outages.end(e.since())
+	if e.stopped() != nil || ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(err, serviceErr)
+}
+
+// runService tags, then queries until ctx ends.
+func (e *Engine) runService(ctx context.Context) error {
+	if e.target.service == nil {
+		return nil
+	}
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		tags, ok := e.sc.Service.Tags[g.Name]
+		if !ok {
+			continue
+		}
+		if err := e.tag(ctx, g, tags); err != nil {
+			if ctx.Err() == nil {
+				e.stop(err)
+			}
+			return err
+		}
+	}
+	return (&worker.QueryRunner{Service: e.target, Recorder: e.rec, Queries: e.queries()}).Run(ctx)
+}
+
+func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
+	t := &worker.Tagger{
+		Twins: e.target.service, Registry: e.target.service, Recorder: e.rec,
+		Mode: worker.TagMode(e.sc.Service.TagMode), Concurrency: e.sc.Service.TagConcurrency,
+	}
+	ids := e.groupIDs(g)
+	return t.Tag(ctx, g.Name, ids, tags, func(done int) {
+		e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+	})
+}
+
+// groupIDs are the ids of a group's devices.
+func (e *Engine) groupIDs(g *scenario.Group) []string {
+	first := e.firstOf(g)
+	return e.ids.ids[first : first+g.Count]
+}
+
+// firstOf is the index in the fleet of a group's first device.
+func (e *Engine) firstOf(g *scenario.Group) int {
+	first := 0
+	for i := range e.sc.Fleet.Groups {
+		if &e.sc.Fleet.Groups[i] == g {
+			break
+		}
+		first += e.sc.Fleet.Groups[i].Count
+	}
+	return first
+}
+
+func (e *Engine) newFleet() (*fleet.Fleet, error) {
+	cfg := fleet.Config{
+		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
+		OnDesired: e.desired.arrived,
+	}
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		profile, err := groupProfile(g)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		cfg.Groups = append(cfg.Groups, profile)
+	}
+	return fleet.New(cfg)
+}
+
+// emit tells of an event.
+func (e *Engine) emit(ev Event) {
+	ev.At = e.since()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ev.Stage == "" {
+		ev.Stage = e.stage
+	}
+	if e.opts.Event != nil {
+		e.opts.Event(ev)
+	}
+}
+
+func (e *Engine) since() time.Duration { return time.Since(e.start) }
+
+func (e *Engine) currentStage() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stage
+}
+
+func (e *Engine) closeTarget() error {
+	if err := e.target.close(); err != nil {
+		return fmt.Errorf("closing the target: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// walk goes through the stages. It returns nil when ctx ended because the run was asked to.
+func (e *Engine) walk(ctx context.Context) error {
+	for i := range e.sc.Stages {
+		t := &e.sc.Stages[i]
+		e.mu.Lock()
+		e.stage = t.Name
+		e.mu.Unlock()
+		e.rec.SetStage(t.Name)
+		from := e.since()
+		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
+		err := e.runStage(ctx, i, t)
+		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("stage %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// describe says what a stage does, for people.
+func describe(t *scenario.Stage) string {
+	text := ""
+	add := func(format string, a ...any) {
+		if text != "" {
+			text += ", "
+		}
+		text += fmt.Sprintf(format, a...)
+	}
+	if t.Duration > 0 {
+		add("%s", report.Duration(t.Duration))
+	}
+	if t.Devices >= 0 {
+		add("to %s devices", report.Count(int64(t.Devices)))
+	}
+	if t.ReportRate != nil {
+		add("reports at %s", report.Rate(t.ReportRate.To))
+	}
+	if t.TelemetryRate != nil {
+		add("telemetry at %s", report.Rate(t.TelemetryRate.To))
+	}
+	if t.Storm != nil {
+		add("storm of %.0f %%", t.Storm.Drop*100)
+	}
+	return text
+}
+
+// runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
+// ends with its last step.
+func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer e.fault(t)()
+	if t.Storm != nil {
+		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number)
+		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections are cut within %s", report.Count(int64(n)), report.Duration(t.Storm.Within))})
+	}
+	var parts sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	run := func(part func() error) {
+		parts.Go(func() {
+			if err := part(); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+				cancel(err)
+			}
+		})
+	}
+	active := e.fleet.Active()
+	goal := active
+	if t.Devices >= 0 {
+		goal = t.Devices
+	}
+	run(func() error {
+		return e.fleet.Scale(ctx, schedule.Curve{{Duration: t.Duration, From: float64(active), To: float64(goal)}})
+	})
+	if r := t.ReportRate; r != nil {
+		run(func() error {
+			return e.fleet.Load(ctx, fleet.LoadReports, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+		})
+	}
+	if r := t.TelemetryRate; r != nil {
+		run(func() error {
+			return e.fleet.Load(ctx, fleet.LoadTelemetry, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+		})
+	}
+	run(func() error { return e.runSteps(ctx, t) })
+	parts.Wait()
+	return errors.Join(errs...)
+}
+
+// fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
+func (e *Engine) fault(t *scenario.Stage) func() {
+	if t.Hub == nil || e.target.Hub == nil {
+		return func() {}
+	}
+	f := e.target.Hub.Faults()
+	for _, x := range []struct {
+		name string
+		d    time.Duration
+		do   func(time.Duration)
+	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, e.target.Hub.Restart}} {
+		if x.d > 0 {
+			x.do(x.d)
+			e.emit(Event{Kind: EventOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
+		}
+	}
+	f.DropAcks(t.Hub.DropAcks)
+	return func() { f.DropAcks(0) }
+}

@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"context"
+	"errors"
+)
+
+// Why a run ended before its last stage did. Matched with errors.Is on Engine.Run's error or context causes.
+var (
+	// ErrStopped is the cause of a run that was asked to stop.
+	ErrStopped = errors.New("stopped on request")
+	// ErrAborted is the cause of a run that a threshold with abort_on_fail ended.
+	ErrAborted = errors.New("a threshold that aborts the run was missed")
+)
+
+// Stop ends the run politely: no new stage or query begins, devices disconnect, the record is completed.
+// Cancelling the context given to Run ends it at once instead. Stop may be called at any time, more than once.
+func (e *Engine) Stop() { e.stop(ErrStopped) }
+
+// stopped reports whether the run was asked to end early, and why.
+func (e *Engine) stopped() error {
+	if e.soft.Err() == nil {
+		return nil
+	}
+	return context.Cause(e.soft)
+}

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Target is what a run is pointed at, as far as others may know.
+type Target struct {
+	Name string   // without credentials
+	Hub  *hub.Hub // the embedded one; nil for all others
+}
+
+// target is an open target. It is the fleet's Target and the worker's Querier.
+type target struct {
+	Target
+	kind     scenario.TargetKind
+	service  *service.Client // nil for a broker
+	host     string          // in user names and tokens
+	dial     link.Dialer
+	keys     []iothub.Key
+	life     []time.Duration // of a device's tokens, by index; an hour when 0
+	groupOf  []string        // by device index
+	topic    string          // of a broker
+	username string
+	password string
+}
+
+var (
+	_ fleet.Target   = (*target)(nil)
+	_ worker.Querier = (*target)(nil)
+)
+
+// tokenLife is how long a device's token lives when its group does not say (iot-hub-dev-guide-sas).
+const tokenLife = time.Hour
+
+// openTarget opens what the scenario's target line names.
+func (e *Engine) openTarget(ctx context.Context) (*target, error) {
+	t := &target{kind: e.sc.Target.Kind}
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		for range g.Count {
+			t.groupOf = append(t.groupOf, g.Name)
+			t.life = append(t.life, g.Tokens.Life)
+		}
+	}
+	var err error
+	switch t.kind {
+	case scenario.Embedded:
+		err = e.openEmbedded(ctx, t)
+	case scenario.IoTHub:
+		err = e.openHub(t)
+	default:
+		err = e.openBroker(t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.opts.OnTarget != nil {
+		e.opts.OnTarget(t.Target)
+	}
+	return t, nil
+}
+
+func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
+	s := &e.sc.Target
+	lag, err := hub.ParseQueryLag(s.QueryLag, e.sc.Seed)
+	if err != nil {
+		return err
+	}
+	t.Hub, err = hub.Open(ctx, hub.Options{Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}})
+	if err != nil {
+		return err
+	}
+	t.Name = "embedded hub"
+	if s.Tier != "" {
+		t.Name += fmt.Sprintf(" (%s, %d units)", s.Tier, s.Units)
+	}
+	t.host = "localhost"
+	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
+		t.service, err = newService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+	}
+	if err != nil {
+		return errors.Join(err, t.Hub.Close())
+	}
+	return nil
+}
+
+func newService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (*service.Client, error) {
+	return service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5})
+}
+
+// The ports of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
+const mqttsPort = "8883"
+
+func (e *Engine) openHub(t *target) error {
+	c, err := iothub.ParseServiceConnectionString(e.sc.Target.Hub)
+	if err != nil {
+		return err
+	}
+	roots, err := e.roots()
+	if err != nil {
+		return err
+	}
+	t.Name, t.host = c.HostName, c.HostName
+	name, _, err := net.SplitHostPort(c.HostName)
+	addr := c.HostName // one port that speaks everything, as twinfleet hub does
+	if err != nil {
+		name, addr = c.HostName, net.JoinHostPort(c.HostName, mqttsPort)
+	}
+	base := ""
+	if e.sc.Target.Plain {
+		base = "http://" + addr
+	}
+	if t.service, err = newService(c, base, roots); err != nil {
+		return err
+	}
+	if t.dial, err = e.tcp(addr); err != nil {
+		return err
+	}
+	if !e.sc.Target.Plain {
+		t.dial = link.TLS(t.dial, tlsConfig(name, roots))
+	}
+	return nil
+}
+
+func tlsConfig(name string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+}
+
+// roots are the certificates to trust; nil is the system's.
+func (e *Engine) roots() (*x509.CertPool, error) {
+	if e.sc.Target.CA == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(e.sc.Target.CA)
+	if err != nil {
+		return nil, fmt.Errorf("reading target.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("target.ca: %s holds no certificate in PEM form", e.sc.Target.CA)
+	}
+	return pool, nil
+}
+
+func (e *Engine) openBroker(t *target) error {
+	u, err := url.Parse(e.sc.Target.Hub)
+	if err != nil {
+		return errors.New("target.hub is no URL")
+	}
+	roots, err := e.roots()
+	if err != nil {
+		return err
+	}
+	secure := u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl"
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}[u.Scheme]
+	}
+	t.Name = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
+	t.topic, t.username, t.password = e.sc.Target.Topic, e.sc.Target.Username, e.sc.Target.Password
+	if t.dial, err = e.tcp(net.JoinHostPort(u.Hostname(), port)); err != nil {
+		return err
+	}
+	if secure {
+		t.dial = link.TLS(t.dial, tlsConfig(u.Hostname(), roots))
+	}
+	if u.Scheme == "ws" || u.Scheme == "wss" {
+		path := u.Path
+		if path == "" {
+			path = "/mqtt"
+		}
+		t.dial = link.WebSocket(t.dial, u.Host, path)
+	}
+	return nil
+}
+
+func (e *Engine) tcp(addr string) (link.Dialer, error) {
+	var sources []net.IP
+	for _, a := range e.sc.Fleet.SourceAddresses {
+		ip := net.ParseIP(a)
+		if ip == nil {
+			return nil, fmt.Errorf("fleet.source_addresses: %q is no address", a)
+		}
+		sources = append(sources, ip)
+	}
+	return link.TCP(addr, sources...), nil
+}
+
+func (t *target) arm() {
+	if t.Hub != nil {
+		t.Hub.Arm()
+	}
+}
+
+func (t *target) close() error {
+	if t.service != nil {
+		t.service.Close()
+	}
+	if t.Hub != nil {
+		return t.Hub.Close()
+	}
+	return nil
+}
+
+// Twins reports whether the target keeps twins.
+func (t *target) Twins() bool { return t.kind != scenario.Broker }
+
+// apiVersion is what devices name in their user names; twins may hold arrays with it.
+const apiVersion = "2021-04-12"
+
+// Link is what a device's connection needs.
+func (t *target) Link(index int, id string) link.Options {
+	o := link.Options{ClientID: id, CleanSession: true, Dial: t.dial}
+	if t.kind == scenario.Broker {
+		o.Username = t.fill(t.username, index, id)
+		if t.password != "" {
+			o.Password = func() string { return t.fill(t.password, index, id) }
+		}
+		return o
+	}
+	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	life := t.life[index]
+	if life == 0 {
+		life = tokenLife
+	}
+	key := t.keys[index]
+	o.Password = func() string { return iothub.NewSAS(t.host+"/devices/"+id, key, "", time.Now().Add(life)) }
+	return o
+}
+
+func (t *target) fill(template string, index int, id string) string {
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	return strings.NewReplacer("{device}", id, "{group}", t.groupOf[index]).Replace(template)
+}
+
+// TelemetryTopic is where a device sends its messages.
+func (t *target) TelemetryTopic(index int, id string) string {
+	if t.kind == scenario.Broker {
+		return t.fill(t.topic, index, id)
+	}
+	return iothub.TelemetryTopic(id, nil)
+}
+
+// Query begins a query.
+func (t *target) Query(sql string, pageSize int) worker.Pager {
+	return pager{t.service.Query(sql, pageSize)}
+}
+
+type pager struct{ *service.Pager }
+
+func (p pager) Next(ctx context.Context) ([]json.RawMessage, error) {
+	page, err := p.Pager.Next(ctx)
+	return page.Items, err
+}

@@ -1,0 +1,275 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Options of Load.
+type Options struct {
+	// Set overrides keys: "fleet.groups.robots.count=10", "seed=7". Items of a list are named by their
+	// number, groups[0], or by their name.
+	Set []string
+	// Lookup finds environment variables; os.LookupEnv when nil.
+	Lookup func(name string) (string, bool)
+	// CheckQuery says what is wrong with a query; nil checks nothing.
+	CheckQuery func(sql string) error
+}
+
+// Load reads and checks a scenario file. Mistakes in it are Problems; other errors are about the file.
+func Load(file string, o Options) (*Scenario, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the scenario: %w", err)
+	}
+	return Decode(file, b, o)
+}
+
+// maxFile bounds a scenario file; it is larger than any that a person would write.
+const maxFile = 4 << 20
+
+// Decode checks a scenario. The file's name is for messages, and names the scenario if it does not itself.
+func Decode(file string, b []byte, o Options) (*Scenario, error) {
+	if o.Lookup == nil {
+		o.Lookup = os.LookupEnv
+	}
+	r := &reader{file: file, lookup: o.Lookup}
+	root, err := r.parse(b)
+	if err != nil {
+		return nil, err
+	}
+	r.substitute("", root, 0)
+	for _, set := range o.Set {
+		r.override(root, set)
+	}
+	s := fresh(file)
+	r.object("", root, scenarioFields(s))
+	if len(r.problems) == 0 {
+		r.finish(s)
+		r.validate(s, o.CheckQuery)
+	}
+	if err := r.problems.asError(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// fresh is a scenario with what holds when a file says nothing.
+func fresh(file string) *Scenario {
+	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+	return &Scenario{Name: base, Seed: 1, Target: Target{Hub: "embedded", Units: 1}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+}
+
+func (r *reader) parse(b []byte) (*yaml.Node, error) {
+	if len(b) > maxFile {
+		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(b), maxFile)}}
+	}
+	var doc yaml.Node
+	if err := yaml.Load(b, &doc); err != nil {
+		return nil, Problems{r.syntaxProblem(err)}
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil, Problems{{File: r.file, Text: "the file is empty; begin with name, fleet and stages"}}
+	}
+	return doc.Content[0], nil
+}
+
+// syntaxProblem says where the YAML itself is wrong.
+func (r *reader) syntaxProblem(err error) Problem {
+	p := Problem{File: r.file, Text: "this is no YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+	var one *yaml.LoadError
+	var many *yaml.LoadErrors
+	if errors.As(err, &many) && len(many.Errors) > 0 {
+		one = many.Errors[0]
+	} else if !errors.As(err, &one) {
+		return p
+	}
+	p.Line, p.Column = max(one.Mark.Line, 0), max(one.Mark.Column, 0)
+	p.Text = "this is no YAML: " + strings.TrimPrefix(one.Message, "yaml: ")
+	return p
+}
+
+// maxNesting bounds the walk through a file that refers to itself.
+const maxNesting = 50
+
+// substitute replaces ${NAME} in values by environment variables: after parsing, so that a value can
+// add no keys. ${NAME:-text} has a default, $${ stands for ${.
+func (r *reader) substitute(path string, n *yaml.Node, depth int) {
+	switch {
+	case depth > maxNesting:
+		r.fail(path, n, "nested more than %d levels deep", maxNesting)
+	case n.Kind == yaml.AliasNode:
+		r.fail(path, n, "aliases are not part of the language; write the value out")
+	case n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			r.substitute(join(path, n.Content[i].Value), n.Content[i+1], depth+1)
+		}
+	case n.Kind == yaml.SequenceNode:
+		for i, item := range n.Content {
+			r.substitute(fmt.Sprintf("%s[%d]", path, i), item, depth+1)
+		}
+	case n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "${"):
+		r.expand(path, n)
+	}
+}
+
+func (r *reader) expand(path string, n *yaml.Node) {
+	var b strings.Builder
+	rest := n.Value
+	for {
+		before, after, found := strings.Cut(rest, "${")
+		if !found {
+			b.WriteString(rest)
+			break
+		}
+		if escaped, ok := strings.CutSuffix(before, "$"); ok {
+			b.WriteString(escaped + "${")
+			rest = after
+			continue
+		}
+		b.WriteString(before)
+		inner, tail, closed := strings.Cut(after, "}")
+		if !closed {
+			r.fail(path, n, "${ without }; write ${NAME}, or $${ for the signs themselves")
+			return
+		}
+		name, def, hasDefault := strings.Cut(inner, ":-")
+		value, ok := r.lookup(name)
+		switch {
+		case ok && (value != "" || !hasDefault):
+			b.WriteString(value)
+			if len(value) > 3 {
+				r.fromEnvironment = append(r.fromEnvironment, value)
+			}
+		case hasDefault:
+			b.WriteString(def)
+		default:
+			r.fail(path, n, "the environment variable %s is not set; set it, or write ${%s:-default}", name, name)
+			return
+		}
+		rest = tail
+	}
+	n.Value = b.String()
+	if n.Style == 0 {
+		n.Tag = "" // a plain value is of the type that it looks like, now that it is known
+	}
+}
+
+// override sets one key: path=value, the value in YAML.
+func (r *reader) override(root *yaml.Node, set string) {
+	path, text, ok := strings.Cut(set, "=")
+	if !ok || path == "" {
+		r.failAt("--set "+set, place{}, "write --set key=value, as in --set fleet.groups.robots.count=10")
+		return
+	}
+	var doc yaml.Node
+	if err := yaml.Load([]byte(text), &doc); err != nil || len(doc.Content) != 1 {
+		doc.Content = []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}}
+	}
+	node := root
+	parts := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(path), ".")
+	for i, part := range parts {
+		last := i == len(parts)-1
+		next := r.child(node, part)
+		if next == nil && node.Kind == yaml.MappingNode {
+			next = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+			node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: part}, next)
+		}
+		if next == nil {
+			r.failAt("--set "+path, place{}, "there is no %s; %s", strings.Join(parts[:i+1], "."), didYouMean(part, childNames(node)))
+			return
+		}
+		if last {
+			*next = *doc.Content[0]
+			next.Line, next.Column = 0, 0
+		}
+		node = next
+	}
+}
+
+// child finds a member of an object, or an item of a list by number or by its name.
+func (r *reader) child(n *yaml.Node, part string) *yaml.Node {
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == part {
+				return n.Content[i+1]
+			}
+		}
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	for i, item := range n.Content {
+		if fmt.Sprint(i) == part {
+			return item
+		}
+		if id := r.child(item, "name"); item.Kind == yaml.MappingNode && id != nil && id.Value == part {
+			return item
+		}
+	}
+	return nil
+}
+
+func childNames(n *yaml.Node) []string {
+	var names []string
+	for i, item := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			names = append(names, item.Value)
+		}
+		if n.Kind == yaml.SequenceNode && item.Kind == yaml.MappingNode {
+			for j := 0; j+1 < len(item.Content); j += 2 {
+				if item.Content[j].Value == "name" {
+					names = append(names, item.Content[j+1].Value)
+				}
+			}
+		}
+	}
+	if names == nil {
+		names = []string{"no keys below it"}
+	}
+	return slices.Compact(names)
+}
+
+// readThresholds reads thresholds: a list of texts by selector.
+func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
+			return
+		}
+		r.pairs(path, n, func(selector string, k, v *yaml.Node) {
+			items := []*yaml.Node{v}
+			if v.Kind == yaml.SequenceNode {
+				items = v.Content
+			}
+			for i, item := range items {
+				at := join(path, selector)
+				if v.Kind == yaml.SequenceNode {
+					at = fmt.Sprintf("%s[%d]", at, i)
+				}
+				expr, ok := r.scalar(at, item, `a text such as "p(95) < 250ms"`, "!!str")
+				if !ok {
+					continue
+				}
+				t, err := metrics.ParseThreshold(selector, expr)
+				if err != nil {
+					r.fail(at, item, "%v", err)
+					continue
+				}
+				s.Thresholds = append(s.Thresholds, t)
+				if t.Group != "" {
+					r.selectors = append(r.selectors, reference{at, selector, placeOf(k)})
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,470 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+)
+
+// field is one key of the language: what it is for people, and how it is read. The same table makes
+// the decoder, the reference and the JSON Schema.
+type field struct {
+	key    string
+	form   form
+	def    string // the default, for people
+	doc    string
+	read   func(r *reader, path string, n *yaml.Node)
+	fields []field // of an object, or of the items of a list of objects
+}
+
+// form is what a value looks like.
+type form string
+
+const (
+	formText    form = "text"
+	formName    form = "name"
+	formCount   form = "whole number"
+	formSwitch  form = "true or false"
+	formTime    form = "time"
+	formTimes   form = "random time"
+	formShare   form = "share"
+	formRate    form = "rate"
+	formObject  form = "object"
+	formList    form = "list"
+	formWeights form = "weights"
+	formAny     form = "any object"
+	formMap     form = "object by name"
+	formTexts   form = "list of texts"
+)
+
+// reader decodes a file and collects its problems.
+type reader struct {
+	file     string
+	problems Problems
+	lookup   func(name string) (string, bool) // of environment variables
+
+	fromEnvironment []string // values that were substituted
+
+	groupNames []reference // names of groups that must exist
+	selectors  []reference // of thresholds
+}
+
+// reference is a name that must be one of others in the file.
+type reference struct {
+	path, name string
+	at         place
+}
+
+func (r *reader) fail(path string, n *yaml.Node, format string, a ...any) {
+	r.failAt(path, placeOf(n), format, a...)
+}
+
+func (r *reader) failAt(path string, at place, format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	for _, value := range r.fromEnvironment {
+		text = strings.ReplaceAll(text, value, "[from the environment]") // it may be a secret
+	}
+	r.problems = append(r.problems, Problem{r.file, at.line, at.column, path, text})
+}
+
+func placeOf(n *yaml.Node) place {
+	if n == nil {
+		return place{}
+	}
+	return place{n.Line, n.Column}
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// kindName is a node's kind as messages name it.
+func kindName(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "an object"
+	case yaml.SequenceNode:
+		return "a list"
+	default:
+		switch n.ShortTag() {
+		case "!!null":
+			return "nothing"
+		case "!!bool":
+			return "true or false"
+		case "!!int", "!!float":
+			return "a number"
+		}
+		return "text"
+	}
+}
+
+// object reads a mapping by its table of fields: unknown and repeated keys are problems.
+func (r *reader) object(path string, n *yaml.Node, fields []field) {
+	if n.Kind != yaml.MappingNode {
+		r.fail(path, n, "expected an object, found %s", kindName(n))
+		return
+	}
+	known := make([]string, len(fields))
+	for i, f := range fields {
+		known[i] = f.key
+	}
+	r.pairs(path, n, func(key string, k, v *yaml.Node) {
+		i := slices.Index(known, key)
+		if i < 0 {
+			r.fail(join(path, key), k, "unknown key; %s", didYouMean(key, known))
+			return
+		}
+		fields[i].read(r, join(path, key), v)
+	})
+}
+
+// pairs walks through a mapping; a repeated key is a problem and is passed over.
+func (r *reader) pairs(path string, n *yaml.Node, each func(key string, k, v *yaml.Node)) {
+	seen := make(map[string]int)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if first, twice := seen[k.Value]; twice {
+			r.fail(join(path, k.Value), k, "repeated key; it stands in line %d already", first)
+			continue
+		}
+		seen[k.Value] = k.Line
+		each(k.Value, k, v)
+	}
+}
+
+// scalar is the text of a node, and whether it is a scalar of one of the YAML types.
+func (r *reader) scalar(path string, n *yaml.Node, want string, tags ...string) (string, bool) {
+	if n.Kind != yaml.ScalarNode || (len(tags) > 0 && !slices.Contains(tags, n.ShortTag())) {
+		r.fail(path, n, "expected %s, found %s", want, kindName(n))
+		return "", false
+	}
+	return n.Value, true
+}
+
+// The functions below make the read function of a field that goes into a variable.
+
+func text(into *string) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if s, ok := r.scalar(path, n, "text", "!!str", "!!int", "!!float"); ok {
+			*into = s
+		}
+	}
+}
+
+func oneOf(into *string, choices ...string) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, strings.Join(choices, " or "), "!!str")
+		if ok && !slices.Contains(choices, s) {
+			r.fail(path, n, "unknown value %q; %s", s, didYouMean(s, choices))
+			return
+		}
+		*into = s
+	}
+}
+
+// validName reports whether a name can be a metric label and part of a device id.
+func validName(s string) bool {
+	if s == "" || len(s) > 60 {
+		return false
+	}
+	for i, c := range s {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && (c != '-' || i == 0) {
+			return false
+		}
+	}
+	return true
+}
+
+func name(into *string) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a name", "!!str", "!!int")
+		if ok && !validName(s) {
+			r.fail(path, n, "%q is no name; use small letters, digits and hyphens, 60 at most", s)
+			return
+		}
+		*into = s
+	}
+}
+
+func boolean(into *bool) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if s, ok := r.scalar(path, n, "true or false", "!!bool"); ok {
+			*into = strings.EqualFold(s, "true")
+		}
+	}
+}
+
+func count(into *int, low, high int) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a whole number", "!!int", "!!str")
+		if !ok {
+			return
+		}
+		v, err := strconv.Atoi(strings.ReplaceAll(s, "_", ""))
+		switch {
+		case err != nil:
+			r.fail(path, n, "%q is not a whole number", s)
+		case v < low || v > high:
+			r.fail(path, n, "%d is out of range; use %d to %d", v, low, high)
+		default:
+			*into = v
+		}
+	}
+}
+
+func seed(into *uint64) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if s, ok := r.scalar(path, n, "a whole number", "!!int", "!!str"); ok {
+			v, err := strconv.ParseUint(s, 10, 64)
+			if err != nil {
+				r.fail(path, n, "%q is not a whole number from 0 to %d", s, uint64(math.MaxUint64))
+				return
+			}
+			*into = v
+		}
+	}
+}
+
+func duration(into *time.Duration, low time.Duration) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a time such as 30s", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		d, err := time.ParseDuration(s)
+		switch {
+		case err != nil:
+			r.fail(path, n, "%q is not a time; write a number with a unit, such as 500ms, 30s, 5m, 1h", s)
+		case d < low:
+			r.fail(path, n, "%s is too short; use at least %s", s, shortest(low))
+		case d > maxDuration:
+			r.fail(path, n, "%s is too long; use at most %s", s, maxDuration)
+		default:
+			*into = d
+		}
+	}
+}
+
+// maxDuration is longer than any run and short enough that sums of such times do not overflow.
+const maxDuration = 10_000 * time.Hour
+
+func shortest(d time.Duration) string {
+	if d <= 0 {
+		return "0s"
+	}
+	return d.String()
+}
+
+func distribution(into *schedule.Distribution) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if s, ok := r.scalar(path, n, "a time such as 20m or 1m..5m", "!!str", "!!int", "!!float"); ok {
+			d, err := schedule.ParseDistribution(s)
+			if err != nil {
+				r.fail(path, n, "%v", err)
+				return
+			}
+			*into = d
+		}
+	}
+}
+
+func share(into *float64) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a share such as 80%", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		number, percent := strings.CutSuffix(s, "%")
+		v, err := strconv.ParseFloat(number, 64)
+		if err != nil || !percent || !(v >= 0 && v <= 100) {
+			r.fail(path, n, "%q is not a share; write 0%% to 100%%", s)
+			return
+		}
+		*into = v / 100
+	}
+}
+
+func rate(into **Range) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a rate such as 100/s", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		first, second, ramp := strings.Cut(s, "..")
+		if !ramp {
+			second = first
+		}
+		from, ok1 := perSecond(first)
+		to, ok2 := perSecond(second)
+		if !ok1 || !ok2 {
+			r.fail(path, n, "%q is not a rate; write 100/s, 600/m, or 0/s..100/s for a ramp over the stage", s)
+			return
+		}
+		*into = &Range{from, to}
+	}
+}
+
+func perSecond(s string) (float64, bool) {
+	number, unit, ok := strings.Cut(strings.TrimSpace(s), "/")
+	v, err := strconv.ParseFloat(number, 64)
+	seconds := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
+	if !ok || err != nil || seconds == 0 || !(v >= 0 && v <= 1e9) {
+		return 0, false
+	}
+	return v / seconds, true
+}
+
+// weights reads {cellular: 60, wifi: 40}, or one name that always holds.
+func weights(into *[]Weight) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && n.Value != "" {
+			*into = []Weight{{n.Value, 1}}
+			return
+		}
+		if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+			r.fail(path, n, "expected names with weights such as {cellular: 60, wifi: 40}, found %s", kindName(n))
+			return
+		}
+		var sum float64
+		var all []Weight
+		r.pairs(path, n, func(key string, _, v *yaml.Node) {
+			w, err := strconv.ParseFloat(v.Value, 64)
+			if v.Kind != yaml.ScalarNode || err != nil || !(w >= 0 && w < 1e12) {
+				r.fail(join(path, key), v, "%q is not a weight; use a number from 0", v.Value)
+				return
+			}
+			sum += w
+			all = append(all, Weight{key, w})
+		})
+		if sum <= 0 {
+			r.fail(path, n, "all weights are 0; one must be above")
+			return
+		}
+		*into = all
+	}
+}
+
+// value is a node as Go values, for templates and documents.
+func value(n *yaml.Node) (any, error) {
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return nil, err
+	}
+	return normal(v), nil
+}
+
+// normal turns what the YAML decoder gives into what encoding/json gives.
+func normal(v any) any {
+	switch v := v.(type) {
+	case map[any]any:
+		out := make(map[string]any, len(v))
+		for key, x := range v {
+			out[fmt.Sprint(key)] = normal(x)
+		}
+		return out
+	case map[string]any:
+		for key, x := range v {
+			v[key] = normal(x)
+		}
+		return v
+	case []any:
+		for i, x := range v {
+			v[i] = normal(x)
+		}
+		return v
+	case time.Time:
+		return v.Format(time.RFC3339Nano)
+	}
+	return v
+}
+
+func template(into **payload.Template) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.fail(path, n, "expected an object such as {temperature: \"{{ normal 21 3 }}\"}, found %s", kindName(n))
+			return
+		}
+		v, err := value(n)
+		if err == nil {
+			*into, err = payload.Compile(v)
+		}
+		if err != nil {
+			r.fail(path, n, "%v", err)
+		}
+	}
+}
+
+func document(into *json.RawMessage) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.fail(path, n, "expected an object, found %s", kindName(n))
+			return
+		}
+		v, err := value(n)
+		if err == nil {
+			*into, err = json.Marshal(v)
+		}
+		if err != nil {
+			r.fail(path, n, "this is no JSON object: %v", err)
+		}
+	}
+}
+
+func texts(into *[]string) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.SequenceNode {
+			r.fail(path, n, "expected a list, found %s", kindName(n))
+			return
+		}
+		for i, item := range n.Content {
+			var s string
+			text(&s)(r, fmt.Sprintf("%s[%d]", path, i), item)
+			*into = append(*into, s)
+		}
+	}
+}
+
+// list reads a list of objects.
+func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T, place)) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.SequenceNode {
+			r.fail(path, n, "expected a list, found %s", kindName(n))
+			return
+		}
+		for i, item := range n.Content {
+			t := fresh()
+			if at != nil {
+				at(&t, placeOf(item))
+			}
+			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(&t))
+			*into = append(*into, t)
+		}
+	}
+}
+
+// object is the read function of an object whose fields go into variables.
+func object(fields []field) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) { r.object(path, n, fields) }
+}
+
+// optional is object for a part that is nil when it is absent.
+func optional[T any](into **T, fresh func() T, fields func(*T) []field) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		t := fresh()
+		r.object(path, n, fields(&t))
+		*into = &t
+	}
+}

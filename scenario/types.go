@@ -1,0 +1,209 @@
+// Package scenario is the language of scenarios: what a file says about target, fleet, stages, the
+// service side and the thresholds. Load decodes one strictly: every mistake is reported at once, each
+// with its place and what would be right, and nothing starts before all of it is valid.
+package scenario
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Scenario is a valid scenario. It is not changed after Load.
+type Scenario struct {
+	Name        string
+	Description string
+	Seed        uint64 // every random choice follows from it
+	Target      Target
+	Fleet       Fleet
+	Stages      []Stage
+	Service     Service
+	Thresholds  []metrics.Threshold
+}
+
+// Devices is how many devices the whole fleet has.
+func (s *Scenario) Devices() int {
+	n := 0
+	for _, g := range s.Fleet.Groups {
+		n += g.Count
+	}
+	return n
+}
+
+// TargetKind is what a target speaks.
+type TargetKind uint8
+
+// The kinds of targets.
+const (
+	Embedded TargetKind = iota // the hub in this process
+	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
+	Broker                     // a plain MQTT broker: no twins
+)
+
+// Target is what the fleet and the worker are pointed at.
+type Target struct {
+	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
+	Kind     TargetKind
+	CA       string        // file with certificates to trust beside nothing else; the system's when empty
+	Plain    bool          // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
+	Keep     bool          // leave the identities that the run made
+	Tier     string        // embedded only
+	Units    int           // embedded only
+	Burst    time.Duration // embedded only: so much of the tier's rate may come at once
+	QueryLag string        // embedded only
+	Topic    string        // broker only: where devices send; {device} and {group} are replaced
+	Username string        // broker only; {device} and {group} are replaced
+	Password string        // broker only; a secret
+}
+
+// Fleet is the devices.
+type Fleet struct {
+	SourceAddresses []string
+	Groups          []Group
+}
+
+// Group is devices that share a profile.
+type Group struct {
+	Name      string
+	Count     int
+	ID        string // template: {group} and {index}
+	Report    Report
+	Telemetry Telemetry
+	Online    schedule.Distribution
+	Offline   schedule.Distribution
+	Tokens    Tokens
+	Backoff   string
+	KeepAlive time.Duration
+	Timeout   time.Duration
+	Answer    bool
+	Method    Method
+	place     place
+}
+
+// Weight is one choice by weight.
+type Weight struct {
+	Name   string
+	Weight float64
+}
+
+// Report is how devices report.
+type Report struct {
+	Types      []Weight
+	Next       map[string][]Weight // the type after another; empty draws from Types every time
+	Properties *payload.Template
+	Every      time.Duration
+	Sync       bool
+}
+
+// Telemetry is the messages that devices send.
+type Telemetry struct {
+	Every   time.Duration
+	Payload *payload.Template
+	QoS     int
+	Retain  bool
+	Sync    bool
+}
+
+// Tokens is the life of SAS tokens.
+type Tokens struct{ Life, Margin, Spread time.Duration }
+
+// Method is how devices answer direct methods.
+type Method struct {
+	Delay  schedule.Distribution
+	Status int
+}
+
+// Range is a rate per second that changes linearly over a stage.
+type Range struct{ From, To float64 }
+
+// Stage is a stretch of the run.
+type Stage struct {
+	Name          string
+	Duration      time.Duration // 0 ends the stage with its last step
+	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
+	ReportRate    *Range        // of the whole fleet
+	TelemetryRate *Range        // of the whole fleet
+	Storm         *Storm
+	Hub           *HubFault
+	Steps         []Step
+	place         place
+}
+
+// Storm cuts connections at the start of a stage.
+type Storm struct {
+	Drop   float64 // share of the connected devices
+	Within time.Duration
+}
+
+// HubFault makes the embedded hub misbehave from the start of a stage.
+type HubFault struct {
+	Refuse   time.Duration // close new connections
+	Stall    time.Duration // read and answer nothing
+	Restart  time.Duration // close all connections and refuse new ones
+	DropAcks float64       // share of the answers that are not sent, until the stage ends
+}
+
+// Step is one thing that the service side does once, in order, at the start of a stage. Exactly one
+// of its parts is set.
+type Step struct {
+	Statistics *StatisticsStep
+	Tag        *TagStep
+	Query      *QueryStep
+	Desired    *DesiredStep
+	Await      *AwaitStep
+}
+
+// StatisticsStep reads the registry's statistics.
+type StatisticsStep struct{ Expect int } // identities; below 0 expects nothing
+
+// TagStep sets tags on a group's devices.
+type TagStep struct {
+	Group string
+	Tags  json.RawMessage
+}
+
+// QueryStep runs a query until its result has the expected size.
+type QueryStep struct {
+	Name   string // of one of the service's queries; or
+	SQL    string // a query of its own
+	Expect int    // below 0 expects nothing
+	Within time.Duration
+}
+
+// DesiredStep writes desired properties and waits for the devices' answers.
+type DesiredStep struct {
+	Group      string
+	Properties json.RawMessage
+	Within     time.Duration // 0 does not wait
+}
+
+// AwaitStep waits for the devices.
+type AwaitStep struct {
+	Connected int // below 0 for any number
+	Reported  int // devices with an acknowledged report; below 0 for any number
+	Within    time.Duration
+}
+
+// Service is the service side.
+type Service struct {
+	Tags           map[string]json.RawMessage // by group
+	TagMode        string                     // patch or bulk
+	TagConcurrency int
+	Queries        []Query
+}
+
+// Query is a query on a schedule.
+type Query struct {
+	Name     string
+	SQL      string
+	Every    time.Duration
+	PageSize int
+	Timeout  time.Duration
+	place    place
+}
+
+// place is where something stands in the file.
+type place struct{ line, column int }

@@ -1,0 +1,302 @@
+package scenario
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// finish fills in what follows from other values. It comes before validation, which changes nothing.
+func (r *reader) finish(s *Scenario) {
+	switch {
+	case s.Target.Hub == "embedded":
+		s.Target.Kind = Embedded
+	case strings.Contains(s.Target.Hub, "://"):
+		s.Target.Kind = Broker
+		if s.Target.Topic == "" {
+			s.Target.Topic = "devices/{device}/messages/events/"
+		}
+	default:
+		s.Target.Kind = IoTHub
+	}
+	for i := range s.Fleet.Groups {
+		t := &s.Fleet.Groups[i].Tokens
+		if t.Life > 0 && t.Margin == 0 {
+			t.Margin = min(15*time.Minute, t.Life/4)
+		}
+	}
+}
+
+// validate holds the rules that span keys.
+func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
+	r.validateTarget(&s.Target)
+	r.validateFleet(s)
+	r.validateStages(s, checkQuery)
+	r.validateQueries(s, checkQuery)
+	r.validateReferences(s)
+}
+
+func (r *reader) validateTarget(t *Target) {
+	switch t.Kind {
+	case IoTHub:
+		if _, err := iothub.ParseServiceConnectionString(t.Hub); err != nil {
+			r.failAt("target.hub", place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
+		}
+	case Broker:
+		u, err := url.Parse(t.Hub)
+		if err != nil || u.Host == "" {
+			r.failAt("target.hub", place{}, "the address of the broker is no URL such as mqtt://broker:1883")
+			return
+		}
+		switch u.Scheme {
+		case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
+		default:
+			r.failAt("target.hub", place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
+		}
+		if u.User != nil {
+			r.failAt("target.hub", place{}, "put user name and password into target.username and target.password")
+		}
+	}
+	if t.Kind != Embedded {
+		for key, set := range map[string]bool{"tier": t.Tier != "", "query_lag": t.QueryLag != "", "burst": t.Burst != 0} {
+			if set {
+				r.failAt("target."+key, place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
+			}
+		}
+	}
+	if t.Kind != Broker {
+		for key, set := range map[string]bool{"topic": t.Topic != "", "username": t.Username != "", "password": t.Password != ""} {
+			if set {
+				r.failAt("target."+key, place{}, "only a plain broker has a %s; remove it", key)
+			}
+		}
+	}
+	if _, err := schedule.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
+		r.failAt("target.query_lag", place{}, "%v", err)
+	}
+}
+
+func (r *reader) validateFleet(s *Scenario) {
+	if len(s.Fleet.Groups) == 0 {
+		r.failAt("fleet.groups", place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
+	}
+	for _, a := range s.Fleet.SourceAddresses {
+		if net.ParseIP(a) == nil {
+			r.failAt("fleet.source_addresses", place{}, "%q is no address such as 127.0.0.2", a)
+		}
+	}
+	names := make(map[string]bool)
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		path := fmt.Sprintf("fleet.groups[%d]", i)
+		switch {
+		case g.Name == "":
+			r.failAt(path, g.place, "the group has no name")
+			continue
+		case names[g.Name]:
+			r.failAt(path+".name", g.place, "a second group named %s; names must differ", g.Name)
+		}
+		names[g.Name] = true
+		r.validateGroup(path, g, s.Target.Kind)
+	}
+}
+
+func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
+	if g.Count > 1 && !strings.Contains(g.ID, "{index}") {
+		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
+	} else if err := iothub.ValidDeviceID(g.DeviceID(g.Count - 1)); err != nil {
+		r.failAt(path+".id", g.place, "%v", err)
+	}
+	if len(g.Report.Types) == 0 && (g.Report.Every > 0 || g.Report.Properties != nil) {
+		r.failAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")
+	}
+	if g.Online.IsZero() != g.Offline.IsZero() {
+		r.failAt(path+".session", g.place, "a session needs both online and offline")
+	}
+	if t := g.Tokens; t.Life > 0 && t.Margin+t.Spread >= t.Life {
+		r.failAt(path+".tokens", g.place, "margin and spread together (%s) leave nothing of a life of %s", t.Margin+t.Spread, t.Life)
+	}
+	if kind != Broker && g.Telemetry.QoS == 2 {
+		r.failAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
+	}
+	if kind == Broker && len(g.Report.Types) > 0 {
+		r.failAt(path+".reported", g.place, "a plain broker has no twins; remove reported, and send telemetry")
+	}
+}
+
+// DeviceID is the id of a group's i-th device, counted from 0.
+func (g *Group) DeviceID(i int) string {
+	return strings.NewReplacer("{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(g.ID)
+}
+
+func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
+	if len(s.Stages) == 0 {
+		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: %d}]", max(1, s.Devices()))
+	}
+	for i := range s.Stages {
+		t := &s.Stages[i]
+		path := fmt.Sprintf("stages[%d]", i)
+		if t.Name == "" {
+			r.failAt(path, t.place, "the stage has no name")
+		}
+		if t.Devices > s.Devices() {
+			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all", t.Devices, s.Devices())
+		}
+		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 {
+			r.failAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
+		}
+		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {
+			r.failAt(path+".duration", t.place, "a rate needs a duration")
+		}
+		if t.Hub != nil && s.Target.Kind != Embedded {
+			r.failAt(path+".hub", t.place, "only the embedded hub has a fault switch")
+		}
+		if t.ReportRate != nil && s.Target.Kind == Broker {
+			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
+		}
+		for j := range t.Steps {
+			r.validateStep(fmt.Sprintf("%s.steps[%d]", path, j), &t.Steps[j], s, t.place, checkQuery)
+		}
+	}
+}
+
+func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, checkQuery func(string) error) {
+	n := 0
+	for _, set := range []bool{x.Statistics != nil, x.Tag != nil, x.Query != nil, x.Desired != nil, x.Await != nil} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		r.failAt(path, at, "a step is exactly one of statistics, tag, query, desired, await; found %d", n)
+		return
+	}
+	if s.Target.Kind == Broker && x.Await == nil {
+		r.failAt(path, at, "a plain broker has no service side; only await works")
+	}
+	switch {
+	case x.Tag != nil:
+		r.groupNames = append(r.groupNames, reference{path + ".tag.group", x.Tag.Group, at})
+		if x.Tag.Tags == nil {
+			r.failAt(path+".tag", at, "tags are missing")
+		}
+	case x.Desired != nil:
+		r.groupNames = append(r.groupNames, reference{path + ".desired.group", x.Desired.Group, at})
+		if x.Desired.Properties == nil {
+			r.failAt(path+".desired", at, "properties are missing")
+		}
+	case x.Query != nil:
+		r.validateQueryStep(path+".query", x.Query, s, at, checkQuery)
+	case x.Await != nil:
+		if x.Await.Connected > s.Devices() || x.Await.Reported > s.Devices() {
+			r.failAt(path+".await", at, "waits for more devices than the groups have (%d)", s.Devices())
+		}
+	}
+}
+
+func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at place, checkQuery func(string) error) {
+	switch {
+	case (q.Name == "") == (q.SQL == ""):
+		r.failAt(path, at, "give either the name of one of service.queries, or sql")
+	case q.SQL != "":
+		r.checkSQL(path+".sql", q.SQL, at, checkQuery)
+	case s.Query(q.Name) == nil:
+		var names []string
+		for _, x := range s.Service.Queries {
+			names = append(names, x.Name)
+		}
+		r.failAt(path+".name", at, "there is no query %q in service.queries; %s", q.Name, didYouMean(q.Name, names))
+	}
+}
+
+// Query finds a scheduled query by name; nil when there is none.
+func (s *Scenario) Query(name string) *Query {
+	for i := range s.Service.Queries {
+		if s.Service.Queries[i].Name == name {
+			return &s.Service.Queries[i]
+		}
+	}
+	return nil
+}
+
+// Group finds a group by name; nil when there is none.
+func (s *Scenario) Group(name string) *Group {
+	for i := range s.Fleet.Groups {
+		if s.Fleet.Groups[i].Name == name {
+			return &s.Fleet.Groups[i]
+		}
+	}
+	return nil
+}
+
+func (r *reader) checkSQL(path, sql string, at place, check func(string) error) {
+	if check == nil {
+		return
+	}
+	if err := check(sql); err != nil {
+		r.failAt(path, at, "the query is wrong at %v", err)
+	}
+}
+
+func (r *reader) validateQueries(s *Scenario, checkQuery func(string) error) {
+	if s.Target.Kind == Broker && (len(s.Service.Queries) > 0 || len(s.Service.Tags) > 0) {
+		r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
+	}
+	names := make(map[string]bool)
+	for i := range s.Service.Queries {
+		q := &s.Service.Queries[i]
+		path := fmt.Sprintf("service.queries[%d]", i)
+		switch {
+		case q.Name == "":
+			r.failAt(path, q.place, "the query has no name")
+		case names[q.Name]:
+			r.failAt(path+".name", q.place, "a second query named %s; names must differ", q.Name)
+		}
+		names[q.Name] = true
+		if q.SQL == "" {
+			r.failAt(path, q.place, "the query has no sql")
+			continue
+		}
+		r.checkSQL(path+".sql", q.SQL, q.place, checkQuery)
+	}
+}
+
+// validateReferences holds names of groups and queries to those that there are.
+func (r *reader) validateReferences(s *Scenario) {
+	var groups, queries []string
+	for _, g := range s.Fleet.Groups {
+		groups = append(groups, g.Name)
+	}
+	for _, q := range s.Service.Queries {
+		queries = append(queries, q.Name)
+	}
+	for _, ref := range r.groupNames {
+		if s.Group(ref.name) == nil {
+			r.failAt(ref.path, ref.at, "there is no group %q; %s", ref.name, didYouMean(ref.name, groups))
+		}
+	}
+	for _, t := range s.Thresholds {
+		if t.Group == "" {
+			continue
+		}
+		known, names := s.Group(t.Group) != nil, groups
+		if t.Operation == metrics.OpQuery {
+			known, names = s.Query(t.Group) != nil, queries
+		}
+		if known {
+			continue
+		}
+		for _, ref := range r.selectors {
+			if ref.name == t.Selector {
+				r.failAt(ref.path, ref.at, "there is no %q to measure; %s", t.Group, didYouMean(t.Group, names))
+				break
+			}
+		}
+	}
+}
