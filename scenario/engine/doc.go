@@ -192,6 +192,9 @@ func (e *Engine) runService(ctx context.Context) error {
 	if e.target.service == nil {
 		return nil
 	}
+	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
+		e.emit(Event{Kind: EventWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
+	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
 		tags, ok := e.sc.Service.Tags[g.Name]
@@ -252,6 +255,17 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)
+}
+
+// LastReports are the last acknowledged reports of all devices that have one, by device id.
+func (e *Engine) LastReports() map[string]fleet.Report {
+	last := make(map[string]fleet.Report)
+	for i := range e.fleet.Len() {
+		if r, ok := e.fleet.Reported(i); ok {
+			last[e.ids.ids[i]] = r
+		}
+	}
+	return last
 }
 
 // emit tells of an event.

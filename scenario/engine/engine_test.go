@@ -1,0 +1,359 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func decode(t testing.TB, text string, set ...string) *scenario.Scenario {
+	t.Helper()
+	s, err := scenario.Decode("test.yaml", []byte(text), scenario.Options{Set: set, CheckQuery: func(sql string) error {
+		_, err := query.Parse(sql)
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// openHub starts a hub that outlives the run, so that a test can look into it afterwards.
+func openHub(t testing.TB, o hub.Options) (h *hub.Hub, set []string) {
+	t.Helper()
+	h, err := hub.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("closing the hub: %v", err)
+		}
+	})
+	return h, []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
+}
+
+// watcher collects what an Engine tells.
+type watcher struct {
+	mu       sync.Mutex
+	events   []engine.Event
+	progress []engine.Progress
+	notify   chan struct{}
+}
+
+func newWatcher() *watcher { return &watcher{notify: make(chan struct{}, 1)} }
+
+func (w *watcher) poke() {
+	select {
+	case w.notify <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) event(e engine.Event) {
+	w.mu.Lock()
+	w.events = append(w.events, e)
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *watcher) tick(p engine.Progress) {
+	w.mu.Lock()
+	w.progress = append(w.progress, p)
+	w.mu.Unlock()
+	w.poke()
+}
+
+// until waits for something that pleases.
+func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.Event, progress []engine.Progress) bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		w.mu.Lock()
+		ok := pleases(w.events, w.progress)
+		w.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-w.notify:
+		case <-deadline:
+			t.Fatalf("%s did not happen within 30 seconds", what)
+		}
+	}
+}
+
+func connected(n int) func([]engine.Event, []engine.Progress) bool {
+	return func(_ []engine.Event, p []engine.Progress) bool {
+		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") == n
+	}
+}
+
+func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
+	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick})
+}
+
+// Every device's connectivity in the hub's twins is what that device last reported: all 3,000.
+func TestTwinsHoldWhatDevicesReported(t *testing.T) {
+	text, err := os.ReadFile("../../configs/scenarios/connectivity.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, set := openHub(t, hub.Options{})
+	s := decode(t, string(text), append(set, "stages[0].duration=4s", "stages[1].duration=3s", "fleet.groups.robots.reported.every=2s", "thresholds={}")...)
+	eng := newEngine(s, newWatcher())
+	run := eng.Run(t.Context())
+	if run.Outcome != report.Passed {
+		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+	}
+	for i := range run.Totals.Series {
+		if x := &run.Totals.Series[i]; x.Errors() > 0 || x.Count(metrics.Throttled) > 0 {
+			t.Errorf("%s %s: %d errors", x.Operation, x.Group, x.Errors())
+		}
+	}
+	reports := eng.LastReports()
+	if len(reports) != 3000 {
+		t.Fatalf("%d devices had a report acknowledged; want 3000", len(reports))
+	}
+	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	seen := 0
+	for p := c.Query("SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'", 1000); p.More(); {
+		page, err := p.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range page.Items {
+			var twin struct {
+				DeviceID   string
+				Properties struct {
+					Reported struct {
+						Connectivity struct{ Type string }
+						Version      int64 `json:"$version"`
+					}
+				}
+			}
+			if err := json.Unmarshal(item, &twin); err != nil {
+				t.Fatal(err)
+			}
+			seen++
+			want := reports[twin.DeviceID]
+			if got := twin.Properties.Reported; got.Connectivity.Type != want.Connectivity || got.Version != want.Version {
+				t.Errorf("twin of %s: %s at version %d; the device last reported %s at version %d", twin.DeviceID, got.Connectivity.Type, got.Version, want.Connectivity, want.Version)
+			}
+		}
+	}
+	if seen != 3000 {
+		t.Errorf("the plant has %d devices; want 3000", seen)
+	}
+}
+
+const small = `
+name: small
+seed: 7
+fleet:
+  groups:
+    - {name: robots, count: 50, timeout: 2s, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 200ms}}
+stages:
+  - {name: ramp, duration: 500ms, devices: 50}
+  - {name: hold, duration: 60s}
+service:
+  tags: {robots: {plant: A}}
+  queries: [{name: all, every: 500ms, sql: "SELECT * FROM devices WHERE tags.plant = 'A'"}]
+`
+
+// The hub goes away in the middle of a run and comes back: devices come back with back-off, the run
+// goes on, and the record tells of the gap.
+func TestHubGoesAwayAndComesBack(t *testing.T) {
+	dir := t.TempDir()
+	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := h.Addr()
+	set := []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
+	w := newWatcher()
+	eng := newEngine(decode(t, small, set...), w)
+	done := make(chan *report.Run, 1)
+	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
+	w.until(t, "all devices connected", connected(50))
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "the outage", func(events []engine.Event, _ []engine.Progress) bool {
+		return events[len(events)-1].Kind == engine.EventOutage && !events[len(events)-1].OK
+	})
+	h, err = hub.Open(t.Context(), hub.Options{DataDir: dir, Listen: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	w.until(t, "the devices' return", func(events []engine.Event, _ []engine.Progress) bool {
+		return events[len(events)-1].Kind == engine.EventOutage && events[len(events)-1].OK
+	})
+	w.until(t, "all devices connected again", connected(50))
+	eng.Stop()
+	run := <-done
+	if len(run.Outages) != 1 || !run.Outages[0].Recovered || run.Outages[0].Lost != 50 {
+		t.Errorf("outages = %+v; want one, of 50 devices, recovered", run.Outages)
+	}
+	if x := run.Totals.Select(metrics.OpConnect, ""); x.Count(metrics.Failed) == 0 {
+		t.Error("no connection failed while the hub was away")
+	}
+	for id, r := range eng.LastReports() {
+		if r.Version == 0 {
+			t.Errorf("%s has no acknowledged report", id)
+		}
+	}
+}
+
+func TestStopStillReports(t *testing.T) {
+	w := newWatcher()
+	eng := newEngine(decode(t, small), w)
+	done := make(chan *report.Run, 1)
+	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
+	w.until(t, "all devices connected", connected(50))
+	eng.Stop()
+	eng.Stop()
+	run := <-done
+	if run.Outcome != report.Interrupted {
+		t.Errorf("outcome = %s (%s); want interrupted", run.Outcome, run.Reason)
+	}
+	if x := run.Totals.Select(metrics.OpTwinReport, ""); x == nil || x.Ended() == 0 || x.InFlight() != 0 {
+		t.Errorf("reports = %+v; want some, and none in flight", x)
+	}
+	if n := run.Totals.DevicesIn("waiting"); n != 50 {
+		t.Errorf("%d devices have stopped; want 50", n)
+	}
+}
+
+func TestCancelStopsAtOnce(t *testing.T) {
+	w := newWatcher()
+	eng := newEngine(decode(t, small), w)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan *report.Run, 1)
+	go func() { done <- eng.Run(ctx) }()
+	w.until(t, "all devices connected", connected(50))
+	began := time.Now()
+	cancel()
+	run := <-done
+	if run.Outcome != report.Interrupted {
+		t.Errorf("outcome = %s; want interrupted", run.Outcome)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: robots, count: 5, reported: {connectivity: {type: wifi}}}]}
+stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 300ms}]
+`
+	for _, tt := range []struct {
+		name, more string
+		want       report.Outcome
+		reason     string
+	}{
+		{"no thresholds", "", report.Passed, ""},
+		{"thresholds that hold", `thresholds: {connect: ["error_rate < 1%", "count >= 5"]}`, report.Passed, ""},
+		{"a threshold that is missed", `thresholds: {connect: ["p(50) < 1us"]}`, report.Missed, "1 of 1 thresholds"},
+		{"a threshold without data", `thresholds: {telemetry: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
+		{"a step that fails", `service: {queries: [{name: q, every: 1h, sql: "SELECT * FROM devices"}]}
+stages: [{name: s, steps: [{query: {name: q, expect: 4, within: 100ms}}]}]`, report.Failed, "expected 4"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := text
+			if strings.Contains(tt.more, "stages:") {
+				body = strings.Split(text, "stages:")[0]
+			}
+			run := newEngine(decode(t, body+tt.more), newWatcher()).Run(t.Context())
+			if run.Outcome != tt.want || !strings.Contains(run.Reason, tt.reason) {
+				t.Errorf("outcome = %s (%s); want %s (%s)", run.Outcome, run.Reason, tt.want, tt.reason)
+			}
+		})
+	}
+}
+
+// A target that is not there fails the run before anything was started, and names no key.
+func TestUnreachableTarget(t *testing.T) {
+	const key = "c2VjcmV0c2VjcmV0c2VjcmV0"
+	s := decode(t, small, "target.hub=HostName=127.0.0.1:1;SharedAccessKeyName=o;SharedAccessKey="+key, "target.plain=true")
+	run := newEngine(s, newWatcher()).Run(t.Context())
+	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "refused") {
+		t.Errorf("outcome = %s: %s; want failed, refused", run.Outcome, run.Reason)
+	}
+	if b, _ := json.Marshal(run); strings.Contains(string(b), key) {
+		t.Error("the record holds the key")
+	}
+}
+
+// A run against a hub that is not embedded removes what it made, unless it is told to keep it.
+func TestIdentitiesAreRemoved(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		h, set := openHub(t, hub.Options{CertDir: t.TempDir()})
+		set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, duration: 300ms, devices: 50}]", "target.plain=false", "target.ca="+h.CA())
+		run := newEngine(decode(t, small, set...), newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		want := 0
+		if keep {
+			want = 50
+		}
+		if got := h.Stats().Devices.Total; got != want {
+			t.Errorf("keep %v: %d identities are left; want %d", keep, got, want)
+		}
+	}
+}
+
+// The example that the README begins with tells its story from the hub's real answers.
+func TestGettingStarted(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", "getting-started.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := newEngine(decode(t, string(b)), newWatcher()).Run(t.Context())
+	var story []string
+	for _, s := range run.Steps {
+		story = append(story, s.Text+" → "+s.Detail)
+	}
+	want := []string{
+		"registry statistics → total 1, enabled 1, disabled 0",
+		`tag 1 device of device → {"location":{"plant":"Redmond43","region":"US"}}`,
+		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
+		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 0 found",
+		`desired properties of 1 device: {"location":{"building":"43","floor":1}} → written to 1 device`,
+		`wait for 1 connected, 1 reported → 1 connected, 1 reported (cellular); myDeviceId was told of the complete properties: {"location":{"building":"43","floor":1},"$version":2}`,
+		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
+		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 1 found: myDeviceId",
+		`desired properties of 1 device: {"location":{"floor":2}} → myDeviceId was told of a partial update: {"location":{"floor":2},"$version":3}`,
+	}
+	if got := strings.Join(story, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("the story:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
+	}
+	if run.Outcome != report.Passed {
+		t.Errorf("the run %s: %s", run.Outcome, run.Reason)
+	}
+}
