@@ -34,6 +34,7 @@ type device struct {
 	connectivity string
 	reports      int64
 	messages     int64
+	lost         bool
 	attempt      int // connections tried in vain since the last good one
 
 	desiredVersion  int64 // of the desired properties that the device knows
@@ -91,9 +92,24 @@ func (d *device) enter(state string) {
 	d.online.Store(state == StateConnected)
 }
 
+// setLost notes that the device lost its connection unasked, or that it is back or gone for good.
+func (d *device) setLost(lost bool) {
+	if d.lost == lost {
+		return
+	}
+	d.lost = lost
+	if lost {
+		d.fleet.lost.Add(1)
+		d.fleet.losses.Add(1)
+	} else {
+		d.fleet.lost.Add(-1)
+	}
+}
+
 // run is the life of the device from its start, which was intended for a time, to its stop.
 func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
+	defer d.setLost(false)
 	seed := d.fleet.cfg.Seed
 	d.chance = schedule.Rand(seed, "device", d.index)
 	d.timing = schedule.Rand(seed, "timing", d.index)
@@ -130,6 +146,11 @@ var (
 	errRenew   = errors.New("the device renews its token")
 )
 
+// asked reports whether a session ended because the device wanted it.
+func asked(why error) bool {
+	return errors.Is(why, errStopped) || errors.Is(why, errOffline) || errors.Is(why, errRenew)
+}
+
 // pause waits until a time; false means that the device was stopped meanwhile.
 func (d *device) pause(until time.Time) bool {
 	timer := time.NewTimer(time.Until(until))
@@ -162,10 +183,12 @@ func (d *device) session(intended time.Time) error {
 	if why == nil {
 		d.attempt = 0
 		d.enter(StateConnected)
+		d.setLost(false)
 		why = d.follow(conn, lost)
 		d.online.Store(false)
+		d.setLost(!asked(why))
 	}
-	if errors.Is(why, errStopped) || errors.Is(why, errOffline) || errors.Is(why, errRenew) {
+	if asked(why) {
 		d.drain(conn, why)
 		conn.Close()
 	} else {

@@ -26,6 +26,8 @@ type Fleet struct {
 	running sync.WaitGroup
 	active  int // devices started and not scaled away
 	turn    atomic.Uint64
+	lost    atomic.Int64
+	losses  atomic.Int64
 }
 
 // group is a Group with its resolved series and gauges.
@@ -87,6 +89,12 @@ func (f *Fleet) Counts() map[string]int {
 	}
 	return counts
 }
+
+// Lost is how many devices have lost their connections unasked and are not back yet.
+func (f *Fleet) Lost() int { return int(f.lost.Load()) }
+
+// Losses is how many connections were lost unasked so far.
+func (f *Fleet) Losses() int { return int(f.losses.Load()) }
 
 // Reported is what a device last sent and had acknowledged; ok is false when nothing was.
 func (f *Fleet) Reported(index int) (r Report, ok bool) {

@@ -41,21 +41,23 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup}
+	r := &reader{file: file, lookup: o.Lookup, places: make(map[string]place)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
 	}
-	r.substitute("", root, 0)
 	for _, set := range o.Set {
 		r.override(root, set)
 	}
+	r.substitute("", root, 0)
 	s := fresh(file)
 	r.object("", root, scenarioFields(s))
-	if len(r.problems) == 0 {
-		r.finish(s)
-		r.validate(s, o.CheckQuery)
+	if root.Kind != yaml.MappingNode {
+		return nil, r.problems.asError()
 	}
+	r.validating, r.decoded = true, len(r.problems)
+	r.finish(s)
+	r.validate(s, o.CheckQuery)
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}
@@ -73,11 +75,12 @@ func (r *reader) parse(b []byte) (*yaml.Node, error) {
 		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(b), maxFile)}}
 	}
 	var doc yaml.Node
-	if err := yaml.Load(b, &doc); err != nil {
-		return nil, Problems{r.syntaxProblem(err)}
-	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+	err := yaml.Load(b, &doc)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "no documents in stream"), err == nil && len(doc.Content) != 1:
 		return nil, Problems{{File: r.file, Text: "the file is empty; begin with name, fleet and stages"}}
+	case err != nil:
+		return nil, Problems{r.syntaxProblem(err)}
 	}
 	return doc.Content[0], nil
 }

@@ -52,6 +52,10 @@ type reader struct {
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
 
+	places     map[string]place // of values, by path
+	validating bool
+	decoded    int // problems that decoding found
+
 	fromEnvironment []string // values that were substituted
 
 	groupNames []reference // names of groups that must exist
@@ -69,11 +73,45 @@ func (r *reader) fail(path string, n *yaml.Node, format string, a ...any) {
 }
 
 func (r *reader) failAt(path string, at place, format string, a ...any) {
+	if r.validating && r.overlaps(path) {
+		return // what is wrong there was said, and this may only follow from it
+	}
+	if own, ok := r.places[path]; ok && r.validating {
+		at = own
+	} else if at == (place{}) {
+		at = r.placeOf(path)
+	}
 	text := fmt.Sprintf(format, a...)
 	for _, value := range r.fromEnvironment {
 		text = strings.ReplaceAll(text, value, "[from the environment]") // it may be a secret
 	}
 	r.problems = append(r.problems, Problem{r.file, at.line, at.column, path, text})
+}
+
+// placeOf is where a key stands in the file, or the nearest key above it that does.
+func (r *reader) placeOf(path string) place {
+	for path != "" {
+		if at, ok := r.places[path]; ok {
+			return at
+		}
+		path = path[:max(strings.LastIndexByte(path, '.'), 0)]
+	}
+	return place{}
+}
+
+// overlaps reports whether decoding found a problem at a path, above or below it.
+func (r *reader) overlaps(path string) bool {
+	for _, p := range r.problems[:r.decoded] {
+		if path == p.Path || below(path, p.Path) || below(p.Path, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func below(path, top string) bool {
+	rest, ok := strings.CutPrefix(path, top)
+	return ok && (rest[0] == '.' || rest[0] == '[')
 }
 
 func placeOf(n *yaml.Node) place {
@@ -126,6 +164,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 			r.fail(join(path, key), k, "unknown key; %s", didYouMean(key, known))
 			return
 		}
+		r.places[join(path, key)] = placeOf(v)
 		fields[i].read(r, join(path, key), v)
 	})
 }
@@ -193,7 +232,6 @@ func name(into *string) func(*reader, string, *yaml.Node) {
 		s, ok := r.scalar(path, n, "a name", "!!str", "!!int")
 		if ok && !validName(s) {
 			r.fail(path, n, "%q is no name; use small letters, digits and hyphens, 60 at most", s)
-			return
 		}
 		*into = s
 	}

@@ -145,7 +145,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		if t.Name == "" {
 			r.failAt(path, t.place, "the stage has no name")
 		}
-		if t.Devices > s.Devices() {
+		if t.Devices > s.Devices() && !r.overlaps("fleet") {
 			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all", t.Devices, s.Devices())
 		}
 		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 {

@@ -64,5 +64,6 @@ type Outage struct {
 	From      time.Duration `json:"from"`
 	To        time.Duration `json:"to"`        // when 99 % of the devices were back; the run's end if they were not
 	Lost      int           `json:"lost"`      // the most devices that were gone at once
+	Total     int           `json:"total"`     // connections that were lost in it
 	Recovered bool          `json:"recovered"` // whether 99 % came back before the run ended
 }

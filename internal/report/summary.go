@@ -90,8 +90,8 @@ func writeOutages(b *strings.Builder, r *Run, style Style) {
 		if !o.Recovered {
 			back = "they were not back when the run ended"
 		}
-		fmt.Fprintf(b, "  %s outage at %s: %s devices lost their connections; %s\n",
-			style.paint(yellow, "!"), Duration(o.From), Count(int64(o.Lost)), back)
+		fmt.Fprintf(b, "  %s outage at %s: %s connections were lost, %s devices were gone at once; %s\n",
+			style.paint(yellow, "!"), Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
 	}
 }
 

@@ -357,3 +357,66 @@ func TestGettingStarted(t *testing.T) {
 		t.Errorf("the run %s: %s", run.Outcome, run.Reason)
 	}
 }
+
+// Every example runs, shorter than a person would run it.
+func TestExamplesRunShort(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  []string
+		want func(r *report.Run) string // "" when the run did what the example says
+	}{
+		{"smoke", []string{"stages.ramp.duration=500ms", "stages.hold.duration=1500ms"}, passed},
+		{"churn", []string{"stages.ramp.duration=1s", "stages.hold.duration=3s", "stages.ramp.devices=200", "fleet.groups.vehicles.session={online: exp(1s), offline: 100ms..300ms}"}, func(r *report.Run) string {
+			if n := r.Totals.Select(metrics.OpConnect, "").Ended(); n < 300 {
+				return fmt.Sprintf("%d connections; want more than one a device", n)
+			}
+			return passed(r)
+		}},
+		{"storm", []string{"stages.ramp.duration=2s", "stages.ramp.devices=500", "stages.calm.duration=1s", "stages.storm.duration=4s", "thresholds={}"}, func(r *report.Run) string {
+			if len(r.Outages) != 1 || !r.Outages[0].Recovered || r.Outages[0].Total < 300 {
+				return fmt.Sprintf("outages %+v; want one that was recovered", r.Outages)
+			}
+			return passed(r)
+		}},
+		{"faults", []string{"fleet.groups.robots.count=100", "stages.ramp.devices=100", "stages.ramp.duration=1s", "stages.stall.duration=2s", "stages.restart={name: restart, duration: 3s, hub: {restart: 1s}}", "stages.loss.duration=2s", "fleet.groups.robots.timeout=500ms", "fleet.groups.robots.reported.every=500ms", "thresholds={}"}, func(r *report.Run) string {
+			x := r.Totals.Select(metrics.OpTwinReport, "")
+			if x.Count(metrics.Timeout) == 0 || x.Count(metrics.Failed) == 0 {
+				return fmt.Sprintf("%d timeouts, %d errors; want some of both", x.Count(metrics.Timeout), x.Count(metrics.Failed))
+			}
+			return passed(r)
+		}},
+		{"tier", []string{"stages.ramp.duration=2s", "stages.hold.duration=5s", "fleet.groups.robots.reported.every=1s", "thresholds={}"}, func(r *report.Run) string {
+			x := r.Totals.Select(metrics.OpTwinReport, "")
+			if x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
+				return fmt.Sprintf("%d throttled, %d errors; want some and none", x.Count(metrics.Throttled), x.Errors())
+			}
+			return passed(r)
+		}},
+		{"mixed", []string{"stages.ramp.duration=2s", "stages.hold.duration=2s", "stages.down.duration=1s"}, passed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", tt.name+".yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := newEngine(decode(t, string(b), tt.set...), newWatcher()).Run(t.Context())
+			if problem := tt.want(run); problem != "" {
+				t.Error(problem)
+			}
+			for i := range run.Totals.Series {
+				x := &run.Totals.Series[i]
+				if x.Started() != x.Ended()+x.Abandoned {
+					t.Errorf("%s %s: %d started, %d ended, %d abandoned", x.Operation, x.Group, x.Started(), x.Ended(), x.Abandoned)
+				}
+			}
+		})
+	}
+}
+
+func passed(r *report.Run) string {
+	if r.Outcome != report.Passed {
+		return fmt.Sprintf("the run %s: %s %+v", r.Outcome, r.Reason, r.Thresholds)
+	}
+	return ""
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -20,41 +21,46 @@ type Progress struct {
 	Interval *metrics.Snapshot // since the last progress
 }
 
-// monitor samples the Recorder once a second until its context ends, then once more.
+// lookEvery is how often the run looks for devices that lost their connections.
+const lookEvery = 100 * time.Millisecond
+
+// monitor samples the Recorder once a second until its context ends, then once more; outages it
+// looks for more often.
 func (e *Engine) monitor(ctx context.Context) {
-	tick := time.NewTicker(sampleEvery)
+	look, tick := time.NewTicker(lookEvery), time.NewTicker(sampleEvery)
+	defer look.Stop()
 	defer tick.Stop()
 	last := e.rec.Snapshot()
-	for {
-		over := false
+	for over := false; !over; {
 		select {
+		case <-look.C:
+			e.lookForOutage()
+			continue
 		case <-tick.C:
 		case <-ctx.Done():
 			over = true
 		}
+		e.lookForOutage()
 		now := e.rec.Snapshot()
-		e.sample(now, now.Sub(last))
-		last = now
-		if over {
-			return
+		if e.opts.Progress != nil && now.At.Sub(last.At) > sampleEvery/2 {
+			e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
+			last = now
 		}
 	}
 }
 
-func (e *Engine) sample(total, interval *metrics.Snapshot) {
-	at := e.since()
-	connected, lost := total.DevicesIn("connected"), total.DevicesIn("backoff")
+// lookForOutage tells of outages as they begin and end.
+func (e *Engine) lookForOutage() {
+	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(at, connected, lost)
+	e.outages.add(e.since(), connected, lost, e.fleet.Losses())
 	switch {
 	case !wasOpen && e.outages.open:
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
 			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
-		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: "99 % after " + report.Duration(o.To-o.From)})
-	}
-	if e.opts.Progress != nil {
-		e.opts.Progress(Progress{At: at, Stage: e.currentStage(), Total: total, Interval: interval})
+		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
+			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
 	}
 }

@@ -13,27 +13,33 @@ const outageShare = 100
 // outageFinder finds outages in a series of samples. It is a pure function of what it is fed.
 type outageFinder struct {
 	before int // devices connected when all was well
+	calm   int // connections lost before the outage that is open
 	open   bool
 	now    report.Outage
 	found  []report.Outage
 }
 
-// add takes one sample: how many devices are connected, and how many have lost a connection and are not yet back.
-func (f *outageFinder) add(at time.Duration, connected, lost int) {
+// add takes one sample: how many devices are connected, how many have lost a connection and are not
+// yet back, and how many connections were lost so far.
+func (f *outageFinder) add(at time.Duration, connected, lost, losses int) {
 	tolerated := (connected + lost) / outageShare
 	switch {
 	case !f.open && lost > tolerated:
 		f.open = true
 		f.before = connected + lost
-		f.now = report.Outage{From: at, To: at, Lost: lost}
+		f.now = report.Outage{From: at, To: at, Lost: lost, Total: losses - f.calm}
 	case f.open:
 		f.now.Lost = max(f.now.Lost, lost)
+		f.now.Total = losses - f.calm
 		f.now.To = at
 		if lost <= f.before/outageShare {
 			f.now.Recovered = true
 			f.found = append(f.found, f.now)
 			f.open = false
 		}
+	}
+	if !f.open {
+		f.calm = losses
 	}
 }
 

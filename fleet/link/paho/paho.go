@@ -38,11 +38,11 @@ func New() Driver { return Driver{} }
 // conn is one connection: one client, never used again.
 type conn struct {
 	client mqtt.Client
-	nc     net.Conn
 	lost   func(error)
 
-	mu     sync.Mutex // protects closed
-	closed bool       // by this side, so that Lost is not called
+	mu     sync.Mutex // protects the following fields
+	nc     net.Conn
+	closed bool // by this side, so that Lost is not called
 	gone   chan struct{}
 	once   sync.Once
 
@@ -76,8 +76,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 				dialErr = err
 				return nil, err
 			}
-			c.nc = &buffered{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
-			return c.nc, nil
+			return c.keep(nc)
 		}).
 		AddBroker("tcp://target:1883") // named only because there must be one: Dial knows where to go
 	if o.Username != "" {
@@ -95,6 +94,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	case <-token.Done():
 	case <-dialCtx.Done():
 		c.Abort()
+		<-token.Done() // with its transport closed the client gives up
 		return nil, fmt.Errorf("connecting: %w", context.Cause(dialCtx))
 	}
 	if err := token.Error(); err != nil {
@@ -190,18 +190,32 @@ func (c *conn) Close() {
 func (c *conn) Abort() {
 	c.mu.Lock()
 	c.closed = true
-	c.mu.Unlock()
 	if c.nc != nil {
 		c.nc.Close()
 	}
+	c.mu.Unlock()
 	c.client.Disconnect(0)
 	c.finish()
+}
+
+// keep takes the transport that was dialled, unless the connection was given up meanwhile.
+func (c *conn) keep(nc net.Conn) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		nc.Close()
+		return nil, link.ErrLost
+	}
+	c.nc = &buffered{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
+	return c.nc, nil
 }
 
 // finish releases those who wait for acknowledgements.
 func (c *conn) finish() {
 	c.once.Do(func() { close(c.gone) })
 	c.waits.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.nc != nil {
 		c.nc.Close()
 	}

@@ -1,0 +1,170 @@
+package scenario_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func options(set ...string) scenario.Options {
+	environment := map[string]string{"KEY": "aHVzaC1odXNo", "NAME": "from-environment", "COUNT": "7"}
+	return scenario.Options{
+		Set:    set,
+		Lookup: func(name string) (string, bool) { v, ok := environment[name]; return v, ok },
+		CheckQuery: func(sql string) error {
+			_, err := query.Parse(sql)
+			return err
+		},
+	}
+}
+
+// Every mistake is reported at once, each with its place and what would be right.
+func TestBrokenScenarios(t *testing.T) {
+	const path = "testdata/broken.txtar"
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		in, want := archive.Files[i], &archive.Files[i+1]
+		s, err := scenario.Decode(in.Name, in.Data, options())
+		if err == nil {
+			t.Errorf("%s was accepted: %+v", in.Name, s)
+			continue
+		}
+		got := err.Error() + "\n"
+		if strings.Contains(got, "aHVzaC1odXNo") || strings.Contains(got, "hush@") {
+			t.Errorf("%s: the message holds a secret: %s", in.Name, got)
+		}
+		if *update {
+			want.Data = []byte(got)
+		} else if got != string(want.Data) {
+			t.Errorf("%s:\n%swant:\n%s", in.Name, got, want.Data)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestExamplesAreValid(t *testing.T) {
+	files, err := filepath.Glob("../configs/scenarios/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, f := range files {
+		o := options()
+		o.Lookup = func(name string) (string, bool) {
+			return map[string]string{"TWINFLEET_BROKER": "mqtt://127.0.0.1:1883"}[name], name == "TWINFLEET_BROKER"
+		}
+		s, err := scenario.Load(f, o)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); s.Name != want {
+			t.Errorf("%s is named %s", f, s.Name)
+		}
+	}
+}
+
+const valid = `
+name: ${NAME}
+seed: 9
+fleet:
+  groups:
+    - {name: robots, count: "${COUNT}", reported: {connectivity: {type: {cellular: 60, wifi: 40}}, every: 30s}}
+    - {name: gates, count: 2, id: "gate-{index}", backoff: none}
+stages:
+  - {name: ramp, duration: 1m, devices: 9, report_rate: 0/s..120/m}
+`
+
+func TestDecode(t *testing.T) {
+	s, err := scenario.Decode("x.yaml", []byte(valid), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Name != "from-environment" || s.Seed != 9 || s.Devices() != 9 {
+		t.Errorf("name %q, seed %d, %d devices", s.Name, s.Seed, s.Devices())
+	}
+	g := s.Group("robots")
+	if g == nil || g.Count != 7 || g.Report.Every != 30*time.Second || len(g.Report.Types) != 2 || g.DeviceID(3) != "robots-000003" {
+		t.Errorf("robots = %+v", g)
+	}
+	if r := s.Stages[0].ReportRate; r == nil || r.From != 0 || r.To != 2 {
+		t.Errorf("report_rate = %+v; want 0 to 2 a second", r)
+	}
+}
+
+func TestSet(t *testing.T) {
+	for _, tt := range []struct {
+		set   string
+		check func(s *scenario.Scenario) bool
+	}{
+		{"seed=77", func(s *scenario.Scenario) bool { return s.Seed == 77 }},
+		{"fleet.groups.robots.count=3", func(s *scenario.Scenario) bool { return s.Group("robots").Count == 3 }},
+		{"fleet.groups[1].count=3", func(s *scenario.Scenario) bool { return s.Group("gates").Count == 3 }},
+		{"stages.ramp.duration=5s", func(s *scenario.Scenario) bool { return s.Stages[0].Duration == 5*time.Second }},
+		{"target.tier=S2", func(s *scenario.Scenario) bool { return s.Target.Tier == "S2" }},
+		{"fleet.groups.robots.reported.connectivity.type={lan: 1}", func(s *scenario.Scenario) bool { return s.Group("robots").Report.Types[0].Name == "lan" }},
+		{"description=a = b", func(s *scenario.Scenario) bool { return s.Description == "a = b" }},
+	} {
+		s, err := scenario.Decode("x.yaml", []byte(valid), options(tt.set, "stages.ramp.devices=3"))
+		if err != nil {
+			t.Errorf("--set %s: %v", tt.set, err)
+		} else if !tt.check(s) {
+			t.Errorf("--set %s had no effect", tt.set)
+		}
+	}
+	for set, want := range map[string]string{
+		"seed":                       "write --set key=value",
+		"fleet.groups.robot.count=3": "did you mean robots?",
+		"fleet.gruops.robots.name=x": "unknown key; did you mean groups?",
+		"fleet.groups.robots.nmae=x": "unknown key; did you mean name?",
+		"seed=many":                  `"many" is not a whole number`,
+	} {
+		if _, err := scenario.Decode("x.yaml", []byte(valid), options(set)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %s: %v; want %s", set, err, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(valid))
+	files, _ := filepath.Glob("../configs/scenarios/*.yaml")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	archive, err := txtar.ParseFile("testdata/broken.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i := 0; i < len(archive.Files); i += 2 {
+		f.Add(archive.Files[i].Data)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := scenario.Decode("fuzz.yaml", b, options())
+		switch {
+		case err == nil && (s.Devices() < 1 || len(s.Stages) == 0):
+			t.Errorf("accepted without devices or stages: %q", b)
+		case err != nil && err.Error() == "":
+			t.Errorf("refused without a word: %q", b)
+		}
+	})
+}
