@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -147,7 +146,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	if h.Count == 0 {
 		return 0
 	}
-	want := max(1, uint64(math.Ceil(min(max(q, 0), 1)*float64(h.Count))))
+	want := max(1, uint64(min(max(q, 0), 1)*float64(h.Count)+0.5)) // the rank that the HDR library takes
 	var seen uint64
 	for _, b := range h.Buckets {
 		seen += b.Count
