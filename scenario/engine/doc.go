@@ -201,10 +201,13 @@ func (e *Engine) runService(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if err := e.tag(ctx, g, tags); err != nil {
-			if ctx.Err() == nil {
-				e.stop(err)
-			}
+		err := e.tag(ctx, g, tags)
+		if ctx.Err() != nil {
+			e.record.Notes = append(e.record.Notes, "the run ended before all devices of "+g.Name+" were tagged")
+			return nil
+		}
+		if err != nil {
+			e.stop(err)
 			return err
 		}
 	}

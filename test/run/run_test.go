@@ -1,0 +1,267 @@
+//go:build integration
+
+package run
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/test/rig"
+)
+
+func scenarioFile(name string) string {
+	return filepath.Join(rig.Root(), "configs", "scenarios", name+".yaml")
+}
+
+// The fleet part against a plain Mosquitto: connect and telemetry, with QoS 0, 1 and 2.
+func TestMosquitto(t *testing.T) {
+	binary, broker := rig.Build(t), rig.Mosquitto(t)
+	for qos := range 3 {
+		p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, "run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
+			"--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s", "--set", fmt.Sprintf("fleet.groups.sensors.telemetry.qos=%d", qos))
+		if code := p.Wait(t, time.Minute); code != 0 {
+			t.Fatalf("QoS %d: exit code %d\n%s", qos, code, p.Output())
+		}
+		if !strings.Contains(p.Stdout(), "PASSED  broker-telemetry") || !strings.Contains(p.Stdout(), "mqtt://"+broker) {
+			t.Errorf("QoS %d: summary\n%s", qos, p.Stdout())
+		}
+	}
+}
+
+// A Mosquitto that wants a password: the right one is taken, a wrong one is counted as refused.
+func TestMosquittoWithPasswords(t *testing.T) {
+	dir := t.TempDir()
+	passwords := filepath.Join(dir, "passwords")
+	p := rig.Start(t, dir, nil, rig.Program(t, "mosquitto_passwd"), "-c", "-b", passwords, "fleet-sensors", "open-sesame")
+	if code := p.Wait(t, 10*time.Second); code != 0 {
+		t.Fatalf("mosquitto_passwd: %s", p.Output())
+	}
+	if err := os.Chmod(passwords, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	binary, broker := rig.Build(t), rig.Mosquitto(t, "allow_anonymous false", "password_file "+passwords)
+	for password, want := range map[string]string{"open-sesame": "PASSED", "wrong": "MISSED"} {
+		p := rig.Start(t, dir, []string{"TWINFLEET_BROKER=mqtt://" + broker, "BROKER_PASSWORD=" + password}, binary, "run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
+			"--set", "target.username=fleet-{group}", "--set", "target.password=${BROKER_PASSWORD}",
+			"--set", "stages=[{name: ramp, duration: 2s, devices: 20}]", "--set", "fleet.groups.sensors.count=20")
+		p.Wait(t, time.Minute)
+		if !strings.Contains(p.Stdout(), want+"  broker-telemetry") {
+			t.Errorf("password %q: want %s\n%s", password, want, p.Output())
+		}
+		if strings.Contains(p.Output(), password) {
+			t.Errorf("the output holds the password:\n%s", p.Output())
+		}
+	}
+}
+
+// startHub starts a hub in a process of its own and returns what it says of itself.
+func startHub(t *testing.T, binary, dir, listen string, more ...string) (*rig.Process, map[string]any) {
+	t.Helper()
+	p := rig.Start(t, dir, nil, binary, append([]string{"hub", "--json", "--listen", listen, "--cert-dir", filepath.Join(dir, "certs")}, more...)...)
+	var said map[string]any
+	if err := json.Unmarshal([]byte(p.Line(t, "connectionString", 10*time.Second)), &said); err != nil {
+		t.Fatal(err)
+	}
+	return p, said
+}
+
+// The example scenario against a hub in another process, by its service connection string, over TLS with
+// the certificate verified; afterwards the identities are gone.
+func TestHubOfItsOwn(t *testing.T) {
+	binary, dir := rig.Build(t), t.TempDir()
+	hub, said := startHub(t, binary, dir, "127.0.0.1:0")
+	environ := []string{"TWINFLEET_HUB=" + said["connectionString"].(string), "TWINFLEET_CA=" + said["ca"].(string)}
+	short := []string{"--metrics-addr", "", "--set", "target.hub=${TWINFLEET_HUB}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=3s"}
+	p := rig.Start(t, dir, environ, binary, append([]string{"run", scenarioFile("smoke"), "--set", "target.ca=${TWINFLEET_CA}"}, short...)...)
+	if code := p.Wait(t, time.Minute); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, p.Output())
+	}
+	key := said["policies"].(map[string]any)["iothubowner"].(string)
+	if strings.Contains(p.Output(), key) {
+		t.Error("the output holds the key")
+	}
+	if n := registry(t, said).Total; n != 0 {
+		t.Errorf("%d identities are left", n)
+	}
+	// Without the authority the certificate is not trusted, and nothing is started.
+	p = rig.Start(t, dir, environ, binary, append([]string{"run", scenarioFile("smoke")}, short...)...)
+	if code := p.Wait(t, time.Minute); code != 1 || !strings.Contains(p.Output(), "certificate") {
+		t.Errorf("without the authority: exit code %d\n%s", code, p.Output())
+	}
+	hub.Signal(t, syscall.SIGINT)
+	if code := hub.Wait(t, 10*time.Second); code != 0 {
+		t.Errorf("the hub ended with %d", code)
+	}
+}
+
+func serviceClient(t *testing.T, said map[string]any) *service.Client {
+	t.Helper()
+	c, err := iothub.ParseServiceConnectionString(said["connectionString"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := service.New(service.Options{ConnectionString: c, BaseURL: "http://" + said["address"].(string)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func registry(t *testing.T, said map[string]any) iothub.RegistryStatistics {
+	t.Helper()
+	s, err := serviceClient(t, said).Statistics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kill -9 of a hub with --data in the middle of a run, and a new one in its place: the run goes on, its
+// summary tells of the outage, and the hub has all identities and reports.
+func TestHubIsKilled(t *testing.T) {
+	binary, dir := rig.Build(t), t.TempDir()
+	addr := rig.FreeAddr(t)
+	data := filepath.Join(dir, "data")
+	hub, said := startHub(t, binary, dir, addr, "--data", data)
+	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "",
+		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true, keep: true}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=14s", "--set", "thresholds={}", "--set", "service={tags: {robots: {plant: A}}}")
+	run.Line(t, "200 connected", 30*time.Second)
+	hub.Kill()
+	run.Line(t, "devices lost their connections", 30*time.Second)
+	_, said = startHub(t, binary, dir, addr, "--data", data)
+	run.Line(t, "devices are back", 30*time.Second)
+	if code := run.Wait(t, time.Minute); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, run.Output())
+	}
+	if !strings.Contains(run.Stdout(), "outage at ") || !strings.Contains(run.Stdout(), "99 % were back after") {
+		t.Errorf("the summary does not tell of the outage:\n%s", run.Stdout())
+	}
+	if n := registry(t, said).Total; n != 200 {
+		t.Errorf("%d identities; want 200", n)
+	}
+	rows := 0
+	for p := serviceClient(t, said).Query("SELECT deviceId FROM devices WHERE tags.plant = 'A' AND IS_DEFINED(properties.reported.connectivity.type)", 100); p.More(); {
+		page, err := p.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows += len(page.Items)
+	}
+	if rows != 200 {
+		t.Errorf("%d twins are tagged and have a report; want 200", rows)
+	}
+}
+
+// A real Prometheus scrapes a run, and every query of every Grafana panel returns data.
+func TestPrometheusAndGrafana(t *testing.T) {
+	binary, dir := rig.Build(t), t.TempDir()
+	metricsAddr, promAddr := rig.FreeAddr(t), rig.FreeAddr(t)
+	config := filepath.Join(dir, "prometheus.yml")
+	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - job_name: twinfleet\n    static_configs: [{targets: [%q]}]\n",
+		filepath.Join(rig.Root(), "configs", "prometheus-rules.yml"), metricsAddr)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := rig.Start(t, dir, nil, rig.Program(t, "promtool"), "check", "rules", filepath.Join(rig.Root(), "configs", "prometheus-rules.yml"))
+	if code := check.Wait(t, 10*time.Second); code != 0 {
+		t.Errorf("promtool check rules:\n%s", check.Output())
+	}
+	rig.Start(t, dir, nil, rig.Program(t, "prometheus"), "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", promAddr)
+	rig.Listening(t, promAddr, 30*time.Second)
+	run := rig.Start(t, dir, nil, binary, "run", scenarioFile("tier"), "--metrics-addr", metricsAddr, "--linger", "20s",
+		"--set", "target={hub: embedded, tier: S1, burst: 1s}", "--set", "stages.ramp.duration=3s", "--set", "stages.hold.duration=12s", "--set", "fleet.groups.robots.reported.every=2s",
+		"--set", "fleet.groups.robots.telemetry={every: 2s}", "--set", "fleet.groups.robots.count=300", "--set", "stages.ramp.devices=300", "--set", "thresholds={}",
+		"--set", "service={queries: [{name: all, every: 3s, sql: \"SELECT COUNT() AS n FROM devices\"}]}")
+	run.Line(t, "stage 2 of 2", 60*time.Second)
+	run.Line(t, "hold", 10*time.Second)
+	var asks sync.WaitGroup
+	for _, q := range panelQueries(t) {
+		asks.Go(func() { waitForData(t, promAddr, q) })
+	}
+	asks.Wait()
+	run.Signal(t, syscall.SIGINT)
+	run.Wait(t, 40*time.Second)
+}
+
+type panelQuery struct{ where, expr string }
+
+// panelQueries are all queries of all dashboards and rules, with Grafana's variables filled in.
+func panelQueries(t *testing.T) []panelQuery {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(rig.Root(), "grafana", "dashboards", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no dashboards: %v", err)
+	}
+	fill := strings.NewReplacer("$__rate_interval", "5s", "$__interval", "5s", "$group", ".*", "$quantile", "0.99", "$scenario", ".*", "$run", ".*")
+	var all []panelQuery
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var board struct {
+			Panels []struct {
+				Title   string
+				Targets []struct{ Expr string }
+			}
+		}
+		if err := json.Unmarshal(b, &board); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for _, p := range board.Panels {
+			for _, target := range p.Targets {
+				all = append(all, panelQuery{filepath.Base(f) + ": " + p.Title, fill.Replace(target.Expr)})
+			}
+		}
+	}
+	return all
+}
+
+// waitForData asks until a query returns data.
+func waitForData(t *testing.T, addr string, q panelQuery) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	last := ""
+	for {
+		resp, err := http.Get("http://" + addr + "/api/v1/query?query=" + url.QueryEscape(q.expr))
+		if err == nil {
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			var answer struct {
+				Status string
+				Error  string
+				Data   struct{ Result []json.RawMessage }
+			}
+			last = string(b)
+			if json.Unmarshal(b, &answer) == nil && len(answer.Data.Result) > 0 {
+				return
+			}
+			if answer.Status == "error" && answer.Error != "" && resp.StatusCode == http.StatusBadRequest {
+				t.Errorf("%s: %s: %s", q.where, q.expr, answer.Error)
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Errorf("%s: no data for %s: %s", q.where, q.expr, last)
+			return
+		}
+	}
+}
