@@ -33,8 +33,8 @@ type Fleet struct {
 // group is a Group with its resolved series and gauges.
 type group struct {
 	Group
-	states                                                           map[string]*atomic.Int64
-	connect, subscribe, twinGet, report, telemetry, desired, methods *metrics.Series
+	states                                         map[string]*atomic.Int64
+	connect, subscribe, twinGet, report, telemetry *metrics.Series
 }
 
 // New makes a fleet whose devices all wait.

@@ -15,7 +15,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
-
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, o hub.Options) (*hub.Hub, *service.Client) {

@@ -168,8 +168,15 @@ func TestCovers(t *testing.T) {
 		token, resource string
 		want            bool
 	}{
-		{"h", "h/devices/x", true}, {"h/devices/x", "h/devices/x", true}, {"H/devices/x", "h/devices/x", true}, {"h:1/devices/x", "h/devices/x", true},
-		{"h/devices/x", "h/devices/xy", false}, {"h/devices/x", "h/devices/X", false}, {"h/devices", "h/devices/x", true}, {"h/twins", "h/devices/x", false}, {"h/devices/x/modules/m", "h/devices/x", false},
+		{"h", "h/devices/x", true},
+		{"h/devices/x", "h/devices/x", true},
+		{"H/devices/x", "h/devices/x", true},
+		{"h:1/devices/x", "h/devices/x", true},
+		{"h/devices/x", "h/devices/xy", false},
+		{"h/devices/x", "h/devices/X", false},
+		{"h/devices", "h/devices/x", true},
+		{"h/twins", "h/devices/x", false},
+		{"h/devices/x/modules/m", "h/devices/x", false},
 	} {
 		if got := (SAS{Resource: tt.token}).Covers(tt.resource); got != tt.want {
 			t.Errorf("%s covers %s = %v; want %v", tt.token, tt.resource, got, tt.want)
