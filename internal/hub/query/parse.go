@@ -338,9 +338,21 @@ func (p *parser) attribute() (path, error) {
 	}
 	full = twin.CanonicalPath(full)
 	if !queryable(full) {
-		return nil, p.fail("unknown attribute %s; did you mean properties.reported.%[1]s or tags.%[1]s?", p.now.text)
+		return nil, p.fail("unknown attribute %s; did you mean %s?", p.now.text, guess(full, p.now.text))
 	}
 	return full, p.advance()
+}
+
+// guess is what an unknown attribute was probably meant to be.
+func guess(p path, text string) string {
+	switch {
+	case p[0] == "reported" || p[0] == "desired":
+		return "properties." + text
+	case p[0] == "properties" && len(p) > 1:
+		return "properties.reported" + strings.TrimPrefix(text, "properties")
+	default:
+		return "properties.reported." + text + " or tags." + text
+	}
 }
 
 // queryable reports whether the service can query a path (iot-hub-devguide-query-language).
