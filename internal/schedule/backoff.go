@@ -5,27 +5,35 @@ import (
 	"time"
 )
 
-// Backoff says how long a device waits before it connects again: Base, doubled with every attempt
-// up to Max, times a random share of Jitter.
+// Backoff says how long a device waits before it connects again. The n-th attempt in vain, counted
+// from 0, is followed by
 //
-//	delay(n) = min(Max, Base·2ⁿ) · (1 - Jitter·u),  u random in [0,1)
+//	delay(n) = min(Max, Base + (2ⁿ − 1)·r),  r evenly random in [StepLow, StepHigh)
 //
-// The shape is that of the official device SDKs (exponential back-off with jitter); jitter over a
-// wide share keeps a fleet that was dropped together from returning together.
+// which is the formula of the official device SDKs; they differ in its numbers. The zero value does
+// not wait.
 type Backoff struct {
-	Base   time.Duration // of the first attempt
-	Max    time.Duration // no wait is longer
-	Jitter float64       // 0 is none, 1 spreads over the whole wait
+	Base              time.Duration // before the second attempt, and never less
+	Max               time.Duration // never more
+	StepLow, StepHigh time.Duration // both 0 always waits Base
 }
 
-// The back-offs that scenarios name.
+// ExponentialBackoff is the Node device SDK's: 100 ms, growing to 10 s. Its first wait has no chance in
+// it (azure-iot-common: ExponentialBackOffWithJitter), so a fleet that was dropped in one instant
+// comes back in one instant.
 func ExponentialBackoff() Backoff {
-	return Backoff{Base: 100 * time.Millisecond, Max: 10 * time.Second, Jitter: 0.5}
+	return Backoff{Base: 100 * time.Millisecond, Max: 10 * time.Second, StepHigh: 25 * time.Millisecond}
 }
 
-// ThrottledBackoff is the wait of the official SDKs after the service said that it throttles.
+// SteepBackoff is that of the .NET and Java device SDKs: 100 ms, doubled with a fifth of chance, to
+// 10 s (Microsoft.Azure.Devices.Client: ExponentialBackoff).
+func SteepBackoff() Backoff {
+	return Backoff{Base: 100 * time.Millisecond, Max: 10 * time.Second, StepLow: 80 * time.Millisecond, StepHigh: 120 * time.Millisecond}
+}
+
+// ThrottledBackoff is the Node device SDK's after the service said that it throttles: 10 s to a minute.
 func ThrottledBackoff() Backoff {
-	return Backoff{Base: 10 * time.Second, Max: time.Minute, Jitter: 0.5}
+	return Backoff{Base: 10 * time.Second, Max: time.Minute, StepHigh: 1250 * time.Millisecond}
 }
 
 // FixedBackoff waits ten seconds every time, as the Python device SDK does.
@@ -34,8 +42,11 @@ func FixedBackoff() Backoff { return Backoff{Base: 10 * time.Second, Max: 10 * t
 // NoBackoff connects again at once.
 func NoBackoff() Backoff { return Backoff{} }
 
-// Delay is the wait before attempt n, counted from 0, for a random u in [0,1).
+// Delay is the wait after n attempts in vain, for a random u in [0,1).
 func (b Backoff) Delay(n int, u float64) time.Duration {
-	wait := math.Min(float64(b.Max), float64(b.Base)*math.Pow(2, float64(n)))
-	return time.Duration(wait * (1 - b.Jitter*u))
+	step := float64(b.StepLow) + u*float64(b.StepHigh-b.StepLow)
+	if step <= 0 || n <= 0 { // 0 times infinity is no number
+		return min(b.Base, b.Max)
+	}
+	return time.Duration(math.Min(float64(b.Max), float64(b.Base)+(math.Pow(2, float64(n))-1)*step))
 }

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"iter"
 	"math"
 	"time"
 )
@@ -110,4 +111,43 @@ func (c Curve) Crossing(level float64) (time.Duration, bool) {
 		at += s.Duration
 	}
 	return 0, false
+}
+
+// Step is a change of a whole number that follows a Curve.
+type Step struct {
+	At    time.Duration
+	Count int // from then on
+}
+
+// Steps are the times at which a whole number that begins as from goes up or down by one to follow
+// the curve. It goes up when the curve reaches the next number, and down when the curve has come
+// down to the number below: in between, a ramp's last device is there.
+func (c Curve) Steps(from int) iter.Seq[Step] {
+	return func(yield func(Step) bool) {
+		count, at := from, time.Duration(0)
+		for _, s := range c {
+			// The curve may jump where a segment begins.
+			for count < int(math.Floor(s.From)) || count > int(math.Ceil(s.From)) {
+				count += sign(s.From - float64(count))
+				if !yield(Step{at, count}) {
+					return
+				}
+			}
+			for count < int(math.Floor(s.To)) || count > int(math.Ceil(s.To)) {
+				count += sign(s.To - float64(count))
+				share := (float64(count) - s.From) / (s.To - s.From)
+				if !yield(Step{at + time.Duration(math.Round(share*float64(s.Duration))), count}) {
+					return
+				}
+			}
+			at += s.Duration
+		}
+	}
+}
+
+func sign(x float64) int {
+	if x < 0 {
+		return -1
+	}
+	return 1
 }

@@ -1,11 +1,6 @@
 package schedule
 
-import (
-	"hash/fnv"
-	"math/rand/v2"
-	"strconv"
-	"time"
-)
+import "time"
 
 // Every is a periodic schedule: due at Phase, Phase+Period, Phase+2·Period, and so on.
 type Every struct {
@@ -16,12 +11,17 @@ type Every struct {
 // Nth is the n-th due time, counted from 0.
 func (e Every) Nth(n int64) time.Duration { return e.Phase + time.Duration(n)*e.Period }
 
+// Due is how many times were due at or before t. Nth(Due(t)) is the first time after t.
+func (e Every) Due(t time.Duration) int64 {
+	if t < e.Phase {
+		return 0
+	}
+	return int64((t-e.Phase)/e.Period) + 1
+}
+
 // After is the first due time later than t, and its number.
 func (e Every) After(t time.Duration) (time.Duration, int64) {
-	if t < e.Phase {
-		return e.Phase, 0
-	}
-	n := int64((t-e.Phase)/e.Period) + 1
+	n := e.Due(t)
 	return e.Nth(n), n
 }
 
@@ -32,32 +32,4 @@ func Spread(seed uint64, index int, period time.Duration) time.Duration {
 		return 0
 	}
 	return time.Duration(Unit(seed, "phase", index) * float64(period))
-}
-
-// Rand is an independent stream of chance for a name and an index under one seed.
-func Rand(seed uint64, name string, index int) *rand.Rand {
-	return rand.New(Source(seed, name, index))
-}
-
-// Source is the source behind Rand, for a caller that keeps it by value.
-func Source(seed uint64, name string, index int) *rand.PCG {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	_, _ = h.Write(strconv.AppendInt([]byte{0}, int64(index), 10))
-	return rand.NewPCG(seed, mix(h.Sum64()))
-}
-
-// Unit is one number in [0,1) for a name and an index under one seed.
-func Unit(seed uint64, name string, index int) float64 {
-	s := Source(seed, name, index)
-	return float64(s.Uint64()>>11) / (1 << 53)
-}
-
-// mix is the finalizer of SplitMix64: neighbouring inputs give unrelated outputs.
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
 }

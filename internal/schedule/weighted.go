@@ -3,6 +3,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 )
 
@@ -12,8 +13,8 @@ type Weighted[T any] struct {
 	sums   []float64
 }
 
-// ErrWeights is returned for weights of which none is above zero, or one is below.
-var ErrWeights = errors.New("weights must not be negative and one must be above zero")
+// ErrWeights is returned for weights of which none is above zero, or one is below, or no number.
+var ErrWeights = errors.New("weights must be numbers, none below zero and one above")
 
 // NewWeighted makes a choice; weights need not sum to anything.
 func NewWeighted[T any](values []T, weights []float64) (Weighted[T], error) {
@@ -23,7 +24,7 @@ func NewWeighted[T any](values []T, weights []float64) (Weighted[T], error) {
 	w := Weighted[T]{values: values}
 	var sum float64
 	for _, x := range weights {
-		if x < 0 {
+		if x < 0 || math.IsNaN(x) || math.IsInf(x, 0) {
 			return Weighted[T]{}, ErrWeights
 		}
 		sum += x

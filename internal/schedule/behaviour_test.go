@@ -1,0 +1,287 @@
+package schedule
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+const ms = time.Millisecond
+
+func TestBackoff(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		b    Backoff
+		n    int
+		u    float64
+		want time.Duration
+	}{
+		{"node", ExponentialBackoff(), 0, 0.9, 100 * ms},
+		{"node", ExponentialBackoff(), 1, 0.4, 110 * ms},
+		{"node", ExponentialBackoff(), 4, 0.4, 250 * ms},
+		{"node", ExponentialBackoff(), 12, 0.4, 10 * s},
+		{"node", ExponentialBackoff(), 12, 0, 100 * ms},
+		{"node", ExponentialBackoff(), 1 << 30, 0.001, 10 * s},
+		{"node", ExponentialBackoff(), 1 << 30, 0, 100 * ms},
+		{"steep", SteepBackoff(), 0, 0.9, 100 * ms},
+		{"steep", SteepBackoff(), 1, 0, 180 * ms},
+		{"steep", SteepBackoff(), 3, 0.5, 800 * ms},
+		{"steep", SteepBackoff(), 9, 0, 10 * s},
+		{"throttled", ThrottledBackoff(), 0, 0.5, 10 * s},
+		{"throttled", ThrottledBackoff(), 3, 0.8, 17 * s},
+		{"throttled", ThrottledBackoff(), 20, 0.8, time.Minute},
+		{"fixed", FixedBackoff(), 0, 0.5, 10 * s},
+		{"fixed", FixedBackoff(), 99, 0.5, 10 * s},
+		{"none", NoBackoff(), 5, 0.5, 0},
+	} {
+		if got := tt.b.Delay(tt.n, tt.u).Round(ms); got != tt.want {
+			t.Errorf("%s: Delay(%d, %v) = %v; want %v", tt.name, tt.n, tt.u, got, tt.want)
+		}
+	}
+}
+
+// No wait leaves its bounds, whatever the numbers.
+func TestBackoffStaysWithinBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		span := func(name string) time.Duration {
+			return time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, name))
+		}
+		b := Backoff{Base: span("base"), StepLow: span("low")}
+		b.Max, b.StepHigh = b.Base+span("max"), b.StepLow+span("high")
+		n, u := rapid.IntRange(0, math.MaxInt).Draw(t, "n"), rapid.Float64Range(0, 0.999999).Draw(t, "u")
+		if d := b.Delay(n, u); d < b.Base || d > b.Max {
+			t.Fatalf("%+v.Delay(%d, %v) = %v", b, n, u, d)
+		}
+	})
+}
+
+// The parts of any split make up the whole.
+func TestShardsSumToTheWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n, of := rapid.IntRange(0, 1_000_000).Draw(t, "n"), rapid.IntRange(1, 100).Draw(t, "of")
+		next := 0
+		for i := range of {
+			first, end := (Shard{i, of}).Range(n)
+			if first != next || end < first || end-first > n/of+1 || end-first < n/of {
+				t.Fatalf("part %d of %d of %d is %d..%d; the one before ended at %d", i, of, n, first, end, next)
+			}
+			next = end
+		}
+		if next != n {
+			t.Fatalf("%d parts of %d end at %d", of, n, next)
+		}
+	})
+	if first, end := (Shard{}).Range(7); first != 0 || end != 7 {
+		t.Errorf("the zero shard has %d..%d of 7; want all", first, end)
+	}
+}
+
+// Events dealt to the parts of a rate are the events of the rate.
+func TestShardsDealEveryEventOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		of, events := rapid.IntRange(1, 20).Draw(t, "of"), rapid.Int64Range(1, 500).Draw(t, "events")
+		seen := make(map[int64]int)
+		for i := range of {
+			part := Shard{i, of}
+			for n := int64(0); part.Nth(n) < events; n++ {
+				seen[part.Nth(n)]++
+			}
+		}
+		for n := range events {
+			if seen[n] != 1 {
+				t.Fatalf("event %d of %d goes to %d of %d parts", n, events, seen[n], of)
+			}
+		}
+	})
+}
+
+func TestSteps(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		c    Curve
+		from int
+		want []Step
+	}{
+		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{5 * s, 1}, {10 * s, 2}}},
+		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{5 * s, 1}, {10 * s, 0}}},
+		{"hold", Curve{{10 * s, 2, 2}}, 2, nil},
+		{"at once", Curve{{0, 0, 2}}, 0, []Step{{0, 1}, {0, 2}}},
+		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{s, 1}, {2 * s, 2}, {7 * s, 1}}},
+		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{2 * s, 1}, {2 * s, 2}, {2 * s, 3}}},
+		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {2 * s, 2}}},
+		{"no curve", nil, 3, nil},
+	} {
+		var got []Step
+		for step := range tt.c.Steps(tt.from) {
+			got = append(got, step)
+		}
+		if len(got) != len(tt.want) {
+			t.Errorf("%s: %v; want %v", tt.name, got, tt.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != tt.want[i] {
+				t.Errorf("%s: step %d is %v; want %v", tt.name, i, got[i], tt.want[i])
+			}
+		}
+	}
+	for range (Curve{{s, 0, 9}}).Steps(0) {
+		break // whoever stops looking is not asked again
+	}
+}
+
+// Steps come in order, change the count by one, and end within one of the curve.
+func TestStepsFollowTheCurve(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		segment := rapid.Custom(func(t *rapid.T) Segment {
+			quarters := rapid.IntRange(0, 1200)
+			return Segment{time.Duration(rapid.Int64Range(0, 5000).Draw(t, "ms")) * ms, float64(quarters.Draw(t, "from")) / 4, float64(quarters.Draw(t, "to")) / 4}
+		})
+		c := Curve(rapid.SliceOfN(segment, 1, 5).Draw(t, "curve"))
+		count, at := rapid.IntRange(0, 300).Draw(t, "from"), time.Duration(0)
+		for step := range c.Steps(count) {
+			if step.At < at || step.At > c.Total() || (step.Count != count+1 && step.Count != count-1) {
+				t.Fatalf("%v follows %d at %v", step, count, at)
+			}
+			count, at = step.Count, step.At
+		}
+		if end := c[len(c)-1].To; math.Abs(float64(count)-end) >= 1 {
+			t.Fatalf("%d at the end of a curve that ends at %v", count, end)
+		}
+	})
+}
+
+// Due counts what Nth lists.
+func TestDueCountsNth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := Every{time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "period")), time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "phase"))}
+		at := time.Duration(rapid.Int64Range(0, int64(100*time.Hour)).Draw(t, "t"))
+		n := e.Due(at)
+		if e.Nth(n) <= at || (n > 0 && e.Nth(n-1) > at) {
+			t.Fatalf("%+v: %d due by %v; those around are at %v and %v", e, n, at, e.Nth(n-1), e.Nth(n))
+		}
+	})
+}
+
+// What a stream gives at one turn does not depend on what was asked before, and is like nothing else.
+func TestStreamsAreAddressed(t *testing.T) {
+	seen := make(map[float64]bool)
+	for _, name := range []string{"reports", "telemetry"} {
+		for _, seed := range []uint64{0, 1, 42} {
+			for index := range 30 {
+				for turn := range int64(30) {
+					x := NewStream(seed, name)
+					u := x.Unit(index, turn)
+					if u < 0 || u >= 1 || seen[u] || u != NewStream(seed, name).Unit(index, turn) {
+						t.Fatalf("%s, seed %d, index %d, turn %d: %v", name, seed, index, turn, u)
+					}
+					seen[u] = true
+					var p, again rand.PCG
+					x.Seed(&p, index, turn)
+					p.Uint64()
+					x.Seed(&again, index, turn)
+					x.Seed(&p, index, turn)
+					if a, b := p.Uint64(), again.Uint64(); a != b {
+						t.Fatalf("%s, seed %d, index %d, turn %d: %d, then %d", name, seed, index, turn, a, b)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A stream's numbers are even over indexes as over turns.
+func TestStreamsAreEven(t *testing.T) {
+	const draws = 100_000
+	x := NewStream(7, "even")
+	for name, draw := range map[string]func(i int) float64{
+		"indexes": func(i int) float64 { return x.Unit(i, 3) },
+		"turns":   func(i int) float64 { return x.Unit(3, int64(i)) },
+		"generators": func(i int) float64 {
+			var p rand.PCG
+			x.Seed(&p, i, int64(i))
+			return rand.New(&p).Float64()
+		},
+	} {
+		var tenths [10]int
+		for i := range draws {
+			tenths[int(draw(i)*10)]++
+		}
+		for i, n := range tenths {
+			if math.Abs(float64(n)-draws/10) > 500 { // five standard deviations
+				t.Errorf("%s: tenth %d holds %d of %d", name, i, n, draws)
+			}
+		}
+	}
+}
+
+func weights(t *testing.T, names string, w ...float64) Weighted[byte] {
+	t.Helper()
+	x, err := NewWeighted([]byte(names), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func TestChain(t *testing.T) {
+	start := weights(t, "cw", 1, 1)
+	c := NewChain(start, map[byte]Weighted[byte]{'c': weights(t, "cw", 9, 1), 'w': weights(t, "cw", 3, 7)})
+	if c.Empty() || !(Chain[byte]{}).Empty() {
+		t.Error("a chain is empty when it has nothing to start with")
+	}
+	for _, tt := range []struct {
+		from byte
+		u    float64
+		want byte
+	}{{'c', 0.89, 'c'}, {'c', 0.9, 'w'}, {'w', 0.29, 'c'}, {'w', 0.3, 'w'}, {'e', 0.5, 'e'}} {
+		if got := c.Next(tt.from, tt.u); got != tt.want {
+			t.Errorf("Next(%c, %v) = %c; want %c", tt.from, tt.u, got, tt.want)
+		}
+	}
+	// The share of time in a state solves c·0.1 = w·0.3: three quarters on c.
+	x, state, on := NewStream(1, "chain"), c.First(0), 0
+	const steps = 100_000
+	for n := range int64(steps) {
+		state = c.Next(state, x.Unit(0, n))
+		if state == 'c' {
+			on++
+		}
+	}
+	if share := float64(on) / steps; math.Abs(share-0.75) > 0.02 {
+		t.Errorf("%.3f of the time on c; want 0.75", share)
+	}
+	if memoryless := NewChain(start, nil); memoryless.Next('w', 0.1) != 'c' || memoryless.Next('w', 0.9) != 'w' {
+		t.Error("without a map every step draws from the start")
+	}
+}
+
+func TestChurn(t *testing.T) {
+	c, x := Churn{Uniform(s, 3*s), Fixed(500 * ms)}, NewStream(3, "churn")
+	seen := make(map[time.Duration]bool)
+	for n := range int64(50) {
+		online, offline := c.Session(x, 5, n)
+		again, _ := c.Session(x, 5, n)
+		if online < s || online > 3*s || offline != 500*ms || again != online || seen[online] {
+			t.Fatalf("session %d: %v online, %v offline, then %v", n, online, offline, again)
+		}
+		seen[online] = true
+	}
+}
+
+func BenchmarkTimeOf(b *testing.B) {
+	c := Curve{{10 * s, 0, 5000}, {60 * s, 5000, 5000}, {10 * s, 5000, 0}}
+	for i := 0; b.Loop(); i++ {
+		c.TimeOf(float64(i % 350_000))
+	}
+}
+
+func BenchmarkStreamUnit(b *testing.B) {
+	x := NewStream(42, "bench")
+	for i := 0; b.Loop(); i++ {
+		x.Unit(i, 7)
+	}
+}

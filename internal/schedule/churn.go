@@ -1,0 +1,19 @@
+package schedule
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Churn is how long a device stays, and how long it stays away, in turns. With a zero Online it
+// stays for ever.
+type Churn struct{ Online, Offline Distribution }
+
+// Session is the n-th stay of the device of an index, counted from 0, and its absence after it.
+func (c Churn) Session(s Stream, index int, n int64) (online, offline time.Duration) {
+	var p rand.PCG
+	s.Seed(&p, index, n)
+	r := rand.New(&p)
+	online = c.Online.Draw(r)
+	return online, c.Offline.Draw(r)
+}
