@@ -208,7 +208,7 @@ func FuzzAgainstPaho(f *testing.F) {
 			return
 		}
 		var again []byte
-		check := func(packets.ControlPacket) bool { return true }
+		var check func(packets.ControlPacket) bool
 		switch p.Type {
 		case CONNECT:
 			var m Connect

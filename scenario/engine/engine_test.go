@@ -204,6 +204,10 @@ func TestHubGoesAwayAndComesBack(t *testing.T) {
 	w.until(t, "the outage", func(events []engine.Event, _ []engine.Progress) bool {
 		return events[len(events)-1].Kind == engine.EventOutage && !events[len(events)-1].OK
 	})
+	w.until(t, "connections in vain", func(_ []engine.Event, p []engine.Progress) bool {
+		x := p[len(p)-1].Total.Select(metrics.OpConnect, "")
+		return x.Count(metrics.Failed) > 0
+	})
 	h, err = hub.Open(t.Context(), hub.Options{DataDir: dir, Listen: addr})
 	if err != nil {
 		t.Fatal(err)
