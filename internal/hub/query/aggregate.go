@@ -2,6 +2,8 @@ package query
 
 import (
 	"context"
+	be "encoding/binary"
+	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -18,10 +20,6 @@ type accumulator struct {
 // first primitive they meet.
 func (a *accumulator) add(aggregate string, v twin.Value) {
 	switch aggregate {
-	case "COUNT":
-		if v.IsDefined() {
-			a.count++
-		}
 	case "AVG", "SUM":
 		if v.Kind() == twin.Number {
 			a.count++
@@ -35,7 +33,7 @@ func (a *accumulator) add(aggregate string, v twin.Value) {
 		if aggregate == "MAX" {
 			op = ">"
 		}
-		if !a.anything || isBool(compare(op, v, a.extreme), true) {
+		if !a.anything || outcomes(op).compare(v, a.extreme) == isTrue {
 			a.extreme, a.anything = v, true
 		}
 	}
@@ -66,37 +64,72 @@ type group struct {
 // groups gathers rows by the values of the GROUP BY attributes, in the order of their first row.
 type groups struct {
 	query *Query
+	by    []evaluator // Of the GROUP BY attributes.
+	of    []evaluator // Of the elements of the select list; nil where there is nothing to read.
 	all   []*group
 	byKey map[string]*group
 	key   []byte
+	keys  []twin.Value
+}
+
+func newGroups(q *Query) *groups {
+	g := &groups{query: q, byKey: make(map[string]*group), keys: make([]twin.Value, len(q.groupBy))}
+	for _, p := range q.groupBy {
+		g.by = append(g.by, q.lookup(p))
+	}
+	for _, it := range q.items {
+		var read evaluator
+		if it.aggregate != "" && it.path != nil {
+			read = q.lookup(it.path)
+		}
+		g.of = append(g.of, read)
+	}
+	if q.groupBy == nil {
+		g.group() // Without GROUP BY there is always one row, also over nothing.
+	}
+	return g
 }
 
 func (g *groups) add(t *twin.Twin) {
+	r := record{twin: t}
 	g.key = g.key[:0]
-	keys := make([]twin.Value, 0, 4)
-	for _, p := range g.query.groupBy {
-		v := t.Field(p...)
-		keys = append(keys, v)
-		g.key = append(g.key, byte(v.Kind()))
-		g.key = append(v.AppendJSON(g.key), 0)
+	for i, read := range g.by {
+		g.keys[i] = read(r)
+		g.key = appendKey(g.key, g.keys[i])
 	}
 	target := g.byKey[string(g.key)]
 	if target == nil {
-		target = g.group(keys)
+		target = g.group()
 	}
-	for i, it := range g.query.items {
+	for i, read := range g.of {
 		switch {
-		case it.aggregate == "":
-		case it.path == nil:
+		case read != nil:
+			target.sums[i].add(g.query.items[i].aggregate, read(r))
+		case g.query.items[i].aggregate != "":
 			target.sums[i].count++
-		default:
-			target.sums[i].add(it.aggregate, t.Field(it.path...))
 		}
 	}
 }
 
-func (g *groups) group(keys []twin.Value) *group {
-	target := &group{keys: keys, sums: make([]accumulator, len(g.query.items))}
+// appendKey adds a value in a way that tells it from all others, with its length before it.
+func appendKey(key []byte, v twin.Value) []byte {
+	key = append(key, byte(v.Kind()))
+	switch v.Kind() {
+	case twin.Undefined, twin.Null:
+		return key
+	case twin.String:
+		key = be.LittleEndian.AppendUint32(key, uint32(len(v.Str())))
+		return append(key, v.Str()...)
+	}
+	at := len(key)
+	key = v.AppendJSON(append(key, 0, 0, 0, 0))
+	be.LittleEndian.PutUint32(key[at:], uint32(len(key)-at-4))
+	return key
+}
+
+// group begins the group of the current key.
+func (g *groups) group() *group {
+	target := &group{keys: slices.Clone(g.keys), sums: make([]accumulator, len(g.query.items))}
 	g.byKey[string(g.key)] = target
 	g.all = append(g.all, target)
 	return target
@@ -111,7 +144,7 @@ func (g *groups) row(of *group) []byte {
 			v = of.sums[i].value(it.aggregate)
 		} else {
 			for k, p := range g.query.groupBy {
-				if equalPath(p, it.path) {
+				if slices.Equal(p, it.path) {
 					v = of.keys[k]
 				}
 			}
@@ -123,33 +156,15 @@ func (g *groups) row(of *group) []byte {
 	return twin.ObjectValue(members...).AppendJSON(nil)
 }
 
-func equalPath(a, b path) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // aggregate reads all rows in one pass and answers the page of the result that from names.
-// Without GROUP BY there is always one row, also over nothing.
 func (p *Plan) aggregate(ctx context.Context, page Page, size int, from position) (Page, error) {
-	g := &groups{query: p.query, byKey: make(map[string]*group)}
-	if p.query.groupBy == nil {
-		g.group(nil)
-	}
+	g := newGroups(p.query)
 	count := 0
-	for _, t := range p.rows(0) {
+	for _, t := range p.all() {
 		if count++; count%checkEvery == 0 && ctx.Err() != nil {
 			return Page{}, context.Cause(ctx)
 		}
-		if p.keep == nil || isBool(p.keep(t), true) {
-			g.add(t)
-		}
+		g.add(t)
 	}
 	all := g.all
 	if p.query.top > 0 {

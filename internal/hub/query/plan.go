@@ -16,41 +16,43 @@ import (
 type Plan struct {
 	query  *Query
 	source Source
-	access access // nil for a scan of all twins
-	keep   evaluator
+	access access // nil for a scan of all twins.
 }
 
 // access finds a superset of the twins that a part of the condition keeps.
 type access interface {
-	find() *roaring.Bitmap
+	// find is what the indexes know now; nil when that is no help against a scan. A range that has
+	// more than so many twins is none.
+	find(most int) finding
 	explain(b *strings.Builder, depth int)
 }
 
 // Plan chooses the indexes for a query.
 func (q *Query) Plan(src Source) *Plan {
 	p := &Plan{query: q, source: src}
-	if q.where != nil {
+	if q.where != nil && q.from == Devices {
 		p.access = plan(q.where, src)
-		p.keep = compile(q.where)
 	}
 	return p
 }
 
-// Explain tells the plan, one line a step.
+// Explain tells the plan, one line a step. A range that turns out to hold a large share of the fleet
+// is not read: its twins are found sooner without the index.
 func (p *Plan) Explain() string {
 	var b strings.Builder
-	if p.query.from == Modules {
+	switch p.query.from {
+	case Modules:
 		return "empty\n"
+	case Jobs:
+		return "jobs\n"
 	}
 	if p.access == nil {
 		b.WriteString("scan\n")
 	} else {
 		p.access.explain(&b, 0)
 	}
-	if p.keep != nil {
-		b.WriteString("filter ")
-		p.query.where.write(&b)
-		b.WriteByte('\n')
+	if p.query.where != nil {
+		b.WriteString("filter " + text(p.query.where) + "\n")
 	}
 	if p.query.aggregates() {
 		b.WriteString("aggregate\n")
@@ -199,14 +201,14 @@ type byID struct {
 	src Source
 }
 
-func (a byID) find() *roaring.Bitmap {
+func (a byID) find(int) finding {
 	out := roaring.New()
 	for _, id := range a.ids {
 		if ord, _, ok := a.src.ByID(id.Str()); ok {
 			out.Add(ord)
 		}
 	}
-	return out
+	return anyOf{out}
 }
 
 func (a byID) explain(b *strings.Builder, depth int) { indent(b, depth, "ids %s", text(a.ids)) }
@@ -217,16 +219,11 @@ type equal struct {
 	index  Index
 }
 
-func (a equal) find() *roaring.Bitmap {
-	var out *roaring.Bitmap
+func (a equal) find(int) finding {
+	out := anyOf{}
 	for _, v := range a.values {
-		found := a.index.Equal(v)
-		switch {
-		case found == nil:
-		case out == nil:
-			out = found
-		default:
-			out.Or(found)
+		if found := a.index.Equal(v); found != nil {
+			out = append(out, found)
 		}
 	}
 	return out
@@ -242,7 +239,16 @@ type between struct {
 	index     Index
 }
 
-func (a between) find() *roaring.Bitmap { return a.index.Range(a.low, a.high) }
+func (a between) find(most int) finding {
+	found, ok := a.index.Range(a.low, a.high, most)
+	switch {
+	case !ok:
+		return nil
+	case found == nil:
+		return anyOf{}
+	}
+	return anyOf{found}
+}
 
 func (a between) explain(b *strings.Builder, depth int) {
 	parts := []string{}
@@ -255,28 +261,32 @@ func (a between) explain(b *strings.Builder, depth int) {
 	indent(b, depth, "index %s %s", text(a.path), strings.Join(parts, " "))
 }
 
-func text(e expr) string {
-	var b strings.Builder
-	e.write(&b)
-	return b.String()
-}
-
 type intersection []access
 
-func (a intersection) find() *roaring.Bitmap {
-	maps := make([]*roaring.Bitmap, 0, len(a))
+// find looks first at what costs little. A range is only worth its reading when it has fewer twins
+// than the others, since the condition is evaluated on every twin afterwards.
+func (a intersection) find(most int) finding {
+	var out allOf
 	for _, part := range a {
-		found := part.find()
-		if found == nil || found.IsEmpty() {
-			return nil
+		if _, ranged := part.(between); !ranged {
+			if found := part.find(most); found != nil {
+				out = append(out, found)
+				most = min(most, found.size())
+			}
 		}
-		maps = append(maps, found)
 	}
-	slices.SortFunc(maps, func(x, y *roaring.Bitmap) int { return cmp.Compare(x.GetCardinality(), y.GetCardinality()) })
-	out := maps[0]
-	for _, m := range maps[1:] {
-		out.And(m)
+	for _, part := range a {
+		if _, ranged := part.(between); ranged && most > 0 {
+			if found := part.find(most); found != nil {
+				out = append(out, found)
+				most = min(most, found.size())
+			}
+		}
 	}
+	if out == nil {
+		return nil
+	}
+	slices.SortFunc(out, func(x, y finding) int { return cmp.Compare(x.size(), y.size()) })
 	return out
 }
 
@@ -289,15 +299,12 @@ func (a intersection) explain(b *strings.Builder, depth int) {
 
 type union struct{ x, y access }
 
-func (a union) find() *roaring.Bitmap {
-	x, y := a.x.find(), a.y.find()
-	switch {
-	case x == nil:
-		return y
-	case y != nil:
-		x.Or(y)
+func (a union) find(most int) finding {
+	x, y := a.x.find(most), a.y.find(most)
+	if x == nil || y == nil {
+		return nil
 	}
-	return x
+	return eitherOf{x, y}
 }
 
 func (a union) explain(b *strings.Builder, depth int) {

@@ -2,12 +2,10 @@ package query
 
 import (
 	"context"
-	"encoding/base64"
-	be "encoding/binary"
-	"errors"
-	"hash/fnv"
 	"iter"
 	"strconv"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -26,42 +24,15 @@ type Page struct {
 	Continuation string // for the next page; empty on the last
 }
 
-// ErrContinuation is returned for a continuation that another query, or nobody, gave.
-var ErrContinuation = errors.New("the continuation token does not belong to this query and page size")
-
 // checkEvery is how many rows pass between looks at the context.
 const checkEvery = 4096
 
-// position is where the next page begins: at the row with a number, after so many items.
-type position struct{ at, given uint64 }
-
-func (q *Query) fingerprint(size int) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(q.text))
-	_, _ = h.Write(strconv.AppendInt([]byte{0}, int64(size), 10))
-	return h.Sum64()
-}
-
-func (q *Query) encode(p position, size int) string {
-	b := be.BigEndian.AppendUint64(nil, q.fingerprint(size))
-	b = be.BigEndian.AppendUint64(b, p.at)
-	b = be.BigEndian.AppendUint64(b, p.given)
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func (q *Query) decode(token string, size int) (position, error) {
-	if token == "" {
-		return position{}, nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) != 24 || be.BigEndian.Uint64(b) != q.fingerprint(size) {
-		return position{}, ErrContinuation
-	}
-	return position{be.BigEndian.Uint64(b[8:]), be.BigEndian.Uint64(b[16:])}, nil
-}
+// wide is how many twins a range may have to be read for one page: more of them are found sooner by
+// looking at all twins in turn.
+func wide(fleet int) int { return max(4096, fleet/64) }
 
 // Run answers one page of at most size items. The continuation is empty for the first page. It
-// returns ErrContinuation, or the cause of ctx.
+// returns [ErrContinuation], [ErrNotTwins], or the cause of ctx.
 func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, error) {
 	from, err := p.query.decode(continuation, size)
 	if err != nil {
@@ -71,18 +42,20 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 	if p.query.Raw() {
 		page.ItemType = ItemRaw
 	}
-	if p.query.from == Modules {
+	switch {
+	case p.query.from == Jobs:
+		return Page{}, ErrNotTwins
+	case p.query.from == Modules:
 		return page, nil
-	}
-	if p.query.aggregates() {
+	case p.query.aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
 	count := 0
-	for ord, t := range p.rows(from.at) {
+	for ord, t := range p.rows(from.at, wide(p.source.Len())) {
 		if count++; count%checkEvery == 0 && ctx.Err() != nil {
 			return Page{}, context.Cause(ctx)
 		}
-		if p.keep != nil && !isBool(p.keep(t), true) {
+		if !p.query.keeps(record{twin: t}) {
 			continue
 		}
 		if p.query.top > 0 && from.given == uint64(p.query.top) {
@@ -98,14 +71,19 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 	return page, nil
 }
 
-// rows walks through the twins that the access finds, in the order of their numbers.
-func (p *Plan) rows(from uint64) iter.Seq2[uint32, *twin.Twin] {
+// rows walks through the twins that the access finds, in the order of their numbers. Ranges that have
+// more than most twins are not read.
+func (p *Plan) rows(from uint64, most int) iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
 		limit := p.source.Max()
 		if from >= uint64(limit) {
 			return
 		}
-		if p.access == nil {
+		var found finding
+		if p.access != nil {
+			found = p.access.find(most)
+		}
+		if found == nil {
 			for ord := uint32(from); ord < limit; ord++ {
 				if t := p.source.At(ord); t != nil && !yield(ord, t) {
 					return
@@ -113,25 +91,41 @@ func (p *Plan) rows(from uint64) iter.Seq2[uint32, *twin.Twin] {
 			}
 			return
 		}
-		found := p.access.find()
-		if found == nil {
+		if found.size() == 0 {
 			return
 		}
-		it := found.Iterator()
-		it.AdvanceIfNeeded(uint32(from))
-		for it.HasNext() {
-			ord := it.Next()
-			if t := p.source.At(ord); t != nil && !yield(ord, t) {
+		for low := from; low < uint64(limit); low = low/windowSize*windowSize + windowSize {
+			window := roaring.New()
+			window.AddRange(low, low/windowSize*windowSize+windowSize)
+			for it := found.within(window).Iterator(); it.HasNext(); {
+				ord := it.Next()
+				if t := p.source.At(ord); t != nil && !yield(ord, t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// all walks through all twins that the condition keeps.
+func (p *Plan) all() iter.Seq2[uint32, *twin.Twin] {
+	return func(yield func(uint32, *twin.Twin) bool) {
+		// Every twin that is kept is looked at anyhow: an index helps as long as it leaves out most.
+		for ord, t := range p.rows(0, max(wide(p.source.Len()), p.source.Len()/4)) {
+			if p.query.keeps(record{twin: t}) && !yield(ord, t) {
 				return
 			}
 		}
 	}
 }
 
+// usualTwin is the room in bytes for a whole twin in a result; larger ones grow.
+const usualTwin = 2 << 10
+
 // render writes a row as the select list wants it. Missing values are left out.
 func (q *Query) render(t *twin.Twin) []byte {
 	if q.items == nil {
-		return t.AppendJSON(nil)
+		return t.AppendJSON(make([]byte, 0, usualTwin))
 	}
 	members := make([]twin.Member, 0, len(q.items))
 	for _, it := range q.items {
@@ -155,13 +149,5 @@ func (it item) label(i int) string {
 	}
 }
 
-// Matches walks through all twins that the condition keeps.
-func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
-	return func(yield func(uint32, *twin.Twin) bool) {
-		for ord, t := range p.rows(0) {
-			if (p.keep == nil || isBool(p.keep(t), true)) && !yield(ord, t) {
-				return
-			}
-		}
-	}
-}
+// Matches walks through all twins that the condition keeps, in the order of their numbers.
+func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] { return p.all() }

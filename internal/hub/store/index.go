@@ -182,6 +182,14 @@ func (p *posting) addTo(b *roaring.Bitmap) {
 	b.AddMany(p.few)
 }
 
+// size is how many twins have the value.
+func (p *posting) size() int {
+	if p.many != nil {
+		return int(p.many.GetCardinality())
+	}
+	return len(p.few)
+}
+
 // Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
 // own; nil for none and for a value that is no boolean, number or string.
 func (x *index) Equal(v twin.Value) *roaring.Bitmap {
@@ -203,12 +211,12 @@ func (x *index) Equal(v twin.Value) *roaring.Bitmap {
 
 // Range returns the ordinals of the twins whose value lies between the bounds and has their
 // kind; one bound may be missing. The bitmap is the caller's own; nil for none, for no
-// bound, and for bounds of different kinds.
-func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
+// bound, and for bounds of different kinds. It gives up, and returns false, when there are more than most.
+func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 	lo, hasLow := scalarOf(low.Value)
 	hi, hasHigh := scalarOf(high.Value)
 	if hasLow != low.Value.IsDefined() || hasHigh != high.Value.IsDefined() || !hasLow && !hasHigh || hasLow && hasHigh && lo.kind != hi.kind {
-		return nil
+		return nil, true
 	}
 	kind := lo.kind
 	if !hasLow {
@@ -218,7 +226,7 @@ func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
 			lo.num = math.Inf(-1)
 		}
 	}
-	found := roaring.New()
+	found, n := roaring.New(), 0
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	x.tree.AscendGreaterOrEqual(&posting{key: lo}, func(p *posting) bool {
@@ -232,11 +240,15 @@ func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
 		}
 		if !hasLow || !low.Open || p.key.compare(lo) != 0 {
 			p.addTo(found)
+			n += p.size()
 		}
-		return true
+		return n <= most
 	})
-	if found.IsEmpty() {
-		return nil
+	switch {
+	case n > most:
+		return nil, false
+	case n == 0:
+		return nil, true
 	}
-	return found
+	return found, true
 }
