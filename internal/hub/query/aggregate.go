@@ -3,7 +3,9 @@ package query
 import (
 	"context"
 	be "encoding/binary"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -29,13 +31,27 @@ func (a *accumulator) add(aggregate string, v twin.Value) {
 		if !indexable(v) {
 			return
 		}
-		op := "<"
-		if aggregate == "MAX" {
-			op = ">"
-		}
-		if !a.anything || outcomes(op).compare(v, a.extreme) == isTrue {
-			a.extreme, a.anything = v, true
-		}
+		a.widen(aggregate, v)
+	}
+}
+
+// widen is add for MIN and MAX.
+func (a *accumulator) widen(aggregate string, v twin.Value) {
+	op := "<"
+	if aggregate == "MAX" {
+		op = ">"
+	}
+	if !a.anything || outcomes(op).compare(v, a.extreme) == isTrue {
+		a.extreme, a.anything = v, true
+	}
+}
+
+// merge adds what was gathered of later rows.
+func (a *accumulator) merge(aggregate string, later *accumulator) {
+	a.count += later.count
+	a.sum += later.sum
+	if later.anything {
+		a.widen(aggregate, later.extreme)
 	}
 }
 
@@ -57,6 +73,7 @@ func (a *accumulator) value(aggregate string) twin.Value {
 }
 
 type group struct {
+	key  string
 	keys []twin.Value
 	sums []accumulator
 }
@@ -129,8 +146,8 @@ func appendKey(key []byte, v twin.Value) []byte {
 
 // group begins the group of the current key.
 func (g *groups) group() *group {
-	target := &group{keys: slices.Clone(g.keys), sums: make([]accumulator, len(g.query.items))}
-	g.byKey[string(g.key)] = target
+	target := &group{key: string(g.key), keys: slices.Clone(g.keys), sums: make([]accumulator, len(g.query.items))}
+	g.byKey[target.key] = target
 	g.all = append(g.all, target)
 	return target
 }
@@ -156,15 +173,63 @@ func (g *groups) row(of *group) []byte {
 	return twin.ObjectValue(members...).AppendJSON(nil)
 }
 
+// smallSpan is how many numbers of twins are not worth a goroutine of their own.
+const smallSpan = 8192
+
+// gather groups all rows. A scan waits for memory more than it computes, so that several spans of the
+// twins are read at once; what they gathered is put together in their order.
+func (p *Plan) gather(ctx context.Context) (*groups, error) {
+	found, limit := p.find(true), uint64(p.source.Max())
+	spans := max(1, min(uint64(runtime.GOMAXPROCS(0)), limit/smallSpan))
+	parts := make([]*groups, spans)
+	var work sync.WaitGroup
+	for i := range spans {
+		parts[i] = newGroups(p.query)
+		work.Go(func() { p.gatherSpan(ctx, parts[i], found, limit*i/spans, limit*(i+1)/spans) })
+	}
+	work.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for _, part := range parts[1:] {
+		parts[0].merge(part)
+	}
+	return parts[0], nil
+}
+
+// gatherSpan adds the rows from one number to below another, unless ctx ends.
+func (p *Plan) gatherSpan(ctx context.Context, g *groups, found finding, from, to uint64) {
+	count := 0
+	for _, t := range p.between(found, from, to) {
+		if count++; count%checkEvery == 0 && ctx.Err() != nil {
+			return
+		}
+		if p.query.keeps(record{twin: t}) {
+			g.add(t)
+		}
+	}
+}
+
+// merge adds what was gathered of later rows.
+func (g *groups) merge(later *groups) {
+	for _, from := range later.all {
+		target := g.byKey[from.key]
+		if target == nil {
+			g.byKey[from.key] = from
+			g.all = append(g.all, from)
+			continue
+		}
+		for i := range target.sums {
+			target.sums[i].merge(g.query.items[i].aggregate, &from.sums[i])
+		}
+	}
+}
+
 // aggregate reads all rows in one pass and answers the page of the result that from names.
 func (p *Plan) aggregate(ctx context.Context, page Page, size int, from position) (Page, error) {
-	g := newGroups(p.query)
-	count := 0
-	for _, t := range p.all() {
-		if count++; count%checkEvery == 0 && ctx.Err() != nil {
-			return Page{}, context.Cause(ctx)
-		}
-		g.add(t)
+	g, err := p.gather(ctx)
+	if err != nil {
+		return Page{}, err
 	}
 	all := g.all
 	if p.query.top > 0 {

@@ -16,7 +16,7 @@ import (
 var large = flag.Bool("large", false, "benchmark a million twins too")
 
 // many is a store of n twins: one plant in ten, three in five of them cellular.
-func many(b *testing.B, n int) *store.Store {
+func many(b testing.TB, n int) *store.Store {
 	b.Helper()
 	s, err := store.Open(b.Context(), store.Options{})
 	if err != nil {

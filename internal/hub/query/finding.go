@@ -1,6 +1,10 @@
 package query
 
-import "github.com/RoaringBitmap/roaring/v2"
+import (
+	"math"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
 
 // finding is what indexes found, as a set that is never put together as a whole: to fill a page a
 // part of it is enough, and the part does not grow with the fleet.
@@ -13,6 +17,23 @@ type finding interface {
 
 // windowSize is how many numbers of twins are looked at together: those of one container of a bitmap.
 const windowSize = 1 << 16
+
+// search is what a finding is wanted for.
+type search struct {
+	among int  // how many twins there are to choose from without it
+	all   bool // all that is found will be looked at, not a page of it
+}
+
+// most is how many twins a range may have to be worth reading. For a page of a hundred, a range of n
+// twins costs about n steps through its index to read; without it a hundred are found among m in
+// about 100·m/n looks at twins, each as long as two steps. The two are equal at n = 15·√m or so, which
+// keeps either below some milliseconds for a million twins.
+func (s search) most() int {
+	if s.all {
+		return s.among / 4
+	}
+	return max(1000, int(15*math.Sqrt(float64(s.among))))
+}
 
 // anyOf is the union of bitmaps.
 type anyOf []*roaring.Bitmap

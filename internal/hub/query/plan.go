@@ -21,9 +21,8 @@ type Plan struct {
 
 // access finds a superset of the twins that a part of the condition keeps.
 type access interface {
-	// find is what the indexes know now; nil when that is no help against a scan. A range that has
-	// more than so many twins is none.
-	find(most int) finding
+	// find is what the indexes know now; nil when that is no help.
+	find(s search) finding
 	explain(b *strings.Builder, depth int)
 }
 
@@ -201,7 +200,7 @@ type byID struct {
 	src Source
 }
 
-func (a byID) find(int) finding {
+func (a byID) find(search) finding {
 	out := roaring.New()
 	for _, id := range a.ids {
 		if ord, _, ok := a.src.ByID(id.Str()); ok {
@@ -219,7 +218,7 @@ type equal struct {
 	index  Index
 }
 
-func (a equal) find(int) finding {
+func (a equal) find(search) finding {
 	out := anyOf{}
 	for _, v := range a.values {
 		if found := a.index.Equal(v); found != nil {
@@ -239,8 +238,8 @@ type between struct {
 	index     Index
 }
 
-func (a between) find(most int) finding {
-	found, ok := a.index.Range(a.low, a.high, most)
+func (a between) find(s search) finding {
+	found, ok := a.index.Range(a.low, a.high, s.most())
 	switch {
 	case !ok:
 		return nil
@@ -263,23 +262,18 @@ func (a between) explain(b *strings.Builder, depth int) {
 
 type intersection []access
 
-// find looks first at what costs little. A range is only worth its reading when it has fewer twins
-// than the others, since the condition is evaluated on every twin afterwards.
-func (a intersection) find(most int) finding {
+// find looks first at what costs little: a range need only be read as far as it is worth it beside
+// the others, since the condition is evaluated on every twin afterwards.
+func (a intersection) find(s search) finding {
 	var out allOf
-	for _, part := range a {
-		if _, ranged := part.(between); !ranged {
-			if found := part.find(most); found != nil {
-				out = append(out, found)
-				most = min(most, found.size())
+	for _, ranges := range []bool{false, true} {
+		for _, part := range a {
+			if _, is := part.(between); is != ranges || s.among == 0 {
+				continue
 			}
-		}
-	}
-	for _, part := range a {
-		if _, ranged := part.(between); ranged && most > 0 {
-			if found := part.find(most); found != nil {
+			if found := part.find(s); found != nil {
 				out = append(out, found)
-				most = min(most, found.size())
+				s.among = min(s.among, found.size())
 			}
 		}
 	}
@@ -299,9 +293,13 @@ func (a intersection) explain(b *strings.Builder, depth int) {
 
 type union struct{ x, y access }
 
-func (a union) find(most int) finding {
-	x, y := a.x.find(most), a.y.find(most)
-	if x == nil || y == nil {
+func (a union) find(s search) finding {
+	x := a.x.find(s)
+	if x == nil {
+		return nil
+	}
+	y := a.y.find(s)
+	if y == nil {
 		return nil
 	}
 	return eitherOf{x, y}

@@ -293,6 +293,31 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// A large fleet is gathered in several spans, whose groups come together as if there were one; and a
+// range that holds most of it is not read, which changes nothing but the way.
+func TestManyTwins(t *testing.T) {
+	const n = 20_000
+	src := many(t, n)
+	for _, tt := range []struct{ sql, want string }{
+		{
+			"SELECT tags.location.plant AS plant, COUNT() AS n, SUM(properties.reported.level) AS sum, MIN(properties.reported.level) AS min, MAX(properties.reported.level) AS max FROM devices GROUP BY tags.location.plant",
+			`{"plant":"Redmond0","n":2000,"sum":90000,"min":0,"max":90}`,
+		},
+		{"SELECT COUNT() AS n FROM devices WHERE tags.location.plant = 'Redmond3' AND properties.reported.connectivity.type = 'cellular'", `{"n":1200}`},
+		{"SELECT COUNT() AS n FROM devices WHERE properties.reported.level >= 50", `{"n":10000}`},
+		{"SELECT COUNT() AS n FROM devices WHERE properties.reported.level < 2", `{"n":400}`},
+		{"SELECT COUNT() AS n FROM devices WHERE tags.location.plant IN ['Redmond1', 'Redmond2'] AND properties.reported.level > 90", `{"n":400}`},
+		{"SELECT COUNT() AS n FROM devices WHERE properties.reported.level < 2 OR deviceId = 'robots-0000007'", `{"n":401}`},
+	} {
+		if got := rows(t, src, tt.sql, 100); len(got) == 0 || got[0] != tt.want {
+			t.Errorf("%s: %v; want %s", tt.sql, got, tt.want)
+		}
+	}
+	if got := len(rows(t, src, "SELECT deviceId FROM devices WHERE properties.reported.level >= 50", 1000)); got != n/2 {
+		t.Errorf("a range of half the fleet has %d rows; want %d", got, n/2)
+	}
+}
+
 // conditions draws random conditions over few paths and values, so that they often hold.
 func conditions() *rapid.Generator[string] {
 	path := rapid.SampledFrom([]string{"tags.a", "tags.b.c", "properties.reported.x", "properties.reported.y", "deviceId", "tags.none"})

@@ -27,10 +27,6 @@ type Page struct {
 // checkEvery is how many rows pass between looks at the context.
 const checkEvery = 4096
 
-// wide is how many twins a range may have to be read for one page: more of them are found sooner by
-// looking at all twins in turn.
-func wide(fleet int) int { return max(4096, fleet/64) }
-
 // Run answers one page of at most size items. The continuation is empty for the first page. It
 // returns [ErrContinuation], [ErrNotTwins], or the cause of ctx.
 func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, error) {
@@ -50,8 +46,9 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 	case p.query.aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
+	var room []byte
 	count := 0
-	for ord, t := range p.rows(from.at, wide(p.source.Len())) {
+	for ord, t := range p.rows(from.at, false) {
 		if count++; count%checkEvery == 0 && ctx.Err() != nil {
 			return Page{}, context.Cause(ctx)
 		}
@@ -65,27 +62,36 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 			page.Continuation = p.query.encode(position{uint64(ord), from.given}, size)
 			break
 		}
-		page.Items = append(page.Items, p.query.render(t))
+		if cap(room)-len(room) < usualTwin {
+			room = make([]byte, 0, roomSize)
+		}
+		start := len(room)
+		room = p.query.appendRow(room, t)
+		page.Items = append(page.Items, room[start:len(room):len(room)])
 		from.given++
 	}
 	return page, nil
 }
 
-// rows walks through the twins that the access finds, in the order of their numbers. Ranges that have
-// more than most twins are not read.
-func (p *Plan) rows(from uint64, most int) iter.Seq2[uint32, *twin.Twin] {
+// find asks the indexes; nil means to look at all twins. All says that all that is found will be looked at.
+func (p *Plan) find(all bool) finding {
+	if p.access == nil {
+		return nil
+	}
+	return p.access.find(search{p.source.Len(), all})
+}
+
+// rows walks through the twins that the indexes find, in the order of their numbers.
+func (p *Plan) rows(from uint64, all bool) iter.Seq2[uint32, *twin.Twin] {
+	return p.between(p.find(all), from, uint64(p.source.Max()))
+}
+
+// between walks through the twins of a finding, or through all without one, from a number to below another.
+func (p *Plan) between(found finding, from, to uint64) iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
-		limit := p.source.Max()
-		if from >= uint64(limit) {
-			return
-		}
-		var found finding
-		if p.access != nil {
-			found = p.access.find(most)
-		}
 		if found == nil {
-			for ord := uint32(from); ord < limit; ord++ {
-				if t := p.source.At(ord); t != nil && !yield(ord, t) {
+			for ord := from; ord < to; ord++ {
+				if t := p.source.At(uint32(ord)); t != nil && !yield(uint32(ord), t) {
 					return
 				}
 			}
@@ -94,9 +100,9 @@ func (p *Plan) rows(from uint64, most int) iter.Seq2[uint32, *twin.Twin] {
 		if found.size() == 0 {
 			return
 		}
-		for low := from; low < uint64(limit); low = low/windowSize*windowSize + windowSize {
+		for low := from; low < to; low = low/windowSize*windowSize + windowSize {
 			window := roaring.New()
-			window.AddRange(low, low/windowSize*windowSize+windowSize)
+			window.AddRange(low, min(to, low/windowSize*windowSize+windowSize))
 			for it := found.within(window).Iterator(); it.HasNext(); {
 				ord := it.Next()
 				if t := p.source.At(ord); t != nil && !yield(ord, t) {
@@ -107,25 +113,16 @@ func (p *Plan) rows(from uint64, most int) iter.Seq2[uint32, *twin.Twin] {
 	}
 }
 
-// all walks through all twins that the condition keeps.
-func (p *Plan) all() iter.Seq2[uint32, *twin.Twin] {
-	return func(yield func(uint32, *twin.Twin) bool) {
-		// Every twin that is kept is looked at anyhow: an index helps as long as it leaves out most.
-		for ord, t := range p.rows(0, max(wide(p.source.Len()), p.source.Len()/4)) {
-			if p.query.keeps(record{twin: t}) && !yield(ord, t) {
-				return
-			}
-		}
-	}
-}
+// Rows are written one behind the other into rooms of so many bytes; one that does not fit moves.
+const (
+	usualTwin = 2 << 10
+	roomSize  = 32 << 10
+)
 
-// usualTwin is the room in bytes for a whole twin in a result; larger ones grow.
-const usualTwin = 2 << 10
-
-// render writes a row as the select list wants it. Missing values are left out.
-func (q *Query) render(t *twin.Twin) []byte {
+// appendRow writes a row as the select list wants it. Missing values are left out.
+func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 	if q.items == nil {
-		return t.AppendJSON(make([]byte, 0, usualTwin))
+		return t.AppendJSON(dst)
 	}
 	members := make([]twin.Member, 0, len(q.items))
 	for _, it := range q.items {
@@ -133,7 +130,7 @@ func (q *Query) render(t *twin.Twin) []byte {
 			members = append(members, twin.Member{Key: it.label(0), Value: v})
 		}
 	}
-	return twin.ObjectValue(members...).AppendJSON(nil)
+	return twin.ObjectValue(members...).AppendJSON(dst)
 }
 
 // label is the name of an element in the result: its alias, or the last part of its path. An
@@ -150,4 +147,12 @@ func (it item) label(i int) string {
 }
 
 // Matches walks through all twins that the condition keeps, in the order of their numbers.
-func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] { return p.all() }
+func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
+	return func(yield func(uint32, *twin.Twin) bool) {
+		for ord, t := range p.rows(0, true) {
+			if p.query.keeps(record{twin: t}) && !yield(ord, t) {
+				return
+			}
+		}
+	}
+}

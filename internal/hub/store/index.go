@@ -173,23 +173,6 @@ func (p *posting) remove(ord uint32) bool {
 	return len(p.few) == 0
 }
 
-// addTo enters the twins into a bitmap.
-func (p *posting) addTo(b *roaring.Bitmap) {
-	if p.many != nil {
-		b.Or(p.many)
-		return
-	}
-	b.AddMany(p.few)
-}
-
-// size is how many twins have the value.
-func (p *posting) size() int {
-	if p.many != nil {
-		return int(p.many.GetCardinality())
-	}
-	return len(p.few)
-}
-
 // Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
 // own; nil for none and for a value that is no boolean, number or string.
 func (x *index) Equal(v twin.Value) *roaring.Bitmap {
@@ -226,7 +209,11 @@ func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 			lo.num = math.Inf(-1)
 		}
 	}
-	found, n := roaring.New(), 0
+	// Values that few twins have come in no order of ordinals: to sort them once costs less than to
+	// put each in its place.
+	var few []uint32
+	var many []*roaring.Bitmap
+	n := 0
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	x.tree.AscendGreaterOrEqual(&posting{key: lo}, func(p *posting) bool {
@@ -238,9 +225,15 @@ func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 				return false
 			}
 		}
-		if !hasLow || !low.Open || p.key.compare(lo) != 0 {
-			p.addTo(found)
-			n += p.size()
+		if hasLow && low.Open && p.key.compare(lo) == 0 {
+			return true
+		}
+		if p.many != nil {
+			many = append(many, p.many)
+			n += int(p.many.GetCardinality())
+		} else {
+			few = append(few, p.few...)
+			n += len(p.few)
 		}
 		return n <= most
 	})
@@ -249,6 +242,11 @@ func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 		return nil, false
 	case n == 0:
 		return nil, true
+	}
+	slices.Sort(few)
+	found := roaring.BitmapOf(few...)
+	for _, m := range many {
+		found.Or(m)
 	}
 	return found, true
 }

@@ -27,7 +27,8 @@ func TestBucket(t *testing.T) {
 		steps []step
 	}{
 		{
-			"a burst passes at once, then operations wait in turn", 10, Shape{Burst: time.Second, Backlog: 10 * time.Second, MaxWait: 10 * time.Second},
+			"a burst passes at once, then operations wait in turn", 10,
+			Shape{Burst: time.Second, Backlog: 10 * time.Second, MaxWait: 10 * time.Second},
 			[]step{
 				{0, 10, 0, nil},
 				{0, 1, 100 * time.Millisecond, nil},
@@ -36,7 +37,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"tokens come back with time, up to the burst", 10, Shape{Burst: time.Second},
+			"tokens come back with time, up to the burst", 10,
+			Shape{Burst: time.Second},
 			[]step{
 				{0, 10, 0, nil},
 				{500 * time.Millisecond, 5, 0, nil},
@@ -46,7 +48,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"a full backlog is 429002, and room comes back", 10, Shape{Burst: time.Second, Backlog: 2 * time.Second, MaxWait: time.Minute},
+			"a full backlog is 429002, and room comes back", 10,
+			Shape{Burst: time.Second, Backlog: 2 * time.Second, MaxWait: time.Minute},
 			[]step{
 				{0, 10, 0, nil},
 				{0, 10, time.Second, nil},
@@ -56,7 +59,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"a wait that is too long is 429003, and takes nothing", 10, Shape{Burst: time.Second, Backlog: time.Minute, MaxWait: time.Second},
+			"a wait that is too long is 429003, and takes nothing", 10,
+			Shape{Burst: time.Second, Backlog: time.Minute, MaxWait: time.Second},
 			[]step{
 				{0, 10, 0, nil},
 				{0, 10, time.Second, nil},
@@ -66,7 +70,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"without a backlog it is 429001", 10, Shape{Burst: time.Second, Backlog: -1},
+			"without a backlog it is 429001", 10,
+			Shape{Burst: time.Second, Backlog: -1},
 			[]step{
 				{0, 10, 0, nil},
 				{0, 1, 0, iothub.ErrThrottled},
@@ -74,7 +79,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"the defaults: a minute of burst, ten seconds of backlog and wait", 100, Shape{},
+			"the defaults: a minute of burst, ten seconds of backlog and wait", 100,
+			Shape{},
 			[]step{
 				{0, 6000, 0, nil},
 				{0, 1000, 10 * time.Second, nil},
@@ -82,7 +88,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"a call that counts for more than a burst passes when the bucket is full", 10, Shape{Burst: time.Second, Backlog: time.Second},
+			"a call that counts for more than a burst passes when the bucket is full", 10,
+			Shape{Burst: time.Second, Backlog: time.Second},
 			[]step{
 				{0, 100, 0, nil},
 				{0, 1, 0, iothub.ErrThrottleBacklogFull},
@@ -91,7 +98,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"one operation may wait where the rate is below one in the backlog's time", 0.01, Shape{Burst: time.Second, MaxWait: time.Hour},
+			"one operation may wait where the rate is below one in the backlog's time", 0.01,
+			Shape{Burst: time.Second, MaxWait: time.Hour},
 			[]step{
 				{0, 1, 0, nil},
 				{0, 1, 100 * time.Second, nil},
@@ -99,7 +107,8 @@ func TestBucket(t *testing.T) {
 			},
 		},
 		{
-			"a clock that goes back counts as standing still", 10, Shape{Burst: time.Second},
+			"a clock that goes back counts as standing still", 10,
+			Shape{Burst: time.Second},
 			[]step{
 				{time.Second, 10, 0, nil},
 				{0, 1, 100 * time.Millisecond, nil},
@@ -108,7 +117,8 @@ func TestBucket(t *testing.T) {
 		},
 		{
 			// iot-hub-devguide-quotas-throttling: an S1 unit registers 100 devices a minute, however batched.
-			"bulk registration", 100.0 / 60, Shape{},
+			"bulk registration", 100.0 / 60,
+			Shape{},
 			[]step{
 				{0, 50, 0, nil},
 				{time.Second, 50, 0, nil},

@@ -220,9 +220,16 @@ func TestQuota(t *testing.T) {
 			class Class
 			want  error
 		}{
-			{Registry, nil}, {Job, nil}, {Connect, iothub.ErrQuotaExceeded}, {Telemetry, iothub.ErrQuotaExceeded},
-			{Query, iothub.ErrQuotaExceeded}, {TwinRead, iothub.ErrQuotaExceeded}, {TwinUpdate, iothub.ErrQuotaExceeded},
-			{C2D, iothub.ErrQuotaExceeded}, {Method, iothub.ErrQuotaExceeded}, {JobDevice, iothub.ErrQuotaExceeded},
+			{Registry, nil},
+			{Job, nil},
+			{Connect, iothub.ErrQuotaExceeded},
+			{Telemetry, iothub.ErrQuotaExceeded},
+			{Query, iothub.ErrQuotaExceeded},
+			{TwinRead, iothub.ErrQuotaExceeded},
+			{TwinUpdate, iothub.ErrQuotaExceeded},
+			{C2D, iothub.ErrQuotaExceeded},
+			{Method, iothub.ErrQuotaExceeded},
+			{JobDevice, iothub.ErrQuotaExceeded},
 		} {
 			if err := l.Admit(t.Context(), tt.class, 1); !errors.Is(err, tt.want) {
 				t.Errorf("quota used up: %s = %v; want %v", tt.class, err, tt.want)
