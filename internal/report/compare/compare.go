@@ -3,7 +3,10 @@
 // Both runs are cut into blocks of equal length, each block within one stage. A figure of a block, such as
 // its p95, comes from the merged distribution of that block. Whether the blocks of the two runs differ
 // is the Mann-Whitney U test's to say, which assumes nothing of how they are distributed; whether the
-// difference matters is for two bounds: a share, and for latencies a least time.
+// difference matters is for two bounds: a share, and for latencies a least time. Blocks are long, since what
+// slows one second slows the next, and the more figures are compared the less chance is believed of
+// each (Bonferroni), since one of many would seem to differ by chance alone. A change must also be larger,
+// by the share that is allowed, than the one that either run shows within itself.
 package compare
 
 import (
@@ -20,7 +23,7 @@ import (
 type Options struct {
 	MaxRegression float64       // a change for the worse by more than this share counts; 0.1
 	Floor         time.Duration // a latency that changed by less is the same; a millisecond
-	Alpha         float64       // the most that chance may have to do with a change; 0.01
+	Alpha         float64       // the most that chance may have to do with any of the changes; 0.01
 }
 
 // Verdict on one figure.
@@ -41,6 +44,10 @@ type Row struct {
 	Change        float64
 	P             float64 // how likely chance alone makes such a difference; NaN when there is too little to tell
 	Verdict       Verdict
+
+	matters bool    // the change is more than the floor
+	noise   float64 // the change that a run shows within itself, as a share
+	sign    float64 // 1 when more is worse, -1 when less is
 }
 
 // Comparison is two runs side by side.
@@ -63,7 +70,7 @@ func (c *Comparison) Regressions() []Row {
 }
 
 const (
-	blocks     = 20  // into which a run is cut, at most
+	blocks     = 12  // into which a run is cut, at most
 	leastOps   = 5   // in a block for a percentile of it
 	leastShare = 0.1 // percent of operations, by which errors must rise to count
 	leastCount = 5   // and by how many
@@ -92,6 +99,7 @@ func Compare(before, after *report.History, o Options) *Comparison {
 			}
 		}
 	}
+	c.decide(o)
 	return c
 }
 
@@ -163,7 +171,7 @@ func (c *Comparison) operation(x, y report.Line, a, b []*metrics.Snapshot, o Opt
 		before, after := x.Series.Latency(false).Quantile(q.of), y.Series.Latency(false).Quantile(q.of)
 		row := Row{Operation: x.Name, Figure: q.name, Before: report.Duration(before), After: report.Duration(after)}
 		matters := (after - before).Abs() >= o.Floor
-		c.judge(&row, before.Seconds(), after.Seconds(), sample(a, x, figure), sample(b, x, figure), matters, 1, o)
+		c.judge(row, before.Seconds(), after.Seconds(), sample(a, x, figure), sample(b, x, figure), matters, 1, o)
 	}
 	rate := func(s *metrics.SeriesSnapshot, elapsed time.Duration) (float64, bool) {
 		return float64(s.Ended()) / elapsed.Seconds(), true
@@ -173,7 +181,7 @@ func (c *Comparison) operation(x, y report.Line, a, b []*metrics.Snapshot, o Opt
 	}
 	before, after := perSecond(x.Series, c.Before), perSecond(y.Series, c.After)
 	row := Row{Operation: x.Name, Figure: "rate", Before: report.Rate(before), After: report.Rate(after)}
-	c.judge(&row, before, after, sample(a, x, rate), sample(b, x, rate), true, -1, o)
+	c.judge(row, before, after, sample(a, x, rate), sample(b, x, rate), true, -1, o)
 	c.errors(x, y)
 }
 
@@ -211,7 +219,7 @@ func sample(blocks []*metrics.Snapshot, line report.Line, figure func(*metrics.S
 }
 
 // judge completes a row: sign is 1 when more is worse.
-func (c *Comparison) judge(row *Row, before, after float64, a, b []float64, matters bool, sign float64, o Options) {
+func (c *Comparison) judge(row Row, before, after float64, a, b []float64, matters bool, sign float64, o Options) {
 	row.Change, row.P, row.Verdict = math.NaN(), math.NaN(), Same
 	if before > 0 {
 		row.Change = after/before - 1
@@ -219,11 +227,46 @@ func (c *Comparison) judge(row *Row, before, after float64, a, b []float64, matt
 	if len(a) > 0 && len(b) > 0 {
 		row.P = benchmath.AssumeNothing.Compare(benchmath.NewSample(a, &benchmath.DefaultThresholds), benchmath.NewSample(b, &benchmath.DefaultThresholds)).P
 	}
-	if matters && row.P < o.Alpha && math.Abs(row.Change) > o.MaxRegression {
-		row.Verdict = Better
-		if sign*row.Change > 0 {
-			row.Verdict = Worse
+	row.matters, row.sign, row.noise = matters, sign, max(within(a), within(b))
+	c.Rows = append(c.Rows, row)
+}
+
+// decide gives every row that was tested its verdict.
+func (c *Comparison) decide(o Options) {
+	tests := 0
+	for _, r := range c.Rows {
+		if !math.IsNaN(r.P) {
+			tests++
 		}
 	}
-	c.Rows = append(c.Rows, *row)
+	for i := range c.Rows {
+		r := &c.Rows[i]
+		if !r.matters || math.IsNaN(r.P) || r.P >= o.Alpha/float64(tests) || math.Abs(r.Change) <= o.MaxRegression+r.noise {
+			continue
+		}
+		r.Verdict = Better
+		if r.sign*r.Change > 0 {
+			r.Verdict = Worse
+		}
+	}
+}
+
+// within is how much a run's quarters differ, the first and third from the second and fourth, as a share: more
+// than a steady run shows, and much less than a ramp does from its beginning to its end.
+func within(values []float64) float64 {
+	if len(values) < 4 {
+		return 0
+	}
+	var odd, even, odds, evens float64
+	for i, v := range values {
+		if i*4/len(values)%2 == 0 {
+			odd, odds = odd+v, odds+1
+		} else {
+			even, evens = even+v, evens+1
+		}
+	}
+	if odd == 0 || even == 0 {
+		return 0
+	}
+	return math.Abs(odd/odds/(even/evens) - 1)
 }

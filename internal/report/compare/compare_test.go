@@ -74,7 +74,7 @@ func TestSameRunsAreTheSame(t *testing.T) {
 	}
 }
 
-// What is 30 % slower compares as a regression.
+// What is 30 % slower compares as a regression 19 times of 20, or better, in a world with weather.
 func TestSlowerRunsAreWorse(t *testing.T) {
 	w := world{median: 10 * time.Millisecond, perTick: 20, seconds: 60}
 	slow := w
@@ -96,7 +96,7 @@ func TestSlowerRunsAreWorse(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d pairs with 30 %% more latency were missed", missed, runs)
-	if missed > 0 {
+	if missed > runs/20 {
 		t.Errorf("%d of %d pairs with 30 %% more latency were missed", missed, runs)
 	}
 }
