@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -32,7 +33,7 @@ func TestChecklist(t *testing.T) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, code := w.connectAs(login("dev-1", b.key)); code != mqtt.Accepted {
+				if _, code := w.Connect(wiretest.Login("dev-1", b.key)); code != mqtt.Accepted {
 					b.Errorf("%s: CONNACK %d", name, code)
 				}
 			}
@@ -48,11 +49,11 @@ func TestChecklist(t *testing.T) {
 				{ClientID: []byte("dev-1"), Username: []byte("dev-1")},
 			} {
 				w := dial(b, b.hub)
-				c.Password = login("dev-1", b.key).Password
-				if _, code := w.connectAs(c); code != mqtt.NotAuthorized {
+				c.Password = wiretest.Login("dev-1", b.key).Password
+				if _, code := w.Connect(c); code != mqtt.NotAuthorized {
 					b.Errorf("client id %s as %s: CONNACK %d; want 5", c.ClientID, c.Username, code)
 				}
-				w.closed("CONNACK 5")
+				w.Closed("CONNACK 5")
 			}
 		}},
 		{"tokens: wrong key, expired, malformed, of another device", func(b *bench) {
@@ -67,17 +68,17 @@ func TestChecklist(t *testing.T) {
 				"no policy":      iothub.NewSAS(host, b.key, "nobody", time.Now().Add(time.Hour)),
 				"weak policy":    iothub.NewSAS(host, b.hub.ConnectionString("service").Key, "service", time.Now().Add(time.Hour)),
 			} {
-				c := login("dev-1", b.key)
+				c := wiretest.Login("dev-1", b.key)
 				c.Password = []byte(password)
 				w := dial(b, b.hub)
-				if _, code := w.connectAs(c); code != mqtt.NotAuthorized {
+				if _, code := w.Connect(c); code != mqtt.NotAuthorized {
 					b.Errorf("%s: CONNACK %d; want 5", name, code)
 				}
-				w.closed(name)
+				w.Closed(name)
 			}
-			c := login("dev-1", b.key)
+			c := wiretest.Login("dev-1", b.key)
 			c.Password = []byte(iothub.NewSAS("localhost", b.hub.ConnectionString("device").Key, "device", time.Now().Add(time.Hour)))
-			if _, code := dial(b, b.hub).connectAs(c); code != mqtt.Accepted {
+			if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 				b.Errorf("the policy device: CONNACK %d", code)
 			}
 		}},
@@ -86,77 +87,77 @@ func TestChecklist(t *testing.T) {
 			b.equal("activity before", b.must("GET", devicePath, "").member("lastActivityTime"), never)
 			old := b.online()
 			fresh := b.online()
-			old.closed("a second connection")
-			fresh.publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
-			fresh.expect(mqtt.PUBACK)
+			old.Closed("a second connection")
+			fresh.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			fresh.Expect(mqtt.PUBACK)
 			a := b.must("GET", devicePath, "")
 			b.equal("state", a.member("connectionState"), "Connected")
 			if a.member("lastActivityTime") == never || a.member("connectionStateUpdatedTime") == never {
 				b.Errorf("identity: %s", a.body)
 			}
-			fresh.send(mqtt.AppendEmpty(nil, mqtt.DISCONNECT))
+			fresh.Send(mqtt.AppendEmpty(nil, mqtt.DISCONNECT))
 			eventually(b, "the device is disconnected", func() bool { return b.must("GET", twinPath, "").member("connectionState") == "Disconnected" })
 		}},
 		{"a clean session brings nothing back, and takes nothing with it", func(b *bench) {
 			kept := b.online()
-			kept.subscribe(0, iothub.FilterDesired)
+			kept.Subscribe(0, iothub.FilterDesired)
 			clean := dial(b, b.hub)
-			c := login("dev-1", b.key)
+			c := wiretest.Login("dev-1", b.key)
 			c.CleanSession = true
-			if present, _ := clean.connectAs(c); present {
+			if present, _ := clean.Connect(c); present {
 				b.Error("a clean session is called present")
 			}
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
-			clean.silent()
-			clean.subscribe(0, iothub.FilterDesired)
-			clean.nc.Close()
+			clean.Silent()
+			clean.Subscribe(0, iothub.FilterDesired)
+			clean.Conn.Close()
 			after := b.online()
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":2}}}`)
-			after.silent()
+			after.Silent()
 		}},
 		{"twin operations with QoS 1 are acknowledged before they are answered", func(b *bench) {
 			w := b.online()
-			w.subscribe(1, iothub.FilterTwinResponses)
-			w.publish(1, iothub.ReportTopic("1"), `{"a":1}`)
-			w.expect(mqtt.PUBACK)
-			b.equal("answer", w.expect(mqtt.PUBLISH).topic, "$iothub/twin/res/204/?$rid=1&$version=2")
+			w.Subscribe(1, iothub.FilterTwinResponses)
+			w.Publish(1, iothub.ReportTopic("1"), `{"a":1}`)
+			w.Expect(mqtt.PUBACK)
+			b.equal("answer", w.Expect(mqtt.PUBLISH).Topic, "$iothub/twin/res/204/?$rid=1&$version=2")
 		}},
 		{"responses and notifications have QoS 0, at most QoS 1 is granted", func(b *bench) {
 			w := b.online()
-			b.equal("granted", w.subscribe(2, iothub.FilterTwinResponses, iothub.FilterDesired), []byte{1, 1})
-			b.equal("granted", w.subscribe(0, iothub.FilterMethods), []byte{0})
-			w.publish(1, iothub.TwinGetTopic("1"), "")
-			w.expect(mqtt.PUBACK)
-			b.equal("QoS of a response", w.expect(mqtt.PUBLISH).qos, 0)
+			b.equal("granted", w.Subscribe(2, iothub.FilterTwinResponses, iothub.FilterDesired), []byte{1, 1})
+			b.equal("granted", w.Subscribe(0, iothub.FilterMethods), []byte{0})
+			w.Publish(1, iothub.TwinGetTopic("1"), "")
+			w.Expect(mqtt.PUBACK)
+			b.equal("QoS of a response", w.Expect(mqtt.PUBLISH).QoS, 0)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
-			b.equal("QoS of a notification", w.expect(mqtt.PUBLISH).qos, 0)
+			b.equal("QoS of a notification", w.Expect(mqtt.PUBLISH).QoS, 0)
 		}},
 		{"what ends a connection", func(b *bench) {
-			for name, send := range map[string]func(*wire){
-				"QoS 2":                   func(w *wire) { w.publish(2, iothub.TelemetryTopic("dev-1", nil), "x") },
-				"an unknown topic":        func(w *wire) { w.publish(0, "any/topic", "x") },
-				"a topic of the hub":      func(w *wire) { w.publish(0, iothub.TwinResponseTopic(200, "1"), "x") },
-				"another device's topic":  func(w *wire) { w.publish(0, iothub.TelemetryTopic("dev-2", nil), "x") },
-				"an unknown filter":       func(w *wire) { w.sendSubscribe(0, "any/topic") },
-				"all topics":              func(w *wire) { w.sendSubscribe(0, "#") },
-				"another device's filter": func(w *wire) { w.sendSubscribe(0, iothub.FilterC2D("dev-2")) },
-				"an oversize message": func(w *wire) {
-					w.publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10+1))
+			for name, send := range map[string]func(*wiretest.Wire){
+				"QoS 2":                   func(w *wiretest.Wire) { w.Publish(2, iothub.TelemetryTopic("dev-1", nil), "x") },
+				"an unknown topic":        func(w *wiretest.Wire) { w.Publish(0, "any/topic", "x") },
+				"a topic of the hub":      func(w *wiretest.Wire) { w.Publish(0, iothub.TwinResponseTopic(200, "1"), "x") },
+				"another device's topic":  func(w *wiretest.Wire) { w.Publish(0, iothub.TelemetryTopic("dev-2", nil), "x") },
+				"an unknown filter":       func(w *wiretest.Wire) { w.SendSubscribe(0, "any/topic") },
+				"all topics":              func(w *wiretest.Wire) { w.SendSubscribe(0, "#") },
+				"another device's filter": func(w *wiretest.Wire) { w.SendSubscribe(0, iothub.FilterC2D("dev-2")) },
+				"an oversize message": func(w *wiretest.Wire) {
+					w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10+1))
 				},
-				"an endless message": func(w *wire) { w.send(append([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}, make([]byte, 1000)...)) },
-				"a second CONNECT": func(w *wire) {
-					c := login("dev-1", b.key)
-					w.send(mqtt.AppendConnect(nil, &c))
+				"an endless message": func(w *wiretest.Wire) { w.Send(append([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}, make([]byte, 1000)...)) },
+				"a second CONNECT": func(w *wiretest.Wire) {
+					c := wiretest.Login("dev-1", b.key)
+					w.Send(mqtt.AppendConnect(nil, &c))
 				},
-				"no packet at all": func(w *wire) { w.send([]byte{0xf0, 0}) },
+				"no packet at all": func(w *wiretest.Wire) { w.Send([]byte{0xf0, 0}) },
 			} {
 				w := b.online()
 				send(w)
-				w.closed(name)
+				w.Closed(name)
 			}
 			w := b.online()
-			w.publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10))
-			w.expect(mqtt.PUBACK)
+			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10))
+			w.Expect(mqtt.PUBACK)
 		}},
 		{"one and a half times the keep-alive, at most 1,767 s", func(b *bench) {
 			for _, tt := range []struct {
@@ -166,13 +167,13 @@ func TestChecklist(t *testing.T) {
 				synctest.Test(b.T, func(t *testing.T) {
 					key := iothub.NewKey()
 					w := pipe(t, &listener{keys: map[string]iothub.Key{"dev-1": key}}, front.Options{})
-					c := login("dev-1", key)
+					c := wiretest.Login("dev-1", key)
 					c.KeepAlive = tt.keepAlive
-					w.connectAs(c)
+					w.Connect(c)
 					<-time.After(30 * time.Second) // of the bubble's clock
-					w.silent()
+					w.Silent()
 					began := time.Now()
-					for range w.frames {
+					for range w.Frames {
 						t.Error("a packet came")
 					}
 					// The deadline moves with the first packet after a quarter of the time, so it may come that much sooner.
@@ -183,28 +184,28 @@ func TestChecklist(t *testing.T) {
 			}
 		}},
 		{"the will is sent when a connection breaks, not when it is ended", func(b *bench) {
-			c := login("dev-1", b.key)
+			c := wiretest.Login("dev-1", b.key)
 			c.HasWill, c.WillQoS, c.WillTopic, c.WillPayload = true, 1, []byte("devices/dev-1/messages/events/a=b"), []byte("gone")
 			w := dial(b, b.hub)
-			w.connectAs(c)
-			w.nc.Close()
+			w.Connect(c)
+			w.Conn.Close()
 			eventually(b, "the will is sent", func() bool { return b.hub.Stats().Wills == 1 })
 			w = dial(b, b.hub)
-			w.connectAs(c)
-			w.send(mqtt.AppendEmpty(nil, mqtt.DISCONNECT))
-			w.closed("DISCONNECT")
+			w.Connect(c)
+			w.Send(mqtt.AppendEmpty(nil, mqtt.DISCONNECT))
+			w.Closed("DISCONNECT")
 			b.equal("wills", b.hub.Stats().Wills, 1)
-			other := login("dev-1", b.key)
+			other := wiretest.Login("dev-1", b.key)
 			other.HasWill, other.WillTopic = true, []byte("devices/dev-2/messages/events/")
 			w = dial(b, b.hub)
 			other.HasUsername, other.HasPassword = true, true
-			w.send(mqtt.AppendConnect(nil, &other))
-			w.closed("a will for another device")
+			w.Send(mqtt.AppendConnect(nil, &other))
+			w.Closed("a will for another device")
 
 			hears := &listener{keys: map[string]iothub.Key{"dev-1": b.key}}
 			w = pipe(b, hears, front.Options{})
-			w.connectAs(c)
-			w.nc.Close()
+			w.Connect(c)
+			w.Conn.Close()
 			eventually(b, "the will is heard", func() bool {
 				hears.mu.Lock()
 				defer hears.mu.Unlock()

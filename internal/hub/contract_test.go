@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
@@ -29,7 +30,7 @@ func newBench(t *testing.T) *bench {
 	return &bench{t, h, c, d.Authentication.SymmetricKey.Primary}
 }
 
-func (b *bench) online() *wire {
+func (b *bench) online() *wiretest.Wire {
 	b.Helper()
 	return online(b, b.hub, "dev-1", b.key)
 }
@@ -111,12 +112,12 @@ func (l *listener) message(t testing.TB) front.Message {
 }
 
 // pipe connects to a device side of its own, in memory, so that its clock may be a test's.
-func pipe(t testing.TB, b front.Backend, o front.Options) *wire {
+func pipe(t testing.TB, b front.Backend, o front.Options) *wiretest.Wire {
 	o.Backend = b
 	f := front.New(o)
 	client, server := net.Pipe()
 	done := make(chan struct{})
 	go func() { defer close(done); f.ServeConn(server) }()
 	t.Cleanup(func() { client.Close(); <-done; f.Close() })
-	return newWire(t, client)
+	return wiretest.New(t, client)
 }

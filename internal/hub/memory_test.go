@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -68,7 +69,7 @@ func (c crowd) dial() (net.Conn, error) {
 
 // enter does what a device does when it comes: it connects, subscribes and reads its twin.
 func (c crowd) enter(nc net.Conn, id string, key iothub.Key) error {
-	l := login(id, key)
+	l := wiretest.Login(id, key)
 	l.HasUsername, l.HasPassword = true, true
 	b := mqtt.AppendConnect(nil, &l)
 	b = mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(iothub.FilterTwinResponses)}, mqtt.Subscription{Filter: []byte(iothub.FilterDesired)})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -25,62 +26,62 @@ func TestTraps(t *testing.T) {
 	}{
 		{"a kept session brings all its subscriptions back", func(b *bench) {
 			first := b.online()
-			first.subscribe(0, iothub.FilterTwinResponses, iothub.FilterDesired, iothub.FilterMethods)
-			first.subscribe(1, iothub.FilterC2D("dev-1"))
-			first.nc.Close()
+			first.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterDesired, iothub.FilterMethods)
+			first.Subscribe(1, iothub.FilterC2D("dev-1"))
+			first.Conn.Close()
 			again := b.online() // subscribes to nothing
-			b.equal("twin", again.twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
+			b.equal("twin", again.Twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
-			b.equal("notification", again.expect(mqtt.PUBLISH).payload, `{"a":1,"$version":2}`)
+			b.equal("notification", again.Expect(mqtt.PUBLISH).Payload, `{"a":1,"$version":2}`)
 			b.must("POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "hello")
-			b.equal("message", again.expect(mqtt.PUBLISH).payload, "hello")
+			b.equal("message", again.Expect(mqtt.PUBLISH).Payload, "hello")
 		}},
 		{"a refused report has a JSON body with errorCode and message", func(b *bench) {
 			w := b.online()
-			w.subscribe(0, iothub.FilterTwinResponses)
-			w.publish(0, iothub.ReportTopic("7"), nullInArray)
-			f := w.expect(mqtt.PUBLISH)
-			b.equal("topic", f.topic, "$iothub/twin/res/400/?$rid=7")
-			a := answer{body: f.payload}
+			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Publish(0, iothub.ReportTopic("7"), nullInArray)
+			f := w.Expect(mqtt.PUBLISH)
+			b.equal("topic", f.Topic, "$iothub/twin/res/400/?$rid=7")
+			a := answer{body: f.Payload}
 			b.equal("errorCode", a.member("errorCode"), 400004)
 			for _, name := range []string{"message", "trackingId", "timestampUtc"} {
 				if text, _ := a.member(name).(string); text == "" {
-					b.Errorf("%s is missing in %s", name, f.payload)
+					b.Errorf("%s is missing in %s", name, f.Payload)
 				}
 			}
 		}},
 		{"204 without body for a report, 200 with bare sections for a get", func(b *bench) {
 			w := b.online()
-			w.subscribe(0, iothub.FilterTwinResponses)
-			w.publish(0, iothub.ReportTopic("a b/ü"), `{"x":1}`)
-			f := w.expect(mqtt.PUBLISH)
-			b.equal("report", f.topic+f.payload, "$iothub/twin/res/204/?$rid=a b/ü&$version=2")
-			b.equal("get", w.twin(), `{"desired":{"$version":1},"reported":{"x":1,"$version":2}}`)
+			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Publish(0, iothub.ReportTopic("a b/ü"), `{"x":1}`)
+			f := w.Expect(mqtt.PUBLISH)
+			b.equal("report", f.Topic+f.Payload, "$iothub/twin/res/204/?$rid=a b/ü&$version=2")
+			b.equal("get", w.Twin(), `{"desired":{"$version":1},"reported":{"x":1,"$version":2}}`)
 		}},
 		{"a desired notification has its $version, and removed keys as null", func(b *bench) {
 			w := b.online()
-			w.subscribe(0, iothub.FilterDesired)
+			w.Subscribe(0, iothub.FilterDesired)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1,"b":2}}}`)
-			b.equal("patch", w.expect(mqtt.PUBLISH).payload, `{"a":1,"b":2,"$version":2}`)
+			b.equal("patch", w.Expect(mqtt.PUBLISH).Payload, `{"a":1,"b":2,"$version":2}`)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1,"none":null}}}`)
-			f := w.expect(mqtt.PUBLISH)
-			b.equal("the same again", f.topic+f.payload, `$iothub/twin/PATCH/properties/desired/?$version=3{"a":1,"none":null,"$version":3}`)
+			f := w.Expect(mqtt.PUBLISH)
+			b.equal("the same again", f.Topic+f.Payload, `$iothub/twin/PATCH/properties/desired/?$version=3{"a":1,"none":null,"$version":3}`)
 			b.must("PUT", twinPath, `{"properties":{"desired":{"a":1,"c":100}}}`)
 			var got map[string]any
-			if err := json.Unmarshal([]byte(w.expect(mqtt.PUBLISH).payload), &got); err != nil {
+			if err := json.Unmarshal([]byte(w.Expect(mqtt.PUBLISH).Payload), &got); err != nil {
 				b.Fatal(err)
 			}
 			b.equal("replace", got, map[string]any{"a": 1, "b": nil, "c": 100, "$version": 4})
 			b.must("PATCH", twinPath, `{"tags":{"x":1},"properties":{"desired":{},"reported":{"y":2}}}`)
-			w.silent() // tags alone tell a device nothing
+			w.Silent() // tags alone tell a device nothing
 		}},
 		{"a token is verified over its sr as written", func(b *bench) {
 			for _, sr := range []string{
 				"localhost%2Fdevices%2Fdev-1", "localhost%2fdevices%2fdev-1", "localhost/devices/dev-1", "localhost", "LOCALHOST%3A8883%2Fdevices%2Fdev-1",
 			} {
-				c := login("dev-1", b.key)
+				c := wiretest.Login("dev-1", b.key)
 				c.Password = []byte(rawToken(sr, b.key, ""))
-				if _, code := dial(b, b.hub).connectAs(c); code != mqtt.Accepted {
+				if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 					b.Errorf("a device with sr=%s: CONNACK %d", sr, code)
 				}
 			}
@@ -91,9 +92,9 @@ func TestTraps(t *testing.T) {
 		}},
 		{"a user name without question mark, or without version", func(b *bench) {
 			for _, user := range []string{"localhost/dev-1/api-version=2020-09-30", "localhost/dev-1", "localhost/dev-1/", "localhost/dev-1/?api-version=2016-11-14&x=y"} {
-				c := login("dev-1", b.key)
+				c := wiretest.Login("dev-1", b.key)
 				c.Username = []byte(user)
-				if _, code := dial(b, b.hub).connectAs(c); code != mqtt.Accepted {
+				if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 					b.Errorf("user name %s: CONNACK %d", user, code)
 				}
 			}
@@ -181,9 +182,9 @@ func TestTraps(t *testing.T) {
 			text, _ := a.member("Message").(string)
 			b.equal("a method's error is JSON within Message", answer{body: text}.member("errorCode"), 404103)
 			w := b.online()
-			w.subscribe(0, iothub.FilterTwinResponses)
-			w.publish(0, iothub.ReportTopic("1"), "{")
-			a = answer{body: w.expect(mqtt.PUBLISH).payload}
+			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Publish(0, iothub.ReportTopic("1"), "{")
+			a = answer{body: w.Expect(mqtt.PUBLISH).Payload}
 			if a.member("errorCode") == nil || a.member("message") == nil || a.member("Message") != nil {
 				b.Errorf("MQTT: %s", a.body)
 			}
@@ -206,24 +207,24 @@ func TestTraps(t *testing.T) {
 		}},
 		{"QoS 1 to $iothub topics is acknowledged", func(b *bench) {
 			w := b.online()
-			w.subscribe(1, iothub.FilterTwinResponses)
+			w.Subscribe(1, iothub.FilterTwinResponses)
 			for _, topic := range []string{iothub.TwinGetTopic("1"), iothub.ReportTopic("2")} {
-				id := w.publish(1, topic, "{}")
-				got, err := mqtt.DecodeAck(w.expect(mqtt.PUBACK).body)
+				id := w.Publish(1, topic, "{}")
+				got, err := mqtt.DecodeAck(w.Expect(mqtt.PUBACK).Body)
 				if err != nil || got != id {
 					b.Errorf("%s: PUBACK %d, %v; want %d", topic, got, err, id)
 				}
-				w.expect(mqtt.PUBLISH)
+				w.Expect(mqtt.PUBLISH)
 			}
-			w.publish(1, iothub.MethodResponseTopic(200, "none"), "")
-			w.expect(mqtt.PUBACK)
+			w.Publish(1, iothub.MethodResponseTopic(200, "none"), "")
+			w.Expect(mqtt.PUBACK)
 		}},
 		{"system properties with an encoded $", func(b *bench) {
 			hears := &listener{keys: map[string]iothub.Key{"dev-1": b.key}}
 			w := pipe(b, hears, front.Options{})
-			w.connectAs(login("dev-1", b.key))
-			w.publish(1, "devices/dev-1/messages/events/%24.mid=1&%24.ct=application%2Fjson&a%20b=c%2Fd%2Be", "x")
-			w.expect(mqtt.PUBACK)
+			w.Connect(wiretest.Login("dev-1", b.key))
+			w.Publish(1, "devices/dev-1/messages/events/%24.mid=1&%24.ct=application%2Fjson&a%20b=c%2Fd%2Be", "x")
+			w.Expect(mqtt.PUBACK)
 			bag := hears.message(b).Properties
 			for name, want := range map[string]string{"$.mid": "1", "$.ct": "application/json", "a b": "c/d+e"} {
 				if got, _ := bag.Get(name); got != want {
@@ -233,22 +234,22 @@ func TestTraps(t *testing.T) {
 		}},
 		{"a cloud-to-device topic has a $. property", func(b *bench) {
 			w := b.online()
-			w.subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, iothub.FilterC2D("dev-1"))
 			b.must("POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "hi", "iothub-messageid", "m1", "iothub-app-color", "red")
-			f := w.expect(mqtt.PUBLISH)
-			if want := "devices/dev-1/messages/devicebound/%24.to=%2Fdevices%2Fdev-1%2Fmessages%2FdeviceBound"; !strings.HasPrefix(f.topic, want) {
-				b.Errorf("topic %s; want %s…", f.topic, want)
+			f := w.Expect(mqtt.PUBLISH)
+			if want := "devices/dev-1/messages/devicebound/%24.to=%2Fdevices%2Fdev-1%2Fmessages%2FdeviceBound"; !strings.HasPrefix(f.Topic, want) {
+				b.Errorf("topic %s; want %s…", f.Topic, want)
 			}
-			if !strings.Contains(f.topic, "%24.mid=m1") || !strings.Contains(f.topic, "color=red") || f.qos != 1 {
-				b.Errorf("topic %s with QoS %d", f.topic, f.qos)
+			if !strings.Contains(f.Topic, "%24.mid=m1") || !strings.Contains(f.Topic, "color=red") || f.QoS != 1 {
+				b.Errorf("topic %s with QoS %d", f.Topic, f.QoS)
 			}
 		}},
 		{"a report leaves the etag and moves the version", func(b *bench) {
 			before := b.must("GET", twinPath, "")
 			w := b.online()
-			w.subscribe(0, iothub.FilterTwinResponses)
-			w.publish(0, iothub.ReportTopic("1"), `{"x":1}`)
-			w.expect(mqtt.PUBLISH)
+			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Publish(0, iothub.ReportTopic("1"), `{"x":1}`)
+			w.Expect(mqtt.PUBLISH)
 			after := b.must("GET", twinPath, "")
 			b.equal("etag", after.member("etag"), before.member("etag"))
 			b.equal("version", after.member("version"), 3)
@@ -256,31 +257,31 @@ func TestTraps(t *testing.T) {
 		}},
 		{"arrays are replaced whole, hold no null, and need a version of 2019-10-01", func(b *bench) {
 			w := b.online()
-			w.subscribe(0, iothub.FilterTwinResponses)
+			w.Subscribe(0, iothub.FilterTwinResponses)
 			for _, patch := range []string{`{"a":[1,2,3]}`, `{"a":[4]}`} {
-				w.publish(0, iothub.ReportTopic("1"), patch)
-				w.expect(mqtt.PUBLISH)
+				w.Publish(0, iothub.ReportTopic("1"), patch)
+				w.Expect(mqtt.PUBLISH)
 			}
-			w.publish(0, iothub.ReportTopic("2"), `{"a":[1,null]}`)
-			b.equal("null", w.expect(mqtt.PUBLISH).topic, "$iothub/twin/res/400/?$rid=2")
-			b.equal("twin", w.twin(), `{"desired":{"$version":1},"reported":{"a":[4],"$version":3}}`)
+			w.Publish(0, iothub.ReportTopic("2"), `{"a":[1,null]}`)
+			b.equal("null", w.Expect(mqtt.PUBLISH).Topic, "$iothub/twin/res/400/?$rid=2")
+			b.equal("twin", w.Twin(), `{"desired":{"$version":1},"reported":{"a":[4],"$version":3}}`)
 			old := dial(b, b.hub)
-			c := login("dev-1", b.key)
+			c := wiretest.Login("dev-1", b.key)
 			c.Username = []byte("localhost/dev-1/?api-version=2018-06-30")
-			old.connectAs(c)
-			old.publish(0, iothub.ReportTopic("3"), `{"a":[5]}`)
-			f := old.expect(mqtt.PUBLISH)
-			if f.topic != "$iothub/twin/res/400/?$rid=3" || !strings.Contains(f.payload, "arrays are not supported") {
-				b.Errorf("an old version: %s %s", f.topic, f.payload)
+			old.Connect(c)
+			old.Publish(0, iothub.ReportTopic("3"), `{"a":[5]}`)
+			f := old.Expect(mqtt.PUBLISH)
+			if f.Topic != "$iothub/twin/res/400/?$rid=3" || !strings.Contains(f.Payload, "arrays are not supported") {
+				b.Errorf("an old version: %s %s", f.Topic, f.Payload)
 			}
 		}},
 		{"any host name, with a port and without", func(b *bench) {
 			_, port, _ := net.SplitHostPort(b.hub.Addr())
 			for _, host := range []string{"localhost:" + port, "localhost", "testhub.local", "myhub.azure-devices.net"} {
-				c := login("dev-1", b.key)
+				c := wiretest.Login("dev-1", b.key)
 				c.Username = []byte(host + "/dev-1/?api-version=2021-04-12")
 				c.Password = []byte(iothub.NewSAS(host+"/devices/dev-1", b.key, "", time.Now().Add(time.Hour)))
-				if _, code := dial(b, b.hub).connectAs(c); code != mqtt.Accepted {
+				if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 					b.Errorf("device, %s: CONNACK %d", host, code)
 				}
 				owner := b.hub.ConnectionString("iothubowner")
@@ -305,22 +306,22 @@ func TestTraps(t *testing.T) {
 		}},
 		{"a new connection ends the old one and is not harmed by its end", func(b *bench) {
 			old := b.online()
-			old.subscribe(0, iothub.FilterTwinResponses, iothub.FilterMethods)
+			old.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterMethods)
 			fresh := b.online()
-			old.closed("a second connection of the same device")
+			old.Closed("a second connection of the same device")
 			eventually(b, "the old connection is gone", func() bool { return b.hub.Stats().Front.Connections == 1 })
 			b.equal("connectionState", b.must("GET", devicePath, "").member("connectionState"), "Connected")
-			b.equal("twin over the new one", fresh.twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
+			b.equal("twin over the new one", fresh.Twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
 			done := make(chan answer, 1)
 			go func() {
 				done <- call(b, b.hub, "POST", "/twins/dev-1/methods?api-version=2021-04-12", `{"methodName":"m","responseTimeoutInSeconds":30}`)
 			}()
-			f := fresh.expect(mqtt.PUBLISH)
-			topic, err := iothub.ParseTopic(strings.Replace(f.topic, "POST/m", "res/200", 1))
+			f := fresh.Expect(mqtt.PUBLISH)
+			topic, err := iothub.ParseTopic(strings.Replace(f.Topic, "POST/m", "res/200", 1))
 			if err != nil {
 				b.Fatal(err)
 			}
-			fresh.publish(0, iothub.MethodResponseTopic(200, topic.RequestID), `{"ok":true}`)
+			fresh.Publish(0, iothub.MethodResponseTopic(200, topic.RequestID), `{"ok":true}`)
 			b.equal("a method over the new one", (<-done).body, `{"status":200,"payload":{"ok":true}}`)
 		}},
 		{"TLS 1.2 is offered", func(b *bench) {
@@ -328,7 +329,7 @@ func TestTraps(t *testing.T) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, code := w.connectAs(login("dev-1", b.key)); code != mqtt.Accepted {
+			if _, code := w.Connect(wiretest.Login("dev-1", b.key)); code != mqtt.Accepted {
 				b.Errorf("CONNACK %d", code)
 			}
 		}},
