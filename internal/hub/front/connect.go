@@ -34,7 +34,10 @@ func (c *conn) handshake(p mqtt.Packet) error {
 	}
 	if admit := c.front.opts.Admit; admit != nil {
 		if err := admit(c.front.ctx, ClassConnect, 0); err != nil {
-			return c.refuse(mqtt.Unavailable, err)
+			if errors.Is(err, iothub.ErrQuotaExceeded) {
+				return c.refuse(c.front.opts.QuotaCode, err)
+			}
+			return c.refuse(c.front.opts.ThrottledCode, err)
 		}
 	}
 	if err := c.takeWill(&m); err != nil {

@@ -3,6 +3,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
 // Credentials are what a device may prove itself with.
@@ -81,6 +83,9 @@ type Options struct {
 	// TokenGrace is how long after its token's expiry a connection is closed; 5 min when 0.
 	// The service takes five to ten minutes (iot-hub-troubleshoot-connectivity).
 	TokenGrace time.Duration
+	// ThrottledCode and QuotaCode are the CONNACK return codes for a connection that a throttle sheds and
+	// for one when the day's messages are used up; 3 and 5 when 0. No source says which the service sends.
+	ThrottledCode, QuotaCode byte
 	// MessageTTL is how long a cloud-to-device message waits for its device; 1 h when 0.
 	MessageTTL time.Duration
 }
@@ -145,6 +150,8 @@ func New(o Options) *Front {
 	o.WriteTimeout = orDefault(o.WriteTimeout, 10*time.Second)
 	o.TokenGrace = orDefault(o.TokenGrace, 5*time.Minute)
 	o.MessageTTL = orDefault(o.MessageTTL, time.Hour)
+	o.ThrottledCode = cmp.Or(o.ThrottledCode, mqtt.Unavailable)
+	o.QuotaCode = cmp.Or(o.QuotaCode, mqtt.NotAuthorized)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -136,13 +136,14 @@ func trackingID() string {
 }
 
 // NotifyDesired tells a connected device of changed desired properties; an absent one will read
-// its twin when it comes. The payload is the change, with its $version.
-func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) {
+// its twin when it comes. The payload is the change, with its $version. It reports whether there was
+// someone to tell.
+func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) bool {
 	c := f.lookup(deviceID)
 	if c == nil || !c.subscribed(filterDesired) {
-		return
+		return false
 	}
 	topic := iothub.DesiredTopic(version)
 	// A failed write has closed the connection; there is nobody else to tell.
-	_ = c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
+	return nil == c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }
