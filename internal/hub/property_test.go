@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -43,6 +44,24 @@ func merge(into, patch document) document {
 	return out
 }
 
+// replacing is the patch that makes one document of another: what is no longer there is null.
+func replacing(old, now document) document {
+	out := document{}
+	for k, v := range now {
+		out[k] = v
+		before, wasObject := old[k].(document)
+		if sub, isObject := v.(document); isObject && wasObject {
+			out[k] = replacing(before, sub)
+		}
+	}
+	for k := range old {
+		if _, kept := now[k]; !kept {
+			out[k] = nil
+		}
+	}
+	return out
+}
+
 // model is a twin as the contract's table of versions has it (section 2.4).
 type model struct {
 	tags, desired, reported              document
@@ -60,16 +79,9 @@ func (m *model) service(tags, desired document, replace bool) (notify document) 
 	if desired != nil && (replace || len(desired) > 0) {
 		touched = true
 		m.desiredN++
-		notify = document{}
-		for k, v := range desired {
-			notify[k] = v
-		}
+		notify = desired
 		if replace {
-			for k := range m.desired {
-				if _, kept := desired[k]; !kept {
-					notify[k] = nil
-				}
-			}
+			notify = replacing(m.desired, desired)
 			m.desired = merge(document{}, desired)
 		} else {
 			m.desired = merge(m.desired, desired)
@@ -174,9 +186,10 @@ func TestHubAgainstModel(t *testing.T) {
 				}
 				must(t, h, method, "/twins/"+id+"?api-version=2021-04-12", text(body))
 				if notify := m.service(tags, desired, replace); notify != nil {
-					notify["$version"] = float64(m.desiredN)
 					f := w.Expect(mqtt.PUBLISH)
-					same(rt, "notification", f.Payload, notify)
+					told := document{"$version": float64(m.desiredN)}
+					maps.Copy(told, notify)
+					same(rt, "notification", f.Payload, told)
 				}
 			}
 		}
