@@ -17,8 +17,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(devicesVariable); text != "" {
-		if err := devices(text); err != nil {
+	// Some tests need a process of their own for one side.
+	for variable, be := range map[string]func(string) error{devicesVariable: devices, hubVariable: serveData} {
+		text := os.Getenv(variable)
+		if text == "" {
+			continue
+		}
+		if err := be(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
