@@ -45,7 +45,7 @@ bench: ## Benchmarks, for docs/performance.md.
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
-	$(GO) test -run TestKill -timeout 2h ./internal/hub/store -kills=1000
+	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 fuzz: ## Every fuzz target for FUZZTIME.
