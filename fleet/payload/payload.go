@@ -27,10 +27,19 @@ import (
 // Context is what a rendering depends on.
 type Context struct {
 	Device string
-	Seq    int64
+	Index  int   // of the device in the fleet
+	Seq    int64 // of the message, from 1
 	Now    time.Time
 	Rand   *rand.Rand
 }
+
+// Source is where the payloads of messages come from: a Template or Rows. It is safe for concurrent use.
+type Source interface {
+	// Append appends the payload that a context asks for.
+	Append(dst []byte, c *Context) []byte
+}
+
+var _ Source = (*Template)(nil)
 
 // Template is a compiled payload. It is immutable and safe for concurrent use.
 type Template struct{ segments []segment }
