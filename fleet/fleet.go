@@ -36,7 +36,7 @@ type Fleet struct {
 
 // chance is the streams of what devices do.
 type chance struct {
-	connectivity, properties, payload   schedule.Stream // by reports, and messages
+	connectivity, properties, payload  schedule.Stream // by reports, and messages
 	session, renewal, backoff, methods schedule.Stream // by the like
 }
 

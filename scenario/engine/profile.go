@@ -23,7 +23,8 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 		Session:   schedule.Churn{Online: g.Online, Offline: g.Offline},
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},
 		KeepAlive: g.KeepAlive, Timeout: g.Timeout, Answer: g.Answer,
-		Methods: fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		Methods:  fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		InFlight: g.InFlight, Wait: g.Overflow == "wait",
 	}
 	if t := g.Telemetry.Payload; t != nil {
 		p.Telemetry.Payload = t
