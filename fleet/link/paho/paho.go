@@ -147,13 +147,15 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	}
 	token := c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
 	if m.QoS == 0 {
-		// The token completes when the packet is handed to the writer; a failed write ends the connection.
+		// The client's writer has the packet. Nothing waits for the write itself: it would cost a goroutine
+		// a message, and when it fails the connection ends.
 		select {
 		case <-token.Done():
 			done(token.Error())
-			return
 		default:
+			done(nil)
 		}
+		return
 	}
 	c.await(token, done)
 }
