@@ -92,6 +92,7 @@ func writeOutages(b *strings.Builder, r *Run, style Style) {
 		}
 		fmt.Fprintf(b, "  %s outage at %s: %s connections were lost, %s devices were gone at once; %s\n",
 			style.paint(yellow, "!"), Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
+		writeReturns(b, &o)
 	}
 }
 

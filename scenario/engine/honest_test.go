@@ -53,3 +53,41 @@ func TestAStallCannotHide(t *testing.T) {
 	}
 	t.Logf("p99 from the intended time %v (the schedule says %v), from the send %v", intended, want, sent)
 }
+
+// A storm of 80 % of 3,000 devices: all come back, and the record tells how fast.
+func TestStormOfThreeThousand(t *testing.T) {
+	const storm = `
+name: storm
+seed: 42
+fleet: {groups: [{name: robots, count: 3000}]}
+stages:
+  - {name: ramp, devices: 3000, connect_rate: 1500/s}
+  - {name: all, steps: [{await: {connected: 3000, within: 60s}}]}
+  - {name: storm, duration: 2s, storm: {drop: 80%, within: 1s}}
+  - {name: back, steps: [{await: {connected: 3000, within: 60s}}]}
+  - {name: calm, duration: 1s}
+`
+	run := newEngine(decode(t, storm), newWatcher()).Run(t.Context())
+	if run.Outcome != report.Passed {
+		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+	}
+	if len(run.Outages) != 1 {
+		t.Fatalf("outages = %+v; want one", run.Outages)
+	}
+	o := run.Outages[0]
+	if o.Total < 2400 || o.Total > 2410 || !o.Recovered || o.To <= o.From || o.AllBack < o.To-o.From {
+		t.Errorf("outage %+v; want 2,400 connections lost, and all back", o)
+	}
+	back := 0
+	for _, n := range o.Returns {
+		back += n
+	}
+	// Those who came back before the outage was noticed, a device in a hundred being gone, are not in it.
+	if back < 2200 || back > o.Total {
+		t.Errorf("the curve has %d returns of %d", back, o.Total)
+	}
+	if rate, _ := o.Peak(); rate < 100 {
+		t.Errorf("peak of %v a second", rate)
+	}
+	t.Logf("99 %% back after %v, all after %v: %v", o.To-o.From, o.AllBack, o.Returns)
+}

@@ -53,7 +53,7 @@ func (e *Engine) monitor(ctx context.Context) {
 func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(e.since(), connected, lost, e.fleet.Losses())
+	e.outages.add(look{at: e.since(), connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns()})
 	switch {
 	case !wasOpen && e.outages.open:
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
