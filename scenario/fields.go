@@ -140,6 +140,7 @@ func stageFields(t *Stage) []field {
 		{"telemetry_rate", formRate, "none", "Messages a second of the whole fleet.", rate(&t.TelemetryRate), nil},
 		{"storm", formObject, "none", "Cut connections at the start of the stage, to see the fleet come back.", optional(&t.Storm, func() Storm { return Storm{} }, storm), storm(new(Storm))},
 		{"hub", formObject, "none", "Make the embedded hub misbehave from the start of the stage.", optional(&t.Hub, func() HubFault { return HubFault{} }, hub), hub(new(HubFault))},
+		{"network", formObject, "good", "Make the network between devices and their target misbehave. Whom it hits follows from the seed.", optional(&t.Network, func() Network { return Network{} }, networkFields), networkFields(new(Network))},
 		{"steps", formList, "none", "What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the run.", list(&t.Steps, func() Step { return Step{} }, stepFields, nil), stepFields(new(Step))},
 	}
 }

@@ -132,6 +132,7 @@ type Stage struct {
 	TelemetryRate *Range        // of the whole fleet
 	Storm         *Storm
 	Hub           *HubFault
+	Network       *Network
 	Steps         []Step
 	place         place
 }

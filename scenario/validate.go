@@ -145,6 +145,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
+		r.validateNetwork(path, t)
 		if t.Devices >= 0 {
 			devices = t.Devices
 		}

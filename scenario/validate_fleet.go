@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -50,4 +51,34 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 		d = time.Duration(math.Ceil(way/c.To*float64(time.Second))) + time.Millisecond // the last one must not be lost to rounding
 	}
 	return schedule.Curve{{Duration: d, From: c.From, To: c.To}}
+}
+
+// validateNetwork holds what a stage says of the network.
+func (r *reader) validateNetwork(path string, t *Stage) {
+	w := t.Network
+	if w == nil {
+		return
+	}
+	path += ".network"
+	for i, name := range w.Groups {
+		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
+	}
+	if w.Latency+w.Jitter == 0 && w.Loss+w.HalfOpen+w.Bandwidth == 0 && w.Partition == nil {
+		r.failAt(path, t.place, "nothing is wrong with this network; give it latency, jitter, loss, bandwidth, half_open or a partition")
+	}
+	longest := t.Duration
+	if longest > 0 && w.For > longest {
+		r.failAt(path+".for", t.place, "%s is longer than the stage (%s)", w.For, longest)
+	}
+	if w.For > 0 {
+		longest = w.For
+	}
+	if p := w.Partition; p != nil {
+		if p.Share == 0 {
+			r.failAt(path+".partition", t.place, "a partition needs a share, as in {share: 30%%, for: 20s}")
+		}
+		if longest > 0 && p.For > longest {
+			r.failAt(path+".partition.for", t.place, "%s is longer than the network is bad (%s)", p.For, longest)
+		}
+	}
 }

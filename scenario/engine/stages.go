@@ -93,6 +93,7 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 		})
 	}
 	e.fleet.Pause(t.Paused)
+	defer e.disturb(ctx, t, run)()
 	run(func() error { return e.scale(ctx, t) })
 	if r := t.ReportRate; r != nil {
 		run(func() error {
