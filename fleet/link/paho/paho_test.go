@@ -158,6 +158,7 @@ func TestPublish(t *testing.T) {
 		}
 		synctest.Wait()
 		c.Close()
+		<-b.done
 		if len(done) != 0 {
 			t.Error("a message was done twice")
 		}
@@ -205,6 +206,7 @@ func TestPublish(t *testing.T) {
 		if err := <-done; !errors.Is(err, link.ErrLost) {
 			t.Errorf("done with %v; want %v", err, link.ErrLost)
 		}
+		<-b.done
 		if b.farewell || len(c.lost) != 0 {
 			t.Errorf("farewell %v, lost %d: a cut says nothing to either side", b.farewell, len(c.lost))
 		}
