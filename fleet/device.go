@@ -33,12 +33,14 @@ type device struct {
 	connectivity string
 	turns        turns
 	lost         bool
+	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one
 	gap          time.Time // since when it could not do what was due; zero when it could
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
 	context payload.Context // of the last rendering
+	topic   string          // of messages; "" before the first
 
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
@@ -48,6 +50,8 @@ type device struct {
 	waiting queue // due, but not started
 	lastRID uint64
 	acked   Report
+
+	deliveries map[int64]*delivery // by turn; nil when there are none
 }
 
 // turns counts what a device did so far. Chance is drawn by these numbers, so that the hundredth
@@ -128,6 +132,7 @@ func (d *device) setLost(lost bool) {
 func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
 	defer d.setLost(false)
+	defer d.abandonDeliveries()
 	d.attempt, d.gap = 0, time.Time{}
 	for {
 		why := d.session(intended)
@@ -184,12 +189,17 @@ func asked(why error) bool {
 
 // pause waits until a time; false means that the device was stopped meanwhile.
 func (d *device) pause(until time.Time) bool {
-	timer := time.NewTimer(time.Until(until))
+	timer := time.NewTimer(time.Until(d.firstDelivery(until)))
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
-			return true
+			now := time.Now()
+			if !now.Before(until) {
+				return true
+			}
+			d.sweepDeliveries(now)
+			timer.Reset(time.Until(d.firstDelivery(until)))
 		case <-d.ctx.Done():
 			return false
 		case <-d.cut: // it has no connection to cut
@@ -225,6 +235,10 @@ func (d *device) session(intended time.Time) error {
 		conn.Close()
 	} else {
 		conn.Abort()
+	}
+	if d.subscribed {
+		d.subscribed = false
+		d.fleet.subscribers.Add(-1)
 	}
 	d.failPending()
 	return why
@@ -286,14 +300,21 @@ func connectOutcome(err error) metrics.Outcome {
 // setUp subscribes and asks for the twin, as a device must after every connection: a change of desired
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(conn link.Conn) error {
-	if !d.fleet.cfg.Target.Twins() {
+	twins := d.fleet.cfg.Target.Twins()
+	var filters []link.Filter
+	switch {
+	case twins:
+		filters = []link.Filter{{Topic: iothub.FilterTwinResponses}, {Topic: iothub.FilterDesired}, {Topic: iothub.FilterMethods}}
+	case d.group.Subscribe != nil:
+		filters = d.group.Subscribe(d.index, d.id)
+	default:
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, d.group.Timeout)
 	defer cancel()
 	sent := time.Now()
 	d.group.subscribe.Start(sent, sent)
-	err := conn.Subscribe(ctx, link.Filter{Topic: iothub.FilterTwinResponses}, link.Filter{Topic: iothub.FilterDesired}, link.Filter{Topic: iothub.FilterMethods})
+	err := conn.Subscribe(ctx, filters...)
 	if err != nil && d.halted() {
 		d.group.subscribe.Abandon()
 		return errStopped
@@ -302,6 +323,11 @@ func (d *device) setUp(conn link.Conn) error {
 	if err != nil {
 		return err
 	}
-	d.getTwin(conn, time.Now())
+	if twins {
+		d.getTwin(conn, time.Now())
+	} else {
+		d.subscribed = true
+		d.fleet.subscribers.Add(1)
+	}
 	return nil
 }

@@ -15,6 +15,10 @@ import (
 // received takes what the target sent, on the driver's goroutine.
 func (d *device) received(m link.Message) {
 	now := time.Now()
+	if d.group.Subscribe != nil {
+		d.arrived(m.Payload, m.Retain, now)
+		return
+	}
 	topic, err := iothub.ParseTopic(m.Topic)
 	if err != nil {
 		return

@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +34,10 @@ type Fleet struct {
 	lost    atomic.Int64
 	losses  atomic.Int64
 	returns atomic.Int64
+
+	subscribers atomic.Int64    // connected devices that have subscribed
+	undelivered atomic.Int64    // messages that subscribers have yet to get
+	publishers  map[int]*device // those whose deliveries are measured, by index
 }
 
 // chance is the streams of what devices do.
@@ -57,6 +63,7 @@ type group struct {
 	Group
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
+	delivery                                       *metrics.Series
 }
 
 // New makes a fleet whose devices all wait.
@@ -67,7 +74,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed)}
+	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), publishers: make(map[int]*device)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		f.addGroup(g.withDefaults())
@@ -76,11 +83,22 @@ func New(cfg Config) (*Fleet, error) {
 		f.turns[k] = newRotation(len(f.devices))
 	}
 	f.order = schedule.Rand(cfg.Seed, "order", 0).Perm(len(f.devices))
+	slices.SortStableFunc(f.order, func(a, b int) int {
+		return cmp.Compare(f.devices[a].group.rank(), f.devices[b].group.rank())
+	})
 	return f, nil
 }
 
 // reports tells whether the group's devices report on their own.
 func (g *group) reports() bool { return g.report != nil && !g.Report.Types.Empty() }
+
+// rank orders groups by who starts first: those who listen before those who talk.
+func (g *group) rank() int {
+	if g.Subscribe != nil {
+		return 0
+	}
+	return 1
+}
 
 func (f *Fleet) addGroup(g Group) {
 	rec := f.cfg.Recorder
@@ -95,8 +113,15 @@ func (f *Fleet) addGroup(g Group) {
 		in.states[s] = rec.DeviceGauge(g.Name, s)
 	}
 	f.groups = append(f.groups, in)
+	if g.Telemetry.Deliveries > 0 {
+		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
+	}
 	for i, id := range g.IDs {
-		f.devices = append(f.devices, newDevice(f, in, g.First+i, id))
+		d := newDevice(f, in, g.First+i, id)
+		f.devices = append(f.devices, d)
+		if in.delivery != nil {
+			f.publishers[d.index] = d
+		}
 	}
 	in.states[StateWaiting].Add(int64(len(g.IDs)))
 }

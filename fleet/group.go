@@ -3,6 +3,7 @@ package fleet
 import (
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/schedule"
 )
@@ -23,6 +24,9 @@ type Group struct {
 	Timeout   time.Duration // of an operation; 30 s when 0
 	Answer    bool          // answer desired properties in reported
 	Methods   Methods
+	// Subscribe, of a plain broker only, is what a device listens to; nil for nothing. Devices that
+	// subscribe start before all others.
+	Subscribe func(index int, id string) []link.Filter
 	// InFlight bounds the unanswered operations of one device; 64 when 0.
 	InFlight int
 	// Wait keeps what is due beyond InFlight until its turn comes: it starts late, and its latency runs
@@ -46,6 +50,9 @@ type Telemetry struct {
 	QoS     byte
 	Retain  bool
 	Sync    bool
+	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
+	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
+	Deliveries int
 }
 
 // Tokens is how long the credentials of a connection live. A device connects anew before they end.

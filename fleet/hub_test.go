@@ -31,6 +31,8 @@ type hub struct {
 	replies  map[string][]reply // to direct methods
 	open     map[string]*conn
 	desired  string // the whole section, as a new connection reads it
+	// copies is how often a plain broker hands a message to each of its subscribers; nil for once.
+	copies func(m link.Message) int
 }
 
 type reply struct {
@@ -133,6 +135,7 @@ type conn struct {
 	mu      sync.Mutex
 	closed  bool
 	waiting map[*time.Timer]func(error)
+	filters []link.Filter // the hub's
 }
 
 // end closes the connection; false when it was closed.
@@ -161,7 +164,38 @@ func (c *conn) end() bool {
 func (c *conn) Close() { c.end() }
 func (c *conn) Abort() { c.end() }
 
-func (c *conn) Subscribe(ctx context.Context, _ ...link.Filter) error { return c.hub.wait(ctx) }
+func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+	if err := c.hub.wait(ctx); err != nil {
+		return err
+	}
+	c.hub.set(func() { c.filters = filters })
+	return nil
+}
+
+// route hands a message to whoever subscribed to all of a device's messages, after the broker's latency.
+func (h *hub) route(m link.Message) {
+	for _, c := range h.open {
+		for _, f := range c.filters {
+			if h.twins || (f.Topic != "#" && f.Topic != m.Topic) {
+				continue
+			}
+			n := 1
+			if h.copies != nil {
+				n = h.copies(m)
+			}
+			for range n {
+				time.AfterFunc(h.latency, func() {
+					c.mu.Lock()
+					closed := c.closed
+					c.mu.Unlock()
+					if !closed {
+						c.options.Handler(m)
+					}
+				})
+			}
+		}
+	}
+}
 
 // later calls done after the hub's delay, and then answers, unless the connection ends first.
 func (c *conn) later(done func(error), answer link.Message) {
@@ -212,6 +246,7 @@ func (h *hub) take(id string, topic iothub.Topic, m link.Message) link.Message {
 		h.replies[id] = append(h.replies[id], reply{m.Topic, time.Now()})
 	default:
 		h.messages[id] = append(h.messages[id], m)
+		h.route(m)
 	}
 	return link.Message{}
 }

@@ -102,9 +102,23 @@ func (d *device) send(conn link.Conn, intended time.Time) {
 	if source := d.group.Telemetry.Payload; source != nil {
 		body = d.render(nil, source, d.fleet.chance.payload, turn)
 	}
-	rid := d.begin(&operation{series: d.group.telemetry, intended: intended})
-	m := link.Message{Topic: d.fleet.cfg.Target.TelemetryTopic(d.index, d.id), Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
+	measured := d.group.Telemetry.Deliveries > 0
+	if measured {
+		body = d.stamp(body, turn)
+	}
+	if d.topic == "" {
+		d.topic = d.fleet.cfg.Target.TelemetryTopic(d.index, d.id)
+	}
+	op := &operation{series: d.group.telemetry, intended: intended}
+	rid := d.begin(op)
+	if measured {
+		d.expect(turn, intended, op.sent)
+	}
+	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
+		if err != nil && measured {
+			d.forget(turn)
+		}
 		op := d.take(rid)
 		switch {
 		case op == nil:
@@ -131,11 +145,17 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 			first = op.deadline
 		}
 	}
+	for _, x := range d.deliveries {
+		if x.deadline.Before(first) {
+			first = x.deadline
+		}
+	}
 	return first
 }
 
 // sweep ends the operations whose time is up.
 func (d *device) sweep(now time.Time) {
+	d.sweepDeliveries(now)
 	d.mu.Lock()
 	var late []*operation
 	for rid, op := range d.pending {

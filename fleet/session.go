@@ -174,10 +174,7 @@ func (d *device) drain(conn link.Conn, why error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		d.mu.Lock()
-		waiting := len(d.pending)
-		d.mu.Unlock()
-		if waiting == 0 {
+		if d.underWay() == 0 {
 			return
 		}
 		select {
