@@ -25,6 +25,7 @@ func scenarioFields(s *Scenario) []field {
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
 		{"service", formObject, "none", "The service side: tags and queries.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
 		{"thresholds", formMap, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"]. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), nil},
+		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }
 

@@ -22,6 +22,7 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	Generator   Generator
 }
 
 // Devices is how many devices the whole fleet has.

@@ -30,6 +30,10 @@ type Options struct {
 	Progress func(Progress)
 	// OnTarget, which may be nil, is told of the embedded hub once it runs.
 	OnTarget func(Target)
+	// Sampler measures the generator; nil measures this process.
+	Sampler Sampler
+	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
+	AllowSaturated bool
 }
 
 // Engine runs one scenario once.
@@ -43,6 +47,7 @@ type Engine struct {
 	soft  context.Context // ends when the run should wind down
 	stop  context.CancelCauseFunc
 
+	self    *self
 	target  *target
 	ids     *identities
 	fleet   *fleet.Fleet
@@ -87,6 +92,10 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
+	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
+		return err
+	}
+	e.self.register(e.rec)
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
@@ -166,6 +175,7 @@ func (e *Engine) load(ctx context.Context) error {
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())
+	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
 	monitor.Go(func() { e.monitor(watching) })
 	var serviceErr error
@@ -179,6 +189,8 @@ func (e *Engine) load(ctx context.Context) error {
 	defer cancelGrace()
 	stopWatching()
 	monitor.Wait()
+	waitForSelf()
+	e.record.Generator = e.self.health()
 	e.fleet.Stop(grace)
 	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {

@@ -108,7 +108,7 @@ func connected(n int) func([]engine.Event, []engine.Progress) bool {
 }
 
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick})
+	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick, Sampler: calm()})
 }
 
 // Every device's connectivity in the hub's twins is what that device last reported: all 3,000.

@@ -42,9 +42,16 @@ func (e *Engine) monitor(ctx context.Context) {
 		}
 		e.lookForOutage()
 		now := e.rec.Snapshot()
-		if e.opts.Progress != nil && now.At.Sub(last.At) > sampleEvery/2 {
-			e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
-			last = now
+		if now.At.Sub(last.At) <= sampleEvery/2 {
+			continue
+		}
+		interval := now.Sub(last)
+		last = now
+		if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
+			e.log.Warn("the generator was not measured", "error", err)
+		}
+		if e.opts.Progress != nil {
+			e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval})
 		}
 	}
 }

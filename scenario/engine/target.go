@@ -203,7 +203,7 @@ func (e *Engine) tcp(addr string) (link.Dialer, error) {
 		}
 		sources = append(sources, ip)
 	}
-	return link.TCP(addr, sources...), nil
+	return e.self.watch(link.TCP(addr, sources...)), nil
 }
 
 func (t *target) arm() {

@@ -34,6 +34,8 @@ func (e *Engine) judge(ctx context.Context, err error) {
 		r.Outcome, r.Reason = report.Interrupted, "stopped at once; operations under way were not waited for"
 	case errors.Is(cause, ErrStopped):
 		r.Outcome, r.Reason = report.Interrupted, "stopped before its last stage was over"
+	case r.Generator != nil && r.Generator.Saturated && !e.opts.AllowSaturated && !e.sc.Generator.AllowSaturated:
+		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, fmt.Sprintf("%d of %d thresholds were missed", missed, len(r.Thresholds))
 	default:
