@@ -41,7 +41,7 @@ func repeat(s Sample, n int) []Sample { return slices.Repeat([]Sample{s}, n) }
 func TestJudge(t *testing.T) {
 	const ms = time.Millisecond
 	starved := with(func(s *Sample) { s.CPU, s.Late, s.Lag = 1.9, 40*ms, 60*ms })
-	robbed := with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 40*ms, 60*ms })
+	others := with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 70*ms, 60*ms })
 	for _, tt := range []struct {
 		name string
 		in   []Sample
@@ -58,7 +58,8 @@ func TestJudge(t *testing.T) {
 		{"busy, timers punctual, operations late", repeat(with(func(s *Sample) { s.CPU, s.Lag = 2, 30*ms }), 30), []string{"up to 30 ms late"}},
 		{"the target stalls: operations late, timers punctual, processors free", repeat(with(func(s *Sample) { s.Lag = 3 * time.Second }), 30), nil},
 		{"timers late and nothing to do", repeat(with(func(s *Sample) { s.Late, s.Lag = 80*ms, 0 }), 30), nil},
-		{"others take the processors", repeat(robbed, 30), []string{"timers fired up to 40 ms late (p99) for 30 s, and operations started up to 60 ms late, while the process used 0.7 of 2"}},
+		{"others take the processors", repeat(others, 30), []string{"timers fired up to 70 ms late (p99) for 30 s, and operations started up to 60 ms late, while the process used 0.7 of 2"}},
+		{"others take a little", repeat(with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 50*ms, 60*ms }), 30), nil},
 		{"garbage", repeat(with(func(s *Sample) { s.GC = 0.3 }), 30), []string{"collecting garbage took up to 30 % of the processors' time for 30 s"}},
 		{"memory", repeat(with(func(s *Sample) { s.Memory = 960e6 }), 30), []string{"960 of 1000 MB memory were in use for 30 s"}},
 		{"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30), []string{"951 of 1000 descriptors were in use for 30 s; raise ulimit -n"}},

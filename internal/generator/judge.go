@@ -8,7 +8,7 @@ import (
 // Bounds of the rules. A second is bad when one of its rules finds it so:
 //
 //	cpu          more than busy of the processors in use, and timers or operations more than late behind
-//	timers       the probe's timers and the operations both more than late behind: other programs took the processors
+//	timers       the probe's timers and the operations both more than robbed behind: other programs took the processors
 //	gc           more than collecting of the processors' time went into collecting garbage
 //	memory       more than full of what the process may have
 //	descriptors  more than full of the limit
@@ -20,6 +20,7 @@ import (
 const (
 	busy       = 0.90
 	late       = 10 * time.Millisecond
+	robbed     = 50 * time.Millisecond // larger: on a machine with other programs ten milliseconds are common
 	collecting = 0.25
 	full       = 0.95
 
@@ -49,7 +50,7 @@ func rules() []rule {
 		},
 		{
 			bad: func(s *Sample) bool {
-				return s.Late > late && s.Lag > late && s.CPU <= busy*float64(s.Cores)
+				return s.Late > robbed && s.Lag > robbed && s.CPU <= busy*float64(s.Cores)
 			},
 			size: func(s *Sample) float64 { return float64(s.Late) },
 			text: func(s *Sample, d time.Duration) string {

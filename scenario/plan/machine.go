@@ -1,0 +1,61 @@
+package plan
+
+import (
+	"net/url"
+
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// What a run takes, measured with 500 to 4,000 devices that report and send telemetry (docs/capacity.md).
+const (
+	baseMemory   = 40 << 20 // bytes of a run without devices
+	clientMemory = 64 << 10 // of a device in clear
+	tlsMemory    = 32 << 10 // of its TLS beside that
+	hubMemory    = 16 << 10 // of the embedded hub for each device beside that
+
+	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files
+	serviceConnections = 40 // of the service side, at most: requests under way at once
+)
+
+// Machine is what a run needs of the machine that runs it.
+type Machine struct {
+	Memory      uint64 `json:"memory_bytes"` // estimate
+	Descriptors int    `json:"descriptors"`
+	Ports       int    `json:"ports"`             // local ports towards the target, of all source addresses
+	PerAddress  int    `json:"ports_per_address"` // of each of them
+	Addresses   int    `json:"source_addresses"`
+}
+
+func machineOf(sc *scenario.Scenario, peak int) Machine {
+	service := serviceConnections
+	if sc.Target.Kind == scenario.Broker {
+		service = 0
+	}
+	m := Machine{
+		Memory: baseMemory + uint64(peak)*clientMemory, Descriptors: baseDescriptors + peak + service,
+		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
+	}
+	if usesTLS(sc) {
+		m.Memory += uint64(peak) * tlsMemory
+	}
+	if sc.Target.Kind == scenario.Embedded { // the other end of every connection is here too
+		m.Memory += uint64(peak) * hubMemory
+		m.Descriptors += peak + service
+	}
+	m.PerAddress = (peak + m.Addresses - 1) / m.Addresses
+	m.Ports = peak + service
+	m.PerAddress += service // which may leave by any of them
+	return m
+}
+
+// usesTLS reports whether devices speak TLS.
+func usesTLS(sc *scenario.Scenario) bool {
+	switch sc.Target.Kind {
+	case scenario.Embedded:
+		return false
+	case scenario.IoTHub:
+		return !sc.Target.Plain
+	}
+	u, err := url.Parse(sc.Target.Hub)
+	return err == nil && (u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl")
+}
