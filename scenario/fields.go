@@ -78,6 +78,7 @@ func groupFields(g *Group) []field {
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
+		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
 		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},

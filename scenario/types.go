@@ -71,6 +71,7 @@ type Group struct {
 	Name      string
 	Count     int
 	ID        string // template: {group} and {index}
+	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
 	Online    schedule.Distribution

@@ -110,52 +110,6 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	return errors.Join(err, e.deprovision(ctx))
 }
 
-func (e *Engine) provision(ctx context.Context) error {
-	ids := e.deviceIDs()
-	if e.target.service == nil {
-		e.ids = &identities{ids: ids}
-		return nil
-	}
-	soft, cancel := e.either(ctx)
-	defer cancel()
-	began := time.Now()
-	var err error
-	e.ids, err = provision(soft, e.target.service, e.rec, ids, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: done, Total: len(ids)})
-	})
-	e.target.keys = e.ids.keys
-	if err != nil && e.stopped() != nil {
-		return nil // it was asked to end; what was made will be removed
-	}
-	if err == nil {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: len(ids), Total: len(ids), Detail: report.Duration(time.Since(began))})
-	}
-	return err
-}
-
-func (e *Engine) deviceIDs() []string {
-	ids := make([]string, 0, e.sc.Devices())
-	for i := range e.sc.Fleet.Groups {
-		g := &e.sc.Fleet.Groups[i]
-		for n := range g.Count {
-			ids = append(ids, g.DeviceID(n))
-		}
-	}
-	return ids
-}
-
-// deprovision removes the identities that this run made, unless they are kept or go with the hub.
-func (e *Engine) deprovision(ctx context.Context) error {
-	if e.ids == nil || e.target.service == nil || e.sc.Target.Keep || e.sc.Target.Kind == scenario.Embedded || ctx.Err() != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
-	defer cancel()
-	return e.ids.deprovision(ctx, e.target.service, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: done, Total: len(e.ids.ids)})
-	})
-}
-
 // either ends when ctx does or the run winds down.
 func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFunc) {
 	both, cancel := context.WithCancelCause(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -34,14 +35,20 @@ type target struct {
 	Target
 	kind     scenario.TargetKind
 	service  *service.Client // nil for a broker
+	registry *service.Client // the same without retries, for those who pace themselves
 	host     string          // in user names and tokens
 	dial     link.Dialer
 	keys     []iothub.Key
-	life     []time.Duration // of a device's tokens, by index; an hour when 0
-	groupOf  []string        // by device index
-	topic    string          // of a broker
-	username string
-	password string
+	certs    []*tls.Certificate // by device index; nil for devices with keys
+	tcp      link.Dialer        // and
+	tls      *tls.Config        // for devices with certificates
+	// authority signs certificates of devices; made in memory for the embedded hub, nil when no group asks for it.
+	authority *identity.Authority
+	life      []time.Duration // of a device's tokens, by index; an hour when 0
+	groupOf   []string        // by device index
+	topic     string          // of a broker
+	username  string
+	password  string
 }
 
 var (
@@ -86,7 +93,13 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Hub, err = hub.Open(ctx, hub.Options{Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}})
+	authorities, err := e.authorities(t)
+	if err != nil {
+		return err
+	}
+	t.Hub, err = hub.Open(ctx, hub.Options{
+		Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities,
+	})
 	if err != nil {
 		return err
 	}
@@ -96,16 +109,24 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	}
 	t.host = "localhost"
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
-		t.service, err = newService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+		err = t.openService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
+	t.tcp, t.tls = t.dial, clientTLS("localhost", t.Hub.CAPool())
 	if err != nil {
 		return errors.Join(err, t.Hub.Close())
 	}
 	return nil
 }
 
-func newService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (*service.Client, error) {
-	return service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5})
+// openService makes the clients of the service side.
+func (t *target) openService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	o := service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots}
+	if t.registry, err = service.New(o); err != nil {
+		return err
+	}
+	o.Retries = 5
+	t.service, err = service.New(o)
+	return err
 }
 
 // The ports of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
@@ -130,12 +151,13 @@ func (e *Engine) openHub(t *target) error {
 	if e.sc.Target.Plain {
 		base = "http://" + addr
 	}
-	if t.service, err = newService(c, base, roots); err != nil {
+	if err := t.openService(c, base, roots); err != nil {
 		return err
 	}
 	if t.dial, err = e.tcp(addr); err != nil {
 		return err
 	}
+	t.tcp, t.tls = t.dial, clientTLS(name, roots)
 	if !e.sc.Target.Plain {
 		t.dial = link.TLS(t.dial, tlsConfig(name, roots))
 	}
@@ -143,7 +165,32 @@ func (e *Engine) openHub(t *target) error {
 }
 
 func tlsConfig(name string, roots *x509.CertPool) *tls.Config {
-	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+	c := clientTLS(name, roots)
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	return c
+}
+
+// clientTLS is the configuration of devices with certificates: a session that one resumed would be another's.
+func clientTLS(name string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
+
+// authorities are those that signed certificates of devices, for the embedded hub to trust.
+func (e *Engine) authorities(t *target) (all []*x509.Certificate, err error) {
+	for i := range e.sc.Fleet.Groups {
+		x := e.sc.Fleet.Groups[i].Identity.X509
+		switch {
+		case x == nil || x.Thumbprint:
+		case x.Authority != nil:
+			all = append(all, x.Authority.Certificate())
+		case t.authority == nil:
+			if t.authority, err = identity.NewAuthority(); err != nil {
+				return nil, err
+			}
+			all = append(all, t.authority.Certificate())
+		}
+	}
+	return all, nil
 }
 
 // roots are the certificates to trust; nil is the system's.
@@ -215,6 +262,7 @@ func (t *target) arm() {
 func (t *target) close() error {
 	if t.service != nil {
 		t.service.Close()
+		t.registry.Close()
 	}
 	if t.Hub != nil {
 		return t.Hub.Close()
@@ -239,6 +287,12 @@ func (t *target) Link(index int, id string) link.Options {
 		return o
 	}
 	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	if cert := t.certs[index]; cert != nil {
+		config := t.tls.Clone()
+		config.Certificates = []tls.Certificate{*cert}
+		o.Dial = link.TLS(t.tcp, config)
+		return o
+	}
 	life := t.life[index]
 	if life == 0 {
 		life = tokenLife

@@ -21,7 +21,13 @@ func setUp(sc *scenario.Scenario) []Demand {
 	if sc.Target.Kind == scenario.Broker {
 		return nil
 	}
-	return []Demand{{Operation: metrics.OpProvision, Total: float64(sc.Devices()), Bytes: -1}}
+	made := 0
+	for i := range sc.Fleet.Groups {
+		if g := &sc.Fleet.Groups[i]; g.Identity.Made() || sc.Target.Kind == scenario.Embedded {
+			made += g.Count
+		}
+	}
+	return []Demand{{Operation: metrics.OpProvision, Total: float64(made), Bytes: -1}}
 }
 
 // share is the part of the fleet that a group is: devices start in random order.

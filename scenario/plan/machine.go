@@ -35,9 +35,7 @@ func machineOf(sc *scenario.Scenario, peak int) Machine {
 		Memory: baseMemory + uint64(peak)*clientMemory, Descriptors: baseDescriptors + peak + service,
 		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
-	if usesTLS(sc) {
-		m.Memory += uint64(peak) * tlsMemory
-	}
+	m.Memory += uint64(overTLS(sc) * float64(peak) * tlsMemory)
 	if sc.Target.Kind == scenario.Embedded { // the other end of every connection is here too
 		m.Memory += uint64(peak) * hubMemory
 		m.Descriptors += peak + service
@@ -48,14 +46,23 @@ func machineOf(sc *scenario.Scenario, peak int) Machine {
 	return m
 }
 
-// usesTLS reports whether devices speak TLS.
-func usesTLS(sc *scenario.Scenario) bool {
+// overTLS is the share of the devices that speak TLS.
+func overTLS(sc *scenario.Scenario) float64 {
 	switch sc.Target.Kind {
-	case scenario.Embedded:
-		return false
 	case scenario.IoTHub:
-		return !sc.Target.Plain
+		if !sc.Target.Plain {
+			return 1
+		}
+	case scenario.Broker:
+		if u, err := url.Parse(sc.Target.Hub); err == nil && (u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl") {
+			return 1
+		}
 	}
-	u, err := url.Parse(sc.Target.Hub)
-	return err == nil && (u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl")
+	n := 0.0
+	for i := range sc.Fleet.Groups {
+		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
+			n += share(sc, g)
+		}
+	}
+	return n
 }

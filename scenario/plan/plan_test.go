@@ -146,6 +146,10 @@ func TestMachine(t *testing.T) {
 			t.Errorf("%s needs %+v; want %+v", target, got, want)
 		}
 	}
+	certificates := strings.Replace(rest, "count: 1000", "count: 1000, identity: {x509: {}}", 1)
+	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(40<<20+800*(112<<10)); got != want {
+		t.Errorf("with certificates on the embedded hub: %d bytes; want %d", got, want)
+	}
 	text := strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)
 	if got := planOf(t, text, plan.Options{}).Machine; got.Addresses != 3 || got.PerAddress != 267 || got.Ports != 800 {
 		t.Errorf("with three source addresses: %+v", got)
