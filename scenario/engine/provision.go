@@ -58,8 +58,17 @@ func identitiesOf(sc *scenario.Scenario, memory *identity.Authority) *identities
 	return all
 }
 
-// device is the identity to make for one of the devices; it settles key and certificate.
+// device is the identity to make for one of the devices; it settles how the device proves who it is.
 func (all *identities) device(index int) (identity.Device, error) {
+	d, err := all.entry(index)
+	if err == nil && all.authors[index] != nil {
+		err = all.certify(index)
+	}
+	return d, err
+}
+
+// entry is the identity to make for one of the devices.
+func (all *identities) entry(index int) (identity.Device, error) {
 	id, d := all.ids[index], &all.groups[index].Identity
 	out := identity.Device{ID: id, Auth: iothub.Authentication{Type: iothub.AuthSAS}}
 	switch {
@@ -73,7 +82,6 @@ func (all *identities) device(index int) (identity.Device, error) {
 		out.Adopt = identity.AdoptNot
 	case d.X509 != nil:
 		out.Auth.Type, out.Adopt = iothub.AuthCertificateAuthority, identity.AdoptAsIs
-		return out, all.certify(index)
 	case !d.Key.IsZero():
 		all.keys[index] = d.Key.Derive(id)
 		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}

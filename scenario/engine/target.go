@@ -37,6 +37,7 @@ type target struct {
 	service  *service.Client // nil for a broker
 	registry *service.Client // the same without retries, for those who pace themselves
 	host     string          // in user names and tokens
+	hostName string          // in connection strings of devices
 	dial     link.Dialer
 	keys     []iothub.Key
 	certs    []*tls.Certificate // by device index; nil for devices with keys
@@ -141,7 +142,7 @@ func (e *Engine) openHub(t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Name, t.host = c.HostName, c.HostName
+	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
 	name, _, err := net.SplitHostPort(c.HostName)
 	addr := c.HostName // one port that speaks everything, as twinfleet hub does
 	if err != nil {
