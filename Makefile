@@ -31,8 +31,9 @@ lint:
 unit: ## Unit tests with the race detector.
 	$(GO) test -race -timeout 8m ./...
 
-integration: ## Against a real Mosquitto, Prometheus and Chromium.
+integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -timeout 8m ./test/...
+	$(GO) test -run Fleet -timeout 4m ./scenario/engine
 
 sdk: build ## Microsoft's own SDKs against the embedded hub.
 	@cd test/sdk && node run.mjs

@@ -2,14 +2,11 @@ package hub
 
 import (
 	"context"
-	"errors"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -91,66 +88,4 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 func (h *Hub) devicePolicy(name string) (primary, secondary iothub.Key, ok bool) {
 	p, ok := h.policies[name]
 	return p.Primary, p.Secondary, ok && p.Rights&rest.DeviceConnect != 0
-}
-
-// free marks operations that metering does not count (iot-hub-devguide-pricing).
-const free = -1
-
-func (h *Hub) admitDevice(ctx context.Context, class front.Class, bytes int) error {
-	switch class {
-	case front.ClassConnect:
-		return h.limiter.Admit(ctx, throttle.Connect, 1, free)
-	case front.ClassTelemetry:
-		return h.limiter.Admit(ctx, throttle.Telemetry, 1, bytes)
-	case front.ClassTwinRead:
-		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
-	default:
-		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
-	}
-}
-
-func (h *Hub) admitService(ctx context.Context, class rest.Class, n, bytes int) error {
-	switch class {
-	case rest.ClassRegistry:
-		return h.limiter.Admit(ctx, throttle.Registry, float64(n), free)
-	case rest.ClassQuery:
-		return h.limiter.Admit(ctx, throttle.Query, 1, bytes)
-	case rest.ClassTwinRead:
-		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
-	case rest.ClassTwinUpdate:
-		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
-	case rest.ClassC2D:
-		return h.limiter.Admit(ctx, throttle.C2D, 1, bytes)
-	case rest.ClassMethod:
-		// Metered in started blocks of the request's payload, at least one.
-		blocks := max(1, (n+tier.MethodBytes-1)/tier.MethodBytes)
-		return h.limiter.Admit(ctx, throttle.Method, float64(blocks), bytes)
-	default:
-		return h.limiter.Admit(ctx, throttle.Job, 1, free)
-	}
-}
-
-func (h *Hub) admitJob(ctx context.Context) error {
-	for {
-		err := h.limiter.Admit(ctx, throttle.JobDevice, 1, 0)
-		// A job waits its turn; only its end or the quota stops it.
-		if !iothub.Throttled(err) || ctx.Err() != nil {
-			return err
-		}
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-	}
-}
-
-// activeJobs is how many jobs may run at once: 0 is no limit.
-func (h *Hub) activeJobs() int {
-	if h.opts.Tier == "" {
-		return 0
-	}
-	limits, err := tier.For(tier.Tier(h.opts.Tier), h.opts.Units)
-	if err != nil {
-		return 0
-	}
-	return limits.ActiveJobs
 }

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -49,7 +51,6 @@ func Lines(s *metrics.Snapshot) []Line {
 
 func writeOperations(b *strings.Builder, r *Run, style Style) {
 	rows := [][]string{{"operation", "count", "rate", "throttled", "errors", "p50", "p95", "p99", "max"}}
-	var late, dropped, scheduled uint64
 	for _, l := range Lines(r.Totals) {
 		x := l.Series
 		h := x.Latency(false)
@@ -58,15 +59,44 @@ func writeOperations(b *strings.Builder, r *Run, style Style) {
 			Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
 			Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
 		})
-		late += x.Late
-		dropped += x.DroppedTotal()
-		scheduled += x.Scheduled()
 	}
 	if len(rows) == 1 {
 		return
 	}
 	table(b, style, rows)
-	fmt.Fprintf(b, "  scheduled %s = on time %s + late %s + dropped %s\n", Count(int64(scheduled)), Count(int64(scheduled-late-dropped)), Count(int64(late)), Count(int64(dropped)))
+	writeAccounts(b, r)
+}
+
+// writeAccounts says what became of everything that was scheduled: all together, and each operation of
+// which something started late or not at all.
+func writeAccounts(b *strings.Builder, r *Run) {
+	var late, dropped, scheduled uint64
+	var rows [][]string
+	for _, l := range Lines(r.Totals) {
+		x := l.Series
+		late += x.Late
+		dropped += x.DroppedTotal()
+		scheduled += x.Scheduled()
+		if x.Late+x.DroppedTotal() == 0 {
+			continue
+		}
+		why := ""
+		for _, reason := range slices.Sorted(maps.Keys(x.Dropped)) {
+			why += fmt.Sprintf(", %s %s", reason, Count(int64(x.Dropped[reason])))
+		}
+		if why != "" {
+			why = " (" + why[2:] + ")"
+		}
+		rows = append(rows, []string{l.Name, accounts(x.Scheduled(), x.Late, x.DroppedTotal()) + why})
+	}
+	fmt.Fprintf(b, "  %s\n", accounts(scheduled, late, dropped))
+	for _, row := range rows {
+		fmt.Fprintf(b, "    %s: %s\n", row[0], row[1])
+	}
+}
+
+func accounts(scheduled, late, dropped uint64) string {
+	return fmt.Sprintf("scheduled %s = on time %s + late %s + dropped %s", Count(int64(scheduled)), Count(int64(scheduled-late-dropped)), Count(int64(late)), Count(int64(dropped)))
 }
 
 func writeQueries(b *strings.Builder, r *Run, _ Style) {

@@ -53,6 +53,7 @@ type Engine struct {
 	fleet   *fleet.Fleet
 	desired desiredWatch
 	outages outageFinder // owned by the monitor
+	bounds  *metrics.Judge
 
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
@@ -64,7 +65,7 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, bounds: metrics.NewJudge(o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -145,6 +146,7 @@ func (e *Engine) load(ctx context.Context) error {
 	monitor.Wait()
 	waitForSelf()
 	e.record.Generator = e.self.health()
+	e.bounds.Stage("", e.rec.Snapshot())
 	e.fleet.Stop(grace)
 	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {

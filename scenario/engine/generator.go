@@ -154,3 +154,9 @@ func (s *self) register(rec *metrics.Recorder) {
 	show("schedule_lag_seconds", "By how much operations started late over the last second: the 99th percentile.", func(x *generator.Sample) float64 { return x.Lag.Seconds() })
 	show("saturated_seconds_total", "Time in which a rule found this process the bottleneck.", func(*generator.Sample) float64 { return s.bad.Seconds() })
 }
+
+// saturated reports whether the generator was the bottleneck and the run must not pass for that.
+func (e *Engine) saturated() bool {
+	h := e.record.Generator
+	return h != nil && h.Saturated && !e.opts.AllowSaturated && !e.sc.Generator.AllowSaturated
+}

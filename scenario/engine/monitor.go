@@ -42,6 +42,7 @@ func (e *Engine) monitor(ctx context.Context) {
 		}
 		e.lookForOutage()
 		now := e.rec.Snapshot()
+		e.abortOn(e.bounds.Sample(now))
 		if now.At.Sub(last.At) <= sampleEvery/2 {
 			continue
 		}
@@ -69,5 +70,13 @@ func (e *Engine) lookForOutage() {
 		o := e.outages.found[len(e.outages.found)-1]
 		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
 			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
+	}
+}
+
+// abortOn ends the run when a threshold that aborts it has been missed.
+func (e *Engine) abortOn(missed []metrics.Verdict) {
+	for _, v := range missed {
+		e.emit(Event{Kind: EventThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
+		e.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))
 	}
 }
