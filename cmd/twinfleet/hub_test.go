@@ -32,6 +32,7 @@ func hubCommand(ts *testscript.TestScript, _ bool, args []string) {
 	h.Arm()
 	ts.Defer(func() { ts.Check(h.Close()) })
 	ts.Setenv("TWINFLEET_HUB", h.ConnectionString("iothubowner").Reveal())
+	ts.Setenv("TWINFLEET_HUB_HOST", h.ConnectionString("iothubowner").HostName)
 	ts.Setenv("TWINFLEET_CA", h.CA())
 	*ts.Value(hubKey{}).(**hub.Hub) = h
 }

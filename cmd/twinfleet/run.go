@@ -33,6 +33,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
+	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
@@ -51,6 +52,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	}
 	sc, err := loadScenario(file, s)
 	if err != nil {
+		return err
+	}
+	if err := preflight(sc, s.v.GetBool("force")); err != nil {
 		return err
 	}
 	color, err := s.color(e)

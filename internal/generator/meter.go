@@ -59,11 +59,16 @@ func (m *Meter) Run(ctx context.Context) { m.probe.run(ctx) }
 // own are passed over.
 func (m *Meter) Failed(err error) {
 	switch {
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case exhausted(err):
 		m.noDescriptor.Add(1)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		m.noPort.Add(1)
 	}
+}
+
+// exhausted reports whether an error says that there is no descriptor left.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // Sample measures what came since the last one. connections is how many the fleet holds towards the
@@ -71,6 +76,9 @@ func (m *Meter) Failed(err error) {
 func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
 	now := time.Now()
 	usage, err := host.Use()
+	if exhausted(err) { // not even one is left to measure with
+		usage.Memory, usage.Descriptors, err = m.usage.Memory, m.opts.Facts.Descriptors, nil
+	}
 	if err != nil {
 		return Sample{}, fmt.Errorf("measuring the generator: %w", err)
 	}

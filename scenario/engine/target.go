@@ -38,6 +38,8 @@ type target struct {
 	registry *service.Client // the same without retries, for those who pace themselves
 	host     string          // in user names and tokens
 	hostName string          // in connection strings of devices
+	addr     string          // of devices, host:port; not of the embedded hub
+	secure   bool            // devices speak TLS
 	dial     link.Dialer
 	keys     []iothub.Key
 	certs    []*tls.Certificate // by device index; nil for devices with keys
@@ -155,6 +157,7 @@ func (e *Engine) openHub(t *target) error {
 	if err := t.openService(c, base, roots); err != nil {
 		return err
 	}
+	t.addr, t.secure = addr, !e.sc.Target.Plain
 	if t.dial, err = e.tcp(addr); err != nil {
 		return err
 	}
@@ -226,9 +229,11 @@ func (e *Engine) openBroker(t *target) error {
 	}
 	t.Name = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
 	t.topic, t.username, t.password = e.sc.Target.Topic, e.sc.Target.Username, e.sc.Target.Password
-	if t.dial, err = e.tcp(net.JoinHostPort(u.Hostname(), port)); err != nil {
+	t.addr, t.secure = net.JoinHostPort(u.Hostname(), port), secure
+	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
+	t.tcp = t.dial
 	if secure {
 		t.dial = link.TLS(t.dial, tlsConfig(u.Hostname(), roots))
 	}
