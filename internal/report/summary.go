@@ -49,6 +49,7 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeOperations(b, r, style)
 	writeQueries(b, r, style)
 	writeOutages(b, r, style)
+	writeGenerator(b, r, style)
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), n)
 	}
