@@ -35,7 +35,8 @@ type Run struct {
 	Stages     []Stage           `json:"stages"`
 	Steps      []Step            `json:"steps,omitempty"`
 	Outages    []Outage          `json:"outages,omitempty"`
-	Notes      []string          `json:"notes,omitempty"` // what a reader must know to trust the figures
+	Freshness  *Freshness        `json:"freshness,omitempty"` // nil when it was not measured
+	Notes      []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
 	Thresholds []metrics.Verdict `json:"thresholds,omitempty"`
 	Totals     *metrics.Snapshot `json:"totals"` // the whole run
 }

@@ -15,6 +15,7 @@ const (
 	EventOutage    EventKind = "outage"    // devices lost their connections, or came back
 	EventThreshold EventKind = "threshold" // a threshold that aborts the run was missed
 	EventStopping  EventKind = "stopping"  // the run winds down
+	EventVerified  EventKind = "verified"  // twins were compared with what was acknowledged
 	EventWarning   EventKind = "warning"   // something a reader of the figures must know
 )
 

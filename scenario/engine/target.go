@@ -33,7 +33,8 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client // nil for a broker
+	service  *service.Client // nil for a broker; waits when the service throttles
+	paced    *service.Client // nil for a broker; for what starts at a rate: a throttled call ends as such
 	host     string          // in user names and tokens
 	dial     link.Dialer
 	keys     []iothub.Key
@@ -96,7 +97,7 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	}
 	t.host = "localhost"
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
-		t.service, err = newService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+		err = t.openServices(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
 	if err != nil {
 		return errors.Join(err, t.Hub.Close())
@@ -104,8 +105,19 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	return nil
 }
 
-func newService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (*service.Client, error) {
-	return service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5})
+// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
+const (
+	pacedConnections = 512
+	pacedTimeout     = 5*time.Minute + 30*time.Second
+)
+
+// openServices makes the clients of the service side.
+func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
+		return err
+	}
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
+	return err
 }
 
 // The ports of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
@@ -130,7 +142,7 @@ func (e *Engine) openHub(t *target) error {
 	if e.sc.Target.Plain {
 		base = "http://" + addr
 	}
-	if t.service, err = newService(c, base, roots); err != nil {
+	if err = t.openServices(c, base, roots); err != nil {
 		return err
 	}
 	if t.dial, err = e.tcp(addr); err != nil {
@@ -216,6 +228,9 @@ func (t *target) close() error {
 	if t.service != nil {
 		t.service.Close()
 	}
+	if t.paced != nil {
+		t.paced.Close()
+	}
 	if t.Hub != nil {
 		return t.Hub.Close()
 	}
@@ -263,9 +278,17 @@ func (t *target) TelemetryTopic(index int, id string) string {
 	return iothub.TelemetryTopic(id, nil)
 }
 
-// Query begins a query.
+// Query begins a query that waits when the service throttles.
 func (t *target) Query(sql string, pageSize int) worker.Pager {
 	return pager{t.service.Query(sql, pageSize)}
+}
+
+// querier begins queries with a client.
+type querier struct{ *service.Client }
+
+// Query begins a query.
+func (q querier) Query(sql string, pageSize int) worker.Pager {
+	return pager{q.Client.Query(sql, pageSize)}
 }
 
 type pager struct{ *service.Pager }
