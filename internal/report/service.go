@@ -33,6 +33,85 @@ type Unchecked struct {
 	Why   string `json:"why"`
 }
 
+// Wave is one wave of a rollout, as it ended.
+type Wave struct {
+	Rollout  string        `json:"rollout"`
+	Group    string        `json:"group"`
+	Number   int           `json:"number"` // from 1
+	Of       int           `json:"of"`     // waves of the rollout
+	Percent  int           `json:"percent"`
+	Devices  int           `json:"devices"`  // of this wave alone
+	Patched  int           `json:"patched"`  // twins written
+	Told     int           `json:"told"`     // devices that were notified
+	Answered int           `json:"answered"` // devices that answered in reported
+	Failed   int           `json:"failed"`   // devices that had not answered, or been told if they do not answer
+	Took     time.Duration `json:"took"`
+	Stopped  bool          `json:"stopped,omitempty"` // the rollout stopped here: too many devices had failed
+}
+
+// String is the wave in a line.
+func (w Wave) String() string {
+	text := fmt.Sprintf("wave %d of %d to %d %%: %s patched of %s, %s told, %s answered, after %s", w.Number, w.Of, w.Percent,
+		Count(int64(w.Patched)), Count(int64(w.Devices)), Count(int64(w.Told)), Count(int64(w.Answered)), Duration(w.Took))
+	if w.Stopped {
+		text += fmt.Sprintf("; %s failed, the rollout stopped", Count(int64(w.Failed)))
+	}
+	return text
+}
+
+// Job is a scheduled job as it ended, or as it was when the run ended.
+type Job struct {
+	Name      string        `json:"name"`
+	Type      string        `json:"type"` // twin or method
+	ID        string        `json:"id"`   // at the service
+	Status    string        `json:"status"`
+	Devices   int           `json:"devices"`
+	Succeeded int           `json:"succeeded"`
+	Failed    int           `json:"failed"`
+	Took      time.Duration `json:"took"`
+	Error     string        `json:"error,omitempty"`
+}
+
+// String is the job's state in a line.
+func (j Job) String() string {
+	text := fmt.Sprintf("%s: %s of %s done", j.Status, Count(int64(j.Succeeded)), devicesText(j.Devices))
+	if j.Failed > 0 {
+		text += fmt.Sprintf(", %s failed", Count(int64(j.Failed)))
+	}
+	return text
+}
+
+func devicesText(n int) string {
+	if n == 1 {
+		return "1 device"
+	}
+	return Count(int64(n)) + " devices"
+}
+
+// ServiceError is how often the service answered a task of the worker with an error.
+type ServiceError struct {
+	Task  string `json:"task"` // an operation with its name, or a rollout
+	Code  string `json:"code"` // such as 404103 DeviceNotOnline
+	Count int    `json:"count"`
+}
+
+// writeService tells what became of rollouts and jobs, and which errors the worker met.
+func writeService(b *strings.Builder, r *Run, style Style) {
+	for _, w := range r.Waves {
+		mark := style.Mark(w.Failed == 0)
+		if w.Failed > 0 && !w.Stopped {
+			mark = style.paint(yellow, "!")
+		}
+		fmt.Fprintf(b, "  %s rollout %s, %s\n", mark, w.Rollout, w)
+	}
+	for _, j := range r.Jobs {
+		fmt.Fprintf(b, "  %s job %s %s after %s\n", style.Mark(j.Error == ""), j.Name, j, Duration(j.Took))
+	}
+	for _, x := range r.ServiceErrors {
+		fmt.Fprintf(b, "  %s %s: %s × %s\n", style.paint(yellow, "!"), x.Task, Count(int64(x.Count)), x.Code)
+	}
+}
+
 // writeFreshness tells what the audit found, a line for each thing.
 func writeFreshness(b *strings.Builder, r *Run, style Style) {
 	f := r.Freshness

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -19,9 +18,10 @@ import (
 // serviceSide is what the worker of a run is made of, and where the fleet's news goes. Its parts that
 // the scenario does not ask for are nil.
 type serviceSide struct {
-	queries []worker.Query
-	probes  []worker.Query
-	audit   *worker.Audit
+	queries  []worker.Query
+	probes   []worker.Query
+	audit    *worker.Audit
+	rollouts []*worker.Rollout
 }
 
 func (e *Engine) newServiceSide() (*serviceSide, error) {
@@ -33,6 +33,7 @@ func (e *Engine) newServiceSide() (*serviceSide, error) {
 	if s.queries, err = e.queries(); err != nil {
 		return nil, err
 	}
+	s.rollouts = e.rollouts()
 	if e.sc.Service.Freshness != nil {
 		if err := e.newAudit(s); err != nil {
 			return nil, err
@@ -44,6 +45,9 @@ func (e *Engine) newServiceSide() (*serviceSide, error) {
 // onDesired hands on that desired properties reached a device.
 func (e *Engine) onDesired(u fleet.DesiredUpdate) {
 	e.desired.arrived(u)
+	for _, r := range e.service.rollouts {
+		r.Told(u.Index, u.Version, u.At)
+	}
 }
 
 func (s *serviceSide) onReporting(index int, sent time.Time) {
@@ -56,18 +60,11 @@ func (s *serviceSide) onReported(r fleet.Report) {
 	if s.audit != nil {
 		s.audit.Acked(worker.Ack{Index: r.Index, Connectivity: r.Connectivity, Version: r.Version, Sent: r.Sent, Acked: r.Acked})
 	}
-}
-
-// runActivities runs what the service side does beside tagging and queries, until ctx ends.
-func (e *Engine) runActivities(ctx context.Context) {
-	if e.target.service == nil {
-		return
+	if r.Answered > 0 {
+		for _, x := range s.rollouts {
+			x.Answered(r.Index, r.Answered, r.Acked)
+		}
 	}
-	var all sync.WaitGroup
-	if e.service.audit != nil {
-		all.Go(func() { e.runAudit(ctx) })
-	}
-	all.Wait()
 }
 
 // runQueries runs the scheduled queries until ctx ends.
@@ -118,7 +115,7 @@ func (e *Engine) rows(sql string) (worker.Rows, error) {
 	}
 	switch {
 	case !q.Whole():
-		rows.Unchecked = "its rows are not all the devices that it selects"
+		rows.Unchecked = "it does not list every device that it selects"
 		return rows, nil
 	case !rows.Whole && rows.Device == "":
 		rows.Unchecked = "its rows have no deviceId"
