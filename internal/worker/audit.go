@@ -214,9 +214,10 @@ func (a *Audit) Pending() int {
 	return n
 }
 
-// Close ends the audit: reports that no result has shown are abandoned, and counted so. It returns how many.
-func (a *Audit) Close() int {
-	a.Sweep(time.Now())
+// Close ends the audit at a time: reports that no result has shown are abandoned, and counted so. It
+// returns how many.
+func (a *Audit) Close(now time.Time) int {
+	a.Sweep(now)
 	n := 0
 	for _, w := range a.watched {
 		w.mu.Lock()

@@ -87,7 +87,7 @@ func (e *Engine) endAudit(ctx context.Context) error {
 			err = e.verify(ctx, r)
 		}
 	}
-	r.Unseen = a.Close()
+	r.Unseen = a.Close(time.Now())
 	return err
 }
 
