@@ -69,8 +69,13 @@ func (r *reader) uniqueName(path, what, name string, at place, seen map[string]b
 
 func (r *reader) validateService(s *Scenario, checkQuery func(string) error) {
 	x := &s.Service
-	if s.Target.Kind == Broker && (len(x.Queries)+len(x.Tags)+len(x.Rollouts)+len(x.Methods)+len(x.TwinReads)+len(x.Jobs) > 0 || x.Freshness != nil) {
-		r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
+	if s.Target.Kind == Broker {
+		if len(x.Queries)+len(x.Tags)+len(x.Rollouts)+len(x.Methods)+len(x.TwinReads)+len(x.Jobs) > 0 {
+			r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
+		}
+		if x.Freshness != nil {
+			r.failAt(r.freshnessPath(), place{}, "a plain broker has no twins, so nothing can be fresh; remove freshness")
+		}
 		return
 	}
 	names := make(map[string]bool)
@@ -206,9 +211,20 @@ func (r *reader) validateJob(path string, x *Job, s *Scenario, names map[string]
 	case x.Type == "method" && (x.Method == nil || x.Method.Name == ""):
 		r.failAt(path, x.place, "which method the job calls is missing; write method: {name: reboot}")
 	}
-	if x.Query != "" && x.Query != "*" {
-		r.checkSQL(path+".query", "SELECT * FROM devices WHERE "+x.Query, x.place, checkQuery)
+	if x.Query != "" && x.Query != "*" && checkQuery != nil {
+		// The condition has a line of its own, so that columns are counted in it.
+		if err := checkQuery("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
+			r.failAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
+		}
 	}
+}
+
+// freshnessPath is the key that asks for freshness: its own, or a threshold's.
+func (r *reader) freshnessPath() string {
+	if _, ok := r.places["service.freshness"]; ok {
+		return "service.freshness"
+	}
+	return "thresholds.freshness"
 }
 
 func (r *reader) validateFreshness(s *Scenario, checkQuery func(string) error) {
@@ -222,7 +238,7 @@ func (r *reader) validateFreshness(s *Scenario, checkQuery func(string) error) {
 		reporting = reporting || len(s.Fleet.Groups[i].Report.Types) > 0
 	}
 	if !reporting && !r.overlaps("fleet") {
-		r.failAt(path, place{}, "no group reports, so nothing can be fresh; write reported: {connectivity: {type: cellular}} in a group")
+		r.failAt(r.freshnessPath(), place{}, "no group reports, so nothing can be fresh; write reported: {connectivity: {type: cellular}} in a group")
 	}
 	if f.Query == "" {
 		return

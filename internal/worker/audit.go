@@ -149,8 +149,8 @@ type Ack struct {
 // Acked notes that the target acknowledged a report.
 func (a *Audit) Acked(r Ack) {
 	w := a.byIndex[r.Index]
-	if w == nil {
-		return
+	if w == nil || r.Version <= 0 {
+		return // without a version nobody can tell what a result shows
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -470,3 +470,48 @@ func TestVerify(t *testing.T) {
 		t.Errorf("verified = %+v; want 2 of 5 held, 2 lost, 1 unread", v)
 	}
 }
+
+// What the audit costs: a report of a device that it does not watch, one that it does, and a page of a
+// thousand whole twins of which two hundred are watched.
+func BenchmarkAudit(b *testing.B) {
+	const twin = `{"deviceId":%q,"etag":"AAAAAAAAAAE=","deviceEtag":"NTU3","status":"enabled","statusUpdateTime":"0001-01-01T00:00:00Z","connectionState":"Connected","lastActivityTime":"2026-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authenticationType":"sas","x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"modelId":"","version":12,"tags":{"location":{"region":"US","plant":"Redmond43"}},"properties":{"desired":{"$metadata":{"$lastUpdated":"2026-01-01T00:00:00Z"},"$version":1},"reported":{"connectivity":{"type":"cellular"},"$metadata":{"$lastUpdated":"2026-01-01T00:00:00Z","connectivity":{"$lastUpdated":"2026-01-01T00:00:00Z","type":{"$lastUpdated":"2026-01-01T00:00:00Z"}}},"$version":%d}},"capabilities":{"iotEdge":false}}`
+	report := func(b *testing.B, index func(a *Audit) int) {
+		a, _ := audit(100_000, AuditOptions{})
+		i := index(a)
+		b.ReportAllocs()
+		for n := int64(1); b.Loop(); n++ {
+			now := at(int(n))
+			a.Sending(i, now)
+			a.Acked(Ack{Index: i, Version: n, Connectivity: "wifi", Sent: now, Acked: now})
+			if w := a.byIndex[i]; w != nil {
+				w.show(n, now)
+			}
+		}
+	}
+	b.Run("report of an unwatched device", func(b *testing.B) {
+		report(b, func(a *Audit) int {
+			i := 0
+			for a.byIndex[i] != nil {
+				i++
+			}
+			return i
+		})
+	})
+	b.Run("report of a watched device", func(b *testing.B) {
+		report(b, func(a *Audit) int { return a.watched[0].index })
+	})
+	b.Run("page of 1000 twins", func(b *testing.B) {
+		a, _ := audit(1000, AuditOptions{Sample: 200})
+		var page []json.RawMessage
+		for _, id := range ids(1000) {
+			page = append(page, fmt.Appendf(nil, twin, id, 3))
+		}
+		q := onType("wifi")
+		b.ReportAllocs()
+		for b.Loop() {
+			w := a.Watch(q, at(0))
+			w.Page(at(1), page)
+			w.End(nil)
+		}
+	})
+}

@@ -102,7 +102,8 @@ func (e *Engine) rollouts() []*worker.Rollout {
 }
 
 func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.Rollout) {
-	if e.gate.begin(ctx, x.Stage, x.At) != nil {
+	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
+		e.note("rollout " + x.Name + " did not begin: the run ended first")
 		return
 	}
 	e.emit(Event{Kind: EventRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
@@ -115,9 +116,14 @@ func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.
 // warn tells of something that a reader of the figures must know, now and in the record.
 func (e *Engine) warn(text string, err error) {
 	e.emit(Event{Kind: EventWarning, Text: text, Detail: err.Error()})
+	e.note(text + ": " + err.Error())
+}
+
+// note adds a line to the record.
+func (e *Engine) note(text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.record.Notes = append(e.record.Notes, text+": "+err.Error())
+	e.record.Notes = append(e.record.Notes, text)
 }
 
 func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
@@ -132,7 +138,9 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 }
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
-	if e.gate.begin(ctx, x.Stage, x.At) != nil {
+	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
+		e.rec.Series(metrics.OpJob, x.Name).Drop(metrics.DropStopped)
+		e.note("job " + x.Name + " did not begin: the run ended first")
 		return
 	}
 	intended := time.Now()

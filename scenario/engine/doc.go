@@ -210,7 +210,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.record.Notes = append(e.record.Notes, "the run ended before all devices of "+g.Name+" were tagged")
+			e.note("the run ended before all devices of " + g.Name + " were tagged")
 			return nil
 		}
 		if err != nil {

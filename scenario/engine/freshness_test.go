@@ -2,11 +2,16 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 const lagging = `
@@ -86,5 +91,31 @@ func TestToleranceForgivesALag(t *testing.T) {
 	q, _ := run.Totals.Query("all")
 	if c := q.Rows; run.Outcome != report.Passed || c.Missing+c.Extra+c.Stale > 0 || c.OK == 0 {
 		t.Errorf("the run %s: %s; rows %+v; want ok rows alone", run.Outcome, run.Reason, c)
+	}
+}
+
+// A target that forgets what it acknowledged fails the run, whatever the thresholds say.
+func TestLostReportsFailTheRun(t *testing.T) {
+	h, set := openHub(t, hub.Options{})
+	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	forget := func(ev engine.Event) {
+		if ev.Kind != engine.EventStopping {
+			return
+		}
+		if err := c.DeleteDevice(t.Context(), "robots-000007"); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: "robots-000007"}); err != nil {
+			t.Error(err)
+		}
+	}
+	s := decode(t, strings.Replace(fmt.Sprintf(lagging, "0s", "2s", "{}"), "target: {hub: embedded, query_lag: 0s}", "target: {}", 1), append(set, "thresholds={}")...)
+	run := engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: forget}).Run(t.Context())
+	if v := run.Freshness.Verified; run.Outcome != report.Failed || v.Lost != 1 || v.Held != 39 || !strings.Contains(run.Reason, "robots-000007: an acknowledged report is missing") {
+		t.Errorf("the run %s: %s; verified %+v; want one of 40 lost", run.Outcome, run.Reason, v)
 	}
 }

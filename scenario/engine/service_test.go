@@ -36,6 +36,7 @@ service:
   jobs:
     - {name: retag, type: twin, stage: hold, at: 500ms, query: "tags.plant = 'A'", tags: {batch: 7}, desired: {mode: night}}
     - {name: restart, type: method, stage: hold, query: "deviceId IN ['robots-000001', 'absent-000001']", method: {name: restart, timeout: 1s}}
+    - {name: late, type: twin, at: 1h, desired: {x: 1}}
 thresholds:
   query{name=all}: ["expected_rate >= 100%"]
   method{name=reboot}: ["p(50) < 5s", "error_rate < 1%"]
@@ -105,6 +106,9 @@ func checkServiceRecord(t *testing.T, run *report.Run) {
 	}
 	if j := jobs["restart"]; j.Devices != 2 || j.Failed != 1 || !strings.Contains(j.Error, "1 of 2 failed") {
 		t.Errorf("restart: %+v; want one of two failed", j)
+	}
+	if x := run.Totals.Find(metrics.OpJob, "late"); x == nil || x.Dropped[metrics.DropStopped] != 1 || len(run.Notes) != 1 || !strings.Contains(run.Notes[0], "job late did not begin") {
+		t.Errorf("late: %+v, notes %v; want it dropped and told", x, run.Notes)
 	}
 	codes := make(map[string]string)
 	for _, x := range run.ServiceErrors {
