@@ -27,11 +27,11 @@ service:
     - {name: never, every: 500ms, expect: ">= 41", sql: "SELECT deviceId FROM devices WHERE tags.plant = 'A'", stages: [hold]}
     - {name: clock, cron: "* * * * * *", sql: "SELECT COUNT() AS n FROM devices"}
   rollouts:
-    - {name: firmware, group: robots, properties: {firmware: "2.1.0"}, stage: hold, at: 200ms, rate: 200/s, timeout: 5s, waves: [{percent: 25, for: 500ms}, {percent: 100}]}
+    - {name: firmware, group: robots, properties: {firmware: "2.1.0"}, stage: hold, at: 200ms, rate: 200/s, timeout: 20s, waves: [{percent: 25}, {percent: 100}]}
     - {name: doomed, group: absent, properties: {firmware: "9"}, stage: hold, timeout: 300ms, stop_over: 10%, waves: [{percent: 50}, {percent: 100}]}
   methods:
-    - {name: reboot, group: robots, method: reboot, payload: {delay: 1}, rate: 0/s..40/s, timeout: 2s, stages: [hold]}
-    - {name: ghost, group: absent, method: reboot, rate: 10/s, timeout: 1s, stages: [hold]}
+    - {name: reboot, group: robots, method: reboot, payload: {delay: 1}, rate: 0/s..40/s, timeout: 10s, stages: [hold]}
+    - {name: ghost, group: absent, method: reboot, rate: 10/s, timeout: 5s, stages: [hold]}
   twin_reads: [{group: robots, rate: 20/s}]
   jobs:
     - {name: retag, type: twin, stage: hold, at: 500ms, query: "tags.plant = 'A'", tags: {batch: 7}, desired: {mode: night}}
@@ -66,9 +66,9 @@ func TestServiceSide(t *testing.T) {
 		{metrics.OpDesired, "robots", metrics.OK, 40, 40},
 		{metrics.OpDesiredReply, "robots", metrics.OK, 40, 40},
 		{metrics.OpDesired, "absent", metrics.Timeout, 2, 2},
-		{metrics.OpMethod, "reboot", metrics.OK, 55, 61},
+		{metrics.OpMethod, "reboot", metrics.OK, 40, 61},
 		{metrics.OpMethod, "ghost", metrics.Failed, 28, 31},
-		{metrics.OpTwinRead, "robots", metrics.OK, 80, 95},
+		{metrics.OpTwinRead, "robots", metrics.OK, 60, 95},
 		{metrics.OpJob, "retag", metrics.OK, 1, 1},
 		{metrics.OpJob, "restart", metrics.Failed, 1, 1},
 		{metrics.OpQuery, "all", metrics.OK, 5, 7},
