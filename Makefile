@@ -31,8 +31,9 @@ lint:
 unit: ## Unit tests with the race detector.
 	$(GO) test -race -timeout 8m ./...
 
-integration: ## Against a real Mosquitto, Prometheus and Chromium.
+integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -timeout 8m ./test/...
+	$(GO) test -run Fleet -timeout 4m ./scenario/engine
 
 sdk: build ## Microsoft's own SDKs against the embedded hub.
 	@cd test/sdk && node run.mjs
@@ -44,7 +45,7 @@ bench: ## Benchmarks, for docs/performance.md.
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
-	$(GO) test -run TestKill -timeout 2h ./internal/hub/store -kills=1000
+	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 fuzz: ## Every fuzz target for FUZZTIME.

@@ -121,8 +121,8 @@ func (t *Threshold) parseShare(s string) error {
 }
 
 // evaluateQueries compares what was found in the results of queries.
-func (t Threshold) evaluateQueries(s *Snapshot) Verdict {
-	v := Verdict{Threshold: t.String()}
+func (t Threshold) evaluateQueries(s *Snapshot) (v Verdict, excess float64) {
+	v = Verdict{Threshold: t.String()}
 	q, _ := s.Query(t.Group)
 	good, all := q.Met, q.Met+q.Unmet
 	if t.aggregate == aggCorrect {
@@ -130,10 +130,10 @@ func (t Threshold) evaluateQueries(s *Snapshot) Verdict {
 	}
 	if all == 0 {
 		v.NoData, v.Observed = true, "no data"
-		return v
+		return v, 0
 	}
 	share := float64(good) / float64(all)
 	v.Observed = fmt.Sprintf("%s = %.4g%% (%d of %d)", t.aggregate, share*100, good, all)
 	v.Pass = t.holds(share)
-	return v
+	return v, t.excess(share)
 }

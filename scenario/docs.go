@@ -52,8 +52,11 @@ func section(b *strings.Builder, path string, fields []field) {
 			continue
 		}
 		below := join(path, f.key)
-		if f.form == formList {
+		switch f.form {
+		case formList:
 			below += "[]"
+		case formBounds:
+			below += ".*[]"
 		}
 		section(b, below, f.fields)
 	}
@@ -108,6 +111,10 @@ func valueSchema(f field) map[string]any {
 		return objectSchema(f.fields)
 	case formList:
 		return map[string]any{"type": "array", "items": objectSchema(f.fields)}
+	case formBounds:
+		one := []any{map[string]any{"type": "string"}, objectSchema(f.fields)}
+		several := map[string]any{"type": "array", "items": map[string]any{"anyOf": one}}
+		return map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": append(one, several)}}
 	case formTexts:
 		return map[string]any{"type": "array", "items": map[string]any{"type": "string"}}
 	case formWeights:

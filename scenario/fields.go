@@ -11,6 +11,7 @@ const (
 	most     = math.MaxInt32
 	anything = -1 // of an expected number: none is expected
 	moment   = time.Millisecond
+	second   = time.Second
 )
 
 // scenarioFields is the whole language: one row a key.
@@ -23,7 +24,7 @@ func scenarioFields(s *Scenario) []field {
 		{"fleet", formObject, "", "The devices.", object(fleetFields(&s.Fleet)), fleetFields(&s.Fleet)},
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
 		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
-		{"thresholds", formMap, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"]. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), nil},
+		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
 	}
 }
 

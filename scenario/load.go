@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // Options of Load.
@@ -49,8 +47,10 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		r.override(root, set)
 	}
+	asRun, sourceErr := source(root)
 	r.substitute("", root, 0)
 	s := fresh(file)
+	s.Source = asRun
 	r.object("", root, scenarioFields(s))
 	if root.Kind != yaml.MappingNode {
 		return nil, r.problems.asError()
@@ -61,7 +61,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, sourceErr
 }
 
 // fresh is a scenario with what holds when a file says nothing.
@@ -240,39 +240,4 @@ func childNames(n *yaml.Node) []string {
 		names = []string{"no keys below it"}
 	}
 	return slices.Compact(names)
-}
-
-// readThresholds reads thresholds: a list of texts by selector.
-func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
-			return
-		}
-		r.pairs(path, n, func(selector string, k, v *yaml.Node) {
-			items := []*yaml.Node{v}
-			if v.Kind == yaml.SequenceNode {
-				items = v.Content
-			}
-			for i, item := range items {
-				at := join(path, selector)
-				if v.Kind == yaml.SequenceNode {
-					at = fmt.Sprintf("%s[%d]", at, i)
-				}
-				expr, ok := r.scalar(at, item, `a text such as "p(95) < 250ms"`, "!!str")
-				if !ok {
-					continue
-				}
-				t, err := metrics.ParseThreshold(selector, expr)
-				if err != nil {
-					r.fail(at, item, "%v", err)
-					continue
-				}
-				s.Thresholds = append(s.Thresholds, t)
-				if t.Group != "" {
-					r.selectors = append(r.selectors, reference{at, selector, placeOf(k)})
-				}
-			}
-		})
-	}
 }

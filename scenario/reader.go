@@ -44,6 +44,7 @@ const (
 	formAny     form = "any object"
 	formMap     form = "object by name"
 	formTexts   form = "list of texts"
+	formBounds  form = "thresholds by operation"
 )
 
 // reader decodes a file and collects its problems.
@@ -60,6 +61,7 @@ type reader struct {
 
 	groupNames []reference // names of groups that must exist
 	selectors  []reference // of thresholds
+	stageNames []reference // names of stages that must exist
 }
 
 // reference is a name that must be one of others in the file.

@@ -256,6 +256,15 @@ func (r *reader) validateReferences(s *Scenario) {
 			r.failAt(ref.path, ref.at, "there is no group %q; %s", ref.name, didYouMean(ref.name, groups))
 		}
 	}
+	var stages []string
+	for i := range s.Stages {
+		stages = append(stages, s.Stages[i].Name)
+	}
+	for _, ref := range r.stageNames {
+		if !slices.Contains(stages, ref.name) {
+			r.failAt(ref.path, ref.at, "there is no stage %q; %s", ref.name, didYouMean(ref.name, stages))
+		}
+	}
 	for _, t := range s.Thresholds {
 		if t.Group == "" {
 			continue

@@ -2,14 +2,11 @@ package hub
 
 import (
 	"context"
-	"errors"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -75,6 +72,14 @@ func (s *services) PatchTwin(ctx context.Context, id string, tags, desired twin.
 
 func (s *services) ParseValue(b []byte) (twin.Value, error) { return s.store.ParseValue(b) }
 
+// notifyDesired tells a device of changed desired properties. What reaches it is metered
+// (iot-hub-devguide-pricing).
+func (h *Hub) notifyDesired(id string, delta []byte, version int64) {
+	if h.front.NotifyDesired(id, delta, version) {
+		h.meter(len(delta))
+	}
+}
+
 // gone ends the connection of a device that was deleted or disabled. It is called by the store and
 // must not block it.
 func (h *Hub) gone(id string, reason store.GoneReason) {
@@ -91,66 +96,4 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 func (h *Hub) devicePolicy(name string) (primary, secondary iothub.Key, ok bool) {
 	p, ok := h.policies[name]
 	return p.Primary, p.Secondary, ok && p.Rights&rest.DeviceConnect != 0
-}
-
-// free marks operations that metering does not count (iot-hub-devguide-pricing).
-const free = -1
-
-func (h *Hub) admitDevice(ctx context.Context, class front.Class, bytes int) error {
-	switch class {
-	case front.ClassConnect:
-		return h.limiter.Admit(ctx, throttle.Connect, 1, free)
-	case front.ClassTelemetry:
-		return h.limiter.Admit(ctx, throttle.Telemetry, 1, bytes)
-	case front.ClassTwinRead:
-		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
-	default:
-		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
-	}
-}
-
-func (h *Hub) admitService(ctx context.Context, class rest.Class, n, bytes int) error {
-	switch class {
-	case rest.ClassRegistry:
-		return h.limiter.Admit(ctx, throttle.Registry, float64(n), free)
-	case rest.ClassQuery:
-		return h.limiter.Admit(ctx, throttle.Query, 1, bytes)
-	case rest.ClassTwinRead:
-		return h.limiter.Admit(ctx, throttle.TwinRead, 1, bytes)
-	case rest.ClassTwinUpdate:
-		return h.limiter.Admit(ctx, throttle.TwinUpdate, 1, bytes)
-	case rest.ClassC2D:
-		return h.limiter.Admit(ctx, throttle.C2D, 1, bytes)
-	case rest.ClassMethod:
-		// Metered in started blocks of the request's payload, at least one.
-		blocks := max(1, (n+tier.MethodBytes-1)/tier.MethodBytes)
-		return h.limiter.Admit(ctx, throttle.Method, float64(blocks), bytes)
-	default:
-		return h.limiter.Admit(ctx, throttle.Job, 1, free)
-	}
-}
-
-func (h *Hub) admitJob(ctx context.Context) error {
-	for {
-		err := h.limiter.Admit(ctx, throttle.JobDevice, 1, 0)
-		// A job waits its turn; only its end or the quota stops it.
-		if !iothub.Throttled(err) || ctx.Err() != nil {
-			return err
-		}
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-	}
-}
-
-// activeJobs is how many jobs may run at once: 0 is no limit.
-func (h *Hub) activeJobs() int {
-	if h.opts.Tier == "" {
-		return 0
-	}
-	limits, err := tier.For(tier.Tier(h.opts.Tier), h.opts.Units)
-	if err != nil {
-		return 0
-	}
-	return limits.ActiveJobs
 }

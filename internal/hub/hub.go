@@ -52,8 +52,9 @@ type Options struct {
 	Shape throttle.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
-	// TokenGrace, see front.Options.
-	TokenGrace time.Duration
+	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
+	TokenGrace, MessageTTL   time.Duration
+	ThrottledCode, QuotaCode byte
 }
 
 // Hub is a running hub.
@@ -72,6 +73,8 @@ type Hub struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 	listeners []net.Listener
+	served    operations
+	dropped   atomic.Int64 // the day on which connections ended for the quota, counted from 1970
 	telemetry atomic.Uint64
 	wills     atomic.Uint64
 	closeOnce sync.Once
@@ -92,7 +95,7 @@ func Open(ctx context.Context, o Options) (*Hub, error) {
 	if o.HostName == "" {
 		o.HostName = "localhost"
 	}
-	h := &Hub{opts: o, log: o.Logger}
+	h := &Hub{opts: o, log: o.Logger, served: newOperations()}
 	if err := h.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded hub: %w", err), h.Close())
 	}
@@ -103,9 +106,9 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err := h.listen(ctx); err != nil {
 		return err
 	}
+	var limits tier.Limits // without a tier: no limits
 	if h.opts.Tier != "" {
-		limits, err := tier.For(tier.Tier(h.opts.Tier), h.opts.Units)
-		if err != nil {
+		if limits, err = tier.For(tier.Tier(h.opts.Tier), h.opts.Units); err != nil {
 			return err
 		}
 		h.limiter = throttle.New(limits, h.opts.Shape)
@@ -118,16 +121,19 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	}
 	h.store, err = store.Open(ctx, store.Options{
 		Logger: h.log, DataDir: h.opts.DataDir, QueryLag: h.opts.QueryLag,
-		OnDesired: func(id string, delta []byte, version int64) { h.front.NotifyDesired(id, delta, version) },
+		OnDesired: h.notifyDesired,
 		OnGone:    h.gone,
 	})
 	if err != nil {
 		return err
 	}
 	h.front = front.New(front.Options{
-		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.ca.Pool(), Admit: h.admitDevice, TokenGrace: h.opts.TokenGrace,
+		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.ca.Pool(), Admit: h.admitDevice,
+		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
 	})
-	h.jobs = jobs.New(jobs.Options{Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Active: h.activeJobs()})
+	h.jobs = jobs.New(jobs.Options{
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
+	})
 	h.serve()
 	return nil
 }
@@ -162,10 +168,10 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(h.ca.ServerConfig(), h.front.ServeConn, h.log)
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.ServeConn, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	root := http.NewServeMux()
 	root.Handle(front.WebSocketPath, h.front.WebSocket())
@@ -247,10 +253,15 @@ func (h *Hub) Arm() { h.limiter.Arm() }
 // Faults is the switch that makes the hub misbehave on purpose.
 func (h *Hub) Faults() *front.Faults { return h.front.Faults() }
 
-// Restart closes all connections and refuses new ones for a time, as a restart of the service does.
+// errRestart is why connections end when the hub restarts.
+var errRestart = errors.New("the hub restarts")
+
+// Restart closes all connections, of devices and of services, and refuses new ones for a time.
 func (h *Hub) Restart(down time.Duration) {
 	h.front.Faults().Refuse(down)
-	h.front.DisconnectAll(errors.New("the hub restarts"))
+	h.mux.Refuse(down)
+	h.front.DisconnectAll(errRestart)
+	h.mux.Disconnect()
 }
 
 // Dial is a connection to the hub's device side that never touches the network.
@@ -267,9 +278,10 @@ type Stats struct {
 	Front     front.Stats
 	Telemetry uint64 // messages received
 	Wills     uint64
-	Throttles []throttle.Stat
-	QuotaUsed int64 // messages counted today
-	Quota     int64 // messages that the tier allows a day; 0 without a tier
+	Served    map[throttle.Class]uint64 // operations, also without a tier
+	Throttles []throttle.Stat           // nil without a tier
+	QuotaUsed int64                     // messages counted today
+	Quota     int64                     // messages that the tier allows a day; 0 without a tier
 }
 
 // Stats tells the numbers as they are now.
@@ -277,7 +289,7 @@ func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
 	return Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
-		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
+		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 	}
 }
 

@@ -1,6 +1,7 @@
 package iothub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,7 +48,14 @@ func ParseServiceConnectionString(s string) (ServiceConnectionString, error) {
 	if err != nil {
 		return ServiceConnectionString{}, fmt.Errorf("%w: SharedAccessKey: %w", ErrConnectionString, err)
 	}
-	return ServiceConnectionString{HostName: parts["hostname"], Policy: parts["sharedaccesskeyname"], Key: key}, checkHost(parts["hostname"])
+	c := ServiceConnectionString{HostName: parts["hostname"], Policy: parts["sharedaccesskeyname"], Key: key}
+	if strings.Contains(c.Policy, "=") {
+		return ServiceConnectionString{}, swallowed("SharedAccessKeyName")
+	}
+	if err := checkHost("HostName", c.HostName); err != nil {
+		return ServiceConnectionString{}, err
+	}
+	return c, nil
 }
 
 // ParseDeviceConnectionString reads HostName=…;DeviceId=…;SharedAccessKey=… (or x509=true).
@@ -69,24 +77,47 @@ func ParseDeviceConnectionString(s string) (DeviceConnectionString, error) {
 	case parts["sharedaccesskey"] == "" && !c.X509:
 		return DeviceConnectionString{}, missingPart("SharedAccessKey")
 	}
-	if err := ValidDeviceID(c.DeviceID); err != nil {
-		return DeviceConnectionString{}, fmt.Errorf("%w: DeviceId: %w", ErrConnectionString, err)
+	if err := cmp.Or(checkID("DeviceId", c.DeviceID), checkID("ModuleId", c.ModuleID), checkHost("HostName", c.HostName), checkHost("GatewayHostName", c.GatewayHostName)); err != nil {
+		return DeviceConnectionString{}, err
 	}
 	if !c.X509 {
 		if c.Key, err = ParseKey(parts["sharedaccesskey"]); err != nil {
 			return DeviceConnectionString{}, fmt.Errorf("%w: SharedAccessKey: %w", ErrConnectionString, err)
 		}
 	}
-	return c, checkHost(c.HostName)
+	return c, nil
 }
 
 func missingPart(name string) error {
 	return fmt.Errorf("%w: %s=… is missing; the parts are joined with semicolons", ErrConnectionString, name)
 }
 
-func checkHost(host string) error {
+// swallowed is the error for a part with an equals sign where none can be: the semicolon before the
+// next part was lost, so that the value, which is not printed, may end in a key.
+func swallowed(name string) error {
+	return fmt.Errorf("%w: %s has an equals sign in it; is the semicolon after it missing?", ErrConnectionString, name)
+}
+
+func checkHost(name, host string) error {
+	if strings.Contains(host, "=") {
+		return swallowed(name)
+	}
 	if strings.ContainsAny(host, "/\\ \t@") {
-		return fmt.Errorf("%w: HostName must be a host or host:port, without a scheme or path", ErrConnectionString)
+		return fmt.Errorf("%w: %s must be a host or host:port, without a scheme or path", ErrConnectionString, name)
+	}
+	return nil
+}
+
+// checkID is ValidDeviceID without the id in the text. An empty id is the caller's to judge.
+func checkID(name, id string) error {
+	if id == "" {
+		return nil
+	}
+	if strings.Contains(strings.ToLower(id), "sharedaccesskey=") {
+		return swallowed(name)
+	}
+	if problem := idProblem(id); problem != "" {
+		return fmt.Errorf("%w: %s: %w: %s", ErrConnectionString, name, ErrDeviceID, problem)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package iothub
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -66,6 +67,9 @@ type SymmetricKeys struct {
 	Secondary Key `json:"secondaryKey"`
 }
 
+// LogValue hides the keys, also from log handlers that write JSON.
+func (SymmetricKeys) LogValue() slog.Value { return slog.StringValue(redacted) }
+
 // Thumbprints are hex digests of a device's own certificates: SHA-1 (40 digits) or SHA-256 (64).
 type Thumbprints struct {
 	Primary   string `json:"primaryThumbprint"`
@@ -112,6 +116,9 @@ type Authentication struct {
 	Type         string        `json:"type"` // AuthSAS, AuthSelfSigned or AuthCertificateAuthority; may be absent in requests
 }
 
+// LogValue tells the type alone: the rest are keys, or digests that nobody reads.
+func (a Authentication) LogValue() slog.Value { return slog.StringValue(a.Type) }
+
 // Capabilities of a device.
 type Capabilities struct {
 	IoTEdge bool `json:"iotEdge"`
@@ -131,6 +138,11 @@ type Identity struct {
 	C2DMessages            int            `json:"cloudToDeviceMessageCount"`
 	Authentication         Authentication `json:"authentication"`
 	Capabilities           Capabilities   `json:"capabilities"`
+}
+
+// LogValue names the device without its keys.
+func (i Identity) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("device", i.DeviceID), slog.String("status", i.Status), slog.Any("authentication", i.Authentication))
 }
 
 // MaxBulk is how many entries a bulk call may have (iot-hub-devguide-identity-registry).
@@ -167,6 +179,11 @@ type BulkEntry struct {
 	Capabilities   *Capabilities   `json:"capabilities,omitempty"`
 }
 
+// LogValue names the device without its keys.
+func (e BulkEntry) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("device", e.ID), slog.String("mode", e.ImportMode))
+}
+
 // NewBulkEntry is an entry for an enabled device with two symmetric keys.
 func NewBulkEntry(mode, id string, primary, secondary Key) BulkEntry {
 	return BulkEntry{
@@ -178,8 +195,29 @@ func NewBulkEntry(mode, id string, primary, secondary Key) BulkEntry {
 // BulkError is why one device of a bulk call failed.
 type BulkError struct {
 	DeviceID    string `json:"deviceId"`
-	ErrorCode   int    `json:"errorCode"`
+	ErrorCode   int    `json:"errorCode"` // for example 409001; 0 for a name that is not known
 	ErrorStatus string `json:"errorStatus"`
+}
+
+// UnmarshalJSON reads the code as a number or as a name: versions of the service differ.
+func (e *BulkError) UnmarshalJSON(b []byte) error {
+	type fields BulkError
+	in := struct {
+		*fields
+		ErrorCode errorCode `json:"errorCode"`
+	}{fields: (*fields)(e)}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return fmt.Errorf("reading an entry of a bulk result: %w", err)
+	}
+	e.ErrorCode = int(in.ErrorCode)
+	return nil
+}
+
+// Err is the failure as an error of the service.
+func (e BulkError) Err() *Error {
+	err := &Error{Status: e.ErrorCode / 1000, Code: e.ErrorCode, Message: e.ErrorStatus}
+	err.complete()
+	return err
 }
 
 // BulkResult is the answer to a bulk call.

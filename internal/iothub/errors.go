@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -170,43 +169,6 @@ func mustJSON(v any) []byte {
 		return []byte(`{}`)
 	}
 	return b
-}
-
-// ParseError reads an error answer of any of the three encodings. It always returns an error
-// that carries at least the status.
-func ParseError(status int, header http.Header, body []byte) *Error {
-	e := &Error{Status: status, Name: header.Get("iothub-errorcode")}
-	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds >= 0 {
-		e.RetryAfter = time.Duration(seconds) * time.Second
-	}
-	var rest restBody
-	if json.Unmarshal(body, &rest) == nil && rest.Message != "" {
-		if strings.HasPrefix(rest.Message, "{") {
-			body = []byte(rest.Message)
-		} else {
-			name, text, _ := strings.Cut(strings.TrimPrefix(rest.Message, "ErrorCode:"), ";")
-			e.Name, e.Message = name, text
-			if id, ok := strings.CutPrefix(rest.ExceptionMessage, "Tracking ID:"); ok {
-				e.TrackingID, _, _ = strings.Cut(id, "-TimeStamp:")
-			}
-		}
-	}
-	var plain plainBody
-	if json.Unmarshal(body, &plain) == nil && plain.ErrorCode != 0 {
-		e.Code, e.Message, e.TrackingID, e.Info = plain.ErrorCode, plain.Message, plain.TrackingID, plain.Info
-	}
-	if e.Code == 0 || e.Name == "" {
-		for _, known := range knownErrors() {
-			if known.Code == e.Code || (e.Code == 0 && known.Name == e.Name) {
-				e.Code, e.Name = known.Code, known.Name
-				break
-			}
-		}
-	}
-	if e.Name == "" {
-		e.Name = strings.ReplaceAll(http.StatusText(status), " ", "")
-	}
-	return e
 }
 
 func knownErrors() []*Error {

@@ -3,6 +3,7 @@ package iothub
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -15,17 +16,29 @@ var ErrDeviceID = errors.New("invalid device id")
 // ValidDeviceID checks an id against the registry's rules: at most MaxDeviceID ASCII letters,
 // digits and - . + % _ # * ? ! ( ) , = @ $ ' : ; (iot-hub-devguide-identity-registry).
 func ValidDeviceID(id string) error {
+	switch problem := idProblem(id); {
+	case problem == "":
+		return nil
+	case id == "" || len(id) > MaxDeviceID:
+		return fmt.Errorf("%w: %s", ErrDeviceID, problem)
+	default:
+		return fmt.Errorf("%w: %q %s", ErrDeviceID, id, problem)
+	}
+}
+
+// idProblem says what is wrong with an id, without the id; empty when nothing is.
+func idProblem(id string) string {
 	if id == "" || len(id) > MaxDeviceID {
-		return fmt.Errorf("%w: %d characters; it must have 1 to %d", ErrDeviceID, len(id), MaxDeviceID)
+		return fmt.Sprintf("%d characters; it must have 1 to %d", len(id), MaxDeviceID)
 	}
 	for i := range len(id) {
 		c := id[i]
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !letter && !strings.ContainsRune("-.+%_#*?!(),=@$':;", rune(c)) {
-			return fmt.Errorf("%w: %q may hold letters, digits and - . + %% _ # * ? ! ( ) , = @ $ ' : ;", ErrDeviceID, id)
+			return "may hold letters, digits and - . + % _ # * ? ! ( ) , = @ $ ' : ;"
 		}
 	}
-	return nil
+	return ""
 }
 
 // Username is the MQTT user name of a connection (iot-mqtt-connect-to-iot-hub).
@@ -71,6 +84,20 @@ func (u Username) ClientID() string {
 		return u.DeviceID + "/" + u.ModuleID
 	}
 	return u.DeviceID
+}
+
+// Parameter is a decoded parameter of the user name, for example model-id or DeviceClientType
+// (iot-mqtt-connect-to-iot-hub); empty when the client sends none.
+func (u Username) Parameter(name string) string {
+	for pair := range strings.SplitSeq(u.Query, "&") {
+		if key, value, _ := strings.Cut(pair, "="); key == name {
+			if decoded, err := url.PathUnescape(value); err == nil {
+				return decoded
+			}
+			return value
+		}
+	}
+	return ""
 }
 
 // String is the user name as clients send it.

@@ -64,8 +64,8 @@ func ParseSAS(token string) (SAS, error) {
 	// The signature covers sr as it is written: clients encode it in different ways, or not at all.
 	s := SAS{Expiry: time.Unix(seconds, 0), signed: raw["sr"] + "\n" + raw["se"]}
 	sig, err := url.QueryUnescape(raw["sig"])
-	if err != nil {
-		return SAS{}, ErrSAS
+	if err != nil || sig == "" {
+		return SAS{}, fmt.Errorf("%w: sig is missing or wrongly encoded", ErrSAS)
 	}
 	// An unencoded plus sign in base64 reads as a space.
 	if s.sig, err = base64.StdEncoding.DecodeString(strings.ReplaceAll(sig, " ", "+")); err != nil {
@@ -113,6 +113,9 @@ func hostOnly(host string) string {
 func (s SAS) String() string {
 	return fmt.Sprintf("SharedAccessSignature sr=%s&skn=%s&se=%d&sig=%s", s.Resource, s.Policy, s.Expiry.Unix(), redacted)
 }
+
+// Format hides the signature, whatever the verb.
+func (s SAS) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
 
 // LogValue hides the signature in log lines.
 func (s SAS) LogValue() slog.Value { return slog.StringValue(s.String()) }

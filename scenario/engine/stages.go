@@ -21,6 +21,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.stage = t.Name
 		e.mu.Unlock()
 		e.rec.SetStage(t.Name)
+		e.bounds.Stage(t.Name, e.rec.Snapshot())
 		from := e.since()
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)

@@ -3,6 +3,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,20 +22,22 @@ import (
 	"time"
 )
 
-// The files in the directory of an Authority.
+// The files in the directory of an Authority. A key file holds the certificate too, so that the two
+// cannot part; the certificate is beside it for others to read.
 const (
 	CAFile        = "ca.pem"     // the authority's certificate, for clients to trust
-	caKeyFile     = "ca.key"     // its key; readable by its owner alone
+	caKeyFile     = "ca.key"     // with its key; readable by its owner alone
 	serverFile    = "server.pem" // the server's certificate
-	serverKeyFile = "server.key" // its key; readable by its owner alone
+	serverKeyFile = "server.key" // with its key; readable by its owner alone
 	caLife        = 3650 * 24 * time.Hour
 	leafLife      = 397 * 24 * time.Hour // the longest that common clients accept
 	renewBefore   = 30 * 24 * time.Hour
 )
 
-// Authority is a certificate authority with a server certificate.
+// Authority is a certificate authority with a server certificate. It is safe for concurrent use.
 type Authority struct {
 	dir    string
+	now    func() time.Time
 	cert   *x509.Certificate
 	key    crypto.Signer
 	server tls.Certificate
@@ -42,9 +45,12 @@ type Authority struct {
 
 // Open reads the authority kept in a directory, or makes one there; with an empty directory name it
 // lives in memory. The server certificate is for loopback, testhub.local and the given host names;
-// it is made anew when it lacks one of them or expires within a month.
-func Open(dir string, hosts ...string) (*Authority, error) {
-	a := &Authority{dir: dir}
+// it is made anew when it lacks one of them, expires within a month, or cannot be read. An
+// authority that cannot be read is an error: others may trust it.
+func Open(dir string, hosts ...string) (*Authority, error) { return open(dir, time.Now, hosts) }
+
+func open(dir string, now func() time.Time, hosts []string) (*Authority, error) {
+	a := &Authority{dir: dir, now: now}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making the certificate directory: %w", err)
@@ -62,37 +68,55 @@ func Open(dir string, hosts ...string) (*Authority, error) {
 }
 
 func (a *Authority) openCA() error {
-	pair, err := a.load(CAFile, caKeyFile)
-	if err == nil && time.Until(pair.Leaf.NotAfter) > renewBefore {
-		a.cert, a.key = pair.Leaf, pair.PrivateKey.(crypto.Signer)
-		return nil
+	kept, err := a.load(caKeyFile)
+	switch {
+	case err == nil && a.lasts(kept):
+		return a.adopt(kept)
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w; remove %s to have a new one made", err, filepath.Join(a.dir, caKeyFile))
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "twinfleet embedded hub CA"}, NotAfter: time.Now().Add(caLife),
+	made, makeErr := a.issue(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "twinfleet embedded hub CA"}, NotAfter: a.now().Add(caLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	})
+	if makeErr != nil {
+		return makeErr
 	}
-	made, err := a.issue(template)
-	if err != nil {
+	first := errors.Is(err, os.ErrNotExist)
+	if err := a.save(made, caKeyFile, first); errors.Is(err, os.ErrExist) {
+		// Another hub that starts in this moment was faster: one authority serves both.
+		if made, err = a.load(caKeyFile); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
-	a.cert, a.key = made.Leaf, made.PrivateKey.(crypto.Signer)
-	return a.save(made, CAFile, caKeyFile)
+	return a.adopt(made)
+}
+
+// adopt makes a pair the authority, and its certificate readable to others.
+func (a *Authority) adopt(pair tls.Certificate) error {
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok || !pair.Leaf.IsCA {
+		return errors.New("the certificate is no authority's")
+	}
+	a.cert, a.key = pair.Leaf, signer
+	return a.publish(pair, CAFile)
+}
+
+// lasts reports whether a certificate need not be renewed yet.
+func (a *Authority) lasts(pair tls.Certificate) bool {
+	return pair.Leaf.NotAfter.Sub(a.now()) > renewBefore
 }
 
 func (a *Authority) openServer(hosts []string) error {
-	pair, err := a.load(serverFile, serverKeyFile)
-	if err == nil && time.Until(pair.Leaf.NotAfter) > renewBefore && pair.Leaf.CheckSignatureFrom(a.cert) == nil && covers(pair.Leaf, hosts) {
-		a.server = pair
-		return nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	kept, err := a.load(serverKeyFile)
+	if err == nil && a.lasts(kept) && kept.Leaf.CheckSignatureFrom(a.cert) == nil && covers(kept.Leaf, hosts) {
+		a.server = kept
+		return a.publish(kept, serverFile)
 	}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: hosts[0]}, NotAfter: time.Now().Add(leafLife),
+		Subject: pkix.Name{CommonName: "twinfleet embedded hub"}, NotAfter: a.now().Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, h := range hosts {
@@ -105,7 +129,10 @@ func (a *Authority) openServer(hosts []string) error {
 	if a.server, err = a.issue(template); err != nil {
 		return err
 	}
-	return a.save(a.server, serverFile, serverKeyFile)
+	if err := a.save(a.server, serverKeyFile, false); err != nil {
+		return err
+	}
+	return a.publish(a.server, serverFile)
 }
 
 func covers(cert *x509.Certificate, hosts []string) bool {
@@ -121,7 +148,7 @@ func (a *Authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return tls.Certificate{}, err
 	}
-	template.NotBefore = time.Now().Add(-time.Hour) // clocks differ
+	template.NotBefore = a.now().Add(-time.Hour) // clocks differ
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = template, key
@@ -137,7 +164,7 @@ func (a *Authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 // Device makes a client certificate for a device id, signed by the authority.
 func (a *Authority) Device(id string) (tls.Certificate, error) {
 	return a.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: id}, NotAfter: time.Now().Add(leafLife),
+		Subject: pkix.Name{CommonName: id}, NotAfter: a.now().Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
@@ -168,14 +195,23 @@ func (a *Authority) ServerConfig() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{a.server}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
 }
 
-func (a *Authority) load(certFile, keyFile string) (tls.Certificate, error) {
+func (a *Authority) load(name string) (tls.Certificate, error) {
 	if a.dir == "" {
 		return tls.Certificate{}, os.ErrNotExist
 	}
-	return tls.LoadX509KeyPair(filepath.Join(a.dir, certFile), filepath.Join(a.dir, keyFile))
+	b, err := os.ReadFile(filepath.Join(a.dir, name))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(b, b)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return pair, nil
 }
 
-func (a *Authority) save(pair tls.Certificate, certFile, keyFile string) error {
+// save keeps a pair with its key. As the first one it does not replace another: os.ErrExist.
+func (a *Authority) save(pair tls.Certificate, name string, first bool) error {
 	if a.dir == "" {
 		return nil
 	}
@@ -183,10 +219,44 @@ func (a *Authority) save(pair tls.Certificate, certFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	// The key goes first: a certificate without its key would not be made again.
-	if err := os.WriteFile(filepath.Join(a.dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	return a.write(name, append(text, certificatePEM(pair)...), 0o600, first)
+}
+
+// publish writes a certificate without its key, unless it is there already.
+func (a *Authority) publish(pair tls.Certificate, name string) error {
+	if a.dir == "" {
+		return nil
+	}
+	text := certificatePEM(pair)
+	if old, err := os.ReadFile(filepath.Join(a.dir, name)); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	return a.write(name, text, 0o644, false)
+}
+
+func certificatePEM(pair tls.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+}
+
+// write puts a file in its place as a whole or not at all. As the first one it does not replace
+// another: os.ErrExist.
+func (a *Authority) write(name string, text []byte, mode os.FileMode, first bool) error {
+	f, err := os.CreateTemp(a.dir, name+".*")
+	if err != nil {
 		return err
 	}
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
-	return os.WriteFile(filepath.Join(a.dir, certFile), cert, 0o644)
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+		return err
+	}
+	path := filepath.Join(a.dir, name)
+	if first {
+		if err := os.Link(f.Name(), path); err == nil || errors.Is(err, os.ErrExist) {
+			return err
+		}
+		// A file system without links: then the last one to start wins.
+	}
+	return os.Rename(f.Name(), path)
 }

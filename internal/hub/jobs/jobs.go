@@ -3,15 +3,14 @@
 package jobs
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"iter"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/hub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -21,33 +20,41 @@ import (
 type Hub interface {
 	PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
 	ParseValue(b []byte) (twin.Value, error)
-	InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error)
+	method.Caller
 }
 
 // Options of a Runner.
 type Options struct {
 	Hub    Hub          // required
 	Source query.Source // required
-	// Admit waits until a job may work on one more device; nil lets it go on at once.
+	// Admit waits until a job may work on one more device; an error ends the job. Nil lets it go on at once.
 	Admit func(ctx context.Context) error
-	// Active is how many jobs may run at once; 0 is no limit. Further ones are refused.
+	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
+	Meter func(bytes int)
+	// Active is how many jobs may run at once; 0 is no limit. One more is refused; one that was
+	// scheduled for later and comes due waits.
 	Active int
 	// Concurrency is how many devices of a job are worked on at once; 10 when 0.
 	Concurrency int
 }
 
-// defaultLife is how long a job may take when it does not say: an hour.
-const defaultLife = time.Hour
+const (
+	defaultLife = time.Hour           // of a job that does not say how long it may take
+	keepFor     = 30 * 24 * time.Hour // after its end a job can be asked about (iot-hub-devguide-jobs)
+	keepAtMost  = 1000                // jobs that have ended; older ones are forgotten
+)
 
 // Runner keeps and runs jobs. All its goroutines have ended when Close returns.
 type Runner struct {
 	opts   Options
 	ctx    context.Context
 	cancel context.CancelFunc
-	all    sync.WaitGroup
+	slots  chan struct{} // one for each job that runs; nil without a limit
 
-	mu   sync.Mutex // protects jobs and the state of each
-	jobs map[string]*job
+	mu     sync.Mutex // protects the following fields and the state of each job
+	jobs   map[string]*job
+	all    sync.WaitGroup // started only while not closed
+	closed bool
 }
 
 type job struct {
@@ -60,10 +67,13 @@ type job struct {
 
 type twinPatch struct{ tags, desired twin.Value }
 
+// The states of a device within a job, beside those of jobs (iot-hub-devguide-jobs).
+const pending = "pending"
+
 // deviceJob is what became of one device.
 type deviceJob struct {
 	id             string
-	status         string // pending, running, completed, failed
+	status         string // pending, JobRunning, JobCompleted, JobFailed or JobCancelled
 	start, end     time.Time
 	methodStatus   int
 	methodAnswered bool
@@ -77,37 +87,46 @@ func New(o Options) *Runner {
 		o.Concurrency = 10
 	}
 	r := &Runner{opts: o, jobs: make(map[string]*job)}
+	if o.Active > 0 {
+		r.slots = make(chan struct{}, o.Active)
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
 
 // Close cancels all jobs and waits for them.
 func (r *Runner) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	r.cancel()
 	r.all.Wait()
 }
 
-// Create takes a job and starts it at its time.
+// Create takes a job and starts it at its time. Errors: ErrArgumentInvalid, ErrJobExists,
+// ErrTooManyJobs, ErrServiceUnavailable after Close.
 func (r *Runner) Create(in iothub.Job) (iothub.Job, error) {
 	j := &job{doc: in}
 	if err := r.check(j, in); err != nil {
 		return iothub.Job{}, err
 	}
+	now := time.Now()
+	wait := max(0, in.Start.Sub(now)) // a job without a start time starts now
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, taken := r.jobs[in.JobID]; taken {
+	r.forgetLocked(now)
+	switch {
+	case r.closed:
+		return iothub.Job{}, iothub.ErrServiceUnavailable
+	case r.jobs[in.JobID] != nil:
 		return iothub.Job{}, iothub.ErrJobExists.With("job %s exists", in.JobID)
+	case wait == 0 && r.opts.Active > 0 && r.activeLocked() >= r.opts.Active:
+		return iothub.Job{}, iothub.ErrTooManyJobs.With("%d jobs are active, which is the most in this tier", r.opts.Active)
 	}
-	if r.opts.Active > 0 && r.activeLocked() >= r.opts.Active {
-		return iothub.Job{}, iothub.ErrTooManyJobs
-	}
-	now := time.Now()
 	j.doc.Created = iothub.Time{Time: now}
+	j.doc.End, j.doc.FailureReason, j.doc.StatusMessage = nil, "", ""
 	j.doc.Status = iothub.JobQueued
-	wait := time.Until(in.Start.Time)
-	if in.Start.IsZero() || wait <= 0 {
-		wait = 0
-	} else {
+	if wait > 0 {
 		j.doc.Status = iothub.JobScheduled
 	}
 	life := time.Duration(in.MaxExecutionTime) * time.Second
@@ -118,7 +137,23 @@ func (r *Runner) Create(in iothub.Job) (iothub.Job, error) {
 	j.cancel = cancel
 	r.jobs[in.JobID] = j
 	r.all.Go(func() { r.run(ctx, j, wait) })
-	return j.doc, nil
+	return j.state(), nil
+}
+
+// forgetLocked drops jobs that ended long ago, or before too many others.
+func (r *Runner) forgetLocked(now time.Time) {
+	var over []*job
+	for _, j := range r.jobs {
+		if j.doc.End != nil {
+			over = append(over, j)
+		}
+	}
+	slices.SortFunc(over, func(a, b *job) int { return b.doc.End.Compare(a.doc.End.Time) })
+	for i, j := range over {
+		if i >= keepAtMost || now.Sub(j.doc.End.Time) > keepFor {
+			delete(r.jobs, j.doc.JobID)
+		}
+	}
 }
 
 func (r *Runner) check(j *job, in iothub.Job) error {
@@ -134,19 +169,18 @@ func (r *Runner) check(j *job, in iothub.Job) error {
 		}
 		j.patch = twinPatch{doc.Get("tags"), doc.Path("properties", "desired")}
 	case iothub.JobDeviceMethod:
-		if in.Method == nil || in.Method.Name == "" {
-			return iothub.ErrArgumentInvalid.With("cloudToDeviceMethod needs a methodName")
-		}
+		return method.Check(in.Method)
 	default:
 		return iothub.ErrArgumentInvalid.With("type must be %s or %s", iothub.JobTwinUpdate, iothub.JobDeviceMethod)
 	}
 	return nil
 }
 
+// activeLocked is how many jobs run or are about to.
 func (r *Runner) activeLocked() int {
 	n := 0
 	for _, j := range r.jobs {
-		if !ended(j.doc.Status) {
+		if j.doc.Status == iothub.JobQueued || j.doc.Status == iothub.JobRunning {
 			n++
 		}
 	}
@@ -157,65 +191,109 @@ func ended(status string) bool {
 	return status == iothub.JobCompleted || status == iothub.JobFailed || status == iothub.JobCancelled
 }
 
-// run waits for the job's time, selects its devices and works on them.
+// run waits for the job's time and turn, selects its devices and works on them.
 func (r *Runner) run(ctx context.Context, j *job, wait time.Duration) {
 	defer j.cancel()
+	err := r.turn(ctx, j, wait)
+	if err == nil {
+		err = r.work(ctx, j)
+		r.release()
+	}
+	r.finish(ctx, j, err)
+}
+
+// turn waits until the job may run.
+func (r *Runner) turn(ctx context.Context, j *job, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-		r.finish(j, ctx)
-		return
+		return ctx.Err()
 	}
-	var devices []*deviceJob
-	for _, t := range allMatches(r.opts.Source, j.query) {
-		devices = append(devices, &deviceJob{id: t.DeviceID, status: "pending"})
+	r.setStatus(j, iothub.JobQueued)
+	if r.slots == nil {
+		return ctx.Err()
 	}
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runner) release() {
+	if r.slots != nil {
+		<-r.slots
+	}
+}
+
+// setStatus moves a job on, unless it was cancelled meanwhile.
+func (r *Runner) setStatus(j *job, status string) {
 	r.mu.Lock()
-	j.doc.Status = iothub.JobRunning
+	defer r.mu.Unlock()
+	if !ended(j.doc.Status) {
+		j.doc.Status = status
+	}
+}
+
+// work does the job on its devices. An error says why some were not reached.
+func (r *Runner) work(ctx context.Context, j *job) error {
+	var devices []*deviceJob
+	for _, t := range j.query.Plan(r.opts.Source).Matches() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		devices = append(devices, &deviceJob{id: t.DeviceID, status: pending})
+	}
+	r.setStatus(j, iothub.JobRunning)
+	r.mu.Lock()
 	j.devices = devices
 	r.mu.Unlock()
-	var work sync.WaitGroup
+	var workers sync.WaitGroup
+	defer workers.Wait()
 	places := make(chan struct{}, r.opts.Concurrency)
 	for _, d := range devices {
-		if r.opts.Admit != nil && r.opts.Admit(ctx) != nil {
-			break
+		if r.opts.Admit != nil {
+			if err := r.opts.Admit(ctx); err != nil {
+				return err
+			}
 		}
 		select {
 		case places <- struct{}{}:
 		case <-ctx.Done():
+			return ctx.Err()
 		}
 		if ctx.Err() != nil {
-			break
+			return ctx.Err()
 		}
-		work.Go(func() {
+		workers.Go(func() {
 			defer func() { <-places }()
 			r.device(ctx, j, d)
 		})
 	}
-	work.Wait()
-	r.finish(j, ctx)
+	return nil
 }
 
-func allMatches(src query.Source, q *query.Query) iter.Seq2[uint32, *twin.Twin] {
-	return q.Plan(src).Matches()
-}
-
+// device does the job on one device.
 func (r *Runner) device(ctx context.Context, j *job, d *deviceJob) {
 	r.mu.Lock()
-	d.status, d.start = "running", time.Now()
+	d.status, d.start = iothub.JobRunning, time.Now()
 	r.mu.Unlock()
 	var err error
 	var status int
 	var payload []byte
 	if j.doc.Type == iothub.JobTwinUpdate {
 		_, err = r.opts.Hub.PatchTwin(ctx, d.id, j.patch.tags, j.patch.desired, "*")
+		if err == nil {
+			r.meter(len(j.doc.UpdateTwin))
+		}
 	} else {
-		wait := time.Duration(cmp.Or(j.doc.Method.ResponseTimeout, 30)) * time.Second
-		limited, cancel := context.WithTimeout(ctx, wait)
-		status, payload, err = r.opts.Hub.InvokeMethod(limited, d.id, j.doc.Method.Name, j.doc.Method.Payload)
-		cancel()
+		status, payload, err = method.Call(ctx, r.opts.Hub, d.id, j.doc.Method)
+		// The request counts, and so does the answer, also one that did not come (iot-hub-devguide-pricing).
+		r.meter(len(j.doc.Method.Payload))
+		r.meter(len(payload))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,131 +308,36 @@ func (r *Runner) device(ctx context.Context, j *job, d *deviceJob) {
 	}
 }
 
-// finish gives the job its last state. A job whose devices failed has completed: its statistics say so.
-func (r *Runner) finish(j *job, ctx context.Context) {
+func (r *Runner) meter(bytes int) {
+	if r.opts.Meter != nil {
+		r.opts.Meter(bytes)
+	}
+}
+
+// finish gives the job its last state. A job that tried all its devices has completed, also when
+// some failed: its statistics say so. Devices it did not come to are cancelled or failed with it.
+func (r *Runner) finish(ctx context.Context, j *job, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j.doc.End = &iothub.Time{Time: time.Now()}
+	now := time.Now()
+	j.doc.End = &iothub.Time{Time: now}
+	var left *iothub.Error
 	switch {
 	case j.doc.Status == iothub.JobCancelled || errors.Is(ctx.Err(), context.Canceled):
 		j.doc.Status = iothub.JobCancelled
 	case ctx.Err() != nil:
 		j.doc.Status = iothub.JobFailed
 		j.doc.FailureReason = "the job took longer than its maxExecutionTimeInSeconds"
+		left = iothub.ErrGenericTimeout
+	case err != nil:
+		left = iothub.AsError(err)
+		j.doc.Status, j.doc.FailureReason = iothub.JobFailed, left.Message
 	default:
 		j.doc.Status = iothub.JobCompleted
 	}
-}
-
-// Job is the state of a job.
-func (r *Runner) Job(id string) (iothub.Job, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, ok := r.jobs[id]
-	if !ok {
-		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
-	}
-	return j.state(), nil
-}
-
-// state is the job's document with its statistics. The caller holds the lock.
-func (j *job) state() iothub.Job {
-	doc := j.doc
-	s := iothub.JobStatistics{Devices: len(j.devices)}
 	for _, d := range j.devices {
-		switch d.status {
-		case iothub.JobCompleted:
-			s.Succeeded++
-		case iothub.JobFailed:
-			s.Failed++
-		case "running":
-			s.Running++
-		default:
-			s.Pending++
+		if d.status == pending {
+			d.status, d.end, d.err = j.doc.Status, now, left
 		}
 	}
-	doc.DeviceJobStatistic = &s
-	return doc
-}
-
-// Cancel ends a job that has not ended.
-func (r *Runner) Cancel(id string) (iothub.Job, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, ok := r.jobs[id]
-	switch {
-	case !ok:
-		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
-	case ended(j.doc.Status):
-		return iothub.Job{}, iothub.ErrInvalidOperation.With("job %s has ended", id)
-	}
-	j.doc.Status = iothub.JobCancelled
-	j.cancel()
-	return j.state(), nil
-}
-
-// List tells the jobs of a type and status; an empty one matches all.
-func (r *Runner) List(jobType, status string) []iothub.Job {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []iothub.Job
-	for _, j := range r.jobs {
-		if (jobType == "" || jobType == j.doc.Type) && (status == "" || status == j.doc.Status) {
-			out = append(out, j.state())
-		}
-	}
-	slices.SortFunc(out, func(a, b iothub.Job) int {
-		return cmp.Or(a.Created.Compare(b.Created.Time), cmp.Compare(a.JobID, b.JobID))
-	})
-	return out
-}
-
-// Query answers one page of a query on devices.jobs.
-func (r *Runner) Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error) {
-	return q.RunJobs(ctx, slices.Values(r.rows()), size, continuation)
-}
-
-func (r *Runner) rows() []query.JobRow {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var rows []query.JobRow
-	ids := make([]string, 0, len(r.jobs))
-	for id := range r.jobs {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		j := r.jobs[id]
-		for _, d := range j.devices {
-			rows = append(rows, query.JobRow{Value: d.row(j)})
-		}
-	}
-	return rows
-}
-
-// row is one device of a job as queries see it.
-func (d *deviceJob) row(j *job) twin.Value {
-	text := func(key, s string) twin.Member { return twin.Member{Key: key, Value: twin.StringValue(s)} }
-	when := func(t time.Time) string { return string(iothub.AppendTime(nil, t)) }
-	last := d.end
-	if last.IsZero() {
-		last = d.start
-	}
-	members := []twin.Member{
-		text("deviceId", d.id), text("jobId", j.doc.JobID), text("jobType", j.doc.Type), text("status", d.status),
-		text("startTimeUtc", when(d.start)), text("endTimeUtc", when(d.end)),
-		text("createdDateTimeUtc", when(j.doc.Created.Time)), text("lastUpdatedDateTimeUtc", when(last)),
-		text("createdTimeUtc", when(j.doc.Created.Time)),
-	}
-	if d.methodAnswered {
-		answer := twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))})
-		if payload, err := twin.Parse(d.payload); err == nil {
-			answer = twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))}, twin.Member{Key: "payload", Value: payload})
-		}
-		members = append(members, twin.Member{Key: "outcome", Value: twin.ObjectValue(twin.Member{Key: "deviceMethodResponse", Value: answer})})
-	}
-	if d.err != nil {
-		members = append(members, twin.Member{Key: "error", Value: twin.ObjectValue(text("code", d.err.Name), text("description", d.err.Message))})
-	}
-	return twin.ObjectValue(members...)
 }

@@ -13,58 +13,71 @@ import (
 )
 
 // The first bytes: of a TLS record that holds a handshake (RFC 8446 section 5.1), and of an MQTT
-// CONNECT (MQTT 3.1.1 section 3.1).
+// CONNECT (MQTT 3.1.1 section 3.1). Everything else is left to HTTP, which answers what it cannot read.
 const (
 	tlsHandshake = 0x16
 	mqttConnect  = 0x10
 )
 
-// firstByteTimeout is how long a connection may take to say something.
-const firstByteTimeout = 30 * time.Second
-
-// Mux sorts the connections of listeners.
-type Mux struct {
-	TLS    *tls.Config
-	MQTT   func(net.Conn) // serves an MQTT connection to its end
-	Logger *slog.Logger
-
-	http   httpListener
-	conns  sync.WaitGroup
-	mu     sync.Mutex // protects open and closed
-	open   map[net.Conn]struct{}
-	closed bool
+// Options of a Mux.
+type Options struct {
+	TLS    *tls.Config    // required; serves the connections that begin with a TLS handshake
+	MQTT   func(net.Conn) // required; serves an MQTT connection to its end
+	Logger *slog.Logger   // nil logs nothing
+	// FirstByte is how long a connection may take to say something, and after that to say something
+	// within TLS; 30 s when 0. Who speaks later speaks under the deadlines of MQTT and HTTP.
+	FirstByte time.Duration
 }
 
-// New makes a Mux. MQTT connections are served by serve; HTTP ones are accepted from HTTP.
-func New(config *tls.Config, serve func(net.Conn), logger *slog.Logger) *Mux {
-	m := &Mux{TLS: config, MQTT: serve, Logger: logger, open: make(map[net.Conn]struct{})}
+// Mux sorts the connections of listeners. It is safe for concurrent use.
+type Mux struct {
+	opts Options
+	http httpListener
+
+	serving sync.WaitGroup // connections being sorted, and those of MQTT
+	mu      sync.Mutex     // protects the following fields
+	open    map[*conn]struct{}
+	closed  bool
+	refuse  time.Time // until then new connections are closed at once
+}
+
+// New makes a Mux. HTTP connections are accepted from HTTP.
+func New(o Options) *Mux {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.FirstByte == 0 {
+		o.FirstByte = 30 * time.Second
+	}
+	m := &Mux{opts: o, open: make(map[*conn]struct{})}
 	m.http.conns = make(chan net.Conn)
 	m.http.done = make(chan struct{})
 	return m
 }
 
-// HTTP is the listener that gives out the HTTP connections.
+// HTTP is the listener that gives out the HTTP connections. Its address is that of the first
+// listener served, or nil before.
 func (m *Mux) HTTP() net.Listener { return &m.http }
 
-// Serve accepts from a listener until it is closed. A shortage of descriptors is waited out.
+// Serve accepts from a listener until that is closed or ctx ends. Any other failure to accept, such as
+// a shortage of descriptors, is waited out.
 func (m *Mux) Serve(ctx context.Context, l net.Listener) {
-	if m.http.addr == nil {
-		m.http.addr = l.Addr()
-	}
-	wait := 5 * time.Millisecond
+	m.http.name(l.Addr())
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	wait := shortest
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			wait = 5 * time.Millisecond
-			m.conns.Go(func() { m.sort(nc) })
+			wait = shortest
+			m.accept(nc)
 			continue
 		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
 			return
 		}
-		m.Logger.Warn("accepting a connection failed; trying again", "error", err)
+		m.opts.Logger.Warn("accepting a connection failed; trying again", "error", err, "in", wait)
 		timer := time.NewTimer(wait)
-		wait = min(2*wait, time.Second)
+		wait = min(2*wait, longest)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -74,63 +87,108 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) {
 	}
 }
 
-// track keeps a connection so that Close can end it while it is being sorted.
-func (m *Mux) track(nc net.Conn, add bool) bool {
+// accept begins to serve a connection, unless there is a reason not to.
+func (m *Mux) accept(nc net.Conn) {
+	c := &conn{Conn: nc, mux: m}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !add {
-		delete(m.open, nc)
-		return true
-	}
-	if m.closed {
-		return false
-	}
-	m.open[nc] = struct{}{}
-	return true
-}
-
-func (m *Mux) sort(nc net.Conn) {
-	if !m.track(nc, true) {
+	if m.closed || time.Now().Before(m.refuse) {
+		m.mu.Unlock()
 		nc.Close()
 		return
 	}
-	first, sorted, err := m.peek(nc)
+	m.open[c] = struct{}{}
+	m.serving.Add(1)
+	m.mu.Unlock()
+	go func() {
+		defer m.serving.Done()
+		m.sort(c)
+	}()
+}
+
+func (m *Mux) sort(c *conn) {
+	first, sorted, err := m.peek(c)
 	if err == nil && first == tlsHandshake {
-		first, sorted, err = m.peek(tls.Server(sorted, m.TLS))
+		first, sorted, err = m.peek(tls.Server(sorted, m.opts.TLS))
 	}
-	m.track(nc, false)
 	switch {
 	case err != nil:
-		nc.Close()
+		m.opts.Logger.Debug("a connection ended before it said what it speaks", "error", err)
+		c.Close()
 	case first == mqttConnect:
-		m.MQTT(sorted)
+		m.opts.MQTT(sorted)
+		c.Close()
 	default:
 		m.http.give(sorted)
 	}
 }
 
-// peek reads the first byte and returns a connection that still has it.
+// peek reads the first byte and returns a connection that still has it. For TLS that includes the handshake.
 func (m *Mux) peek(nc net.Conn) (byte, net.Conn, error) {
-	if err := nc.SetReadDeadline(time.Now().Add(firstByteTimeout)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(m.opts.FirstByte)); err != nil {
 		return 0, nil, err
 	}
 	var b [1]byte
 	if _, err := nc.Read(b[:]); err != nil {
 		return 0, nil, err
 	}
-	return b[0], &peeked{Conn: nc, first: b[0], unread: true}, nc.SetReadDeadline(time.Time{})
+	return b[0], &peeked{Conn: nc, first: b[0], unread: true}, nc.SetDeadline(time.Time{})
 }
 
-// Close ends the connections that are being sorted, and waits for them and those of MQTT.
+// Refuse closes new connections at once, for a time; 0 ends it. A pending refusal is replaced.
+func (m *Mux) Refuse(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refuse = time.Now().Add(d)
+}
+
+// Disconnect closes all connections, whatever they speak.
+func (m *Mux) Disconnect() {
+	m.mu.Lock()
+	open := make([]*conn, 0, len(m.open))
+	for c := range m.open {
+		open = append(open, c)
+	}
+	m.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// Connections is how many connections there are.
+func (m *Mux) Connections() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.open)
+}
+
+// Close closes all connections and the HTTP listener, and waits until the MQTT ones have been served.
+// Listeners are closed by their owner.
 func (m *Mux) Close() {
 	m.mu.Lock()
 	m.closed = true
-	for nc := range m.open {
-		nc.Close()
-	}
 	m.mu.Unlock()
 	m.http.Close()
-	m.conns.Wait()
+	m.Disconnect()
+	m.serving.Wait()
+}
+
+// conn is an accepted connection that the Mux can close until someone else does.
+type conn struct {
+	net.Conn
+	mux  *Mux
+	once sync.Once
+	err  error
+}
+
+// Close closes the connection once and takes it off the list.
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.mux.mu.Lock()
+		delete(c.mux.open, c)
+		c.mux.mu.Unlock()
+		c.err = c.Conn.Close()
+	})
+	return c.err
 }
 
 // peeked is a connection whose first byte was read already.
@@ -157,7 +215,17 @@ type httpListener struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
-	addr  net.Addr
+
+	mu   sync.Mutex // protects addr
+	addr net.Addr
+}
+
+func (l *httpListener) name(addr net.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr == nil {
+		l.addr = addr
+	}
 }
 
 func (l *httpListener) give(nc net.Conn) {
@@ -168,6 +236,7 @@ func (l *httpListener) give(nc net.Conn) {
 	}
 }
 
+// Accept waits for the next HTTP connection. It returns net.ErrClosed after Close.
 func (l *httpListener) Accept() (net.Conn, error) {
 	select {
 	case nc := <-l.conns:
@@ -177,9 +246,15 @@ func (l *httpListener) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends Accept. Connections that were given out stay open.
 func (l *httpListener) Close() error {
 	l.once.Do(func() { close(l.done) })
 	return nil
 }
 
-func (l *httpListener) Addr() net.Addr { return l.addr }
+// Addr is the address of the first listener served.
+func (l *httpListener) Addr() net.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr
+}

@@ -3,144 +3,196 @@ package query
 import (
 	"cmp"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// record is a row that conditions are evaluated on: a twin, or a job's device.
-type record interface {
-	Field(path ...string) twin.Value
+// record is a row that conditions are evaluated on: a twin, or where there is none a job's row.
+type record struct {
+	twin *twin.Twin
+	row  twin.Value
 }
 
-var _ record = (*twin.Twin)(nil)
+// Conditions are compiled once a query, to functions that know their paths and constants.
+type (
+	evaluator func(record) twin.Value
+	predicate func(record) truth
+)
 
-// evaluator computes a value for a row. Conditions are compiled to evaluators once per query.
-type evaluator func(record) twin.Value
+// compiled finishes a query that was parsed.
+func (q *Query) compiled() *Query {
+	if q.where != nil {
+		q.keep = q.predicate(q.where)
+	}
+	return q
+}
 
-// compile turns an expression into an evaluator.
-func compile(e expr) evaluator {
+// Matches reports whether a twin is kept: only if the condition is exactly true.
+func (q *Query) Matches(t *twin.Twin) bool { return q.keeps(record{twin: t}) }
+
+func (q *Query) keeps(r record) bool { return q.keep == nil || q.keep(r) == isTrue }
+
+// predicate compiles an expression that is asked for its truth.
+func (q *Query) predicate(e expr) predicate {
+	switch e := e.(type) {
+	case unary:
+		if e.op == "NOT" {
+			x := q.predicate(e.x)
+			return func(r record) truth { return x(r).not() }
+		}
+	case in:
+		x, members := q.evaluator(e.x), setOf(e.values)
+		if e.not {
+			return func(r record) truth { return members.has(x(r)).not() }
+		}
+		return func(r record) truth { return members.has(x(r)) }
+	case call:
+		return q.function(e)
+	case binary:
+		switch binaryPower(e.op) {
+		case powerAnd:
+			x, y := q.predicate(e.x), q.predicate(e.y)
+			return func(r record) truth { return x(r).and(y, r) }
+		case powerOr:
+			x, y := q.predicate(e.x), q.predicate(e.y)
+			return func(r record) truth { return x(r).or(y, r) }
+		case powerCompare:
+			return q.comparison(e)
+		}
+	}
+	x := q.evaluator(e)
+	return func(r record) truth { return truthIn(x(r)) }
+}
+
+// evaluator compiles an expression that is asked for its value.
+func (q *Query) evaluator(e expr) evaluator {
 	switch e := e.(type) {
 	case literal:
 		return func(record) twin.Value { return e.value }
-	case array:
-		v := twin.ArrayValue(e...)
+	case array: // No operator takes an array but IN, which has its own: all that counts is that it is one.
+		v := twin.ArrayValue()
 		return func(record) twin.Value { return v }
 	case path:
-		return func(r record) twin.Value { return r.Field(e...) }
+		return q.lookup(e)
 	case unary:
-		x := compile(e.x)
-		if e.op == "NOT" {
-			return func(r record) twin.Value { return not(x(r)) }
+		if e.op == "-" {
+			x := q.evaluator(e.x)
+			return func(r record) twin.Value { return arithmetic('-', twin.IntValue(0), x(r)) }
 		}
-		return func(r record) twin.Value { return arithmetic("-", twin.NumberValue(0), x(r)) }
-	case in:
-		x := compile(e.x)
-		return func(r record) twin.Value {
-			v := member(x(r), e.values)
-			if e.not {
-				return not(v)
-			}
-			return v
-		}
-	case call:
-		return compileCall(e)
 	case binary:
-		return compileBinary(e)
+		if binaryPower(e.op) > powerCompare {
+			x, y, op := q.evaluator(e.x), q.evaluator(e.y), e.op[0]
+			return func(r record) twin.Value { return arithmetic(op, x(r), y(r)) }
+		}
 	}
-	return func(record) twin.Value { return twin.Value{} }
+	x := q.predicate(e)
+	return func(r record) twin.Value { return x(r).value() }
 }
 
-func compileCall(c call) evaluator {
-	x := compile(c.args[0])
-	if c.name == "IS_DEFINED" {
-		return func(r record) twin.Value { return twin.BoolValue(x(r).IsDefined()) }
+// lookup compiles a path. Tags are most of what is asked for, and have no names of the system's own.
+func (q *Query) lookup(p path) evaluator {
+	switch {
+	case q.from == Jobs:
+		return func(r record) twin.Value { return r.row.Path(p...) }
+	case p[0] == "tags" && len(p) > 1:
+		rest := p[1:]
+		return func(r record) twin.Value { return r.twin.Tags.Value().Path(rest...) }
+	default:
+		return func(r record) twin.Value { return r.twin.Field(p...) }
 	}
-	y := compile(c.args[1])
+}
+
+func (q *Query) function(c call) predicate {
+	x := q.evaluator(c.args[0])
+	if c.name == "IS_DEFINED" {
+		return func(r record) truth { return truthOf(x(r).IsDefined()) }
+	}
+	y := q.evaluator(c.args[1])
 	test := strings.HasPrefix
 	if c.name == "ENDSWITH" {
 		test = strings.HasSuffix
 	}
-	return func(r record) twin.Value {
+	return func(r record) truth {
 		s, part := x(r), y(r)
 		if s.Kind() != twin.String || part.Kind() != twin.String {
-			return twin.Value{}
+			return undefined
 		}
-		return twin.BoolValue(test(s.Str(), part.Str()))
+		return truthOf(test(s.Str(), part.Str()))
 	}
 }
 
-func compileBinary(b binary) evaluator {
-	x, y := compile(b.x), compile(b.y)
-	switch b.op {
-	case "AND":
-		return func(r record) twin.Value { return and(x(r), y, r) }
-	case "OR":
-		return func(r record) twin.Value { return or(x(r), y, r) }
-	case "+", "-", "*", "/", "%":
-		return func(r record) twin.Value { return arithmetic(b.op, x(r), y(r)) }
+// comparison compiles = != < <= > >=, those with a constant to its right so that a row costs no more
+// than its own value.
+func (q *Query) comparison(b binary) predicate {
+	x, y, results := q.evaluator(b.x), q.evaluator(b.y), outcomes(b.op)
+	l, ok := b.y.(literal)
+	if !ok {
+		return func(r record) truth { return results.compare(x(r), y(r)) }
 	}
-	op := b.op
-	return func(r record) twin.Value { return compare(op, x(r), y(r)) }
+	switch l.value.Kind() {
+	case twin.String:
+		s := l.value.Str()
+		return func(r record) truth {
+			v := x(r)
+			if v.Kind() != twin.String {
+				return undefined
+			}
+			return results[strings.Compare(v.Str(), s)+1]
+		}
+	case twin.Number:
+		n := l.value.Num()
+		return func(r record) truth {
+			v := x(r)
+			if v.Kind() != twin.Number {
+				return undefined
+			}
+			return results[cmp.Compare(v.Num(), n)+1]
+		}
+	default:
+		return func(r record) truth { return results.compare(x(r), l.value) }
+	}
 }
 
-func isBool(v twin.Value, want bool) bool { return v.Kind() == twin.Bool && v.Bool() == want }
+// results are what a comparison gives for less, equal and greater.
+type results [3]truth
 
-// and is three-valued: false wins over undefined.
-func and(x twin.Value, y evaluator, r record) twin.Value {
-	if isBool(x, false) {
-		return x
+func outcomes(op string) results {
+	switch op {
+	case "=":
+		return results{isFalse, isTrue, isFalse}
+	case "!=":
+		return results{isTrue, isFalse, isTrue}
+	case "<":
+		return results{isTrue, isFalse, isFalse}
+	case "<=":
+		return results{isTrue, isTrue, isFalse}
+	case ">":
+		return results{isFalse, isFalse, isTrue}
+	default:
+		return results{isFalse, isTrue, isTrue}
 	}
-	v := y(r)
-	switch {
-	case isBool(v, false):
-		return v
-	case isBool(x, true) && isBool(v, true):
-		return v
-	}
-	return twin.Value{}
 }
 
-// or is three-valued: true wins over undefined.
-func or(x twin.Value, y evaluator, r record) twin.Value {
-	if isBool(x, true) {
-		return x
-	}
-	v := y(r)
-	switch {
-	case isBool(v, true):
-		return v
-	case isBool(x, false) && isBool(v, false):
-		return v
-	}
-	return twin.Value{}
-}
-
-func not(v twin.Value) twin.Value {
-	if v.Kind() != twin.Bool {
-		return twin.Value{}
-	}
-	return twin.BoolValue(!v.Bool())
-}
-
-// compare is undefined for values of different kinds and for what is no primitive.
-func compare(op string, x, y twin.Value) twin.Value {
+// compare is undefined for values of different kinds and for what is no primitive. Strings compare by
+// their bytes, false comes before true.
+func (rs results) compare(x, y twin.Value) truth {
 	if x.Kind() != y.Kind() {
-		return twin.Value{}
+		return undefined
 	}
-	var c int
 	switch x.Kind() {
 	case twin.Null:
+		return rs[1]
 	case twin.Bool:
-		c = cmp.Compare(boolRank(x), boolRank(y))
+		return rs[cmp.Compare(boolRank(x), boolRank(y))+1]
 	case twin.Number:
-		c = cmp.Compare(x.Num(), y.Num())
+		return rs[cmp.Compare(x.Num(), y.Num())+1]
 	case twin.String:
-		c = strings.Compare(x.Str(), y.Str())
+		return rs[strings.Compare(x.Str(), y.Str())+1]
 	default:
-		return twin.Value{}
+		return undefined
 	}
-	return twin.BoolValue(holds(op, c))
 }
 
 func boolRank(v twin.Value) int {
@@ -150,63 +202,68 @@ func boolRank(v twin.Value) int {
 	return 0
 }
 
-func holds(op string, c int) bool {
-	switch op {
-	case "=":
-		return c == 0
-	case "!=":
-		return c != 0
-	case "<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case ">":
-		return c > 0
-	default:
-		return c >= 0
-	}
+// set is the constants of an array behind IN, in order, so that long arrays cost little a row.
+type set struct {
+	texts         []string
+	numbers       []float64
+	no, yes, null bool
 }
 
-// member is undefined for what is no primitive; elements of other kinds do not match.
-func member(x twin.Value, values array) twin.Value {
-	switch x.Kind() {
-	case twin.Undefined, twin.Array, twin.Object:
-		return twin.Value{}
-	}
+func setOf(values array) *set {
+	s := &set{}
 	for _, v := range values {
-		if isBool(compare("=", x, v), true) {
-			return twin.BoolValue(true)
+		switch v.Kind() {
+		case twin.String:
+			s.texts = append(s.texts, v.Str())
+		case twin.Number:
+			s.numbers = append(s.numbers, v.Num())
+		case twin.Bool:
+			s.yes, s.no = s.yes || v.Bool(), s.no || !v.Bool()
+		case twin.Null:
+			s.null = true
 		}
 	}
-	return twin.BoolValue(false)
+	slices.Sort(s.texts)
+	slices.Sort(s.numbers)
+	return s
+}
+
+// has is undefined for what is no primitive. A constant of another kind is simply not the value: 1 is
+// not IN ['a'], and is NIN ['a'] (as in Azure Cosmos DB's SQL).
+func (s *set) has(v twin.Value) truth {
+	found := false
+	switch v.Kind() {
+	case twin.String:
+		_, found = slices.BinarySearch(s.texts, v.Str())
+	case twin.Number:
+		_, found = slices.BinarySearch(s.numbers, v.Num())
+	case twin.Bool:
+		found = v.Bool() && s.yes || !v.Bool() && s.no
+	case twin.Null:
+		found = s.null
+	default:
+		return undefined
+	}
+	return truthOf(found)
 }
 
 // arithmetic is undefined for what is no number, and where the result is none.
-func arithmetic(op string, x, y twin.Value) twin.Value {
+func arithmetic(op byte, x, y twin.Value) twin.Value {
 	if x.Kind() != twin.Number || y.Kind() != twin.Number {
 		return twin.Value{}
 	}
 	a, b := x.Num(), y.Num()
-	var n float64
 	switch op {
-	case "+":
-		n = a + b
-	case "-":
-		n = a - b
-	case "*":
-		n = a * b
-	case "/":
-		n = a / b
+	case '+':
+		a += b
+	case '-':
+		a -= b
+	case '*':
+		a *= b
+	case '/':
+		a /= b
 	default:
-		n = math.Mod(a, b)
+		a = math.Mod(a, b)
 	}
-	if math.IsNaN(n) || math.IsInf(n, 0) {
-		return twin.Value{}
-	}
-	return twin.NumberValue(n)
-}
-
-// Matches reports whether a row is kept: only if the condition is exactly true.
-func (q *Query) Matches(t *twin.Twin) bool {
-	return q.where == nil || isBool(compile(q.where)(t), true)
+	return twin.NumberValue(a) // Undefined for an infinity and for no number.
 }

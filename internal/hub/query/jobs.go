@@ -10,9 +10,6 @@ import (
 // JobRow is one device of a job, as devices.jobs lists it.
 type JobRow struct{ Value twin.Value }
 
-// Field finds a member of the row.
-func (r JobRow) Field(path ...string) twin.Value { return r.Value.Path(path...) }
-
 // RunJobs answers one page of a query on devices.jobs.
 func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, continuation string) (Page, error) {
 	from, err := q.decode(continuation, size)
@@ -20,13 +17,9 @@ func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, co
 		return Page{}, err
 	}
 	page := Page{ItemType: ItemJob, Items: [][]byte{}}
-	keep := evaluator(func(record) twin.Value { return twin.BoolValue(true) })
-	if q.where != nil {
-		keep = compile(q.where)
-	}
 	at := uint64(0)
 	for row := range rows {
-		if at++; at <= from.at || !isBool(keep(row), true) {
+		if at++; at <= from.at || !q.keeps(record{row: row.Value}) {
 			continue
 		}
 		if ctx.Err() != nil {

@@ -2,29 +2,12 @@ package query
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
-
-// SyntaxError is a mistake in a query, with its place.
-type SyntaxError struct {
-	Line, Column int    // from 1; columns count characters
-	Offset       int    // bytes from the start of the query
-	Message      string // what is wrong, and what would be right
-}
-
-// Error says the place and the mistake.
-func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Message)
-}
-
-func errorAt(sql string, offset int, format string, a ...any) *SyntaxError {
-	before := sql[:min(offset, len(sql))]
-	line := strings.Count(before, "\n") + 1
-	column := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
-	return &SyntaxError{line, column, offset, fmt.Sprintf(format, a...)}
-}
 
 type tokenKind uint8
 
@@ -38,23 +21,36 @@ const (
 
 // token is one word of a query. A name holds a whole path: a.b.c is one token.
 type token struct {
-	kind    tokenKind
-	offset  int
-	text    string   // as written; of a string, its content
-	path    []string // of a name
-	escaped bool     // a part of the name was written in [[ ]], so that it is no keyword
+	kind     tokenKind
+	offset   int
+	text     string   // As written; of a string, its content.
+	path     []string // Of a name.
+	escaped  bool     // A part of the name was written in [[ ]], so that it is no keyword.
+	reserved string   // The first part of a longer name that is a keyword and was not escaped.
 }
+
+// shown bounds what a message repeats of a token.
+const shown = 40
 
 // describe is the token as error messages name it.
 func (t token) describe() string {
+	text := t.text
+	if r := []rune(text); len(r) > shown {
+		text = string(r[:shown]) + "…"
+	}
 	switch t.kind {
 	case tokenEnd:
 		return "the end of the query"
 	case tokenString:
-		return fmt.Sprintf("the string '%s'", t.text)
+		return fmt.Sprintf("the string '%s'", text)
 	default:
-		return fmt.Sprintf("%q", t.text)
+		return fmt.Sprintf("%q", text)
 	}
+}
+
+// word reports whether the token is a word of the language, in any case.
+func (t token) word(w string) bool {
+	return t.kind == tokenName && !t.escaped && len(t.path) == 1 && strings.EqualFold(t.text, w)
 }
 
 type lexer struct {
@@ -65,6 +61,12 @@ type lexer struct {
 func nameStart(r rune) bool { return r == '_' || r == '$' || unicode.IsLetter(r) }
 func namePart(r rune) bool  { return nameStart(r) || unicode.IsDigit(r) }
 
+// signs returns the signs of the language, the longer before those they begin with. == is none, but
+// is read as one so that the parser can say what is right.
+func signs() [18]string {
+	return [...]string{"!=", "<>", "<=", ">=", "==", "<", ">", "=", "(", ")", "[", "]", ",", "+", "-", "*", "/", "%"}
+}
+
 func (l *lexer) next() (token, error) {
 	for l.pos < len(l.sql) && strings.IndexByte(" \t\r\n", l.sql[l.pos]) >= 0 {
 		l.pos++
@@ -73,23 +75,46 @@ func (l *lexer) next() (token, error) {
 	if start == len(l.sql) {
 		return token{kind: tokenEnd, offset: start}, nil
 	}
-	r, _ := utf8.DecodeRuneInString(l.sql[start:])
+	rest := l.sql[start:]
+	r, _ := utf8.DecodeRuneInString(rest)
 	switch {
-	case nameStart(r), strings.HasPrefix(l.sql[start:], "[["):
+	case nameStart(r), strings.HasPrefix(rest, "[["):
 		return l.name()
-	case r >= '0' && r <= '9', r == '.' && start+1 < len(l.sql) && l.sql[start+1] >= '0' && l.sql[start+1] <= '9':
-		return l.number(), nil
+	case digit(rest, 0), r == '.' && digit(rest, 1):
+		return l.number()
 	case r == '\'' || r == '"':
 		return l.string(byte(r))
 	}
-	for _, sign := range []string{"!=", "<>", "<=", ">=", "==", "<", ">", "=", "(", ")", "[", "]", ",", "+", "-", "*", "/", "%"} {
-		if strings.HasPrefix(l.sql[start:], sign) {
+	for _, sign := range signs() {
+		if strings.HasPrefix(rest, sign) {
 			l.pos += len(sign)
 			return token{kind: tokenSign, offset: start, text: sign}, nil
 		}
 	}
-	return token{}, errorAt(l.sql, start, "unexpected character %q", r)
+	return token{}, l.strange(start, r)
 }
+
+// strange is the error for a character that no word of the language begins with.
+func (l *lexer) strange(at int, r rune) error {
+	err := errorAt(l.sql, at, "unexpected character %q", r)
+	switch r {
+	case ';':
+		err.Hint = "a query ends without a semicolon"
+	case '&':
+		err.Hint = "write AND"
+	case '|':
+		err.Hint = "write OR"
+	case '!':
+		err.Hint = "write NOT, or != for not equal"
+	case '`', '#', '@', '{', '~', '^', ':', '?':
+		err.Hint = "names with other characters are written in [[ ]], as in tags.[[my-key]]"
+	case '‘', '’', '“', '”':
+		err.Hint = `strings stand in ' or "`
+	}
+	return err
+}
+
+func digit(s string, i int) bool { return i < len(s) && s[i] >= '0' && s[i] <= '9' }
 
 func (l *lexer) name() (token, error) {
 	t := token{kind: tokenName, offset: l.pos}
@@ -104,65 +129,56 @@ func (l *lexer) name() (token, error) {
 			l.pos += end + 2
 		} else {
 			start := l.pos
-			for l.pos < len(l.sql) {
-				r, n := utf8.DecodeRuneInString(l.sql[l.pos:])
-				if !namePart(r) {
-					break
-				}
-				l.pos += n
+			l.pos += len(l.sql[start:]) - len(strings.TrimLeftFunc(l.sql[start:], namePart))
+			part := l.sql[start:l.pos]
+			if len(t.path) > 0 && t.reserved == "" && keyword(part) {
+				t.reserved = part
 			}
-			t.path = append(t.path, l.sql[start:l.pos])
+			t.path = append(t.path, part)
 		}
-		after := l.pos + 1
-		if l.pos >= len(l.sql) || l.sql[l.pos] != '.' || after >= len(l.sql) {
+		if l.pos >= len(l.sql) || l.sql[l.pos] != '.' {
 			break
 		}
-		r, _ := utf8.DecodeRuneInString(l.sql[after:])
-		if !namePart(r) && !strings.HasPrefix(l.sql[after:], "[[") {
-			break
+		rest := l.sql[l.pos+1:]
+		if r, _ := utf8.DecodeRuneInString(rest); !namePart(r) && !strings.HasPrefix(rest, "[[") {
+			return t, errorAt(l.sql, l.pos, "a name is missing after the dot").hint("names with other characters are written in [[ ]], as in tags.[[my-key]]")
 		}
-		l.pos = after
-	}
-	if l.pos < len(l.sql) && l.sql[l.pos] == '.' {
-		return t, errorAt(l.sql, l.pos, "a name is missing after the dot; names with other characters are written in [[ ]]")
+		l.pos++
 	}
 	t.text = l.sql[t.offset:l.pos]
 	return t, nil
 }
 
-func (l *lexer) number() token {
+// number reads 12, 1.5, .5, 1e6 or 0x1F. What follows without a gap belongs to it, so that 12ab is
+// one mistake and not two words.
+func (l *lexer) number() (token, error) {
 	start := l.pos
-	digits := func(set string) {
-		for l.pos < len(l.sql) && strings.IndexByte(set, l.sql[l.pos]) >= 0 {
-			l.pos++
-		}
-	}
+	skip := func(set string) { l.pos += len(l.sql[l.pos:]) - len(strings.TrimLeft(l.sql[l.pos:], set)) }
+	const decimal = "0123456789"
 	if rest := l.sql[start:]; strings.HasPrefix(rest, "0x") || strings.HasPrefix(rest, "0X") {
 		l.pos += 2
-		digits("0123456789abcdefABCDEF")
+		skip(decimal + "abcdefABCDEF")
 	} else {
-		digits("0123456789")
-		if l.pos < len(l.sql) && l.sql[l.pos] == '.' {
+		skip(decimal)
+		if strings.HasPrefix(l.sql[l.pos:], ".") {
 			l.pos++
-			digits("0123456789")
+			skip(decimal)
 		}
-		if l.pos < len(l.sql) && (l.sql[l.pos] == 'e' || l.sql[l.pos] == 'E') {
+		if after := strings.TrimLeft(l.sql[l.pos:], "eE"); len(after) == len(l.sql[l.pos:])-1 {
 			l.pos++
-			if l.pos < len(l.sql) && (l.sql[l.pos] == '+' || l.sql[l.pos] == '-') {
+			if strings.HasPrefix(after, "+") || strings.HasPrefix(after, "-") {
 				l.pos++
 			}
-			digits("0123456789")
+			skip(decimal)
 		}
 	}
-	// Letters that follow belong to the number, so that 12ab is one mistake and not two words.
-	for l.pos < len(l.sql) {
-		r, n := utf8.DecodeRuneInString(l.sql[l.pos:])
-		if !namePart(r) {
-			break
-		}
-		l.pos += n
+	end := l.pos
+	l.pos += len(l.sql[end:]) - len(strings.TrimLeftFunc(l.sql[end:], func(r rune) bool { return namePart(r) || r == '.' }))
+	t := token{kind: tokenNumber, offset: start, text: l.sql[start:l.pos]}
+	if l.pos > end {
+		return t, errorAt(l.sql, start, "%s is not a number", t.describe())
 	}
-	return token{kind: tokenNumber, offset: start, text: l.sql[start:l.pos]}
+	return t, nil
 }
 
 func (l *lexer) string(quote byte) (token, error) {
@@ -170,54 +186,65 @@ func (l *lexer) string(quote byte) (token, error) {
 	var b strings.Builder
 	for l.pos++; l.pos < len(l.sql); l.pos++ {
 		c := l.sql[l.pos]
-		switch {
-		case c == quote:
+		switch c {
+		case quote:
 			l.pos++
 			return token{kind: tokenString, offset: start, text: b.String()}, nil
-		case c != '\\':
+		case '\\':
+			if err := l.escape(&b); err != nil {
+				return token{}, err
+			}
+		default:
 			b.WriteByte(c)
-		case !l.escape(&b):
-			return token{}, errorAt(l.sql, l.pos, `unknown escape in a string; there are \\ \' \" \n \r \t and \uXXXX`)
 		}
 	}
-	return token{}, errorAt(l.sql, start, "the string has no end; close it with %c", quote)
+	return token{}, errorAt(l.sql, start, "the string has no end").hint("close it with %c", quote)
 }
 
-// escape reads what follows a backslash and leaves the position on its last character.
-func (l *lexer) escape(b *strings.Builder) bool {
-	if l.pos+1 >= len(l.sql) {
-		return false
-	}
-	l.pos++
-	switch c := l.sql[l.pos]; c {
-	case '\\', '\'', '"', '/':
-		b.WriteByte(c)
-	case 'n':
-		b.WriteByte('\n')
-	case 'r':
-		b.WriteByte('\r')
-	case 't':
-		b.WriteByte('\t')
-	case 'b':
-		b.WriteByte('\b')
-	case 'f':
-		b.WriteByte('\f')
-	case 'u':
-		var r rune
-		if l.pos+4 >= len(l.sql) {
-			return false
+// escape reads a backslash and what follows, and leaves the position on its last character.
+func (l *lexer) escape(b *strings.Builder) error {
+	at := l.pos
+	if l.pos++; l.pos < len(l.sql) {
+		switch c := l.sql[l.pos]; c {
+		case '\\', '\'', '"', '/':
+			b.WriteByte(c)
+			return nil
+		case 'n', 'r', 't', 'b', 'f':
+			b.WriteByte("\n\r\t\b\f"[strings.IndexByte("nrtbf", c)])
+			return nil
+		case 'u':
+			return l.unicode(b, at)
 		}
-		for _, h := range l.sql[l.pos+1 : l.pos+5] {
-			digit := strings.IndexRune("0123456789abcdef", unicode.ToLower(h))
-			if digit < 0 {
-				return false
-			}
-			r = r<<4 | rune(digit)
-		}
-		l.pos += 4
-		b.WriteRune(r)
-	default:
-		return false
 	}
-	return true
+	return errorAt(l.sql, at, `unknown escape in a string; there are \\ \' \" \n \r \t \b \f and \uXXXX`)
+}
+
+// unicode reads \uXXXX, of which two make one character beyond the first 65,536.
+func (l *lexer) unicode(b *strings.Builder, at int) error {
+	first, ok := l.hex4(at)
+	if !ok {
+		return errorAt(l.sql, at, `\u needs four hexadecimal digits`)
+	}
+	l.pos = at + 5
+	if !utf16.IsSurrogate(first) {
+		b.WriteRune(first)
+		return nil
+	}
+	second, _ := l.hex4(at + 6)
+	r := utf16.DecodeRune(first, second)
+	if r == unicode.ReplacementChar {
+		return errorAt(l.sql, at, "the escape is one half of a surrogate pair").hint(`write both halves, as in \uD83D\uDE00`)
+	}
+	l.pos = at + 11
+	b.WriteRune(r)
+	return nil
+}
+
+// hex4 is the value of \uXXXX at a place.
+func (l *lexer) hex4(at int) (rune, bool) {
+	if at+6 > len(l.sql) || l.sql[at:at+2] != `\u` {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(l.sql[at+2:at+6], 16, 32)
+	return rune(n), err == nil
 }

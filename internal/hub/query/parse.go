@@ -4,14 +4,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"unicode/utf8"
 )
 
 // MaxLength is how many characters a query may have (iot-hub-devguide-query-language).
 const MaxLength = 8192
 
-// maxDepth bounds the nesting of a condition, so that no query exhausts the stack.
+// maxDepth bounds the parentheses, NOTs and functions around each other, so that no query exhausts
+// the stack.
 const maxDepth = 100
 
 func keyword(s string) bool {
@@ -22,7 +22,15 @@ func keyword(s string) bool {
 	return false
 }
 
-// Parse reads a query. Its errors are *SyntaxError.
+func aggregate(s string) bool {
+	switch s {
+	case "COUNT", "AVG", "SUM", "MIN", "MAX":
+		return true
+	}
+	return false
+}
+
+// Parse reads a query of at most [MaxLength] characters. Its errors are *[SyntaxError].
 func Parse(sql string) (*Query, error) {
 	p, err := newParser(sql)
 	if err != nil {
@@ -32,18 +40,23 @@ func Parse(sql string) (*Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, nil
+	return q.compiled(), nil
 }
 
-// Condition reads the condition of a job: what stands behind WHERE. An empty one selects all devices.
+// Condition reads the condition of a job: what stands behind WHERE, such as deviceId IN ['a', 'b']. An
+// empty one and * select all devices (iot-hub-devguide-jobs). The result is the query that selects the
+// job's devices. Its errors are *[SyntaxError], and count from the start of text.
 func Condition(text string) (*Query, error) {
+	q := &Query{text: text}
+	if all := strings.TrimSpace(text); all == "" || all == "*" {
+		return q.compiled(), nil
+	}
 	p, err := newParser(text)
 	if err != nil {
 		return nil, err
 	}
-	q := &Query{text: text}
-	if p.now.kind == tokenEnd || text == "*" {
-		return q, nil
+	if p.now.word("SELECT") {
+		return nil, p.unexpected("a condition").hint("leave out SELECT … WHERE")
 	}
 	if q.where, err = p.expr(0); err != nil {
 		return nil, err
@@ -51,7 +64,7 @@ func Condition(text string) (*Query, error) {
 	if p.now.kind != tokenEnd {
 		return nil, p.unexpected("an operator or the end of the condition")
 	}
-	return q, nil
+	return q.compiled(), nil
 }
 
 type parser struct {
@@ -62,8 +75,18 @@ type parser struct {
 }
 
 func newParser(sql string) (*parser, error) {
-	if len(sql) > MaxLength {
-		return nil, errorAt(sql, MaxLength, "the query has %d characters; at most %d are allowed", len(sql), MaxLength)
+	for at, r := range sql {
+		if _, n := utf8.DecodeRuneInString(sql[at:]); r == utf8.RuneError && n == 1 {
+			return nil, errorAt(sql, at, "the query is not valid UTF-8")
+		}
+	}
+	if n := utf8.RuneCountInString(sql); n > MaxLength {
+		end := 0
+		for range MaxLength {
+			_, size := utf8.DecodeRuneInString(sql[end:])
+			end += size
+		}
+		return nil, errorAt(sql, end, "the query has %d characters; at most %d are allowed", n, MaxLength)
 	}
 	p := &parser{lexer: lexer{sql: sql}}
 	return p, p.advance()
@@ -74,35 +97,29 @@ func (p *parser) advance() (err error) {
 	return err
 }
 
-func (p *parser) fail(format string, a ...any) error {
+func (p *parser) fail(format string, a ...any) *SyntaxError {
 	return errorAt(p.sql, p.now.offset, format, a...)
 }
 
 // unexpected is the error for a token that stands where something else should.
-func (p *parser) unexpected(want string) error {
-	hint := ""
-	if p.now.kind == tokenName && len(p.now.path) == 1 {
-		switch strings.ToUpper(p.now.text) {
-		case "ORDER", "LIMIT", "OFFSET", "JOIN", "HAVING", "UNION", "LIKE", "BETWEEN", "DISTINCT":
-			hint = "; the IoT Hub query language has no " + strings.ToUpper(p.now.text)
-		}
+func (p *parser) unexpected(want string) *SyntaxError {
+	err := p.fail("expected %s, found %s", want, p.now.describe())
+	switch {
+	case p.now.kind == tokenName && len(p.now.path) == 1 && !p.now.escaped:
+		err.Hint = wordHint(p.now.text)
+	case p.sign("=="):
+		err.Hint = "compare with a single ="
+	case p.sign("["):
+		err.Hint = "elements of arrays cannot be reached; a name with other characters is written as in tags.[[my-key]]"
 	}
-	if p.now.kind == tokenSign && p.now.text == "==" {
-		hint = "; compare with a single ="
-	}
-	return p.fail("expected %s, found %s%s", want, p.now.describe(), hint)
-}
-
-// word reports whether the current token is a keyword.
-func (p *parser) word(w string) bool {
-	return p.now.kind == tokenName && !p.now.escaped && len(p.now.path) == 1 && strings.EqualFold(p.now.text, w)
+	return err
 }
 
 func (p *parser) sign(s string) bool { return p.now.kind == tokenSign && p.now.text == s }
 
 // accept moves past a keyword if it is the current token.
 func (p *parser) accept(w string) (bool, error) {
-	if !p.word(w) {
+	if !p.now.word(w) {
 		return false, nil
 	}
 	return true, p.advance()
@@ -122,54 +139,169 @@ func (p *parser) expectSign(s string) error {
 	return p.advance()
 }
 
+// element is an item as it was read. What may be selected depends on FROM, which comes later: the
+// attributes are looked at afterwards.
+type element struct {
+	item
+	start, attribute token
+}
+
 func (p *parser) query() (*Query, error) {
 	q := &Query{text: p.sql}
 	if err := p.expectWord("SELECT"); err != nil {
 		return nil, err
 	}
-	if ok, err := p.accept("TOP"); err != nil {
+	if err := p.top(q); err != nil {
 		return nil, err
-	} else if ok {
-		n, err := strconv.Atoi(p.now.text)
-		if p.now.kind != tokenNumber || err != nil || n < 1 {
-			return nil, p.unexpected("a whole number above 0 after TOP")
-		}
-		q.top = n
-		if err := p.advance(); err != nil {
-			return nil, err
-		}
 	}
-	// What may be selected depends on FROM, which comes later: the list is read twice.
-	list := *p
-	if err := p.skipTo("FROM"); err != nil {
+	list, err := p.selectList()
+	if err != nil {
 		return nil, err
 	}
 	if err := p.source(q); err != nil {
 		return nil, err
 	}
-	list.from = q.from
-	if err := list.selectList(q); err != nil {
+	for i := range list {
+		if list[i].attribute.path == nil {
+			continue
+		}
+		if list[i].path, err = p.resolve(list[i].attribute); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.rest(q, len(list) > 0); err != nil {
 		return nil, err
 	}
-	p.from = q.from
-	return q, p.rest(q)
+	if err := p.check(q, list); err != nil {
+		return nil, err
+	}
+	for _, e := range list {
+		q.items = append(q.items, e.item)
+	}
+	return q, nil
 }
 
-func (p *parser) skipTo(w string) error {
-	for !p.word(w) {
-		if p.now.kind == tokenEnd {
-			return p.unexpected(w)
-		}
-		if err := p.advance(); err != nil {
-			return err
-		}
+func (p *parser) top(q *Query) error {
+	ok, err := p.accept("TOP")
+	if !ok || err != nil {
+		return err
 	}
+	n, err := strconv.Atoi(p.now.text)
+	if p.now.kind != tokenNumber || err != nil || n < 1 {
+		return p.unexpected("a whole number above 0 after TOP")
+	}
+	q.top = n
 	return p.advance()
 }
 
+// selectList reads up to and with FROM; it returns nothing for *.
+func (p *parser) selectList() ([]element, error) {
+	if p.sign("*") {
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
+		if p.sign(",") || p.now.word("AS") {
+			return nil, p.unexpected("FROM").hint("* stands alone")
+		}
+		return nil, p.expectWord("FROM")
+	}
+	var list []element
+	for {
+		e, err := p.element()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+		if p.now.word("FROM") {
+			return list, p.advance()
+		}
+		if !p.sign(",") {
+			return nil, p.unexpected("AS, a comma or FROM")
+		}
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *parser) element() (element, error) {
+	const want = "*, an attribute or an aggregate"
+	e := element{start: p.now}
+	name := strings.ToUpper(p.now.text)
+	switch {
+	case p.sign("*"):
+		return e, p.unexpected("an attribute or an aggregate").hint("* stands alone")
+	case p.now.kind != tokenName || p.now.word("FROM"):
+		return e, p.unexpected(want)
+	case p.followedBy("("):
+		if !aggregate(name) || p.now.escaped {
+			return e, p.fail("unknown aggregate %s", p.now.text).hint("there are COUNT(), AVG, SUM, MIN and MAX")
+		}
+		e.aggregate = name
+		if err := p.aggregated(&e); err != nil {
+			return e, err
+		}
+	case wordHint(p.now.text) != "" && !p.now.escaped:
+		return e, p.unexpected(want)
+	default:
+		if err := p.named(&e.attribute); err != nil {
+			return e, err
+		}
+	}
+	if ok, err := p.accept("AS"); err != nil || !ok {
+		return e, err
+	}
+	if p.now.kind == tokenString {
+		return e, p.unexpected("a name after AS").hint("write it without quotes, or in [[ ]]")
+	}
+	if p.now.kind != tokenName || len(p.now.path) != 1 {
+		return e, p.unexpected("a name after AS")
+	}
+	if !p.now.escaped && keyword(p.now.text) {
+		return e, p.unexpected("a name after AS").hint("write a keyword as AS [[%s]] where it is a name", p.now.text)
+	}
+	e.name = p.now.path[0]
+	return e, p.advance()
+}
+
+// aggregated reads an aggregate from its name to its closing parenthesis.
+func (p *parser) aggregated(e *element) error {
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if e.aggregate != "COUNT" {
+		if err := p.named(&e.attribute); err != nil {
+			return err
+		}
+	} else if !p.sign(")") {
+		return p.unexpected(`")"`).hint("COUNT() counts rows and takes nothing; choose the rows with WHERE IS_DEFINED(…)")
+	}
+	return p.expectSign(")")
+}
+
+// named reads the token of an attribute, to be resolved when the collection is known.
+func (p *parser) named(into *token) error {
+	if p.now.kind != tokenName || (len(p.now.path) == 1 && !p.now.escaped && keyword(p.now.text)) {
+		return p.unexpected("an attribute such as tags.location.plant")
+	}
+	*into = p.now
+	return p.advance()
+}
+
+// followedBy reports whether a sign comes after the current token.
+func (p *parser) followedBy(sign string) bool {
+	ahead := p.lexer
+	t, err := ahead.next()
+	return err == nil && t.kind == tokenSign && t.text == sign
+}
+
 func (p *parser) source(q *Query) error {
+	const want = "devices, devices.modules or devices.jobs"
 	if p.now.kind != tokenName {
-		return p.unexpected("devices, devices.modules or devices.jobs")
+		return p.unexpected(want)
 	}
 	switch strings.ToLower(p.now.text) {
 	case "devices":
@@ -179,35 +311,50 @@ func (p *parser) source(q *Query) error {
 	case "devices.jobs":
 		q.from = Jobs
 	default:
-		return p.unexpected("devices, devices.modules or devices.jobs")
+		return p.unexpected(want)
 	}
-	return p.advance()
+	p.from = q.from
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if p.now.word("AS") || p.now.kind == tokenName && !keyword(p.now.text) && wordHint(p.now.text) == "" || p.sign(",") {
+		return p.unexpected("WHERE, GROUP BY or the end of the query").hint("a query reads one collection, which takes no other name")
+	}
+	return nil
 }
 
-func (p *parser) rest(q *Query) error {
+// rest reads what follows the collection.
+func (p *parser) rest(q *Query, list bool) error {
+	want := "WHERE, GROUP BY or the end of the query"
 	if ok, err := p.accept("WHERE"); err != nil {
 		return err
 	} else if ok {
 		if q.where, err = p.expr(0); err != nil {
 			return err
 		}
+		want = "an operator, GROUP BY or the end of the query"
 	}
-	if ok, err := p.accept("GROUP"); err != nil {
-		return err
-	} else if ok {
+	if p.now.word("GROUP") {
+		switch {
+		case q.from != Devices:
+			return p.fail("GROUP BY works on devices only")
+		case !list:
+			return p.fail("GROUP BY needs a list of attributes and aggregates after SELECT, not *")
+		}
 		if err := p.groupBy(q); err != nil {
 			return err
 		}
+		want = "a comma or the end of the query"
 	}
 	if p.now.kind != tokenEnd {
-		return p.unexpected("the end of the query")
+		return p.unexpected(want)
 	}
-	return p.check(q)
+	return nil
 }
 
 func (p *parser) groupBy(q *Query) error {
-	if q.from != Devices {
-		return p.fail("GROUP BY works on devices only")
+	if err := p.advance(); err != nil {
+		return err
 	}
 	if err := p.expectWord("BY"); err != nil {
 		return err
@@ -228,143 +375,28 @@ func (p *parser) groupBy(q *Query) error {
 }
 
 // check holds the rules that span the whole query.
-func (p *parser) check(q *Query) error {
-	if q.from == Jobs && q.items != nil {
-		return errorAt(p.sql, 0, "devices.jobs can only be read with SELECT *")
-	}
-	if !q.aggregates() {
+func (p *parser) check(q *Query, list []element) error {
+	if len(list) == 0 {
 		return nil
 	}
-	if q.items == nil {
-		return errorAt(p.sql, 0, "GROUP BY needs a list of attributes and aggregates after SELECT, not *")
+	if q.from == Jobs {
+		return errorAt(p.sql, list[0].start.offset, "devices.jobs can only be read with SELECT *")
 	}
-	for _, it := range q.items {
-		if it.aggregate == "" && !slices.ContainsFunc(q.groupBy, func(g path) bool { return slices.Equal(g, it.path) }) {
-			return errorAt(p.sql, 0, "%s stands beside an aggregate; name it in GROUP BY too", strings.Join(it.path, "."))
+	first := slices.IndexFunc(list, func(e element) bool { return e.aggregate != "" })
+	if first >= 0 && q.from == Modules {
+		return errorAt(p.sql, list[first].start.offset, "%s works on devices only", list[first].aggregate)
+	}
+	names := make(map[string]bool, len(list))
+	for i, e := range list {
+		grouped := slices.ContainsFunc(q.groupBy, func(g path) bool { return slices.Equal(g, e.path) })
+		if e.aggregate == "" && !grouped && (first >= 0 || q.groupBy != nil) {
+			return errorAt(p.sql, e.start.offset, "%s stands beside an aggregate or GROUP BY", e.attribute.text).hint("name it in GROUP BY too")
 		}
+		name := e.label(i)
+		if names[name] {
+			return errorAt(p.sql, e.start.offset, "two elements of the list are called %s", name).hint("give one another name with AS")
+		}
+		names[name] = true
 	}
 	return nil
-}
-
-func (p *parser) selectList(q *Query) error {
-	if p.sign("*") {
-		if err := p.advance(); err != nil {
-			return err
-		}
-		return p.expectWord("FROM")
-	}
-	for {
-		it, err := p.item()
-		if err != nil {
-			return err
-		}
-		q.items = append(q.items, it)
-		if p.word("FROM") {
-			return nil
-		}
-		if !p.sign(",") {
-			return p.unexpected("AS, a comma or FROM")
-		}
-		if err := p.advance(); err != nil {
-			return err
-		}
-	}
-}
-
-func (p *parser) item() (item, error) {
-	var it item
-	if p.now.kind != tokenName || p.word("FROM") {
-		return it, p.unexpected("*, an attribute or an aggregate")
-	}
-	if name := strings.ToUpper(p.now.text); slices.Contains([]string{"COUNT", "AVG", "SUM", "MIN", "MAX"}, name) && p.followedBy("(") {
-		it.aggregate = name
-		if err := p.advance(); err != nil {
-			return it, err
-		}
-		if err := p.advance(); err != nil {
-			return it, err
-		}
-		if name == "COUNT" && p.sign("*") {
-			return it, p.fail("write COUNT() without *")
-		}
-		if name != "COUNT" || !p.sign(")") {
-			var err error
-			if it.path, err = p.attribute(); err != nil {
-				return it, err
-			}
-		}
-		if err := p.expectSign(")"); err != nil {
-			return it, err
-		}
-	} else {
-		if p.word("DISTINCT") {
-			return it, p.unexpected("*, an attribute or an aggregate")
-		}
-		var err error
-		if it.path, err = p.attribute(); err != nil {
-			return it, err
-		}
-	}
-	if ok, err := p.accept("AS"); err != nil || !ok {
-		return it, err
-	}
-	if p.now.kind != tokenName || len(p.now.path) != 1 {
-		return it, p.unexpected("a name after AS")
-	}
-	it.name = p.now.path[0]
-	return it, p.advance()
-}
-
-func (p *parser) followedBy(sign string) bool {
-	ahead := p.lexer
-	t, err := ahead.next()
-	return err == nil && t.kind == tokenSign && t.text == sign
-}
-
-// attribute reads a path and holds it to what can be queried.
-func (p *parser) attribute() (path, error) {
-	if p.now.kind != tokenName || (!p.now.escaped && len(p.now.path) == 1 && keyword(p.now.text)) {
-		return nil, p.unexpected("an attribute such as tags.location.plant")
-	}
-	full := path(p.now.path)
-	if p.from == Jobs {
-		if len(full) > 2 && strings.EqualFold(full[0], "devices") && strings.EqualFold(full[1], "jobs") {
-			full = full[2:]
-		}
-		return full, p.advance()
-	}
-	if len(full) > 1 && strings.EqualFold(full[0], "devices") {
-		full = full[1:]
-	}
-	full = twin.CanonicalPath(full)
-	if !queryable(full) {
-		return nil, p.fail("unknown attribute %s; did you mean %s?", p.now.text, guess(full, p.now.text))
-	}
-	return full, p.advance()
-}
-
-// guess is what an unknown attribute was probably meant to be.
-func guess(p path, text string) string {
-	switch {
-	case p[0] == "reported" || p[0] == "desired":
-		return "properties." + text
-	case p[0] == "properties" && len(p) > 1:
-		return "properties.reported" + strings.TrimPrefix(text, "properties")
-	default:
-		return "properties.reported." + text + " or tags." + text
-	}
-}
-
-// queryable reports whether the service can query a path (iot-hub-devguide-query-language).
-func queryable(p path) bool {
-	switch p[0] {
-	case "properties":
-		return len(p) > 1 && (p[1] == "desired" || p[1] == "reported")
-	case "tags", "x509Thumbprint", "capabilities":
-		return true
-	case "deviceId", "moduleId", "etag", "deviceEtag", "status", "statusReason", "statusUpdateTime", "connectionState", "lastActivityTime",
-		"cloudToDeviceMessageCount", "authenticationType", "version", "modelId":
-		return len(p) == 1
-	}
-	return false
 }

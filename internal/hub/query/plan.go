@@ -16,41 +16,42 @@ import (
 type Plan struct {
 	query  *Query
 	source Source
-	access access // nil for a scan of all twins
-	keep   evaluator
+	access access // nil for a scan of all twins.
 }
 
 // access finds a superset of the twins that a part of the condition keeps.
 type access interface {
-	find() *roaring.Bitmap
+	// find is what the indexes know now; nil when that is no help.
+	find(s search) finding
 	explain(b *strings.Builder, depth int)
 }
 
 // Plan chooses the indexes for a query.
 func (q *Query) Plan(src Source) *Plan {
 	p := &Plan{query: q, source: src}
-	if q.where != nil {
+	if q.where != nil && q.from == Devices {
 		p.access = plan(q.where, src)
-		p.keep = compile(q.where)
 	}
 	return p
 }
 
-// Explain tells the plan, one line a step.
+// Explain tells the plan, one line a step. A range that turns out to hold a large share of the fleet
+// is not read: its twins are found sooner without the index.
 func (p *Plan) Explain() string {
 	var b strings.Builder
-	if p.query.from == Modules {
+	switch p.query.from {
+	case Modules:
 		return "empty\n"
+	case Jobs:
+		return "jobs\n"
 	}
 	if p.access == nil {
 		b.WriteString("scan\n")
 	} else {
 		p.access.explain(&b, 0)
 	}
-	if p.keep != nil {
-		b.WriteString("filter ")
-		p.query.where.write(&b)
-		b.WriteByte('\n')
+	if p.query.where != nil {
+		b.WriteString("filter " + text(p.query.where) + "\n")
 	}
 	if p.query.aggregates() {
 		b.WriteString("aggregate\n")
@@ -199,14 +200,14 @@ type byID struct {
 	src Source
 }
 
-func (a byID) find() *roaring.Bitmap {
+func (a byID) find(search) finding {
 	out := roaring.New()
 	for _, id := range a.ids {
 		if ord, _, ok := a.src.ByID(id.Str()); ok {
 			out.Add(ord)
 		}
 	}
-	return out
+	return anyOf{out}
 }
 
 func (a byID) explain(b *strings.Builder, depth int) { indent(b, depth, "ids %s", text(a.ids)) }
@@ -217,16 +218,11 @@ type equal struct {
 	index  Index
 }
 
-func (a equal) find() *roaring.Bitmap {
-	var out *roaring.Bitmap
+func (a equal) find(search) finding {
+	out := anyOf{}
 	for _, v := range a.values {
-		found := a.index.Equal(v)
-		switch {
-		case found == nil:
-		case out == nil:
-			out = found
-		default:
-			out.Or(found)
+		if found := a.index.Equal(v); found != nil {
+			out = append(out, found)
 		}
 	}
 	return out
@@ -242,7 +238,16 @@ type between struct {
 	index     Index
 }
 
-func (a between) find() *roaring.Bitmap { return a.index.Range(a.low, a.high) }
+func (a between) find(s search) finding {
+	found, ok := a.index.Range(a.low, a.high, s.most())
+	switch {
+	case !ok:
+		return nil
+	case found == nil:
+		return anyOf{}
+	}
+	return anyOf{found}
+}
 
 func (a between) explain(b *strings.Builder, depth int) {
 	parts := []string{}
@@ -255,28 +260,27 @@ func (a between) explain(b *strings.Builder, depth int) {
 	indent(b, depth, "index %s %s", text(a.path), strings.Join(parts, " "))
 }
 
-func text(e expr) string {
-	var b strings.Builder
-	e.write(&b)
-	return b.String()
-}
-
 type intersection []access
 
-func (a intersection) find() *roaring.Bitmap {
-	maps := make([]*roaring.Bitmap, 0, len(a))
-	for _, part := range a {
-		found := part.find()
-		if found == nil || found.IsEmpty() {
-			return nil
+// find looks first at what costs little: a range need only be read as far as it is worth it beside
+// the others, since the condition is evaluated on every twin afterwards.
+func (a intersection) find(s search) finding {
+	var out allOf
+	for _, ranges := range []bool{false, true} {
+		for _, part := range a {
+			if _, is := part.(between); is != ranges || s.among == 0 {
+				continue
+			}
+			if found := part.find(s); found != nil {
+				out = append(out, found)
+				s.among = min(s.among, found.size())
+			}
 		}
-		maps = append(maps, found)
 	}
-	slices.SortFunc(maps, func(x, y *roaring.Bitmap) int { return cmp.Compare(x.GetCardinality(), y.GetCardinality()) })
-	out := maps[0]
-	for _, m := range maps[1:] {
-		out.And(m)
+	if out == nil {
+		return nil
 	}
+	slices.SortFunc(out, func(x, y finding) int { return cmp.Compare(x.size(), y.size()) })
 	return out
 }
 
@@ -289,15 +293,16 @@ func (a intersection) explain(b *strings.Builder, depth int) {
 
 type union struct{ x, y access }
 
-func (a union) find() *roaring.Bitmap {
-	x, y := a.x.find(), a.y.find()
-	switch {
-	case x == nil:
-		return y
-	case y != nil:
-		x.Or(y)
+func (a union) find(s search) finding {
+	x := a.x.find(s)
+	if x == nil {
+		return nil
 	}
-	return x
+	y := a.y.find(s)
+	if y == nil {
+		return nil
+	}
+	return eitherOf{x, y}
 }
 
 func (a union) explain(b *strings.Builder, depth int) {

@@ -2,12 +2,10 @@ package query
 
 import (
 	"context"
-	"encoding/base64"
-	be "encoding/binary"
-	"errors"
-	"hash/fnv"
 	"iter"
 	"strconv"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -26,42 +24,11 @@ type Page struct {
 	Continuation string // for the next page; empty on the last
 }
 
-// ErrContinuation is returned for a continuation that another query, or nobody, gave.
-var ErrContinuation = errors.New("the continuation token does not belong to this query and page size")
-
 // checkEvery is how many rows pass between looks at the context.
 const checkEvery = 4096
 
-// position is where the next page begins: at the row with a number, after so many items.
-type position struct{ at, given uint64 }
-
-func (q *Query) fingerprint(size int) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(q.text))
-	_, _ = h.Write(strconv.AppendInt([]byte{0}, int64(size), 10))
-	return h.Sum64()
-}
-
-func (q *Query) encode(p position, size int) string {
-	b := be.BigEndian.AppendUint64(nil, q.fingerprint(size))
-	b = be.BigEndian.AppendUint64(b, p.at)
-	b = be.BigEndian.AppendUint64(b, p.given)
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func (q *Query) decode(token string, size int) (position, error) {
-	if token == "" {
-		return position{}, nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) != 24 || be.BigEndian.Uint64(b) != q.fingerprint(size) {
-		return position{}, ErrContinuation
-	}
-	return position{be.BigEndian.Uint64(b[8:]), be.BigEndian.Uint64(b[16:])}, nil
-}
-
 // Run answers one page of at most size items. The continuation is empty for the first page. It
-// returns ErrContinuation, or the cause of ctx.
+// returns [ErrContinuation], [ErrNotTwins], or the cause of ctx.
 func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, error) {
 	from, err := p.query.decode(continuation, size)
 	if err != nil {
@@ -71,18 +38,21 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 	if p.query.Raw() {
 		page.ItemType = ItemRaw
 	}
-	if p.query.from == Modules {
+	switch {
+	case p.query.from == Jobs:
+		return Page{}, ErrNotTwins
+	case p.query.from == Modules:
 		return page, nil
-	}
-	if p.query.aggregates() {
+	case p.query.aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
+	var room []byte
 	count := 0
-	for ord, t := range p.rows(from.at) {
+	for ord, t := range p.rows(from.at, false) {
 		if count++; count%checkEvery == 0 && ctx.Err() != nil {
 			return Page{}, context.Cause(ctx)
 		}
-		if p.keep != nil && !isBool(p.keep(t), true) {
+		if !p.query.keeps(record{twin: t}) {
 			continue
 		}
 		if p.query.top > 0 && from.given == uint64(p.query.top) {
@@ -92,46 +62,67 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 			page.Continuation = p.query.encode(position{uint64(ord), from.given}, size)
 			break
 		}
-		page.Items = append(page.Items, p.query.render(t))
+		if cap(room)-len(room) < usualTwin {
+			room = make([]byte, 0, roomSize)
+		}
+		start := len(room)
+		room = p.query.appendRow(room, t)
+		page.Items = append(page.Items, room[start:len(room):len(room)])
 		from.given++
 	}
 	return page, nil
 }
 
-// rows walks through the twins that the access finds, in the order of their numbers.
-func (p *Plan) rows(from uint64) iter.Seq2[uint32, *twin.Twin] {
+// find asks the indexes; nil means to look at all twins. All says that all that is found will be looked at.
+func (p *Plan) find(all bool) finding {
+	if p.access == nil {
+		return nil
+	}
+	return p.access.find(search{p.source.Len(), all})
+}
+
+// rows walks through the twins that the indexes find, in the order of their numbers.
+func (p *Plan) rows(from uint64, all bool) iter.Seq2[uint32, *twin.Twin] {
+	return p.between(p.find(all), from, uint64(p.source.Max()))
+}
+
+// between walks through the twins of a finding, or through all without one, from a number to below another.
+func (p *Plan) between(found finding, from, to uint64) iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
-		limit := p.source.Max()
-		if from >= uint64(limit) {
-			return
-		}
-		if p.access == nil {
-			for ord := uint32(from); ord < limit; ord++ {
-				if t := p.source.At(ord); t != nil && !yield(ord, t) {
+		if found == nil {
+			for ord := from; ord < to; ord++ {
+				if t := p.source.At(uint32(ord)); t != nil && !yield(uint32(ord), t) {
 					return
 				}
 			}
 			return
 		}
-		found := p.access.find()
-		if found == nil {
+		if found.size() == 0 {
 			return
 		}
-		it := found.Iterator()
-		it.AdvanceIfNeeded(uint32(from))
-		for it.HasNext() {
-			ord := it.Next()
-			if t := p.source.At(ord); t != nil && !yield(ord, t) {
-				return
+		for low := from; low < to; low = low/windowSize*windowSize + windowSize {
+			window := roaring.New()
+			window.AddRange(low, min(to, low/windowSize*windowSize+windowSize))
+			for it := found.within(window).Iterator(); it.HasNext(); {
+				ord := it.Next()
+				if t := p.source.At(ord); t != nil && !yield(ord, t) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// render writes a row as the select list wants it. Missing values are left out.
-func (q *Query) render(t *twin.Twin) []byte {
+// Rows are written one behind the other into rooms of so many bytes; one that does not fit moves.
+const (
+	usualTwin = 2 << 10
+	roomSize  = 32 << 10
+)
+
+// appendRow writes a row as the select list wants it. Missing values are left out.
+func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 	if q.items == nil {
-		return t.AppendJSON(nil)
+		return t.AppendJSON(dst)
 	}
 	members := make([]twin.Member, 0, len(q.items))
 	for _, it := range q.items {
@@ -139,7 +130,7 @@ func (q *Query) render(t *twin.Twin) []byte {
 			members = append(members, twin.Member{Key: it.label(0), Value: v})
 		}
 	}
-	return twin.ObjectValue(members...).AppendJSON(nil)
+	return twin.ObjectValue(members...).AppendJSON(dst)
 }
 
 // label is the name of an element in the result: its alias, or the last part of its path. An
@@ -155,11 +146,11 @@ func (it item) label(i int) string {
 	}
 }
 
-// Matches walks through all twins that the condition keeps.
+// Matches walks through all twins that the condition keeps, in the order of their numbers.
 func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
-		for ord, t := range p.rows(0) {
-			if (p.keep == nil || isBool(p.keep(t), true)) && !yield(ord, t) {
+		for ord, t := range p.rows(0, true) {
+			if p.query.keeps(record{twin: t}) && !yield(ord, t) {
 				return
 			}
 		}

@@ -30,8 +30,9 @@ type Index interface {
 	// Equal finds the twins whose value has the kind and content of v.
 	Equal(v twin.Value) *roaring.Bitmap
 	// Range finds the twins whose value has the kind of the bounds and lies between them. At least
-	// one bound is given; strings compare by their bytes.
-	Range(low, high Bound) *roaring.Bitmap
+	// one bound is given; strings compare by their bytes. It gives up, and returns false, when there
+	// are more than most.
+	Range(low, high Bound, most int) (*roaring.Bitmap, bool)
 }
 
 // Bound is one end of a range. The zero value is no bound.

@@ -19,7 +19,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	if in.DeviceID != id {
 		return iothub.ErrArgumentInvalid.With("the device id in the body is not the one in the path")
 	}
-	if err := s.admit(r, ClassRegistry, 1, 0); err != nil {
+	if err := s.admit(r, ClassRegistry, 1); err != nil {
 		return err
 	}
 	var out iothub.Identity
@@ -36,7 +36,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1, 0); err != nil {
+	if err := s.admit(r, ClassRegistry, 1); err != nil {
 		return err
 	}
 	identity, err := s.opts.Registry.Device(r.PathValue("id"))
@@ -47,7 +47,7 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1, 0); err != nil {
+	if err := s.admit(r, ClassRegistry, 1); err != nil {
 		return err
 	}
 	if err := s.opts.Registry.DeleteDevice(r.Context(), r.PathValue("id"), ifMatch(r)); err != nil {
@@ -61,7 +61,7 @@ func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
 const maxList = 1000
 
 func (s *Server) listDevices(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1, 0); err != nil {
+	if err := s.admit(r, ClassRegistry, 1); err != nil {
 		return err
 	}
 	top, err := strconv.Atoi(r.URL.Query().Get("top"))
@@ -80,7 +80,7 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
 	if len(entries) > iothub.MaxBulk {
 		return iothub.ErrTooManyDevices
 	}
-	if err := s.admit(r, ClassRegistry, len(entries), 0); err != nil {
+	if err := s.admit(r, ClassRegistry, len(entries)); err != nil {
 		return err
 	}
 	result, err := s.opts.Registry.Bulk(r.Context(), entries)

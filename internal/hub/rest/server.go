@@ -95,9 +95,11 @@ type Options struct {
 	Devices  Devices
 	Jobs     Jobs
 	Policies map[string]Policy
-	// Admit waits until n operations of a class may go on, or returns the error for the client.
-	// bytes is the size that metering counts. Nil lets everything pass.
-	Admit func(ctx context.Context, class Class, n, bytes int) error
+	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
+	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
+	Admit func(ctx context.Context, class Class, n int) error
+	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
+	Meter func(bytes int)
 	// Wait holds a request back, for the fault switch; nil for none.
 	Wait   func(ctx context.Context)
 	Logger *slog.Logger
@@ -110,11 +112,10 @@ type Server struct {
 }
 
 const (
-	maxBody        = 4 << 20 // bytes; a bulk call of 100 full twins is below it
-	defaultPage    = 100     // items of a query's page
-	maxPage        = 1000
-	maxMethodBytes = 128 << 10 // a direct method's payload (iot-hub-devguide-direct-methods)
-	maxC2DBytes    = 64 << 10  // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
+	maxBody     = 4 << 20 // bytes; a bulk call of 100 full twins is below it
+	defaultPage = 100     // items of a query's page
+	maxPage     = 1000
+	maxC2DBytes = 64 << 10 // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
 )
 
 // handler answers one endpoint: with a status and a body, or with an error.
@@ -224,11 +225,18 @@ func (s *Server) authorize(r *http.Request, right Rights) error {
 	return nil
 }
 
-func (s *Server) admit(r *http.Request, class Class, n, size int) error {
+func (s *Server) admit(r *http.Request, class Class, n int) error {
 	if s.opts.Admit == nil {
 		return nil
 	}
-	return s.opts.Admit(r.Context(), class, n, size)
+	return s.opts.Admit(r.Context(), class, n)
+}
+
+// meter counts an operation that was served (iot-hub-devguide-pricing).
+func (s *Server) meter(bytes int) {
+	if s.opts.Meter != nil {
+		s.opts.Meter(bytes)
+	}
 }
 
 // decode reads a request's JSON body.

@@ -11,20 +11,22 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/hub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
+	if err := s.admit(r, ClassTwinRead, 1); err != nil {
+		return err
+	}
 	t, err := s.opts.Twins.Twin(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
 	body := t.AppendJSON(nil)
-	if err := s.admit(r, ClassTwinRead, 1, len(body)); err != nil {
-		return err
-	}
+	s.meter(len(body))
 	return writeBytes(w, http.StatusOK, body)
 }
 
@@ -51,13 +53,14 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 	if doc.Kind() != twin.Object {
 		return iothub.ErrArgumentInvalid.With("Provided json is not a valid twin: it is no object")
 	}
-	if err := s.admit(r, ClassTwinUpdate, 1, len(body)); err != nil {
+	if err := s.admit(r, ClassTwinUpdate, 1); err != nil {
 		return err
 	}
 	t, err := write(r.Context(), r.PathValue("id"), doc.Get("tags"), doc.Path("properties", "desired"), ifMatch(r))
 	if err != nil {
 		return err
 	}
+	s.meter(len(body))
 	return writeBytes(w, http.StatusOK, t.AppendJSON(nil))
 }
 
@@ -76,6 +79,9 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	}
 	size = min(size, maxPage)
 	continuation := r.Header.Get(iothub.HeaderContinuation)
+	if err := s.admit(r, ClassQuery, 1); err != nil {
+		return err
+	}
 	var page query.Page
 	if q.From() == query.Jobs {
 		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
@@ -89,9 +95,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	body := joinItems(page.Items)
-	if err := s.admit(r, ClassQuery, 1, len(body)); err != nil {
-		return err
-	}
+	s.meter(len(body))
 	w.Header().Set(iothub.HeaderItemType, page.ItemType)
 	if page.Continuation != "" {
 		w.Header().Set(iothub.HeaderContinuation, page.Continuation)
@@ -114,69 +118,32 @@ func joinItems(items [][]byte) []byte {
 	return append(b, ']')
 }
 
-// The limits of a direct method's waits (iot-hub-devguide-direct-methods).
-const (
-	defaultMethodWait = 30 * time.Second
-	maxMethodWait     = 300 * time.Second
-)
-
 func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 	var in iothub.MethodRequest
 	if err := decode(r, &in); err != nil {
 		return err
 	}
-	id := r.PathValue("id")
-	switch {
-	case in.Name == "" || strings.ContainsAny(in.Name, "/#+?\x00"):
-		return iothub.ErrArgumentInvalid.With("methodName must be a word without / # + ?")
-	case len(in.Payload) > maxMethodBytes:
-		return iothub.ErrMessageTooLarge.With("a method's payload has at most %d bytes", maxMethodBytes)
+	if err := method.Check(&in); err != nil {
+		return err
 	}
+	id := r.PathValue("id")
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
 	}
-	if err := s.admit(r, ClassMethod, len(in.Payload), len(in.Payload)); err != nil {
+	if err := s.admit(r, ClassMethod, len(in.Payload)); err != nil {
 		return err
 	}
-	wait := time.Duration(in.ResponseTimeout) * time.Second
-	if wait <= 0 {
-		wait = defaultMethodWait
-	}
-	wait = min(wait, maxMethodWait)
-	status, payload, err := s.invoke(r.Context(), id, in, wait)
+	status, payload, err := method.Call(r.Context(), s.opts.Devices, id, &in)
+	// The request counts, and so does the answer, also one that did not come (iot-hub-devguide-pricing).
+	s.meter(len(in.Payload))
+	s.meter(len(payload))
 	if err != nil {
-		return iothub.AsError(err).WithInfo("timeout", clock(wait, err))
+		return err
 	}
 	if len(payload) == 0 || !json.Valid(payload) {
 		payload = []byte("null")
 	}
 	return writeJSON(w, iothub.MethodResponse{Status: status, Payload: payload})
-}
-
-// invoke calls the method, and waits for the device to connect if the caller asked for that.
-func (s *Server) invoke(ctx context.Context, id string, in iothub.MethodRequest, wait time.Duration) (int, []byte, error) {
-	deadline := time.Now().Add(min(time.Duration(in.ConnectTimeout)*time.Second, maxMethodWait))
-	for {
-		limited, cancel := context.WithTimeout(ctx, wait)
-		status, payload, err := s.opts.Devices.InvokeMethod(limited, id, in.Name, in.Payload)
-		cancel()
-		if !errors.Is(err, iothub.ErrDeviceNotOnline) || time.Now().After(deadline) {
-			return status, payload, err
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return 0, nil, iothub.ErrDeviceNotOnline
-		}
-	}
-}
-
-// clock is a wait as the service writes it in an error: hours, minutes, seconds.
-func clock(wait time.Duration, err error) string {
-	if errors.Is(err, iothub.ErrDeviceNotOnline) {
-		wait = 0
-	}
-	return time.Time{}.Add(wait).Format("15:04:05")
 }
 
 // appProperty marks the headers that become a message's application properties.
@@ -194,7 +161,7 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if len(body) > maxC2DBytes {
 		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes", maxC2DBytes)
 	}
-	if err := s.admit(r, ClassC2D, 1, len(body)); err != nil {
+	if err := s.admit(r, ClassC2D, 1); err != nil {
 		return err
 	}
 	m := front.DeviceMessage{Payload: body}
@@ -217,6 +184,7 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.opts.Devices.Send(id, m); err != nil {
 		return err
 	}
+	s.meter(len(body) + m.Properties.Size())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -237,7 +205,7 @@ func (s *Server) createJob(w http.ResponseWriter, r *http.Request) error {
 	if in.JobID == "" {
 		in.JobID = r.PathValue("id")
 	}
-	if err := s.admit(r, ClassJob, 1, 0); err != nil {
+	if err := s.admit(r, ClassJob, 1); err != nil {
 		return err
 	}
 	return answerJob(w)(s.opts.Jobs.Create(in))

@@ -173,15 +173,6 @@ func (p *posting) remove(ord uint32) bool {
 	return len(p.few) == 0
 }
 
-// addTo enters the twins into a bitmap.
-func (p *posting) addTo(b *roaring.Bitmap) {
-	if p.many != nil {
-		b.Or(p.many)
-		return
-	}
-	b.AddMany(p.few)
-}
-
 // Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
 // own; nil for none and for a value that is no boolean, number or string.
 func (x *index) Equal(v twin.Value) *roaring.Bitmap {
@@ -203,12 +194,12 @@ func (x *index) Equal(v twin.Value) *roaring.Bitmap {
 
 // Range returns the ordinals of the twins whose value lies between the bounds and has their
 // kind; one bound may be missing. The bitmap is the caller's own; nil for none, for no
-// bound, and for bounds of different kinds.
-func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
+// bound, and for bounds of different kinds. It gives up, and returns false, when there are more than most.
+func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 	lo, hasLow := scalarOf(low.Value)
 	hi, hasHigh := scalarOf(high.Value)
 	if hasLow != low.Value.IsDefined() || hasHigh != high.Value.IsDefined() || !hasLow && !hasHigh || hasLow && hasHigh && lo.kind != hi.kind {
-		return nil
+		return nil, true
 	}
 	kind := lo.kind
 	if !hasLow {
@@ -218,7 +209,11 @@ func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
 			lo.num = math.Inf(-1)
 		}
 	}
-	found := roaring.New()
+	// Values that few twins have come in no order of ordinals: to sort them once costs less than to
+	// put each in its place.
+	var few []uint32
+	var many []*roaring.Bitmap
+	n := 0
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	x.tree.AscendGreaterOrEqual(&posting{key: lo}, func(p *posting) bool {
@@ -230,13 +225,28 @@ func (x *index) Range(low, high query.Bound) *roaring.Bitmap {
 				return false
 			}
 		}
-		if !hasLow || !low.Open || p.key.compare(lo) != 0 {
-			p.addTo(found)
+		if hasLow && low.Open && p.key.compare(lo) == 0 {
+			return true
 		}
-		return true
+		if p.many != nil {
+			many = append(many, p.many)
+			n += int(p.many.GetCardinality())
+		} else {
+			few = append(few, p.few...)
+			n += len(p.few)
+		}
+		return n <= most
 	})
-	if found.IsEmpty() {
-		return nil
+	switch {
+	case n > most:
+		return nil, false
+	case n == 0:
+		return nil, true
 	}
-	return found
+	slices.Sort(few)
+	found := roaring.BitmapOf(few...)
+	for _, m := range many {
+		found.Or(m)
+	}
+	return found, true
 }

@@ -5,7 +5,6 @@ package throttle
 
 import (
 	"context"
-	"math"
 	"sync"
 	"time"
 
@@ -16,18 +15,19 @@ import (
 // Class is a class of operations with a limit of its own.
 type Class string
 
-// The classes (iot-hub-devguide-quotas-throttling).
+// The classes (iot-hub-devguide-quotas-throttling). The tier says whether a limit is per hub or per
+// unit. Device and service share the classes of twins: the public tables do not part them.
 const (
-	Registry   Class = "registry"
-	Connect    Class = "connect"
-	Telemetry  Class = "telemetry"
+	Registry   Class = "registry"  // each device of a bulk call counts
+	Connect    Class = "connect"   // new connections
+	Telemetry  Class = "telemetry" // device-to-cloud messages
 	Query      Class = "query"
 	TwinRead   Class = "twin_read"
 	TwinUpdate Class = "twin_update"
-	C2D        Class = "c2d"
-	Method     Class = "method"
-	Job        Class = "job"
-	JobDevice  Class = "job_device"
+	C2D        Class = "c2d"        // cloud-to-device messages
+	Method     Class = "method"     // blocks of tier.MethodBytes of request payload
+	Job        Class = "job"        // operations on jobs
+	JobDevice  Class = "job_device" // devices that jobs work on
 )
 
 // Classes are all classes.
@@ -35,72 +35,45 @@ func Classes() []Class {
 	return []Class{Registry, Connect, Telemetry, Query, TwinRead, TwinUpdate, C2D, Method, Job, JobDevice}
 }
 
-// Shape is how a limit gives way. The zero value means the defaults.
-type Shape struct {
-	Burst   time.Duration // so much of the rate may come at once; one minute when 0
-	Backlog time.Duration // so much of the rate may wait; ten seconds when 0
-	MaxWait time.Duration // no operation waits longer; ten seconds when 0
+// needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
+func (c Class) needsTwins() bool {
+	switch c {
+	case TwinRead, TwinUpdate, C2D, Method, Job, JobDevice:
+		return true
+	default:
+		return false
+	}
 }
 
-func (s Shape) withDefaults() Shape {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&s.Burst, time.Minute)
-	def(&s.Backlog, 10*time.Second)
-	def(&s.MaxWait, 10*time.Second)
-	return s
-}
+// needsQuota reports whether a class stops when the day's messages are used up. Connections cost
+// nothing, yet are refused; the registry and the handling of jobs go on (iot-hub-devguide-pricing).
+func (c Class) needsQuota() bool { return c != Registry && c != Job }
 
-// Bucket is a token bucket whose debt is the queue behind it. It is a pure function of the times it
-// is given, which must not go back; it holds no clock.
-type Bucket struct {
-	rate, burst, backlog float64
-	maxWait              time.Duration
-	tokens               float64 // below 0: what is owed to those who wait
-	at                   time.Time
-}
-
-// NewBucket makes a full bucket for a rate per second, at a time.
-func NewBucket(rate float64, s Shape, now time.Time) Bucket {
-	s = s.withDefaults()
-	burst := max(1, rate*s.Burst.Seconds())
-	return Bucket{rate: rate, burst: burst, backlog: max(1, rate*s.Backlog.Seconds()), maxWait: s.MaxWait, tokens: burst, at: now}
-}
-
-// Admit takes n tokens and says how long to wait for them. It returns iothub.ErrThrottleBacklogFull
-// or iothub.ErrThrottleBacklogWait when the wait would be out of bounds; then nothing is taken.
-func (b *Bucket) Admit(now time.Time, n float64) (time.Duration, error) {
-	if elapsed := now.Sub(b.at); elapsed > 0 {
-		b.tokens = min(b.burst, b.tokens+elapsed.Seconds()*b.rate)
-		b.at = now
+// operationType is the class as the service's message names it.
+func (c Class) operationType() string {
+	if c == Registry {
+		return "CRUD"
 	}
-	left := b.tokens - n
-	if left >= 0 {
-		b.tokens = left
-		return 0, nil
-	}
-	wait := time.Duration(math.Ceil(-left / b.rate * float64(time.Second)))
-	switch {
-	case -left > b.backlog:
-		return 0, iothub.ErrThrottleBacklogFull
-	case wait > b.maxWait:
-		return 0, iothub.ErrThrottleBacklogWait
-	}
-	b.tokens = left
-	return wait, nil
+	return string(c)
 }
 
 // Stat is what a class has seen.
 type Stat struct {
 	Class    Class
-	Rate     float64 // operations per second that the tier allows
-	Tokens   float64 // left of the burst; below 0 when operations wait
-	Admitted uint64  // served, also those that waited
-	Delayed  uint64  // served after a wait
-	Rejected uint64  // shed with 429
+	Rate     float64       // operations per second that the tier allows
+	PerHub   bool          // buying units does not raise the rate
+	Tokens   float64       // left of the burst; below 0 when operations wait
+	Wait     time.Duration // how long one more operation would wait now
+	Waiting  int           // operations that wait now
+	Admitted uint64        // served, also those that waited
+	Delayed  uint64        // served after a wait
+	Rejected uint64        // shed with 429
+}
+
+// state is a class of a Limiter.
+type state struct {
+	bucket Bucket
+	stat   Stat
 }
 
 // Limiter holds the limits of a hub. It is safe for concurrent use. A nil Limiter admits everything.
@@ -108,8 +81,7 @@ type Limiter struct {
 	limits tier.Limits
 
 	mu       sync.Mutex // protects the following fields
-	buckets  map[Class]*Bucket
-	stats    map[Class]*Stat
+	classes  map[Class]*state
 	messages int64     // counted today
 	day      time.Time // midnight UTC at which today began
 	armed    bool
@@ -118,14 +90,15 @@ type Limiter struct {
 // New makes a Limiter for a tier. It lets everything pass until Arm is called.
 func New(l tier.Limits, s Shape) *Limiter {
 	now := time.Now()
-	t := &Limiter{limits: l, buckets: make(map[Class]*Bucket), stats: make(map[Class]*Stat), day: midnight(now)}
+	t := &Limiter{limits: l, classes: make(map[Class]*state), day: midnight(now)}
 	for class, rate := range map[Class]tier.Rate{
 		Registry: l.Registry, Connect: l.Connects, Telemetry: l.Telemetry, Query: l.Queries, TwinRead: l.TwinReads,
 		TwinUpdate: l.TwinWrites, C2D: l.C2D, Method: l.Methods, Job: l.Jobs, JobDevice: l.JobDevices,
 	} {
-		b := NewBucket(rate.PerSecond, s, now)
-		t.buckets[class] = &b
-		t.stats[class] = &Stat{Class: class, Rate: rate.PerSecond}
+		t.classes[class] = &state{
+			bucket: NewBucket(rate.PerSecond, s, now),
+			stat:   Stat{Class: class, Rate: rate.PerSecond, PerHub: rate.PerHub},
+		}
 	}
 	return t
 }
@@ -145,14 +118,24 @@ func midnight(t time.Time) time.Time {
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }
 
-// Admit waits until n operations of a class may go on. metered is their size in bytes as metering
-// counts it, below 0 for what is free. It returns iothub.ErrQuotaExceeded, iothub.ErrNotInTier, or an
-// error with status 429.
-func (t *Limiter) Admit(ctx context.Context, class Class, n float64, metered int) error {
+// Admit waits until n operations of a class may go on. It returns iothub.ErrQuotaExceeded,
+// iothub.ErrNotInTier, an error with status 429, or the cause of ctx; then nothing counts.
+func (t *Limiter) Admit(ctx context.Context, class Class, n float64) error {
+	return t.admit(ctx, class, n, (*Bucket).Admit)
+}
+
+// Queue is Admit for work of the hub's own, which waits as long as it takes and is never shed.
+func (t *Limiter) Queue(ctx context.Context, class Class, n float64) error {
+	return t.admit(ctx, class, n, func(b *Bucket, now time.Time, n float64) (time.Duration, error) { return b.Take(now, n), nil })
+}
+
+type take func(b *Bucket, now time.Time, n float64) (time.Duration, error)
+
+func (t *Limiter) admit(ctx context.Context, class Class, n float64, take take) error {
 	if t == nil {
 		return nil
 	}
-	wait, err := t.take(time.Now(), class, n, metered)
+	wait, err := t.begin(time.Now(), class, n, take)
 	if err != nil || wait == 0 {
 		return err
 	}
@@ -160,68 +143,104 @@ func (t *Limiter) Admit(ctx context.Context, class Class, n float64, metered int
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		t.end(class, n, true)
 		return nil
 	case <-ctx.Done():
+		t.end(class, n, false)
 		return context.Cause(ctx)
 	}
 }
 
-func (t *Limiter) take(now time.Time, class Class, n float64, metered int) (time.Duration, error) {
+// begin admits or queues operations. A wait above 0 must be followed by end.
+func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.armed {
 		return 0, nil
 	}
-	switch class {
-	case TwinRead, TwinUpdate, C2D, Method, Job, JobDevice:
-		if !t.limits.HasTwins {
-			return 0, iothub.ErrNotInTier.With("tier %s has no twins, direct methods, cloud-to-device messages or jobs", t.limits.Tier)
-		}
+	if class.needsTwins() && !t.limits.HasTwins {
+		return 0, iothub.ErrNotInTier.With("tier %s has no twins, direct methods, cloud-to-device messages or jobs", t.limits.Tier)
 	}
-	if today := midnight(now); today.After(t.day) {
-		t.day, t.messages = today, 0
-	}
-	if t.messages >= t.limits.MessagesPerDay && (metered >= 0 || class == Connect) {
+	t.turnDay(now)
+	if class.needsQuota() && t.messages >= t.limits.MessagesPerDay {
 		return 0, iothub.ErrQuotaExceeded
 	}
-	stat := t.stats[class]
-	wait, err := t.buckets[class].Admit(now, n)
-	if err != nil {
-		stat.Rejected++
-		return 0, iothub.AsError(err).With("The request has been throttled. Wait 10 seconds and try again. Operation type: %s", class)
-	}
-	stat.Admitted++
-	if wait > 0 {
-		stat.Delayed++
-	}
-	if metered >= 0 {
-		t.messages += t.limits.Messages(metered)
+	s := t.classes[class]
+	wait, err := take(&s.bucket, now, n)
+	switch {
+	case err != nil:
+		s.stat.Rejected++
+		return 0, iothub.AsError(err).With("The request has been throttled. Wait 10 seconds and try again. Operation type: %s", class.operationType())
+	case wait > 0:
+		s.stat.Waiting++
+	default:
+		s.stat.Admitted++
 	}
 	return wait, nil
 }
 
-// Stats are the classes as they stand, in the order of Classes.
+// end notes that a wait is over: served, or given up.
+func (t *Limiter) end(class Class, n float64, served bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.classes[class]
+	s.stat.Waiting--
+	if !served {
+		s.bucket.Return(n)
+		return
+	}
+	s.stat.Admitted++
+	s.stat.Delayed++
+}
+
+// Meter counts one operation of so many bytes against the day: one message for each started block of
+// the tier's meter size, and at least one. It reports whether the day's messages are used up now.
+func (t *Limiter) Meter(bytes int) (usedUp bool) {
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.armed {
+		return false
+	}
+	t.turnDay(time.Now())
+	t.messages += t.limits.Messages(bytes)
+	return t.messages >= t.limits.MessagesPerDay
+}
+
+// turnDay begins a new count at midnight UTC (iot-hub-devguide-quotas-throttling). The caller holds the lock.
+func (t *Limiter) turnDay(now time.Time) {
+	if today := midnight(now); today.After(t.day) {
+		t.day, t.messages = today, 0
+	}
+}
+
+// Stats are the classes as they stand, in the order of Classes; nil without a tier.
 func (t *Limiter) Stats() []Stat {
 	if t == nil {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]Stat, 0, len(t.stats))
+	now := time.Now()
+	out := make([]Stat, 0, len(t.classes))
 	for _, class := range Classes() {
-		s := *t.stats[class]
-		s.Tokens = t.buckets[class].tokens
-		out = append(out, s)
+		s := t.classes[class]
+		stat := s.stat
+		stat.Tokens, stat.Wait = s.bucket.Tokens(now), s.bucket.Wait(now)
+		out = append(out, stat)
 	}
 	return out
 }
 
-// Quota is how many messages were counted today, and how many the tier allows.
+// Quota is how many messages were counted today, and how many the tier allows; zeros without a tier.
 func (t *Limiter) Quota() (used, allowed int64) {
 	if t == nil {
 		return 0, 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.turnDay(time.Now())
 	return t.messages, t.limits.MessagesPerDay
 }

@@ -1,0 +1,125 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Job is the state of a job.
+func (r *Runner) Job(id string) (iothub.Job, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j, ok := r.jobs[id]
+	if !ok {
+		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
+	}
+	return j.state(), nil
+}
+
+// state is the job's document with its statistics. The caller holds the lock.
+func (j *job) state() iothub.Job {
+	doc := j.doc
+	s := iothub.JobStatistics{Devices: len(j.devices)}
+	for _, d := range j.devices {
+		switch d.status {
+		case iothub.JobCompleted:
+			s.Succeeded++
+		case iothub.JobFailed, iothub.JobCancelled:
+			s.Failed++
+		case iothub.JobRunning:
+			s.Running++
+		default:
+			s.Pending++
+		}
+	}
+	doc.DeviceJobStatistic = &s
+	return doc
+}
+
+// Cancel ends a job that has not ended.
+func (r *Runner) Cancel(id string) (iothub.Job, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j, ok := r.jobs[id]
+	switch {
+	case !ok:
+		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
+	case ended(j.doc.Status):
+		return iothub.Job{}, iothub.ErrInvalidOperation.With("job %s has ended", id)
+	}
+	j.doc.Status = iothub.JobCancelled
+	j.cancel()
+	return j.state(), nil
+}
+
+// List tells the jobs of a type and status; an empty one matches all.
+func (r *Runner) List(jobType, status string) []iothub.Job {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []iothub.Job
+	for _, j := range r.jobs {
+		if (jobType == "" || jobType == j.doc.Type) && (status == "" || status == j.doc.Status) {
+			out = append(out, j.state())
+		}
+	}
+	slices.SortFunc(out, func(a, b iothub.Job) int {
+		return cmp.Or(a.Created.Compare(b.Created.Time), cmp.Compare(a.JobID, b.JobID))
+	})
+	return out
+}
+
+// Query answers one page of a query on devices.jobs.
+func (r *Runner) Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error) {
+	return q.RunJobs(ctx, slices.Values(r.rows()), size, continuation)
+}
+
+func (r *Runner) rows() []query.JobRow {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var rows []query.JobRow
+	ids := make([]string, 0, len(r.jobs))
+	for id := range r.jobs {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		j := r.jobs[id]
+		for _, d := range j.devices {
+			rows = append(rows, query.JobRow{Value: d.row(j)})
+		}
+	}
+	return rows
+}
+
+// row is one device of a job as queries see it.
+func (d *deviceJob) row(j *job) twin.Value {
+	text := func(key, s string) twin.Member { return twin.Member{Key: key, Value: twin.StringValue(s)} }
+	when := func(t time.Time) string { return string(iothub.AppendTime(nil, t)) }
+	last := d.end
+	if last.IsZero() {
+		last = d.start
+	}
+	members := []twin.Member{
+		text("deviceId", d.id), text("jobId", j.doc.JobID), text("jobType", j.doc.Type), text("status", d.status),
+		text("startTimeUtc", when(d.start)), text("endTimeUtc", when(d.end)),
+		text("createdDateTimeUtc", when(j.doc.Created.Time)), text("lastUpdatedDateTimeUtc", when(last)),
+		text("createdTimeUtc", when(j.doc.Created.Time)),
+	}
+	if d.methodAnswered {
+		answer := twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))})
+		if payload, err := twin.Parse(d.payload); err == nil {
+			answer = twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))}, twin.Member{Key: "payload", Value: payload})
+		}
+		members = append(members, twin.Member{Key: "outcome", Value: twin.ObjectValue(twin.Member{Key: "deviceMethodResponse", Value: answer})})
+	}
+	if d.err != nil {
+		members = append(members, twin.Member{Key: "error", Value: twin.ObjectValue(text("code", d.err.Name), text("description", d.err.Message))})
+	}
+	return twin.ObjectValue(members...)
+}

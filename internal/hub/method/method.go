@@ -1,0 +1,92 @@
+// Package method holds the rules of direct methods that REST calls and jobs share
+// (iot-hub-devguide-direct-methods).
+package method
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// Limits of direct methods (iot-hub-devguide-direct-methods).
+const (
+	MaxPayload  = 128 << 10 // bytes, each way
+	DefaultWait = 30 * time.Second
+	MaxWait     = 300 * time.Second
+)
+
+// maxName is the longest name of a method, in bytes: it is one level of a topic.
+const maxName = 1024
+
+// poll is how often a call looks whether the device it waits for has come.
+const poll = 100 * time.Millisecond
+
+// Caller calls a method of a connected device and waits for the answer until ctx ends. It returns
+// iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout.
+type Caller interface {
+	InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (status int, answer []byte, err error)
+}
+
+// Check refuses calls that cannot be sent: iothub.ErrArgumentInvalid or iothub.ErrMessageTooLarge.
+func Check(call *iothub.MethodRequest) error {
+	switch {
+	case call == nil:
+		return iothub.ErrArgumentInvalid.With("the method call is missing")
+	case call.Name == "" || len(call.Name) > maxName || strings.ContainsAny(call.Name, "/#+?\x00"):
+		return iothub.ErrArgumentInvalid.With("methodName must be 1 to %d bytes without / # + ?", maxName)
+	case call.ResponseTimeout < 0 || call.ConnectTimeout < 0:
+		return iothub.ErrArgumentInvalid.With("a time-out is below 0")
+	case len(call.Payload) > MaxPayload:
+		return iothub.ErrMessageTooLarge.With("a method's payload has at most %d bytes", MaxPayload)
+	}
+	return nil
+}
+
+// Call calls a method. It waits for the device to connect if the call asks for that. An error has a
+// detail "timeout" that says how long was waited for what did not come.
+func Call(ctx context.Context, c Caller, deviceID string, call *iothub.MethodRequest) (int, []byte, error) {
+	connect := limit(call.ConnectTimeout, 0)
+	response := limit(call.ResponseTimeout, DefaultWait)
+	began := time.Now()
+	for {
+		limited, cancel := context.WithTimeout(ctx, response)
+		status, answer, err := c.InvokeMethod(limited, deviceID, call.Name, call.Payload)
+		cancel()
+		absent := errors.Is(err, iothub.ErrDeviceNotOnline)
+		if absent && time.Since(began)+poll <= connect && pause(ctx) {
+			continue
+		}
+		switch {
+		case absent:
+			return 0, nil, iothub.AsError(err).WithInfo("timeout", clock(connect))
+		case err != nil:
+			return 0, nil, iothub.AsError(err).WithInfo("timeout", clock(response))
+		}
+		return status, answer, nil
+	}
+}
+
+func limit(seconds int, none time.Duration) time.Duration {
+	if seconds <= 0 {
+		return none
+	}
+	return time.Duration(min(seconds, int(MaxWait/time.Second))) * time.Second
+}
+
+// pause waits before the next look at the device; false when ctx ended first.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(poll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// clock is a time as the service writes it in an error: hours, minutes, seconds.
+func clock(d time.Duration) string { return time.Time{}.Add(d).Format("15:04:05") }

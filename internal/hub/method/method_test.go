@@ -1,0 +1,112 @@
+package method
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		call *iothub.MethodRequest
+		want error
+	}{
+		{"a plain call", &iothub.MethodRequest{Name: "reboot"}, nil},
+		{"signs and spaces", &iothub.MethodRequest{Name: "re-boot_1.0 now"}, nil},
+		{"the largest payload", &iothub.MethodRequest{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload))}, nil},
+		{"none", nil, iothub.ErrArgumentInvalid},
+		{"no name", &iothub.MethodRequest{}, iothub.ErrArgumentInvalid},
+		{"a name of two topic levels", &iothub.MethodRequest{Name: "a/b"}, iothub.ErrArgumentInvalid},
+		{"a name with a wildcard", &iothub.MethodRequest{Name: "a#"}, iothub.ErrArgumentInvalid},
+		{"a name that is too long", &iothub.MethodRequest{Name: strings.Repeat("a", maxName+1)}, iothub.ErrArgumentInvalid},
+		{"a time-out below 0", &iothub.MethodRequest{Name: "m", ConnectTimeout: -1}, iothub.ErrArgumentInvalid},
+		{"a larger payload", &iothub.MethodRequest{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload+1))}, iothub.ErrMessageTooLarge},
+	} {
+		if err := Check(tt.call); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v; want %v", tt.name, err, tt.want)
+		}
+	}
+}
+
+// device connects at a time and answers after a time; below 0 it never does.
+type device struct{ connects, answers time.Duration }
+
+func (d device) caller() Caller { return &caller{device: d, began: time.Now()} }
+
+type caller struct {
+	device
+	began time.Time
+}
+
+func (c *caller) InvokeMethod(ctx context.Context, _, name string, payload []byte) (int, []byte, error) {
+	if c.connects < 0 || time.Since(c.began) < c.connects {
+		return 0, nil, iothub.ErrDeviceNotOnline
+	}
+	if c.answers >= 0 {
+		select {
+		case <-time.After(c.answers):
+			return 200, append([]byte(name), payload...), nil
+		case <-ctx.Done():
+		}
+	}
+	<-ctx.Done()
+	return 0, nil, iothub.ErrMethodTimeout
+}
+
+func TestCall(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		device   device
+		connect  int
+		response int
+		took     time.Duration
+		want     error
+		timeout  string
+	}{
+		{"an answer", device{0, time.Second}, 0, 0, time.Second, nil, ""},
+		{"no answer in the default time", device{0, -1}, 0, 0, 30 * time.Second, iothub.ErrMethodTimeout, "00:00:30"},
+		{"no answer in the time asked for", device{0, -1}, 0, 70, 70 * time.Second, iothub.ErrMethodTimeout, "00:01:10"},
+		{"no answer in more than the longest time", device{0, -1}, 0, 3600, 300 * time.Second, iothub.ErrMethodTimeout, "00:05:00"},
+		{"not connected", device{-1, 0}, 0, 0, 0, iothub.ErrDeviceNotOnline, "00:00:00"},
+		{"not connected in the time asked for", device{-1, 0}, 60, 0, 60 * time.Second, iothub.ErrDeviceNotOnline, "00:01:00"},
+		{"connected in the meantime", device{5 * time.Second, time.Second}, 60, 0, 6 * time.Second, nil, ""},
+		{"connected too late", device{5 * time.Second, time.Second}, 4, 0, 4 * time.Second, iothub.ErrDeviceNotOnline, "00:00:04"},
+		{"the time to answer begins when it is asked", device{5 * time.Second, -1}, 60, 10, 15 * time.Second, iothub.ErrMethodTimeout, "00:00:10"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				status, answer, err := Call(t.Context(), tt.device.caller(), "dev-1", &iothub.MethodRequest{
+					Name: "reboot", Payload: []byte("1"), ConnectTimeout: tt.connect, ResponseTimeout: tt.response,
+				})
+				if !errors.Is(err, tt.want) || time.Since(began) != tt.took {
+					t.Errorf("Call = %v after %v; want %v after %v", err, time.Since(began), tt.want, tt.took)
+				}
+				if tt.want == nil && (status != 200 || string(answer) != "reboot1") {
+					t.Errorf("answer = %d %q; want 200 reboot1", status, answer)
+				}
+				if tt.want != nil && iothub.AsError(err).Info["timeout"] != tt.timeout {
+					t.Errorf("timeout = %q; want %q", iothub.AsError(err).Info["timeout"], tt.timeout)
+				}
+			})
+		})
+	}
+}
+
+func TestCallEndsWithItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, _, err := Call(ctx, device{-1, 0}.caller(), "dev-1", &iothub.MethodRequest{Name: "m", ConnectTimeout: 60})
+		if !errors.Is(err, iothub.ErrDeviceNotOnline) || time.Since(began) != time.Second {
+			t.Errorf("Call = %v after %v; want it to end with its context after 1s", err, time.Since(began))
+		}
+	})
+}
