@@ -82,6 +82,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			}
 		},
 	})
+	engine.RelaxGC()
 	hard, done := e.stopper(ctx, log, eng.Stop)
 	record := eng.Run(hard)
 	done()

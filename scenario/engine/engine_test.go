@@ -395,6 +395,16 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
+		{"bad-network", []string{"stages.ramp.connect_rate=500/s", "stages.calm.duration=1s", "stages.slow.duration=2s", "stages.lossy.duration=2s", "stages.dead.duration=4s", "stages.apart.duration=2s", "stages.apart.network.partition.for=1s", "stages.end.duration=1s", "fleet.groups.vehicles.keepalive=1s", "fleet.groups.vehicles.timeout=1s", "fleet.groups.vehicles.reported.every=500ms", "thresholds={}"}, func(r *report.Run) string {
+			vehicles, gates := r.Totals.Find(metrics.OpTwinReport, "vehicles"), r.Totals.Find(metrics.OpTwinReport, "gates")
+			if vehicles.Count(metrics.Timeout) == 0 || vehicles.Count(metrics.Failed) == 0 || gates.Errors() > 0 {
+				return fmt.Sprintf("vehicles: %d timeouts, %d errors; gates: %d errors; want some of both, and none", vehicles.Count(metrics.Timeout), vehicles.Count(metrics.Failed), gates.Errors())
+			}
+			if connects := r.Totals.Find(metrics.OpConnect, "vehicles").Ended(); connects < 420 {
+				return fmt.Sprintf("%d connections of 400 vehicles; want more, for those that were reset or died", connects)
+			}
+			return passed(r)
+		}},
 		{"tier", []string{"stages.ramp.duration=2s", "stages.hold.duration=5s", "fleet.groups.robots.reported.every=1s", "thresholds={}"}, func(r *report.Run) string {
 			x := r.Totals.Select(metrics.OpTwinReport, "")
 			if x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {

@@ -59,7 +59,7 @@ func (e *Engine) progress(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(e.since(), connected, lost, e.fleet.Losses())
+	e.outages.add(look{at: e.since(), connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns()})
 	switch {
 	case !wasOpen && e.outages.open:
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -33,10 +34,12 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client // nil for a broker; waits when the service throttles
-	paced    *service.Client // nil for a broker; for what starts at a rate: a throttled call ends as such
-	host     string          // in user names and tokens
-	dial     link.Dialer
+	service  *service.Client               // nil for a broker; waits when the service throttles
+	paced    *service.Client               // nil for a broker; for what starts at a rate: a throttled call ends as such
+	host     string                        // in user names and tokens
+	dial     link.Dialer                   // TCP
+	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	network  *fault.Network                // between devices and the target
 	keys     []iothub.Key
 	life     []time.Duration // of a device's tokens, by index; an hour when 0
 	groupOf  []string        // by device index
@@ -55,7 +58,7 @@ const tokenLife = time.Hour
 
 // openTarget opens what the scenario's target line names.
 func (e *Engine) openTarget(ctx context.Context) (*target, error) {
-	t := &target{kind: e.sc.Target.Kind}
+	t := &target{kind: e.sc.Target.Kind, network: fault.New(e.sc.Seed, e.sc.Devices())}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
 		for range g.Count {
@@ -149,7 +152,8 @@ func (e *Engine) openHub(t *target) error {
 		return err
 	}
 	if !e.sc.Target.Plain {
-		t.dial = link.TLS(t.dial, tlsConfig(name, roots))
+		config := tlsConfig(name, roots)
+		t.secure = func(dial link.Dialer) link.Dialer { return link.TLS(dial, config) }
 	}
 	return nil
 }
@@ -193,15 +197,18 @@ func (e *Engine) openBroker(t *target) error {
 	if t.dial, err = e.tcp(net.JoinHostPort(u.Hostname(), port)); err != nil {
 		return err
 	}
-	if secure {
-		t.dial = link.TLS(t.dial, tlsConfig(u.Hostname(), roots))
+	config, path := tlsConfig(u.Hostname(), roots), u.Path
+	if path == "" {
+		path = "/mqtt"
 	}
-	if u.Scheme == "ws" || u.Scheme == "wss" {
-		path := u.Path
-		if path == "" {
-			path = "/mqtt"
+	t.secure = func(dial link.Dialer) link.Dialer {
+		if secure {
+			dial = link.TLS(dial, config)
 		}
-		t.dial = link.WebSocket(t.dial, u.Host, path)
+		if u.Scheme == "ws" || u.Scheme == "wss" {
+			dial = link.WebSocket(dial, u.Host, path)
+		}
+		return dial
 	}
 	return nil
 }
@@ -225,6 +232,7 @@ func (t *target) arm() {
 }
 
 func (t *target) close() error {
+	t.network.Wait()
 	if t.service != nil {
 		t.service.Close()
 	}
@@ -245,7 +253,11 @@ const apiVersion = "2021-04-12"
 
 // Link is what a device's connection needs.
 func (t *target) Link(index int, id string) link.Options {
-	o := link.Options{ClientID: id, CleanSession: true, Dial: t.dial}
+	dial := t.network.Dial(index, t.dial)
+	if t.secure != nil {
+		dial = t.secure(dial)
+	}
+	o := link.Options{ClientID: id, CleanSession: true, Dial: dial}
 	if t.kind == scenario.Broker {
 		o.Username = t.fill(t.username, index, id)
 		if t.password != "" {
