@@ -77,6 +77,7 @@ type operation struct {
 	intended, sent time.Time
 	deadline       time.Time
 	connectivity   string // of a report
+	answers        int64  // $version of the desired properties that a report answers
 	twinGet        bool
 }
 

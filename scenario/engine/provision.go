@@ -161,7 +161,7 @@ func (e *Engine) provision(ctx context.Context) error {
 	began := time.Now()
 	last := 0
 	err := e.ids.provision(ctx, &identity.Provisioner{
-		Registry: measured{e.target.registry, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
+		Registry: measured{e.target.paced, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
 		Progress: func(p identity.Progress) {
 			last = p.Done
 			text := "identities made"
@@ -188,7 +188,7 @@ func (e *Engine) deprovision(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
 	defer cancel()
 	mine := e.ids.mine()
-	p := &identity.Provisioner{Registry: e.target.registry, Progress: func(p identity.Progress) {
+	p := &identity.Provisioner{Registry: e.target.paced, Progress: func(p identity.Progress) {
 		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: p.Done, Total: p.Total})
 	}}
 	if err := p.Remove(ctx, mine, nil); err != nil {
