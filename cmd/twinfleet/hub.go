@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -81,7 +83,12 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()
 	h, err := hub.Open(ctx, opts)
-	if err != nil {
+	switch {
+	case errors.Is(err, hub.ErrNotLoopback):
+		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, tier.ErrTier):
+		return usagef("--tier and --units: %w", err)
+	case err != nil:
 		return err
 	}
 	h.Arm()
