@@ -3,6 +3,7 @@ package metrics
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ type Threshold struct {
 	Expr      string    // as written
 	Operation Operation // what Selector selects
 	Group     string    // empty for all groups
+	Scope     Scope     // over what it is judged
 
 	aggregate aggregate
 	quantile  float64 // of aggregate p, 0 to 1
@@ -40,7 +42,7 @@ const (
 	aggCount     aggregate = "count"
 )
 
-const thresholdForms = "write one of p(95) < 250ms, avg < 1s, min, med, max, rate > 10/s, error_rate < 0.1%, throttled_rate < 1%, count > 100"
+const thresholdForms = "write one of p(95) < 250ms, avg < 1s, min, med, max, rate > 10/s, error_rate < 0.1%, throttled_rate < 1%, count > 100, and for queries expected_rate > 99%, correct_rate > 99%"
 
 // A run of a dozen characters is the most that any part has; the pattern holds no nested repetition.
 func thresholdPattern() *regexp.Regexp {
@@ -93,7 +95,7 @@ func (t *Threshold) parseSelector(s string) error {
 
 func (t *Threshold) parseArguments(args string) error {
 	switch t.aggregate {
-	case aggAvg, aggMin, aggMed, aggMax, aggRate, aggErrors, aggThrottled, aggCount, aggP:
+	case aggAvg, aggMin, aggMed, aggMax, aggRate, aggErrors, aggThrottled, aggCount, aggP, aggExpected, aggCorrect:
 	default:
 		return fmt.Errorf("%w %q: unknown aggregation %q; %s", ErrThreshold, t.Expr, t.aggregate, thresholdForms)
 	}
@@ -137,6 +139,8 @@ func (t *Threshold) parseBound(s string) error {
 			return bad("0.1%")
 		}
 		t.bound /= 100
+	case aggExpected, aggCorrect:
+		return t.parseShare(s)
 	case aggRate:
 		text, unit := strings.CutSuffix(s, "/s")
 		if t.bound, ok = number(text); !ok || !unit {
@@ -157,7 +161,13 @@ func (t *Threshold) parseBound(s string) error {
 }
 
 // String is the threshold as it was written.
-func (t Threshold) String() string { return t.Selector + ": " + t.Expr }
+func (t Threshold) String() string {
+	text := t.Selector + ": " + t.Expr
+	if scope := t.Scope.String(); scope != "" {
+		text += " (" + scope + ")"
+	}
+	return text
+}
 
 // Verdict is what became of a threshold.
 type Verdict struct {
@@ -170,29 +180,38 @@ type Verdict struct {
 // Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
 // without data does not pass; only a count can be compared with nothing.
 func (t Threshold) Evaluate(s *Snapshot) Verdict {
-	v := Verdict{Threshold: t.String()}
+	v, _ := t.evaluate(s)
+	return v
+}
+
+// evaluate also says how far the observed value is past the bound, as a share of the bound: above 0
+// the threshold is missed by so much.
+func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
+	if t.aggregate.ofQueries() {
+		return t.evaluateQueries(s)
+	}
+	v = Verdict{Threshold: t.String()}
 	series := s.Select(t.Operation, t.Group)
-	if series == nil || series.Ended() == 0 {
-		if t.aggregate == aggCount {
-			v.Observed, v.Pass = "count = 0", t.holds(0)
-			return v
-		}
-		v.NoData, v.Observed = true, "no data"
-		return v
+	ended := uint64(0)
+	if series != nil {
+		ended = series.Ended()
 	}
 	var observed float64
-	switch t.aggregate {
-	case aggCount:
-		observed = float64(series.Ended())
-		v.Observed = "count = " + strconv.FormatUint(series.Ended(), 10)
-	case aggRate:
-		observed = float64(series.Ended()) / max(s.Elapsed.Seconds(), 1e-9)
+	switch {
+	case t.aggregate == aggCount:
+		observed = float64(ended)
+		v.Observed = "count = " + strconv.FormatUint(ended, 10)
+	case ended == 0:
+		v.NoData, v.Observed = true, "no data"
+		return v, 0
+	case t.aggregate == aggRate:
+		observed = float64(ended) / max(s.Elapsed.Seconds(), 1e-9)
 		v.Observed = fmt.Sprintf("rate = %.1f/s", observed)
-	case aggErrors:
-		observed = float64(series.Errors()) / float64(series.Ended())
+	case t.aggregate == aggErrors:
+		observed = float64(series.Errors()) / float64(ended)
 		v.Observed = fmt.Sprintf("error_rate = %.3g%%", observed*100)
-	case aggThrottled:
-		observed = float64(series.Count(Throttled)) / float64(series.Ended())
+	case t.aggregate == aggThrottled:
+		observed = float64(series.Count(Throttled)) / float64(ended)
 		v.Observed = fmt.Sprintf("throttled_rate = %.3g%%", observed*100)
 	default:
 		d := t.latency(series.Latency(t.fromSend))
@@ -200,7 +219,19 @@ func (t Threshold) Evaluate(s *Snapshot) Verdict {
 		v.Observed = fmt.Sprintf("%s = %v", t.label(), d.Round(10*time.Microsecond))
 	}
 	v.Pass = t.holds(observed)
-	return v
+	return v, t.excess(observed)
+}
+
+// excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.
+func (t Threshold) excess(observed float64) float64 {
+	past := observed - t.bound
+	if t.op == ">" || t.op == ">=" {
+		past = -past
+	}
+	if t.op == "==" {
+		past = math.Abs(past)
+	}
+	return past / max(t.bound, 1e-9)
 }
 
 func (t Threshold) label() string {

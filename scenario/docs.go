@@ -23,6 +23,7 @@ is not set is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` override
 | random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)`; `normal(20m, 5m)`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
 | share | ` + "`80%`" + ` |
+| bandwidth | ` + "`64KB/s`, `1.5MB/s`, `32KiB/s`, `250kbit/s`" + ` |
 | weights | ` + "`{cellular: 60, wifi: 40}`" + `, or one name |
 | name | small letters, digits and hyphens, 60 at most |
 | any object | a YAML object that is sent as JSON |
@@ -52,8 +53,11 @@ func section(b *strings.Builder, path string, fields []field) {
 			continue
 		}
 		below := join(path, f.key)
-		if f.form == formList {
+		switch f.form {
+		case formList:
 			below += "[]"
+		case formBounds:
+			below += ".*[]"
 		}
 		section(b, below, f.fields)
 	}
@@ -104,10 +108,16 @@ func valueSchema(f field) map[string]any {
 		return pattern(`^[0-9.]+%$`)
 	case formRate:
 		return pattern(`^[0-9.]+/[smh](\.\.[0-9.]+/[smh])?$`)
+	case formBytes:
+		return pattern(`^[0-9.]+ ?(B|KB|MB|KiB|MiB|kbit|Mbit)/s$`)
 	case formObject:
 		return objectSchema(f.fields)
 	case formList:
 		return map[string]any{"type": "array", "items": objectSchema(f.fields)}
+	case formBounds:
+		one := []any{map[string]any{"type": "string"}, objectSchema(f.fields)}
+		several := map[string]any{"type": "array", "items": map[string]any{"anyOf": one}}
+		return map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": append(one, several)}}
 	case formTexts:
 		return map[string]any{"type": "array", "items": map[string]any{"type": "string"}}
 	case formWeights:

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // Options of Load.
@@ -22,6 +20,8 @@ type Options struct {
 	Lookup func(name string) (string, bool)
 	// CheckQuery says what is wrong with a query; nil checks nothing.
 	CheckQuery func(sql string) error
+	// ReadFile reads a file that the scenario names; nil reads regular files of the system.
+	ReadFile func(name string) ([]byte, error)
 }
 
 // Load reads and checks a scenario file. Mistakes in it are Problems; other errors are about the file.
@@ -41,7 +41,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup, places: make(map[string]place)}
+	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
@@ -49,19 +49,22 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		r.override(root, set)
 	}
+	asRun, sourceErr := source(root)
 	r.substitute("", root, 0)
 	s := fresh(file)
+	s.Source = asRun
 	r.object("", root, scenarioFields(s))
 	if root.Kind != yaml.MappingNode {
 		return nil, r.problems.asError()
 	}
 	r.validating, r.decoded = true, len(r.problems)
 	r.finish(s)
+	r.decoded = len(r.problems) // what a file that the scenario names lacks may have consequences, too
 	r.validate(s, o.CheckQuery)
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, sourceErr
 }
 
 // fresh is a scenario with what holds when a file says nothing.
@@ -240,39 +243,4 @@ func childNames(n *yaml.Node) []string {
 		names = []string{"no keys below it"}
 	}
 	return slices.Compact(names)
-}
-
-// readThresholds reads thresholds: a list of texts by selector.
-func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
-			return
-		}
-		r.pairs(path, n, func(selector string, k, v *yaml.Node) {
-			items := []*yaml.Node{v}
-			if v.Kind == yaml.SequenceNode {
-				items = v.Content
-			}
-			for i, item := range items {
-				at := join(path, selector)
-				if v.Kind == yaml.SequenceNode {
-					at = fmt.Sprintf("%s[%d]", at, i)
-				}
-				expr, ok := r.scalar(at, item, `a text such as "p(95) < 250ms"`, "!!str")
-				if !ok {
-					continue
-				}
-				t, err := metrics.ParseThreshold(selector, expr)
-				if err != nil {
-					r.fail(at, item, "%v", err)
-					continue
-				}
-				s.Thresholds = append(s.Thresholds, t)
-				if t.Group != "" {
-					r.selectors = append(r.selectors, reference{at, selector, placeOf(k)})
-				}
-			}
-		})
-	}
 }

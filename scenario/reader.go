@@ -44,6 +44,8 @@ const (
 	formAny     form = "any object"
 	formMap     form = "object by name"
 	formTexts   form = "list of texts"
+	formBytes   form = "bandwidth"
+	formBounds  form = "thresholds by operation"
 )
 
 // reader decodes a file and collects its problems.
@@ -51,6 +53,7 @@ type reader struct {
 	file     string
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
+	files    func(name string) ([]byte, error)
 
 	places     map[string]place // of values, by path
 	validating bool
@@ -60,6 +63,7 @@ type reader struct {
 
 	groupNames []reference // names of groups that must exist
 	selectors  []reference // of thresholds
+	stageNames []reference // names of stages that must exist
 }
 
 // reference is a name that must be one of others in the file.

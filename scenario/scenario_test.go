@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,12 +26,41 @@ func options(set ...string) scenario.Options {
 			_, err := query.Parse(sql)
 			return err
 		},
+		ReadFile: readFile,
 	}
+}
+
+// readFile is the files that scenarios of these tests name.
+func readFile(name string) ([]byte, error) {
+	row := func(hub, id string) string {
+		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
+	}
+	text, ok := map[string]string{
+		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv": row("h", "robots-000001"),
+		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":  "",
+		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+	}[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
 }
 
 // Every mistake is reported at once, each with its place and what would be right.
 func TestBrokenScenarios(t *testing.T) {
-	const path = "testdata/broken.txtar"
+	files, err := filepath.Glob("testdata/broken*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no broken scenarios: %v", err)
+	}
+	for _, path := range files {
+		brokenScenarios(t, path)
+	}
+}
+
+// brokenScenarios checks one archive of scenarios, each followed by what is said of it.
+func brokenScenarios(t *testing.T, path string) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +106,35 @@ func TestExamplesAreValid(t *testing.T) {
 		}
 		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); s.Name != want {
 			t.Errorf("%s is named %s", f, s.Name)
+		}
+	}
+}
+
+// The scenario that the design was written around: a threshold on freshness is enough to measure it.
+func TestDesignIsValid(t *testing.T) {
+	s, err := scenario.Load("testdata/design.yaml", options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
+		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	}
+}
+
+func TestExpectations(t *testing.T) {
+	for text, met := range map[string][3]bool{ // by 9, 10 and 11 items
+		"10": {false, true, false}, "== 10": {false, true, false}, "= 10": {false, true, false}, "!=10": {true, false, true},
+		"< 10": {true, false, false}, "<= 10": {true, true, false}, "> 10": {false, false, true}, ">= 1_0": {false, true, true},
+	} {
+		s, err := scenario.Decode("x.yaml", []byte(valid+"service: {queries: [{name: q, expect: \""+text+"\", sql: SELECT * FROM devices}]}"), options())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for i, want := range met {
+			if got := s.Query("q").Expect.Met(9 + i); got != want {
+				t.Errorf("%q of %d items = %v; want %v", text, 9+i, got, want)
+			}
 		}
 	}
 }
@@ -167,4 +226,29 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("refused without a word: %q", b)
 		}
 	})
+}
+
+// What a record keeps of a scenario has the overrides and none of the secrets.
+func TestSourceHidesSecrets(t *testing.T) {
+	const key = "dG9wc2VjcmV0"
+	for name, target := range map[string]string{
+		"a connection string":  `{hub: "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=` + key + `"}`,
+		"from the environment": `{hub: "${HUB}"}`,
+		"a password":           `{hub: "mqtt://h.example", username: u, password: ` + key + `}`,
+		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
+	} {
+		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"
+		s, err := scenario.Decode("x.yaml", []byte(text), scenario.Options{Set: []string{"seed=77"}, Lookup: func(string) (string, bool) {
+			return "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=" + key, true
+		}})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := string(s.Source); strings.Contains(got, key) || !strings.Contains(got, "seed: 77") || !strings.Contains(got, "h.example") && !strings.Contains(got, "${HUB}") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
+			t.Errorf("%s: what was kept is no scenario: %v", name, err)
+		}
+	}
 }

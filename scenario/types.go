@@ -22,6 +22,9 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	Generator   Generator
+	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
+	Source []byte
 }
 
 // Devices is how many devices the whole fleet has.
@@ -70,6 +73,7 @@ type Group struct {
 	Name      string
 	Count     int
 	ID        string // template: {group} and {index}
+	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
 	Online    schedule.Distribution
@@ -80,6 +84,8 @@ type Group struct {
 	Timeout   time.Duration
 	Answer    bool
 	Method    Method
+	InFlight  int    // unanswered operations of one device; 0 is the fleet's default
+	Overflow  string // what is due beyond InFlight: drop or wait
 	place     place
 }
 
@@ -124,10 +130,13 @@ type Stage struct {
 	Name          string
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
+	ConnectRate   *Range        // devices that come or go a second, until there are Devices; nil spreads them over Duration
+	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
 	Storm         *Storm
 	Hub           *HubFault
+	Network       *Network
 	Steps         []Step
 	place         place
 }
@@ -185,24 +194,6 @@ type AwaitStep struct {
 	Connected int // below 0 for any number
 	Reported  int // devices with an acknowledged report; below 0 for any number
 	Within    time.Duration
-}
-
-// Service is the service side.
-type Service struct {
-	Tags           map[string]json.RawMessage // by group
-	TagMode        string                     // patch or bulk
-	TagConcurrency int
-	Queries        []Query
-}
-
-// Query is a query on a schedule.
-type Query struct {
-	Name     string
-	SQL      string
-	Every    time.Duration
-	PageSize int
-	Timeout  time.Duration
-	place    place
 }
 
 // place is where something stands in the file.

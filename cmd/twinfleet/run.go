@@ -23,8 +23,8 @@ func newRun(e env) *cobra.Command {
 through the stages, and end with a summary and a verdict. Ctrl-C once stops politely and still
 reports; twice stops at once.
 
-Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 99 a threshold was
-missed or had no data, 130 interrupted.`,
+Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
+was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 		Example: "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -33,6 +33,9 @@ missed or had no data, 130 interrupted.`,
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
+	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
+	f.Bool("force", false, "start although this machine has too little for the scenario")
+	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -52,6 +55,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
+	if err := preflight(sc, s.v.GetBool("force")); err != nil {
+		return err
+	}
 	color, err := s.color(e)
 	if err != nil {
 		return err
@@ -64,19 +70,34 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer server.close()
 	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
 	out.head(sc.Name, sc.Description, server.url())
+	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Event: out.event, Progress: out.progress,
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
+		Event: func(ev engine.Event) {
+			out.event(ev)
+			keep.event(ev)
+		},
+		Progress: func(p engine.Progress) {
+			out.progress(p)
+			keep.progress(p)
+		},
+		AllowSaturated: s.v.GetBool("allow-saturated"),
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)
 			}
 		},
 	})
+	engine.RelaxGC()
 	hard, done := e.stopper(ctx, log, eng.Stop)
 	record := eng.Run(hard)
 	done()
+	dir := keep.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
 		return err
+	}
+	if dir != "" {
+		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
 	linger(hard, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
@@ -175,7 +196,7 @@ func (c *console) event(ev engine.Event) {
 }
 
 func (c *console) progress(p engine.Progress) {
-	if c.quiet {
+	if c.quiet || p.Interval.Elapsed < countEvery/2 { // the rest at the end is too short for a rate
 		return
 	}
 	c.mu.Lock()

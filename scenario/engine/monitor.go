@@ -25,12 +25,11 @@ type Progress struct {
 const lookEvery = 100 * time.Millisecond
 
 // monitor samples the Recorder once a second until its context ends, then once more; outages it
-// looks for more often.
-func (e *Engine) monitor(ctx context.Context) {
+// looks for more often. It returns the last figures that it told of.
+func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.Snapshot {
 	look, tick := time.NewTicker(lookEvery), time.NewTicker(sampleEvery)
 	defer look.Stop()
 	defer tick.Stop()
-	last := e.rec.Snapshot()
 	for over := false; !over; {
 		select {
 		case <-look.C:
@@ -41,19 +40,32 @@ func (e *Engine) monitor(ctx context.Context) {
 			over = true
 		}
 		e.lookForOutage()
-		now := e.rec.Snapshot()
-		if e.opts.Progress != nil && now.At.Sub(last.At) > sampleEvery/2 {
-			e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
-			last = now
+		now := e.progress(last)
+		e.abortOn(e.bounds.Sample(now))
+		if interval := now.Sub(last); interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
+			if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
+				e.log.Warn("the generator was not measured", "error", err)
+			}
 		}
+		last = now
 	}
+	return last
+}
+
+// progress tells of what came since the last figures, and returns the new ones.
+func (e *Engine) progress(last *metrics.Snapshot) *metrics.Snapshot {
+	now := e.rec.Snapshot()
+	if e.opts.Progress != nil {
+		e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
+	}
+	return now
 }
 
 // lookForOutage tells of outages as they begin and end.
 func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(e.since(), connected, lost, e.fleet.Losses())
+	e.outages.add(look{at: e.since(), connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns()})
 	switch {
 	case !wasOpen && e.outages.open:
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
@@ -62,5 +74,13 @@ func (e *Engine) lookForOutage() {
 		o := e.outages.found[len(e.outages.found)-1]
 		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
 			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
+	}
+}
+
+// abortOn ends the run when a threshold that aborts it has been missed.
+func (e *Engine) abortOn(missed []metrics.Verdict) {
+	for _, v := range missed {
+		e.emit(Event{Kind: EventThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
+		e.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))
 	}
 }

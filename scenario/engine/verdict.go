@@ -6,28 +6,27 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/worker"
-	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// outcomeOf sorts an error of the service side.
-func outcomeOf(err error) metrics.Outcome { return worker.OutcomeOf(err) }
 
 // judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
 	r := &e.record
 	missed := 0
-	for _, t := range e.sc.Thresholds {
-		v := t.Evaluate(r.Totals)
-		r.Thresholds = append(r.Thresholds, v)
+	r.Thresholds = e.bounds.End(r.Totals)
+	for _, v := range r.Thresholds {
 		if !v.Pass {
 			missed++
 		}
 	}
+	e.checkAccounts()
 	cause := context.Cause(e.soft)
 	switch {
 	case err != nil:
 		r.Outcome, r.Reason = report.Failed, err.Error()
+	case e.saturated() && ctx.Err() == nil && (errors.Is(cause, ErrAborted) || errors.Is(cause, context.Canceled)):
+		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
+	case errors.Is(cause, ErrAborted):
+		r.Outcome, r.Reason = report.Missed, "ended early: "+cause.Error()
 	case cause != nil && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
 		r.Outcome, r.Reason = report.Failed, cause.Error()
 	case ctx.Err() != nil:
@@ -38,5 +37,15 @@ func (e *Engine) judge(ctx context.Context, err error) {
 		r.Outcome, r.Reason = report.Missed, fmt.Sprintf("%d of %d thresholds were missed", missed, len(r.Thresholds))
 	default:
 		r.Outcome = report.Passed
+	}
+}
+
+// checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
+func (e *Engine) checkAccounts() {
+	for i := range e.record.Totals.Series {
+		x := &e.record.Totals.Series[i]
+		if ends := x.Ended() + x.Abandoned; ends != x.Started() {
+			e.record.Notes = append(e.record.Notes, fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), ends))
+		}
 	}
 }

@@ -1,0 +1,92 @@
+package scenario
+
+import (
+	"fmt"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// longThreshold is a threshold in its long form.
+type longThreshold struct {
+	expr string
+	metrics.Scope
+}
+
+func thresholdFields(t *longThreshold) []field {
+	return []field{
+		{"threshold", formText, "", "The condition: p(95) < 250ms.", text(&t.expr), nil},
+		{"stage", formName, "the whole run", "The one stage whose operations count. A figure of the whole run hides what happened in a part of it.", name(&t.Stage), nil},
+		{"window", formTime, "all at once", "The condition must hold in every stretch of this length, not only over all: 30s. A stretch in which nothing ended is passed over.", duration(&t.Window, second), nil},
+		{"for", formTime, "0s", "Windows only: how long they must go on missing before that counts.", duration(&t.For, 0), nil},
+		{"abort_on_fail", formSwitch, "false", "End the run as soon as the threshold is missed; it is looked at once a second.", boolean(&t.Abort), nil},
+		{"delay_abort", formTime, "0s", "Do not end the run before so much of the stage, or of the run, is over.", duration(&t.Delay, 0), nil},
+	}
+}
+
+// readThresholds reads thresholds by selector: a text, an object, or a list of both.
+func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
+			return
+		}
+		r.pairs(path, n, func(selector string, k, v *yaml.Node) {
+			items := []*yaml.Node{v}
+			if v.Kind == yaml.SequenceNode {
+				items = v.Content
+			}
+			for i, item := range items {
+				at := join(path, selector)
+				if v.Kind == yaml.SequenceNode {
+					at = fmt.Sprintf("%s[%d]", at, i)
+				}
+				t, ok := r.threshold(at, selector, item)
+				if !ok {
+					continue
+				}
+				s.Thresholds = append(s.Thresholds, t)
+				if t.Group != "" {
+					r.selectors = append(r.selectors, reference{at, selector, placeOf(k)})
+				}
+				if t.Scope.Stage != "" {
+					r.stageNames = append(r.stageNames, reference{at + ".stage", t.Scope.Stage, placeOf(item)})
+				}
+			}
+		})
+	}
+}
+
+// threshold reads one threshold.
+func (r *reader) threshold(at, selector string, item *yaml.Node) (metrics.Threshold, bool) {
+	long, where := longThreshold{}, at
+	if item.Kind == yaml.MappingNode {
+		before := len(r.problems)
+		r.object(at, item, thresholdFields(&long))
+		if len(r.problems) > before {
+			return metrics.Threshold{}, false
+		}
+		where = at + ".threshold"
+	} else {
+		var ok bool
+		if long.expr, ok = r.scalar(at, item, `a text such as "p(95) < 250ms"`, "!!str"); !ok {
+			return metrics.Threshold{}, false
+		}
+	}
+	t, err := metrics.ParseThreshold(selector, long.expr)
+	switch {
+	case err != nil:
+		r.fail(where, item, "%v", err)
+	case long.Window > metrics.MaxWindow:
+		r.fail(at+".window", item, "%s is too long; the longest window is %s", long.Window, metrics.MaxWindow)
+	case long.For > 0 && long.Window == 0:
+		r.fail(at+".for", item, "for needs a window, such as window: 10s")
+	case long.Delay > 0 && !long.Abort:
+		r.fail(at+".delay_abort", item, "delay_abort needs abort_on_fail: true")
+	default:
+		t.Scope = long.Scope
+		return t, true
+	}
+	return metrics.Threshold{}, false
+}
