@@ -23,6 +23,8 @@ type Scenario struct {
 	Service     Service
 	Thresholds  []metrics.Threshold
 	Generator   Generator
+	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
+	Source []byte
 }
 
 // Devices is how many devices the whole fleet has.

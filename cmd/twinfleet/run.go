@@ -35,6 +35,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
+	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -69,22 +70,41 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer server.close()
 	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
 	out.head(sc.Name, sc.Description, server.url())
+	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Event: out.event, Progress: out.progress,
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
 		AllowSaturated: s.v.GetBool("allow-saturated"),
+		Event: func(ev engine.Event) {
+			out.event(ev)
+			keep.event(ev)
+		},
+		Progress: func(p engine.Progress) {
+			out.progress(p)
+			keep.progress(p)
+		},
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)
 			}
 		},
 	})
-	hard, done := e.stopper(ctx, log, eng.Stop)
+	// Signals are watched until the summary is out: one that comes late must not take it away.
+	lingering, noLinger := context.WithCancel(ctx)
+	defer noLinger()
+	hard, done := e.stopper(ctx, log, func() {
+		eng.Stop()
+		noLinger()
+	})
+	defer done()
 	record := eng.Run(hard)
-	done()
+	dir := keep.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
 		return err
 	}
-	linger(hard, s.v.GetDuration("linger"), server)
+	if dir != "" {
+		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
+	}
+	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }
 
@@ -181,7 +201,7 @@ func (c *console) event(ev engine.Event) {
 }
 
 func (c *console) progress(p engine.Progress) {
-	if c.quiet {
+	if c.quiet || p.Interval.Elapsed < countEvery/2 { // the rest at the end is too short for a rate
 		return
 	}
 	c.mu.Lock()
