@@ -72,7 +72,7 @@ type Series struct {
 	sent      atomic.Uint64 // started on time
 	lateStart atomic.Uint64
 	abandoned atomic.Uint64
-	dropped   [4]atomic.Uint64
+	dropped   [reasons]atomic.Uint64
 	lag       liveHistogram
 	response  [outcomes]liveHistogram
 	service   [outcomes]liveHistogram
@@ -129,13 +129,16 @@ func (s *Series) Observe(intended, sent, done time.Time, o Outcome) {
 func (s *Series) Abandon() { s.abandoned.Add(1) }
 
 // Drop counts an operation that was scheduled and never started, with one of the Drop reasons.
-func (s *Series) Drop(reason string) {
-	reasons := dropReasons()
-	i := slices.Index(reasons[:], reason)
+func (s *Series) Drop(reason string) { s.DropMany(1, reason) }
+
+// DropMany is Drop for n operations.
+func (s *Series) DropMany(n uint64, reason string) {
+	known := dropReasons()
+	i := slices.Index(known[:], reason)
 	if i < 0 {
-		i = len(reasons) - 1
+		i = len(known) - 1
 	}
-	s.dropped[i].Add(1)
+	s.dropped[i].Add(n)
 }
 
 // Observe counts a whole operation: Start and Series.Observe in one.

@@ -56,7 +56,7 @@ func fleetFields(f *Fleet) []field {
 }
 
 func freshGroup() Group {
-	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
+	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
 }
 
 func groupFields(g *Group) []field {
@@ -75,7 +75,7 @@ func groupFields(g *Group) []field {
 		{"delay", formTimes, "0s", "How long a device takes to answer a direct method.", distribution(&g.Method.Delay), nil},
 		{"status", formCount, "200", "The status of its answer.", count(&g.Method.Status, 1, 999), nil},
 	}
-	return []field{
+	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
@@ -84,12 +84,12 @@ func groupFields(g *Group) []field {
 		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
 		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
-		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s with jitter, as the official SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "fixed", "none"), nil},
+		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
 		{"keepalive", formTime, "3m", "MQTT keep-alive.", duration(&g.KeepAlive, time.Second), nil},
 		{"timeout", formTime, "30s", "How long a device waits for an answer.", duration(&g.Timeout, moment), nil},
 		{"desired", formObject, "answered", "What devices do with desired properties.", object(desired), desired},
 		{"methods", formObject, "answered at once", "How devices answer direct methods.", object(methods), methods},
-	}
+	}, loadFields(g)...)
 }
 
 func reportFields(p *Report) []field {
@@ -136,10 +136,13 @@ func stageFields(t *Stage) []field {
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
 		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly.", count(&t.Devices, 0, most), nil},
+		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
+		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
 		{"telemetry_rate", formRate, "none", "Messages a second of the whole fleet.", rate(&t.TelemetryRate), nil},
 		{"storm", formObject, "none", "Cut connections at the start of the stage, to see the fleet come back.", optional(&t.Storm, func() Storm { return Storm{} }, storm), storm(new(Storm))},
 		{"hub", formObject, "none", "Make the embedded hub misbehave from the start of the stage.", optional(&t.Hub, func() HubFault { return HubFault{} }, hub), hub(new(HubFault))},
+		{"network", formObject, "good", "Make the network between devices and their target misbehave. Whom it hits follows from the seed.", optional(&t.Network, func() Network { return Network{} }, networkFields), networkFields(new(Network))},
 		{"steps", formList, "none", "What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the run.", list(&t.Steps, func() Step { return Step{} }, stepFields, nil), stepFields(new(Step))},
 	}
 }

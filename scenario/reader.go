@@ -44,6 +44,7 @@ const (
 	formAny     form = "any object"
 	formMap     form = "object by name"
 	formTexts   form = "list of texts"
+	formBytes   form = "bandwidth"
 	formBounds  form = "thresholds by operation"
 )
 

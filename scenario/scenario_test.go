@@ -50,7 +50,17 @@ func readFile(name string) ([]byte, error) {
 
 // Every mistake is reported at once, each with its place and what would be right.
 func TestBrokenScenarios(t *testing.T) {
-	const path = "testdata/broken.txtar"
+	files, err := filepath.Glob("testdata/broken*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no broken scenarios: %v", err)
+	}
+	for _, path := range files {
+		brokenScenarios(t, path)
+	}
+}
+
+// brokenScenarios checks one archive of scenarios, each followed by what is said of it.
+func brokenScenarios(t *testing.T, path string) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)

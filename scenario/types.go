@@ -84,6 +84,8 @@ type Group struct {
 	Timeout   time.Duration
 	Answer    bool
 	Method    Method
+	InFlight  int    // unanswered operations of one device; 0 is the fleet's default
+	Overflow  string // what is due beyond InFlight: drop or wait
 	place     place
 }
 
@@ -128,10 +130,13 @@ type Stage struct {
 	Name          string
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
+	ConnectRate   *Range        // devices that come or go a second, until there are Devices; nil spreads them over Duration
+	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
 	Storm         *Storm
 	Hub           *HubFault
+	Network       *Network
 	Steps         []Step
 	place         place
 }

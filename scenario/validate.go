@@ -146,9 +146,15 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 	if len(s.Stages) == 0 {
 		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: %d}]", max(1, s.Devices()))
 	}
+	devices := 0
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
+		r.validateShape(path, t, devices)
+		r.validateNetwork(path, t)
+		if t.Devices >= 0 {
+			devices = t.Devices
+		}
 		if t.Name == "" {
 			r.failAt(path, t.place, "the stage has no name")
 		}

@@ -33,9 +33,9 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
+	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
-	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -73,7 +73,6 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	eng := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
-		AllowSaturated: s.v.GetBool("allow-saturated"),
 		Event: func(ev engine.Event) {
 			out.event(ev)
 			keep.event(ev)
@@ -82,12 +81,14 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			out.progress(p)
 			keep.progress(p)
 		},
+		AllowSaturated: s.v.GetBool("allow-saturated"),
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)
 			}
 		},
 	})
+	engine.RelaxGC()
 	// Signals are watched until the summary is out: one that comes late must not take it away.
 	lingering, noLinger := context.WithCancel(ctx)
 	defer noLinger()

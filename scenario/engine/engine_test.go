@@ -118,8 +118,8 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, set := openHub(t, hub.Options{})
-	// The last stage ends when all have reported, however slow the machine is.
-	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}]}", wholeFleet),
+	// The last stage ends when all have reported and are tagged, however slow the machine is.
+	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
 		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s", "fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
 	eng := newEngine(s, newWatcher())
 	run := eng.Run(t.Context())
@@ -392,6 +392,16 @@ func TestExamplesRunShort(t *testing.T) {
 			x := r.Totals.Select(metrics.OpTwinReport, "")
 			if x.Count(metrics.Timeout) == 0 || x.Count(metrics.Failed) == 0 {
 				return fmt.Sprintf("%d timeouts, %d errors; want some of both", x.Count(metrics.Timeout), x.Count(metrics.Failed))
+			}
+			return passed(r)
+		}},
+		{"bad-network", []string{"stages.ramp.connect_rate=500/s", "stages.calm.duration=1s", "stages.slow.duration=2s", "stages.lossy.duration=2s", "stages.dead.duration=4s", "stages.apart.duration=2s", "stages.apart.network.partition.for=1s", "stages.end.duration=1s", "fleet.groups.vehicles.keepalive=1s", "fleet.groups.vehicles.timeout=1s", "fleet.groups.vehicles.reported.every=500ms", "thresholds={}"}, func(r *report.Run) string {
+			vehicles, gates := r.Totals.Find(metrics.OpTwinReport, "vehicles"), r.Totals.Find(metrics.OpTwinReport, "gates")
+			if vehicles.Count(metrics.Timeout) == 0 || vehicles.Count(metrics.Failed) == 0 || gates.Errors() > 0 {
+				return fmt.Sprintf("vehicles: %d timeouts, %d errors; gates: %d errors; want some of both, and none", vehicles.Count(metrics.Timeout), vehicles.Count(metrics.Failed), gates.Errors())
+			}
+			if connects := r.Totals.Find(metrics.OpConnect, "vehicles").Ended(); connects < 420 {
+				return fmt.Sprintf("%d connections of 400 vehicles; want more, for those that were reset or died", connects)
 			}
 			return passed(r)
 		}},

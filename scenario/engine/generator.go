@@ -160,14 +160,3 @@ func (e *Engine) saturated() bool {
 	h := e.record.Generator
 	return h != nil && h.Saturated && !e.opts.AllowSaturated && !e.sc.Generator.AllowSaturated
 }
-
-// measureSelf takes a sample of the generator over the time between two snapshots, if that is about as long as
-// a sample stands for.
-func (e *Engine) measureSelf(now, before *metrics.Snapshot) {
-	if now.At.Sub(before.At) <= sampleEvery/2 {
-		return
-	}
-	if err := e.self.sample(now.Sub(before), e.fleet.Counts()); err != nil {
-		e.log.Warn("the generator was not measured", "error", err)
-	}
-}

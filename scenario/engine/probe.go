@@ -54,10 +54,16 @@ func (p *Probe) Resolve(ctx context.Context) ([]string, error) {
 }
 
 // Dial opens a TCP connection as devices do, and closes it.
-func (p *Probe) Dial(ctx context.Context) error { return p.dial(ctx, p.t.tcp) }
+func (p *Probe) Dial(ctx context.Context) error { return p.dial(ctx, p.t.dial) }
 
 // Handshake opens all that lies below MQTT, TLS and WebSocket, as devices do, and closes it.
-func (p *Probe) Handshake(ctx context.Context) error { return p.dial(ctx, p.t.dial) }
+func (p *Probe) Handshake(ctx context.Context) error {
+	dial := p.t.dial
+	if p.t.secure != nil {
+		dial = p.t.secure(dial)
+	}
+	return p.dial(ctx, dial)
+}
 
 func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
 	nc, err := dial(ctx)
@@ -68,7 +74,7 @@ func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
 }
 
 // Secure reports whether devices speak TLS.
-func (p *Probe) Secure() bool { return p.t.secure }
+func (p *Probe) Secure() bool { return p.t.tls }
 
 // Identities reads how many identities the hub has, with the credentials of the service side. A broker has none
 // and is asked for a connection instead, as the first device.
@@ -92,7 +98,7 @@ func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 	if p.t.service == nil {
 		return time.Time{}, false, nil
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.tls.RootCAs, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.certTLS.RootCAs, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.registry.BaseURL()+"/", nil)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("asking for the time: %w", err)

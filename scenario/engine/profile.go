@@ -12,37 +12,49 @@ import (
 
 // groupProfile turns what the scenario says of a group into what its devices do.
 func groupProfile(g *scenario.Group) (fleet.Group, error) {
-	types, err := weighted(g.Report.Types)
+	types, err := connectivity(&g.Report)
 	if err != nil {
 		return fleet.Group{}, err
 	}
 	p := fleet.Group{
 		Name:      g.Name,
 		Report:    fleet.Reporting{Types: types, Extra: g.Report.Properties, Every: g.Report.Every, Sync: g.Report.Sync},
-		Telemetry: fleet.Telemetry{Every: g.Telemetry.Every, Payload: g.Telemetry.Payload, QoS: byte(g.Telemetry.QoS), Retain: g.Telemetry.Retain, Sync: g.Telemetry.Sync},
-		Session:   fleet.Session{Online: g.Online, Offline: g.Offline},
+		Telemetry: fleet.Telemetry{Every: g.Telemetry.Every, Rated: true, QoS: byte(g.Telemetry.QoS), Retain: g.Telemetry.Retain, Sync: g.Telemetry.Sync},
+		Session:   schedule.Churn{Online: g.Online, Offline: g.Offline},
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},
 		KeepAlive: g.KeepAlive, Timeout: g.Timeout, Answer: g.Answer,
-		Methods: fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		Methods:  fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		InFlight: g.InFlight, Wait: g.Overflow == "wait",
+	}
+	if t := g.Telemetry.Payload; t != nil {
+		p.Telemetry.Payload = t
 	}
 	switch g.Backoff {
+	case "steep":
+		p.Backoff = schedule.SteepBackoff()
 	case "fixed":
 		p.Backoff = schedule.FixedBackoff()
 	case "none":
 		p.Backoff = schedule.NoBackoff()
 	default:
-		p.Backoff = schedule.ExponentialBackoff()
-	}
-	if g.Report.Next == nil {
-		return p, nil
-	}
-	p.Report.Next = make(map[string]schedule.Weighted[string], len(g.Report.Next))
-	for from, to := range g.Report.Next {
-		if p.Report.Next[from], err = weighted(to); err != nil {
-			return fleet.Group{}, fmt.Errorf("connectivity after %s: %w", from, err)
-		}
+		p.Backoff, p.Throttled = schedule.ExponentialBackoff(), schedule.ThrottledBackoff()
 	}
 	return p, nil
+}
+
+// connectivity is how a group's network changes.
+func connectivity(r *scenario.Report) (chain schedule.Chain[string], err error) {
+	types, err := weighted(r.Types)
+	if err != nil || r.Next == nil {
+		return schedule.NewChain(types, nil), err
+	}
+	next := make(map[string]schedule.Weighted[string], len(r.Next))
+	for from, to := range r.Next {
+		if next[from], err = weighted(to); err != nil {
+			return chain, fmt.Errorf("connectivity after %s: %w", from, err)
+		}
+	}
+	return schedule.NewChain(types, next), nil
 }
 
 func weighted(choices []scenario.Weight) (schedule.Weighted[string], error) {

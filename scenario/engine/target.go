@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/identity"
@@ -34,17 +35,18 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client // nil for a broker
-	registry *service.Client // the same without retries, for those who pace themselves
-	host     string          // in user names and tokens
-	hostName string          // in connection strings of devices
-	addr     string          // of devices, host:port; not of the embedded hub
-	secure   bool            // devices speak TLS
-	dial     link.Dialer
+	service  *service.Client               // nil for a broker
+	registry *service.Client               // the same without retries, for those who pace themselves
+	host     string                        // in user names and tokens
+	hostName string                        // in connection strings of devices
+	addr     string                        // of devices, host:port; not of the embedded hub
+	tls      bool                          // devices speak TLS
+	dial     link.Dialer                   // TCP
+	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	certTLS  *tls.Config                   // for devices with certificates
+	network  *fault.Network                // between devices and the target
 	keys     []iothub.Key
 	certs    []*tls.Certificate // by device index; nil for devices with keys
-	tcp      link.Dialer        // and
-	tls      *tls.Config        // for devices with certificates
 	// authority signs certificates of devices; made in memory for the embedded hub, nil when no group asks for it.
 	authority *identity.Authority
 	life      []time.Duration // of a device's tokens, by index; an hour when 0
@@ -64,7 +66,7 @@ const tokenLife = time.Hour
 
 // openTarget opens what the scenario's target line names.
 func (e *Engine) openTarget(ctx context.Context) (*target, error) {
-	t := &target{kind: e.sc.Target.Kind}
+	t := &target{kind: e.sc.Target.Kind, network: fault.New(e.sc.Seed, e.sc.Devices())}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
 		for range g.Count {
@@ -114,7 +116,7 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
 		err = t.openService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
-	t.tcp, t.tls = t.dial, clientTLS("localhost", t.Hub.CAPool())
+	t.certTLS = clientTLS("localhost", t.Hub.CAPool())
 	if err != nil {
 		return errors.Join(err, t.Hub.Close())
 	}
@@ -157,13 +159,14 @@ func (e *Engine) openHub(t *target) error {
 	if err := t.openService(c, base, roots); err != nil {
 		return err
 	}
-	t.addr, t.secure = addr, !e.sc.Target.Plain
+	t.addr, t.tls = addr, !e.sc.Target.Plain
 	if t.dial, err = e.tcp(addr); err != nil {
 		return err
 	}
-	t.tcp, t.tls = t.dial, clientTLS(name, roots)
+	t.certTLS = clientTLS(name, roots)
 	if !e.sc.Target.Plain {
-		t.dial = link.TLS(t.dial, tlsConfig(name, roots))
+		config := tlsConfig(name, roots)
+		t.secure = func(dial link.Dialer) link.Dialer { return link.TLS(dial, config) }
 	}
 	return nil
 }
@@ -229,20 +232,22 @@ func (e *Engine) openBroker(t *target) error {
 	}
 	t.Name = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
 	t.topic, t.username, t.password = e.sc.Target.Topic, e.sc.Target.Username, e.sc.Target.Password
-	t.addr, t.secure = net.JoinHostPort(u.Hostname(), port), secure
+	t.addr, t.tls = net.JoinHostPort(u.Hostname(), port), secure
 	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
-	t.tcp = t.dial
-	if secure {
-		t.dial = link.TLS(t.dial, tlsConfig(u.Hostname(), roots))
+	config, path := tlsConfig(u.Hostname(), roots), u.Path
+	if path == "" {
+		path = "/mqtt"
 	}
-	if u.Scheme == "ws" || u.Scheme == "wss" {
-		path := u.Path
-		if path == "" {
-			path = "/mqtt"
+	t.secure = func(dial link.Dialer) link.Dialer {
+		if secure {
+			dial = link.TLS(dial, config)
 		}
-		t.dial = link.WebSocket(t.dial, u.Host, path)
+		if u.Scheme == "ws" || u.Scheme == "wss" {
+			dial = link.WebSocket(dial, u.Host, path)
+		}
+		return dial
 	}
 	return nil
 }
@@ -266,6 +271,7 @@ func (t *target) arm() {
 }
 
 func (t *target) close() error {
+	t.network.Wait()
 	if t.service != nil {
 		t.service.Close()
 		t.registry.Close()
@@ -284,7 +290,11 @@ const apiVersion = "2021-04-12"
 
 // Link is what a device's connection needs.
 func (t *target) Link(index int, id string) link.Options {
-	o := link.Options{ClientID: id, CleanSession: true, Dial: t.dial}
+	bare := t.network.Dial(index, t.dial)
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
+	if t.secure != nil {
+		o.Dial = t.secure(bare)
+	}
 	if t.kind == scenario.Broker {
 		o.Username = t.fill(t.username, index, id)
 		if t.password != "" {
@@ -294,9 +304,9 @@ func (t *target) Link(index int, id string) link.Options {
 	}
 	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
 	if cert := t.certs[index]; cert != nil {
-		config := t.tls.Clone()
+		config := t.certTLS.Clone()
 		config.Certificates = []tls.Certificate{*cert}
-		o.Dial = link.TLS(t.tcp, config)
+		o.Dial = link.TLS(bare, config)
 		return o
 	}
 	life := t.life[index]
