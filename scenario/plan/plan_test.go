@@ -103,6 +103,25 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "10/s 2/s 200"},
 		},
 		{
+			"a rate of connections",
+			head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 30s, devices: 100, connect_rate: 10/s}, {name: hold, duration: 60s}]",
+			// the ramp takes 10 s with 50 devices on average, and goes on with all for 20 s
+			map[metrics.Operation]string{"connect": "10/s 0/s 100", "telemetry": "100/s 100/s 8500"},
+		},
+		{
+			"a rate of connections that rises, without a duration",
+			head + "}]}\nstages: [{name: ramp, devices: 50, connect_rate: 5/s}, {name: more, duration: 10s, devices: 100, connect_rate: 0/s..10/s}]",
+			map[metrics.Operation]string{"connect": "10/s 5/s 100"},
+		},
+		{
+			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, connect_rate: 10/s}]",
+			map[metrics.Operation]string{"connect": "100/s 0/s 100", "telemetry": "100/s 25/s 550"},
+		},
+		{
+			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
+			map[metrics.Operation]string{"twin_report": "30/s 20/s 400", "telemetry": "100/s 100/s 1500"},
+		},
+		{
 			"a storm", head + "}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: storm, duration: 60s, storm: {drop: 80%, within: 4s}}]",
 			map[metrics.Operation]string{"connect": "20/s 1.333/s 180", "twin_get": "20/s 1.333/s 180"},
 		},
