@@ -155,18 +155,18 @@ func TestMachine(t *testing.T) {
 	const rest = "\nfleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10s, devices: 800}]"
 	const hub = "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=="
 	for target, want := range map[string]plan.Machine{
-		"{hub: embedded}":                   {Memory: 40<<20 + 800*(80<<10), Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: '" + hub + "'}":              {Memory: 40<<20 + 800*(96<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: '" + hub + "', plain: true}": {Memory: 40<<20 + 800*(64<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: 'mqtt://b'}":                 {Memory: 40<<20 + 800*(64<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
-		"{hub: 'wss://b'}":                  {Memory: 40<<20 + 800*(96<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: embedded}":                   {Memory: 32<<20 + 800*(88<<10), Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "'}":              {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "', plain: true}": {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: 'mqtt://b'}":                 {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: 'wss://b'}":                  {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
 	} {
 		if got := planOf(t, "target: "+target+rest, plan.Options{}).Machine; got != want {
 			t.Errorf("%s needs %+v; want %+v", target, got, want)
 		}
 	}
 	certificates := strings.Replace(rest, "count: 1000", "count: 1000, identity: {x509: {}}", 1)
-	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(40<<20+800*(112<<10)); got != want {
+	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(32<<20+800*(128<<10)); got != want {
 		t.Errorf("with certificates on the embedded hub: %d bytes; want %d", got, want)
 	}
 	text := strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)
