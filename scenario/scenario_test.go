@@ -110,6 +110,35 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
+// The scenario that the design was written around: a threshold on freshness is enough to measure it.
+func TestDesignIsValid(t *testing.T) {
+	s, err := scenario.Load("testdata/design.yaml", options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
+		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	}
+}
+
+func TestExpectations(t *testing.T) {
+	for text, met := range map[string][3]bool{ // by 9, 10 and 11 items
+		"10": {false, true, false}, "== 10": {false, true, false}, "= 10": {false, true, false}, "!=10": {true, false, true},
+		"< 10": {true, false, false}, "<= 10": {true, true, false}, "> 10": {false, false, true}, ">= 1_0": {false, true, true},
+	} {
+		s, err := scenario.Decode("x.yaml", []byte(valid+"service: {queries: [{name: q, expect: \""+text+"\", sql: SELECT * FROM devices}]}"), options())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for i, want := range met {
+			if got := s.Query("q").Expect.Met(9 + i); got != want {
+				t.Errorf("%q of %d items = %v; want %v", text, 9+i, got, want)
+			}
+		}
+	}
+}
+
 const valid = `
 name: ${NAME}
 seed: 9

@@ -196,23 +196,5 @@ type AwaitStep struct {
 	Within    time.Duration
 }
 
-// Service is the service side.
-type Service struct {
-	Tags           map[string]json.RawMessage // by group
-	TagMode        string                     // patch or bulk
-	TagConcurrency int
-	Queries        []Query
-}
-
-// Query is a query on a schedule.
-type Query struct {
-	Name     string
-	SQL      string
-	Every    time.Duration
-	PageSize int
-	Timeout  time.Duration
-	place    place
-}
-
 // place is where something stands in the file.
 type place struct{ line, column int }

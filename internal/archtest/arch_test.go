@@ -114,6 +114,7 @@ func TestOwners(t *testing.T) {
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho"},
 		"github.com/prometheus":                   {"metrics"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
+		"github.com/netresearch/go-cron":          {"internal/schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/viper":                  {"cmd"},
 		"go.yaml.in/yaml/v4":                      {"scenario"},

@@ -56,7 +56,9 @@ type Engine struct {
 	target  *target
 	ids     *identities
 	fleet   *fleet.Fleet
+	service *serviceSide
 	desired desiredWatch
+	gate    *stageGate
 	outages outageFinder // owned by the monitor
 	bounds  *metrics.Judge
 
@@ -70,7 +72,7 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, bounds: metrics.NewJudge(o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), bounds: metrics.NewJudge(o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -138,6 +140,9 @@ func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFun
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
 func (e *Engine) load(ctx context.Context) error {
 	var err error
+	if e.service, err = e.newServiceSide(); err != nil {
+		return err
+	}
 	if e.fleet, err = e.newFleet(); err != nil {
 		return err
 	}
@@ -150,6 +155,7 @@ func (e *Engine) load(ctx context.Context) error {
 	monitor.Go(func() { last = e.monitor(watching, last) })
 	var serviceErr error
 	service.Go(func() { serviceErr = e.runService(soft) })
+	service.Go(func() { e.runActivities(soft) })
 
 	err = e.walk(soft)
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
@@ -163,12 +169,13 @@ func (e *Engine) load(ctx context.Context) error {
 	e.record.Generator = e.self.health()
 	e.bounds.Stage("", e.rec.Snapshot())
 	e.fleet.Stop(grace)
+	auditErr := e.endAudit(ctx)
 	e.progress(last)
 	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {
 		return nil
 	}
-	return errors.Join(err, serviceErr)
+	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
@@ -187,7 +194,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.record.Notes = append(e.record.Notes, "the run ended before all devices of "+g.Name+" were tagged")
+			e.note("the run ended before all devices of " + g.Name + " were tagged")
 			return nil
 		}
 		if err != nil {
@@ -195,7 +202,7 @@ func (e *Engine) runService(ctx context.Context) error {
 			return err
 		}
 	}
-	return (&worker.QueryRunner{Service: e.target, Recorder: e.rec, Queries: e.queries()}).Run(ctx)
+	return e.runQueries(ctx)
 }
 
 func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
@@ -204,8 +211,10 @@ func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error 
 		Mode: worker.TagMode(e.sc.Service.TagMode), Concurrency: e.sc.Service.TagConcurrency,
 	}
 	ids := e.groupIDs(g)
-	return t.Tag(ctx, g.Name, ids, tags, func(done int) {
-		e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+	return e.service.tagged(g, tags, func() error {
+		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
+			e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+		})
 	})
 }
 
@@ -230,7 +239,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.desired.arrived,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]

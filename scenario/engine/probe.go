@@ -80,7 +80,7 @@ func (p *Probe) Secure() bool { return p.t.tls }
 // and is asked for a connection instead, as the first device.
 func (p *Probe) Identities(ctx context.Context) (int, error) {
 	if p.t.service != nil {
-		s, err := p.t.registry.Statistics(ctx)
+		s, err := p.t.paced.Statistics(ctx)
 		return s.Total, err
 	}
 	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
@@ -99,7 +99,7 @@ func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 		return time.Time{}, false, nil
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.certTLS.RootCAs, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.registry.BaseURL()+"/", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.paced.BaseURL()+"/", nil)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("asking for the time: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -148,7 +149,7 @@ type measured struct {
 }
 
 func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	return observed(m.series, func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+	return worker.Measure(m.series, time.Now(), func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
 }
 
 // provision makes the run's identities.
@@ -161,7 +162,7 @@ func (e *Engine) provision(ctx context.Context) error {
 	began := time.Now()
 	last := 0
 	err := e.ids.provision(ctx, &identity.Provisioner{
-		Registry: measured{e.target.registry, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
+		Registry: measured{e.target.paced, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
 		Progress: func(p identity.Progress) {
 			last = p.Done
 			text := "identities made"
@@ -188,20 +189,11 @@ func (e *Engine) deprovision(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
 	defer cancel()
 	mine := e.ids.mine()
-	p := &identity.Provisioner{Registry: e.target.registry, Progress: func(p identity.Progress) {
+	p := &identity.Provisioner{Registry: e.target.paced, Progress: func(p identity.Progress) {
 		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: p.Done, Total: p.Total})
 	}}
 	if err := p.Remove(ctx, mine, nil); err != nil {
 		return fmt.Errorf("%w; twinfleet deprovision removes the rest", err)
 	}
 	return nil
-}
-
-// observed runs one call and gives it to a series.
-func observed[T any](series *metrics.Series, call func() (T, error)) (T, error) {
-	sent := time.Now()
-	series.Start(sent, sent)
-	value, err := call()
-	series.Observe(sent, sent, time.Now(), outcomeOf(err))
-	return value, err
 }

@@ -105,7 +105,7 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 		}
 		return devices, nil
 	}
-	p := &identity.Provisioner{Registry: t.registry, Stop: o.Stop, Progress: o.Progress}
+	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
 	return p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
 		var rows []iothub.DeviceConnectionString
 		for i, d := range devices {
@@ -140,7 +140,7 @@ func Deprovision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err 
 		ids[i] = all.ids[index]
 	}
 	c.OfFiles, c.Total = len(all.ids)-len(ids), len(ids)
-	p := &identity.Provisioner{Registry: t.registry, Stop: o.Stop, Progress: o.Progress}
+	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
 	err = p.Remove(ctx, ids, func(_ int, states []identity.State) error {
 		for _, s := range states {
 			if s == identity.Removed {

@@ -35,8 +35,8 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client               // nil for a broker
-	registry *service.Client               // the same without retries, for those who pace themselves
+	service  *service.Client               // nil for a broker; waits when the service throttles
+	paced    *service.Client               // the same without retries, for those who pace themselves: a throttled call ends as such
 	host     string                        // in user names and tokens
 	hostName string                        // in connection strings of devices
 	addr     string                        // of devices, host:port; not of the embedded hub
@@ -114,7 +114,7 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	}
 	t.host = "localhost"
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
-		err = t.openService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+		err = t.openServices(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
 	t.certTLS = clientTLS("localhost", t.Hub.CAPool())
 	if err != nil {
@@ -123,14 +123,18 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	return nil
 }
 
-// openService makes the clients of the service side.
-func (t *target) openService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
-	o := service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots}
-	if t.registry, err = service.New(o); err != nil {
+// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
+const (
+	pacedConnections = 512
+	pacedTimeout     = 5*time.Minute + 30*time.Second
+)
+
+// openServices makes the clients of the service side.
+func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
 		return err
 	}
-	o.Retries = 5
-	t.service, err = service.New(o)
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
 	return err
 }
 
@@ -156,7 +160,7 @@ func (e *Engine) openHub(t *target) error {
 	if e.sc.Target.Plain {
 		base = "http://" + addr
 	}
-	if err := t.openService(c, base, roots); err != nil {
+	if err = t.openServices(c, base, roots); err != nil {
 		return err
 	}
 	t.addr, t.tls = addr, !e.sc.Target.Plain
@@ -274,7 +278,9 @@ func (t *target) close() error {
 	t.network.Wait()
 	if t.service != nil {
 		t.service.Close()
-		t.registry.Close()
+	}
+	if t.paced != nil {
+		t.paced.Close()
 	}
 	if t.Hub != nil {
 		return t.Hub.Close()
@@ -333,9 +339,17 @@ func (t *target) TelemetryTopic(index int, id string) string {
 	return iothub.TelemetryTopic(id, nil)
 }
 
-// Query begins a query.
+// Query begins a query that waits when the service throttles.
 func (t *target) Query(sql string, pageSize int) worker.Pager {
 	return pager{t.service.Query(sql, pageSize)}
+}
+
+// querier begins queries with a client.
+type querier struct{ *service.Client }
+
+// Query begins a query.
+func (q querier) Query(sql string, pageSize int) worker.Pager {
+	return pager{q.Client.Query(sql, pageSize)}
 }
 
 type pager struct{ *service.Pager }
