@@ -102,9 +102,15 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer page.close()
 	out.head(sc.Name, sc.Description, page.address(), server.url())
 	engine.RelaxGC()
-	hard, done := e.stopper(ctx, log, eng.Stop)
+	// Signals are watched until the summary is out: one that comes late must not take it away.
+	lingering, noLinger := context.WithCancel(ctx)
+	defer noLinger()
+	hard, done := e.stopper(ctx, log, func() {
+		eng.Stop()
+		noLinger()
+	})
+	defer done()
 	record := eng.Run(hard)
-	done()
 	dir := keep.end(record)
 	page.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
@@ -113,7 +119,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if dir != "" {
 		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
-	linger(hard, s.v.GetDuration("linger"), server)
+	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }
 
