@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -257,6 +258,8 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
 		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
+		profile.Subscribe = e.target.subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)
