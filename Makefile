@@ -48,7 +48,7 @@ bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and ho
 	$(GO) test -run '^$$' -bench BenchmarkReportRate -benchtime 1x ./scenario/engine
 
 soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
-	$(GO) test -run TestKill -timeout 2h ./internal/hub/store -kills=1000
+	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 fuzz: ## Every fuzz target for FUZZTIME.

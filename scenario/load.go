@@ -47,8 +47,10 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		r.override(root, set)
 	}
+	asRun, sourceErr := source(root)
 	r.substitute("", root, 0)
 	s := fresh(file)
+	s.Source = asRun
 	r.object("", root, scenarioFields(s))
 	if root.Kind != yaml.MappingNode {
 		return nil, r.problems.asError()
@@ -59,7 +61,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, sourceErr
 }
 
 // fresh is a scenario with what holds when a file says nothing.

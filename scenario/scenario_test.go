@@ -201,3 +201,28 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What a record keeps of a scenario has the overrides and none of the secrets.
+func TestSourceHidesSecrets(t *testing.T) {
+	const key = "dG9wc2VjcmV0"
+	for name, target := range map[string]string{
+		"a connection string":  `{hub: "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=` + key + `"}`,
+		"from the environment": `{hub: "${HUB}"}`,
+		"a password":           `{hub: "mqtt://h.example", username: u, password: ` + key + `}`,
+		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
+	} {
+		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"
+		s, err := scenario.Decode("x.yaml", []byte(text), scenario.Options{Set: []string{"seed=77"}, Lookup: func(string) (string, bool) {
+			return "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=" + key, true
+		}})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := string(s.Source); strings.Contains(got, key) || !strings.Contains(got, "seed: 77") || !strings.Contains(got, "h.example") && !strings.Contains(got, "${HUB}") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
+			t.Errorf("%s: what was kept is no scenario: %v", name, err)
+		}
+	}
+}

@@ -22,6 +22,8 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
+	Source []byte
 }
 
 // Devices is how many devices the whole fleet has.

@@ -33,6 +33,7 @@ missed or had no data, 130 interrupted.`,
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
+	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -64,8 +65,17 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer server.close()
 	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
 	out.head(sc.Name, sc.Description, server.url())
+	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Event: out.event, Progress: out.progress,
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
+		Event: func(ev engine.Event) {
+			out.event(ev)
+			keep.event(ev)
+		},
+		Progress: func(p engine.Progress) {
+			out.progress(p)
+			keep.progress(p)
+		},
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)
@@ -76,8 +86,12 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	hard, done := e.stopper(ctx, log, eng.Stop)
 	record := eng.Run(hard)
 	done()
+	dir := keep.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
 		return err
+	}
+	if dir != "" {
+		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
 	linger(hard, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
@@ -176,7 +190,7 @@ func (c *console) event(ev engine.Event) {
 }
 
 func (c *console) progress(p engine.Progress) {
-	if c.quiet {
+	if c.quiet || p.Interval.Elapsed < countEvery/2 { // the rest at the end is too short for a rate
 		return
 	}
 	c.mu.Lock()

@@ -77,9 +77,16 @@ func (h *Hub) admitMetered(ctx context.Context, class throttle.Class, bytes int,
 		return shed.With("%s", iothub.AsError(err).Message)
 	}
 	if err == nil {
-		h.limiter.Meter(bytes)
+		h.meter(bytes)
 	}
 	return err
+}
+
+// meter counts an operation that was served against the day's messages.
+func (h *Hub) meter(bytes int) {
+	if h.limiter.Meter(bytes) {
+		h.quotaUsedUp()
+	}
 }
 
 // admitService admits a request of the service side, which is metered when its answer is known. n

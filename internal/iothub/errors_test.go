@@ -72,7 +72,8 @@ func TestParseErrorOfOtherServices(t *testing.T) {
 		want   Error
 	}{
 		{
-			"text", 404, http.Header{"Iothub-Errorcode": {"DeviceNotFound"}},
+			"text", 404,
+			http.Header{"Iothub-Errorcode": {"DeviceNotFound"}},
 			`{"Message":"ErrorCode:DeviceNotFound;E2E-dev-1","ExceptionMessage":"Tracking ID:66b8-G:5-TimeStamp:01/18/2017 08:11:45"}`,
 			Error{Status: 404, Code: 404001, Name: "DeviceNotFound", Message: "E2E-dev-1", TrackingID: "66b8-G:5"},
 		},
@@ -95,7 +96,9 @@ func TestParseErrorOfOtherServices(t *testing.T) {
 			Error{Status: 429, Code: 429003, Name: "ThrottlingBacklogTimeout", Message: "m"},
 		},
 		{
-			"a sentence beside a header", 500, http.Header{"Iothub-Errorcode": {"ServerError"}}, `{"Message":"An error has occurred."}`,
+			"a sentence beside a header", 500,
+			http.Header{"Iothub-Errorcode": {"ServerError"}},
+			`{"Message":"An error has occurred."}`,
 			Error{Status: 500, Code: 500001, Name: "ServerError", Message: "An error has occurred."},
 		},
 		{"a sentence alone", 503, nil, `{"Message":"Try later."}`, Error{Status: 503, Name: "ServiceUnavailable", Message: "Try later."}},

@@ -32,6 +32,8 @@ type Run struct {
 	Outcome     Outcome   `json:"outcome"`          // the verdict
 	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
 
+	Machine    Machine           `json:"machine"`
+	Rules      []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
 	Stages     []Stage           `json:"stages"`
 	Steps      []Step            `json:"steps,omitempty"`
 	Outages    []Outage          `json:"outages,omitempty"`
@@ -42,6 +44,14 @@ type Run struct {
 
 // Duration is how long the run took.
 func (r *Run) Duration() time.Duration { return r.Ended.Sub(r.Started) }
+
+// Machine is what the generator ran on.
+type Machine struct {
+	OS   string `json:"os"`
+	Arch string `json:"arch"`
+	CPUs int    `json:"cpus"` // that the program may use
+	Go   string `json:"go"`   // version of the runtime
+}
 
 // Stage is one stage of the scenario as it ran. Times are since the run's start.
 type Stage struct {

@@ -78,7 +78,11 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 		}
 	}
 	if len(r.Steps) > 0 && failed == 0 {
-		fmt.Fprintf(b, "  %s all %d steps did what was expected\n\n", style.paint(green, "✓"), len(r.Steps))
+		steps := "every step"
+		if len(r.Steps) == 1 {
+			steps = "the one step"
+		}
+		fmt.Fprintf(b, "  %s %s did what was expected\n\n", style.paint(green, "✓"), steps)
 	} else if failed > 0 {
 		b.WriteString("\n")
 	}
@@ -86,14 +90,18 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 
 func writeOutages(b *strings.Builder, r *Run, style Style) {
 	for _, o := range r.Outages {
-		back := "99 % were back after " + Duration(o.To-o.From)
-		if !o.Recovered {
-			back = "they were not back when the run ended"
-		}
-		fmt.Fprintf(b, "  %s outage at %s: %s connections were lost, %s devices were gone at once; %s\n",
-			style.paint(yellow, "!"), Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
+		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), o)
 		writeReturns(b, &o)
 	}
+}
+
+// String is the outage in one line.
+func (o Outage) String() string {
+	back := "99 % were back after " + Duration(o.To-o.From)
+	if !o.Recovered {
+		back = "they were not back when the run ended"
+	}
+	return fmt.Sprintf("outage at %s: %s connections were lost, %s devices were gone at once; %s", Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
 }
 
 // table writes rows under a heading with columns as wide as their widest cell; all but the first are set right.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -52,13 +53,7 @@ func Lines(s *metrics.Snapshot) []Line {
 func writeOperations(b *strings.Builder, r *Run, style Style) {
 	rows := [][]string{{"operation", "count", "rate", "throttled", "errors", "p50", "p95", "p99", "max"}}
 	for _, l := range Lines(r.Totals) {
-		x := l.Series
-		h := x.Latency(false)
-		rows = append(rows, []string{
-			l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
-			Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
-			Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
-		})
+		rows = append(rows, l.cells(r))
 	}
 	if len(rows) == 1 {
 		return
@@ -67,37 +62,74 @@ func writeOperations(b *strings.Builder, r *Run, style Style) {
 	writeAccounts(b, r)
 }
 
-// writeAccounts says what became of everything that was scheduled: all together, and each operation of
-// which something started late or not at all.
-func writeAccounts(b *strings.Builder, r *Run) {
-	var late, dropped, scheduled uint64
-	var rows [][]string
-	for _, l := range Lines(r.Totals) {
-		x := l.Series
-		late += x.Late
-		dropped += x.DroppedTotal()
-		scheduled += x.Scheduled()
-		if x.Late+x.DroppedTotal() == 0 {
-			continue
-		}
-		why := ""
-		for _, reason := range slices.Sorted(maps.Keys(x.Dropped)) {
-			why += fmt.Sprintf(", %s %s", reason, Count(int64(x.Dropped[reason])))
-		}
-		if why != "" {
-			why = " (" + why[2:] + ")"
-		}
-		rows = append(rows, []string{l.Name, accounts(x.Scheduled(), x.Late, x.DroppedTotal()) + why})
-	}
-	fmt.Fprintf(b, "  %s\n", accounts(scheduled, late, dropped))
-	for _, row := range rows {
-		fmt.Fprintf(b, "    %s: %s\n", row[0], row[1])
+// cells are the line's figures, for people.
+func (l Line) cells(r *Run) []string {
+	x := l.Series
+	h := x.Latency(false)
+	return []string{
+		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
+		Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
+		Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
 	}
 }
 
-func accounts(scheduled, late, dropped uint64) string {
-	return fmt.Sprintf("scheduled %s = on time %s + late %s + dropped %s", Count(int64(scheduled)), Count(int64(scheduled-late-dropped)), Count(int64(late)), Count(int64(dropped)))
+// writeAccounts says what became of everything that was scheduled: all together, and each operation of
+// which something started late or not at all, two in a line.
+func writeAccounts(b *strings.Builder, r *Run) {
+	var all account
+	var parts []string
+	width := 0
+	for _, l := range Lines(r.Totals) {
+		one := account{l.Series.Scheduled(), l.Series.Late, l.Series.DroppedTotal(), l.Series.Dropped}
+		all.add(one)
+		if one.late+one.dropped > 0 {
+			parts = append(parts, l.Name+" "+one.short())
+			width = max(width, utf8.RuneCountInString(parts[len(parts)-1]))
+		}
+	}
+	fmt.Fprintf(b, "  scheduled %s = on time %s + late %s + dropped %s%s\n", count(all.scheduled), count(all.scheduled-all.late-all.dropped), count(all.late), count(all.dropped), all.why())
+	for pair := range slices.Chunk(parts, 2) {
+		line := fmt.Sprintf("    %-*s", width, pair[0])
+		if len(pair) > 1 {
+			line += "    " + pair[1]
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 }
+
+// account is what became of the operations that were scheduled.
+type account struct {
+	scheduled, late, dropped uint64
+	reasons                  map[string]uint64 // of the dropped ones
+}
+
+func (a *account) add(o account) {
+	a.scheduled, a.late, a.dropped = a.scheduled+o.scheduled, a.late+o.late, a.dropped+o.dropped
+	for reason, n := range o.reasons {
+		if a.reasons == nil {
+			a.reasons = make(map[string]uint64)
+		}
+		a.reasons[reason] += n
+	}
+}
+
+func (a account) short() string {
+	return fmt.Sprintf("%s = %s + %s + %s%s", count(a.scheduled), count(a.scheduled-a.late-a.dropped), count(a.late), count(a.dropped), a.why())
+}
+
+// why lists the reasons of what was dropped; empty when nothing was.
+func (a account) why() string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(a.reasons)) {
+		parts = append(parts, reason+" "+count(a.reasons[reason]))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func count(n uint64) string { return Count(int64(n)) }
 
 func writeQueries(b *strings.Builder, r *Run, _ Style) {
 	for _, q := range r.Totals.Queries {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -25,9 +26,13 @@ type Options struct {
 	Recorder *metrics.Recorder  // required
 	Logger   *slog.Logger       // nil logs nothing
 	Version  string             // of the program, for the record
+	// Begin, which may be nil, is given the record at the start of the run, before anything else
+	// happens; its error fails the run. It keeps nothing of the record.
+	Begin func(*report.Run) error
 	// Event, which may be nil, is told what happens, one event at a time. It must be quick.
 	Event func(Event)
-	// Progress, which may be nil, is told the figures once a second, from one goroutine. It must be quick.
+	// Progress, which may be nil, is told the figures once a second, and of the rest at the end, one call
+	// at a time. It must be quick.
 	Progress func(Progress)
 	// OnTarget, which may be nil, is told of the embedded hub once it runs.
 	OnTarget func(Target)
@@ -78,6 +83,10 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.start = time.Now()
 	e.record = report.Run{
 		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: e.start.UTC(),
+		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
+	}
+	for _, t := range e.sc.Thresholds {
+		e.record.Rules = append(e.record.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
 	e.rec.SetRun(metrics.RunLabels{Run: e.start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	err := e.run(ctx)
@@ -89,6 +98,11 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
+	if e.opts.Begin != nil {
+		if err := e.opts.Begin(&e.record); err != nil {
+			return err
+		}
+	}
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
@@ -169,7 +183,8 @@ func (e *Engine) load(ctx context.Context) error {
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())
 	var monitor, service sync.WaitGroup
-	monitor.Go(func() { e.monitor(watching) })
+	last := e.rec.Snapshot()
+	monitor.Go(func() { last = e.monitor(watching, last) })
 	var serviceErr error
 	service.Go(func() { serviceErr = e.runService(soft) })
 
@@ -183,6 +198,7 @@ func (e *Engine) load(ctx context.Context) error {
 	monitor.Wait()
 	e.bounds.Stage("", e.rec.Snapshot())
 	e.fleet.Stop(grace)
+	e.progress(last)
 	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {
 		return nil

@@ -25,12 +25,11 @@ type Progress struct {
 const lookEvery = 100 * time.Millisecond
 
 // monitor samples the Recorder once a second until its context ends, then once more; outages it
-// looks for more often.
-func (e *Engine) monitor(ctx context.Context) {
+// looks for more often. It returns the last figures that it told of.
+func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.Snapshot {
 	look, tick := time.NewTicker(lookEvery), time.NewTicker(sampleEvery)
 	defer look.Stop()
 	defer tick.Stop()
-	last := e.rec.Snapshot()
 	for over := false; !over; {
 		select {
 		case <-look.C:
@@ -41,13 +40,19 @@ func (e *Engine) monitor(ctx context.Context) {
 			over = true
 		}
 		e.lookForOutage()
-		now := e.rec.Snapshot()
-		e.abortOn(e.bounds.Sample(now))
-		if e.opts.Progress != nil && now.At.Sub(last.At) > sampleEvery/2 {
-			e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
-			last = now
-		}
+		last = e.progress(last)
+		e.abortOn(e.bounds.Sample(last))
 	}
+	return last
+}
+
+// progress tells of what came since the last figures, and returns the new ones.
+func (e *Engine) progress(last *metrics.Snapshot) *metrics.Snapshot {
+	now := e.rec.Snapshot()
+	if e.opts.Progress != nil {
+		e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
+	}
+	return now
 }
 
 // lookForOutage tells of outages as they begin and end.

@@ -194,18 +194,19 @@ func (t *Limiter) end(class Class, n float64, served bool) {
 }
 
 // Meter counts one operation of so many bytes against the day: one message for each started block of
-// the tier's meter size, and at least one.
-func (t *Limiter) Meter(bytes int) {
+// the tier's meter size, and at least one. It reports whether the day's messages are used up now.
+func (t *Limiter) Meter(bytes int) (usedUp bool) {
 	if t == nil {
-		return
+		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.armed {
-		return
+		return false
 	}
 	t.turnDay(time.Now())
 	t.messages += t.limits.Messages(bytes)
+	return t.messages >= t.limits.MessagesPerDay
 }
 
 // turnDay begins a new count at midnight UTC (iot-hub-devguide-quotas-throttling). The caller holds the lock.

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/report/files"
+	"github.com/twinfleet/twinfleet/internal/report/record"
+)
+
+func newReport(e env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "report DIR",
+		Short: "Make the reports of a run from its record",
+		Long: `Make report.html, summary.json, junit.xml and report.md from the record of a run, and print its summary. A run that was
+killed left a record too: the reports then tell of what had happened.`,
+		Example: "  twinfleet report runs/20261125-120000-connectivity",
+		Args:    cobra.ExactArgs(1),
+	}
+	addCommonFlags(c)
+	c.Flags().String("color", "auto", "colours in the summary: auto, always or never")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := loadSettings(cmd)
+		if err != nil {
+			return err
+		}
+		color, err := s.color(e)
+		if err != nil {
+			return err
+		}
+		h, err := files.Write(args[0])
+		if errors.Is(err, record.ErrNoRecord) || errors.Is(err, record.ErrVersion) {
+			return withCode(codeUsage, err)
+		}
+		if err != nil {
+			return err
+		}
+		if err := report.WriteSummary(e.stdout, h.Run, report.Style{Color: color}); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(e.stdout, "  %s\n", reportPaths(args[0]))
+		return err
+	}
+	return c
+}
+
+// reportPaths says where the reports of a run are.
+func reportPaths(dir string) string {
+	return fmt.Sprintf("report %s · %s · %s", filepath.Join(dir, files.HTML), files.JSON, files.JUnit)
+}

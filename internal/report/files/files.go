@@ -1,0 +1,60 @@
+// Package files makes the reports of a run as files in the folder of its record.
+package files
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/report/html"
+	"github.com/twinfleet/twinfleet/internal/report/record"
+)
+
+// The reports of a run.
+const (
+	HTML     = "report.html"  // for people
+	JSON     = "summary.json" // for programs
+	JUnit    = "junit.xml"    // for continuous integration
+	Markdown = "report.md"    // for a comment on a pull request
+)
+
+// Write reads the record in a folder and writes every report beside it. A report is there whole or not at all.
+func Write(dir string) (*report.History, error) {
+	h, err := record.Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	scenario, err := os.ReadFile(filepath.Join(dir, record.ScenarioFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the scenario of the run: %w", err)
+	}
+	for name, write := range map[string]func(io.Writer) error{
+		HTML:     func(w io.Writer) error { return html.Write(w, h, scenario) },
+		JSON:     func(w io.Writer) error { return report.WriteJSON(w, h.Run) },
+		JUnit:    func(w io.Writer) error { return report.WriteJUnit(w, h.Run) },
+		Markdown: func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) },
+	} {
+		if err := whole(filepath.Join(dir, name), write); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", name, err)
+		}
+	}
+	return h, nil
+}
+
+// whole writes a file beside its place and moves it there.
+func whole(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	b := bufio.NewWriter(f)
+	if err := errors.Join(write(b), b.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

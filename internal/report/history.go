@@ -1,0 +1,107 @@
+package report
+
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// History is a run with what happened in it, second by second: all that a report may show.
+type History struct {
+	Run     *Run
+	Samples []Sample
+	Events  []Event
+	// Whole says that the run said its last word. The record of a process that was killed has none.
+	Whole bool
+}
+
+// Sample is what came in about a second. Samples merge exactly.
+type Sample struct {
+	At     time.Duration     `json:"at"` // its end, since the run began
+	Window *metrics.Snapshot `json:"window"`
+}
+
+// Event is something that a person who reads about a run wants to know. It never holds a secret.
+type Event struct {
+	At     time.Duration `json:"at"` // since the run began
+	Kind   string        `json:"kind"`
+	Stage  string        `json:"stage,omitempty"`
+	Text   string        `json:"text"`
+	Detail string        `json:"detail,omitempty"`
+	OK     bool          `json:"ok"`
+}
+
+// Rule is a threshold as the record keeps it, so that it can be judged again.
+type Rule struct {
+	Selector string        `json:"selector"`
+	Expr     string        `json:"expr"`
+	Scope    metrics.Scope `json:"scope"`
+}
+
+// Merged is the samples put together so that at most n are left, for charts. Nothing is averaged: their
+// distributions are merged.
+func (h *History) Merged(n int) []Sample {
+	if len(h.Samples) <= n || n < 1 {
+		return h.Samples
+	}
+	step := (len(h.Samples) + n - 1) / n
+	out := make([]Sample, 0, n)
+	for i := 0; i < len(h.Samples); i += step {
+		part := h.Samples[i]
+		for _, next := range h.Samples[i+1 : min(i+step, len(h.Samples))] {
+			part = part.merge(next)
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+// merge adds the sample that follows.
+func (s Sample) merge(next Sample) Sample {
+	sum := s.Window.Merge(next.Window)
+	sum.At, sum.Elapsed = next.Window.At, s.Window.Elapsed+next.Window.Elapsed
+	// What is a state and not a number of events is as it was at the end.
+	sum.Stage, sum.Devices, sum.Queries = next.Window.Stage, next.Window.Devices, next.Window.Queries
+	return Sample{next.At, sum}
+}
+
+// Complete fills in what a record lacks whose run did not say its last word: the figures are the sum
+// of its samples, and the thresholds are judged on them.
+func (h *History) Complete() {
+	if h.Whole {
+		return
+	}
+	r := h.Run
+	r.Outcome, r.Reason = Interrupted, "the record ends without a last word: the program was killed"
+	r.Ended = r.Started
+	r.Totals = &metrics.Snapshot{At: r.Started}
+	judge := metrics.NewJudge(h.thresholds())
+	stage := ""
+	for _, s := range h.Samples {
+		if s.Window.Stage != stage {
+			stage = s.Window.Stage
+			judge.Stage(stage, r.Totals)
+			r.Stages = append(r.Stages, Stage{Name: stage, From: r.Ended.Sub(r.Started)})
+		}
+		total := Sample{Window: r.Totals}.merge(s)
+		r.Totals, r.Ended = total.Window, r.Started.Add(s.At)
+		judge.Sample(r.Totals)
+		if n := len(r.Stages); n > 0 {
+			r.Stages[n-1].To = s.At
+		}
+	}
+	r.Thresholds = judge.End(r.Totals)
+}
+
+func (h *History) thresholds() []metrics.Threshold {
+	var all []metrics.Threshold
+	for _, rule := range h.Run.Rules {
+		t, err := metrics.ParseThreshold(rule.Selector, rule.Expr)
+		if err != nil {
+			continue // written by a version with other thresholds
+		}
+		t.Scope = rule.Scope
+		all = append(all, t)
+	}
+	return all
+}

@@ -1,0 +1,79 @@
+package record
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+)
+
+// Errors of Read.
+var (
+	// ErrNoRecord is returned for a folder that holds no record, or one without a beginning.
+	ErrNoRecord = errors.New("no record of a run")
+	// ErrVersion is returned for a record that a newer version wrote.
+	ErrVersion = errors.New("the record was written by a newer version")
+)
+
+// maxLine bounds a line; a sample of a large scenario takes some 100 KB.
+const maxLine = 64 << 20
+
+// Read reads the record in a folder. One that ends early is completed from what it has.
+func Read(dir string) (*report.History, error) {
+	f, err := os.Open(filepath.Join(dir, File))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w; give the folder that a run printed", dir, ErrNoRecord)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the record: %w", err)
+	}
+	defer f.Close()
+	h, err := read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return h, nil
+}
+
+func read(r io.Reader) (*report.History, error) {
+	h := &report.History{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for n := 1; lines.Scan(); n++ {
+		var l line
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			if lines.Scan() {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			break // the last line was cut when the program was killed
+		}
+		if h.Run == nil && (l.Type != "start" || l.Run == nil) {
+			return nil, ErrNoRecord
+		}
+		switch {
+		case l.Type == "start" && l.Version > Version:
+			return nil, fmt.Errorf("%w: format %d, this version reads %d", ErrVersion, l.Version, Version)
+		case l.Type == "start" && l.Run != nil:
+			h.Run = l.Run
+		case l.Type == "sample" && l.Sample != nil && l.Sample.Window != nil:
+			h.Samples = append(h.Samples, *l.Sample)
+		case l.Type == "event" && l.Event != nil:
+			h.Events = append(h.Events, *l.Event)
+		case l.Type == "end" && l.Run != nil:
+			h.Run, h.Whole = l.Run, true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if h.Run == nil {
+		return nil, ErrNoRecord
+	}
+	h.Complete()
+	return h, nil
+}

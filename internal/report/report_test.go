@@ -1,0 +1,118 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/report/reporttest"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// Every form of a report of one run.
+func TestGolden(t *testing.T) {
+	run := reporttest.Example(10).Run
+	for name, write := range map[string]func(io.Writer) error{
+		"summary.txt":       func(w io.Writer) error { return report.WriteSummary(w, run, report.Style{}) },
+		"summary-color.txt": func(w io.Writer) error { return report.WriteSummary(w, run, report.Style{Color: true}) },
+		"summary.json":      func(w io.Writer) error { return report.WriteJSON(w, run) },
+		"junit.xml":         func(w io.Writer) error { return report.WriteJUnit(w, run) },
+		"report.md":         func(w io.Writer) error { return report.WriteMarkdown(w, run) },
+	} {
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join("testdata", name+".golden")
+		if *update {
+			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("%s (%v): %s", name, err, b.Bytes())
+		}
+	}
+}
+
+// The summary fits one screen of 80 by 24 columns and lines, for a run with what most have.
+func TestSummaryFitsAScreen(t *testing.T) {
+	run := reporttest.Example(10).Run
+	run.Steps, run.Notes = nil, nil
+	var b bytes.Buffer
+	if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	if len(lines) > 24 {
+		t.Errorf("%d lines", len(lines))
+	}
+}
+
+// Programs can read what is written for them.
+func TestMachineReadable(t *testing.T) {
+	run := reporttest.Example(5).Run
+	var text bytes.Buffer
+	if err := report.WriteJSON(&text, run); err != nil {
+		t.Fatal(err)
+	}
+	var back report.Summary
+	dec := json.NewDecoder(&text)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&back); err != nil {
+		t.Fatal(err)
+	}
+	if want := report.Summarize(run); !reflect.DeepEqual(back, want) {
+		t.Errorf("%+v; want %+v", back, want)
+	}
+	text.Reset()
+	if err := report.WriteJUnit(&text, run); err != nil {
+		t.Fatal(err)
+	}
+	var suite struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Cases    []struct {
+			Failure *struct{} `xml:"failure"`
+		} `xml:"testcase"`
+	}
+	if err := xml.Unmarshal(text.Bytes(), &suite); err != nil {
+		t.Fatal(err)
+	}
+	if suite.Tests != len(suite.Cases) || suite.Tests != 4 || suite.Failures != 1 {
+		t.Errorf("%+v", suite)
+	}
+}
+
+// Samples put together lose nothing.
+func TestMergedSamplesAreTheWhole(t *testing.T) {
+	h := reporttest.Example(31)
+	for _, n := range []int{1, 2, 7, 30, 31, 100} {
+		merged := h.Merged(n)
+		if len(merged) > max(n, 1) {
+			t.Errorf("%d samples; want at most %d", len(merged), n)
+		}
+		var reports uint64
+		var elapsed time.Duration
+		for _, s := range merged {
+			reports += s.Window.Select(metrics.OpTwinReport, "").Ended()
+			elapsed += s.Window.Elapsed
+		}
+		last := merged[len(merged)-1]
+		if reports != 31*20 || elapsed != 31*time.Second || last.At != 31*time.Second || last.Window.DevicesIn("connected") != 31 {
+			t.Errorf("merged to %d: %d reports in %v, the last at %v with %d devices", n, reports, elapsed, last.At, last.Window.DevicesIn("connected"))
+		}
+	}
+}

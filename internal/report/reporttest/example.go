@@ -1,0 +1,58 @@
+// Package reporttest makes histories of runs for the tests of what is made of them.
+package reporttest
+
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Example is a run of n seconds in which little is the same twice, with everything that a report may tell.
+func Example(n int) *report.History {
+	const ms = time.Millisecond
+	epoch := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	rec := metrics.NewRecorder(metrics.Options{})
+	h := &report.History{Whole: true, Run: &report.Run{
+		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Devices: 3000,
+		Started: epoch, Ended: epoch.Add(time.Duration(n) * time.Second), Outcome: report.Missed, Reason: "1 of 2 thresholds were missed",
+		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
+		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
+		Steps:   []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
+		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true}},
+		Notes:   []string{"something <b>to know</b>"},
+		Rules:   []report.Rule{{Selector: "twin_report", Expr: "p(99) < 250ms"}, {Selector: "connect", Expr: "error_rate < 0.1%"}},
+	}, Events: []report.Event{{At: time.Second, Kind: "stage", Stage: "ramp", Text: "ramp", Detail: "</script><script>alert(1)</script>", OK: true}}}
+	connected := rec.DeviceGauge("robots", "connected")
+	last := rec.Snapshot()
+	last.At = epoch
+	for second := range n {
+		at := epoch.Add(time.Duration(second) * time.Second)
+		for i, op := range []metrics.Operation{metrics.OpConnect, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpTwinGet, metrics.OpSubscribe, metrics.OpFreshness} {
+			s := rec.Series(op, "robots")
+			for k := range 20 {
+				took := time.Duration(1+i+(second*7+k*k*13)%97) * ms
+				s.Start(at, at.Add(time.Duration(k)*ms))
+				outcome := metrics.OK
+				if k == 19 && second%5 == 0 {
+					outcome = metrics.Throttled
+				}
+				s.Observe(at, at.Add(time.Duration(k)*ms), at.Add(took+time.Duration(k)*ms), outcome)
+			}
+		}
+		rec.Series(metrics.OpTwinReport, "robots").Drop(metrics.DropInFlight)
+		q := rec.Series(metrics.OpQuery, "redmond")
+		q.Start(at, at)
+		q.Observe(at, at, at.Add(time.Duration(20+second%9)*ms), metrics.OK)
+		rec.QueryResult("redmond", 3000-second%3, 30)
+		connected.Add(1)
+		rec.SetStage([]string{"ramp", "hold"}[second*2/n])
+		now := rec.Snapshot()
+		now.At, now.Elapsed = at.Add(time.Second), time.Duration(second+1)*time.Second
+		h.Samples = append(h.Samples, report.Sample{At: now.Elapsed, Window: now.Sub(last)})
+		last = now
+	}
+	h.Run.Totals = last
+	h.Run.Thresholds = []metrics.Verdict{{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true}, {Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true}}
+	return h
+}
