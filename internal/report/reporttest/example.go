@@ -19,7 +19,7 @@ func Example(n int) *report.History {
 		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
 		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
 		Steps:   []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
-		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true}},
+		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true, AllBack: 3 * time.Second, Returns: []int{200, 1500, 700, 100}, Every: time.Second}},
 		Notes:   []string{"something <b>to know</b>"},
 		Rules:   []report.Rule{{Selector: "twin_report", Expr: "p(99) < 250ms"}, {Selector: "connect", Expr: "error_rate < 0.1%"}},
 	}, Events: []report.Event{{At: time.Second, Kind: "stage", Stage: "ramp", Text: "ramp", Detail: "</script><script>alert(1)</script>", OK: true}}}
