@@ -83,7 +83,7 @@ func (r *reader) validateMessages(s *Scenario) {
 
 // validateTopic holds a topic, or a filter, to MQTT 3.1.1 section 4.7 and to the names that are replaced.
 func (r *reader) validateTopic(path string, at place, topic string, filter bool) {
-	filled := (&Group{Name: "g", ID: "i"}).Fill(topic, 0)
+	filled := (&Group{Name: "g"}).Fill(topic, "i", 0)
 	if _, rest, found := strings.Cut(filled, "{"); found {
 		name, _, _ := strings.Cut(rest, "}")
 		r.failAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
@@ -109,13 +109,13 @@ func (r *reader) validateTopic(path string, at place, topic string, filter bool)
 	}
 }
 
-// Fill replaces {device}, {group} and {index} in a template by what they are of the group's i-th device,
-// counted from 0. The index has six digits, as in device ids.
-func (g *Group) Fill(template string, i int) string {
+// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
+// 0, of the group's i-th device. The index has six digits, as in device ids.
+func (g *Group) Fill(template, id string, i int) string {
 	if !strings.Contains(template, "{") {
 		return template
 	}
-	return strings.NewReplacer("{device}", g.DeviceID(i), "{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(template)
+	return strings.NewReplacer("{device}", id, "{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(template)
 }
 
 // sendsTelemetry reports whether a group takes its turn when a stage asks for a rate of messages: those with
@@ -164,6 +164,19 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 		d = time.Duration(math.Ceil(way/c.To*float64(time.Second))) + time.Millisecond // the last one must not be lost to rounding
 	}
 	return schedule.Curve{{Duration: d, From: c.From, To: c.To}}
+}
+
+// Arriving is how long devices come or go in a stage that begins with a number of devices: as long as the
+// stage, unless it has a connect_rate.
+func (t *Stage) Arriving(before int) time.Duration {
+	curve := t.ConnectCurve(before)
+	if curve == nil {
+		return t.Duration
+	}
+	if at, ok := curve.TimeOf(math.Abs(float64(t.Devices - before))); ok {
+		return at
+	}
+	return curve.Total()
 }
 
 // validateNetwork holds what a stage says of the network.
