@@ -49,7 +49,7 @@ func bandwidth(into *float64) func(*reader, string, *yaml.Node) {
 		if !ok {
 			return
 		}
-		number := strings.TrimRight(s, "BKMkibits/")
+		number := strings.TrimRight(s, "/BKMbikst")
 		unit := map[string]float64{
 			"B/s": 1, "KB/s": 1e3, "MB/s": 1e6, "KiB/s": 1 << 10, "MiB/s": 1 << 20, "kbit/s": 1e3 / 8, "Mbit/s": 1e6 / 8,
 		}[s[len(number):]]

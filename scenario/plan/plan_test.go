@@ -178,11 +178,14 @@ func TestTier(t *testing.T) {
 		{"the quota of a day", fmt.Sprintf(text, 100, "5s", "1s"), "F1", 1, []string{"messages: this run counts for 12,310, the day's quota is 8,000"}, nil},
 		{
 			"a storm", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 5m, devices: 9000}, {name: storm, duration: 10m, storm: {drop: 100%, within: 1s}}]",
-			"S1", 1, []string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"}, []string{"messages: a day of stage storm counts for 1,296,000"},
+			"S1", 1,
+			[]string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"},
+			[]string{"messages: a day of stage storm counts for 1,296,000"},
 		},
 		{
 			"queries that may have many pages", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]\nservice: {queries: [{name: q, every: 6s, sql: SELECT * FROM devices}]}",
-			"S1", 1, nil, []string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min", "messages"},
+			"S1", 1, nil,
+			[]string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min", "messages"},
 		},
 	} {
 		c := planOf(t, tt.text, plan.Options{Tier: tt.tier, Units: tt.units}).Tier
