@@ -38,6 +38,9 @@ var _ Source = (*Rows)(nil)
 // Len is how many rows there are; never 0.
 func (r *Rows) Len() int { return len(r.ends) }
 
+// Mean is the bytes of a row on average.
+func (r *Rows) Mean() int { return (len(r.text) + len(r.ends) - 1) / len(r.ends) }
+
 // Objects reports whether every row is a JSON object.
 func (r *Rows) Objects() bool { return !r.list }
 

@@ -184,6 +184,9 @@ func telemetry(sc *scenario.Scenario, s *span) []Demand {
 		g := &sc.Fleet.Groups[i]
 		d := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync)
 		d.Bytes = rendered(g.Telemetry.Payload)
+		if rows := g.Telemetry.Rows; rows != nil {
+			d.Bytes = rows.Mean()
+		}
 		all[0].Bytes = max(all[0].Bytes, d.Bytes)
 		all = append(all, d)
 	}
