@@ -52,6 +52,9 @@ type OutageSummary struct {
 	Devices   int     `json:"devices"`     // the most that were gone at once
 	Lost      int     `json:"connections"` // that were lost
 	Recovered bool    `json:"recovered"`
+	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
+	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
+	Every     float64 `json:"returns_every_seconds,omitempty"`
 }
 
 // OpSummary is one operation of one group; of a query, the group is its name.
@@ -99,7 +102,7 @@ func Summarize(r *Run) Summary {
 		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered})
+		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	for i := range r.Totals.Series {
 		x := &r.Totals.Series[i]
@@ -217,6 +220,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	}
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "\n%s\n", o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "%s\n", back)
+		}
 	}
 	if r.Generator != nil {
 		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
