@@ -25,6 +25,7 @@ func scenarioFields(s *Scenario) []field {
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
 		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
 		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
+		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }
 
@@ -77,6 +78,7 @@ func groupFields(g *Group) []field {
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
+		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
 		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},

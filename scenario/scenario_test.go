@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,26 @@ func options(set ...string) scenario.Options {
 			_, err := query.Parse(sql)
 			return err
 		},
+		ReadFile: readFile,
 	}
+}
+
+// readFile is the files that scenarios of these tests name.
+func readFile(name string) ([]byte, error) {
+	row := func(hub, id string) string {
+		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
+	}
+	text, ok := map[string]string{
+		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv": row("h", "robots-000001"),
+		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":  "",
+		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+	}[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
 }
 
 // Every mistake is reported at once, each with its place and what would be right.

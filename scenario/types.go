@@ -22,6 +22,7 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	Generator   Generator
 	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
 	Source []byte
 }
@@ -72,6 +73,7 @@ type Group struct {
 	Name      string
 	Count     int
 	ID        string // template: {group} and {index}
+	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
 	Online    schedule.Distribution

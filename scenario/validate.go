@@ -26,6 +26,7 @@ func (r *reader) finish(s *Scenario) {
 		s.Target.Kind = IoTHub
 	}
 	for i := range s.Fleet.Groups {
+		r.finishIdentity(fmt.Sprintf("fleet.groups[%d]", i), &s.Fleet.Groups[i])
 		t := &s.Fleet.Groups[i].Tokens
 		if t.Life > 0 && t.Margin == 0 {
 			t.Margin = min(15*time.Minute, t.Life/4)
@@ -105,11 +106,13 @@ func (r *reader) validateFleet(s *Scenario) {
 		}
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Kind)
+		r.validateIdentity(path, g, &s.Target)
 	}
+	r.validateIDs(s)
 }
 
 func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
-	if g.Count > 1 && !strings.Contains(g.ID, "{index}") {
+	if g.Count > 1 && !strings.Contains(g.ID, "{index}") && g.Identity.Made() {
 		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
 	} else if err := iothub.ValidDeviceID(g.DeviceID(g.Count - 1)); err != nil {
 		r.failAt(path+".id", g.place, "%v", err)
@@ -133,6 +136,9 @@ func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
 
 // DeviceID is the id of a group's i-th device, counted from 0.
 func (g *Group) DeviceID(i int) string {
+	if i >= 0 && i < len(g.Identity.Devices) {
+		return g.Identity.Devices[i].DeviceID
+	}
 	return strings.NewReplacer("{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(g.ID)
 }
 

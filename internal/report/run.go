@@ -4,6 +4,7 @@ package report
 import (
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -44,6 +45,8 @@ type Run struct {
 	Notes         []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
 	Thresholds    []metrics.Verdict `json:"thresholds,omitempty"`
 	Totals        *metrics.Snapshot `json:"totals"` // the whole run
+
+	Generator *generator.Health `json:"generator,omitempty"` // nil when the fleet never ran
 }
 
 // Duration is how long the run took.

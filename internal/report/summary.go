@@ -50,6 +50,7 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeQueries(b, r, style)
 	writeFindings(b, r, style)
 	writeOutages(b, r, style)
+	writeGenerator(b, r, style)
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), n)
 	}

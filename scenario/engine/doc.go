@@ -35,6 +35,10 @@ type Options struct {
 	Progress func(Progress)
 	// OnTarget, which may be nil, is told of the embedded hub once it runs.
 	OnTarget func(Target)
+	// Sampler measures the generator; nil measures this process.
+	Sampler Sampler
+	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
+	AllowSaturated bool
 }
 
 // Engine runs one scenario once.
@@ -48,6 +52,7 @@ type Engine struct {
 	soft  context.Context // ends when the run should wind down
 	stop  context.CancelCauseFunc
 
+	self    *self
 	target  *target
 	ids     *identities
 	fleet   *fleet.Fleet
@@ -104,6 +109,10 @@ func (e *Engine) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
+		return err
+	}
+	e.self.register(e.rec)
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
@@ -116,52 +125,6 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	e.target.arm()
 	err = e.load(ctx)
 	return errors.Join(err, e.deprovision(ctx))
-}
-
-func (e *Engine) provision(ctx context.Context) error {
-	ids := e.deviceIDs()
-	if e.target.service == nil {
-		e.ids = &identities{ids: ids}
-		return nil
-	}
-	soft, cancel := e.either(ctx)
-	defer cancel()
-	began := time.Now()
-	var err error
-	e.ids, err = provision(soft, e.target.service, e.rec, ids, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: done, Total: len(ids)})
-	})
-	e.target.keys = e.ids.keys
-	if err != nil && e.stopped() != nil {
-		return nil // it was asked to end; what was made will be removed
-	}
-	if err == nil {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: len(ids), Total: len(ids), Detail: report.Duration(time.Since(began))})
-	}
-	return err
-}
-
-func (e *Engine) deviceIDs() []string {
-	ids := make([]string, 0, e.sc.Devices())
-	for i := range e.sc.Fleet.Groups {
-		g := &e.sc.Fleet.Groups[i]
-		for n := range g.Count {
-			ids = append(ids, g.DeviceID(n))
-		}
-	}
-	return ids
-}
-
-// deprovision removes the identities that this run made, unless they are kept or go with the hub.
-func (e *Engine) deprovision(ctx context.Context) error {
-	if e.ids == nil || e.target.service == nil || e.sc.Target.Keep || e.sc.Target.Kind == scenario.Embedded || ctx.Err() != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
-	defer cancel()
-	return e.ids.deprovision(ctx, e.target.service, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: done, Total: len(e.ids.ids)})
-	})
 }
 
 // either ends when ctx does or the run winds down.
@@ -186,6 +149,7 @@ func (e *Engine) load(ctx context.Context) error {
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())
+	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
 	last := e.rec.Snapshot()
 	monitor.Go(func() { last = e.monitor(watching, last) })
@@ -201,6 +165,8 @@ func (e *Engine) load(ctx context.Context) error {
 	defer cancelGrace()
 	stopWatching()
 	monitor.Wait()
+	waitForSelf()
+	e.record.Generator = e.self.health()
 	e.bounds.Stage("", e.rec.Snapshot())
 	e.fleet.Stop(grace)
 	auditErr := e.endAudit(ctx)

@@ -108,7 +108,7 @@ func connected(n int) func([]engine.Event, []engine.Progress) bool {
 }
 
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick})
+	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick, Sampler: calm()})
 }
 
 // Every device's connectivity in the hub's twins is what that device last reported: of all 3,000.
@@ -118,8 +118,8 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, set := openHub(t, hub.Options{})
-	// The last stage ends when all have reported, however slow the machine is.
-	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}]}", wholeFleet),
+	// The last stage ends when all have reported and are tagged, however slow the machine is.
+	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
 		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s", "fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
 	eng := newEngine(s, newWatcher())
 	run := eng.Run(t.Context())

@@ -28,6 +28,8 @@ func (e *Engine) judge(ctx context.Context, err error) {
 	switch {
 	case err != nil:
 		r.Outcome, r.Reason = report.Failed, err.Error()
+	case e.saturated() && ctx.Err() == nil && (errors.Is(cause, ErrAborted) || errors.Is(cause, context.Canceled)):
+		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
 	case errors.Is(cause, ErrAborted):
 		r.Outcome, r.Reason = report.Missed, "ended early: "+cause.Error()
 	case cause != nil && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
