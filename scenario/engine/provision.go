@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -148,7 +149,7 @@ type measured struct {
 }
 
 func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	return observed(m.series, func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+	return worker.Measure(m.series, time.Now(), func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
 }
 
 // provision makes the run's identities.
@@ -195,13 +196,4 @@ func (e *Engine) deprovision(ctx context.Context) error {
 		return fmt.Errorf("%w; twinfleet deprovision removes the rest", err)
 	}
 	return nil
-}
-
-// observed runs one call and gives it to a series.
-func observed[T any](series *metrics.Series, call func() (T, error)) (T, error) {
-	sent := time.Now()
-	series.Start(sent, sent)
-	value, err := call()
-	series.Observe(sent, sent, time.Now(), outcomeOf(err))
-	return value, err
 }

@@ -6,12 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/worker"
-	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// outcomeOf sorts an error of the service side.
-func outcomeOf(err error) metrics.Outcome { return worker.OutcomeOf(err) }
 
 // judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
