@@ -48,8 +48,7 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeThresholds(b, r, style)
 	writeOperations(b, r, style)
 	writeQueries(b, r, style)
-	writeService(b, r, style)
-	writeFreshness(b, r, style)
+	writeFindings(b, r, style)
 	writeOutages(b, r, style)
 	writeGenerator(b, r, style)
 	for _, n := range r.Notes {

@@ -429,7 +429,7 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
-		{"freshness", []string{"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.hold.duration=8s", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=3500ms", "thresholds={freshness: [\"p(50) > 1900ms\", \"count > 300\"], query: [\"correct_rate > 90%\"]}"}, passed},
+		{"freshness", []string{"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.hold.duration=8s", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=3500ms", "thresholds={freshness: [\"p(50) > 1600ms\", \"count > 300\"], query: [\"correct_rate > 90%\"]}"}, passed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -33,6 +33,7 @@ thresholds: {freshness: ["p(50) > 1ms"]}
 
 // Against a hub whose queries lag by two seconds freshness is two seconds, and up to a probe more.
 func TestFreshnessIsTheLag(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms}")), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
@@ -64,6 +65,7 @@ func TestFreshnessIsTheLag(t *testing.T) {
 
 // A hub whose queries do not lag shows what it acknowledged: nothing is missing, extra or stale.
 func TestResultsAreRightWithoutLag(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, fmt.Sprintf(lagging, "0s", "4s", "{probe: 100ms, sample: 25}")), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
@@ -85,6 +87,7 @@ func TestResultsAreRightWithoutLag(t *testing.T) {
 
 // A tolerance forgives a result what a lag makes of it.
 func TestToleranceForgivesALag(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, fmt.Sprintf(lagging, "300ms", "4s", "{probe: 200ms, tolerance: 3s}")), newWatcher()).Run(t.Context())
 	q, _ := run.Totals.Query("all")
 	if c := q.Rows; run.Outcome != report.Passed || c.Missing+c.Extra+c.Stale > 0 || c.OK == 0 {
@@ -94,6 +97,7 @@ func TestToleranceForgivesALag(t *testing.T) {
 
 // A target that forgets what it acknowledged fails the run, whatever the thresholds say.
 func TestLostReportsFailTheRun(t *testing.T) {
+	t.Parallel()
 	h, set := openHub(t, hub.Options{})
 	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
 	if err != nil {

@@ -46,6 +46,7 @@ thresholds:
 
 // One run with everything that the service side does: what is measured, and what the record says.
 func TestServiceSide(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, serviceSide), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Errorf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
