@@ -183,6 +183,13 @@ func (r *Recorder) SetRun(l RunLabels) {
 	r.labels = l
 }
 
+// Run is what the run was named; its fields are empty before SetRun.
+func (r *Recorder) Run() RunLabels {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.labels
+}
+
 // SetStage names the stage that runs.
 func (r *Recorder) SetStage(name string) {
 	r.mu.Lock()

@@ -30,6 +30,7 @@ missed or had no data, 130 interrupted.`,
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)
+	addPushFlags(c)
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
@@ -63,6 +64,10 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer server.close()
+	push, err := startPush(s, rec, log)
+	if err != nil {
+		return err
+	}
 	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
 	out.head(sc.Name, sc.Description, server.url())
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
@@ -85,6 +90,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	engine.RelaxGC()
 	hard, done := e.stopper(ctx, log, eng.Stop)
 	record := eng.Run(hard)
+	push.Close(hard)
 	done()
 	dir := keep.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {

@@ -74,6 +74,7 @@ func TestArrows(t *testing.T) {
 		"internal/worker":      append([]string{"internal/worker", "metrics"}, contract...),
 		"internal/report":      {"internal/report", "metrics", "internal/schedule"},
 		"internal/dashboard":   {"internal/dashboard", "internal/report", "metrics"},
+		"internal/export":      {"internal/export", "metrics"},
 		"internal/terminal":    {"internal/terminal", "internal/report", "metrics"},
 		"scenario":             {"scenario", "fleet", "internal/worker", "metrics", "internal/iothub", "internal/schedule", "internal/report", "internal/hub"},
 		"cmd":                  {""},
@@ -109,7 +110,8 @@ func TestArrows(t *testing.T) {
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho"},
-		"github.com/prometheus":                   {"metrics"},
+		"github.com/prometheus":                   {"metrics", "internal/export"},
+		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/viper":                  {"cmd"},
