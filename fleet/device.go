@@ -77,6 +77,7 @@ type operation struct {
 	intended, sent time.Time
 	deadline       time.Time
 	connectivity   string // of a report
+	answers        int64  // $version of the desired properties that a report answers
 	twinGet        bool
 }
 
@@ -232,15 +233,16 @@ func (d *device) session(intended time.Time) error {
 	}
 	if asked(why) {
 		d.drain(conn, why)
+		d.failPending() // before the driver does: it cannot tell an end that was asked for
 		conn.Close()
 	} else {
 		conn.Abort()
+		d.failPending()
 	}
 	if d.subscribed {
 		d.subscribed = false
 		d.fleet.subscribers.Add(-1)
 	}
-	d.failPending()
 	return why
 }
 

@@ -47,7 +47,10 @@ type Config struct {
 	Logger   *slog.Logger // nil logs nothing
 	// OnDesired, which may be nil, is told of desired properties that reached a device. It must not block.
 	OnDesired func(DesiredUpdate)
-	// OnReported, which may be nil, is told of acknowledged reports. It must not block.
+	// OnReporting, which may be nil, is told of a report before it is sent. It must not block.
+	OnReporting func(index int, sent time.Time)
+	// OnReported, which may be nil, is told of every acknowledged report, in the order of the
+	// acknowledgements. It must not block.
 	OnReported func(Report)
 }
 
@@ -65,7 +68,9 @@ type DesiredUpdate struct {
 // Report is an acknowledged report of a device.
 type Report struct {
 	Index        int
-	Connectivity string
+	Connectivity string    // empty in an answer to desired properties
 	Version      int64     // $version of the reported properties
 	Acked        time.Time // when the acknowledgement arrived
+	Sent         time.Time // as OnReporting was told it
+	Answered     int64     // $version of the desired properties that this report answered; 0 for none
 }

@@ -57,19 +57,21 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	switch {
 	case op.twinGet:
 		d.tell(event{desired: bytes.Clone(body), complete: true})
-	case op.connectivity != "":
+	case op.reports():
+		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.sent, Answered: op.answers}
 		d.mu.Lock()
-		newer := topic.Version >= d.acked.Version
-		if newer {
-			d.acked = Report{d.index, op.connectivity, topic.Version, now}
+		if op.connectivity != "" && r.Version >= d.acked.Version {
+			d.acked = r
 		}
-		r := d.acked
 		d.mu.Unlock()
-		if newer && d.fleet.cfg.OnReported != nil {
+		if d.fleet.cfg.OnReported != nil {
 			d.fleet.cfg.OnReported(r)
 		}
 	}
 }
+
+// reports says whether the operation writes reported properties.
+func (op *operation) reports() bool { return op.connectivity != "" || op.answers > 0 }
 
 // statusOutcome sorts the status of a twin response.
 func statusOutcome(status int) metrics.Outcome {
@@ -143,7 +145,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		d.fleet.log.Error("answering desired properties", "device", d.id, "error", err)
 		return
 	}
-	rid := d.begin(&operation{series: d.group.report, intended: time.Now()})
+	rid := d.begin(&operation{series: d.group.report, intended: time.Now(), answers: version})
 	d.ask(conn, rid, iothub.ReportTopic(rid), body)
 }
 

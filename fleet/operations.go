@@ -16,6 +16,9 @@ func (d *device) begin(op *operation) string {
 	op.sent = time.Now()
 	op.deadline = op.sent.Add(d.group.Timeout)
 	op.series.Start(op.intended, op.sent)
+	if hook := d.fleet.cfg.OnReporting; hook != nil && op.reports() {
+		hook(d.index, op.sent)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lastRID++

@@ -10,7 +10,7 @@ import (
 )
 
 // drainTime is how long a device that leaves politely waits for its last answers.
-const drainTime = 2 * time.Second
+const drainTime = 5 * time.Second
 
 // never is later than any run.
 const never = 1 << 62

@@ -44,6 +44,7 @@ type deviceKey struct{ group, state string }
 type queryState struct {
 	results, pages atomic.Int64
 	runs           atomic.Int64
+	queryChecks
 }
 
 // otherGroup takes what is over the bound of groups.
@@ -161,16 +162,21 @@ func (r *Recorder) DeviceGauge(group, state string) *atomic.Int64 {
 
 // QueryResult keeps the size of a query's last result and adds to its pages.
 func (r *Recorder) QueryResult(query string, results, pages int) {
-	r.mu.Lock()
-	q := r.queries[query]
-	if q == nil {
-		q = new(queryState)
-		r.queries[query] = q
-	}
-	r.mu.Unlock()
+	q := r.query(query)
 	q.results.Store(int64(results))
 	q.pages.Add(int64(pages))
 	q.runs.Add(1)
+}
+
+func (r *Recorder) query(name string) *queryState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queries[name]
+	if q == nil {
+		q = new(queryState)
+		r.queries[name] = q
+	}
+	return q
 }
 
 // RunLabels name a run, for the info metric that dashboards join on.
@@ -250,7 +256,10 @@ func (r *Recorder) Snapshot() *Snapshot {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.queries)) {
 		q := r.queries[name]
-		s.Queries = append(s.Queries, QueryCount{name, int(q.results.Load()), int(q.pages.Load()), int(q.runs.Load())})
+		s.Queries = append(s.Queries, QueryCount{
+			Query: name, Results: int(q.results.Load()), Pages: int(q.pages.Load()), Runs: int(q.runs.Load()),
+			Met: int(q.met.Load()), Unmet: int(q.unmet.Load()), Rows: q.counts(),
+		})
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/json"
 	"math"
 	"time"
 
@@ -24,8 +23,9 @@ func scenarioFields(s *Scenario) []field {
 		{"target", formObject, "the embedded hub", "What the fleet and the service side are pointed at.", object(targetFields(&s.Target)), targetFields(&s.Target)},
 		{"fleet", formObject, "", "The devices.", object(fleetFields(&s.Fleet)), fleetFields(&s.Fleet)},
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
-		{"service", formObject, "none", "The service side: tags and queries.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
+		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
 		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
+		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }
 
@@ -78,6 +78,7 @@ func groupFields(g *Group) []field {
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
+		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
 		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
@@ -183,41 +184,6 @@ func stepFields(s *Step) []field {
 		{"query", formObject, "", "Run a query.", optional(&s.Query, func() QueryStep { return QueryStep{Expect: anything, Within: 5 * time.Second} }, query), query(new(QueryStep))},
 		{"desired", formObject, "", "Write desired properties.", optional(&s.Desired, func() DesiredStep { return DesiredStep{} }, desired), desired(new(DesiredStep))},
 		{"await", formObject, "", "Wait for the devices.", optional(&s.Await, func() AwaitStep { return AwaitStep{anything, anything, 30 * time.Second} }, await), await(new(AwaitStep))},
-	}
-}
-
-func serviceFields(s *Service) []field {
-	query := func(q *Query) []field {
-		return []field{
-			{"name", formName, "", "The query's name, in metrics and thresholds.", name(&q.Name), nil},
-			{"sql", formText, "", "The query, in the IoT Hub query language.", text(&q.SQL), nil},
-			{"every", formTime, "10s", "How often it starts.", duration(&q.Every, moment), nil},
-			{"page_size", formCount, "100", "Items a page.", count(&q.PageSize, 1, 1000), nil},
-			{"timeout", formTime, "1m", "For the whole result.", duration(&q.Timeout, moment), nil},
-		}
-	}
-	return []field{
-		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}.", readTags(s), nil},
-		{"tag_mode", formText, "patch", "patch sends one PATCH a twin, bulk sends 100 twins a call.", oneOf(&s.TagMode, "patch", "bulk"), nil},
-		{"tag_concurrency", formCount, "8", "Calls under way at once.", count(&s.TagConcurrency, 1, 1000), nil},
-		{"queries", formList, "none", "Twin queries on a schedule.", list(&s.Queries, func() Query { return Query{Every: 10 * time.Second, PageSize: 100, Timeout: time.Minute} }, query, func(q *Query, p place) { q.place = p }), query(new(Query))},
-	}
-}
-
-// readTags reads documents by group.
-func readTags(s *Service) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected tags by group, found %s", kindName(n))
-			return
-		}
-		s.Tags = make(map[string]json.RawMessage)
-		r.pairs(path, n, func(key string, k, v *yaml.Node) {
-			var doc json.RawMessage
-			document(&doc)(r, join(path, key), v)
-			s.Tags[key] = doc
-			r.groupNames = append(r.groupNames, reference{join(path, key), key, placeOf(k)})
-		})
 	}
 }
 

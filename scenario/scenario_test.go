@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,26 @@ func options(set ...string) scenario.Options {
 			_, err := query.Parse(sql)
 			return err
 		},
+		ReadFile: readFile,
 	}
+}
+
+// readFile is the files that scenarios of these tests name.
+func readFile(name string) ([]byte, error) {
+	row := func(hub, id string) string {
+		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
+	}
+	text, ok := map[string]string{
+		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv": row("h", "robots-000001"),
+		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":  "",
+		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+	}[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
 }
 
 // Every mistake is reported at once, each with its place and what would be right.
@@ -86,6 +106,35 @@ func TestExamplesAreValid(t *testing.T) {
 		}
 		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); s.Name != want {
 			t.Errorf("%s is named %s", f, s.Name)
+		}
+	}
+}
+
+// The scenario that the design was written around: a threshold on freshness is enough to measure it.
+func TestDesignIsValid(t *testing.T) {
+	s, err := scenario.Load("testdata/design.yaml", options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
+		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	}
+}
+
+func TestExpectations(t *testing.T) {
+	for text, met := range map[string][3]bool{ // by 9, 10 and 11 items
+		"10": {false, true, false}, "== 10": {false, true, false}, "= 10": {false, true, false}, "!=10": {true, false, true},
+		"< 10": {true, false, false}, "<= 10": {true, true, false}, "> 10": {false, false, true}, ">= 1_0": {false, true, true},
+	} {
+		s, err := scenario.Decode("x.yaml", []byte(valid+"service: {queries: [{name: q, expect: \""+text+"\", sql: SELECT * FROM devices}]}"), options())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for i, want := range met {
+			if got := s.Query("q").Expect.Met(9 + i); got != want {
+				t.Errorf("%q of %d items = %v; want %v", text, 9+i, got, want)
+			}
 		}
 	}
 }

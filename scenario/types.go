@@ -22,6 +22,7 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	Generator   Generator
 	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
 	Source []byte
 }
@@ -72,6 +73,7 @@ type Group struct {
 	Name      string
 	Count     int
 	ID        string // template: {group} and {index}
+	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
 	Online    schedule.Distribution
@@ -192,24 +194,6 @@ type AwaitStep struct {
 	Connected int // below 0 for any number
 	Reported  int // devices with an acknowledged report; below 0 for any number
 	Within    time.Duration
-}
-
-// Service is the service side.
-type Service struct {
-	Tags           map[string]json.RawMessage // by group
-	TagMode        string                     // patch or bulk
-	TagConcurrency int
-	Queries        []Query
-}
-
-// Query is a query on a schedule.
-type Query struct {
-	Name     string
-	SQL      string
-	Every    time.Duration
-	PageSize int
-	Timeout  time.Duration
-	place    place
 }
 
 // place is where something stands in the file.

@@ -23,8 +23,8 @@ func newRun(e env) *cobra.Command {
 through the stages, and end with a summary and a verdict. Ctrl-C once stops politely and still
 reports; twice stops at once.
 
-Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 99 a threshold was
-missed or had no data, 130 interrupted.`,
+Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
+was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 		Example: "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -35,6 +35,8 @@ missed or had no data, 130 interrupted.`,
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
+	f.Bool("force", false, "start although this machine has too little for the scenario")
+	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -52,6 +54,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	}
 	sc, err := loadScenario(file, s)
 	if err != nil {
+		return err
+	}
+	if err := preflight(sc, s.v.GetBool("force")); err != nil {
 		return err
 	}
 	color, err := s.color(e)
@@ -81,6 +86,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			out.progress(p)
 			keep.progress(p)
 		},
+		AllowSaturated: s.v.GetBool("allow-saturated"),
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)

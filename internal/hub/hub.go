@@ -55,6 +55,9 @@ type Options struct {
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
+	// the hub's own.
+	ClientCAs []*x509.Certificate
 }
 
 // Hub is a running hub.
@@ -128,7 +131,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.front = front.New(front.Options{
-		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.ca.Pool(), Admit: h.admitDevice,
+		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
 	})
 	h.jobs = jobs.New(jobs.Options{
@@ -246,6 +249,15 @@ func (h *Hub) CAPool() *x509.CertPool { return h.ca.Pool() }
 
 // DeviceCertificate makes a certificate with which a device of type certificateAuthority may connect.
 func (h *Hub) DeviceCertificate(id string) (tls.Certificate, error) { return h.ca.Device(id) }
+
+// clientCAs trusts the authorities whose certificates devices may show.
+func (h *Hub) clientCAs() *x509.CertPool {
+	pool := h.ca.Pool()
+	for _, cert := range h.opts.ClientCAs {
+		pool.AddCert(cert)
+	}
+	return pool
+}
 
 // Arm begins to hold the limits of the tier.
 func (h *Hub) Arm() { h.limiter.Arm() }

@@ -4,6 +4,7 @@ package report
 import (
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -32,14 +33,20 @@ type Run struct {
 	Outcome     Outcome   `json:"outcome"`          // the verdict
 	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
 
-	Machine    Machine           `json:"machine"`
-	Rules      []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
-	Stages     []Stage           `json:"stages"`
-	Steps      []Step            `json:"steps,omitempty"`
-	Outages    []Outage          `json:"outages,omitempty"`
-	Notes      []string          `json:"notes,omitempty"` // what a reader must know to trust the figures
-	Thresholds []metrics.Verdict `json:"thresholds,omitempty"`
-	Totals     *metrics.Snapshot `json:"totals"` // the whole run
+	Machine       Machine           `json:"machine"`
+	Rules         []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
+	Stages        []Stage           `json:"stages"`
+	Steps         []Step            `json:"steps,omitempty"`
+	Outages       []Outage          `json:"outages,omitempty"`
+	Waves         []Wave            `json:"waves,omitempty"` // of rollouts, as they ended
+	Jobs          []Job             `json:"jobs,omitempty"`
+	ServiceErrors []ServiceError    `json:"service_errors,omitempty"`
+	Freshness     *Freshness        `json:"freshness,omitempty"` // nil when it was not measured
+	Notes         []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
+	Thresholds    []metrics.Verdict `json:"thresholds,omitempty"`
+	Totals        *metrics.Snapshot `json:"totals"` // the whole run
+
+	Generator *generator.Health `json:"generator,omitempty"` // nil when the fleet never ran
 }
 
 // Duration is how long the run took.

@@ -48,7 +48,10 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeThresholds(b, r, style)
 	writeOperations(b, r, style)
 	writeQueries(b, r, style)
+	writeService(b, r, style)
+	writeFreshness(b, r, style)
 	writeOutages(b, r, style)
+	writeGenerator(b, r, style)
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), n)
 	}

@@ -40,8 +40,14 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			over = true
 		}
 		e.lookForOutage()
-		last = e.progress(last)
-		e.abortOn(e.bounds.Sample(last))
+		now := e.progress(last)
+		e.abortOn(e.bounds.Sample(now))
+		if interval := now.Sub(last); interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
+			if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
+				e.log.Warn("the generator was not measured", "error", err)
+			}
+		}
+		last = now
 	}
 	return last
 }

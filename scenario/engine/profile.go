@@ -2,11 +2,9 @@ package engine
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/schedule"
-	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -67,18 +65,4 @@ func weighted(choices []scenario.Weight) (schedule.Weighted[string], error) {
 		names[i], weights[i] = c.Name, c.Weight
 	}
 	return schedule.NewWeighted(names, weights)
-}
-
-// queries are the scheduled queries. Their phases are spread, so that they do not beat in step.
-func (e *Engine) queries() []worker.Query {
-	var out []worker.Query
-	for i := range e.sc.Service.Queries {
-		q := &e.sc.Service.Queries[i]
-		phase := q.Every * time.Duration(i+1) / time.Duration(len(e.sc.Service.Queries)+1)
-		out = append(out, worker.Query{
-			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout,
-			Every: schedule.Every{Period: q.Every, Phase: phase},
-		})
-	}
-	return out
 }

@@ -24,7 +24,9 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.bounds.Stage(t.Name, e.rec.Snapshot())
 		from := e.since()
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
+		leave := e.gate.enter(i, t)
 		err := e.runStage(ctx, i, t)
+		leave()
 		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
 		if err != nil {
 			if ctx.Err() != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -34,17 +35,25 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client               // nil for a broker
+	service  *service.Client               // nil for a broker; waits when the service throttles
+	paced    *service.Client               // the same without retries, for those who pace themselves: a throttled call ends as such
 	host     string                        // in user names and tokens
+	hostName string                        // in connection strings of devices
+	addr     string                        // of devices, host:port; not of the embedded hub
+	tls      bool                          // devices speak TLS
 	dial     link.Dialer                   // TCP
 	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	certTLS  *tls.Config                   // for devices with certificates
 	network  *fault.Network                // between devices and the target
 	keys     []iothub.Key
-	life     []time.Duration // of a device's tokens, by index; an hour when 0
-	groupOf  []string        // by device index
-	topic    string          // of a broker
-	username string
-	password string
+	certs    []*tls.Certificate // by device index; nil for devices with keys
+	// authority signs certificates of devices; made in memory for the embedded hub, nil when no group asks for it.
+	authority *identity.Authority
+	life      []time.Duration // of a device's tokens, by index; an hour when 0
+	groupOf   []string        // by device index
+	topic     string          // of a broker
+	username  string
+	password  string
 }
 
 var (
@@ -89,7 +98,13 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Hub, err = hub.Open(ctx, hub.Options{Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}})
+	authorities, err := e.authorities(t)
+	if err != nil {
+		return err
+	}
+	t.Hub, err = hub.Open(ctx, hub.Options{
+		Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities,
+	})
 	if err != nil {
 		return err
 	}
@@ -99,16 +114,28 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	}
 	t.host = "localhost"
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
-		t.service, err = newService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+		err = t.openServices(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
+	t.certTLS = clientTLS("localhost", t.Hub.CAPool())
 	if err != nil {
 		return errors.Join(err, t.Hub.Close())
 	}
 	return nil
 }
 
-func newService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (*service.Client, error) {
-	return service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5})
+// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
+const (
+	pacedConnections = 512
+	pacedTimeout     = 5*time.Minute + 30*time.Second
+)
+
+// openServices makes the clients of the service side.
+func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
+		return err
+	}
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
+	return err
 }
 
 // The ports of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
@@ -123,7 +150,7 @@ func (e *Engine) openHub(t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Name, t.host = c.HostName, c.HostName
+	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
 	name, _, err := net.SplitHostPort(c.HostName)
 	addr := c.HostName // one port that speaks everything, as twinfleet hub does
 	if err != nil {
@@ -133,12 +160,14 @@ func (e *Engine) openHub(t *target) error {
 	if e.sc.Target.Plain {
 		base = "http://" + addr
 	}
-	if t.service, err = newService(c, base, roots); err != nil {
+	if err = t.openServices(c, base, roots); err != nil {
 		return err
 	}
+	t.addr, t.tls = addr, !e.sc.Target.Plain
 	if t.dial, err = e.tcp(addr); err != nil {
 		return err
 	}
+	t.certTLS = clientTLS(name, roots)
 	if !e.sc.Target.Plain {
 		config := tlsConfig(name, roots)
 		t.secure = func(dial link.Dialer) link.Dialer { return link.TLS(dial, config) }
@@ -147,7 +176,32 @@ func (e *Engine) openHub(t *target) error {
 }
 
 func tlsConfig(name string, roots *x509.CertPool) *tls.Config {
-	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+	c := clientTLS(name, roots)
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	return c
+}
+
+// clientTLS is the configuration of devices with certificates: a session that one resumed would be another's.
+func clientTLS(name string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
+
+// authorities are those that signed certificates of devices, for the embedded hub to trust.
+func (e *Engine) authorities(t *target) (all []*x509.Certificate, err error) {
+	for i := range e.sc.Fleet.Groups {
+		x := e.sc.Fleet.Groups[i].Identity.X509
+		switch {
+		case x == nil || x.Thumbprint:
+		case x.Authority != nil:
+			all = append(all, x.Authority.Certificate())
+		case t.authority == nil:
+			if t.authority, err = identity.NewAuthority(); err != nil {
+				return nil, err
+			}
+			all = append(all, t.authority.Certificate())
+		}
+	}
+	return all, nil
 }
 
 // roots are the certificates to trust; nil is the system's.
@@ -182,7 +236,8 @@ func (e *Engine) openBroker(t *target) error {
 	}
 	t.Name = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
 	t.topic, t.username, t.password = e.sc.Target.Topic, e.sc.Target.Username, e.sc.Target.Password
-	if t.dial, err = e.tcp(net.JoinHostPort(u.Hostname(), port)); err != nil {
+	t.addr, t.tls = net.JoinHostPort(u.Hostname(), port), secure
+	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
 	config, path := tlsConfig(u.Hostname(), roots), u.Path
@@ -210,7 +265,7 @@ func (e *Engine) tcp(addr string) (link.Dialer, error) {
 		}
 		sources = append(sources, ip)
 	}
-	return link.TCP(addr, sources...), nil
+	return e.self.watch(link.TCP(addr, sources...)), nil
 }
 
 func (t *target) arm() {
@@ -223,6 +278,9 @@ func (t *target) close() error {
 	t.network.Wait()
 	if t.service != nil {
 		t.service.Close()
+	}
+	if t.paced != nil {
+		t.paced.Close()
 	}
 	if t.Hub != nil {
 		return t.Hub.Close()
@@ -238,11 +296,11 @@ const apiVersion = "2021-04-12"
 
 // Link is what a device's connection needs.
 func (t *target) Link(index int, id string) link.Options {
-	dial := t.network.Dial(index, t.dial)
+	bare := t.network.Dial(index, t.dial)
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
 	if t.secure != nil {
-		dial = t.secure(dial)
+		o.Dial = t.secure(bare)
 	}
-	o := link.Options{ClientID: id, CleanSession: true, Dial: dial}
 	if t.kind == scenario.Broker {
 		o.Username = t.fill(t.username, index, id)
 		if t.password != "" {
@@ -251,6 +309,12 @@ func (t *target) Link(index int, id string) link.Options {
 		return o
 	}
 	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	if cert := t.certs[index]; cert != nil {
+		config := t.certTLS.Clone()
+		config.Certificates = []tls.Certificate{*cert}
+		o.Dial = link.TLS(bare, config)
+		return o
+	}
 	life := t.life[index]
 	if life == 0 {
 		life = tokenLife
@@ -275,9 +339,17 @@ func (t *target) TelemetryTopic(index int, id string) string {
 	return iothub.TelemetryTopic(id, nil)
 }
 
-// Query begins a query.
+// Query begins a query that waits when the service throttles.
 func (t *target) Query(sql string, pageSize int) worker.Pager {
 	return pager{t.service.Query(sql, pageSize)}
+}
+
+// querier begins queries with a client.
+type querier struct{ *service.Client }
+
+// Query begins a query.
+func (q querier) Query(sql string, pageSize int) worker.Pager {
+	return pager{q.Client.Query(sql, pageSize)}
 }
 
 type pager struct{ *service.Pager }
