@@ -94,10 +94,16 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		},
 	})
 	engine.RelaxGC()
-	hard, done := e.stopper(ctx, log, eng.Stop)
+	// Signals are watched until the summary is out: one that comes late must not take it away.
+	lingering, noLinger := context.WithCancel(ctx)
+	defer noLinger()
+	hard, done := e.stopper(ctx, log, func() {
+		eng.Stop()
+		noLinger()
+	})
+	defer done()
 	record := eng.Run(hard)
 	push.Close(hard)
-	done()
 	dir := keep.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
 		return err
@@ -105,7 +111,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if dir != "" {
 		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
-	linger(hard, s.v.GetDuration("linger"), server)
+	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }
 

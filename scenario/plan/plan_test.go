@@ -103,6 +103,25 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "10/s 2/s 200"},
 		},
 		{
+			"a rate of connections",
+			head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 30s, devices: 100, connect_rate: 10/s}, {name: hold, duration: 60s}]",
+			// the ramp takes 10 s with 50 devices on average, and goes on with all for 20 s
+			map[metrics.Operation]string{"connect": "10/s 0/s 100", "telemetry": "100/s 100/s 8500"},
+		},
+		{
+			"a rate of connections that rises, without a duration",
+			head + "}]}\nstages: [{name: ramp, devices: 50, connect_rate: 5/s}, {name: more, duration: 10s, devices: 100, connect_rate: 0/s..10/s}]",
+			map[metrics.Operation]string{"connect": "10/s 5/s 100"},
+		},
+		{
+			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, connect_rate: 10/s}]",
+			map[metrics.Operation]string{"connect": "100/s 0/s 100", "telemetry": "100/s 25/s 550"},
+		},
+		{
+			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
+			map[metrics.Operation]string{"twin_report": "30/s 20/s 400", "telemetry": "100/s 100/s 1500"},
+		},
+		{
 			"a storm", head + "}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: storm, duration: 60s, storm: {drop: 80%, within: 4s}}]",
 			map[metrics.Operation]string{"connect": "20/s 1.333/s 180", "twin_get": "20/s 1.333/s 180"},
 		},
@@ -173,11 +192,14 @@ func TestTier(t *testing.T) {
 		{"the quota of a day", fmt.Sprintf(text, 100, "5s", "1s"), "F1", 1, []string{"messages: this run counts for 12,310, the day's quota is 8,000"}, nil},
 		{
 			"a storm", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 5m, devices: 9000}, {name: storm, duration: 10m, storm: {drop: 100%, within: 1s}}]",
-			"S1", 1, []string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"}, []string{"messages: a day of stage storm counts for 1,296,000"},
+			"S1", 1,
+			[]string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"},
+			[]string{"messages: a day of stage storm counts for 1,296,000"},
 		},
 		{
 			"queries that may have many pages", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]\nservice: {queries: [{name: q, every: 6s, sql: SELECT * FROM devices}]}",
-			"S1", 1, nil, []string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min", "messages"},
+			"S1", 1, nil,
+			[]string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min", "messages"},
 		},
 	} {
 		c := planOf(t, tt.text, plan.Options{Tier: tt.tier, Units: tt.units}).Tier
