@@ -72,9 +72,10 @@ func quantile(q, by, metric string, labels ...string) string {
 	return "histogram_quantile(" + q + ", " + rate(le, metric+"_bucket", labels...) + ")"
 }
 
-// within is the share of a histogram's values that are at the most an edge.
+// within is the share of a histogram's values that are at the most an edge, in seconds. Servers write the
+// edge as 1 or as 1.0.
 func within(edge, metric string, labels ...string) string {
-	return share(rate("", metric+"_bucket", append([]string{`le="` + edge + `"`}, labels...)...), rate("", metric+"_count", labels...))
+	return share(rate("", metric+"_bucket", append([]string{`le=~"` + edge + `([.]0)?"`}, labels...)...), rate("", metric+"_count", labels...))
 }
 
 // quantiles are the three that are asked for most, in one panel.
