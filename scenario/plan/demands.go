@@ -205,9 +205,18 @@ func queries(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
 	for i := range sc.Service.Queries {
 		q := &sc.Service.Queries[i]
+		if !during(q.Stages, s) {
+			continue
+		}
+		mean, peak := 0.0, 0.0
+		if q.Cron != nil {
+			mean, peak = clockwork(q.Cron)
+		} else if q.Every > 0 {
+			mean = 1 / q.Every.Seconds()
+			peak = mean
+		}
 		all = append(all, Demand{
-			Operation: metrics.OpQuery, Group: q.Name, Total: s.Duration.Seconds() / q.Every.Seconds(),
-			Peak: 1 / q.Every.Seconds(), PeakFor: s.Duration,
+			Operation: metrics.OpQuery, Group: q.Name, Total: s.Duration.Seconds() * mean, Peak: peak, PeakFor: s.Duration,
 			Requests: pages(sc, q.PageSize), Bytes: sc.Devices() * twinBytes,
 		})
 	}

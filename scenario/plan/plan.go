@@ -67,6 +67,7 @@ type Demand struct {
 	PeakFor   time.Duration
 	Requests  float64 // that the target counts for one operation, at most: a query's pages; 1 when 0
 	Bytes     int     // of one operation as the target meters it; below 0 is free
+	Copies    int     // how often one is metered; once when 0
 	stage     int     // -1 before the first one
 }
 
@@ -76,7 +77,7 @@ func (d *Demand) requests() float64 { return max(1, d.Requests) }
 type contributor func(sc *scenario.Scenario, s *span) []Demand
 
 func contributors() []contributor {
-	return []contributor{connections, reports, telemetry, queries, steps}
+	return []contributor{connections, reports, telemetry, queries, steps, serviceLoads, rollouts, jobs, freshness}
 }
 
 // Options of Make.

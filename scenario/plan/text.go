@@ -214,6 +214,9 @@ func notes(sc *scenario.Scenario) []string {
 	if len(sc.Service.Queries) > 0 {
 		all = append(all, "queries are planned as if each found the whole fleet: pages and messages are those at most")
 	}
+	if len(sc.Service.Jobs) > 0 {
+		all = append(all, "what jobs do to devices is not planned: the hub does it at its own pace, one update or method a device")
+	}
 	for i := range sc.Stages {
 		t := &sc.Stages[i]
 		hub := t.Hub != nil && t.Hub.Restart+t.Hub.Refuse+t.Hub.Stall > 0
