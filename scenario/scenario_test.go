@@ -171,6 +171,29 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// Files are found beside the scenario, and groups that listen do not take their turns in a rate of messages.
+func TestBrokerScenario(t *testing.T) {
+	o := options()
+	o.Lookup = func(string) (string, bool) { return "mqtt://127.0.0.1:1883", true }
+	s, err := scenario.Load("../configs/scenarios/broker-delivery.yaml", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := s.Group("sensors")
+	if r := g.Telemetry.Rows; r == nil || r.Len() != 48 || string(r.Row(0)) != `{"temperature":21.0,"humidity":45,"door":false,"site":"Redmond 44"}` {
+		t.Errorf("rows = %+v", r)
+	}
+	if got := g.Fill("{group}/{device}/{index}", g.DeviceID(7), 7); got != "sensors/sensors-000007/000007" {
+		t.Errorf("filled %q", got)
+	}
+	if got := s.Rated(false); len(got) != 1 || got[0] != "sensors" {
+		t.Errorf("a rate of messages is dealt to %v; want the sensors", got)
+	}
+	if c := s.Stages[0].ConnectCurve(2); c.Integral(c.Total()) < 200 || c.Total() > 4010*time.Millisecond {
+		t.Errorf("from 2 to 202 devices at 50/s: %v", c)
+	}
+}
+
 func TestSet(t *testing.T) {
 	for _, tt := range []struct {
 		set   string

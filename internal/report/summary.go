@@ -93,7 +93,9 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 func writeOutages(b *strings.Builder, r *Run, style Style) {
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), o)
-		writeReturns(b, &o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "    %s\n", back)
+		}
 	}
 }
 

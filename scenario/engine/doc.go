@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,8 @@ type Engine struct {
 	gate    *stageGate
 	outages outageFinder // owned by the monitor
 	bounds  *metrics.Judge
+
+	controls controls
 
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
@@ -146,6 +149,7 @@ func (e *Engine) load(ctx context.Context) error {
 	if e.fleet, err = e.newFleet(); err != nil {
 		return err
 	}
+	e.controls.change(func(c *controls) { c.fleet = e.fleet })
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())
@@ -248,6 +252,8 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
 		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
+		profile.Subscribe = e.target.subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)

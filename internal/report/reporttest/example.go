@@ -4,6 +4,7 @@ package reporttest
 import (
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -19,8 +20,12 @@ func Example(n int) *report.History {
 		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
 		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
 		Steps:   []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
-		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true}},
-		Notes:   []string{"something <b>to know</b>"},
+		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true, AllBack: 3 * time.Second, Returns: []int{200, 1500, 700, 100}, Every: time.Second}},
+		Generator: &generator.Health{
+			Measured: time.Duration(n) * time.Second, Cores: 2, CPUMean: 0.4, CPUPeak: 0.7, Late: 2 * ms, Lag: 3 * ms, GCPeak: 0.02, GCPause: ms,
+			MemoryPeak: 290e6, MemoryLimit: 8e9, Descriptors: 6026, MaxDescriptors: 20_000, Ports: 3000, MaxPorts: 28_232,
+		},
+		Notes: []string{"something <b>to know</b>"},
 		Waves: []report.Wave{
 			{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 300, Took: 5 * time.Second},
 			{Rollout: "firmware", Group: "robots", Number: 2, Of: 3, Percent: 50, Devices: 1200, Patched: 1199, Told: 1000, Answered: 900, Failed: 300, Took: 30 * time.Second, Stopped: true},
