@@ -20,7 +20,11 @@ seed: 3
 target: {hub: embedded, query_lag: %s}
 fleet:
   groups: [{name: robots, count: 40, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 900ms}}]
-stages: [{name: ramp, duration: 500ms, devices: 40}, {name: hold, duration: %s}]
+stages:
+  - {name: ramp, duration: 500ms, devices: 40}
+  - name: ready
+    steps: [{query: {sql: "SELECT deviceId FROM devices WHERE tags.plant = 'A'", expect: 40, within: 60s}}, {await: {reported: 40, within: 60s}}]
+  - {name: hold, duration: %s}
 service:
   tags: {robots: {plant: A}}
   queries:
@@ -88,7 +92,7 @@ func TestResultsAreRightWithoutLag(t *testing.T) {
 // A tolerance forgives a result what a lag makes of it.
 func TestToleranceForgivesALag(t *testing.T) {
 	t.Parallel()
-	run := newEngine(decode(t, fmt.Sprintf(lagging, "300ms", "4s", "{probe: 200ms, tolerance: 3s}")), newWatcher()).Run(t.Context())
+	run := newEngine(decode(t, fmt.Sprintf(lagging, "300ms", "7s", "{probe: 200ms, tolerance: 3s}")), newWatcher()).Run(t.Context())
 	q, _ := run.Totals.Query("all")
 	if c := q.Rows; run.Outcome != report.Passed || c.Missing+c.Extra+c.Stale > 0 || c.OK == 0 {
 		t.Errorf("the run %s: %s; rows %+v; want ok rows alone", run.Outcome, run.Reason, c)
