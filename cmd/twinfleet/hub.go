@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -41,6 +43,7 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Duration("burst", time.Minute, "so much of a tier's rate may come at once, after a quiet time as long")
 	f.Duration("backlog", 10*time.Second, "so much of a tier's rate may wait behind the burst; below 0 nothing waits")
 	f.Duration("max-wait", 10*time.Second, "longest wait of a throttled operation; what would wait longer is shed")
+	f.Bool("split-twin-limits", false, "give services limits for twins of their own, beside those of devices")
 	f.Uint8("throttled-connack", 3, "CONNACK return code for a connection that a throttle sheds")
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
@@ -63,7 +66,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	opts := hub.Options{
 		Logger: log, Listen: s.v.GetString("listen"), ExtraListen: s.v.GetStringSlice("extra-listen"), AllowRemote: s.v.GetBool("allow-remote"),
 		HostName: s.v.GetString("hostname"), CertDir: s.v.GetString("cert-dir"), DataDir: s.v.GetString("data"),
-		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: throttle.Shape{Burst: s.v.GetDuration("burst"), Backlog: s.v.GetDuration("backlog"), MaxWait: s.v.GetDuration("max-wait")},
+		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: throttle.Shape{Burst: s.v.GetDuration("burst"), Backlog: s.v.GetDuration("backlog"), MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits")},
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
 		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")),
 	}
@@ -81,7 +84,12 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()
 	h, err := hub.Open(ctx, opts)
-	if err != nil {
+	switch {
+	case errors.Is(err, hub.ErrNotLoopback):
+		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, tier.ErrTier):
+		return usagef("--tier and --units: %w", err)
+	case err != nil:
 		return err
 	}
 	h.Arm()

@@ -17,7 +17,7 @@ type hubKey struct{}
 // hubCommand starts a hub for a script and sets TWINFLEET_HUB and TWINFLEET_CA:
 //
 //	hub
-//	hub S1 30 1s     so many units of a tier, with a burst
+//	hub S1 40 750ms     so many units of a tier, with a burst, and nothing that waits behind it
 func hubCommand(ts *testscript.TestScript, _ bool, args []string) {
 	o := hub.Options{CertDir: ts.MkAbs("hub-certs")}
 	if len(args) == 3 {
@@ -25,7 +25,7 @@ func hubCommand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		burst, err := time.ParseDuration(args[2])
 		ts.Check(err)
-		o.Tier, o.Units, o.Shape = args[0], units, throttle.Shape{Burst: burst, Backlog: time.Second}
+		o.Tier, o.Units, o.Shape = args[0], units, throttle.Shape{Burst: burst, Backlog: -1}
 	}
 	h, err := hub.Open(context.Background(), o)
 	ts.Check(err)

@@ -31,11 +31,19 @@ func (k *keeper) begin(run *report.Run) error {
 	return nil
 }
 
-func (k *keeper) event(e engine.Event) {
-	// Counts that go up are for those who wait.
-	if k.writer != nil && (e.Total == 0 || e.Done == e.Total || e.Kind == engine.EventStage) {
-		k.writer.Event(report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK})
+func (k *keeper) event(e report.Event) {
+	if k.writer != nil {
+		k.writer.Event(e)
 	}
+}
+
+// notable turns what the engine tells into an event of the record; ok is false for counts that go up, which are
+// for those who wait.
+func notable(e engine.Event) (event report.Event, ok bool) {
+	if e.Total != 0 && e.Done != e.Total && e.Kind != engine.EventStage {
+		return report.Event{}, false
+	}
+	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}, true
 }
 
 func (k *keeper) progress(p engine.Progress) {

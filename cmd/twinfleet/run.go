@@ -36,6 +36,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
+	addLiveFlags(c)
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -69,37 +70,56 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	}
 	defer server.close()
 	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
-	out.head(sc.Name, sc.Description, server.url())
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
+	var page *live
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"),
+		Begin: func(r *report.Run) error {
+			page.begin(r)
+			return keep.begin(r)
+		},
 		Event: func(ev engine.Event) {
 			out.event(ev)
-			keep.event(ev)
+			if event, ok := notable(ev); ok {
+				keep.event(event)
+				page.event(event)
+			}
 		},
 		Progress: func(p engine.Progress) {
 			out.progress(p)
 			keep.progress(p)
+			page.progress(p)
 		},
-		AllowSaturated: s.v.GetBool("allow-saturated"),
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
 				registerHub(rec, t.Hub)
 			}
 		},
 	})
+	if page, err = newLive(ctx, cmd, s, sc, eng, log); err != nil {
+		return err
+	}
+	defer page.close()
+	out.head(sc.Name, sc.Description, page.address(), server.url())
 	engine.RelaxGC()
-	hard, done := e.stopper(ctx, log, eng.Stop)
+	// Signals are watched until the summary is out: one that comes late must not take it away.
+	lingering, noLinger := context.WithCancel(ctx)
+	defer noLinger()
+	hard, done := e.stopper(ctx, log, func() {
+		eng.Stop()
+		noLinger()
+	})
+	defer done()
 	record := eng.Run(hard)
-	done()
 	dir := keep.end(record)
+	page.end(record)
 	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
 		return err
 	}
 	if dir != "" {
 		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
-	linger(hard, s.v.GetDuration("linger"), server)
+	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }
 
@@ -145,7 +165,7 @@ type console struct {
 	last time.Time  // of the last line about progress in a count
 }
 
-func (c *console) head(name, description, metricsURL string) {
+func (c *console) head(name, description, pageURL, metricsURL string) {
 	if c.quiet {
 		return
 	}
@@ -153,6 +173,9 @@ func (c *console) head(name, description, metricsURL string) {
 		name += ": " + description
 	}
 	fmt.Fprintln(c.w, name)
+	if pageURL != "" {
+		fmt.Fprintf(c.w, "live page at %s\n", pageURL)
+	}
 	if metricsURL != "" {
 		fmt.Fprintf(c.w, "metrics at %s\n", metricsURL)
 	}

@@ -98,9 +98,9 @@ func (h *Hub) admitService(ctx context.Context, class rest.Class, n int) error {
 	case rest.ClassQuery:
 		return h.admit(ctx, throttle.Query, 1)
 	case rest.ClassTwinRead:
-		return h.admit(ctx, throttle.TwinRead, 1)
+		return h.admit(ctx, throttle.ServiceTwinRead, 1)
 	case rest.ClassTwinUpdate:
-		return h.admit(ctx, throttle.TwinUpdate, 1)
+		return h.admit(ctx, throttle.ServiceTwinUpdate, 1)
 	case rest.ClassC2D:
 		return h.admit(ctx, throttle.C2D, 1)
 	case rest.ClassMethod:

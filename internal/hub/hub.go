@@ -165,7 +165,7 @@ func (h *Hub) checkLoopback(addr string) error {
 	if ip := net.ParseIP(host); h.opts.AllowRemote || host == "localhost" || (ip != nil && ip.IsLoopback()) {
 		return nil
 	}
-	return fmt.Errorf("%w, not on %s, unless it is allowed to", ErrNotLoopback, addr)
+	return fmt.Errorf("%w, not on %s", ErrNotLoopback, addr)
 }
 
 func (h *Hub) serve() {

@@ -223,6 +223,34 @@ func TestQuota(t *testing.T) {
 	b.must("GET", devicePath, "") // the registry goes on
 }
 
+// Services share the limits for twins with devices, unless they are split.
+func TestSplitTwins(t *testing.T) {
+	t.Parallel()
+	for split, want := range map[bool]int{false: 429, true: 200} {
+		shape := shut()
+		shape.SplitTwins = split
+		b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: shape})
+		w := b.online()
+		w.Subscribe(0, iothub.FilterTwinResponses)
+		for range 50 { // uses up what devices have
+			w.Publish(0, iothub.TwinGetTopic("1"), "")
+		}
+		for range 50 {
+			w.Expect(mqtt.PUBLISH)
+		}
+		// In the moment that the request takes, a token may come.
+		got := map[int]bool{call(t, b.hub, "GET", twinPath, "").status: true}
+		if !split {
+			for range 20 {
+				got[call(t, b.hub, "GET", twinPath, "").status] = true
+			}
+		}
+		if !got[want] {
+			t.Errorf("split %t: a service's read gives %v; want %d", split, got, want)
+		}
+	}
+}
+
 // Limits begin with Arm: what was set up before does not count.
 func TestArm(t *testing.T) {
 	t.Parallel()

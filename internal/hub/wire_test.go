@@ -112,5 +112,6 @@ func eventually(t testing.TB, what string, pleases func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("it never came about: %s", what)
 		}
+		<-time.After(2 * time.Millisecond) // to ask without end would starve what is waited for
 	}
 }

@@ -35,6 +35,7 @@ type Summary struct {
 	Queries       []metrics.QueryCount `json:"queries"`
 	Outages       []OutageSummary      `json:"outages"`
 	Notes         []string             `json:"notes"`
+	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
 }
 
 // StageSummary is a stage. Times are since the run's start.
@@ -95,7 +96,7 @@ func Summarize(r *Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes),
+		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator),
 	}
 	for _, t := range r.Stages {
 		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
@@ -222,6 +223,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 		if back := o.Return(); back != "" {
 			fmt.Fprintf(b, "%s\n", back)
 		}
+	}
+	if r.Generator != nil {
+		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))

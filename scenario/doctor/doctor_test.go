@@ -154,16 +154,19 @@ func TestTier(t *testing.T) {
 	}{
 		"no tier, embedded": {text(10, "1m", ""), plan.Options{}, ""},
 		"no tier, elsewhere": {
-			text(10, "1m", "target: {hub: 'HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=='}"), plan.Options{},
+			text(10, "1m", "target: {hub: 'HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=='}"),
+			plan.Options{},
 			"ok tier: not told; give --tier and --units to hold the scenario to the hub's",
 		},
 		"within": {text(10, "1m", ""), plan.Options{Tier: "S1", Units: 2}, "ok tier: within the limits of S1, 2 units"},
 		"more units": {
-			text(4000, "10s", ""), plan.Options{Tier: "S1", Units: 1},
+			text(4000, "10s", ""),
+			plan.Options{Tier: "S1", Units: 1},
 			"warning tier: telemetry: stage s asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait or are shed with 429; take 16 units of S1, or lower the rates",
 		},
 		"no tier takes it": {
-			text(1_000_000, "1s", ""), plan.Options{Tier: "F1", Units: 1},
+			text(1_000_000, "1s", ""),
+			plan.Options{Tier: "F1", Units: 1},
 			"; lower the rates, or spread them over more time: no tier takes them",
 		},
 	} {

@@ -63,6 +63,8 @@ type Engine struct {
 	outages outageFinder // owned by the monitor
 	bounds  *metrics.Judge
 
+	controls controls
+
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
 	record report.Run
@@ -147,6 +149,7 @@ func (e *Engine) load(ctx context.Context) error {
 	if e.fleet, err = e.newFleet(); err != nil {
 		return err
 	}
+	e.controls.change(func(c *controls) { c.fleet = e.fleet })
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())

@@ -101,6 +101,13 @@ func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.
 	}
 }
 
+// last is the last progress.
+func (w *watcher) last() engine.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.progress[len(w.progress)-1]
+}
+
 func connected(n int) func([]engine.Event, []engine.Progress) bool {
 	return func(_ []engine.Event, p []engine.Progress) bool {
 		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") == n

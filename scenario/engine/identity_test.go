@@ -186,7 +186,8 @@ func TestIdentitiesOnAHub(t *testing.T) {
 
 // A hub of tier S1 sheds the identities of a run: it waits, says so, and goes on; at the end it removes them all.
 func TestProvisioningIsThrottled(t *testing.T) {
-	h, set := openHub(t, hub.Options{Tier: "S1", Units: 30, Shape: throttle.Shape{Burst: time.Second, Backlog: time.Second}})
+	// A call of 100 takes more than the burst of 50; another is shed for the three seconds that come after it.
+	h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: throttle.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
 	h.Arm()
 	w := newWatcher()
 	const text = "fleet: {groups: [{name: robots, count: 150}]}\nstages: [{name: ramp, duration: 1s, devices: 5}]"

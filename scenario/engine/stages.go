@@ -26,6 +26,10 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
 		err := e.runStage(ctx, i, t)
+		if errors.Is(err, errNext) {
+			e.record.Notes = append(e.record.Notes, "stage "+t.Name+" was ended early by hand")
+			err = nil
+		}
 		leave()
 		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
 		if err != nil {
@@ -74,6 +78,8 @@ func describe(t *scenario.Stage) string {
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
 func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
+	ctx, over := e.controls.stage(ctx, t.Paused)
+	defer over()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer e.fault(t)()
@@ -94,7 +100,6 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 			}
 		})
 	}
-	e.fleet.Pause(t.Paused)
 	defer e.disturb(ctx, t, run)()
 	run(func() error { return e.scale(ctx, t) })
 	if r := t.ReportRate; r != nil {

@@ -78,10 +78,12 @@ func connections(sc *scenario.Scenario, s *span) []Demand {
 // arriving are devices that a stage adds.
 func arriving(s *span) Demand {
 	n := float64(max(0, s.to-s.from))
-	d := Demand{Total: n}
-	d.Peak, d.PeakFor = busiest(n, s.arriving)
-	if r := s.ConnectRate; r != nil && r.From != r.To {
-		d.Peak, d.PeakFor = max(d.Peak, r.From, r.To), second
+	if n == 0 {
+		return Demand{}
+	}
+	d := Demand{Total: n, Peak: s.steepest, PeakFor: max(s.ramp, second)}
+	if !s.steady {
+		d.PeakFor = second
 	}
 	return d
 }
@@ -92,7 +94,7 @@ func churning(g *scenario.Group, s *span) Demand {
 		return Demand{}
 	}
 	cycle := (g.Online.Mean() + g.Offline.Mean()).Seconds()
-	return Demand{Total: s.mean() / cycle * s.Duration.Seconds(), Peak: float64(s.peak()) / cycle, PeakFor: s.peakFor()}
+	return Demand{Total: s.mean / cycle * s.Duration.Seconds(), Peak: float64(s.peak()) / cycle, PeakFor: s.peakFor()}
 }
 
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
@@ -109,7 +111,7 @@ func renewing(sc *scenario.Scenario, g *scenario.Group, s *span) Demand {
 		if n == 0 || before.number > s.number {
 			continue
 		}
-		over := max(before.arriving+t.Spread, second)
+		over := max(before.ramp+t.Spread, second)
 		for due := before.at + t.Life - t.Margin - t.Spread; due < s.at+s.Duration; due += period {
 			from, to := max(due, s.at), min(due+over, s.at+s.Duration)
 			if to <= from {
@@ -142,7 +144,7 @@ func periodic(g *scenario.Group, s *span, part float64, every time.Duration, syn
 	}
 	active := part * present(g)
 	d := Demand{
-		Group: g.Name, Total: s.mean() * active * s.Duration.Seconds() / every.Seconds(),
+		Group: g.Name, Total: s.mean * active * s.Duration.Seconds() / every.Seconds(),
 		Peak: float64(s.peak()) * active / every.Seconds(), PeakFor: s.peakFor(),
 	}
 	if sync {
@@ -206,9 +208,18 @@ func queries(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
 	for i := range sc.Service.Queries {
 		q := &sc.Service.Queries[i]
+		if !during(q.Stages, s) {
+			continue
+		}
+		mean, peak := 0.0, 0.0
+		if q.Cron != nil {
+			mean, peak = clockwork(q.Cron)
+		} else if q.Every > 0 {
+			mean = 1 / q.Every.Seconds()
+			peak = mean
+		}
 		all = append(all, Demand{
-			Operation: metrics.OpQuery, Group: q.Name, Total: s.Duration.Seconds() / q.Every.Seconds(),
-			Peak: 1 / q.Every.Seconds(), PeakFor: s.Duration,
+			Operation: metrics.OpQuery, Group: q.Name, Total: s.Duration.Seconds() * mean, Peak: peak, PeakFor: s.Duration,
 			Requests: pages(sc, q.PageSize), Bytes: sc.Devices() * twinBytes,
 		})
 	}

@@ -6,11 +6,11 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// What a run takes, measured with 500 to 4,000 devices that report and send telemetry (docs/capacity.md).
+// What a run takes, measured with 500 and 3,000 devices that report and send telemetry (docs/capacity.md).
 const (
-	baseMemory   = 40 << 20 // bytes of a run without devices
-	clientMemory = 64 << 10 // of a device in clear
-	tlsMemory    = 32 << 10 // of its TLS beside that
+	baseMemory   = 32 << 20 // bytes of a run without devices
+	clientMemory = 72 << 10 // of a device in clear
+	tlsMemory    = 40 << 10 // of its TLS beside that
 	hubMemory    = 16 << 10 // of the embedded hub for each device beside that
 
 	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files

@@ -67,54 +67,17 @@ type Demand struct {
 	PeakFor   time.Duration
 	Requests  float64 // that the target counts for one operation, at most: a query's pages; 1 when 0
 	Bytes     int     // of one operation as the target meters it; below 0 is free
+	Copies    int     // how often one is metered; once when 0
 	stage     int     // -1 before the first one
 }
 
 func (d *Demand) requests() float64 { return max(1, d.Requests) }
 
-// span is a stage with what came before it.
-type span struct {
-	*scenario.Stage
-	number   int
-	at       time.Duration // its start
-	from, to int           // active devices
-	arriving time.Duration // how long they change
-}
-
-func (s *span) peak() int { return max(s.from, s.to) }
-
-// mean is the active devices on average: those of the change, and those after it.
-func (s *span) mean() float64 {
-	changing := float64(s.from+s.to) / 2
-	if s.Duration <= s.arriving {
-		return changing
-	}
-	share := float64(s.arriving) / float64(s.Duration)
-	return changing*share + float64(s.to)*(1-share)
-}
-
-// peakFor is how long the busiest second goes on: the whole stage when the number of devices stays.
-func (s *span) peakFor() time.Duration {
-	if s.from != s.to {
-		return second
-	}
-	return s.Duration
-}
-
-// second is the shortest time over which a rate is told.
-const second = time.Second
-
-// busiest turns a number of operations that come evenly over a time into a rate of the busiest second.
-func busiest(n float64, over time.Duration) (peak float64, lasts time.Duration) {
-	over = max(over, second)
-	return n / over.Seconds(), over
-}
-
 // contributor is one part of the language: what it asks for in a stage. To plan a new key, add one.
 type contributor func(sc *scenario.Scenario, s *span) []Demand
 
 func contributors() []contributor {
-	return []contributor{connections, reports, telemetry, queries, steps}
+	return []contributor{connections, reports, telemetry, queries, steps, serviceLoads, rollouts, jobs, freshness}
 }
 
 // Options of Make.
@@ -179,40 +142,6 @@ func targetName(sc *scenario.Scenario) string {
 	default:
 		return "IoT Hub"
 	}
-}
-
-func spansOf(sc *scenario.Scenario) []span {
-	spans := make([]span, len(sc.Stages))
-	active, at := 0, time.Duration(0)
-	for i := range sc.Stages {
-		t := &sc.Stages[i]
-		to := active
-		if t.Devices >= 0 {
-			to = t.Devices
-		}
-		arriving := t.Arriving(active)
-		if t.Duration == 0 && t.ConnectRate != nil {
-			same := *t
-			same.Duration, t = arriving, &same // it lasts until the devices are there
-		}
-		spans[i] = span{t, i, at, active, to, arriving}
-		active, at = to, at+t.Duration
-	}
-	return spans
-}
-
-// typicalOf is the stage that stands for the run: the longest in which the number of devices stays and
-// nothing is cut; the longest of all when there is none.
-func typicalOf(spans []span) int {
-	best, steady := 0, false
-	for i := range spans {
-		s := &spans[i]
-		calm := s.from == s.to && s.to > 0 && s.Storm == nil && s.Duration > 0
-		if (calm && !steady) || (calm == steady && s.Duration > spans[best].Duration) {
-			best, steady = i, calm
-		}
-	}
-	return best
 }
 
 // loads adds the demands up by operation, in the order of reports.

@@ -108,12 +108,54 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "10/s 2/s 200"},
 		},
 		{
+			"a rate of connections",
+			head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 30s, devices: 100, connect_rate: 10/s}, {name: hold, duration: 60s}]",
+			// the ramp takes 10 s with 50 devices on average, and goes on with all for 20 s
+			map[metrics.Operation]string{"connect": "10/s 0/s 100", "telemetry": "100/s 100/s 8500"},
+		},
+		{
+			"a rate of connections that rises, without a duration",
+			head + "}]}\nstages: [{name: ramp, devices: 50, connect_rate: 5/s}, {name: more, duration: 10s, devices: 100, connect_rate: 0/s..10/s}]",
+			map[metrics.Operation]string{"connect": "10/s 5/s 100"},
+		},
+		{
+			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, connect_rate: 10/s}]",
+			map[metrics.Operation]string{"connect": "100/s 0/s 100", "telemetry": "100/s 25/s 550"},
+		},
+		{
+			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
+			map[metrics.Operation]string{"twin_report": "30/s 20/s 400", "telemetry": "100/s 100/s 1500"},
+		},
+		{
 			"a storm", head + "}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: storm, duration: 60s, storm: {drop: 80%, within: 4s}}]",
 			map[metrics.Operation]string{"connect": "20/s 1.333/s 180", "twin_get": "20/s 1.333/s 180"},
 		},
 		{
 			"the service side", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}]\nservice: {tags: {a: {b: 1}}, queries: [{name: q, every: 5s, sql: SELECT * FROM devices}, {name: r, every: 500ms, sql: SELECT * FROM devices}]}",
 			map[metrics.Operation]string{"tag": "0/s 0/s 100", "query": "2.2/s 2.2/s 132"},
+		},
+		{
+			"queries during stages and by the clock", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}, {name: t, duration: 120s}]\nservice: {queries: [{name: q, every: 5s, stages: [t], sql: SELECT * FROM devices}, {name: r, cron: '*/5 * * * *', sql: SELECT * FROM devices}]}",
+			// 24 in the second stage, and one in five minutes
+			map[metrics.Operation]string{"query": "0.2033/s 0.2033/s 24.6"},
+		},
+		{
+			"direct methods and twin reads", head + "}]}\nstages: [{name: s, duration: 40s, devices: 100}, {name: t, duration: 60s}]\nservice: {methods: [{name: m, group: a, method: reboot, rate: 0/s..10/s}, {name: n, group: a, method: reboot, rate: 2/s..4/s, stages: [t]}], twin_reads: [{group: a, rate: 5/s}]}",
+			// m rises to 4/s in the first stage and to 10/s in the second; n adds 3/s on average in the second
+			map[metrics.Operation]string{"method": "14/s 10/s 680", "twin_read": "5/s 5/s 500"},
+		},
+		{
+			"a rollout", head + "}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 60s}]\nservice: {rollouts: [{name: r, group: a, stage: t, at: 5s, properties: {v: 2}, rate: 10/s, waves: [{percent: 10, for: 20s}, {percent: 100}]}]}",
+			map[metrics.Operation]string{"desired_patch": "10/s 1.667/s 100", "desired": "10/s 1.667/s 100", "desired_reply": "10/s 1.667/s 100"},
+		},
+		{
+			"a rollout that the run cuts short, to devices that do not answer", "name: x\nfleet: {groups: [{name: a, count: 100, desired: {answer: false}}]}\nstages: [{name: s, duration: 10s, devices: 100}]\nservice: {rollouts: [{name: r, group: a, properties: {v: 2}, rate: 5/s}]}",
+			map[metrics.Operation]string{"desired_patch": "5/s 5/s 50", "desired": "5/s 5/s 50", "desired_reply": "none"},
+		},
+		{
+			"jobs and the freshness audit", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 100s}]\nservice: {freshness: {probe: 1s}, jobs: [{name: j, type: twin, tags: {b: 1}, stage: t, at: 5s}, {name: k, type: twin, tags: {b: 1}, at: 1h}]}",
+			// a hundred ids of eight characters fit into one query
+			map[metrics.Operation]string{"job": "0/s 0/s 1", "query": "1/s 1/s 110"},
 		},
 		{
 			"steps", head + "}]}\nstages: [{name: s, devices: 100, steps: [{statistics: {}}, {tag: {group: a, tags: {b: 1}}}, {query: {sql: SELECT * FROM devices}}, {desired: {group: a, properties: {b: 1}}}, {await: {connected: 100}}]}]",
@@ -141,18 +183,18 @@ func TestMachine(t *testing.T) {
 	const rest = "\nfleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10s, devices: 800}]"
 	const hub = "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=="
 	for target, want := range map[string]plan.Machine{
-		"{hub: embedded}":                   {Memory: 40<<20 + 800*(80<<10), Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: '" + hub + "'}":              {Memory: 40<<20 + 800*(96<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: '" + hub + "', plain: true}": {Memory: 40<<20 + 800*(64<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: 'mqtt://b'}":                 {Memory: 40<<20 + 800*(64<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
-		"{hub: 'wss://b'}":                  {Memory: 40<<20 + 800*(96<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: embedded}":                   {Memory: 32<<20 + 800*(88<<10), Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "'}":              {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "', plain: true}": {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: 'mqtt://b'}":                 {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: 'wss://b'}":                  {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
 	} {
 		if got := planOf(t, "target: "+target+rest, plan.Options{}).Machine; got != want {
 			t.Errorf("%s needs %+v; want %+v", target, got, want)
 		}
 	}
 	certificates := strings.Replace(rest, "count: 1000", "count: 1000, identity: {x509: {}}", 1)
-	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(40<<20+800*(112<<10)); got != want {
+	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(32<<20+800*(128<<10)); got != want {
 		t.Errorf("with certificates on the embedded hub: %d bytes; want %d", got, want)
 	}
 	text := strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)

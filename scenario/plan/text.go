@@ -198,7 +198,7 @@ func does(t *scenario.Stage) string {
 		add("the hub misbehaves")
 	}
 	if t.Network != nil {
-		add("the network misbehaves")
+		add("the network is bad")
 	}
 	if n := len(t.Steps); n == 1 {
 		add("1 step")
@@ -214,10 +214,14 @@ func notes(sc *scenario.Scenario) []string {
 	if len(sc.Service.Queries) > 0 {
 		all = append(all, "queries are planned as if each found the whole fleet: pages and messages are those at most")
 	}
+	if len(sc.Service.Jobs) > 0 {
+		all = append(all, "what jobs do to devices is not planned: the hub does it at its own pace, one update or method a device")
+	}
 	for i := range sc.Stages {
 		t := &sc.Stages[i]
-		if t.Hub != nil && t.Hub.Restart+t.Hub.Refuse+t.Hub.Stall > 0 {
-			all = append(all, "connections after a fault of the hub come on top: how many at once depends on back-off and chance")
+		hub := t.Hub != nil && t.Hub.Restart+t.Hub.Refuse+t.Hub.Stall > 0
+		if w := t.Network; hub || w != nil && (w.Loss > 0 || w.HalfOpen > 0 || w.Partition != nil) {
+			all = append(all, "connections after a fault of hub or network come on top: how many at once depends on back-off and chance")
 			break
 		}
 	}

@@ -25,7 +25,7 @@ func (p *Plan) meter(spans []span, l tier.Limits) Metering {
 		if d.Bytes < 0 {
 			continue
 		}
-		n := d.Total * float64(l.Messages(d.Bytes))
+		n := d.Total * float64(l.Messages(d.Bytes)*int64(max(1, d.Copies)))
 		m.Run += n
 		if d.stage == p.typical && d.Peak > 0 {
 			steady += n

@@ -32,10 +32,11 @@
 
   function showStages() {
     const began = Object.fromEntries((data ? data.stages : []).map((s) => [s.name, s]));
-    $("stages").replaceChildren(...plan.map((stage) => {
+    const now = plan.findIndex((stage) => stage.name === run.stage);
+    $("stages").replaceChildren(...plan.map((stage, i) => {
       const li = text("li", stage.seconds ? `${stage.name} (${seconds(stage.seconds)})` : stage.name);
       const seen = began[stage.name], current = stage.name === run.stage && !run.outcome;
-      const part = !seen ? 0 : !current ? 100 : stage.seconds ? Math.min(100, 100 * (run.at - seen.from) / stage.seconds) : 50;
+      const part = i < now ? 100 : !seen ? 0 : !current ? 100 : stage.seconds ? Math.min(100, 100 * (run.at - seen.from) / stage.seconds) : 50;
       li.style.setProperty("--done", part + "%");
       if (current) li.setAttribute("aria-current", "step");
       return li;

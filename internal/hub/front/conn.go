@@ -33,6 +33,8 @@ type conn struct {
 	expiry    time.Time // when the credentials are no longer good; zero for never
 	deadline  time.Time // the read deadline that is set now
 
+	deep bool // the reader's stack is deep anyhow: it needs no worker
+
 	// What the worker is to do, and what came of it.
 	step   func(*conn, mqtt.Packet) error
 	packet mqtt.Packet
@@ -47,7 +49,8 @@ type conn struct {
 }
 
 func newConn(f *Front, nc net.Conn) *conn {
-	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc)}
+	_, deep := connectionState(nc)
+	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc), deep: deep}
 }
 
 // close ends the connection from this side; the reader wakes with an error. The first reason holds.

@@ -7,11 +7,16 @@ const idleWorkers = 64
 
 // work lets a worker take a step of the connection and waits for it. Handling a packet needs a deep
 // stack, which the reader of every connection would keep for as long as it lives: so the readers
-// lend the stacks of few workers. err is what the step finds in c.err.
+// borrow the stacks of few workers, for a microsecond or two a packet. A reader whose stack TLS has
+// made deep already takes its steps itself. err is what the step finds in c.err.
 func (c *conn) work(step func(*conn, mqtt.Packet) error, p mqtt.Packet, err ...error) error {
 	c.step, c.packet, c.err = step, p, nil
 	if len(err) > 0 {
 		c.err = err[0]
+	}
+	if c.deep {
+		c.err = step(c, p)
+		return c.err
 	}
 	c.busy.Add(1)
 	select {

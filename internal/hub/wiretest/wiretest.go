@@ -13,7 +13,7 @@ import (
 )
 
 // Patience is how long a test waits for what must come. Nothing waits that long for what must not.
-const Patience = 10 * time.Second
+const Patience = 30 * time.Second
 
 // Wire is a device that speaks MQTT packet by packet, so that a test decides all that it sends.
 type Wire struct {

@@ -23,6 +23,8 @@ function twinfleetCharts(root, data) {
           ctx.fillRect(from, u.bbox.top, to - from, u.bbox.height);
           ctx.fillStyle = css("--faint");
           ctx.font = `${11 * devicePixelRatio}px system-ui`;
+          ctx.textAlign = "left";
+          ctx.textBaseline = "alphabetic";
           if (to - from > ctx.measureText(stage.name).width) ctx.fillText(stage.name, from + 4, u.bbox.top + 12 * devicePixelRatio);
         });
         ctx.restore();
@@ -114,6 +116,7 @@ function twinfleetCharts(root, data) {
       });
       ctx.fillStyle = css("--faint");
       ctx.font = `${11 * ratio}px system-ui`;
+      ctx.textBaseline = "alphabetic";
       ctx.textAlign = "right";
       data.edges.forEach((edge, row) => { if (row % 3 === 0) ctx.fillText(latency(edge), left - 6 * ratio, height - bottom - (row + 1) * cell + cell / 2); });
       ctx.textAlign = "center";
