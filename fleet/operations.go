@@ -36,7 +36,7 @@ func (d *device) take(rid string) *operation {
 }
 
 func (op *operation) end(o metrics.Outcome) {
-	op.series.Observe(op.intended, op.sent, time.Now(), o)
+	op.series.ObserveBecause(op.intended, op.sent, time.Now(), o, endReason(o))
 }
 
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
@@ -140,7 +140,7 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 		return // it came after its time-out
 	}
 	outcome := statusOutcome(topic.Status)
-	op.series.Observe(op.intended, op.sent, now, outcome)
+	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
 	if outcome != metrics.OK {
 		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
 		return

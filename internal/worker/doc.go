@@ -16,7 +16,7 @@ func measure[T any](series *metrics.Series, intended time.Time, call func() (T, 
 	sent := time.Now()
 	series.Start(intended, sent)
 	value, err := call()
-	series.Observe(intended, sent, time.Now(), OutcomeOf(err))
+	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 	return value, err
 }
 

@@ -124,6 +124,6 @@ func observed[T any](series *metrics.Series, call func() (T, error)) (T, error) 
 	sent := time.Now()
 	series.Start(sent, sent)
 	value, err := call()
-	series.Observe(sent, sent, time.Now(), outcomeOf(err))
+	series.ObserveBecause(sent, sent, time.Now(), outcomeOf(err), metrics.Reason(err))
 	return value, err
 }
