@@ -34,7 +34,7 @@ func (k *keeper) begin(run *report.Run) error {
 func (k *keeper) event(e engine.Event) {
 	// Counts that go up are for those who wait.
 	if k.writer != nil && (e.Total == 0 || e.Done == e.Total || e.Kind == engine.EventStage) {
-		k.writer.Event(report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK})
+		k.writer.Event(reportEvent(e))
 	}
 }
 
@@ -57,4 +57,9 @@ func (k *keeper) end(run *report.Run) string {
 		k.log.Error("the run's record is not whole", "folder", k.writer.Dir(), "error", err)
 	}
 	return k.writer.Dir()
+}
+
+// reportEvent is an event of the engine as records and reports have it.
+func reportEvent(e engine.Event) report.Event {
+	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}
 }

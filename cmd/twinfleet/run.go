@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -35,7 +33,9 @@ missed or had no data, 130 interrupted.`,
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("quiet", false, "print no progress, only the summary")
-	f.String("color", "auto", "colours in the summary: auto, always or never")
+	f.Bool("plain", false, "print lines of progress, also on a terminal that could be drawn on")
+	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output")
+	f.String("color", "auto", "colours: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
 	return c
 }
@@ -45,7 +45,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	log, err := s.logger(e.stderr)
+	logs := &logSink{w: e.stderr}
+	log, err := s.logger(logs)
 	if err != nil {
 		return err
 	}
@@ -63,17 +64,16 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer server.close()
-	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
-	out.head(sc.Name, sc.Description, server.url())
+	out := newWatcher(e, s, planOf(sc, server.url()), color)
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	eng := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
 		Event: func(ev engine.Event) {
-			out.event(ev)
+			out.Event(terminal.Event{Event: reportEvent(ev), Done: ev.Done, Total: ev.Total})
 			keep.event(ev)
 		},
 		Progress: func(p engine.Progress) {
-			out.progress(p)
+			out.Progress(terminal.Progress(p))
 			keep.progress(p)
 		},
 		OnTarget: func(t engine.Target) {
@@ -83,14 +83,16 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		},
 	})
 	hard, done := e.stopper(ctx, log, eng.Stop)
+	defer out.Close() // also when something panics: the terminal is the user's
+	logs.set(out)
 	record := eng.Run(hard)
 	done()
-	dir := keep.end(record)
-	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
-		return err
+	logs.set(e.stderr)
+	if err := out.Close(); err != nil {
+		log.Error("showing the run failed", "error", err)
 	}
-	if dir != "" {
-		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
+	if err := summarize(e, out, record, keep.end(record), color); err != nil {
+		return err
 	}
 	linger(hard, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
@@ -125,74 +127,4 @@ func linger(ctx context.Context, d time.Duration, server *metricsServer) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// console prints what a person follows while a run goes on, on standard error: one line a second,
-// and a line for everything that happens.
-type console struct {
-	w     io.Writer
-	quiet bool
-	style report.Style
-
-	mu   sync.Mutex // orders lines
-	last time.Time  // of the last line about progress in a count
-}
-
-func (c *console) head(name, description, metricsURL string) {
-	if c.quiet {
-		return
-	}
-	if description != "" {
-		name += ": " + description
-	}
-	fmt.Fprintln(c.w, name)
-	if metricsURL != "" {
-		fmt.Fprintf(c.w, "metrics at %s\n", metricsURL)
-	}
-}
-
-// countEvery is how often a count that goes up is printed.
-const countEvery = time.Second
-
-func (c *console) event(ev engine.Event) {
-	if c.quiet {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := fmt.Sprintf("%7s  ", report.Duration(ev.At))
-	switch ev.Kind {
-	case engine.EventTarget:
-		fmt.Fprintf(c.w, "%starget: %s\n", at, ev.Detail)
-	case engine.EventProvision, engine.EventTagging:
-		if ev.Done < ev.Total && time.Since(c.last) < countEvery {
-			return
-		}
-		if ev.Done == ev.Total && ev.Kind == engine.EventProvision && ev.Detail == "" && ev.Text == "identities made" {
-			return // the line with the time it took follows
-		}
-		c.last = time.Now()
-		took := ""
-		if ev.Detail != "" {
-			took = " in " + ev.Detail
-		}
-		fmt.Fprintf(c.w, "%s%s: %s of %s%s\n", at, ev.Text, report.Count(int64(ev.Done)), report.Count(int64(ev.Total)), took)
-	case engine.EventStage:
-		fmt.Fprintf(c.w, "%sstage %d of %d: %s (%s)\n", at, ev.Done, ev.Total, ev.Text, ev.Detail)
-	case engine.EventStep:
-		mark := c.style.Mark(ev.OK)
-		fmt.Fprintf(c.w, "%s%s %s\n             %s\n", at, mark, ev.Text, ev.Detail)
-	case engine.EventStopping:
-	default:
-		fmt.Fprintf(c.w, "%s%s: %s\n", at, ev.Text, ev.Detail)
-	}
-}
-
-func (c *console) progress(p engine.Progress) {
-	if c.quiet || p.Interval.Elapsed < countEvery/2 { // the rest at the end is too short for a rate
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fmt.Fprintln(c.w, report.ProgressLine(p.Stage, p.Total, p.Interval))
 }

@@ -71,7 +71,7 @@ func (s settings) color(e env) (bool, error) {
 	case "never":
 		return false, nil
 	case "auto":
-		return e.terminal() > 0 && s.v.GetString("no-color") == "", nil
+		return e.terminal() > 0 && e.getenv("NO_COLOR") == "", nil
 	default:
 		return false, usagef("--color %q: use auto, always or never", c)
 	}
