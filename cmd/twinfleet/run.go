@@ -18,12 +18,16 @@ func newRun(e env) *cobra.Command {
 		Use:   "run SCENARIO",
 		Short: "Run a scenario and say whether the target held",
 		Long: `Run a scenario: open its target, make the identities, start the fleet and the service side, walk
-through the stages, and end with a summary and a verdict. Ctrl-C once stops politely and still
-reports; twice stops at once.
+through the stages, and end with a summary and a verdict. SCENARIO is a file, or the name of a
+built-in one ("twinfleet examples" lists them). Ctrl-C once stops politely and still reports; twice
+stops at once.
+
+On a terminal of 60 columns or more the run is drawn in place; elsewhere, in CI, with TERM=dumb and
+with --plain it is told in lines.
 
 Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 99 a threshold was
 missed or had no data, 130 interrupted.`,
-		Example: "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
+		Example: "  twinfleet run connectivity\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)

@@ -11,6 +11,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
+	"golang.org/x/sys/unix"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 )
@@ -27,6 +29,7 @@ type Screen struct {
 // slow one must not hold up what is measured. It is safe for concurrent use until Close.
 type Display struct {
 	program *tea.Program
+	out     *os.File
 	style   report.Style
 	echo    func() // gives the terminal its echo back
 	began   time.Time
@@ -54,7 +57,7 @@ const (
 // signal as ever.
 func Start(screen Screen, plan Plan) *Display {
 	d := &Display{
-		style: report.Style{Color: screen.Color}, began: time.Now(), state: State{Plan: plan},
+		out: screen.Out, style: report.Style{Color: screen.Color}, began: time.Now(), state: State{Plan: plan},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	profile := colorprofile.NoTTY
@@ -93,8 +96,9 @@ func (d *Display) pump() {
 		if lost > 0 {
 			above = append(above, fmt.Sprintf("%d lines were left out: the terminal is slow", lost))
 		}
-		if len(above) > 0 {
-			d.program.Send(tea.Println(strings.Join(above, "\n"))())
+		// One by one: the program makes room by scrolling, and beside the view there is room for one.
+		for _, line := range d.wrap(above) {
+			d.program.Send(tea.Println(line)())
 		}
 		if over {
 			d.program.Send(last{})
@@ -103,6 +107,16 @@ func (d *Display) pump() {
 		}
 		d.program.Send(frame)
 	}
+}
+
+// wrap breaks lines that are too long for the terminal, less the last column: the program counts a line as one, and
+// blanks what is right of it.
+func (d *Display) wrap(lines []string) []string {
+	size, err := unix.IoctlGetWinsize(int(d.out.Fd()), unix.TIOCGWINSZ)
+	if len(lines) == 0 || err != nil || size.Col < 2 {
+		return lines
+	}
+	return strings.Split(ansi.Hardwrap(strings.Join(lines, "\n"), int(size.Col)-1, true), "\n")
 }
 
 // Event tells what happened. What a reader may want to find again later stays above the view.
