@@ -42,10 +42,10 @@ func (v view) sections(room int) []string {
 		}
 		rows := s.rows
 		switch more := len(rows) - s.given; {
-		case more > 0 && s.plain:
-			rows = rows[:s.given]
 		case more > 0 && s.last:
 			rows = rows[more:]
+		case more > 0 && (s.plain || s.given == 1):
+			rows = rows[:s.given]
 		case more > 0:
 			rows = append(slices.Clone(rows[:s.given-1]), " "+v.paint(faint, fmt.Sprintf("and %d more", more+1)))
 		}
@@ -213,7 +213,7 @@ func (v view) errors() section {
 		return section{}
 	}
 	lines := report.ErrorLines(v.total)
-	out := section{head: v.paint(faint, " last errors"), least: 1, first: 4}
+	out := section{head: v.paint(faint, " last errors"), least: 3, first: 4}
 	now := v.total.At
 	for _, l := range lines {
 		ago := "now"
