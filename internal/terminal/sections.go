@@ -118,15 +118,14 @@ func (v view) operations() section {
 }
 
 func (v view) operation(l report.Line, name, sparkWidth int) string {
-	var rate float64
-	times := [3]string{"–", "–", "–"}
+	rate, times := "–", [3]string{"–", "–", "–"}
 	if recent := v.lately(l.Name); recent != nil {
-		rate = float64(recent.Ended()) / max(v.window.Elapsed.Seconds(), 1e-9)
+		rate = report.Rate(float64(recent.Ended()) / max(v.window.Elapsed.Seconds(), 1e-9))
 		if h := recent.Latency(false); h.Count > 0 {
 			times = [3]string{report.Duration(h.Quantile(0.5)), report.Duration(h.Quantile(0.95)), report.Duration(h.Quantile(0.99))}
 		}
 	}
-	line := " " + fit(l.Name, name) + " " + right(report.Rate(rate), rateWidth)
+	line := " " + fit(l.Name, name) + " " + right(rate, rateWidth)
 	for _, t := range times {
 		line += " " + right(t, timeWidth)
 	}
@@ -145,7 +144,11 @@ func (v view) operation(l report.Line, name, sparkWidth int) string {
 		return cut(line, v.width)
 	}
 	history, most := v.times(l.Name, sparkWidth)
-	return line + "   " + v.paint(cyan, fit(spark(history), sparkWidth)) + " " + right(report.Duration(most), timeWidth)
+	largest := "–"
+	if most > 0 {
+		largest = report.Duration(most)
+	}
+	return line + "   " + v.paint(cyan, fit(spark(history), sparkWidth)) + " " + right(largest, timeWidth)
 }
 
 // lately is an operation in the last seconds, or nil.
