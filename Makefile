@@ -3,7 +3,7 @@ GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10m
 
-.PHONY: help test setup fmt-check fmt vet lint unit integration sdk build bench soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit integration sdk build bench bench-rate soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -44,8 +44,11 @@ build: ## Build bin/twinfleet.
 bench: ## Benchmarks, for docs/performance.md.
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and how late.
+	$(GO) test -run '^$$' -bench BenchmarkReportRate -benchtime 1x ./scenario/engine
+
 soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
-	$(GO) test -run TestKill -timeout 2h ./internal/hub/store -kills=1000
+	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 fuzz: ## Every fuzz target for FUZZTIME.

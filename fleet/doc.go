@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -49,64 +47,11 @@ type Config struct {
 	Logger   *slog.Logger // nil logs nothing
 	// OnDesired, which may be nil, is told of desired properties that reached a device. It must not block.
 	OnDesired func(DesiredUpdate)
-	// OnReported, which may be nil, is told of acknowledged reports. It must not block.
+	// OnReporting, which may be nil, is told of a report before it is sent. It must not block.
+	OnReporting func(index int, sent time.Time)
+	// OnReported, which may be nil, is told of every acknowledged report, in the order of the
+	// acknowledgements. It must not block.
 	OnReported func(Report)
-}
-
-// Group is devices that share a profile.
-type Group struct {
-	Name  string
-	IDs   []string // one a device
-	First int      // index of the group's first device in the fleet
-
-	Report    Reporting
-	Telemetry Telemetry
-	Session   Session
-	Backoff   schedule.Backoff
-	Tokens    Tokens
-	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
-	Timeout   time.Duration // of an operation; 30 s when 0
-	Answer    bool          // answer desired properties in reported
-	Methods   Methods
-	// InFlight bounds the unanswered operations of one device; 64 when 0. What is due beyond it is dropped and counted.
-	InFlight int
-}
-
-// Reporting is how devices report their connectivity.
-type Reporting struct {
-	Types schedule.Weighted[string] // of connectivity; empty reports nothing
-	// Next chooses the type after another: a Markov chain. Empty draws from Types every time.
-	Next  map[string]schedule.Weighted[string]
-	Extra *payload.Template // further reported properties, a JSON object; nil for none
-	Every time.Duration     // 0 reports once a connection
-	Sync  bool              // all devices report in the same instant, instead of spread over Every
-}
-
-// Telemetry is the messages that devices send.
-type Telemetry struct {
-	Every   time.Duration // 0 sends only what a stage's rate asks for
-	Payload *payload.Template
-	QoS     byte
-	Retain  bool
-	Sync    bool
-}
-
-// Session is how long devices stay: the zero value stays for ever.
-type Session struct {
-	Online, Offline schedule.Distribution
-}
-
-// Tokens is how long the credentials of a connection live. A device connects anew before they end.
-type Tokens struct {
-	Life   time.Duration // 0 for connections that never need a new token
-	Margin time.Duration // how long before the end
-	Spread time.Duration // the renewal comes up to so much earlier, by chance
-}
-
-// Methods is how devices answer direct methods.
-type Methods struct {
-	Delay  schedule.Distribution
-	Status int // 200 when 0
 }
 
 // DesiredUpdate is desired properties that reached a device.
@@ -123,24 +68,9 @@ type DesiredUpdate struct {
 // Report is an acknowledged report of a device.
 type Report struct {
 	Index        int
-	Connectivity string
+	Connectivity string    // empty in an answer to desired properties
 	Version      int64     // $version of the reported properties
 	Acked        time.Time // when the acknowledgement arrived
-}
-
-// withDefaults fills in what a group leaves open.
-func (g Group) withDefaults() Group {
-	if g.KeepAlive == 0 {
-		g.KeepAlive = 180 * time.Second
-	}
-	if g.Timeout == 0 {
-		g.Timeout = 30 * time.Second
-	}
-	if g.InFlight == 0 {
-		g.InFlight = 64
-	}
-	if g.Methods.Status == 0 {
-		g.Methods.Status = 200
-	}
-	return g
+	Sent         time.Time // as OnReporting was told it
+	Answered     int64     // $version of the desired properties that this report answered; 0 for none
 }

@@ -1,9 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +28,34 @@ type Fleet struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	active  int // devices started and not scaled away
-	turn    atomic.Uint64
+	chance  chance
+	turns   [kinds]*rotation // who is to do what a rate asks for; connected devices only
+	paused  atomic.Bool
 	lost    atomic.Int64
 	losses  atomic.Int64
+	returns atomic.Int64
+
+	subscribers atomic.Int64    // connected devices that have subscribed
+	undelivered atomic.Int64    // messages that subscribers have yet to get
+	publishers  map[int]*device // those whose deliveries are measured, by index
+}
+
+// chance is the streams of what devices do.
+type chance struct {
+	connectivity, properties, payload  schedule.Stream // by reports, and messages
+	session, renewal, backoff, methods schedule.Stream // by the like
+}
+
+func newChance(seed uint64) chance {
+	return chance{
+		connectivity: schedule.NewStream(seed, "connectivity"),
+		properties:   schedule.NewStream(seed, "properties"),
+		payload:      schedule.NewStream(seed, "payload"),
+		session:      schedule.NewStream(seed, "session"),
+		renewal:      schedule.NewStream(seed, "renewal"),
+		backoff:      schedule.NewStream(seed, "backoff"),
+		methods:      schedule.NewStream(seed, "methods"),
+	}
 }
 
 // group is a Group with its resolved series and gauges.
@@ -35,6 +63,7 @@ type group struct {
 	Group
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
+	delivery                                       *metrics.Series
 }
 
 // New makes a fleet whose devices all wait.
@@ -45,13 +74,30 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now()}
+	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), publishers: make(map[int]*device)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		f.addGroup(g.withDefaults())
 	}
+	for k := range f.turns {
+		f.turns[k] = newRotation(len(f.devices))
+	}
 	f.order = schedule.Rand(cfg.Seed, "order", 0).Perm(len(f.devices))
+	slices.SortStableFunc(f.order, func(a, b int) int {
+		return cmp.Compare(f.devices[a].group.rank(), f.devices[b].group.rank())
+	})
 	return f, nil
+}
+
+// reports tells whether the group's devices report on their own.
+func (g *group) reports() bool { return g.report != nil && !g.Report.Types.Empty() }
+
+// rank orders groups by who starts first: those who listen before those who talk.
+func (g *group) rank() int {
+	if g.Subscribe != nil {
+		return 0
+	}
+	return 1
 }
 
 func (f *Fleet) addGroup(g Group) {
@@ -67,8 +113,15 @@ func (f *Fleet) addGroup(g Group) {
 		in.states[s] = rec.DeviceGauge(g.Name, s)
 	}
 	f.groups = append(f.groups, in)
+	if g.Telemetry.Deliveries > 0 {
+		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
+	}
 	for i, id := range g.IDs {
-		f.devices = append(f.devices, newDevice(f, in, g.First+i, id))
+		d := newDevice(f, in, g.First+i, id)
+		f.devices = append(f.devices, d)
+		if in.delivery != nil {
+			f.publishers[d.index] = d
+		}
 	}
 	in.states[StateWaiting].Add(int64(len(g.IDs)))
 }
@@ -96,6 +149,20 @@ func (f *Fleet) Lost() int { return int(f.lost.Load()) }
 // Losses is how many connections were lost unasked so far.
 func (f *Fleet) Losses() int { return int(f.losses.Load()) }
 
+// Returns is how many devices that had lost their connections were back so far.
+func (f *Fleet) Returns() int { return int(f.returns.Load()) }
+
+// returned counts a device that is connected again after it lost its connection.
+func (f *Fleet) returned(d *device) {
+	if d.lost {
+		f.returns.Add(1)
+	}
+}
+
+// Pause stops what devices do on their own schedules, or lets it go on. Devices stay connected and
+// answer what they are asked; what becomes due meanwhile is dropped and counted.
+func (f *Fleet) Pause(paused bool) { f.paused.Store(paused) }
+
 // Reported is what a device last sent and had acknowledged; ok is false when nothing was.
 func (f *Fleet) Reported(index int) (r Report, ok bool) {
 	d := f.devices[index]
@@ -108,53 +175,48 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 // over, or with the cause of ctx. The n-th device starts when the curve first reaches n.
 func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 	begin := time.Now()
-	target := int(curve.At(curve.Total()))
-	for f.active != target {
-		up := target > f.active
-		level := float64(f.active)
-		if up {
-			level++
-		} else {
-			level-- // a device goes when the curve has come down to the number without it
-		}
-		at, ok := curve.Crossing(level)
-		if !ok {
-			break
-		}
-		intended := begin.Add(at)
-		if err := sleep(ctx, intended); err != nil {
+	s := newSleeper()
+	defer s.stop()
+	for step := range curve.Steps(f.active) {
+		intended := begin.Add(step.At)
+		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		if up {
-			d := f.devices[f.order[f.active]]
-			f.active++
-			d.ctx, d.stop = context.WithCancel(f.ctx)
-			f.running.Go(func() { d.run(intended) })
-		} else {
-			f.active--
-			f.devices[f.order[f.active]].stop()
-		}
+		f.step(step.Count > f.active, intended)
 	}
-	return sleep(ctx, begin.Add(curve.Total()))
+	return s.until(ctx, begin.Add(curve.Total()))
 }
 
-// sleep waits until a time, or returns the cause of ctx.
-func sleep(ctx context.Context, until time.Time) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
+// Arrive brings the number of active devices to a goal, up or down, one after the other at a rate that
+// follows a curve, in devices per second. It returns when the goal is reached or the curve is over,
+// or with the cause of ctx.
+func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error {
+	begin := time.Now()
+	s := newSleeper()
+	defer s.stop()
+	for n := 1; f.active != goal; n++ {
+		at, ok := rate.TimeOf(float64(n))
+		if !ok {
+			return s.until(ctx, begin.Add(rate.Total()))
+		}
+		intended := begin.Add(at)
+		if err := s.until(ctx, intended); err != nil {
+			return err
+		}
+		f.step(goal > f.active, intended)
 	}
-	d := time.Until(until)
-	if d <= 0 {
-		return nil
+	return nil
+}
+
+// step starts the next device, or stops the last.
+func (f *Fleet) step(up bool, intended time.Time) {
+	if up {
+		f.devices[f.order[f.active]].start(intended)
+		f.active++
+		return
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	f.active--
+	f.devices[f.order[f.active]].stop()
 }
 
 // Stop lets all devices disconnect politely and waits for them; when ctx ends they go at once.
@@ -168,67 +230,19 @@ func (f *Fleet) Stop(ctx context.Context) {
 	f.cancel()
 }
 
-// Kind is what a fleet-wide rate asks for.
-type Kind uint8
-
-// The kinds of fleet-wide load.
-const (
-	LoadReports Kind = iota
-	LoadTelemetry
-)
-
-// Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
-// and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
-// in turn; with none connected it is dropped and counted.
-func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
-	begin := time.Now()
-	for n := 1; ; n++ {
-		at, ok := curve.TimeOf(float64(n))
-		if !ok {
-			return sleep(ctx, begin.Add(curve.Total()))
-		}
-		intended := begin.Add(at)
-		if err := sleep(ctx, intended); err != nil {
-			return err
-		}
-		f.hand(command{kind: kind, intended: intended})
-	}
-}
-
-// hand gives a command to the next connected device.
-func (f *Fleet) hand(c command) {
-	for range len(f.devices) {
-		d := f.devices[f.turn.Add(1)%uint64(len(f.devices))]
-		if !d.online.Load() {
-			continue
-		}
-		select {
-		case d.commands <- c:
-		default:
-			d.series(c.kind).Drop(metrics.DropInFlight)
-		}
-		return
-	}
-	if len(f.devices) > 0 {
-		f.devices[0].series(c.kind).Drop(metrics.DropNotConnected)
-	}
-}
-
-// Storm cuts the connections of a share, from 0 to 1, of the devices, each at a random time within a
-// span, without a word to the target. They come back as their back-off says. It returns at once with
-// the number of devices that it will cut.
+// Storm cuts the connections of a share, from 0 to 1, of the active devices, each at a random time
+// within a span, without a word to the target. They come back as their back-off says. It returns at
+// once with the number of devices that it will cut.
 func (f *Fleet) Storm(share float64, within time.Duration, round int) int {
 	chance := schedule.Rand(f.cfg.Seed, "storm", round)
+	victims := chance.Perm(f.active)[:int(math.Round(share*float64(f.active)))]
 	cut := 0
-	for _, i := range f.order[:f.active] {
-		picked, u := chance.Float64() < share, chance.Float64()
-		if !picked {
-			continue
-		}
+	for _, n := range victims {
+		at := time.Now().Add(time.Duration(chance.Float64() * float64(within)))
 		select {
-		case f.devices[i].cut <- time.Now().Add(time.Duration(u * float64(within))):
+		case f.devices[f.order[n]].cut <- at:
 			cut++
-		default:
+		default: // one cut is on its way to it already
 		}
 	}
 	return cut

@@ -1,15 +1,13 @@
 package fleet
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -18,6 +16,9 @@ func (d *device) begin(op *operation) string {
 	op.sent = time.Now()
 	op.deadline = op.sent.Add(d.group.Timeout)
 	op.series.Start(op.intended, op.sent)
+	if hook := d.fleet.cfg.OnReporting; hook != nil && op.reports() {
+		hook(d.index, op.sent)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lastRID++
@@ -29,9 +30,13 @@ func (d *device) begin(op *operation) string {
 // take gives an operation up to whoever answers it; nil when somebody was first.
 func (d *device) take(rid string) *operation {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	op := d.pending[rid]
 	delete(d.pending, rid)
+	more := d.waiting.len() > 0
+	d.mu.Unlock()
+	if more {
+		d.poke()
+	}
 	return op
 }
 
@@ -58,16 +63,26 @@ func (d *device) getTwin(conn link.Conn, intended time.Time) {
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
 func (d *device) report(conn link.Conn, intended time.Time) {
-	d.reports++
-	d.connectivity = d.nextConnectivity()
+	turn := d.turns.reports
+	d.turns.reports++
+	types, u := &d.group.Report.Types, d.fleet.chance.connectivity.Unit(d.index, turn)
+	if turn == 0 {
+		d.connectivity = types.First(u)
+	} else {
+		d.connectivity = types.Next(d.connectivity, u)
+	}
 	body := make([]byte, 0, 64)
 	body = append(body, `{"connectivity":{"type":`...)
 	body = strconv.AppendQuote(body, d.connectivity)
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
-		rendered := extra.Append(nil, &payload.Context{Device: d.id, Seq: d.reports, Now: time.Now(), Rand: d.chance})
-		if len(rendered) > 2 {
-			body = append(append(body, ','), rendered[1:len(rendered)-1]...)
+		before := len(body)
+		body = d.render(body, extra, d.fleet.chance.properties, turn)
+		body[before] = ',' // instead of the brace
+		if len(body) == before+2 {
+			body = body[:before] // no properties after all
+		} else {
+			body = body[:len(body)-1]
 		}
 	}
 	body = append(body, '}')
@@ -75,27 +90,38 @@ func (d *device) report(conn link.Conn, intended time.Time) {
 	d.ask(conn, rid, iothub.ReportTopic(rid), body)
 }
 
-func (d *device) nextConnectivity() string {
-	r := &d.group.Report
-	if r.Next != nil && d.connectivity != "" {
-		if next, ok := r.Next[d.connectivity]; ok && !next.Empty() {
-			return next.Pick(d.chance.Float64())
-		}
-		return d.connectivity
-	}
-	return r.Types.Pick(d.chance.Float64())
+// render appends what a source gives for the turn of the device, counted from 0.
+func (d *device) render(body []byte, source payload.Source, chance schedule.Stream, turn int64) []byte {
+	chance.Seed(&d.pcg, d.index, turn)
+	d.context.Seq, d.context.Now = turn+1, time.Now()
+	return source.Append(body, &d.context)
 }
 
 // send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
 func (d *device) send(conn link.Conn, intended time.Time) {
-	d.messages++
+	turn := d.turns.messages
+	d.turns.messages++
 	body := []byte("{}")
-	if t := d.group.Telemetry.Payload; t != nil {
-		body = t.Append(nil, &payload.Context{Device: d.id, Seq: d.messages, Now: time.Now(), Rand: d.chance})
+	if source := d.group.Telemetry.Payload; source != nil {
+		body = d.render(nil, source, d.fleet.chance.payload, turn)
 	}
-	rid := d.begin(&operation{series: d.group.telemetry, intended: intended})
-	m := link.Message{Topic: d.fleet.cfg.Target.TelemetryTopic(d.index, d.id), Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
+	measured := d.group.Telemetry.Deliveries > 0
+	if measured {
+		body = d.stamp(body, turn)
+	}
+	if d.topic == "" {
+		d.topic = d.fleet.cfg.Target.TelemetryTopic(d.index, d.id)
+	}
+	op := &operation{series: d.group.telemetry, intended: intended}
+	rid := d.begin(op)
+	if measured {
+		d.expect(turn, intended, op.sent)
+	}
+	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
+		if err != nil && measured {
+			d.forget(turn)
+		}
 		op := d.take(rid)
 		switch {
 		case op == nil:
@@ -104,148 +130,6 @@ func (d *device) send(conn link.Conn, intended time.Time) {
 		default:
 			op.end(metrics.OK)
 		}
-	})
-}
-
-// received takes what the target sent, on the driver's goroutine.
-func (d *device) received(m link.Message) {
-	now := time.Now()
-	topic, err := iothub.ParseTopic(m.Topic)
-	if err != nil {
-		return
-	}
-	switch topic.Kind {
-	case iothub.TopicTwinResponse:
-		d.answered(topic, m.Payload, now)
-	case iothub.TopicDesired:
-		d.tell(event{desired: bytes.Clone(m.Payload), version: topic.Version})
-	case iothub.TopicMethodRequest:
-		d.tell(event{method: topic.Method, rid: topic.RequestID})
-	}
-}
-
-// tell gives an event to the device's goroutine. It drops what a device cannot keep up with: the
-// driver must not wait, and a real device would be as deaf.
-func (d *device) tell(e event) {
-	select {
-	case d.events <- e:
-	default:
-		d.fleet.log.Warn("a device cannot keep up with what it is sent", "device", d.id)
-	}
-}
-
-func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
-	op := d.take(topic.RequestID)
-	if op == nil {
-		return // it came after its time-out
-	}
-	outcome := statusOutcome(topic.Status)
-	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
-	if outcome != metrics.OK {
-		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
-		return
-	}
-	switch {
-	case op.twinGet:
-		d.tell(event{desired: bytes.Clone(body), complete: true})
-	case op.connectivity != "":
-		d.mu.Lock()
-		newer := topic.Version >= d.acked.Version
-		if newer {
-			d.acked = Report{d.index, op.connectivity, topic.Version, now}
-		}
-		r := d.acked
-		d.mu.Unlock()
-		if newer && d.fleet.cfg.OnReported != nil {
-			d.fleet.cfg.OnReported(r)
-		}
-	}
-}
-
-// statusOutcome sorts the status of a twin response.
-func statusOutcome(status int) metrics.Outcome {
-	switch {
-	case status < 300:
-		return metrics.OK
-	case status == 429:
-		return metrics.Throttled
-	case status == 401 || status == 403:
-		return metrics.Refused
-	default:
-		return metrics.Failed
-	}
-}
-
-// act does what an event asks for.
-func (d *device) act(conn link.Conn, a *agenda, e event) {
-	if e.method != "" {
-		d.answerMethod(a, e)
-		a.answer(conn, time.Now())
-		return
-	}
-	desired := e.desired
-	if e.complete {
-		var twin struct {
-			Desired json.RawMessage `json:"desired"`
-		}
-		if json.Unmarshal(e.desired, &twin) != nil {
-			return
-		}
-		desired = twin.Desired
-	}
-	var properties map[string]json.RawMessage
-	if json.Unmarshal(desired, &properties) != nil {
-		return
-	}
-	version, err := strconv.ParseInt(string(properties["$version"]), 10, 64)
-	if err != nil || (!e.complete && version <= d.desiredVersion) {
-		return // older than what the twin said at connecting
-	}
-	d.desiredVersion = version
-	delete(properties, "$version")
-	if hook := d.fleet.cfg.OnDesired; hook != nil && len(properties) > 0 {
-		hook(DesiredUpdate{Index: d.index, Device: d.id, Group: d.group.Name, Complete: e.complete, Version: version, JSON: desired, At: time.Now()})
-	}
-	if d.group.Answer && len(properties) > 0 && version > d.answeredVersion {
-		d.answeredVersion = version
-		d.answerDesired(conn, properties, version)
-	}
-}
-
-// acknowledgement is how IoT Plug and Play answers a writable property (iot-develop: concepts-convention).
-type acknowledgement struct {
-	Value   json.RawMessage `json:"value"`
-	Status  int             `json:"ac"`
-	Version int64           `json:"av"`
-	Text    string          `json:"ad"`
-}
-
-func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMessage, version int64) {
-	answer := make(map[string]any, len(properties))
-	for name, value := range properties {
-		if string(value) == "null" {
-			answer[name] = nil
-			continue
-		}
-		answer[name] = acknowledgement{value, 200, version, "applied"}
-	}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		d.fleet.log.Error("answering desired properties", "device", d.id, "error", err)
-		return
-	}
-	rid := d.begin(&operation{series: d.group.report, intended: time.Now()})
-	d.ask(conn, rid, iothub.ReportTopic(rid), body)
-}
-
-// answerMethod puts the answer to a direct method on the agenda, after the group's delay.
-func (d *device) answerMethod(a *agenda, e event) {
-	a.answers = append(a.answers, delayedAnswer{
-		at: time.Now().Add(d.group.Methods.Delay.Draw(d.timing)),
-		message: link.Message{
-			Topic:   iothub.MethodResponseTopic(d.group.Methods.Status, e.rid),
-			Payload: fmt.Appendf(nil, `{"method":%q}`, e.method),
-		},
 	})
 }
 
@@ -264,11 +148,17 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 			first = op.deadline
 		}
 	}
+	for _, x := range d.deliveries {
+		if x.deadline.Before(first) {
+			first = x.deadline
+		}
+	}
 	return first
 }
 
 // sweep ends the operations whose time is up.
 func (d *device) sweep(now time.Time) {
+	d.sweepDeliveries(now)
 	d.mu.Lock()
 	var late []*operation
 	for rid, op := range d.pending {

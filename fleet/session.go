@@ -7,11 +7,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/schedule"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // drainTime is how long a device that leaves politely waits for its last answers.
-const drainTime = 2 * time.Second
+const drainTime = 5 * time.Second
 
 // never is later than any run.
 const never = 1 << 62
@@ -59,32 +58,48 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 	})
 }
 
+// reportSchedule is when the device reports on its own: with period 0 once a connection.
+func (d *device) reportSchedule() (e schedule.Every, ok bool) {
+	r := &d.group.Report
+	e.Period = r.Every
+	if !r.Sync {
+		e.Phase = schedule.Spread(d.fleet.cfg.Seed, d.index, r.Every)
+	}
+	return e, d.group.reports()
+}
+
+// messageSchedule is when the device sends a message on its own.
+func (d *device) messageSchedule() (e schedule.Every, ok bool) {
+	t := &d.group.Telemetry
+	e.Period = t.Every
+	if !t.Sync {
+		e.Phase = schedule.Spread(d.fleet.cfg.Seed+1, d.index, t.Every)
+	}
+	return e, t.Every > 0
+}
+
 // plan makes the agenda of a new connection. The first report comes at once; the later ones, and
 // telemetry, at the device's own phase of the fleet's schedule, whatever happened before.
 func (d *device) plan(now time.Time) *agenda {
+	d.closeGap(now)
 	far := now.Add(never)
 	a := &agenda{report: far, telemetry: far, end: far, renew: far, timeout: far, cut: far}
-	seed, since := d.fleet.cfg.Seed, now.Sub(d.fleet.start)
-	if r := d.group.Report; !r.Types.Empty() && d.fleet.cfg.Target.Twins() {
+	var ok bool
+	if a.reports, ok = d.reportSchedule(); ok {
 		a.report = now
-		a.reports = schedule.Every{Period: r.Every}
-		if !r.Sync {
-			a.reports.Phase = schedule.Spread(seed, d.index, r.Every)
-		}
 	}
-	if t := d.group.Telemetry; t.Every > 0 {
-		a.messages = schedule.Every{Period: t.Every}
-		if !t.Sync {
-			a.messages.Phase = schedule.Spread(seed+1, d.index, t.Every)
-		}
-		next, _ := a.messages.After(since)
+	if a.messages, ok = d.messageSchedule(); ok {
+		next, _ := a.messages.After(now.Sub(d.fleet.start))
 		a.telemetry = d.fleet.start.Add(next)
 	}
-	if s := d.group.Session; !s.Online.IsZero() {
-		a.end = now.Add(s.Online.Draw(d.timing))
+	if !d.group.Session.Online.IsZero() {
+		online, _ := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
+		a.end = now.Add(online)
 	}
 	if t := d.group.Tokens; t.Life > 0 {
-		a.renew = now.Add(t.Life - t.Margin - time.Duration(d.timing.Float64()*float64(t.Spread)))
+		early := d.fleet.chance.renewal.Unit(d.index, d.turns.renewals) * float64(t.Spread)
+		d.turns.renewals++
+		a.renew = now.Add(t.Life - t.Margin - time.Duration(early))
 	}
 	return a
 }
@@ -103,12 +118,12 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 			return err
 		case e := <-d.events:
 			d.act(conn, a, e)
-		case c := <-d.commands:
-			d.start(conn, c.kind, c.intended)
+		case <-d.wake:
+			d.startWaiting(conn)
 		case at := <-d.cut:
 			a.cut = at
 		case <-timer.C:
-			if err := d.due(conn, a, time.Now()); err != nil {
+			if err := d.fire(conn, a, time.Now()); err != nil {
 				return err
 			}
 		}
@@ -117,10 +132,10 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 	}
 }
 
-// due starts everything whose time has come, and says why the session is over when it is.
-func (d *device) due(conn link.Conn, a *agenda, now time.Time) error {
+// fire starts everything whose time has come, and says why the session is over when it is.
+func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	for !a.report.After(now) {
-		d.start(conn, LoadReports, a.report)
+		d.due(conn, command{LoadReports, a.report})
 		if a.reports.Period == 0 {
 			a.report = now.Add(never)
 		} else {
@@ -129,12 +144,13 @@ func (d *device) due(conn link.Conn, a *agenda, now time.Time) error {
 		}
 	}
 	for !a.telemetry.After(now) {
-		d.start(conn, LoadTelemetry, a.telemetry)
+		d.due(conn, command{LoadTelemetry, a.telemetry})
 		next, _ := a.messages.After(a.telemetry.Sub(d.fleet.start))
 		a.telemetry = d.fleet.start.Add(next)
 	}
 	if !a.timeout.After(now) {
 		d.sweep(now)
+		d.startWaiting(conn)
 	}
 	a.answer(conn, now)
 	switch {
@@ -151,22 +167,6 @@ func (d *device) due(conn link.Conn, a *agenda, now time.Time) error {
 // errCut is a connection that a storm cut.
 var errCut = errors.New("the connection was cut")
 
-// start starts one operation that was intended for a time.
-func (d *device) start(conn link.Conn, kind Kind, intended time.Time) {
-	d.mu.Lock()
-	waiting := len(d.pending)
-	d.mu.Unlock()
-	if waiting >= d.group.InFlight {
-		d.series(kind).Drop(metrics.DropInFlight)
-		return
-	}
-	if kind == LoadReports && d.group.report != nil {
-		d.report(conn, intended)
-		return
-	}
-	d.send(conn, intended)
-}
-
 // drain gives the operations under way a moment to be answered before a polite farewell.
 func (d *device) drain(conn link.Conn, why error) {
 	deadline := time.NewTimer(drainTime)
@@ -174,10 +174,7 @@ func (d *device) drain(conn link.Conn, why error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		d.mu.Lock()
-		waiting := len(d.pending)
-		d.mu.Unlock()
-		if waiting == 0 {
+		if d.underWay() == 0 {
 			return
 		}
 		select {

@@ -219,6 +219,7 @@ twinfleet_hub_devices{status="enabled"} 7
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="disconnected"} 0
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="in_flight"} 1
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="other"} 0
+twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="paused"} 0
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="stopped"} 0
 # HELP twinfleet_operations_scheduled_total Operations that the schedule wanted: started on time, started late, or dropped.
 # TYPE twinfleet_operations_scheduled_total counter

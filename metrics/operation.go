@@ -82,11 +82,13 @@ const (
 	DropInFlight     = "in_flight"    // too many of its kind were unanswered
 	DropNotConnected = "disconnected" // its device had no connection
 	DropStopped      = "stopped"      // the run ended first
+	DropPaused       = "paused"       // a stage paused the fleet
 	DropOther        = "other"
+	reasons          = 5 // how many there are
 )
 
-func dropReasons() [4]string {
-	return [4]string{DropInFlight, DropNotConnected, DropStopped, DropOther}
+func dropReasons() [reasons]string {
+	return [reasons]string{DropInFlight, DropNotConnected, DropStopped, DropPaused, DropOther}
 }
 
 // Observation is one operation that ended.

@@ -30,6 +30,7 @@ type descs struct {
 	response, service, lag                                    *prometheus.Desc
 	total, scheduled, late, dropped, inFlight                 *prometheus.Desc
 	devices, queryResults, queryPages, queryRuns, build, info *prometheus.Desc
+	queryExpectations, queryRows                              *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -37,20 +38,23 @@ func newDescs() descs {
 		return prometheus.NewDesc("twinfleet_"+name, help, labels, nil)
 	}
 	return descs{
-		response:     desc("operation_duration_seconds", "Time of operations from their intended start to their end, so that a stalled target cannot hide.", "operation", "group", "outcome"),
-		service:      desc("operation_service_duration_seconds", "Time of operations from their real start to their end.", "operation", "group", "outcome"),
-		lag:          desc("schedule_lag_seconds", "Time from the intended to the real start of operations: how far the generator falls behind.", "operation", "group"),
-		total:        desc("operations_total", "Operations that ended.", "operation", "group", "outcome"),
-		scheduled:    desc("operations_scheduled_total", "Operations that the schedule wanted: started on time, started late, or dropped.", "operation", "group"),
-		late:         desc("operations_late_total", "Operations that started later than the schedule wanted.", "operation", "group"),
-		dropped:      desc("operations_dropped_total", "Operations that were scheduled and never started.", "operation", "group", "reason"),
-		inFlight:     desc("operations_in_flight", "Operations that started and have not ended.", "operation", "group"),
-		devices:      desc("devices", "Devices by state.", "group", "state"),
-		queryResults: desc("query_results", "Items in the last result of a query.", "query"),
-		queryPages:   desc("query_pages_total", "Pages read of a query's results.", "query"),
-		queryRuns:    desc("query_runs_total", "Runs of a query that ended well.", "query"),
-		build:        desc("build_info", "The version of this program, as labels.", "version", "goversion"),
-		info:         desc("run_info", "The run, as labels; join on it to tell runs apart.", "run", "scenario", "stage"),
+		response:          desc("operation_duration_seconds", "Time of operations from their intended start to their end, so that a stalled target cannot hide.", "operation", "group", "outcome"),
+		service:           desc("operation_service_duration_seconds", "Time of operations from their real start to their end.", "operation", "group", "outcome"),
+		lag:               desc("schedule_lag_seconds", "Time from the intended to the real start of operations: how far the generator falls behind.", "operation", "group"),
+		total:             desc("operations_total", "Operations that ended.", "operation", "group", "outcome"),
+		scheduled:         desc("operations_scheduled_total", "Operations that the schedule wanted: started on time, started late, or dropped.", "operation", "group"),
+		late:              desc("operations_late_total", "Operations that started later than the schedule wanted.", "operation", "group"),
+		dropped:           desc("operations_dropped_total", "Operations that were scheduled and never started.", "operation", "group", "reason"),
+		inFlight:          desc("operations_in_flight", "Operations that started and have not ended.", "operation", "group"),
+		devices:           desc("devices", "Devices by state.", "group", "state"),
+		queryResults:      desc("query_results", "Items in the last result of a query.", "query"),
+		queryPages:        desc("query_pages_total", "Pages read of a query's results.", "query"),
+		queryRuns:         desc("query_runs_total", "Runs of a query that ended well.", "query"),
+		queryExpectations: desc("query_expectations_total", "Results of a query by whether they had the expected size: met or unmet.", "query", "result"),
+		queryRows:         desc("query_rows_total", "Sampled devices in the results of a query by what the freshness audit found: ok, missing, extra, stale, unjudged.", "query", "check"),
+
+		build: desc("build_info", "The version of this program, as labels.", "version", "goversion"),
+		info:  desc("run_info", "The run, as labels; join on it to tell runs apart.", "run", "scenario", "stage"),
 	}
 }
 
@@ -93,6 +97,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		value(d.queryResults, float64(q.Results), q.Query)
 		counter(d.queryPages, uint64(q.Pages), q.Query)
 		counter(d.queryRuns, uint64(q.Runs), q.Query)
+		counter(d.queryExpectations, uint64(q.Met), q.Query, "met")
+		counter(d.queryExpectations, uint64(q.Unmet), q.Query, "unmet")
+		for check := range rowChecks {
+			counter(d.queryRows, uint64(q.Rows.Of(check)), q.Query, check.String())
+		}
 	}
 	c.rec.mu.Lock()
 	labels, gauges := c.rec.labels, c.rec.gauges

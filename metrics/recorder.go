@@ -45,6 +45,7 @@ type deviceKey struct{ group, state string }
 type queryState struct {
 	results, pages atomic.Int64
 	runs           atomic.Int64
+	queryChecks
 }
 
 // otherGroup takes what is over the bound of groups.
@@ -74,7 +75,7 @@ type Series struct {
 	sent      atomic.Uint64 // started on time
 	lateStart atomic.Uint64
 	abandoned atomic.Uint64
-	dropped   [4]atomic.Uint64
+	dropped   [reasons]atomic.Uint64
 	lag       liveHistogram
 	response  [outcomes]liveHistogram
 	service   [outcomes]liveHistogram
@@ -140,13 +141,16 @@ func (s *Series) ObserveBecause(intended, sent, done time.Time, o Outcome, reaso
 func (s *Series) Abandon() { s.abandoned.Add(1) }
 
 // Drop counts an operation that was scheduled and never started, with one of the Drop reasons.
-func (s *Series) Drop(reason string) {
-	reasons := dropReasons()
-	i := slices.Index(reasons[:], reason)
+func (s *Series) Drop(reason string) { s.DropMany(1, reason) }
+
+// DropMany is Drop for n operations.
+func (s *Series) DropMany(n uint64, reason string) {
+	known := dropReasons()
+	i := slices.Index(known[:], reason)
 	if i < 0 {
-		i = len(reasons) - 1
+		i = len(known) - 1
 	}
-	s.dropped[i].Add(1)
+	s.dropped[i].Add(n)
 }
 
 // Observe counts a whole operation: Start and Series.Observe in one.
@@ -169,16 +173,21 @@ func (r *Recorder) DeviceGauge(group, state string) *atomic.Int64 {
 
 // QueryResult keeps the size of a query's last result and adds to its pages.
 func (r *Recorder) QueryResult(query string, results, pages int) {
-	r.mu.Lock()
-	q := r.queries[query]
-	if q == nil {
-		q = new(queryState)
-		r.queries[query] = q
-	}
-	r.mu.Unlock()
+	q := r.query(query)
 	q.results.Store(int64(results))
 	q.pages.Add(int64(pages))
 	q.runs.Add(1)
+}
+
+func (r *Recorder) query(name string) *queryState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queries[name]
+	if q == nil {
+		q = new(queryState)
+		r.queries[name] = q
+	}
+	return q
 }
 
 // RunLabels name a run, for the info metric that dashboards join on.
@@ -252,7 +261,10 @@ func (r *Recorder) Snapshot() *Snapshot {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.queries)) {
 		q := r.queries[name]
-		s.Queries = append(s.Queries, QueryCount{name, int(q.results.Load()), int(q.pages.Load()), int(q.runs.Load())})
+		s.Queries = append(s.Queries, QueryCount{
+			Query: name, Results: int(q.results.Load()), Pages: int(q.pages.Load()), Runs: int(q.runs.Load()),
+			Met: int(q.met.Load()), Unmet: int(q.unmet.Load()), Rows: q.counts(),
+		})
 	}
 	return s
 }

@@ -30,6 +30,10 @@ type QueryCount struct {
 	Results int    `json:"results"`
 	Pages   int    `json:"pages"`
 	Runs    int    `json:"runs"`
+	// Results that had the size which the query expects, and that had not; both 0 when it expects none.
+	Met   int       `json:"met,omitempty"`
+	Unmet int       `json:"unmet,omitempty"`
+	Rows  RowCounts `json:"rows,omitzero"` // what the freshness audit found in the results
 }
 
 // SeriesSnapshot is the numbers of one operation and group.
@@ -153,6 +157,12 @@ func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 		out.Series = append(out.Series, x)
 	}
 	out.Errors = subErrors(s.Errors, earlier.Errors)
+	out.Queries = slices.Clone(s.Queries)
+	for i := range out.Queries {
+		if before, ok := earlier.Query(out.Queries[i].Query); ok {
+			out.Queries[i] = out.Queries[i].since(before)
+		}
+	}
 	return &out
 }
 

@@ -42,7 +42,7 @@ const (
 	aggCount     aggregate = "count"
 )
 
-const thresholdForms = "write one of p(95) < 250ms, avg < 1s, min, med, max, rate > 10/s, error_rate < 0.1%, throttled_rate < 1%, count > 100"
+const thresholdForms = "write one of p(95) < 250ms, avg < 1s, min, med, max, rate > 10/s, error_rate < 0.1%, throttled_rate < 1%, count > 100, and for queries expected_rate > 99%, correct_rate > 99%"
 
 // A run of a dozen characters is the most that any part has; the pattern holds no nested repetition.
 func thresholdPattern() *regexp.Regexp {
@@ -95,7 +95,7 @@ func (t *Threshold) parseSelector(s string) error {
 
 func (t *Threshold) parseArguments(args string) error {
 	switch t.aggregate {
-	case aggAvg, aggMin, aggMed, aggMax, aggRate, aggErrors, aggThrottled, aggCount, aggP:
+	case aggAvg, aggMin, aggMed, aggMax, aggRate, aggErrors, aggThrottled, aggCount, aggP, aggExpected, aggCorrect:
 	default:
 		return fmt.Errorf("%w %q: unknown aggregation %q; %s", ErrThreshold, t.Expr, t.aggregate, thresholdForms)
 	}
@@ -139,6 +139,8 @@ func (t *Threshold) parseBound(s string) error {
 			return bad("0.1%")
 		}
 		t.bound /= 100
+	case aggExpected, aggCorrect:
+		return t.parseShare(s)
 	case aggRate:
 		text, unit := strings.CutSuffix(s, "/s")
 		if t.bound, ok = number(text); !ok || !unit {
@@ -185,6 +187,9 @@ func (t Threshold) Evaluate(s *Snapshot) Verdict {
 // evaluate also says how far the observed value is past the bound, as a share of the bound: above 0
 // the threshold is missed by so much.
 func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
+	if t.aggregate.ofQueries() {
+		return t.evaluateQueries(s)
+	}
 	v = Verdict{Threshold: t.String()}
 	series := s.Select(t.Operation, t.Group)
 	ended := uint64(0)

@@ -23,6 +23,7 @@ is not set is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` override
 | random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)`; `normal(20m, 5m)`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
 | share | ` + "`80%`" + ` |
+| bandwidth | ` + "`64KB/s`, `1.5MB/s`, `32KiB/s`, `250kbit/s`" + ` |
 | weights | ` + "`{cellular: 60, wifi: 40}`" + `, or one name |
 | name | small letters, digits and hyphens, 60 at most |
 | any object | a YAML object that is sent as JSON |
@@ -107,6 +108,8 @@ func valueSchema(f field) map[string]any {
 		return pattern(`^[0-9.]+%$`)
 	case formRate:
 		return pattern(`^[0-9.]+/[smh](\.\.[0-9.]+/[smh])?$`)
+	case formBytes:
+		return pattern(`^[0-9.]+ ?(B|KB|MB|KiB|MiB|kbit|Mbit)/s$`)
 	case formObject:
 		return objectSchema(f.fields)
 	case formList:

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/json"
 	"math"
 	"time"
 
@@ -24,8 +23,9 @@ func scenarioFields(s *Scenario) []field {
 		{"target", formObject, "the embedded hub", "What the fleet and the service side are pointed at.", object(targetFields(&s.Target)), targetFields(&s.Target)},
 		{"fleet", formObject, "", "The devices.", object(fleetFields(&s.Fleet)), fleetFields(&s.Fleet)},
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
-		{"service", formObject, "none", "The service side: tags and queries.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
+		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
 		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
+		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }
 
@@ -39,9 +39,9 @@ func targetFields(t *Target) []field {
 		{"units", formCount, "1", "Embedded hub: units of the tier.", count(&t.Units, 1, 200), nil},
 		{"burst", formTime, "1m", "Embedded hub: so much of the tier's rate may come at once.", duration(&t.Burst, moment), nil},
 		{"query_lag", formTimes, "none", "Embedded hub: how long a change stays hidden from queries, 2s or 500ms..3s.", text(&t.QueryLag), nil},
-		{"topic", formText, "devices/{device}/messages/events/", "Broker: where devices send; {device} and {group} are replaced.", text(&t.Topic), nil},
-		{"username", formText, "none", "Broker: user name; {device} and {group} are replaced.", text(&t.Username), nil},
-		{"password", formText, "none", "Broker: password, best from the environment.", text(&t.Password), nil},
+		{"topic", formText, "devices/{device}/messages/events/", "Broker: where devices send; {device}, {group} and {index} are replaced.", text(&t.Topic), nil},
+		{"username", formText, "none", "Broker: user name; {device}, {group} and {index} are replaced.", text(&t.Username), nil},
+		{"password", formText, "none", "Broker: password, best from the environment; {device}, {group} and {index} are replaced.", text(&t.Password), nil},
 	}
 }
 
@@ -55,7 +55,7 @@ func fleetFields(f *Fleet) []field {
 }
 
 func freshGroup() Group {
-	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
+	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
 }
 
 func groupFields(g *Group) []field {
@@ -74,20 +74,21 @@ func groupFields(g *Group) []field {
 		{"delay", formTimes, "0s", "How long a device takes to answer a direct method.", distribution(&g.Method.Delay), nil},
 		{"status", formCount, "200", "The status of its answer.", count(&g.Method.Status, 1, 999), nil},
 	}
-	return []field{
+	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
+		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
-		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
+		{"telemetry", formObject, "none", "Messages that devices send.", present(&g.Telemetry.Present, telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
 		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
-		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s with jitter, as the official SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "fixed", "none"), nil},
+		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
 		{"keepalive", formTime, "3m", "MQTT keep-alive.", duration(&g.KeepAlive, time.Second), nil},
 		{"timeout", formTime, "30s", "How long a device waits for an answer.", duration(&g.Timeout, moment), nil},
 		{"desired", formObject, "answered", "What devices do with desired properties.", object(desired), desired},
 		{"methods", formObject, "answered at once", "How devices answer direct methods.", object(methods), methods},
-	}
+	}, loadFields(g)...)
 }
 
 func reportFields(p *Report) []field {
@@ -110,6 +111,9 @@ func telemetryFields(t *Telemetry) []field {
 		{"qos", formCount, "1", "Quality of service; IoT Hub takes 0 and 1.", count(&t.QoS, 0, 2), nil},
 		{"retain", formSwitch, "false", "Set the retain flag.", boolean(&t.Retain), nil},
 		{"sync", formSwitch, "false", "All devices send in the same instant.", boolean(&t.Sync), nil},
+		{"payload_file", formText, "none", "File with a message a row, instead of payload; its path is relative to the scenario. The first line of a .csv names the members; of a .jsonl each line is sent as it is. Message n of a device, counted from 0, is row (index of the device in the fleet + n) modulo rows.", rows(&t.Rows), nil},
+		{"topic", formText, "target.topic", "Broker: where the group's devices send; {device}, {group} and {index} are replaced.", text(&t.Topic), nil},
+		{"deliveries", formCount, "not measured", "Broker: how many subscribers of this run get each message. Measures the time until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery.", count(&t.Deliveries, 0, 10_000), nil},
 	}
 }
 
@@ -134,10 +138,13 @@ func stageFields(t *Stage) []field {
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
 		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly.", count(&t.Devices, 0, most), nil},
+		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
+		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
 		{"telemetry_rate", formRate, "none", "Messages a second of the whole fleet.", rate(&t.TelemetryRate), nil},
 		{"storm", formObject, "none", "Cut connections at the start of the stage, to see the fleet come back.", optional(&t.Storm, func() Storm { return Storm{} }, storm), storm(new(Storm))},
 		{"hub", formObject, "none", "Make the embedded hub misbehave from the start of the stage.", optional(&t.Hub, func() HubFault { return HubFault{} }, hub), hub(new(HubFault))},
+		{"network", formObject, "good", "Make the network between devices and their target misbehave. Whom it hits follows from the seed.", optional(&t.Network, func() Network { return Network{} }, networkFields), networkFields(new(Network))},
 		{"steps", formList, "none", "What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the run.", list(&t.Steps, func() Step { return Step{} }, stepFields, nil), stepFields(new(Step))},
 	}
 }
@@ -180,41 +187,6 @@ func stepFields(s *Step) []field {
 		{"query", formObject, "", "Run a query.", optional(&s.Query, func() QueryStep { return QueryStep{Expect: anything, Within: 5 * time.Second} }, query), query(new(QueryStep))},
 		{"desired", formObject, "", "Write desired properties.", optional(&s.Desired, func() DesiredStep { return DesiredStep{} }, desired), desired(new(DesiredStep))},
 		{"await", formObject, "", "Wait for the devices.", optional(&s.Await, func() AwaitStep { return AwaitStep{anything, anything, 30 * time.Second} }, await), await(new(AwaitStep))},
-	}
-}
-
-func serviceFields(s *Service) []field {
-	query := func(q *Query) []field {
-		return []field{
-			{"name", formName, "", "The query's name, in metrics and thresholds.", name(&q.Name), nil},
-			{"sql", formText, "", "The query, in the IoT Hub query language.", text(&q.SQL), nil},
-			{"every", formTime, "10s", "How often it starts.", duration(&q.Every, moment), nil},
-			{"page_size", formCount, "100", "Items a page.", count(&q.PageSize, 1, 1000), nil},
-			{"timeout", formTime, "1m", "For the whole result.", duration(&q.Timeout, moment), nil},
-		}
-	}
-	return []field{
-		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}.", readTags(s), nil},
-		{"tag_mode", formText, "patch", "patch sends one PATCH a twin, bulk sends 100 twins a call.", oneOf(&s.TagMode, "patch", "bulk"), nil},
-		{"tag_concurrency", formCount, "8", "Calls under way at once.", count(&s.TagConcurrency, 1, 1000), nil},
-		{"queries", formList, "none", "Twin queries on a schedule.", list(&s.Queries, func() Query { return Query{Every: 10 * time.Second, PageSize: 100, Timeout: time.Minute} }, query, func(q *Query, p place) { q.place = p }), query(new(Query))},
-	}
-}
-
-// readTags reads documents by group.
-func readTags(s *Service) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected tags by group, found %s", kindName(n))
-			return
-		}
-		s.Tags = make(map[string]json.RawMessage)
-		r.pairs(path, n, func(key string, k, v *yaml.Node) {
-			var doc json.RawMessage
-			document(&doc)(r, join(path, key), v)
-			s.Tags[key] = doc
-			r.groupNames = append(r.groupNames, reference{join(path, key), key, placeOf(k)})
-		})
 	}
 }
 

@@ -20,6 +20,8 @@ type Options struct {
 	Lookup func(name string) (string, bool)
 	// CheckQuery says what is wrong with a query; nil checks nothing.
 	CheckQuery func(sql string) error
+	// ReadFile reads a file that the scenario names; nil reads regular files of the system.
+	ReadFile func(name string) ([]byte, error)
 }
 
 // Load reads and checks a scenario file. Mistakes in it are Problems; other errors are about the file.
@@ -39,7 +41,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup, places: make(map[string]place)}
+	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
@@ -57,6 +59,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	}
 	r.validating, r.decoded = true, len(r.problems)
 	r.finish(s)
+	r.decoded = len(r.problems) // what a file that the scenario names lacks may have consequences, too
 	r.validate(s, o.CheckQuery)
 	if err := r.problems.asError(); err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ const (
 	formAny     form = "any object"
 	formMap     form = "object by name"
 	formTexts   form = "list of texts"
+	formBytes   form = "bandwidth"
 	formBounds  form = "thresholds by operation"
 )
 
@@ -52,6 +53,7 @@ type reader struct {
 	file     string
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
+	files    func(name string) ([]byte, error)
 
 	places     map[string]place // of values, by path
 	validating bool

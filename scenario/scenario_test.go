@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,12 +26,41 @@ func options(set ...string) scenario.Options {
 			_, err := query.Parse(sql)
 			return err
 		},
+		ReadFile: readFile,
 	}
+}
+
+// readFile is the files that scenarios of these tests name.
+func readFile(name string) ([]byte, error) {
+	row := func(hub, id string) string {
+		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
+	}
+	text, ok := map[string]string{
+		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv": row("h", "robots-000001"),
+		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":  "",
+		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+	}[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
 }
 
 // Every mistake is reported at once, each with its place and what would be right.
 func TestBrokenScenarios(t *testing.T) {
-	const path = "testdata/broken.txtar"
+	files, err := filepath.Glob("testdata/broken*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no broken scenarios: %v", err)
+	}
+	for _, path := range files {
+		brokenScenarios(t, path)
+	}
+}
+
+// brokenScenarios checks one archive of scenarios, each followed by what is said of it.
+func brokenScenarios(t *testing.T, path string) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +110,35 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
+// The scenario that the design was written around: a threshold on freshness is enough to measure it.
+func TestDesignIsValid(t *testing.T) {
+	s, err := scenario.Load("testdata/design.yaml", options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
+		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	}
+}
+
+func TestExpectations(t *testing.T) {
+	for text, met := range map[string][3]bool{ // by 9, 10 and 11 items
+		"10": {false, true, false}, "== 10": {false, true, false}, "= 10": {false, true, false}, "!=10": {true, false, true},
+		"< 10": {true, false, false}, "<= 10": {true, true, false}, "> 10": {false, false, true}, ">= 1_0": {false, true, true},
+	} {
+		s, err := scenario.Decode("x.yaml", []byte(valid+"service: {queries: [{name: q, expect: \""+text+"\", sql: SELECT * FROM devices}]}"), options())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for i, want := range met {
+			if got := s.Query("q").Expect.Met(9 + i); got != want {
+				t.Errorf("%q of %d items = %v; want %v", text, 9+i, got, want)
+			}
+		}
+	}
+}
+
 const valid = `
 name: ${NAME}
 seed: 9
@@ -105,6 +164,29 @@ func TestDecode(t *testing.T) {
 	}
 	if r := s.Stages[0].ReportRate; r == nil || r.From != 0 || r.To != 2 {
 		t.Errorf("report_rate = %+v; want 0 to 2 a second", r)
+	}
+}
+
+// Files are found beside the scenario, and groups that listen do not take their turns in a rate of messages.
+func TestBrokerScenario(t *testing.T) {
+	o := options()
+	o.Lookup = func(string) (string, bool) { return "mqtt://127.0.0.1:1883", true }
+	s, err := scenario.Load("../configs/scenarios/broker-delivery.yaml", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := s.Group("sensors")
+	if r := g.Telemetry.Rows; r == nil || r.Len() != 48 || string(r.Row(0)) != `{"temperature":21.0,"humidity":45,"door":false,"site":"Redmond 44"}` {
+		t.Errorf("rows = %+v", r)
+	}
+	if got := g.Fill("{group}/{device}/{index}", g.DeviceID(7), 7); got != "sensors/sensors-000007/000007" {
+		t.Errorf("filled %q", got)
+	}
+	if got := s.Rated(false); len(got) != 1 || got[0] != "sensors" {
+		t.Errorf("a rate of messages is dealt to %v; want the sensors", got)
+	}
+	if c := s.Stages[0].ConnectCurve(2); c.Integral(c.Total()) < 200 || c.Total() > 4010*time.Millisecond {
+		t.Errorf("from 2 to 202 devices at 50/s: %v", c)
 	}
 }
 

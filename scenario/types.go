@@ -22,6 +22,7 @@ type Scenario struct {
 	Stages      []Stage
 	Service     Service
 	Thresholds  []metrics.Threshold
+	Generator   Generator
 	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
 	Source []byte
 }
@@ -72,8 +73,10 @@ type Group struct {
 	Name      string
 	Count     int
 	ID        string // template: {group} and {index}
+	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
+	Subscribe Subscribe
 	Online    schedule.Distribution
 	Offline   schedule.Distribution
 	Tokens    Tokens
@@ -82,6 +85,8 @@ type Group struct {
 	Timeout   time.Duration
 	Answer    bool
 	Method    Method
+	InFlight  int    // unanswered operations of one device; 0 is the fleet's default
+	Overflow  string // what is due beyond InFlight: drop or wait
 	place     place
 }
 
@@ -107,6 +112,11 @@ type Telemetry struct {
 	QoS     int
 	Retain  bool
 	Sync    bool
+
+	Present    bool          // the file says something of telemetry
+	Rows       *payload.Rows // instead of Payload
+	Topic      string        // broker only: instead of the target's
+	Deliveries int           // broker only: subscribers of the run that get each message
 }
 
 // Tokens is the life of SAS tokens.
@@ -126,10 +136,13 @@ type Stage struct {
 	Name          string
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
+	ConnectRate   *Range        // devices that come or go a second, until there are Devices; nil spreads them over Duration
+	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
 	Storm         *Storm
 	Hub           *HubFault
+	Network       *Network
 	Steps         []Step
 	place         place
 }
@@ -187,24 +200,6 @@ type AwaitStep struct {
 	Connected int // below 0 for any number
 	Reported  int // devices with an acknowledged report; below 0 for any number
 	Within    time.Duration
-}
-
-// Service is the service side.
-type Service struct {
-	Tags           map[string]json.RawMessage // by group
-	TagMode        string                     // patch or bulk
-	TagConcurrency int
-	Queries        []Query
-}
-
-// Query is a query on a schedule.
-type Query struct {
-	Name     string
-	SQL      string
-	Every    time.Duration
-	PageSize int
-	Timeout  time.Duration
-	place    place
 }
 
 // place is where something stands in the file.

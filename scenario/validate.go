@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/schedule"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
@@ -27,19 +26,22 @@ func (r *reader) finish(s *Scenario) {
 		s.Target.Kind = IoTHub
 	}
 	for i := range s.Fleet.Groups {
+		r.finishIdentity(fmt.Sprintf("fleet.groups[%d]", i), &s.Fleet.Groups[i])
 		t := &s.Fleet.Groups[i].Tokens
 		if t.Life > 0 && t.Margin == 0 {
 			t.Margin = min(15*time.Minute, t.Life/4)
 		}
 	}
+	finishService(s)
 }
 
 // validate holds the rules that span keys.
 func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
 	r.validateTarget(&s.Target)
 	r.validateFleet(s)
+	r.validateMessages(s)
 	r.validateStages(s, checkQuery)
-	r.validateQueries(s, checkQuery)
+	r.validateService(s, checkQuery)
 	r.validateReferences(s)
 }
 
@@ -105,11 +107,13 @@ func (r *reader) validateFleet(s *Scenario) {
 		}
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Kind)
+		r.validateIdentity(path, g, &s.Target)
 	}
+	r.validateIDs(s)
 }
 
 func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
-	if g.Count > 1 && !strings.Contains(g.ID, "{index}") {
+	if g.Count > 1 && !strings.Contains(g.ID, "{index}") && g.Identity.Made() {
 		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
 	} else if err := iothub.ValidDeviceID(g.DeviceID(g.Count - 1)); err != nil {
 		r.failAt(path+".id", g.place, "%v", err)
@@ -133,6 +137,9 @@ func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
 
 // DeviceID is the id of a group's i-th device, counted from 0.
 func (g *Group) DeviceID(i int) string {
+	if i >= 0 && i < len(g.Identity.Devices) {
+		return g.Identity.Devices[i].DeviceID
+	}
 	return strings.NewReplacer("{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(g.ID)
 }
 
@@ -140,9 +147,16 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 	if len(s.Stages) == 0 {
 		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: %d}]", max(1, s.Devices()))
 	}
+	devices := 0
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
+		r.validateShape(path, t, devices)
+		r.validateNetwork(path, t)
+		r.validateRates(path, t, s)
+		if t.Devices >= 0 {
+			devices = t.Devices
+		}
 		if t.Name == "" {
 			r.failAt(path, t.place, "the stage has no name")
 		}
@@ -245,37 +259,11 @@ func (r *reader) checkSQL(path, sql string, at place, check func(string) error) 
 	}
 }
 
-func (r *reader) validateQueries(s *Scenario, checkQuery func(string) error) {
-	if s.Target.Kind == Broker && (len(s.Service.Queries) > 0 || len(s.Service.Tags) > 0) {
-		r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
-	}
-	names := make(map[string]bool)
-	for i := range s.Service.Queries {
-		q := &s.Service.Queries[i]
-		path := fmt.Sprintf("service.queries[%d]", i)
-		switch {
-		case q.Name == "":
-			r.failAt(path, q.place, "the query has no name")
-		case names[q.Name]:
-			r.failAt(path+".name", q.place, "a second query named %s; names must differ", q.Name)
-		}
-		names[q.Name] = true
-		if q.SQL == "" {
-			r.failAt(path, q.place, "the query has no sql")
-			continue
-		}
-		r.checkSQL(path+".sql", q.SQL, q.place, checkQuery)
-	}
-}
-
 // validateReferences holds names of groups and queries to those that there are.
 func (r *reader) validateReferences(s *Scenario) {
-	var groups, queries []string
+	var groups []string
 	for _, g := range s.Fleet.Groups {
 		groups = append(groups, g.Name)
-	}
-	for _, q := range s.Service.Queries {
-		queries = append(queries, q.Name)
 	}
 	for _, ref := range r.groupNames {
 		if s.Group(ref.name) == nil {
@@ -296,8 +284,8 @@ func (r *reader) validateReferences(s *Scenario) {
 			continue
 		}
 		known, names := s.Group(t.Group) != nil, groups
-		if t.Operation == metrics.OpQuery {
-			known, names = s.Query(t.Group) != nil, queries
+		if of, named := s.serviceNames(t.Operation); named {
+			known, names = slices.Contains(of, t.Group), of
 		}
 		if known {
 			continue

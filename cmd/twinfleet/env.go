@@ -64,6 +64,11 @@ func systemScreen() *terminal.Screen {
 // stopper turns the first interrupt into a polite stop and the second into a hard one.
 // The returned function ends the watching and waits for it.
 func (e env) stopper(ctx context.Context, log *slog.Logger, soft func()) (context.Context, func()) {
+	return e.stopperSaying(ctx, log, "stopping: devices disconnect and the report is made; once more stops at once", soft)
+}
+
+// stopperSaying is stopper with what a polite stop means.
+func (e env) stopperSaying(ctx context.Context, log *slog.Logger, text string, soft func()) (context.Context, func()) {
 	hard, cancel := context.WithCancelCause(ctx)
 	signals, stop := e.interrupts()
 	done := make(chan struct{})
@@ -82,7 +87,7 @@ func (e env) stopper(ctx context.Context, log *slog.Logger, soft func()) (contex
 					return
 				}
 				polite = true
-				log.Warn("stopping: devices disconnect and the report is made; once more stops at once", "signal", s.String())
+				log.Warn(text, "signal", s.String())
 				soft()
 			}
 		}

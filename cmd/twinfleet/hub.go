@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -38,7 +40,14 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Int("units", 1, "units of the tier")
 	f.String("query-lag", "", "how long a change stays hidden from queries: 2s, or evenly random: 500ms..3s")
 	f.Uint64("seed", 1, "seed of the query lag")
-	f.Duration("burst", time.Minute, "so much of a tier's rate may come at once")
+	f.Duration("burst", time.Minute, "so much of a tier's rate may come at once, after a quiet time as long")
+	f.Duration("backlog", 10*time.Second, "so much of a tier's rate may wait behind the burst; below 0 nothing waits")
+	f.Duration("max-wait", 10*time.Second, "longest wait of a throttled operation; what would wait longer is shed")
+	f.Bool("split-twin-limits", false, "give services limits for twins of their own, beside those of devices")
+	f.Uint8("throttled-connack", 3, "CONNACK return code for a connection that a throttle sheds")
+	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
+	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
+	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
@@ -57,7 +66,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	opts := hub.Options{
 		Logger: log, Listen: s.v.GetString("listen"), ExtraListen: s.v.GetStringSlice("extra-listen"), AllowRemote: s.v.GetBool("allow-remote"),
 		HostName: s.v.GetString("hostname"), CertDir: s.v.GetString("cert-dir"), DataDir: s.v.GetString("data"),
-		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: throttle.Shape{Burst: s.v.GetDuration("burst")},
+		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: throttle.Shape{Burst: s.v.GetDuration("burst"), Backlog: s.v.GetDuration("backlog"), MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits")},
+		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
+		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")),
 	}
 	if opts.QueryLag, err = hub.ParseQueryLag(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
@@ -73,7 +84,12 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()
 	h, err := hub.Open(ctx, opts)
-	if err != nil {
+	switch {
+	case errors.Is(err, hub.ErrNotLoopback):
+		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, tier.ErrTier):
+		return usagef("--tier and --units: %w", err)
+	case err != nil:
 		return err
 	}
 	h.Arm()
@@ -156,6 +172,14 @@ func registerHub(rec *metrics.Recorder, h *hub.Hub) {
 	rec.Register("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", nil, func() []metrics.Sample {
 		return one(float64(h.Stats().Quota))
 	})
+	rec.Register("twinfleet_hub_operations_total", "Operations that the embedded hub served, by the class that a tier limits.", []string{"class"}, func() []metrics.Sample {
+		var out []metrics.Sample
+		served := h.Stats().Served
+		for _, class := range throttle.Classes() {
+			out = append(out, metrics.Sample{Labels: []string{string(class)}, Value: float64(served[class])})
+		}
+		return out
+	})
 	perClass := func(read func(throttle.Stat) float64) func() []metrics.Sample {
 		return func() []metrics.Sample {
 			var out []metrics.Sample
@@ -168,6 +192,8 @@ func registerHub(rec *metrics.Recorder, h *hub.Hub) {
 	class := []string{"class"}
 	rec.Register("twinfleet_hub_throttle_rate", "Operations per second that the embedded hub's tier allows.", class, perClass(func(s throttle.Stat) float64 { return s.Rate }))
 	rec.Register("twinfleet_hub_throttle_tokens", "What is left of the burst; below zero when operations wait.", class, perClass(func(s throttle.Stat) float64 { return s.Tokens }))
+	rec.Register("twinfleet_hub_throttle_waiting", "Operations that wait for their turn now.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Waiting) }))
+	rec.Register("twinfleet_hub_throttle_wait_seconds", "How long one more operation would wait now.", class, perClass(func(s throttle.Stat) float64 { return s.Wait.Seconds() }))
 	rec.Register("twinfleet_hub_throttle_admitted_total", "Operations served, also those that waited.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Admitted) }))
 	rec.Register("twinfleet_hub_throttle_delayed_total", "Operations served after a wait.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Delayed) }))
 	rec.Register("twinfleet_hub_throttle_rejected_total", "Operations shed with status 429.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Rejected) }))

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
 )
 
 func TestMain(m *testing.M) {
@@ -15,6 +17,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"hub": hubCommand, "identities": identitiesCommand},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
@@ -23,7 +26,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("CONFIGS", configs+"/../../configs")
+			e.Values[hubKey{}] = new(*hub.Hub)
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("TWINFLEET_ALLOW_SATURATED", "true") // the machine that runs the tests may be busy
 			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 			return nil
 		},

@@ -31,11 +31,24 @@ func (k *keeper) begin(run *report.Run) error {
 	return nil
 }
 
-func (k *keeper) event(e engine.Event) {
-	// Counts that go up are for those who wait.
-	if k.writer != nil && (e.Total == 0 || e.Done == e.Total || e.Kind == engine.EventStage) {
-		k.writer.Event(reportEvent(e))
+func (k *keeper) event(e report.Event) {
+	if k.writer != nil {
+		k.writer.Event(e)
 	}
+}
+
+// notable turns what the engine tells into an event of the record; ok is false for counts that go up, which are
+// for those who wait.
+func notable(e engine.Event) (event report.Event, ok bool) {
+	if e.Total != 0 && e.Done != e.Total && e.Kind != engine.EventStage {
+		return report.Event{}, false
+	}
+	return recorded(e), true
+}
+
+// recorded is an event of the engine as records and reports have it.
+func recorded(e engine.Event) report.Event {
+	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}
 }
 
 func (k *keeper) progress(p engine.Progress) {
@@ -57,9 +70,4 @@ func (k *keeper) end(run *report.Run) string {
 		k.log.Error("the run's record is not whole", "folder", k.writer.Dir(), "error", err)
 	}
 	return k.writer.Dir()
-}
-
-// reportEvent is an event of the engine as records and reports have it.
-func reportEvent(e engine.Event) report.Event {
-	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}
 }

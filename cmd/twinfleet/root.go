@@ -41,7 +41,10 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
-	for _, c := range []*cobra.Command{newRun(e), newValidate(e), newReport(e), newCompare(e), newHub(e), newInit(e), newExamples(e), newSchema(e), newVersion(e)} {
+	for _, c := range []*cobra.Command{
+		newRun(e), newValidate(e), newInspect(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e),
+		newInit(e), newExamples(e), newSchema(e), newVersion(e),
+	} {
 		root.AddCommand(withUsageCode(c))
 	}
 	return root

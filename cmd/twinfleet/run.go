@@ -25,8 +25,8 @@ stops at once.
 On a terminal of 60 columns or more the run is drawn in place; elsewhere, in CI, with TERM=dumb and
 with --plain it is told in lines.
 
-Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 99 a threshold was
-missed or had no data, 130 interrupted.`,
+Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
+was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 		Example: "  twinfleet run connectivity\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -36,6 +36,9 @@ missed or had no data, 130 interrupted.`,
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
+	f.Bool("force", false, "start although this machine has too little for the scenario")
+	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
+	addLiveFlags(c)
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.Bool("plain", false, "print lines of progress, also on a terminal that could be drawn on")
 	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output")
@@ -58,6 +61,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
+	if err := preflight(sc, s.v.GetBool("force")); err != nil {
+		return err
+	}
 	color, err := s.color(e)
 	if err != nil {
 		return err
@@ -68,17 +74,26 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer server.close()
-	out := newWatcher(e, s, planOf(sc, server.url()), color)
+	var out watcher
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
+	var page *live
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), Begin: keep.begin,
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"),
+		Begin: func(r *report.Run) error {
+			page.begin(r)
+			return keep.begin(r)
+		},
 		Event: func(ev engine.Event) {
-			out.Event(terminal.Event{Event: reportEvent(ev), Done: ev.Done, Total: ev.Total})
-			keep.event(ev)
+			out.Event(watched(ev))
+			if event, ok := notable(ev); ok {
+				keep.event(event)
+				page.event(event)
+			}
 		},
 		Progress: func(p engine.Progress) {
 			out.Progress(terminal.Progress(p))
 			keep.progress(p)
+			page.progress(p)
 		},
 		OnTarget: func(t engine.Target) {
 			if t.Hub != nil {
@@ -86,19 +101,33 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			}
 		},
 	})
-	hard, done := e.stopper(ctx, log, eng.Stop)
+	if page, err = newLive(ctx, cmd, s, sc, eng, log); err != nil {
+		return err
+	}
+	defer page.close()
+	out = newWatcher(e, s, planOf(sc, page.address(), server.url()), color)
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
+	engine.RelaxGC()
+	// Signals are watched until the summary is out: one that comes late must not take it away.
+	lingering, noLinger := context.WithCancel(ctx)
+	defer noLinger()
+	hard, done := e.stopper(ctx, log, func() {
+		eng.Stop()
+		noLinger()
+	})
+	defer done()
 	record := eng.Run(hard)
-	done()
 	logs.set(e.stderr)
 	if err := out.Close(); err != nil {
 		log.Error("showing the run failed", "error", err)
 	}
-	if err := summarize(e, out, record, keep.end(record), color); err != nil {
+	dir := keep.end(record)
+	page.end(record)
+	if err := summarize(e, out, record, dir, color); err != nil {
 		return err
 	}
-	linger(hard, s.v.GetDuration("linger"), server)
+	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }
 

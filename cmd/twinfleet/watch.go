@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // watcher shows a run while it goes on, and takes the log lines that are written meanwhile.
@@ -24,6 +26,9 @@ var (
 	_ watcher = silent{}
 )
 
+// countEvery is how often a count that goes up is printed.
+const countEvery = time.Second
+
 // newWatcher is the one that the settings and the terminal ask for.
 func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
 	switch {
@@ -39,8 +44,13 @@ func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
 	return terminal.NewPlain(e.stderr, plan, report.Style{Color: color})
 }
 
+// watched is an event of the engine for who watches.
+func watched(e engine.Event) terminal.Event {
+	return terminal.Event{Event: recorded(e), Done: e.Done, Total: e.Total}
+}
+
 // planOf is what a run will do, for those who watch it.
-func planOf(sc *scenario.Scenario, metricsURL string) terminal.Plan {
+func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
 	p := terminal.Plan{Name: sc.Name, Description: sc.Description}
 	for _, t := range sc.Stages {
 		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
@@ -48,8 +58,10 @@ func planOf(sc *scenario.Scenario, metricsURL string) terminal.Plan {
 	for _, g := range sc.Fleet.Groups {
 		p.Groups = append(p.Groups, terminal.Group{Name: g.Name, Count: g.Count})
 	}
-	if metricsURL != "" {
-		p.Links = append(p.Links, terminal.Link{Name: "metrics", Address: metricsURL})
+	for _, l := range []terminal.Link{{Name: "live page", Address: pageURL}, {Name: "metrics", Address: metricsURL}} {
+		if l.Address != "" {
+			p.Links = append(p.Links, l)
+		}
 	}
 	return p
 }

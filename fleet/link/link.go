@@ -52,7 +52,7 @@ type Conn interface {
 	// Subscribe waits for the acknowledgement of all filters.
 	Subscribe(ctx context.Context, filters ...Filter) error
 	// Publish sends a message without waiting. done is called exactly once: when the message is
-	// acknowledged (QoS 1, 2) or written (QoS 0), or with an error, ErrLost among them. It must not block.
+	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error, ErrLost among them. It must not block.
 	Publish(m Message, done func(error))
 	// Close says DISCONNECT and waits for the driver's goroutines.
 	Close()

@@ -1,8 +1,8 @@
 // Package payload renders what devices send: JSON documents with {{ … }} in their strings, compiled
 // once, rendered often, decided by the device's own stream of chance.
 //
-//	{{ normal 21 3 }}      a normally distributed number: mean and standard deviation
-//	{{ uniform 0 10 }}     an evenly distributed number
+//	{{ normal 21 3 }}      a normally distributed number: mean and standard deviation, 0 and 1 when left out
+//	{{ uniform 0 10 }}     an evenly distributed number from the first to the second, 0 and 1 when left out
 //	{{ seq }}              1 for the device's first message, then 2, and so on
 //	{{ now }}              the time, RFC 3339 with milliseconds, UTC
 //	{{ device }}           the device's id
@@ -27,10 +27,19 @@ import (
 // Context is what a rendering depends on.
 type Context struct {
 	Device string
-	Seq    int64
+	Index  int   // of the device in the fleet
+	Seq    int64 // of the message, from 1
 	Now    time.Time
 	Rand   *rand.Rand
 }
+
+// Source is where the payloads of messages come from: a Template or Rows. It is safe for concurrent use.
+type Source interface {
+	// Append appends the payload that a context asks for.
+	Append(dst []byte, c *Context) []byte
+}
+
+var _ Source = (*Template)(nil)
 
 // Template is a compiled payload. It is immutable and safe for concurrent use.
 type Template struct{ segments []segment }
@@ -155,7 +164,7 @@ func (t *Template) text(s string) error {
 	return nil
 }
 
-const functions = "there are normal MEAN DEVIATION, uniform LOW HIGH, seq, now, device, pick \"A\" \"B\""
+const functions = "there are normal MEAN DEVIATION with a deviation from 0, uniform LOW HIGH with the lower first, seq, now, device, pick \"A\" \"B\""
 
 // compileCall compiles what stands between {{ and }}. number says that it yields a JSON number.
 func compileCall(inner string) (call func([]byte, *Context) []byte, number bool, err error) {
@@ -184,10 +193,17 @@ func compileCall(inner string) (call func([]byte, *Context) []byte, number bool,
 			choices[i] = string(quoted[1 : len(quoted)-1])
 		}
 		return func(b []byte, c *Context) []byte { return append(b, choices[c.Rand.IntN(len(choices))]...) }, false, nil
+	case name == "normal" && len(args) == 0:
+		return func(b []byte, c *Context) []byte { return appendNumber(b, c.Rand.NormFloat64()) }, true, nil
+	case name == "uniform" && len(args) == 0:
+		return func(b []byte, c *Context) []byte { return appendNumber(b, c.Rand.Float64()) }, true, nil
 	case (name == "normal" || name == "uniform") && len(args) == 2:
 		x, err1 := strconv.ParseFloat(args[0], 64)
 		y, err2 := strconv.ParseFloat(args[1], 64)
 		if err1 != nil || err2 != nil || math.IsInf(x, 0) || math.IsInf(y, 0) || math.IsNaN(x) || math.IsNaN(y) {
+			return bad()
+		}
+		if (name == "normal" && y < 0) || (name == "uniform" && y < x) {
 			return bad()
 		}
 		if name == "normal" {
@@ -200,7 +216,10 @@ func compileCall(inner string) (call func([]byte, *Context) []byte, number bool,
 
 // appendNumber writes three decimals, as sensors do.
 func appendNumber(b []byte, x float64) []byte {
-	return strconv.AppendFloat(b, math.Round(x*1000)/1000, 'f', -1, 64)
+	if math.Abs(x) < 1e12 { // above there is nothing to round, and below infinity nothing to lose
+		x = math.Round(x*1000) / 1000
+	}
+	return strconv.AppendFloat(b, max(-math.MaxFloat64, min(x, math.MaxFloat64)), 'f', -1, 64)
 }
 
 // arguments splits at spaces; text in double quotes is one argument.

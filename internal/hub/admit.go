@@ -77,9 +77,16 @@ func (h *Hub) admitMetered(ctx context.Context, class throttle.Class, bytes int,
 		return shed.With("%s", iothub.AsError(err).Message)
 	}
 	if err == nil {
-		h.limiter.Meter(bytes)
+		h.meter(bytes)
 	}
 	return err
+}
+
+// meter counts an operation that was served against the day's messages.
+func (h *Hub) meter(bytes int) {
+	if h.limiter.Meter(bytes) {
+		h.quotaUsedUp()
+	}
 }
 
 // admitService admits a request of the service side, which is metered when its answer is known. n
@@ -91,9 +98,9 @@ func (h *Hub) admitService(ctx context.Context, class rest.Class, n int) error {
 	case rest.ClassQuery:
 		return h.admit(ctx, throttle.Query, 1)
 	case rest.ClassTwinRead:
-		return h.admit(ctx, throttle.TwinRead, 1)
+		return h.admit(ctx, throttle.ServiceTwinRead, 1)
 	case rest.ClassTwinUpdate:
-		return h.admit(ctx, throttle.TwinUpdate, 1)
+		return h.admit(ctx, throttle.ServiceTwinUpdate, 1)
 	case rest.ClassC2D:
 		return h.admit(ctx, throttle.C2D, 1)
 	case rest.ClassMethod:

@@ -72,6 +72,14 @@ func (s *services) PatchTwin(ctx context.Context, id string, tags, desired twin.
 
 func (s *services) ParseValue(b []byte) (twin.Value, error) { return s.store.ParseValue(b) }
 
+// notifyDesired tells a device of changed desired properties. What reaches it is metered
+// (iot-hub-devguide-pricing).
+func (h *Hub) notifyDesired(id string, delta []byte, version int64) {
+	if h.front.NotifyDesired(id, delta, version) {
+		h.meter(len(delta))
+	}
+}
+
 // gone ends the connection of a device that was deleted or disabled. It is called by the store and
 // must not block it.
 func (h *Hub) gone(id string, reason store.GoneReason) {

@@ -52,8 +52,12 @@ type Options struct {
 	Shape throttle.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
-	// TokenGrace, see front.Options.
-	TokenGrace time.Duration
+	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
+	TokenGrace, MessageTTL   time.Duration
+	ThrottledCode, QuotaCode byte
+	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
+	// the hub's own.
+	ClientCAs []*x509.Certificate
 }
 
 // Hub is a running hub.
@@ -120,17 +124,18 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	}
 	h.store, err = store.Open(ctx, store.Options{
 		Logger: h.log, DataDir: h.opts.DataDir, QueryLag: h.opts.QueryLag,
-		OnDesired: func(id string, delta []byte, version int64) { h.front.NotifyDesired(id, delta, version) },
+		OnDesired: h.notifyDesired,
 		OnGone:    h.gone,
 	})
 	if err != nil {
 		return err
 	}
 	h.front = front.New(front.Options{
-		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.ca.Pool(), Admit: h.admitDevice, TokenGrace: h.opts.TokenGrace,
+		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
+		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
 	})
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.limiter.Meter, Active: limits.ActiveJobs,
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
 	})
 	h.serve()
 	return nil
@@ -160,7 +165,7 @@ func (h *Hub) checkLoopback(addr string) error {
 	if ip := net.ParseIP(host); h.opts.AllowRemote || host == "localhost" || (ip != nil && ip.IsLoopback()) {
 		return nil
 	}
-	return fmt.Errorf("%w, not on %s, unless it is allowed to", ErrNotLoopback, addr)
+	return fmt.Errorf("%w, not on %s", ErrNotLoopback, addr)
 }
 
 func (h *Hub) serve() {
@@ -169,7 +174,7 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.ServeConn, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Meter: h.limiter.Meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	root := http.NewServeMux()
 	root.Handle(front.WebSocketPath, h.front.WebSocket())
@@ -244,6 +249,15 @@ func (h *Hub) CAPool() *x509.CertPool { return h.ca.Pool() }
 
 // DeviceCertificate makes a certificate with which a device of type certificateAuthority may connect.
 func (h *Hub) DeviceCertificate(id string) (tls.Certificate, error) { return h.ca.Device(id) }
+
+// clientCAs trusts the authorities whose certificates devices may show.
+func (h *Hub) clientCAs() *x509.CertPool {
+	pool := h.ca.Pool()
+	for _, cert := range h.opts.ClientCAs {
+		pool.AddCert(cert)
+	}
+	return pool
+}
 
 // Arm begins to hold the limits of the tier.
 func (h *Hub) Arm() { h.limiter.Arm() }

@@ -8,7 +8,7 @@ import (
 
 const (
 	// smallBuffer holds nearly every packet of a device; a larger one is read into a buffer of its own.
-	smallBuffer = 512
+	smallBuffer = 256
 	// DefaultMaxPacket bounds a packet when Reader.MaxPacket is 0: a message of 256 KiB and its headers.
 	DefaultMaxPacket = 256<<10 + 64<<10
 )

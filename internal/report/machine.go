@@ -36,6 +36,7 @@ type Summary struct {
 	Errors        []metrics.ErrorCount `json:"errors"` // why operations ended badly, by operation, outcome and reason
 	Outages       []OutageSummary      `json:"outages"`
 	Notes         []string             `json:"notes"`
+	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
 }
 
 // StageSummary is a stage. Times are since the run's start.
@@ -52,6 +53,9 @@ type OutageSummary struct {
 	Devices   int     `json:"devices"`     // the most that were gone at once
 	Lost      int     `json:"connections"` // that were lost
 	Recovered bool    `json:"recovered"`
+	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
+	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
+	Every     float64 `json:"returns_every_seconds,omitempty"`
 }
 
 // OpSummary is one operation of one group; of a query, the group is its name.
@@ -93,14 +97,14 @@ func Summarize(r *Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes),
+		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {
 		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered})
+		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	for i := range r.Totals.Series {
 		s.Operations = append(s.Operations, summarizeOp(&r.Totals.Series[i], s.Duration))
@@ -222,6 +226,12 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	}
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "\n%s\n", o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "%s\n", back)
+		}
+	}
+	if r.Generator != nil {
+		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))

@@ -4,6 +4,7 @@ package report
 import (
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -32,14 +33,20 @@ type Run struct {
 	Outcome     Outcome   `json:"outcome"`          // the verdict
 	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
 
-	Machine    Machine           `json:"machine"`
-	Rules      []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
-	Stages     []Stage           `json:"stages"`
-	Steps      []Step            `json:"steps,omitempty"`
-	Outages    []Outage          `json:"outages,omitempty"`
-	Notes      []string          `json:"notes,omitempty"` // what a reader must know to trust the figures
-	Thresholds []metrics.Verdict `json:"thresholds,omitempty"`
-	Totals     *metrics.Snapshot `json:"totals"` // the whole run
+	Machine       Machine           `json:"machine"`
+	Rules         []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
+	Stages        []Stage           `json:"stages"`
+	Steps         []Step            `json:"steps,omitempty"`
+	Outages       []Outage          `json:"outages,omitempty"`
+	Waves         []Wave            `json:"waves,omitempty"` // of rollouts, as they ended
+	Jobs          []Job             `json:"jobs,omitempty"`
+	ServiceErrors []ServiceError    `json:"service_errors,omitempty"`
+	Freshness     *Freshness        `json:"freshness,omitempty"` // nil when it was not measured
+	Notes         []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
+	Thresholds    []metrics.Verdict `json:"thresholds,omitempty"`
+	Totals        *metrics.Snapshot `json:"totals"` // the whole run
+
+	Generator *generator.Health `json:"generator,omitempty"` // nil when the fleet never ran
 }
 
 // Duration is how long the run took.
@@ -72,8 +79,24 @@ type Step struct {
 // Outage is a time in which devices had lost their connections unasked. Times are since the run's start.
 type Outage struct {
 	From      time.Duration `json:"from"`
-	To        time.Duration `json:"to"`        // when 99 % of the devices were back; the run's end if they were not
-	Lost      int           `json:"lost"`      // the most devices that were gone at once
-	Total     int           `json:"total"`     // connections that were lost in it
-	Recovered bool          `json:"recovered"` // whether 99 % came back before the run ended
+	To        time.Duration `json:"to"`                 // when 99 % of the devices were back; the run's end if they were not
+	Lost      int           `json:"lost"`               // the most devices that were gone at once
+	Total     int           `json:"total"`              // connections that were lost in it
+	Recovered bool          `json:"recovered"`          // whether 99 % came back before the run ended
+	AllBack   time.Duration `json:"all_back,omitempty"` // from From until nobody was gone any more; 0 when some were to the end
+	// Returns is the reconnect curve: devices that came back in each interval of Every since From. A
+	// device that was lost twice comes back twice.
+	Returns []int         `json:"returns,omitempty"`
+	Every   time.Duration `json:"every,omitempty"`
+}
+
+// Peak is the highest rate of the reconnect curve, in devices per second, and when, since From, its
+// interval began.
+func (o *Outage) Peak() (rate float64, at time.Duration) {
+	for i, n := range o.Returns {
+		if r := float64(n) / o.Every.Seconds(); r > rate {
+			rate, at = r, time.Duration(i)*o.Every
+		}
+	}
+	return rate, at
 }

@@ -49,7 +49,10 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeOperations(b, r, style)
 	writeErrors(b, r, style)
 	writeQueries(b, r, style)
+	writeService(b, r, style)
+	writeFreshness(b, r, style)
 	writeOutages(b, r, style)
+	writeGenerator(b, r, style)
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), n)
 	}
@@ -92,6 +95,9 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 func writeOutages(b *strings.Builder, r *Run, style Style) {
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "    %s\n", back)
+		}
 	}
 }
 

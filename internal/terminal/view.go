@@ -161,7 +161,15 @@ func (v view) foot() []string {
 	if len([]rune(left))+len(help)+4 <= v.width {
 		return []string{v.paint(faint, v.spread("", left, help))}
 	}
-	return []string{" " + v.paint(faint, cut(left, v.width-2)), " " + v.paint(faint, help)}
+	// An address that is cut opens nothing: a line each.
+	var lines []string
+	if len([]rune(left)) <= v.width-2 {
+		parts = []string{left}
+	}
+	for _, p := range parts {
+		lines = append(lines, " "+v.paint(faint, cut(p, v.width-2)))
+	}
+	return append(lines, " "+v.paint(faint, help))
 }
 
 // deviceStates are the states of devices beside connected, in the order of columns: those of least interest last.

@@ -11,11 +11,15 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// measure runs one call that was intended for a time, and gives it to a series.
-func measure[T any](series *metrics.Series, intended time.Time, call func() (T, error)) (T, error) {
+// Measure runs one call that was intended for a time, and gives it to a series.
+func Measure[T any](series *metrics.Series, intended time.Time, call func() (T, error)) (T, error) {
 	sent := time.Now()
 	series.Start(intended, sent)
 	value, err := call()
+	if errors.Is(err, context.Canceled) {
+		series.Abandon() // the run ended, not the call: it says nothing about the target
+		return value, err
+	}
 	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 	return value, err
 }

@@ -117,7 +117,7 @@ func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string,
 func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func() error) error {
 	wait := 500 * time.Millisecond
 	for try := 1; ; try++ {
-		_, err := measure(series, time.Now(), func() (struct{}, error) { return struct{}{}, call() })
+		_, err := Measure(series, time.Now(), func() (struct{}, error) { return struct{}{}, call() })
 		if !iothub.Throttled(err) || try >= orDefault(t.Attempts, 10) {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,10 @@ type Options struct {
 	Progress func(Progress)
 	// OnTarget, which may be nil, is told of the embedded hub once it runs.
 	OnTarget func(Target)
+	// Sampler measures the generator; nil measures this process.
+	Sampler Sampler
+	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
+	AllowSaturated bool
 }
 
 // Engine runs one scenario once.
@@ -48,12 +53,17 @@ type Engine struct {
 	soft  context.Context // ends when the run should wind down
 	stop  context.CancelCauseFunc
 
+	self    *self
 	target  *target
 	ids     *identities
 	fleet   *fleet.Fleet
+	service *serviceSide
 	desired desiredWatch
+	gate    *stageGate
 	outages outageFinder // owned by the monitor
 	bounds  *metrics.Judge
+
+	controls controls
 
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
@@ -65,7 +75,7 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, bounds: metrics.NewJudge(o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), bounds: metrics.NewJudge(o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -102,6 +112,10 @@ func (e *Engine) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
+		return err
+	}
+	e.self.register(e.rec)
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
@@ -114,52 +128,6 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	e.target.arm()
 	err = e.load(ctx)
 	return errors.Join(err, e.deprovision(ctx))
-}
-
-func (e *Engine) provision(ctx context.Context) error {
-	ids := e.deviceIDs()
-	if e.target.service == nil {
-		e.ids = &identities{ids: ids}
-		return nil
-	}
-	soft, cancel := e.either(ctx)
-	defer cancel()
-	began := time.Now()
-	var err error
-	e.ids, err = provision(soft, e.target.service, e.rec, ids, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: done, Total: len(ids)})
-	})
-	e.target.keys = e.ids.keys
-	if err != nil && e.stopped() != nil {
-		return nil // it was asked to end; what was made will be removed
-	}
-	if err == nil {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: len(ids), Total: len(ids), Detail: report.Duration(time.Since(began))})
-	}
-	return err
-}
-
-func (e *Engine) deviceIDs() []string {
-	ids := make([]string, 0, e.sc.Devices())
-	for i := range e.sc.Fleet.Groups {
-		g := &e.sc.Fleet.Groups[i]
-		for n := range g.Count {
-			ids = append(ids, g.DeviceID(n))
-		}
-	}
-	return ids
-}
-
-// deprovision removes the identities that this run made, unless they are kept or go with the hub.
-func (e *Engine) deprovision(ctx context.Context) error {
-	if e.ids == nil || e.target.service == nil || e.sc.Target.Keep || e.sc.Target.Kind == scenario.Embedded || ctx.Err() != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
-	defer cancel()
-	return e.ids.deprovision(ctx, e.target.service, func(done int) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: done, Total: len(e.ids.ids)})
-	})
 }
 
 // either ends when ctx does or the run winds down.
@@ -175,17 +143,23 @@ func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFun
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
 func (e *Engine) load(ctx context.Context) error {
 	var err error
+	if e.service, err = e.newServiceSide(); err != nil {
+		return err
+	}
 	if e.fleet, err = e.newFleet(); err != nil {
 		return err
 	}
+	e.controls.change(func(c *controls) { c.fleet = e.fleet })
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
 	watching, stopWatching := context.WithCancel(context.Background())
+	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
 	last := e.rec.Snapshot()
 	monitor.Go(func() { last = e.monitor(watching, last) })
 	var serviceErr error
 	service.Go(func() { serviceErr = e.runService(soft) })
+	service.Go(func() { e.runActivities(soft) })
 
 	err = e.walk(soft)
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
@@ -195,14 +169,17 @@ func (e *Engine) load(ctx context.Context) error {
 	defer cancelGrace()
 	stopWatching()
 	monitor.Wait()
+	waitForSelf()
+	e.record.Generator = e.self.health()
 	e.bounds.Stage("", e.rec.Snapshot())
 	e.fleet.Stop(grace)
+	auditErr := e.endAudit(ctx)
 	e.progress(last)
 	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {
 		return nil
 	}
-	return errors.Join(err, serviceErr)
+	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
@@ -221,7 +198,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.record.Notes = append(e.record.Notes, "the run ended before all devices of "+g.Name+" were tagged")
+			e.note("the run ended before all devices of " + g.Name + " were tagged")
 			return nil
 		}
 		if err != nil {
@@ -229,7 +206,7 @@ func (e *Engine) runService(ctx context.Context) error {
 			return err
 		}
 	}
-	return (&worker.QueryRunner{Service: e.target, Recorder: e.rec, Queries: e.queries()}).Run(ctx)
+	return e.runQueries(ctx)
 }
 
 func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
@@ -238,8 +215,10 @@ func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error 
 		Mode: worker.TagMode(e.sc.Service.TagMode), Concurrency: e.sc.Service.TagConcurrency,
 	}
 	ids := e.groupIDs(g)
-	return t.Tag(ctx, g.Name, ids, tags, func(done int) {
-		e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+	return e.service.tagged(g, tags, func() error {
+		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
+			e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+		})
 	})
 }
 
@@ -264,7 +243,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.desired.arrived,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -273,6 +252,8 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
 		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
+		profile.Subscribe = e.target.subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)

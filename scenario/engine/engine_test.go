@@ -101,6 +101,13 @@ func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.
 	}
 }
 
+// last is the last progress.
+func (w *watcher) last() engine.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.progress[len(w.progress)-1]
+}
+
 func connected(n int) func([]engine.Event, []engine.Progress) bool {
 	return func(_ []engine.Event, p []engine.Progress) bool {
 		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") == n
@@ -108,7 +115,7 @@ func connected(n int) func([]engine.Event, []engine.Progress) bool {
 }
 
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick})
+	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick, Sampler: calm()})
 }
 
 // Every device's connectivity in the hub's twins is what that device last reported: of all 3,000.
@@ -118,8 +125,8 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, set := openHub(t, hub.Options{})
-	// The last stage ends when all have reported, however slow the machine is.
-	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}]}", wholeFleet),
+	// The last stage ends when all have reported and are tagged, however slow the machine is.
+	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
 		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s", "fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
 	eng := newEngine(s, newWatcher())
 	run := eng.Run(t.Context())
@@ -395,6 +402,16 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
+		{"bad-network", []string{"fleet.groups.vehicles.count=120", "fleet.groups.gates.count=30", "stages.ramp.devices=150", "stages.ramp.connect_rate=150/s", "stages.calm.duration=1s", "stages.slow.duration=2s", "stages.lossy.duration=2s", "stages.dead.duration=4s", "stages.apart.duration=2s", "stages.apart.network.partition.for=1s", "stages.end.duration=1s", "fleet.groups.vehicles.keepalive=1s", "fleet.groups.vehicles.timeout=1s", "fleet.groups.vehicles.reported.every=500ms", "thresholds={}"}, func(r *report.Run) string {
+			vehicles, gates := r.Totals.Find(metrics.OpTwinReport, "vehicles"), r.Totals.Find(metrics.OpTwinReport, "gates")
+			if vehicles.Count(metrics.Timeout) == 0 || vehicles.Count(metrics.Failed) == 0 || gates.Errors() > 0 {
+				return fmt.Sprintf("vehicles: %d timeouts, %d errors; gates: %d errors; want some of both, and none", vehicles.Count(metrics.Timeout), vehicles.Count(metrics.Failed), gates.Errors())
+			}
+			if connects := r.Totals.Find(metrics.OpConnect, "vehicles").Ended(); connects < 126 {
+				return fmt.Sprintf("%d connections of 120 vehicles; want more, for those that were reset or died", connects)
+			}
+			return passed(r)
+		}},
 		{"tier", []string{"stages.ramp.duration=2s", "stages.hold.duration=5s", "fleet.groups.robots.reported.every=1s", "thresholds={}"}, func(r *report.Run) string {
 			x := r.Totals.Select(metrics.OpTwinReport, "")
 			if x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
@@ -402,7 +419,17 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
-		{"mixed", []string{"stages.ramp.duration=2s", "stages.hold.duration=2s", "stages.down.duration=1s", "thresholds={}"}, flawless},
+		{"mixed", []string{"stages.ramp.duration=2s", "stages.hold.duration=4s", "stages.down.duration=1s", "service.rollouts.interval.rate=1000/s", "service.rollouts.interval.at=0s", "service.rollouts.interval.waves=[{percent: 10}, {percent: 100}]", "thresholds={desired_reply: [\"count > 200\"], freshness: [\"count > 100\"], method: [\"count > 10\"], twin_read: [\"count > 30\"]}"}, passed},
+		{"rollout", []string{
+			"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.rollout.duration=6s", "stages.after.duration=4s", "service.rollouts.firmware.waves=[{percent: 5}, {percent: 100}]", "service.rollouts.firmware.timeout=30s", "service.queries.redmond.expect=200", "service.queries.redmond.cron=* * * * * *", "service.jobs.restart.at=0s",
+			"thresholds={desired_reply: [\"count >= 200\"], \"query{name=redmond}\": [\"expected_rate >= 99%\"]}",
+		}, func(r *report.Run) string {
+			if len(r.Waves) != 2 || r.Waves[0].Answered != 10 || r.Waves[1].Answered != 190 || len(r.Jobs) != 2 || r.Jobs[0].Error+r.Jobs[1].Error != "" {
+				return fmt.Sprintf("waves %+v, jobs %+v; want all devices in two waves, and both jobs done", r.Waves, r.Jobs)
+			}
+			return passed(r)
+		}},
+		{"freshness", []string{"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.hold.duration=8s", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=3500ms", "thresholds={freshness: [\"p(50) > 1900ms\", \"count > 300\"], query: [\"correct_rate > 90%\"]}"}, passed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -40,8 +40,14 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			over = true
 		}
 		e.lookForOutage()
-		last = e.progress(last)
-		e.abortOn(e.bounds.Sample(last))
+		now := e.progress(last)
+		e.abortOn(e.bounds.Sample(now))
+		if interval := now.Sub(last); interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
+			if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
+				e.log.Warn("the generator was not measured", "error", err)
+			}
+		}
+		last = now
 	}
 	return last
 }
@@ -59,7 +65,7 @@ func (e *Engine) progress(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(e.since(), connected, lost, e.fleet.Losses())
+	e.outages.add(look{at: e.since(), connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns()})
 	switch {
 	case !wasOpen && e.outages.open:
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",

@@ -10,37 +10,81 @@ import (
 // and ends when all but one in outageShare of those connected before are back.
 const outageShare = 100
 
+// maxReturns bounds the points of a reconnect curve; a longer one has wider intervals.
+const maxReturns = 240
+
+// look is one sample of the fleet.
+type look struct {
+	at        time.Duration
+	connected int
+	lost      int // devices that have lost a connection and are not yet back
+	losses    int // connections lost so far
+	returns   int // devices that came back so far
+}
+
 // outageFinder finds outages in a series of samples. It is a pure function of what it is fed.
 type outageFinder struct {
 	before int // devices connected when all was well
-	calm   int // connections lost before the outage that is open
+	calm   int // connections lost, and back, before the outage that is open
+	back   int // devices that had come back at the last sample
 	open   bool
+	tail   bool // the last of found is over, but not all of its devices are back
 	now    report.Outage
 	found  []report.Outage
 }
 
-// add takes one sample: how many devices are connected, how many have lost a connection and are not
-// yet back, and how many connections were lost so far.
-func (f *outageFinder) add(at time.Duration, connected, lost, losses int) {
-	tolerated := (connected + lost) / outageShare
+// add takes one sample.
+func (f *outageFinder) add(x look) {
+	tolerated := (x.connected + x.lost) / outageShare
 	switch {
-	case !f.open && lost > tolerated:
-		f.open = true
-		f.before = connected + lost
-		f.now = report.Outage{From: at, To: at, Lost: lost, Total: losses - f.calm}
+	case !f.open && x.lost > tolerated:
+		f.open, f.tail = true, false
+		f.before = x.connected + x.lost
+		f.now = report.Outage{From: x.at, To: x.at, Lost: x.lost, Total: x.losses - f.calm, Every: time.Second}
+		f.point(&f.now, x)
 	case f.open:
-		f.now.Lost = max(f.now.Lost, lost)
-		f.now.Total = losses - f.calm
-		f.now.To = at
-		if lost <= f.before/outageShare {
+		f.now.Lost = max(f.now.Lost, x.lost)
+		f.now.Total = x.losses - f.calm
+		f.now.To = x.at
+		f.point(&f.now, x)
+		if x.lost <= f.before/outageShare {
 			f.now.Recovered = true
 			f.found = append(f.found, f.now)
-			f.open = false
+			f.open, f.tail = false, true
 		}
+	case f.tail:
+		f.point(&f.found[len(f.found)-1], x)
 	}
+	if f.tail && x.lost == 0 {
+		last := &f.found[len(f.found)-1]
+		last.AllBack = x.at - last.From
+		f.tail = false
+	}
+	f.back = x.returns
 	if !f.open {
-		f.calm = losses
+		f.calm = x.losses - x.lost // those who are gone are the first of an outage, if one follows
 	}
+}
+
+// point adds a sample to the reconnect curve of an outage.
+func (f *outageFinder) point(o *report.Outage, x look) {
+	i := int((x.at - o.From) / o.Every)
+	for i >= maxReturns {
+		half := o.Returns[:0]
+		for k := 0; k < len(o.Returns); k += 2 {
+			sum := o.Returns[k]
+			if k+1 < len(o.Returns) {
+				sum += o.Returns[k+1]
+			}
+			half = append(half, sum)
+		}
+		o.Returns, o.Every = half, 2*o.Every
+		i = int((x.at - o.From) / o.Every)
+	}
+	for len(o.Returns) <= i {
+		o.Returns = append(o.Returns, 0)
+	}
+	o.Returns[i] += x.returns - f.back
 }
 
 // end closes an outage that is still open and returns all that were found.

@@ -21,33 +21,63 @@ func TestOutages(t *testing.T) {
 		{
 			"a fall and a return",
 			[]sample{{1000, 0}, {0, 1000}, {400, 600}, {990, 10}, {1000, 0}},
-			[]report.Outage{{From: s, To: 3 * s, Lost: 1000, Total: 1000, Recovered: true}},
+			[]report.Outage{{From: s, To: 3 * s, Lost: 1000, Total: 1000, Recovered: true, AllBack: 3 * s, Returns: []int{0, 400, 590, 10}, Every: s}},
+		},
+		{
+			"a fall that begins slowly",
+			[]sample{{1000, 0}, {995, 5}, {900, 100}, {1000, 0}},
+			[]report.Outage{{From: 2 * s, To: 3 * s, Lost: 100, Total: 100, Recovered: true, AllBack: s, Returns: []int{0, 100}, Every: s}},
 		},
 		{
 			"still gone at the end",
 			[]sample{{1000, 0}, {200, 800}, {300, 700}},
-			[]report.Outage{{From: s, To: 3 * s, Lost: 800, Total: 800}},
+			[]report.Outage{{From: s, To: 3 * s, Lost: 800, Total: 800, Returns: []int{0, 100}, Every: s}},
 		},
 		{
 			"two of them",
 			[]sample{{10, 0}, {5, 5}, {10, 0}, {0, 10}, {10, 0}},
-			[]report.Outage{{From: s, To: 2 * s, Lost: 5, Total: 5, Recovered: true}, {From: 3 * s, To: 4 * s, Lost: 10, Total: 10, Recovered: true}},
+			[]report.Outage{
+				{From: s, To: 2 * s, Lost: 5, Total: 5, Recovered: true, AllBack: s, Returns: []int{0, 5}, Every: s},
+				{From: 3 * s, To: 4 * s, Lost: 10, Total: 10, Recovered: true, AllBack: s, Returns: []int{0, 10}, Every: s},
+			},
 		},
-		{"a single device that is lost counts", []sample{{1, 0}, {0, 1}, {1, 0}}, []report.Outage{{From: s, To: 2 * s, Lost: 1, Total: 1, Recovered: true}}},
+		{"a single device that is lost counts", []sample{{1, 0}, {0, 1}, {1, 0}}, []report.Outage{{From: s, To: 2 * s, Lost: 1, Total: 1, Recovered: true, AllBack: s, Returns: []int{0, 1}, Every: s}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var f outageFinder
-			losses, before := 0, 0
+			losses, returns, before := 0, 0, 0
 			for i, x := range tt.samples {
 				losses += max(0, x.lost-before)
+				returns += max(0, before-x.lost)
 				before = x.lost
-				f.add(time.Duration(i)*s, x.connected, x.lost, losses)
+				f.add(look{time.Duration(i) * s, x.connected, x.lost, losses, returns})
 			}
 			got := f.end(time.Duration(len(tt.samples)) * s)
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("outages = %+v; want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+// A curve that is longer than there are points has wider intervals, and loses nothing.
+func TestLongReconnectCurve(t *testing.T) {
+	var f outageFinder
+	f.add(look{connected: 1000})
+	const seconds = 1000
+	for i := 1; i <= seconds; i++ {
+		f.add(look{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1})
+	}
+	o := f.end(seconds * time.Second)[0]
+	sum := 0
+	for _, n := range o.Returns {
+		sum += n
+	}
+	if len(o.Returns) > maxReturns || o.Every != 8*time.Second || sum != seconds-1 {
+		t.Errorf("%d points of %v with %d returns in all", len(o.Returns), o.Every, sum)
+	}
+	if rate, _ := o.Peak(); rate != 1 {
+		t.Errorf("peak = %v a second; want 1", rate)
 	}
 }

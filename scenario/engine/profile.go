@@ -2,47 +2,59 @@ package engine
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/schedule"
-	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // groupProfile turns what the scenario says of a group into what its devices do.
 func groupProfile(g *scenario.Group) (fleet.Group, error) {
-	types, err := weighted(g.Report.Types)
+	types, err := connectivity(&g.Report)
 	if err != nil {
 		return fleet.Group{}, err
 	}
 	p := fleet.Group{
 		Name:      g.Name,
 		Report:    fleet.Reporting{Types: types, Extra: g.Report.Properties, Every: g.Report.Every, Sync: g.Report.Sync},
-		Telemetry: fleet.Telemetry{Every: g.Telemetry.Every, Payload: g.Telemetry.Payload, QoS: byte(g.Telemetry.QoS), Retain: g.Telemetry.Retain, Sync: g.Telemetry.Sync},
-		Session:   fleet.Session{Online: g.Online, Offline: g.Offline},
+		Telemetry: fleet.Telemetry{Every: g.Telemetry.Every, QoS: byte(g.Telemetry.QoS), Retain: g.Telemetry.Retain, Sync: g.Telemetry.Sync, Deliveries: g.Telemetry.Deliveries},
+		Session:   schedule.Churn{Online: g.Online, Offline: g.Offline},
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},
 		KeepAlive: g.KeepAlive, Timeout: g.Timeout, Answer: g.Answer,
-		Methods: fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		Methods:  fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
+		InFlight: g.InFlight, Wait: g.Overflow == "wait",
+	}
+	if t := g.Telemetry.Payload; t != nil {
+		p.Telemetry.Payload = t
+	} else if t := g.Telemetry.Rows; t != nil {
+		p.Telemetry.Payload = t
 	}
 	switch g.Backoff {
+	case "steep":
+		p.Backoff = schedule.SteepBackoff()
 	case "fixed":
 		p.Backoff = schedule.FixedBackoff()
 	case "none":
 		p.Backoff = schedule.NoBackoff()
 	default:
-		p.Backoff = schedule.ExponentialBackoff()
-	}
-	if g.Report.Next == nil {
-		return p, nil
-	}
-	p.Report.Next = make(map[string]schedule.Weighted[string], len(g.Report.Next))
-	for from, to := range g.Report.Next {
-		if p.Report.Next[from], err = weighted(to); err != nil {
-			return fleet.Group{}, fmt.Errorf("connectivity after %s: %w", from, err)
-		}
+		p.Backoff, p.Throttled = schedule.ExponentialBackoff(), schedule.ThrottledBackoff()
 	}
 	return p, nil
+}
+
+// connectivity is how a group's network changes.
+func connectivity(r *scenario.Report) (chain schedule.Chain[string], err error) {
+	types, err := weighted(r.Types)
+	if err != nil || r.Next == nil {
+		return schedule.NewChain(types, nil), err
+	}
+	next := make(map[string]schedule.Weighted[string], len(r.Next))
+	for from, to := range r.Next {
+		if next[from], err = weighted(to); err != nil {
+			return chain, fmt.Errorf("connectivity after %s: %w", from, err)
+		}
+	}
+	return schedule.NewChain(types, next), nil
 }
 
 func weighted(choices []scenario.Weight) (schedule.Weighted[string], error) {
@@ -55,18 +67,4 @@ func weighted(choices []scenario.Weight) (schedule.Weighted[string], error) {
 		names[i], weights[i] = c.Name, c.Weight
 	}
 	return schedule.NewWeighted(names, weights)
-}
-
-// queries are the scheduled queries. Their phases are spread, so that they do not beat in step.
-func (e *Engine) queries() []worker.Query {
-	var out []worker.Query
-	for i := range e.sc.Service.Queries {
-		q := &e.sc.Service.Queries[i]
-		phase := q.Every * time.Duration(i+1) / time.Duration(len(e.sc.Service.Queries)+1)
-		out = append(out, worker.Query{
-			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout,
-			Every: schedule.Every{Period: q.Every, Phase: phase},
-		})
-	}
-	return out
 }

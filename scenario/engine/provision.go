@@ -2,128 +2,198 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"slices"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// The service takes at most 100 identities a bulk call (iot-hub-devguide-identity-registry).
-const bulkSize = 100
-
-// Bulk calls under way at once: enough to keep a hub busy, few enough not to flood it.
-const bulkConcurrency = 4
-
-// registry is what provisioning needs of the service side.
-type registry interface {
-	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
-	Device(ctx context.Context, id string) (iothub.Identity, error)
-}
-
-// identities are the devices of a run: ids by index, a key each, and which of them this run made.
+// identities are the devices of a run by index: how each proves who it is, and which of them this run made.
 type identities struct {
-	ids  []string
-	keys []iothub.Key
-	made []bool
+	ids   []string
+	keys  []iothub.Key
+	certs []*tls.Certificate // nil for devices with keys
+	made  []bool
+
+	groups  []*scenario.Group     // by device index
+	authors []*identity.Authority // by device index; nil where devices sign themselves or have keys
+	create  []int                 // indexes of those that have to be made
 }
 
-// provision makes an identity for every id, in bulk. A device that is there already is used with its own key.
-func provision(ctx context.Context, reg registry, rec *metrics.Recorder, ids []string, progress func(done int)) (*identities, error) {
-	all := &identities{ids: ids, keys: make([]iothub.Key, len(ids)), made: make([]bool, len(ids))}
-	series := rec.Series(metrics.OpProvision, "")
-	var done atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(bulkConcurrency)
-	for first := 0; first < len(ids); first += bulkSize {
-		last := min(first+bulkSize, len(ids))
-		g.Go(func() error {
-			entries := make([]iothub.BulkEntry, 0, last-first)
-			for i := first; i < last; i++ {
-				primary := iothub.NewKey()
-				all.keys[i] = primary
-				entries = append(entries, iothub.NewBulkEntry("create", ids[i], primary, iothub.NewKey()))
-			}
-			result, err := observed(series, func() (iothub.BulkResult, error) { return reg.Bulk(ctx, entries) })
-			if err != nil {
-				return fmt.Errorf("creating identities %s to %s: %w", ids[first], ids[last-1], err)
-			}
-			failed := make(map[string]iothub.BulkError, len(result.Errors))
-			for _, e := range result.Errors {
-				failed[e.DeviceID] = e
-			}
-			for i := first; i < last; i++ {
-				e, bad := failed[ids[i]]
-				switch {
-				case !bad:
-					all.made[i] = true
-				case e.ErrorCode == iothub.ErrDeviceExists.Code:
-					if err := all.adopt(ctx, reg, i); err != nil {
-						return err
-					}
-				default:
-					return fmt.Errorf("creating identity %s: error %d: %s", ids[i], e.ErrorCode, e.ErrorStatus)
+// identitiesOf lists a scenario's devices. An authority that the scenario does not name is made in memory.
+func identitiesOf(sc *scenario.Scenario, memory *identity.Authority) *identities {
+	n := sc.Devices()
+	all := &identities{
+		ids: make([]string, 0, n), keys: make([]iothub.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
+		groups: make([]*scenario.Group, n), authors: make([]*identity.Authority, n),
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		for k := range g.Count {
+			index := len(all.ids)
+			all.ids = append(all.ids, g.DeviceID(k))
+			all.groups[index] = g
+			d := &g.Identity
+			if x := d.X509; x != nil && !x.Thumbprint {
+				all.authors[index] = memory
+				if x.Authority != nil {
+					all.authors[index] = x.Authority
 				}
 			}
-			progress(int(done.Add(int64(last - first))))
-			return nil
-		})
+			if k < len(d.Devices) {
+				all.keys[index] = d.Devices[k].Key
+			}
+			// The embedded hub starts empty: it is given also those that exist elsewhere.
+			if d.Made() || sc.Target.Kind == scenario.Embedded {
+				all.create = append(all.create, index)
+			}
+		}
 	}
-	return all, g.Wait()
+	return all
 }
 
-// adopt takes the key of a device that was there before the run.
-func (all *identities) adopt(ctx context.Context, reg registry, i int) error {
-	identity, err := reg.Device(ctx, all.ids[i])
-	if err != nil {
-		return fmt.Errorf("reading the identity %s, which exists already: %w", all.ids[i], err)
+// device is the identity to make for one of the devices; it settles how the device proves who it is.
+func (all *identities) device(index int) (identity.Device, error) {
+	d, err := all.entry(index)
+	if err == nil && all.authors[index] != nil {
+		err = all.certify(index)
 	}
-	if identity.Authentication.Type != "sas" && identity.Authentication.Type != "" {
-		return fmt.Errorf("device %s exists already and authenticates by %s; give the group another id template", all.ids[i], identity.Authentication.Type)
-	}
-	all.keys[i] = identity.Authentication.SymmetricKey.Primary
-	return nil
+	return d, err
 }
 
-// deprovision removes the identities that this run made. It goes on after a failed call and returns all errors.
-func (all *identities) deprovision(ctx context.Context, reg registry, progress func(done int)) error {
-	var mine []string
+// entry is the identity to make for one of the devices.
+func (all *identities) entry(index int) (identity.Device, error) {
+	id, d := all.ids[index], &all.groups[index].Identity
+	out := identity.Device{ID: id, Auth: iothub.Authentication{Type: iothub.AuthSAS}}
+	switch {
+	case d.X509 != nil && d.X509.Thumbprint:
+		cert, thumbprint, err := identity.SelfSigned(id)
+		if err != nil {
+			return out, err
+		}
+		all.certs[index] = &cert
+		out.Auth = iothub.Authentication{Type: iothub.AuthSelfSigned, Thumbprint: iothub.Thumbprints{Primary: thumbprint}}
+		out.Adopt = identity.AdoptNot
+	case d.X509 != nil:
+		out.Auth.Type, out.Adopt = iothub.AuthCertificateAuthority, identity.AdoptAsIs
+	case !d.Key.IsZero():
+		all.keys[index] = d.Key.Derive(id)
+		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}
+		out.Adopt = identity.AdoptAsIs
+	case d.File != "":
+		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}
+		out.Adopt = identity.AdoptAsIs
+	default:
+		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: iothub.NewKey(), Secondary: iothub.NewKey()}
+	}
+	return out, nil
+}
+
+// certify signs the certificate of a device.
+func (all *identities) certify(index int) error {
+	cert, err := all.authors[index].Device(all.ids[index])
+	if err == nil {
+		all.certs[index] = &cert
+	}
+	return err
+}
+
+// provision makes the identities that have to be made, in bulk, and keeps what they prove themselves with. A
+// device that is there already is used with its own key.
+func (all *identities) provision(ctx context.Context, p *identity.Provisioner) error {
+	build := func(first, last int) ([]identity.Device, error) {
+		devices := make([]identity.Device, 0, last-first)
+		for _, index := range all.create[first:last] {
+			d, err := all.device(index)
+			if err != nil {
+				return nil, err
+			}
+			devices = append(devices, d)
+		}
+		return devices, nil
+	}
+	return p.Make(ctx, len(all.create), build, func(first int, devices []identity.Device, states []identity.State) error {
+		for i, d := range devices {
+			index := all.create[first+i]
+			all.made[index] = states[i] == identity.Made
+			if d.Auth.Type == iothub.AuthSAS {
+				all.keys[index] = d.Auth.SymmetricKey.Primary
+			}
+		}
+		return nil
+	})
+}
+
+// mine are the ids of the identities that this run made.
+func (all *identities) mine() []string {
+	var ids []string
 	for i, made := range all.made {
 		if made {
-			mine = append(mine, all.ids[i])
+			ids = append(ids, all.ids[i])
 		}
 	}
-	var errs []error
-	done := 0
-	for chunk := range slices.Chunk(mine, bulkSize) {
-		entries := make([]iothub.BulkEntry, 0, len(chunk))
-		for _, id := range chunk {
-			entries = append(entries, iothub.BulkEntry{ID: id, ImportMode: "delete"})
-		}
-		if result, err := reg.Bulk(ctx, entries); err != nil {
-			errs = append(errs, fmt.Errorf("removing identities %s to %s: %w", chunk[0], chunk[len(chunk)-1], err))
-		} else if len(result.Errors) > 0 {
-			errs = append(errs, fmt.Errorf("removing identity %s: error %d: %s", result.Errors[0].DeviceID, result.Errors[0].ErrorCode, result.Errors[0].ErrorStatus))
-		}
-		done += len(chunk)
-		progress(done)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return errors.Join(errs...)
+	return ids
 }
 
-// observed runs one call and gives it to a series.
-func observed[T any](series *metrics.Series, call func() (T, error)) (T, error) {
-	sent := time.Now()
-	series.Start(sent, sent)
-	value, err := call()
-	series.ObserveBecause(sent, sent, time.Now(), outcomeOf(err), metrics.Reason(err))
-	return value, err
+// measured gives the bulk calls of a registry to a series.
+type measured struct {
+	identity.Registry
+	series *metrics.Series
+}
+
+func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
+	return worker.Measure(m.series, time.Now(), func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+}
+
+// provision makes the run's identities.
+func (e *Engine) provision(ctx context.Context) error {
+	e.ids = identitiesOf(e.sc, e.target.authority)
+	if e.target.service == nil {
+		return nil
+	}
+	e.target.keys, e.target.certs = e.ids.keys, e.ids.certs
+	began := time.Now()
+	last := 0
+	err := e.ids.provision(ctx, &identity.Provisioner{
+		Registry: measured{e.target.paced, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
+		Progress: func(p identity.Progress) {
+			last = p.Done
+			text := "identities made"
+			if p.Throttled {
+				text += " (the registry throttles; waiting)"
+			}
+			e.emit(Event{Kind: EventProvision, OK: true, Text: text, Done: p.Done, Total: p.Total})
+		},
+	})
+	if errors.Is(err, identity.ErrStopped) {
+		return nil // it was asked to end; what was made will be removed
+	}
+	if err == nil && last > 0 {
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
+	}
+	return err
+}
+
+// deprovision removes the identities that this run made, unless they are kept or go with the hub.
+func (e *Engine) deprovision(ctx context.Context) error {
+	if e.ids == nil || e.target.service == nil || e.sc.Target.Keep || e.sc.Target.Kind == scenario.Embedded || ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, deprovisionGrace)
+	defer cancel()
+	mine := e.ids.mine()
+	p := &identity.Provisioner{Registry: e.target.paced, Progress: func(p identity.Progress) {
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: p.Done, Total: p.Total})
+	}}
+	if err := p.Remove(ctx, mine, nil); err != nil {
+		return fmt.Errorf("%w; twinfleet deprovision removes the rest", err)
+	}
+	return nil
 }

@@ -24,7 +24,13 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.bounds.Stage(t.Name, e.rec.Snapshot())
 		from := e.since()
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
+		leave := e.gate.enter(i, t)
 		err := e.runStage(ctx, i, t)
+		if errors.Is(err, errNext) {
+			e.record.Notes = append(e.record.Notes, "stage "+t.Name+" was ended early by hand")
+			err = nil
+		}
+		leave()
 		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
 		if err != nil {
 			if ctx.Err() != nil {
@@ -51,6 +57,12 @@ func describe(t *scenario.Stage) string {
 	if t.Devices >= 0 {
 		add("to %s devices", report.Count(int64(t.Devices)))
 	}
+	if t.ConnectRate != nil {
+		add("at %s", report.Rate(t.ConnectRate.To))
+	}
+	if t.Paused {
+		add("paused")
+	}
 	if t.ReportRate != nil {
 		add("reports at %s", report.Rate(t.ReportRate.To))
 	}
@@ -66,6 +78,8 @@ func describe(t *scenario.Stage) string {
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
 func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
+	ctx, over := e.controls.stage(ctx, t.Paused)
+	defer over()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer e.fault(t)()
@@ -86,14 +100,8 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 			}
 		})
 	}
-	active := e.fleet.Active()
-	goal := active
-	if t.Devices >= 0 {
-		goal = t.Devices
-	}
-	run(func() error {
-		return e.fleet.Scale(ctx, schedule.Curve{{Duration: t.Duration, From: float64(active), To: float64(goal)}})
-	})
+	defer e.disturb(ctx, t, run)()
+	run(func() error { return e.scale(ctx, t) })
 	if r := t.ReportRate; r != nil {
 		run(func() error {
 			return e.fleet.Load(ctx, fleet.LoadReports, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
@@ -107,6 +115,24 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	run(func() error { return e.runSteps(ctx, t) })
 	parts.Wait()
 	return errors.Join(errs...)
+}
+
+// scale brings the fleet to the stage's number of devices, and lasts as long as the stage.
+func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
+	began, active := time.Now(), e.fleet.Active()
+	goal := active
+	if t.Devices >= 0 {
+		goal = t.Devices
+	}
+	from := active
+	if rate := t.ConnectCurve(active); rate != nil {
+		if err := e.fleet.Arrive(ctx, goal, rate); err != nil {
+			return err
+		}
+		from = goal
+	}
+	left := max(0, t.Duration-time.Since(began))
+	return e.fleet.Scale(ctx, schedule.Curve{{Duration: left, From: float64(from), To: float64(goal)}})
 }
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.

@@ -10,13 +10,14 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -33,15 +34,25 @@ type Target struct {
 type target struct {
 	Target
 	kind     scenario.TargetKind
-	service  *service.Client // nil for a broker
-	host     string          // in user names and tokens
-	dial     link.Dialer
+	service  *service.Client               // nil for a broker; waits when the service throttles
+	paced    *service.Client               // the same without retries, for those who pace themselves: a throttled call ends as such
+	host     string                        // in user names and tokens
+	hostName string                        // in connection strings of devices
+	addr     string                        // of devices, host:port; not of the embedded hub
+	tls      bool                          // devices speak TLS
+	dial     link.Dialer                   // TCP
+	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	certTLS  *tls.Config                   // for devices with certificates
+	network  *fault.Network                // between devices and the target
 	keys     []iothub.Key
-	life     []time.Duration // of a device's tokens, by index; an hour when 0
-	groupOf  []string        // by device index
-	topic    string          // of a broker
-	username string
-	password string
+	certs    []*tls.Certificate // by device index; nil for devices with keys
+	// authority signs certificates of devices; made in memory for the embedded hub, nil when no group asks for it.
+	authority *identity.Authority
+	life      []time.Duration // of a device's tokens, by index; an hour when 0
+	groups    []scenario.Group
+	topic     string // of a broker
+	username  string
+	password  string
 }
 
 var (
@@ -54,11 +65,10 @@ const tokenLife = time.Hour
 
 // openTarget opens what the scenario's target line names.
 func (e *Engine) openTarget(ctx context.Context) (*target, error) {
-	t := &target{kind: e.sc.Target.Kind}
+	t := &target{kind: e.sc.Target.Kind, groups: e.sc.Fleet.Groups, network: fault.New(e.sc.Seed, e.sc.Devices())}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
 		for range g.Count {
-			t.groupOf = append(t.groupOf, g.Name)
 			t.life = append(t.life, g.Tokens.Life)
 		}
 	}
@@ -86,7 +96,13 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Hub, err = hub.Open(ctx, hub.Options{Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}})
+	authorities, err := e.authorities(t)
+	if err != nil {
+		return err
+	}
+	t.Hub, err = hub.Open(ctx, hub.Options{
+		Logger: e.log, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities,
+	})
 	if err != nil {
 		return err
 	}
@@ -96,16 +112,28 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	}
 	t.host = "localhost"
 	if t.dial, err = e.tcp(t.Hub.Addr()); err == nil {
-		t.service, err = newService(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
+		err = t.openServices(t.Hub.ConnectionString("iothubowner"), "http://"+t.Hub.Addr(), nil)
 	}
+	t.certTLS = clientTLS("localhost", t.Hub.CAPool())
 	if err != nil {
 		return errors.Join(err, t.Hub.Close())
 	}
 	return nil
 }
 
-func newService(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (*service.Client, error) {
-	return service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5})
+// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
+const (
+	pacedConnections = 512
+	pacedTimeout     = 5*time.Minute + 30*time.Second
+)
+
+// openServices makes the clients of the service side.
+func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
+		return err
+	}
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
+	return err
 }
 
 // The ports of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
@@ -120,7 +148,7 @@ func (e *Engine) openHub(t *target) error {
 	if err != nil {
 		return err
 	}
-	t.Name, t.host = c.HostName, c.HostName
+	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
 	name, _, err := net.SplitHostPort(c.HostName)
 	addr := c.HostName // one port that speaks everything, as twinfleet hub does
 	if err != nil {
@@ -130,20 +158,48 @@ func (e *Engine) openHub(t *target) error {
 	if e.sc.Target.Plain {
 		base = "http://" + addr
 	}
-	if t.service, err = newService(c, base, roots); err != nil {
+	if err = t.openServices(c, base, roots); err != nil {
 		return err
 	}
+	t.addr, t.tls = addr, !e.sc.Target.Plain
 	if t.dial, err = e.tcp(addr); err != nil {
 		return err
 	}
+	t.certTLS = clientTLS(name, roots)
 	if !e.sc.Target.Plain {
-		t.dial = link.TLS(t.dial, tlsConfig(name, roots))
+		config := tlsConfig(name, roots)
+		t.secure = func(dial link.Dialer) link.Dialer { return link.TLS(dial, config) }
 	}
 	return nil
 }
 
 func tlsConfig(name string, roots *x509.CertPool) *tls.Config {
-	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+	c := clientTLS(name, roots)
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	return c
+}
+
+// clientTLS is the configuration of devices with certificates: a session that one resumed would be another's.
+func clientTLS(name string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
+
+// authorities are those that signed certificates of devices, for the embedded hub to trust.
+func (e *Engine) authorities(t *target) (all []*x509.Certificate, err error) {
+	for i := range e.sc.Fleet.Groups {
+		x := e.sc.Fleet.Groups[i].Identity.X509
+		switch {
+		case x == nil || x.Thumbprint:
+		case x.Authority != nil:
+			all = append(all, x.Authority.Certificate())
+		case t.authority == nil:
+			if t.authority, err = identity.NewAuthority(); err != nil {
+				return nil, err
+			}
+			all = append(all, t.authority.Certificate())
+		}
+	}
+	return all, nil
 }
 
 // roots are the certificates to trust; nil is the system's.
@@ -178,18 +234,22 @@ func (e *Engine) openBroker(t *target) error {
 	}
 	t.Name = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port)
 	t.topic, t.username, t.password = e.sc.Target.Topic, e.sc.Target.Username, e.sc.Target.Password
-	if t.dial, err = e.tcp(net.JoinHostPort(u.Hostname(), port)); err != nil {
+	t.addr, t.tls = net.JoinHostPort(u.Hostname(), port), secure
+	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
-	if secure {
-		t.dial = link.TLS(t.dial, tlsConfig(u.Hostname(), roots))
+	config, path := tlsConfig(u.Hostname(), roots), u.Path
+	if path == "" {
+		path = "/mqtt"
 	}
-	if u.Scheme == "ws" || u.Scheme == "wss" {
-		path := u.Path
-		if path == "" {
-			path = "/mqtt"
+	t.secure = func(dial link.Dialer) link.Dialer {
+		if secure {
+			dial = link.TLS(dial, config)
 		}
-		t.dial = link.WebSocket(t.dial, u.Host, path)
+		if u.Scheme == "ws" || u.Scheme == "wss" {
+			dial = link.WebSocket(dial, u.Host, path)
+		}
+		return dial
 	}
 	return nil
 }
@@ -203,7 +263,7 @@ func (e *Engine) tcp(addr string) (link.Dialer, error) {
 		}
 		sources = append(sources, ip)
 	}
-	return link.TCP(addr, sources...), nil
+	return e.self.watch(link.TCP(addr, sources...)), nil
 }
 
 func (t *target) arm() {
@@ -213,8 +273,12 @@ func (t *target) arm() {
 }
 
 func (t *target) close() error {
+	t.network.Wait()
 	if t.service != nil {
 		t.service.Close()
+	}
+	if t.paced != nil {
+		t.paced.Close()
 	}
 	if t.Hub != nil {
 		return t.Hub.Close()
@@ -230,7 +294,11 @@ const apiVersion = "2021-04-12"
 
 // Link is what a device's connection needs.
 func (t *target) Link(index int, id string) link.Options {
-	o := link.Options{ClientID: id, CleanSession: true, Dial: t.dial}
+	bare := t.network.Dial(index, t.dial)
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
+	if t.secure != nil {
+		o.Dial = t.secure(bare)
+	}
 	if t.kind == scenario.Broker {
 		o.Username = t.fill(t.username, index, id)
 		if t.password != "" {
@@ -239,6 +307,12 @@ func (t *target) Link(index int, id string) link.Options {
 		return o
 	}
 	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	if cert := t.certs[index]; cert != nil {
+		config := t.certTLS.Clone()
+		config.Certificates = []tls.Certificate{*cert}
+		o.Dial = link.TLS(bare, config)
+		return o
+	}
 	life := t.life[index]
 	if life == 0 {
 		life = tokenLife
@@ -248,24 +322,60 @@ func (t *target) Link(index int, id string) link.Options {
 	return o
 }
 
-func (t *target) fill(template string, index int, id string) string {
-	if !strings.Contains(template, "{") {
-		return template
+// groupOf is the group of the device of an index, and its number in it.
+func (t *target) groupOf(index int) (g *scenario.Group, i int) {
+	for n := range t.groups {
+		g = &t.groups[n]
+		if index < g.Count {
+			break
+		}
+		index -= g.Count
 	}
-	return strings.NewReplacer("{device}", id, "{group}", t.groupOf[index]).Replace(template)
+	return g, index
+}
+
+func (t *target) fill(template string, index int, id string) string {
+	g, i := t.groupOf(index)
+	return g.Fill(template, id, i)
 }
 
 // TelemetryTopic is where a device sends its messages.
 func (t *target) TelemetryTopic(index int, id string) string {
-	if t.kind == scenario.Broker {
-		return t.fill(t.topic, index, id)
+	if t.kind != scenario.Broker {
+		return iothub.TelemetryTopic(id, nil)
 	}
-	return iothub.TelemetryTopic(id, nil)
+	g, i := t.groupOf(index)
+	if g.Telemetry.Topic != "" {
+		return g.Fill(g.Telemetry.Topic, id, i)
+	}
+	return g.Fill(t.topic, id, i)
 }
 
-// Query begins a query.
+// subscriptions are what the devices of a group listen to; nil for nothing.
+func (t *target) subscriptions(g *scenario.Group) func(index int, id string) []link.Filter {
+	if len(g.Subscribe.Topics) == 0 {
+		return nil
+	}
+	return func(index int, id string) []link.Filter {
+		filters := make([]link.Filter, len(g.Subscribe.Topics))
+		for i, topic := range g.Subscribe.Topics {
+			filters[i] = link.Filter{Topic: t.fill(topic, index, id), QoS: byte(g.Subscribe.QoS)}
+		}
+		return filters
+	}
+}
+
+// Query begins a query that waits when the service throttles.
 func (t *target) Query(sql string, pageSize int) worker.Pager {
 	return pager{t.service.Query(sql, pageSize)}
+}
+
+// querier begins queries with a client.
+type querier struct{ *service.Client }
+
+// Query begins a query.
+func (q querier) Query(sql string, pageSize int) worker.Pager {
+	return pager{q.Client.Query(sql, pageSize)}
 }
 
 type pager struct{ *service.Pager }

@@ -6,12 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/worker"
-	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// outcomeOf sorts an error of the service side.
-func outcomeOf(err error) metrics.Outcome { return worker.OutcomeOf(err) }
 
 // judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
@@ -28,6 +23,8 @@ func (e *Engine) judge(ctx context.Context, err error) {
 	switch {
 	case err != nil:
 		r.Outcome, r.Reason = report.Failed, err.Error()
+	case e.saturated() && ctx.Err() == nil && (errors.Is(cause, ErrAborted) || errors.Is(cause, context.Canceled)):
+		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
 	case errors.Is(cause, ErrAborted):
 		r.Outcome, r.Reason = report.Missed, "ended early: "+cause.Error()
 	case cause != nil && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):

@@ -153,7 +153,10 @@ func decode(text string) error {
 	}
 	_, err := scenario.Decode("block", []byte(text), scenario.Options{
 		Lookup: func(name string) (string, bool) {
-			return map[string]string{"TWINFLEET_HUB": "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0", "TWINFLEET_CA": "ca.pem"}[name], true
+			return map[string]string{"GROUP_KEY": "c2VjcmV0", "TWINFLEET_HUB": "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0", "TWINFLEET_CA": "ca.pem"}[name], true
+		},
+		ReadFile: func(string) ([]byte, error) {
+			return []byte("HostName=h.example;DeviceId=d;SharedAccessKey=c2VjcmV0\n"), nil
 		},
 		CheckQuery: func(sql string) error {
 			_, err := query.Parse(sql)

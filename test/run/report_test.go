@@ -47,33 +47,6 @@ func TestRunIsKilled(t *testing.T) {
 	}
 }
 
-// The report in a real browser: nothing fails, nothing is fetched, and the charts are drawn.
-func TestReportInChromium(t *testing.T) {
-	binary, dir := rig.Build(t), t.TempDir()
-	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--set", "stages.hold.duration=4s", "--set", "thresholds={}")
-	if code := p.Wait(t, time.Minute); code != 0 {
-		t.Fatalf("the run ended with %d", code)
-	}
-	page := rig.Screenshot(t, "file://"+filepath.Join(theRecord(t, filepath.Join(dir, "runs")), "report.html"), "1280", "1800")
-	for _, line := range page.Console {
-		t.Errorf("console: %s", line)
-	}
-	// Lines of the charts, in the colours of their palette, and the cells of the heat map.
-	for name, want := range map[string]color.RGBA{"blue lines": {0x09, 0x69, 0xda, 255}, "green lines": {0x1a, 0x7f, 0x37, 255}, "ochre lines": {0xbf, 0x87, 0x00, 255}} {
-		n := 0
-		for y := page.Image.Bounds().Min.Y; y < page.Image.Bounds().Max.Y; y++ {
-			for x := page.Image.Bounds().Min.X; x < page.Image.Bounds().Max.X; x++ {
-				if near(page.Image.At(x, y), want) {
-					n++
-				}
-			}
-		}
-		if n < 200 {
-			t.Errorf("%s: %d pixels", name, n)
-		}
-	}
-}
-
 func near(c color.Color, want color.RGBA) bool {
 	r, g, b, _ := c.RGBA()
 	far := func(x uint32, y uint8) bool { d := int(x>>8) - int(y); return d < -12 || d > 12 }

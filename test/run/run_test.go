@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,33 @@ func TestMosquitto(t *testing.T) {
 		if !strings.Contains(p.Stdout(), "PASSED  broker-telemetry") || !strings.Contains(p.Stdout(), "mqtt://"+broker) {
 			t.Errorf("QoS %d: summary\n%s", qos, p.Stdout())
 		}
+	}
+}
+
+// From publisher to subscriber through a real Mosquitto: every message reaches both boards, with each quality of
+// service; a run whose subscribers do not hear the sensors loses every delivery and says so.
+func TestMosquittoDelivers(t *testing.T) {
+	binary, broker := rig.Build(t), rig.Mosquitto(t)
+	short := []string{
+		"run", scenarioFile("broker-delivery"), "--metrics-addr", "", "--set", "stages.ramp.connect_rate=200/s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s",
+		"--set", "stages.rest.duration=1s", "--set", "thresholds={telemetry: [\"error_rate < 0.1%\"], delivery: [\"error_rate < 0.1%\", \"count > 1200\"]}",
+	}
+	for name, tt := range map[string]struct {
+		set  []string
+		want string
+		code int
+	}{
+		"QoS 0":           {[]string{"--set", "fleet.groups.sensors.telemetry.qos=0", "--set", "fleet.groups.boards.subscribe.qos=0"}, "PASSED", 0},
+		"QoS 1":           {nil, "PASSED", 0},
+		"QoS 2, retained": {[]string{"--set", "fleet.groups.sensors.telemetry.qos=2", "--set", "fleet.groups.sensors.telemetry.retain=true", "--set", "fleet.groups.boards.subscribe.qos=2"}, "PASSED", 0},
+		"nobody hears":    {[]string{"--set", "fleet.groups.boards.subscribe.topics=[elsewhere/#]", "--set", "fleet.groups.sensors.timeout=1s"}, "MISSED", 99},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, append(slices.Clone(short), tt.set...)...)
+			if code := p.Wait(t, time.Minute); code != tt.code || !strings.Contains(p.Stdout(), tt.want+"  broker-delivery") || !strings.Contains(p.Stdout(), "delivery") {
+				t.Errorf("exit code %d; want %d and %s\n%s", code, tt.code, tt.want, p.Output())
+			}
+		})
 	}
 }
 
@@ -129,18 +157,20 @@ func registry(t *testing.T, said map[string]any) iothub.RegistryStatistics {
 	return s
 }
 
-// kill -9 of a hub with --data in the middle of a run, and a new one in its place: the run goes on, its
-// summary tells of the outage, and the hub has all identities and reports.
+// kill -9 of a hub with --data in the middle of a run, and a new one in its place five seconds later: the run
+// goes on, its summary tells of the outage and of freshness, and no acknowledged report is missing.
 func TestHubIsKilled(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
 	addr := rig.FreeAddr(t)
 	data := filepath.Join(dir, "data")
 	hub, said := startHub(t, binary, dir, addr, "--data", data)
 	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "",
-		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true, keep: true}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=14s", "--set", "thresholds={}", "--set", "service={tags: {robots: {plant: A}}}")
+		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true, keep: true}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=20s", "--set", "thresholds={freshness: [\"count > 500\"]}", "--set", "fleet.groups.robots.reported.every=500ms", "--set", "fleet.groups.robots.timeout=5s",
+		"--set", "service={tags: {robots: {plant: A}}, queries: [{name: plant, every: 1s, sql: \"SELECT * FROM devices WHERE tags.plant = 'A'\"}], freshness: {probe: 250ms}}")
 	run.Line(t, "200 connected", 30*time.Second)
 	hub.Kill()
 	run.Line(t, "devices lost their connections", 30*time.Second)
+	time.Sleep(5 * time.Second) // the outage that the run has to live through
 	_, said = startHub(t, binary, dir, addr, "--data", data)
 	run.Line(t, "devices are back", 30*time.Second)
 	if code := run.Wait(t, time.Minute); code != 0 {
@@ -148,6 +178,11 @@ func TestHubIsKilled(t *testing.T) {
 	}
 	if !strings.Contains(run.Stdout(), "outage at ") || !strings.Contains(run.Stdout(), "99 % were back after") {
 		t.Errorf("the summary does not tell of the outage:\n%s", run.Stdout())
+	}
+	for _, want := range []string{"freshness p50 ", "sampled 200 of 200 devices (100 %)", "the twins of 200 of 200 sampled devices hold the last one", " 0 missing, 0 extra, 0 stale"} {
+		if !strings.Contains(run.Stdout(), want) {
+			t.Errorf("the summary does not say %q:\n%s", want, run.Stdout())
+		}
 	}
 	if n := registry(t, said).Total; n != 200 {
 		t.Errorf("%d identities; want 200", n)
@@ -162,6 +197,18 @@ func TestHubIsKilled(t *testing.T) {
 	}
 	if rows != 200 {
 		t.Errorf("%d twins are tagged and have a report; want 200", rows)
+	}
+}
+
+// Freshness against a hub with --query-lag 2s is two seconds, and up to the time between two probes more.
+func TestFreshnessOfAHubThatLags(t *testing.T) {
+	binary, dir := rig.Build(t), t.TempDir()
+	_, said := startHub(t, binary, dir, "127.0.0.1:0", "--query-lag", "2s")
+	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("freshness"), "--metrics-addr", "",
+		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true}", "--set", "fleet.groups.robots.count=100", "--set", "stages.ramp={name: ramp, duration: 1s, devices: 100}", "--set", "stages.hold.duration=8s",
+		"--set", "fleet.groups.robots.reported.every=2s", "--set", "thresholds={freshness: [\"med > 1600ms\", \"med < 4s\", \"count > 200\"]}")
+	if code := run.Wait(t, time.Minute); code != 0 || !strings.Contains(run.Stdout(), "sampled 100 of 100 devices (100 %), probed every 500ms") {
+		t.Errorf("exit code %d\n%s", code, run.Output())
 	}
 }
 

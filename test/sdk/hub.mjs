@@ -72,9 +72,14 @@ export function deviceConnectionString(identity, key = identity.authentication.s
 }
 
 // The WebSocket transport appends :443 to the host name; this agent dials the hub's port instead.
-class PortAgent extends https.Agent {
+export class PortAgent extends https.Agent {
+  constructor(pair = {}) {
+    super();
+    this.pair = pair; // a client certificate and its key
+  }
+
   createConnection(options, done) {
-    const socket = tls.connect({ ca, servername: 'localhost', socket: net.connect(port, '127.0.0.1') });
+    const socket = tls.connect({ ca, ...this.pair, servername: 'localhost', socket: net.connect(port, '127.0.0.1') });
     socket.once('secureConnect', () => done(null, socket));
     socket.once('error', done);
     return undefined;

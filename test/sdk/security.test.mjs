@@ -2,11 +2,11 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import crypto from 'node:crypto';
-import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, NoRetry, port, ca, sha1, next, uniqueId, report } from './hub.mjs';
+import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, NoRetry, port, ca, caDir, PortAgent, sha1, next, uniqueId, report, eventually } from './hub.mjs';
 
 const open = async (client) => {
   client.setRetryPolicy(new NoRetry());
@@ -82,6 +82,30 @@ test('connections', { timeout: 60_000 }, async (t) => {
   });
 });
 
+test('token renewal', { timeout: 60_000 }, async (t) => {
+  // The SDK disconnects and connects again, and subscribes to nothing anew.
+  await t.test('keeps twin, desired properties and methods', async () => {
+    const d = await newDevice('renew');
+    const client = device.Client.fromSharedAccessSignature(token(d, 3600), Mqtt);
+    client.setRetryPolicy(new NoRetry());
+    await client.setOptions({ ca });
+    await client.open();
+    t.after(() => client.close());
+    const twin = await client.getTwin();
+    let got = 0;
+    twin.on('properties.desired', (delta) => { got = delta.n ?? got; });
+    // The SDK subscribes in the background; a first notification shows that it is done.
+    let n = 0;
+    const notified = () => registry().updateTwin(d.deviceId, { properties: { desired: { n: ++n } } }, '*');
+    await eventually(notified, () => got > 0);
+    await client.updateSharedAccessSignature(token(d, 7200));
+    const before = n;
+    await eventually(notified, () => got > before);
+    await report(twin, { renewed: true });
+    assert.equal((await registry().getTwin(d.deviceId)).responseBody.properties.reported.renewed, true);
+  });
+});
+
 test('X.509', { timeout: 60_000 }, async (t) => {
   const dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-x509-'));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
@@ -90,21 +114,47 @@ test('X.509', { timeout: 60_000 }, async (t) => {
       '-subj', `/CN=${cn}`, '-keyout', path.join(dir, `${cn}.key`), '-out', path.join(dir, `${cn}.pem`)], { stdio: 'ignore' });
     return { cert: readFileSync(path.join(dir, `${cn}.pem`), 'utf8'), key: readFileSync(path.join(dir, `${cn}.key`), 'utf8') };
   };
-  for (const [name, transport] of [['MQTT', Mqtt]]) {
+  const x509 = async (id, pair, { transport = Mqtt, websocket = false } = {}) => {
+    const client = device.Client.fromConnectionString(`HostName=localhost${websocket ? '' : `:${port}`};DeviceId=${id};x509=true`, transport);
+    client.setRetryPolicy(new NoRetry());
+    await client.setOptions(websocket ? { ca, ...pair, mqtt: { webSocketAgent: new PortAgent(pair) } } : { ca, ...pair });
+    await client.open();
+    return client;
+  };
+  for (const [name, options] of [['MQTT', {}], ['MQTT over WebSocket', { transport: MqttWs, websocket: true }]]) {
     await t.test(`a self-signed certificate with the right thumbprint over ${name}`, async () => {
       const id = uniqueId('x509');
       const pair = make(id);
       const thumbprint = sha1(new crypto.X509Certificate(pair.cert).raw);
       await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: thumbprint, secondaryThumbprint: thumbprint } } });
-      const client = device.Client.fromConnectionString(`HostName=localhost:${port};DeviceId=${id};x509=true`, transport);
-      client.setRetryPolicy(new NoRetry());
-      await client.setOptions({ ca, ...pair });
-      await client.open();
+      const client = await x509(id, pair, options);
       await report(await client.getTwin(), { via: 'x509' });
       assert.equal((await registry().getTwin(id)).responseBody.authenticationType, 'selfSigned');
       await client.close();
     });
   }
+  // The hub's authority signs for devices too; its key lies beside its certificate.
+  const signed = (cn) => {
+    const file = (end) => path.join(dir, `${cn}.${end}`);
+    execFileSync('openssl', ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', `/CN=${cn}`,
+      '-keyout', file('key'), '-out', file('csr')], { stdio: 'ignore' });
+    writeFileSync(file('ext'), 'extendedKeyUsage=clientAuth\n');
+    execFileSync('openssl', ['x509', '-req', '-in', file('csr'), '-CA', path.join(caDir, 'ca.pem'), '-CAkey', path.join(caDir, 'ca.key'),
+      '-CAserial', file('srl'), '-CAcreateserial', '-days', '2', '-extfile', file('ext'), '-out', file('pem')], { stdio: 'ignore' });
+    return { cert: readFileSync(file('pem'), 'utf8'), key: readFileSync(file('key'), 'utf8') };
+  };
+  await t.test('a certificate that the authority signed for the device', async () => {
+    const id = uniqueId('x509ca');
+    await registry().create({ deviceId: id, authentication: { type: 'certificateAuthority' } });
+    const client = await x509(id, signed(id));
+    await report(await client.getTwin(), { via: 'ca' });
+    await client.close();
+  });
+  await t.test('one that it signed for another device is UnauthorizedError', async () => {
+    const id = uniqueId('x509ca');
+    await registry().create({ deviceId: id, authentication: { type: 'certificateAuthority' } });
+    await assert.rejects(x509(id, signed(uniqueId('other'))), { name: 'UnauthorizedError' });
+  });
   await t.test('another certificate is UnauthorizedError', async () => {
     const id = uniqueId('x509no');
     const pair = make(id);

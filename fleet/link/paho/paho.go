@@ -62,7 +62,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetKeepAlive(o.KeepAlive).
-		SetPingTimeout(30 * time.Second).
+		SetPingTimeout(pingTimeout(o.KeepAlive)).
 		SetConnectTimeout(connectTimeout).
 		SetWriteTimeout(writeTimeout).
 		SetOrderMatters(true). // handlers are called one at a time; they do not block
@@ -108,6 +108,16 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	return c, nil
 }
 
+// pingTimeout is how long the answer to a ping may take: half a minute, and less for who pings more often,
+// as the clients of the official SDKs have it. So a connection that died is noticed in two keep-alives.
+func pingTimeout(keepAlive time.Duration) time.Duration {
+	const most = 30 * time.Second
+	if keepAlive > 0 && keepAlive < most {
+		return keepAlive
+	}
+	return most
+}
+
 // end marks the connection as ended; Lost is called unless this side ended it.
 func (c *conn) end(err error) {
 	c.mu.Lock()
@@ -130,7 +140,7 @@ func (c *conn) await(token mqtt.Token, done func(error)) {
 			case <-c.gone:
 				done(link.ErrLost)
 			default:
-				done(token.Error())
+				done(c.because(token.Error()))
 			}
 		case <-c.gone:
 			done(link.ErrLost)
@@ -147,13 +157,15 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	}
 	token := c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
 	if m.QoS == 0 {
-		// The token completes when the packet is handed to the writer; a failed write ends the connection.
+		// The client's writer has the packet. Nothing waits for the write itself: it would cost a goroutine
+		// a message, and when it fails the connection ends.
 		select {
 		case <-token.Done():
 			done(token.Error())
-			return
 		default:
+			done(nil)
 		}
+		return
 	}
 	c.await(token, done)
 }
@@ -176,7 +188,16 @@ func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
 			return link.ErrSubscription
 		}
 	}
-	return token.Error()
+	return c.because(token.Error())
+}
+
+// because is the error of a token: a client that is not connected any more lost its connection, whatever
+// words it has for that.
+func (c *conn) because(err error) error {
+	if err != nil && !c.client.IsConnectionOpen() {
+		return errors.Join(link.ErrLost, err)
+	}
+	return err
 }
 
 func (c *conn) Close() {

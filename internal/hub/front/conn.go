@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -16,13 +16,11 @@ import (
 // maxKeepAlive caps the time-out of a connection: 1,767 seconds (iot-mqtt-connect-to-iot-hub).
 const maxKeepAlive = 1767 * time.Second
 
-// maxFilters is how many topic filters a device may have (iot-hub-mqtt-support).
-const maxFilters = 5
-
 // errDisconnect ends a connection whose client said DISCONNECT: its will is not sent.
 var errDisconnect = errors.New("the client disconnected")
 
-// conn is one connection. Its reader is the goroutine that runs serve; anyone may write.
+// conn is one connection. Its reader is the goroutine that runs serve; what it reads is handled by a
+// worker, for which it waits. Anyone may write.
 type conn struct {
 	front  *Front
 	nc     net.Conn
@@ -32,18 +30,27 @@ type conn struct {
 	will   *Message
 
 	keepAlive time.Duration
+	expiry    time.Time // when the credentials are no longer good; zero for never
 	deadline  time.Time // the read deadline that is set now
 
-	mu      sync.Mutex      // protects the following fields, and orders writes
-	filters map[string]byte // granted QoS by filter
-	clean   bool            // the session ends with the connection
-	reason  error           // why the connection was closed by this side
-	expiry  *time.Timer
+	deep bool // the reader's stack is deep anyhow: it needs no worker
+
+	// What the worker is to do, and what came of it.
+	step   func(*conn, mqtt.Packet) error
+	packet mqtt.Packet
+	err    error
+	busy   sync.WaitGroup
+
+	mu      sync.Mutex // protects the following fields, and orders writes
+	filters filterSet
+	clean   bool  // the session ends with the connection
+	reason  error // why the connection was closed by this side
 	nextID  uint16
 }
 
 func newConn(f *Front, nc net.Conn) *conn {
-	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc)}
+	_, deep := connectionState(nc)
+	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc), deep: deep}
 }
 
 // close ends the connection from this side; the reader wakes with an error. The first reason holds.
@@ -56,23 +63,45 @@ func (c *conn) close(reason error) {
 	c.nc.Close()
 }
 
-// serve runs the connection to its end and returns why it ended.
+// serve runs the connection to its end and returns why it ended. A connection waits here for most of
+// its life: what is called from here, and what stays on the stack meanwhile, decides its memory.
 func (c *conn) serve() error {
-	if err := c.nc.SetReadDeadline(time.Now().Add(c.front.opts.ConnectTimeout)); err != nil {
+	err := c.nc.SetReadDeadline(time.Now().Add(c.front.opts.ConnectTimeout))
+	if err != nil {
 		return err
 	}
-	if err := c.handshake(); err != nil {
-		return err
+	step := (*conn).handshake
+	for {
+		p, err := c.reader.Next()
+		if err == nil {
+			err = c.work(step, p)
+		}
+		if err == nil {
+			step = (*conn).handle
+			err = c.extend()
+		}
+		if err != nil {
+			return c.work((*conn).finish, mqtt.Packet{}, err)
+		}
 	}
-	err := c.loop()
+}
+
+// finish cleans up after a connection, and returns why it ended.
+func (c *conn) finish(mqtt.Packet) error {
+	err := c.err
 	c.mu.Lock()
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
 	if c.reason != nil {
 		err = c.reason
 	}
 	c.mu.Unlock()
+	switch {
+	case c.keepAlive == 0: // it never came as far as to be the device's
+		return err
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("the client closed the connection: %w", err)
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.expiry.IsZero() && !time.Now().Before(c.expiry):
+		err = iothub.ErrSASExpired
+	}
 	c.gone()
 	if c.will != nil && !errors.Is(err, errDisconnect) {
 		c.will.Received = time.Now()
@@ -95,37 +124,27 @@ func (c *conn) gone() {
 }
 
 // extend moves the read deadline when a quarter of the keep-alive has gone by: setting it for every
-// packet would cost more than reading one.
+// packet would cost more than reading one. The deadline is never later than the credentials' end.
 func (c *conn) extend() error {
 	now := time.Now()
 	if c.deadline.Sub(now) > c.keepAlive*3/4 {
 		return nil
 	}
-	c.deadline = now.Add(c.keepAlive)
-	return c.nc.SetReadDeadline(c.deadline)
-}
-
-func (c *conn) loop() error {
-	for {
-		if err := c.extend(); err != nil {
-			return err
-		}
-		p, err := c.reader.Next()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return fmt.Errorf("the client closed the connection: %w", err)
-			}
-			return err
-		}
-		c.front.received.Add(1)
-		c.front.faults.Wait(c.front.ctx)
-		if err := c.handle(p); err != nil {
-			return err
-		}
+	deadline := now.Add(c.keepAlive)
+	if !c.expiry.IsZero() && deadline.After(c.expiry) {
+		deadline = c.expiry
 	}
+	if deadline.Equal(c.deadline) {
+		return nil
+	}
+	c.deadline = deadline
+	return c.nc.SetReadDeadline(deadline)
 }
 
+// handle serves one packet after the CONNECT.
 func (c *conn) handle(p mqtt.Packet) error {
+	c.front.received.Add(1)
+	c.front.faults.Wait(c.front.ctx)
 	switch p.Type {
 	case mqtt.PUBLISH:
 		return c.handlePublish(p)
@@ -188,11 +207,10 @@ func (c *conn) publish(topic string, payload []byte) error {
 }
 
 // subscribed reports whether the device has a filter.
-func (c *conn) subscribed(filter string) bool {
+func (c *conn) subscribed(k filterKind) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.filters[filter]
-	return ok
+	return c.filters[k] != 0
 }
 
 func (c *conn) handleSubscribe(body []byte) error {
@@ -200,19 +218,16 @@ func (c *conn) handleSubscribe(body []byte) error {
 	var bad error
 	messages := false
 	id, err := mqtt.DecodeSubscribe(body, func(s mqtt.Subscription) {
-		filter := string(s.Filter)
-		if !iothub.ValidFilter(filter, c.user.DeviceID, c.user.ModuleID) {
-			bad = fmt.Errorf("unsupported topic filter %q", filter)
+		kind, ok := kindOf(string(s.Filter), c.user)
+		if !ok {
+			bad = fmt.Errorf("unsupported topic filter %q", s.Filter)
 			return
 		}
 		qos := min(s.QoS, 1)
 		c.mu.Lock()
-		c.filters[filter] = qos
-		if len(c.filters) > maxFilters {
-			bad = errors.New("too many topic filters")
-		}
+		c.filters[kind] = qos + 1
 		c.mu.Unlock()
-		messages = messages || filter == iothub.FilterC2D(c.user.DeviceID)
+		messages = messages || kind == filterC2D
 		codes = append(codes, qos)
 	})
 	if err := errors.Join(err, bad); err != nil {
@@ -230,9 +245,11 @@ func (c *conn) handleSubscribe(body []byte) error {
 
 func (c *conn) handleUnsubscribe(body []byte) error {
 	id, err := mqtt.DecodeUnsubscribe(body, func(filter []byte) {
-		c.mu.Lock()
-		delete(c.filters, string(filter))
-		c.mu.Unlock()
+		if kind, ok := kindOf(string(filter), c.user); ok {
+			c.mu.Lock()
+			c.filters[kind] = 0
+			c.mu.Unlock()
+		}
 	})
 	if err != nil {
 		return err
@@ -247,7 +264,7 @@ func (c *conn) keepSession() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if d.conn == c && !c.clean {
-			d.filters = maps.Clone(c.filters)
+			d.filters = c.filters
 		}
 	})
 }

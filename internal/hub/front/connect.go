@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -16,12 +15,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-// handshake reads the CONNECT, checks who the device is, and takes over from an older connection of it.
-func (c *conn) handshake() error {
-	p, err := c.reader.Next()
-	if err != nil {
-		return fmt.Errorf("waiting for CONNECT: %w", err)
-	}
+// handshake takes the CONNECT, checks who the device is, and takes over from an older connection of it.
+func (c *conn) handshake(p mqtt.Packet) error {
 	if p.Type != mqtt.CONNECT {
 		return fmt.Errorf("%w: the first packet is no CONNECT (section 3.1)", mqtt.ErrProtocol)
 	}
@@ -39,7 +34,10 @@ func (c *conn) handshake() error {
 	}
 	if admit := c.front.opts.Admit; admit != nil {
 		if err := admit(c.front.ctx, ClassConnect, 0); err != nil {
-			return c.refuse(mqtt.Unavailable, err)
+			if errors.Is(err, iothub.ErrQuotaExceeded) {
+				return c.refuse(c.front.opts.QuotaCode, err)
+			}
+			return c.refuse(c.front.opts.ThrottledCode, err)
 		}
 	}
 	if err := c.takeWill(&m); err != nil {
@@ -49,7 +47,10 @@ func (c *conn) handshake() error {
 	if c.keepAlive == 0 || c.keepAlive > maxKeepAlive {
 		c.keepAlive = maxKeepAlive
 	}
-	return c.takeOver(m.CleanSession, expiry)
+	if !expiry.IsZero() {
+		c.expiry = expiry.Add(c.front.opts.TokenGrace)
+	}
+	return c.takeOver(m.CleanSession)
 }
 
 // refuse answers with a return code and ends the connection.
@@ -174,46 +175,33 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 
 // takeOver makes this the connection of its device: an older one is closed, and a session that is
 // not clean gets its filters back. The device hears of it in the same order as others do.
-func (c *conn) takeOver(clean bool, expiry time.Time) error {
+func (c *conn) takeOver(clean bool) error {
 	var old *conn
 	present := false
 	c.front.device(c.client, func(d *deviceState) {
 		old = d.conn
 		d.conn = c
-		present = !clean && d.filters != nil
+		present = !clean && d.kept
 		if clean {
-			d.filters = nil // nothing outlives a clean session
-		} else if d.filters == nil {
-			d.filters = make(map[string]byte)
+			d.filters = filterSet{} // nothing outlives a clean session
 		}
+		d.kept = !clean
 		c.mu.Lock()
-		c.clean = clean
-		c.filters = make(map[string]byte, len(d.filters))
-		maps.Copy(c.filters, d.filters)
-		if !expiry.IsZero() {
-			c.expiry = time.AfterFunc(time.Until(expiry)+c.front.opts.TokenGrace, func() { c.close(iothub.ErrSASExpired) })
-		}
+		c.clean, c.filters = clean, d.filters
 		c.mu.Unlock()
 		d.methods.failAll(iothub.ErrDeviceNotOnline)
 		d.queue.release()
 	})
+	c.front.started(c)
 	c.front.tellPresence(c.user)
 	if old != nil {
 		old.close(iothub.ErrConnectionForceClosed)
 	}
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, present, mqtt.Accepted) }); err != nil {
-		return c.abandon(err)
+		return err
 	}
-	if c.subscribed(iothub.FilterC2D(c.user.DeviceID)) {
-		if err := c.deliver(); err != nil {
-			return c.abandon(err)
-		}
+	if c.subscribed(filterC2D) {
+		return c.deliver()
 	}
 	return nil
-}
-
-// abandon undoes takeOver for a connection that broke before it was of use.
-func (c *conn) abandon(err error) error {
-	c.gone()
-	return err
 }

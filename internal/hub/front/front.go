@@ -3,6 +3,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
 // Credentials are what a device may prove itself with.
@@ -81,6 +83,9 @@ type Options struct {
 	// TokenGrace is how long after its token's expiry a connection is closed; 5 min when 0.
 	// The service takes five to ten minutes (iot-hub-troubleshoot-connectivity).
 	TokenGrace time.Duration
+	// ThrottledCode and QuotaCode are the CONNACK return codes for a connection that a throttle sheds and
+	// for one when the day's messages are used up; 3 and 5 when 0. No source says which the service sends.
+	ThrottledCode, QuotaCode byte
 	// MessageTTL is how long a cloud-to-device message waits for its device; 1 h when 0.
 	MessageTTL time.Duration
 }
@@ -108,6 +113,12 @@ type Front struct {
 	conns  sync.WaitGroup
 	closed atomic.Bool
 
+	steps   chan *conn   // to workers that wait
+	waiting atomic.Int64 // workers that wait
+
+	startMu  sync.Mutex         // protects starting
+	starting map[*conn]struct{} // connections that are no device's yet; nil once the Front closes
+
 	connections atomic.Int64
 	received    atomic.Uint64 // packets
 }
@@ -127,7 +138,8 @@ type shard struct {
 // deviceState outlives connections: the session, the message queue, and who is connected now.
 type deviceState struct {
 	conn    *conn
-	filters map[string]byte // of a session that is not clean; granted QoS by filter
+	filters filterSet // of a session that is not clean
+	kept    bool      // there is such a session
 	queue   messageQueue
 	methods methodCalls
 }
@@ -138,10 +150,12 @@ func New(o Options) *Front {
 	o.WriteTimeout = orDefault(o.WriteTimeout, 10*time.Second)
 	o.TokenGrace = orDefault(o.TokenGrace, 5*time.Minute)
 	o.MessageTTL = orDefault(o.MessageTTL, time.Hour)
+	o.ThrottledCode = cmp.Or(o.ThrottledCode, mqtt.Unavailable)
+	o.QuotaCode = cmp.Or(o.QuotaCode, mqtt.NotAuthorized)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{opts: o, log: o.Logger, seed: maphash.MakeSeed()}
+	f := &Front{opts: o, log: o.Logger, seed: maphash.MakeSeed(), steps: make(chan *conn), starting: make(map[*conn]struct{})}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for i := range f.shards {
 		f.shards[i].devices = make(map[string]*deviceState)
@@ -207,18 +221,42 @@ func (f *Front) ServeConn(nc net.Conn) {
 	f.conns.Add(1)
 	defer f.conns.Done()
 	defer nc.Close()
-	if f.closed.Load() || f.faults.refusing() {
+	if f.faults.refusing() {
+		return
+	}
+	c := f.start(nc)
+	if c == nil {
 		return
 	}
 	f.connections.Add(1)
-	defer f.connections.Add(-1)
-	c := newConn(f, nc)
-	// Closing the connection is what wakes its reader when the Front closes.
-	stop := context.AfterFunc(f.ctx, func() { c.close(errClosed) })
-	defer stop()
 	err := c.serve()
-	if err != nil && f.log.Enabled(f.ctx, slog.LevelDebug) {
-		f.log.Debug("connection ended", "device", c.client, "reason", err)
+	f.connections.Add(-1)
+	f.ended(c, err)
+}
+
+// start makes a connection that Close can end; nil when the Front closes.
+func (f *Front) start(nc net.Conn) *conn {
+	f.startMu.Lock()
+	defer f.startMu.Unlock()
+	if f.starting == nil {
+		return nil
+	}
+	c := newConn(f, nc)
+	f.starting[c] = struct{}{}
+	return c
+}
+
+// started notes that a connection is its device's now, where Close finds it too.
+func (f *Front) started(c *conn) {
+	f.startMu.Lock()
+	defer f.startMu.Unlock()
+	delete(f.starting, c)
+}
+
+func (f *Front) ended(c *conn, why error) {
+	f.started(c)
+	if f.log.Enabled(f.ctx, slog.LevelDebug) {
+		f.log.Debug("connection ended", "device", c.client, "reason", why)
 	}
 }
 
@@ -286,6 +324,13 @@ func (f *Front) DisconnectAll(reason error) {
 func (f *Front) Close() {
 	f.closed.Store(true)
 	f.cancel()
+	f.startMu.Lock()
+	starting := f.starting
+	f.starting = nil
+	f.startMu.Unlock()
+	for c := range starting {
+		c.close(errClosed)
+	}
 	f.DisconnectAll(errClosed)
 	f.conns.Wait()
 }

@@ -95,7 +95,7 @@ func (c *conn) twinGet(topic iothub.Topic) error {
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if !c.subscribed(iothub.FilterTwinResponses) {
+	if !c.subscribed(filterTwinResponses) {
 		return nil
 	}
 	return c.publish(iothub.TwinResponseTopic(200, topic.RequestID), body)
@@ -113,7 +113,7 @@ func (c *conn) report(topic iothub.Topic, patch []byte) error {
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if topic.RequestID == "" || !c.subscribed(iothub.FilterTwinResponses) {
+	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
 		return nil
 	}
 	return c.publish(iothub.ReportAcceptedTopic(topic.RequestID, version), nil)
@@ -121,7 +121,7 @@ func (c *conn) report(topic iothub.Topic, patch []byte) error {
 
 // twinError answers a twin request with the error's status and body. Clients look for either.
 func (c *conn) twinError(topic iothub.Topic, err error) error {
-	if topic.RequestID == "" || !c.subscribed(iothub.FilterTwinResponses) {
+	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
 		return nil
 	}
 	e := iothub.AsError(err)
@@ -136,13 +136,14 @@ func trackingID() string {
 }
 
 // NotifyDesired tells a connected device of changed desired properties; an absent one will read
-// its twin when it comes. The payload is the change, with its $version.
-func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) {
+// its twin when it comes. The payload is the change, with its $version. It reports whether there was
+// someone to tell.
+func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) bool {
 	c := f.lookup(deviceID)
-	if c == nil || !c.subscribed(iothub.FilterDesired) {
-		return
+	if c == nil || !c.subscribed(filterDesired) {
+		return false
 	}
 	topic := iothub.DesiredTopic(version)
 	// A failed write has closed the connection; there is nobody else to tell.
-	_ = c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
+	return nil == c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }

@@ -63,7 +63,7 @@ func (f *Front) Send(deviceID string, m DeviceMessage) error {
 		return iothub.ErrMaximumQueueDepth
 	}
 	f.tellQueue(deviceID)
-	if c := f.lookup(deviceID); c != nil && c.subscribed(iothub.FilterC2D(deviceID)) {
+	if c := f.lookup(deviceID); c != nil && c.subscribed(filterC2D) {
 		_ = c.deliver() // a failed write has closed the connection; the message waits on
 	}
 	return nil

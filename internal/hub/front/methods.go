@@ -34,7 +34,7 @@ func (m *methodCalls) failAll(err error) {
 // iothub.ErrMethodTimeout when ctx ended first. The name must be usable as one level of a topic.
 func (f *Front) InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error) {
 	c := f.lookup(deviceID)
-	if c == nil || !c.subscribed(iothub.FilterMethods) {
+	if c == nil || !c.subscribed(filterMethods) {
 		return 0, nil, iothub.ErrDeviceNotOnline
 	}
 	answer := make(chan methodAnswer, 1)

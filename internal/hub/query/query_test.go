@@ -382,14 +382,19 @@ func TestPlansFindWhatScansFind(t *testing.T) {
 	})
 }
 
+// Whatever is asked: a mistake has a place, what is understood prints as what reads the same, and the
+// planner finds the twins that the condition keeps.
 func FuzzParse(f *testing.F) {
 	for _, sql := range []string{
 		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular'",
 		"SELECT TOP 5 a.b AS c, COUNT() AS n FROM devices GROUP BY tags.x", "SELECT * FROM devices.jobs WHERE devices.jobs.jobId = 'x'",
 		"SELECT deviceId FROM devices WHERE NOT tags.[[group]].x IN [1, 'a', null] OR -tags.y % 2 = 0x1F", "SELECT * FROM devices WHERE STARTSWITH(tags.a, \"\\u0041\")",
+		"SELECT * FROM devices WHERE properties.reported.n > 0 AND properties.reported.n <= 2 OR deviceId = 'e'",
+		"SELECT AVG(properties.reported.n) AS a, MAX(tags.location.region) AS m FROM devices WHERE IS_DEFINED(tags.location)",
 	} {
 		f.Add(sql)
 	}
+	src := fleet(f)
 	f.Fuzz(func(t *testing.T, sql string) {
 		q, err := query.Parse(sql)
 		if err != nil {
@@ -400,12 +405,36 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if len(sql) > query.MaxLength/4 {
-			return // printing adds parentheses, and the print may be too long
+			return // the print may be too long
 		}
 		again, err := query.Parse(q.String())
 		if err != nil || again.String() != q.String() {
-			t.Errorf("%q prints as %q, which reads as %v, %v", sql, q, again, err)
+			t.Fatalf("%q prints as %q, which reads as %v, %v", sql, q, again, err)
 		}
-		q.Matches(twin.New("d"))
+		if q.From() != query.Devices {
+			return
+		}
+		var want []string
+		for ord := range src.Max() {
+			if tw := src.At(ord); q.Matches(tw) {
+				want = append(want, tw.DeviceID)
+			}
+		}
+		var got []string
+		for _, tw := range q.Plan(src).Matches() {
+			got = append(got, tw.DeviceID)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q finds %q; want %q\n%s", sql, got, want, q.Plan(src).Explain())
+		}
+		page, err := q.Plan(src).Run(t.Context(), 100, "")
+		if err != nil || (!q.Raw() && len(page.Items) > len(want)) {
+			t.Fatalf("%q: %d items of %d, %v", sql, len(page.Items), len(want), err)
+		}
+		for _, item := range page.Items {
+			if !json.Valid(item) {
+				t.Fatalf("%q gives %s", sql, item)
+			}
+		}
 	})
 }

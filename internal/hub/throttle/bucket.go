@@ -17,6 +17,9 @@ type Shape struct {
 	Backlog time.Duration
 	// MaxWait: what would wait longer is shed with 429003. Ten seconds when 0.
 	MaxWait time.Duration
+	// SplitTwins gives services limits for twins of their own, as high as those of devices. The public
+	// tables do not part the two: by default they share.
+	SplitTwins bool
 }
 
 func (s Shape) withDefaults() Shape {

@@ -28,17 +28,21 @@ const (
 	Method     Class = "method"     // blocks of tier.MethodBytes of request payload
 	Job        Class = "job"        // operations on jobs
 	JobDevice  Class = "job_device" // devices that jobs work on
+
+	// What services do with twins, when Shape.SplitTwins gives it limits of its own.
+	ServiceTwinRead   Class = "service_twin_read"
+	ServiceTwinUpdate Class = "service_twin_update"
 )
 
 // Classes are all classes.
 func Classes() []Class {
-	return []Class{Registry, Connect, Telemetry, Query, TwinRead, TwinUpdate, C2D, Method, Job, JobDevice}
+	return []Class{Registry, Connect, Telemetry, Query, TwinRead, TwinUpdate, C2D, Method, Job, JobDevice, ServiceTwinRead, ServiceTwinUpdate}
 }
 
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
 func (c Class) needsTwins() bool {
 	switch c {
-	case TwinRead, TwinUpdate, C2D, Method, Job, JobDevice:
+	case TwinRead, TwinUpdate, C2D, Method, Job, JobDevice, ServiceTwinRead, ServiceTwinUpdate:
 		return true
 	default:
 		return false
@@ -91,10 +95,14 @@ type Limiter struct {
 func New(l tier.Limits, s Shape) *Limiter {
 	now := time.Now()
 	t := &Limiter{limits: l, classes: make(map[Class]*state), day: midnight(now)}
-	for class, rate := range map[Class]tier.Rate{
+	rates := map[Class]tier.Rate{
 		Registry: l.Registry, Connect: l.Connects, Telemetry: l.Telemetry, Query: l.Queries, TwinRead: l.TwinReads,
 		TwinUpdate: l.TwinWrites, C2D: l.C2D, Method: l.Methods, Job: l.Jobs, JobDevice: l.JobDevices,
-	} {
+	}
+	if s.SplitTwins {
+		rates[ServiceTwinRead], rates[ServiceTwinUpdate] = l.TwinReads, l.TwinWrites
+	}
+	for class, rate := range rates {
 		t.classes[class] = &state{
 			bucket: NewBucket(rate.PerSecond, s, now),
 			stat:   Stat{Class: class, Rate: rate.PerSecond, PerHub: rate.PerHub},
@@ -165,7 +173,7 @@ func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.
 	if class.needsQuota() && t.messages >= t.limits.MessagesPerDay {
 		return 0, iothub.ErrQuotaExceeded
 	}
-	s := t.classes[class]
+	s := t.classOf(class)
 	wait, err := take(&s.bucket, now, n)
 	switch {
 	case err != nil:
@@ -179,11 +187,24 @@ func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.
 	return wait, nil
 }
 
+// classOf is the state of a class. Unless the limits of twins are split, services share those of devices.
+func (t *Limiter) classOf(class Class) *state {
+	s, ok := t.classes[class]
+	switch {
+	case ok:
+		return s
+	case class == ServiceTwinRead:
+		return t.classes[TwinRead]
+	default:
+		return t.classes[TwinUpdate]
+	}
+}
+
 // end notes that a wait is over: served, or given up.
 func (t *Limiter) end(class Class, n float64, served bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.classes[class]
+	s := t.classOf(class)
 	s.stat.Waiting--
 	if !served {
 		s.bucket.Return(n)
@@ -194,18 +215,19 @@ func (t *Limiter) end(class Class, n float64, served bool) {
 }
 
 // Meter counts one operation of so many bytes against the day: one message for each started block of
-// the tier's meter size, and at least one.
-func (t *Limiter) Meter(bytes int) {
+// the tier's meter size, and at least one. It reports whether the day's messages are used up now.
+func (t *Limiter) Meter(bytes int) (usedUp bool) {
 	if t == nil {
-		return
+		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.armed {
-		return
+		return false
 	}
 	t.turnDay(time.Now())
 	t.messages += t.limits.Messages(bytes)
+	return t.messages >= t.limits.MessagesPerDay
 }
 
 // turnDay begins a new count at midnight UTC (iot-hub-devguide-quotas-throttling). The caller holds the lock.
@@ -225,7 +247,10 @@ func (t *Limiter) Stats() []Stat {
 	now := time.Now()
 	out := make([]Stat, 0, len(t.classes))
 	for _, class := range Classes() {
-		s := t.classes[class]
+		s, limited := t.classes[class]
+		if !limited {
+			continue
+		}
 		stat := s.stat
 		stat.Tokens, stat.Wait = s.bucket.Tokens(now), s.bucket.Wait(now)
 		out = append(out, stat)

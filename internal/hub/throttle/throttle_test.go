@@ -68,7 +68,7 @@ func TestRatesOfTiers(t *testing.T) {
 	} {
 		l := armed(t, tt.tier, tt.units, Shape{})
 		stats := l.Stats()
-		if len(stats) != len(tt.rates) || len(stats) != len(Classes()) {
+		if len(stats) != len(tt.rates) || len(stats) != len(Classes())-2 { // services share the classes of twins
 			t.Errorf("%s: %d classes; want %d", tt.tier, len(stats), len(tt.rates))
 		}
 		for _, s := range stats {
@@ -263,12 +263,28 @@ func TestMeterCountsStartedBlocks(t *testing.T) {
 	}
 }
 
+// Services take from the limits of devices, or have as much of their own.
+func TestSplitTwins(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1, SplitTwins: split})
+		if err := l.Admit(t.Context(), TwinRead, 100); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Admit(t.Context(), ServiceTwinRead, 50); (err == nil) != split {
+			t.Errorf("split %t: %v", split, err)
+		}
+		if got := len(l.Stats()); (got == len(Classes())) != split {
+			t.Errorf("split %t: %d classes in the statistics", split, got)
+		}
+	}
+}
+
 func TestBasicTiersHaveNoTwins(t *testing.T) {
 	for _, name := range []tier.Tier{"B1", "B2", "B3"} {
 		l := armed(t, name, 1, Shape{})
 		for _, class := range Classes() {
 			want := error(nil)
-			if strings.Contains("twin_read twin_update c2d method job job_device", string(class)) {
+			if strings.Contains("twin_read twin_update c2d method job job_device service_twin_read service_twin_update", string(class)) {
 				want = iothub.ErrNotInTier
 			}
 			if err := l.Admit(t.Context(), class, 1); !errors.Is(err, want) {

@@ -92,6 +92,9 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
+// BaseURL is where requests go.
+func (c *Client) BaseURL() string { return c.base }
+
 // Close closes the connections that are idle.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

@@ -100,3 +100,7 @@ func newRow(l report.Line, r *report.Run) opRow {
 		Sent: report.Duration(x.Latency(true).Quantile(0.99)), LateBy: report.Duration(x.Lag.Quantile(0.99)), Late: n(x.Late), Dropped: n(x.DroppedTotal()),
 	}
 }
+
+// Asset is one of the page's own parts, for a page that draws the same charts: charts.js, report.css,
+// uplot.min.js or uplot.min.css.
+func Asset(name string) ([]byte, error) { return assets.ReadFile("assets/" + name) }

@@ -23,6 +23,8 @@ function twinfleetCharts(root, data) {
           ctx.fillRect(from, u.bbox.top, to - from, u.bbox.height);
           ctx.fillStyle = css("--faint");
           ctx.font = `${11 * devicePixelRatio}px system-ui`;
+          ctx.textAlign = "left";
+          ctx.textBaseline = "alphabetic";
           if (to - from > ctx.measureText(stage.name).width) ctx.fillText(stage.name, from + 4, u.bbox.top + 12 * devicePixelRatio);
         });
         ctx.restore();
@@ -64,7 +66,7 @@ function twinfleetCharts(root, data) {
           ...all.map((c, i) => ({ label: c.name, stroke: palette[(c.color ?? i) % palette.length], width: 1.5, dash: c.dash, spanGaps: true, points: { show: data.times.length < 30 }, value: (u, v) => unit(v) }))],
       }, values, box);
     };
-    charts.push({ draw, resize: () => plot.setSize({ width: box.clientWidth - 24, height: 220 }), redraw: () => plot.redraw(false) });
+    charts.push({ draw, resize: () => plot.setSize({ width: box.clientWidth - 24, height: 220 }), redraw: () => plot.redraw(false), destroy: () => plot.destroy() });
     draw();
   }
 
@@ -114,6 +116,7 @@ function twinfleetCharts(root, data) {
       });
       ctx.fillStyle = css("--faint");
       ctx.font = `${11 * ratio}px system-ui`;
+      ctx.textBaseline = "alphabetic";
       ctx.textAlign = "right";
       data.edges.forEach((edge, row) => { if (row % 3 === 0) ctx.fillText(latency(edge), left - 6 * ratio, height - bottom - (row + 1) * cell + cell / 2); });
       ctx.textAlign = "center";
@@ -121,7 +124,7 @@ function twinfleetCharts(root, data) {
     };
     const choice = chooser(head, "operation of the heat map", names, draw);
     if (data.ops.some((o) => o.name === "twin_report")) choice.select.value = "twin_report";
-    charts.push({ draw, resize: draw, redraw: draw });
+    charts.push({ draw, resize: draw, redraw: draw, destroy: () => {} });
     draw();
   }
 
@@ -143,7 +146,17 @@ function twinfleetCharts(root, data) {
   const others = (o) => plain(o) && ["freshness", "desired", "desired_reply", "method", "twin_read", "delivery"].includes(o.name);
   if (data.ops.some(others)) percentiles("Freshness and the service side", others);
 
-  new ResizeObserver(() => charts.forEach((c) => c.resize())).observe(root);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((c) => c.redraw()));
-  return { update: () => charts.forEach((c) => c.draw()) };
+  const sizes = new ResizeObserver(() => charts.forEach((c) => c.resize()));
+  sizes.observe(root);
+  const theme = matchMedia("(prefers-color-scheme: dark)"), redraw = () => charts.forEach((c) => c.redraw());
+  theme.addEventListener("change", redraw);
+  return {
+    update: () => charts.forEach((c) => c.draw()),
+    destroy: () => {
+      sizes.disconnect();
+      theme.removeEventListener("change", redraw);
+      charts.forEach((c) => c.destroy());
+      root.replaceChildren();
+    },
+  };
 }

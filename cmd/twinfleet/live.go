@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/dashboard"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// live is the live page of a run. A nil one shows nothing.
+type live struct {
+	server *dashboard.Server
+	url    string
+	log    *slog.Logger
+}
+
+func addLiveFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.String("ui-addr", "127.0.0.1:9466", "address that serves the live page; another port when this one is taken")
+	f.Bool("no-ui", false, "serve no live page")
+}
+
+// newLive serves the page of a scenario's run. The default port may be another run's: then any other one serves.
+func newLive(ctx context.Context, cmd *cobra.Command, s settings, sc *scenario.Scenario, controls dashboard.Controls, log *slog.Logger) (*live, error) {
+	addr := s.v.GetString("ui-addr")
+	if s.v.GetBool("no-ui") || addr == "" {
+		return nil, nil
+	}
+	o := dashboard.Options{Controls: controls, Logger: log}
+	for i := range sc.Stages {
+		o.Stages = append(o.Stages, dashboard.Stage{Name: sc.Stages[i].Name, Duration: sc.Stages[i].Duration.Seconds()})
+	}
+	l := &live{server: dashboard.New(o), log: log}
+	var err error
+	l.url, err = l.server.Start(ctx, addr)
+	if errors.Is(err, syscall.EADDRINUSE) && addr == cmd.Flags().Lookup("ui-addr").DefValue {
+		l.url, err = l.server.Start(ctx, "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
+	}
+	return l, nil
+}
+
+func (l *live) address() string {
+	if l == nil {
+		return ""
+	}
+	return l.url
+}
+
+func (l *live) begin(r *report.Run) {
+	if l != nil {
+		l.server.Begin(r)
+	}
+}
+
+func (l *live) event(e report.Event) {
+	if l != nil {
+		l.server.Event(e)
+	}
+}
+
+func (l *live) progress(p engine.Progress) {
+	if l != nil {
+		l.server.Sample(report.Sample{At: p.At, Window: p.Interval})
+	}
+}
+
+func (l *live) end(r *report.Run) {
+	if l != nil {
+		l.server.End(r)
+	}
+}
+
+func (l *live) close() {
+	if l == nil {
+		return
+	}
+	if err := l.server.Close(); err != nil {
+		l.log.Debug("closing the live page", "error", err)
+	}
+}

@@ -1,0 +1,183 @@
+package fleet
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// mark begins a payload whose deliveries are measured: the reserved member comes first, so that a
+// subscriber finds it without reading the rest. It names the publisher and its message,
+//
+//	{"_delivery":"17-42","temperature":21.3}
+//
+// and no time: both ends are in one process, whose clock the publisher's entry holds.
+const mark = `{"_delivery":"`
+
+// delivery is a message that subscribers have yet to get.
+type delivery struct {
+	intended, sent, deadline time.Time
+	left                     int   // subscribers that do not have it
+	seen                     []int // those that do
+}
+
+// stamp marks a payload, a JSON object, as the message of a turn.
+func (d *device) stamp(body []byte, turn int64) []byte {
+	out := make([]byte, 0, len(mark)+32+len(body))
+	out = append(out, mark...)
+	out = strconv.AppendInt(out, int64(d.index), 10)
+	out = append(out, '-')
+	out = strconv.AppendInt(out, turn, 10)
+	out = append(out, '"')
+	rest := bytes.TrimLeft(body[1:], " \t\r\n")
+	if rest[0] != '}' {
+		out = append(out, ',')
+	}
+	return append(out, rest...)
+}
+
+// readMark is the publisher and the turn of a payload; ok is false when it has no mark.
+func readMark(body []byte) (index int, turn int64, ok bool) {
+	rest, ok := bytes.CutPrefix(body, []byte(mark))
+	if !ok {
+		return 0, 0, false
+	}
+	rest = rest[:min(len(rest), 40)]
+	first, rest, ok := bytes.Cut(rest, []byte{'-'})
+	second, _, closed := bytes.Cut(rest, []byte{'"'})
+	if !ok || !closed {
+		return 0, 0, false
+	}
+	index, err1 := strconv.Atoi(string(first))
+	turn, err2 := strconv.ParseInt(string(second), 10, 64)
+	return index, turn, err1 == nil && err2 == nil
+}
+
+// expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
+// they are dropped: nobody could get it.
+func (d *device) expect(turn int64, intended, sent time.Time) {
+	n := d.group.Telemetry.Deliveries
+	if int(d.fleet.subscribers.Load()) < n {
+		d.group.delivery.DropMany(uint64(n), metrics.DropNotConnected)
+		return
+	}
+	for range n {
+		d.group.delivery.Start(intended, sent)
+	}
+	d.fleet.undelivered.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.deliveries == nil {
+		d.deliveries = make(map[int64]*delivery)
+	}
+	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n}
+}
+
+// delivered notes that a subscriber has a message of this device. A copy that it had before, or one that
+// came too late, counts as nothing.
+func (d *device) delivered(turn int64, subscriber int, now time.Time) {
+	d.mu.Lock()
+	x := d.deliveries[turn]
+	if x == nil || slices.Contains(x.seen, subscriber) {
+		d.mu.Unlock()
+		return
+	}
+	x.seen = append(x.seen, subscriber)
+	x.left--
+	if x.left == 0 {
+		delete(d.deliveries, turn)
+		d.fleet.undelivered.Add(-1)
+	}
+	d.mu.Unlock()
+	d.group.delivery.Observe(x.intended, x.sent, now, metrics.OK)
+}
+
+// arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
+// retained when somebody subscribes: that tells nothing of how long a delivery takes.
+func (d *device) arrived(body []byte, retained bool, now time.Time) {
+	index, turn, ok := readMark(body)
+	if !ok || retained {
+		return
+	}
+	if publisher := d.fleet.publishers[index]; publisher != nil {
+		publisher.delivered(turn, d.index, now)
+	}
+}
+
+// forget gives up the deliveries of a message that never reached the broker, as far as anyone knows.
+func (d *device) forget(turn int64) {
+	d.mu.Lock()
+	x := d.deliveries[turn]
+	delete(d.deliveries, turn)
+	d.mu.Unlock()
+	if x != nil {
+		d.abandon(x)
+	}
+}
+
+func (d *device) abandon(x *delivery) {
+	d.fleet.undelivered.Add(-1)
+	for range x.left {
+		d.group.delivery.Abandon()
+	}
+}
+
+// sweepDeliveries ends the deliveries whose time is up: these messages are lost.
+func (d *device) sweepDeliveries(now time.Time) {
+	d.mu.Lock()
+	var late []*delivery
+	for turn, x := range d.deliveries {
+		if !x.deadline.After(now) {
+			late = append(late, x)
+			delete(d.deliveries, turn)
+		}
+	}
+	d.mu.Unlock()
+	for _, x := range late {
+		d.fleet.undelivered.Add(-1)
+		for range x.left {
+			d.group.delivery.Observe(x.intended, x.sent, now, metrics.Timeout)
+		}
+	}
+}
+
+// abandonDeliveries gives up all deliveries of a device that was stopped.
+func (d *device) abandonDeliveries() {
+	d.mu.Lock()
+	left := d.deliveries
+	d.deliveries = nil
+	d.mu.Unlock()
+	for _, x := range left {
+		d.abandon(x)
+	}
+}
+
+// firstDelivery is when the first delivery runs out of time; far away when there is none.
+func (d *device) firstDelivery(first time.Time) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range d.deliveries {
+		if x.deadline.Before(first) {
+			first = x.deadline
+		}
+	}
+	return first
+}
+
+// underWay is how many answers and deliveries the device waits for; a subscriber that is to stop waits for
+// all that anyone expects.
+func (d *device) underWay() int {
+	d.mu.Lock()
+	n := len(d.pending)
+	if d.halted() {
+		n += len(d.deliveries)
+	}
+	d.mu.Unlock()
+	if d.halted() && d.group.Subscribe != nil {
+		n += int(d.fleet.undelivered.Load())
+	}
+	return n
+}

@@ -1,0 +1,136 @@
+package fleet_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// brokerFleet is ten sensors that send once a second and two boards that listen to all of them, on a plain broker.
+func brokerFleet(t *testing.T, h *hub, change func(sensors, boards *fleet.Group)) (*fleet.Fleet, *metrics.Recorder) {
+	t.Helper()
+	h.twins = false
+	sensors := fleet.Group{Name: "sensors", Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: 2, Payload: compile(t, map[string]any{"n": "{{ seq }}"})}, Timeout: 5 * time.Second}
+	boards := fleet.Group{Name: "boards", First: 10, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#", QoS: 1}} }}
+	for i := range 10 {
+		sensors.IDs = append(sensors.IDs, fmt.Sprintf("sensors-%d", i))
+	}
+	boards.IDs = []string{"boards-0", "boards-1"}
+	if change != nil {
+		change(&sensors, &boards)
+	}
+	rec := metrics.NewRecorder(metrics.Options{})
+	f, err := fleet.New(fleet.Config{Seed: 1, Target: h, Driver: h, Recorder: rec, Groups: []fleet.Group{sensors, boards}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, rec
+}
+
+// Every subscriber's copy is a delivery, and takes what it takes.
+func TestDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.latency = 30 * time.Millisecond
+		f, rec := brokerFleet(t, h, nil)
+		to(t, f, 12, 2*time.Second)
+		time.Sleep(20 * time.Second)
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "sensors"), rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if sent.Started() < 195 || x.Count(metrics.OK) != 2*sent.Started() || x.Scheduled() != 2*sent.Started() {
+			t.Errorf("%d messages, %d deliveries of %d; want two a message", sent.Started(), x.Count(metrics.OK), x.Scheduled())
+		}
+		if p := x.Latency(false); p.Minimum().Round(time.Millisecond) != h.latency || p.Maximum().Round(time.Millisecond) != h.latency {
+			t.Errorf("deliveries took %v to %v; want %v", p.Minimum(), p.Maximum(), h.latency)
+		}
+		for id, messages := range h.messages {
+			for i, m := range messages {
+				var v struct {
+					Delivery string `json:"_delivery"`
+					N        int
+				}
+				if err := json.Unmarshal(m.Payload, &v); err != nil || v.N != i+1 || v.Delivery != fmt.Sprintf("%s-%d", strings.TrimPrefix(id, "sensors-"), i) {
+					t.Errorf("message %d of %s: %s", i, id, m.Payload)
+				}
+			}
+		}
+		// The boards were there before the first message.
+		if a, b := h.dials["boards-0"][0], h.dials["boards-1"][0]; !a.Before(h.dials["sensors-0"][0]) || !b.Before(h.dials["sensors-0"][0]) {
+			t.Error("a subscriber started after a publisher")
+		}
+	})
+}
+
+// What does not arrive is counted as a time-out, what arrives twice once, what a broker had retained not at all.
+func TestLostAndDoubleDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.copies = func(m link.Message) int {
+			switch {
+			case strings.Contains(string(m.Payload), `"n":3}`):
+				return 0
+			case strings.Contains(string(m.Payload), `"n":5}`):
+				return 3
+			}
+			return 1
+		}
+		f, rec := brokerFleet(t, h, nil)
+		to(t, f, 12, 0)
+		time.Sleep(20500 * time.Millisecond)
+		h.tell("boards-0", link.Message{Topic: "t", Retain: true, Payload: []byte(`{"_delivery":"0-19"}`)})
+		for _, odd := range []string{"", "{}", `{"_delivery":""}`, `{"_delivery":"0-"}`, `{"_delivery":"99-1"}`, `{"_delivery":"0-1`, `{"_delivery":"0-1"}`, `{"_delivery":"x-1"}`} {
+			h.tell("boards-1", link.Message{Topic: "t", Payload: []byte(odd)})
+		}
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "sensors"), rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if x.Count(metrics.Timeout) != 20 || x.Count(metrics.OK) != 2*sent.Started()-20 || x.Abandoned != 0 {
+			t.Errorf("%d messages: %d lost, %d delivered, %d abandoned; want 20 lost, and all others twice", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), x.Abandoned)
+		}
+		if p := x.Response[metrics.Timeout]; p.Minimum().Round(10*time.Millisecond) != 5*time.Second {
+			t.Errorf("lost after %v; want 5s", p.Minimum())
+		}
+	})
+}
+
+// With too few subscribers nobody expects a delivery; it is dropped and counted. A publisher that goes
+// offline still learns what became of its messages, and one that lost its connection expects nothing of
+// what the broker never acknowledged.
+func TestDeliveriesWithoutSomebody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		f, rec := brokerFleet(t, h, func(sensors, _ *fleet.Group) { sensors.Telemetry.Deliveries = 3 })
+		to(t, f, 12, 0)
+		time.Sleep(10 * time.Second)
+		f.Stop(t.Context())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "sensors"), rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if x.Started() != 0 || x.Dropped[metrics.DropNotConnected] != 3*sent.Started() {
+			t.Errorf("%d started, %v dropped; want 3 a message of %d", x.Started(), x.Dropped, sent.Started())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		f, rec := brokerFleet(t, h, func(sensors, _ *fleet.Group) { sensors.Timeout = time.Minute })
+		to(t, f, 12, 0)
+		time.Sleep(10 * time.Second)
+		h.stall(time.Hour)
+		time.Sleep(3 * time.Second)
+		for i := range 10 {
+			h.drop(fmt.Sprintf("sensors-%d", i))
+		}
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "sensors"), rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if sent.Count(metrics.Failed) < 25 || x.Count(metrics.Timeout) != 0 || x.Errors() != 0 {
+			t.Errorf("%d messages failed; %d deliveries timed out", sent.Count(metrics.Failed), x.Count(metrics.Timeout))
+		}
+	})
+}

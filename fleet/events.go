@@ -1,0 +1,163 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// received takes what the target sent, on the driver's goroutine.
+func (d *device) received(m link.Message) {
+	now := time.Now()
+	if d.group.Subscribe != nil {
+		d.arrived(m.Payload, m.Retain, now)
+		return
+	}
+	topic, err := iothub.ParseTopic(m.Topic)
+	if err != nil {
+		return
+	}
+	switch topic.Kind {
+	case iothub.TopicTwinResponse:
+		d.answered(topic, m.Payload, now)
+	case iothub.TopicDesired:
+		d.tell(event{desired: bytes.Clone(m.Payload), version: topic.Version})
+	case iothub.TopicMethodRequest:
+		d.tell(event{method: topic.Method, rid: topic.RequestID})
+	}
+}
+
+// tell gives an event to the device's goroutine. It drops what a device cannot keep up with: the
+// driver must not wait, and a real device would be as deaf.
+func (d *device) tell(e event) {
+	select {
+	case d.events <- e:
+	default:
+		d.fleet.log.Warn("a device cannot keep up with what it is sent", "device", d.id)
+	}
+}
+
+func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
+	op := d.take(topic.RequestID)
+	if op == nil {
+		return // it came after its time-out
+	}
+	outcome := statusOutcome(topic.Status)
+	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
+	if outcome != metrics.OK {
+		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
+		return
+	}
+	switch {
+	case op.twinGet:
+		d.tell(event{desired: bytes.Clone(body), complete: true})
+	case op.reports():
+		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.sent, Answered: op.answers}
+		d.mu.Lock()
+		if op.connectivity != "" && r.Version >= d.acked.Version {
+			d.acked = r
+		}
+		d.mu.Unlock()
+		if d.fleet.cfg.OnReported != nil {
+			d.fleet.cfg.OnReported(r)
+		}
+	}
+}
+
+// reports says whether the operation writes reported properties.
+func (op *operation) reports() bool { return op.connectivity != "" || op.answers > 0 }
+
+// statusOutcome sorts the status of a twin response.
+func statusOutcome(status int) metrics.Outcome {
+	switch {
+	case status < 300:
+		return metrics.OK
+	case status == 429:
+		return metrics.Throttled
+	case status == 401 || status == 403:
+		return metrics.Refused
+	default:
+		return metrics.Failed
+	}
+}
+
+// act does what an event asks for.
+func (d *device) act(conn link.Conn, a *agenda, e event) {
+	if e.method != "" {
+		d.answerMethod(a, e)
+		a.answer(conn, time.Now())
+		return
+	}
+	desired := e.desired
+	if e.complete {
+		var twin struct {
+			Desired json.RawMessage `json:"desired"`
+		}
+		if json.Unmarshal(e.desired, &twin) != nil {
+			return
+		}
+		desired = twin.Desired
+	}
+	var properties map[string]json.RawMessage
+	if json.Unmarshal(desired, &properties) != nil {
+		return
+	}
+	version, err := strconv.ParseInt(string(properties["$version"]), 10, 64)
+	if err != nil || (!e.complete && version <= d.desiredVersion) {
+		return // older than what the twin said at connecting
+	}
+	d.desiredVersion = version
+	delete(properties, "$version")
+	if hook := d.fleet.cfg.OnDesired; hook != nil && len(properties) > 0 {
+		hook(DesiredUpdate{Index: d.index, Device: d.id, Group: d.group.Name, Complete: e.complete, Version: version, JSON: desired, At: time.Now()})
+	}
+	if d.group.Answer && len(properties) > 0 && version > d.answeredVersion {
+		d.answeredVersion = version
+		d.answerDesired(conn, properties, version)
+	}
+}
+
+// acknowledgement is how IoT Plug and Play answers a writable property (iot-develop: concepts-convention).
+type acknowledgement struct {
+	Value   json.RawMessage `json:"value"`
+	Status  int             `json:"ac"`
+	Version int64           `json:"av"`
+	Text    string          `json:"ad"`
+}
+
+func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMessage, version int64) {
+	answer := make(map[string]any, len(properties))
+	for name, value := range properties {
+		if string(value) == "null" {
+			answer[name] = nil
+			continue
+		}
+		answer[name] = acknowledgement{value, 200, version, "applied"}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		d.fleet.log.Error("answering desired properties", "device", d.id, "error", err)
+		return
+	}
+	rid := d.begin(&operation{series: d.group.report, intended: time.Now(), answers: version})
+	d.ask(conn, rid, iothub.ReportTopic(rid), body)
+}
+
+// answerMethod puts the answer to a direct method on the agenda, after the group's delay.
+func (d *device) answerMethod(a *agenda, e event) {
+	d.fleet.chance.methods.Seed(&d.pcg, d.index, d.turns.methods)
+	d.turns.methods++
+	a.answers = append(a.answers, delayedAnswer{
+		at: time.Now().Add(d.group.Methods.Delay.Draw(&d.rng)),
+		message: link.Message{
+			Topic:   iothub.MethodResponseTopic(d.group.Methods.Status, e.rid),
+			Payload: fmt.Appendf(nil, `{"method":%q}`, e.method),
+		},
+	})
+}

@@ -1,0 +1,86 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+)
+
+// Group is devices that share a profile.
+type Group struct {
+	Name  string
+	IDs   []string // one a device
+	First int      // index of the group's first device in the fleet
+
+	Report    Reporting
+	Telemetry Telemetry
+	Session   schedule.Churn // the zero value stays for ever
+	Backoff   schedule.Backoff
+	Throttled schedule.Backoff // after a refusal with return code 3, "server unavailable"; the zero value is as Backoff
+	Tokens    Tokens
+	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
+	Timeout   time.Duration // of an operation; 30 s when 0
+	Answer    bool          // answer desired properties in reported
+	Methods   Methods
+	// Subscribe, of a plain broker only, is what a device listens to; nil for nothing. Devices that
+	// subscribe start before all others.
+	Subscribe func(index int, id string) []link.Filter
+	// InFlight bounds the unanswered operations of one device; 64 when 0.
+	InFlight int
+	// Wait keeps what is due beyond InFlight until its turn comes: it starts late, and its latency runs
+	// from the time that was intended. Otherwise it is dropped and counted.
+	Wait bool
+}
+
+// Reporting is how devices report their connectivity.
+type Reporting struct {
+	Types schedule.Chain[string] // of connectivity; empty reports nothing
+	Extra *payload.Template      // further reported properties, a JSON object; nil for none
+	Every time.Duration          // 0 reports once a connection
+	Sync  bool                   // all devices report in the same instant, instead of spread over Every
+}
+
+// Telemetry is the messages that devices send.
+type Telemetry struct {
+	Every   time.Duration // 0 sends only what a stage's rate asks for
+	Rated   bool          // takes its turn when a stage asks the fleet for a rate of messages
+	Payload payload.Source
+	QoS     byte
+	Retain  bool
+	Sync    bool
+	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
+	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
+	Deliveries int
+}
+
+// Tokens is how long the credentials of a connection live. A device connects anew before they end.
+type Tokens struct {
+	Life   time.Duration // 0 for connections that never need a new token
+	Margin time.Duration // how long before the end
+	Spread time.Duration // the renewal comes up to so much earlier, by chance
+}
+
+// Methods is how devices answer direct methods.
+type Methods struct {
+	Delay  schedule.Distribution
+	Status int // 200 when 0
+}
+
+// withDefaults fills in what a group leaves open.
+func (g Group) withDefaults() Group {
+	if g.KeepAlive == 0 {
+		g.KeepAlive = 180 * time.Second
+	}
+	if g.Timeout == 0 {
+		g.Timeout = 30 * time.Second
+	}
+	if g.InFlight == 0 {
+		g.InFlight = 64
+	}
+	if g.Methods.Status == 0 {
+		g.Methods.Status = 200
+	}
+	return g
+}

@@ -1,0 +1,310 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// hub is a hub in memory, behind the driver's interface: it answers after a latency, and can stall,
+// refuse and drop. All of it works in virtual time.
+type hub struct {
+	mu       sync.Mutex
+	latency  time.Duration
+	stalled  time.Time // until when nothing is answered
+	code     byte      // of CONNACK
+	away     bool      // dialling fails
+	twins    bool
+	dials    map[string][]time.Time
+	reports  map[string][]string // bodies by device, in order
+	messages map[string][]link.Message
+	replies  map[string][]reply // to direct methods
+	open     map[string]*conn
+	desired  string // the whole section, as a new connection reads it
+	// copies is how often a plain broker hands a message to each of its subscribers; nil for once.
+	copies func(m link.Message) int
+}
+
+type reply struct {
+	topic string
+	at    time.Time
+}
+
+func newHub() *hub {
+	return &hub{
+		latency: time.Millisecond, twins: true, desired: `{"$version":1}`,
+		dials: map[string][]time.Time{}, reports: map[string][]string{}, messages: map[string][]link.Message{}, replies: map[string][]reply{}, open: map[string]*conn{},
+	}
+}
+
+// The hub is the fleet's Target too.
+func (h *hub) Link(_ int, id string) link.Options { return link.Options{ClientID: id} }
+func (h *hub) Twins() bool                        { return h.twins }
+func (h *hub) TelemetryTopic(_ int, id string) string {
+	return iothub.TelemetryTopic(id, nil)
+}
+
+func (h *hub) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
+	h.mu.Lock()
+	h.dials[o.ClientID] = append(h.dials[o.ClientID], time.Now())
+	code, away := h.code, h.away
+	h.mu.Unlock()
+	if err := h.wait(ctx); err != nil {
+		return nil, err
+	}
+	if away {
+		return nil, link.ErrLost
+	}
+	if code != 0 {
+		return nil, &link.RefusedError{Code: code}
+	}
+	c := &conn{hub: h, options: o, waiting: make(map[*time.Timer]func(error))}
+	h.mu.Lock()
+	h.open[o.ClientID] = c
+	h.mu.Unlock()
+	return c, nil
+}
+
+func (h *hub) wait(ctx context.Context) error {
+	timer := time.NewTimer(h.delay())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *hub) delay() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.latency + max(0, time.Until(h.stalled))
+}
+
+func (h *hub) stall(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stalled = time.Now().Add(d)
+}
+
+func (h *hub) set(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
+// drop ends connections without a word; those of all devices when none is named.
+func (h *hub) drop(ids ...string) {
+	h.mu.Lock()
+	var gone []*conn
+	for id, c := range h.open {
+		if len(ids) == 0 || id == ids[0] {
+			gone = append(gone, c)
+		}
+	}
+	h.mu.Unlock()
+	for _, c := range gone {
+		if c.end() {
+			c.options.Lost(link.ErrLost)
+		}
+	}
+}
+
+// tell sends a message to a device.
+func (h *hub) tell(id string, m link.Message) {
+	h.mu.Lock()
+	c := h.open[id]
+	h.mu.Unlock()
+	c.options.Handler(m)
+}
+
+type conn struct {
+	hub     *hub
+	options link.Options
+	mu      sync.Mutex
+	closed  bool
+	waiting map[*time.Timer]func(error)
+	filters []link.Filter // the hub's
+}
+
+// end closes the connection; false when it was closed.
+func (c *conn) end() bool {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return false
+	}
+	c.closed = true
+	left := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	for timer, done := range left {
+		timer.Stop()
+		done(link.ErrLost)
+	}
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	if c.hub.open[c.options.ClientID] == c {
+		delete(c.hub.open, c.options.ClientID)
+	}
+	return true
+}
+
+func (c *conn) Close() { c.end() }
+func (c *conn) Abort() { c.end() }
+
+func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+	if err := c.hub.wait(ctx); err != nil {
+		return err
+	}
+	c.hub.set(func() { c.filters = filters })
+	return nil
+}
+
+// route hands a message to whoever subscribed to all of a device's messages, after the broker's latency.
+func (h *hub) route(m link.Message) {
+	for _, c := range h.open {
+		for _, f := range c.filters {
+			if h.twins || (f.Topic != "#" && f.Topic != m.Topic) {
+				continue
+			}
+			n := 1
+			if h.copies != nil {
+				n = h.copies(m)
+			}
+			for range n {
+				time.AfterFunc(h.latency, func() {
+					c.mu.Lock()
+					closed := c.closed
+					c.mu.Unlock()
+					if !closed {
+						c.options.Handler(m)
+					}
+				})
+			}
+		}
+	}
+}
+
+// later calls done after the hub's delay, and then answers, unless the connection ends first.
+func (c *conn) later(done func(error), answer link.Message) {
+	delay := c.hub.delay()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(link.ErrLost)
+		return
+	}
+	defer c.mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(delay, func() {
+		c.mu.Lock()
+		_, mine := c.waiting[timer]
+		delete(c.waiting, timer)
+		c.mu.Unlock()
+		if !mine {
+			return
+		}
+		done(nil)
+		if answer.Topic != "" {
+			c.options.Handler(answer)
+		}
+	})
+	c.waiting[timer] = done
+}
+
+func (c *conn) Publish(m link.Message, done func(error)) {
+	topic, err := iothub.ParseTopic(m.Topic)
+	if err != nil {
+		panic(err)
+	}
+	c.later(done, c.hub.take(c.options.ClientID, topic, m))
+}
+
+// take keeps what a device sent and returns the answer.
+func (h *hub) take(id string, topic iothub.Topic, m link.Message) link.Message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch topic.Kind {
+	case iothub.TopicTwinGet:
+		return link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":%s,"reported":{}}`, h.desired)}
+	case iothub.TopicTwinReport:
+		h.reports[id] = append(h.reports[id], string(m.Payload))
+		return link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, int64(len(h.reports[id]))+1)}
+	case iothub.TopicMethodResponse:
+		h.replies[id] = append(h.replies[id], reply{m.Topic, time.Now()})
+	default:
+		h.messages[id] = append(h.messages[id], m)
+		h.route(m)
+	}
+	return link.Message{}
+}
+
+// newFleet makes a fleet of one group of robots on the hub.
+func newFleet(t *testing.T, h *hub, seed uint64, n int, g fleet.Group) (*fleet.Fleet, *metrics.Recorder) {
+	t.Helper()
+	g.Name = "robots"
+	for i := range n {
+		g.IDs = append(g.IDs, fmt.Sprintf("robots-%03d", i))
+	}
+	rec := metrics.NewRecorder(metrics.Options{})
+	f, err := fleet.New(fleet.Config{Seed: seed, Groups: []fleet.Group{g}, Target: h, Driver: h, Recorder: rec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, rec
+}
+
+// to brings a fleet to a number of devices over a time.
+func to(t *testing.T, f *fleet.Fleet, n int, over time.Duration) {
+	t.Helper()
+	if err := f.Scale(t.Context(), schedule.Curve{{Duration: over, From: float64(f.Active()), To: float64(n)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// weights is a choice, for tests.
+func weights(t *testing.T, names string, w ...float64) schedule.Weighted[string] {
+	t.Helper()
+	c, err := schedule.NewWeighted(strings.Fields(names), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// types is a connectivity without memory.
+func types(t *testing.T, names string, w ...float64) schedule.Chain[string] {
+	return schedule.NewChain(weights(t, names, w...), nil)
+}
+
+func compile(t *testing.T, v any) *payload.Template {
+	t.Helper()
+	p, err := payload.Compile(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// balanced holds the books of a fleet that has stopped: what was scheduled was started or dropped, and
+// what was started has ended.
+func balanced(t *testing.T, s *metrics.Snapshot) {
+	t.Helper()
+	for i := range s.Series {
+		if x := &s.Series[i]; x.Started() != x.Ended()+x.Abandoned {
+			t.Errorf("%s %s: %d started, %d ended, %d abandoned", x.Operation, x.Group, x.Started(), x.Ended(), x.Abandoned)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package fleet
+
+import (
+	"context"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Kind is what a fleet-wide rate asks for.
+type Kind uint8
+
+// The kinds of fleet-wide load.
+const (
+	LoadReports   Kind = iota // of devices that report connectivity
+	LoadTelemetry             // of devices whose Telemetry is Rated
+	kinds
+)
+
+// Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
+// and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
+// in turn; with none connected it is dropped and counted.
+func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
+	begin := time.Now()
+	s := newSleeper()
+	defer s.stop()
+	for n := 1; ; n++ {
+		at, ok := curve.TimeOf(float64(n))
+		if !ok {
+			return s.until(ctx, begin.Add(curve.Total()))
+		}
+		intended := begin.Add(at)
+		if err := s.until(ctx, intended); err != nil {
+			return err
+		}
+		f.hand(command{kind: kind, intended: intended})
+	}
+}
+
+// hand gives a command to the device whose turn it is.
+func (f *Fleet) hand(c command) {
+	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
+		f.absent(c.kind).Drop(metrics.DropNotConnected)
+	}
+}
+
+// absent is the series of those who would do an operation if they were connected.
+func (f *Fleet) absent(k Kind) *metrics.Series {
+	for _, g := range f.groups {
+		if k == LoadReports && g.reports() {
+			return g.report
+		}
+		if k == LoadTelemetry && g.Telemetry.Rated {
+			return g.telemetry
+		}
+	}
+	if k == LoadReports {
+		return f.cfg.Recorder.Series(metrics.OpTwinReport, "")
+	}
+	return f.cfg.Recorder.Series(metrics.OpTelemetry, "")
+}
+
+// sleeper waits with one timer.
+type sleeper struct{ timer *time.Timer }
+
+func newSleeper() sleeper { return sleeper{time.NewTimer(0)} }
+
+func (s sleeper) stop() { s.timer.Stop() }
+
+// until waits until a time, or returns the cause of ctx.
+func (s sleeper) until(ctx context.Context, at time.Time) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	d := time.Until(at)
+	if d <= 0 {
+		return nil
+	}
+	s.timer.Reset(d)
+	select {
+	case <-s.timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,221 @@
+package payload
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Bounds of a file of rows: more belongs into a generator than into the memory of one.
+const (
+	MaxRowsFile = 64 << 20  // bytes of all rows as JSON
+	MaxRow      = 256 << 10 // bytes of one row, the most that IoT Hub takes as a message
+)
+
+// ErrRows is the class of errors of ReadRows. Their texts begin with file and line.
+var ErrRows = errors.New("rows of payloads")
+
+// Rows are payloads from a file, one a row. The n-th message of a device, counted from 0, is row
+// (index of the device + n) mod rows: devices go through the same file, each from another place. Rows
+// are immutable and safe for concurrent use.
+type Rows struct {
+	text []byte
+	ends []uint32 // of each row in text, which is no longer than MaxRowsFile
+	list bool     // some row is no JSON object
+	most int      // bytes of text
+}
+
+var _ Source = (*Rows)(nil)
+
+// Len is how many rows there are; never 0.
+func (r *Rows) Len() int { return len(r.ends) }
+
+// Mean is the bytes of a row on average.
+func (r *Rows) Mean() int { return (len(r.text) + len(r.ends) - 1) / len(r.ends) }
+
+// Objects reports whether every row is a JSON object.
+func (r *Rows) Objects() bool { return !r.list }
+
+// Row is the n-th row, counted from 0. It must not be changed.
+func (r *Rows) Row(n int) []byte {
+	start := uint32(0)
+	if n > 0 {
+		start = r.ends[n-1]
+	}
+	return r.text[start:r.ends[n]:r.ends[n]]
+}
+
+// Append appends the row of the context's device and message.
+func (r *Rows) Append(dst []byte, c *Context) []byte {
+	n := (int64(c.Index) + c.Seq - 1) % int64(len(r.ends))
+	return append(dst, r.Row(int(n))...)
+}
+
+// ReadRows reads a file. With the ending .csv its first line names the members of the objects that its
+// other lines become: true, false and numbers, written as JSON writes them, are sent as such, all else as
+// text, and an empty field is left out. With the ending .jsonl or .ndjson every line is JSON and is sent
+// as it is. Errors match ErrRows, or are about the file.
+func ReadRows(file string) (*Rows, error) { return readRows(file, MaxRowsFile) }
+
+func readRows(file string, most int) (*Rows, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRows, err)
+	}
+	defer f.Close()
+	r := &Rows{most: most}
+	switch strings.ToLower(filepath.Ext(file)) {
+	case ".csv":
+		err = r.readCSV(file, f)
+	case ".jsonl", ".ndjson":
+		err = r.readLines(file, f)
+	default:
+		return nil, fmt.Errorf("%w: %s: the name ends in none of .csv, .jsonl, .ndjson", ErrRows, file)
+	}
+	if err == nil && len(r.ends) == 0 {
+		err = fmt.Errorf("%w: %s: there is no row in it", ErrRows, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// add ends the row that begins at start.
+func (r *Rows) add(start int) error {
+	switch {
+	case len(r.text)-start > MaxRow:
+		return fmt.Errorf("the row has %d bytes; a message may have %d", len(r.text)-start, MaxRow)
+	case len(r.text) > r.most:
+		return fmt.Errorf("the rows up to here have more than %d bytes, which is all that is kept", r.most)
+	}
+	r.ends = append(r.ends, uint32(len(r.text)))
+	return nil
+}
+
+func (r *Rows) readLines(file string, in io.Reader) error {
+	s := bufio.NewScanner(in)
+	s.Buffer(nil, MaxRow+2)
+	line := 0
+	bad := func(err error) error { return fmt.Errorf("%w: %s:%d: %w", ErrRows, file, line, err) }
+	for s.Scan() {
+		line++
+		row := bytes.TrimSpace(s.Bytes())
+		if len(row) == 0 {
+			continue
+		}
+		if !json.Valid(row) {
+			var v any
+			return bad(fmt.Errorf("this is no JSON: %w", json.Unmarshal(row, &v)))
+		}
+		r.list = r.list || row[0] != '{'
+		start := len(r.text)
+		r.text = append(r.text, row...)
+		if err := r.add(start); err != nil {
+			return bad(err)
+		}
+	}
+	line++
+	if errors.Is(s.Err(), bufio.ErrTooLong) {
+		return bad(fmt.Errorf("the line has more than %d bytes", MaxRow))
+	}
+	if err := s.Err(); err != nil {
+		return bad(err)
+	}
+	return nil
+}
+
+// numberPattern is a number as JSON writes it (RFC 8259 section 6).
+func numberPattern() *regexp.Regexp {
+	return regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+}
+
+func (r *Rows) readCSV(file string, in io.Reader) error {
+	c := csv.NewReader(in)
+	c.ReuseRecord = true
+	line := 1
+	bad := func(err error) error {
+		var parse *csv.ParseError
+		if errors.As(err, &parse) {
+			line, err = parse.Line, parse.Err
+		}
+		if errors.Is(err, csv.ErrFieldCount) {
+			err = fmt.Errorf("the line does not have the %d fields of the first", c.FieldsPerRecord)
+		}
+		return fmt.Errorf("%w: %s:%d: %w", ErrRows, file, line, err)
+	}
+	header, err := c.Read()
+	if errors.Is(err, io.EOF) {
+		return bad(errors.New("the file is empty; its first line names the members"))
+	}
+	if err != nil {
+		return bad(err)
+	}
+	names, err := memberNames(header)
+	if err != nil {
+		return bad(err)
+	}
+	number := numberPattern()
+	for {
+		record, err := c.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return bad(err)
+		}
+		line, _ = c.FieldPos(0)
+		start := len(r.text)
+		r.text = append(r.text, '{')
+		for i, field := range record {
+			if field == "" {
+				continue
+			}
+			if len(r.text) > start+1 {
+				r.text = append(r.text, ',')
+			}
+			r.text = append(append(r.text, names[i]...), ':')
+			if field == "true" || field == "false" || number.MatchString(field) {
+				r.text = append(r.text, field...)
+				continue
+			}
+			quoted, err := json.Marshal(field)
+			if err != nil {
+				return bad(err)
+			}
+			r.text = append(r.text, quoted...)
+		}
+		r.text = append(r.text, '}')
+		if err := r.add(start); err != nil {
+			return bad(err)
+		}
+	}
+}
+
+// memberNames are the names of a header, quoted.
+func memberNames(header []string) ([]string, error) {
+	names, seen := make([]string, len(header)), make(map[string]bool)
+	for i, name := range header {
+		if i == 0 {
+			name = strings.TrimPrefix(name, "\ufeff") // spreadsheets begin with it
+		}
+		if name == "" || seen[name] {
+			return nil, fmt.Errorf("column %d: the name %q is empty or there twice", i+1, name)
+		}
+		seen[name] = true
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		names[i] = string(quoted)
+	}
+	return names, nil
+}

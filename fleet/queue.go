@@ -1,0 +1,164 @@
+package fleet
+
+import (
+	"errors"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// maxWaiting bounds what waits in one device: more is dropped, whatever the group says.
+const maxWaiting = 10_000
+
+// command is an operation that is due.
+type command struct {
+	kind     Kind
+	intended time.Time
+}
+
+// queue is commands in the order in which they became due.
+type queue struct {
+	items []command
+	head  int
+}
+
+func (q *queue) len() int { return len(q.items) - q.head }
+
+func (q *queue) push(c command) {
+	if q.head > 0 && len(q.items) == cap(q.items) {
+		q.items, q.head = append(q.items[:0], q.items[q.head:]...), 0
+	}
+	q.items = append(q.items, c)
+}
+
+func (q *queue) pop() command {
+	c := q.items[q.head]
+	q.head++
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+	}
+	return c
+}
+
+// series is where operations of a kind are counted.
+func (d *device) series(k Kind) *metrics.Series {
+	if k == LoadReports {
+		return d.group.report
+	}
+	return d.group.telemetry
+}
+
+// offer gives the device an operation that is due, from any goroutine.
+func (d *device) offer(c command) {
+	d.mu.Lock()
+	fits := d.waiting.len() < maxWaiting && (d.group.Wait || len(d.pending)+d.waiting.len() < d.group.InFlight)
+	if fits {
+		d.waiting.push(c)
+	}
+	d.mu.Unlock()
+	if !fits {
+		d.series(c.kind).Drop(metrics.DropInFlight)
+		return
+	}
+	d.poke()
+}
+
+// poke tells the device that something waits.
+func (d *device) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// begin starts an operation that is due in the device's own schedule, or lets it wait or drop.
+func (d *device) due(conn link.Conn, c command) {
+	if d.fleet.paused.Load() {
+		d.series(c.kind).Drop(metrics.DropPaused)
+		return
+	}
+	d.mu.Lock()
+	full := len(d.pending) >= d.group.InFlight
+	waits := d.group.Wait && (full || d.waiting.len() > 0)
+	if waits && d.waiting.len() < maxWaiting {
+		d.waiting.push(c)
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	if full || waits {
+		d.series(c.kind).Drop(metrics.DropInFlight)
+		return
+	}
+	d.do(conn, c)
+}
+
+// startWaiting starts what waits, in order, as far as the bound on unanswered operations allows.
+func (d *device) startWaiting(conn link.Conn) {
+	for {
+		d.mu.Lock()
+		full := len(d.pending) >= d.group.InFlight
+		if d.waiting.len() == 0 || (full && d.group.Wait) {
+			d.mu.Unlock()
+			return // the answer that makes room wakes the device
+		}
+		c := d.waiting.pop()
+		d.mu.Unlock()
+		if full {
+			d.series(c.kind).Drop(metrics.DropInFlight)
+			continue
+		}
+		d.do(conn, c)
+	}
+}
+
+// do starts one operation.
+func (d *device) do(conn link.Conn, c command) {
+	if c.kind == LoadReports {
+		d.report(conn, c.intended)
+	} else {
+		d.send(conn, c.intended)
+	}
+}
+
+// dropWaiting drops what waits when a connection ends.
+func (d *device) dropWaiting(why error) {
+	reason := metrics.DropNotConnected
+	if errors.Is(why, errStopped) {
+		reason = metrics.DropStopped
+	}
+	d.mu.Lock()
+	left := d.waiting
+	d.waiting = queue{}
+	d.mu.Unlock()
+	for left.len() > 0 {
+		d.series(left.pop().kind).Drop(reason)
+	}
+}
+
+// openGap notes that from now on the device cannot do what is due, and did not want that.
+func (d *device) openGap(now time.Time) {
+	if d.gap.IsZero() {
+		d.gap = now
+	}
+}
+
+// closeGap counts what became due in the gap, which ends now, as dropped.
+func (d *device) closeGap(now time.Time) {
+	if d.gap.IsZero() {
+		return
+	}
+	from, to := d.gap.Sub(d.fleet.start), now.Sub(d.fleet.start)
+	d.gap = time.Time{}
+	reason := metrics.DropNotConnected
+	if d.fleet.paused.Load() {
+		reason = metrics.DropPaused
+	}
+	if e, ok := d.reportSchedule(); ok && e.Period > 0 {
+		d.group.report.DropMany(uint64(e.Due(to)-e.Due(from)), reason)
+	}
+	if e, ok := d.messageSchedule(); ok {
+		d.group.telemetry.DropMany(uint64(e.Due(to)-e.Due(from)), reason)
+	}
+}

@@ -1,0 +1,130 @@
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/metrics"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/host"
+)
+
+// Options of a Meter.
+type Options struct {
+	// Facts are what the process may use.
+	Facts host.Facts
+	// Sources is how many local addresses devices connect from; at least one.
+	Sources int
+	// Loopback says that the target is on this machine: its ports are used again sooner.
+	Loopback bool
+}
+
+// Meter takes samples of this process. Sample is for one goroutine.
+type Meter struct {
+	opts  Options
+	probe probe
+
+	noDescriptor, noPort atomic.Uint64
+
+	at      time.Time
+	usage   host.Usage
+	gc      gcTime
+	pauses  []uint64
+	failedD uint64
+	failedP uint64
+}
+
+// gcTime is the processors' time, in seconds, as the Go runtime counts it.
+type gcTime struct{ collecting, all float64 }
+
+// NewMeter makes a Meter; its first sample stands for the time from now on.
+func NewMeter(o Options) (*Meter, error) {
+	m := &Meter{opts: o, at: time.Now()}
+	var err error
+	if m.usage, err = host.Use(); err != nil {
+		return nil, fmt.Errorf("measuring the generator: %w", err)
+	}
+	m.gc, m.pauses, _ = readRuntime(nil)
+	return m, nil
+}
+
+// Run probes the clock until ctx ends.
+func (m *Meter) Run(ctx context.Context) { m.probe.run(ctx) }
+
+// Failed takes note of a connection that could not be opened. Errors that are not the generator's
+// own are passed over.
+func (m *Meter) Failed(err error) {
+	switch {
+	case exhausted(err):
+		m.noDescriptor.Add(1)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		m.noPort.Add(1)
+	}
+}
+
+// exhausted reports whether an error says that there is no descriptor left.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// Sample measures what came since the last one. connections is how many the fleet holds towards the
+// target, lag the 99th percentile of the schedule lag meanwhile.
+func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
+	now := time.Now()
+	usage, err := host.Use()
+	if exhausted(err) { // not even one is left to measure with
+		usage.Memory, usage.Descriptors, err = m.usage.Memory, m.opts.Facts.Descriptors, nil
+	}
+	if err != nil {
+		return Sample{}, fmt.Errorf("measuring the generator: %w", err)
+	}
+	gc, pauses, longest := readRuntime(m.pauses)
+	f := &m.opts.Facts
+	s := Sample{
+		Elapsed: now.Sub(m.at), Cores: f.Cores, Late: m.probe.take(), Lag: lag,
+		Memory: usage.Memory, MemoryLimit: f.Memory, Descriptors: usage.Descriptors, MaxDescriptors: f.Descriptors,
+		Ports: connections, MaxPorts: f.Ports * max(1, m.opts.Sources), GCPause: longest,
+	}
+	if !f.Reuse.Applies(m.opts.Loopback) {
+		s.Ports += usage.TimeWait
+	}
+	if s.Elapsed > 0 {
+		s.CPU = float64(usage.CPU-m.usage.CPU) / float64(s.Elapsed)
+	}
+	if all := gc.all - m.gc.all; all > 0 { // the runtime brings these up to date when a collection ends
+		s.GC = (gc.collecting - m.gc.collecting) / all
+	}
+	d, p := m.noDescriptor.Load(), m.noPort.Load()
+	s.NoDescriptor, s.NoPort = d-m.failedD, p-m.failedP
+	m.at, m.usage, m.gc, m.pauses, m.failedD, m.failedP = now, usage, gc, pauses, d, p
+	return s, nil
+}
+
+// readRuntime reads the time spent on garbage, and the longest pause for it that is not in an earlier count.
+func readRuntime(earlier []uint64) (t gcTime, counts []uint64, longest time.Duration) {
+	samples := []metrics.Sample{
+		{Name: "/cpu/classes/gc/total:cpu-seconds"},
+		{Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}, // time that nobody else wanted
+		{Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/sched/pauses/total/gc:seconds"},
+	}
+	metrics.Read(samples)
+	t = gcTime{samples[0].Value.Float64() - samples[1].Value.Float64(), samples[2].Value.Float64()}
+	h := samples[3].Value.Float64Histogram()
+	counts = append(counts, h.Counts...)
+	for i, n := range counts {
+		if i < len(earlier) && n == earlier[i] || n == 0 {
+			continue
+		}
+		edge := h.Buckets[i+1]
+		if math.IsInf(edge, 1) {
+			edge = h.Buckets[i]
+		}
+		longest = time.Duration(edge * float64(time.Second))
+	}
+	return t, counts, longest
+}

@@ -1,0 +1,54 @@
+package query
+
+import (
+	"slices"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Paths are the paths that the condition reads, in the canonical spelling of [twin.CanonicalPath],
+// each once. Who evaluates a condition on a part of a twin must know at least these.
+func (q *Query) Paths() [][]string {
+	var all [][]string
+	walk(q.where, func(p path) {
+		canonical := twin.CanonicalPath(p)
+		if !slices.ContainsFunc(all, func(x []string) bool { return slices.Equal(x, canonical) }) {
+			all = append(all, canonical)
+		}
+	})
+	return all
+}
+
+// walk visits the paths of an expression.
+func walk(e expr, visit func(path)) {
+	switch e := e.(type) {
+	case path:
+		visit(e)
+	case unary:
+		walk(e.x, visit)
+	case in:
+		walk(e.x, visit)
+	case binary:
+		walk(e.x, visit)
+		walk(e.y, visit)
+	case call:
+		for _, arg := range e.args {
+			walk(arg, visit)
+		}
+	}
+}
+
+// Column is the name under which the rows of the result hold the value of a path; it is empty when they do not.
+// Rows of SELECT * are whole twins and have no columns.
+func (q *Query) Column(p ...string) string {
+	for i, it := range q.items {
+		if it.aggregate == "" && slices.Equal(twin.CanonicalPath(it.path), p) {
+			return it.label(i)
+		}
+	}
+	return ""
+}
+
+// Whole reports whether every twin that the condition keeps is one row of the result: there is no
+// TOP and nothing is summed up.
+func (q *Query) Whole() bool { return q.from == Devices && q.top == 0 && !q.aggregates() }

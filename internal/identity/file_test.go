@@ -1,0 +1,143 @@
+package identity
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+const key = "aHVzaC1odXNo"
+
+func row(id string) string {
+	return "HostName=h.azure-devices.net;DeviceId=" + id + ";SharedAccessKey=" + key
+}
+
+func TestParse(t *testing.T) {
+	for name, in := range map[string]string{
+		"one column":                row("a") + "\n" + row("b") + "\n",
+		"no end of line":            row("a") + "\r\n" + row("b"),
+		"a header":                  "connection_string\n" + row("a") + "\n" + row("b") + "\n",
+		"one of several columns":    "id,ConnectionString,plant\n1," + row("a") + ",x\n2,\"" + row("b") + "\",y\n",
+		"comments and a byte order": "\ufeff# devices\n" + row("a") + "\n\n" + row("b") + "\n",
+		"JSON lines":                `{"connectionString":"` + row("a") + `"}` + "\n\n" + `{"id":2,"connection_string":"` + row("b") + `"}`,
+	} {
+		got, err := Parse([]byte(in))
+		if err != nil || len(got) != 2 || got[0].DeviceID != "a" || got[1].DeviceID != "b" || got[1].Key.Base64() != key {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for name, tt := range map[string]struct{ in, want string }{
+		"empty":           {"", "there is no device in it"},
+		"only a header":   {"connection_string\n", "there is no device in it"},
+		"no column":       {"id,key\n1,2\n", "line 1: there is no column connection_string"},
+		"short row":       {"id,connection_string\n1\n", "line 2: the column connection_string is missing"},
+		"no string":       {"connection_string\nhush-hush\n", "line 2: connection string: part 1 has no equals sign"},
+		"no device":       {row("a") + "\nHostName=h;SharedAccessKey=" + key + "\n", "line 2: connection string: DeviceId=… is missing"},
+		"twice":           {row("a") + "\n" + row("b") + "\n" + row("a"), "line 3: device a stands in line 1 already"},
+		"module":          {"HostName=h;DeviceId=a;ModuleId=m;SharedAccessKey=" + key, "line 1: it is a module's"},
+		"certificate":     {"HostName=h;DeviceId=a;x509=true", "line 1: it says x509=true"},
+		"quotes":          {"\"" + row("a"), "line "},
+		"JSON":            {"{\"connectionString\":\"" + row("a") + "\"}\nnonsense", "line 2: it is no JSON object"},
+		"JSON without":    {"{\"key\": 1}", "line 1: it has no connectionString"},
+		"several at once": {"connection_string\nx=1\ny=2\n", "line 3"},
+	} {
+		got, err := Parse([]byte(tt.in))
+		if !errors.Is(err, ErrFile) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, %v; want %s", name, got, err, tt.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "hush")) {
+			t.Errorf("%s: the error holds a key: %v", name, err)
+		}
+	}
+	_, err := Parse([]byte(strings.Repeat("x=1\n", 100)))
+	if n := strings.Count(err.Error(), "\n") + 1; n != mostErrors {
+		t.Errorf("%d complaints about 100 bad lines; want %d", n, mostErrors)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(row("a")))
+	f.Add([]byte("id,connection_string\n1," + row("a")))
+	f.Add([]byte(`{"connectionString":"` + row("a") + `"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		devices, err := Parse(b)
+		if err != nil {
+			return
+		}
+		var again []byte
+		for _, d := range devices {
+			again = AppendRow(again, d)
+		}
+		same, err := Parse(again)
+		if err != nil || len(same) != len(devices) {
+			t.Fatalf("%d devices were written and read as %d: %v", len(devices), len(same), err)
+		}
+		for i := range devices {
+			if same[i].DeviceID != devices[i].DeviceID || same[i].Key != devices[i].Key || same[i].HostName != devices[i].HostName {
+				t.Errorf("%v was read as %v", devices[i], same[i])
+			}
+		}
+	})
+}
+
+func TestAuthority(t *testing.T) {
+	a, err := NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	cert, key := asPEM("CERTIFICATE", a.cert.Raw), asPEM("PRIVATE KEY", keyDER)
+	again, err := ParseAuthority(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := again.Device("robot-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Certificate())
+	if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil || made.Leaf.Subject.CommonName != "robot-1" {
+		t.Errorf("certificate of %q: %v", made.Leaf.Subject.CommonName, err)
+	}
+	self, thumbprint, err := SelfSigned("robot-2")
+	if err != nil || len(thumbprint) != 64 || self.Leaf.CheckSignature(self.Leaf.SignatureAlgorithm, self.Leaf.RawTBSCertificate, self.Leaf.Signature) != nil {
+		t.Errorf("self-signed: %v, thumbprint %q", err, thumbprint)
+	}
+	leafKey, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pair := range map[string][2][]byte{
+		"no PEM":           {[]byte("x"), []byte("y")},
+		"another's key":    {cert, asPEM("PRIVATE KEY", leafKey)},
+		"not an authority": {asPEM("CERTIFICATE", made.Certificate[0]), asPEM("PRIVATE KEY", leafKey)},
+	} {
+		if _, err := ParseAuthority(pair[0], pair[1]); !errors.Is(err, ErrAuthority) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var _ tls.Certificate = made
+}
+
+// The key of a device of an enrollment group, against an independent computation with openssl:
+//
+//	printf %s robot-1 | openssl dgst -sha256 -hmac group-secret -binary | base64
+func TestGroupKey(t *testing.T) {
+	group, err := iothub.ParseKey("Z3JvdXAtc2VjcmV0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := group.Derive("robot-1").Base64(); got != "BFv/FLE9ZJi8Q7CTFBKoEfWIOVDzH4p84qfcav6DpGA=" {
+		t.Errorf("derived key = %s", got)
+	}
+}

@@ -1,0 +1,125 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// ErrJob is the class of errors of jobs that ended otherwise than with all their devices done.
+var ErrJob = errors.New("the job did not do all its devices")
+
+// Jobs makes scheduled jobs and tells of them.
+type Jobs interface {
+	CreateJob(ctx context.Context, job iothub.Job) (iothub.Job, error)
+	Job(ctx context.Context, id string) (iothub.Job, error)
+	CancelJob(ctx context.Context, id string) (iothub.Job, error)
+}
+
+// JobRun follows one job from its creation to its end.
+type JobRun struct {
+	Name     string // the group of its observation
+	Job      iothub.Job
+	Service  Jobs
+	Recorder *metrics.Recorder
+	// OnState, which may be nil, is told of the job whenever its state or its counts have changed.
+	OnState func(iothub.Job)
+}
+
+const (
+	pollEvery   = time.Second
+	createTries = 30 // a hub of the smallest tier carries out one job at a time
+	cancelGrace = 5 * time.Second
+)
+
+// Run creates the job, which was intended for a time, and follows it until it has ended. The observation
+// runs from the intended time to the first answer that tells of the end, and is good only if the job completed
+// and no device failed: ErrJob says what did not. When ctx ends first the job is cancelled.
+func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error) {
+	series := r.Recorder.Series(metrics.OpJob, r.Name)
+	sent := time.Now()
+	series.Start(intended, sent)
+	job, err := r.follow(ctx)
+	if ctx.Err() != nil && !jobEnded(job.Status) {
+		series.Abandon()
+		return job, context.Cause(ctx)
+	}
+	if err == nil {
+		err = jobError(job)
+	}
+	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
+	return job, err
+}
+
+func jobEnded(status string) bool {
+	return status == iothub.JobCompleted || status == iothub.JobFailed || status == iothub.JobCancelled
+}
+
+// jobError says what a job that has ended did not do.
+func jobError(job iothub.Job) error {
+	s := job.DeviceJobStatistic
+	switch {
+	case job.Status != iothub.JobCompleted:
+		return fmt.Errorf("%w: it is %s: %s", ErrJob, job.Status, job.FailureReason)
+	case s != nil && s.Failed > 0:
+		return fmt.Errorf("%w: %d of %d failed", ErrJob, s.Failed, s.Devices)
+	}
+	return nil
+}
+
+func (r *JobRun) follow(ctx context.Context) (iothub.Job, error) {
+	job, err := r.create(ctx)
+	if err != nil {
+		return job, err
+	}
+	last := iothub.Job{}
+	for !jobEnded(job.Status) {
+		r.tell(&last, job)
+		if pause(ctx, pollEvery) != nil {
+			r.cancel()
+			return job, nil
+		}
+		next, err := r.Service.Job(ctx, r.Job.JobID)
+		switch {
+		case err == nil:
+			job = next
+		case iothub.Throttled(err): // ask again at the next poll
+		case ctx.Err() == nil:
+			return job, fmt.Errorf("following job %s: %w", r.Name, err)
+		}
+	}
+	r.tell(&last, job)
+	return job, nil
+}
+
+// create makes the job. Jobs are not driven by a rate, so it waits while the service has no room for one.
+func (r *JobRun) create(ctx context.Context) (iothub.Job, error) {
+	for try := 1; ; try++ {
+		job, err := r.Service.CreateJob(ctx, r.Job)
+		if err == nil {
+			return job, nil
+		}
+		if !iothub.Throttled(err) || try == createTries || pause(ctx, pollEvery) != nil {
+			return r.Job, fmt.Errorf("creating job %s: %w", r.Name, err)
+		}
+	}
+}
+
+func (r *JobRun) tell(last *iothub.Job, job iothub.Job) {
+	same := last.Status == job.Status && (last.DeviceJobStatistic == nil) == (job.DeviceJobStatistic == nil) &&
+		(job.DeviceJobStatistic == nil || *last.DeviceJobStatistic == *job.DeviceJobStatistic)
+	if *last = job; r.OnState != nil && !same {
+		r.OnState(job)
+	}
+}
+
+// cancel ends a job that the run will not see the end of.
+func (r *JobRun) cancel() {
+	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
+	defer cancel()
+	_, _ = r.Service.CancelJob(ctx, r.Job.JobID) // it may have ended meanwhile; nobody waits for the answer
+}

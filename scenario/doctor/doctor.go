@@ -1,0 +1,189 @@
+// Package doctor checks, before a run, what would spoil it: what the machine allows, whether the target is there
+// and takes the credentials, and what its tier will not take. Each finding comes with its remedy.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+// Level is how grave a finding is.
+type Level string
+
+// The levels.
+const (
+	OK      Level = "ok"
+	Warning Level = "warning" // the run can be made; its figures may not be those one wants
+	Problem Level = "problem" // the run would fail
+)
+
+// Finding is what one check found.
+type Finding struct {
+	Check  string `json:"check"`
+	Level  Level  `json:"level"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"` // one line; empty when all is well
+}
+
+// Problems are the findings that would fail a run.
+func Problems(all []Finding) []Finding {
+	var out []Finding
+	for _, f := range all {
+		if f.Level == Problem {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// tight is the share of what there is above which a run has too little room to breathe.
+const tight = 0.8
+
+// Machine checks what a plan needs of this machine: descriptors, local ports, memory and source addresses. It
+// asks the target nothing, and takes no time worth mentioning.
+func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
+	m := p.Machine
+	return []Finding{descriptors(m, facts), ports(m, facts), memory(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
+}
+
+func descriptors(m plan.Machine, facts host.Facts) Finding {
+	f := level("descriptors", float64(m.Descriptors), float64(facts.Descriptors))
+	f.Text = fmt.Sprintf("%s needed, %s allowed", count(m.Descriptors), count(facts.Descriptors))
+	if f.Level != OK {
+		f.Remedy = fmt.Sprintf("ulimit -n %d", roundUp(float64(m.Descriptors)/tight, 1000))
+	}
+	return f
+}
+
+func ports(m plan.Machine, facts host.Facts) Finding {
+	f := level("local ports", float64(m.PerAddress), float64(facts.Ports))
+	f.Text = fmt.Sprintf("%s needed of each source address, %s there", count(m.PerAddress), count(facts.Ports))
+	if f.Level != OK {
+		need := int(math.Ceil(float64(m.Ports) / (tight * float64(max(1, facts.Ports)))))
+		f.Remedy = fmt.Sprintf("name %d addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.%d", need, need)
+	}
+	return f
+}
+
+func memory(m plan.Machine, facts host.Facts) Finding {
+	f := level("memory", float64(m.Memory), float64(facts.MemoryAvailable))
+	f.Text = fmt.Sprintf("about %s MB needed, %s MB available", count(int(m.Memory/1e6)), count(int(facts.MemoryAvailable/1e6)))
+	if f.Level != OK {
+		f.Remedy = "give the machine or its container more memory, or run fewer devices"
+	}
+	return f
+}
+
+// level compares what is needed with what there is.
+func level(check string, needed, there float64) Finding {
+	switch {
+	case needed > there:
+		return Finding{Check: check, Level: Problem}
+	case needed > tight*there:
+		return Finding{Check: check, Level: Warning}
+	default:
+		return Finding{Check: check, Level: OK}
+	}
+}
+
+// addresses tries to use every source address.
+func addresses(all []string, bind func(address string) error) Finding {
+	f := Finding{Check: "source addresses", Level: OK, Text: "the system's choice"}
+	if len(all) == 0 {
+		return f
+	}
+	f.Text = fmt.Sprintf("%d, all of this machine", len(all))
+	for _, a := range all {
+		if err := bind(a); err != nil {
+			f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be used: %v", a, plain(err))
+			f.Remedy = fmt.Sprintf("take %s out of fleet.source_addresses, or give it to this machine: ip address add %s dev lo", a, a)
+			break
+		}
+	}
+	return f
+}
+
+// bind opens a port of an address and closes it.
+func bind(address string) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// Tier checks the limits of a plan's tier that it will exceed for sure; they are no problem of the run, which may
+// want to show just that.
+func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
+	if p.Tier == nil {
+		if sc.Target.Kind != scenario.IoTHub {
+			return nil
+		}
+		return []Finding{{Check: "tier", Level: OK, Text: "not told; give --tier and --units to hold the scenario to the hub's"}}
+	}
+	name := fmt.Sprintf("%s, %d units", p.Tier.Tier, p.Tier.Units)
+	if len(p.Tier.Exceeded) == 0 {
+		return []Finding{{Check: "tier", Level: OK, Text: "within the limits of " + name}}
+	}
+	remedy := "lower the rates, or spread them over more time: no tier takes them"
+	if better, ok := cheapest(sc); ok {
+		remedy = fmt.Sprintf("take %d units of %s, or lower the rates", better.Units, better.Tier)
+	}
+	var all []Finding
+	for _, x := range p.Tier.Exceeded {
+		all = append(all, Finding{Check: "tier", Level: Warning, Text: x, Remedy: remedy})
+	}
+	return all
+}
+
+// cheapest is the least expensive hub whose limits hold for sure.
+func cheapest(sc *scenario.Scenario) (best tier.Limits, ok bool) {
+	for _, t := range tier.All() {
+		for units := 1; ; units++ {
+			l, err := tier.For(t, units)
+			if err != nil || (ok && l.USDPerMonth >= best.USDPerMonth) {
+				break
+			}
+			p, err := plan.Make(sc, plan.Options{Tier: string(t), Units: units})
+			if err == nil && len(p.Tier.Exceeded) == 0 {
+				best, ok = l, true
+				break
+			}
+		}
+	}
+	return best, ok
+}
+
+// Target is what can be asked of a target without loading it.
+type Target interface {
+	Address() string
+	Secure() bool
+	Resolve(ctx context.Context) ([]string, error)
+	Dial(ctx context.Context) error
+	Handshake(ctx context.Context) error
+	Identities(ctx context.Context) (int, error)
+	Clock(ctx context.Context) (at time.Time, ok bool, err error)
+}
+
+func count(n int) string { return report.Count(int64(n)) }
+
+func roundUp(x float64, to int) int { return int(math.Ceil(x/float64(to))) * to }
+
+// plain is the last part of an error: what the system said, without where.
+func plain(err error) error {
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		err = next
+	}
+	return errors.New(strings.TrimSpace(err.Error()))
+}

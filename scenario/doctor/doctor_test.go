@@ -1,0 +1,185 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+// lines are findings as the tests compare them.
+func lines(all ...Finding) string {
+	var b strings.Builder
+	for _, f := range all {
+		fmt.Fprintf(&b, "%s %s: %s", f.Level, f.Check, f.Text)
+		if f.Remedy != "" {
+			b.WriteString("; " + f.Remedy)
+		}
+		b.WriteString("\n")
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func TestMachine(t *testing.T) {
+	need := plan.Machine{Memory: 800e6, Descriptors: 9000, Ports: 60_000, PerAddress: 20_000, Addresses: 3}
+	for _, tt := range []struct {
+		facts host.Facts
+		want  [3]string
+	}{
+		{host.Facts{Descriptors: 20_000, Ports: 28_232, MemoryAvailable: 2000e6}, [3]string{
+			"ok descriptors: 9,000 needed, 20,000 allowed", "ok local ports: 20,000 needed of each source address, 28,232 there", "ok memory: about 800 MB needed, 2,000 MB available",
+		}},
+		{host.Facts{Descriptors: 10_000, Ports: 24_000, MemoryAvailable: 900e6}, [3]string{
+			"warning descriptors: 9,000 needed, 10,000 allowed; ulimit -n 12000",
+			"warning local ports: 20,000 needed of each source address, 24,000 there; name 4 addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.4",
+			"warning memory: about 800 MB needed, 900 MB available; give the machine or its container more memory, or run fewer devices",
+		}},
+		{host.Facts{Descriptors: 1024, Ports: 10_000, MemoryAvailable: 700e6}, [3]string{
+			"problem descriptors: 9,000 needed, 1,024 allowed; ulimit -n 12000",
+			"problem local ports: 20,000 needed of each source address, 10,000 there; name 8 addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.8",
+			"problem memory: about 800 MB needed, 700 MB available; give the machine or its container more memory, or run fewer devices",
+		}},
+	} {
+		got := [3]string{lines(descriptors(need, tt.facts)), lines(ports(need, tt.facts)), lines(memory(need, tt.facts))}
+		if got != tt.want {
+			t.Errorf("%+v:\n%s\nwant:\n%s", tt.facts, strings.Join(got[:], "\n"), strings.Join(tt.want[:], "\n"))
+		}
+	}
+	// On the bound itself all that is there is needed: no problem, and no room.
+	if f := level("x", 10, 10); f.Level != Warning {
+		t.Errorf("10 of 10: %s", f.Level)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	if got := lines(addresses(nil, bind)); got != "ok source addresses: the system's choice" {
+		t.Error(got)
+	}
+	if got := lines(addresses([]string{"127.0.0.1", "127.0.0.2"}, bind)); got != "ok source addresses: 2, all of this machine" {
+		t.Error(got)
+	}
+	got := lines(addresses([]string{"127.0.0.1", "192.0.2.7"}, bind)) // of TEST-NET-1, which no machine has
+	if want := "problem source addresses: 192.0.2.7 cannot be used: cannot assign requested address; take 192.0.2.7 out of fleet.source_addresses, or give it to this machine: ip address add 192.0.2.7 dev lo"; got != want {
+		t.Error(got)
+	}
+}
+
+// fake is a target that answers as a test wants.
+type fake struct {
+	secure                               bool
+	resolve, dial, handshake, identities error
+	off                                  time.Duration
+	noClock                              bool
+}
+
+func (f fake) Address() string { return "h.example:8883" }
+func (f fake) Secure() bool    { return f.secure }
+func (f fake) Resolve(context.Context) ([]string, error) {
+	return []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}, f.resolve
+}
+func (f fake) Dial(context.Context) error              { return f.dial }
+func (f fake) Handshake(context.Context) error         { return f.handshake }
+func (f fake) Identities(context.Context) (int, error) { return 1234, f.identities }
+func (f fake) Clock(context.Context) (time.Time, bool, error) {
+	return noon().Add(f.off), !f.noClock, nil
+}
+
+func noon() time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
+
+func TestReach(t *testing.T) {
+	const known, open = "ok name: h.example is 10.0.0.1, 10.0.0.2, 10.0.0.3\n", "ok port: h.example:8883 is open\n"
+	const trusted, accepted, clock = "ok certificate: trusted\n", "ok credentials: accepted; the hub has 1,234 identities\n", "ok clock: as the target's, to the second"
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for name, tt := range map[string]struct {
+		kind   scenario.TargetKind
+		target fake
+		want   string
+	}{
+		"all well, in clear": {scenario.IoTHub, fake{}, known + open + accepted + clock},
+		"all well":           {scenario.IoTHub, fake{secure: true, off: 1500 * time.Millisecond}, known + open + trusted + accepted + clock},
+		"a broker":           {scenario.Broker, fake{noClock: true}, known + open + "ok credentials: accepted for the first device"},
+		"no such name":       {scenario.IoTHub, fake{resolve: &net.DNSError{Err: "no such host", IsNotFound: true}}, "problem name: h.example is not known: lookup : no such host; check the host name in target.hub, and the name server of this machine"},
+		"refused":            {scenario.IoTHub, fake{dial: refused}, known + "problem port: h.example:8883 cannot be reached: connection refused; start what should listen there, or correct the port in target.hub"},
+		"no source address": {scenario.IoTHub, fake{dial: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, known +
+			"problem port: h.example:8883 cannot be reached: cannot assign requested address; check fleet.source_addresses: the target cannot be reached from one of them"},
+		"no answer": {scenario.IoTHub, fake{dial: context.DeadlineExceeded}, known +
+			"problem port: h.example:8883 cannot be reached: context deadline exceeded; let connections to it through the firewall; devices use port 8883 of Azure IoT Hub, the service side 443"},
+		"unknown authority": {scenario.IoTHub, fake{secure: true, handshake: fmt.Errorf("TLS handshake: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})}, known + open +
+			"problem certificate: the handshake failed: x509: certificate signed by unknown authority; name the file with the certificate to trust in target.ca"},
+		"expired": {scenario.IoTHub, fake{secure: true, handshake: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "today"}}, known + open +
+			"problem certificate: the handshake failed: x509: certificate has expired or is not yet valid: today; renew the target's certificate, or set this machine's clock"},
+		"no TLS": {scenario.Broker, fake{secure: true, handshake: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, known + open +
+			"problem certificate: the handshake failed: tls: first record does not look like a TLS handshake; the port speaks no TLS: use target.plain for a twinfleet hub, mqtt:// for a broker"},
+		"wrong key": {scenario.IoTHub, fake{identities: fmt.Errorf("reading: %w", iothub.ErrUnauthorized)}, known + open +
+			"problem credentials: the hub does not accept the service connection string; take that of the policy iothubowner, or of one that may read and write the registry and connect services\n" + clock},
+		"used up": {scenario.IoTHub, fake{identities: iothub.ErrQuotaExceeded}, known + open +
+			"problem credentials: the hub's messages of this day are used up; wait for midnight UTC, or take more units\n" + clock},
+		"throttled": {scenario.IoTHub, fake{identities: iothub.ErrThrottled}, known + open +
+			"warning credentials: the hub throttles the registry now; wait a minute, and see what else loads it\n" + clock},
+		"refused by a broker": {scenario.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
+			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and target.password, and the broker's access list"},
+		"nonsense": {scenario.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +
+			"problem credentials: the question failed: malformed HTTP response; check what listens on the port, and target.hub\n" + clock},
+		"clock behind": {scenario.IoTHub, fake{off: 3 * time.Second}, known + open + accepted + "warning clock: 3.00s apart from the target's; set this machine's clock: timedatectl set-ntp true"},
+		"clock wrong": {scenario.IoTHub, fake{off: -6 * time.Minute}, known + open + accepted +
+			"problem clock: 6m00s apart from the target's; a hub refuses tokens of clocks that are 5m00s apart; set this machine's clock: timedatectl set-ntp true"},
+	} {
+		if got := lines(Reach(t.Context(), tt.kind, tt.target, noon)...); got != tt.want {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, got, tt.want)
+		}
+	}
+}
+
+func TestTier(t *testing.T) {
+	text := func(devices int, every, rest string) string {
+		return fmt.Sprintf("fleet: {groups: [{name: a, count: %d, telemetry: {every: %s}}]}\nstages: [{name: s, duration: 10m, devices: %[1]d}]\n%[3]s\n", devices, every, rest)
+	}
+	for name, tt := range map[string]struct {
+		text string
+		o    plan.Options
+		want string
+	}{
+		"no tier, embedded": {text(10, "1m", ""), plan.Options{}, ""},
+		"no tier, elsewhere": {
+			text(10, "1m", "target: {hub: 'HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=='}"),
+			plan.Options{},
+			"ok tier: not told; give --tier and --units to hold the scenario to the hub's",
+		},
+		"within": {text(10, "1m", ""), plan.Options{Tier: "S1", Units: 2}, "ok tier: within the limits of S1, 2 units"},
+		"more units": {
+			text(4000, "10s", ""),
+			plan.Options{Tier: "S1", Units: 1},
+			"warning tier: telemetry: stage s asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait or are shed with 429; take 16 units of S1, or lower the rates",
+		},
+		"no tier takes it": {
+			text(1_000_000, "1s", ""),
+			plan.Options{Tier: "F1", Units: 1},
+			"; lower the rates, or spread them over more time: no tier takes them",
+		},
+	} {
+		sc, err := scenario.Decode("x.yaml", []byte(tt.text), scenario.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := plan.Make(sc, tt.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(Tier(sc, p)...); got != tt.want && !(strings.HasPrefix(tt.want, ";") && strings.Contains(got, tt.want)) {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, got, tt.want)
+		}
+	}
+}

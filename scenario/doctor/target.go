@@ -1,0 +1,166 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// patience is how long one question to the target may take.
+const patience = 10 * time.Second
+
+// Clocks that differ by more than clockWrong make a hub refuse tokens (iot-hub-dev-guide-sas); by more than
+// clockOff, times in reports cannot be compared with those of the service.
+const (
+	clockWrong = 5 * time.Minute
+	clockOff   = 2 * time.Second
+)
+
+// Reach checks, in turn, whether the target's name is known, its port open, its certificate good, its credentials
+// accepted and its clock right. What follows from a problem is not checked.
+func Reach(ctx context.Context, kind scenario.TargetKind, t Target, now func() time.Time) []Finding {
+	var all []Finding
+	for _, check := range []func(context.Context, scenario.TargetKind, Target) Finding{resolve, dial, handshake, credentials} {
+		part, cancel := context.WithTimeout(ctx, patience)
+		f := check(part, kind, t)
+		cancel()
+		if f.Check == "" {
+			continue
+		}
+		all = append(all, f)
+		if f.Level == Problem && f.Check != "credentials" {
+			return all
+		}
+	}
+	part, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if f := clock(part, t, now); f.Check != "" {
+		all = append(all, f)
+	}
+	return all
+}
+
+func resolve(ctx context.Context, _ scenario.TargetKind, t Target) Finding {
+	f := Finding{Check: "name", Level: OK}
+	name, _, _ := net.SplitHostPort(t.Address())
+	found, err := t.Resolve(ctx)
+	if err != nil {
+		f.Level, f.Text = Problem, fmt.Sprintf("%s is not known: %v", name, plain(err))
+		f.Remedy = "check the host name in target.hub, and the name server of this machine"
+		return f
+	}
+	f.Text = fmt.Sprintf("%s is %s", name, strings.Join(found[:min(len(found), 3)], ", "))
+	return f
+}
+
+func dial(ctx context.Context, _ scenario.TargetKind, t Target) Finding {
+	f := Finding{Check: "port", Level: OK, Text: t.Address() + " is open"}
+	if err := t.Dial(ctx); err != nil {
+		f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be reached: %v", t.Address(), plain(err))
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			f.Remedy = "start what should listen there, or correct the port in target.hub"
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			f.Remedy = "check fleet.source_addresses: the target cannot be reached from one of them"
+		default:
+			f.Remedy = "let connections to it through the firewall; devices use port 8883 of Azure IoT Hub, the service side 443"
+		}
+	}
+	return f
+}
+
+func handshake(ctx context.Context, _ scenario.TargetKind, t Target) Finding {
+	if !t.Secure() {
+		return Finding{}
+	}
+	f := Finding{Check: "certificate", Level: OK, Text: "trusted"}
+	err := t.Handshake(ctx)
+	if err == nil {
+		return f
+	}
+	f.Level, f.Text = Problem, fmt.Sprintf("the handshake failed: %v", plain(err))
+	var unknown x509.UnknownAuthorityError
+	var wrongName x509.HostnameError
+	var ended x509.CertificateInvalidError
+	var noTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &unknown):
+		f.Remedy = "name the file with the certificate to trust in target.ca"
+	case errors.As(err, &wrongName):
+		f.Remedy = "write the host name for which the certificate was made into target.hub"
+	case errors.As(err, &ended):
+		f.Remedy = "renew the target's certificate, or set this machine's clock"
+	case errors.As(err, &noTLS):
+		f.Remedy = "the port speaks no TLS: use target.plain for a twinfleet hub, mqtt:// for a broker"
+	default:
+		f.Remedy = "check what listens on the port, and target.hub"
+	}
+	return f
+}
+
+func credentials(ctx context.Context, kind scenario.TargetKind, t Target) Finding {
+	f := Finding{Check: "credentials", Level: OK}
+	n, err := t.Identities(ctx)
+	var refused *link.RefusedError
+	switch {
+	case err == nil && kind == scenario.Broker:
+		f.Text = "accepted for the first device"
+	case err == nil:
+		f.Text = fmt.Sprintf("accepted; the hub has %s identities", count(n))
+	case errors.Is(err, iothub.ErrUnauthorized), errors.Is(err, iothub.ErrUnauthorizedAccess), statusOf(err) == 401:
+		f.Level, f.Text = Problem, "the hub does not accept the service connection string"
+		f.Remedy = "take that of the policy iothubowner, or of one that may read and write the registry and connect services"
+	case errors.Is(err, iothub.ErrQuotaExceeded):
+		f.Level, f.Text = Problem, "the hub's messages of this day are used up"
+		f.Remedy = "wait for midnight UTC, or take more units"
+	case statusOf(err) == 429:
+		f.Level, f.Text = Warning, "the hub throttles the registry now"
+		f.Remedy = "wait a minute, and see what else loads it"
+	case errors.As(err, &refused):
+		f.Level, f.Text = Problem, fmt.Sprintf("the broker refuses the first device: %v", err)
+		f.Remedy = "check target.username and target.password, and the broker's access list"
+	default:
+		f.Level, f.Text = Problem, fmt.Sprintf("the question failed: %v", plain(err))
+		f.Remedy = "check what listens on the port, and target.hub"
+	}
+	return f
+}
+
+func statusOf(err error) int {
+	var e *iothub.Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+func clock(ctx context.Context, t Target, now func() time.Time) Finding {
+	before := now()
+	at, ok, err := t.Clock(ctx)
+	if err != nil || !ok {
+		return Finding{} // no answer was judged already; brokers tell no time
+	}
+	off := at.Sub(before.Add(now().Sub(before) / 2))
+	// The target tells whole seconds: up to one of them is its rounding.
+	f := Finding{Check: "clock", Level: OK, Text: "as the target's, to the second"}
+	switch d := max(off, -off); {
+	case d > clockWrong:
+		f.Level, f.Text = Problem, fmt.Sprintf("%s apart from the target's; a hub refuses tokens of clocks that are %s apart", report.Duration(d), report.Duration(clockWrong))
+		f.Remedy = "set this machine's clock: timedatectl set-ntp true"
+	case d > clockOff:
+		f.Level, f.Text = Warning, fmt.Sprintf("%s apart from the target's", report.Duration(d))
+		f.Remedy = "set this machine's clock: timedatectl set-ntp true"
+	}
+	return f
+}

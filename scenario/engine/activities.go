@@ -1,0 +1,202 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// runActivities runs what the service side does beside tagging and queries, until ctx ends.
+func (e *Engine) runActivities(ctx context.Context) {
+	if e.target.service == nil {
+		return
+	}
+	var all sync.WaitGroup
+	if e.service.audit != nil {
+		all.Go(func() { e.runAudit(ctx) })
+	}
+	for i, r := range e.service.rollouts {
+		all.Go(func() { e.runRollout(ctx, &e.sc.Service.Rollouts[i], r) })
+	}
+	for i := range e.sc.Service.Jobs {
+		all.Go(func() { e.runJob(ctx, &e.sc.Service.Jobs[i]) })
+	}
+	e.runLoads(ctx, &all)
+	all.Wait()
+}
+
+// runLoads starts what goes at a rate: direct methods and twin reads.
+func (e *Engine) runLoads(ctx context.Context, all *sync.WaitGroup) {
+	run := func(op metrics.Operation, name string, r *scenario.Range, stages []string, do func(context.Context, int64) error) {
+		load := &worker.Load{
+			Series: e.rec.Series(op, name), From: r.From, To: r.To, Do: do,
+			Windows: e.gate.windows(stages, e.planned()), Codes: new(worker.Codes),
+		}
+		all.Go(func() {
+			load.Run(ctx)
+			e.addErrors(string(op)+" "+name, load.Codes)
+		})
+	}
+	for i := range e.sc.Service.Methods {
+		m := &e.sc.Service.Methods[i]
+		g := e.sc.Group(m.Group)
+		order := worker.Order(e.sc.Seed, "method "+m.Name, g.Count)
+		run(metrics.OpMethod, m.Name, m.Rate, m.Stages, worker.CallMethod(e.target.paced, e.groupIDs(g), order, m.Method, m.Payload, m.Timeout))
+	}
+	for i := range e.sc.Service.TwinReads {
+		t := &e.sc.Service.TwinReads[i]
+		g := e.sc.Group(t.Group)
+		order := worker.Order(e.sc.Seed, fmt.Sprintf("twin_reads %d", i), g.Count)
+		run(metrics.OpTwinRead, t.Group, t.Rate, t.Stages, worker.ReadTwins(e.target.paced, e.groupIDs(g), order))
+	}
+}
+
+// planned is how long the stages last together; 0 when one of them has no length of its own.
+func (e *Engine) planned() time.Duration {
+	var sum time.Duration
+	for i := range e.sc.Stages {
+		if e.sc.Stages[i].Duration == 0 {
+			return 0
+		}
+		sum += e.sc.Stages[i].Duration
+	}
+	return sum
+}
+
+// addErrors puts the errors of one of the worker's tasks into the record.
+func (e *Engine) addErrors(task string, codes *worker.Codes) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range codes.List() {
+		e.record.ServiceErrors = append(e.record.ServiceErrors, report.ServiceError{Task: task, Code: c.Code, Count: c.Count})
+	}
+}
+
+// rollouts makes the scenario's rollouts.
+func (e *Engine) rollouts() []*worker.Rollout {
+	var out []*worker.Rollout
+	for i := range e.sc.Service.Rollouts {
+		x := &e.sc.Service.Rollouts[i]
+		g := e.sc.Group(x.Group)
+		r := &worker.Rollout{
+			Name: x.Name, Group: g.Name, First: e.firstOf(g), IDs: e.groupIDs(g), Properties: x.Properties,
+			Rate: x.Rate.To, Timeout: x.Timeout, StopOver: x.StopOver, Answers: g.Answer, Seed: e.sc.Seed,
+			Service: e.target.paced, Recorder: e.rec, Codes: new(worker.Codes),
+		}
+		for _, w := range x.Waves {
+			r.Waves = append(r.Waves, worker.Wave{Percent: w.Percent, For: w.For})
+		}
+		r.OnWave = func(w worker.WaveResult) { e.waveEnded(x, w) }
+		r.Prepare()
+		out = append(out, r)
+	}
+	return out
+}
+
+func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.Rollout) {
+	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
+		e.note("rollout " + x.Name + " did not begin: the run ended first")
+		return
+	}
+	e.emit(Event{Kind: EventRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
+	if _, err := r.Run(ctx); err != nil {
+		e.warn("rollout "+x.Name+" could not begin", err)
+	}
+	e.addErrors("rollout "+x.Name, r.Codes)
+}
+
+// warn tells of something that a reader of the figures must know, now and in the record.
+func (e *Engine) warn(text string, err error) {
+	e.emit(Event{Kind: EventWarning, Text: text, Detail: err.Error()})
+	e.note(text + ": " + err.Error())
+}
+
+// note adds a line to the record.
+func (e *Engine) note(text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.record.Notes = append(e.record.Notes, text)
+}
+
+func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
+	row := report.Wave{
+		Rollout: x.Name, Group: x.Group, Number: w.Number, Of: len(x.Waves), Percent: w.Percent, Devices: w.Devices,
+		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
+	}
+	e.mu.Lock()
+	e.record.Waves = append(e.record.Waves, row)
+	e.mu.Unlock()
+	e.emit(Event{Kind: EventRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
+}
+
+func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
+	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
+		e.rec.Series(metrics.OpJob, x.Name).Drop(metrics.DropStopped)
+		e.note("job " + x.Name + " did not begin: the run ended first")
+		return
+	}
+	intended := time.Now()
+	doc, err := e.jobDocument(x)
+	if err != nil {
+		e.warn("job "+x.Name+" could not begin", err)
+		return
+	}
+	if x.Tags != nil && e.service.audit != nil {
+		e.service.audit.TagsUnknown()
+	}
+	run := &worker.JobRun{Name: x.Name, Job: doc, Service: e.target.service, Recorder: e.rec, OnState: func(j iothub.Job) {
+		row := jobRow(x, j)
+		e.emit(Event{Kind: EventJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
+	}}
+	job, err := run.Run(ctx, intended)
+	row := jobRow(x, job)
+	row.Took = time.Since(intended)
+	if err != nil {
+		row.Error = err.Error()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.record.Jobs = append(e.record.Jobs, row)
+}
+
+// jobDocument is the body of a job's creation. Its id is new with every run.
+func (e *Engine) jobDocument(x *scenario.Job) (iothub.Job, error) {
+	job := iothub.Job{
+		JobID: x.Name + "-" + e.start.UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
+		Start: iothub.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: iothub.JobTwinUpdate,
+	}
+	if job.QueryCondition == "" {
+		job.QueryCondition = "*"
+	}
+	if x.Type == "method" {
+		job.Type = iothub.JobDeviceMethod
+		job.Method = &iothub.MethodRequest{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: int(x.Method.Timeout.Seconds())}
+		return job, nil
+	}
+	patch := map[string]any{"etag": "*"}
+	if x.Tags != nil {
+		patch["tags"] = x.Tags
+	}
+	if x.Desired != nil {
+		patch["properties"] = map[string]any{"desired": x.Desired}
+	}
+	var err error
+	job.UpdateTwin, err = json.Marshal(patch)
+	return job, err
+}
+
+func jobRow(x *scenario.Job, j iothub.Job) report.Job {
+	row := report.Job{Name: x.Name, Type: x.Type, ID: j.JobID, Status: j.Status}
+	if s := j.DeviceJobStatistic; s != nil {
+		row.Devices, row.Succeeded, row.Failed = s.Devices, s.Succeeded, s.Failed
+	}
+	return row
+}

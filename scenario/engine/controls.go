@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/twinfleet/twinfleet/fleet"
+)
+
+// errNext ends a stage because somebody wanted the next one.
+var errNext = errors.New("the next stage was asked for")
+
+// controls are what somebody who watches may change in a run.
+type controls struct {
+	mu     sync.Mutex // protects the following fields
+	fleet  *fleet.Fleet
+	byHand bool                    // paused by hand
+	staged bool                    // paused by the stage that runs
+	next   context.CancelCauseFunc // ends that stage; nil between stages
+}
+
+// Pause stops what devices do on their own schedules and at the rates of stages, or lets it go on. They stay connected,
+// the stages go on, and what was due meanwhile is dropped and counted. It may be called at any time.
+func (e *Engine) Pause(paused bool) {
+	e.controls.change(func(c *controls) { c.byHand = paused })
+	text := "going on"
+	if paused {
+		text = "paused by hand"
+	}
+	e.emit(Event{Kind: EventWarning, OK: true, Text: text})
+}
+
+// Next ends the stage that runs, and with it the waiting of its steps; after the last one the run ends. It may be called at
+// any time.
+func (e *Engine) Next() {
+	e.controls.mu.Lock()
+	defer e.controls.mu.Unlock()
+	if e.controls.next != nil {
+		e.controls.next(errNext)
+	}
+}
+
+// change changes the controls and pauses the fleet accordingly.
+func (c *controls) change(what func(*controls)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	what(c)
+	if c.fleet != nil {
+		c.fleet.Pause(c.byHand || c.staged)
+	}
+}
+
+// stage begins a stage whose context Next can end; the returned function ends it.
+func (c *controls) stage(ctx context.Context, paused bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.change(func(c *controls) { c.staged, c.next = paused, cancel })
+	return ctx, func() {
+		c.change(func(c *controls) { c.next = nil })
+		cancel(nil)
+	}
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// newAudit makes the freshness audit and its probes.
+func (e *Engine) newAudit(s *serviceSide) error {
+	f := e.sc.Service.Freshness
+	o := worker.AuditOptions{
+		Seed: e.sc.Seed, Recorder: e.rec, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
+		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(),
+	}
+	for i := range e.sc.Fleet.Groups {
+		if g := &e.sc.Fleet.Groups[i]; len(g.Report.Types) > 0 {
+			o.Groups = append(o.Groups, worker.AuditGroup{Name: g.Name, First: e.firstOf(g), IDs: e.groupIDs(g)})
+		}
+	}
+	s.audit = worker.NewAudit(o)
+	n, of := s.audit.Sampled()
+	e.record.Freshness = &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
+	for i := range s.queries {
+		if why := s.queries[i].Rows.Unchecked; why != "" {
+			e.record.Freshness.Unchecked = append(e.record.Freshness.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
+		}
+	}
+	switch {
+	case f.Probe == 0:
+	case f.Query != "":
+		rows, err := e.rows(f.Query)
+		if err != nil {
+			return fmt.Errorf("service.freshness.query: %w", err)
+		}
+		s.probes = []worker.Query{worker.ProbeQuery(f.Query, f.Probe, rows)}
+	default:
+		s.probes = s.audit.Probes(f.Probe)
+	}
+	return nil
+}
+
+// runAudit probes from the first stage on until ctx ends.
+func (e *Engine) runAudit(ctx context.Context) {
+	if e.gate.begin(ctx, "", 0) == nil {
+		e.service.audit.Run(ctx, querier{e.target.paced}, e.service.probes)
+	}
+}
+
+// tagged writes a group's tags and tells the audit of it. After an error nothing is known of them.
+func (s *serviceSide) tagged(g *scenario.Group, tags json.RawMessage, write func() error) error {
+	if s.audit == nil {
+		return write()
+	}
+	s.audit.Tagging(g.Name)
+	err := write()
+	if err == nil {
+		s.audit.Tagged(g.Name, tags)
+	}
+	return err
+}
+
+// verifyGrace bounds the verification at the end of a run.
+const verifyGrace = time.Minute
+
+// endAudit waits for the last reports to be shown, and compares twins with what was acknowledged, once
+// the devices have stopped. The error says that a promise of the target was broken.
+func (e *Engine) endAudit(ctx context.Context) error {
+	a := e.service.audit
+	if a == nil {
+		return nil
+	}
+	var err error
+	f, r := e.sc.Service.Freshness, e.record.Freshness
+	if e.stopped() == nil && ctx.Err() == nil {
+		settle, cancel := context.WithTimeout(ctx, f.Settle)
+		a.Settle(settle, querier{e.target.service}, e.service.probes)
+		cancel()
+		if f.Verify {
+			err = e.verify(ctx, r)
+		}
+	}
+	r.Unseen = a.Close(time.Now())
+	return err
+}
+
+func (e *Engine) verify(ctx context.Context, r *report.Freshness) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
+	defer cancel()
+	v := e.service.audit.Verify(ctx, e.target.service)
+	r.Verified = &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread}
+	ok := v.Lost == 0 && v.Unread == 0
+	e.emit(Event{Kind: EventVerified, OK: ok, Text: "acknowledged reports", Detail: fmt.Sprintf("the twins of %s of %s hold the last one", report.Count(int64(v.Held)), devices(v.Devices))})
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("the twins of %s do not hold what was acknowledged, %d could not be read: %w", devices(v.Lost), v.Unread, v.Err)
+}
+
+// condition evaluates a query's condition on what the audit knows of a device.
+func condition(q *query.Query) func(worker.DeviceState) bool {
+	return func(s worker.DeviceState) bool {
+		t := twin.New(s.Device)
+		for _, patch := range s.Tags {
+			if tags, err := twin.Parse(patch); err == nil {
+				if next, _, err := t.Patch(tags, twin.Value{}, time.Time{}); err == nil {
+					t = next
+				}
+			}
+		}
+		if s.Connectivity != "" {
+			kind := twin.ObjectValue(twin.Member{Key: "type", Value: twin.StringValue(s.Connectivity)})
+			if next, err := t.Report(twin.ObjectValue(twin.Member{Key: "connectivity", Value: kind}), time.Time{}); err == nil {
+				t = next
+			}
+		}
+		return q.Matches(t)
+	}
+}

@@ -1,0 +1,243 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
+// is set; with none the run makes identities with symmetric keys of their own.
+type Identity struct {
+	File    string                          // of connection strings
+	Devices []iothub.DeviceConnectionString // of the file, as many as the group has devices; they hold secrets
+	Key     iothub.Key                      // of an enrollment group: keys of devices are derived from it
+	X509    *X509
+}
+
+// X509 is devices with certificates.
+type X509 struct {
+	CA, Key    string              // files of the authority, in PEM
+	Authority  *identity.Authority // of these files; nil when the run makes one in memory, or with Thumbprint
+	Thumbprint bool                // devices sign their certificates themselves, and the hub knows their thumbprints
+}
+
+// Made reports whether a run makes the group's identities.
+func (d *Identity) Made() bool { return d.File == "" }
+
+func identityFields(d *Identity) []field {
+	certificates := func(x *X509) []field {
+		return []field{
+			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it. The embedded hub is told.", text(&x.CA), nil},
+			{"key", formText, "", "File with the authority's key, in PEM.", text(&x.Key), nil},
+			{"thumbprint", formSwitch, "false", "Devices sign their certificates themselves, and the hub knows them by their thumbprints.", boolean(&x.Thumbprint), nil},
+		}
+	}
+	return []field{
+		{"file", formText, "", "File of device connection strings: CSV with a column connection_string or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
+		{"key", formText, "", "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does.", readGroupKey(d), nil},
+		{"x509", formObject, "", "Certificates instead of keys, one a device with the device id as common name.", optional(&d.X509, func() X509 { return X509{} }, certificates), certificates(new(X509))},
+	}
+}
+
+func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		s, ok := r.scalar(path, n, "a key", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		key, err := iothub.ParseKey(s)
+		if err != nil {
+			r.fail(path, n, "%v; take the primary key of the enrollment group", err)
+			return
+		}
+		d.Key = key
+	}
+}
+
+// largestFile bounds a file that a scenario names; it holds millions of devices.
+const largestFile = 1 << 30
+
+// readFile reads a file that the scenario names, relative to its own directory.
+func (r *reader) readFile(name string) ([]byte, error) {
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(r.file), name)
+	}
+	if r.files != nil {
+		return r.files(name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", name)
+	case info.Size() > largestFile:
+		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), largestFile)
+	}
+	return io.ReadAll(f)
+}
+
+// finishIdentity reads the files that a group's identity names.
+func (r *reader) finishIdentity(path string, g *Group) {
+	d := &g.Identity
+	if d.File != "" {
+		r.readDevices(path, g)
+	}
+	if x := d.X509; x != nil && !x.Thumbprint && x.CA != "" && x.Key != "" {
+		cert, err := r.readFile(x.CA)
+		if err != nil {
+			r.failAt(path+".identity.x509.ca", g.place, "the file cannot be read: %v", err)
+			return
+		}
+		key, err := r.readFile(x.Key)
+		if err != nil {
+			r.failAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
+			return
+		}
+		if x.Authority, err = identity.ParseAuthority(cert, key); err != nil {
+			r.failAt(path+".identity.x509", g.place, "%v", err)
+		}
+	}
+}
+
+// readDevices reads the group's devices and counts them.
+func (r *reader) readDevices(path string, g *Group) {
+	d := &g.Identity
+	at := path + ".identity.file"
+	b, err := r.readFile(d.File)
+	if err != nil {
+		r.failAt(at, g.place, "the file cannot be read: %v", err)
+		return
+	}
+	all, err := identity.Parse(b)
+	if err != nil {
+		for _, one := range unjoin(err) {
+			r.failAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), identity.ErrFile.Error()+": "))
+		}
+		return
+	}
+	if _, given := r.places[path+".count"]; !given {
+		g.Count = len(all)
+	} else if g.Count > len(all) {
+		r.failAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
+		return
+	}
+	d.Devices = all[:g.Count]
+}
+
+// unjoin takes errors.Join apart.
+func unjoin(err error) []error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) && strings.Contains(err.Error(), "\n") {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// validateIdentity holds the rules of one group's identity.
+func (r *reader) validateIdentity(path string, g *Group, t *Target) {
+	d := &g.Identity
+	at := path + ".identity"
+	parts := 0
+	for _, set := range []bool{d.File != "", !d.Key.IsZero(), d.X509 != nil} {
+		if set {
+			parts++
+		}
+	}
+	if parts == 0 {
+		if _, empty := r.places[at]; empty {
+			r.failAt(at, g.place, "give one of file, key, x509; without identity the run makes devices with keys of their own")
+		}
+		return
+	}
+	if parts > 1 {
+		r.failAt(at, g.place, "give one of file, key, x509, not %d of them", parts)
+		return
+	}
+	if t.Kind == Broker {
+		r.failAt(at, g.place, "a plain broker has no identities; use target.username and target.password")
+		return
+	}
+	if d.File != "" {
+		r.validateFileDevices(path, g, t)
+	}
+	if d.X509 != nil {
+		r.validateX509(at+".x509", g, t)
+	}
+}
+
+func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
+	if _, given := r.places[path+".id"]; given {
+		r.failAt(path+".id", g.place, "device ids are those of the file; remove id")
+	}
+	if t.Kind != IoTHub {
+		return // the embedded hub takes devices of any hub
+	}
+	c, err := iothub.ParseServiceConnectionString(t.Hub)
+	if err != nil {
+		return // was said of the target
+	}
+	for _, dev := range g.Identity.Devices {
+		if !strings.EqualFold(dev.HostName, c.HostName) {
+			r.failAt(path+".identity.file", g.place, "%s: device %s belongs to %s, the target is %s", g.Identity.File, dev.DeviceID, dev.HostName, c.HostName)
+			return
+		}
+	}
+}
+
+func (r *reader) validateX509(at string, g *Group, t *Target) {
+	x := g.Identity.X509
+	switch {
+	case x.Thumbprint && x.CA+x.Key != "":
+		r.failAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
+	case (x.CA == "") != (x.Key == ""):
+		r.failAt(at, g.place, "an authority needs both ca and key")
+	case !x.Thumbprint && x.CA == "" && t.Kind != Embedded:
+		r.failAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
+	}
+	if t.Plain {
+		r.failAt(at, g.place, "certificates need TLS; remove target.plain")
+	}
+	if g.Tokens != (Tokens{}) {
+		r.failAt(at, g.place, "devices with certificates have no tokens; remove tokens")
+	}
+}
+
+// mostIDs bounds the comparison of ids of different groups.
+const mostIDs = 2_000_000
+
+// validateIDs looks for a device that is in two groups.
+func (r *reader) validateIDs(s *Scenario) {
+	if len(s.Fleet.Groups) < 2 || s.Devices() > mostIDs {
+		return
+	}
+	groupOf := make(map[string]int, s.Devices())
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		for n := range g.Count {
+			if g.Name == "" {
+				break // was said
+			}
+			id := g.DeviceID(n)
+			if first, twice := groupOf[id]; twice && s.Fleet.Groups[first].Name != g.Name {
+				r.failAt(fmt.Sprintf("fleet.groups[%d].id", i), g.place, "device %s is in group %s too; ids must differ", id, s.Fleet.Groups[first].Name)
+				break
+			}
+			groupOf[id] = i
+		}
+	}
+}

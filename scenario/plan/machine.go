@@ -1,0 +1,68 @@
+package plan
+
+import (
+	"net/url"
+
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// What a run takes, measured with 500 and 3,000 devices that report and send telemetry (docs/capacity.md).
+const (
+	baseMemory   = 32 << 20 // bytes of a run without devices
+	clientMemory = 72 << 10 // of a device in clear
+	tlsMemory    = 40 << 10 // of its TLS beside that
+	hubMemory    = 16 << 10 // of the embedded hub for each device beside that
+
+	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files
+	serviceConnections = 40 // of the service side, at most: requests under way at once
+)
+
+// Machine is what a run needs of the machine that runs it.
+type Machine struct {
+	Memory      uint64 `json:"memory_bytes"` // estimate
+	Descriptors int    `json:"descriptors"`
+	Ports       int    `json:"ports"`             // local ports towards the target, of all source addresses
+	PerAddress  int    `json:"ports_per_address"` // of each of them
+	Addresses   int    `json:"source_addresses"`
+}
+
+func machineOf(sc *scenario.Scenario, peak int) Machine {
+	service := serviceConnections
+	if sc.Target.Kind == scenario.Broker {
+		service = 0
+	}
+	m := Machine{
+		Memory: baseMemory + uint64(peak)*clientMemory, Descriptors: baseDescriptors + peak + service,
+		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
+	}
+	m.Memory += uint64(overTLS(sc) * float64(peak) * tlsMemory)
+	if sc.Target.Kind == scenario.Embedded { // the other end of every connection is here too
+		m.Memory += uint64(peak) * hubMemory
+		m.Descriptors += peak + service
+	}
+	m.PerAddress = (peak + m.Addresses - 1) / m.Addresses
+	m.Ports = peak + service
+	m.PerAddress += service // which may leave by any of them
+	return m
+}
+
+// overTLS is the share of the devices that speak TLS.
+func overTLS(sc *scenario.Scenario) float64 {
+	switch sc.Target.Kind {
+	case scenario.IoTHub:
+		if !sc.Target.Plain {
+			return 1
+		}
+	case scenario.Broker:
+		if u, err := url.Parse(sc.Target.Hub); err == nil && (u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl") {
+			return 1
+		}
+	}
+	n := 0.0
+	for i := range sc.Fleet.Groups {
+		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
+			n += share(sc, g)
+		}
+	}
+	return n
+}

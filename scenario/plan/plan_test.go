@@ -1,0 +1,339 @@
+package plan_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func options() scenario.Options {
+	return scenario.Options{Lookup: func(string) (string, bool) { return "mqtt://127.0.0.1:1883", true }}
+}
+
+func planOf(t testing.TB, text string, o plan.Options) *plan.Plan {
+	t.Helper()
+	sc, err := scenario.Decode("test.yaml", []byte(text), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Make(sc, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// load writes a load as the tests compare it: peak, mean, total.
+func load(p *plan.Plan, op metrics.Operation) string {
+	l := p.Find(op)
+	if l == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%.4g/s %.4g/s %.6g", l.Peak, l.Mean, l.Total)
+}
+
+// What a scenario asks for is arithmetic: the busiest second, the mean over the stage that stands for the run,
+// and the total.
+func TestArithmetic(t *testing.T) {
+	const head = "name: x\nfleet: {groups: [{name: a, count: 100"
+	for _, tt := range []struct {
+		name, text string
+		want       map[metrics.Operation]string
+	}{
+		{
+			"a ramp connects evenly", head + "}]}\nstages: [{name: ramp, duration: 20s, devices: 100}, {name: hold, duration: 60s}]",
+			map[metrics.Operation]string{
+				"provision": "0/s 0/s 100", "connect": "5/s 0/s 100", "subscribe": "5/s 0/s 100", "twin_get": "5/s 0/s 100",
+				"twin_report": "none", "telemetry": "none", "query": "none", "statistics": "0/s 0/s 1",
+			},
+		},
+		{
+			"a jump connects within a second", head + "}]}\nstages: [{name: ramp, duration: 100ms, devices: 60}, {name: up, duration: 10s, devices: 100}]",
+			map[metrics.Operation]string{"connect": "60/s 4/s 100"},
+		},
+		{
+			"down connects nobody", head + "}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: down, duration: 20s, devices: 0}]",
+			map[metrics.Operation]string{"connect": "10/s 0/s 100"},
+		},
+		{
+			"reports come at every connection and every so often",
+			head + ", reported: {connectivity: {type: wifi}, every: 5s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 60s}]",
+			// ramp: 100 first ones, and 50 devices on average for 10 s; hold: 100 devices for 60 s
+			map[metrics.Operation]string{"twin_report": "30/s 20/s 1400"},
+		},
+		{
+			"in step they come in one second",
+			head + ", reported: {connectivity: {type: wifi}, every: 5s, sync: true}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 60s}]",
+			map[metrics.Operation]string{"twin_report": "110/s 20/s 1400"},
+		},
+		{
+			"rates of the whole fleet", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: ramp, duration: 20s, devices: 100}, {name: s, duration: 10s, report_rate: 0/s..50/s, telemetry_rate: 600/m}]",
+			map[metrics.Operation]string{"twin_report": "50/s 25/s 350", "telemetry": "10/s 10/s 100"}, // 100 reports at connecting
+		},
+		{
+			"devices that come at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, devices: 100, connect_rate: 20/s}, {name: more, devices: 50, connect_rate: 50/s, duration: 9s}, {name: rest, paused: true, duration: 1m}]",
+			// ramp: 50 devices on average for 5 s; more: 75 for 1 s and 50 for 8 s; rest: none
+			map[metrics.Operation]string{"connect": "20/s 0/s 100", "telemetry": "100/s 0/s 725"},
+		},
+		{
+			"churn", head + ", session: {online: 20s..40s, offline: exp(10s)}, telemetry: {every: 2s}}]}\nstages: [{name: s, duration: 1s, devices: 100}, {name: hold, duration: 40s}]",
+			// a cycle is 40 s: 2.5 come back a second, three in four are connected
+			map[metrics.Operation]string{"connect": "102.5/s 2.5/s 201.25", "telemetry": "37.5/s 37.5/s 1518.75"},
+		},
+		{
+			"tokens renewed together", head + ", tokens: {life: 60s, margin: 10s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 2m}]",
+			// renewals run from 50 s to 60 s and from 100 s to 110 s
+			map[metrics.Operation]string{"connect": "10/s 1.667/s 300"},
+		},
+		{
+			"tokens renewed with spread", head + ", tokens: {life: 60s, margin: 10s, spread: 20s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 50s}]",
+			// one round, from 30 s to 60 s
+			map[metrics.Operation]string{"connect": "10/s 2/s 200"},
+		},
+		{
+			"a rate of connections",
+			head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 30s, devices: 100, connect_rate: 10/s}, {name: hold, duration: 60s}]",
+			// the ramp takes 10 s with 50 devices on average, and goes on with all for 20 s
+			map[metrics.Operation]string{"connect": "10/s 0/s 100", "telemetry": "100/s 100/s 8500"},
+		},
+		{
+			"a rate of connections that rises, without a duration",
+			head + "}]}\nstages: [{name: ramp, devices: 50, connect_rate: 5/s}, {name: more, duration: 10s, devices: 100, connect_rate: 0/s..10/s}]",
+			map[metrics.Operation]string{"connect": "10/s 5/s 100"},
+		},
+		{
+			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, connect_rate: 10/s}]",
+			map[metrics.Operation]string{"connect": "100/s 0/s 100", "telemetry": "100/s 25/s 550"},
+		},
+		{
+			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
+			map[metrics.Operation]string{"twin_report": "30/s 20/s 400", "telemetry": "100/s 100/s 1500"},
+		},
+		{
+			"a storm", head + "}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: storm, duration: 60s, storm: {drop: 80%, within: 4s}}]",
+			map[metrics.Operation]string{"connect": "20/s 1.333/s 180", "twin_get": "20/s 1.333/s 180"},
+		},
+		{
+			"the service side", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}]\nservice: {tags: {a: {b: 1}}, queries: [{name: q, every: 5s, sql: SELECT * FROM devices}, {name: r, every: 500ms, sql: SELECT * FROM devices}]}",
+			map[metrics.Operation]string{"tag": "0/s 0/s 100", "query": "2.2/s 2.2/s 132"},
+		},
+		{
+			"queries during stages and by the clock", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}, {name: t, duration: 120s}]\nservice: {queries: [{name: q, every: 5s, stages: [t], sql: SELECT * FROM devices}, {name: r, cron: '*/5 * * * *', sql: SELECT * FROM devices}]}",
+			// 24 in the second stage, and one in five minutes
+			map[metrics.Operation]string{"query": "0.2033/s 0.2033/s 24.6"},
+		},
+		{
+			"direct methods and twin reads", head + "}]}\nstages: [{name: s, duration: 40s, devices: 100}, {name: t, duration: 60s}]\nservice: {methods: [{name: m, group: a, method: reboot, rate: 0/s..10/s}, {name: n, group: a, method: reboot, rate: 2/s..4/s, stages: [t]}], twin_reads: [{group: a, rate: 5/s}]}",
+			// m rises to 4/s in the first stage and to 10/s in the second; n adds 3/s on average in the second
+			map[metrics.Operation]string{"method": "14/s 10/s 680", "twin_read": "5/s 5/s 500"},
+		},
+		{
+			"a rollout", head + "}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 60s}]\nservice: {rollouts: [{name: r, group: a, stage: t, at: 5s, properties: {v: 2}, rate: 10/s, waves: [{percent: 10, for: 20s}, {percent: 100}]}]}",
+			map[metrics.Operation]string{"desired_patch": "10/s 1.667/s 100", "desired": "10/s 1.667/s 100", "desired_reply": "10/s 1.667/s 100"},
+		},
+		{
+			"a rollout that the run cuts short, to devices that do not answer", "name: x\nfleet: {groups: [{name: a, count: 100, desired: {answer: false}}]}\nstages: [{name: s, duration: 10s, devices: 100}]\nservice: {rollouts: [{name: r, group: a, properties: {v: 2}, rate: 5/s}]}",
+			map[metrics.Operation]string{"desired_patch": "5/s 5/s 50", "desired": "5/s 5/s 50", "desired_reply": "none"},
+		},
+		{
+			"jobs and the freshness audit", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 100s}]\nservice: {freshness: {probe: 1s}, jobs: [{name: j, type: twin, tags: {b: 1}, stage: t, at: 5s}, {name: k, type: twin, tags: {b: 1}, at: 1h}]}",
+			// a hundred ids of eight characters fit into one query
+			map[metrics.Operation]string{"job": "0/s 0/s 1", "query": "1/s 1/s 110"},
+		},
+		{
+			"steps", head + "}]}\nstages: [{name: s, devices: 100, steps: [{statistics: {}}, {tag: {group: a, tags: {b: 1}}}, {query: {sql: SELECT * FROM devices}}, {desired: {group: a, properties: {b: 1}}}, {await: {connected: 100}}]}]",
+			map[metrics.Operation]string{"statistics": "0/s 0/s 2", "tag": "0/s 0/s 100", "query": "0/s 0/s 1", "desired_patch": "0/s 0/s 100", "connect": "100/s 0/s 100"},
+		},
+		{
+			"two groups share the fleet", "name: x\nfleet: {groups: [{name: a, count: 30, telemetry: {every: 1s}}, {name: b, count: 10, telemetry: {every: 10s}}]}\nstages: [{name: s, duration: 10s, devices: 40}, {name: hold, duration: 20s}]",
+			map[metrics.Operation]string{"connect": "4/s 0/s 40", "telemetry": "31/s 31/s 775"},
+		},
+		{
+			"a broker has no twins", "name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 10s, devices: 10}]",
+			map[metrics.Operation]string{"connect": "1/s 1/s 10", "twin_get": "none", "subscribe": "none", "provision": "none", "statistics": "none", "telemetry": "10/s 5/s 50"},
+		},
+	} {
+		p := planOf(t, tt.text, plan.Options{})
+		for op, want := range tt.want {
+			if got := load(p, op); got != want {
+				t.Errorf("%s: %s = %s; want %s", tt.name, op, got, want)
+			}
+		}
+	}
+}
+
+func TestMachine(t *testing.T) {
+	const rest = "\nfleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10s, devices: 800}]"
+	const hub = "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=="
+	for target, want := range map[string]plan.Machine{
+		"{hub: embedded}":                   {Memory: 32<<20 + 800*(88<<10), Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "'}":              {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: '" + hub + "', plain: true}": {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{hub: 'mqtt://b'}":                 {Memory: 32<<20 + 800*(72<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: 'wss://b'}":                  {Memory: 32<<20 + 800*(112<<10), Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+	} {
+		if got := planOf(t, "target: "+target+rest, plan.Options{}).Machine; got != want {
+			t.Errorf("%s needs %+v; want %+v", target, got, want)
+		}
+	}
+	certificates := strings.Replace(rest, "count: 1000", "count: 1000, identity: {x509: {}}", 1)
+	if got, want := planOf(t, certificates, plan.Options{}).Machine.Memory, uint64(32<<20+800*(128<<10)); got != want {
+		t.Errorf("with certificates on the embedded hub: %d bytes; want %d", got, want)
+	}
+	text := strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)
+	if got := planOf(t, text, plan.Options{}).Machine; got.Addresses != 3 || got.PerAddress != 267 || got.Ports != 800 {
+		t.Errorf("with three source addresses: %+v", got)
+	}
+}
+
+func TestTier(t *testing.T) {
+	const text = "fleet: {groups: [{name: a, count: %d, telemetry: {every: %s, payload: {x: '{{ seq }}'}}}]}\nstages: [{name: ramp, duration: %s, devices: %[1]d}, {name: hold, duration: 10m}]"
+	for _, tt := range []struct {
+		name       string
+		text, tier string
+		units      int
+		sure, may  []string // a part of each line
+	}{
+		{"within", fmt.Sprintf(text, 100, "10m", "10s"), "S1", 1, nil, nil},
+		{"telemetry for ten minutes", fmt.Sprintf(text, 1000, "5s", "20s"), "S1", 1, []string{"telemetry: stage hold asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait"}, []string{"messages: a day of stage hold counts for 17,280,000, the day's quota is 400,000"}},
+		{"more units help", fmt.Sprintf(text, 1000, "5s", "20s"), "S2", 3, nil, nil},
+		{"a burst is covered", fmt.Sprintf(text, 5000, "6h", "1s"), "S1", 1, nil, nil},
+		{"a burst is not covered", fmt.Sprintf(text, 7000, "6h", "1s"), "S1", 1, []string{"connections: stage ramp asks for 7,000 in 1.00s (7,000/s), one unit of S1 allows 100/s; some 900 wait", "twin reads"}, nil},
+		{"basic tiers have no twins", fmt.Sprintf(text, 10, "1h", "1s"), "B1", 1, []string{"twin reads: tier B1 has none; take a standard tier"}, nil},
+		{"the quota of a day", fmt.Sprintf(text, 100, "5s", "1s"), "F1", 1, []string{"messages: this run counts for 12,310, the day's quota is 8,000"}, nil},
+		{
+			"a storm", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 5m, devices: 9000}, {name: storm, duration: 10m, storm: {drop: 100%, within: 1s}}]",
+			"S1", 1,
+			[]string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"},
+			[]string{"messages: a day of stage storm counts for 1,296,000"},
+		},
+		{
+			"queries that may have many pages", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]\nservice: {queries: [{name: q, every: 6s, sql: SELECT * FROM devices}]}",
+			"S1", 1, nil,
+			[]string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min", "messages"},
+		},
+	} {
+		c := planOf(t, tt.text, plan.Options{Tier: tt.tier, Units: tt.units}).Tier
+		for _, x := range []struct {
+			kind      string
+			got, want []string
+		}{{"exceeded", c.Exceeded, tt.sure}, {"possible", c.Possible, tt.may}} {
+			ok := len(x.got) == len(x.want)
+			for i := 0; ok && i < len(x.got); i++ {
+				ok = strings.Contains(x.got[i], x.want[i])
+			}
+			if !ok {
+				t.Errorf("%s: %s %q; want %q", tt.name, x.kind, x.got, x.want)
+			}
+		}
+	}
+	sc, err := scenario.Decode("x.yaml", fmt.Appendf(nil, text, 1, "1s", "1s"), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Make(sc, plan.Options{Tier: "S9"}); !errors.Is(err, tier.ErrTier) {
+		t.Errorf("tier S9: %v", err)
+	}
+}
+
+// However a ramp is cut into stages, the same devices connect, and no second is busier than the steepest part.
+func TestCutsChangeNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		devices := rapid.IntRange(1, 5000).Draw(t, "devices")
+		cuts := rapid.IntRange(1, 6).Draw(t, "cuts")
+		var b strings.Builder
+		fmt.Fprintf(&b, "fleet: {groups: [{name: a, count: %d, telemetry: {every: 3s}}]}\nstages:\n", devices)
+		steepest := 0.0
+		for i := range cuts {
+			seconds := rapid.IntRange(1, 60).Draw(t, "seconds")
+			fmt.Fprintf(&b, "  - {name: s%d, duration: %ds, devices: %d}\n", i, seconds, devices*(i+1)/cuts)
+			steepest = max(steepest, float64(devices*(i+1)/cuts-devices*i/cuts)/float64(seconds))
+		}
+		sc, err := scenario.Decode("x.yaml", []byte(b.String()), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := plan.Make(sc, plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := p.Find(metrics.OpConnect)
+		if math.Abs(c.Total-float64(devices)) > 1e-6 || math.Abs(c.Peak-steepest) > 1e-6 || p.Peak != devices {
+			t.Fatalf("%+v; want %d in all, %g at most", *c, devices, steepest)
+		}
+	})
+}
+
+// Golden: every case is a scenario and the plan that is printed of it.
+func TestGolden(t *testing.T) {
+	const path = "testdata/plans.txtar"
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		in, want := archive.Files[i], &archive.Files[i+1]
+		p := planOf(t, string(in.Data), plan.Options{})
+		var b bytes.Buffer
+		if strings.HasSuffix(want.Name, ".json") {
+			enc := json.NewEncoder(&b)
+			enc.SetIndent("", "  ")
+			err = enc.Encode(p)
+		} else {
+			err = p.WriteText(&b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *update {
+			want.Data = b.Bytes()
+		} else if b.String() != string(want.Data) {
+			t.Errorf("%s:\n%swant:\n%s", in.Name, b.String(), want.Data)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Every example can be planned for every tier.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../configs/scenarios/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, f := range files {
+		sc, err := scenario.Load(f, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range tier.All() {
+			p, err := plan.Make(sc, plan.Options{Tier: string(x), Units: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := p.Find(metrics.OpConnect); c == nil || c.Total < float64(p.Peak)-1e-6 || p.Machine.Descriptors < p.Peak {
+				t.Errorf("%s: %+v connects for %d devices, machine %+v", f, c, p.Peak, p.Machine)
+			}
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// probeName is the name of the freshness audit's own queries.
+const probeName = "freshness-probe"
+
+// finishService fills in what the service side leaves open.
+func finishService(s *Scenario) {
+	for i := range s.Service.Queries {
+		if q := &s.Service.Queries[i]; q.Every == 0 && q.Cron == nil {
+			q.Every = 10 * time.Second
+		}
+	}
+	for i := range s.Service.Rollouts {
+		if x := &s.Service.Rollouts[i]; len(x.Waves) == 0 {
+			x.Waves = []Wave{{Percent: 100}}
+		}
+	}
+	for _, t := range s.Thresholds {
+		if t.Operation == metrics.OpFreshness && s.Service.Freshness == nil {
+			f := FreshnessDefaults()
+			s.Service.Freshness = &f
+		}
+	}
+}
+
+// serviceNames are the names that the series of an operation go by, when they are not groups of devices.
+func (s *Scenario) serviceNames(op metrics.Operation) (names []string, ok bool) {
+	switch op {
+	case metrics.OpQuery:
+		for _, q := range s.Service.Queries {
+			names = append(names, q.Name)
+		}
+		if s.Service.Freshness != nil {
+			names = append(names, probeName)
+		}
+	case metrics.OpMethod:
+		for _, m := range s.Service.Methods {
+			names = append(names, m.Name)
+		}
+	case metrics.OpJob:
+		for _, j := range s.Service.Jobs {
+			names = append(names, j.Name)
+		}
+	default:
+		return nil, false
+	}
+	return names, true
+}
+
+// uniqueName holds the name of an item of a list to be there and to differ from those before it.
+func (r *reader) uniqueName(path, what, name string, at place, seen map[string]bool) {
+	switch {
+	case name == "":
+		r.failAt(path, at, "the %s has no name", what)
+	case seen[name]:
+		r.failAt(path+".name", at, "a second %s named %s; names must differ", what, name)
+	}
+	seen[name] = true
+}
+
+func (r *reader) validateService(s *Scenario, checkQuery func(string) error) {
+	x := &s.Service
+	if s.Target.Kind == Broker {
+		if len(x.Queries)+len(x.Tags)+len(x.Rollouts)+len(x.Methods)+len(x.TwinReads)+len(x.Jobs) > 0 {
+			r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
+		}
+		if x.Freshness != nil {
+			r.failAt(r.freshnessPath(), place{}, "a plain broker has no twins, so nothing can be fresh; remove freshness")
+		}
+		return
+	}
+	names := make(map[string]bool)
+	for i := range x.Queries {
+		r.validateQuery(fmt.Sprintf("service.queries[%d]", i), &x.Queries[i], s, names, checkQuery)
+	}
+	names = make(map[string]bool)
+	for i := range x.Rollouts {
+		r.validateRollout(fmt.Sprintf("service.rollouts[%d]", i), &x.Rollouts[i], s, names)
+	}
+	names = make(map[string]bool)
+	for i := range x.Methods {
+		m := &x.Methods[i]
+		path := fmt.Sprintf("service.methods[%d]", i)
+		r.uniqueName(path, "method", m.Name, m.place, names)
+		if m.Method == "" {
+			r.failAt(path, m.place, "which method is called is missing; write method: reboot")
+		}
+		if s.Target.Kind == IoTHub && !s.Target.Plain && (m.Timeout < 5*time.Second || m.Timeout > 5*time.Minute) {
+			r.failAt(path+".timeout", m.place, "IoT Hub takes 5s to 5m")
+		}
+		r.validateRated(path, m.Group, m.Rate, m.Stages, s, m.place)
+	}
+	for i := range x.TwinReads {
+		t := &x.TwinReads[i]
+		r.validateRated(fmt.Sprintf("service.twin_reads[%d]", i), t.Group, t.Rate, t.Stages, s, t.place)
+	}
+	names = make(map[string]bool)
+	for i := range x.Jobs {
+		r.validateJob(fmt.Sprintf("service.jobs[%d]", i), &x.Jobs[i], s, names, checkQuery)
+	}
+	r.validateFreshness(s, checkQuery)
+}
+
+func (r *reader) validateQuery(path string, q *Query, s *Scenario, names map[string]bool, checkQuery func(string) error) {
+	r.uniqueName(path, "query", q.Name, q.place, names)
+	if q.Name == probeName {
+		r.failAt(path+".name", q.place, "%s is the freshness audit's own; choose another name", probeName)
+	}
+	if q.Every > 0 && q.Cron != nil {
+		r.failAt(path, q.place, "every and cron are both given; keep one of them")
+	}
+	r.validateStageNames(path, q.Stages, s, q.place)
+	if q.SQL == "" {
+		r.failAt(path, q.place, "the query has no sql")
+		return
+	}
+	r.checkSQL(path+".sql", q.SQL, q.place, checkQuery)
+}
+
+func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map[string]bool) {
+	r.uniqueName(path, "rollout", x.Name, x.place, names)
+	r.validateTargetGroup(path, x.Group, x.place)
+	if x.Properties == nil {
+		r.failAt(path, x.place, "properties are missing")
+	}
+	if x.Rate != nil && (x.Rate.From != x.Rate.To || x.Rate.To == 0) {
+		r.failAt(path+".rate", x.place, "a rollout has one rate above 0, such as 100/s")
+	}
+	before := 0
+	for i, w := range x.Waves {
+		if w.Percent <= before {
+			r.failAt(fmt.Sprintf("%s.waves[%d]", path, i), x.place, "percent is %d after %d; shares grow from wave to wave", w.Percent, before)
+		}
+		before = w.Percent
+	}
+	r.validateStart(path, x.Stage, s, x.place)
+}
+
+// validateTargetGroup holds a group of the service side to be there.
+func (r *reader) validateTargetGroup(path, group string, at place) {
+	if group == "" {
+		r.failAt(path, at, "group is missing; name one of fleet.groups")
+		return
+	}
+	r.groupNames = append(r.groupNames, reference{path + ".group", group, at})
+}
+
+// validateRated holds what starts at a rate.
+func (r *reader) validateRated(path, group string, rate *Range, stages []string, s *Scenario, at place) {
+	r.validateTargetGroup(path, group, at)
+	r.validateStageNames(path, stages, s, at)
+	if rate == nil {
+		r.failAt(path, at, "rate is missing; write rate: 5/s")
+		return
+	}
+	if rate.From == rate.To {
+		return
+	}
+	for i := range s.Stages {
+		t := &s.Stages[i]
+		if t.Duration == 0 && (len(stages) == 0 || slices.Contains(stages, t.Name)) {
+			r.failAt(path+".rate", at, "a rate that changes needs stages with a duration; %s has none", t.Name)
+			return
+		}
+	}
+}
+
+func (s *Scenario) stageNames() []string {
+	var names []string
+	for _, t := range s.Stages {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func (r *reader) validateStageNames(path string, stages []string, s *Scenario, at place) {
+	for i, name := range stages {
+		if all := s.stageNames(); !slices.Contains(all, name) {
+			r.failAt(fmt.Sprintf("%s.stages[%d]", path, i), at, "there is no stage %q; %s", name, didYouMean(name, all))
+		}
+	}
+}
+
+func (r *reader) validateStart(path, stage string, s *Scenario, at place) {
+	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) {
+		r.failAt(path+".stage", at, "there is no stage %q; %s", stage, didYouMean(stage, all))
+	}
+}
+
+func (r *reader) validateJob(path string, x *Job, s *Scenario, names map[string]bool, checkQuery func(string) error) {
+	r.uniqueName(path, "job", x.Name, x.place, names)
+	r.validateStart(path, x.Stage, s, x.place)
+	switch {
+	case x.Type == "":
+		r.failAt(path, x.place, "type is missing; write type: twin or type: method")
+	case x.Type == "twin" && x.Tags == nil && x.Desired == nil:
+		r.failAt(path, x.place, "a twin job writes tags, desired or both; both are missing")
+	case x.Type == "twin" && x.Method != nil:
+		r.failAt(path+".method", x.place, "a twin job calls no method; write type: method")
+	case x.Type == "method" && (x.Tags != nil || x.Desired != nil):
+		r.failAt(path, x.place, "a method job writes neither tags nor desired; write type: twin")
+	case x.Type == "method" && (x.Method == nil || x.Method.Name == ""):
+		r.failAt(path, x.place, "which method the job calls is missing; write method: {name: reboot}")
+	}
+	if x.Query != "" && x.Query != "*" && checkQuery != nil {
+		// The condition has a line of its own, so that columns are counted in it.
+		if err := checkQuery("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
+			r.failAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
+		}
+	}
+}
+
+// freshnessPath is the key that asks for freshness: its own, or a threshold's.
+func (r *reader) freshnessPath() string {
+	if _, ok := r.places["service.freshness"]; ok {
+		return "service.freshness"
+	}
+	return "thresholds.freshness"
+}
+
+func (r *reader) validateFreshness(s *Scenario, checkQuery func(string) error) {
+	f := s.Service.Freshness
+	if f == nil {
+		return
+	}
+	const path = "service.freshness"
+	reporting := false
+	for i := range s.Fleet.Groups {
+		reporting = reporting || len(s.Fleet.Groups[i].Report.Types) > 0
+	}
+	if !reporting && !r.overlaps("fleet") {
+		r.failAt(r.freshnessPath(), place{}, "no group reports, so nothing can be fresh; write reported: {connectivity: {type: cellular}} in a group")
+	}
+	if f.Query == "" {
+		return
+	}
+	if f.Probe == 0 {
+		r.failAt(path+".query", place{}, "the query is never asked, for probe is 0s")
+	}
+	r.checkSQL(path+".query", f.Query, place{}, checkQuery)
+	text := strings.ToLower(f.Query)
+	whole := strings.HasPrefix(strings.Join(strings.Fields(text), " "), "select * ")
+	if !whole && (!strings.Contains(text, "deviceid") || !strings.Contains(text, "properties.reported.$version")) {
+		r.failAt(path+".query", place{}, "the query must select *, or deviceId and properties.reported.$version")
+	}
+}
