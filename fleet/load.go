@@ -85,10 +85,3 @@ func (s sleeper) until(ctx context.Context, at time.Time) error {
 		return context.Cause(ctx)
 	}
 }
-
-// sleep waits until a time, or returns the cause of ctx.
-func sleep(ctx context.Context, at time.Time) error {
-	s := newSleeper()
-	defer s.stop()
-	return s.until(ctx, at)
-}

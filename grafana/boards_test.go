@@ -166,7 +166,7 @@ func fill(expr string) string {
 // catalogue is every metric that a run shows, with its labels; a test in cmd/twinfleet holds it to a run.
 func catalogue(t *testing.T) map[string][]string {
 	t.Helper()
-	b, err := os.ReadFile("testdata/metrics.txt")
+	b, err := os.ReadFile("../cmd/twinfleet/testdata/metrics.golden")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,9 +39,9 @@ func targetFields(t *Target) []field {
 		{"units", formCount, "1", "Embedded hub: units of the tier.", count(&t.Units, 1, 200), nil},
 		{"burst", formTime, "1m", "Embedded hub: so much of the tier's rate may come at once.", duration(&t.Burst, moment), nil},
 		{"query_lag", formTimes, "none", "Embedded hub: how long a change stays hidden from queries, 2s or 500ms..3s.", text(&t.QueryLag), nil},
-		{"topic", formText, "devices/{device}/messages/events/", "Broker: where devices send; {device} and {group} are replaced.", text(&t.Topic), nil},
-		{"username", formText, "none", "Broker: user name; {device} and {group} are replaced.", text(&t.Username), nil},
-		{"password", formText, "none", "Broker: password, best from the environment.", text(&t.Password), nil},
+		{"topic", formText, "devices/{device}/messages/events/", "Broker: where devices send; {device}, {group} and {index} are replaced.", text(&t.Topic), nil},
+		{"username", formText, "none", "Broker: user name; {device}, {group} and {index} are replaced.", text(&t.Username), nil},
+		{"password", formText, "none", "Broker: password, best from the environment; {device}, {group} and {index} are replaced.", text(&t.Password), nil},
 	}
 }
 
@@ -55,7 +55,7 @@ func fleetFields(f *Fleet) []field {
 }
 
 func freshGroup() Group {
-	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
+	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
 }
 
 func groupFields(g *Group) []field {
@@ -80,7 +80,7 @@ func groupFields(g *Group) []field {
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
 		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
-		{"telemetry", formObject, "none", "Messages that devices send.", object(telemetry), telemetry},
+		{"telemetry", formObject, "none", "Messages that devices send.", present(&g.Telemetry.Present, telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
 		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
 		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
@@ -111,6 +111,9 @@ func telemetryFields(t *Telemetry) []field {
 		{"qos", formCount, "1", "Quality of service; IoT Hub takes 0 and 1.", count(&t.QoS, 0, 2), nil},
 		{"retain", formSwitch, "false", "Set the retain flag.", boolean(&t.Retain), nil},
 		{"sync", formSwitch, "false", "All devices send in the same instant.", boolean(&t.Sync), nil},
+		{"payload_file", formText, "none", "File with a message a row, instead of payload; its path is relative to the scenario. The first line of a .csv names the members; of a .jsonl each line is sent as it is. Message n of a device, counted from 0, is row (index of the device in the fleet + n) modulo rows.", rows(&t.Rows), nil},
+		{"topic", formText, "target.topic", "Broker: where the group's devices send; {device}, {group} and {index} are replaced.", text(&t.Topic), nil},
+		{"deliveries", formCount, "not measured", "Broker: how many subscribers of this run get each message. Measures the time until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery.", count(&t.Deliveries, 0, 10_000), nil},
 	}
 }
 

@@ -1,15 +1,23 @@
 package scenario
 
 import (
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
 )
 
 // loadFields are the keys of a group that say how a device loads its target.
 func loadFields(g *Group) []field {
+	subscribe := []field{
+		{"topics", formTexts, "", "Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced.", texts(&g.Subscribe.Topics), nil},
+		{"qos", formCount, "1", "The quality of service that is asked for.", count(&g.Subscribe.QoS, 0, 2), nil},
+	}
 	return []field{
+		{"subscribe", formObject, "nothing", "Broker: what devices listen to. Devices that subscribe start before all others.", object(subscribe), subscribe},
 		{"in_flight", formCount, "64", "Operations of one device that may be unanswered at once.", count(&g.InFlight, 1, 10_000), nil},
 		{"overflow", formText, "drop", "What is due while in_flight operations are unanswered: drop counts and forgets it; wait starts it late, when its turn comes, and its latency runs from the time that was intended.", oneOf(&g.Overflow, "drop", "wait"), nil},
 	}
@@ -41,7 +49,7 @@ func bandwidth(into *float64) func(*reader, string, *yaml.Node) {
 		if !ok {
 			return
 		}
-		number := strings.TrimRight(s, "BKMkibits/")
+		number := strings.TrimRight(s, "/BKMbikst")
 		unit := map[string]float64{
 			"B/s": 1, "KB/s": 1e3, "MB/s": 1e6, "KiB/s": 1 << 10, "MiB/s": 1 << 20, "kbit/s": 1e3 / 8, "Mbit/s": 1e6 / 8,
 		}[s[len(number):]]
@@ -51,5 +59,32 @@ func bandwidth(into *float64) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = v * unit
+	}
+}
+
+// present is object for a part of which it matters whether it is there at all.
+func present(is *bool, fields []field) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		*is = true
+		r.object(path, n, fields)
+	}
+}
+
+// rows reads the file of rows that a text names.
+func rows(into **payload.Rows) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		name, ok := r.scalar(path, n, "the name of a file", "!!str")
+		if !ok {
+			return
+		}
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(r.file), name)
+		}
+		x, err := payload.ReadRows(name)
+		if err != nil {
+			r.fail(path, n, "%v", err)
+			return
+		}
+		*into = x
 	}
 }

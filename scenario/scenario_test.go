@@ -116,8 +116,12 @@ func TestDesignIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
-		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	if f := s.Service.Freshness; f == nil || f.Sample != 200 || f.Probe != 5*time.Second || !f.Verify {
+		t.Errorf("freshness = %+v; want the defaults of a hub with a tier, for a threshold asks for it", f)
+	}
+	s, err = scenario.Load("testdata/design.yaml", options("target={hub: embedded}"))
+	if err != nil || s.Service.Freshness.Probe != 500*time.Millisecond {
+		t.Errorf("%v; without limits freshness = %+v; want a probe of 500ms", err, s.Service.Freshness)
 	}
 }
 
@@ -164,6 +168,29 @@ func TestDecode(t *testing.T) {
 	}
 	if r := s.Stages[0].ReportRate; r == nil || r.From != 0 || r.To != 2 {
 		t.Errorf("report_rate = %+v; want 0 to 2 a second", r)
+	}
+}
+
+// Files are found beside the scenario, and groups that listen do not take their turns in a rate of messages.
+func TestBrokerScenario(t *testing.T) {
+	o := options()
+	o.Lookup = func(string) (string, bool) { return "mqtt://127.0.0.1:1883", true }
+	s, err := scenario.Load("../configs/scenarios/broker-delivery.yaml", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := s.Group("sensors")
+	if r := g.Telemetry.Rows; r == nil || r.Len() != 48 || string(r.Row(0)) != `{"temperature":21.0,"humidity":45,"door":false,"site":"Redmond 44"}` {
+		t.Errorf("rows = %+v", r)
+	}
+	if got := g.Fill("{group}/{device}/{index}", g.DeviceID(7), 7); got != "sensors/sensors-000007/000007" {
+		t.Errorf("filled %q", got)
+	}
+	if got := s.Rated(false); len(got) != 1 || got[0] != "sensors" {
+		t.Errorf("a rate of messages is dealt to %v; want the sensors", got)
+	}
+	if c := s.Stages[0].ConnectCurve(2); c.Integral(c.Total()) < 200 || c.Total() > 4010*time.Millisecond {
+		t.Errorf("from 2 to 202 devices at 50/s: %v", c)
 	}
 }
 

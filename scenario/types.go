@@ -76,6 +76,7 @@ type Group struct {
 	Identity  Identity
 	Report    Report
 	Telemetry Telemetry
+	Subscribe Subscribe
 	Online    schedule.Distribution
 	Offline   schedule.Distribution
 	Tokens    Tokens
@@ -111,6 +112,11 @@ type Telemetry struct {
 	QoS     int
 	Retain  bool
 	Sync    bool
+
+	Present    bool          // the file says something of telemetry
+	Rows       *payload.Rows // instead of Payload
+	Topic      string        // broker only: instead of the target's
+	Deliveries int           // broker only: subscribers of the run that get each message
 }
 
 // Tokens is the life of SAS tokens.

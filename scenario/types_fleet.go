@@ -14,6 +14,12 @@ type Network struct {
 	For       time.Duration // 0 for the whole stage
 }
 
+// Subscribe is what devices of a plain broker listen to.
+type Subscribe struct {
+	Topics []string // filters; {device}, {group} and {index} are replaced
+	QoS    int
+}
+
 // Partition cuts devices off.
 type Partition struct {
 	Share float64

@@ -39,6 +39,7 @@ func (r *reader) finish(s *Scenario) {
 func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
 	r.validateTarget(&s.Target)
 	r.validateFleet(s)
+	r.validateMessages(s)
 	r.validateStages(s, checkQuery)
 	r.validateService(s, checkQuery)
 	r.validateReferences(s)
@@ -152,6 +153,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
 		r.validateNetwork(path, t)
+		r.validateRates(path, t, s)
 		if t.Devices >= 0 {
 			devices = t.Devices
 		}

@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/schedule"
@@ -35,6 +36,118 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 		if reach < way-1e-6 {
 			r.failAt(path, t.place, "only %.0f of %.0f devices come or go in %s; make the rate higher or the stage longer", reach, way, t.Duration)
 		}
+	}
+}
+
+// validateMessages holds what a scenario says of messages between devices by way of a plain broker, and of
+// where they come from.
+func (r *reader) validateMessages(s *Scenario) {
+	listeners := 0
+	for i := range s.Fleet.Groups {
+		if g := &s.Fleet.Groups[i]; len(g.Subscribe.Topics) > 0 {
+			listeners += g.Count
+		}
+	}
+	if s.Target.Kind == Broker {
+		r.validateTopic("target.topic", place{}, s.Target.Topic, false)
+	}
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		path := fmt.Sprintf("fleet.groups[%d]", i)
+		t := &g.Telemetry
+		if t.Payload != nil && t.Rows != nil {
+			r.failAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
+		}
+		if s.Target.Kind != Broker {
+			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
+				if set {
+					r.failAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
+				}
+			}
+			continue
+		}
+		if t.Topic != "" {
+			r.validateTopic(path+".telemetry.topic", g.place, t.Topic, false)
+		}
+		for j, filter := range g.Subscribe.Topics {
+			r.validateTopic(fmt.Sprintf("%s.subscribe.topics[%d]", path, j), g.place, filter, true)
+		}
+		switch {
+		case t.Deliveries > listeners:
+			r.failAt(path+".telemetry.deliveries", g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
+		case t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects():
+			r.failAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
+		}
+	}
+}
+
+// validateTopic holds a topic, or a filter, to MQTT 3.1.1 section 4.7 and to the names that are replaced.
+func (r *reader) validateTopic(path string, at place, topic string, filter bool) {
+	filled := (&Group{Name: "g"}).Fill(topic, "i", 0)
+	if _, rest, found := strings.Cut(filled, "{"); found {
+		name, _, _ := strings.Cut(rest, "}")
+		r.failAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
+		return
+	}
+	levels := strings.Split(filled, "/")
+	for i, level := range levels {
+		switch {
+		case !strings.ContainsAny(level, "+#"):
+		case !filter:
+			r.failAt(path, at, "%q has a wildcard; messages are sent to one topic", topic)
+			return
+		case level == "#" && i < len(levels)-1:
+			r.failAt(path, at, "%q goes on after #, which must be the last level", topic)
+			return
+		case level != "+" && level != "#":
+			r.failAt(path, at, "the wildcard in %q is not a level of its own", topic)
+			return
+		}
+	}
+	if topic == "" || strings.ContainsRune(filled, 0) || len(filled) > 65535 {
+		r.failAt(path, at, "a topic has 1 to 65,535 bytes, none of them 0")
+	}
+}
+
+// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
+// 0, of the group's i-th device. The index has six digits, as in device ids.
+func (g *Group) Fill(template, id string, i int) string {
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	return strings.NewReplacer("{device}", id, "{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(template)
+}
+
+// sendsTelemetry reports whether a group takes its turn when a stage asks for a rate of messages: those with
+// telemetry do, and when there are none, all that do not listen instead.
+func (s *Scenario) sendsTelemetry(g *Group) bool {
+	for i := range s.Fleet.Groups {
+		if s.Fleet.Groups[i].Telemetry.Present {
+			return g.Telemetry.Present
+		}
+	}
+	return len(g.Subscribe.Topics) == 0
+}
+
+// Rated is the names of the groups that take their turns when a stage asks for a rate: of reports, or of
+// messages.
+func (s *Scenario) Rated(reports bool) (groups []string) {
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		if (reports && len(g.Report.Types) > 0) || (!reports && s.sendsTelemetry(g)) {
+			groups = append(groups, g.Name)
+		}
+	}
+	return groups
+}
+
+// validateRates holds rates to groups that can keep them.
+func (r *reader) validateRates(path string, t *Stage, s *Scenario) {
+	if t.ReportRate != nil && s.Target.Kind != Broker && len(s.Rated(true)) == 0 {
+		r.failAt(path+".report_rate", t.place, "no group reports; write reported: {connectivity: {type: cellular}}")
+	}
+	if t.TelemetryRate != nil && len(s.Rated(false)) == 0 {
+		r.failAt(path+".telemetry_rate", t.place, "no group sends messages; give one telemetry")
 	}
 }
 

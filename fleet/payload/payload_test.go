@@ -148,6 +148,7 @@ func TestRows(t *testing.T) {
 		{"empty-fields.csv", "a,b\n,\n,2\n", []string{`{}`, `{"b":2}`}, true},
 		{"numbers.csv", "a,b,c,d,e\n1.,+1,.5,NaN,01\n", []string{`{"a":"1.","b":"+1","c":".5","d":"NaN","e":"01"}`}, true},
 		{"b.jsonl", "{\"a\": 1}\n\n  {\"a\":[2]}  \n{}", []string{`{"a": 1}`, `{"a":[2]}`, `{}`}, true},
+		{"mean.jsonl", "{}\n{\"a\":12}\n", []string{`{}`, `{"a":12}`}, true},
 		{"c.ndjson", "{\"a\":1}\r\n[1,2]\r\n\"text\"\r\n", []string{`{"a":1}`, `[1,2]`, `"text"`}, false},
 	} {
 		r, err := payload.ReadRows(file(t, tt.name, tt.text))
@@ -158,6 +159,9 @@ func TestRows(t *testing.T) {
 		var got []string
 		for i := range r.Len() {
 			got = append(got, string(r.Row(i)))
+		}
+		if n := len(strings.Join(got, "")); r.Mean() != (n+len(got)-1)/len(got) {
+			t.Errorf("%s: %d bytes on average of %d in %d rows", tt.name, r.Mean(), n, len(got))
 		}
 		if !slices.Equal(got, tt.want) || r.Objects() != tt.objects {
 			t.Errorf("%s: %s, objects %v; want %s", tt.name, got, r.Objects(), tt.want)
@@ -202,8 +206,8 @@ func TestBrokenRows(t *testing.T) {
 	if _, err := payload.ReadRows(filepath.Join(t.TempDir(), "none.csv")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := payload.ReadRows(file(t, "big.jsonl", strings.Repeat("\""+strings.Repeat("y", 200<<10)+"\"\n", 400))); err == nil || !strings.Contains(err.Error(), "which is all that is kept") {
-		t.Errorf("80 MiB of rows: %v", err)
+	if _, err := payload.ReadRowsUpTo(file(t, "big.jsonl", strings.Repeat("\"yyyyyyyy\"\n", 11)), 100); err == nil || !strings.Contains(err.Error(), "big.jsonl:11: the rows up to here have more than 100 bytes") {
+		t.Errorf("110 bytes of rows: %v", err)
 	}
 }
 

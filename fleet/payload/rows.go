@@ -30,12 +30,16 @@ type Rows struct {
 	text []byte
 	ends []uint32 // of each row in text, which is no longer than MaxRowsFile
 	list bool     // some row is no JSON object
+	most int      // bytes of text
 }
 
 var _ Source = (*Rows)(nil)
 
 // Len is how many rows there are; never 0.
 func (r *Rows) Len() int { return len(r.ends) }
+
+// Mean is the bytes of a row on average.
+func (r *Rows) Mean() int { return (len(r.text) + len(r.ends) - 1) / len(r.ends) }
 
 // Objects reports whether every row is a JSON object.
 func (r *Rows) Objects() bool { return !r.list }
@@ -59,13 +63,15 @@ func (r *Rows) Append(dst []byte, c *Context) []byte {
 // other lines become: true, false and numbers, written as JSON writes them, are sent as such, all else as
 // text, and an empty field is left out. With the ending .jsonl or .ndjson every line is JSON and is sent
 // as it is. Errors match ErrRows, or are about the file.
-func ReadRows(file string) (*Rows, error) {
+func ReadRows(file string) (*Rows, error) { return readRows(file, MaxRowsFile) }
+
+func readRows(file string, most int) (*Rows, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRows, err)
 	}
 	defer f.Close()
-	r := &Rows{}
+	r := &Rows{most: most}
 	switch strings.ToLower(filepath.Ext(file)) {
 	case ".csv":
 		err = r.readCSV(file, f)
@@ -88,8 +94,8 @@ func (r *Rows) add(start int) error {
 	switch {
 	case len(r.text)-start > MaxRow:
 		return fmt.Errorf("the row has %d bytes; a message may have %d", len(r.text)-start, MaxRow)
-	case len(r.text) > MaxRowsFile:
-		return fmt.Errorf("the rows up to here have more than %d bytes, which is all that is kept", MaxRowsFile)
+	case len(r.text) > r.most:
+		return fmt.Errorf("the rows up to here have more than %d bytes, which is all that is kept", r.most)
 	}
 	r.ends = append(r.ends, uint32(len(r.text)))
 	return nil

@@ -34,15 +34,15 @@ func Spark(values []int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// writeReturns writes how devices came back from an outage.
-func writeReturns(b *strings.Builder, o *Outage) {
+// Return is how devices came back from the outage, in one line with its curve; "" when none did.
+func (o Outage) Return() string {
 	rate, at := o.Peak()
 	if rate == 0 {
-		return
+		return ""
 	}
 	all := "some were gone to the end"
 	if o.AllBack > 0 {
 		all = "all were back after " + Duration(o.AllBack)
 	}
-	fmt.Fprintf(b, "    came back %s  at most %s, %s after it began; %s\n", Spark(o.Returns), Rate(rate), Duration(at), all)
+	return fmt.Sprintf("came back %s  at most %s, %s after it began; %s", Spark(o.Returns), Rate(rate), Duration(at), all)
 }

@@ -36,6 +36,7 @@ type Summary struct {
 	Outages       []OutageSummary      `json:"outages"`
 	Notes         []string             `json:"notes"`
 	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
+	ServiceSummary
 }
 
 // StageSummary is a stage. Times are since the run's start.
@@ -52,6 +53,9 @@ type OutageSummary struct {
 	Devices   int     `json:"devices"`     // the most that were gone at once
 	Lost      int     `json:"connections"` // that were lost
 	Recovered bool    `json:"recovered"`
+	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
+	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
+	Every     float64 `json:"returns_every_seconds,omitempty"`
 }
 
 // OpSummary is one operation of one group; of a query, the group is its name.
@@ -93,13 +97,13 @@ func Summarize(r *Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator),
+		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), ServiceSummary: summarizeService(r),
 	}
 	for _, t := range r.Stages {
 		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered})
+		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	for i := range r.Totals.Series {
 		x := &r.Totals.Series[i]
@@ -217,9 +221,15 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	}
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "\n%s\n", o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "%s\n", back)
+		}
 	}
 	if r.Generator != nil {
 		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
+	}
+	for _, f := range Findings(r) {
+		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))

@@ -48,8 +48,7 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeThresholds(b, r, style)
 	writeOperations(b, r, style)
 	writeQueries(b, r, style)
-	writeService(b, r, style)
-	writeFreshness(b, r, style)
+	writeFindings(b, r, style)
 	writeOutages(b, r, style)
 	writeGenerator(b, r, style)
 	for _, n := range r.Notes {
@@ -94,7 +93,9 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 func writeOutages(b *strings.Builder, r *Run, style Style) {
 	for _, o := range r.Outages {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), o)
-		writeReturns(b, &o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "    %s\n", back)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -251,6 +252,8 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
 		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
+		profile.Subscribe = e.target.subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)

@@ -25,7 +25,7 @@ type look struct {
 // outageFinder finds outages in a series of samples. It is a pure function of what it is fed.
 type outageFinder struct {
 	before int // devices connected when all was well
-	calm   int // connections lost before the outage that is open
+	calm   int // connections lost, and back, before the outage that is open
 	back   int // devices that had come back at the last sample
 	open   bool
 	tail   bool // the last of found is over, but not all of its devices are back
@@ -62,7 +62,7 @@ func (f *outageFinder) add(x look) {
 	}
 	f.back = x.returns
 	if !f.open {
-		f.calm = x.losses
+		f.calm = x.losses - x.lost // those who are gone are the first of an outage, if one follows
 	}
 }
 

@@ -24,6 +24,11 @@ func TestOutages(t *testing.T) {
 			[]report.Outage{{From: s, To: 3 * s, Lost: 1000, Total: 1000, Recovered: true, AllBack: 3 * s, Returns: []int{0, 400, 590, 10}, Every: s}},
 		},
 		{
+			"a fall that begins slowly",
+			[]sample{{1000, 0}, {995, 5}, {900, 100}, {1000, 0}},
+			[]report.Outage{{From: 2 * s, To: 3 * s, Lost: 100, Total: 100, Recovered: true, AllBack: s, Returns: []int{0, 100}, Every: s}},
+		},
+		{
 			"still gone at the end",
 			[]sample{{1000, 0}, {200, 800}, {300, 700}},
 			[]report.Outage{{From: s, To: 3 * s, Lost: 800, Total: 800, Returns: []int{0, 100}, Every: s}},

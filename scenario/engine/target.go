@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -50,8 +49,8 @@ type target struct {
 	// authority signs certificates of devices; made in memory for the embedded hub, nil when no group asks for it.
 	authority *identity.Authority
 	life      []time.Duration // of a device's tokens, by index; an hour when 0
-	groupOf   []string        // by device index
-	topic     string          // of a broker
+	groups    []scenario.Group
+	topic     string // of a broker
 	username  string
 	password  string
 }
@@ -66,11 +65,10 @@ const tokenLife = time.Hour
 
 // openTarget opens what the scenario's target line names.
 func (e *Engine) openTarget(ctx context.Context) (*target, error) {
-	t := &target{kind: e.sc.Target.Kind, network: fault.New(e.sc.Seed, e.sc.Devices())}
+	t := &target{kind: e.sc.Target.Kind, groups: e.sc.Fleet.Groups, network: fault.New(e.sc.Seed, e.sc.Devices())}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
 		for range g.Count {
-			t.groupOf = append(t.groupOf, g.Name)
 			t.life = append(t.life, g.Tokens.Life)
 		}
 	}
@@ -324,19 +322,47 @@ func (t *target) Link(index int, id string) link.Options {
 	return o
 }
 
-func (t *target) fill(template string, index int, id string) string {
-	if !strings.Contains(template, "{") {
-		return template
+// groupOf is the group of the device of an index, and its number in it.
+func (t *target) groupOf(index int) (g *scenario.Group, i int) {
+	for n := range t.groups {
+		g = &t.groups[n]
+		if index < g.Count {
+			break
+		}
+		index -= g.Count
 	}
-	return strings.NewReplacer("{device}", id, "{group}", t.groupOf[index]).Replace(template)
+	return g, index
+}
+
+func (t *target) fill(template string, index int, id string) string {
+	g, i := t.groupOf(index)
+	return g.Fill(template, id, i)
 }
 
 // TelemetryTopic is where a device sends its messages.
 func (t *target) TelemetryTopic(index int, id string) string {
-	if t.kind == scenario.Broker {
-		return t.fill(t.topic, index, id)
+	if t.kind != scenario.Broker {
+		return iothub.TelemetryTopic(id, nil)
 	}
-	return iothub.TelemetryTopic(id, nil)
+	g, i := t.groupOf(index)
+	if g.Telemetry.Topic != "" {
+		return g.Fill(g.Telemetry.Topic, id, i)
+	}
+	return g.Fill(t.topic, id, i)
+}
+
+// subscriptions are what the devices of a group listen to; nil for nothing.
+func (t *target) subscriptions(g *scenario.Group) func(index int, id string) []link.Filter {
+	if len(g.Subscribe.Topics) == 0 {
+		return nil
+	}
+	return func(index int, id string) []link.Filter {
+		filters := make([]link.Filter, len(g.Subscribe.Topics))
+		for i, topic := range g.Subscribe.Topics {
+			filters[i] = link.Filter{Topic: t.fill(topic, index, id), QoS: byte(g.Subscribe.QoS)}
+		}
+		return filters
+	}
 }
 
 // Query begins a query that waits when the service throttles.

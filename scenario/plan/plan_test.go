@@ -84,8 +84,13 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"twin_report": "110/s 20/s 1400"},
 		},
 		{
-			"rates of the whole fleet", head + "}]}\nstages: [{name: s, duration: 10s, devices: 100, report_rate: 0/s..50/s, telemetry_rate: 600/m}]",
-			map[metrics.Operation]string{"twin_report": "50/s 25/s 250", "telemetry": "10/s 10/s 100"},
+			"rates of the whole fleet", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: ramp, duration: 20s, devices: 100}, {name: s, duration: 10s, report_rate: 0/s..50/s, telemetry_rate: 600/m}]",
+			map[metrics.Operation]string{"twin_report": "50/s 25/s 350", "telemetry": "10/s 10/s 100"}, // 100 reports at connecting
+		},
+		{
+			"devices that come at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, devices: 100, connect_rate: 20/s}, {name: more, devices: 50, connect_rate: 50/s, duration: 9s}, {name: rest, paused: true, duration: 1m}]",
+			// ramp: 50 devices on average for 5 s; more: 75 for 1 s and 50 for 8 s; rest: none
+			map[metrics.Operation]string{"connect": "20/s 0/s 100", "telemetry": "100/s 0/s 725"},
 		},
 		{
 			"churn", head + ", session: {online: 20s..40s, offline: exp(10s)}, telemetry: {every: 2s}}]}\nstages: [{name: s, duration: 1s, devices: 100}, {name: hold, duration: 40s}]",

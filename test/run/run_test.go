@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,33 @@ func TestMosquitto(t *testing.T) {
 		if !strings.Contains(p.Stdout(), "PASSED  broker-telemetry") || !strings.Contains(p.Stdout(), "mqtt://"+broker) {
 			t.Errorf("QoS %d: summary\n%s", qos, p.Stdout())
 		}
+	}
+}
+
+// From publisher to subscriber through a real Mosquitto: every message reaches both boards, with each quality of
+// service; a run whose subscribers do not hear the sensors loses every delivery and says so.
+func TestMosquittoDelivers(t *testing.T) {
+	binary, broker := rig.Build(t), rig.Mosquitto(t)
+	short := []string{
+		"run", scenarioFile("broker-delivery"), "--metrics-addr", "", "--set", "stages.ramp.connect_rate=200/s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s",
+		"--set", "stages.rest.duration=1s", "--set", "thresholds={telemetry: [\"error_rate < 0.1%\"], delivery: [\"error_rate < 0.1%\", \"count > 1200\"]}",
+	}
+	for name, tt := range map[string]struct {
+		set  []string
+		want string
+		code int
+	}{
+		"QoS 0":           {[]string{"--set", "fleet.groups.sensors.telemetry.qos=0", "--set", "fleet.groups.boards.subscribe.qos=0"}, "PASSED", 0},
+		"QoS 1":           {nil, "PASSED", 0},
+		"QoS 2, retained": {[]string{"--set", "fleet.groups.sensors.telemetry.qos=2", "--set", "fleet.groups.sensors.telemetry.retain=true", "--set", "fleet.groups.boards.subscribe.qos=2"}, "PASSED", 0},
+		"nobody hears":    {[]string{"--set", "fleet.groups.boards.subscribe.topics=[elsewhere/#]", "--set", "fleet.groups.sensors.timeout=1s"}, "MISSED", 99},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, append(slices.Clone(short), tt.set...)...)
+			if code := p.Wait(t, time.Minute); code != tt.code || !strings.Contains(p.Stdout(), tt.want+"  broker-delivery") || !strings.Contains(p.Stdout(), "delivery") {
+				t.Errorf("exit code %d; want %d and %s\n%s", code, tt.code, tt.want, p.Output())
+			}
+		})
 	}
 }
 

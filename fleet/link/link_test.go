@@ -1,0 +1,169 @@
+package link_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/goleak"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo accepts connections and sends back what it gets, until the test ends; from tells who connected.
+func echo(t *testing.T, l net.Listener) (from chan string) {
+	t.Helper()
+	from = make(chan string, 10)
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			from <- host
+			_, _ = io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	return from
+}
+
+// talk sends some text to an echo and holds what comes back to it.
+func talk(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = c.Write([]byte(text)) }()
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != text {
+		t.Errorf("the echo of %d bytes: %d bytes, %v", len(text), len(got), err)
+	}
+}
+
+// Source addresses are used in turn.
+func TestTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := echo(t, l)
+	dial := link.TCP(l.Addr().String(), net.ParseIP("127.0.0.2"), net.ParseIP("127.0.0.3"))
+	seen := make(map[string]int)
+	for range 4 {
+		c, err := dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		talk(t, c, "hello")
+		seen[<-from]++
+	}
+	if seen["127.0.0.2"] != 2 || seen["127.0.0.3"] != 2 {
+		t.Errorf("connections came from %v; want two from each address", seen)
+	}
+	l.Close()
+	if _, err := link.TCP(l.Addr().String())(t.Context()); err == nil {
+		t.Error("a connection to nobody")
+	}
+}
+
+func TestTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	pair := server.TLS.Certificates
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: pair, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, l)
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	c, err := link.TLS(link.TCP(l.Addr().String()), &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS12})(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk(t, c, "hello")
+	_, err = link.TLS(link.TCP(l.Addr().String()), &tls.Config{ServerName: "example.com", MinVersion: tls.VersionTLS12})(t.Context())
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) || !strings.HasPrefix(err.Error(), "TLS handshake") {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
+	nowhere := errors.New("nowhere")
+	if _, err := link.TLS(func(context.Context) (net.Conn, error) { return nil, nowhere }, &tls.Config{MinVersion: tls.VersionTLS12})(t.Context()); !errors.Is(err, nowhere) {
+		t.Errorf("dialling in vain: %v", err)
+	}
+}
+
+// A WebSocket is a stream of bytes, however its other side cuts it into frames.
+func TestWebSocket(t *testing.T) {
+	up := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/mqtt" {
+			http.NotFound(w, r)
+			return
+		}
+		ws, err := up.Upgrade(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ws.Close()
+		if ws.Subprotocol() != "mqtt" {
+			t.Errorf("subprotocol %q; MQTT 3.1.1 section 6 wants mqtt", ws.Subprotocol())
+		}
+		for {
+			kind, b, err := ws.ReadMessage()
+			if err != nil {
+				return
+			}
+			for frame := range slices.Chunk(b, 700) {
+				if ws.WriteMessage(kind, frame) != nil {
+					return
+				}
+			}
+			if ws.WriteMessage(kind, nil) != nil { // an empty frame is nothing
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	addr := server.Listener.Addr().String()
+	for _, text := range []string{"hello", strings.Repeat("0123456789", 1000)} {
+		c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt")(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		talk(t, c, text)
+	}
+	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); err == nil || !strings.Contains(err.Error(), "WebSocket handshake: status 404") {
+		t.Errorf("a path without a WebSocket: %v", err)
+	}
+}
+
+func TestRefusedError(t *testing.T) {
+	for code, want := range map[byte]string{3: "server unavailable (return code 3)", 5: "not authorized (return code 5)", 77: "connection refused (return code 77)"} {
+		if err := error(&link.RefusedError{Code: code}); !strings.Contains(err.Error(), want) {
+			t.Errorf("return code %d: %v; want %s", code, err, want)
+		}
+	}
+}
