@@ -272,7 +272,7 @@ func (d *device) connect(intended time.Time, lost chan<- error) (link.Conn, erro
 		d.group.connect.Abandon()
 		return nil, err
 	}
-	d.group.connect.Observe(intended, sent, time.Now(), connectOutcome(err))
+	d.group.connect.ObserveBecause(intended, sent, time.Now(), connectOutcome(err), reasonOf(err))
 	if err != nil {
 		d.fleet.log.Debug("connecting failed", "device", d.id, "error", err)
 	}
@@ -321,7 +321,7 @@ func (d *device) setUp(conn link.Conn) error {
 		d.group.subscribe.Abandon()
 		return errStopped
 	}
-	d.group.subscribe.Observe(sent, sent, time.Now(), connectOutcome(err))
+	d.group.subscribe.ObserveBecause(sent, sent, time.Now(), connectOutcome(err), reasonOf(err))
 	if err != nil {
 		return err
 	}

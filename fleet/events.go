@@ -49,7 +49,7 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 		return // it came after its time-out
 	}
 	outcome := statusOutcome(topic.Status)
-	op.series.Observe(op.intended, op.sent, now, outcome)
+	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
 	if outcome != metrics.OK {
 		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
 		return

@@ -41,7 +41,7 @@ func (d *device) take(rid string) *operation {
 }
 
 func (op *operation) end(o metrics.Outcome) {
-	op.series.Observe(op.intended, op.sent, time.Now(), o)
+	op.series.ObserveBecause(op.intended, op.sent, time.Now(), o, endReason(o))
 }
 
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.

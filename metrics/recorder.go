@@ -25,6 +25,7 @@ type Recorder struct {
 	opts   Options
 	start  time.Time
 	series sync.Map // key → *Series
+	errors errorTable
 
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
@@ -70,6 +71,7 @@ type Series struct {
 	operation Operation
 	group     string
 	late      time.Duration
+	errors    *errorTable // the Recorder's
 
 	sent      atomic.Uint64 // started on time
 	lateStart atomic.Uint64
@@ -99,7 +101,7 @@ func (r *Recorder) Series(op Operation, group string) *Series {
 			return s.(*Series)
 		}
 	}
-	s := &Series{operation: op, group: group, late: r.opts.LateAfter}
+	s := &Series{operation: op, group: group, late: r.opts.LateAfter, errors: &r.errors}
 	r.groups[op]++
 	r.series.Store(key{op, group}, s)
 	return s
@@ -120,8 +122,17 @@ func (s *Series) Start(intended, sent time.Time) {
 // Observe counts an operation that ended. The response time runs from the intended time, so that a
 // stalled target cannot hide behind a generator that waited for it; the service time from the send.
 func (s *Series) Observe(intended, sent, done time.Time, o Outcome) {
+	s.ObserveBecause(intended, sent, done, o, "")
+}
+
+// ObserveBecause is Observe for an operation that may have ended badly, with the reason, best from Reason.
+// Reasons are shown to people and their number is bounded; that of an operation that ended well is ignored.
+func (s *Series) ObserveBecause(intended, sent, done time.Time, o Outcome, reason string) {
 	if o >= outcomes {
 		o = Failed
+	}
+	if o != OK {
+		s.errors.add(errorKey{s.operation, o, reason}, done)
 	}
 	s.response[o].record(done.Sub(intended))
 	s.service[o].record(done.Sub(sent))
@@ -264,6 +275,7 @@ func (r *Recorder) Snapshot() *Snapshot {
 	for _, series := range r.allSeries() {
 		s.Series = append(s.Series, series.snapshot())
 	}
+	s.Errors = r.errors.snapshot()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Stage = r.stage

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Series  []SeriesSnapshot `json:"series"`
 	Devices []DeviceCount    `json:"devices,omitempty"` // as they were at the end
 	Queries []QueryCount     `json:"queries,omitempty"` // results as they were at the end
+	Errors  []ErrorCount     `json:"errors,omitempty"`  // what ended badly, by reason
 }
 
 // DeviceCount is how many devices of a group are in a state.
@@ -155,6 +156,7 @@ func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 		}
 		out.Series = append(out.Series, x)
 	}
+	out.Errors = subErrors(s.Errors, earlier.Errors)
 	out.Queries = slices.Clone(s.Queries)
 	for i := range out.Queries {
 		if before, ok := earlier.Query(out.Queries[i].Query); ok {
@@ -169,6 +171,7 @@ func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 func (s *Snapshot) Merge(o *Snapshot) *Snapshot {
 	out := *s
 	out.Series = slices.Clone(s.Series)
+	out.Errors = mergeErrors(s.Errors, o.Errors)
 	for _, x := range o.Series {
 		i := slices.IndexFunc(out.Series, func(y SeriesSnapshot) bool { return y.Operation == x.Operation && y.Group == x.Group })
 		if i < 0 {

@@ -26,6 +26,7 @@ Exit codes: 0 nothing is worse, 2 the usage is wrong, 99 something is worse.`,
 		Args:    cobra.ExactArgs(2),
 	}
 	addCommonFlags(c)
+	c.ValidArgsFunction = completeRuns(2)
 	f := c.Flags()
 	f.String("max-regression", "10%", "a change for the worse by more than this counts")
 	f.Duration("floor", 0, "a latency that changed by less did not change; 1ms when 0")

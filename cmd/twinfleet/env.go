@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/term"
+
+	"github.com/twinfleet/twinfleet/internal/terminal"
 )
 
 // env is all of the operating system that a command may touch, so that tests can hand it another.
@@ -18,6 +20,10 @@ type env struct {
 	stdout, stderr io.Writer
 	// terminal says whether standard error is a terminal, and how wide; width is 0 when it is not.
 	terminal func() (width int)
+	// screen is the terminal to draw on, when standard error is one that this process may draw on; else nil.
+	screen func() *terminal.Screen
+	// getenv finds an environment variable; empty when it is not set.
+	getenv func(name string) string
 	// interrupts delivers Ctrl-C and SIGTERM until stop is called.
 	interrupts func() (signals <-chan os.Signal, stop func())
 }
@@ -32,6 +38,7 @@ func system() env {
 			}
 			return width
 		},
+		screen: systemScreen, getenv: os.Getenv,
 		interrupts: func() (<-chan os.Signal, func()) {
 			// Two places: the second Ctrl-C must not be lost while the first is being handled.
 			c := make(chan os.Signal, 2)
@@ -39,6 +46,19 @@ func system() env {
 			return c, func() { signal.Stop(c) }
 		},
 	}
+}
+
+// systemScreen is the terminal of the process. Continuous integration has terminals that nobody watches, and a
+// dumb one cannot be drawn on.
+func systemScreen() *terminal.Screen {
+	if !term.IsTerminal(int(os.Stderr.Fd())) || os.Getenv("TERM") == "dumb" || os.Getenv("CI") != "" || !terminal.Foreground(os.Stderr) {
+		return nil
+	}
+	s := &terminal.Screen{Out: os.Stderr, Env: os.Environ()}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		s.In = os.Stdin
+	}
+	return s
 }
 
 // stopper turns the first interrupt into a polite stop and the second into a hard one.

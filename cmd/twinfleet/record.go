@@ -43,7 +43,12 @@ func notable(e engine.Event) (event report.Event, ok bool) {
 	if e.Total != 0 && e.Done != e.Total && e.Kind != engine.EventStage {
 		return report.Event{}, false
 	}
-	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}, true
+	return recorded(e), true
+}
+
+// recorded is an event of the engine as records and reports have it.
+func recorded(e engine.Event) report.Event {
+	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}
 }
 
 func (k *keeper) progress(p engine.Progress) {

@@ -22,6 +22,7 @@ killed left a record too: the reports then tell of what had happened.`,
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
+	c.ValidArgsFunction = completeRuns(1)
 	c.Flags().String("color", "auto", "colours in the summary: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := loadSettings(cmd)

@@ -29,7 +29,7 @@ connectivity into device twins, runs the back-end worker that tags and queries t
 both on one clock, and ends with a verdict: numbers, a report, an exit code.
 
 It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, which is the default.`,
-		Example:       "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet validate my-scenario.yaml\n  twinfleet hub",
+		Example:       "  twinfleet run connectivity\n  twinfleet init my-scenario.yaml\n  twinfleet validate my-scenario.yaml\n  twinfleet hub",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -42,7 +42,8 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
 	for _, c := range []*cobra.Command{
-		newRun(e), newValidate(e), newInspect(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e), newVersion(e),
+		newRun(e), newValidate(e), newInspect(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e),
+		newInit(e), newExamples(e), newSchema(e), newVersion(e),
 	} {
 		root.AddCommand(withUsageCode(c))
 	}

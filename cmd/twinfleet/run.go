@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -20,12 +18,16 @@ func newRun(e env) *cobra.Command {
 		Use:   "run SCENARIO",
 		Short: "Run a scenario and say whether the target held",
 		Long: `Run a scenario: open its target, make the identities, start the fleet and the service side, walk
-through the stages, and end with a summary and a verdict. Ctrl-C once stops politely and still
-reports; twice stops at once.
+through the stages, and end with a summary and a verdict. SCENARIO is a file, or the name of a
+built-in one ("twinfleet examples" lists them). Ctrl-C once stops politely and still reports; twice
+stops at once.
+
+On a terminal of 60 columns or more the run is drawn in place; elsewhere, in CI, with TERM=dumb and
+with --plain it is told in lines.
 
 Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
 was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
-		Example: "  twinfleet run configs/scenarios/connectivity.yaml\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
+		Example: "  twinfleet run connectivity\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
@@ -39,7 +41,9 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	addLiveFlags(c)
 	f.Bool("quiet", false, "print no progress, only the summary")
-	f.String("color", "auto", "colours in the summary: auto, always or never")
+	f.Bool("plain", false, "print lines of progress, also on a terminal that could be drawn on")
+	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output")
+	f.String("color", "auto", "colours: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
 	return c
 }
@@ -49,7 +53,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	log, err := s.logger(e.stderr)
+	logs := &logSink{w: e.stderr}
+	log, err := s.logger(logs)
 	if err != nil {
 		return err
 	}
@@ -74,7 +79,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	out := &console{w: e.stderr, quiet: s.v.GetBool("quiet"), style: report.Style{Color: color}}
+	var out watcher
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	var page *live
 	eng := engine.New(engine.Options{
@@ -84,14 +89,14 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			return keep.begin(r)
 		},
 		Event: func(ev engine.Event) {
-			out.event(ev)
+			out.Event(watched(ev))
 			if event, ok := notable(ev); ok {
 				keep.event(event)
 				page.event(event)
 			}
 		},
 		Progress: func(p engine.Progress) {
-			out.progress(p)
+			out.Progress(terminal.Progress(p))
 			keep.progress(p)
 			page.progress(p)
 		},
@@ -105,7 +110,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer page.close()
-	out.head(sc.Name, sc.Description, page.address(), server.url())
+	out = newWatcher(e, s, planOf(sc, page.address(), server.url()), color)
+	defer out.Close() // also when something panics: the terminal is the user's
+	logs.set(out)
 	engine.RelaxGC()
 	// Signals are watched until the summary is out: one that comes late must not take it away.
 	lingering, noLinger := context.WithCancel(ctx)
@@ -117,13 +124,14 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer done()
 	record := eng.Run(hard)
 	push.Close(hard)
+	logs.set(e.stderr)
+	if err := out.Close(); err != nil {
+		log.Error("showing the run failed", "error", err)
+	}
 	dir := keep.end(record)
 	page.end(record)
-	if err := report.WriteSummary(e.stdout, record, out.style); err != nil {
+	if err := summarize(e, out, record, dir, color); err != nil {
 		return err
-	}
-	if dir != "" {
-		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
 	}
 	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
@@ -158,77 +166,4 @@ func linger(ctx context.Context, d time.Duration, server *metricsServer) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// console prints what a person follows while a run goes on, on standard error: one line a second,
-// and a line for everything that happens.
-type console struct {
-	w     io.Writer
-	quiet bool
-	style report.Style
-
-	mu   sync.Mutex // orders lines
-	last time.Time  // of the last line about progress in a count
-}
-
-func (c *console) head(name, description, pageURL, metricsURL string) {
-	if c.quiet {
-		return
-	}
-	if description != "" {
-		name += ": " + description
-	}
-	fmt.Fprintln(c.w, name)
-	if pageURL != "" {
-		fmt.Fprintf(c.w, "live page at %s\n", pageURL)
-	}
-	if metricsURL != "" {
-		fmt.Fprintf(c.w, "metrics at %s\n", metricsURL)
-	}
-}
-
-// countEvery is how often a count that goes up is printed.
-const countEvery = time.Second
-
-func (c *console) event(ev engine.Event) {
-	if c.quiet {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := fmt.Sprintf("%7s  ", report.Duration(ev.At))
-	switch ev.Kind {
-	case engine.EventTarget:
-		fmt.Fprintf(c.w, "%starget: %s\n", at, ev.Detail)
-	case engine.EventProvision, engine.EventTagging:
-		if ev.Done < ev.Total && time.Since(c.last) < countEvery {
-			return
-		}
-		if ev.Done == ev.Total && ev.Kind == engine.EventProvision && ev.Detail == "" && ev.Text == "identities made" {
-			return // the line with the time it took follows
-		}
-		c.last = time.Now()
-		took := ""
-		if ev.Detail != "" {
-			took = " in " + ev.Detail
-		}
-		fmt.Fprintf(c.w, "%s%s: %s of %s%s\n", at, ev.Text, report.Count(int64(ev.Done)), report.Count(int64(ev.Total)), took)
-	case engine.EventStage:
-		fmt.Fprintf(c.w, "%sstage %d of %d: %s (%s)\n", at, ev.Done, ev.Total, ev.Text, ev.Detail)
-	case engine.EventStep:
-		mark := c.style.Mark(ev.OK)
-		fmt.Fprintf(c.w, "%s%s %s\n             %s\n", at, mark, ev.Text, ev.Detail)
-	case engine.EventStopping:
-	default:
-		fmt.Fprintf(c.w, "%s%s: %s\n", at, ev.Text, ev.Detail)
-	}
-}
-
-func (c *console) progress(p engine.Progress) {
-	if c.quiet || p.Interval.Elapsed < countEvery/2 { // the rest at the end is too short for a rate
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fmt.Fprintln(c.w, report.ProgressLine(p.Stage, p.Total, p.Interval))
 }

@@ -14,11 +14,20 @@ import (
 // addScenarioFlags gives a command the flags that every command with a scenario takes.
 func addScenarioFlags(c *cobra.Command) {
 	c.Flags().StringArray("set", nil, "override a key of the scenario: fleet.groups.robots.count=10; may be repeated")
+	c.ValidArgsFunction = completeScenarios
+	if err := c.RegisterFlagCompletionFunc("set", completeSet); err != nil {
+		panic(err) // the flag was added above
+	}
 }
 
-// loadScenario reads and checks a scenario; its problems are printed as they are, one a line.
+// loadScenario reads and checks a scenario, from a file or a built-in one by its name; its problems are printed
+// as they are, one a line.
 func loadScenario(file string, s settings) (*scenario.Scenario, error) {
-	sc, err := scenario.Load(file, scenario.Options{
+	text, err := scenarioText(file)
+	if err != nil {
+		return nil, withCode(codeUsage, err)
+	}
+	sc, err := scenario.Decode(file, text, scenario.Options{
 		Set: s.v.GetStringSlice("set"),
 		CheckQuery: func(sql string) error {
 			_, err := query.Parse(sql)
@@ -71,7 +80,7 @@ func (s settings) color(e env) (bool, error) {
 	case "never":
 		return false, nil
 	case "auto":
-		return e.terminal() > 0 && s.v.GetString("no-color") == "", nil
+		return e.terminal() > 0 && e.getenv("NO_COLOR") == "", nil
 	default:
 		return false, usagef("--color %q: use auto, always or never", c)
 	}

@@ -79,3 +79,6 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("connection refused (return code %d)", e.Code)
 }
+
+// Reason is what the return code means: metrics.Reason shows it.
+func (e *RefusedError) Reason() string { return e.Error() }

@@ -125,6 +125,8 @@ func TestOwners(t *testing.T) {
 		"github.com/RoaringBitmap/roaring/v2":     {"internal/hub"},
 		"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
 		"charm.land/bubbletea/v2":                 {"internal/terminal"},
+		"github.com/charmbracelet":                {"internal/terminal", "test/rig"},
+		"github.com/creack/pty":                   {"test/rig"},
 		"math/rand":                               {},
 		"log":                                     {},
 		"encoding/gob":                            {},

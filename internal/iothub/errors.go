@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -74,6 +75,21 @@ func (e *Error) Error() string {
 		text += " (tracking id " + e.TrackingID + ")"
 	}
 	return text
+}
+
+// maxReason bounds what a target can write into a report.
+const maxReason = 80
+
+// Reason is the code and the name, without what differs from call to call: metrics.Reason shows it.
+func (e *Error) Reason() string {
+	if e.Code == 0 && e.Name == "" {
+		return "status " + strconv.Itoa(e.Status)
+	}
+	text := e.Name
+	if e.Code != 0 {
+		text = strings.TrimSpace(strconv.Itoa(e.Code) + " " + e.Name)
+	}
+	return text[:min(len(text), maxReason)]
 }
 
 // Is reports whether target is an *Error with the same code.

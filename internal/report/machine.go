@@ -33,6 +33,7 @@ type Summary struct {
 	Stages        []StageSummary       `json:"stages"`
 	Operations    []OpSummary          `json:"operations"`
 	Queries       []metrics.QueryCount `json:"queries"`
+	Errors        []metrics.ErrorCount `json:"errors"` // why operations ended badly, by operation, outcome and reason
 	Outages       []OutageSummary      `json:"outages"`
 	Notes         []string             `json:"notes"`
 	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
@@ -99,6 +100,7 @@ func Summarize(r *Run) Summary {
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
 		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), ServiceSummary: summarizeService(r),
 	}
+	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {
 		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}
@@ -106,21 +108,25 @@ func Summarize(r *Run) Summary {
 		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	for i := range r.Totals.Series {
-		x := &r.Totals.Series[i]
-		op := OpSummary{
-			Operation: x.Operation, Group: x.Group, Count: x.Ended(), Rate: float64(x.Ended()) / max(s.Duration, 1e-9), Outcomes: make(map[string]uint64),
-			Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Abandoned: x.Abandoned,
-			Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
-		}
-		for _, o := range metrics.Outcomes() {
-			op.Outcomes[o.String()] = x.Count(o)
-		}
-		for reason, n := range x.Dropped {
-			op.Dropped[reason] = n
-		}
-		s.Operations = append(s.Operations, op)
+		s.Operations = append(s.Operations, summarizeOp(&r.Totals.Series[i], s.Duration))
 	}
 	return s
+}
+
+// summarizeOp is one operation of one group over so many seconds.
+func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) OpSummary {
+	op := OpSummary{
+		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Rate: float64(x.Ended()) / max(seconds, 1e-9), Outcomes: make(map[string]uint64),
+		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Abandoned: x.Abandoned,
+		Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
+	}
+	for _, o := range metrics.Outcomes() {
+		op.Outcomes[o.String()] = x.Count(o)
+	}
+	for reason, n := range x.Dropped {
+		op.Dropped[reason] = n
+	}
+	return op
 }
 
 // orEmpty is a list that JSON writes as [] and not as null.

@@ -59,7 +59,7 @@ func TestSummaryFitsAScreen(t *testing.T) {
 	if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	lines := strings.Split(strings.Trim(b.String(), "\n"), "\n")
 	if len(lines) > 24 {
 		t.Errorf("%d lines", len(lines))
 	}

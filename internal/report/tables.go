@@ -31,19 +31,19 @@ type Line struct {
 	Series *metrics.SeriesSnapshot
 }
 
-// Lines are the rows of the table of operations for a snapshot.
+// Lines are the rows of the table of operations for a snapshot: those that were scheduled in it, or ended in it.
 func Lines(s *metrics.Snapshot) []Line {
 	var lines []Line
 	for _, op := range metrics.Operations() {
 		if op == metrics.OpQuery {
 			for i := range s.Series {
-				if s.Series[i].Operation == op && s.Series[i].Scheduled() > 0 {
+				if s.Series[i].Operation == op && s.Series[i].Scheduled()+s.Series[i].Ended() > 0 {
 					lines = append(lines, Line{"query " + s.Series[i].Group, &s.Series[i]})
 				}
 			}
 			continue
 		}
-		if x := s.Select(op, ""); x != nil && x.Scheduled() > 0 {
+		if x := s.Select(op, ""); x != nil && x.Scheduled()+x.Ended() > 0 {
 			lines = append(lines, Line{string(op), x})
 		}
 	}

@@ -20,7 +20,7 @@ func Measure[T any](series *metrics.Series, intended time.Time, call func() (T, 
 		series.Abandon() // the run ended, not the call: it says nothing about the target
 		return value, err
 	}
-	series.Observe(intended, sent, time.Now(), OutcomeOf(err))
+	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 	return value, err
 }
 

@@ -51,7 +51,7 @@ func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error
 	if err == nil {
 		err = jobError(job)
 	}
-	series.Observe(intended, sent, time.Now(), OutcomeOf(err))
+	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 	return job, err
 }
 

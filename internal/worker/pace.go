@@ -98,7 +98,7 @@ func (l *Load) once(ctx context.Context, intended time.Time, n int64) {
 		l.Series.Abandon() // the run ended, not the operation
 		return
 	}
-	l.Series.Observe(intended, sent, time.Now(), OutcomeOf(err))
+	l.Series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 	l.Codes.add(err)
 }
 

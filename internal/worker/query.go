@@ -166,7 +166,7 @@ func (r *QueryRunner) Once(ctx context.Context, q *Query, series *metrics.Series
 		series.Abandon()
 		return result
 	}
-	series.Observe(intended, result.Sent, result.Done, OutcomeOf(result.Err))
+	series.ObserveBecause(intended, result.Sent, result.Done, OutcomeOf(result.Err), metrics.Reason(result.Err))
 	if result.Err == nil {
 		r.Recorder.QueryResult(q.Name, result.Count, result.Pages)
 	}

@@ -221,7 +221,7 @@ func (r *Rollout) patch(ctx context.Context, wave *WaveResult, i int, intended t
 			r.series.patch.Abandon()
 			return
 		}
-		r.series.patch.Observe(d.intended, d.sent, time.Now(), OutcomeOf(err))
+		r.series.patch.ObserveBecause(d.intended, d.sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
 		r.Codes.add(err)
 		return
 	}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/terminal"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// watcher shows a run while it goes on, and takes the log lines that are written meanwhile.
+type watcher interface {
+	io.WriteCloser
+	Event(e terminal.Event)
+	Progress(p terminal.Progress)
+}
+
+var (
+	_ watcher = (*terminal.Display)(nil)
+	_ watcher = (*terminal.Plain)(nil)
+	_ watcher = jsonWatcher{}
+	_ watcher = silent{}
+)
+
+// countEvery is how often a count that goes up is printed.
+const countEvery = time.Second
+
+// newWatcher is the one that the settings and the terminal ask for.
+func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
+	switch {
+	case s.v.GetBool("json"):
+		return jsonWatcher{terminal.NewJSON(e.stdout, plan), e.stderr}
+	case s.v.GetBool("quiet"):
+		return silent{e.stderr}
+	}
+	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= terminal.MinWidth {
+		screen.Color = color
+		return terminal.Start(*screen, plan)
+	}
+	return terminal.NewPlain(e.stderr, plan, report.Style{Color: color})
+}
+
+// watched is an event of the engine for who watches.
+func watched(e engine.Event) terminal.Event {
+	return terminal.Event{Event: recorded(e), Done: e.Done, Total: e.Total}
+}
+
+// planOf is what a run will do, for those who watch it.
+func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
+	p := terminal.Plan{Name: sc.Name, Description: sc.Description}
+	for _, t := range sc.Stages {
+		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
+	}
+	for _, g := range sc.Fleet.Groups {
+		p.Groups = append(p.Groups, terminal.Group{Name: g.Name, Count: g.Count})
+	}
+	for _, l := range []terminal.Link{{Name: "live page", Address: pageURL}, {Name: "metrics", Address: metricsURL}} {
+		if l.Address != "" {
+			p.Links = append(p.Links, l)
+		}
+	}
+	return p
+}
+
+// summarize ends the output of a run: with the summary for people or for programs, and where the reports are.
+func summarize(e env, out watcher, record *report.Run, dir string, color bool) error {
+	if j, ok := out.(jsonWatcher); ok {
+		return j.Summary(record, dir)
+	}
+	if err := report.WriteSummary(e.stdout, record, report.Style{Color: color}); err != nil {
+		return err
+	}
+	if dir != "" {
+		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
+	}
+	return nil
+}
+
+// jsonWatcher tells programs on standard output, and people of log lines on standard error.
+type jsonWatcher struct {
+	*terminal.JSON
+	logs io.Writer
+}
+
+func (j jsonWatcher) Write(b []byte) (int, error) { return j.logs.Write(b) }
+
+// silent shows nothing but log lines.
+type silent struct{ io.Writer }
+
+func (silent) Event(terminal.Event)       {}
+func (silent) Progress(terminal.Progress) {}
+func (silent) Close() error               { return nil }
+
+// logSink is where log lines go: to standard error, or to who draws on it meanwhile.
+type logSink struct {
+	mu sync.Mutex // protects w
+	w  io.Writer
+}
+
+func (l *logSink) set(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w = w
+}
+
+func (l *logSink) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}

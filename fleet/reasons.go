@@ -1,0 +1,32 @@
+package fleet
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// reasonOf says in a few words why an operation of a device ended badly.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, link.ErrLost):
+		return link.ErrLost.Error()
+	case errors.Is(err, link.ErrSubscription):
+		return link.ErrSubscription.Error()
+	default:
+		return metrics.Reason(err)
+	}
+}
+
+// endReason is why an operation ended that nobody answered: unless its time was up, it went with its connection.
+func endReason(o metrics.Outcome) string {
+	if o == metrics.Failed {
+		return link.ErrLost.Error()
+	}
+	return ""
+}
+
+// statusReason is why an operation ended badly that was answered with a status.
+func statusReason(status int) string { return "status " + strconv.Itoa(status) }

@@ -1,0 +1,27 @@
+package report
+
+import "github.com/twinfleet/twinfleet/metrics"
+
+// IntervalSummary is the figures of an interval for programs, as Summary has them for the whole run.
+type IntervalSummary struct {
+	Stage      string                `json:"stage,omitempty"`
+	Interval   float64               `json:"interval_seconds"`
+	Devices    []metrics.DeviceCount `json:"devices"` // as they were at its end
+	Operations []OpSummary           `json:"operations"`
+	Queries    []metrics.QueryCount  `json:"queries"`
+	Errors     []metrics.ErrorCount  `json:"errors"`
+}
+
+// SummarizeInterval makes the summary of what came between two snapshots.
+func SummarizeInterval(stage string, s *metrics.Snapshot) IntervalSummary {
+	out := IntervalSummary{
+		Stage: stage, Interval: s.Elapsed.Seconds(), Devices: orEmpty(s.Devices), Operations: []OpSummary{},
+		Queries: orEmpty(s.Queries), Errors: orEmpty(s.Errors),
+	}
+	for i := range s.Series {
+		if x := &s.Series[i]; x.Scheduled() > 0 || x.Ended() > 0 || x.Abandoned > 0 {
+			out.Operations = append(out.Operations, summarizeOp(x, out.Interval))
+		}
+	}
+	return out
+}

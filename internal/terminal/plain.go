@@ -1,0 +1,97 @@
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+)
+
+// Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.
+type Plain struct {
+	style report.Style
+
+	mu   sync.Mutex // orders lines, and protects the following fields
+	w    io.Writer
+	last time.Time // of the last line about a count that goes up
+}
+
+// NewPlain writes to w, beginning with what is planned.
+func NewPlain(w io.Writer, plan Plan, style report.Style) *Plain {
+	p := &Plain{w: w, style: style}
+	title := plan.Name
+	if plan.Description != "" {
+		title += ": " + plan.Description
+	}
+	fmt.Fprintln(w, title)
+	for _, l := range plan.Links {
+		fmt.Fprintf(w, "%s at %s\n", l.Name, l.Address)
+	}
+	return p
+}
+
+// countEvery is how often a count that goes up is printed.
+const countEvery = time.Second
+
+// Event tells what happened.
+func (p *Plain) Event(e Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.Kind == kindProvision || e.Kind == kindTagging {
+		if e.Done < e.Total && time.Since(p.last) < countEvery {
+			return
+		}
+		p.last = time.Now()
+	}
+	if text := eventLines(e, p.style); text != "" {
+		fmt.Fprint(p.w, text)
+	}
+}
+
+// Progress tells the figures of another second.
+func (p *Plain) Progress(x Progress) {
+	if x.Interval.Elapsed < tooShort {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.w, report.ProgressLine(x.Stage, x.Total, x.Interval))
+}
+
+// Write writes log lines between the others.
+func (p *Plain) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.w.Write(b)
+}
+
+// Close has nothing to do.
+func (p *Plain) Close() error { return nil }
+
+// eventLines is an event as lines of text; empty for those that say nothing new.
+func eventLines(e Event, style report.Style) string {
+	at := fmt.Sprintf("%7s  ", report.Duration(e.At))
+	switch e.Kind {
+	case kindTarget:
+		return fmt.Sprintf("%starget: %s\n", at, e.Detail)
+	case kindProvision, kindTagging:
+		if e.Done == e.Total && e.Kind == kindProvision && e.Detail == "" && e.Text == "identities made" {
+			return "" // the line with the time it took follows
+		}
+		took := ""
+		if e.Detail != "" {
+			took = " in " + e.Detail
+		}
+		return fmt.Sprintf("%s%s: %s of %s%s\n", at, e.Text, report.Count(int64(e.Done)), report.Count(int64(e.Total)), took)
+	case kindStage:
+		return fmt.Sprintf("%sstage %d of %d: %s (%s)\n", at, e.Done, e.Total, e.Text, e.Detail)
+	case kindStep:
+		return fmt.Sprintf("%s%s %s\n             %s\n", at, style.Mark(e.OK), e.Text, e.Detail)
+	case kindStopping:
+		return ""
+	default:
+		return fmt.Sprintf("%s%s: %s\n", at, e.Text, e.Detail)
+	}
+}

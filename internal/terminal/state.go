@@ -1,0 +1,131 @@
+package terminal
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+const (
+	windowLength  = 10 // intervals whose figures are shown together
+	historyLength = 240
+	keptEvents    = 60
+)
+
+// State is all that a view may show. Times are since the run's start.
+type State struct {
+	Plan
+	At       time.Duration // now
+	Target   string
+	Stage    int // number of the stage that runs; 0 before the first
+	Began    time.Duration
+	Job      string // a count that goes up, such as identities made; empty when there is none
+	Done     int
+	Total    int
+	Stopping bool
+
+	events  []report.Event // the last ones, oldest first
+	total   *metrics.Snapshot
+	recent  []*metrics.Snapshot // the last intervals, oldest first
+	window  *metrics.Snapshot   // the same, merged
+	history []second            // oldest first
+}
+
+// second is the latency of every line of the table of operations in one interval.
+type second map[string]time.Duration
+
+// Event takes in what happened.
+func (s *State) Event(e Event) {
+	s.At = max(s.At, e.At)
+	switch e.Kind {
+	case kindTarget:
+		s.Target = e.Detail
+	case kindProvision, kindTagging:
+		s.Job, s.Done, s.Total = e.Text, e.Done, e.Total
+		if e.Done < e.Total {
+			return
+		}
+		s.Job = ""
+		if e.Detail == "" && e.Kind == kindProvision {
+			return // the event with the time it took follows
+		}
+		e.Text += ": " + report.Count(int64(e.Total))
+	case kindStage:
+		s.Stage, s.Began = e.Done, e.At
+	case kindStopping:
+		s.Stopping = true
+	}
+	s.events = append(s.events, e.Event)
+	if extra := len(s.events) - keptEvents; extra > 0 {
+		s.events = s.events[extra:]
+	}
+}
+
+// Progress takes in the figures of another second.
+func (s *State) Progress(p Progress) {
+	s.At, s.total = max(s.At, p.At), p.Total
+	if p.Interval.Elapsed < tooShort {
+		return
+	}
+	s.recent = append(s.recent, p.Interval)
+	if extra := len(s.recent) - windowLength; extra > 0 {
+		s.recent = s.recent[extra:]
+	}
+	s.window = s.recent[0]
+	for _, next := range s.recent[1:] {
+		sum := s.window.Merge(next)
+		sum.Elapsed = s.window.Elapsed + next.Elapsed
+		s.window = sum
+	}
+	now := make(second)
+	for _, l := range report.Lines(p.Interval) {
+		if h := l.Series.Latency(false); h.Count > 0 {
+			now[l.Name] = h.Quantile(0.99)
+		}
+	}
+	s.history = append(s.history, now)
+	if extra := len(s.history) - historyLength; extra > 0 {
+		s.history = s.history[extra:]
+	}
+}
+
+// clone is a copy that later changes of s leave as it is. Snapshots are never changed.
+func (s *State) clone() *State {
+	c := *s
+	c.events, c.recent, c.history = slices.Clone(s.events), slices.Clone(s.recent), slices.Clone(s.history)
+	return &c
+}
+
+// devices is how many devices of a group are in a state.
+func (s *State) devices(group, state string) int {
+	if s.total == nil {
+		return 0
+	}
+	for _, d := range s.total.Devices {
+		if d.Group == group && d.State == state {
+			return d.Count
+		}
+	}
+	return 0
+}
+
+// planned is how long the whole run takes; ok is false when a stage's length is not known.
+func (s *State) planned() (sum time.Duration, ok bool) {
+	for _, t := range s.Stages {
+		if t.Duration == 0 {
+			return 0, false
+		}
+		sum += t.Duration
+	}
+	return sum, len(s.Stages) > 0
+}
+
+// stageName is the stage that runs; empty before the first.
+func (s *State) stageName() string {
+	if s.Stage < 1 || s.Stage > len(s.Stages) {
+		return ""
+	}
+	return s.Stages[s.Stage-1].Name
+}

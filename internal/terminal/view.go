@@ -1,0 +1,227 @@
+package terminal
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+)
+
+// wide is the width from which the table of operations has a sparkline in every line.
+const wide = 120
+
+// View draws a state in a width and a height: a pure function. It is as many lines as the height less one,
+// for the cursor, none wider than the width; nothing when the width is under MinWidth.
+func View(s *State, width, height int, color bool) string {
+	if width < MinWidth || height < 3 {
+		return ""
+	}
+	v := view{s, width, painter(color)}
+	room := height - 1
+	lines := v.head()
+	foot := v.foot()
+	lines = append(lines, v.sections(room-len(lines)-len(foot))...)
+	for len(lines) < room-len(foot) {
+		lines = append(lines, "")
+	}
+	if len(lines) > room-len(foot) {
+		lines = lines[:max(0, room-len(foot))]
+	}
+	lines = append(lines, foot...)
+	return strings.Join(lines[:min(len(lines), room)], "\n")
+}
+
+type view struct {
+	*State
+	width int
+	painter
+}
+
+// spread puts one text at the left and one at the right end of a line.
+func (v view) spread(code, left, right string) string {
+	room := v.width - 2 - len([]rune(right)) - 2
+	return " " + v.paint(code, fit(left, room)) + "  " + right
+}
+
+// head is the run, its stages, and how far it is.
+func (v view) head() []string {
+	left := clean(v.Name)
+	if v.Target != "" {
+		left += " · " + clean(v.Target)
+	}
+	clock := report.Duration(v.At.Truncate(100 * time.Millisecond))
+	if v.At < time.Second {
+		clock = "0s"
+	}
+	whole, known := v.planned()
+	if known {
+		clock += " of " + report.Duration(whole)
+	}
+	return []string{v.spread(bold, left, clock), " " + v.stages(v.width-2), " " + v.progress(v.width-2)}
+}
+
+// progress is a line of what goes on: a count that goes up, or how far the stage is.
+func (v view) progress(width int) string {
+	text, share := "", 0.0
+	switch {
+	case v.Stopping:
+		return v.paint(yellow, fit("stopping: devices disconnect", width))
+	case v.Stage > 0 && v.Stage <= len(v.Stages):
+		t := v.Stages[v.Stage-1]
+		if t.Duration > 0 {
+			share = float64(v.At-v.Began) / float64(t.Duration)
+		}
+		text = fmt.Sprintf("%3.0f %%", min(share, 1)*100)
+		if t.Duration == 0 {
+			text = "until its last step is done"
+		}
+	case v.Target == "":
+		return v.paint(faint, fit("opening the target", width))
+	}
+	if v.Job != "" {
+		text = fmt.Sprintf("%s: %s of %s", clean(v.Job), report.Count(int64(v.Done)), report.Count(int64(v.Total)))
+		if v.Stage == 0 && v.Total > 0 {
+			share = float64(v.Done) / float64(v.Total)
+		}
+	}
+	text = cut(text, width/2)
+	return v.bar(share, width-len([]rune(text))-2) + "  " + text
+}
+
+// stages lists the stages with how far they are: those around the one that runs when not all have room.
+func (v view) stages(width int) string {
+	if len(v.Stages) == 0 {
+		return ""
+	}
+	plain, painted := make([]string, len(v.Stages)), make([]string, len(v.Stages))
+	for i, t := range v.Stages {
+		length := ""
+		if t.Duration > 0 {
+			length = " " + report.Duration(t.Duration)
+		}
+		switch number := i + 1; {
+		case number < v.Stage:
+			plain[i] = "✓ " + t.Name + length
+			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+length)
+		case number == v.Stage:
+			text := t.Name + " " + report.Duration((v.At - v.Began).Truncate(100*time.Millisecond))
+			if length != "" {
+				text += " of" + length
+			}
+			plain[i], painted[i] = "▸ "+text, v.paint(cyan, "▸")+" "+v.paint(bold, text)
+		default:
+			plain[i], painted[i] = "· "+t.Name+length, v.paint(faint, "· "+t.Name+length)
+		}
+	}
+	from, to := visible(plain, max(0, v.Stage-1), width)
+	line := strings.Join(painted[from:to], "  ")
+	if from > 0 {
+		line = "… " + line
+	}
+	if to < len(painted) {
+		line += " …"
+	}
+	if to-from == 1 {
+		return cut(line, width)
+	}
+	return line
+}
+
+// visible is the longest stretch of texts around one of them that fits a width.
+func visible(texts []string, around, width int) (from, to int) {
+	size := func(i int) int { return len([]rune(texts[i])) + 2 }
+	from, to = around, around+1
+	room := width - size(around) - 4 // an ellipsis at either end
+	for {
+		grew := false
+		if to < len(texts) && size(to) <= room {
+			room -= size(to)
+			to++
+			grew = true
+		}
+		if from > 0 && size(from-1) <= room {
+			from--
+			room -= size(from)
+			grew = true
+		}
+		if !grew {
+			return from, to
+		}
+	}
+}
+
+func (v view) foot() []string {
+	var parts []string
+	for _, l := range v.Links {
+		parts = append(parts, l.Name+" "+l.Address)
+	}
+	help := "Ctrl-C stops and reports; twice stops at once"
+	left := strings.Join(parts, " · ")
+	if len([]rune(left))+len(help)+4 <= v.width {
+		return []string{v.paint(faint, v.spread("", left, help))}
+	}
+	// An address that is cut opens nothing: a line each.
+	var lines []string
+	if len([]rune(left)) <= v.width-2 {
+		parts = []string{left}
+	}
+	for _, p := range parts {
+		lines = append(lines, " "+v.paint(faint, cut(p, v.width-2)))
+	}
+	return append(lines, " "+v.paint(faint, help))
+}
+
+// deviceStates are the states of devices beside connected, in the order of columns: those of least interest last.
+func deviceStates() []string { return []string{"connecting", "backoff", "offline", "waiting"} }
+
+// stateWidth is the width of a state's column.
+func stateWidth(state string) int { return max(len(state), 7) }
+
+// groups is the devices of every group by state.
+func (v view) groups() section {
+	const leastBar, mostBar = 6, 48
+	var names, numbers []string
+	for _, g := range v.Groups {
+		names = append(names, g.Name)
+		numbers = append(numbers, report.Count(int64(v.devices(g.Name, "connected")))+" of "+report.Count(int64(g.Count)))
+	}
+	name, number := columnWidth(names, 7, 20), columnWidth(numbers, 6, 25)
+	states := deviceStates()
+	barWidth := v.width - 2 - name - 2 - number - 1
+	for _, state := range states {
+		barWidth -= 1 + stateWidth(state)
+	}
+	for len(states) > 0 && barWidth < leastBar {
+		barWidth += 1 + stateWidth(states[len(states)-1])
+		states = states[:len(states)-1]
+	}
+	barWidth = max(0, min(barWidth, mostBar))
+	head := fit("devices", name) + "  " + fit("connected", barWidth+1+number)
+	for _, state := range states {
+		head += " " + right(state, stateWidth(state))
+	}
+	out := section{head: v.paint(faint, " "+head), least: 1, first: 4}
+	for i, g := range v.Groups {
+		up := float64(v.devices(g.Name, "connected")) / float64(max(g.Count, 1))
+		line := " " + fit(g.Name, name) + "  " + v.bar(up, barWidth) + " " + right(numbers[i], number)
+		for _, state := range states {
+			n := v.devices(g.Name, state)
+			code := ""
+			if state == "backoff" && n > 0 {
+				code = yellow
+			}
+			line += " " + v.paint(code, right(report.Count(int64(n)), stateWidth(state)))
+		}
+		out.rows = append(out.rows, line)
+	}
+	return out
+}
+
+// columnWidth is the width of a column of texts.
+func columnWidth(texts []string, least, most int) int {
+	for _, t := range texts {
+		least = max(least, len([]rune(t)))
+	}
+	return min(least, most)
+}
