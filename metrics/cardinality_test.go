@@ -7,14 +7,14 @@ import (
 )
 
 // hugeRecorder is that of a scenario with far more groups and queries than anybody looks at, in which every
-// operation ended in every way and every other room showed its numbers.
+// operation ended well and not well, and every other room showed its numbers.
 func hugeRecorder(names int) *Recorder {
 	r := NewRecorder(Options{})
 	r.SetRun(RunLabels{"20261124-120000", "huge", "1.0.0"})
 	for n := range names {
 		name := fmt.Sprintf("name-%04d", n)
 		for _, op := range append(Operations(), "invented") {
-			for _, o := range Outcomes() {
+			for _, o := range []Outcome{OK, Throttled} {
 				observe(r.Series(op, name), 0, ms, o)
 			}
 		}
@@ -32,7 +32,7 @@ func hugeRecorder(names int) *Recorder {
 // However many groups, queries and stages a scenario has, labels take a bounded number of values, and nothing
 // that was counted is lost: what is over the bound is counted as other.
 func TestCardinalityIsBounded(t *testing.T) {
-	const names = 300
+	const names = 200
 	families, err := hugeRecorder(names).Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 			}
 		}
 	}
-	ended := float64(names * (len(Operations()) + 1) * len(Outcomes()))
+	ended := float64(names * (len(Operations()) + 1) * 2)
 	for name, want := range map[string]float64{
 		"twinfleet_operations_total": ended, "twinfleet_operation_duration_seconds": ended, "twinfleet_operations_scheduled_total": ended,
 		"twinfleet_devices": names * 5, "twinfleet_query_runs_total": names, "twinfleet_query_rows_total": names, "twinfleet_query_expectations_total": names,
