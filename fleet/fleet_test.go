@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -352,10 +353,23 @@ func TestDesiredAndMethods(t *testing.T) {
 		h := newHub()
 		h.desired = `{"interval":5,"$version":3}`
 		var told []string
+		var mu sync.Mutex // protects the following
+		var reporting []time.Time
+		var reported []fleet.Report
 		f, err := fleet.New(fleet.Config{
 			Seed: 1, Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}),
 			Groups:    []fleet.Group{{Name: "robots", IDs: []string{"r"}, Answer: true, Methods: fleet.Methods{Delay: schedule.Fixed(300 * time.Millisecond), Status: 202}}},
 			OnDesired: func(u fleet.DesiredUpdate) { told = append(told, fmt.Sprint(u.Complete, u.Version)) },
+			OnReporting: func(index int, sent time.Time) {
+				mu.Lock()
+				defer mu.Unlock()
+				reporting = append(reporting, sent)
+			},
+			OnReported: func(r fleet.Report) {
+				mu.Lock()
+				defer mu.Unlock()
+				reported = append(reported, r)
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -383,6 +397,13 @@ func TestDesiredAndMethods(t *testing.T) {
 		}
 		if r := h.replies["r"]; len(r) != 1 || r[0].topic != "$iothub/methods/res/202/?$rid=1f" || r[0].at.Sub(asked) != 300*time.Millisecond {
 			t.Errorf("answers to the method: %v", r)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i, answered := range []int64{3, 4} {
+			if len(reporting) != 2 || len(reported) != 2 || reported[i].Answered != answered || reported[i].Version != int64(i)+2 || !reported[i].Sent.Equal(reporting[i]) || reported[i].Acked.Sub(reporting[i]) != time.Millisecond {
+				t.Fatalf("reporting at %v, reported %+v; want answers to 3 and 4", reporting, reported)
+			}
 		}
 	})
 }

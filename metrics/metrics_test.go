@@ -208,33 +208,36 @@ func exampleRecorder() *Recorder {
 
 func TestPrometheusValues(t *testing.T) {
 	want := `
-# HELP twinfleet_devices Devices by state.
+# HELP twinfleet_devices Devices by state: waiting (not started), connecting, connected, backoff (lost or refused, will try again), offline (between sessions).
 # TYPE twinfleet_devices gauge
 twinfleet_devices{group="robots",state="connected"} 3
 # HELP twinfleet_hub_devices Identities.
 # TYPE twinfleet_hub_devices gauge
 twinfleet_hub_devices{status="enabled"} 7
-# HELP twinfleet_operations_dropped_total Operations that were scheduled and never started.
+# HELP twinfleet_operations_dropped_total Operations that the schedule wanted and that never started, by reason.
 # TYPE twinfleet_operations_dropped_total counter
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="disconnected"} 0
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="in_flight"} 1
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="other"} 0
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="paused"} 0
 twinfleet_operations_dropped_total{group="robots",operation="twin_report",reason="stopped"} 0
-# HELP twinfleet_operations_scheduled_total Operations that the schedule wanted: started on time, started late, or dropped.
+# HELP twinfleet_operations_scheduled_total Operations that the schedule wanted: the sum of those that started on time, started late, or were dropped.
 # TYPE twinfleet_operations_scheduled_total counter
 twinfleet_operations_scheduled_total{group="robots",operation="twin_report"} 4
-# HELP twinfleet_operations_total Operations that ended.
+# HELP twinfleet_operations_total Operations that ended, by outcome: ok, throttled (429), timeout, refused (credentials or permissions), error.
 # TYPE twinfleet_operations_total counter
+twinfleet_operations_total{group="robots",operation="twin_report",outcome="error"} 0
 twinfleet_operations_total{group="robots",operation="twin_report",outcome="ok"} 2
+twinfleet_operations_total{group="robots",operation="twin_report",outcome="refused"} 0
+twinfleet_operations_total{group="robots",operation="twin_report",outcome="throttled"} 0
 twinfleet_operations_total{group="robots",operation="twin_report",outcome="timeout"} 1
-# HELP twinfleet_query_pages_total Pages read of a query's results.
+# HELP twinfleet_query_pages_total Pages read of the results of a query.
 # TYPE twinfleet_query_pages_total counter
 twinfleet_query_pages_total{query="redmond"} 60
-# HELP twinfleet_query_results Items in the last result of a query.
+# HELP twinfleet_query_results Items in the last whole result of a query.
 # TYPE twinfleet_query_results gauge
 twinfleet_query_results{query="redmond"} 2999
-# HELP twinfleet_run_info The run, as labels; join on it to tell runs apart.
+# HELP twinfleet_run_info The run as labels, with the stage it is in; always 1. Join other series to it on job and instance.
 # TYPE twinfleet_run_info gauge
 twinfleet_run_info{run="20261124-120000",scenario="connectivity",stage="hold"} 1
 `

@@ -11,10 +11,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// classicBuckets are the upper edges, in seconds, of the classic buckets: dense where twin
-// operations answer, and up to the minute after which clients give up.
+// classicBuckets are the upper edges, in seconds, of the classic buckets. A quantile taken from them is
+// exact where it meets an edge, so the edges are what thresholds name (100 ms, 250 ms, 1 s, 5 s) and are
+// densest where twin operations of a hub answer; freshness takes seconds, clients give up after a minute,
+// and methods and jobs may take five.
 func classicBuckets() []float64 {
-	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2, 3, 5, 10, 30, 60, 300}
 }
 
 // nativeSchema gives native histograms eight buckets for every doubling.
@@ -38,23 +40,23 @@ func newDescs() descs {
 		return prometheus.NewDesc("twinfleet_"+name, help, labels, nil)
 	}
 	return descs{
-		response:          desc("operation_duration_seconds", "Time of operations from their intended start to their end, so that a stalled target cannot hide.", "operation", "group", "outcome"),
-		service:           desc("operation_service_duration_seconds", "Time of operations from their real start to their end.", "operation", "group", "outcome"),
-		lag:               desc("schedule_lag_seconds", "Time from the intended to the real start of operations: how far the generator falls behind.", "operation", "group"),
-		total:             desc("operations_total", "Operations that ended.", "operation", "group", "outcome"),
-		scheduled:         desc("operations_scheduled_total", "Operations that the schedule wanted: started on time, started late, or dropped.", "operation", "group"),
-		late:              desc("operations_late_total", "Operations that started later than the schedule wanted.", "operation", "group"),
-		dropped:           desc("operations_dropped_total", "Operations that were scheduled and never started.", "operation", "group", "reason"),
-		inFlight:          desc("operations_in_flight", "Operations that started and have not ended.", "operation", "group"),
-		devices:           desc("devices", "Devices by state.", "group", "state"),
-		queryResults:      desc("query_results", "Items in the last result of a query.", "query"),
-		queryPages:        desc("query_pages_total", "Pages read of a query's results.", "query"),
-		queryRuns:         desc("query_runs_total", "Runs of a query that ended well.", "query"),
+		response:          desc("operation_duration_seconds", "Time of operations that ended, from when the schedule wanted them to start, so that a stalled target cannot hide behind a generator that waited for it.", "operation", "group", "outcome"),
+		service:           desc("operation_service_duration_seconds", "Time of operations that ended, from when they were really sent: what the target alone took.", "operation", "group", "outcome"),
+		lag:               desc("schedule_lag_seconds", "Time from when the schedule wanted operations to start to when they were sent: how far behind the generator is.", "operation", "group"),
+		total:             desc("operations_total", "Operations that ended, by outcome: ok, throttled (429), timeout, refused (credentials or permissions), error.", "operation", "group", "outcome"),
+		scheduled:         desc("operations_scheduled_total", "Operations that the schedule wanted: the sum of those that started on time, started late, or were dropped.", "operation", "group"),
+		late:              desc("operations_late_total", "Operations that started more than ten milliseconds after the schedule wanted them to.", "operation", "group"),
+		dropped:           desc("operations_dropped_total", "Operations that the schedule wanted and that never started, by reason.", "operation", "group", "reason"),
+		inFlight:          desc("operations_in_flight", "Operations that started and have neither ended nor been given up.", "operation", "group"),
+		devices:           desc("devices", "Devices by state: waiting (not started), connecting, connected, backoff (lost or refused, will try again), offline (between sessions).", "group", "state"),
+		queryResults:      desc("query_results", "Items in the last whole result of a query.", "query"),
+		queryPages:        desc("query_pages_total", "Pages read of the results of a query.", "query"),
+		queryRuns:         desc("query_runs_total", "Runs of a query that were read to the end.", "query"),
 		queryExpectations: desc("query_expectations_total", "Results of a query by whether they had the expected size: met or unmet.", "query", "result"),
 		queryRows:         desc("query_rows_total", "Sampled devices in the results of a query by what the freshness audit found: ok, missing, extra, stale, unjudged.", "query", "check"),
 
-		build: desc("build_info", "The version of this program, as labels.", "version", "goversion"),
-		info:  desc("run_info", "The run, as labels; join on it to tell runs apart.", "run", "scenario", "stage"),
+		build: desc("build_info", "The version of this program as labels; always 1.", "version", "goversion"),
+		info:  desc("run_info", "The run as labels, with the stage it is in; always 1. Join other series to it on job and instance.", "run", "scenario", "stage"),
 	}
 }
 
@@ -75,12 +77,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		x := &s.Series[i]
 		op, group := string(x.Operation), x.Group
 		for _, o := range Outcomes() {
-			if x.Response[o].Count == 0 && o != OK {
-				continue
-			}
-			out <- c.histogram(d.response, x.Response[o], op, group, o.String())
-			out <- c.histogram(d.service, x.Service[o], op, group, o.String())
+			// A counter that is there from the start shows its first increase to rate(); histograms are dear.
 			counter(d.total, x.Count(o), op, group, o.String())
+			if x.Response[o].Count > 0 || o == OK {
+				out <- c.histogram(d.response, x.Response[o], op, group, o.String())
+				out <- c.histogram(d.service, x.Service[o], op, group, o.String())
+			}
 		}
 		out <- c.histogram(d.lag, x.Lag, op, group)
 		counter(d.scheduled, x.Scheduled(), op, group)

@@ -14,7 +14,8 @@ type Options struct {
 	// LateAfter is how long after its intended time an operation may start and still count as on
 	// time; ten milliseconds when 0. Shorter is within the noise of timers.
 	LateAfter time.Duration
-	// MaxGroups bounds the groups per operation; 100 when 0. Further ones are counted as "other".
+	// MaxGroups bounds the groups per operation, those that devices are counted by, and the queries whose
+	// results are counted; 100 when 0. Further ones are counted as "other".
 	MaxGroups int
 }
 
@@ -165,10 +166,23 @@ func (r *Recorder) DeviceGauge(group, state string) *atomic.Int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := deviceKey{group, state}
+	if r.devices[k] == nil && !r.mayHave(group) {
+		k.group = otherGroup
+	}
 	if r.devices[k] == nil {
 		r.devices[k] = new(atomic.Int64)
 	}
 	return r.devices[k]
+}
+
+// mayHave reports whether devices may be counted by one more group, or already are. r.mu is held.
+func (r *Recorder) mayHave(group string) bool {
+	groups := make(map[string]bool)
+	for k := range r.devices {
+		groups[k.group] = true
+	}
+	delete(groups, otherGroup)
+	return groups[group] || len(groups) < r.opts.MaxGroups
 }
 
 // QueryResult keeps the size of a query's last result and adds to its pages.
@@ -183,6 +197,10 @@ func (r *Recorder) query(name string) *queryState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.queries[name]
+	if q == nil && len(r.queries) >= r.opts.MaxGroups {
+		name = otherGroup
+		q = r.queries[name]
+	}
 	if q == nil {
 		q = new(queryState)
 		r.queries[name] = q
@@ -198,6 +216,13 @@ func (r *Recorder) SetRun(l RunLabels) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.labels = l
+}
+
+// Run is what the run was named; its fields are empty before SetRun.
+func (r *Recorder) Run() RunLabels {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.labels
 }
 
 // SetStage names the stage that runs.

@@ -21,7 +21,7 @@ func serviceFields(s *Service) []field {
 		{"methods", formList, "none", "Direct methods that are called at a rate.", list(&s.Methods, func() MethodCalls { return MethodCalls{Timeout: 30 * time.Second} }, methodFields, func(x *MethodCalls, p place) { x.place = p }), methodFields(new(MethodCalls))},
 		{"twin_reads", formList, "none", "Twins that the service side reads at a rate.", list(&s.TwinReads, func() TwinReads { return TwinReads{} }, twinReadFields, func(x *TwinReads, p place) { x.place = p }), twinReadFields(new(TwinReads))},
 		{"jobs", formList, "none", "Scheduled jobs, followed until their end.", list(&s.Jobs, func() Job { return Job{MaxTime: 10 * time.Minute} }, jobFields, func(x *Job, p place) { x.place = p }), jobFields(new(Job))},
-		{"freshness", formObject, "none; on with its defaults when a threshold asks for freshness", "How fresh query results are, and whether they are right: for a sample of the devices.", optional(&s.Freshness, FreshnessDefaults, freshnessFields), freshnessFields(new(Freshness))},
+		{"freshness", formObject, "none; on with its defaults when a threshold asks for freshness", "How fresh query results are, and whether they are right: for a sample of the devices.", optional(&s.Freshness, freshFreshness, freshnessFields), freshnessFields(new(Freshness))},
 	}
 }
 
@@ -107,14 +107,22 @@ func jobFields(x *Job) []field {
 	}
 }
 
-// FreshnessDefaults is the audit when a scenario says nothing of it.
-func FreshnessDefaults() Freshness {
-	return Freshness{Probe: 500 * time.Millisecond, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
+// How often the audit asks when the scenario does not say: often, and on a hub with limits so that one unit
+// of the smallest tier, which allows 20 queries a minute, is left some for others.
+const (
+	defaultProbe = 500 * time.Millisecond
+	limitedProbe = 5 * time.Second
+	unsetProbe   = -1
+)
+
+// freshFreshness is the audit when a scenario says nothing of it, but for how often it asks.
+func freshFreshness() Freshness {
+	return Freshness{Probe: unsetProbe, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
 }
 
 func freshnessFields(x *Freshness) []field {
 	return []field{
-		{"probe", formTime, "500ms", "How often the audit asks for the sampled devices; 0s leaves it to service.queries that select whole twins. It is the resolution of freshness, and every probe is a query that the hub counts and throttles.", duration(&x.Probe, 0), nil},
+		{"probe", formTime, "500ms; 5s on Azure IoT Hub or with a tier", "How often the audit asks for the sampled devices; 0s leaves it to service.queries that select whole twins. It is the resolution of freshness, and every probe is a query that the hub counts and throttles.", duration(&x.Probe, 0), nil},
 		{"sample", formCount, "200", "Devices that are watched at the most; which ones follows from the seed.", count(&x.Sample, 1, 100_000), nil},
 		{"query", formText, "made from the sample", "A probing query of your own, such as SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'. It must select whole twins, or deviceId and properties.reported.$version.", text(&x.Query), nil},
 		{"tolerance", formTime, "0s", "How much older than what was acknowledged a result may be before a device counts as missing, extra or stale.", duration(&x.Tolerance, 0), nil},

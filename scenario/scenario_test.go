@@ -116,8 +116,12 @@ func TestDesignIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := s.Service.Freshness; f == nil || *f != scenario.FreshnessDefaults() {
-		t.Errorf("freshness = %+v; want the defaults, for a threshold asks for it", f)
+	if f := s.Service.Freshness; f == nil || f.Sample != 200 || f.Probe != 5*time.Second || !f.Verify {
+		t.Errorf("freshness = %+v; want the defaults of a hub with a tier, for a threshold asks for it", f)
+	}
+	s, err = scenario.Load("testdata/design.yaml", options("target={hub: embedded}"))
+	if err != nil || s.Service.Freshness.Probe != 500*time.Millisecond {
+		t.Errorf("%v; without limits freshness = %+v; want a probe of 500ms", err, s.Service.Freshness)
 	}
 }
 

@@ -26,8 +26,14 @@ func finishService(s *Scenario) {
 	}
 	for _, t := range s.Thresholds {
 		if t.Operation == metrics.OpFreshness && s.Service.Freshness == nil {
-			f := FreshnessDefaults()
+			f := freshFreshness()
 			s.Service.Freshness = &f
+		}
+	}
+	if f := s.Service.Freshness; f != nil && f.Probe == unsetProbe {
+		f.Probe = defaultProbe
+		if s.Target.Tier != "" || s.Target.Kind == IoTHub && !s.Target.Plain {
+			f.Probe = limitedProbe
 		}
 	}
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: a C compiler for the race
-# detector, a Mosquitto, a Prometheus and a Chromium from Debian's packages, and
-# the device and service SDKs from the npm lock file. Says nothing when all is there.
+# detector, a Mosquitto, a Prometheus, a Pushgateway and a Chromium from Debian's
+# packages, and the device and service SDKs from the npm lock file. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,7 @@ need gcc gcc
 need mosquitto mosquitto
 need prometheus prometheus
 need promtool prometheus
+need prometheus-pushgateway prometheus-pushgateway
 need chromium chromium
 
 if [ "${#missing[@]}" -gt 0 ]; then

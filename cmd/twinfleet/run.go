@@ -32,6 +32,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)
+	addPushFlags(c)
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
@@ -74,6 +75,10 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer server.close()
+	push, err := startPush(s, rec, log)
+	if err != nil {
+		return err
+	}
 	var out watcher
 	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
 	var page *live
@@ -118,6 +123,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	})
 	defer done()
 	record := eng.Run(hard)
+	push.Close(hard)
 	logs.set(e.stderr)
 	if err := out.Close(); err != nil {
 		log.Error("showing the run failed", "error", err)

@@ -77,6 +77,7 @@ func TestArrows(t *testing.T) {
 		"internal/identity":    {"internal/iothub"},
 		"internal/report":      {"internal/report", "metrics", "internal/schedule", "internal/generator"},
 		"internal/dashboard":   {"internal/dashboard", "internal/report", "metrics"},
+		"internal/export":      {"internal/export", "metrics"},
 		"internal/terminal":    {"internal/terminal", "internal/report", "metrics"},
 		"scenario":             {"scenario", "fleet", "internal/worker", "metrics", "internal/iothub", "internal/schedule", "internal/report", "internal/hub", "internal/generator", "internal/host", "internal/identity"},
 		"cmd":                  {""},
@@ -112,7 +113,8 @@ func TestArrows(t *testing.T) {
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho"},
-		"github.com/prometheus":                   {"metrics"},
+		"github.com/prometheus":                   {"metrics", "internal/export"},
+		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
 		"github.com/netresearch/go-cron":          {"internal/schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},

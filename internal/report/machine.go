@@ -37,6 +37,7 @@ type Summary struct {
 	Outages       []OutageSummary      `json:"outages"`
 	Notes         []string             `json:"notes"`
 	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
+	ServiceSummary
 }
 
 // StageSummary is a stage. Times are since the run's start.
@@ -97,7 +98,7 @@ func Summarize(r *Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator),
+		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), ServiceSummary: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {
@@ -232,6 +233,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	}
 	if r.Generator != nil {
 		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
+	}
+	for _, f := range Findings(r) {
+		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))

@@ -95,76 +95,113 @@ type ServiceError struct {
 	Count int    `json:"count"`
 }
 
-// writeService tells what became of rollouts and jobs, and which errors the worker met.
-func writeService(b *strings.Builder, r *Run, style Style) {
-	for _, w := range r.Waves {
-		mark := style.Mark(w.Failed == 0)
-		if w.Failed > 0 && !w.Stopped {
-			mark = style.paint(yellow, "!")
-		}
-		fmt.Fprintf(b, "  %s rollout %s, %s\n", mark, w.Rollout, w)
-	}
-	for _, j := range r.Jobs {
-		fmt.Fprintf(b, "  %s job %s %s after %s\n", style.Mark(j.Error == ""), j.Name, j, Duration(j.Took))
-	}
-	for _, x := range r.ServiceErrors {
-		fmt.Fprintf(b, "  %s %s: %s × %s\n", style.paint(yellow, "!"), x.Task, Count(int64(x.Count)), x.Code)
-	}
+// Finding is a line about the service side of a run.
+type Finding struct {
+	Mark Mark
+	Text string
 }
 
-// writeFreshness tells what the audit found, a line for each thing.
-func writeFreshness(b *strings.Builder, r *Run, style Style) {
-	f := r.Freshness
-	if f == nil {
-		return
+// Mark says what a finding means.
+type Mark string
+
+// The marks.
+const (
+	MarkGood Mark = "good"
+	MarkWarn Mark = "warn" // a reader must know it; the run did not fail by it
+	MarkBad  Mark = "bad"
+	MarkNone Mark = "" // neither
+)
+
+func goodIf(ok bool, otherwise Mark) Mark {
+	if ok {
+		return MarkGood
 	}
-	share := 100.0
+	return otherwise
+}
+
+// Findings tell what became of rollouts and jobs, which errors the worker met, how fresh the results
+// of queries were and whether they were right.
+func Findings(r *Run) []Finding {
+	var all []Finding
+	add := func(m Mark, format string, a ...any) { all = append(all, Finding{m, fmt.Sprintf(format, a...)}) }
+	for _, w := range r.Waves {
+		bad := MarkWarn
+		if w.Stopped {
+			bad = MarkBad
+		}
+		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
+	}
+	for _, j := range r.Jobs {
+		text := fmt.Sprintf("job %s %s after %s", j.Name, j, Duration(j.Took))
+		if j.Error != "" {
+			text += ": " + j.Error
+		}
+		add(goodIf(j.Error == "", MarkBad), "%s", text)
+	}
+	for _, x := range r.ServiceErrors {
+		add(MarkWarn, "%s: %s × %s", x.Task, Count(int64(x.Count)), x.Code)
+	}
+	for _, q := range r.Totals.Queries {
+		if n := q.Met + q.Unmet; n > 0 {
+			add(goodIf(q.Unmet == 0, MarkWarn), "query %s had the expected size in %s of %s results", q.Query, Count(int64(q.Met)), Count(int64(n)))
+		}
+	}
+	if r.Freshness != nil {
+		freshness(r, add)
+	}
+	return all
+}
+
+// freshness adds what the audit found.
+func freshness(r *Run, add func(m Mark, format string, a ...any)) {
+	f, share := r.Freshness, 100.0
 	if f.Devices > 0 {
 		share = 100 * float64(f.Sampled) / float64(f.Devices)
 	}
 	sample := fmt.Sprintf("sampled %s of %s devices (%.3g %%)", Count(int64(f.Sampled)), Count(int64(f.Devices)), share)
+	if f.Probe > 0 {
+		sample += ", probed every " + Duration(f.Probe)
+	}
 	if x := r.Totals.Select(metrics.OpFreshness, ""); x == nil || x.Ended() == 0 {
-		fmt.Fprintf(b, "  freshness: no report was seen in a query; %s\n", sample)
+		add(MarkWarn, "freshness: no report was seen in a query; %s", sample)
 	} else {
 		h := x.Latency(false)
-		fmt.Fprintf(b, "  freshness p50 %s p95 %s p99 %s max %s; %s", Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()), sample)
-		if f.Probe > 0 {
-			fmt.Fprintf(b, ", probed every %s", Duration(f.Probe))
-		}
-		b.WriteString("\n")
+		add(MarkNone, "freshness p50 %s p95 %s p99 %s max %s; %s", Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()), sample)
 		if late := x.Count(metrics.Timeout); late > 0 {
-			fmt.Fprintf(b, "  %s %s reports were not shown in time; they count with the time-out\n", style.paint(yellow, "!"), Count(int64(late)))
+			add(MarkWarn, "%s reports were not shown in time; they count with the time-out", Count(int64(late)))
 		}
 	}
 	if f.Unseen > 0 {
-		fmt.Fprintf(b, "  %s %s acknowledged reports were not shown before the run ended\n", style.paint(yellow, "!"), Count(int64(f.Unseen)))
+		add(MarkWarn, "%s acknowledged reports were not shown before the run ended", Count(int64(f.Unseen)))
 	}
-	writeRows(b, r, style)
-	if v := f.Verified; v != nil {
-		line := fmt.Sprintf("acknowledged reports: the twins of %s of %s sampled devices hold the last one", Count(int64(v.Held)), Count(int64(v.Devices)))
-		if v.Unread > 0 {
-			line += fmt.Sprintf("; %s could not be read", Count(int64(v.Unread)))
+	for _, q := range r.Totals.Queries {
+		if c := q.Rows; c != (metrics.RowCounts{}) {
+			add(goodIf(c.Missing+c.Extra+c.Stale == 0, MarkWarn), "query %s rows: %s ok, %s missing, %s extra, %s stale; %s in change, not judged", q.Query,
+				Count(int64(c.OK)), Count(int64(c.Missing)), Count(int64(c.Extra)), Count(int64(c.Stale)), Count(int64(c.Unjudged)))
 		}
-		fmt.Fprintf(b, "  %s %s\n", style.Mark(v.Held == v.Devices), line)
+	}
+	for _, u := range f.Unchecked {
+		add(MarkNone, "query %s rows: not checked, for %s", u.Query, u.Why)
+	}
+	if v := f.Verified; v != nil {
+		text := fmt.Sprintf("acknowledged reports: the twins of %s of %s sampled devices hold the last one", Count(int64(v.Held)), Count(int64(v.Devices)))
+		if v.Unread > 0 {
+			text += fmt.Sprintf("; %s could not be read", Count(int64(v.Unread)))
+		}
+		add(goodIf(v.Held == v.Devices, MarkBad), "%s", text)
 	}
 }
 
-// writeRows tells of the rows of results: how many were as they should be.
-func writeRows(b *strings.Builder, r *Run, style Style) {
-	for _, q := range r.Totals.Queries {
-		c := q.Rows
-		if c == (metrics.RowCounts{}) {
-			continue
+// writeFindings writes the findings, a line each.
+func writeFindings(b *strings.Builder, r *Run, style Style) {
+	for _, f := range Findings(r) {
+		switch f.Mark {
+		case MarkNone:
+			fmt.Fprintf(b, "  %s\n", f.Text)
+		case MarkWarn:
+			fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), f.Text)
+		default:
+			fmt.Fprintf(b, "  %s %s\n", style.Mark(f.Mark == MarkGood), f.Text)
 		}
-		right := c.Missing+c.Extra+c.Stale == 0
-		mark := style.Mark(true)
-		if !right {
-			mark = style.paint(yellow, "!")
-		}
-		fmt.Fprintf(b, "  %s query %s rows: %s ok, %s missing, %s extra, %s stale; %s in change, not judged\n", mark, q.Query,
-			Count(int64(c.OK)), Count(int64(c.Missing)), Count(int64(c.Extra)), Count(int64(c.Stale)), Count(int64(c.Unjudged)))
-	}
-	for _, u := range r.Freshness.Unchecked {
-		fmt.Fprintf(b, "  query %s rows: not checked, for %s\n", u.Query, u.Why)
 	}
 }

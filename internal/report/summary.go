@@ -47,10 +47,8 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeSteps(b, r, style)
 	writeThresholds(b, r, style)
 	writeOperations(b, r, style)
-	writeErrors(b, r, style)
 	writeQueries(b, r, style)
-	writeService(b, r, style)
-	writeFreshness(b, r, style)
+	writeFindings(b, r, style)
 	writeOutages(b, r, style)
 	writeGenerator(b, r, style)
 	for _, n := range r.Notes {

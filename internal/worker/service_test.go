@@ -278,26 +278,34 @@ func TestRolloutOutcomes(t *testing.T) {
 		{
 			"notified before the PATCH is answered", func(_ *Rollout, s *desired) { s.before = true },
 			WaveResult{Devices: 10, Patched: 10, Told: 10, Answered: 10},
-			map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
 		}, {
 			"told of an older version alone", func(r *Rollout, s *desired) {
 				s.device = func(index int, version int64) { r.Told(index, version-1, time.Now()) }
 			},
 			WaveResult{Devices: 10, Patched: 10, Failed: 10},
-			map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.Timeout: 10}, map[metrics.Outcome]uint64{metrics.Timeout: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
 		}, {
 			"told of a newer version at connecting", func(r *Rollout, s *desired) {
 				s.device = func(index int, version int64) { r.Told(index, version+3, time.Now()) }
 			},
 			WaveResult{Devices: 10, Patched: 10, Told: 10, Failed: 10},
-			map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.Timeout: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
 		}, {
 			"devices that do not answer", func(r *Rollout, s *desired) {
 				r.Answers = false
 				s.device = func(index int, version int64) { r.Told(index, version, time.Now()) }
 			},
 			WaveResult{Devices: 10, Patched: 10, Told: 10},
-			map[metrics.Outcome]uint64{metrics.OK: 10}, map[metrics.Outcome]uint64{metrics.OK: 10}, nil,
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			nil,
 		}, {
 			"PATCHes that fail", func(_ *Rollout, s *desired) {
 				s.fail = func(id string) error {
@@ -305,7 +313,9 @@ func TestRolloutOutcomes(t *testing.T) {
 				}
 			},
 			WaveResult{Devices: 10, Patched: 8, Told: 8, Answered: 8, Failed: 2},
-			map[metrics.Outcome]uint64{metrics.OK: 8, metrics.Throttled: 1, metrics.Failed: 1}, map[metrics.Outcome]uint64{metrics.OK: 8}, map[metrics.Outcome]uint64{metrics.OK: 8},
+			map[metrics.Outcome]uint64{metrics.OK: 8, metrics.Throttled: 1, metrics.Failed: 1},
+			map[metrics.Outcome]uint64{metrics.OK: 8},
+			map[metrics.Outcome]uint64{metrics.OK: 8},
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {

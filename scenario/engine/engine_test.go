@@ -419,17 +419,17 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
-		{"mixed", []string{"stages.ramp.duration=2s", "stages.hold.duration=4s", "stages.down.duration=1s", "service.rollouts.interval.rate=1000/s", "service.rollouts.interval.at=0s", "service.rollouts.interval.waves=[{percent: 10}, {percent: 100}]", "thresholds={desired_reply: [\"count > 200\"], freshness: [\"count > 100\"], method: [\"count > 10\"], twin_read: [\"count > 30\"]}"}, passed},
+		{"mixed", []string{"fleet.groups.robots.count=100", "fleet.groups.vehicles.count=60", "stages.ramp.devices=165", "stages.down.devices=20", "stages.hold.report_rate=10/s", "stages.ramp.duration=2s", "stages.hold.duration=6s", "stages.down.duration=1s", "service.rollouts.interval.rate=100/s", "service.rollouts.interval.at=0s", "service.rollouts.interval.waves=[{percent: 10}, {percent: 100}]", "thresholds={desired_reply: [\"count > 50\"], freshness: [\"count > 50\"], method: [\"count > 10\"], twin_read: [\"count > 30\"]}"}, passed},
 		{"rollout", []string{
-			"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.rollout.duration=6s", "stages.after.duration=4s", "service.rollouts.firmware.waves=[{percent: 5}, {percent: 100}]", "service.rollouts.firmware.timeout=30s", "service.queries.redmond.expect=200", "service.queries.redmond.cron=* * * * * *", "service.jobs.restart.at=0s",
-			"thresholds={desired_reply: [\"count >= 200\"], \"query{name=redmond}\": [\"expected_rate >= 99%\"]}",
+			"fleet.groups.robots.count=60", "stages.ramp.devices=60", "stages.ramp.duration=1s", "stages.rollout.duration=6s", "stages.after.duration=4s", "service.rollouts.firmware.waves=[{percent: 5}, {percent: 100}]", "service.rollouts.firmware.timeout=30s", "service.queries.redmond.expect=60", "service.queries.redmond.cron=* * * * * *", "service.jobs.restart.at=0s",
+			"thresholds={desired_reply: [\"count >= 60\"], \"query{name=redmond}\": [\"expected_rate >= 99%\"]}",
 		}, func(r *report.Run) string {
-			if len(r.Waves) != 2 || r.Waves[0].Answered != 10 || r.Waves[1].Answered != 190 || len(r.Jobs) != 2 || r.Jobs[0].Error+r.Jobs[1].Error != "" {
+			if len(r.Waves) != 2 || r.Waves[0].Answered != 3 || r.Waves[1].Answered != 57 || len(r.Jobs) != 2 || r.Jobs[0].Error+r.Jobs[1].Error != "" {
 				return fmt.Sprintf("waves %+v, jobs %+v; want all devices in two waves, and both jobs done", r.Waves, r.Jobs)
 			}
 			return passed(r)
 		}},
-		{"freshness", []string{"fleet.groups.robots.count=200", "stages.ramp.devices=200", "stages.ramp.duration=1s", "stages.hold.duration=8s", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=3500ms", "thresholds={freshness: [\"p(50) > 1900ms\", \"count > 300\"], query: [\"correct_rate > 90%\"]}"}, passed},
+		{"freshness", []string{"fleet.groups.robots.count=60", "stages.ramp.devices=60", "stages.ramp.duration=1s", "stages.hold.duration=8s", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=3500ms", "thresholds={freshness: [\"p(50) > 1600ms\", \"count > 100\"], query: [\"correct_rate > 90%\"]}"}, passed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

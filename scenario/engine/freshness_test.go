@@ -20,7 +20,11 @@ seed: 3
 target: {hub: embedded, query_lag: %s}
 fleet:
   groups: [{name: robots, count: 40, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 900ms}}]
-stages: [{name: ramp, duration: 500ms, devices: 40}, {name: hold, duration: %s}]
+stages:
+  - {name: ramp, duration: 500ms, devices: 40}
+  - name: ready
+    steps: [{query: {sql: "SELECT deviceId FROM devices WHERE tags.plant = 'A'", expect: 40, within: 60s}}, {await: {reported: 40, within: 60s}}]
+  - {name: hold, duration: %s}
 service:
   tags: {robots: {plant: A}}
   queries:
@@ -33,6 +37,7 @@ thresholds: {freshness: ["p(50) > 1ms"]}
 
 // Against a hub whose queries lag by two seconds freshness is two seconds, and up to a probe more.
 func TestFreshnessIsTheLag(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms}")), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
@@ -64,6 +69,7 @@ func TestFreshnessIsTheLag(t *testing.T) {
 
 // A hub whose queries do not lag shows what it acknowledged: nothing is missing, extra or stale.
 func TestResultsAreRightWithoutLag(t *testing.T) {
+	t.Parallel()
 	run := newEngine(decode(t, fmt.Sprintf(lagging, "0s", "4s", "{probe: 100ms, sample: 25}")), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
@@ -85,7 +91,8 @@ func TestResultsAreRightWithoutLag(t *testing.T) {
 
 // A tolerance forgives a result what a lag makes of it.
 func TestToleranceForgivesALag(t *testing.T) {
-	run := newEngine(decode(t, fmt.Sprintf(lagging, "300ms", "4s", "{probe: 200ms, tolerance: 3s}")), newWatcher()).Run(t.Context())
+	t.Parallel()
+	run := newEngine(decode(t, fmt.Sprintf(lagging, "300ms", "7s", "{probe: 200ms, tolerance: 3s}")), newWatcher()).Run(t.Context())
 	q, _ := run.Totals.Query("all")
 	if c := q.Rows; run.Outcome != report.Passed || c.Missing+c.Extra+c.Stale > 0 || c.OK == 0 {
 		t.Errorf("the run %s: %s; rows %+v; want ok rows alone", run.Outcome, run.Reason, c)
@@ -94,6 +101,7 @@ func TestToleranceForgivesALag(t *testing.T) {
 
 // A target that forgets what it acknowledged fails the run, whatever the thresholds say.
 func TestLostReportsFailTheRun(t *testing.T) {
+	t.Parallel()
 	h, set := openHub(t, hub.Options{})
 	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
 	if err != nil {

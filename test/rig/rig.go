@@ -230,3 +230,6 @@ func Mosquitto(tb testing.TB, extra ...string) string {
 	Listening(tb, addr, 10*time.Second)
 	return addr
 }
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }

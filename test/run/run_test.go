@@ -5,14 +5,10 @@ package run
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -209,106 +205,5 @@ func TestFreshnessOfAHubThatLags(t *testing.T) {
 		"--set", "fleet.groups.robots.reported.every=2s", "--set", "thresholds={freshness: [\"med > 1600ms\", \"med < 4s\", \"count > 200\"]}")
 	if code := run.Wait(t, time.Minute); code != 0 || !strings.Contains(run.Stdout(), "sampled 100 of 100 devices (100 %), probed every 500ms") {
 		t.Errorf("exit code %d\n%s", code, run.Output())
-	}
-}
-
-// A real Prometheus scrapes a run, and every query of every Grafana panel returns data.
-func TestPrometheusAndGrafana(t *testing.T) {
-	binary, dir := rig.Build(t), t.TempDir()
-	metricsAddr, promAddr := rig.FreeAddr(t), rig.FreeAddr(t)
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - job_name: twinfleet\n    static_configs: [{targets: [%q]}]\n",
-		filepath.Join(rig.Root(), "configs", "prometheus-rules.yml"), metricsAddr)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check := rig.Start(t, dir, nil, rig.Program(t, "promtool"), "check", "rules", filepath.Join(rig.Root(), "configs", "prometheus-rules.yml"))
-	if code := check.Wait(t, 10*time.Second); code != 0 {
-		t.Errorf("promtool check rules:\n%s", check.Output())
-	}
-	rig.Start(t, dir, nil, rig.Program(t, "prometheus"), "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", promAddr)
-	rig.Listening(t, promAddr, 30*time.Second)
-	run := rig.Start(t, dir, nil, binary, "run", scenarioFile("tier"), "--metrics-addr", metricsAddr, "--linger", "20s",
-		"--set", "target={hub: embedded, tier: S1, burst: 1s}", "--set", "stages.ramp.duration=3s", "--set", "stages.hold.duration=12s", "--set", "fleet.groups.robots.reported.every=2s",
-		"--set", "fleet.groups.robots.telemetry={every: 2s}", "--set", "fleet.groups.robots.count=300", "--set", "stages.ramp.devices=300", "--set", "thresholds={}",
-		"--set", "service={queries: [{name: all, every: 3s, sql: \"SELECT COUNT() AS n FROM devices\"}]}")
-	run.Line(t, "stage 2 of 2", 60*time.Second)
-	run.Line(t, "hold", 10*time.Second)
-	var asks sync.WaitGroup
-	for _, q := range panelQueries(t) {
-		asks.Go(func() { waitForData(t, promAddr, q) })
-	}
-	asks.Wait()
-	run.Signal(t, syscall.SIGINT)
-	run.Wait(t, 40*time.Second)
-}
-
-type panelQuery struct{ where, expr string }
-
-// panelQueries are all queries of all dashboards and rules, with Grafana's variables filled in.
-func panelQueries(t *testing.T) []panelQuery {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(rig.Root(), "grafana", "dashboards", "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no dashboards: %v", err)
-	}
-	fill := strings.NewReplacer("$__rate_interval", "5s", "$__interval", "5s", "$group", ".*", "$quantile", "0.99", "$scenario", ".*", "$run", ".*")
-	var all []panelQuery
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var board struct {
-			Panels []struct {
-				Title   string
-				Targets []struct{ Expr string }
-			}
-		}
-		if err := json.Unmarshal(b, &board); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
-		for _, p := range board.Panels {
-			for _, target := range p.Targets {
-				all = append(all, panelQuery{filepath.Base(f) + ": " + p.Title, fill.Replace(target.Expr)})
-			}
-		}
-	}
-	return all
-}
-
-// waitForData asks until a query returns data.
-func waitForData(t *testing.T, addr string, q panelQuery) {
-	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	last := ""
-	for {
-		resp, err := http.Get("http://" + addr + "/api/v1/query?query=" + url.QueryEscape(q.expr))
-		if err == nil {
-			b, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			var answer struct {
-				Status string
-				Error  string
-				Data   struct{ Result []json.RawMessage }
-			}
-			last = string(b)
-			if json.Unmarshal(b, &answer) == nil && len(answer.Data.Result) > 0 {
-				return
-			}
-			if answer.Status == "error" && answer.Error != "" && resp.StatusCode == http.StatusBadRequest {
-				t.Errorf("%s: %s: %s", q.where, q.expr, answer.Error)
-				return
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Errorf("%s: no data for %s: %s", q.where, q.expr, last)
-			return
-		}
 	}
 }

@@ -26,6 +26,7 @@ type page struct {
 	Run      *report.Run
 	Whole    bool
 	Ops      []opRow
+	Findings []report.Finding
 	Events   []report.Event
 	Scenario string
 	Data     template.JS // JSON, escaped for a script element
@@ -62,7 +63,7 @@ func Write(w io.Writer, h *report.History, scenario []byte) error {
 }
 
 func newPage(h *report.History, scenario []byte) (*page, error) {
-	p := &page{Run: h.Run, Whole: h.Whole, Events: h.Events, Scenario: string(scenario)}
+	p := &page{Run: h.Run, Whole: h.Whole, Findings: report.Findings(h.Run), Events: h.Events, Scenario: string(scenario)}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	data, err := json.Marshal(NewData(h.Merged(maxPoints), h.Run.Stages))
 	if err != nil {

@@ -26,6 +26,16 @@ func Example(n int) *report.History {
 			MemoryPeak: 290e6, MemoryLimit: 8e9, Descriptors: 6026, MaxDescriptors: 20_000, Ports: 3000, MaxPorts: 28_232,
 		},
 		Notes: []string{"something <b>to know</b>"},
+		Waves: []report.Wave{
+			{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 300, Took: 5 * time.Second},
+			{Rollout: "firmware", Group: "robots", Number: 2, Of: 3, Percent: 50, Devices: 1200, Patched: 1199, Told: 1000, Answered: 900, Failed: 300, Took: 30 * time.Second, Stopped: true},
+		},
+		Jobs:          []report.Job{{Name: "retag", Type: "twin", ID: "retag-1", Status: "completed", Devices: 3000, Succeeded: 2999, Failed: 1, Took: 4 * time.Second, Error: "the job did not do all its devices: 1 of 3000 failed"}},
+		ServiceErrors: []report.ServiceError{{Task: "rollout firmware", Code: "429001 ThrottlingException", Count: 1}},
+		Freshness: &report.Freshness{
+			Sampled: 200, Devices: 3000, Probe: 500 * ms, Tolerance: 4 * time.Second, Unseen: 3, Verified: &report.Verified{Devices: 200, Held: 199, Lost: 1},
+			Unchecked: []report.Unchecked{{Query: "by-type", Why: "it does not list every device that it selects"}},
+		},
 		Rules: []report.Rule{{Selector: "twin_report", Expr: "p(99) < 250ms"}, {Selector: "connect", Expr: "error_rate < 0.1%"}},
 	}, Events: []report.Event{{At: time.Second, Kind: "stage", Stage: "ramp", Text: "ramp", Detail: "</script><script>alert(1)</script>", OK: true}}}
 	connected := rec.DeviceGauge("robots", "connected")
@@ -50,6 +60,10 @@ func Example(n int) *report.History {
 		q.Start(at, at)
 		q.Observe(at, at, at.Add(time.Duration(20+second%9)*ms), metrics.OK)
 		rec.QueryResult("redmond", 3000-second%3, 30)
+		rec.QueryExpectation("redmond", second%3 == 0)
+		rec.QueryRows("redmond", metrics.RowOK, 190)
+		rec.QueryRows("redmond", metrics.RowStale, second%2)
+		rec.QueryRows("redmond", metrics.RowUnjudged, 9)
 		connected.Add(1)
 		rec.SetStage([]string{"ramp", "hold"}[second*2/n])
 		now := rec.Snapshot()

@@ -1,0 +1,128 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Endpoint is where metrics are pushed to.
+type Endpoint struct {
+	URL  string
+	Auth Auth
+}
+
+// Auth is what is sent in the Authorization header. It is a secret: it prints as ***.
+type Auth struct{ header string }
+
+// String hides the secret from logs.
+func (a Auth) String() string {
+	if a.header == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides the secret from %#v.
+func (a Auth) GoString() string { return a.String() }
+
+// ErrAuth is a secret that has neither of the two forms.
+var ErrAuth = errors.New("write user:password, or Bearer and a token")
+
+// ParseAuth reads a secret: user:password for basic authentication, or Bearer and a token. Its errors do
+// not repeat the secret.
+func ParseAuth(text string) (Auth, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return Auth{}, nil
+	}
+	if strings.ContainsAny(text, "\r\n") {
+		return Auth{}, fmt.Errorf("%w, on one line", ErrAuth)
+	}
+	if scheme, token, ok := strings.Cut(text, " "); ok && strings.EqualFold(scheme, "bearer") {
+		token = strings.TrimSpace(token)
+		if token == "" || strings.Contains(token, " ") {
+			return Auth{}, ErrAuth
+		}
+		return Auth{"Bearer " + token}, nil
+	}
+	user, password, ok := strings.Cut(text, ":")
+	if !ok || user == "" {
+		return Auth{}, ErrAuth
+	}
+	r := http.Request{Header: make(http.Header)}
+	r.SetBasicAuth(user, password)
+	return Auth{r.Header.Get("Authorization")}, nil
+}
+
+// ReadAuth reads a secret from a file; see ParseAuth.
+func ReadAuth(file string) (Auth, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return Auth{}, fmt.Errorf("reading a secret: %w", err)
+	}
+	a, err := ParseAuth(string(b))
+	if err == nil && a == (Auth{}) {
+		err = ErrAuth
+	}
+	if err != nil {
+		return Auth{}, fmt.Errorf("reading the secret in %s: %w", file, err)
+	}
+	return a, nil
+}
+
+// check refuses what can never work, and secrets where every user of the machine can read them.
+func (e Endpoint) check() error {
+	u, err := url.Parse(e.URL)
+	switch {
+	case err != nil:
+		return errors.New("the URL cannot be read; write http://host:port or https://host:port with a path if it has one")
+	case u.User != nil:
+		return errors.New("the URL holds credentials, which lists of processes show; give them in the environment or in a file instead")
+	case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+		return fmt.Errorf("%q is no http or https URL; write http://host:port or https://host:port with a path if it has one", e.URL)
+	default:
+		return nil
+	}
+}
+
+// client sends the secret to the endpoint, and to nobody that the endpoint names.
+func (e Endpoint) client() *http.Client {
+	return &http.Client{
+		Transport:     authorized{http.DefaultTransport.(*http.Transport).Clone(), e.Auth},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type authorized struct {
+	next *http.Transport
+	auth Auth
+}
+
+func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a.auth.header != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", a.auth.header)
+	}
+	return a.next.RoundTrip(r)
+}
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
+func (a authorized) CloseIdleConnections() { a.next.CloseIdleConnections() }
+
+// plain is an error without the URL's query, which may hold a key, on one line of a bounded length.
+func (e Endpoint) plain(err error) string {
+	text := err.Error()
+	if u, err := url.Parse(e.URL); err == nil && u.RawQuery != "" {
+		text = strings.ReplaceAll(text, u.RawQuery, "***")
+	}
+	const most = 300
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return text
+}

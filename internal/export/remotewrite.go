@@ -1,0 +1,107 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/exp/api/remote"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/util/fmtutil"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// remoteWrite sends what a scrape would have found, in version 1 of the protocol, which every receiver takes.
+type remoteWrite struct {
+	from   prometheus.Gatherer
+	api    *remote.API
+	client *http.Client
+	sent   map[string][]prompb.Label // the series of the last push
+}
+
+func newRemoteWrite(o Options, e Endpoint) (sink, error) {
+	u, err := url.Parse(e.URL)
+	if err != nil {
+		return nil, err
+	}
+	path := u.Path
+	if strings.Trim(path, "/") == "" {
+		path = "api/v1/write" // as a Prometheus has it
+	}
+	u.Path = ""
+	client := e.client()
+	// No retries: the next push brings newer figures of the same series.
+	api, err := remote.NewAPI(u.String(), remote.WithAPIHTTPClient(client), remote.WithAPIPath(path),
+		remote.WithAPIBackoff(remote.BackoffConfig{Min: 100 * time.Millisecond, Max: time.Second, MaxRetries: 1}))
+	if err != nil {
+		return nil, err
+	}
+	return &remoteWrite{from: o.Recorder.Registry(), api: api, client: client}, nil
+}
+
+func (r *remoteWrite) push(ctx context.Context, l metrics.RunLabels) error {
+	families, err := r.from.Gather()
+	if err != nil {
+		return fmt.Errorf("gathering metrics: %w", err)
+	}
+	byName := make(map[string]*dto.MetricFamily, len(families))
+	for _, f := range families {
+		byName[f.GetName()] = f
+	}
+	request, err := fmtutil.MetricFamiliesToWriteRequest(byName, map[string]string{"job": job, "instance": l.Run})
+	if err != nil {
+		return fmt.Errorf("making a request: %w", err)
+	}
+	now := make(map[string][]prompb.Label, len(request.Timeseries))
+	for _, s := range request.Timeseries {
+		now[identity(s.Labels)] = s.Labels
+	}
+	request.Timeseries = append(request.Timeseries, ended(r.sent, now)...)
+	if _, err := r.api.Write(ctx, remote.WriteV1MessageType, request); err != nil {
+		return err
+	}
+	r.sent = now
+	return nil
+}
+
+// ended marks series that are there no more, such as the stage before this one, as a scrape would: queries
+// would otherwise see them beside their successors for five minutes.
+func ended(before, now map[string][]prompb.Label) []prompb.TimeSeries {
+	var all []prompb.TimeSeries
+	at := time.Now().UnixMilli()
+	for id, labels := range before {
+		if _, there := now[id]; !there {
+			stale := prompb.Sample{Value: math.Float64frombits(value.StaleNaN), Timestamp: at}
+			all = append(all, prompb.TimeSeries{Labels: labels, Samples: []prompb.Sample{stale}})
+		}
+	}
+	return all
+}
+
+// identity tells series apart.
+func identity(labels []prompb.Label) string {
+	var b strings.Builder
+	for _, l := range labels {
+		b.WriteString(l.Name + "\xff" + l.Value + "\xff")
+	}
+	return b.String()
+}
+
+// close marks all series as ended, as when a scraped target has gone.
+func (r *remoteWrite) close(ctx context.Context, _ metrics.RunLabels) error {
+	defer r.client.CloseIdleConnections()
+	if len(r.sent) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	time.Sleep(2 * time.Millisecond) // a series takes one value a millisecond
+	_, err := r.api.Write(ctx, remote.WriteV1MessageType, &prompb.WriteRequest{Timeseries: ended(r.sent, nil)})
+	return err
+}
