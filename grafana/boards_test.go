@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
@@ -165,7 +166,7 @@ func fill(expr string) string {
 // catalogue is every metric that a run shows, with its labels; a test in cmd/twinfleet holds it to a run.
 func catalogue(t *testing.T) map[string][]string {
 	t.Helper()
-	b, err := os.ReadFile("../cmd/twinfleet/testdata/metrics.txt")
+	b, err := os.ReadFile("../cmd/twinfleet/testdata/metrics.golden")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func TestQueriesNameWhatThereIs(t *testing.T) {
 
 func check(t *testing.T, where, metric string, m *labels.Matcher, have []string) {
 	t.Helper()
-	if m.Name == labels.MetricName {
+	if m.Name == model.MetricNameLabel {
 		return
 	}
 	if !slices.Contains(have, m.Name) {

@@ -166,19 +166,6 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 	return schedule.Curve{{Duration: d, From: c.From, To: c.To}}
 }
 
-// Arriving is how long devices come or go in a stage that begins with a number of devices: as long as the
-// stage, unless it has a connect_rate.
-func (t *Stage) Arriving(before int) time.Duration {
-	curve := t.ConnectCurve(before)
-	if curve == nil {
-		return t.Duration
-	}
-	if at, ok := curve.TimeOf(math.Abs(float64(t.Devices - before))); ok {
-		return at
-	}
-	return curve.Total()
-}
-
 // validateNetwork holds what a stage says of the network.
 func (r *reader) validateNetwork(path string, t *Stage) {
 	w := t.Network

@@ -60,7 +60,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	return all
 }
 
-// testdata/metrics.txt is every metric that a run shows, with its labels: what dashboards and rules may use
+// testdata/metrics.golden is every metric that a run shows, with its labels: what dashboards and rules may use
 // (test in package grafana) and what docs/prometheus-grafana.md lists.
 func TestMetricsOfARun(t *testing.T) {
 	all := families(t)
@@ -87,7 +87,7 @@ func TestMetricsOfARun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const golden = "testdata/metrics.txt"
+	const golden = "testdata/metrics.golden"
 	if *update {
 		if err := os.WriteFile(golden, []byte(catalogue.String()), 0o644); err != nil {
 			t.Fatal(err)

@@ -44,8 +44,10 @@ func TestAStallCannotHide(t *testing.T) {
 		}
 		x := run.Totals.Select(metrics.OpTwinReport, "")
 		// One report a device comes at connecting; they are far below a hundredth of all.
-		if want := uint64(asked + devices); x.Scheduled() < want-2 || x.Scheduled() > want || x.DroppedTotal() > 0 {
-			t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, want)
+		// What waits for its turn when the run ends is dropped: none, on a machine that has the time.
+		total := uint64(asked + devices)
+		if x.Scheduled() < total-2 || x.Scheduled() > total || x.DroppedTotal() != x.Dropped[metrics.DropStopped] {
+			t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, total)
 		}
 		// One report a device was under way when the hub stalled: half of a hundredth of all.
 		intended, sent := x.Latency(false).Quantile(0.99), x.Latency(true).Quantile(0.99)
@@ -53,7 +55,7 @@ func TestAStallCannotHide(t *testing.T) {
 		if intended < want-50*time.Millisecond {
 			t.Fatalf("p99 from the intended time = %v; the schedule says %v", intended, want)
 		}
-		if intended < want+150*time.Millisecond && sent < intended/4 {
+		if intended < want+150*time.Millisecond && sent < intended/4 && x.DroppedTotal() == 0 {
 			return
 		}
 		if attempt == 3 {
