@@ -29,7 +29,6 @@ func TestBrokenScenariosCoverTheLanguage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-<<<<<<< HEAD
 	var files []txtar.File
 	for _, name := range names {
 		archive, err := txtar.ParseFile(name)
@@ -39,17 +38,6 @@ func TestBrokenScenariosCoverTheLanguage(t *testing.T) {
 		files = append(files, archive.Files...)
 	}
 	if n := len(files) / 2; n < 60 {
-=======
-	archive := &txtar.Archive{}
-	for _, name := range names {
-		one, err := txtar.ParseFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		archive.Files = append(archive.Files, one.Files...)
-	}
-	if n := len(archive.Files) / 2; n < 60 {
->>>>>>> fleetwork
 		t.Errorf("%d cases; want 60 at least", n)
 	}
 	missing := make(map[string]bool)
