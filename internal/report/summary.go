@@ -47,7 +47,6 @@ func WriteSummary(w io.Writer, r *Run, style Style) error {
 	writeSteps(b, r, style)
 	writeThresholds(b, r, style)
 	writeOperations(b, r, style)
-	writeErrors(b, r, style)
 	writeQueries(b, r, style)
 	writeFindings(b, r, style)
 	writeOutages(b, r, style)

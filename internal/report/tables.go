@@ -58,7 +58,14 @@ func writeOperations(b *strings.Builder, r *Run, style Style) {
 	if len(rows) == 1 {
 		return
 	}
-	table(b, style, rows)
+	t := &strings.Builder{}
+	table(t, style, rows)
+	text := t.String()
+	if len(r.Totals.Errors) > 0 { // they take the place of the blank line
+		text = strings.TrimSuffix(text, "\n")
+	}
+	b.WriteString(text)
+	writeErrors(b, r, style)
 	writeAccounts(b, r)
 }
 
