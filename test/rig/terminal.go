@@ -42,8 +42,8 @@ func NewTerminal(tb testing.TB, width, height int) *Terminal {
 	tb.Cleanup(func() {
 		tty.Close()
 		ptm.Close()
-		t.emulator.Close()
 		readers.Wait()
+		t.emulator.Close()
 	})
 	return t
 }
