@@ -190,6 +190,9 @@ func asked(why error) bool {
 
 // pause waits until a time; false means that the device was stopped meanwhile.
 func (d *device) pause(until time.Time) bool {
+	if !until.After(time.Now()) {
+		return !d.halted()
+	}
 	timer := time.NewTimer(time.Until(d.firstDelivery(until)))
 	defer timer.Stop()
 	for {
