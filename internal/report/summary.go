@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Style says how a summary may look.
@@ -108,29 +107,10 @@ func (o Outage) String() string {
 	return fmt.Sprintf("outage at %s: %s connections were lost, %s devices were gone at once; %s", Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
 }
 
-// table writes rows under a heading with columns as wide as their widest cell; all but the first are set right.
+// table writes rows under a heading; all columns but the first are set right.
 func table(b *strings.Builder, style Style, rows [][]string) {
-	var width []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(width) {
-				width = append(width, 0)
-			}
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for n, row := range rows {
-		line := "  "
-		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			switch {
-			case i == 0:
-				line += cell + pad
-			default:
-				line += "  " + pad + cell
-			}
-		}
-		line = strings.TrimRight(line, " ")
+	for n, line := range Columns(rows, func(column int) bool { return column > 0 }) {
+		line = "  " + line
 		if n == 0 {
 			line = style.paint(faint, line)
 		}

@@ -41,8 +41,8 @@ func OutcomeOf(err error) metrics.Outcome {
 	}
 }
 
-// pause waits, or returns the reason why ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits, or returns the reason why ctx ended.
+func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

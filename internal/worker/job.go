@@ -79,7 +79,7 @@ func (r *JobRun) follow(ctx context.Context) (iothub.Job, error) {
 	last := iothub.Job{}
 	for !jobEnded(job.Status) {
 		r.tell(&last, job)
-		if pause(ctx, pollEvery) != nil {
+		if Pause(ctx, pollEvery) != nil {
 			r.cancel()
 			return job, nil
 		}
@@ -103,7 +103,7 @@ func (r *JobRun) create(ctx context.Context) (iothub.Job, error) {
 		if err == nil {
 			return job, nil
 		}
-		if !iothub.Throttled(err) || try == createTries || pause(ctx, pollEvery) != nil {
+		if !iothub.Throttled(err) || try == createTries || Pause(ctx, pollEvery) != nil {
 			return r.Job, fmt.Errorf("creating job %s: %w", r.Name, err)
 		}
 	}

@@ -34,7 +34,7 @@ func pace(ctx context.Context, begin time.Time, curve schedule.Curve, fire func(
 			return
 		}
 		intended := begin.Add(at)
-		if ctx.Err() != nil || pause(ctx, time.Until(intended)) != nil || !fire(n, intended) {
+		if ctx.Err() != nil || Pause(ctx, time.Until(intended)) != nil || !fire(n, intended) {
 			return
 		}
 	}

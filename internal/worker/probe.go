@@ -90,7 +90,7 @@ func (a *Audit) Settle(ctx context.Context, service Querier, probes []Query) {
 		for i := range probes {
 			runner.Once(ctx, &probes[i], series, time.Now())
 		}
-		if pause(ctx, time.Until(began.Add(probes[0].Every.Period))) != nil {
+		if Pause(ctx, time.Until(began.Add(probes[0].Every.Period))) != nil {
 			return
 		}
 		a.Sweep(time.Now())

@@ -109,7 +109,7 @@ func (r *QueryRunner) schedule(ctx context.Context, start time.Time, q *Query) {
 	next := q.times(start)
 	for {
 		intended := next()
-		if intended.IsZero() || pause(ctx, time.Until(intended)) != nil {
+		if intended.IsZero() || Pause(ctx, time.Until(intended)) != nil {
 			return // a cron expression may name a day that never comes
 		}
 		if q.Active != nil && !q.Active() {

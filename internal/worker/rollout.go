@@ -155,7 +155,7 @@ func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, p
 	})
 	under.Wait()
 	if w.For > 0 {
-		_ = pause(ctx, time.Until(begin.Add(w.For))) // the caller looks at ctx
+		_ = Pause(ctx, time.Until(begin.Add(w.For))) // the caller looks at ctx
 	} else {
 		r.settle(ctx, func() bool { return !r.openOf(live) })
 	}
@@ -209,7 +209,7 @@ func (r *Rollout) patch(ctx context.Context, wave *WaveResult, i int, intended t
 	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	doc, err := r.Service.PatchTwin(limited, r.IDs[i], patch, "")
-	version, decodeErr := desiredVersion(doc)
+	version, decodeErr := DesiredVersion(doc)
 	if err == nil {
 		err = decodeErr
 	}
@@ -238,8 +238,8 @@ func (r *Rollout) patch(ctx context.Context, wave *WaveResult, i int, intended t
 	d.early = nil
 }
 
-// desiredVersion is the $version of the desired properties in a twin.
-func desiredVersion(doc json.RawMessage) (int64, error) {
+// DesiredVersion is the $version of the desired properties in a twin.
+func DesiredVersion(doc json.RawMessage) (int64, error) {
 	var twin struct {
 		Properties struct {
 			Desired struct {

@@ -27,7 +27,7 @@ func windows(ctx context.Context, spans ...[2]time.Duration) Windows {
 		}
 		s := spans[next]
 		next++
-		if err := pause(wait, time.Until(began.Add(s[0]))); err != nil {
+		if err := Pause(wait, time.Until(began.Add(s[0]))); err != nil {
 			return Window{}, err
 		}
 		end, cancel := context.WithDeadline(ctx, began.Add(s[0]+s[1]))
@@ -87,7 +87,7 @@ func TestLoadIsBounded(t *testing.T) {
 		load := Load{
 			Series: rec.Series(metrics.OpMethod, "m"), From: 10, To: 10, InFlight: 5, Windows: windows(ctx, [2]time.Duration{0, time.Minute}), Codes: codes,
 			Do: func(ctx context.Context, n int64) error {
-				if err := pause(ctx, time.Second+time.Millisecond); err != nil {
+				if err := Pause(ctx, time.Second+time.Millisecond); err != nil {
 					return err
 				}
 				return map[bool]error{true: iothub.ErrDeviceNotOnline, false: iothub.ErrThrottled}[n%2 == 0]
@@ -183,7 +183,7 @@ func (s *desired) PatchTwin(ctx context.Context, id string, patch []byte, _ stri
 			return nil, err
 		}
 	}
-	if err := pause(ctx, 20*time.Millisecond); err != nil {
+	if err := Pause(ctx, 20*time.Millisecond); err != nil {
 		return nil, err
 	}
 	index := slices.Index(s.rollout.IDs, id) + s.rollout.First

@@ -125,7 +125,7 @@ func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func() 
 		if errors.As(err, &e) && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		if pause(ctx, wait) != nil {
+		if Pause(ctx, wait) != nil {
 			return err
 		}
 		wait = min(2*wait, 10*time.Second)

@@ -150,7 +150,7 @@ func (p *slowPager) More() bool { return p.page < p.pages }
 
 func (p *slowPager) Next(ctx context.Context) ([]json.RawMessage, error) {
 	p.page++
-	if err := pause(ctx, p.takes); err != nil {
+	if err := Pause(ctx, p.takes); err != nil {
 		return nil, err
 	}
 	return make([]json.RawMessage, 10), p.err

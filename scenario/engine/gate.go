@@ -119,5 +119,5 @@ func (g *stageGate) begin(ctx context.Context, stage string, after time.Duration
 	if err != nil {
 		return err
 	}
-	return wait(ctx, time.Until(from.Add(after)))
+	return worker.Pause(ctx, time.Until(from.Add(after)))
 }

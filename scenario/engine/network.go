@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -26,7 +27,7 @@ func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func()
 		if d > 0 {
 			run(func() error {
 				defer end()
-				_ = wait(ctx, d) // the end of the stage makes the network good too
+				_ = worker.Pause(ctx, d) // the end of the stage makes the network good too
 				return nil
 			})
 		}

@@ -104,7 +104,7 @@ func (e *Engine) stepQuery(ctx context.Context, x *scenario.QueryStep) (text, de
 		if !time.Now().Before(deadline) {
 			return q.SQL, detail, fmt.Errorf("%w: %s; expected %d", ErrStep, detail, x.Expect)
 		}
-		if err := wait(ctx, again); err != nil {
+		if err := worker.Pause(ctx, again); err != nil {
 			return q.SQL, detail, err
 		}
 	}
@@ -128,17 +128,6 @@ func names(items []json.RawMessage) string {
 		return ""
 	}
 	return ": " + strings.Join(ids, ", ")
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // desiredWatch counts desired properties that reach devices, for the step that waits for them.
@@ -188,7 +177,7 @@ func (e *Engine) stepDesired(ctx context.Context, x *scenario.DesiredStep) (text
 		if !time.Now().Before(deadline) {
 			return text, told, fmt.Errorf("%w: %s were not told within %s", ErrStep, devices(missing), x.Within)
 		}
-		if err := wait(ctx, again); err != nil {
+		if err := worker.Pause(ctx, again); err != nil {
 			return text, told, err
 		}
 	}
@@ -204,17 +193,9 @@ func (e *Engine) patchDesired(ctx context.Context, g *scenario.Group, patch []by
 		if err != nil {
 			return nil, err
 		}
-		var twin struct {
-			Properties struct {
-				Desired struct {
-					Version int64 `json:"$version"`
-				} `json:"desired"`
-			} `json:"properties"`
+		if versions[first+i], err = worker.DesiredVersion(doc); err != nil {
+			return nil, fmt.Errorf("device %s: %w", id, err)
 		}
-		if err := json.Unmarshal(doc, &twin); err != nil {
-			return nil, fmt.Errorf("reading the twin of %s: %w", id, err)
-		}
-		versions[first+i] = twin.Properties.Desired.Version
 	}
 	return versions, nil
 }
@@ -266,7 +247,7 @@ func (e *Engine) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, de
 		if !time.Now().Before(deadline) {
 			return text, detail, fmt.Errorf("%w: %s after %s", ErrStep, detail, x.Within)
 		}
-		if err := wait(ctx, again); err != nil {
+		if err := worker.Pause(ctx, again); err != nil {
 			return text, detail, err
 		}
 	}

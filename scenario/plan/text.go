@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -124,21 +123,8 @@ func (p *Plan) writeTier(b *strings.Builder) {
 
 // table writes rows with columns as wide as their widest cell.
 func table(b *strings.Builder, rows [][]string) {
-	var width []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(width) {
-				width = append(width, 0)
-			}
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		line := ""
-		for i, cell := range row {
-			line += cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	for _, line := range report.Columns(rows, func(int) bool { return false }) {
+		b.WriteString(line + "\n")
 	}
 	b.WriteString("\n")
 }

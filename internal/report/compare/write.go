@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 )
@@ -34,7 +33,10 @@ func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
 		rows = append(rows, []string{r.Operation, r.Figure, r.Before, r.After, change(r.Change), chance(r.P), string(r.Verdict)})
 	}
 	if len(rows) > 1 {
-		columns(b, rows)
+		verdict := len(rows[0]) - 1
+		for _, line := range report.Columns(rows, func(column int) bool { return column > 1 && column < verdict }) {
+			b.WriteString("  " + line + "\n")
+		}
 		b.WriteString("\n")
 	}
 	worse := len(c.Regressions())
@@ -80,27 +82,5 @@ func chance(p float64) string {
 		return "<0.1%"
 	default:
 		return fmt.Sprintf("%.1f%%", 100*p)
-	}
-}
-
-// columns writes rows with columns as wide as their widest cell.
-func columns(b *strings.Builder, rows [][]string) {
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		line := " "
-		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i < 2 || i == len(row)-1 {
-				line += " " + cell + pad + " "
-			} else {
-				line += " " + pad + cell + " "
-			}
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 }
