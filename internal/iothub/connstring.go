@@ -105,6 +105,10 @@ func checkHost(name, host string) error {
 	if strings.ContainsAny(host, "/\\ \t@") {
 		return fmt.Errorf("%w: %s must be a host or host:port, without a scheme or path", ErrConnectionString, name)
 	}
+	// Other names are written as xn--… (RFC 5890 section 2.3.2.1).
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%w: %s must be of ASCII letters, digits and signs", ErrConnectionString, name)
+	}
 	return nil
 }
 
