@@ -62,8 +62,12 @@ func writeHeadline(b *strings.Builder, r *Run, style Style) {
 	if color == "" {
 		color = red
 	}
-	fmt.Fprintf(b, "  %s  %s in %s · %s devices · %s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
-		r.Name, Duration(r.Duration()), Count(int64(r.Devices)), r.Target, r.Seed)
+	devices := Count(int64(r.Devices)) + " devices"
+	if r.Devices == 1 {
+		devices = "1 device"
+	}
+	fmt.Fprintf(b, "  %s  %s in %s · %s · %s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
+		r.Name, Duration(r.Duration()), devices, r.Target, r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "  %s\n", r.Reason)
 	}

@@ -55,7 +55,7 @@ func describe(t *scenario.Stage) string {
 		add("%s", report.Duration(t.Duration))
 	}
 	if t.Devices >= 0 {
-		add("to %s devices", report.Count(int64(t.Devices)))
+		add("to %s", devices(t.Devices))
 	}
 	if t.ConnectRate != nil {
 		add("at %s", report.Rate(t.ConnectRate.To))
@@ -71,6 +71,12 @@ func describe(t *scenario.Stage) string {
 	}
 	if t.Storm != nil {
 		add("storm of %.0f %%", t.Storm.Drop*100)
+	}
+	switch n := len(t.Steps); {
+	case n == 1:
+		add("1 step")
+	case n > 1:
+		add("%d steps", n)
 	}
 	return text
 }
