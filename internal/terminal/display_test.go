@@ -65,7 +65,7 @@ func TestDisplay(t *testing.T) {
 				all := append(term.History(), screen...)
 				return shows(screen) && slices.Contains(all, "level=WARN msg=\"something\"") && strings.Contains(strings.Join(all, ""), long)
 			})
-			term.Type(t, "typed blindly\x1b[A")
+			term.TypeLine(t, "typed blindly\x1b[A", patience)
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
 			}

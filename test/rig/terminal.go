@@ -13,6 +13,7 @@ import (
 
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // Terminal is a pseudo-terminal with an emulator behind it, which shows what a person would see. It gives no
@@ -82,6 +83,29 @@ func (t *Terminal) Type(tb testing.TB, keys string) {
 	tb.Helper()
 	if _, err := t.pty.WriteString(keys); err != nil {
 		tb.Fatal(err)
+	}
+}
+
+// TypeLine types a line and waits until the terminal holds it for whoever reads: what is typed reaches it a
+// moment later than the call returns.
+func (t *Terminal) TypeLine(tb testing.TB, line string, within time.Duration) {
+	tb.Helper()
+	t.Type(tb, line+"\n")
+	raw, err := t.Tty.SyscallConn()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	deadline, tick := time.After(within), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for waiting := 0; waiting == 0; {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatalf("the terminal did not take what was typed within %v", within)
+		}
+		if outer := raw.Control(func(fd uintptr) { waiting, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); outer != nil || err != nil {
+			tb.Fatalf("asking the terminal what it holds: %v %v", outer, err)
+		}
 	}
 }
 
