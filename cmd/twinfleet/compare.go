@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,10 +51,8 @@ func compareRuns(e env, cmd *cobra.Command, before, after string) error {
 	}
 	var runs [2]*report.History
 	for i, dir := range []string{before, after} {
-		if runs[i], err = record.Read(dir); errors.Is(err, record.ErrNoRecord) || errors.Is(err, record.ErrVersion) {
-			return withCode(codeUsage, err)
-		} else if err != nil {
-			return err
+		if runs[i], err = record.Read(dir); err != nil {
+			return recordError(err)
 		}
 	}
 	result := compare.Compare(runs[0], runs[1], compare.Options{MaxRegression: share / 100, Floor: s.v.GetDuration("floor")})

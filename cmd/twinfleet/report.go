@@ -34,11 +34,8 @@ killed left a record too: the reports then tell of what had happened.`,
 			return err
 		}
 		h, err := files.Write(args[0])
-		if errors.Is(err, record.ErrNoRecord) || errors.Is(err, record.ErrVersion) {
-			return withCode(codeUsage, err)
-		}
 		if err != nil {
-			return err
+			return recordError(err)
 		}
 		if err := report.WriteSummary(e.stdout, h.Run, report.Style{Color: color}); err != nil {
 			return err
@@ -47,6 +44,14 @@ killed left a record too: the reports then tell of what had happened.`,
 		return err
 	}
 	return c
+}
+
+// recordError makes a folder that holds no readable record a mistake of usage.
+func recordError(err error) error {
+	if errors.Is(err, record.ErrNoRecord) || errors.Is(err, record.ErrVersion) {
+		return withCode(codeUsage, err)
+	}
+	return err
 }
 
 // reportPaths says where the reports of a run are.

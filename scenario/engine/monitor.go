@@ -40,9 +40,9 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			over = true
 		}
 		e.lookForOutage()
-		now := e.progress(last)
+		now, interval := e.progress(last)
 		e.abortOn(e.bounds.Sample(now))
-		if interval := now.Sub(last); interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
+		if interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
 			if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
 				e.log.Warn("the generator was not measured", "error", err)
 			}
@@ -52,13 +52,14 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 	return last
 }
 
-// progress tells of what came since the last figures, and returns the new ones.
-func (e *Engine) progress(last *metrics.Snapshot) *metrics.Snapshot {
-	now := e.rec.Snapshot()
+// progress tells of what came since the last figures, and returns the new ones and what came.
+func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapshot) {
+	now = e.rec.Snapshot()
+	interval = now.Sub(last)
 	if e.opts.Progress != nil {
-		e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: now.Sub(last)})
+		e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval})
 	}
-	return now
+	return now, interval
 }
 
 // lookForOutage tells of outages as they begin and end.
