@@ -84,7 +84,7 @@ func groupFields(g *Group) []field {
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
 		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
 		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
-		{"keepalive", formTime, "3m", "MQTT keep-alive.", duration(&g.KeepAlive, time.Second), nil},
+		{"keepalive", formTime, "3m", "MQTT keep-alive, in whole seconds, 65535s at most.", keepAlive(&g.KeepAlive), nil},
 		{"timeout", formTime, "30s", "How long a device waits for an answer.", duration(&g.Timeout, moment), nil},
 		{"desired", formObject, "answered", "What devices do with desired properties.", object(desired), desired},
 		{"methods", formObject, "answered at once", "How devices answer direct methods.", object(methods), methods},

@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,7 @@ type Options struct {
 
 // Load reads and checks a scenario file. Mistakes in it are Problems; other errors are about the file.
 func Load(file string, o Options) (*Scenario, error) {
-	b, err := os.ReadFile(file)
+	b, err := ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the scenario: %w", err)
 	}
@@ -36,12 +37,23 @@ func Load(file string, o Options) (*Scenario, error) {
 // maxFile bounds a scenario file; it is larger than any that a person would write.
 const maxFile = 4 << 20
 
+// ReadFile reads a scenario file for Decode. It stops beyond 4 MiB, which Decode refuses: some files, such as
+// devices, have no end.
+func ReadFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 // Decode checks a scenario. The file's name is for messages, and names the scenario if it does not itself.
 func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place)}
+	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place), unfilled: make(map[string]bool)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
@@ -75,7 +87,7 @@ func fresh(file string) *Scenario {
 
 func (r *reader) parse(b []byte) (*yaml.Node, error) {
 	if len(b) > maxFile {
-		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(b), maxFile)}}
+		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has more than %d bytes, which is all that a scenario may have", maxFile)}}
 	}
 	var doc yaml.Node
 	err := yaml.Load(b, &doc)
@@ -145,6 +157,7 @@ func (r *reader) expand(path string, n *yaml.Node) {
 		inner, tail, closed := strings.Cut(after, "}")
 		if !closed {
 			r.fail(path, n, "${ without }; write ${NAME}, or $${ for the signs themselves")
+			r.unfilled[path] = true
 			return
 		}
 		name, def, hasDefault := strings.Cut(inner, ":-")
@@ -159,6 +172,7 @@ func (r *reader) expand(path string, n *yaml.Node) {
 			b.WriteString(def)
 		default:
 			r.fail(path, n, "the environment variable %s is not set; set it, or write ${%s:-default}", name, name)
+			r.unfilled[path] = true
 			return
 		}
 		rest = tail

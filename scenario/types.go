@@ -44,7 +44,12 @@ const (
 	Embedded TargetKind = iota // the hub in this process
 	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
 	Broker                     // a plain MQTT broker: no twins
+
+	unknownTarget // of a scenario whose target cannot be read
 )
+
+// surelyNot reports whether a target is known to be of another kind.
+func (k TargetKind) surelyNot(kind TargetKind) bool { return k != kind && k != unknownTarget }
 
 // Target is what the fleet and the worker are pointed at.
 type Target struct {

@@ -190,6 +190,9 @@ func (s *Scenario) stageNames() []string {
 
 func (r *reader) validateStageNames(path string, stages []string, s *Scenario, at place) {
 	for i, name := range stages {
+		if r.unread("stages", len(s.Stages)) {
+			return
+		}
 		if all := s.stageNames(); !slices.Contains(all, name) {
 			r.failAt(fmt.Sprintf("%s.stages[%d]", path, i), at, "there is no stage %q; %s", name, didYouMean(name, all))
 		}
@@ -197,7 +200,7 @@ func (r *reader) validateStageNames(path string, stages []string, s *Scenario, a
 }
 
 func (r *reader) validateStart(path, stage string, s *Scenario, at place) {
-	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) {
+	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) && !r.unread("stages", len(s.Stages)) {
 		r.failAt(path+".stage", at, "there is no stage %q; %s", stage, didYouMean(stage, all))
 	}
 }
