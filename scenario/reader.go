@@ -63,7 +63,7 @@ type reader struct {
 	unfilled        map[string]bool // paths of values for which the environment has nothing
 
 	groupNames []reference // names of groups that must exist
-	selectors  []reference // of thresholds
+	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist
 }
 

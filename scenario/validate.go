@@ -28,6 +28,7 @@ func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
 	r.validateStages(s, checkQuery)
 	r.validateService(s, checkQuery)
 	r.validateReferences(s)
+	r.validateThresholds(s)
 }
 
 func (r *reader) validateFleet(s *Scenario) {
@@ -233,25 +234,6 @@ func (r *reader) validateReferences(s *Scenario) {
 	for _, ref := range r.stageNames {
 		if !unreadStages && !slices.Contains(stages, ref.name) {
 			r.failAt(ref.path, ref.at, "there is no stage %q; %s", ref.name, didYouMean(ref.name, stages))
-		}
-	}
-	for _, t := range s.Thresholds {
-		if t.Group == "" {
-			continue
-		}
-		known, names := s.Group(t.Group) != nil, groups
-		if of, named := s.serviceNames(t.Operation); named {
-			known, names = slices.Contains(of, t.Group), of
-		}
-		known = known || unread
-		if known {
-			continue
-		}
-		for _, ref := range r.selectors {
-			if ref.name == t.Selector {
-				r.failAt(ref.path, ref.at, "there is no %q to measure; %s", t.Group, didYouMean(t.Group, names))
-				break
-			}
 		}
 	}
 }
