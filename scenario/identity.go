@@ -212,7 +212,7 @@ func (r *reader) validateX509(at string, g *Group, t *Target) {
 	if t.Plain {
 		r.failAt(at, g.place, "certificates need TLS; remove target.plain")
 	}
-	if g.Tokens != (Tokens{}) {
+	if g.Tokens.Present {
 		r.failAt(at, g.place, "devices with certificates have no tokens; remove tokens")
 	}
 }

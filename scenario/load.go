@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -82,7 +83,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 // fresh is a scenario with what holds when a file says nothing.
 func fresh(file string) *Scenario {
 	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-	return &Scenario{Name: base, Seed: 1, Target: Target{Hub: "embedded", Units: 1}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+	return &Scenario{Name: base, Seed: 1, Target: Target{Hub: "embedded", Units: 1, Burst: time.Minute}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
 }
 
 func (r *reader) parse(b []byte) (*yaml.Node, error) {

@@ -11,13 +11,24 @@ import (
 func (r *reader) finish(s *Scenario) {
 	r.finishTarget(&s.Target)
 	for i := range s.Fleet.Groups {
-		r.finishIdentity(fmt.Sprintf("fleet.groups[%d]", i), &s.Fleet.Groups[i])
-		t := &s.Fleet.Groups[i].Tokens
-		if t.Life > 0 && t.Margin == 0 {
-			t.Margin = min(15*time.Minute, t.Life/4)
-		}
+		path := fmt.Sprintf("fleet.groups[%d]", i)
+		r.finishIdentity(path, &s.Fleet.Groups[i])
+		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
 	finishService(s)
+}
+
+// finishTokens fills in what tokens that are renewed do not say. A margin of 0s is one that was said.
+func (r *reader) finishTokens(path string, t *Tokens) {
+	if !t.Present {
+		return
+	}
+	if t.Life == 0 {
+		t.Life = time.Hour
+	}
+	if !r.given(path + ".margin") {
+		t.Margin = min(15*time.Minute, t.Life/4)
+	}
 }
 
 // validate holds the rules that span keys.
