@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/schedule"
 )
 
@@ -432,72 +430,6 @@ func weights(into *[]Weight) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = all
-	}
-}
-
-// value is a node as Go values, for templates and documents.
-func value(n *yaml.Node) (any, error) {
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return nil, err
-	}
-	return normal(v), nil
-}
-
-// normal turns what the YAML decoder gives into what encoding/json gives.
-func normal(v any) any {
-	switch v := v.(type) {
-	case map[any]any:
-		out := make(map[string]any, len(v))
-		for key, x := range v {
-			out[fmt.Sprint(key)] = normal(x)
-		}
-		return out
-	case map[string]any:
-		for key, x := range v {
-			v[key] = normal(x)
-		}
-		return v
-	case []any:
-		for i, x := range v {
-			v[i] = normal(x)
-		}
-		return v
-	case time.Time:
-		return v.Format(time.RFC3339Nano)
-	}
-	return v
-}
-
-func template(into **payload.Template) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected an object such as {temperature: \"{{ normal 21 3 }}\"}, found %s", kindName(n))
-			return
-		}
-		v, err := value(n)
-		if err == nil {
-			*into, err = payload.Compile(v)
-		}
-		if err != nil {
-			r.fail(path, n, "%v", err)
-		}
-	}
-}
-
-func document(into *json.RawMessage) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected an object, found %s", kindName(n))
-			return
-		}
-		v, err := value(n)
-		if err == nil {
-			*into, err = json.Marshal(v)
-		}
-		if err != nil {
-			r.fail(path, n, "this is no JSON object: %v", err)
-		}
 	}
 }
 

@@ -41,6 +41,9 @@ func TestTemplates(t *testing.T) {
 		{"between {{ uniform 5 5 }} and 6", `"between 5 and 6"`},
 		{"{{ uniform 1e300 1e300 }}", "1" + strings.Repeat("0", 300)},
 		{"} {{ pick \"}\" }} {", `"} } {"`},
+		{`{{ pick "{{" }} x }}`, `"{{ x }}"`},
+		{payload.Object{{"z", 1}, {"a", payload.Object{{"y", json.Number("1.50")}, {"b", nil}}}}, `{"z":1,"a":{"y":1.50,"b":null}}`},
+		{payload.Object{{"{{ device }}", 1}, {"n{{ seq }}", 2}, {"{{ seq }}", 3}}, `{"robots-000007":1,"n3":2,"3":3}`},
 	} {
 		p, err := payload.Compile(tt.value)
 		if err != nil {
@@ -51,6 +54,46 @@ func TestTemplates(t *testing.T) {
 		if got != tt.want || !json.Valid([]byte(got)) {
 			t.Errorf("%v renders %s; want %s", tt.value, got, tt.want)
 		}
+	}
+}
+
+// Every mistake is named, with the member that it is in: of names as of values.
+func TestAllMistakesOfATemplate(t *testing.T) {
+	_, err := payload.Compile(payload.Object{
+		{"a", "{{ no }} and {{ nor }}"}, {"b", []any{1, payload.Object{{"c", "{{ seq"}}}}, {"{{ key }}", 1}, {"fine", "{{ seq }}"}, {"f", math.NaN()},
+	})
+	var got []string
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("%v; want several mistakes", err)
+	}
+	for _, one := range many.Unwrap() {
+		var mistake *payload.Error
+		if !errors.As(one, &mistake) || !errors.Is(one, payload.ErrTemplate) {
+			t.Fatalf("%v is no mistake of a template", one)
+		}
+		got = append(got, mistake.Path)
+	}
+	if want := []string{"a", "a", "b[1].c", "{{ key }}", "f"}; !slices.Equal(got, want) {
+		t.Errorf("mistakes in %q; want %q", got, want)
+	}
+}
+
+// What does not depend on device, turn or chance is known beforehand; what does is named.
+func TestConstantTemplates(t *testing.T) {
+	p, err := payload.Compile(payload.Object{{"a", `{{ pick "x" }}`}, {"b", 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, ok := p.Constant(); !ok || string(text) != `{"a":"x","b":1}` || p.Variable() != nil {
+		t.Errorf("%s, %v, %v; want a constant", text, ok, p.Variable())
+	}
+	p, err = payload.Compile(payload.Object{{"a", "{{ seq }} {{ now }}"}, {"b", 1}, {"c", []any{"{{ device }}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := p.Constant(); ok || !slices.Equal(p.Variable(), []string{"a", "c[0]"}) {
+		t.Errorf("%v, %v; want a and c[0]", ok, p.Variable())
 	}
 }
 
@@ -70,7 +113,7 @@ func TestBrokenTemplates(t *testing.T) {
 		{"a {{ b }}", "there are normal"},
 	} {
 		_, err := payload.Compile(map[string]any{"member": tt.text})
-		if !errors.Is(err, payload.ErrTemplate) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "member: ") {
+		if !errors.Is(err, payload.ErrTemplate) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "payload template: member: ") {
 			t.Errorf("Compile(%q) = %v; want member: … %s", tt.text, err, tt.want)
 		}
 	}
