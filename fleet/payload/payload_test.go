@@ -188,6 +188,15 @@ func TestRows(t *testing.T) {
 	}{
 		{"a.csv", "temperature,on,site,code\n21.5,true,Redmond 43,007\n-3e2,false,,\"a,\"\"b\"\"\"\n", []string{`{"temperature":21.5,"on":true,"site":"Redmond 43","code":"007"}`, `{"temperature":-3e2,"on":false,"code":"a,\"b\""}`}, true},
 		{"bom.CSV", "\ufeffa\n1\n", []string{`{"a":1}`}, true},
+		{"bom.jsonl", "\ufeff{\"a\":1}\n", []string{`{"a":1}`}, true},
+		{"utf-16.csv", "\xff\xfea\x00;\x00b\x00\n\x001\x00;\x00\xe9\x00\n\x00", []string{`{"a":1,"b":"é"}`}, true},
+		{"utf-16.jsonl", "\xfe\xff\x00{\x00}\x00\n", []string{`{}`}, true},
+		{"semicolons.csv", "temperature;site\n21.5;a,b\n", []string{`{"temperature":21.5,"site":"a,b"}`}, true},
+		{"tabs.tsv", "a\tb\n\t x\n", []string{`{"b":" x"}`}, true},
+		{"tabs.csv", "a\tb\n1\t2\n", []string{`{"a":1,"b":2}`}, true},
+		{"told.csv", "sep=;\r\na;b\r\n1;2\r\n", []string{`{"a":1,"b":2}`}, true},
+		{"spaces.csv", "a , b\n 1 , x\n", []string{`{"a":1,"b":"x"}`}, true},
+		{"one-column.csv", "a\n1;2\n", []string{`{"a":"1;2"}`}, true},
 		{"empty-fields.csv", "a,b\n,\n,2\n", []string{`{}`, `{"b":2}`}, true},
 		{"numbers.csv", "a,b,c,d,e\n1.,+1,.5,NaN,01\n", []string{`{"a":"1.","b":"+1","c":".5","d":"NaN","e":"01"}`}, true},
 		{"b.jsonl", "{\"a\": 1}\n\n  {\"a\":[2]}  \n{}", []string{`{"a": 1}`, `{"a":[2]}`, `{}`}, true},
@@ -240,6 +249,11 @@ func TestBrokenRows(t *testing.T) {
 		{"a.jsonl", "{}\n\"" + long + "\"\n", "a.jsonl:2: the "},
 		{"a.jsonl", "\n\n", "a.jsonl: there is no row in it"},
 		{"a.txt", "x", "the name ends in none of .csv"},
+		{"latin-1.csv", "a,b\n1,gr\xf6n\n", "latin-1.csv:2: the byte 0xF6 is not UTF-8"},
+		{"latin-1.jsonl", "{}\n{}\n{\"a\":\"\xe9\"}\n", "latin-1.jsonl:3: the byte 0xE9 is not UTF-8"},
+		{"utf-16-without.csv", "a\x00\n\x00", "utf-16-without.csv:1: it holds a NUL byte"},
+		{"both.csv", "a;b,c\n1;2,3\n", "both.csv:1: its names could be separated by commas or by semicolons"},
+		{"comma.csv", "sep=;\na;b\n1;2\n1;21,5\n", "comma.csv:4: 21,5 is a number with a comma, which would be sent as text; write 21.5"},
 	} {
 		_, err := payload.ReadRows(file(t, tt.name, tt.text))
 		if !errors.Is(err, payload.ErrRows) || !strings.Contains(err.Error(), tt.want) {
