@@ -171,8 +171,8 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 	return d.acked, d.acked.Version > 0
 }
 
-// Scale makes the number of active devices follow a curve from now on and returns when the curve is
-// over, or with the cause of ctx. The n-th device starts when the curve first reaches n.
+// Scale makes the number of active devices follow a curve from now on, as schedule.Curve.Steps says, and
+// returns when the curve is over, or with the cause of ctx.
 func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 	begin := time.Now()
 	s := newSleeper()
@@ -188,24 +188,24 @@ func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 }
 
 // Arrive brings the number of active devices to a goal, up or down, one after the other at a rate that
-// follows a curve, in devices per second. It returns when the goal is reached or the curve is over,
-// or with the cause of ctx.
+// follows a curve, in devices per second, as schedule.Curve.Arrivals says. It returns when the rate has had
+// the time for all of them, which is a little after the last, or with the cause of ctx.
 func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error {
-	begin := time.Now()
+	begin, way := time.Now(), math.Abs(float64(goal-f.active))
 	s := newSleeper()
 	defer s.stop()
-	for n := 1; f.active != goal; n++ {
-		at, ok := rate.TimeOf(float64(n))
-		if !ok {
-			return s.until(ctx, begin.Add(rate.Total()))
-		}
-		intended := begin.Add(at)
+	for step := range rate.Arrivals(f.active, goal) {
+		intended := begin.Add(step.At)
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		f.step(goal > f.active, intended)
+		f.step(step.Count > f.active, intended)
 	}
-	return nil
+	over, ok := rate.TimeOf(way)
+	if !ok {
+		over = rate.Total()
+	}
+	return s.until(ctx, begin.Add(over))
 }
 
 // step starts the next device, or stops the last.
