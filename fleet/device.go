@@ -36,6 +36,7 @@ type device struct {
 	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one
 	gap          time.Time // since when it could not do what was due; zero when it could
+	ends         time.Time // of its session, whatever connections it takes; zero between sessions
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
@@ -134,7 +135,7 @@ func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
 	defer d.setLost(false)
 	defer d.abandonDeliveries()
-	d.attempt, d.gap = 0, time.Time{}
+	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
 	for {
 		why := d.session(intended)
 		now := time.Now()
@@ -148,8 +149,9 @@ func (d *device) run(intended time.Time) {
 			continue
 		case errors.Is(why, errOffline):
 			d.enter(StateOffline)
-			_, offline := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
+			_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
 			d.turns.sessions++
+			d.ends = time.Time{}
 			intended = now.Add(offline)
 		default:
 			d.openGap(now)

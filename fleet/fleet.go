@@ -1,12 +1,10 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +27,13 @@ type Fleet struct {
 	running sync.WaitGroup
 	active  int // devices started and not scaled away
 	chance  chance
-	turns   [kinds]*rotation // who is to do what a rate asks for; connected devices only
-	paused  atomic.Bool
-	lost    atomic.Int64
-	losses  atomic.Int64
-	returns atomic.Int64
+
+	calendar schedule.Calendar
+	turns    [kinds]*rotation // who is to do what a rate asks for; connected devices only
+	paused   atomic.Bool
+	lost     atomic.Int64
+	losses   atomic.Int64
+	returns  atomic.Int64
 
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
@@ -42,8 +42,8 @@ type Fleet struct {
 
 // chance is the streams of what devices do.
 type chance struct {
-	connectivity, properties, payload  schedule.Stream // by reports, and messages
-	session, renewal, backoff, methods schedule.Stream // by the like
+	connectivity, properties, payload schedule.Stream // by reports, and messages
+	backoff, methods                  schedule.Stream // by the like
 }
 
 func newChance(seed uint64) chance {
@@ -51,8 +51,6 @@ func newChance(seed uint64) chance {
 		connectivity: schedule.NewStream(seed, "connectivity"),
 		properties:   schedule.NewStream(seed, "properties"),
 		payload:      schedule.NewStream(seed, "payload"),
-		session:      schedule.NewStream(seed, "session"),
-		renewal:      schedule.NewStream(seed, "renewal"),
 		backoff:      schedule.NewStream(seed, "backoff"),
 		methods:      schedule.NewStream(seed, "methods"),
 	}
@@ -74,7 +72,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), publishers: make(map[int]*device)}
+	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed), publishers: make(map[int]*device)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		f.addGroup(g.withDefaults())
@@ -82,10 +80,11 @@ func New(cfg Config) (*Fleet, error) {
 	for k := range f.turns {
 		f.turns[k] = newRotation(len(f.devices))
 	}
-	f.order = schedule.Rand(cfg.Seed, "order", 0).Perm(len(f.devices))
-	slices.SortStableFunc(f.order, func(a, b int) int {
-		return cmp.Compare(f.devices[a].group.rank(), f.devices[b].group.rank())
-	})
+	ranks := make([]int, len(f.devices))
+	for i, d := range f.devices {
+		ranks[i] = d.group.rank()
+	}
+	f.order = f.calendar.Order(ranks)
 	return f, nil
 }
 
@@ -234,13 +233,10 @@ func (f *Fleet) Stop(ctx context.Context) {
 // within a span, without a word to the target. They come back as their back-off says. It returns at
 // once with the number of devices that it will cut.
 func (f *Fleet) Storm(share float64, within time.Duration, round int) int {
-	chance := schedule.Rand(f.cfg.Seed, "storm", round)
-	victims := chance.Perm(f.active)[:int(math.Round(share*float64(f.active)))]
-	cut := 0
-	for _, n := range victims {
-		at := time.Now().Add(time.Duration(chance.Float64() * float64(within)))
+	cut, now := 0, time.Now()
+	for _, x := range f.calendar.Storm(round, f.active, share, within) {
 		select {
-		case f.devices[f.order[n]].cut <- at:
+		case f.devices[f.order[x.Place]].cut <- now.Add(x.After):
 			cut++
 		default: // one cut is on its way to it already
 		}

@@ -83,3 +83,38 @@ func TestStagesDoNotSkip(t *testing.T) {
 		f.Stop(t.Context())
 	})
 }
+
+// A session is as long as it is, however often the device connects anew in it: to renew its token, or because
+// it lost its connection.
+func TestSessionsOutlastConnections(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tokens fleet.Tokens
+		storms bool
+		dials  int
+	}{
+		"one connection a session": {dials: 3},
+		"tokens are renewed":       {tokens: fleet.Tokens{Life: 4 * time.Second, Margin: time.Second}, dials: 11}, // after 3 s, 6 s and 9 s of each ten
+		"connections are lost":     {storms: true, dials: 6},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub()
+			h.latency = 0
+			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{Online: schedule.Fixed(10 * time.Second), Offline: schedule.Fixed(5 * time.Second)}})
+			to(t, f, 1, 0)
+			offline := time.Duration(0)
+			for at := range 38 { // three sessions, of which the last is cut short
+				time.Sleep(time.Second)
+				if f.Counts()[fleet.StateOffline] == 1 {
+					offline += time.Second
+				}
+				if tt.storms && at%15 == 4 {
+					f.Storm(1, 0, at)
+				}
+			}
+			f.Stop(t.Context())
+			if dials := len(h.dials["robots-000"]); dials != tt.dials || offline < 9*time.Second || offline > 11*time.Second {
+				t.Errorf("%s: %d dials, offline for %v; want %d, some 10 s", name, dials, offline, tt.dials)
+			}
+		})
+	}
+}
