@@ -146,7 +146,11 @@ func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 	}
 	remedy := "lower the rates, or spread them over more time: no tier takes them"
 	if better, ok := cheapest(*p); ok {
-		remedy = fmt.Sprintf("take %s, or lower the rates", better.Tier.Name())
+		units := "1 unit"
+		if n := better.Tier.Units; n > 1 {
+			units = fmt.Sprintf("%d units", n)
+		}
+		remedy = fmt.Sprintf("take %s of %s, or lower the rates", units, better.Tier.Tier)
 	}
 	var all []Finding
 	for _, x := range p.Tier.Exceeded {
