@@ -349,7 +349,7 @@ func TestRows(t *testing.T) {
 	}{
 		{Rows{Whole: true}, `{"deviceId":"dev-0","version":9,"properties":{"reported":{"$version":4}}}`, "dev-0", 4},
 		{Rows{Whole: true}, `{"etag":"x","deviceId":"dev-0","properties":{"reported":{"$version":4}}}`, "dev-0", 4},
-		{Rows{Whole: true}, `{"deviceId":"dev-7","properties":{"reported":{"$version":4}}}`, "", 0},
+		{Rows{Whole: true}, `{"deviceId":"dev-7","properties":{"reported":{"$version":4}}}`, "dev-7", 0},
 		{Rows{Whole: true}, `{"deviceId":"dev\u002d0","properties":{"reported":{"$version":4}}}`, "dev-0", 4},
 		{Rows{Device: "id", Version: "v"}, `{"id":"dev-0","v":4}`, "dev-0", 4},
 		{Rows{Device: "id"}, `{"id":"dev-0","v":4}`, "dev-0", 0},
@@ -561,6 +561,24 @@ func TestVerify(t *testing.T) {
 	if got := v.Verify(ended, all); got.Unread != 8 || !errors.Is(got.Err, context.Canceled) {
 		t.Errorf("after its time is up = %+v; want 8 unread", got)
 	}
+}
+
+// A device that a query shows, that is none of the run's and has no twin, does not exist; while it is shown on.
+func TestPhantoms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := audit(2, AuditOptions{Tolerance: time.Second, Known: func(id string) bool { return id == "dev-0" || id == "dev-1" }})
+		c := a.Watch(&Query{Name: "all", Rows: Rows{Whole: true}}, time.Now())
+		c.Page(time.Now(), []json.RawMessage{[]byte(`{"deviceId":"dev-1"}`), []byte(`{"deviceId":"other"}`), []byte(`{"deviceId":"phantom"}`), []byte(`{"deviceId":"deleted"}`), []byte(`{"n":1}`)})
+		service := &asker{rows: map[string]string{"phantom": `{"deviceId":"phantom"}`, "other": `{"deviceId":"other"}`}}
+		began := time.Now()
+		got := a.Phantoms(t.Context(), service, reader{"other": "{}", "dev-0": "{}"})
+		if len(got) != 1 || got[0] != (Phantom{"phantom", "all"}) || time.Since(began) != time.Second {
+			t.Errorf("phantoms = %+v after %v; want one, after the tolerance", got, time.Since(began))
+		}
+		if again := a.Phantoms(t.Context(), service, reader{}); again != nil {
+			t.Errorf("then %+v; want none", again)
+		}
+	})
 }
 
 // What the audit costs: a report of a device that it does not watch, one that it does, and a page of a

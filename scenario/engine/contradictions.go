@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -87,4 +88,13 @@ func (e *Engine) judgesRows(query string) bool {
 		}
 	}
 	return false
+}
+
+// findPhantoms looks for devices that queries have shown and that do not exist.
+func (e *Engine) findPhantoms(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
+	defer cancel()
+	for _, p := range e.service.audit.Phantoms(ctx, querier{e.target.service}, e.target.service) {
+		e.contradictions.add("a query shows a device that does not exist", fmt.Sprintf("query %s shows %s", p.Query, p.Device), 1)
+	}
 }

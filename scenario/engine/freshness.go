@@ -19,7 +19,7 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	f := e.sc.Service.Freshness
 	o := worker.AuditOptions{
 		Seed: e.sc.Seed, Recorder: e.rec, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
-		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(),
+		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(), Known: e.ids.known(),
 	}
 	for i := range e.sc.Fleet.Groups {
 		if g := &e.sc.Fleet.Groups[i]; len(g.Report.Types) > 0 {
@@ -89,6 +89,7 @@ func (e *Engine) endAudit(ctx context.Context) error {
 		cancel()
 		if f.Verify {
 			err = e.verify(ctx, r)
+			e.findPhantoms(ctx)
 		}
 	}
 	r.Unseen = a.Close(time.Now())
