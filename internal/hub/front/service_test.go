@@ -158,6 +158,7 @@ func TestServiceAndOtherFaults(t *testing.T) {
 			a.Publish(0, iothub.TwinGetTopic(fmt.Sprint(i)), "")
 		}
 		b.Publish(0, iothub.ReportTopic("1"), "{}")
+		b.Silent() // it is in the queue
 		s.Faults().Stall(4 * time.Second)
 		got := answers(b, began, 1)
 		synctest.Wait()
