@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,6 +38,8 @@ type Options struct {
 	BaseURL string
 	// RootCAs are trusted beside nothing else; nil means the system's.
 	RootCAs *x509.CertPool
+	// Dial opens connections; nil asks the network.
+	Dial func(ctx context.Context) (net.Conn, error)
 	// Connections kept open to the service; 32 when 0.
 	Connections int
 	// Retries of a request that the service throttled (429) or was too busy for (503); 0 means none.
@@ -79,9 +82,14 @@ func New(o Options) (*Client, error) {
 		o.RetryWait = time.Second
 	}
 	host, _, _ := strings.Cut(o.ConnectionString.HostName, ":")
+	var dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	if o.Dial != nil {
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
+	}
 	return &Client{
 		opts: o, base: strings.TrimSuffix(base, "/"), resource: host,
 		http: &http.Client{Transport: &http.Transport{
+			DialContext:         dial,
 			TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			MaxIdleConns:        o.Connections,
 			MaxIdleConnsPerHost: o.Connections,
