@@ -44,7 +44,7 @@ func (f *Fleet) LoadAt(ctx context.Context, kind Kind, times iter.Seq[time.Durat
 // hand gives a command to the device whose turn it is.
 func (f *Fleet) hand(c command) {
 	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
-		f.absent(c.kind).Drop(metrics.DropNotConnected)
+		f.absent(c.kind).Drop(c.intended, metrics.DropNotConnected)
 	}
 }
 

@@ -52,8 +52,7 @@ func TestErrorsAreAccounted(t *testing.T) {
 			if i%2 == 0 {
 				reason = "status 429"
 			}
-			s.Start(at, at)
-			s.ObserveBecause(at, at, at.Add(time.Duration(i)*time.Millisecond), o, reason)
+			s.Start(at, at).EndBecause(at.Add(time.Duration(i)*time.Millisecond), o, reason)
 		}
 	}
 	var all sync.WaitGroup
@@ -91,8 +90,7 @@ func TestReasonsAreBounded(t *testing.T) {
 	rec := metrics.NewRecorder(metrics.Options{})
 	s, now := rec.Series(metrics.OpConnect, "robots"), time.Now()
 	for i := range 1000 {
-		s.Start(now, now)
-		s.ObserveBecause(now, now, now, metrics.Failed, strings.Repeat("x", i))
+		s.Start(now, now).EndBecause(now, metrics.Failed, strings.Repeat("x", i))
 	}
 	errs := rec.Snapshot().Errors
 	var sum uint64

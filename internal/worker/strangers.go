@@ -54,7 +54,7 @@ func (a *Audit) Phantoms(ctx context.Context, service Querier, twins TwinReader)
 		if ctx.Err() != nil {
 			return nil
 		}
-		_, err := Measure(series, time.Now(), func() (json.RawMessage, error) { return twins.Twin(ctx, id) })
+		_, err := Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) { return twins.Twin(ctx, id) })
 		if errors.Is(err, iothub.ErrDeviceNotFound) {
 			gone = append(gone, id)
 		}

@@ -157,7 +157,7 @@ func (v *Verifier) read(ctx context.Context, series *metrics.Series, x *Expectat
 	var doc json.RawMessage
 	err := context.Cause(ctx)
 	if err == nil {
-		doc, err = Measure(series, time.Now(), func() (json.RawMessage, error) { return v.Twins.Twin(ctx, x.Device) })
+		doc, err = Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) { return v.Twins.Twin(ctx, x.Device) })
 	}
 	var twin struct {
 		Properties struct {

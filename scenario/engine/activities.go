@@ -139,7 +139,7 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
-		e.rec.Series(metrics.OpJob, x.Name).Drop(metrics.DropStopped)
+		e.rec.Series(metrics.OpJob, x.Name).Drop(time.Now(), metrics.DropStopped)
 		e.note("job " + x.Name + " did not begin: the run ended first")
 		return
 	}

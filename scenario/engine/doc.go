@@ -65,6 +65,7 @@ type Engine struct {
 	bounds         *metrics.Judge
 
 	controls controls
+	drain    drain
 
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
@@ -76,16 +77,13 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), bounds: metrics.NewJudge(o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
 
-// Stop grace periods: how long each part of a polite end may take.
-const (
-	fleetGrace       = 15 * time.Second
-	deprovisionGrace = 5 * time.Minute
-)
+// deprovisionGrace is how long removing the identities may take.
+const deprovisionGrace = 5 * time.Minute
 
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
@@ -103,6 +101,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.stop(nil)
 	e.record.Ended = time.Now().UTC()
 	e.record.Totals = e.rec.Snapshot()
+	e.splitByStage()
 	e.judge(ctx, err)
 	return &e.record
 }
@@ -151,8 +150,11 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.controls.change(func(c *controls) { c.fleet = e.fleet })
+	hard, cancelHard := context.WithCancel(ctx)
+	defer cancelHard()
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
+	soft = worker.Patient(soft, hard)
 	watching, stopWatching := context.WithCancel(context.Background())
 	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
@@ -163,17 +165,21 @@ func (e *Engine) load(ctx context.Context) error {
 	service.Go(func() { e.runActivities(soft) })
 
 	err = e.walk(soft)
+	e.rec.SetStage("")
+	e.bounds.Stage("", e.rec.Snapshot())
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	e.drain.begin(cancelHard)
+	e.fleet.Finish()
 	cancelSoft()
 	service.Wait()
-	grace, cancelGrace := context.WithTimeout(ctx, fleetGrace)
-	defer cancelGrace()
+	e.fleet.Stop(hard)
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
 	e.record.Generator = e.self.health()
-	e.bounds.Stage("", e.rec.Snapshot())
-	e.fleet.Stop(grace)
+	if e.drain.end() {
+		e.note("the wait for the last answers was cut short by hand")
+	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
 	e.record.Outages = e.outages.end(e.since())

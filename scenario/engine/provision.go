@@ -158,7 +158,7 @@ type measured struct {
 }
 
 func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	return worker.Measure(m.series, time.Now(), func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
 }
 
 // provision makes the run's identities.

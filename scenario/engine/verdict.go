@@ -44,8 +44,8 @@ func (e *Engine) judge(ctx context.Context, err error) {
 func (e *Engine) checkAccounts() {
 	for i := range e.record.Totals.Series {
 		x := &e.record.Totals.Series[i]
-		if ends := x.Ended() + x.Abandoned; ends != x.Started() {
-			e.record.Notes = append(e.record.Notes, fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), ends))
+		if x.Ended() != x.Started() {
+			e.note(fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended()))
 		}
 	}
 }
