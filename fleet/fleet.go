@@ -32,6 +32,7 @@ type Fleet struct {
 	turns   [kinds]*rotation // who is to do what a rate asks for; connected devices only
 	paused  atomic.Bool
 	over    chan struct{} // closed when nothing is due any more
+	end     time.Time     // when that was; read it after over is closed
 	lost    atomic.Int64
 	losses  atomic.Int64
 	returns atomic.Int64
@@ -226,6 +227,7 @@ func (f *Fleet) step(up bool, intended time.Time) {
 // they are asked; those that are not do not come back. It may be called more than once.
 func (f *Fleet) Finish() {
 	if !f.finished() {
+		f.end = time.Now()
 		close(f.over)
 	}
 }
