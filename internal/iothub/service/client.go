@@ -83,7 +83,7 @@ func New(o Options) (*Client, error) {
 		o.RetryWait = time.Second
 	}
 	host, _, _ := strings.Cut(o.ConnectionString.HostName, ":")
-	var dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	dial := (&net.Dialer{Timeout: dialTimeout}).DialContext
 	if o.Dial != nil {
 		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
 	}
@@ -96,7 +96,6 @@ func New(o Options) (*Client, error) {
 			MaxIdleConnsPerHost: o.Connections,
 			MaxConnsPerHost:     o.Connections,
 			IdleConnTimeout:     90 * time.Second,
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
 		}},
