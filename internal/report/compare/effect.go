@@ -1,0 +1,218 @@
+package compare
+
+import (
+	"math"
+	"time"
+
+	"github.com/aclements/go-moremath/stats"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// What is assumed of every run, since a short one cannot show it.
+const (
+	neighbours = 0.8  // correlation of one second with the next: what slows one slows the next
+	restless   = 0.04 // by how much seconds differ, as a share, however steady those that were seen are
+	priorDF    = 4    // degrees of freedom that these assumptions are worth
+)
+
+// effect is a change with what is known of its error: of a figure of time or rate in logarithms.
+type effect struct {
+	estimate float64
+	df       float64
+	// half are the half-widths downwards and upwards at c standard errors.
+	half func(c float64) (down, up float64)
+}
+
+// interval leaves out a share of each side of what chance may do.
+func (e effect) interval(share float64) (low, high float64) {
+	down, up := e.half(student(e.df, share))
+	return e.estimate - down, e.estimate + up
+}
+
+// student is how many standard errors leave out a share of one side.
+func student(df, share float64) float64 {
+	return stats.InvCDF(stats.TDist{V: df})(1 - share)
+}
+
+// quantileEffect is how the quantile q of the merged distributions changed. seconds is the length of a block.
+func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
+	all := [2]metrics.Histogram{merged(a), merged(b)}
+	before, after := logMicros(all[0].Quantile(q)), logMicros(all[1].Quantile(q))
+	spread := deviations(below(a, all[0].Quantile(q)), below(b, all[1].Quantile(q)), counts(a), counts(b))
+	steady := restless * restless * 2 * meanVariance(spread.blocks*seconds)
+	var deviation [2]float64 // of the rank, from 0 to 1
+	for i := range all {
+		n := float64(all[i].Count)
+		deviation[i] = math.Sqrt(spread.variance(i, q*(1-q)/n, seconds))
+	}
+	return effect{
+		estimate: after - before, df: spread.df(),
+		half: func(c float64) (down, up float64) {
+			aDown, aUp := around(all[0], q, c*deviation[0])
+			bDown, bUp := around(all[1], q, c*deviation[1])
+			return math.Sqrt(bDown*bDown + aUp*aUp + c*c*steady), math.Sqrt(bUp*bUp + aDown*aDown + c*c*steady)
+		},
+	}
+}
+
+// around is how far below and above a quantile, in logarithms, those lie whose rank differs by as much: Woodruff's
+// interval. Beyond the least and the greatest value it goes on as steeply as it came there.
+func around(h metrics.Histogram, q, rank float64) (down, up float64) {
+	at := logMicros(h.Quantile(q))
+	if rank < q {
+		down = at - logMicros(h.Quantile(q-rank))
+	} else {
+		down = (at - logMicros(h.Minimum())) * rank / q
+	}
+	if rank < 1-q {
+		up = logMicros(h.Quantile(q+rank)) - at
+	} else {
+		up = (logMicros(h.Maximum()) - at) * rank / (1 - q)
+	}
+	return max(down, 0), max(up, 0)
+}
+
+// logMicros is the logarithm of a time; what is less than a microsecond counts as one.
+func logMicros(d time.Duration) float64 {
+	return math.Log(max(float64(d)/float64(time.Microsecond), 1))
+}
+
+// rateEffect is how a rate changed. What a schedule wants is not by chance, so that neighbours need not be alike; but one
+// operation may fall to this side of the end or to that.
+func rateEffect(a, b []float64, length [2]time.Duration) effect {
+	na, nb := sum(a), sum(b)
+	var square, blocks float64
+	for i := range a {
+		d := a[i]/na - b[i]/nb
+		square += d * d
+		if a[i]+b[i] > 0 {
+			blocks++
+		}
+	}
+	variance := 1/(na*na) + 1/(nb*nb)
+	if blocks > 1 {
+		variance += square * blocks / (blocks - 1)
+	}
+	deviation := math.Sqrt(variance)
+	return effect{
+		estimate: math.Log(nb/length[1].Seconds()) - math.Log(na/length[0].Seconds()), df: max(blocks-1, 0) + priorDF,
+		half: func(c float64) (down, up float64) { return c * deviation, c * deviation },
+	}
+}
+
+// shareEffect is how the share of some operations, in all that were due, changed: a difference, in no logarithm.
+func shareEffect(a, b, dueA, dueB []float64, seconds float64) effect {
+	spread := deviations(a, b, dueA, dueB)
+	var share, variance [2]float64
+	for i, of := range [2][2][]float64{{a, dueA}, {b, dueB}} {
+		n := max(sum(of[1]), 1)
+		share[i] = sum(of[0]) / n
+		variance[i] = spread.variance(i, share[i]*(1-share[i])/n, seconds)
+	}
+	deviation := math.Sqrt(variance[0] + variance[1])
+	return effect{
+		estimate: share[1] - share[0], df: spread.df(),
+		half: func(c float64) (down, up float64) { return c * deviation, c * deviation },
+	}
+}
+
+// spread is how much blocks disagree about a share.
+type spread struct {
+	blocks float64    // how many count, after their weight
+	seen   [2]float64 // variance of each run's share, as if its blocks had nothing to do with each other
+}
+
+// deviations looks at the shares part/of in every block. What both runs show in the same block, such as a ramp, is of the
+// scenario and no noise.
+func deviations(partA, partB, ofA, ofB []float64) spread {
+	var s spread
+	part, of := [2][]float64{partA, partB}, [2][]float64{ofA, ofB}
+	var total, mean [2]float64
+	for i := range part {
+		total[i] = max(sum(of[i]), 1)
+		mean[i] = sum(part[i]) / total[i]
+	}
+	var weight, squares float64
+	for n := range partA {
+		var off [2]float64 // of the block's share from the run's
+		for i := range part {
+			if of[i][n] > 0 {
+				off[i] = part[i][n]/of[i][n] - mean[i]
+			}
+		}
+		both := of[0][n] > 0 && of[1][n] > 0
+		for i := range part {
+			own, more := off[i], 1.0
+			if both {
+				own, more = (off[i]-off[1-i])/2, 2
+			}
+			w := of[i][n] / total[i]
+			s.seen[i] += more * own * own * w * w
+			weight, squares = weight+w/2, squares+w*w/2
+		}
+	}
+	if squares > 0 {
+		s.blocks = weight * weight / squares
+	}
+	return s
+}
+
+func (s spread) df() float64 { return max(s.blocks-1, 0) + priorDF }
+
+// variance of a run's share: that of independent operations, and what the blocks show beyond it, made as much larger as
+// neighbours are alike.
+func (s spread) variance(run int, independent, seconds float64) float64 {
+	if s.blocks < 1.5 {
+		return independent
+	}
+	seen := s.seen[run] * s.blocks / (s.blocks - 1)
+	return independent + max(0, seen-independent)*inflation(s.blocks, seconds)
+}
+
+// inflation is how many times larger the variance of the mean of n blocks is than their variance over n says, when
+// seconds are alike as neighbours are.
+func inflation(n, seconds float64) float64 {
+	whole, block := meanVariance(n*seconds), meanVariance(seconds)
+	within := (block - whole) * n / (n - 1) // what the variance of the blocks shows
+	return whole * n / within
+}
+
+// meanVariance is the variance of the mean over some seconds, each of variance 1, when neighbours are alike.
+func meanVariance(seconds float64) float64 {
+	const r = neighbours
+	n := max(seconds, 1)
+	return ((1+r)/(1-r) - 2*r*(1-math.Pow(r, n))/(n*(1-r)*(1-r))) / n
+}
+
+func merged(all []metrics.Histogram) metrics.Histogram {
+	var h metrics.Histogram
+	for _, x := range all {
+		h = h.Merge(x)
+	}
+	return h
+}
+
+func below(all []metrics.Histogram, d time.Duration) []float64 {
+	out := make([]float64, len(all))
+	for i, h := range all {
+		out[i] = float64(h.Below(d))
+	}
+	return out
+}
+
+func counts(all []metrics.Histogram) []float64 {
+	out := make([]float64, len(all))
+	for i, h := range all {
+		out[i] = float64(h.Count)
+	}
+	return out
+}
+
+func sum(values []float64) float64 {
+	total := 0.0
+	for _, v := range values {
+		total += v
+	}
+	return total
+}
