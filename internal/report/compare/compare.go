@@ -176,19 +176,19 @@ func (c *Comparison) doubt(text string) { c.Doubts = append(c.Doubts, text) }
 func (c *Comparison) note(text string)  { c.Notes = append(c.Notes, text) }
 
 // bonferroni is how much chance is believed of one line, so that of all of them together it makes something worse in
-// less than one comparison of twenty. Operations and their groups share that equally.
+// less than one comparison of twenty. Operations and their groups share that equally; one alone has several figures.
 func bonferroni(lines int, shared bool) float64 {
 	alpha := 0.05
 	if shared {
 		alpha /= 2
 	}
-	return min(0.025, alpha/float64(lines))
+	return alpha / float64(max(lines, 3))
 }
 
-// A percentile is told from leastBeyond operations beyond it, so that a p99 takes 500. Fewer are passed over, unless what
+// A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
 // was seen is worse by more than alarming.
 const (
-	leastBeyond = 5
+	leastBeyond = 10
 	leastCount  = 5 // operations that must vanish, or errors that must appear, to count
 	alarming    = 1 // a share: twice as much
 )
@@ -244,7 +244,7 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		row.Before, row.After = before.Seconds(), after.Seconds()
 		e := quantileEffect(a, b, q.of, s.seconds)
 		row.judge(e, alpha, 1)
-		if float64(min(n[0], n[1]))*(1-q.of) < leastBeyond-1e-9 {
+		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
 			row.Low, row.High, row.Verdict = math.NaN(), math.NaN(), TooFew
 			if !looked && row.Change > max(alarming, row.Margin) {
 				row.Verdict = TooShort

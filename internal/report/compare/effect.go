@@ -12,7 +12,7 @@ import (
 // What is assumed of every run, since a short one cannot show it.
 const (
 	neighbours = 0.8  // correlation of one second with the next: what slows one slows the next
-	restless   = 0.04 // by how much seconds differ, as a share, however steady those that were seen are
+	restless   = 0.03 // by how much seconds differ, as a share, however steady those that were seen are
 	priorDF    = 4    // degrees of freedom that these assumptions are worth
 )
 
@@ -20,13 +20,13 @@ const (
 type effect struct {
 	estimate float64
 	df       float64
-	// half are the half-widths downwards and upwards at c standard errors.
-	half func(c float64) (down, up float64)
+	// half are the half-widths downwards and upwards, at c standard errors of what was seen, and z of what is assumed.
+	half func(c, z float64) (down, up float64)
 }
 
 // interval leaves out a share of each side of what chance may do.
 func (e effect) interval(share float64) (low, high float64) {
-	down, up := e.half(student(e.df, share))
+	down, up := e.half(student(e.df, share), student(math.MaxInt32, share))
 	return e.estimate - down, e.estimate + up
 }
 
@@ -48,10 +48,10 @@ func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 	}
 	return effect{
 		estimate: after - before, df: spread.df(),
-		half: func(c float64) (down, up float64) {
+		half: func(c, z float64) (down, up float64) {
 			aDown, aUp := around(all[0], q, c*deviation[0])
 			bDown, bUp := around(all[1], q, c*deviation[1])
-			return math.Sqrt(bDown*bDown + aUp*aUp + c*c*steady), math.Sqrt(bUp*bUp + aDown*aDown + c*c*steady)
+			return math.Sqrt(bDown*bDown + aUp*aUp + z*z*steady), math.Sqrt(bUp*bUp + aDown*aDown + z*z*steady)
 		},
 	}
 }
@@ -63,12 +63,12 @@ func around(h metrics.Histogram, q, rank float64) (down, up float64) {
 	if rank < q {
 		down = at - logMicros(h.Quantile(q-rank))
 	} else {
-		down = (at - logMicros(h.Minimum())) * rank / q
+		down = (at - logMicros(h.Minimum())) * (1 + math.Log(rank/q))
 	}
 	if rank < 1-q {
 		up = logMicros(h.Quantile(q+rank)) - at
 	} else {
-		up = (logMicros(h.Maximum()) - at) * rank / (1 - q)
+		up = (logMicros(h.Maximum()) - at) * (1 + math.Log(rank/(1-q)))
 	}
 	return max(down, 0), max(up, 0)
 }
@@ -97,7 +97,7 @@ func rateEffect(a, b []float64, length [2]time.Duration) effect {
 	deviation := math.Sqrt(variance)
 	return effect{
 		estimate: math.Log(nb/length[1].Seconds()) - math.Log(na/length[0].Seconds()), df: max(blocks-1, 0) + priorDF,
-		half: func(c float64) (down, up float64) { return c * deviation, c * deviation },
+		half: func(c, _ float64) (down, up float64) { return c * deviation, c * deviation },
 	}
 }
 
@@ -113,7 +113,7 @@ func shareEffect(a, b, dueA, dueB []float64, seconds float64) effect {
 	deviation := math.Sqrt(variance[0] + variance[1])
 	return effect{
 		estimate: share[1] - share[0], df: spread.df(),
-		half: func(c float64) (down, up float64) { return c * deviation, c * deviation },
+		half: func(c, _ float64) (down, up float64) { return c * deviation, c * deviation },
 	}
 }
 
@@ -167,7 +167,8 @@ func (s spread) variance(run int, independent, seconds float64) float64 {
 		return independent
 	}
 	seen := s.seen[run] * s.blocks / (s.blocks - 1)
-	return independent + max(0, seen-independent)*inflation(s.blocks, seconds)
+	known := (s.blocks - 1) / s.df() // few blocks say little of how much they disagree
+	return independent + max(0, known*(seen-independent))*inflation(s.blocks, seconds)
 }
 
 // inflation is how many times larger the variance of the mean of n blocks is than their variance over n says, when

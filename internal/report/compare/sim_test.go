@@ -8,18 +8,24 @@ import (
 )
 
 func TestSim(t *testing.T) {
-	const runs = 60
+	runs := 60
 	for _, x := range []struct {
 		name string
 		w    world
 	}{
 		{"weathered", weathered}, {"networked", networked}, {"local", local},
 	} {
-		for _, seconds := range []int{5, 30, 60} {
+		for _, seconds := range []int{5, 30} {
 			w := x.w
 			w.seconds = seconds
 			began := time.Now()
+			if seconds == 5 {
+				runs = 300
+			} else {
+				runs = 60
+			}
 			wrong, told := 0, 0
+			bad := map[string]int{}
 			unsure := map[string]int{}
 			var found [3]int
 			for n := range uint64(runs) {
@@ -27,6 +33,9 @@ func TestSim(t *testing.T) {
 				c := compare.Compare(a, w.run(2*n+1), compare.Options{})
 				if len(c.Regressions()) > 0 {
 					wrong++
+					for _, r := range c.Regressions() {
+						bad[r.Operation+" "+r.Figure]++
+					}
 				}
 				if c.Answer() == compare.NothingWorse {
 					told++
@@ -42,7 +51,7 @@ func TestSim(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%s %d s: wrong %d told %d found %v of %d; %v; %s", x.name, seconds, wrong, told, found, runs, unsure, time.Since(began))
+			t.Logf("%s %d s: wrong %d told %d found %v of %d; %v; bad %v; %s", x.name, seconds, wrong, told, found, runs, unsure, bad, time.Since(began))
 		}
 	}
 }
