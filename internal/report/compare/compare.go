@@ -93,6 +93,8 @@ type Row struct {
 	Low, High     float64 // the interval that holds the true change 19 times of 20
 	Margin        float64 // by which After may be worse, as Change is; of a latency never less than the floor
 	Verdict       Verdict
+
+	floor time.Duration // when Margin stands for it
 }
 
 // Bad reports whether the figure is worse.
@@ -186,12 +188,14 @@ func bonferroni(lines int, shared bool) float64 {
 }
 
 // A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
-// was seen is worse by more than alarming.
+// was seen is worse by alarmingly much: twice as much of ten, eleven times as much of one.
 const (
 	leastBeyond = 10
 	leastCount  = 5 // operations that must vanish, or errors that must appear, to count
-	alarming    = 1 // a share: twice as much
 )
+
+// alarming is the change from which it is said that a figure of few operations cannot be told.
+func alarming(n uint64) float64 { return max(10/float64(n), 1) }
 
 // line adds the rows of one operation or group.
 func (c *Comparison) line(l line, p *plan, alpha float64) {
@@ -240,13 +244,19 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		of, margin float64
 	}{{"p50", 0.5, c.Margins.P50}, {"p95", 0.95, c.Margins.P95}, {"p99", 0.99, c.Margins.P99}} {
 		before, after := merged(a).Quantile(q.of), merged(b).Quantile(q.of)
-		row := l.row(q.name, Seconds, max(q.margin, c.Floor.Seconds()/floorSeconds(before)))
+		row := l.row(q.name, Seconds, q.margin)
+		if least := c.Floor.Seconds() / max(before, time.Microsecond).Seconds(); least > row.Margin {
+			row.Margin, row.floor = least, c.Floor
+		}
 		row.Before, row.After = before.Seconds(), after.Seconds()
 		e := quantileEffect(a, b, q.of, s.seconds)
 		row.judge(e, alpha, 1)
+		if gap, ok := apart(a, b, q.of, e.estimate); ok && row.Verdict == TooShort && e.estimate > math.Log1p(row.Margin) {
+			row.Verdict, row.Low = Worse, max(row.Low, math.Expm1(gap))
+		}
 		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
 			row.Low, row.High, row.Verdict = math.NaN(), math.NaN(), TooFew
-			if !looked && row.Change > max(alarming, row.Margin) {
+			if !looked && row.Change > max(alarming(min(n[0], n[1])), row.Margin) {
 				row.Verdict = TooShort
 			}
 			looked = true
@@ -254,9 +264,6 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		c.Rows = append(c.Rows, row)
 	}
 }
-
-// floorSeconds is a time as a divisor.
-func floorSeconds(d time.Duration) float64 { return max(d.Seconds(), 1e-6) }
 
 // rate adds the row of what ended in a second.
 func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
@@ -267,7 +274,7 @@ func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
 	if l.connecting() {
 		sign = 1
 	}
-	e := rateEffect(s.counts(0), s.counts(1), p.length)
+	e := rateEffect(float64(n[0]), float64(n[1]), s.dues(0), s.dues(1), p.length)
 	row.judge(e, alpha, sign)
 	if row.Verdict == Better {
 		row.Verdict = Differs
@@ -275,7 +282,7 @@ func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
 	if min(n[0], n[1]) < 2*leastCount {
 		row.Low, row.High = math.NaN(), math.NaN()
 		switch {
-		case math.Abs(e.estimate) < math.Log(1+alarming):
+		case math.Abs(e.estimate) < math.Log1p(alarming(min(n[0], n[1]))):
 			row.Verdict = TooFew
 		case !row.Bad():
 			row.Verdict = TooShort

@@ -35,6 +35,30 @@ func student(df, share float64) float64 {
 	return stats.InvCDF(stats.TDist{V: df})(1 - share)
 }
 
+// apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: twice, when there
+// are four blocks, and five times when there is one. gap is how much greater it is at least.
+func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool) {
+	highest, lowest := math.Inf(-1), math.Inf(1)
+	var blocks [2]float64
+	for i, all := range [][]metrics.Histogram{a, b} {
+		for _, h := range all {
+			if h.Count < leastInBlock {
+				continue
+			}
+			blocks[i]++
+			if at := logMicros(h.Quantile(q)); i == 0 {
+				highest = max(highest, at)
+			} else {
+				lowest = min(lowest, at)
+			}
+		}
+	}
+	return lowest - highest, lowest > highest && estimate > math.Log1p(max(4/min(blocks[0], blocks[1]), 1))
+}
+
+// leastInBlock is how many operations a block must have for a quantile of its own.
+const leastInBlock = 5
+
 // quantileEffect is how the quantile q of the merged distributions changed. seconds is the length of a block.
 func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 	all := [2]metrics.Histogram{merged(a), merged(b)}
@@ -78,15 +102,16 @@ func logMicros(d time.Duration) float64 {
 	return math.Log(max(float64(d)/float64(time.Microsecond), 1))
 }
 
-// rateEffect is how a rate changed. What a schedule wants is not by chance, so that neighbours need not be alike; but one
-// operation may fall to this side of the end or to that.
-func rateEffect(a, b []float64, length [2]time.Duration) effect {
-	na, nb := sum(a), sum(b)
+// rateEffect is how the rate of na and nb operations that ended changed. How much they vary is taken from when they were due, since
+// a slower answer only comes in a later block. What a schedule wants is not by chance, so that neighbours need not be alike; but
+// one operation may fall to this side of the end or to that.
+func rateEffect(na, nb float64, dueA, dueB []float64, length [2]time.Duration) effect {
+	da, db := max(sum(dueA), 1), max(sum(dueB), 1)
 	var square, blocks float64
-	for i := range a {
-		d := a[i]/na - b[i]/nb
+	for i := range dueA {
+		d := dueA[i]/da - dueB[i]/db
 		square += d * d
-		if a[i]+b[i] > 0 {
+		if dueA[i]+dueB[i] > 0 {
 			blocks++
 		}
 	}
@@ -167,7 +192,7 @@ func (s spread) variance(run int, independent, seconds float64) float64 {
 		return independent
 	}
 	seen := s.seen[run] * s.blocks / (s.blocks - 1)
-	known := (s.blocks - 1) / s.df() // few blocks say little of how much they disagree
+	known := max(s.blocks-2, 0) / (s.blocks - 2 + priorDF) // few blocks say little of how much they disagree
 	return independent + max(0, known*(seen-independent))*inflation(s.blocks, seconds)
 }
 

@@ -95,7 +95,7 @@ func (c *Comparison) Sentence() string {
 	case unsure > 0:
 		return fmt.Sprintf("too short to tell: %s of %d may be worse by more than the margin; run both longer", count(unsure, "figure"), judged)
 	case len(c.Doubts) > 0:
-		return fmt.Sprintf("cannot tell: nothing of the %s that both runs have is worse, but %s", report.Duration(c.Compared.Round(time.Second)), c.Doubts[0])
+		return fmt.Sprintf("cannot tell: nothing is worse in the %s that both runs have, but that is not all there is to know", report.Duration(c.Compared.Round(time.Second)))
 	default:
 		return fmt.Sprintf("not worse by more than the margins: %s", count(judged, "figure"))
 	}
@@ -148,8 +148,11 @@ func (r *Row) answer() string {
 		return string(r.Verdict)
 	}
 	margin := share(r.Margin)
-	if r.Unit == Seconds && r.Margin > 1 {
-		margin = report.Duration(time.Duration(r.Margin * r.Before * float64(time.Second)))
+	switch {
+	case r.Unit == Share:
+		margin = points(r.Margin)
+	case r.floor > 0:
+		margin = report.Duration(r.floor)
 	}
 	return string(NotWorse) + " by " + margin
 }
@@ -180,7 +183,10 @@ func (r *Row) change(x float64) string {
 	case math.IsNaN(x):
 		return "–"
 	case r.Unit == Share:
-		return fmt.Sprintf("%+.2f pt", 100*x)
+		if x < 0 {
+			return points(x)
+		}
+		return "+" + points(x)
 	case x >= 999:
 		return ">×1000"
 	case x >= 9:
@@ -191,6 +197,9 @@ func (r *Row) change(x float64) string {
 		return fmt.Sprintf("%+.1f%%", 100*x)
 	}
 }
+
+// points are a difference of shares.
+func points(x float64) string { return strconv.FormatFloat(100*x, 'f', 2, 64) + " pt" }
 
 func share(x float64) string { return strconv.FormatFloat(100*x, 'g', 3, 64) + "%" }
 
@@ -260,7 +269,7 @@ func (c *Comparison) WriteJSON(w io.Writer) error {
 		Doubts   []string `json:"doubts"`
 		Notes    []string `json:"notes"`
 		Rows     []row    `json:"figures"`
-	}{Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(), Doubts: c.Doubts, Notes: c.Notes}
+	}{Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(), Doubts: append([]string{}, c.Doubts...), Notes: append([]string{}, c.Notes...), Rows: []row{}}
 	for i, r := range []*report.Run{c.Before, c.After} {
 		*[2]*run{&out.Before, &out.After}[i] = run{r.Name, r.Started, r.Duration().Seconds(), r.Target, r.Devices, r.Seed, r.Outcome}
 	}
