@@ -58,32 +58,71 @@ func (c *Comparison) align(before, after *report.History) *plan {
 	return p
 }
 
-// split cuts a history into its stages. A stage that comes twice is two.
+// split cuts a history into its stages. A stage that comes twice is two. Samples belong to the stage of their middle: which
+// stage they name is that of their end.
 func split(h *report.History) []part {
 	var parts []part
-	times := make(map[string]int)
+	spans := stages(h)
 	end := time.Duration(math.MaxInt64)
-	if n := len(h.Run.Stages); n > 0 && h.Whole {
-		end = h.Run.Stages[n-1].To + afterEnd
+	if n := len(spans); n > 0 && h.Whole {
+		end = spans[n-1].To + afterEnd
 	}
-	last := ""
 	for _, s := range h.Samples {
-		if n := len(parts); n > 0 && s.At-s.Window.Elapsed/2 > end {
+		at := s.At - s.Window.Elapsed/2
+		n := len(parts)
+		if n > 0 && at > end {
 			parts[n-1].rest = append(parts[n-1].rest, s)
 			continue
 		}
-		if name := s.Window.Stage; len(parts) == 0 || name != last {
-			last = name
-			if times[name]++; times[name] > 1 {
-				name = fmt.Sprintf("%s (%d)", name, times[name])
-			}
-			parts = append(parts, part{stage: name})
+		stage := stageAt(spans, at, s.Window.Stage)
+		if n == 0 || parts[n-1].stage != stage {
+			parts = append(parts, part{stage: stage})
 		}
 		x := &parts[len(parts)-1]
 		x.samples = append(x.samples, s)
 		x.length += s.Window.Elapsed
 	}
 	return parts
+}
+
+// stageAt is the stage that ran at a time; what a sample calls it when nothing else tells.
+func stageAt(spans []report.Stage, at time.Duration, named string) string {
+	if len(spans) == 0 {
+		return named
+	}
+	i := slices.IndexFunc(spans, func(x report.Stage) bool { return at < x.To })
+	if i < 0 {
+		i = len(spans) - 1
+	}
+	return spans[i].Name
+}
+
+// stages are when the stages ran. What a record that was cut has of that is in its events. Names are made to differ.
+func stages(h *report.History) []report.Stage {
+	all := slices.Clone(h.Run.Stages)
+	if !h.Whole {
+		var begun []report.Stage
+		for _, e := range h.Events {
+			if e.Kind != "stage" || !e.OK {
+				continue
+			}
+			if n := len(begun); n > 0 {
+				begun[n-1].To = e.At
+			}
+			begun = append(begun, report.Stage{Name: e.Text, From: e.At, To: math.MaxInt64})
+		}
+		if len(begun) > 0 {
+			all = begun
+		}
+	}
+	times := make(map[string]int)
+	for i := range all {
+		name := all[i].Name
+		if times[name]++; times[name] > 1 {
+			all[i].Name = fmt.Sprintf("%s (%d)", name, times[name])
+		}
+	}
+	return all
 }
 
 func find(parts []part, stage string) int {
@@ -321,6 +360,15 @@ func (s *seriesPair) latencies(run int) []metrics.Histogram {
 		out[i] = x.Latency(false)
 	}
 	return out
+}
+
+// lag is how late the operations of a run started.
+func (s *seriesPair) lag(run int) metrics.Histogram {
+	var h metrics.Histogram
+	for _, x := range s.blocks[run] {
+		h = h.Merge(x.Lag)
+	}
+	return h
 }
 
 // failures are the bad outcomes that have no row of their own.

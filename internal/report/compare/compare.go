@@ -57,7 +57,9 @@ const (
 	NotWorse Verdict = "not worse"
 	Better   Verdict = "better"
 	TooShort Verdict = "too short to tell"
-	TooFew   Verdict = "too few" // operations, for such a figure, whatever the length; passed over
+	// LateStart is of a latency that is worse, while the machine was too busy to start operations in time.
+	LateStart Verdict = "started late"
+	TooFew    Verdict = "too few" // operations, for such a figure, whatever the length; passed over
 )
 
 // Answer is what a whole comparison says.
@@ -109,15 +111,20 @@ type Comparison struct {
 	Blocks        int           // into which that was cut
 	Rows          []Row
 	Doubts        []string // why "not worse" cannot be said, whatever the figures say
+	Unfit         []string // why nothing can be said of the target
 	Notes         []string // what else a reader must know
 }
 
 // Regressions are the rows that are worse.
 func (c *Comparison) Regressions() []Row { return c.rows((*Row).Bad) }
 
-// Unsure are the rows of whole operations for which the runs are too short. Of a group it is only asked whether it is worse.
+// Unsure are the rows of whole operations that cannot be told. Of a group it is only asked whether it is worse.
 func (c *Comparison) Unsure() []Row {
-	return c.rows(func(r *Row) bool { return r.Verdict == TooShort && r.Group == "" })
+	return c.rows(func(r *Row) bool { return (r.Verdict == TooShort || r.Verdict == LateStart) && r.Group == "" })
+}
+
+func (c *Comparison) late() []Row {
+	return c.rows(func(r *Row) bool { return r.Verdict == LateStart && r.Group == "" })
 }
 
 func (c *Comparison) rows(which func(*Row) bool) []Row {
@@ -138,6 +145,8 @@ func (c *Comparison) judged() []Row {
 // Answer is what the whole comparison says.
 func (c *Comparison) Answer() Answer {
 	switch {
+	case len(c.Unfit) > 0:
+		return CannotTell
 	case len(c.Regressions()) > 0:
 		return SomethingWorse
 	case len(c.Doubts) > 0 || len(c.Unsure()) > 0 || len(c.judged()) == 0:
@@ -254,6 +263,9 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		if gap, ok := apart(a, b, q.of, e.estimate); ok && row.Verdict == TooShort && e.estimate > math.Log1p(row.Margin) {
 			row.Verdict, row.Low = Worse, max(row.Low, math.Expm1(gap))
 		}
+		if row.Verdict == Worse && c.startedLate(s, q.of, after-before) {
+			row.Verdict = LateStart
+		}
 		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
 			row.Low, row.High, row.Verdict = math.NaN(), math.NaN(), TooFew
 			if !looked && row.Change > max(alarming(min(n[0], n[1])), row.Margin) {
@@ -263,6 +275,20 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		}
 		c.Rows = append(c.Rows, row)
 	}
+}
+
+// lateShare is how many times later operations may have started, by the machine's doing, to explain a latency: what starts late
+// is also answered late when the target has the same machine.
+const lateShare = 4
+
+// startedLate reports whether a change of a percentile may be the machine's doing: operations started later by a good part of it,
+// while timers, which no target touches, were as late.
+func (c *Comparison) startedLate(s *seriesPair, q float64, change time.Duration) bool {
+	if c.After.Generator == nil {
+		return false
+	}
+	before, after := s.lag(0).Quantile(q), s.lag(1).Quantile(q)
+	return c.After.Generator.Late >= after && lateShare*(after-before) > change
 }
 
 // rate adds the row of what ended in a second.

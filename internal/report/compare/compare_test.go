@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/report/compare"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -141,7 +142,7 @@ func TestRules(t *testing.T) {
 		{"half the rate", base, func(w *world) { w.rate = 10 }, compare.Options{}, "twin_report rate", compare.SomethingWorse},
 		{"a few errors", base, func(w *world) { w.failures = 1 }, compare.Options{}, "", compare.NothingWorse},
 		{"more than a few", base, func(w *world) { w.failures = 30 }, compare.Options{}, "twin_report errors", compare.SomethingWorse},
-		{"too short", weathered.lasting(3), slow, compare.Options{}, "", compare.CannotTell},
+		{"too short", weathered.lasting(3), func(w *world) { *w = w.times(1.1) }, compare.Options{}, "", compare.CannotTell},
 		{"vanished", networked, func(w *world) { w.quiet = true }, compare.Options{}, "telemetry rate", compare.SomethingWorse},
 		{"a slow tenth", networked, func(w *world) { w.slower = 10 }, compare.Options{}, "p95", compare.SomethingWorse},
 		{"dead at the end", networked, func(w *world) { w.dead, w.timeout = 5, 10*time.Second }, compare.Options{}, "telemetry errors", compare.SomethingWorse},
@@ -161,6 +162,29 @@ func TestRules(t *testing.T) {
 	appeared := slices.ContainsFunc(c.Rows, func(r compare.Row) bool { return r.Operation == "telemetry" && r.Verdict == compare.Appeared })
 	if !appeared || c.Answer() != compare.CannotTell {
 		t.Errorf("%v, %s", appeared, c.Sentence())
+	}
+}
+
+// A latency that a busy machine explains is not called worse; one that it does not explain is.
+func TestStartedLate(t *testing.T) {
+	steady := networked
+	steady.stalls = 0
+	busy := steady
+	busy.late = 60 * time.Millisecond
+	for _, tt := range []struct {
+		after  world
+		timers time.Duration
+		want   compare.Answer
+	}{
+		{busy, 100 * time.Millisecond, compare.CannotTell},
+		{busy, time.Millisecond, compare.SomethingWorse}, // the target's doing: timers were punctual
+		{busy.times(1.3), 100 * time.Millisecond, compare.SomethingWorse},
+	} {
+		after := tt.after.run(2)
+		after.Run.Generator = &generator.Health{Late: tt.timers}
+		if c := compare.Compare(steady.run(1), after, compare.Options{}); c.Answer() != tt.want {
+			t.Errorf("timers %s late: %s; worse are %q", tt.timers, c.Sentence(), bad(c))
+		}
 	}
 }
 
@@ -191,20 +215,21 @@ func TestWhatDiffers(t *testing.T) {
 			h.Run.Outcome, h.Run.Reason = report.Failed, "no device"
 			return h
 		}, "the second run failed: no device", compare.CannotTell},
+		{"saturated and slow", func(*report.History) *report.History {
+			h := steady.times(2).run(2)
+			h.Run.Outcome = report.Saturated
+			return h
+		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
 		{"another stage", func(h *report.History) *report.History {
-			for i := range h.Samples {
-				if h.Samples[i].Window.Stage == "hold" {
-					h.Samples[i].Window.Stage = "steady"
-				}
-			}
+			h.Run.Stages[1].Name = "steady"
 			return h
 		}, "the stages differ: only the first run has the stage hold", compare.CannotTell},
-		{"a hole", func(h *report.History) *report.History { h.Samples = slices.Delete(h.Samples, 10, 12); return h }, "lacks 402 operations", compare.CannotTell},
+		{"a hole", func(h *report.History) *report.History { h.Samples = slices.Delete(h.Samples, 10, 12); return h }, "lacks 400 operations", compare.CannotTell},
 		{"an outage", func(h *report.History) *report.History { h.Run.Outages = []report.Outage{{Total: 20}}; return h }, "", compare.SomethingWorse},
 	} {
 		c := compare.Compare(steady.run(1), tt.change(steady.run(2)), compare.Options{})
-		if all := strings.Join(append(c.Doubts, c.Notes...), "; "); !strings.Contains(all, tt.says) || c.Answer() != tt.want {
+		if all := strings.Join(slices.Concat(c.Unfit, c.Doubts, c.Notes), "; "); !strings.Contains(all, tt.says) || c.Answer() != tt.want {
 			t.Errorf("%s: %s; %s: %s", tt.name, c.Answer(), c.Sentence(), all)
 		}
 	}

@@ -52,7 +52,7 @@ func (c *Comparison) state(i int, h *report.History) {
 		}
 		c.doubt(text)
 	case r.Outcome == report.Saturated:
-		c.doubt("in the " + which(i) + " run the generator was the bottleneck: its figures are not the target's")
+		c.Unfit = append(c.Unfit, "in the "+which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
 }
 

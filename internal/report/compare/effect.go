@@ -107,17 +107,19 @@ func logMicros(d time.Duration) float64 {
 // one operation may fall to this side of the end or to that.
 func rateEffect(na, nb float64, dueA, dueB []float64, length [2]time.Duration) effect {
 	da, db := max(sum(dueA), 1), max(sum(dueB), 1)
-	var square, blocks float64
+	var square, blocks, last float64
 	for i := range dueA {
 		d := dueA[i]/da - dueB[i]/db
-		square += d * d
+		square += d*d + 2*d*last // what only came a block later is no change
+		last = d
 		if dueA[i]+dueB[i] > 0 {
 			blocks++
 		}
 	}
 	variance := 1/(na*na) + 1/(nb*nb)
 	if blocks > 1 {
-		variance += square * blocks / (blocks - 1)
+		// Never more than if they came by chance, twice over: a schedule that is only later is none that varies.
+		variance += min(max(square, 0)*blocks/(blocks-1), 2/na+2/nb)
 	}
 	deviation := math.Sqrt(variance)
 	return effect{
@@ -144,8 +146,8 @@ func shareEffect(a, b, dueA, dueB []float64, seconds float64) effect {
 
 // spread is how much blocks disagree about a share.
 type spread struct {
-	blocks float64    // how many count, after their weight
-	seen   [2]float64 // variance of each run's share, as if its blocks had nothing to do with each other
+	blocks float64       // how many count, after their weight
+	seen   [2][3]float64 // variance of each run's share, as if its blocks, or two or three of them together, had nothing to do with each other
 }
 
 // deviations looks at the shares part/of in every block. What both runs show in the same block, such as a ramp, is of the
@@ -159,6 +161,7 @@ func deviations(partA, partB, ofA, ofB []float64) spread {
 		mean[i] = sum(part[i]) / total[i]
 	}
 	var weight, squares float64
+	var together [2][3]float64
 	for n := range partA {
 		var off [2]float64 // of the block's share from the run's
 		for i := range part {
@@ -168,12 +171,18 @@ func deviations(partA, partB, ofA, ofB []float64) spread {
 		}
 		both := of[0][n] > 0 && of[1][n] > 0
 		for i := range part {
-			own, more := off[i], 1.0
+			own := off[i]
 			if both {
-				own, more = (off[i]-off[1-i])/2, 2
+				own = (off[i] - off[1-i]) / math.Sqrt2 // of which half is the other run's
 			}
 			w := of[i][n] / total[i]
-			s.seen[i] += more * own * own * w * w
+			for k := range together[i] {
+				together[i][k] += own * w
+				if (n+1)%(k+1) == 0 || n == len(partA)-1 {
+					s.seen[i][k] += together[i][k] * together[i][k]
+					together[i][k] = 0
+				}
+			}
 			weight, squares = weight+w/2, squares+w*w/2
 		}
 	}
@@ -186,15 +195,22 @@ func deviations(partA, partB, ofA, ofB []float64) spread {
 func (s spread) df() float64 { return max(s.blocks-1, 0) + priorDF }
 
 // variance of a run's share: that of independent operations, and what the blocks show beyond it, made as much larger as
-// neighbours are alike.
+// neighbours are alike. Blocks put together in twos and threes show it when they are more alike than is assumed.
 func (s spread) variance(run int, independent, seconds float64) float64 {
-	if s.blocks < 1.5 {
-		return independent
+	beyond := 0.0
+	for k, seen := range s.seen[run] {
+		n, together := s.blocks/float64(k+1), float64(k+1)
+		if n < 1.5 || (k > 0 && n < leastTogether) {
+			break
+		}
+		known := max(n-2, 0) / (n - 2 + priorDF) // few blocks say little of how much they disagree
+		beyond = max(beyond, known*(seen*n/(n-1)-independent)*inflation(n, seconds*together))
 	}
-	seen := s.seen[run] * s.blocks / (s.blocks - 1)
-	known := max(s.blocks-2, 0) / (s.blocks - 2 + priorDF) // few blocks say little of how much they disagree
-	return independent + max(0, known*(seen-independent))*inflation(s.blocks, seconds)
+	return independent + beyond
 }
+
+// leastTogether is how many there must be when blocks are put together.
+const leastTogether = 4
 
 // inflation is how many times larger the variance of the mean of n blocks is than their variance over n says, when
 // seconds are alike as neighbours are.

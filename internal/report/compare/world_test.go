@@ -21,10 +21,11 @@ type world struct {
 	rate    int // reports a second; as many messages
 	timeout time.Duration
 
-	quiet    bool // without telemetry
-	dead     int  // seconds at the end in which nothing is answered
-	slower   int  // of this many devices one is ten times slower
-	failures int  // reports that fail, one a second
+	quiet    bool          // without telemetry
+	dead     int           // seconds at the end in which nothing is answered
+	slower   int           // of this many devices one is ten times slower
+	failures int           // reports that fail, one a second
+	late     time.Duration // by which one operation in ten starts late
 }
 
 var (
@@ -41,6 +42,7 @@ var began = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 // operation is one that will end.
 type operation struct {
 	start, end time.Duration
+	sent       time.Duration
 	series     *metrics.Series
 	outcome    metrics.Outcome
 }
@@ -68,7 +70,12 @@ func (w world) run(seed uint64) *report.History {
 		if took > w.timeout {
 			took, outcome = w.timeout, metrics.Timeout
 		}
-		open = append(open, operation{at, at + took, rec.Series(op, "robots"), outcome})
+		late := time.Duration(0)
+		if len(open)%10 == 0 {
+			late = w.late
+		}
+		took += late
+		open = append(open, operation{at, at + took, at + late, rec.Series(op, "robots"), outcome})
 		return at + took
 	}
 	h := &report.History{Whole: true, Run: &report.Run{Name: "world", Started: began, Outcome: report.Passed, Seed: 42, Devices: w.devices, Target: "embedded hub"}}
@@ -130,13 +137,13 @@ func (w world) record(h *report.History, rec *metrics.Recorder, open []operation
 		kept := open[:0]
 		for _, o := range open {
 			if o.start >= from && o.start < to {
-				o.series.Start(began.Add(o.start), began.Add(o.start))
+				o.series.Start(began.Add(o.start), began.Add(o.sent))
 			}
 			if o.end >= to {
 				kept = append(kept, o)
 				continue
 			}
-			o.series.Observe(began.Add(o.start), began.Add(o.start), began.Add(o.end), o.outcome)
+			o.series.Observe(began.Add(o.start), began.Add(o.sent), began.Add(o.end), o.outcome)
 		}
 		open = kept
 		now := rec.Snapshot()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +17,10 @@ import (
 func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "\n  before  %s\n  after   %s\n\n", headline(c.Before), headline(c.After))
-	for _, n := range append(c.Doubts, c.Notes...) {
+	for _, n := range c.warnings() {
 		fmt.Fprintf(b, "  %s %s\n", style.Warning(), strings.ReplaceAll(n, "\n", "\n      "))
 	}
-	if len(c.Doubts)+len(c.Notes) > 0 {
+	if len(c.warnings()) > 0 {
 		b.WriteString("\n")
 	}
 	rows := c.shown(all)
@@ -43,6 +44,9 @@ func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
 	return err
 }
 
+// warnings are what a reader must know, the gravest first.
+func (c *Comparison) warnings() []string { return slices.Concat(c.Unfit, c.Doubts, c.Notes) }
+
 func headline(r *report.Run) string {
 	parts := []string{r.Name, r.Started.Format(time.DateTime), report.Duration(r.Duration())}
 	if r.Target != "" {
@@ -62,7 +66,7 @@ func paintRow(style report.Style, line string, n int, rows []Row) string {
 	switch r := rows[n-1]; {
 	case r.Bad():
 		return style.Bad(line)
-	case r.Verdict == TooShort || r.Verdict == Appeared:
+	case r.Verdict == TooShort || r.Verdict == LateStart || r.Verdict == Appeared:
 		return style.Doubtful(line)
 	}
 	return line
@@ -77,7 +81,7 @@ func (c *Comparison) shown(all bool) []Row {
 		switch r.Verdict {
 		case NotWorse, TooFew:
 			return false
-		case TooShort, Better, Differs:
+		case TooShort, LateStart, Better, Differs:
 			return r.Group == ""
 		}
 		return true
@@ -88,10 +92,14 @@ func (c *Comparison) shown(all bool) []Row {
 func (c *Comparison) Sentence() string {
 	worse, unsure, judged := len(c.Regressions()), len(c.Unsure()), len(c.judged())
 	switch {
+	case len(c.Unfit) > 0:
+		return fmt.Sprintf("cannot tell: the generator was the bottleneck; %s of %d would be worse", count(worse, "figure"), judged)
 	case worse > 0:
 		return fmt.Sprintf("worse: %s of %d", count(worse, "figure"), judged)
 	case judged == 0:
 		return "cannot tell: there is no figure that both runs have enough of"
+	case len(c.late()) > 0:
+		return fmt.Sprintf("cannot tell: for %s of %d the machine was too busy; run both on a quiet one", count(len(c.late()), "figure"), judged)
 	case unsure > 0:
 		return fmt.Sprintf("too short to tell: %s of %d may be worse by more than the margin; run both longer", count(unsure, "figure"), judged)
 	case len(c.Doubts) > 0:
@@ -208,7 +216,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer, all bool) error {
 	b := &strings.Builder{}
 	mark := map[Answer]string{SomethingWorse: "❌", NothingWorse: "✅", CannotTell: "⚠️"}[c.Answer()]
 	fmt.Fprintf(b, "## %s %s\n\n- before: %s\n- after: %s\n", mark, c.Sentence(), headline(c.Before), headline(c.After))
-	for _, n := range append(c.Doubts, c.Notes...) {
+	for _, n := range c.warnings() {
 		text, lines, found := strings.Cut(n, "\n")
 		fmt.Fprintf(b, "- %s\n", text)
 		if found {
@@ -269,7 +277,7 @@ func (c *Comparison) WriteJSON(w io.Writer) error {
 		Doubts   []string `json:"doubts"`
 		Notes    []string `json:"notes"`
 		Rows     []row    `json:"figures"`
-	}{Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(), Doubts: append([]string{}, c.Doubts...), Notes: append([]string{}, c.Notes...), Rows: []row{}}
+	}{Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(), Doubts: append(append([]string{}, c.Unfit...), c.Doubts...), Notes: append([]string{}, c.Notes...), Rows: []row{}}
 	for i, r := range []*report.Run{c.Before, c.After} {
 		*[2]*run{&out.Before, &out.After}[i] = run{r.Name, r.Started, r.Duration().Seconds(), r.Target, r.Devices, r.Seed, r.Outcome}
 	}
