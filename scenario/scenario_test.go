@@ -40,6 +40,7 @@ func readFile(name string) ([]byte, error) {
 		"robot.csv": row("h", "robots-000001"),
 		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
 		"none.csv":  "",
+		"wild.csv":  "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
 		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	if !ok {
@@ -293,5 +294,12 @@ func TestSourceHidesSecrets(t *testing.T) {
 		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
 			t.Errorf("%s: what was kept is no scenario: %v", name, err)
 		}
+	}
+}
+
+// A file without an end is no scenario: only so much of it is read.
+func TestLoadIsBounded(t *testing.T) {
+	if _, err := scenario.Load("/dev/zero", options()); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+		t.Errorf("%v; want that the file is too large", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // maxScenario is one byte more than a scenario may have: what reads as large is refused, and no device is read without end.
@@ -31,7 +32,7 @@ func scenarioText(file string, stdin io.Reader) ([]byte, error) {
 		}
 		return text, nil
 	}
-	text, err := readScenario(file)
+	text, err := scenario.ReadFile(file)
 	if err == nil {
 		return text, nil
 	}
@@ -43,15 +44,6 @@ func scenarioText(file string, stdin io.Reader) ([]byte, error) {
 		err = fmt.Errorf("%w; built-in are %s", err, names(configs.Examples()))
 	}
 	return nil, err
-}
-
-func readScenario(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxScenario))
 }
 
 // isMissing reports whether a name is no file's: a folder may have the name of a built-in scenario.

@@ -292,7 +292,8 @@ stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 300ms
 		{"no thresholds", "", report.Passed, ""},
 		{"thresholds that hold", `thresholds: {connect: ["error_rate < 1%", "count >= 5"]}`, report.Passed, ""},
 		{"a threshold that is missed", `thresholds: {connect: ["p(50) < 1us"]}`, report.Missed, "1 of 1 thresholds"},
-		{"a threshold without data", `thresholds: {telemetry: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
+		{"a threshold without data", `service: {queries: [{name: leap, cron: "0 0 29 2 *", sql: SELECT * FROM devices}]}
+thresholds: {query: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
 		{"a threshold that ends the run", `thresholds: {connect: [{threshold: "count < 1", abort_on_fail: true}]}
 stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 60s}]`, report.Missed, "ended early"},
 		{"a threshold of a stage", `thresholds: {connect: [{threshold: "count == 5", stage: ramp}, {threshold: "count == 0", stage: hold}]}
