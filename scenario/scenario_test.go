@@ -256,6 +256,19 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// A file's name becomes one that labels, addresses and folders can have, the same everywhere.
+func TestNameOfFile(t *testing.T) {
+	for file, want := range map[string]string{
+		"dir/smoke.yaml": "smoke", "smoke_2.1.yaml": "smoke_2.1", "My Scenario.yaml": "My-Scenario", "caf\xe9.yaml": "caf", "caf\xe9-1.yml": "caf--1", "größe.yaml": "gr--e",
+		"a\nb\x1b[31m.yaml": "a-b--31m", "...yaml": "scenario", " .yaml": "scenario", strings.Repeat("x", 200) + ".yaml": strings.Repeat("x", 60), "a|b\"c`d.yaml": "a-b-c-d",
+	} {
+		s, err := scenario.Decode(file, []byte("fleet: {groups: [{name: robots}]}\nstages: [{name: s, duration: 1s}]\n"), scenario.Options{})
+		if err != nil || s.Name != want {
+			t.Errorf("%q: %v, %v; want %s", file, s, err, want)
+		}
+	}
+}
+
 // What a record keeps of a scenario has the overrides and none of the secrets.
 func TestSourceHidesSecrets(t *testing.T) {
 	const key = "dG9wc2VjcmV0"
