@@ -32,7 +32,7 @@ func scenarioFields(s *Scenario) []field {
 func targetFields(t *Target) []field {
 	return []field{
 		{"hub", formText, "embedded", "embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a plain broker.", text(&t.Hub), nil},
-		{"ca", formText, "the system's", "File with the certificates to trust, for a hub or broker of your own.", text(&t.CA), nil},
+		{"ca", formText, "the system's", "File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario.", text(&t.CA), nil},
 		{"plain", formSwitch, "false", "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure.", boolean(&t.Plain), nil},
 		{"keep", formSwitch, "false", "Leave the identities that the run made, for the next one.", boolean(&t.Keep), nil},
 		{"tier", formText, "no limits", "Embedded hub: behave like a tier, F1, B1 to B3 or S1 to S3.", oneOf(&t.Tier, "F1", "B1", "B2", "B3", "S1", "S2", "S3"), nil},

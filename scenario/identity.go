@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,8 +37,8 @@ func (d *Identity) Made() bool { return d.File == "" }
 func identityFields(d *Identity) []field {
 	certificates := func(x *X509) []field {
 		return []field{
-			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it. The embedded hub is told.", text(&x.CA), nil},
-			{"key", formText, "", "File with the authority's key, in PEM.", text(&x.Key), nil},
+			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario.", text(&x.CA), nil},
+			{"key", formText, "", "File with the authority's key, in PEM, not encrypted.", text(&x.Key), nil},
 			{"thumbprint", formSwitch, "false", "Devices sign their certificates themselves, and the hub knows them by their thumbprints.", boolean(&x.Thumbprint), nil},
 		}
 	}
@@ -61,6 +62,31 @@ func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
 		}
 		d.Key = key
 	}
+}
+
+// finishTrust reads the certificates that target.ca names.
+func (r *reader) finishTrust(t *Target) {
+	const path = "target.ca"
+	if t.CA == "" {
+		return
+	}
+	b, err := r.readFile(t.CA)
+	switch here, statErr := filepath.Abs(t.CA); {
+	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
+		r.failAt(path, place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
+		return
+	case err != nil:
+		r.failAt(path, place{}, "the file cannot be read: %v", err)
+		return
+	}
+	if t.Trusted, err = identity.ParseCertificates(b); err != nil {
+		r.failAt(path, place{}, "%s: %v", t.CA, err)
+	}
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // largestFile bounds a file that a scenario names; it holds millions of devices.
