@@ -43,7 +43,7 @@ func identityFields(d *Identity) []field {
 		}
 	}
 	return []field{
-		{"file", formText, "", "File of device connection strings: CSV with a column connection_string or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
+		{"file", formText, "", "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
 		{"key", formText, "", "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does.", readGroupKey(d), nil},
 		{"x509", formObject, "", "Certificates instead of keys, one a device with the device id as common name.", optional(&d.X509, func() X509 { return X509{} }, certificates), certificates(new(X509))},
 	}

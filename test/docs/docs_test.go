@@ -144,7 +144,7 @@ func TestScenarios(t *testing.T) {
 // rest is what a part of a scenario is put into, key by key.
 var rest = [][2]string{
 	{"fleet", "fleet: {groups: [{name: robots, count: 100, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 5s}}]}\n"},
-	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 10s}]\n"},
+	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 1m}]\n"},
 }
 
 func decode(text string) error {
