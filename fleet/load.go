@@ -19,14 +19,14 @@ const (
 )
 
 // Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
-// and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
+// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
 // in turn; with none connected it is dropped and counted.
 func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
 	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
-	for n := 1; ; n++ {
-		at, ok := curve.TimeOf(float64(n))
+	for n := int64(1); ; n++ {
+		at, ok := curve.Nth(n)
 		if !ok {
 			return s.until(ctx, begin.Add(curve.Total()))
 		}
@@ -41,7 +41,7 @@ func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error
 // hand gives a command to the device whose turn it is.
 func (f *Fleet) hand(c command) {
 	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
-		f.absent(c.kind).Drop(metrics.DropNotConnected)
+		f.absent(c.kind).Drop(c.intended, metrics.DropNotConnected)
 	}
 }
 

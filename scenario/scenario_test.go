@@ -264,6 +264,9 @@ func TestSourceHidesSecrets(t *testing.T) {
 		"a connection string":  `{hub: "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=` + key + `"}`,
 		"from the environment": `{hub: "${HUB}"}`,
 		"a password":           `{hub: "mqtt://h.example", username: u, password: ` + key + `}`,
+		"a token in a query":   `{hub: "wss://h.example/mqtt?token=` + key + `&x=` + key + `"}`,
+		"a query of one value": `{hub: "wss://h.example/mqtt?` + key + `"}`,
+		"half a token":         `{hub: "wss://h.example/mqtt?token=${NAME:-` + key + `}x"}`,
 		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
 	} {
 		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"
