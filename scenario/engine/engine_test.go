@@ -359,7 +359,7 @@ func TestGettingStarted(t *testing.T) {
 	}
 	want := []string{
 		"registry statistics → total 1, enabled 1, disabled 0",
-		`tag 1 device of device → {"location":{"plant":"Redmond43","region":"US"}}`,
+		`tag 1 device of device → {"location":{"region":"US","plant":"Redmond43"}}`,
 		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
 		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 0 found",
 		`desired properties of 1 device: {"location":{"building":"43","floor":1}} → written to 1 device`,
