@@ -52,15 +52,16 @@ type Engine struct {
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
-	self    *self
-	target  *target
-	ids     *identities
-	fleet   *fleet.Fleet
-	service *serviceSide
-	desired desiredWatch
-	gate    *stageGate
-	outages outageFinder // owned by the monitor
-	bounds  *metrics.Judge
+	self           *self
+	target         *target
+	ids            *identities
+	fleet          *fleet.Fleet
+	service        *serviceSide
+	desired        desiredWatch
+	contradictions contradictions
+	gate           *stageGate
+	outages        outageFinder // owned by the monitor
+	bounds         *metrics.Judge
 
 	controls controls
 	drain    drain
@@ -189,14 +190,14 @@ func (e *Engine) load(ctx context.Context) error {
 	outages := e.outages.end(e.since())
 	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
-		return nil
+		return e.contradictions.err()
 	}
 	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil {
+	if e.target.service == nil || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
@@ -255,7 +256,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
