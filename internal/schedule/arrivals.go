@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// Even are the times of events whose rate a second follows the curve, at even distances: the n-th when the
-// integral reaches n.
+// Even are the times of events whose rate a second follows the curve, at even distances, as Nth says.
 func (c Curve) Even() iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
-		for n := 1; ; n++ {
-			if at, ok := c.TimeOf(float64(n)); !ok || !yield(at) {
+		for n := int64(1); ; n++ {
+			if at, ok := c.Nth(n); !ok || !yield(at) {
 				return
 			}
 		}
@@ -24,7 +23,7 @@ func (c Curve) Poisson(seed uint64, name string, index int) iter.Seq[time.Durati
 	return func(yield func(time.Duration) bool) {
 		chance := Rand(seed, name, index)
 		for n := chance.ExpFloat64(); ; n += chance.ExpFloat64() {
-			if at, ok := c.TimeOf(n); !ok || !yield(at) {
+			if at, ok := c.TimeOf(n); !ok || at >= c.Total() || !yield(at) {
 				return
 			}
 		}

@@ -28,12 +28,13 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	}
 	s.audit = worker.NewAudit(o)
 	n, of := s.audit.Sampled()
-	e.record.Freshness = &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
+	row := &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
 	for i := range s.queries {
 		if why := s.queries[i].Rows.Unchecked; why != "" {
-			e.record.Freshness.Unchecked = append(e.record.Freshness.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
+			row.Unchecked = append(row.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
 		}
 	}
+	e.record.write(func(r *report.Run) { r.Freshness = row })
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
@@ -82,21 +83,22 @@ func (e *Engine) endAudit(ctx context.Context) error {
 		return e.contradictions.err()
 	}
 	var err error
-	f, r := e.sc.Service.Freshness, e.record.Freshness
+	f := e.sc.Service.Freshness
 	if e.stopped() == nil && ctx.Err() == nil {
 		settle, cancel := context.WithTimeout(ctx, f.Settle)
 		a.Settle(settle, querier{e.target.service}, e.service.probes)
 		cancel()
 		if f.Verify {
-			err = e.verify(ctx, r)
+			err = e.verify(ctx)
 			e.findPhantoms(ctx)
 		}
 	}
-	r.Unseen = a.Close(time.Now())
+	unseen := a.Close(time.Now())
+	e.record.write(func(r *report.Run) { r.Freshness.Unseen = unseen })
 	return errors.Join(e.contradictions.err(), err, e.wrongRows())
 }
 
-func (e *Engine) verify(ctx context.Context, r *report.Freshness) error {
+func (e *Engine) verify(ctx context.Context) error {
 	all, lost := e.expectations()
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace+time.Duration(len(all))*verifyEach)
 	defer cancel()
@@ -110,9 +112,10 @@ func (e *Engine) verify(ctx context.Context, r *report.Freshness) error {
 	}}
 	v := verifier.Verify(ctx, all)
 	v.Missing += lost
-	r.Verified = &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
+	row := &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
+	e.record.write(func(r *report.Run) { r.Freshness.Verified = row })
 	ok := v.Lost == 0 && v.Unread == 0
-	e.emit(Event{Kind: EventVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: r.Verified.String()})
+	e.emit(Event{Kind: EventVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
 	if ok {
 		return nil // what is missing nevertheless is a contradiction, which has its own words
 	}
