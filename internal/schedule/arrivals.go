@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Even are the times of events whose rate a second follows the curve, at even distances, as Nth says.
+// Even are the times of events whose rate a second follows the curve, at even distances: Nth of each.
 func (c Curve) Even() iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
 		for n := int64(1); ; n++ {
@@ -23,7 +23,7 @@ func (c Curve) Poisson(seed uint64, name string, index int) iter.Seq[time.Durati
 	return func(yield func(time.Duration) bool) {
 		chance := Rand(seed, name, index)
 		for n := chance.ExpFloat64(); ; n += chance.ExpFloat64() {
-			if at, ok := c.TimeOf(n); !ok || at >= c.Total() || !yield(at) {
+			if at, ok := c.TimeOf(n); !ok || !yield(at) {
 				return
 			}
 		}

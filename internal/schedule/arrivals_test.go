@@ -11,7 +11,7 @@ import (
 
 func TestEven(t *testing.T) {
 	got := slices.Collect(Curve{{2 * s, 1, 1}, {s, 0, 4}}.Even())
-	want := []time.Duration{500 * ms, 1500 * ms, 2500 * ms, 2*s + 866025404}
+	want := []time.Duration{s / 2, 3 * s / 2, 5 * s / 2, 2*s + 866025404}
 	if !slices.Equal(got, want) {
 		t.Errorf("even events at %v; want %v", got, want)
 	}
