@@ -243,7 +243,7 @@ func deliveries(sc *scenario.Scenario, s *span) []Demand {
 		if slices.Contains(takers, g.Name) {
 			part = float64(g.Count) / float64(devices)
 		}
-		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, part < 1
+		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
 		for _, d := range []Demand{own, asked} {
 			if d.Paused {
 				continue // what is not sent is not delivered

@@ -46,6 +46,8 @@ type Options struct {
 	RetryWait time.Duration
 	// Timeout of one try of one request; one minute when 0.
 	Timeout time.Duration
+	// Transport carries requests, for a service in this process; nil is connections of the client's own.
+	Transport http.RoundTripper
 }
 
 // Client speaks to one hub. It is safe for concurrent use. Errors of the service are *iothub.Error.
@@ -79,17 +81,17 @@ func New(o Options) (*Client, error) {
 		o.RetryWait = time.Second
 	}
 	host, _, _ := strings.Cut(o.ConnectionString.HostName, ":")
-	return &Client{
-		opts: o, base: strings.TrimSuffix(base, "/"), resource: host,
-		http: &http.Client{Transport: &http.Transport{
+	if o.Transport == nil {
+		o.Transport = &http.Transport{
 			TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			MaxIdleConns:        o.Connections,
 			MaxIdleConnsPerHost: o.Connections,
 			MaxConnsPerHost:     o.Connections,
 			IdleConnTimeout:     90 * time.Second,
 			DisableCompression:  true,
-		}},
-	}, nil
+		}
+	}
+	return &Client{opts: o, base: strings.TrimSuffix(base, "/"), resource: host, http: &http.Client{Transport: o.Transport}}, nil
 }
 
 // BaseURL is where requests go.
