@@ -145,7 +145,7 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 		}
 	}
 	p.Operations = p.loads()
-	p.Machine = machineOf(sc, p.Peak)
+	p.Machine = p.machine(sc)
 	p.Notes = notes(sc, p.spans)
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
