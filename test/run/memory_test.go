@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -31,17 +32,20 @@ func TestMemoryIsAsPlanned(t *testing.T) {
 				Memory float64 `json:"memory_bytes"`
 			} `json:"machine"`
 		}
-		p := rig.Start(t, dir, nil, binary, "inspect", file, "--json")
-		if code := p.Wait(t, 20*time.Second); code != 0 || json.Unmarshal([]byte(p.Stdout()), &planned) != nil {
-			t.Fatalf("inspect: exit code %d\n%s", code, p.Output())
+		out, err := exec.CommandContext(t.Context(), binary, "inspect", file, "--json").Output()
+		if err == nil {
+			err = json.Unmarshal(out, &planned)
 		}
-		p = rig.Start(t, dir, nil, binary, "run", file, "--metrics-addr", "", "--no-ui", "--out", name)
+		if err != nil {
+			t.Fatalf("inspect: %v\n%s", err, out)
+		}
+		p := rig.Start(t, dir, nil, binary, "run", file, "--metrics-addr", "", "--no-ui", "--out", name)
 		if code := p.Wait(t, 2*time.Minute); code != 0 {
 			t.Fatalf("run: exit code %d\n%s", code, p.Output())
 		}
 		var ran struct {
 			Generator struct {
-				Peak float64 `json:"memory_peak"`
+				Peak float64 `json:"memory_bytes"`
 			} `json:"generator"`
 		}
 		summaries, err := filepath.Glob(filepath.Join(dir, name, "*", "summary.json"))
