@@ -49,7 +49,7 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 		return // it came after its time-out
 	}
 	outcome := statusOutcome(topic.Status)
-	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
+	op.EndBecause(now, outcome, statusReason(topic.Status))
 	if outcome != metrics.OK {
 		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
 		return
@@ -58,7 +58,7 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	case op.twinGet:
 		d.tell(event{desired: bytes.Clone(body), complete: true})
 	case op.reports():
-		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.sent, Answered: op.answers}
+		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
 		d.mu.Lock()
 		if op.connectivity != "" && r.Version >= d.acked.Version {
 			d.acked = r
@@ -145,7 +145,8 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		d.fleet.log.Error("answering desired properties", "device", d.id, "error", err)
 		return
 	}
-	rid := d.begin(&operation{series: d.group.report, intended: time.Now(), answers: version})
+	now := time.Now()
+	rid := d.begin(d.group.report, &operation{answers: version}, now, now)
 	d.ask(conn, rid, iothub.ReportTopic(rid), body)
 }
 

@@ -31,6 +31,8 @@ type Fleet struct {
 	calendar schedule.Calendar
 	turns    [kinds]*rotation // who is to do what a rate asks for; connected devices only
 	paused   atomic.Bool
+	over     chan struct{} // closed when nothing is due any more
+	end      time.Time     // when that was; read it after over is closed
 	lost     atomic.Int64
 	losses   atomic.Int64
 	returns  atomic.Int64
@@ -38,6 +40,7 @@ type Fleet struct {
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	publishers  map[int]*device // those whose deliveries are measured, by index
+	longest     time.Duration   // time-out of a group
 }
 
 // chance is the streams of what devices do.
@@ -72,7 +75,10 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed), publishers: make(map[int]*device)}
+	f := &Fleet{
+		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
+		over: make(chan struct{}), publishers: make(map[int]*device),
+	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		f.addGroup(g.withDefaults())
@@ -112,6 +118,7 @@ func (f *Fleet) addGroup(g Group) {
 		in.states[s] = rec.DeviceGauge(g.Name, s)
 	}
 	f.groups = append(f.groups, in)
+	f.longest = max(f.longest, g.Timeout)
 	if g.Telemetry.Deliveries > 0 {
 		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
 	}
@@ -218,8 +225,29 @@ func (f *Fleet) step(up bool, intended time.Time) {
 	f.devices[f.order[f.active]].stop()
 }
 
-// Stop lets all devices disconnect politely and waits for them; when ctx ends they go at once.
+// Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
+// they are asked; those that are not do not come back. It may be called more than once.
+func (f *Fleet) Finish() {
+	if !f.finished() {
+		f.end = time.Now()
+		close(f.over)
+	}
+}
+
+// finished reports whether nothing is due any more.
+func (f *Fleet) finished() bool {
+	select {
+	case <-f.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop lets all devices disconnect and waits for them. Each waits for the answers to what it sent, until they are there or
+// their time is up; when ctx ends they go at once, and what has no answer is counted as unanswered.
 func (f *Fleet) Stop(ctx context.Context) {
+	f.Finish()
 	for ; f.active > 0; f.active-- {
 		f.devices[f.order[f.active-1]].stop()
 	}

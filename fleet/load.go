@@ -41,7 +41,7 @@ func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error
 // hand gives a command to the device whose turn it is.
 func (f *Fleet) hand(c command) {
 	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
-		f.absent(c.kind).Drop(metrics.DropNotConnected)
+		f.absent(c.kind).Drop(c.intended, metrics.DropNotConnected)
 	}
 }
 

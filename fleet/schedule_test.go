@@ -102,6 +102,7 @@ func TestSessionsOutlastConnections(t *testing.T) {
 			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{Online: schedule.Fixed(10 * time.Second), Offline: schedule.Fixed(5 * time.Second)}})
 			to(t, f, 1, 0)
 			offline := time.Duration(0)
+			time.Sleep(500 * time.Millisecond)
 			for at := range 38 { // three sessions, of which the last is cut short
 				time.Sleep(time.Second)
 				if f.Counts()[fleet.StateOffline] == 1 {

@@ -55,7 +55,10 @@ func fleetFields(f *Fleet) []field {
 }
 
 func freshGroup() Group {
-	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
+	return Group{
+		Count: 1, ID: "{group}-{index}", Backoff: "exponential", KeepAlive: 3 * time.Minute, Timeout: 30 * time.Second, InFlight: 64, Overflow: "drop",
+		Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1},
+	}
 }
 
 func groupFields(g *Group) []field {
@@ -66,7 +69,7 @@ func groupFields(g *Group) []field {
 	}
 	tokens := []field{
 		{"life", formTime, "1h", "How long a token lives.", duration(&g.Tokens.Life, time.Second), nil},
-		{"margin", formTime, "15m, or a quarter of life", "How long before the end the device connects anew.", duration(&g.Tokens.Margin, 0), nil},
+		{"margin", formTime, "15m, or a quarter of life when that is shorter", "How long before the end the device connects anew.", duration(&g.Tokens.Margin, 0), nil},
 		{"spread", formTime, "0s", "Renewals come up to so much earlier, by chance; 0s renews all devices at once.", duration(&g.Tokens.Spread, 0), nil},
 	}
 	desired := []field{{"answer", formSwitch, "true", "Answer desired properties in reported, as IoT Plug and Play does.", boolean(&g.Answer), nil}}
@@ -82,9 +85,9 @@ func groupFields(g *Group) []field {
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
 		{"telemetry", formObject, "none", "Messages that devices send.", present(&g.Telemetry.Present, telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
-		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
+		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", present(&g.Tokens.Present, tokens), tokens},
 		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
-		{"keepalive", formTime, "3m", "MQTT keep-alive.", duration(&g.KeepAlive, time.Second), nil},
+		{"keepalive", formTime, "3m", "MQTT keep-alive, in whole seconds, 65535s at most.", keepAlive(&g.KeepAlive), nil},
 		{"timeout", formTime, "30s", "How long a device waits for an answer.", duration(&g.Timeout, moment), nil},
 		{"desired", formObject, "answered", "What devices do with desired properties.", object(desired), desired},
 		{"methods", formObject, "answered at once", "How devices answer direct methods.", object(methods), methods},

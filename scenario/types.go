@@ -44,7 +44,12 @@ const (
 	Embedded TargetKind = iota // the hub in this process
 	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
 	Broker                     // a plain MQTT broker: no twins
+
+	unknownTarget // of a scenario whose target cannot be read
 )
+
+// surelyNot reports whether a target is known to be of another kind.
+func (k TargetKind) surelyNot(kind TargetKind) bool { return k != kind && k != unknownTarget }
 
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
@@ -85,7 +90,7 @@ type Group struct {
 	Timeout   time.Duration
 	Answer    bool
 	Method    Method
-	InFlight  int    // unanswered operations of one device; 0 is the fleet's default
+	InFlight  int    // unanswered operations of one device
 	Overflow  string // what is due beyond InFlight: drop or wait
 	place     place
 }
@@ -120,7 +125,10 @@ type Telemetry struct {
 }
 
 // Tokens is the life of SAS tokens.
-type Tokens struct{ Life, Margin, Spread time.Duration }
+type Tokens struct {
+	Present              bool          // the file says something of tokens: they are renewed
+	Life, Margin, Spread time.Duration // Life is 0 when they are not
+}
 
 // Method is how devices answer direct methods.
 type Method struct {

@@ -36,6 +36,12 @@ func TestBackoff(t *testing.T) {
 		{"fixed", FixedBackoff(), 0, 0.5, 10 * s},
 		{"fixed", FixedBackoff(), 99, 0.5, 10 * s},
 		{"none", NoBackoff(), 5, 0.5, 0},
+		{"nothing said", Backoff{}, 0, 0.4, 100 * ms},
+		{"nothing said", Backoff{}, 4, 0.4, 250 * ms},
+		{"nothing said", Backoff{}, 99, 0.4, 10 * s},
+		{"only a base", Backoff{Base: s}, 3, 0.4, s},
+		{"only a maximum", Backoff{Max: 5 * s}, 99, 0.4, 5 * s},
+		{"only a small maximum", Backoff{Max: 5 * ms}, 99, 0.4, 5 * ms},
 	} {
 		if got := tt.b.Delay(tt.n, tt.u).Round(ms); got != tt.want {
 			t.Errorf("%s: Delay(%d, %v) = %v; want %v", tt.name, tt.n, tt.u, got, tt.want)
@@ -49,7 +55,7 @@ func TestBackoffStaysWithinBounds(t *testing.T) {
 		span := func(name string) time.Duration {
 			return time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, name))
 		}
-		b := Backoff{Base: span("base"), StepLow: span("low")}
+		b := Backoff{Base: 1 + span("base"), StepLow: span("low")}
 		b.Max, b.StepHigh = b.Base+span("max"), b.StepLow+span("high")
 		n, u := rapid.IntRange(0, math.MaxInt).Draw(t, "n"), rapid.Float64Range(0, 0.999999).Draw(t, "u")
 		if d := b.Delay(n, u); d < b.Base || d > b.Max {

@@ -52,8 +52,8 @@ func TestFreshness(t *testing.T) {
 		t.Errorf("%d were not seen; want 2", n)
 	}
 	x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
-	if x.Started() != 6 || x.Count(metrics.OK) != 3 || x.Count(metrics.Timeout) != 1 || x.Abandoned != 2 {
-		t.Errorf("%d started, %d ok, %d timed out, %d abandoned; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout), x.Abandoned)
+	if x.Started() != 6 || x.Count(metrics.OK) != 3 || x.Count(metrics.Timeout) != 1 || x.Count(metrics.Unanswered) != 2 {
+		t.Errorf("%d started, %d ok, %d timed out, %d unanswered; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout), x.Count(metrics.Unanswered))
 	}
 	if sum := x.Response[metrics.OK].Sum; sum != 500_000 {
 		t.Errorf("freshness sums up to %dµs; want 300ms + 200ms + 0", sum)
@@ -116,8 +116,8 @@ func TestFreshnessModel(t *testing.T) {
 			}
 		}
 		x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
-		if int(x.Count(metrics.OK)) != ok || int(x.Count(metrics.Timeout)) != late || int(x.Abandoned) != open || unseen != open {
-			t.Fatalf("%d ok, %d timed out, %d abandoned; want %d, %d, %d", x.Count(metrics.OK), x.Count(metrics.Timeout), x.Abandoned, ok, late, open)
+		if int(x.Count(metrics.OK)) != ok || int(x.Count(metrics.Timeout)) != late || int(x.Count(metrics.Unanswered)) != open || unseen != open {
+			t.Fatalf("%d ok, %d timed out, %d unanswered; want %d, %d, %d", x.Count(metrics.OK), x.Count(metrics.Timeout), x.Count(metrics.Unanswered), ok, late, open)
 		}
 		if got := int(x.Response[metrics.OK].Sum); got != sum*1000 {
 			t.Fatalf("freshness sums up to %dµs; want %dms", got, sum)

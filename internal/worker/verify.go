@@ -52,7 +52,7 @@ func (a *Audit) Verify(ctx context.Context, twins TwinReader) Verification {
 		}
 		v.Devices++
 		g.Go(func() error {
-			doc, err := Measure(series, time.Now(), func() (json.RawMessage, error) { return twins.Twin(ctx, w.id) })
+			doc, err := Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) { return twins.Twin(ctx, w.id) })
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -292,7 +292,8 @@ stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 300ms
 		{"no thresholds", "", report.Passed, ""},
 		{"thresholds that hold", `thresholds: {connect: ["error_rate < 1%", "count >= 5"]}`, report.Passed, ""},
 		{"a threshold that is missed", `thresholds: {connect: ["p(50) < 1us"]}`, report.Missed, "1 of 1 thresholds"},
-		{"a threshold without data", `thresholds: {telemetry: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
+		{"a threshold without data", `service: {queries: [{name: leap, cron: "0 0 29 2 *", sql: SELECT * FROM devices}]}
+thresholds: {query: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
 		{"a threshold that ends the run", `thresholds: {connect: [{threshold: "count < 1", abort_on_fail: true}]}
 stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 60s}]`, report.Missed, "ended early"},
 		{"a threshold of a stage", `thresholds: {connect: [{threshold: "count == 5", stage: ramp}, {threshold: "count == 0", stage: hold}]}
@@ -412,10 +413,10 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			return passed(r)
 		}},
-		{"tier", []string{"stages.ramp.duration=2s", "stages.hold.duration=5s", "fleet.groups.robots.reported.every=1s", "thresholds={}"}, func(r *report.Run) string {
+		{"tier", []string{"stages.ramp.duration=2s", "stages.hold.duration=5s", "fleet.groups.robots.reported.every=1s", "fleet.groups.robots.timeout=3s", "thresholds={}"}, func(r *report.Run) string {
 			x := r.Totals.Select(metrics.OpTwinReport, "")
-			if x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
-				return fmt.Sprintf("%d throttled, %d errors; want some and none", x.Count(metrics.Throttled), x.Errors())
+			if x.Count(metrics.Throttled) == 0 || x.Errors() != x.Count(metrics.Timeout) {
+				return fmt.Sprintf("%d throttled, %d errors, %d timeouts; want some throttled, and no errors but timeouts", x.Count(metrics.Throttled), x.Errors(), x.Count(metrics.Timeout))
 			}
 			return passed(r)
 		}},
@@ -443,8 +444,8 @@ func TestExamplesRunShort(t *testing.T) {
 			}
 			for i := range run.Totals.Series {
 				x := &run.Totals.Series[i]
-				if x.Started() != x.Ended()+x.Abandoned {
-					t.Errorf("%s %s: %d started, %d ended, %d abandoned", x.Operation, x.Group, x.Started(), x.Ended(), x.Abandoned)
+				if x.Started() != x.Ended() {
+					t.Errorf("%s %s: %d started, %d ended, %d unanswered", x.Operation, x.Group, x.Started(), x.Ended(), x.Count(metrics.Unanswered))
 				}
 			}
 		})

@@ -27,12 +27,13 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	}
 	s.audit = worker.NewAudit(o)
 	n, of := s.audit.Sampled()
-	e.record.Freshness = &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
+	row := &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
 	for i := range s.queries {
 		if why := s.queries[i].Rows.Unchecked; why != "" {
-			e.record.Freshness.Unchecked = append(e.record.Freshness.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
+			row.Unchecked = append(row.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
 		}
 	}
+	e.record.write(func(r *report.Run) { r.Freshness = row })
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
@@ -78,24 +79,27 @@ func (e *Engine) endAudit(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	f, r := e.sc.Service.Freshness, e.record.Freshness
+	f := e.sc.Service.Freshness
 	if e.stopped() == nil && ctx.Err() == nil {
 		settle, cancel := context.WithTimeout(ctx, f.Settle)
 		a.Settle(settle, querier{e.target.service}, e.service.probes)
 		cancel()
 		if f.Verify {
-			err = e.verify(ctx, r)
+			err = e.verify(ctx)
 		}
 	}
-	r.Unseen = a.Close(time.Now())
+	unseen := a.Close(time.Now())
+	e.record.write(func(r *report.Run) { r.Freshness.Unseen = unseen })
 	return err
 }
 
-func (e *Engine) verify(ctx context.Context, r *report.Freshness) error {
+func (e *Engine) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
 	defer cancel()
 	v := e.service.audit.Verify(ctx, e.target.service)
-	r.Verified = &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread}
+	e.record.write(func(r *report.Run) {
+		r.Freshness.Verified = &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread}
+	})
 	ok := v.Lost == 0 && v.Unread == 0
 	e.emit(Event{Kind: EventVerified, OK: ok, Text: "acknowledged reports", Detail: fmt.Sprintf("the twins of %s of %s hold the last one", report.Count(int64(v.Held)), devices(v.Devices))})
 	if ok {

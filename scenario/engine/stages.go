@@ -16,6 +16,9 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (e *Engine) walk(ctx context.Context) error {
 	for i := range e.sc.Stages {
+		if ctx.Err() != nil {
+			return nil
+		}
 		t := &e.sc.Stages[i]
 		e.mu.Lock()
 		e.stage = t.Name
@@ -23,15 +26,17 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.rec.SetStage(t.Name)
 		e.bounds.Stage(t.Name, e.rec.Snapshot())
 		from := e.since()
+		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
-		err := e.runStage(ctx, i, t)
-		if errors.Is(err, errNext) {
-			e.record.Notes = append(e.record.Notes, "stage "+t.Name+" was ended early by hand")
-			err = nil
-		}
+		err := e.runStage(stage, i, t)
 		leave()
-		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
+		over()
+		if errors.Is(context.Cause(stage), errNext) {
+			e.record.note("stage %s was ended early by hand", t.Name)
+		}
+		row := report.Stage{Name: t.Name, From: from, To: e.since()}
+		e.record.write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -84,8 +89,6 @@ func describe(t *scenario.Stage) string {
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
 func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
-	ctx, over := e.controls.stage(ctx, t.Paused)
-	defer over()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer e.fault(t)()
@@ -98,7 +101,8 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	var errs []error
 	run := func(part func() error) {
 		parts.Go(func() {
-			if err := part(); err != nil {
+			// That the stage was ended by hand is no failure of a part, and hides none of another.
+			if err := part(); err != nil && !errors.Is(err, errNext) {
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()

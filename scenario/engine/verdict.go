@@ -10,7 +10,7 @@ import (
 
 // judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
-	r := &e.record
+	r := e.record.whole()
 	missed := 0
 	r.Thresholds = e.bounds.End(r.Totals)
 	for _, v := range r.Thresholds {
@@ -42,10 +42,11 @@ func (e *Engine) judge(ctx context.Context, err error) {
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
 func (e *Engine) checkAccounts() {
-	for i := range e.record.Totals.Series {
-		x := &e.record.Totals.Series[i]
-		if ends := x.Ended() + x.Abandoned; ends != x.Started() {
-			e.record.Notes = append(e.record.Notes, fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), ends))
+	totals := e.record.whole().Totals
+	for i := range totals.Series {
+		x := &totals.Series[i]
+		if x.Ended() != x.Started() {
+			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
 		}
 	}
 }

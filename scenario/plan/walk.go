@@ -142,7 +142,7 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 		switch next {
 		case comesOn:
 			w.due(index, g, counted, end)
-			at = end + offline
+			at = max(end, ends+offline) // it may have been without a connection when the session was to end
 			counted, ends = at, -1
 			d.sessions++
 		case renews:

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,6 +28,7 @@ const (
 	tokenLife   = time.Hour
 	tokenMargin = 10 * time.Minute // a token is made anew when less than this is left of it
 	maxAnswer   = 64 << 20         // bytes; a page of 1,000 twins of the largest size is below it
+	dialTimeout = 30 * time.Second // of the connection, and of the TLS handshake on it: they go on when their call is given up
 )
 
 // Options say where the service is and how patient its client is.
@@ -44,7 +46,7 @@ type Options struct {
 	Retries int
 	// RetryWait is the first wait of a retry; one second when 0. It doubles up to thirty seconds.
 	RetryWait time.Duration
-	// Timeout of one try of one request; one minute when 0.
+	// Timeout of one try of one request; one minute when 0. A direct method has the time that it asks for besides.
 	Timeout time.Duration
 	// Transport carries requests, for a service in this process; nil is connections of the client's own.
 	Transport http.RoundTripper
@@ -88,6 +90,8 @@ func New(o Options) (*Client, error) {
 			MaxIdleConnsPerHost: o.Connections,
 			MaxConnsPerHost:     o.Connections,
 			IdleConnTimeout:     90 * time.Second,
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
 		}
 	}
@@ -116,7 +120,8 @@ type request struct {
 	method string
 	path   string // escaped, may have a query
 	header http.Header
-	body   any // nil, []byte of JSON, or a value to encode
+	body   any           // nil, []byte of JSON, or a value to encode
+	hold   time.Duration // that the service may take on purpose
 }
 
 // do carries a request out, with retries, and decodes the answer into out unless that is nil.
@@ -172,7 +177,7 @@ func retryAfter(err error, wait time.Duration) (time.Duration, bool) {
 }
 
 func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout+r.hold)
 	defer cancel()
 	separator := "?"
 	if strings.Contains(r.path, "?") {
@@ -206,6 +211,27 @@ func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header,
 		return resp.Header, answer, iothub.ParseError(resp.StatusCode, resp.Header, answer)
 	}
 	return resp.Header, answer, nil
+}
+
+// Permanent reports whether a call failed for a reason that another try would find again: the name of the host, its
+// certificate, or a port that speaks something else. A service's own answers are *iothub.Error, and tell by themselves.
+func Permanent(err error) bool {
+	var lookup *net.DNSError
+	var address *net.AddrError
+	var certificate *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &lookup):
+		return lookup.IsNotFound
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
+		return true
+	}
+	return errors.As(err, &address) || errors.As(err, &certificate) || errors.As(err, &unknown) || errors.As(err, &name) ||
+		errors.As(err, &invalid) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // plainer takes the URL, which can hold a device id, out of net/http's error.

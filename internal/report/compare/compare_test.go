@@ -41,12 +41,10 @@ func (w world) run(seed uint64) *report.History {
 		weather = 0.8*weather + 0.04*chance.NormFloat64() // what slows one second slows the next
 		for range w.perTick {
 			took := float64(w.median) * day * math.Exp(weather+0.3*chance.NormFloat64())
-			s.Start(at, at)
-			s.Observe(at, at, at.Add(time.Duration(took)), metrics.OK)
+			s.Start(at, at).End(at.Add(time.Duration(took)), metrics.OK)
 		}
 		if second < w.failures {
-			s.Start(at, at)
-			s.Observe(at, at, at.Add(w.median), metrics.Failed)
+			s.Start(at, at).End(at.Add(w.median), metrics.Failed)
 		}
 		now := rec.Snapshot()
 		now.At = at.Add(time.Second)
