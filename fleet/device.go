@@ -48,15 +48,17 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
-	mu      sync.Mutex // protects the following fields, which the driver's goroutines use too
-	pending map[string]*operation
-	waiting queue     // due, but not started
-	room    time.Time // when an answer last made room for what waits
-	leaving bool      // it waits for its last answers
-	lastRID uint64
-	acked   Report
+	mu       sync.Mutex // protects the following fields, which the driver's goroutines use too
+	pending  map[string]*operation
+	waiting  queue     // due, but not started
+	room     time.Time // when an answer last made room for what waits
+	leaving  bool      // it waits for its last answers
+	lastRID  uint64
+	acked    Report
+	versions versions
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
+	marked     int64               // turns whose messages were marked
 }
 
 // turns counts what a device did so far. Chance is drawn by these numbers, so that the hundredth
@@ -83,6 +85,7 @@ type operation struct {
 	connectivity string // of a report
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
+	told         told // of a twin request
 }
 
 func newDevice(f *Fleet, g *group, index int, id string) *device {
@@ -104,12 +107,12 @@ func (d *device) start(intended time.Time) {
 	d.fleet.running.Go(func() {
 		defer close(over)
 		defer stop()
-		d.free = intended
+		free := intended
 		if before != nil {
 			<-before
-			d.free = time.Now()
+			free = time.Now()
 		}
-		d.ctx = ctx
+		d.ctx, d.free = ctx, free
 		d.run(intended)
 	})
 }

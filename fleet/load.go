@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/schedule"
@@ -22,20 +23,22 @@ const (
 // when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
 // in turn; with none connected it is dropped and counted.
 func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
+	return f.LoadAt(ctx, kind, curve.Even(), curve.Total())
+}
+
+// LoadAt is Load at times of the caller's own, in ascending order; it returns when the whole time is over.
+func (f *Fleet) LoadAt(ctx context.Context, kind Kind, times iter.Seq[time.Duration], whole time.Duration) error {
 	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
-	for n := int64(1); ; n++ {
-		at, ok := curve.Nth(n)
-		if !ok {
-			return s.until(ctx, begin.Add(curve.Total()))
-		}
+	for at := range times {
 		intended := begin.Add(at)
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
 		f.hand(command{kind: kind, intended: intended})
 	}
+	return s.until(ctx, begin.Add(whole))
 }
 
 // hand gives a command to the device whose turn it is.

@@ -120,7 +120,7 @@ func telemetryFields(t *Telemetry) []field {
 	}
 }
 
-func freshStage() Stage { return Stage{Devices: anything} }
+func freshStage() Stage { return Stage{Devices: anything, Arrivals: "even"} }
 
 func stageFields(t *Stage) []field {
 	storm := func(s *Storm) []field {
@@ -135,6 +135,7 @@ func stageFields(t *Stage) []field {
 			{"stall", formTime, "", "Read and answer nothing for so long.", duration(&h.Stall, 0), nil},
 			{"restart", formTime, "", "Close all connections and refuse new ones for so long.", duration(&h.Restart, 0), nil},
 			{"drop_acks", formShare, "", "Share of the answers to devices that are not sent, until the stage ends.", share(&h.DropAcks), nil},
+			{"service", formObject, "at once", "Let twin operations of devices, reports and reads, wait in one queue for servers that take a time for each, until the stage ends.", optional(&h.Service, freshServiceModel, serviceModelFields), serviceModelFields(new(ServiceModel))},
 		}
 	}
 	return []field{
@@ -145,10 +146,21 @@ func stageFields(t *Stage) []field {
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
 		{"telemetry_rate", formRate, "none", "Messages a second of the whole fleet.", rate(&t.TelemetryRate), nil},
+		{"arrivals", formText, "even", "When operations of report_rate and telemetry_rate are due: even, at equal distances, or poisson, at random and independently of each other, as in queueing theory.", oneOf(&t.Arrivals, "even", "poisson"), nil},
 		{"storm", formObject, "none", "Cut connections at the start of the stage, to see the fleet come back.", optional(&t.Storm, func() Storm { return Storm{} }, storm), storm(new(Storm))},
 		{"hub", formObject, "none", "Make the embedded hub misbehave from the start of the stage.", optional(&t.Hub, func() HubFault { return HubFault{} }, hub), hub(new(HubFault))},
 		{"network", formObject, "good", "Make the network between devices and their target misbehave. Whom it hits follows from the seed.", optional(&t.Network, func() Network { return Network{} }, networkFields), networkFields(new(Network))},
 		{"steps", formList, "none", "What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the run.", list(&t.Steps, func() Step { return Step{} }, stepFields, nil), stepFields(new(Step))},
+	}
+}
+
+func freshServiceModel() ServiceModel { return ServiceModel{Servers: 1, Distribution: "exponential"} }
+
+func serviceModelFields(m *ServiceModel) []field {
+	return []field{
+		{"servers", formCount, "1", "How many operations are served at once.", count(&m.Servers, 1, 10_000), nil},
+		{"time", formTime, "", "How long one takes, in the mean.", duration(&m.Time, time.Microsecond), nil},
+		{"distribution", formText, "exponential", "exponential, or fixed: each takes the same.", oneOf(&m.Distribution, "exponential", "fixed"), nil},
 	}
 }
 

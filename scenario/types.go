@@ -148,6 +148,7 @@ type Stage struct {
 	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
+	Arrivals      string        // of those two rates: even or poisson
 	Storm         *Storm
 	Hub           *HubFault
 	Network       *Network
@@ -167,6 +168,14 @@ type HubFault struct {
 	Stall    time.Duration // read and answer nothing
 	Restart  time.Duration // close all connections and refuse new ones
 	DropAcks float64       // share of the answers that are not sent, until the stage ends
+	Service  *ServiceModel // the time that twin operations of devices take, until the stage ends
+}
+
+// ServiceModel is a queue before servers: the embedded hub's time for a twin operation of a device.
+type ServiceModel struct {
+	Servers      int
+	Time         time.Duration // mean of one operation
+	Distribution string        // exponential or fixed
 }
 
 // Step is one thing that the service side does once, in order, at the start of a stage. Exactly one

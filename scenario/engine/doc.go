@@ -55,15 +55,16 @@ type Engine struct {
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
-	self    *self
-	target  *target
-	ids     *identities
-	fleet   *fleet.Fleet
-	service *serviceSide
-	desired desiredWatch
-	gate    *stageGate
-	outages outageFinder // owned by the monitor
-	bounds  *metrics.Judge
+	self           *self
+	target         *target
+	ids            *identities
+	fleet          *fleet.Fleet
+	service        *serviceSide
+	desired        desiredWatch
+	contradictions contradictions
+	gate           *stageGate
+	outages        outageFinder // owned by the monitor
+	bounds         *metrics.Judge
 
 	controls controls
 	drain    drain
@@ -192,7 +193,7 @@ func (e *Engine) load(ctx context.Context) error {
 	outages := e.outages.end(e.since())
 	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
-		return nil
+		return e.contradictions.err()
 	}
 	return errors.Join(err, serviceErr, auditErr)
 }
@@ -258,7 +259,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]

@@ -30,7 +30,8 @@ import (
 type instant struct {
 	mu       sync.Mutex // protects the following fields
 	open     map[string]*instantConn
-	versions map[string]int64
+	versions map[string]int64 // of desired properties
+	reported map[string]int64 // likewise
 	ids      []string
 }
 
@@ -42,7 +43,7 @@ type instantConn struct {
 }
 
 func newInstant(ids []string) *instant {
-	return &instant{open: make(map[string]*instantConn), versions: make(map[string]int64), ids: ids}
+	return &instant{open: make(map[string]*instantConn), versions: make(map[string]int64), reported: make(map[string]int64), ids: ids}
 }
 
 func (h *instant) Connect(_ context.Context, o link.Options) (link.Conn, error) {
@@ -84,9 +85,10 @@ func (c *instantConn) Publish(m link.Message, done func(error)) {
 	topic, err := iothub.ParseTopic(m.Topic)
 	switch {
 	case err == nil && topic.Kind == iothub.TopicTwinGet:
-		answer = link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{}}`, c.hub.versions[id]+1)}
+		answer = link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`, c.hub.versions[id]+1, c.hub.reported[id]+1)}
 	case err == nil && topic.Kind == iothub.TopicTwinReport:
-		answer = link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, 2)}
+		c.hub.reported[id]++
+		answer = link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, c.hub.reported[id]+1)}
 	default:
 		for _, o := range c.hub.open {
 			for _, f := range o.filters {
@@ -313,15 +315,20 @@ func randomScenario(t *rapid.T) string {
 				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
 			}
 		}
-		paused := flip("paused") && flip("really")
+		paused, rated := flip("paused") && flip("really"), false
 		if paused {
 			b.WriteString(", paused: true")
 		}
 		if !paused && strings.Contains(b.String(), "reported:") && flip("report rate") {
+			rated = true
 			fmt.Fprintf(&b, ", report_rate: %d/s..%d/s", number("from", 0, 20), number("to", 1, 20))
 		}
 		if !paused && strings.Contains(b.String(), "telemetry:") && flip("telemetry rate") {
+			rated = true
 			fmt.Fprintf(&b, ", telemetry_rate: %d/s", number("messages", 1, 30))
+		}
+		if rated && flip("at random") {
+			b.WriteString(", arrivals: poisson")
 		}
 		if storms && flip("storm") {
 			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s}", number("drop", 1, 100), length("within", 0, d))

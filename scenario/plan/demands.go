@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -193,11 +194,22 @@ func rated(r *scenario.Range, s *span) Demand {
 	return d
 }
 
+// drawn counts operations whose times are drawn by chance.
+func drawn(d Demand, s *span, times iter.Seq[time.Duration]) Demand {
+	if s.Arrivals == "poisson" && d.Peak > 0 && !s.endless {
+		d.Total = 0
+		for range times {
+			d.Total++
+		}
+	}
+	return d
+}
+
 func reports(sc *scenario.Scenario, s *span) []Demand {
 	if sc.Target.Kind == scenario.Broker {
 		return nil
 	}
-	all := []Demand{rated(s.ReportRate, s)}
+	all := []Demand{drawn(rated(s.ReportRate, s), s, sc.Reports(s.number))}
 	all[0].Bytes = reportBytes
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
@@ -212,7 +224,7 @@ func reports(sc *scenario.Scenario, s *span) []Demand {
 }
 
 func telemetry(sc *scenario.Scenario, s *span) []Demand {
-	all := []Demand{rated(s.TelemetryRate, s)}
+	all := []Demand{drawn(rated(s.TelemetryRate, s), s, sc.Messages(s.number))}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		d := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages }, i)
