@@ -200,7 +200,7 @@ func (e *Engine) load(ctx context.Context) error {
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil {
+	if e.target.service == nil || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
