@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -49,6 +50,8 @@ type Engine struct {
 	rec  *metrics.Recorder
 	log  *slog.Logger
 
+	driver link.Driver
+
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
@@ -78,7 +81,7 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -255,7 +258,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
-		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
+		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
 		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
