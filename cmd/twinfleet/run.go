@@ -51,6 +51,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 }
 
 func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	e.outlive()
 	if e.closed {
 		return usagef("standard output is closed, and the summary would be lost; give it a place, or > /dev/null for none")
 	}
