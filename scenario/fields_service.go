@@ -13,7 +13,7 @@ import (
 
 func serviceFields(s *Service) []field {
 	return []field{
-		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}.", readTags(s), nil},
+		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}. They are the same for the whole group.", readTags(s), nil},
 		{"tag_mode", formText, "patch", "patch sends one PATCH a twin, bulk sends 100 twins a call.", oneOf(&s.TagMode, "patch", "bulk"), nil},
 		{"tag_concurrency", formCount, "8", "Calls under way at once.", count(&s.TagConcurrency, 1, 1000), nil},
 		{"queries", formList, "none", "Twin queries on a schedule.", list(&s.Queries, func() Query { return Query{PageSize: 100, Timeout: time.Minute} }, queryFields, func(q *Query, p place) { q.place = p }), queryFields(new(Query))},
@@ -34,7 +34,7 @@ func queryFields(q *Query) []field {
 		{"name", formName, "", "The query's name, in metrics and thresholds.", name(&q.Name), nil},
 		{"sql", formText, "", "The query, in the IoT Hub query language.", text(&q.SQL), nil},
 		{"every", formTime, "10s", "How often it starts; or cron.", duration(&q.Every, moment), nil},
-		{"cron", formText, "none", "When it starts by the clock, in UTC: */5 * * * *; with six fields the first is the second.", readCron(&q.Cron), nil},
+		{"cron", formText, "none", "When it starts by the clock: */5 * * * *; with six fields the first is the second. In UTC, or by another clock: CRON_TZ=Europe/Berlin 30 2 * * *, which follows cron(8) where that is put forward or back. Day of month and weekday must both fit.", readCron(&q.Cron), nil},
 		{"expect", formText, "any", "Items that the result should have: 3000, or >= 2990, with =, !=, <, <=, > or >=. A result with another number is counted, and can be a threshold: expected_rate > 99%.", readExpectation(&q.Expect), nil},
 		{"page_size", formCount, "100", "Items a page.", count(&q.PageSize, 1, 1000), nil},
 		{"timeout", formTime, "1m", "For the whole result.", duration(&q.Timeout, moment), nil},

@@ -36,12 +36,13 @@ func readFile(name string) ([]byte, error) {
 		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
 	}
 	text, ok := map[string]string{
-		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
-		"robot.csv": row("h", "robots-000001"),
-		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
-		"none.csv":  "",
-		"wild.csv":  "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
-		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+		"two.csv":     "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv":   row("h", "robots-000001"),
+		"bad.csv":     "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":    "",
+		"latin-1.csv": "connection_string\n" + row("h", "gr\xf6n"),
+		"wild.csv":    "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
+		"ca.pem":      "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}

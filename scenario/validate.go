@@ -10,6 +10,7 @@ import (
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
 func (r *reader) finish(s *Scenario) {
 	r.finishTarget(&s.Target)
+	r.finishTrust(&s.Target)
 	for i := range s.Fleet.Groups {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		r.finishIdentity(path, &s.Fleet.Groups[i])
