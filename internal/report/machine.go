@@ -244,7 +244,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	return err
 }
 
-// cell is text that cannot break out of a table or a line.
+// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
 func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'").Replace(cmp.Or(s, "–"))
+	const nothing = "<!-- -->" // keeps apart what would be read as one
+	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
+		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
 }
