@@ -113,11 +113,13 @@ const (
 	defaultProbe = 500 * time.Millisecond
 	limitedProbe = 5 * time.Second
 	unsetProbe   = -1
+
+	unsetTolerance = -1
 )
 
 // freshFreshness is the audit when a scenario says nothing of it, but for how often it asks.
 func freshFreshness() Freshness {
-	return Freshness{Probe: unsetProbe, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
+	return Freshness{Probe: unsetProbe, Tolerance: unsetTolerance, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
 }
 
 func freshnessFields(x *Freshness) []field {
@@ -125,7 +127,7 @@ func freshnessFields(x *Freshness) []field {
 		{"probe", formTime, "500ms; 5s on Azure IoT Hub or with a tier", "How often the audit asks for the sampled devices; 0s leaves it to service.queries that select whole twins. It is the resolution of freshness, and every probe is a query that the hub counts and throttles.", duration(&x.Probe, 0), nil},
 		{"sample", formCount, "200", "Devices that are watched at the most; which ones follows from the seed.", count(&x.Sample, 1, 100_000), nil},
 		{"query", formText, "made from the sample", "A probing query of your own, such as SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'. It must select whole twins, or deviceId and properties.reported.$version.", text(&x.Query), nil},
-		{"tolerance", formTime, "0s", "How much older than what was acknowledged a result may be before a device counts as missing, extra or stale.", duration(&x.Tolerance, 0), nil},
+		{"tolerance", formTime, "0s on the embedded hub, a second more than its query_lag with one; 5s on other hubs", "How much older than what was acknowledged a result may be before a device counts as missing, extra or stale. Such rows fail the run, unless a threshold on correct_rate judges them.", duration(&x.Tolerance, 0), nil},
 		{"timeout", formTime, "1m", "After how long an acknowledged report that no result has shown counts as timed out.", duration(&x.Timeout, moment), nil},
 		{"settle", formTime, "5s", "How long the audit asks on after the last stage for reports that no result has shown.", duration(&x.Settle, 0), nil},
 		{"verify", formSwitch, "true", "Read the sampled twins at the end: an acknowledged report that is missing fails the run.", boolean(&x.Verify), nil},

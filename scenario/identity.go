@@ -206,15 +206,51 @@ func (r *reader) validateX509(at string, g *Group, t *Target) {
 		r.failAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
 	case (x.CA == "") != (x.Key == ""):
 		r.failAt(at, g.place, "an authority needs both ca and key")
-	case !x.Thumbprint && x.CA == "" && t.Kind != Embedded:
+	case !x.Thumbprint && x.CA == "" && t.Kind.surelyNot(Embedded):
 		r.failAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
 	}
 	if t.Plain {
 		r.failAt(at, g.place, "certificates need TLS; remove target.plain")
 	}
-	if g.Tokens != (Tokens{}) {
+	if g.Tokens.Present {
 		r.failAt(at, g.place, "devices with certificates have no tokens; remove tokens")
 	}
+}
+
+// validateDeviceIDs holds the ids of a group to the registry's rules and to those of topics, in which they stand.
+func (r *reader) validateDeviceIDs(path string, g *Group) {
+	if !g.Identity.Made() {
+		for n := range g.Identity.Devices {
+			if err := usableID(g.DeviceID(n)); err != nil {
+				r.failAt(path+".identity.file", g.place, "%s: %v", g.Identity.File, err)
+				return
+			}
+		}
+		return
+	}
+	filled := g.DeviceID(g.Count - 1)
+	_, rest, found := strings.Cut(filled, "{")
+	name, _, closed := strings.Cut(rest, "}")
+	switch err := usableID(filled); {
+	case g.Count > 1 && !strings.Contains(g.ID, "{index}"):
+		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
+	case found && closed:
+		r.failAt(path+".id", g.place, "nothing is known to put in for {%s}; there are {group}, {index}", name)
+	case err != nil:
+		r.failAt(path+".id", g.place, "%v", err)
+	}
+}
+
+// usableID says why no device can have an id: it is the registry's refusal, or a wildcard of MQTT. Ids stand in
+// topics as they are, and a topic with a wildcard ends the connection (MQTT 3.1.1 section 3.3.2.1).
+func usableID(id string) error {
+	if err := iothub.ValidDeviceID(id); err != nil {
+		return err
+	}
+	if strings.ContainsAny(id, "+#") {
+		return fmt.Errorf("%w: %q holds + or #, which MQTT takes for wildcards, and device ids stand in topics", iothub.ErrDeviceID, id)
+	}
+	return nil
 }
 
 // mostIDs bounds the comparison of ids of different groups.

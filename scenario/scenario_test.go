@@ -40,6 +40,7 @@ func readFile(name string) ([]byte, error) {
 		"robot.csv": row("h", "robots-000001"),
 		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
 		"none.csv":  "",
+		"wild.csv":  "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
 		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	if !ok {
@@ -262,6 +263,9 @@ func TestSourceHidesSecrets(t *testing.T) {
 		"a connection string":  `{hub: "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=` + key + `"}`,
 		"from the environment": `{hub: "${HUB}"}`,
 		"a password":           `{hub: "mqtt://h.example", username: u, password: ` + key + `}`,
+		"a token in a query":   `{hub: "wss://h.example/mqtt?token=` + key + `&x=` + key + `"}`,
+		"a query of one value": `{hub: "wss://h.example/mqtt?` + key + `"}`,
+		"half a token":         `{hub: "wss://h.example/mqtt?token=${NAME:-` + key + `}x"}`,
 		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
 	} {
 		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"
@@ -277,5 +281,12 @@ func TestSourceHidesSecrets(t *testing.T) {
 		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
 			t.Errorf("%s: what was kept is no scenario: %v", name, err)
 		}
+	}
+}
+
+// A file without an end is no scenario: only so much of it is read.
+func TestLoadIsBounded(t *testing.T) {
+	if _, err := scenario.Load("/dev/zero", options()); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+		t.Errorf("%v; want that the file is too large", err)
 	}
 }

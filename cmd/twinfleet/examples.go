@@ -12,11 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // scenarioText is the text of a scenario: of a file, or, when there is none of that name, of a built-in one.
 func scenarioText(file string) ([]byte, error) {
-	text, err := os.ReadFile(file)
+	text, err := scenario.ReadFile(file)
 	if err == nil {
 		return text, nil
 	}

@@ -92,11 +92,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 			return
 		}
 		last = time.Now()
-		note := ""
-		if p.Throttled {
-			note = " (the registry throttles; waiting)"
-		}
-		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), note)
+		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), p.Hindrance())
 	}
 }
 

@@ -66,11 +66,11 @@ type OpSummary struct {
 	Count     uint64            `json:"count"` // that ended
 	Rate      float64           `json:"rate_per_second"`
 	Outcomes  map[string]uint64 `json:"outcomes"`
-	Scheduled uint64            `json:"scheduled"` // on time + late + dropped
+	Scheduled uint64            `json:"scheduled"` // on time + late + dropped, which is all outcomes + dropped + open
 	OnTime    uint64            `json:"on_time"`
 	Late      uint64            `json:"late"`
 	Dropped   map[string]uint64 `json:"dropped"`
-	Abandoned uint64            `json:"abandoned"` // the run ended before they did
+	Open      uint64            `json:"open"` // under way; 0 at the end of a run, where they are unanswered
 	Response  Percentiles       `json:"response_seconds"`
 	Service   Percentiles       `json:"service_seconds"`
 	Lag       Percentiles       `json:"lag_seconds"`
@@ -117,7 +117,7 @@ func Summarize(r *Run) Summary {
 func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) OpSummary {
 	op := OpSummary{
 		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Rate: float64(x.Ended()) / max(seconds, 1e-9), Outcomes: make(map[string]uint64),
-		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Abandoned: x.Abandoned,
+		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Open: x.InFlight(),
 		Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
 	}
 	for _, o := range metrics.Outcomes() {

@@ -65,6 +65,8 @@ type Stage struct {
 	Name string        `json:"name"`
 	From time.Duration `json:"from"`
 	To   time.Duration `json:"to"`
+	// Totals is the account of what was intended in the stage, whenever it ended; nil in old records.
+	Totals *metrics.Snapshot `json:"totals,omitempty"`
 }
 
 // Step is one step of a stage, as it ended.

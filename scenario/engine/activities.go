@@ -130,7 +130,7 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
-		e.rec.Series(metrics.OpJob, x.Name).Drop(metrics.DropStopped)
+		e.rec.Series(metrics.OpJob, x.Name).Drop(time.Now(), metrics.DropStopped)
 		e.record.note("job %s did not begin: the run ended first", x.Name)
 		return
 	}

@@ -52,17 +52,19 @@ type Engine struct {
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
-	self    *self
-	target  *target
-	ids     *identities
-	fleet   *fleet.Fleet
-	service *serviceSide
-	desired desiredWatch
-	gate    *stageGate
-	outages outageFinder // owned by the monitor
-	bounds  *metrics.Judge
+	self           *self
+	target         *target
+	ids            *identities
+	fleet          *fleet.Fleet
+	service        *serviceSide
+	desired        desiredWatch
+	contradictions contradictions
+	gate           *stageGate
+	outages        outageFinder // owned by the monitor
+	bounds         *metrics.Judge
 
 	controls controls
+	drain    drain
 
 	record ledger
 
@@ -76,16 +78,13 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), bounds: metrics.NewJudge(o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
 
-// Stop grace periods: how long each part of a polite end may take.
-const (
-	fleetGrace       = 15 * time.Second
-	deprovisionGrace = 5 * time.Minute
-)
+// deprovisionGrace is how long removing the identities may take.
+const deprovisionGrace = 5 * time.Minute
 
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
@@ -107,6 +106,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.stop(nil)
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
+	e.splitByStage()
 	e.judge(ctx, err)
 	return r
 }
@@ -155,8 +155,11 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.controls.change(func(c *controls) { c.fleet = e.fleet })
+	hard, cancelHard := context.WithCancel(ctx)
+	defer cancelHard()
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
+	soft = worker.Patient(soft, hard)
 	watching, stopWatching := context.WithCancel(context.Background())
 	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
@@ -167,30 +170,34 @@ func (e *Engine) load(ctx context.Context) error {
 	service.Go(func() { e.runActivities(soft) })
 
 	err = e.walk(soft)
+	e.rec.SetStage("")
+	e.bounds.Stage("", e.rec.Snapshot())
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	e.drain.begin(cancelHard)
+	e.fleet.Finish()
 	cancelSoft()
 	service.Wait()
-	grace, cancelGrace := context.WithTimeout(ctx, fleetGrace)
-	defer cancelGrace()
+	e.fleet.Stop(hard)
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
 	e.record.write(func(r *report.Run) { r.Generator = e.self.health() })
-	e.bounds.Stage("", e.rec.Snapshot())
-	e.fleet.Stop(grace)
+	if e.drain.end() {
+		e.record.note("the wait for the last answers was cut short by hand")
+	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
 	outages := e.outages.end(e.since())
 	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
-		return nil
+		return e.contradictions.err()
 	}
 	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil {
+	if e.target.service == nil || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
@@ -249,7 +256,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]

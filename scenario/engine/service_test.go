@@ -53,8 +53,8 @@ func TestServiceSide(t *testing.T) {
 	}
 	for i := range run.Totals.Series {
 		x := &run.Totals.Series[i]
-		if x.Started() != x.Ended()+x.Abandoned {
-			t.Errorf("%s %s: %d started, %d ended, %d abandoned", x.Operation, x.Group, x.Started(), x.Ended(), x.Abandoned)
+		if x.Started() != x.Ended() {
+			t.Errorf("%s %s: %d started, %d ended, %d unanswered", x.Operation, x.Group, x.Started(), x.Ended(), x.Count(metrics.Unanswered))
 		}
 	}
 	for _, tt := range []struct {
@@ -129,5 +129,5 @@ func outcomes(x *metrics.SeriesSnapshot) string {
 	for _, o := range metrics.Outcomes() {
 		fmt.Fprintf(&b, "%d %s, ", x.Count(o), o)
 	}
-	return fmt.Sprintf("%s%d abandoned, %v dropped", b.String(), x.Abandoned, x.Dropped)
+	return fmt.Sprintf("%s%d unanswered, %v dropped", b.String(), x.Count(metrics.Unanswered), x.Dropped)
 }

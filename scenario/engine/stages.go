@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -91,7 +92,7 @@ func describe(t *scenario.Stage) string {
 func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer e.fault(t)()
+	defer e.fault(number, t)()
 	if t.Storm != nil {
 		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number)
 		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections are cut within %s", report.Count(int64(n)), report.Duration(t.Storm.Within))})
@@ -112,14 +113,14 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	}
 	defer e.disturb(ctx, t, run)()
 	run(func() error { return e.scale(ctx, t) })
-	if r := t.ReportRate; r != nil {
+	if t.ReportRate != nil {
 		run(func() error {
-			return e.fleet.Load(ctx, fleet.LoadReports, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+			return e.fleet.LoadAt(ctx, fleet.LoadReports, e.sc.Reports(number), t.Duration)
 		})
 	}
-	if r := t.TelemetryRate; r != nil {
+	if t.TelemetryRate != nil {
 		run(func() error {
-			return e.fleet.Load(ctx, fleet.LoadTelemetry, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+			return e.fleet.LoadAt(ctx, fleet.LoadTelemetry, e.sc.Messages(number), t.Duration)
 		})
 	}
 	run(func() error { return e.runSteps(ctx, t) })
@@ -146,7 +147,7 @@ func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
 }
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
-func (e *Engine) fault(t *scenario.Stage) func() {
+func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	if t.Hub == nil || e.target.Hub == nil {
 		return func() {}
 	}
@@ -162,5 +163,12 @@ func (e *Engine) fault(t *scenario.Stage) func() {
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
-	return func() { f.DropAcks(0) }
+	if m := t.Hub.Service; m != nil {
+		f.Serve(&front.Service{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: e.sc.Seed + uint64(number)})
+		e.emit(Event{Kind: EventOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+	}
+	return func() {
+		f.DropAcks(0)
+		f.Serve(nil)
+	}
 }

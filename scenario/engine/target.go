@@ -121,18 +121,15 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	return nil
 }
 
-// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
-const (
-	pacedConnections = 512
-	pacedTimeout     = 5*time.Minute + 30*time.Second
-)
+// pacedConnections are as many because direct methods hold one each while the device thinks.
+const pacedConnections = 512
 
 // openServices makes the clients of the service side.
 func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
 	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
 		return err
 	}
-	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections})
 	return err
 }
 
@@ -238,16 +235,19 @@ func (e *Engine) openBroker(t *target) error {
 	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
-	config, path := tlsConfig(u.Hostname(), roots), u.Path
-	if path == "" {
-		path = "/mqtt"
+	config, resource := tlsConfig(u.Hostname(), roots), u.EscapedPath()
+	if resource == "" {
+		resource = "/mqtt"
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		resource += "?" + u.RawQuery // may hold a secret
 	}
 	t.secure = func(dial link.Dialer) link.Dialer {
 		if secure {
 			dial = link.TLS(dial, config)
 		}
 		if u.Scheme == "ws" || u.Scheme == "wss" {
-			dial = link.WebSocket(dial, u.Host, path)
+			dial = link.WebSocket(dial, u.Host, resource)
 		}
 		return dial
 	}

@@ -45,8 +45,8 @@ func (e *Engine) checkAccounts() {
 	totals := e.record.whole().Totals
 	for i := range totals.Series {
 		x := &totals.Series[i]
-		if ends := x.Ended() + x.Abandoned; ends != x.Started() {
-			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), ends)
+		if x.Ended() != x.Started() {
+			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
 		}
 	}
 }
