@@ -132,12 +132,12 @@ func examples() []example {
 		{
 			// A device waits for one answer at a time, so that it takes more devices than the tier lets wait.
 			"tier",
-			[]string{"target.burst=3s", "fleet.groups.robots.count=800", "fleet.groups.robots.timeout=3s", "stages.ramp={name: ramp, devices: 800, connect_rate: 250/s}", "stages.hold.duration=3m", "fleet.groups.robots.reported.every=1s", "thresholds={}"},
+			[]string{"target.burst=3s", "fleet.groups.robots.count=800", "fleet.groups.robots.in_flight=1", "fleet.groups.robots.timeout=3m", "stages.ramp={name: ramp, devices: 800, connect_rate: 250/s}", "stages.hold.duration=3m", "fleet.groups.robots.reported.every=1s", "thresholds={}"},
 			ends{"hold": counted(metrics.OpTwinReport, "", metrics.Throttled, 100)},
 			func(r *report.Run) string {
 				x := r.Totals.Select(metrics.OpTwinReport, "")
-				if x.Count(metrics.Throttled) == 0 || x.Errors() != x.Count(metrics.Timeout) {
-					return fmt.Sprintf("%s; want some throttled, and no errors but timeouts", outcomes(x))
+				if x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
+					return fmt.Sprintf("%s; want some throttled and no errors", outcomes(x))
 				}
 				return passed(r)
 			},
