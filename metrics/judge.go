@@ -61,6 +61,8 @@ type Judge struct {
 	recent map[string][]*Snapshot // by stage, empty for the whole run: of the longest window, oldest first
 	keep   time.Duration
 	stage  string
+	stages []string // that began, in their order
+	doubt  func(stage string) string
 }
 
 // rule is one threshold with what was seen of it.
@@ -87,6 +89,31 @@ func NewJudge(rec *Recorder, thresholds []Threshold) *Judge {
 	return j
 }
 
+// Doubt says how to learn, at any time, why the load of a stage was not the one that was asked for; "" when it was. What is
+// judged of such a stage, or of a whole run that has one, is answered with CannotSay, and does not abort the run: it is
+// looked at again until it is sure.
+func (j *Judge) Doubt(why func(stage string) string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doubt = why
+}
+
+// doubts is why nothing can be said of a rule's scope; "" when something can.
+func (j *Judge) doubts(r *rule) string {
+	if j.doubt == nil {
+		return ""
+	}
+	if r.Scope.Stage != "" {
+		return j.doubt(r.Scope.Stage)
+	}
+	for _, name := range j.stages {
+		if why := j.doubt(name); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
 // Stage tells that a stage begins, with the figures of that moment. An empty name ends the last one.
 func (j *Judge) Stage(name string, now *Snapshot) {
 	j.mu.Lock()
@@ -108,6 +135,9 @@ func (j *Judge) Stage(name string, now *Snapshot) {
 		}
 	}
 	j.stage = name
+	if name != "" {
+		j.stages = append(j.stages, name)
+	}
 	j.remember(now)
 }
 
@@ -174,7 +204,7 @@ func (j *Judge) Sample(now *Snapshot) []Verdict {
 			continue
 		}
 		v := j.sample(r, now)
-		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay {
+		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
 			r.reported = true
 			aborting = append(aborting, v)
 		}
@@ -261,7 +291,11 @@ func (j *Judge) End(now *Snapshot) []Verdict {
 	defer j.mu.Unlock()
 	verdicts := make([]Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
-		verdicts = append(verdicts, j.end(r, now))
+		v := j.end(r, now)
+		if why := j.doubts(r); why != "" && r.from != nil {
+			v.CannotSay, v.Why, v.Pass = true, why, false
+		}
+		verdicts = append(verdicts, v)
 	}
 	return verdicts
 }

@@ -77,6 +77,7 @@ func New(o Options) *Engine {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e.bounds.Doubt(e.doubt)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -101,6 +102,9 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.record.Ended = time.Now().UTC()
 	e.record.Totals = e.rec.Snapshot()
 	e.splitByStage()
+	if e.self != nil {
+		e.record.Generator = e.self.health(e.rec)
+	}
 	e.judge(ctx, err)
 	return &e.record
 }
@@ -165,7 +169,7 @@ func (e *Engine) load(ctx context.Context) error {
 
 	err = e.walk(soft)
 	e.rec.SetStage("")
-	e.bounds.Stage("", e.rec.Snapshot())
+	e.beginStage("")
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
@@ -175,7 +179,6 @@ func (e *Engine) load(ctx context.Context) error {
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
-	e.record.Generator = e.self.health()
 	if e.drain.end() {
 		e.note("the wait for the last answers was cut short by hand")
 	}

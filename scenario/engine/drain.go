@@ -66,11 +66,11 @@ func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 
 // splitByStage gives each stage that ran the account of what was intended in it.
 func (e *Engine) splitByStage() {
+	n := 0
 	for _, s := range e.rec.Stages() {
-		for i := range e.record.Stages {
-			if t := &e.record.Stages[i]; s.Stage == t.Name && s.Stage != "" {
-				t.Totals = s
-			}
+		if s.Stage != "" && n < len(e.record.Stages) {
+			e.record.Stages[n].Totals = s
+			n++
 		}
 	}
 }

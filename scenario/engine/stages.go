@@ -21,7 +21,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.stage = t.Name
 		e.mu.Unlock()
 		e.rec.SetStage(t.Name)
-		e.bounds.Stage(t.Name, e.rec.Snapshot())
+		e.beginStage(t.Name)
 		from := e.since()
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
@@ -40,6 +40,13 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
+func (e *Engine) beginStage(name string) {
+	now := e.rec.Snapshot()
+	e.bounds.Stage(name, now)
+	e.measure(now, true, name)
 }
 
 // describe says what a stage does, for people.
