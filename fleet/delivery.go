@@ -59,7 +59,7 @@ func readMark(body []byte) (index int, turn int64, ok bool) {
 
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
 // they are dropped: nobody could get it.
-func (d *device) expect(turn int64, intended, sent time.Time) {
+func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
 		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
@@ -67,7 +67,7 @@ func (d *device) expect(turn int64, intended, sent time.Time) {
 	}
 	var op metrics.Started
 	for range n {
-		op = d.group.delivery.Start(intended, sent)
+		op = d.group.delivery.StartAfter(intended, free, sent)
 	}
 	d.fleet.undelivered.Add(1)
 	d.mu.Lock()

@@ -34,7 +34,7 @@ func (e *Engine) vainKinds() []string {
 		x := &e.record.Totals.Series[i]
 		switch {
 		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
-		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x):
+		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x), x.Operation == metrics.OpJob && e.jobDidSome(x.Group):
 		case x.Operation == metrics.OpConnect:
 			texts = append(texts, fmt.Sprintf("no device of %s ever connected: %s", x.Group, why(x)))
 		default:
@@ -42,6 +42,11 @@ func (e *Engine) vainKinds() []string {
 		}
 	}
 	return texts
+}
+
+// jobDidSome reports whether a job did what it was to do for a device: it does not end well when one of many is absent.
+func (e *Engine) jobDidSome(name string) bool {
+	return slices.ContainsFunc(e.record.Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
 }
 
 func kind(op metrics.Operation, group string) string {
@@ -99,7 +104,7 @@ func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
 func (e *Engine) neverDue() []string {
 	var texts []string
 	add := func(op metrics.Operation, name string) {
-		if x := e.record.Totals.Find(op, name); x == nil || x.Scheduled() == 0 {
+		if x := e.record.Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
 			texts = append(texts, kind(op, name)+" was never due in this run")
 		}
 	}
