@@ -154,15 +154,18 @@ func (d *device) closeGap(now time.Time) {
 
 // countGap counts what became due in the gap until now as dropped. What is due after the run's end is not due.
 func (d *device) countGap(now time.Time) {
-	if d.gap.IsZero() || d.fleet.finished() {
+	if d.gap.IsZero() {
 		return
+	}
+	if d.fleet.finished() && now.After(d.fleet.end) {
+		now = d.fleet.end
 	}
 	reason := metrics.DropNotConnected
 	if d.fleet.paused.Load() {
 		reason = metrics.DropPaused
 	}
 	from := d.gap
-	d.gap = now
+	d.gap = now // also when the end was before the gap: nothing is due in between
 	d.eachSchedule(func(e schedule.Every, series *metrics.Series) {
 		for n := e.Due(from.Sub(d.fleet.start)); ; n++ {
 			at := d.fleet.start.Add(e.Nth(n))

@@ -13,8 +13,6 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, link.ErrLost):
 		return link.ErrLost.Error()
-	case errors.Is(err, link.ErrSubscription):
-		return link.ErrSubscription.Error()
 	default:
 		return metrics.Reason(err)
 	}

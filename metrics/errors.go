@@ -2,17 +2,9 @@ package metrics
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"io"
-	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -154,47 +146,4 @@ func mergeErrors(a, b []ErrorCount) []ErrorCount {
 	}
 	slices.SortFunc(out, compareErrors)
 	return out
-}
-
-const noAnswer = "no answer in time"
-
-// Reason says in a few words why an operation ended badly. Its texts are of a bounded set and hold no id,
-// no address and no secret: an error's own text would. An error that knows its reason has a method
-// Reason() string that keeps to that.
-func Reason(err error) string {
-	var own interface{ Reason() string }
-	var network net.Error
-	var lookup *net.DNSError
-	var untrusted x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var alert tls.AlertError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &own):
-		return own.Reason()
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return noAnswer
-	case errors.As(err, &lookup):
-		return "the target's name was not found"
-	case errors.As(err, &untrusted), errors.As(err, &name), errors.As(err, &invalid):
-		return "the target's certificate is not trusted"
-	case errors.As(err, &alert):
-		return "the target refused the TLS handshake"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens at the target"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the target closed the connection"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "this machine has no descriptors left"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "this machine has no ports left"
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "the target cannot be reached"
-	case errors.As(err, &network) && network.Timeout():
-		return noAnswer
-	default:
-		return OtherReason
-	}
 }

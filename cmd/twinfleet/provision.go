@@ -63,7 +63,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(file, s)
+	sc, err := loadScenario(e, file, s)
 	if err != nil {
 		return err
 	}
@@ -92,11 +92,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 			return
 		}
 		last = time.Now()
-		note := ""
-		if p.Throttled {
-			note = " (the registry throttles; waiting)"
-		}
-		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), note)
+		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), p.Hindrance())
 	}
 }
 

@@ -66,11 +66,14 @@ func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 
 // splitByStage gives each stage that ran the account of what was intended in it.
 func (e *Engine) splitByStage() {
-	n := 0
-	for _, s := range e.rec.Stages() {
-		if s.Stage != "" && n < len(e.record.Stages) {
-			e.record.Stages[n].Totals = s
-			n++
+	stages := e.rec.Stages()
+	e.record.write(func(r *report.Run) {
+		n := 0
+		for _, s := range stages {
+			if s.Stage != "" && n < len(r.Stages) {
+				r.Stages[n].Totals = s
+				n++
+			}
 		}
-	}
+	})
 }

@@ -12,7 +12,7 @@ import (
 
 // inVain says why no device ever connected, or was due to, although stages have devices; "" when one connected.
 func (e *Engine) inVain() string {
-	all := e.record.Totals.Select(metrics.OpConnect, "")
+	all := e.record.whole().Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
 		for i := range e.sc.Stages {
 			if t := &e.sc.Stages[i]; t.Devices > 0 {
@@ -30,8 +30,8 @@ func (e *Engine) inVain() string {
 // vainKinds says which kinds of operations never succeeded, of those that were due, and why.
 func (e *Engine) vainKinds() []string {
 	var texts []string
-	for i := range e.record.Totals.Series {
-		x := &e.record.Totals.Series[i]
+	for i := range e.record.whole().Totals.Series {
+		x := &e.record.whole().Totals.Series[i]
 		switch {
 		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
 		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x), x.Operation == metrics.OpJob && e.jobDidSome(x.Group):
@@ -46,7 +46,7 @@ func (e *Engine) vainKinds() []string {
 
 // jobDidSome reports whether a job did what it was to do for a device: it does not end well when one of many is absent.
 func (e *Engine) jobDidSome(name string) bool {
-	return slices.ContainsFunc(e.record.Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
+	return slices.ContainsFunc(e.record.whole().Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
 }
 
 func kind(op metrics.Operation, group string) string {
@@ -85,12 +85,12 @@ func why(x *metrics.SeriesSnapshot) string {
 // wantsFailure reports whether a threshold on an operation asks that it fails, and is met.
 func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
 	for i, t := range e.sc.Thresholds {
-		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.record.Thresholds) || !e.record.Thresholds[i].Pass {
+		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.record.whole().Thresholds) || !e.record.whole().Thresholds[i].Pass {
 			continue
 		}
-		over := e.record.Totals
-		if n := slices.IndexFunc(e.record.Stages, func(s report.Stage) bool { return s.Name == t.Scope.Stage }); n >= 0 && e.record.Stages[n].Totals != nil {
-			over = e.record.Stages[n].Totals
+		over := e.record.whole().Totals
+		if n := slices.IndexFunc(e.record.whole().Stages, func(s report.Stage) bool { return s.Name == t.Scope.Stage }); n >= 0 && e.record.whole().Stages[n].Totals != nil {
+			over = e.record.whole().Stages[n].Totals
 		}
 		if t.WantsFailure(over) {
 			return true
@@ -104,13 +104,13 @@ func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
 func (e *Engine) neverDue() []string {
 	var texts []string
 	add := func(op metrics.Operation, name string) {
-		if x := e.record.Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
+		if x := e.record.whole().Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
 			texts = append(texts, kind(op, name)+" was never due in this run")
 		}
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
-		if x := e.record.Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
+		if x := e.record.whole().Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
 			add(metrics.OpTelemetry, g.Name)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // judge turns what happened into the outcome of the run. What is sure goes first: nothing connected; a threshold of what was
 // delivered as asked was missed; what was not delivered as asked; what never worked.
 func (e *Engine) judge(ctx context.Context, err error) {
-	r := &e.record
+	r := e.record.whole()
 	missed, unsure := 0, 0
 	r.Thresholds = e.bounds.End(r.Totals)
 	for i := range r.Thresholds {
@@ -74,35 +74,36 @@ func missedText(missed, unsure, all int) string {
 // saturatedText says what was not delivered as asked, and what follows.
 func (e *Engine) saturatedText(unsure int) string {
 	text := "the generator was the bottleneck"
-	if h := e.record.Generator; h != nil {
+	if h := e.record.whole().Generator; h != nil {
 		if n := len(h.Reasons); n > 0 {
 			text += ": " + h.Reasons[0]
 		}
 	}
 	if unsure > 0 {
-		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.record.Thresholds))
+		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.record.whole().Thresholds))
 	}
 	return text
 }
 
 // saturated reports whether a stage was not delivered as asked and the run must not pass for that.
 func (e *Engine) saturated() bool {
-	h := e.record.Generator
+	h := e.record.whole().Generator
 	return h != nil && h.Saturated && !e.allowsSaturated()
 }
 
 // outOfMeans reports whether connections failed for want of what this machine should have.
 func (e *Engine) outOfMeans() bool {
-	h := e.record.Generator
+	h := e.record.whole().Generator
 	return h != nil && h.NoDescriptor+h.NoPort > 0 && e.saturated()
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
 func (e *Engine) checkAccounts() {
-	for i := range e.record.Totals.Series {
-		x := &e.record.Totals.Series[i]
+	totals := e.record.whole().Totals
+	for i := range totals.Series {
+		x := &totals.Series[i]
 		if x.Ended() != x.Started() {
-			e.note(fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended()))
+			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
 		}
 	}
 }
