@@ -89,31 +89,6 @@ func NewJudge(rec *Recorder, thresholds []Threshold) *Judge {
 	return j
 }
 
-// Doubt says how to learn, at any time, why the load of a stage was not the one that was asked for; "" when it was. What is
-// judged of such a stage, or of a whole run that has one, is answered with CannotSay, and does not abort the run: it is
-// looked at again until it is sure.
-func (j *Judge) Doubt(why func(stage string) string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.doubt = why
-}
-
-// doubts is why nothing can be said of a rule's scope; "" when something can.
-func (j *Judge) doubts(r *rule) string {
-	if j.doubt == nil {
-		return ""
-	}
-	if r.Scope.Stage != "" {
-		return j.doubt(r.Scope.Stage)
-	}
-	for _, name := range j.stages {
-		if why := j.doubt(name); why != "" {
-			return why
-		}
-	}
-	return ""
-}
-
 // Stage tells that a stage begins, with the figures of that moment. An empty name ends the last one.
 func (j *Judge) Stage(name string, now *Snapshot) {
 	j.mu.Lock()
@@ -292,10 +267,7 @@ func (j *Judge) End(now *Snapshot) []Verdict {
 	verdicts := make([]Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
 		v := j.end(r, now)
-		if why := j.doubts(r); why != "" && r.from != nil {
-			v.CannotSay, v.Why, v.Pass = true, why, false
-		}
-		verdicts = append(verdicts, v)
+		verdicts = append(verdicts, j.unlessInDoubt(r, v))
 	}
 	return verdicts
 }

@@ -180,9 +180,6 @@ type Verdict struct {
 	Why       string `json:"why,omitempty"`
 }
 
-// Missed reports whether it is sure that the threshold was missed, or that there was nothing to judge.
-func (v *Verdict) Missed() bool { return !v.Pass && !v.CannotSay }
-
 // Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
 // without data does not pass; only a count can be compared with nothing.
 func (t Threshold) Evaluate(s *Snapshot) Verdict {
@@ -238,24 +235,6 @@ func (t Threshold) isLatency() bool {
 		return true
 	}
 	return false
-}
-
-// WantsFailure reports whether a threshold asks that operations fail: it holds for the figures as they are, and would not if
-// every operation that was due had ended well at once.
-func (t Threshold) WantsFailure(s *Snapshot) bool {
-	if t.aggregate.ofQueries() || !t.Evaluate(s).Pass {
-		return false
-	}
-	well := &Snapshot{At: s.At, Elapsed: s.Elapsed}
-	for i := range s.Series {
-		if x := &s.Series[i]; x.Operation == t.Operation && x.Scheduled() > 0 {
-			at := Histogram{Buckets: []Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}
-			good := SeriesSnapshot{Operation: x.Operation, Group: x.Group, OnTime: x.Scheduled()}
-			good.Lag, good.OwnLag, good.Response[OK], good.Service[OK] = at, at, at, at
-			well.Series = append(well.Series, good)
-		}
-	}
-	return !t.Evaluate(well).Pass
 }
 
 // stuck is how many operations were due in a window in which none ended: those that were dropped, other than on purpose,
