@@ -192,7 +192,11 @@ func WriteJUnit(w io.Writer, r *Run) error {
 	}
 	for _, v := range r.Thresholds {
 		c := junitCase{Class: r.Name + ".thresholds", Name: v.Threshold, Time: seconds(r.Duration()), Out: v.Observed}
-		if !v.Pass {
+		switch {
+		case v.CannotSay:
+			c.Error = &junitProblem{Message: "cannot say: " + v.Why, Text: v.Threshold + ": " + v.Observed}
+			suite.Errors++
+		case !v.Pass:
 			c.Failure = &junitProblem{Message: v.Threshold + ": " + v.Observed}
 			suite.Failures++
 		}
@@ -218,7 +222,11 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	if len(r.Thresholds) > 0 {
 		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
 		for _, v := range r.Thresholds {
-			fmt.Fprintf(b, "| %s | `%s` | %s |\n", mark[v.Pass], strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(v.Observed))
+			sign, observed := mark[v.Pass], v.Observed
+			if v.CannotSay {
+				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
+			}
+			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
 		}
 	}
 	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -232,7 +240,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 		}
 	}
 	if r.Generator != nil {
-		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
+		for _, line := range r.GeneratorLines() {
+			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
+		}
 	}
 	for _, f := range Findings(r) {
 		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))

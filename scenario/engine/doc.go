@@ -82,6 +82,7 @@ func New(o Options) *Engine {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e.bounds.Doubt(e.doubt)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -110,6 +111,9 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
 	e.splitByStage()
+	if e.self != nil {
+		r.Generator = e.self.health(e.rec)
+	}
 	e.judge(ctx, err)
 	return r
 }
@@ -174,7 +178,7 @@ func (e *Engine) load(ctx context.Context) error {
 
 	err = e.walk(soft)
 	e.rec.SetStage("")
-	e.bounds.Stage("", e.rec.Snapshot())
+	e.beginStage("")
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
@@ -184,7 +188,6 @@ func (e *Engine) load(ctx context.Context) error {
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
-	e.record.write(func(r *report.Run) { r.Generator = e.self.health() })
 	if e.drain.end() {
 		e.record.note("the wait for the last answers was cut short by hand")
 	}

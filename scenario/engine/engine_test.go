@@ -117,6 +117,7 @@ func connected(n int) func([]engine.Event, []engine.Progress) bool {
 	}
 }
 
+// newEngine makes an engine whose generator is not the subject: the machine that runs the tests may be busy.
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
 	return engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: w.event, Progress: w.tick, Sampler: calm(), AllowSaturated: true})
 }

@@ -25,7 +25,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.stage = t.Name
 		e.mu.Unlock()
 		e.rec.SetStage(t.Name)
-		e.bounds.Stage(t.Name, e.rec.Snapshot())
+		e.beginStage(t.Name)
 		from := e.since()
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
@@ -46,6 +46,13 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
+func (e *Engine) beginStage(name string) {
+	now := e.rec.Snapshot()
+	e.bounds.Stage(name, now)
+	e.measure(now, true, name)
 }
 
 // describe says what a stage does, for people.
