@@ -60,15 +60,24 @@ type Engine struct {
 	service *serviceSide
 	desired desiredWatch
 	gate    *stageGate
-	outages outageFinder // owned by the monitor
 	bounds  *metrics.Judge
+	watched
 
 	controls controls
 	drain    drain
+	ran      int // devices that have been started; owned by walk
 
 	mu     sync.Mutex // protects the following fields, and orders events
 	stage  string
+	from   time.Duration // when the stage began
 	record report.Run
+}
+
+// watched is what the monitor keeps; it owns it until the end.
+type watched struct {
+	outages  outageFinder
+	recovery metrics.Started // of the outage that is open
+	looked   time.Duration   // when it last looked for one
 }
 
 // New makes an Engine.
@@ -100,6 +109,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.stop(nil)
 	e.record.Ended = time.Now().UTC()
 	e.record.Totals = e.rec.Snapshot()
+	e.record.Ran = &e.ran
 	e.splitByStage()
 	e.judge(ctx, err)
 	return &e.record
@@ -181,7 +191,6 @@ func (e *Engine) load(ctx context.Context) error {
 	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
-	e.record.Outages = e.outages.end(e.since())
 	if e.stopped() != nil || ctx.Err() != nil {
 		return nil
 	}
@@ -295,6 +304,13 @@ func (e *Engine) currentStage() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.stage
+}
+
+// stageBegan is when the stage that runs began.
+func (e *Engine) stageBegan() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.from
 }
 
 func (e *Engine) closeTarget() error {

@@ -85,6 +85,9 @@ func (e *Engine) queries() ([]worker.Query, error) {
 		if err != nil {
 			return nil, fmt.Errorf("query %s: %w", q.Name, err)
 		}
+		if parsed, err := query.Parse(q.SQL); err == nil && !parsed.PerDevice() {
+			e.record.Rows = append(e.record.Rows, q.Name)
+		}
 		next := worker.Query{
 			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,
 			Every:  schedule.Every{Period: q.Every, Phase: q.Every * time.Duration(i+1) / time.Duration(len(e.sc.Service.Queries)+1)},

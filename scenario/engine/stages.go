@@ -17,12 +17,9 @@ import (
 func (e *Engine) walk(ctx context.Context) error {
 	for i := range e.sc.Stages {
 		t := &e.sc.Stages[i]
-		e.mu.Lock()
-		e.stage = t.Name
-		e.mu.Unlock()
+		from := e.enter(t.Name)
 		e.rec.SetStage(t.Name)
 		e.bounds.Stage(t.Name, e.rec.Snapshot())
-		from := e.since()
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
 		err := e.runStage(ctx, i, t)
@@ -31,6 +28,7 @@ func (e *Engine) walk(ctx context.Context) error {
 			err = nil
 		}
 		leave()
+		e.ran = max(e.ran, e.fleet.Active())
 		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
 		if err != nil {
 			if ctx.Err() != nil {
@@ -40,6 +38,14 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// enter says which stage begins now, and when that is.
+func (e *Engine) enter(name string) (at time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stage, e.from = name, e.since()
+	return e.from
 }
 
 // describe says what a stage does, for people.

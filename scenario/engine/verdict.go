@@ -26,18 +26,28 @@ func (e *Engine) judge(ctx context.Context, err error) {
 	case e.saturated() && ctx.Err() == nil && (errors.Is(cause, ErrAborted) || errors.Is(cause, context.Canceled)):
 		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
 	case errors.Is(cause, ErrAborted):
-		r.Outcome, r.Reason = report.Missed, "ended early: "+cause.Error()
+		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case cause != nil && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
 		r.Outcome, r.Reason = report.Failed, cause.Error()
 	case ctx.Err() != nil:
-		r.Outcome, r.Reason = report.Interrupted, "stopped at once; operations under way were not waited for"
+		r.Outcome, r.Reason = report.Interrupted, "stopped at once"+e.where()+"; operations under way were not waited for"
 	case errors.Is(cause, ErrStopped):
-		r.Outcome, r.Reason = report.Interrupted, "stopped before its last stage was over"
+		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, fmt.Sprintf("%d of %d thresholds were missed", missed, len(r.Thresholds))
 	default:
 		r.Outcome = report.Passed
 	}
+}
+
+// where says in which stage the run was when its stages ended, and how long it had gone on.
+func (e *Engine) where() string {
+	n := len(e.record.Stages)
+	if n == 0 {
+		return " before its first stage"
+	}
+	t := &e.record.Stages[n-1]
+	return fmt.Sprintf(" in stage %s, %s after it began and %s after the run did", t.Name, report.Duration(t.To-t.From), report.Duration(t.To))
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
