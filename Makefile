@@ -2,6 +2,7 @@
 GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10m
+SOAKTIME ?= 1h
 
 .PHONY: help test setup fmt-check fmt vet lint unit integration sdk build bench bench-rate soak fuzz golden clean
 
@@ -47,7 +48,8 @@ bench: ## Benchmarks, for docs/performance.md.
 bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and how late.
 	$(GO) test -run '^$$' -bench BenchmarkReportRate -benchtime 1x ./scenario/engine
 
-soak: ## The long forms: 1,000 kill -9 restarts, ten minutes of fuzzing a target.
+soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, ten minutes of fuzzing a target.
+	$(GO) test -tags integration -run Wire -v -timeout 90m ./test/soak -soak.for=$(SOAKTIME)
 	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -60,6 +61,9 @@ func readMark(body []byte) (index int, turn int64, ok bool) {
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
 // they are dropped: nobody could get it.
 func (d *device) expect(turn int64, intended, sent time.Time) {
+	d.mu.Lock()
+	d.marked = turn + 1
+	d.mu.Unlock()
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
 		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
@@ -109,9 +113,19 @@ func (d *device) arrived(body []byte, retained bool, now time.Time) {
 	if !ok || retained {
 		return
 	}
-	if publisher := d.fleet.publishers[index]; publisher != nil {
-		publisher.delivered(turn, d.index, now)
+	publisher := d.fleet.publishers[index]
+	if publisher == nil || !publisher.sent(turn) {
+		d.contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
+		return
 	}
+	publisher.delivered(turn, d.index, now)
+}
+
+// sent reports whether the device has sent the message of a turn, or is about to.
+func (d *device) sent(turn int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return turn >= 0 && turn < d.marked
 }
 
 // forget ends the deliveries of a message that never reached the broker, as far as anyone knows.

@@ -37,7 +37,7 @@ type device struct {
 	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one
 	gap          time.Time // since when it could not do what was due; zero when it could
-	ended        time.Time // when its last session was to end
+	ends         time.Time // of its session, whatever connections it takes; zero between sessions
 	free         time.Time // when the target let it connect again; what came before is the target's doing
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
@@ -48,15 +48,17 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
-	mu      sync.Mutex // protects the following fields, which the driver's goroutines use too
-	pending map[string]*operation
-	waiting queue     // due, but not started
-	room    time.Time // when an answer last made room for what waits
-	leaving bool      // it waits for its last answers
-	lastRID uint64
-	acked   Report
+	mu       sync.Mutex // protects the following fields, which the driver's goroutines use too
+	pending  map[string]*operation
+	waiting  queue     // due, but not started
+	room     time.Time // when an answer last made room for what waits
+	leaving  bool      // it waits for its last answers
+	lastRID  uint64
+	acked    Report
+	versions versions
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
+	marked     int64               // turns whose messages were marked
 }
 
 // turns counts what a device did so far. Chance is drawn by these numbers, so that the hundredth
@@ -83,6 +85,7 @@ type operation struct {
 	connectivity string // of a report
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
+	told         told // of a twin request
 }
 
 func newDevice(f *Fleet, g *group, index int, id string) *device {
@@ -140,7 +143,7 @@ func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
 	defer d.setLost(false)
 	defer d.awaitDeliveries()
-	d.attempt, d.gap = 0, time.Time{}
+	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
 	for {
 		why := d.session(intended)
 		now := time.Now()
@@ -153,10 +156,11 @@ func (d *device) run(intended time.Time) {
 			continue
 		case errors.Is(why, errOffline):
 			d.enter(StateOffline)
-			_, offline := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
+			_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
 			d.turns.sessions++
 			// Its absence began when the session was to end, not when the last answer was there.
-			intended, d.free = d.ended.Add(offline), now
+			intended, d.free = d.ends.Add(offline), now
+			d.ends = time.Time{}
 		default:
 			d.openGap(now)
 			d.enter(StateBackoff)

@@ -16,7 +16,7 @@ type Group struct {
 
 	Report    Reporting
 	Telemetry Telemetry
-	Session   schedule.Churn // the zero value stays for ever
+	Session   schedule.Churn   // the zero value stays for ever
 	Backoff   schedule.Backoff // the zero value is schedule.ExponentialBackoff
 	Throttled schedule.Backoff // after a refusal with return code 3, "server unavailable"; the zero value is as Backoff, or schedule.ThrottledBackoff when that is zero too
 	Tokens    Tokens

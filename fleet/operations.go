@@ -21,6 +21,10 @@ func (d *device) begin(series *metrics.Series, op *operation, intended, free tim
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	op.told = d.versions.told()
+	if op.reports() {
+		d.versions.sending(op.connectivity)
+	}
 	d.lastRID++
 	rid := strconv.FormatUint(d.lastRID, 16)
 	d.pending[rid] = op

@@ -64,21 +64,13 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 // reportSchedule is when the device reports on its own: with period 0 once a connection.
 func (d *device) reportSchedule() (e schedule.Every, ok bool) {
 	r := &d.group.Report
-	e.Period = r.Every
-	if !r.Sync {
-		e.Phase = schedule.Spread(d.fleet.cfg.Seed, d.index, r.Every)
-	}
-	return e, d.group.reports()
+	return d.fleet.calendar.Reports(d.index, r.Every, r.Sync), d.group.reports()
 }
 
 // messageSchedule is when the device sends a message on its own.
 func (d *device) messageSchedule() (e schedule.Every, ok bool) {
 	t := &d.group.Telemetry
-	e.Period = t.Every
-	if !t.Sync {
-		e.Phase = schedule.Spread(d.fleet.cfg.Seed+1, d.index, t.Every)
-	}
-	return e, t.Every > 0
+	return d.fleet.calendar.Messages(d.index, t.Every, t.Sync), t.Every > 0
 }
 
 // plan makes the agenda of a new connection. The first report comes at once; the later ones, and
@@ -99,13 +91,15 @@ func (d *device) plan(now time.Time) *agenda {
 		a.telemetry = d.fleet.start.Add(next)
 	}
 	if !d.group.Session.Online.IsZero() {
-		online, _ := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
-		a.end = now.Add(online)
+		if d.ends.IsZero() {
+			online, _ := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
+			d.ends = now.Add(online)
+		}
+		a.end = d.ends
 	}
 	if t := d.group.Tokens; t.Life > 0 {
-		early := d.fleet.chance.renewal.Unit(d.index, d.turns.renewals) * float64(t.Spread)
+		a.renew = now.Add(d.fleet.calendar.Renewal(d.index, d.turns.renewals, t.Life, t.Margin, t.Spread))
 		d.turns.renewals++
-		a.renew = now.Add(t.Life - t.Margin - time.Duration(early))
 	}
 	return a
 }
@@ -166,7 +160,6 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	case !a.cut.After(now):
 		return errCut
 	case !a.end.After(now):
-		d.ended = a.end
 		return errOffline
 	case !a.renew.After(now):
 		d.openGap(now)

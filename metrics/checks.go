@@ -103,6 +103,9 @@ const (
 // ofQueries reports whether the aggregation is about the content of query results.
 func (a aggregate) ofQueries() bool { return a == aggExpected || a == aggCorrect }
 
+// JudgesRows reports whether the threshold says how many rows of query results may be wrong.
+func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
+
 // observeQueries compares what was found in the results of queries.
 func (t Threshold) observeQueries(s *Snapshot) (value float64, text string, ok bool) {
 	q, _ := s.Query(t.Group)

@@ -164,12 +164,15 @@ func (r *Recorder) Run() RunLabels {
 }
 
 // SetStage begins a stage now: what is intended from now on counts for it, what was intended before does not.
-// It gives the time at which the stage begins. With an empty name the last stage is over.
+// It gives the time at which the stage begins. With an empty name the last stage is over. The stage that runs goes on.
 func (r *Recorder) SetStage(name string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	marks := append(slices.Clone(*r.marks.Load()), stageMark{name, now})
+	now, marks := time.Now(), slices.Clone(*r.marks.Load())
+	if n := len(marks); n > 0 && marks[n-1].name == name {
+		return marks[n-1].from
+	}
+	marks = append(marks, stageMark{name, now})
 	r.marks.Store(&marks)
 	return now
 }

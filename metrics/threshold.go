@@ -187,7 +187,7 @@ func (t *Threshold) parseArguments(args string) error {
 	return nil
 }
 
-// parseBound reads the value. One that nothing or everything meets is a mistake.
+// parseBound reads the value. One that nothing can meet is a mistake.
 func (t *Threshold) parseBound(s string) error {
 	number := func(text string) (float64, bool) {
 		v, err := strconv.ParseFloat(text, 64)
@@ -220,8 +220,8 @@ func (t *Threshold) parseBound(s string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("%w %q: the value %q needs a unit, as in %s", ErrThreshold, t.Expr, s, example)
-	case t.bound == 0 && (t.op == "<" || t.op == ">="), t.aggregate.unit() == unitShare && t.bound == 1 && (t.op == ">" || t.op == "<="):
-		return fmt.Errorf("%w %q: %s %s is met never or always", ErrThreshold, t.Expr, t.op, s)
+	case t.bound == 0 && t.op == "<", t.aggregate.unit() == unitShare && t.bound == 1 && t.op == ">":
+		return fmt.Errorf("%w %q: nothing is %s %s", ErrThreshold, t.Expr, t.op, s)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ stages:
     network: {half_open: 1%, partition: {share: 1%}}
     steps: [{statistics: {}}, {tag: {group: robots, tags: {a: 1}}}, {query: {name: all}}, {desired: {group: robots, properties: {a: 1}}}, {await: {}}]
   - {name: more, duration: 1h, network: {latency: 1s}}
+  - {name: serve, duration: 1h, hub: {service: {time: 1ms}}}
 service:
   queries: [{name: all, sql: SELECT * FROM devices}]
   rollouts: [{name: r, group: robots, properties: {a: 1}}, {name: s, group: robots, properties: {a: 1}, waves: [{percent: 100}]}]
@@ -64,7 +65,11 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 	tier := decodeDefaults(t, "target: {tier: S1}\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: 1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
 	broker := decodeDefaults(t, "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
 	short := decodeDefaults(t, "fleet: {groups: [{name: robots, tokens: {life: 10m}}]}\nstages: [{name: s, devices: 1}]\n")
-	scope := s.Thresholds[0].Scope
+	scope, served := s.Thresholds[0].Scope, s.Stages[2].Hub.Service
+	tolerance := func(target string) time.Duration {
+		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: 1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
+	}
+	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{
 		"name": said(s.Name == "defaults"), "seed": s.Seed,
 		"target": said(bare.Target.Kind == Embedded), "target.hub": bare.Target.Hub, "target.ca": said(s.Target.CA == ""),
@@ -91,6 +96,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
+		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers, "stages.hub.service.distribution": served.Distribution,
 		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within, "stages.hub": said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
 		"stages.network.groups": said(len(stage.Network.Groups) == 0), "stages.network.latency": stage.Network.Latency, "stages.network.jitter": stage.Network.Jitter,
 		"stages.network.loss": percent(stage.Network.Loss), "stages.network.bandwidth": said(stage.Network.Bandwidth == 0), "stages.network.half_open": percent(more.Network.HalfOpen),
@@ -113,8 +119,10 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"service.jobs.at": job.At, "service.jobs.stage": said(job.Stage == ""), "service.jobs.max_time": job.MaxTime,
 		"service.freshness":       said(bare.Service.Freshness == nil && tier.Service.Freshness != nil),
 		"service.freshness.probe": said(v.Freshness.Probe == 500*time.Millisecond && tier.Service.Freshness.Probe == 5*time.Second), "service.freshness.sample": v.Freshness.Sample,
-		"service.freshness.query": said(v.Freshness.Query == ""), "service.freshness.tolerance": v.Freshness.Tolerance, "service.freshness.timeout": v.Freshness.Timeout,
-		"service.freshness.settle": v.Freshness.Settle, "service.freshness.verify": v.Freshness.Verify,
+		"service.freshness.query":     said(v.Freshness.Query == ""),
+		"service.freshness.tolerance": said(v.Freshness.Tolerance == 0 && tolerance("{query_lag: 2s}") == 3*time.Second && tolerance("{query_lag: 500ms..3s}") == 4*time.Second && tolerance(other) == 5*time.Second),
+		"service.freshness.timeout":   v.Freshness.Timeout,
+		"service.freshness.settle":    v.Freshness.Settle, "service.freshness.verify": v.Freshness.Verify,
 
 		"thresholds": said(len(bare.Thresholds) == 0), "thresholds.stage": said(scope.Stage == ""), "thresholds.window": said(scope == metrics.Scope{}), "thresholds.for": scope.For,
 		"thresholds.abort_on_fail": scope.Abort, "thresholds.delay_abort": scope.Delay,

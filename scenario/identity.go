@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,13 +37,13 @@ func (d *Identity) Made() bool { return d.File == "" }
 func identityFields(d *Identity) []field {
 	certificates := func(x *X509) []field {
 		return []field{
-			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it. The embedded hub is told.", text(&x.CA), nil},
-			{"key", formText, "", "File with the authority's key, in PEM.", text(&x.Key), nil},
+			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario.", text(&x.CA), nil},
+			{"key", formText, "", "File with the authority's key, in PEM, not encrypted.", text(&x.Key), nil},
 			{"thumbprint", formSwitch, "false", "Devices sign their certificates themselves, and the hub knows them by their thumbprints.", boolean(&x.Thumbprint), nil},
 		}
 	}
 	return []field{
-		{"file", formText, "", "File of device connection strings: CSV with a column connection_string or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
+		{"file", formText, "", "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
 		{"key", formText, "", "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does.", readGroupKey(d), nil},
 		{"x509", formObject, "", "Certificates instead of keys, one a device with the device id as common name.", optional(&d.X509, func() X509 { return X509{} }, certificates), certificates(new(X509))},
 	}
@@ -61,6 +62,31 @@ func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
 		}
 		d.Key = key
 	}
+}
+
+// finishTrust reads the certificates that target.ca names.
+func (r *reader) finishTrust(t *Target) {
+	const path = "target.ca"
+	if t.CA == "" {
+		return
+	}
+	b, err := r.readFile(t.CA)
+	switch here, statErr := filepath.Abs(t.CA); {
+	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
+		r.failAt(path, place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
+		return
+	case err != nil:
+		r.failAt(path, place{}, "the file cannot be read: %v", err)
+		return
+	}
+	if t.Trusted, err = identity.ParseCertificates(b); err != nil {
+		r.failAt(path, place{}, "%s: %v", t.CA, err)
+	}
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // largestFile bounds a file that a scenario names; it holds millions of devices.

@@ -82,8 +82,24 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 
 // fresh is a scenario with what holds when a file says nothing.
 func fresh(file string) *Scenario {
+	return &Scenario{Name: nameOf(file), Seed: 1, Target: Target{Hub: "embedded", Units: 1, Burst: time.Minute}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+}
+
+// nameOf makes a file's name the name of its scenario: it goes into labels, addresses and the names of folders, so that a
+// hyphen stands for everything but letters and digits of ASCII, dots and underscores.
+func nameOf(file string) string {
 	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-	return &Scenario{Name: base, Seed: 1, Target: Target{Hub: "embedded", Units: 1, Burst: time.Minute}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '-'
+	}, base)
+	if plain = strings.Trim(plain[:min(len(plain), 60)], ".-"); plain == "" {
+		return "scenario"
+	}
+	return plain
 }
 
 func (r *reader) parse(b []byte) (*yaml.Node, error) {

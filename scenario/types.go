@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"time"
 
@@ -55,16 +56,17 @@ func (k TargetKind) surelyNot(kind TargetKind) bool { return k != kind && k != u
 type Target struct {
 	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
 	Kind     TargetKind
-	CA       string        // file with certificates to trust beside nothing else; the system's when empty
-	Plain    bool          // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
-	Keep     bool          // leave the identities that the run made
-	Tier     string        // embedded only
-	Units    int           // embedded only
-	Burst    time.Duration // embedded only: so much of the tier's rate may come at once
-	QueryLag string        // embedded only
-	Topic    string        // broker only: where devices send; {device} and {group} are replaced
-	Username string        // broker only; {device} and {group} are replaced
-	Password string        // broker only; a secret
+	CA       string              // file with certificates to trust beside nothing else; the system's when empty
+	Trusted  []*x509.Certificate // of that file
+	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
+	Keep     bool                // leave the identities that the run made
+	Tier     string              // embedded only
+	Units    int                 // embedded only
+	Burst    time.Duration       // embedded only: so much of the tier's rate may come at once
+	QueryLag string              // embedded only
+	Topic    string              // broker only: where devices send; {device} and {group} are replaced
+	Username string              // broker only; {device} and {group} are replaced
+	Password string              // broker only; a secret
 }
 
 // Fleet is the devices.
@@ -148,6 +150,7 @@ type Stage struct {
 	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
+	Arrivals      string        // of those two rates: even or poisson
 	Storm         *Storm
 	Hub           *HubFault
 	Network       *Network
@@ -167,6 +170,14 @@ type HubFault struct {
 	Stall    time.Duration // read and answer nothing
 	Restart  time.Duration // close all connections and refuse new ones
 	DropAcks float64       // share of the answers that are not sent, until the stage ends
+	Service  *ServiceModel // the time that twin operations of devices take, until the stage ends
+}
+
+// ServiceModel is a queue before servers: the embedded hub's time for a twin operation of a device.
+type ServiceModel struct {
+	Servers      int
+	Time         time.Duration // mean of one operation
+	Distribution string        // exponential or fixed
 }
 
 // Step is one thing that the service side does once, in order, at the start of a stage. Exactly one

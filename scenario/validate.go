@@ -10,6 +10,7 @@ import (
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
 func (r *reader) finish(s *Scenario) {
 	r.finishTarget(&s.Target)
+	r.finishTrust(&s.Target)
 	for i := range s.Fleet.Groups {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		r.finishIdentity(path, &s.Fleet.Groups[i])
@@ -127,6 +128,12 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		}
 		if t.Hub != nil && s.Target.Kind.surelyNot(Embedded) {
 			r.failAt(path+".hub", t.place, "only the embedded hub has a fault switch")
+		}
+		if t.Hub != nil && t.Hub.Service != nil && t.Hub.Service.Time == 0 {
+			r.failAt(path+".hub.service", t.place, "a model of service needs the time that an operation takes; write {servers: 2, time: 20ms}")
+		}
+		if t.Arrivals == "poisson" && t.ReportRate == nil && t.TelemetryRate == nil {
+			r.failAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")
 		}
 		if t.ReportRate != nil && s.Target.Kind == Broker {
 			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")

@@ -45,7 +45,7 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(file, s)
+	sc, err := loadScenario(e, file, s)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(file, s)
+	sc, err := loadScenario(e, file, s)
 	if err != nil {
 		return err
 	}

@@ -32,9 +32,16 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		Example:       "  twinfleet run connectivity\n  twinfleet init my-scenario.yaml\n  twinfleet validate my-scenario.yaml\n  twinfleet hub",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       versionLine(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return usagef("unknown command %q for %q; %s", args[0], cmd.CommandPath(), suggestion(cmd, args[0]))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetIn(e.stdin)
@@ -48,6 +55,14 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		root.AddCommand(withUsageCode(c))
 	}
 	return root
+}
+
+// suggestion names the commands that a mistyped one may stand for, or where all of them are.
+func suggestion(root *cobra.Command, typed string) string {
+	if names := root.SuggestionsFor(typed); len(names) > 0 {
+		return "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return fmt.Sprintf("see %q", root.CommandPath()+" --help")
 }
 
 // withUsageCode makes wrong arguments exit with the code for wrong usage.

@@ -58,6 +58,9 @@ func loadSettings(c *cobra.Command) (settings, error) {
 	return s, withCode(codeUsage, errors.Join(errs...))
 }
 
+// given reports whether a flag's value was asked for, wherever, and is not its default.
+func (s settings) given(name string) bool { return s.v.IsSet(name) }
+
 func setFlag(f *pflag.Flag, v *viper.Viper) error {
 	if many, ok := f.Value.(pflag.SliceValue); ok {
 		return many.Replace(v.GetStringSlice(f.Name))

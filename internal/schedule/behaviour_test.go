@@ -111,13 +111,15 @@ func TestSteps(t *testing.T) {
 		from int
 		want []Step
 	}{
-		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{5 * s, 1}, {10 * s, 2}}},
-		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{5 * s, 1}, {10 * s, 0}}},
+		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{2500 * ms, 1}, {7500 * ms, 2}}},
+		{"one", Curve{{2 * s, 0, 1}}, 0, []Step{{s, 1}}},
+		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{2500 * ms, 1}, {7500 * ms, 0}}},
 		{"hold", Curve{{10 * s, 2, 2}}, 2, nil},
 		{"at once", Curve{{0, 0, 2}}, 0, []Step{{0, 1}, {0, 2}}},
-		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{s, 1}, {2 * s, 2}, {7 * s, 1}}},
-		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{2 * s, 1}, {2 * s, 2}, {2 * s, 3}}},
-		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {2 * s, 2}}},
+		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{500 * ms, 1}, {1500 * ms, 2}, {5 * s, 1}}},
+		{"a staircase", Curve{{2 * s, 0, 1}, {2 * s, 1, 2}}, 0, []Step{{s, 1}, {3 * s, 2}}},
+		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{s, 1}, {2 * s, 2}, {2 * s, 3}}},
+		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {s, 2}}},
 		{"no curve", nil, 3, nil},
 	} {
 		var got []Step
@@ -139,7 +141,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Steps come in order, change the count by one, and end within one of the curve.
+// Steps come in order, change the count by one, keep it the number nearest to the curve, and are over before
+// the curve's end unless it jumps there.
 func TestStepsFollowTheCurve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		segment := rapid.Custom(func(t *rapid.T) Segment {
@@ -153,8 +156,11 @@ func TestStepsFollowTheCurve(t *testing.T) {
 				t.Fatalf("%v follows %d at %v", step, count, at)
 			}
 			count, at = step.Count, step.At
+			if last := len(c) - 1; c[last].Duration > 0 && at >= c.Total() {
+				t.Fatalf("%v is due at the end of the curve", step)
+			}
 		}
-		if end := c[len(c)-1].To; math.Abs(float64(count)-end) >= 1 {
+		if end := c[len(c)-1].To; math.Abs(float64(count)-end) > 0.5 {
 			t.Fatalf("%d at the end of a curve that ends at %v", count, end)
 		}
 	})

@@ -33,6 +33,8 @@ type AuditOptions struct {
 	// nil when none was.
 	Fresh func(index int) bool
 	Made  time.Time
+	// Known reports whether a device is one of the run's. Others in results are looked for at the end; nil looks for none.
+	Known func(id string) bool
 }
 
 // Audit measures how fresh the results of queries are, and checks them against what the target has
@@ -48,12 +50,13 @@ type AuditOptions struct {
 //
 // It is safe for concurrent use.
 type Audit struct {
-	opts    AuditOptions
-	devices int // that could have been watched
-	watched []*watched
-	byIndex map[int]*watched
-	byID    map[string]*watched
-	tags    tagBook
+	opts      AuditOptions
+	devices   int // that could have been watched
+	watched   []*watched
+	byIndex   map[int]*watched
+	byID      map[string]*watched
+	tags      tagBook
+	strangers strangers
 }
 
 // watched is a device of the sample.

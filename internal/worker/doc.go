@@ -28,9 +28,9 @@ func calls(ctx context.Context) context.Context {
 }
 
 // callTimeout is how long a call may take that has no time-out of its own.
-const callTimeout = time.Minute
+const callTimeout = 30 * time.Second
 
-// Measure runs one call that was intended for a time, and gives it to a series. The call has a minute.
+// Measure runs one call that was intended for a time, and gives it to a series. The call has half a minute.
 func Measure[T any](ctx context.Context, series *metrics.Series, intended time.Time, call func(context.Context) (T, error)) (T, error) {
 	limited, cancel := context.WithTimeout(calls(ctx), callTimeout)
 	defer cancel()

@@ -29,7 +29,7 @@ func ramp(from, to float64, length time.Duration) schedule.Curve {
 // pace calls fire when a rate wants the next operation, counted from 1, until fire or ctx says that it is enough.
 func pace(ctx context.Context, begin time.Time, curve schedule.Curve, fire func(n int64, intended time.Time) (more bool)) {
 	for n := int64(1); ; n++ {
-		at, ok := curve.TimeOf(float64(n))
+		at, ok := curve.Nth(n)
 		if !ok {
 			return
 		}

@@ -49,28 +49,30 @@ type Engine struct {
 	rec  *metrics.Recorder
 	log  *slog.Logger
 
-	start time.Time
-	soft  context.Context // ends when the run should wind down
-	stop  context.CancelCauseFunc
+	soft context.Context // ends when the run should wind down
+	stop context.CancelCauseFunc
 
-	self    *self
-	target  *target
-	ids     *identities
-	fleet   *fleet.Fleet
-	service *serviceSide
-	desired desiredWatch
-	gate    *stageGate
-	bounds  *metrics.Judge
+	self           *self
+	target         *target
+	ids            *identities
+	fleet          *fleet.Fleet
+	service        *serviceSide
+	desired        desiredWatch
+	contradictions contradictions
+	gate           *stageGate
+	bounds         *metrics.Judge
 	watched
 
 	controls controls
 	drain    drain
 	ran      int // devices that have been started; owned by walk
 
-	mu     sync.Mutex // protects the following fields, and orders events
-	stage  string
-	from   time.Duration // when the stage began
-	record report.Run
+	record ledger
+
+	mu    sync.Mutex // protects the following fields, and orders events
+	start time.Time  // zero before the run
+	stage string
+	from  time.Duration // when the stage began
 }
 
 // watched is what the monitor keeps; it owns it until the end.
@@ -96,28 +98,32 @@ const deprovisionGrace = 5 * time.Minute
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
 func (e *Engine) Run(ctx context.Context) *report.Run {
-	e.start = time.Now()
-	e.record = report.Run{
-		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: e.start.UTC(),
+	start := time.Now()
+	e.mu.Lock()
+	e.start = start
+	e.mu.Unlock()
+	r := e.record.whole()
+	*r = report.Run{
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
 	for _, t := range e.sc.Thresholds {
-		e.record.Rules = append(e.record.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
+		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
-	e.rec.SetRun(metrics.RunLabels{Run: e.start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
+	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	err := e.run(ctx)
 	e.stop(nil)
-	e.record.Ended = time.Now().UTC()
-	e.record.Totals = e.rec.Snapshot()
-	e.record.Ran = &e.ran
+	r.Ended = time.Now().UTC()
+	r.Totals = e.rec.Snapshot()
+	r.Ran = &e.ran
 	e.splitByStage()
 	e.judge(ctx, err)
-	return &e.record
+	return r
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
 	if e.opts.Begin != nil {
-		if err := e.opts.Begin(&e.record); err != nil {
+		if err := e.opts.Begin(e.record.whole()); err != nil {
 			return err
 		}
 	}
@@ -128,7 +134,7 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
-	e.record.Target = e.target.Name
+	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
 	e.emit(Event{Kind: EventTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
 	if err := e.provision(ctx); err != nil {
@@ -185,21 +191,21 @@ func (e *Engine) load(ctx context.Context) error {
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
-	e.record.Generator = e.self.health()
+	e.record.write(func(r *report.Run) { r.Generator = e.self.health() })
 	if e.drain.end() {
-		e.note("the wait for the last answers was cut short by hand")
+		e.record.note("the wait for the last answers was cut short by hand")
 	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
 	if e.stopped() != nil || ctx.Err() != nil {
-		return nil
+		return e.contradictions.err()
 	}
 	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil {
+	if e.target.service == nil || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
@@ -213,7 +219,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.note("the run ended before all devices of " + g.Name + " were tagged")
+			e.record.note("the run ended before all devices of %s were tagged", g.Name)
 			return nil
 		}
 		if err != nil {
@@ -258,7 +264,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -298,7 +304,20 @@ func (e *Engine) emit(ev Event) {
 	}
 }
 
-func (e *Engine) since() time.Duration { return time.Since(e.start) }
+// since is how long the run lasts; 0 before it.
+func (e *Engine) since() time.Duration {
+	if start := e.began(); !start.IsZero() {
+		return time.Since(start)
+	}
+	return 0
+}
+
+// began is when the run did; the zero time before it.
+func (e *Engine) began() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.start
+}
 
 func (e *Engine) currentStage() string {
 	e.mu.Lock()

@@ -93,11 +93,14 @@ func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 
 // splitByStage gives each stage that ran the account of what was intended in it.
 func (e *Engine) splitByStage() {
-	for _, s := range e.rec.Stages() {
-		for i := range e.record.Stages {
-			if t := &e.record.Stages[i]; s.Stage == t.Name && s.Stage != "" {
-				t.Totals = s
+	stages := e.rec.Stages()
+	e.record.write(func(r *report.Run) {
+		for _, s := range stages {
+			for i := range r.Stages {
+				if t := &r.Stages[i]; s.Stage == t.Name && s.Stage != "" {
+					t.Totals = s
+				}
 			}
 		}
-	}
+	})
 }

@@ -38,7 +38,7 @@ thresholds: {freshness: ["p(50) > 1ms"]}
 // Against a hub whose queries lag by two seconds freshness is two seconds, and up to a probe more.
 func TestFreshnessIsTheLag(t *testing.T) {
 	t.Parallel()
-	run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms}")), newWatcher()).Run(t.Context())
+	run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms, tolerance: 0s}"), `thresholds={freshness: ["p(50) > 1ms"], query: ["correct_rate >= 0%"]}`), newWatcher()).Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
 	}

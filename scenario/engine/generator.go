@@ -157,6 +157,6 @@ func (s *self) register(rec *metrics.Recorder) {
 
 // saturated reports whether the generator was the bottleneck and the run must not pass for that.
 func (e *Engine) saturated() bool {
-	h := e.record.Generator
+	h := e.record.whole().Generator
 	return h != nil && h.Saturated && !e.opts.AllowSaturated && !e.sc.Generator.AllowSaturated
 }

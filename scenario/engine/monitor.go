@@ -104,13 +104,13 @@ func (e *Engine) lookForOutage() {
 	e.looked = at
 	switch {
 	case !wasOpen && e.outages.open:
-		from := e.start.Add(e.outages.now.From)
+		from := e.began().Add(e.outages.now.From)
 		e.recovery = e.rec.Series(metrics.OpRecovery, "").Start(from, from)
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
 			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
-		e.recovery.End(e.start.Add(o.To), metrics.OK)
+		e.recovery.End(e.began().Add(o.To), metrics.OK)
 		e.recovery = metrics.Started{}
 		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
 			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})

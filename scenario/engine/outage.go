@@ -105,7 +105,8 @@ func (f *outageFinder) end(at time.Duration) []report.Outage {
 // endOutages closes what is open when the last stage is over: devices that are stopped do not come back.
 func (e *Engine) endOutages() {
 	at := e.since()
-	e.record.Outages = e.outages.end(at)
-	e.recovery.EndBecause(e.start.Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")
+	found := e.outages.end(at)
+	e.record.write(func(r *report.Run) { r.Outages = found })
+	e.recovery.EndBecause(e.began().Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")
 	e.recovery = metrics.Started{}
 }

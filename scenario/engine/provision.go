@@ -27,6 +27,15 @@ type identities struct {
 	create  []int                 // indexes of those that have to be made
 }
 
+// known tells the run's devices from others.
+func (all *identities) known() func(id string) bool {
+	ids := make(map[string]bool, len(all.ids))
+	for _, id := range all.ids {
+		ids[id] = true
+	}
+	return func(id string) bool { return ids[id] }
+}
+
 // identitiesOf lists a scenario's devices. An authority that the scenario does not name is made in memory.
 func identitiesOf(sc *scenario.Scenario, memory *identity.Authority) *identities {
 	n := sc.Devices()

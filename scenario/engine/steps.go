@@ -33,9 +33,8 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 		if err != nil {
 			detail = err.Error()
 		}
-		e.mu.Lock()
-		e.record.Steps = append(e.record.Steps, report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)})
-		e.mu.Unlock()
+		row := report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)}
+		e.record.write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
 		e.emit(Event{Kind: EventStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)

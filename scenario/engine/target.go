@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -141,10 +140,7 @@ func (e *Engine) openHub(t *target) error {
 	if err != nil {
 		return err
 	}
-	roots, err := e.roots()
-	if err != nil {
-		return err
-	}
+	roots := e.roots()
 	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
 	name, _, err := net.SplitHostPort(c.HostName)
 	addr := c.HostName // one port that speaks everything, as twinfleet hub does
@@ -200,19 +196,15 @@ func (e *Engine) authorities(t *target) (all []*x509.Certificate, err error) {
 }
 
 // roots are the certificates to trust; nil is the system's.
-func (e *Engine) roots() (*x509.CertPool, error) {
-	if e.sc.Target.CA == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(e.sc.Target.CA)
-	if err != nil {
-		return nil, fmt.Errorf("reading target.ca: %w", err)
+func (e *Engine) roots() *x509.CertPool {
+	if len(e.sc.Target.Trusted) == 0 {
+		return nil
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("target.ca: %s holds no certificate in PEM form", e.sc.Target.CA)
+	for _, c := range e.sc.Target.Trusted {
+		pool.AddCert(c)
 	}
-	return pool, nil
+	return pool
 }
 
 func (e *Engine) openBroker(t *target) error {
@@ -220,10 +212,7 @@ func (e *Engine) openBroker(t *target) error {
 	if err != nil {
 		return errors.New("target.hub is no URL")
 	}
-	roots, err := e.roots()
-	if err != nil {
-		return err
-	}
+	roots := e.roots()
 	secure := u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl"
 	port := u.Port()
 	if port == "" {

@@ -10,7 +10,7 @@ import (
 
 // judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
-	r := &e.record
+	r := e.record.whole()
 	missed := 0
 	r.Thresholds = e.bounds.End(r.Totals)
 	for _, v := range r.Thresholds {
@@ -42,20 +42,22 @@ func (e *Engine) judge(ctx context.Context, err error) {
 
 // where says in which stage the run was when its stages ended, and how long it had gone on.
 func (e *Engine) where() string {
-	n := len(e.record.Stages)
+	stages := e.record.whole().Stages
+	n := len(stages)
 	if n == 0 {
 		return " before its first stage"
 	}
-	t := &e.record.Stages[n-1]
+	t := &stages[n-1]
 	return fmt.Sprintf(" in stage %s, %s after it began and %s after the run did", t.Name, report.Duration(t.To-t.From), report.Duration(t.To))
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
 func (e *Engine) checkAccounts() {
-	for i := range e.record.Totals.Series {
-		x := &e.record.Totals.Series[i]
+	totals := e.record.whole().Totals
+	for i := range totals.Series {
+		x := &totals.Series[i]
 		if x.Ended() != x.Started() {
-			e.note(fmt.Sprintf("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended()))
+			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
 		}
 	}
 }

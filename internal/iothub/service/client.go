@@ -39,6 +39,8 @@ type Options struct {
 	BaseURL string
 	// RootCAs are trusted beside nothing else; nil means the system's.
 	RootCAs *x509.CertPool
+	// Dial opens connections; nil asks the network.
+	Dial func(ctx context.Context) (net.Conn, error)
 	// Connections kept open to the service; 32 when 0.
 	Connections int
 	// Retries of a request that the service throttled (429) or was too busy for (503); 0 means none.
@@ -81,15 +83,19 @@ func New(o Options) (*Client, error) {
 		o.RetryWait = time.Second
 	}
 	host, _, _ := strings.Cut(o.ConnectionString.HostName, ":")
+	dial := (&net.Dialer{Timeout: dialTimeout}).DialContext
+	if o.Dial != nil {
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
+	}
 	return &Client{
 		opts: o, base: strings.TrimSuffix(base, "/"), resource: host,
 		http: &http.Client{Transport: &http.Transport{
+			DialContext:         dial,
 			TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			MaxIdleConns:        o.Connections,
 			MaxIdleConnsPerHost: o.Connections,
 			MaxConnsPerHost:     o.Connections,
 			IdleConnTimeout:     90 * time.Second,
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
 		}},

@@ -1,19 +1,14 @@
-// Package compare tells whether one run did worse than another, by more than noise.
+// Package compare tells whether one run did worse than another, by more than noise and by more than a margin.
 //
-// Both runs are cut into blocks of equal length, each block within one stage. A figure of a block, such as
-// its p95, comes from the merged distribution of that block. Whether the blocks of the two runs differ
-// is the Mann-Whitney U test's to say, which assumes nothing of how they are distributed; whether the
-// difference matters is for two bounds: a share, and for latencies a least time. Blocks are long, since what
-// slows one second slows the next, and the more figures are compared the less chance is believed of
-// each (Bonferroni), since one of many would seem to differ by chance alone. A change must also be larger,
-// by the share that is allowed, than the one that either run shows within itself.
+// What both runs have is cut into blocks of equal length, each within one stage and at the same time of it in both. A figure,
+// such as a p95, comes from the merged distribution of all blocks; how sure it is, from how much the blocks disagree. An
+// effect is given with its 95 % interval, and from it follows one of three answers: it is worse, it is not worse by more than the
+// margin (the interval excludes that), or the runs are too short to tell.
 package compare
 
 import (
 	"math"
 	"time"
-
-	"golang.org/x/perf/benchmath"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -21,9 +16,33 @@ import (
 
 // Options of Compare. A zero value stands for the default.
 type Options struct {
-	MaxRegression float64       // a change for the worse by more than this share counts; 0.1
-	Floor         time.Duration // a latency that changed by less is the same; a millisecond
-	Alpha         float64       // the most that chance may have to do with any of the changes; 0.01
+	Margins Margins
+	Floor   time.Duration // a latency that changed by less did not change; a millisecond
+	// Scenarios are both scenarios as they ran, to say what differs in them; empty when they are not known.
+	Scenarios [2]string
+}
+
+// Margins are by how much a figure may be worse, as shares. A zero value stands for the default.
+type Margins struct {
+	P50    float64 // 0.1
+	P95    float64 // 0.15
+	P99    float64 // 0.25
+	Rate   float64 // of operations that ended in a second; 0.1
+	Errors float64 // of what was due, for errors, throttled, unanswered and dropped operations; 0.001
+}
+
+func (m Margins) withDefaults() Margins {
+	fill := func(x *float64, value float64) {
+		if *x == 0 {
+			*x = value
+		}
+	}
+	fill(&m.P50, 0.1)
+	fill(&m.P95, 0.15)
+	fill(&m.P99, 0.25)
+	fill(&m.Rate, 0.1)
+	fill(&m.Errors, 0.001)
+	return m
 }
 
 // Verdict on one figure.
@@ -31,242 +50,382 @@ type Verdict string
 
 // The verdicts.
 const (
-	Same   Verdict = "no change"
-	Better Verdict = "better"
-	Worse  Verdict = "worse"
+	Worse    Verdict = "worse"
+	Vanished Verdict = "vanished" // it happened before, and never after: worse
+	Appeared Verdict = "appeared" // it never happened before: the loads differ
+	Differs  Verdict = "differs"  // it happened more often, or less, which is neither good nor bad
+	NotWorse Verdict = "not worse"
+	Better   Verdict = "better"
+	TooShort Verdict = "too short to tell"
+	// LateStart is of a latency that is worse, while the machine was too busy to start operations in time.
+	LateStart Verdict = "started late"
+	TooFew    Verdict = "too few" // operations, for such a figure, whatever the length; passed over
 )
 
-// Row is one figure of one operation in both runs.
+// Answer is what a whole comparison says.
+type Answer string
+
+// The answers.
+const (
+	SomethingWorse Answer = "worse"
+	NothingWorse   Answer = "not_worse"
+	CannotTell     Answer = "cannot_tell"
+)
+
+// Unit is what a figure is measured in.
+type Unit string
+
+// The units.
+const (
+	Seconds   Unit = "seconds"
+	PerSecond Unit = "per_second"
+	Share     Unit = "share" // of what was due
+	Number    Unit = "number"
+)
+
+// Row is one figure of one operation, or of one group's, in both runs. Change, Low and High are shares of Before; of a
+// Share they are differences. They are NaN when there is nothing to tell them from.
 type Row struct {
 	Operation     string // of a query: with its name
-	Figure        string // p50, p95, p99, rate, errors
-	Before, After string // for people
+	Group         string // empty: all groups together
+	Figure        string // p50, p95, p99, rate, errors, throttled, unanswered, dropped
+	Unit          Unit
+	Before, After float64
 	Change        float64
-	P             float64 // how likely chance alone makes such a difference; NaN when there is too little to tell
+	Low, High     float64 // the interval that holds the true change 19 times of 20
+	Margin        float64 // by which After may be worse, as Change is; of a latency never less than the floor
 	Verdict       Verdict
 
-	matters bool    // the change is more than the floor
-	noise   float64 // the change that a run shows within itself, as a share
-	sign    float64 // 1 when more is worse, -1 when less is
+	floor time.Duration // when Margin stands for it
 }
+
+// Bad reports whether the figure is worse.
+func (r *Row) Bad() bool { return r.Verdict == Worse || r.Verdict == Vanished }
 
 // Comparison is two runs side by side.
 type Comparison struct {
 	Before, After *report.Run
-	Blocks        int // the most blocks of one run that a figure was taken from
+	Margins       Margins
+	Floor         time.Duration
+	Compared      time.Duration // how much of both runs, without what only one of them has
+	Blocks        int           // into which that was cut
 	Rows          []Row
-	Notes         []string // what a reader must know
+	Doubts        []string // why "not worse" cannot be said, whatever the figures say
+	Unfit         []string // why nothing can be said of the target
+	Notes         []string // what else a reader must know
 }
 
 // Regressions are the rows that are worse.
-func (c *Comparison) Regressions() []Row {
-	var worse []Row
-	for _, r := range c.Rows {
-		if r.Verdict == Worse {
-			worse = append(worse, r)
-		}
-	}
-	return worse
+func (c *Comparison) Regressions() []Row { return c.rows((*Row).Bad) }
+
+// Unsure are the rows of whole operations that cannot be told. Of a group it is only asked whether it is worse.
+func (c *Comparison) Unsure() []Row {
+	return c.rows(func(r *Row) bool { return (r.Verdict == TooShort || r.Verdict == LateStart) && r.Group == "" })
 }
 
-const (
-	blocks     = 12  // into which a run is cut, at most
-	leastOps   = 5   // in a block for a percentile of it
-	leastShare = 0.1 // percent of operations, by which errors must rise to count
-	leastCount = 5   // and by how many
-)
-
-// Compare compares two runs.
-func Compare(before, after *report.History, o Options) *Comparison {
-	if o.MaxRegression == 0 {
-		o.MaxRegression = 0.1
-	}
-	if o.Floor == 0 {
-		o.Floor = time.Millisecond
-	}
-	if o.Alpha == 0 {
-		o.Alpha = 0.01
-	}
-	c := &Comparison{Before: before.Run, After: after.Run}
-	c.note(before.Run, after.Run)
-	length := blockLength(before, after)
-	a, b := cut(before, length), cut(after, length)
-	c.Blocks = max(len(a), len(b))
-	for _, line := range report.Lines(before.Run.Totals) {
-		for _, other := range report.Lines(after.Run.Totals) {
-			if line.Name == other.Name {
-				c.operation(line, other, a, b, o)
-			}
-		}
-	}
-	c.decide(o)
-	return c
+func (c *Comparison) late() []Row {
+	return c.rows(func(r *Row) bool { return r.Verdict == LateStart && r.Group == "" })
 }
 
-// note says what makes two runs hard to compare.
-func (c *Comparison) note(a, b *report.Run) {
-	add := func(differ bool, text string) {
-		if differ {
-			c.Notes = append(c.Notes, text)
-		}
-	}
-	add(a.Name != b.Name, "the runs are of different scenarios: "+a.Name+" and "+b.Name)
-	add(a.Seed != b.Seed, "the seeds differ")
-	add(a.Devices != b.Devices, "the fleets differ in size")
-	add(a.Target != b.Target, "the targets differ: "+a.Target+" and "+b.Target)
-	add(a.Machine != b.Machine, "the machines differ")
-	for _, r := range []*report.Run{a, b} {
-		add(r.Outcome == report.Saturated, "in the run of "+r.Started.Format(time.DateTime)+" the generator was the bottleneck")
-	}
-}
-
-// blockLength is such that neither run has more than blocks blocks, and at least a second.
-func blockLength(runs ...*report.History) time.Duration {
-	longest := time.Duration(0)
-	for _, h := range runs {
-		longest = max(longest, h.Run.Duration())
-	}
-	return max(time.Second, longest/blocks).Round(time.Second)
-}
-
-// cut merges the samples of each stage into blocks of about a length. What is left at the end of a stage is no block.
-func cut(h *report.History, length time.Duration) []*metrics.Snapshot {
-	const slack = 100 * time.Millisecond // ticks wander
-	var out []*metrics.Snapshot
-	var open *metrics.Snapshot
-	for _, s := range h.Samples {
-		if open == nil || open.Stage != s.Window.Stage {
-			open = &metrics.Snapshot{Stage: s.Window.Stage, At: s.Window.At}
-		}
-		elapsed := open.Elapsed + s.Window.Elapsed
-		open = open.Merge(s.Window)
-		open.Elapsed = elapsed
-		if elapsed >= length-slack {
-			out = append(out, open)
-			open = nil
+func (c *Comparison) rows(which func(*Row) bool) []Row {
+	var out []Row
+	for i := range c.Rows {
+		if which(&c.Rows[i]) {
+			out = append(out, c.Rows[i])
 		}
 	}
 	return out
 }
 
-// series is a line's figures in a block; nil when it has none.
-func series(block *metrics.Snapshot, line report.Line) *metrics.SeriesSnapshot {
-	for _, l := range report.Lines(block) {
-		if l.Name == line.Name {
-			return l.Series
-		}
-	}
-	return nil
+// judged are the rows from which the answer follows.
+func (c *Comparison) judged() []Row {
+	return c.rows(func(r *Row) bool { return r.Verdict != TooFew })
 }
 
-func (c *Comparison) operation(x, y report.Line, a, b []*metrics.Snapshot, o Options) {
-	for _, q := range []struct {
-		name string
-		of   float64
-	}{{"p50", 0.5}, {"p95", 0.95}, {"p99", 0.99}} {
-		figure := func(s *metrics.SeriesSnapshot, _ time.Duration) (float64, bool) {
-			h := s.Latency(false)
-			return h.Quantile(q.of).Seconds(), h.Count >= leastOps
-		}
-		before, after := x.Series.Latency(false).Quantile(q.of), y.Series.Latency(false).Quantile(q.of)
-		row := Row{Operation: x.Name, Figure: q.name, Before: report.Duration(before), After: report.Duration(after)}
-		matters := (after - before).Abs() >= o.Floor
-		c.judge(row, before.Seconds(), after.Seconds(), sample(a, x, figure), sample(b, x, figure), matters, 1, o)
-	}
-	rate := func(s *metrics.SeriesSnapshot, elapsed time.Duration) (float64, bool) {
-		return float64(s.Ended()) / elapsed.Seconds(), true
-	}
-	perSecond := func(s *metrics.SeriesSnapshot, r *report.Run) float64 {
-		return float64(s.Ended()) / max(r.Duration().Seconds(), 1e-9)
-	}
-	before, after := perSecond(x.Series, c.Before), perSecond(y.Series, c.After)
-	row := Row{Operation: x.Name, Figure: "rate", Before: report.Rate(before), After: report.Rate(after)}
-	c.judge(row, before, after, sample(a, x, rate), sample(b, x, rate), true, -1, o)
-	c.errors(x, y)
-}
-
-// errors compares the shares that failed. Errors are few or none in most blocks, so that no test of blocks
-// says much: more than a few, and more than a small share, counts.
-func (c *Comparison) errors(x, y report.Line) {
-	share := func(s *metrics.SeriesSnapshot) float64 { return 100 * float64(s.Errors()) / max(float64(s.Ended()), 1) }
-	before, after := share(x.Series), share(y.Series)
-	more := int64(y.Series.Errors()) - int64(x.Series.Errors())
-	row := Row{Operation: x.Name, Figure: "errors", Before: percent(before), After: percent(after), Change: math.NaN(), P: math.NaN(), Verdict: Same}
+// Answer is what the whole comparison says.
+func (c *Comparison) Answer() Answer {
 	switch {
-	case after-before > leastShare && more >= leastCount:
-		row.Verdict = Worse
-	case before-after > leastShare && -more >= leastCount:
-		row.Verdict = Better
+	case len(c.Unfit) > 0:
+		return CannotTell
+	case len(c.Regressions()) > 0:
+		return SomethingWorse
+	case len(c.Doubts) > 0 || len(c.Unsure()) > 0 || len(c.judged()) == 0:
+		return CannotTell
+	default:
+		return NothingWorse
 	}
-	if x.Series.Errors()+y.Series.Errors() > 0 {
+}
+
+// Compare compares two runs.
+func Compare(before, after *report.History, o Options) *Comparison {
+	o.Margins = o.Margins.withDefaults()
+	if o.Floor == 0 {
+		o.Floor = time.Millisecond
+	}
+	c := &Comparison{Before: before.Run, After: after.Run, Margins: o.Margins, Floor: o.Floor}
+	c.differences(before, after, o.Scenarios)
+	p := c.align(before, after)
+	c.Compared, c.Blocks = p.length[0], len(p.blocks)
+	if c.Blocks == 0 {
+		c.doubt("there is nothing that both runs did")
+		return c
+	}
+	lines, groups := p.lines()
+	for _, l := range lines {
+		c.line(l, p, bonferroni(len(lines), len(groups) > 0))
+	}
+	for _, l := range groups {
+		c.line(l, p, bonferroni(len(groups), true))
+	}
+	if before.Whole && after.Whole {
+		c.counted()
+	}
+	return c
+}
+
+func (c *Comparison) doubt(text string) { c.Doubts = append(c.Doubts, text) }
+func (c *Comparison) note(text string)  { c.Notes = append(c.Notes, text) }
+
+// bonferroni is how much chance is believed of one line, so that of all of them together it makes something worse in
+// less than one comparison of twenty. Operations and their groups share that equally; one alone has several figures.
+func bonferroni(lines int, shared bool) float64 {
+	alpha := 0.05
+	if shared {
+		alpha /= 2
+	}
+	return alpha / float64(max(lines, 3))
+}
+
+// A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
+// was seen is worse by alarmingly much: twice as much of ten, eleven times as much of one.
+const (
+	leastBeyond = 10
+	leastCount  = 5 // operations that must vanish, or errors that must appear, to count
+)
+
+// alarming is the change from which it is said that a figure of few operations cannot be told.
+func alarming(n uint64) float64 { return max(10/float64(n), 1) }
+
+// line adds the rows of one operation or group.
+func (c *Comparison) line(l line, p *plan, alpha float64) {
+	s := p.series(l)
+	n := [2]uint64{s.ended(0), s.ended(1)}
+	setup := l.op == metrics.OpProvision // there is none when the identities are there already
+	switch {
+	case n[0] == 0 && n[1] == 0:
+	case n[0] > 0 && n[1] > 0:
+		c.latencies(l, s, n, alpha)
+		if !setup {
+			c.rate(l, s, p, alpha)
+		}
+	case !setup:
+		c.appearance(l, p, n)
+	}
+	c.shares(l, s, alpha)
+}
+
+// appearance adds the row of an operation of which one run has nothing.
+func (c *Comparison) appearance(l line, p *plan, n [2]uint64) {
+	row := l.row("rate", PerSecond, c.Margins.Rate)
+	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
+	switch {
+	case n[0] == 0:
+		row.Verdict = Appeared
+		if row.Group == "" {
+			c.doubt("the loads differ: " + l.name + " is only in the second run")
+		}
+	case n[0] < leastCount:
+		row.Verdict, row.Change = TooShort, -1
+	default:
+		row.Verdict, row.Change = Vanished, -1
+	}
+	c.Rows = append(c.Rows, row)
+}
+
+func perSecond(n uint64, of time.Duration) float64 { return float64(n) / max(of.Seconds(), 1e-9) }
+
+// latencies adds the rows of the percentiles.
+func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64) {
+	a, b := s.latencies(0), s.latencies(1)
+	looked := false // at the lowest percentile that cannot be judged
+	for _, q := range []struct {
+		name       string
+		of, margin float64
+	}{{"p50", 0.5, c.Margins.P50}, {"p95", 0.95, c.Margins.P95}, {"p99", 0.99, c.Margins.P99}} {
+		before, after := merged(a).Quantile(q.of), merged(b).Quantile(q.of)
+		row := l.row(q.name, Seconds, q.margin)
+		if least := c.Floor.Seconds() / max(before, time.Microsecond).Seconds(); least > row.Margin {
+			row.Margin, row.floor = least, c.Floor
+		}
+		row.Before, row.After = before.Seconds(), after.Seconds()
+		e := quantileEffect(a, b, q.of, s.seconds)
+		row.judge(e, alpha, 1)
+		if gap, ok := apart(a, b, q.of, e.estimate); ok && row.Verdict == TooShort && e.estimate > math.Log1p(row.Margin) {
+			row.Verdict, row.Low = Worse, max(row.Low, math.Expm1(gap))
+		}
+		if row.Verdict == Worse && c.startedLate(s, q.of, after-before) {
+			row.Verdict = LateStart
+		}
+		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
+			row.Low, row.High, row.Verdict = math.NaN(), math.NaN(), TooFew
+			if !looked && row.Change > max(alarming(min(n[0], n[1])), row.Margin) {
+				row.Verdict = TooShort
+			}
+			looked = true
+		}
 		c.Rows = append(c.Rows, row)
 	}
 }
 
-// sample takes a figure from every block that has it.
-func sample(blocks []*metrics.Snapshot, line report.Line, figure func(*metrics.SeriesSnapshot, time.Duration) (float64, bool)) []float64 {
-	var values []float64
-	for _, block := range blocks {
-		s := series(block, line)
-		if s == nil {
-			continue
-		}
-		if v, ok := figure(s, block.Elapsed); ok {
-			values = append(values, v)
-		}
+// lateShare is how many times later operations may have started, by the machine's doing, to explain a latency: what starts late
+// is also answered late when the target has the same machine.
+const lateShare = 4
+
+// startedLate reports whether a change of a percentile may be the machine's doing: operations started later by a good part of it,
+// while timers, which no target touches, were as late.
+func (c *Comparison) startedLate(s *seriesPair, q float64, change time.Duration) bool {
+	if c.After.Generator == nil {
+		return false
 	}
-	return values
+	before, after := s.lag(0).Quantile(q), s.lag(1).Quantile(q)
+	return c.After.Generator.Late >= after && lateShare*(after-before) > change
 }
 
-// judge completes a row: sign is 1 when more is worse.
-func (c *Comparison) judge(row Row, before, after float64, a, b []float64, matters bool, sign float64, o Options) {
-	row.Change, row.P, row.Verdict = math.NaN(), math.NaN(), Same
-	if before > 0 {
-		row.Change = after/before - 1
+// rate adds the row of what ended in a second.
+func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
+	row := l.row("rate", PerSecond, c.Margins.Rate)
+	n := [2]uint64{s.ended(0), s.ended(1)}
+	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
+	sign := -1.0
+	if l.connecting() {
+		sign = 1
 	}
-	if len(a) > 0 && len(b) > 0 {
-		row.P = benchmath.AssumeNothing.Compare(benchmath.NewSample(a, &benchmath.DefaultThresholds), benchmath.NewSample(b, &benchmath.DefaultThresholds)).P
+	e := rateEffect(float64(n[0]), float64(n[1]), s.dues(0), s.dues(1), p.length)
+	row.judge(e, alpha, sign)
+	if row.Verdict == Better {
+		row.Verdict = Differs
 	}
-	row.matters, row.sign, row.noise = matters, sign, max(within(a), within(b))
+	if min(n[0], n[1]) < 2*leastCount {
+		row.Low, row.High = math.NaN(), math.NaN()
+		switch {
+		case math.Abs(e.estimate) < math.Log1p(alarming(min(n[0], n[1]))):
+			row.Verdict = TooFew
+		case !row.Bad():
+			row.Verdict = TooShort
+		}
+	}
 	c.Rows = append(c.Rows, row)
 }
 
-// decide gives every row that was tested its verdict.
-func (c *Comparison) decide(o Options) {
-	tests := 0
-	for _, r := range c.Rows {
-		if !math.IsNaN(r.P) {
-			tests++
-		}
-	}
-	for i := range c.Rows {
-		r := &c.Rows[i]
-		if !r.matters || math.IsNaN(r.P) || r.P >= o.Alpha/float64(tests) || math.Abs(r.Change) <= o.MaxRegression+r.noise {
+// shares adds the rows of what ended badly or never started, of which either run has any.
+func (c *Comparison) shares(l line, s *seriesPair, alpha float64) {
+	for _, kind := range []struct {
+		name  string
+		count func(*metrics.SeriesSnapshot) uint64
+	}{{"errors", failures}, {"unanswered", unanswered}, {"throttled", throttled}, {"dropped", dropped}} {
+		a, b := s.part(0, kind.count), s.part(1, kind.count)
+		x, y := sum(a), sum(b)
+		if x+y == 0 {
 			continue
 		}
-		r.Verdict = Better
-		if r.sign*r.Change > 0 {
-			r.Verdict = Worse
-		}
+		before, after := x/max(float64(s.due(0)), 1), y/max(float64(s.due(1)), 1)
+		row := l.row(kind.name, Share, max(c.Margins.Errors, before*c.Margins.Rate))
+		row.Before, row.After = before, after
+		row.judgeShare(shareEffect(a, b, s.dues(0), s.dues(1), s.seconds), x, y, alpha)
+		c.Rows = append(c.Rows, row)
 	}
 }
 
-// within is how much a run's quarters differ, the first and third from the second and fourth, as a share: more
-// than a steady run shows, and much less than a ramp does from its beginning to its end.
-func within(values []float64) float64 {
-	if len(values) < 4 {
-		return 0
+// judge gives a row its effect and its verdict. sign is 1 when more is worse. In logarithms twice and half are equally far.
+func (r *Row) judge(e effect, alpha, sign float64) {
+	low, high := e.interval(0.025)
+	r.Change, r.Low, r.High = math.Expm1(e.estimate), math.Expm1(low), math.Expm1(high)
+	surelyLow, surelyHigh := e.interval(alpha)
+	est, margin := e.estimate, math.Log1p(r.Margin)
+	if sign < 0 {
+		est, low, high = -est, -high, -low
+		surelyLow, surelyHigh = -surelyHigh, -surelyLow
+		margin = -math.Log1p(-min(r.Margin, 0.999))
 	}
-	var odd, even, odds, evens float64
-	for i, v := range values {
-		if i*4/len(values)%2 == 0 {
-			odd, odds = odd+v, odds+1
-		} else {
-			even, evens = even+v, evens+1
+	r.Verdict = verdict(est, high, surelyLow, surelyHigh, margin)
+}
+
+// judgeShare is judge for a share of x and y operations. Of what never happened before the blocks say nothing: more
+// than a few of it are worse.
+func (r *Row) judgeShare(e effect, x, y, alpha float64) {
+	r.Low, r.High = e.interval(0.025)
+	r.Change = e.estimate
+	surelyLow, surelyHigh := e.interval(alpha)
+	r.Verdict = verdict(e.estimate, r.High, surelyLow, surelyHigh, r.Margin)
+	if x > 0 {
+		return
+	}
+	switch {
+	case r.Change <= r.Margin:
+		r.Verdict = NotWorse
+	case y >= leastCount:
+		r.Verdict = Worse
+	default:
+		r.Verdict = TooShort
+	}
+}
+
+// verdict follows from an effect, where more is worse: high is the upper end of its interval, the others are the ends of the
+// wider one that allows for the number of comparisons.
+func verdict(est, high, surelyLow, surelyHigh, margin float64) Verdict {
+	switch {
+	case est > margin && surelyLow > 0:
+		return Worse
+	case est < -margin && surelyHigh < 0:
+		return Better
+	case high < margin:
+		return NotWorse
+	default:
+		return TooShort
+	}
+}
+
+// counted adds the rows of what should never happen and did in one of the runs: there is nothing to estimate.
+func (c *Comparison) counted() {
+	before, after := mishaps(c.Before), mishaps(c.After)
+	for i, x := range before {
+		y := after[i]
+		row := Row{
+			Operation: x.operation, Figure: x.figure, Unit: Number, Before: float64(x.count), After: float64(y.count),
+			Change: math.NaN(), Low: math.NaN(), High: math.NaN(), Verdict: Better,
+		}
+		if (x.count == 0) == (y.count == 0) {
+			continue // that of both runs is the scenario's doing, and no number tells more
+		}
+		if x.count == 0 {
+			row.Verdict = Worse
+		}
+		c.Rows = append(c.Rows, row)
+	}
+}
+
+type mishap struct {
+	operation, figure string
+	count             int
+}
+
+func mishaps(r *report.Run) []mishap {
+	lost, failed, unmet, gone := 0, 0, 0, 0
+	for _, o := range r.Outages {
+		lost += o.Total
+	}
+	for _, s := range r.Steps {
+		if !s.OK {
+			failed++
 		}
 	}
-	if odd == 0 || even == 0 {
-		return 0
+	if r.Totals != nil {
+		for _, q := range r.Totals.Queries {
+			unmet += q.Unmet
+		}
 	}
-	return math.Abs(odd/odds/(even/evens) - 1)
+	if f := r.Freshness; f != nil && f.Verified != nil {
+		gone = f.Verified.Lost
+	}
+	return []mishap{{"connections", "lost in outages", lost}, {"steps", "failed", failed}, {"queries", "results of another size", unmet}, {"reports", "lost", gone}}
 }

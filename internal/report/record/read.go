@@ -74,6 +74,28 @@ func read(r io.Reader) (*report.History, error) {
 	if h.Run == nil {
 		return nil, ErrNoRecord
 	}
+	if h.Run.Target == "" {
+		h.Run.Target = target(h.Events) // a record's beginning is written before its target is opened
+	}
 	h.Complete()
 	return h, nil
+}
+
+// target is what a run told of what it loads.
+func target(events []report.Event) string {
+	for _, e := range events {
+		if e.Kind == "target" {
+			return e.Detail
+		}
+	}
+	return ""
+}
+
+// Scenario is the scenario of the record in a folder, as it ran; empty when it was not kept.
+func Scenario(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, ScenarioFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("reading the scenario of the record: %w", err)
+	}
+	return string(b), nil
 }
