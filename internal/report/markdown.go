@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // WriteMarkdown writes the run for a comment on a pull request.
@@ -59,21 +57,23 @@ func cell(s string) string {
 func markdownAccounts(b *strings.Builder, r *Run) {
 	fmt.Fprintf(b, "\nScheduled %s\n", AccountOf(ofSnapshot(r.Totals)...))
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
-	for _, t := range []struct {
-		title, column string
-		parts         []Part
-	}{{"By stage", "stage", Stages(r)}, {"By group", "group", Groups(r)}} {
-		if len(t.parts) == 0 {
-			continue
+	for _, t := range Tables(r) {
+		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.Title)
+		row(t.Columns...)
+		names := 1
+		if t.Parts {
+			names = 2
 		}
-		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.title)
-		row(append([]string{t.column, "operation"}, accountColumns()...)...)
-		fmt.Fprintf(b, "|---|---|%s\n", strings.Repeat("--:|", len(accountColumns())))
-		for _, p := range t.parts {
-			row(append([]string{"**" + cell(p.Name) + "**", ""}, p.cells()...)...)
-			for _, l := range p.Lines {
-				row(append([]string{"", cell(l.Name)}, AccountOf(l.Series).cells()...)...)
+		fmt.Fprintf(b, "|%s%s\n", strings.Repeat("---|", names), strings.Repeat("--:|", len(t.Columns)-names))
+		for _, x := range t.Rows {
+			cells := x.Cells
+			if t.Parts {
+				cells = append([]string{""}, cells...)
 			}
+			if x.Part != "" {
+				cells[0] = "**" + cell(x.Part) + "**"
+			}
+			row(cells...)
 		}
 		b.WriteString("\n</details>\n")
 	}
@@ -89,31 +89,4 @@ func markdownAccounts(b *strings.Builder, r *Run) {
 	if more := len(parts) - most; more > 0 {
 		row(fmt.Sprintf("%d more", more), "", "", "", "")
 	}
-}
-
-// accountColumns are the columns of a table of accounts.
-func accountColumns() []string {
-	columns := []string{"scheduled"}
-	for _, o := range metrics.Outcomes() {
-		columns = append(columns, o.String())
-	}
-	return append(columns, "dropped", "late")
-}
-
-// cells are the account as a row of such a table; what is nothing is left blank.
-func (a Account) cells() []string {
-	cells := []string{count(a.Scheduled)}
-	number := func(n uint64) {
-		text := ""
-		if n > 0 {
-			text = count(n)
-		}
-		cells = append(cells, text)
-	}
-	for _, o := range metrics.Outcomes() {
-		number(a.Outcomes[o])
-	}
-	cells = append(cells, a.Why())
-	number(a.Late)
-	return cells
 }
