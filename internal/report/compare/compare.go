@@ -193,7 +193,7 @@ func bonferroni(lines int, shared bool) float64 {
 	if shared {
 		alpha /= 2
 	}
-	return alpha / float64(max(lines, 3))
+	return alpha / float64(max(lines, 2))
 }
 
 // A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
