@@ -349,7 +349,7 @@ func (r *Row) judge(e effect, alpha, sign float64) {
 	surelyLow, surelyHigh := e.sure(alpha)
 	est, margin := e.estimate, math.Log1p(r.Margin)
 	if sign < 0 {
-		est, low, high = -est, -high, -low
+		est, high = -est, -low
 		surelyLow, surelyHigh = -surelyHigh, -surelyLow
 		margin = -math.Log1p(-min(r.Margin, 0.999))
 	}

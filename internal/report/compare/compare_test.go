@@ -208,9 +208,9 @@ func TestFaultWithinABlock(t *testing.T) {
 	w.devices, w.weather = 0, 0.01
 	for _, x := range []float64{20, 400} {
 		slow := w.times(x)
-		slow.rate = 60
+		slow.rate = 54
 		after := slow.run(2)
-		after.Samples = slices.Concat(w.run(2).Samples[:1], after.Samples[1:])
+		after.Samples = slices.Concat(w.run(1).Samples[:1], after.Samples[1:])
 		c := compare.Compare(w.run(1), after, compare.Options{})
 		if !strings.Contains(bad(c), "twin_report p50") {
 			t.Errorf("×%.0f: %s; %q", x, c.Sentence(), bad(c))
