@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -20,8 +21,9 @@ const mark = `{"_delivery":"`
 // delivery is a message that subscribers have yet to get.
 type delivery struct {
 	intended, sent, deadline time.Time
-	left                     int   // subscribers that do not have it
-	seen                     []int // those that do
+	left                     int             // subscribers that do not have it
+	op                       metrics.Started // of each of them
+	seen                     []int           // those that do
 }
 
 // stamp marks a payload, a JSON object, as the message of a turn.
@@ -58,14 +60,18 @@ func readMark(body []byte) (index int, turn int64, ok bool) {
 
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
 // they are dropped: nobody could get it.
-func (d *device) expect(turn int64, intended, sent time.Time) {
+func (d *device) expect(turn int64, intended, free, sent time.Time) {
+	d.mu.Lock()
+	d.marked = turn + 1
+	d.mu.Unlock()
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
-		d.group.delivery.DropMany(uint64(n), metrics.DropNotConnected)
+		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
 		return
 	}
+	var op metrics.Started
 	for range n {
-		d.group.delivery.Start(intended, sent)
+		op = d.group.delivery.StartAfter(intended, free, sent)
 	}
 	d.fleet.undelivered.Add(1)
 	d.mu.Lock()
@@ -73,7 +79,7 @@ func (d *device) expect(turn int64, intended, sent time.Time) {
 	if d.deliveries == nil {
 		d.deliveries = make(map[int64]*delivery)
 	}
-	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n}
+	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n, op: op}
 }
 
 // delivered notes that a subscriber has a message of this device. A copy that it had before, or one that
@@ -87,12 +93,17 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	}
 	x.seen = append(x.seen, subscriber)
 	x.left--
-	if x.left == 0 {
+	whole := x.left == 0
+	if whole {
 		delete(d.deliveries, turn)
 		d.fleet.undelivered.Add(-1)
 	}
+	leaving := d.leaving
 	d.mu.Unlock()
-	d.group.delivery.Observe(x.intended, x.sent, now, metrics.OK)
+	x.op.End(now, metrics.OK)
+	if whole && leaving {
+		d.poke()
+	}
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
@@ -102,26 +113,37 @@ func (d *device) arrived(body []byte, retained bool, now time.Time) {
 	if !ok || retained {
 		return
 	}
-	if publisher := d.fleet.publishers[index]; publisher != nil {
-		publisher.delivered(turn, d.index, now)
+	publisher := d.fleet.publishers[index]
+	if publisher == nil || !publisher.sent(turn) {
+		d.contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
+		return
 	}
+	publisher.delivered(turn, d.index, now)
 }
 
-// forget gives up the deliveries of a message that never reached the broker, as far as anyone knows.
+// sent reports whether the device has sent the message of a turn, or is about to.
+func (d *device) sent(turn int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return turn >= 0 && turn < d.marked
+}
+
+// forget ends the deliveries of a message that never reached the broker, as far as anyone knows.
 func (d *device) forget(turn int64) {
 	d.mu.Lock()
 	x := d.deliveries[turn]
 	delete(d.deliveries, turn)
 	d.mu.Unlock()
 	if x != nil {
-		d.abandon(x)
+		d.endDelivery(x, time.Now(), metrics.Failed, "the message was not sent")
 	}
 }
 
-func (d *device) abandon(x *delivery) {
+// endDelivery ends a message's deliveries that have not ended.
+func (d *device) endDelivery(x *delivery, now time.Time, o metrics.Outcome, reason string) {
 	d.fleet.undelivered.Add(-1)
 	for range x.left {
-		d.group.delivery.Abandon()
+		x.op.EndBecause(now, o, reason)
 	}
 }
 
@@ -137,21 +159,39 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 	d.mu.Unlock()
 	for _, x := range late {
-		d.fleet.undelivered.Add(-1)
-		for range x.left {
-			d.group.delivery.Observe(x.intended, x.sent, now, metrics.Timeout)
-		}
+		d.endDelivery(x, now, metrics.Timeout, "")
 	}
 }
 
-// abandonDeliveries gives up all deliveries of a device that was stopped.
-func (d *device) abandonDeliveries() {
+// awaitDeliveries waits, when the device has stopped, until its messages are delivered or their time is up.
+func (d *device) awaitDeliveries() {
+	d.leave(true)
+	defer d.leave(false)
+	for far := time.Now().Add(never); ; {
+		first := d.firstDelivery(far)
+		if first.Equal(far) {
+			return
+		}
+		timer := time.NewTimer(time.Until(first))
+		select {
+		case <-timer.C:
+			d.sweepDeliveries(time.Now())
+		case <-d.wake:
+		case <-d.fleet.ctx.Done():
+			d.giveUpDeliveries()
+		}
+		timer.Stop()
+	}
+}
+
+// giveUpDeliveries ends the deliveries that nobody waits for any more.
+func (d *device) giveUpDeliveries() {
 	d.mu.Lock()
 	left := d.deliveries
 	d.deliveries = nil
 	d.mu.Unlock()
 	for _, x := range left {
-		d.abandon(x)
+		d.endDelivery(x, time.Now(), metrics.Unanswered, stoppedFirst)
 	}
 }
 
@@ -168,15 +208,15 @@ func (d *device) firstDelivery(first time.Time) time.Time {
 }
 
 // underWay is how many answers and deliveries the device waits for; a subscriber that is to stop waits for
-// all that anyone expects.
-func (d *device) underWay() int {
+// all that anyone expects, if it listens.
+func (d *device) underWay(listens bool) int {
 	d.mu.Lock()
 	n := len(d.pending)
 	if d.halted() {
 		n += len(d.deliveries)
 	}
 	d.mu.Unlock()
-	if d.halted() && d.group.Subscribe != nil {
+	if listens && d.halted() && d.group.Subscribe != nil {
 		n += int(d.fleet.undelivered.Load())
 	}
 	return n

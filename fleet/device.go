@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type device struct {
 	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one
 	gap          time.Time // since when it could not do what was due; zero when it could
+	ends         time.Time // of its session, whatever connections it takes; zero between sessions
+	free         time.Time // when the target let it connect again; what came before is the target's doing
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
@@ -45,13 +48,17 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
-	mu      sync.Mutex // protects the following fields, which the driver's goroutines use too
-	pending map[string]*operation
-	waiting queue // due, but not started
-	lastRID uint64
-	acked   Report
+	mu       sync.Mutex // protects the following fields, which the driver's goroutines use too
+	pending  map[string]*operation
+	waiting  queue     // due, but not started
+	room     time.Time // when an answer last made room for what waits
+	leaving  bool      // it waits for its last answers
+	lastRID  uint64
+	acked    Report
+	versions versions
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
+	marked     int64               // turns whose messages were marked
 }
 
 // turns counts what a device did so far. Chance is drawn by these numbers, so that the hundredth
@@ -73,12 +80,12 @@ type event struct {
 
 // operation is one that waits for its answer.
 type operation struct {
-	series         *metrics.Series
-	intended, sent time.Time
-	deadline       time.Time
-	connectivity   string // of a report
-	answers        int64  // $version of the desired properties that a report answers
-	twinGet        bool
+	metrics.Started
+	deadline     time.Time
+	connectivity string // of a report
+	answers      int64  // $version of the desired properties that a report answers
+	twinGet      bool
+	told         told // of a twin request
 }
 
 func newDevice(f *Fleet, g *group, index int, id string) *device {
@@ -100,10 +107,12 @@ func (d *device) start(intended time.Time) {
 	d.fleet.running.Go(func() {
 		defer close(over)
 		defer stop()
+		free := intended
 		if before != nil {
-			<-before
+			<-before // until then the device is the other run's
+			free = time.Now()
 		}
-		d.ctx = ctx
+		d.ctx, d.free = ctx, free
 		d.run(intended)
 	})
 }
@@ -133,8 +142,8 @@ func (d *device) setLost(lost bool) {
 func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
 	defer d.setLost(false)
-	defer d.abandonDeliveries()
-	d.attempt, d.gap = 0, time.Time{}
+	defer d.awaitDeliveries()
+	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
 	for {
 		why := d.session(intended)
 		now := time.Now()
@@ -143,18 +152,20 @@ func (d *device) run(intended time.Time) {
 			d.closeGap(now)
 			return
 		case errors.Is(why, errRenew):
-			d.openGap(now)
-			intended = now
+			intended, d.free = now, now
 			continue
 		case errors.Is(why, errOffline):
 			d.enter(StateOffline)
-			_, offline := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
+			_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
 			d.turns.sessions++
-			intended = now.Add(offline)
+			// Its absence began when the session was to end, not when the last answer was there.
+			intended, d.free = d.ends.Add(offline), now
+			d.ends = time.Time{}
 		default:
 			d.openGap(now)
 			d.enter(StateBackoff)
 			intended = now.Add(d.backoff(why))
+			d.free = intended
 		}
 		if !d.pause(intended) {
 			d.closeGap(time.Now())
@@ -188,12 +199,12 @@ func asked(why error) bool {
 	return errors.Is(why, errStopped) || errors.Is(why, errOffline) || errors.Is(why, errRenew)
 }
 
-// pause waits until a time; false means that the device was stopped meanwhile.
+// pause waits until a time; false means that the device was stopped meanwhile, or that it has nothing to come back for.
 func (d *device) pause(until time.Time) bool {
 	if !until.After(time.Now()) {
-		return !d.halted()
+		return !d.halted() && !d.fleet.finished()
 	}
-	timer := time.NewTimer(time.Until(d.firstDelivery(until)))
+	timer := time.NewTimer(time.Until(d.nextInPause(until)))
 	defer timer.Stop()
 	for {
 		select {
@@ -203,8 +214,11 @@ func (d *device) pause(until time.Time) bool {
 				return true
 			}
 			d.sweepDeliveries(now)
-			timer.Reset(time.Until(d.firstDelivery(until)))
+			d.countGap(now)
+			timer.Reset(time.Until(d.nextInPause(until)))
 		case <-d.ctx.Done():
+			return false
+		case <-d.fleet.over:
 			return false
 		case <-d.cut: // it has no connection to cut
 		}
@@ -222,7 +236,12 @@ func (d *device) session(intended time.Time) error {
 		}
 		return err
 	}
-	why := d.setUp(conn)
+	var why error
+	if d.halted() {
+		why = errStopped
+	} else {
+		why = d.setUp(conn)
+	}
 	if why == nil {
 		d.attempt = 0
 		d.enter(StateConnected)
@@ -234,13 +253,12 @@ func (d *device) session(intended time.Time) error {
 		d.setLost(!asked(why))
 		d.dropWaiting(why)
 	}
-	if asked(why) {
-		d.drain(conn, why)
-		d.failPending() // before the driver does: it cannot tell an end that was asked for
+	if asked(why) && d.drain(conn, lost, why) {
+		d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
 		conn.Close()
 	} else {
 		conn.Abort()
-		d.failPending()
+		d.endPending(metrics.Failed)
 	}
 	if d.subscribed {
 		d.subscribed = false
@@ -262,24 +280,31 @@ func (d *device) inRotation(in bool) {
 // halted reports whether the device was told to stop.
 func (d *device) halted() bool { return d.ctx.Err() != nil }
 
-// connect dials and shakes hands. The observation runs from the intended time to CONNACK.
+// connect dials and shakes hands, within the group's time-out. The observation runs from the intended time to CONNACK.
+// A device that is stopped meanwhile still waits for the answer: one that is cut off tells nothing of the target.
 func (d *device) connect(intended time.Time, lost chan<- error) (link.Conn, error) {
 	o := d.fleet.cfg.Target.Link(d.index, d.id)
 	o.KeepAlive = d.group.KeepAlive
 	o.Handler = d.received
 	o.Lost = func(err error) { lost <- errors.Join(link.ErrLost, err) }
-	sent := time.Now()
-	d.group.connect.Start(intended, sent)
-	conn, err := d.fleet.cfg.Driver.Connect(d.ctx, o)
-	if err != nil && d.halted() {
-		d.group.connect.Abandon()
-		return nil, err
-	}
-	d.group.connect.ObserveBecause(intended, sent, time.Now(), connectOutcome(err), reasonOf(err))
+	op := d.group.connect.StartAfter(intended, d.free, time.Now())
+	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
+	defer cancel()
+	conn, err := d.fleet.cfg.Driver.Connect(ctx, o)
+	d.endConnecting(op, err)
 	if err != nil {
 		d.fleet.log.Debug("connecting failed", "device", d.id, "error", err)
 	}
 	return conn, err
+}
+
+// endConnecting ends an operation that belongs to connecting.
+func (d *device) endConnecting(op metrics.Started, err error) {
+	if err != nil && d.fleet.ctx.Err() != nil {
+		op.Unanswered(time.Now(), stoppedFirst)
+		return
+	}
+	op.EndBecause(time.Now(), connectOutcome(err), reasonOf(err))
 }
 
 // serverUnavailable is the return code with which a hub sheds load (MQTT 3.1.1 section 3.2.2.3).
@@ -288,6 +313,7 @@ const serverUnavailable = 3
 // connectOutcome sorts a failed connection.
 func connectOutcome(err error) metrics.Outcome {
 	var refused *link.RefusedError
+	var network net.Error
 	switch {
 	case err == nil:
 		return metrics.OK
@@ -295,7 +321,7 @@ func connectOutcome(err error) metrics.Outcome {
 		return metrics.Throttled
 	case errors.As(err, &refused):
 		return metrics.Refused
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return metrics.Timeout
 	default:
 		return metrics.Failed
@@ -315,16 +341,12 @@ func (d *device) setUp(conn link.Conn) error {
 	default:
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, d.group.Timeout)
+	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
 	defer cancel()
 	sent := time.Now()
-	d.group.subscribe.Start(sent, sent)
+	op := d.group.subscribe.Start(sent, sent)
 	err := conn.Subscribe(ctx, filters...)
-	if err != nil && d.halted() {
-		d.group.subscribe.Abandon()
-		return errStopped
-	}
-	d.group.subscribe.ObserveBecause(sent, sent, time.Now(), connectOutcome(err), reasonOf(err))
+	d.endConnecting(op, err)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ type Config struct {
 	// OnReported, which may be nil, is told of every acknowledged report, in the order of the
 	// acknowledgements. It must not block.
 	OnReported func(Report)
+	// OnContradiction, which may be nil, is told of what the target said and what cannot be true beside
+	// what it said before. It must not block.
+	OnContradiction func(Contradiction)
 }
 
 // DesiredUpdate is desired properties that reached a device.

@@ -27,6 +27,9 @@ func (d *device) received(m link.Message) {
 	case iothub.TopicTwinResponse:
 		d.answered(topic, m.Payload, now)
 	case iothub.TopicDesired:
+		d.mu.Lock()
+		d.versions.desired = max(d.versions.desired, topic.Version)
+		d.mu.Unlock()
 		d.tell(event{desired: bytes.Clone(m.Payload), version: topic.Version})
 	case iothub.TopicMethodRequest:
 		d.tell(event{method: topic.Method, rid: topic.RequestID})
@@ -49,7 +52,8 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 		return // it came after its time-out
 	}
 	outcome := statusOutcome(topic.Status)
-	op.series.ObserveBecause(op.intended, op.sent, now, outcome, statusReason(topic.Status))
+	op.EndBecause(now, outcome, statusReason(topic.Status))
+	d.settle(op, topic, body)
 	if outcome != metrics.OK {
 		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
 		return
@@ -58,15 +62,52 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	case op.twinGet:
 		d.tell(event{desired: bytes.Clone(body), complete: true})
 	case op.reports():
-		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.sent, Answered: op.answers}
+		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
 		d.mu.Lock()
-		if op.connectivity != "" && r.Version >= d.acked.Version {
-			d.acked = r
+		switch {
+		case op.connectivity != "" && r.Version >= d.acked.Version:
+			d.acked, d.versions.same = r, 0
+		case op.connectivity == "" && r.Version == d.acked.Version+d.versions.same+1:
+			d.versions.same++
 		}
 		d.mu.Unlock()
 		if d.fleet.cfg.OnReported != nil {
 			d.fleet.cfg.OnReported(r)
 		}
+	}
+}
+
+// settle holds the answer to a twin request against what the target told before.
+func (d *device) settle(op *operation, topic iothub.Topic, body []byte) {
+	var twin struct {
+		Desired, Reported struct {
+			Version int64 `json:"$version"`
+		}
+	}
+	if op.twinGet && (topic.Status >= 300 || json.Unmarshal(body, &twin) != nil) {
+		return
+	}
+	var found []Contradiction
+	add := func(c Contradiction, bad bool) {
+		if bad {
+			found = append(found, c)
+		}
+	}
+	d.mu.Lock()
+	v := &d.versions
+	switch {
+	case op.twinGet:
+		add(v.read(op.told, twin.Reported.Version))
+		add(v.readDesired(op.told, twin.Desired.Version))
+	case !op.reports():
+	case topic.Status < 300:
+		add(v.accept(op.told, op.connectivity, topic.Version))
+	case topic.Status < 500: // above, the target may have carried it out
+		v.refuse(op.connectivity)
+	}
+	d.mu.Unlock()
+	for _, c := range found {
+		d.contradict(c)
 	}
 }
 
@@ -145,7 +186,8 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		d.fleet.log.Error("answering desired properties", "device", d.id, "error", err)
 		return
 	}
-	rid := d.begin(&operation{series: d.group.report, intended: time.Now(), answers: version})
+	now := time.Now()
+	rid := d.begin(d.group.report, &operation{answers: version}, now, now)
 	d.ask(conn, rid, iothub.ReportTopic(rid), body)
 }
 

@@ -1,12 +1,10 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,21 +27,26 @@ type Fleet struct {
 	running sync.WaitGroup
 	active  int // devices started and not scaled away
 	chance  chance
-	turns   [kinds]*rotation // who is to do what a rate asks for; connected devices only
-	paused  atomic.Bool
-	lost    atomic.Int64
-	losses  atomic.Int64
-	returns atomic.Int64
+
+	calendar schedule.Calendar
+	turns    [kinds]*rotation // who is to do what a rate asks for; connected devices only
+	paused   atomic.Bool
+	over     chan struct{} // closed when nothing is due any more
+	end      time.Time     // when that was; read it after over is closed
+	lost     atomic.Int64
+	losses   atomic.Int64
+	returns  atomic.Int64
 
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	publishers  map[int]*device // those whose deliveries are measured, by index
+	longest     time.Duration   // time-out of a group
 }
 
 // chance is the streams of what devices do.
 type chance struct {
-	connectivity, properties, payload  schedule.Stream // by reports, and messages
-	session, renewal, backoff, methods schedule.Stream // by the like
+	connectivity, properties, payload schedule.Stream // by reports, and messages
+	backoff, methods                  schedule.Stream // by the like
 }
 
 func newChance(seed uint64) chance {
@@ -51,8 +54,6 @@ func newChance(seed uint64) chance {
 		connectivity: schedule.NewStream(seed, "connectivity"),
 		properties:   schedule.NewStream(seed, "properties"),
 		payload:      schedule.NewStream(seed, "payload"),
-		session:      schedule.NewStream(seed, "session"),
-		renewal:      schedule.NewStream(seed, "renewal"),
 		backoff:      schedule.NewStream(seed, "backoff"),
 		methods:      schedule.NewStream(seed, "methods"),
 	}
@@ -74,7 +75,10 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), publishers: make(map[int]*device)}
+	f := &Fleet{
+		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
+		over: make(chan struct{}), publishers: make(map[int]*device),
+	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		f.addGroup(g.withDefaults())
@@ -82,10 +86,11 @@ func New(cfg Config) (*Fleet, error) {
 	for k := range f.turns {
 		f.turns[k] = newRotation(len(f.devices))
 	}
-	f.order = schedule.Rand(cfg.Seed, "order", 0).Perm(len(f.devices))
-	slices.SortStableFunc(f.order, func(a, b int) int {
-		return cmp.Compare(f.devices[a].group.rank(), f.devices[b].group.rank())
-	})
+	ranks := make([]int, len(f.devices))
+	for i, d := range f.devices {
+		ranks[i] = d.group.rank()
+	}
+	f.order = f.calendar.Order(ranks)
 	return f, nil
 }
 
@@ -113,6 +118,7 @@ func (f *Fleet) addGroup(g Group) {
 		in.states[s] = rec.DeviceGauge(g.Name, s)
 	}
 	f.groups = append(f.groups, in)
+	f.longest = max(f.longest, g.Timeout)
 	if g.Telemetry.Deliveries > 0 {
 		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
 	}
@@ -171,8 +177,8 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 	return d.acked, d.acked.Version > 0
 }
 
-// Scale makes the number of active devices follow a curve from now on and returns when the curve is
-// over, or with the cause of ctx. The n-th device starts when the curve first reaches n.
+// Scale makes the number of active devices follow a curve from now on, as schedule.Curve.Steps says, and
+// returns when the curve is over, or with the cause of ctx.
 func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 	begin := time.Now()
 	s := newSleeper()
@@ -188,24 +194,24 @@ func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 }
 
 // Arrive brings the number of active devices to a goal, up or down, one after the other at a rate that
-// follows a curve, in devices per second. It returns when the goal is reached or the curve is over,
-// or with the cause of ctx.
+// follows a curve, in devices per second, as schedule.Curve.Arrivals says. It returns when the rate has had
+// the time for all of them, which is a little after the last, or with the cause of ctx.
 func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error {
-	begin := time.Now()
+	begin, way := time.Now(), math.Abs(float64(goal-f.active))
 	s := newSleeper()
 	defer s.stop()
-	for n := 1; f.active != goal; n++ {
-		at, ok := rate.TimeOf(float64(n))
-		if !ok {
-			return s.until(ctx, begin.Add(rate.Total()))
-		}
-		intended := begin.Add(at)
+	for step := range rate.Arrivals(f.active, goal) {
+		intended := begin.Add(step.At)
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		f.step(goal > f.active, intended)
+		f.step(step.Count > f.active, intended)
 	}
-	return nil
+	over, ok := rate.TimeOf(way)
+	if !ok {
+		over = rate.Total()
+	}
+	return s.until(ctx, begin.Add(over))
 }
 
 // step starts the next device, or stops the last.
@@ -219,8 +225,29 @@ func (f *Fleet) step(up bool, intended time.Time) {
 	f.devices[f.order[f.active]].stop()
 }
 
-// Stop lets all devices disconnect politely and waits for them; when ctx ends they go at once.
+// Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
+// they are asked; those that are not do not come back. It may be called more than once.
+func (f *Fleet) Finish() {
+	if !f.finished() {
+		f.end = time.Now()
+		close(f.over)
+	}
+}
+
+// finished reports whether nothing is due any more.
+func (f *Fleet) finished() bool {
+	select {
+	case <-f.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop lets all devices disconnect and waits for them. Each waits for the answers to what it sent, until they are there or
+// their time is up; when ctx ends they go at once, and what has no answer is counted as unanswered.
 func (f *Fleet) Stop(ctx context.Context) {
+	f.Finish()
 	for ; f.active > 0; f.active-- {
 		f.devices[f.order[f.active-1]].stop()
 	}
@@ -234,13 +261,10 @@ func (f *Fleet) Stop(ctx context.Context) {
 // within a span, without a word to the target. They come back as their back-off says. It returns at
 // once with the number of devices that it will cut.
 func (f *Fleet) Storm(share float64, within time.Duration, round int) int {
-	chance := schedule.Rand(f.cfg.Seed, "storm", round)
-	victims := chance.Perm(f.active)[:int(math.Round(share*float64(f.active)))]
-	cut := 0
-	for _, n := range victims {
-		at := time.Now().Add(time.Duration(chance.Float64() * float64(within)))
+	cut, now := 0, time.Now()
+	for _, x := range f.calendar.Storm(round, f.active, share, within) {
 		select {
-		case f.devices[f.order[n]].cut <- at:
+		case f.devices[f.order[x.Place]].cut <- now.Add(x.After):
 			cut++
 		default: // one cut is on its way to it already
 		}

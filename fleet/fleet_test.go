@@ -246,7 +246,9 @@ func TestBackoff(t *testing.T) {
 		{"exponential, busy", fleet.Group{Backoff: schedule.ExponentialBackoff(), Throttled: schedule.ThrottledBackoff()}, 3, ms(10000, 10000, 10000), ms(10001, 11251, 13751)},
 		{"steep", fleet.Group{Backoff: schedule.SteepBackoff()}, 3, ms(100, 180, 340), ms(101, 221, 461)},
 		{"fixed", fleet.Group{Backoff: schedule.FixedBackoff()}, 3, ms(10000, 10000, 10000), ms(10001, 10001, 10001)},
-		{"none", fleet.Group{}, 5, ms(0, 0, 0), ms(1, 1, 1)},
+		{"none", fleet.Group{Backoff: schedule.NoBackoff()}, 5, ms(0, 0, 0), ms(1, 1, 1)},
+		{"nothing said", fleet.Group{}, 5, ms(100, 100, 100), ms(101, 126, 176)},
+		{"nothing said, busy", fleet.Group{}, 3, ms(10000, 10000, 10000), ms(10001, 11251, 13751)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -16,9 +16,9 @@ type Group struct {
 
 	Report    Reporting
 	Telemetry Telemetry
-	Session   schedule.Churn // the zero value stays for ever
-	Backoff   schedule.Backoff
-	Throttled schedule.Backoff // after a refusal with return code 3, "server unavailable"; the zero value is as Backoff
+	Session   schedule.Churn   // the zero value stays for ever
+	Backoff   schedule.Backoff // the zero value is schedule.ExponentialBackoff
+	Throttled schedule.Backoff // after a refusal with return code 3, "server unavailable"; the zero value is as Backoff, or schedule.ThrottledBackoff when that is zero too
 	Tokens    Tokens
 	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
 	Timeout   time.Duration // of an operation; 30 s when 0
@@ -68,13 +68,19 @@ type Methods struct {
 	Status int // 200 when 0
 }
 
-// withDefaults fills in what a group leaves open.
+// withDefaults fills in what a group leaves open, so that a zero value is the careful choice.
 func (g Group) withDefaults() Group {
 	if g.KeepAlive == 0 {
 		g.KeepAlive = 180 * time.Second
 	}
 	if g.Timeout == 0 {
 		g.Timeout = 30 * time.Second
+	}
+	if g.Backoff.IsZero() {
+		g.Backoff = schedule.ExponentialBackoff()
+		if g.Throttled.IsZero() {
+			g.Throttled = schedule.ThrottledBackoff()
+		}
 	}
 	if g.InFlight == 0 {
 		g.InFlight = 64

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/schedule"
@@ -19,29 +20,31 @@ const (
 )
 
 // Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
-// and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
-// in turn; with none connected it is dropped and counted.
+// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to
+// the next connected device in turn; with none connected it is dropped and counted.
 func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
+	return f.LoadAt(ctx, kind, curve.Even(), curve.Total())
+}
+
+// LoadAt is Load at times of the caller's own, in ascending order; it returns when the whole time is over.
+func (f *Fleet) LoadAt(ctx context.Context, kind Kind, times iter.Seq[time.Duration], whole time.Duration) error {
 	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
-	for n := 1; ; n++ {
-		at, ok := curve.TimeOf(float64(n))
-		if !ok {
-			return s.until(ctx, begin.Add(curve.Total()))
-		}
+	for at := range times {
 		intended := begin.Add(at)
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
 		f.hand(command{kind: kind, intended: intended})
 	}
+	return s.until(ctx, begin.Add(whole))
 }
 
 // hand gives a command to the device whose turn it is.
 func (f *Fleet) hand(c command) {
 	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
-		f.absent(c.kind).Drop(metrics.DropNotConnected)
+		f.absent(c.kind).Drop(c.intended, metrics.DropNotConnected)
 	}
 }
 

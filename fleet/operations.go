@@ -11,16 +11,20 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// begin counts an operation that starts now and keeps it until its answer; it returns its id.
-func (d *device) begin(op *operation) string {
-	op.sent = time.Now()
-	op.deadline = op.sent.Add(d.group.Timeout)
-	op.series.Start(op.intended, op.sent)
+// begin counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
+// the target until free.
+func (d *device) begin(series *metrics.Series, op *operation, intended, free time.Time) string {
+	op.Started = series.StartAfter(intended, free, time.Now())
+	op.deadline = op.Sent.Add(d.group.Timeout)
 	if hook := d.fleet.cfg.OnReporting; hook != nil && op.reports() {
-		hook(d.index, op.sent)
+		hook(d.index, op.Sent)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	op.told = d.versions.told()
+	if op.reports() {
+		d.versions.sending(op.connectivity)
+	}
 	d.lastRID++
 	rid := strconv.FormatUint(d.lastRID, 16)
 	d.pending[rid] = op
@@ -31,8 +35,9 @@ func (d *device) begin(op *operation) string {
 func (d *device) take(rid string) *operation {
 	d.mu.Lock()
 	op := d.pending[rid]
+	d.makeRoom(1)
 	delete(d.pending, rid)
-	more := d.waiting.len() > 0
+	more := d.waiting.len() > 0 || d.leaving
 	d.mu.Unlock()
 	if more {
 		d.poke()
@@ -40,9 +45,14 @@ func (d *device) take(rid string) *operation {
 	return op
 }
 
-func (op *operation) end(o metrics.Outcome) {
-	op.series.ObserveBecause(op.intended, op.sent, time.Now(), o, endReason(o))
+// makeRoom notes that n operations are about to end. The caller holds the lock.
+func (d *device) makeRoom(n int) {
+	if len(d.pending) >= d.group.InFlight && n > 0 {
+		d.room = time.Now()
+	}
 }
+
+func (op *operation) end(o metrics.Outcome) { op.EndBecause(time.Now(), o, endReason(o)) }
 
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
 func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
@@ -57,12 +67,12 @@ func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
 }
 
 func (d *device) getTwin(conn link.Conn, intended time.Time) {
-	rid := d.begin(&operation{series: d.group.twinGet, intended: intended, twinGet: true})
+	rid := d.begin(d.group.twinGet, &operation{twinGet: true}, intended, intended)
 	d.ask(conn, rid, iothub.TwinGetTopic(rid), []byte(" "))
 }
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
-func (d *device) report(conn link.Conn, intended time.Time) {
+func (d *device) report(conn link.Conn, intended, free time.Time) {
 	turn := d.turns.reports
 	d.turns.reports++
 	types, u := &d.group.Report.Types, d.fleet.chance.connectivity.Unit(d.index, turn)
@@ -86,7 +96,7 @@ func (d *device) report(conn link.Conn, intended time.Time) {
 		}
 	}
 	body = append(body, '}')
-	rid := d.begin(&operation{series: d.group.report, intended: intended, connectivity: d.connectivity})
+	rid := d.begin(d.group.report, &operation{connectivity: d.connectivity}, intended, free)
 	d.ask(conn, rid, iothub.ReportTopic(rid), body)
 }
 
@@ -98,7 +108,7 @@ func (d *device) render(body []byte, source payload.Source, chance schedule.Stre
 }
 
 // send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
-func (d *device) send(conn link.Conn, intended time.Time) {
+func (d *device) send(conn link.Conn, intended, free time.Time) {
 	turn := d.turns.messages
 	d.turns.messages++
 	body := []byte("{}")
@@ -112,10 +122,10 @@ func (d *device) send(conn link.Conn, intended time.Time) {
 	if d.topic == "" {
 		d.topic = d.fleet.cfg.Target.TelemetryTopic(d.index, d.id)
 	}
-	op := &operation{series: d.group.telemetry, intended: intended}
-	rid := d.begin(op)
+	op := new(operation)
+	rid := d.begin(d.group.telemetry, op, intended, free)
 	if measured {
-		d.expect(turn, intended, op.sent)
+		d.expect(turn, intended, free, op.Sent)
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
@@ -161,6 +171,7 @@ func (d *device) sweep(now time.Time) {
 	d.sweepDeliveries(now)
 	d.mu.Lock()
 	var late []*operation
+	d.makeRoom(1)
 	for rid, op := range d.pending {
 		if !op.deadline.After(now) {
 			late = append(late, op)
@@ -173,18 +184,13 @@ func (d *device) sweep(now time.Time) {
 	}
 }
 
-// failPending ends the operations whose connection ended. Those of a device that was stopped say
-// nothing about the target.
-func (d *device) failPending() {
+// endPending ends the operations whose connection ended: it was lost, or nobody waits any more.
+func (d *device) endPending(o metrics.Outcome) {
 	d.mu.Lock()
 	left := d.pending
 	d.pending = make(map[string]*operation)
 	d.mu.Unlock()
 	for _, op := range left {
-		if d.halted() {
-			op.series.Abandon()
-		} else {
-			op.end(metrics.Failed)
-		}
+		op.end(o)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -58,7 +59,7 @@ func (d *device) offer(c command) {
 	}
 	d.mu.Unlock()
 	if !fits {
-		d.series(c.kind).Drop(metrics.DropInFlight)
+		d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
 		return
 	}
 	d.poke()
@@ -75,7 +76,7 @@ func (d *device) poke() {
 // begin starts an operation that is due in the device's own schedule, or lets it wait or drop.
 func (d *device) due(conn link.Conn, c command) {
 	if d.fleet.paused.Load() {
-		d.series(c.kind).Drop(metrics.DropPaused)
+		d.series(c.kind).Drop(c.intended, metrics.DropPaused)
 		return
 	}
 	d.mu.Lock()
@@ -88,10 +89,10 @@ func (d *device) due(conn link.Conn, c command) {
 	}
 	d.mu.Unlock()
 	if full || waits {
-		d.series(c.kind).Drop(metrics.DropInFlight)
+		d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
 		return
 	}
-	d.do(conn, c)
+	d.do(conn, c, c.intended)
 }
 
 // startWaiting starts what waits, in order, as far as the bound on unanswered operations allows.
@@ -103,22 +104,22 @@ func (d *device) startWaiting(conn link.Conn) {
 			d.mu.Unlock()
 			return // the answer that makes room wakes the device
 		}
-		c := d.waiting.pop()
+		c, free := d.waiting.pop(), d.room
 		d.mu.Unlock()
 		if full {
-			d.series(c.kind).Drop(metrics.DropInFlight)
+			d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
 			continue
 		}
-		d.do(conn, c)
+		d.do(conn, c, free)
 	}
 }
 
-// do starts one operation.
-func (d *device) do(conn link.Conn, c command) {
+// do starts one operation, which could not start before free.
+func (d *device) do(conn link.Conn, c command, free time.Time) {
 	if c.kind == LoadReports {
-		d.report(conn, c.intended)
+		d.report(conn, c.intended, free)
 	} else {
-		d.send(conn, c.intended)
+		d.send(conn, c.intended, free)
 	}
 }
 
@@ -133,7 +134,8 @@ func (d *device) dropWaiting(why error) {
 	d.waiting = queue{}
 	d.mu.Unlock()
 	for left.len() > 0 {
-		d.series(left.pop().kind).Drop(reason)
+		c := left.pop()
+		d.series(c.kind).Drop(c.intended, reason)
 	}
 }
 
@@ -146,19 +148,56 @@ func (d *device) openGap(now time.Time) {
 
 // closeGap counts what became due in the gap, which ends now, as dropped.
 func (d *device) closeGap(now time.Time) {
+	d.countGap(now)
+	d.gap = time.Time{}
+}
+
+// countGap counts what became due in the gap until now as dropped. What is due after the run's end is not due.
+func (d *device) countGap(now time.Time) {
 	if d.gap.IsZero() {
 		return
 	}
-	from, to := d.gap.Sub(d.fleet.start), now.Sub(d.fleet.start)
-	d.gap = time.Time{}
+	if d.fleet.finished() && now.After(d.fleet.end) {
+		now = d.fleet.end
+	}
 	reason := metrics.DropNotConnected
 	if d.fleet.paused.Load() {
 		reason = metrics.DropPaused
 	}
+	from := d.gap
+	d.gap = now // also when the end was before the gap: nothing is due in between
+	d.eachSchedule(func(e schedule.Every, series *metrics.Series) {
+		for n := e.Due(from.Sub(d.fleet.start)); ; n++ {
+			at := d.fleet.start.Add(e.Nth(n))
+			if at.After(now) {
+				return
+			}
+			series.Drop(at, reason)
+		}
+	})
+}
+
+// eachSchedule visits what the device does on its own again and again.
+func (d *device) eachSchedule(visit func(schedule.Every, *metrics.Series)) {
 	if e, ok := d.reportSchedule(); ok && e.Period > 0 {
-		d.group.report.DropMany(uint64(e.Due(to)-e.Due(from)), reason)
+		visit(e, d.group.report)
 	}
 	if e, ok := d.messageSchedule(); ok {
-		d.group.telemetry.DropMany(uint64(e.Due(to)-e.Due(from)), reason)
+		visit(e, d.group.telemetry)
 	}
+}
+
+// nextInPause is when a device that waits until a time has something to count: a delivery that runs out of time, or
+// something that is due in a gap.
+func (d *device) nextInPause(until time.Time) time.Time {
+	first := d.firstDelivery(until)
+	if d.gap.IsZero() {
+		return first
+	}
+	d.eachSchedule(func(e schedule.Every, _ *metrics.Series) {
+		if next, _ := e.After(d.gap.Sub(d.fleet.start)); d.fleet.start.Add(next).Before(first) {
+			first = d.fleet.start.Add(next)
+		}
+	})
+	return first
 }

@@ -13,8 +13,6 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, link.ErrLost):
 		return link.ErrLost.Error()
-	case errors.Is(err, link.ErrSubscription):
-		return link.ErrSubscription.Error()
 	default:
 		return metrics.Reason(err)
 	}
@@ -22,11 +20,17 @@ func reasonOf(err error) string {
 
 // endReason is why an operation ended that nobody answered: unless its time was up, it went with its connection.
 func endReason(o metrics.Outcome) string {
-	if o == metrics.Failed {
+	switch o {
+	case metrics.Failed:
 		return link.ErrLost.Error()
+	case metrics.Unanswered:
+		return stoppedFirst
 	}
 	return ""
 }
+
+// stoppedFirst is why an operation has no answer that was still waited for.
+const stoppedFirst = "the run was stopped first"
 
 // statusReason is why an operation ended badly that was answered with a status.
 func statusReason(status int) string { return "status " + strconv.Itoa(status) }

@@ -9,11 +9,14 @@ import (
 	"github.com/twinfleet/twinfleet/internal/schedule"
 )
 
-// drainTime is how long a device that leaves politely waits for its last answers.
-const drainTime = 5 * time.Second
-
 // never is later than any run.
 const never = 1 << 62
+
+// retire takes off the agenda what the device does on its own.
+func (a *agenda) retire() {
+	far := time.Now().Add(never)
+	a.report, a.telemetry, a.end, a.renew = far, far, far, far
+}
 
 // agenda is what a connected device has before it: the next time of each thing.
 type agenda struct {
@@ -61,21 +64,13 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 // reportSchedule is when the device reports on its own: with period 0 once a connection.
 func (d *device) reportSchedule() (e schedule.Every, ok bool) {
 	r := &d.group.Report
-	e.Period = r.Every
-	if !r.Sync {
-		e.Phase = schedule.Spread(d.fleet.cfg.Seed, d.index, r.Every)
-	}
-	return e, d.group.reports()
+	return d.fleet.calendar.Reports(d.index, r.Every, r.Sync), d.group.reports()
 }
 
 // messageSchedule is when the device sends a message on its own.
 func (d *device) messageSchedule() (e schedule.Every, ok bool) {
 	t := &d.group.Telemetry
-	e.Period = t.Every
-	if !t.Sync {
-		e.Phase = schedule.Spread(d.fleet.cfg.Seed+1, d.index, t.Every)
-	}
-	return e, t.Every > 0
+	return d.fleet.calendar.Messages(d.index, t.Every, t.Sync), t.Every > 0
 }
 
 // plan makes the agenda of a new connection. The first report comes at once; the later ones, and
@@ -84,6 +79,9 @@ func (d *device) plan(now time.Time) *agenda {
 	d.closeGap(now)
 	far := now.Add(never)
 	a := &agenda{report: far, telemetry: far, end: far, renew: far, timeout: far, cut: far}
+	if d.fleet.finished() {
+		return a
+	}
 	var ok bool
 	if a.reports, ok = d.reportSchedule(); ok {
 		a.report = now
@@ -93,13 +91,15 @@ func (d *device) plan(now time.Time) *agenda {
 		a.telemetry = d.fleet.start.Add(next)
 	}
 	if !d.group.Session.Online.IsZero() {
-		online, _ := d.group.Session.Session(d.fleet.chance.session, d.index, d.turns.sessions)
-		a.end = now.Add(online)
+		if d.ends.IsZero() {
+			online, _ := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
+			d.ends = now.Add(online)
+		}
+		a.end = d.ends
 	}
 	if t := d.group.Tokens; t.Life > 0 {
-		early := d.fleet.chance.renewal.Unit(d.index, d.turns.renewals) * float64(t.Spread)
+		a.renew = now.Add(d.fleet.calendar.Renewal(d.index, d.turns.renewals, t.Life, t.Margin, t.Spread))
 		d.turns.renewals++
-		a.renew = now.Add(t.Life - t.Margin - time.Duration(early))
 	}
 	return a
 }
@@ -107,13 +107,16 @@ func (d *device) plan(now time.Time) *agenda {
 // follow is the connected device: it starts what is due and acts on what arrives, until the
 // connection ends; it returns why.
 func (d *device) follow(conn link.Conn, lost <-chan error) error {
-	a := d.plan(time.Now())
+	a, over := d.plan(time.Now()), d.fleet.over
 	timer := time.NewTimer(time.Until(a.first()))
 	defer timer.Stop()
 	for {
 		select {
 		case <-d.ctx.Done():
 			return errStopped
+		case <-over:
+			over = nil
+			a.retire()
 		case err := <-lost:
 			return err
 		case e := <-d.events:
@@ -159,6 +162,7 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	case !a.end.After(now):
 		return errOffline
 	case !a.renew.After(now):
+		d.openGap(now)
 		return errRenew
 	}
 	return nil
@@ -167,26 +171,49 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 // errCut is a connection that a storm cut.
 var errCut = errors.New("the connection was cut")
 
-// drain gives the operations under way a moment to be answered before a polite farewell.
-func (d *device) drain(conn link.Conn, why error) {
-	deadline := time.NewTimer(drainTime)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
+// strangersTick is how often a subscriber that leaves looks for what others have yet to hear of it.
+const strangersTick = 20 * time.Millisecond
+
+// drain waits, before a polite farewell, until the operations under way are answered or their time is up. It is false
+// when the connection was lost meanwhile.
+func (d *device) drain(conn link.Conn, lost <-chan error, why error) bool {
+	d.leave(true)
+	defer d.leave(false)
+	now := time.Now()
+	a, deaf := &agenda{timeout: now}, now.Add(d.fleet.longest)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if d.underWay() == 0 {
-			return
+		now = time.Now()
+		// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
+		if d.underWay(now.Before(deaf)) == 0 {
+			return true
 		}
+		a.timeout = d.nextTimeout(a.timeout)
+		wait := a.timeout.Sub(now)
+		if d.halted() && d.group.Subscribe != nil {
+			wait = min(wait, strangersTick)
+		}
+		timer.Reset(wait)
 		select {
 		case e := <-d.events:
 			if !errors.Is(why, errStopped) {
-				d.act(conn, &agenda{}, e)
+				d.act(conn, a, e)
 			}
-		case <-tick.C:
-		case <-deadline.C:
-			return
+		case <-d.wake:
+		case <-timer.C:
+			d.sweep(time.Now())
+		case <-lost:
+			return false
 		case <-d.fleet.ctx.Done():
-			return
+			return true
 		}
 	}
+}
+
+// leave notes that the device waits for its last answers, each of which wakes it.
+func (d *device) leave(is bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaving = is
 }

@@ -106,6 +106,9 @@ const (
 // ofQueries reports whether the aggregation is about the content of query results.
 func (a aggregate) ofQueries() bool { return a == aggExpected || a == aggCorrect }
 
+// JudgesRows reports whether the threshold says how many rows of query results may be wrong.
+func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
+
 // parseShare reads the bound of a share: a percentage.
 func (t *Threshold) parseShare(s string) error {
 	text, percent := strings.CutSuffix(s, "%")

@@ -2,25 +2,18 @@ package metrics
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"io"
-	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// ErrorCount is how often operations of one kind ended badly for one reason. The counts of an operation
-// and outcome add up to what the histograms of that outcome hold.
+// ErrorCount is how often operations of one kind, and of one group where it is named, ended badly for one reason. The counts of an operation,
+// group and outcome add up to what the histogram of that outcome holds.
 type ErrorCount struct {
 	Operation Operation `json:"operation"`
-	Outcome   string    `json:"outcome"` // throttled, timeout, refused or error
+	Group     string    `json:"group,omitempty"`
+	Outcome   string    `json:"outcome"` // throttled, timeout, refused, error or unanswered
 	Reason    string    `json:"reason"`  // of a bounded set; never an id, an address or a secret
 	Count     uint64    `json:"count"`
 	Last      time.Time `json:"last"`
@@ -32,16 +25,37 @@ const maxReasons = 50
 // OtherReason is what Reason says of an error it does not know, and what takes the reasons over the bound.
 const OtherReason = "another reason"
 
-// errorTable counts by reason. Only operations that ended badly come here.
-type errorTable struct {
-	counts sync.Map // errorKey → *errorState
-	kinds  atomic.Int64
+// kindBound is the reasons that a run has seen so far.
+type kindBound struct {
+	seen  sync.Map // errorKey → nothing
+	kinds atomic.Int64
 }
 
+// bound gives the reason under which an outcome is counted.
+func (r *Recorder) bound(o Outcome, reason string) string {
+	if reason == "" {
+		reason = plainReason(o)
+	}
+	k := errorKey{o, reason}
+	if _, ok := r.kinds.seen.Load(k); ok {
+		return reason
+	}
+	// Racing newcomers may pass the bound together: by no more than run at once.
+	if r.kinds.kinds.Load() >= maxReasons {
+		return OtherReason
+	}
+	if _, ok := r.kinds.seen.LoadOrStore(k, nil); !ok {
+		r.kinds.kinds.Add(1)
+	}
+	return reason
+}
+
+// errorTable counts by reason. Only operations that ended badly come here.
+type errorTable struct{ counts sync.Map } // errorKey → *errorState
+
 type errorKey struct {
-	operation Operation
-	outcome   Outcome
-	reason    string
+	outcome Outcome
+	reason  string
 }
 
 type errorState struct {
@@ -50,18 +64,9 @@ type errorState struct {
 }
 
 func (t *errorTable) add(k errorKey, at time.Time) {
-	if k.reason == "" {
-		k.reason = plainReason(k.outcome)
-	}
 	s, ok := t.counts.Load(k)
 	if !ok {
-		// Racing newcomers may pass the bound together: by no more than run at once.
-		if t.kinds.Load() >= maxReasons {
-			k.reason = OtherReason
-		}
-		if s, ok = t.counts.LoadOrStore(k, new(errorState)); !ok {
-			t.kinds.Add(1)
-		}
+		s, _ = t.counts.LoadOrStore(k, new(errorState))
 	}
 	state := s.(*errorState)
 	state.count.Add(1)
@@ -77,17 +82,19 @@ func plainReason(o Outcome) string {
 		return noAnswer
 	case Refused:
 		return "refused"
+	case Unanswered:
+		return "the run ended first"
 	default:
 		return OtherReason
 	}
 }
 
-func (t *errorTable) snapshot() []ErrorCount {
+func (t *errorTable) snapshot(op Operation, group string) []ErrorCount {
 	var all []ErrorCount
 	t.counts.Range(func(k, v any) bool {
 		key, state := k.(errorKey), v.(*errorState)
 		if n := state.count.Load(); n > 0 {
-			all = append(all, ErrorCount{key.operation, key.outcome.String(), key.reason, n, time.Unix(0, state.last.Load()).UTC()})
+			all = append(all, ErrorCount{op, group, key.outcome.String(), key.reason, n, time.Unix(0, state.last.Load()).UTC()})
 		}
 		return true
 	})
@@ -95,12 +102,19 @@ func (t *errorTable) snapshot() []ErrorCount {
 	return all
 }
 
-func (e ErrorCount) same(o ErrorCount) bool {
-	return e.Operation == o.Operation && e.Outcome == o.Outcome && e.Reason == o.Reason
-}
+func (e ErrorCount) same(o ErrorCount) bool { return compareErrors(e, o) == 0 }
 
 func compareErrors(a, b ErrorCount) int {
-	return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+	return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+}
+
+// ofAllGroups is counts that no longer say of which group they are.
+func ofAllGroups(counts []ErrorCount) []ErrorCount {
+	out := slices.Clone(counts)
+	for i := range out {
+		out[i].Group = ""
+	}
+	return out
 }
 
 // subErrors is what came since an earlier count.
@@ -132,47 +146,4 @@ func mergeErrors(a, b []ErrorCount) []ErrorCount {
 	}
 	slices.SortFunc(out, compareErrors)
 	return out
-}
-
-const noAnswer = "no answer in time"
-
-// Reason says in a few words why an operation ended badly. Its texts are of a bounded set and hold no id,
-// no address and no secret: an error's own text would. An error that knows its reason has a method
-// Reason() string that keeps to that.
-func Reason(err error) string {
-	var own interface{ Reason() string }
-	var network net.Error
-	var lookup *net.DNSError
-	var untrusted x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var alert tls.AlertError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &own):
-		return own.Reason()
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return noAnswer
-	case errors.As(err, &lookup):
-		return "the target's name was not found"
-	case errors.As(err, &untrusted), errors.As(err, &name), errors.As(err, &invalid):
-		return "the target's certificate is not trusted"
-	case errors.As(err, &alert):
-		return "the target refused the TLS handshake"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens at the target"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the target closed the connection"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "this machine has no descriptors left"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "this machine has no ports left"
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "the target cannot be reached"
-	case errors.As(err, &network) && network.Timeout():
-		return noAnswer
-	default:
-		return OtherReason
-	}
 }

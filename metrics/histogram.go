@@ -38,7 +38,9 @@ type liveHistogram struct {
 	max  atomic.Int64 // microseconds
 }
 
-func (h *liveHistogram) record(d time.Duration) {
+func (h *liveHistogram) record(d time.Duration) { h.recordMany(d, 1) }
+
+func (h *liveHistogram) recordMany(d time.Duration, n uint64) {
 	micros := min(max(int64(d/time.Microsecond), 0), maxMicros)
 	index := indexOf(micros)
 	row := h.rows[index>>rowBits].Load()
@@ -46,8 +48,8 @@ func (h *liveHistogram) record(d time.Duration) {
 		h.rows[index>>rowBits].CompareAndSwap(nil, new([rowSize]atomic.Uint64))
 		row = h.rows[index>>rowBits].Load()
 	}
-	row[index&(rowSize-1)].Add(1)
-	h.sum.Add(micros)
+	row[index&(rowSize-1)].Add(n)
+	h.sum.Add(micros * int64(n))
 	for {
 		old := h.max.Load()
 		if micros <= old || h.max.CompareAndSwap(old, micros) {

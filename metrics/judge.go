@@ -1,8 +1,8 @@
 package metrics
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -13,8 +13,8 @@ type Scope struct {
 	// Stage is the one stage whose operations count; empty for the whole run. A whole-run figure
 	// hides an outage at the end of a ramp.
 	Stage string
-	// Window judges every stretch of this length instead of all at once, a second after the other. A
-	// stretch in which nothing ended says nothing about latency and is passed over. At most MaxWindow.
+	// Window judges every stretch of this length instead of all at once, a second after the other. A stretch in which work
+	// was due and none ended is missed; one in which nothing was due is passed over. At most MaxWindow.
 	Window time.Duration
 	// For is how long a window must go on missing before it counts, as in an alerting rule.
 	For time.Duration
@@ -49,19 +49,26 @@ func (s Scope) String() string {
 
 // Judge follows thresholds through a run: it is told when stages begin and given a snapshot about once
 // a second. What it keeps does not grow with the run. It is safe for concurrent use.
+//
+// A threshold of a stage judges what was intended in the stage, whenever it ended: what a stage leaves
+// unanswered is not forgotten with its end.
 type Judge struct {
 	mu     sync.Mutex // protects the following fields
-	begun  bool
+	rec    *Recorder
+	begun  time.Time // of the first stage; zero before it
+	ended  time.Time // of the last one; zero while it runs
 	rules  []*rule
-	recent []*Snapshot // of the longest window, oldest first
+	recent map[string][]*Snapshot // by stage, empty for the whole run: of the longest window, oldest first
 	keep   time.Duration
 	stage  string
+	stages []string // that began, in their order
+	doubt  func(stage string) string
 }
 
 // rule is one threshold with what was seen of it.
 type rule struct {
 	Threshold
-	from, to *Snapshot // the ends of its scope; nil before they are known
+	from, to *Snapshot // at the ends of its scope; nil before they are known
 
 	window   Verdict   // of windows: the worst so far
 	judged   bool      // whether a window had data
@@ -71,9 +78,10 @@ type rule struct {
 	reported bool      // that it aborts the run
 }
 
-// NewJudge makes a Judge.
-func NewJudge(thresholds []Threshold) *Judge {
-	j := &Judge{}
+// NewJudge makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
+// figures at their ends.
+func NewJudge(rec *Recorder, thresholds []Threshold) *Judge {
+	j := &Judge{rec: rec, recent: make(map[string][]*Snapshot)}
 	for _, t := range thresholds {
 		j.rules = append(j.rules, &rule{Threshold: t})
 		j.keep = max(j.keep, t.Scope.Window)
@@ -85,20 +93,75 @@ func NewJudge(thresholds []Threshold) *Judge {
 func (j *Judge) Stage(name string, now *Snapshot) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.begun = true
+	if j.begun.IsZero() {
+		j.begun = now.At
+	}
+	if name == "" {
+		j.ended = now.At
+	}
 	for _, r := range j.rules {
+		whole := r.Scope.Stage == ""
 		switch {
-		case r.Scope.Stage == "" && r.from == nil:
-			// The whole run has all operations, those that made the identities too; its rates are over its stages.
-			r.from = &Snapshot{At: now.At}
-		case r.Scope.Stage == "":
-		case r.Scope.Stage == name && name != j.stage:
-			r.from, r.to = now, nil
-		case r.Scope.Stage == j.stage && r.from != nil && r.to == nil:
-			r.to = now
+		case whole && r.from == nil, !whole && r.Scope.Stage == name && name != j.stage:
+			r.from, r.to = j.figures(r, now), nil
+		case whole && name != "":
+		case r.from != nil && r.to == nil && (whole || r.Scope.Stage == j.stage):
+			r.to = j.figures(r, now)
 		}
 	}
 	j.stage = name
+	if name != "" {
+		j.stages = append(j.stages, name)
+	}
+	j.remember(now)
+}
+
+// split reports whether the Recorder tells a rule's stage apart. What queries found is not split by stage.
+func (j *Judge) split(r *rule) bool {
+	return r.Scope.Stage != "" && j.rec != nil && !r.aggregate.ofQueries()
+}
+
+// figures are what a rule judges, as they are now.
+func (j *Judge) figures(r *rule, now *Snapshot) *Snapshot {
+	if !j.split(r) {
+		return now
+	}
+	if s := j.rec.StageSnapshot(r.Scope.Stage); s != nil {
+		return s
+	}
+	return &Snapshot{At: now.At}
+}
+
+// remember keeps the figures of whole windows.
+func (j *Judge) remember(now *Snapshot) {
+	add := func(stage string, s *Snapshot) {
+		kept := append(j.recent[stage], s)
+		for len(kept) > 1 && s.At.Sub(kept[1].At) >= j.keep {
+			kept = kept[1:]
+		}
+		j.recent[stage] = kept
+	}
+	if j.keep == 0 {
+		return
+	}
+	add("", now)
+	for _, r := range j.rules {
+		if name := r.Scope.Stage; name == j.stage && r.Scope.Window > 0 && j.split(r) {
+			if kept := j.recent[name]; len(kept) == 0 || kept[len(kept)-1].At.Before(now.At) {
+				s := j.figures(r, now)
+				s.At = now.At
+				add(name, s)
+			}
+		}
+	}
+}
+
+// windows are the figures that a rule's windows begin with.
+func (j *Judge) windows(r *rule) []*Snapshot {
+	if j.split(r) {
+		return j.recent[r.Scope.Stage]
+	}
+	return j.recent[""]
 }
 
 // Sample takes the figures of about once a second. It returns the thresholds that have just been missed
@@ -106,22 +169,17 @@ func (j *Judge) Stage(name string, now *Snapshot) {
 func (j *Judge) Sample(now *Snapshot) []Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.begun {
+	if j.begun.IsZero() || !j.ended.IsZero() {
 		return nil
 	}
-	if j.keep > 0 {
-		j.recent = append(j.recent, now)
-		for len(j.recent) > 1 && now.At.Sub(j.recent[1].At) >= j.keep {
-			j.recent = j.recent[1:]
-		}
-	}
+	j.remember(now)
 	var aborting []Verdict
 	for _, r := range j.rules {
-		if r.from == nil || r.to != nil {
+		if r.from == nil || r.to != nil || (r.Scope.Window == 0 && !r.Scope.Abort) {
 			continue
 		}
-		v := r.sample(now, j.recent)
-		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay {
+		v := j.sample(r, now)
+		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
 			r.reported = true
 			aborting = append(aborting, v)
 		}
@@ -130,20 +188,45 @@ func (j *Judge) Sample(now *Snapshot) []Verdict {
 }
 
 // sample judges one rule in the middle of its scope.
-func (r *rule) sample(now *Snapshot, recent []*Snapshot) Verdict {
+func (j *Judge) sample(r *rule, now *Snapshot) Verdict {
 	if r.Scope.Window == 0 {
-		return r.Evaluate(now.Sub(r.from))
+		return r.Evaluate(j.since(r, j.figures(r, now), now.At))
 	}
-	start := begin(now, recent, r.Scope.Window)
+	start := begin(now, j.windows(r), r.Scope.Window)
 	if start == nil || start.At.Before(r.from.At) {
 		return Verdict{Pass: true}
 	}
-	v, excess := r.evaluate(now.Sub(start))
+	figures := *j.figures(r, now)
+	figures.At = now.At
+	return r.take(figures.Sub(start))
+}
+
+// since is the figures of a rule's whole scope until a time.
+func (j *Judge) since(r *rule, figures *Snapshot, until time.Time) *Snapshot {
+	out := *figures
+	switch {
+	case !j.split(r) && r.from != nil && r.Scope.Stage != "":
+		return figures.Sub(r.from)
+	case r.Scope.Stage == "" && !j.begun.IsZero():
+		// The whole run has all operations, those that made the identities too; its rates are over its stages.
+		out.Elapsed = until.Sub(j.begun)
+	}
+	return &out
+}
+
+// take judges one window.
+func (r *rule) take(window *Snapshot) Verdict {
+	v, excess := r.evaluate(window)
 	switch {
 	case v.NoData && r.aggregate == aggRate: // nothing is a rate too, and what an outage looks like
 		v = Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: r.holds(0)}
 		excess = r.excess(0)
 	case v.NoData:
+		if n := r.stuck(window); n > 0 {
+			v = Verdict{Threshold: v.Threshold, Observed: fmt.Sprintf("none of %d ended", n)}
+			excess = math.Inf(1)
+			break
+		}
 		return Verdict{Pass: true}
 	}
 	if !r.judged || excess > r.worst {
@@ -154,9 +237,9 @@ func (r *rule) sample(now *Snapshot, recent []*Snapshot) Verdict {
 	case v.Pass:
 		r.missing = time.Time{}
 	case r.missing.IsZero():
-		r.missing = now.At
+		r.missing = window.At
 	}
-	if !v.Pass && now.At.Sub(r.missing) >= r.Scope.For {
+	if !v.Pass && window.At.Sub(r.missing) >= r.Scope.For {
 		r.missed = true
 		return v
 	}
@@ -176,34 +259,60 @@ func begin(now *Snapshot, recent []*Snapshot, window time.Duration) *Snapshot {
 	return nil
 }
 
-// End gives the verdicts on a run that ended with the given figures, in the order of the thresholds.
+// End gives the verdicts on a run that ended with the given figures, in the order of the thresholds. Nothing is
+// under way any more.
 func (j *Judge) End(now *Snapshot) []Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	verdicts := make([]Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
-		verdicts = append(verdicts, r.end(now))
+		v := j.end(r, now)
+		verdicts = append(verdicts, j.unlessInDoubt(r, v))
 	}
 	return verdicts
 }
 
-func (r *rule) end(now *Snapshot) Verdict {
+func (j *Judge) end(r *rule, now *Snapshot) Verdict {
 	none := Verdict{Threshold: r.String(), Observed: "no data", NoData: true}
-	switch {
-	case r.Scope.Window > 0 && !r.judged:
-		if r.from != nil {
-			none.Observed = "no data in any window"
-		}
-		return none
-	case r.Scope.Window > 0:
-		v := r.window
-		v.Pass = !r.missed
-		return v
-	case r.from == nil && r.Scope.Stage != "":
+	if r.from == nil && r.Scope.Stage != "" {
 		none.Observed = "the stage did not run"
 		return none
-	case r.from == nil:
-		return r.Evaluate(now)
 	}
-	return r.Evaluate(cmp.Or(r.to, now).Sub(r.from))
+	until := now.At
+	if r.to != nil {
+		until = r.to.At
+	}
+	if r.Scope.Window == 0 {
+		figures := j.figures(r, now)
+		if !j.split(r) && r.to != nil && r.Scope.Stage != "" && until.Before(j.ended) {
+			figures = r.to
+		}
+		return r.Evaluate(j.since(r, figures, until))
+	}
+	if r.from != nil {
+		j.lastWindow(r, now, until)
+	}
+	if !r.judged {
+		none.Observed = "no data in any window"
+		return none
+	}
+	v := r.window
+	v.Pass = !r.missed
+	return v
+}
+
+// lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.
+func (j *Judge) lastWindow(r *rule, now *Snapshot, until time.Time) {
+	start := begin(&Snapshot{At: until}, j.windows(r), r.Scope.Window)
+	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) {
+		return
+	}
+	last := j.figures(r, now).Sub(start)
+	if j.rec != nil && !j.split(r) {
+		if after := j.rec.StageSnapshot(""); after != nil {
+			last.Series = last.Sub(after).Series // without what was intended after the last stage
+		}
+	}
+	last.At, last.Elapsed = until, until.Sub(start.At)
+	r.take(last)
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -10,6 +11,8 @@ type second struct {
 	stage   string // begins with this second; empty goes on
 	latency []time.Duration
 	fails   int
+	open    []time.Duration // of operations that end so long after they were intended, whatever ends before
+	drops   int
 }
 
 func seconds(stage string, n int, latency ...time.Duration) []second {
@@ -39,35 +42,61 @@ func threshold(t *testing.T, expr string, scope Scope) Threshold {
 	return x
 }
 
-// judge plays a run to a Judge; aborted is the second in which it wanted to end the run, or -1.
+// judge plays a run to a Judge; aborted is the second in which it wanted to end the run, or -1. A minute after the
+// last stage nobody waits any more.
 func judge(x Threshold, run []second) (v Verdict, aborted int) {
 	r := NewRecorder(Options{})
 	s := r.Series(OpConnect, "g")
-	at := func(n int) *Snapshot {
-		snapshot := r.Snapshot()
-		snapshot.At = epoch.Add(time.Duration(n) * time.Second)
-		snapshot.Elapsed = time.Duration(n) * time.Second
-		return snapshot
+	j, aborted := NewJudge(r, []Threshold{x}), -1
+	begin := time.Now()
+	type pending struct {
+		Started
+		at time.Time
 	}
-	j, aborted := NewJudge([]Threshold{x}), -1
+	var open []pending
+	wait := func(until time.Time) {
+		time.Sleep(time.Until(until))
+		left := open[:0]
+		for _, o := range open {
+			if o.at.After(until) {
+				left = append(left, o)
+			} else {
+				o.EndBecause(o.at, Timeout, "")
+			}
+		}
+		open = left
+	}
 	for n, sec := range run {
+		now := time.Now()
 		if sec.stage != "" {
-			j.Stage(sec.stage, at(n))
-			j.Sample(at(n))
+			r.SetStage(sec.stage)
+			j.Stage(sec.stage, r.Snapshot())
+			j.Sample(r.Snapshot())
 		}
 		for _, d := range sec.latency {
-			observe(s, 0, d, OK)
+			s.Start(now, now).End(now.Add(d), OK)
 		}
 		for range sec.fails {
-			observe(s, 0, ms, Failed)
+			s.Start(now, now).End(now.Add(ms), Failed)
 		}
-		if len(j.Sample(at(n+1))) > 0 && aborted < 0 {
+		for _, d := range sec.open {
+			open = append(open, pending{s.Start(now, now), now.Add(d)})
+		}
+		s.DropMany(uint64(sec.drops), now, DropNotConnected)
+		wait(begin.Add(time.Duration(n+1) * time.Second))
+		if len(j.Sample(r.Snapshot())) > 0 && aborted < 0 {
 			aborted = n + 1
 		}
 	}
-	j.Stage("", at(len(run)))
-	observe(s, 0, time.Hour, OK) // after the last stage: no stage's
-	return j.End(at(len(run) + 1))[0], aborted
+	r.SetStage("")
+	j.Stage("", r.Snapshot())
+	now := time.Now()
+	s.Start(now, now).End(now.Add(time.Hour), OK) // after the last stage: no stage's
+	wait(now.Add(time.Minute))
+	for _, o := range open {
+		o.Unanswered(time.Now(), "")
+	}
+	return j.End(r.Snapshot())[0], aborted
 }
 
 func TestJudge(t *testing.T) {
@@ -77,6 +106,10 @@ func TestJudge(t *testing.T) {
 	spike := concat(seconds("ramp", 10, fast), seconds("hold", 10, fast), seconds("", 1, slow), seconds("", 9, fast))
 	outage := concat(seconds("ramp", 30, fast), seconds("hold", 10), seconds("", 5, fast))
 	late := concat(seconds("ramp", 100, fast), []second{{fails: 5}, {fails: 5}})
+	hung := func(d time.Duration) []second {
+		return concat(seconds("hold", 20, fast), []second{{stage: "dead", open: []time.Duration{d}}, {}, {}})
+	}
+	lost := concat(seconds("hold", 5, fast), []second{{drops: 5}, {drops: 5}, {drops: 5}, {drops: 5}}, seconds("", 5, fast))
 	for _, tt := range []struct {
 		name    string
 		expr    string
@@ -95,7 +128,18 @@ func TestJudge(t *testing.T) {
 		{"a spike is seen in a window", "p(95) < 100ms", Scope{Stage: "hold", Window: 5 * time.Second}, spike, false, "worst p(95) = 500ms", -1},
 		{"a spike that lasts less than for", "p(95) < 100ms", Scope{Window: 5 * time.Second, For: 10 * time.Second}, spike, true, "worst p(95) = 500ms", -1},
 		{"a window longer than the stage", "p(95) < 100ms", Scope{Stage: "ramp", Window: time.Minute}, spike, false, "no data in any window", -1},
-		{"an outage has no latency", "p(95) < 100ms", Scope{Window: 5 * time.Second}, outage, true, "worst p(95) = 1ms", -1},
+		{"nothing due has no latency", "p(95) < 100ms", Scope{Window: 5 * time.Second}, outage, true, "worst p(95) = 1ms", -1},
+		{"an outage in which work was due", "p(95) < 100ms", Scope{Window: 3 * time.Second}, lost, false, "worst none of 15 ended", -1},
+		{"the same for errors", "error_rate < 1%", Scope{Window: 3 * time.Second}, lost, false, "worst none of 15 ended", -1},
+		{"the whole run of a dead end", "error_rate < 1%", Scope{}, hung(time.Hour), false, "error_rate = 4.55%", -1},
+		{"a dead stage", "p(50) < 100ms", Scope{Stage: "dead"}, hung(time.Hour), false, "p(50) = 1m3s", -1},
+		{"a dead stage has errors", "error_rate < 1%", Scope{Stage: "dead"}, hung(time.Hour), false, "error_rate = 100%", -1},
+		{"a dead window", "p(50) < 100ms", Scope{Window: time.Second}, hung(time.Hour), false, "worst p(50) = 1m3s", -1},
+		{"a dead window of a stage", "p(50) < 100ms", Scope{Stage: "dead", Window: 2 * time.Second}, hung(time.Hour), false, "worst p(50) = 1m3s", -1},
+		{"a stage before is not blamed", "max < 100ms", Scope{Stage: "hold"}, hung(time.Hour), true, "max = 1ms", -1},
+		{"what ends after its stage counts for it", "max < 10s", Scope{Stage: "dead"}, hung(30 * time.Second), false, "max = 30s", -1},
+		{"no rate of what never ends", "rate > 0.1/s", Scope{Stage: "dead"}, hung(time.Hour), false, "rate = 0.0/s", -1},
+		{"abort on what hangs", "max < 100ms", Scope{Abort: true}, hung(time.Hour), false, "", 21},
 		{"an outage has a rate", "rate > 0.1/s", Scope{Window: 5 * time.Second}, outage, false, "worst rate = 0.0/s", -1},
 		{"failures at the end are lost in the whole", "error_rate < 10%", Scope{}, late, true, "error_rate = 9.01%", -1},
 		{"failures at the end are seen in a window", "error_rate < 10%", Scope{Window: 10 * time.Second}, late, false, "worst error_rate = 55.6%", -1},
@@ -104,10 +148,10 @@ func TestJudge(t *testing.T) {
 		{"abort on a window", "p(95) < 100ms", Scope{Abort: true, Window: 2 * time.Second}, spike, false, "worst p(95) = 500ms", 21},
 		{"nothing to abort on", "p(95) < 100ms", Scope{Abort: true}, seconds("hold", 5), false, "", -1},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			v, aborted := judge(threshold(t, tt.expr, tt.scope), tt.run)
 			if v.Pass != tt.pass || aborted != tt.aborted || (tt.seen != "" && v.Observed != tt.seen) {
-				t.Errorf("%s: pass %v, %q, aborted at %d; want %v, %q, %d", v.Threshold, v.Pass, v.Observed, aborted, tt.pass, tt.seen, tt.aborted)
+				t.Errorf("%s: %s: pass %v, %q, aborted at %d; want %v, %q, %d", tt.name, v.Threshold, v.Pass, v.Observed, aborted, tt.pass, tt.seen, tt.aborted)
 			}
 		})
 	}
@@ -116,13 +160,13 @@ func TestJudge(t *testing.T) {
 // What a Judge keeps does not grow with the run.
 func TestJudgeForgets(t *testing.T) {
 	x := threshold(t, "p(95) < 100ms", Scope{Window: 5 * time.Second})
-	j := NewJudge([]Threshold{x})
+	j := NewJudge(NewRecorder(Options{}), []Threshold{x})
 	j.Stage("hold", &Snapshot{At: epoch})
 	for n := range 1000 {
 		j.Sample(&Snapshot{At: epoch.Add(time.Duration(n) * time.Second)})
 	}
-	if len(j.recent) > 6 {
-		t.Errorf("%d snapshots are kept for a window of 5 s", len(j.recent))
+	if len(j.recent[""]) > 6 {
+		t.Errorf("%d snapshots are kept for a window of 5 s", len(j.recent[""]))
 	}
 }
 

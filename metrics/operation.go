@@ -50,16 +50,17 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	OK        Outcome = iota // it was done
-	Throttled                // the target shed it: 429
-	Timeout                  // no answer in time
-	Refused                  // the target would not: credentials, permissions
-	Failed                   // anything else: "error"
-	outcomes                 // how many there are
+	OK         Outcome = iota // it was done
+	Throttled                 // the target shed it: 429
+	Timeout                   // no answer in time
+	Refused                   // the target would not: credentials, permissions
+	Failed                    // anything else: "error"
+	Unanswered                // nobody waited for the answer to the end: how it would have ended is not known
+	outcomes                  // how many there are
 )
 
 // Outcomes are all outcomes, best first.
-func Outcomes() []Outcome { return []Outcome{OK, Throttled, Timeout, Refused, Failed} }
+func Outcomes() []Outcome { return []Outcome{OK, Throttled, Timeout, Refused, Failed, Unanswered} }
 
 // String is the outcome as labels and reports write it.
 func (o Outcome) String() string {
@@ -72,6 +73,8 @@ func (o Outcome) String() string {
 		return "timeout"
 	case Refused:
 		return "refused"
+	case Unanswered:
+		return "unanswered"
 	default:
 		return "error"
 	}

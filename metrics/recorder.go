@@ -25,7 +25,8 @@ type Recorder struct {
 	opts   Options
 	start  time.Time
 	series sync.Map // key → *Series
-	errors errorTable
+	kinds  kindBound
+	marks  atomic.Pointer[[]stageMark]
 
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
@@ -33,7 +34,6 @@ type Recorder struct {
 	queries map[string]*queryState
 	gauges  []gauge
 	labels  RunLabels
-	stage   string
 }
 
 type key struct {
@@ -60,26 +60,12 @@ func NewRecorder(o Options) *Recorder {
 	if o.MaxGroups == 0 {
 		o.MaxGroups = 100
 	}
-	return &Recorder{
+	r := &Recorder{
 		opts: o, start: time.Now(), groups: make(map[Operation]int),
 		devices: make(map[deviceKey]*atomic.Int64), queries: make(map[string]*queryState),
 	}
-}
-
-// Series is where the operations of one kind and group go. Resolve it once, outside the hot path.
-type Series struct {
-	operation Operation
-	group     string
-	late      time.Duration
-	errors    *errorTable // the Recorder's
-
-	sent      atomic.Uint64 // started on time
-	lateStart atomic.Uint64
-	abandoned atomic.Uint64
-	dropped   [reasons]atomic.Uint64
-	lag       liveHistogram
-	response  [outcomes]liveHistogram
-	service   [outcomes]liveHistogram
+	r.marks.Store(&[]stageMark{})
+	return r
 }
 
 // Series finds or makes the series of an operation and group.
@@ -101,64 +87,16 @@ func (r *Recorder) Series(op Operation, group string) *Series {
 			return s.(*Series)
 		}
 	}
-	s := &Series{operation: op, group: group, late: r.opts.LateAfter, errors: &r.errors}
+	s := &Series{operation: op, group: group, rec: r}
+	s.cells.Store(&[]*cell{})
 	r.groups[op]++
 	r.series.Store(key{op, group}, s)
 	return s
 }
 
-// Start counts an operation that starts: on time, or late when it starts more than
-// Options.LateAfter after its intended time. Every Start is followed by one Observe or Abandon.
-func (s *Series) Start(intended, sent time.Time) {
-	lag := max(0, sent.Sub(intended))
-	s.lag.record(lag)
-	if lag > s.late {
-		s.lateStart.Add(1)
-	} else {
-		s.sent.Add(1)
-	}
-}
-
-// Observe counts an operation that ended. The response time runs from the intended time, so that a
-// stalled target cannot hide behind a generator that waited for it; the service time from the send.
-func (s *Series) Observe(intended, sent, done time.Time, o Outcome) {
-	s.ObserveBecause(intended, sent, done, o, "")
-}
-
-// ObserveBecause is Observe for an operation that may have ended badly, with the reason, best from Reason.
-// Reasons are shown to people and their number is bounded; that of an operation that ended well is ignored.
-func (s *Series) ObserveBecause(intended, sent, done time.Time, o Outcome, reason string) {
-	if o >= outcomes {
-		o = Failed
-	}
-	if o != OK {
-		s.errors.add(errorKey{s.operation, o, reason}, done)
-	}
-	s.response[o].record(done.Sub(intended))
-	s.service[o].record(done.Sub(sent))
-}
-
-// Abandon counts an operation that started and whose end nobody will see: the run was over first.
-func (s *Series) Abandon() { s.abandoned.Add(1) }
-
-// Drop counts an operation that was scheduled and never started, with one of the Drop reasons.
-func (s *Series) Drop(reason string) { s.DropMany(1, reason) }
-
-// DropMany is Drop for n operations.
-func (s *Series) DropMany(n uint64, reason string) {
-	known := dropReasons()
-	i := slices.Index(known[:], reason)
-	if i < 0 {
-		i = len(known) - 1
-	}
-	s.dropped[i].Add(n)
-}
-
-// Observe counts a whole operation: Start and Series.Observe in one.
+// Observe counts a whole operation: Series.Start and Started.End in one.
 func (r *Recorder) Observe(o Observation) {
-	s := r.Series(o.Operation, o.Group)
-	s.Start(o.Intended, o.Sent)
-	s.Observe(o.Intended, o.Sent, o.Done, o.Outcome)
+	r.Series(o.Operation, o.Group).Start(o.Intended, o.Sent).End(o.Done, o.Outcome)
 }
 
 // DeviceGauge counts the devices of a group that are in one state.
@@ -225,11 +163,27 @@ func (r *Recorder) Run() RunLabels {
 	return r.labels
 }
 
-// SetStage names the stage that runs.
-func (r *Recorder) SetStage(name string) {
+// SetStage begins a stage now: what is intended from now on counts for it, what was intended before does not.
+// It gives the time at which the stage begins. With an empty name the last stage is over. The stage that runs goes on.
+func (r *Recorder) SetStage(name string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stage = name
+	now, marks := time.Now(), slices.Clone(*r.marks.Load())
+	if n := len(marks); n > 0 && marks[n-1].name == name {
+		return marks[n-1].from
+	}
+	marks = append(marks, stageMark{name, now})
+	r.marks.Store(&marks)
+	return now
+}
+
+// stage is the stage that runs. The caller holds the lock.
+func (r *Recorder) stage() string {
+	marks := *r.marks.Load()
+	if len(marks) == 0 {
+		return ""
+	}
+	return marks[len(marks)-1].name
 }
 
 // gauge is a number that another room keeps and that /metrics shows.
@@ -273,12 +227,13 @@ func (r *Recorder) Snapshot() *Snapshot {
 	now := time.Now()
 	s := &Snapshot{At: now, Elapsed: now.Sub(r.start)}
 	for _, series := range r.allSeries() {
-		s.Series = append(s.Series, series.snapshot())
+		x := series.snapshot(now)
+		s.Series = append(s.Series, x)
+		s.Errors = mergeErrors(s.Errors, ofAllGroups(x.Reasons))
 	}
-	s.Errors = r.errors.snapshot()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.Stage = r.stage
+	s.Stage = r.stage()
 	for _, k := range slices.SortedFunc(maps.Keys(r.devices), func(a, b deviceKey) int {
 		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.state, b.state))
 	}) {
@@ -290,6 +245,53 @@ func (r *Recorder) Snapshot() *Snapshot {
 			Query: name, Results: int(q.results.Load()), Pages: int(q.pages.Load()), Runs: int(q.runs.Load()),
 			Met: int(q.met.Load()), Unmet: int(q.unmet.Load()), Rows: q.counts(),
 		})
+	}
+	return s
+}
+
+// Stages copies the numbers of each stage: of the operations that were intended in it, whenever they ended. The first is
+// what was intended before any stage, with an empty name, if there is anything. Devices and queries are not split by stage.
+func (r *Recorder) Stages() []*Snapshot {
+	now := time.Now()
+	marks := *r.marks.Load()
+	out := make([]*Snapshot, len(marks)+1)
+	for i := range out {
+		out[i] = r.stageSnapshot(i, marks, now)
+	}
+	if len(out[0].Series) == 0 {
+		out = out[1:]
+	}
+	return out
+}
+
+// StageSnapshot copies the numbers of the last stage of a name so far, as Stages has them; nil when none of that name began.
+func (r *Recorder) StageSnapshot(name string) *Snapshot {
+	marks := *r.marks.Load()
+	for i := len(marks) - 1; i >= 0; i-- {
+		if marks[i].name == name {
+			return r.stageSnapshot(i+1, marks, time.Now())
+		}
+	}
+	return nil
+}
+
+func (r *Recorder) stageSnapshot(number int, marks []stageMark, now time.Time) *Snapshot {
+	s := &Snapshot{At: now}
+	from := r.start
+	if number > 0 {
+		s.Stage, from = marks[number-1].name, marks[number-1].from
+	}
+	if number < len(marks) {
+		s.At = marks[number].from
+	}
+	s.Elapsed = s.At.Sub(from)
+	for _, series := range r.allSeries() {
+		if cells := *series.cells.Load(); number < len(cells) && cells[number] != nil {
+			x := *cells[number].snapshot(series.operation, series.group)
+			x.open = series.open.ages(r.start, from, s.At, now)
+			s.Series = append(s.Series, x)
+			s.Errors = mergeErrors(s.Errors, ofAllGroups(x.Reasons))
+		}
 	}
 	return s
 }

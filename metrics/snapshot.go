@@ -14,7 +14,7 @@ type Snapshot struct {
 	Series  []SeriesSnapshot `json:"series"`
 	Devices []DeviceCount    `json:"devices,omitempty"` // as they were at the end
 	Queries []QueryCount     `json:"queries,omitempty"` // results as they were at the end
-	Errors  []ErrorCount     `json:"errors,omitempty"`  // what ended badly, by reason
+	Errors  []ErrorCount     `json:"errors,omitempty"`  // what ended badly, by reason, of all groups
 }
 
 // DeviceCount is how many devices of a group are in a state.
@@ -39,38 +39,21 @@ type QueryCount struct {
 // SeriesSnapshot is the numbers of one operation and group.
 //
 //	Scheduled = OnTime + Late + Dropped
-//	OnTime + Late = all outcomes + Abandoned + InFlight
+//	OnTime + Late = all outcomes + InFlight
 type SeriesSnapshot struct {
 	Operation Operation           `json:"operation"`
 	Group     string              `json:"group,omitempty"`
 	OnTime    uint64              `json:"on_time"`
 	Late      uint64              `json:"late"`
-	Abandoned uint64              `json:"abandoned,omitempty"`
-	Dropped   map[string]uint64   `json:"dropped,omitempty"` // by reason
-	Lag       Histogram           `json:"lag"`               // from the intended time to the start
-	Response  [outcomes]Histogram `json:"response"`          // by outcome, from the intended time
-	Service   [outcomes]Histogram `json:"service"`           // by outcome, from the start
-}
+	LateOwn   uint64              `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
+	Dropped   map[string]uint64   `json:"dropped,omitempty"`  // by reason
+	Lag       Histogram           `json:"lag"`                // from the intended time to the start
+	OwnLag    Histogram           `json:"own_lag"`            // the part of Lag that is the generator's own doing
+	Response  [outcomes]Histogram `json:"response"`           // by outcome, from the intended time
+	Service   [outcomes]Histogram `json:"service"`            // by outcome, from the start
+	Reasons   []ErrorCount        `json:"reasons,omitempty"`  // what ended badly, by reason
 
-func (s *Series) snapshot() SeriesSnapshot {
-	out := SeriesSnapshot{Operation: s.operation, Group: s.group}
-	// Ends are read before starts, so that no operation seems to have ended before it started.
-	for o := range outcomes {
-		out.Response[o] = s.response[o].snapshot()
-		out.Service[o] = s.service[o].snapshot()
-	}
-	out.Abandoned = s.abandoned.Load()
-	out.OnTime, out.Late = s.sent.Load(), s.lateStart.Load()
-	out.Lag = s.lag.snapshot()
-	for i, reason := range dropReasons() {
-		if n := s.dropped[i].Load(); n > 0 {
-			if out.Dropped == nil {
-				out.Dropped = make(map[string]uint64)
-			}
-			out.Dropped[reason] = n
-		}
-	}
-	return out
+	open []openAge // what was under way at the end
 }
 
 // Started is how many operations started.
@@ -100,35 +83,45 @@ func (s *SeriesSnapshot) Ended() uint64 {
 // Count is how many operations ended with an outcome.
 func (s *SeriesSnapshot) Count(o Outcome) uint64 { return s.Response[o].Count }
 
-// Errors is how many ended as timeout, refused or error. Throttled ones are counted apart.
+// Errors is how many ended as timeout, refused, error or unanswered. Throttled ones are counted apart.
 func (s *SeriesSnapshot) Errors() uint64 {
-	return s.Count(Timeout) + s.Count(Refused) + s.Count(Failed)
+	return s.Count(Timeout) + s.Count(Refused) + s.Count(Failed) + s.Count(Unanswered)
 }
 
 // InFlight is how many started and have not ended.
 func (s *SeriesSnapshot) InFlight() uint64 {
-	ended := s.Ended() + s.Abandoned
-	return s.Started() - min(s.Started(), ended)
+	return s.Started() - min(s.Started(), s.Ended())
 }
 
-// Latency is the distribution of all answers of the target: every outcome but refused.
-// Whatever its outcome, an answer that took long took long.
+// Latency is the distribution of all times that the target took: every outcome but refused. Whatever its
+// outcome, an answer that took long took long; one that never came took the time until nobody waited for it at least.
 func (s *SeriesSnapshot) Latency(fromSend bool) Histogram {
 	source := &s.Response
 	if fromSend {
 		source = &s.Service
 	}
 	var h Histogram
-	for _, o := range []Outcome{OK, Throttled, Timeout, Failed} {
+	for _, o := range []Outcome{OK, Throttled, Timeout, Failed, Unanswered} {
 		h = h.Merge(source[o])
 	}
 	return h
 }
 
+// openLonger is the ages of what has been under way for longer than a time.
+func (s *SeriesSnapshot) openLonger(than time.Duration) Histogram {
+	var live liveHistogram
+	for _, o := range s.open {
+		if o.least > than {
+			live.recordMany(o.least, o.n)
+		}
+	}
+	return live.snapshot()
+}
+
 func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b Histogram) Histogram, num func(a, b uint64) uint64) SeriesSnapshot {
 	out := SeriesSnapshot{
-		Operation: s.Operation, Group: s.Group, OnTime: num(s.OnTime, o.OnTime), Late: num(s.Late, o.Late),
-		Abandoned: num(s.Abandoned, o.Abandoned), Lag: hist(s.Lag, o.Lag),
+		Operation: s.Operation, Group: s.Group, OnTime: num(s.OnTime, o.OnTime), Late: num(s.Late, o.Late), LateOwn: num(s.LateOwn, o.LateOwn),
+		Lag: hist(s.Lag, o.Lag), OwnLag: hist(s.OwnLag, o.OwnLag),
 	}
 	for i := range outcomes {
 		out.Response[i] = hist(s.Response[i], o.Response[i])
@@ -145,6 +138,34 @@ func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b Histogram) Hist
 	return out
 }
 
+// plus adds the numbers of another part of the same operation.
+func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
+	out := s.combine(o, Histogram.Merge, func(a, b uint64) uint64 { return a + b })
+	out.Reasons = mergeErrors(s.Reasons, o.Reasons)
+	out.open = append(slices.Clip(s.open), o.open...)
+	return out
+}
+
+// since is what came since an earlier state; what is under way stays.
+func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
+	out := s.combine(earlier, Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
+	out.Reasons = subErrors(s.Reasons, earlier.Reasons)
+	out.open = s.open
+	return out
+}
+
+// OpenFor is how many operations have been under way for a time at least, as far as is known: ages are known to a quarter
+// of a second, and are 0 in a snapshot that was read from a record.
+func (s *SeriesSnapshot) OpenFor(d time.Duration) uint64 {
+	var n uint64
+	for _, o := range s.open {
+		if o.least >= d {
+			n += o.n
+		}
+	}
+	return n
+}
+
 // Sub is what came since an earlier snapshot of the same Recorder.
 func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 	out := *s
@@ -152,7 +173,7 @@ func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 	out.Series = make([]SeriesSnapshot, 0, len(s.Series))
 	for _, x := range s.Series {
 		if before := earlier.Find(x.Operation, x.Group); before != nil {
-			x = x.combine(*before, Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
+			x = x.since(*before)
 		}
 		out.Series = append(out.Series, x)
 	}
@@ -178,7 +199,7 @@ func (s *Snapshot) Merge(o *Snapshot) *Snapshot {
 			out.Series = append(out.Series, x)
 			continue
 		}
-		out.Series[i] = out.Series[i].combine(x, Histogram.Merge, func(a, b uint64) uint64 { return a + b })
+		out.Series[i] = out.Series[i].plus(x)
 	}
 	slices.SortFunc(out.Series, func(a, b SeriesSnapshot) int {
 		return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Group, b.Group))
@@ -209,7 +230,7 @@ func (s *Snapshot) Select(op Operation, group string) *SeriesSnapshot {
 			out = &x
 			continue
 		}
-		sum := out.combine(x, Histogram.Merge, func(a, b uint64) uint64 { return a + b })
+		sum := out.plus(x)
 		out = &sum
 	}
 	return out

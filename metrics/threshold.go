@@ -175,6 +175,9 @@ type Verdict struct {
 	Observed  string `json:"observed"`  // the value that was compared, with its unit
 	Pass      bool   `json:"pass"`
 	NoData    bool   `json:"no_data,omitempty"` // nothing was observed; that is not a pass
+	// CannotSay is that the threshold was neither met nor missed: the load was not the one that was asked for, as Why says.
+	CannotSay bool   `json:"cannot_say,omitempty"`
+	Why       string `json:"why,omitempty"`
 }
 
 // Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
@@ -192,34 +195,57 @@ func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
 	}
 	v = Verdict{Threshold: t.String()}
 	series := s.Select(t.Operation, t.Group)
-	ended := uint64(0)
-	if series != nil {
-		ended = series.Ended()
+	if series == nil {
+		series = &SeriesSnapshot{}
 	}
-	var observed float64
+	ended, observed := series.Ended(), 0.0
 	switch {
 	case t.aggregate == aggCount:
-		observed = float64(ended)
-		v.Observed = "count = " + strconv.FormatUint(ended, 10)
+		observed = float64(series.Count(OK))
+		v.Observed = "count = " + strconv.FormatUint(series.Count(OK), 10)
+	case t.isLatency():
+		d, ok := t.latency(series)
+		if !ok {
+			v.NoData, v.Observed = true, "no data"
+			return v, 0
+		}
+		observed = float64(d)
+		v.Observed = fmt.Sprintf("%s = %v", t.label(), d.Round(10*time.Microsecond))
 	case ended == 0:
 		v.NoData, v.Observed = true, "no data"
 		return v, 0
 	case t.aggregate == aggRate:
-		observed = float64(ended) / max(s.Elapsed.Seconds(), 1e-9)
+		observed = float64(series.Count(OK)) / max(s.Elapsed.Seconds(), 1e-9)
 		v.Observed = fmt.Sprintf("rate = %.1f/s", observed)
 	case t.aggregate == aggErrors:
 		observed = float64(series.Errors()) / float64(ended)
 		v.Observed = fmt.Sprintf("error_rate = %.3g%%", observed*100)
-	case t.aggregate == aggThrottled:
+	default:
 		observed = float64(series.Count(Throttled)) / float64(ended)
 		v.Observed = fmt.Sprintf("throttled_rate = %.3g%%", observed*100)
-	default:
-		d := t.latency(series.Latency(t.fromSend))
-		observed = float64(d)
-		v.Observed = fmt.Sprintf("%s = %v", t.label(), d.Round(10*time.Microsecond))
 	}
 	v.Pass = t.holds(observed)
 	return v, t.excess(observed)
+}
+
+// isLatency reports whether the threshold is on a time.
+func (t Threshold) isLatency() bool {
+	switch t.aggregate {
+	case aggP, aggAvg, aggMin, aggMed, aggMax:
+		return true
+	}
+	return false
+}
+
+// stuck is how many operations were due in a window in which none ended: those that were dropped, other than on purpose,
+// and those that were under way all the while.
+func (t Threshold) stuck(window *Snapshot) uint64 {
+	series := window.Select(t.Operation, t.Group)
+	if series == nil || series.Ended() > 0 {
+		return 0
+	}
+	due := series.DroppedTotal() - series.Dropped[DropPaused] - series.Dropped[DropStopped]
+	return due + series.OpenFor(window.Elapsed)
 }
 
 // excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.
@@ -241,18 +267,27 @@ func (t Threshold) label() string {
 	return string(t.aggregate)
 }
 
-func (t Threshold) latency(h Histogram) time.Duration {
+// latency is the time that is compared; ok is false when nothing tells of it. What is under way for longer than the bound
+// already, and will not be faster, counts with the time that it has reached.
+func (t Threshold) latency(series *SeriesSnapshot) (d time.Duration, ok bool) {
+	h := series.Latency(t.fromSend)
+	if t.op == "<" || t.op == "<=" {
+		h = h.Merge(series.openLonger(time.Duration(t.bound)))
+	}
+	if h.Count == 0 {
+		return 0, false
+	}
 	switch t.aggregate {
 	case aggAvg:
-		return h.Mean()
+		return h.Mean(), true
 	case aggMin:
-		return h.Minimum()
+		return h.Minimum(), true
 	case aggMed:
-		return h.Quantile(0.5)
+		return h.Quantile(0.5), true
 	case aggMax:
-		return h.Maximum()
+		return h.Maximum(), true
 	default:
-		return h.Quantile(t.quantile)
+		return h.Quantile(t.quantile), true
 	}
 }
 

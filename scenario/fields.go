@@ -32,7 +32,7 @@ func scenarioFields(s *Scenario) []field {
 func targetFields(t *Target) []field {
 	return []field{
 		{"hub", formText, "embedded", "embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a plain broker.", text(&t.Hub), nil},
-		{"ca", formText, "the system's", "File with the certificates to trust, for a hub or broker of your own.", text(&t.CA), nil},
+		{"ca", formText, "the system's", "File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario.", text(&t.CA), nil},
 		{"plain", formSwitch, "false", "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure.", boolean(&t.Plain), nil},
 		{"keep", formSwitch, "false", "Leave the identities that the run made, for the next one.", boolean(&t.Keep), nil},
 		{"tier", formText, "no limits", "Embedded hub: behave like a tier, F1, B1 to B3 or S1 to S3.", oneOf(&t.Tier, "F1", "B1", "B2", "B3", "S1", "S2", "S3"), nil},
@@ -55,7 +55,10 @@ func fleetFields(f *Fleet) []field {
 }
 
 func freshGroup() Group {
-	return Group{Count: 1, ID: "{group}-{index}", Backoff: "exponential", Overflow: "drop", Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1}}
+	return Group{
+		Count: 1, ID: "{group}-{index}", Backoff: "exponential", KeepAlive: 3 * time.Minute, Timeout: 30 * time.Second, InFlight: 64, Overflow: "drop",
+		Subscribe: Subscribe{QoS: 1}, Answer: true, Method: Method{Status: 200}, Telemetry: Telemetry{QoS: 1},
+	}
 }
 
 func groupFields(g *Group) []field {
@@ -66,7 +69,7 @@ func groupFields(g *Group) []field {
 	}
 	tokens := []field{
 		{"life", formTime, "1h", "How long a token lives.", duration(&g.Tokens.Life, time.Second), nil},
-		{"margin", formTime, "15m, or a quarter of life", "How long before the end the device connects anew.", duration(&g.Tokens.Margin, 0), nil},
+		{"margin", formTime, "15m, or a quarter of life when that is shorter", "How long before the end the device connects anew.", duration(&g.Tokens.Margin, 0), nil},
 		{"spread", formTime, "0s", "Renewals come up to so much earlier, by chance; 0s renews all devices at once.", duration(&g.Tokens.Spread, 0), nil},
 	}
 	desired := []field{{"answer", formSwitch, "true", "Answer desired properties in reported, as IoT Plug and Play does.", boolean(&g.Answer), nil}}
@@ -77,14 +80,14 @@ func groupFields(g *Group) []field {
 	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
 		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
-		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits.", text(&g.ID), nil},
+		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none of their characters.", text(&g.ID), nil},
 		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
 		{"telemetry", formObject, "none", "Messages that devices send.", present(&g.Telemetry.Present, telemetry), telemetry},
 		{"session", formObject, "always online", "Churn: devices come and go.", object(session), session},
-		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", object(tokens), tokens},
+		{"tokens", formObject, "no renewal", "SAS tokens that end and are renewed by connecting anew.", present(&g.Tokens.Present, tokens), tokens},
 		{"backoff", formText, "exponential", "How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), none.", oneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), nil},
-		{"keepalive", formTime, "3m", "MQTT keep-alive.", duration(&g.KeepAlive, time.Second), nil},
+		{"keepalive", formTime, "3m", "MQTT keep-alive, in whole seconds, 65535s at most.", keepAlive(&g.KeepAlive), nil},
 		{"timeout", formTime, "30s", "How long a device waits for an answer.", duration(&g.Timeout, moment), nil},
 		{"desired", formObject, "answered", "What devices do with desired properties.", object(desired), desired},
 		{"methods", formObject, "answered at once", "How devices answer direct methods.", object(methods), methods},
@@ -98,7 +101,7 @@ func reportFields(p *Report) []field {
 	}
 	return []field{
 		{"connectivity", formObject, "", "The network that a device is on.", object(connectivity), connectivity},
-		{"properties", formAny, "none", "Further reported properties, with templates.", template(&p.Properties), nil},
+		{"properties", formAny, "none", "Further reported properties, with templates; sent in the order of the file.", template(&p.Properties), nil},
 		{"every", formTime, "once a connection", "How often a device reports.", duration(&p.Every, moment), nil},
 		{"sync", formSwitch, "false", "All devices report in the same instant, instead of spread over every.", boolean(&p.Sync), nil},
 	}
@@ -107,17 +110,17 @@ func reportFields(p *Report) []field {
 func telemetryFields(t *Telemetry) []field {
 	return []field{
 		{"every", formTime, "only what telemetry_rate asks for", "How often a device sends.", duration(&t.Every, moment), nil},
-		{"payload", formAny, "{}", "The message, with templates such as {{ normal 21 3 }}, {{ seq }}, {{ now }}, {{ device }}, {{ pick \"a\" \"b\" }}.", template(&t.Payload), nil},
+		{"payload", formAny, "{}", "The message, with templates such as {{ normal 21 3 }}, {{ seq }}, {{ now }}, {{ device }}, {{ pick \"a\" \"b\" }}; sent in the order of the file.", template(&t.Payload), nil},
 		{"qos", formCount, "1", "Quality of service; IoT Hub takes 0 and 1.", count(&t.QoS, 0, 2), nil},
 		{"retain", formSwitch, "false", "Set the retain flag.", boolean(&t.Retain), nil},
 		{"sync", formSwitch, "false", "All devices send in the same instant.", boolean(&t.Sync), nil},
-		{"payload_file", formText, "none", "File with a message a row, instead of payload; its path is relative to the scenario. The first line of a .csv names the members; of a .jsonl each line is sent as it is. Message n of a device, counted from 0, is row (index of the device in the fleet + n) modulo rows.", rows(&t.Rows), nil},
+		{"payload_file", formText, "none", "File with a message a row, instead of payload; its path is relative to the scenario. The first line of a .csv or .tsv names the members, separated by commas, semicolons, tabs or |; of a .jsonl each line is sent as it is. In UTF-8, or UTF-16 with a byte-order mark. Message n of a device, counted from 0, is row (index of the device in the fleet + n) modulo rows.", rows(&t.Rows), nil},
 		{"topic", formText, "target.topic", "Broker: where the group's devices send; {device}, {group} and {index} are replaced.", text(&t.Topic), nil},
 		{"deliveries", formCount, "not measured", "Broker: how many subscribers of this run get each message. Measures the time until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery.", count(&t.Deliveries, 0, 10_000), nil},
 	}
 }
 
-func freshStage() Stage { return Stage{Devices: anything} }
+func freshStage() Stage { return Stage{Devices: anything, Arrivals: "even"} }
 
 func stageFields(t *Stage) []field {
 	storm := func(s *Storm) []field {
@@ -132,20 +135,32 @@ func stageFields(t *Stage) []field {
 			{"stall", formTime, "", "Read and answer nothing for so long.", duration(&h.Stall, 0), nil},
 			{"restart", formTime, "", "Close all connections and refuse new ones for so long.", duration(&h.Restart, 0), nil},
 			{"drop_acks", formShare, "", "Share of the answers to devices that are not sent, until the stage ends.", share(&h.DropAcks), nil},
+			{"service", formObject, "at once", "Let twin operations of devices, reports and reads, wait in one queue for servers that take a time for each, until the stage ends.", optional(&h.Service, freshServiceModel, serviceModelFields), serviceModelFields(new(ServiceModel))},
 		}
 	}
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly.", count(&t.Devices, 0, most), nil},
+		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", count(&t.Devices, 0, most), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
 		{"telemetry_rate", formRate, "none", "Messages a second of the whole fleet.", rate(&t.TelemetryRate), nil},
+		{"arrivals", formText, "even", "When operations of report_rate and telemetry_rate are due: even, at equal distances, or poisson, at random and independently of each other, as in queueing theory.", oneOf(&t.Arrivals, "even", "poisson"), nil},
 		{"storm", formObject, "none", "Cut connections at the start of the stage, to see the fleet come back.", optional(&t.Storm, func() Storm { return Storm{} }, storm), storm(new(Storm))},
 		{"hub", formObject, "none", "Make the embedded hub misbehave from the start of the stage.", optional(&t.Hub, func() HubFault { return HubFault{} }, hub), hub(new(HubFault))},
 		{"network", formObject, "good", "Make the network between devices and their target misbehave. Whom it hits follows from the seed.", optional(&t.Network, func() Network { return Network{} }, networkFields), networkFields(new(Network))},
 		{"steps", formList, "none", "What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the run.", list(&t.Steps, func() Step { return Step{} }, stepFields, nil), stepFields(new(Step))},
+	}
+}
+
+func freshServiceModel() ServiceModel { return ServiceModel{Servers: 1, Distribution: "exponential"} }
+
+func serviceModelFields(m *ServiceModel) []field {
+	return []field{
+		{"servers", formCount, "1", "How many operations are served at once.", count(&m.Servers, 1, 10_000), nil},
+		{"time", formTime, "", "How long one takes, in the mean.", duration(&m.Time, time.Microsecond), nil},
+		{"distribution", formText, "exponential", "exponential, or fixed: each takes the same.", oneOf(&m.Distribution, "exponential", "fixed"), nil},
 	}
 }
 

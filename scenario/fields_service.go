@@ -13,7 +13,7 @@ import (
 
 func serviceFields(s *Service) []field {
 	return []field{
-		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}.", readTags(s), nil},
+		{"tags", formMap, "none", "Tags that the worker sets on the devices of a group, before its first query: {robots: {location: {plant: Redmond43}}}. They are the same for the whole group.", readTags(s), nil},
 		{"tag_mode", formText, "patch", "patch sends one PATCH a twin, bulk sends 100 twins a call.", oneOf(&s.TagMode, "patch", "bulk"), nil},
 		{"tag_concurrency", formCount, "8", "Calls under way at once.", count(&s.TagConcurrency, 1, 1000), nil},
 		{"queries", formList, "none", "Twin queries on a schedule.", list(&s.Queries, func() Query { return Query{PageSize: 100, Timeout: time.Minute} }, queryFields, func(q *Query, p place) { q.place = p }), queryFields(new(Query))},
@@ -34,7 +34,7 @@ func queryFields(q *Query) []field {
 		{"name", formName, "", "The query's name, in metrics and thresholds.", name(&q.Name), nil},
 		{"sql", formText, "", "The query, in the IoT Hub query language.", text(&q.SQL), nil},
 		{"every", formTime, "10s", "How often it starts; or cron.", duration(&q.Every, moment), nil},
-		{"cron", formText, "none", "When it starts by the clock, in UTC: */5 * * * *; with six fields the first is the second.", readCron(&q.Cron), nil},
+		{"cron", formText, "none", "When it starts by the clock: */5 * * * *; with six fields the first is the second. In UTC, or by another clock: CRON_TZ=Europe/Berlin 30 2 * * *, which follows cron(8) where that is put forward or back. Day of month and weekday must both fit.", readCron(&q.Cron), nil},
 		{"expect", formText, "any", "Items that the result should have: 3000, or >= 2990, with =, !=, <, <=, > or >=. A result with another number is counted, and can be a threshold: expected_rate > 99%.", readExpectation(&q.Expect), nil},
 		{"page_size", formCount, "100", "Items a page.", count(&q.PageSize, 1, 1000), nil},
 		{"timeout", formTime, "1m", "For the whole result.", duration(&q.Timeout, moment), nil},
@@ -113,11 +113,13 @@ const (
 	defaultProbe = 500 * time.Millisecond
 	limitedProbe = 5 * time.Second
 	unsetProbe   = -1
+
+	unsetTolerance = -1
 )
 
 // freshFreshness is the audit when a scenario says nothing of it, but for how often it asks.
 func freshFreshness() Freshness {
-	return Freshness{Probe: unsetProbe, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
+	return Freshness{Probe: unsetProbe, Tolerance: unsetTolerance, Sample: 200, Timeout: time.Minute, Settle: 5 * time.Second, Verify: true}
 }
 
 func freshnessFields(x *Freshness) []field {
@@ -125,7 +127,7 @@ func freshnessFields(x *Freshness) []field {
 		{"probe", formTime, "500ms; 5s on Azure IoT Hub or with a tier", "How often the audit asks for the sampled devices; 0s leaves it to service.queries that select whole twins. It is the resolution of freshness, and every probe is a query that the hub counts and throttles.", duration(&x.Probe, 0), nil},
 		{"sample", formCount, "200", "Devices that are watched at the most; which ones follows from the seed.", count(&x.Sample, 1, 100_000), nil},
 		{"query", formText, "made from the sample", "A probing query of your own, such as SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'. It must select whole twins, or deviceId and properties.reported.$version.", text(&x.Query), nil},
-		{"tolerance", formTime, "0s", "How much older than what was acknowledged a result may be before a device counts as missing, extra or stale.", duration(&x.Tolerance, 0), nil},
+		{"tolerance", formTime, "0s on the embedded hub, a second more than its query_lag with one; 5s on other hubs", "How much older than what was acknowledged a result may be before a device counts as missing, extra or stale. Such rows fail the run, unless a threshold on correct_rate judges them.", duration(&x.Tolerance, 0), nil},
 		{"timeout", formTime, "1m", "After how long an acknowledged report that no result has shown counts as timed out.", duration(&x.Timeout, moment), nil},
 		{"settle", formTime, "5s", "How long the audit asks on after the last stage for reports that no result has shown.", duration(&x.Settle, 0), nil},
 		{"verify", formSwitch, "true", "Read the sampled twins at the end: an acknowledged report that is missing fails the run.", boolean(&x.Verify), nil},

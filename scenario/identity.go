@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,13 +37,13 @@ func (d *Identity) Made() bool { return d.File == "" }
 func identityFields(d *Identity) []field {
 	certificates := func(x *X509) []field {
 		return []field{
-			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it. The embedded hub is told.", text(&x.CA), nil},
-			{"key", formText, "", "File with the authority's key, in PEM.", text(&x.Key), nil},
+			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario.", text(&x.CA), nil},
+			{"key", formText, "", "File with the authority's key, in PEM, not encrypted.", text(&x.Key), nil},
 			{"thumbprint", formSwitch, "false", "Devices sign their certificates themselves, and the hub knows them by their thumbprints.", boolean(&x.Thumbprint), nil},
 		}
 	}
 	return []field{
-		{"file", formText, "", "File of device connection strings: CSV with a column connection_string or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
+		{"file", formText, "", "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
 		{"key", formText, "", "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does.", readGroupKey(d), nil},
 		{"x509", formObject, "", "Certificates instead of keys, one a device with the device id as common name.", optional(&d.X509, func() X509 { return X509{} }, certificates), certificates(new(X509))},
 	}
@@ -61,6 +62,31 @@ func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
 		}
 		d.Key = key
 	}
+}
+
+// finishTrust reads the certificates that target.ca names.
+func (r *reader) finishTrust(t *Target) {
+	const path = "target.ca"
+	if t.CA == "" {
+		return
+	}
+	b, err := r.readFile(t.CA)
+	switch here, statErr := filepath.Abs(t.CA); {
+	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
+		r.failAt(path, place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
+		return
+	case err != nil:
+		r.failAt(path, place{}, "the file cannot be read: %v", err)
+		return
+	}
+	if t.Trusted, err = identity.ParseCertificates(b); err != nil {
+		r.failAt(path, place{}, "%s: %v", t.CA, err)
+	}
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // largestFile bounds a file that a scenario names; it holds millions of devices.
@@ -206,15 +232,51 @@ func (r *reader) validateX509(at string, g *Group, t *Target) {
 		r.failAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
 	case (x.CA == "") != (x.Key == ""):
 		r.failAt(at, g.place, "an authority needs both ca and key")
-	case !x.Thumbprint && x.CA == "" && t.Kind != Embedded:
+	case !x.Thumbprint && x.CA == "" && t.Kind.surelyNot(Embedded):
 		r.failAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
 	}
 	if t.Plain {
 		r.failAt(at, g.place, "certificates need TLS; remove target.plain")
 	}
-	if g.Tokens != (Tokens{}) {
+	if g.Tokens.Present {
 		r.failAt(at, g.place, "devices with certificates have no tokens; remove tokens")
 	}
+}
+
+// validateDeviceIDs holds the ids of a group to the registry's rules and to those of topics, in which they stand.
+func (r *reader) validateDeviceIDs(path string, g *Group) {
+	if !g.Identity.Made() {
+		for n := range g.Identity.Devices {
+			if err := usableID(g.DeviceID(n)); err != nil {
+				r.failAt(path+".identity.file", g.place, "%s: %v", g.Identity.File, err)
+				return
+			}
+		}
+		return
+	}
+	filled := g.DeviceID(g.Count - 1)
+	_, rest, found := strings.Cut(filled, "{")
+	name, _, closed := strings.Cut(rest, "}")
+	switch err := usableID(filled); {
+	case g.Count > 1 && !strings.Contains(g.ID, "{index}"):
+		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
+	case found && closed:
+		r.failAt(path+".id", g.place, "nothing is known to put in for {%s}; there are {group}, {index}", name)
+	case err != nil:
+		r.failAt(path+".id", g.place, "%v", err)
+	}
+}
+
+// usableID says why no device can have an id: it is the registry's refusal, or a wildcard of MQTT. Ids stand in
+// topics as they are, and a topic with a wildcard ends the connection (MQTT 3.1.1 section 3.3.2.1).
+func usableID(id string) error {
+	if err := iothub.ValidDeviceID(id); err != nil {
+		return err
+	}
+	if strings.ContainsAny(id, "+#") {
+		return fmt.Errorf("%w: %q holds + or #, which MQTT takes for wildcards, and device ids stand in topics", iothub.ErrDeviceID, id)
+	}
+	return nil
 }
 
 // mostIDs bounds the comparison of ids of different groups.

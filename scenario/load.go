@@ -3,10 +3,12 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -26,7 +28,7 @@ type Options struct {
 
 // Load reads and checks a scenario file. Mistakes in it are Problems; other errors are about the file.
 func Load(file string, o Options) (*Scenario, error) {
-	b, err := os.ReadFile(file)
+	b, err := ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the scenario: %w", err)
 	}
@@ -36,12 +38,23 @@ func Load(file string, o Options) (*Scenario, error) {
 // maxFile bounds a scenario file; it is larger than any that a person would write.
 const maxFile = 4 << 20
 
+// ReadFile reads a scenario file for Decode. It stops beyond 4 MiB, which Decode refuses: some files, such as
+// devices, have no end.
+func ReadFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 // Decode checks a scenario. The file's name is for messages, and names the scenario if it does not itself.
 func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place)}
+	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place), unfilled: make(map[string]bool)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
@@ -69,13 +82,29 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 
 // fresh is a scenario with what holds when a file says nothing.
 func fresh(file string) *Scenario {
+	return &Scenario{Name: nameOf(file), Seed: 1, Target: Target{Hub: "embedded", Units: 1, Burst: time.Minute}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+}
+
+// nameOf makes a file's name the name of its scenario: it goes into labels, addresses and the names of folders, so that a
+// hyphen stands for everything but letters and digits of ASCII, dots and underscores.
+func nameOf(file string) string {
 	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-	return &Scenario{Name: base, Seed: 1, Target: Target{Hub: "embedded", Units: 1}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '-'
+	}, base)
+	if plain = strings.Trim(plain[:min(len(plain), 60)], ".-"); plain == "" {
+		return "scenario"
+	}
+	return plain
 }
 
 func (r *reader) parse(b []byte) (*yaml.Node, error) {
 	if len(b) > maxFile {
-		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(b), maxFile)}}
+		return nil, Problems{{File: r.file, Text: fmt.Sprintf("the file has more than %d bytes, which is all that a scenario may have", maxFile)}}
 	}
 	var doc yaml.Node
 	err := yaml.Load(b, &doc)
@@ -145,6 +174,7 @@ func (r *reader) expand(path string, n *yaml.Node) {
 		inner, tail, closed := strings.Cut(after, "}")
 		if !closed {
 			r.fail(path, n, "${ without }; write ${NAME}, or $${ for the signs themselves")
+			r.unfilled[path] = true
 			return
 		}
 		name, def, hasDefault := strings.Cut(inner, ":-")
@@ -159,6 +189,7 @@ func (r *reader) expand(path string, n *yaml.Node) {
 			b.WriteString(def)
 		default:
 			r.fail(path, n, "the environment variable %s is not set; set it, or write ${%s:-default}", name, name)
+			r.unfilled[path] = true
 			return
 		}
 		rest = tail

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/schedule"
 )
 
@@ -59,10 +57,11 @@ type reader struct {
 	validating bool
 	decoded    int // problems that decoding found
 
-	fromEnvironment []string // values that were substituted
+	fromEnvironment []string        // values that were substituted
+	unfilled        map[string]bool // paths of values for which the environment has nothing
 
 	groupNames []reference // names of groups that must exist
-	selectors  []reference // of thresholds
+	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist
 }
 
@@ -77,6 +76,9 @@ func (r *reader) fail(path string, n *yaml.Node, format string, a ...any) {
 }
 
 func (r *reader) failAt(path string, at place, format string, a ...any) {
+	if r.unfilled[path] {
+		return // its value is not known
+	}
 	if r.validating && r.overlaps(path) {
 		return // what is wrong there was said, and this may only follow from it
 	}
@@ -189,7 +191,14 @@ func (r *reader) pairs(path string, n *yaml.Node, each func(key string, k, v *ya
 
 // scalar is the text of a node, and whether it is a scalar of one of the YAML types.
 func (r *reader) scalar(path string, n *yaml.Node, want string, tags ...string) (string, bool) {
-	if n.Kind != yaml.ScalarNode || (len(tags) > 0 && !slices.Contains(tags, n.ShortTag())) {
+	if r.unfilled[path] {
+		return "", false
+	}
+	tag := n.ShortTag()
+	if tag == "!!timestamp" {
+		tag = "!!str" // the language has no dates
+	}
+	if n.Kind != yaml.ScalarNode || (len(tags) > 0 && !slices.Contains(tags, tag)) {
 		r.fail(path, n, "expected %s, found %s", want, kindName(n))
 		return "", false
 	}
@@ -300,6 +309,24 @@ func duration(into *time.Duration, low time.Duration) func(*reader, string, *yam
 	}
 }
 
+// keepAlive reads a time in whole seconds, as many as fit into CONNECT (MQTT 3.1.1 section 3.1.2.10).
+func keepAlive(into *time.Duration) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		before := len(r.problems)
+		var d time.Duration
+		duration(&d, time.Second)(r, path, n)
+		switch {
+		case len(r.problems) > before:
+		case d > math.MaxUint16*time.Second:
+			r.fail(path, n, "%s is too long; MQTT has at most 65535s, which is 18h12m15s", n.Value)
+		case d%time.Second != 0:
+			r.fail(path, n, "%s is no whole number of seconds, which is all that MQTT has", n.Value)
+		default:
+			*into = d
+		}
+	}
+}
+
 // maxDuration is longer than any run and short enough that sums of such times do not overflow.
 const maxDuration = 10_000 * time.Hour
 
@@ -355,15 +382,22 @@ func rate(into **Range) func(*reader, string, *yaml.Node) {
 			r.fail(path, n, "%q is not a rate; write 100/s, 600/m, or 0/s..100/s for a ramp over the stage", s)
 			return
 		}
+		if fastest := max(from, to); fastest > maxRate {
+			r.fail(path, n, "%s is more than one process can start; use at most %.0f/s", s, maxRate)
+			return
+		}
 		*into = &Range{from, to}
 	}
 }
+
+// maxRate, per second, is more than one process starts of anything.
+const maxRate = 1e6
 
 func perSecond(s string) (float64, bool) {
 	number, unit, ok := strings.Cut(strings.TrimSpace(s), "/")
 	v, err := strconv.ParseFloat(number, 64)
 	seconds := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
-	if !ok || err != nil || seconds == 0 || !(v >= 0 && v <= 1e9) {
+	if !ok || err != nil || seconds == 0 || !(v >= 0 && v <= 1e15) {
 		return 0, false
 	}
 	return v / seconds, true
@@ -399,72 +433,6 @@ func weights(into *[]Weight) func(*reader, string, *yaml.Node) {
 	}
 }
 
-// value is a node as Go values, for templates and documents.
-func value(n *yaml.Node) (any, error) {
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return nil, err
-	}
-	return normal(v), nil
-}
-
-// normal turns what the YAML decoder gives into what encoding/json gives.
-func normal(v any) any {
-	switch v := v.(type) {
-	case map[any]any:
-		out := make(map[string]any, len(v))
-		for key, x := range v {
-			out[fmt.Sprint(key)] = normal(x)
-		}
-		return out
-	case map[string]any:
-		for key, x := range v {
-			v[key] = normal(x)
-		}
-		return v
-	case []any:
-		for i, x := range v {
-			v[i] = normal(x)
-		}
-		return v
-	case time.Time:
-		return v.Format(time.RFC3339Nano)
-	}
-	return v
-}
-
-func template(into **payload.Template) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected an object such as {temperature: \"{{ normal 21 3 }}\"}, found %s", kindName(n))
-			return
-		}
-		v, err := value(n)
-		if err == nil {
-			*into, err = payload.Compile(v)
-		}
-		if err != nil {
-			r.fail(path, n, "%v", err)
-		}
-	}
-}
-
-func document(into *json.RawMessage) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			r.fail(path, n, "expected an object, found %s", kindName(n))
-			return
-		}
-		v, err := value(n)
-		if err == nil {
-			*into, err = json.Marshal(v)
-		}
-		if err != nil {
-			r.fail(path, n, "this is no JSON object: %v", err)
-		}
-	}
-}
-
 func texts(into *[]string) func(*reader, string, *yaml.Node) {
 	return func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.SequenceNode {
@@ -473,7 +441,9 @@ func texts(into *[]string) func(*reader, string, *yaml.Node) {
 		}
 		for i, item := range n.Content {
 			var s string
-			text(&s)(r, fmt.Sprintf("%s[%d]", path, i), item)
+			at := fmt.Sprintf("%s[%d]", path, i)
+			r.places[at] = placeOf(item)
+			text(&s)(r, at, item)
 			*into = append(*into, s)
 		}
 	}

@@ -36,11 +36,13 @@ func readFile(name string) ([]byte, error) {
 		return "HostName=" + hub + ";DeviceId=" + id + ";SharedAccessKey=aHVzaC1odXNo\n"
 	}
 	text, ok := map[string]string{
-		"two.csv":   "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
-		"robot.csv": row("h", "robots-000001"),
-		"bad.csv":   "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
-		"none.csv":  "",
-		"ca.pem":    "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
+		"two.csv":     "connection_string\n" + row("h", "d-1") + row("h", "d-2"),
+		"robot.csv":   row("h", "robots-000001"),
+		"bad.csv":     "connection_string\n" + row("h", "d-1") + "HostName=h;SharedAccessKey=aHVzaC1odXNo\n" + row("h", "d-1"),
+		"none.csv":    "",
+		"latin-1.csv": "connection_string\n" + row("h", "gr\xf6n"),
+		"wild.csv":    "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
+		"ca.pem":      "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -255,6 +257,19 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// A file's name becomes one that labels, addresses and folders can have, the same everywhere.
+func TestNameOfFile(t *testing.T) {
+	for file, want := range map[string]string{
+		"dir/smoke.yaml": "smoke", "smoke_2.1.yaml": "smoke_2.1", "My Scenario.yaml": "My-Scenario", "caf\xe9.yaml": "caf", "caf\xe9-1.yml": "caf--1", "größe.yaml": "gr--e",
+		"a\nb\x1b[31m.yaml": "a-b--31m", "...yaml": "scenario", " .yaml": "scenario", strings.Repeat("x", 200) + ".yaml": strings.Repeat("x", 60), "a|b\"c`d.yaml": "a-b-c-d",
+	} {
+		s, err := scenario.Decode(file, []byte("fleet: {groups: [{name: robots}]}\nstages: [{name: s, duration: 1s}]\n"), scenario.Options{})
+		if err != nil || s.Name != want {
+			t.Errorf("%q: %v, %v; want %s", file, s, err, want)
+		}
+	}
+}
+
 // What a record keeps of a scenario has the overrides and none of the secrets.
 func TestSourceHidesSecrets(t *testing.T) {
 	const key = "dG9wc2VjcmV0"
@@ -262,6 +277,9 @@ func TestSourceHidesSecrets(t *testing.T) {
 		"a connection string":  `{hub: "HostName=h.example;SharedAccessKeyName=o;SharedAccessKey=` + key + `"}`,
 		"from the environment": `{hub: "${HUB}"}`,
 		"a password":           `{hub: "mqtt://h.example", username: u, password: ` + key + `}`,
+		"a token in a query":   `{hub: "wss://h.example/mqtt?token=` + key + `&x=` + key + `"}`,
+		"a query of one value": `{hub: "wss://h.example/mqtt?` + key + `"}`,
+		"half a token":         `{hub: "wss://h.example/mqtt?token=${NAME:-` + key + `}x"}`,
 		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
 	} {
 		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"
@@ -277,5 +295,12 @@ func TestSourceHidesSecrets(t *testing.T) {
 		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
 			t.Errorf("%s: what was kept is no scenario: %v", name, err)
 		}
+	}
+}
+
+// A file without an end is no scenario: only so much of it is read.
+func TestLoadIsBounded(t *testing.T) {
+	if _, err := scenario.Load("/dev/zero", options()); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+		t.Errorf("%v; want that the file is too large", err)
 	}
 }

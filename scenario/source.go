@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -45,5 +46,26 @@ func withoutSecret(key, value string) string {
 		return hidden
 	}
 	value = regexp.MustCompile(`(SharedAccess(?:Key|Signature))=[^;$]+`).ReplaceAllString(value, "$1="+hidden)
-	return regexp.MustCompile(`(://[^/@:]*:)[^/@$]+@`).ReplaceAllString(value, "${1}"+hidden+"@")
+	value = regexp.MustCompile(`(://[^/@:]*:)[^/@$]+@`).ReplaceAllString(value, "${1}"+hidden+"@")
+	return withoutQuery(value)
+}
+
+// withoutQuery hides the values of a URL's query, where some brokers want a token; those of the environment are names.
+func withoutQuery(value string) string {
+	address, query, ok := strings.Cut(value, "?")
+	if !ok || !strings.Contains(address, "://") || strings.ContainsAny(address, " \n") {
+		return value
+	}
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
+		name, secret, named := strings.Cut(pair, "=")
+		switch {
+		case regexp.MustCompile(`^\$\{[^}]*\}$`).MatchString(secret):
+		case named:
+			pairs[i] = name + "=" + hidden
+		default:
+			pairs[i] = hidden
+		}
+	}
+	return address + "?" + strings.Join(pairs, "&")
 }

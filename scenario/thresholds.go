@@ -32,7 +32,7 @@ func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
 			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
 			return
 		}
-		r.pairs(path, n, func(selector string, k, v *yaml.Node) {
+		r.pairs(path, n, func(selector string, _, v *yaml.Node) {
 			items := []*yaml.Node{v}
 			if v.Kind == yaml.SequenceNode {
 				items = v.Content
@@ -47,9 +47,7 @@ func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
 					continue
 				}
 				s.Thresholds = append(s.Thresholds, t)
-				if t.Group != "" {
-					r.selectors = append(r.selectors, reference{at, selector, placeOf(k)})
-				}
+				r.thresholds = append(r.thresholds, reference{at, selector, placeOf(item)})
 				if t.Scope.Stage != "" {
 					r.stageNames = append(r.stageNames, reference{at + ".stage", t.Scope.Stage, placeOf(item)})
 				}

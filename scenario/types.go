@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"time"
 
@@ -44,22 +45,28 @@ const (
 	Embedded TargetKind = iota // the hub in this process
 	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
 	Broker                     // a plain MQTT broker: no twins
+
+	unknownTarget // of a scenario whose target cannot be read
 )
+
+// surelyNot reports whether a target is known to be of another kind.
+func (k TargetKind) surelyNot(kind TargetKind) bool { return k != kind && k != unknownTarget }
 
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
 	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
 	Kind     TargetKind
-	CA       string        // file with certificates to trust beside nothing else; the system's when empty
-	Plain    bool          // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
-	Keep     bool          // leave the identities that the run made
-	Tier     string        // embedded only
-	Units    int           // embedded only
-	Burst    time.Duration // embedded only: so much of the tier's rate may come at once
-	QueryLag string        // embedded only
-	Topic    string        // broker only: where devices send; {device} and {group} are replaced
-	Username string        // broker only; {device} and {group} are replaced
-	Password string        // broker only; a secret
+	CA       string              // file with certificates to trust beside nothing else; the system's when empty
+	Trusted  []*x509.Certificate // of that file
+	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
+	Keep     bool                // leave the identities that the run made
+	Tier     string              // embedded only
+	Units    int                 // embedded only
+	Burst    time.Duration       // embedded only: so much of the tier's rate may come at once
+	QueryLag string              // embedded only
+	Topic    string              // broker only: where devices send; {device} and {group} are replaced
+	Username string              // broker only; {device} and {group} are replaced
+	Password string              // broker only; a secret
 }
 
 // Fleet is the devices.
@@ -85,7 +92,7 @@ type Group struct {
 	Timeout   time.Duration
 	Answer    bool
 	Method    Method
-	InFlight  int    // unanswered operations of one device; 0 is the fleet's default
+	InFlight  int    // unanswered operations of one device
 	Overflow  string // what is due beyond InFlight: drop or wait
 	place     place
 }
@@ -120,7 +127,10 @@ type Telemetry struct {
 }
 
 // Tokens is the life of SAS tokens.
-type Tokens struct{ Life, Margin, Spread time.Duration }
+type Tokens struct {
+	Present              bool          // the file says something of tokens: they are renewed
+	Life, Margin, Spread time.Duration // Life is 0 when they are not
+}
 
 // Method is how devices answer direct methods.
 type Method struct {
@@ -140,6 +150,7 @@ type Stage struct {
 	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
+	Arrivals      string        // of those two rates: even or poisson
 	Storm         *Storm
 	Hub           *HubFault
 	Network       *Network
@@ -159,6 +170,14 @@ type HubFault struct {
 	Stall    time.Duration // read and answer nothing
 	Restart  time.Duration // close all connections and refuse new ones
 	DropAcks float64       // share of the answers that are not sent, until the stage ends
+	Service  *ServiceModel // the time that twin operations of devices take, until the stage ends
+}
+
+// ServiceModel is a queue before servers: the embedded hub's time for a twin operation of a device.
+type ServiceModel struct {
+	Servers      int
+	Time         time.Duration // mean of one operation
+	Distribution string        // exponential or fixed
 }
 
 // Step is one thing that the service side does once, in order, at the start of a stage. Exactly one

@@ -2,37 +2,34 @@ package scenario
 
 import (
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/schedule"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
 func (r *reader) finish(s *Scenario) {
-	switch {
-	case s.Target.Hub == "embedded":
-		s.Target.Kind = Embedded
-	case strings.Contains(s.Target.Hub, "://"):
-		s.Target.Kind = Broker
-		if s.Target.Topic == "" {
-			s.Target.Topic = "devices/{device}/messages/events/"
-		}
-	default:
-		s.Target.Kind = IoTHub
-	}
+	r.finishTarget(&s.Target)
+	r.finishTrust(&s.Target)
 	for i := range s.Fleet.Groups {
-		r.finishIdentity(fmt.Sprintf("fleet.groups[%d]", i), &s.Fleet.Groups[i])
-		t := &s.Fleet.Groups[i].Tokens
-		if t.Life > 0 && t.Margin == 0 {
-			t.Margin = min(15*time.Minute, t.Life/4)
-		}
+		path := fmt.Sprintf("fleet.groups[%d]", i)
+		r.finishIdentity(path, &s.Fleet.Groups[i])
+		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
 	finishService(s)
+}
+
+// finishTokens fills in what tokens that are renewed do not say. A margin of 0s is one that was said.
+func (r *reader) finishTokens(path string, t *Tokens) {
+	if !t.Present {
+		return
+	}
+	if t.Life == 0 {
+		t.Life = time.Hour
+	}
+	if !r.given(path + ".margin") {
+		t.Margin = min(15*time.Minute, t.Life/4)
+	}
 }
 
 // validate holds the rules that span keys.
@@ -43,57 +40,14 @@ func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
 	r.validateStages(s, checkQuery)
 	r.validateService(s, checkQuery)
 	r.validateReferences(s)
-}
-
-func (r *reader) validateTarget(t *Target) {
-	switch t.Kind {
-	case IoTHub:
-		if _, err := iothub.ParseServiceConnectionString(t.Hub); err != nil {
-			r.failAt("target.hub", place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
-		}
-	case Broker:
-		u, err := url.Parse(t.Hub)
-		if err != nil || u.Host == "" {
-			r.failAt("target.hub", place{}, "the address of the broker is no URL such as mqtt://broker:1883")
-			return
-		}
-		switch u.Scheme {
-		case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
-		default:
-			r.failAt("target.hub", place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
-		}
-		if u.User != nil {
-			r.failAt("target.hub", place{}, "put user name and password into target.username and target.password")
-		}
-	}
-	if t.Kind != Embedded {
-		for key, set := range map[string]bool{"tier": t.Tier != "", "query_lag": t.QueryLag != "", "burst": t.Burst != 0} {
-			if set {
-				r.failAt("target."+key, place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
-			}
-		}
-	}
-	if t.Kind != Broker {
-		for key, set := range map[string]bool{"topic": t.Topic != "", "username": t.Username != "", "password": t.Password != ""} {
-			if set {
-				r.failAt("target."+key, place{}, "only a plain broker has a %s; remove it", key)
-			}
-		}
-	}
-	if _, err := schedule.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
-		r.failAt("target.query_lag", place{}, "%v", err)
-	}
+	r.validateThresholds(s)
 }
 
 func (r *reader) validateFleet(s *Scenario) {
 	if len(s.Fleet.Groups) == 0 {
 		r.failAt("fleet.groups", place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
 	}
-	for _, a := range s.Fleet.SourceAddresses {
-		if net.ParseIP(a) == nil {
-			r.failAt("fleet.source_addresses", place{}, "%q is no address such as 127.0.0.2", a)
-		}
-	}
+	r.validateSources(s)
 	names := make(map[string]bool)
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
@@ -113,21 +67,19 @@ func (r *reader) validateFleet(s *Scenario) {
 }
 
 func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
-	if g.Count > 1 && !strings.Contains(g.ID, "{index}") && g.Identity.Made() {
-		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
-	} else if err := iothub.ValidDeviceID(g.DeviceID(g.Count - 1)); err != nil {
-		r.failAt(path+".id", g.place, "%v", err)
-	}
+	r.validateDeviceIDs(path, g)
 	if len(g.Report.Types) == 0 && (g.Report.Every > 0 || g.Report.Properties != nil) {
 		r.failAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")
 	}
+	r.validatePace(path+".reported.every", g, g.Report.Every)
+	r.validatePace(path+".telemetry.every", g, g.Telemetry.Every)
 	if g.Online.IsZero() != g.Offline.IsZero() {
 		r.failAt(path+".session", g.place, "a session needs both online and offline")
 	}
 	if t := g.Tokens; t.Life > 0 && t.Margin+t.Spread >= t.Life {
 		r.failAt(path+".tokens", g.place, "margin and spread together (%s) leave nothing of a life of %s", t.Margin+t.Spread, t.Life)
 	}
-	if kind != Broker && g.Telemetry.QoS == 2 {
+	if kind.surelyNot(Broker) && g.Telemetry.QoS == 2 {
 		r.failAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
 	}
 	if kind == Broker && len(g.Report.Types) > 0 {
@@ -147,7 +99,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 	if len(s.Stages) == 0 {
 		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: %d}]", max(1, s.Devices()))
 	}
-	devices := 0
+	devices, names := 0, make(map[string]int)
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
@@ -157,8 +109,13 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		if t.Devices >= 0 {
 			devices = t.Devices
 		}
-		if t.Name == "" {
+		switch first, twice := names[t.Name]; {
+		case t.Name == "":
 			r.failAt(path, t.place, "the stage has no name")
+		case twice:
+			r.failAt(path+".name", t.place, "a second stage named %s, as stages[%d] is; names must differ, for thresholds and queries go by them", t.Name, first)
+		default:
+			names[t.Name] = i
 		}
 		if t.Devices > s.Devices() && !r.overlaps("fleet") {
 			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all", t.Devices, s.Devices())
@@ -169,8 +126,14 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {
 			r.failAt(path+".duration", t.place, "a rate needs a duration")
 		}
-		if t.Hub != nil && s.Target.Kind != Embedded {
+		if t.Hub != nil && s.Target.Kind.surelyNot(Embedded) {
 			r.failAt(path+".hub", t.place, "only the embedded hub has a fault switch")
+		}
+		if t.Hub != nil && t.Hub.Service != nil && t.Hub.Service.Time == 0 {
+			r.failAt(path+".hub.service", t.place, "a model of service needs the time that an operation takes; write {servers: 2, time: 20ms}")
+		}
+		if t.Arrivals == "poisson" && t.ReportRate == nil && t.TelemetryRate == nil {
+			r.failAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")
 		}
 		if t.ReportRate != nil && s.Target.Kind == Broker {
 			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
@@ -259,14 +222,25 @@ func (r *reader) checkSQL(path, sql string, at place, check func(string) error) 
 	}
 }
 
+// unread reports whether the name of some item of a list is not known, so that others may be meant for it.
+func (r *reader) unread(list string, n int) bool {
+	for i := range n {
+		if r.overlaps(fmt.Sprintf("%s[%d].name", list, i)) {
+			return true
+		}
+	}
+	return r.overlaps(list) && n == 0
+}
+
 // validateReferences holds names of groups and queries to those that there are.
 func (r *reader) validateReferences(s *Scenario) {
 	var groups []string
 	for _, g := range s.Fleet.Groups {
 		groups = append(groups, g.Name)
 	}
+	unread := r.unread("fleet.groups", len(s.Fleet.Groups))
 	for _, ref := range r.groupNames {
-		if s.Group(ref.name) == nil {
+		if s.Group(ref.name) == nil && !unread {
 			r.failAt(ref.path, ref.at, "there is no group %q; %s", ref.name, didYouMean(ref.name, groups))
 		}
 	}
@@ -274,27 +248,10 @@ func (r *reader) validateReferences(s *Scenario) {
 	for i := range s.Stages {
 		stages = append(stages, s.Stages[i].Name)
 	}
+	unreadStages := r.unread("stages", len(s.Stages))
 	for _, ref := range r.stageNames {
-		if !slices.Contains(stages, ref.name) {
+		if !unreadStages && !slices.Contains(stages, ref.name) {
 			r.failAt(ref.path, ref.at, "there is no stage %q; %s", ref.name, didYouMean(ref.name, stages))
-		}
-	}
-	for _, t := range s.Thresholds {
-		if t.Group == "" {
-			continue
-		}
-		known, names := s.Group(t.Group) != nil, groups
-		if of, named := s.serviceNames(t.Operation); named {
-			known, names = slices.Contains(of, t.Group), of
-		}
-		if known {
-			continue
-		}
-		for _, ref := range r.selectors {
-			if ref.name == t.Selector {
-				r.failAt(ref.path, ref.at, "there is no %q to measure; %s", t.Group, didYouMean(t.Group, names))
-				break
-			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/twinfleet/twinfleet/internal/schedule"
 )
@@ -58,12 +59,15 @@ func (r *reader) validateMessages(s *Scenario) {
 		if t.Payload != nil && t.Rows != nil {
 			r.failAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
 		}
-		if s.Target.Kind != Broker {
+		if s.Target.Kind.surelyNot(Broker) {
 			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
 				if set {
 					r.failAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
 				}
 			}
+			continue
+		}
+		if s.Target.Kind != Broker {
 			continue
 		}
 		if t.Topic != "" {
@@ -83,12 +87,10 @@ func (r *reader) validateMessages(s *Scenario) {
 
 // validateTopic holds a topic, or a filter, to MQTT 3.1.1 section 4.7 and to the names that are replaced.
 func (r *reader) validateTopic(path string, at place, topic string, filter bool) {
-	filled := (&Group{Name: "g"}).Fill(topic, "i", 0)
-	if _, rest, found := strings.Cut(filled, "{"); found {
-		name, _, _ := strings.Cut(rest, "}")
-		r.failAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
+	if !r.validatePlaceholders(path, at, topic) {
 		return
 	}
+	filled := (&Group{Name: "g"}).Fill(topic, "i", 0)
 	levels := strings.Split(filled, "/")
 	for i, level := range levels {
 		switch {
@@ -104,9 +106,31 @@ func (r *reader) validateTopic(path string, at place, topic string, filter bool)
 			return
 		}
 	}
-	if topic == "" || strings.ContainsRune(filled, 0) || len(filled) > 65535 {
-		r.failAt(path, at, "a topic has 1 to 65,535 bytes, none of them 0")
+	if topic == "" || len(filled) > 65535 {
+		r.failAt(path, at, "a topic has 1 to 65,535 bytes")
 	}
+	r.validateCharacters(path, at, topic)
+}
+
+// validateCharacters holds a text that devices send as an MQTT string to the characters that a server must take:
+// NUL ends the connection, and control characters and non-characters may (MQTT 3.1.1 section 1.5.3).
+func (r *reader) validateCharacters(path string, at place, text string) {
+	for _, c := range text {
+		if unicode.IsControl(c) || c&0xfffe == 0xfffe || c >= 0xfdd0 && c <= 0xfdef {
+			r.failAt(path, at, "%q holds the character U+%04X, for which servers end the connection", text, c)
+			return
+		}
+	}
+}
+
+// validatePlaceholders holds what is replaced for each device to the names that there are.
+func (r *reader) validatePlaceholders(path string, at place, text string) bool {
+	_, rest, found := strings.Cut((&Group{Name: "g"}).Fill(text, "i", 0), "{")
+	if found {
+		name, _, _ := strings.Cut(rest, "}")
+		r.failAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
+	}
+	return !found
 }
 
 // Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
@@ -148,6 +172,13 @@ func (r *reader) validateRates(path string, t *Stage, s *Scenario) {
 	}
 	if t.TelemetryRate != nil && len(s.Rated(false)) == 0 {
 		r.failAt(path+".telemetry_rate", t.place, "no group sends messages; give one telemetry")
+	}
+}
+
+// validatePace holds what all devices of a group do together to what one process can start.
+func (r *reader) validatePace(path string, g *Group, every time.Duration) {
+	if every > 0 && float64(g.Count)/every.Seconds() > maxRate {
+		r.failAt(path, g.place, "%d devices are more than %.0f/s together, which is more than one process can start; make it rarer", g.Count, maxRate)
 	}
 }
 

@@ -9,9 +9,6 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// probeName is the name of the freshness audit's own queries.
-const probeName = "freshness-probe"
-
 // finishService fills in what the service side leaves open.
 func finishService(s *Scenario) {
 	for i := range s.Service.Queries {
@@ -36,30 +33,26 @@ func finishService(s *Scenario) {
 			f.Probe = limitedProbe
 		}
 	}
+	if f := s.Service.Freshness; f != nil && f.Tolerance == unsetTolerance {
+		f.Tolerance = s.Target.lag()
+	}
 }
 
-// serviceNames are the names that the series of an operation go by, when they are not groups of devices.
-func (s *Scenario) serviceNames(op metrics.Operation) (names []string, ok bool) {
-	switch op {
-	case metrics.OpQuery:
-		for _, q := range s.Service.Queries {
-			names = append(names, q.Name)
-		}
-		if s.Service.Freshness != nil {
-			names = append(names, probeName)
-		}
-	case metrics.OpMethod:
-		for _, m := range s.Service.Methods {
-			names = append(names, m.Name)
-		}
-	case metrics.OpJob:
-		for _, j := range s.Service.Jobs {
-			names = append(names, j.Name)
-		}
-	default:
-		return nil, false
+// lag is how far behind the results of a target's queries may be: other hubs than the embedded one are
+// allowed what the documentation calls normal, a few seconds (iot-hub-devguide-query-language).
+func (t *Target) lag() time.Duration {
+	if t.Kind != Embedded {
+		return 5 * time.Second
 	}
-	return names, true
+	_, most, random := strings.Cut(t.QueryLag, "..")
+	if !random {
+		most = t.QueryLag
+	}
+	lag, err := time.ParseDuration(strings.TrimSpace(most))
+	if err != nil || lag <= 0 {
+		return 0 // validation tells of what is no lag
+	}
+	return lag + time.Second
 }
 
 // uniqueName holds the name of an item of a list to be there and to differ from those before it.
@@ -190,6 +183,9 @@ func (s *Scenario) stageNames() []string {
 
 func (r *reader) validateStageNames(path string, stages []string, s *Scenario, at place) {
 	for i, name := range stages {
+		if r.unread("stages", len(s.Stages)) {
+			return
+		}
 		if all := s.stageNames(); !slices.Contains(all, name) {
 			r.failAt(fmt.Sprintf("%s.stages[%d]", path, i), at, "there is no stage %q; %s", name, didYouMean(name, all))
 		}
@@ -197,7 +193,7 @@ func (r *reader) validateStageNames(path string, stages []string, s *Scenario, a
 }
 
 func (r *reader) validateStart(path, stage string, s *Scenario, at place) {
-	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) {
+	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) && !r.unread("stages", len(s.Stages)) {
 		r.failAt(path+".stage", at, "there is no stage %q; %s", stage, didYouMean(stage, all))
 	}
 }

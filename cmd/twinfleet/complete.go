@@ -118,7 +118,7 @@ func completeSet(_ *cobra.Command, args []string, typed string) ([]string, cobra
 // itemNames are the names of the items of the lists of a scenario; none when it is not valid.
 func itemNames(file string) map[string][]string {
 	items := make(map[string][]string)
-	text, err := scenarioText(file)
+	text, err := scenarioText(file, strings.NewReader(""))
 	if err != nil {
 		return items
 	}

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/twinfleet/twinfleet/internal/terminal"
@@ -22,9 +23,14 @@ type env struct {
 	terminal func() (width int)
 	// screen is the terminal to draw on, when standard error is one that this process may draw on; else nil.
 	screen func() *terminal.Screen
+	// closed says that standard output was closed when the process began.
+	closed bool
 	// getenv finds an environment variable; empty when it is not set.
 	getenv func(name string) string
-	// interrupts delivers Ctrl-C and SIGTERM until stop is called.
+	// outlive has what is written to standard output or error fail when its reader went away, from then on, instead of
+	// ending the process.
+	outlive func()
+	// interrupts delivers Ctrl-C, SIGTERM and SIGHUP until stop is called.
 	interrupts func() (signals <-chan os.Signal, stop func())
 }
 
@@ -38,14 +44,30 @@ func system() env {
 			}
 			return width
 		},
-		screen: systemScreen, getenv: os.Getenv,
+		screen: systemScreen, closed: wasClosed(os.Stdout), getenv: os.Getenv,
+		outlive: func() { signal.Ignore(syscall.SIGPIPE) },
 		interrupts: func() (<-chan os.Signal, func()) {
 			// Two places: the second Ctrl-C must not be lost while the first is being handled.
 			c := make(chan os.Signal, 2)
 			signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+			if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+				signal.Notify(c, syscall.SIGHUP)
+			}
 			return c, func() { signal.Stop(c) }
 		},
 	}
+}
+
+// wasClosed reports whether a standard file was closed when the process began: Go's runtime has put /dev/null in its
+// place by now, opened for reading and writing, which "> /dev/null" is not.
+func wasClosed(f *os.File) bool {
+	var info, null unix.Stat_t
+	fd := int(f.Fd())
+	if unix.Fstat(fd, &info) != nil || unix.Stat(os.DevNull, &null) != nil || info.Mode&unix.S_IFMT != unix.S_IFCHR || info.Rdev != null.Rdev {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_ACCMODE == unix.O_RDWR
 }
 
 // systemScreen is the terminal of the process. Continuous integration has terminals that nobody watches, and a
@@ -61,7 +83,7 @@ func systemScreen() *terminal.Screen {
 	return s
 }
 
-// stopper turns the first interrupt into a polite stop and the second into a hard one.
+// stopper turns the first signal into a polite stop and the second into a hard one.
 // The returned function ends the watching and waits for it.
 func (e env) stopper(ctx context.Context, log *slog.Logger, soft func()) (context.Context, func()) {
 	return e.stopperSaying(ctx, log, "stopping: devices disconnect and the report is made; once more stops at once", soft)
@@ -81,6 +103,9 @@ func (e env) stopperSaying(ctx context.Context, log *slog.Logger, text string, s
 			case <-done:
 				return
 			case s := <-signals:
+				if polite && s == syscall.SIGHUP {
+					continue // a terminal that closes sends it more than once
+				}
 				if polite {
 					log.Warn("stopping at once", "signal", s.String())
 					cancel(errInterrupted)

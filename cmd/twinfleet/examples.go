@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,11 +13,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// scenarioText is the text of a scenario: of a file, or, when there is none of that name, of a built-in one.
-func scenarioText(file string) ([]byte, error) {
-	text, err := os.ReadFile(file)
+// maxScenario is one byte more than a scenario may have: what reads as large is refused, and no device is read without end.
+const maxScenario = 4<<20 + 1
+
+// standardInput is the name of a scenario that is read from there.
+const standardInput = "-"
+
+// scenarioText is the text of a scenario: of a file, or, when there is none of that name, of a built-in one; or of
+// standard input.
+func scenarioText(file string, stdin io.Reader) ([]byte, error) {
+	if file == standardInput {
+		text, err := io.ReadAll(io.LimitReader(stdin, maxScenario))
+		if err != nil {
+			return nil, fmt.Errorf("reading the scenario from standard input: %w", err)
+		}
+		return text, nil
+	}
+	text, err := scenario.ReadFile(file)
 	if err == nil {
 		return text, nil
 	}

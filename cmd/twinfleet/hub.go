@@ -80,6 +80,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		}
 		opts.CertDir = filepath.Join(dir, "twinfleet", "certs")
 	}
+	e.outlive()
 	stop := make(chan struct{})
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()
@@ -96,7 +97,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
 	registerHub(rec, h)
-	server, err := serveMetrics(s.v.GetString("metrics-addr"), rec, log)
+	server, err := serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
 	if err == nil {
 		err = announce(e, h, s.v.GetBool("json"), server.url())
 	}

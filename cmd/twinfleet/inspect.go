@@ -27,7 +27,7 @@ Nothing is started and nothing is asked: the plan is arithmetic.`,
 		if err != nil {
 			return err
 		}
-		sc, err := loadScenario(args[0], s)
+		sc, err := loadScenario(e, args[0], s)
 		if err != nil {
 			return err
 		}

@@ -23,12 +23,12 @@ type live struct {
 
 func addLiveFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.String("ui-addr", "127.0.0.1:9466", "address that serves the live page; another port when this one is taken")
+	f.String("ui-addr", "127.0.0.1:9466", "address that serves the live page; another port when this one is taken, unless it was asked for")
 	f.Bool("no-ui", false, "serve no live page")
 }
 
 // newLive serves the page of a scenario's run. The default port may be another run's: then any other one serves.
-func newLive(ctx context.Context, cmd *cobra.Command, s settings, sc *scenario.Scenario, controls dashboard.Controls, log *slog.Logger) (*live, error) {
+func newLive(ctx context.Context, s settings, sc *scenario.Scenario, controls dashboard.Controls, log *slog.Logger) (*live, error) {
 	addr := s.v.GetString("ui-addr")
 	if s.v.GetBool("no-ui") || addr == "" {
 		return nil, nil
@@ -40,8 +40,8 @@ func newLive(ctx context.Context, cmd *cobra.Command, s settings, sc *scenario.S
 	l := &live{server: dashboard.New(o), log: log}
 	var err error
 	l.url, err = l.server.Start(ctx, addr)
-	if errors.Is(err, syscall.EADDRINUSE) && addr == cmd.Flags().Lookup("ui-addr").DefValue {
-		l.url, err = l.server.Start(ctx, "127.0.0.1:0")
+	if errors.Is(err, syscall.EADDRINUSE) && !s.given("ui-addr") {
+		l.url, err = l.server.Start(ctx, freePort(addr))
 	}
 	if err != nil {
 		return nil, usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)

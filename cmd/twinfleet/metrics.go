@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -19,12 +20,18 @@ type metricsServer struct {
 	ended  chan struct{}
 }
 
-// serveMetrics listens at an address; with an empty one it returns nil.
-func serveMetrics(addr string, rec *metrics.Recorder, log *slog.Logger) (*metricsServer, error) {
+// serveMetrics listens at an address; with an empty one it returns nil. Where another port will do, as of an address
+// that nobody asked for, it takes one when this one is taken, by another run perhaps, and says so.
+func serveMetrics(addr string, another bool, rec *metrics.Recorder, log *slog.Logger) (*metricsServer, error) {
 	if addr == "" {
 		return nil, nil
 	}
 	l, err := net.Listen("tcp", addr)
+	if another && errors.Is(err, syscall.EADDRINUSE) {
+		if l, err = net.Listen("tcp", freePort(addr)); err == nil {
+			log.Warn(addr+" is taken, by another run perhaps; --metrics-addr gives another", "metrics", "http://"+l.Addr().String()+"/metrics")
+		}
+	}
 	if err != nil {
 		return nil, usagef("--metrics-addr %s: %w; give another address, or \"\" for none", addr, err)
 	}
@@ -42,6 +49,12 @@ func serveMetrics(addr string, rec *metrics.Recorder, log *slog.Logger) (*metric
 		}
 	}()
 	return m, nil
+}
+
+// freePort is an address with any port that is free.
+func freePort(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	return net.JoinHostPort(host, "0")
 }
 
 func (m *metricsServer) url() string {

@@ -55,6 +55,7 @@ when the registry throttles, and may be repeated after an interruption.`,
 
 // onRegistry runs a command that works on the registry, with progress and Ctrl-C.
 func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what string, do func(context.Context, engine.RegistryOptions, settings, io.Writer) error) error {
+	e.outlive()
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(file, s)
+	sc, err := loadScenario(e, file, s)
 	if err != nil {
 		return err
 	}
@@ -92,11 +93,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 			return
 		}
 		last = time.Now()
-		note := ""
-		if p.Throttled {
-			note = " (the registry throttles; waiting)"
-		}
-		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), note)
+		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), p.Hindrance())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +55,11 @@ func recordError(err error) error {
 	return err
 }
 
-// reportPaths says where the reports of a run are.
+// reportPaths says where the reports of a run are, those that are there.
 func reportPaths(dir string) string {
-	return fmt.Sprintf("report %s · %s · %s", filepath.Join(dir, files.HTML), files.JSON, files.JUnit)
+	names := files.Existing(dir)
+	if len(names) > 0 {
+		names[0] = filepath.Join(dir, names[0])
+	}
+	return "report " + strings.Join(names, " · ")
 }

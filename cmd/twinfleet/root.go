@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/report"
 )
 
 // run carries out one command line and returns the exit code.
@@ -15,9 +17,19 @@ func run(e env) int {
 	root.SetArgs(e.args)
 	err := root.ExecuteContext(context.Background())
 	if err != nil && !errors.Is(err, errSilent) {
-		fmt.Fprintf(e.stderr, "twinfleet: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+		fmt.Fprintf(e.stderr, "twinfleet: %s\n", shown(err))
 	}
 	return codeOf(err)
+}
+
+// shown is an error as a person may see it, in its lines: without control characters, and without keys, which people
+// take for the name of a scenario.
+func shown(err error) string {
+	lines := strings.Split(strings.TrimSuffix(report.Redact(err.Error()), "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = report.Clean(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func newRoot(e env) *cobra.Command {
@@ -32,9 +44,16 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		Example:       "  twinfleet run connectivity\n  twinfleet init my-scenario.yaml\n  twinfleet validate my-scenario.yaml\n  twinfleet hub",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       versionLine(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return usagef("unknown command %q for %q; %s", args[0], cmd.CommandPath(), suggestion(cmd, args[0]))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetIn(e.stdin)
@@ -48,6 +67,14 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		root.AddCommand(withUsageCode(c))
 	}
 	return root
+}
+
+// suggestion names the commands that a mistyped one may stand for, or where all of them are.
+func suggestion(root *cobra.Command, typed string) string {
+	if names := root.SuggestionsFor(typed); len(names) > 0 {
+		return "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return fmt.Sprintf("see %q", root.CommandPath()+" --help")
 }
 
 // withUsageCode makes wrong arguments exit with the code for wrong usage.

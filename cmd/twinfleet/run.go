@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,8 +22,8 @@ func newRun(e env) *cobra.Command {
 		Short: "Run a scenario and say whether the target held",
 		Long: `Run a scenario: open its target, make the identities, start the fleet and the service side, walk
 through the stages, and end with a summary and a verdict. SCENARIO is a file, or the name of a
-built-in one ("twinfleet examples" lists them). Ctrl-C once stops politely and still reports; twice
-stops at once.
+built-in one ("twinfleet examples" lists them), or - for standard input. Ctrl-C once stops politely
+and still reports; twice stops at once.
 
 On a terminal of 60 columns or more the run is drawn in place; elsewhere, in CI, with TERM=dumb and
 with --plain it is told in lines.
@@ -34,7 +37,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	addScenarioFlags(c)
 	addPushFlags(c)
 	f := c.Flags()
-	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; none when empty")
+	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; another port when this one is taken, unless it was asked for; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
@@ -42,13 +45,17 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	addLiveFlags(c)
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.Bool("plain", false, "print lines of progress, also on a terminal that could be drawn on")
-	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output")
+	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output; with --quiet the summary alone")
 	f.String("color", "auto", "colours: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
 	return c
 }
 
 func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	e.outlive()
+	if e.closed {
+		return usagef("standard output is closed, and the summary would be lost; give it a place, or > /dev/null for none")
+	}
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -58,7 +65,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(file, s)
+	sc, err := loadScenario(e, file, s)
 	if err != nil {
 		return err
 	}
@@ -70,7 +77,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	rec := metrics.NewRecorder(metrics.Options{})
-	server, err := serveMetrics(s.v.GetString("metrics-addr"), rec, log)
+	server, err := serveMetrics(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), rec, log)
 	if err != nil {
 		return err
 	}
@@ -80,11 +87,12 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	var out watcher
-	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
+	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(report.Redact(string(sc.Source))), log: log}
 	var page *live
 	eng := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"),
 		Begin: func(r *report.Run) error {
+			report.CleanAll(r)
 			page.begin(r)
 			return keep.begin(r)
 		},
@@ -106,7 +114,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			}
 		},
 	})
-	if page, err = newLive(ctx, cmd, s, sc, eng, log); err != nil {
+	if page, err = newLive(ctx, s, sc, eng, log); err != nil {
 		return err
 	}
 	defer page.close()
@@ -123,6 +131,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	})
 	defer done()
 	record := eng.Run(hard)
+	record.Reason = strings.ReplaceAll(record.Reason, "\n", "; ") // of errors that came together
+	report.CleanAll(record)
 	push.Close(hard)
 	logs.set(e.stderr)
 	if err := out.Close(); err != nil {
@@ -131,7 +141,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	dir := keep.end(record)
 	page.end(record)
 	if err := summarize(e, out, record, dir, color); err != nil {
-		return err
+		// What the run found stays its exit code; one that passed has not told anybody.
+		return withCode(cmp.Or(exitCodeOf(record.Outcome), codeFailed), fmt.Errorf("printing the summary: %w", err))
 	}
 	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)

@@ -20,12 +20,15 @@ func addScenarioFlags(c *cobra.Command) {
 	}
 }
 
-// loadScenario reads and checks a scenario, from a file or a built-in one by its name; its problems are printed
-// as they are, one a line.
-func loadScenario(file string, s settings) (*scenario.Scenario, error) {
-	text, err := scenarioText(file)
+// loadScenario reads and checks a scenario, from a file, from standard input, or a built-in one by its name; its problems
+// are printed as they are, one a line.
+func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
+	text, err := scenarioText(file, e.stdin)
 	if err != nil {
 		return nil, withCode(codeUsage, err)
+	}
+	if file == standardInput {
+		file = "stdin"
 	}
 	sc, err := scenario.Decode(file, text, scenario.Options{
 		Set: s.v.GetStringSlice("set"),
@@ -60,7 +63,7 @@ func newValidate(e env) *cobra.Command {
 		}
 		var errs []error
 		for _, file := range args {
-			sc, err := loadScenario(file, s)
+			sc, err := loadScenario(e, file, s)
 			if err != nil {
 				errs = append(errs, err)
 				continue

@@ -11,24 +11,45 @@ import (
 // version is set by the linker in released binaries.
 var version = ""
 
-// versionText is the version of this binary: the released one, or the revision it was built from.
+// next is the version that is being made: of binaries that know no more.
+const next = "0.1.0-dev"
+
+// versionText is the version of this binary.
 func versionText() string {
 	if version != "" {
 		return version
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(info)
+}
+
+// versionOf is the version of a binary that was not released: of its module, or else the next one with the revision that it
+// was built from.
+func versionOf(info *debug.BuildInfo) string {
+	if info == nil {
+		return next
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
+	settings := make(map[string]string, len(info.Settings))
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return "devel-" + s.Value[:min(12, len(s.Value))]
-		}
+		settings[s.Key] = s.Value
 	}
-	return "devel"
+	revision := settings["vcs.revision"]
+	if revision == "" {
+		return next
+	}
+	text := next + "+" + revision[:min(12, len(revision))]
+	if settings["vcs.modified"] == "true" {
+		text += ".dirty"
+	}
+	return text
+}
+
+// versionLine is what --version prints, and the command.
+func versionLine() string {
+	return fmt.Sprintf("twinfleet %s %s %s/%s", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func newVersion(e env) *cobra.Command {
@@ -37,7 +58,7 @@ func newVersion(e env) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(e.stdout, "twinfleet %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(e.stdout, versionLine())
 			return err
 		},
 	}

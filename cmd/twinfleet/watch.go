@@ -23,6 +23,7 @@ var (
 	_ watcher = (*terminal.Display)(nil)
 	_ watcher = (*terminal.Plain)(nil)
 	_ watcher = jsonWatcher{}
+	_ watcher = quietJSON{}
 	_ watcher = silent{}
 )
 
@@ -32,6 +33,8 @@ const countEvery = time.Second
 // newWatcher is the one that the settings and the terminal ask for.
 func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
 	switch {
+	case s.v.GetBool("json") && s.v.GetBool("quiet"):
+		return quietJSON{e.stderr}
 	case s.v.GetBool("json"):
 		return jsonWatcher{terminal.NewJSON(e.stdout, plan), e.stderr}
 	case s.v.GetBool("quiet"):
@@ -51,7 +54,7 @@ func watched(e engine.Event) terminal.Event {
 
 // planOf is what a run will do, for those who watch it.
 func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
-	p := terminal.Plan{Name: sc.Name, Description: sc.Description}
+	p := terminal.Plan{Name: sc.Name, Description: report.Clean(sc.Description)}
 	for _, t := range sc.Stages {
 		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
 	}
@@ -68,16 +71,20 @@ func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
 
 // summarize ends the output of a run: with the summary for people or for programs, and where the reports are.
 func summarize(e env, out watcher, record *report.Run, dir string, color bool) error {
-	if j, ok := out.(jsonWatcher); ok {
+	switch j := out.(type) {
+	case jsonWatcher:
 		return j.Summary(record, dir)
+	case quietJSON:
+		return terminal.WriteSummary(e.stdout, record, dir)
 	}
 	if err := report.WriteSummary(e.stdout, record, report.Style{Color: color}); err != nil {
 		return err
 	}
-	if dir != "" {
-		fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
+	if dir == "" {
+		return nil
 	}
-	return nil
+	_, err := fmt.Fprintf(e.stdout, "  %s\n", reportPaths(dir))
+	return err
 }
 
 // jsonWatcher tells programs on standard output, and people of log lines on standard error.
@@ -87,6 +94,13 @@ type jsonWatcher struct {
 }
 
 func (j jsonWatcher) Write(b []byte) (int, error) { return j.logs.Write(b) }
+
+// quietJSON shows nothing but log lines, and is for a summary in JSON.
+type quietJSON silent
+
+func (quietJSON) Event(terminal.Event)       {}
+func (quietJSON) Progress(terminal.Progress) {}
+func (quietJSON) Close() error               { return nil }
 
 // silent shows nothing but log lines.
 type silent struct{ io.Writer }

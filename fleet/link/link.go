@@ -4,8 +4,6 @@ package link
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"time"
 )
@@ -43,13 +41,14 @@ type Options struct {
 
 // Driver makes connections. It is safe for concurrent use.
 type Driver interface {
-	// Connect dials and shakes hands. It returns a *RefusedError for a return code other than 0.
+	// Connect dials and shakes hands, all of it in the time that ctx gives: past its deadline the error wraps
+	// context.DeadlineExceeded. It returns a *RefusedError for a return code other than 0.
 	Connect(ctx context.Context, o Options) (Conn, error)
 }
 
 // Conn is one connection. It is safe for concurrent use.
 type Conn interface {
-	// Subscribe waits for the acknowledgement of all filters.
+	// Subscribe waits for the acknowledgement of all filters; one that was refused is a *SubscriptionError.
 	Subscribe(ctx context.Context, filters ...Filter) error
 	// Publish sends a message without waiting. done is called exactly once: when the message is
 	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error, ErrLost among them. It must not block.
@@ -59,26 +58,3 @@ type Conn interface {
 	// Abort cuts the connection without a word, as a lost network does; Lost is not called.
 	Abort()
 }
-
-// ErrLost is why operations end whose connection ended first.
-var ErrLost = errors.New("the connection was lost")
-
-// ErrSubscription is returned when the other side refused a topic filter.
-var ErrSubscription = errors.New("a topic filter was refused")
-
-// RefusedError is a CONNACK with a return code other than 0 (MQTT 3.1.1 section 3.2.2.3).
-type RefusedError struct{ Code byte }
-
-// Error says what the return code means.
-func (e *RefusedError) Error() string {
-	text := [...]string{
-		1: "unacceptable protocol version", 2: "identifier rejected", 3: "server unavailable", 4: "bad user name or password", 5: "not authorized",
-	}
-	if e.Code > 0 && int(e.Code) < len(text) {
-		return fmt.Sprintf("connection refused: %s (return code %d)", text[e.Code], e.Code)
-	}
-	return fmt.Sprintf("connection refused (return code %d)", e.Code)
-}
-
-// Reason is what the return code means: metrics.Reason shows it.
-func (e *RefusedError) Reason() string { return e.Error() }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -155,13 +156,84 @@ func TestWebSocket(t *testing.T) {
 		}
 		talk(t, c, text)
 	}
-	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); err == nil || !strings.Contains(err.Error(), "WebSocket handshake: status 404") {
+	var refused *link.UpgradeError
+	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound || refused.Reason() != "the WebSocket upgrade was refused with 404" {
 		t.Errorf("a path without a WebSocket: %v", err)
 	}
 }
 
+// The path and the query of the URL are asked for as they were given, and no error names them.
+func TestWebSocketResource(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	defer server.Close()
+	for _, resource := range []string{"/mqtt", "/mqtt?token=a%2Fb&x=1+2", "/plant%2F7/mqtt", "/a%20b?token=s3cret", "/?x"} {
+		_, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context())
+		if got := <-asked; got != resource {
+			t.Errorf("asked for %s; want %s", got, resource)
+		}
+		if err == nil || strings.Contains(err.Error(), "token") || strings.Contains(err.Error(), "plant") {
+			t.Errorf("the error of %s: %v", resource, err)
+		}
+	}
+	for _, resource := range []string{"/%zz?token=s3cret", "/\x7f?token=s3cret"} {
+		if _, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context()); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the error of a resource that is none: %v", err)
+		}
+	}
+}
+
+// Every layer of a connection is bounded by its context, on a target that says nothing; in virtual time.
+func TestSilentTarget(t *testing.T) {
+	silent := func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, far) }()
+		return near, nil
+	}
+	deaf := func(context.Context) (net.Conn, error) { // reads nothing either
+		near, _ := net.Pipe()
+		return near, nil
+	}
+	config := &tls.Config{ServerName: "example.com", MinVersion: tls.VersionTLS12}
+	for name, dial := range map[string]link.Dialer{
+		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt"), "both": link.WebSocket(link.TLS(silent, config), "broker", "/mqtt"),
+		"deaf TLS": link.TLS(deaf, config), "deaf WebSocket": link.WebSocket(deaf, "broker", "/mqtt"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, limit := range []time.Duration{time.Second, 50 * time.Second, 0} {
+					ctx, cancel, want := t.Context(), func() {}, 30*time.Second // of a caller without a deadline
+					if limit > 0 {
+						ctx, cancel = context.WithTimeout(ctx, limit)
+						want = limit
+					}
+					began := time.Now()
+					nc, err := dial(ctx)
+					if took := time.Since(began); nc != nil || !errors.Is(err, context.DeadlineExceeded) || took != want {
+						t.Errorf("with %v: %v after %v", limit, err, took)
+					}
+					cancel()
+				}
+				enough := errors.New("enough")
+				ctx, cancel := context.WithCancelCause(t.Context())
+				time.AfterFunc(2*time.Second, func() { cancel(enough) })
+				began := time.Now()
+				if nc, err := dial(ctx); nc != nil || !errors.Is(err, enough) || time.Since(began) != 2*time.Second {
+					t.Errorf("cancelled after 2s: %v after %v", err, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
 func TestRefusedError(t *testing.T) {
-	for code, want := range map[byte]string{3: "server unavailable (return code 3)", 5: "not authorized (return code 5)", 77: "connection refused (return code 77)"} {
+	for code, want := range map[byte]string{
+		3: "server unavailable (return code 3)", 5: "not authorized (return code 5)", 77: "connection refused (return code 77)",
+		133: "client identifier not valid (return code 133)", 135: "not authorized (return code 135)", 151: "quota exceeded (return code 151)",
+	} {
 		if err := error(&link.RefusedError{Code: code}); !strings.Contains(err.Error(), want) {
 			t.Errorf("return code %d: %v; want %s", code, err, want)
 		}

@@ -3,10 +3,13 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,7 +21,7 @@ import (
 // Dialer opens a transport connection.
 type Dialer func(ctx context.Context) (net.Conn, error)
 
-// dialTimeout bounds one attempt to reach the target.
+// dialTimeout bounds one attempt to reach the target for a caller without a deadline.
 const dialTimeout = 30 * time.Second
 
 // TCP dials an address. With source addresses it uses them in turn: one address has some 28,000
@@ -26,13 +29,23 @@ const dialTimeout = 30 * time.Second
 func TCP(addr string, sources ...net.IP) Dialer {
 	var next atomic.Uint64
 	return func(ctx context.Context) (net.Conn, error) {
-		d := net.Dialer{Timeout: dialTimeout}
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		d := net.Dialer{}
 		if len(sources) > 0 {
 			d.LocalAddr = &net.TCPAddr{IP: sources[next.Add(1)%uint64(len(sources))]}
 			d.Control = lateBind
 		}
 		return d.DialContext(ctx, "tcp", addr)
 	}
+}
+
+// bounded gives a context without a deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, dialTimeout)
 }
 
 // lateBind leaves the choice of the source port to the time of connecting, when the kernel knows the
@@ -50,6 +63,8 @@ func lateBind(_, _ string, raw syscall.RawConn) error {
 // TLS shakes hands on the connections of a dialer. The configuration names the server.
 func TLS(dial Dialer, config *tls.Config) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
+		ctx, cancel := bounded(ctx)
+		defer cancel()
 		nc, err := dial(ctx)
 		if err != nil {
 			return nil, err
@@ -57,29 +72,80 @@ func TLS(dial Dialer, config *tls.Config) Dialer {
 		secure := tls.Client(nc, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			nc.Close()
-			return nil, fmt.Errorf("TLS handshake: %w", err)
+			return nil, handshakeError(ctx, "TLS", err, ErrTLSClosed)
 		}
 		return secure, nil
 	}
 }
 
+// handshakeError is why a handshake failed: its context when that has ended, and in our words when the other side
+// hung up without any.
+func handshakeError(ctx context.Context, layer string, err error, hungUp ProtocolError) error {
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded): // the connection's own, which is that of ctx
+		err = context.DeadlineExceeded
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		err = fmt.Errorf("%w: %w", hungUp, err)
+	}
+	return fmt.Errorf("%s handshake: %w", layer, err)
+}
+
 // WebSocket speaks MQTT over WebSocket (MQTT 3.1.1 section 6) on the connections of a dialer, which
-// does TLS itself where it is wanted.
-func WebSocket(dial Dialer, host, path string) Dialer {
+// does TLS itself where it is wanted. The resource is the path, and the query if there is one, as the URL has them:
+// escapes are kept. It may hold a secret; no error names it.
+func WebSocket(dial Dialer, host, resource string) Dialer {
+	target := "ws://" + host + resource
 	return func(ctx context.Context) (net.Conn, error) {
-		d := websocket.Dialer{
-			NetDialContext:   func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-			Subprotocols:     []string{"mqtt"},
-			HandshakeTimeout: dialTimeout, ReadBufferSize: 512, WriteBufferSize: 512,
-		}
-		u := url.URL{Scheme: "ws", Host: host, Path: path}
-		ws, resp, err := d.DialContext(ctx, u.String(), http.Header{})
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		nc, err := dial(ctx)
 		if err != nil {
-			if resp != nil {
-				return nil, fmt.Errorf("WebSocket handshake: status %s: %w", resp.Status, err)
-			}
-			return nil, fmt.Errorf("WebSocket handshake: %w", err)
+			return nil, err
+		}
+		// The handshake minds the deadline of ctx, but not its end before that.
+		stop := context.AfterFunc(ctx, func() { nc.Close() })
+		defer stop()
+		d := websocket.Dialer{
+			NetDialContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil },
+			Subprotocols:   []string{"mqtt"},
+			ReadBufferSize: 512, WriteBufferSize: 512,
+		}
+		ws, resp, err := d.DialContext(ctx, target, http.Header{})
+		if err == nil && !stop() { // nc is closed, or about to be
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			nc.Close()
+			return nil, handshakeError(ctx, "WebSocket", upgradeError(resp, err), ErrUpgradeClosed)
 		}
 		return &wsConn{Conn: ws.NetConn(), ws: ws}, nil
+	}
+}
+
+// upgradeError is why an upgrade failed: the status, when there is an answer, or that what came is no answer.
+func upgradeError(resp *http.Response, err error) error {
+	var network net.Error
+	var address *url.Error
+	switch {
+	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
+		return &UpgradeError{resp.StatusCode}
+	case errors.As(err, &address): // its text has the resource in it
+		return errors.New("the URL of the target is not valid")
+	case resp == nil && (errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUpgrade, err)
+}
+
+// Bottom is the connection below all handshakes: when it is closed nothing more is said to the other side.
+func Bottom(nc net.Conn) net.Conn {
+	for {
+		upper, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = upper.NetConn()
 	}
 }

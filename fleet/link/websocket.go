@@ -16,6 +16,9 @@ type wsConn struct {
 	frame io.Reader
 }
 
+// NetConn is the connection below.
+func (c *wsConn) NetConn() net.Conn { return c.Conn }
+
 func (c *wsConn) Read(b []byte) (int, error) {
 	for {
 		if c.frame == nil {

@@ -8,7 +8,8 @@
 //	{{ device }}           the device's id
 //	{{ pick "a" "b" }}     one of the texts
 //
-// A string that is nothing but one number function becomes a JSON number.
+// A string that is nothing but one number function becomes a JSON number. Names of members may hold functions,
+// too. {{ pick "{{" }} is {{ itself.
 package payload
 
 import (
@@ -42,7 +43,10 @@ type Source interface {
 var _ Source = (*Template)(nil)
 
 // Template is a compiled payload. It is immutable and safe for concurrent use.
-type Template struct{ segments []segment }
+type Template struct {
+	segments []segment
+	variable []string
+}
 
 // segment is literal text, or a function that appends.
 type segment struct {
@@ -50,17 +54,62 @@ type segment struct {
 	call func(dst []byte, c *Context) []byte
 }
 
+// Object is a JSON object whose members are sent in their order.
+type Object []Member
+
+// Member is one member of an Object. Its name may hold templates, too.
+type Member struct {
+	Name  string
+	Value any
+}
+
 // ErrTemplate is the class of errors of Compile.
 var ErrTemplate = errors.New("payload template")
 
-// Compile compiles a value as a YAML or JSON decoder gives it: maps, slices, strings, numbers,
-// booleans and nil. Members are sent in the order of their names. Errors match ErrTemplate.
-func Compile(value any) (*Template, error) {
-	t := &Template{}
-	if err := t.add(value); err != nil {
-		return nil, err
+// Error is one mistake in a value that Compile was given. It matches ErrTemplate.
+type Error struct {
+	Path string // of the member, such as position.lat or values[2]; empty for the value itself
+	Err  error  // what is wrong with it, and what would be right
+}
+
+// Error is path and mistake.
+func (e *Error) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("%v: %v", ErrTemplate, e.Err)
 	}
-	return t, nil
+	return fmt.Sprintf("%v: %s: %v", ErrTemplate, e.Path, e.Err)
+}
+
+// Is reports whether the target is ErrTemplate.
+func (e *Error) Is(target error) bool { return target == ErrTemplate }
+
+// Unwrap is what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Compile compiles a value: an Object, or what a JSON decoder gives, that is maps, slices, strings, numbers,
+// booleans and nil. Members of maps are sent in the order of their names. All mistakes are returned at once,
+// joined, each an *Error.
+func Compile(value any) (*Template, error) {
+	c := &compiler{}
+	c.add("", value)
+	if len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
+	return &c.Template, nil
+}
+
+// Variable is the paths of the members that depend on the context, in their order.
+func (t *Template) Variable() []string { return t.variable }
+
+// Constant is what the template renders when that depends on nothing.
+func (t *Template) Constant() (text []byte, ok bool) {
+	for _, s := range t.segments {
+		if s.call != nil {
+			return nil, false
+		}
+		text = append(text, s.text...)
+	}
+	return text, true
 }
 
 // Append renders the template.
@@ -84,89 +133,119 @@ func (t *Template) literal(s string) {
 	t.segments = append(t.segments, segment{text: s})
 }
 
-func (t *Template) add(value any) error {
+// compiler is a template that grows, with the mistakes that were found.
+type compiler struct {
+	Template
+	errs []error
+}
+
+func (c *compiler) fail(path string, err error) { c.errs = append(c.errs, &Error{path, err}) }
+
+func (c *compiler) call(path string, f func([]byte, *Context) []byte) {
+	c.segments = append(c.segments, segment{call: f})
+	if n := len(c.variable); n == 0 || c.variable[n-1] != path {
+		c.variable = append(c.variable, path)
+	}
+}
+
+func (c *compiler) add(path string, value any) {
 	switch v := value.(type) {
+	case Object:
+		c.object(path, v)
 	case map[string]any:
-		t.literal("{")
-		for i, key := range slices.Sorted(maps.Keys(v)) {
-			if i > 0 {
-				t.literal(",")
-			}
-			name, err := json.Marshal(key)
-			if err != nil {
-				return fmt.Errorf("%w: %w", ErrTemplate, err)
-			}
-			t.literal(string(name) + ":")
-			if err := t.add(v[key]); err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
+		members := make(Object, 0, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			members = append(members, Member{key, v[key]})
 		}
-		t.literal("}")
+		c.object(path, members)
 	case []any:
-		t.literal("[")
+		c.literal("[")
 		for i, item := range v {
 			if i > 0 {
-				t.literal(",")
+				c.literal(",")
 			}
-			if err := t.add(item); err != nil {
-				return err
-			}
+			c.add(fmt.Sprintf("%s[%d]", path, i), item)
 		}
-		t.literal("]")
+		c.literal("]")
 	case string:
-		return t.text(v)
+		c.value(path, v)
 	default:
 		b, err := json.Marshal(v)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrTemplate, err)
+			c.fail(path, err)
+			return
 		}
-		t.literal(string(b))
+		c.literal(string(b))
 	}
-	return nil
 }
 
-func (t *Template) text(s string) error {
+func (c *compiler) object(path string, members Object) {
+	c.literal("{")
+	for i, m := range members {
+		if i > 0 {
+			c.literal(",")
+		}
+		below := m.Name
+		if path != "" {
+			below = path + "." + m.Name
+		}
+		c.text(below, m.Name)
+		c.literal(":")
+		c.add(below, m.Value)
+	}
+	c.literal("}")
+}
+
+// value compiles a string that stands for a value: nothing but one number function becomes a number.
+func (c *compiler) value(path, s string) {
 	if inner, ok := strings.CutPrefix(strings.TrimSpace(s), "{{"); ok {
 		if inner, ok = strings.CutSuffix(inner, "}}"); ok && !strings.Contains(inner, "}}") {
-			call, number, err := compileCall(inner)
-			if err != nil {
-				return err
-			}
-			if number {
-				t.segments = append(t.segments, segment{call: call})
-				return nil
+			if call, number, err := compileCall(inner); err == nil && number {
+				c.call(path, call)
+				return
 			}
 		}
 	}
-	t.literal(`"`)
+	c.text(path, s)
+}
+
+// text compiles a string that stays one.
+func (c *compiler) text(path, s string) {
+	c.literal(`"`)
 	for {
 		before, rest, found := strings.Cut(s, "{{")
-		quoted, err := json.Marshal(before)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrTemplate, err)
-		}
-		t.literal(string(quoted[1 : len(quoted)-1]))
+		c.literal(quoted(before))
 		if !found {
 			break
 		}
 		inner, after, closed := strings.Cut(rest, "}}")
 		if !closed {
-			return fmt.Errorf("%w: {{ without }} in %q", ErrTemplate, s)
+			c.fail(path, fmt.Errorf("{{ without }} in %q", s))
+			break
 		}
-		call, _, err := compileCall(inner)
-		if err != nil {
-			return err
+		switch call, _, err := compileCall(inner); {
+		case err != nil:
+			c.fail(path, err)
+		case call == nil:
+			c.literal(only(inner))
+		default:
+			c.call(path, call)
 		}
-		t.segments = append(t.segments, segment{call: call})
 		s = after
 	}
-	t.literal(`"`)
-	return nil
+	c.literal(`"`)
+}
+
+// quoted is a text as it stands between the quotes of JSON.
+func quoted(s string) string {
+	b, _ := json.Marshal(s) // strings are always encoded
+	return string(b[1 : len(b)-1])
 }
 
 const functions = "there are normal MEAN DEVIATION with a deviation from 0, uniform LOW HIGH with the lower first, seq, now, device, pick \"A\" \"B\""
 
-// compileCall compiles what stands between {{ and }}. number says that it yields a JSON number.
+// compileCall compiles what stands between {{ and }}. number says that it yields a JSON number; a call that
+// always yields the same is nil.
 func compileCall(inner string) (call func([]byte, *Context) []byte, number bool, err error) {
 	name, rest, _ := strings.Cut(strings.TrimSpace(inner), " ")
 	args, err := arguments(rest)
@@ -174,7 +253,7 @@ func compileCall(inner string) (call func([]byte, *Context) []byte, number bool,
 		return nil, false, err
 	}
 	bad := func() (func([]byte, *Context) []byte, bool, error) {
-		return nil, false, fmt.Errorf("%w: {{%s}}; %s", ErrTemplate, inner, functions)
+		return nil, false, fmt.Errorf("{{%s}} is none of the functions; %s", inner, functions)
 	}
 	switch {
 	case name == "seq" && len(args) == 0:
@@ -184,13 +263,12 @@ func compileCall(inner string) (call func([]byte, *Context) []byte, number bool,
 	case name == "device" && len(args) == 0:
 		return func(b []byte, c *Context) []byte { return append(b, c.Device...) }, false, nil
 	case name == "pick" && len(args) > 0:
+		if len(args) == 1 {
+			return nil, false, nil
+		}
 		choices := make([]string, len(args))
 		for i, a := range args {
-			quoted, err := json.Marshal(a)
-			if err != nil {
-				return nil, false, fmt.Errorf("%w: %w", ErrTemplate, err)
-			}
-			choices[i] = string(quoted[1 : len(quoted)-1])
+			choices[i] = quoted(a)
 		}
 		return func(b []byte, c *Context) []byte { return append(b, choices[c.Rand.IntN(len(choices))]...) }, false, nil
 	case name == "normal" && len(args) == 0:
@@ -222,6 +300,16 @@ func appendNumber(b []byte, x float64) []byte {
 	return strconv.AppendFloat(b, max(-math.MaxFloat64, min(x, math.MaxFloat64)), 'f', -1, 64)
 }
 
+// only is the one choice of a pick that has no other: a way to write {{ and }} themselves.
+func only(inner string) string {
+	_, rest, _ := strings.Cut(strings.TrimSpace(inner), " ")
+	args, err := arguments(rest)
+	if err != nil || len(args) != 1 {
+		return ""
+	}
+	return quoted(args[0])
+}
+
 // arguments splits at spaces; text in double quotes is one argument.
 func arguments(s string) ([]string, error) {
 	var args []string
@@ -229,11 +317,11 @@ func arguments(s string) ([]string, error) {
 		if s[0] == '"' {
 			quoted, err := strconv.QuotedPrefix(s)
 			if err != nil {
-				return nil, fmt.Errorf("%w: a quote without an end in %q", ErrTemplate, s)
+				return nil, fmt.Errorf("a quote without an end in %q", s)
 			}
 			text, err := strconv.Unquote(quoted)
 			if err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrTemplate, err)
+				return nil, fmt.Errorf("%q: %w", quoted, err)
 			}
 			args = append(args, text)
 			s = s[len(quoted):]

@@ -41,6 +41,9 @@ func TestTemplates(t *testing.T) {
 		{"between {{ uniform 5 5 }} and 6", `"between 5 and 6"`},
 		{"{{ uniform 1e300 1e300 }}", "1" + strings.Repeat("0", 300)},
 		{"} {{ pick \"}\" }} {", `"} } {"`},
+		{`{{ pick "{{" }} x }}`, `"{{ x }}"`},
+		{payload.Object{{"z", 1}, {"a", payload.Object{{"y", json.Number("1.50")}, {"b", nil}}}}, `{"z":1,"a":{"y":1.50,"b":null}}`},
+		{payload.Object{{"{{ device }}", 1}, {"n{{ seq }}", 2}, {"{{ seq }}", 3}}, `{"robots-000007":1,"n3":2,"3":3}`},
 	} {
 		p, err := payload.Compile(tt.value)
 		if err != nil {
@@ -51,6 +54,46 @@ func TestTemplates(t *testing.T) {
 		if got != tt.want || !json.Valid([]byte(got)) {
 			t.Errorf("%v renders %s; want %s", tt.value, got, tt.want)
 		}
+	}
+}
+
+// Every mistake is named, with the member that it is in: of names as of values.
+func TestAllMistakesOfATemplate(t *testing.T) {
+	_, err := payload.Compile(payload.Object{
+		{"a", "{{ no }} and {{ nor }}"}, {"b", []any{1, payload.Object{{"c", "{{ seq"}}}}, {"{{ key }}", 1}, {"fine", "{{ seq }}"}, {"f", math.NaN()},
+	})
+	var got []string
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("%v; want several mistakes", err)
+	}
+	for _, one := range many.Unwrap() {
+		var mistake *payload.Error
+		if !errors.As(one, &mistake) || !errors.Is(one, payload.ErrTemplate) {
+			t.Fatalf("%v is no mistake of a template", one)
+		}
+		got = append(got, mistake.Path)
+	}
+	if want := []string{"a", "a", "b[1].c", "{{ key }}", "f"}; !slices.Equal(got, want) {
+		t.Errorf("mistakes in %q; want %q", got, want)
+	}
+}
+
+// What does not depend on device, turn or chance is known beforehand; what does is named.
+func TestConstantTemplates(t *testing.T) {
+	p, err := payload.Compile(payload.Object{{"a", `{{ pick "x" }}`}, {"b", 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, ok := p.Constant(); !ok || string(text) != `{"a":"x","b":1}` || p.Variable() != nil {
+		t.Errorf("%s, %v, %v; want a constant", text, ok, p.Variable())
+	}
+	p, err = payload.Compile(payload.Object{{"a", "{{ seq }} {{ now }}"}, {"b", 1}, {"c", []any{"{{ device }}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := p.Constant(); ok || !slices.Equal(p.Variable(), []string{"a", "c[0]"}) {
+		t.Errorf("%v, %v; want a and c[0]", ok, p.Variable())
 	}
 }
 
@@ -70,7 +113,7 @@ func TestBrokenTemplates(t *testing.T) {
 		{"a {{ b }}", "there are normal"},
 	} {
 		_, err := payload.Compile(map[string]any{"member": tt.text})
-		if !errors.Is(err, payload.ErrTemplate) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "member: ") {
+		if !errors.Is(err, payload.ErrTemplate) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "payload template: member: ") {
 			t.Errorf("Compile(%q) = %v; want member: … %s", tt.text, err, tt.want)
 		}
 	}
@@ -145,6 +188,15 @@ func TestRows(t *testing.T) {
 	}{
 		{"a.csv", "temperature,on,site,code\n21.5,true,Redmond 43,007\n-3e2,false,,\"a,\"\"b\"\"\"\n", []string{`{"temperature":21.5,"on":true,"site":"Redmond 43","code":"007"}`, `{"temperature":-3e2,"on":false,"code":"a,\"b\""}`}, true},
 		{"bom.CSV", "\ufeffa\n1\n", []string{`{"a":1}`}, true},
+		{"bom.jsonl", "\ufeff{\"a\":1}\n", []string{`{"a":1}`}, true},
+		{"utf-16.csv", "\xff\xfea\x00;\x00b\x00\n\x001\x00;\x00\xe9\x00\n\x00", []string{`{"a":1,"b":"é"}`}, true},
+		{"utf-16.jsonl", "\xfe\xff\x00{\x00}\x00\n", []string{`{}`}, true},
+		{"semicolons.csv", "temperature;site\n21.5;a,b\n", []string{`{"temperature":21.5,"site":"a,b"}`}, true},
+		{"tabs.tsv", "a\tb\n\t x\n", []string{`{"b":" x"}`}, true},
+		{"tabs.csv", "a\tb\n1\t2\n", []string{`{"a":1,"b":2}`}, true},
+		{"told.csv", "sep=;\r\na;b\r\n1;2\r\n", []string{`{"a":1,"b":2}`}, true},
+		{"spaces.csv", "a , b\n 1 , x\n", []string{`{"a":1,"b":"x"}`}, true},
+		{"one-column.csv", "a\n1;2\n", []string{`{"a":"1;2"}`}, true},
 		{"empty-fields.csv", "a,b\n,\n,2\n", []string{`{}`, `{"b":2}`}, true},
 		{"numbers.csv", "a,b,c,d,e\n1.,+1,.5,NaN,01\n", []string{`{"a":"1.","b":"+1","c":".5","d":"NaN","e":"01"}`}, true},
 		{"b.jsonl", "{\"a\": 1}\n\n  {\"a\":[2]}  \n{}", []string{`{"a": 1}`, `{"a":[2]}`, `{}`}, true},
@@ -197,6 +249,11 @@ func TestBrokenRows(t *testing.T) {
 		{"a.jsonl", "{}\n\"" + long + "\"\n", "a.jsonl:2: the "},
 		{"a.jsonl", "\n\n", "a.jsonl: there is no row in it"},
 		{"a.txt", "x", "the name ends in none of .csv"},
+		{"latin-1.csv", "a,b\n1,gr\xf6n\n", "latin-1.csv:2: the byte 0xF6 is not UTF-8"},
+		{"latin-1.jsonl", "{}\n{}\n{\"a\":\"\xe9\"}\n", "latin-1.jsonl:3: the byte 0xE9 is not UTF-8"},
+		{"utf-16-without.csv", "a\x00\n\x00", "utf-16-without.csv:1: it holds a NUL byte"},
+		{"both.csv", "a;b,c\n1;2,3\n", "both.csv:1: its names could be separated by commas or by semicolons"},
+		{"comma.csv", "sep=;\na;b\n1;2\n1;21,5\n", "comma.csv:4: 21,5 is a number with a comma, which would be sent as text; write 21.5"},
 	} {
 		_, err := payload.ReadRows(file(t, tt.name, tt.text))
 		if !errors.Is(err, payload.ErrRows) || !strings.Contains(err.Error(), tt.want) {

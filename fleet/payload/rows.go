@@ -3,6 +3,7 @@ package payload
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/table"
 )
 
 // Bounds of a file of rows: more belongs into a generator than into the memory of one.
@@ -59,26 +63,27 @@ func (r *Rows) Append(dst []byte, c *Context) []byte {
 	return append(dst, r.Row(int(n))...)
 }
 
-// ReadRows reads a file. With the ending .csv its first line names the members of the objects that its
-// other lines become: true, false and numbers, written as JSON writes them, are sent as such, all else as
-// text, and an empty field is left out. With the ending .jsonl or .ndjson every line is JSON and is sent
-// as it is. Errors match ErrRows, or are about the file.
+// ReadRows reads a file. With the ending .csv or .tsv its first line names the members of the objects that its
+// other lines become, and shows what separates them: commas, semicolons, tabs or |. True, false and numbers, written
+// as JSON writes them, are sent as such, all else as text, and an empty field is left out. With the ending .jsonl or
+// .ndjson every line is JSON and is sent as it is. Files are in UTF-8, or in UTF-16 with a byte-order mark. Errors
+// match ErrRows, or are about the file.
 func ReadRows(file string) (*Rows, error) { return readRows(file, MaxRowsFile) }
 
 func readRows(file string, most int) (*Rows, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRows, err)
+	ending := strings.ToLower(filepath.Ext(file))
+	if !slices.Contains([]string{".csv", ".tsv", ".jsonl", ".ndjson"}, ending) {
+		return nil, fmt.Errorf("%w: %s: the name ends in none of .csv, .tsv, .jsonl, .ndjson", ErrRows, file)
 	}
-	defer f.Close()
+	text, err := readText(file, 4*most+MaxRow)
+	if err != nil {
+		return nil, err
+	}
 	r := &Rows{most: most}
-	switch strings.ToLower(filepath.Ext(file)) {
-	case ".csv":
-		err = r.readCSV(file, f)
-	case ".jsonl", ".ndjson":
-		err = r.readLines(file, f)
-	default:
-		return nil, fmt.Errorf("%w: %s: the name ends in none of .csv, .jsonl, .ndjson", ErrRows, file)
+	if ending == ".csv" || ending == ".tsv" {
+		err = r.readCSV(file, text)
+	} else {
+		err = r.readLines(file, bytes.NewReader(text))
 	}
 	if err == nil && len(r.ends) == 0 {
 		err = fmt.Errorf("%w: %s: there is no row in it", ErrRows, file)
@@ -87,6 +92,31 @@ func readRows(file string, most int) (*Rows, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// readText reads a file of at most so many bytes.
+func readText(file string, most int) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRows, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is no file of rows: %w", ErrRows, file, cmp.Or(err, os.ErrInvalid))
+	}
+	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRows, err)
+	}
+	if len(b) > most {
+		return nil, fmt.Errorf("%w: %s: the file has more than %d bytes, which is all that is read", ErrRows, file, most)
+	}
+	text, err := table.Text(b)
+	var at *table.Error
+	if errors.As(err, &at) {
+		return nil, fmt.Errorf("%w: %s:%d: %w", ErrRows, file, at.Line, err)
+	}
+	return text, err
 }
 
 // add ends the row that begins at start.
@@ -138,8 +168,15 @@ func numberPattern() *regexp.Regexp {
 	return regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 }
 
-func (r *Rows) readCSV(file string, in io.Reader) error {
-	c := csv.NewReader(in)
+// decimalComma is a number as German or French programs write it, beside other separators than commas.
+func decimalComma() *regexp.Regexp { return regexp.MustCompile(`^-?[0-9]+,[0-9]+$`) }
+
+func (r *Rows) readCSV(file string, text []byte) error {
+	separator, text, err := table.Separator(text)
+	if err != nil {
+		return fmt.Errorf("%w: %s:1: %w", ErrRows, file, err)
+	}
+	c := table.Reader(text, separator)
 	c.ReuseRecord = true
 	line := 1
 	bad := func(err error) error {
@@ -163,7 +200,7 @@ func (r *Rows) readCSV(file string, in io.Reader) error {
 	if err != nil {
 		return bad(err)
 	}
-	number := numberPattern()
+	number, comma := numberPattern(), decimalComma()
 	for {
 		record, err := c.Read()
 		if errors.Is(err, io.EOF) {
@@ -182,16 +219,15 @@ func (r *Rows) readCSV(file string, in io.Reader) error {
 			if len(r.text) > start+1 {
 				r.text = append(r.text, ',')
 			}
+			if separator != ',' && comma.MatchString(field) {
+				return bad(fmt.Errorf("%s is a number with a comma, which would be sent as text; write %s", field, strings.Replace(field, ",", ".", 1)))
+			}
 			r.text = append(append(r.text, names[i]...), ':')
-			if field == "true" || field == "false" || number.MatchString(field) {
-				r.text = append(r.text, field...)
+			if plain := strings.TrimSpace(field); plain == "true" || plain == "false" || number.MatchString(plain) {
+				r.text = append(r.text, plain...)
 				continue
 			}
-			quoted, err := json.Marshal(field)
-			if err != nil {
-				return bad(err)
-			}
-			r.text = append(r.text, quoted...)
+			r.text = append(append(append(r.text, '"'), quoted(field)...), '"')
 		}
 		r.text = append(r.text, '}')
 		if err := r.add(start); err != nil {
@@ -204,9 +240,7 @@ func (r *Rows) readCSV(file string, in io.Reader) error {
 func memberNames(header []string) ([]string, error) {
 	names, seen := make([]string, len(header)), make(map[string]bool)
 	for i, name := range header {
-		if i == 0 {
-			name = strings.TrimPrefix(name, "\ufeff") // spreadsheets begin with it
-		}
+		name = strings.TrimSpace(name)
 		if name == "" || seen[name] {
 			return nil, fmt.Errorf("column %d: the name %q is empty or there twice", i+1, name)
 		}

@@ -66,15 +66,16 @@ func TestArrows(t *testing.T) {
 	contract := []string{"internal/iothub", "internal/schedule"}
 	allowed := map[string][]string{
 		"internal/schedule":    {},
+		"internal/table":       {},
 		"internal/iothub":      {"internal/iothub"},
 		"internal/mqtt":        {},
 		"internal/hub":         {"internal/hub", "internal/iothub", "internal/mqtt"},
 		"metrics":              {"metrics"},
-		"fleet":                append([]string{"fleet", "metrics"}, contract...),
+		"fleet":                append([]string{"fleet", "metrics", "internal/table"}, contract...),
 		"internal/worker":      append([]string{"internal/worker", "metrics"}, contract...),
 		"internal/host":        {},
 		"internal/generator":   {"internal/host"},
-		"internal/identity":    {"internal/iothub"},
+		"internal/identity":    {"internal/iothub", "internal/table"},
 		"internal/report":      {"internal/report", "metrics", "internal/schedule", "internal/generator"},
 		"internal/dashboard":   {"internal/dashboard", "internal/report", "metrics"},
 		"internal/export":      {"internal/export", "metrics"},

@@ -34,6 +34,8 @@ type Options struct {
 	Logger *slog.Logger // nil logs nothing
 	// Listen is the address of the port; "127.0.0.1:0" when empty, which takes a free port.
 	Listen string
+	// NoPort opens no port: only Dial reaches the hub. So it can run in virtual time.
+	NoPort bool
 	// ExtraListen are further addresses that speak the same, such as 127.0.0.1:443 for clients
 	// whose port is fixed.
 	ExtraListen []string
@@ -143,6 +145,9 @@ func (h *Hub) open(ctx context.Context) (err error) {
 
 // listen opens the ports first: a port that is taken is the likeliest failure, and nothing else has started then.
 func (h *Hub) listen(ctx context.Context) error {
+	if h.opts.NoPort {
+		return nil
+	}
 	var lc net.ListenConfig
 	for _, addr := range append([]string{h.opts.Listen}, h.opts.ExtraListen...) {
 		if err := h.checkLoopback(addr); err != nil {
@@ -232,13 +237,21 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// Addr is the address of the port.
-func (h *Hub) Addr() string { return h.listeners[0].Addr().String() }
+// Addr is the address of the port; "" without one.
+func (h *Hub) Addr() string {
+	if h.opts.NoPort {
+		return ""
+	}
+	return h.listeners[0].Addr().String()
+}
 
 // ConnectionString is the one of a shared access policy, with the port in its host name.
 func (h *Hub) ConnectionString(policy string) iothub.ServiceConnectionString {
-	_, port, _ := net.SplitHostPort(h.Addr())
-	return iothub.ServiceConnectionString{HostName: net.JoinHostPort(h.opts.HostName, port), Policy: policy, Key: h.policies[policy].Primary}
+	host := h.opts.HostName
+	if _, port, err := net.SplitHostPort(h.Addr()); err == nil {
+		host = net.JoinHostPort(host, port)
+	}
+	return iothub.ServiceConnectionString{HostName: host, Policy: policy, Key: h.policies[policy].Primary}
 }
 
 // CA is the file with the authority's certificate, or "" when it lives in memory.
@@ -276,10 +289,10 @@ func (h *Hub) Restart(down time.Duration) {
 	h.mux.Disconnect()
 }
 
-// Dial is a connection to the hub's device side that never touches the network.
+// Dial is a connection to the hub that never touches the network. It speaks all that the port does.
 func (h *Hub) Dial(context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
-	h.wg.Go(func() { h.front.ServeConn(server) })
+	h.mux.ServeConn(server)
 	return client, nil
 }
 

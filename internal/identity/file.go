@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/table"
 )
 
 // ErrFile is the class of errors of Parse. Their texts name the line and never hold a key.
@@ -19,10 +20,15 @@ var ErrFile = errors.New("file of devices")
 // mostErrors is how many lines Parse complains about before it gives up.
 const mostErrors = 5
 
-// Parse reads a file of device connection strings: CSV with a column connection_string, CSV of a single
-// column, or JSON lines such as {"connectionString": "…"}. Errors match ErrFile; several are joined, one a line.
+// Parse reads a file of device connection strings: CSV with a column connection_string, separated by commas,
+// semicolons or tabs, CSV of a single column, or JSON lines such as {"connectionString": "…"}. It is in UTF-8, or in
+// UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
 func Parse(b []byte) ([]iothub.DeviceConnectionString, error) {
-	b = bytes.TrimPrefix(b, []byte("\ufeff")) // as spreadsheets write it
+	b, err := table.Text(b)
+	var at *table.Error
+	if errors.As(err, &at) {
+		return nil, fmt.Errorf("%w: line %d: %w", ErrFile, at.Line, err)
+	}
 	p := &parser{seen: make(map[string]int)}
 	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '{' {
 		p.jsonLines(b)
@@ -96,8 +102,8 @@ func (p *parser) jsonLines(b []byte) {
 }
 
 func (p *parser) csv(b []byte) {
-	r := csv.NewReader(bytes.NewReader(b))
-	r.FieldsPerRecord, r.Comment, r.TrimLeadingSpace = -1, '#', true
+	r := table.Reader(b, separatorOf(b))
+	r.FieldsPerRecord, r.Comment = -1, '#'
 	column := -1
 	for {
 		row, err := r.Read()
@@ -133,6 +139,22 @@ func (p *parser) csv(b []byte) {
 			return
 		}
 	}
+}
+
+// separatorOf is what separates the columns: of a file without a header commas, for connection strings hold semicolons.
+func separatorOf(b []byte) rune {
+	for _, separator := range ";\t|" {
+		r := table.Reader(b, separator)
+		r.Comment = '#'
+		row, err := r.Read()
+		if err != nil || len(row) < 2 {
+			continue
+		}
+		if _, header := columnOf(row); header {
+			return separator
+		}
+	}
+	return ','
 }
 
 // columnOf finds the column of connection strings by the first row, and says whether that row is a header.

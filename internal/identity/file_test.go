@@ -24,6 +24,10 @@ func TestParse(t *testing.T) {
 		"a header":                  "connection_string\n" + row("a") + "\n" + row("b") + "\n",
 		"one of several columns":    "id,ConnectionString,plant\n1," + row("a") + ",x\n2,\"" + row("b") + "\",y\n",
 		"comments and a byte order": "\ufeff# devices\n" + row("a") + "\n\n" + row("b") + "\n",
+		"semicolons":                "id;connection_string\n1;\"" + row("a") + "\"\n2;\"" + row("b") + "\"\n",
+		"tabs":                      "# devices\nid\tconnectionString\n1\t" + row("a") + "\n2\t" + row("b") + "\n",
+		"UTF-16":                    "\xff\xfe" + strings.Join(strings.Split(row("a")+"\n"+row("b")+"\n", ""), "\x00") + "\x00",
+		"JSON lines with a mark":    "\ufeff" + `{"connectionString":"` + row("a") + `"}` + "\n" + `{"connection_string":"` + row("b") + `"}`,
 		"JSON lines":                `{"connectionString":"` + row("a") + `"}` + "\n\n" + `{"id":2,"connection_string":"` + row("b") + `"}`,
 	} {
 		got, err := Parse([]byte(in))
@@ -44,6 +48,7 @@ func TestParse(t *testing.T) {
 		"quotes":          {"\"" + row("a"), "line "},
 		"JSON":            {"{\"connectionString\":\"" + row("a") + "\"}\nnonsense", "line 2: it is no JSON object"},
 		"JSON without":    {"{\"key\": 1}", "line 1: it has no connectionString"},
+		"Latin-1":         {"connection_string\n" + row("a") + "\n" + row("\xe9"), "line 3: the byte 0xE9 is not UTF-8"},
 		"several at once": {"connection_string\nx=1\ny=2\n", "line 3"},
 	} {
 		got, err := Parse([]byte(tt.in))

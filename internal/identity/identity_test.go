@@ -2,11 +2,15 @@ package identity
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -318,6 +322,88 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("not authorized: %v after %d calls; want one", err, r.calls-calls)
 		}
 	})
+}
+
+// mute is a registry that takes every call and answers none.
+type mute struct{ calls atomic.Int32 }
+
+func (m *mute) Bulk(ctx context.Context, _ []iothub.BulkEntry) (iothub.BulkResult, error) {
+	m.calls.Add(1)
+	<-ctx.Done()
+	return iothub.BulkResult{}, ctx.Err()
+}
+
+func (m *mute) Device(ctx context.Context, _ string) (iothub.Identity, error) {
+	<-ctx.Done()
+	return iothub.Identity{}, ctx.Err()
+}
+
+// A registry that answers nothing is told of while it is waited for, and given up in less than two minutes.
+func TestSilentRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Duration
+		began := time.Now()
+		err := (&Provisioner{Registry: &mute{}, Progress: func(p Progress) {
+			if p.Done != 0 || p.Total != 1000 || p.Throttled {
+				t.Errorf("progress %+v", p)
+			}
+			told = append(told, p.Silent)
+		}}).Make(t.Context(), 1000, build(AdoptKey), nil)
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Minute {
+			t.Errorf("%v after %v", err, took)
+		}
+		if strings.Count(err.Error(), "creating identities") != 1 {
+			t.Errorf("told more than once: %v", err)
+		}
+		if len(told) < 5 || told[0] != 10*time.Second || told[len(told)-1] < time.Minute {
+			t.Errorf("told of %v without an answer", told)
+		}
+	})
+}
+
+// A stop waits for the calls under way, but not for long; cancelling does not wait.
+func TestStopOnSilentRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		time.AfterFunc(4*time.Second, func() { close(stop) })
+		began := time.Now()
+		err := (&Provisioner{Registry: &mute{}, Stop: stop}).Remove(t.Context(), []string{"a", "b"}, nil)
+		if took := time.Since(began); !errors.Is(err, ErrStopped) || took != 7*time.Second {
+			t.Errorf("stopped after 4s: %v after %v; want %v after 7s", err, took, ErrStopped)
+		}
+		enough := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(4*time.Second, func() { cancel(enough) })
+		began = time.Now()
+		err = (&Provisioner{Registry: &mute{}}).Make(ctx, 1000, build(AdoptKey), nil)
+		if took := time.Since(began); err == nil || took != 4*time.Second {
+			t.Errorf("cancelled after 4s: %v after %v", err, took)
+		}
+	})
+}
+
+// What another try would find again is tried once a call, and told once.
+func TestPermanentMistakes(t *testing.T) {
+	for name, mistake := range map[string]error{
+		"untrusted":    &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"another name": x509.HostnameError{Host: "h.example", Certificate: &x509.Certificate{}},
+		"expired":      x509.CertificateInvalidError{Reason: x509.Expired},
+		"no such host": &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}},
+		"no TLS":       tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
+		"credentials":  iothub.ErrUnauthorized,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRegistry()
+				r.before = func(int) (error, bool) { return fmt.Errorf("bulk registry call: %w", mistake), false }
+				began := time.Now()
+				err := (&Provisioner{Registry: r}).Make(t.Context(), 1000, build(AdoptKey), nil)
+				if took := time.Since(began); took > 100*time.Millisecond || r.calls > concurrency || strings.Count(err.Error(), mistake.Error()) != 1 {
+					t.Errorf("%d calls in %v: %v", r.calls, took, err)
+				}
+			})
+		})
+	}
 }
 
 func TestRefused(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
 // How a Provisioner paces itself. The service counts every identity of a call against its limit, and takes
@@ -19,6 +20,11 @@ const (
 	firstWait   = time.Second
 	longestWait = 30 * time.Second
 	tries       = 4 // of a call that failed for another reason than the service's limit
+	// A service that takes calls and answers none is given up after a minute and a half.
+	callTimeout = 30 * time.Second
+	patience    = 90 * time.Second // no further try of a call begins later
+	silence     = 10 * time.Second // without an answer is worth telling
+	stopGrace   = 3 * time.Second  // for the calls under way when the work is stopped
 )
 
 // work is one Make or Remove under way.
@@ -38,16 +44,22 @@ type work struct {
 	notBefore time.Time     // no call starts earlier
 	slowed    time.Time     // when the pace was last lowered: calls that began before say nothing new
 	wait      time.Duration // after the next call that is shed, if the service does not say
+	calls     int           // under way
+	heard     time.Time     // when the service last answered, or the first call began
 }
 
 // run does a job for the indexes from 0 to before n, in parts.
-func (p *Provisioner) run(ctx context.Context, n int, job func(w *work, first, last int) error) error {
-	w := &work{p: p, n: n, active: concurrency, size: iothub.MaxBulk, wait: firstWait}
-	var running sync.WaitGroup
+func (p *Provisioner) run(ctx context.Context, n int, job func(ctx context.Context, w *work, first, last int) error) error {
+	w := &work{p: p, n: n, active: concurrency, size: iothub.MaxBulk, wait: firstWait, heard: time.Now()}
+	calls, cancel := context.WithCancelCause(ctx)
+	var running, watch sync.WaitGroup
 	for range concurrency {
-		running.Go(func() { w.loop(ctx, job) })
+		running.Go(func() { w.loop(calls, job) })
 	}
+	watch.Go(func() { w.watch(calls, cancel) })
 	running.Wait()
+	cancel(nil)
+	watch.Wait()
 	switch {
 	case w.err != nil:
 		return w.err
@@ -59,14 +71,45 @@ func (p *Provisioner) run(ctx context.Context, n int, job func(w *work, first, l
 	return nil
 }
 
-func (w *work) loop(ctx context.Context, job func(w *work, first, last int) error) {
+// watch tells of a service that answers nothing, and cancels the calls that a stop finds and that are not answered
+// soon, until ctx ends.
+func (w *work) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(silence)
+	defer tick.Stop()
+	stop, grace := w.p.Stop, (<-chan time.Time)(nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stop:
+			timer := time.NewTimer(stopGrace)
+			defer timer.Stop()
+			stop, grace = nil, timer.C
+		case <-grace:
+			cancel(ErrStopped)
+			return
+		case <-tick.C:
+			w.mu.Lock()
+			silent, waiting := time.Since(w.heard), w.calls > 0
+			w.mu.Unlock()
+			if waiting && silent >= silence {
+				w.report(Progress{Silent: silent.Truncate(time.Second)})
+			}
+		}
+	}
+}
+
+func (w *work) loop(ctx context.Context, job func(ctx context.Context, w *work, first, last int) error) {
 	for w.pause(ctx) && !w.superfluous() {
 		first, last, ok := w.take()
 		if !ok {
 			return
 		}
 		began := time.Now()
-		err := job(w, first, last)
+		err := job(ctx, w, first, last)
+		if err != nil && errors.Is(context.Cause(ctx), ErrStopped) {
+			return
+		}
 		if after, shed := shedBy(err); shed {
 			w.giveBack(first, last)
 			w.slowDown(began, after)
@@ -170,7 +213,9 @@ func (w *work) slowDown(began time.Time, after time.Duration) {
 func (w *work) finish(first, last int, err error) bool {
 	w.mu.Lock()
 	if err != nil {
-		w.err = errors.Join(w.err, err)
+		if w.err == nil {
+			w.err = err // the other calls failed for the same reason, or because of this one
+		}
 		w.mu.Unlock()
 		return false
 	}
@@ -182,16 +227,43 @@ func (w *work) finish(first, last int, err error) bool {
 	return true
 }
 
-func (w *work) tell(throttled bool) {
+func (w *work) tell(throttled bool) { w.report(Progress{Throttled: throttled}) }
+
+func (w *work) report(p Progress) {
 	if w.p.Progress == nil {
 		return
 	}
 	w.told.Lock()
 	defer w.told.Unlock()
 	w.mu.Lock()
-	done := w.done
+	p.Done, p.Total = w.done, w.n
 	w.mu.Unlock()
-	w.p.Progress(Progress{Done: done, Total: w.n, Throttled: throttled})
+	w.p.Progress(p)
+}
+
+// ask makes one call, in its time, and notes whether the service answers.
+func (w *work) ask(ctx context.Context, call func(context.Context) error) error {
+	w.mu.Lock()
+	w.calls++
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	err := call(ctx)
+	cancel()
+	var answer *iothub.Error
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls--
+	if err == nil || errors.As(err, &answer) {
+		w.heard = time.Now()
+	}
+	return err
+}
+
+// failed reports whether another call has ended the work.
+func (w *work) failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err != nil
 }
 
 // shedBy reports whether an error is how the service sheds load, and how long it asks to wait; 0 when it
@@ -207,16 +279,26 @@ func shedBy(err error) (after time.Duration, shed bool) {
 // bulk makes one call and sorts its failures by device. A call without an answer is made again, with the same
 // keys: it may have been carried out.
 func (w *work) bulk(ctx context.Context, entries []iothub.BulkEntry) (map[string]iothub.BulkError, error) {
-	result, err := w.p.Registry.Bulk(ctx, entries)
-	for try := 1; mayPass(err) && try < tries && ctx.Err() == nil && !w.stopped(); try++ {
-		timer := time.NewTimer(firstWait << (try - 1))
+	var result iothub.BulkResult
+	call := func(ctx context.Context) (err error) {
+		result, err = w.p.Registry.Bulk(ctx, entries)
+		return err
+	}
+	began := time.Now()
+	err := w.ask(ctx, call)
+	for try := 1; mayPass(err) && try < tries && ctx.Err() == nil && !w.stopped() && !w.failed(); try++ {
+		wait := firstWait << (try - 1)
+		if time.Since(began)+wait > patience {
+			break
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 		case <-w.p.Stop:
 		}
 		timer.Stop()
-		result, err = w.p.Registry.Bulk(ctx, entries)
+		err = w.ask(ctx, call)
 	}
 	if err != nil {
 		return nil, err
@@ -235,14 +317,14 @@ func mayPass(err error) bool {
 	if errors.As(err, &e) {
 		return e.Status >= 500 && e.Status != http.StatusServiceUnavailable
 	}
-	return err != nil
+	return err != nil && !service.Permanent(err)
 }
 
 // patiently makes a call again as long as the service sheds it.
-func (w *work) patiently(ctx context.Context, call func() error) error {
+func (w *work) patiently(ctx context.Context, call func(context.Context) error) error {
 	for {
 		began := time.Now()
-		err := call()
+		err := w.ask(ctx, call)
 		after, shed := shedBy(err)
 		if !shed {
 			return err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
@@ -56,12 +57,26 @@ type Progress struct {
 	Done, Total int
 	// Throttled says that the service sheds the calls: the Provisioner waits and goes on.
 	Throttled bool
+	// Silent is for how long the service has answered nothing, when that is longer than usual; else 0.
+	Silent time.Duration
+}
+
+// Hindrance is what the service is waited for, to follow a count; empty for nothing.
+func (p Progress) Hindrance() string {
+	switch {
+	case p.Throttled:
+		return " (the registry throttles; waiting)"
+	case p.Silent > 0:
+		return fmt.Sprintf(" (the registry has not answered for %s; waiting)", p.Silent)
+	}
+	return ""
 }
 
 // Provisioner makes and removes identities.
 type Provisioner struct {
 	Registry Registry
-	// Stop ends the work politely when it is closed: calls under way are waited for. nil never does.
+	// Stop ends the work politely when it is closed: calls under way are waited for, but for no longer than
+	// three seconds. nil never does.
 	Stop <-chan struct{}
 	// Progress, which may be nil, is told how far it is, one at a time. It must be quick.
 	Progress func(Progress)
@@ -72,7 +87,7 @@ type Provisioner struct {
 // goroutine at a time: their states, and keys of those that were adopted with AdoptKey. The calls are repeatable: a Make that
 // was interrupted is resumed by another.
 func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last int) ([]Device, error), done func(first int, devices []Device, states []State) error) error {
-	return p.run(ctx, n, func(w *work, first, last int) error {
+	return p.run(ctx, n, func(ctx context.Context, w *work, first, last int) error {
 		devices, err := build(first, last)
 		if err != nil {
 			return err
@@ -117,7 +132,7 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 		return Existed, fmt.Errorf("%w: device %s exists already with another certificate; remove it with twinfleet deprovision, or give the group another id", ErrRefused, d.ID)
 	}
 	var identity iothub.Identity
-	err := w.patiently(ctx, func() (err error) {
+	err := w.patiently(ctx, func(ctx context.Context) (err error) {
 		identity, err = w.p.Registry.Device(ctx, d.ID)
 		return err
 	})
@@ -136,7 +151,7 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 
 // Remove removes identities in bulk. done is told of them as by Make.
 func (p *Provisioner) Remove(ctx context.Context, ids []string, done func(first int, states []State) error) error {
-	return p.run(ctx, len(ids), func(w *work, first, last int) error {
+	return p.run(ctx, len(ids), func(ctx context.Context, w *work, first, last int) error {
 		part := ids[first:last]
 		entries := make([]iothub.BulkEntry, len(part))
 		for i, id := range part {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,10 +11,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/table"
 )
 
 const (
@@ -27,27 +33,125 @@ var ErrAuthority = errors.New("certificate authority")
 
 // Authority signs a certificate for each device. It is safe for concurrent use.
 type Authority struct {
-	cert *x509.Certificate
-	key  crypto.Signer
+	cert  *x509.Certificate
+	key   crypto.Signer
+	chain [][]byte // what devices send after their own certificates: from cert to below a root
 }
 
-// ParseAuthority reads an authority's certificate and key, both in PEM. Errors match ErrAuthority and never
+// ParseAuthority reads an authority's certificate and key, both in PEM. The file of the certificate may hold those of
+// the authorities above it, too: devices send them with their own, but for a root. Errors match ErrAuthority and never
 // hold the key.
-func ParseAuthority(cert, key []byte) (*Authority, error) {
-	pair, err := tls.X509KeyPair(cert, key)
+func ParseAuthority(certs, key []byte) (*Authority, error) {
+	all, err := ParseCertificates(certs)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the files are no certificate with its key in PEM form: %w", ErrAuthority, err)
+		return nil, fmt.Errorf("%w: ca: %w", ErrAuthority, err)
 	}
-	signer, ok := pair.PrivateKey.(crypto.Signer)
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("%w: the key cannot sign", ErrAuthority)
-	case !pair.Leaf.IsCA:
-		return nil, fmt.Errorf("%w: the certificate of %q may not sign others; it needs CA:TRUE", ErrAuthority, pair.Leaf.Subject.CommonName)
-	case time.Now().After(pair.Leaf.NotAfter):
-		return nil, fmt.Errorf("%w: the certificate ended on %s", ErrAuthority, pair.Leaf.NotAfter.Format(time.DateOnly))
+	signer, err := parseKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: key: %w", ErrAuthority, err)
 	}
-	return &Authority{pair.Leaf, signer}, nil
+	mine := slices.IndexFunc(all, func(c *x509.Certificate) bool {
+		public, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		return ok && public.Equal(signer.Public())
+	})
+	if mine < 0 {
+		return nil, fmt.Errorf("%w: the key is of none of the certificates in ca", ErrAuthority)
+	}
+	a := &Authority{cert: all[mine], key: signer, chain: chainOf(all[mine], all)}
+	switch now := time.Now(); {
+	case !a.cert.IsCA:
+		return nil, fmt.Errorf("%w: the certificate of %q may not sign others; it needs CA:TRUE", ErrAuthority, a.cert.Subject.CommonName)
+	case now.After(a.cert.NotAfter):
+		return nil, fmt.Errorf("%w: the certificate ended on %s", ErrAuthority, a.cert.NotAfter.Format(time.DateOnly))
+	case now.Before(a.cert.NotBefore):
+		return nil, fmt.Errorf("%w: the certificate begins on %s", ErrAuthority, a.cert.NotBefore.Format(time.DateOnly))
+	}
+	return a, nil
+}
+
+// chainOf is a certificate and those above it, each signed by the next, without a root: who trusts a root has it.
+func chainOf(c *x509.Certificate, all []*x509.Certificate) (chain [][]byte) {
+	for range all {
+		if bytes.Equal(c.RawSubject, c.RawIssuer) {
+			return chain
+		}
+		chain = append(chain, c.Raw)
+		above := slices.IndexFunc(all, func(x *x509.Certificate) bool {
+			return bytes.Equal(x.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(x) == nil
+		})
+		if above < 0 {
+			return chain
+		}
+		c = all[above]
+	}
+	return chain
+}
+
+// ParseCertificates reads the certificates of a file in PEM: in UTF-8, or in UTF-16 with a byte-order mark.
+func ParseCertificates(b []byte) ([]*x509.Certificate, error) {
+	text, err := table.Text(b)
+	if err != nil {
+		if _, der := x509.ParseCertificate(b); der == nil {
+			return nil, errors.New("the certificate is in DER form; write it in PEM: openssl x509 -inform DER -in FILE")
+		}
+		return nil, err
+	}
+	var all []*x509.Certificate
+	others := ""
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			others += ", but " + strings.ToLower(block.Type)
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(all)+1, err)
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("there is no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----%s", others)
+	}
+	return all, nil
+}
+
+// parseKey reads a private key in PEM. Its errors say nothing of the key.
+func parseKey(b []byte) (crypto.Signer, error) {
+	text, err := table.Text(b)
+	if err != nil {
+		return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			continue // such as EC PARAMETERS
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl pkey -in FILE -out OTHER")
+		}
+		return signerOf(block)
+	}
+	return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+}
+
+func signerOf(block *pem.Block) (crypto.Signer, error) {
+	var key any
+	var err error
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the %s cannot be read", strings.ToLower(block.Type))
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("it cannot sign")
+	}
+	return signer, nil
 }
 
 // NewAuthority makes an authority that lives in memory, for a hub that is told to trust it.
@@ -59,13 +163,13 @@ func NewAuthority() (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: making one: %w", ErrAuthority, err)
 	}
-	return &Authority{made.Leaf, made.PrivateKey.(crypto.Signer)}, nil
+	return &Authority{cert: made.Leaf, key: made.PrivateKey.(crypto.Signer)}, nil
 }
 
 // Certificate is the authority's own, for a hub to trust.
 func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 
-// Device makes a certificate for a device: its common name is the device id.
+// Device makes a certificate for a device, with the chain that it sends: its common name is the device id.
 func (a *Authority) Device(id string) (tls.Certificate, error) { return issue(deviceTemplate(id), a) }
 
 // SelfSigned makes a certificate that a device signed itself; the hub knows it by its thumbprint, a SHA-256
@@ -111,5 +215,9 @@ func issue(template *x509.Certificate, by *Authority) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("making the certificate of %s: %w", template.Subject.CommonName, err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	made := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	if by != nil {
+		made.Certificate = append(made.Certificate, by.chain...)
+	}
+	return made, nil
 }

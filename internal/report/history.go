@@ -75,7 +75,7 @@ func (h *History) Complete() {
 	r.Outcome, r.Reason = Interrupted, "the record ends without a last word: the program was killed"
 	r.Ended = r.Started
 	r.Totals = &metrics.Snapshot{At: r.Started}
-	judge := metrics.NewJudge(h.thresholds())
+	judge := metrics.NewJudge(nil, h.thresholds())
 	stage := ""
 	for _, s := range h.Samples {
 		if s.Window.Stage != stage {

@@ -19,7 +19,7 @@ func SummarizeInterval(stage string, s *metrics.Snapshot) IntervalSummary {
 		Queries: orEmpty(s.Queries), Errors: orEmpty(s.Errors),
 	}
 	for i := range s.Series {
-		if x := &s.Series[i]; x.Scheduled() > 0 || x.Ended() > 0 || x.Abandoned > 0 {
+		if x := &s.Series[i]; x.Scheduled() > 0 || x.Ended() > 0 {
 			out.Operations = append(out.Operations, summarizeOp(x, out.Interval))
 		}
 	}

@@ -66,11 +66,11 @@ type OpSummary struct {
 	Count     uint64            `json:"count"` // that ended
 	Rate      float64           `json:"rate_per_second"`
 	Outcomes  map[string]uint64 `json:"outcomes"`
-	Scheduled uint64            `json:"scheduled"` // on time + late + dropped
+	Scheduled uint64            `json:"scheduled"` // on time + late + dropped, which is all outcomes + dropped + open
 	OnTime    uint64            `json:"on_time"`
 	Late      uint64            `json:"late"`
 	Dropped   map[string]uint64 `json:"dropped"`
-	Abandoned uint64            `json:"abandoned"` // the run ended before they did
+	Open      uint64            `json:"open"` // under way; 0 at the end of a run, where they are unanswered
 	Response  Percentiles       `json:"response_seconds"`
 	Service   Percentiles       `json:"service_seconds"`
 	Lag       Percentiles       `json:"lag_seconds"`
@@ -117,7 +117,7 @@ func Summarize(r *Run) Summary {
 func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) OpSummary {
 	op := OpSummary{
 		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Rate: float64(x.Ended()) / max(seconds, 1e-9), Outcomes: make(map[string]uint64),
-		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Abandoned: x.Abandoned,
+		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Open: x.InFlight(),
 		Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
 	}
 	for _, o := range metrics.Outcomes() {
@@ -192,7 +192,11 @@ func WriteJUnit(w io.Writer, r *Run) error {
 	}
 	for _, v := range r.Thresholds {
 		c := junitCase{Class: r.Name + ".thresholds", Name: v.Threshold, Time: seconds(r.Duration()), Out: v.Observed}
-		if !v.Pass {
+		switch {
+		case v.CannotSay:
+			c.Error = &junitProblem{Message: "cannot say: " + v.Why, Text: v.Threshold + ": " + v.Observed}
+			suite.Errors++
+		case !v.Pass:
 			c.Failure = &junitProblem{Message: v.Threshold + ": " + v.Observed}
 			suite.Failures++
 		}
@@ -218,7 +222,11 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	if len(r.Thresholds) > 0 {
 		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
 		for _, v := range r.Thresholds {
-			fmt.Fprintf(b, "| %s | `%s` | %s |\n", mark[v.Pass], strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(v.Observed))
+			sign, observed := mark[v.Pass], v.Observed
+			if v.CannotSay {
+				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
+			}
+			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
 		}
 	}
 	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -232,7 +240,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 		}
 	}
 	if r.Generator != nil {
-		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
+		for _, line := range r.GeneratorLines() {
+			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
+		}
 	}
 	for _, f := range Findings(r) {
 		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
@@ -244,7 +254,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	return err
 }
 
-// cell is text that cannot break out of a table or a line.
+// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
 func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'").Replace(cmp.Or(s, "–"))
+	const nothing = "<!-- -->" // keeps apart what would be read as one
+	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
+		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
 }

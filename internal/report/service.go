@@ -25,6 +25,24 @@ type Verified struct {
 	Held    int `json:"held"`    // whose twins hold it
 	Lost    int `json:"lost"`    // whose twins do not
 	Unread  int `json:"unread"`  // whose twins could not be read
+	// Reports is how many reports were acknowledged, Missing how many of them are not in the twins at the least.
+	Reports int64 `json:"reports,omitempty"`
+	Missing int64 `json:"missing,omitempty"`
+}
+
+// String is the comparison in a line.
+func (v *Verified) String() string {
+	text := fmt.Sprintf("the twins of %s of %s devices hold all of them", Count(int64(v.Held)), Count(int64(v.Devices)))
+	if v.Reports > 0 {
+		text += fmt.Sprintf(", %s in all", Count(v.Reports))
+	}
+	if v.Missing > 0 {
+		text += fmt.Sprintf("; %s are missing", Count(v.Missing))
+	}
+	if v.Unread > 0 {
+		text += fmt.Sprintf("; %s could not be read", Count(int64(v.Unread)))
+	}
+	return text
 }
 
 // Unchecked is a query whose results the audit cannot check, and why.
@@ -184,11 +202,7 @@ func freshness(r *Run, add func(m Mark, format string, a ...any)) {
 		add(MarkNone, "query %s rows: not checked, for %s", u.Query, u.Why)
 	}
 	if v := f.Verified; v != nil {
-		text := fmt.Sprintf("acknowledged reports: the twins of %s of %s sampled devices hold the last one", Count(int64(v.Held)), Count(int64(v.Devices)))
-		if v.Unread > 0 {
-			text += fmt.Sprintf("; %s could not be read", Count(int64(v.Unread)))
-		}
-		add(goodIf(v.Held == v.Devices, MarkBad), "%s", text)
+		add(goodIf(v.Held == v.Devices && v.Missing == 0, MarkBad), "acknowledged reports: %s", v)
 	}
 }
 

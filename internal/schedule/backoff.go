@@ -10,12 +10,14 @@ import (
 //
 //	delay(n) = min(Max, Base + (2ⁿ − 1)·r),  r evenly random in [StepLow, StepHigh)
 //
-// which is the formula of the official device SDKs; they differ in its numbers. The zero value does
-// not wait.
+// which is the formula of the official device SDKs; they differ in its numbers. The zero value is
+// ExponentialBackoff: only NoBackoff connects again at once.
 type Backoff struct {
 	Base              time.Duration // before the second attempt, and never less
-	Max               time.Duration // never more
-	StepLow, StepHigh time.Duration // both 0 always waits Base
+	Max               time.Duration // never more; Base when it is less than that
+	StepLow, StepHigh time.Duration // both 0 always waits Base, and with Base 0 as ExponentialBackoff
+
+	atOnce bool
 }
 
 // ExponentialBackoff is the Node device SDK's: 100 ms, growing to 10 s. Its first wait has no chance in
@@ -39,14 +41,28 @@ func ThrottledBackoff() Backoff {
 // FixedBackoff waits ten seconds every time, as the Python device SDK does.
 func FixedBackoff() Backoff { return Backoff{Base: 10 * time.Second, Max: 10 * time.Second} }
 
-// NoBackoff connects again at once.
-func NoBackoff() Backoff { return Backoff{} }
+// NoBackoff connects again at once: as fast as the target refuses.
+func NoBackoff() Backoff { return Backoff{atOnce: true} }
+
+// IsZero reports whether the back-off is the zero value, which nobody chose.
+func (b Backoff) IsZero() bool { return b == Backoff{} }
 
 // Delay is the wait after n attempts in vain, for a random u in [0,1).
 func (b Backoff) Delay(n int, u float64) time.Duration {
+	if b.atOnce {
+		return 0
+	}
+	if b.Base <= 0 && b.StepHigh <= 0 { // nobody who says no wait at all means one without end
+		usual := ExponentialBackoff()
+		if b.Max > 0 {
+			usual.Base, usual.Max = min(usual.Base, b.Max), b.Max
+		}
+		b = usual
+	}
+	most := max(b.Base, b.Max)
 	step := float64(b.StepLow) + u*float64(b.StepHigh-b.StepLow)
 	if step <= 0 || n <= 0 { // 0 times infinity is no number
-		return min(b.Base, b.Max)
+		return b.Base
 	}
-	return time.Duration(math.Min(float64(b.Max), float64(b.Base)+(math.Pow(2, float64(n))-1)*step))
+	return time.Duration(math.Min(float64(most), float64(b.Base)+(math.Pow(2, float64(n))-1)*step))
 }

@@ -36,6 +36,12 @@ func TestBackoff(t *testing.T) {
 		{"fixed", FixedBackoff(), 0, 0.5, 10 * s},
 		{"fixed", FixedBackoff(), 99, 0.5, 10 * s},
 		{"none", NoBackoff(), 5, 0.5, 0},
+		{"nothing said", Backoff{}, 0, 0.4, 100 * ms},
+		{"nothing said", Backoff{}, 4, 0.4, 250 * ms},
+		{"nothing said", Backoff{}, 99, 0.4, 10 * s},
+		{"only a base", Backoff{Base: s}, 3, 0.4, s},
+		{"only a maximum", Backoff{Max: 5 * s}, 99, 0.4, 5 * s},
+		{"only a small maximum", Backoff{Max: 5 * ms}, 99, 0.4, 5 * ms},
 	} {
 		if got := tt.b.Delay(tt.n, tt.u).Round(ms); got != tt.want {
 			t.Errorf("%s: Delay(%d, %v) = %v; want %v", tt.name, tt.n, tt.u, got, tt.want)
@@ -49,7 +55,7 @@ func TestBackoffStaysWithinBounds(t *testing.T) {
 		span := func(name string) time.Duration {
 			return time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, name))
 		}
-		b := Backoff{Base: span("base"), StepLow: span("low")}
+		b := Backoff{Base: 1 + span("base"), StepLow: span("low")}
 		b.Max, b.StepHigh = b.Base+span("max"), b.StepLow+span("high")
 		n, u := rapid.IntRange(0, math.MaxInt).Draw(t, "n"), rapid.Float64Range(0, 0.999999).Draw(t, "u")
 		if d := b.Delay(n, u); d < b.Base || d > b.Max {
@@ -105,13 +111,15 @@ func TestSteps(t *testing.T) {
 		from int
 		want []Step
 	}{
-		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{5 * s, 1}, {10 * s, 2}}},
-		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{5 * s, 1}, {10 * s, 0}}},
+		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{2500 * ms, 1}, {7500 * ms, 2}}},
+		{"one", Curve{{2 * s, 0, 1}}, 0, []Step{{s, 1}}},
+		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{2500 * ms, 1}, {7500 * ms, 0}}},
 		{"hold", Curve{{10 * s, 2, 2}}, 2, nil},
 		{"at once", Curve{{0, 0, 2}}, 0, []Step{{0, 1}, {0, 2}}},
-		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{s, 1}, {2 * s, 2}, {7 * s, 1}}},
-		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{2 * s, 1}, {2 * s, 2}, {2 * s, 3}}},
-		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {2 * s, 2}}},
+		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{500 * ms, 1}, {1500 * ms, 2}, {5 * s, 1}}},
+		{"a staircase", Curve{{2 * s, 0, 1}, {2 * s, 1, 2}}, 0, []Step{{s, 1}, {3 * s, 2}}},
+		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{s, 1}, {2 * s, 2}, {2 * s, 3}}},
+		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {s, 2}}},
 		{"no curve", nil, 3, nil},
 	} {
 		var got []Step
@@ -133,7 +141,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Steps come in order, change the count by one, and end within one of the curve.
+// Steps come in order, change the count by one, keep it the number nearest to the curve, and are over before
+// the curve's end unless it jumps there.
 func TestStepsFollowTheCurve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		segment := rapid.Custom(func(t *rapid.T) Segment {
@@ -147,8 +156,11 @@ func TestStepsFollowTheCurve(t *testing.T) {
 				t.Fatalf("%v follows %d at %v", step, count, at)
 			}
 			count, at = step.Count, step.At
+			if last := len(c) - 1; c[last].Duration > 0 && at >= c.Total() {
+				t.Fatalf("%v is due at the end of the curve", step)
+			}
 		}
-		if end := c[len(c)-1].To; math.Abs(float64(count)-end) >= 1 {
+		if end := c[len(c)-1].To; math.Abs(float64(count)-end) > 0.5 {
 			t.Fatalf("%d at the end of a curve that ends at %v", count, end)
 		}
 	})

@@ -91,26 +91,56 @@ func (c Curve) TimeOf(n float64) (time.Duration, bool) {
 // timeOf solves From·x + slope·x²/2 = n for x, in the form that does not lose digits for a small slope.
 func (s Segment) timeOf(n float64) time.Duration {
 	slope := (s.To - s.From) / s.Duration.Seconds()
-	root := math.Sqrt(max(0, s.From*s.From+2*slope*n))
-	return time.Duration(math.Round(2 * n / (s.From + root) * float64(time.Second)))
+	// The root of From² + 2·slope·n, without squares: those of rates next to 0 are 0.
+	q := math.Sqrt(2*math.Abs(slope)) * math.Sqrt(n)
+	root := math.Hypot(s.From, q)
+	if slope < 0 {
+		root = math.Sqrt(max(0, s.From-q)) * math.Sqrt(s.From+q)
+	}
+	x := min(2*n/(s.From+root), s.Duration.Seconds())
+	return time.Duration(math.Round(x * float64(time.Second)))
 }
 
-// Crossing is when the curve first reaches a level from either side: for a ramp of devices, when
-// the device of that number is due. It is false when it never does.
-func (c Curve) Crossing(level float64) (time.Duration, bool) {
-	var at time.Duration
-	for _, s := range c {
-		low, high := min(s.From, s.To), max(s.From, s.To)
-		if level >= low && level <= high {
-			if s.From == s.To || s.Duration == 0 {
-				return at, true
-			}
-			share := (level - s.From) / (s.To - s.From)
-			return at + time.Duration(math.Round(share*float64(s.Duration))), true
-		}
-		at += s.Duration
+// Nth is when the n-th event of a rate is due, counted from 1: in the middle of its own unit of the
+// integral. So the events of a constant rate are evenly apart, 100 a second over 2 s are 200, and the
+// last of them is due before the end. It is false when the curve is over by then.
+func (c Curve) Nth(n int64) (time.Duration, bool) {
+	at, ok := c.TimeOf(float64(n) - 0.5)
+	return at, ok && at < c.Total()
+}
+
+// Events is how many events of a rate are due before a time: those of which Nth is below it.
+func (c Curve) Events(before time.Duration) int64 {
+	due := func(n int64) bool {
+		at, ok := c.Nth(n)
+		return ok && at < before
 	}
-	return 0, false
+	n := int64(math.Round(c.Integral(before))) // give or take the rounding of times
+	for n > 0 && !due(n) {
+		n--
+	}
+	for due(n + 1) {
+		n++
+	}
+	return n
+}
+
+// Arrivals are the times at which a whole number goes from one value to another, up or down, one at each
+// event of a rate, until it is there or the curve is over.
+func (c Curve) Arrivals(from, to int) iter.Seq[Step] {
+	return func(yield func(Step) bool) {
+		count := from
+		for n := int64(1); count != to; n++ {
+			at, ok := c.Nth(n)
+			if !ok {
+				return
+			}
+			count += sign(float64(to - from))
+			if !yield(Step{at, count}) {
+				return
+			}
+		}
+	}
 }
 
 // Step is a change of a whole number that follows a Curve.
@@ -119,24 +149,30 @@ type Step struct {
 	Count int // from then on
 }
 
-// Steps are the times at which a whole number that begins as from goes up or down by one to follow
-// the curve. It goes up when the curve reaches the next number, and down when the curve has come
-// down to the number below: in between, a ramp's last device is there.
+// Steps are the times at which a whole number that begins as from goes up or down by one to follow the
+// curve: it is always the number nearest to the curve. So a ramp to n has its first step in the middle of
+// its first n-th part and its last in the middle of the last, before its end; up and down mirror each
+// other; and the number is, on average, the curve.
+//
+//	2 |         __________   Segment{10 s, 0, 2}:
+//	1 |   ______|            one from 2.5 s on, two from 7.5 s on
+//	0 |__|________________ t
 func (c Curve) Steps(from int) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		count, at := from, time.Duration(0)
 		for _, s := range c {
 			// The curve may jump where a segment begins.
-			for count < int(math.Floor(s.From)) || count > int(math.Ceil(s.From)) {
+			for math.Abs(s.From-float64(count)) > 0.5 {
 				count += sign(s.From - float64(count))
 				if !yield(Step{at, count}) {
 					return
 				}
 			}
-			for count < int(math.Floor(s.To)) || count > int(math.Ceil(s.To)) {
-				count += sign(s.To - float64(count))
-				share := (float64(count) - s.From) / (s.To - s.From)
-				if !yield(Step{at + time.Duration(math.Round(share*float64(s.Duration))), count}) {
+			for math.Abs(s.To-float64(count)) > 0.5 {
+				up := sign(s.To - float64(count))
+				share := (float64(count) + float64(up)/2 - s.From) / (s.To - s.From)
+				count += up
+				if !yield(Step{at + time.Duration(max(0, share)*float64(s.Duration)), count}) {
 					return
 				}
 			}

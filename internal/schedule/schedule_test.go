@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,15 +24,6 @@ func TestCurve(t *testing.T) {
 		}
 		if got := ramp.Integral(tt.at); math.Abs(got-tt.integral) > 1e-9 {
 			t.Errorf("Integral(%v) = %v; want %v", tt.at, got, tt.integral)
-		}
-	}
-	for _, tt := range []struct {
-		level float64
-		at    time.Duration
-		ok    bool
-	}{{0, 0, true}, {1, 100 * time.Millisecond, true}, {100, 10 * s, true}, {101, 0, false}} {
-		if at, ok := ramp.Crossing(tt.level); at != tt.at || ok != tt.ok {
-			t.Errorf("Crossing(%v) = %v, %v; want %v, %v", tt.level, at, ok, tt.at, tt.ok)
 		}
 	}
 	if at, ok := (Curve{{10 * s, 50, 50}}).TimeOf(501); ok {
@@ -83,6 +75,77 @@ func TestTimeOfIsMonotonic(t *testing.T) {
 			t.Fatalf("event %v is due at %v, event %v at %v", min(a, b), first, max(a, b), second)
 		}
 	})
+}
+
+// Events of a rate are in the middle of their units: none at the start, none at the end.
+func TestNth(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		c           Curve
+		n           int64
+		first, last time.Duration
+	}{
+		{"constant", Curve{{2 * s, 100, 100}}, 200, 5 * ms, 1995 * ms},
+		{"one", Curve{{2 * s, 0.5, 0.5}}, 1, s, s},
+		{"a half comes at the end: not any more", Curve{{2 * s, 0.25, 0.25}}, 0, 0, 0},
+		{"a little more than a half", Curve{{2 * s, 0.3, 0.3}}, 1, 1666666667, 1666666667},
+		{"up", Curve{{2 * s, 0, 4}}, 4, 707106781, 1870828693}, // t² = n − 1/2
+		{"down", Curve{{2 * s, 4, 0}}, 4, 129171307, 1292893219},
+		{"in parts", Curve{{s, 2, 2}, {s, 0, 0}, {s, 2, 2}}, 4, 250 * ms, 2750 * ms},
+		{"nothing", nil, 0, 0, 0},
+	} {
+		if got := tt.c.Events(tt.c.Total()); got != tt.n {
+			t.Errorf("%s: %d events; want %d", tt.name, got, tt.n)
+		}
+		first, _ := tt.c.Nth(1)
+		last, ok := tt.c.Nth(tt.n)
+		if _, more := tt.c.Nth(tt.n + 1); more {
+			t.Errorf("%s: there is an event %d", tt.name, tt.n+1)
+		}
+		if tt.n > 0 && (!ok || (first-tt.first).Abs() > 1 || (last-tt.last).Abs() > 1) {
+			t.Errorf("%s: from %v to %v; want %v to %v", tt.name, first, last, tt.first, tt.last)
+		}
+	}
+}
+
+// However a curve is cut in two, its parts have the events of the whole, give or take a half at the cut; and
+// counting events is counting those that Nth tells of.
+func TestEventsCountNth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := curves().Draw(t, "curve")
+		at := time.Duration(rapid.Float64Range(0, 1.1).Draw(t, "share") * float64(c.Total()))
+		n := c.Events(at)
+		if last, ok := c.Nth(n); n > 0 && (!ok || last >= at) {
+			t.Fatalf("%d events before %v, the last of them at %v, %t", n, at, last, ok)
+		}
+		if next, ok := c.Nth(n + 1); ok && next < at {
+			t.Fatalf("%d events before %v, but there is one at %v", n, at, next)
+		}
+		if whole := c.Integral(at); math.Abs(float64(n)-whole) > 0.5+1e-4 {
+			t.Fatalf("%d events before %v; the integral is %v", n, at, whole)
+		}
+	})
+}
+
+func TestArrivals(t *testing.T) {
+	constant := Curve{{2 * s, 2, 2}}
+	for _, tt := range []struct {
+		name     string
+		from, to int
+		want     []Step
+	}{
+		{"up", 0, 3, []Step{{250 * ms, 1}, {750 * ms, 2}, {1250 * ms, 3}}},
+		{"down", 5, 3, []Step{{250 * ms, 4}, {750 * ms, 3}}},
+		{"nowhere", 3, 3, nil},
+		{"not all", 0, 9, []Step{{250 * ms, 1}, {750 * ms, 2}, {1250 * ms, 3}, {1750 * ms, 4}}},
+	} {
+		if got := slices.Collect(constant.Arrivals(tt.from, tt.to)); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v; want %v", tt.name, got, tt.want)
+		}
+	}
+	for range constant.Arrivals(0, 3) {
+		break // whoever stops looking is not asked again
+	}
 }
 
 func TestEvery(t *testing.T) {

@@ -76,15 +76,13 @@ func fill(rec *metrics.Recorder, p Plan, at time.Time, second int) {
 				case n == 8 && second == 33:
 					outcome, reason = metrics.Failed, "the connection was lost"
 				}
-				s.Start(at, at)
-				s.ObserveBecause(at, at, at.Add(took), outcome, reason)
+				s.Start(at, at).EndBecause(at.Add(took), outcome, reason)
 			}
 		}
 	}
 	if second%5 == 0 {
 		q := rec.Series(metrics.OpQuery, "redmond")
-		q.Start(at, at)
-		q.Observe(at, at, at.Add(time.Duration(30+second)*time.Millisecond), metrics.OK)
+		q.Start(at, at).End(at.Add(time.Duration(30+second)*time.Millisecond), metrics.OK)
 	}
 }
 

@@ -99,6 +99,11 @@ func (j *JSON) Summary(r *report.Run, folder string) error {
 	return j.Close()
 }
 
+// WriteSummary writes the last line alone.
+func WriteSummary(w io.Writer, r *report.Run, folder string) error {
+	return json.NewEncoder(w).Encode(jsonSummary{"summary", report.Summarize(r), folder})
+}
+
 // Close returns why a line could not be written.
 func (j *JSON) Close() error {
 	j.mu.Lock()

@@ -33,6 +33,8 @@ type AuditOptions struct {
 	// nil when none was.
 	Fresh func(index int) bool
 	Made  time.Time
+	// Known reports whether a device is one of the run's. Others in results are looked for at the end; nil looks for none.
+	Known func(id string) bool
 }
 
 // Audit measures how fresh the results of queries are, and checks them against what the target has
@@ -48,12 +50,13 @@ type AuditOptions struct {
 //
 // It is safe for concurrent use.
 type Audit struct {
-	opts    AuditOptions
-	devices int // that could have been watched
-	watched []*watched
-	byIndex map[int]*watched
-	byID    map[string]*watched
-	tags    tagBook
+	opts      AuditOptions
+	devices   int // that could have been watched
+	watched   []*watched
+	byIndex   map[int]*watched
+	byID      map[string]*watched
+	tags      tagBook
+	strangers strangers
 }
 
 // watched is a device of the sample.
@@ -72,7 +75,7 @@ type watched struct {
 // pending is an acknowledged report that no result has shown yet.
 type pending struct {
 	version int64
-	acked   time.Time
+	op      metrics.Started // from the acknowledgement
 }
 
 // maxPending bounds the reports of one device that wait to be shown; further ones are dropped and counted.
@@ -156,15 +159,15 @@ func (a *Audit) Acked(r Ack) {
 	defer w.mu.Unlock()
 	w.history.acked(r, a.opts.Tolerance)
 	if len(w.pending) >= maxPending {
-		w.series.Drop(metrics.DropInFlight)
+		w.series.Drop(r.Acked, metrics.DropInFlight)
 		return
 	}
-	w.series.Start(r.Acked, r.Acked)
+	op := w.series.Start(r.Acked, r.Acked)
 	if r.Version <= w.shown { // a result that was under way showed it before the device knew
-		w.series.Observe(r.Acked, r.Acked, r.Acked, metrics.OK)
+		op.End(r.Acked, metrics.OK)
 		return
 	}
-	w.pending = append(w.pending, pending{r.Version, r.Acked})
+	w.pending = append(w.pending, pending{r.Version, op})
 }
 
 // show notes that a page which arrived at a time shows a $version of the device.
@@ -180,10 +183,10 @@ func (w *watched) show(version int64, arrived time.Time) {
 			return false
 		}
 		done := arrived
-		if done.Before(p.acked) {
-			done = p.acked
+		if done.Before(p.op.Sent) {
+			done = p.op.Sent
 		}
-		w.series.Observe(p.acked, p.acked, done, metrics.OK)
+		p.op.End(done, metrics.OK)
 		return true
 	})
 }
@@ -193,10 +196,10 @@ func (a *Audit) Sweep(now time.Time) {
 	for _, w := range a.watched {
 		w.mu.Lock()
 		w.pending = slices.DeleteFunc(w.pending, func(p pending) bool {
-			if now.Sub(p.acked) < a.opts.Timeout {
+			if now.Sub(p.op.Sent) < a.opts.Timeout {
 				return false
 			}
-			w.series.Observe(p.acked, p.acked, now, metrics.Timeout)
+			p.op.End(now, metrics.Timeout)
 			return true
 		})
 		w.mu.Unlock()
@@ -214,15 +217,14 @@ func (a *Audit) Pending() int {
 	return n
 }
 
-// Close ends the audit at a time: reports that no result has shown are abandoned, and counted so. It
-// returns how many.
+// Close ends the audit at a time: reports that no result has shown are counted as unanswered. It returns how many.
 func (a *Audit) Close(now time.Time) int {
 	a.Sweep(now)
 	n := 0
 	for _, w := range a.watched {
 		w.mu.Lock()
-		for range w.pending {
-			w.series.Abandon()
+		for _, p := range w.pending {
+			p.op.Unanswered(now, runEnded)
 		}
 		n += len(w.pending)
 		w.pending = nil

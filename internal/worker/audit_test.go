@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,8 +51,8 @@ func TestFreshness(t *testing.T) {
 		t.Errorf("%d were not seen; want 2", n)
 	}
 	x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
-	if x.Started() != 6 || x.Count(metrics.OK) != 3 || x.Count(metrics.Timeout) != 1 || x.Abandoned != 2 {
-		t.Errorf("%d started, %d ok, %d timed out, %d abandoned; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout), x.Abandoned)
+	if x.Started() != 6 || x.Count(metrics.OK) != 3 || x.Count(metrics.Timeout) != 1 || x.Count(metrics.Unanswered) != 2 {
+		t.Errorf("%d started, %d ok, %d timed out, %d unanswered; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout), x.Count(metrics.Unanswered))
 	}
 	if sum := x.Response[metrics.OK].Sum; sum != 500_000 {
 		t.Errorf("freshness sums up to %dµs; want 300ms + 200ms + 0", sum)
@@ -116,8 +115,8 @@ func TestFreshnessModel(t *testing.T) {
 			}
 		}
 		x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
-		if int(x.Count(metrics.OK)) != ok || int(x.Count(metrics.Timeout)) != late || int(x.Abandoned) != open || unseen != open {
-			t.Fatalf("%d ok, %d timed out, %d abandoned; want %d, %d, %d", x.Count(metrics.OK), x.Count(metrics.Timeout), x.Abandoned, ok, late, open)
+		if int(x.Count(metrics.OK)) != ok || int(x.Count(metrics.Timeout)) != late || int(x.Count(metrics.Unanswered)) != open || unseen != open {
+			t.Fatalf("%d ok, %d timed out, %d unanswered; want %d, %d, %d", x.Count(metrics.OK), x.Count(metrics.Timeout), x.Count(metrics.Unanswered), ok, late, open)
 		}
 		if got := int(x.Response[metrics.OK].Sum); got != sum*1000 {
 			t.Fatalf("freshness sums up to %dµs; want %dms", got, sum)
@@ -349,7 +348,7 @@ func TestRows(t *testing.T) {
 	}{
 		{Rows{Whole: true}, `{"deviceId":"dev-0","version":9,"properties":{"reported":{"$version":4}}}`, "dev-0", 4},
 		{Rows{Whole: true}, `{"etag":"x","deviceId":"dev-0","properties":{"reported":{"$version":4}}}`, "dev-0", 4},
-		{Rows{Whole: true}, `{"deviceId":"dev-7","properties":{"reported":{"$version":4}}}`, "", 0},
+		{Rows{Whole: true}, `{"deviceId":"dev-7","properties":{"reported":{"$version":4}}}`, "dev-7", 0},
 		{Rows{Whole: true}, `{"deviceId":"dev\u002d0","properties":{"reported":{"$version":4}}}`, "dev-0", 4},
 		{Rows{Device: "id", Version: "v"}, `{"id":"dev-0","v":4}`, "dev-0", 4},
 		{Rows{Device: "id"}, `{"id":"dev-0","v":4}`, "dev-0", 0},
@@ -444,31 +443,6 @@ func TestProbesYield(t *testing.T) {
 			t.Errorf("%d scheduled, %d throttled, %v dropped; want 61, 7, 54", x.Scheduled(), x.Count(metrics.Throttled), x.Dropped)
 		}
 	})
-}
-
-// reader serves twins from a map.
-type reader map[string]string
-
-func (r reader) Twin(_ context.Context, id string) (json.RawMessage, error) {
-	if doc, ok := r[id]; ok {
-		return json.RawMessage(doc), nil
-	}
-	return nil, iothub.ErrDeviceNotFound
-}
-
-func TestVerify(t *testing.T) {
-	const doc = `{"properties":{"reported":{"connectivity":{"type":%q},"$version":%d}}}`
-	a, _ := audit(6, AuditOptions{})
-	for i := range 5 { // the sixth has nothing acknowledged
-		a.ack(i, 4, at(i))
-	}
-	v := a.Verify(t.Context(), reader{
-		"dev-0": fmt.Sprintf(doc, "wifi", 4), "dev-1": fmt.Sprintf(doc, "cellular", 5), // a later report whose acknowledgement was lost
-		"dev-2": fmt.Sprintf(doc, "wifi", 3), "dev-3": fmt.Sprintf(doc, "cellular", 4),
-	})
-	if v.Devices != 5 || v.Held != 2 || v.Lost != 2 || v.Unread != 1 || !errors.Is(v.Err, ErrLostReport) || !errors.Is(v.Err, iothub.ErrDeviceNotFound) {
-		t.Errorf("verified = %+v; want 2 of 5 held, 2 lost, 1 unread", v)
-	}
 }
 
 // What the audit costs: a report of a device that it does not watch, one that it does, and a page of a

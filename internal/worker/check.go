@@ -50,6 +50,7 @@ func (c *check) Page(arrived time.Time, items []json.RawMessage) {
 		id, version := c.read(item)
 		w := c.audit.byID[id]
 		if w == nil {
+			c.audit.stranger(id, c.query.Name)
 			continue
 		}
 		c.rows[w] = max(c.rows[w], version)
@@ -59,13 +60,13 @@ func (c *check) Page(arrived time.Time, items []json.RawMessage) {
 	}
 }
 
-// read is what a row tells. Rows of devices that are not watched are not decoded where that can be avoided:
-// a result may have thousands.
+// read is what a row tells. Of devices that are not watched it is no more than their ids where decoding can be
+// avoided: a result may have thousands.
 func (c *check) read(item json.RawMessage) (id string, version int64) {
 	rows := &c.query.Rows
 	if rows.Whole {
 		if id, ok := leadingID(item); ok && c.audit.byID[id] == nil {
-			return "", 0
+			return id, 0
 		}
 		var row struct {
 			DeviceID   string `json:"deviceId"`

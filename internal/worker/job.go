@@ -41,17 +41,16 @@ const (
 // and no device failed: ErrJob says what did not. When ctx ends first the job is cancelled.
 func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error) {
 	series := r.Recorder.Series(metrics.OpJob, r.Name)
-	sent := time.Now()
-	series.Start(intended, sent)
+	op := series.Start(intended, time.Now())
 	job, err := r.follow(ctx)
 	if ctx.Err() != nil && !jobEnded(job.Status) {
-		series.Abandon()
+		op.Unanswered(time.Now(), runEnded)
 		return job, context.Cause(ctx)
 	}
 	if err == nil {
 		err = jobError(job)
 	}
-	series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
+	op.EndBecause(time.Now(), OutcomeOf(err), metrics.Reason(err))
 	return job, err
 }
 

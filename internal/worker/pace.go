@@ -29,7 +29,7 @@ func ramp(from, to float64, length time.Duration) schedule.Curve {
 // pace calls fire when a rate wants the next operation, counted from 1, until fire or ctx says that it is enough.
 func pace(ctx context.Context, begin time.Time, curve schedule.Curve, fire func(n int64, intended time.Time) (more bool)) {
 	for n := int64(1); ; n++ {
-		at, ok := curve.TimeOf(float64(n))
+		at, ok := curve.Nth(n)
 		if !ok {
 			return
 		}
@@ -78,7 +78,7 @@ func (l *Load) Run(ctx context.Context) {
 					l.once(ctx, intended, turn)
 				})
 			default:
-				l.Series.Drop(metrics.DropInFlight)
+				l.Series.Drop(intended, metrics.DropInFlight)
 			}
 			return true
 		})
@@ -91,15 +91,11 @@ func (l *Load) Run(ctx context.Context) {
 }
 
 func (l *Load) once(ctx context.Context, intended time.Time, n int64) {
-	sent := time.Now()
-	l.Series.Start(intended, sent)
-	err := l.Do(ctx, n)
-	if err != nil && ctx.Err() != nil {
-		l.Series.Abandon() // the run ended, not the operation
-		return
+	op := l.Series.Start(intended, time.Now())
+	err := l.Do(calls(ctx), n)
+	if finish(calls(ctx), op, time.Now(), err) {
+		l.Codes.add(err)
 	}
-	l.Series.ObserveBecause(intended, sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
-	l.Codes.add(err)
 }
 
 // Order is the numbers below n in an order that follows from a seed and a name.

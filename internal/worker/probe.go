@@ -22,20 +22,28 @@ const probeColumns = "SELECT deviceId, properties.reported.$version AS version F
 // them all within the length that a query may have.
 func (a *Audit) Probes(every time.Duration) []Query {
 	var out []Query
+	for _, sql := range queriesFor(probeColumns, a.IDs()) {
+		out = append(out, ProbeQuery(sql, every, Rows{Device: "deviceId", Version: "version"}))
+	}
+	return out
+}
+
+// queriesFor are queries that begin alike, up to the bracket of IN, and together name all ids.
+func queriesFor(begin string, ids []string) (out []string) {
 	var b strings.Builder
 	flush := func() {
 		if b.Len() > 0 {
-			out = append(out, ProbeQuery(b.String()+"]", every, Rows{Device: "deviceId", Version: "version"}))
+			out = append(out, b.String()+"]")
 		}
 		b.Reset()
 	}
-	for _, w := range a.watched {
-		quoted := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(w.id) + "'"
+	for _, id := range ids {
+		quoted := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(id) + "'"
 		if b.Len()+len(quoted)+2 > maxQuery {
 			flush()
 		}
 		if b.Len() == 0 {
-			b.WriteString(probeColumns)
+			b.WriteString(begin)
 		} else {
 			b.WriteByte(',')
 		}

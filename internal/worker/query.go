@@ -116,7 +116,7 @@ func (r *QueryRunner) schedule(ctx context.Context, start time.Time, q *Query) {
 			continue
 		}
 		if q.Yields && rest.at(intended) {
-			series.Drop(metrics.DropOther)
+			series.Drop(intended, metrics.DropOther)
 			continue
 		}
 		select {
@@ -126,7 +126,7 @@ func (r *QueryRunner) schedule(ctx context.Context, start time.Time, q *Query) {
 				rest.after(r.Once(ctx, q, series, intended))
 			})
 		default:
-			series.Drop(metrics.DropInFlight)
+			series.Drop(intended, metrics.DropInFlight)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func (r *QueryRunner) schedule(ctx context.Context, start time.Time, q *Query) {
 // Once runs a query through all its pages and records it.
 func (r *QueryRunner) Once(ctx context.Context, q *Query, series *metrics.Series, intended time.Time) QueryResult {
 	result := QueryResult{Query: q, Intended: intended, Sent: time.Now()}
-	series.Start(intended, result.Sent)
+	op := series.Start(intended, result.Sent)
 	var watch Watch
 	if r.Watch != nil {
 		watch = r.Watch(q, result.Sent)
@@ -143,7 +143,7 @@ func (r *QueryRunner) Once(ctx context.Context, q *Query, series *metrics.Series
 	if timeout == 0 {
 		timeout = time.Minute
 	}
-	limited, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(calls(ctx), timeout)
 	defer cancel()
 	for pager := r.Service.Query(q.SQL, q.PageSize); pager.More(); {
 		items, err := pager.Next(limited)
@@ -161,12 +161,9 @@ func (r *QueryRunner) Once(ctx context.Context, q *Query, series *metrics.Series
 		}
 	}
 	result.Done = time.Now()
-	if result.Err != nil && ctx.Err() != nil {
-		// The run ended, not the query: it says nothing about the target.
-		series.Abandon()
+	if !finish(calls(ctx), op, result.Done, result.Err) {
 		return result
 	}
-	series.ObserveBecause(intended, result.Sent, result.Done, OutcomeOf(result.Err), metrics.Reason(result.Err))
 	if result.Err == nil {
 		r.Recorder.QueryResult(q.Name, result.Count, result.Pages)
 	}

@@ -72,8 +72,9 @@ type Rollout struct {
 type delivery struct {
 	wave           *WaveResult
 	intended, sent time.Time
-	version        int64  // of the desired properties; 0 until the PATCH is answered
-	early          []news // that came before the PATCH was answered
+	version        int64           // of the desired properties; 0 until the PATCH is answered
+	early          []news          // that came before the PATCH was answered
+	toldOp, reply  metrics.Started // reply only if the devices answer
 	told           bool
 	answered       bool
 }
@@ -104,7 +105,7 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rollout %s: %w", r.Name, err)
 	}
-	sweeping, stop := context.WithCancel(ctx)
+	sweeping, stop := context.WithCancel(calls(ctx))
 	var under sync.WaitGroup
 	under.Go(func() { r.sweep(sweeping) })
 	defer under.Wait()
@@ -126,8 +127,9 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 			break
 		}
 	}
-	r.settle(ctx, func() bool { return len(r.open) == 0 })
-	r.abandon()
+	// Every delivery has its time-out: the sweep ends it.
+	r.settle(calls(ctx), func() bool { return len(r.open) == 0 })
+	r.giveUp()
 	return results, nil
 }
 
@@ -149,7 +151,7 @@ func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, p
 				r.patch(ctx, live, i, intended, patch)
 			})
 		default:
-			r.series.patch.Drop(metrics.DropInFlight)
+			r.series.patch.Drop(intended, metrics.DropInFlight)
 		}
 		return n < int64(len(devices))
 	})
@@ -205,8 +207,8 @@ func (r *Rollout) patch(ctx context.Context, wave *WaveResult, i int, intended t
 	r.mu.Lock()
 	r.open[index] = d
 	r.mu.Unlock()
-	r.series.patch.Start(d.intended, d.sent)
-	limited, cancel := context.WithTimeout(ctx, readTimeout)
+	op := r.series.patch.Start(d.intended, d.sent)
+	limited, cancel := context.WithTimeout(calls(ctx), readTimeout)
 	defer cancel()
 	doc, err := r.Service.PatchTwin(limited, r.IDs[i], patch, "")
 	version, decodeErr := DesiredVersion(doc)
@@ -217,20 +219,17 @@ func (r *Rollout) patch(ctx context.Context, wave *WaveResult, i int, intended t
 	defer r.mu.Unlock()
 	if err != nil {
 		delete(r.open, index)
-		if ctx.Err() != nil {
-			r.series.patch.Abandon()
-			return
+		if finish(calls(ctx), op, time.Now(), err) {
+			r.Codes.add(err)
 		}
-		r.series.patch.ObserveBecause(d.intended, d.sent, time.Now(), OutcomeOf(err), metrics.Reason(err))
-		r.Codes.add(err)
 		return
 	}
-	r.series.patch.Observe(d.intended, d.sent, time.Now(), metrics.OK)
+	op.End(time.Now(), metrics.OK)
 	wave.Patched++
 	d.version = version
-	r.series.told.Start(d.intended, d.sent)
+	d.toldOp = r.series.told.Start(d.intended, d.sent)
 	if r.Answers {
-		r.series.answered.Start(d.intended, d.sent)
+		d.reply = r.series.answered.Start(d.intended, d.sent)
 	}
 	for _, n := range d.early {
 		r.apply(index, d, n)
@@ -289,12 +288,12 @@ func (r *Rollout) apply(index int, d *delivery, n news) {
 	if !d.told { // an answer says that the device was told, too
 		d.told = true
 		d.wave.Told++
-		r.series.told.Observe(d.intended, d.sent, n.at, metrics.OK)
+		d.toldOp.End(n.at, metrics.OK)
 	}
 	if n.answer && r.Answers && !d.answered {
 		d.answered = true
 		d.wave.Answered++
-		r.series.answered.Observe(d.intended, d.sent, n.at, metrics.OK)
+		d.reply.End(n.at, metrics.OK)
 	}
 	if d.told && (d.answered || !r.Answers) {
 		r.close(index, d)
@@ -322,7 +321,7 @@ func (r *Rollout) sweep(ctx context.Context) {
 			r.mu.Lock()
 			for index, d := range r.open {
 				if d.version > 0 && now.Sub(d.sent) >= r.Timeout {
-					r.end(d, func(s *metrics.Series) { s.Observe(d.intended, d.sent, now, metrics.Timeout) })
+					r.end(d, func(op metrics.Started) { op.End(now, metrics.Timeout) })
 					r.close(index, d)
 				}
 			}
@@ -334,22 +333,22 @@ func (r *Rollout) sweep(ctx context.Context) {
 }
 
 // end ends what a delivery still waits for. The caller holds the lock.
-func (r *Rollout) end(d *delivery, how func(*metrics.Series)) {
+func (r *Rollout) end(d *delivery, how func(metrics.Started)) {
 	if !d.told {
-		how(r.series.told)
+		how(d.toldOp)
 	}
 	if r.Answers && !d.answered {
-		how(r.series.answered)
+		how(d.reply)
 	}
 }
 
-// abandon ends the deliveries that are under way when the run is over.
-func (r *Rollout) abandon() {
+// giveUp ends the deliveries that nobody waits for any more.
+func (r *Rollout) giveUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for index, d := range r.open {
 		if d.version > 0 {
-			r.end(d, (*metrics.Series).Abandon)
+			r.end(d, func(op metrics.Started) { op.Unanswered(time.Now(), runEnded) })
 		}
 		delete(r.open, index)
 	}

@@ -70,7 +70,7 @@ func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.
 			if t.Mode == TagBulk {
 				t.bulk(ctx, series, chunk, tags, failures)
 			} else {
-				failures.add(chunk[0], t.retry(ctx, series, func() error {
+				failures.add(chunk[0], t.retry(ctx, series, func(ctx context.Context) error {
 					_, err := t.Twins.PatchTwin(ctx, chunk[0], patch, "")
 					return err
 				}))
@@ -98,7 +98,7 @@ func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string,
 		entries = append(entries, iothub.BulkEntry{ID: id, ImportMode: iothub.ImportUpdateTwin, Tags: tags})
 	}
 	var result iothub.BulkResult
-	err := t.retry(ctx, series, func() (err error) {
+	err := t.retry(ctx, series, func(ctx context.Context) (err error) {
 		result, err = t.Registry.Bulk(ctx, entries)
 		return err
 	})
@@ -114,10 +114,10 @@ func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string,
 }
 
 // retry makes a call again while the service throttles it. Every try is one observation.
-func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func() error) error {
+func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func(context.Context) error) error {
 	wait := 500 * time.Millisecond
 	for try := 1; ; try++ {
-		_, err := Measure(series, time.Now(), func() (struct{}, error) { return struct{}{}, call() })
+		_, err := Measure(ctx, series, time.Now(), func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
 		if !iothub.Throttled(err) || try >= orDefault(t.Attempts, 10) {
 			return err
 		}

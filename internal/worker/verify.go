@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,66 +17,148 @@ import (
 // ErrLostReport is the class of errors of twins that do not hold a report which the target acknowledged.
 var ErrLostReport = errors.New("an acknowledged report is missing in the twin")
 
+// ErrForeignReport is the class of errors of twins with more reports than their devices sent.
+var ErrForeignReport = errors.New("the twin holds more reports than its device sent")
+
+// VerifyName is the name of the verification's queries and twin reads, in metrics and thresholds.
+const VerifyName = "freshness-verify"
+
 // TwinReader reads one twin.
 type TwinReader interface {
 	Twin(ctx context.Context, id string) (json.RawMessage, error)
 }
 
+// Expectation is what the reported properties of a device must be like once it has stopped.
+type Expectation struct {
+	Device    string
+	Reports   int64 // acknowledged
+	Low, High int64 // bounds of $version: every acknowledged report raised it by one, an unanswered one may have
+	// Connectivity must be in the twin while its $version is at most Until, and may be replaced by one of
+	// Others at a later one; empty when none was acknowledged.
+	Connectivity string
+	Until        int64
+	Others       []string
+	// Direct reads the twin itself. Others are looked up in queries first, many at once.
+	Direct bool
+}
+
 // Verification says whether twins hold what the target acknowledged.
 type Verification struct {
-	Devices int // watched devices with an acknowledged report
-	Held    int // whose twins hold the last one, or a later state
-	Lost    int // whose twins do not
-	Unread  int // whose twins could not be read
+	Devices int   // with an acknowledged report
+	Held    int   // whose twins hold all of them
+	Lost    int   // whose twins do not, or hold what was never sent
+	Unread  int   // whose twins could not be read
+	Reports int64 // acknowledged
+	Missing int64 // of those, how many are not in the twins at the least
 	Err     error
 }
 
-// verifyConcurrency is how many twins are read at once.
+// Verifier compares twins with what the target acknowledged to their devices.
+type Verifier struct {
+	Service  Querier // nil reads every twin itself
+	Twins    TwinReader
+	Recorder *metrics.Recorder
+	// Progress, which may be nil, is told how many devices are done, one call at a time.
+	Progress func(done, total int)
+
+	mu       sync.Mutex // protects the following fields
+	result   Verification
+	failures *failures
+}
+
+// verifyConcurrency is how many calls are under way at once.
 const verifyConcurrency = 8
 
-// Verify reads the twins of the watched devices, which must not report any more, and compares each with
-// the last report that was acknowledged to its device: at that $version the twin must say what the device
-// said; it may be at a later one, for a report can be carried out and its acknowledgement be lost.
-func (a *Audit) Verify(ctx context.Context, twins TwinReader) Verification {
-	var v Verification
-	var mu sync.Mutex // protects v
-	failures := newFailures()
-	series := a.opts.Recorder.Series(metrics.OpTwinRead, "freshness-verify")
+// Verify holds the twin of every device against what is expected of it. What a query shows counts when it is as
+// it must be: queries may lag. All other twins are read themselves.
+func (v *Verifier) Verify(ctx context.Context, all []Expectation) Verification {
+	v.result, v.failures = Verification{Devices: len(all)}, newFailures()
+	for i := range all {
+		v.result.Reports += all[i].Reports
+	}
+	v.tell()
+	left := all
+	if v.Service != nil {
+		left = v.query(ctx, all)
+	}
+	series := v.Recorder.Series(metrics.OpTwinRead, VerifyName)
 	var g errgroup.Group
 	g.SetLimit(verifyConcurrency)
-	for _, w := range a.watched {
-		w.mu.Lock()
-		last, ok := w.history.last()
-		w.mu.Unlock()
-		if !ok || last.version == 0 {
-			continue
-		}
-		v.Devices++
+	for i := range left {
 		g.Go(func() error {
-			doc, err := Measure(series, time.Now(), func() (json.RawMessage, error) { return twins.Twin(ctx, w.id) })
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				v.Unread++
-				failures.add(w.id, err)
-				return nil
-			}
-			if err := compare(doc, last); err != nil {
-				v.Lost++
-				failures.add(w.id, err)
-				return nil
-			}
-			v.Held++
+			v.read(ctx, series, &left[i])
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return nil: failures are collected
-	v.Err = failures.err()
-	return v
+	v.result.Err = v.failures.err()
+	return v.result
 }
 
-// compare holds a twin against the last report that was acknowledged.
-func compare(doc json.RawMessage, last known) error {
+func (v *Verifier) tell() {
+	if v.Progress != nil {
+		v.Progress(v.result.Held+v.result.Lost+v.result.Unread, v.result.Devices)
+	}
+}
+
+// verifyColumns are what the verification asks of many devices at once.
+const verifyColumns = "SELECT deviceId, properties.reported.$version AS version, properties.reported.connectivity.type AS type FROM devices WHERE deviceId IN ["
+
+// query looks devices up in queries and returns those whose twins have to be read.
+func (v *Verifier) query(ctx context.Context, all []Expectation) (left []Expectation) {
+	ids := make([]string, 0, len(all))
+	byID := make(map[string]*Expectation, len(all))
+	for i := range all {
+		if x := &all[i]; !x.Direct {
+			ids, byID[x.Device] = append(ids, x.Device), x
+		}
+	}
+	held := make(map[string]bool, len(ids))
+	look := func(items []json.RawMessage) {
+		for _, item := range items {
+			var row struct {
+				DeviceID string `json:"deviceId"`
+				Version  int64  `json:"version"`
+				Type     string `json:"type"`
+			}
+			if json.Unmarshal(item, &row) != nil {
+				continue
+			}
+			v.mu.Lock()
+			if x := byID[row.DeviceID]; x != nil && !held[row.DeviceID] && x.check(row.Version, row.Type) == nil {
+				held[row.DeviceID] = true
+				v.result.Held++
+			}
+			v.mu.Unlock()
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.tell()
+	}
+	runner := &QueryRunner{Service: v.Service, Recorder: v.Recorder, Watch: func(*Query, time.Time) Watch { return pages(look) }}
+	series := v.Recorder.Series(metrics.OpQuery, VerifyName)
+	for _, sql := range queriesFor(verifyColumns, ids) {
+		if ctx.Err() != nil {
+			break
+		}
+		runner.Once(ctx, &Query{Name: VerifyName, SQL: sql, PageSize: 1000}, series, time.Now())
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(x Expectation) bool { return held[x.Device] })
+}
+
+// pages looks at the pages of a query, and at nothing else.
+type pages func(items []json.RawMessage)
+
+func (p pages) Page(_ time.Time, items []json.RawMessage) { p(items) }
+func (p pages) End(error)                                 {}
+
+// read reads one twin and judges it.
+func (v *Verifier) read(ctx context.Context, series *metrics.Series, x *Expectation) {
+	var doc json.RawMessage
+	err := context.Cause(ctx)
+	if err == nil {
+		doc, err = Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) { return v.Twins.Twin(ctx, x.Device) })
+	}
 	var twin struct {
 		Properties struct {
 			Reported struct {
@@ -86,15 +169,40 @@ func compare(doc json.RawMessage, last known) error {
 			} `json:"reported"`
 		} `json:"properties"`
 	}
-	if err := json.Unmarshal(doc, &twin); err != nil {
-		return fmt.Errorf("reading the twin: %w", err)
+	if err == nil {
+		err = json.Unmarshal(doc, &twin)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	defer v.tell()
+	if err != nil {
+		v.result.Unread++
+		v.failures.add(x.Device, fmt.Errorf("reading the twin: %w", err))
+		return
 	}
 	got := twin.Properties.Reported
+	if err := x.check(got.Version, got.Connectivity.Type); err != nil {
+		v.result.Lost++
+		v.result.Missing += max(0, x.Low-got.Version)
+		v.failures.add(x.Device, err)
+		return
+	}
+	v.result.Held++
+}
+
+// check holds the reported properties of a twin against what is expected of them.
+func (x *Expectation) check(version int64, connectivity string) error {
 	switch {
-	case got.Version < last.version:
-		return fmt.Errorf("%w: the twin is older than what was acknowledged", ErrLostReport)
-	case got.Version == last.version && got.Connectivity.Type != last.connectivity:
-		return fmt.Errorf("%w: the twin holds something else at the version that was acknowledged", ErrLostReport)
+	case version < x.Low:
+		return fmt.Errorf("%w: its $version is lower than what was acknowledged makes it", ErrLostReport)
+	case version > x.High:
+		return fmt.Errorf("%w: its $version is higher; does another client use the identity?", ErrForeignReport)
+	case x.Connectivity == "" || connectivity == x.Connectivity:
+		return nil
+	case version <= x.Until:
+		return fmt.Errorf("%w: it holds another connectivity at the $version that was acknowledged", ErrLostReport)
+	case !slices.Contains(x.Others, connectivity):
+		return fmt.Errorf("%w: it holds a connectivity that its device did not send since", ErrLostReport)
 	}
 	return nil
 }

@@ -123,41 +123,63 @@ func bind(address string) error {
 	return l.Close()
 }
 
-// Tier checks the limits of a plan's tier that it will exceed for sure; they are no problem of the run, which may
-// want to show just that.
+// Tier checks the limits of a plan's tier that it will exceed for sure, and its daily quota; they are no problem of
+// the run, which may want to show just that.
 func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 	if p.Tier == nil {
 		if sc.Target.Kind != scenario.IoTHub {
 			return nil
 		}
-		return []Finding{{Check: "tier", Level: OK, Text: "not told; give --tier and --units to hold the scenario to the hub's"}}
+		f := Finding{Check: "tier", Level: OK, Text: "not told; give --tier and --units to hold the scenario to the hub's"}
+		if p.Steady != nil {
+			f.Text += fmt.Sprintf(". A day that goes on %s counts for up to %s messages", p.Steady, count(int(math.Ceil(p.Metering.Day))))
+		}
+		return []Finding{f}
 	}
-	name := fmt.Sprintf("%s, %d units", p.Tier.Tier, p.Tier.Units)
-	if len(p.Tier.Exceeded) == 0 {
-		return []Finding{{Check: "tier", Level: OK, Text: "within the limits of " + name}}
+	use, text := p.Quota()
+	quota := Finding{Check: "daily quota", Level: OK, Text: text}
+	if use != plan.QuotaFits {
+		quota.Level = Warning
+	}
+	if len(p.Tier.Exceeded) == 0 && use == plan.QuotaFits {
+		return []Finding{{Check: "tier", Level: OK, Text: "within the limits of " + p.Tier.Name()}, quota}
 	}
 	remedy := "lower the rates, or spread them over more time: no tier takes them"
-	if better, ok := cheapest(sc); ok {
-		remedy = fmt.Sprintf("take %d units of %s, or lower the rates", better.Units, better.Tier)
+	if better, ok := cheapest(*p); ok {
+		units := "1 unit"
+		if n := better.Tier.Units; n > 1 {
+			units = fmt.Sprintf("%d units", n)
+		}
+		remedy = fmt.Sprintf("take %s of %s, or lower the rates", units, better.Tier.Tier)
 	}
 	var all []Finding
 	for _, x := range p.Tier.Exceeded {
 		all = append(all, Finding{Check: "tier", Level: Warning, Text: x, Remedy: remedy})
 	}
-	return all
+	if all == nil {
+		all = []Finding{{Check: "tier", Level: OK, Text: "within the rates of " + p.Tier.Name()}}
+	}
+	if quota.Level != OK {
+		quota.Remedy = remedy
+	}
+	return append(all, quota)
 }
 
-// cheapest is the least expensive hub whose limits hold for sure.
-func cheapest(sc *scenario.Scenario) (best tier.Limits, ok bool) {
+// cheapest is the plan held to the least expensive hub whose rates and quota it keeps for sure, and whose quota is
+// enough also if queries find all.
+func cheapest(p plan.Plan) (best plan.Plan, ok bool) {
+	price := 0.0
 	for _, t := range tier.All() {
 		for units := 1; ; units++ {
 			l, err := tier.For(t, units)
-			if err != nil || (ok && l.USDPerMonth >= best.USDPerMonth) {
+			if err != nil || (ok && l.USDPerMonth >= price) {
 				break
 			}
-			p, err := plan.Make(sc, plan.Options{Tier: string(t), Units: units})
-			if err == nil && len(p.Tier.Exceeded) == 0 {
-				best, ok = l, true
+			if p.Hold(plan.Options{Tier: string(t), Units: units}) != nil {
+				break
+			}
+			if use, _ := p.Quota(); len(p.Tier.Exceeded) == 0 && use == plan.QuotaFits {
+				best, price, ok = p, l.USDPerMonth, true
 				break
 			}
 		}

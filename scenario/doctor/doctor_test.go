@@ -156,13 +156,21 @@ func TestTier(t *testing.T) {
 		"no tier, elsewhere": {
 			text(10, "1m", "target: {hub: 'HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=='}"),
 			plan.Options{},
-			"ok tier: not told; give --tier and --units to hold the scenario to the hub's",
+			"ok tier: not told; give --tier and --units to hold the scenario to the hub's. A day that goes on with the 10 devices at the end of stage s counts for up to 14,400 messages",
 		},
-		"within": {text(10, "1m", ""), plan.Options{Tier: "S1", Units: 2}, "ok tier: within the limits of S1, 2 units"},
+		"within": {text(10, "1m", ""), plan.Options{Tier: "S1", Units: 2}, "ok tier: within the limits of S1, 2 units\n" +
+			"ok daily quota: this run uses 59 of the day's 800,000 messages; kept up all day with the 10 devices at the end of stage s it would be 14,400 (2 %)"},
+		"the day's quota": {
+			"fleet: {groups: [{name: a, count: 1400, reported: {connectivity: {type: wifi}, every: 30s}}]}\nstages: [{name: ramp, duration: 1m, devices: 1400}, {name: hold, duration: 5m}]\n",
+			plan.Options{Tier: "S1", Units: 2},
+			"ok tier: within the rates of S1, 2 units\n" +
+				"warning daily quota: this run uses 18,194 of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts the whole fleet off after about 4h45m, until midnight UTC; take 1 unit of S2, or lower the rates",
+		},
 		"more units": {
 			text(4000, "10s", ""),
 			plan.Options{Tier: "S1", Units: 1},
-			"warning tier: telemetry: stage s asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait or are shed with 429; take 16 units of S1, or lower the rates",
+			"warning tier: telemetry: stage s asks for 119,978 in 10m00s (200/s), one unit of S1 allows 100/s; some 53,978 wait or are shed with 429; take 6 units of S2, or lower the rates\n" +
+				"warning daily quota: this run uses 123,978 of the day's 400,000 messages; kept up all day with the 4,000 devices at the end of stage s it would be 34,560,000: the hub cuts the whole fleet off after about 22 min, until midnight UTC; take 6 units of S2, or lower the rates",
 		},
 		"no tier takes it": {
 			text(1_000_000, "1s", ""),

@@ -73,11 +73,11 @@ func (e *Engine) planned() time.Duration {
 
 // addErrors puts the errors of one of the worker's tasks into the record.
 func (e *Engine) addErrors(task string, codes *worker.Codes) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, c := range codes.List() {
-		e.record.ServiceErrors = append(e.record.ServiceErrors, report.ServiceError{Task: task, Code: c.Code, Count: c.Count})
-	}
+	e.record.write(func(r *report.Run) {
+		for _, c := range codes.List() {
+			r.ServiceErrors = append(r.ServiceErrors, report.ServiceError{Task: task, Code: c.Code, Count: c.Count})
+		}
+	})
 }
 
 // rollouts makes the scenario's rollouts.
@@ -103,7 +103,7 @@ func (e *Engine) rollouts() []*worker.Rollout {
 
 func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.Rollout) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
-		e.note("rollout " + x.Name + " did not begin: the run ended first")
+		e.record.note("rollout %s did not begin: the run ended first", x.Name)
 		return
 	}
 	e.emit(Event{Kind: EventRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
@@ -116,14 +116,7 @@ func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.
 // warn tells of something that a reader of the figures must know, now and in the record.
 func (e *Engine) warn(text string, err error) {
 	e.emit(Event{Kind: EventWarning, Text: text, Detail: err.Error()})
-	e.note(text + ": " + err.Error())
-}
-
-// note adds a line to the record.
-func (e *Engine) note(text string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.record.Notes = append(e.record.Notes, text)
+	e.record.note("%s: %v", text, err)
 }
 
 func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
@@ -131,16 +124,14 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 		Rollout: x.Name, Group: x.Group, Number: w.Number, Of: len(x.Waves), Percent: w.Percent, Devices: w.Devices,
 		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
 	}
-	e.mu.Lock()
-	e.record.Waves = append(e.record.Waves, row)
-	e.mu.Unlock()
+	e.record.write(func(r *report.Run) { r.Waves = append(r.Waves, row) })
 	e.emit(Event{Kind: EventRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
 }
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
-		e.rec.Series(metrics.OpJob, x.Name).Drop(metrics.DropStopped)
-		e.note("job " + x.Name + " did not begin: the run ended first")
+		e.rec.Series(metrics.OpJob, x.Name).Drop(time.Now(), metrics.DropStopped)
+		e.record.note("job %s did not begin: the run ended first", x.Name)
 		return
 	}
 	intended := time.Now()
@@ -162,15 +153,13 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if err != nil {
 		row.Error = err.Error()
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.record.Jobs = append(e.record.Jobs, row)
+	e.record.write(func(r *report.Run) { r.Jobs = append(r.Jobs, row) })
 }
 
 // jobDocument is the body of a job's creation. Its id is new with every run.
 func (e *Engine) jobDocument(x *scenario.Job) (iothub.Job, error) {
 	job := iothub.Job{
-		JobID: x.Name + "-" + e.start.UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
+		JobID: x.Name + "-" + e.began().UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
 		Start: iothub.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: iothub.JobTwinUpdate,
 	}
 	if job.QueryCondition == "" {

@@ -17,7 +17,8 @@ type controls struct {
 	fleet  *fleet.Fleet
 	byHand bool                    // paused by hand
 	staged bool                    // paused by the stage that runs
-	next   context.CancelCauseFunc // ends that stage; nil between stages
+	next   context.CancelCauseFunc // ends the stage that runs; nil when none does, or it was ended already
+	wanted int                     // how many of the stages to come are to end as they begin
 }
 
 // Pause stops what devices do on their own schedules and at the rates of stages, or lets it go on. They stay connected,
@@ -31,14 +32,18 @@ func (e *Engine) Pause(paused bool) {
 	e.emit(Event{Kind: EventWarning, OK: true, Text: text})
 }
 
-// Next ends the stage that runs, and with it the waiting of its steps; after the last one the run ends. It may be called at
-// any time.
+// Next ends a stage, and with it the waiting of its steps; after the last one the run ends. Each call ends one: the stage
+// that runs; before the first, between two, or when the one that runs was ended so already, the next to begin. It may be
+// called at any time, and does nothing once the last stage is over.
 func (e *Engine) Next() {
-	e.controls.mu.Lock()
-	defer e.controls.mu.Unlock()
-	if e.controls.next != nil {
-		e.controls.next(errNext)
-	}
+	e.controls.change(func(c *controls) {
+		if c.next == nil {
+			c.wanted++
+			return
+		}
+		c.next(errNext)
+		c.next = nil
+	})
 }
 
 // change changes the controls and pauses the fleet accordingly.
@@ -51,10 +56,18 @@ func (c *controls) change(what func(*controls)) {
 	}
 }
 
-// stage begins a stage whose context Next can end; the returned function ends it.
+// stage begins a stage whose context Next can end, with errNext as its cause; the returned function ends it.
 func (c *controls) stage(ctx context.Context, paused bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	c.change(func(c *controls) { c.staged, c.next = paused, cancel })
+	c.change(func(c *controls) {
+		c.staged = paused
+		if c.wanted > 0 {
+			c.wanted--
+			cancel(errNext)
+			return
+		}
+		c.next = cancel
+	})
 	return ctx, func() {
 		c.change(func(c *controls) { c.next = nil })
 		cancel(nil)

@@ -10,11 +10,134 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
+// long is three stages that a test would not wait for.
+const long = `
+fleet: {groups: [{name: robots, count: 5, reported: {connectivity: {type: wifi}, every: 100ms}}]}
+stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, duration: 1h}, {name: steps, steps: [{await: {connected: 5, within: 1h}}]}]
+`
+
+// acting is an Engine of which act is told each stage as it is announced.
+func acting(t *testing.T, text string, act func(eng *engine.Engine, stage string)) *engine.Engine {
+	var eng *engine.Engine
+	eng = engine.New(engine.Options{
+		Scenario: decode(t, text), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(),
+		Event: func(e engine.Event) {
+			if e.Kind == engine.EventStage {
+				act(eng, e.Text)
+			}
+		},
+	})
+	return eng
+}
+
+// endedByHand are the stages that the notes say were ended by hand.
+func endedByHand(run *report.Run) []string {
+	var names []string
+	for _, s := range run.Stages {
+		if slices.Contains(run.Notes, "stage "+s.Name+" was ended early by hand") {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// Each call of Next ends one stage, whenever it comes: none is lost.
+func TestNextIsNotLost(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before int            // calls before the run
+		at     map[string]int // calls as a stage is announced
+	}{
+		{"as each stage is announced", 0, map[string]int{"ramp": 1, "hold": 1, "steps": 1}},
+		{"before the first", 3, nil},
+		{"before the first, and as the second is announced", 1, map[string]int{"hold": 2}},
+		{"more than one in a stage", 0, map[string]int{"ramp": 3}},
+		{"more than there are stages", 2, map[string]int{"steps": 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			eng := acting(t, long, func(eng *engine.Engine, stage string) {
+				for range tt.at[stage] {
+					eng.Next()
+				}
+			})
+			for range tt.before {
+				eng.Next()
+			}
+			run := eng.Run(t.Context())
+			if got := endedByHand(run); run.Outcome != report.Passed || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
+				t.Errorf("%s (%s): ended by hand %q, notes %q", run.Outcome, run.Reason, got, run.Notes)
+			}
+		})
+	}
+}
+
+// A step that failed has failed, also when its stage is ended by hand at the very time.
+func TestNextHidesNoFailure(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: robots, count: 1}]}
+stages: [{name: steps, steps: [{await: {connected: 1, within: 1ms}}]}]
+`
+	var eng *engine.Engine
+	eng = engine.New(engine.Options{
+		Scenario: decode(t, text), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(),
+		Event: func(e engine.Event) {
+			if e.Kind == engine.EventStep {
+				eng.Next()
+			}
+		},
+	})
+	run := eng.Run(t.Context())
+	if run.Outcome != report.Failed || len(run.Steps) != 1 || run.Steps[0].OK {
+		t.Errorf("%s (%s): steps %+v; want it failed", run.Outcome, run.Reason, run.Steps)
+	}
+}
+
+// Everybody who writes to the record at the end of a run does so at once: a stage that is ended by hand, a rollout and a
+// job that did not begin, loads that end. No line is lost.
+func TestNextThenStopKeepsEveryNote(t *testing.T) {
+	const text = long + `
+service:
+  rollouts: [{name: firmware, group: robots, properties: {firmware: 2}, at: 1h, rate: 10/s, waves: [{percent: 100}]}]
+  jobs: [{name: retag, type: twin, at: 1h, desired: {x: 1}}, {name: late, type: twin, at: 1h, desired: {x: 2}}]
+  methods: [{name: reboot, group: robots, method: reboot, rate: 10/s}]
+`
+	run := acting(t, text, func(eng *engine.Engine, stage string) {
+		eng.Next()
+		if stage == "hold" {
+			eng.Stop()
+		}
+	}).Run(t.Context())
+	want := []string{
+		"stage ramp was ended early by hand", "stage hold was ended early by hand", "rollout firmware did not begin: the run ended first",
+		"job retag did not begin: the run ended first", "job late did not begin: the run ended first",
+	}
+	missing := slices.DeleteFunc(want, func(line string) bool { return slices.Contains(run.Notes, line) })
+	if run.Outcome != report.Interrupted || len(missing) > 0 || len(run.Stages) != 2 {
+		t.Errorf("%s, stages %+v, notes %q lack %q", run.Outcome, run.Stages, run.Notes, missing)
+	}
+}
+
+// Controls may be used before the run, from anywhere; a fleet that is paused so stays paused.
+func TestPauseBeforeTheRun(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: robots, count: 5, telemetry: {every: 10ms}}]}
+stages: [{name: ramp, steps: [{await: {connected: 5, within: 1m}}], devices: 5}, {name: hold, duration: 200ms}]
+`
+	eng := newEngine(decode(t, text), newWatcher())
+	eng.Pause(true)
+	run := eng.Run(t.Context())
+	x := run.Totals.Select(metrics.OpTelemetry, "")
+	if run.Outcome != report.Passed || x == nil || x.Started() > 0 || x.Dropped[metrics.DropPaused] == 0 {
+		t.Errorf("%s (%s): telemetry %+v; want all of it dropped", run.Outcome, run.Reason, x)
+	}
+}
+
 // Somebody who watches ends a stage early, pauses the load and lets it go on; the run still passes, and says so.
 func TestControls(t *testing.T) {
 	const text = `
 fleet: {groups: [{name: robots, count: 5, reported: {connectivity: {type: wifi}, every: 100ms}}]}
-stages: [{name: ramp, duration: 60s, devices: 5}, {name: hold, devices: 5, duration: 60s}]
+stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connect_rate: 100/s, duration: 1h}]
 `
 	w := newWatcher()
 	eng := newEngine(decode(t, text), w)
@@ -25,6 +148,15 @@ stages: [{name: ramp, duration: 60s, devices: 5}, {name: hold, devices: 5, durat
 			return slices.ContainsFunc(events, func(e engine.Event) bool { return e.Kind == engine.EventStage && e.Text == stage })
 		}
 	}
+	reports := func(count func(x *metrics.SeriesSnapshot) bool) func([]engine.Event, []engine.Progress) bool {
+		return func(_ []engine.Event, p []engine.Progress) bool {
+			if len(p) == 0 {
+				return false
+			}
+			x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
+			return x != nil && count(x)
+		}
+	}
 	w.until(t, "the ramp", began("ramp"))
 	eng.Next()
 	w.until(t, "the hold", began("hold"))
@@ -32,18 +164,13 @@ stages: [{name: ramp, duration: 60s, devices: 5}, {name: hold, devices: 5, durat
 		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") > 0
 	})
 	eng.Pause(true)
-	w.until(t, "reports that are dropped", func(_ []engine.Event, p []engine.Progress) bool {
-		x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
-		return x != nil && x.Dropped[metrics.DropPaused] > 0
-	})
+	w.until(t, "reports that are dropped", reports(func(x *metrics.SeriesSnapshot) bool { return x.Dropped[metrics.DropPaused] > 0 }))
 	eng.Pause(false)
 	paused := w.last().Total.Select(metrics.OpTwinReport, "").Started()
-	w.until(t, "reports again", func(_ []engine.Event, p []engine.Progress) bool {
-		return p[len(p)-1].Total.Select(metrics.OpTwinReport, "").Started() > paused
-	})
+	w.until(t, "reports again", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
 	eng.Next()
 	run := <-done
-	if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Contains(run.Notes, "stage ramp was ended early by hand") {
+	if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {
 		t.Errorf("%s (%s): %+v %q", run.Outcome, run.Reason, run.Stages, run.Notes)
 	}
 	eng.Next() // too late, and harmless

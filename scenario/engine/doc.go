@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -49,25 +50,30 @@ type Engine struct {
 	rec  *metrics.Recorder
 	log  *slog.Logger
 
-	start time.Time
-	soft  context.Context // ends when the run should wind down
-	stop  context.CancelCauseFunc
+	driver link.Driver
 
-	self    *self
-	target  *target
-	ids     *identities
-	fleet   *fleet.Fleet
-	service *serviceSide
-	desired desiredWatch
-	gate    *stageGate
-	outages outageFinder // owned by the monitor
-	bounds  *metrics.Judge
+	soft context.Context // ends when the run should wind down
+	stop context.CancelCauseFunc
+
+	self           *self
+	target         *target
+	ids            *identities
+	fleet          *fleet.Fleet
+	service        *serviceSide
+	desired        desiredWatch
+	contradictions contradictions
+	gate           *stageGate
+	outages        outageFinder // owned by the monitor
+	bounds         *metrics.Judge
 
 	controls controls
+	drain    drain
 
-	mu     sync.Mutex // protects the following fields, and orders events
-	stage  string
-	record report.Run
+	record ledger
+
+	mu    sync.Mutex // protects the following fields, and orders events
+	start time.Time  // zero before the run
+	stage string
 }
 
 // New makes an Engine.
@@ -75,40 +81,46 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), bounds: metrics.NewJudge(o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e.bounds.Doubt(e.doubt)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
 
-// Stop grace periods: how long each part of a polite end may take.
-const (
-	fleetGrace       = 15 * time.Second
-	deprovisionGrace = 5 * time.Minute
-)
+// deprovisionGrace is how long removing the identities may take.
+const deprovisionGrace = 5 * time.Minute
 
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
 func (e *Engine) Run(ctx context.Context) *report.Run {
-	e.start = time.Now()
-	e.record = report.Run{
-		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: e.start.UTC(),
+	start := time.Now()
+	e.mu.Lock()
+	e.start = start
+	e.mu.Unlock()
+	r := e.record.whole()
+	*r = report.Run{
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
 	for _, t := range e.sc.Thresholds {
-		e.record.Rules = append(e.record.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
+		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
-	e.rec.SetRun(metrics.RunLabels{Run: e.start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
+	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	err := e.run(ctx)
 	e.stop(nil)
-	e.record.Ended = time.Now().UTC()
-	e.record.Totals = e.rec.Snapshot()
+	r.Ended = time.Now().UTC()
+	r.Totals = e.rec.Snapshot()
+	e.splitByStage()
+	if e.self != nil {
+		r.Generator = e.self.health(e.rec)
+	}
 	e.judge(ctx, err)
-	return &e.record
+	return r
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
 	if e.opts.Begin != nil {
-		if err := e.opts.Begin(&e.record); err != nil {
+		if err := e.opts.Begin(e.record.whole()); err != nil {
 			return err
 		}
 	}
@@ -119,7 +131,7 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	if e.target, err = e.openTarget(ctx); err != nil {
 		return err
 	}
-	e.record.Target = e.target.Name
+	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
 	e.emit(Event{Kind: EventTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
 	if err := e.provision(ctx); err != nil {
@@ -150,8 +162,11 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.controls.change(func(c *controls) { c.fleet = e.fleet })
+	hard, cancelHard := context.WithCancel(ctx)
+	defer cancelHard()
 	soft, cancelSoft := e.either(ctx)
 	defer cancelSoft()
+	soft = worker.Patient(soft, hard)
 	watching, stopWatching := context.WithCancel(context.Background())
 	waitForSelf := e.self.begin(watching)
 	var monitor, service sync.WaitGroup
@@ -162,29 +177,33 @@ func (e *Engine) load(ctx context.Context) error {
 	service.Go(func() { e.runActivities(soft) })
 
 	err = e.walk(soft)
+	e.rec.SetStage("")
+	e.beginStage("")
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	e.drain.begin(cancelHard)
+	e.fleet.Finish()
 	cancelSoft()
 	service.Wait()
-	grace, cancelGrace := context.WithTimeout(ctx, fleetGrace)
-	defer cancelGrace()
+	e.fleet.Stop(hard)
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
-	e.record.Generator = e.self.health()
-	e.bounds.Stage("", e.rec.Snapshot())
-	e.fleet.Stop(grace)
+	if e.drain.end() {
+		e.record.note("the wait for the last answers was cut short by hand")
+	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
-	e.record.Outages = e.outages.end(e.since())
+	outages := e.outages.end(e.since())
+	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
-		return nil
+		return e.contradictions.err()
 	}
 	return errors.Join(err, serviceErr, auditErr)
 }
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil {
+	if e.target.service == nil || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
@@ -198,7 +217,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.note("the run ended before all devices of " + g.Name + " were tagged")
+			e.record.note("the run ended before all devices of %s were tagged", g.Name)
 			return nil
 		}
 		if err != nil {
@@ -242,8 +261,8 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
-		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported,
+		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
+		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -283,7 +302,20 @@ func (e *Engine) emit(ev Event) {
 	}
 }
 
-func (e *Engine) since() time.Duration { return time.Since(e.start) }
+// since is how long the run lasts; 0 before it.
+func (e *Engine) since() time.Duration {
+	if start := e.began(); !start.IsZero() {
+		return time.Since(start)
+	}
+	return 0
+}
+
+// began is when the run did; the zero time before it.
+func (e *Engine) began() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.start
+}
 
 func (e *Engine) currentStage() string {
 	e.mu.Lock()

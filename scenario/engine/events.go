@@ -15,6 +15,7 @@ const (
 	EventOutage    EventKind = "outage"    // devices lost their connections, or came back
 	EventThreshold EventKind = "threshold" // a threshold that aborts the run was missed
 	EventStopping  EventKind = "stopping"  // the run winds down
+	EventDrain     EventKind = "drain"     // answers that are waited for after the last stage: Done is how many
 	EventRollout   EventKind = "rollout"   // a rollout began, or a wave of it ended; OK says that it goes on
 	EventJob       EventKind = "job"       // the state of a job has changed
 	EventVerified  EventKind = "verified"  // twins were compared with what was acknowledged

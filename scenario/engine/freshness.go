@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,7 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	f := e.sc.Service.Freshness
 	o := worker.AuditOptions{
 		Seed: e.sc.Seed, Recorder: e.rec, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
-		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(),
+		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(), Known: e.ids.known(),
 	}
 	for i := range e.sc.Fleet.Groups {
 		if g := &e.sc.Fleet.Groups[i]; len(g.Report.Types) > 0 {
@@ -27,12 +28,13 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	}
 	s.audit = worker.NewAudit(o)
 	n, of := s.audit.Sampled()
-	e.record.Freshness = &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
+	row := &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
 	for i := range s.queries {
 		if why := s.queries[i].Rows.Unchecked; why != "" {
-			e.record.Freshness.Unchecked = append(e.record.Freshness.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
+			row.Unchecked = append(row.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
 		}
 	}
+	e.record.write(func(r *report.Run) { r.Freshness = row })
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
@@ -67,41 +69,79 @@ func (s *serviceSide) tagged(g *scenario.Group, tags json.RawMessage, write func
 	return err
 }
 
-// verifyGrace bounds the verification at the end of a run.
-const verifyGrace = time.Minute
+// The verification at the end of a run may take a minute, and a bit for every device.
+const (
+	verifyGrace = time.Minute
+	verifyEach  = 10 * time.Millisecond
+)
 
 // endAudit waits for the last reports to be shown, and compares twins with what was acknowledged, once
 // the devices have stopped. The error says that a promise of the target was broken.
 func (e *Engine) endAudit(ctx context.Context) error {
 	a := e.service.audit
 	if a == nil {
-		return nil
+		return e.contradictions.err()
 	}
 	var err error
-	f, r := e.sc.Service.Freshness, e.record.Freshness
+	f := e.sc.Service.Freshness
 	if e.stopped() == nil && ctx.Err() == nil {
 		settle, cancel := context.WithTimeout(ctx, f.Settle)
 		a.Settle(settle, querier{e.target.service}, e.service.probes)
 		cancel()
 		if f.Verify {
-			err = e.verify(ctx, r)
+			err = e.verify(ctx)
+			e.findPhantoms(ctx)
 		}
 	}
-	r.Unseen = a.Close(time.Now())
-	return err
+	unseen := a.Close(time.Now())
+	e.record.write(func(r *report.Run) { r.Freshness.Unseen = unseen })
+	return errors.Join(e.contradictions.err(), err, e.wrongRows())
 }
 
-func (e *Engine) verify(ctx context.Context, r *report.Freshness) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
+func (e *Engine) verify(ctx context.Context) error {
+	all, lost := e.expectations()
+	ctx, cancel := context.WithTimeout(ctx, verifyGrace+time.Duration(len(all))*verifyEach)
 	defer cancel()
-	v := e.service.audit.Verify(ctx, e.target.service)
-	r.Verified = &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread}
+	told := 0
+	verifier := &worker.Verifier{Service: querier{e.target.service}, Twins: e.target.service, Recorder: e.rec, Progress: func(done, total int) {
+		if done == 0 || done == total || (done-told)*20 < total {
+			return
+		}
+		told = done
+		e.emit(Event{Kind: EventVerified, OK: true, Text: "twins verified", Done: done, Total: total})
+	}}
+	v := verifier.Verify(ctx, all)
+	v.Missing += lost
+	row := &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
+	e.record.write(func(r *report.Run) { r.Freshness.Verified = row })
 	ok := v.Lost == 0 && v.Unread == 0
-	e.emit(Event{Kind: EventVerified, OK: ok, Text: "acknowledged reports", Detail: fmt.Sprintf("the twins of %s of %s hold the last one", report.Count(int64(v.Held)), devices(v.Devices))})
+	e.emit(Event{Kind: EventVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
 	if ok {
-		return nil
+		return nil // what is missing nevertheless is a contradiction, which has its own words
 	}
 	return fmt.Errorf("the twins of %s do not hold what was acknowledged, %d could not be read: %w", devices(v.Lost), v.Unread, v.Err)
+}
+
+// expectations are what the twins of all devices with an acknowledged report must be like, and how many
+// acknowledged reports are known to be lost. The twins of the audit's sample are read themselves.
+func (e *Engine) expectations() (all []worker.Expectation, lost int64) {
+	sampled := make(map[string]bool)
+	for _, id := range e.service.audit.IDs() {
+		sampled[id] = true
+	}
+	for i := range e.fleet.Len() {
+		a := e.fleet.Account(i)
+		lost += a.Lost
+		if a.Accepted == 0 || a.Low == 0 {
+			continue
+		}
+		id := e.ids.ids[i]
+		all = append(all, worker.Expectation{
+			Device: id, Reports: a.Accepted, Low: a.Low, High: a.High,
+			Connectivity: a.Last.Connectivity, Until: a.Until, Others: a.Open, Direct: sampled[id],
+		})
+	}
+	return all, lost
 }
 
 // condition evaluates a query's condition on what the audit knows of a device.

@@ -25,31 +25,47 @@ type Progress struct {
 const lookEvery = 100 * time.Millisecond
 
 // monitor samples the Recorder once a second until its context ends, then once more; outages it
-// looks for more often. It returns the last figures that it told of.
+// looks for more often. After the last stage it tells of the wait for the last answers alone. It returns the last figures
+// that it told of.
 func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.Snapshot {
 	look, tick := time.NewTicker(lookEvery), time.NewTicker(sampleEvery)
 	defer look.Stop()
 	defer tick.Stop()
-	for over := false; !over; {
+	for drained := e.drain.began; ; {
 		select {
 		case <-look.C:
-			e.lookForOutage()
+			if drained != nil {
+				e.lookForOutage()
+			}
 			continue
 		case <-tick.C:
+		case <-drained:
+			last = e.sample(last)
+			drained = nil
+			continue
 		case <-ctx.Done():
-			over = true
-		}
-		e.lookForOutage()
-		now, interval := e.progress(last)
-		e.abortOn(e.bounds.Sample(now))
-		if interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
-			if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
-				e.log.Warn("the generator was not measured", "error", err)
+			if drained != nil { // there was no wait
+				return e.sample(last)
 			}
+			last, _ = e.progress(last)
+			return last
 		}
-		last = now
+		if drained != nil {
+			last = e.sample(last)
+			continue
+		}
+		last, _ = e.progress(last)
+		e.tellOfDrain(last)
 	}
-	return last
+}
+
+// sample judges what came since the last figures, and returns the new ones.
+func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
+	e.lookForOutage()
+	now, _ := e.progress(last)
+	e.measure(now, false, "")
+	e.abortOn(e.bounds.Sample(now))
+	return now
 }
 
 // progress tells of what came since the last figures, and returns the new ones and what came.

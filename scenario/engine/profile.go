@@ -29,16 +29,7 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 	} else if t := g.Telemetry.Rows; t != nil {
 		p.Telemetry.Payload = t
 	}
-	switch g.Backoff {
-	case "steep":
-		p.Backoff = schedule.SteepBackoff()
-	case "fixed":
-		p.Backoff = schedule.FixedBackoff()
-	case "none":
-		p.Backoff = schedule.NoBackoff()
-	default:
-		p.Backoff, p.Throttled = schedule.ExponentialBackoff(), schedule.ThrottledBackoff()
-	}
+	p.Backoff, p.Throttled = g.Backoffs()
 	return p, nil
 }
 

@@ -27,6 +27,15 @@ type identities struct {
 	create  []int                 // indexes of those that have to be made
 }
 
+// known tells the run's devices from others.
+func (all *identities) known() func(id string) bool {
+	ids := make(map[string]bool, len(all.ids))
+	for _, id := range all.ids {
+		ids[id] = true
+	}
+	return func(id string) bool { return ids[id] }
+}
+
 // identitiesOf lists a scenario's devices. An authority that the scenario does not name is made in memory.
 func identitiesOf(sc *scenario.Scenario, memory *identity.Authority) *identities {
 	n := sc.Devices()
@@ -149,7 +158,7 @@ type measured struct {
 }
 
 func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	return worker.Measure(m.series, time.Now(), func() (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
 }
 
 // provision makes the run's identities.
@@ -165,20 +174,16 @@ func (e *Engine) provision(ctx context.Context) error {
 		Registry: measured{e.target.paced, e.rec.Series(metrics.OpProvision, "")}, Stop: e.soft.Done(),
 		Progress: func(p identity.Progress) {
 			last = p.Done
-			text := "identities made"
-			if p.Throttled {
-				text += " (the registry throttles; waiting)"
-			}
-			e.emit(Event{Kind: EventProvision, OK: true, Text: text, Done: p.Done, Total: p.Total})
+			e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
 		},
 	})
-	if errors.Is(err, identity.ErrStopped) {
-		return nil // it was asked to end; what was made will be removed
+	if errors.Is(err, identity.ErrStopped) || ctx.Err() != nil {
+		return nil // it was asked to end; what was made will be removed if there is time
 	}
 	if err == nil && last > 0 {
 		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
 	}
-	return err
+	return withRemedy(err)
 }
 
 // deprovision removes the identities that this run made, unless they are kept or go with the hub.
@@ -190,10 +195,10 @@ func (e *Engine) deprovision(ctx context.Context) error {
 	defer cancel()
 	mine := e.ids.mine()
 	p := &identity.Provisioner{Registry: e.target.paced, Progress: func(p identity.Progress) {
-		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed", Done: p.Done, Total: p.Total})
+		e.emit(Event{Kind: EventProvision, OK: true, Text: "identities removed" + p.Hindrance(), Done: p.Done, Total: p.Total})
 	}}
 	if err := p.Remove(ctx, mine, nil); err != nil {
-		return fmt.Errorf("%w; twinfleet deprovision removes the rest", err)
+		return fmt.Errorf("%w; twinfleet deprovision removes the rest", withRemedy(err))
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 		return devices, nil
 	}
 	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
-	return p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
+	return withRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
 		var rows []iothub.DeviceConnectionString
 		for i, d := range devices {
 			if states[i] == identity.Made {
@@ -124,7 +124,7 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 			return nil
 		}
 		return o.Out.Add(rows)
-	})
+	}))
 }
 
 // Deprovision removes a scenario's identities, whoever made them, but those of files.
@@ -141,7 +141,7 @@ func Deprovision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err 
 	}
 	c.OfFiles, c.Total = len(all.ids)-len(ids), len(ids)
 	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
-	err = p.Remove(ctx, ids, func(_ int, states []identity.State) error {
+	err = withRemedy(p.Remove(ctx, ids, func(_ int, states []identity.State) error {
 		for _, s := range states {
 			if s == identity.Removed {
 				c.Removed++
@@ -150,6 +150,6 @@ func Deprovision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err 
 			}
 		}
 		return nil
-	})
+	}))
 	return c, err
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/hub/query"
-	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -87,7 +86,7 @@ func (e *Engine) queries() ([]worker.Query, error) {
 		}
 		next := worker.Query{
 			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,
-			Every:  schedule.Every{Period: q.Every, Phase: q.Every * time.Duration(i+1) / time.Duration(len(e.sc.Service.Queries)+1)},
+			Every:  e.sc.Service.QueryTimes(i),
 			Active: e.gate.active(q.Stages),
 		}
 		if q.Expect != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -16,22 +17,27 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (e *Engine) walk(ctx context.Context) error {
 	for i := range e.sc.Stages {
+		if ctx.Err() != nil {
+			return nil
+		}
 		t := &e.sc.Stages[i]
 		e.mu.Lock()
 		e.stage = t.Name
 		e.mu.Unlock()
 		e.rec.SetStage(t.Name)
-		e.bounds.Stage(t.Name, e.rec.Snapshot())
+		e.beginStage(t.Name)
 		from := e.since()
+		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
-		err := e.runStage(ctx, i, t)
-		if errors.Is(err, errNext) {
-			e.record.Notes = append(e.record.Notes, "stage "+t.Name+" was ended early by hand")
-			err = nil
-		}
+		err := e.runStage(stage, i, t)
 		leave()
-		e.record.Stages = append(e.record.Stages, report.Stage{Name: t.Name, From: from, To: e.since()})
+		over()
+		if errors.Is(context.Cause(stage), errNext) {
+			e.record.note("stage %s was ended early by hand", t.Name)
+		}
+		row := report.Stage{Name: t.Name, From: from, To: e.since()}
+		e.record.write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -40,6 +46,13 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
+func (e *Engine) beginStage(name string) {
+	now := e.rec.Snapshot()
+	e.bounds.Stage(name, now)
+	e.measure(now, true, name)
 }
 
 // describe says what a stage does, for people.
@@ -84,11 +97,9 @@ func describe(t *scenario.Stage) string {
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
 func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
-	ctx, over := e.controls.stage(ctx, t.Paused)
-	defer over()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer e.fault(t)()
+	defer e.fault(number, t)()
 	if t.Storm != nil {
 		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number)
 		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections are cut within %s", report.Count(int64(n)), report.Duration(t.Storm.Within))})
@@ -98,7 +109,8 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	var errs []error
 	run := func(part func() error) {
 		parts.Go(func() {
-			if err := part(); err != nil {
+			// That the stage was ended by hand is no failure of a part, and hides none of another.
+			if err := part(); err != nil && !errors.Is(err, errNext) {
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()
@@ -108,14 +120,14 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	}
 	defer e.disturb(ctx, t, run)()
 	run(func() error { return e.scale(ctx, t) })
-	if r := t.ReportRate; r != nil {
+	if t.ReportRate != nil {
 		run(func() error {
-			return e.fleet.Load(ctx, fleet.LoadReports, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+			return e.fleet.LoadAt(ctx, fleet.LoadReports, e.sc.Reports(number), t.Duration)
 		})
 	}
-	if r := t.TelemetryRate; r != nil {
+	if t.TelemetryRate != nil {
 		run(func() error {
-			return e.fleet.Load(ctx, fleet.LoadTelemetry, schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}})
+			return e.fleet.LoadAt(ctx, fleet.LoadTelemetry, e.sc.Messages(number), t.Duration)
 		})
 	}
 	run(func() error { return e.runSteps(ctx, t) })
@@ -142,7 +154,7 @@ func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
 }
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
-func (e *Engine) fault(t *scenario.Stage) func() {
+func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	if t.Hub == nil || e.target.Hub == nil {
 		return func() {}
 	}
@@ -158,5 +170,12 @@ func (e *Engine) fault(t *scenario.Stage) func() {
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
-	return func() { f.DropAcks(0) }
+	if m := t.Hub.Service; m != nil {
+		f.Serve(&front.Service{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: e.sc.Seed + uint64(number)})
+		e.emit(Event{Kind: EventOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+	}
+	return func() {
+		f.DropAcks(0)
+		f.Serve(nil)
+	}
 }

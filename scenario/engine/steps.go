@@ -33,9 +33,8 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 		if err != nil {
 			detail = err.Error()
 		}
-		e.mu.Lock()
-		e.record.Steps = append(e.record.Steps, report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)})
-		e.mu.Unlock()
+		row := report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)}
+		e.record.write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
 		e.emit(Event{Kind: EventStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)
@@ -70,7 +69,7 @@ func devices(n int) string {
 }
 
 func (e *Engine) stepStatistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
-	s, err := worker.Measure(e.rec.Series(metrics.OpStatistics, ""), time.Now(), func() (s stats, err error) {
+	s, err := worker.Measure(ctx, e.rec.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
 		got, err := e.target.service.Statistics(ctx)
 		return stats{got.Total, got.Enabled, got.Disabled}, err
 	})
@@ -189,7 +188,9 @@ func (e *Engine) patchDesired(ctx context.Context, g *scenario.Group, patch []by
 	series := e.rec.Series(metrics.OpDesiredPatch, g.Name)
 	first := e.firstOf(g)
 	for i, id := range e.groupIDs(g) {
-		doc, err := worker.Measure(series, time.Now(), func() (json.RawMessage, error) { return e.target.service.PatchTwin(ctx, id, patch, "") })
+		doc, err := worker.Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) {
+			return e.target.service.PatchTwin(ctx, id, patch, "")
+		})
 		if err != nil {
 			return nil, err
 		}

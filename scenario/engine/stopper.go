@@ -14,8 +14,13 @@ var (
 )
 
 // Stop ends the run politely: no new stage or query begins, devices disconnect, the record is completed.
-// Cancelling the context given to Run ends it at once instead. Stop may be called at any time, more than once.
-func (e *Engine) Stop() { e.stop(ErrStopped) }
+// Cancelling the context given to Run ends it at once instead. Stop may be called at any time, more than once: after the last
+// stage, and when called again, it ends the wait for the last answers.
+func (e *Engine) Stop() {
+	if !e.drain.stop() {
+		e.stop(ErrStopped)
+	}
+}
 
 // stopped reports whether the run was asked to end early, and why.
 func (e *Engine) stopped() error {

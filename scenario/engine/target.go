@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -121,18 +120,15 @@ func (e *Engine) openEmbedded(ctx context.Context, t *target) error {
 	return nil
 }
 
-// Direct methods hold a connection while the device thinks: up to five minutes, and a moment more.
-const (
-	pacedConnections = 512
-	pacedTimeout     = 5*time.Minute + 30*time.Second
-)
+// pacedConnections are as many because direct methods hold one each while the device thinks.
+const pacedConnections = 512
 
 // openServices makes the clients of the service side.
 func (t *target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
 	if t.service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
 		return err
 	}
-	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections, Timeout: pacedTimeout})
+	t.paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections})
 	return err
 }
 
@@ -144,10 +140,7 @@ func (e *Engine) openHub(t *target) error {
 	if err != nil {
 		return err
 	}
-	roots, err := e.roots()
-	if err != nil {
-		return err
-	}
+	roots := e.roots()
 	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
 	name, _, err := net.SplitHostPort(c.HostName)
 	addr := c.HostName // one port that speaks everything, as twinfleet hub does
@@ -203,19 +196,15 @@ func (e *Engine) authorities(t *target) (all []*x509.Certificate, err error) {
 }
 
 // roots are the certificates to trust; nil is the system's.
-func (e *Engine) roots() (*x509.CertPool, error) {
-	if e.sc.Target.CA == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(e.sc.Target.CA)
-	if err != nil {
-		return nil, fmt.Errorf("reading target.ca: %w", err)
+func (e *Engine) roots() *x509.CertPool {
+	if len(e.sc.Target.Trusted) == 0 {
+		return nil
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("target.ca: %s holds no certificate in PEM form", e.sc.Target.CA)
+	for _, c := range e.sc.Target.Trusted {
+		pool.AddCert(c)
 	}
-	return pool, nil
+	return pool
 }
 
 func (e *Engine) openBroker(t *target) error {
@@ -223,10 +212,7 @@ func (e *Engine) openBroker(t *target) error {
 	if err != nil {
 		return errors.New("target.hub is no URL")
 	}
-	roots, err := e.roots()
-	if err != nil {
-		return err
-	}
+	roots := e.roots()
 	secure := u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl"
 	port := u.Port()
 	if port == "" {
@@ -238,16 +224,19 @@ func (e *Engine) openBroker(t *target) error {
 	if t.dial, err = e.tcp(t.addr); err != nil {
 		return err
 	}
-	config, path := tlsConfig(u.Hostname(), roots), u.Path
-	if path == "" {
-		path = "/mqtt"
+	config, resource := tlsConfig(u.Hostname(), roots), u.EscapedPath()
+	if resource == "" {
+		resource = "/mqtt"
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		resource += "?" + u.RawQuery // may hold a secret
 	}
 	t.secure = func(dial link.Dialer) link.Dialer {
 		if secure {
 			dial = link.TLS(dial, config)
 		}
 		if u.Scheme == "ws" || u.Scheme == "wss" {
-			dial = link.WebSocket(dial, u.Host, path)
+			dial = link.WebSocket(dial, u.Host, resource)
 		}
 		return dial
 	}

@@ -1,11 +1,15 @@
 package plan
 
 import (
+	"iter"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -14,6 +18,7 @@ import (
 const (
 	twinBytes   = 1100 // a twin with a few tags and reported properties, as devices and queries read it
 	reportBytes = 60   // {"connectivity":{"type":"cellular"}} and a little more
+	answerBytes = 60   // {"value":…,"ac":200,"av":2,"ad":"applied"} around a desired property
 )
 
 // setUp is what comes before the first stage.
@@ -27,7 +32,18 @@ func setUp(sc *scenario.Scenario) []Demand {
 			made += g.Count
 		}
 	}
-	return []Demand{{Operation: metrics.OpProvision, Total: float64(made), Bytes: -1}}
+	calls := float64((made + iothub.MaxBulk - 1) / iothub.MaxBulk)
+	return []Demand{{Operation: metrics.OpProvision, Total: calls, Devices: float64(made), Bytes: -1, About: mayShed(sc)}}
+}
+
+// mayShed tells whether the target throttles, so that calls may be made again.
+func mayShed(sc *scenario.Scenario) bool {
+	return sc.Target.Kind == scenario.IoTHub || sc.Target.Tier != ""
+}
+
+// reporting tells whether a group's devices report on their own.
+func reporting(sc *scenario.Scenario, g *scenario.Group) bool {
+	return sc.Target.Kind != scenario.Broker && len(g.Report.Types) > 0
 }
 
 // share is the part of the fleet that a group is: devices start in random order.
@@ -45,29 +61,37 @@ func present(g *scenario.Group) float64 {
 }
 
 // connections are the connects of a stage, and what every connection brings: subscriptions, the twin, the
-// first report.
+// first report. How many devices arrive is known; when one comes back depends on how fast the target answers.
 func connections(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
+	twins := sc.Target.Kind != scenario.Broker
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		part := share(sc, g)
-		for _, c := range []Demand{arriving(s), churning(g, s), renewing(sc, g, s), returning(s)} {
-			c.Total *= part
-			c.Peak *= part
-			if c.Total == 0 {
-				continue
+		for why, c := range [causes]Demand{arrives: arriving(s), comesOn: churning(g, s), renews: renewing(g, s), recovers: returning(s)} {
+			part := share(sc, g)
+			if n := float64(max(0, s.to-s.from)); s.walk != nil && cause(why) == arrives && n > 0 {
+				part = s.walk.of(s.number, i).connects[arrives] / n
+			}
+			c.Total, c.Peak, c.About = c.Total*part, c.Peak*part, cause(why) != arrives
+			if s.walk != nil {
+				c.Total = s.walk.of(s.number, i).connects[why]
+			}
+			if c.Total > 0 && c.Peak == 0 { // the means have none, but by chance there are
+				c.Peak, c.PeakFor = busiest(c.Total, s.Duration)
 			}
 			add := func(op metrics.Operation, bytes int) {
 				c.Operation, c.Group, c.Bytes = op, g.Name, bytes
 				all = append(all, c)
 			}
 			add(metrics.OpConnect, -1)
-			if sc.Target.Kind == scenario.Broker {
-				continue
+			if twins || len(g.Subscribe.Topics) > 0 {
+				add(metrics.OpSubscribe, -1)
 			}
-			add(metrics.OpSubscribe, -1)
-			add(metrics.OpTwinGet, twinBytes)
-			if len(g.Report.Types) > 0 && !s.Paused {
+			if twins {
+				add(metrics.OpTwinGet, twinBytes)
+			}
+			if reporting(sc, g) {
+				c.Paused = s.Paused
 				add(metrics.OpTwinReport, reportSize(g))
 			}
 		}
@@ -99,14 +123,17 @@ func churning(g *scenario.Group, s *span) Demand {
 
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
 // same order a token's life later, spread a little more.
-func renewing(sc *scenario.Scenario, g *scenario.Group, s *span) Demand {
+func renewing(g *scenario.Group, s *span) Demand {
 	t := g.Tokens
 	period := t.Life - t.Margin - t.Spread/2
 	if t.Life == 0 || period <= 0 {
 		return Demand{}
 	}
+	if s.endless {
+		return Demand{Total: s.mean * s.Duration.Seconds() / period.Seconds(), Peak: s.mean / period.Seconds(), PeakFor: s.Duration}
+	}
 	var d Demand
-	for _, before := range spansOf(sc) {
+	for _, before := range s.all {
 		n := float64(max(0, before.to-before.from))
 		if n == 0 || before.number > s.number {
 			continue
@@ -137,16 +164,17 @@ func returning(s *span) Demand {
 	return d
 }
 
-// periodic are operations that every device starts by itself.
-func periodic(g *scenario.Group, s *span, part float64, every time.Duration, sync bool) Demand {
-	if every == 0 || s.Duration == 0 || s.Paused {
+// periodic are operations that every device starts by itself, of which a walk has counted so many.
+func periodic(g *scenario.Group, s *span, part float64, every time.Duration, sync bool, counted func(*tally) float64, i int) Demand {
+	if every == 0 {
 		return Demand{}
 	}
 	active := part * present(g)
-	d := Demand{
-		Group: g.Name, Total: s.mean * active * s.Duration.Seconds() / every.Seconds(),
-		Peak: float64(s.peak()) * active / every.Seconds(), PeakFor: s.peakFor(),
+	d := Demand{Group: g.Name, Total: s.mean * active * s.Duration.Seconds() / every.Seconds(), Paused: s.Paused, About: s.walk == nil || s.unsure(g)}
+	if s.walk != nil {
+		d.Total = counted(s.walk.of(s.number, i))
 	}
+	d.Peak, d.PeakFor = float64(s.peak())*active/every.Seconds(), s.peakFor()
 	if sync {
 		d.Peak, d.PeakFor = busiest(float64(s.peak())*active*max(1, second.Seconds()/every.Seconds()), second)
 	}
@@ -158,9 +186,21 @@ func rated(r *scenario.Range, s *span) Demand {
 	if r == nil {
 		return Demand{}
 	}
-	d := Demand{Total: (r.From + r.To) / 2 * s.Duration.Seconds(), Peak: max(r.From, r.To), PeakFor: s.Duration}
+	curve := schedule.Curve{{Duration: s.Duration, From: r.From, To: r.To}}
+	d := Demand{Total: float64(curve.Events(s.Duration)), Peak: max(r.From, r.To), PeakFor: s.Duration}
 	if r.From != r.To {
 		d.PeakFor = second
+	}
+	return d
+}
+
+// drawn counts operations whose times are drawn by chance.
+func drawn(d Demand, s *span, times iter.Seq[time.Duration]) Demand {
+	if s.Arrivals == "poisson" && d.Peak > 0 && !s.endless {
+		d.Total = 0
+		for range times {
+			d.Total++
+		}
 	}
 	return d
 }
@@ -169,11 +209,14 @@ func reports(sc *scenario.Scenario, s *span) []Demand {
 	if sc.Target.Kind == scenario.Broker {
 		return nil
 	}
-	all := []Demand{rated(s.ReportRate, s)}
+	all := []Demand{drawn(rated(s.ReportRate, s), s, sc.Reports(s.number))}
 	all[0].Bytes = reportBytes
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		d := periodic(g, s, share(sc, g), g.Report.Every, g.Report.Sync)
+		if !reporting(sc, g) {
+			continue
+		}
+		d := periodic(g, s, share(sc, g), g.Report.Every, g.Report.Sync, func(t *tally) float64 { return t.reports }, i)
 		d.Bytes = reportSize(g)
 		all = append(all, d)
 	}
@@ -181,15 +224,48 @@ func reports(sc *scenario.Scenario, s *span) []Demand {
 }
 
 func telemetry(sc *scenario.Scenario, s *span) []Demand {
-	all := []Demand{rated(s.TelemetryRate, s)}
+	all := []Demand{drawn(rated(s.TelemetryRate, s), s, sc.Messages(s.number))}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		d := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync)
+		d := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages }, i)
 		d.Bytes = rendered(g.Telemetry.Payload)
 		all[0].Bytes = max(all[0].Bytes, d.Bytes)
 		all = append(all, d)
 	}
 	return of(metrics.OpTelemetry, all)
+}
+
+// deliveries are the copies of messages that subscribers of the run get on a broker. Messages at the rate of a
+// stage come from the groups in turn, as many as each has devices.
+func deliveries(sc *scenario.Scenario, s *span) []Demand {
+	var all []Demand
+	takers, devices := sc.Rated(false), 0
+	for _, name := range takers {
+		devices += sc.Group(name).Count
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		n := float64(g.Telemetry.Deliveries)
+		if n == 0 {
+			continue
+		}
+		own := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages }, i)
+		asked := rated(s.TelemetryRate, s)
+		part := 0.0
+		if slices.Contains(takers, g.Name) {
+			part = float64(g.Count) / float64(devices)
+		}
+		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
+		for _, d := range []Demand{own, asked} {
+			if d.Paused {
+				continue // what is not sent is not delivered
+			}
+			d.Group, d.Bytes = g.Name, -1
+			d.Total, d.Peak = d.Total*n, d.Peak*n
+			all = append(all, d)
+		}
+	}
+	return of(metrics.OpDelivery, all)
 }
 
 func of(op metrics.Operation, all []Demand) []Demand {
@@ -199,8 +275,8 @@ func of(op metrics.Operation, all []Demand) []Demand {
 	return all
 }
 
-// queries run from the first stage to the last; the first stage also has the tags. What a query finds is not
-// known before: at most the whole fleet.
+// queries run from the first stage to the last; the first stage also has the tags, and queries begin when all are
+// set. What a query finds is not known before: at most the whole fleet.
 func queries(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
 	for i := range sc.Service.Queries {
@@ -208,28 +284,45 @@ func queries(sc *scenario.Scenario, s *span) []Demand {
 		if !during(q.Stages, s) {
 			continue
 		}
-		mean, peak := 0.0, 0.0
-		if q.Cron != nil {
-			mean, peak = clockwork(q.Cron)
-		} else if q.Every > 0 {
-			mean = 1 / q.Every.Seconds()
-			peak = mean
+		d := Demand{
+			Operation: metrics.OpQuery, Group: q.Name, PeakFor: s.Duration, Requests: pages(sc, q.PageSize), Bytes: sc.Devices() * twinBytes, Finds: true,
 		}
-		all = append(all, Demand{
-			Operation: metrics.OpQuery, Group: q.Name, Total: s.Duration.Seconds() * mean, Peak: peak, PeakFor: s.Duration,
-			Requests: pages(sc, q.PageSize), Bytes: sc.Devices() * twinBytes,
-		})
+		if q.Cron != nil {
+			mean, peak := clockwork(q.Cron)
+			d.Total, d.Peak, d.About = s.Duration.Seconds()*mean, peak, true
+		} else {
+			d.Total, d.Peak = due(sc.Service.QueryTimes(i), s), 1/q.Every.Seconds()
+			d.About = len(sc.Service.Tags) > 0 || s.open
+		}
+		all = append(all, d)
 	}
-	if s.number > 0 {
+	if s.number > 0 || s.endless {
 		return all
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		if tags := sc.Service.Tags[g.Name]; tags != nil {
-			all = append(all, Demand{Operation: metrics.OpTag, Group: g.Name, Total: float64(g.Count), Bytes: len(tags)})
+			all = append(all, tagging(sc, g, tags)...)
 		}
 	}
 	return append(all, Demand{Operation: metrics.OpStatistics, Total: serviceSide(sc), Bytes: -1})
+}
+
+// due is how often something periodic that began with the run comes in a stage.
+func due(e schedule.Every, s *span) float64 {
+	if s.endless {
+		return s.Duration.Seconds() / e.Period.Seconds()
+	}
+	return float64(e.Due(s.end()-1) - e.Due(s.at-1))
+}
+
+// tagging is the calls that set tags on a group's devices: one a twin, or in bulk.
+func tagging(sc *scenario.Scenario, g *scenario.Group, tags []byte) []Demand {
+	d := Demand{Operation: metrics.OpTag, Group: g.Name, Total: float64(g.Count), Devices: float64(g.Count), Bytes: len(tags), About: mayShed(sc)}
+	if sc.Service.TagMode == "bulk" {
+		d.Total = float64((g.Count + iothub.MaxBulk - 1) / iothub.MaxBulk)
+	}
+	return []Demand{d}
 }
 
 // serviceSide is 1 for a target that has one.
@@ -256,17 +349,40 @@ func steps(sc *scenario.Scenario, s *span) []Demand {
 			all = append(all, Demand{Operation: metrics.OpStatistics, Total: 1, Bytes: -1})
 		case x.Tag != nil:
 			if g := sc.Group(x.Tag.Group); g != nil {
-				all = append(all, Demand{Operation: metrics.OpTag, Group: g.Name, Total: float64(g.Count), Bytes: len(x.Tag.Tags)})
+				all = append(all, tagging(sc, g, x.Tag.Tags)...)
 			}
 		case x.Query != nil:
-			all = append(all, Demand{Operation: metrics.OpQuery, Group: "step", Total: 1, Requests: pages(sc, stepPage), Bytes: sc.Devices() * twinBytes})
+			name := x.Query.Name
+			if name == "" {
+				name = "step"
+			}
+			all = append(all, Demand{
+				Operation: metrics.OpQuery, Group: name, Total: 1, Requests: pages(sc, stepPage), Bytes: sc.Devices() * twinBytes, Finds: true,
+				About: x.Query.Expect >= 0 && x.Query.Within > 0, // asked again until it is as expected
+			})
 		case x.Desired != nil:
 			if g := sc.Group(x.Desired.Group); g != nil {
-				all = append(all, Demand{Operation: metrics.OpDesiredPatch, Group: g.Name, Total: float64(g.Count), Bytes: len(x.Desired.Properties)})
+				d := Demand{Operation: metrics.OpDesiredPatch, Group: g.Name, Total: float64(g.Count), Bytes: len(x.Desired.Properties)}
+				all = append(all, d)
+				all = append(all, told(sc, g, s, d)...)
 			}
 		}
 	}
 	return all
+}
+
+// told is what follows from desired properties that are written: those devices that are connected are told of them,
+// and answer in reported if their group does.
+func told(sc *scenario.Scenario, g *scenario.Group, s *span, d Demand) []Demand {
+	part := s.mean / float64(sc.Devices()) * present(g)
+	d.Total, d.Peak, d.About = d.Total*part, d.Peak*part, true
+	notice, answer := d, d
+	notice.Operation = "" // it counts for messages, and is an operation only in a rollout
+	answer.Operation, answer.Bytes = metrics.OpTwinReport, d.Bytes+answerBytes
+	if !g.Answer {
+		return []Demand{notice}
+	}
+	return []Demand{notice, answer}
 }
 
 // rendered is the size of a message made from a template.

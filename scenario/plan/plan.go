@@ -24,13 +24,31 @@ type Plan struct {
 	Groups     []Group    `json:"groups"`
 	Stages     []Stage    `json:"stages"`
 	Operations []Load     `json:"operations"`
+	Steady     *Steady    `json:"steady,omitempty"` // nil for a run without devices
 	Machine    Machine    `json:"machine"`
 	Metering   Metering   `json:"metering"`
 	Tier       *TierCheck `json:"tier,omitempty"` // nil without a tier
 	Notes      []string   `json:"notes,omitempty"`
 
+	spans   []span
 	demands []Demand
-	typical int // the stage that stands for the run; see typicalOf
+	daily   []Demand // of a day in the steady state
+	burst   time.Duration
+}
+
+// Steady is the busiest state in which the run could stay.
+type Steady struct {
+	Stage   string `json:"stage"` // the one that is such a state, or that ends in it
+	Stays   bool   `json:"stays"` // it is such a state
+	Devices int    `json:"devices"`
+}
+
+// String says which state it is: "as in stage hold", or "with the 1,000 devices at the end of stage up".
+func (s *Steady) String() string {
+	if s.Stays {
+		return "as in stage " + s.Stage
+	}
+	return "with the " + count(float64(s.Devices)) + " devices at the end of stage " + s.Stage
 }
 
 // Group is a group of devices.
@@ -53,22 +71,37 @@ type Load struct {
 	Operation string  `json:"operation"`
 	Peak      float64 `json:"peak_per_second"` // in the busiest second
 	PeakStage string  `json:"peak_stage,omitempty"`
-	Mean      float64 `json:"mean_per_second"` // over the stage that stands for the run, of what is on a schedule
-	Total     float64 `json:"total"`           // in the whole run
-	Unpaced   bool    `json:"unpaced"`         // part of it is not on a schedule: as fast as the target answers
+	Steady    float64 `json:"steady_per_second"`       // in the steady state, of what is on a schedule
+	Total     float64 `json:"total"`                   // in the whole run
+	Paused    float64 `json:"paused_total,omitempty"`  // that become due beside, while a stage pauses the fleet: they are dropped
+	Devices   float64 `json:"devices_total,omitempty"` // that they are about, where one is a call about several
+	Estimate  bool    `json:"estimate"`                // the totals depend on the target; else it has to answer at once for them to be exact
+	Unpaced   bool    `json:"unpaced"`                 // part of it is not on a schedule: as fast as the target answers
 }
 
 // Demand is what one part of a scenario asks of the target in one stage.
 type Demand struct {
-	Operation metrics.Operation
-	Group     string  // of devices, or a query's name
-	Total     float64 // operations in the stage
-	Peak      float64 // operations in the busiest second; 0 when not on a schedule
+	Operation metrics.Operation // "" for what is metered and measured as something else
+	Group     string            // of devices, or a query's name
+	Total     float64           // operations in the stage
+	Peak      float64           // operations in the busiest second; 0 when not on a schedule
 	PeakFor   time.Duration
 	Requests  float64 // that the target counts for one operation, at most: a query's pages; 1 when 0
 	Bytes     int     // of one operation as the target meters it; below 0 is free
 	Copies    int     // how often one is metered; once when 0
+	Devices   float64 // that the target counts for all of them, where one is about several; Total when 0
+	Finds     bool    // Bytes and Requests are what a query finds at most; at least it counts once
+	Paused    bool    // it becomes due in a pause and is dropped
+	About     bool    // Total is an estimate
 	stage     int     // -1 before the first one
+}
+
+// units are what limits and meters count.
+func (d *Demand) units() float64 {
+	if d.Devices > 0 {
+		return d.Devices
+	}
+	return d.Total
 }
 
 func (d *Demand) requests() float64 { return max(1, d.Requests) }
@@ -77,7 +110,7 @@ func (d *Demand) requests() float64 { return max(1, d.Requests) }
 type contributor func(sc *scenario.Scenario, s *span) []Demand
 
 func contributors() []contributor {
-	return []contributor{connections, reports, telemetry, queries, steps, serviceLoads, rollouts, jobs, freshness}
+	return []contributor{connections, reports, telemetry, deliveries, queries, steps, serviceLoads, rollouts, jobs, freshness}
 }
 
 // Options of Make.
@@ -89,48 +122,61 @@ type Options struct {
 
 // Make plans a scenario. It returns tier.ErrTier for a tier that there is not.
 func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
-	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: targetName(sc), Devices: sc.Devices()}
+	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: targetName(sc), Devices: sc.Devices(), spans: spansOf(sc), burst: sc.Target.Burst}
 	for i := range sc.Fleet.Groups {
 		p.Groups = append(p.Groups, Group{sc.Fleet.Groups[i].Name, sc.Fleet.Groups[i].Count})
 	}
-	p.add(-1, setUp(sc))
-	spans := spansOf(sc)
-	p.typical = typicalOf(spans)
-	for i := range spans {
-		s := &spans[i]
+	p.demands = add(nil, -1, setUp(sc))
+	followed := walkOf(sc, p.spans)
+	for i := range p.spans {
+		s := &p.spans[i]
+		s.walk = followed
 		p.Peak = max(p.Peak, s.peak())
 		p.Seconds += s.Duration.Seconds()
 		p.Open = p.Open || s.Duration == 0
 		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.from, s.to, does(s.Stage)})
 		for _, c := range contributors() {
-			p.add(i, c(sc, s))
+			p.demands = add(p.demands, i, c(sc, s))
 		}
 	}
-	p.Operations = p.loads(spans)
-	p.Machine = machineOf(sc, p.Peak)
+	if s, calm, ok := steadyOf(p.spans); ok {
+		p.Steady = &Steady{s.Name, calm, s.to}
+		for _, c := range contributors() {
+			p.daily = add(p.daily, s.number, c(sc, &s))
+		}
+	}
+	p.Operations = p.loads()
+	p.Machine = p.machine(sc)
+	p.Notes = notes(sc, p.spans)
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
 	}
-	p.Metering = p.meter(spans, tier.Limits{MeterBytes: 4 << 10})
-	if o.Tier != "" {
-		limits, err := tier.For(tier.Tier(o.Tier), max(1, o.Units))
-		if err != nil {
-			return nil, err
-		}
-		p.Metering = p.meter(spans, limits)
-		p.Tier = p.check(spans, limits, sc.Target.Burst)
-	}
-	p.Notes = notes(sc)
-	return p, nil
+	return p, p.Hold(o)
 }
 
-func (p *Plan) add(stage int, demands []Demand) {
+// Hold holds the plan to another tier, or to none when o names none. It returns tier.ErrTier.
+func (p *Plan) Hold(o Options) error {
+	p.Metering, p.Tier = p.meter(tier.Limits{MeterBytes: 4 << 10}), nil
+	if o.Tier == "" {
+		return nil
+	}
+	limits, err := tier.For(tier.Tier(o.Tier), max(1, o.Units))
+	if err != nil {
+		return err
+	}
+	p.Metering = p.meter(limits)
+	p.Tier = p.check(limits)
+	return nil
+}
+
+func add(to []Demand, stage int, demands []Demand) []Demand {
 	for _, d := range demands {
 		if d.Total > 0 {
 			d.stage = stage
-			p.demands = append(p.demands, d)
+			to = append(to, d)
 		}
 	}
+	return to
 }
 
 func targetName(sc *scenario.Scenario) string {
@@ -145,7 +191,7 @@ func targetName(sc *scenario.Scenario) string {
 }
 
 // loads adds the demands up by operation, in the order of reports.
-func (p *Plan) loads(spans []span) []Load {
+func (p *Plan) loads() []Load {
 	var all []Load
 	for _, op := range metrics.Operations() {
 		l := Load{Operation: string(op)}
@@ -155,20 +201,29 @@ func (p *Plan) loads(spans []span) []Load {
 			if d.Operation != op {
 				continue
 			}
-			found = true
+			found, l.Estimate = true, l.Estimate || d.About
+			if d.Paused {
+				l.Paused += d.Total
+				continue
+			}
 			l.Total += d.Total
+			if d.units() != d.Total {
+				l.Devices += d.units()
+			}
 			l.Unpaced = l.Unpaced || d.Peak == 0
 			peaks[d.stage] += d.Peak
-			if d.stage == p.typical && d.Peak > 0 && spans[p.typical].Duration > 0 {
-				l.Mean += d.Total / spans[p.typical].Duration.Seconds()
+		}
+		for _, d := range p.daily {
+			if d.Operation == op && d.Peak > 0 {
+				l.Steady += d.Total / day.Seconds()
 			}
 		}
 		if !found {
 			continue
 		}
-		for i := range spans {
+		for i := range p.spans {
 			if peaks[i] > l.Peak {
-				l.Peak, l.PeakStage = peaks[i], spans[i].Name
+				l.Peak, l.PeakStage = peaks[i], p.spans[i].Name
 			}
 		}
 		all = append(all, l)

@@ -37,22 +37,22 @@ func clockwork(c *schedule.Cron) (mean, peak float64) {
 }
 
 // ratedService is what a rate of the service side asks for in a stage: it changes over each of the stages that are
-// named, or over the whole run.
-func ratedService(sc *scenario.Scenario, r *scenario.Range, stages []string, s *span) Demand {
+// named, or over the whole run, after which it stays.
+func ratedService(r *scenario.Range, stages []string, s *span) Demand {
 	if r == nil || !during(stages, s) {
 		return Demand{}
 	}
-	if len(stages) > 0 || r.From == r.To {
+	if len(stages) > 0 {
 		return rated(r, s)
 	}
-	var whole time.Duration
-	for _, x := range spansOf(sc) {
-		whole += x.Duration
+	whole := endOf(s.all)
+	if s.endless || whole == 0 {
+		return rated(last(r), s)
 	}
-	at := func(t time.Duration) float64 {
-		return r.From + (r.To-r.From)*t.Seconds()/max(whole.Seconds(), 1e-9)
-	}
-	return rated(&scenario.Range{From: at(s.at), To: at(s.at + s.Duration)}, s)
+	curve := schedule.Curve{{Duration: whole, From: r.From, To: r.To}}
+	d := rated(&scenario.Range{From: curve.At(s.at), To: curve.At(s.end())}, s)
+	d.Total, d.About = float64(curve.Events(s.end())-curve.Events(s.at)), s.open
+	return d
 }
 
 // serviceLoads are direct methods and twin reads.
@@ -60,22 +60,22 @@ func serviceLoads(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
 	for i := range sc.Service.Methods {
 		m := &sc.Service.Methods[i]
-		d := ratedService(sc, m.Rate, m.Stages, s)
+		d := ratedService(m.Rate, m.Stages, s)
 		d.Operation, d.Group, d.Bytes, d.Copies = metrics.OpMethod, m.Name, len(m.Payload), 2 // request and answer
 		all = append(all, d)
 	}
 	for i := range sc.Service.TwinReads {
 		t := &sc.Service.TwinReads[i]
-		d := ratedService(sc, t.Rate, t.Stages, s)
+		d := ratedService(t.Rate, t.Stages, s)
 		d.Operation, d.Group, d.Bytes = metrics.OpTwinRead, t.Group, twinBytes
 		all = append(all, d)
 	}
 	return all
 }
 
-// startOf is when something begins that is told after the start of a stage; the first when it has no name.
-func startOf(sc *scenario.Scenario, stage string, after time.Duration) time.Duration {
-	for _, x := range spansOf(sc) {
+// startIn is when something begins that is told after the start of a stage; the first when it has no name.
+func startIn(spans []span, stage string, after time.Duration) time.Duration {
+	for _, x := range spans {
 		if stage == "" || x.Name == stage {
 			return x.at + after
 		}
@@ -89,50 +89,64 @@ func rollouts(sc *scenario.Scenario, s *span) []Demand {
 	for i := range sc.Service.Rollouts {
 		x := &sc.Service.Rollouts[i]
 		g := sc.Group(x.Group)
-		if g == nil || x.Rate == nil || x.Rate.To <= 0 {
+		if g == nil || x.Rate == nil || x.Rate.To <= 0 || s.endless {
 			continue
 		}
 		var d Demand // of all waves that the stage has a part of: one comes after the other
-		at, before := startOf(sc, x.Stage, x.At), 0.0
+		at, before := startIn(s.all, x.Stage, x.At), 0.0
 		for _, w := range x.Waves {
 			n := math.Ceil(float64(g.Count*w.Percent)/100) - before
-			takes := time.Duration(n / x.Rate.To * float64(time.Second))
-			part := overlap(at, takes, n, x.Rate.To, s)
+			part := overlap(at, n, x.Rate.To, s)
 			d.Total += part.Total
 			d.Peak, d.PeakFor = max(d.Peak, part.Peak), max(d.PeakFor, part.PeakFor)
 			before += n
-			at += max(w.For, takes)
+			at += max(w.For, time.Duration(max(0, n-0.5)/x.Rate.To*float64(time.Second))) // the last is written by then
 		}
+		d.Group, d.Bytes, d.About = g.Name, len(x.Properties), s.open
 		for _, op := range []metrics.Operation{metrics.OpDesiredPatch, metrics.OpDesired, metrics.OpDesiredReply} {
 			if op == metrics.OpDesiredReply && !g.Answer {
 				continue
 			}
-			d.Operation, d.Group, d.Bytes = op, g.Name, len(x.Properties)
+			d.Operation = op
 			all = append(all, d)
+			d.Bytes = -1 // what follows from the write is metered as such
 		}
+		all = append(all, told(sc, g, s, Demand{Group: g.Name, Total: d.Total, Peak: d.Peak, PeakFor: d.PeakFor, Bytes: len(x.Properties)})...)
 	}
 	return all
 }
 
-// overlap is the part that a stage has of operations that come evenly from a time on.
-func overlap(at, takes time.Duration, n, rate float64, s *span) Demand {
-	from, to := max(at, s.at), min(at+takes, s.at+s.Duration)
-	if to <= from || takes <= 0 {
+// overlap is the part that a stage has of n operations that come at a rate from a time on.
+func overlap(at time.Duration, n, rate float64, s *span) Demand {
+	curve := schedule.Curve{{Duration: time.Duration(n / rate * float64(time.Second)), From: rate, To: rate}}
+	from, to := max(at, s.at), min(at+curve.Total(), s.end())
+	if to <= from {
 		return Demand{}
 	}
-	return Demand{Total: n * float64(to-from) / float64(takes), Peak: min(rate, n), PeakFor: to - from}
+	before := func(t time.Duration) float64 {
+		if t >= at+curve.Total() {
+			return n
+		}
+		return float64(curve.Events(t - at))
+	}
+	return Demand{Total: before(to) - before(from), Peak: min(rate, n), PeakFor: to - from}
 }
 
-// jobs are created once; what they do to devices the hub does at its own pace.
+// jobs are created once; what they do to devices the hub does at its own pace, and meters as if each device had been
+// written to by itself.
 func jobs(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
 	for i := range sc.Service.Jobs {
 		x := &sc.Service.Jobs[i]
-		at := startOf(sc, x.Stage, x.At)
-		if at < s.at || at >= s.at+s.Duration {
+		at := startIn(s.all, x.Stage, x.At)
+		if at < s.at || at >= s.end() || s.endless {
 			continue
 		}
-		all = append(all, Demand{Operation: metrics.OpJob, Group: x.Name, Total: 1, Bytes: -1})
+		d := Demand{Group: x.Name, Total: float64(sc.Devices()), Bytes: len(x.Tags) + len(x.Desired), About: true, Finds: true}
+		if x.Method != nil {
+			d.Bytes, d.Copies = len(x.Method.Payload), 2
+		}
+		all = append(all, Demand{Operation: metrics.OpJob, Group: x.Name, Total: 1, Bytes: -1}, d)
 	}
 	return all
 }
@@ -148,7 +162,7 @@ const (
 // freshness are the probing queries of the audit.
 func freshness(sc *scenario.Scenario, s *span) []Demand {
 	f := sc.Service.Freshness
-	if f == nil || f.Probe == 0 || s.Duration == 0 {
+	if f == nil {
 		return nil
 	}
 	watched, id := 0, 0
@@ -161,13 +175,21 @@ func freshness(sc *scenario.Scenario, s *span) []Demand {
 	watched = min(watched, f.Sample)
 	perQuery := max(1, (longestQuery-probeHead)/(id+3))
 	queries := float64((watched + perQuery - 1) / perQuery)
-	d := Demand{
-		Operation: metrics.OpQuery, Group: "freshness-probe", Total: queries * s.Duration.Seconds() / f.Probe.Seconds(),
-		Peak: queries / f.Probe.Seconds(), PeakFor: s.Duration, Bytes: min(watched, perQuery) * probeRow,
+	var all []Demand
+	if f.Probe > 0 {
+		times := due(schedule.Every{Period: f.Probe}, s)
+		d := Demand{
+			Operation: metrics.OpQuery, Group: "freshness-probe", Total: queries * times, Peak: queries / f.Probe.Seconds(), PeakFor: s.Duration,
+			Bytes: min(watched, perQuery) * probeRow, About: true, // it asks on until the last report was seen
+		}
+		if f.Query != "" {
+			d.Total, d.Peak = times, 1/f.Probe.Seconds()
+			d.Requests, d.Bytes, d.Finds = pages(sc, 1000), sc.Devices()*twinBytes, true
+		}
+		all = append(all, d)
 	}
-	if f.Query != "" {
-		d.Total, d.Peak = s.Duration.Seconds()/f.Probe.Seconds(), 1/f.Probe.Seconds()
-		d.Requests, d.Bytes = pages(sc, 1000), sc.Devices()*twinBytes
+	if f.Verify && s.number == len(s.all)-1 && !s.endless {
+		all = append(all, Demand{Operation: metrics.OpTwinRead, Group: "freshness-verify", Total: float64(watched), Bytes: twinBytes, About: true})
 	}
-	return []Demand{d}
+	return all
 }

@@ -1,9 +1,12 @@
 package plan
 
 import (
+	"iter"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -11,13 +14,34 @@ import (
 type span struct {
 	*scenario.Stage
 	number   int
-	at       time.Duration // its start
-	Duration time.Duration // how long it lasts; that of the stage, or what its connect_rate takes
-	ramp     time.Duration // how long the number of devices changes
-	from, to int           // active devices
-	mean     float64       // of them, over the span
-	steepest float64       // devices that come or go a second, at most
-	steady   bool          // they come or go evenly
+	at       time.Duration  // its start
+	Duration time.Duration  // how long it lasts; that of the stage, or what its connect_rate takes
+	ramp     time.Duration  // how long the number of devices changes
+	from, to int            // active devices
+	mean     float64        // of them, over the span
+	steepest float64        // devices that come or go a second, at most
+	steady   bool           // they come or go evenly
+	rate     schedule.Curve // at which they do, with a connect_rate
+	endless  bool           // it stands for a state that goes on, not for a part of the run; see steadyOf
+	walk     *walk          // nil when means must do
+	all      []span         // of the run
+	open     bool           // a stage before, or this one, is as long as its steps take
+	faults   bool           // in a stage before, or this one, connections may be lost or refused
+}
+
+// unsure tells whether counts of a group's devices depend on how fast the target answers.
+func (s *span) unsure(g *scenario.Group) bool {
+	return s.open || s.faults || !g.Online.IsZero() || g.Tokens.Life > 0
+}
+
+func (s *span) end() time.Duration { return s.at + s.Duration }
+
+// steps are when the number of active devices changes, from the start of the stage.
+func (s *span) steps() iter.Seq[schedule.Step] {
+	if s.rate != nil {
+		return s.rate.Arrivals(s.from, s.to)
+	}
+	return schedule.Curve{{Duration: s.Duration, From: float64(s.from), To: float64(s.to)}}.Steps(s.from)
 }
 
 func (s *span) peak() int { return max(s.from, s.to) }
@@ -44,9 +68,29 @@ func spansOf(sc *scenario.Scenario) []span {
 	active, at := 0, time.Duration(0)
 	for i := range sc.Stages {
 		spans[i] = newSpan(&sc.Stages[i], i, active, at)
-		active, at = spans[i].to, at+spans[i].Duration
+		active, at = spans[i].to, spans[i].end()
+		spans[i].all = spans
+		if i > 0 {
+			spans[i].open, spans[i].faults = spans[i-1].open, spans[i-1].faults
+		}
+		spans[i].open = spans[i].open || spans[i].Duration == 0
+		spans[i].faults = spans[i].faults || spans[i].Storm != nil || disturbs(&sc.Stages[i])
 	}
 	return spans
+}
+
+// disturbs tells whether a stage has faults that take connections away, in a way that only chance knows.
+func disturbs(t *scenario.Stage) bool {
+	w := t.Network
+	return t.Hub != nil || w != nil && (w.Loss > 0 || w.HalfOpen > 0 || w.Partition != nil)
+}
+
+// endOf is how long the stages last together.
+func endOf(spans []span) time.Duration {
+	if len(spans) == 0 {
+		return 0
+	}
+	return spans[len(spans)-1].end()
 }
 
 func newSpan(t *scenario.Stage, number, active int, at time.Duration) span {
@@ -62,7 +106,7 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) span {
 		s.mean = float64(s.from+s.to) / 2
 		return s
 	}
-	s.ramp = rate.Total()
+	s.rate, s.ramp = rate, rate.Total()
 	if over, ok := rate.TimeOf(way); ok {
 		s.ramp = over
 	}
@@ -78,16 +122,55 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) span {
 	return s
 }
 
-// typicalOf is the stage that stands for the run: the longest in which the number of devices stays, nothing is
-// cut and devices do what they do; the longest of all when there is none.
-func typicalOf(spans []span) int {
-	best, steady := 0, false
+// steadyOf is a day in the busiest state in which the run could stay: with as many devices as are ever active, as
+// the longest stage has it in which that number and all rates stay, nothing is cut and devices do what they do. When
+// there is no such stage it is the state at the end of the longest that reaches the number. calm tells which; ok is
+// false for a run without devices.
+func steadyOf(spans []span) (s span, calm, ok bool) {
+	most, best, likeness := 0, -1, 0
 	for i := range spans {
-		s := &spans[i]
-		calm := s.from == s.to && s.to > 0 && s.Storm == nil && !s.Paused && s.Duration > 0
-		if (calm && !steady) || (calm == steady && s.Duration > spans[best].Duration) {
-			best, steady = i, calm
+		most = max(most, spans[i].peak())
+	}
+	for i := range spans {
+		x := &spans[i]
+		if x.to != most || x.Duration == 0 {
+			continue
+		}
+		like := 0
+		if x.Storm == nil && !x.Paused {
+			like++
+			if x.from == x.to && constant(x.ReportRate) && constant(x.TelemetryRate) {
+				like++
+			}
+		}
+		if best < 0 || like > likeness || (like == likeness && x.Duration > spans[best].Duration) {
+			best, likeness = i, like
 		}
 	}
-	return best
+	calm = likeness == 2
+	if most == 0 {
+		return span{}, false, false
+	}
+	if best < 0 { // it is reached in no time
+		best = slices.IndexFunc(spans, func(x span) bool { return x.to == most })
+	}
+	t := *spans[best].Stage
+	t.Steps, t.Storm, t.Paused = nil, nil, false
+	if !calm {
+		t.ReportRate, t.TelemetryRate = last(t.ReportRate), last(t.TelemetryRate)
+	}
+	t.Duration = day
+	return span{
+		Stage: &t, number: best, at: spans[best].at, Duration: day, from: most, to: most, mean: float64(most), steady: true, endless: true, all: spans,
+	}, calm, true
+}
+
+func constant(r *scenario.Range) bool { return r == nil || r.From == r.To }
+
+// last is a rate that stays what it came to.
+func last(r *scenario.Range) *scenario.Range {
+	if r == nil {
+		return nil
+	}
+	return &scenario.Range{From: r.To, To: r.To}
 }

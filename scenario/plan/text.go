@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,27 +51,43 @@ func (p *Plan) writeStages(b *strings.Builder) {
 }
 
 func (p *Plan) writeOperations(b *strings.Builder) {
-	mean := "mean"
-	if p.Metering.Stage != "" {
-		mean = "mean in " + p.Metering.Stage
-	}
-	rows := [][]string{{"operation", "busiest second", mean, "in all", ""}}
+	rows := [][]string{{"operation", "busiest second", "steady", "in all", ""}}
+	estimates := false
 	for _, l := range p.Operations {
-		peak, note := rate(l.Peak), ""
+		peak, total := rate(l.Peak), count(l.Total)
 		if l.PeakStage != "" {
 			peak += " (" + l.PeakStage + ")"
 		}
+		var notes []string
+		if l.Devices > 0 {
+			notes = append(notes, "calls for "+count(l.Devices)+" devices")
+		}
 		if l.Unpaced {
-			note = "as fast as the target answers"
+			note := "as fast as the target answers"
 			if l.Peak > 0 {
-				note = "some as fast as the target answers"
+				note = "some " + note
 			} else {
 				peak = "-"
 			}
+			notes = append(notes, note)
 		}
-		rows = append(rows, []string{l.Operation, peak, rate(l.Mean), count(l.Total), note})
+		if l.Paused > 0 {
+			notes = append(notes, count(l.Paused)+" more are due in a pause and dropped")
+		}
+		if l.Estimate {
+			estimates, total = true, "about "+total
+		}
+		rows = append(rows, []string{l.Operation, peak, rate(l.Steady), total, strings.Join(notes, "; ")})
 	}
 	table(b, rows)
+	trimTable(b)
+	if p.Steady != nil {
+		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
+	}
+	if estimates {
+		b.WriteString("about: it depends on how fast and how well the target answers; other totals are exact if it answers at once\n")
+	}
+	b.WriteString("\n")
 }
 
 func (p *Plan) writeMachine(b *strings.Builder) {
@@ -85,11 +102,19 @@ func (p *Plan) writeMachine(b *strings.Builder) {
 		{"descriptors", count(float64(m.Descriptors)), "ulimit -n"},
 		{"local ports", count(float64(m.PerAddress)), "of " + address},
 	})
-	text := fmt.Sprintf("messages of %d bytes: %s in this run", p.Metering.MeterBytes, count(p.Metering.Run))
-	if p.Metering.Stage != "" {
-		text += fmt.Sprintf("; %s in a day that goes on as %s does", count(p.Metering.Day), p.Metering.Stage)
+	text := fmt.Sprintf("messages of %s bytes: %s in this run", count(float64(p.Metering.MeterBytes)), between(p.Metering.RunLeast, p.Metering.Run))
+	if p.Steady != nil {
+		text += fmt.Sprintf("; %s in a day that goes on %s", between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
 	}
 	b.WriteString(text + "\n\n")
+}
+
+// between writes what is known to lie between two numbers.
+func between(least, most float64) string {
+	if count(least) == count(most) {
+		return count(most)
+	}
+	return count(least) + " to " + count(most)
 }
 
 func (p *Plan) writeTier(b *strings.Builder) {
@@ -97,15 +122,11 @@ func (p *Plan) writeTier(b *strings.Builder) {
 		return
 	}
 	c := p.Tier
-	units := "1 unit"
-	if c.Units > 1 {
-		units = fmt.Sprintf("%d units", c.Units)
-	}
-	rows := [][]string{{"tier " + c.Tier + ", " + units, "allows", "busiest second", "mean", "in stage"}}
+	rows := [][]string{{"tier " + c.Name(), "allows", "busiest second", "mean", "in stage"}}
 	for _, l := range c.Limits {
 		rows = append(rows, []string{l.Class, rate(l.Allowed), rate(l.Peak), rate(l.Steady), l.Stage})
 	}
-	rows = append(rows, []string{"messages a day", count(c.Quota), "", "", ""})
+	rows = append(rows, []string{"messages a day", count(p.Metering.Quota), "", "", ""})
 	table(b, rows)
 	for _, x := range c.Exceeded {
 		fmt.Fprintf(b, "✗ %s\n", x)
@@ -114,11 +135,21 @@ func (p *Plan) writeTier(b *strings.Builder) {
 		fmt.Fprintf(b, "! %s\n", x)
 	}
 	if len(c.Exceeded) == 0 && len(c.Possible) == 0 {
-		fmt.Fprintf(b, "✓ within the limits of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", report.Duration(c.burst))
+		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", report.Duration(c.burst))
 	}
+	use, text := p.Quota()
+	fmt.Fprintf(b, "%s messages: %s\n", map[QuotaUse]string{QuotaFits: "✓", QuotaMayEnd: "!", QuotaEndsLater: "!", QuotaEnds: "✗"}[use], text)
 	if c.SetUp >= 1 {
 		fmt.Fprintf(b, "  making the identities takes %s at the registry's rate\n", short(c.SetUp))
 	}
+	b.WriteString("\n")
+}
+
+// trimTable takes away the blank line after a table, for what belongs to it.
+func trimTable(b *strings.Builder) {
+	text := strings.TrimSuffix(b.String(), "\n")
+	b.Reset()
+	b.WriteString(text)
 }
 
 // table writes rows with columns as wide as their widest cell.
@@ -195,7 +226,7 @@ func does(t *scenario.Stage) string {
 }
 
 // notes are what a reader of the plan must know.
-func notes(sc *scenario.Scenario) []string {
+func notes(sc *scenario.Scenario, spans []span) []string {
 	var all []string
 	if len(sc.Service.Queries) > 0 {
 		all = append(all, "queries are planned as if each found the whole fleet: pages and messages are those at most")
@@ -203,13 +234,14 @@ func notes(sc *scenario.Scenario) []string {
 	if len(sc.Service.Jobs) > 0 {
 		all = append(all, "what jobs do to devices is not planned: the hub does it at its own pace, one update or method a device")
 	}
-	for i := range sc.Stages {
-		t := &sc.Stages[i]
-		hub := t.Hub != nil && t.Hub.Restart+t.Hub.Refuse+t.Hub.Stall > 0
-		if w := t.Network; hub || w != nil && (w.Loss > 0 || w.HalfOpen > 0 || w.Partition != nil) {
-			all = append(all, "connections after a fault of hub or network come on top: how many at once depends on back-off and chance")
-			break
+	for i := range sc.Service.Jobs {
+		x := &sc.Service.Jobs[i]
+		if whole := endOf(spans); !slices.ContainsFunc(spans, func(s span) bool { return s.open }) && startIn(spans, x.Stage, x.At) >= whole {
+			all = append(all, fmt.Sprintf("job %s is due after the last stage: it does not begin", x.Name))
 		}
+	}
+	if slices.ContainsFunc(sc.Stages, func(t scenario.Stage) bool { return disturbs(&t) }) {
+		all = append(all, "connections after a fault of hub or network come on top: how many at once depends on back-off and chance")
 	}
 	return all
 }

@@ -4,6 +4,7 @@ package docs
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
@@ -142,7 +144,7 @@ func TestScenarios(t *testing.T) {
 // rest is what a part of a scenario is put into, key by key.
 var rest = [][2]string{
 	{"fleet", "fleet: {groups: [{name: robots, count: 100, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 5s}}]}\n"},
-	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 10s}]\n"},
+	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 1m}]\n"},
 }
 
 func decode(text string) error {
@@ -151,11 +153,18 @@ func decode(text string) error {
 			text += part[1]
 		}
 	}
-	_, err := scenario.Decode("block", []byte(text), scenario.Options{
+	authority, err := identity.NewAuthority()
+	if err != nil {
+		return err
+	}
+	_, err = scenario.Decode("block", []byte(text), scenario.Options{
 		Lookup: func(name string) (string, bool) {
 			return map[string]string{"GROUP_KEY": "c2VjcmV0", "TWINFLEET_HUB": "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0", "TWINFLEET_CA": "ca.pem"}[name], true
 		},
-		ReadFile: func(string) ([]byte, error) {
+		ReadFile: func(name string) ([]byte, error) {
+			if filepath.Ext(name) == ".pem" {
+				return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), nil
+			}
 			return []byte("HostName=h.example;DeviceId=d;SharedAccessKey=c2VjcmV0\n"), nil
 		},
 		CheckQuery: func(sql string) error {

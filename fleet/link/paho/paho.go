@@ -5,26 +5,25 @@
 package paho
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 )
 
 const (
-	connectTimeout = 60 * time.Second // of the official SDKs
+	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
 	writeTimeout   = 10 * time.Second
 	quiesce        = 50 // milliseconds that Disconnect gives to what is under way
-	readBuffer     = 512
 )
 
 // Driver makes connections with Paho clients. The zero value is ready.
@@ -41,19 +40,25 @@ type conn struct {
 	lost   func(error)
 
 	mu     sync.Mutex // protects the following fields
-	nc     net.Conn
+	nc     *incoming
 	closed bool // by this side, so that Lost is not called
 	gone   chan struct{}
 	once   sync.Once
 
 	waits sync.WaitGroup // goroutines that wait for acknowledgements
+
+	subscribing sync.Mutex // one SUBSCRIBE at a time
 }
 
 // Connect makes a connection.
 func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	c := &conn{lost: o.Lost, gone: make(chan struct{})}
-	dialCtx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+	}
+	deadline, _ := ctx.Deadline()
 	var dialErr error
 	opts := mqtt.NewClientOptions().
 		SetClientID(o.ClientID).
@@ -63,7 +68,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 		SetConnectRetry(false).
 		SetKeepAlive(o.KeepAlive).
 		SetPingTimeout(pingTimeout(o.KeepAlive)).
-		SetConnectTimeout(connectTimeout).
+		SetConnectTimeout(time.Until(deadline)).
 		SetWriteTimeout(writeTimeout).
 		SetOrderMatters(true). // handlers are called one at a time; they do not block
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
@@ -71,7 +76,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 		}).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.end(err) }).
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-			nc, err := o.Dial(dialCtx)
+			nc, err := o.Dial(ctx)
 			if err != nil {
 				dialErr = err
 				return nil, err
@@ -92,20 +97,38 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	token := c.client.Connect().(*mqtt.ConnectToken)
 	select {
 	case <-token.Done():
-	case <-dialCtx.Done():
+	case <-ctx.Done():
 		c.Abort()
 		<-token.Done() // with its transport closed the client gives up
-		return nil, fmt.Errorf("connecting: %w", context.Cause(dialCtx))
+		return nil, fmt.Errorf("connecting: %w", context.Cause(ctx))
 	}
 	if err := token.Error(); err != nil {
 		c.Abort()
-		code := token.ReturnCode()
-		if code != packets.Accepted && code != packets.ErrNetworkError && code != packets.ErrProtocolViolation {
-			return nil, &link.RefusedError{Code: code}
-		}
-		return nil, errors.Join(dialErr, err)
+		return nil, why(ctx, cmp.Or(dialErr, c.found(), err))
 	}
 	return c, nil
+}
+
+// found is what is wrong with what came in; nil for nothing.
+func (c *conn) found() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nc == nil {
+		return nil
+	}
+	return c.nc.failed()
+}
+
+// why is the error of a connection that was not to be had. The deadline of ctx may end a call of the transport
+// before it ends ctx, and with words of the transport's own.
+func why(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("connecting: %w", context.Cause(ctx))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("connecting: %w", context.DeadlineExceeded)
+	}
+	return err
 }
 
 // pingTimeout is how long the answer to a ping may take: half a minute, and less for who pings more often,
@@ -175,25 +198,32 @@ func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
 	for _, f := range filters {
 		topics[f.Topic] = f.QoS
 	}
+	c.subscribing.Lock()
+	defer c.subscribing.Unlock()
+	c.nc.filters.Store(int32(len(topics)))
 	token := c.client.SubscribeMultiple(topics, nil).(*mqtt.SubscribeToken)
 	select {
 	case <-token.Done():
 	case <-c.gone:
-		return link.ErrLost
+		return c.because(link.ErrLost)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	for _, code := range token.Result() {
 		if code > 2 {
-			return link.ErrSubscription
+			return &link.SubscriptionError{Code: code}
 		}
 	}
 	return c.because(token.Error())
 }
 
 // because is the error of a token: a client that is not connected any more lost its connection, whatever
-// words it has for that.
+// words it has for that, or ended it because the other side broke the protocol.
 func (c *conn) because(err error) error {
+	var broken link.ProtocolError
+	if err != nil && errors.As(c.found(), &broken) {
+		return broken
+	}
 	if err != nil && !c.client.IsConnectionOpen() {
 		return errors.Join(link.ErrLost, err)
 	}
@@ -212,7 +242,7 @@ func (c *conn) Abort() {
 	c.mu.Lock()
 	c.closed = true
 	if c.nc != nil {
-		c.nc.Close()
+		link.Bottom(c.nc.Conn).Close()
 	}
 	c.mu.Unlock()
 	c.client.Disconnect(0)
@@ -227,7 +257,7 @@ func (c *conn) keep(nc net.Conn) (net.Conn, error) {
 		nc.Close()
 		return nil, link.ErrLost
 	}
-	c.nc = &buffered{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
+	c.nc = newIncoming(nc)
 	return c.nc, nil
 }
 
@@ -241,11 +271,3 @@ func (c *conn) finish() {
 		c.nc.Close()
 	}
 }
-
-// buffered reads a connection in larger pieces: the client asks for single bytes.
-type buffered struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }

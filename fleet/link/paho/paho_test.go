@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // broker is the other side of one connection, over a pipe: it acknowledges what it is told to.
@@ -20,7 +24,8 @@ type broker struct {
 	nc      net.Conn
 	connect byte // return code of CONNACK
 	mute    bool // answers nothing but CONNECT
-	refuse  bool // refuses subscriptions
+	refuse  byte // return code of SUBACK
+	codes   int  // in a SUBACK; one when 0
 
 	mu       sync.Mutex
 	username string
@@ -80,10 +85,10 @@ func (b *broker) answer(p mqtt.Packet) []byte {
 			return nil
 		}
 		code := byte(0)
-		if b.refuse {
-			code = 0x80
+		if b.refuse != 0 {
+			code = b.refuse
 		}
-		return mqtt.AppendSuback(nil, id, code)
+		return mqtt.AppendSuback(nil, id, slices.Repeat([]byte{code}, max(1, b.codes))...)
 	case mqtt.PUBLISH:
 		var m mqtt.Publish
 		if err := mqtt.DecodePublish(p, &m); err != nil {
@@ -238,9 +243,45 @@ func TestSubscribe(t *testing.T) {
 		}
 		c.Close()
 	})
-	in(t, "a refused filter is an error", &broker{refuse: true}, func(t *testing.T, _ *broker, c *connection) {
-		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) {
-			t.Errorf("subscribing: %v; want %v", err, link.ErrSubscription)
+	for code, want := range map[byte]string{
+		3: "a topic filter was refused (return code 3)", 0x7f: "a topic filter was refused (return code 127)", 0x80: "a topic filter was refused",
+		135: "a topic filter was refused (return code 135)", 255: "a topic filter was refused (return code 255)",
+	} {
+		in(t, want, &broker{refuse: code}, func(t *testing.T, _ *broker, c *connection) {
+			if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || metrics.Reason(err) != want {
+				t.Errorf("subscribing: %v; want %v", err, want)
+			}
+			c.Close()
+		})
+	}
+	in(t, "more return codes than filters", &broker{codes: 3}, func(t *testing.T, _ *broker, c *connection) {
+		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
+			t.Errorf("subscribing: %v; want %v", err, link.ErrSuback)
+		}
+		c.Abort()
+	})
+	in(t, "fewer return codes than filters", &broker{codes: 1}, func(t *testing.T, _ *broker, c *connection) {
+		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
+			t.Errorf("subscribing: %v; want %v", err, link.ErrSuback)
+		}
+		c.Abort()
+	})
+	in(t, "a packet that is too large is not made room for", &broker{}, func(t *testing.T, b *broker, c *connection) {
+		if _, err := b.nc.Write([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}); err != nil { // 268,435,455 bytes
+			t.Fatal(err)
+		}
+		if err := <-c.lost; !errors.Is(err, link.ErrPacketSize) {
+			t.Errorf("lost with %v; want %v", err, link.ErrPacketSize)
+		}
+		c.Abort()
+	})
+	in(t, "a large packet arrives", &broker{}, func(t *testing.T, b *broker, c *connection) {
+		payload := make([]byte, 4<<20-100)
+		if _, err := b.nc.Write(mqtt.AppendPublish(nil, "a", payload, 0, false, false, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if m := <-c.messages; len(m.Payload) != len(payload) {
+			t.Errorf("%d bytes arrived of %d", len(m.Payload), len(payload))
 		}
 		c.Close()
 	})
@@ -256,17 +297,21 @@ func TestSubscribe(t *testing.T) {
 	})
 }
 
+// Every return code but 0 is a refusal, those that the client does not know and those that it uses itself among them.
 func TestRefusedConnections(t *testing.T) {
-	for code := byte(1); code <= 5; code++ {
+	for code := 1; code <= 255; code++ {
 		synctest.Test(t, func(t *testing.T) {
-			b := &broker{connect: code}
-			_, err := connect(t, b)
+			b := &broker{connect: byte(code)}
+			c, err := connect(t, b)
 			var refused *link.RefusedError
-			if !errors.As(err, &refused) || refused.Code != code {
+			if !errors.As(err, &refused) || int(refused.Code) != code || !strings.Contains(err.Error(), fmt.Sprintf("(return code %d)", code)) {
 				t.Errorf("return code %d: %v", code, err)
 			}
 			<-b.done
 			time.Sleep(time.Minute)
+			if len(c.lost) != 0 {
+				t.Errorf("return code %d: lost what was never there", code)
+			}
 		})
 	}
 }
@@ -286,13 +331,18 @@ func TestNoConnection(t *testing.T) {
 		}, context.DeadlineExceeded, 3 * time.Second},
 		"no answer to CONNECT": {func(context.Context) (net.Conn, error) {
 			near, far := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, far) }()
+			return near, nil
+		}, context.DeadlineExceeded, 3 * time.Second},
+		"nobody reads CONNECT": {func(context.Context) (net.Conn, error) {
+			near, _ := net.Pipe()
+			return near, nil
+		}, context.DeadlineExceeded, 3 * time.Second},
+		"no end of CONNACK": {func(context.Context) (net.Conn, error) {
+			near, far := net.Pipe()
 			go func() {
-				buf := make([]byte, 1000)
-				for {
-					if _, err := far.Read(buf); err != nil {
-						return
-					}
-				}
+				go func() { _, _ = io.Copy(io.Discard, far) }()
+				_, _ = far.Write([]byte{0x20, 0x02, 0x00})
 			}()
 			return near, nil
 		}, context.DeadlineExceeded, 3 * time.Second},
@@ -308,6 +358,67 @@ func TestNoConnection(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 			})
+		})
+	}
+}
+
+// answering is a raw server over TCP that gives every CONNECT one answer and hangs up after a while.
+func answering(t *testing.T, answer string) func(context.Context) (net.Conn, error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer nc.Close()
+				if _, err := mqtt.NewReader(nc).Next(); err != nil {
+					return
+				}
+				_, _ = nc.Write([]byte(answer))
+				if answer != "" {
+					_, _ = io.Copy(io.Discard, nc) // until the other side has had enough
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		serving.Wait()
+	})
+	return link.TCP(l.Addr().String())
+}
+
+// What answers CONNECT is told by name, over real sockets.
+func TestAnswersToConnect(t *testing.T) {
+	for want, answer := range map[string]string{
+		"connection refused (return code 6)":                                 "\x20\x02\x00\x06",
+		"connection refused (return code 7)":                                 "\x20\x02\x00\x07",
+		"connection refused: unspecified error (return code 128)":            "\x20\x02\x00\x80",
+		"connection refused: client identifier not valid (return code 133)":  "\x20\x02\x00\x85",
+		"connection refused: not authorized (return code 135)":               "\x20\x02\x00\x87",
+		"connection refused: quota exceeded (return code 151)":               "\x20\x02\x00\x97",
+		"connection refused (return code 200)":                               "\x20\x02\x00\xc8",
+		"connection refused: unsupported protocol version (return code 132)": "\x20\x03\x00\x84\x00", // as MQTT 5 has it
+		"the target closed the connection before CONNACK":                    "",
+		"the target speaks TLS, not plain MQTT":                              "\x15\x03\x01\x00\x02\x02\x0a",
+		"the target speaks HTTP, not MQTT":                                   "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"the target does not speak MQTT":                                     "SSH-2.0-OpenSSH_9.9\r\n",
+		"the target sent a packet over 4 MiB":                                "\x20\xff\xff\xff\x7f",
+	} {
+		t.Run(want, func(t *testing.T) {
+			c, err := paho.New().Connect(t.Context(), link.Options{
+				ClientID: "dev", KeepAlive: time.Minute, Dial: answering(t, answer), Handler: func(link.Message) {}, Lost: func(error) { t.Error("lost what was never there") },
+			})
+			if c != nil || metrics.Reason(err) != want {
+				t.Errorf("%q: %v", metrics.Reason(err), err)
+			}
 		})
 	}
 }

@@ -14,6 +14,8 @@ type Faults struct {
 	refuse   time.Time
 	stall    time.Time
 	dropAcks float64
+
+	service serviceQueue // has a lock of its own
 }
 
 // Refuse closes new connections at once, for a time.

@@ -39,9 +39,9 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	}
 	switch topic.Kind {
 	case iothub.TopicTwinGet:
-		return c.twinGet(topic)
+		return c.twinOperation(nil, func([]byte) error { return c.twinGet(topic) })
 	case iothub.TopicTwinReport:
-		return c.report(topic, m.Payload)
+		return c.twinOperation(m.Payload, func(patch []byte) error { return c.report(topic, patch) })
 	default:
 		return c.methodAnswered(topic, m.Payload)
 	}

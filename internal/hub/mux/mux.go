@@ -87,6 +87,9 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) {
 	}
 }
 
+// ServeConn begins to serve a connection that no listener gave, and returns at once.
+func (m *Mux) ServeConn(nc net.Conn) { m.accept(nc) }
+
 // accept begins to serve a connection, unless there is a reason not to.
 func (m *Mux) accept(nc net.Conn) {
 	c := &conn{Conn: nc, mux: m}

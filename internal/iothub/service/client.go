@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,6 +28,7 @@ const (
 	tokenLife   = time.Hour
 	tokenMargin = 10 * time.Minute // a token is made anew when less than this is left of it
 	maxAnswer   = 64 << 20         // bytes; a page of 1,000 twins of the largest size is below it
+	dialTimeout = 30 * time.Second // of the connection, and of the TLS handshake on it: they go on when their call is given up
 )
 
 // Options say where the service is and how patient its client is.
@@ -37,6 +39,8 @@ type Options struct {
 	BaseURL string
 	// RootCAs are trusted beside nothing else; nil means the system's.
 	RootCAs *x509.CertPool
+	// Dial opens connections; nil asks the network.
+	Dial func(ctx context.Context) (net.Conn, error)
 	// Connections kept open to the service; 32 when 0.
 	Connections int
 	// Retries of a request that the service throttled (429) or was too busy for (503); 0 means none.
@@ -44,8 +48,10 @@ type Options struct {
 	Retries int
 	// RetryWait is the first wait of a retry; one second when 0. It doubles up to thirty seconds.
 	RetryWait time.Duration
-	// Timeout of one try of one request; one minute when 0.
+	// Timeout of one try of one request; one minute when 0. A direct method has the time that it asks for besides.
 	Timeout time.Duration
+	// Transport carries requests, for a service in this process; nil is connections of the client's own.
+	Transport http.RoundTripper
 }
 
 // Client speaks to one hub. It is safe for concurrent use. Errors of the service are *iothub.Error.
@@ -79,17 +85,23 @@ func New(o Options) (*Client, error) {
 		o.RetryWait = time.Second
 	}
 	host, _, _ := strings.Cut(o.ConnectionString.HostName, ":")
-	return &Client{
-		opts: o, base: strings.TrimSuffix(base, "/"), resource: host,
-		http: &http.Client{Transport: &http.Transport{
+	dial := (&net.Dialer{Timeout: dialTimeout}).DialContext
+	if o.Dial != nil {
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
+	}
+	if o.Transport == nil {
+		o.Transport = &http.Transport{
+			DialContext:         dial,
 			TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			MaxIdleConns:        o.Connections,
 			MaxIdleConnsPerHost: o.Connections,
 			MaxConnsPerHost:     o.Connections,
 			IdleConnTimeout:     90 * time.Second,
+			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
-		}},
-	}, nil
+		}
+	}
+	return &Client{opts: o, base: strings.TrimSuffix(base, "/"), resource: host, http: &http.Client{Transport: o.Transport}}, nil
 }
 
 // BaseURL is where requests go.
@@ -114,7 +126,8 @@ type request struct {
 	method string
 	path   string // escaped, may have a query
 	header http.Header
-	body   any // nil, []byte of JSON, or a value to encode
+	body   any           // nil, []byte of JSON, or a value to encode
+	hold   time.Duration // that the service may take on purpose
 }
 
 // do carries a request out, with retries, and decodes the answer into out unless that is nil.
@@ -170,7 +183,7 @@ func retryAfter(err error, wait time.Duration) (time.Duration, bool) {
 }
 
 func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout+r.hold)
 	defer cancel()
 	separator := "?"
 	if strings.Contains(r.path, "?") {
@@ -204,6 +217,27 @@ func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header,
 		return resp.Header, answer, iothub.ParseError(resp.StatusCode, resp.Header, answer)
 	}
 	return resp.Header, answer, nil
+}
+
+// Permanent reports whether a call failed for a reason that another try would find again: the name of the host, its
+// certificate, or a port that speaks something else. A service's own answers are *iothub.Error, and tell by themselves.
+func Permanent(err error) bool {
+	var lookup *net.DNSError
+	var address *net.AddrError
+	var certificate *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &lookup):
+		return lookup.IsNotFound
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
+		return true
+	}
+	return errors.As(err, &address) || errors.As(err, &certificate) || errors.As(err, &unknown) || errors.As(err, &name) ||
+		errors.As(err, &invalid) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // plainer takes the URL, which can hold a device id, out of net/http's error.

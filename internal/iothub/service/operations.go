@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
@@ -107,11 +109,15 @@ func (c *Client) ReplaceTwin(ctx context.Context, id string, document []byte, et
 	return out, err
 }
 
+// defaultResponseTimeout of a direct method, in seconds (iot-hub-devguide-direct-methods).
+const defaultResponseTimeout = 30
+
 // InvokeMethod calls a direct method and waits for the device's answer. It returns
 // iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout when the device cannot or does not answer.
 func (c *Client) InvokeMethod(ctx context.Context, id string, call iothub.MethodRequest) (iothub.MethodResponse, error) {
 	var out iothub.MethodResponse
-	_, err := c.do(ctx, request{doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call}, &out)
+	hold := time.Duration(cmp.Or(call.ResponseTimeout, defaultResponseTimeout)+call.ConnectTimeout) * time.Second
+	_, err := c.do(ctx, request{doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call, hold: hold}, &out)
 	return out, err
 }
 

@@ -372,8 +372,7 @@ func TestGroups(t *testing.T) {
 					count = 1
 				}
 				for n := range count {
-					s.Start(at, at)
-					s.Observe(at, at, at.Add(took+time.Duration(n%20)*time.Millisecond), metrics.OK)
+					s.Start(at, at).End(at.Add(took+time.Duration(n%20)*time.Millisecond), metrics.OK)
 				}
 			}
 			now := rec.Snapshot()

@@ -47,6 +47,7 @@ type operation struct {
 	sent       time.Duration
 	series     *metrics.Series
 	outcome    metrics.Outcome
+	started    metrics.Started
 }
 
 // run makes a history as a run's record has it: with the open operations waited for at the end, until their time-out.
@@ -80,7 +81,7 @@ func (w world) run(seed uint64) *report.History {
 			late = w.late
 		}
 		took += late
-		open = append(open, operation{at, at + took, at + late, rec.Series(op, "robots"), outcome})
+		open = append(open, operation{at, at + took, at + late, rec.Series(op, "robots"), outcome, metrics.Started{}})
 		return at + took
 	}
 	h := &report.History{Whole: true, Run: &report.Run{Name: "world", Started: began, Outcome: report.Passed, Seed: 42, Devices: w.devices, Target: "embedded hub"}}
@@ -142,13 +143,13 @@ func (w world) record(h *report.History, rec *metrics.Recorder, open []operation
 		kept := open[:0]
 		for _, o := range open {
 			if o.start >= from && o.start < to {
-				o.series.Start(began.Add(o.start), began.Add(o.sent))
+				o.started = o.series.Start(began.Add(o.start), began.Add(o.sent))
 			}
 			if o.end >= to {
 				kept = append(kept, o)
 				continue
 			}
-			o.series.Observe(began.Add(o.start), began.Add(o.sent), began.Add(o.end), o.outcome)
+			o.started.End(began.Add(o.end), o.outcome)
 		}
 		open = kept
 		now := rec.Snapshot()

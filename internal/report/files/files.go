@@ -22,7 +22,8 @@ const (
 	Markdown = "report.md"    // for a comment on a pull request
 )
 
-// Write reads the record in a folder and writes every report beside it. A report is there whole or not at all.
+// Write reads the record in a folder and writes every report beside it. A report is there whole or not at all; those
+// that can be written are, also when another cannot.
 func Write(dir string) (*report.History, error) {
 	h, err := record.Read(dir)
 	if err != nil {
@@ -32,20 +33,35 @@ func Write(dir string) (*report.History, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the scenario of the run: %w", err)
 	}
-	for name, write := range map[string]func(io.Writer) error{
-		HTML:     func(w io.Writer) error { return html.Write(w, h, scenario) },
-		JSON:     func(w io.Writer) error { return report.WriteJSON(w, h.Run) },
-		JUnit:    func(w io.Writer) error { return report.WriteJUnit(w, h.Run) },
-		Markdown: func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) },
+	var errs []error
+	for _, r := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{HTML, func(w io.Writer) error { return html.Write(w, h, scenario) }},
+		{JSON, func(w io.Writer) error { return report.WriteJSON(w, h.Run) }},
+		{JUnit, func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }},
+		{Markdown, func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }},
 	} {
-		if err := whole(filepath.Join(dir, name), write); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", name, err)
+		if err := whole(filepath.Join(dir, r.name), r.write); err != nil {
+			errs = append(errs, fmt.Errorf("writing %s: %w", r.name, err))
 		}
 	}
-	return h, nil
+	return h, errors.Join(errs...)
 }
 
-// whole writes a file beside its place and moves it there.
+// Existing are those of the reports that are in a folder: what may be named to a reader.
+func Existing(dir string) []string {
+	var names []string
+	for _, name := range []string{HTML, JSON, JUnit, Markdown} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// whole writes a file beside its place and moves it there. Its owner alone may read it.
 func whole(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
@@ -53,7 +69,7 @@ func whole(path string, write func(io.Writer) error) error {
 	}
 	defer os.Remove(f.Name())
 	b := bufio.NewWriter(f)
-	if err := errors.Join(write(b), b.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(write(b), b.Flush(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,12 +40,16 @@ type Writer struct {
 	dir string
 
 	mu   sync.Mutex // protects the following fields
-	file *os.File
-	err  error // the first; after it nothing is written
+	file io.WriteCloser
+	made os.FileInfo // the file as it was made
+	err  error       // the first; after it nothing is written
 }
 
+// ErrGone is returned when the file of a record was removed or replaced: what is written then is in no folder.
+var ErrGone = errors.New("the record's file was removed")
+
 // Create makes the folder of a run below root, named for its start and its scenario, and keeps the scenario
-// as it is run. Nothing in the arguments may be a secret.
+// as it is run. Nothing in the arguments may be a secret; all the same only the owner may read what is kept.
 func Create(root string, run *report.Run, scenario []byte) (*Writer, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of records: %w", err)
@@ -54,12 +59,17 @@ func Create(root string, run *report.Run, scenario []byte) (*Writer, error) {
 		return nil, fmt.Errorf("making the folder of the record: %w", err)
 	}
 	w := &Writer{dir: dir}
-	if err := os.WriteFile(filepath.Join(dir, ScenarioFile), scenario, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ScenarioFile), scenario, 0o600); err != nil {
 		return nil, fmt.Errorf("keeping the scenario: %w", err)
 	}
-	if w.file, err = os.OpenFile(filepath.Join(dir, File), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+	file, err := os.OpenFile(filepath.Join(dir, File), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
 		return nil, fmt.Errorf("making the record: %w", err)
 	}
+	if w.made, err = file.Stat(); err != nil {
+		return nil, fmt.Errorf("making the record: %w", errors.Join(err, file.Close()))
+	}
+	w.file = file
 	w.write(line{Type: "start", Version: Version, Run: run})
 	return w, w.Err()
 }
@@ -71,7 +81,7 @@ func fresh(path string) (string, error) {
 		if n > 1 {
 			dir = fmt.Sprintf("%s-%d", path, n)
 		}
-		if err := os.Mkdir(dir, 0o755); !errors.Is(err, os.ErrExist) {
+		if err := os.Mkdir(dir, 0o700); !errors.Is(err, os.ErrExist) {
 			return dir, err
 		}
 	}
@@ -80,8 +90,11 @@ func fresh(path string) (string, error) {
 // Dir is the folder of the record.
 func (w *Writer) Dir() string { return w.dir }
 
-// Sample adds what came in a second.
-func (w *Writer) Sample(s report.Sample) { w.write(line{Type: "sample", Sample: &s}) }
+// Sample adds what came in a second. It finds also that the record was removed.
+func (w *Writer) Sample(s report.Sample) {
+	w.write(line{Type: "sample", Sample: &s})
+	w.check()
+}
 
 // Event adds something that happened.
 func (w *Writer) Event(e report.Event) { w.write(line{Type: "event", Event: &e}) }
@@ -89,6 +102,7 @@ func (w *Writer) Event(e report.Event) { w.write(line{Type: "event", Event: &e})
 // End adds the run's last word and closes the record. It returns the first error of all writing.
 func (w *Writer) End(run *report.Run) error {
 	w.write(line{Type: "end", Run: run})
+	w.check()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := errors.Join(w.err, w.file.Close())
@@ -103,6 +117,24 @@ func (w *Writer) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
+}
+
+// check holds the file to its place: writing to one that was removed succeeds.
+func (w *Writer) check() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return
+	}
+	path := filepath.Join(w.dir, File)
+	switch now, err := os.Stat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		w.err = fmt.Errorf("%s: %w", path, ErrGone)
+	case err != nil:
+		w.err = fmt.Errorf("looking at the record: %w", err)
+	case !os.SameFile(now, w.made):
+		w.err = fmt.Errorf("%s: %w, and another is in its place", path, ErrGone)
+	}
 }
 
 func (w *Writer) write(l line) {

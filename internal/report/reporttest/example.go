@@ -47,18 +47,17 @@ func Example(n int) *report.History {
 			s := rec.Series(op, "robots")
 			for k := range 20 {
 				took := time.Duration(1+i+(second*7+k*k*13)%97) * ms
-				s.Start(at, at.Add(time.Duration(k)*ms))
+				op := s.Start(at, at.Add(time.Duration(k)*ms))
 				outcome := metrics.OK
 				if k == 19 && second%5 == 0 {
 					outcome = metrics.Throttled
 				}
-				s.Observe(at, at.Add(time.Duration(k)*ms), at.Add(took+time.Duration(k)*ms), outcome)
+				op.End(at.Add(took+time.Duration(k)*ms), outcome)
 			}
 		}
-		rec.Series(metrics.OpTwinReport, "robots").Drop(metrics.DropInFlight)
+		rec.Series(metrics.OpTwinReport, "robots").Drop(at, metrics.DropInFlight)
 		q := rec.Series(metrics.OpQuery, "redmond")
-		q.Start(at, at)
-		q.Observe(at, at, at.Add(time.Duration(20+second%9)*ms), metrics.OK)
+		q.Start(at, at).End(at.Add(time.Duration(20+second%9)*ms), metrics.OK)
 		rec.QueryResult("redmond", 3000-second%3, 30)
 		rec.QueryExpectation("redmond", second%3 == 0)
 		rec.QueryRows("redmond", metrics.RowOK, 190)

@@ -1,0 +1,31 @@
+package fleet
+
+// ContradictionKind says how a target contradicted itself.
+type ContradictionKind string
+
+// The kinds of contradictions.
+const (
+	RepeatedVersion ContradictionKind = "a $version of reported properties was acknowledged twice"
+	FallenVersion   ContradictionKind = "the $version of reported properties fell"
+	LostReports     ContradictionKind = "acknowledged reports are missing in the $version of a twin"
+	RisenVersion    ContradictionKind = "the $version of reported properties rose by more than the device's reports; does another client use its identity?"
+	FallenDesired   ContradictionKind = "the $version of desired properties fell"
+	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
+)
+
+// Contradiction is something that a target told and that cannot be true beside what it told before.
+type Contradiction struct {
+	Index  int
+	Device string
+	Kind   ContradictionKind
+	Detail string
+}
+
+// contradict tells of a contradiction. It must be called without the device's lock.
+func (d *device) contradict(c Contradiction) {
+	c.Index, c.Device = d.index, d.id
+	d.fleet.log.Warn("the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
+	if hook := d.fleet.cfg.OnContradiction; hook != nil {
+		hook(c)
+	}
+}

@@ -1,0 +1,74 @@
+package schedule
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// Calendar is when the devices of a fleet act, as far as chance decides it: pure functions of the fleet's seed
+// and of a device's index. Who plans a run and who runs it ask the same one.
+type Calendar struct {
+	seed             uint64
+	session, renewal Stream
+}
+
+// NewCalendar makes the calendar of a seed.
+func NewCalendar(seed uint64) Calendar {
+	return Calendar{seed, NewStream(seed, "session"), NewStream(seed, "renewal")}
+}
+
+// Order is the indexes of devices in the order in which they start: those of a lower rank first, at random
+// among those of one. ranks has one for each index.
+func (c Calendar) Order(ranks []int) []int {
+	order := Rand(c.seed, "order", 0).Perm(len(ranks))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ranks[a], ranks[b]) })
+	return order
+}
+
+// Reports is when a device reports on its own: at its own phase of the period, or in step with all others.
+func (c Calendar) Reports(index int, period time.Duration, sync bool) Every {
+	return every(c.seed, index, period, sync)
+}
+
+// Messages is when a device sends a message on its own, likewise.
+func (c Calendar) Messages(index int, period time.Duration, sync bool) Every {
+	return every(c.seed+1, index, period, sync)
+}
+
+func every(seed uint64, index int, period time.Duration, sync bool) Every {
+	e := Every{Period: period}
+	if !sync {
+		e.Phase = Spread(seed, index, period)
+	}
+	return e
+}
+
+// Session is how long the n-th stay of a device is, counted from 0, and its absence after it.
+func (c Calendar) Session(churn Churn, index int, n int64) (online, offline time.Duration) {
+	return churn.Session(c.session, index, n)
+}
+
+// Renewal is how long after the n-th connection of a device, counted from 0, its token is renewed: a margin
+// before the end of its life, and earlier by up to a spread.
+func (c Calendar) Renewal(index int, n int64, life, margin, spread time.Duration) time.Duration {
+	return life - margin - time.Duration(c.renewal.Unit(index, n)*float64(spread))
+}
+
+// Cut is a connection that a storm cuts.
+type Cut struct {
+	Place int           // in the order in which devices start
+	After time.Duration // the storm's begin
+}
+
+// Storm is the cuts of a round: of a share of the active devices, each at a random time within a span.
+func (c Calendar) Storm(round, active int, share float64, within time.Duration) []Cut {
+	chance := Rand(c.seed, "storm", round)
+	victims := chance.Perm(active)[:int(math.Round(share*float64(active)))]
+	cuts := make([]Cut, len(victims))
+	for i, place := range victims {
+		cuts[i] = Cut{place, time.Duration(chance.Float64() * float64(within))}
+	}
+	return cuts
+}

@@ -1,0 +1,254 @@
+package metrics
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Series is where the operations of one kind and group go. Resolve it once, outside the hot path.
+//
+// Every operation belongs to the stage in which it was intended, whenever it starts or ends:
+//
+//	stage ramp          │ stage hold
+//	  intended ── sent ─┼───── done      counts for ramp
+type Series struct {
+	operation Operation
+	group     string
+	rec       *Recorder
+	open      openTimes
+
+	mu    sync.Mutex                // protects the making of cells
+	cells atomic.Pointer[[]*cell]   // by stage; nil where the series has none yet
+	whole atomic.Pointer[wholeCopy] // of the last snapshot
+}
+
+// cell is what a series has of one stage.
+type cell struct {
+	stage     string
+	sent      atomic.Uint64 // started on time
+	lateStart atomic.Uint64
+	lateOwn   atomic.Uint64
+	ended     atomic.Uint64
+	dropped   [reasons]atomic.Uint64
+	lag       liveHistogram
+	own       liveHistogram
+	response  [outcomes]liveHistogram
+	service   [outcomes]liveHistogram
+	errors    errorTable
+
+	mu     sync.Mutex // protects the following fields
+	seen   [3]uint64  // starts, ends and drops of the last copy
+	copied *SeriesSnapshot
+}
+
+// wholeCopy is a series over all stages, with the copies of the cells that it was made from.
+type wholeCopy struct {
+	parts []*SeriesSnapshot
+	sum   SeriesSnapshot
+}
+
+// stageMark is where a stage begins.
+type stageMark struct {
+	name string
+	from time.Time
+}
+
+// stageOf is the number of the stage in which a time lies, from 1; 0 is before the first.
+func (r *Recorder) stageOf(at time.Time) (number int, name string) {
+	marks := *r.marks.Load()
+	for i := len(marks) - 1; i >= 0; i-- {
+		if !at.Before(marks[i].from) {
+			return i + 1, marks[i].name
+		}
+	}
+	return 0, ""
+}
+
+// at is the cell of the stage in which an operation was intended.
+func (s *Series) at(intended time.Time) *cell {
+	number, name := s.rec.stageOf(intended)
+	if cells := *s.cells.Load(); number < len(cells) && cells[number] != nil {
+		return cells[number]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cells := *s.cells.Load()
+	if number < len(cells) && cells[number] != nil {
+		return cells[number]
+	}
+	more := make([]*cell, max(len(cells), number+1))
+	copy(more, cells)
+	more[number] = &cell{stage: name}
+	s.cells.Store(&more)
+	return more[number]
+}
+
+// Started is an operation under way. It ends once: by End, EndBecause or Unanswered. The zero value is none and ends without
+// being counted. It is a value to keep and to copy, not to end twice.
+type Started struct {
+	Intended time.Time // when the schedule wanted it to start
+	Sent     time.Time // when it really started
+	series   *Series
+	cell     *cell
+}
+
+// Start counts an operation that starts: on time, or late when it starts more than Options.LateAfter after its intended time.
+// That it starts late is the generator's doing.
+func (s *Series) Start(intended, sent time.Time) Started {
+	return s.StartAfter(intended, intended, sent)
+}
+
+// StartAfter is Start for an operation that had to wait until free for something that is the target's doing, such as an
+// answer that makes room: only what came after that is the generator's doing.
+func (s *Series) StartAfter(intended, free, sent time.Time) Started {
+	c := s.at(intended)
+	lag := max(0, sent.Sub(intended))
+	own := lag
+	if free.After(intended) {
+		own = max(0, sent.Sub(free))
+	}
+	c.lag.record(lag)
+	c.own.record(own)
+	if own > s.rec.opts.LateAfter {
+		c.lateOwn.Add(1)
+	}
+	if lag > s.rec.opts.LateAfter {
+		c.lateStart.Add(1)
+	} else {
+		c.sent.Add(1)
+	}
+	s.open.add(s.rec.start, intended, 1)
+	return Started{intended, sent, s, c}
+}
+
+// End counts that the operation ended. The response time runs from the intended time, so that a
+// stalled target cannot hide behind a generator that waited for it; the service time from the send.
+func (o Started) End(done time.Time, outcome Outcome) { o.EndBecause(done, outcome, "") }
+
+// EndBecause is End for an operation that may have ended badly, with the reason, best from Reason.
+// Reasons are shown to people and their number is bounded; that of an operation that ended well is ignored.
+func (o Started) EndBecause(done time.Time, outcome Outcome, reason string) {
+	if o.cell == nil {
+		return
+	}
+	if outcome >= outcomes {
+		outcome = Failed
+	}
+	if outcome != OK {
+		o.cell.errors.add(errorKey{outcome, o.series.rec.bound(outcome, reason)}, done)
+	}
+	o.cell.response[outcome].record(done.Sub(o.Intended))
+	o.cell.service[outcome].record(done.Sub(o.Sent))
+	o.cell.ended.Add(1)
+	o.series.open.add(o.series.rec.start, o.Intended, -1)
+}
+
+// Unanswered counts that nobody waits for the operation any more, and why: it took the time until then at least.
+func (o Started) Unanswered(now time.Time, reason string) { o.EndBecause(now, Unanswered, reason) }
+
+// Drop counts an operation that was due at a time and never started, with one of the Drop reasons.
+func (s *Series) Drop(intended time.Time, reason string) { s.DropMany(1, intended, reason) }
+
+// DropMany is Drop for n operations of one time.
+func (s *Series) DropMany(n uint64, intended time.Time, reason string) {
+	known := dropReasons()
+	i := slices.Index(known[:], reason)
+	if i < 0 {
+		i = len(known) - 1
+	}
+	s.at(intended).dropped[i].Add(n)
+}
+
+// snapshot copies the cell, or gives the last copy when nothing has come since.
+func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Ends are read before starts, so that no operation seems to have ended before it started.
+	seen := [3]uint64{1: c.ended.Load()}
+	for i := range c.dropped {
+		seen[2] += c.dropped[i].Load()
+	}
+	seen[0] = c.sent.Load() + c.lateStart.Load()
+	if c.copied != nil && seen == c.seen && seen[0] == seen[1] {
+		return c.copied
+	}
+	out := &SeriesSnapshot{Operation: op, Group: group}
+	for o := range outcomes {
+		out.Response[o] = c.response[o].snapshot()
+		out.Service[o] = c.service[o].snapshot()
+	}
+	out.Reasons = c.errors.snapshot(op, group)
+	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
+	out.Lag, out.OwnLag = c.lag.snapshot(), c.own.snapshot()
+	for i, reason := range dropReasons() {
+		if n := c.dropped[i].Load(); n > 0 {
+			if out.Dropped == nil {
+				out.Dropped = make(map[string]uint64)
+			}
+			out.Dropped[reason] = n
+		}
+	}
+	// What ended while it was copied is in it or not: then it is copied again.
+	c.seen, c.copied = seen, out
+	return out
+}
+
+// snapshot copies the series over all stages.
+func (s *Series) snapshot(now time.Time) SeriesSnapshot {
+	cells := *s.cells.Load()
+	parts := make([]*SeriesSnapshot, 0, len(cells))
+	for _, c := range cells {
+		if c != nil {
+			parts = append(parts, c.snapshot(s.operation, s.group))
+		}
+	}
+	last := s.whole.Load()
+	if last == nil || !slices.Equal(last.parts, parts) {
+		last = &wholeCopy{parts: parts, sum: SeriesSnapshot{Operation: s.operation, Group: s.group}}
+		for _, p := range parts {
+			last.sum = last.sum.plus(*p)
+		}
+		s.whole.Store(last)
+	}
+	out := last.sum
+	out.open = s.open.ages(s.rec.start, s.rec.start, now, now)
+	return out
+}
+
+// openTimes counts the operations under way by the quarter of a second in which they were intended.
+type openTimes struct{ slots [openSlots]atomic.Int32 }
+
+// An operation that is under way for longer than ten minutes is counted as a younger one.
+const (
+	openStep  = 250 * time.Millisecond
+	openSlots = 2400
+)
+
+func (t *openTimes) add(start, intended time.Time, n int32) {
+	t.slots[max(0, intended.Sub(start)/openStep)%openSlots].Add(n)
+}
+
+// openAge is how many operations have been under way for an age at least.
+type openAge struct {
+	least time.Duration
+	n     uint64
+}
+
+// ages are the ages of all that is under way and was intended from a time on and before another, the youngest first.
+func (t *openTimes) ages(start, from, to, now time.Time) []openAge {
+	var all []openAge
+	last := int64(max(0, now.Sub(start)) / openStep)
+	for i := range int64(min(openSlots, last+1)) {
+		if n := t.slots[(last-i)%openSlots].Load(); n > 0 {
+			end := start.Add(time.Duration(last-i+1) * openStep)
+			if end.Add(-openStep).Before(from) || (end.After(to) && to.Before(now)) {
+				continue
+			}
+			least := now.Sub(end)
+			all = append(all, openAge{max(0, least), uint64(n)})
+		}
+	}
+	return all
+}

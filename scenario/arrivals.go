@@ -1,0 +1,30 @@
+package scenario
+
+import (
+	"iter"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/schedule"
+)
+
+// Reports are the times, in a stage, at which operations of its report_rate are due; none without one.
+func (s *Scenario) Reports(stage int) iter.Seq[time.Duration] {
+	return s.arrivals(stage, "report_rate", s.Stages[stage].ReportRate)
+}
+
+// Messages are those of its telemetry_rate.
+func (s *Scenario) Messages(stage int) iter.Seq[time.Duration] {
+	return s.arrivals(stage, "telemetry_rate", s.Stages[stage].TelemetryRate)
+}
+
+func (s *Scenario) arrivals(stage int, name string, r *Range) iter.Seq[time.Duration] {
+	t := &s.Stages[stage]
+	if r == nil {
+		return func(func(time.Duration) bool) {}
+	}
+	curve := schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}}
+	if t.Arrivals == "poisson" {
+		return curve.Poisson(s.Seed, name, stage)
+	}
+	return curve.Even()
+}

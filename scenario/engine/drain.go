@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// drain is the wait, after the last stage, for the answers to what was sent. Every operation has its own time-out.
+type drain struct {
+	mu     sync.Mutex // protects the following fields
+	cancel context.CancelFunc
+	cut    bool
+	told   int // how often the monitor has looked
+	began  chan struct{}
+}
+
+// drainTellEvery is how many seconds apart a watcher is told of the wait.
+const drainTellEvery = 5
+
+// begin says what ends the wait at once.
+func (d *drain) begin(cancel context.CancelFunc) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cancel = cancel
+	close(d.began)
+}
+
+// stop ends the wait; it is false when nothing waits.
+func (d *drain) stop() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cancel == nil {
+		return false
+	}
+	d.cancel()
+	d.cut = true
+	return true
+}
+
+// end says that the wait is over, and whether somebody ended it.
+func (d *drain) end() (cut bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cancel = nil
+	return d.cut
+}
+
+// tellOfDrain says, every few seconds, how many answers are still waited for.
+func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
+	e.drain.told++
+	if e.drain.told%drainTellEvery != 1 {
+		return
+	}
+	var open uint64
+	for i := range now.Series {
+		open += now.Series[i].InFlight()
+	}
+	if open > 0 {
+		e.emit(Event{Kind: EventDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: int(open)})
+	}
+}
+
+// splitByStage gives each stage that ran the account of what was intended in it.
+func (e *Engine) splitByStage() {
+	stages := e.rec.Stages()
+	e.record.write(func(r *report.Run) {
+		n := 0
+		for _, s := range stages {
+			if s.Stage != "" && n < len(r.Stages) {
+				r.Stages[n].Totals = s
+				n++
+			}
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package engine_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// hubAt is the --set that points a scenario at an address which is meant to be a hub.
+func hubAt(addr string) string {
+	return "target.hub=HostName=" + addr + ";SharedAccessKeyName=o;SharedAccessKey=c2VjcmV0c2VjcmV0c2VjcmV0"
+}
+
+// A mistake that another try would find again is tried once, told once, and told with its remedy.
+func TestPermanentMistakesWhenOpening(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	h, err := hub.Open(t.Context(), hub.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	for name, tt := range map[string]struct {
+		set  []string
+		want string
+	}{
+		"untrusted":   {[]string{hubAt(secure.Listener.Addr().String())}, "name the file with the certificate to trust in target.ca"},
+		"no TLS":      {[]string{hubAt(plain.Listener.Addr().String())}, "set target.plain"},
+		"no such key": {[]string{hubAt(h.Addr()), "target.plain=true"}, "check the policy and its key in target.hub"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			run := newEngine(decode(t, small, append(tt.set, "fleet.groups.robots.count=400", "stages.ramp.devices=400", "stages.ramp.duration=2s")...), newWatcher()).Run(t.Context())
+			if run.Outcome != report.Failed || strings.Count(run.Reason, tt.want) != 1 || strings.Count(run.Reason, "creating identities") != 1 {
+				t.Errorf("%s: %s", run.Outcome, run.Reason)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("tried for %v", took)
+			}
+		})
+	}
+}
+
+// A target that takes connections and answers nothing does not keep a run that is asked to stop.
+func TestStopOnSilentTarget(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	asked := make(chan struct{}, 100)
+	serving.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			asked <- struct{}{}
+			serving.Go(func() {
+				_, _ = io.Copy(io.Discard, nc)
+				nc.Close()
+			})
+		}
+	})
+	defer serving.Wait()
+	defer l.Close()
+	for name, end := range map[string]func(e *engine.Engine, cancel func()){
+		"stop":   func(e *engine.Engine, _ func()) { e.Stop() },
+		"cancel": func(_ *engine.Engine, cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			e := newEngine(decode(t, small, hubAt(l.Addr().String()), "target.plain=true"), newWatcher())
+			ended := make(chan *report.Run)
+			go func() { ended <- e.Run(ctx) }()
+			<-asked
+			end(e, cancel)
+			select {
+			case run := <-ended:
+				if run.Outcome != report.Interrupted {
+					t.Errorf("%s: %s", run.Outcome, run.Reason)
+				}
+			case <-time.After(25 * time.Second): // a call alone may take half a minute
+				t.Error("the run goes on")
+				cancel()
+				<-ended
+			}
+		})
+	}
+}
+
+// The path and the query of a broker's URL go out as they were written, and nothing tells the query.
+func TestWebSocketURLVerbatim(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+		http.NotFound(w, r)
+	}))
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	server.Start()
+	defer server.Close()
+	for url, want := range map[string]string{
+		"": "/mqtt", "?token=s3cret": "/mqtt?token=s3cret", "/plant%2F7/mqtt?token=s3cret%2Bx&a=b": "/plant%2F7/mqtt?token=s3cret%2Bx&a=b", "/a%20b": "/a%20b",
+	} {
+		sc := decode(t, "target: {hub: \"ws://"+server.Listener.Addr().String()+url+"\"}\nfleet: {groups: [{name: g, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n")
+		probe, err := engine.NewProbe(t.Context(), sc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = probe.Handshake(t.Context())
+		if got := <-asked; got != want {
+			t.Errorf("%q: asked for %s; want %s", url, got, want)
+		}
+		if err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(string(sc.Source), "s3cret") {
+			t.Errorf("%q: %v\n%s", url, err, sc.Source)
+		}
+		if err := probe.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

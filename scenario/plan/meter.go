@@ -1,0 +1,150 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+)
+
+// Metering is how many messages the scenario counts for against a tier's daily quota. What a query finds counts, and
+// is not known before: the least is with queries that find nothing, the other with such as find the whole fleet.
+type Metering struct {
+	MeterBytes int     `json:"meter_bytes"` // a message for each started block of so many
+	Run        float64 `json:"run_messages"`
+	RunLeast   float64 `json:"run_messages_least"`
+	Day        float64 `json:"day_messages"` // of a day in the steady state
+	DayLeast   float64 `json:"day_messages_least"`
+	Quota      float64 `json:"quota,omitempty"` // messages a day that the tier allows; 0 without one
+	// When the quota is used up, from the start of the run, which is taken for the start of the day, if after its
+	// stages it goes on in the steady state: for sure, and if queries find all. 0 is never.
+	CutOff      float64 `json:"cut_off_seconds,omitempty"`
+	CutOffFirst float64 `json:"cut_off_seconds_first,omitempty"`
+}
+
+const day = 24 * time.Hour
+
+func (p *Plan) meter(l tier.Limits) Metering {
+	m := Metering{MeterBytes: l.MeterBytes, Quota: float64(l.MessagesPerDay)}
+	use := func(most bool) (run, daily, cut float64) {
+		stages := make([]float64, len(p.spans))
+		for _, d := range p.demands {
+			stages[max(0, d.stage)] += d.messages(l, most)
+		}
+		for _, n := range stages {
+			run += n
+		}
+		for _, d := range p.daily {
+			daily += d.messages(l, most)
+		}
+		if m.Quota > 0 {
+			cut = cutOff(p.spans, stages, daily, m.Quota)
+		}
+		return run, daily, cut
+	}
+	m.RunLeast, m.DayLeast, m.CutOff = use(false)
+	m.Run, m.Day, m.CutOffFirst = use(true)
+	return m
+}
+
+// messages is what a demand counts for.
+func (d *Demand) messages(l tier.Limits, most bool) float64 {
+	switch {
+	case d.Paused || d.Bytes < 0:
+		return 0
+	case d.Finds && !most:
+		return d.Total
+	}
+	return d.units() * float64(l.Messages(d.Bytes)*int64(max(1, d.Copies)))
+}
+
+// cutOff is when the quota of a day is used up for the first time, in seconds from the start: by the stages, each
+// evenly over its time, and by days after them; 0 for never.
+func cutOff(spans []span, stages []float64, daily, quota float64) float64 {
+	at, used := 0.0, 0.0
+	spend := func(n, seconds float64) (cut bool) {
+		rate := n / max(seconds, 1e-9)
+		for {
+			left := day.Seconds() - math.Mod(at, day.Seconds()) // of the day
+			part := min(left, seconds)
+			if used+rate*part > quota {
+				at += (quota - used) / rate
+				return true
+			}
+			at, used, seconds = at+part, used+rate*part, seconds-part
+			if part == left {
+				used = 0
+			}
+			if seconds <= 0 {
+				return false
+			}
+		}
+	}
+	for i := range spans {
+		if spend(stages[i], spans[i].Duration.Seconds()) {
+			return max(at, 1)
+		}
+	}
+	for range 2 { // what is left of the last day, and a whole one
+		if spend(daily, day.Seconds()) {
+			return max(at, 1)
+		}
+	}
+	return 0
+}
+
+// QuotaUse is what becomes of a tier's daily quota.
+type QuotaUse uint8
+
+// The uses, best first.
+const (
+	QuotaFits      QuotaUse = iota // it is enough, also for days that go on so
+	QuotaMayEnd                    // it may be used up, depending on what queries find
+	QuotaEndsLater                 // it is used up if the run went on in its steady state
+	QuotaEnds                      // it is used up in the run
+)
+
+// Quota says what becomes of the tier's daily quota. The text is empty without a tier.
+func (p *Plan) Quota() (u QuotaUse, text string) {
+	m := p.Metering
+	if p.Tier == nil {
+		return QuotaFits, ""
+	}
+	text = fmt.Sprintf("this run uses %s of the day's %s messages", between(m.RunLeast, m.Run), count(m.Quota))
+	const cutsOff = "the hub cuts the whole fleet off after about %s, until midnight UTC"
+	switch {
+	case m.CutOff > 0 && m.CutOff <= p.Seconds:
+		return QuotaEnds, text + ": " + fmt.Sprintf(cutsOff, roughly(m.CutOff))
+	case m.CutOff == 0 && m.CutOffFirst > 0 && m.CutOffFirst <= p.Seconds:
+		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, roughly(m.CutOffFirst))
+	case p.Steady == nil:
+		return QuotaFits, text
+	}
+	text += fmt.Sprintf("; kept up all day %s it would be %s", p.Steady, between(m.DayLeast, m.Day))
+	switch {
+	case m.CutOff > 0:
+		after := roughly(m.CutOff)
+		if first := roughly(m.CutOffFirst); first != after {
+			after = strings.TrimSuffix(first, " min") + " to " + after
+		}
+		return QuotaEndsLater, text + ": " + fmt.Sprintf(cutsOff, after)
+	case m.CutOffFirst > 0:
+		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, roughly(m.CutOffFirst))
+	}
+	return QuotaFits, text + fmt.Sprintf(" (%.0f %%)", math.Ceil(100*m.Day/m.Quota))
+}
+
+// roughly writes a time that nobody needs to know to the second.
+func roughly(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min", (d+time.Minute/2)/time.Minute)
+	default:
+		return fmt.Sprintf("%d s", max(1, d/time.Second))
+	}
+}

@@ -1,0 +1,210 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// cause is why a device connects.
+type cause int
+
+const (
+	arrives  cause = iota // a stage adds it
+	comesOn               // its time offline is over
+	renews                // its token ends
+	recovers              // a storm cut its connection
+	causes                // how many there are
+)
+
+// tally is what becomes due in one stage in one group.
+type tally struct {
+	connects          [causes]float64
+	reports, messages float64 // on the devices' own schedules
+}
+
+// walk follows every device through the stages, by the calendar that the run goes by, and counts what becomes
+// due: in a run whose target answers at once and loses nothing, exactly so much is.
+type walk struct {
+	sc       *scenario.Scenario
+	spans    []span
+	calendar schedule.Calendar
+	groups   []int // of a device, by its index
+	tallies  []tally
+	cuts     map[int][]cut // by place
+	devices  []walker
+	left     int // connections that may still be followed
+}
+
+// walker is what a device did so far.
+type walker struct{ sessions, renewals int64 }
+
+// start is when a device becomes active, and in which stage.
+type start struct {
+	at    time.Duration
+	stage int
+}
+
+// cut is a connection that is to end at a time if it is there when the storm begins.
+type cut struct{ begin, at time.Duration }
+
+// mostConnections bounds the walk, to a second or so.
+const mostConnections = 2_000_000
+
+// walkOf walks through a scenario; nil when that would take too long.
+func walkOf(sc *scenario.Scenario, spans []span) *walk {
+	w := &walk{
+		sc: sc, spans: spans, calendar: schedule.NewCalendar(sc.Seed), left: mostConnections,
+		tallies: make([]tally, len(spans)*len(sc.Fleet.Groups)), cuts: make(map[int][]cut),
+	}
+	var ranks []int
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		w.groups = slices.Grow(w.groups, g.Count)
+		for range g.Count {
+			w.groups, ranks = append(w.groups, i), append(ranks, rank(g))
+		}
+	}
+	w.devices = make([]walker, len(w.groups))
+	order := w.calendar.Order(ranks)
+	since, active := make([]start, len(order)), 0
+	for k := range spans {
+		s := &spans[k]
+		if s.Storm != nil {
+			for _, x := range w.calendar.Storm(k, active, s.Storm.Drop, s.Storm.Within) {
+				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.at, s.at + x.After})
+			}
+		}
+		for step := range s.steps() {
+			if step.Count > active {
+				since[active] = start{s.at + step.At, k}
+				active++
+				continue
+			}
+			active--
+			w.live(order[active], w.cuts[active], since[active], s.at+step.At)
+		}
+	}
+	for place := range active {
+		w.live(order[place], w.cuts[place], since[place], endOf(spans))
+	}
+	if w.left < 0 {
+		return nil
+	}
+	return w
+}
+
+// rank is as the fleet's: those who listen start before those who talk.
+func rank(g *scenario.Group) int {
+	if len(g.Subscribe.Topics) > 0 {
+		return 0
+	}
+	return 1
+}
+
+// live follows a device from its start to its stop.
+func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
+	g, d := &w.sc.Fleet.Groups[w.groups[index]], &w.devices[index]
+	churn, backoff := schedule.Churn{Online: g.Online, Offline: g.Offline}, backoffOf(g)
+	at, stage, why, counted := from.at, from.stage, arrives, from.at
+	var ends, offline time.Duration // of the session, which begins with the next connection when ends is below 0
+	ends = -1
+	for w.left--; w.left >= 0; w.left-- {
+		w.of(stage, w.groups[index]).connects[why]++
+		end, next := to, causes
+		if !g.Online.IsZero() {
+			if ends < 0 {
+				var online time.Duration
+				online, offline = w.calendar.Session(churn, index, d.sessions)
+				ends = at + online
+			}
+			if ends < end {
+				end, next = max(ends, at), comesOn
+			}
+		}
+		if t := g.Tokens; t.Life > 0 {
+			renewal := at + w.calendar.Renewal(index, d.renewals, t.Life, t.Margin, t.Spread)
+			d.renewals++
+			if renewal < end {
+				end, next = max(renewal, at), renews
+			}
+		}
+		used := -1
+		for i, x := range cuts {
+			if at <= x.begin && x.begin < end && x.at < end {
+				end, next, used = x.at, recovers, i
+			}
+		}
+		cuts = cuts[used+1:]
+		stage, why = -1, next
+		switch next {
+		case comesOn:
+			w.due(index, g, counted, end)
+			at = max(end, ends+offline) // it may have been without a connection when the session was to end
+			counted, ends = at, -1
+			d.sessions++
+		case renews:
+			at = end
+		case recovers:
+			at = end + backoff // what is due until then is dropped, and counted
+		default:
+			w.due(index, g, counted, to)
+			return
+		}
+		if at >= to {
+			if next == recovers {
+				w.due(index, g, counted, to)
+			}
+			return
+		}
+		stage = w.stageAt(at)
+	}
+}
+
+// due counts what a device does on its own schedules.
+func (w *walk) due(index int, g *scenario.Group, from, to time.Duration) {
+	reports, messages := schedule.Every{}, schedule.Every{}
+	if reporting(w.sc, g) && g.Report.Every > 0 {
+		reports = w.calendar.Reports(index, g.Report.Every, g.Report.Sync)
+	}
+	if g.Telemetry.Every > 0 {
+		messages = w.calendar.Messages(index, g.Telemetry.Every, g.Telemetry.Sync)
+	}
+	if reports.Period+messages.Period == 0 {
+		return
+	}
+	for k := w.stageAt(from); k < len(w.spans) && w.spans[k].at < to; k++ {
+		a, b := max(from, w.spans[k].at), min(to, w.spans[k].end())
+		if b <= a {
+			continue
+		}
+		t := w.of(k, w.groups[index])
+		if reports.Period > 0 {
+			t.reports += float64(reports.Due(b) - reports.Due(a))
+		}
+		if messages.Period > 0 {
+			t.messages += float64(messages.Due(b) - messages.Due(a))
+		}
+	}
+}
+
+// of is the tally of a stage and a group.
+func (w *walk) of(stage, group int) *tally { return &w.tallies[stage*len(w.sc.Fleet.Groups)+group] }
+
+// stageAt is the stage that runs at a time.
+func (w *walk) stageAt(at time.Duration) int {
+	for k := range w.spans {
+		if at < w.spans[k].end() {
+			return k
+		}
+	}
+	return len(w.spans) - 1
+}
+
+// backoffOf is how long a device waits after its connection was cut: a first wait has no chance in it.
+func backoffOf(g *scenario.Group) time.Duration {
+	b, _ := g.Backoffs()
+	return b.Delay(0, 0)
+}

@@ -1,0 +1,147 @@
+package scenario
+
+import (
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
+)
+
+// finishTarget finds out what kind of target it is.
+func (r *reader) finishTarget(t *Target) {
+	switch {
+	case r.overlaps("target.hub"):
+		t.Kind = unknownTarget // all that would follow from its kind is no mistake of its own
+	case t.Hub == "embedded":
+		t.Kind = Embedded
+	case strings.Contains(t.Hub, "://"):
+		t.Kind = Broker
+		if t.Topic == "" {
+			t.Topic = "devices/{device}/messages/events/"
+		}
+	case strings.Contains(t.Hub, "="):
+		t.Kind = IoTHub
+	default:
+		t.Kind = unknownTarget
+		r.failAt("target.hub", place{}, "this is no target; write embedded, a service connection string HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
+	}
+}
+
+func (r *reader) validateTarget(t *Target) {
+	switch t.Kind {
+	case IoTHub:
+		if c, err := iothub.ParseServiceConnectionString(t.Hub); err != nil {
+			r.failAt("target.hub", place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
+		} else if _, port, err := net.SplitHostPort(c.HostName); err == nil {
+			r.validatePort(port)
+		}
+	case Broker:
+		r.validateBroker(t)
+	}
+	if t.Kind.surelyNot(Embedded) {
+		for _, key := range []string{"tier", "query_lag", "burst"} {
+			if r.given("target." + key) {
+				r.failAt("target."+key, place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
+			}
+		}
+	}
+	if t.Kind.surelyNot(Broker) {
+		for _, key := range []string{"topic", "username", "password"} {
+			if r.given("target." + key) {
+				r.failAt("target."+key, place{}, "only a plain broker has a %s; remove it", key)
+			}
+		}
+	}
+	if t.Kind == Embedded && t.Tier == "" {
+		for _, key := range []string{"units", "burst"} {
+			if r.given("target." + key) {
+				r.failAt("target."+key, place{}, "%s is a tier's, and without a tier there are no limits; write tier: S1", key)
+			}
+		}
+	}
+	if _, err := schedule.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
+		r.failAt("target.query_lag", place{}, "%v", err)
+	}
+}
+
+// given reports whether the file says something under a path.
+func (r *reader) given(path string) bool {
+	_, ok := r.places[path]
+	return ok
+}
+
+// validateBroker holds the address of a plain broker.
+func (r *reader) validateBroker(t *Target) {
+	const path = "target.hub"
+	u, err := url.Parse(t.Hub)
+	if err != nil || u.Hostname() == "" {
+		r.failAt(path, place{}, "the address of the broker is no URL such as mqtt://broker:1883")
+		return
+	}
+	web := u.Scheme == "ws" || u.Scheme == "wss"
+	switch u.Scheme {
+	case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
+	default:
+		r.failAt(path, place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
+		return
+	}
+	if u.User != nil {
+		r.failAt(path, place{}, "put user name and password into target.username and target.password")
+	}
+	if u.Port() != "" {
+		r.validatePort(u.Port())
+	}
+	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
+		r.failAt(path, place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
+	}
+	r.validatePlaceholders("target.username", place{}, t.Username)
+	r.validateCharacters("target.username", place{}, t.Username)
+}
+
+func (r *reader) validatePort(port string) {
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		r.failAt("target.hub", place{}, "there is no port %s; ports are 1 to 65535", port)
+	}
+}
+
+// host is the name or address that devices connect to; empty when it cannot be known yet.
+func (t *Target) host() string {
+	switch t.Kind {
+	case Embedded:
+		return "127.0.0.1"
+	case IoTHub:
+		c, err := iothub.ParseServiceConnectionString(t.Hub)
+		if err != nil {
+			return ""
+		}
+		if host, _, err := net.SplitHostPort(c.HostName); err == nil {
+			return host
+		}
+		return c.HostName
+	case Broker:
+		if u, err := url.Parse(t.Hub); err == nil {
+			return u.Hostname()
+		}
+	}
+	return ""
+}
+
+// validateSources holds the local addresses of devices to be such, of the same version of IP as the target's.
+func (r *reader) validateSources(s *Scenario) {
+	target := net.ParseIP(s.Target.host())
+	for i, a := range s.Fleet.SourceAddresses {
+		path := "fleet.source_addresses[" + strconv.Itoa(i) + "]"
+		ip := net.ParseIP(a)
+		switch {
+		case ip == nil:
+			r.failAt(path, place{}, "%q is no address such as 127.0.0.2", a)
+		case ip.IsMulticast() || ip.Equal(net.IPv4bcast):
+			r.failAt(path, place{}, "nobody can connect from %s; use an address of this machine", a)
+		case target != nil && (ip.To4() == nil) != (target.To4() == nil):
+			r.failAt(path, place{}, "nobody can connect from %s to %s: one is IPv4, the other IPv6", a, target)
+		}
+	}
+}
