@@ -167,7 +167,9 @@ func Compare(before, after *report.History, o Options) *Comparison {
 	p := c.align(before, after)
 	c.Compared, c.Blocks = p.length[0], len(p.blocks)
 	if c.Blocks == 0 {
-		c.doubt("there is nothing that both runs did")
+		if len(c.Unfit) == 0 {
+			c.doubt("there is nothing that both runs did")
+		}
 		return c
 	}
 	lines, groups := p.lines()

@@ -325,6 +325,20 @@ func TestWhatDiffers(t *testing.T) {
 			return h
 		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
+		{"a ramp that was not as asked", func(h *report.History) *report.History {
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp", What: "50 of 100 connect started late", Causes: []generator.Cause{{Text: "the machine is full"}}}, {Name: "hold", AsAsked: true}}}
+			return h
+		}, "in the second run the load was not as asked, in stage ramp: 50 of 100 connect started late: the machine is full; it is left out", compare.CannotTell},
+		{"a hold that was not as asked, and slow", func(*report.History) *report.History {
+			h := steady.times(2).run(2)
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold"}}}
+			return h
+		}, "the load was not as asked", compare.CannotTell},
+		{"a ramp that was not as asked, and slow", func(*report.History) *report.History {
+			h := steady.times(2).run(2)
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
+			return h
+		}, "the load was not as asked", compare.SomethingWorse},
 		{"another stage", func(h *report.History) *report.History {
 			h.Run.Stages[1].Name = "steady"
 			return h

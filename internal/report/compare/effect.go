@@ -12,7 +12,7 @@ import (
 
 // What is assumed of every run, since a short one cannot show it.
 const (
-	neighbours = 0.85   // correlation of one second with the next: what slows one slows the next
+	neighbours = 0.85  // correlation of one second with the next: what slows one slows the next
 	restless   = 0.025 // by how much seconds differ, as a share, however steady those that were seen are
 	dayToDay   = 0.02  // by how much whole runs differ for no reason that either shows
 	atWorst    = 0.05  // the same, before something is called worse: another program may have had the machine
