@@ -24,7 +24,7 @@ func scenarioFields(s *Scenario) []field {
 		{"fleet", formObject, "", "The devices.", object(fleetFields(&s.Fleet)), fleetFields(&s.Fleet)},
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
 		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
-		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
+		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}; devices; or recovery, the time from the loss of connections until 99 % of the devices are back.", readThresholds(s), thresholdFields(new(longThreshold))},
 		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }
@@ -141,7 +141,7 @@ func stageFields(t *Stage) []field {
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly.", count(&t.Devices, 0, most), nil},
+		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", count(&t.Devices, 0, most), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},

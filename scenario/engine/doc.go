@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -49,6 +50,8 @@ type Engine struct {
 	rec  *metrics.Recorder
 	log  *slog.Logger
 
+	driver link.Driver
+
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
@@ -60,17 +63,26 @@ type Engine struct {
 	desired        desiredWatch
 	contradictions contradictions
 	gate           *stageGate
-	outages        outageFinder // owned by the monitor
 	bounds         *metrics.Judge
+	watched
 
 	controls controls
 	drain    drain
+	ran      int // devices that have been started; owned by walk
 
 	record ledger
 
 	mu    sync.Mutex // protects the following fields, and orders events
 	start time.Time  // zero before the run
 	stage string
+	from  time.Duration // when the stage began
+}
+
+// watched is what the monitor keeps; it owns it until the end.
+type watched struct {
+	outages  outageFinder
+	recovery metrics.Started // of the outage that is open
+	looked   time.Duration   // when it last looked for one
 }
 
 // New makes an Engine.
@@ -78,7 +90,7 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.bounds.Doubt(e.doubt)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
@@ -107,6 +119,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.stop(nil)
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
+	r.Ran = &e.ran
 	e.splitByStage()
 	if e.self != nil {
 		r.Generator = e.self.health(e.rec)
@@ -190,8 +203,6 @@ func (e *Engine) load(ctx context.Context) error {
 	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
-	outages := e.outages.end(e.since())
-	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
 		return e.contradictions.err()
 	}
@@ -258,7 +269,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
-		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
+		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
 		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {
@@ -318,6 +329,13 @@ func (e *Engine) currentStage() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.stage
+}
+
+// stageBegan is when the stage that runs began.
+func (e *Engine) stageBegan() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.from
 }
 
 func (e *Engine) closeTarget() error {
