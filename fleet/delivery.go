@@ -60,7 +60,7 @@ func readMark(body []byte) (index int, turn int64, ok bool) {
 
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
 // they are dropped: nobody could get it.
-func (d *device) expect(turn int64, intended, sent time.Time) {
+func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	d.mu.Lock()
 	d.marked = turn + 1
 	d.mu.Unlock()
@@ -71,7 +71,7 @@ func (d *device) expect(turn int64, intended, sent time.Time) {
 	}
 	var op metrics.Started
 	for range n {
-		op = d.group.delivery.Start(intended, sent)
+		op = d.group.delivery.StartAfter(intended, free, sent)
 	}
 	d.fleet.undelivered.Add(1)
 	d.mu.Lock()

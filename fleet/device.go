@@ -107,12 +107,12 @@ func (d *device) start(intended time.Time) {
 	d.fleet.running.Go(func() {
 		defer close(over)
 		defer stop()
-		d.free = intended
+		free := intended
 		if before != nil {
-			<-before
-			d.free = time.Now()
+			<-before // until then the device is the other run's
+			free = time.Now()
 		}
-		d.ctx = ctx
+		d.ctx, d.free = ctx, free
 		d.run(intended)
 	})
 }

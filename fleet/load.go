@@ -20,8 +20,8 @@ const (
 )
 
 // Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
-// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to the next connected device
-// in turn; with none connected it is dropped and counted.
+// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to
+// the next connected device in turn; with none connected it is dropped and counted.
 func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
 	return f.LoadAt(ctx, kind, curve.Even(), curve.Total())
 }

@@ -125,7 +125,7 @@ func (d *device) send(conn link.Conn, intended, free time.Time) {
 	op := new(operation)
 	rid := d.begin(d.group.telemetry, op, intended, free)
 	if measured {
-		d.expect(turn, intended, op.Sent)
+		d.expect(turn, intended, free, op.Sent)
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {

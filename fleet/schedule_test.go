@@ -68,6 +68,7 @@ func TestStagesDoNotSkip(t *testing.T) {
 		if x := rec.Snapshot().Find(metrics.OpConnect, "robots"); x.Count(metrics.OK) != 100 || time.Since(began) != 10*time.Second {
 			t.Errorf("%d connected after %v", x.Count(metrics.OK), time.Since(began))
 		}
+		f.Stop(t.Context())
 		at := make(map[time.Duration]bool)
 		for id, dials := range h.dials {
 			if len(dials) != 1 {
@@ -80,7 +81,6 @@ func TestStagesDoNotSkip(t *testing.T) {
 				t.Errorf("nobody came after %v", due)
 			}
 		}
-		f.Stop(t.Context())
 	})
 }
 

@@ -61,6 +61,8 @@ type Judge struct {
 	recent map[string][]*Snapshot // by stage, empty for the whole run: of the longest window, oldest first
 	keep   time.Duration
 	stage  string
+	stages []string // that began, in their order
+	doubt  func(stage string) string
 }
 
 // rule is one threshold with what was seen of it.
@@ -108,6 +110,9 @@ func (j *Judge) Stage(name string, now *Snapshot) {
 		}
 	}
 	j.stage = name
+	if name != "" {
+		j.stages = append(j.stages, name)
+	}
 	j.remember(now)
 }
 
@@ -174,7 +179,7 @@ func (j *Judge) Sample(now *Snapshot) []Verdict {
 			continue
 		}
 		v := j.sample(r, now)
-		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay {
+		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
 			r.reported = true
 			aborting = append(aborting, v)
 		}
@@ -261,7 +266,8 @@ func (j *Judge) End(now *Snapshot) []Verdict {
 	defer j.mu.Unlock()
 	verdicts := make([]Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
-		verdicts = append(verdicts, j.end(r, now))
+		v := j.end(r, now)
+		verdicts = append(verdicts, j.unlessInDoubt(r, v))
 	}
 	return verdicts
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 const noAnswer = "no answer in time"
@@ -24,7 +25,7 @@ func Reason(err error) string {
 	case err == nil:
 		return ""
 	case errors.As(err, &own):
-		return own.Reason()
+		return printable(own.Reason())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return noAnswer
 	}
@@ -41,6 +42,23 @@ func Reason(err error) string {
 		return noAnswer
 	}
 	return OtherReason
+}
+
+// maxReason bounds a reason, in bytes: some are a target's words.
+const maxReason = 120
+
+// printable shows control characters, instead of sending them to whoever reads a reason.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+	if len(s) > maxReason {
+		s = strings.ToValidUTF8(s[:maxReason], "")
+	}
+	return s
 }
 
 // lookupReason is of the addresses of a connection, before anything is sent.

@@ -241,4 +241,7 @@ type Verdict struct {
 	Observed  string `json:"observed"`  // the value that was compared, with its unit
 	Pass      bool   `json:"pass"`
 	NoData    bool   `json:"no_data,omitempty"` // nothing was observed; that is not a pass
+	// CannotSay is that the threshold was neither met nor missed: the load was not the one that was asked for, as Why says.
+	CannotSay bool   `json:"cannot_say,omitempty"`
+	Why       string `json:"why,omitempty"`
 }

@@ -141,7 +141,7 @@ func stageFields(t *Stage) []field {
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly.", count(&t.Devices, 0, most), nil},
+		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", count(&t.Devices, 0, most), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},

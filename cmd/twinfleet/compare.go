@@ -53,6 +53,9 @@ func compareRuns(e env, cmd *cobra.Command, dirs []string) error {
 	if o.Floor <= 0 {
 		return usagef("--floor %s: write a time above 0, such as 1ms", o.Floor)
 	}
+	if s.v.GetBool("json") && s.v.GetBool("markdown") {
+		return usagef("--json and --markdown: give one of them")
+	}
 	if o.Margins, err = margins(s.v.GetString("margin")); err != nil {
 		return err
 	}

@@ -103,7 +103,7 @@ func writeFindings(w io.Writer, all []doctor.Finding, style report.Style) error 
 		if f.Level == doctor.Warning {
 			mark = "!"
 		}
-		fmt.Fprintf(b, "%s %-*s  %s\n", mark, width, f.Check, f.Text)
+		fmt.Fprintf(b, "%s %-*s  %s\n", mark, width, f.Check, report.Clean(f.Text))
 		if f.Remedy != "" {
 			fmt.Fprintf(b, "  %-*s  → %s\n", width, "", f.Remedy)
 		}
@@ -128,7 +128,7 @@ func preflight(sc *scenario.Scenario, force bool) error {
 	}
 	lines := []string{"this machine has too little for the scenario; nothing was started (--force starts all the same)"}
 	for _, f := range problems {
-		lines = append(lines, fmt.Sprintf("%s: %s; %s", f.Check, f.Text, f.Remedy))
+		lines = append(lines, fmt.Sprintf("%s: %s; %s", f.Check, report.Clean(f.Text), f.Remedy))
 	}
 	return withCode(codeFailed, errors.New(strings.Join(lines, "\n")))
 }

@@ -27,8 +27,10 @@ type env struct {
 	closed bool
 	// getenv finds an environment variable; empty when it is not set.
 	getenv func(name string) string
-	// interrupts delivers Ctrl-C, SIGTERM and SIGHUP until stop is called. From then on a reader of standard output
-	// or error who goes away fails what is written, and does not end the process.
+	// outlive has what is written to standard output or error fail when its reader went away, from then on, instead of
+	// ending the process.
+	outlive func()
+	// interrupts delivers Ctrl-C, SIGTERM and SIGHUP until stop is called.
 	interrupts func() (signals <-chan os.Signal, stop func())
 }
 
@@ -43,6 +45,7 @@ func system() env {
 			return width
 		},
 		screen: systemScreen, closed: wasClosed(os.Stdout), getenv: os.Getenv,
+		outlive: func() { signal.Ignore(syscall.SIGPIPE) },
 		interrupts: func() (<-chan os.Signal, func()) {
 			// Two places: the second Ctrl-C must not be lost while the first is being handled.
 			c := make(chan os.Signal, 2)
@@ -50,7 +53,6 @@ func system() env {
 			if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
 				signal.Notify(c, syscall.SIGHUP)
 			}
-			signal.Ignore(syscall.SIGPIPE)
 			return c, func() { signal.Stop(c) }
 		},
 	}

@@ -80,6 +80,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		}
 		opts.CertDir = filepath.Join(dir, "twinfleet", "certs")
 	}
+	e.outlive()
 	stop := make(chan struct{})
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()

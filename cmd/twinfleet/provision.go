@@ -55,6 +55,7 @@ when the registry throttles, and may be repeated after an interruption.`,
 
 // onRegistry runs a command that works on the registry, with progress and Ctrl-C.
 func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what string, do func(context.Context, engine.RegistryOptions, settings, io.Writer) error) error {
+	e.outlive()
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err

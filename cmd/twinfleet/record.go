@@ -57,9 +57,9 @@ func notable(e engine.Event) (event report.Event, ok bool) {
 	return recorded(e), true
 }
 
-// recorded is an event of the engine as records and reports have it.
+// recorded is an event of the engine as records, reports and those who watch have it: some of it is the target's words.
 func recorded(e engine.Event) report.Event {
-	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: e.Text, Detail: e.Detail, OK: e.OK}
+	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: report.Clean(e.Text), Detail: report.Clean(e.Detail), OK: e.OK}
 }
 
 func (k *keeper) progress(p engine.Progress) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/report"
 )
 
 // run carries out one command line and returns the exit code.
@@ -15,9 +17,19 @@ func run(e env) int {
 	root.SetArgs(e.args)
 	err := root.ExecuteContext(context.Background())
 	if err != nil && !errors.Is(err, errSilent) {
-		fmt.Fprintf(e.stderr, "twinfleet: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+		fmt.Fprintf(e.stderr, "twinfleet: %s\n", shown(err))
 	}
 	return codeOf(err)
+}
+
+// shown is an error as a person may see it, in its lines: without control characters, and without keys, which people
+// take for the name of a scenario.
+func shown(err error) string {
+	lines := strings.Split(strings.TrimSuffix(report.Redact(err.Error()), "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = report.Clean(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func newRoot(e env) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 }
 
 func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	e.outlive()
 	if e.closed {
 		return usagef("standard output is closed, and the summary would be lost; give it a place, or > /dev/null for none")
 	}
@@ -85,11 +87,12 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	var out watcher
-	keep := &keeper{root: s.v.GetString("out"), scenario: sc.Source, log: log}
+	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(report.Redact(string(sc.Source))), log: log}
 	var page *live
 	eng := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"),
 		Begin: func(r *report.Run) error {
+			report.CleanAll(r)
 			page.begin(r)
 			return keep.begin(r)
 		},
@@ -128,6 +131,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	})
 	defer done()
 	record := eng.Run(hard)
+	record.Reason = strings.ReplaceAll(record.Reason, "\n", "; ") // of errors that came together
+	report.CleanAll(record)
 	push.Close(hard)
 	logs.set(e.stderr)
 	if err := out.Close(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+
+	"github.com/twinfleet/twinfleet/internal/report"
 )
 
 // settings are the process's own values: flags over TWINFLEET_* environment variables over
@@ -90,7 +92,15 @@ func (s settings) logger(w io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(s.v.GetString("log-level"))); err != nil {
 		return nil, usagef("--log-level %q: use debug, info, warn or error", s.v.GetString("log-level"))
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch v := a.Value.Any().(type) {
+		case string:
+			a.Value = slog.StringValue(report.Redact(v))
+		case error:
+			a.Value = slog.StringValue(report.Redact(v.Error()))
+		}
+		return a
+	}}
 	switch format := s.v.GetString("log-format"); format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, opts)), nil

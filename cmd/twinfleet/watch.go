@@ -54,7 +54,7 @@ func watched(e engine.Event) terminal.Event {
 
 // planOf is what a run will do, for those who watch it.
 func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
-	p := terminal.Plan{Name: sc.Name, Description: sc.Description}
+	p := terminal.Plan{Name: sc.Name, Description: report.Clean(sc.Description)}
 	for _, t := range sc.Stages {
 		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
 	}

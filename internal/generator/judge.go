@@ -2,124 +2,100 @@ package generator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
-// Bounds of the rules. A second is bad when one of its rules finds it so:
+// Bounds of a stage. It was not delivered as asked when, of one kind of operation,
 //
-//	cpu          more than busy of the processors in use, and timers or operations more than late behind
-//	timers       the probe's timers and the operations both more than robbed behind: other programs took the processors
-//	gc           more than collecting of the processors' time went into collecting garbage
-//	memory       more than full of what the process may have
-//	descriptors  more than full of the limit
-//	ports        more than full of those of all source addresses
+//   - more than lateShare of those that started were late by the generator's own doing, and lateFew of them, or one by VeryLate, or
+//   - more than veryLateShare of them were late by VeryLate, and lateFew of them;
 //
-// A rule's bad seconds count when they came sustained on end and make up share of the run, or when they
-// came long on end. A connection that failed for want of a descriptor or of a local port counts by itself.
-// Operations that start late while timers are punctual and processors are free are the target's doing.
+// or when one of the rules found a sample, or samples, that count by themselves: such that came sustained on end and make up
+// share of the stage, or that came long on end. What starting does not tell of counts in a short stage when it lasted half of it, and a second.
+// A connection that failed for want of a descriptor or of a local port counts by itself.
 const (
-	busy       = 0.90
-	late       = 10 * time.Millisecond
-	robbed     = 50 * time.Millisecond // larger: on a machine with other programs ten milliseconds are common
-	collecting = 0.25
-	full       = 0.95
+	lateShare     = 0.05
+	veryLateShare = 0.01
+	lateFew       = 10
 
 	sustained = 5 * time.Second
 	share     = 0.10
 	long      = time.Minute
 )
 
-// rule finds bad seconds and says what was bad about the worst of them.
-type rule struct {
-	bad  func(s *Sample) bool
-	size func(s *Sample) float64 // the larger, the worse
-	text func(worst *Sample, lasted time.Duration) string
-}
+// VeryLate is how late operations are of which few are too many.
+const VeryLate = 100 * time.Millisecond
 
-func rules() []rule {
-	return []rule{
-		{
-			bad: func(s *Sample) bool {
-				return s.Cores > 0 && s.CPU > busy*float64(s.Cores) && (s.Late > late || s.Lag > late)
-			},
-			size: func(s *Sample) float64 { return float64(max(s.Late, s.Lag)) },
-			text: func(s *Sample, d time.Duration) string {
-				return fmt.Sprintf("%.1f of %d processors were in use for %s while operations started up to %s late (p99); give it more processors, or less to do",
-					s.CPU, s.Cores, seconds(d), milliseconds(max(s.Late, s.Lag)))
-			},
-		},
-		{
-			bad: func(s *Sample) bool {
-				return s.Late > robbed && s.Lag > robbed && s.CPU <= busy*float64(s.Cores)
-			},
-			size: func(s *Sample) float64 { return float64(s.Late) },
-			text: func(s *Sample, d time.Duration) string {
-				return fmt.Sprintf("timers fired up to %s late (p99) for %s, and operations started up to %s late, while the process used %.1f of %d processors; keep other programs off the machine",
-					milliseconds(s.Late), seconds(d), milliseconds(s.Lag), s.CPU, s.Cores)
-			},
-		},
-		{
-			bad:  func(s *Sample) bool { return s.GC > collecting },
-			size: func(s *Sample) float64 { return s.GC },
-			text: func(s *Sample, d time.Duration) string {
-				return fmt.Sprintf("collecting garbage took up to %.0f %% of the processors' time for %s; give it more memory, or raise GOGC", s.GC*100, seconds(d))
-			},
-		},
-		filling("memory", "give it more memory, or fewer devices", func(s *Sample) (float64, float64) { return mega(s.Memory), mega(s.MemoryLimit) }, " MB"),
-		filling("descriptors", "raise ulimit -n", func(s *Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
-		filling("local ports", "name more fleet.source_addresses", func(s *Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
-	}
-}
+// named is the least share of a stage's late time of a cause that is named.
+const named = 0.25
 
-// filling is the rule for something of which there is a limited number.
-func filling(what, remedy string, of func(*Sample) (used, limit float64), unit string) rule {
-	return rule{
-		bad: func(s *Sample) bool {
-			used, limit := of(s)
-			return limit > 0 && used > full*limit
-		},
-		size: func(s *Sample) float64 { used, _ := of(s); return used },
-		text: func(s *Sample, d time.Duration) string {
-			used, limit := of(s)
-			return fmt.Sprintf("%.0f of %.0f%s %s were in use for %s; %s", used, limit, unit, what, seconds(d), remedy)
-		},
-	}
-}
-
-func mega(bytes uint64) float64 { return float64(bytes) / 1e6 }
-
-func seconds(d time.Duration) string      { return fmt.Sprintf("%.0f s", d.Seconds()) }
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/1e6) }
-
-// Judge holds samples to the rules. It keeps a few numbers, however long the run. The zero Judge is ready.
-// It is for one goroutine.
+// Judge holds samples to the rules, stage by stage. It keeps a few numbers for each stage, however long the run. The zero
+// Judge is ready. It is for one goroutine.
 type Judge struct {
 	// Shared says that the embedded hub runs in this process, which its reasons then mention.
 	Shared bool
 
 	rules  []rule
-	found  []finding
+	stages []*stage
+	order  []*stage // those that have a name
 	health Health
 	cpu    float64 // seconds of processors
 	now    bool
 }
 
-// finding is what one rule found so far.
-type finding struct {
-	streak, longest, total time.Duration
-	worst                  Sample
+// stage is what the rules found in the samples of one stage.
+type stage struct {
+	name                 string
+	number               int // among all
+	measured, late       time.Duration
+	found                []finding // by rule
+	noDescriptor, noPort uint64
 }
 
-// Add takes the next sample.
-func (j *Judge) Add(s Sample) {
+// finding is what one rule found so far in a stage.
+type finding struct {
+	streak, longest, total time.Duration // of samples that count by themselves
+	worst                  Sample
+	explained              time.Duration // of samples with late operations or timers that it explains
+	example                Sample
+}
+
+// Stage begins a stage: the samples from now on are of it. With an empty name the last stage is over.
+func (j *Judge) Stage(name string) {
 	if j.rules == nil {
 		j.rules = rules()
-		j.found = make([]finding, len(j.rules))
+	}
+	s := &stage{name: name, number: len(j.stages), found: make([]finding, len(j.rules))}
+	j.stages = append(j.stages, s)
+	if name != "" {
+		j.order = append(j.order, s)
+	}
+}
+
+// Add takes the next sample, which is of the stage that runs.
+func (j *Judge) Add(s Sample) {
+	if len(j.stages) == 0 {
+		j.Stage("")
 	}
 	j.note(&s)
 	j.now = false
-	for i, r := range j.rules {
-		f := &j.found[i]
+	in := j.stages[len(j.stages)-1]
+	in.measured += s.Elapsed
+	in.noDescriptor += s.NoDescriptor
+	in.noPort += s.NoPort
+	isLate := s.Late > late || s.Lag > late
+	if isLate {
+		in.late += s.Elapsed
+	}
+	for i := range j.rules {
+		r, f := &j.rules[i], &in.found[i]
+		if isLate && r.explains(&s) {
+			if f.explained == 0 || r.size(&s) > r.size(&f.example) {
+				f.example = s
+			}
+			f.explained += s.Elapsed
+		}
 		if !r.bad(&s) {
 			f.streak = 0
 			continue
@@ -134,45 +110,163 @@ func (j *Judge) Add(s Sample) {
 	}
 }
 
+// briefest is the least that a sample stands for whose processors' use is a figure to keep: the kernel counts in hundredths.
+const briefest = 100 * time.Millisecond
+
 // note keeps the worst of each figure.
 func (j *Judge) note(s *Sample) {
 	h := &j.health
 	h.Measured += s.Elapsed
 	j.cpu += s.CPU * s.Elapsed.Seconds()
-	h.Cores, h.MemoryLimit, h.MaxDescriptors, h.MaxPorts = s.Cores, s.MemoryLimit, s.MaxDescriptors, s.MaxPorts
-	h.CPUPeak = max(h.CPUPeak, s.CPU)
+	h.Cores, h.Processors, h.MemoryLimit, h.MaxDescriptors, h.MaxPorts = s.Cores, s.Processors, s.MemoryLimit, s.MaxDescriptors, s.MaxPorts
+	if s.Elapsed >= briefest {
+		h.CPUPeak, h.MachinePeak = max(h.CPUPeak, s.CPU), max(h.MachinePeak, s.Machine)
+	}
 	h.Late, h.Lag = max(h.Late, s.Late), max(h.Lag, s.Lag)
 	h.GCPeak, h.GCPause = max(h.GCPeak, s.GC), max(h.GCPause, s.GCPause)
 	h.MemoryPeak = max(h.MemoryPeak, s.Memory)
 	h.Descriptors, h.Ports = max(h.Descriptors, s.Descriptors), max(h.Ports, s.Ports)
 	h.NoDescriptor += s.NoDescriptor
 	h.NoPort += s.NoPort
+	h.Stopped = max(h.Stopped, s.Stopped, s.Suspended)
 }
 
 // Bad reports whether the last sample was bad by any rule. One bad second does not make a verdict.
 func (j *Judge) Bad() bool { return j.now }
 
-// Health is the judgement of the samples so far.
-func (j *Judge) Health() Health {
+// Stages are the names of the stages that have begun, in their order.
+func (j *Judge) Stages() []string {
+	names := make([]string, 0, len(j.order))
+	for _, s := range j.order {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Health is the judgement so far. started says how operations started that were intended in each stage, in their order; of
+// stages beyond it nothing is known.
+func (j *Judge) Health(started [][]Started) Health {
 	h := j.health
 	if h.Measured > 0 {
 		h.CPUMean = j.cpu / h.Measured.Seconds()
 	}
-	for i, r := range j.rules {
-		f := &j.found[i]
-		if f.longest >= long || (f.longest >= sustained && f.total.Seconds() >= share*h.Measured.Seconds()) {
-			h.Reasons = append(h.Reasons, r.text(&f.worst, f.total))
+	for i := range j.order {
+		var ops []Started
+		if i < len(started) {
+			ops = started[i]
 		}
-	}
-	if h.NoDescriptor > 0 {
-		h.Reasons = append(h.Reasons, fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", h.NoDescriptor))
-	}
-	if h.NoPort > 0 {
-		h.Reasons = append(h.Reasons, fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", h.NoPort))
+		x := j.JudgeStage(i, ops)
+		h.Stages = append(h.Stages, x)
+		if !x.AsAsked {
+			h.Reasons = append(h.Reasons, x.String())
+		}
 	}
 	h.Saturated = len(h.Reasons) > 0
 	if h.Saturated && j.Shared {
 		h.Reasons = append(h.Reasons, "the embedded hub ran in this process and had its share; run twinfleet hub in another process, or on another machine")
 	}
 	return h
+}
+
+// JudgeStage is the judgement of the i-th stage, counted from 0, so far.
+func (j *Judge) JudgeStage(i int, ops []Started) Stage {
+	s := j.order[i]
+	x := Stage{Name: s.name}
+	for _, o := range ops {
+		x.Asked += o.Asked
+		x.Started += o.Started
+		x.Late += o.Late
+		x.Worst = max(x.Worst, o.Worst)
+	}
+	if o := latest(ops); o != nil {
+		x.What = fmt.Sprintf("%d of %d %s operations started late, by up to %s", o.Late, o.Started, o.Operation, behindBy(o.Worst))
+		x.Causes = j.explain(s)
+	}
+	for i := range j.rules {
+		r, f := &j.rules[i], &s.found[i]
+		if f.counts(r, s.measured) && !slices.ContainsFunc(x.Causes, func(c Cause) bool { return c.Kind == r.kind }) {
+			x.Causes = append(x.Causes, r.cause(&f.worst, f.total))
+		}
+	}
+	if s.noDescriptor > 0 {
+		x.Causes = append(x.Causes, Cause{CauseDescriptors, fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor)})
+	}
+	if s.noPort > 0 {
+		x.Causes = append(x.Causes, Cause{CausePorts, fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort)})
+	}
+	x.AsAsked = len(x.Causes) == 0
+	return x
+}
+
+// latest is the kind of operation of which the most were late, of those that were not delivered as asked; nil when all were.
+func latest(ops []Started) *Started {
+	var found *Started
+	for i := range ops {
+		if o := &ops[i]; o.behind() && (found == nil || o.Late > found.Late) {
+			found = o
+		}
+	}
+	return found
+}
+
+// behind reports whether too many operations started late by the generator's own doing.
+func (o *Started) behind() bool {
+	few := o.Late < lateFew
+	return (float64(o.Late) > lateShare*float64(o.Started) && (!few || o.Worst > VeryLate)) ||
+		(float64(o.VeryLate) > veryLateShare*float64(o.Started) && o.VeryLate >= lateFew)
+}
+
+// counts reports whether the bad samples of a stage, which lasted so long, count by themselves.
+func (f *finding) counts(r *rule, stage time.Duration) bool {
+	onEnd := sustained
+	if !r.starting {
+		onEnd = min(onEnd, max(time.Second, stage/2))
+	}
+	switch {
+	case f.total == 0:
+		return false
+	case r.once, f.longest >= long:
+		return true
+	default:
+		return f.longest >= onEnd && f.total.Seconds() >= share*stage.Seconds()
+	}
+}
+
+// cause says what was bad about the worst sample; of those that lasted, for how long.
+func (r *rule) cause(worst *Sample, lasted time.Duration) Cause {
+	text := r.text(worst)
+	if lasted > 0 && !r.once {
+		text += fmt.Sprintf(" for %.0f s", lasted.Seconds())
+	}
+	if r.remedy != "" {
+		text += "; " + r.remedy
+	}
+	return Cause{r.kind, text}
+}
+
+// explain says why operations of a stage started late: from its own samples, or, when nothing was late in them, from those of
+// the stage after it, in which they started.
+func (j *Judge) explain(s *stage) []Cause {
+	if s.late == 0 && s.number+1 < len(j.stages) {
+		s = j.stages[s.number+1]
+	}
+	var causes []Cause
+	for i := range j.rules {
+		r, f := &j.rules[i], &s.found[i]
+		if f.explained == 0 || f.explained.Seconds() < named*s.late.Seconds() || (r.kind == CauseTimers && len(causes) > 0) {
+			continue
+		}
+		causes = append(causes, r.cause(&f.example, 0))
+	}
+	if causes == nil {
+		causes = []Cause{{CauseUnknown, "the reason is not known: timers were punctual and processors free"}}
+	}
+	return causes
+}
+
+func behindBy(d time.Duration) string {
+	if d < time.Second {
+		return milliseconds(d)
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,15 +24,17 @@ type Options struct {
 	Loopback bool
 }
 
-// Meter takes samples of this process. Sample is for one goroutine.
+// Meter takes samples of this process and of the machine. Sample is for one goroutine.
 type Meter struct {
 	opts  Options
 	probe probe
+	peaks peaks
 
 	noDescriptor, noPort atomic.Uint64
 
 	at      time.Time
 	usage   host.Usage
+	kernel  host.Processors
 	gc      gcTime
 	pauses  []uint64
 	failedD uint64
@@ -48,12 +51,18 @@ func NewMeter(o Options) (*Meter, error) {
 	if m.usage, err = host.Use(); err != nil {
 		return nil, fmt.Errorf("measuring the generator: %w", err)
 	}
+	m.kernel = host.Count()
 	m.gc, m.pauses, _ = readRuntime(nil)
 	return m, nil
 }
 
-// Run probes the clock until ctx ends.
-func (m *Meter) Run(ctx context.Context) { m.probe.run(ctx) }
+// Run probes the clock, and looks for the busiest quarter of a second, until ctx ends.
+func (m *Meter) Run(ctx context.Context) {
+	var looking sync.WaitGroup
+	looking.Go(func() { m.peaks.run(ctx) })
+	m.probe.run(ctx)
+	looking.Wait()
+}
 
 // Failed takes note of a connection that could not be opened. Errors that are not the generator's
 // own are passed over.
@@ -83,25 +92,51 @@ func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
 		return Sample{}, fmt.Errorf("measuring the generator: %w", err)
 	}
 	gc, pauses, longest := readRuntime(m.pauses)
+	kernel := host.Count()
 	f := &m.opts.Facts
 	s := Sample{
-		Elapsed: now.Sub(m.at), Cores: f.Cores, Late: m.probe.take(), Lag: lag,
+		Elapsed: now.Sub(m.at), Cores: f.Cores, Lag: lag,
 		Memory: usage.Memory, MemoryLimit: f.Memory, Descriptors: usage.Descriptors, MaxDescriptors: f.Descriptors,
 		Ports: connections, MaxPorts: f.Ports * max(1, m.opts.Sources), GCPause: longest,
 	}
 	if !f.Reuse.Applies(m.opts.Loopback) {
 		s.Ports += usage.TimeWait
 	}
+	s.Late, s.Stopped = m.probe.take()
 	if s.Elapsed > 0 {
 		s.CPU = float64(usage.CPU-m.usage.CPU) / float64(s.Elapsed)
+		s.Machine, s.Own = m.peaks.take()
+		s.ofMachine(kernel, m.kernel)
 	}
 	if all := gc.all - m.gc.all; all > 0 { // the runtime brings these up to date when a collection ends
 		s.GC = (gc.collecting - m.gc.collecting) / all
 	}
 	d, p := m.noDescriptor.Load(), m.noPort.Load()
 	s.NoDescriptor, s.NoPort = d-m.failedD, p-m.failedP
-	m.at, m.usage, m.gc, m.pauses, m.failedD, m.failedP = now, usage, gc, pauses, d, p
+	m.at, m.usage, m.kernel, m.gc, m.pauses, m.failedD, m.failedP = now, usage, kernel, gc, pauses, d, p
 	return s, nil
+}
+
+// ofMachine takes what the kernel counted since an earlier time. Without descriptors it could not be asked.
+func (s *Sample) ofMachine(now, earlier host.Processors) {
+	if now.Uptime == 0 || earlier.Uptime == 0 {
+		return
+	}
+	elapsed := float64(s.Elapsed)
+	if average := float64(now.Busy-earlier.Busy) / elapsed; average > s.Machine { // too short for a quarter of a second
+		s.Machine, s.Own = average, s.CPU
+	}
+	s.Processors, s.Limit = now.Count, now.Limit
+	s.Steal = min(float64(now.Steal-earlier.Steal)/elapsed, float64(now.Count))
+	s.Waiting = min(float64(now.Waiting-earlier.Waiting)/elapsed, 1)
+	if periods := now.Periods - min(now.Periods, earlier.Periods); periods > 0 {
+		s.Held = float64(now.Held-min(now.Held, earlier.Held)) / float64(periods)
+	}
+	// The process's clock stands still while the machine is suspended, that of the machine does not (clock_gettime(2)).
+	const coarse = 100 * time.Millisecond
+	if asleep := now.Uptime - earlier.Uptime - s.Elapsed; asleep > coarse {
+		s.Suspended = asleep
+	}
 }
 
 // readRuntime reads the time spent on garbage, and the longest pause for it that is not in an earlier count.

@@ -43,15 +43,15 @@ func (p *probe) woke(now, due time.Time) time.Time {
 	return due
 }
 
-// take returns the 99th percentile of what was noted since the last call.
-func (p *probe) take() time.Duration {
+// take returns the 99th percentile of what was noted since the last call, and the longest.
+func (p *probe) take() (p99, longest time.Duration) {
 	p.mu.Lock()
 	all := p.lateness
 	p.lateness = nil
 	p.mu.Unlock()
 	if len(all) == 0 {
-		return 0
+		return 0, 0
 	}
 	slices.Sort(all)
-	return all[(len(all)*99+99)/100-1]
+	return all[(len(all)*99+99)/100-1], all[len(all)-1]
 }

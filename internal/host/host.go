@@ -56,7 +56,7 @@ func (f *Facts) read(root fs.FS) error {
 		return err
 	}
 	f.Memory, f.MemoryAvailable = total, available
-	for _, g := range groupsOf(root) {
+	for _, g := range controlGroups(root, "memory") {
 		limit, used, ok := g.memory(root)
 		if !ok || limit >= f.Memory {
 			continue
@@ -114,16 +114,8 @@ func reserved(root fs.FS, first, last int) int {
 		return 0
 	}
 	n := 0
-	for part := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
-		low, high, isRange := strings.Cut(part, "-")
-		if !isRange {
-			high = low
-		}
-		from, err1 := strconv.Atoi(low)
-		to, err2 := strconv.Atoi(high)
-		if err1 == nil && err2 == nil {
-			n += max(0, min(to, last)-max(from, first)+1)
-		}
+	for r := range ranges(string(b)) {
+		n += max(0, min(r[1], last)-max(r[0], first)+1)
 	}
 	return n
 }

@@ -24,6 +24,24 @@ type GeneratorSummary struct {
 	DescriptorsLimit int      `json:"descriptors_limit"`
 	Ports            int      `json:"ports"`
 	PortsLimit       int      `json:"ports_limit"`
+	// Of the whole machine, by all programs, in the busiest quarter of a second; 0 where the kernel does not tell.
+	MachineProcessors     int     `json:"machine_processors"`
+	MachineProcessorsUsed float64 `json:"machine_processors_used"`
+	Stopped               float64 `json:"stopped_seconds"` // the longest time for which the process stood still
+
+	Stages []GeneratorStage `json:"stages"`
+}
+
+// GeneratorStage is whether a stage was delivered as asked.
+type GeneratorStage struct {
+	Name    string            `json:"name"`
+	AsAsked bool              `json:"as_asked"`
+	Asked   uint64            `json:"asked"`   // operations that were due in it
+	Started uint64            `json:"started"` // of them
+	Late    uint64            `json:"late"`    // of them, by the generator's own doing
+	Worst   float64           `json:"worst_seconds"`
+	What    string            `json:"what,omitempty"` // what was late, if anything was
+	Causes  []generator.Cause `json:"causes"`
 }
 
 func generatorSummary(h *generator.Health) *GeneratorSummary {
@@ -34,7 +52,12 @@ func generatorSummary(h *generator.Health) *GeneratorSummary {
 	if h.Saturated {
 		verdict = "saturated"
 	}
+	stages := []GeneratorStage{}
+	for _, x := range h.Stages {
+		stages = append(stages, GeneratorStage{x.Name, x.AsAsked, x.Asked, x.Started, x.Late, x.Worst.Seconds(), x.What, orEmpty(x.Causes)})
+	}
 	return &GeneratorSummary{
+		Stages: stages, MachineProcessors: h.Processors, MachineProcessorsUsed: h.MachinePeak, Stopped: h.Stopped.Seconds(),
 		Verdict: verdict, Reasons: h.Reasons, Processors: h.Cores, ProcessorsUsed: h.CPUPeak,
 		TimersLate: h.Late.Seconds(), ScheduleLag: h.Lag.Seconds(), GCShare: h.GCPeak, GCPause: h.GCPause.Seconds(),
 		Memory: h.MemoryPeak, MemoryLimit: h.MemoryLimit, Descriptors: h.Descriptors, DescriptorsLimit: h.MaxDescriptors, Ports: h.Ports, PortsLimit: h.MaxPorts,
@@ -51,16 +74,46 @@ func (r *Run) GeneratorLine() string {
 	case h.Saturated:
 		return fmt.Sprintf("saturated (%s)", strings.Join(h.Reasons, "; "))
 	default:
-		return fmt.Sprintf("ok (at most %.1f of %d processors, %s MB, %s of %s descriptors, timers %s late)",
-			h.CPUPeak, h.Cores, Count(int64(h.MemoryPeak/1e6)), Count(int64(h.Descriptors)), Count(int64(h.MaxDescriptors)), Duration(h.Late))
+		used := fmt.Sprintf("%.1f of %d processors", h.CPUPeak, h.Cores)
+		if h.Processors > 0 {
+			used += fmt.Sprintf(", all programs %.1f", min(h.MachinePeak, float64(h.Processors)))
+		}
+		return fmt.Sprintf("ok (at most %s, %s MB, %s of %s descriptors, timers %s late)",
+			used, Count(int64(h.MemoryPeak/1e6)), Count(int64(h.Descriptors)), Count(int64(h.MaxDescriptors)), Duration(h.Late))
 	}
+}
+
+// GeneratorLines are GeneratorLine with a line for each stage that was not delivered as asked.
+func (r *Run) GeneratorLines() []string {
+	h := r.Generator
+	if h == nil || !h.Saturated || len(h.Stages) == 0 {
+		return []string{r.GeneratorLine()}
+	}
+	bad := 0
+	for _, x := range h.Stages {
+		if !x.AsAsked {
+			bad++
+		}
+	}
+	bad = max(1, min(bad, len(h.Reasons)))
+	lines := make([]string, bad)
+	for i := range lines {
+		reasons := h.Reasons[i : i+1]
+		if i == bad-1 {
+			reasons = h.Reasons[i:]
+		}
+		lines[i] = fmt.Sprintf("saturated (%s)", strings.Join(reasons, "; "))
+	}
+	return lines
 }
 
 func writeGenerator(b *strings.Builder, r *Run, style Style) {
 	switch {
 	case r.Generator == nil:
 	case r.Generator.Saturated:
-		fmt.Fprintf(b, "  %s generator: %s\n", style.paint(red, "✗"), r.GeneratorLine())
+		for _, line := range r.GeneratorLines() {
+			fmt.Fprintf(b, "  %s generator: %s\n", style.paint(red, "✗"), line)
+		}
 	default:
 		fmt.Fprintf(b, "  generator: %s\n", r.GeneratorLine())
 	}

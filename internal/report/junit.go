@@ -60,7 +60,11 @@ func WriteJUnit(w io.Writer, r *Run) error {
 	}
 	for _, v := range r.Thresholds {
 		c := junitCase{Class: r.Name + ".thresholds", Name: v.Threshold, Time: seconds(r.Duration()), Out: &junitText{v.Observed}}
-		if !v.Pass {
+		switch {
+		case v.CannotSay:
+			c.Error = &junitProblem{Message: "cannot say: " + v.Why, Text: v.Threshold + ": " + v.Observed}
+			suite.Errors++
+		case !v.Pass:
 			c.Failure = &junitProblem{Message: v.Threshold + ": " + v.Observed, Text: why(r, v)}
 			suite.Failures++
 		}

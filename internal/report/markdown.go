@@ -18,7 +18,11 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	if len(r.Thresholds) > 0 {
 		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
 		for _, v := range r.Thresholds {
-			fmt.Fprintf(b, "| %s | `%s` | %s |\n", mark[v.Pass], strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(v.Observed))
+			sign, observed := mark[v.Pass], v.Observed
+			if v.CannotSay {
+				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
+			}
+			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
 		}
 	}
 	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -36,7 +40,9 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 		}
 	}
 	if r.Generator != nil {
-		fmt.Fprintf(b, "\nGenerator: %s\n", cell(r.GeneratorLine()))
+		for _, line := range r.GeneratorLines() {
+			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
+		}
 	}
 	for _, f := range Findings(r) {
 		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
@@ -48,9 +54,11 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	return err
 }
 
-// cell is text that cannot break out of a table or a line.
+// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
 func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'").Replace(cmp.Or(s, "–"))
+	const nothing = "<!-- -->" // keeps apart what would be read as one
+	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
+		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
 }
 
 // markdownAccounts says what became of everything that was scheduled, and why some of it ended badly.

@@ -16,9 +16,9 @@ type Outcome string
 const (
 	Passed      Outcome = "passed"      // everything ran and every threshold held
 	Missed      Outcome = "missed"      // a threshold was missed or had no data
-	Saturated   Outcome = "saturated"   // the generator was the bottleneck: the figures cannot be trusted
+	Saturated   Outcome = "saturated"   // the load was not the one asked for: of thresholds nothing can be said
 	Interrupted Outcome = "interrupted" // stopped by a person before its end
-	Failed      Outcome = "failed"      // the run could not do what the scenario says
+	Failed      Outcome = "failed"      // the run could not do what the scenario says, or nothing worked
 )
 
 // Run is the record of one run: everything a report may say. Nothing in it is a secret.

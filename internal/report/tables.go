@@ -18,7 +18,11 @@ func writeThresholds(b *strings.Builder, r *Run, style Style) {
 		width = max(width, len(v.Threshold))
 	}
 	for _, v := range r.Thresholds {
-		fmt.Fprintf(b, "  %s %-*s  %s\n", style.Mark(v.Pass), width, v.Threshold, v.Observed)
+		mark, observed := style.Mark(v.Pass), v.Observed
+		if v.CannotSay {
+			mark, observed = style.paint(yellow, "?"), observed+": cannot say, the load was not the one asked for"
+		}
+		fmt.Fprintf(b, "  %s %-*s  %s\n", mark, width, v.Threshold, observed)
 	}
 	b.WriteString("\n")
 }

@@ -91,8 +91,14 @@ func (c Curve) TimeOf(n float64) (time.Duration, bool) {
 // timeOf solves From·x + slope·x²/2 = n for x, in the form that does not lose digits for a small slope.
 func (s Segment) timeOf(n float64) time.Duration {
 	slope := (s.To - s.From) / s.Duration.Seconds()
-	root := math.Sqrt(max(0, s.From*s.From+2*slope*n))
-	return time.Duration(math.Round(2 * n / (s.From + root) * float64(time.Second)))
+	// The root of From² + 2·slope·n, without squares: those of rates next to 0 are 0.
+	q := math.Sqrt(2*math.Abs(slope)) * math.Sqrt(n)
+	root := math.Hypot(s.From, q)
+	if slope < 0 {
+		root = math.Sqrt(max(0, s.From-q)) * math.Sqrt(s.From+q)
+	}
+	x := min(2*n/(s.From+root), s.Duration.Seconds())
+	return time.Duration(math.Round(x * float64(time.Second)))
 }
 
 // Nth is when the n-th event of a rate is due, counted from 1: in the middle of its own unit of the

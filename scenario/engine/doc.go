@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -48,6 +49,8 @@ type Engine struct {
 	sc   *scenario.Scenario
 	rec  *metrics.Recorder
 	log  *slog.Logger
+
+	driver link.Driver
 
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
@@ -87,7 +90,8 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e.bounds.Doubt(e.doubt)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -117,6 +121,9 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	r.Totals = e.rec.Snapshot()
 	r.Ran = &e.ran
 	e.splitByStage()
+	if e.self != nil {
+		r.Generator = e.self.health(e.rec)
+	}
 	e.judge(ctx, err)
 	return r
 }
@@ -181,7 +188,7 @@ func (e *Engine) load(ctx context.Context) error {
 
 	err = e.walk(soft)
 	e.rec.SetStage("")
-	e.bounds.Stage("", e.rec.Snapshot())
+	e.beginStage("")
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
@@ -191,7 +198,6 @@ func (e *Engine) load(ctx context.Context) error {
 	stopWatching()
 	monitor.Wait()
 	waitForSelf()
-	e.record.write(func(r *report.Run) { r.Generator = e.self.health() })
 	if e.drain.end() {
 		e.record.note("the wait for the last answers was cut short by hand")
 	}
@@ -263,7 +269,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
-		Seed: e.sc.Seed, Target: e.target, Driver: paho.New(), Recorder: e.rec, Logger: e.log,
+		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
 		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
 	for i := range e.sc.Fleet.Groups {

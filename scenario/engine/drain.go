@@ -103,11 +103,11 @@ func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 func (e *Engine) splitByStage() {
 	stages := e.rec.Stages()
 	e.record.write(func(r *report.Run) {
+		n := 0
 		for _, s := range stages {
-			for i := range r.Stages {
-				if t := &r.Stages[i]; s.Stage == t.Name && s.Stage != "" {
-					t.Totals = s
-				}
+			if s.Stage != "" && n < len(r.Stages) {
+				r.Stages[n].Totals = s
+				n++
 			}
 		}
 	})

@@ -19,7 +19,7 @@ import (
 )
 
 // Sampler measures the generator itself: what came since the last sample, of a fleet that holds so many
-// connections and whose operations started by lag late (99th percentile).
+// connections and whose operations started by lag late (99th percentile) by the generator's own doing.
 type Sampler interface {
 	Sample(connections int, lag time.Duration) (generator.Sample, error)
 }
@@ -32,8 +32,9 @@ type self struct {
 	mu    sync.Mutex // protects the following fields
 	judge generator.Judge
 	last  generator.Sample
-	bad   time.Duration // time of samples that a rule found bad
-	cpu   time.Duration // processors' time since the first sample
+	own   metrics.Histogram // by how much operations started late until the last sample
+	bad   time.Duration     // time of samples that a rule found bad
+	cpu   time.Duration     // processors' time since the first sample
 }
 
 // newSelf begins to measure. Without a sampler it measures this process.
@@ -98,20 +99,34 @@ func (s *self) begin(ctx context.Context) (wait func()) {
 	return running.Wait
 }
 
-// sample takes the next sample, over the same time as an interval of the Recorder.
-func (s *self) sample(interval *metrics.Snapshot, counts map[string]int) error {
-	var lag metrics.Histogram
-	for i := range interval.Series {
-		lag = lag.Merge(interval.Series[i].Lag)
+// sample takes the next sample, until the figures now.
+func (s *self) sample(now *metrics.Snapshot, counts map[string]int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.take(now, counts)
+}
+
+// stage begins a stage: what was measured until now is of the one before. With an empty name the last stage is over.
+func (s *self) stage(name string, now *metrics.Snapshot, counts map[string]int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.take(now, counts)
+	s.judge.Stage(name)
+	return err
+}
+
+// take takes the next sample. The caller holds the lock.
+func (s *self) take(now *metrics.Snapshot, counts map[string]int) error {
+	var own metrics.Histogram
+	for i := range now.Series {
+		own = own.Merge(now.Series[i].OwnLag)
 	}
-	x, err := s.sampler.Sample(counts[fleet.StateConnected]+counts[fleet.StateConnecting], lag.Quantile(0.99))
+	x, err := s.sampler.Sample(counts[fleet.StateConnected]+counts[fleet.StateConnecting], own.Sub(s.own).Quantile(0.99))
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.judge.Add(x)
-	s.last = x
+	s.last, s.own = x, own
 	s.cpu += time.Duration(x.CPU * float64(x.Elapsed))
 	if s.judge.Bad() {
 		s.bad += x.Elapsed
@@ -119,15 +134,61 @@ func (s *self) sample(interval *metrics.Snapshot, counts map[string]int) error {
 	return nil
 }
 
-// health is the judgement so far; nil when nothing was measured.
-func (s *self) health() *generator.Health {
+// health is the judgement so far of the stages that a Recorder tells apart; nil when nothing was measured.
+func (s *self) health(rec *metrics.Recorder) *generator.Health {
+	started := startedByStage(rec)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.judge.Health()
+	h := s.judge.Health(started)
 	if h.Measured == 0 {
 		return nil
 	}
 	return &h
+}
+
+// doubt says why the last stage of a name was not delivered as asked so far; "" when it was.
+func (s *self) doubt(name string, stage *metrics.Snapshot) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := s.judge.Stages()
+	for i := len(names) - 1; i >= 0 && stage != nil; i-- {
+		if names[i] == name {
+			if x := s.judge.JudgeStage(i, startedIn(stage)); !x.AsAsked {
+				return x.String()
+			}
+			break
+		}
+	}
+	return ""
+}
+
+// startedByStage is how operations started, by the stage in which they were intended.
+func startedByStage(rec *metrics.Recorder) [][]generator.Started {
+	var all [][]generator.Started
+	for _, s := range rec.Stages() {
+		if s.Stage != "" {
+			all = append(all, startedIn(s))
+		}
+	}
+	return all
+}
+
+// startedIn is how the operations of a stage started, those of all groups together.
+func startedIn(stage *metrics.Snapshot) []generator.Started {
+	var all []generator.Started
+	for i := range stage.Series {
+		x := &stage.Series[i]
+		if n := len(all); n == 0 || all[n-1].Operation != string(x.Operation) {
+			all = append(all, generator.Started{Operation: string(x.Operation)})
+		}
+		o := &all[len(all)-1]
+		o.Asked += x.Scheduled()
+		o.Started += x.Started()
+		o.Late += x.LateOwn
+		o.VeryLate += x.OwnLag.Count - x.OwnLag.Below(generator.VeryLate)
+		o.Worst = max(o.Worst, x.OwnLag.Maximum())
+	}
+	return all
 }
 
 // register shows the last sample on /metrics.
@@ -142,6 +203,11 @@ func (s *self) register(rec *metrics.Recorder) {
 	show("cores", "Processors that there are for this process.", func(x *generator.Sample) float64 { return float64(x.Cores) })
 	show("cpu_seconds_total", "Processors' time that this process used since the fleet started.", func(*generator.Sample) float64 { return s.cpu.Seconds() })
 	show("cpu_ratio", "Share of the processors in use by this process over the last second.", func(x *generator.Sample) float64 { return x.CPU / float64(max(1, x.Cores)) })
+	show("machine_cpu_ratio", "Share of the machine's processors in use by all programs, in the busiest quarter of the last second.", func(x *generator.Sample) float64 { return x.Machine / float64(max(1, x.Processors)) })
+	show("steal_ratio", "Share of the machine's processors that the hypervisor gave to other machines over the last second.", func(x *generator.Sample) float64 { return x.Steal / float64(max(1, x.Processors)) })
+	show("cpu_limited_ratio", "Share of the periods of a control group's limit of processors in which it held this process up, over the last second.", func(x *generator.Sample) float64 { return x.Held })
+	show("cpu_waiting_ratio", "Share of the last second in which some program of the machine waited for a processor.", func(x *generator.Sample) float64 { return x.Waiting })
+	show("stopped_seconds", "Longest time for which this process stood still in the last second's sample.", func(x *generator.Sample) float64 { return x.Stopped.Seconds() })
 	show("gc_cpu_ratio", "Share of the processors' time that went into collecting garbage, when a collection ended in the last second.", func(x *generator.Sample) float64 { return x.GC })
 	show("gc_pause_seconds", "Longest pause for collecting garbage in the last second.", func(x *generator.Sample) float64 { return x.GCPause.Seconds() })
 	show("memory_bytes", "Resident memory of this process.", func(x *generator.Sample) float64 { return float64(x.Memory) })
@@ -151,12 +217,52 @@ func (s *self) register(rec *metrics.Recorder) {
 	show("ports", "Local ports in use towards the target.", func(x *generator.Sample) float64 { return float64(x.Ports) })
 	show("ports_limit", "Local ports that there are towards the target, of all source addresses.", func(x *generator.Sample) float64 { return float64(x.MaxPorts) })
 	show("timer_lateness_seconds", "By how much timers of this process fired late over the last second: the 99th percentile.", func(x *generator.Sample) float64 { return x.Late.Seconds() })
-	show("schedule_lag_seconds", "By how much operations started late over the last second: the 99th percentile.", func(x *generator.Sample) float64 { return x.Lag.Seconds() })
+	show("schedule_lag_seconds", "By how much operations started late over the last second by the generator's own doing: the 99th percentile.", func(x *generator.Sample) float64 { return x.Lag.Seconds() })
 	show("saturated_seconds_total", "Time in which a rule found this process the bottleneck.", func(*generator.Sample) float64 { return s.bad.Seconds() })
+	rec.Register("twinfleet_generator_not_as_asked", "Whether a stage was not delivered as asked so far: 1 or 0.", []string{"stage"}, func() []metrics.Sample {
+		h := s.health(rec)
+		if h == nil {
+			return nil
+		}
+		var values []metrics.Sample
+		seen := make(map[string]bool)
+		for _, x := range h.Stages {
+			if seen[x.Name] {
+				continue
+			}
+			seen[x.Name] = true
+			value := 0.0
+			if !x.AsAsked {
+				value = 1
+			}
+			values = append(values, metrics.Sample{Labels: []string{x.Name}, Value: value})
+		}
+		return values
+	})
 }
 
-// saturated reports whether the generator was the bottleneck and the run must not pass for that.
-func (e *Engine) saturated() bool {
-	h := e.record.whole().Generator
-	return h != nil && h.Saturated && !e.opts.AllowSaturated && !e.sc.Generator.AllowSaturated
+// allowsSaturated reports whether the run is judged although its load was not the one that was asked for.
+func (e *Engine) allowsSaturated() bool {
+	return e.opts.AllowSaturated || e.sc.Generator.AllowSaturated
+}
+
+// doubt says why nothing can be said of a stage so far; "" when something can.
+func (e *Engine) doubt(stage string) string {
+	if e.self == nil || e.allowsSaturated() {
+		return ""
+	}
+	return e.self.doubt(stage, e.rec.StageSnapshot(stage))
+}
+
+// measure takes a sample of the generator at the figures now; a stage begins when begin is true.
+func (e *Engine) measure(now *metrics.Snapshot, begin bool, stage string) {
+	var err error
+	if begin {
+		err = e.self.stage(stage, now, e.fleet.Counts())
+	} else {
+		err = e.self.sample(now, e.fleet.Counts())
+	}
+	if err != nil {
+		e.log.Warn("the generator was not measured", "error", err)
+	}
 }

@@ -72,13 +72,9 @@ func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
 // sample judges what came since the last figures, and returns the new ones.
 func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
 	e.lookForOutage()
-	now, interval := e.progress(last)
+	now, _ := e.progress(last)
+	e.measure(now, false, "")
 	e.abortOn(e.bounds.Sample(now))
-	if interval.Elapsed > sampleEvery/2 { // the rest at the end is too short to judge
-		if err := e.self.sample(interval, e.fleet.Counts()); err != nil {
-			e.log.Warn("the generator was not measured", "error", err)
-		}
-	}
 	return now
 }
 

@@ -42,6 +42,10 @@ thresholds:
   method{name=reboot}: ["p(50) < 5s", "error_rate < 1%"]
   desired: ["count > 0"]
   job{name=retag}: ["error_rate < 1%"]
+  # What is to fail is asked for: a kind of operation that never succeeds fails the run otherwise.
+  desired{group=absent}: ["error_rate >= 100%"]
+  desired_reply{group=absent}: ["error_rate >= 100%"]
+  method{name=ghost}: ["error_rate >= 100%"]
 `
 
 // One run with everything that the service side does: what is measured, and what the record says.

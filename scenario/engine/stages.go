@@ -22,7 +22,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 		t := &e.sc.Stages[i]
 		from := e.enter(t.Name, e.rec.SetStage(t.Name))
-		e.bounds.Stage(t.Name, e.rec.Snapshot())
+		e.beginStage(t.Name)
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
@@ -43,6 +43,13 @@ func (e *Engine) walk(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
+func (e *Engine) beginStage(name string) {
+	now := e.rec.Snapshot()
+	e.bounds.Stage(name, now)
+	e.measure(now, true, name)
 }
 
 // enter says which stage has begun, and when that was. It gives that time since the run began.

@@ -4,40 +4,97 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 )
 
-// judge turns what happened into the outcome of the run.
+// judge turns what happened into the outcome of the run. What is sure goes first: nothing connected; a threshold of what was
+// delivered as asked was missed; what was not delivered as asked; what never worked.
 func (e *Engine) judge(ctx context.Context, err error) {
 	r := e.record.whole()
-	missed := 0
+	missed, unsure := 0, 0
 	r.Thresholds = e.bounds.End(r.Totals)
-	for _, v := range r.Thresholds {
-		if !v.Pass {
+	for i := range r.Thresholds {
+		switch v := &r.Thresholds[i]; {
+		case v.CannotSay:
+			unsure++
+		case !v.Pass:
 			missed++
 		}
 	}
 	e.checkAccounts()
 	cause := context.Cause(e.soft)
+	aborted := errors.Is(cause, ErrAborted)
 	switch {
 	case err != nil:
 		r.Outcome, r.Reason = report.Failed, err.Error()
-	case e.saturated() && ctx.Err() == nil && (errors.Is(cause, ErrAborted) || errors.Is(cause, context.Canceled)):
-		r.Outcome, r.Reason = report.Saturated, "the generator was the bottleneck; the figures may speak of it instead of the target"
-	case errors.Is(cause, ErrAborted):
-		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
-	case cause != nil && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
+		return
+	case cause != nil && !aborted && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
 		r.Outcome, r.Reason = report.Failed, cause.Error()
+		return
 	case ctx.Err() != nil:
 		r.Outcome, r.Reason = report.Interrupted, "stopped at once"+e.where()+"; operations under way were not waited for"
+		return
 	case errors.Is(cause, ErrStopped):
 		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
+		return
+	}
+	nobody, vain := e.inVain(), []string(nil)
+	if nobody == "" {
+		vain = e.vainKinds()
+	}
+	switch {
+	case nobody != "" && !e.outOfMeans():
+		r.Outcome, r.Reason = report.Failed, nobody
+	case aborted && missed > 0:
+		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
-		r.Outcome, r.Reason = report.Missed, fmt.Sprintf("%d of %d thresholds were missed", missed, len(r.Thresholds))
+		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
+	case unsure > 0 || e.saturated():
+		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
+	case len(vain) > 0:
+		r.Outcome, r.Reason = report.Failed, strings.Join(vain, "; ")
+		vain = nil
 	default:
 		r.Outcome = report.Passed
 	}
+	r.Notes = append(r.Notes, vain...)
+	r.Notes = append(r.Notes, e.neverDue()...)
+}
+
+func missedText(missed, unsure, all int) string {
+	text := fmt.Sprintf("%d of %d thresholds were missed", missed, all)
+	if unsure > 0 {
+		text += fmt.Sprintf("; of %d nothing can be said", unsure)
+	}
+	return text
+}
+
+// saturatedText says what was not delivered as asked, and what follows.
+func (e *Engine) saturatedText(unsure int) string {
+	text := "the generator was the bottleneck"
+	if h := e.record.whole().Generator; h != nil {
+		if n := len(h.Reasons); n > 0 {
+			text += ": " + h.Reasons[0]
+		}
+	}
+	if unsure > 0 {
+		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.record.whole().Thresholds))
+	}
+	return text
+}
+
+// saturated reports whether a stage was not delivered as asked and the run must not pass for that.
+func (e *Engine) saturated() bool {
+	h := e.record.whole().Generator
+	return h != nil && h.Saturated && !e.allowsSaturated()
+}
+
+// outOfMeans reports whether connections failed for want of what this machine should have.
+func (e *Engine) outOfMeans() bool {
+	h := e.record.whole().Generator
+	return h != nil && h.NoDescriptor+h.NoPort > 0 && e.saturated()
 }
 
 // where says in which stage the run was when its stages ended, and how long it had gone on.

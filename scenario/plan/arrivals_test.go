@@ -25,4 +25,8 @@ func TestRandomArrivalsAreCounted(t *testing.T) {
 	if got := p.Find(metrics.OpTelemetry).Total; int(got) != messages || messages == 500 {
 		t.Errorf("%v messages planned; the run draws %d", got, messages)
 	}
+	// A day is not drawn.
+	if got := p.Find(metrics.OpTelemetry).Steady; got != 10 && got != 0 {
+		t.Errorf("%v messages a second go on; want 10", got)
+	}
 }

@@ -196,7 +196,7 @@ func rated(r *scenario.Range, s *span) Demand {
 
 // drawn counts operations whose times are drawn by chance.
 func drawn(d Demand, s *span, times iter.Seq[time.Duration]) Demand {
-	if s.Arrivals == "poisson" && d.Total > 0 {
+	if s.Arrivals == "poisson" && d.Peak > 0 && !s.endless {
 		d.Total = 0
 		for range times {
 			d.Total++
@@ -255,7 +255,7 @@ func deliveries(sc *scenario.Scenario, s *span) []Demand {
 		if slices.Contains(takers, g.Name) {
 			part = float64(g.Count) / float64(devices)
 		}
-		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, part < 1
+		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
 		for _, d := range []Demand{own, asked} {
 			if d.Paused {
 				continue // what is not sent is not delivered

@@ -6,13 +6,7 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// What a run takes, measured with 500 and 3,000 devices that report and send telemetry (docs/capacity.md).
 const (
-	baseMemory   = 32 << 20 // bytes of a run without devices
-	clientMemory = 72 << 10 // of a device in clear
-	tlsMemory    = 40 << 10 // of its TLS beside that
-	hubMemory    = 16 << 10 // of the embedded hub for each device beside that
-
 	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files
 	serviceConnections = 40 // of the service side, at most: requests under way at once
 )
@@ -26,18 +20,16 @@ type Machine struct {
 	Addresses   int    `json:"source_addresses"`
 }
 
-func machineOf(sc *scenario.Scenario, peak int) Machine {
-	service := serviceConnections
+func (p *Plan) machine(sc *scenario.Scenario) Machine {
+	peak, service := p.Peak, serviceConnections
 	if sc.Target.Kind == scenario.Broker {
 		service = 0
 	}
 	m := Machine{
-		Memory: baseMemory + uint64(peak)*clientMemory, Descriptors: baseDescriptors + peak + service,
+		Memory: p.memory(sc), Descriptors: baseDescriptors + peak + service,
 		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
-	m.Memory += uint64(overTLS(sc) * float64(peak) * tlsMemory)
 	if sc.Target.Kind == scenario.Embedded { // the other end of every connection is here too
-		m.Memory += uint64(peak) * hubMemory
 		m.Descriptors += peak + service
 	}
 	m.PerAddress = (peak + m.Addresses - 1) / m.Addresses

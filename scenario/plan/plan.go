@@ -71,11 +71,12 @@ type Load struct {
 	Operation string  `json:"operation"`
 	Peak      float64 `json:"peak_per_second"` // in the busiest second
 	PeakStage string  `json:"peak_stage,omitempty"`
-	Steady    float64 `json:"steady_per_second"`      // in the steady state, of what is on a schedule
-	Total     float64 `json:"total"`                  // in the whole run
-	Paused    float64 `json:"paused_total,omitempty"` // that become due beside, while a stage pauses the fleet: they are dropped
-	Estimate  bool    `json:"estimate"`               // the totals depend on the target; else it has to answer at once for them to be exact
-	Unpaced   bool    `json:"unpaced"`                // part of it is not on a schedule: as fast as the target answers
+	Steady    float64 `json:"steady_per_second"`       // in the steady state, of what is on a schedule
+	Total     float64 `json:"total"`                   // in the whole run
+	Paused    float64 `json:"paused_total,omitempty"`  // that become due beside, while a stage pauses the fleet: they are dropped
+	Devices   float64 `json:"devices_total,omitempty"` // that they are about, where one is a call about several
+	Estimate  bool    `json:"estimate"`                // the totals depend on the target; else it has to answer at once for them to be exact
+	Unpaced   bool    `json:"unpaced"`                 // part of it is not on a schedule: as fast as the target answers
 }
 
 // Demand is what one part of a scenario asks of the target in one stage.
@@ -145,7 +146,7 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 		}
 	}
 	p.Operations = p.loads()
-	p.Machine = machineOf(sc, p.Peak)
+	p.Machine = p.machine(sc)
 	p.Notes = notes(sc, p.spans)
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
@@ -206,6 +207,9 @@ func (p *Plan) loads() []Load {
 				continue
 			}
 			l.Total += d.Total
+			if d.units() != d.Total {
+				l.Devices += d.units()
+			}
 			l.Unpaced = l.Unpaced || d.Peak == 0
 			peaks[d.stage] += d.Peak
 		}

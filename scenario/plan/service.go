@@ -96,12 +96,11 @@ func rollouts(sc *scenario.Scenario, s *span) []Demand {
 		at, before := startIn(s.all, x.Stage, x.At), 0.0
 		for _, w := range x.Waves {
 			n := math.Ceil(float64(g.Count*w.Percent)/100) - before
-			takes := time.Duration(n / x.Rate.To * float64(time.Second))
 			part := overlap(at, n, x.Rate.To, s)
 			d.Total += part.Total
 			d.Peak, d.PeakFor = max(d.Peak, part.Peak), max(d.PeakFor, part.PeakFor)
 			before += n
-			at += max(w.For, takes)
+			at += max(w.For, time.Duration(max(0, n-0.5)/x.Rate.To*float64(time.Second))) // the last is written by then
 		}
 		d.Group, d.Bytes, d.About = g.Name, len(x.Properties), s.open
 		for _, op := range []metrics.Operation{metrics.OpDesiredPatch, metrics.OpDesired, metrics.OpDesiredReply} {

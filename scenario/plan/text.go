@@ -59,6 +59,9 @@ func (p *Plan) writeOperations(b *strings.Builder) {
 			peak += " (" + l.PeakStage + ")"
 		}
 		var notes []string
+		if l.Devices > 0 {
+			notes = append(notes, "calls for "+count(l.Devices)+" devices")
+		}
 		if l.Unpaced {
 			note := "as fast as the target answers"
 			if l.Peak > 0 {

@@ -131,16 +131,18 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 				end, next = max(renewal, at), renews
 			}
 		}
-		for _, x := range cuts {
+		used := -1
+		for i, x := range cuts {
 			if at <= x.begin && x.begin < end && x.at < end {
-				end, next = x.at, recovers
+				end, next, used = x.at, recovers, i
 			}
 		}
+		cuts = cuts[used+1:]
 		stage, why = -1, next
 		switch next {
 		case comesOn:
 			w.due(index, g, counted, end)
-			at = end + offline
+			at = max(end, ends+offline) // it may have been without a connection when the session was to end
 			counted, ends = at, -1
 			d.sessions++
 		case renews:

@@ -50,6 +50,8 @@ type Options struct {
 	RetryWait time.Duration
 	// Timeout of one try of one request; one minute when 0. A direct method has the time that it asks for besides.
 	Timeout time.Duration
+	// Transport carries requests, for a service in this process; nil is connections of the client's own.
+	Transport http.RoundTripper
 }
 
 // Client speaks to one hub. It is safe for concurrent use. Errors of the service are *iothub.Error.
@@ -87,9 +89,8 @@ func New(o Options) (*Client, error) {
 	if o.Dial != nil {
 		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
 	}
-	return &Client{
-		opts: o, base: strings.TrimSuffix(base, "/"), resource: host,
-		http: &http.Client{Transport: &http.Transport{
+	if o.Transport == nil {
+		o.Transport = &http.Transport{
 			DialContext:         dial,
 			TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			MaxIdleConns:        o.Connections,
@@ -98,8 +99,9 @@ func New(o Options) (*Client, error) {
 			IdleConnTimeout:     90 * time.Second,
 			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
-		}},
-	}, nil
+		}
+	}
+	return &Client{opts: o, base: strings.TrimSuffix(base, "/"), resource: host, http: &http.Client{Transport: o.Transport}}, nil
 }
 
 // BaseURL is where requests go.

@@ -23,6 +23,7 @@ type plan struct {
 	blocks  [][2]*metrics.Snapshot
 	seconds float64          // of a block
 	length  [2]time.Duration // of all that is compared
+	lags    [2]metrics.Histogram
 }
 
 // part is the samples of one stage.
@@ -55,6 +56,13 @@ func (c *Comparison) align(before, after *report.History) *plan {
 		p.add(pair, length)
 	}
 	c.setup(before, after, p)
+	for _, block := range p.blocks {
+		for run, snapshot := range block {
+			if snapshot != nil {
+				lag(&p.lags[run], snapshot.Series...)
+			}
+		}
+	}
 	return p
 }
 
@@ -319,12 +327,13 @@ func (p *plan) lines() (all, groups []line) {
 
 // seriesPair is one line in every block of both runs.
 type seriesPair struct {
-	blocks  [2][]*metrics.SeriesSnapshot
-	seconds float64
+	blocks    [2][]*metrics.SeriesSnapshot
+	seconds   float64
+	lag, lags [2]metrics.Histogram // how late these operations started, and all of the run
 }
 
 func (p *plan) series(l line) *seriesPair {
-	s := &seriesPair{seconds: p.seconds}
+	s := &seriesPair{seconds: p.seconds, lags: p.lags}
 	for _, block := range p.blocks {
 		for run, snapshot := range block {
 			x := &metrics.SeriesSnapshot{}
@@ -334,6 +343,7 @@ func (p *plan) series(l line) *seriesPair {
 				}
 			}
 			s.blocks[run] = append(s.blocks[run], x)
+			lag(&s.lag[run], *x)
 		}
 	}
 	return s
@@ -362,13 +372,11 @@ func (s *seriesPair) latencies(run int) []metrics.Histogram {
 	return out
 }
 
-// lag is how late the operations of a run started.
-func (s *seriesPair) lag(run int) metrics.Histogram {
-	var h metrics.Histogram
-	for _, x := range s.blocks[run] {
-		h = h.Merge(x.Lag)
+// lag adds how late a snapshot's operations started.
+func lag(to *metrics.Histogram, series ...metrics.SeriesSnapshot) {
+	for i := range series {
+		*to = to.Merge(series[i].Lag)
 	}
-	return h
 }
 
 // failures are the bad outcomes that have no row of their own.

@@ -281,20 +281,26 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 // is also answered late when the target has the same machine.
 const lateShare = 4
 
-// startedLate reports whether a change of a percentile may be the machine's doing: operations started later by a good part of it,
-// while timers, which no target touches, were as late.
+// startedLate reports whether a change of a percentile may be the machine's doing: operations, these or all of the run, started later
+// by a good part of it, while timers, which no target touches, were as late.
 func (c *Comparison) startedLate(s *seriesPair, q float64, change time.Duration) bool {
 	if c.After.Generator == nil {
 		return false
 	}
-	before, after := s.lag(0).Quantile(q), s.lag(1).Quantile(q)
-	return c.After.Generator.Late >= after && lateShare*(after-before) > change
+	for _, lag := range [][2]metrics.Histogram{s.lag, s.lags} {
+		before, after := lag[0].Quantile(q), lag[1].Quantile(q)
+		if c.After.Generator.Late >= after && lateShare*(after-before) > change {
+			return true
+		}
+	}
+	return false
 }
 
 // rate adds the row of what ended in a second.
 func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
-	row := l.row("rate", PerSecond, c.Margins.Rate)
 	n := [2]uint64{s.ended(0), s.ended(1)}
+	// One operation may fall to this side of an end or to that.
+	row := l.row("rate", PerSecond, max(c.Margins.Rate, 1.5/float64(n[0])))
 	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
 	sign := -1.0
 	if l.connecting() {
@@ -340,7 +346,7 @@ func (c *Comparison) shares(l line, s *seriesPair, alpha float64) {
 func (r *Row) judge(e effect, alpha, sign float64) {
 	low, high := e.interval(0.025)
 	r.Change, r.Low, r.High = math.Expm1(e.estimate), math.Expm1(low), math.Expm1(high)
-	surelyLow, surelyHigh := e.interval(alpha)
+	surelyLow, surelyHigh := e.sure(alpha)
 	est, margin := e.estimate, math.Log1p(r.Margin)
 	if sign < 0 {
 		est, low, high = -est, -high, -low
@@ -355,7 +361,7 @@ func (r *Row) judge(e effect, alpha, sign float64) {
 func (r *Row) judgeShare(e effect, x, y, alpha float64) {
 	r.Low, r.High = e.interval(0.025)
 	r.Change = e.estimate
-	surelyLow, surelyHigh := e.interval(alpha)
+	surelyLow, surelyHigh := e.sure(alpha)
 	r.Verdict = verdict(e.estimate, r.High, surelyLow, surelyHigh, r.Margin)
 	if x > 0 {
 		return

@@ -52,7 +52,8 @@ func bad(c *compare.Comparison) string {
 func TestFigures(t *testing.T) {
 	far := networked
 	far.network, far.stalls = 500*time.Millisecond, 0
-	const pairs = 100
+	farthest := far
+	farthest.network = 3 * time.Second
 	for _, tt := range []struct {
 		name    string
 		w       world
@@ -65,12 +66,18 @@ func TestFigures(t *testing.T) {
 		{"a network, 30 s", networked, 30, 1.3},
 		{"a second away, 5 s", far, 5, 2},
 		{"a second away, 30 s", far, 30, 1.3},
+		{"three seconds away, 5 s", farthest, 5, 2},
+		{"three seconds away, 30 s", farthest, 30, 1.3},
 		{"this machine, 5 s", local, 5, 10},
 		{"this machine, 30 s", local, 30, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := tt.w.lasting(tt.seconds)
+			pairs := 100
+			if tt.seconds > 5 {
+				pairs = 40
+			}
 			wrong, found := 0, 0
 			for n := range uint64(pairs) {
 				a, slow := w.run(2*n), w.times(tt.slower).run(2*n+1)

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/aclements/go-moremath/stats"
@@ -13,6 +14,8 @@ import (
 const (
 	neighbours = 0.8  // correlation of one second with the next: what slows one slows the next
 	restless   = 0.03 // by how much seconds differ, as a share, however steady those that were seen are
+	atWorst    = 0.05 // the same, before something is called worse: another program may have had the machine
+	steadyRate = 0.01 // by how much rates of whole runs differ, as a share, however regular a schedule is
 	priorDF    = 4    // degrees of freedom that these assumptions are worth
 )
 
@@ -20,13 +23,20 @@ const (
 type effect struct {
 	estimate float64
 	df       float64
-	// half are the half-widths downwards and upwards, at c standard errors of what was seen, and z of what is assumed.
-	half func(c, z float64) (down, up float64)
+	// half are the half-widths downwards and upwards, at c standard errors of what was seen, and when every second is as restless.
+	half func(c, restless float64) (down, up float64)
 }
 
 // interval leaves out a share of each side of what chance may do.
 func (e effect) interval(share float64) (low, high float64) {
-	down, up := e.half(student(e.df, share), student(math.MaxInt32, share))
+	down, up := e.half(student(e.df, share), restless*student(math.MaxInt32, share))
+	return e.estimate - down, e.estimate + up
+}
+
+// sure is a wider interval, from which something may be called worse.
+func (e effect) sure(share float64) (low, high float64) {
+	c := student(e.df, share)
+	down, up := e.half(c, atWorst*c)
 	return e.estimate - down, e.estimate + up
 }
 
@@ -36,24 +46,32 @@ func student(df, share float64) float64 {
 }
 
 // apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: twice, when there
-// are four blocks, and five times when there is one. gap is how much greater it is at least.
+// are four blocks, and five times when there is one. Of three or more one may be otherwise, such as that in which a fault began,
+// when it is ten times. gap is how much greater it is at least.
 func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool) {
-	highest, lowest := math.Inf(-1), math.Inf(1)
-	var blocks [2]float64
-	for i, all := range [][]metrics.Histogram{a, b} {
-		for _, h := range all {
-			if h.Count < leastInBlock {
-				continue
-			}
-			blocks[i]++
-			if at := logMicros(h.Quantile(q)); i == 0 {
-				highest = max(highest, at)
-			} else {
-				lowest = min(lowest, at)
-			}
+	before, after := quantiles(a, q), quantiles(b, q)
+	n := min(len(before), len(after))
+	if n == 0 {
+		return 0, false
+	}
+	odd := 0
+	if n >= 3 && estimate > math.Log(10) {
+		odd = 1
+	}
+	gap = after[odd] - before[len(before)-1-odd]
+	return gap, gap > 0 && estimate > math.Log1p(max(4/float64(n), 1))
+}
+
+// quantiles are the logarithms of a quantile of every block that has one, in their order.
+func quantiles(blocks []metrics.Histogram, q float64) []float64 {
+	var out []float64
+	for _, h := range blocks {
+		if h.Count >= leastInBlock {
+			out = append(out, logMicros(h.Quantile(q)))
 		}
 	}
-	return lowest - highest, lowest > highest && estimate > math.Log1p(max(4/min(blocks[0], blocks[1]), 1))
+	slices.Sort(out)
+	return out
 }
 
 // leastInBlock is how many operations a block must have for a quantile of its own.
@@ -64,7 +82,7 @@ func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 	all := [2]metrics.Histogram{merged(a), merged(b)}
 	before, after := logMicros(all[0].Quantile(q)), logMicros(all[1].Quantile(q))
 	spread := deviations(below(a, all[0].Quantile(q)), below(b, all[1].Quantile(q)), counts(a), counts(b))
-	steady := restless * restless * 2 * meanVariance(spread.blocks*seconds)
+	seen := 2 * meanVariance(spread.blocks*seconds)
 	var deviation [2]float64 // of the rank, from 0 to 1
 	for i := range all {
 		n := float64(all[i].Count)
@@ -72,10 +90,11 @@ func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 	}
 	return effect{
 		estimate: after - before, df: spread.df(),
-		half: func(c, z float64) (down, up float64) {
+		half: func(c, restless float64) (down, up float64) {
+			steady := restless * restless * seen
 			aDown, aUp := around(all[0], q, c*deviation[0])
 			bDown, bUp := around(all[1], q, c*deviation[1])
-			return math.Sqrt(bDown*bDown + aUp*aUp + z*z*steady), math.Sqrt(bUp*bUp + aDown*aDown + z*z*steady)
+			return math.Sqrt(bDown*bDown + aUp*aUp + steady), math.Sqrt(bUp*bUp + aDown*aDown + steady)
 		},
 	}
 }
@@ -103,8 +122,7 @@ func logMicros(d time.Duration) float64 {
 }
 
 // rateEffect is how the rate of na and nb operations that ended changed. How much they vary is taken from when they were due, since
-// a slower answer only comes in a later block. What a schedule wants is not by chance, so that neighbours need not be alike; but
-// one operation may fall to this side of the end or to that.
+// a slower answer only comes in a later block. What a schedule wants is not by chance, so that neighbours need not be alike.
 func rateEffect(na, nb float64, dueA, dueB []float64, length [2]time.Duration) effect {
 	da, db := max(sum(dueA), 1), max(sum(dueB), 1)
 	var square, blocks, last float64
@@ -116,7 +134,7 @@ func rateEffect(na, nb float64, dueA, dueB []float64, length [2]time.Duration) e
 			blocks++
 		}
 	}
-	variance := 1/(na*na) + 1/(nb*nb)
+	variance := 2.0 * steadyRate * steadyRate
 	if blocks > 1 {
 		// Never more than if they came by chance, twice over: a schedule that is only later is none that varies.
 		variance += min(max(square, 0)*blocks/(blocks-1), 2/na+2/nb)

@@ -209,7 +209,12 @@ func (r *Row) change(x float64) string {
 // points are a difference of shares.
 func points(x float64) string { return strconv.FormatFloat(100*x, 'f', 2, 64) + " pt" }
 
-func share(x float64) string { return strconv.FormatFloat(100*x, 'g', 3, 64) + "%" }
+func share(x float64) string {
+	if x >= 9.995 {
+		return report.Count(int64(math.Round(100*x))) + "%"
+	}
+	return strconv.FormatFloat(100*x, 'g', 3, 64) + "%"
+}
 
 // WriteMarkdown writes a comparison for a comment on a pull request.
 func (c *Comparison) WriteMarkdown(w io.Writer, all bool) error {

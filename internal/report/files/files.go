@@ -61,7 +61,7 @@ func Existing(dir string) []string {
 	return names
 }
 
-// whole writes a file beside its place and moves it there.
+// whole writes a file beside its place and moves it there. Its owner alone may read it.
 func whole(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
@@ -69,7 +69,7 @@ func whole(path string, write func(io.Writer) error) error {
 	}
 	defer os.Remove(f.Name())
 	b := bufio.NewWriter(f)
-	if err := errors.Join(write(b), b.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(write(b), b.Flush(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

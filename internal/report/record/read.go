@@ -78,6 +78,7 @@ func read(r io.Reader) (*report.History, error) {
 		h.Run.Target = target(h.Events) // a record's beginning is written before its target is opened
 	}
 	h.Complete()
+	report.CleanAll(h) // anybody may have written it
 	return h, nil
 }
 

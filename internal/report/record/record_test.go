@@ -81,6 +81,23 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// A record's beginning is written before the target is opened; what it tells of that later is not lost with its end.
+func TestTargetOfKilled(t *testing.T) {
+	h := reporttest.Example(3)
+	h.Events = append(h.Events, report.Event{Kind: "target", Text: "target", Detail: "embedded hub", OK: true})
+	dir := write(t, t.TempDir(), h, true)
+	got, err := record.Read(dir)
+	if err != nil || got.Run.Target != "embedded hub" {
+		t.Errorf("%v: the target is %q", err, got.Run.Target)
+	}
+	if text, err := record.Scenario(dir); err != nil || text != "name: example\n" {
+		t.Errorf("%v: %q", err, text)
+	}
+	if text, err := record.Scenario(t.TempDir()); err != nil || text != "" {
+		t.Errorf("a folder without a scenario: %q, %v", text, err)
+	}
+}
+
 // Wherever a record is cut, what was whole before the cut is read.
 func TestCutAnywhere(t *testing.T) {
 	dir := write(t, t.TempDir(), reporttest.Example(5), false)

@@ -49,7 +49,7 @@ type Writer struct {
 var ErrGone = errors.New("the record's file was removed")
 
 // Create makes the folder of a run below root, named for its start and its scenario, and keeps the scenario
-// as it is run. Nothing in the arguments may be a secret.
+// as it is run. Nothing in the arguments may be a secret; all the same only the owner may read what is kept.
 func Create(root string, run *report.Run, scenario []byte) (*Writer, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of records: %w", err)
@@ -59,10 +59,10 @@ func Create(root string, run *report.Run, scenario []byte) (*Writer, error) {
 		return nil, fmt.Errorf("making the folder of the record: %w", err)
 	}
 	w := &Writer{dir: dir}
-	if err := os.WriteFile(filepath.Join(dir, ScenarioFile), scenario, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ScenarioFile), scenario, 0o600); err != nil {
 		return nil, fmt.Errorf("keeping the scenario: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, File), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(filepath.Join(dir, File), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the record: %w", err)
 	}
@@ -81,7 +81,7 @@ func fresh(path string) (string, error) {
 		if n > 1 {
 			dir = fmt.Sprintf("%s-%d", path, n)
 		}
-		if err := os.Mkdir(dir, 0o755); !errors.Is(err, os.ErrExist) {
+		if err := os.Mkdir(dir, 0o700); !errors.Is(err, os.ErrExist) {
 			return dir, err
 		}
 	}

@@ -1,0 +1,238 @@
+package generator
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/host"
+)
+
+const ms = time.Millisecond
+
+// samples plays samples of one stage to a Judge, and gives its judgement with what started in it.
+func samples(in []Sample, ops ...Started) Stage {
+	var j Judge
+	j.Stage("hold")
+	for _, s := range in {
+		j.Add(s)
+	}
+	j.Stage("")
+	return j.JudgeStage(0, ops)
+}
+
+// check holds a judgement to the kinds of causes that it must have, and to a part of its text.
+func check(t *testing.T, name string, x Stage, want []CauseKind, text string) {
+	t.Helper()
+	var kinds []CauseKind
+	for _, c := range x.Causes {
+		kinds = append(kinds, c.Kind)
+	}
+	if !slices.Equal(kinds, want) || x.AsAsked != (len(want) == 0) || !strings.Contains(x.String(), text) {
+		t.Errorf("%s: as asked %t, %v: %q; want %v and %q", name, x.AsAsked, kinds, x.String(), want, text)
+	}
+}
+
+// The load that was asked for was delivered, or not, by how operations started.
+func TestLateStarts(t *testing.T) {
+	connect := func(started, late, very uint64, worst time.Duration) Started {
+		return Started{"connect", started, started, late, very, worst}
+	}
+	for _, tt := range []struct {
+		name string
+		ops  []Started
+		late bool
+		text string
+	}{
+		{"nothing was due", nil, false, ""},
+		{"nothing started", []Started{{Operation: "connect", Asked: 10}}, false, ""},
+		{"all punctual", []Started{connect(8000, 0, 0, 9*ms)}, false, ""},
+		{"a storm that starts late", []Started{connect(8000, 7887, 7000, 4*time.Second)}, true, "stage hold: 7887 of 8000 connect operations started late, by up to 4.0 s: "},
+		{"a twentieth", []Started{connect(1000, 50, 0, 20*ms)}, false, ""},
+		{"more than a twentieth", []Started{connect(1000, 51, 0, 20*ms)}, true, "by up to 20 ms"},
+		{"few and a little", []Started{connect(20, 9, 0, 100*ms)}, false, ""},
+		{"few and much", []Started{connect(20, 2, 2, 101*ms)}, true, "2 of 20"},
+		{"ten", []Started{connect(20, 10, 0, 11*ms)}, true, "10 of 20"},
+		{"one in a hundred very late", []Started{connect(2000, 20, 20, 500*ms)}, false, ""},
+		{"more than one in a hundred very late", []Started{connect(2000, 21, 21, 500*ms)}, true, "21 of 2000"},
+		{"more than one in a hundred very late, and few", []Started{connect(200, 9, 9, 500*ms)}, false, ""},
+		{"hidden among many of another kind", []Started{connect(3000, 3000, 3000, 600*ms), {"telemetry", 90_000, 90_000, 0, 0, 0}}, true, "3000 of 3000 connect"},
+		{"the worst kind is named", []Started{connect(100, 20, 0, 30*ms), {"telemetry", 500, 500, 400, 9, 300 * ms}}, true, "400 of 500 telemetry"},
+	} {
+		x := samples(repeat(calm(), 10), tt.ops...)
+		want := []CauseKind{CauseUnknown}
+		if !tt.late {
+			want = nil
+		}
+		check(t, tt.name, x, want, tt.text)
+	}
+}
+
+// What late operations are put down to.
+func TestCauses(t *testing.T) {
+	storm := Started{"connect", 8000, 8000, 7000, 6000, 4 * time.Second}
+	lately := func(change func(s *Sample)) []Sample {
+		return append(repeat(calm(), 10), with(func(s *Sample) {
+			s.Late, s.Lag = 80*ms, time.Second
+			change(s)
+		}))
+	}
+	for _, tt := range []struct {
+		name string
+		in   []Sample
+		want []CauseKind
+		text string
+	}{
+		{"this process", lately(func(s *Sample) { s.CPU = 1.9 }), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors; give it more"},
+		{"this process, in a burst", lately(func(s *Sample) { s.Own, s.Machine = 1.95, 2 }), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors"},
+		{"the whole machine", lately(func(s *Sample) { s.Own, s.Machine = 0.9, 2.01 }), []CauseKind{CauseMachine}, "2.0 of 2 processors of this machine were in use, 0.9 by this process; give the target"},
+		{"programs wait", lately(func(s *Sample) { s.Waiting = 0.9 }), []CauseKind{CauseMachine}, "and programs waited for one in 90 % of the time"},
+		{"programs wait, and no more is known", lately(func(s *Sample) { s.Waiting, s.Processors = 0.9, 0 }), []CauseKind{CauseMachine}, "programs waited for a processor of this machine in 90 % of the time"},
+		{"steal", lately(func(s *Sample) { s.Steal = 0.6 }), []CauseKind{CauseSteal}, "the hypervisor gave 0.6 of 2 processors to other machines"},
+		{"a limit", lately(func(s *Sample) { s.Limit, s.Held = 1.5, 0.7 }), []CauseKind{CauseLimit}, "limit of 1.5 processors held the process up in 70 % of its periods; raise the limit"},
+		{"garbage", lately(func(s *Sample) { s.GC = 0.4 }), []CauseKind{CauseGarbage}, "garbage took up to 40 %"},
+		{"memory", lately(func(s *Sample) { s.Memory = 960e6 }), []CauseKind{CauseMemory}, "960 of 1000 MB memory were in use"},
+		{"descriptors", lately(func(s *Sample) { s.Descriptors = 951 }), []CauseKind{CauseDescriptors}, "951 of 1000 descriptors were in use; raise ulimit -n"},
+		{"ports", lately(func(s *Sample) { s.Ports = 27000 }), []CauseKind{CausePorts}, "27000 of 28232 local ports"},
+		{"late timers and free processors", lately(func(*Sample) {}), []CauseKind{CauseTimers}, "timers fired up to 80 ms late (p99) while the process used 0.5 of 2 processors"},
+		{"nothing", repeat(calm(), 10), []CauseKind{CauseUnknown}, "not known"},
+		{"two", lately(func(s *Sample) { s.GC, s.CPU = 0.5, 2 }), []CauseKind{CauseProcess, CauseGarbage}, ""},
+		{"what was bad while nothing was late explains nothing", append(lately(func(*Sample) {}), with(func(s *Sample) { s.CPU = 2 })), []CauseKind{CauseTimers}, ""},
+	} {
+		check(t, tt.name, samples(tt.in, storm), tt.want, tt.text)
+	}
+}
+
+// What started in the stage after its own is explained by that stage's samples.
+func TestCausesOfTheNextStage(t *testing.T) {
+	var j Judge
+	j.Stage("burst")
+	j.Add(calm())
+	j.Stage("hold")
+	j.Add(with(func(s *Sample) { s.Lag, s.Machine = time.Second, 2 }))
+	storm := Started{"connect", 8000, 8000, 7000, 6000, 4 * time.Second}
+	h := j.Health([][]Started{{storm}, nil})
+	check(t, "burst", h.Stages[0], []CauseKind{CauseMachine}, "stage burst: 7000 of 8000")
+	check(t, "hold", h.Stages[1], nil, "")
+	if want := []string{h.Stages[0].String()}; !h.Saturated || !slices.Equal(h.Reasons, want) {
+		t.Errorf("saturated %t, %q; want %q", h.Saturated, h.Reasons, want)
+	}
+}
+
+// What counts by itself, however operations start.
+func TestBadSamples(t *testing.T) {
+	starved := with(func(s *Sample) { s.CPU, s.Late, s.Lag = 1.9, 40*ms, 60*ms })
+	others := with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 70*ms, 60*ms })
+	garbage := with(func(s *Sample) { s.GC = 0.3 })
+	for _, tt := range []struct {
+		name string
+		in   []Sample
+		want []CauseKind
+		text string
+	}{
+		{"nothing measured", nil, nil, ""},
+		{"all well", repeat(calm(), 60), nil, ""},
+		{"processors busy and operations late", append(repeat(calm(), 20), repeat(starved, 5)...), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors for 5 s; give it more"},
+		{"not for long enough", append(repeat(calm(), 20), repeat(starved, 4)...), nil, ""},
+		{"often and never on end", slices.Concat(repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4)), nil, ""},
+		{"on end and too small a part of the stage", append(repeat(calm(), 100), repeat(starved, 6)...), nil, ""},
+		{"a minute on end, whatever part of the stage", append(repeat(calm(), 10_000), repeat(starved, 60)...), []CauseKind{CauseProcess}, "for 60 s"},
+		{"busy and punctual", repeat(with(func(s *Sample) { s.CPU = 2 }), 30), nil, ""},
+		{"busy, timers punctual, operations late", repeat(with(func(s *Sample) { s.CPU, s.Lag = 2, 30*ms }), 30), []CauseKind{CauseProcess}, ""},
+		{"timers late and nothing to do", repeat(with(func(s *Sample) { s.Late, s.Lag = 80*ms, 0 }), 30), nil, ""},
+		{"the machine is full", repeat(with(func(s *Sample) { s.Machine, s.Late, s.Lag = 2, 70*ms, 60*ms }), 30), []CauseKind{CauseMachine}, "2.0 of 2 processors of this machine were in use"},
+		{"the hypervisor", repeat(with(func(s *Sample) { s.Steal, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []CauseKind{CauseSteal}, ""},
+		{"a limit", repeat(with(func(s *Sample) { s.Held, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []CauseKind{CauseLimit}, ""},
+		{"nobody knows who", repeat(others, 30), []CauseKind{CauseTimers}, "timers fired up to 70 ms late (p99) while the process used 0.7 of 2 processors for 30 s"},
+		{"others take a little", repeat(with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 50*ms, 60*ms }), 30), nil, ""},
+		{"garbage", append(repeat(calm(), 20), repeat(garbage, 5)...), []CauseKind{CauseGarbage}, "collecting garbage took up to 30 % of the processors' time for 5 s"},
+		{"garbage, in half of a short stage", append(repeat(calm(), 2), repeat(garbage, 2)...), []CauseKind{CauseGarbage}, "for 2 s"},
+		{"garbage, for less than a second", []Sample{with(func(s *Sample) { s.Elapsed, s.GC = 500*ms, 0.9 })}, nil, ""},
+		{"garbage, in less of it", append(repeat(calm(), 3), repeat(garbage, 2)...), nil, ""},
+		{"memory", repeat(with(func(s *Sample) { s.Memory = 960e6 }), 30), []CauseKind{CauseMemory}, "960 of 1000 MB memory were in use for 30 s"},
+		{"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30), []CauseKind{CauseDescriptors}, "951 of 1000 descriptors were in use for 30 s; raise ulimit -n"},
+		{"descriptors at the bound", repeat(with(func(s *Sample) { s.Descriptors = 950 }), 30), nil, ""},
+		{"ports", repeat(with(func(s *Sample) { s.Ports = 27000 }), 30), []CauseKind{CausePorts}, "27000 of 28232 local ports were in use for 30 s; name more fleet.source_addresses"},
+		{"no limit known", repeat(Sample{Elapsed: time.Second, Memory: 5, Descriptors: 5, Ports: 5}, 30), nil, ""},
+		{"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *Sample) { s.NoDescriptor = 1 })), []CauseKind{CauseDescriptors}, "1 connections failed for want of a descriptor"},
+		{"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *Sample) { s.NoPort = 3 }), 2)...), []CauseKind{CausePorts}, "6 connections failed for want of a local port"},
+		{"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10), []CauseKind{CauseGarbage, CauseDescriptors}, ""},
+		{"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...), []CauseKind{CauseGarbage}, "for 6 s"},
+		{"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })), []CauseKind{CauseStopped}, "stage hold: the process was stopped for 9.9 s"},
+		{"hardly stopped", append(repeat(calm(), 10), with(func(s *Sample) { s.Stopped = 1900 * ms })), nil, ""},
+		{"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })), []CauseKind{CauseStopped}, "the machine was suspended for 3600.0 s"},
+	} {
+		check(t, tt.name, samples(tt.in), tt.want, tt.text)
+	}
+}
+
+// What was bad in one stage says nothing of another.
+func TestStagesAreApart(t *testing.T) {
+	var j Judge
+	j.Add(with(func(s *Sample) { s.Stopped = time.Minute })) // before the first stage
+	for _, name := range []string{"ramp", "hold", "hold"} {
+		j.Stage(name)
+		s := calm()
+		if len(j.Stages()) == 2 {
+			s.Stopped = 3 * time.Second
+		}
+		j.Add(s)
+	}
+	j.Stage("")
+	j.Add(with(func(s *Sample) { s.NoPort = 1 })) // after the last
+	h := j.Health([][]Started{{{Operation: "connect", Asked: 9, Started: 8, Late: 1, Worst: 12 * ms}}})
+	if len(h.Stages) != 3 || len(h.Reasons) != 1 || h.Stages[1].AsAsked || !h.Stages[0].AsAsked || !h.Stages[2].AsAsked {
+		t.Fatalf("stages = %+v", h.Stages)
+	}
+	if got, want := h.Stages[0], (Stage{Name: "ramp", AsAsked: true, Asked: 9, Started: 8, Late: 1, Worst: 12 * ms}); got.String() != want.String() || got.Asked != want.Asked || got.Started != want.Started || got.Late != want.Late || got.Worst != want.Worst {
+		t.Errorf("ramp = %+v; want %+v", got, want)
+	}
+}
+
+// A sample of the machine is the difference of what the kernel counted.
+func TestOfMachine(t *testing.T) {
+	earlier := host.Processors{
+		Count: 2, Busy: 100 * time.Second, Steal: 3 * time.Second, Limit: 1.5, Periods: 10, Held: 5,
+		Waiting: time.Second, Uptime: 1000 * time.Second,
+	}
+	now := host.Processors{
+		Count: 2, Busy: 103 * time.Second, Steal: 4 * time.Second, Limit: 1.5, Periods: 30, Held: 15,
+		Waiting: 2 * time.Second, Uptime: 1062 * time.Second,
+	}
+	s := Sample{Elapsed: 2 * time.Second, CPU: 0.7, Machine: 1, Own: 0.2}
+	s.ofMachine(now, earlier)
+	want := Sample{
+		Elapsed: 2 * time.Second, CPU: 0.7, Machine: 1.5, Own: 0.7, Processors: 2, Steal: 0.5, Limit: 1.5, Held: 0.5, Waiting: 0.5,
+		Suspended: time.Minute,
+	}
+	if s != want {
+		t.Errorf("%+v; want %+v", s, want)
+	}
+	for name, pair := range map[string][2]host.Processors{"not asked now": {{}, earlier}, "not asked before": {now, {}}} {
+		s := Sample{Elapsed: time.Second}
+		s.ofMachine(pair[0], pair[1])
+		if s != (Sample{Elapsed: time.Second}) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+func TestPeaks(t *testing.T) {
+	epoch := time.Unix(0, 0)
+	at := func(n int, machine, own time.Duration) used {
+		return used{epoch.Add(time.Duration(n) * 250 * ms), time.Hour + machine, own}
+	}
+	var p peaks
+	p.add(at(0, 0, 0), at(1, 100*ms, 50*ms))
+	p.add(at(1, 100*ms, 50*ms), at(2, 600*ms, 250*ms))
+	p.add(at(2, 600*ms, 250*ms), at(3, 700*ms, 500*ms))
+	p.add(used{epoch, time.Hour, 0}, used{epoch.Add(ms), 2 * time.Hour, time.Hour})   // too short
+	p.add(used{epoch, 0, 0}, used{epoch.Add(time.Second), time.Hour, 30 * time.Hour}) // the kernel was not asked
+	if machine, own := p.take(); machine != 2 || own != 0.8 {
+		t.Errorf("busiest: %v, of them own %v; want 2 and 0.8", machine, own)
+	}
+	if machine, own := p.take(); machine != 0 || own != 0 {
+		t.Errorf("taken twice: %v, %v", machine, own)
+	}
+}

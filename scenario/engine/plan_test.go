@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
+	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+// instant is a target in memory that does everything at once: a hub with its service side, or a broker. It works in
+// virtual time.
+type instant struct {
+	mu       sync.Mutex // protects the following fields
+	open     map[string]*instantConn
+	versions map[string]int64 // of desired properties
+	reported map[string]int64 // likewise
+	ids      []string
+}
+
+type instantConn struct {
+	hub     *instant
+	options link.Options
+	filters []link.Filter
+	closed  bool
+}
+
+func newInstant(ids []string) *instant {
+	return &instant{open: make(map[string]*instantConn), versions: make(map[string]int64), reported: make(map[string]int64), ids: ids}
+}
+
+func (h *instant) Connect(_ context.Context, o link.Options) (link.Conn, error) {
+	c := &instantConn{hub: h, options: o}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open[o.ClientID] = c
+	return c, nil
+}
+
+func (c *instantConn) Subscribe(_ context.Context, filters ...link.Filter) error {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	c.filters = filters
+	return nil
+}
+
+func (c *instantConn) Close() { c.Abort() }
+
+func (c *instantConn) Abort() {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	c.closed = true
+	if c.hub.open[c.options.ClientID] == c {
+		delete(c.hub.open, c.options.ClientID)
+	}
+}
+
+func (c *instantConn) Publish(m link.Message, done func(error)) {
+	id := c.options.ClientID
+	c.hub.mu.Lock()
+	if c.closed {
+		c.hub.mu.Unlock()
+		done(link.ErrLost)
+		return
+	}
+	var answer link.Message
+	var takers []*instantConn
+	topic, err := iothub.ParseTopic(m.Topic)
+	switch {
+	case err == nil && topic.Kind == iothub.TopicTwinGet:
+		answer = link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`, c.hub.versions[id]+1, c.hub.reported[id]+1)}
+	case err == nil && topic.Kind == iothub.TopicTwinReport:
+		c.hub.reported[id]++
+		answer = link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, c.hub.reported[id]+1)}
+	default:
+		for _, o := range c.hub.open {
+			for _, f := range o.filters {
+				if f.Topic == m.Topic {
+					takers = append(takers, o)
+				}
+			}
+		}
+	}
+	c.hub.mu.Unlock()
+	done(nil)
+	if answer.Topic != "" {
+		c.options.Handler(answer)
+	}
+	for _, o := range takers {
+		o.options.Handler(m)
+	}
+}
+
+// RoundTrip is the service side.
+func (h *instant) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	body := new(bytes.Buffer)
+	if r.Body != nil {
+		_, _ = body.ReadFrom(r.Body)
+	}
+	h.serve(w, r, body.Bytes())
+	return w.Result(), nil
+}
+
+func (h *instant) serve(w *httptest.ResponseRecorder, r *http.Request, body []byte) {
+	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case parts[0] == "statistics":
+		answer(iothub.RegistryStatistics{Total: len(h.ids)})
+	case r.URL.Path == "/devices/query":
+		rows := make([]map[string]string, len(h.ids))
+		for i, id := range h.ids {
+			rows[i] = map[string]string{"deviceId": id}
+		}
+		answer(rows)
+	case r.URL.Path == "/devices":
+		answer(iothub.BulkResult{IsSuccessful: true})
+	case parts[0] == "jobs":
+		answer(iothub.Job{JobID: parts[2], Status: iothub.JobCompleted})
+	case parts[0] == "twins" && len(parts) == 3:
+		answer(iothub.MethodResponse{Status: 200})
+	case parts[0] == "twins":
+		answer(json.RawMessage(h.twin(parts[1], body)))
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+// twin patches a twin, and tells its device of desired properties when it is there.
+func (h *instant) twin(id string, patch []byte) string {
+	var p struct {
+		Properties struct {
+			Desired map[string]json.RawMessage `json:"desired"`
+		} `json:"properties"`
+	}
+	_ = json.Unmarshal(patch, &p)
+	h.mu.Lock()
+	c := h.open[id]
+	if p.Properties.Desired != nil {
+		h.versions[id]++
+	}
+	version := h.versions[id] + 1
+	h.mu.Unlock()
+	if c != nil && p.Properties.Desired != nil {
+		p.Properties.Desired["$version"] = json.RawMessage(fmt.Sprint(version))
+		body, _ := json.Marshal(p.Properties.Desired)
+		c.options.Handler(link.Message{Topic: fmt.Sprintf("$iothub/twin/PATCH/properties/desired/?$version=%d", version), Payload: body})
+	}
+	return fmt.Sprintf(`{"deviceId":%q,"properties":{"desired":{"$version":%d},"reported":{"$version":2}}}`, id, version)
+}
+
+// idle is a generator with nothing to do.
+type idle struct{}
+
+func (idle) Sample(int, time.Duration) (generator.Sample, error) {
+	return generator.Sample{Elapsed: time.Second, Cores: 2}, nil
+}
+
+// runVirtually runs a scenario on an instant target in virtual time and returns its figures.
+func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := metrics.NewRecorder(metrics.Options{})
+		e := New(Options{Scenario: sc, Recorder: rec, Sampler: idle{}})
+		e.start = time.Now()
+		all := identitiesOf(sc, nil)
+		h := newInstant(all.ids)
+		e.driver = h
+		e.target = &target{kind: sc.Target.Kind, groups: sc.Fleet.Groups, network: fault.New(sc.Seed, sc.Devices()), life: make([]time.Duration, sc.Devices()), topic: sc.Target.Topic}
+		if sc.Target.Kind != scenario.Broker {
+			c, err := iothub.ParseServiceConnectionString("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
+			if err == nil {
+				e.target.service, err = service.New(service.Options{ConnectionString: c, Transport: h})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.target.paced = e.target.service
+		}
+		var err error
+		if e.self, err = newSelf(e.opts.Sampler, sc); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.provision(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s = rec.Snapshot()
+	})
+	return s
+}
+
+// compare holds a plan against the figures of its run, operation by operation. What became due while a storm had cut a
+// device off is counted when it is back: perhaps in another stage, which was paused or not.
+func compare(p *plan.Plan, s *metrics.Snapshot, storms bool) (differ []string) {
+	for _, op := range metrics.Operations() {
+		var planned, paused float64
+		if l := p.Find(op); l != nil {
+			planned, paused = l.Total, l.Paused
+		}
+		var due, dropped uint64
+		if x := s.Select(op, ""); x != nil {
+			dropped = x.Dropped[metrics.DropPaused]
+			due = x.Scheduled() - dropped
+		}
+		same := planned == float64(due) && paused == float64(dropped)
+		if storms {
+			same = planned+paused == float64(due+dropped)
+		}
+		if l := p.Find(op); op == metrics.OpDelivery && l != nil && l.Estimate {
+			continue // what a rate asks for while nobody is connected is not delivered
+		}
+		if !same {
+			differ = append(differ, fmt.Sprintf("%s: planned %g and %g in pauses, ran %d and %d", op, planned, paused, due, dropped))
+		}
+	}
+	return differ
+}
+
+// Whatever a scenario asks for, the plan says how many operations of each kind become due, and in a run whose target
+// answers at once so many do.
+func TestPlanAndRunAgree(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := randomScenario(rt)
+		sc, err := scenario.Decode("random.yaml", []byte(text), scenario.Options{})
+		if err != nil {
+			rt.Fatalf("%v\n%s", err, text)
+		}
+		p, err := plan.Make(sc, plan.Options{})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if differ := compare(p, runVirtually(t, sc), strings.Contains(text, "storm:")); differ != nil {
+			rt.Fatalf("%s\n%s", strings.Join(differ, "\n"), text)
+		}
+	})
+}
+
+// randomScenario draws a scenario in which nothing but the schedule decides what becomes due: without faults, cron
+// expressions, whose times depend on the date, expectations, and answers to desired properties, which only those give
+// who are connected at that moment. Lengths are odd, so that nothing is due in the very
+// instant in which a stage ends.
+func randomScenario(t *rapid.T) string {
+	var b strings.Builder
+	broker := rapid.IntRange(0, 3).Draw(t, "broker") == 0
+	flip := func(what string) bool { return rapid.Bool().Draw(t, what) }
+	number := func(what string, low, high int) int { return rapid.IntRange(low, high).Draw(t, what) }
+	length := func(what string, low, high int) string { return fmt.Sprintf("%dms", number(what, low, high)) }
+	fmt.Fprintf(&b, "name: random\nseed: %d\n", number("seed", 1, 1000))
+	if broker {
+		b.WriteString("target: {hub: 'mqtt://b', topic: x}\n")
+	}
+	b.WriteString("fleet:\n  groups:\n")
+	whole, storms := 0, flip("storms")
+	names := []string{"a", "b", "c"}[:number("groups", 1, 3)]
+	listeners := broker && len(names) > 1 && flip("listeners")
+	for i, name := range names {
+		n := number("count", 1, 20)
+		whole += n
+		fmt.Fprintf(&b, "    - {name: %s, count: %d", name, n)
+		if !broker && flip("reports") {
+			b.WriteString(", reported: {connectivity: {type: {wifi: 1, cellular: 2}}")
+			if flip("periodic") {
+				fmt.Fprintf(&b, ", every: %s, sync: %t", length("report every", 300, 9000), flip("report sync"))
+			}
+			b.WriteString("}")
+		}
+		if listeners && i > 0 {
+			b.WriteString(", subscribe: {topics: [x]}")
+		} else if flip("telemetry") {
+			fmt.Fprintf(&b, ", telemetry: {every: %s, sync: %t", length("telemetry every", 300, 9000), flip("telemetry sync"))
+			if listeners && !storms {
+				b.WriteString(", deliveries: 1")
+			}
+			b.WriteString("}")
+		}
+		if flip("churn") {
+			fmt.Fprintf(&b, ", session: {online: 2s..9s, offline: exp(%s)}", length("offline", 500, 5000))
+		}
+		if !broker && flip("tokens") {
+			fmt.Fprintf(&b, ", tokens: {life: %ds, margin: %ds, spread: %ds}", number("life", 8, 30), number("margin", 1, 3), number("spread", 0, 3))
+		}
+		fmt.Fprintf(&b, ", desired: {answer: false}, backoff: %s}\n", rapid.SampledFrom([]string{"exponential", "steep", "fixed", "none"}).Draw(t, "backoff"))
+	}
+	fmt.Fprintf(&b, "stages:\n")
+	active := 0
+	stages := number("stages", 1, 5)
+	for i := range stages {
+		d := number("duration", 300, 9_000)
+		fmt.Fprintf(&b, "  - {name: s%d, duration: %dms%dns", i, d, 137_713)
+		if i == 0 || flip("changes") {
+			before := active
+			active = number("devices", 0, whole)
+			fmt.Fprintf(&b, ", devices: %d", active)
+			if way := max(active-before, before-active); way > 0 && flip("at a rate") {
+				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
+			}
+		}
+		paused, rated := flip("paused") && flip("really"), false
+		if paused {
+			b.WriteString(", paused: true")
+		}
+		if !paused && strings.Contains(b.String(), "reported:") && flip("report rate") {
+			rated = true
+			fmt.Fprintf(&b, ", report_rate: %d/s..%d/s", number("from", 0, 20), number("to", 1, 20))
+		}
+		if !paused && strings.Contains(b.String(), "telemetry:") && flip("telemetry rate") {
+			rated = true
+			fmt.Fprintf(&b, ", telemetry_rate: %d/s", number("messages", 1, 30))
+		}
+		if rated && flip("at random") {
+			b.WriteString(", arrivals: poisson")
+		}
+		if storms && flip("storm") {
+			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s}", number("drop", 1, 100), length("within", 0, d))
+		}
+		if !broker && flip("steps") {
+			fmt.Fprintf(&b, ", steps: [{statistics: {}}, {query: {sql: SELECT * FROM devices}}, {tag: {group: %[1]s, tags: {x: %d}}}, {desired: {group: %[1]s, properties: {x: %[2]d}}}]", names[0], i)
+		}
+		b.WriteString("}\n")
+	}
+	if broker {
+		return b.String()
+	}
+	randomService(t, &b, names, stages, number, flip, length)
+	return b.String()
+}
+
+func randomService(t *rapid.T, b *strings.Builder, names []string, stages int, number func(string, int, int) int, flip func(string) bool, length func(string, int, int) string) {
+	stage := func() string { return fmt.Sprintf("s%d", number("stage", 0, stages-1)) }
+	group := func() string { return rapid.SampledFrom(names).Draw(t, "group") }
+	fmt.Fprintf(b, "service:\n  tag_mode: %s\n", rapid.SampledFrom([]string{"patch", "bulk"}).Draw(t, "tag mode"))
+	if flip("tags") {
+		fmt.Fprintf(b, "  tags: {%s: {plant: x}}\n", group())
+	}
+	if flip("queries") {
+		fmt.Fprintf(b, "  queries: [{name: q, every: %s, sql: SELECT * FROM devices}, {name: r, every: %s, stages: [%s], sql: SELECT * FROM devices}]\n", length("q", 500, 9000), length("r", 500, 9000), stage())
+	}
+	if flip("methods") {
+		fmt.Fprintf(b, "  methods: [{name: m, group: %s, method: reboot, rate: %d/s..%d/s}, {name: n, group: %s, method: reboot, rate: 3/s, stages: [%s]}]\n", group(), number("from", 0, 9), number("to", 1, 9), group(), stage())
+	}
+	if flip("twin reads") {
+		fmt.Fprintf(b, "  twin_reads: [{group: %s, rate: %d/m}]\n", group(), number("reads", 1, 400))
+	}
+	if flip("rollout") {
+		fmt.Fprintf(b, "  rollouts: [{name: r, group: %s, properties: {v: 2}, stage: %s, at: %s, rate: %d/s, waves: [{percent: %d, for: %s}, {percent: 100}]}]\n",
+			group(), stage(), length("at", 0, 3000), number("rate", 1, 20), number("percent", 1, 99), length("for", 100, 5000))
+	}
+	if flip("job") {
+		fmt.Fprintf(b, "  jobs: [{name: j, type: twin, tags: {b: 1}, stage: %s, at: 100ms}]\n", stage())
+	}
+}

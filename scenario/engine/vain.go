@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// A run in which nothing worked is not a pass, with or without thresholds.
+
+// inVain says why no device ever connected, or was due to, although stages have devices; "" when one connected.
+func (e *Engine) inVain() string {
+	all := e.record.whole().Totals.Select(metrics.OpConnect, "")
+	if all == nil || due(all) == 0 {
+		for i := range e.sc.Stages {
+			if t := &e.sc.Stages[i]; t.Devices > 0 {
+				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, devices(t.Devices))
+			}
+		}
+		return ""
+	}
+	if all.Count(metrics.OK) > 0 || e.wantsFailure(all) {
+		return ""
+	}
+	return "no device ever connected: " + why(all)
+}
+
+// vainKinds says which kinds of operations never succeeded, of those that were due, and why.
+func (e *Engine) vainKinds() []string {
+	var texts []string
+	for i := range e.record.whole().Totals.Series {
+		x := &e.record.whole().Totals.Series[i]
+		switch {
+		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
+		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x), x.Operation == metrics.OpJob && e.jobDidSome(x.Group):
+		case x.Operation == metrics.OpConnect:
+			texts = append(texts, fmt.Sprintf("no device of %s ever connected: %s", x.Group, why(x)))
+		default:
+			texts = append(texts, fmt.Sprintf("%s never succeeded: %s", kind(x.Operation, x.Group), why(x)))
+		}
+	}
+	return texts
+}
+
+// jobDidSome reports whether a job did what it was to do for a device: it does not end well when one of many is absent.
+func (e *Engine) jobDidSome(name string) bool {
+	return slices.ContainsFunc(e.record.whole().Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
+}
+
+func kind(op metrics.Operation, group string) string {
+	if group == "" {
+		return string(op)
+	}
+	return string(op) + " of " + group
+}
+
+// due is how many operations were due, without those that were dropped on purpose.
+func due(x *metrics.SeriesSnapshot) uint64 {
+	return x.Scheduled() - x.Dropped[metrics.DropPaused] - x.Dropped[metrics.DropStopped]
+}
+
+// why is the most frequent reason of operations none of which ended well.
+func why(x *metrics.SeriesSnapshot) string {
+	reason, most := "", uint64(0)
+	for _, r := range x.Reasons {
+		if r.Count > most {
+			reason, most = r.Reason, r.Count
+		}
+	}
+	if most == 0 {
+		for _, name := range []string{metrics.DropNotConnected, metrics.DropInFlight, metrics.DropOther} {
+			if n := x.Dropped[name]; n > most {
+				reason, most = "dropped ("+name+")", n
+			}
+		}
+	}
+	if most == 0 {
+		return "nothing is known of why"
+	}
+	return fmt.Sprintf("%s (%s of %s)", reason, report.Count(int64(most)), report.Count(int64(due(x))))
+}
+
+// wantsFailure reports whether a threshold on an operation asks that it fails, and is met.
+func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
+	for i, t := range e.sc.Thresholds {
+		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.record.whole().Thresholds) || !e.record.whole().Thresholds[i].Pass {
+			continue
+		}
+		over := e.record.whole().Totals
+		if n := slices.IndexFunc(e.record.whole().Stages, func(s report.Stage) bool { return s.Name == t.Scope.Stage }); n >= 0 && e.record.whole().Stages[n].Totals != nil {
+			over = e.record.whole().Stages[n].Totals
+		}
+		if t.WantsFailure(over) {
+			return true
+		}
+	}
+	return false
+}
+
+// neverDue names what the scenario has devices or the service do and what was due not once: the run was too short, or
+// its schedule says so.
+func (e *Engine) neverDue() []string {
+	var texts []string
+	add := func(op metrics.Operation, name string) {
+		if x := e.record.whole().Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
+			texts = append(texts, kind(op, name)+" was never due in this run")
+		}
+	}
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		if x := e.record.whole().Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
+			add(metrics.OpTelemetry, g.Name)
+		}
+	}
+	for _, q := range e.sc.Service.Queries {
+		add(metrics.OpQuery, q.Name)
+	}
+	for _, m := range e.sc.Service.Methods {
+		add(metrics.OpMethod, m.Name)
+	}
+	for _, t := range e.sc.Service.TwinReads {
+		add(metrics.OpTwinRead, t.Group)
+	}
+	return texts
+}

@@ -1,0 +1,86 @@
+package engine_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// nobodyListens is a broker on a port that is closed.
+const nobodyListens = `
+name: nobody
+target: {hub: "mqtt://127.0.0.1:1"}
+fleet: {groups: [{name: probes, count: 3, telemetry: {every: 100ms}}]}
+stages: [{name: s, devices: 3, duration: 500ms}]
+`
+
+// slow has devices, of which none is due before the test ends the stage by hand.
+const slow = `
+name: slow
+fleet: {groups: [{name: robots, count: 3}]}
+stages: [{name: s, devices: 3, duration: 1h}]
+`
+
+// deafGroup has a service side that calls devices which are not there.
+const deafGroup = `
+name: deaf
+fleet:
+  groups:
+    - {name: robots, count: 2, telemetry: {every: 1h}}
+    - {name: absent, count: 1, session: {online: 50ms, offline: 1h}}
+stages: [{name: ramp, devices: 3, duration: 500ms}, {name: hold, duration: 600ms}]
+service:
+  methods: [{name: ghost, group: absent, method: reboot, rate: 20/s, stages: [hold]}]
+  twin_reads: [{group: robots, rate: 20/s}]
+`
+
+// A run in which nothing worked is not a pass, with or without thresholds, and says what did not; one that asks for it is.
+func TestNothingHappened(t *testing.T) {
+	const (
+		nobody = "no device ever connected: nothing listens at the target ("
+		ghost  = "method of ghost never succeeded: 404103 DeviceNotOnline ("
+	)
+	for _, tt := range []struct {
+		name      string
+		scenario  string
+		threshold string
+		want      report.Outcome
+		reason    string
+		note      string
+	}{
+		{"a closed port", nobodyListens, "", report.Failed, nobody, ""},
+		{"and a threshold that is missed", nobodyListens, "{connect: 'error_rate < 1%'}", report.Failed, nobody, ""},
+		{"and one that a refusal happens to meet", nobodyListens, "{connect: 'p(99) < 1h'}", report.Failed, nobody, ""},
+		{"and one that aborts", nobodyListens, "{connect: {threshold: 'error_rate < 1%', abort_on_fail: true}}", report.Failed, nobody, ""},
+		{"as was asked for", nobodyListens, "{connect: 'error_rate > 99%', telemetry: 'count == 0'}", report.Passed, "", ""},
+		{"as was asked for of one kind", nobodyListens, "{connect: 'error_rate > 99%'}", report.Failed, "telemetry of probes never succeeded: dropped (disconnected) (", ""},
+		{"nobody due", slow, "", report.Failed, "no device was ever due to connect, although stage s has 3 devices", ""},
+		{"a kind in vain", deafGroup, "", report.Failed, ghost, "telemetry of robots was never due in this run"},
+		{"a kind in vain, and a threshold met", deafGroup, "{twin_read: 'count > 1'}", report.Failed, ghost, ""},
+		{"a kind in vain, and a threshold missed", deafGroup, "{twin_read: 'count < 1'}", report.Missed, "1 of 1 thresholds were missed", ghost},
+		{"a kind in vain, as was asked for", deafGroup, "{method: {threshold: 'error_rate > 99%', stage: hold}}", report.Passed, "", "telemetry of robots was never due in this run"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var set []string
+			if tt.threshold != "" {
+				set = append(set, "thresholds="+tt.threshold)
+			}
+			var eng *engine.Engine
+			eng = engine.New(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual(), Sampler: calm(), Progress: func(engine.Progress) {
+				if tt.scenario == slow {
+					eng.Next()
+				}
+			}})
+			run := eng.Run(t.Context())
+			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
+				t.Errorf("%s (%s); want %s (%s) %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Thresholds)
+			}
+			if notes := strings.Join(run.Notes, "\n"); !strings.Contains(notes, tt.note) {
+				t.Errorf("notes %q lack %q", notes, tt.note)
+			}
+		})
+	}
+}

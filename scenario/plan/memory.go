@@ -1,0 +1,114 @@
+package plan
+
+import (
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// What things take, in bytes: fitted to the peaks of some twenty runs with 500 to 3,000 devices, in clear, with TLS
+// and with the embedded hub, idle and busy, with queries and without (docs/capacity.md).
+const (
+	processMemory = 24_000_000 // the program before anything lives in it
+	startHeap     = 4_000_000  // what then lives on the heap
+	leastGoal     = 16_000_000 // of the heap, before it is collected for the first time
+
+	gcGrowth = 4 // a heap may grow by so many times what lives on it and on stacks; see engine.RelaxGC
+
+	secondGarbage = 75_000 // of the run's own figures, a second
+	deviceGarbage = 100    // of them, a second and device
+	identityLive  = 1_200  // of a device that only exists
+	identityMade  = 4_300  // allocated to make it
+)
+
+// costs are what one kind of end of a connection takes, in bytes: of a device, of its TLS, of the embedded hub.
+type costs struct {
+	stack     float64 // of its goroutines
+	scanned   float64 // of that, what the garbage collector counts
+	live      float64 // on the heap
+	connect   float64 // allocated to connect, what then lives included
+	operation float64 // allocated by a report, a message and the like
+	row       float64 // allocated by a row of a query's result
+	rowLive   float64 // on the heap while a query is under way, by each device there is
+}
+
+func deviceCosts() costs {
+	return costs{stack: 37_400, scanned: 7_400, live: 14_900, connect: 31_300, operation: 4_340, row: 2_430, rowLive: 890}
+}
+
+func tlsCosts() costs { return costs{live: 7_100, connect: 113_500} }
+
+func hubCosts() costs {
+	return costs{stack: 4_100, scanned: 800, live: 4_070, connect: 5_800, operation: 1_600, row: 2_320, rowLive: 1_030}
+}
+
+// plus adds a share of other costs.
+func (c costs) plus(o costs, share float64) costs {
+	return costs{
+		c.stack + o.stack*share, c.scanned + o.scanned*share, c.live + o.live*share, c.connect + o.connect*share,
+		c.operation + o.operation*share, c.row + o.row*share, c.rowLive + o.rowLive*share,
+	}
+}
+
+// costsOf is what a device of a scenario takes in the run's process.
+func costsOf(sc *scenario.Scenario) costs {
+	c := deviceCosts().plus(tlsCosts(), overTLS(sc))
+	if sc.Target.Kind == scenario.Embedded { // the other end is here, too
+		c = c.plus(hubCosts(), 1).plus(tlsCosts(), overTLS(sc))
+	}
+	return c
+}
+
+// heap follows how a heap grows until it is collected, and grows again.
+type heap struct {
+	used, goal, peak float64
+	live, scanned    float64 // what would be left, and what of stacks counts beside
+}
+
+func (h *heap) allocate(n float64) {
+	n = min(n, 3*h.goal) // what comes after that changes nothing
+	for h.used+n > h.goal {
+		n -= max(0, h.goal-h.used)
+		h.peak = max(h.peak, h.goal)
+		h.used = h.live
+		h.goal = max(leastGoal, h.live+gcGrowth*(h.live+h.scanned))
+	}
+	h.used += n
+	h.peak = max(h.peak, h.used)
+}
+
+// memorySteps is into how many steps a stage is cut.
+const memorySteps = 200
+
+// memory is an estimate of the most that a run takes, in bytes: what lives, and the garbage that comes on top of it
+// until it is collected. A short run is over before the heap has grown as far as it may.
+func (p *Plan) memory(sc *scenario.Scenario) uint64 {
+	c := costsOf(sc)
+	devices := float64(sc.Devices())
+	h := heap{used: startHeap, goal: leastGoal, live: startHeap + devices*identityLive}
+	h.allocate(devices * identityMade)
+	for k := range p.spans {
+		s := &p.spans[k]
+		var connects, operations, rows, asked float64
+		for _, d := range p.demands {
+			switch {
+			case d.stage != k || d.Paused:
+			case d.Operation == metrics.OpConnect:
+				connects += d.Total
+			case d.Finds:
+				rows += d.Total * float64(d.Bytes) / twinBytes
+				asked = devices
+			case d.Bytes >= 0 || d.Operation == metrics.OpDelivery:
+				operations += d.Total
+			}
+		}
+		operations -= connects // the twin that each of them reads is part of connecting
+		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + (secondGarbage+deviceGarbage*devices)*s.Duration.Seconds()
+		for i := range memorySteps {
+			there := float64(s.from) + float64(s.to-s.from)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.ramp.Seconds(), 1e-9))
+			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive
+			h.scanned = there * c.scanned
+			h.allocate(whole / memorySteps)
+		}
+	}
+	return uint64(processMemory + float64(p.Peak)*c.stack + h.peak)
+}
