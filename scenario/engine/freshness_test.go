@@ -23,7 +23,7 @@ fleet:
 stages:
   - {name: ramp, duration: 500ms, devices: 40}
   - name: ready
-    steps: [{query: {sql: "SELECT deviceId FROM devices WHERE tags.plant = 'A'", expect: 40, within: 60s}}, {await: {reported: 40, within: 60s}}]
+    steps: [{query: {sql: "SELECT deviceId FROM devices WHERE tags.plant = 'A'", expect: 40, within: 3m}}, {await: {reported: 40, within: 3m}}]
   - {name: hold, duration: %s}
 service:
   tags: {robots: {plant: A}}
