@@ -1,9 +1,6 @@
 package metrics
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 )
 
@@ -109,34 +106,11 @@ func (a aggregate) ofQueries() bool { return a == aggExpected || a == aggCorrect
 // JudgesRows reports whether the threshold says how many rows of query results may be wrong.
 func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
 
-// parseShare reads the bound of a share: a percentage.
-func (t *Threshold) parseShare(s string) error {
-	text, percent := strings.CutSuffix(s, "%")
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil || !percent || !(v >= 0 && v <= 100) {
-		return fmt.Errorf("%w %q: the value %q needs a unit, as in 99%%", ErrThreshold, t.Expr, s)
-	}
-	if t.Operation != OpQuery {
-		return fmt.Errorf("%w %q: only queries have it; write query{name=…}", ErrThreshold, t.Expr)
-	}
-	t.bound = v / 100
-	return nil
-}
-
-// evaluateQueries compares what was found in the results of queries.
-func (t Threshold) evaluateQueries(s *Snapshot) (v Verdict, excess float64) {
-	v = Verdict{Threshold: t.String()}
+// observeQueries compares what was found in the results of queries.
+func (t Threshold) observeQueries(s *Snapshot) (value float64, text string, ok bool) {
 	q, _ := s.Query(t.Group)
-	good, all := q.Met, q.Met+q.Unmet
 	if t.aggregate == aggCorrect {
-		good, all = q.Rows.OK, q.Rows.Judged()
+		return t.observePart(uint64(q.Rows.OK), uint64(q.Rows.Judged()))
 	}
-	if all == 0 {
-		v.NoData, v.Observed = true, "no data"
-		return v, 0
-	}
-	share := float64(good) / float64(all)
-	v.Observed = fmt.Sprintf("%s = %.4g%% (%d of %d)", t.aggregate, share*100, good, all)
-	v.Pass = t.holds(share)
-	return v, t.excess(share)
+	return t.observePart(uint64(q.Met), uint64(q.Met+q.Unmet))
 }

@@ -27,8 +27,8 @@ func TestQueryChecks(t *testing.T) {
 	}{
 		{"query{name=a}", "correct_rate > 89%", true, false, "correct_rate = 90% (90 of 100)"},
 		{"query", "correct_rate >= 91%", false, false, "correct_rate = 90% (90 of 100)"},
-		{"query{name=a}", "expected_rate >= 90%", true, false, "expected_rate = 90.48% (19 of 21)"},
-		{"query", "expected_rate > 95%", false, false, "expected_rate = 90.91% (20 of 22)"},
+		{"query{name=a}", "expected_rate >= 90%", true, false, "expected_rate = 90.5% (19 of 21)"},
+		{"query", "expected_rate > 95%", false, false, "expected_rate = 90.9% (20 of 22)"},
 		{"query{name=b}", "correct_rate > 0%", false, true, "no data"},
 		{"query{name=c}", "expected_rate > 0%", false, true, "no data"},
 	} {

@@ -78,7 +78,7 @@ func TestWantsFailure(t *testing.T) {
 	r.Series(OpConnect, "other").Drop(now, DropOther)
 	var got []string
 	for _, expr := range []string{
-		"error_rate > 99%", "error_rate < 101%", "error_rate < 1%", "count == 0", "count > 5", "count < 100", "p(99) < 10s", "p(99) > 1s", "max < 1ms", "throttled_rate < 1%",
+		"error_rate > 99%", "error_rate <= 100%", "error_rate < 1%", "count == 0", "count > 5", "count < 100", "p(99) < 10s", "p(99) > 1s", "max < 1ms", "throttled_rate < 1%",
 	} {
 		if threshold(t, expr, Scope{}).WantsFailure(r.Snapshot()) {
 			got = append(got, expr)

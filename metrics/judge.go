@@ -116,9 +116,9 @@ func (j *Judge) Stage(name string, now *Snapshot) {
 	j.remember(now)
 }
 
-// split reports whether the Recorder tells a rule's stage apart. What queries found is not split by stage.
+// split reports whether the Recorder tells a rule's stage apart. What queries found and what devices are is not split by stage.
 func (j *Judge) split(r *rule) bool {
-	return r.Scope.Stage != "" && j.rec != nil && !r.aggregate.ofQueries()
+	return r.Scope.Stage != "" && j.rec != nil && !r.aggregate.ofQueries() && !r.aggregate.ofDevices()
 }
 
 // figures are what a rule judges, as they are now.
@@ -284,7 +284,8 @@ func (j *Judge) end(r *rule, now *Snapshot) Verdict {
 	}
 	if r.Scope.Window == 0 {
 		figures := j.figures(r, now)
-		if !j.split(r) && r.to != nil && r.Scope.Stage != "" && until.Before(j.ended) {
+		// After the last stage the devices are stopped.
+		if !j.split(r) && r.to != nil && (r.Scope.Stage != "" && until.Before(j.ended) || r.aggregate.ofDevices()) {
 			figures = r.to
 		}
 		return r.Evaluate(j.since(r, figures, until))
@@ -304,7 +305,7 @@ func (j *Judge) end(r *rule, now *Snapshot) Verdict {
 // lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.
 func (j *Judge) lastWindow(r *rule, now *Snapshot, until time.Time) {
 	start := begin(&Snapshot{At: until}, j.windows(r), r.Scope.Window)
-	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) {
+	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.aggregate.ofDevices() {
 		return
 	}
 	last := j.figures(r, now).Sub(start)

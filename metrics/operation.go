@@ -29,6 +29,7 @@ const (
 	OpTwinRead     Operation = "twin_read"     // the service reads a twin
 	OpJob          Operation = "job"           // a job, from its creation to its end
 	OpFreshness    Operation = "freshness"     // from the acknowledgement of a report to its first appearance in a query
+	OpRecovery     Operation = "recovery"      // from the loss of connections until 99 % of the devices are back
 	OpOther        Operation = "other"
 )
 
@@ -36,7 +37,7 @@ const (
 func Operations() []Operation {
 	return []Operation{
 		OpProvision, OpStatistics, OpTag, OpConnect, OpSubscribe, OpTwinGet, OpTwinReport, OpTelemetry, OpDelivery, OpQuery,
-		OpDesiredPatch, OpDesired, OpDesiredReply, OpMethod, OpTwinRead, OpJob, OpFreshness, OpOther,
+		OpDesiredPatch, OpDesired, OpDesiredReply, OpMethod, OpTwinRead, OpJob, OpFreshness, OpRecovery, OpOther,
 	}
 }
 

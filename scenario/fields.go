@@ -24,7 +24,7 @@ func scenarioFields(s *Scenario) []field {
 		{"fleet", formObject, "", "The devices.", object(fleetFields(&s.Fleet)), fleetFields(&s.Fleet)},
 		{"stages", formList, "", "What happens when, one stage after the other.", list(&s.Stages, freshStage, stageFields, func(t *Stage, p place) { t.place = p }), stageFields(new(Stage))},
 		{"service", formObject, "none", "The service side: tags, queries, rollouts, methods, twin reads, jobs, and the freshness audit.", object(serviceFields(&s.Service)), serviceFields(&s.Service)},
-		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}.", readThresholds(s), thresholdFields(new(longThreshold))},
+		{"thresholds", formBounds, "none", "Conditions that the run must meet, by operation: a list such as [\"p(95) < 250ms\", \"error_rate < 0.1%\"], or of objects with more to say. A key is an operation, or one series of it: twin_report{group=robots}, query{name=redmond}; devices; or recovery, the time from the loss of connections until 99 % of the devices are back.", readThresholds(s), thresholdFields(new(longThreshold))},
 		{"generator", formObject, "judged", "What the run makes of the generator's own health.", object(generatorFields(&s.Generator)), generatorFields(&s.Generator)},
 	}
 }

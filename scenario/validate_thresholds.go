@@ -79,7 +79,7 @@ func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 	if !ok || t.Operation == metrics.OpFreshness && (s.Target.Kind == Broker || len(of.names) == 0) {
 		return "" // of freshness it was said
 	}
-	if s.Target.Kind == Broker && !slices.Contains(ofBrokers(), t.Operation) {
+	if s.Target.Kind == Broker && t.Operation != metrics.OfDevices && !slices.Contains(ofBrokers(), t.Operation) {
 		return fmt.Sprintf("a plain broker has no %s; there are %s", t.Operation, joined(ofBrokers()))
 	}
 	if len(of.names) == 0 {
@@ -91,10 +91,10 @@ func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 	if problem := s.unstarted(t); problem != "" {
 		return problem
 	}
-	if problem := s.tooLate(t, of); problem != "" && needsData(t) {
+	if problem := s.tooLate(t, of); problem != "" && t.NeedsData() {
 		return problem
 	}
-	if stage := s.stage(t.Scope.Stage); stage != nil && needsData(t) {
+	if stage := s.stage(t.Scope.Stage); stage != nil && t.NeedsData() {
 		if !slices.ContainsFunc(of.named(t.Group), func(name string) bool { return s.startsIn(t.Operation, name, stage) }) {
 			return fmt.Sprintf("no %s starts in stage %s; judge another stage, or the whole run", t.Selector, stage.Name)
 		}
@@ -104,7 +104,7 @@ func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 
 // ofBrokers are the operations of plain brokers.
 func ofBrokers() []metrics.Operation {
-	return []metrics.Operation{metrics.OpConnect, metrics.OpSubscribe, metrics.OpTelemetry, metrics.OpDelivery}
+	return []metrics.Operation{metrics.OpConnect, metrics.OpSubscribe, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpRecovery}
 }
 
 func joined(ops []metrics.Operation) string {
@@ -132,8 +132,10 @@ func (x series) named(name string) []string {
 // measured is what the scenario measures of an operation; false when that is not known here.
 func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	switch op {
-	case metrics.OpConnect, metrics.OpTwinGet:
+	case metrics.OpConnect, metrics.OpTwinGet, metrics.OfDevices:
 		return series{s.groupsThat(func(*Group) bool { return true }), ""}, true
+	case metrics.OpRecovery:
+		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
 		return series{s.groupsThat(func(g *Group) bool { return s.Target.Kind != Broker || len(g.Subscribe.Topics) > 0 }), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
@@ -282,7 +284,7 @@ func (s *Scenario) unnamed(t *metrics.Threshold, of series) string {
 // unstarted says why the devices that a threshold is about never start.
 func (s *Scenario) unstarted(t *metrics.Threshold) string {
 	switch t.Operation {
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpFreshness:
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpFreshness, metrics.OfDevices, metrics.OpRecovery:
 	default:
 		return ""
 	}
@@ -354,11 +356,6 @@ func (s *Scenario) overBefore(stage string, after time.Duration) bool {
 		left += s.Stages[i].Duration
 	}
 	return after >= left
-}
-
-// needsData reports whether a threshold needs operations that ended, unlike a number of them, which may be 0.
-func needsData(t *metrics.Threshold) bool {
-	return slices.Contains([]string{"p", "avg", "min", "med", "max", "rate", "error_rate", "throttled_rate", "expected_rate", "correct_rate"}, aggregation(t))
 }
 
 // aggregation is the first word of a threshold.

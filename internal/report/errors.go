@@ -20,14 +20,18 @@ type ErrorLine struct {
 func ErrorLines(s *metrics.Snapshot) []ErrorLine {
 	lines := make([]ErrorLine, 0, len(s.Errors))
 	for _, e := range s.Errors {
-		text := string(e.Operation) + " " + e.Outcome
-		if e.Reason != e.Outcome {
-			text += ": " + oneLine(e.Reason)
-		}
-		lines = append(lines, ErrorLine{e, text})
+		lines = append(lines, ErrorLine{e, string(e.Operation) + " " + reasonText(e)})
 	}
 	slices.SortStableFunc(lines, func(a, b ErrorLine) int { return b.Last.Compare(a.Last) })
 	return lines
+}
+
+// reasonText is an outcome with its reason.
+func reasonText(e metrics.ErrorCount) string {
+	if e.Reason == e.Outcome {
+		return e.Outcome
+	}
+	return e.Outcome + ": " + oneLine(e.Reason)
 }
 
 // oneLine takes from a text what would move a terminal's cursor: some reasons are the target's words.
@@ -40,23 +44,145 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// maxReasons is how many reasons the summary tells, in one line; summary.json has all.
-const maxReasons = 3
+// ErrorPart is how often operations of one kind, group and stage ended badly for one reason.
+type ErrorPart struct {
+	Stage string // empty when the record does not split by stage
+	metrics.ErrorCount
+}
 
-func writeErrors(b *strings.Builder, r *Run, style Style) {
-	lines := ErrorLines(r.Totals)
-	if len(lines) == 0 {
+// Text is the outcome with its reason.
+func (e ErrorPart) Text() string { return reasonText(e.ErrorCount) }
+
+// ErrorParts are all reasons of a run, split by operation, group and stage, the most frequent first. Old records have
+// less to split by.
+func ErrorParts(r *Run) []ErrorPart {
+	var all []ErrorPart
+	left := slices.Clone(r.Totals.Errors)
+	take := func(stage string, s *metrics.Snapshot) {
+		for i := range s.Series {
+			for _, e := range s.Series[i].Reasons {
+				all = append(all, ErrorPart{stage, e})
+				for k := range left {
+					if x := &left[k]; x.Operation == e.Operation && x.Outcome == e.Outcome && x.Reason == e.Reason {
+						x.Count -= min(x.Count, e.Count)
+					}
+				}
+			}
+		}
+	}
+	for _, t := range r.Stages {
+		if t.Totals != nil {
+			take(t.Name, t.Totals)
+		}
+	}
+	if len(all) == 0 {
+		take("", r.Totals)
+	}
+	for _, e := range left {
+		if e.Count > 0 {
+			all = append(all, ErrorPart{"", e})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ErrorPart) int { return cmp.Compare(b.Count, a.Count) })
+	return all
+}
+
+// share is a part of a count with its name.
+type share struct {
+	name string
+	n    uint64
+}
+
+// shares are a count by name, the largest first, as a short list.
+type shares []share
+
+func (s *shares) add(name string, n uint64) {
+	if name == "" {
 		return
 	}
-	slices.SortStableFunc(lines, func(a, b ErrorLine) int { return cmp.Compare(b.Count, a.Count) })
+	for i := range *s {
+		if (*s)[i].name == name {
+			(*s)[i].n += n
+			return
+		}
+	}
+	*s = append(*s, share{name, n})
+}
+
+func (s shares) String() string {
+	const most = 3
+	slices.SortStableFunc(s, func(a, b share) int { return cmp.Compare(b.n, a.n) })
+	if len(s) == 1 {
+		return s[0].name
+	}
 	var parts []string
-	for _, l := range lines[:min(len(lines), maxReasons)] {
-		parts = append(parts, count(l.Count)+" "+l.Text)
+	for _, x := range s[:min(len(s), most)] {
+		parts = append(parts, x.name+" "+count(x.n))
 	}
-	if more := len(lines) - maxReasons; more == 1 {
-		parts = append(parts, "1 more reason")
-	} else if more > 1 {
-		parts = append(parts, fmt.Sprintf("%d more reasons", more))
+	if len(s) > most {
+		parts = append(parts, "…")
 	}
-	fmt.Fprintf(b, "  %s %s\n", style.paint(red, "✗"), strings.Join(parts, " · "))
+	return strings.Join(parts, ", ")
+}
+
+// Reason is one outcome and reason with where it was met: in which operations, groups and stages.
+type Reason struct {
+	Text  string
+	Count uint64
+
+	operations, groups, stages shares
+}
+
+// Where lists the operations, and the groups and stages where there is more than one.
+func (x Reason) Where() string {
+	parts := []string{x.operations.String()}
+	for _, s := range []shares{x.groups, x.stages} {
+		if len(s) > 0 {
+			parts = append(parts, s.String())
+		}
+	}
+	return strings.Join(parts, " · ")
+}
+
+// Reasons are why operations of a run ended badly, the most frequent first.
+func Reasons(r *Run) []Reason {
+	var all []Reason
+	groups, stages := len(Groups(r)) > 0, len(r.Stages) > 1
+	for _, e := range ErrorParts(r) {
+		i := slices.IndexFunc(all, func(x Reason) bool { return x.Text == e.Text() })
+		if i < 0 {
+			i, all = len(all), append(all, Reason{Text: e.Text()})
+		}
+		x := &all[i]
+		x.Count += e.Count
+		x.operations.add(string(e.Operation), e.Count)
+		if groups {
+			x.groups.add(e.Group, e.Count)
+		}
+		if stages {
+			x.stages.add(e.Stage, e.Count)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(b.Count, a.Count) })
+	return all
+}
+
+// maxReasons is how many reasons the summary tells; the reports have all.
+const maxReasons = 4
+
+func writeErrors(b *strings.Builder, r *Run, style Style) {
+	reasons := Reasons(r)
+	for _, x := range reasons[:min(len(reasons), maxReasons)] {
+		code, mark := red, "✗"
+		if strings.HasPrefix(x.Text, metrics.Throttled.String()) {
+			code, mark = yellow, "!"
+		}
+		fmt.Fprintf(b, "  %s %s %s  %s\n", style.paint(code, mark), count(x.Count), x.Text, style.paint(faint, "· "+x.Where()))
+	}
+	switch more := len(reasons) - maxReasons; {
+	case more == 1:
+		b.WriteString("    1 more reason\n")
+	case more > 1:
+		fmt.Fprintf(b, "    %d more reasons\n", more)
+	}
 }

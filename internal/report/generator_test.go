@@ -38,7 +38,7 @@ func TestNotAsAsked(t *testing.T) {
 		"markdown": {func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }, []string{
 			"Generator: saturated (stage ramp: " + late, "Generator: saturated (stage down: " + late, "| ❔ | `connect: p(99) < 250ms` | p(99) = 4s: cannot say",
 		}},
-		"junit": {func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }, []string{`<error message="cannot say: stage ramp: late">connect: p(99) &lt; 250ms: p(99) = 4s</error>`}},
+		"junit": {func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }, []string{`<error message="cannot say: stage ramp: late"><![CDATA[connect: p(99) < 250ms: p(99) = 4s]]></error>`}},
 		"json": {func(w io.Writer) error { return report.WriteJSON(w, h.Run) }, []string{
 			`"cannot_say": true`, `"why": "stage ramp: late"`, `"as_asked": false`, `"late": 7887`, `"worst_seconds": 4`, `"kind": "machine"`,
 		}},

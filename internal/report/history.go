@@ -49,15 +49,15 @@ func (h *History) Merged(n int) []Sample {
 	for i := 0; i < len(h.Samples); i += step {
 		part := h.Samples[i]
 		for _, next := range h.Samples[i+1 : min(i+step, len(h.Samples))] {
-			part = part.merge(next)
+			part = part.Merge(next)
 		}
 		out = append(out, part)
 	}
 	return out
 }
 
-// merge adds the sample that follows.
-func (s Sample) merge(next Sample) Sample {
+// Merge adds the sample that follows.
+func (s Sample) Merge(next Sample) Sample {
 	sum := s.Window.Merge(next.Window)
 	sum.At, sum.Elapsed = next.Window.At, s.Window.Elapsed+next.Window.Elapsed
 	// What is a state and not a number of events is as it was at the end.
@@ -81,12 +81,14 @@ func (h *History) Complete() {
 		if s.Window.Stage != stage {
 			stage = s.Window.Stage
 			judge.Stage(stage, r.Totals)
-			r.Stages = append(r.Stages, Stage{Name: stage, From: r.Ended.Sub(r.Started)})
+			if stage != "" { // else the last one is over
+				r.Stages = append(r.Stages, Stage{Name: stage, From: r.Ended.Sub(r.Started)})
+			}
 		}
-		total := Sample{Window: r.Totals}.merge(s)
+		total := Sample{Window: r.Totals}.Merge(s)
 		r.Totals, r.Ended = total.Window, r.Started.Add(s.At)
 		judge.Sample(r.Totals)
-		if n := len(r.Stages); n > 0 {
+		if n := len(r.Stages); n > 0 && stage != "" {
 			r.Stages[n-1].To = s.At
 		}
 	}

@@ -1,12 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -25,7 +22,8 @@ type Summary struct {
 	Started       time.Time            `json:"started"`
 	Duration      float64              `json:"duration_seconds"`
 	Target        string               `json:"target"`
-	Devices       int                  `json:"devices"`
+	Devices       int                  `json:"devices"`       // the scenario's whole fleet
+	Ran           *int                 `json:"ran,omitempty"` // devices that were started; absent in old records
 	Seed          uint64               `json:"seed"`
 	Version       string               `json:"version"`
 	Machine       Machine              `json:"machine"`
@@ -42,9 +40,10 @@ type Summary struct {
 
 // StageSummary is a stage. Times are since the run's start.
 type StageSummary struct {
-	Name string  `json:"name"`
-	From float64 `json:"from_seconds"`
-	To   float64 `json:"to_seconds"`
+	Name       string      `json:"name"`
+	From       float64     `json:"from_seconds"`
+	To         float64     `json:"to_seconds"`
+	Operations []OpSummary `json:"operations,omitempty"` // those that were intended in it, whenever they ended; absent in old records
 }
 
 // OutageSummary is a time in which devices had lost their connections unasked.
@@ -63,18 +62,32 @@ type OutageSummary struct {
 type OpSummary struct {
 	Operation metrics.Operation `json:"operation"`
 	Group     string            `json:"group,omitempty"`
-	Count     uint64            `json:"count"` // that ended
-	Rate      float64           `json:"rate_per_second"`
+	Count     uint64            `json:"count"`                     // that ended
+	Rate      *float64          `json:"rate_per_second,omitempty"` // absent where the time is too short for one
 	Outcomes  map[string]uint64 `json:"outcomes"`
 	Scheduled uint64            `json:"scheduled"` // on time + late + dropped, which is all outcomes + dropped + open
 	OnTime    uint64            `json:"on_time"`
 	Late      uint64            `json:"late"`
+	LateOwn   uint64            `json:"late_own"` // of late: by the generator's own doing
 	Dropped   map[string]uint64 `json:"dropped"`
 	Open      uint64            `json:"open"` // under way; 0 at the end of a run, where they are unanswered
 	Response  Percentiles       `json:"response_seconds"`
 	Service   Percentiles       `json:"service_seconds"`
 	Lag       Percentiles       `json:"lag_seconds"`
+
+	Errors []OpError `json:"errors,omitempty"` // why they ended badly
 }
+
+// OpError is how often an operation ended badly for one reason.
+type OpError struct {
+	Outcome string    `json:"outcome"`
+	Reason  string    `json:"reason"`
+	Count   uint64    `json:"count"`
+	Last    time.Time `json:"last"`
+}
+
+// TooShort is the length of an interval that is too short for a rate: the rest of a second at the end of a run.
+const TooShort = time.Second / 2
 
 // Percentiles are of a distribution of times, in seconds.
 type Percentiles struct {
@@ -96,29 +109,47 @@ func percentiles(h metrics.Histogram) Percentiles {
 func Summarize(r *Run) Summary {
 	s := Summary{
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
-		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
+		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
 		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), ServiceSummary: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {
-		s.Stages = append(s.Stages, StageSummary{t.Name, t.From.Seconds(), t.To.Seconds()})
+		stage := StageSummary{t.Name, t.From.Seconds(), t.To.Seconds(), nil}
+		if t.Totals != nil {
+			stage.Operations = summarizeOps(t.Totals, (t.To - t.From).Seconds())
+		}
+		s.Stages = append(s.Stages, stage)
 	}
 	for _, o := range r.Outages {
 		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
-	for i := range r.Totals.Series {
-		s.Operations = append(s.Operations, summarizeOp(&r.Totals.Series[i], s.Duration))
-	}
+	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
 	return s
+}
+
+// summarizeOps is every operation and group of a snapshot.
+func summarizeOps(s *metrics.Snapshot, seconds float64) []OpSummary {
+	all := make([]OpSummary, 0, len(s.Series))
+	for i := range s.Series {
+		all = append(all, summarizeOp(&s.Series[i], seconds))
+	}
+	return all
 }
 
 // summarizeOp is one operation of one group over so many seconds.
 func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) OpSummary {
 	op := OpSummary{
-		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Rate: float64(x.Ended()) / max(seconds, 1e-9), Outcomes: make(map[string]uint64),
-		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, Dropped: make(map[string]uint64), Open: x.InFlight(),
+		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Outcomes: make(map[string]uint64),
+		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, LateOwn: x.LateOwn, Dropped: make(map[string]uint64), Open: x.InFlight(),
 		Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
+	}
+	for _, e := range x.Reasons {
+		op.Errors = append(op.Errors, OpError{e.Outcome, e.Reason, e.Count, e.Last})
+	}
+	if seconds >= TooShort.Seconds() {
+		rate := float64(x.Ended()) / seconds
+		op.Rate = &rate
 	}
 	for _, o := range metrics.Outcomes() {
 		op.Outcomes[o.String()] = x.Count(o)
@@ -145,118 +176,4 @@ func WriteJSON(w io.Writer, r *Run) error {
 	}
 	_, err = w.Write(append(b, '\n'))
 	return err
-}
-
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Errors   int         `xml:"errors,attr"`
-	Time     string      `xml:"time,attr"`
-	Stamp    string      `xml:"timestamp,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Time    string        `xml:"time,attr"`
-	Failure *junitProblem `xml:"failure,omitempty"`
-	Error   *junitProblem `xml:"error,omitempty"`
-	Out     string        `xml:"system-out,omitempty"`
-}
-
-type junitProblem struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
-// WriteJUnit writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold.
-func WriteJUnit(w io.Writer, r *Run) error {
-	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	suite := junitSuite{Name: "twinfleet." + r.Name, Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
-	run := junitCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration())}
-	if r.Outcome != Passed && r.Outcome != Missed {
-		run.Error = &junitProblem{Message: string(r.Outcome) + ": " + r.Reason}
-		suite.Errors++
-	}
-	suite.Cases = append(suite.Cases, run)
-	for _, s := range r.Steps {
-		c := junitCase{Class: r.Name + "." + s.Stage, Name: s.Text, Time: seconds(s.Took), Out: s.Detail}
-		if !s.OK {
-			c.Failure = &junitProblem{Message: s.Detail}
-			suite.Failures++
-		}
-		suite.Cases = append(suite.Cases, c)
-	}
-	for _, v := range r.Thresholds {
-		c := junitCase{Class: r.Name + ".thresholds", Name: v.Threshold, Time: seconds(r.Duration()), Out: v.Observed}
-		switch {
-		case v.CannotSay:
-			c.Error = &junitProblem{Message: "cannot say: " + v.Why, Text: v.Threshold + ": " + v.Observed}
-			suite.Errors++
-		case !v.Pass:
-			c.Failure = &junitProblem{Message: v.Threshold + ": " + v.Observed}
-			suite.Failures++
-		}
-		suite.Cases = append(suite.Cases, c)
-	}
-	suite.Tests = len(suite.Cases)
-	b, err := xml.MarshalIndent(suite, "", "  ")
-	if err != nil {
-		return fmt.Errorf("writing the JUnit report: %w", err)
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, b)
-	return err
-}
-
-// WriteMarkdown writes the run for a comment on a pull request.
-func WriteMarkdown(w io.Writer, r *Run) error {
-	b := &strings.Builder{}
-	mark := map[bool]string{true: "✅", false: "❌"}
-	fmt.Fprintf(b, "### %s %s: %s\n\n%s devices, %s, %s, seed %d\n", mark[r.Outcome == Passed], cell(r.Name), r.Outcome, Count(int64(r.Devices)), cell(r.Target), Duration(r.Duration()), r.Seed)
-	if r.Reason != "" {
-		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))
-	}
-	if len(r.Thresholds) > 0 {
-		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
-		for _, v := range r.Thresholds {
-			sign, observed := mark[v.Pass], v.Observed
-			if v.CannotSay {
-				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
-			}
-			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
-		}
-	}
-	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, l := range Lines(r.Totals) {
-		fmt.Fprintf(b, "| %s |\n", strings.Join(l.cells(r), " | "))
-	}
-	for _, o := range r.Outages {
-		fmt.Fprintf(b, "\n%s\n", o)
-		if back := o.Return(); back != "" {
-			fmt.Fprintf(b, "%s\n", back)
-		}
-	}
-	if r.Generator != nil {
-		for _, line := range r.GeneratorLines() {
-			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
-		}
-	}
-	for _, f := range Findings(r) {
-		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
-func cell(s string) string {
-	const nothing = "<!-- -->" // keeps apart what would be read as one
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
-		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -47,21 +48,36 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The summary fits one screen of 80 by 24 columns and lines, for a run with what most have.
+// The summary fits one screen of 80 by 24 columns and lines, for a run with what most have; one in which much went wrong is
+// not much longer, however many operations, stages and groups there are.
 func TestSummaryFitsAScreen(t *testing.T) {
+	lines := func(run *report.Run) []string {
+		var b bytes.Buffer
+		if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(strings.Trim(b.String(), "\n"), "\n")
+	}
 	run := reporttest.Example(10).Run
 	run.Steps, run.Notes, run.Waves, run.Jobs, run.ServiceErrors, run.Freshness = nil, nil, nil, nil, nil, nil
 	for i := range run.Totals.Queries {
 		run.Totals.Queries[i].Unmet = 0
 		run.Totals.Queries[i].Met = 0
 	}
-	var b bytes.Buffer
-	if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
-		t.Fatal(err)
+	for range 50 {
+		run.Stages = append(run.Stages, run.Stages[1])
+		run.Totals.Devices = append(run.Totals.Devices, metrics.DeviceCount{Group: fmt.Sprintf("group-%d", len(run.Stages)), State: "connected"})
 	}
-	lines := strings.Split(strings.Trim(b.String(), "\n"), "\n")
-	if len(lines) > 24 {
-		t.Errorf("%d lines", len(lines))
+	if all := lines(run); len(all) > 36 {
+		t.Errorf("%d lines:\n%s", len(all), strings.Join(all, "\n"))
+	}
+	run = reporttest.Well(10)
+	all := lines(run)
+	if len(all) > 24 {
+		t.Errorf("%d lines:\n%s", len(all), strings.Join(all, "\n"))
+	}
+	if text := strings.Join(all, "\n"); !strings.Contains(text, "scheduled 1,410 = ok 1,410\n    all ok: stage ramp 705, stage hold 705, group robots 1,200, group vehicles 200\n") {
+		t.Errorf("%s", text)
 	}
 }
 

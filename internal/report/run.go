@@ -2,6 +2,7 @@
 package report
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
@@ -28,6 +29,7 @@ type Run struct {
 	Seed        uint64    `json:"seed"`             // every random choice followed from it
 	Target      string    `json:"target"`           // what was loaded, without credentials
 	Devices     int       `json:"devices"`          // the scenario's whole fleet
+	Ran         *int      `json:"ran,omitempty"`    // devices that were started; nil in old records
 	Started     time.Time `json:"started"`          // UTC
 	Ended       time.Time `json:"ended"`            // UTC
 	Outcome     Outcome   `json:"outcome"`          // the verdict
@@ -40,6 +42,7 @@ type Run struct {
 	Outages       []Outage          `json:"outages,omitempty"`
 	Waves         []Wave            `json:"waves,omitempty"` // of rollouts, as they ended
 	Jobs          []Job             `json:"jobs,omitempty"`
+	Rows          []string          `json:"rows,omitempty"` // names of queries whose results are rows of their own making, not devices
 	ServiceErrors []ServiceError    `json:"service_errors,omitempty"`
 	Freshness     *Freshness        `json:"freshness,omitempty"` // nil when it was not measured
 	Notes         []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
@@ -51,6 +54,22 @@ type Run struct {
 
 // Duration is how long the run took.
 func (r *Run) Duration() time.Duration { return r.Ended.Sub(r.Started) }
+
+// Loaded is how long the stages took together; how long the run took when there were none.
+func (r *Run) Loaded() time.Duration {
+	if n := len(r.Stages); n > 0 && r.Stages[n-1].To > r.Stages[0].From {
+		return r.Stages[n-1].To - r.Stages[0].From
+	}
+	return r.Duration()
+}
+
+// DevicesText is how many devices ran: of how many, when not all of them were started.
+func (r *Run) DevicesText() string {
+	if r.Ran == nil || *r.Ran >= r.Devices {
+		return devicesText(r.Devices)
+	}
+	return fmt.Sprintf("%s of %s", Count(int64(*r.Ran)), devicesText(r.Devices))
+}
 
 // Machine is what the generator ran on.
 type Machine struct {

@@ -62,12 +62,8 @@ func writeHeadline(b *strings.Builder, r *Run, style Style) {
 	if color == "" {
 		color = red
 	}
-	devices := Count(int64(r.Devices)) + " devices"
-	if r.Devices == 1 {
-		devices = "1 device"
-	}
 	fmt.Fprintf(b, "  %s  %s in %s · %s · %s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
-		r.Name, Duration(r.Duration()), devices, r.Target, r.Seed)
+		r.Name, Duration(r.Duration()), r.DevicesText(), r.Target, r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "  %s\n", r.Reason)
 	}

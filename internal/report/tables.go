@@ -2,10 +2,9 @@ package report
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -78,74 +77,51 @@ func (l Line) cells(r *Run) []string {
 	x := l.Series
 	h := x.Latency(false)
 	return []string{
-		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
+		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
 		Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
 		Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
 	}
 }
 
-// writeAccounts says what became of everything that was scheduled: all together, and each operation of
-// which something started late or not at all, two in a line.
-func writeAccounts(b *strings.Builder, r *Run) {
-	var all account
-	var parts []string
-	width := 0
-	for _, l := range Lines(r.Totals) {
-		one := account{l.Series.Scheduled(), l.Series.Late, l.Series.DroppedTotal(), l.Series.Dropped}
-		all.add(one)
-		if one.late+one.dropped > 0 {
-			parts = append(parts, l.Name+" "+one.short())
-			width = max(width, utf8.RuneCountInString(parts[len(parts)-1]))
-		}
-	}
-	fmt.Fprintf(b, "  scheduled %s = on time %s + late %s + dropped %s%s\n", count(all.scheduled), count(all.scheduled-all.late-all.dropped), count(all.late), count(all.dropped), all.why())
-	for pair := range slices.Chunk(parts, 2) {
-		line := fmt.Sprintf("    %-*s", width, pair[0])
-		if len(pair) > 1 {
-			line += "    " + pair[1]
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-	}
-}
-
-// account is what became of the operations that were scheduled.
-type account struct {
-	scheduled, late, dropped uint64
-	reasons                  map[string]uint64 // of the dropped ones
-}
-
-func (a *account) add(o account) {
-	a.scheduled, a.late, a.dropped = a.scheduled+o.scheduled, a.late+o.late, a.dropped+o.dropped
-	for reason, n := range o.reasons {
-		if a.reasons == nil {
-			a.reasons = make(map[string]uint64)
-		}
-		a.reasons[reason] += n
-	}
-}
-
-func (a account) short() string {
-	return fmt.Sprintf("%s = %s + %s + %s%s", count(a.scheduled), count(a.scheduled-a.late-a.dropped), count(a.late), count(a.dropped), a.why())
-}
-
-// why lists the reasons of what was dropped; empty when nothing was.
-func (a account) why() string {
-	var parts []string
-	for _, reason := range slices.Sorted(maps.Keys(a.reasons)) {
-		parts = append(parts, reason+" "+count(a.reasons[reason]))
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(parts, ", ") + ")"
-}
-
 func count(n uint64) string { return Count(int64(n)) }
 
 func writeQueries(b *strings.Builder, r *Run, _ Style) {
-	for _, q := range r.Totals.Queries {
-		fmt.Fprintf(b, "  query %s found %s devices in its last result; %s runs, %s pages\n", q.Query, Count(int64(q.Results)), Count(int64(q.Runs)), Count(int64(q.Pages)))
+	for _, line := range QueryLines(r) {
+		fmt.Fprintf(b, "  %s\n", line)
 	}
+}
+
+// QueryLines say what the queries found last, a line each.
+func QueryLines(r *Run) []string {
+	var lines []string
+	number := func(n int, one string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return Count(int64(n)) + " " + one + "s"
+	}
+	for _, q := range r.Totals.Queries {
+		found := devicesText(q.Results)
+		if slices.Contains(r.Rows, q.Query) {
+			found = number(q.Results, "row")
+		}
+		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, number(q.Runs, "run"), number(q.Pages, "page")))
+	}
+	return lines
+}
+
+// WaitingLine is the state of the wait for the last answers in one line; left is 0 when it is not known.
+func WaitingLine(at time.Duration, waiting int, left time.Duration) string {
+	return fmt.Sprintf("%7s  %s", Duration(at), Waiting(waiting, left))
+}
+
+// Waiting says how many answers are waited for after the last stage, and for how long at most.
+func Waiting(waiting int, left time.Duration) string {
+	text := "waiting for answers: " + Count(int64(waiting))
+	if left > 0 {
+		text += ", at most " + Duration(left.Round(time.Second)) + " more"
+	}
+	return text
 }
 
 // ProgressLine is the figures of the last second in one line.

@@ -200,6 +200,9 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.state = msg
 		if m.width > 0 && m.width < MinWidth && msg.total != before && len(msg.recent) > 0 {
 			// No room to draw: the figures are lines.
+			if msg.Waiting > 0 {
+				return m, tea.Println(report.WaitingLine(msg.total.Elapsed, msg.Waiting, msg.Left))
+			}
 			return m, tea.Println(report.ProgressLine(msg.stageName(), msg.total, msg.recent[len(msg.recent)-1]))
 		}
 	case last:

@@ -42,6 +42,9 @@ type jsonEvent struct {
 type jsonProgress struct {
 	Type string  `json:"type"`
 	At   float64 `json:"at_seconds"`
+	// After the last stage: answers that are waited for, and for how long at most if that is known.
+	Waiting int     `json:"waiting,omitempty"`
+	Left    float64 `json:"waiting_at_most_seconds,omitempty"`
 	report.IntervalSummary
 }
 
@@ -90,7 +93,7 @@ func (j *JSON) Event(e Event) {
 
 // Progress tells the figures of another second.
 func (j *JSON) Progress(p Progress) {
-	j.line(jsonProgress{"progress", p.At.Seconds(), report.SummarizeInterval(p.Stage, p.Interval)})
+	j.line(jsonProgress{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), report.SummarizeInterval(p.Stage, p.Interval)})
 }
 
 // Summary writes the last line: the whole run, and the folder of its reports when there is one.

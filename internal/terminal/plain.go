@@ -52,11 +52,15 @@ func (p *Plain) Event(e Event) {
 
 // Progress tells the figures of another second.
 func (p *Plain) Progress(x Progress) {
-	if x.Interval.Elapsed < tooShort {
+	if x.Interval.Elapsed < report.TooShort {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if x.Waiting > 0 {
+		fmt.Fprintln(p.w, report.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left))
+		return
+	}
 	fmt.Fprintln(p.w, report.ProgressLine(x.Stage, x.Total, x.Interval))
 }
 

@@ -25,6 +25,9 @@ type State struct {
 	Done     int
 	Total    int
 	Stopping bool
+	Over     time.Duration // when the last stage that ran was over; 0 before
+	Waiting  int           // answers that are waited for then
+	Left     time.Duration // for how long at most; 0 when it is not known
 
 	events  []report.Event // the last ones, oldest first
 	total   *metrics.Snapshot
@@ -55,7 +58,9 @@ func (s *State) Event(e Event) {
 	case kindStage:
 		s.Stage, s.Began = e.Done, e.At
 	case kindStopping:
-		s.Stopping = true
+		s.Stopping, s.Over = true, max(e.At, 1)
+	case kindDrain:
+		return // the progress tells it
 	}
 	s.events = append(s.events, e.Event)
 	if extra := len(s.events) - keptEvents; extra > 0 {
@@ -65,8 +70,8 @@ func (s *State) Event(e Event) {
 
 // Progress takes in the figures of another second.
 func (s *State) Progress(p Progress) {
-	s.At, s.total = max(s.At, p.At), p.Total
-	if p.Interval.Elapsed < tooShort {
+	s.At, s.total, s.Waiting, s.Left = max(s.At, p.At), p.Total, p.Waiting, p.Left
+	if p.Interval.Elapsed < report.TooShort {
 		return
 	}
 	s.recent = append(s.recent, p.Interval)
@@ -124,7 +129,7 @@ func (s *State) planned() (sum time.Duration, ok bool) {
 
 // stageName is the stage that runs; empty before the first.
 func (s *State) stageName() string {
-	if s.Stage < 1 || s.Stage > len(s.Stages) {
+	if s.Stage < 1 || s.Stage > len(s.Stages) || s.Stopping {
 		return ""
 	}
 	return s.Stages[s.Stage-1].Name

@@ -53,6 +53,7 @@ const (
 	kindStage     = "stage"
 	kindStep      = "step"
 	kindStopping  = "stopping"
+	kindDrain     = "drain"
 	kindWarning   = "warning"
 )
 
@@ -62,7 +63,6 @@ type Progress struct {
 	Stage    string
 	Total    *metrics.Snapshot // since the run began
 	Interval *metrics.Snapshot // since the last progress
+	Waiting  int               // after the last stage: operations whose answers are waited for
+	Left     time.Duration     // how long that takes at most; 0 when it is not known
 }
-
-// tooShort is the length of an interval that is too short for a rate: the rest at a run's end.
-const tooShort = time.Second / 2

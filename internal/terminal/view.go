@@ -65,6 +65,8 @@ func (v view) head() []string {
 func (v view) progress(width int) string {
 	text, share := "", 0.0
 	switch {
+	case v.Stopping && v.Waiting > 0:
+		return v.paint(yellow, fit(report.Waiting(v.Waiting, v.Left)+"; Ctrl-C ends the wait", width))
 	case v.Stopping:
 		return v.paint(yellow, fit("stopping: devices disconnect", width))
 	case v.Stage > 0 && v.Stage <= len(v.Stages):
@@ -101,6 +103,10 @@ func (v view) stages(width int) string {
 			length = " " + report.Duration(t.Duration)
 		}
 		switch number := i + 1; {
+		case number == v.Stage && v.Stopping:
+			took := " " + report.Duration((v.Over - v.Began).Truncate(100*time.Millisecond))
+			plain[i] = "✓ " + t.Name + took
+			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+took)
 		case number < v.Stage:
 			plain[i] = "✓ " + t.Name + length
 			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+length)

@@ -111,3 +111,20 @@ func BenchmarkView(b *testing.B) {
 		View(s, 200, 50, true)
 	}
 }
+
+// After the last stage its clock stands still, and the wait for answers is what is shown.
+func TestViewOfTheWait(t *testing.T) {
+	s := stateAt(plan(), 60)
+	began := s.Began
+	s.Event(Event{Event: report.Event{At: began + 30*time.Second, Kind: kindStopping, Text: "stopping", OK: true}})
+	s.Progress(Progress{At: began + 42*time.Second, Total: s.total, Interval: s.recent[0], Waiting: 1234, Left: 18 * time.Second})
+	text := View(s, 100, 24, false)
+	for _, want := range []string{"✓ hold 30.0s", "waiting for answers: 1,234, at most 18.0s more; Ctrl-C ends the wait"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the view lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "▸") || s.stageName() != "" {
+		t.Errorf("a stage runs:\n%s", text)
+	}
+}

@@ -63,17 +63,26 @@ type Engine struct {
 	desired        desiredWatch
 	contradictions contradictions
 	gate           *stageGate
-	outages        outageFinder // owned by the monitor
 	bounds         *metrics.Judge
+	watched
 
 	controls controls
 	drain    drain
+	ran      int // devices that have been started; owned by walk
 
 	record ledger
 
 	mu    sync.Mutex // protects the following fields, and orders events
 	start time.Time  // zero before the run
 	stage string
+	from  time.Duration // when the stage began
+}
+
+// watched is what the monitor keeps; it owns it until the end.
+type watched struct {
+	outages  outageFinder
+	recovery metrics.Started // of the outage that is open
+	looked   time.Duration   // when it last looked for one
 }
 
 // New makes an Engine.
@@ -110,6 +119,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.stop(nil)
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
+	r.Ran = &e.ran
 	e.splitByStage()
 	if e.self != nil {
 		r.Generator = e.self.health(e.rec)
@@ -193,8 +203,6 @@ func (e *Engine) load(ctx context.Context) error {
 	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
-	outages := e.outages.end(e.since())
-	e.record.write(func(r *report.Run) { r.Outages = outages })
 	if e.stopped() != nil || ctx.Err() != nil {
 		return e.contradictions.err()
 	}
@@ -321,6 +329,13 @@ func (e *Engine) currentStage() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.stage
+}
+
+// stageBegan is when the stage that runs began.
+func (e *Engine) stageBegan() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.from
 }
 
 func (e *Engine) closeTarget() error {

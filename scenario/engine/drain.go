@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // drain is the wait, after the last stage, for the answers to what was sent. Every operation has its own time-out.
@@ -14,18 +16,16 @@ type drain struct {
 	mu     sync.Mutex // protects the following fields
 	cancel context.CancelFunc
 	cut    bool
-	told   int // how often the monitor has looked
+	told   bool      // whether watchers know; owned by the monitor
+	from   time.Time // when it began; zero before
 	began  chan struct{}
 }
-
-// drainTellEvery is how many seconds apart a watcher is told of the wait.
-const drainTellEvery = 5
 
 // begin says what ends the wait at once.
 func (d *drain) begin(cancel context.CancelFunc) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cancel = cancel
+	d.cancel, d.from = cancel, time.Now()
 	close(d.began)
 }
 
@@ -49,18 +49,53 @@ func (d *drain) end() (cut bool) {
 	return d.cut
 }
 
-// tellOfDrain says, every few seconds, how many answers are still waited for.
-func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
-	e.drain.told++
-	if e.drain.told%drainTellEvery != 1 {
-		return
+// waiting is how many operations have no answer yet, after the last stage, and how long it takes at most until all that
+// devices asked have an answer or are past their time-out; 0 when others are open too. Before the wait all is 0.
+func (d *drain) waiting(sc *scenario.Scenario, now *metrics.Snapshot) (open int, left time.Duration) {
+	d.mu.Lock()
+	from := d.from
+	d.mu.Unlock()
+	if from.IsZero() {
+		return 0, 0
 	}
-	var open uint64
+	known, longest := true, time.Duration(0)
 	for i := range now.Series {
-		open += now.Series[i].InFlight()
+		x := &now.Series[i]
+		n := int(x.InFlight())
+		if n == 0 {
+			continue
+		}
+		open += n
+		patience := patienceOf(sc, x)
+		known = known && patience > 0
+		longest = max(longest, patience)
 	}
-	if open > 0 {
-		e.emit(Event{Kind: EventDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: int(open)})
+	if !known {
+		return open, 0
+	}
+	return open, max(0, longest-time.Since(from))
+}
+
+// patienceOf is how long an operation is waited for; 0 when that is not known here.
+func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration {
+	switch x.Operation {
+	case metrics.OpQuery:
+		if q := sc.Query(x.Group); q != nil {
+			return q.Timeout
+		}
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry:
+		if g := sc.Group(x.Group); g != nil {
+			return g.Timeout
+		}
+	}
+	return 0
+}
+
+// tellOfDrain says once how many answers are waited for. The progress goes on to say it.
+func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
+	if open, _ := e.drain.waiting(e.sc, now); open > 0 && !e.drain.told {
+		e.drain.told = true
+		e.emit(Event{Kind: EventDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
 	}
 }
 

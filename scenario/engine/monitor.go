@@ -16,9 +16,11 @@ const sampleEvery = time.Second
 // Progress is what a person who watches a run sees once a second.
 type Progress struct {
 	At       time.Duration     // since the run began
-	Stage    string            // the stage that runs
+	Stage    string            // the stage that runs; empty before the first and after the last
 	Total    *metrics.Snapshot // since the run began
 	Interval *metrics.Snapshot // since the last progress
+	Waiting  int               // after the last stage: operations whose answers are waited for
+	Left     time.Duration     // how long that takes at most; 0 when it is not known
 }
 
 // lookEvery is how often the run looks for devices that lost their connections.
@@ -40,12 +42,12 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			continue
 		case <-tick.C:
 		case <-drained:
-			last = e.sample(last)
+			last = e.leave(last)
 			drained = nil
 			continue
 		case <-ctx.Done():
 			if drained != nil { // there was no wait
-				return e.sample(last)
+				return e.leave(last)
 			}
 			last, _ = e.progress(last)
 			return last
@@ -57,6 +59,14 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 		last, _ = e.progress(last)
 		e.tellOfDrain(last)
 	}
+}
+
+// leave samples the rest of the last stage, and leaves it.
+func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
+	now := e.sample(last)
+	e.endOutages()
+	e.enter("", time.Now())
+	return now
 }
 
 // sample judges what came since the last figures, and returns the new ones.
@@ -72,8 +82,13 @@ func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapshot) {
 	now = e.rec.Snapshot()
 	interval = now.Sub(last)
+	p := Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval}
+	interval.Stage = p.Stage // also of the rest of the last one
+	if p.Stage == "" {
+		p.Waiting, p.Left = e.drain.waiting(e.sc, now)
+	}
 	if e.opts.Progress != nil {
-		e.opts.Progress(Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval})
+		e.opts.Progress(p)
 	}
 	return now, interval
 }
@@ -82,13 +97,19 @@ func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapsh
 func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
-	e.outages.add(look{at: e.since(), connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns()})
+	at := e.since()
+	e.outages.add(look{at: at, connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns(), since: max(e.looked, e.stageBegan())})
+	e.looked = at
 	switch {
 	case !wasOpen && e.outages.open:
+		from := e.began().Add(e.outages.now.From)
+		e.recovery = e.rec.Series(metrics.OpRecovery, "").Start(from, from)
 		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
 			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
+		e.recovery.End(e.began().Add(o.To), metrics.OK)
+		e.recovery = metrics.Started{}
 		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
 			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
 	}

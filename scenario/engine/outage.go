@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // An outage begins when at least one device in outageShare has lost its connection unasked,
@@ -17,9 +18,10 @@ const maxReturns = 240
 type look struct {
 	at        time.Duration
 	connected int
-	lost      int // devices that have lost a connection and are not yet back
-	losses    int // connections lost so far
-	returns   int // devices that came back so far
+	lost      int           // devices that have lost a connection and are not yet back
+	losses    int           // connections lost so far
+	returns   int           // devices that came back so far
+	since     time.Duration // when what is new in it may have begun: the last sample, or the stage's begin after it
 }
 
 // outageFinder finds outages in a series of samples. It is a pure function of what it is fed.
@@ -27,6 +29,7 @@ type outageFinder struct {
 	before int // devices connected when all was well
 	calm   int // connections lost, and back, before the outage that is open
 	back   int // devices that had come back at the last sample
+	losses int // connections lost at the last sample
 	open   bool
 	tail   bool // the last of found is over, but not all of its devices are back
 	now    report.Outage
@@ -36,18 +39,20 @@ type outageFinder struct {
 // add takes one sample.
 func (f *outageFinder) add(x look) {
 	tolerated := (x.connected + x.lost) / outageShare
+	// Devices may be back before anybody looks.
+	fell := max(x.lost, x.losses-f.losses)
 	switch {
-	case !f.open && x.lost > tolerated:
+	case !f.open && fell > tolerated:
 		f.open, f.tail = true, false
 		f.before = x.connected + x.lost
-		f.now = report.Outage{From: x.at, To: x.at, Lost: x.lost, Total: x.losses - f.calm, Every: time.Second}
+		f.now = report.Outage{From: x.since, To: x.at, Lost: fell, Total: x.losses - f.calm, Every: time.Second}
 		f.point(&f.now, x)
 	case f.open:
 		f.now.Lost = max(f.now.Lost, x.lost)
 		f.now.Total = x.losses - f.calm
 		f.now.To = x.at
 		f.point(&f.now, x)
-		if x.lost <= f.before/outageShare {
+		if max(x.lost, x.losses-f.losses) <= f.before/outageShare {
 			f.now.Recovered = true
 			f.found = append(f.found, f.now)
 			f.open, f.tail = false, true
@@ -60,7 +65,7 @@ func (f *outageFinder) add(x look) {
 		last.AllBack = x.at - last.From
 		f.tail = false
 	}
-	f.back = x.returns
+	f.back, f.losses = x.returns, x.losses
 	if !f.open {
 		f.calm = x.losses - x.lost // those who are gone are the first of an outage, if one follows
 	}
@@ -95,4 +100,13 @@ func (f *outageFinder) end(at time.Duration) []report.Outage {
 		f.open = false
 	}
 	return f.found
+}
+
+// endOutages closes what is open when the last stage is over: devices that are stopped do not come back.
+func (e *Engine) endOutages() {
+	at := e.since()
+	found := e.outages.end(at)
+	e.record.write(func(r *report.Run) { r.Outages = found })
+	e.recovery.EndBecause(e.began().Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")
+	e.recovery = metrics.Started{}
 }

@@ -51,7 +51,8 @@ func TestOutages(t *testing.T) {
 				losses += max(0, x.lost-before)
 				returns += max(0, before-x.lost)
 				before = x.lost
-				f.add(look{time.Duration(i) * s, x.connected, x.lost, losses, returns})
+				at := time.Duration(i) * s
+				f.add(look{at, x.connected, x.lost, losses, returns, at})
 			}
 			got := f.end(time.Duration(len(tt.samples)) * s)
 			if !reflect.DeepEqual(got, tt.want) {
@@ -67,7 +68,7 @@ func TestLongReconnectCurve(t *testing.T) {
 	f.add(look{connected: 1000})
 	const seconds = 1000
 	for i := 1; i <= seconds; i++ {
-		f.add(look{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1})
+		f.add(look{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1, since: time.Duration(i) * time.Second})
 	}
 	o := f.end(seconds * time.Second)[0]
 	sum := 0
@@ -79,5 +80,21 @@ func TestLongReconnectCurve(t *testing.T) {
 	}
 	if rate, _ := o.Peak(); rate != 1 {
 		t.Errorf("peak = %v a second; want 1", rate)
+	}
+}
+
+// Devices that are back before anybody looks were lost all the same, and a storm that goes on meanwhile is one outage.
+func TestOutageBetweenTwoLooks(t *testing.T) {
+	const ms = time.Millisecond
+	var f outageFinder
+	f.add(look{at: 100 * ms, connected: 1000})
+	for i := 1; i <= 5; i++ {
+		f.add(look{at: time.Duration(100+100*i) * ms, connected: 999, lost: 1, losses: 200 * i, returns: 200*i - 1, since: time.Duration(100*i) * ms})
+	}
+	f.add(look{at: 700 * ms, connected: 1000, losses: 1000, returns: 1000, since: 600 * ms})
+	f.add(look{at: 800 * ms, connected: 1000, losses: 1000, returns: 1000, since: 700 * ms})
+	want := []report.Outage{{From: 100 * ms, To: 700 * ms, Lost: 200, Total: 1000, Recovered: true, AllBack: 600 * ms, Returns: []int{1000}, Every: time.Second}}
+	if got := f.end(time.Second); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v; want %+v", got, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/hub/query"
+	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -83,6 +84,9 @@ func (e *Engine) queries() ([]worker.Query, error) {
 		rows, err := e.rows(q.SQL)
 		if err != nil {
 			return nil, fmt.Errorf("query %s: %w", q.Name, err)
+		}
+		if parsed, err := query.Parse(q.SQL); err == nil && !parsed.PerDevice() {
+			e.record.write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
 		}
 		next := worker.Query{
 			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,

@@ -17,21 +17,18 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (e *Engine) walk(ctx context.Context) error {
 	for i := range e.sc.Stages {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || e.stopped() != nil { // the first follows the second a moment later
 			return nil
 		}
 		t := &e.sc.Stages[i]
-		e.mu.Lock()
-		e.stage = t.Name
-		e.mu.Unlock()
-		e.rec.SetStage(t.Name)
+		from := e.enter(t.Name, e.rec.SetStage(t.Name))
 		e.beginStage(t.Name)
-		from := e.since()
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
 		err := e.runStage(stage, i, t)
 		leave()
+		e.ran = max(e.ran, e.fleet.Active())
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
 			e.record.note("stage %s was ended early by hand", t.Name)
@@ -53,6 +50,14 @@ func (e *Engine) beginStage(name string) {
 	now := e.rec.Snapshot()
 	e.bounds.Stage(name, now)
 	e.measure(now, true, name)
+}
+
+// enter says which stage has begun, and when that was. It gives that time since the run began.
+func (e *Engine) enter(name string, at time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stage, e.from = name, at.Sub(e.start)
+	return e.from
 }
 
 // describe says what a stage does, for people.

@@ -34,10 +34,10 @@ func (e *Engine) judge(ctx context.Context, err error) {
 		r.Outcome, r.Reason = report.Failed, cause.Error()
 		return
 	case ctx.Err() != nil:
-		r.Outcome, r.Reason = report.Interrupted, "stopped at once; operations under way were not waited for"
+		r.Outcome, r.Reason = report.Interrupted, "stopped at once"+e.where()+"; operations under way were not waited for"
 		return
 	case errors.Is(cause, ErrStopped):
-		r.Outcome, r.Reason = report.Interrupted, "stopped before its last stage was over"
+		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
 		return
 	}
 	nobody, vain := e.inVain(), []string(nil)
@@ -48,7 +48,7 @@ func (e *Engine) judge(ctx context.Context, err error) {
 	case nobody != "" && !e.outOfMeans():
 		r.Outcome, r.Reason = report.Failed, nobody
 	case aborted && missed > 0:
-		r.Outcome, r.Reason = report.Missed, "ended early: "+cause.Error()
+		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
@@ -95,6 +95,17 @@ func (e *Engine) saturated() bool {
 func (e *Engine) outOfMeans() bool {
 	h := e.record.whole().Generator
 	return h != nil && h.NoDescriptor+h.NoPort > 0 && e.saturated()
+}
+
+// where says in which stage the run was when its stages ended, and how long it had gone on.
+func (e *Engine) where() string {
+	stages := e.record.whole().Stages
+	n := len(stages)
+	if n == 0 {
+		return " before its first stage"
+	}
+	t := &stages[n-1]
+	return fmt.Sprintf(" in stage %s, %s after it began and %s after the run did", t.Name, report.Duration(t.To-t.From), report.Duration(t.To))
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.

@@ -52,3 +52,6 @@ func (q *Query) Column(p ...string) string {
 // Whole reports whether every twin that the condition keeps is one row of the result: there is no
 // TOP and nothing is summed up.
 func (q *Query) Whole() bool { return q.from == Devices && q.top == 0 && !q.aggregates() }
+
+// PerDevice reports whether every row of the result is of one device: nothing is summed up, and no jobs are read.
+func (q *Query) PerDevice() bool { return q.from == Devices && !q.aggregates() }

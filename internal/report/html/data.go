@@ -8,7 +8,7 @@ import (
 )
 
 // Data is what the charts draw: columns, one value a point in time. Times are in seconds, latencies in
-// milliseconds; a missing value is null.
+// milliseconds; a missing value is null: a latency where nothing ended, a rate of a time too short for one.
 type Data struct {
 	Times   []float64            `json:"times"`
 	Stages  []StageMark          `json:"stages"`
@@ -28,9 +28,9 @@ type StageMark struct {
 // OpData is one operation; of queries, one query.
 type OpData struct {
 	Name      string     `json:"name"`
-	Rate      []float64  `json:"rate"` // ended, a second
-	Throttled []float64  `json:"throttled"`
-	Errors    []float64  `json:"errors"`
+	Rate      []*float64 `json:"rate"` // ended, a second
+	Throttled []*float64 `json:"throttled"`
+	Errors    []*float64 `json:"errors"`
 	P50       []*float64 `json:"p50"`
 	P95       []*float64 `json:"p95"`
 	P99       []*float64 `json:"p99"`
@@ -52,10 +52,24 @@ func NewData(samples []report.Sample, stages []report.Stage) *Data {
 	for _, t := range stages {
 		d.Stages = append(d.Stages, StageMark{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}
-	for _, s := range samples {
+	for _, s := range joined(samples) {
 		d.add(s)
 	}
 	return d
+}
+
+// joined is samples of which the rests, too short for a rate, are put together with the sample before, where that is of
+// the same stage.
+func joined(samples []report.Sample) []report.Sample {
+	out := make([]report.Sample, 0, len(samples))
+	for _, s := range samples {
+		if n := len(out); n > 0 && s.Window.Elapsed < report.TooShort && out[n-1].Window.Stage == s.Window.Stage {
+			out[n-1] = out[n-1].Merge(s)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // add appends a sample to all columns. Columns that begin later are filled up, so that all are of one length.
@@ -76,7 +90,9 @@ func (d *Data) add(s report.Sample) {
 		d.op(l.Name, n).set(n, l.Series, s.Window.Elapsed)
 	}
 	for i := range d.Ops {
-		d.Ops[i].fill(n + 1)
+		if o := &d.Ops[i]; len(o.Rate) == n { // nothing of it
+			o.set(n, &metrics.SeriesSnapshot{}, s.Window.Elapsed)
+		}
 	}
 	for _, columns := range []map[string][]float64{d.Devices, d.Queries} {
 		for name := range columns {
@@ -102,7 +118,7 @@ func (d *Data) op(name string, length int) *OpData {
 // fill makes all columns at least so long.
 func (o *OpData) fill(length int) {
 	for len(o.Rate) < length {
-		o.Rate, o.Throttled, o.Errors = append(o.Rate, 0), append(o.Throttled, 0), append(o.Errors, 0)
+		o.Rate, o.Throttled, o.Errors = append(o.Rate, new(float64)), append(o.Throttled, new(float64)), append(o.Errors, new(float64))
 		o.P50, o.P95, o.P99 = append(o.P50, nil), append(o.P95, nil), append(o.P99, nil)
 		o.Heat = append(o.Heat, []uint64{})
 	}
@@ -110,7 +126,13 @@ func (o *OpData) fill(length int) {
 
 func (o *OpData) set(n int, x *metrics.SeriesSnapshot, elapsed time.Duration) {
 	o.fill(n + 1)
-	perSecond := func(count uint64) float64 { return round(float64(count) / max(elapsed.Seconds(), 1e-3)) }
+	perSecond := func(count uint64) *float64 {
+		if elapsed < report.TooShort {
+			return nil
+		}
+		v := round(float64(count) / elapsed.Seconds())
+		return &v
+	}
 	o.Rate[n], o.Throttled[n], o.Errors[n] = perSecond(x.Ended()), perSecond(x.Count(metrics.Throttled)), perSecond(x.Errors())
 	h := x.Latency(false)
 	if h.Count == 0 {

@@ -15,7 +15,7 @@ func Example(n int) *report.History {
 	epoch := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	rec := metrics.NewRecorder(metrics.Options{})
 	h := &report.History{Whole: true, Run: &report.Run{
-		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Devices: 3000,
+		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Devices: 3000, Ran: new(int),
 		Started: epoch, Ended: epoch.Add(time.Duration(n) * time.Second), Outcome: report.Missed, Reason: "1 of 2 thresholds were missed",
 		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
 		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
@@ -38,7 +38,9 @@ func Example(n int) *report.History {
 		},
 		Rules: []report.Rule{{Selector: "twin_report", Expr: "p(99) < 250ms"}, {Selector: "connect", Expr: "error_rate < 0.1%"}},
 	}, Events: []report.Event{{At: time.Second, Kind: "stage", Stage: "ramp", Text: "ramp", Detail: "</script><script>alert(1)</script>", OK: true}}}
+	*h.Run.Ran = 2987
 	connected := rec.DeviceGauge("robots", "connected")
+	rec.DeviceGauge("vehicles", "waiting").Add(13)
 	last := rec.Snapshot()
 	last.At = epoch
 	for second := range n {
@@ -55,6 +57,12 @@ func Example(n int) *report.History {
 				op.End(at.Add(took+time.Duration(k)*ms), outcome)
 			}
 		}
+		vehicles := rec.Series(metrics.OpTelemetry, "vehicles")
+		vehicles.Start(at, at).End(at.Add(9*ms), metrics.OK)
+		if second%4 == 3 {
+			vehicles.Start(at, at).EndBecause(at.Add(5*ms), metrics.Failed, "the target closed the connection")
+			vehicles.Start(at, at).Unanswered(at.Add(2*time.Second), "")
+		}
 		rec.Series(metrics.OpTwinReport, "robots").Drop(at, metrics.DropInFlight)
 		q := rec.Series(metrics.OpQuery, "redmond")
 		q.Start(at, at).End(at.Add(time.Duration(20+second%9)*ms), metrics.OK)
@@ -69,8 +77,42 @@ func Example(n int) *report.History {
 		now.At, now.Elapsed = at.Add(time.Second), time.Duration(second+1)*time.Second
 		h.Samples = append(h.Samples, report.Sample{At: now.Elapsed, Window: now.Sub(last)})
 		last = now
+		if (second+1)*2/n == 1 && h.Run.Stages[0].Totals == nil {
+			h.Run.Stages[0].Totals = now
+		}
 	}
+	h.Run.Stages[1].Totals = last.Sub(h.Run.Stages[0].Totals)
 	h.Run.Totals = last
 	h.Run.Thresholds = []metrics.Verdict{{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true}, {Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true}}
 	return h
+}
+
+// Well is a run of n seconds in which everything was done, with no more than most have.
+func Well(n int) *report.Run {
+	run := Example(n).Run
+	rec := metrics.NewRecorder(metrics.Options{})
+	epoch := run.Started
+	half := rec.Snapshot()
+	for second := range n {
+		if second == n/2 {
+			half = rec.Snapshot()
+		}
+		at := epoch.Add(time.Duration(second) * time.Second)
+		for _, op := range []metrics.Operation{metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpFreshness} {
+			for range 20 {
+				rec.Series(op, "robots").Start(at, at).End(at.Add(7*time.Millisecond), metrics.OK)
+			}
+		}
+		for range 20 {
+			rec.Series(metrics.OpTelemetry, "vehicles").Start(at, at).End(at.Add(9*time.Millisecond), metrics.OK)
+		}
+		rec.Series(metrics.OpQuery, "redmond").Start(at, at).End(at.Add(30*time.Millisecond), metrics.OK)
+		rec.QueryResult("redmond", 3000, 3)
+	}
+	rec.DeviceGauge("robots", "connected").Add(2700)
+	rec.DeviceGauge("vehicles", "connected").Add(300)
+	run.Totals, run.Ran, run.Outcome, run.Reason = rec.Snapshot(), &run.Devices, report.Passed, ""
+	run.Stages[0].Totals, run.Stages[1].Totals = half, run.Totals.Sub(half)
+	run.Steps, run.Notes, run.Waves, run.Jobs, run.ServiceErrors, run.Freshness = nil, nil, nil, nil, nil, nil
+	return run
 }

@@ -10,6 +10,38 @@ function twinfleetCharts(root, data) {
   const clock = (s) => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 120 ? Math.floor(s / 60) + "m" + String(Math.round(s % 60)).padStart(2, "0") : +s.toFixed(1) + " s";
   const last = (column) => column && column.length ? column[column.length - 1] : null;
 
+  // A line joins two values unless there should have been one in between: what comes every ten seconds has none for nine.
+  const spacing = (values) => {
+    const steps = [];
+    let before = -1;
+    values.forEach((v, i) => {
+      if (v == null) return;
+      if (before >= 0) steps.push(data.times[i] - data.times[before]);
+      before = i;
+    });
+    return steps.sort((a, b) => a - b)[Math.floor(steps.length / 2)] || 0;
+  };
+  const apart = (values, from, to) => from < 0 || to < 0 || data.times[to] - data.times[from] > 1.5 * values.spacing;
+  // Where lines are broken, in pixels; a value that stands alone is a point.
+  const broken = (u, index) => {
+    const values = u.data[index], gaps = [], alone = [];
+    values.spacing ??= spacing(values);
+    const x = (i) => Math.round(u.valToPos(data.times[i], "x", true));
+    let before = -1, open = true;
+    values.forEach((v, i) => {
+      if (v == null) return;
+      const gap = apart(values, before, i);
+      if (gap && before >= 0) {
+        gaps.push([x(before), x(i)]);
+        if (open) alone.push(before);
+      }
+      open = gap;
+      before = i;
+    });
+    if (open && before >= 0) alone.push(before);
+    return { gaps, alone };
+  };
+
   // Bands behind the lines show the stages.
   const bands = {
     hooks: {
@@ -52,6 +84,7 @@ function twinfleetCharts(root, data) {
     const draw = () => {
       const all = columns();
       const values = [data.times, ...all.map((c) => c.values)];
+      all.forEach((c) => { delete c.values.spacing; });
       if (plot && drawn === names().join()) {
         plot.setData(values);
         return;
@@ -63,7 +96,7 @@ function twinfleetCharts(root, data) {
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
         axes: [{ ...axis, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{ label: "at", value: (u, v) => v == null ? "–" : clock(v) },
-          ...all.map((c, i) => ({ label: c.name, stroke: palette[(c.color ?? i) % palette.length], width: 1.5, dash: c.dash, spanGaps: true, points: { show: data.times.length < 30 }, value: (u, v) => unit(v) }))],
+          ...all.map((c, i) => ({ label: c.name, stroke: palette[(c.color ?? i) % palette.length], width: 1.5, dash: c.dash, spanGaps: false, gaps: (u, index) => broken(u, index).gaps, points: { show: data.times.length < 30, filter: (u, index, show) => show ? null : broken(u, index).alone }, value: (u, v) => unit(v) }))],
       }, values, box);
     };
     charts.push({ draw, resize: () => plot.setSize({ width: box.clientWidth - 24, height: 220 }), redraw: () => plot.redraw(false), destroy: () => plot.destroy() });

@@ -1,0 +1,100 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteMarkdown writes the run for a comment on a pull request.
+func WriteMarkdown(w io.Writer, r *Run) error {
+	b := &strings.Builder{}
+	mark := map[bool]string{true: "✅", false: "❌"}
+	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == Passed], cell(r.Name), r.Outcome, r.DevicesText(), cell(r.Target), Duration(r.Duration()), r.Seed)
+	if r.Reason != "" {
+		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))
+	}
+	if len(r.Thresholds) > 0 {
+		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
+		for _, v := range r.Thresholds {
+			sign, observed := mark[v.Pass], v.Observed
+			if v.CannotSay {
+				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
+			}
+			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
+		}
+	}
+	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, l := range Lines(r.Totals) {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(l.cells(r), " | "))
+	}
+	markdownAccounts(b, r)
+	for _, line := range QueryLines(r) {
+		fmt.Fprintf(b, "\n%s\n", cell(line))
+	}
+	for _, o := range r.Outages {
+		fmt.Fprintf(b, "\n%s\n", o)
+		if back := o.Return(); back != "" {
+			fmt.Fprintf(b, "%s\n", back)
+		}
+	}
+	if r.Generator != nil {
+		for _, line := range r.GeneratorLines() {
+			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
+		}
+	}
+	for _, f := range Findings(r) {
+		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
+func cell(s string) string {
+	const nothing = "<!-- -->" // keeps apart what would be read as one
+	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
+		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
+}
+
+// markdownAccounts says what became of everything that was scheduled, and why some of it ended badly.
+func markdownAccounts(b *strings.Builder, r *Run) {
+	fmt.Fprintf(b, "\nScheduled %s\n", AccountOf(ofSnapshot(r.Totals)...))
+	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
+	for _, t := range Tables(r) {
+		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.Title)
+		row(t.Columns...)
+		names := 1
+		if t.Parts {
+			names = 2
+		}
+		fmt.Fprintf(b, "|%s%s\n", strings.Repeat("---|", names), strings.Repeat("--:|", len(t.Columns)-names))
+		for _, x := range t.Rows {
+			cells := x.Cells
+			if t.Parts {
+				cells = append([]string{""}, cells...)
+			}
+			if x.Part != "" {
+				cells[0] = "**" + cell(x.Part) + "**"
+			}
+			row(cells...)
+		}
+		b.WriteString("\n</details>\n")
+	}
+	parts := ErrorParts(r)
+	if len(parts) == 0 {
+		return
+	}
+	b.WriteString("\n| count | operation | what happened | group | stage |\n|--:|---|---|---|---|\n")
+	const most = 20
+	for _, e := range parts[:min(len(parts), most)] {
+		row(count(e.Count), string(e.Operation), cell(e.Text()), cell(e.Group), cell(e.Stage))
+	}
+	if more := len(parts) - most; more > 0 {
+		row(fmt.Sprintf("%d more", more), "", "", "", "")
+	}
+}

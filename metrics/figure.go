@@ -1,0 +1,274 @@
+package metrics
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// part is a kind of operations that a threshold counts, or whose share it takes.
+type part struct {
+	count, share aggregate
+	only         []string // arguments that take some of them alone
+	number       func(x *SeriesSnapshot, only string) uint64
+	whole        func(x *SeriesSnapshot) uint64 // of which they are a part; nil for those that may be counted when there is nothing
+}
+
+// parts are all kinds. What a pause held back was not due: it is in no share, and dropped counts it only when asked for it.
+func parts() []part {
+	outcomes := func(of ...Outcome) func(*SeriesSnapshot, string) uint64 {
+		return func(x *SeriesSnapshot, _ string) (n uint64) {
+			for _, o := range of {
+				n += x.Count(o)
+			}
+			return n
+		}
+	}
+	known := dropReasons()
+	return []part{
+		{"count", "", nil, outcomes(OK), nil},
+		{"scheduled", "", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.Scheduled() }, nil},
+		{"", "success_rate", nil, outcomes(OK), func(x *SeriesSnapshot) uint64 { return x.Ended() + x.droppedUnasked() }},
+		{"on_time", "on_time_rate", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.OnTime }, (*SeriesSnapshot).due},
+		{"late", "late_rate", []string{"own"}, (*SeriesSnapshot).late, (*SeriesSnapshot).due},
+		{"dropped", "dropped_rate", known[:], (*SeriesSnapshot).droppedFor, (*SeriesSnapshot).due},
+		{"errors", "error_rate", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.Errors() }, (*SeriesSnapshot).Ended},
+		{"timeouts", "timeout_rate", nil, outcomes(Timeout), (*SeriesSnapshot).Ended},
+		{"refused", "refused_rate", nil, outcomes(Refused), (*SeriesSnapshot).Ended},
+		{"throttled", "throttled_rate", nil, outcomes(Throttled), (*SeriesSnapshot).Ended},
+		{"unanswered", "unanswered_rate", nil, outcomes(Unanswered), (*SeriesSnapshot).Ended},
+	}
+}
+
+// part is the kind of operations that the aggregate counts; the zero value for all other aggregates.
+func (a aggregate) part() part {
+	all := parts()
+	if i := slices.IndexFunc(all, func(p part) bool { return a == p.count || a == p.share }); i >= 0 {
+		return all[i]
+	}
+	return part{}
+}
+
+// droppedUnasked is how many never started though nobody had paused the fleet.
+func (s *SeriesSnapshot) droppedUnasked() uint64 { return s.DroppedTotal() - s.Dropped[DropPaused] }
+
+// due is how many the schedule wanted, less what a pause held back.
+func (s *SeriesSnapshot) due() uint64 { return s.Started() + s.droppedUnasked() }
+
+func (s *SeriesSnapshot) late(only string) uint64 {
+	if only == "own" {
+		return s.LateOwn
+	}
+	return s.Late
+}
+
+func (s *SeriesSnapshot) droppedFor(reason string) uint64 {
+	if reason == "" {
+		return s.droppedUnasked()
+	}
+	return s.Dropped[reason]
+}
+
+// NeedsData reports whether the threshold is missed when nothing was measured. A number of operations may be 0.
+func (t Threshold) NeedsData() bool {
+	p := t.aggregate.part()
+	return p.number == nil || p.whole != nil
+}
+
+// Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
+// without data does not pass; only a count can be compared with nothing.
+func (t Threshold) Evaluate(s *Snapshot) Verdict {
+	v, _ := t.evaluate(s)
+	return v
+}
+
+// evaluate also says how far the observed value is past the bound, as a share of the bound: above 0
+// the threshold is missed by so much.
+func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
+	v = Verdict{Threshold: t.String()}
+	observed, text, ok := t.observe(s)
+	if !ok {
+		v.NoData, v.Observed = true, "no data"
+		return v, 0
+	}
+	v.Observed, v.Pass = t.label()+" = "+text, t.holds(observed)
+	return v, t.excess(observed)
+}
+
+// observe is the figure that is compared, and how people read it; ok is false when there is none.
+func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
+	switch {
+	case t.aggregate.ofQueries():
+		return t.observeQueries(s)
+	case t.aggregate.ofDevices():
+		return t.observeDevices(s)
+	}
+	x := s.Select(t.Operation, t.Group)
+	if x == nil {
+		x = &SeriesSnapshot{}
+	}
+	switch t.aggregate.unit() {
+	case unitTime:
+		return t.observeTime(x)
+	case unitRate:
+		if x.Ended() == 0 {
+			return 0, "", false
+		}
+		rate := float64(x.Count(OK)) / max(s.Elapsed.Seconds(), 1e-9)
+		return rate, t.written(rate, 1, 'f', "/s"), true
+	}
+	p := t.aggregate.part()
+	n := p.number(x, t.only)
+	if p.whole == nil {
+		return float64(n), strconv.FormatUint(n, 10), true
+	}
+	whole := p.whole(x)
+	if t.only == DropPaused {
+		whole = x.Scheduled()
+	}
+	return t.observePart(n, whole)
+}
+
+// observePart compares how many of a whole are of a kind, or their share.
+func (t Threshold) observePart(n, whole uint64) (value float64, text string, ok bool) {
+	switch {
+	case whole == 0:
+		return 0, "", false
+	case t.aggregate.unit() == unitCount:
+		return float64(n), fmt.Sprintf("%d of %d", n, whole), true
+	}
+	share := float64(n) / float64(whole)
+	return share, fmt.Sprintf("%s (%d of %d)", t.written(share*100, 3, 'g', "%"), n, whole), true
+}
+
+// written is a number with as many digits as it takes to see on which side of the bound it is.
+func (t Threshold) written(x float64, digits int, format byte, unit string) string {
+	scale := 1.0
+	if unit == "%" {
+		scale = 100
+	}
+	for ; ; digits++ {
+		text := strconv.FormatFloat(x, format, digits, 64)
+		shown, err := strconv.ParseFloat(text, 64)
+		rounded := unit == "%" && x != shown && (shown == 0 || shown == 100) // none and all are said of none and all
+		if err != nil || digits >= 15 || !rounded && t.holds(shown/scale) == t.holds(x/scale) {
+			return text + unit
+		}
+	}
+}
+
+// observeDevices compares the devices that are connected with those that should be: all but those which have not been
+// started, or which are offline by their own will.
+func (t Threshold) observeDevices(s *Snapshot) (value float64, text string, ok bool) {
+	var connected, wanted uint64
+	for _, d := range s.Devices {
+		if t.Group != "" && d.Group != t.Group || d.State == "waiting" || d.State == "offline" || d.Count < 0 {
+			continue
+		}
+		wanted += uint64(d.Count)
+		if d.State == "connected" {
+			connected += uint64(d.Count)
+		}
+	}
+	return t.observePart(connected, wanted)
+}
+
+// observeTime compares a time. A recovery that did not come has no time that could be short enough.
+func (t Threshold) observeTime(x *SeriesSnapshot) (value float64, text string, ok bool) {
+	if n := x.Count(Unanswered); t.Operation == OpRecovery && n > 0 && t.upper() {
+		return math.Inf(1), fmt.Sprintf("never in %d of %d outages, %v after the loss", n, x.Started(), x.Response[Unanswered].Maximum().Round(10*time.Millisecond)), true
+	}
+	d, ok := t.latency(x)
+	if !ok {
+		return 0, "", false
+	}
+	shown := d.Round(10 * time.Microsecond)
+	if t.holds(float64(shown)) != t.holds(float64(d)) {
+		shown = d
+	}
+	return float64(d), shown.String(), true
+}
+
+// upper reports whether the bound is the most that a value may be.
+func (t Threshold) upper() bool { return t.op == "<" || t.op == "<=" }
+
+// stuck is how many operations were due in a window in which none ended: those that were dropped, other than on purpose,
+// and those that were under way all the while.
+func (t Threshold) stuck(window *Snapshot) uint64 {
+	series := window.Select(t.Operation, t.Group)
+	if series == nil || series.Ended() > 0 {
+		return 0
+	}
+	due := series.droppedUnasked() - series.Dropped[DropStopped]
+	return due + series.OpenFor(window.Elapsed)
+}
+
+// excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.
+func (t Threshold) excess(observed float64) float64 {
+	past := observed - t.bound
+	if t.op == ">" || t.op == ">=" {
+		past = -past
+	}
+	switch {
+	case t.op == "==":
+		past = math.Abs(past)
+	case t.op == "!=" && past == 0:
+		return 1
+	case t.op == "!=":
+		past = -math.Abs(past)
+	}
+	return past / max(t.bound, 1e-9)
+}
+
+func (t Threshold) label() string {
+	switch {
+	case t.aggregate == aggP:
+		return "p(" + strconv.FormatFloat(t.quantile*100, 'g', 6, 64) + ")"
+	case t.only != "":
+		return string(t.aggregate) + "(" + t.only + ")"
+	}
+	return string(t.aggregate)
+}
+
+// latency is the time that is compared; ok is false when nothing tells of it. What is under way for longer than the bound
+// already, and will not be faster, counts with the time that it has reached.
+func (t Threshold) latency(series *SeriesSnapshot) (d time.Duration, ok bool) {
+	h := series.Latency(t.fromSend)
+	if t.upper() {
+		h = h.Merge(series.openLonger(time.Duration(t.bound)))
+	}
+	if h.Count == 0 {
+		return 0, false
+	}
+	switch t.aggregate {
+	case aggAvg:
+		return h.Mean(), true
+	case aggMin:
+		return h.Minimum(), true
+	case aggMed:
+		return h.Quantile(0.5), true
+	case aggMax:
+		return h.Maximum(), true
+	default:
+		return h.Quantile(t.quantile), true
+	}
+}
+
+func (t Threshold) holds(x float64) bool {
+	switch t.op {
+	case "<":
+		return x < t.bound
+	case "<=":
+		return x <= t.bound
+	case ">":
+		return x > t.bound
+	case ">=":
+		return x >= t.bound
+	case "!=":
+		return x != t.bound
+	default:
+		return x == t.bound
+	}
+}
