@@ -42,6 +42,15 @@ func parts() []part {
 	}
 }
 
+// ofSchedule reports whether the aggregate tells how the generator kept its schedule, and nothing of the target.
+func (a aggregate) ofSchedule() bool {
+	switch a.part().count {
+	case "scheduled", "on_time", "late":
+		return true
+	}
+	return false
+}
+
 // part is the kind of operations that the aggregate counts; the zero value for all other aggregates.
 func (a aggregate) part() part {
 	all := parts()
