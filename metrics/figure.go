@@ -100,6 +100,9 @@ func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
 	observed, text, ok := t.observe(s)
 	if !ok {
 		v.NoData, v.Observed = true, "no data"
+		if t.Operation == OpRecovery {
+			v.Observed = "no data: there was no outage"
+		}
 		return v, 0
 	}
 	v.Observed, v.Pass = t.label()+" = "+text, t.holds(observed)
