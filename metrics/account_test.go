@@ -26,7 +26,7 @@ func TestOperationsBelongToTheirStage(t *testing.T) {
 		s.Start(time.Now(), time.Now())
 		r.SetStage("")
 		s.Drop(time.Now(), DropPaused)
-		type row struct{ started, ended, dropped, open uint64 }
+		type row struct{ started, ended, dropped uint64 }
 		want := map[int]row{0: {started: 1, ended: 1}, 1: {started: 2, ended: 2, dropped: 1}, 2: {started: 1}, 3: {dropped: 1}}
 		stages := r.Stages()
 		if len(stages) != 4 {
