@@ -47,10 +47,10 @@ type summary struct {
 
 // tally is what a soak did.
 type tally struct {
-	mu                                     sync.Mutex
-	runs, operations, decided, cannot      int
-	outcomes                               map[string]int
-	falsePass, falseMiss, accounts, broken int
+	mu                                sync.Mutex
+	runs, operations, decided, cannot int
+	outcomes                          map[string]int
+	falsePass, falseMiss, accounts    int
 }
 
 // Random scenarios against the embedded hub and Mosquitto, both behind a proxy that stalls, swallows, cuts and refuses: no

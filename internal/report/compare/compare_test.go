@@ -75,7 +75,10 @@ func TestFigures(t *testing.T) {
 			t.Parallel()
 			w := tt.w.lasting(tt.seconds)
 			pairs := 100
-			if tt.seconds > 5 {
+			switch {
+			case few:
+				pairs = 20
+			case tt.seconds > 5:
 				pairs = 40
 			}
 			wrong, found := 0, 0
@@ -101,7 +104,10 @@ func TestFigures(t *testing.T) {
 
 // An interval holds the true change 19 times of 20, and so what is worse by more than the margin is not called "not worse".
 func TestIntervals(t *testing.T) {
-	const pairs = 200
+	pairs := 200
+	if few {
+		pairs = 40
+	}
 	for _, seconds := range []int{5, 30, 60} {
 		w := weathered.lasting(seconds)
 		held, cleared, least := 0, 0, 19
