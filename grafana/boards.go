@@ -54,6 +54,11 @@ func overview() Board {
 					{Expr: rate("", "twinfleet_operations_dropped_total", inGroup), Legend: "dropped"},
 				}},
 			}},
+			{Title: "Stages", Folded: true, Panels: []Panel{
+				{Title: "Wanted by stage", Description: "Operations that the schedule wanted in each stage: the sum of the two tables beside it, and of what is under way.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage", "twinfleet_stage_operations_scheduled_total"), Instant: true}}},
+				{Title: "Ended by stage", Description: "What was wanted in each stage, by how it ended, whenever that was.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage, outcome", "twinfleet_stage_operations_total"), Instant: true}}},
+				{Title: "Dropped by stage", Description: "What was wanted in each stage and never started, by reason.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage, reason", "twinfleet_stage_operations_dropped_total"), Instant: true}}},
+			}},
 			{Title: "Runs", Folded: true, Panels: []Panel{
 				{Title: "Runs and stages", Description: "The chosen runs as they are now.", Kind: "table", Unit: "none", Width: 12, Queries: []Query{{Expr: "twinfleet_run_info{" + ofRun + "}", Instant: true}}},
 				{Title: "Versions", Description: "The versions of twinfleet and of Go that made the figures.", Kind: "table", Unit: "none", Width: 12, Queries: []Query{{Expr: chosen("twinfleet_build_info"), Instant: true}}},

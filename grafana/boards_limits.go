@@ -68,6 +68,16 @@ func generator() Board {
 				{Title: "In flight", Description: "Operations without an answer yet, by kind.", Kind: "timeseries", Unit: "short", Queries: one(sum("operation", "twinfleet_operations_in_flight"), "{{operation}}")},
 				{Title: "Schedule lag, heat map", Description: "How many operations started how late.", Kind: "heatmap", Unit: "s", Queries: heat(lag, inGroup)},
 			}},
+			{Title: "The load that was asked for", Panels: []Panel{
+				{Title: "Stages not as asked", Description: "Stages whose load was not the one that was asked for: 1. Nothing can be said of their thresholds.", Kind: "timeseries", Unit: "short", Width: 12, Steps: badFrom(0.5, 1), Queries: one("max by (stage) ("+chosen("twinfleet_generator_not_as_asked")+")", "{{stage}}")},
+				{Title: "The machine's processors", Description: "Shares: in use by all programs in the busiest quarter of a second, taken by the hypervisor, held up by a limit of the control group, and of the time in which some program waited for a processor.", Kind: "timeseries", Unit: "percentunit", Width: 12, Queries: []Query{
+					{Expr: own("machine_cpu_ratio"), Legend: "in use"},
+					{Expr: own("steal_ratio"), Legend: "stolen"},
+					{Expr: own("cpu_limited_ratio"), Legend: "limited"},
+					{Expr: own("cpu_waiting_ratio"), Legend: "waiting"},
+				}},
+				{Title: "Standing still", Description: "Longest time for which the process stood still: stopped, suspended, or without a processor.", Kind: "timeseries", Unit: "s", Width: 12, Queries: one(own("stopped_seconds"), "longest")},
+			}},
 			{Title: "The process", Panels: []Panel{
 				{Title: "Processors in use", Description: "Processors' time used, a second, beside the processors that there are.", Kind: "timeseries", Unit: "short", Queries: []Query{
 					{Expr: rate("", "twinfleet_generator_cpu_seconds_total"), Legend: "in use"},
@@ -77,9 +87,6 @@ func generator() Board {
 					{Expr: own("memory_bytes"), Legend: "in use"},
 					{Expr: own("memory_limit_bytes"), Legend: "limit"},
 				}},
-				{Title: "Not as asked", Description: "1 when a stage was not delivered as asked so far: thresholds that cover it cannot be judged.", Kind: "timeseries", Unit: "short", Queries: one(own("not_as_asked"), "not as asked")},
-				{Title: "The whole machine", Description: "Shares of all processors' time: in use by any program, taken by the hypervisor, waited for by runnable programs, and refused by this process's limit.", Kind: "timeseries", Unit: "percentunit", Steps: badFrom(0.9, 0.97), Queries: []Query{{Expr: own("machine_cpu_ratio"), Legend: "in use"}, {Expr: own("steal_ratio"), Legend: "stolen"}, {Expr: own("cpu_waiting_ratio"), Legend: "waited for"}, {Expr: own("cpu_limited_ratio"), Legend: "refused by the limit"}}},
-				{Title: "Stopped", Description: "Time in which the process stood still: stopped by a signal, or the machine suspended.", Kind: "timeseries", Unit: "s", Queries: one(own("stopped_seconds"), "stopped")},
 				{Title: "Collecting garbage", Description: "Share of the processors' time that went into it.", Kind: "timeseries", Unit: "percentunit", Steps: badFrom(0.1, 0.25), Queries: one(own("gc_cpu_ratio"), "share of time")},
 				{Title: "Pauses", Description: "Longest pause for collecting garbage in the last second.", Kind: "timeseries", Unit: "s", Queries: one(own("gc_pause_seconds"), "longest")},
 				{Title: "Descriptors and ports", Description: "In use, beside their limits.", Kind: "timeseries", Unit: "short", Queries: []Query{

@@ -25,8 +25,11 @@ func (j *Judge) doubts(r *rule) string {
 	return ""
 }
 
-// unlessInDoubt is the verdict on a rule, or that there is none.
+// unlessInDoubt is the verdict on a rule, or that there is none. How the schedule was kept is known whatever the load was.
 func (j *Judge) unlessInDoubt(r *rule, v Verdict) Verdict {
+	if r.aggregate.ofSchedule() {
+		return v
+	}
 	if why := j.doubts(r); why != "" && r.from != nil {
 		v.CannotSay, v.Why, v.Pass = true, why, false
 	}
@@ -43,6 +46,12 @@ func (t Threshold) WantsFailure(s *Snapshot) bool {
 		return false
 	}
 	well := &Snapshot{At: s.At, Elapsed: s.Elapsed}
+	for _, d := range s.Devices {
+		if d.State == "connecting" || d.State == "backoff" {
+			d.State = "connected"
+		}
+		well.Devices = append(well.Devices, d)
+	}
 	for i := range s.Series {
 		if x := &s.Series[i]; x.Operation == t.Operation && x.Scheduled() > 0 {
 			at := Histogram{Buckets: []Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}

@@ -30,6 +30,9 @@ func TestDoubt(t *testing.T) {
 		{"windows of a good stage", "p(50) < 1s", Scope{Stage: "hold", Window: time.Second}, "ramp", false, true, false},
 		{"a stage that did not run", "p(50) < 1s", Scope{Stage: "down"}, "down", false, false, false},
 		{"a stage of which there is nothing", "min < 1s", Scope{Stage: "ramp", Window: time.Minute}, "ramp", true, false, false},
+		{"the schedule of a bad stage is known: missed", "on_time != 3", Scope{Stage: "ramp"}, "ramp", false, false, false},
+		{"the schedule of a bad stage is known: met", "late == 0", Scope{Stage: "ramp"}, "ramp", false, true, false},
+		{"what was dropped in a bad stage is not", "dropped == 0", Scope{Stage: "ramp"}, "ramp", true, false, false},
 		{"aborts", "p(50) < 1ms", Scope{Abort: true}, "", false, false, true},
 		{"aborts in a good stage", "p(50) < 1ms", Scope{Stage: "hold", Abort: true}, "ramp", false, false, true},
 		{"does not abort in a bad stage", "p(50) < 1ms", Scope{Stage: "ramp", Abort: true}, "ramp", true, false, false},
@@ -84,7 +87,17 @@ func TestWantsFailure(t *testing.T) {
 			got = append(got, expr)
 		}
 	}
-	if want := []string{"error_rate > 99%", "count == 0", "p(99) > 1s"}; !slices.Equal(got, want) {
+	r.DeviceGauge("g", "backoff").Add(10)
+	for _, expr := range []string{"connected == 0", "connected_rate <= 99%", "connected_rate >= 0%"} {
+		x, err := ParseThreshold(string(OfDevices), expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.WantsFailure(r.Snapshot()) {
+			got = append(got, expr)
+		}
+	}
+	if want := []string{"error_rate > 99%", "count == 0", "p(99) > 1s", "connected == 0", "connected_rate <= 99%"}; !slices.Equal(got, want) {
 		t.Errorf("failures are asked for by %q; want %q", got, want)
 	}
 }

@@ -42,6 +42,15 @@ func parts() []part {
 	}
 }
 
+// ofSchedule reports whether the aggregate tells how the generator kept its schedule, and nothing of the target.
+func (a aggregate) ofSchedule() bool {
+	switch a.part().count {
+	case "scheduled", "on_time", "late":
+		return true
+	}
+	return false
+}
+
 // part is the kind of operations that the aggregate counts; the zero value for all other aggregates.
 func (a aggregate) part() part {
 	all := parts()
@@ -91,6 +100,9 @@ func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
 	observed, text, ok := t.observe(s)
 	if !ok {
 		v.NoData, v.Observed = true, "no data"
+		if t.Operation == OpRecovery {
+			v.Observed = "no data: there was no outage"
+		}
 		return v, 0
 	}
 	v.Observed, v.Pass = t.label()+" = "+text, t.holds(observed)

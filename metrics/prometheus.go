@@ -33,6 +33,7 @@ type descs struct {
 	total, scheduled, late, dropped, inFlight                 *prometheus.Desc
 	devices, queryResults, queryPages, queryRuns, build, info *prometheus.Desc
 	queryExpectations, queryRows                              *prometheus.Desc
+	stageScheduled, stageTotal, stageDropped                  *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -53,6 +54,9 @@ func newDescs() descs {
 		queryPages:        desc("query_pages_total", "Pages read of the results of a query.", "query"),
 		queryRuns:         desc("query_runs_total", "Runs of a query that were read to the end.", "query"),
 		queryExpectations: desc("query_expectations_total", "Results of a query by whether they had the expected size: met or unmet.", "query", "result"),
+		stageScheduled:    desc("stage_operations_scheduled_total", "Operations that the schedule wanted in a stage; those outside of all stages have none. The sum of all outcomes, the dropped ones, and those under way.", "stage", "operation"),
+		stageTotal:        desc("stage_operations_total", "Operations that were wanted in a stage and ended, whenever that was, by outcome.", "stage", "operation", "outcome"),
+		stageDropped:      desc("stage_operations_dropped_total", "Operations that were wanted in a stage and never started, by reason.", "stage", "operation", "reason"),
 		queryRows:         desc("query_rows_total", "Sampled devices in the results of a query by what the freshness audit found: ok, missing, extra, stale, unjudged.", "query", "check"),
 
 		build: desc("build_info", "The version of this program as labels; always 1.", "version", "goversion"),
@@ -92,6 +96,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		value(d.inFlight, float64(x.InFlight()), op, group)
 	}
+	c.stages(counter)
 	for _, x := range s.Devices {
 		value(d.devices, float64(x.Count), x.Group, x.State)
 	}
@@ -118,6 +123,47 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		desc := prometheus.NewDesc(g.name, g.help, g.labels, nil)
 		for _, sample := range g.read() {
 			out <- prometheus.MustNewConstMetric(desc, kind, sample.Value, sample.Labels...)
+		}
+	}
+}
+
+// maxStages bounds the stages that are told apart; further ones are shown as "other".
+const maxStages = 100
+
+// stages sends the account of every stage and operation, all groups together. Of what is nothing only ok and in_flight are sent: a
+// counter that is there from the start shows its first increase to rate().
+func (c *collector) stages(counter func(desc *prometheus.Desc, v uint64, labels ...string)) {
+	var names []string
+	byName := make(map[string]*Snapshot)
+	for _, s := range c.rec.Stages() {
+		name := s.Stage
+		if byName[name] == nil && len(names) >= maxStages {
+			name = otherGroup
+		}
+		if before := byName[name]; before != nil {
+			s = before.Merge(s)
+		} else {
+			names = append(names, name)
+		}
+		byName[name] = s
+	}
+	for _, name := range names {
+		for _, op := range Operations() {
+			x := byName[name].Select(op, "")
+			if x == nil {
+				continue
+			}
+			counter(c.descs.stageScheduled, x.Scheduled(), name, string(op))
+			for _, o := range Outcomes() {
+				if n := x.Count(o); n > 0 || o == OK {
+					counter(c.descs.stageTotal, n, name, string(op), o.String())
+				}
+			}
+			for _, reason := range dropReasons() {
+				if n := x.Dropped[reason]; n > 0 || reason == DropInFlight {
+					counter(c.descs.stageDropped, n, name, string(op), reason)
+				}
+			}
 		}
 	}
 }

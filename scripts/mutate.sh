@@ -34,7 +34,7 @@ mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswer
 mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics
 mutate "a window in which nothing ended" metrics/judge.go 'n := r.stuck(window); n > 0' 'n := r.stuck(window); n > 1<<60' ./metrics
 mutate "what is under way for too long" metrics/snapshot.go 'o.least > than' 'o.least < 0' ./metrics
-mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if true {' ./fleet
+mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics
 mutate "the last window of a scope" metrics/judge.go '	r.take(last)' '	_ = last' ./metrics
 mutate "what is due while disconnected" fleet/queue.go 'series.Drop(at, reason)' '_ = reason' ./fleet
 mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
@@ -58,5 +58,5 @@ mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.ju
 mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()
 	e.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
 mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
-mutate "what vanished is worse" internal/report/compare/compare.go 'Vanished Verdict = "vanished"' 'Vanished Verdict = "better"' ./internal/report/compare 'Compare|Vanish|Text|Golden|World|Table'
+mutate "what vanished is worse" internal/report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./internal/report/compare 'Told|Golden|Groups|Differs'
 exit "$missed"

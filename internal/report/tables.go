@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func Waiting(waiting int, left time.Duration) string {
 // ProgressLine is the figures of the last second in one line.
 func ProgressLine(stage string, total, interval *metrics.Snapshot) string {
 	devices := total.DevicesIn("connected")
-	line := fmt.Sprintf("%7s  %-12s %7s connected", Duration(total.Elapsed), stage, Count(int64(devices)))
+	line := fmt.Sprintf("%7s  %-12s %7s connected", Duration(total.Elapsed), cmp.Or(stage, "–"), Count(int64(devices)))
 	if lost := total.DevicesIn("backoff"); lost > 0 {
 		line += fmt.Sprintf(" (%s lost)", Count(int64(lost)))
 	}

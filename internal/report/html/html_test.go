@@ -29,6 +29,9 @@ func TestPage(t *testing.T) {
 	if from := regexp.MustCompile(`(?i)(src|href)\s*=\s*"?(https?:|//)|@import|url\(["']?(https?:|//)`).FindString(page); from != "" {
 		t.Errorf("the page fetches from outside: %q", from)
 	}
+	if strings.Contains(page, "spanGaps: true") || !strings.Contains(page, "spanGaps: false") {
+		t.Error("lines go through times in which nothing ended")
+	}
 	if n := strings.Count(page, "<script"); n != 3 {
 		t.Errorf("%d scripts; want 3", n)
 	}
