@@ -68,7 +68,8 @@ type Engine struct {
 
 	controls controls
 	drain    drain
-	ran      int // devices that have been started; owned by walk
+	ran      int  // devices that have been started; owned by walk
+	byHand   bool // whether a stage was ended by hand
 
 	record ledger
 

@@ -31,6 +31,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.ran = max(e.ran, e.fleet.Active())
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
+			e.byHand = true
 			e.record.note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: e.since()}
