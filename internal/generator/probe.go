@@ -32,13 +32,18 @@ func (p *probe) run(ctx context.Context) {
 	}
 }
 
+// mostLate bounds what is noted between two samples: what comes after a pause of minutes tells no more.
+const mostLate = 10_000
+
 // woke notes by how much the wake-up was late, and all others that should have come meanwhile: a pause
 // of a second is a hundred late wake-ups, not one. It returns the time of the next.
 func (p *probe) woke(now, due time.Time) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for ; !due.After(now); due = due.Add(probeEvery) {
-		p.lateness = append(p.lateness, now.Sub(due))
+		if len(p.lateness) < mostLate {
+			p.lateness = append(p.lateness, now.Sub(due))
+		}
 	}
 	return due
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func files(pairs ...string) fstest.MapFS {
@@ -86,6 +87,9 @@ func TestThisProcess(t *testing.T) {
 	if f.Cores < 1 || f.Memory < 1<<26 || f.MemoryAvailable > f.Memory || f.Descriptors < 64 || f.Ports < 1000 {
 		t.Errorf("facts = %+v", f)
 	}
+	if p := Count(); p.Count < 1 || p.Busy <= 0 || p.Uptime <= 0 {
+		t.Errorf("processors = %+v", p)
+	}
 	before, err := Use()
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +115,53 @@ func TestReuse(t *testing.T) {
 	}{{ReuseNever, true, false}, {ReuseAlways, false, true}, {ReuseLoopback, true, true}, {ReuseLoopback, false, false}} {
 		if got := tt.r.Applies(tt.loopback); got != tt.want {
 			t.Errorf("%d.Applies(%t) = %t", tt.r, tt.loopback, got)
+		}
+	}
+}
+
+const processors = `cpu  100 1 50 1000 7 2 3 40 0 0
+cpu0 40 0 20 500 3 1 1 10 5 0
+cpu1 30 1 10 300 2 1 2 20 0 0
+cpu2 30 0 20 200 2 0 0 10 0 0
+intr 12345 1 2 3
+cpu9 is no processor
+`
+
+// What the kernel counts is read of the processors that the process may run on, and of the tightest limit above it.
+func TestCount(t *testing.T) {
+	const (
+		tick = 10 * time.Millisecond
+		stat = "proc/stat"
+	)
+	for name, tt := range map[string]struct {
+		files fstest.MapFS
+		want  Processors
+	}{
+		"nothing is told": {files(), Processors{}},
+		"all processors":  {files(stat, processors), Processors{Count: 3, Busy: (62 + 44 + 50) * tick, Steal: 40 * tick}},
+		"some of them": {
+			files(stat, processors, "proc/self/status", "Name:\ttwinfleet\nCpus_allowed:\t6\nCpus_allowed_list:\t1-2\nMems_allowed:\t1\n"),
+			Processors{Count: 2, Busy: (44 + 50) * tick, Steal: 30 * tick},
+		},
+		"old kernel": {files(stat, "cpu  1 2 3 4\ncpu0 1 2 3 4\n"), Processors{}},
+		"pressure and the time since the start": {
+			files("proc/pressure/cpu", "some avg10=99.05 avg60=98.79 avg300=92.85 total=2075294608\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n", "proc/uptime", "3786.07 2256.40\n"),
+			Processors{Waiting: 2075294608 * time.Microsecond, Uptime: 3786070 * time.Millisecond},
+		},
+		"version 2, the tightest limit is above": {
+			files("proc/self/cgroup", "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max", "max 100000\n", "sys/fs/cgroup/a/cpu.max", "150000 100000\n",
+				"sys/fs/cgroup/a/cpu.stat", "usage_usec 1\nnr_periods 100\nnr_throttled 30\nthrottled_usec 5\n", "sys/fs/cgroup/cpu.max", "400000 100000"),
+			Processors{Limit: 1.5, Periods: 100, Held: 30},
+		},
+		"version 1": {
+			files("proc/self/cgroup", "4:memory:/\n2:cpu,cpuacct:/x\n0::/\n", "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "50000\n", "sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n",
+				"sys/fs/cgroup/cpu/x/cpu.stat", "nr_periods 10\nnr_throttled 4\nthrottled_time 9\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+			Processors{Limit: 0.5, Periods: 10, Held: 4},
+		},
+		"a limit that cannot be read": {files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/cpu.max", "many\n"), Processors{}},
+	} {
+		if got := count(tt.files); got != tt.want {
+			t.Errorf("%s: %+v; want %+v", name, got, tt.want)
 		}
 	}
 }

@@ -12,14 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario/engine"
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // liar is a proxy before a hub. It swallows some of the reports of devices, and answers them itself.
@@ -268,11 +267,12 @@ func TestSwallowedReportsFailTheRun(t *testing.T) {
 func TestPutBackHubFailsTheRun(t *testing.T) {
 	t.Parallel()
 	data, saved := t.TempDir(), filepath.Join(t.TempDir(), "saved")
-	h, err := hub.Open(t.Context(), hub.Options{DataDir: data})
+	addr := loopback.Free(t)
+	h, err := hub.Open(t.Context(), hub.Options{DataDir: data, Listen: addr})
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, set := h.Addr(), []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
+	set := []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
 	again := func(between func() error) {
 		if err := h.Close(); err != nil {
 			t.Error(err)
@@ -280,13 +280,9 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 		if err := between(); err != nil {
 			t.Error(err)
 		}
-		for range 50 { // the port may be a moment in coming free
-			if h, err = hub.Open(t.Context(), hub.Options{DataDir: data, Listen: addr}); err == nil {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
+		if h, err = hub.Open(t.Context(), hub.Options{DataDir: data, Listen: addr}); err != nil {
+			t.Error(err)
 		}
-		t.Error(err)
 	}
 	watch := func(e engine.Event) {
 		switch {
@@ -299,7 +295,7 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 		}
 	}
 	s := decode(t, honest, set...)
-	run := engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: watch, Sampler: calm()}).Run(t.Context())
+	run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Event: watch, Sampler: calm()}).Run(t.Context())
 	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
 		t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
 	}

@@ -39,6 +39,7 @@ stages: [{name: ramp, duration: 1200ms, devices: 2}]
 // A generator that was the bottleneck fails the run, unless the scenario or the command line allows it; the
 // record says so all the same. It weighs more than a missed threshold.
 func TestSaturatedGenerator(t *testing.T) {
+	t.Parallel()
 	starved := fixed{Elapsed: 10 * time.Second, CPU: 2, Cores: 2, Late: time.Second, Lag: time.Second}
 	for _, tt := range []struct {
 		name    string
@@ -54,30 +55,34 @@ func TestSaturatedGenerator(t *testing.T) {
 		{"allowed by the scenario", starved, false, []string{"generator.saturated=warn"}, report.Passed},
 		{"not allowed by the scenario", starved, false, []string{"generator.saturated=fail"}, report.Saturated},
 	} {
-		rec := punctual()
-		run := engine.New(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, Sampler: tt.sampler, AllowSaturated: tt.allow}).Run(t.Context())
-		if run.Outcome != tt.want {
-			t.Errorf("%s: %s (%s); want %s", tt.name, run.Outcome, run.Reason, tt.want)
-		}
-		if h := run.Generator; h == nil || h.Saturated != (tt.name != "ok") {
-			t.Errorf("%s: health = %+v", tt.name, h)
-		}
-		var b bytes.Buffer
-		if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
-			t.Fatal(err)
-		}
-		want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"
-		if tt.name != "ok" {
-			want = "generator: saturated (stage ramp: this process used 2.0 of 2 processors for"
-		}
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("%s: the summary lacks %q:\n%s", tt.name, want, b.String())
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rec := punctual()
+			run := engine.New(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, Sampler: tt.sampler, AllowSaturated: tt.allow}).Run(t.Context())
+			if run.Outcome != tt.want {
+				t.Errorf("%s (%s); want %s", run.Outcome, run.Reason, tt.want)
+			}
+			if h := run.Generator; h == nil || h.Saturated != (tt.name != "ok") {
+				t.Errorf("health = %+v", h)
+			}
+			var b bytes.Buffer
+			if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+				t.Fatal(err)
+			}
+			want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"
+			if tt.name != "ok" {
+				want = "generator: saturated (stage ramp: this process used 2.0 of 2 processors for"
+			}
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("the summary lacks %q:\n%s", want, b.String())
+			}
+		})
 	}
 }
 
 // A run measures this process when it is given no other sampler, and shows it on /metrics.
 func TestGeneratorIsMeasured(t *testing.T) {
+	t.Parallel()
 	rec := metrics.NewRecorder(metrics.Options{})
 	run := engine.New(engine.Options{Scenario: decode(t, brief), Recorder: rec, AllowSaturated: true}).Run(context.WithoutCancel(t.Context()))
 	h := run.Generator

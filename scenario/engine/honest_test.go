@@ -16,56 +16,56 @@ seed: 5
 fleet:
   groups: [{name: robots, count: %[1]d, reported: {connectivity: {type: wifi}}, in_flight: 1, overflow: wait}]
 stages:
-  - {name: ramp, duration: 1s, devices: %[1]d}
-  - {name: settle, duration: 1s}
-  - {name: before, duration: 4s, report_rate: %[2]d/s}
-  - {name: stall, duration: 6s, report_rate: %[2]d/s, hub: {stall: 1s}}
+  - {name: ramp, duration: 500ms, devices: %[1]d}
+  - {name: settle, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}]}
+  - {name: before, duration: 2s, report_rate: %[2]d/s}
+  - {name: stall, duration: 3s, report_rate: %[2]d/s, hub: {stall: 1s}}
 `
 
 // A stall of a second shows in the latency from the intended time as the schedule says it must. The
 // latency from the send hides it, as it does for every client that waits for one answer before it asks again.
-// Its figures are exact in virtual time: fleet.TestAStallShowsFromTheIntendedTime. Here a busy machine can only
-// make them worse, so that one of three runs must show them.
+// Its figures are exact in virtual time: fleet.TestAStallShowsFromTheIntendedTime. Here a busy machine makes
+// them worse, in the same proportion: while this process is stopped devices wait as they do for a hub that stalls.
 func TestAStallCannotHide(t *testing.T) {
+	t.Parallel()
 	const (
-		whole   = 10 * time.Second
+		whole   = 5 * time.Second
 		stall   = time.Second
-		devices = wholeFleet / 30
-		rate    = devices * 20 // a second
+		devices = wholeFleet / 60
+		rate    = devices * 40 // a second
 		asked   = rate * int(whole/time.Second)
 	)
-	// What is due at time s of the stall waits for the rest of it. The slowest hundredth of all reports is
-	// those of its first tenth of a second: p99 = stall − whole/100.
-	want := stall - whole/100
-	for attempt := 1; ; attempt++ {
-		run := newEngine(decode(t, fmt.Sprintf(stalled, devices, rate)), newWatcher()).Run(t.Context())
-		if run.Outcome != report.Passed {
-			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-		}
-		x := run.Totals.Select(metrics.OpTwinReport, "")
-		// One report a device comes at connecting; they are far below a hundredth of all.
-		// What waits for its turn when the run ends is dropped: none, on a machine that has the time.
-		total := uint64(asked + devices)
-		if x.Scheduled() < total-2 || x.Scheduled() > total || x.DroppedTotal() != x.Dropped[metrics.DropStopped] {
-			t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, total)
-		}
-		// One report a device was under way when the hub stalled: half of a hundredth of all.
-		intended, sent := x.Latency(false).Quantile(0.99), x.Latency(true).Quantile(0.99)
-		t.Logf("p99 from the intended time %v (the schedule says %v), from the send %v", intended, want, sent)
-		if intended < want-50*time.Millisecond {
-			t.Fatalf("p99 from the intended time = %v; the schedule says %v", intended, want)
-		}
-		if intended < want+150*time.Millisecond && sent < intended/4 && x.DroppedTotal() == 0 {
-			return
-		}
-		if attempt == 3 {
-			t.Fatalf("p99 from the intended time = %v, from the send %v; want %v and far less", intended, sent, want)
-		}
+	run := newEngine(decode(t, fmt.Sprintf(stalled, devices, rate)), newWatcher()).Run(t.Context())
+	if run.Outcome != report.Passed {
+		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+	}
+	x := run.Totals.Select(metrics.OpTwinReport, "")
+	// One report a device comes at connecting.
+	// What waits for its turn when the run ends is dropped: none, on a machine that has the time.
+	total := uint64(asked + devices)
+	if x.Scheduled() < total-2 || x.Scheduled() > total || x.DroppedTotal() != x.Dropped[metrics.DropStopped] {
+		t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, total)
+	}
+	// What is due in the first half of the stall waits for the other half at least. Of what was sent that is one
+	// report a device, a twentieth of it.
+	const long = stall / 2
+	slow := func(fromSend bool) uint64 {
+		h := x.Latency(fromSend)
+		return h.Count - h.Below(long-time.Millisecond)
+	}
+	intended, sent := slow(false)+x.DroppedTotal(), slow(true)
+	t.Logf("%d reports took more than %v from the intended time (the schedule says %d), %d from the send", intended, long, rate/2, sent)
+	if want := uint64(rate/2) - devices; intended < want {
+		t.Errorf("%d reports took more than %v from the intended time; the schedule says %d", intended, long, want)
+	}
+	if sent > intended/2 {
+		t.Errorf("%d reports took more than %v from the send, %d from the intended time; want far less", sent, long, intended)
 	}
 }
 
 // A storm of 80 % of the fleet, 3,000 devices: all come back, and the record tells how fast.
 func TestStormOfAFleet(t *testing.T) {
+	t.Parallel()
 	const storm = `
 name: storm
 seed: 42
@@ -83,7 +83,7 @@ stages:
 		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
 	}
 	if len(run.Outages) != 1 {
-		t.Fatalf("outages = %+v; want one", run.Outages)
+		t.Fatalf("outages = %+v; want one; errors %+v", run.Outages, run.Totals.Errors)
 	}
 	o := run.Outages[0]
 	if o.Total < lost || o.Total > lost*21/20 || !o.Recovered || o.To <= o.From || o.AllBack < o.To-o.From {

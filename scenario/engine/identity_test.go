@@ -99,6 +99,7 @@ func mustPass(t *testing.T, name string, run *report.Run) {
 
 // Devices of every kind connect to the embedded hub, over TLS where they have certificates.
 func TestIdentitiesOnTheEmbeddedHub(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	authorityFiles(t, dir)
 	var rows []byte
@@ -119,6 +120,7 @@ func TestIdentitiesOnTheEmbeddedHub(t *testing.T) {
 // On a hub that outlives the run: identities are of the type that the scenario says, keys of a group are derived,
 // and devices of a file are neither made nor removed.
 func TestIdentitiesOnAHub(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cert := authorityFiles(t, dir)
 	h, set := openHub(t, hub.Options{CertDir: filepath.Join(dir, "hub"), ClientCAs: []*x509.Certificate{cert}})
@@ -186,6 +188,7 @@ func TestIdentitiesOnAHub(t *testing.T) {
 
 // A hub of tier S1 sheds the identities of a run: it waits, says so, and goes on; at the end it removes them all.
 func TestProvisioningIsThrottled(t *testing.T) {
+	t.Parallel()
 	// A call of 100 takes more than the burst of 50; another is shed for the three seconds that come after it.
 	h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: throttle.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
 	h.Arm()

@@ -26,8 +26,7 @@ stages:
 `, devices, length, rate)
 	engine.RelaxGC()
 	for range b.N {
-		w := newWatcher()
-		e := newEngine(decode(b, scenario), w)
+		e := engine.New(engine.Options{Scenario: decode(b, scenario), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(), AllowSaturated: true})
 		run := e.Run(b.Context())
 		if run.Outcome != report.Passed {
 			b.Fatalf("the run %s: %s", run.Outcome, run.Reason)

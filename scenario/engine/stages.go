@@ -17,7 +17,7 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (e *Engine) walk(ctx context.Context) error {
 	for i := range e.sc.Stages {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || e.stopped() != nil { // the first follows the second a moment later
 			return nil
 		}
 		t := &e.sc.Stages[i]

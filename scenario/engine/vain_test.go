@@ -3,7 +3,9 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -82,5 +84,23 @@ func TestNothingHappened(t *testing.T) {
 				t.Errorf("notes %q lack %q", notes, tt.note)
 			}
 		})
+	}
+}
+
+// outOfDescriptors is a generator that has none left.
+type outOfDescriptors struct{}
+
+func (outOfDescriptors) Sample(int, time.Duration) (generator.Sample, error) {
+	return generator.Sample{Elapsed: time.Second, Cores: 2, NoDescriptor: 3}, nil
+}
+
+// When nobody connected for want of what this machine should have, nothing is said of the target.
+func TestNobodyForWantOfDescriptors(t *testing.T) {
+	t.Parallel()
+	for allow, want := range map[bool]report.Outcome{false: report.Saturated, true: report.Failed} {
+		run := engine.New(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), Sampler: outOfDescriptors{}, AllowSaturated: allow}).Run(t.Context())
+		if run.Outcome != want {
+			t.Errorf("allowed %t: %s (%s); want %s", allow, run.Outcome, run.Reason, want)
+		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // Root is the module's folder.
@@ -49,17 +51,6 @@ func Program(tb testing.TB, name string) string {
 	}
 	tb.Fatalf("%s is not installed; make setup installs it", name)
 	return ""
-}
-
-// FreeAddr is a loopback address that nothing listened on a moment ago.
-func FreeAddr(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Process is a program that was started; it is killed when the test ends.
@@ -212,7 +203,7 @@ func Listening(tb testing.TB, addr string, within time.Duration) {
 // Mosquitto starts a real Mosquitto broker without authentication and returns its address.
 func Mosquitto(tb testing.TB, extra ...string) string {
 	tb.Helper()
-	addr := FreeAddr(tb)
+	addr := loopback.Free(tb)
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		tb.Fatal(err)

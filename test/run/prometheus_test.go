@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/twinfleet/twinfleet/test/loopback"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
@@ -50,7 +51,7 @@ service:
 // prometheus starts a real Prometheus with a configuration for scraping and returns its address.
 func prometheus(t *testing.T, dir, scrapes string, more ...string) string {
 	t.Helper()
-	addr, config := rig.FreeAddr(t), filepath.Join(dir, "prometheus.yml")
+	addr, config := loopback.Free(t), filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(config, []byte("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+scrapes), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func TestPrometheusAndGrafana(t *testing.T) {
 	if err := os.WriteFile(scenario, []byte(all), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	metricsAddr := rig.FreeAddr(t)
+	metricsAddr := loopback.Free(t)
 	addr := prometheus(t, dir, fmt.Sprintf("rule_files: [%q]\nscrape_configs:\n  - job_name: twinfleet\n    static_configs: [{targets: [%q]}]\n", configFile("prometheus-rules.yml"), metricsAddr))
 	run := rig.Start(t, dir, nil, binary, "run", scenario, "--metrics-addr", metricsAddr, "--allow-saturated", "--out", "", "--linger", "1m")
 	run.Line(t, "stage 2 of 2", time.Minute)
@@ -292,7 +293,7 @@ func compared(t *testing.T, expr string) string {
 // in no list of processes; and after the run Prometheus knows that it has ended.
 func TestPushes(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
-	gateway := rig.FreeAddr(t)
+	gateway := loopback.Free(t)
 	rig.Start(t, dir, nil, rig.Program(t, "prometheus-pushgateway"), "--web.listen-address", gateway)
 	rig.Listening(t, gateway, 30*time.Second)
 	addr := prometheus(t, dir, fmt.Sprintf("scrape_configs:\n  - job_name: pushgateway\n    honor_labels: true\n    static_configs: [{targets: [%q]}]\n", gateway), "--web.enable-remote-write-receiver")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/test/loopback"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
@@ -157,7 +158,7 @@ func registry(t *testing.T, said map[string]any) iothub.RegistryStatistics {
 // goes on, its summary tells of the outage and of freshness, and no acknowledged report is missing.
 func TestHubIsKilled(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
-	addr := rig.FreeAddr(t)
+	addr := loopback.Free(t)
 	data := filepath.Join(dir, "data")
 	hub, said := startHub(t, binary, dir, addr, "--data", data)
 	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "",

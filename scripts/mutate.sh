@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Switches off, one at a time, each mechanism that keeps a verdict from lying, and expects a test to fail for it.
+# Works on a copy of the tree; prints a line a mechanism and exits 1 when one is missed by no test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git archive HEAD | tar -x -C "$copy"
+cd "$copy"
+missed=0
+
+# mutate NAME FILE OLD NEW PACKAGES [RUN]: OLD, a fixed string, must be there.
+mutate() {
+	local name=$1 file=$2 old=$3 new=$4 packages=$5 run=${6:-.}
+	cp "$file" "$file.orig"
+	OLD=$old NEW=$new perl -0pi -e 's/\Q$ENV{OLD}\E/$ENV{NEW}/' "$file"
+	if cmp -s "$file" "$file.orig"; then
+		echo "?  $name: $file has no longer: $old"
+		missed=1
+	elif ! go vet $packages >vet.log 2>&1; then
+		echo "?  $name: does not compile: $(tail -n 1 vet.log)"
+		missed=1
+	elif go test -count=1 -timeout 5m -run "$run" $packages >test.log 2>&1; then
+		echo "✗  $name: no test fails"
+		missed=1
+	else
+		echo "✓  $name: $(grep -m 1 -oE -- '--- FAIL: [^ ]+' test.log | cut -d ' ' -f 3)"
+	fi
+	mv "$file.orig" "$file"
+}
+
+mutate "the wait for answers when a session ends" fleet/session.go 'd.underWay(now.Before(deaf)) == 0' 'd.underWay(now.Before(deaf)) >= 0' ./fleet
+mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswered)' '' ./metrics
+mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics
+mutate "a window in which nothing ended" metrics/judge.go 'n := r.stuck(window); n > 0' 'n := r.stuck(window); n > 1<<60' ./metrics
+mutate "what is under way for too long" metrics/snapshot.go 'o.least > than' 'o.least < 0' ./metrics
+mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if true {' ./fleet
+mutate "the last window of a scope" metrics/judge.go '	r.take(last)' '	_ = last' ./metrics
+mutate "what is due while disconnected" fleet/queue.go 'series.Drop(at, reason)' '_ = reason' ./fleet
+mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
+	defer cancel()
+	conn' 'ctx, cancel := context.WithCancel(d.fleet.ctx)
+	defer cancel()
+	conn' ./fleet
+mutate "an absence begins when the session was to end" fleet/device.go 'd.ends.Add(offline), now' 'now.Add(offline), now' ./fleet
+mutate "the target'\''s delay is not the generator'\''s" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
+mutate "the last device of a ramp" internal/schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './internal/schedule ./fleet'
+mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
+mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker
+mutate "throughput is of what was done" metrics/figure.go 'rate := float64(x.Count(OK))' 'rate := float64(x.Ended())' ./metrics
+mutate "the whole machine'\''s processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
+mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
+mutate "of an undelivered stage nothing can be said" metrics/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics
+mutate "no device ever connected" scenario/engine/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
+mutate "no operation of a kind ever succeeded" scenario/engine/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
+mutate "a target that contradicts itself" scenario/engine/contradictions.go 'if len(c.kinds) == 0 {' 'if true {' ./scenario/engine SwallowedReports
+mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.judgesRows' 'n >= 0 || e.judgesRows' ./scenario/engine WrongRows
+mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()
+	e.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
+mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
+mutate "what vanished is worse" internal/report/compare/compare.go 'Vanished Verdict = "vanished"' 'Vanished Verdict = "better"' ./internal/report/compare 'Compare|Vanish|Text|Golden|World|Table'
+exit "$missed"
