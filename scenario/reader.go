@@ -31,6 +31,7 @@ const (
 	formText    form = "text"
 	formName    form = "name"
 	formCount   form = "whole number"
+	formDevices form = "number of devices"
 	formSwitch  form = "true or false"
 	formTime    form = "time"
 	formTimes   form = "random time"
@@ -60,6 +61,7 @@ type reader struct {
 	fromEnvironment []string        // values that were substituted
 	unfilled        map[string]bool // paths of values for which the environment has nothing
 
+	numbers    []number    // of devices
 	groupNames []reference // names of groups that must exist
 	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist
@@ -456,13 +458,14 @@ func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T,
 			r.fail(path, n, "expected a list, found %s", kindName(n))
 			return
 		}
+		*into = slices.Grow(*into, len(n.Content)) // the items stay where they are
 		for i, item := range n.Content {
-			t := fresh()
+			*into = append(*into, fresh())
+			t := &(*into)[len(*into)-1]
 			if at != nil {
-				at(&t, placeOf(item))
+				at(t, placeOf(item))
 			}
-			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(&t))
-			*into = append(*into, t)
+			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(t))
 		}
 	}
 }

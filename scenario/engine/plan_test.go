@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -310,7 +311,13 @@ func randomScenario(t *rapid.T) string {
 		if i == 0 || flip("changes") {
 			before := active
 			active = number("devices", 0, whole)
-			fmt.Fprintf(&b, ", devices: %d", active)
+			text := fmt.Sprint(active)
+			if flip("as a share") {
+				percent := number("percent", 0, 100)
+				active = max(min(1, percent), int(math.Round(float64(percent)/100*float64(whole))))
+				text = fmt.Sprintf("%d%%", percent)
+			}
+			fmt.Fprintf(&b, ", devices: %s", text)
 			if way := max(active-before, before-active); way > 0 && flip("at a rate") {
 				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
 			}
