@@ -313,13 +313,14 @@ const serverUnavailable = 3
 // connectOutcome sorts a failed connection.
 func connectOutcome(err error) metrics.Outcome {
 	var refused *link.RefusedError
+	var subscription *link.SubscriptionError
 	var network net.Error
 	switch {
 	case err == nil:
 		return metrics.OK
 	case errors.As(err, &refused) && refused.Code == serverUnavailable:
 		return metrics.Throttled
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &subscription):
 		return metrics.Refused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return metrics.Timeout

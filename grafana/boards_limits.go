@@ -77,6 +77,9 @@ func generator() Board {
 					{Expr: own("memory_bytes"), Legend: "in use"},
 					{Expr: own("memory_limit_bytes"), Legend: "limit"},
 				}},
+				{Title: "Not as asked", Description: "1 when a stage was not delivered as asked so far: thresholds that cover it cannot be judged.", Kind: "timeseries", Unit: "short", Queries: one(own("not_as_asked"), "not as asked")},
+				{Title: "The whole machine", Description: "Shares of all processors' time: in use by any program, taken by the hypervisor, waited for by runnable programs, and refused by this process's limit.", Kind: "timeseries", Unit: "percentunit", Steps: badFrom(0.9, 0.97), Queries: []Query{{Expr: own("machine_cpu_ratio"), Legend: "in use"}, {Expr: own("steal_ratio"), Legend: "stolen"}, {Expr: own("cpu_waiting_ratio"), Legend: "waited for"}, {Expr: own("cpu_limited_ratio"), Legend: "refused by the limit"}}},
+				{Title: "Stopped", Description: "Time in which the process stood still: stopped by a signal, or the machine suspended.", Kind: "timeseries", Unit: "s", Queries: one(own("stopped_seconds"), "stopped")},
 				{Title: "Collecting garbage", Description: "Share of the processors' time that went into it.", Kind: "timeseries", Unit: "percentunit", Steps: badFrom(0.1, 0.25), Queries: one(own("gc_cpu_ratio"), "share of time")},
 				{Title: "Pauses", Description: "Longest pause for collecting garbage in the last second.", Kind: "timeseries", Unit: "s", Queries: one(own("gc_pause_seconds"), "longest")},
 				{Title: "Descriptors and ports", Description: "In use, beside their limits.", Kind: "timeseries", Unit: "short", Queries: []Query{

@@ -69,9 +69,14 @@ func (l *live) event(e report.Event) {
 }
 
 func (l *live) progress(p engine.Progress) {
-	if l != nil {
-		l.server.Sample(report.Sample{At: p.At, Window: p.Interval})
+	if l == nil {
+		return
 	}
+	waiting := ""
+	if p.Waiting > 0 {
+		waiting = report.Waiting(p.Waiting, p.Left)
+	}
+	l.server.Sample(report.Sample{At: p.At, Window: p.Interval}, waiting)
 }
 
 func (l *live) end(r *report.Run) {

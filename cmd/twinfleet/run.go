@@ -54,7 +54,8 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) error {
 	e.outlive()
 	if e.closed {
-		return usagef("standard output is closed, and the summary would be lost; give it a place, or > /dev/null for none")
+		e.stdout = e.stderr
+		fmt.Fprintln(e.stderr, "standard output is closed: what belongs there is printed here")
 	}
 	s, err := loadSettings(cmd)
 	if err != nil {

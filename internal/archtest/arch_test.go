@@ -113,7 +113,7 @@ func TestArrows(t *testing.T) {
 // TestOwners holds libraries and rooms with side effects to the one room that wraps them.
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
-		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho"},
+		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "test/soak"},
 		"github.com/prometheus":                   {"metrics", "internal/export"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},

@@ -65,6 +65,7 @@ type headline struct {
 	Stage       string         `json:"stage"`
 	At          float64        `json:"at"` // seconds since the run began
 	Paused      bool           `json:"paused"`
+	Waiting     string         `json:"waiting"` // for the last answers, in words; empty before and after
 	Outcome     report.Outcome `json:"outcome"` // empty while it runs
 	Reason      string         `json:"reason"`
 }
@@ -125,7 +126,7 @@ func (s *Server) Begin(r *report.Run) {
 
 // End tells of its verdict.
 func (s *Server) End(r *report.Run) {
-	s.update(func(h *headline) { h.Outcome, h.Reason, h.Target = r.Outcome, r.Reason, r.Target })
+	s.update(func(h *headline) { h.Outcome, h.Reason, h.Target, h.Waiting = r.Outcome, r.Reason, r.Target, "" })
 }
 
 // update changes the headline and tells everybody.
@@ -136,20 +137,22 @@ func (s *Server) update(change func(*headline)) {
 	s.tellLocked("run", s.run)
 }
 
-// Sample tells of a second.
-func (s *Server) Sample(x report.Sample) {
+// Sample tells of a second. After the last stage it also tells, in words, what is waited for.
+func (s *Server) Sample(x report.Sample, waiting string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name := x.Window.Stage; len(s.stages) == 0 || s.stages[len(s.stages)-1].Name != name {
-		s.stages = append(s.stages, report.Stage{Name: name, From: x.At - x.Window.Elapsed})
+	if name := x.Window.Stage; name != "" {
+		if len(s.stages) == 0 || s.stages[len(s.stages)-1].Name != name {
+			s.stages = append(s.stages, report.Stage{Name: name, From: x.At - x.Window.Elapsed})
+		}
+		s.stages[len(s.stages)-1].To = x.At
 	}
-	s.stages[len(s.stages)-1].To = x.At
 	s.samples = append(s.samples, x)
 	if len(s.samples) > keepSamples {
 		h := report.History{Samples: s.samples}
 		s.samples = h.Merged(keepSamples / 2)
 	}
-	s.run.Stage, s.run.At = x.Window.Stage, x.At.Seconds()
+	s.run.Stage, s.run.At, s.run.Waiting = x.Window.Stage, x.At.Seconds(), waiting
 	s.tellLocked("run", s.run)
 	s.tellLocked("sample", html.NewData([]report.Sample{x}, s.stages))
 }

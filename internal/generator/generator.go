@@ -115,7 +115,7 @@ type Cause struct {
 }
 
 // String is the stage in one line: "stage ramp: 7,887 of 8,000 connect started late …".
-func (s *Stage) String() string {
+func (s Stage) String() string {
 	text := ""
 	if s.Name != "" {
 		text = "stage " + s.Name + ": "

@@ -162,10 +162,21 @@ func (j *Judge) Health(started [][]Started) Health {
 		}
 	}
 	h.Saturated = len(h.Reasons) > 0
-	if h.Saturated && j.Shared {
+	if j.Shared && slices.ContainsFunc(h.Stages, Stage.ofProcess) {
 		h.Reasons = append(h.Reasons, "the embedded hub ran in this process and had its share; run twinfleet hub in another process, or on another machine")
 	}
 	return h
+}
+
+// ofProcess reports whether a stage was short of something of which this process took its share.
+func (s Stage) ofProcess() bool {
+	return slices.ContainsFunc(s.Causes, func(c Cause) bool {
+		switch c.Kind {
+		case CauseProcess, CauseGarbage, CauseMemory, CauseDescriptors, CausePorts:
+			return true
+		}
+		return false
+	})
 }
 
 // JudgeStage is the judgement of the i-th stage, counted from 0, so far.

@@ -131,9 +131,9 @@ func crowds(s *Sample) bool {
 
 func crowdText(s *Sample) string {
 	if s.Processors == 0 {
-		return fmt.Sprintf("programs waited for a processor of this machine in %.0f %% of the time, and this process used %.1f", s.Waiting*100, s.Own)
+		return fmt.Sprintf("programs waited for a processor of this machine in %.0f %% of the time, and this process used %.1f", s.Waiting*100, max(s.CPU, s.Own))
 	}
-	text := fmt.Sprintf("%.1f of %d processors of this machine were in use, %.1f by this process", min(s.Machine, float64(s.Processors)), s.Processors, s.Own)
+	text := fmt.Sprintf("%.1f of %d processors of this machine were in use, %.1f by this process", min(s.Machine, float64(s.Processors)), s.Processors, max(s.CPU, s.Own))
 	if s.Waiting > crowded {
 		text += fmt.Sprintf(", and programs waited for one in %.0f %% of the time", s.Waiting*100)
 	}

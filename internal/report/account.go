@@ -197,7 +197,12 @@ func Tables(r *Run) []Table {
 			for _, l := range p.Lines {
 				h := l.Series.Latency(false)
 				cells := append([]string{l.Name}, all.columns(AccountOf(l.Series))...)
-				t.Rows = append(t.Rows, TableRow{"", append(cells, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.99)), Duration(h.Maximum()))})
+				if h.Count > 0 {
+					cells = append(cells, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.99)), Duration(h.Maximum()))
+				} else {
+					cells = append(cells, "", "", "")
+				}
+				t.Rows = append(t.Rows, TableRow{"", cells})
 			}
 		}
 		tables = append(tables, t)

@@ -124,7 +124,7 @@ func Summarize(r *Run) Summary {
 	for _, o := range r.Outages {
 		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
-	s.Operations = summarizeOps(r.Totals, s.Duration)
+	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
 	return s
 }
 

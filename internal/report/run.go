@@ -55,6 +55,14 @@ type Run struct {
 // Duration is how long the run took.
 func (r *Run) Duration() time.Duration { return r.Ended.Sub(r.Started) }
 
+// Loaded is how long the stages took together; how long the run took when there were none.
+func (r *Run) Loaded() time.Duration {
+	if n := len(r.Stages); n > 0 && r.Stages[n-1].To > r.Stages[0].From {
+		return r.Stages[n-1].To - r.Stages[0].From
+	}
+	return r.Duration()
+}
+
 // DevicesText is how many devices ran: of how many, when not all of them were started.
 func (r *Run) DevicesText() string {
 	if r.Ran == nil || *r.Ran >= r.Devices {

@@ -77,7 +77,7 @@ func (l Line) cells(r *Run) []string {
 	x := l.Series
 	h := x.Latency(false)
 	return []string{
-		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
+		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
 		Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
 		Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
 	}

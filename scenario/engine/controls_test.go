@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/report"
@@ -65,7 +66,9 @@ func TestNextIsNotLost(t *testing.T) {
 				eng.Next()
 			}
 			run := eng.Run(t.Context())
-			if got := endedByHand(run); run.Outcome != report.Passed || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
+			// Where all was skipped nothing happened, and that is no pass.
+			skipped := run.Outcome == report.Failed && strings.Contains(run.Reason, "no device was ever due")
+			if got := endedByHand(run); (run.Outcome != report.Passed && !skipped) || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
 				t.Errorf("%s (%s): ended by hand %q, notes %q", run.Outcome, run.Reason, got, run.Notes)
 			}
 		})

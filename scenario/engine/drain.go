@@ -16,13 +16,10 @@ type drain struct {
 	mu     sync.Mutex // protects the following fields
 	cancel context.CancelFunc
 	cut    bool
-	told   int       // how often the monitor has looked
+	told   bool      // whether watchers know; owned by the monitor
 	from   time.Time // when it began; zero before
 	began  chan struct{}
 }
-
-// drainTellEvery is how many seconds apart a watcher is told of the wait.
-const drainTellEvery = 5
 
 // begin says what ends the wait at once.
 func (d *drain) begin(cancel context.CancelFunc) {
@@ -69,10 +66,9 @@ func (d *drain) waiting(sc *scenario.Scenario, now *metrics.Snapshot) (open int,
 			continue
 		}
 		open += n
-		g := sc.Group(x.Group)
-		if known = known && g != nil && x.Operation != metrics.OpFreshness; known {
-			longest = max(longest, g.Timeout)
-		}
+		patience := patienceOf(sc, x)
+		known = known && patience > 0
+		longest = max(longest, patience)
 	}
 	if !known {
 		return open, 0
@@ -80,13 +76,25 @@ func (d *drain) waiting(sc *scenario.Scenario, now *metrics.Snapshot) (open int,
 	return open, max(0, longest-time.Since(from))
 }
 
-// tellOfDrain says, every few seconds, how many answers are still waited for.
-func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
-	e.drain.told++
-	if e.drain.told%drainTellEvery != 1 {
-		return
+// patienceOf is how long an operation is waited for; 0 when that is not known here.
+func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration {
+	switch x.Operation {
+	case metrics.OpQuery:
+		if q := sc.Query(x.Group); q != nil {
+			return q.Timeout
+		}
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry:
+		if g := sc.Group(x.Group); g != nil {
+			return g.Timeout
+		}
 	}
-	if open, _ := e.drain.waiting(e.sc, now); open > 0 {
+	return 0
+}
+
+// tellOfDrain says once how many answers are waited for. The progress goes on to say it.
+func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
+	if open, _ := e.drain.waiting(e.sc, now); open > 0 && !e.drain.told {
+		e.drain.told = true
 		e.emit(Event{Kind: EventDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
 	}
 }

@@ -320,7 +320,7 @@ stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 300ms
 		{"a threshold without data", `service: {queries: [{name: leap, cron: "0 0 29 2 *", sql: SELECT * FROM devices}]}
 thresholds: {query: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
 		{"a threshold that ends the run", `thresholds: {connect: [{threshold: "count < 1", abort_on_fail: true}]}
-stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 60s}]`, report.Missed, "ended early"},
+stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 60s}]`, report.Missed, "ended early in stage "},
 		{"a threshold of a stage", `thresholds: {connect: [{threshold: "count == 5", stage: ramp}, {threshold: "count == 0", stage: hold}]}
 stages: [{name: ramp, steps: [{await: {connected: 5}}], devices: 5}, {name: hold, duration: 300ms}]`, report.Passed, ""},
 		{"a step that fails", `service: {queries: [{name: q, every: 1h, sql: "SELECT * FROM devices"}]}

@@ -200,12 +200,7 @@ func TestExamplesRunShort(t *testing.T) {
 			if problem := tt.want(run); problem != "" {
 				t.Error(problem)
 			}
-			for i := range run.Totals.Series {
-				x := &run.Totals.Series[i]
-				if x.Started() != x.Ended() {
-					t.Errorf("%s %s: %d started, %d ended: %s", x.Operation, x.Group, x.Started(), x.Ended(), outcomes(x))
-				}
-			}
+			checkAccounts(t, run)
 			if t.Failed() {
 				t.Logf("stages %+v\nerrors %+v\nnotes %q", run.Stages, run.Totals.Errors, run.Notes)
 			}

@@ -65,7 +65,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
 	now := e.sample(last)
 	e.endOutages()
-	e.enter("")
+	e.enter("", time.Now())
 	return now
 }
 
@@ -84,7 +84,9 @@ func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapsh
 	interval = now.Sub(last)
 	p := Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval}
 	interval.Stage = p.Stage // also of the rest of the last one
-	p.Waiting, p.Left = e.drain.waiting(e.sc, now)
+	if p.Stage == "" {
+		p.Waiting, p.Left = e.drain.waiting(e.sc, now)
+	}
 	if e.opts.Progress != nil {
 		e.opts.Progress(p)
 	}

@@ -227,6 +227,9 @@ func compare(p *plan.Plan, s *metrics.Snapshot, storms bool) (differ []string) {
 		if storms {
 			same = planned+paused == float64(due+dropped)
 		}
+		if op == metrics.OpRecovery {
+			continue // it follows from what the target does
+		}
 		if l := p.Find(op); op == metrics.OpDelivery && l != nil && l.Estimate {
 			continue // what a rate asks for while nobody is connected is not delivered
 		}

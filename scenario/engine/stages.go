@@ -21,8 +21,7 @@ func (e *Engine) walk(ctx context.Context) error {
 			return nil
 		}
 		t := &e.sc.Stages[i]
-		from := e.enter(t.Name)
-		e.rec.SetStage(t.Name)
+		from := e.enter(t.Name, e.rec.SetStage(t.Name))
 		e.beginStage(t.Name)
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
@@ -53,13 +52,12 @@ func (e *Engine) beginStage(name string) {
 	e.measure(now, true, name)
 }
 
-// enter says which stage begins now, and when that is.
-func (e *Engine) enter(name string) (at time.Duration) {
-	at = e.since()
+// enter says which stage has begun, and when that was. It gives that time since the run began.
+func (e *Engine) enter(name string, at time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stage, e.from = name, at
-	return at
+	e.stage, e.from = name, at.Sub(e.start)
+	return e.from
 }
 
 // describe says what a stage does, for people.

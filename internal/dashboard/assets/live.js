@@ -3,7 +3,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const token = location.hash.slice(1);
-  let run = {}, plan = [], data = null, charts = null;
+  let run = {}, plan = [], data = null, charts = null, waited = false;
 
   const seconds = (s) => s >= 60 ? `${Math.floor(s / 60)}m${String(Math.floor(s % 60)).padStart(2, "0")}s` : `${s.toFixed(0)}s`;
   const number = (n) => Math.round(n).toLocaleString("en");
@@ -18,15 +18,17 @@
   }
 
   function showRun() {
-    const state = run.outcome || (run.paused ? "paused" : run.name ? "running" : "waiting");
+    const state = run.outcome || (run.waiting ? "finishing" : run.paused ? "paused" : run.name ? "running" : "waiting");
     $("badge").textContent = state;
     $("badge").className = "badge " + (run.outcome ? run.outcome : state);
     $("name").textContent = run.name || "twinfleet";
     document.title = `${state}: ${run.name || ""} – twinfleet`;
     $("description").textContent = run.description || "";
     if (run.outcome) $("message").textContent = run.reason || "";
+    else if (run.waiting || waited) $("message").textContent = run.waiting;
+    waited = !!run.waiting;
     $("pause").textContent = run.paused ? "Resume" : "Pause";
-    for (const id of ["pause", "next", "stop"]) $(id).disabled = !!run.outcome || !token;
+    for (const id of ["pause", "next", "stop"]) $(id).disabled = !!run.outcome || !token || !!run.waiting && id !== "stop";
     $("facts").textContent = [`${number(run.devices || 0)} devices`, run.target, `seed ${run.seed}`, `twinfleet ${run.version}`, run.started && `started ${new Date(run.started).toLocaleString()}`].filter(Boolean).join(" · ");
   }
 
@@ -45,17 +47,18 @@
 
   function showTiles() {
     const op = (name) => data.ops.find((o) => o.name === name);
-    const sum = (key) => data.ops.reduce((n, o) => n + (last(o[key]) || 0), 0);
+    // The last value, unless it is older than so many seconds: then there is none.
+    const recent = (column, age = 10) => column && column.findLast((v, i) => v != null && last(data.times) - data.times[i] < age);
+    const sum = (key) => data.ops.reduce((n, o) => n + (recent(o[key]) || 0), 0);
     const report = op("twin_report") || op("telemetry"), query = data.ops.find((o) => o.name.startsWith("query "));
-    const recent = (column) => column && [...column].reverse().find((v) => v != null);
     const tiles = [
       ["connected", number(last(data.devices.connected) || 0)], ["lost, coming back", number(last(data.devices.backoff) || 0), (last(data.devices.backoff) || 0) > 0],
       ["operations a second", number(sum("rate"))], ["p99 of " + (report ? report.name : "reports"), latency(report && recent(report.p99))],
-      ["p95 of " + (query ? query.name : "queries"), latency(query && recent(query.p95))], ["throttled a second", number(sum("throttled")), sum("throttled") > 0],
+      ["p95 of " + (query ? query.name : "queries"), latency(query && recent(query.p95, 120))], ["throttled a second", number(sum("throttled")), sum("throttled") > 0],
       ["errors a second", number(sum("errors")), sum("errors") > 0], ["running for", seconds(run.at || 0)],
     ];
     const fresh = op("freshness");
-    if (fresh) tiles.splice(5, 0, ["p95 freshness", latency(recent(fresh.p95))]);
+    if (fresh) tiles.splice(5, 0, ["p95 freshness", latency(recent(fresh.p95, 120))]);
     $("tiles").replaceChildren(...tiles.map(([label, value, bad]) => {
       const tile = text("div", "", "tile" + (bad ? " bad" : ""));
       tile.append(text("b", value), text("span", label));
@@ -88,7 +91,9 @@
     }
     for (const o of data.ops) {
       const now = more.ops.find((x) => x.name === o.name);
-      for (const [key, empty] of Object.entries(columns)) o[key].push(...(now ? now[key] : more.times.map(() => empty)));
+      // What is too short for a rate of one operation is too short for all.
+      const rest = more.ops.length > 0 && more.ops[0].rate.includes(null);
+      for (const [key, empty] of Object.entries(columns)) o[key].push(...(now ? now[key] : more.times.map(() => rest ? null : empty)));
       o.heat.push(...(now ? now.heat : more.times.map(() => [])));
     }
   }

@@ -43,11 +43,25 @@ func (c *Comparison) align(before, after *report.History) *plan {
 	c.onlyIn(parts[1], parts[0], "second", !before.Whole)
 	var pairs [][2]part
 	var total time.Duration
+	var unfit []string
 	for _, a := range parts[0] {
-		if n := find(parts[1], a.stage); n >= 0 {
-			pair := c.cut(a, parts[1][n], before.Whole && after.Whole)
-			pairs = append(pairs, pair)
-			total += pair[0].length
+		n := find(parts[1], a.stage)
+		if n < 0 {
+			continue
+		}
+		if why := c.notAsAsked(a.stage); why != "" {
+			unfit = append(unfit, why)
+			continue
+		}
+		pair := c.cut(a, parts[1][n], before.Whole && after.Whole)
+		pairs = append(pairs, pair)
+		total += pair[0].length
+	}
+	if len(pairs) == 0 {
+		c.Unfit = append(c.Unfit, unfit...)
+	} else {
+		for _, why := range unfit {
+			c.doubt(why + "; it is left out")
 		}
 	}
 	length := max(leastBlock, (total / mostBlocks).Round(time.Second))

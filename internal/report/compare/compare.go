@@ -167,7 +167,9 @@ func Compare(before, after *report.History, o Options) *Comparison {
 	p := c.align(before, after)
 	c.Compared, c.Blocks = p.length[0], len(p.blocks)
 	if c.Blocks == 0 {
-		c.doubt("there is nothing that both runs did")
+		if len(c.Unfit) == 0 {
+			c.doubt("there is nothing that both runs did")
+		}
 		return c
 	}
 	lines, groups := p.lines()
@@ -193,7 +195,7 @@ func bonferroni(lines int, shared bool) float64 {
 	if shared {
 		alpha /= 2
 	}
-	return alpha / float64(max(lines, 3))
+	return alpha / float64(max(lines, 2))
 }
 
 // A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
@@ -349,7 +351,7 @@ func (r *Row) judge(e effect, alpha, sign float64) {
 	surelyLow, surelyHigh := e.sure(alpha)
 	est, margin := e.estimate, math.Log1p(r.Margin)
 	if sign < 0 {
-		est, low, high = -est, -high, -low
+		est, high = -est, -low
 		surelyLow, surelyHigh = -surelyHigh, -surelyLow
 		margin = -math.Log1p(-min(r.Margin, 0.999))
 	}

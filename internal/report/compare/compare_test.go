@@ -99,6 +99,36 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// An interval holds the true change 19 times of 20, and so what is worse by more than the margin is not called "not worse".
+func TestIntervals(t *testing.T) {
+	const pairs = 200
+	for _, seconds := range []int{5, 30, 60} {
+		w := weathered.lasting(seconds)
+		held, cleared, least := 0, 0, 19
+		if seconds == 5 {
+			least = 18 // they show too little of how restless the world is
+		}
+		for n := range uint64(pairs) {
+			c := compare.Compare(w.run(2*n), w.times(1.12).run(2*n+1), compare.Options{})
+			for _, r := range c.Rows {
+				if r.Figure != "p50" {
+					continue
+				}
+				if r.Low < 0.12 && r.High > 0.12 {
+					held++
+				}
+				if r.Verdict == compare.NotWorse {
+					cleared++
+				}
+			}
+		}
+		t.Logf("%d s: %d of %d intervals hold the change, %d are called not worse", seconds, held, pairs, cleared)
+		if held < pairs*least/20 || cleared > pairs/20 {
+			t.Errorf("%d s: %d of %d intervals hold the change, %d are called not worse", seconds, held, pairs, cleared)
+		}
+	}
+}
+
 // Whatever the latency is, in holds of 5 s, more of it is worse; and the same is not.
 func TestEveryNetwork(t *testing.T) {
 	const ms = time.Millisecond
@@ -172,6 +202,73 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// A fault that began within a block hides nothing: an effect of many times is found although that block says otherwise.
+func TestFaultWithinABlock(t *testing.T) {
+	w := local.lasting(3)
+	w.devices, w.weather = 0, 0.01
+	for _, x := range []float64{20, 400} {
+		slow := w.times(x)
+		slow.rate = 54
+		after := slow.run(2)
+		after.Samples = slices.Concat(w.run(1).Samples[:1], after.Samples[1:])
+		c := compare.Compare(w.run(1), after, compare.Options{})
+		if !strings.Contains(bad(c), "twin_report p50") {
+			t.Errorf("×%.0f: %s; %q", x, c.Sentence(), bad(c))
+		}
+	}
+}
+
+// What grows in both runs alike is no noise: the same is told to be the same, and more is found.
+func TestClimb(t *testing.T) {
+	w := world{work: 10 * time.Millisecond, weather: 0.005, rate: 200, seconds: 60, climb: 20}
+	for _, tt := range []struct {
+		times float64
+		want  compare.Answer
+	}{{1, compare.NothingWorse}, {1.2, compare.SomethingWorse}} {
+		if c := compare.Compare(w.run(1), w.times(tt.times).run(2), compare.Options{}); c.Answer() != tt.want {
+			t.Errorf("×%.1f: %s; %+v", tt.times, c.Sentence(), c.Unsure())
+		}
+	}
+}
+
+// What came by chance in the two seconds in which devices connect is no reason to call a run worse.
+func TestShortBeginning(t *testing.T) {
+	w := networked.lasting(10)
+	w.stalls = 0
+	after := w
+	after.roughly = 0.2
+	if c := compare.Compare(w.run(1), after.run(2), compare.Options{}); c.Answer() != compare.CannotTell {
+		t.Errorf("%s; %q", c.Sentence(), bad(c))
+	}
+}
+
+// A slower network only moves operations into later blocks: their rate is told.
+func TestRateOfWhatComesLater(t *testing.T) {
+	w := networked
+	w.network, w.stalls = 3*time.Second, 0
+	for _, r := range compare.Compare(w.run(1), w.times(1.3).run(2), compare.Options{}).Rows {
+		if r.Figure == "rate" && r.Operation != "connect" && r.High-r.Low > 0.6 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// A stage so short that only one run has a sample of it is no difference.
+func TestShortStage(t *testing.T) {
+	w := networked
+	w.stalls = 0
+	runs := [2]*report.History{w.run(1), w.run(2)}
+	for i, kick := range []time.Duration{600 * time.Millisecond, 400 * time.Millisecond} {
+		hold := runs[i].Run.Stages[1]
+		runs[i].Run.Stages = []report.Stage{runs[i].Run.Stages[0], {Name: "kick", From: hold.From, To: hold.From + kick}, {Name: "hold", From: hold.From + kick, To: hold.To}}
+	}
+	for i := range runs {
+		if c := compare.Compare(runs[i], runs[1-i], compare.Options{}); c.Answer() != compare.NothingWorse {
+			t.Errorf("%s; %v", c.Sentence(), c.Doubts)
+		}
+	}
+}
+
 // A latency that a busy machine explains is not called worse; one that it does not explain is.
 func TestStartedLate(t *testing.T) {
 	steady := networked
@@ -228,6 +325,20 @@ func TestWhatDiffers(t *testing.T) {
 			return h
 		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
+		{"a ramp that was not as asked", func(h *report.History) *report.History {
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp", What: "50 of 100 connect started late", Causes: []generator.Cause{{Text: "the machine is full"}}}, {Name: "hold", AsAsked: true}}}
+			return h
+		}, "in the second run the load was not as asked, in stage ramp: 50 of 100 connect started late: the machine is full; it is left out", compare.CannotTell},
+		{"a hold that was not as asked, and slow", func(*report.History) *report.History {
+			h := steady.times(2).run(2)
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold"}}}
+			return h
+		}, "the load was not as asked", compare.CannotTell},
+		{"a ramp that was not as asked, and slow", func(*report.History) *report.History {
+			h := steady.times(2).run(2)
+			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
+			return h
+		}, "the load was not as asked", compare.SomethingWorse},
 		{"another stage", func(h *report.History) *report.History {
 			h.Run.Stages[1].Name = "steady"
 			return h

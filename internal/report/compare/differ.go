@@ -51,9 +51,25 @@ func (c *Comparison) state(i int, h *report.History) {
 			text += ": " + r.Reason
 		}
 		c.doubt(text)
-	case r.Outcome == report.Saturated:
+	}
+	if g := r.Generator; r.Outcome == report.Saturated && (g == nil || len(g.Stages) == 0) {
 		c.Unfit = append(c.Unfit, "in the "+which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
+}
+
+// notAsAsked says why the figures of a stage are not the target's; empty when they are.
+func (c *Comparison) notAsAsked(stage string) string {
+	for i, r := range []*report.Run{c.Before, c.After} {
+		if r.Generator == nil {
+			continue
+		}
+		for n := range r.Generator.Stages {
+			if x := &r.Generator.Stages[n]; x.Name == stage && !x.AsAsked {
+				return fmt.Sprintf("in the %s run the load was not as asked, in %s", which(i), x)
+			}
+		}
+	}
+	return ""
 }
 
 func machine(m report.Machine) string {

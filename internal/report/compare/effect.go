@@ -12,31 +12,33 @@ import (
 
 // What is assumed of every run, since a short one cannot show it.
 const (
-	neighbours = 0.8  // correlation of one second with the next: what slows one slows the next
-	restless   = 0.03 // by how much seconds differ, as a share, however steady those that were seen are
-	atWorst    = 0.05 // the same, before something is called worse: another program may have had the machine
-	steadyRate = 0.01 // by how much rates of whole runs differ, as a share, however regular a schedule is
-	priorDF    = 4    // degrees of freedom that these assumptions are worth
+	neighbours = 0.85  // correlation of one second with the next: what slows one slows the next
+	restless   = 0.025 // by how much seconds differ, as a share, however steady those that were seen are
+	dayToDay   = 0.02  // by how much whole runs differ for no reason that either shows
+	atWorst    = 0.05  // the same, before something is called worse: another program may have had the machine
+	steadyRate = 0.01  // by how much rates of whole runs differ, as a share, however regular a schedule is
+	priorDF    = 4     // degrees of freedom that these assumptions are worth
 )
 
 // effect is a change with what is known of its error: of a figure of time or rate in logarithms.
 type effect struct {
 	estimate float64
 	df       float64
-	// half are the half-widths downwards and upwards, at c standard errors of what was seen, and when every second is as restless.
-	half func(c, restless float64) (down, up float64)
+	// half are the half-widths downwards and upwards, at c standard errors of what was seen, and p of what is assumed, when
+	// every second is as restless.
+	half func(c, p, restless float64) (down, up float64)
 }
 
 // interval leaves out a share of each side of what chance may do.
 func (e effect) interval(share float64) (low, high float64) {
-	down, up := e.half(student(e.df, share), restless*student(math.MaxInt32, share))
+	down, up := e.half(student(e.df, share), student(math.MaxInt32, share), restless)
 	return e.estimate - down, e.estimate + up
 }
 
 // sure is a wider interval, from which something may be called worse.
 func (e effect) sure(share float64) (low, high float64) {
 	c := student(e.df, share)
-	down, up := e.half(c, atWorst*c)
+	down, up := e.half(c, c, atWorst)
 	return e.estimate - down, e.estimate + up
 }
 
@@ -45,9 +47,9 @@ func student(df, share float64) float64 {
 	return stats.InvCDF(stats.TDist{V: df})(1 - share)
 }
 
-// apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: twice, when there
-// are four blocks, and five times when there is one. Of three or more one may be otherwise, such as that in which a fault began,
-// when it is ten times. gap is how much greater it is at least.
+// apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: five times when
+// there is one block, twice when there are four, half as much again when there are eight. Of three or more one may be otherwise,
+// such as that in which a fault began, when it is ten times. gap is how much greater it is at least.
 func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool) {
 	before, after := quantiles(a, q), quantiles(b, q)
 	n := min(len(before), len(after))
@@ -59,7 +61,7 @@ func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool)
 		odd = 1
 	}
 	gap = after[odd] - before[len(before)-1-odd]
-	return gap, gap > 0 && estimate > math.Log1p(max(4/float64(n), 1))
+	return gap, gap > 0 && estimate > math.Log1p(max(4/float64(n), 0.5))
 }
 
 // quantiles are the logarithms of a quantile of every block that has one, in their order.
@@ -90,11 +92,11 @@ func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 	}
 	return effect{
 		estimate: after - before, df: spread.df(),
-		half: func(c, restless float64) (down, up float64) {
-			steady := restless * restless * seen
+		half: func(c, p, restless float64) (down, up float64) {
+			assumed := p * p * (restless*restless*seen + 2*dayToDay*dayToDay)
 			aDown, aUp := around(all[0], q, c*deviation[0])
 			bDown, bUp := around(all[1], q, c*deviation[1])
-			return math.Sqrt(bDown*bDown + aUp*aUp + steady), math.Sqrt(bUp*bUp + aDown*aDown + steady)
+			return math.Sqrt(bDown*bDown + aUp*aUp + assumed), math.Sqrt(bUp*bUp + aDown*aDown + assumed)
 		},
 	}
 }
@@ -142,7 +144,7 @@ func rateEffect(na, nb float64, dueA, dueB []float64, length [2]time.Duration) e
 	deviation := math.Sqrt(variance)
 	return effect{
 		estimate: math.Log(nb/length[1].Seconds()) - math.Log(na/length[0].Seconds()), df: max(blocks-1, 0) + priorDF,
-		half: func(c, _ float64) (down, up float64) { return c * deviation, c * deviation },
+		half: func(c, _, _ float64) (down, up float64) { return c * deviation, c * deviation },
 	}
 }
 
@@ -158,7 +160,7 @@ func shareEffect(a, b, dueA, dueB []float64, seconds float64) effect {
 	deviation := math.Sqrt(variance[0] + variance[1])
 	return effect{
 		estimate: share[1] - share[0], df: spread.df(),
-		half: func(c, _ float64) (down, up float64) { return c * deviation, c * deviation },
+		half: func(c, _, _ float64) (down, up float64) { return c * deviation, c * deviation },
 	}
 }
 
@@ -221,7 +223,7 @@ func (s spread) variance(run int, independent, seconds float64) float64 {
 		if n < 1.5 || (k > 0 && n < leastTogether) {
 			break
 		}
-		known := max(n-2, 0) / (n - 2 + priorDF) // few blocks say little of how much they disagree
+		known := max(n-2, 0) / n // few blocks say little of how much they disagree
 		beyond = max(beyond, known*(seen*n/(n-1)-independent)*inflation(n, seconds*together))
 	}
 	return independent + beyond

@@ -24,6 +24,8 @@ type world struct {
 	quiet    bool          // without telemetry
 	dead     int           // seconds at the end in which nothing is answered
 	slower   int           // of this many devices one is ten times slower
+	climb    float64       // by how much work grows from the beginning to the end, as a share
+	roughly  float64       // by how much connecting takes longer, as a share
 	failures int           // reports that fail, one a second
 	late     time.Duration // by which one operation in ten starts late
 }
@@ -64,7 +66,10 @@ func (w world) run(seed uint64) *report.History {
 	var open []operation
 	plan := func(op metrics.Operation, at time.Duration, trips int, stall time.Duration, outcome metrics.Outcome) time.Duration {
 		took := 2*time.Duration(trips)*w.network + stall
-		took += time.Duration(float64(w.work) * float64(trips) * day * math.Exp(weather+0.3*chance.NormFloat64()))
+		if op == metrics.OpConnect {
+			took += time.Duration(w.roughly * float64(took))
+		}
+		took += time.Duration(float64(w.work) * float64(trips) * day * (1 + w.climb*at.Seconds()/float64(total)) * math.Exp(weather+0.3*chance.NormFloat64()))
 		if w.dead > 0 && at+took > time.Duration(total-w.dead)*time.Second {
 			took = time.Hour
 		}

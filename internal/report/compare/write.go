@@ -93,7 +93,11 @@ func (c *Comparison) Sentence() string {
 	worse, unsure, judged := len(c.Regressions()), len(c.Unsure()), len(c.judged())
 	switch {
 	case len(c.Unfit) > 0:
-		return fmt.Sprintf("cannot tell: the generator was the bottleneck; %s of %d would be worse", count(worse, "figure"), judged)
+		text := "cannot tell: the figures are the generator's, not the target's"
+		if judged > 0 {
+			text += fmt.Sprintf("; %s of %d would be worse", count(worse, "figure"), judged)
+		}
+		return text
 	case worse > 0:
 		return fmt.Sprintf("worse: %s of %d", count(worse, "figure"), judged)
 	case judged == 0:

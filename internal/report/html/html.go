@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
@@ -74,7 +75,7 @@ func Write(w io.Writer, h *report.History, scenario []byte) error {
 func newPage(h *report.History, scenario []byte) (*page, error) {
 	p := &page{Run: h.Run, Whole: h.Whole, Findings: report.Findings(h.Run), Tables: report.Tables(h.Run), Errors: report.ErrorParts(h.Run), Queries: report.QueryLines(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario)}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
-	data, err := json.Marshal(NewData(h.Merged(maxPoints), h.Run.Stages))
+	data, err := json.Marshal(NewData(h.Merged(maxPoints), withWait(h)))
 	if err != nil {
 		return nil, fmt.Errorf("writing the charts' data: %w", err)
 	}
@@ -100,12 +101,25 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 	return p, nil
 }
 
+// withWait is the stages of a run with the wait for the last answers, where that took its time.
+func withWait(h *report.History) []report.Stage {
+	stages := h.Run.Stages
+	if len(stages) == 0 || len(h.Samples) == 0 {
+		return stages
+	}
+	over, end := stages[len(stages)-1].To, h.Samples[len(h.Samples)-1].At
+	if end-over < 2*time.Second {
+		return stages
+	}
+	return append(slices.Clip(stages), report.Stage{Name: "waiting for answers", From: over, To: end})
+}
+
 func newRow(l report.Line, r *report.Run) opRow {
 	x, latency := l.Series, l.Series.Latency(false)
 	q := func(q float64) string { return report.Duration(latency.Quantile(q)) }
 	n := func(n uint64) string { return report.Count(int64(n)) }
 	return opRow{
-		Name: l.Name, Count: n(x.Ended()), Rate: report.Rate(float64(x.Ended()) / max(r.Duration().Seconds(), 1e-9)),
+		Name: l.Name, Count: n(x.Ended()), Rate: report.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
 		Throttled: n(x.Count(metrics.Throttled)), Errors: n(x.Errors()), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: report.Duration(latency.Maximum()),
 		Sent: report.Duration(x.Latency(true).Quantile(0.99)), LateBy: report.Duration(x.Lag.Quantile(0.99)),
 	}

@@ -1,0 +1,78 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// deadEnd is a run whose hub answers nothing from its last stage on.
+const deadEnd = `
+fleet: {groups: [{name: robots, count: 10, timeout: 30s, reported: {connectivity: {type: wifi}, every: 100ms}}]}
+stages:
+  - {name: hold, duration: 1s, devices: 10, connect_rate: 100/s}
+  - {name: dead, duration: 500ms, hub: {stall: 60s}}
+thresholds: {twin_report: ["p(50) < 10s", "error_rate < 1%"], twin_get: ["count >= 10"]}
+`
+
+// Somebody who does not wait for the last answers ends the wait, and nothing else: what has no answer is counted as
+// unanswered, and the run is judged.
+func TestTheWaitCanBeCut(t *testing.T) {
+	var eng *engine.Engine
+	eng = engine.New(engine.Options{
+		Scenario: decode(t, deadEnd), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(), AllowSaturated: true,
+		Event: func(e engine.Event) {
+			if e.Kind == engine.EventDrain {
+				eng.Stop()
+			}
+		},
+	})
+	began := time.Now()
+	run := eng.Run(t.Context())
+	if took := time.Since(began); took > 25*time.Second {
+		t.Errorf("the run took %v although its wait was cut; the time-out is 30s", took)
+	}
+	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
+	if x == nil || x.Count(metrics.Unanswered) == 0 || x.Count(metrics.Unanswered) != x.Started() {
+		t.Fatalf("the dead stage: %+v; want all unanswered", x)
+	}
+	if run.Outcome != report.Missed || !slices.Contains(run.Notes, "the wait for the last answers was cut short by hand") {
+		t.Errorf("%s (%s), notes %q", run.Outcome, run.Reason, run.Notes)
+	}
+	if run.Thresholds[1].Pass || !run.Thresholds[2].Pass {
+		t.Errorf("thresholds: %+v; want the errors seen, and what went well", run.Thresholds)
+	}
+}
+
+// Every account of a run adds up: of the whole, of each stage, and of the stages together.
+func checkAccounts(t *testing.T, run *report.Run) {
+	t.Helper()
+	sum := &metrics.Snapshot{}
+	held := func(where string, s *metrics.Snapshot) {
+		for i := range s.Series {
+			x := &s.Series[i]
+			var ends uint64
+			for _, o := range metrics.Outcomes() {
+				ends += x.Count(o)
+			}
+			if x.Scheduled() != ends+x.DroppedTotal() {
+				t.Errorf("%s: %s %s: %d scheduled, %d with an outcome, %d dropped", where, x.Operation, x.Group, x.Scheduled(), ends, x.DroppedTotal())
+			}
+		}
+	}
+	held("the run", run.Totals)
+	for _, s := range run.Stages {
+		held("stage "+s.Name, s.Totals)
+		sum = sum.Merge(s.Totals)
+	}
+	for i := range sum.Series {
+		x := &sum.Series[i]
+		if y := run.Totals.Find(x.Operation, x.Group); y == nil || x.Scheduled() > y.Scheduled() {
+			t.Errorf("%s %s: the stages have more than the run", x.Operation, x.Group)
+		}
+	}
+}
