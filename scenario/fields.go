@@ -79,7 +79,7 @@ func groupFields(g *Group) []field {
 	}
 	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
-		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
+		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, mostDevices), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none of their characters.", text(&g.ID), nil},
 		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
@@ -166,7 +166,7 @@ func serviceModelFields(m *ServiceModel) []field {
 
 func stepFields(s *Step) []field {
 	statistics := func(x *StatisticsStep) []field {
-		return []field{{"expect", formDevices, "any", "Identities that there must be.", devices(&x.Expect), nil}}
+		return []field{{"expect", formDevices, "any", "Identities that there must be.", expected(&x.Expect), nil}}
 	}
 	tag := func(x *TagStep) []field {
 		return []field{
@@ -178,7 +178,7 @@ func stepFields(s *Step) []field {
 		return []field{
 			{"name", formName, "", "One of service.queries; or", name(&x.Name), nil},
 			{"sql", formText, "", "a query of its own.", text(&x.SQL), nil},
-			{"expect", formDevices, "any", "Items that the result must have.", devices(&x.Expect), nil},
+			{"expect", formDevices, "any", "Items that the result must have.", expected(&x.Expect), nil},
 			{"within", formTime, "5s", "How long to ask again until it has.", duration(&x.Within, 0), nil},
 		}
 	}

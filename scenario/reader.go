@@ -53,6 +53,8 @@ type reader struct {
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
 	files    func(name string) ([]byte, error)
+	devices  int           // that were asked for; 0 for those of the file
+	duration time.Duration // likewise
 
 	places     map[string]place // of values, by path
 	validating bool
@@ -62,6 +64,7 @@ type reader struct {
 	unfilled        map[string]bool // paths of values for which the environment has nothing
 
 	numbers    []number    // of devices
+	scaled     []string    // keys with the values that they have for the size that was asked for: key=value
 	groupNames []reference // names of groups that must exist
 	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist

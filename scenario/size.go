@@ -11,6 +11,7 @@ import (
 // number is a number of devices in the file, which may be a share of the fleet.
 type number struct {
 	into  *int
+	path  string  // of one that follows the size of the fleet when another is asked for; "" for expectations
 	share float64 // of all devices; below 0 for a number as it stands
 }
 
@@ -28,12 +29,19 @@ func (x *number) finish(devices int) {
 // devices reads a number of devices: 100, or 80% of the fleet.
 func devices(into *int) func(*reader, string, *yaml.Node) {
 	return func(r *reader, path string, n *yaml.Node) {
-		if s, ok := r.ofFleet(path, n, n.Value); !ok || s >= 0 {
-			r.numbers = append(r.numbers, number{into, s})
-			return
+		s, ok := r.ofFleet(path, n, n.Value)
+		if ok && s < 0 {
+			count(into, 0, most)(r, path, n)
 		}
-		count(into, 0, most)(r, path, n)
-		r.numbers = append(r.numbers, number{into, -1})
+		r.numbers = append(r.numbers, number{into, path, s})
+	}
+}
+
+// expected is devices for a number that is expected of the target, whatever the size of the fleet.
+func expected(into *int) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		devices(into)(r, path, n)
+		r.numbers[len(r.numbers)-1].path = ""
 	}
 }
 
@@ -51,9 +59,24 @@ func (r *reader) ofFleet(path string, n *yaml.Node, text string) (s float64, ok 
 	return s / 100, true
 }
 
-// finishSizes makes numbers of shares of the fleet.
+// finishSizes gives the run the size that was asked for, and makes numbers of shares of the fleet.
 func (r *reader) finishSizes(s *Scenario) {
+	if r.devices != 0 {
+		r.scaleDevices(s, r.devices)
+	}
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		g.Identity.Devices = g.Identity.Devices[:min(g.Count, len(g.Identity.Devices))]
+	}
+	r.finishNumbers(s.Devices())
+	if r.duration != 0 {
+		r.scaleDuration(s, r.duration)
+	}
+}
+
+// finishNumbers makes numbers of shares of so many devices.
+func (r *reader) finishNumbers(devices int) {
 	for i := range r.numbers {
-		r.numbers[i].finish(s.Devices())
+		r.numbers[i].finish(devices)
 	}
 }
