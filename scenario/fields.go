@@ -79,7 +79,7 @@ func groupFields(g *Group) []field {
 	}
 	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
-		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
+		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, mostDevices), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none of their characters.", text(&g.ID), nil},
 		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
@@ -141,7 +141,7 @@ func stageFields(t *Stage) []field {
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", count(&t.Devices, 0, most), nil},
+		{"devices", formDevices, "as before", "Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", devices(&t.Devices), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
@@ -166,7 +166,7 @@ func serviceModelFields(m *ServiceModel) []field {
 
 func stepFields(s *Step) []field {
 	statistics := func(x *StatisticsStep) []field {
-		return []field{{"expect", formCount, "any", "Identities that there must be.", count(&x.Expect, 0, most), nil}}
+		return []field{{"expect", formDevices, "any", "Identities that there must be.", expected(&x.Expect), nil}}
 	}
 	tag := func(x *TagStep) []field {
 		return []field{
@@ -178,7 +178,7 @@ func stepFields(s *Step) []field {
 		return []field{
 			{"name", formName, "", "One of service.queries; or", name(&x.Name), nil},
 			{"sql", formText, "", "a query of its own.", text(&x.SQL), nil},
-			{"expect", formCount, "any", "Items that the result must have.", count(&x.Expect, 0, most), nil},
+			{"expect", formDevices, "any", "Items that the result must have.", expected(&x.Expect), nil},
 			{"within", formTime, "5s", "How long to ask again until it has.", duration(&x.Within, 0), nil},
 		}
 	}
@@ -191,8 +191,8 @@ func stepFields(s *Step) []field {
 	}
 	await := func(x *AwaitStep) []field {
 		return []field{
-			{"connected", formCount, "any", "Devices that must be connected.", count(&x.Connected, 0, most), nil},
-			{"reported", formCount, "any", "Devices that must have an acknowledged report.", count(&x.Reported, 0, most), nil},
+			{"connected", formDevices, "any", "Devices that must be connected.", devices(&x.Connected), nil},
+			{"reported", formDevices, "any", "Devices that must have an acknowledged report.", devices(&x.Reported), nil},
 			{"within", formTime, "30s", "How long to wait.", duration(&x.Within, 0), nil},
 		}
 	}

@@ -31,6 +31,7 @@ const (
 	formText    form = "text"
 	formName    form = "name"
 	formCount   form = "whole number"
+	formDevices form = "number of devices"
 	formSwitch  form = "true or false"
 	formTime    form = "time"
 	formTimes   form = "random time"
@@ -52,6 +53,8 @@ type reader struct {
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
 	files    func(name string) ([]byte, error)
+	devices  int           // that were asked for; 0 for those of the file
+	duration time.Duration // likewise
 
 	places     map[string]place // of values, by path
 	validating bool
@@ -60,6 +63,8 @@ type reader struct {
 	fromEnvironment []string        // values that were substituted
 	unfilled        map[string]bool // paths of values for which the environment has nothing
 
+	numbers    []number    // of devices
+	scaled     []string    // keys with the values that they have for the size that was asked for: key=value
 	groupNames []reference // names of groups that must exist
 	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist
@@ -456,13 +461,14 @@ func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T,
 			r.fail(path, n, "expected a list, found %s", kindName(n))
 			return
 		}
+		*into = slices.Grow(*into, len(n.Content)) // the items stay where they are
 		for i, item := range n.Content {
-			t := fresh()
+			*into = append(*into, fresh())
+			t := &(*into)[len(*into)-1]
 			if at != nil {
-				at(&t, placeOf(item))
+				at(t, placeOf(item))
 			}
-			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(&t))
-			*into = append(*into, t)
+			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(t))
 		}
 	}
 }

@@ -24,7 +24,9 @@ type Scenario struct {
 	Service     Service
 	Thresholds  []metrics.Threshold
 	Generator   Generator
-	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
+	// Scaled is what another size, that was asked for, makes of the file: a line each.
+	Scaled []string
+	// Source is the scenario as it runs, in YAML: with overrides and of that size, with ${NAME} as written, without secrets.
 	Source []byte
 }
 
