@@ -223,7 +223,12 @@ func TestNothingVanishes(t *testing.T) {
 		millis := func(most int, name string) time.Duration {
 			return time.Duration(rapid.IntRange(0, most).Draw(rt, name)) * time.Millisecond
 		}
+		independent, err := schedule.ParseDistribution("~" + every.String())
+		if err != nil {
+			rt.Fatal(err)
+		}
 		kinds := []string{"stall", "drop", "drop one", "away", "back", "refuse", "mute", "storm", "stage", "slow", "pause", "go on"}
+		gaps := rapid.SampledFrom([]schedule.Distribution{{}, schedule.Uniform(every/2, 3*every/2), independent}).Draw(rt, "gaps")
 		var acts []act
 		for range rapid.IntRange(1, 12).Draw(rt, "acts") {
 			acts = append(acts, act{rapid.SampledFrom(kinds).Draw(rt, "kind"), millis(2000, "after"), millis(5000, "size")})
@@ -232,6 +237,7 @@ func TestNothingVanishes(t *testing.T) {
 			h := newHub()
 			g := reporters(t, every)
 			g.InFlight, g.Wait = inFlight, wait
+			g.Telemetry.Gaps = gaps
 			f, rec := newFleet(t, h, seed, n, g)
 			rec.SetStage("ramp")
 			to(t, f, n, 0)
@@ -284,8 +290,8 @@ func TestNothingVanishes(t *testing.T) {
 			for i := range n {
 				// Connecting and subscribing takes two milliseconds here.
 				from := 2 * time.Millisecond
-				e := schedule.Every{Period: every, Phase: schedule.Spread(seed+1, i, every)}
-				due += uint64(e.Due(over.Sub(began)) - e.Due(from))
+				var c schedule.Cursor
+				due += uint64(schedule.NewCalendar(seed).Messages(i, every, gaps, false).Count(&c, from, over.Sub(began)))
 				connected++
 			}
 			if x := whole.Find(metrics.OpTelemetry, "robots"); x.Scheduled() != due {

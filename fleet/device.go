@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -33,6 +34,8 @@ type device struct {
 	state        string
 	connectivity string
 	turns        turns
+	reportCursor schedule.Cursor // of what it does on its own, also while it has no connection
+	messageCursor schedule.Cursor // likewise
 	lost         bool
 	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one

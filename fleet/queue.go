@@ -166,24 +166,20 @@ func (d *device) countGap(now time.Time) {
 	}
 	from := d.gap
 	d.gap = now // also when the end was before the gap: nothing is due in between
-	d.eachSchedule(func(e schedule.Every, series *metrics.Series) {
-		for n := e.Due(from.Sub(d.fleet.start)); ; n++ {
-			at := d.fleet.start.Add(e.Nth(n))
-			if at.After(now) {
-				return
-			}
+	d.eachSchedule(func(e schedule.Rhythm, c *schedule.Cursor, series *metrics.Series) {
+		for at := d.nextOf(e, c, from); !at.After(now); at = d.nextOf(e, c, at) {
 			series.Drop(at, reason)
 		}
 	})
 }
 
 // eachSchedule visits what the device does on its own again and again.
-func (d *device) eachSchedule(visit func(schedule.Every, *metrics.Series)) {
-	if e, ok := d.reportSchedule(); ok && e.Period > 0 {
-		visit(e, d.group.report)
+func (d *device) eachSchedule(visit func(schedule.Rhythm, *schedule.Cursor, *metrics.Series)) {
+	if e, ok := d.reportSchedule(); ok && !e.IsZero() {
+		visit(e, &d.reportCursor, d.group.report)
 	}
 	if e, ok := d.messageSchedule(); ok {
-		visit(e, d.group.telemetry)
+		visit(e, &d.messageCursor, d.group.telemetry)
 	}
 }
 
@@ -194,9 +190,9 @@ func (d *device) nextInPause(until time.Time) time.Time {
 	if d.gap.IsZero() {
 		return first
 	}
-	d.eachSchedule(func(e schedule.Every, _ *metrics.Series) {
-		if next, _ := e.After(d.gap.Sub(d.fleet.start)); d.fleet.start.Add(next).Before(first) {
-			first = d.fleet.start.Add(next)
+	d.eachSchedule(func(e schedule.Rhythm, c *schedule.Cursor, _ *metrics.Series) {
+		if next := d.nextOf(e, c, d.gap); next.Before(first) {
+			first = next
 		}
 	})
 	return first

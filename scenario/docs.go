@@ -20,7 +20,8 @@ is not set is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` override
 | form | looks like |
 |---|---|
 | time | ` + "`500ms`, `30s`, `5m`, `1h`" + ` |
-| random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)`; `normal(20m, 5m)`" + ` |
+| random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)` or `~20m`; `normal(20m, 5m)`" + ` |
+| time, or random gaps | ` + "`15s`; `10s..20s`; `~15s`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
 | share | ` + "`80%`" + ` |
 | number of devices | ` + "`100`; `80%`" + ` of the whole fleet, to the nearest, and one device at least unless it is ` + "`0%`" + ` |
@@ -105,8 +106,10 @@ func valueSchema(f field) map[string]any {
 		return either("boolean")
 	case formTime:
 		return pattern("^" + aTime + "$")
+	case formGaps:
+		return pattern(`^(~?` + aTime + `|` + aTime + `\.\.` + aTime + `|exp\(.*\))$`)
 	case formTimes:
-		return pattern(`^(` + aTime + `(\.\.` + aTime + `)?|exp\(.*\)|normal\(.*\))$`)
+		return pattern(`^(~?` + aTime + `(\.\.` + aTime + `)?|exp\(.*\)|normal\(.*\))$`)
 	case formShare:
 		return pattern(`^[0-9.]+%$`)
 	case formRate:

@@ -102,14 +102,14 @@ func reportFields(p *Report) []field {
 	return []field{
 		{"connectivity", formObject, "", "The network that a device is on.", object(connectivity), connectivity},
 		{"properties", formAny, "none", "Further reported properties, with templates; sent in the order of the file.", template(&p.Properties), nil},
-		{"every", formTime, "once a connection", "How often a device reports.", duration(&p.Every, moment), nil},
+		{"every", formGaps, "once a connection", "How often a device reports: 15s; 10s..20s, after gaps between the two; ~15s, at random and independently, after exponential gaps with that mean.", gaps(&p.Every, &p.Gaps), nil},
 		{"sync", formSwitch, "false", "All devices report in the same instant, instead of spread over every.", boolean(&p.Sync), nil},
 	}
 }
 
 func telemetryFields(t *Telemetry) []field {
 	return []field{
-		{"every", formTime, "only what telemetry_rate asks for", "How often a device sends.", duration(&t.Every, moment), nil},
+		{"every", formGaps, "only what telemetry_rate asks for", "How often a device sends, likewise: 15s, 10s..20s or ~15s.", gaps(&t.Every, &t.Gaps), nil},
 		{"payload", formAny, "{}", "The message, with templates such as {{ normal 21 3 }}, {{ seq }}, {{ now }}, {{ device }}, {{ pick \"a\" \"b\" }}; sent in the order of the file.", template(&t.Payload), nil},
 		{"qos", formCount, "1", "Quality of service; IoT Hub takes 0 and 1.", count(&t.QoS, 0, 2), nil},
 		{"retain", formSwitch, "false", "Set the retain flag.", boolean(&t.Retain), nil},

@@ -35,6 +35,7 @@ const (
 	formSwitch  form = "true or false"
 	formTime    form = "time"
 	formTimes   form = "random time"
+	formGaps    form = "time, or random gaps"
 	formShare   form = "share"
 	formRate    form = "rate"
 	formObject  form = "object"
@@ -351,6 +352,31 @@ func distribution(into *schedule.Distribution) func(*reader, string, *yaml.Node)
 				return
 			}
 			*into = d
+		}
+	}
+}
+
+// gaps reads how often something is done: a time, or a random one with a mean.
+func gaps(mean *time.Duration, into *schedule.Distribution) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.ScalarNode || !strings.ContainsAny(n.Value, "~.(") || n.ShortTag() != "!!str" {
+			duration(mean, moment)(r, path, n)
+			return
+		}
+		if _, err := time.ParseDuration(n.Value); err == nil { // 1.5s
+			duration(mean, moment)(r, path, n)
+			return
+		}
+		d, err := schedule.ParseDistribution(n.Value)
+		switch {
+		case err != nil || strings.HasPrefix(strings.TrimSpace(n.Value), "normal"):
+			r.fail(path, n, "%q does not say how often; write 15s, 10s..20s for random gaps, or ~15s for independent ones with that mean", n.Value)
+		case d.Mean() < moment:
+			r.fail(path, n, "%s is too short; use at least %s in the mean", n.Value, shortest(moment))
+		case d.Mean() > maxDuration:
+			r.fail(path, n, "%s is too long; use at most %s", n.Value, maxDuration)
+		default:
+			*mean, *into = d.Mean(), d
 		}
 	}
 }

@@ -110,13 +110,15 @@ type Report struct {
 	Types      []Weight
 	Next       map[string][]Weight // the type after another; empty draws from Types every time
 	Properties *payload.Template
-	Every      time.Duration
+	Every      time.Duration         // in the mean, with Gaps
+	Gaps       schedule.Distribution // between two reports, by chance; zero for always Every
 	Sync       bool
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration
+	Every   time.Duration         // in the mean, with Gaps
+	Gaps    schedule.Distribution // between two messages, by chance; zero for always Every
 	Payload *payload.Template
 	QoS     int
 	Retain  bool

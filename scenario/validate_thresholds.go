@@ -248,7 +248,7 @@ func (s *Scenario) sends(g *Group) bool {
 // after a whole period.
 func (s *Scenario) sendsIn(g *Group, t *Stage) bool {
 	every, length := g.Telemetry.Every, s.length()
-	onItsOwn := every > 0 && !t.Paused && !(g.Telemetry.Sync && length > 0 && every >= length)
+	onItsOwn := every > 0 && !t.Paused && !(g.Telemetry.Sync && g.Telemetry.Gaps.IsZero() && length > 0 && every >= length)
 	return onItsOwn || t.TelemetryRate != nil && s.sendsTelemetry(g)
 }
 

@@ -24,10 +24,10 @@ func TestCalendar(t *testing.T) {
 	if slices.Sort(order); order[0] != 0 || len(slices.Compact(order)) != 100 {
 		t.Error("the order does not hold each device once")
 	}
-	if e := c.Reports(7, s, true); e != (Every{Period: s}) {
+	if e := c.Reports(7, s, Distribution{}, true); e.every != (Every{Period: s}) {
 		t.Errorf("in step: %+v", e)
 	}
-	if a, b := c.Reports(7, s, false), c.Messages(7, s, false); a.Phase == b.Phase || a != same.Reports(7, s, false) {
+	if a, b := c.Reports(7, s, Distribution{}, false), c.Messages(7, s, Distribution{}, false); a.every.Phase == b.every.Phase || a != same.Reports(7, s, Distribution{}, false) {
 		t.Errorf("reports %+v, messages %+v", a, b)
 	}
 	for n := range int64(100) {

@@ -296,6 +296,7 @@ func randomScenario(t *rapid.T) string {
 	flip := func(what string) bool { return rapid.Bool().Draw(t, what) }
 	number := func(what string, low, high int) int { return rapid.IntRange(low, high).Draw(t, what) }
 	length := func(what string, low, high int) string { return fmt.Sprintf("%dms", number(what, low, high)) }
+	gaps := func() string { return rapid.SampledFrom([]string{"", "", "~", "200ms.."}).Draw(t, "random gaps") }
 	fmt.Fprintf(&b, "name: random\nseed: %d\n", number("seed", 1, 1000))
 	if broker {
 		b.WriteString("target: {hub: 'mqtt://b', topic: x}\n")
@@ -311,14 +312,14 @@ func randomScenario(t *rapid.T) string {
 		if !broker && flip("reports") {
 			b.WriteString(", reported: {connectivity: {type: {wifi: 1, cellular: 2}}")
 			if flip("periodic") {
-				fmt.Fprintf(&b, ", every: %s, sync: %t", length("report every", 300, 9000), flip("report sync"))
+				fmt.Fprintf(&b, ", every: %s%s, sync: %t", gaps(), length("report every", 300, 9000), flip("report sync"))
 			}
 			b.WriteString("}")
 		}
 		if listeners && i > 0 {
 			b.WriteString(", subscribe: {topics: [x]}")
 		} else if flip("telemetry") {
-			fmt.Fprintf(&b, ", telemetry: {every: %s, sync: %t", length("telemetry every", 300, 9000), flip("telemetry sync"))
+			fmt.Fprintf(&b, ", telemetry: {every: %s%s, sync: %t", gaps(), length("telemetry every", 300, 9000), flip("telemetry sync"))
 			if listeners && !storms {
 				b.WriteString(", deliveries: 1")
 			}
