@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -57,8 +59,8 @@ func (op *operation) end(o metrics.Outcome) { op.EndBecause(time.Now(), o, endRe
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
 func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
 	conn.Publish(link.Message{Topic: topic, Payload: body}, func(err error) {
-		if err == nil {
-			return
+		if err == nil || errors.Is(err, context.DeadlineExceeded) {
+			return // it is waited for; what did not go out has no answer
 		}
 		if op := d.take(rid); op != nil {
 			op.end(metrics.Failed)
@@ -129,6 +131,9 @@ func (d *device) send(conn link.Conn, intended, free time.Time) {
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return // it is waited for, as if it had gone out
+		}
 		if err != nil && measured {
 			d.forget(turn)
 		}

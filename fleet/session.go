@@ -137,7 +137,12 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 
 // fire starts everything whose time has come, and says why the session is over when it is.
 func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
-	for !a.report.After(now) {
+	due := now
+	if d.fleet.finished() { // it may have been held up since before the end
+		due = d.fleet.end
+		defer a.retire()
+	}
+	for !a.report.After(due) {
 		d.due(conn, command{LoadReports, a.report})
 		if a.reports.Period == 0 {
 			a.report = now.Add(never)
@@ -146,7 +151,7 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 			a.report = d.fleet.start.Add(next)
 		}
 	}
-	for !a.telemetry.After(now) {
+	for !a.telemetry.After(due) {
 		d.due(conn, command{LoadTelemetry, a.telemetry})
 		next, _ := a.messages.After(a.telemetry.Sub(d.fleet.start))
 		a.telemetry = d.fleet.start.Add(next)

@@ -127,6 +127,7 @@ func stageFields(t *Stage) []field {
 		return []field{
 			{"drop", formShare, "", "Share of the active devices whose connections are cut.", share(&s.Drop), nil},
 			{"within", formTime, "0s", "The cuts are spread over so long.", duration(&s.Within, 0), nil},
+			{"groups", formTexts, "all", "Whose devices; drop is the share of theirs.", texts(&s.Groups), nil},
 		}
 	}
 	hub := func(h *HubFault) []field {

@@ -164,6 +164,7 @@ type Stage struct {
 type Storm struct {
 	Drop   float64 // share of the connected devices
 	Within time.Duration
+	Groups []string // whose devices; empty for all
 }
 
 // HubFault makes the embedded hub misbehave from the start of a stage.

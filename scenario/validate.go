@@ -106,6 +106,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
 		r.validateNetwork(path, t)
+		r.validateStorm(path+".storm", t)
 		r.validateRates(path, t, s)
 		if t.Devices >= 0 {
 			devices = t.Devices

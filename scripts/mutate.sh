@@ -43,7 +43,7 @@ mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithT
 	defer cancel()
 	conn' ./fleet
 mutate "an absence begins when the session was to end" fleet/device.go 'd.ends.Add(offline), now' 'now.Add(offline), now' ./fleet
-mutate "the target'\''s delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
+mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" internal/schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './internal/schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker

@@ -58,3 +58,17 @@ func identitiesCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// untilCommand waits until a command of the shell succeeds, so that a script goes on when what it needs is there:
+//
+//	until 'grep "stage 2 of 2" said.txt'
+func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: until COMMAND")
+	}
+	for deadline := time.Now().Add(2 * time.Minute); ts.Exec("sh", "-c", args[0]) != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("not within two minutes: %s", args[0])
+		}
+	}
+}

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"hub": hubCommand, "identities": identitiesCommand},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"hub": hubCommand, "identities": identitiesCommand, "until": untilCommand},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

@@ -62,13 +62,20 @@ type Cut struct {
 	After time.Duration // the storm's begin
 }
 
-// Storm is the cuts of a round: of a share of the active devices, each at a random time within a span.
-func (c Calendar) Storm(round, active int, share float64, within time.Duration) []Cut {
+// Storm is the cuts of a round: of a share of the active devices that may be hit, each at a random time within a span.
+// hits tells of whom, by the place; nil is everybody.
+func (c Calendar) Storm(round, active int, hits func(place int) bool, share float64, within time.Duration) []Cut {
+	var among []int
+	for place := range active {
+		if hits == nil || hits(place) {
+			among = append(among, place)
+		}
+	}
 	chance := Rand(c.seed, "storm", round)
-	victims := chance.Perm(active)[:int(math.Round(share*float64(active)))]
+	victims := chance.Perm(len(among))[:int(math.Round(share*float64(len(among))))]
 	cuts := make([]Cut, len(victims))
-	for i, place := range victims {
-		cuts[i] = Cut{place, time.Duration(chance.Float64() * float64(within))}
+	for i, victim := range victims {
+		cuts[i] = Cut{among[victim], time.Duration(chance.Float64() * float64(within))}
 	}
 	return cuts
 }

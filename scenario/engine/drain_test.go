@@ -3,7 +3,6 @@ package engine_test
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -12,30 +11,27 @@ import (
 
 // deadEnd is a run whose hub answers nothing from its last stage on.
 const deadEnd = `
-fleet: {groups: [{name: robots, count: 10, timeout: 30s, reported: {connectivity: {type: wifi}, every: 100ms}}]}
+fleet: {groups: [{name: robots, count: 10, timeout: 1h, reported: {connectivity: {type: wifi}, every: 100ms}}]}
 stages:
   - {name: hold, duration: 1s, devices: 10, connect_rate: 100/s}
-  - {name: dead, duration: 500ms, hub: {stall: 60s}}
+  - {name: dead, duration: 500ms, hub: {stall: 1h}}
 thresholds: {twin_report: ["p(50) < 10s", "error_rate < 1%"], twin_get: ["count >= 10"]}
 `
 
 // Somebody who does not wait for the last answers ends the wait, and nothing else: what has no answer is counted as
 // unanswered, and the run is judged.
 func TestTheWaitCanBeCut(t *testing.T) {
+	t.Parallel()
 	var eng *engine.Engine
 	eng = engine.New(engine.Options{
-		Scenario: decode(t, deadEnd), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(), AllowSaturated: true,
+		Scenario: decode(t, deadEnd), Recorder: punctual(), Sampler: calm(), AllowSaturated: true,
 		Event: func(e engine.Event) {
 			if e.Kind == engine.EventDrain {
 				eng.Stop()
 			}
 		},
 	})
-	began := time.Now()
-	run := eng.Run(t.Context())
-	if took := time.Since(began); took > 25*time.Second {
-		t.Errorf("the run took %v although its wait was cut; the time-out is 30s", took)
-	}
+	run := eng.Run(t.Context()) // which would take an hour
 	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
 	if x == nil || x.Count(metrics.Unanswered) == 0 || x.Count(metrics.Unanswered) != x.Started() {
 		t.Fatalf("the dead stage: %+v; want all unanswered", x)

@@ -213,7 +213,7 @@ fleet:
     - {name: robots, count: 50, timeout: 20s, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 200ms}}
 stages:
   - {name: ramp, duration: 500ms, devices: 50}
-  - {name: hold, duration: 60s}
+  - {name: hold, duration: 1h}
 service:
   tags: {robots: {plant: A}}
   queries: [{name: all, every: 500ms, sql: "SELECT * FROM devices WHERE tags.plant = 'A'"}]

@@ -368,7 +368,7 @@ func randomScenario(t *rapid.T) string {
 			b.WriteString(", arrivals: poisson")
 		}
 		if storms && flip("storm") {
-			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s}", number("drop", 1, 100), length("within", 0, d))
+			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s%s}", number("drop", 1, 100), length("within", 0, d), rapid.SampledFrom([]string{"", ", groups: [a]", ", groups: [" + strings.Join(names, ", ") + "]"}).Draw(t, "of groups"))
 		}
 		if !broker && flip("steps") {
 			fmt.Fprintf(&b, ", steps: [{statistics: {}}, {query: {sql: SELECT * FROM devices}}, {tag: {group: %[1]s, tags: {x: %d}}}, {desired: {group: %[1]s, properties: {x: %[2]d}}}]", names[0], i)

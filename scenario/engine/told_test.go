@@ -13,7 +13,7 @@ import (
 const told = `
 name: told
 fleet:
-  groups: [{name: robots, count: 8, timeout: 2s, reported: {connectivity: {type: wifi}, every: 50ms}}]
+  groups: [{name: robots, count: 8, timeout: 4s, reported: {connectivity: {type: wifi}, every: 50ms}}]
 service:
   queries:
     - {name: all, every: 100ms, stages: [ramp], sql: SELECT * FROM devices}
@@ -22,7 +22,7 @@ service:
 stages:
   - {name: ramp, duration: 500ms, devices: 5}
   - {name: storm, duration: 1500ms, storm: {drop: 100%, within: 200ms}}
-  - {name: back, steps: [{await: {connected: 5, within: 20s}}]}
+  - {name: back, steps: [{await: {connected: 5, within: 3m}}]}
   - {name: dead, duration: 500ms, hub: {stall: 60s}}
 thresholds:
   recovery: ["max < 1m", "scheduled == 1"]
@@ -31,6 +31,7 @@ thresholds:
 
 // What a run tells while it waits for the last answers, and in the end.
 func TestWhatIsTold(t *testing.T) {
+	t.Parallel()
 	w := newWatcher()
 	run := newEngine(decode(t, told), w).Run(t.Context())
 	if run.Outcome != report.Passed {
@@ -113,6 +114,7 @@ func checkParts(t *testing.T, run *report.Run) {
 
 // A run that is ended early says where it was.
 func TestEndedEarlySaysWhere(t *testing.T) {
+	t.Parallel()
 	w := newWatcher()
 	e := newEngine(decode(t, told, "stages.ramp.duration=60s"), w)
 	done := make(chan *report.Run)

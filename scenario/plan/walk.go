@@ -73,7 +73,8 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 	for k := range spans {
 		s := &spans[k]
 		if s.Storm != nil {
-			for _, x := range w.calendar.Storm(k, active, s.Storm.Drop, s.Storm.Within) {
+			hits := func(place int) bool { return s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name) }
+			for _, x := range w.calendar.Storm(k, active, hits, s.Storm.Drop, s.Storm.Within) {
 				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.at, s.at + x.After})
 			}
 		}

@@ -112,7 +112,7 @@ func run(t *testing.T, sum *tally, binary string, seed uint64, broker, connectio
 	if err := os.WriteFile(filepath.Join(dir, "s.yaml"), []byte(p.yaml), 0o600); err != nil {
 		return []string{err.Error()}
 	}
-	process := rig.Start(t, dir, nil, binary, "run", "s.yaml", "--metrics-addr", "", "--out", "out")
+	process := rig.Start(t, dir, nil, binary, "run", "s.yaml", "--metrics-addr", "", "--out", "out", "--allow-saturated=false")
 	over := make(chan struct{})
 	var faults sync.WaitGroup
 	begin := time.Now()
