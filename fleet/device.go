@@ -254,13 +254,17 @@ func (d *device) session(intended time.Time) error {
 		why = d.follow(conn, lost)
 		d.inRotation(false)
 		d.setLost(!asked(why))
-		d.dropWaiting(why)
+		if !d.worksOff(why) {
+			d.dropWaiting(why)
+		}
 	}
 	if asked(why) && d.drain(conn, lost, why) {
+		d.giveUpWaiting()
 		d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
 		conn.Close()
 	} else {
 		conn.Abort()
+		d.dropWaiting(link.ErrLost)
 		d.endPending(metrics.Failed)
 	}
 	if d.subscribed {

@@ -123,20 +123,39 @@ func (d *device) do(conn link.Conn, c command, free time.Time) {
 	}
 }
 
+// worksOff reports whether a device that is stopped still does what waits: it was due before, and waits for the target.
+func (d *device) worksOff(why error) bool { return d.group.Wait && errors.Is(why, errStopped) }
+
 // dropWaiting drops what waits when a connection ends.
 func (d *device) dropWaiting(why error) {
 	reason := metrics.DropNotConnected
 	if errors.Is(why, errStopped) {
 		reason = metrics.DropStopped
 	}
-	d.mu.Lock()
-	left := d.waiting
-	d.waiting = queue{}
-	d.mu.Unlock()
-	for left.len() > 0 {
-		c := left.pop()
+	for _, c := range d.takeWaiting() {
 		d.series(c.kind).Drop(c.intended, reason)
 	}
+}
+
+// giveUpWaiting counts what still waits when the device leaves: the target had a whole time-out to get to it, unless
+// somebody would not wait, and it took the time until now at least.
+func (d *device) giveUpWaiting() {
+	outcome, reason := metrics.Timeout, neverItsTurn
+	if d.fleet.ctx.Err() != nil {
+		outcome, reason = metrics.Unanswered, stoppedFirst
+	}
+	for _, c := range d.takeWaiting() {
+		now := time.Now()
+		d.series(c.kind).StartAfter(c.intended, now, now).EndBecause(now, outcome, reason)
+	}
+}
+
+func (d *device) takeWaiting() []command {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := d.waiting
+	d.waiting = queue{}
+	return left.items[left.head:]
 }
 
 // openGap notes that from now on the device cannot do what is due, and did not want that.

@@ -181,17 +181,21 @@ var errCut = errors.New("the connection was cut")
 // strangersTick is how often a subscriber that leaves looks for what others have yet to hear of it.
 const strangersTick = 20 * time.Millisecond
 
-// drain waits, before a polite farewell, until the operations under way are answered or their time is up. It is false
-// when the connection was lost meanwhile.
+// drain waits, before a polite farewell, until the operations under way are answered or their time is up. What waits for
+// them is still started, until it would have run out of time had it been sent at once. It is false when the connection was
+// lost meanwhile.
 func (d *device) drain(conn link.Conn, lost <-chan error, why error) bool {
 	d.leave(true)
 	defer d.leave(false)
 	now := time.Now()
-	a, deaf := &agenda{timeout: now}, now.Add(d.fleet.longest)
+	a, deaf, patient := &agenda{timeout: now}, now.Add(d.fleet.longest), now.Add(d.group.Timeout)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now = time.Now()
+		if d.worksOff(why) && now.Before(patient) {
+			d.startWaiting(conn)
+		}
 		// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
 		if d.underWay(now.Before(deaf)) == 0 {
 			return true
