@@ -57,6 +57,49 @@ func TestADeadEndCounts(t *testing.T) {
 	})
 }
 
+// What waits for its turn behind a target that does not answer is no better than what was sent: it is tried for one more
+// time-out, and then has no answer either.
+func TestADeadEndCountsWhatWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer bool // in the last second the target is slow, and not dead
+	}{{"dead", false}, {"slow", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub()
+				g := reporters(t, 100*time.Millisecond)
+				g.InFlight, g.Wait, g.Telemetry = 1, true, fleet.Telemetry{}
+				f, rec := newFleet(t, h, 1, 20, g)
+				rec.SetStage("hold")
+				to(t, f, 20, second)
+				time.Sleep(3 * second)
+				rec.SetStage("dead")
+				h.set(func() { h.mute = !tt.answer; h.latency = 150 * time.Millisecond })
+				time.Sleep(second)
+				rec.SetStage("")
+				f.Finish()
+				began := time.Now()
+				f.Stop(t.Context())
+				if took := time.Since(began); took > 4100*time.Millisecond {
+					t.Errorf("the fleet stopped after %v; want two time-outs at most", took)
+				}
+				balanced(t, rec.Snapshot())
+				x := rec.StageSnapshot("dead").Find(metrics.OpTwinReport, "robots")
+				good := uint64(0)
+				if tt.answer {
+					good = 200
+				}
+				if x.Scheduled() != 200 || x.Count(metrics.OK) != good || x.Errors() != 200-good || x.DroppedTotal() != 0 {
+					t.Errorf("%d scheduled, %d ok, %d errors, dropped %v; want 200, %d of them ok, none dropped", x.Scheduled(), x.Count(metrics.OK), x.Errors(), x.Dropped, good)
+				}
+				if p50 := x.Latency(false).Quantile(0.5); !tt.answer && p50 < 2*second {
+					t.Errorf("p50 = %v; want a time-out at least", p50)
+				}
+			})
+		})
+	}
+}
+
 // When somebody will not wait, what has no answer is unanswered, with the time that it has reached.
 func TestAHardStopCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -223,7 +266,12 @@ func TestNothingVanishes(t *testing.T) {
 		millis := func(most int, name string) time.Duration {
 			return time.Duration(rapid.IntRange(0, most).Draw(rt, name)) * time.Millisecond
 		}
+		independent, err := schedule.ParseDistribution("~" + every.String())
+		if err != nil {
+			rt.Fatal(err)
+		}
 		kinds := []string{"stall", "drop", "drop one", "away", "back", "refuse", "mute", "storm", "stage", "slow", "pause", "go on"}
+		gaps := rapid.SampledFrom([]schedule.Distribution{{}, schedule.Uniform(every/2, 3*every/2), independent}).Draw(rt, "gaps")
 		var acts []act
 		for range rapid.IntRange(1, 12).Draw(rt, "acts") {
 			acts = append(acts, act{rapid.SampledFrom(kinds).Draw(rt, "kind"), millis(2000, "after"), millis(5000, "size")})
@@ -232,6 +280,7 @@ func TestNothingVanishes(t *testing.T) {
 			h := newHub()
 			g := reporters(t, every)
 			g.InFlight, g.Wait = inFlight, wait
+			g.Telemetry.Gaps = gaps
 			f, rec := newFleet(t, h, seed, n, g)
 			rec.SetStage("ramp")
 			to(t, f, n, 0)
@@ -284,8 +333,8 @@ func TestNothingVanishes(t *testing.T) {
 			for i := range n {
 				// Connecting and subscribing takes two milliseconds here.
 				from := 2 * time.Millisecond
-				e := schedule.Every{Period: every, Phase: schedule.Spread(seed+1, i, every)}
-				due += uint64(e.Due(over.Sub(began)) - e.Due(from))
+				var c schedule.Cursor
+				due += uint64(schedule.NewCalendar(seed).Messages(i, every, gaps, false).Count(&c, from, over.Sub(began)))
 				connected++
 			}
 			if x := whole.Find(metrics.OpTelemetry, "robots"); x.Scheduled() != due {

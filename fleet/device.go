@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -30,15 +31,17 @@ type device struct {
 	cut    chan time.Time
 	events chan event
 
-	state        string
-	connectivity string
-	turns        turns
-	lost         bool
-	subscribed   bool
-	attempt      int       // connections tried in vain since the last good one
-	gap          time.Time // since when it could not do what was due; zero when it could
-	ends         time.Time // of its session, whatever connections it takes; zero between sessions
-	free         time.Time // when the target let it connect again; what came before is the target's doing
+	state         string
+	connectivity  string
+	turns         turns
+	reportCursor  schedule.Cursor // of what it does on its own, also while it has no connection
+	messageCursor schedule.Cursor // likewise
+	lost          bool
+	subscribed    bool
+	attempt       int       // connections tried in vain since the last good one
+	gap           time.Time // since when it could not do what was due; zero when it could
+	ends          time.Time // of its session, whatever connections it takes; zero between sessions
+	free          time.Time // when the target let it connect again; what came before is the target's doing
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
@@ -251,13 +254,17 @@ func (d *device) session(intended time.Time) error {
 		why = d.follow(conn, lost)
 		d.inRotation(false)
 		d.setLost(!asked(why))
-		d.dropWaiting(why)
+		if !d.worksOff(why) {
+			d.dropWaiting(why)
+		}
 	}
 	if asked(why) && d.drain(conn, lost, why) {
+		d.giveUpWaiting()
 		d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
 		conn.Close()
 	} else {
 		conn.Abort()
+		d.dropWaiting(link.ErrLost)
 		d.endPending(metrics.Failed)
 	}
 	if d.subscribed {

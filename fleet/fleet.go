@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -257,12 +258,15 @@ func (f *Fleet) Stop(ctx context.Context) {
 	f.cancel()
 }
 
-// Storm cuts the connections of a share, from 0 to 1, of the active devices, each at a random time
-// within a span, without a word to the target. They come back as their back-off says. It returns at
-// once with the number of devices that it will cut.
-func (f *Fleet) Storm(share float64, within time.Duration, round int) int {
+// Storm cuts the connections of a share, from 0 to 1, of the active devices of some groups, or of all when none is
+// named, each at a random time within a span, without a word to the target. They come back as their back-off says. It
+// returns at once with the number of devices that it will cut.
+func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...string) int {
 	cut, now := 0, time.Now()
-	for _, x := range f.calendar.Storm(round, f.active, share, within) {
+	hits := func(place int) bool {
+		return len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name)
+	}
+	for _, x := range f.calendar.Storm(round, f.active, hits, share, within) {
 		select {
 		case f.devices[f.order[x.Place]].cut <- now.Add(x.After):
 			cut++

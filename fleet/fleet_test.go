@@ -433,6 +433,42 @@ func TestStorm(t *testing.T) {
 	})
 }
 
+// A storm on some groups cuts its share of their active devices, and nobody else.
+func TestStormOnGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		rec := metrics.NewRecorder(metrics.Options{})
+		config := fleet.Config{Seed: 3, Target: h, Driver: h, Recorder: rec}
+		for i, name := range []string{"robots", "gates", "doors"} {
+			g := fleet.Group{Name: name, First: i * 100}
+			for n := range 100 {
+				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
+			}
+			config.Groups = append(config.Groups, g)
+		}
+		f, err := fleet.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 300, time.Second)
+		time.Sleep(time.Second)
+		connects := func(group string) uint64 { return rec.Snapshot().Find(metrics.OpConnect, group).Scheduled() }
+		if n := f.Storm(0.5, time.Second, 1, "gates"); n != 50 {
+			t.Errorf("a storm of half of the gates cuts %d", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := f.Storm(1, 0, 2, "robots", "doors"); n != 200 {
+			t.Errorf("a storm of all robots and doors cuts %d", n)
+		}
+		time.Sleep(10 * time.Second)
+		if r, g, d := connects("robots"), connects("gates"), connects("doors"); r != 200 || g != 150 || d != 200 {
+			t.Errorf("connects of robots, gates and doors: %d, %d, %d; want 200, 150, 200", r, g, d)
+		}
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+	})
+}
+
 // The number of devices follows its curve up and down, and a device that comes back soon is one device.
 func TestScale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

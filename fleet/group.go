@@ -39,13 +39,15 @@ type Reporting struct {
 	Types schedule.Chain[string] // of connectivity; empty reports nothing
 	Extra *payload.Template      // further reported properties, a JSON object; nil for none
 	Every time.Duration          // 0 reports once a connection
+	Gaps  schedule.Distribution  // between two reports, by chance, instead of Every; the zero value is Every
 	Sync  bool                   // all devices report in the same instant, instead of spread over Every
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration // 0 sends only what a stage's rate asks for
-	Rated   bool          // takes its turn when a stage asks the fleet for a rate of messages
+	Every   time.Duration         // 0 sends only what a stage's rate asks for
+	Gaps    schedule.Distribution // between two messages, by chance, instead of Every; the zero value is Every
+	Rated   bool                  // takes its turn when a stage asks the fleet for a rate of messages
 	Payload payload.Source
 	QoS     byte
 	Retain  bool
@@ -81,6 +83,12 @@ func (g Group) withDefaults() Group {
 		if g.Throttled.IsZero() {
 			g.Throttled = schedule.ThrottledBackoff()
 		}
+	}
+	if !g.Report.Gaps.IsZero() {
+		g.Report.Every = g.Report.Gaps.Mean()
+	}
+	if !g.Telemetry.Gaps.IsZero() {
+		g.Telemetry.Every = g.Telemetry.Gaps.Mean()
 	}
 	if g.InFlight == 0 {
 		g.InFlight = 64

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -52,13 +54,26 @@ func (d *device) makeRoom(n int) {
 	}
 }
 
-func (op *operation) end(o metrics.Outcome) { op.EndBecause(time.Now(), o, endReason(o)) }
+func (op *operation) end(o metrics.Outcome) {
+	now := time.Now()
+	o = op.inTime(now, o)
+	op.EndBecause(now, o, endReason(o))
+}
+
+// inTime is the outcome of an operation that ends now: an answer that comes after its time-out is none, also when it is
+// seen before the time-out is.
+func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
+	if now.After(op.deadline) {
+		return metrics.Timeout
+	}
+	return o
+}
 
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
 func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
 	conn.Publish(link.Message{Topic: topic, Payload: body}, func(err error) {
-		if err == nil {
-			return
+		if err == nil || errors.Is(err, context.DeadlineExceeded) {
+			return // it is waited for; what did not go out has no answer
 		}
 		if op := d.take(rid); op != nil {
 			op.end(metrics.Failed)
@@ -129,6 +144,9 @@ func (d *device) send(conn link.Conn, intended, free time.Time) {
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
 	conn.Publish(m, func(err error) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return // it is waited for, as if it had gone out
+		}
 		if err != nil && measured {
 			d.forget(turn)
 		}

@@ -123,20 +123,39 @@ func (d *device) do(conn link.Conn, c command, free time.Time) {
 	}
 }
 
+// worksOff reports whether a device that is stopped still does what waits: it was due before, and waits for the target.
+func (d *device) worksOff(why error) bool { return d.group.Wait && errors.Is(why, errStopped) }
+
 // dropWaiting drops what waits when a connection ends.
 func (d *device) dropWaiting(why error) {
 	reason := metrics.DropNotConnected
 	if errors.Is(why, errStopped) {
 		reason = metrics.DropStopped
 	}
-	d.mu.Lock()
-	left := d.waiting
-	d.waiting = queue{}
-	d.mu.Unlock()
-	for left.len() > 0 {
-		c := left.pop()
+	for _, c := range d.takeWaiting() {
 		d.series(c.kind).Drop(c.intended, reason)
 	}
+}
+
+// giveUpWaiting counts what still waits when the device leaves: the target had a whole time-out to get to it, unless
+// somebody would not wait, and it took the time until now at least.
+func (d *device) giveUpWaiting() {
+	outcome, reason := metrics.Timeout, neverItsTurn
+	if d.fleet.ctx.Err() != nil {
+		outcome, reason = metrics.Unanswered, stoppedFirst
+	}
+	for _, c := range d.takeWaiting() {
+		now := time.Now()
+		d.series(c.kind).StartAfter(c.intended, now, now).EndBecause(now, outcome, reason)
+	}
+}
+
+func (d *device) takeWaiting() []command {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := d.waiting
+	d.waiting = queue{}
+	return left.items[left.head:]
 }
 
 // openGap notes that from now on the device cannot do what is due, and did not want that.
@@ -166,24 +185,20 @@ func (d *device) countGap(now time.Time) {
 	}
 	from := d.gap
 	d.gap = now // also when the end was before the gap: nothing is due in between
-	d.eachSchedule(func(e schedule.Every, series *metrics.Series) {
-		for n := e.Due(from.Sub(d.fleet.start)); ; n++ {
-			at := d.fleet.start.Add(e.Nth(n))
-			if at.After(now) {
-				return
-			}
+	d.eachSchedule(func(e schedule.Rhythm, c *schedule.Cursor, series *metrics.Series) {
+		for at := d.nextOf(e, c, from); !at.After(now); at = d.nextOf(e, c, at) {
 			series.Drop(at, reason)
 		}
 	})
 }
 
 // eachSchedule visits what the device does on its own again and again.
-func (d *device) eachSchedule(visit func(schedule.Every, *metrics.Series)) {
-	if e, ok := d.reportSchedule(); ok && e.Period > 0 {
-		visit(e, d.group.report)
+func (d *device) eachSchedule(visit func(schedule.Rhythm, *schedule.Cursor, *metrics.Series)) {
+	if e, ok := d.reportSchedule(); ok && !e.IsZero() {
+		visit(e, &d.reportCursor, d.group.report)
 	}
 	if e, ok := d.messageSchedule(); ok {
-		visit(e, d.group.telemetry)
+		visit(e, &d.messageCursor, d.group.telemetry)
 	}
 }
 
@@ -194,9 +209,9 @@ func (d *device) nextInPause(until time.Time) time.Time {
 	if d.gap.IsZero() {
 		return first
 	}
-	d.eachSchedule(func(e schedule.Every, _ *metrics.Series) {
-		if next, _ := e.After(d.gap.Sub(d.fleet.start)); d.fleet.start.Add(next).Before(first) {
-			first = d.fleet.start.Add(next)
+	d.eachSchedule(func(e schedule.Rhythm, c *schedule.Cursor, _ *metrics.Series) {
+		if next := d.nextOf(e, c, d.gap); next.Before(first) {
+			first = next
 		}
 	})
 	return first

@@ -32,5 +32,8 @@ func endReason(o metrics.Outcome) string {
 // stoppedFirst is why an operation has no answer that was still waited for.
 const stoppedFirst = "the run was stopped first"
 
+// neverItsTurn is why an operation that waited for others to be answered has no answer itself.
+const neverItsTurn = "others were not answered before it"
+
 // statusReason is why an operation ended badly that was answered with a status.
 func statusReason(status int) string { return "status " + strconv.Itoa(status) }

@@ -23,7 +23,7 @@ type agenda struct {
 	answers []delayedAnswer // to direct methods
 
 	report, telemetry   time.Time
-	reports, messages   schedule.Every
+	reports, messages   schedule.Rhythm
 	end, renew, timeout time.Time
 	cut                 time.Time
 }
@@ -61,16 +61,21 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 	})
 }
 
-// reportSchedule is when the device reports on its own: with period 0 once a connection.
-func (d *device) reportSchedule() (e schedule.Every, ok bool) {
+// reportSchedule is when the device reports on its own: once a connection when it is zero.
+func (d *device) reportSchedule() (e schedule.Rhythm, ok bool) {
 	r := &d.group.Report
-	return d.fleet.calendar.Reports(d.index, r.Every, r.Sync), d.group.reports()
+	return d.fleet.calendar.Reports(d.index, r.Every, r.Gaps, r.Sync), d.group.reports()
 }
 
 // messageSchedule is when the device sends a message on its own.
-func (d *device) messageSchedule() (e schedule.Every, ok bool) {
+func (d *device) messageSchedule() (e schedule.Rhythm, ok bool) {
 	t := &d.group.Telemetry
-	return d.fleet.calendar.Messages(d.index, t.Every, t.Sync), t.Every > 0
+	return d.fleet.calendar.Messages(d.index, t.Every, t.Gaps, t.Sync), t.Every > 0
+}
+
+// nextOf is when something is due again after a time.
+func (d *device) nextOf(r schedule.Rhythm, c *schedule.Cursor, after time.Time) time.Time {
+	return d.fleet.start.Add(r.After(c, after.Sub(d.fleet.start)))
 }
 
 // plan makes the agenda of a new connection. The first report comes at once; the later ones, and
@@ -87,8 +92,7 @@ func (d *device) plan(now time.Time) *agenda {
 		a.report = now
 	}
 	if a.messages, ok = d.messageSchedule(); ok {
-		next, _ := a.messages.After(now.Sub(d.fleet.start))
-		a.telemetry = d.fleet.start.Add(next)
+		a.telemetry = d.nextOf(a.messages, &d.messageCursor, now)
 	}
 	if !d.group.Session.Online.IsZero() {
 		if d.ends.IsZero() {
@@ -137,19 +141,22 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 
 // fire starts everything whose time has come, and says why the session is over when it is.
 func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
-	for !a.report.After(now) {
+	due := now
+	if d.fleet.finished() { // it may have been held up since before the end
+		due = d.fleet.end
+		defer a.retire()
+	}
+	for !a.report.After(due) {
 		d.due(conn, command{LoadReports, a.report})
-		if a.reports.Period == 0 {
+		if a.reports.IsZero() {
 			a.report = now.Add(never)
 		} else {
-			next, _ := a.reports.After(a.report.Sub(d.fleet.start))
-			a.report = d.fleet.start.Add(next)
+			a.report = d.nextOf(a.reports, &d.reportCursor, a.report)
 		}
 	}
-	for !a.telemetry.After(now) {
+	for !a.telemetry.After(due) {
 		d.due(conn, command{LoadTelemetry, a.telemetry})
-		next, _ := a.messages.After(a.telemetry.Sub(d.fleet.start))
-		a.telemetry = d.fleet.start.Add(next)
+		a.telemetry = d.nextOf(a.messages, &d.messageCursor, a.telemetry)
 	}
 	if !a.timeout.After(now) {
 		d.sweep(now)
@@ -174,17 +181,21 @@ var errCut = errors.New("the connection was cut")
 // strangersTick is how often a subscriber that leaves looks for what others have yet to hear of it.
 const strangersTick = 20 * time.Millisecond
 
-// drain waits, before a polite farewell, until the operations under way are answered or their time is up. It is false
-// when the connection was lost meanwhile.
+// drain waits, before a polite farewell, until the operations under way are answered or their time is up. What waits for
+// them is still started, until it would have run out of time had it been sent at once. It is false when the connection was
+// lost meanwhile.
 func (d *device) drain(conn link.Conn, lost <-chan error, why error) bool {
 	d.leave(true)
 	defer d.leave(false)
 	now := time.Now()
-	a, deaf := &agenda{timeout: now}, now.Add(d.fleet.longest)
+	a, deaf, patient := &agenda{timeout: now}, now.Add(d.fleet.longest), now.Add(d.group.Timeout)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now = time.Now()
+		if d.worksOff(why) && now.Before(patient) {
+			d.startWaiting(conn)
+		}
 		// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
 		if d.underWay(now.Before(deaf)) == 0 {
 			return true

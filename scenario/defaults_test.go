@@ -97,7 +97,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
 		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers, "stages.hub.service.distribution": served.Distribution,
-		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within, "stages.hub": said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
+		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within, "stages.storm.groups": said(len(stage.Storm.Groups) == 0), "stages.hub": said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
 		"stages.network.groups": said(len(stage.Network.Groups) == 0), "stages.network.latency": stage.Network.Latency, "stages.network.jitter": stage.Network.Jitter,
 		"stages.network.loss": percent(stage.Network.Loss), "stages.network.bandwidth": said(stage.Network.Bandwidth == 0), "stages.network.half_open": percent(more.Network.HalfOpen),
 		"stages.network.partition": said(more.Network.Partition == nil), "stages.network.partition.for": said(stage.Network.Partition.For == 0), "stages.network.for": said(stage.Network.For == 0),

@@ -20,9 +20,11 @@ is not set is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` override
 | form | looks like |
 |---|---|
 | time | ` + "`500ms`, `30s`, `5m`, `1h`" + ` |
-| random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)`; `normal(20m, 5m)`" + ` |
+| random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)` or `~20m`; `normal(20m, 5m)`" + ` |
+| time, or random gaps | ` + "`15s`; `10s..20s`; `~15s`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
 | share | ` + "`80%`" + ` |
+| number of devices | ` + "`100`; `80%`" + ` of the whole fleet, to the nearest, and one device at least unless it is ` + "`0%`" + ` |
 | bandwidth | ` + "`64KB/s`, `1.5MB/s`, `32KiB/s`, `250kbit/s`" + ` |
 | weights | ` + "`{cellular: 60, wifi: 40}`" + `, or one name |
 | name | small letters, digits and hyphens, 60 at most |
@@ -98,12 +100,16 @@ func valueSchema(f field) map[string]any {
 		return pattern("^[a-z0-9][a-z0-9-]{0,59}$")
 	case formCount:
 		return either("integer")
+	case formDevices:
+		return map[string]any{"anyOf": []any{map[string]any{"type": "integer", "minimum": 0}, pattern(`^[0-9.]+%$`)}}
 	case formSwitch:
 		return either("boolean")
 	case formTime:
 		return pattern("^" + aTime + "$")
+	case formGaps:
+		return pattern(`^(~?` + aTime + `|` + aTime + `\.\.` + aTime + `|exp\(.*\))$`)
 	case formTimes:
-		return pattern(`^(` + aTime + `(\.\.` + aTime + `)?|exp\(.*\)|normal\(.*\))$`)
+		return pattern(`^(~?` + aTime + `(\.\.` + aTime + `)?|exp\(.*\)|normal\(.*\))$`)
 	case formShare:
 		return pattern(`^[0-9.]+%$`)
 	case formRate:

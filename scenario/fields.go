@@ -79,7 +79,7 @@ func groupFields(g *Group) []field {
 	}
 	return append([]field{
 		{"name", formName, "", "The group's name, in metrics and device ids.", name(&g.Name), nil},
-		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, 10_000_000), nil},
+		{"count", formCount, "1", "How many devices.", count(&g.Count, 1, mostDevices), nil},
 		{"id", formText, "{group}-{index}", "Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none of their characters.", text(&g.ID), nil},
 		{"identity", formObject, "made by the run, with keys of their own", "How devices get to be known by the hub, and prove who they are.", object(identityFields(&g.Identity)), identityFields(&g.Identity)},
 		{"reported", formObject, "nothing is reported", "What devices report into their twins.", object(reported), reported},
@@ -102,14 +102,14 @@ func reportFields(p *Report) []field {
 	return []field{
 		{"connectivity", formObject, "", "The network that a device is on.", object(connectivity), connectivity},
 		{"properties", formAny, "none", "Further reported properties, with templates; sent in the order of the file.", template(&p.Properties), nil},
-		{"every", formTime, "once a connection", "How often a device reports.", duration(&p.Every, moment), nil},
+		{"every", formGaps, "once a connection", "How often a device reports: 15s; 10s..20s, after gaps between the two; ~15s, at random and independently, after exponential gaps with that mean.", gaps(&p.Every, &p.Gaps), nil},
 		{"sync", formSwitch, "false", "All devices report in the same instant, instead of spread over every.", boolean(&p.Sync), nil},
 	}
 }
 
 func telemetryFields(t *Telemetry) []field {
 	return []field{
-		{"every", formTime, "only what telemetry_rate asks for", "How often a device sends.", duration(&t.Every, moment), nil},
+		{"every", formGaps, "only what telemetry_rate asks for", "How often a device sends, likewise: 15s, 10s..20s or ~15s.", gaps(&t.Every, &t.Gaps), nil},
 		{"payload", formAny, "{}", "The message, with templates such as {{ normal 21 3 }}, {{ seq }}, {{ now }}, {{ device }}, {{ pick \"a\" \"b\" }}; sent in the order of the file.", template(&t.Payload), nil},
 		{"qos", formCount, "1", "Quality of service; IoT Hub takes 0 and 1.", count(&t.QoS, 0, 2), nil},
 		{"retain", formSwitch, "false", "Set the retain flag.", boolean(&t.Retain), nil},
@@ -127,6 +127,7 @@ func stageFields(t *Stage) []field {
 		return []field{
 			{"drop", formShare, "", "Share of the active devices whose connections are cut.", share(&s.Drop), nil},
 			{"within", formTime, "0s", "The cuts are spread over so long.", duration(&s.Within, 0), nil},
+			{"groups", formTexts, "all", "Whose devices; drop is the share of theirs.", texts(&s.Groups), nil},
 		}
 	}
 	hub := func(h *HubFault) []field {
@@ -141,7 +142,7 @@ func stageFields(t *Stage) []field {
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formCount, "as before", "Active devices at the end of the stage; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", count(&t.Devices, 0, most), nil},
+		{"devices", formDevices, "as before", "Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", devices(&t.Devices), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},
@@ -166,7 +167,7 @@ func serviceModelFields(m *ServiceModel) []field {
 
 func stepFields(s *Step) []field {
 	statistics := func(x *StatisticsStep) []field {
-		return []field{{"expect", formCount, "any", "Identities that there must be.", count(&x.Expect, 0, most), nil}}
+		return []field{{"expect", formDevices, "any", "Identities that there must be.", expected(&x.Expect), nil}}
 	}
 	tag := func(x *TagStep) []field {
 		return []field{
@@ -178,7 +179,7 @@ func stepFields(s *Step) []field {
 		return []field{
 			{"name", formName, "", "One of service.queries; or", name(&x.Name), nil},
 			{"sql", formText, "", "a query of its own.", text(&x.SQL), nil},
-			{"expect", formCount, "any", "Items that the result must have.", count(&x.Expect, 0, most), nil},
+			{"expect", formDevices, "any", "Items that the result must have.", expected(&x.Expect), nil},
 			{"within", formTime, "5s", "How long to ask again until it has.", duration(&x.Within, 0), nil},
 		}
 	}
@@ -191,8 +192,8 @@ func stepFields(s *Step) []field {
 	}
 	await := func(x *AwaitStep) []field {
 		return []field{
-			{"connected", formCount, "any", "Devices that must be connected.", count(&x.Connected, 0, most), nil},
-			{"reported", formCount, "any", "Devices that must have an acknowledged report.", count(&x.Reported, 0, most), nil},
+			{"connected", formDevices, "any", "Devices that must be connected.", devices(&x.Connected), nil},
+			{"reported", formDevices, "any", "Devices that must have an acknowledged report.", devices(&x.Reported), nil},
 			{"within", formTime, "30s", "How long to wait.", duration(&x.Within, 0), nil},
 		}
 	}

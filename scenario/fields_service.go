@@ -35,7 +35,7 @@ func queryFields(q *Query) []field {
 		{"sql", formText, "", "The query, in the IoT Hub query language.", text(&q.SQL), nil},
 		{"every", formTime, "10s", "How often it starts; or cron.", duration(&q.Every, moment), nil},
 		{"cron", formText, "none", "When it starts by the clock: */5 * * * *; with six fields the first is the second. In UTC, or by another clock: CRON_TZ=Europe/Berlin 30 2 * * *, which follows cron(8) where that is put forward or back. Day of month and weekday must both fit.", readCron(&q.Cron), nil},
-		{"expect", formText, "any", "Items that the result should have: 3000, or >= 2990, with =, !=, <, <=, > or >=. A result with another number is counted, and can be a threshold: expected_rate > 99%.", readExpectation(&q.Expect), nil},
+		{"expect", formText, "any", "Items that the result should have: 3000, 100% of all devices, or >= 2990, with =, !=, <, <=, > or >=. A result with another number is counted, and can be a threshold: expected_rate > 99%.", readExpectation(&q.Expect), nil},
 		{"page_size", formCount, "100", "Items a page.", count(&q.PageSize, 1, 1000), nil},
 		{"timeout", formTime, "1m", "For the whole result.", duration(&q.Timeout, moment), nil},
 		stagesField(&q.Stages),
@@ -167,6 +167,12 @@ func readExpectation(into **Expectation) func(*reader, string, *yaml.Node) {
 		}
 		if x.Op == "==" {
 			x.Op = "="
+		}
+		of, ok := r.ofFleet(path, n, rest)
+		if !ok || of >= 0 {
+			r.numbers = append(r.numbers, number{&x.Count, "", of})
+			*into = &x
+			return
 		}
 		var err error
 		if x.Count, err = strconv.Atoi(strings.ReplaceAll(rest, "_", "")); err != nil || x.Count < 0 {

@@ -162,7 +162,7 @@ func (r *reader) readDevices(path string, g *Group) {
 		r.failAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
 		return
 	}
-	d.Devices = all[:g.Count]
+	d.Devices = all // finishSizes takes as many as there are to be
 }
 
 // unjoin takes errors.Join apart.

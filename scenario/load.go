@@ -18,6 +18,10 @@ type Options struct {
 	// Set overrides keys: "fleet.groups.robots.count=10", "seed=7". Items of a list are named by their
 	// number, groups[0], or by their name.
 	Set []string
+	// Devices is how many devices the whole fleet is to have, and Duration how long the stages are to last together:
+	// groups and stages keep their proportions. 0 for what the file says.
+	Devices  int
+	Duration time.Duration
 	// Lookup finds environment variables; os.LookupEnv when nil.
 	Lookup func(name string) (string, bool)
 	// CheckQuery says what is wrong with a query; nil checks nothing.
@@ -54,7 +58,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, places: make(map[string]place), unfilled: make(map[string]bool)}
+	r := &reader{file: file, lookup: o.Lookup, files: o.ReadFile, devices: o.Devices, duration: o.Duration, places: make(map[string]place), unfilled: make(map[string]bool)}
 	root, err := r.parse(b)
 	if err != nil {
 		return nil, err
@@ -62,10 +66,9 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		r.override(root, set)
 	}
-	asRun, sourceErr := source(root)
+	asRun := withoutSecrets("", root)
 	r.substitute("", root, 0)
 	s := fresh(file)
-	s.Source = asRun
 	r.object("", root, scenarioFields(s))
 	if root.Kind != yaml.MappingNode {
 		return nil, r.problems.asError()
@@ -77,7 +80,11 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}
-	return s, sourceErr
+	for _, set := range r.scaled {
+		r.override(asRun, set)
+	}
+	s.Source, err = source(asRun)
+	return s, err
 }
 
 // fresh is a scenario with what holds when a file says nothing.

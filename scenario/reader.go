@@ -31,9 +31,11 @@ const (
 	formText    form = "text"
 	formName    form = "name"
 	formCount   form = "whole number"
+	formDevices form = "number of devices"
 	formSwitch  form = "true or false"
 	formTime    form = "time"
 	formTimes   form = "random time"
+	formGaps    form = "time, or random gaps"
 	formShare   form = "share"
 	formRate    form = "rate"
 	formObject  form = "object"
@@ -52,6 +54,8 @@ type reader struct {
 	problems Problems
 	lookup   func(name string) (string, bool) // of environment variables
 	files    func(name string) ([]byte, error)
+	devices  int           // that were asked for; 0 for those of the file
+	duration time.Duration // likewise
 
 	places     map[string]place // of values, by path
 	validating bool
@@ -60,6 +64,8 @@ type reader struct {
 	fromEnvironment []string        // values that were substituted
 	unfilled        map[string]bool // paths of values for which the environment has nothing
 
+	numbers    []number    // of devices
+	scaled     []string    // keys with the values that they have for the size that was asked for: key=value
 	groupNames []reference // names of groups that must exist
 	thresholds []reference // one for each of the scenario's
 	stageNames []reference // names of stages that must exist
@@ -350,6 +356,31 @@ func distribution(into *schedule.Distribution) func(*reader, string, *yaml.Node)
 	}
 }
 
+// gaps reads how often something is done: a time, or a random one with a mean.
+func gaps(mean *time.Duration, into *schedule.Distribution) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.ScalarNode || !strings.ContainsAny(n.Value, "~.(") || n.ShortTag() != "!!str" {
+			duration(mean, moment)(r, path, n)
+			return
+		}
+		if _, err := time.ParseDuration(n.Value); err == nil { // 1.5s
+			duration(mean, moment)(r, path, n)
+			return
+		}
+		d, err := schedule.ParseDistribution(n.Value)
+		switch {
+		case err != nil || strings.HasPrefix(strings.TrimSpace(n.Value), "normal"):
+			r.fail(path, n, "%q does not say how often; write 15s, 10s..20s for random gaps, or ~15s for independent ones with that mean", n.Value)
+		case d.Mean() < moment:
+			r.fail(path, n, "%s is too short; use at least %s in the mean", n.Value, shortest(moment))
+		case d.Mean() > maxDuration:
+			r.fail(path, n, "%s is too long; use at most %s", n.Value, maxDuration)
+		default:
+			*mean, *into = d.Mean(), d
+		}
+	}
+}
+
 func share(into *float64) func(*reader, string, *yaml.Node) {
 	return func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a share such as 80%", "!!str", "!!int", "!!float")
@@ -456,13 +487,14 @@ func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T,
 			r.fail(path, n, "expected a list, found %s", kindName(n))
 			return
 		}
+		*into = slices.Grow(*into, len(n.Content)) // the items stay where they are
 		for i, item := range n.Content {
-			t := fresh()
+			*into = append(*into, fresh())
+			t := &(*into)[len(*into)-1]
 			if at != nil {
-				at(&t, placeOf(item))
+				at(t, placeOf(item))
 			}
-			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(&t))
-			*into = append(*into, t)
+			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(t))
 		}
 	}
 }

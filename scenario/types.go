@@ -24,7 +24,9 @@ type Scenario struct {
 	Service     Service
 	Thresholds  []metrics.Threshold
 	Generator   Generator
-	// Source is the scenario as it runs, in YAML: with overrides, with ${NAME} as written, without secrets.
+	// Scaled is what another size, that was asked for, makes of the file: a line each.
+	Scaled []string
+	// Source is the scenario as it runs, in YAML: with overrides and of that size, with ${NAME} as written, without secrets.
 	Source []byte
 }
 
@@ -108,13 +110,15 @@ type Report struct {
 	Types      []Weight
 	Next       map[string][]Weight // the type after another; empty draws from Types every time
 	Properties *payload.Template
-	Every      time.Duration
+	Every      time.Duration         // in the mean, with Gaps
+	Gaps       schedule.Distribution // between two reports, by chance; zero for always Every
 	Sync       bool
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration
+	Every   time.Duration         // in the mean, with Gaps
+	Gaps    schedule.Distribution // between two messages, by chance; zero for always Every
 	Payload *payload.Template
 	QoS     int
 	Retain  bool
@@ -162,6 +166,7 @@ type Stage struct {
 type Storm struct {
 	Drop   float64 // share of the connected devices
 	Within time.Duration
+	Groups []string // whose devices; empty for all
 }
 
 // HubFault makes the embedded hub misbehave from the start of a stage.

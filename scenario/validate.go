@@ -16,6 +16,7 @@ func (r *reader) finish(s *Scenario) {
 		r.finishIdentity(path, &s.Fleet.Groups[i])
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
+	r.finishSizes(s)
 	finishService(s)
 }
 
@@ -97,7 +98,7 @@ func (g *Group) DeviceID(i int) string {
 
 func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 	if len(s.Stages) == 0 {
-		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: %d}]", max(1, s.Devices()))
+		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: 100%%}]")
 	}
 	devices, names := 0, make(map[string]int)
 	for i := range s.Stages {
@@ -105,6 +106,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
 		r.validateNetwork(path, t)
+		r.validateStorm(path+".storm", t)
 		r.validateRates(path, t, s)
 		if t.Devices >= 0 {
 			devices = t.Devices
@@ -118,7 +120,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 			names[t.Name] = i
 		}
 		if t.Devices > s.Devices() && !r.overlaps("fleet") {
-			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all", t.Devices, s.Devices())
+			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
 		}
 		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 {
 			r.failAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
@@ -173,7 +175,7 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, check
 		r.validateQueryStep(path+".query", x.Query, s, at, checkQuery)
 	case x.Await != nil:
 		if x.Await.Connected > s.Devices() || x.Await.Reported > s.Devices() {
-			r.failAt(path+".await", at, "waits for more devices than the groups have (%d)", s.Devices())
+			r.failAt(path+".await", at, "waits for more devices than the groups have (%d); write 100%% for all of them", s.Devices())
 		}
 	}
 }

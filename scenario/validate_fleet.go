@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -195,6 +196,29 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 		d = time.Duration(math.Ceil(way/c.To*float64(time.Second))) + time.Millisecond // the last one must not be lost to rounding
 	}
 	return schedule.Curve{{Duration: d, From: c.From, To: c.To}}
+}
+
+// validateStorm holds a storm to groups that there are.
+func (r *reader) validateStorm(path string, t *Stage) {
+	if t.Storm == nil {
+		return
+	}
+	for i, name := range t.Storm.Groups {
+		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
+	}
+}
+
+// Hits reports whether the storm may cut devices of a group.
+func (x *Storm) Hits(group string) bool {
+	return len(x.Groups) == 0 || slices.Contains(x.Groups, group)
+}
+
+// Whose says whose connections are cut, when not all: " of robots".
+func (x *Storm) Whose() string {
+	if len(x.Groups) == 0 {
+		return ""
+	}
+	return " of " + strings.Join(x.Groups, ", ")
 }
 
 // validateNetwork holds what a stage says of the network.

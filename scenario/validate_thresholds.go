@@ -248,7 +248,7 @@ func (s *Scenario) sends(g *Group) bool {
 // after a whole period.
 func (s *Scenario) sendsIn(g *Group, t *Stage) bool {
 	every, length := g.Telemetry.Every, s.length()
-	onItsOwn := every > 0 && !t.Paused && !(g.Telemetry.Sync && length > 0 && every >= length)
+	onItsOwn := every > 0 && !t.Paused && !(g.Telemetry.Sync && g.Telemetry.Gaps.IsZero() && length > 0 && every >= length)
 	return onItsOwn || t.TelemetryRate != nil && s.sendsTelemetry(g)
 }
 
@@ -301,7 +301,7 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 	listens := g != nil && len(g.Subscribe.Topics) > 0 || g == nil && (t.Operation == metrics.OpConnect || t.Operation == metrics.OpSubscribe)
 	switch {
 	case most == 0:
-		return fmt.Sprintf("no stage starts devices; write devices: %d in the first", s.Devices())
+		return "no stage starts devices; write devices: 100% in the first"
 	case s.Target.Kind == Broker && !listens && most <= listeners && (g != nil || listeners < s.Devices()):
 		return fmt.Sprintf("the stages start %d devices, and those are the %d that subscribe, which come first; start more", most, listeners)
 	}

@@ -43,12 +43,21 @@ mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithT
 	defer cancel()
 	conn' ./fleet
 mutate "an absence begins when the session was to end" fleet/device.go 'd.ends.Add(offline), now' 'now.Add(offline), now' ./fleet
-mutate "the target'\''s delay is not the generator'\''s" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
+mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" internal/schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './internal/schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker
 mutate "throughput is of what was done" metrics/figure.go 'rate := float64(x.Count(OK))' 'rate := float64(x.Ended())' ./metrics
-mutate "the whole machine'\''s processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
+mutate "the whole machine's processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
+mutate "operations that start late" internal/generator/judge.go 'float64(o.Late) > lateShare*float64(o.Started)' 'false' ./internal/generator
+mutate "few that start very late" internal/generator/judge.go 'float64(o.VeryLate) > veryLateShare*float64(o.Started)' 'false' ./internal/generator
+mutate "steal" internal/generator/rules.go 'return s.Steal > stolen*float64(max(1, s.Processors))' 'return false' ./internal/generator
+mutate "a control group's limit" internal/generator/rules.go 'explains: func(s *Sample) bool { return s.Held > held }' 'explains: func(s *Sample) bool { return false }' ./internal/generator
+mutate "the processors that the process may run on" internal/host/processors.go '|| !may(cpu)' '|| !may(cpu) && false' ./internal/host
+mutate "a delivery waits with its message" fleet/delivery.go 'StartAfter(intended, free, sent)' 'StartAfter(intended, intended, sent)' ./fleet LatenessOf
+mutate "a sample where a stage ends" scenario/engine/stages.go 'e.measure(now, true, name)' '_ = now' ./scenario/engine NotAsAsked
+mutate "a generator's lateness ends no run" metrics/judge.go ' && j.doubts(r) == ""' '' ./metrics Doubt
+mutate "nobody connected for want of descriptors" scenario/engine/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
 mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
 mutate "of an undelivered stage nothing can be said" metrics/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics
 mutate "no device ever connected" scenario/engine/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened

@@ -14,6 +14,8 @@ import (
 // addScenarioFlags gives a command the flags that every command with a scenario takes.
 func addScenarioFlags(c *cobra.Command) {
 	c.Flags().StringArray("set", nil, "override a key of the scenario: fleet.groups.robots.count=10; may be repeated")
+	c.Flags().Int("devices", 0, "let the fleet have so many devices: groups and stages keep their proportions (default: the scenario's own)")
+	c.Flags().Duration("duration", 0, "let the stages last so long together, each in proportion: 2m (default: the scenario's own)")
 	c.ValidArgsFunction = completeScenarios
 	if err := c.RegisterFlagCompletionFunc("set", completeSet); err != nil {
 		panic(err) // the flag was added above
@@ -31,7 +33,9 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 		file = "stdin"
 	}
 	sc, err := scenario.Decode(file, text, scenario.Options{
-		Set: s.v.GetStringSlice("set"),
+		Set:      s.v.GetStringSlice("set"),
+		Devices:  s.v.GetInt("devices"),
+		Duration: s.v.GetDuration("duration"),
 		CheckQuery: func(sql string) error {
 			_, err := query.Parse(sql)
 			return err

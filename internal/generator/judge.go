@@ -78,6 +78,9 @@ func (j *Judge) Add(s Sample) {
 	if len(j.stages) == 0 {
 		j.Stage("")
 	}
+	if j.stages[len(j.stages)-1].name == "" {
+		j.AddWait(s)
+	}
 	j.note(&s)
 	j.now = false
 	in := j.stages[len(j.stages)-1]
@@ -108,6 +111,25 @@ func (j *Judge) Add(s Sample) {
 		f.total += s.Elapsed
 		f.longest = max(f.longest, f.streak)
 	}
+}
+
+// AddWait takes a sample of the wait for the last answers. No load is asked for then, but what is under way is measured: a
+// process that stands still makes the last stage's answers late.
+func (j *Judge) AddWait(s Sample) {
+	if len(j.order) == 0 {
+		return
+	}
+	in := j.order[len(j.order)-1]
+	for i := range j.rules {
+		if r, f := &j.rules[i], &in.found[i]; r.once && r.bad(&s) {
+			if f.total == 0 || r.size(&s) > r.size(&f.worst) {
+				f.worst = s
+			}
+			f.total += s.Elapsed
+			f.longest = max(f.longest, s.Elapsed)
+		}
+	}
+	j.health.Stopped = max(j.health.Stopped, s.Stopped, s.Suspended)
 }
 
 // briefest is the least that a sample stands for whose processors' use is a figure to keep: the kernel counts in hundredths.

@@ -160,7 +160,7 @@ func TestBadSamples(t *testing.T) {
 		{"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10), []CauseKind{CauseGarbage, CauseDescriptors}, ""},
 		{"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...), []CauseKind{CauseGarbage}, "for 6 s"},
 		{"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })), []CauseKind{CauseStopped}, "stage hold: the process was stopped for 9.9 s"},
-		{"hardly stopped", append(repeat(calm(), 10), with(func(s *Sample) { s.Stopped = 1900 * ms })), nil, ""},
+		{"hardly stopped", append(repeat(calm(), 10), with(func(s *Sample) { s.Stopped = 990 * ms })), nil, ""},
 		{"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })), []CauseKind{CauseStopped}, "the machine was suspended for 3600.0 s"},
 	} {
 		check(t, tt.name, samples(tt.in), tt.want, tt.text)
@@ -234,5 +234,26 @@ func TestPeaks(t *testing.T) {
 	}
 	if machine, own := p.take(); machine != 0 || own != 0 {
 		t.Errorf("taken twice: %v, %v", machine, own)
+	}
+}
+
+// A process that stands still while the last answers are waited for makes the last stage's figures its own; being busy
+// then does not.
+func TestAddWait(t *testing.T) {
+	var j Judge
+	j.AddWait(with(func(s *Sample) { s.Stopped = time.Minute })) // no stage was there
+	j.Stage("ramp")
+	j.Add(calm())
+	j.Stage("hold")
+	j.Add(calm())
+	j.Stage("")
+	j.AddWait(with(func(s *Sample) { s.CPU, s.Late, s.Lag = 2, time.Second, time.Second }))
+	if h := j.Health([][]Started{nil, nil}); h.Saturated {
+		t.Fatalf("saturated by a busy wait: %q", h.Reasons)
+	}
+	j.AddWait(with(func(s *Sample) { s.Stopped = 4 * time.Second }))
+	h := j.Health([][]Started{nil, nil})
+	if !h.Saturated || !h.Stages[0].AsAsked || h.Stages[1].AsAsked || !strings.Contains(h.Reasons[0], "the process was stopped for 4.0 s") {
+		t.Errorf("%+v", h)
 	}
 }

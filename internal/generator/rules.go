@@ -25,7 +25,7 @@ const (
 	crowded    = 0.50
 	collecting = 0.25
 	full       = 0.95
-	still      = 2 * time.Second
+	still      = time.Second
 )
 
 // rule finds one kind of cause in samples and says what was bad about the worst of them.

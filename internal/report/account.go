@@ -130,12 +130,7 @@ func Stages(r *Run) []Part {
 
 // Groups are the parts of a run by group of devices; none when there is one group only. What is of no group is in none.
 func Groups(r *Run) []Part {
-	var names []string
-	for _, d := range r.Totals.Devices {
-		if !slices.Contains(names, d.Group) {
-			names = append(names, d.Group)
-		}
-	}
+	names := groupNames(r)
 	if len(names) < 2 {
 		return nil
 	}
@@ -150,6 +145,16 @@ func Groups(r *Run) []Part {
 		parts = append(parts, Part{name, AccountOf(ofSnapshot(of)...), Lines(of)})
 	}
 	return parts
+}
+
+// groupNames are the groups of devices.
+func groupNames(r *Run) (names []string) {
+	for _, d := range r.Totals.Devices {
+		if !slices.Contains(names, d.Group) {
+			names = append(names, d.Group)
+		}
+	}
+	return names
 }
 
 func ofSnapshot(s *metrics.Snapshot) []*metrics.SeriesSnapshot {

@@ -147,7 +147,7 @@ func (x Reason) Where() string {
 // Reasons are why operations of a run ended badly, the most frequent first.
 func Reasons(r *Run) []Reason {
 	var all []Reason
-	groups, stages := len(Groups(r)) > 0, len(r.Stages) > 1
+	groups, stages := groupNames(r), len(r.Stages) > 1
 	for _, e := range ErrorParts(r) {
 		i := slices.IndexFunc(all, func(x Reason) bool { return x.Text == e.Text() })
 		if i < 0 {
@@ -156,7 +156,7 @@ func Reasons(r *Run) []Reason {
 		x := &all[i]
 		x.Count += e.Count
 		x.operations.add(string(e.Operation), e.Count)
-		if groups {
+		if len(groups) > 1 && e.Operation != metrics.OpQuery && slices.Contains(groups, e.Group) {
 			x.groups.add(e.Group, e.Count)
 		}
 		if stages {

@@ -10,13 +10,14 @@ import (
 // Calendar is when the devices of a fleet act, as far as chance decides it: pure functions of the fleet's seed
 // and of a device's index. Who plans a run and who runs it ask the same one.
 type Calendar struct {
-	seed             uint64
-	session, renewal Stream
+	seed              uint64
+	session, renewal  Stream
+	reports, messages Stream // of random gaps
 }
 
 // NewCalendar makes the calendar of a seed.
 func NewCalendar(seed uint64) Calendar {
-	return Calendar{seed, NewStream(seed, "session"), NewStream(seed, "renewal")}
+	return Calendar{seed, NewStream(seed, "session"), NewStream(seed, "renewal"), NewStream(seed, "reports"), NewStream(seed, "messages")}
 }
 
 // Order is the indexes of devices in the order in which they start: those of a lower rank first, at random
@@ -27,14 +28,28 @@ func (c Calendar) Order(ranks []int) []int {
 	return order
 }
 
-// Reports is when a device reports on its own: at its own phase of the period, or in step with all others.
-func (c Calendar) Reports(index int, period time.Duration, sync bool) Every {
-	return every(c.seed, index, period, sync)
+// Reports is when a device reports on its own: at its own phase of the period, or in step with all others; after gaps of
+// its own instead, or of all others, when gaps is not zero.
+func (c Calendar) Reports(index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+	return rhythm(c.reports, c.seed, index, period, gaps, sync)
 }
 
 // Messages is when a device sends a message on its own, likewise.
-func (c Calendar) Messages(index int, period time.Duration, sync bool) Every {
-	return every(c.seed+1, index, period, sync)
+func (c Calendar) Messages(index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+	return rhythm(c.messages, c.seed+1, index, period, gaps, sync)
+}
+
+// everybody stands for the index of all devices, which have their gaps in common.
+const everybody = -1
+
+func rhythm(stream Stream, seed uint64, index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+	switch {
+	case gaps.IsZero():
+		return Rhythm{every: every(seed, index, period, sync)}
+	case sync:
+		index = everybody
+	}
+	return Rhythm{gaps: gaps, stream: stream, index: index}
 }
 
 func every(seed uint64, index int, period time.Duration, sync bool) Every {
@@ -62,13 +77,20 @@ type Cut struct {
 	After time.Duration // the storm's begin
 }
 
-// Storm is the cuts of a round: of a share of the active devices, each at a random time within a span.
-func (c Calendar) Storm(round, active int, share float64, within time.Duration) []Cut {
+// Storm is the cuts of a round: of a share of the active devices that may be hit, each at a random time within a span.
+// hits tells of whom, by the place; nil is everybody.
+func (c Calendar) Storm(round, active int, hits func(place int) bool, share float64, within time.Duration) []Cut {
+	var among []int
+	for place := range active {
+		if hits == nil || hits(place) {
+			among = append(among, place)
+		}
+	}
 	chance := Rand(c.seed, "storm", round)
-	victims := chance.Perm(active)[:int(math.Round(share*float64(active)))]
+	victims := chance.Perm(len(among))[:int(math.Round(share*float64(len(among))))]
 	cuts := make([]Cut, len(victims))
-	for i, place := range victims {
-		cuts[i] = Cut{place, time.Duration(chance.Float64() * float64(within))}
+	for i, victim := range victims {
+		cuts[i] = Cut{among[victim], time.Duration(chance.Float64() * float64(within))}
 	}
 	return cuts
 }

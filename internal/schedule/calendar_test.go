@@ -24,10 +24,10 @@ func TestCalendar(t *testing.T) {
 	if slices.Sort(order); order[0] != 0 || len(slices.Compact(order)) != 100 {
 		t.Error("the order does not hold each device once")
 	}
-	if e := c.Reports(7, s, true); e != (Every{Period: s}) {
+	if e := c.Reports(7, s, Distribution{}, true); e.every != (Every{Period: s}) {
 		t.Errorf("in step: %+v", e)
 	}
-	if a, b := c.Reports(7, s, false), c.Messages(7, s, false); a.Phase == b.Phase || a != same.Reports(7, s, false) {
+	if a, b := c.Reports(7, s, Distribution{}, false), c.Messages(7, s, Distribution{}, false); a.every.Phase == b.every.Phase || a != same.Reports(7, s, Distribution{}, false) {
 		t.Errorf("reports %+v, messages %+v", a, b)
 	}
 	for n := range int64(100) {
@@ -43,7 +43,7 @@ func TestCalendar(t *testing.T) {
 
 func TestStorm(t *testing.T) {
 	c := NewCalendar(1)
-	cuts := c.Storm(2, 10, 0.75, s)
+	cuts := c.Storm(2, 10, nil, 0.75, s)
 	seen := make(map[int]bool)
 	for _, x := range cuts {
 		if x.Place < 0 || x.Place >= 10 || seen[x.Place] || x.After < 0 || x.After >= s {
@@ -51,10 +51,19 @@ func TestStorm(t *testing.T) {
 		}
 		seen[x.Place] = true
 	}
-	if len(cuts) != 8 || slices.Equal(cuts, c.Storm(3, 10, 0.75, s)) || !slices.Equal(cuts, c.Storm(2, 10, 0.75, s)) {
+	if len(cuts) != 8 || slices.Equal(cuts, c.Storm(3, 10, nil, 0.75, s)) || !slices.Equal(cuts, c.Storm(2, 10, nil, 0.75, s)) {
 		t.Errorf("cuts %v", cuts)
 	}
-	if n := len(c.Storm(0, 0, 1, 0)); n != 0 {
+	odd := func(place int) bool { return place%2 == 1 }
+	for _, x := range c.Storm(2, 10, odd, 1, s) {
+		if !odd(x.Place) {
+			t.Errorf("%+v is not among those that may be hit", x)
+		}
+	}
+	if n := len(c.Storm(2, 10, odd, 0.8, s)); n != 4 {
+		t.Errorf("%d of five are cut; want 4", n)
+	}
+	if n := len(c.Storm(0, 0, nil, 1, 0)); n != 0 {
 		t.Errorf("%d cuts of nobody", n)
 	}
 }

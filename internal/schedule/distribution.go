@@ -36,11 +36,15 @@ func Uniform(low, high time.Duration) Distribution { return Distribution{uniform
 //
 //	250ms               always the same
 //	1s..3s              evenly random between the two
-//	exp(2s)             exponential with that mean, cut at ten times the mean
+//	exp(2s), ~2s        exponential with that mean, cut at ten times the mean
 //	normal(2s, 500ms)   normal with mean and standard deviation, cut at 0
 func ParseDistribution(s string) (Distribution, error) {
 	s = strings.TrimSpace(s)
-	if inner, ok := call(s, "exp"); ok {
+	inner, ok := call(s, "exp")
+	if !ok {
+		inner, ok = strings.CutPrefix(s, "~")
+	}
+	if ok {
 		mean, err := positive(inner)
 		return Distribution{exponential, mean, 0}, err
 	}
@@ -82,7 +86,7 @@ func call(s, name string) (string, bool) {
 func positive(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(strings.TrimSpace(s))
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%w: %q; write 250ms, 1s..3s, exp(2s) or normal(2s, 500ms)", ErrDistribution, strings.TrimSpace(s))
+		return 0, fmt.Errorf("%w: %q; write 250ms, 1s..3s, ~2s, exp(2s) or normal(2s, 500ms)", ErrDistribution, strings.TrimSpace(s))
 	}
 	return d, nil
 }
@@ -103,6 +107,18 @@ func (d Distribution) Draw(r chance) time.Duration {
 		return time.Duration(math.Min(r.ExpFloat64(), 10) * float64(d.a))
 	case normal:
 		return max(0, d.a+time.Duration(r.NormFloat64()*float64(d.b)))
+	default:
+		return d.a
+	}
+}
+
+// at is the value of which a share u, from 0 up to 1, of all are less; of a normal distribution the mean.
+func (d Distribution) at(u float64) time.Duration {
+	switch d.kind {
+	case uniform:
+		return d.a + time.Duration(u*float64(d.b-d.a))
+	case exponential:
+		return time.Duration(math.Min(-math.Log1p(-u), 10) * float64(d.a))
 	default:
 		return d.a
 	}

@@ -68,7 +68,8 @@ type Engine struct {
 
 	controls controls
 	drain    drain
-	ran      int // devices that have been started; owned by walk
+	ran      int  // devices that have been started; owned by walk
+	byHand   bool // whether a stage was ended by hand
 
 	record ledger
 
@@ -111,6 +112,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
+	r.Notes = append(r.Notes, e.sc.Scaled...)
 	for _, t := range e.sc.Thresholds {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}

@@ -84,7 +84,12 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 			return q.Timeout
 		}
 	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry:
-		if g := sc.Group(x.Group); g != nil {
+		g := sc.Group(x.Group)
+		switch {
+		case g == nil:
+		case g.Overflow == "wait": // what waits for its turn is started for as long as that
+			return 2 * g.Timeout
+		default:
 			return g.Timeout
 		}
 	}

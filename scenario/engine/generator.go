@@ -115,6 +115,17 @@ func (s *self) stage(name string, now *metrics.Snapshot, counts map[string]int) 
 	return err
 }
 
+// wait takes a sample of the wait for the last answers.
+func (s *self) wait(counts map[string]int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.sampler.Sample(counts[fleet.StateConnected]+counts[fleet.StateConnecting], 0)
+	if err == nil {
+		s.judge.AddWait(x)
+	}
+	return err
+}
+
 // take takes the next sample. The caller holds the lock.
 func (s *self) take(now *metrics.Snapshot, counts map[string]int) error {
 	var own metrics.Histogram
@@ -252,6 +263,13 @@ func (e *Engine) doubt(stage string) string {
 		return ""
 	}
 	return e.self.doubt(stage, e.rec.StageSnapshot(stage))
+}
+
+// measureWait takes a sample of the generator while the last answers are waited for.
+func (e *Engine) measureWait() {
+	if err := e.self.wait(e.fleet.Counts()); err != nil {
+		e.log.Warn("the generator was not measured", "error", err)
+	}
 }
 
 // measure takes a sample of the generator at the figures now; a stage begins when begin is true.

@@ -50,6 +50,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 				return e.leave(last)
 			}
 			last, _ = e.progress(last)
+			e.measureWait()
 			return last
 		}
 		if drained != nil {
@@ -57,6 +58,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			continue
 		}
 		last, _ = e.progress(last)
+		e.measureWait()
 		e.tellOfDrain(last)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -244,7 +245,7 @@ func compare(p *plan.Plan, s *metrics.Snapshot, storms bool) (differ []string) {
 func TestPlanAndRunAgree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := randomScenario(rt)
-		sc, err := scenario.Decode("random.yaml", []byte(text), scenario.Options{})
+		sc, err := scenario.Decode("random.yaml", []byte(text), scenario.Options{Devices: rapid.SampledFrom([]int{0, 0, 3, 17}).Draw(rt, "another size")})
 		if err != nil {
 			rt.Fatalf("%v\n%s", err, text)
 		}
@@ -258,6 +259,33 @@ func TestPlanAndRunAgree(t *testing.T) {
 	})
 }
 
+// In a run of another length, too.
+func TestPlanAndShortRunAgree(t *testing.T) {
+	sc, err := scenario.Decode("short.yaml", []byte(`
+fleet:
+  groups: [{name: a, count: 7, desired: {answer: false}, reported: {connectivity: {type: wifi}, every: 137ms}}, {name: b, count: 5, telemetry: {every: 211ms}, backoff: none}]
+stages:
+  - {name: come, devices: 100%, connect_rate: 2/s}
+  - {name: storm, duration: 1m, report_rate: 3/s, storm: {drop: 50%, within: 20s}}
+  - {name: leave, duration: 30s, devices: 25%, connect_rate: 1/s}
+service:
+  rollouts: [{name: r, group: a, properties: {v: 2}, at: 5s, rate: 9/s, waves: [{percent: 40, for: 30s}, {percent: 100}]}]
+`), scenario.Options{Devices: 20, Duration: 9 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Seconds < 8.9 || p.Seconds > 9.1 {
+		t.Errorf("the stages last %g s", p.Seconds)
+	}
+	for _, line := range compare(p, runVirtually(t, sc), true) {
+		t.Error(line)
+	}
+}
+
 // randomScenario draws a scenario in which nothing but the schedule decides what becomes due: without faults, cron
 // expressions, whose times depend on the date, expectations, and answers to desired properties, which only those give
 // who are connected at that moment. Lengths are odd, so that nothing is due in the very
@@ -268,6 +296,7 @@ func randomScenario(t *rapid.T) string {
 	flip := func(what string) bool { return rapid.Bool().Draw(t, what) }
 	number := func(what string, low, high int) int { return rapid.IntRange(low, high).Draw(t, what) }
 	length := func(what string, low, high int) string { return fmt.Sprintf("%dms", number(what, low, high)) }
+	gaps := func() string { return rapid.SampledFrom([]string{"", "", "~", "200ms.."}).Draw(t, "random gaps") }
 	fmt.Fprintf(&b, "name: random\nseed: %d\n", number("seed", 1, 1000))
 	if broker {
 		b.WriteString("target: {hub: 'mqtt://b', topic: x}\n")
@@ -283,14 +312,14 @@ func randomScenario(t *rapid.T) string {
 		if !broker && flip("reports") {
 			b.WriteString(", reported: {connectivity: {type: {wifi: 1, cellular: 2}}")
 			if flip("periodic") {
-				fmt.Fprintf(&b, ", every: %s, sync: %t", length("report every", 300, 9000), flip("report sync"))
+				fmt.Fprintf(&b, ", every: %s%s, sync: %t", gaps(), length("report every", 300, 9000), flip("report sync"))
 			}
 			b.WriteString("}")
 		}
 		if listeners && i > 0 {
 			b.WriteString(", subscribe: {topics: [x]}")
 		} else if flip("telemetry") {
-			fmt.Fprintf(&b, ", telemetry: {every: %s, sync: %t", length("telemetry every", 300, 9000), flip("telemetry sync"))
+			fmt.Fprintf(&b, ", telemetry: {every: %s%s, sync: %t", gaps(), length("telemetry every", 300, 9000), flip("telemetry sync"))
 			if listeners && !storms {
 				b.WriteString(", deliveries: 1")
 			}
@@ -313,7 +342,13 @@ func randomScenario(t *rapid.T) string {
 		if i == 0 || flip("changes") {
 			before := active
 			active = number("devices", 0, whole)
-			fmt.Fprintf(&b, ", devices: %d", active)
+			text := fmt.Sprint(active)
+			if flip("as a share") {
+				percent := number("percent", 0, 100)
+				active = max(min(1, percent), int(math.Round(float64(percent)/100*float64(whole))))
+				text = fmt.Sprintf("%d%%", percent)
+			}
+			fmt.Fprintf(&b, ", devices: %s", text)
 			if way := max(active-before, before-active); way > 0 && flip("at a rate") {
 				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
 			}
@@ -334,7 +369,7 @@ func randomScenario(t *rapid.T) string {
 			b.WriteString(", arrivals: poisson")
 		}
 		if storms && flip("storm") {
-			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s}", number("drop", 1, 100), length("within", 0, d))
+			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s%s}", number("drop", 1, 100), length("within", 0, d), rapid.SampledFrom([]string{"", ", groups: [a]", ", groups: [" + strings.Join(names, ", ") + "]"}).Draw(t, "of groups"))
 		}
 		if !broker && flip("steps") {
 			fmt.Fprintf(&b, ", steps: [{statistics: {}}, {query: {sql: SELECT * FROM devices}}, {tag: {group: %[1]s, tags: {x: %d}}}, {desired: {group: %[1]s, properties: {x: %[2]d}}}]", names[0], i)

@@ -31,6 +31,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.ran = max(e.ran, e.fleet.Active())
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
+			e.byHand = true
 			e.record.note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: e.since()}
@@ -88,7 +89,7 @@ func describe(t *scenario.Stage) string {
 		add("telemetry at %s", report.Rate(t.TelemetryRate.To))
 	}
 	if t.Storm != nil {
-		add("storm of %.0f %%", t.Storm.Drop*100)
+		add("storm of %.0f %%%s", t.Storm.Drop*100, t.Storm.Whose())
 	}
 	switch n := len(t.Steps); {
 	case n == 1:
@@ -106,8 +107,8 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	defer cancel(nil)
 	defer e.fault(number, t)()
 	if t.Storm != nil {
-		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number)
-		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections are cut within %s", report.Count(int64(n)), report.Duration(t.Storm.Within))})
+		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
+		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex

@@ -15,7 +15,7 @@ func (e *Engine) inVain() string {
 	all := e.record.whole().Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
 		for i := range e.sc.Stages {
-			if t := &e.sc.Stages[i]; t.Devices > 0 {
+			if t := &e.sc.Stages[i]; t.Devices > 0 && !e.byHand { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, devices(t.Devices))
 			}
 		}
@@ -34,6 +34,7 @@ func (e *Engine) vainKinds() []string {
 		x := &e.record.whole().Totals.Series[i]
 		switch {
 		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
+		case x.Operation == metrics.OpRecovery: // nobody asked for it
 		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x), x.Operation == metrics.OpJob && e.jobDidSome(x.Group):
 		case x.Operation == metrics.OpConnect:
 			texts = append(texts, fmt.Sprintf("no device of %s ever connected: %s", x.Group, why(x)))

@@ -67,7 +67,7 @@ func connections(sc *scenario.Scenario, s *span) []Demand {
 	twins := sc.Target.Kind != scenario.Broker
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		for why, c := range [causes]Demand{arrives: arriving(s), comesOn: churning(g, s), renews: renewing(g, s), recovers: returning(s)} {
+		for why, c := range [causes]Demand{arrives: arriving(s), comesOn: churning(g, s), renews: renewing(g, s), recovers: returning(g, s)} {
 			part := share(sc, g)
 			if n := float64(max(0, s.to-s.from)); s.walk != nil && cause(why) == arrives && n > 0 {
 				part = s.walk.of(s.number, i).connects[arrives] / n
@@ -154,8 +154,8 @@ func renewing(g *scenario.Group, s *span) Demand {
 }
 
 // returning are devices whose connection a storm cut.
-func returning(s *span) Demand {
-	if s.Storm == nil {
+func returning(g *scenario.Group, s *span) Demand {
+	if s.Storm == nil || !s.Storm.Hits(g.Name) {
 		return Demand{}
 	}
 	n := s.Storm.Drop * float64(s.from)

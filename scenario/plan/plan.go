@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -147,7 +148,7 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 	}
 	p.Operations = p.loads()
 	p.Machine = p.machine(sc)
-	p.Notes = notes(sc, p.spans)
+	p.Notes = append(slices.Clone(sc.Scaled), notes(sc, p.spans)...)
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
 	}

@@ -209,7 +209,7 @@ func does(t *scenario.Stage) string {
 		}
 	}
 	if t.Storm != nil {
-		add("storm of %.0f %% within %s", t.Storm.Drop*100, report.Duration(t.Storm.Within))
+		add("storm of %.0f %%%s within %s", t.Storm.Drop*100, t.Storm.Whose(), report.Duration(t.Storm.Within))
 	}
 	if t.Hub != nil {
 		add("the hub misbehaves")

@@ -35,7 +35,8 @@ type walk struct {
 	tallies  []tally
 	cuts     map[int][]cut // by place
 	devices  []walker
-	left     int // connections that may still be followed
+	left     int   // connections that may still be followed
+	draws    int64 // random gaps that may still be drawn
 }
 
 // walker is what a device did so far.
@@ -50,13 +51,19 @@ type start struct {
 // cut is a connection that is to end at a time if it is there when the storm begins.
 type cut struct{ begin, at time.Duration }
 
-// mostConnections bounds the walk, to a second or so.
-const mostConnections = 2_000_000
+// What bounds the walk, to a second or so.
+const (
+	mostConnections = 2_000_000
+	mostDraws       = 20_000_000
+)
+
+// cursors are how far a device went through what it does on its own.
+type cursors struct{ reports, messages schedule.Cursor }
 
 // walkOf walks through a scenario; nil when that would take too long.
 func walkOf(sc *scenario.Scenario, spans []span) *walk {
 	w := &walk{
-		sc: sc, spans: spans, calendar: schedule.NewCalendar(sc.Seed), left: mostConnections,
+		sc: sc, spans: spans, calendar: schedule.NewCalendar(sc.Seed), left: mostConnections, draws: mostDraws,
 		tallies: make([]tally, len(spans)*len(sc.Fleet.Groups)), cuts: make(map[int][]cut),
 	}
 	var ranks []int
@@ -73,7 +80,8 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 	for k := range spans {
 		s := &spans[k]
 		if s.Storm != nil {
-			for _, x := range w.calendar.Storm(k, active, s.Storm.Drop, s.Storm.Within) {
+			hits := func(place int) bool { return s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name) }
+			for _, x := range w.calendar.Storm(k, active, hits, s.Storm.Drop, s.Storm.Within) {
 				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.at, s.at + x.After})
 			}
 		}
@@ -90,7 +98,7 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 	for place := range active {
 		w.live(order[place], w.cuts[place], since[place], endOf(spans))
 	}
-	if w.left < 0 {
+	if w.left < 0 || w.draws < 0 {
 		return nil
 	}
 	return w
@@ -111,7 +119,9 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 	at, stage, why, counted := from.at, from.stage, arrives, from.at
 	var ends, offline time.Duration // of the session, which begins with the next connection when ends is below 0
 	ends = -1
-	for w.left--; w.left >= 0; w.left-- {
+	var done cursors // from the run's start: each life of a device goes through it anew
+	defer func() { w.draws -= done.reports.Turns() + done.messages.Turns() }()
+	for w.left--; w.left >= 0 && w.draws >= 0; w.left-- {
 		w.of(stage, w.groups[index]).connects[why]++
 		end, next := to, causes
 		if !g.Online.IsZero() {
@@ -141,7 +151,7 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 		stage, why = -1, next
 		switch next {
 		case comesOn:
-			w.due(index, g, counted, end)
+			w.due(index, g, &done, counted, end)
 			at = max(end, ends+offline) // it may have been without a connection when the session was to end
 			counted, ends = at, -1
 			d.sessions++
@@ -150,12 +160,12 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 		case recovers:
 			at = end + backoff // what is due until then is dropped, and counted
 		default:
-			w.due(index, g, counted, to)
+			w.due(index, g, &done, counted, to)
 			return
 		}
 		if at >= to {
 			if next == recovers {
-				w.due(index, g, counted, to)
+				w.due(index, g, &done, counted, to)
 			}
 			return
 		}
@@ -164,15 +174,15 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 }
 
 // due counts what a device does on its own schedules.
-func (w *walk) due(index int, g *scenario.Group, from, to time.Duration) {
-	reports, messages := schedule.Every{}, schedule.Every{}
+func (w *walk) due(index int, g *scenario.Group, done *cursors, from, to time.Duration) {
+	var reports, messages schedule.Rhythm
 	if reporting(w.sc, g) && g.Report.Every > 0 {
-		reports = w.calendar.Reports(index, g.Report.Every, g.Report.Sync)
+		reports = w.calendar.Reports(index, g.Report.Every, g.Report.Gaps, g.Report.Sync)
 	}
 	if g.Telemetry.Every > 0 {
-		messages = w.calendar.Messages(index, g.Telemetry.Every, g.Telemetry.Sync)
+		messages = w.calendar.Messages(index, g.Telemetry.Every, g.Telemetry.Gaps, g.Telemetry.Sync)
 	}
-	if reports.Period+messages.Period == 0 {
+	if reports.IsZero() && messages.IsZero() {
 		return
 	}
 	for k := w.stageAt(from); k < len(w.spans) && w.spans[k].at < to; k++ {
@@ -181,11 +191,11 @@ func (w *walk) due(index int, g *scenario.Group, from, to time.Duration) {
 			continue
 		}
 		t := w.of(k, w.groups[index])
-		if reports.Period > 0 {
-			t.reports += float64(reports.Due(b) - reports.Due(a))
+		if !reports.IsZero() {
+			t.reports += float64(reports.Count(&done.reports, a, b))
 		}
-		if messages.Period > 0 {
-			t.messages += float64(messages.Due(b) - messages.Due(a))
+		if !messages.IsZero() {
+			t.messages += float64(messages.Count(&done.messages, a, b))
 		}
 	}
 }

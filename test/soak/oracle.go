@@ -63,5 +63,5 @@ func (t *truth) quantile(q float64) time.Duration {
 		return 0
 	}
 	slices.Sort(all)
-	return all[min(len(all)-1, int(q*float64(len(all))))]
+	return all[min(len(all), max(1, int(q*float64(len(all))+0.5)))-1]
 }

@@ -112,7 +112,7 @@ func run(t *testing.T, sum *tally, binary string, seed uint64, broker, connectio
 	if err := os.WriteFile(filepath.Join(dir, "s.yaml"), []byte(p.yaml), 0o600); err != nil {
 		return []string{err.Error()}
 	}
-	process := rig.Start(t, dir, nil, binary, "run", "s.yaml", "--metrics-addr", "", "--out", "out")
+	process := rig.Start(t, dir, nil, binary, "run", "s.yaml", "--metrics-addr", "", "--out", "out", "--allow-saturated=false")
 	over := make(chan struct{})
 	var faults sync.WaitGroup
 	begin := time.Now()
@@ -296,8 +296,9 @@ func thresholdOf(p plan, text string) bound {
 func verdict(b bound, t *truth, started int) (must, mustNot bool) {
 	if b.latency > 0 {
 		unseen := truth{times: append(make([]time.Duration, started-min(started, t.sent)), t.times...), openTimes: t.openTimes}
-		slow := unseen.quantile(b.q) > b.latency+b.latency/5+closeCall
-		quick := t.quantile(min(1, b.q+0.03)) < b.latency-closeCall
+		slow := unseen.quantile(b.q-0.03) > b.latency+b.latency/5+closeCall
+		// A connection may be late by the target's doing before it is dialled: after a session that an outage held up.
+		quick := b.op != "connect" && t.quantile(min(1, b.q+0.03)) < b.latency-closeCall
 		return quick, slow
 	}
 	least := float64(started-t.okMost-t.throttledMost) / float64(max(1, started))

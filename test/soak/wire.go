@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -42,6 +43,7 @@ type wire struct {
 type pipe struct {
 	wire           *wire
 	client, server net.Conn
+	over           atomic.Int64     // when a side was gone, in Unix nanoseconds; 0 before
 	mu             sync.Mutex       // protects open
 	open           map[string]*sent // by kind and id
 }
@@ -87,6 +89,7 @@ func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p := range w.conns {
+		p.gone()
 		p.client.Close()
 		p.server.Close()
 	}
@@ -154,10 +157,14 @@ func (w *wire) serve(client net.Conn) {
 			break
 		}
 	}
+	p.gone()
 	client.Close()
 	server.Close()
 	back.Wait()
 }
+
+// gone notes that one side is no longer there: what has no answer by then has none.
+func (p *pipe) gone() { p.over.CompareAndSwap(0, time.Now().UnixNano()) }
 
 // begin notes what a device sends.
 func (p *pipe) begin(packet packets.ControlPacket) {
@@ -238,11 +245,12 @@ func (p *pipe) answered(id string, status int, at time.Time) {
 
 // end notes that the connection is over.
 func (p *pipe) end() {
+	p.gone()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wire.set(func(*wire) {
 		for _, s := range p.open {
-			s.cut, s.end = true, time.Now()
+			s.cut, s.end = true, time.Unix(0, p.over.Load())
 		}
 	})
 	p.open = nil

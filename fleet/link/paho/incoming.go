@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 )
@@ -43,6 +44,15 @@ func (in *incoming) failed() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.err
+}
+
+// SetWriteDeadline gives a write its time. The client has one time-out for two things: the write, which may take long, and
+// handing a packet to its writer, for which it blocks its caller.
+func (in *incoming) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() {
+		t = t.Add(writeTimeout - handTimeout)
+	}
+	return in.Conn.SetWriteDeadline(t)
 }
 
 func (in *incoming) Read(p []byte) (int, error) {

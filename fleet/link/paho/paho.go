@@ -23,7 +23,8 @@ import (
 const (
 	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
 	writeTimeout   = 10 * time.Second
-	quiesce        = 50 // milliseconds that Disconnect gives to what is under way
+	handTimeout    = time.Second // for the client's writer to take a packet; its caller is blocked meanwhile
+	quiesce        = 50          // milliseconds that Disconnect gives to what is under way
 )
 
 // Driver makes connections with Paho clients. The zero value is ready.
@@ -69,8 +70,8 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 		SetKeepAlive(o.KeepAlive).
 		SetPingTimeout(pingTimeout(o.KeepAlive)).
 		SetConnectTimeout(time.Until(deadline)).
-		SetWriteTimeout(writeTimeout).
-		SetOrderMatters(true). // handlers are called one at a time; they do not block
+		SetWriteTimeout(handTimeout). // of a write it is writeTimeout: incoming sees to it
+		SetOrderMatters(true).        // handlers are called one at a time; they do not block
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 			o.Handler(link.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retain: m.Retained()})
 		}).
@@ -178,7 +179,18 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		return
 	default:
 	}
+	began := time.Now()
 	token := c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
+	if time.Since(began) >= handTimeout && token.Error() != nil {
+		// Its writer takes nothing: the target does not read, or the connection has just ended.
+		select {
+		case <-c.gone:
+			done(link.ErrLost)
+		default:
+			done(fmt.Errorf("handing a message to the connection: %w", context.DeadlineExceeded))
+		}
+		return
+	}
 	if m.QoS == 0 {
 		// The client's writer has the packet. Nothing waits for the write itself: it would cost a goroutine
 		// a message, and when it fails the connection ends.

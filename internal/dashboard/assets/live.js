@@ -91,9 +91,7 @@
     }
     for (const o of data.ops) {
       const now = more.ops.find((x) => x.name === o.name);
-      // What is too short for a rate of one operation is too short for all.
-      const rest = more.ops.length > 0 && more.ops[0].rate.includes(null);
-      for (const [key, empty] of Object.entries(columns)) o[key].push(...(now ? now[key] : more.times.map(() => rest ? null : empty)));
+      for (const [key, empty] of Object.entries(columns)) o[key].push(...(now ? now[key] : more.times.map(() => more.rest ? null : empty)));
       o.heat.push(...(now ? now.heat : more.times.map(() => [])));
     }
   }

@@ -16,6 +16,7 @@ type Data struct {
 	Ops     []OpData             `json:"ops"`
 	Queries map[string][]float64 `json:"queries"` // results, by query
 	Edges   []float64            `json:"edges"`   // of the rows of heat, milliseconds
+	Rest    bool                 `json:"rest"`    // the last sample is too short for a rate, also for one of 0
 }
 
 // StageMark is where a stage begins and ends.
@@ -86,6 +87,7 @@ func (d *Data) add(s report.Sample) {
 	for _, q := range s.Window.Queries {
 		set(d.Queries, q.Query, float64(q.Results))
 	}
+	d.Rest = s.Window.Elapsed < report.TooShort
 	for _, l := range report.Lines(s.Window) {
 		d.op(l.Name, n).set(n, l.Series, s.Window.Elapsed)
 	}
