@@ -31,17 +31,17 @@ type device struct {
 	cut    chan time.Time
 	events chan event
 
-	state        string
-	connectivity string
-	turns        turns
-	reportCursor schedule.Cursor // of what it does on its own, also while it has no connection
+	state         string
+	connectivity  string
+	turns         turns
+	reportCursor  schedule.Cursor // of what it does on its own, also while it has no connection
 	messageCursor schedule.Cursor // likewise
-	lost         bool
-	subscribed   bool
-	attempt      int       // connections tried in vain since the last good one
-	gap          time.Time // since when it could not do what was due; zero when it could
-	ends         time.Time // of its session, whatever connections it takes; zero between sessions
-	free         time.Time // when the target let it connect again; what came before is the target's doing
+	lost          bool
+	subscribed    bool
+	attempt       int       // connections tried in vain since the last good one
+	gap           time.Time // since when it could not do what was due; zero when it could
+	ends          time.Time // of its session, whatever connections it takes; zero between sessions
+	free          time.Time // when the target let it connect again; what came before is the target's doing
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
