@@ -51,8 +51,12 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	if op == nil {
 		return // it came after its time-out
 	}
-	outcome := statusOutcome(topic.Status)
-	op.EndBecause(now, outcome, statusReason(topic.Status))
+	outcome := op.inTime(now, statusOutcome(topic.Status))
+	reason := statusReason(topic.Status)
+	if outcome == metrics.Timeout {
+		reason = ""
+	}
+	op.EndBecause(now, outcome, reason)
 	d.settle(op, topic, body)
 	if outcome != metrics.OK {
 		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)

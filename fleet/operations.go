@@ -54,7 +54,20 @@ func (d *device) makeRoom(n int) {
 	}
 }
 
-func (op *operation) end(o metrics.Outcome) { op.EndBecause(time.Now(), o, endReason(o)) }
+func (op *operation) end(o metrics.Outcome) {
+	now := time.Now()
+	o = op.inTime(now, o)
+	op.EndBecause(now, o, endReason(o))
+}
+
+// inTime is the outcome of an operation that ends now: an answer that comes after its time-out is none, also when it is
+// seen before the time-out is.
+func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
+	if now.After(op.deadline) {
+		return metrics.Timeout
+	}
+	return o
+}
 
 // ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
 func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {

@@ -120,16 +120,16 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	var p probe
-	if got, longest := p.take(); got != 0 || longest != 0 {
+	if got, longest := p.take(start); got != 0 || longest != 0 {
 		t.Errorf("p99 of nothing = %v", got)
 	}
 	for i := range 200 {
 		p.lateness = append(p.lateness, time.Duration(200-i)*time.Millisecond)
 	}
-	if got, longest := p.take(); got != 198*time.Millisecond || longest != 200*time.Millisecond {
+	if got, longest := p.take(start); got != 198*time.Millisecond || longest != 200*time.Millisecond {
 		t.Errorf("p99 of 1 to 200 ms = %v, longest %v; want 198ms and 200ms", got, longest)
 	}
-	if got, _ := p.take(); got != 0 {
+	if got, _ := p.take(start); got != 0 {
 		t.Errorf("taken twice: %v", got)
 	}
 }
@@ -142,7 +142,7 @@ func TestProbeRuns(t *testing.T) {
 		var p probe
 		p.run(ctx)
 		n := len(p.lateness)
-		if _, longest := p.take(); n != 100 || longest != 0 {
+		if _, longest := p.take(time.Now()); n != 100 || longest != 0 {
 			t.Errorf("%d wake-ups in a second; want 100, none late", n)
 		}
 	})
@@ -202,5 +202,18 @@ func TestMeterWithoutDescriptors(t *testing.T) {
 	}
 	if err != nil || s.Descriptors != facts.Descriptors || s.Memory == 0 {
 		t.Errorf("sample = %+v, %v", s, err)
+	}
+}
+
+// Who asks before the probe has woken sees how late it is already.
+func TestProbeThatHasNotWoken(t *testing.T) {
+	due := time.Unix(0, 0)
+	var p probe
+	p.expect(due)
+	if p99, longest := p.take(due.Add(3 * time.Second)); p99 != 0 || longest != 3*time.Second {
+		t.Errorf("p99 %v, longest %v; want 3s late so far", p99, longest)
+	}
+	if _, longest := p.take(due.Add(-time.Millisecond)); longest != 0 {
+		t.Errorf("%v late before it is due", longest)
 	}
 }

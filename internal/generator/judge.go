@@ -78,6 +78,9 @@ func (j *Judge) Add(s Sample) {
 	if len(j.stages) == 0 {
 		j.Stage("")
 	}
+	if j.stages[len(j.stages)-1].name == "" {
+		j.AddWait(s)
+	}
 	j.note(&s)
 	j.now = false
 	in := j.stages[len(j.stages)-1]

@@ -102,7 +102,7 @@ func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
 	if !f.Reuse.Applies(m.opts.Loopback) {
 		s.Ports += usage.TimeWait
 	}
-	s.Late, s.Stopped = m.probe.take()
+	s.Late, s.Stopped = m.probe.take(now)
 	if s.Elapsed > 0 {
 		s.CPU = float64(usage.CPU-m.usage.CPU) / float64(s.Elapsed)
 		s.Machine, s.Own = m.peaks.take()
