@@ -134,7 +134,11 @@ func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
 	p := t.aggregate.part()
 	n := p.number(x, t.only)
 	if p.whole == nil {
-		return float64(n), strconv.FormatUint(n, 10), true
+		text := strconv.FormatUint(n, 10)
+		if t.aggregate == "count" && n < x.Ended() {
+			text += fmt.Sprintf(" ok of %d", x.Ended()) // tables count all that ended
+		}
+		return float64(n), text, true
 	}
 	whole := p.whole(x)
 	if t.only == DropPaused {
@@ -215,6 +219,12 @@ func (t Threshold) stuck(window *Snapshot) uint64 {
 	}
 	due := series.droppedUnasked() - series.Dropped[DropStopped]
 	return due + series.OpenFor(window.Elapsed)
+}
+
+// paused reports whether a pause held operations back in a window.
+func (t Threshold) paused(window *Snapshot) bool {
+	series := window.Select(t.Operation, t.Group)
+	return series != nil && series.Dropped[DropPaused] > 0
 }
 
 // excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.

@@ -40,7 +40,7 @@ func TestFigures(t *testing.T) {
 		observed       string
 	}{
 		{"twin_report", "scheduled = 100", true, false, "scheduled = 100"},
-		{"twin_report", "count != 60", false, false, "count = 60"},
+		{"twin_report", "count != 60", false, false, "count = 60 ok of 80"},
 		{"twin_report", "success_rate > 65.2%", true, false, "success_rate = 65.22% (60 of 92)"},
 		{"twin_report", "success_rate >= 65.3%", false, false, "success_rate = 65.2% (60 of 92)"},
 		{"twin_report", "on_time == 70", true, false, "on_time = 70 of 92"},

@@ -218,6 +218,8 @@ func (j *Judge) since(r *rule, figures *Snapshot, until time.Time) *Snapshot {
 func (r *rule) take(window *Snapshot) Verdict {
 	v, excess := r.evaluate(window)
 	switch {
+	case r.aggregate == aggRate && r.paused(window): // less was asked for
+		return Verdict{Pass: true}
 	case v.NoData && r.aggregate == aggRate: // nothing is a rate too, and what an outage looks like
 		v = Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: r.holds(0)}
 		excess = r.excess(0)
@@ -231,7 +233,9 @@ func (r *rule) take(window *Snapshot) Verdict {
 	}
 	if !r.judged || excess > r.worst {
 		r.judged, r.worst, r.window = true, excess, v
-		r.window.Observed = "worst " + v.Observed
+		if r.window.Observed = "worst " + v.Observed; math.IsInf(excess, 1) {
+			r.window.Observed = "worst: " + v.Observed
+		}
 	}
 	switch {
 	case v.Pass:

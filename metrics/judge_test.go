@@ -13,6 +13,7 @@ type second struct {
 	fails   int
 	open    []time.Duration // of operations that end so long after they were intended, whatever ends before
 	drops   int
+	paused  int // drops of a pause
 }
 
 func seconds(stage string, n int, latency ...time.Duration) []second {
@@ -83,6 +84,7 @@ func judge(x Threshold, run []second) (v Verdict, aborted int) {
 			open = append(open, pending{s.Start(now, now), now.Add(d)})
 		}
 		s.DropMany(uint64(sec.drops), now, DropNotConnected)
+		s.DropMany(uint64(sec.paused), now, DropPaused)
 		wait(begin.Add(time.Duration(n+1) * time.Second))
 		if len(j.Sample(r.Snapshot())) > 0 && aborted < 0 {
 			aborted = n + 1
@@ -110,6 +112,7 @@ func TestJudge(t *testing.T) {
 		return concat(seconds("hold", 20, fast), []second{{stage: "dead", open: []time.Duration{d}}, {}, {}})
 	}
 	lost := concat(seconds("hold", 5, fast), []second{{drops: 5}, {drops: 5}, {drops: 5}, {drops: 5}}, seconds("", 5, fast))
+	paused := concat(seconds("hold", 5, fast), []second{{paused: 1}, {paused: 1}, {paused: 1}}, seconds("", 5, fast))
 	for _, tt := range []struct {
 		name    string
 		expr    string
@@ -129,8 +132,8 @@ func TestJudge(t *testing.T) {
 		{"a spike that lasts less than for", "p(95) < 100ms", Scope{Window: 5 * time.Second, For: 10 * time.Second}, spike, true, "worst p(95) = 500ms", -1},
 		{"a window longer than the stage", "p(95) < 100ms", Scope{Stage: "ramp", Window: time.Minute}, spike, false, "no data in any window", -1},
 		{"nothing due has no latency", "p(95) < 100ms", Scope{Window: 5 * time.Second}, outage, true, "worst p(95) = 1ms", -1},
-		{"an outage in which work was due", "p(95) < 100ms", Scope{Window: 3 * time.Second}, lost, false, "worst none of 15 ended", -1},
-		{"the same for errors", "error_rate < 1%", Scope{Window: 3 * time.Second}, lost, false, "worst none of 15 ended", -1},
+		{"an outage in which work was due", "p(95) < 100ms", Scope{Window: 3 * time.Second}, lost, false, "worst: none of 15 ended", -1},
+		{"the same for errors", "error_rate < 1%", Scope{Window: 3 * time.Second}, lost, false, "worst: none of 15 ended", -1},
 		{"the whole run of a dead end", "error_rate < 1%", Scope{}, hung(time.Hour), false, "error_rate = 4.55% (1 of 22)", -1},
 		{"a dead stage", "p(50) < 100ms", Scope{Stage: "dead"}, hung(time.Hour), false, "p(50) = 1m3s", -1},
 		{"a dead stage has errors", "error_rate < 1%", Scope{Stage: "dead"}, hung(time.Hour), false, "error_rate = 100% (1 of 1)", -1},
@@ -141,6 +144,8 @@ func TestJudge(t *testing.T) {
 		{"no rate of what never ends", "rate > 0.1/s", Scope{Stage: "dead"}, hung(time.Hour), false, "rate = 0.0/s", -1},
 		{"abort on what hangs", "max < 100ms", Scope{Abort: true}, hung(time.Hour), false, "", 21},
 		{"an outage has a rate", "rate > 0.1/s", Scope{Window: 5 * time.Second}, outage, false, "worst rate = 0.0/s", -1},
+		{"a pause is none", "rate > 0.5/s", Scope{Window: 2 * time.Second}, paused, true, "worst rate = 1.0/s", -1},
+		{"but all of a run that is paused is", "rate > 0.5/s", Scope{Window: 2 * time.Second}, []second{{stage: "hold", paused: 1}, {paused: 1}, {paused: 1}, {paused: 1}}, false, "no data in any window", -1},
 		{"failures at the end are lost in the whole", "error_rate < 10%", Scope{}, late, true, "error_rate = 9.01% (10 of 111)", -1},
 		{"failures at the end are seen in a window", "error_rate < 10%", Scope{Window: 10 * time.Second}, late, false, "worst error_rate = 55.6% (10 of 18)", -1},
 		{"abort at the first miss", "p(95) < 100ms", Scope{Abort: true}, calm, false, "p(95) = 500.22ms", 1},

@@ -350,7 +350,7 @@ func TestThresholds(t *testing.T) {
 		{"twin_report{group=robots}", "error_rate <= 3%", true, false, "error_rate = 3% (3 of 100)"},
 		{"twin_report{group=robots}", "throttled_rate < 6%", true, false, "throttled_rate = 5% (5 of 100)"},
 		{"twin_report{group=robots}", "rate >= 9.2/s", true, false, "rate = 9.2/s"},
-		{"twin_report", "count == 93", true, false, "count = 93"},
+		{"twin_report", "count == 93", true, false, "count = 93 ok of 101"},
 		{"twin_report{group=nobody}", "p(50) < 1s", false, true, "no data"},
 		{"telemetry", "count > 0", false, false, "count = 0"},
 		{"query{name=redmond}", "avg < 1s", false, true, "no data"},

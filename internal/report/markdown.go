@@ -33,11 +33,15 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 	for _, line := range QueryLines(r) {
 		fmt.Fprintf(b, "\n%s\n", cell(line))
 	}
-	for _, o := range r.Outages {
+	worst, more := WorstOutages(r)
+	for _, o := range worst {
 		fmt.Fprintf(b, "\n%s\n", o)
 		if back := o.Return(); back != "" {
 			fmt.Fprintf(b, "%s\n", back)
 		}
+	}
+	if more != "" {
+		fmt.Fprintf(b, "\n%s\n", more)
 	}
 	if r.Generator != nil {
 		for _, line := range r.GeneratorLines() {

@@ -151,6 +151,9 @@ func Findings(r *Run) []Finding {
 	}
 	for _, j := range r.Jobs {
 		text := fmt.Sprintf("job %s %s after %s", j.Name, j, Duration(j.Took))
+		if j.Status == "" {
+			text = fmt.Sprintf("job %s was not made in %s", j.Name, Duration(j.Took))
+		}
 		if j.Error != "" {
 			text += ": " + j.Error
 		}

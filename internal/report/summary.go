@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,8 +64,12 @@ func writeHeadline(b *strings.Builder, r *Run, style Style) {
 	if color == "" {
 		color = red
 	}
-	fmt.Fprintf(b, "  %s  %s in %s · %s · %s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
-		r.Name, Duration(r.Duration()), r.DevicesText(), r.Target, r.Seed)
+	target := ""
+	if r.Target != "" { // it was not opened
+		target = " · " + r.Target
+	}
+	fmt.Fprintf(b, "  %s  %s in %s · %s%s · seed %d\n", style.paint(bold+color, strings.ToUpper(string(r.Outcome))),
+		r.Name, Duration(r.Duration()), r.DevicesText(), target, r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "  %s\n", r.Reason)
 	}
@@ -90,12 +96,46 @@ func writeSteps(b *strings.Builder, r *Run, style Style) {
 }
 
 func writeOutages(b *strings.Builder, r *Run, style Style) {
-	for _, o := range r.Outages {
+	worst, more := WorstOutages(r)
+	for _, o := range worst {
 		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), o)
 		if back := o.Return(); back != "" {
 			fmt.Fprintf(b, "    %s\n", back)
 		}
 	}
+	if more != "" {
+		fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), more)
+	}
+}
+
+// shownOutages is how many outages are told of one by one.
+const shownOutages = 3
+
+// WorstOutages are the outages in which the most connections were lost, in their order, and a line that counts the others;
+// "" when there are none. A target that comes and goes has hundreds.
+func WorstOutages(r *Run) (worst []Outage, more string) {
+	all := r.Outages
+	if len(all) <= shownOutages {
+		return all, ""
+	}
+	byLoss := slices.Clone(all)
+	slices.SortStableFunc(byLoss, func(a, b Outage) int { return b.Total - a.Total })
+	worst = byLoss[:shownOutages]
+	slices.SortStableFunc(worst, func(a, b Outage) int { return cmp.Compare(a.From, b.From) })
+	lost, longest := 0, time.Duration(0)
+	for _, o := range byLoss[shownOutages:] {
+		lost += o.Total
+		longest = max(longest, o.To-o.From)
+	}
+	return worst, fmt.Sprintf("%s more, of %s at the most, in which %s were lost; summary.json has all", plural(len(all)-shownOutages, "outage"), Duration(longest), plural(lost, "connection"))
+}
+
+// plural is a number of things.
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(int64(n)) + " " + one + "s"
 }
 
 // String is the outage in one line.
@@ -104,7 +144,13 @@ func (o Outage) String() string {
 	if !o.Recovered {
 		back = "they were not back when the run ended"
 	}
-	return fmt.Sprintf("outage at %s: %s connections were lost, %s devices were gone at once; %s", Duration(o.From), Count(int64(o.Total)), Count(int64(o.Lost)), back)
+	were := func(n int, one string) string {
+		if n == 1 {
+			return "1 " + one + " was"
+		}
+		return plural(n, one) + " were"
+	}
+	return fmt.Sprintf("outage at %s: %s lost, %s gone at once; %s", Duration(o.From), were(o.Total, "connection"), were(o.Lost, "device"), back)
 }
 
 // table writes rows under a heading; all columns but the first are set right.

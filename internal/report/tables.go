@@ -76,12 +76,15 @@ func writeOperations(b *strings.Builder, r *Run, style Style) {
 // cells are the line's figures, for people.
 func (l Line) cells(r *Run) []string {
 	x := l.Series
-	h := x.Latency(false)
-	return []string{
+	cells := []string{
 		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
 		Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
-		Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()),
 	}
+	h := x.Latency(false)
+	if h.Count == 0 { // nothing ended, or all was refused
+		return append(cells, "–", "–", "–", "–")
+	}
+	return append(cells, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()))
 }
 
 func count(n uint64) string { return Count(int64(n)) }
@@ -95,18 +98,12 @@ func writeQueries(b *strings.Builder, r *Run, _ Style) {
 // QueryLines say what the queries found last, a line each.
 func QueryLines(r *Run) []string {
 	var lines []string
-	number := func(n int, one string) string {
-		if n == 1 {
-			return "1 " + one
-		}
-		return Count(int64(n)) + " " + one + "s"
-	}
 	for _, q := range r.Totals.Queries {
 		found := devicesText(q.Results)
 		if slices.Contains(r.Rows, q.Query) {
-			found = number(q.Results, "row")
+			found = plural(q.Results, "row")
 		}
-		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, number(q.Runs, "run"), number(q.Pages, "page")))
+		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, plural(q.Runs, "run"), plural(q.Pages, "page")))
 	}
 	return lines
 }

@@ -5,6 +5,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -56,12 +57,13 @@ const runEnded = "the run ended first"
 // OutcomeOf sorts an error of the service side into the outcomes that the Recorder counts.
 func OutcomeOf(err error) metrics.Outcome {
 	var e *iothub.Error
+	var network net.Error
 	switch {
 	case err == nil:
 		return metrics.OK
 	case iothub.Throttled(err):
 		return metrics.Throttled
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, iothub.ErrMethodTimeout):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, iothub.ErrMethodTimeout), errors.As(err, &network) && network.Timeout():
 		return metrics.Timeout
 	case errors.As(err, &e) && (e.Status == 401 || e.Status == 403):
 		return metrics.Refused

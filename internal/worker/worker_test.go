@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -200,7 +201,7 @@ func TestQueryOutcomes(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want metrics.Outcome
-	}{{nil, metrics.OK}, {iothub.ErrThrottled, metrics.Throttled}, {iothub.ErrUnauthorizedAccess, metrics.Refused}, {iothub.ErrArgumentInvalid, metrics.Failed}, {context.DeadlineExceeded, metrics.Timeout}, {fmt.Errorf("x: %w", iothub.ErrMethodTimeout), metrics.Timeout}} {
+	}{{nil, metrics.OK}, {iothub.ErrThrottled, metrics.Throttled}, {iothub.ErrUnauthorizedAccess, metrics.Refused}, {iothub.ErrArgumentInvalid, metrics.Failed}, {context.DeadlineExceeded, metrics.Timeout}, {fmt.Errorf("x: %w", &net.DNSError{IsTimeout: true}), metrics.Timeout}, {fmt.Errorf("x: %w", iothub.ErrMethodTimeout), metrics.Timeout}} {
 		if got := OutcomeOf(tt.err); got != tt.want {
 			t.Errorf("OutcomeOf(%v) = %v; want %v", tt.err, got, tt.want)
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -150,7 +151,10 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	job, err := run.Run(ctx, intended)
 	row := jobRow(x, job)
 	row.Took = time.Since(intended)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		row.Error = "the run ended first"
+	case err != nil:
 		row.Error = err.Error()
 	}
 	e.record.write(func(r *report.Run) { r.Jobs = append(r.Jobs, row) })

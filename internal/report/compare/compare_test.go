@@ -194,6 +194,11 @@ func TestRules(t *testing.T) {
 		after := tt.base
 		tt.change(&after)
 		c := compare.Compare(tt.base.run(1), after.run(2), tt.o)
+		for _, r := range c.Rows {
+			if r.Unit == compare.Share && (r.Low < -r.Before || r.High > max(r.Change, 1-r.Before)) {
+				t.Errorf("%s: %s %s is %v and changed by %v … %v: more than all", tt.name, r.Operation, r.Figure, r.Before, r.Low, r.High)
+			}
+		}
 		if got := bad(c); !strings.Contains(got, tt.worse) || (tt.worse == "" && got != "") || c.Answer() != tt.want {
 			t.Errorf("%s: %s; worse are %q; want %q: %q; %s", tt.name, c.Answer(), got, tt.want, tt.worse, c.Sentence())
 		}
