@@ -1,5 +1,7 @@
 package fleet
 
+import "log/slog"
+
 // ContradictionKind says how a target contradicted itself.
 type ContradictionKind string
 
@@ -24,7 +26,12 @@ type Contradiction struct {
 // contradict tells of a contradiction. It must be called without the device's lock.
 func (d *device) contradict(c Contradiction) {
 	c.Index, c.Device = d.index, d.id
-	d.fleet.log.Warn("the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
+	// Each device may have some: who takes them tells of them in his own way.
+	level := slog.LevelWarn
+	if d.fleet.cfg.OnContradiction != nil {
+		level = slog.LevelInfo
+	}
+	d.fleet.log.Log(d.fleet.ctx, level, "the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
 	if hook := d.fleet.cfg.OnContradiction; hook != nil {
 		hook(c)
 	}
