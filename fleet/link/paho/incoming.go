@@ -30,6 +30,7 @@ type incoming struct {
 	left    int          // bytes of the packet under way
 	begun   bool         // the CONNACK has come
 	filters atomic.Int32 // topic filters of the SUBSCRIBE under way
+	writing atomic.Int64 // when the write under way began, in nanoseconds since 1970; 0 for none
 
 	mu  sync.Mutex // protects err
 	err error      // why nothing more is read
@@ -53,6 +54,18 @@ func (in *incoming) SetWriteDeadline(t time.Time) error {
 		t = t.Add(writeTimeout - handTimeout)
 	}
 	return in.Conn.SetWriteDeadline(t)
+}
+
+func (in *incoming) Write(p []byte) (int, error) {
+	in.writing.Store(time.Now().UnixNano())
+	defer in.writing.Store(0)
+	return in.Conn.Write(p)
+}
+
+// writes reports whether a write is under way for so long.
+func (in *incoming) writes(d time.Duration) bool {
+	began := in.writing.Load()
+	return began != 0 && time.Since(time.Unix(0, began)) >= d
 }
 
 func (in *incoming) Read(p []byte) (int, error) {

@@ -179,16 +179,9 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		return
 	default:
 	}
-	began := time.Now()
-	token := c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
-	if time.Since(began) >= handTimeout && token.Error() != nil {
-		// Its writer takes nothing: the target does not read, or the connection has just ended.
-		select {
-		case <-c.gone:
-			done(link.ErrLost)
-		default:
-			done(fmt.Errorf("handing a message to the connection: %w", context.DeadlineExceeded))
-		}
+	token, err := c.hand(func() mqtt.Token { return c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload) })
+	if err != nil {
+		done(err)
 		return
 	}
 	if m.QoS == 0 {
@@ -205,6 +198,27 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	c.await(token, done)
 }
 
+// hand gives a packet to the client's writer. It fails when that takes nothing: the target does not read, or the
+// connection has just ended. A writer that only has not had its turn yet, on a busy machine, is no reason to lose what
+// the target would then seem not to answer: it is waited for.
+func (c *conn) hand(packet func() mqtt.Token) (mqtt.Token, error) {
+	for {
+		began := time.Now()
+		token := packet()
+		if time.Since(began) < handTimeout || token.Error() == nil {
+			return token, nil
+		}
+		select {
+		case <-c.gone:
+			return nil, link.ErrLost
+		default:
+		}
+		if c.nc.writes(handTimeout) {
+			return nil, fmt.Errorf("handing a packet to the connection: %w", context.DeadlineExceeded)
+		}
+	}
+}
+
 func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
 	topics := make(map[string]byte, len(filters))
 	for _, f := range filters {
@@ -213,7 +227,11 @@ func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
 	c.subscribing.Lock()
 	defer c.subscribing.Unlock()
 	c.nc.filters.Store(int32(len(topics)))
-	token := c.client.SubscribeMultiple(topics, nil).(*mqtt.SubscribeToken)
+	handed, err := c.hand(func() mqtt.Token { return c.client.SubscribeMultiple(topics, nil) })
+	if err != nil {
+		return c.because(err)
+	}
+	token := handed.(*mqtt.SubscribeToken)
 	select {
 	case <-token.Done():
 	case <-c.gone:
