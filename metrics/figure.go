@@ -204,7 +204,29 @@ func (t Threshold) observeTime(x *SeriesSnapshot) (value float64, text string, o
 	if t.holds(float64(shown)) != t.holds(float64(d)) {
 		shown = d
 	}
+	if t.holds(float64(d)) && t.unknown(x) {
+		return math.Inf(1), fmt.Sprintf("%v or more: %d of %d were not waited for", shown, x.Count(Unanswered), x.Ended()), true
+	}
 	return float64(d), shown.String(), true
+}
+
+// unknown reports whether what a threshold compares is the time of an operation that nobody waited for to the end: it took
+// that long at least, and how long nobody knows. An audit of freshness says itself for how long it waits.
+func (t Threshold) unknown(x *SeriesSnapshot) bool {
+	q := t.quantile
+	switch {
+	case !t.upper() || t.Operation == OpFreshness:
+		return false
+	case t.aggregate == aggMax:
+		q = 1
+	case t.aggregate == aggMed:
+		q = 0.5
+	case t.aggregate != aggP:
+		return false
+	}
+	n := x.Count(Unanswered)
+	h := x.Latency(t.fromSend)
+	return n > 0 && h.Count > 0 && h.rank(q) > h.Count-n
 }
 
 // upper reports whether the bound is the most that a value may be.

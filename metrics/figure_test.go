@@ -96,6 +96,41 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// What nobody waited for has no time that could be short enough, wherever it stands among the others.
+func TestWhatWasNotWaitedForIsNotFast(t *testing.T) {
+	r := NewRecorder(Options{})
+	for _, op := range []Operation{OpTwinReport, OpFreshness} {
+		s := r.Series(op, "g")
+		for range 95 {
+			s.Start(epoch, epoch).End(epoch.Add(ms), OK)
+		}
+		for range 5 {
+			s.Start(epoch, epoch).Unanswered(epoch.Add(2*ms), "")
+		}
+	}
+	for _, tt := range []struct {
+		selector, expr string
+		pass           bool
+		observed       string
+	}{
+		{"twin_report", "p(99) < 1s", false, "p(99) = 2ms or more: 5 of 100 were not waited for"},
+		{"twin_report", "p(99) < 1ms", false, "p(99) = 2ms"},
+		{"twin_report", "p(95) < 1s", true, "p(95) = 1ms"},
+		{"twin_report", "max <= 1s", false, "max = 2ms or more: 5 of 100 were not waited for"},
+		{"twin_report", "med < 1s", true, "med = 1ms"},
+		{"twin_report", "max > 1ms", true, "max = 2ms"},
+		{"freshness", "p(99) < 1s", true, "p(99) = 2ms"},
+	} {
+		x, err := ParseThreshold(tt.selector, tt.expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := x.Evaluate(r.Snapshot()); v.Pass != tt.pass || v.Observed != tt.observed {
+			t.Errorf("%s: pass %v, %s; want %v, %s", x, v.Pass, v.Observed, tt.pass, tt.observed)
+		}
+	}
+}
+
 // A figure is never rounded to the other side of its bound, nor to none or all.
 func TestFiguresAreNotRoundedAway(t *testing.T) {
 	for _, tt := range []struct {

@@ -148,7 +148,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	if h.Count == 0 {
 		return 0
 	}
-	want := max(1, uint64(min(max(q, 0), 1)*float64(h.Count)+0.5)) // the rank that the HDR library takes
+	want := h.rank(q)
 	var seen uint64
 	for _, b := range h.Buckets {
 		seen += b.Count
@@ -157,6 +157,11 @@ func (h Histogram) Quantile(q float64) time.Duration {
 		}
 	}
 	return h.Maximum()
+}
+
+// rank is which of the values, from 1 in their order, a quantile is: the one that the HDR library takes.
+func (h Histogram) rank(q float64) uint64 {
+	return max(1, uint64(min(max(q, 0), 1)*float64(h.Count)+0.5))
 }
 
 // Mean is the average; 0 when the histogram is empty.
