@@ -32,6 +32,7 @@ Exit codes: 0 nothing is worse by more than the margin, 2 the usage is wrong, 97
 	f := c.Flags()
 	f.String("margin", "", "by how much a figure may be worse: 20% for all latencies and rates, or p50=10%,p95=15%,p99=25%,rate=10%,errors=0.1%, which are the defaults")
 	f.Duration("floor", time.Millisecond, "a latency that changed by less did not change")
+	f.Bool("allow-saturated", false, "compare stages whose load was not delivered as asked like others; the comparison still says so")
 	f.Bool("all", false, "show every figure, not only those that changed")
 	f.Bool("json", false, "print JSON for programs instead of tables")
 	f.Bool("markdown", false, "print Markdown for a comment instead of tables")
@@ -49,7 +50,7 @@ func compareRuns(e env, cmd *cobra.Command, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	o := compare.Options{Floor: s.v.GetDuration("floor")}
+	o := compare.Options{Floor: s.v.GetDuration("floor"), AllowSaturated: s.v.GetBool("allow-saturated")}
 	if o.Floor <= 0 {
 		return usagef("--floor %s: write a time above 0, such as 1ms", o.Floor)
 	}

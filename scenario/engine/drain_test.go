@@ -33,9 +33,9 @@ func TestTheWaitCanBeCut(t *testing.T) {
 	})
 	run := eng.Run(t.Context()) // which would take an hour
 	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
-	// The stall comes a moment after the stage has begun.
+	// The first may be answered: the stage begins a moment before the hub stalls.
 	if x == nil || x.Count(metrics.Unanswered) < x.Started()/2 || x.Count(metrics.Unanswered)+x.Count(metrics.OK) != x.Started() {
-		t.Fatalf("the dead stage: %+v; want what has no answer unanswered", x)
+		t.Fatalf("the dead stage: %s; want all unanswered", outcomes(x))
 	}
 	if run.Outcome != report.Missed || !slices.Contains(run.Notes, "the wait for the last answers was cut short by hand") {
 		t.Errorf("%s (%s), notes %q", run.Outcome, run.Reason, run.Notes)

@@ -101,7 +101,8 @@ func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.
 		select {
 		case <-w.notify:
 		case <-deadline:
-			t.Fatalf("%s did not happen within %v", what, patience)
+			last := w.last()
+			t.Fatalf("%s did not happen within %v; at %v in stage %s: devices %v, errors %+v\nevents %+v", what, patience, last.At, last.Stage, last.Total.Devices, last.Total.Errors, w.events)
 		}
 	}
 }
@@ -235,6 +236,9 @@ func TestHubGoesAwayAndComesBack(t *testing.T) {
 	done := make(chan *report.Run, 1)
 	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
 	w.until(t, "all devices connected", connected(50))
+	w.until(t, "all devices tagged", func(events []engine.Event, _ []engine.Progress) bool { // a tagging that fails ends the run
+		return slices.ContainsFunc(events, func(e engine.Event) bool { return e.Kind == engine.EventTagging && e.Done == e.Total })
+	})
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}

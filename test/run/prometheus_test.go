@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -337,11 +338,22 @@ func reported(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?s)"operation": "twin_report".*?"count": (\d+)`).FindSubmatch(b)
-	if m == nil {
-		t.Fatalf("the summary counts no reports:\n%s", b)
+	var summary struct {
+		Operations []struct {
+			Operation string
+			Count     int
+		}
 	}
-	return string(m[1])
+	if err := json.Unmarshal(b, &summary); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range summary.Operations {
+		if o.Operation == "twin_report" {
+			return strconv.Itoa(o.Count)
+		}
+	}
+	t.Fatalf("the summary counts no reports:\n%s", b)
+	return ""
 }
 
 // eventually asks until a query has a value, for half a minute, and returns its last value.

@@ -92,7 +92,7 @@ func TestTerminal(t *testing.T) {
 		if strings.Contains(all, "▸ hold") || strings.Contains(all, "Ctrl-C stops") || strings.Contains(all, "^C") {
 			t.Errorf("leftovers of the view:\n%s", all)
 		}
-		if !regexp.MustCompile(`✗ [\d,]+ twin_report timeout: no answer in time`).MatchString(strings.ReplaceAll(all, "\n", "")) {
+		if !regexp.MustCompile(`✗ [\d,]+ timeout: no answer in time\s+· [^✗]*twin_report`).MatchString(strings.ReplaceAll(all, "\n", "")) {
 			t.Errorf("the summary does not say why operations ended badly:\n%s", all)
 		}
 	}

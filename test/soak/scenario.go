@@ -41,6 +41,7 @@ type plan struct {
 	faults  []fault
 	stop    time.Duration // when Ctrl-C comes; 0 for never
 	hard    bool          // and comes again
+	waits   bool          // what is due waits for its turn
 }
 
 // draw makes a plan; the same for the same seed.
@@ -63,6 +64,7 @@ func draw(seed uint64, target string) plan {
 		group += fmt.Sprintf(", session: {online: %s, offline: %s}", millis(1000, 3000), millis(200, 1500))
 	case 1:
 		group += fmt.Sprintf(", in_flight: %d, overflow: wait", 1+r.IntN(3))
+		p.waits = true
 	}
 	group += ", backoff: " + []string{"exponential", "steep"}[r.IntN(2)]
 	ramp, hold, end := millis(500, 2000), millis(2000, 4000), millis(1000, 3000)

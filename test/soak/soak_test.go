@@ -247,7 +247,7 @@ func (sum *tally) hold(p plan, code int, s summary, wire map[string]*truth) (pro
 		if t == nil || v.NoData {
 			continue
 		}
-		must, mustNot := verdict(b, t, started[b.op])
+		must, mustNot := verdict(b, t, started[b.op], p.waits)
 		if v.CannotSay || s.Outcome == "saturated" {
 			sum.cannot++
 			continue
@@ -293,12 +293,13 @@ func thresholdOf(p plan, text string) bound {
 }
 
 // verdict is what the wire says of a threshold: that it must be met, must not, or neither when it is too close.
-func verdict(b bound, t *truth, started int) (must, mustNot bool) {
+func verdict(b bound, t *truth, started int, waits bool) (must, mustNot bool) {
 	if b.latency > 0 {
 		unseen := truth{times: append(make([]time.Duration, started-min(started, t.sent)), t.times...), openTimes: t.openTimes}
 		slow := unseen.quantile(b.q-0.03) > b.latency+b.latency/5+closeCall
-		// A connection may be late by the target's doing before it is dialled: after a session that an outage held up.
-		quick := b.op != "connect" && t.quantile(min(1, b.q+0.03)) < b.latency-closeCall
+		// An operation may be late by the target's doing before the wire sees it: a connection after a session that an outage
+		// held up, or what waits until others are answered.
+		quick := b.op != "connect" && !waits && t.quantile(min(1, b.q+0.03)) < b.latency-closeCall
 		return quick, slow
 	}
 	least := float64(started-t.okMost-t.throttledMost) / float64(max(1, started))

@@ -49,7 +49,11 @@ func (c *Comparison) align(before, after *report.History) *plan {
 		if n < 0 {
 			continue
 		}
-		if why := c.notAsAsked(a.stage); why != "" {
+		why := c.notAsAsked(a.stage)
+		switch {
+		case why != "" && c.Allowed:
+			c.Notes = append(c.Notes, why)
+		case why != "":
 			unfit = append(unfit, why)
 			continue
 		}

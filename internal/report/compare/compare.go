@@ -20,6 +20,8 @@ type Options struct {
 	Floor   time.Duration // a latency that changed by less did not change; a millisecond
 	// Scenarios are both scenarios as they ran, to say what differs in them; empty when they are not known.
 	Scenarios [2]string
+	// AllowSaturated compares stages whose load was not delivered as asked like others; the comparison still says so.
+	AllowSaturated bool
 }
 
 // Margins are by how much a figure may be worse, as shares. A zero value stands for the default.
@@ -107,6 +109,7 @@ type Comparison struct {
 	Before, After *report.Run
 	Margins       Margins
 	Floor         time.Duration
+	Allowed       bool          // Options.AllowSaturated
 	Compared      time.Duration // how much of both runs, without what only one of them has
 	Blocks        int           // into which that was cut
 	Rows          []Row
@@ -162,7 +165,7 @@ func Compare(before, after *report.History, o Options) *Comparison {
 	if o.Floor == 0 {
 		o.Floor = time.Millisecond
 	}
-	c := &Comparison{Before: before.Run, After: after.Run, Margins: o.Margins, Floor: o.Floor}
+	c := &Comparison{Before: before.Run, After: after.Run, Margins: o.Margins, Floor: o.Floor, Allowed: o.AllowSaturated}
 	c.differences(before, after, o.Scenarios)
 	p := c.align(before, after)
 	c.Compared, c.Blocks = p.length[0], len(p.blocks)
@@ -265,7 +268,7 @@ func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64
 		if gap, ok := apart(a, b, q.of, e.estimate); ok && row.Verdict == TooShort && e.estimate > math.Log1p(row.Margin) {
 			row.Verdict, row.Low = Worse, max(row.Low, math.Expm1(gap))
 		}
-		if row.Verdict == Worse && c.startedLate(s, q.of, after-before) {
+		if row.Verdict == Worse && !c.Allowed && c.startedLate(s, q.of, after-before) {
 			row.Verdict = LateStart
 		}
 		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
