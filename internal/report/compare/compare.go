@@ -368,7 +368,7 @@ func (r *Row) judgeShare(e effect, x, y, alpha float64) {
 	r.Change = e.estimate
 	surelyLow, surelyHigh := e.sure(alpha)
 	r.Verdict = verdict(e.estimate, r.High, surelyLow, surelyHigh, r.Margin)
-	r.Low, r.High = max(r.Low, -r.Before), min(r.High, max(r.Change, 1-r.Before)) // a share is none to all
+	r.Low, r.High = max(r.Low, 0-r.Before), min(r.High, max(r.Change, 1-r.Before)) // a share is none to all
 	if x > 0 {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -195,7 +196,7 @@ func TestRules(t *testing.T) {
 		tt.change(&after)
 		c := compare.Compare(tt.base.run(1), after.run(2), tt.o)
 		for _, r := range c.Rows {
-			if r.Unit == compare.Share && (r.Low < -r.Before || r.High > max(r.Change, 1-r.Before)) {
+			if r.Unit == compare.Share && (r.Low < -r.Before || r.Low == 0 && math.Signbit(r.Low) || r.High > max(r.Change, 1-r.Before)) {
 				t.Errorf("%s: %s %s is %v and changed by %v … %v: more than all", tt.name, r.Operation, r.Figure, r.Before, r.Low, r.High)
 			}
 		}
