@@ -23,7 +23,7 @@ name: crowded
 fleet:
   groups:
     - {name: robots, count: 40, reported: {connectivity: {type: wifi}, every: 500ms}, timeout: 1s}
-    - {name: gateways, count: 5, telemetry: {every: 500ms}}
+    - {name: gateways, count: 5, telemetry: {every: 500ms}, timeout: 1s}
 stages:
   - {name: ramp, duration: 2s, devices: 45}
   - {name: hold, duration: 5m, hub: {drop_acks: 50%}}
