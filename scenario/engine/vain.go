@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -43,6 +44,47 @@ func (e *Engine) vainKinds() []string {
 		}
 	}
 	return texts
+}
+
+// goneAtTheEnd says that devices had lost their connections and were not back when the last stage ended, if nobody asked for
+// that: a percentile knows nothing of those who are no longer there. A threshold on devices or recovery says what may be,
+// and so does a fault of the scenario.
+func (e *Engine) goneAtTheEnd() []string {
+	r := e.record.whole()
+	if len(r.Outages) == 0 || r.Outages[len(r.Outages)-1].Recovered {
+		return nil
+	}
+	o := &r.Outages[len(r.Outages)-1]
+	judged := slices.ContainsFunc(e.sc.Thresholds, func(t metrics.Threshold) bool {
+		return t.Operation == metrics.OpRecovery || t.Operation == metrics.OfDevices
+	})
+	connects := r.Totals.Select(metrics.OpConnect, "")
+	if judged || e.faulty(o.From) || (connects != nil && e.wantsFailure(connects)) {
+		return nil
+	}
+	text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), report.Duration(o.From))
+	if connects != nil && connects.Errors() > 0 {
+		text += ": " + why(connects)
+	}
+	return []string{text}
+}
+
+// faulty reports whether the stage of a time, or the one before it, whose faults may last, has devices lose their connections.
+func (e *Engine) faulty(at time.Duration) bool {
+	stages := e.record.whole().Stages
+	for i := range stages {
+		last := i == len(stages)-1
+		if !last && at >= stages[i].To {
+			continue
+		}
+		for _, t := range e.sc.Stages[max(0, i-1) : i+1] {
+			if t.Storm != nil || t.Hub != nil || t.Network != nil {
+				return true
+			}
+		}
+		return false
+	}
+	return false
 }
 
 // jobDidSome reports whether a job did what it was to do for a device: it does not end well when one of many is absent.

@@ -42,7 +42,7 @@ func (e *Engine) judge(ctx context.Context, err error) {
 	}
 	nobody, vain := e.inVain(), []string(nil)
 	if nobody == "" {
-		vain = e.vainKinds()
+		vain = append(e.goneAtTheEnd(), e.vainKinds()...)
 	}
 	switch {
 	case nobody != "" && !e.outOfMeans():

@@ -1,0 +1,56 @@
+package engine_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// A target that dies for good leaves a percentile as good as it was. The run fails all the same, unless somebody asked for
+// it, or judges it.
+func TestDevicesGoneAtTheEnd(t *testing.T) {
+	const text = `
+name: gone
+fleet: {groups: [{name: robots, count: 5, reported: {connectivity: {type: wifi}, every: 50ms}, timeout: 1s}]}
+stages:
+  - {name: ramp, devices: 5, connect_rate: 100/s, steps: [{await: {connected: 5, reported: 5, within: 2m}}]}
+  - {name: calm, duration: 500ms}
+  - {name: dead, duration: 2s}
+`
+	for _, tt := range []struct {
+		name, thresholds, dead string
+		want                   report.Outcome
+		reason                 string
+	}{
+		{"one percentile", "{twin_report: 'p(50) < 30s'}", "{name: dead, duration: 2s}", report.Failed, "5 devices of those connected were gone when the last stage ended"},
+		{"no threshold", "{}", "{name: dead, duration: 2s}", report.Failed, "5 devices of those connected were gone"},
+		{"judged by devices", "{devices: 'connected_rate >= 0%'}", "{name: dead, duration: 2s}", report.Passed, ""},
+		{"judged by recovery", "{recovery: 'count == 0'}", "{name: dead, duration: 2s}", report.Passed, ""},
+		{"asked for", "{}", "{name: dead, duration: 2s, network: {loss: 1%}}", report.Passed, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h, err := hub.Open(t.Context(), hub.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			closed := false
+			watch := func(e engine.Event) {
+				if e.Kind == engine.EventStage && e.Text == "dead" && !closed {
+					closed = true
+					if err := h.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			s := decode(t, text, "target.hub="+h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true", "thresholds="+tt.thresholds, "stages.dead="+tt.dead)
+			run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Event: watch, Sampler: calm()}).Run(t.Context())
+			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
+				t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
+			}
+		})
+	}
+}
