@@ -68,6 +68,7 @@ type Engine struct {
 
 	controls controls
 	drain    drain
+	spills   spills
 	ran      int  // devices that have been started; owned by walk
 	byHand   bool // whether a stage was ended by hand
 

@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/report"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -262,7 +263,17 @@ func (e *Engine) doubt(stage string) string {
 	if e.self == nil || e.allowsSaturated() {
 		return ""
 	}
-	return e.self.doubt(stage, e.rec.StageSnapshot(stage))
+	if why := e.self.doubt(stage, e.rec.StageSnapshot(stage)); why != "" {
+		return why
+	}
+	before, n := e.spills.into(e.rec, stage)
+	if n == 0 {
+		return ""
+	}
+	if why := e.self.doubt(before, e.rec.StageSnapshot(before)); why != "" {
+		return fmt.Sprintf("%s operations of the stage before it started in it: %s", report.Count(int64(n)), why)
+	}
+	return ""
 }
 
 // measureWait takes a sample of the generator while the last answers are waited for.
