@@ -148,6 +148,7 @@ func (d *device) run(intended time.Time) {
 	defer d.awaitDeliveries()
 	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
 	for {
+		d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
 		why := d.session(intended)
 		now := time.Now()
 		switch {
