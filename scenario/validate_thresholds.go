@@ -99,7 +99,25 @@ func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 			return fmt.Sprintf("no %s starts in stage %s; judge another stage, or the whole run", t.Selector, stage.Name)
 		}
 	}
+	if problem := s.empty(t); problem != "" {
+		return problem
+	}
 	return s.unchecked(t)
+}
+
+// empty says that no device is there when a threshold on devices is judged: at the end of its scope.
+func (s *Scenario) empty(t *metrics.Threshold) string {
+	if t.Operation != metrics.OfDevices || !t.NeedsData() || t.Scope.Window > 0 || len(s.Stages) == 0 {
+		return ""
+	}
+	last := &s.Stages[len(s.Stages)-1]
+	if stage := s.stage(t.Scope.Stage); stage != nil {
+		last = stage
+	}
+	if last.Devices != 0 {
+		return ""
+	}
+	return fmt.Sprintf("no device is left when stage %s ends, where it is judged; judge another stage with stage:, or every second with window: 1s", last.Name)
 }
 
 // ofBrokers are the operations of plain brokers.
