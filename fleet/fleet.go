@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"math"
 	"slices"
@@ -26,7 +27,7 @@ type Fleet struct {
 	ctx     context.Context // ends when devices must go at once
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	active  int // devices started and not scaled away
+	roster  *schedule.Roster // which devices are started and not scaled away
 	chance  chance
 
 	calendar schedule.Calendar
@@ -92,6 +93,11 @@ func New(cfg Config) (*Fleet, error) {
 		ranks[i] = d.group.rank()
 	}
 	f.order = f.calendar.Order(ranks)
+	groups := make([]int, len(f.order))
+	for place, index := range f.order {
+		groups[place] = slices.Index(f.groups, f.devices[index].group)
+	}
+	f.roster = schedule.NewRoster(groups)
 	return f, nil
 }
 
@@ -137,7 +143,7 @@ func (f *Fleet) addGroup(g Group) {
 func (f *Fleet) Len() int { return len(f.devices) }
 
 // Active is how many devices are started and not scaled away.
-func (f *Fleet) Active() int { return f.active }
+func (f *Fleet) Active() int { return f.roster.Active() }
 
 // Counts is how many devices are in each state.
 func (f *Fleet) Counts() map[string]int {
@@ -181,49 +187,53 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 // Scale makes the number of active devices follow a curve from now on, as schedule.Curve.Steps says, and
 // returns when the curve is over, or with the cause of ctx.
 func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
-	begin := time.Now()
-	s := newSleeper()
-	defer s.stop()
-	for step := range curve.Steps(f.active) {
-		intended := begin.Add(step.At)
-		if err := s.until(ctx, intended); err != nil {
-			return err
-		}
-		f.step(step.Count > f.active, intended)
-	}
-	return s.until(ctx, begin.Add(curve.Total()))
+	return f.follow(ctx, schedule.Toward(f.Active(), curve.Steps(f.Active())), curve.Total())
 }
 
 // Arrive brings the number of active devices to a goal, up or down, one after the other at a rate that
 // follows a curve, in devices per second, as schedule.Curve.Arrivals says. It returns when the rate has had
 // the time for all of them, which is a little after the last, or with the cause of ctx.
 func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error {
-	begin, way := time.Now(), math.Abs(float64(goal-f.active))
+	over, ok := rate.TimeOf(math.Abs(float64(goal - f.Active())))
+	if !ok {
+		over = rate.Total()
+	}
+	return f.follow(ctx, schedule.Toward(f.Active(), rate.Arrivals(f.Active(), goal)), over)
+}
+
+// ScaleGroups makes the number of active devices of each group go to a goal of its own over a time, linearly; goals below 0
+// leave a group as it is. It returns when the time is over, or with the cause of ctx.
+func (f *Fleet) ScaleGroups(ctx context.Context, goals []int, over time.Duration) error {
+	return f.follow(ctx, slices.Values(f.roster.Moves(goals, over)), over)
+}
+
+// follow starts and stops devices at their times, and lasts so long.
+func (f *Fleet) follow(ctx context.Context, moves iter.Seq[schedule.Move], over time.Duration) error {
+	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
-	for step := range rate.Arrivals(f.active, goal) {
-		intended := begin.Add(step.At)
+	for m := range moves {
+		intended := begin.Add(m.At)
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		f.step(step.Count > f.active, intended)
-	}
-	over, ok := rate.TimeOf(way)
-	if !ok {
-		over = rate.Total()
+		f.move(m.Group, m.Up, intended)
 	}
 	return s.until(ctx, begin.Add(over))
 }
 
-// step starts the next device, or stops the last.
-func (f *Fleet) step(up bool, intended time.Time) {
-	if up {
-		f.devices[f.order[f.active]].start(intended)
-		f.active++
+// move starts the next device, of a group or of all, or stops the last.
+func (f *Fleet) move(group int, up bool, intended time.Time) {
+	place, ok := f.roster.Move(group, up)
+	if !ok {
 		return
 	}
-	f.active--
-	f.devices[f.order[f.active]].stop()
+	d := f.devices[f.order[place]]
+	if up {
+		d.start(intended)
+		return
+	}
+	d.stop()
 }
 
 // Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
@@ -249,8 +259,8 @@ func (f *Fleet) finished() bool {
 // their time is up; when ctx ends they go at once, and what has no answer is counted as unanswered.
 func (f *Fleet) Stop(ctx context.Context) {
 	f.Finish()
-	for ; f.active > 0; f.active-- {
-		f.devices[f.order[f.active-1]].stop()
+	for f.Active() > 0 {
+		f.move(schedule.Everyone, false, f.end)
 	}
 	stop := context.AfterFunc(ctx, f.cancel)
 	defer stop()
@@ -264,9 +274,9 @@ func (f *Fleet) Stop(ctx context.Context) {
 func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...string) int {
 	cut, now := 0, time.Now()
 	hits := func(place int) bool {
-		return len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name)
+		return f.roster.IsActive(place) && (len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name))
 	}
-	for _, x := range f.calendar.Storm(round, f.active, hits, share, within) {
+	for _, x := range f.calendar.Storm(round, len(f.order), hits, share, within) {
 		select {
 		case f.devices[f.order[x.Place]].cut <- now.Add(x.After):
 			cut++

@@ -469,6 +469,75 @@ func TestStormOnGroups(t *testing.T) {
 	})
 }
 
+// Groups go to numbers of their own, each on its line, and what a total then asks for comes and goes in the order of all.
+func TestScaleGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		rec := metrics.NewRecorder(metrics.Options{})
+		config := fleet.Config{Seed: 3, Target: h, Driver: h, Recorder: rec}
+		for i, name := range []string{"robots", "gates"} {
+			g := fleet.Group{Name: name, First: i * 100}
+			for n := range 100 {
+				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
+			}
+			config.Groups = append(config.Groups, g)
+		}
+		f, err := fleet.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		connected := func() (robots, gates int64) {
+			for _, d := range rec.Snapshot().Devices {
+				if d.State == fleet.StateConnected && d.Group == "robots" {
+					robots = int64(d.Count)
+				} else if d.State == fleet.StateConnected {
+					gates = int64(d.Count)
+				}
+			}
+			return robots, gates
+		}
+		for _, x := range []struct {
+			goals                    []int
+			halfRobots, halfGates    int64 // in the middle of ten seconds
+			wantRobots, wantGates    int64
+			connectRobots, connGates uint64
+		}{
+			{[]int{100, 5}, 50, 3, 100, 5, 100, 5},
+			{[]int{-1, 25}, 100, 15, 100, 25, 100, 25},
+			{[]int{0, 100}, 50, 63, 0, 100, 100, 100},
+			{[]int{10, 0}, 5, 50, 10, 0, 110, 100},
+		} {
+			done := make(chan error, 1)
+			go func() { done <- f.ScaleGroups(t.Context(), x.goals, 10*time.Second) }()
+			time.Sleep(5*time.Second + 10*time.Millisecond)
+			if r, g := connected(); r != x.halfRobots || g != x.halfGates {
+				t.Errorf("half way to %v: %d robots, %d gates; want %d and %d", x.goals, r, g, x.halfRobots, x.halfGates)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if r, g := connected(); r != x.wantRobots || g != x.wantGates || f.Active() != int(r+g) {
+				t.Errorf("at %v: %d robots, %d gates, %d active; want %d and %d", x.goals, r, g, f.Active(), x.wantRobots, x.wantGates)
+			}
+			at := rec.Snapshot()
+			if r, g := at.Find(metrics.OpConnect, "robots").Scheduled(), at.Find(metrics.OpConnect, "gates").Scheduled(); r != x.connectRobots || g != x.connGates {
+				t.Errorf("%d and %d connects by %v; want %d and %d", r, g, x.goals, x.connectRobots, x.connGates)
+			}
+		}
+		// A storm hits those who are there, wherever they stand in the order.
+		if n := f.Storm(1, 0, 1); n != 10 {
+			t.Errorf("a storm of all cuts %d of 10", n)
+		}
+		time.Sleep(10 * time.Second)
+		f.Stop(t.Context())
+		if f.Active() != 0 {
+			t.Errorf("%d are active after all", f.Active())
+		}
+		balanced(t, rec.Snapshot())
+	})
+}
+
 // The number of devices follows its curve up and down, and a device that comes back soon is one device.
 func TestScale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -100,8 +101,12 @@ func valueSchema(f field) map[string]any {
 		return pattern("^[a-z0-9][a-z0-9-]{0,59}$")
 	case formCount:
 		return either("integer")
-	case formDevices:
-		return map[string]any{"anyOf": []any{map[string]any{"type": "integer", "minimum": 0}, pattern(`^[0-9.]+%$`)}}
+	case formDevices, formGoals:
+		one := []any{map[string]any{"type": "integer", "minimum": 0}, pattern(`^[0-9.]+%$`)}
+		if f.form == formGoals {
+			one = append(one, map[string]any{"type": "object", "minProperties": 1, "additionalProperties": map[string]any{"anyOf": slices.Clone(one)}})
+		}
+		return map[string]any{"anyOf": one}
 	case formSwitch:
 		return either("boolean")
 	case formTime:

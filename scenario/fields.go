@@ -142,7 +142,7 @@ func stageFields(t *Stage) []field {
 	return []field{
 		{"name", formName, "", "The stage's name.", name(&t.Name), nil},
 		{"duration", formTime, "ends with its last step", "How long the stage lasts.", duration(&t.Duration, moment), nil},
-		{"devices", formDevices, "as before", "Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle.", devices(&t.Devices), nil},
+		{"devices", formGoals, "as before", "Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each has an n-th of the stage and is due in its middle. By group, {robots: 100, gates: 50%}, each goes to its own number, or share of its devices, and the others stay as they are.", goals(t), nil},
 		{"connect_rate", formRate, "spread over the duration", "Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for its duration.", rate(&t.ConnectRate), nil},
 		{"paused", formSwitch, "false", "Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted.", boolean(&t.Paused), nil},
 		{"report_rate", formRate, "none", "Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s.", rate(&t.ReportRate), nil},

@@ -32,6 +32,7 @@ const (
 	formName    form = "name"
 	formCount   form = "whole number"
 	formDevices form = "number of devices"
+	formGoals   form = "number of devices, or one by group"
 	formSwitch  form = "true or false"
 	formTime    form = "time"
 	formTimes   form = "random time"

@@ -34,11 +34,15 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 		r.failAt(askedDevices, place{}, "%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
 		return
 	}
-	r.finishNumbers(before)
+	r.finishNumbers(s)
 	ways := stageWays(s)
 	counts := make([]int, len(groups))
 	for i := range groups {
 		counts[i] = groups[i].Count
+	}
+	was := make([]int, len(r.numbers))
+	for i := range r.numbers {
+		was[i] = r.numbers[i].of(s)
 	}
 	for i, n := range apportion(counts, want) {
 		g := &groups[i]
@@ -52,13 +56,13 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 		}
 	}
 	for i := range r.numbers {
-		if x := &r.numbers[i]; x.path != "" && x.share < 0 && *x.into > 0 {
-			n := int(math.Round(float64(*x.into) / float64(before) * float64(want)))
+		if x := &r.numbers[i]; x.path != "" && x.share < 0 && *x.into > 0 && was[i] > 0 {
+			n := int(math.Round(float64(*x.into) / float64(was[i]) * float64(x.of(s))))
 			*x.into = max(1, n)
 			r.rescaled(x.path, *x.into)
 		}
 	}
-	r.finishNumbers(want)
+	r.finishNumbers(s)
 	for i, way := range stageWays(s) {
 		factor := float64(want) / float64(before)
 		if way > 0 && ways[i] > 0 {

@@ -2,17 +2,21 @@ package scenario
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/internal/schedule"
 )
 
-// number is a number of devices in the file, which may be a share of the fleet.
+// number is a number of devices in the file, which may be a share of the fleet, or of a group.
 type number struct {
 	into  *int
 	path  string  // of one that follows the size of the fleet when another is asked for; "" for expectations
-	share float64 // of all devices; below 0 for a number as it stands
+	group string  // whose devices; "" for all
+	share float64 // of all of them; below 0 for a number as it stands
 }
 
 // finish makes a share a number, now that it is known of how many. What is above 0 % is one device at least.
@@ -26,14 +30,54 @@ func (x *number) finish(devices int) {
 	}
 }
 
+// of is how many devices the number is one of.
+func (x *number) of(s *Scenario) int {
+	if x.group == "" {
+		return s.Devices()
+	}
+	if g := s.Group(x.group); g != nil {
+		return g.Count
+	}
+	return 0 // that there is no such group is said by others
+}
+
 // devices reads a number of devices: 100, or 80% of the fleet.
-func devices(into *int) func(*reader, string, *yaml.Node) {
+func devices(into *int) func(*reader, string, *yaml.Node) { return devicesOf("", into) }
+
+func devicesOf(group string, into *int) func(*reader, string, *yaml.Node) {
 	return func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.ofFleet(path, n, n.Value)
 		if ok && s < 0 {
 			count(into, 0, most)(r, path, n)
 		}
-		r.numbers = append(r.numbers, number{into, path, s})
+		r.numbers = append(r.numbers, number{into, path, group, s})
+	}
+}
+
+// goal is the number of devices that a stage has of a group.
+type goal struct {
+	group string
+	n     int
+	at    place
+}
+
+// goals reads the number of devices at the end of a stage: one for all, or one for each of some groups.
+func goals(t *Stage) func(*reader, string, *yaml.Node) {
+	return func(r *reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			devices(&t.Devices)(r, path, n)
+			return
+		}
+		if len(n.Content) == 0 {
+			r.fail(path, n, "names no group; write {robots: 100}, or 100%% for all devices")
+			return
+		}
+		t.goals = make([]goal, 0, len(n.Content)/2) // the numbers stay where they are
+		r.pairs(path, n, func(key string, k, v *yaml.Node) {
+			t.goals = append(t.goals, goal{key, anything, placeOf(v)})
+			devicesOf(key, &t.goals[len(t.goals)-1].n)(r, join(path, key), v)
+			r.groupNames = append(r.groupNames, reference{join(path, key), key, placeOf(k)})
+		})
 	}
 }
 
@@ -68,15 +112,74 @@ func (r *reader) finishSizes(s *Scenario) {
 		g := &s.Fleet.Groups[i]
 		g.Identity.Devices = g.Identity.Devices[:min(g.Count, len(g.Identity.Devices))]
 	}
-	r.finishNumbers(s.Devices())
+	r.finishNumbers(s)
 	if r.duration != 0 {
 		r.scaleDuration(s, r.duration)
 	}
 }
 
-// finishNumbers makes numbers of shares of so many devices.
-func (r *reader) finishNumbers(devices int) {
+// finishNumbers makes numbers of shares of the fleet, and tells how many devices the stages have that say so by group.
+func (r *reader) finishNumbers(s *Scenario) {
 	for i := range r.numbers {
-		r.numbers[i].finish(devices)
+		r.numbers[i].finish(r.numbers[i].of(s))
 	}
+	if !slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.goals != nil }) || s.Devices() > mostDevices {
+		return
+	}
+	_, roster := s.Roster()
+	for i := range s.Stages {
+		t := &s.Stages[i]
+		if t.goals == nil {
+			if t.Devices >= 0 {
+				roster.Bring(t.Devices)
+			}
+		} else {
+			t.ByGroup = make([]int, len(s.Fleet.Groups))
+			for g := range t.ByGroup {
+				t.ByGroup[g] = anything
+				if k := slices.IndexFunc(t.goals, func(x goal) bool { return x.group == s.Fleet.Groups[g].Name }); k >= 0 {
+					t.ByGroup[g] = t.goals[k].n
+				}
+			}
+			roster.BringGroups(t.ByGroup)
+			t.Devices = roster.Active()
+		}
+		t.active = make([]int, len(s.Fleet.Groups))
+		for g := range t.active {
+			t.active[g] = roster.ActiveOf(g)
+		}
+	}
+}
+
+// Goals is the number of devices by group that the stage says: "robots 100, gates 5"; "" when it says none.
+func (t *Stage) Goals() string {
+	var parts []string
+	for _, x := range t.goals {
+		parts = append(parts, x.group+" "+strconv.Itoa(x.n))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ActiveAt is how many devices of each group are active at the end of a stage; nil when no stage tells groups apart.
+func (s *Scenario) ActiveAt(stage int) []int { return s.Stages[stage].active }
+
+// Roster is the fleet before the first stage, and the indexes of the devices in the order in which they start: those who
+// listen before those who talk.
+func (s *Scenario) Roster() (order []int, roster *schedule.Roster) {
+	var groups, ranks []int
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		rank := 1
+		if len(g.Subscribe.Topics) > 0 {
+			rank = 0
+		}
+		groups = append(groups, slices.Repeat([]int{i}, g.Count)...)
+		ranks = append(ranks, slices.Repeat([]int{rank}, g.Count)...)
+	}
+	order = schedule.NewCalendar(s.Seed).Order(ranks)
+	places := make([]int, len(order))
+	for place, index := range order {
+		places[place] = groups[index]
+	}
+	return order, schedule.NewRoster(places)
 }

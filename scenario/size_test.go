@@ -47,6 +47,43 @@ func TestSharesOfTheFleet(t *testing.T) {
 	}
 }
 
+// Groups have numbers of their own, and shares of their own devices; the stage has them together.
+func TestDevicesByGroup(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: robots, count: 1000}, {name: gates, count: 8}, {name: doors, count: 92}]}
+stages:
+  - {name: robots, duration: 1s, devices: {robots: 100, gates: 5}}
+  - {name: doors, duration: 1s, devices: {doors: 50%}}
+  - {name: hold, duration: 1s}
+  - {name: all, duration: 1s, devices: 100%}
+  - {name: last, duration: 1s, devices: {robots: 0, doors: 0.1%}}
+  - {name: off, duration: 1s, devices: 0}
+`
+	for _, x := range []struct {
+		devices int
+		totals  []int
+		groups  [][]int
+	}{
+		{0, []int{105, 151, 151, 1100, 9, 0}, [][]int{{100, 5, 0}, {100, 5, 46}, {100, 5, 46}, {1000, 8, 92}, {0, 8, 1}, {0, 0, 0}}},
+		{2200, []int{210, 302, 302, 2200, 17, 0}, [][]int{{200, 10, 0}, {200, 10, 92}, {200, 10, 92}, {2000, 16, 184}, {0, 16, 1}, {0, 0, 0}}},
+		{11, []int{2, 3, 3, 11, 2, 0}, [][]int{{1, 1, 0}, {1, 1, 1}, {1, 1, 1}, {9, 1, 1}, {0, 1, 1}, {0, 0, 0}}},
+	} {
+		sc := decode(t, text, scenario.Options{Devices: x.devices})
+		for i := range sc.Stages {
+			if got := sc.ActiveAt(i); sc.Stages[i].Devices != x.totals[i] && sc.Stages[i].Devices >= 0 || !slices.Equal(got, x.groups[i]) {
+				t.Errorf("%d devices: at the end of %s there are %d, %v; want %d, %v", x.devices, sc.Stages[i].Name, sc.Stages[i].Devices, got, x.totals[i], x.groups[i])
+			}
+		}
+		// The record's scenario is the one that ran.
+		again := decode(t, string(sc.Source), scenario.Options{})
+		for i := range sc.Stages {
+			if !slices.Equal(again.ActiveAt(i), sc.ActiveAt(i)) {
+				t.Errorf("%d devices: the record's stage %s has %v; want %v", x.devices, sc.Stages[i].Name, again.ActiveAt(i), sc.ActiveAt(i))
+			}
+		}
+	}
+}
+
 // Wherever a scenario counts devices of the fleet, a share of them will do.
 func TestSharesEverywhere(t *testing.T) {
 	sc := decode(t, `

@@ -150,6 +150,7 @@ type Stage struct {
 	Name          string
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
+	ByGroup       []int         // active devices of each group at the end of the stage, below 0 for as before; nil when the stage says nothing of groups
 	ConnectRate   *Range        // devices that come or go a second, until there are Devices; nil spreads them over Duration
 	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
@@ -159,6 +160,8 @@ type Stage struct {
 	Hub           *HubFault
 	Network       *Network
 	Steps         []Step
+	goals         []goal // what the file says by group
+	active        []int  // active devices of each group at the end of the stage; nil when no stage tells them apart
 	place         place
 }
 

@@ -119,10 +119,8 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		default:
 			names[t.Name] = i
 		}
-		if t.Devices > s.Devices() && !r.overlaps("fleet") {
-			r.failAt(path+".devices", t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
-		}
-		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 {
+		r.validateGoals(path, t, s)
+		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 && t.goals == nil {
 			r.failAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
 		}
 		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {

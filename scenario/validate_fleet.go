@@ -26,6 +26,8 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 	}
 	path += ".connect_rate"
 	switch {
+	case t.goals != nil:
+		r.failAt(path, t.place, "devices by group come and go evenly over the stage; remove connect_rate, or write one number of devices")
 	case t.Devices < 0:
 		r.failAt(path, t.place, "a connect_rate needs devices: how many to go to")
 	case c.From+c.To == 0:
@@ -180,6 +182,22 @@ func (r *reader) validateRates(path string, t *Stage, s *Scenario) {
 func (r *reader) validatePace(path string, g *Group, every time.Duration) {
 	if every > 0 && float64(g.Count)/every.Seconds() > maxRate {
 		r.failAt(path, g.place, "%d devices are more than %.0f/s together, which is more than one process can start; make it rarer", g.Count, maxRate)
+	}
+}
+
+// validateGoals holds the numbers of devices of a stage to those that there are.
+func (r *reader) validateGoals(path string, t *Stage, s *Scenario) {
+	path += ".devices"
+	if t.goals != nil && t.ByGroup == nil {
+		r.failAt(path, t.place, "devices by group need a fleet of %d at most", mostDevices)
+	}
+	for _, x := range t.goals {
+		if g := s.Group(x.group); g != nil && x.n > g.Count && !r.overlaps("fleet") {
+			r.failAt(join(path, x.group), x.at, "%d devices, but the group has %d; write 100%% for all of them", x.n, g.Count)
+		}
+	}
+	if t.goals == nil && t.Devices > s.Devices() && !r.overlaps("fleet") {
+		r.failAt(path, t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
 	}
 }
 

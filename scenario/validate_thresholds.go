@@ -110,14 +110,33 @@ func (s *Scenario) empty(t *metrics.Threshold) string {
 	if t.Operation != metrics.OfDevices || !t.NeedsData() || t.Scope.Window > 0 || len(s.Stages) == 0 {
 		return ""
 	}
-	last := &s.Stages[len(s.Stages)-1]
-	if stage := s.stage(t.Scope.Stage); stage != nil {
-		last = stage
+	last := len(s.Stages) - 1
+	if i := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Scope.Stage }); i >= 0 && t.Scope.Stage != "" {
+		last = i
 	}
-	if last.Devices != 0 {
+	if s.left(last, t.Group) != 0 {
 		return ""
 	}
-	return fmt.Sprintf("no device is left when stage %s ends, where it is judged; judge another stage with stage:, or every second with window: 1s", last.Name)
+	whose := ""
+	if t.Group != "" {
+		whose = " of " + t.Group
+	}
+	return fmt.Sprintf("no device%s is left when stage %s ends, where it is judged; judge another stage with stage:, or every second with window: 1s", whose, s.Stages[last].Name)
+}
+
+// left is how many devices are active at the end of a stage, of all or of a group; below 0 when that is not known.
+func (s *Scenario) left(stage int, group string) int {
+	if active := s.Stages[stage].active; active != nil && group != "" {
+		return active[slices.IndexFunc(s.Fleet.Groups, func(g Group) bool { return g.Name == group })]
+	}
+	for ; stage >= 0; stage-- {
+		if n := s.Stages[stage].Devices; n == 0 || n > 0 && group == "" {
+			return n
+		} else if n > 0 {
+			return anything
+		}
+	}
+	return 0
 }
 
 // ofBrokers are the operations of plain brokers.
@@ -306,9 +325,9 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 	default:
 		return ""
 	}
-	most, listeners := 0, 0
+	most, own, listeners := 0, 0, 0
 	for i := range s.Stages {
-		most = max(most, s.Stages[i].Devices)
+		most, own = max(most, s.Stages[i].Devices), max(own, s.left(i, t.Group))
 	}
 	for i := range s.Fleet.Groups {
 		if g := &s.Fleet.Groups[i]; len(g.Subscribe.Topics) > 0 {
@@ -320,6 +339,9 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 	switch {
 	case most == 0:
 		return "no stage starts devices; write devices: 100% in the first"
+	case g != nil && own == 0 && s.Stages[0].active != nil:
+		return fmt.Sprintf("no stage starts devices of %s; write devices: {%[1]s: 100%%}", g.Name)
+	case s.Stages[0].active != nil:
 	case s.Target.Kind == Broker && !listens && most <= listeners && (g != nil || listeners < s.Devices()):
 		return fmt.Sprintf("the stages start %d devices, and those are the %d that subscribe, which come first; start more", most, listeners)
 	}

@@ -77,11 +77,11 @@ type Cut struct {
 	After time.Duration // the storm's begin
 }
 
-// Storm is the cuts of a round: of a share of the active devices that may be hit, each at a random time within a span.
-// hits tells of whom, by the place; nil is everybody.
-func (c Calendar) Storm(round, active int, hits func(place int) bool, share float64, within time.Duration) []Cut {
+// Storm is the cuts of a round: of a share of the devices that may be hit, each at a random time within a span.
+// hits tells which, by the place, of so many; nil is all of them.
+func (c Calendar) Storm(round, places int, hits func(place int) bool, share float64, within time.Duration) []Cut {
 	var among []int
-	for place := range active {
+	for place := range places {
 		if hits == nil || hits(place) {
 			among = append(among, place)
 		}

@@ -302,12 +302,12 @@ func randomScenario(t *rapid.T) string {
 		b.WriteString("target: {hub: 'mqtt://b', topic: x}\n")
 	}
 	b.WriteString("fleet:\n  groups:\n")
-	whole, storms := 0, flip("storms")
+	whole, storms, counts := 0, flip("storms"), []int(nil)
 	names := []string{"a", "b", "c"}[:number("groups", 1, 3)]
 	listeners := broker && len(names) > 1 && flip("listeners")
 	for i, name := range names {
 		n := number("count", 1, 20)
-		whole += n
+		whole, counts = whole+n, append(counts, n)
 		fmt.Fprintf(&b, "    - {name: %s, count: %d", name, n)
 		if !broker && flip("reports") {
 			b.WriteString(", reported: {connectivity: {type: {wifi: 1, cellular: 2}}")
@@ -339,7 +339,10 @@ func randomScenario(t *rapid.T) string {
 	for i := range stages {
 		d := number("duration", 300, 9_000)
 		fmt.Fprintf(&b, "  - {name: s%d, duration: %dms%dns", i, d, 137_713)
-		if i == 0 || flip("changes") {
+		if flip("by group") {
+			active = -1 // as the seed has it
+			fmt.Fprintf(&b, ", devices: {%s}", goalsOf(names, counts, number, flip))
+		} else if i == 0 || flip("changes") {
 			before := active
 			active = number("devices", 0, whole)
 			text := fmt.Sprint(active)
@@ -349,7 +352,7 @@ func randomScenario(t *rapid.T) string {
 				text = fmt.Sprintf("%d%%", percent)
 			}
 			fmt.Fprintf(&b, ", devices: %s", text)
-			if way := max(active-before, before-active); way > 0 && flip("at a rate") {
+			if way := max(active-before, before-active); before >= 0 && way > 0 && flip("at a rate") {
 				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
 			}
 		}
@@ -381,6 +384,21 @@ func randomScenario(t *rapid.T) string {
 	}
 	randomService(t, &b, names, stages, number, flip, length)
 	return b.String()
+}
+
+// goalsOf is numbers of devices of some groups.
+func goalsOf(names []string, counts []int, number func(string, int, int) int, flip func(string) bool) string {
+	var goals []string
+	for i, name := range names {
+		switch {
+		case len(goals) > 0 && flip("as before"):
+		case flip("as a share of the group"):
+			goals = append(goals, fmt.Sprintf("%s: %d%%", name, number("percent", 0, 100)))
+		default:
+			goals = append(goals, fmt.Sprintf("%s: %d", name, number("devices", 0, counts[i])))
+		}
+	}
+	return strings.Join(goals, ", ")
 }
 
 func randomService(t *rapid.T, b *strings.Builder, names []string, stages int, number func(string, int, int) int, flip func(string) bool, length func(string, int, int) string) {

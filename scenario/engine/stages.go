@@ -74,7 +74,10 @@ func describe(t *scenario.Stage) string {
 	if t.Duration > 0 {
 		add("%s", report.Duration(t.Duration))
 	}
-	if t.Devices >= 0 {
+	switch {
+	case t.ByGroup != nil:
+		add("to %s (%s)", devices(t.Devices), t.Goals())
+	case t.Devices >= 0:
 		add("to %s", devices(t.Devices))
 	}
 	if t.ConnectRate != nil {
@@ -144,6 +147,9 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 
 // scale brings the fleet to the stage's number of devices, and lasts as long as the stage.
 func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
+	if t.ByGroup != nil {
+		return e.fleet.ScaleGroups(ctx, t.ByGroup, t.Duration)
+	}
 	began, active := time.Now(), e.fleet.Active()
 	goal := active
 	if t.Devices >= 0 {

@@ -67,12 +67,13 @@ func connections(sc *scenario.Scenario, s *span) []Demand {
 	twins := sc.Target.Kind != scenario.Broker
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		for why, c := range [causes]Demand{arrives: arriving(s), comesOn: churning(g, s), renews: renewing(g, s), recovers: returning(g, s)} {
-			part := share(sc, g)
-			if n := float64(max(0, s.to-s.from)); s.walk != nil && cause(why) == arrives && n > 0 {
-				part = s.walk.of(s.number, i).connects[arrives] / n
-			}
-			c.Total, c.Peak, c.About = c.Total*part, c.Peak*part, cause(why) != arrives
+		who := s.crowd(sc, i)
+		come := who.more()
+		if s.walk != nil {
+			come = s.walk.of(s.number, i).connects[arrives] // by their places, of which the share is the mean
+		}
+		for why, c := range [causes]Demand{arrives: arriving(s, come), comesOn: churning(g, s, who), renews: renewing(sc, i, s), recovers: returning(g, s, who)} {
+			c.About = cause(why) != arrives
 			if s.walk != nil {
 				c.Total = s.walk.of(s.number, i).connects[why]
 			}
@@ -99,13 +100,16 @@ func connections(sc *scenario.Scenario, s *span) []Demand {
 	return all
 }
 
-// arriving are devices that a stage adds.
-func arriving(s *span) Demand {
-	n := float64(max(0, s.to-s.from))
+// arriving are devices of a group that a stage adds.
+func arriving(s *span, n float64) Demand {
 	if n == 0 {
 		return Demand{}
 	}
-	d := Demand{Total: n, Peak: s.steepest, PeakFor: max(s.ramp, second)}
+	d := Demand{Total: n, PeakFor: max(s.ramp, second)}
+	d.Peak, _ = busiest(n, s.ramp)
+	if s.rate != nil {
+		d.Peak = s.steepest * n / float64(s.to-s.from)
+	}
 	if !s.steady {
 		d.PeakFor = second
 	}
@@ -113,28 +117,29 @@ func arriving(s *span) Demand {
 }
 
 // churning are devices that come back from being offline.
-func churning(g *scenario.Group, s *span) Demand {
+func churning(g *scenario.Group, s *span, who crowd) Demand {
 	if g.Online.IsZero() || s.Duration == 0 {
 		return Demand{}
 	}
 	cycle := (g.Online.Mean() + g.Offline.Mean()).Seconds()
-	return Demand{Total: s.mean / cycle * s.Duration.Seconds(), Peak: float64(s.peak()) / cycle, PeakFor: s.peakFor()}
+	return Demand{Total: who.mean / cycle * s.Duration.Seconds(), Peak: who.peak() / cycle, PeakFor: s.peakFor(who)}
 }
 
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
 // same order a token's life later, spread a little more.
-func renewing(g *scenario.Group, s *span) Demand {
-	t := g.Tokens
+func renewing(sc *scenario.Scenario, i int, s *span) Demand {
+	t, who := sc.Fleet.Groups[i].Tokens, s.crowd(sc, i)
 	period := t.Life - t.Margin - t.Spread/2
 	if t.Life == 0 || period <= 0 {
 		return Demand{}
 	}
 	if s.endless {
-		return Demand{Total: s.mean * s.Duration.Seconds() / period.Seconds(), Peak: s.mean / period.Seconds(), PeakFor: s.Duration}
+		return Demand{Total: who.mean * s.Duration.Seconds() / period.Seconds(), Peak: who.mean / period.Seconds(), PeakFor: s.Duration}
 	}
 	var d Demand
-	for _, before := range s.all {
-		n := float64(max(0, before.to-before.from))
+	for k := range s.all {
+		before := &s.all[k]
+		n := before.crowd(sc, i).more()
 		if n == 0 || before.number > s.number {
 			continue
 		}
@@ -154,29 +159,30 @@ func renewing(g *scenario.Group, s *span) Demand {
 }
 
 // returning are devices whose connection a storm cut.
-func returning(g *scenario.Group, s *span) Demand {
+func returning(g *scenario.Group, s *span, who crowd) Demand {
 	if s.Storm == nil || !s.Storm.Hits(g.Name) {
 		return Demand{}
 	}
-	n := s.Storm.Drop * float64(s.from)
+	n := s.Storm.Drop * who.from
 	d := Demand{Total: n}
 	d.Peak, d.PeakFor = busiest(n, s.Storm.Within)
 	return d
 }
 
-// periodic are operations that every device starts by itself, of which a walk has counted so many.
-func periodic(g *scenario.Group, s *span, part float64, every time.Duration, sync bool, counted func(*tally) float64, i int) Demand {
+// periodic are operations that every device of the i-th group starts by itself, of which a walk has counted so many.
+func periodic(sc *scenario.Scenario, i int, s *span, every time.Duration, sync bool, counted func(*tally) float64) Demand {
 	if every == 0 {
 		return Demand{}
 	}
-	active := part * present(g)
-	d := Demand{Group: g.Name, Total: s.mean * active * s.Duration.Seconds() / every.Seconds(), Paused: s.Paused, About: s.walk == nil || s.unsure(g)}
+	g, who := &sc.Fleet.Groups[i], s.crowd(sc, i)
+	there := present(g)
+	d := Demand{Group: g.Name, Total: who.mean * there * s.Duration.Seconds() / every.Seconds(), Paused: s.Paused, About: s.walk == nil || s.unsure(g)}
 	if s.walk != nil {
 		d.Total = counted(s.walk.of(s.number, i))
 	}
-	d.Peak, d.PeakFor = float64(s.peak())*active/every.Seconds(), s.peakFor()
+	d.Peak, d.PeakFor = who.peak()*there/every.Seconds(), s.peakFor(who)
 	if sync {
-		d.Peak, d.PeakFor = busiest(float64(s.peak())*active*max(1, second.Seconds()/every.Seconds()), second)
+		d.Peak, d.PeakFor = busiest(who.peak()*there*max(1, second.Seconds()/every.Seconds()), second)
 	}
 	return d
 }
@@ -216,7 +222,7 @@ func reports(sc *scenario.Scenario, s *span) []Demand {
 		if !reporting(sc, g) {
 			continue
 		}
-		d := periodic(g, s, share(sc, g), g.Report.Every, g.Report.Sync, func(t *tally) float64 { return t.reports }, i)
+		d := periodic(sc, i, s, g.Report.Every, g.Report.Sync, func(t *tally) float64 { return t.reports })
 		d.Bytes = reportSize(g)
 		all = append(all, d)
 	}
@@ -227,7 +233,7 @@ func telemetry(sc *scenario.Scenario, s *span) []Demand {
 	all := []Demand{drawn(rated(s.TelemetryRate, s), s, sc.Messages(s.number))}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		d := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages }, i)
+		d := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages })
 		d.Bytes = rendered(g.Telemetry.Payload)
 		all[0].Bytes = max(all[0].Bytes, d.Bytes)
 		all = append(all, d)
@@ -249,7 +255,7 @@ func deliveries(sc *scenario.Scenario, s *span) []Demand {
 		if n == 0 {
 			continue
 		}
-		own := periodic(g, s, share(sc, g), g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages }, i)
+		own := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages })
 		asked := rated(s.TelemetryRate, s)
 		part := 0.0
 		if slices.Contains(takers, g.Name) {
@@ -374,7 +380,8 @@ func steps(sc *scenario.Scenario, s *span) []Demand {
 // told is what follows from desired properties that are written: those devices that are connected are told of them,
 // and answer in reported if their group does.
 func told(sc *scenario.Scenario, g *scenario.Group, s *span, d Demand) []Demand {
-	part := s.mean / float64(sc.Devices()) * present(g)
+	i := slices.IndexFunc(sc.Fleet.Groups, func(x scenario.Group) bool { return x.Name == g.Name })
+	part := s.crowd(sc, i).mean / float64(g.Count) * present(g)
 	d.Total, d.Peak, d.About = d.Total*part, d.Peak*part, true
 	notice, answer := d, d
 	notice.Operation = "" // it counts for messages, and is an operation only in a rollout

@@ -23,6 +23,7 @@ type span struct {
 	steady   bool           // they come or go evenly
 	rate     schedule.Curve // at which they do, with a connect_rate
 	endless  bool           // it stands for a state that goes on, not for a part of the run; see steadyOf
+	groups   []crowd        // active devices by group; nil when each has its share of them
 	walk     *walk          // nil when means must do
 	all      []span         // of the run
 	open     bool           // a stage before, or this one, is as long as its steps take
@@ -36,19 +37,60 @@ func (s *span) unsure(g *scenario.Group) bool {
 
 func (s *span) end() time.Duration { return s.at + s.Duration }
 
-// steps are when the number of active devices changes, from the start of the stage.
-func (s *span) steps() iter.Seq[schedule.Step] {
-	if s.rate != nil {
-		return s.rate.Arrivals(s.from, s.to)
+// crowd is the active devices of a group.
+type crowd struct{ from, to, mean float64 }
+
+// more is how many of them come in the span.
+func (c crowd) more() float64 { return max(0, c.to-c.from) }
+
+func (c crowd) peak() float64 { return max(c.from, c.to) }
+
+// crowd is that of the i-th group.
+func (s *span) crowd(sc *scenario.Scenario, i int) crowd {
+	if s.groups != nil {
+		return s.groups[i]
 	}
-	return schedule.Curve{{Duration: s.Duration, From: float64(s.from), To: float64(s.to)}}.Steps(s.from)
+	part := share(sc, &sc.Fleet.Groups[i])
+	return crowd{float64(s.from) * part, float64(s.to) * part, s.mean * part}
+}
+
+// crowds are the active devices by group, when a stage tells them apart: before are those of the stage before.
+func (s *span) crowds(before []crowd, after []int) []crowd {
+	if after == nil {
+		return nil
+	}
+	come := 0.5 // of the way, in the mean
+	if s.from != s.to && s.ByGroup == nil {
+		come = (s.mean - float64(s.from)) / float64(s.to-s.from)
+	}
+	all := make([]crowd, len(after))
+	for i, n := range after {
+		from, to := 0.0, float64(n)
+		if before != nil {
+			from = before[i].to
+		}
+		all[i] = crowd{from, to, from + come*(to-from)}
+	}
+	return all
+}
+
+// moves are when devices come and go, from the start of the stage, given those who are there.
+func (s *span) moves(roster *schedule.Roster) iter.Seq[schedule.Move] {
+	if s.ByGroup != nil {
+		return slices.Values(roster.Moves(s.ByGroup, s.Duration))
+	}
+	steps := schedule.Curve{{Duration: s.Duration, From: float64(s.from), To: float64(s.to)}}.Steps(s.from)
+	if s.rate != nil {
+		steps = s.rate.Arrivals(s.from, s.to)
+	}
+	return schedule.Toward(s.from, steps)
 }
 
 func (s *span) peak() int { return max(s.from, s.to) }
 
-// peakFor is how long the busiest second goes on: the whole stage when the number of devices stays.
-func (s *span) peakFor() time.Duration {
-	if s.from != s.to {
+// peakFor is how long the busiest second of a group goes on: the whole stage when the number of devices stays.
+func (s *span) peakFor(who crowd) time.Duration {
+	if who.from != who.to {
 		return second
 	}
 	return s.Duration
@@ -70,9 +112,12 @@ func spansOf(sc *scenario.Scenario) []span {
 		spans[i] = newSpan(&sc.Stages[i], i, active, at)
 		active, at = spans[i].to, spans[i].end()
 		spans[i].all = spans
+		var before []crowd
 		if i > 0 {
+			before = spans[i-1].groups
 			spans[i].open, spans[i].faults = spans[i-1].open, spans[i-1].faults
 		}
+		spans[i].groups = spans[i].crowds(before, sc.ActiveAt(i))
 		spans[i].open = spans[i].open || spans[i].Duration == 0
 		spans[i].faults = spans[i].faults || spans[i].Storm != nil || disturbs(&sc.Stages[i])
 	}
@@ -160,8 +205,13 @@ func steadyOf(spans []span) (s span, calm, ok bool) {
 		t.ReportRate, t.TelemetryRate = last(t.ReportRate), last(t.TelemetryRate)
 	}
 	t.Duration = day
+	var groups []crowd
+	for _, c := range spans[best].groups {
+		groups = append(groups, crowd{c.to, c.to, c.to})
+	}
 	return span{
-		Stage: &t, number: best, at: spans[best].at, Duration: day, from: most, to: most, mean: float64(most), steady: true, endless: true, all: spans,
+		Stage: &t, number: best, at: spans[best].at, Duration: day, from: most, to: most, mean: float64(most), groups: groups,
+		steady: true, endless: true, all: spans,
 	}, calm, true
 }
 

@@ -208,6 +208,9 @@ func does(t *scenario.Stage) string {
 			add("%s at %s", x.what, rate(x.r.To))
 		}
 	}
+	if t.ByGroup != nil {
+		add("devices by group: %s", t.Goals())
+	}
 	if t.Storm != nil {
 		add("storm of %.0f %%%s within %s", t.Storm.Drop*100, t.Storm.Whose(), report.Duration(t.Storm.Within))
 	}

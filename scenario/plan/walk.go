@@ -66,50 +66,42 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 		sc: sc, spans: spans, calendar: schedule.NewCalendar(sc.Seed), left: mostConnections, draws: mostDraws,
 		tallies: make([]tally, len(spans)*len(sc.Fleet.Groups)), cuts: make(map[int][]cut),
 	}
-	var ranks []int
 	for i := range sc.Fleet.Groups {
-		g := &sc.Fleet.Groups[i]
-		w.groups = slices.Grow(w.groups, g.Count)
-		for range g.Count {
-			w.groups, ranks = append(w.groups, i), append(ranks, rank(g))
-		}
+		w.groups = append(w.groups, slices.Repeat([]int{i}, sc.Fleet.Groups[i].Count)...)
 	}
 	w.devices = make([]walker, len(w.groups))
-	order := w.calendar.Order(ranks)
-	since, active := make([]start, len(order)), 0
+	order, roster := sc.Roster()
+	since := make([]start, len(order))
 	for k := range spans {
 		s := &spans[k]
 		if s.Storm != nil {
-			hits := func(place int) bool { return s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name) }
-			for _, x := range w.calendar.Storm(k, active, hits, s.Storm.Drop, s.Storm.Within) {
+			hits := func(place int) bool {
+				return roster.IsActive(place) && s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name)
+			}
+			for _, x := range w.calendar.Storm(k, len(order), hits, s.Storm.Drop, s.Storm.Within) {
 				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.at, s.at + x.After})
 			}
 		}
-		for step := range s.steps() {
-			if step.Count > active {
-				since[active] = start{s.at + step.At, k}
-				active++
-				continue
+		for m := range s.moves(roster) {
+			place, ok := roster.Move(m.Group, m.Up)
+			switch {
+			case !ok:
+			case m.Up:
+				since[place] = start{s.at + m.At, k}
+			default:
+				w.live(order[place], w.cuts[place], since[place], s.at+m.At)
 			}
-			active--
-			w.live(order[active], w.cuts[active], since[active], s.at+step.At)
 		}
 	}
-	for place := range active {
-		w.live(order[place], w.cuts[place], since[place], endOf(spans))
+	for place, index := range order {
+		if roster.IsActive(place) {
+			w.live(index, w.cuts[place], since[place], endOf(spans))
+		}
 	}
 	if w.left < 0 || w.draws < 0 {
 		return nil
 	}
 	return w
-}
-
-// rank is as the fleet's: those who listen start before those who talk.
-func rank(g *scenario.Group) int {
-	if len(g.Subscribe.Topics) > 0 {
-		return 0
-	}
-	return 1
 }
 
 // live follows a device from its start to its stop.
