@@ -19,7 +19,7 @@ func serviceFields(s *Service) []field {
 		{"queries", formList, "none", "Twin queries on a schedule.", list(&s.Queries, func() Query { return Query{PageSize: 100, Timeout: time.Minute} }, queryFields, func(q *Query, p place) { q.place = p }), queryFields(new(Query))},
 		{"rollouts", formList, "none", "Desired properties that reach a group in waves.", list(&s.Rollouts, freshRollout, rolloutFields, func(x *Rollout, p place) { x.place = p }), rolloutFields(new(Rollout))},
 		{"methods", formList, "none", "Direct methods that are called at a rate.", list(&s.Methods, func() MethodCalls { return MethodCalls{Timeout: 30 * time.Second} }, methodFields, func(x *MethodCalls, p place) { x.place = p }), methodFields(new(MethodCalls))},
-		{"twin_reads", formList, "none", "Twins that the service side reads at a rate.", list(&s.TwinReads, func() TwinReads { return TwinReads{} }, twinReadFields, func(x *TwinReads, p place) { x.place = p }), twinReadFields(new(TwinReads))},
+		{"twin_reads", formList, "none", "Twins that the service side reads at a rate. A read is given up after a minute.", list(&s.TwinReads, func() TwinReads { return TwinReads{} }, twinReadFields, func(x *TwinReads, p place) { x.place = p }), twinReadFields(new(TwinReads))},
 		{"jobs", formList, "none", "Scheduled jobs, followed until their end.", list(&s.Jobs, func() Job { return Job{MaxTime: 10 * time.Minute} }, jobFields, func(x *Job, p place) { x.place = p }), jobFields(new(Job))},
 		{"freshness", formObject, "none; on with its defaults when a threshold asks for freshness", "How fresh query results are, and whether they are right: for a sample of the devices.", optional(&s.Freshness, freshFreshness, freshnessFields), freshnessFields(new(Freshness))},
 	}
@@ -61,7 +61,7 @@ func rolloutFields(x *Rollout) []field {
 		{"stage", formName, "the first", "The stage that at counts from.", name(&x.Stage), nil},
 		{"waves", formList, "one of 100 percent", "Which share of the group when. Which devices are in a wave follows from the seed.", list(&x.Waves, func() Wave { return Wave{} }, wave, nil), wave(new(Wave))},
 		{"rate", formRate, "100/s", "Twins patched a second.", rate(&x.Rate), nil},
-		{"timeout", formTime, "30s", "How long a device may take to be told, and to answer.", duration(&x.Timeout, moment), nil},
+		{"timeout", formTime, "30s", "How long a device may take to be told, and to answer, from the write, which itself is given up after a minute.", duration(&x.Timeout, moment), nil},
 		{"stop_over", formShare, "100%", "Stop when more than this share of a wave's devices has not answered, or been told if they do not answer, by the end of the wave.", share(&x.StopOver), nil},
 	}
 }
@@ -73,7 +73,7 @@ func methodFields(x *MethodCalls) []field {
 		{"method", formText, "", "The method's name.", text(&x.Method), nil},
 		{"payload", formAny, "none", "What is sent.", document(&x.Payload), nil},
 		{"rate", formRate, "", "Calls a second: 5/s, or 0/s..5/s, which changes linearly over each of stages, or over the run.", rate(&x.Rate), nil},
-		{"timeout", formTime, "30s", "How long a device may take to answer. IoT Hub takes 5s to 5m.", duration(&x.Timeout, time.Second), nil},
+		{"timeout", formTime, "30s", "How long a device may take to answer. IoT Hub takes 5s to 5m, and its own answer is waited for ten seconds more.", duration(&x.Timeout, time.Second), nil},
 		stagesField(&x.Stages),
 	}
 }

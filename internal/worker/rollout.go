@@ -285,6 +285,10 @@ func (r *Rollout) apply(index int, d *delivery, n news) {
 	if n.version < d.version {
 		return
 	}
+	if n.at.Sub(d.sent) >= r.Timeout { // what comes before the sweep has looked is no better than what comes after
+		r.expire(index, d, n.at)
+		return
+	}
 	if !d.told { // an answer says that the device was told, too
 		d.told = true
 		d.wave.Told++
@@ -321,8 +325,7 @@ func (r *Rollout) sweep(ctx context.Context) {
 			r.mu.Lock()
 			for index, d := range r.open {
 				if d.version > 0 && now.Sub(d.sent) >= r.Timeout {
-					r.end(d, func(op metrics.Started) { op.End(now, metrics.Timeout) })
-					r.close(index, d)
+					r.expire(index, d, now)
 				}
 			}
 			r.mu.Unlock()
@@ -330,6 +333,12 @@ func (r *Rollout) sweep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// expire ends a delivery that took too long. The caller holds the lock.
+func (r *Rollout) expire(index int, d *delivery, at time.Time) {
+	r.end(d, func(op metrics.Started) { op.End(at, metrics.Timeout) })
+	r.close(index, d)
 }
 
 // end ends what a delivery still waits for. The caller holds the lock.

@@ -307,6 +307,18 @@ func TestRolloutOutcomes(t *testing.T) {
 			map[metrics.Outcome]uint64{metrics.OK: 10},
 			nil,
 		}, {
+			"told after their time, before anybody has looked", func(r *Rollout, _ *desired) { r.Timeout = 40 * time.Millisecond },
+			WaveResult{Devices: 10, Patched: 10, Failed: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
+		}, {
+			"told in time and answered after it", func(r *Rollout, _ *desired) { r.Timeout = 120 * time.Millisecond },
+			WaveResult{Devices: 10, Patched: 10, Told: 10, Failed: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.OK: 10},
+			map[metrics.Outcome]uint64{metrics.Timeout: 10},
+		}, {
 			"PATCHes that fail", func(_ *Rollout, s *desired) {
 				s.fail = func(id string) error {
 					return map[string]error{"dev-1": iothub.ErrThrottled, "dev-2": iothub.ErrDeviceNotFound}[id]
