@@ -109,14 +109,14 @@ func provision(ctx context.Context, o engine.RegistryOptions, s settings, w io.W
 	if errors.Is(err, engine.ErrNoRegistry) {
 		return err
 	}
-	fmt.Fprintf(w, "%s identities: %s made, %s there already", number(c.Total), number(c.Made), number(c.Existed+c.Done))
+	fmt.Fprintf(w, "%s: %s made, %s there already", report.Number(c.Total, "identity"), number(c.Made), number(c.Existed+c.Done))
 	if left := c.Total - c.Made - c.Existed - c.Done; left > 0 {
 		fmt.Fprintf(w, ", %s left to do", number(left))
 	}
 	fmt.Fprintln(w)
 	ofFiles(w, c)
 	if out != "" {
-		fmt.Fprintf(w, "connection strings of %s devices are in %s: it holds keys\n", number(c.Made+c.Existed+c.Done-c.Unsaved), out)
+		fmt.Fprintf(w, "connection strings of %s are in %s: it holds keys\n", report.Number(c.Made+c.Existed+c.Done-c.Unsaved, "device"), out)
 	}
 	return err
 }
@@ -126,7 +126,7 @@ func deprovision(ctx context.Context, o engine.RegistryOptions, _ settings, w io
 	if errors.Is(err, engine.ErrNoRegistry) {
 		return err
 	}
-	fmt.Fprintf(w, "%s identities: %s removed, %s were not there", number(c.Total), number(c.Removed), number(c.Missing))
+	fmt.Fprintf(w, "%s: %s removed, %s were not there", report.Number(c.Total, "identity"), number(c.Removed), number(c.Missing))
 	if left := c.Total - c.Removed - c.Missing; left > 0 {
 		fmt.Fprintf(w, ", %s left to do", number(left))
 	}
@@ -137,7 +137,7 @@ func deprovision(ctx context.Context, o engine.RegistryOptions, _ settings, w io
 
 func ofFiles(w io.Writer, c engine.RegistryCounts) {
 	if c.OfFiles > 0 {
-		fmt.Fprintf(w, "%s devices of identity files are left alone\n", number(c.OfFiles))
+		fmt.Fprintf(w, "%s of identity files: left alone\n", report.Number(c.OfFiles, "device"))
 	}
 }
 

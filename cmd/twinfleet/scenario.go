@@ -72,7 +72,7 @@ func newValidate(e env) *cobra.Command {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(e.stdout, "%s: valid: %s devices, %d stages\n", file, report.Count(int64(sc.Devices())), len(sc.Stages))
+			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, report.Number(sc.Devices(), "device"), report.Number(len(sc.Stages), "stage"))
 		}
 		return withCode(codeUsage, errors.Join(errs...))
 	}

@@ -127,13 +127,16 @@ func WorstOutages(r *Run) (worst []Outage, more string) {
 		lost += o.Total
 		longest = max(longest, o.To-o.From)
 	}
-	return worst, fmt.Sprintf("%s more, of %s at the most, in which %s were lost; summary.json has all", plural(len(all)-shownOutages, "outage"), Duration(longest), plural(lost, "connection"))
+	return worst, fmt.Sprintf("%s more, of %s at the most, in which %s were lost; summary.json has all", Number(len(all)-shownOutages, "outage"), Duration(longest), Number(lost, "connection"))
 }
 
-// plural is a number of things.
-func plural(n int, one string) string {
+// Number is a number of things: "1 device", "2,000 devices", "0 identities".
+func Number(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
+	}
+	if stem, ok := strings.CutSuffix(one, "y"); ok {
+		one = stem + "ie"
 	}
 	return Count(int64(n)) + " " + one + "s"
 }
@@ -148,7 +151,7 @@ func (o Outage) String() string {
 		if n == 1 {
 			return "1 " + one + " was"
 		}
-		return plural(n, one) + " were"
+		return Number(n, one) + " were"
 	}
 	return fmt.Sprintf("outage at %s: %s lost, %s gone at once; %s", Duration(o.From), were(o.Total, "connection"), were(o.Lost, "device"), back)
 }

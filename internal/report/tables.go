@@ -101,9 +101,9 @@ func QueryLines(r *Run) []string {
 	for _, q := range r.Totals.Queries {
 		found := devicesText(q.Results)
 		if slices.Contains(r.Rows, q.Query) {
-			found = plural(q.Results, "row")
+			found = Number(q.Results, "row")
 		}
-		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, plural(q.Runs, "run"), plural(q.Pages, "page")))
+		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, Number(q.Runs, "run"), Number(q.Pages, "page")))
 	}
 	return lines
 }

@@ -69,8 +69,9 @@ type Engine struct {
 	controls controls
 	drain    drain
 	spills   spills
-	ran      int  // devices that have been started; owned by walk
-	byHand   bool // whether a stage was ended by hand
+	ran      int   // devices that have been started; owned by walk
+	left     error // why identities of the run could not be removed
+	byHand   bool  // whether a stage was ended by hand
 
 	record ledger
 
@@ -147,12 +148,12 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
 	e.emit(Event{Kind: EventTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
+	defer func() { e.left = e.deprovision(ctx) }()
 	if err := e.provision(ctx); err != nil {
-		return errors.Join(err, e.deprovision(ctx))
+		return err
 	}
 	e.target.arm()
-	err = e.load(ctx)
-	return errors.Join(err, e.deprovision(ctx))
+	return e.load(ctx)
 }
 
 // either ends when ctx does or the run winds down.

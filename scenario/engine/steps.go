@@ -61,12 +61,7 @@ func (e *Engine) step(ctx context.Context, x *scenario.Step) (text, detail strin
 	}
 }
 
-func devices(n int) string {
-	if n == 1 {
-		return "1 device"
-	}
-	return report.Count(int64(n)) + " devices"
-}
+func devices(n int) string { return report.Number(n, "device") }
 
 func (e *Engine) stepStatistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
 	s, err := worker.Measure(ctx, e.rec.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {

@@ -9,9 +9,22 @@ import (
 	"github.com/twinfleet/twinfleet/internal/report"
 )
 
-// judge turns what happened into the outcome of the run. What is sure goes first: nothing connected; a threshold of what was
-// delivered as asked was missed; what was not delivered as asked; what never worked.
+// judge turns what happened into the outcome of the run.
 func (e *Engine) judge(ctx context.Context, err error) {
+	e.conclude(ctx, err)
+	r := e.record.whole()
+	switch {
+	case e.left == nil:
+	case r.Outcome == report.Passed:
+		r.Outcome, r.Reason = report.Failed, e.left.Error()
+	default: // why the run went wrong is the news; that identities are left may follow from it
+		r.Notes = append(r.Notes, e.left.Error())
+	}
+}
+
+// conclude finds the outcome of everything but the removal of identities. What is sure goes first: nothing connected; a threshold of what was
+// delivered as asked was missed; what was not delivered as asked; what never worked.
+func (e *Engine) conclude(ctx context.Context, err error) {
 	r := e.record.whole()
 	missed, unsure := 0, 0
 	r.Thresholds = e.bounds.End(r.Totals)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/report"
+
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -49,7 +51,7 @@ func (s *Steady) String() string {
 	if s.Stays {
 		return "as in stage " + s.Stage
 	}
-	return "with the " + count(float64(s.Devices)) + " devices at the end of stage " + s.Stage
+	return "with the " + report.Number(s.Devices, "device") + " at the end of stage " + s.Stage
 }
 
 // Group is a group of devices.

@@ -15,7 +15,7 @@ import (
 // WriteText writes the plan as tables for people.
 func (p *Plan) WriteText(w io.Writer) error {
 	b := &strings.Builder{}
-	fmt.Fprintf(b, "%s · %s devices · %s · seed %d\n\n", p.Scenario, count(float64(p.Devices)), p.Target, p.Seed)
+	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, report.Number(p.Devices, "device"), p.Target, p.Seed)
 	p.writeStages(b)
 	p.writeOperations(b)
 	p.writeMachine(b)

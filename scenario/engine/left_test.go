@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Identities that could not be removed fail a run that is good otherwise, and hide no other reason.
+func TestIdentitiesThatAreLeft(t *testing.T) {
+	left := errors.New("removing identities: not authorised")
+	for _, x := range []struct {
+		name       string
+		connects   uint64 // that ended well
+		thresholds string
+		err        error
+		outcome    report.Outcome
+		reason     string
+	}{
+		{"a good run", 5, "", nil, report.Failed, left.Error()},
+		{"a threshold was missed", 5, "thresholds: {connect: [count > 6]}", nil, report.Missed, "1 of 1 thresholds were missed"},
+		{"something else went wrong", 5, "", errors.New("the hub is gone"), report.Failed, "the hub is gone"},
+	} {
+		sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 5}]}\nstages: [{name: s, duration: 1s, devices: 5}]\n"+x.thresholds), scenario.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := New(Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: idle{}})
+		for range x.connects {
+			e.rec.Series(metrics.OpConnect, "a").Start(e.start, e.start).End(e.start, metrics.OK)
+		}
+		r := e.record.whole()
+		r.Totals = e.rec.Snapshot()
+		e.left = left
+		e.judge(t.Context(), x.err)
+		if noted := slices.Contains(r.Notes, left.Error()); r.Outcome != x.outcome || r.Reason != x.reason || noted == (x.reason == left.Error()) {
+			t.Errorf("%s: %s: %s, notes %q; want %s: %s, and what is left said once", x.name, r.Outcome, r.Reason, r.Notes, x.outcome, x.reason)
+		}
+	}
+}
