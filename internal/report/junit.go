@@ -47,6 +47,9 @@ func WriteJUnit(w io.Writer, r *Run) error {
 	run := junitCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration()), Out: &junitText{accountText(r)}}
 	if r.Outcome != Passed && r.Outcome != Missed {
 		run.Error = &junitProblem{Message: string(r.Outcome) + ": " + r.Reason}
+		if r.Outcome == Saturated {
+			run.Error.Text = "\n" + strings.Join(r.GeneratorLines(), "\n")
+		}
 		suite.Errors++
 	}
 	suite.Cases = append(suite.Cases, run)
@@ -87,6 +90,7 @@ func accountText(r *Run) string {
 	for _, x := range Reasons(r) {
 		fmt.Fprintf(b, "  %s %s · %s\n", count(x.Count), x.Text, x.Where())
 	}
+	writeGenerator(b, r, Style{})
 	return b.String()
 }
 

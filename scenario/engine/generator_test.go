@@ -157,7 +157,7 @@ func TestStageNotAsAsked(t *testing.T) {
 		cannotSay bool
 		reason    string
 	}{
-		{"no threshold", "", "ramp", false, false, report.Saturated, false, "the generator was the bottleneck: stage ramp: the process was stopped for 9.9 s"},
+		{"no threshold", "", "ramp", false, false, report.Saturated, false, "the generator was the bottleneck in stage ramp\nstage ramp: the process was stopped for 9.9 s"},
 		{"met", met, "ramp", false, false, report.Saturated, true, "; of 1 of 1 thresholds nothing can be said"},
 		{"missed", missed, "ramp", false, false, report.Saturated, true, "stage ramp: the process was stopped"},
 		{"met in the stage", metInRamp, "ramp", false, false, report.Saturated, true, ""},
@@ -188,8 +188,12 @@ func TestStageNotAsAsked(t *testing.T) {
 				set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
 			}
 			run := engine.New(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Sampler: sampler, Event: sampler.event, AllowSaturated: tt.allow}).Run(t.Context())
-			if run.Outcome != tt.want || !strings.Contains(run.Reason, tt.reason) {
-				t.Errorf("%s (%s); want %s (%s)", run.Outcome, run.Reason, tt.want, tt.reason)
+			why := run.Reason
+			if h := run.Generator; h != nil {
+				why += "\n" + strings.Join(h.Reasons, "\n")
+			}
+			if run.Outcome != tt.want || !strings.Contains(why, tt.reason) {
+				t.Errorf("%s (%s); want %s (%s)", run.Outcome, why, tt.want, tt.reason)
 			}
 			for _, v := range run.Thresholds {
 				if v.CannotSay != tt.cannotSay || v.Observed == "" || (v.Why == "") == tt.cannotSay {

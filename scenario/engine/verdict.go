@@ -84,12 +84,23 @@ func missedText(missed, unsure, all int) string {
 	return text
 }
 
-// saturatedText says what was not delivered as asked, and what follows.
+// saturatedText says in which stages the load was not delivered as asked, and what follows; the reasons are the generator's.
 func (e *Engine) saturatedText(unsure int) string {
 	text := "the generator was the bottleneck"
 	if h := e.record.whole().Generator; h != nil {
-		if n := len(h.Reasons); n > 0 {
-			text += ": " + h.Reasons[0]
+		var names []string
+		for _, x := range h.Stages {
+			if !x.AsAsked {
+				names = append(names, x.Name)
+			}
+		}
+		switch n := len(names); {
+		case n == 1:
+			text += " in stage " + names[0]
+		case n > 3:
+			text += fmt.Sprintf(" in %d stages, the first of them %s", n, names[0])
+		case n > 1:
+			text += " in stages " + strings.Join(names[:n-1], ", ") + " and " + names[n-1]
 		}
 	}
 	if unsure > 0 {
