@@ -90,7 +90,7 @@ func split(h *report.History) []part {
 	var parts []part
 	spans := stages(h)
 	end := time.Duration(math.MaxInt64)
-	if n := len(spans); n > 0 && h.Whole {
+	if n := len(spans); n > 0 && spans[n-1].To < math.MaxInt64-afterEnd {
 		end = spans[n-1].To + afterEnd
 	}
 	for _, s := range h.Samples {
@@ -129,11 +129,14 @@ func stages(h *report.History) []report.Stage {
 	if !h.Whole {
 		var begun []report.Stage
 		for _, e := range h.Events {
-			if e.Kind != "stage" || !e.OK {
+			if e.Kind != "stopping" && (e.Kind != "stage" || !e.OK) {
 				continue
 			}
-			if n := len(begun); n > 0 {
+			if n := len(begun); n > 0 && begun[n-1].To == math.MaxInt64 {
 				begun[n-1].To = e.At
+			}
+			if e.Kind == "stopping" {
+				continue // what comes after it is the wait for answers
 			}
 			begun = append(begun, report.Stage{Name: e.Text, From: e.At, To: math.MaxInt64})
 		}

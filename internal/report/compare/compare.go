@@ -234,6 +234,8 @@ func (c *Comparison) appearance(l line, p *plan, n [2]uint64) {
 	row := l.row("rate", PerSecond, c.Margins.Rate)
 	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
 	switch {
+	case l.connecting() && max(n[0], n[1]) < leastCount:
+		row.Verdict = TooFew // the last of a ramp that is left out, perhaps; who loses connections has an outage
 	case n[0] == 0:
 		row.Verdict = Appeared
 		if row.Group == "" {

@@ -311,6 +311,66 @@ func cutAt(h *report.History, seconds int) *report.History {
 	return h
 }
 
+// A run that was stopped at once, and a copy of its record that lacks the last line: what was open then is of the wait for
+// answers in both, and makes neither worse.
+func TestCutAfterTheLastStage(t *testing.T) {
+	steady := networked
+	steady.stalls = 0
+	stopped := func() *report.History {
+		h := steady.run(1)
+		end := h.Samples[len(h.Samples)-1].At
+		rec := metrics.NewRecorder(metrics.Options{})
+		for range 200 {
+			rec.Series(metrics.OpTwinReport, "robots").Start(began.Add(end), began.Add(end)).Unanswered(began.Add(end+300*time.Millisecond), "the run was stopped first")
+		}
+		window := rec.Snapshot()
+		window.Elapsed = 300 * time.Millisecond
+		h.Samples = append(h.Samples, report.Sample{At: end + window.Elapsed, Window: window})
+		for _, s := range h.Run.Stages {
+			h.Events = append(h.Events, report.Event{At: s.From, Kind: "stage", Stage: s.Name, Text: s.Name, OK: true})
+		}
+		h.Events = append(h.Events, report.Event{At: end, Kind: "stopping", OK: true})
+		h.Run.Outcome, h.Run.Totals = report.Interrupted, h.Run.Totals.Merge(window)
+		return h
+	}
+	for _, turned := range []bool{false, true} {
+		before, after := stopped(), stopped()
+		after.Whole = false
+		after.Complete()
+		if turned {
+			before, after = after, before
+		}
+		if c := compare.Compare(before, after, compare.Options{}); c.Answer() != compare.CannotTell || len(bad(c)) > 0 {
+			t.Errorf("turned %t: %s; worse are %q", turned, c.Sentence(), bad(c))
+		}
+	}
+}
+
+// When a ramp is left out, a connect of it that ended in the next stage, of this run or that, says nothing.
+func TestSpillOfARampThatIsLeftOut(t *testing.T) {
+	steady := networked
+	steady.stalls, steady.network = 0, time.Millisecond // fast enough that no other connect is late
+	for spilled := range 2 {
+		runs := [2]*report.History{steady.run(1), steady.run(2)}
+		rec := metrics.NewRecorder(metrics.Options{})
+		rec.Series(metrics.OpConnect, "robots").Start(began, began).End(began.Add(time.Millisecond), metrics.OK)
+		h := runs[spilled]
+		x := h.Samples[len(h.Samples)/2].Window
+		h.Samples[len(h.Samples)/2].Window, h.Run.Totals = x.Merge(rec.Snapshot()), h.Run.Totals.Merge(rec.Snapshot())
+		h.Samples[len(h.Samples)/2].Window.Elapsed = x.Elapsed
+		runs[1].Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
+		c := compare.Compare(runs[0], runs[1], compare.Options{})
+		for _, r := range c.Rows {
+			if r.Operation == "connect" && r.Figure == "rate" && r.Verdict != compare.TooFew {
+				t.Errorf("in run %d: %+v", spilled, r)
+			}
+		}
+		if all := strings.Join(c.Doubts, "; "); strings.Contains(all, "loads differ") || len(bad(c)) > 0 {
+			t.Errorf("in run %d: %s; %s", spilled, c.Sentence(), all)
+		}
+	}
+}
+
 // What makes two runs hard to compare is said, and takes the tick away where it must.
 func TestWhatDiffers(t *testing.T) {
 	steady := networked
