@@ -98,7 +98,7 @@ func (d *device) report(conn link.Conn, intended, free time.Time) {
 	}
 	body := make([]byte, 0, 64)
 	body = append(body, `{"connectivity":{"type":`...)
-	body = strconv.AppendQuote(body, d.connectivity)
+	body = payload.AppendString(body, d.connectivity)
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
 		before := len(body)

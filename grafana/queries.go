@@ -30,7 +30,7 @@ const inGroup = `group=~"$group"`
 
 // failed and the operations of the twins, of the service side.
 const (
-	failed  = `outcome=~"timeout|refused|error"`
+	failed  = `outcome=~"timeout|refused|error|unanswered"`
 	ok      = `outcome="ok"`
 	shed    = `outcome="throttled"`
 	perStep = "[$__rate_interval]"

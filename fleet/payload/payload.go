@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Context is what a rendering depends on.
@@ -234,6 +235,17 @@ func (c *compiler) text(path, s string) {
 		s = after
 	}
 	c.literal(`"`)
+}
+
+// AppendString appends a text as a JSON string.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return append(append(dst, quoted(s)...), '"')
+		}
+	}
+	return append(append(dst, s...), '"')
 }
 
 // quoted is a text as it stands between the quotes of JSON.

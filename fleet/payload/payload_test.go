@@ -312,3 +312,14 @@ func BenchmarkRows(b *testing.B) {
 		buf = r.Append(buf[:0], c)
 	}
 }
+
+// A text is a JSON string, whatever is in it: one that another program reads as the same text.
+func TestAppendString(t *testing.T) {
+	for _, s := range []string{"", "cellular", "Wi-Fi 5", `a "b" \c`, "\x01\a\v\n", "é 日本", "\u2028<&>"} {
+		b := payload.AppendString([]byte("x"), s)
+		var back string
+		if err := json.Unmarshal(b[1:], &back); err != nil || back != s || b[0] != 'x' {
+			t.Errorf("%q became %s: %q, %v", s, b, back, err)
+		}
+	}
+}

@@ -42,6 +42,7 @@ type Judge struct {
 	health Health
 	cpu    float64 // seconds of processors
 	now    bool
+	last   Sample
 }
 
 // stage is what the rules found in the samples of one stage.
@@ -67,6 +68,13 @@ func (j *Judge) Stage(name string) {
 		j.rules = rules()
 	}
 	s := &stage{name: name, number: len(j.stages), found: make([]finding, len(j.rules))}
+	for i := range j.rules {
+		// A process that stood still over the beginning of a stage makes what that has late.
+		if r := &j.rules[i]; r.once && r.explains(&j.last) {
+			s.late += j.last.Elapsed
+			s.found[i].explained, s.found[i].example = j.last.Elapsed, j.last
+		}
+	}
 	j.stages = append(j.stages, s)
 	if name != "" {
 		j.order = append(j.order, s)
@@ -82,7 +90,7 @@ func (j *Judge) Add(s Sample) {
 		j.AddWait(s)
 	}
 	j.note(&s)
-	j.now = false
+	j.now, j.last = false, s
 	in := j.stages[len(j.stages)-1]
 	in.measured += s.Elapsed
 	in.noDescriptor += s.NoDescriptor

@@ -194,11 +194,11 @@ func TestStagesAreApart(t *testing.T) {
 func TestOfMachine(t *testing.T) {
 	earlier := host.Processors{
 		Count: 2, Busy: 100 * time.Second, Steal: 3 * time.Second, Limit: 1.5, Periods: 10, Held: 5,
-		Waiting: time.Second, Uptime: 1000 * time.Second,
+		Waiting: time.Second, Uptime: 1000 * time.Second, At: time.Unix(0, 0),
 	}
 	now := host.Processors{
 		Count: 2, Busy: 103 * time.Second, Steal: 4 * time.Second, Limit: 1.5, Periods: 30, Held: 15,
-		Waiting: 2 * time.Second, Uptime: 1062 * time.Second,
+		Waiting: 2 * time.Second, Uptime: 1062 * time.Second, At: time.Unix(2, 0),
 	}
 	s := Sample{Elapsed: 2 * time.Second, CPU: 0.7, Machine: 1, Own: 0.2}
 	s.ofMachine(now, earlier)
@@ -255,5 +255,25 @@ func TestAddWait(t *testing.T) {
 	h := j.Health([][]Started{nil, nil})
 	if !h.Saturated || !h.Stages[0].AsAsked || h.Stages[1].AsAsked || !strings.Contains(h.Reasons[0], "the process was stopped for 4.0 s") {
 		t.Errorf("%+v", h)
+	}
+}
+
+// A process that stood still over the beginning of a stage is why that stage's operations are late, whatever else was scarce.
+func TestStoppedOverTheBeginning(t *testing.T) {
+	var j Judge
+	j.Stage("ramp")
+	j.Add(calm())
+	stood := calm()
+	stood.Elapsed, stood.Stopped, stood.Late = 4*time.Second, 4*time.Second, 4*time.Second
+	j.Add(stood)
+	j.Stage("hold")
+	for range 7 {
+		stolen := calm()
+		stolen.Steal, stolen.Late = 0.5, 30*time.Millisecond
+		j.Add(stolen)
+	}
+	h := j.Health([][]Started{nil, {{"connect", 220, 220, 82, 80, 4 * time.Second}}})
+	if all := strings.Join(h.Reasons, "\n"); !strings.Contains(all, "stage ramp: the process was stopped for 4.0 s") || !strings.Contains(all, "stage hold: 82 of 220 connect operations started late, by up to 4.0 s: the process was stopped for 4.0 s") {
+		t.Errorf("%s", all)
 	}
 }

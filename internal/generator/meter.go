@@ -134,7 +134,7 @@ func (s *Sample) ofMachine(now, earlier host.Processors) {
 	}
 	// The process's clock stands still while the machine is suspended, that of the machine does not (clock_gettime(2)).
 	const coarse = 100 * time.Millisecond
-	if asleep := now.Uptime - earlier.Uptime - s.Elapsed; asleep > coarse {
+	if asleep := now.Uptime - earlier.Uptime - now.At.Sub(earlier.At); asleep > coarse {
 		s.Suspended = asleep
 	}
 }

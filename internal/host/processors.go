@@ -21,10 +21,24 @@ type Processors struct {
 	Periods, Held uint64        // of that limit, and those in which it held the process up
 	Waiting       time.Duration // in which something waited for a processor (/proc/pressure/cpu, "some")
 	Uptime        time.Duration // with the time that the machine was suspended
+	At            time.Time     // of these figures, by the process's clock, which stands still meanwhile
 }
 
 // Count reads what the kernel counts. It is cheap enough for several times a second.
-func Count() Processors { return count(os.DirFS("/")) }
+func Count() Processors {
+	var p Processors
+	for range 3 { // a process that is stopped between the two clocks would take itself for a machine that was suspended
+		began := time.Now()
+		p = count(os.DirFS("/"))
+		if p.At = time.Now(); p.At.Sub(began) < atOnce {
+			break
+		}
+	}
+	return p
+}
+
+// atOnce is how long reading the figures may take for them to be of one time.
+const atOnce = 50 * time.Millisecond
 
 // userTick is the unit of /proc/stat (proc(5), USER_HZ).
 const userTick = 10 * time.Millisecond

@@ -29,14 +29,14 @@ func TestStoppedProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := rig.Start(t, dir, []string{"TWINFLEET_ALLOW_SATURATED=false"}, rig.Build(t), "run", "stoppable.yaml", "--metrics-addr", "", "--no-ui")
-	p.Line(t, "hold", time.Minute)
+	p.Line(t, "stage 2 of 2: hold", time.Minute)
 	p.Signal(t, syscall.SIGSTOP)
 	time.Sleep(4 * time.Second)
 	p.Signal(t, syscall.SIGCONT)
 	if code := p.Wait(t, time.Minute); code != 98 {
 		t.Errorf("exit code %d; want 98", code)
 	}
-	for _, want := range []string{`SATURATED  stoppable`, `✗ generator: saturated \(.*stage hold: .*the process was stopped for \d+\.\d s`, `\? twin_report: p\(99\) < 1s .*: cannot say`} {
+	for _, want := range []string{`SATURATED  stoppable`, `✗ generator: saturated \(.*stage \w+: .*the process was stopped for \d+\.\d s`, `\? twin_report: p\(99\) < 1s .*: cannot say`} {
 		if !regexp.MustCompile(want).MatchString(p.Stdout()) {
 			t.Errorf("the summary lacks %s", want)
 		}
