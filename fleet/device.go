@@ -144,7 +144,12 @@ func (d *device) setLost(lost bool) {
 // run is the life of the device from its start, which was intended for a time, to its stop.
 func (d *device) run(intended time.Time) {
 	defer d.enter(StateWaiting)
-	defer d.setLost(false)
+	defer func() {
+		if d.lost && !d.fleet.finished() {
+			d.fleet.left.Add(1)
+		}
+		d.setLost(false)
+	}()
 	defer d.awaitDeliveries()
 	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
 	for {

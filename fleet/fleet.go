@@ -38,6 +38,8 @@ type Fleet struct {
 	lost     atomic.Int64
 	losses   atomic.Int64
 	returns  atomic.Int64
+	left     atomic.Int64
+	ran      int // devices that have been started
 
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
@@ -165,6 +167,12 @@ func (f *Fleet) Losses() int { return int(f.losses.Load()) }
 // Returns is how many devices that had lost their connections were back so far.
 func (f *Fleet) Returns() int { return int(f.returns.Load()) }
 
+// Left is how many devices so far were stopped while their connections were lost: they had no chance to come back.
+func (f *Fleet) Left() int { return int(f.left.Load()) }
+
+// Ran is how many devices have been started, whether or not they were stopped since. It is for the goroutine that scales.
+func (f *Fleet) Ran() int { return f.ran }
+
 // returned counts a device that is connected again after it lost its connection.
 func (f *Fleet) returned(d *device) {
 	if d.lost {
@@ -230,6 +238,9 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 	}
 	d := f.devices[f.order[place]]
 	if up {
+		if d.over == nil {
+			f.ran++
+		}
 		d.start(intended)
 		return
 	}

@@ -53,6 +53,7 @@ type OutageSummary struct {
 	Devices   int     `json:"devices"`     // the most that were gone at once
 	Lost      int     `json:"connections"` // that were lost
 	Recovered bool    `json:"recovered"`
+	Left      int     `json:"left,omitempty"` // devices that a stage stopped before they were back
 	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
 	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
 	Every     float64 `json:"returns_every_seconds,omitempty"`
@@ -122,7 +123,7 @@ func Summarize(r *Run) Summary {
 		s.Stages = append(s.Stages, stage)
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
+		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
 	return s

@@ -100,10 +100,11 @@ type Step struct {
 // Outage is a time in which devices had lost their connections unasked. Times are since the run's start.
 type Outage struct {
 	From      time.Duration `json:"from"`
-	To        time.Duration `json:"to"`                 // when 99 % of the devices were back; the run's end if they were not
+	To        time.Duration `json:"to"`                 // when 99 % of the devices were back; if they were not, when nobody was left to come back, or the run ended
 	Lost      int           `json:"lost"`               // the most devices that were gone at once
 	Total     int           `json:"total"`              // connections that were lost in it
 	Recovered bool          `json:"recovered"`          // whether 99 % came back before the run ended
+	Left      int           `json:"left,omitempty"`     // devices that a stage stopped before they were back
 	AllBack   time.Duration `json:"all_back,omitempty"` // from From until nobody was gone any more; 0 when some were to the end
 	// Returns is the reconnect curve: devices that came back in each interval of Every since From. A
 	// device that was lost twice comes back twice.

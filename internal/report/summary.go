@@ -144,7 +144,11 @@ func Number(n int, one string) string {
 // String is the outage in one line.
 func (o Outage) String() string {
 	back := "99 % were back after " + Duration(o.To-o.From)
-	if !o.Recovered {
+	switch {
+	case o.Recovered:
+	case o.Left > 0:
+		back = Number(o.Left, "device") + " had not come back when a stage stopped them"
+	default:
 		back = "they were not back when the run ended"
 	}
 	were := func(n int, one string) string {

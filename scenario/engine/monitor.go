@@ -100,7 +100,7 @@ func (e *Engine) lookForOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
 	at := e.since()
-	e.outages.add(look{at: at, connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns(), since: max(e.looked, e.stageBegan())})
+	e.outages.add(look{at: at, connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns(), left: e.fleet.Left(), since: max(e.looked, e.stageBegan())})
 	e.looked = at
 	switch {
 	case !wasOpen && e.outages.open:
@@ -110,6 +110,13 @@ func (e *Engine) lookForOutage() {
 			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
+		if !o.Recovered {
+			text := report.Number(o.Left, "device") + " had not come back when a stage stopped them"
+			e.recovery.EndBecause(e.began().Add(o.To), metrics.Unanswered, text)
+			e.recovery = metrics.Started{}
+			e.emit(Event{Kind: EventOutage, Text: "nobody is left to come back", Detail: text})
+			return
+		}
 		e.recovery.End(e.began().Add(o.To), metrics.OK)
 		e.recovery = metrics.Started{}
 		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",

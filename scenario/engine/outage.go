@@ -21,6 +21,7 @@ type look struct {
 	lost      int           // devices that have lost a connection and are not yet back
 	losses    int           // connections lost so far
 	returns   int           // devices that came back so far
+	left      int           // devices stopped so far while they were gone
 	since     time.Duration // when what is new in it may have begun: the last sample, or the stage's begin after it
 }
 
@@ -30,6 +31,7 @@ type outageFinder struct {
 	calm   int // connections lost, and back, before the outage that is open
 	back   int // devices that had come back at the last sample
 	losses int // connections lost at the last sample
+	left   int // devices stopped while they were gone, before the outage that is open
 	open   bool
 	tail   bool // the last of found is over, but not all of its devices are back
 	now    report.Outage
@@ -50,12 +52,13 @@ func (f *outageFinder) add(x look) {
 	case f.open:
 		f.now.Lost = max(f.now.Lost, x.lost)
 		f.now.Total = x.losses - f.calm
-		f.now.To = x.at
+		f.now.To, f.now.Left = x.at, x.left-f.left
 		f.point(&f.now, x)
 		if max(x.lost, x.losses-f.losses) <= f.before/outageShare {
-			f.now.Recovered = true
+			// Who was stopped meanwhile did not come back, and will not.
+			f.now.Recovered = f.now.Left <= f.before/outageShare
 			f.found = append(f.found, f.now)
-			f.open, f.tail = false, true
+			f.open, f.tail = false, f.now.Recovered
 		}
 	case f.tail:
 		f.point(&f.found[len(f.found)-1], x)
@@ -68,6 +71,7 @@ func (f *outageFinder) add(x look) {
 	f.back, f.losses = x.returns, x.losses
 	if !f.open {
 		f.calm = x.losses - x.lost // those who are gone are the first of an outage, if one follows
+		f.left = x.left
 	}
 }
 

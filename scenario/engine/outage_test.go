@@ -52,7 +52,7 @@ func TestOutages(t *testing.T) {
 				returns += max(0, before-x.lost)
 				before = x.lost
 				at := time.Duration(i) * s
-				f.add(look{at, x.connected, x.lost, losses, returns, at})
+				f.add(look{at: at, connected: x.connected, lost: x.lost, losses: losses, returns: returns, since: at})
 			}
 			got := f.end(time.Duration(len(tt.samples)) * s)
 			if !reflect.DeepEqual(got, tt.want) {
@@ -96,5 +96,34 @@ func TestOutageBetweenTwoLooks(t *testing.T) {
 	want := []report.Outage{{From: 100 * ms, To: 700 * ms, Lost: 200, Total: 1000, Recovered: true, AllBack: 600 * ms, Returns: []int{1000}, Every: time.Second}}
 	if got := f.end(time.Second); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v; want %+v", got, want)
+	}
+}
+
+// Devices that a stage stops while they are gone did not come back, however few are left to wait for.
+func TestStoppedWhileGone(t *testing.T) {
+	const s = time.Second
+	for _, tt := range []struct {
+		name      string
+		left      []int // at 2 s, 3 s and 4 s; a hundred devices are lost at 1 s
+		lost      []int
+		recovered bool
+		to        time.Duration
+		want      int
+	}{
+		{"all stopped", []int{50, 100, 100}, []int{50, 0, 0}, false, 3 * s, 100},
+		{"half stopped, half back", []int{50, 50, 50}, []int{50, 25, 0}, false, 4 * s, 50},
+		{"one in a hundred stopped", []int{1, 1, 1}, []int{60, 20, 0}, true, 4 * s, 1},
+		{"stopped after they were back", []int{0, 0, 0}, []int{60, 0, 0}, true, 3 * s, 0},
+	} {
+		var f outageFinder
+		f.add(look{connected: 100, left: 7}) // of an earlier outage
+		f.add(look{at: s, lost: 100, losses: 100, left: 7, since: s})
+		for i := range tt.left {
+			f.add(look{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
+		}
+		got := f.end(5 * s)
+		if len(got) != 1 || got[0].Recovered != tt.recovered || got[0].To != tt.to || got[0].Left != tt.want {
+			t.Errorf("%s: %+v; want recovered %t at %s, %d stopped", tt.name, got, tt.recovered, tt.to, tt.want)
+		}
 	}
 }

@@ -28,7 +28,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		leave := e.gate.enter(i, t)
 		err := e.runStage(stage, i, t)
 		leave()
-		e.ran = max(e.ran, e.fleet.Active())
+		e.ran = e.fleet.Ran()
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
 			e.byHand = true

@@ -46,27 +46,33 @@ func (e *Engine) vainKinds() []string {
 	return texts
 }
 
-// goneAtTheEnd says that devices had lost their connections and were not back when the last stage ended, if nobody asked for
-// that: a percentile knows nothing of those who are no longer there. A threshold on devices or recovery says what may be,
-// and so does a fault of the scenario.
+// goneAtTheEnd says that devices had lost their connections and were not back when the last stage ended, or when a stage
+// stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on devices
+// or recovery says what may be, and so does a fault of the scenario.
 func (e *Engine) goneAtTheEnd() []string {
 	r := e.record.whole()
-	if len(r.Outages) == 0 || r.Outages[len(r.Outages)-1].Recovered {
-		return nil
-	}
-	o := &r.Outages[len(r.Outages)-1]
+	connects := r.Totals.Select(metrics.OpConnect, "")
 	judged := slices.ContainsFunc(e.sc.Thresholds, func(t metrics.Threshold) bool {
 		return t.Operation == metrics.OpRecovery || t.Operation == metrics.OfDevices
 	})
-	connects := r.Totals.Select(metrics.OpConnect, "")
-	if judged || e.faulty(o.From) || (connects != nil && e.wantsFailure(connects)) {
+	if judged || connects != nil && e.wantsFailure(connects) {
 		return nil
 	}
-	text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), report.Duration(o.From))
-	if connects != nil && connects.Errors() > 0 {
-		text += ": " + why(connects)
+	for i := range slices.Backward(r.Outages) {
+		o := &r.Outages[i]
+		if o.Recovered || e.faulty(o.From) {
+			continue
+		}
+		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), report.Duration(o.From))
+		if o.Left > 0 {
+			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", devices(o.Left), report.Duration(o.From))
+		}
+		if connects != nil && connects.Errors() > 0 {
+			text += ": " + why(connects)
+		}
+		return []string{text}
 	}
-	return []string{text}
+	return nil
 }
 
 // faulty reports whether the stage of a time, or the one before it, whose faults may last, has devices lose their connections.
