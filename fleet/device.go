@@ -37,6 +37,7 @@ type device struct {
 	reportCursor  schedule.Cursor // of what it does on its own, also while it has no connection
 	messageCursor schedule.Cursor // likewise
 	lost          bool
+	back          time.Time // when it was last connected
 	subscribed    bool
 	attempt       int       // connections tried in vain since the last good one
 	gap           time.Time // since when it could not do what was due; zero when it could
@@ -167,8 +168,12 @@ func (d *device) run(intended time.Time) {
 			d.enter(StateOffline)
 			_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
 			d.turns.sessions++
-			// Its absence began when the session was to end, not when the last answer was there.
-			intended, d.free = d.ends.Add(offline), now
+			// Its absence began when the session was to end, not when the last answer was there. If it had no connection then,
+			// what was due until it was back has been counted.
+			if intended = d.ends.Add(offline); intended.Before(d.back) {
+				intended = d.back
+			}
+			d.free = now
 			d.ends = time.Time{}
 		default:
 			d.openGap(now)
@@ -254,6 +259,7 @@ func (d *device) session(intended time.Time) error {
 	if why == nil {
 		d.attempt = 0
 		d.enter(StateConnected)
+		d.back = time.Now()
 		d.fleet.returned(d)
 		d.setLost(false)
 		d.inRotation(true)

@@ -170,7 +170,7 @@ func readExpectation(into **Expectation) func(*reader, string, *yaml.Node) {
 		}
 		of, ok := r.ofFleet(path, n, rest)
 		if !ok || of >= 0 {
-			r.numbers = append(r.numbers, number{&x.Count, "", "", of})
+			r.numbers = append(r.numbers, number{into: &x.Count, share: of})
 			*into = &x
 			return
 		}

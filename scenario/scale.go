@@ -40,7 +40,10 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	for i := range groups {
 		counts[i] = groups[i].Count
 	}
-	was := make([]int, len(r.numbers))
+	was, ends := make([]int, len(r.numbers)), make([]int, len(s.Stages))
+	for i := range ends {
+		ends[i] = s.left(i, "")
+	}
 	for i := range r.numbers {
 		was[i] = r.numbers[i].of(s)
 	}
@@ -57,12 +60,14 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	}
 	for i := range r.numbers {
 		if x := &r.numbers[i]; x.path != "" && x.share < 0 && *x.into > 0 && was[i] > 0 {
+			x.was = *x.into
 			n := int(math.Round(float64(*x.into) / float64(was[i]) * float64(x.of(s))))
 			*x.into = max(1, n)
 			r.rescaled(x.path, *x.into)
 		}
 	}
 	r.finishNumbers(s)
+	r.scaleAwaits(s, ends)
 	for i, way := range stageWays(s) {
 		factor := float64(want) / float64(before)
 		if way > 0 && ways[i] > 0 {
@@ -71,6 +76,30 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 		r.scaleRate(askedDevices, i, &s.Stages[i], factor)
 	}
 	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %d: the fleet has %d devices instead of %d, and the numbers of its groups and stages follow", askedDevices, want, want, before))
+}
+
+// scaleAwaits holds the numbers that steps wait for to those of their stages, of which each was rounded for itself: ends has
+// how many devices there were at the ends of the stages before.
+func (r *reader) scaleAwaits(s *Scenario, ends []int) {
+	for i := range s.Stages {
+		for k := range s.Stages[i].Steps {
+			x := s.Stages[i].Steps[k].Await
+			if x == nil {
+				continue
+			}
+			for name, n := range map[string]*int{"connected": &x.Connected, "reported": &x.Reported} {
+				path, end := fmt.Sprintf("stages[%d].steps[%d].await.%s", i, k, name), s.left(i, "")
+				at := slices.IndexFunc(r.numbers, func(x number) bool { return x.into == n })
+				if at < 0 || r.numbers[at].share >= 0 || end < 0 || *n <= 0 {
+					continue
+				}
+				if was := r.numbers[at].was; was == ends[i] || was < ends[i] && *n > end {
+					*n = end
+					r.rescaled(path, *n)
+				}
+			}
+		}
+	}
 }
 
 // stageWays are how many devices come or go in the stages.
@@ -163,7 +192,7 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 	for i := range s.Service.Jobs {
 		r.scaleTime(fmt.Sprintf("service.jobs[%d].at", i), &s.Service.Jobs[i].At, factor)
 	}
-	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow", askedDuration, brief(want), brief(want), brief(before)))
+	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow", askedDuration, brief(want), brief(want), brief(before.Round(moment))))
 }
 
 // stageLengths are how long the stages last, as far as they say; 0 for those that end with their last step.

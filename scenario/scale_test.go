@@ -74,6 +74,31 @@ func TestFleetOfAnotherSize(t *testing.T) {
 	}
 }
 
+// What a step waits for is never more than its stage has: each number was rounded for itself.
+func TestAwaitOfAnotherSize(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: a, count: 10}, {name: b, count: 10}, {name: c, count: 10}]}
+stages:
+  - {name: s, duration: 3s, devices: {b: 10, c: 10}, steps: [{await: {connected: 20}}, {await: {connected: 17}}, {await: {connected: 100%}}, {await: {connected: 25}}]}
+`
+	for n := 3; n < 100; n++ {
+		sc := decode(t, text, scenario.Options{Devices: n})
+		x := &sc.Stages[0]
+		if got := x.Steps[0].Await.Connected; got != x.Devices {
+			t.Errorf("of %d devices %d are awaited in a stage with %d", n, got, x.Devices)
+		}
+		if got := x.Steps[1].Await.Connected; got > x.Devices || float64(got) < 17*float64(n)/30-1.5 {
+			t.Errorf("of %d devices %d are awaited in a stage with %d", n, got, x.Devices)
+		}
+		if got := x.Steps[2].Await.Connected; got != n {
+			t.Errorf("100%% of %d are %d", n, got)
+		}
+		if got := decode(t, string(sc.Source), scenario.Options{}).Stages[0].Steps[0].Await.Connected; got != x.Devices {
+			t.Errorf("the record awaits %d; want %d", got, x.Devices)
+		}
+	}
+}
+
 // More devices come faster: stages stay as long as they were.
 func TestRatesOfAnotherSize(t *testing.T) {
 	for _, n := range []int{1, 7, 100, 999} {

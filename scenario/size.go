@@ -17,6 +17,7 @@ type number struct {
 	path  string  // of one that follows the size of the fleet when another is asked for; "" for expectations
 	group string  // whose devices; "" for all
 	share float64 // of all of them; below 0 for a number as it stands
+	was   int     // before another size was asked for
 }
 
 // finish makes a share a number, now that it is known of how many. What is above 0 % is one device at least.
@@ -50,7 +51,7 @@ func devicesOf(group string, into *int) func(*reader, string, *yaml.Node) {
 		if ok && s < 0 {
 			count(into, 0, most)(r, path, n)
 		}
-		r.numbers = append(r.numbers, number{into, path, group, s})
+		r.numbers = append(r.numbers, number{into: into, path: path, group: group, share: s})
 	}
 }
 

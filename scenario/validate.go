@@ -100,13 +100,14 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 	if len(s.Stages) == 0 {
 		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: 100%%}]")
 	}
-	devices, names := 0, make(map[string]int)
+	devices, names, before := 0, make(map[string]int), []int(nil)
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
 		r.validateNetwork(path, t)
-		r.validateStorm(path+".storm", t)
+		r.validateStorm(path+".storm", t, s, before)
+		before = t.active
 		r.validateRates(path, t, s)
 		if t.Devices >= 0 {
 			devices = t.Devices

@@ -217,13 +217,23 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 }
 
 // validateStorm holds a storm to groups that there are.
-func (r *reader) validateStorm(path string, t *Stage) {
+// before are the devices of each group when the stage begins; nil when that is not known.
+func (r *reader) validateStorm(path string, t *Stage, s *Scenario, before []int) {
 	if t.Storm == nil {
 		return
 	}
 	for i, name := range t.Storm.Groups {
 		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
 	}
+	if before == nil || t.Storm.Drop == 0 {
+		return
+	}
+	for i, n := range before {
+		if n > 0 && t.Storm.Hits(s.Fleet.Groups[i].Name) {
+			return
+		}
+	}
+	r.failAt(path+".groups", t.place, "no device%s is there when the stage begins, so that the storm hits nobody; put it into a later stage", t.Storm.Whose())
 }
 
 // Hits reports whether the storm may cut devices of a group.

@@ -114,7 +114,7 @@ func (s *Scenario) empty(t *metrics.Threshold) string {
 	if i := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Scope.Stage }); i >= 0 && t.Scope.Stage != "" {
 		last = i
 	}
-	if s.left(last, t.Group) != 0 {
+	if s.left(last, t.Group) != 0 || aggregation(t) == "connected" { // that there is none is a number, too
 		return ""
 	}
 	whose := ""
@@ -341,6 +341,8 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 		return "no stage starts devices; write devices: 100% in the first"
 	case g != nil && own == 0 && s.Stages[0].active != nil:
 		return fmt.Sprintf("no stage starts devices of %s; write devices: {%[1]s: 100%%}", g.Name)
+	case t.Operation == metrics.OpDelivery && s.Stages[0].active != nil && !s.listens():
+		return "no stage starts devices that subscribe, so that nothing is delivered"
 	case s.Stages[0].active != nil:
 	case s.Target.Kind == Broker && !listens && most <= listeners && (g != nil || listeners < s.Devices()):
 		return fmt.Sprintf("the stages start %d devices, and those are the %d that subscribe, which come first; start more", most, listeners)
@@ -407,10 +409,37 @@ func aggregation(t *metrics.Threshold) string {
 	return text
 }
 
+// listens reports whether a stage that tells groups apart starts devices that subscribe.
+func (s *Scenario) listens() bool {
+	for i := range s.Stages {
+		for k, n := range s.Stages[i].active {
+			if n > 0 && len(s.Fleet.Groups[k].Subscribe.Topics) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ofDevices reports whether operations are those of devices, by group.
+func ofDevices(op metrics.Operation) bool {
+	switch op {
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery:
+		return true
+	}
+	return false
+}
+
 // startsIn reports whether something that has stages of its own may start in a stage.
 func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
 	during := func(stages []string) bool { return len(stages) == 0 || slices.Contains(stages, t.Name) }
 	v := &s.Service
+	if s.Group(name) != nil && ofDevices(op) && t.active != nil {
+		n := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Name })
+		if s.left(n, name) == 0 && (n == 0 || s.left(n-1, name) == 0) {
+			return false
+		}
+	}
 	switch op {
 	case metrics.OpTelemetry, metrics.OpDelivery:
 		return s.sendsIn(s.Group(name), t)

@@ -256,7 +256,7 @@ func deliveries(sc *scenario.Scenario, s *span) []Demand {
 			continue
 		}
 		own := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *tally) float64 { return t.messages })
-		asked := rated(s.TelemetryRate, s)
+		asked := drawn(rated(s.TelemetryRate, s), s, sc.Messages(s.number))
 		part := 0.0
 		if slices.Contains(takers, g.Name) {
 			part = float64(g.Count) / float64(devices)

@@ -142,12 +142,7 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 			p.demands = add(p.demands, i, c(sc, s))
 		}
 	}
-	if s, calm, ok := steadyOf(p.spans); ok {
-		p.Steady = &Steady{s.Name, calm, s.to}
-		for _, c := range contributors() {
-			p.daily = add(p.daily, s.number, c(sc, &s))
-		}
-	}
+	p.steady(sc)
 	p.Operations = p.loads()
 	p.Machine = p.machine(sc)
 	p.Notes = append(slices.Clone(sc.Scaled), notes(sc, p.spans)...)
@@ -155,6 +150,34 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 		o = Options{sc.Target.Tier, sc.Target.Units}
 	}
 	return p, p.Hold(o)
+}
+
+// steady finds the busiest state in which the run could stay: that with the most devices; when stages tell groups apart, that
+// in which the devices do the most.
+func (p *Plan) steady(sc *scenario.Scenario) {
+	most := 0.0
+	for i := range p.spans {
+		s, calm, ok := steadyOf(p.spans, &p.spans[i])
+		if !ok {
+			continue
+		}
+		var daily []Demand
+		for _, c := range contributors() {
+			daily = add(daily, s.number, c(sc, &s))
+		}
+		does := 0.0
+		for _, d := range daily {
+			if d.Bytes >= 0 {
+				does += d.Total
+			}
+		}
+		if p.Steady == nil || does > most || does == most && s.to > p.Steady.Devices {
+			most, p.Steady, p.daily = does, &Steady{s.Name, calm, s.to}, daily
+		}
+		if p.spans[i].groups == nil {
+			break
+		}
+	}
 }
 
 // Hold holds the plan to another tier, or to none when o names none. It returns tier.ErrTier.

@@ -471,3 +471,24 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+// When stages tell groups apart, the busiest state is that in which most is done, not that with the most devices.
+func TestBusiestGroups(t *testing.T) {
+	const fleet = "target: {tier: S1, units: 2}\nfleet: {groups: [{name: robots, count: 1000}, {name: gates, count: 100, reported: {connectivity: {type: wifi}, every: 3s}}]}\n"
+	for _, x := range []struct {
+		stages, stage string
+		reports       float64 // a second
+	}{
+		{"[{name: a, duration: 20s, devices: {robots: 1000}}, {name: b, duration: 5m}, {name: swap, duration: 10s, devices: {robots: 0, gates: 100}}, {name: hold, duration: 10m}]", "hold", 100.0 / 3},
+		{"[{name: g, duration: 1m, devices: {gates: 60}}, {name: r, duration: 10s, devices: {robots: 1000}}, {name: some, duration: 1m, devices: {gates: 30, robots: 0}}]", "r", 20},
+		{"[{name: r, duration: 10s, devices: {robots: 50}}, {name: more, duration: 10s, devices: {robots: 100}}]", "more", 0},
+	} {
+		p := planOf(t, fleet+"stages: "+x.stages+"\n", plan.Options{})
+		if p.Steady == nil || p.Steady.Stage != x.stage {
+			t.Errorf("%s: steady %+v; want stage %s", x.stages, p.Steady, x.stage)
+		}
+		if l := p.Find(metrics.OpTwinReport); l != nil && math.Abs(l.Steady-x.reports) > 1e-9 {
+			t.Errorf("%s: %g reports a second go on; want %g", x.stages, l.Steady, x.reports)
+		}
+	}
+}

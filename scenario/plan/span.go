@@ -171,14 +171,25 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) span {
 // the longest stage has it in which that number and all rates stay, nothing is cut and devices do what they do. When
 // there is no such stage it is the state at the end of the longest that reaches the number. calm tells which; ok is
 // false for a run without devices.
-func steadyOf(spans []span) (s span, calm, ok bool) {
+//
+// When stages tell groups apart, of only asks of the stages that end with the same devices as one of them.
+func steadyOf(spans []span, of *span) (s span, calm, ok bool) {
 	most, best, likeness := 0, -1, 0
 	for i := range spans {
 		most = max(most, spans[i].peak())
 	}
+	if of.groups != nil {
+		most = of.to
+	}
+	there := func(x *span) bool {
+		return x.to == most && slices.EqualFunc(x.groups, of.groups, func(a, b crowd) bool { return a.to == b.to })
+	}
+	if of.groups == nil {
+		there = func(x *span) bool { return x.to == most }
+	}
 	for i := range spans {
 		x := &spans[i]
-		if x.to != most || x.Duration == 0 {
+		if !there(x) || x.Duration == 0 {
 			continue
 		}
 		like := 0
@@ -197,7 +208,7 @@ func steadyOf(spans []span) (s span, calm, ok bool) {
 		return span{}, false, false
 	}
 	if best < 0 { // it is reached in no time
-		best = slices.IndexFunc(spans, func(x span) bool { return x.to == most })
+		best = slices.IndexFunc(spans, func(x span) bool { return there(&x) })
 	}
 	t := *spans[best].Stage
 	t.Steps, t.Storm, t.Paused = nil, nil, false
