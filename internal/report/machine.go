@@ -53,7 +53,7 @@ type OutageSummary struct {
 	Devices   int     `json:"devices"`     // the most that were gone at once
 	Lost      int     `json:"connections"` // that were lost
 	Recovered bool    `json:"recovered"`
-	Left      int     `json:"left,omitempty"` // devices that a stage stopped before they were back
+	Left      int     `json:"left,omitempty"`             // devices that a stage stopped before they were back
 	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
 	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
 	Every     float64 `json:"returns_every_seconds,omitempty"`
