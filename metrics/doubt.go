@@ -39,6 +39,13 @@ func (j *Judge) unlessInDoubt(r *rule, v Verdict) Verdict {
 // Missed reports whether it is sure that the threshold was missed, or that there was nothing to judge.
 func (v *Verdict) Missed() bool { return !v.Pass && !v.CannotSay }
 
+// WantsMore reports whether the threshold asks for a number of operations or devices, or for a rate, that is at least so much:
+// a stage that was cut short may be why there was less.
+func (t Threshold) WantsMore() bool {
+	unit := t.aggregate.unit()
+	return (unit == unitCount || unit == unitRate) && !t.upper() && t.op != "!="
+}
+
 // WantsFailure reports whether a threshold asks that operations fail: it holds for the figures as they are, and would not if
 // every operation that was due had ended well at once.
 func (t Threshold) WantsFailure(s *Snapshot) bool {

@@ -183,3 +183,46 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connec
 	}
 	eng.Next() // too late, and harmless
 }
+
+// A stage that somebody ends by hand is why there was less than a threshold asks for; it is not why there was too much.
+func TestThresholdsOfAStageEndedByHand(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name       string
+		thresholds string
+		want       report.Outcome
+		cannotSay  int
+	}{
+		{"too few", `{"connect{group=gates}": ["count == 8"], "devices{group=gates}": [{threshold: "connected == 8", stage: g}], connect: [{threshold: "p(95) < 1m", stage: g}]}`, report.Interrupted, 3},
+		{"too many", `{connect: ["count < 6", "count > 100"]}`, report.Missed, 1},
+		{"met", `{connect: ["count >= 6", "error_rate < 1%"]}`, report.Passed, 0},
+		{"of another stage", `{devices: [{threshold: "connected == 9", stage: h}]}`, report.Missed, 0},
+	} {
+		var eng *engine.Engine
+		eng = engine.New(engine.Options{
+			Scenario: decode(t, `
+name: hand
+fleet: {groups: [{name: robots, count: 12}, {name: gates, count: 8}]}
+stages:
+  - {name: g, duration: 1m, devices: {gates: 100%}}
+  - {name: h, duration: 500ms, devices: {robots: 6}}
+thresholds: `+x.thresholds+"\n"),
+			Recorder: punctual(), Sampler: calm(),
+			Event: func(e engine.Event) {
+				if e.Kind == engine.EventStage && e.Text == "g" {
+					eng.Next()
+				}
+			},
+		})
+		run := eng.Run(t.Context())
+		n := 0
+		for _, v := range run.Thresholds {
+			if v.CannotSay {
+				n++
+			}
+		}
+		if run.Outcome != x.want || n != x.cannotSay {
+			t.Errorf("%s: %s (%s), %+v; want %s, and %d that cannot be told", x.name, run.Outcome, run.Reason, run.Thresholds, x.want, x.cannotSay)
+		}
+	}
+}

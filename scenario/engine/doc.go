@@ -69,9 +69,9 @@ type Engine struct {
 	controls controls
 	drain    drain
 	spills   spills
-	ran      int   // devices that have been started; owned by walk
-	left     error // why identities of the run could not be removed
-	byHand   bool  // whether a stage was ended by hand
+	ran      int      // devices that have been started; owned by walk
+	left     error    // why identities of the run could not be removed
+	byHand   []string // stages that were ended by hand
 
 	record ledger
 

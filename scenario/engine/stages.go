@@ -31,7 +31,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.ran = e.fleet.Ran()
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
-			e.byHand = true
+			e.byHand = append(e.byHand, t.Name)
 			e.record.note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: e.since()}

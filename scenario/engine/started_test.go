@@ -58,7 +58,10 @@ func TestNobodyDue(t *testing.T) {
 		for i, n := range tt.stages {
 			sc.Stages = append(sc.Stages, scenario.Stage{Name: fmt.Sprintf("s%d", i), Devices: n})
 		}
-		e := &Engine{sc: sc, byHand: tt.byHand}
+		e := &Engine{sc: sc}
+		if tt.byHand {
+			e.byHand = []string{"s0"}
+		}
 		e.record.whole().Totals = tt.rec.Snapshot()
 		if got := e.inVain(); got != tt.want {
 			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)

@@ -16,7 +16,7 @@ func (e *Engine) inVain() string {
 	all := e.record.whole().Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
 		for i := range e.sc.Stages {
-			if t := &e.sc.Stages[i]; t.Devices > 0 && !e.byHand { // who ends stages by hand may be before the first device
+			if t := &e.sc.Stages[i]; t.Devices > 0 && len(e.byHand) == 0 { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, devices(t.Devices))
 			}
 		}

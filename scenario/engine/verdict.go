@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // judge turns what happened into the outcome of the run.
@@ -28,6 +30,7 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 	r := e.record.whole()
 	missed, unsure := 0, 0
 	r.Thresholds = e.bounds.End(r.Totals)
+	e.excuseHand(r.Thresholds)
 	for i := range r.Thresholds {
 		switch v := &r.Thresholds[i]; {
 		case v.CannotSay:
@@ -64,6 +67,8 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
+	case unsure > 0 && len(e.byHand) > 0 && !e.saturated():
+		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.handText(), unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
 		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
 	case len(vain) > 0:
@@ -74,6 +79,28 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 	}
 	r.Notes = append(r.Notes, vain...)
 	r.Notes = append(r.Notes, e.neverDue()...)
+}
+
+// excuseHand takes back that thresholds were missed for which a stage that somebody ended by hand was too short.
+func (e *Engine) excuseHand(verdicts []metrics.Verdict) {
+	if len(e.byHand) == 0 {
+		return
+	}
+	for i := range verdicts {
+		t, v := &e.sc.Thresholds[i], &verdicts[i]
+		short := t.Scope.Stage == "" || slices.Contains(e.byHand, t.Scope.Stage)
+		if v.Missed() && short && t.Scope.Window == 0 && (v.NoData || t.WantsMore()) {
+			v.CannotSay, v.Why = true, e.handText()
+		}
+	}
+}
+
+// handText says which stages were ended by hand.
+func (e *Engine) handText() string {
+	if len(e.byHand) == 1 {
+		return "stage " + e.byHand[0] + " was ended early by hand"
+	}
+	return "stages " + strings.Join(e.byHand, ", ") + " were ended early by hand"
 }
 
 func missedText(missed, unsure, all int) string {
