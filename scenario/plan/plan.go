@@ -66,7 +66,8 @@ type Stage struct {
 	Seconds float64 `json:"duration_seconds"` // 0 when it ends with its last step
 	From    int     `json:"from_devices"`
 	To      int     `json:"to_devices"`
-	Does    string  `json:"does,omitempty"` // what it does beside changing the number of devices
+	Does    string  `json:"does,omitempty"`            // what it does beside changing the number of devices
+	Steps   bool    `json:"ends_with_steps,omitempty"` // it lasts as long as its steps take
 }
 
 // Load is one operation over the whole run.
@@ -136,8 +137,8 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 		s.walk = followed
 		p.Peak = max(p.Peak, s.peak())
 		p.Seconds += s.Duration.Seconds()
-		p.Open = p.Open || s.Duration == 0
-		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.from, s.to, does(s.Stage)})
+		p.Open = p.Open || s.withSteps()
+		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.from, s.to, does(s.Stage), s.withSteps()})
 		for _, c := range contributors() {
 			p.demands = add(p.demands, i, c(sc, s))
 		}

@@ -492,3 +492,15 @@ func TestBusiestGroups(t *testing.T) {
 		}
 	}
 }
+
+// A stage that has nothing to do but to reach a number of devices that is there already takes no time, and has no steps.
+func TestStageWithoutAWay(t *testing.T) {
+	p := planOf(t, "fleet: {groups: [{name: a, count: 2}]}\nstages: [{name: up, duration: 2s, devices: 2}, {name: there, devices: 2, connect_rate: 2/s}]\n", plan.Options{})
+	var b strings.Builder
+	if err := p.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	if p.Open || p.Seconds != 2 || !strings.Contains(b.String(), "there  no time") || strings.Contains(b.String(), "steps") {
+		t.Errorf("open %t, %g s\n%s", p.Open, p.Seconds, b.String())
+	}
+}

@@ -35,6 +35,9 @@ func (s *span) unsure(g *scenario.Group) bool {
 	return s.open || s.faults || !g.Online.IsZero() || g.Tokens.Life > 0
 }
 
+// withSteps reports whether the stage ends with its last step.
+func (s *span) withSteps() bool { return s.Duration == 0 && len(s.Steps) > 0 }
+
 func (s *span) end() time.Duration { return s.at + s.Duration }
 
 // crowd is the active devices of a group.
@@ -118,7 +121,7 @@ func spansOf(sc *scenario.Scenario) []span {
 			spans[i].open, spans[i].faults = spans[i-1].open, spans[i-1].faults
 		}
 		spans[i].groups = spans[i].crowds(before, sc.ActiveAt(i))
-		spans[i].open = spans[i].open || spans[i].Duration == 0
+		spans[i].open = spans[i].open || spans[i].withSteps()
 		spans[i].faults = spans[i].faults || spans[i].Storm != nil || disturbs(&sc.Stages[i])
 	}
 	return spans

@@ -34,9 +34,9 @@ func (p *Plan) writeStages(b *strings.Builder) {
 		if s.From != s.To {
 			devices = count(float64(s.From)) + " → " + devices
 		}
-		rows = append(rows, []string{s.Name, lasts(s.Seconds), devices, s.Does})
+		rows = append(rows, []string{s.Name, lasts(s.Seconds, s.Steps), devices, s.Does})
 	}
-	total := lasts(p.Seconds)
+	total := lasts(p.Seconds, p.Open)
 	if p.Open && p.Seconds > 0 {
 		total += " and the steps"
 	}
@@ -166,9 +166,12 @@ func short(seconds float64) string {
 	return report.Duration(time.Duration(seconds * float64(time.Second)))
 }
 
-func lasts(seconds float64) string {
-	if seconds == 0 {
+func lasts(seconds float64, steps bool) string {
+	switch {
+	case seconds == 0 && steps:
 		return "its steps"
+	case seconds == 0:
+		return "no time"
 	}
 	return short(seconds)
 }
