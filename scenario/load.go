@@ -227,6 +227,11 @@ func (r *reader) override(root *yaml.Node, set string) {
 			next = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 			node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: part}, next)
 		}
+		if next == nil && node.Kind == yaml.ScalarNode && i > 0 {
+			whole := strings.Join(parts[:i], ".")
+			r.failAt("--set "+path, place{}, "%s is a single value; set it whole, as in %[1]s={%s: …}", whole, part)
+			return
+		}
 		if next == nil {
 			r.failAt("--set "+path, place{}, "there is no %s; %s", strings.Join(parts[:i+1], "."), didYouMean(part, childNames(node)))
 			return

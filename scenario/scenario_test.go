@@ -217,11 +217,12 @@ func TestSet(t *testing.T) {
 		}
 	}
 	for set, want := range map[string]string{
-		"seed":                       "write --set key=value",
-		"fleet.groups.robot.count=3": "did you mean robots?",
-		"fleet.gruops.robots.name=x": "unknown key; did you mean groups?",
-		"fleet.groups.robots.nmae=x": "unknown key; did you mean name?",
-		"seed=many":                  `"many" is not a whole number`,
+		"stages.ramp.devices.gates=2": "stages.ramp.devices is a single value; set it whole, as in stages.ramp.devices={gates: …}",
+		"seed":                        "write --set key=value",
+		"fleet.groups.robot.count=3":  "did you mean robots?",
+		"fleet.gruops.robots.name=x":  "unknown key; did you mean groups?",
+		"fleet.groups.robots.nmae=x":  "unknown key; did you mean name?",
+		"seed=many":                   `"many" is not a whole number`,
 	} {
 		if _, err := scenario.Decode("x.yaml", []byte(valid), options(set)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: %v; want %s", set, err, want)
