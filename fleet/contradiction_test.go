@@ -75,6 +75,37 @@ func TestDevicesFindVersionsThatFall(t *testing.T) {
 	})
 }
 
+// Two runs on the same topics know whose a message is, and still find what nobody sent in their own name.
+func TestMessagesOfAnotherRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, a := newHub(), &accuser{}
+		h.twins = false
+		sensors := fleet.Group{Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: time.Second, Deliveries: 1}}
+		boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#"}} }}
+		rec := metrics.NewRecorder(metrics.Options{})
+		f, err := fleet.New(fleet.Config{Run: "ours", Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: rec, OnContradiction: a.add})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 2, 0)
+		time.Sleep(5500 * time.Millisecond)
+		for _, body := range []string{`{"_delivery":"theirs-0-900"}`, `{"_delivery":"ours2-0-900"}`, `{"_delivery":"0-900"}`} {
+			h.tell("boards-0", link.Message{Topic: "t", Payload: []byte(body)})
+		}
+		if k := a.kinds(); len(k) > 0 {
+			t.Errorf("found %q in the messages of others", k)
+		}
+		h.tell("boards-0", link.Message{Topic: "t", Payload: []byte(`{"_delivery":"ours-0-900"}`)})
+		if k := a.kinds(); len(k) != 1 {
+			t.Errorf("found %q; want one message that was never sent", k)
+		}
+		f.Stop(t.Context())
+		if x := rec.Snapshot().Find(metrics.OpDelivery, "sensors"); x.Count(metrics.OK) < 5 || x.Count(metrics.OK) != x.Scheduled() {
+			t.Errorf("%d of %d delivered", x.Count(metrics.OK), x.Scheduled())
+		}
+	})
+}
+
 // A message that nobody sent is told of; a copy, one that a broker retained and what has no mark is not.
 func TestSubscribersFindWhatWasNeverSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

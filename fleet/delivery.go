@@ -11,9 +11,9 @@ import (
 )
 
 // mark begins a payload whose deliveries are measured: the reserved member comes first, so that a
-// subscriber finds it without reading the rest. It names the publisher and its message,
+// subscriber finds it without reading the rest. It names the run, the publisher and its message,
 //
-//	{"_delivery":"17-42","temperature":21.3}
+//	{"_delivery":"q7f3k-17-42","temperature":21.3}
 //
 // and no time: both ends are in one process, whose clock the publisher's entry holds.
 const mark = `{"_delivery":"`
@@ -28,8 +28,9 @@ type delivery struct {
 
 // stamp marks a payload, a JSON object, as the message of a turn.
 func (d *device) stamp(body []byte, turn int64) []byte {
-	out := make([]byte, 0, len(mark)+32+len(body))
+	out := make([]byte, 0, len(mark)+40+len(body))
 	out = append(out, mark...)
+	out = append(out, d.fleet.run...)
 	out = strconv.AppendInt(out, int64(d.index), 10)
 	out = append(out, '-')
 	out = strconv.AppendInt(out, turn, 10)
@@ -41,9 +42,12 @@ func (d *device) stamp(body []byte, turn int64) []byte {
 	return append(out, rest...)
 }
 
-// readMark is the publisher and the turn of a payload; ok is false when it has no mark.
-func readMark(body []byte) (index int, turn int64, ok bool) {
+// readMark is the publisher and the turn of a payload; ok is false when it has no mark of the run, which is as stamp writes it.
+func readMark(body, run []byte) (index int, turn int64, ok bool) {
 	rest, ok := bytes.CutPrefix(body, []byte(mark))
+	if ok {
+		rest, ok = bytes.CutPrefix(rest, run)
+	}
 	if !ok {
 		return 0, 0, false
 	}
@@ -109,7 +113,7 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
 // retained when somebody subscribes: that tells nothing of how long a delivery takes.
 func (d *device) arrived(body []byte, retained bool, now time.Time) {
-	index, turn, ok := readMark(body)
+	index, turn, ok := readMark(body, d.fleet.run)
 	if !ok || retained {
 		return
 	}

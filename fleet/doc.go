@@ -45,6 +45,9 @@ type Config struct {
 	Driver   link.Driver
 	Recorder *metrics.Recorder
 	Logger   *slog.Logger // nil logs nothing
+	// Run, letters and digits, names the run in the marks of messages whose deliveries are measured, so that two runs on the
+	// same topics know whose each is. When it is empty the marks name none.
+	Run string
 	// OnDesired, which may be nil, is told of desired properties that reached a device. It must not block.
 	OnDesired func(DesiredUpdate)
 	// OnReporting, which may be nil, is told of a report before it is sent. It must not block.

@@ -43,6 +43,7 @@ type Fleet struct {
 
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
+	run         []byte          // of marks, with a hyphen; empty without one
 	publishers  map[int]*device // those whose deliveries are measured, by index
 	longest     time.Duration   // time-out of a group
 }
@@ -82,6 +83,9 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
 		over: make(chan struct{}), publishers: make(map[int]*device),
+	}
+	if cfg.Run != "" {
+		f.run = []byte(cfg.Run + "-")
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {

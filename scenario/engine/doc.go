@@ -4,11 +4,13 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -273,6 +275,7 @@ func (e *Engine) firstOf(g *scenario.Group) int {
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
+		Run:  strings.ToLower(rand.Text()[:5]),
 		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
 		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
 	}
