@@ -46,7 +46,7 @@ mutate "an absence begins when the session was to end" fleet/device.go 'intended
 mutate "time in which nobody was connected is counted once" fleet/device.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
 mutate "devices that are stopped while gone did not come back" scenario/engine/outage.go 'f.now.Recovered = f.now.Left <= f.before/outageShare' 'f.now.Recovered = true' ./scenario/engine StoppedWhileGone
 mutate "a stage ended by hand is no fault of the target" scenario/engine/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
-mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.once && r.explains(&j.last)' 'false' ./internal/generator
+mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.explains(&j.last)' 'r.explains(&Sample{})' ./internal/generator
 mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" internal/schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './internal/schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
