@@ -75,19 +75,25 @@ func TestDevicesFindVersionsThatFall(t *testing.T) {
 	})
 }
 
+// sensorAndBoard is a run, running, of one device that sends a message a second and one that gets it.
+func sensorAndBoard(t *testing.T, run string) (*hub, *accuser, *fleet.Fleet, *metrics.Recorder) {
+	t.Helper()
+	h, a, rec := newHub(), &accuser{}, metrics.NewRecorder(metrics.Options{})
+	h.twins = false
+	sensors := fleet.Group{Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: time.Second, Deliveries: 1}}
+	boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#"}} }}
+	f, err := fleet.New(fleet.Config{Run: run, Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: rec, OnContradiction: a.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to(t, f, 2, 0)
+	return h, a, f, rec
+}
+
 // Two runs on the same topics know whose a message is, and still find what nobody sent in their own name.
 func TestMessagesOfAnotherRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, a := newHub(), &accuser{}
-		h.twins = false
-		sensors := fleet.Group{Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: time.Second, Deliveries: 1}}
-		boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#"}} }}
-		rec := metrics.NewRecorder(metrics.Options{})
-		f, err := fleet.New(fleet.Config{Run: "ours", Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: rec, OnContradiction: a.add})
-		if err != nil {
-			t.Fatal(err)
-		}
-		to(t, f, 2, 0)
+		h, a, f, rec := sensorAndBoard(t, "ours")
 		time.Sleep(5500 * time.Millisecond)
 		for _, body := range []string{`{"_delivery":"theirs-0-900"}`, `{"_delivery":"ours2-0-900"}`, `{"_delivery":"0-900"}`} {
 			h.tell("boards-0", link.Message{Topic: "t", Payload: []byte(body)})
@@ -109,15 +115,7 @@ func TestMessagesOfAnotherRun(t *testing.T) {
 // A message that nobody sent is told of; a copy, one that a broker retained and what has no mark is not.
 func TestSubscribersFindWhatWasNeverSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, a := newHub(), &accuser{}
-		h.twins = false
-		sensors := fleet.Group{Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: time.Second, Deliveries: 1}}
-		boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#"}} }}
-		f, err := fleet.New(fleet.Config{Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}), OnContradiction: a.add})
-		if err != nil {
-			t.Fatal(err)
-		}
-		to(t, f, 2, 0)
+		h, a, f, _ := sensorAndBoard(t, "")
 		time.Sleep(5500 * time.Millisecond)
 		for _, body := range []string{`{"_delivery":"0-2"}`, `{"n":1}`, `{"_delivery":"x"}`} {
 			h.tell("boards-0", link.Message{Topic: "t", Payload: []byte(body)})

@@ -99,11 +99,11 @@ func New(cfg Config) (*Fleet, error) {
 		ranks[i] = d.group.rank()
 	}
 	f.order = f.calendar.Order(ranks)
-	groups := make([]int, len(f.order))
-	for place, index := range f.order {
-		groups[place] = slices.Index(f.groups, f.devices[index].group)
+	var groups []int
+	for i, g := range f.groups {
+		groups = append(groups, slices.Repeat([]int{i}, len(g.IDs))...)
 	}
-	f.roster = schedule.NewRoster(groups)
+	f.roster = schedule.NewRoster(f.order, groups)
 	return f, nil
 }
 

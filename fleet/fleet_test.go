@@ -433,23 +433,30 @@ func TestStorm(t *testing.T) {
 	})
 }
 
+// groupsOfHundred is a fleet with a hundred devices in each of some groups.
+func groupsOfHundred(t *testing.T, h *hub, names ...string) (*fleet.Fleet, *metrics.Recorder) {
+	t.Helper()
+	rec := metrics.NewRecorder(metrics.Options{})
+	config := fleet.Config{Seed: 3, Target: h, Driver: h, Recorder: rec}
+	for i, name := range names {
+		g := fleet.Group{Name: name, First: i * 100}
+		for n := range 100 {
+			g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
+		}
+		config.Groups = append(config.Groups, g)
+	}
+	f, err := fleet.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, rec
+}
+
 // A storm on some groups cuts its share of their active devices, and nobody else.
 func TestStormOnGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
-		rec := metrics.NewRecorder(metrics.Options{})
-		config := fleet.Config{Seed: 3, Target: h, Driver: h, Recorder: rec}
-		for i, name := range []string{"robots", "gates", "doors"} {
-			g := fleet.Group{Name: name, First: i * 100}
-			for n := range 100 {
-				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
-			}
-			config.Groups = append(config.Groups, g)
-		}
-		f, err := fleet.New(config)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f, rec := groupsOfHundred(t, h, "robots", "gates", "doors")
 		to(t, f, 300, time.Second)
 		time.Sleep(time.Second)
 		connects := func(group string) uint64 { return rec.Snapshot().Find(metrics.OpConnect, group).Scheduled() }
@@ -473,19 +480,7 @@ func TestStormOnGroups(t *testing.T) {
 func TestScaleGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
-		rec := metrics.NewRecorder(metrics.Options{})
-		config := fleet.Config{Seed: 3, Target: h, Driver: h, Recorder: rec}
-		for i, name := range []string{"robots", "gates"} {
-			g := fleet.Group{Name: name, First: i * 100}
-			for n := range 100 {
-				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
-			}
-			config.Groups = append(config.Groups, g)
-		}
-		f, err := fleet.New(config)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f, rec := groupsOfHundred(t, h, "robots", "gates")
 		connected := func() (robots, gates int64) {
 			for _, d := range rec.Snapshot().Devices {
 				if d.State == fleet.StateConnected && d.Group == "robots" {

@@ -178,9 +178,5 @@ func (s *Scenario) Roster() (order []int, roster *schedule.Roster) {
 		ranks = append(ranks, slices.Repeat([]int{rank}, g.Count)...)
 	}
 	order = schedule.NewCalendar(s.Seed).Order(ranks)
-	places := make([]int, len(order))
-	for place, index := range order {
-		places[place] = groups[index]
-	}
-	return order, schedule.NewRoster(places)
+	return order, schedule.NewRoster(order, groups)
 }

@@ -23,13 +23,14 @@ func TestClean(t *testing.T) {
 		"no\u00a0break":                  "no break",
 		"open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=" + key + ": no such file": "open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=[hidden]: no such file",
 		"SharedAccessSignature sr=h&sig=abc%3D&se=17&skn=x":                                           "SharedAccessSignature sr=h&sig=[hidden]&se=17&skn=x",
-		"the key " + key + " alone":                                                                   "the key [hidden] alone",
-		"wss://me:open-sesame@h.example/mqtt":                                                         "wss://me:[hidden]@h.example/mqtt",
-		"Authorization: Bearer abcdefgh.12345":                                                        "Authorization: Bearer [hidden]",
-		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln is it":                                             "[hidden] is it",
-		"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC":                                           "[hidden]",
-		"SharedAccessKey=[hidden]":                                                                    "SharedAccessKey=[hidden]",
-		"p(99) < 250ms; a=b; x@y":                                                                     "p(99) < 250ms; a=b; x@y",
+
+		"the key " + key + " alone":                         "the key [hidden] alone",
+		"wss://me:open-sesame@h.example/mqtt":               "wss://me:[hidden]@h.example/mqtt",
+		"Authorization: Bearer abcdefgh.12345":              "Authorization: Bearer [hidden]",
+		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln is it":   "[hidden] is it",
+		"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC": "[hidden]",
+		"SharedAccessKey=[hidden]":                          "SharedAccessKey=[hidden]",
+		"p(99) < 250ms; a=b; x@y":                           "p(99) < 250ms; a=b; x@y",
 	} {
 		got := report.Clean(in)
 		if got != want {

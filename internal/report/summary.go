@@ -141,13 +141,18 @@ func Number(n int, one string) string {
 	return Count(int64(n)) + " " + one + "s"
 }
 
+// Stopped says how many devices a stage stopped before they were back.
+func (o Outage) Stopped() string {
+	return Number(o.Left, "device") + " had not come back when a stage stopped them"
+}
+
 // String is the outage in one line.
 func (o Outage) String() string {
 	back := "99 % were back after " + Duration(o.To-o.From)
 	switch {
 	case o.Recovered:
 	case o.Left > 0:
-		back = Number(o.Left, "device") + " had not come back when a stage stopped them"
+		back = o.Stopped()
 	default:
 		back = "they were not back when the run ended"
 	}

@@ -41,10 +41,13 @@ type Roster struct {
 	count  int
 }
 
-// NewRoster is a fleet of which no device is active: groups has the group, from 0, of each place in the order.
-func NewRoster(groups []int) *Roster {
-	r := &Roster{groups: groups, ranks: make([]int, len(groups))}
-	for place, g := range groups {
+// NewRoster is a fleet of which no device is active: order has the indexes of the devices in their order, and groups the group,
+// from 0, of each device by its index.
+func NewRoster(order, groups []int) *Roster {
+	r := &Roster{groups: make([]int, len(order)), ranks: make([]int, len(order))}
+	for place, index := range order {
+		g := groups[index]
+		r.groups[place] = g
 		for len(r.places) <= g {
 			r.places, r.active = append(r.places, nil), append(r.active, 0)
 		}

@@ -111,7 +111,7 @@ func (e *Engine) lookForOutage() {
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
 		if !o.Recovered {
-			text := report.Number(o.Left, "device") + " had not come back when a stage stopped them"
+			text := o.Stopped()
 			e.recovery.EndBecause(e.began().Add(o.To), metrics.Unanswered, text)
 			e.recovery = metrics.Started{}
 			e.emit(Event{Kind: EventOutage, Text: "nobody is left to come back", Detail: text})

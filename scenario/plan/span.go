@@ -187,9 +187,6 @@ func steadyOf(spans []span, of *span) (s span, calm, ok bool) {
 	there := func(x *span) bool {
 		return x.to == most && slices.EqualFunc(x.groups, of.groups, func(a, b crowd) bool { return a.to == b.to })
 	}
-	if of.groups == nil {
-		there = func(x *span) bool { return x.to == most }
-	}
 	for i := range spans {
 		x := &spans[i]
 		if !there(x) || x.Duration == 0 {

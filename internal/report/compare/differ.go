@@ -73,7 +73,7 @@ func (c *Comparison) notAsAsked(stage string) string {
 }
 
 func machine(m report.Machine) string {
-	return fmt.Sprintf("%s/%s, %d %s, %s", m.OS, m.Arch, m.CPUs, plural(m.CPUs, "processor", "processors"), m.Go)
+	return fmt.Sprintf("%s/%s, %s, %s", m.OS, m.Arch, report.Number(m.CPUs, "processor"), m.Go)
 }
 
 const (
