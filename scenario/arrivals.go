@@ -4,7 +4,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Reports are the times, in a stage, at which operations of its report_rate are due; none without one.

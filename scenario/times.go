@@ -3,7 +3,7 @@ package scenario
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Backoffs is how a group's devices come back: after a connection that was lost or could not be had, and after the

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Service is the service side.

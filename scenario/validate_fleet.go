@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // validateShape holds what a stage says of the number of devices and of pauses. before is how many

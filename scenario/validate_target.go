@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // finishTarget finds out what kind of target it is.

@@ -48,7 +48,7 @@ mutate "devices that are stopped while gone did not come back" scenario/engine/o
 mutate "a stage ended by hand is no fault of the target" scenario/engine/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.explains(&j.last)' 'r.explains(&Sample{})' ./internal/generator
 mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
-mutate "the last device of a ramp" internal/schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './internal/schedule ./fleet'
+mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker
 mutate "throughput is of what was done" metrics/figure.go 'rate := float64(x.Count(OK))' 'rate := float64(x.Ended())' ./metrics
@@ -71,5 +71,5 @@ mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.ju
 mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()
 	e.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
 mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
-mutate "what vanished is worse" internal/report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./internal/report/compare 'Told|Golden|Groups|Differs'
+mutate "what vanished is worse" report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./report/compare 'Told|Golden|Groups|Differs'
 exit "$missed"

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/report/compare"
-	"github.com/twinfleet/twinfleet/internal/report/record"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/compare"
+	"github.com/twinfleet/twinfleet/report/record"
 )
 
 func newCompare(e env) *cobra.Command {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
-	"github.com/twinfleet/twinfleet/internal/report/record"
+	"github.com/twinfleet/twinfleet/report/record"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 

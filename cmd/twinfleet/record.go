@@ -6,9 +6,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/report/files"
-	"github.com/twinfleet/twinfleet/internal/report/record"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/files"
+	"github.com/twinfleet/twinfleet/report/record"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/report/files"
-	"github.com/twinfleet/twinfleet/internal/report/record"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/files"
+	"github.com/twinfleet/twinfleet/report/record"
 )
 
 func newReport(e env) *cobra.Command {

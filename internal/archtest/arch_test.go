@@ -63,9 +63,9 @@ func within(path string, rooms ...string) bool {
 
 // TestArrows holds imports to one direction: a room may import only the rooms listed for it.
 func TestArrows(t *testing.T) {
-	contract := []string{"internal/iothub", "internal/schedule"}
+	contract := []string{"internal/iothub", "schedule"}
 	allowed := map[string][]string{
-		"internal/schedule":    {},
+		"schedule":    {},
 		"internal/table":       {},
 		"internal/iothub":      {"internal/iothub"},
 		"internal/mqtt":        {},
@@ -76,11 +76,11 @@ func TestArrows(t *testing.T) {
 		"internal/host":        {},
 		"internal/generator":   {"internal/host"},
 		"internal/identity":    {"internal/iothub", "internal/table"},
-		"internal/report":      {"internal/report", "metrics", "internal/schedule", "internal/generator"},
-		"internal/dashboard":   {"internal/dashboard", "internal/report", "metrics"},
+		"report":      {"report", "metrics", "schedule", "internal/generator"},
+		"internal/dashboard":   {"internal/dashboard", "report", "metrics"},
 		"internal/export":      {"internal/export", "metrics"},
-		"internal/terminal":    {"internal/terminal", "internal/report", "metrics"},
-		"scenario":             {"scenario", "fleet", "internal/worker", "metrics", "internal/iothub", "internal/schedule", "internal/report", "internal/hub", "internal/generator", "internal/host", "internal/identity"},
+		"internal/terminal":    {"internal/terminal", "report", "metrics"},
+		"scenario":             {"scenario", "fleet", "internal/worker", "metrics", "internal/iothub", "schedule", "report", "internal/hub", "internal/generator", "internal/host", "internal/identity"},
 		"cmd":                  {""},
 		"internal/archtest":    {},
 		"internal/integration": {""},
@@ -117,7 +117,7 @@ func TestOwners(t *testing.T) {
 		"github.com/prometheus":                   {"metrics", "internal/export"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
-		"github.com/netresearch/go-cron":          {"internal/schedule"},
+		"github.com/netresearch/go-cron":          {"schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/viper":                  {"cmd"},
 		"go.yaml.in/yaml/v4":                      {"scenario"},

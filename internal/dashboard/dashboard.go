@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/report/html"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/html"
 )
 
 // Controls are what the page's buttons do. All may be called at any time, more than once.

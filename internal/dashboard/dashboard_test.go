@@ -14,9 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/report/html"
-	"github.com/twinfleet/twinfleet/internal/report/reporttest"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

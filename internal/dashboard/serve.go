@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report/html"
+	"github.com/twinfleet/twinfleet/report/html"
 )
 
 //go:embed assets

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // JSON tells programs of a run, one object a line. Every object has a type: start, event, progress or summary.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 

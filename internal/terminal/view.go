@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // wide is the width from which the table of operations has a sparkline in every line.

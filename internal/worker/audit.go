@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 

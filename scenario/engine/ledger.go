@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // ledger is the record of a run. Whoever learns something writes it here, one at a time.

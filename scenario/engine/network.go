@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/scenario"
 )

@@ -3,7 +3,7 @@ package engine
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 func TestOutages(t *testing.T) {

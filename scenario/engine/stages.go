@@ -9,8 +9,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
-	"github.com/twinfleet/twinfleet/internal/report"
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/report"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 

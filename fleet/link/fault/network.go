@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/internal/schedule"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Fault is one thing that is wrong with the network for a while. The zero value is nothing.

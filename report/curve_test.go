@@ -1,0 +1,79 @@
+package report_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+func TestSpark(t *testing.T) {
+	for _, tt := range []struct {
+		values []int
+		want   string
+	}{
+		{nil, ""},
+		{[]int{0, 0}, ""},
+		{[]int{8, 4, 0, 1, 0}, "█▄ ▁"},
+		{[]int{1000, 1, 500}, "█▁▄"},
+		{slices.Repeat([]int{3}, 100), strings.Repeat("█", 50)},
+	} {
+		if got := report.Spark(tt.values); got != tt.want {
+			t.Errorf("Spark(%v) = %q; want %q", tt.values, got, tt.want)
+		}
+	}
+}
+
+func TestSummaryTellsHowDevicesCameBack(t *testing.T) {
+	const s = time.Second
+	run := &report.Run{Totals: &metrics.Snapshot{}, Outages: []report.Outage{
+		{From: 30 * s, To: 33 * s, Lost: 2000, Total: 2400, Recovered: true, AllBack: 4 * s, Returns: []int{400, 1600, 380, 20}, Every: s},
+		{From: 60 * s, To: 90 * s, Lost: 10, Total: 10, Returns: []int{0, 3}, Every: 2 * s},
+	}}
+	var b strings.Builder
+	if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"outage at 30.0s: 2,400 connections were lost, 2,000 devices were gone at once; 99 % were back after 3.00s\n",
+		"came back ▂█▂▁  at most 1,600/s, 1.00s after it began; all were back after 4.00s\n",
+		"came back  █  at most 1.50/s, 2.00s after it began; some were gone to the end\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the summary lacks %q:\n%s", want, b.String())
+		}
+	}
+}
+
+// A target that comes and goes does not push the verdict off the screen.
+func TestSummaryTellsOfTheWorstOutages(t *testing.T) {
+	run := &report.Run{Outcome: report.Failed, Totals: &metrics.Snapshot{Series: []metrics.SeriesSnapshot{{Operation: metrics.OpConnect, Group: "g"}}}}
+	run.Totals.Series[0].Dropped = map[string]uint64{metrics.DropNotConnected: 1}
+	for i := range 100 {
+		run.Outages = append(run.Outages, report.Outage{From: time.Duration(i) * time.Second, To: time.Duration(i+1) * time.Second, Lost: 1, Total: 1 + i%50, Recovered: true})
+	}
+	var term, md strings.Builder
+	if err := report.WriteSummary(&term, run, report.Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.WriteMarkdown(&md, run); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{term.String(), md.String()} {
+		for _, want := range []string{"outage at 48.0s: 49 connections were lost, 1 device was gone at once", "outage at 49.0s: 50", "outage at 1m39s: 50", "97 outages more, of 1.00s at the most, in which 2,401 connections were lost; summary.json has all\n"} {
+			if strings.Count(text, want) != 1 {
+				t.Errorf("the report lacks %q:\n%s", want, text)
+			}
+		}
+		if n := strings.Count(text, "outage at"); n != 3 {
+			t.Errorf("%d outages are told of; want 3", n)
+		}
+	}
+	// What never ended has no time, and what was not opened no name.
+	if !strings.Contains(term.String(), "–    –    –    –\n") || strings.Contains(term.String(), "·  ·") {
+		t.Errorf("the summary has times, or a target:\n%s", term.String())
+	}
+}

@@ -1,0 +1,76 @@
+// Package files makes the reports of a run as files in the folder of its record.
+package files
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/record"
+)
+
+// The reports of a run.
+const (
+	HTML     = "report.html"  // for people
+	JSON     = "summary.json" // for programs
+	JUnit    = "junit.xml"    // for continuous integration
+	Markdown = "report.md"    // for a comment on a pull request
+)
+
+// Write reads the record in a folder and writes every report beside it. A report is there whole or not at all; those
+// that can be written are, also when another cannot.
+func Write(dir string) (*report.History, error) {
+	h, err := record.Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	scenario, err := os.ReadFile(filepath.Join(dir, record.ScenarioFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the scenario of the run: %w", err)
+	}
+	var errs []error
+	for _, r := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{HTML, func(w io.Writer) error { return html.Write(w, h, scenario) }},
+		{JSON, func(w io.Writer) error { return report.WriteJSON(w, h.Run) }},
+		{JUnit, func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }},
+		{Markdown, func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }},
+	} {
+		if err := whole(filepath.Join(dir, r.name), r.write); err != nil {
+			errs = append(errs, fmt.Errorf("writing %s: %w", r.name, err))
+		}
+	}
+	return h, errors.Join(errs...)
+}
+
+// Existing are those of the reports that are in a folder: what may be named to a reader.
+func Existing(dir string) []string {
+	var names []string
+	for _, name := range []string{HTML, JSON, JUnit, Markdown} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// whole writes a file beside its place and moves it there. Its owner alone may read it.
+func whole(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	b := bufio.NewWriter(f)
+	if err := errors.Join(write(b), b.Flush(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,153 @@
+// Package html makes the report of a run as one page that needs nothing else: it opens from disk, offline,
+// and can be mailed. Its charts can be hovered over and zoomed into.
+package html
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// maxPoints is how many points in time a chart has at most: about a pixel each, and the page stays small.
+const maxPoints = 400
+
+// page is what the template shows.
+type page struct {
+	Run      *report.Run
+	Whole    bool
+	Ops      []opRow
+	Tables   []report.Table
+	Errors   []report.ErrorPart
+	Queries  []string
+	Times    []timesRow
+	Findings []report.Finding
+	Events   []report.Event
+	Scenario string
+	Data     template.JS // JSON, escaped for a script element
+	Style    template.CSS
+	Script   template.JS
+}
+
+type opRow struct {
+	Name                             string
+	Count, Rate, Throttled, Errors   string
+	P50, P95, P99, Max, Sent, LateBy string
+}
+
+// timesRow is all that is told of one distribution of times.
+type timesRow struct {
+	Operation, Group, Of string
+	Figures              []string
+}
+
+// Write writes the page. The scenario is shown as it is given: without secrets.
+func Write(w io.Writer, h *report.History, scenario []byte) error {
+	t, err := template.New("report.tmpl").Funcs(template.FuncMap{
+		"duration": report.Duration, "count": func(n uint64) string { return report.Count(int64(n)) },
+		"time": func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	}).ParseFS(assets, "assets/report.tmpl")
+	if err != nil {
+		return fmt.Errorf("reading the report's template: %w", err)
+	}
+	p, err := newPage(h, scenario)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return fmt.Errorf("making the report: %w", err)
+	}
+	_, err = w.Write(b.Bytes())
+	return err
+}
+
+func newPage(h *report.History, scenario []byte) (*page, error) {
+	p := &page{Run: h.Run, Whole: h.Whole, Findings: report.Findings(h.Run), Tables: report.Tables(h.Run), Errors: report.ErrorParts(h.Run), Queries: report.QueryLines(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario)}
+	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
+	data, err := json.Marshal(NewData(h.Merged(maxPoints), withWait(h)))
+	if err != nil {
+		return nil, fmt.Errorf("writing the charts' data: %w", err)
+	}
+	p.Data = template.JS(data)
+	for _, part := range []struct {
+		names []string
+		into  func(string)
+	}{
+		{[]string{"uplot.min.css", "report.css"}, func(s string) { p.Style += template.CSS(s) }},
+		{[]string{"uplot.min.js", "charts.js"}, func(s string) { p.Script += template.JS(s) }},
+	} {
+		for _, name := range part.names {
+			b, err := assets.ReadFile("assets/" + name)
+			if err != nil {
+				return nil, fmt.Errorf("reading the report's parts: %w", err)
+			}
+			part.into(string(b) + "\n")
+		}
+	}
+	for _, l := range report.Lines(h.Run.Totals) {
+		p.Ops = append(p.Ops, newRow(l, h.Run))
+	}
+	return p, nil
+}
+
+// withWait is the stages of a run with the wait for the last answers, where that took its time.
+func withWait(h *report.History) []report.Stage {
+	stages := h.Run.Stages
+	if len(stages) == 0 || len(h.Samples) == 0 {
+		return stages
+	}
+	over, end := stages[len(stages)-1].To, h.Samples[len(h.Samples)-1].At
+	if end-over < 2*time.Second {
+		return stages
+	}
+	return append(slices.Clip(stages), report.Stage{Name: "waiting for answers", From: over, To: end})
+}
+
+func newRow(l report.Line, r *report.Run) opRow {
+	x, latency := l.Series, l.Series.Latency(false)
+	q := func(q float64) string { return report.Duration(latency.Quantile(q)) }
+	n := func(n uint64) string { return report.Count(int64(n)) }
+	return opRow{
+		Name: l.Name, Count: n(x.Ended()), Rate: report.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
+		Throttled: n(x.Count(metrics.Throttled)), Errors: n(x.Errors()), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: report.Duration(latency.Maximum()),
+		Sent: report.Duration(x.Latency(true).Quantile(0.99)), LateBy: report.Duration(x.Lag.Quantile(0.99)),
+	}
+}
+
+// times are the distributions of every operation and group.
+func times(r *report.Run) []timesRow {
+	var rows []timesRow
+	for i := range r.Totals.Series {
+		x := &r.Totals.Series[i]
+		for _, of := range []struct {
+			name string
+			h    metrics.Histogram
+		}{{"from the schedule", x.Latency(false)}, {"from the send", x.Latency(true)}, {"lag of the start", x.Lag}} {
+			if of.h.Count == 0 {
+				continue
+			}
+			row := timesRow{string(x.Operation), x.Group, of.name, []string{report.Duration(of.h.Mean())}}
+			for _, q := range []float64{0.5, 0.9, 0.95, 0.99, 0.999} {
+				row.Figures = append(row.Figures, report.Duration(of.h.Quantile(q)))
+			}
+			row.Figures = append(row.Figures, report.Duration(of.h.Maximum()))
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// Asset is one of the page's own parts, for a page that draws the same charts: charts.js, report.css,
+// uplot.min.js or uplot.min.css.
+func Asset(name string) ([]byte, error) { return assets.ReadFile("assets/" + name) }
