@@ -200,7 +200,9 @@ func exampleRecorder() *Recorder {
 	r.DeviceGauge("robots", "connected").Add(3)
 	r.QueryResult("redmond", 3000, 30)
 	r.QueryResult("redmond", 2999, 30)
-	r.Register("twinfleet_hub_devices", "Identities.", []string{"status"}, func() []Sample { return []Sample{{[]string{"enabled"}, 7}} })
+	r.Register(func() []Figure {
+		return []Figure{{"twinfleet_hub_devices", "Identities.", []string{"status"}, []Sample{{[]string{"enabled"}, 7}}}}
+	})
 	return r
 }
 

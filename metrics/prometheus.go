@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"runtime"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -111,19 +112,25 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	c.rec.mu.Lock()
-	labels, gauges := c.rec.labels, c.rec.gauges
+	labels, figures := c.rec.labels, c.rec.figures
 	c.rec.mu.Unlock()
 	value(d.build, 1, labels.Version, runtime.Version())
 	value(d.info, 1, labels.Run, labels.Scenario, s.Stage)
-	for _, g := range gauges {
-		kind := prometheus.GaugeValue
-		if g.counter {
-			kind = prometheus.CounterValue
+	for _, read := range figures {
+		for _, f := range read() {
+			f.send(out)
 		}
-		desc := prometheus.NewDesc(g.name, g.help, g.labels, nil)
-		for _, sample := range g.read() {
-			out <- prometheus.MustNewConstMetric(desc, kind, sample.Value, sample.Labels...)
-		}
+	}
+}
+
+func (f *Figure) send(out chan<- prometheus.Metric) {
+	kind := prometheus.GaugeValue
+	if strings.HasSuffix(f.Name, "_total") {
+		kind = prometheus.CounterValue
+	}
+	desc := prometheus.NewDesc(f.Name, f.Help, f.Labels, nil)
+	for _, x := range f.Samples {
+		out <- prometheus.MustNewConstMetric(desc, kind, x.Value, x.Labels...)
 	}
 }
 

@@ -32,7 +32,7 @@ type Recorder struct {
 	groups  map[Operation]int
 	devices map[deviceKey]*atomic.Int64
 	queries map[string]*queryState
-	gauges  []gauge
+	figures []func() []Figure
 	labels  RunLabels
 }
 
@@ -186,27 +186,31 @@ func (r *Recorder) stage() string {
 	return marks[len(marks)-1].name
 }
 
-// gauge is a number that another room keeps and that /metrics shows.
-type gauge struct {
-	name, help string
-	counter    bool
-	labels     []string
-	read       func() []Sample
+// Figure is a number that another room keeps and that /metrics shows: a counter when its name ends in "_total", else a gauge.
+type Figure struct {
+	Name    string // begins with "twinfleet_"
+	Help    string // a sentence
+	Labels  []string
+	Samples []Sample
 }
 
-// Sample is one value of a registered gauge, with the values of its labels in order.
+// One is a Figure without labels.
+func One(name, help string, value float64) Figure {
+	return Figure{Name: name, Help: help, Samples: []Sample{{Value: value}}}
+}
+
+// Sample is one value of a Figure, with the values of its labels in order.
 type Sample struct {
 	Labels []string
 	Value  float64
 }
 
-// Register shows numbers that another room keeps, such as the embedded hub's throttles, on /metrics.
-// Names begin with "twinfleet_"; those of counters end in "_total". read must be quick.
-func (r *Recorder) Register(name, help string, labels []string, read func() []Sample) {
+// Register shows numbers that another room keeps, such as the embedded hub's throttles, on /metrics. read is called once a
+// scrape, and gives all of them as they are in one moment. It must be quick.
+func (r *Recorder) Register(read func() []Figure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	isCounter := len(name) > 6 && name[len(name)-6:] == "_total"
-	r.gauges = append(r.gauges, gauge{name, help, isCounter, labels, read})
+	r.figures = append(r.figures, read)
 }
 
 // allSeries are the series in the order of reports.

@@ -194,7 +194,7 @@ func (r *reader) validateIdentity(path string, g *Group, t *Target) {
 		r.failAt(at, g.place, "give one of file, key, x509, not %d of them", parts)
 		return
 	}
-	if t.Kind == Broker {
+	if !t.Can().Twins {
 		r.failAt(at, g.place, "a plain broker has no identities; use target.username and target.password")
 		return
 	}
@@ -210,7 +210,7 @@ func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
 	if _, given := r.places[path+".id"]; given {
 		r.failAt(path+".id", g.place, "device ids are those of the file; remove id")
 	}
-	if t.Kind != IoTHub {
+	if !t.Can().Registry {
 		return // the embedded hub takes devices of any hub
 	}
 	c, err := iothub.ParseServiceConnectionString(t.Hub)
@@ -232,7 +232,7 @@ func (r *reader) validateX509(at string, g *Group, t *Target) {
 		r.failAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
 	case (x.CA == "") != (x.Key == ""):
 		r.failAt(at, g.place, "an authority needs both ca and key")
-	case !x.Thumbprint && x.CA == "" && t.Kind.surelyNot(Embedded):
+	case !x.Thumbprint && x.CA == "" && !t.Can().InProcess:
 		r.failAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
 	}
 	if t.Plain {

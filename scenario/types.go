@@ -4,13 +4,12 @@
 package scenario
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Scenario is a valid scenario. It is not changed after Load.
@@ -37,38 +36,6 @@ func (s *Scenario) Devices() int {
 		n += g.Count
 	}
 	return n
-}
-
-// TargetKind is what a target speaks.
-type TargetKind uint8
-
-// The kinds of targets.
-const (
-	Embedded TargetKind = iota // the hub in this process
-	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
-	Broker                     // a plain MQTT broker: no twins
-
-	unknownTarget // of a scenario whose target cannot be read
-)
-
-// surelyNot reports whether a target is known to be of another kind.
-func (k TargetKind) surelyNot(kind TargetKind) bool { return k != kind && k != unknownTarget }
-
-// Target is what the fleet and the worker are pointed at.
-type Target struct {
-	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
-	Kind     TargetKind
-	CA       string              // file with certificates to trust beside nothing else; the system's when empty
-	Trusted  []*x509.Certificate // of that file
-	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
-	Keep     bool                // leave the identities that the run made
-	Tier     string              // embedded only
-	Units    int                 // embedded only
-	Burst    time.Duration       // embedded only: so much of the tier's rate may come at once
-	QueryLag string              // embedded only
-	Topic    string              // broker only: where devices send; {device} and {group} are replaced
-	Username string              // broker only; {device} and {group} are replaced
-	Password string              // broker only; a secret
 }
 
 // Fleet is the devices.

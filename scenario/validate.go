@@ -61,13 +61,13 @@ func (r *reader) validateFleet(s *Scenario) {
 			r.failAt(path+".name", g.place, "a second group named %s; names must differ", g.Name)
 		}
 		names[g.Name] = true
-		r.validateGroup(path, g, s.Target.Kind)
+		r.validateGroup(path, g, s.Target.Can())
 		r.validateIdentity(path, g, &s.Target)
 	}
 	r.validateIDs(s)
 }
 
-func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
+func (r *reader) validateGroup(path string, g *Group, can Capabilities) {
 	r.validateDeviceIDs(path, g)
 	if len(g.Report.Types) == 0 && (g.Report.Every > 0 || g.Report.Properties != nil) {
 		r.failAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")
@@ -80,10 +80,10 @@ func (r *reader) validateGroup(path string, g *Group, kind TargetKind) {
 	if t := g.Tokens; t.Life > 0 && t.Margin+t.Spread >= t.Life {
 		r.failAt(path+".tokens", g.place, "margin and spread together (%s) leave nothing of a life of %s", t.Margin+t.Spread, t.Life)
 	}
-	if kind.surelyNot(Broker) && g.Telemetry.QoS == 2 {
+	if !can.Topics && g.Telemetry.QoS == 2 {
 		r.failAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
 	}
-	if kind == Broker && len(g.Report.Types) > 0 {
+	if !can.Twins && len(g.Report.Types) > 0 {
 		r.failAt(path+".reported", g.place, "a plain broker has no twins; remove reported, and send telemetry")
 	}
 }
@@ -127,7 +127,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {
 			r.failAt(path+".duration", t.place, "a rate needs a duration")
 		}
-		if t.Hub != nil && s.Target.Kind.surelyNot(Embedded) {
+		if t.Hub != nil && !s.Target.Can().Faults {
 			r.failAt(path+".hub", t.place, "only the embedded hub has a fault switch")
 		}
 		if t.Hub != nil && t.Hub.Service != nil && t.Hub.Service.Time == 0 {
@@ -136,7 +136,7 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 		if t.Arrivals == "poisson" && t.ReportRate == nil && t.TelemetryRate == nil {
 			r.failAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")
 		}
-		if t.ReportRate != nil && s.Target.Kind == Broker {
+		if t.ReportRate != nil && !s.Target.Can().Twins {
 			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
 		}
 		for j := range t.Steps {
@@ -156,7 +156,7 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, check
 		r.failAt(path, at, "a step is exactly one of statistics, tag, query, desired, await; found %d", n)
 		return
 	}
-	if s.Target.Kind == Broker && x.Await == nil {
+	if !s.Target.Can().Service && x.Await == nil {
 		r.failAt(path, at, "a plain broker has no service side; only await works")
 	}
 	switch {

@@ -52,7 +52,7 @@ func (r *reader) validateMessages(s *Scenario) {
 			listeners += g.Count
 		}
 	}
-	if s.Target.Kind == Broker {
+	if !s.Target.Can().Twins {
 		r.validateTopic("target.topic", place{}, s.Target.Topic, false)
 	}
 	for i := range s.Fleet.Groups {
@@ -62,7 +62,7 @@ func (r *reader) validateMessages(s *Scenario) {
 		if t.Payload != nil && t.Rows != nil {
 			r.failAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
 		}
-		if s.Target.Kind.surelyNot(Broker) {
+		if !s.Target.Can().Topics {
 			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
 				if set {
 					r.failAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
@@ -70,7 +70,7 @@ func (r *reader) validateMessages(s *Scenario) {
 			}
 			continue
 		}
-		if s.Target.Kind != Broker {
+		if s.Target.Can().Twins {
 			continue
 		}
 		if t.Topic != "" {
@@ -170,7 +170,7 @@ func (s *Scenario) Rated(reports bool) (groups []string) {
 
 // validateRates holds rates to groups that can keep them.
 func (r *reader) validateRates(path string, t *Stage, s *Scenario) {
-	if t.ReportRate != nil && s.Target.Kind != Broker && len(s.Rated(true)) == 0 {
+	if t.ReportRate != nil && s.Target.Can().Twins && len(s.Rated(true)) == 0 {
 		r.failAt(path+".report_rate", t.place, "no group reports; write reported: {connectivity: {type: cellular}}")
 	}
 	if t.TelemetryRate != nil && len(s.Rated(false)) == 0 {

@@ -29,7 +29,7 @@ func finishService(s *Scenario) {
 	}
 	if f := s.Service.Freshness; f != nil && f.Probe == unsetProbe {
 		f.Probe = defaultProbe
-		if s.Target.Tier != "" || s.Target.Kind == IoTHub && !s.Target.Plain {
+		if s.Target.Limited() {
 			f.Probe = limitedProbe
 		}
 	}
@@ -41,7 +41,7 @@ func finishService(s *Scenario) {
 // lag is how far behind the results of a target's queries may be: other hubs than the embedded one are
 // allowed what the documentation calls normal, a few seconds (iot-hub-devguide-query-language).
 func (t *Target) lag() time.Duration {
-	if t.Kind != Embedded {
+	if !t.Can().Faults {
 		return 5 * time.Second
 	}
 	_, most, random := strings.Cut(t.QueryLag, "..")
@@ -68,7 +68,7 @@ func (r *reader) uniqueName(path, what, name string, at place, seen map[string]b
 
 func (r *reader) validateService(s *Scenario, checkQuery func(string) error) {
 	x := &s.Service
-	if s.Target.Kind == Broker {
+	if !s.Target.Can().Service {
 		if len(x.Queries)+len(x.Tags)+len(x.Rollouts)+len(x.Methods)+len(x.TwinReads)+len(x.Jobs) > 0 {
 			r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
 		}
@@ -93,7 +93,7 @@ func (r *reader) validateService(s *Scenario, checkQuery func(string) error) {
 		if m.Method == "" {
 			r.failAt(path, m.place, "which method is called is missing; write method: reboot")
 		}
-		if s.Target.Kind == IoTHub && !s.Target.Plain && (m.Timeout < 5*time.Second || m.Timeout > 5*time.Minute) {
+		if s.Target.Can().Registry && !s.Target.Plain && (m.Timeout < 5*time.Second || m.Timeout > 5*time.Minute) {
 			r.failAt(path+".timeout", m.place, "IoT Hub takes 5s to 5m")
 		}
 		r.validateRated(path, m.Group, m.Rate, m.Stages, s, m.place)

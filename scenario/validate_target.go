@@ -41,21 +41,21 @@ func (r *reader) validateTarget(t *Target) {
 	case Broker:
 		r.validateBroker(t)
 	}
-	if t.Kind.surelyNot(Embedded) {
+	if !t.Can().Faults {
 		for _, key := range []string{"tier", "query_lag", "burst"} {
 			if r.given("target." + key) {
 				r.failAt("target."+key, place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
 			}
 		}
 	}
-	if t.Kind.surelyNot(Broker) {
+	if !t.Can().Topics {
 		for _, key := range []string{"topic", "username", "password"} {
 			if r.given("target." + key) {
 				r.failAt("target."+key, place{}, "only a plain broker has a %s; remove it", key)
 			}
 		}
 	}
-	if t.Kind == Embedded && t.Tier == "" {
+	if t.Can().Faults && t.Kind != unknownTarget && t.Tier == "" {
 		for _, key := range []string{"units", "burst"} {
 			if r.given("target." + key) {
 				r.failAt("target."+key, place{}, "%s is a tier's, and without a tier there are no limits; write tier: S1", key)
@@ -107,31 +107,12 @@ func (r *reader) validatePort(port string) {
 	}
 }
 
-// host is the name or address that devices connect to; empty when it cannot be known yet.
-func (t *Target) host() string {
-	switch t.Kind {
-	case Embedded:
-		return "127.0.0.1"
-	case IoTHub:
-		c, err := iothub.ParseServiceConnectionString(t.Hub)
-		if err != nil {
-			return ""
-		}
-		if host, _, err := net.SplitHostPort(c.HostName); err == nil {
-			return host
-		}
-		return c.HostName
-	case Broker:
-		if u, err := url.Parse(t.Hub); err == nil {
-			return u.Hostname()
-		}
-	}
-	return ""
-}
-
 // validateSources holds the local addresses of devices to be such, of the same version of IP as the target's.
 func (r *reader) validateSources(s *Scenario) {
-	target := net.ParseIP(s.Target.host())
+	var target net.IP
+	if x, err := s.Target.Endpoint(); err == nil {
+		target = net.ParseIP(x.Host)
+	}
 	for i, a := range s.Fleet.SourceAddresses {
 		path := "fleet.source_addresses[" + strconv.Itoa(i) + "]"
 		ip := net.ParseIP(a)

@@ -76,10 +76,10 @@ func (s *Scenario) stage(name string) *Stage {
 // unmeasured says why a threshold can have no data, and what to do; empty when it can have some.
 func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 	of, ok := s.measured(t.Operation)
-	if !ok || t.Operation == metrics.OpFreshness && (s.Target.Kind == Broker || len(of.names) == 0) {
+	if !ok || t.Operation == metrics.OpFreshness && (!s.Target.Can().Twins || len(of.names) == 0) {
 		return "" // of freshness it was said
 	}
-	if s.Target.Kind == Broker && t.Operation != metrics.OfDevices && !slices.Contains(ofBrokers(), t.Operation) {
+	if !s.Target.Can().Twins && t.Operation != metrics.OfDevices && !slices.Contains(ofBrokers(), t.Operation) {
 		return fmt.Sprintf("a plain broker has no %s; there are %s", t.Operation, joined(ofBrokers()))
 	}
 	if len(of.names) == 0 {
@@ -174,7 +174,7 @@ func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
-		return series{s.groupsThat(func(g *Group) bool { return s.Target.Kind != Broker || len(g.Subscribe.Topics) > 0 }), `write subscribe: {topics: ["a/#"]} in a group`}, true
+		return series{s.groupsThat(func(g *Group) bool { return s.Target.Can().Twins || len(g.Subscribe.Topics) > 0 }), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
 		return series{s.groupsThat(func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }), "write reported: {connectivity: {type: cellular}, every: 10s} in a group"}, true
 	case metrics.OpTelemetry:
@@ -193,7 +193,7 @@ func (s *Scenario) measuredService(op metrics.Operation) (x series, ok bool) {
 	switch op {
 	case metrics.OpProvision:
 		x.remedy = "the devices of files are not made"
-		if s.Target.Kind == Embedded || len(s.groupsThat(func(g *Group) bool { return g.Identity.Made() })) > 0 {
+		if s.Target.Can().InProcess || len(s.groupsThat(func(g *Group) bool { return g.Identity.Made() })) > 0 {
 			x.names = []string{""}
 		}
 	case metrics.OpStatistics:
@@ -301,7 +301,7 @@ func (s *Scenario) setsDesired(g *Group) bool {
 // mayBeTold reports whether desired properties may reach a group: those that the scenario writes, and on a hub
 // elsewhere those of others.
 func (s *Scenario) mayBeTold(g *Group) bool {
-	return s.Target.Kind == IoTHub || s.setsDesired(g) || slices.ContainsFunc(s.Service.Jobs, func(x Job) bool { return x.Desired != nil })
+	return s.Target.Can().Registry || s.setsDesired(g) || slices.ContainsFunc(s.Service.Jobs, func(x Job) bool { return x.Desired != nil })
 }
 
 // unnamed says what is wrong with the name in a selector.
@@ -344,7 +344,7 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 	case t.Operation == metrics.OpDelivery && s.Stages[0].active != nil && !s.listens():
 		return "no stage starts devices that subscribe, so that nothing is delivered"
 	case s.Stages[0].active != nil:
-	case s.Target.Kind == Broker && !listens && most <= listeners && (g != nil || listeners < s.Devices()):
+	case !s.Target.Can().Twins && !listens && most <= listeners && (g != nil || listeners < s.Devices()):
 		return fmt.Sprintf("the stages start %d devices, and those are the %d that subscribe, which come first; start more", most, listeners)
 	}
 	return ""

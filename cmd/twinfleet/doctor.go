@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/internal/target/probe"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/doctor"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
@@ -82,14 +82,14 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 
 // reach asks the target; the embedded hub is not there yet.
 func reach(ctx context.Context, sc *scenario.Scenario) ([]doctor.Finding, error) {
-	t, err := engine.NewProbe(ctx, sc)
-	if errors.Is(err, engine.ErrNothingToProbe) {
+	t, err := probe.New(ctx, sc)
+	if errors.Is(err, probe.ErrNothingToProbe) {
 		return []doctor.Finding{{Check: "target", Level: doctor.OK, Text: err.Error()}}, nil
 	}
 	if err != nil {
 		return []doctor.Finding{{Check: "target", Level: doctor.Problem, Text: err.Error(), Remedy: "correct target in the scenario"}}, nil
 	}
-	return doctor.Reach(ctx, sc.Target.Kind, t, time.Now), t.Close()
+	return doctor.Reach(ctx, sc.Target.Can(), t, time.Now), t.Close()
 }
 
 func writeFindings(w io.Writer, all []doctor.Finding, style report.Style) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -96,7 +97,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	h.Arm()
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
-	registerHub(rec, h)
+	hubmetrics.Register(rec, h)
 	server, err := serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
 	if err == nil {
 		err = announce(e, h, s.v.GetBool("json"), server.url())
@@ -152,50 +153,4 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	}
 	_, err := fmt.Fprintln(e.stdout, "Ctrl-C stops the hub.")
 	return err
-}
-
-// registerHub shows the hub's own numbers on /metrics.
-func registerHub(rec *metrics.Recorder, h *hub.Hub) {
-	one := func(v float64) []metrics.Sample { return []metrics.Sample{{Value: v}} }
-	rec.Register("twinfleet_hub_devices", "Identities in the embedded hub's registry.", []string{"status"}, func() []metrics.Sample {
-		s := h.Stats().Devices
-		return []metrics.Sample{{Labels: []string{"enabled"}, Value: float64(s.Enabled)}, {Labels: []string{"disabled"}, Value: float64(s.Disabled)}}
-	})
-	rec.Register("twinfleet_hub_connected_devices", "Devices that are connected to the embedded hub.", nil, func() []metrics.Sample {
-		return one(float64(h.Stats().Connected))
-	})
-	rec.Register("twinfleet_hub_telemetry_messages_total", "Telemetry messages that the embedded hub received.", nil, func() []metrics.Sample {
-		return one(float64(h.Stats().Telemetry))
-	})
-	rec.Register("twinfleet_hub_quota_used_messages", "Messages that the embedded hub counted against its tier's quota today.", nil, func() []metrics.Sample {
-		return one(float64(h.Stats().QuotaUsed))
-	})
-	rec.Register("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", nil, func() []metrics.Sample {
-		return one(float64(h.Stats().Quota))
-	})
-	rec.Register("twinfleet_hub_operations_total", "Operations that the embedded hub served, by the class that a tier limits.", []string{"class"}, func() []metrics.Sample {
-		var out []metrics.Sample
-		served := h.Stats().Served
-		for _, class := range throttle.Classes() {
-			out = append(out, metrics.Sample{Labels: []string{string(class)}, Value: float64(served[class])})
-		}
-		return out
-	})
-	perClass := func(read func(throttle.Stat) float64) func() []metrics.Sample {
-		return func() []metrics.Sample {
-			var out []metrics.Sample
-			for _, s := range h.Stats().Throttles {
-				out = append(out, metrics.Sample{Labels: []string{string(s.Class)}, Value: read(s)})
-			}
-			return out
-		}
-	}
-	class := []string{"class"}
-	rec.Register("twinfleet_hub_throttle_rate", "Operations per second that the embedded hub's tier allows.", class, perClass(func(s throttle.Stat) float64 { return s.Rate }))
-	rec.Register("twinfleet_hub_throttle_tokens", "What is left of the burst; below zero when operations wait.", class, perClass(func(s throttle.Stat) float64 { return s.Tokens }))
-	rec.Register("twinfleet_hub_throttle_waiting", "Operations that wait for their turn now.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Waiting) }))
-	rec.Register("twinfleet_hub_throttle_wait_seconds", "How long one more operation would wait now.", class, perClass(func(s throttle.Stat) float64 { return s.Wait.Seconds() }))
-	rec.Register("twinfleet_hub_throttle_admitted_total", "Operations served, also those that waited.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Admitted) }))
-	rec.Register("twinfleet_hub_throttle_delayed_total", "Operations served after a wait.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Delayed) }))
-	rec.Register("twinfleet_hub_throttle_rejected_total", "Operations shed with status 429.", class, perClass(func(s throttle.Stat) float64 { return float64(s.Rejected) }))
 }

@@ -43,7 +43,6 @@ func families(t *testing.T) []*dto.MetricFamily {
 	var all []*dto.MetricFamily
 	record := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Version: "1.0.0", AllowSaturated: true,
-		OnTarget: func(target engine.Target) { registerHub(rec, target.Hub) },
 		Progress: func(engine.Progress) { // while the hub is there
 			gathered, err := rec.Registry().Gather()
 			if err != nil {

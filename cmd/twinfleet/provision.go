@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/target/registry"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 func newProvision(e env) *cobra.Command {
@@ -54,7 +54,7 @@ when the registry throttles, and may be repeated after an interruption.`,
 }
 
 // onRegistry runs a command that works on the registry, with progress and Ctrl-C.
-func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what string, do func(context.Context, engine.RegistryOptions, settings, io.Writer) error) error {
+func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what string, do func(context.Context, registry.Options, settings, io.Writer) error) error {
 	e.outlive()
 	s, err := loadSettings(cmd)
 	if err != nil {
@@ -71,7 +71,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	stop := make(chan struct{})
 	hard, done := e.stopperSaying(ctx, log, "stopping: calls under way are waited for; once more stops at once", func() { close(stop) })
 	defer done()
-	o := engine.RegistryOptions{Scenario: sc, Stop: stop}
+	o := registry.Options{Scenario: sc, Stop: stop}
 	if !s.v.GetBool("quiet") {
 		o.Progress = registryProgress(e.stderr, what)
 	}
@@ -79,7 +79,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	switch {
 	case errors.Is(err, identity.ErrStopped), err != nil && errors.Is(context.Cause(hard), errInterrupted):
 		return withCode(codeInterrupted, errors.New("interrupted; the same command goes on"))
-	case errors.Is(err, engine.ErrNoRegistry):
+	case errors.Is(err, registry.ErrNoRegistry):
 		return withCode(codeUsage, err)
 	}
 	return err
@@ -97,7 +97,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 	}
 }
 
-func provision(ctx context.Context, o engine.RegistryOptions, s settings, w io.Writer) (err error) {
+func provision(ctx context.Context, o registry.Options, s settings, w io.Writer) (err error) {
 	out := s.v.GetString("out")
 	if out != "" {
 		if o.Out, err = identity.OpenOut(out); err != nil {
@@ -105,8 +105,8 @@ func provision(ctx context.Context, o engine.RegistryOptions, s settings, w io.W
 		}
 		defer func() { err = errors.Join(err, o.Out.Close()) }()
 	}
-	c, err := engine.Provision(ctx, o)
-	if errors.Is(err, engine.ErrNoRegistry) {
+	c, err := registry.Provision(ctx, o)
+	if errors.Is(err, registry.ErrNoRegistry) {
 		return err
 	}
 	fmt.Fprintf(w, "%s: %s made, %s there already", report.Number(c.Total, "identity"), number(c.Made), number(c.Existed+c.Done))
@@ -121,9 +121,9 @@ func provision(ctx context.Context, o engine.RegistryOptions, s settings, w io.W
 	return err
 }
 
-func deprovision(ctx context.Context, o engine.RegistryOptions, _ settings, w io.Writer) error {
-	c, err := engine.Deprovision(ctx, o)
-	if errors.Is(err, engine.ErrNoRegistry) {
+func deprovision(ctx context.Context, o registry.Options, _ settings, w io.Writer) error {
+	c, err := registry.Deprovision(ctx, o)
+	if errors.Is(err, registry.ErrNoRegistry) {
 		return err
 	}
 	fmt.Fprintf(w, "%s: %s removed, %s were not there", report.Number(c.Total, "identity"), number(c.Removed), number(c.Missing))
@@ -135,7 +135,7 @@ func deprovision(ctx context.Context, o engine.RegistryOptions, _ settings, w io
 	return err
 }
 
-func ofFiles(w io.Writer, c engine.RegistryCounts) {
+func ofFiles(w io.Writer, c registry.Counts) {
 	if c.OfFiles > 0 {
 		fmt.Fprintf(w, "%s of identity files: left alone\n", report.Number(c.OfFiles, "device"))
 	}

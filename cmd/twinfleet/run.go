@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
@@ -108,11 +108,6 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 			out.Progress(terminal.Progress(p))
 			keep.progress(p)
 			page.progress(p)
-		},
-		OnTarget: func(t engine.Target) {
-			if t.Hub != nil {
-				registerHub(rec, t.Hub)
-			}
 		},
 	})
 	if page, err = newLive(ctx, s, sc, eng, log); err != nil {

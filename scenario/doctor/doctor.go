@@ -127,7 +127,7 @@ func bind(address string) error {
 // the run, which may want to show just that.
 func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 	if p.Tier == nil {
-		if sc.Target.Kind != scenario.IoTHub {
+		if !sc.Target.Can().Registry {
 			return nil
 		}
 		f := Finding{Check: "tier", Level: OK, Text: "not told; give --tier and --units to hold the scenario to the hub's"}

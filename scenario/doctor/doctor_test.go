@@ -137,7 +137,7 @@ func TestReach(t *testing.T) {
 		"clock wrong": {scenario.IoTHub, fake{off: -6 * time.Minute}, known + open + accepted +
 			"problem clock: 6m00s apart from the target's; a hub refuses tokens of clocks that are 5m00s apart; set this machine's clock: timedatectl set-ntp true"},
 	} {
-		if got := lines(Reach(t.Context(), tt.kind, tt.target, noon)...); got != tt.want {
+		if got := lines(Reach(t.Context(), tt.kind.Can(), tt.target, noon)...); got != tt.want {
 			t.Errorf("%s:\n%s\nwant:\n%s", name, got, tt.want)
 		}
 	}

@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // runActivities runs what the service side does beside tagging and queries, until ctx ends.
 func (e *Engine) runActivities(ctx context.Context) {
-	if e.target.service == nil {
+	if !e.target.Can.Service {
 		return
 	}
 	var all sync.WaitGroup
@@ -50,13 +50,13 @@ func (e *Engine) runLoads(ctx context.Context, all *sync.WaitGroup) {
 		m := &e.sc.Service.Methods[i]
 		g := e.sc.Group(m.Group)
 		order := worker.Order(e.sc.Seed, "method "+m.Name, g.Count)
-		run(metrics.OpMethod, m.Name, m.Rate, m.Stages, worker.CallMethod(e.target.paced, e.groupIDs(g), order, m.Method, m.Payload, m.Timeout))
+		run(metrics.OpMethod, m.Name, m.Rate, m.Stages, worker.CallMethod(e.target.Paced, e.groupIDs(g), order, m.Method, m.Payload, m.Timeout))
 	}
 	for i := range e.sc.Service.TwinReads {
 		t := &e.sc.Service.TwinReads[i]
 		g := e.sc.Group(t.Group)
 		order := worker.Order(e.sc.Seed, fmt.Sprintf("twin_reads %d", i), g.Count)
-		run(metrics.OpTwinRead, t.Group, t.Rate, t.Stages, worker.ReadTwins(e.target.paced, e.groupIDs(g), order))
+		run(metrics.OpTwinRead, t.Group, t.Rate, t.Stages, worker.ReadTwins(e.target.Paced, e.groupIDs(g), order))
 	}
 }
 
@@ -90,7 +90,7 @@ func (e *Engine) rollouts() []*worker.Rollout {
 		r := &worker.Rollout{
 			Name: x.Name, Group: g.Name, First: e.firstOf(g), IDs: e.groupIDs(g), Properties: x.Properties,
 			Rate: x.Rate.To, Timeout: x.Timeout, StopOver: x.StopOver, Answers: g.Answer, Seed: e.sc.Seed,
-			Service: e.target.paced, Recorder: e.rec, Codes: new(worker.Codes),
+			Service: e.target.Paced, Recorder: e.rec, Codes: new(worker.Codes),
 		}
 		for _, w := range x.Waves {
 			r.Waves = append(r.Waves, worker.Wave{Percent: w.Percent, For: w.For})
@@ -144,7 +144,7 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if x.Tags != nil && e.service.audit != nil {
 		e.service.audit.TagsUnknown()
 	}
-	run := &worker.JobRun{Name: x.Name, Job: doc, Service: e.target.service, Recorder: e.rec, OnState: func(j iothub.Job) {
+	run := &worker.JobRun{Name: x.Name, Job: doc, Service: e.target.Service, Recorder: e.rec, OnState: func(j iothub.Job) {
 		row := jobRow(x, j)
 		e.emit(Event{Kind: EventJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
 	}}

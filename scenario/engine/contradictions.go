@@ -8,8 +8,8 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // ErrContradiction is the class of errors of a target that told what cannot be true: whatever it was
@@ -94,7 +94,7 @@ func (e *Engine) judgesRows(query string) bool {
 func (e *Engine) findPhantoms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
 	defer cancel()
-	for _, p := range e.service.audit.Phantoms(ctx, querier{e.target.service}, e.target.service) {
+	for _, p := range e.service.audit.Phantoms(ctx, querier{e.target.Service}, e.target.Service) {
 		e.contradictions.add("a query shows a device that does not exist", fmt.Sprintf("query %s shows %s", p.Query, p.Device), 1)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 

@@ -17,9 +17,10 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -37,8 +38,6 @@ type Options struct {
 	// Progress, which may be nil, is told the figures once a second, and of the rest at the end, one call
 	// at a time. It must be quick.
 	Progress func(Progress)
-	// OnTarget, which may be nil, is told of the embedded hub once it runs.
-	OnTarget func(Target)
 	// Sampler measures the generator; nil measures this process.
 	Sampler Sampler
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
@@ -58,8 +57,8 @@ type Engine struct {
 	stop context.CancelCauseFunc
 
 	self           *self
-	target         *target
-	ids            *identities
+	target         *target.Target
+	ids            *target.Identities
 	fleet          *fleet.Fleet
 	service        *serviceSide
 	desired        desiredWatch
@@ -144,7 +143,7 @@ func (e *Engine) run(ctx context.Context) (err error) {
 		return err
 	}
 	e.self.register(e.rec)
-	if e.target, err = e.openTarget(ctx); err != nil {
+	if e.target, err = target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: e.self.watch}); err != nil {
 		return err
 	}
 	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
@@ -154,7 +153,7 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	if err := e.provision(ctx); err != nil {
 		return err
 	}
-	e.target.arm()
+	e.target.Arm()
 	return e.load(ctx)
 }
 
@@ -217,7 +216,7 @@ func (e *Engine) load(ctx context.Context) error {
 
 // runService tags, then queries until ctx ends.
 func (e *Engine) runService(ctx context.Context) error {
-	if e.target.service == nil || ctx.Err() != nil {
+	if !e.target.Can.Service || ctx.Err() != nil {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
@@ -244,7 +243,7 @@ func (e *Engine) runService(ctx context.Context) error {
 
 func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
 	t := &worker.Tagger{
-		Twins: e.target.service, Registry: e.target.service, Recorder: e.rec,
+		Twins: e.target.Service, Registry: e.target.Service, Recorder: e.rec,
 		Mode: worker.TagMode(e.sc.Service.TagMode), Concurrency: e.sc.Service.TagConcurrency,
 	}
 	ids := e.groupIDs(g)
@@ -258,7 +257,7 @@ func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error 
 // groupIDs are the ids of a group's devices.
 func (e *Engine) groupIDs(g *scenario.Group) []string {
 	first := e.firstOf(g)
-	return e.ids.ids[first : first+g.Count]
+	return e.ids.IDs[first : first+g.Count]
 }
 
 // firstOf is the index in the fleet of a group's first device.
@@ -287,7 +286,7 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 		}
 		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
 		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
-		profile.Subscribe = e.target.subscriptions(g)
+		profile.Subscribe = e.target.Subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)
@@ -298,7 +297,7 @@ func (e *Engine) LastReports() map[string]fleet.Report {
 	last := make(map[string]fleet.Report)
 	for i := range e.fleet.Len() {
 		if r, ok := e.fleet.Reported(i); ok {
-			last[e.ids.ids[i]] = r
+			last[e.ids.IDs[i]] = r
 		}
 	}
 	return last
@@ -346,7 +345,7 @@ func (e *Engine) stageBegan() time.Duration {
 }
 
 func (e *Engine) closeTarget() error {
-	if err := e.target.close(); err != nil {
+	if err := e.target.Close(); err != nil {
 		return fmt.Errorf("closing the target: %w", err)
 	}
 	return nil

@@ -9,8 +9,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -19,7 +19,7 @@ func (e *Engine) newAudit(s *serviceSide) error {
 	f := e.sc.Service.Freshness
 	o := worker.AuditOptions{
 		Seed: e.sc.Seed, Recorder: e.rec, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
-		Fresh: func(index int) bool { return e.ids.made[index] }, Made: time.Now(), Known: e.ids.known(),
+		Fresh: func(index int) bool { return e.ids.Made(index) }, Made: time.Now(), Known: e.ids.Known(),
 	}
 	for i := range e.sc.Fleet.Groups {
 		if g := &e.sc.Fleet.Groups[i]; len(g.Report.Types) > 0 {
@@ -52,7 +52,7 @@ func (e *Engine) newAudit(s *serviceSide) error {
 // runAudit probes from the first stage on until ctx ends.
 func (e *Engine) runAudit(ctx context.Context) {
 	if e.gate.begin(ctx, "", 0) == nil {
-		e.service.audit.Run(ctx, querier{e.target.paced}, e.service.probes)
+		e.service.audit.Run(ctx, querier{e.target.Paced}, e.service.probes)
 	}
 }
 
@@ -86,7 +86,7 @@ func (e *Engine) endAudit(ctx context.Context) error {
 	f := e.sc.Service.Freshness
 	if e.stopped() == nil && ctx.Err() == nil {
 		settle, cancel := context.WithTimeout(ctx, f.Settle)
-		a.Settle(settle, querier{e.target.service}, e.service.probes)
+		a.Settle(settle, querier{e.target.Service}, e.service.probes)
 		cancel()
 		if f.Verify {
 			err = e.verify(ctx)
@@ -103,7 +103,7 @@ func (e *Engine) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace+time.Duration(len(all))*verifyEach)
 	defer cancel()
 	told := 0
-	verifier := &worker.Verifier{Service: querier{e.target.service}, Twins: e.target.service, Recorder: e.rec, Progress: func(done, total int) {
+	verifier := &worker.Verifier{Service: querier{e.target.Service}, Twins: e.target.Service, Recorder: e.rec, Progress: func(done, total int) {
 		if done == 0 || done == total || (done-told)*20 < total {
 			return
 		}
@@ -135,7 +135,7 @@ func (e *Engine) expectations() (all []worker.Expectation, lost int64) {
 		if a.Accepted == 0 || a.Low == 0 {
 			continue
 		}
-		id := e.ids.ids[i]
+		id := e.ids.IDs[i]
 		all = append(all, worker.Expectation{
 			Device: id, Reports: a.Accepted, Low: a.Low, High: a.High,
 			Connectivity: a.Last.Connectivity, Until: a.Until, Others: a.Open, Direct: sampled[id],

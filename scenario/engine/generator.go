@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,9 +11,8 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
-	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -41,7 +38,7 @@ type self struct {
 // newSelf begins to measure. Without a sampler it measures this process.
 func newSelf(sampler Sampler, sc *scenario.Scenario) (*self, error) {
 	s := &self{sampler: sampler}
-	s.judge.Shared = sc.Target.Kind == scenario.Embedded
+	s.judge.Shared = sc.Target.Can().InProcess
 	if sampler != nil {
 		return s, nil
 	}
@@ -58,21 +55,12 @@ func newSelf(sampler Sampler, sc *scenario.Scenario) (*self, error) {
 
 // onLoopback reports whether the target is plainly on this machine.
 func onLoopback(t *scenario.Target) bool {
-	name := ""
-	switch t.Kind {
-	case scenario.Embedded:
-		return true
-	case scenario.Broker:
-		if u, err := url.Parse(t.Hub); err == nil {
-			name = u.Hostname()
-		}
-	case scenario.IoTHub:
-		if c, err := iothub.ParseServiceConnectionString(t.Hub); err == nil {
-			name, _, _ = strings.Cut(c.HostName, ":")
-		}
+	x, err := t.Endpoint()
+	if err != nil {
+		return false
 	}
-	ip := net.ParseIP(name)
-	return name == "localhost" || (ip != nil && ip.IsLoopback())
+	ip := net.ParseIP(x.Host)
+	return x.Host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // watch notes connections that fail for want of what the generator should have.
@@ -205,52 +193,65 @@ func startedIn(stage *metrics.Snapshot) []generator.Started {
 
 // register shows the last sample on /metrics.
 func (s *self) register(rec *metrics.Recorder) {
-	show := func(name, help string, read func(x *generator.Sample) float64) {
-		rec.Register("twinfleet_generator_"+name, help, nil, func() []metrics.Sample {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return []metrics.Sample{{Value: read(&s.last)}}
-		})
-	}
-	show("cores", "Processors that there are for this process.", func(x *generator.Sample) float64 { return float64(x.Cores) })
-	show("cpu_seconds_total", "Processors' time that this process used since the fleet started.", func(*generator.Sample) float64 { return s.cpu.Seconds() })
-	show("cpu_ratio", "Share of the processors in use by this process over the last second.", func(x *generator.Sample) float64 { return x.CPU / float64(max(1, x.Cores)) })
-	show("machine_cpu_ratio", "Share of the machine's processors in use by all programs, in the busiest quarter of the last second.", func(x *generator.Sample) float64 { return x.Machine / float64(max(1, x.Processors)) })
-	show("steal_ratio", "Share of the machine's processors that the hypervisor gave to other machines over the last second.", func(x *generator.Sample) float64 { return x.Steal / float64(max(1, x.Processors)) })
-	show("cpu_limited_ratio", "Share of the periods of a control group's limit of processors in which it held this process up, over the last second.", func(x *generator.Sample) float64 { return x.Held })
-	show("cpu_waiting_ratio", "Share of the last second in which some program of the machine waited for a processor.", func(x *generator.Sample) float64 { return x.Waiting })
-	show("stopped_seconds", "Longest time for which this process stood still in the last second's sample.", func(x *generator.Sample) float64 { return x.Stopped.Seconds() })
-	show("gc_cpu_ratio", "Share of the processors' time that went into collecting garbage, when a collection ended in the last second.", func(x *generator.Sample) float64 { return x.GC })
-	show("gc_pause_seconds", "Longest pause for collecting garbage in the last second.", func(x *generator.Sample) float64 { return x.GCPause.Seconds() })
-	show("memory_bytes", "Resident memory of this process.", func(x *generator.Sample) float64 { return float64(x.Memory) })
-	show("memory_limit_bytes", "Memory that this process may have.", func(x *generator.Sample) float64 { return float64(x.MemoryLimit) })
-	show("descriptors", "Open descriptors of this process.", func(x *generator.Sample) float64 { return float64(x.Descriptors) })
-	show("descriptors_limit", "Descriptors that this process may have.", func(x *generator.Sample) float64 { return float64(x.MaxDescriptors) })
-	show("ports", "Local ports in use towards the target.", func(x *generator.Sample) float64 { return float64(x.Ports) })
-	show("ports_limit", "Local ports that there are towards the target, of all source addresses.", func(x *generator.Sample) float64 { return float64(x.MaxPorts) })
-	show("timer_lateness_seconds", "By how much timers of this process fired late over the last second: the 99th percentile.", func(x *generator.Sample) float64 { return x.Late.Seconds() })
-	show("schedule_lag_seconds", "By how much operations started late over the last second by the generator's own doing: the 99th percentile.", func(x *generator.Sample) float64 { return x.Lag.Seconds() })
-	show("saturated_seconds_total", "Time in which a rule found this process the bottleneck.", func(*generator.Sample) float64 { return s.bad.Seconds() })
-	rec.Register("twinfleet_generator_not_as_asked", "Whether a stage was not delivered as asked so far: 1 or 0.", []string{"stage"}, func() []metrics.Sample {
-		h := s.health(rec)
-		if h == nil {
-			return nil
+	rec.Register(func() []metrics.Figure {
+		figures := s.figures()
+		if f, ok := notAsAsked(s.health(rec)); ok {
+			figures = append(figures, f)
 		}
-		var values []metrics.Sample
-		seen := make(map[string]bool)
-		for _, x := range h.Stages {
-			if seen[x.Name] {
-				continue
-			}
-			seen[x.Name] = true
-			value := 0.0
-			if !x.AsAsked {
-				value = 1
-			}
-			values = append(values, metrics.Sample{Labels: []string{x.Name}, Value: value})
-		}
-		return values
+		return figures
 	})
+}
+
+// figures are those of the last sample.
+func (s *self) figures() []metrics.Figure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := &s.last
+	one := func(name, help string, value float64) metrics.Figure {
+		return metrics.One("twinfleet_generator_"+name, help, value)
+	}
+	return []metrics.Figure{
+		one("cores", "Processors that there are for this process.", float64(x.Cores)),
+		one("cpu_seconds_total", "Processors' time that this process used since the fleet started.", s.cpu.Seconds()),
+		one("cpu_ratio", "Share of the processors in use by this process over the last second.", x.CPU/float64(max(1, x.Cores))),
+		one("machine_cpu_ratio", "Share of the machine's processors in use by all programs, in the busiest quarter of the last second.", x.Machine/float64(max(1, x.Processors))),
+		one("steal_ratio", "Share of the machine's processors that the hypervisor gave to other machines over the last second.", x.Steal/float64(max(1, x.Processors))),
+		one("cpu_limited_ratio", "Share of the periods of a control group's limit of processors in which it held this process up, over the last second.", x.Held),
+		one("cpu_waiting_ratio", "Share of the last second in which some program of the machine waited for a processor.", x.Waiting),
+		one("stopped_seconds", "Longest time for which this process stood still in the last second's sample.", x.Stopped.Seconds()),
+		one("gc_cpu_ratio", "Share of the processors' time that went into collecting garbage, when a collection ended in the last second.", x.GC),
+		one("gc_pause_seconds", "Longest pause for collecting garbage in the last second.", x.GCPause.Seconds()),
+		one("memory_bytes", "Resident memory of this process.", float64(x.Memory)),
+		one("memory_limit_bytes", "Memory that this process may have.", float64(x.MemoryLimit)),
+		one("descriptors", "Open descriptors of this process.", float64(x.Descriptors)),
+		one("descriptors_limit", "Descriptors that this process may have.", float64(x.MaxDescriptors)),
+		one("ports", "Local ports in use towards the target.", float64(x.Ports)),
+		one("ports_limit", "Local ports that there are towards the target, of all source addresses.", float64(x.MaxPorts)),
+		one("timer_lateness_seconds", "By how much timers of this process fired late over the last second: the 99th percentile.", x.Late.Seconds()),
+		one("schedule_lag_seconds", "By how much operations started late over the last second by the generator's own doing: the 99th percentile.", x.Lag.Seconds()),
+		one("saturated_seconds_total", "Time in which a rule found this process the bottleneck.", s.bad.Seconds()),
+	}
+}
+
+// notAsAsked tells the stages apart that were not delivered as asked so far; false when nothing is known of any.
+func notAsAsked(h *generator.Health) (f metrics.Figure, ok bool) {
+	if h == nil {
+		return f, false
+	}
+	f = metrics.Figure{Name: "twinfleet_generator_not_as_asked", Help: "Whether a stage was not delivered as asked so far: 1 or 0.", Labels: []string{"stage"}}
+	seen := make(map[string]bool)
+	for _, x := range h.Stages {
+		if seen[x.Name] {
+			continue
+		}
+		seen[x.Name] = true
+		value := 0.0
+		if !x.AsAsked {
+			value = 1
+		}
+		f.Samples = append(f.Samples, metrics.Sample{Labels: []string{x.Name}, Value: value})
+	}
+	return f, true
 }
 
 // allowsSaturated reports whether the run is judged although its load was not the one that was asked for.

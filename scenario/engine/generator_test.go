@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // stalled reports at a rate that the fleet's schedule keeps, while the hub stalls for a second in the middle.

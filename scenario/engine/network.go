@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -22,7 +22,7 @@ func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func()
 	var ends []func()
 	begin := func(f fault.Fault, d time.Duration) {
 		f.Covers = e.covers(w.Groups)
-		end := e.target.network.Begin(f)
+		end := e.target.Network.Begin(f)
 		ends = append(ends, end)
 		if d > 0 {
 			run(func() error {

@@ -3,8 +3,8 @@ package engine
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // An outage begins when at least one device in outageShare has lost its connection unasked,

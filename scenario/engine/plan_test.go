@@ -17,10 +17,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
@@ -181,20 +181,19 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		rec := metrics.NewRecorder(metrics.Options{})
 		e := New(Options{Scenario: sc, Recorder: rec, Sampler: idle{}})
 		e.start = time.Now()
-		all := identitiesOf(sc, nil)
-		h := newInstant(all.ids)
+		h := newInstant(target.NewIdentities(sc, nil).IDs)
 		e.driver = h
-		e.target = &target{kind: sc.Target.Kind, groups: sc.Fleet.Groups, network: fault.New(sc.Seed, sc.Devices()), life: make([]time.Duration, sc.Devices()), topic: sc.Target.Topic}
-		if sc.Target.Kind != scenario.Broker {
+		var client *service.Client
+		if sc.Target.Can().Service {
 			c, err := iothub.ParseServiceConnectionString("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
 			if err == nil {
-				e.target.service, err = service.New(service.Options{ConnectionString: c, Transport: h})
+				client, err = service.New(service.Options{ConnectionString: c, Transport: h})
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			e.target.paced = e.target.service
 		}
+		e.target = target.Bare(sc, client)
 		var err error
 		if e.self, err = newSelf(e.opts.Sampler, sc); err != nil {
 			t.Fatal(err)

@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // groupProfile turns what the scenario says of a group into what its devices do.

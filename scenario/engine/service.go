@@ -10,8 +10,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -26,7 +26,7 @@ type serviceSide struct {
 
 func (e *Engine) newServiceSide() (*serviceSide, error) {
 	s := &serviceSide{}
-	if e.target.service == nil {
+	if !e.target.Can.Service {
 		return s, nil
 	}
 	var err error
@@ -69,7 +69,7 @@ func (s *serviceSide) onReported(r fleet.Report) {
 
 // runQueries runs the scheduled queries until ctx ends.
 func (e *Engine) runQueries(ctx context.Context) error {
-	runner := &worker.QueryRunner{Service: querier{e.target.paced}, Recorder: e.rec, Queries: e.service.queries}
+	runner := &worker.QueryRunner{Service: querier{e.target.Paced}, Recorder: e.rec, Queries: e.service.queries}
 	if e.service.audit != nil {
 		runner.Watch = e.service.audit.Watch
 	}

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // While a stage has a model of service, twin operations take their time; afterwards they do not. What arrives, and

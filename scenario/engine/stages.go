@@ -8,10 +8,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
@@ -168,15 +167,15 @@ func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
 func (e *Engine) fault(number int, t *scenario.Stage) func() {
-	if t.Hub == nil || e.target.Hub == nil {
+	f := e.target.Faults
+	if t.Hub == nil || f == nil {
 		return func() {}
 	}
-	f := e.target.Hub.Faults()
 	for _, x := range []struct {
 		name string
 		d    time.Duration
 		do   func(time.Duration)
-	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, e.target.Hub.Restart}} {
+	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, f.Restart}} {
 		if x.d > 0 {
 			x.do(x.d)
 			e.emit(Event{Kind: EventOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
@@ -184,11 +183,11 @@ func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	}
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
-		f.Serve(&front.Service{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: e.sc.Seed + uint64(number)})
+		f.Serve(m, e.sc.Seed+uint64(number))
 		e.emit(Event{Kind: EventOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
 	}
 	return func() {
 		f.DropAcks(0)
-		f.Serve(nil)
+		f.Serve(nil, 0)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -65,7 +65,7 @@ func devices(n int) string { return report.Number(n, "device") }
 
 func (e *Engine) stepStatistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
 	s, err := worker.Measure(ctx, e.rec.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
-		got, err := e.target.service.Statistics(ctx)
+		got, err := e.target.Service.Statistics(ctx)
 		return stats{got.Total, got.Enabled, got.Disabled}, err
 	})
 	if err == nil && x.Expect >= 0 && s.total != x.Expect {
@@ -83,7 +83,7 @@ func (e *Engine) stepQuery(ctx context.Context, x *scenario.QueryStep) (text, de
 	} else {
 		q.Name = "step"
 	}
-	runner := &worker.QueryRunner{Service: e.target, Recorder: e.rec, KeepItems: true}
+	runner := &worker.QueryRunner{Service: querier{e.target.Service}, Recorder: e.rec, KeepItems: true}
 	series := e.rec.Series(metrics.OpQuery, q.Name)
 	deadline := time.Now().Add(x.Within)
 	for {
@@ -184,7 +184,7 @@ func (e *Engine) patchDesired(ctx context.Context, g *scenario.Group, patch []by
 	first := e.firstOf(g)
 	for i, id := range e.groupIDs(g) {
 		doc, err := worker.Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) {
-			return e.target.service.PatchTwin(ctx, id, patch, "")
+			return e.target.Service.PatchTwin(ctx, id, patch, "")
 		})
 		if err != nil {
 			return nil, err

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // A run in which nothing worked is not a pass, with or without thresholds.

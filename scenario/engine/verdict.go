@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // judge turns what happened into the outcome of the run.

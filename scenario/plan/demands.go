@@ -9,9 +9,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Sizes, in bytes, of what is metered by size and that a scenario does not tell.
@@ -23,12 +23,12 @@ const (
 
 // setUp is what comes before the first stage.
 func setUp(sc *scenario.Scenario) []Demand {
-	if sc.Target.Kind == scenario.Broker {
+	if !sc.Target.Can().Service {
 		return nil
 	}
 	made := 0
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Identity.Made() || sc.Target.Kind == scenario.Embedded {
+		if g := &sc.Fleet.Groups[i]; g.Identity.Made() || sc.Target.Can().InProcess {
 			made += g.Count
 		}
 	}
@@ -38,12 +38,12 @@ func setUp(sc *scenario.Scenario) []Demand {
 
 // mayShed tells whether the target throttles, so that calls may be made again.
 func mayShed(sc *scenario.Scenario) bool {
-	return sc.Target.Kind == scenario.IoTHub || sc.Target.Tier != ""
+	return sc.Target.Can().Registry || sc.Target.Tier != ""
 }
 
 // reporting tells whether a group's devices report on their own.
 func reporting(sc *scenario.Scenario, g *scenario.Group) bool {
-	return sc.Target.Kind != scenario.Broker && len(g.Report.Types) > 0
+	return sc.Target.Can().Twins && len(g.Report.Types) > 0
 }
 
 // share is the part of the fleet that a group is: devices start in random order.
@@ -64,7 +64,7 @@ func present(g *scenario.Group) float64 {
 // first report. How many devices arrive is known; when one comes back depends on how fast the target answers.
 func connections(sc *scenario.Scenario, s *span) []Demand {
 	var all []Demand
-	twins := sc.Target.Kind != scenario.Broker
+	twins := sc.Target.Can().Twins
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		who := s.crowd(sc, i)
@@ -212,7 +212,7 @@ func drawn(d Demand, s *span, times iter.Seq[time.Duration]) Demand {
 }
 
 func reports(sc *scenario.Scenario, s *span) []Demand {
-	if sc.Target.Kind == scenario.Broker {
+	if !sc.Target.Can().Twins {
 		return nil
 	}
 	all := []Demand{drawn(rated(s.ReportRate, s), s, sc.Reports(s.number))}
@@ -333,7 +333,7 @@ func tagging(sc *scenario.Scenario, g *scenario.Group, tags []byte) []Demand {
 
 // serviceSide is 1 for a target that has one.
 func serviceSide(sc *scenario.Scenario) float64 {
-	if sc.Target.Kind == scenario.Broker {
+	if !sc.Target.Can().Service {
 		return 0
 	}
 	return 1

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"net/url"
-
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -22,14 +20,14 @@ type Machine struct {
 
 func (p *Plan) machine(sc *scenario.Scenario) Machine {
 	peak, service := p.Peak, serviceConnections
-	if sc.Target.Kind == scenario.Broker {
+	if !sc.Target.Can().Service {
 		service = 0
 	}
 	m := Machine{
 		Memory: p.memory(sc), Descriptors: baseDescriptors + peak + service,
 		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
-	if sc.Target.Kind == scenario.Embedded { // the other end of every connection is here too
+	if sc.Target.Can().InProcess { // the other end of every connection is here too
 		m.Descriptors += peak + service
 	}
 	m.PerAddress = (peak + m.Addresses - 1) / m.Addresses
@@ -40,15 +38,8 @@ func (p *Plan) machine(sc *scenario.Scenario) Machine {
 
 // overTLS is the share of the devices that speak TLS.
 func overTLS(sc *scenario.Scenario) float64 {
-	switch sc.Target.Kind {
-	case scenario.IoTHub:
-		if !sc.Target.Plain {
-			return 1
-		}
-	case scenario.Broker:
-		if u, err := url.Parse(sc.Target.Hub); err == nil && (u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl") {
-			return 1
-		}
+	if x, err := sc.Target.Endpoint(); err == nil && x.TLS {
+		return 1
 	}
 	n := 0.0
 	for i := range sc.Fleet.Groups {

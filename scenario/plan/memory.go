@@ -52,7 +52,7 @@ func (c costs) plus(o costs, share float64) costs {
 // costsOf is what a device of a scenario takes in the run's process.
 func costsOf(sc *scenario.Scenario) costs {
 	c := deviceCosts().plus(tlsCosts(), overTLS(sc))
-	if sc.Target.Kind == scenario.Embedded { // the other end is here, too
+	if sc.Target.Can().InProcess { // the other end is here, too
 		c = c.plus(hubCosts(), 1).plus(tlsCosts(), overTLS(sc))
 	}
 	return c

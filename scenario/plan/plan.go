@@ -126,7 +126,7 @@ type Options struct {
 
 // Make plans a scenario. It returns tier.ErrTier for a tier that there is not.
 func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
-	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: targetName(sc), Devices: sc.Devices(), spans: spansOf(sc), burst: sc.Target.Burst}
+	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Devices: sc.Devices(), spans: spansOf(sc), burst: sc.Target.Burst}
 	for i := range sc.Fleet.Groups {
 		p.Groups = append(p.Groups, Group{sc.Fleet.Groups[i].Name, sc.Fleet.Groups[i].Count})
 	}
@@ -204,17 +204,6 @@ func add(to []Demand, stage int, demands []Demand) []Demand {
 		}
 	}
 	return to
-}
-
-func targetName(sc *scenario.Scenario) string {
-	switch sc.Target.Kind {
-	case scenario.Embedded:
-		return "embedded hub"
-	case scenario.Broker:
-		return "MQTT broker"
-	default:
-		return "IoT Hub"
-	}
 }
 
 // loads adds the demands up by operation, in the order of reports.

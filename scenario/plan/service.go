@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // during reports whether something that is bound to stages goes on in one; without names it always does.

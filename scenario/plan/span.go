@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // span is a stage with what came before it.

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // cause is why a device connects.

@@ -1,4 +1,4 @@
-package engine
+package target
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
-// withRemedy adds to the error of a call to the service side what one can do about it, where that is known.
-func withRemedy(err error) error {
+// WithRemedy adds to the error of a call to the service side what one can do about it, where that is known.
+func WithRemedy(err error) error {
 	if remedy := remedyFor(err); remedy != "" {
 		return fmt.Errorf("%w; %s", err, remedy)
 	}

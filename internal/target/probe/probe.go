@@ -1,4 +1,5 @@
-package engine
+// Package probe asks a target what can be asked without loading it.
+package probe
 
 import (
 	"context"
@@ -11,30 +12,25 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // ErrNothingToProbe is returned for the embedded hub: it is not there before the run.
 var ErrNothingToProbe = errors.New("the embedded hub runs in the run's own process")
 
-// Probe asks a target what can be asked without loading it. Nothing that it does changes the target.
+// Probe asks a target. Nothing that it does changes the target.
 type Probe struct {
-	t  *target
+	t  *target.Target
 	sc *scenario.Scenario
 }
 
-// NewProbe makes a Probe of a scenario's target; it opens no connection yet.
-func NewProbe(ctx context.Context, sc *scenario.Scenario) (*Probe, error) {
-	if sc.Target.Kind == scenario.Embedded {
+// New makes a Probe of a scenario's target; it opens no connection yet.
+func New(ctx context.Context, sc *scenario.Scenario) (*Probe, error) {
+	if sc.Target.Can().InProcess {
 		return nil, ErrNothingToProbe
 	}
-	e := New(Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})})
-	var err error
-	if e.self, err = newSelf(nil, sc); err != nil {
-		return nil, err
-	}
-	t, err := e.openTarget(ctx)
+	t, err := target.Open(ctx, target.Options{Scenario: sc})
 	if err != nil {
 		return nil, err
 	}
@@ -42,27 +38,19 @@ func NewProbe(ctx context.Context, sc *scenario.Scenario) (*Probe, error) {
 }
 
 // Address is where devices connect to, host:port.
-func (p *Probe) Address() string { return p.t.addr }
+func (p *Probe) Address() string { return p.t.Endpoint().Addr }
 
 // Resolve finds the addresses of the target's name.
 func (p *Probe) Resolve(ctx context.Context) ([]string, error) {
-	name, _, err := net.SplitHostPort(p.t.addr)
-	if err != nil {
-		return nil, err
-	}
-	return net.DefaultResolver.LookupHost(ctx, name)
+	return net.DefaultResolver.LookupHost(ctx, p.t.Endpoint().Host)
 }
 
 // Dial opens a TCP connection as devices do, and closes it.
-func (p *Probe) Dial(ctx context.Context) error { return p.dial(ctx, p.t.dial) }
+func (p *Probe) Dial(ctx context.Context) error { return p.dial(ctx, p.t.Dialer(true)) }
 
 // Handshake opens all that lies below MQTT, TLS and WebSocket, as devices do, and closes it.
 func (p *Probe) Handshake(ctx context.Context) error {
-	dial := p.t.dial
-	if p.t.secure != nil {
-		dial = p.t.secure(dial)
-	}
-	return p.dial(ctx, dial)
+	return p.dial(ctx, p.t.Dialer(false))
 }
 
 func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
@@ -74,13 +62,13 @@ func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
 }
 
 // Secure reports whether devices speak TLS.
-func (p *Probe) Secure() bool { return p.t.tls }
+func (p *Probe) Secure() bool { return p.t.Endpoint().TLS }
 
 // Identities reads how many identities the hub has, with the credentials of the service side. A broker has none
 // and is asked for a connection instead, as the first device.
 func (p *Probe) Identities(ctx context.Context) (int, error) {
-	if p.t.service != nil {
-		s, err := p.t.paced.Statistics(ctx)
+	if p.t.Can.Service {
+		s, err := p.t.Paced.Statistics(ctx)
 		return s.Total, err
 	}
 	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
@@ -95,11 +83,11 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 
 // Clock reads the target's time from an answer over HTTP; ok is false when it tells none, as brokers do.
 func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
-	if p.t.service == nil {
+	if !p.t.Can.Service {
 		return time.Time{}, false, nil
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.certTLS.RootCAs, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.paced.BaseURL()+"/", nil)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.Roots(), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.Paced.BaseURL()+"/", nil)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("asking for the time: %w", err)
 	}
@@ -113,4 +101,4 @@ func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 }
 
 // Close closes what the Probe holds.
-func (p *Probe) Close() error { return p.t.close() }
+func (p *Probe) Close() error { return p.t.Close() }

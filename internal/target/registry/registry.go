@@ -1,4 +1,5 @@
-package engine
+// Package registry makes and removes the identities of a scenario apart from a run.
+package registry
 
 import (
 	"context"
@@ -7,15 +8,15 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // ErrNoRegistry is returned for a scenario whose identities nobody would keep.
 var ErrNoRegistry = errors.New("there is nothing to provision")
 
-// RegistryOptions of Provision and Deprovision.
-type RegistryOptions struct {
+// Options of Provision and Deprovision.
+type Options struct {
 	Scenario *scenario.Scenario // required
 	// Stop ends the work politely when it is closed; identity.ErrStopped is then returned.
 	Stop <-chan struct{}
@@ -26,8 +27,8 @@ type RegistryOptions struct {
 	Out *identity.Out
 }
 
-// RegistryCounts is what became of a scenario's identities.
-type RegistryCounts struct {
+// Counts is what became of a scenario's identities.
+type Counts struct {
 	Total   int // of the scenario, but those of files
 	Done    int // found in Out
 	Made    int
@@ -39,24 +40,19 @@ type RegistryCounts struct {
 }
 
 // open opens a scenario's registry.
-func (o *RegistryOptions) open(ctx context.Context) (*target, error) {
-	switch o.Scenario.Target.Kind {
-	case scenario.Embedded:
+func (o *Options) open(ctx context.Context) (*target.Target, error) {
+	switch can := o.Scenario.Target.Can(); {
+	case can.InProcess:
 		return nil, fmt.Errorf("%w: the embedded hub of a run is gone when the run ends; start twinfleet hub, and give its connection string with --set 'target.hub=${TWINFLEET_HUB}'", ErrNoRegistry)
-	case scenario.Broker:
+	case !can.Registry:
 		return nil, fmt.Errorf("%w: a plain broker has no identities", ErrNoRegistry)
 	}
-	e := New(Options{Scenario: o.Scenario, Recorder: metrics.NewRecorder(metrics.Options{})})
-	var err error
-	if e.self, err = newSelf(nil, o.Scenario); err != nil {
-		return nil, err
-	}
-	return e.openTarget(ctx)
+	return target.Open(ctx, target.Options{Scenario: o.Scenario})
 }
 
 // Provision makes a scenario's identities and leaves them. It may be repeated: those that are there are left as
 // they are. The counts are right also when it returns an error.
-func Provision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err error) {
+func Provision(ctx context.Context, o Options) (c Counts, err error) {
 	for i := range o.Scenario.Fleet.Groups {
 		g := &o.Scenario.Fleet.Groups[i]
 		if x := g.Identity.X509; x != nil && x.Thumbprint {
@@ -67,15 +63,15 @@ func Provision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err er
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = errors.Join(err, t.close()) }()
-	all := identitiesOf(o.Scenario, nil)
-	c.OfFiles = len(all.ids) - len(all.create)
-	c.Total = len(all.create)
-	todo := all.create
+	defer func() { err = errors.Join(err, t.Close()) }()
+	all := target.NewIdentities(o.Scenario, nil)
+	c.OfFiles = len(all.IDs) - len(all.Create)
+	c.Total = len(all.Create)
+	todo := all.Create
 	if o.Out != nil {
 		todo = nil
-		for _, index := range all.create {
-			if o.Out.Has(all.ids[index]) {
+		for _, index := range all.Create {
+			if o.Out.Has(all.IDs[index]) {
 				c.Done++
 			} else {
 				todo = append(todo, index)
@@ -84,17 +80,17 @@ func Provision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err er
 	}
 	err = o.make(ctx, t, all, todo, &c)
 	if err == nil && o.Out != nil {
-		err = o.Out.Sort(all.ids)
+		err = o.Out.Sort(all.IDs)
 	}
 	return c, err
 }
 
 // make makes the identities with some of the indexes.
-func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, todo []int, c *RegistryCounts) error {
+func (o *Options) make(ctx context.Context, t *target.Target, all *target.Identities, todo []int, c *Counts) error {
 	build := func(first, last int) ([]identity.Device, error) {
 		devices := make([]identity.Device, 0, last-first)
 		for _, index := range todo[first:last] {
-			d, err := all.entry(index)
+			d, err := all.Entry(index)
 			if err != nil {
 				return nil, err
 			}
@@ -105,8 +101,8 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 		}
 		return devices, nil
 	}
-	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
-	return withRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
+	p := &identity.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
+	return target.WithRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
 		var rows []iothub.DeviceConnectionString
 		for i, d := range devices {
 			if states[i] == identity.Made {
@@ -115,7 +111,7 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 				c.Existed++
 			}
 			if d.Auth.Type == iothub.AuthSAS {
-				rows = append(rows, iothub.DeviceConnectionString{HostName: t.hostName, DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
+				rows = append(rows, iothub.DeviceConnectionString{HostName: t.HostName(), DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
 			} else {
 				c.Unsaved++
 			}
@@ -128,20 +124,20 @@ func (o *RegistryOptions) make(ctx context.Context, t *target, all *identities, 
 }
 
 // Deprovision removes a scenario's identities, whoever made them, but those of files.
-func Deprovision(ctx context.Context, o RegistryOptions) (c RegistryCounts, err error) {
+func Deprovision(ctx context.Context, o Options) (c Counts, err error) {
 	t, err := o.open(ctx)
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = errors.Join(err, t.close()) }()
-	all := identitiesOf(o.Scenario, nil)
-	ids := make([]string, len(all.create))
-	for i, index := range all.create {
-		ids[i] = all.ids[index]
+	defer func() { err = errors.Join(err, t.Close()) }()
+	all := target.NewIdentities(o.Scenario, nil)
+	ids := make([]string, len(all.Create))
+	for i, index := range all.Create {
+		ids[i] = all.IDs[index]
 	}
-	c.OfFiles, c.Total = len(all.ids)-len(ids), len(ids)
-	p := &identity.Provisioner{Registry: t.paced, Stop: o.Stop, Progress: o.Progress}
-	err = withRemedy(p.Remove(ctx, ids, func(_ int, states []identity.State) error {
+	c.OfFiles, c.Total = len(all.IDs)-len(ids), len(ids)
+	p := &identity.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
+	err = target.WithRemedy(p.Remove(ctx, ids, func(_ int, states []identity.State) error {
 		for _, s := range states {
 			if s == identity.Removed {
 				c.Removed++

@@ -1,4 +1,4 @@
-package main
+package hubmetrics
 
 import (
 	"net/http/httptest"
@@ -22,7 +22,7 @@ func TestHubMetrics(t *testing.T) {
 	})
 	h.Arm()
 	rec := metrics.NewRecorder(metrics.Options{})
-	registerHub(rec, h)
+	Register(rec, h)
 	w := httptest.NewRecorder()
 	rec.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	for _, want := range []string{

@@ -1,0 +1,44 @@
+// Package hubmetrics shows the embedded hub's own numbers on /metrics.
+package hubmetrics
+
+import (
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Register shows a hub's numbers: all of a scrape are of one moment.
+func Register(rec *metrics.Recorder, h *hub.Hub) {
+	rec.Register(func() []metrics.Figure { return figures(h.Stats()) })
+}
+
+func figures(s hub.Stats) []metrics.Figure {
+	served := metrics.Figure{Name: "twinfleet_hub_operations_total", Help: "Operations that the embedded hub served, by the class that a tier limits.", Labels: []string{"class"}}
+	for _, class := range throttle.Classes() {
+		served.Samples = append(served.Samples, metrics.Sample{Labels: []string{string(class)}, Value: float64(s.Served[class])})
+	}
+	throttles := func(name, help string, read func(throttle.Stat) float64) metrics.Figure {
+		f := metrics.Figure{Name: "twinfleet_hub_throttle_" + name, Help: help, Labels: []string{"class"}}
+		for _, x := range s.Throttles {
+			f.Samples = append(f.Samples, metrics.Sample{Labels: []string{string(x.Class)}, Value: read(x)})
+		}
+		return f
+	}
+	return []metrics.Figure{
+		{Name: "twinfleet_hub_devices", Help: "Identities in the embedded hub's registry.", Labels: []string{"status"}, Samples: []metrics.Sample{
+			{Labels: []string{"enabled"}, Value: float64(s.Devices.Enabled)}, {Labels: []string{"disabled"}, Value: float64(s.Devices.Disabled)},
+		}},
+		metrics.One("twinfleet_hub_connected_devices", "Devices that are connected to the embedded hub.", float64(s.Connected)),
+		metrics.One("twinfleet_hub_telemetry_messages_total", "Telemetry messages that the embedded hub received.", float64(s.Telemetry)),
+		metrics.One("twinfleet_hub_quota_used_messages", "Messages that the embedded hub counted against its tier's quota today.", float64(s.QuotaUsed)),
+		metrics.One("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", float64(s.Quota)),
+		served,
+		throttles("rate", "Operations per second that the embedded hub's tier allows.", func(x throttle.Stat) float64 { return x.Rate }),
+		throttles("tokens", "What is left of the burst; below zero when operations wait.", func(x throttle.Stat) float64 { return x.Tokens }),
+		throttles("waiting", "Operations that wait for their turn now.", func(x throttle.Stat) float64 { return float64(x.Waiting) }),
+		throttles("wait_seconds", "How long one more operation would wait now.", func(x throttle.Stat) float64 { return x.Wait.Seconds() }),
+		throttles("admitted_total", "Operations served, also those that waited.", func(x throttle.Stat) float64 { return float64(x.Admitted) }),
+		throttles("delayed_total", "Operations served after a wait.", func(x throttle.Stat) float64 { return float64(x.Delayed) }),
+		throttles("rejected_total", "Operations shed with status 429.", func(x throttle.Stat) float64 { return float64(x.Rejected) }),
+	}
+}

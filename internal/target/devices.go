@@ -1,0 +1,92 @@
+package target
+
+import (
+	"crypto/tls"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// tokenLife is how long a device's token lives when its group does not say (iot-hub-dev-guide-sas).
+const tokenLife = time.Hour
+
+// apiVersion is what devices name in their user names; twins may hold arrays with it.
+const apiVersion = "2021-04-12"
+
+// Twins reports whether the target keeps twins.
+func (t *Target) Twins() bool { return t.Can.Twins }
+
+// Link is what a device's connection needs.
+func (t *Target) Link(index int, id string) link.Options {
+	bare := t.Network.Dial(index, t.dial)
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
+	if t.secure != nil {
+		o.Dial = t.secure(bare)
+	}
+	if t.Can.Topics {
+		o.Username = t.fill(t.sc.Target.Username, index, id)
+		if password := t.sc.Target.Password; password != "" {
+			o.Password = func() string { return t.fill(password, index, id) }
+		}
+		return o
+	}
+	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	if cert := t.devices.certs[index]; cert != nil {
+		config := t.certTLS.Clone()
+		config.Certificates = []tls.Certificate{*cert}
+		o.Dial = link.TLS(bare, config)
+		return o
+	}
+	life := t.devices.groups[index].Tokens.Life
+	if life == 0 {
+		life = tokenLife
+	}
+	key := t.devices.keys[index]
+	o.Password = func() string { return iothub.NewSAS(t.host+"/devices/"+id, key, "", time.Now().Add(life)) }
+	return o
+}
+
+// groupOf is the group of the device of an index, and its number in it.
+func (t *Target) groupOf(index int) (g *scenario.Group, i int) {
+	for n := range t.sc.Fleet.Groups {
+		g = &t.sc.Fleet.Groups[n]
+		if index < g.Count {
+			break
+		}
+		index -= g.Count
+	}
+	return g, index
+}
+
+func (t *Target) fill(template string, index int, id string) string {
+	g, i := t.groupOf(index)
+	return g.Fill(template, id, i)
+}
+
+// TelemetryTopic is where a device sends its messages.
+func (t *Target) TelemetryTopic(index int, id string) string {
+	if !t.Can.Topics {
+		return iothub.TelemetryTopic(id, nil)
+	}
+	g, i := t.groupOf(index)
+	if g.Telemetry.Topic != "" {
+		return g.Fill(g.Telemetry.Topic, id, i)
+	}
+	return g.Fill(t.sc.Target.Topic, id, i)
+}
+
+// Subscriptions are what the devices of a group listen to; nil for nothing.
+func (t *Target) Subscriptions(g *scenario.Group) func(index int, id string) []link.Filter {
+	if len(g.Subscribe.Topics) == 0 {
+		return nil
+	}
+	return func(index int, id string) []link.Filter {
+		filters := make([]link.Filter, len(g.Subscribe.Topics))
+		for i, topic := range g.Subscribe.Topics {
+			filters[i] = link.Filter{Topic: t.fill(topic, index, id), QoS: byte(g.Subscribe.QoS)}
+		}
+		return filters
+	}
+}

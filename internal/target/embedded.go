@@ -1,0 +1,85 @@
+package target
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// openEmbedded starts the embedded hub.
+func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
+	s := &t.sc.Target
+	lag, err := hub.ParseQueryLag(s.QueryLag, t.sc.Seed)
+	if err != nil {
+		return err
+	}
+	authorities, err := t.authorities()
+	if err != nil {
+		return err
+	}
+	h, err := hub.Open(ctx, hub.Options{
+		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities,
+	})
+	if err != nil {
+		return err
+	}
+	t.Name = t.Can.Name
+	if s.Tier != "" {
+		t.Name += fmt.Sprintf(" (%s, %d units)", s.Tier, s.Units)
+	}
+	t.host = "localhost"
+	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close
+	if err := t.openServices(h.ConnectionString("iothubowner"), "http://"+h.Addr(), nil); err != nil {
+		return errors.Join(err, h.Close())
+	}
+	t.certTLS = clientTLS(t.host, h.CAPool())
+	t.transport(o, scenario.Endpoint{Addr: h.Addr()}, nil)
+	if o.Recorder != nil {
+		hubmetrics.Register(o.Recorder, h)
+	}
+	return nil
+}
+
+// switches are the faults of the embedded hub.
+type switches struct {
+	hub *hub.Hub
+	*front.Faults
+}
+
+func (s switches) Restart(d time.Duration) { s.hub.Restart(d) }
+
+func (s switches) Serve(m *scenario.ServiceModel, seed uint64) {
+	if m == nil {
+		s.Faults.Serve(nil)
+		return
+	}
+	s.Faults.Serve(&front.Service{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: seed})
+}
+
+// authorities are those that signed certificates of devices, for the embedded hub to trust. One that the scenario does not name
+// is made in memory.
+func (t *Target) authorities() (all []*x509.Certificate, err error) {
+	for i := range t.sc.Fleet.Groups {
+		x := t.sc.Fleet.Groups[i].Identity.X509
+		switch {
+		case x == nil || x.Thumbprint:
+		case x.Authority != nil:
+			all = append(all, x.Authority.Certificate())
+		case t.authority == nil:
+			if t.authority, err = identity.NewAuthority(); err != nil {
+				return nil, err
+			}
+			all = append(all, t.authority.Certificate())
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,213 @@
+// Package target opens what a scenario is pointed at: a hub in this process, an IoT Hub, a broker. An open Target gives
+// devices their connections and credentials, and the service side its clients; what it can do it says by capabilities.
+package target
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
+	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Options of Open.
+type Options struct {
+	Scenario *scenario.Scenario
+	Logger   *slog.Logger // nil logs nothing
+	// Watch, which may be nil, is put around what opens connections: it sees which of them fail, and why.
+	Watch func(link.Dialer) link.Dialer
+	// Recorder shows the numbers of a hub in this process; nil shows none.
+	Recorder *metrics.Recorder
+}
+
+// Faults is the switch that makes a target fail on purpose.
+type Faults interface {
+	Refuse(d time.Duration)  // refuses connections for a time
+	Stall(d time.Duration)   // answers nothing for a time
+	Restart(d time.Duration) // closes all connections, and refuses new ones for a time
+	DropAcks(share float64)  // leaves out acknowledgements until it is told another share
+	// Serve serves operations by a model until it is told another; nil serves at once. The n-th operation's time follows from
+	// the seed.
+	Serve(m *scenario.ServiceModel, seed uint64)
+}
+
+// Target is an open target. It is a fleet's Target.
+type Target struct {
+	Name    string // without credentials
+	Can     scenario.Capabilities
+	Network *fault.Network // between devices and the target
+	// Service is the client of the service side, which waits when the service throttles; Paced is the same without retries, for
+	// those who pace themselves: a throttled call ends as such. Both are nil where there is no service side.
+	Service, Paced *service.Client
+	Faults         Faults // nil where there are none
+
+	endpoint scenario.Endpoint
+	sc       *scenario.Scenario
+	host     string                        // in user names and tokens
+	hostName string                        // in connection strings of devices
+	dial     link.Dialer                   // TCP, or what stands for it
+	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	certTLS  *tls.Config                   // for devices with certificates
+	devices  *Identities                   // how devices prove who they are; nil before Prove
+	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
+	authority *identity.Authority
+	arm       func()
+	close     func() error
+}
+
+// Open opens what a scenario's target line names. Nothing of it is loaded or changed.
+func Open(ctx context.Context, o Options) (*Target, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	t := Bare(o.Scenario, nil)
+	var err error
+	if t.endpoint, err = o.Scenario.Target.Endpoint(); err != nil {
+		return nil, err
+	}
+	switch {
+	case t.Can.InProcess:
+		err = t.openEmbedded(ctx, &o)
+	case t.Can.Service:
+		err = t.openHub(&o)
+	default:
+		err = t.openBroker(&o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Bare is a target of which nothing is opened: for a driver that needs no connections, and a service side that is given.
+func Bare(sc *scenario.Scenario, c *service.Client) *Target {
+	return &Target{
+		Can: sc.Target.Can(), sc: sc, Network: fault.New(sc.Seed, sc.Devices()), Service: c, Paced: c,
+		arm: func() {}, close: func() error { return nil },
+	}
+}
+
+// openServices makes the clients of the service side.
+func (t *Target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
+	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
+		return err
+	}
+	t.Paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections})
+	return err
+}
+
+// pacedConnections are as many because direct methods hold one each while the device thinks.
+const pacedConnections = 512
+
+// openHub opens an IoT Hub elsewhere.
+func (t *Target) openHub(o *Options) error {
+	s := &t.sc.Target
+	c, err := iothub.ParseServiceConnectionString(s.Hub)
+	if err != nil {
+		return err
+	}
+	roots := trusted(s)
+	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
+	base := ""
+	if s.Plain {
+		base = "http://" + t.endpoint.Addr
+	}
+	if err := t.openServices(c, base, roots); err != nil {
+		return err
+	}
+	t.certTLS = clientTLS(t.endpoint.Host, roots)
+	t.transport(o, t.endpoint, roots)
+	return nil
+}
+
+// openBroker opens a plain broker.
+func (t *Target) openBroker(o *Options) error {
+	x := t.endpoint
+	t.Name = x.Scheme + "://" + x.Addr
+	t.transport(o, x, trusted(&t.sc.Target))
+	return nil
+}
+
+// transport settles what devices' connections are made of.
+func (t *Target) transport(o *Options, x scenario.Endpoint, roots *x509.CertPool) {
+	var sources []net.IP
+	for _, a := range t.sc.Fleet.SourceAddresses {
+		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
+	}
+	t.dial = link.TCP(x.Addr, sources...)
+	if o.Watch != nil {
+		t.dial = o.Watch(t.dial)
+	}
+	if !x.TLS && x.Web == "" {
+		return
+	}
+	config := clientTLS(x.Host, roots)
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	t.secure = func(dial link.Dialer) link.Dialer {
+		if x.TLS {
+			dial = link.TLS(dial, config)
+		}
+		if x.Web != "" {
+			dial = link.WebSocket(dial, x.Web, x.Path)
+		}
+		return dial
+	}
+}
+
+// clientTLS is the configuration of devices with certificates: a session that one resumed would be another's.
+func clientTLS(name string, roots *x509.CertPool) *tls.Config {
+	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
+
+// trusted are the certificates to trust; nil is the system's.
+func trusted(t *scenario.Target) *x509.CertPool {
+	if len(t.Trusted) == 0 {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	for _, c := range t.Trusted {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// Endpoint is where devices connect.
+func (t *Target) Endpoint() scenario.Endpoint { return t.endpoint }
+
+// HostName is what connection strings of devices name.
+func (t *Target) HostName() string { return t.hostName }
+
+// Roots are the certificates that the service side trusts; nil is the system's.
+func (t *Target) Roots() *x509.CertPool { return trusted(&t.sc.Target) }
+
+// Dialer opens the connections of a device: the bare ones, or with all that is spoken below MQTT.
+func (t *Target) Dialer(bare bool) link.Dialer {
+	if bare || t.secure == nil {
+		return t.dial
+	}
+	return t.secure(t.dial)
+}
+
+// Arm begins to hold the limits of a target in this process: setting it up is no load.
+func (t *Target) Arm() { t.arm() }
+
+// Close closes what the Target holds, and the target when it is in this process.
+func (t *Target) Close() error {
+	t.Network.Wait()
+	if t.Service != nil {
+		t.Service.Close()
+	}
+	if t.Paced != nil {
+		t.Paced.Close()
+	}
+	return t.close()
+}

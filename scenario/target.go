@@ -1,0 +1,119 @@
+package scenario
+
+import (
+	"cmp"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// TargetKind is what a target speaks. Who needs to know what it can do asks for its Capabilities instead.
+type TargetKind uint8
+
+// The kinds of targets.
+const (
+	Embedded TargetKind = iota // the hub in this process
+	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
+	Broker                     // a plain MQTT broker: no twins
+
+	unknownTarget // of a scenario whose target cannot be read
+)
+
+// Capabilities is what a kind of target can do.
+type Capabilities struct {
+	Name      string // of the kind, for people
+	Twins     bool   // devices have twins: reported and desired properties, direct methods
+	Service   bool   // a service side tags, queries, rolls out and calls methods
+	Registry  bool   // identities have to be there before the run, and stay when it is over
+	Topics    bool   // the scenario names the topics, user names and passwords of devices
+	Faults    bool   // the scenario sets its tier and its query lag, and may make it fail
+	InProcess bool   // it lives in the run's own process: empty when the run starts, gone when it ends
+}
+
+// Can is what targets of the kind can do. Of a target that could not be read it is everything, so that no mistake follows.
+func (k TargetKind) Can() Capabilities {
+	switch k {
+	case Embedded:
+		return Capabilities{Name: "embedded hub", Twins: true, Service: true, Faults: true, InProcess: true}
+	case IoTHub:
+		return Capabilities{Name: "IoT Hub", Twins: true, Service: true, Registry: true}
+	case Broker:
+		return Capabilities{Name: "MQTT broker", Topics: true}
+	default:
+		return Capabilities{Name: "unknown target", Twins: true, Service: true, Registry: true, Topics: true, Faults: true, InProcess: true}
+	}
+}
+
+// Target is what the fleet and the worker are pointed at.
+type Target struct {
+	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
+	Kind     TargetKind
+	CA       string              // file with certificates to trust beside nothing else; the system's when empty
+	Trusted  []*x509.Certificate // of that file
+	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
+	Keep     bool                // leave the identities that the run made
+	Tier     string              // of a target with faults only
+	Units    int                 // likewise
+	Burst    time.Duration       // likewise: so much of the tier's rate may come at once
+	QueryLag string              // likewise
+	Topic    string              // of a target with topics only: where devices send; {device} and {group} are replaced
+	Username string              // likewise
+	Password string              // likewise; a secret
+}
+
+// Can is what the target can do.
+func (t *Target) Can() Capabilities { return t.Kind.Can() }
+
+// Limited reports whether the target has the limits of a tier, and so may throttle.
+func (t *Target) Limited() bool { return t.Tier != "" || t.Can().Registry && !t.Plain }
+
+// Endpoint is where devices connect.
+type Endpoint struct {
+	Host   string // name or address
+	Addr   string // host:port
+	TLS    bool
+	Scheme string // of a URL: mqtt, mqtts, ws, wss, tcp or ssl; empty without one
+	Web    string // host of a WebSocket's URL, as it is written; empty for all others
+	Path   string // of a WebSocket, with its query, which may hold a secret
+}
+
+// mqttsPort is the port of MQTT over TLS (iot-mqtt-connect-to-iot-hub).
+const mqttsPort = "8883"
+
+// Endpoint is where devices connect; of a target in the run's process only its host is known before the run.
+func (t *Target) Endpoint() (Endpoint, error) {
+	switch t.Kind {
+	case Embedded:
+		return Endpoint{Host: "127.0.0.1"}, nil
+	case IoTHub:
+		c, err := iothub.ParseServiceConnectionString(t.Hub)
+		if err != nil {
+			return Endpoint{}, fmt.Errorf("target.hub: %w", err)
+		}
+		x := Endpoint{Host: c.HostName, Addr: c.HostName, TLS: !t.Plain} // one port that speaks everything, as twinfleet hub does
+		if host, _, err := net.SplitHostPort(c.HostName); err == nil {
+			x.Host = host
+		} else {
+			x.Addr = net.JoinHostPort(c.HostName, mqttsPort)
+		}
+		return x, nil
+	}
+	u, err := url.Parse(t.Hub)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("target.hub is no URL") // the error holds it
+	}
+	x := Endpoint{Host: u.Hostname(), Scheme: u.Scheme, TLS: u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl"}
+	ports := map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}
+	x.Addr = net.JoinHostPort(x.Host, cmp.Or(u.Port(), ports[u.Scheme]))
+	if u.Scheme == "ws" || u.Scheme == "wss" {
+		x.Web, x.Path = u.Host, cmp.Or(u.EscapedPath(), "/mqtt")
+		if u.RawQuery != "" || u.ForceQuery {
+			x.Path += "?" + u.RawQuery
+		}
+	}
+	return x, nil
+}
