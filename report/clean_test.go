@@ -6,9 +6,9 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/reporttest"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 func TestClean(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 func TestSpark(t *testing.T) {

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/html"
 	"github.com/twinfleet/twinfleet/report/reporttest"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // Every report says which stages were not delivered as asked, why, and of which thresholds nothing can be said.

@@ -17,18 +17,11 @@ type History struct {
 
 // Sample is what came in about a second. Samples merge exactly.
 type Sample struct {
-	At     time.Duration     `json:"at"` // its end, since the run began
-	Window *metrics.Snapshot `json:"window"`
-}
-
-// Event is something that a person who reads about a run wants to know. It never holds a secret.
-type Event struct {
-	At     time.Duration `json:"at"` // since the run began
-	Kind   string        `json:"kind"`
-	Stage  string        `json:"stage,omitempty"`
-	Text   string        `json:"text"`
-	Detail string        `json:"detail,omitempty"`
-	OK     bool          `json:"ok"`
+	At      time.Duration     `json:"at"`     // its end, since the run began
+	Window  *metrics.Snapshot `json:"window"` // what came in it
+	Total   *metrics.Snapshot `json:"-"`      // since the run began; the record has the sum, and this is nil there
+	Waiting int               `json:"-"`      // after the last stage: operations whose answers are waited for
+	Left    time.Duration     `json:"-"`      // how long that takes at most; 0 when it is not known
 }
 
 // Rule is a threshold as the record keeps it, so that it can be judged again.
@@ -62,7 +55,7 @@ func (s Sample) Merge(next Sample) Sample {
 	sum.At, sum.Elapsed = next.Window.At, s.Window.Elapsed+next.Window.Elapsed
 	// What is a state and not a number of events is as it was at the end.
 	sum.Stage, sum.Devices, sum.Queries = next.Window.Stage, next.Window.Devices, next.Window.Queries
-	return Sample{next.At, sum}
+	return Sample{At: next.At, Window: sum}
 }
 
 // Complete fills in what a record lacks whose run did not say its last word: the figures are the sum

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/reporttest"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")

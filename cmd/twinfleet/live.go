@@ -11,7 +11,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/dashboard"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // live is the live page of a run. A nil one shows nothing.
@@ -56,33 +55,12 @@ func (l *live) address() string {
 	return l.url
 }
 
-func (l *live) begin(r *report.Run) {
-	if l != nil {
-		l.server.Begin(r)
-	}
-}
-
-func (l *live) event(e report.Event) {
-	if l != nil {
-		l.server.Event(e)
-	}
-}
-
-func (l *live) progress(p engine.Progress) {
+// watching are those who watch the run by way of the page.
+func (l *live) watching() []report.Observer {
 	if l == nil {
-		return
+		return nil
 	}
-	waiting := ""
-	if p.Waiting > 0 {
-		waiting = report.Waiting(p.Waiting, p.Left)
-	}
-	l.server.Sample(report.Sample{At: p.At, Window: p.Interval}, waiting)
-}
-
-func (l *live) end(r *report.Run) {
-	if l != nil {
-		l.server.End(r)
-	}
+	return []report.Observer{l.server}
 }
 
 func (l *live) close() {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -43,7 +44,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	var all []*dto.MetricFamily
 	record := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Version: "1.0.0", AllowSaturated: true,
-		Progress: func(engine.Progress) { // while the hub is there
+		Observers: []report.Observer{report.Funcs{OnSample: func(report.Sample) { // while the hub is there
 			gathered, err := rec.Registry().Gather()
 			if err != nil {
 				t.Error(err)
@@ -51,7 +52,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 			if len(gathered) >= len(all) {
 				all = gathered
 			}
-		},
+		}}},
 	}).Run(t.Context())
 	if exitCodeOf(record.Outcome) != codeOK {
 		t.Fatalf("the run ended with %v: %s", record.Outcome, record.Reason)

@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/files"
 	"github.com/twinfleet/twinfleet/report/record"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // keeper keeps the record of a run on disk. Without a folder of records it keeps nothing.
@@ -21,8 +19,10 @@ type keeper struct {
 	told     sync.Once // that it cannot be written
 }
 
-// begin makes the record. A folder that cannot be made fails the run before anything was started.
-func (k *keeper) begin(run *report.Run) error {
+var _ report.Observer = (*keeper)(nil)
+
+// Begin makes the record. A folder that cannot be made fails the run before anything was started.
+func (k *keeper) Begin(run *report.Run) error {
 	if k.root == "" {
 		return nil
 	}
@@ -34,8 +34,9 @@ func (k *keeper) begin(run *report.Run) error {
 	return nil
 }
 
-func (k *keeper) event(e report.Event) {
-	if k.writer != nil {
+// Event keeps what happened, but for counts that go up.
+func (k *keeper) Event(e report.Event) {
+	if k.writer != nil && !e.Counting() {
 		k.writer.Event(e)
 		k.check()
 	}
@@ -48,48 +49,33 @@ func (k *keeper) check() {
 	}
 }
 
-// notable turns what the engine tells into an event of the record; ok is false for counts that go up, which are
-// for those who wait.
-func notable(e engine.Event) (event report.Event, ok bool) {
-	if e.Total != 0 && e.Done != e.Total && e.Kind != engine.EventStage {
-		return report.Event{}, false
-	}
-	return recorded(e), true
-}
-
-// recorded is an event of the engine as records, reports and those who watch have it: some of it is the target's words.
-func recorded(e engine.Event) report.Event {
-	return report.Event{At: e.At, Kind: string(e.Kind), Stage: e.Stage, Text: report.Clean(e.Text), Detail: report.Clean(e.Detail), OK: e.OK}
-}
-
-func (k *keeper) progress(p engine.Progress) {
+// Sample keeps the figures of another second.
+func (k *keeper) Sample(x report.Sample) {
 	if k.writer != nil {
-		k.writer.Sample(report.Sample{At: p.At, Window: p.Interval})
+		k.writer.Sample(x)
 		k.check()
 	}
 }
 
-// end completes the record and makes the reports; it returns the record's folder, or "" when no report is in it. A run
-// whose record was asked for and is not there has not passed.
-func (k *keeper) end(run *report.Run) string {
+// End completes the record and makes the reports. A run whose record was asked for and is not there has not passed.
+func (k *keeper) End(run *report.Run) error {
 	if k.writer == nil {
-		return ""
+		return nil
 	}
-	dir := k.writer.Dir()
 	err := k.writer.End(run)
 	if err == nil {
-		_, err = files.Write(dir)
+		_, err = files.Write(k.writer.Dir())
 	}
 	if err != nil {
-		reason := "the record of the run is not whole: " + strings.ReplaceAll(err.Error(), "\n", "; ")
-		if run.Outcome == report.Passed {
-			run.Outcome, run.Reason = report.Failed, reason
-		} else {
-			run.Notes = append(run.Notes, reason)
-		}
+		return fmt.Errorf("the record of the run is not whole: %w", err)
 	}
-	if len(files.Existing(dir)) == 0 {
+	return nil
+}
+
+// folder is the record's folder, or "" when no report is in it.
+func (k *keeper) folder() string {
+	if k.writer == nil || len(files.Existing(k.writer.Dir())) == 0 {
 		return ""
 	}
-	return dir
+	return k.writer.Dir()
 }

@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -87,36 +85,18 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	var out watcher
-	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(report.Redact(string(sc.Source))), log: log}
-	var page *live
-	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"),
-		Begin: func(r *report.Run) error {
-			report.CleanAll(r)
-			page.begin(r)
-			return keep.begin(r)
-		},
-		Event: func(ev engine.Event) {
-			out.Event(watched(ev))
-			if event, ok := notable(ev); ok {
-				keep.event(event)
-				page.event(event)
-			}
-		},
-		Progress: func(p engine.Progress) {
-			out.Progress(terminal.Progress(p))
-			keep.progress(p)
-			page.progress(p)
-		},
-	})
-	if page, err = newLive(ctx, s, sc, eng, log); err != nil {
+	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated")})
+	page, err := newLive(ctx, s, sc, eng, log)
+	if err != nil {
 		return err
 	}
 	defer page.close()
-	out = newWatcher(e, s, planOf(sc, page.address(), server.url()), color)
+	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(report.Redact(string(sc.Source))), log: log}
+	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), color)
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
+	eng.Observe(keep, out)
+	eng.Observe(page.watching()...)
 	engine.RelaxGC()
 	// Signals are watched until the summary is out: one that comes late must not take it away.
 	lingering, noLinger := context.WithCancel(ctx)
@@ -127,16 +107,12 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	})
 	defer done()
 	record := eng.Run(hard)
-	record.Reason = strings.ReplaceAll(record.Reason, "\n", "; ") // of errors that came together
-	report.CleanAll(record)
 	push.Close(hard)
 	logs.set(e.stderr)
 	if err := out.Close(); err != nil {
 		log.Error("showing the run failed", "error", err)
 	}
-	dir := keep.end(record)
-	page.end(record)
-	if err := summarize(e, out, record, dir, color); err != nil {
+	if err := summarize(e, out, record, keep.folder(), color); err != nil {
 		// What the run found stays its exit code; one that passed has not told anybody.
 		return withCode(cmp.Or(exitCodeOf(record.Outcome), codeFailed), fmt.Errorf("printing the summary: %w", err))
 	}

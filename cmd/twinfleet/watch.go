@@ -6,17 +6,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/internal/terminal"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // watcher shows a run while it goes on, and takes the log lines that are written meanwhile.
 type watcher interface {
 	io.WriteCloser
-	Event(e terminal.Event)
-	Progress(p terminal.Progress)
+	report.Observer
 }
 
 var (
@@ -34,22 +32,17 @@ const countEvery = time.Second
 func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
 	switch {
 	case s.v.GetBool("json") && s.v.GetBool("quiet"):
-		return quietJSON{e.stderr}
+		return quietJSON{Writer: e.stderr}
 	case s.v.GetBool("json"):
 		return jsonWatcher{terminal.NewJSON(e.stdout, plan), e.stderr}
 	case s.v.GetBool("quiet"):
-		return silent{e.stderr}
+		return silent{Writer: e.stderr}
 	}
 	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= terminal.MinWidth {
 		screen.Color = color
 		return terminal.Start(*screen, plan)
 	}
 	return terminal.NewPlain(e.stderr, plan, report.Style{Color: color})
-}
-
-// watched is an event of the engine for who watches.
-func watched(e engine.Event) terminal.Event {
-	return terminal.Event{Event: recorded(e), Done: e.Done, Total: e.Total}
 }
 
 // planOf is what a run will do, for those who watch it.
@@ -98,16 +91,15 @@ func (j jsonWatcher) Write(b []byte) (int, error) { return j.logs.Write(b) }
 // quietJSON shows nothing but log lines, and is for a summary in JSON.
 type quietJSON silent
 
-func (quietJSON) Event(terminal.Event)       {}
-func (quietJSON) Progress(terminal.Progress) {}
-func (quietJSON) Close() error               { return nil }
+func (quietJSON) Close() error { return nil }
 
 // silent shows nothing but log lines.
-type silent struct{ io.Writer }
+type silent struct {
+	io.Writer
+	report.Funcs
+}
 
-func (silent) Event(terminal.Event)       {}
-func (silent) Progress(terminal.Progress) {}
-func (silent) Close() error               { return nil }
+func (silent) Close() error { return nil }
 
 // logSink is where log lines go: to standard error, or to who draws on it meanwhile.
 type logSink struct {

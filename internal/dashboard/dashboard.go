@@ -118,15 +118,17 @@ func (s *Server) Close() error {
 }
 
 // Begin tells of the run.
-func (s *Server) Begin(r *report.Run) {
+func (s *Server) Begin(r *report.Run) error {
 	s.update(func(h *headline) {
 		*h = headline{Name: r.Name, Description: r.Description, Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Started: r.Started, Paused: h.Paused}
 	})
+	return nil
 }
 
 // End tells of its verdict.
-func (s *Server) End(r *report.Run) {
+func (s *Server) End(r *report.Run) error {
 	s.update(func(h *headline) { h.Outcome, h.Reason, h.Target, h.Waiting = r.Outcome, r.Reason, r.Target, "" })
+	return nil
 }
 
 // update changes the headline and tells everybody.
@@ -138,7 +140,12 @@ func (s *Server) update(change func(*headline)) {
 }
 
 // Sample tells of a second. After the last stage it also tells, in words, what is waited for.
-func (s *Server) Sample(x report.Sample, waiting string) {
+func (s *Server) Sample(x report.Sample) {
+	waiting := ""
+	if x.Waiting > 0 {
+		waiting = report.Waiting(x.Waiting, x.Left)
+	}
+	x.Total = nil // what is kept shares nothing with the run
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name := x.Window.Stage; name != "" {
@@ -157,13 +164,16 @@ func (s *Server) Sample(x report.Sample, waiting string) {
 	s.tellLocked("sample", html.NewData([]report.Sample{x}, s.stages))
 }
 
-// Event tells of something that happened.
+// Event tells of something that happened. Counts that go up are no news.
 func (s *Server) Event(e report.Event) {
+	if e.Counting() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)
 	s.events = s.events[max(0, len(s.events)-keepEvents):]
-	if e.Kind == "target" {
+	if e.Kind == report.KindTarget {
 		s.run.Target = e.Detail
 	}
 	s.tellLocked("event", e)

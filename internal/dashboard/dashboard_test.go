@@ -99,7 +99,7 @@ func TestStream(t *testing.T) {
 	s.Begin(h.Run)
 	s.Event(h.Events[0])
 	for _, x := range h.Samples[:4] {
-		s.Sample(x, "")
+		s.Sample(x)
 	}
 	page := open(t, url)
 	var all struct {
@@ -111,7 +111,7 @@ func TestStream(t *testing.T) {
 	if kind := page.next(&all); kind != "all" || len(all.Data.Times) != 4 || len(all.Events) != 1 || len(all.Plan) != 2 || all.Run.Name != "example" || all.Run.Stage != "hold" {
 		t.Errorf("%s: %+v", kind, all)
 	}
-	s.Sample(h.Samples[4], "")
+	s.Sample(h.Samples[4])
 	var run headline
 	if kind := page.next(&run); kind != "run" || run.At != 5 {
 		t.Errorf("%s: %+v", kind, run)
@@ -139,7 +139,7 @@ func TestLongRun(t *testing.T) {
 	for n := range 100 {
 		for _, x := range h.Samples {
 			x.At += time.Duration(n) * 50 * time.Second
-			s.Sample(x, "")
+			s.Sample(x)
 			s.Event(report.Event{})
 		}
 	}
@@ -154,7 +154,7 @@ func TestSlowPage(t *testing.T) {
 	s := New(Options{Controls: &buttons{}})
 	_, next := s.watch()
 	for range backlog + 1 {
-		s.Sample(h.Samples[0], "")
+		s.Sample(h.Samples[0])
 	}
 	for range next { // ends only when it was closed
 	}

@@ -28,6 +28,8 @@ type Screen struct {
 // Display draws a run in place. Events, figures and log lines are taken without waiting for the terminal: a
 // slow one must not hold up what is measured. It is safe for concurrent use until Close.
 type Display struct {
+	spectator
+
 	program *tea.Program
 	out     *os.File
 	style   report.Style
@@ -120,20 +122,20 @@ func (d *Display) wrap(lines []string) []string {
 }
 
 // Event tells what happened. What a reader may want to find again later stays above the view.
-func (d *Display) Event(e Event) {
+func (d *Display) Event(e report.Event) {
 	d.mu.Lock()
 	d.state.Event(e)
-	if e.Kind == kindStep || e.Kind == kindWarning {
+	if e.Kind == report.KindStep || e.Kind == report.KindWarning {
 		d.print(eventLines(e, d.style))
 	}
 	d.mu.Unlock()
 	d.poke()
 }
 
-// Progress tells the figures of another second.
-func (d *Display) Progress(p Progress) {
+// Sample tells the figures of another second.
+func (d *Display) Sample(p report.Sample) {
 	d.mu.Lock()
-	d.state.Progress(p)
+	d.state.Sample(p)
 	d.mu.Unlock()
 	d.poke()
 }

@@ -43,7 +43,7 @@ func TestDisplay(t *testing.T) {
 			term.Until(t, "the prompt", patience, rig.Shows("$ twinfleet run"))
 			d := Start(screenOf(term, false), plan())
 			still(d)
-			play(plan(), 40, d.Event, d.Progress)
+			play(plan(), 40, d.Event, d.Sample)
 			want, err := os.ReadFile(fmt.Sprintf("testdata/hold-%dx%d.golden", size[0], size[1]))
 			if err != nil {
 				t.Fatal(err)
@@ -92,13 +92,13 @@ func TestDisplayFollowsTheWindow(t *testing.T) {
 	term := rig.NewTerminal(t, 100, 30)
 	d := Start(screenOf(term, true), plan())
 	still(d)
-	play(plan(), 20, d.Event, d.Progress)
+	play(plan(), 20, d.Event, d.Sample)
 	term.Until(t, "the view", patience, rig.Shows("2,000 of"))
 	for _, size := range [][2]int{{140, 40}, {70, 20}, {50, 20}, {90, 24}} {
 		term.Resize(t, size[0], size[1])
 		// The test's terminal is not this process's own, so that the kernel does not tell it.
 		d.program.Send(sized(size[0], size[1]))
-		play(plan(), 20, func(Event) {}, d.Progress)
+		play(plan(), 20, func(report.Event) {}, d.Sample)
 		if size[0] < MinWidth {
 			term.Until(t, "plain lines", patience, rig.Shows("ramp          "))
 			continue
@@ -124,7 +124,7 @@ func TestDisplayDoesNotWaitForTheTerminal(t *testing.T) {
 	for i := range 5 * maxAbove {
 		fmt.Fprintf(d, "line %d\n", i)
 	}
-	play(plan(), 40, d.Event, d.Progress)
+	play(plan(), 40, d.Event, d.Sample)
 	if err := unix.IoctlSetInt(int(term.Tty.Fd()), unix.TCXONC, unix.TCOON); err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +171,8 @@ func TestEcho(t *testing.T) {
 func TestPlain(t *testing.T) {
 	var b bytes.Buffer
 	p := NewPlain(&b, plan(), report.Style{})
-	play(plan(), 3, p.Event, p.Progress)
-	p.Event(Event{Event: report.Event{At: time.Second, Kind: kindStep, Text: "registry statistics", Detail: "total 1", OK: true}})
+	play(plan(), 3, p.Event, p.Sample)
+	p.Event(report.Event{At: time.Second, Kind: report.KindStep, Text: "registry statistics", Detail: "total 1", OK: true})
 	fmt.Fprintln(p, "level=WARN")
 	golden(t, "plain", b.String())
 }
@@ -181,7 +181,7 @@ func TestPlain(t *testing.T) {
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
 	j := NewJSON(&b, plan())
-	play(plan(), 2, j.Event, j.Progress)
+	play(plan(), 2, j.Event, j.Sample)
 	run := reporttest.Example(5).Run
 	if err := j.Summary(run, "runs/one"); err != nil {
 		t.Fatal(err)

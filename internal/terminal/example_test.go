@@ -6,8 +6,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // epoch is when the runs of the tests began.
@@ -23,14 +23,14 @@ func plan() Plan {
 }
 
 // play is a run up to a second of it: what a recorder and an engine tell, without either's clock.
-func play(p Plan, seconds int, event func(Event), progress func(Progress)) {
+func play(p Plan, seconds int, event func(report.Event), sample func(report.Sample)) {
 	rec := metrics.NewRecorder(metrics.Options{})
-	tell := func(at time.Duration, kind, text, detail string, done, total int, ok bool) {
-		event(Event{Event: report.Event{At: at, Kind: kind, Text: text, Detail: detail, OK: ok}, Done: done, Total: total})
+	tell := func(at time.Duration, kind report.Kind, text, detail string, done, total int, ok bool) {
+		event(report.Event{At: at, Kind: kind, Text: text, Detail: detail, OK: ok, Done: done, Total: total})
 	}
-	tell(100*time.Millisecond, kindTarget, "target", "embedded hub", 0, 0, true)
-	tell(200*time.Millisecond, kindProvision, "identities made", "", 1200, 3300, true)
-	tell(400*time.Millisecond, kindProvision, "identities made", "310ms", 3300, 3300, true)
+	tell(100*time.Millisecond, report.KindTarget, "target", "embedded hub", 0, 0, true)
+	tell(200*time.Millisecond, report.KindProvision, "identities made", "", 1200, 3300, true)
+	tell(400*time.Millisecond, report.KindProvision, "identities made", "310ms", 3300, 3300, true)
 	last := rec.Snapshot()
 	last.At, last.Elapsed = epoch(), 0
 	for second := range seconds {
@@ -38,7 +38,7 @@ func play(p Plan, seconds int, event func(Event), progress func(Progress)) {
 		stage := p.Stages[second*len(p.Stages)/60]
 		if second%(60/len(p.Stages)) == 0 {
 			n := second*len(p.Stages)/60 + 1
-			tell(time.Duration(second)*time.Second+500*time.Millisecond, kindStage, stage.Name, report.Duration(stage.Duration), n, len(p.Stages), true)
+			tell(time.Duration(second)*time.Second+500*time.Millisecond, report.KindStage, stage.Name, report.Duration(stage.Duration), n, len(p.Stages), true)
 		}
 		if second == 33 {
 			tell(33*time.Second, "outage", "devices lost their connections", "212 of 3,300 are gone", 0, 0, false)
@@ -46,7 +46,9 @@ func play(p Plan, seconds int, event func(Event), progress func(Progress)) {
 		fill(rec, p, at, second)
 		now := rec.Snapshot()
 		now.At, now.Elapsed = at.Add(time.Second), time.Duration(second+1)*time.Second
-		progress(Progress{At: now.Elapsed, Stage: stage.Name, Total: now, Interval: now.Sub(last)})
+		window := now.Sub(last)
+		window.Stage = stage.Name
+		sample(report.Sample{At: now.Elapsed, Total: now, Window: window})
 		last = now
 	}
 }
@@ -89,7 +91,7 @@ func fill(rec *metrics.Recorder, p Plan, at time.Time, second int) {
 // stateAt is the state after some seconds.
 func stateAt(p Plan, seconds int) *State {
 	s := &State{Plan: p}
-	play(p, seconds, s.Event, s.Progress)
+	play(p, seconds, s.Event, s.Sample)
 	return s
 }
 

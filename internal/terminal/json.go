@@ -12,6 +12,8 @@ import (
 // JSON tells programs of a run, one object a line. Every object has a type: start, event, progress or summary.
 // docs/terminal.md describes them. It is safe for concurrent use.
 type JSON struct {
+	spectator
+
 	mu   sync.Mutex // orders lines, and protects the following fields
 	enc  *json.Encoder
 	err  error     // of the first line that could not be written
@@ -28,15 +30,15 @@ type jsonStart struct {
 }
 
 type jsonEvent struct {
-	Type   string  `json:"type"`
-	At     float64 `json:"at_seconds"`
-	Kind   string  `json:"kind"`
-	Stage  string  `json:"stage,omitempty"`
-	Text   string  `json:"text"`
-	Detail string  `json:"detail,omitempty"`
-	OK     bool    `json:"ok"`
-	Done   int     `json:"done,omitempty"`
-	Total  int     `json:"total,omitempty"`
+	Type   string      `json:"type"`
+	At     float64     `json:"at_seconds"`
+	Kind   report.Kind `json:"kind"`
+	Stage  string      `json:"stage,omitempty"`
+	Text   string      `json:"text"`
+	Detail string      `json:"detail,omitempty"`
+	OK     bool        `json:"ok"`
+	Done   int         `json:"done,omitempty"`
+	Total  int         `json:"total,omitempty"`
 }
 
 type jsonProgress struct {
@@ -79,10 +81,10 @@ func (j *JSON) write(v any) {
 }
 
 // Event tells what happened.
-func (j *JSON) Event(e Event) {
+func (j *JSON) Event(e report.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if e.Kind == kindProvision || e.Kind == kindTagging {
+	if e.Kind == report.KindProvision || e.Kind == report.KindTagging {
 		if e.Done < e.Total && time.Since(j.last) < countEvery {
 			return
 		}
@@ -91,9 +93,9 @@ func (j *JSON) Event(e Event) {
 	j.write(jsonEvent{"event", e.At.Seconds(), e.Kind, e.Stage, e.Text, e.Detail, e.OK, e.Done, e.Total})
 }
 
-// Progress tells the figures of another second.
-func (j *JSON) Progress(p Progress) {
-	j.line(jsonProgress{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), report.SummarizeInterval(p.Stage, p.Interval)})
+// Sample tells the figures of another second.
+func (j *JSON) Sample(p report.Sample) {
+	j.line(jsonProgress{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), report.SummarizeInterval(p.Window.Stage, p.Window)})
 }
 
 // Summary writes the last line: the whole run, and the folder of its reports when there is one.

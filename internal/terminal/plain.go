@@ -11,6 +11,8 @@ import (
 
 // Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.
 type Plain struct {
+	spectator
+
 	style report.Style
 
 	mu   sync.Mutex // orders lines, and protects the following fields
@@ -36,10 +38,10 @@ func NewPlain(w io.Writer, plan Plan, style report.Style) *Plain {
 const countEvery = time.Second
 
 // Event tells what happened.
-func (p *Plain) Event(e Event) {
+func (p *Plain) Event(e report.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e.Kind == kindProvision || e.Kind == kindTagging {
+	if e.Kind == report.KindProvision || e.Kind == report.KindTagging {
 		if e.Done < e.Total && time.Since(p.last) < countEvery {
 			return
 		}
@@ -50,9 +52,9 @@ func (p *Plain) Event(e Event) {
 	}
 }
 
-// Progress tells the figures of another second.
-func (p *Plain) Progress(x Progress) {
-	if x.Interval.Elapsed < report.TooShort {
+// Sample tells the figures of another second.
+func (p *Plain) Sample(x report.Sample) {
+	if x.Window.Elapsed < report.TooShort {
 		return
 	}
 	p.mu.Lock()
@@ -61,7 +63,7 @@ func (p *Plain) Progress(x Progress) {
 		fmt.Fprintln(p.w, report.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left))
 		return
 	}
-	fmt.Fprintln(p.w, report.ProgressLine(x.Stage, x.Total, x.Interval))
+	fmt.Fprintln(p.w, report.ProgressLine(x.Window.Stage, x.Total, x.Window))
 }
 
 // Write writes log lines between the others.
@@ -75,25 +77,22 @@ func (p *Plain) Write(b []byte) (int, error) {
 func (p *Plain) Close() error { return nil }
 
 // eventLines is an event as lines of text; empty for those that say nothing new.
-func eventLines(e Event, style report.Style) string {
+func eventLines(e report.Event, style report.Style) string {
 	at := fmt.Sprintf("%7s  ", report.Duration(e.At))
 	switch e.Kind {
-	case kindTarget:
+	case report.KindTarget:
 		return fmt.Sprintf("%starget: %s\n", at, e.Detail)
-	case kindProvision, kindTagging:
-		if e.Done == e.Total && e.Kind == kindProvision && e.Detail == "" && e.Text == "identities made" {
-			return "" // the line with the time it took follows
-		}
+	case report.KindProvision, report.KindTagging:
 		took := ""
 		if e.Detail != "" {
 			took = " in " + e.Detail
 		}
 		return fmt.Sprintf("%s%s: %s of %s%s\n", at, e.Text, report.Count(int64(e.Done)), report.Count(int64(e.Total)), took)
-	case kindStage:
+	case report.KindStage:
 		return fmt.Sprintf("%sstage %d of %d: %s (%s)\n", at, e.Done, e.Total, e.Text, e.Detail)
-	case kindStep:
+	case report.KindStep:
 		return fmt.Sprintf("%s%s %s\n             %s\n", at, style.Mark(e.OK), e.Text, e.Detail)
-	case kindStopping:
+	case report.KindStopping:
 		return ""
 	default:
 		return fmt.Sprintf("%s%s: %s\n", at, e.Text, e.Detail)

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // section is rows under a heading. When room is short it shows its first rows.
@@ -246,12 +246,12 @@ func (v view) events() section {
 		}
 		code := ""
 		switch {
-		case !e.OK && e.Kind == kindStep:
+		case !e.OK && e.Kind == report.KindStep:
 			code = red
 		case !e.OK:
 			code = yellow
 		}
-		if e.Kind == kindStage {
+		if e.Kind == report.KindStage {
 			text = "stage " + text
 		}
 		out.rows = append(out.rows, " "+v.paint(faint, right(report.Duration(e.At), 7))+"  "+v.paint(code, cut(text, v.width-2-7-2)))

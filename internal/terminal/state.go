@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 const (
@@ -40,41 +40,38 @@ type State struct {
 type second map[string]time.Duration
 
 // Event takes in what happened.
-func (s *State) Event(e Event) {
+func (s *State) Event(e report.Event) {
 	s.At = max(s.At, e.At)
 	switch e.Kind {
-	case kindTarget:
+	case report.KindTarget:
 		s.Target = e.Detail
-	case kindProvision, kindTagging:
+	case report.KindProvision, report.KindTagging:
 		s.Job, s.Done, s.Total = e.Text, e.Done, e.Total
 		if e.Done < e.Total {
 			return
 		}
 		s.Job = ""
-		if e.Detail == "" && e.Kind == kindProvision {
-			return // the event with the time it took follows
-		}
 		e.Text += ": " + report.Count(int64(e.Total))
-	case kindStage:
+	case report.KindStage:
 		s.Stage, s.Began = e.Done, e.At
-	case kindStopping:
+	case report.KindStopping:
 		s.Stopping, s.Over = true, max(e.At, 1)
-	case kindDrain:
+	case report.KindDrain:
 		return // the progress tells it
 	}
-	s.events = append(s.events, e.Event)
+	s.events = append(s.events, e)
 	if extra := len(s.events) - keptEvents; extra > 0 {
 		s.events = s.events[extra:]
 	}
 }
 
-// Progress takes in the figures of another second.
-func (s *State) Progress(p Progress) {
+// Sample takes in the figures of another second.
+func (s *State) Sample(p report.Sample) {
 	s.At, s.total, s.Waiting, s.Left = max(s.At, p.At), p.Total, p.Waiting, p.Left
-	if p.Interval.Elapsed < report.TooShort {
+	if p.Window.Elapsed < report.TooShort {
 		return
 	}
-	s.recent = append(s.recent, p.Interval)
+	s.recent = append(s.recent, p.Window)
 	if extra := len(s.recent) - windowLength; extra > 0 {
 		s.recent = s.recent[extra:]
 	}
@@ -85,7 +82,7 @@ func (s *State) Progress(p Progress) {
 		s.window = sum
 	}
 	now := make(second)
-	for _, l := range report.Lines(p.Interval) {
+	for _, l := range report.Lines(p.Window) {
 		if h := l.Series.Latency(false); h.Count > 0 {
 			now[l.Name] = h.Quantile(0.99)
 		}

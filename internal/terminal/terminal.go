@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // MinWidth is the least width in columns that the drawn view takes; narrower terminals get plain lines.
@@ -39,30 +38,9 @@ type Link struct {
 	Address string `json:"address"`
 }
 
-// Event is something that happened. Done of Total is a count that goes up, or the number of a stage.
-type Event struct {
-	report.Event
-	Done, Total int
-}
+// spectator is the part of a report.Observer that a terminal has no use for: what is planned it knows before the run begins,
+// and the summary is for who closes it.
+type spectator struct{}
 
-// The kinds of events that are shown in a way of their own. All others are shown as they are.
-const (
-	kindTarget    = "target"
-	kindProvision = "provision"
-	kindTagging   = "tagging"
-	kindStage     = "stage"
-	kindStep      = "step"
-	kindStopping  = "stopping"
-	kindDrain     = "drain"
-	kindWarning   = "warning"
-)
-
-// Progress is the figures of a run once a second.
-type Progress struct {
-	At       time.Duration // since the run began
-	Stage    string
-	Total    *metrics.Snapshot // since the run began
-	Interval *metrics.Snapshot // since the last progress
-	Waiting  int               // after the last stage: operations whose answers are waited for
-	Left     time.Duration     // how long that takes at most; 0 when it is not known
-}
+func (spectator) Begin(*report.Run) error { return nil }
+func (spectator) End(*report.Run) error   { return nil }

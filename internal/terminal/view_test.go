@@ -37,8 +37,8 @@ func golden(t *testing.T, name, got string) {
 func TestView(t *testing.T) {
 	opening := &State{Plan: plan()}
 	making := &State{Plan: plan()}
-	making.Event(Event{Event: report.Event{At: 100 * time.Millisecond, Kind: kindTarget, Text: "target", Detail: "embedded hub", OK: true}})
-	making.Event(Event{Event: report.Event{At: 200 * time.Millisecond, Kind: kindProvision, Text: "identities made", OK: true}, Done: 1200, Total: 3300})
+	making.Event(report.Event{At: 100 * time.Millisecond, Kind: report.KindTarget, Text: "target", Detail: "embedded hub", OK: true})
+	making.Event(report.Event{At: 200 * time.Millisecond, Kind: report.KindProvision, Text: "identities made", OK: true, Done: 1200, Total: 3300})
 	for name, s := range map[string]*State{"opening": opening, "making": making, "ramp": stateAt(plan(), 12), "hold": stateAt(plan(), 40), "large": stateAt(large(), 40)} {
 		for _, size := range [][2]int{{80, 24}, {200, 50}} {
 			golden(t, fmt.Sprintf("%s-%dx%d", name, size[0], size[1]), View(s, size[0], size[1], false)+"\n")
@@ -51,7 +51,7 @@ func TestView(t *testing.T) {
 func TestViewFits(t *testing.T) {
 	states := []*State{{Plan: plan()}, {Plan: Plan{Name: "x"}}, stateAt(plan(), 2), stateAt(plan(), 50), stateAt(large(), 50)}
 	bad := stateAt(plan(), 30)
-	bad.Event(Event{Event: report.Event{Kind: "warning", Text: "evil\x1b[2J\n\ttext", Detail: strings.Repeat("长い", 200)}})
+	bad.Event(report.Event{Kind: "warning", Text: "evil\x1b[2J\n\ttext", Detail: strings.Repeat("长い", 200)})
 	for i, s := range append(states, bad) {
 		for width := MinWidth; width < 240; width += 23 {
 			for _, height := range []int{3, 4, 5, 8, 10, 15, 19, 23, 24, 30, 60} {
@@ -84,8 +84,8 @@ func TestStateIsCopied(t *testing.T) {
 	s := stateAt(plan(), 20)
 	c := s.clone()
 	before := View(c, 100, 30, false)
-	s.Event(Event{Event: report.Event{At: time.Minute, Kind: "warning", Text: "later"}})
-	play(plan(), 40, s.Event, s.Progress)
+	s.Event(report.Event{At: time.Minute, Kind: "warning", Text: "later"})
+	play(plan(), 40, s.Event, s.Sample)
 	if View(c, 100, 30, false) != before {
 		t.Error("the copy changed")
 	}
@@ -98,7 +98,7 @@ func TestStateIsCopied(t *testing.T) {
 func TestStateIsBounded(t *testing.T) {
 	s := &State{Plan: plan()}
 	for range 20 {
-		play(plan(), 50, s.Event, s.Progress)
+		play(plan(), 50, s.Event, s.Sample)
 	}
 	if len(s.history) > historyLength || len(s.events) > keptEvents || len(s.recent) > windowLength {
 		t.Errorf("%d seconds, %d events, %d intervals", len(s.history), len(s.events), len(s.recent))
@@ -116,8 +116,8 @@ func BenchmarkView(b *testing.B) {
 func TestViewOfTheWait(t *testing.T) {
 	s := stateAt(plan(), 60)
 	began := s.Began
-	s.Event(Event{Event: report.Event{At: began + 30*time.Second, Kind: kindStopping, Text: "stopping", OK: true}})
-	s.Progress(Progress{At: began + 42*time.Second, Total: s.total, Interval: s.recent[0], Waiting: 1234, Left: 18 * time.Second})
+	s.Event(report.Event{At: began + 30*time.Second, Kind: report.KindStopping, Text: "stopping", OK: true})
+	s.Sample(report.Sample{At: began + 42*time.Second, Total: s.total, Window: s.recent[0], Waiting: 1234, Left: 18 * time.Second})
 	text := View(s, 100, 24, false)
 	for _, want := range []string{"✓ hold 30.0s", "waiting for answers: 1,234, at most 18.0s more; Ctrl-C ends the wait"} {
 		if !strings.Contains(text, want) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 const (
@@ -135,7 +135,7 @@ func stages(h *report.History) []report.Stage {
 			if n := len(begun); n > 0 && begun[n-1].To == math.MaxInt64 {
 				begun[n-1].To = e.At
 			}
-			if e.Kind == "stopping" {
+			if e.Kind == report.KindStopping {
 				continue // what comes after it is the wait for answers
 			}
 			begun = append(begun, report.Stage{Name: e.Text, From: e.At, To: math.MaxInt64})

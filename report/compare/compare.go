@@ -10,8 +10,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Options of Compare. A zero value stands for the default.

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/compare"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")

@@ -3,8 +3,8 @@ package html
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Data is what the charts draw: columns, one value a point in time. Times are in seconds, latencies in

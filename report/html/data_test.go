@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/html"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // window is what came in a time: so many reports, all of them answered in a millisecond.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // full is a disk on which no room is left after some bytes.

@@ -85,7 +85,7 @@ func read(r io.Reader) (*report.History, error) {
 // target is what a run told of what it loads.
 func target(events []report.Event) string {
 	for _, e := range events {
-		if e.Kind == "target" {
+		if e.Kind == report.KindTarget {
 			return e.Detail
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/record"
 	"github.com/twinfleet/twinfleet/report/reporttest"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // write keeps a run as the program does; without its end when it is killed first.

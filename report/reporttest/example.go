@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Example is a run of n seconds in which little is the same twice, with everything that a report may tell.

@@ -107,7 +107,7 @@ func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.
 		e.record.note("rollout %s did not begin: the run ended first", x.Name)
 		return
 	}
-	e.emit(Event{Kind: EventRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
+	e.emit(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
 	if _, err := r.Run(ctx); err != nil {
 		e.warn("rollout "+x.Name+" could not begin", err)
 	}
@@ -116,7 +116,7 @@ func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.
 
 // warn tells of something that a reader of the figures must know, now and in the record.
 func (e *Engine) warn(text string, err error) {
-	e.emit(Event{Kind: EventWarning, Text: text, Detail: err.Error()})
+	e.emit(report.Event{Kind: report.KindWarning, Text: text, Detail: err.Error()})
 	e.record.note("%s: %v", text, err)
 }
 
@@ -126,7 +126,7 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
 	}
 	e.record.write(func(r *report.Run) { r.Waves = append(r.Waves, row) })
-	e.emit(Event{Kind: EventRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
+	e.emit(report.Event{Kind: report.KindRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
 }
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
@@ -146,7 +146,7 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	}
 	run := &worker.JobRun{Name: x.Name, Job: doc, Service: e.target.Service, Recorder: e.rec, OnState: func(j iothub.Job) {
 		row := jobRow(x, j)
-		e.emit(Event{Kind: EventJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
+		e.emit(report.Event{Kind: report.KindJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
 	}}
 	job, err := run.Run(ctx, intended)
 	row := jobRow(x, job)

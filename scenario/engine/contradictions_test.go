@@ -284,18 +284,18 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	watch := func(e engine.Event) {
+	watch := func(e report.Event) {
 		switch {
-		case e.Kind == engine.EventStage && e.Text == "hold":
+		case e.Kind == report.KindStage && e.Text == "hold":
 			again(func() error { return os.CopyFS(saved, os.DirFS(data)) })
-		case e.Kind == engine.EventStage && e.Text == "last":
+		case e.Kind == report.KindStage && e.Text == "last":
 			again(func() error {
 				return errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(saved)))
 			})
 		}
 	}
 	s := decode(t, honest, set...)
-	run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Event: watch, Sampler: calm()}).Run(t.Context())
+	run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}, Sampler: calm()}).Run(t.Context())
 	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
 		t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
 	}

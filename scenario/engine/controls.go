@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // errNext ends a stage because somebody wanted the next one.
@@ -29,7 +30,7 @@ func (e *Engine) Pause(paused bool) {
 	if paused {
 		text = "paused by hand"
 	}
-	e.emit(Event{Kind: EventWarning, OK: true, Text: text})
+	e.emit(report.Event{Kind: report.KindWarning, OK: true, Text: text})
 }
 
 // Next ends a stage, and with it the waiting of its steps; after the last one the run ends. Each call ends one: the stage

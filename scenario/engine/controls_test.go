@@ -22,11 +22,11 @@ func acting(t *testing.T, text string, act func(eng *engine.Engine, stage string
 	var eng *engine.Engine
 	eng = engine.New(engine.Options{
 		Scenario: decode(t, text), Recorder: punctual(), Sampler: calm(),
-		Event: func(e engine.Event) {
-			if e.Kind == engine.EventStage {
+		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+			if e.Kind == report.KindStage {
 				act(eng, e.Text)
 			}
-		},
+		}}},
 	})
 	return eng
 }
@@ -86,11 +86,11 @@ stages: [{name: steps, steps: [{await: {connected: 1, within: 1ms}}]}]
 	var eng *engine.Engine
 	eng = engine.New(engine.Options{
 		Scenario: decode(t, text), Recorder: punctual(), Sampler: calm(),
-		Event: func(e engine.Event) {
-			if e.Kind == engine.EventStep {
+		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+			if e.Kind == report.KindStep {
 				eng.Next()
 			}
-		},
+		}}},
 	})
 	run := eng.Run(t.Context())
 	if run.Outcome != report.Failed || len(run.Steps) != 1 || run.Steps[0].OK {
@@ -151,13 +151,13 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connec
 	eng := newEngine(decode(t, text), w)
 	done := make(chan *report.Run, 1)
 	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
-	began := func(stage string) func([]engine.Event, []engine.Progress) bool {
-		return func(events []engine.Event, _ []engine.Progress) bool {
-			return slices.ContainsFunc(events, func(e engine.Event) bool { return e.Kind == engine.EventStage && e.Text == stage })
+	began := func(stage string) func([]report.Event, []report.Sample) bool {
+		return func(events []report.Event, _ []report.Sample) bool {
+			return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindStage && e.Text == stage })
 		}
 	}
-	reports := func(count func(x *metrics.SeriesSnapshot) bool) func([]engine.Event, []engine.Progress) bool {
-		return func(_ []engine.Event, p []engine.Progress) bool {
+	reports := func(count func(x *metrics.SeriesSnapshot) bool) func([]report.Event, []report.Sample) bool {
+		return func(_ []report.Event, p []report.Sample) bool {
 			if len(p) == 0 {
 				return false
 			}
@@ -168,7 +168,7 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connec
 	w.until(t, "the ramp", began("ramp"))
 	eng.Next()
 	w.until(t, "the hold", began("hold"))
-	w.until(t, "a device", func(_ []engine.Event, p []engine.Progress) bool {
+	w.until(t, "a device", func(_ []report.Event, p []report.Sample) bool {
 		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") > 0
 	})
 	eng.Pause(true)
@@ -208,11 +208,11 @@ stages:
   - {name: h, duration: 500ms, devices: {robots: 6}}
 thresholds: `+x.thresholds+"\n"),
 			Recorder: punctual(), Sampler: calm(),
-			Event: func(e engine.Event) {
-				if e.Kind == engine.EventStage && e.Text == "g" {
+			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+				if e.Kind == report.KindStage && e.Text == "g" {
 					eng.Next()
 				}
-			},
+			}}},
 		})
 		run := eng.Run(t.Context())
 		n := 0

@@ -26,18 +26,11 @@ import (
 
 // Options of an Engine.
 type Options struct {
-	Scenario *scenario.Scenario // required
-	Recorder *metrics.Recorder  // required
-	Logger   *slog.Logger       // nil logs nothing
-	Version  string             // of the program, for the record
-	// Begin, which may be nil, is given the record at the start of the run, before anything else
-	// happens; its error fails the run. It keeps nothing of the record.
-	Begin func(*report.Run) error
-	// Event, which may be nil, is told what happens, one event at a time. It must be quick.
-	Event func(Event)
-	// Progress, which may be nil, is told the figures once a second, and of the rest at the end, one call
-	// at a time. It must be quick.
-	Progress func(Progress)
+	Scenario  *scenario.Scenario // required
+	Recorder  *metrics.Recorder  // required
+	Logger    *slog.Logger       // nil logs nothing
+	Version   string             // of the program, for the record
+	Observers []report.Observer  // who watches the run; Observe adds others
 	// Sampler measures the generator; nil measures this process.
 	Sampler Sampler
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
@@ -74,9 +67,10 @@ type Engine struct {
 	left     error    // why identities of the run could not be removed
 	byHand   []string // stages that were ended by hand
 
-	record ledger
+	record    ledger
+	observers observers
 
-	mu    sync.Mutex // protects the following fields, and orders events
+	mu    sync.Mutex // protects the following fields
 	start time.Time  // zero before the run
 	stage string
 	from  time.Duration // when the stage began
@@ -96,6 +90,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.bounds.Doubt(e.doubt)
+	e.observers.all = o.Observers
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -130,14 +125,13 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 		r.Generator = e.self.health(e.rec)
 	}
 	e.judge(ctx, err)
+	e.observers.end(r)
 	return r
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
-	if e.opts.Begin != nil {
-		if err := e.opts.Begin(e.record.whole()); err != nil {
-			return err
-		}
+	if err := e.observers.begin(e.record.whole()); err != nil {
+		return err
 	}
 	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
 		return err
@@ -147,7 +141,7 @@ func (e *Engine) run(ctx context.Context) (err error) {
 		return err
 	}
 	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
-	e.emit(Event{Kind: EventTarget, OK: true, Text: "target", Detail: e.target.Name})
+	e.emit(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
 	defer func() { e.left = e.deprovision(ctx) }()
 	if err := e.provision(ctx); err != nil {
@@ -194,7 +188,7 @@ func (e *Engine) load(ctx context.Context) error {
 	err = e.walk(soft)
 	e.rec.SetStage("")
 	e.beginStage("")
-	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	e.emit(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
 	cancelSoft()
@@ -220,7 +214,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
-		e.emit(Event{Kind: EventWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
+		e.emit(report.Event{Kind: report.KindWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -249,7 +243,7 @@ func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error 
 	ids := e.groupIDs(g)
 	return e.service.tagged(g, tags, func() error {
 		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
-			e.emit(Event{Kind: EventTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+			e.emit(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
 		})
 	})
 }
@@ -304,16 +298,12 @@ func (e *Engine) LastReports() map[string]fleet.Report {
 }
 
 // emit tells of an event.
-func (e *Engine) emit(ev Event) {
+func (e *Engine) emit(ev report.Event) {
 	ev.At = e.since()
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if ev.Stage == "" {
-		ev.Stage = e.stage
+		ev.Stage = e.currentStage()
 	}
-	if e.opts.Event != nil {
-		e.opts.Event(ev)
-	}
+	e.observers.event(ev)
 }
 
 // since is how long the run lasts; 0 before it.

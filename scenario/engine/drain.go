@@ -100,7 +100,7 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 	if open, _ := e.drain.waiting(e.sc, now); open > 0 && !e.drain.told {
 		e.drain.told = true
-		e.emit(Event{Kind: EventDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
+		e.emit(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
 	}
 }
 

@@ -25,11 +25,11 @@ func TestTheWaitCanBeCut(t *testing.T) {
 	var eng *engine.Engine
 	eng = engine.New(engine.Options{
 		Scenario: decode(t, deadEnd), Recorder: punctual(), Sampler: calm(), AllowSaturated: true,
-		Event: func(e engine.Event) {
-			if e.Kind == engine.EventDrain {
+		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+			if e.Kind == report.KindDrain {
 				eng.Stop()
 			}
-		},
+		}}},
 	})
 	run := eng.Run(t.Context()) // which would take an hour
 	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")

@@ -56,8 +56,8 @@ func openHub(t testing.TB, o hub.Options) (h *hub.Hub, set []string) {
 // watcher collects what an Engine tells.
 type watcher struct {
 	mu       sync.Mutex
-	events   []engine.Event
-	progress []engine.Progress
+	events   []report.Event
+	progress []report.Sample
 	notify   chan struct{}
 }
 
@@ -70,14 +70,14 @@ func (w *watcher) poke() {
 	}
 }
 
-func (w *watcher) event(e engine.Event) {
+func (w *watcher) event(e report.Event) {
 	w.mu.Lock()
 	w.events = append(w.events, e)
 	w.mu.Unlock()
 	w.poke()
 }
 
-func (w *watcher) tick(p engine.Progress) {
+func (w *watcher) tick(p report.Sample) {
 	w.mu.Lock()
 	w.progress = append(w.progress, p)
 	w.mu.Unlock()
@@ -88,7 +88,7 @@ func (w *watcher) tick(p engine.Progress) {
 const patience = 3 * time.Minute
 
 // until waits for something that pleases.
-func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.Event, progress []engine.Progress) bool) {
+func (w *watcher) until(t testing.TB, what string, pleases func(events []report.Event, progress []report.Sample) bool) {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -102,31 +102,31 @@ func (w *watcher) until(t testing.TB, what string, pleases func(events []engine.
 		case <-w.notify:
 		case <-deadline:
 			last := w.last()
-			t.Fatalf("%s did not happen within %v; at %v in stage %s: devices %v, errors %+v\nevents %+v", what, patience, last.At, last.Stage, last.Total.Devices, last.Total.Errors, w.events)
+			t.Fatalf("%s did not happen within %v; at %v in stage %s: devices %v, errors %+v\nevents %+v", what, patience, last.At, last.Window.Stage, last.Total.Devices, last.Total.Errors, w.events)
 		}
 	}
 }
 
 // last is the last progress.
-func (w *watcher) last() engine.Progress {
+func (w *watcher) last() report.Sample {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.progress[len(w.progress)-1]
 }
 
-func connected(n int) func([]engine.Event, []engine.Progress) bool {
-	return func(_ []engine.Event, p []engine.Progress) bool {
+func connected(n int) func([]report.Event, []report.Sample) bool {
+	return func(_ []report.Event, p []report.Sample) bool {
 		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") == n
 	}
 }
 
 // newEngine makes an engine whose generator is not the subject: the machine that runs the tests may be busy.
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Options{Scenario: s, Recorder: punctual(), Event: w.event, Progress: w.tick, Sampler: calm(), AllowSaturated: true})
+	return engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}}, Sampler: calm(), AllowSaturated: true})
 }
 
 // ends are what must have been seen before a stage ends; stages without are as long as the scenario says.
-type ends map[string]func(p engine.Progress) bool
+type ends map[string]func(p report.Sample) bool
 
 // runUntil runs a scenario whose stages end when what they are for has happened, however long that takes here: give
 // them more time than they need.
@@ -136,12 +136,12 @@ func runUntil(t testing.TB, s *scenario.Scenario, over ends) *report.Run {
 	var eng *engine.Engine
 	eng = engine.New(engine.Options{
 		Scenario: s, Recorder: punctual(), Sampler: calm(), AllowSaturated: true,
-		Progress: func(p engine.Progress) {
-			if seen := over[p.Stage]; seen != nil && !ended[p.Stage] && seen(p) {
-				ended[p.Stage] = true
+		Observers: []report.Observer{report.Funcs{OnSample: func(p report.Sample) {
+			if seen := over[p.Window.Stage]; seen != nil && !ended[p.Window.Stage] && seen(p) {
+				ended[p.Window.Stage] = true
 				eng.Next()
 			}
-		},
+		}}},
 	})
 	return eng.Run(t.Context())
 }
@@ -236,19 +236,19 @@ func TestHubGoesAwayAndComesBack(t *testing.T) {
 	done := make(chan *report.Run, 1)
 	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
 	w.until(t, "all devices connected", connected(50))
-	w.until(t, "all devices tagged", func(events []engine.Event, _ []engine.Progress) bool { // a tagging that fails ends the run
-		return slices.ContainsFunc(events, func(e engine.Event) bool { return e.Kind == engine.EventTagging && e.Done == e.Total })
+	w.until(t, "all devices tagged", func(events []report.Event, _ []report.Sample) bool { // a tagging that fails ends the run
+		return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindTagging && e.Done == e.Total })
 	})
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	outage := func(back bool) func([]engine.Event, []engine.Progress) bool {
-		return func(events []engine.Event, _ []engine.Progress) bool {
-			return slices.ContainsFunc(events, func(e engine.Event) bool { return e.Kind == engine.EventOutage && e.OK == back })
+	outage := func(back bool) func([]report.Event, []report.Sample) bool {
+		return func(events []report.Event, _ []report.Sample) bool {
+			return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindOutage && e.OK == back })
 		}
 	}
 	w.until(t, "the outage", outage(false))
-	w.until(t, "connections in vain, and nobody there", func(_ []engine.Event, p []engine.Progress) bool {
+	w.until(t, "connections in vain, and nobody there", func(_ []report.Event, p []report.Sample) bool {
 		now := p[len(p)-1].Total
 		return now.Select(metrics.OpConnect, "").Count(metrics.Failed) > 0 && now.DevicesIn("connected") == 0
 	})
@@ -303,8 +303,8 @@ func TestCancelStopsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan *report.Run, 1)
 	go func() { done <- eng.Run(ctx) }()
-	w.until(t, "reports without answers", func(_ []engine.Event, p []engine.Progress) bool {
-		if len(p) == 0 || p[len(p)-1].Stage != "hold" {
+	w.until(t, "reports without answers", func(_ []report.Event, p []report.Sample) bool {
+		if len(p) == 0 || p[len(p)-1].Window.Stage != "hold" {
 			return false
 		}
 		x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")

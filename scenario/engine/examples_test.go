@@ -8,7 +8,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // example is a scenario of the examples, with fewer devices than a person would run it with. Its stages end when what
@@ -21,16 +20,16 @@ type example struct {
 }
 
 // counted waits until so many operations ended so, of all groups when group is empty.
-func counted(op metrics.Operation, group string, o metrics.Outcome, n uint64) func(engine.Progress) bool {
-	return func(p engine.Progress) bool {
+func counted(op metrics.Operation, group string, o metrics.Outcome, n uint64) func(report.Sample) bool {
+	return func(p report.Sample) bool {
 		x := p.Total.Select(op, group)
 		return x != nil && x.Count(o) >= n
 	}
 }
 
 // both waits for all of them.
-func both(all ...func(engine.Progress) bool) func(engine.Progress) bool {
-	return func(p engine.Progress) bool {
+func both(all ...func(report.Sample) bool) func(report.Sample) bool {
+	return func(p report.Sample) bool {
 		for _, seen := range all {
 			if !seen(p) {
 				return false
@@ -41,13 +40,13 @@ func both(all ...func(engine.Progress) bool) func(engine.Progress) bool {
 }
 
 // rowsChecked waits for rows of queries that the audit could judge.
-func rowsChecked(p engine.Progress) bool {
+func rowsChecked(p report.Sample) bool {
 	q, _ := p.Total.Query("redmond")
 	return q.Rows.OK > 0
 }
 
-func devicesConnected(n int) func(engine.Progress) bool {
-	return func(p engine.Progress) bool { return p.Total.DevicesIn("connected") == n }
+func devicesConnected(n int) func(report.Sample) bool {
+	return func(p report.Sample) bool { return p.Total.DevicesIn("connected") == n }
 }
 
 // examples are all those that a few seconds can run.

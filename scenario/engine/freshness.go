@@ -108,14 +108,14 @@ func (e *Engine) verify(ctx context.Context) error {
 			return
 		}
 		told = done
-		e.emit(Event{Kind: EventVerified, OK: true, Text: "twins verified", Done: done, Total: total})
+		e.emit(report.Event{Kind: report.KindVerified, OK: true, Text: "twins verified", Done: done, Total: total})
 	}}
 	v := verifier.Verify(ctx, all)
 	v.Missing += lost
 	row := &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
 	e.record.write(func(r *report.Run) { r.Freshness.Verified = row })
 	ok := v.Lost == 0 && v.Unread == 0
-	e.emit(Event{Kind: EventVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
+	e.emit(report.Event{Kind: report.KindVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
 	if ok {
 		return nil // what is missing nevertheless is a contradiction, which has its own words
 	}

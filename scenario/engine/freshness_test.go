@@ -108,8 +108,8 @@ func TestLostReportsFailTheRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	forget := func(ev engine.Event) {
-		if ev.Kind != engine.EventStopping {
+	forget := func(ev report.Event) {
+		if ev.Kind != report.KindStopping {
 			return
 		}
 		if err := c.DeleteDevice(t.Context(), "robots-000007"); err != nil {
@@ -120,7 +120,7 @@ func TestLostReportsFailTheRun(t *testing.T) {
 		}
 	}
 	s := decode(t, strings.Replace(fmt.Sprintf(lagging, "0s", "2s", "{}"), "target: {hub: embedded, query_lag: 0s}", "target: {}", 1), append(set, "thresholds={}")...)
-	run := engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Event: forget, AllowSaturated: true}).Run(t.Context())
+	run := engine.New(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Observers: []report.Observer{report.Funcs{OnEvent: forget}}, AllowSaturated: true}).Run(t.Context())
 	if v := run.Freshness.Verified; run.Outcome != report.Failed || v.Lost != 1 || v.Held != 39 || !strings.Contains(run.Reason, "robots-000007: an acknowledged report is missing") {
 		t.Errorf("the run %s: %s; verified %+v; want one of 40 lost", run.Outcome, run.Reason, v)
 	}

@@ -114,8 +114,8 @@ type stopped struct {
 	now atomic.Value // the stage that runs
 }
 
-func (s *stopped) event(e engine.Event) {
-	if e.Kind == engine.EventStage {
+func (s *stopped) event(e report.Event) {
+	if e.Kind == report.KindStage {
 		s.now.Store(e.Text)
 	}
 }
@@ -187,7 +187,7 @@ func TestStageNotAsAsked(t *testing.T) {
 				rec = metrics.NewRecorder(metrics.Options{LateAfter: 1})
 				set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
 			}
-			run := engine.New(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Sampler: sampler, Event: sampler.event, AllowSaturated: tt.allow}).Run(t.Context())
+			run := engine.New(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Sampler: sampler, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}).Run(t.Context())
 			why := run.Reason
 			if h := run.Generator; h != nil {
 				why += "\n" + strings.Join(h.Reasons, "\n")

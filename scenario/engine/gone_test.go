@@ -38,8 +38,8 @@ stages:
 				t.Fatal(err)
 			}
 			closed := false
-			watch := func(e engine.Event) {
-				if e.Kind == engine.EventStage && e.Text == "dead" && !closed {
+			watch := func(e report.Event) {
+				if e.Kind == report.KindStage && e.Text == "dead" && !closed {
 					closed = true
 					if err := h.Close(); err != nil {
 						t.Error(err)
@@ -47,7 +47,7 @@ stages:
 				}
 			}
 			s := decode(t, text, "target.hub="+h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true", "thresholds="+tt.thresholds, "stages.dead="+tt.dead)
-			run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Event: watch, Sampler: calm()}).Run(t.Context())
+			run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}, Sampler: calm()}).Run(t.Context())
 			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
 				t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
 			}

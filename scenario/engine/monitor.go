@@ -13,16 +13,6 @@ import (
 // sampleEvery is how often the run looks at its own figures: progress, outages, thresholds that abort.
 const sampleEvery = time.Second
 
-// Progress is what a person who watches a run sees once a second.
-type Progress struct {
-	At       time.Duration     // since the run began
-	Stage    string            // the stage that runs; empty before the first and after the last
-	Total    *metrics.Snapshot // since the run began
-	Interval *metrics.Snapshot // since the last progress
-	Waiting  int               // after the last stage: operations whose answers are waited for
-	Left     time.Duration     // how long that takes at most; 0 when it is not known
-}
-
 // lookEvery is how often the run looks for devices that lost their connections.
 const lookEvery = 100 * time.Millisecond
 
@@ -84,14 +74,12 @@ func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapshot) {
 	now = e.rec.Snapshot()
 	interval = now.Sub(last)
-	p := Progress{At: e.since(), Stage: e.currentStage(), Total: now, Interval: interval}
-	interval.Stage = p.Stage // also of the rest of the last one
-	if p.Stage == "" {
-		p.Waiting, p.Left = e.drain.waiting(e.sc, now)
+	interval.Stage = e.currentStage() // also of the rest of the last one
+	x := report.Sample{At: e.since(), Window: interval, Total: now}
+	if interval.Stage == "" {
+		x.Waiting, x.Left = e.drain.waiting(e.sc, now)
 	}
-	if e.opts.Progress != nil {
-		e.opts.Progress(p)
-	}
+	e.observers.sample(x)
 	return now, interval
 }
 
@@ -106,7 +94,7 @@ func (e *Engine) lookForOutage() {
 	case !wasOpen && e.outages.open:
 		from := e.began().Add(e.outages.now.From)
 		e.recovery = e.rec.Series(metrics.OpRecovery, "").Start(from, from)
-		e.emit(Event{Kind: EventOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
+		e.emit(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
 			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
 	case wasOpen && !e.outages.open:
 		o := e.outages.found[len(e.outages.found)-1]
@@ -114,12 +102,12 @@ func (e *Engine) lookForOutage() {
 			text := o.Stopped()
 			e.recovery.EndBecause(e.began().Add(o.To), metrics.Unanswered, text)
 			e.recovery = metrics.Started{}
-			e.emit(Event{Kind: EventOutage, Text: "nobody is left to come back", Detail: text})
+			e.emit(report.Event{Kind: report.KindOutage, Text: "nobody is left to come back", Detail: text})
 			return
 		}
 		e.recovery.End(e.began().Add(o.To), metrics.OK)
 		e.recovery = metrics.Started{}
-		e.emit(Event{Kind: EventOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
+		e.emit(report.Event{Kind: report.KindOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
 			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
 	}
 }
@@ -127,7 +115,7 @@ func (e *Engine) lookForOutage() {
 // abortOn ends the run when a threshold that aborts it has been missed.
 func (e *Engine) abortOn(missed []metrics.Verdict) {
 	for _, v := range missed {
-		e.emit(Event{Kind: EventThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
+		e.emit(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
 		e.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))
 	}
 }

@@ -23,7 +23,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		from := e.enter(t.Name, e.rec.SetStage(t.Name))
 		e.beginStage(t.Name)
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
-		e.emit(Event{Kind: EventStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
+		e.emit(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
 		err := e.runStage(stage, i, t)
 		leave()
@@ -111,7 +111,7 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	defer e.fault(number, t)()
 	if t.Storm != nil {
 		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		e.emit(Event{Kind: EventOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
+		e.emit(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
@@ -178,13 +178,13 @@ func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, f.Restart}} {
 		if x.d > 0 {
 			x.do(x.d)
-			e.emit(Event{Kind: EventOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
+			e.emit(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
 		f.Serve(m, e.sc.Seed+uint64(number))
-		e.emit(Event{Kind: EventOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+		e.emit(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
 	}
 	return func() {
 		f.DropAcks(0)

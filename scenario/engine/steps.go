@@ -35,7 +35,7 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 		}
 		row := report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)}
 		e.record.write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
-		e.emit(Event{Kind: EventStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
+		e.emit(report.Event{Kind: report.KindStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)
 		}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // told is a run with a storm, and a hub that answers nothing at the end.
@@ -49,10 +48,10 @@ func TestWhatIsTold(t *testing.T) {
 		switch {
 		case p.Waiting > 0:
 			waited++
-			if p.Stage != "" || p.Interval.Stage != "" || p.Left < 0 {
-				t.Errorf("the wait in stage %q, window of %q, %v left", p.Stage, p.Interval.Stage, p.Left)
+			if p.Window.Stage != "" || p.Left < 0 {
+				t.Errorf("the wait in stage %q, %v left", p.Window.Stage, p.Left)
 			}
-		case p.Interval.Stage == "dead":
+		case p.Window.Stage == "dead":
 			dead++
 		}
 	}
@@ -61,8 +60,8 @@ func TestWhatIsTold(t *testing.T) {
 	}
 	over := false
 	for _, e := range w.events {
-		over = over || e.Kind == engine.EventDrain
-		if e.Kind == engine.EventDrain && e.Stage != "" {
+		over = over || e.Kind == report.KindDrain
+		if e.Kind == report.KindDrain && e.Stage != "" {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -119,7 +118,7 @@ func TestEndedEarlySaysWhere(t *testing.T) {
 	e := newEngine(decode(t, told, "stages.ramp.duration=60s"), w)
 	done := make(chan *report.Run)
 	go func() { done <- e.Run(t.Context()) }()
-	w.until(t, "the first stage", func(events []engine.Event, _ []engine.Progress) bool {
+	w.until(t, "the first stage", func(events []report.Event, _ []report.Sample) bool {
 		return len(events) > 0 && events[len(events)-1].Stage == "ramp"
 	})
 	e.Stop()
