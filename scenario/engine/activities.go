@@ -74,7 +74,7 @@ func (e *Engine) planned() time.Duration {
 
 // addErrors puts the errors of one of the worker's tasks into the record.
 func (e *Engine) addErrors(task string, codes *worker.Codes) {
-	e.record.write(func(r *report.Run) {
+	e.ledger.Write(func(r *report.Run) {
 		for _, c := range codes.List() {
 			r.ServiceErrors = append(r.ServiceErrors, report.ServiceError{Task: task, Code: c.Code, Count: c.Count})
 		}
@@ -104,20 +104,14 @@ func (e *Engine) rollouts() []*worker.Rollout {
 
 func (e *Engine) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.Rollout) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
-		e.record.note("rollout %s did not begin: the run ended first", x.Name)
+		e.ledger.Note("rollout %s did not begin: the run ended first", x.Name)
 		return
 	}
-	e.emit(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
+	e.ledger.Tell(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), devices(len(r.IDs)), x.Group)})
 	if _, err := r.Run(ctx); err != nil {
-		e.warn("rollout "+x.Name+" could not begin", err)
+		e.ledger.Warn("rollout "+x.Name+" could not begin", err)
 	}
 	e.addErrors("rollout "+x.Name, r.Codes)
-}
-
-// warn tells of something that a reader of the figures must know, now and in the record.
-func (e *Engine) warn(text string, err error) {
-	e.emit(report.Event{Kind: report.KindWarning, Text: text, Detail: err.Error()})
-	e.record.note("%s: %v", text, err)
 }
 
 func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
@@ -125,20 +119,20 @@ func (e *Engine) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
 		Rollout: x.Name, Group: x.Group, Number: w.Number, Of: len(x.Waves), Percent: w.Percent, Devices: w.Devices,
 		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
 	}
-	e.record.write(func(r *report.Run) { r.Waves = append(r.Waves, row) })
-	e.emit(report.Event{Kind: report.KindRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
+	e.ledger.Write(func(r *report.Run) { r.Waves = append(r.Waves, row) })
+	e.ledger.Tell(report.Event{Kind: report.KindRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
 }
 
 func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	if err := e.gate.begin(ctx, x.Stage, x.At); err != nil {
 		e.rec.Series(metrics.OpJob, x.Name).Drop(time.Now(), metrics.DropStopped)
-		e.record.note("job %s did not begin: the run ended first", x.Name)
+		e.ledger.Note("job %s did not begin: the run ended first", x.Name)
 		return
 	}
 	intended := time.Now()
 	doc, err := e.jobDocument(x)
 	if err != nil {
-		e.warn("job "+x.Name+" could not begin", err)
+		e.ledger.Warn("job "+x.Name+" could not begin", err)
 		return
 	}
 	if x.Tags != nil && e.service.audit != nil {
@@ -146,7 +140,7 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	}
 	run := &worker.JobRun{Name: x.Name, Job: doc, Service: e.target.Service, Recorder: e.rec, OnState: func(j iothub.Job) {
 		row := jobRow(x, j)
-		e.emit(report.Event{Kind: report.KindJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
+		e.ledger.Tell(report.Event{Kind: report.KindJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
 	}}
 	job, err := run.Run(ctx, intended)
 	row := jobRow(x, job)
@@ -157,13 +151,13 @@ func (e *Engine) runJob(ctx context.Context, x *scenario.Job) {
 	case err != nil:
 		row.Error = err.Error()
 	}
-	e.record.write(func(r *report.Run) { r.Jobs = append(r.Jobs, row) })
+	e.ledger.Write(func(r *report.Run) { r.Jobs = append(r.Jobs, row) })
 }
 
 // jobDocument is the body of a job's creation. Its id is new with every run.
 func (e *Engine) jobDocument(x *scenario.Job) (iothub.Job, error) {
 	job := iothub.Job{
-		JobID: x.Name + "-" + e.began().UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
+		JobID: x.Name + "-" + e.ledger.Began().UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
 		Start: iothub.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: iothub.JobTwinUpdate,
 	}
 	if job.QueryCondition == "" {

@@ -60,7 +60,7 @@ func (c *contradictions) err() error {
 func (e *Engine) contradicted(c fleet.Contradiction) {
 	example := c.Device + ": " + c.Detail
 	if e.contradictions.add(string(c.Kind), example, 1) {
-		e.emit(report.Event{Kind: report.KindVerified, Text: string(c.Kind), Detail: example})
+		e.ledger.Tell(report.Event{Kind: report.KindVerified, Text: string(c.Kind), Detail: example})
 	}
 }
 

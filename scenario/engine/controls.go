@@ -30,7 +30,7 @@ func (e *Engine) Pause(paused bool) {
 	if paused {
 		text = "paused by hand"
 	}
-	e.emit(report.Event{Kind: report.KindWarning, OK: true, Text: text})
+	e.ledger.Tell(report.Event{Kind: report.KindWarning, OK: true, Text: text})
 }
 
 // Next ends a stage, and with it the waiting of its steps; after the last one the run ends. Each call ends one: the stage

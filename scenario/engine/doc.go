@@ -17,7 +17,10 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/internal/ledger"
+	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/verdict"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -58,7 +61,7 @@ type Engine struct {
 	contradictions contradictions
 	gate           *stageGate
 	bounds         *metrics.Judge
-	watched
+	outages        *outage.Watch
 
 	controls controls
 	drain    drain
@@ -67,20 +70,7 @@ type Engine struct {
 	left     error    // why identities of the run could not be removed
 	byHand   []string // stages that were ended by hand
 
-	record    ledger
-	observers observers
-
-	mu    sync.Mutex // protects the following fields
-	start time.Time  // zero before the run
-	stage string
-	from  time.Duration // when the stage began
-}
-
-// watched is what the monitor keeps; it owns it until the end.
-type watched struct {
-	outages  outageFinder
-	recovery metrics.Started // of the outage that is open
-	looked   time.Duration   // when it last looked for one
+	ledger ledger.Ledger
 }
 
 // New makes an Engine.
@@ -90,7 +80,8 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.bounds.Doubt(e.doubt)
-	e.observers.all = o.Observers
+	e.outages = &outage.Watch{Ledger: &e.ledger, Recorder: o.Recorder}
+	e.ledger.Observe(o.Observers...)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -102,11 +93,7 @@ const deprovisionGrace = 5 * time.Minute
 // ends everything ends at once.
 func (e *Engine) Run(ctx context.Context) *report.Run {
 	start := time.Now()
-	e.mu.Lock()
-	e.start = start
-	e.mu.Unlock()
-	r := e.record.whole()
-	*r = report.Run{
+	r := report.Run{
 		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
@@ -115,8 +102,20 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
-	err := e.run(ctx)
+	err := e.ledger.Begin(start, r)
+	if err == nil {
+		err = e.run(ctx)
+	}
 	e.stop(nil)
+	return e.conclude(ctx, err)
+}
+
+// Observe adds those who watch the run. It is called before Run.
+func (e *Engine) Observe(who ...report.Observer) { e.ledger.Observe(who...) }
+
+// conclude completes the record of a run that has ended, with an error or without.
+func (e *Engine) conclude(ctx context.Context, err error) *report.Run {
+	r := e.ledger.Whole()
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
 	r.Ran = &e.ran
@@ -124,15 +123,15 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	if e.self != nil {
 		r.Generator = e.self.health(e.rec)
 	}
-	e.judge(ctx, err)
-	e.observers.end(r)
+	verdict.Judge(&verdict.Evidence{
+		Scenario: e.sc, Run: r, Thresholds: e.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
+		ByHand: e.byHand, Left: e.left, AllowSaturated: e.allowsSaturated(),
+	})
+	e.ledger.End()
 	return r
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
-	if err := e.observers.begin(e.record.whole()); err != nil {
-		return err
-	}
 	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
 		return err
 	}
@@ -140,8 +139,8 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	if e.target, err = target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: e.self.watch}); err != nil {
 		return err
 	}
-	e.record.write(func(r *report.Run) { r.Target = e.target.Name })
-	e.emit(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: e.target.Name})
+	e.ledger.Write(func(r *report.Run) { r.Target = e.target.Name })
+	e.ledger.Tell(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
 	defer func() { e.left = e.deprovision(ctx) }()
 	if err := e.provision(ctx); err != nil {
@@ -188,7 +187,7 @@ func (e *Engine) load(ctx context.Context) error {
 	err = e.walk(soft)
 	e.rec.SetStage("")
 	e.beginStage("")
-	e.emit(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
+	e.ledger.Tell(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
 	cancelSoft()
@@ -198,7 +197,7 @@ func (e *Engine) load(ctx context.Context) error {
 	monitor.Wait()
 	waitForSelf()
 	if e.drain.end() {
-		e.record.note("the wait for the last answers was cut short by hand")
+		e.ledger.Note("the wait for the last answers was cut short by hand")
 	}
 	auditErr := e.endAudit(ctx)
 	e.progress(last)
@@ -214,7 +213,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		return nil
 	}
 	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
-		e.emit(report.Event{Kind: report.KindWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
+		e.ledger.Tell(report.Event{Kind: report.KindWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -224,7 +223,7 @@ func (e *Engine) runService(ctx context.Context) error {
 		}
 		err := e.tag(ctx, g, tags)
 		if ctx.Err() != nil {
-			e.record.note("the run ended before all devices of %s were tagged", g.Name)
+			e.ledger.Note("the run ended before all devices of %s were tagged", g.Name)
 			return nil
 		}
 		if err != nil {
@@ -243,7 +242,7 @@ func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error 
 	ids := e.groupIDs(g)
 	return e.service.tagged(g, tags, func() error {
 		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
-			e.emit(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+			e.ledger.Tell(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
 		})
 	})
 }
@@ -295,43 +294,6 @@ func (e *Engine) LastReports() map[string]fleet.Report {
 		}
 	}
 	return last
-}
-
-// emit tells of an event.
-func (e *Engine) emit(ev report.Event) {
-	ev.At = e.since()
-	if ev.Stage == "" {
-		ev.Stage = e.currentStage()
-	}
-	e.observers.event(ev)
-}
-
-// since is how long the run lasts; 0 before it.
-func (e *Engine) since() time.Duration {
-	if start := e.began(); !start.IsZero() {
-		return time.Since(start)
-	}
-	return 0
-}
-
-// began is when the run did; the zero time before it.
-func (e *Engine) began() time.Time {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.start
-}
-
-func (e *Engine) currentStage() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.stage
-}
-
-// stageBegan is when the stage that runs began.
-func (e *Engine) stageBegan() time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.from
 }
 
 func (e *Engine) closeTarget() error {

@@ -100,14 +100,14 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
 	if open, _ := e.drain.waiting(e.sc, now); open > 0 && !e.drain.told {
 		e.drain.told = true
-		e.emit(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
+		e.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
 	}
 }
 
 // splitByStage gives each stage that ran the account of what was intended in it.
 func (e *Engine) splitByStage() {
 	stages := e.rec.Stages()
-	e.record.write(func(r *report.Run) {
+	e.ledger.Write(func(r *report.Run) {
 		n := 0
 		for _, s := range stages {
 			if s.Stage != "" && n < len(r.Stages) {

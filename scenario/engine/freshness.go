@@ -34,7 +34,7 @@ func (e *Engine) newAudit(s *serviceSide) error {
 			row.Unchecked = append(row.Unchecked, report.Unchecked{Query: s.queries[i].Name, Why: why})
 		}
 	}
-	e.record.write(func(r *report.Run) { r.Freshness = row })
+	e.ledger.Write(func(r *report.Run) { r.Freshness = row })
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
@@ -94,7 +94,7 @@ func (e *Engine) endAudit(ctx context.Context) error {
 		}
 	}
 	unseen := a.Close(time.Now())
-	e.record.write(func(r *report.Run) { r.Freshness.Unseen = unseen })
+	e.ledger.Write(func(r *report.Run) { r.Freshness.Unseen = unseen })
 	return errors.Join(e.contradictions.err(), err, e.wrongRows())
 }
 
@@ -108,14 +108,14 @@ func (e *Engine) verify(ctx context.Context) error {
 			return
 		}
 		told = done
-		e.emit(report.Event{Kind: report.KindVerified, OK: true, Text: "twins verified", Done: done, Total: total})
+		e.ledger.Tell(report.Event{Kind: report.KindVerified, OK: true, Text: "twins verified", Done: done, Total: total})
 	}}
 	v := verifier.Verify(ctx, all)
 	v.Missing += lost
 	row := &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
-	e.record.write(func(r *report.Run) { r.Freshness.Verified = row })
+	e.ledger.Write(func(r *report.Run) { r.Freshness.Verified = row })
 	ok := v.Lost == 0 && v.Unread == 0
-	e.emit(report.Event{Kind: report.KindVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
+	e.ledger.Tell(report.Event{Kind: report.KindVerified, OK: ok && v.Missing == 0, Text: "acknowledged reports", Detail: row.String()})
 	if ok {
 		return nil // what is missing nevertheless is a contradiction, which has its own words
 	}

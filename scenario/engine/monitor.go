@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -27,7 +28,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 		select {
 		case <-look.C:
 			if drained != nil {
-				e.lookForOutage()
+				e.watchOutages()
 			}
 			continue
 		case <-tick.C:
@@ -56,14 +57,14 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 // leave samples the rest of the last stage, and leaves it.
 func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
 	now := e.sample(last)
-	e.endOutages()
-	e.enter("", time.Now())
+	e.outages.End()
+	e.ledger.Enter("", time.Now())
 	return now
 }
 
 // sample judges what came since the last figures, and returns the new ones.
 func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
-	e.lookForOutage()
+	e.watchOutages()
 	now, _ := e.progress(last)
 	e.measure(now, false, "")
 	e.abortOn(e.bounds.Sample(now))
@@ -74,48 +75,26 @@ func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapshot) {
 	now = e.rec.Snapshot()
 	interval = now.Sub(last)
-	interval.Stage = e.currentStage() // also of the rest of the last one
-	x := report.Sample{At: e.since(), Window: interval, Total: now}
-	if interval.Stage == "" {
-		x.Waiting, x.Left = e.drain.waiting(e.sc, now)
+	waiting, left := 0, time.Duration(0)
+	if stage, _ := e.ledger.Stage(); stage == "" {
+		waiting, left = e.drain.waiting(e.sc, now)
 	}
-	e.observers.sample(x)
+	e.ledger.Sample(interval, now, waiting, left)
 	return now, interval
 }
 
-// lookForOutage tells of outages as they begin and end.
-func (e *Engine) lookForOutage() {
-	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
-	wasOpen := e.outages.open
-	at := e.since()
-	e.outages.add(look{at: at, connected: connected, lost: lost, losses: e.fleet.Losses(), returns: e.fleet.Returns(), left: e.fleet.Left(), since: max(e.looked, e.stageBegan())})
-	e.looked = at
-	switch {
-	case !wasOpen && e.outages.open:
-		from := e.began().Add(e.outages.now.From)
-		e.recovery = e.rec.Series(metrics.OpRecovery, "").Start(from, from)
-		e.emit(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
-			report.Count(int64(lost)), report.Count(int64(connected+lost)))})
-	case wasOpen && !e.outages.open:
-		o := e.outages.found[len(e.outages.found)-1]
-		if !o.Recovered {
-			text := o.Stopped()
-			e.recovery.EndBecause(e.began().Add(o.To), metrics.Unanswered, text)
-			e.recovery = metrics.Started{}
-			e.emit(report.Event{Kind: report.KindOutage, Text: "nobody is left to come back", Detail: text})
-			return
-		}
-		e.recovery.End(e.began().Add(o.To), metrics.OK)
-		e.recovery = metrics.Started{}
-		e.emit(report.Event{Kind: report.KindOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
-			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
-	}
+// watchOutages tells of outages as they begin and end.
+func (e *Engine) watchOutages() {
+	f := e.fleet
+	e.outages.Look(outage.Fleet{
+		Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
+	})
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.
 func (e *Engine) abortOn(missed []metrics.Verdict) {
 	for _, v := range missed {
-		e.emit(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
+		e.ledger.Tell(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
 		e.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))
 	}
 }

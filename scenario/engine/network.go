@@ -41,7 +41,7 @@ func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func()
 		}
 		begin(fault.Fault{Partition: p.Share}, d)
 	}
-	e.emit(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(w)})
+	e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(w)})
 	return func() {
 		for _, end := range ends {
 			end()

@@ -22,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
@@ -180,7 +181,9 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := metrics.NewRecorder(metrics.Options{})
 		e := New(Options{Scenario: sc, Recorder: rec, Sampler: idle{}})
-		e.start = time.Now()
+		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
+			t.Fatal(err)
+		}
 		h := newInstant(target.NewIdentities(sc, nil).IDs)
 		e.driver = h
 		var client *service.Client

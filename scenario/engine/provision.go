@@ -38,14 +38,14 @@ func (e *Engine) provision(ctx context.Context) error {
 			if last = p.Done; last == p.Total {
 				return // what follows says how long it took
 			}
-			e.emit(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
+			e.ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
 		},
 	})
 	if errors.Is(err, identity.ErrStopped) || ctx.Err() != nil {
 		return nil // it was asked to end; what was made will be removed if there is time
 	}
 	if err == nil && last > 0 {
-		e.emit(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
+		e.ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
 	}
 	return target.WithRemedy(err)
 }
@@ -59,7 +59,7 @@ func (e *Engine) deprovision(ctx context.Context) error {
 	defer cancel()
 	mine := e.ids.Mine()
 	p := &identity.Provisioner{Registry: e.target.Paced, Progress: func(p identity.Progress) {
-		e.emit(report.Event{Kind: report.KindProvision, OK: true, Text: "identities removed" + p.Hindrance(), Done: p.Done, Total: p.Total})
+		e.ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities removed" + p.Hindrance(), Done: p.Done, Total: p.Total})
 	}}
 	if err := p.Remove(ctx, mine, nil); err != nil {
 		return fmt.Errorf("%w; twinfleet deprovision removes the rest", target.WithRemedy(err))

@@ -86,7 +86,7 @@ func (e *Engine) queries() ([]worker.Query, error) {
 			return nil, fmt.Errorf("query %s: %w", q.Name, err)
 		}
 		if parsed, err := query.Parse(q.SQL); err == nil && !parsed.PerDevice() {
-			e.record.write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
+			e.ledger.Write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
 		}
 		next := worker.Query{
 			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,

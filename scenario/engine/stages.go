@@ -20,10 +20,10 @@ func (e *Engine) walk(ctx context.Context) error {
 			return nil
 		}
 		t := &e.sc.Stages[i]
-		from := e.enter(t.Name, e.rec.SetStage(t.Name))
+		from := e.ledger.Enter(t.Name, e.rec.SetStage(t.Name))
 		e.beginStage(t.Name)
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
-		e.emit(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
+		e.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
 		leave := e.gate.enter(i, t)
 		err := e.runStage(stage, i, t)
 		leave()
@@ -31,10 +31,10 @@ func (e *Engine) walk(ctx context.Context) error {
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
 			e.byHand = append(e.byHand, t.Name)
-			e.record.note("stage %s was ended early by hand", t.Name)
+			e.ledger.Note("stage %s was ended early by hand", t.Name)
 		}
-		row := report.Stage{Name: t.Name, From: from, To: e.since()}
-		e.record.write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
+		row := report.Stage{Name: t.Name, From: from, To: e.ledger.Since()}
+		e.ledger.Write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -51,14 +51,6 @@ func (e *Engine) beginStage(name string) {
 	now := e.rec.Snapshot()
 	e.bounds.Stage(name, now)
 	e.measure(now, true, name)
-}
-
-// enter says which stage has begun, and when that was. It gives that time since the run began.
-func (e *Engine) enter(name string, at time.Time) time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stage, e.from = name, at.Sub(e.start)
-	return e.from
 }
 
 // describe says what a stage does, for people.
@@ -111,7 +103,7 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 	defer e.fault(number, t)()
 	if t.Storm != nil {
 		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		e.emit(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
+		e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
@@ -178,13 +170,13 @@ func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, f.Restart}} {
 		if x.d > 0 {
 			x.do(x.d)
-			e.emit(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
+			e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
 		f.Serve(m, e.sc.Seed+uint64(number))
-		e.emit(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+		e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
 	}
 	return func() {
 		f.DropAcks(0)

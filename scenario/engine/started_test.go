@@ -1,14 +1,12 @@
 package engine
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // How operations started is told by stage of their intended time, of all groups together, without what waited for the target.
@@ -35,36 +33,5 @@ func TestStartedByStage(t *testing.T) {
 	}
 	if got := startedByStage(rec); len(got) != len(want) || !slices.Equal(got[0], want[0]) || !slices.Equal(got[1], want[1]) {
 		t.Errorf("%+v; want %+v", got, want)
-	}
-}
-
-// A run in which no device was due is no pass when its stages have devices, unless somebody ended a stage by hand.
-func TestNobodyDue(t *testing.T) {
-	paused := metrics.NewRecorder(metrics.Options{})
-	paused.Series(metrics.OpConnect, "robots").Drop(time.Now(), metrics.DropPaused)
-	for _, tt := range []struct {
-		name   string
-		rec    *metrics.Recorder
-		stages []int // devices of each
-		byHand bool
-		want   string
-	}{
-		{"none due", metrics.NewRecorder(metrics.Options{}), []int{0, 3}, false, "no device was ever due to connect, although stage s1 has 3 devices"},
-		{"dropped on purpose", paused, []int{1}, false, "no device was ever due to connect, although stage s0 has 1 device"},
-		{"ended by hand", metrics.NewRecorder(metrics.Options{}), []int{3}, true, ""},
-		{"none asked for", metrics.NewRecorder(metrics.Options{}), []int{0, -1}, false, ""},
-	} {
-		sc := &scenario.Scenario{}
-		for i, n := range tt.stages {
-			sc.Stages = append(sc.Stages, scenario.Stage{Name: fmt.Sprintf("s%d", i), Devices: n})
-		}
-		e := &Engine{sc: sc}
-		if tt.byHand {
-			e.byHand = []string{"s0"}
-		}
-		e.record.whole().Totals = tt.rec.Snapshot()
-		if got := e.inVain(); got != tt.want {
-			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)
-		}
 	}
 }

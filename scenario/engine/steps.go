@@ -34,8 +34,8 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 			detail = err.Error()
 		}
 		row := report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)}
-		e.record.write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
-		e.emit(report.Event{Kind: report.KindStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
+		e.ledger.Write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
+		e.ledger.Tell(report.Event{Kind: report.KindStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)
 		}

@@ -2,15 +2,16 @@ package engine
 
 import (
 	"context"
-	"errors"
+
+	"github.com/twinfleet/twinfleet/internal/verdict"
 )
 
-// Why a run ended before its last stage did. Matched with errors.Is on Engine.Run's error or context causes.
+// Why a run ended before its last stage did: causes of the contexts of its parts. Matched with errors.Is.
 var (
 	// ErrStopped is the cause of a run that was asked to stop.
-	ErrStopped = errors.New("stopped on request")
+	ErrStopped = verdict.ErrStopped
 	// ErrAborted is the cause of a run that a threshold with abort_on_fail ended.
-	ErrAborted = errors.New("a threshold that aborts the run was missed")
+	ErrAborted = verdict.ErrAborted
 )
 
 // Stop ends the run politely: no new stage or query begins, devices disconnect, the record is completed.

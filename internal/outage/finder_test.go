@@ -1,4 +1,4 @@
-package engine
+package outage
 
 import (
 	"reflect"
@@ -45,14 +45,14 @@ func TestOutages(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var f outageFinder
+			var f finder
 			losses, returns, before := 0, 0, 0
 			for i, x := range tt.samples {
 				losses += max(0, x.lost-before)
 				returns += max(0, before-x.lost)
 				before = x.lost
 				at := time.Duration(i) * s
-				f.add(look{at: at, connected: x.connected, lost: x.lost, losses: losses, returns: returns, since: at})
+				f.add(sample{at: at, connected: x.connected, lost: x.lost, losses: losses, returns: returns, since: at})
 			}
 			got := f.end(time.Duration(len(tt.samples)) * s)
 			if !reflect.DeepEqual(got, tt.want) {
@@ -64,11 +64,11 @@ func TestOutages(t *testing.T) {
 
 // A curve that is longer than there are points has wider intervals, and loses nothing.
 func TestLongReconnectCurve(t *testing.T) {
-	var f outageFinder
-	f.add(look{connected: 1000})
+	var f finder
+	f.add(sample{connected: 1000})
 	const seconds = 1000
 	for i := 1; i <= seconds; i++ {
-		f.add(look{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1, since: time.Duration(i) * time.Second})
+		f.add(sample{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1, since: time.Duration(i) * time.Second})
 	}
 	o := f.end(seconds * time.Second)[0]
 	sum := 0
@@ -86,13 +86,13 @@ func TestLongReconnectCurve(t *testing.T) {
 // Devices that are back before anybody looks were lost all the same, and a storm that goes on meanwhile is one outage.
 func TestOutageBetweenTwoLooks(t *testing.T) {
 	const ms = time.Millisecond
-	var f outageFinder
-	f.add(look{at: 100 * ms, connected: 1000})
+	var f finder
+	f.add(sample{at: 100 * ms, connected: 1000})
 	for i := 1; i <= 5; i++ {
-		f.add(look{at: time.Duration(100+100*i) * ms, connected: 999, lost: 1, losses: 200 * i, returns: 200*i - 1, since: time.Duration(100*i) * ms})
+		f.add(sample{at: time.Duration(100+100*i) * ms, connected: 999, lost: 1, losses: 200 * i, returns: 200*i - 1, since: time.Duration(100*i) * ms})
 	}
-	f.add(look{at: 700 * ms, connected: 1000, losses: 1000, returns: 1000, since: 600 * ms})
-	f.add(look{at: 800 * ms, connected: 1000, losses: 1000, returns: 1000, since: 700 * ms})
+	f.add(sample{at: 700 * ms, connected: 1000, losses: 1000, returns: 1000, since: 600 * ms})
+	f.add(sample{at: 800 * ms, connected: 1000, losses: 1000, returns: 1000, since: 700 * ms})
 	want := []report.Outage{{From: 100 * ms, To: 700 * ms, Lost: 200, Total: 1000, Recovered: true, AllBack: 600 * ms, Returns: []int{1000}, Every: time.Second}}
 	if got := f.end(time.Second); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v; want %+v", got, want)
@@ -115,11 +115,11 @@ func TestStoppedWhileGone(t *testing.T) {
 		{"one in a hundred stopped", []int{1, 1, 1}, []int{60, 20, 0}, true, 4 * s, 1},
 		{"stopped after they were back", []int{0, 0, 0}, []int{60, 0, 0}, true, 3 * s, 0},
 	} {
-		var f outageFinder
-		f.add(look{connected: 100, left: 7}) // of an earlier outage
-		f.add(look{at: s, lost: 100, losses: 100, left: 7, since: s})
+		var f finder
+		f.add(sample{connected: 100, left: 7}) // of an earlier outage
+		f.add(sample{at: s, lost: 100, losses: 100, left: 7, since: s})
 		for i := range tt.left {
-			f.add(look{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
+			f.add(sample{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
 		}
 		got := f.end(5 * s)
 		if len(got) != 1 || got[0].Recovered != tt.recovered || got[0].To != tt.to || got[0].Left != tt.want {

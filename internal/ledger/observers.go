@@ -1,40 +1,40 @@
-package engine
+package ledger
 
 import (
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/report"
 )
 
-// Observe adds somebody who watches the run. It is called before Run.
-func (e *Engine) Observe(who ...report.Observer) {
-	e.observers.all = append(slices.Clone(e.observers.all), who...)
-}
-
 // observers are told of a run one thing at a time, in order. Who tells while another does leaves it to that one: an Observer
 // may so use the Engine that it watches. Much of it is the target's words: it is cleaned before anybody sees it.
 type observers struct {
-	all   []report.Observer
-	begun int // those whose Begin was called without an error
+	all []report.Observer // as many as began, once they have
 
 	mu      sync.Mutex // protects the following fields
 	queue   []func(report.Observer)
-	telling bool
+	begun   bool          // until then everything waits
+	telling bool          // somebody does
 	over    bool          // nothing is told any more
 	quiet   chan struct{} // closed when nobody tells and it is over
 }
 
+// begin tells of the run, and of what happened before. After an error only those hear more who began before it.
 func (o *observers) begin(r *report.Run) error {
 	report.CleanAll(r)
-	for _, who := range o.all {
-		if err := who.Begin(r); err != nil {
-			return err
+	var err error
+	for i, who := range o.all {
+		if err = who.Begin(r); err != nil {
+			o.all = o.all[:i]
+			break
 		}
-		o.begun++
 	}
-	return nil
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.begun = true
+	o.tellLocked()
+	return err
 }
 
 func (o *observers) event(e report.Event) {
@@ -53,7 +53,12 @@ func (o *observers) tell(what func(report.Observer)) {
 		return
 	}
 	o.queue = append(o.queue, what)
-	if o.telling {
+	o.tellLocked()
+}
+
+// tellLocked tells what waits, unless somebody else does. The caller holds the lock, which is free meanwhile.
+func (o *observers) tellLocked() {
+	if !o.begun || o.telling {
 		return
 	}
 	o.telling = true
@@ -61,7 +66,7 @@ func (o *observers) tell(what func(report.Observer)) {
 		next := o.queue[0]
 		o.queue = o.queue[1:]
 		o.mu.Unlock()
-		for _, who := range o.all[:o.begun] {
+		for _, who := range o.all {
 			next(who)
 		}
 		o.mu.Lock()
@@ -88,7 +93,7 @@ func (o *observers) end(r *report.Run) {
 	o.silence()
 	r.Reason = oneLine(r.Reason) // of errors that came together
 	report.CleanAll(r)
-	for _, who := range o.all[:o.begun] {
+	for _, who := range o.all {
 		err := who.End(r)
 		switch {
 		case err == nil:

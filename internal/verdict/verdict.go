@@ -1,4 +1,5 @@
-package engine
+// Package verdict finds the outcome of a run: what its record and its thresholds say together.
+package verdict
 
 import (
 	"context"
@@ -9,27 +10,55 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// judge turns what happened into the outcome of the run.
-func (e *Engine) judge(ctx context.Context, err error) {
-	e.conclude(ctx, err)
-	r := e.record.whole()
+// Why a run ended before its last stage did.
+var (
+	// ErrStopped is the cause of a run that was asked to stop.
+	ErrStopped = errors.New("stopped on request")
+	// ErrAborted is the cause of a run that a threshold with abort_on_fail ended.
+	ErrAborted = errors.New("a threshold that aborts the run was missed")
+)
+
+// Evidence is all that the outcome of a run depends on.
+type Evidence struct {
+	Scenario *scenario.Scenario
+	Run      *report.Run // whole, but for what Judge finds
+	// Thresholds are those of the scenario, judged by the figures alone.
+	Thresholds []metrics.Verdict
+	Err        error    // what the run failed of; nil for nothing
+	Cause      error    // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
+	Hard       bool     // it was stopped at once
+	ByHand     []string // stages that were ended by hand
+	Left       error    // why identities of the run could not be removed; nil when they were
+	// AllowSaturated judges a run whose load was not the one that was asked for all the same.
+	AllowSaturated bool
+}
+
+// Judge gives the run its outcome, the reason, its thresholds' verdicts, and notes.
+func Judge(e *Evidence) {
+	e.conclude()
+	r := e.Run
 	switch {
-	case e.left == nil:
+	case e.Left == nil:
 	case r.Outcome == report.Passed:
-		r.Outcome, r.Reason = report.Failed, e.left.Error()
+		r.Outcome, r.Reason = report.Failed, e.Left.Error()
 	default: // why the run went wrong is the news; that identities are left may follow from it
-		r.Notes = append(r.Notes, e.left.Error())
+		r.Notes = append(r.Notes, e.Left.Error())
 	}
+}
+
+func (e *Evidence) note(format string, a ...any) {
+	e.Run.Notes = append(e.Run.Notes, fmt.Sprintf(format, a...))
 }
 
 // conclude finds the outcome of everything but the removal of identities. What is sure goes first: nothing connected; a threshold of what was
 // delivered as asked was missed; what was not delivered as asked; what never worked.
-func (e *Engine) conclude(ctx context.Context, err error) {
-	r := e.record.whole()
+func (e *Evidence) conclude() {
+	r := e.Run
 	missed, unsure := 0, 0
-	r.Thresholds = e.bounds.End(r.Totals)
+	r.Thresholds = e.Thresholds
 	e.excuseHand(r.Thresholds)
 	for i := range r.Thresholds {
 		switch v := &r.Thresholds[i]; {
@@ -40,7 +69,7 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 		}
 	}
 	e.checkAccounts()
-	cause := context.Cause(e.soft)
+	err, cause := e.Err, e.Cause
 	aborted := errors.Is(cause, ErrAborted)
 	switch {
 	case err != nil:
@@ -49,7 +78,7 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 	case cause != nil && !aborted && !errors.Is(cause, ErrStopped) && !errors.Is(cause, context.Canceled):
 		r.Outcome, r.Reason = report.Failed, cause.Error()
 		return
-	case ctx.Err() != nil:
+	case e.Hard:
 		r.Outcome, r.Reason = report.Interrupted, "stopped at once"+e.where()+"; operations under way were not waited for"
 		return
 	case errors.Is(cause, ErrStopped):
@@ -67,7 +96,7 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
-	case unsure > 0 && len(e.byHand) > 0 && !e.saturated():
+	case unsure > 0 && len(e.ByHand) > 0 && !e.saturated():
 		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.handText(), unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
 		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
@@ -82,13 +111,13 @@ func (e *Engine) conclude(ctx context.Context, err error) {
 }
 
 // excuseHand takes back that thresholds were missed for which a stage that somebody ended by hand was too short.
-func (e *Engine) excuseHand(verdicts []metrics.Verdict) {
-	if len(e.byHand) == 0 {
+func (e *Evidence) excuseHand(verdicts []metrics.Verdict) {
+	if len(e.ByHand) == 0 {
 		return
 	}
 	for i := range verdicts {
-		t, v := &e.sc.Thresholds[i], &verdicts[i]
-		short := t.Scope.Stage == "" || slices.Contains(e.byHand, t.Scope.Stage)
+		t, v := &e.Scenario.Thresholds[i], &verdicts[i]
+		short := t.Scope.Stage == "" || slices.Contains(e.ByHand, t.Scope.Stage)
 		if v.Missed() && short && t.Scope.Window == 0 && (v.NoData || t.WantsMore()) {
 			v.CannotSay, v.Why = true, e.handText()
 		}
@@ -96,11 +125,11 @@ func (e *Engine) excuseHand(verdicts []metrics.Verdict) {
 }
 
 // handText says which stages were ended by hand.
-func (e *Engine) handText() string {
-	if len(e.byHand) == 1 {
-		return "stage " + e.byHand[0] + " was ended early by hand"
+func (e *Evidence) handText() string {
+	if len(e.ByHand) == 1 {
+		return "stage " + e.ByHand[0] + " was ended early by hand"
 	}
-	return "stages " + strings.Join(e.byHand, ", ") + " were ended early by hand"
+	return "stages " + strings.Join(e.ByHand, ", ") + " were ended early by hand"
 }
 
 func missedText(missed, unsure, all int) string {
@@ -112,9 +141,9 @@ func missedText(missed, unsure, all int) string {
 }
 
 // saturatedText says in which stages the load was not delivered as asked, and what follows; the reasons are the generator's.
-func (e *Engine) saturatedText(unsure int) string {
+func (e *Evidence) saturatedText(unsure int) string {
 	text := "the generator was the bottleneck"
-	if h := e.record.whole().Generator; h != nil {
+	if h := e.Run.Generator; h != nil {
 		var names []string
 		for _, x := range h.Stages {
 			if !x.AsAsked {
@@ -131,26 +160,26 @@ func (e *Engine) saturatedText(unsure int) string {
 		}
 	}
 	if unsure > 0 {
-		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.record.whole().Thresholds))
+		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.Run.Thresholds))
 	}
 	return text
 }
 
 // saturated reports whether a stage was not delivered as asked and the run must not pass for that.
-func (e *Engine) saturated() bool {
-	h := e.record.whole().Generator
-	return h != nil && h.Saturated && !e.allowsSaturated()
+func (e *Evidence) saturated() bool {
+	h := e.Run.Generator
+	return h != nil && h.Saturated && !e.AllowSaturated
 }
 
 // outOfMeans reports whether connections failed for want of what this machine should have.
-func (e *Engine) outOfMeans() bool {
-	h := e.record.whole().Generator
+func (e *Evidence) outOfMeans() bool {
+	h := e.Run.Generator
 	return h != nil && h.NoDescriptor+h.NoPort > 0 && e.saturated()
 }
 
 // where says in which stage the run was when its stages ended, and how long it had gone on.
-func (e *Engine) where() string {
-	stages := e.record.whole().Stages
+func (e *Evidence) where() string {
+	stages := e.Run.Stages
 	n := len(stages)
 	if n == 0 {
 		return " before its first stage"
@@ -160,12 +189,14 @@ func (e *Engine) where() string {
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
-func (e *Engine) checkAccounts() {
-	totals := e.record.whole().Totals
+func (e *Evidence) checkAccounts() {
+	totals := e.Run.Totals
 	for i := range totals.Series {
 		x := &totals.Series[i]
 		if x.Ended() != x.Started() {
-			e.record.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
+			e.note("%s %s: %d operations started and %d ended; the figures are not whole", x.Operation, x.Group, x.Started(), x.Ended())
 		}
 	}
 }
+
+func devices(n int) string { return report.Number(n, "device") }

@@ -1,4 +1,4 @@
-package engine
+package verdict
 
 import (
 	"fmt"
@@ -12,11 +12,11 @@ import (
 // A run in which nothing worked is not a pass, with or without thresholds.
 
 // inVain says why no device ever connected, or was due to, although stages have devices; "" when one connected.
-func (e *Engine) inVain() string {
-	all := e.record.whole().Totals.Select(metrics.OpConnect, "")
+func (e *Evidence) inVain() string {
+	all := e.Run.Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
-		for i := range e.sc.Stages {
-			if t := &e.sc.Stages[i]; t.Devices > 0 && len(e.byHand) == 0 { // who ends stages by hand may be before the first device
+		for i := range e.Scenario.Stages {
+			if t := &e.Scenario.Stages[i]; t.Devices > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, devices(t.Devices))
 			}
 		}
@@ -29,10 +29,10 @@ func (e *Engine) inVain() string {
 }
 
 // vainKinds says which kinds of operations never succeeded, of those that were due, and why.
-func (e *Engine) vainKinds() []string {
+func (e *Evidence) vainKinds() []string {
 	var texts []string
-	for i := range e.record.whole().Totals.Series {
-		x := &e.record.whole().Totals.Series[i]
+	for i := range e.Run.Totals.Series {
+		x := &e.Run.Totals.Series[i]
 		switch {
 		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
 		case x.Operation == metrics.OpRecovery: // nobody asked for it
@@ -49,10 +49,10 @@ func (e *Engine) vainKinds() []string {
 // goneAtTheEnd says that devices had lost their connections and were not back when the last stage ended, or when a stage
 // stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on devices
 // or recovery says what may be, and so does a fault of the scenario.
-func (e *Engine) goneAtTheEnd() []string {
-	r := e.record.whole()
+func (e *Evidence) goneAtTheEnd() []string {
+	r := e.Run
 	connects := r.Totals.Select(metrics.OpConnect, "")
-	judged := slices.ContainsFunc(e.sc.Thresholds, func(t metrics.Threshold) bool {
+	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t metrics.Threshold) bool {
 		return t.Operation == metrics.OpRecovery || t.Operation == metrics.OfDevices
 	})
 	if judged || connects != nil && e.wantsFailure(connects) {
@@ -76,14 +76,14 @@ func (e *Engine) goneAtTheEnd() []string {
 }
 
 // faulty reports whether the stage of a time, or the one before it, whose faults may last, has devices lose their connections.
-func (e *Engine) faulty(at time.Duration) bool {
-	stages := e.record.whole().Stages
+func (e *Evidence) faulty(at time.Duration) bool {
+	stages := e.Run.Stages
 	for i := range stages {
 		last := i == len(stages)-1
 		if !last && at >= stages[i].To {
 			continue
 		}
-		for _, t := range e.sc.Stages[max(0, i-1) : i+1] {
+		for _, t := range e.Scenario.Stages[max(0, i-1) : i+1] {
 			if t.Storm != nil || t.Hub != nil || t.Network != nil {
 				return true
 			}
@@ -94,8 +94,8 @@ func (e *Engine) faulty(at time.Duration) bool {
 }
 
 // jobDidSome reports whether a job did what it was to do for a device: it does not end well when one of many is absent.
-func (e *Engine) jobDidSome(name string) bool {
-	return slices.ContainsFunc(e.record.whole().Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
+func (e *Evidence) jobDidSome(name string) bool {
+	return slices.ContainsFunc(e.Run.Jobs, func(j report.Job) bool { return j.Name == name && j.Succeeded > 0 })
 }
 
 func kind(op metrics.Operation, group string) string {
@@ -132,14 +132,14 @@ func why(x *metrics.SeriesSnapshot) string {
 }
 
 // wantsFailure reports whether a threshold on an operation asks that it fails, and is met.
-func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
-	for i, t := range e.sc.Thresholds {
-		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.record.whole().Thresholds) || !e.record.whole().Thresholds[i].Pass {
+func (e *Evidence) wantsFailure(x *metrics.SeriesSnapshot) bool {
+	for i, t := range e.Scenario.Thresholds {
+		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.Run.Thresholds) || !e.Run.Thresholds[i].Pass {
 			continue
 		}
-		over := e.record.whole().Totals
-		if n := slices.IndexFunc(e.record.whole().Stages, func(s report.Stage) bool { return s.Name == t.Scope.Stage }); n >= 0 && e.record.whole().Stages[n].Totals != nil {
-			over = e.record.whole().Stages[n].Totals
+		over := e.Run.Totals
+		if n := slices.IndexFunc(e.Run.Stages, func(s report.Stage) bool { return s.Name == t.Scope.Stage }); n >= 0 && e.Run.Stages[n].Totals != nil {
+			over = e.Run.Stages[n].Totals
 		}
 		if t.WantsFailure(over) {
 			return true
@@ -150,26 +150,26 @@ func (e *Engine) wantsFailure(x *metrics.SeriesSnapshot) bool {
 
 // neverDue names what the scenario has devices or the service do and what was due not once: the run was too short, or
 // its schedule says so.
-func (e *Engine) neverDue() []string {
+func (e *Evidence) neverDue() []string {
 	var texts []string
 	add := func(op metrics.Operation, name string) {
-		if x := e.record.whole().Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
+		if x := e.Run.Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
 			texts = append(texts, kind(op, name)+" was never due in this run")
 		}
 	}
-	for i := range e.sc.Fleet.Groups {
-		g := &e.sc.Fleet.Groups[i]
-		if x := e.record.whole().Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
+	for i := range e.Scenario.Fleet.Groups {
+		g := &e.Scenario.Fleet.Groups[i]
+		if x := e.Run.Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
 			add(metrics.OpTelemetry, g.Name)
 		}
 	}
-	for _, q := range e.sc.Service.Queries {
+	for _, q := range e.Scenario.Service.Queries {
 		add(metrics.OpQuery, q.Name)
 	}
-	for _, m := range e.sc.Service.Methods {
+	for _, m := range e.Scenario.Service.Methods {
 		add(metrics.OpMethod, m.Name)
 	}
-	for _, t := range e.sc.Service.TwinReads {
+	for _, t := range e.Scenario.Service.TwinReads {
 		add(metrics.OpTwinRead, t.Group)
 	}
 	return texts

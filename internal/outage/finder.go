@@ -1,21 +1,21 @@
-package engine
+// Package outage finds the times in which devices had lost their connections, and measures how they come back.
+package outage
 
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
 
-// An outage begins when at least one device in outageShare has lost its connection unasked,
-// and ends when all but one in outageShare of those connected before are back.
-const outageShare = 100
+// An outage begins when at least one device in share has lost its connection unasked,
+// and ends when all but one in share of those connected before are back.
+const share = 100
 
 // maxReturns bounds the points of a reconnect curve; a longer one has wider intervals.
 const maxReturns = 240
 
-// look is one sample of the fleet.
-type look struct {
+// sample is one of the fleet.
+type sample struct {
 	at        time.Duration
 	connected int
 	lost      int           // devices that have lost a connection and are not yet back
@@ -25,8 +25,8 @@ type look struct {
 	since     time.Duration // when what is new in it may have begun: the last sample, or the stage's begin after it
 }
 
-// outageFinder finds outages in a series of samples. It is a pure function of what it is fed.
-type outageFinder struct {
+// finder finds outages in a series of samples. It is a pure function of what it is fed.
+type finder struct {
 	before int // devices connected when all was well
 	calm   int // connections lost, and back, before the outage that is open
 	back   int // devices that had come back at the last sample
@@ -39,8 +39,8 @@ type outageFinder struct {
 }
 
 // add takes one sample.
-func (f *outageFinder) add(x look) {
-	tolerated := (x.connected + x.lost) / outageShare
+func (f *finder) add(x sample) {
+	tolerated := (x.connected + x.lost) / share
 	// Devices may be back before anybody looks.
 	fell := max(x.lost, x.losses-f.losses)
 	switch {
@@ -54,9 +54,9 @@ func (f *outageFinder) add(x look) {
 		f.now.Total = x.losses - f.calm
 		f.now.To, f.now.Left = x.at, x.left-f.left
 		f.point(&f.now, x)
-		if max(x.lost, x.losses-f.losses) <= f.before/outageShare {
+		if max(x.lost, x.losses-f.losses) <= f.before/share {
 			// Who was stopped meanwhile did not come back, and will not.
-			f.now.Recovered = f.now.Left <= f.before/outageShare
+			f.now.Recovered = f.now.Left <= f.before/share
 			f.found = append(f.found, f.now)
 			f.open, f.tail = false, f.now.Recovered
 		}
@@ -76,7 +76,7 @@ func (f *outageFinder) add(x look) {
 }
 
 // point adds a sample to the reconnect curve of an outage.
-func (f *outageFinder) point(o *report.Outage, x look) {
+func (f *finder) point(o *report.Outage, x sample) {
 	i := int((x.at - o.From) / o.Every)
 	for i >= maxReturns {
 		half := o.Returns[:0]
@@ -97,20 +97,11 @@ func (f *outageFinder) point(o *report.Outage, x look) {
 }
 
 // end closes an outage that is still open and returns all that were found.
-func (f *outageFinder) end(at time.Duration) []report.Outage {
+func (f *finder) end(at time.Duration) []report.Outage {
 	if f.open {
 		f.now.To = at
 		f.found = append(f.found, f.now)
 		f.open = false
 	}
 	return f.found
-}
-
-// endOutages closes what is open when the last stage is over: devices that are stopped do not come back.
-func (e *Engine) endOutages() {
-	at := e.since()
-	found := e.outages.end(at)
-	e.record.write(func(r *report.Run) { r.Outages = found })
-	e.recovery.EndBecause(e.began().Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")
-	e.recovery = metrics.Started{}
 }

@@ -1,0 +1,106 @@
+// Package ledger keeps the record of a run while it goes on, and tells of it: whoever learns something writes it here, and
+// nobody else writes the record or tells an Observer.
+package ledger
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// Ledger is the record of a run, its clock, and those who watch. The zero value is one of a run that has not begun.
+type Ledger struct {
+	observers observers
+
+	mu    sync.Mutex // protects the following fields
+	run   report.Run
+	start time.Time // zero before the run
+	stage string    // that runs; empty before the first and after the last
+	from  time.Duration
+}
+
+// Observe adds those who watch, before Begin.
+func (l *Ledger) Observe(who ...report.Observer) {
+	l.observers.all = append(l.observers.all, who...)
+}
+
+// Begin begins the record at a time, with what is known of the run. The error is that of an Observer.
+func (l *Ledger) Begin(at time.Time, r report.Run) error {
+	l.mu.Lock()
+	l.start, l.run = at, r
+	l.mu.Unlock()
+	return l.observers.begin(&l.run)
+}
+
+// End tells of the verdict, after which nothing is told any more.
+func (l *Ledger) End() { l.observers.end(&l.run) }
+
+// Write changes the record. The change must not block, and keeps nothing of what it is given.
+func (l *Ledger) Write(change func(r *report.Run)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.run)
+}
+
+// Note adds a line of what a reader must know.
+func (l *Ledger) Note(format string, a ...any) {
+	l.Write(func(r *report.Run) { r.Notes = append(r.Notes, fmt.Sprintf(format, a...)) })
+}
+
+// Whole is the record once all have ended who write it.
+func (l *Ledger) Whole() *report.Run { return &l.run }
+
+// Tell tells of what happened just now, in the stage that runs unless the event names one.
+func (l *Ledger) Tell(e report.Event) {
+	e.At = l.Since()
+	if e.Stage == "" {
+		e.Stage, _ = l.Stage()
+	}
+	l.observers.event(e)
+}
+
+// Warn tells of something that a reader of the figures must know, now and in the record.
+func (l *Ledger) Warn(text string, err error) {
+	l.Tell(report.Event{Kind: report.KindWarning, Text: text, Detail: err.Error()})
+	l.Note("%s: %v", text, err)
+}
+
+// Sample tells of what came since the last sample, in the stage that runs, and of the whole. waiting is how many operations
+// are waited for after the last stage, and for how long at most.
+func (l *Ledger) Sample(window, total *metrics.Snapshot, waiting int, left time.Duration) {
+	window.Stage, _ = l.Stage() // also of the rest of the last one
+	l.observers.sample(report.Sample{At: l.Since(), Window: window, Total: total, Waiting: waiting, Left: left})
+}
+
+// Began is when the run did; the zero time before it.
+func (l *Ledger) Began() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.start
+}
+
+// Since is how long the run lasts; 0 before it.
+func (l *Ledger) Since() time.Duration {
+	if start := l.Began(); !start.IsZero() {
+		return time.Since(start)
+	}
+	return 0
+}
+
+// Enter says which stage has begun, and when. It gives that time since the run began. With an empty name the last is over.
+func (l *Ledger) Enter(stage string, at time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stage, l.from = stage, at.Sub(l.start)
+	return l.from
+}
+
+// Stage is the stage that runs, and when it began.
+func (l *Ledger) Stage() (name string, from time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stage, l.from
+}
