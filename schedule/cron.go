@@ -45,7 +45,7 @@ func ParseCron(text string) (*Cron, error) {
 		c.location = time.UTC
 	}
 	if from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC); c.After(from).IsZero() {
-		return nil, fmt.Errorf("%w %q: it is never due, for no month has such a day", ErrCron, text)
+		return nil, fmt.Errorf("%w %q: it is never due: no month has such a day, or the clock skips that time on all of them", ErrCron, text)
 	}
 	return c, nil
 }
@@ -68,7 +68,7 @@ func (c *Cron) After(t time.Time) time.Time {
 	at := t.Truncate(time.Second).Add(time.Second)
 	limit := t.AddDate(horizon, 0, 0)
 	for at.Before(limit) {
-		start, end := at.In(c.location).ZoneBounds() // in between the clock goes evenly
+		start, end := evenly(at, c.location)
 		offset := offsetOf(at, c.location)
 		from := at.Add(offset)
 		if !c.wild && !start.IsZero() {
@@ -90,6 +90,16 @@ func (c *Cron) After(t time.Time) time.Time {
 		at = end.UTC()
 	}
 	return time.Time{}
+}
+
+// evenly is a stretch of time around t in which a clock is neither put forward nor back; without an end or a start it is
+// the zero Time.
+func evenly(t time.Time, l *time.Location) (start, end time.Time) {
+	start, end = t.In(l).ZoneBounds()
+	if !end.IsZero() && !end.After(t) { // as on the last day of a leap year, beyond the table of the location
+		end = t.Add(time.Hour)
+	}
+	return start, end
 }
 
 // offsetOf is how far the clock of a location is ahead of UTC.

@@ -53,6 +53,11 @@ func TestCron(t *testing.T) {
 		{"CRON_TZ=Pacific/Apia 0 8 30 12 *", "2011-12-01T00:00:00Z", "2011-12-30T10:00:00Z"},
 		{"CRON_TZ=Australia/Lord_Howe 45 1 * * *", "2026-04-04T12:00:00Z", "2026-04-04T14:45:00Z"},
 		{"CRON_TZ=Australia/Lord_Howe 45 1 * * *", "2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"},
+
+		// Far away: beyond the tables of locations, and across the last days of leap years.
+		{"CRON_TZ=Africa/Cairo 0 0 29 2 1", "2026-01-01T00:00:00Z", "2044-02-28T22:00:00Z"},
+		{"CRON_TZ=America/New_York 30 23 31 12 1", "2036-06-01T00:00:00Z", "2041-01-01T04:30:00Z"},
+		{"CRON_TZ=America/New_York */15 * * * *", "2040-12-31T05:50:00Z", "2040-12-31T06:00:00Z"},
 	} {
 		c, err := ParseCron(tt.text)
 		if err != nil {
@@ -69,6 +74,7 @@ func TestCron(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
+		"CRON_TZ=Asia/Beirut * 0 28 3 0", // on Sundays of the last week of March, that hour is skipped
 		"0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "CRON_TZ=Europe/Berlin 0 0 31 2 *", "@every 1h", "", "* * * *", "* * * * * * *", "61 * * * *", "@every 5s", "soon", "CRON_TZ=Nowhere/Land * * * * *",
 	} {
 		if _, err := ParseCron(bad); !errors.Is(err, ErrCron) {
@@ -127,6 +133,7 @@ func TestCronIsWhatGoingThroughAllMinutesFinds(t *testing.T) {
 		{"Pacific/Apia", "2011-12-30T10:00:00Z"},
 		{"America/St_Johns", "2026-11-01T04:30:00Z"},
 		{"Asia/Kolkata", "2026-01-01T00:00:00Z"},
+		{"America/New_York", "2040-12-31T05:00:00Z"}, // beyond the table of the location, on the last day of a leap year
 		{"UTC", "2028-02-29T00:00:00Z"},
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -160,14 +167,17 @@ func TestCronIsWhatGoingThroughAllMinutesFinds(t *testing.T) {
 			field("day", []int{1, local.Day(), local.AddDate(0, 0, 1).Day()}, time.Time.Day), field("month", []int{1, int(local.Month())}, func(x time.Time) int { return int(x.Month()) }),
 			field("weekday", []int{0, 1, 5, 6}, func(x time.Time) int { return int(x.Weekday()) }),
 		}, " ")
-		c, err := ParseCron("CRON_TZ=" + change.zone + " " + text)
-		if err != nil {
-			t.Fatal(err)
-		}
 		const minutes = 3 * 24 * 60
 		from := at.Add(-time.Duration(rapid.IntRange(0, 30*60).Draw(t, "before")) * time.Minute)
 		fields := strings.Fields(text)
 		want := bruteForce(expression, fields[0][0] == '*' || fields[1][0] == '*', l, from, minutes)
+		c, err := ParseCron("CRON_TZ=" + change.zone + " " + text)
+		if err != nil { // as of an hour that the clock skips whenever its day and its weekday meet
+			if len(want) > 0 || !strings.Contains(err.Error(), "never due") {
+				t.Fatalf("%v; want %v", err, want)
+			}
+			return
+		}
 		var got []time.Time
 		for next := c.After(from); !next.IsZero() && !next.After(from.Add(minutes*time.Minute)); next = c.After(next) {
 			got = append(got, next)
