@@ -14,8 +14,8 @@ const share = 100
 // maxReturns bounds the points of a reconnect curve; a longer one has wider intervals.
 const maxReturns = 240
 
-// sample is one of the fleet.
-type sample struct {
+// state is how the fleet was at a time.
+type state struct {
 	at        time.Duration
 	connected int
 	lost      int           // devices that have lost a connection and are not yet back
@@ -39,7 +39,7 @@ type finder struct {
 }
 
 // add takes one sample.
-func (f *finder) add(x sample) {
+func (f *finder) add(x state) {
 	tolerated := (x.connected + x.lost) / share
 	// Devices may be back before anybody looks.
 	fell := max(x.lost, x.losses-f.losses)
@@ -76,7 +76,7 @@ func (f *finder) add(x sample) {
 }
 
 // point adds a sample to the reconnect curve of an outage.
-func (f *finder) point(o *report.Outage, x sample) {
+func (f *finder) point(o *report.Outage, x state) {
 	i := int((x.at - o.From) / o.Every)
 	for i >= maxReturns {
 		half := o.Returns[:0]

@@ -52,7 +52,7 @@ func TestOutages(t *testing.T) {
 				returns += max(0, before-x.lost)
 				before = x.lost
 				at := time.Duration(i) * s
-				f.add(sample{at: at, connected: x.connected, lost: x.lost, losses: losses, returns: returns, since: at})
+				f.add(state{at: at, connected: x.connected, lost: x.lost, losses: losses, returns: returns, since: at})
 			}
 			got := f.end(time.Duration(len(tt.samples)) * s)
 			if !reflect.DeepEqual(got, tt.want) {
@@ -65,10 +65,10 @@ func TestOutages(t *testing.T) {
 // A curve that is longer than there are points has wider intervals, and loses nothing.
 func TestLongReconnectCurve(t *testing.T) {
 	var f finder
-	f.add(sample{connected: 1000})
+	f.add(state{connected: 1000})
 	const seconds = 1000
 	for i := 1; i <= seconds; i++ {
-		f.add(sample{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1, since: time.Duration(i) * time.Second})
+		f.add(state{at: time.Duration(i) * time.Second, lost: seconds, losses: seconds, returns: i - 1, since: time.Duration(i) * time.Second})
 	}
 	o := f.end(seconds * time.Second)[0]
 	sum := 0
@@ -87,12 +87,12 @@ func TestLongReconnectCurve(t *testing.T) {
 func TestOutageBetweenTwoLooks(t *testing.T) {
 	const ms = time.Millisecond
 	var f finder
-	f.add(sample{at: 100 * ms, connected: 1000})
+	f.add(state{at: 100 * ms, connected: 1000})
 	for i := 1; i <= 5; i++ {
-		f.add(sample{at: time.Duration(100+100*i) * ms, connected: 999, lost: 1, losses: 200 * i, returns: 200*i - 1, since: time.Duration(100*i) * ms})
+		f.add(state{at: time.Duration(100+100*i) * ms, connected: 999, lost: 1, losses: 200 * i, returns: 200*i - 1, since: time.Duration(100*i) * ms})
 	}
-	f.add(sample{at: 700 * ms, connected: 1000, losses: 1000, returns: 1000, since: 600 * ms})
-	f.add(sample{at: 800 * ms, connected: 1000, losses: 1000, returns: 1000, since: 700 * ms})
+	f.add(state{at: 700 * ms, connected: 1000, losses: 1000, returns: 1000, since: 600 * ms})
+	f.add(state{at: 800 * ms, connected: 1000, losses: 1000, returns: 1000, since: 700 * ms})
 	want := []report.Outage{{From: 100 * ms, To: 700 * ms, Lost: 200, Total: 1000, Recovered: true, AllBack: 600 * ms, Returns: []int{1000}, Every: time.Second}}
 	if got := f.end(time.Second); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v; want %+v", got, want)
@@ -116,10 +116,10 @@ func TestStoppedWhileGone(t *testing.T) {
 		{"stopped after they were back", []int{0, 0, 0}, []int{60, 0, 0}, true, 3 * s, 0},
 	} {
 		var f finder
-		f.add(sample{connected: 100, left: 7}) // of an earlier outage
-		f.add(sample{at: s, lost: 100, losses: 100, left: 7, since: s})
+		f.add(state{connected: 100, left: 7}) // of an earlier outage
+		f.add(state{at: s, lost: 100, losses: 100, left: 7, since: s})
 		for i := range tt.left {
-			f.add(sample{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
+			f.add(state{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
 		}
 		got := f.end(5 * s)
 		if len(got) != 1 || got[0].Recovered != tt.recovered || got[0].To != tt.to || got[0].Left != tt.want {

@@ -34,7 +34,7 @@ func (w *Watch) Look(f Fleet) {
 	wasOpen := w.finder.open
 	at := w.Ledger.Since()
 	_, from := w.Ledger.Stage()
-	w.finder.add(sample{at: at, connected: f.Connected, lost: f.Lost, losses: f.Losses, returns: f.Returns, left: f.Left, since: max(w.last, from)})
+	w.finder.add(state{at: at, connected: f.Connected, lost: f.Lost, losses: f.Losses, returns: f.Returns, left: f.Left, since: max(w.last, from)})
 	w.last = at
 	switch {
 	case !wasOpen && w.finder.open:
