@@ -295,7 +295,7 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 		}
 	}
 	s := decode(t, honest, set...)
-	run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}, Sampler: calm()}).Run(t.Context())
+	run := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}}, calm())).Run(t.Context())
 	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
 		t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
 	}

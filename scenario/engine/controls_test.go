@@ -20,14 +20,14 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, duration: 1h}, {na
 // acting is an Engine of which act is told each stage as it is announced.
 func acting(t *testing.T, text string, act func(eng *engine.Engine, stage string)) *engine.Engine {
 	var eng *engine.Engine
-	eng = engine.New(engine.Options{
-		Scenario: decode(t, text), Recorder: punctual(), Sampler: calm(),
+	eng = engine.New(engine.Sampled(engine.Options{
+		Scenario: decode(t, text), Recorder: punctual(),
 		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
 			if e.Kind == report.KindStage {
 				act(eng, e.Text)
 			}
 		}}},
-	})
+	}, calm()))
 	return eng
 }
 
@@ -84,14 +84,14 @@ fleet: {groups: [{name: robots, count: 1}]}
 stages: [{name: steps, steps: [{await: {connected: 1, within: 1ms}}]}]
 `
 	var eng *engine.Engine
-	eng = engine.New(engine.Options{
-		Scenario: decode(t, text), Recorder: punctual(), Sampler: calm(),
+	eng = engine.New(engine.Sampled(engine.Options{
+		Scenario: decode(t, text), Recorder: punctual(),
 		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
 			if e.Kind == report.KindStep {
 				eng.Next()
 			}
 		}}},
-	})
+	}, calm()))
 	run := eng.Run(t.Context())
 	if run.Outcome != report.Failed || len(run.Steps) != 1 || run.Steps[0].OK {
 		t.Errorf("%s (%s): steps %+v; want it failed", run.Outcome, run.Reason, run.Steps)
@@ -199,7 +199,7 @@ func TestThresholdsOfAStageEndedByHand(t *testing.T) {
 		{"of another stage", `{devices: [{threshold: "connected == 9", stage: h}]}`, report.Missed, 0},
 	} {
 		var eng *engine.Engine
-		eng = engine.New(engine.Options{
+		eng = engine.New(engine.Sampled(engine.Options{
 			Scenario: decode(t, `
 name: hand
 fleet: {groups: [{name: robots, count: 12}, {name: gates, count: 8}]}
@@ -207,13 +207,13 @@ stages:
   - {name: g, duration: 1m, devices: {gates: 100%}}
   - {name: h, duration: 500ms, devices: {robots: 6}}
 thresholds: `+x.thresholds+"\n"),
-			Recorder: punctual(), Sampler: calm(),
+			Recorder: punctual(),
 			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
 				if e.Kind == report.KindStage && e.Text == "g" {
 					eng.Next()
 				}
 			}}},
-		})
+		}, calm()))
 		run := eng.Run(t.Context())
 		n := 0
 		for _, v := range run.Thresholds {

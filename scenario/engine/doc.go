@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -34,10 +35,10 @@ type Options struct {
 	Logger    *slog.Logger       // nil logs nothing
 	Version   string             // of the program, for the record
 	Observers []report.Observer  // who watches the run; Observe adds others
-	// Sampler measures the generator; nil measures this process.
-	Sampler Sampler
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
 	AllowSaturated bool
+
+	sampler watch.Sampler // of tests; nil measures this process
 }
 
 // Engine runs one scenario once.
@@ -52,7 +53,7 @@ type Engine struct {
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
-	self           *self
+	generator      *watch.Watch
 	target         *target.Target
 	ids            *target.Identities
 	fleet          *fleet.Fleet
@@ -65,7 +66,6 @@ type Engine struct {
 
 	controls controls
 	drain    drain
-	spills   spills
 	ran      int      // devices that have been started; owned by walk
 	left     error    // why identities of the run could not be removed
 	byHand   []string // stages that were ended by hand
@@ -120,8 +120,8 @@ func (e *Engine) conclude(ctx context.Context, err error) *report.Run {
 	r.Totals = e.rec.Snapshot()
 	r.Ran = &e.ran
 	e.splitByStage()
-	if e.self != nil {
-		r.Generator = e.self.health(e.rec)
+	if e.generator != nil {
+		r.Generator = e.generator.Health()
 	}
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: e.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
@@ -132,11 +132,10 @@ func (e *Engine) conclude(ctx context.Context, err error) *report.Run {
 }
 
 func (e *Engine) run(ctx context.Context) (err error) {
-	if e.self, err = newSelf(e.opts.Sampler, e.sc); err != nil {
+	if e.generator, err = e.watchGenerator(); err != nil {
 		return err
 	}
-	e.self.register(e.rec)
-	if e.target, err = target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: e.self.watch}); err != nil {
+	if e.target, err = target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: e.generator.Dialer}); err != nil {
 		return err
 	}
 	e.ledger.Write(func(r *report.Run) { r.Target = e.target.Name })
@@ -176,7 +175,7 @@ func (e *Engine) load(ctx context.Context) error {
 	defer cancelSoft()
 	soft = worker.Patient(soft, hard)
 	watching, stopWatching := context.WithCancel(context.Background())
-	waitForSelf := e.self.begin(watching)
+	waitForMeter := e.generator.Begin(watching)
 	var monitor, service sync.WaitGroup
 	last := e.rec.Snapshot()
 	monitor.Go(func() { last = e.monitor(watching, last) })
@@ -195,7 +194,7 @@ func (e *Engine) load(ctx context.Context) error {
 	e.fleet.Stop(hard)
 	stopWatching()
 	monitor.Wait()
-	waitForSelf()
+	waitForMeter()
 	if e.drain.end() {
 		e.ledger.Note("the wait for the last answers was cut short by hand")
 	}

@@ -23,14 +23,14 @@ thresholds: {twin_report: ["p(50) < 10s", "error_rate < 1%"], twin_get: ["count 
 func TestTheWaitCanBeCut(t *testing.T) {
 	t.Parallel()
 	var eng *engine.Engine
-	eng = engine.New(engine.Options{
-		Scenario: decode(t, deadEnd), Recorder: punctual(), Sampler: calm(), AllowSaturated: true,
+	eng = engine.New(engine.Sampled(engine.Options{
+		Scenario: decode(t, deadEnd), Recorder: punctual(), AllowSaturated: true,
 		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
 			if e.Kind == report.KindDrain {
 				eng.Stop()
 			}
 		}}},
-	})
+	}, calm()))
 	run := eng.Run(t.Context()) // which would take an hour
 	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
 	// The first may be answered: the stage begins a moment before the hub stalls.

@@ -122,7 +122,7 @@ func connected(n int) func([]report.Event, []report.Sample) bool {
 
 // newEngine makes an engine whose generator is not the subject: the machine that runs the tests may be busy.
 func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}}, Sampler: calm(), AllowSaturated: true})
+	return engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}}, AllowSaturated: true}, calm()))
 }
 
 // ends are what must have been seen before a stage ends; stages without are as long as the scenario says.
@@ -134,15 +134,15 @@ func runUntil(t testing.TB, s *scenario.Scenario, over ends) *report.Run {
 	t.Helper()
 	ended := make(map[string]bool)
 	var eng *engine.Engine
-	eng = engine.New(engine.Options{
-		Scenario: s, Recorder: punctual(), Sampler: calm(), AllowSaturated: true,
+	eng = engine.New(engine.Sampled(engine.Options{
+		Scenario: s, Recorder: punctual(), AllowSaturated: true,
 		Observers: []report.Observer{report.Funcs{OnSample: func(p report.Sample) {
 			if seen := over[p.Window.Stage]; seen != nil && !ended[p.Window.Stage] && seen(p) {
 				ended[p.Window.Stage] = true
 				eng.Next()
 			}
 		}}},
-	})
+	}, calm()))
 	return eng.Run(t.Context())
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -21,7 +22,7 @@ type fixed generator.Sample
 func (f fixed) Sample(int, time.Duration) (generator.Sample, error) { return generator.Sample(f), nil }
 
 // calm is a generator that has all it needs, however busy the machine is that runs the tests.
-func calm() engine.Sampler {
+func calm() watch.Sampler {
 	return fixed{Elapsed: time.Second, CPU: 0.5, Cores: 2, MemoryLimit: 1e9, Memory: 1e8, MaxDescriptors: 1000, Descriptors: 10}
 }
 
@@ -43,7 +44,7 @@ func TestSaturatedGenerator(t *testing.T) {
 	starved := fixed{Elapsed: 10 * time.Second, CPU: 2, Cores: 2, Late: time.Second, Lag: time.Second}
 	for _, tt := range []struct {
 		name    string
-		sampler engine.Sampler
+		sampler watch.Sampler
 		allow   bool
 		set     []string
 		want    report.Outcome
@@ -58,7 +59,7 @@ func TestSaturatedGenerator(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			rec := punctual()
-			run := engine.New(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, Sampler: tt.sampler, AllowSaturated: tt.allow}).Run(t.Context())
+			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, AllowSaturated: tt.allow}, tt.sampler)).Run(t.Context())
 			if run.Outcome != tt.want {
 				t.Errorf("%s (%s); want %s", run.Outcome, run.Reason, tt.want)
 			}
@@ -187,7 +188,7 @@ func TestStageNotAsAsked(t *testing.T) {
 				rec = metrics.NewRecorder(metrics.Options{LateAfter: 1})
 				set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
 			}
-			run := engine.New(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Sampler: sampler, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}).Run(t.Context())
+			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}, sampler)).Run(t.Context())
 			why := run.Reason
 			if h := run.Generator; h != nil {
 				why += "\n" + strings.Join(h.Reasons, "\n")

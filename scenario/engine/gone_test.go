@@ -47,7 +47,7 @@ stages:
 				}
 			}
 			s := decode(t, text, "target.hub="+h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true", "thresholds="+tt.thresholds, "stages.dead="+tt.dead)
-			run := engine.New(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}, Sampler: calm()}).Run(t.Context())
+			run := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}}, calm())).Run(t.Context())
 			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
 				t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
 			}

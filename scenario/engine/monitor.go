@@ -41,7 +41,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 				return e.leave(last)
 			}
 			last, _ = e.progress(last)
-			e.measureWait()
+			e.measured(e.generator.Wait(e.connections()))
 			return last
 		}
 		if drained != nil {
@@ -49,7 +49,7 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 			continue
 		}
 		last, _ = e.progress(last)
-		e.measureWait()
+		e.measured(e.generator.Wait(e.connections()))
 		e.tellOfDrain(last)
 	}
 }
@@ -66,7 +66,7 @@ func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
 func (e *Engine) sample(last *metrics.Snapshot) *metrics.Snapshot {
 	e.watchOutages()
 	now, _ := e.progress(last)
-	e.measure(now, false, "")
+	e.measured(e.generator.Sample(now, e.connections()))
 	e.abortOn(e.bounds.Sample(now))
 	return now
 }

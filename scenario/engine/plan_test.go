@@ -180,7 +180,7 @@ func (idle) Sample(int, time.Duration) (generator.Sample, error) {
 func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := metrics.NewRecorder(metrics.Options{})
-		e := New(Options{Scenario: sc, Recorder: rec, Sampler: idle{}})
+		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}})
 		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		}
 		e.target = target.Bare(sc, client)
 		var err error
-		if e.self, err = newSelf(e.opts.Sampler, sc); err != nil {
+		if e.generator, err = e.watchGenerator(); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.provision(t.Context()); err != nil {

@@ -26,7 +26,7 @@ stages:
 `, devices, length, rate)
 	engine.RelaxGC()
 	for range b.N {
-		e := engine.New(engine.Options{Scenario: decode(b, scenario), Recorder: metrics.NewRecorder(metrics.Options{}), Sampler: calm(), AllowSaturated: true})
+		e := engine.New(engine.Sampled(engine.Options{Scenario: decode(b, scenario), Recorder: metrics.NewRecorder(metrics.Options{}), AllowSaturated: true}, calm()))
 		run := e.Run(b.Context())
 		if run.Outcome != report.Passed {
 			b.Fatalf("the run %s: %s", run.Outcome, run.Reason)

@@ -47,10 +47,9 @@ func (e *Engine) walk(ctx context.Context) error {
 
 // beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
 func (e *Engine) beginStage(name string) {
-	e.spills.begin(e.rec, name)
 	now := e.rec.Snapshot()
 	e.bounds.Stage(name, now)
-	e.measure(now, true, name)
+	e.measured(e.generator.Stage(name, now, e.connections()))
 }
 
 // describe says what a stage does, for people.

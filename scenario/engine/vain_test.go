@@ -62,7 +62,7 @@ func TestNothingHappened(t *testing.T) {
 			if tt.threshold != "" {
 				set = append(set, "thresholds="+tt.threshold)
 			}
-			run := engine.New(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual(), Sampler: calm()}).Run(t.Context())
+			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual()}, calm())).Run(t.Context())
 			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
 				t.Errorf("%s (%s); want %s (%s) %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Thresholds)
 			}
@@ -84,7 +84,7 @@ func (outOfDescriptors) Sample(int, time.Duration) (generator.Sample, error) {
 func TestNobodyForWantOfDescriptors(t *testing.T) {
 	t.Parallel()
 	for allow, want := range map[bool]report.Outcome{false: report.Saturated, true: report.Failed} {
-		run := engine.New(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), Sampler: outOfDescriptors{}, AllowSaturated: allow}).Run(t.Context())
+		run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), AllowSaturated: allow}, outOfDescriptors{})).Run(t.Context())
 		if run.Outcome != want {
 			t.Errorf("allowed %t: %s (%s); want %s", allow, run.Outcome, run.Reason, want)
 		}
