@@ -17,8 +17,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 var queued = flag.Int("queued", 1000, "how many operations each queue of TestMeasuredResponseIsTheSimulations has")

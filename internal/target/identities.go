@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"crypto/tls"
+	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -153,4 +154,18 @@ func (all *Identities) Made(index int) bool { return all.made[index] }
 func (t *Target) Identities() *Identities {
 	t.devices = NewIdentities(t.sc, t.authority)
 	return t.devices
+}
+
+// First is the index of a group's first device.
+func (all *Identities) First(g *scenario.Group) int {
+	return slices.Index(all.groups, g)
+}
+
+// Of are the ids of a group's devices.
+func (all *Identities) Of(g *scenario.Group) []string {
+	if g.Count == 0 {
+		return nil
+	}
+	first := all.First(g)
+	return all.IDs[first : first+g.Count]
 }

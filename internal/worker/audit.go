@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // AuditGroup is devices of one group that the audit may watch.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // endless is longer than any run.

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // What is under way when the last stage is over goes on to its own end: to the answer, or to its time-out. Only when

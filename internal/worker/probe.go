@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // ProbeName is the name of the audit's own queries, in metrics and thresholds.

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Pager walks through the pages of one query.

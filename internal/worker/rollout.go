@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Wave is one step of a rollout.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // windows gives the windows of a test, one after the other: at a time after now, of a length.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // twins is a service side that keeps tags, and fails as it is told.

@@ -17,12 +17,14 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/verdict"
 	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/gate"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -57,10 +59,9 @@ type Engine struct {
 	target         *target.Target
 	ids            *target.Identities
 	fleet          *fleet.Fleet
-	service        *serviceSide
-	desired        desiredWatch
+	backend        *backend.Backend
 	contradictions contradictions
-	gate           *stageGate
+	gate           *gate.Gate
 	bounds         *metrics.Judge
 	outages        *outage.Watch
 
@@ -78,16 +79,13 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: newStageGate(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, driver: paho.New(), gate: gate.New(), drain: drain{began: make(chan struct{})}, bounds: metrics.NewJudge(o.Recorder, o.Scenario.Thresholds)}
 	e.bounds.Doubt(e.doubt)
 	e.outages = &outage.Watch{Ledger: &e.ledger, Recorder: o.Recorder}
 	e.ledger.Observe(o.Observers...)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
-
-// deprovisionGrace is how long removing the identities may take.
-const deprovisionGrace = 5 * time.Minute
 
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
@@ -141,8 +139,12 @@ func (e *Engine) run(ctx context.Context) (err error) {
 	e.ledger.Write(func(r *report.Run) { r.Target = e.target.Name })
 	e.ledger.Tell(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: e.target.Name})
 	defer func() { err = errors.Join(err, e.closeTarget()) }()
-	defer func() { e.left = e.deprovision(ctx) }()
-	if err := e.provision(ctx); err != nil {
+	e.ids = e.target.Identities()
+	registrar := &backend.Registrar{Target: e.target, Identities: e.ids, Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
+	if !e.sc.Target.Keep {
+		defer func() { e.left = registrar.Deprovision(ctx) }()
+	}
+	if err := registrar.Provision(ctx); err != nil {
 		return err
 	}
 	e.target.Arm()
@@ -162,7 +164,7 @@ func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFun
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
 func (e *Engine) load(ctx context.Context) error {
 	var err error
-	if e.service, err = e.newServiceSide(); err != nil {
+	if e.backend, err = e.newBackend(); err != nil {
 		return err
 	}
 	if e.fleet, err = e.newFleet(); err != nil {
@@ -180,8 +182,7 @@ func (e *Engine) load(ctx context.Context) error {
 	last := e.rec.Snapshot()
 	monitor.Go(func() { last = e.monitor(watching, last) })
 	var serviceErr error
-	service.Go(func() { serviceErr = e.runService(soft) })
-	service.Go(func() { e.runActivities(soft) })
+	service.Go(func() { serviceErr = e.backend.Run(soft) })
 
 	err = e.walk(soft)
 	e.rec.SetStage("")
@@ -198,77 +199,27 @@ func (e *Engine) load(ctx context.Context) error {
 	if e.drain.end() {
 		e.ledger.Note("the wait for the last answers was cut short by hand")
 	}
-	auditErr := e.endAudit(ctx)
+	auditErr := e.backend.EndAudit(ctx, e.fleet, e.stopped() == nil)
 	e.progress(last)
 	if e.stopped() != nil || ctx.Err() != nil {
 		return e.contradictions.err()
 	}
-	return errors.Join(err, serviceErr, auditErr)
+	return errors.Join(err, serviceErr, e.contradictions.err(), auditErr)
 }
 
-// runService tags, then queries until ctx ends.
-func (e *Engine) runService(ctx context.Context) error {
-	if !e.target.Can.Service || ctx.Err() != nil {
-		return nil
-	}
-	if _, _, err := e.stepStatistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
-		e.ledger.Tell(report.Event{Kind: report.KindWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
-	}
-	for i := range e.sc.Fleet.Groups {
-		g := &e.sc.Fleet.Groups[i]
-		tags, ok := e.sc.Service.Tags[g.Name]
-		if !ok {
-			continue
-		}
-		err := e.tag(ctx, g, tags)
-		if ctx.Err() != nil {
-			e.ledger.Note("the run ended before all devices of %s were tagged", g.Name)
-			return nil
-		}
-		if err != nil {
-			e.stop(err)
-			return err
-		}
-	}
-	return e.runQueries(ctx)
-}
-
-func (e *Engine) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
-	t := &worker.Tagger{
-		Twins: e.target.Service, Registry: e.target.Service, Recorder: e.rec,
-		Mode: worker.TagMode(e.sc.Service.TagMode), Concurrency: e.sc.Service.TagConcurrency,
-	}
-	ids := e.groupIDs(g)
-	return e.service.tagged(g, tags, func() error {
-		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
-			e.ledger.Tell(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
-		})
+func (e *Engine) newBackend() (*backend.Backend, error) {
+	return backend.New(backend.Options{
+		Scenario: e.sc, Target: e.target, Identities: e.ids, Recorder: e.rec, Ledger: &e.ledger, Gate: e.gate,
+		Contradicted: e.contradicted, Fail: func(err error) { e.stop(err) },
 	})
-}
-
-// groupIDs are the ids of a group's devices.
-func (e *Engine) groupIDs(g *scenario.Group) []string {
-	first := e.firstOf(g)
-	return e.ids.IDs[first : first+g.Count]
-}
-
-// firstOf is the index in the fleet of a group's first device.
-func (e *Engine) firstOf(g *scenario.Group) int {
-	first := 0
-	for i := range e.sc.Fleet.Groups {
-		if &e.sc.Fleet.Groups[i] == g {
-			break
-		}
-		first += e.sc.Fleet.Groups[i].Count
-	}
-	return first
 }
 
 func (e *Engine) newFleet() (*fleet.Fleet, error) {
 	cfg := fleet.Config{
 		Run:  strings.ToLower(rand.Text()[:5]),
 		Seed: e.sc.Seed, Target: e.target, Driver: e.driver, Recorder: e.rec, Logger: e.log,
-		OnDesired: e.onDesired, OnReporting: e.service.onReporting, OnReported: e.service.onReported, OnContradiction: e.contradicted,
+		OnDesired: e.backend.OnDesired, OnReporting: e.backend.OnReporting, OnReported: e.backend.OnReported,
+		OnContradiction: func(c fleet.Contradiction) { e.contradicted(string(c.Kind), c.Device+": "+c.Detail) },
 	}
 	for i := range e.sc.Fleet.Groups {
 		g := &e.sc.Fleet.Groups[i]
@@ -276,7 +227,7 @@ func (e *Engine) newFleet() (*fleet.Fleet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
-		profile.First, profile.IDs = e.firstOf(g), e.groupIDs(g)
+		profile.First, profile.IDs = e.ids.First(g), e.ids.Of(g)
 		profile.Telemetry.Rated = slices.Contains(e.sc.Rated(false), g.Name)
 		profile.Subscribe = e.target.Subscriptions(g)
 		cfg.Groups = append(cfg.Groups, profile)

@@ -58,7 +58,7 @@ func (e *Engine) covers(groups []string) func(index int) bool {
 	var spans []span
 	for _, name := range groups {
 		g := e.sc.Group(name)
-		first := e.firstOf(g)
+		first := e.ids.First(g)
 		spans = append(spans, span{first, first + g.Count})
 	}
 	return func(index int) bool {

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
@@ -201,7 +202,9 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		if e.generator, err = e.watchGenerator(); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.provision(t.Context()); err != nil {
+		e.ids = e.target.Identities()
+		r := &backend.Registrar{Target: e.target, Identities: e.ids, Recorder: rec, Ledger: &e.ledger}
+		if err := r.Provision(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.load(t.Context()); err != nil {

@@ -24,7 +24,7 @@ func (e *Engine) walk(ctx context.Context) error {
 		e.beginStage(t.Name)
 		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		e.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
-		leave := e.gate.enter(i, t)
+		leave := e.gate.Enter(i, t.Name, t.Duration)
 		err := e.runStage(stage, i, t)
 		leave()
 		e.ran = e.fleet.Ran()

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/method"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 

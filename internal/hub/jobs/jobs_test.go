@@ -15,9 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 

@@ -12,10 +12,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 )
 
 // devices are those that are connected: dev-1 answers methods, and keeps what it is sent.

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 

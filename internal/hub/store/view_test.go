@@ -11,8 +11,8 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 )
 
 var large = flag.Bool("large", false, "benchmark a million twins too")

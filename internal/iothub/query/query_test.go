@@ -12,9 +12,9 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 

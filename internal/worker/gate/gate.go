@@ -1,4 +1,5 @@
-package engine
+// Package gate tells the service side which stage runs, so that it waits for its own.
+package gate
 
 import (
 	"context"
@@ -7,11 +8,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/worker"
-	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// stageGate tells the service side which stage runs.
-type stageGate struct {
+// Gate knows which stage runs. It is safe for concurrent use.
+type Gate struct {
 	mu      sync.Mutex // protects the following fields
 	number  int        // of the stage that runs, from 1; 0 before the first and between two
 	name    string
@@ -23,17 +23,19 @@ type stageGate struct {
 	changed chan struct{}        // closed at the next change
 }
 
-func newStageGate() *stageGate {
-	return &stageGate{started: make(map[string]time.Time), changed: make(chan struct{})}
+// New makes a Gate before the first stage.
+func New() *Gate {
+	return &Gate{started: make(map[string]time.Time), changed: make(chan struct{})}
 }
 
-// enter begins a stage; the function that it returns ends it.
-func (g *stageGate) enter(index int, t *scenario.Stage) (leave func()) {
+// Enter begins a stage, which ends with its last step when its length is 0; the function that it returns ends it. The index
+// counts stages from 0: names repeat.
+func (g *Gate) Enter(index int, name string, length time.Duration) (leave func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.number, g.name, g.began, g.length, g.ctx = index+1, t.Name, time.Now(), t.Duration, ctx
-	g.started[t.Name] = g.began
+	g.number, g.name, g.began, g.length, g.ctx = index+1, name, time.Now(), length, ctx
+	g.started[name] = g.began
 	if g.first.IsZero() {
 		g.first = g.began
 	}
@@ -48,16 +50,16 @@ func (g *stageGate) enter(index int, t *scenario.Stage) (leave func()) {
 }
 
 // notify wakes who waits for a change. The caller holds the lock.
-func (g *stageGate) notify() {
+func (g *Gate) notify() {
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
 
-// await waits until look is pleased with the gate, which it sees under the lock.
-func (g *stageGate) await(ctx context.Context, look func() bool) error {
+// await waits until the gate is as wanted, which it sees under the lock.
+func (g *Gate) await(ctx context.Context, wanted func() bool) error {
 	for {
 		g.mu.Lock()
-		ok, changed := look(), g.changed
+		ok, changed := wanted(), g.changed
 		g.mu.Unlock()
 		if ok {
 			return nil
@@ -70,9 +72,9 @@ func (g *stageGate) await(ctx context.Context, look func() bool) error {
 	}
 }
 
-// windows are the stretches of time in which something is wanted: the named stages, one after the
+// Windows are the stretches of time in which something is wanted: the named stages, one after the
 // other, or without names the whole run of a length from its first stage on.
-func (g *stageGate) windows(stages []string, whole time.Duration) worker.Windows {
+func (g *Gate) Windows(stages []string, whole time.Duration) worker.Windows {
 	last := 0
 	return func(ctx context.Context) (worker.Window, error) {
 		var w worker.Window
@@ -95,8 +97,8 @@ func (g *stageGate) windows(stages []string, whole time.Duration) worker.Windows
 	}
 }
 
-// active reports whether one of the named stages runs; without names it always is.
-func (g *stageGate) active(stages []string) func() bool {
+// Active reports whether one of the named stages runs; without names it always is.
+func (g *Gate) Active(stages []string) func() bool {
 	if len(stages) == 0 {
 		return nil
 	}
@@ -107,8 +109,8 @@ func (g *stageGate) active(stages []string) func() bool {
 	}
 }
 
-// begin waits until a time after the start of a stage, of the first when it has no name.
-func (g *stageGate) begin(ctx context.Context, stage string, after time.Duration) error {
+// Begin waits until a time after the start of a stage, of the first when it has no name.
+func (g *Gate) Begin(ctx context.Context, stage string, after time.Duration) error {
 	var from time.Time
 	err := g.await(ctx, func() bool {
 		if from = g.first; stage != "" {

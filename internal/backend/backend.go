@@ -1,0 +1,198 @@
+// Package backend is the service side of a run: what its scenario has the worker do, and where the news of devices goes.
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/ledger"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/gate"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Options of a Backend; all are required.
+type Options struct {
+	Scenario   *scenario.Scenario
+	Target     *target.Target // one without a service side has a Backend that does nothing
+	Identities *target.Identities
+	Recorder   *metrics.Recorder
+	Ledger     *ledger.Ledger
+	Gate       *gate.Gate
+	// Contradicted is told of what the target said and what cannot be true: its kind and an example.
+	Contradicted func(kind, example string)
+	// Fail ends the run with an error.
+	Fail func(error)
+}
+
+// Backend is the worker of a run. Its parts that the scenario does not ask for are nil.
+type Backend struct {
+	Options
+
+	queries  []worker.Query
+	probes   []worker.Query
+	audit    *worker.Audit
+	rollouts []*worker.Rollout
+	desired  desiredWatch
+}
+
+// New makes a Backend; nothing of it runs yet.
+func New(o Options) (*Backend, error) {
+	b := &Backend{Options: o}
+	if !o.Target.Can.Service {
+		return b, nil
+	}
+	var err error
+	if b.queries, err = b.scheduled(); err != nil {
+		return nil, err
+	}
+	b.rollouts = b.newRollouts()
+	if o.Scenario.Service.Freshness != nil {
+		err = b.newAudit()
+	}
+	return b, err
+}
+
+// Run does what the scenario wants of the service side, until ctx ends. The error says what failed the run.
+func (b *Backend) Run(ctx context.Context) (err error) {
+	if !b.Target.Can.Service {
+		return nil
+	}
+	var all sync.WaitGroup
+	all.Go(func() { err = b.runService(ctx) })
+	all.Go(func() { b.runActivities(ctx) })
+	all.Wait()
+	return err
+}
+
+// runService tags, then queries until ctx ends.
+func (b *Backend) runService(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if _, _, err := b.Statistics(ctx, &scenario.StatisticsStep{Expect: -1}); err != nil && ctx.Err() == nil {
+		b.Ledger.Tell(report.Event{Kind: report.KindWarning, Text: "reading the registry statistics failed", Detail: err.Error()})
+	}
+	for i := range b.Scenario.Fleet.Groups {
+		g := &b.Scenario.Fleet.Groups[i]
+		tags, ok := b.Scenario.Service.Tags[g.Name]
+		if !ok {
+			continue
+		}
+		err := b.tag(ctx, g, tags)
+		if ctx.Err() != nil {
+			b.Ledger.Note("the run ended before all devices of %s were tagged", g.Name)
+			return nil
+		}
+		if err != nil {
+			b.Fail(err)
+			return err
+		}
+	}
+	return b.runQueries(ctx)
+}
+
+func (b *Backend) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
+	t := &worker.Tagger{
+		Twins: b.Target.Service, Registry: b.Target.Service, Recorder: b.Recorder,
+		Mode: worker.TagMode(b.Scenario.Service.TagMode), Concurrency: b.Scenario.Service.TagConcurrency,
+	}
+	ids := b.Identities.Of(g)
+	return b.tagged(g, tags, func() error {
+		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
+			b.Ledger.Tell(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
+		})
+	})
+}
+
+// OnDesired hands on that desired properties reached a device.
+func (b *Backend) OnDesired(u fleet.DesiredUpdate) {
+	b.desired.arrived(u)
+	for _, r := range b.rollouts {
+		r.Told(u.Index, u.Version, u.At)
+	}
+}
+
+// OnReporting tells the audit that a device is about to report.
+func (b *Backend) OnReporting(index int, sent time.Time) {
+	if b.audit != nil {
+		b.audit.Sending(index, sent)
+	}
+}
+
+// OnReported tells audit and rollouts of an acknowledged report.
+func (b *Backend) OnReported(r fleet.Report) {
+	if b.audit != nil {
+		b.audit.Acked(worker.Ack{Index: r.Index, Connectivity: r.Connectivity, Version: r.Version, Sent: r.Sent, Acked: r.Acked})
+	}
+	if r.Answered > 0 {
+		for _, x := range b.rollouts {
+			x.Answered(r.Index, r.Answered, r.Acked)
+		}
+	}
+}
+
+// runQueries runs the scheduled queries until ctx ends.
+func (b *Backend) runQueries(ctx context.Context) error {
+	runner := &worker.QueryRunner{Service: querier{b.Target.Paced}, Recorder: b.Recorder, Queries: b.queries}
+	if b.audit != nil {
+		runner.Watch = b.audit.Watch
+	}
+	return runner.Run(ctx)
+}
+
+// scheduled are the scheduled queries. Their phases are spread, so that they do not beat in step.
+func (b *Backend) scheduled() ([]worker.Query, error) {
+	var out []worker.Query
+	for i := range b.Scenario.Service.Queries {
+		q := &b.Scenario.Service.Queries[i]
+		rows, err := worker.RowsOf(q.SQL, b.setsTag)
+		if err != nil {
+			return nil, fmt.Errorf("query %s: %w", q.Name, err)
+		}
+		if parsed, err := query.Parse(q.SQL); err == nil && !parsed.PerDevice() {
+			b.Ledger.Write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
+		}
+		next := worker.Query{
+			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,
+			Every:  b.Scenario.Service.QueryTimes(i),
+			Active: b.Gate.Active(q.Stages),
+		}
+		if q.Expect != nil {
+			next.Expect = q.Expect.Met
+		}
+		out = append(out, next)
+	}
+	return out, nil
+}
+
+// setsTag reports whether the scenario gives some group a tag at a path.
+func (b *Backend) setsTag(path []string) bool {
+	has := func(doc json.RawMessage) bool {
+		for _, name := range path {
+			var members map[string]json.RawMessage
+			if json.Unmarshal(doc, &members) != nil || members[name] == nil {
+				return false
+			}
+			doc = members[name]
+		}
+		return true
+	}
+	for _, doc := range b.Scenario.Service.Tags {
+		if has(doc) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(b.Scenario.Stages, func(t scenario.Stage) bool {
+		return slices.ContainsFunc(t.Steps, func(x scenario.Step) bool { return x.Tag != nil && has(x.Tag.Tags) })
+	})
+}

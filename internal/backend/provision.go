@@ -1,0 +1,79 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/ledger"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// measured gives the bulk calls of a registry to a series.
+type measured struct {
+	identity.Registry
+	series *metrics.Series
+}
+
+func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
+	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+}
+
+// Registrar makes the identities of a run, and removes them. All of its fields are required.
+type Registrar struct {
+	Target     *target.Target
+	Identities *target.Identities
+	Recorder   *metrics.Recorder
+	Ledger     *ledger.Ledger
+	Stop       <-chan struct{} // ends the making politely when it is closed
+}
+
+// Provision makes the identities that are not there. It returns nil when it was asked to end: what was made is known.
+func (r *Registrar) Provision(ctx context.Context) error {
+	if !r.Target.Can.Service {
+		return nil
+	}
+	began := time.Now()
+	last := 0
+	err := r.Identities.Provision(ctx, &identity.Provisioner{
+		Registry: measured{r.Target.Paced, r.Recorder.Series(metrics.OpProvision, "")}, Stop: r.Stop,
+		Progress: func(p identity.Progress) {
+			if last = p.Done; last == p.Total {
+				return // what follows says how long it took
+			}
+			r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
+		},
+	})
+	if errors.Is(err, identity.ErrStopped) || ctx.Err() != nil {
+		return nil
+	}
+	if err == nil && last > 0 {
+		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
+	}
+	return target.WithRemedy(err)
+}
+
+// removeGrace is how long removing the identities may take.
+const removeGrace = 5 * time.Minute
+
+// Deprovision removes the identities that Provision made, unless they go with the target.
+func (r *Registrar) Deprovision(ctx context.Context) error {
+	if !r.Target.Can.Registry || ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, removeGrace)
+	defer cancel()
+	p := &identity.Provisioner{Registry: r.Target.Paced, Progress: func(p identity.Progress) {
+		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities removed" + p.Hindrance(), Done: p.Done, Total: p.Total})
+	}}
+	if err := p.Remove(ctx, r.Identities.Mine(), nil); err != nil {
+		return fmt.Errorf("%w; twinfleet deprovision removes the rest", target.WithRemedy(err))
+	}
+	return nil
+}

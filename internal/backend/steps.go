@@ -1,0 +1,208 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// ErrUnexpected is the class of errors of steps that did not end as expected.
+var ErrUnexpected = errors.New("a step did not end as expected")
+
+// lookEvery is how often a step that waits for something looks.
+const lookEvery = 50 * time.Millisecond
+
+func devicesText(n int) string { return report.Number(n, "device") }
+
+// Tag writes tags on the twins of a group.
+func (b *Backend) Tag(ctx context.Context, x *scenario.TagStep) (text, detail string, err error) {
+	g := b.Scenario.Group(x.Group)
+	return "tag " + devicesText(g.Count) + " of " + g.Name, string(x.Tags), b.tag(ctx, g, x.Tags)
+}
+
+// Told says what devices were told of desired properties, when it is one device.
+func (b *Backend) Told() string { return b.desired.summary() }
+
+// Statistics reads the registry's, and holds the number of identities against what is expected.
+func (b *Backend) Statistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
+	s, err := worker.Measure(ctx, b.Recorder.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
+		got, err := b.Target.Service.Statistics(ctx)
+		return stats{got.Total, got.Enabled, got.Disabled}, err
+	})
+	if err == nil && x.Expect >= 0 && s.total != x.Expect {
+		err = fmt.Errorf("%w: %d identities; expected %d", ErrUnexpected, s.total, x.Expect)
+	}
+	return "registry statistics", fmt.Sprintf("total %d, enabled %d, disabled %d", s.total, s.enabled, s.disabled), err
+}
+
+type stats struct{ total, enabled, disabled int }
+
+// Query runs a query, again and again while its result is not the expected one and there is time.
+func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detail string, err error) {
+	q := worker.Query{Name: x.Name, SQL: x.SQL, PageSize: 100}
+	if x.Name != "" {
+		q.SQL = b.Scenario.Query(x.Name).SQL
+	} else {
+		q.Name = "step"
+	}
+	runner := &worker.QueryRunner{Service: querier{b.Target.Service}, Recorder: b.Recorder, KeepItems: true}
+	series := b.Recorder.Series(metrics.OpQuery, q.Name)
+	deadline := time.Now().Add(x.Within)
+	for {
+		result := runner.Once(ctx, &q, series, time.Now())
+		if result.Err != nil {
+			return q.SQL, "", result.Err
+		}
+		detail = fmt.Sprintf("%d found%s", result.Count, names(result.Items))
+		if x.Expect < 0 || result.Count == x.Expect {
+			return q.SQL, detail, nil
+		}
+		if !time.Now().Before(deadline) {
+			return q.SQL, detail, fmt.Errorf("%w: %s; expected %d", ErrUnexpected, detail, x.Expect)
+		}
+		if err := worker.Pause(ctx, lookEvery); err != nil {
+			return q.SQL, detail, err
+		}
+	}
+}
+
+// names lists the device ids of a small result.
+func names(items []json.RawMessage) string {
+	if len(items) == 0 || len(items) > 3 {
+		return ""
+	}
+	var ids []string
+	for _, item := range items {
+		var row struct {
+			DeviceID string `json:"deviceId"`
+		}
+		if json.Unmarshal(item, &row) == nil && row.DeviceID != "" {
+			ids = append(ids, row.DeviceID)
+		}
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(ids, ", ")
+}
+
+// desiredWatch counts desired properties that reach devices, for the step that waits for them.
+type desiredWatch struct {
+	mu       sync.Mutex // protects the following fields
+	seen     map[int]fleet.DesiredUpdate
+	complete int
+	partial  int
+}
+
+func (w *desiredWatch) arrived(u fleet.DesiredUpdate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen == nil {
+		w.seen = make(map[int]fleet.DesiredUpdate)
+	}
+	w.seen[u.Index] = u
+	if u.Complete {
+		w.complete++
+	} else {
+		w.partial++
+	}
+}
+
+// Desired writes desired properties on the twins of a group. With a time it waits until every
+// connected device of the group was told, and says whether the update was complete or partial.
+func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, detail string, err error) {
+	g := b.Scenario.Group(x.Group)
+	text = fmt.Sprintf("desired properties of %s: %s", devicesText(g.Count), x.Properties)
+	patch, err := json.Marshal(map[string]any{"properties": map[string]any{"desired": x.Properties}})
+	if err != nil {
+		return text, "", err
+	}
+	versions, err := b.patchDesired(ctx, g, patch)
+	if err != nil {
+		return text, "", err
+	}
+	if x.Within == 0 {
+		return text, fmt.Sprintf("written to %s", devicesText(len(versions))), nil
+	}
+	deadline := time.Now().Add(x.Within)
+	for {
+		missing, told := b.desired.missing(versions)
+		if missing == 0 {
+			return text, told, nil
+		}
+		if !time.Now().Before(deadline) {
+			return text, told, fmt.Errorf("%w: %s were not told within %s", ErrUnexpected, devicesText(missing), x.Within)
+		}
+		if err := worker.Pause(ctx, lookEvery); err != nil {
+			return text, told, err
+		}
+	}
+}
+
+// patchDesired writes to every twin of a group and returns the new versions by device index.
+func (b *Backend) patchDesired(ctx context.Context, g *scenario.Group, patch []byte) (map[int]int64, error) {
+	versions := make(map[int]int64, g.Count)
+	series := b.Recorder.Series(metrics.OpDesiredPatch, g.Name)
+	first := b.Identities.First(g)
+	for i, id := range b.Identities.Of(g) {
+		doc, err := worker.Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) {
+			return b.Target.Service.PatchTwin(ctx, id, patch, "")
+		})
+		if err != nil {
+			return nil, err
+		}
+		if versions[first+i], err = worker.DesiredVersion(doc); err != nil {
+			return nil, fmt.Errorf("device %s: %w", id, err)
+		}
+	}
+	return versions, nil
+}
+
+// missing is how many devices have not been told of the versions, and what those that were told saw.
+func (w *desiredWatch) missing(versions map[int]int64) (n int, told string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var one fleet.DesiredUpdate
+	for index, version := range versions {
+		u, ok := w.seen[index]
+		if !ok || u.Version < version {
+			n++
+			continue
+		}
+		one = u
+	}
+	if one.Device == "" {
+		return n, ""
+	}
+	return n, fmt.Sprintf("%s was told of %s: %s", one.Device, kindOf(one), one.JSON)
+}
+
+func kindOf(u fleet.DesiredUpdate) string {
+	if u.Complete {
+		return "the complete properties"
+	}
+	return "a partial update"
+}
+
+// summary says what devices were told at connecting.
+func (w *desiredWatch) summary() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) != 1 {
+		return ""
+	}
+	for _, u := range w.seen {
+		return fmt.Sprintf("; %s was told of %s: %s", u.Device, kindOf(u), u.JSON)
+	}
+	return ""
+}
