@@ -54,8 +54,8 @@ func (c *contradictions) err() error {
 }
 
 // contradicted takes what the target said and what cannot be true.
-func (e *Engine) contradicted(kind, example string) {
-	if e.contradictions.add(kind, example) {
-		e.ledger.Tell(report.Event{Kind: report.KindVerified, Text: kind, Detail: example})
+func (c *conductor) contradicted(kind, example string) {
+	if c.contradictions.add(kind, example) {
+		c.ledger.Tell(report.Event{Kind: report.KindVerified, Text: kind, Detail: example})
 	}
 }

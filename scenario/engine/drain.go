@@ -16,7 +16,6 @@ type drain struct {
 	mu     sync.Mutex // protects the following fields
 	cancel context.CancelFunc
 	cut    bool
-	told   bool      // whether watchers know; owned by the monitor
 	from   time.Time // when it began; zero before
 	began  chan struct{}
 }
@@ -97,23 +96,9 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 }
 
 // tellOfDrain says once how many answers are waited for. The progress goes on to say it.
-func (e *Engine) tellOfDrain(now *metrics.Snapshot) {
-	if open, _ := e.drain.waiting(e.sc, now); open > 0 && !e.drain.told {
-		e.drain.told = true
-		e.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
+func (m *monitor) tellOfDrain(now *metrics.Snapshot) {
+	if open, _ := m.drain.waiting(m.sc, now); open > 0 && !m.told {
+		m.told = true
+		m.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
 	}
-}
-
-// splitByStage gives each stage that ran the account of what was intended in it.
-func (e *Engine) splitByStage() {
-	stages := e.rec.Stages()
-	e.ledger.Write(func(r *report.Run) {
-		n := 0
-		for _, s := range stages {
-			if s.Stage != "" && n < len(r.Stages) {
-				r.Stages[n].Totals = s
-				n++
-			}
-		}
-	})
 }

@@ -1,9 +1,27 @@
 package engine
 
-import "github.com/twinfleet/twinfleet/internal/generator/watch"
+import (
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
+)
 
 // Sampled has a run measured by another than its own process: the machine that runs the tests may be busy.
 func Sampled(o Options, s watch.Sampler) Options {
 	o.sampler = s
 	return o
+}
+
+// LastReports are the last acknowledged reports of all devices that have one, by device id.
+func (e *Engine) LastReports() map[string]fleet.Report {
+	last, n := make(map[string]fleet.Report), 0
+	for i := range e.sc.Fleet.Groups {
+		g := &e.sc.Fleet.Groups[i]
+		for k := range g.Count {
+			if r, ok := e.controls.fleet.Reported(n); ok {
+				last[g.DeviceID(k)] = r
+			}
+			n++
+		}
+	}
+	return last
 }

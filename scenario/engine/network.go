@@ -14,15 +14,15 @@ import (
 
 // disturb makes the network bad as a stage wants it, for as long as it wants it, and returns what makes
 // it good again when the stage ends. run runs a part of the stage.
-func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func() error)) (good func()) {
+func (c *conductor) disturb(ctx context.Context, t *scenario.Stage, run func(func() error)) (good func()) {
 	w := t.Network
 	if w == nil {
 		return func() {}
 	}
 	var ends []func()
 	begin := func(f fault.Fault, d time.Duration) {
-		f.Covers = e.covers(w.Groups)
-		end := e.target.Network.Begin(f)
+		f.Covers = c.covers(w.Groups)
+		end := c.target.Network.Begin(f)
 		ends = append(ends, end)
 		if d > 0 {
 			run(func() error {
@@ -41,7 +41,7 @@ func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func()
 		}
 		begin(fault.Fault{Partition: p.Share}, d)
 	}
-	e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(w)})
+	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(w)})
 	return func() {
 		for _, end := range ends {
 			end()
@@ -50,15 +50,15 @@ func (e *Engine) disturb(ctx context.Context, t *scenario.Stage, run func(func()
 }
 
 // covers tells whether the device of an index is of one of some groups; it is nil for all of them.
-func (e *Engine) covers(groups []string) func(index int) bool {
+func (c *conductor) covers(groups []string) func(index int) bool {
 	if len(groups) == 0 {
 		return nil
 	}
 	type span struct{ first, end int }
 	var spans []span
 	for _, name := range groups {
-		g := e.sc.Group(name)
-		first := e.ids.First(g)
+		g := c.sc.Group(name)
+		first := c.ids.First(g)
 		spans = append(spans, span{first, first + g.Count})
 	}
 	return func(index int) bool {

@@ -181,12 +181,11 @@ func (idle) Sample(int, time.Duration) (generator.Sample, error) {
 func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := metrics.NewRecorder(metrics.Options{})
-		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}})
+		h := newInstant(target.NewIdentities(sc, nil).IDs)
+		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}, driver: h})
 		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
 			t.Fatal(err)
 		}
-		h := newInstant(target.NewIdentities(sc, nil).IDs)
-		e.driver = h
 		var client *service.Client
 		if sc.Target.Can().Service {
 			c, err := iothub.ParseServiceConnectionString("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
@@ -197,17 +196,21 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 				t.Fatal(err)
 			}
 		}
-		e.target = target.Bare(sc, client)
+		aim := target.Bare(sc, client)
+		r := &backend.Registrar{Target: aim, Identities: aim.Identities(), Recorder: rec, Ledger: &e.ledger}
+		came := &outcome{bounds: metrics.NewJudge(rec, nil)}
 		var err error
-		if e.generator, err = e.watchGenerator(); err != nil {
+		if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 			t.Fatal(err)
 		}
-		e.ids = e.target.Identities()
-		r := &backend.Registrar{Target: e.target, Identities: e.ids, Recorder: rec, Ledger: &e.ledger}
 		if err := r.Provision(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.load(t.Context()); err != nil {
+		c, err := newConductor(e, aim, r.Identities, came)
+		if err == nil {
+			err = c.load(t.Context())
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		s = rec.Snapshot()

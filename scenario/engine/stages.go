@@ -14,27 +14,27 @@ import (
 )
 
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
-func (e *Engine) walk(ctx context.Context) error {
-	for i := range e.sc.Stages {
-		if ctx.Err() != nil || e.stopped() != nil { // the first follows the second a moment later
+func (c *conductor) walk(ctx context.Context) error {
+	for i := range c.sc.Stages {
+		if ctx.Err() != nil || c.stopped() != nil { // the first follows the second a moment later
 			return nil
 		}
-		t := &e.sc.Stages[i]
-		from := e.ledger.Enter(t.Name, e.rec.SetStage(t.Name))
-		e.beginStage(t.Name)
-		stage, over := e.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
-		e.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(e.sc.Stages), Detail: describe(t)})
-		leave := e.gate.Enter(i, t.Name, t.Duration)
-		err := e.runStage(stage, i, t)
+		t := &c.sc.Stages[i]
+		from := c.ledger.Enter(t.Name, c.rec.SetStage(t.Name))
+		c.beginStage(t.Name)
+		stage, over := c.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
+		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
+		leave := c.gate.Enter(i, t.Name, t.Duration)
+		err := c.runStage(stage, i, t)
 		leave()
-		e.ran = e.fleet.Ran()
+		c.ran = c.fleet.Ran()
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
-			e.byHand = append(e.byHand, t.Name)
-			e.ledger.Note("stage %s was ended early by hand", t.Name)
+			c.byHand = append(c.byHand, t.Name)
+			c.ledger.Note("stage %s was ended early by hand", t.Name)
 		}
-		row := report.Stage{Name: t.Name, From: from, To: e.ledger.Since()}
-		e.ledger.Write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
+		row := report.Stage{Name: t.Name, From: from, To: c.ledger.Since()}
+		c.ledger.Write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -46,10 +46,10 @@ func (e *Engine) walk(ctx context.Context) error {
 }
 
 // beginStage tells those who judge that a stage begins. With an empty name the last stage is over.
-func (e *Engine) beginStage(name string) {
-	now := e.rec.Snapshot()
-	e.bounds.Stage(name, now)
-	e.measured(e.generator.Stage(name, now, e.connections()))
+func (c *conductor) beginStage(name string) {
+	now := c.rec.Snapshot()
+	c.bounds.Stage(name, now)
+	c.measured(c.generator.Stage(name, now, c.connections()))
 }
 
 // describe says what a stage does, for people.
@@ -96,13 +96,13 @@ func describe(t *scenario.Stage) string {
 
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
-func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) error {
+func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer e.fault(number, t)()
+	defer c.fault(number, t)()
 	if t.Storm != nil {
-		n := e.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
+		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
@@ -118,47 +118,47 @@ func (e *Engine) runStage(ctx context.Context, number int, t *scenario.Stage) er
 			}
 		})
 	}
-	defer e.disturb(ctx, t, run)()
-	run(func() error { return e.scale(ctx, t) })
+	defer c.disturb(ctx, t, run)()
+	run(func() error { return c.scale(ctx, t) })
 	if t.ReportRate != nil {
 		run(func() error {
-			return e.fleet.LoadAt(ctx, fleet.LoadReports, e.sc.Reports(number), t.Duration)
+			return c.fleet.LoadAt(ctx, fleet.LoadReports, c.sc.Reports(number), t.Duration)
 		})
 	}
 	if t.TelemetryRate != nil {
 		run(func() error {
-			return e.fleet.LoadAt(ctx, fleet.LoadTelemetry, e.sc.Messages(number), t.Duration)
+			return c.fleet.LoadAt(ctx, fleet.LoadTelemetry, c.sc.Messages(number), t.Duration)
 		})
 	}
-	run(func() error { return e.runSteps(ctx, t) })
+	run(func() error { return c.runSteps(ctx, t) })
 	parts.Wait()
 	return errors.Join(errs...)
 }
 
 // scale brings the fleet to the stage's number of devices, and lasts as long as the stage.
-func (e *Engine) scale(ctx context.Context, t *scenario.Stage) error {
+func (c *conductor) scale(ctx context.Context, t *scenario.Stage) error {
 	if t.ByGroup != nil {
-		return e.fleet.ScaleGroups(ctx, t.ByGroup, t.Duration)
+		return c.fleet.ScaleGroups(ctx, t.ByGroup, t.Duration)
 	}
-	began, active := time.Now(), e.fleet.Active()
+	began, active := time.Now(), c.fleet.Active()
 	goal := active
 	if t.Devices >= 0 {
 		goal = t.Devices
 	}
 	from := active
 	if rate := t.ConnectCurve(active); rate != nil {
-		if err := e.fleet.Arrive(ctx, goal, rate); err != nil {
+		if err := c.fleet.Arrive(ctx, goal, rate); err != nil {
 			return err
 		}
 		from = goal
 	}
 	left := max(0, t.Duration-time.Since(began))
-	return e.fleet.Scale(ctx, schedule.Curve{{Duration: left, From: float64(from), To: float64(goal)}})
+	return c.fleet.Scale(ctx, schedule.Curve{{Duration: left, From: float64(from), To: float64(goal)}})
 }
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
-func (e *Engine) fault(number int, t *scenario.Stage) func() {
-	f := e.target.Faults
+func (c *conductor) fault(number int, t *scenario.Stage) func() {
+	f := c.target.Faults
 	if t.Hub == nil || f == nil {
 		return func() {}
 	}
@@ -169,13 +169,13 @@ func (e *Engine) fault(number int, t *scenario.Stage) func() {
 	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, f.Restart}} {
 		if x.d > 0 {
 			x.do(x.d)
-			e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
+			c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
-		f.Serve(m, e.sc.Seed+uint64(number))
-		e.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+		f.Serve(m, c.sc.Seed+uint64(number))
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
 	}
 	return func() {
 		f.DropAcks(0)

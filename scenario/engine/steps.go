@@ -20,10 +20,10 @@ var ErrStep = backend.ErrUnexpected
 const awaitEvery = 50 * time.Millisecond
 
 // runSteps carries out the steps of a stage in order; the first that does not end as expected ends it.
-func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
+func (c *conductor) runSteps(ctx context.Context, t *scenario.Stage) error {
 	for i := range t.Steps {
 		began := time.Now()
-		text, detail, err := e.step(ctx, &t.Steps[i])
+		text, detail, err := c.step(ctx, &t.Steps[i])
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -31,8 +31,8 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 			detail = err.Error()
 		}
 		row := report.Step{Stage: t.Name, Text: text, Detail: detail, OK: err == nil, Took: time.Since(began)}
-		e.ledger.Write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
-		e.ledger.Tell(report.Event{Kind: report.KindStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
+		c.ledger.Write(func(r *report.Run) { r.Steps = append(r.Steps, row) })
+		c.ledger.Tell(report.Event{Kind: report.KindStep, Stage: t.Name, Text: text, Detail: detail, OK: err == nil})
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)
 		}
@@ -41,25 +41,25 @@ func (e *Engine) runSteps(ctx context.Context, t *scenario.Stage) error {
 }
 
 // step carries out one step: what it did, what came back.
-func (e *Engine) step(ctx context.Context, x *scenario.Step) (text, detail string, err error) {
+func (c *conductor) step(ctx context.Context, x *scenario.Step) (text, detail string, err error) {
 	switch {
 	case x.Statistics != nil:
-		return e.backend.Statistics(ctx, x.Statistics)
+		return c.backend.Statistics(ctx, x.Statistics)
 	case x.Tag != nil:
-		return e.backend.Tag(ctx, x.Tag)
+		return c.backend.Tag(ctx, x.Tag)
 	case x.Query != nil:
-		return e.backend.Query(ctx, x.Query)
+		return c.backend.Query(ctx, x.Query)
 	case x.Desired != nil:
-		return e.backend.Desired(ctx, x.Desired)
+		return c.backend.Desired(ctx, x.Desired)
 	default:
-		return e.stepAwait(ctx, x.Await)
+		return c.stepAwait(ctx, x.Await)
 	}
 }
 
 func devices(n int) string { return report.Number(n, "device") }
 
 // stepAwait waits for connected devices and acknowledged reports.
-func (e *Engine) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, detail string, err error) {
+func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, detail string, err error) {
 	var wants []string
 	if x.Connected >= 0 {
 		wants = append(wants, fmt.Sprintf("%d connected", x.Connected))
@@ -70,11 +70,11 @@ func (e *Engine) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, de
 	text = "wait for " + strings.Join(wants, ", ")
 	deadline := time.Now().Add(x.Within)
 	for {
-		connected := e.fleet.Counts()[fleet.StateConnected]
-		reported, last := e.reported()
+		connected := c.fleet.Counts()[fleet.StateConnected]
+		reported, last := c.reported()
 		detail = fmt.Sprintf("%d connected, %d reported%s", connected, reported, last)
 		if (x.Connected < 0 || connected == x.Connected) && (x.Reported < 0 || reported >= x.Reported) {
-			return text, detail + e.backend.Told(), nil
+			return text, detail + c.backend.Told(), nil
 		}
 		if !time.Now().Before(deadline) {
 			return text, detail, fmt.Errorf("%w: %s after %s", ErrStep, detail, x.Within)
@@ -86,9 +86,9 @@ func (e *Engine) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, de
 }
 
 // reported counts the devices with an acknowledged report; of a single one it says what it reported.
-func (e *Engine) reported() (n int, last string) {
-	for i := range e.fleet.Len() {
-		if r, ok := e.fleet.Reported(i); ok {
+func (c *conductor) reported() (n int, last string) {
+	for i := range c.fleet.Len() {
+		if r, ok := c.fleet.Reported(i); ok {
 			n++
 			last = r.Connectivity
 		}

@@ -5,15 +5,20 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// watchGenerator begins to measure what makes the run.
-func (e *Engine) watchGenerator() (*watch.Watch, error) {
-	return watch.New(watch.Options{
+// watchGenerator begins to measure what makes the run. Of a stage that it did not deliver as asked the bounds can say nothing.
+func (e *Engine) watchGenerator(bounds *metrics.Judge) (*watch.Watch, error) {
+	w, err := watch.New(watch.Options{
 		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses),
 		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess,
 	})
+	if err == nil && !e.allowsSaturated() {
+		bounds.Doubt(w.Doubt)
+	}
+	return w, err
 }
 
 // onLoopback reports whether the target is plainly on this machine.
@@ -31,17 +36,9 @@ func (e *Engine) allowsSaturated() bool {
 	return e.opts.AllowSaturated || e.sc.Generator.AllowSaturated
 }
 
-// doubt says why nothing can be said of a stage so far; "" when something can.
-func (e *Engine) doubt(stage string) string {
-	if e.generator == nil || e.allowsSaturated() {
-		return ""
-	}
-	return e.generator.Doubt(stage)
-}
-
 // connections are those that the fleet holds or opens.
-func (e *Engine) connections() int {
-	counts := e.fleet.Counts()
+func (c *conductor) connections() int {
+	counts := c.fleet.Counts()
 	return counts[fleet.StateConnected] + counts[fleet.StateConnecting]
 }
 

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/outage"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/gate"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// conductor leads a run from its first stage to the last answer: fleet, worker and monitor play, it gives the time.
+type conductor struct {
+	*Engine
+	*outcome
+
+	target         *target.Target
+	ids            *target.Identities
+	fleet          *fleet.Fleet
+	backend        *backend.Backend
+	gate           *gate.Gate
+	contradictions contradictions
+}
+
+func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *outcome) (*conductor, error) {
+	c := &conductor{Engine: e, outcome: came, target: t, ids: ids, gate: gate.New()}
+	var err error
+	if c.backend, err = c.newBackend(); err != nil {
+		return nil, err
+	}
+	c.fleet, err = c.newFleet()
+	return c, err
+}
+
+func (c *conductor) newBackend() (*backend.Backend, error) {
+	return backend.New(backend.Options{
+		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Ledger: &c.ledger, Gate: c.gate,
+		Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
+	})
+}
+
+func (c *conductor) newFleet() (*fleet.Fleet, error) {
+	cfg := fleet.Config{
+		Run:  strings.ToLower(rand.Text()[:5]),
+		Seed: c.sc.Seed, Target: c.target, Driver: c.opts.driver, Recorder: c.rec, Logger: c.log,
+		OnDesired: c.backend.OnDesired, OnReporting: c.backend.OnReporting, OnReported: c.backend.OnReported,
+		OnContradiction: func(x fleet.Contradiction) { c.contradicted(string(x.Kind), x.Device+": "+x.Detail) },
+	}
+	for i := range c.sc.Fleet.Groups {
+		g := &c.sc.Fleet.Groups[i]
+		profile, err := groupProfile(g)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
+		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
+		profile.Subscribe = c.target.Subscriptions(g)
+		cfg.Groups = append(cfg.Groups, profile)
+	}
+	return fleet.New(cfg)
+}
+
+// either ends when ctx does or the run winds down.
+func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.soft, func() { cancel(context.Cause(e.soft)) })
+	return both, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
+func (c *conductor) load(ctx context.Context) error {
+	c.controls.change(func(x *controls) { x.fleet = c.fleet })
+	hard, cancelHard := context.WithCancel(ctx)
+	defer cancelHard()
+	soft, cancelSoft := c.either(ctx)
+	defer cancelSoft()
+	soft = worker.Patient(soft, hard)
+	watching, stopWatching := context.WithCancel(context.Background())
+	waitForMeter := c.generator.Begin(watching)
+	var monitoring, service sync.WaitGroup
+	last := c.rec.Snapshot()
+	m := &monitor{conductor: c, outages: outage.Watch{Ledger: &c.ledger, Recorder: c.rec}}
+	monitoring.Go(func() { last = m.run(watching, last) })
+	var serviceErr error
+	service.Go(func() { serviceErr = c.backend.Run(soft) })
+
+	err := c.walk(soft)
+	c.rec.SetStage("")
+	c.beginStage("")
+	c.ledger.Tell(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
+	c.drain.begin(cancelHard)
+	c.fleet.Finish()
+	cancelSoft()
+	service.Wait()
+	c.fleet.Stop(hard)
+	stopWatching()
+	monitoring.Wait()
+	waitForMeter()
+	if c.drain.end() {
+		c.ledger.Note("the wait for the last answers was cut short by hand")
+	}
+	auditErr := c.backend.EndAudit(ctx, c.fleet, c.stopped() == nil)
+	m.sample(last)
+	if c.stopped() != nil || ctx.Err() != nil {
+		return c.contradictions.err()
+	}
+	return errors.Join(err, serviceErr, c.contradictions.err(), auditErr)
+}

@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/internal/ledger"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/verdict"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Options of an Engine.
+type Options struct {
+	Scenario  *scenario.Scenario // required
+	Recorder  *metrics.Recorder  // required
+	Logger    *slog.Logger       // nil logs nothing
+	Version   string             // of the program, for the record
+	Observers []report.Observer  // who watches the run; Observe adds others
+	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
+	AllowSaturated bool
+
+	driver  link.Driver   // of devices; Paho when nil
+	sampler watch.Sampler // of tests; nil measures this process
+}
+
+// Engine runs one scenario once. Its methods may be called at any time, from any goroutine.
+type Engine struct {
+	opts Options
+	sc   *scenario.Scenario
+	rec  *metrics.Recorder
+	log  *slog.Logger
+
+	soft context.Context // ends when the run should wind down
+	stop context.CancelCauseFunc
+
+	controls controls
+	drain    drain
+	ledger   ledger.Ledger
+}
+
+// New makes an Engine.
+func New(o Options) *Engine {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.driver == nil {
+		o.driver = paho.New()
+	}
+	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
+	e.ledger.Observe(o.Observers...)
+	e.soft, e.stop = context.WithCancelCause(context.Background())
+	return e
+}
+
+// Observe adds those who watch the run. It is called before Run.
+func (e *Engine) Observe(who ...report.Observer) { e.ledger.Observe(who...) }
+
+// Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
+// ends everything ends at once.
+func (e *Engine) Run(ctx context.Context) *report.Run {
+	start := time.Now()
+	r := report.Run{
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
+		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
+	}
+	r.Notes = append(r.Notes, e.sc.Scaled...)
+	for _, t := range e.sc.Thresholds {
+		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
+	}
+	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
+	came := outcome{bounds: metrics.NewJudge(e.rec, e.sc.Thresholds)}
+	err := e.ledger.Begin(start, r)
+	if err == nil {
+		err = e.run(ctx, &came)
+	}
+	e.stop(nil)
+	return e.conclude(ctx, err, &came)
+}
+
+// outcome is what came of a run, as far as it came.
+type outcome struct {
+	bounds    *metrics.Judge
+	generator *watch.Watch // nil when nothing was measured
+	ran       int          // devices that have been started
+	byHand    []string     // stages that were ended by hand
+	left      error        // why identities of the run could not be removed
+}
+
+// run opens the target, makes the identities, and loads it.
+func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
+	if came.generator, err = e.watchGenerator(came.bounds); err != nil {
+		return err
+	}
+	t, err := target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: came.generator.Dialer})
+	if err != nil {
+		return err
+	}
+	e.ledger.Write(func(r *report.Run) { r.Target = t.Name })
+	e.ledger.Tell(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: t.Name})
+	defer func() {
+		if closing := t.Close(); closing != nil {
+			err = errors.Join(err, fmt.Errorf("closing the target: %w", closing))
+		}
+	}()
+	registrar := &backend.Registrar{Target: t, Identities: t.Identities(), Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
+	if !e.sc.Target.Keep {
+		defer func() { came.left = registrar.Deprovision(ctx) }()
+	}
+	if err := registrar.Provision(ctx); err != nil {
+		return err
+	}
+	t.Arm()
+	c, err := newConductor(e, t, registrar.Identities, came)
+	if err != nil {
+		return err
+	}
+	return c.load(ctx)
+}
+
+// conclude completes the record of a run that has ended, with an error or without.
+func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report.Run {
+	r := e.ledger.Whole()
+	r.Ended = time.Now().UTC()
+	r.Totals = e.rec.Snapshot()
+	r.Ran = &came.ran
+	splitByStage(r, e.rec.Stages())
+	if came.generator != nil {
+		r.Generator = came.generator.Health()
+	}
+	verdict.Judge(&verdict.Evidence{
+		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
+		ByHand: came.byHand, Left: came.left, AllowSaturated: e.allowsSaturated(),
+	})
+	e.ledger.End()
+	return r
+}
+
+// splitByStage gives each stage that ran the account of what was intended in it.
+func splitByStage(r *report.Run, stages []*metrics.Snapshot) {
+	n := 0
+	for _, s := range stages {
+		if s.Stage != "" && n < len(r.Stages) {
+			r.Stages[n].Totals = s
+			n++
+		}
+	}
+}
