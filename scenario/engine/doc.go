@@ -83,8 +83,9 @@ type Engine struct {
 	from  time.Duration // when the stage began
 }
 
-// watched is what the monitor keeps; it owns it until the end.
+// watched is what is known of outages.
 type watched struct {
+	watching sync.Mutex // protects the following fields
 	outages  outageFinder
 	recovery metrics.Started // of the outage that is open
 	looked   time.Duration   // when it last looked for one
@@ -196,6 +197,7 @@ func (e *Engine) load(ctx context.Context) error {
 	e.rec.SetStage("")
 	e.beginStage("")
 	e.emit(Event{Kind: EventStopping, OK: true, Text: "stopping"})
+	e.endOutages() // before devices that are gone stop for that reason, which looks as if they were back
 	e.drain.begin(cancelHard)
 	e.fleet.Finish()
 	cancelSoft()

@@ -66,7 +66,6 @@ func (e *Engine) monitor(ctx context.Context, last *metrics.Snapshot) *metrics.S
 // leave samples the rest of the last stage, and leaves it.
 func (e *Engine) leave(last *metrics.Snapshot) *metrics.Snapshot {
 	now := e.sample(last)
-	e.endOutages()
 	e.enter("", time.Now())
 	return now
 }
@@ -97,6 +96,13 @@ func (e *Engine) progress(last *metrics.Snapshot) (now, interval *metrics.Snapsh
 
 // lookForOutage tells of outages as they begin and end.
 func (e *Engine) lookForOutage() {
+	e.watching.Lock()
+	defer e.watching.Unlock()
+	e.findOutage()
+}
+
+// findOutage looks how the devices are connected now. The caller holds the lock.
+func (e *Engine) findOutage() {
 	connected, lost := e.fleet.Counts()[fleet.StateConnected], e.fleet.Lost()
 	wasOpen := e.outages.open
 	at := e.since()
