@@ -27,19 +27,23 @@ type state struct {
 
 // finder finds outages in a series of samples. It is a pure function of what it is fed.
 type finder struct {
-	before int // devices connected when all was well
-	calm   int // connections lost, and back, before the outage that is open
-	back   int // devices that had come back at the last sample
-	losses int // connections lost at the last sample
-	left   int // devices stopped while they were gone, before the outage that is open
+	before int  // devices connected when all was well
+	calm   int  // connections lost, and back, before the outage that is open
+	back   int  // devices that had come back at the last sample
+	losses int  // connections lost at the last sample
+	left   int  // devices stopped while they were gone, before the outage that is open
+	over   bool // nothing counts any more
 	open   bool
 	tail   bool // the last of found is over, but not all of its devices are back
 	now    report.Outage
 	found  []report.Outage
 }
 
-// add takes one sample.
+// add takes one sample, unless it comes after the end.
 func (f *finder) add(x state) {
+	if f.over {
+		return
+	}
 	tolerated := (x.connected + x.lost) / share
 	// Devices may be back before anybody looks.
 	fell := max(x.lost, x.losses-f.losses)
@@ -103,5 +107,6 @@ func (f *finder) end(at time.Duration) []report.Outage {
 		f.found = append(f.found, f.now)
 		f.open = false
 	}
+	f.over = true
 	return f.found
 }

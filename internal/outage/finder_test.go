@@ -99,6 +99,19 @@ func TestOutageBetweenTwoLooks(t *testing.T) {
 	}
 }
 
+// Who looks after the end finds nothing: devices that are stopped look as if they were back.
+func TestNothingAfterTheEnd(t *testing.T) {
+	const s = time.Second
+	var f finder
+	f.add(state{connected: 100})
+	f.add(state{at: s, lost: 100, losses: 100, since: s})
+	f.end(2 * s)
+	f.add(state{at: 3 * s, losses: 100})
+	if got := f.end(3 * s); len(got) != 1 || got[0].Recovered || got[0].To != 2*s || got[0].AllBack != 0 {
+		t.Errorf("%+v; want one that was not over", got)
+	}
+}
+
 // Devices that a stage stops while they are gone did not come back, however few are left to wait for.
 func TestStoppedWhileGone(t *testing.T) {
 	const s = time.Second

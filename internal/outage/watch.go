@@ -2,6 +2,7 @@ package outage
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/ledger"
@@ -18,19 +19,30 @@ type Fleet struct {
 	Left      int // devices stopped so far while they were gone
 }
 
-// Watch tells of outages as they begin and end, and measures the recovery from each as an operation. It is for one goroutine.
+// Watch tells of outages as they begin and end, and measures the recovery from each as an operation. It is safe for
+// concurrent use.
 type Watch struct {
 	Ledger   *ledger.Ledger
 	Recorder *metrics.Recorder
+	Fleet    func() Fleet // how the devices are connected now
 
+	mu       sync.Mutex // protects the following fields
 	finder   finder
 	recovery metrics.Started // of the outage that is open
 	last     time.Duration   // when it last looked
 }
 
-// Look takes in how the devices are connected now. It is called often: an outage has begun since the last time, or since the
+// Look sees how the devices are connected now. It is called often: an outage has begun since the last time, or since the
 // stage did.
-func (w *Watch) Look(f Fleet) {
+func (w *Watch) Look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.look()
+}
+
+// look looks. The caller holds the lock.
+func (w *Watch) look() {
+	f := w.Fleet()
 	wasOpen := w.finder.open
 	at := w.Ledger.Since()
 	_, from := w.Ledger.Stage()
@@ -62,8 +74,12 @@ func (w *Watch) over(o *report.Outage) {
 	w.recovery = metrics.Started{}
 }
 
-// End closes what is open when the last stage is over, and records all: devices that are stopped do not come back.
+// End looks once more when the last stage is over, closes what is open, and records all: devices that are stopped do not come
+// back, though it looks as if they were. It is called before they stop, and nothing counts after it.
 func (w *Watch) End() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.look()
 	at := w.Ledger.Since()
 	found := w.finder.end(at)
 	w.Ledger.Write(func(r *report.Run) { r.Outages = found })

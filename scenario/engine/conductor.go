@@ -28,6 +28,7 @@ type conductor struct {
 	fleet          *fleet.Fleet
 	backend        *backend.Backend
 	gate           *gate.Gate
+	outages        *outage.Watch
 	contradictions contradictions
 }
 
@@ -37,8 +38,17 @@ func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *out
 	if c.backend, err = c.newBackend(); err != nil {
 		return nil, err
 	}
-	c.fleet, err = c.newFleet()
-	return c, err
+	if c.fleet, err = c.newFleet(); err != nil {
+		return nil, err
+	}
+	c.outages = &outage.Watch{Ledger: &c.ledger, Recorder: c.rec, Fleet: c.connected}
+	return c, nil
+}
+
+// connected is how the devices are connected now.
+func (c *conductor) connected() outage.Fleet {
+	f := c.fleet
+	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left()}
 }
 
 func (c *conductor) newBackend() (*backend.Backend, error) {
@@ -91,7 +101,7 @@ func (c *conductor) load(ctx context.Context) error {
 	waitForMeter := c.generator.Begin(watching)
 	var monitoring, service sync.WaitGroup
 	last := c.rec.Snapshot()
-	m := &monitor{conductor: c, outages: outage.Watch{Ledger: &c.ledger, Recorder: c.rec}}
+	m := &monitor{conductor: c}
 	monitoring.Go(func() { last = m.run(watching, last) })
 	var serviceErr error
 	service.Go(func() { serviceErr = c.backend.Run(soft) })
@@ -100,6 +110,7 @@ func (c *conductor) load(ctx context.Context) error {
 	c.rec.SetStage("")
 	c.beginStage("")
 	c.ledger.Tell(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
+	c.outages.End() // before devices that are gone stop for that reason, which looks as if they were back
 	c.drain.begin(cancelHard)
 	c.fleet.Finish()
 	cancelSoft()

@@ -376,7 +376,7 @@ func TestIdentitiesAreRemoved(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{false, true} {
 		h, set := openHub(t, hub.Options{CertDir: t.TempDir()})
-		set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, duration: 300ms, devices: 50}]", "target.plain=false", "target.ca="+h.CA())
+		set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, devices: 50, steps: [{await: {connected: 50, reported: 50, within: 2m}}]}]", "target.plain=false", "target.ca="+h.CA())
 		run := newEngine(decode(t, small, set...), newWatcher()).Run(t.Context())
 		if run.Outcome != report.Passed {
 			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -21,8 +19,7 @@ const lookEvery = 100 * time.Millisecond
 type monitor struct {
 	*conductor
 
-	outages outage.Watch
-	told    bool // that answers are waited for
+	told bool // that answers are waited for
 }
 
 // run samples the Recorder once a second until its context ends, then once more; outages it
@@ -36,7 +33,7 @@ func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snap
 		select {
 		case <-look.C:
 			if drained != nil {
-				m.watchOutages()
+				m.outages.Look()
 			}
 			continue
 		case <-tick.C:
@@ -65,14 +62,13 @@ func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snap
 // leave samples the rest of the last stage, and leaves it.
 func (m *monitor) leave(last *metrics.Snapshot) *metrics.Snapshot {
 	now := m.judge(last)
-	m.outages.End()
 	m.ledger.Enter("", time.Now())
 	return now
 }
 
 // judge judges what came since the last figures, and returns the new ones.
 func (m *monitor) judge(last *metrics.Snapshot) *metrics.Snapshot {
-	m.watchOutages()
+	m.outages.Look()
 	now := m.sample(last)
 	m.measured(m.generator.Sample(now, m.connections()))
 	m.abortOn(m.bounds.Sample(now))
@@ -88,14 +84,6 @@ func (m *monitor) sample(last *metrics.Snapshot) *metrics.Snapshot {
 	}
 	m.ledger.Sample(now.Sub(last), now, waiting, left)
 	return now
-}
-
-// watchOutages tells of outages as they begin and end.
-func (m *monitor) watchOutages() {
-	f := m.fleet
-	m.outages.Look(outage.Fleet{
-		Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
-	})
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.
