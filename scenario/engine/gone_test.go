@@ -41,11 +41,8 @@ stages:
 				t.Fatal(err)
 			}
 			closed := false
-			rec, stopping := punctual(), make(chan struct{})
+			rec := punctual()
 			watch := func(e report.Event) {
-				if e.Kind == report.KindStopping {
-					close(stopping)
-				}
 				if e.Kind == report.KindStage && e.Text == "dead" && !closed {
 					closed = true
 					if err := h.Close(); err != nil {
@@ -58,7 +55,8 @@ stages:
 				if !tt.slow || p.Window.Stage != "dead" {
 					return
 				}
-				for <-stopping; rec.Snapshot().DevicesIn("waiting") < 5; time.Sleep(time.Millisecond) { // devices that stop wait for the next run
+				for rec.Snapshot().DevicesIn("waiting") < 5 { // devices that stop wait for the next run
+					time.Sleep(time.Millisecond)
 				}
 			}
 			run := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: watch, OnSample: sample}}}, calm())).Run(t.Context())
