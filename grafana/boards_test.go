@@ -17,7 +17,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -199,7 +199,7 @@ func values() map[string][]string {
 	for _, o := range metrics.Outcomes() {
 		v["outcome"] = append(v["outcome"], o.String())
 	}
-	for _, c := range throttle.Classes() {
+	for _, c := range tier.Classes() {
 		v["class"] = append(v["class"], string(c))
 	}
 	return v

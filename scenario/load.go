@@ -24,8 +24,6 @@ type Options struct {
 	Duration time.Duration
 	// Lookup finds environment variables; os.LookupEnv when nil.
 	Lookup func(name string) (string, bool)
-	// CheckQuery says what is wrong with a query; nil checks nothing.
-	CheckQuery func(sql string) error
 	// ReadFile reads a file that the scenario names; nil reads regular files of the system.
 	ReadFile func(name string) ([]byte, error)
 }
@@ -76,7 +74,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	r.validating, r.decoded = true, len(r.problems)
 	r.finish(s)
 	r.decoded = len(r.problems) // what a file that the scenario names lacks may have consequences, too
-	r.validate(s, o.CheckQuery)
+	r.validate(s)
 	if err := r.problems.asError(); err != nil {
 		return nil, err
 	}

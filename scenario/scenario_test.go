@@ -11,7 +11,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -20,12 +19,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func options(set ...string) scenario.Options {
 	environment := map[string]string{"KEY": "aHVzaC1odXNo", "NAME": "from-environment", "COUNT": "7"}
 	return scenario.Options{
-		Set:    set,
-		Lookup: func(name string) (string, bool) { v, ok := environment[name]; return v, ok },
-		CheckQuery: func(sql string) error {
-			_, err := query.Parse(sql)
-			return err
-		},
+		Set:      set,
+		Lookup:   func(name string) (string, bool) { v, ok := environment[name]; return v, ok },
 		ReadFile: readFile,
 	}
 }

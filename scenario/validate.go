@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
@@ -34,12 +36,12 @@ func (r *reader) finishTokens(path string, t *Tokens) {
 }
 
 // validate holds the rules that span keys.
-func (r *reader) validate(s *Scenario, checkQuery func(string) error) {
+func (r *reader) validate(s *Scenario) {
 	r.validateTarget(&s.Target)
 	r.validateFleet(s)
 	r.validateMessages(s)
-	r.validateStages(s, checkQuery)
-	r.validateService(s, checkQuery)
+	r.validateStages(s)
+	r.validateService(s)
 	r.validateReferences(s)
 	r.validateThresholds(s)
 }
@@ -96,7 +98,7 @@ func (g *Group) DeviceID(i int) string {
 	return strings.NewReplacer("{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(g.ID)
 }
 
-func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
+func (r *reader) validateStages(s *Scenario) {
 	if len(s.Stages) == 0 {
 		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: 100%%}]")
 	}
@@ -140,12 +142,12 @@ func (r *reader) validateStages(s *Scenario, checkQuery func(string) error) {
 			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
 		}
 		for j := range t.Steps {
-			r.validateStep(fmt.Sprintf("%s.steps[%d]", path, j), &t.Steps[j], s, t.place, checkQuery)
+			r.validateStep(fmt.Sprintf("%s.steps[%d]", path, j), &t.Steps[j], s, t.place)
 		}
 	}
 }
 
-func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, checkQuery func(string) error) {
+func (r *reader) validateStep(path string, x *Step, s *Scenario, at place) {
 	n := 0
 	for _, set := range []bool{x.Statistics != nil, x.Tag != nil, x.Query != nil, x.Desired != nil, x.Await != nil} {
 		if set {
@@ -171,7 +173,7 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, check
 			r.failAt(path+".desired", at, "properties are missing")
 		}
 	case x.Query != nil:
-		r.validateQueryStep(path+".query", x.Query, s, at, checkQuery)
+		r.validateQueryStep(path+".query", x.Query, s, at)
 	case x.Await != nil:
 		if x.Await.Connected > s.Devices() || x.Await.Reported > s.Devices() {
 			r.failAt(path+".await", at, "waits for more devices than the groups have (%d); write 100%% for all of them", s.Devices())
@@ -179,12 +181,12 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at place, check
 	}
 }
 
-func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at place, checkQuery func(string) error) {
+func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at place) {
 	switch {
 	case (q.Name == "") == (q.SQL == ""):
 		r.failAt(path, at, "give either the name of one of service.queries, or sql")
 	case q.SQL != "":
-		r.checkSQL(path+".sql", q.SQL, at, checkQuery)
+		r.checkSQL(path+".sql", q.SQL, at)
 	case s.Query(q.Name) == nil:
 		var names []string
 		for _, x := range s.Service.Queries {
@@ -214,11 +216,8 @@ func (s *Scenario) Group(name string) *Group {
 	return nil
 }
 
-func (r *reader) checkSQL(path, sql string, at place, check func(string) error) {
-	if check == nil {
-		return
-	}
-	if err := check(sql); err != nil {
+func (r *reader) checkSQL(path, sql string, at place) {
+	if _, err := query.Parse(sql); err != nil {
 		r.failAt(path, at, "the query is wrong at %v", err)
 	}
 }

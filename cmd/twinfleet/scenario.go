@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -36,10 +35,6 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 		Set:      s.v.GetStringSlice("set"),
 		Devices:  s.v.GetInt("devices"),
 		Duration: s.v.GetDuration("duration"),
-		CheckQuery: func(sql string) error {
-			_, err := query.Parse(sql)
-			return err
-		},
 	})
 	var problems scenario.Problems
 	if errors.As(err, &problems) {

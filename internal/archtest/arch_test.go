@@ -70,7 +70,7 @@ func TestArrows(t *testing.T) {
 		"internal/iothub":          {"internal/iothub"},
 		"internal/mqtt":            {},
 		"internal/hub":             {"internal/hub", "internal/iothub", "internal/mqtt"},
-		"internal/hub/hubmetrics":  {"internal/hub", "metrics"},
+		"internal/hub/hubmetrics":  {"internal/hub", "internal/iothub", "metrics"},
 		"internal/ledger":          {"metrics", "report"},
 		"internal/outage":          {"internal/ledger", "metrics", "report"},
 		"internal/verdict":         {"metrics", "report", "scenario"},

@@ -6,27 +6,24 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/front"
-	"github.com/twinfleet/twinfleet/internal/hub/rest"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
 // operations counts what the hub has served, by class; also without a tier.
-type operations map[throttle.Class]*atomic.Uint64
+type operations map[tier.Class]*atomic.Uint64
 
 func newOperations() operations {
 	o := make(operations)
-	for _, class := range throttle.Classes() {
+	for _, class := range tier.Classes() {
 		o[class] = new(atomic.Uint64)
 	}
 	return o
 }
 
 // snapshot is the counts as they are now.
-func (o operations) snapshot() map[throttle.Class]uint64 {
-	out := make(map[throttle.Class]uint64, len(o))
+func (o operations) snapshot() map[tier.Class]uint64 {
+	out := make(map[tier.Class]uint64, len(o))
 	for class, n := range o {
 		out[class] = n.Load()
 	}
@@ -34,7 +31,7 @@ func (o operations) snapshot() map[throttle.Class]uint64 {
 }
 
 // admit waits until n operations of a class may go on.
-func (h *Hub) admit(ctx context.Context, class throttle.Class, n float64) error {
+func (h *Hub) admit(ctx context.Context, class tier.Class, n float64) error {
 	err := h.limiter.Admit(ctx, class, n)
 	switch {
 	case err == nil:
@@ -58,20 +55,18 @@ func (h *Hub) quotaUsedUp() {
 // admitDevice admits and meters an operation of a device. What a device is told of a throttled twin
 // operation is 429001; its telemetry cannot be refused, and its connection ends for 429002
 // (troubleshoot-error-codes).
-func (h *Hub) admitDevice(ctx context.Context, class front.Class, bytes int) error {
+func (h *Hub) admitDevice(ctx context.Context, class tier.Class, bytes int) error {
 	switch class {
-	case front.ClassConnect:
-		return h.admit(ctx, throttle.Connect, 1)
-	case front.ClassTelemetry:
-		return h.admitMetered(ctx, throttle.Telemetry, bytes, iothub.ErrThrottleBacklogFull)
-	case front.ClassTwinRead:
-		return h.admitMetered(ctx, throttle.TwinRead, bytes, iothub.ErrThrottled)
+	case tier.ClassConnect:
+		return h.admit(ctx, class, 1)
+	case tier.ClassTelemetry:
+		return h.admitMetered(ctx, class, bytes, iothub.ErrThrottleBacklogFull)
 	default:
-		return h.admitMetered(ctx, throttle.TwinUpdate, bytes, iothub.ErrThrottled)
+		return h.admitMetered(ctx, class, bytes, iothub.ErrThrottled)
 	}
 }
 
-func (h *Hub) admitMetered(ctx context.Context, class throttle.Class, bytes int, shed *iothub.Error) error {
+func (h *Hub) admitMetered(ctx context.Context, class tier.Class, bytes int, shed *iothub.Error) error {
 	err := h.admit(ctx, class, 1)
 	if iothub.Throttled(err) {
 		return shed.With("%s", iothub.AsError(err).Message)
@@ -91,31 +86,26 @@ func (h *Hub) meter(bytes int) {
 
 // admitService admits a request of the service side, which is metered when its answer is known. n
 // is devices for the registry and bytes of payload for direct methods, else 1.
-func (h *Hub) admitService(ctx context.Context, class rest.Class, n int) error {
+func (h *Hub) admitService(ctx context.Context, class tier.Class, n int) error {
 	switch class {
-	case rest.ClassRegistry:
-		return h.admit(ctx, throttle.Registry, float64(n))
-	case rest.ClassQuery:
-		return h.admit(ctx, throttle.Query, 1)
-	case rest.ClassTwinRead:
-		return h.admit(ctx, throttle.ServiceTwinRead, 1)
-	case rest.ClassTwinUpdate:
-		return h.admit(ctx, throttle.ServiceTwinUpdate, 1)
-	case rest.ClassC2D:
-		return h.admit(ctx, throttle.C2D, 1)
-	case rest.ClassMethod:
-		// In started blocks of the request's payload, at least one.
-		return h.admit(ctx, throttle.Method, float64(max(1, (n+tier.MethodBytes-1)/tier.MethodBytes)))
+	case tier.ClassRegistry:
+	case tier.ClassTwinRead:
+		class, n = tier.ClassServiceTwinRead, 1
+	case tier.ClassTwinUpdate:
+		class, n = tier.ClassServiceTwinUpdate, 1
+	case tier.ClassMethod:
+		n = max(1, (n+tier.MethodBytes-1)/tier.MethodBytes) // started blocks of the request's payload
 	default:
-		return h.admit(ctx, throttle.Job, 1)
+		n = 1
 	}
+	return h.admit(ctx, class, float64(n))
 }
 
 // admitJob lets a job go on with its next device. A job waits its turn; only its end or the quota stops it.
 func (h *Hub) admitJob(ctx context.Context) error {
-	err := h.limiter.Queue(ctx, throttle.JobDevice, 1)
+	err := h.limiter.Queue(ctx, tier.ClassJobDevice, 1)
 	if err == nil {
-		h.served[throttle.JobDevice].Add(1)
+		h.served[tier.ClassJobDevice].Add(1)
 	}
 	return err
 }

@@ -15,12 +15,8 @@ type backend Hub
 
 var _ front.Backend = (*backend)(nil)
 
-func (b *backend) Credentials(id string) (front.Credentials, error) {
-	c, err := b.store.Credentials(id)
-	if err != nil {
-		return front.Credentials{}, err
-	}
-	return front.Credentials{Enabled: c.Enabled, AuthType: c.AuthType, Primary: c.Primary, Secondary: c.Secondary, Thumbprints: c.Thumbprints}, nil
+func (b *backend) Credentials(id string) (iothub.Credentials, error) {
+	return b.store.Credentials(id)
 }
 
 func (b *backend) DeviceTwin(id string) ([]byte, error) {

@@ -76,12 +76,12 @@ type listener struct {
 	connected map[string]bool
 }
 
-func (l *listener) Credentials(id string) (front.Credentials, error) {
+func (l *listener) Credentials(id string) (iothub.Credentials, error) {
 	key, ok := l.keys[id]
 	if !ok {
-		return front.Credentials{}, iothub.ErrDeviceNotFound
+		return iothub.Credentials{}, iothub.ErrDeviceNotFound
 	}
-	return front.Credentials{Enabled: true, AuthType: iothub.AuthSAS, Primary: key}, nil
+	return iothub.Credentials{Enabled: true, AuthType: iothub.AuthSAS, Primary: key}, nil
 }
 
 func (l *listener) Active(string) {}

@@ -304,10 +304,10 @@ type Stats struct {
 	Front     front.Stats
 	Telemetry uint64 // messages received
 	Wills     uint64
-	Served    map[throttle.Class]uint64 // operations, also without a tier
-	Throttles []throttle.Stat           // nil without a tier
-	QuotaUsed int64                     // messages counted today
-	Quota     int64                     // messages that the tier allows a day; 0 without a tier
+	Served    map[tier.Class]uint64 // operations, also without a tier
+	Throttles []throttle.Stat       // nil without a tier
+	QuotaUsed int64                 // messages counted today
+	Quota     int64                 // messages that the tier allows a day; 0 without a tier
 }
 
 // Stats tells the numbers as they are now.

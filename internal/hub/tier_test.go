@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
@@ -26,7 +28,7 @@ func tiered(t *testing.T, o hub.Options) *bench {
 	return &bench{t, h, c, d.Authentication.SymmetricKey.Primary}
 }
 
-func (b *bench) stat(class throttle.Class) throttle.Stat {
+func (b *bench) stat(class tier.Class) throttle.Stat {
 	for _, s := range b.hub.Stats().Throttles {
 		if s.Class == class {
 			return s
@@ -52,7 +54,7 @@ func TestWithoutTierNothingIsThrottled(t *testing.T) {
 	if s.Throttles != nil || s.Quota != 0 || s.QuotaUsed != 0 {
 		t.Errorf("throttles %v, quota %d of %d", s.Throttles, s.QuotaUsed, s.Quota)
 	}
-	if s.Served[throttle.TwinRead] != 300 || s.Served[throttle.Registry] < 150 {
+	if s.Served[tier.ClassTwinRead] != 300 || s.Served[tier.ClassRegistry] < 150 {
 		t.Errorf("served %v", s.Served)
 	}
 }
@@ -98,7 +100,7 @@ func TestShed(t *testing.T) {
 	if codes[mqtt.Unavailable] == 0 {
 		t.Errorf("five connections at once: codes %v; want some 3", codes)
 	}
-	if s := b.stat(throttle.TwinRead); s.Rejected != uint64(shed) || !s.PerHub || s.Rate != 100 {
+	if s := b.stat(tier.ClassTwinRead); s.Rejected != uint64(shed) || !s.PerHub || s.Rate != 100 {
 		t.Errorf("%+v; want %d rejected at 100 a second for the hub", s, shed)
 	}
 }
@@ -116,7 +118,7 @@ func TestShaped(t *testing.T) {
 	if took := time.Since(began); took < 150*time.Millisecond {
 		t.Errorf("25 reads took %v; at least 150ms were to be", took)
 	}
-	if s := b.stat(throttle.TwinRead); s.Delayed == 0 || s.Rejected != 0 || s.Admitted != 25 {
+	if s := b.stat(tier.ClassTwinRead); s.Delayed == 0 || s.Rejected != 0 || s.Admitted != 25 {
 		t.Errorf("%+v; want 25 admitted, some of them late", s)
 	}
 }
@@ -127,12 +129,12 @@ func TestUnits(t *testing.T) {
 	for _, tt := range []struct {
 		tier  string
 		units int
-		want  map[throttle.Class]float64
+		want  map[tier.Class]float64
 	}{
-		{"F1", 1, map[throttle.Class]float64{throttle.Connect: 100, throttle.TwinRead: 100, throttle.Registry: 100.0 / 60}},
-		{"S1", 10, map[throttle.Class]float64{throttle.Connect: 120, throttle.TwinRead: 100, throttle.TwinUpdate: 50, throttle.Query: 200.0 / 60}},
-		{"S2", 20, map[throttle.Class]float64{throttle.Connect: 2400, throttle.TwinRead: 200, throttle.TwinUpdate: 100, throttle.JobDevice: 20}},
-		{"S3", 2, map[throttle.Class]float64{throttle.Connect: 12000, throttle.TwinRead: 1000, throttle.TwinUpdate: 500, throttle.Method: 2 * 24 << 10 / 4}},
+		{"F1", 1, map[tier.Class]float64{tier.ClassConnect: 100, tier.ClassTwinRead: 100, tier.ClassRegistry: 100.0 / 60}},
+		{"S1", 10, map[tier.Class]float64{tier.ClassConnect: 120, tier.ClassTwinRead: 100, tier.ClassTwinUpdate: 50, tier.ClassQuery: 200.0 / 60}},
+		{"S2", 20, map[tier.Class]float64{tier.ClassConnect: 2400, tier.ClassTwinRead: 200, tier.ClassTwinUpdate: 100, tier.ClassJobDevice: 20}},
+		{"S3", 2, map[tier.Class]float64{tier.ClassConnect: 12000, tier.ClassTwinRead: 1000, tier.ClassTwinUpdate: 500, tier.ClassMethod: 2 * 24 << 10 / 4}},
 	} {
 		b := tiered(t, hub.Options{Tier: tt.tier, Units: tt.units})
 		for class, want := range tt.want {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -33,7 +35,7 @@ func (c *conn) handshake(p mqtt.Packet) error {
 		return c.refuse(mqtt.NotAuthorized, err)
 	}
 	if admit := c.front.opts.Admit; admit != nil {
-		if err := admit(c.front.ctx, ClassConnect, 0); err != nil {
+		if err := admit(c.front.ctx, tier.ClassConnect, 0); err != nil {
 			if errors.Is(err, iothub.ErrQuotaExceeded) {
 				return c.refuse(c.front.opts.QuotaCode, err)
 			}
@@ -84,7 +86,7 @@ func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
 	return c.checkToken(string(m.Password), creds)
 }
 
-func (c *conn) checkToken(password string, creds Credentials) (time.Time, error) {
+func (c *conn) checkToken(password string, creds iothub.Credentials) (time.Time, error) {
 	token, err := iothub.ParseSAS(password)
 	if err != nil {
 		return time.Time{}, err
@@ -108,7 +110,7 @@ func (c *conn) checkToken(password string, creds Credentials) (time.Time, error)
 
 // checkCertificate accepts a client certificate whose thumbprint is the identity's, or that a
 // trusted authority signed for the device.
-func (c *conn) checkCertificate(creds Credentials) error {
+func (c *conn) checkCertificate(creds iothub.Credentials) error {
 	state, ok := connectionState(c.nc)
 	if !ok || len(state.PeerCertificates) == 0 {
 		return iothub.ErrUnauthorized.With("neither a token nor a certificate")

@@ -14,23 +14,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-// Credentials are what a device may prove itself with.
-type Credentials struct {
-	Enabled     bool
-	AuthType    string // iothub.AuthSAS and so on
-	Primary     iothub.Key
-	Secondary   iothub.Key
-	Thumbprints iothub.Thumbprints
-}
-
 // Backend is what the front needs of the hub. Errors that are *iothub.Error reach the device.
 type Backend interface {
 	// Credentials of a device; iothub.ErrDeviceNotFound for an unknown one.
-	Credentials(deviceID string) (Credentials, error)
+	Credentials(deviceID string) (iothub.Credentials, error)
 	// DeviceTwin is the device's view of its twin, as JSON.
 	DeviceTwin(deviceID string) ([]byte, error)
 	// Report merges a patch into the reported properties, if their version is expect or expect is
@@ -54,17 +47,6 @@ type Message struct {
 	Will       bool
 }
 
-// Class is a class of operations that a tier limits apart (iot-hub-devguide-quotas-throttling).
-type Class uint8
-
-// The classes of the device side.
-const (
-	ClassConnect Class = iota
-	ClassTelemetry
-	ClassTwinRead
-	ClassTwinUpdate
-)
-
 // Options of a Front.
 type Options struct {
 	Backend Backend // required
@@ -75,7 +57,7 @@ type Options struct {
 	ClientCAs *x509.CertPool
 	// Admit waits until an operation of a class may go on, or returns the error for the device.
 	// bytes is the size that metering counts. Nil lets everything pass.
-	Admit func(ctx context.Context, class Class, bytes int) error
+	Admit func(ctx context.Context, class tier.Class, bytes int) error
 	// ConnectTimeout is how long a connection may take to its CONNECT; 30 s when 0.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a device may take to read what it is sent; 10 s when 0.

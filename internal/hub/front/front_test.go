@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -33,13 +35,13 @@ type backend struct {
 	queue     int
 }
 
-func (b *backend) Credentials(id string) (front.Credentials, error) {
+func (b *backend) Credentials(id string) (iothub.Credentials, error) {
 	if !strings.HasPrefix(id, "dev-") {
-		return front.Credentials{}, iothub.ErrDeviceNotFound
+		return iothub.Credentials{}, iothub.ErrDeviceNotFound
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return front.Credentials{Enabled: !b.disabled, AuthType: iothub.AuthSAS, Primary: b.key, Secondary: iothub.NewKey()}, nil
+	return iothub.Credentials{Enabled: !b.disabled, AuthType: iothub.AuthSAS, Primary: b.key, Secondary: iothub.NewKey()}, nil
 }
 
 func (b *backend) DeviceTwin(string) ([]byte, error) { return []byte("{}"), nil }
@@ -382,8 +384,8 @@ func TestFaults(t *testing.T) {
 // What a device sees of a throttle (the contract's section 5.3).
 func TestThrottled(t *testing.T) {
 	shed := iothub.ErrThrottled.With("slow down")
-	admit := func(class front.Class, err error, wait time.Duration) func(context.Context, front.Class, int) error {
-		return func(_ context.Context, c front.Class, _ int) error {
+	admit := func(class tier.Class, err error, wait time.Duration) func(context.Context, tier.Class, int) error {
+		return func(_ context.Context, c tier.Class, _ int) error {
 			if c != class {
 				return nil
 			}
@@ -392,7 +394,7 @@ func TestThrottled(t *testing.T) {
 		}
 	}
 	t.Run("a connection waits for its CONNACK", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(front.ClassConnect, nil, 8*time.Second)}, func(s side) {
+		inBubble(t, front.Options{Admit: admit(tier.ClassConnect, nil, 8*time.Second)}, func(s side) {
 			began := time.Now()
 			s.online()
 			if got := time.Since(began); got != 8*time.Second {
@@ -401,7 +403,7 @@ func TestThrottled(t *testing.T) {
 		})
 	})
 	t.Run("or is refused with code 3", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(front.ClassConnect, shed, 0)}, func(s side) {
+		inBubble(t, front.Options{Admit: admit(tier.ClassConnect, shed, 0)}, func(s side) {
 			w := s.dial()
 			if _, code := w.Connect(wiretest.Login("dev-1", s.backend.key)); code != mqtt.Unavailable {
 				s.Errorf("CONNACK %d; want 3", code)
@@ -409,13 +411,13 @@ func TestThrottled(t *testing.T) {
 			w.Closed("code 3")
 		})
 	})
-	for name, class := range map[string]front.Class{"a twin that is read": front.ClassTwinRead, "a report": front.ClassTwinUpdate} {
+	for name, class := range map[string]tier.Class{"a twin that is read": tier.ClassTwinRead, "a report": tier.ClassTwinUpdate} {
 		t.Run(name+" is answered with 429", func(t *testing.T) {
 			inBubble(t, front.Options{Admit: admit(class, shed, 0)}, func(s side) {
 				w := s.online()
 				w.Subscribe(0, iothub.FilterTwinResponses)
 				topic := iothub.TwinGetTopic("7")
-				if class == front.ClassTwinUpdate {
+				if class == tier.ClassTwinUpdate {
 					topic = iothub.ReportTopic("7")
 				}
 				w.Publish(0, topic, "{}")
@@ -427,7 +429,7 @@ func TestThrottled(t *testing.T) {
 		})
 	}
 	t.Run("telemetry is late", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(front.ClassTelemetry, nil, 3*time.Second)}, func(s side) {
+		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, nil, 3*time.Second)}, func(s side) {
 			w, began := s.online(), time.Now()
 			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
 			w.Expect(mqtt.PUBACK)
@@ -437,7 +439,7 @@ func TestThrottled(t *testing.T) {
 		})
 	})
 	t.Run("or ends the connection", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(front.ClassTelemetry, shed, 0)}, func(s side) {
+		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, shed, 0)}, func(s side) {
 			w := s.online()
 			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
 			w.Closed("telemetry that is shed")

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -54,7 +56,7 @@ func (c *conn) puback(m *mqtt.Publish) error {
 	return c.answer(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.PUBACK, m.PacketID) })
 }
 
-func (c *conn) admit(class Class, size int) error {
+func (c *conn) admit(class tier.Class, size int) error {
 	if c.front.opts.Admit == nil {
 		return nil
 	}
@@ -77,7 +79,7 @@ func (c *conn) telemetry(topic iothub.Topic, m *mqtt.Publish) error {
 		return iothub.ErrMessageTooLarge
 	}
 	// A throttled message is late; one that is shed ends the connection, since it cannot be refused.
-	if err := c.admit(ClassTelemetry, size); err != nil {
+	if err := c.admit(tier.ClassTelemetry, size); err != nil {
 		return err
 	}
 	c.front.opts.Backend.Telemetry(c.user.DeviceID, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
@@ -90,7 +92,7 @@ func (c *conn) twinGet(topic iothub.Topic) error {
 	}
 	body, err := c.front.opts.Backend.DeviceTwin(c.user.DeviceID)
 	if err == nil {
-		err = c.admit(ClassTwinRead, len(body))
+		err = c.admit(tier.ClassTwinRead, len(body))
 	}
 	if err != nil {
 		return c.twinError(topic, err)
@@ -102,7 +104,7 @@ func (c *conn) twinGet(topic iothub.Topic) error {
 }
 
 func (c *conn) report(topic iothub.Topic, patch []byte) error {
-	if err := c.admit(ClassTwinUpdate, len(patch)); err != nil {
+	if err := c.admit(tier.ClassTwinUpdate, len(patch)); err != nil {
 		return c.twinError(topic, err)
 	}
 	expect := int64(-1)

@@ -4,6 +4,7 @@ package hubmetrics
 import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -14,7 +15,7 @@ func Register(rec *metrics.Recorder, h *hub.Hub) {
 
 func figures(s hub.Stats) []metrics.Figure {
 	served := metrics.Figure{Name: "twinfleet_hub_operations_total", Help: "Operations that the embedded hub served, by the class that a tier limits.", Labels: []string{"class"}}
-	for _, class := range throttle.Classes() {
+	for _, class := range tier.Classes() {
 		served.Samples = append(served.Samples, metrics.Sample{Labels: []string{string(class)}, Value: float64(s.Served[class])})
 	}
 	throttles := func(name, help string, read func(throttle.Stat) float64) metrics.Figure {

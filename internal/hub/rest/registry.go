@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
@@ -19,7 +21,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	if in.DeviceID != id {
 		return iothub.ErrArgumentInvalid.With("the device id in the body is not the one in the path")
 	}
-	if err := s.admit(r, ClassRegistry, 1); err != nil {
+	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
 	var out iothub.Identity
@@ -36,7 +38,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1); err != nil {
+	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
 	identity, err := s.opts.Registry.Device(r.PathValue("id"))
@@ -47,7 +49,7 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1); err != nil {
+	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
 	if err := s.opts.Registry.DeleteDevice(r.Context(), r.PathValue("id"), ifMatch(r)); err != nil {
@@ -61,7 +63,7 @@ func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
 const maxList = 1000
 
 func (s *Server) listDevices(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassRegistry, 1); err != nil {
+	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
 	top, err := strconv.Atoi(r.URL.Query().Get("top"))
@@ -80,7 +82,7 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
 	if len(entries) > iothub.MaxBulk {
 		return iothub.ErrTooManyDevices
 	}
-	if err := s.admit(r, ClassRegistry, len(entries)); err != nil {
+	if err := s.admit(r, tier.ClassRegistry, len(entries)); err != nil {
 		return err
 	}
 	result, err := s.opts.Registry.Bulk(r.Context(), entries)

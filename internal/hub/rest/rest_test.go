@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
@@ -91,7 +93,7 @@ func newBench(t *testing.T) *bench {
 	})
 	b.server = rest.New(rest.Options{
 		Registry: s, Twins: s, Source: s, Devices: b.devices, Jobs: runner, Policies: b.policies,
-		Admit: func(_ context.Context, class rest.Class, n int) error {
+		Admit: func(_ context.Context, class tier.Class, n int) error {
 			b.admitted = append(b.admitted, fmt.Sprint(class, " ", n))
 			return b.shed
 		},
@@ -241,22 +243,22 @@ func TestErrors(t *testing.T) {
 func TestAdmission(t *testing.T) {
 	for _, tt := range []struct {
 		method, path, body string
-		class              rest.Class
+		class              tier.Class
 		n                  int
 		metered            int // operations
 	}{
-		{"GET", "/devices/dev-1", "", rest.ClassRegistry, 1, 0},
-		{"GET", "/devices", "", rest.ClassRegistry, 1, 0},
-		{"PUT", "/devices/dev-9", `{"deviceId":"dev-9"}`, rest.ClassRegistry, 1, 0},
-		{"POST", "/devices", `[{"id":"a","importMode":"create"},{"id":"b","importMode":"create"}]`, rest.ClassRegistry, 2, 0},
-		{"DELETE", "/devices/dev-2", "", rest.ClassRegistry, 1, 0},
-		{"GET", "/twins/dev-1", "", rest.ClassTwinRead, 1, 1},
-		{"PATCH", "/twins/dev-1", `{"tags":{"a":1}}`, rest.ClassTwinUpdate, 1, 1},
-		{"PUT", "/twins/dev-1", `{"tags":{"a":1}}`, rest.ClassTwinUpdate, 1, 1},
-		{"POST", "/devices/query", `{"query":"SELECT * FROM devices"}`, rest.ClassQuery, 1, 1},
-		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"1234"}`, rest.ClassMethod, 6, 2},
-		{"POST", "/devices/dev-1/messages/deviceBound", "x", rest.ClassC2D, 1, 1},
-		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"tags":{}}}`, rest.ClassJob, 1, 0},
+		{"GET", "/devices/dev-1", "", tier.ClassRegistry, 1, 0},
+		{"GET", "/devices", "", tier.ClassRegistry, 1, 0},
+		{"PUT", "/devices/dev-9", `{"deviceId":"dev-9"}`, tier.ClassRegistry, 1, 0},
+		{"POST", "/devices", `[{"id":"a","importMode":"create"},{"id":"b","importMode":"create"}]`, tier.ClassRegistry, 2, 0},
+		{"DELETE", "/devices/dev-2", "", tier.ClassRegistry, 1, 0},
+		{"GET", "/twins/dev-1", "", tier.ClassTwinRead, 1, 1},
+		{"PATCH", "/twins/dev-1", `{"tags":{"a":1}}`, tier.ClassTwinUpdate, 1, 1},
+		{"PUT", "/twins/dev-1", `{"tags":{"a":1}}`, tier.ClassTwinUpdate, 1, 1},
+		{"POST", "/devices/query", `{"query":"SELECT * FROM devices"}`, tier.ClassQuery, 1, 1},
+		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"1234"}`, tier.ClassMethod, 6, 2},
+		{"POST", "/devices/dev-1/messages/deviceBound", "x", tier.ClassC2D, 1, 1},
+		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"tags":{}}}`, tier.ClassJob, 1, 0},
 	} {
 		b := newBench(t)
 		b.shed = iothub.ErrThrottled

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
@@ -73,20 +75,6 @@ type Policy struct {
 	Rights             Rights
 }
 
-// Class is a class of operations that a tier limits apart (iot-hub-devguide-quotas-throttling).
-type Class uint8
-
-// The classes of the service side.
-const (
-	ClassRegistry Class = iota
-	ClassQuery
-	ClassTwinRead
-	ClassTwinUpdate
-	ClassC2D
-	ClassMethod
-	ClassJob
-)
-
 // Options of a Server. All but Admit and Logger are required.
 type Options struct {
 	Registry Registry
@@ -97,7 +85,7 @@ type Options struct {
 	Policies map[string]Policy
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
-	Admit func(ctx context.Context, class Class, n int) error
+	Admit func(ctx context.Context, class tier.Class, n int) error
 	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
 	Meter func(bytes int)
 	// Wait holds a request back, for the fault switch; nil for none.
@@ -225,7 +213,7 @@ func (s *Server) authorize(r *http.Request, right Rights) error {
 	return nil
 }
 
-func (s *Server) admit(r *http.Request, class Class, n int) error {
+func (s *Server) admit(r *http.Request, class tier.Class, n int) error {
 	if s.opts.Admit == nil {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -18,7 +20,7 @@ import (
 )
 
 func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
-	if err := s.admit(r, ClassTwinRead, 1); err != nil {
+	if err := s.admit(r, tier.ClassTwinRead, 1); err != nil {
 		return err
 	}
 	t, err := s.opts.Twins.Twin(r.PathValue("id"))
@@ -53,7 +55,7 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 	if doc.Kind() != twin.Object {
 		return iothub.ErrArgumentInvalid.With("Provided json is not a valid twin: it is no object")
 	}
-	if err := s.admit(r, ClassTwinUpdate, 1); err != nil {
+	if err := s.admit(r, tier.ClassTwinUpdate, 1); err != nil {
 		return err
 	}
 	t, err := write(r.Context(), r.PathValue("id"), doc.Get("tags"), doc.Path("properties", "desired"), ifMatch(r))
@@ -79,7 +81,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	}
 	size = min(size, maxPage)
 	continuation := r.Header.Get(iothub.HeaderContinuation)
-	if err := s.admit(r, ClassQuery, 1); err != nil {
+	if err := s.admit(r, tier.ClassQuery, 1); err != nil {
 		return err
 	}
 	var page query.Page
@@ -130,7 +132,7 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
 	}
-	if err := s.admit(r, ClassMethod, len(in.Payload)); err != nil {
+	if err := s.admit(r, tier.ClassMethod, len(in.Payload)); err != nil {
 		return err
 	}
 	status, payload, err := method.Call(r.Context(), s.opts.Devices, id, &in)
@@ -161,7 +163,7 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if len(body) > maxC2DBytes {
 		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes", maxC2DBytes)
 	}
-	if err := s.admit(r, ClassC2D, 1); err != nil {
+	if err := s.admit(r, tier.ClassC2D, 1); err != nil {
 		return err
 	}
 	m := front.DeviceMessage{Payload: body}
@@ -205,7 +207,7 @@ func (s *Server) createJob(w http.ResponseWriter, r *http.Request) error {
 	if in.JobID == "" {
 		in.JobID = r.PathValue("id")
 	}
-	if err := s.admit(r, ClassJob, 1); err != nil {
+	if err := s.admit(r, tier.ClassJob, 1); err != nil {
 		return err
 	}
 	return answerJob(w)(s.opts.Jobs.Create(in))

@@ -17,15 +17,6 @@ const (
 	maxStatusReason = 128  // Characters.
 )
 
-// Credentials are what a device is checked against when it connects.
-type Credentials struct {
-	Enabled     bool
-	AuthType    string // iothub.AuthSAS, AuthSelfSigned or AuthCertificateAuthority.
-	Primary     iothub.Key
-	Secondary   iothub.Key
-	Thumbprints iothub.Thumbprints
-}
-
 // CreateDevice registers a device and gives it a new twin. Of the identity only the id,
 // status, authentication and capabilities count; keys that are empty are made. Errors:
 // ErrDeviceExists, ErrArgumentInvalid.
@@ -326,16 +317,16 @@ func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*batch, error) {
 
 // Credentials returns what a device that connects is checked against. The error is
 // ErrDeviceNotFound.
-func (s *Store) Credentials(id string) (Credentials, error) {
+func (s *Store) Credentials(id string) (iothub.Credentials, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	rec := sh.records[id]
 	if rec == nil {
-		return Credentials{}, notFound(id)
+		return iothub.Credentials{}, notFound(id)
 	}
 	t := rec.twin
-	return Credentials{
+	return iothub.Credentials{
 		Enabled: t.Status == iothub.StatusEnabled, AuthType: t.AuthType,
 		Primary: rec.keys.Primary, Secondary: rec.keys.Secondary,
 		Thumbprints: iothub.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},

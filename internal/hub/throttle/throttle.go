@@ -12,37 +12,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
-// Class is a class of operations with a limit of its own.
-type Class string
-
-// The classes (iot-hub-devguide-quotas-throttling). The tier says whether a limit is per hub or per
-// unit. Device and service share the classes of twins: the public tables do not part them.
-const (
-	Registry   Class = "registry"  // each device of a bulk call counts
-	Connect    Class = "connect"   // new connections
-	Telemetry  Class = "telemetry" // device-to-cloud messages
-	Query      Class = "query"
-	TwinRead   Class = "twin_read"
-	TwinUpdate Class = "twin_update"
-	C2D        Class = "c2d"        // cloud-to-device messages
-	Method     Class = "method"     // blocks of tier.MethodBytes of request payload
-	Job        Class = "job"        // operations on jobs
-	JobDevice  Class = "job_device" // devices that jobs work on
-
-	// What services do with twins, when Shape.SplitTwins gives it limits of its own.
-	ServiceTwinRead   Class = "service_twin_read"
-	ServiceTwinUpdate Class = "service_twin_update"
-)
-
-// Classes are all classes.
-func Classes() []Class {
-	return []Class{Registry, Connect, Telemetry, Query, TwinRead, TwinUpdate, C2D, Method, Job, JobDevice, ServiceTwinRead, ServiceTwinUpdate}
-}
-
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
-func (c Class) needsTwins() bool {
+func needsTwins(c tier.Class) bool {
 	switch c {
-	case TwinRead, TwinUpdate, C2D, Method, Job, JobDevice, ServiceTwinRead, ServiceTwinUpdate:
+	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassServiceTwinRead, tier.ClassServiceTwinUpdate:
 		return true
 	default:
 		return false
@@ -51,11 +24,11 @@ func (c Class) needsTwins() bool {
 
 // needsQuota reports whether a class stops when the day's messages are used up. Connections cost
 // nothing, yet are refused; the registry and the handling of jobs go on (iot-hub-devguide-pricing).
-func (c Class) needsQuota() bool { return c != Registry && c != Job }
+func needsQuota(c tier.Class) bool { return c != tier.ClassRegistry && c != tier.ClassJob }
 
 // operationType is the class as the service's message names it.
-func (c Class) operationType() string {
-	if c == Registry {
+func operationType(c tier.Class) string {
+	if c == tier.ClassRegistry {
 		return "CRUD"
 	}
 	return string(c)
@@ -63,7 +36,7 @@ func (c Class) operationType() string {
 
 // Stat is what a class has seen.
 type Stat struct {
-	Class    Class
+	Class    tier.Class
 	Rate     float64       // operations per second that the tier allows
 	PerHub   bool          // buying units does not raise the rate
 	Tokens   float64       // left of the burst; below 0 when operations wait
@@ -85,7 +58,7 @@ type Limiter struct {
 	limits tier.Limits
 
 	mu       sync.Mutex // protects the following fields
-	classes  map[Class]*state
+	classes  map[tier.Class]*state
 	messages int64     // counted today
 	day      time.Time // midnight UTC at which today began
 	armed    bool
@@ -94,13 +67,13 @@ type Limiter struct {
 // New makes a Limiter for a tier. It lets everything pass until Arm is called.
 func New(l tier.Limits, s Shape) *Limiter {
 	now := time.Now()
-	t := &Limiter{limits: l, classes: make(map[Class]*state), day: midnight(now)}
-	rates := map[Class]tier.Rate{
-		Registry: l.Registry, Connect: l.Connects, Telemetry: l.Telemetry, Query: l.Queries, TwinRead: l.TwinReads,
-		TwinUpdate: l.TwinWrites, C2D: l.C2D, Method: l.Methods, Job: l.Jobs, JobDevice: l.JobDevices,
+	t := &Limiter{limits: l, classes: make(map[tier.Class]*state), day: midnight(now)}
+	rates := map[tier.Class]tier.Rate{
+		tier.ClassRegistry: l.Registry, tier.ClassConnect: l.Connects, tier.ClassTelemetry: l.Telemetry, tier.ClassQuery: l.Queries, tier.ClassTwinRead: l.TwinReads,
+		tier.ClassTwinUpdate: l.TwinWrites, tier.ClassC2D: l.C2D, tier.ClassMethod: l.Methods, tier.ClassJob: l.Jobs, tier.ClassJobDevice: l.JobDevices,
 	}
 	if s.SplitTwins {
-		rates[ServiceTwinRead], rates[ServiceTwinUpdate] = l.TwinReads, l.TwinWrites
+		rates[tier.ClassServiceTwinRead], rates[tier.ClassServiceTwinUpdate] = l.TwinReads, l.TwinWrites
 	}
 	for class, rate := range rates {
 		t.classes[class] = &state{
@@ -128,18 +101,18 @@ func midnight(t time.Time) time.Time {
 
 // Admit waits until n operations of a class may go on. It returns iothub.ErrQuotaExceeded,
 // iothub.ErrNotInTier, an error with status 429, or the cause of ctx; then nothing counts.
-func (t *Limiter) Admit(ctx context.Context, class Class, n float64) error {
+func (t *Limiter) Admit(ctx context.Context, class tier.Class, n float64) error {
 	return t.admit(ctx, class, n, (*Bucket).Admit)
 }
 
 // Queue is Admit for work of the hub's own, which waits as long as it takes and is never shed.
-func (t *Limiter) Queue(ctx context.Context, class Class, n float64) error {
+func (t *Limiter) Queue(ctx context.Context, class tier.Class, n float64) error {
 	return t.admit(ctx, class, n, func(b *Bucket, now time.Time, n float64) (time.Duration, error) { return b.Take(now, n), nil })
 }
 
 type take func(b *Bucket, now time.Time, n float64) (time.Duration, error)
 
-func (t *Limiter) admit(ctx context.Context, class Class, n float64, take take) error {
+func (t *Limiter) admit(ctx context.Context, class tier.Class, n float64, take take) error {
 	if t == nil {
 		return nil
 	}
@@ -160,17 +133,17 @@ func (t *Limiter) admit(ctx context.Context, class Class, n float64, take take) 
 }
 
 // begin admits or queues operations. A wait above 0 must be followed by end.
-func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.Duration, error) {
+func (t *Limiter) begin(now time.Time, class tier.Class, n float64, take take) (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.armed {
 		return 0, nil
 	}
-	if class.needsTwins() && !t.limits.HasTwins {
+	if needsTwins(class) && !t.limits.HasTwins {
 		return 0, iothub.ErrNotInTier.With("tier %s has no twins, direct methods, cloud-to-device messages or jobs", t.limits.Tier)
 	}
 	t.turnDay(now)
-	if class.needsQuota() && t.messages >= t.limits.MessagesPerDay {
+	if needsQuota(class) && t.messages >= t.limits.MessagesPerDay {
 		return 0, iothub.ErrQuotaExceeded
 	}
 	s := t.classOf(class)
@@ -178,7 +151,7 @@ func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.
 	switch {
 	case err != nil:
 		s.stat.Rejected++
-		return 0, iothub.AsError(err).With("The request has been throttled. Wait 10 seconds and try again. Operation type: %s", class.operationType())
+		return 0, iothub.AsError(err).With("The request has been throttled. Wait 10 seconds and try again. Operation type: %s", operationType(class))
 	case wait > 0:
 		s.stat.Waiting++
 	default:
@@ -188,20 +161,20 @@ func (t *Limiter) begin(now time.Time, class Class, n float64, take take) (time.
 }
 
 // classOf is the state of a class. Unless the limits of twins are split, services share those of devices.
-func (t *Limiter) classOf(class Class) *state {
+func (t *Limiter) classOf(class tier.Class) *state {
 	s, ok := t.classes[class]
 	switch {
 	case ok:
 		return s
-	case class == ServiceTwinRead:
-		return t.classes[TwinRead]
+	case class == tier.ClassServiceTwinRead:
+		return t.classes[tier.ClassTwinRead]
 	default:
-		return t.classes[TwinUpdate]
+		return t.classes[tier.ClassTwinUpdate]
 	}
 }
 
 // end notes that a wait is over: served, or given up.
-func (t *Limiter) end(class Class, n float64, served bool) {
+func (t *Limiter) end(class tier.Class, n float64, served bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.classOf(class)
@@ -246,7 +219,7 @@ func (t *Limiter) Stats() []Stat {
 	defer t.mu.Unlock()
 	now := time.Now()
 	out := make([]Stat, 0, len(t.classes))
-	for _, class := range Classes() {
+	for _, class := range tier.Classes() {
 		s, limited := t.classes[class]
 		if !limited {
 			continue

@@ -30,7 +30,7 @@ func armed(t *testing.T, name tier.Tier, units int, s Shape) *Limiter {
 	return l
 }
 
-func stat(t *testing.T, l *Limiter, class Class) Stat {
+func stat(t *testing.T, l *Limiter, class tier.Class) Stat {
 	t.Helper()
 	for _, s := range l.Stats() {
 		if s.Class == class {
@@ -46,29 +46,29 @@ func TestRatesOfTiers(t *testing.T) {
 	for _, tt := range []struct {
 		tier   tier.Tier
 		units  int
-		rates  map[Class]float64
-		perHub []Class
+		rates  map[tier.Class]float64
+		perHub []tier.Class
 	}{
-		{"S1", 1, map[Class]float64{
-			Registry: 100.0 / 60, Connect: 100, Telemetry: 100, Query: 20.0 / 60, TwinRead: 100, TwinUpdate: 50,
-			C2D: 100.0 / 60, Method: 40, Job: 100.0 / 60, JobDevice: 10,
-		}, []Class{TwinRead, TwinUpdate, JobDevice}},
-		{"S1", 10, map[Class]float64{
-			Registry: 1000.0 / 60, Connect: 120, Telemetry: 120, Query: 200.0 / 60, TwinRead: 100, TwinUpdate: 50,
-			C2D: 1000.0 / 60, Method: 400, Job: 1000.0 / 60, JobDevice: 10,
-		}, []Class{TwinRead, TwinUpdate, JobDevice}},
-		{"S2", 20, map[Class]float64{
-			Registry: 2000.0 / 60, Connect: 2400, Telemetry: 2400, Query: 400.0 / 60, TwinRead: 200, TwinUpdate: 100,
-			C2D: 2000.0 / 60, Method: 2400, Job: 2000.0 / 60, JobDevice: 20,
+		{"S1", 1, map[tier.Class]float64{
+			tier.ClassRegistry: 100.0 / 60, tier.ClassConnect: 100, tier.ClassTelemetry: 100, tier.ClassQuery: 20.0 / 60, tier.ClassTwinRead: 100, tier.ClassTwinUpdate: 50,
+			tier.ClassC2D: 100.0 / 60, tier.ClassMethod: 40, tier.ClassJob: 100.0 / 60, tier.ClassJobDevice: 10,
+		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
+		{"S1", 10, map[tier.Class]float64{
+			tier.ClassRegistry: 1000.0 / 60, tier.ClassConnect: 120, tier.ClassTelemetry: 120, tier.ClassQuery: 200.0 / 60, tier.ClassTwinRead: 100, tier.ClassTwinUpdate: 50,
+			tier.ClassC2D: 1000.0 / 60, tier.ClassMethod: 400, tier.ClassJob: 1000.0 / 60, tier.ClassJobDevice: 10,
+		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
+		{"S2", 20, map[tier.Class]float64{
+			tier.ClassRegistry: 2000.0 / 60, tier.ClassConnect: 2400, tier.ClassTelemetry: 2400, tier.ClassQuery: 400.0 / 60, tier.ClassTwinRead: 200, tier.ClassTwinUpdate: 100,
+			tier.ClassC2D: 2000.0 / 60, tier.ClassMethod: 2400, tier.ClassJob: 2000.0 / 60, tier.ClassJobDevice: 20,
 		}, nil},
-		{"S3", 1, map[Class]float64{
-			Registry: 5000.0 / 60, Connect: 6000, Telemetry: 6000, Query: 1000.0 / 60, TwinRead: 500, TwinUpdate: 250,
-			C2D: 5000.0 / 60, Method: 6144, Job: 5000.0 / 60, JobDevice: 50,
+		{"S3", 1, map[tier.Class]float64{
+			tier.ClassRegistry: 5000.0 / 60, tier.ClassConnect: 6000, tier.ClassTelemetry: 6000, tier.ClassQuery: 1000.0 / 60, tier.ClassTwinRead: 500, tier.ClassTwinUpdate: 250,
+			tier.ClassC2D: 5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
 		}, nil},
 	} {
 		l := armed(t, tt.tier, tt.units, Shape{})
 		stats := l.Stats()
-		if len(stats) != len(tt.rates) || len(stats) != len(Classes())-2 { // services share the classes of twins
+		if len(stats) != len(tt.rates) || len(stats) != len(tier.Classes())-2 { // services share the classes of twins
 			t.Errorf("%s: %d classes; want %d", tt.tier, len(stats), len(tt.rates))
 		}
 		for _, s := range stats {
@@ -91,7 +91,7 @@ func TestAdmitWaitsInTurn(t *testing.T) {
 		l := armed(t, "S1", 1, Shape{Burst: time.Second}) // 50 twin updates a second
 		began := time.Now()
 		for range 50 {
-			if err := l.Admit(t.Context(), TwinUpdate, 1); err != nil {
+			if err := l.Admit(t.Context(), tier.ClassTwinUpdate, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -103,7 +103,7 @@ func TestAdmitWaitsInTurn(t *testing.T) {
 		var order []int
 		for i := range 5 {
 			wg.Go(func() {
-				if err := l.Admit(t.Context(), TwinUpdate, 1); err != nil {
+				if err := l.Admit(t.Context(), tier.ClassTwinUpdate, 1); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -112,7 +112,7 @@ func TestAdmitWaitsInTurn(t *testing.T) {
 			})
 			synctest.Wait() // the next one comes after this one waits
 		}
-		if s := stat(t, l, TwinUpdate); s.Waiting != 5 || s.Tokens != -5 || s.Wait != 120*time.Millisecond || s.Admitted != 50 {
+		if s := stat(t, l, tier.ClassTwinUpdate); s.Waiting != 5 || s.Tokens != -5 || s.Wait != 120*time.Millisecond || s.Admitted != 50 {
 			t.Errorf("while five wait: %+v; want 5 waiting, -5 tokens, the next to wait 120ms", s)
 		}
 		wg.Wait()
@@ -122,7 +122,7 @@ func TestAdmitWaitsInTurn(t *testing.T) {
 		if fmt.Sprint(order) != "[0 1 2 3 4]" {
 			t.Errorf("served in the order %v; want first come, first served", order)
 		}
-		if s := stat(t, l, TwinUpdate); s.Admitted != 55 || s.Delayed != 5 || s.Rejected != 0 || s.Waiting != 0 {
+		if s := stat(t, l, tier.ClassTwinUpdate); s.Admitted != 55 || s.Delayed != 5 || s.Rejected != 0 || s.Waiting != 0 {
 			t.Errorf("afterwards: %+v; want 55 admitted, 5 of them delayed", s)
 		}
 	})
@@ -132,28 +132,28 @@ func TestAdmitSheds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1})
 		for range 100 {
-			if err := l.Admit(t.Context(), TwinRead, 1); err != nil {
+			if err := l.Admit(t.Context(), tier.ClassTwinRead, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
-		err := l.Admit(t.Context(), TwinRead, 1)
+		err := l.Admit(t.Context(), tier.ClassTwinRead, 1)
 		if !errors.Is(err, iothub.ErrThrottled) || !iothub.Throttled(err) {
 			t.Errorf("Admit = %v; want 429001", err)
 		}
-		if s := stat(t, l, TwinRead); s.Rejected != 1 || s.Admitted != 100 {
+		if s := stat(t, l, tier.ClassTwinRead); s.Rejected != 1 || s.Admitted != 100 {
 			t.Errorf("%+v; want 100 admitted, 1 rejected", s)
 		}
 		// Another class has a limit of its own.
-		if err := l.Admit(t.Context(), TwinUpdate, 1); err != nil {
+		if err := l.Admit(t.Context(), tier.ClassTwinUpdate, 1); err != nil {
 			t.Errorf("a twin update after too many reads: %v", err)
 		}
 		time.Sleep(10 * time.Millisecond)
-		if err := l.Admit(t.Context(), TwinRead, 1); err != nil {
+		if err := l.Admit(t.Context(), tier.ClassTwinRead, 1); err != nil {
 			t.Errorf("after a hundredth of a second: %v", err)
 		}
 		// The real service's own words.
 		for range 2 {
-			err = l.Admit(t.Context(), Registry, 100)
+			err = l.Admit(t.Context(), tier.ClassRegistry, 100)
 		}
 		if e := iothub.AsError(err); e.Message != "The request has been throttled. Wait 10 seconds and try again. Operation type: CRUD" {
 			t.Errorf("message = %q", e.Message)
@@ -164,21 +164,21 @@ func TestAdmitSheds(t *testing.T) {
 func TestAdmitHonoursTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := armed(t, "S1", 1, Shape{Burst: time.Second})
-		if err := l.Admit(t.Context(), JobDevice, 10); err != nil {
+		if err := l.Admit(t.Context(), tier.ClassJobDevice, 10); err != nil {
 			t.Fatal(err)
 		}
 		gone := errors.New("the client has gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(50*time.Millisecond, func() { cancel(gone) })
 		began := time.Now()
-		if err := l.Admit(ctx, JobDevice, 5); !errors.Is(err, gone) {
+		if err := l.Admit(ctx, tier.ClassJobDevice, 5); !errors.Is(err, gone) {
 			t.Errorf("Admit = %v; want the cause of the context", err)
 		}
 		if took := time.Since(began); took != 50*time.Millisecond {
 			t.Errorf("gave up after %v; want 50ms", took)
 		}
 		// Its place is free again: 0.5 tokens have come meanwhile.
-		s := stat(t, l, JobDevice)
+		s := stat(t, l, tier.ClassJobDevice)
 		if math.Abs(s.Tokens-0.5) > 1e-9 || s.Waiting != 0 || s.Admitted != 1 || s.Delayed != 0 {
 			t.Errorf("after giving up: %+v; want half a token, nobody waiting", s)
 		}
@@ -190,7 +190,7 @@ func TestQueueIsNeverShed(t *testing.T) {
 		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1})
 		began := time.Now()
 		for range 1010 {
-			if err := l.Queue(t.Context(), JobDevice, 1); err != nil {
+			if err := l.Queue(t.Context(), tier.ClassJobDevice, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -208,7 +208,7 @@ func TestQuota(t *testing.T) {
 		const allowed = 8000
 		l.Meter(512 * (allowed - 2)) // half a KB a message on F1
 		for range 2 {
-			if err := l.Admit(t.Context(), Telemetry, 1); err != nil {
+			if err := l.Admit(t.Context(), tier.ClassTelemetry, 1); err != nil {
 				t.Fatal(err)
 			}
 			l.Meter(0) // an empty message counts as one
@@ -217,33 +217,33 @@ func TestQuota(t *testing.T) {
 			t.Errorf("Quota() = %d, %d; want %d, %d", used, limit, allowed, allowed)
 		}
 		for _, tt := range []struct {
-			class Class
+			class tier.Class
 			want  error
 		}{
-			{Registry, nil},
-			{Job, nil},
-			{Connect, iothub.ErrQuotaExceeded},
-			{Telemetry, iothub.ErrQuotaExceeded},
-			{Query, iothub.ErrQuotaExceeded},
-			{TwinRead, iothub.ErrQuotaExceeded},
-			{TwinUpdate, iothub.ErrQuotaExceeded},
-			{C2D, iothub.ErrQuotaExceeded},
-			{Method, iothub.ErrQuotaExceeded},
-			{JobDevice, iothub.ErrQuotaExceeded},
+			{tier.ClassRegistry, nil},
+			{tier.ClassJob, nil},
+			{tier.ClassConnect, iothub.ErrQuotaExceeded},
+			{tier.ClassTelemetry, iothub.ErrQuotaExceeded},
+			{tier.ClassQuery, iothub.ErrQuotaExceeded},
+			{tier.ClassTwinRead, iothub.ErrQuotaExceeded},
+			{tier.ClassTwinUpdate, iothub.ErrQuotaExceeded},
+			{tier.ClassC2D, iothub.ErrQuotaExceeded},
+			{tier.ClassMethod, iothub.ErrQuotaExceeded},
+			{tier.ClassJobDevice, iothub.ErrQuotaExceeded},
 		} {
 			if err := l.Admit(t.Context(), tt.class, 1); !errors.Is(err, tt.want) {
 				t.Errorf("quota used up: %s = %v; want %v", tt.class, err, tt.want)
 			}
 		}
 		time.Sleep(4*time.Hour - time.Nanosecond)
-		if err := l.Admit(t.Context(), Telemetry, 1); !errors.Is(err, iothub.ErrQuotaExceeded) {
+		if err := l.Admit(t.Context(), tier.ClassTelemetry, 1); !errors.Is(err, iothub.ErrQuotaExceeded) {
 			t.Errorf("just before midnight: %v; want the quota to be used up", err)
 		}
 		time.Sleep(time.Nanosecond)
 		if used, _ := l.Quota(); used != 0 {
 			t.Errorf("at midnight UTC %d are used; want 0", used)
 		}
-		if err := l.Admit(t.Context(), Telemetry, 1); err != nil {
+		if err := l.Admit(t.Context(), tier.ClassTelemetry, 1); err != nil {
 			t.Errorf("after midnight: %v", err)
 		}
 	})
@@ -267,13 +267,13 @@ func TestMeterCountsStartedBlocks(t *testing.T) {
 func TestSplitTwins(t *testing.T) {
 	for _, split := range []bool{false, true} {
 		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1, SplitTwins: split})
-		if err := l.Admit(t.Context(), TwinRead, 100); err != nil {
+		if err := l.Admit(t.Context(), tier.ClassTwinRead, 100); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Admit(t.Context(), ServiceTwinRead, 50); (err == nil) != split {
+		if err := l.Admit(t.Context(), tier.ClassServiceTwinRead, 50); (err == nil) != split {
 			t.Errorf("split %t: %v", split, err)
 		}
-		if got := len(l.Stats()); (got == len(Classes())) != split {
+		if got := len(l.Stats()); (got == len(tier.Classes())) != split {
 			t.Errorf("split %t: %d classes in the statistics", split, got)
 		}
 	}
@@ -282,7 +282,7 @@ func TestSplitTwins(t *testing.T) {
 func TestBasicTiersHaveNoTwins(t *testing.T) {
 	for _, name := range []tier.Tier{"B1", "B2", "B3"} {
 		l := armed(t, name, 1, Shape{})
-		for _, class := range Classes() {
+		for _, class := range tier.Classes() {
 			want := error(nil)
 			if strings.Contains("twin_read twin_update c2d method job job_device service_twin_read service_twin_update", string(class)) {
 				want = iothub.ErrNotInTier
@@ -303,7 +303,7 @@ func TestNothingCountsBeforeArm(t *testing.T) {
 		l := New(limits, Shape{Burst: time.Second})
 		began := time.Now()
 		for range 1000 {
-			if err := l.Admit(t.Context(), Registry, 100); err != nil {
+			if err := l.Admit(t.Context(), tier.ClassRegistry, 100); err != nil {
 				t.Fatal(err)
 			}
 			l.Meter(1 << 20)
@@ -313,7 +313,7 @@ func TestNothingCountsBeforeArm(t *testing.T) {
 			t.Errorf("setting up took %v and cost %d messages; want nothing", took, used)
 		}
 		l.Arm()
-		if s := stat(t, l, Registry); s.Admitted != 0 || s.Tokens != 100.0/60 {
+		if s := stat(t, l, tier.ClassRegistry); s.Admitted != 0 || s.Tokens != 100.0/60 {
 			t.Errorf("when armed: %+v; want a full bucket", s)
 		}
 	})
@@ -325,10 +325,10 @@ func TestWithoutATierNothingIsLimited(t *testing.T) {
 		l.Arm()
 		began := time.Now()
 		for range 10_000 {
-			if err := l.Admit(t.Context(), TwinRead, 1000); err != nil {
+			if err := l.Admit(t.Context(), tier.ClassTwinRead, 1000); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Queue(t.Context(), JobDevice, 1000); err != nil {
+			if err := l.Queue(t.Context(), tier.ClassJobDevice, 1000); err != nil {
 				t.Fatal(err)
 			}
 			l.Meter(1 << 30)
@@ -346,7 +346,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
-				for _, class := range Classes() {
+				for _, class := range tier.Classes() {
 					if err := l.Admit(t.Context(), class, 0.001); err != nil {
 						t.Error(err)
 						return
@@ -358,8 +358,8 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if used, _ := l.Quota(); used != 8*200*int64(len(Classes())) {
-		t.Errorf("%d messages counted; want %d", used, 8*200*len(Classes()))
+	if used, _ := l.Quota(); used != 8*200*int64(len(tier.Classes())) {
+		t.Errorf("%d messages counted; want %d", used, 8*200*len(tier.Classes()))
 	}
 }
 
@@ -373,7 +373,7 @@ func BenchmarkAdmit(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			_ = l.Admit(b.Context(), Telemetry, 1e-9)
+			_ = l.Admit(b.Context(), tier.ClassTelemetry, 1e-9)
 			l.Meter(100)
 		}
 	})
