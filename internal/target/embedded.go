@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
@@ -27,7 +28,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		return err
 	}
 	h, err := hub.Open(ctx, hub.Options{
-		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities,
+		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities, NoPort: o.Memory,
 	})
 	if err != nil {
 		return err
@@ -38,11 +39,17 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	}
 	t.host = "localhost"
 	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close
-	if err := t.openServices(h.ConnectionString("iothubowner"), "http://"+h.Addr(), nil); err != nil {
+	addr, dial := h.Addr(), link.Dialer(nil)
+	if o.Memory {
+		addr, dial = t.host, h.Dial
+	}
+	if err := t.openServices(h.ConnectionString("iothubowner"), "http://"+addr, nil, dial); err != nil {
 		return errors.Join(err, h.Close())
 	}
 	t.certTLS = clientTLS(t.host, h.CAPool())
-	t.transport(o, scenario.Endpoint{Addr: h.Addr()}, nil)
+	inside := *o
+	inside.Dial = dial
+	t.transport(&inside, scenario.Endpoint{Addr: addr}, nil)
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

@@ -27,6 +27,10 @@ type Options struct {
 	Watch func(link.Dialer) link.Dialer
 	// Recorder shows the numbers of a hub in this process; nil shows none.
 	Recorder *metrics.Recorder
+	// Memory keeps a hub in this process off the network: it opens no port, so that it can run in virtual time.
+	Memory bool
+	// Dial opens the connections of devices and of the service side to a target elsewhere; nil dials TCP.
+	Dial link.Dialer
 }
 
 // Faults is the switch that makes a target fail on purpose.
@@ -97,11 +101,11 @@ func Bare(sc *scenario.Scenario, c *service.Client) *Target {
 }
 
 // openServices makes the clients of the service side.
-func (t *Target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool) (err error) {
-	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Retries: 5}); err != nil {
+func (t *Target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool, dial link.Dialer) (err error) {
+	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Retries: 5}); err != nil {
 		return err
 	}
-	t.Paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Connections: pacedConnections})
+	t.Paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Connections: pacedConnections})
 	return err
 }
 
@@ -121,7 +125,7 @@ func (t *Target) openHub(o *Options) error {
 	if s.Plain {
 		base = "http://" + t.endpoint.Addr
 	}
-	if err := t.openServices(c, base, roots); err != nil {
+	if err := t.openServices(c, base, roots, o.Dial); err != nil {
 		return err
 	}
 	t.certTLS = clientTLS(t.endpoint.Host, roots)
@@ -143,7 +147,10 @@ func (t *Target) transport(o *Options, x scenario.Endpoint, roots *x509.CertPool
 	for _, a := range t.sc.Fleet.SourceAddresses {
 		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
 	}
-	t.dial = link.TCP(x.Addr, sources...)
+	t.dial = o.Dial
+	if t.dial == nil {
+		t.dial = link.TCP(x.Addr, sources...)
+	}
 	if o.Watch != nil {
 		t.dial = o.Watch(t.dial)
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	AllowSaturated bool
 
 	driver  link.Driver   // of devices; Paho when nil
+	dial    link.Dialer   // of tests: to a target elsewhere; nil is the network
+	memory  bool          // of tests: the embedded hub has no port
 	sampler watch.Sampler // of tests; nil measures this process
 }
 
@@ -102,7 +104,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 		return err
 	}
-	t, err := target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: came.generator.Dialer})
+	t, err := target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: came.generator.Dialer, Dial: e.opts.dial, Memory: e.opts.memory})
 	if err != nil {
 		return err
 	}

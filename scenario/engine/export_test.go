@@ -2,12 +2,20 @@ package engine
 
 import (
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 )
 
 // Sampled has a run measured by another than its own process: the machine that runs the tests may be busy.
 func Sampled(o Options, s watch.Sampler) Options {
 	o.sampler = s
+	return o
+}
+
+// InMemory has the run reach no network, so that it can go on in virtual time: the embedded hub opens no port, and dial, which
+// may be nil, reaches a hub elsewhere.
+func InMemory(o Options, dial link.Dialer) Options {
+	o.memory, o.dial = true, dial
 	return o
 }
 
