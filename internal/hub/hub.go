@@ -27,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/memnet"
 )
 
 // Options of a Hub. The zero value is a hub in memory, without limits, on a free loopback port.
@@ -292,7 +293,7 @@ func (h *Hub) Restart(down time.Duration) {
 
 // Dial is a connection to the hub that never touches the network. It speaks all that the port does.
 func (h *Hub) Dial(context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
+	client, server := memnet.Pipe()
 	h.mux.ServeConn(server)
 	return client, nil
 }

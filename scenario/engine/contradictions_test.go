@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,24 +13,23 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
-	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // liar is a proxy before a hub. It swallows some of the reports of devices, and answers them itself.
 type liar struct {
-	t        *testing.T
-	listener net.Listener
-	hub      string
-	swallow  func(n int) bool // the n-th report of a device, counted from 1
-	raise    int64            // a swallowed report is answered with the last $version and so much more
-	hide     bool             // later answers of the hub are raised by what was swallowed
-	running  sync.WaitGroup
+	hub     *hub.Hub
+	swallow func(n int) bool // the n-th report of a device, counted from 1
+	raise   int64            // a swallowed report is answered with the last $version and so much more
+	hide    bool             // later answers of the hub are raised by what was swallowed
+	running sync.WaitGroup
 
 	mu      sync.Mutex // protects the following fields
 	devices map[string]*lied
@@ -46,14 +46,8 @@ type lied struct {
 
 func newLiar(t *testing.T, h *hub.Hub, swallow func(n int) bool, raise int64, hide bool) *liar {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &liar{t: t, listener: l, hub: h.Addr(), swallow: swallow, raise: raise, hide: hide, devices: make(map[string]*lied), conns: make(map[net.Conn]bool)}
-	p.running.Go(p.serve)
+	p := &liar{hub: h, swallow: swallow, raise: raise, hide: hide, devices: make(map[string]*lied), conns: make(map[net.Conn]bool)}
 	t.Cleanup(func() {
-		l.Close()
 		p.mu.Lock()
 		for nc := range p.conns {
 			nc.Close()
@@ -64,22 +58,18 @@ func newLiar(t *testing.T, h *hub.Hub, swallow func(n int) bool, raise int64, hi
 	return p
 }
 
-func (p *liar) serve() {
-	for {
-		near, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", p.hub)
-		if err != nil {
-			near.Close()
-			continue
-		}
-		p.mu.Lock()
-		p.conns[near], p.conns[far] = true, true
-		p.mu.Unlock()
-		p.running.Go(func() { p.pass(near, far) })
+// dial is a connection to the hub by way of the liar.
+func (p *liar) dial(ctx context.Context) (net.Conn, error) {
+	far, err := p.hub.Dial(ctx)
+	if err != nil {
+		return nil, err
 	}
+	client, near := memnet.Pipe()
+	p.mu.Lock()
+	p.conns[near], p.conns[far] = true, true
+	p.mu.Unlock()
+	p.running.Go(func() { p.pass(near, far) })
+	return client, nil
 }
 
 // pass carries one connection: HTTP as it is, MQTT packet by packet.
@@ -235,30 +225,28 @@ func TestSwallowedReportsFailTheRun(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h, _ := openHub(t, hub.Options{})
-			p := newLiar(t, h, tt.swallow, tt.raise, tt.hide)
-			c := h.ConnectionString("iothubowner")
-			_, port, _ := net.SplitHostPort(p.listener.Addr().String())
-			c.HostName = net.JoinHostPort("localhost", port)
-			w := newWatcher()
-			run := newEngine(decode(t, tt.text, "target.hub="+c.Reveal(), "target.plain=true"), w).Run(t.Context())
-			p.mu.Lock()
-			lies := p.lies
-			p.mu.Unlock()
-			if tt.want == "" {
-				if v := run.Freshness.Verified; run.Outcome != report.Passed || v.Held != 20 || v.Reports < 100 || v.Missing != 0 {
-					t.Errorf("the run %s: %s; verified %+v; want all of 20", run.Outcome, run.Reason, v)
+			synctest.Test(t, func(t *testing.T) {
+				h, set := openHub(t, hub.Options{})
+				p := newLiar(t, h, tt.swallow, tt.raise, tt.hide)
+				run := atHub(decode(t, tt.text, set...), newWatcher(), p.dial).Run(t.Context())
+				p.mu.Lock()
+				lies := p.lies
+				p.mu.Unlock()
+				if tt.want == "" {
+					if v := run.Freshness.Verified; run.Outcome != report.Passed || v.Held != 20 || v.Reports < 100 || v.Missing != 0 {
+						t.Errorf("the run %s: %s; verified %+v; want all of 20", run.Outcome, run.Reason, v)
+					}
+					return
 				}
-				return
-			}
-			if run.Outcome != report.Failed || !strings.Contains(run.Reason, tt.want) {
-				t.Errorf("the run %s: %s; want it failed with %q", run.Outcome, run.Reason, tt.want)
-			}
-			if strings.Contains(tt.text, audited) {
-				if v := run.Freshness.Verified; v.Devices != 20 || v.Missing < int64(lies)*9/10 || v.Missing > int64(lies) {
-					t.Errorf("verified %+v; want %d missing", v, lies)
+				if run.Outcome != report.Failed || !strings.Contains(run.Reason, tt.want) {
+					t.Errorf("the run %s: %s; want it failed with %q", run.Outcome, run.Reason, tt.want)
 				}
-			}
+				if strings.Contains(tt.text, audited) {
+					if v := run.Freshness.Verified; v.Devices != 20 || v.Missing < int64(lies)*9/10 || v.Missing > int64(lies) {
+						t.Errorf("verified %+v; want %d missing", v, lies)
+					}
+				}
+			})
 		})
 	}
 }
@@ -266,42 +254,32 @@ func TestSwallowedReportsFailTheRun(t *testing.T) {
 // A hub whose data is put back in mid run fails it, at the latest when a device tells what it had before.
 func TestPutBackHubFailsTheRun(t *testing.T) {
 	t.Parallel()
-	data, saved := t.TempDir(), filepath.Join(t.TempDir(), "saved")
-	addr := loopback.Free(t)
-	h, err := hub.Open(t.Context(), hub.Options{DataDir: data, Listen: addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
-	again := func(between func() error) {
-		if err := h.Close(); err != nil {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		data, saved := t.TempDir(), filepath.Join(t.TempDir(), "saved")
+		place := openPlace(t, data)
+		again := func(between func() error) {
+			place.close()
+			if err := between(); err != nil {
+				t.Error(err)
+			}
+			place.open()
 		}
-		if err := between(); err != nil {
-			t.Error(err)
+		watch := func(e report.Event) {
+			switch {
+			case e.Kind == report.KindStage && e.Text == "hold":
+				again(func() error { return os.CopyFS(saved, os.DirFS(data)) })
+			case e.Kind == report.KindStage && e.Text == "last":
+				again(func() error {
+					return errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(saved)))
+				})
+			}
 		}
-		if h, err = hub.Open(t.Context(), hub.Options{DataDir: data, Listen: addr}); err != nil {
-			t.Error(err)
+		s := decode(t, honest, hubAt(place.hub)...)
+		run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}}, calm()), place.dial)).Run(t.Context())
+		if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
+			t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
 		}
-	}
-	watch := func(e report.Event) {
-		switch {
-		case e.Kind == report.KindStage && e.Text == "hold":
-			again(func() error { return os.CopyFS(saved, os.DirFS(data)) })
-		case e.Kind == report.KindStage && e.Text == "last":
-			again(func() error {
-				return errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(saved)))
-			})
-		}
-	}
-	s := decode(t, honest, set...)
-	run := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}}, calm())).Run(t.Context())
-	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
-		t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
-	}
-	if err := h.Close(); err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 // Rows that are further behind than the tolerance fail a run, unless a threshold says how many may be.
@@ -319,12 +297,14 @@ func TestWrongRowsFailTheRun(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			text := fmt.Sprintf(lagging, "400ms", "4s", "{probe: 250ms}")
-			run := newEngine(decode(t, text, append([]string{"fleet.groups.robots.reported.every=2s"}, tt.set...)...), newWatcher()).Run(t.Context())
-			if run.Outcome != tt.want || tt.want == report.Failed && !strings.Contains(run.Reason, "rows of query all are wrong") {
-				b, _ := json.Marshal(run.Totals.Queries)
-				t.Errorf("the run %s: %s; want it %s; %s", run.Outcome, run.Reason, tt.want, b)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				text := fmt.Sprintf(lagging, "400ms", "4s", "{probe: 250ms}")
+				run := newEngine(decode(t, text, append([]string{"fleet.groups.robots.reported.every=2s"}, tt.set...)...), newWatcher()).Run(t.Context())
+				if run.Outcome != tt.want || tt.want == report.Failed && !strings.Contains(run.Reason, "rows of query all are wrong") {
+					b, _ := json.Marshal(run.Totals.Queries)
+					t.Errorf("the run %s: %s; want it %s; %s", run.Outcome, run.Reason, tt.want, b)
+				}
+			})
 		})
 	}
 }

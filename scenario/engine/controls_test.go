@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -20,7 +21,7 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, duration: 1h}, {na
 // acting is an Engine of which act is told each stage as it is announced.
 func acting(t *testing.T, text string, act func(eng *engine.Engine, stage string)) *engine.Engine {
 	var eng *engine.Engine
-	eng = engine.New(engine.Sampled(engine.Options{
+	eng = engine.New(inMemory(engine.Options{
 		Scenario: decode(t, text), Recorder: punctual(),
 		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
 			if e.Kind == report.KindStage {
@@ -58,20 +59,22 @@ func TestNextIsNotLost(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			eng := acting(t, long, func(eng *engine.Engine, stage string) {
-				for range tt.at[stage] {
+			synctest.Test(t, func(t *testing.T) {
+				eng := acting(t, long, func(eng *engine.Engine, stage string) {
+					for range tt.at[stage] {
+						eng.Next()
+					}
+				})
+				for range tt.before {
 					eng.Next()
 				}
+				run := eng.Run(t.Context())
+				// Where all was skipped nothing happened, and that is no pass.
+				skipped := run.Outcome == report.Failed && strings.Contains(run.Reason, "no device was ever due")
+				if got := endedByHand(run); (run.Outcome != report.Passed && !skipped) || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
+					t.Errorf("%s (%s): ended by hand %q, notes %q", run.Outcome, run.Reason, got, run.Notes)
+				}
 			})
-			for range tt.before {
-				eng.Next()
-			}
-			run := eng.Run(t.Context())
-			// Where all was skipped nothing happened, and that is no pass.
-			skipped := run.Outcome == report.Failed && strings.Contains(run.Reason, "no device was ever due")
-			if got := endedByHand(run); (run.Outcome != report.Passed && !skipped) || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
-				t.Errorf("%s (%s): ended by hand %q, notes %q", run.Outcome, run.Reason, got, run.Notes)
-			}
 		})
 	}
 }
@@ -83,45 +86,49 @@ func TestNextHidesNoFailure(t *testing.T) {
 fleet: {groups: [{name: robots, count: 1}]}
 stages: [{name: steps, steps: [{await: {connected: 1, within: 1ms}}]}]
 `
-	var eng *engine.Engine
-	eng = engine.New(engine.Sampled(engine.Options{
-		Scenario: decode(t, text), Recorder: punctual(),
-		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
-			if e.Kind == report.KindStep {
-				eng.Next()
-			}
-		}}},
-	}, calm()))
-	run := eng.Run(t.Context())
-	if run.Outcome != report.Failed || len(run.Steps) != 1 || run.Steps[0].OK {
-		t.Errorf("%s (%s): steps %+v; want it failed", run.Outcome, run.Reason, run.Steps)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var eng *engine.Engine
+		eng = engine.New(inMemory(engine.Options{
+			Scenario: decode(t, text), Recorder: punctual(),
+			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+				if e.Kind == report.KindStep {
+					eng.Next()
+				}
+			}}},
+		}, calm()))
+		run := eng.Run(t.Context())
+		if run.Outcome != report.Failed || len(run.Steps) != 1 || run.Steps[0].OK {
+			t.Errorf("%s (%s): steps %+v; want it failed", run.Outcome, run.Reason, run.Steps)
+		}
+	})
 }
 
 // Everybody who writes to the record at the end of a run does so at once: a stage that is ended by hand, a rollout and a
 // job that did not begin, loads that end. No line is lost.
 func TestNextThenStopKeepsEveryNote(t *testing.T) {
 	t.Parallel()
-	const text = long + `
+	synctest.Test(t, func(t *testing.T) {
+		const text = long + `
 service:
   rollouts: [{name: firmware, group: robots, properties: {firmware: 2}, at: 1h, rate: 10/s, waves: [{percent: 100}]}]
   jobs: [{name: retag, type: twin, at: 1h, desired: {x: 1}}, {name: late, type: twin, at: 1h, desired: {x: 2}}]
   methods: [{name: reboot, group: robots, method: reboot, rate: 10/s}]
 `
-	run := acting(t, text, func(eng *engine.Engine, stage string) {
-		eng.Next()
-		if stage == "hold" {
-			eng.Stop()
+		run := acting(t, text, func(eng *engine.Engine, stage string) {
+			eng.Next()
+			if stage == "hold" {
+				eng.Stop()
+			}
+		}).Run(t.Context())
+		want := []string{
+			"stage ramp was ended early by hand", "stage hold was ended early by hand", "rollout firmware did not begin: the run ended first",
+			"job retag did not begin: the run ended first", "job late did not begin: the run ended first",
 		}
-	}).Run(t.Context())
-	want := []string{
-		"stage ramp was ended early by hand", "stage hold was ended early by hand", "rollout firmware did not begin: the run ended first",
-		"job retag did not begin: the run ended first", "job late did not begin: the run ended first",
-	}
-	missing := slices.DeleteFunc(want, func(line string) bool { return slices.Contains(run.Notes, line) })
-	if run.Outcome != report.Interrupted || len(missing) > 0 || len(run.Stages) != 2 {
-		t.Errorf("%s, stages %+v, notes %q lack %q", run.Outcome, run.Stages, run.Notes, missing)
-	}
+		missing := slices.DeleteFunc(want, func(line string) bool { return slices.Contains(run.Notes, line) })
+		if run.Outcome != report.Interrupted || len(missing) > 0 || len(run.Stages) != 2 {
+			t.Errorf("%s, stages %+v, notes %q lack %q", run.Outcome, run.Stages, run.Notes, missing)
+		}
+	})
 }
 
 // Controls may be used before the run, from anywhere; a fleet that is paused so stays paused.
@@ -131,13 +138,15 @@ func TestPauseBeforeTheRun(t *testing.T) {
 fleet: {groups: [{name: robots, count: 5, telemetry: {every: 10ms}}]}
 stages: [{name: ramp, steps: [{await: {connected: 5, within: 1m}}], devices: 5}, {name: hold, duration: 200ms}]
 `
-	eng := newEngine(decode(t, text), newWatcher())
-	eng.Pause(true)
-	run := eng.Run(t.Context())
-	x := run.Totals.Select(metrics.OpTelemetry, "")
-	if run.Outcome != report.Passed || x == nil || x.Started() > 0 || x.Dropped[metrics.DropPaused] == 0 {
-		t.Errorf("%s (%s): telemetry %+v; want all of it dropped", run.Outcome, run.Reason, x)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		eng := newEngine(decode(t, text), newWatcher())
+		eng.Pause(true)
+		run := eng.Run(t.Context())
+		x := run.Totals.Select(metrics.OpTelemetry, "")
+		if run.Outcome != report.Passed || x == nil || x.Started() > 0 || x.Dropped[metrics.DropPaused] == 0 {
+			t.Errorf("%s (%s): telemetry %+v; want all of it dropped", run.Outcome, run.Reason, x)
+		}
+	})
 }
 
 // Somebody who watches ends a stage early, pauses the load and lets it go on; the run still passes, and says so.
@@ -147,82 +156,86 @@ func TestControls(t *testing.T) {
 fleet: {groups: [{name: robots, count: 5, reported: {connectivity: {type: wifi}, every: 100ms}}]}
 stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connect_rate: 100/s, duration: 1h}]
 `
-	w := newWatcher()
-	eng := newEngine(decode(t, text), w)
-	done := make(chan *report.Run, 1)
-	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
-	began := func(stage string) func([]report.Event, []report.Sample) bool {
-		return func(events []report.Event, _ []report.Sample) bool {
-			return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindStage && e.Text == stage })
-		}
-	}
-	reports := func(count func(x *metrics.SeriesSnapshot) bool) func([]report.Event, []report.Sample) bool {
-		return func(_ []report.Event, p []report.Sample) bool {
-			if len(p) == 0 {
-				return false
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher()
+		eng := newEngine(decode(t, text), w)
+		done := make(chan *report.Run, 1)
+		go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
+		began := func(stage string) func([]report.Event, []report.Sample) bool {
+			return func(events []report.Event, _ []report.Sample) bool {
+				return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindStage && e.Text == stage })
 			}
-			x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
-			return x != nil && count(x)
 		}
-	}
-	w.until(t, "the ramp", began("ramp"))
-	eng.Next()
-	w.until(t, "the hold", began("hold"))
-	w.until(t, "a device", func(_ []report.Event, p []report.Sample) bool {
-		return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") > 0
+		reports := func(count func(x *metrics.SeriesSnapshot) bool) func([]report.Event, []report.Sample) bool {
+			return func(_ []report.Event, p []report.Sample) bool {
+				if len(p) == 0 {
+					return false
+				}
+				x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
+				return x != nil && count(x)
+			}
+		}
+		w.until(t, "the ramp", began("ramp"))
+		eng.Next()
+		w.until(t, "the hold", began("hold"))
+		w.until(t, "a device", func(_ []report.Event, p []report.Sample) bool {
+			return len(p) > 0 && p[len(p)-1].Total.DevicesIn("connected") > 0
+		})
+		eng.Pause(true)
+		w.until(t, "reports that are dropped", reports(func(x *metrics.SeriesSnapshot) bool { return x.Dropped[metrics.DropPaused] > 0 }))
+		eng.Pause(false)
+		paused := w.last().Total.Select(metrics.OpTwinReport, "").Started()
+		w.until(t, "reports again", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
+		eng.Next()
+		run := <-done
+		if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {
+			t.Errorf("%s (%s): %+v %q", run.Outcome, run.Reason, run.Stages, run.Notes)
+		}
+		eng.Next() // too late, and harmless
 	})
-	eng.Pause(true)
-	w.until(t, "reports that are dropped", reports(func(x *metrics.SeriesSnapshot) bool { return x.Dropped[metrics.DropPaused] > 0 }))
-	eng.Pause(false)
-	paused := w.last().Total.Select(metrics.OpTwinReport, "").Started()
-	w.until(t, "reports again", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
-	eng.Next()
-	run := <-done
-	if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {
-		t.Errorf("%s (%s): %+v %q", run.Outcome, run.Reason, run.Stages, run.Notes)
-	}
-	eng.Next() // too late, and harmless
 }
 
 // A stage that somebody ends by hand is why there was less than a threshold asks for; it is not why there was too much.
 func TestThresholdsOfAStageEndedByHand(t *testing.T) {
 	t.Parallel()
-	for _, x := range []struct {
-		name       string
-		thresholds string
-		want       report.Outcome
-		cannotSay  int
-	}{
-		{"too few", `{"connect{group=gates}": ["count == 8"], "devices{group=gates}": [{threshold: "connected == 8", stage: g}], connect: [{threshold: "p(95) < 1m", stage: g}]}`, report.Interrupted, 3},
-		{"too many", `{connect: ["count < 6", "count > 100"]}`, report.Missed, 1},
-		{"met", `{connect: ["count >= 6", "error_rate < 1%"]}`, report.Passed, 0},
-		{"of another stage", `{devices: [{threshold: "connected == 9", stage: h}]}`, report.Missed, 0},
-	} {
-		var eng *engine.Engine
-		eng = engine.New(engine.Sampled(engine.Options{
-			Scenario: decode(t, `
+	synctest.Test(t, func(t *testing.T) {
+		for _, x := range []struct {
+			name       string
+			thresholds string
+			want       report.Outcome
+			cannotSay  int
+		}{
+			{"too few", `{"connect{group=gates}": ["count == 8"], "devices{group=gates}": [{threshold: "connected == 8", stage: g}], connect: [{threshold: "p(95) < 1m", stage: g}]}`, report.Interrupted, 3},
+			{"too many", `{connect: ["count < 6", "count > 100"]}`, report.Missed, 1},
+			{"met", `{connect: ["count >= 6", "error_rate < 1%"]}`, report.Passed, 0},
+			{"of another stage", `{devices: [{threshold: "connected == 9", stage: h}]}`, report.Missed, 0},
+		} {
+			var eng *engine.Engine
+			eng = engine.New(inMemory(engine.Options{
+				Scenario: decode(t, `
 name: hand
 fleet: {groups: [{name: robots, count: 12}, {name: gates, count: 8}]}
 stages:
   - {name: g, duration: 1m, devices: {gates: 100%}}
   - {name: h, duration: 500ms, devices: {robots: 6}}
 thresholds: `+x.thresholds+"\n"),
-			Recorder: punctual(),
-			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
-				if e.Kind == report.KindStage && e.Text == "g" {
-					eng.Next()
+				Recorder: punctual(),
+				Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+					if e.Kind == report.KindStage && e.Text == "g" {
+						eng.Next()
+					}
+				}}},
+			}, calm()))
+			run := eng.Run(t.Context())
+			n := 0
+			for _, v := range run.Thresholds {
+				if v.CannotSay {
+					n++
 				}
-			}}},
-		}, calm()))
-		run := eng.Run(t.Context())
-		n := 0
-		for _, v := range run.Thresholds {
-			if v.CannotSay {
-				n++
+			}
+			if run.Outcome != x.want || n != x.cannotSay {
+				t.Errorf("%s: %s (%s), %+v; want %s, and %d that cannot be told", x.name, run.Outcome, run.Reason, run.Thresholds, x.want, x.cannotSay)
 			}
 		}
-		if run.Outcome != x.want || n != x.cannotSay {
-			t.Errorf("%s: %s (%s), %+v; want %s, and %d that cannot be told", x.name, run.Outcome, run.Reason, run.Thresholds, x.want, x.cannotSay)
-		}
-	}
+	})
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -22,27 +23,29 @@ thresholds: {twin_report: ["p(50) < 10s", "error_rate < 1%"], twin_get: ["count 
 // unanswered, and the run is judged.
 func TestTheWaitCanBeCut(t *testing.T) {
 	t.Parallel()
-	var eng *engine.Engine
-	eng = engine.New(engine.Sampled(engine.Options{
-		Scenario: decode(t, deadEnd), Recorder: punctual(), AllowSaturated: true,
-		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
-			if e.Kind == report.KindDrain {
-				eng.Stop()
-			}
-		}}},
-	}, calm()))
-	run := eng.Run(t.Context()) // which would take an hour
-	x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
-	// The first may be answered: the stage begins a moment before the hub stalls.
-	if x == nil || x.Count(metrics.Unanswered) < x.Started()/2 || x.Count(metrics.Unanswered)+x.Count(metrics.OK) != x.Started() {
-		t.Fatalf("the dead stage: %s; want all unanswered", outcomes(x))
-	}
-	if run.Outcome != report.Missed || !slices.Contains(run.Notes, "the wait for the last answers was cut short by hand") {
-		t.Errorf("%s (%s), notes %q", run.Outcome, run.Reason, run.Notes)
-	}
-	if run.Thresholds[1].Pass || !run.Thresholds[2].Pass {
-		t.Errorf("thresholds: %+v; want the errors seen, and what went well", run.Thresholds)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var eng *engine.Engine
+		eng = engine.New(inMemory(engine.Options{
+			Scenario: decode(t, deadEnd), Recorder: punctual(), AllowSaturated: true,
+			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+				if e.Kind == report.KindDrain {
+					eng.Stop()
+				}
+			}}},
+		}, calm()))
+		run := eng.Run(t.Context()) // which would take an hour
+		x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
+		// The first may be answered: the stage begins a moment before the hub stalls.
+		if x == nil || x.Count(metrics.Unanswered) < x.Started()/2 || x.Count(metrics.Unanswered)+x.Count(metrics.OK) != x.Started() {
+			t.Fatalf("the dead stage: %s; want all unanswered", outcomes(x))
+		}
+		if run.Outcome != report.Missed || !slices.Contains(run.Notes, "the wait for the last answers was cut short by hand") {
+			t.Errorf("%s (%s), notes %q", run.Outcome, run.Reason, run.Notes)
+		}
+		if run.Thresholds[1].Pass || !run.Thresholds[2].Pass {
+			t.Errorf("thresholds: %+v; want the errors seen, and what went well", run.Thresholds)
+		}
+	})
 }
 
 // Every account of a run adds up: of the whole, of each stage, and of the stages together.

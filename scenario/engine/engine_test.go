@@ -4,23 +4,27 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
-	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,9 +38,10 @@ func decode(t testing.TB, text string, set ...string) *scenario.Scenario {
 	return s
 }
 
-// openHub starts a hub that outlives the run, so that a test can look into it afterwards.
+// openHub starts a hub that outlives the run, so that a test can look into it afterwards. It has no port: atHub reaches it.
 func openHub(t testing.TB, o hub.Options) (h *hub.Hub, set []string) {
 	t.Helper()
+	o.NoPort = true
 	h, err := hub.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +51,69 @@ func openHub(t testing.TB, o hub.Options) (h *hub.Hub, set []string) {
 			t.Errorf("closing the hub: %v", err)
 		}
 	})
-	return h, []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
+	return h, hubAt(h)
+}
+
+// hubAt is the --set that points a scenario at a hub.
+func hubAt(h *hub.Hub) []string {
+	return []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
+}
+
+// place is where a hub is, or was: its data is kept.
+type place struct {
+	t   *testing.T
+	dir string
+
+	mu  sync.Mutex // protects hub
+	hub *hub.Hub   // nil while it is away
+}
+
+func openPlace(t *testing.T, dir string) *place {
+	t.Helper()
+	p := &place{t: t, dir: dir}
+	p.open()
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *place) open() {
+	h, err := hub.Open(context.Background(), hub.Options{DataDir: p.dir, NoPort: true})
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hub = h
+}
+
+func (p *place) close() {
+	p.mu.Lock()
+	h := p.hub
+	p.hub = nil
+	p.mu.Unlock()
+	if h == nil {
+		return
+	}
+	if err := h.Close(); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// dial reaches the hub; while it is away nothing listens.
+func (p *place) dial(ctx context.Context) (net.Conn, error) {
+	p.mu.Lock()
+	h := p.hub
+	p.mu.Unlock()
+	if h == nil {
+		return refused(ctx)
+	}
+	return h.Dial(ctx)
+}
+
+// refused is a dialler to where nothing listens.
+func refused(context.Context) (net.Conn, error) {
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
 // watcher collects what an Engine tells.
@@ -116,9 +183,18 @@ func connected(n int) func([]report.Event, []report.Sample) bool {
 	}
 }
 
-// newEngine makes an engine whose generator is not the subject: the machine that runs the tests may be busy.
-func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine {
-	return engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}}, AllowSaturated: true}, calm()))
+// inMemory has a run reach no network and be measured by another than this process.
+func inMemory(o engine.Options, by watch.Sampler) engine.Options {
+	return engine.InMemory(engine.Sampled(o, by), nil)
+}
+
+// newEngine makes an engine whose generator is not the subject: the machine that runs the tests may be busy. Its hub is in memory.
+func newEngine(s *scenario.Scenario, w *watcher) *engine.Engine { return atHub(s, w, nil) }
+
+// atHub makes an engine that reaches a hub elsewhere by a dialler.
+func atHub(s *scenario.Scenario, w *watcher, dial link.Dialer) *engine.Engine {
+	o := engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}}, AllowSaturated: true}
+	return engine.New(engine.InMemory(engine.Sampled(o, calm()), dial))
 }
 
 // ends are what must have been seen before a stage ends; stages without are as long as the scenario says.
@@ -130,7 +206,7 @@ func runUntil(t testing.TB, s *scenario.Scenario, over ends) *report.Run {
 	t.Helper()
 	ended := make(map[string]bool)
 	var eng *engine.Engine
-	eng = engine.New(engine.Sampled(engine.Options{
+	eng = engine.New(inMemory(engine.Options{
 		Scenario: s, Recorder: punctual(), AllowSaturated: true,
 		Observers: []report.Observer{report.Funcs{OnSample: func(p report.Sample) {
 			if seen := over[p.Window.Stage]; seen != nil && !ended[p.Window.Stage] && seen(p) {
@@ -148,11 +224,19 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, set := openHub(t, hub.Options{})
+	h, err := hub.Open(t.Context(), hub.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	// The last stage ends when all have reported and are tagged, however slow the machine is.
-	s := decode(t, string(text), append(set, "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
+	s := decode(t, string(text), append(hubAt(h), "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
 		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s", "fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
-	eng := newEngine(s, newWatcher())
+	eng := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), AllowSaturated: true}, calm())) // over TCP
 	run := eng.Run(t.Context())
 	if run.Outcome != report.Passed {
 		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
@@ -220,101 +304,96 @@ service:
 // goes on, and the record tells of the gap.
 func TestHubGoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	addr := loopback.Free(t)
-	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir, Listen: addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := []string{"target.hub=" + h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true"}
-	w := newWatcher()
-	eng := newEngine(decode(t, small, set...), w)
-	done := make(chan *report.Run, 1)
-	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
-	w.until(t, "all devices connected", connected(50))
-	w.until(t, "all devices tagged", func(events []report.Event, _ []report.Sample) bool { // a tagging that fails ends the run
-		return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindTagging && e.Done == e.Total })
-	})
-	if err := h.Close(); err != nil {
-		t.Fatal(err)
-	}
-	outage := func(back bool) func([]report.Event, []report.Sample) bool {
-		return func(events []report.Event, _ []report.Sample) bool {
-			return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindOutage && e.OK == back })
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		place := openPlace(t, dir)
+		w := newWatcher()
+		eng := atHub(decode(t, small, hubAt(place.hub)...), w, place.dial)
+		done := make(chan *report.Run, 1)
+		go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
+		w.until(t, "all devices connected", connected(50))
+		w.until(t, "all devices tagged", func(events []report.Event, _ []report.Sample) bool { // a tagging that fails ends the run
+			return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindTagging && e.Done == e.Total })
+		})
+		place.close()
+		outage := func(back bool) func([]report.Event, []report.Sample) bool {
+			return func(events []report.Event, _ []report.Sample) bool {
+				return slices.ContainsFunc(events, func(e report.Event) bool { return e.Kind == report.KindOutage && e.OK == back })
+			}
 		}
-	}
-	w.until(t, "the outage", outage(false))
-	w.until(t, "connections in vain, and nobody there", func(_ []report.Event, p []report.Sample) bool {
-		now := p[len(p)-1].Total
-		return now.Select(metrics.OpConnect, "").Count(metrics.Failed) > 0 && now.DevicesIn("connected") == 0
-	})
-	h, err = hub.Open(t.Context(), hub.Options{DataDir: dir, Listen: addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	w.until(t, "the devices' return", outage(true))
-	w.until(t, "all devices connected again", connected(50))
-	eng.Stop()
-	run := <-done
-	if len(run.Outages) != 1 || !run.Outages[0].Recovered || run.Outages[0].Lost != 50 {
-		t.Errorf("outages = %+v; want one, of 50 devices, recovered", run.Outages)
-	}
-	if x := run.Totals.Select(metrics.OpConnect, ""); x.Count(metrics.Failed) == 0 {
-		t.Error("no connection failed while the hub was away")
-	}
-	for id, r := range eng.LastReports() {
-		if r.Version == 0 {
-			t.Errorf("%s has no acknowledged report", id)
+		w.until(t, "the outage", outage(false))
+		w.until(t, "connections in vain, and nobody there", func(_ []report.Event, p []report.Sample) bool {
+			now := p[len(p)-1].Total
+			return now.Select(metrics.OpConnect, "").Count(metrics.Failed) > 0 && now.DevicesIn("connected") == 0
+		})
+		place.open()
+		w.until(t, "the devices' return", outage(true))
+		w.until(t, "all devices connected again", connected(50))
+		eng.Stop()
+		run := <-done
+		if len(run.Outages) != 1 || !run.Outages[0].Recovered || run.Outages[0].Lost != 50 {
+			t.Errorf("outages = %+v; want one, of 50 devices, recovered", run.Outages)
 		}
-	}
+		if x := run.Totals.Select(metrics.OpConnect, ""); x.Count(metrics.Failed) == 0 {
+			t.Error("no connection failed while the hub was away")
+		}
+		for id, r := range eng.LastReports() {
+			if r.Version == 0 {
+				t.Errorf("%s has no acknowledged report", id)
+			}
+		}
+	})
 }
 
 func TestStopStillReports(t *testing.T) {
 	t.Parallel()
-	w := newWatcher()
-	eng := newEngine(decode(t, small), w)
-	done := make(chan *report.Run, 1)
-	go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
-	w.until(t, "all devices connected", connected(50))
-	eng.Stop()
-	eng.Stop()
-	run := <-done
-	if run.Outcome != report.Interrupted {
-		t.Errorf("outcome = %s (%s); want interrupted", run.Outcome, run.Reason)
-	}
-	if x := run.Totals.Select(metrics.OpTwinReport, ""); x == nil || x.Ended() == 0 || x.InFlight() != 0 {
-		t.Errorf("reports = %+v; want some, and none in flight", x)
-	}
-	if n := run.Totals.DevicesIn("waiting"); n != 50 {
-		t.Errorf("%d devices have stopped; want 50", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher()
+		eng := newEngine(decode(t, small), w)
+		done := make(chan *report.Run, 1)
+		go func() { done <- eng.Run(context.WithoutCancel(t.Context())) }()
+		w.until(t, "all devices connected", connected(50))
+		eng.Stop()
+		eng.Stop()
+		run := <-done
+		if run.Outcome != report.Interrupted {
+			t.Errorf("outcome = %s (%s); want interrupted", run.Outcome, run.Reason)
+		}
+		if x := run.Totals.Select(metrics.OpTwinReport, ""); x == nil || x.Ended() == 0 || x.InFlight() != 0 {
+			t.Errorf("reports = %+v; want some, and none in flight", x)
+		}
+		if n := run.Totals.DevicesIn("waiting"); n != 50 {
+			t.Errorf("%d devices have stopped; want 50", n)
+		}
+	})
 }
 
 // Whoever cancels a run does not wait for answers that never come; a polite end would, for an hour.
 func TestCancelStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWatcher()
-	eng := newEngine(decode(t, small, "fleet.groups.robots.timeout=1h", "stages.hold.hub.stall=1h"), w)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan *report.Run, 1)
-	go func() { done <- eng.Run(ctx) }()
-	w.until(t, "reports without answers", func(_ []report.Event, p []report.Sample) bool {
-		if len(p) == 0 || p[len(p)-1].Window.Stage != "hold" {
-			return false
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher()
+		eng := newEngine(decode(t, small, "fleet.groups.robots.timeout=1h", "stages.hold.hub.stall=1h"), w)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan *report.Run, 1)
+		go func() { done <- eng.Run(ctx) }()
+		w.until(t, "reports without answers", func(_ []report.Event, p []report.Sample) bool {
+			if len(p) == 0 || p[len(p)-1].Window.Stage != "hold" {
+				return false
+			}
+			x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
+			return x != nil && x.InFlight() > 50
+		})
+		cancel()
+		select {
+		case run := <-done:
+			if run.Outcome != report.Interrupted {
+				t.Errorf("outcome = %s; want interrupted", run.Outcome)
+			}
+		case <-time.After(patience):
+			t.Fatal("the run goes on")
 		}
-		x := p[len(p)-1].Total.Select(metrics.OpTwinReport, "")
-		return x != nil && x.InFlight() > 50
 	})
-	cancel()
-	select {
-	case run := <-done:
-		if run.Outcome != report.Interrupted {
-			t.Errorf("outcome = %s; want interrupted", run.Outcome)
-		}
-	case <-time.After(patience):
-		t.Fatal("the run goes on")
-	}
 }
 
 func TestVerdicts(t *testing.T) {
@@ -330,7 +409,7 @@ stages: [{name: ramp, duration: 200ms, devices: 5}, {name: hold, duration: 300ms
 	}{
 		{"no thresholds", "", report.Passed, ""},
 		{"thresholds that hold", `thresholds: {connect: ["error_rate < 1%", "count >= 5"]}`, report.Passed, ""},
-		{"a threshold that is missed", `thresholds: {connect: ["p(50) < 1us"]}`, report.Missed, "1 of 1 thresholds"},
+		{"a threshold that is missed", `thresholds: {connect: ["p(50) > 1h"]}`, report.Missed, "1 of 1 thresholds"},
 		{"a threshold without data", `service: {queries: [{name: leap, cron: "0 0 29 2 *", sql: SELECT * FROM devices}]}
 thresholds: {query: ["p(50) < 1s"]}`, report.Missed, "1 of 1 thresholds"},
 		{"a threshold that ends the run", `thresholds: {connect: [{threshold: "count < 1", abort_on_fail: true}]}
@@ -341,14 +420,16 @@ stages: [{name: ramp, steps: [{await: {connected: 5}}], devices: 5}, {name: hold
 stages: [{name: s, steps: [{query: {name: q, expect: 4, within: 100ms}}]}]`, report.Failed, "expected 4"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			body := text
-			if strings.Contains(tt.more, "stages:") {
-				body = strings.Split(text, "stages:")[0]
-			}
-			run := newEngine(decode(t, body+tt.more), newWatcher()).Run(t.Context())
-			if run.Outcome != tt.want || !strings.Contains(run.Reason, tt.reason) {
-				t.Errorf("outcome = %s (%s); want %s (%s)", run.Outcome, run.Reason, tt.want, tt.reason)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				body := text
+				if strings.Contains(tt.more, "stages:") {
+					body = strings.Split(text, "stages:")[0]
+				}
+				run := newEngine(decode(t, body+tt.more), newWatcher()).Run(t.Context())
+				if run.Outcome != tt.want || !strings.Contains(run.Reason, tt.reason) {
+					t.Errorf("outcome = %s (%s); want %s (%s)", run.Outcome, run.Reason, tt.want, tt.reason)
+				}
+			})
 		})
 	}
 }
@@ -370,49 +451,53 @@ func TestUnreachableTarget(t *testing.T) {
 // A run against a hub that is not embedded removes what it made, unless it is told to keep it.
 func TestIdentitiesAreRemoved(t *testing.T) {
 	t.Parallel()
-	for _, keep := range []bool{false, true} {
-		h, set := openHub(t, hub.Options{CertDir: t.TempDir()})
-		set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, devices: 50, steps: [{await: {connected: 50, reported: 50, within: 2m}}]}]", "target.plain=false", "target.ca="+h.CA())
-		run := newEngine(decode(t, small, set...), newWatcher()).Run(t.Context())
-		if run.Outcome != report.Passed {
-			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+	synctest.Test(t, func(t *testing.T) {
+		for _, keep := range []bool{false, true} {
+			h, set := openHub(t, hub.Options{CertDir: t.TempDir()}) // which devices reach over TLS
+			set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, devices: 50, steps: [{await: {connected: 50, reported: 50, within: 2m}}]}]", "target.plain=false", "target.ca="+h.CA())
+			run := atHub(decode(t, small, set...), newWatcher(), h.Dial).Run(t.Context())
+			if run.Outcome != report.Passed {
+				t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+			}
+			want := 0
+			if keep {
+				want = 50
+			}
+			if got := h.Stats().Devices.Total; got != want {
+				t.Errorf("keep %v: %d identities are left; want %d", keep, got, want)
+			}
 		}
-		want := 0
-		if keep {
-			want = 50
-		}
-		if got := h.Stats().Devices.Total; got != want {
-			t.Errorf("keep %v: %d identities are left; want %d", keep, got, want)
-		}
-	}
+	})
 }
 
 // The example that the README begins with tells its story from the hub's real answers.
 func TestGettingStarted(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", "getting-started.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := newEngine(decode(t, string(b)), newWatcher()).Run(t.Context())
-	var story []string
-	for _, s := range run.Steps {
-		story = append(story, s.Text+" → "+s.Detail)
-	}
-	want := []string{
-		"registry statistics → total 1, enabled 1, disabled 0",
-		`tag 1 device of device → {"location":{"region":"US","plant":"Redmond43"}}`,
-		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
-		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 0 found",
-		`desired properties of 1 device: {"location":{"building":"43","floor":1}} → written to 1 device`,
-		`wait for 1 connected, 1 reported → 1 connected, 1 reported (cellular); myDeviceId was told of the complete properties: {"location":{"building":"43","floor":1},"$version":2}`,
-		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
-		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 1 found: myDeviceId",
-		`desired properties of 1 device: {"location":{"floor":2}} → myDeviceId was told of a partial update: {"location":{"floor":2},"$version":3}`,
-	}
-	if got := strings.Join(story, "\n"); got != strings.Join(want, "\n") {
-		t.Errorf("the story:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
-	}
-	if run.Outcome != report.Passed {
-		t.Errorf("the run %s: %s", run.Outcome, run.Reason)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", "getting-started.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := newEngine(decode(t, string(b)), newWatcher()).Run(t.Context())
+		var story []string
+		for _, s := range run.Steps {
+			story = append(story, s.Text+" → "+s.Detail)
+		}
+		want := []string{
+			"registry statistics → total 1, enabled 1, disabled 0",
+			`tag 1 device of device → {"location":{"region":"US","plant":"Redmond43"}}`,
+			"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
+			"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 0 found",
+			`desired properties of 1 device: {"location":{"building":"43","floor":1}} → written to 1 device`,
+			`wait for 1 connected, 1 reported → 1 connected, 1 reported (cellular); myDeviceId was told of the complete properties: {"location":{"building":"43","floor":1},"$version":2}`,
+			"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' → 1 found: myDeviceId",
+			"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular' → 1 found: myDeviceId",
+			`desired properties of 1 device: {"location":{"floor":2}} → myDeviceId was told of a partial update: {"location":{"floor":2},"$version":3}`,
+		}
+		if got := strings.Join(story, "\n"); got != strings.Join(want, "\n") {
+			t.Errorf("the story:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
+		}
+		if run.Outcome != report.Passed {
+			t.Errorf("the run %s: %s", run.Outcome, run.Reason)
+		}
+	})
 }

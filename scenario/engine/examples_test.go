@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -191,18 +192,20 @@ func TestExamplesRunShort(t *testing.T) {
 	for _, tt := range examples() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", tt.name+".yaml"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			run := runUntil(t, decode(t, string(b), tt.set...), tt.over)
-			if problem := tt.want(run); problem != "" {
-				t.Error(problem)
-			}
-			checkAccounts(t, run)
-			if t.Failed() {
-				t.Logf("stages %+v\nerrors %+v\nnotes %q", run.Stages, run.Totals.Errors, run.Notes)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				b, err := os.ReadFile(filepath.Join("..", "..", "configs", "scenarios", tt.name+".yaml"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				run := runUntil(t, decode(t, string(b), tt.set...), tt.over)
+				if problem := tt.want(run); problem != "" {
+					t.Error(problem)
+				}
+				checkAccounts(t, run)
+				if t.Failed() {
+					t.Logf("stages %+v\nerrors %+v\nnotes %q", run.Stages, run.Totals.Errors, run.Notes)
+				}
+			})
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
@@ -51,32 +52,34 @@ func TestSaturatedGenerator(t *testing.T) {
 	}{
 		{"ok", calm(), false, nil, report.Passed},
 		{"saturated", starved, false, nil, report.Saturated},
-		{"saturated, and a threshold missed", starved, false, []string{"thresholds={connect: 'p(50) < 1us'}"}, report.Saturated},
+		{"saturated, and a threshold missed", starved, false, []string{"thresholds={connect: 'p(50) > 1h'}"}, report.Saturated},
 		{"allowed by the command line", starved, true, nil, report.Passed},
 		{"allowed by the scenario", starved, false, []string{"generator.saturated=warn"}, report.Passed},
 		{"not allowed by the scenario", starved, false, []string{"generator.saturated=fail"}, report.Saturated},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			rec := punctual()
-			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, AllowSaturated: tt.allow}, tt.sampler)).Run(t.Context())
-			if run.Outcome != tt.want {
-				t.Errorf("%s (%s); want %s", run.Outcome, run.Reason, tt.want)
-			}
-			if h := run.Generator; h == nil || h.Saturated != (tt.name != "ok") {
-				t.Errorf("health = %+v", h)
-			}
-			var b bytes.Buffer
-			if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
-				t.Fatal(err)
-			}
-			want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"
-			if tt.name != "ok" {
-				want = "generator: saturated (stage ramp: this process used 2.0 of 2 processors for"
-			}
-			if !strings.Contains(b.String(), want) {
-				t.Errorf("the summary lacks %q:\n%s", want, b.String())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				rec := punctual()
+				run := engine.New(inMemory(engine.Options{Scenario: decode(t, brief, tt.set...), Recorder: rec, AllowSaturated: tt.allow}, tt.sampler)).Run(t.Context())
+				if run.Outcome != tt.want {
+					t.Errorf("%s (%s); want %s", run.Outcome, run.Reason, tt.want)
+				}
+				if h := run.Generator; h == nil || h.Saturated != (tt.name != "ok") {
+					t.Errorf("health = %+v", h)
+				}
+				var b bytes.Buffer
+				if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+					t.Fatal(err)
+				}
+				want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"
+				if tt.name != "ok" {
+					want = "generator: saturated (stage ramp: this process used 2.0 of 2 processors for"
+				}
+				if !strings.Contains(b.String(), want) {
+					t.Errorf("the summary lacks %q:\n%s", want, b.String())
+				}
+			})
 		})
 	}
 }
@@ -140,13 +143,13 @@ stages: [{name: ramp, duration: 600ms, devices: 2}, {name: hold, duration: 600ms
 func TestStageNotAsAsked(t *testing.T) {
 	const (
 		met        = "twin_report: 'p(50) < 1h'"
-		missed     = "twin_report: 'p(50) < 1us'"
+		missed     = "twin_report: 'p(50) > 1h'"
 		metInRamp  = "twin_report: {threshold: 'p(50) < 1h', stage: ramp}"
-		missInRamp = "twin_report: {threshold: 'p(50) < 1us', stage: ramp}"
+		missInRamp = "twin_report: {threshold: 'p(50) > 1h', stage: ramp}"
 		metInHold  = "twin_report: {threshold: 'p(50) < 1h', stage: hold}"
-		missInHold = "twin_report: {threshold: 'p(50) < 1us', stage: hold}"
-		abort      = "twin_report: {threshold: 'p(50) < 1us', stage: ramp, abort_on_fail: true}"
-		abortWhole = "twin_report: {threshold: 'p(50) < 1us', abort_on_fail: true}"
+		missInHold = "twin_report: {threshold: 'p(50) > 1h', stage: hold}"
+		abort      = "twin_report: {threshold: 'p(50) > 1h', stage: ramp, abort_on_fail: true}"
+		abortWhole = "twin_report: {threshold: 'p(50) > 1h', abort_on_fail: true}"
 	)
 	for _, tt := range []struct {
 		name      string
@@ -176,35 +179,42 @@ func TestStageNotAsAsked(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			set := []string{}
-			if tt.threshold != "" {
-				set = append(set, "thresholds={"+tt.threshold+"}")
-			}
-			if strings.Contains(tt.threshold, "abort") {
-				set = append(set, "stages[0].duration=1300ms") // there is a figure a second
-			}
-			rec, sampler := punctual(), &stopped{in: tt.bad}
-			if tt.late {
-				rec = metrics.NewRecorder(metrics.Options{LateAfter: 1})
-				set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
-			}
-			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}, sampler)).Run(t.Context())
-			why := run.Reason
-			if h := run.Generator; h != nil {
-				why += "\n" + strings.Join(h.Reasons, "\n")
-			}
-			if run.Outcome != tt.want || !strings.Contains(why, tt.reason) {
-				t.Errorf("%s (%s); want %s (%s)", run.Outcome, why, tt.want, tt.reason)
-			}
-			for _, v := range run.Thresholds {
-				if v.CannotSay != tt.cannotSay || v.Observed == "" || (v.Why == "") == tt.cannotSay {
-					t.Errorf("verdict %+v; want cannot say %t", v, tt.cannotSay)
+			run := func(t *testing.T) {
+				set := []string{}
+				if tt.threshold != "" {
+					set = append(set, "thresholds={"+tt.threshold+"}")
+				}
+				if strings.Contains(tt.threshold, "abort") {
+					set = append(set, "stages[0].duration=1300ms") // there is a figure a second
+				}
+				rec, sampler := punctual(), &stopped{in: tt.bad}
+				if tt.late {
+					rec = metrics.NewRecorder(metrics.Options{LateAfter: 1})
+					set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
+				}
+				run := engine.New(inMemory(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}, sampler)).Run(t.Context())
+				why := run.Reason
+				if h := run.Generator; h != nil {
+					why += "\n" + strings.Join(h.Reasons, "\n")
+				}
+				if run.Outcome != tt.want || !strings.Contains(why, tt.reason) {
+					t.Errorf("%s (%s); want %s (%s)", run.Outcome, why, tt.want, tt.reason)
+				}
+				for _, v := range run.Thresholds {
+					if v.CannotSay != tt.cannotSay || v.Observed == "" || (v.Why == "") == tt.cannotSay {
+						t.Errorf("verdict %+v; want cannot say %t", v, tt.cannotSay)
+					}
+				}
+				h := run.Generator
+				if h == nil || h.Saturated != (tt.bad != "" || tt.late) || len(h.Stages) == 0 || h.Stages[0].Asked == 0 || h.Stages[0].AsAsked == h.Saturated {
+					t.Errorf("health = %+v", h)
 				}
 			}
-			h := run.Generator
-			if h == nil || h.Saturated != (tt.bad != "" || tt.late) || len(h.Stages) == 0 || h.Stages[0].Asked == 0 || h.Stages[0].AsAsked == h.Saturated {
-				t.Errorf("health = %+v", h)
+			if tt.late { // no start is late in virtual time
+				run(t)
+				return
 			}
+			synctest.Test(t, run)
 		})
 	}
 }

@@ -3,9 +3,9 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -36,33 +36,30 @@ stages:
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h, err := hub.Open(t.Context(), hub.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			closed := false
-			rec := punctual()
-			watch := func(e report.Event) {
-				if e.Kind == report.KindStage && e.Text == "dead" && !closed {
-					closed = true
-					if err := h.Close(); err != nil {
-						t.Error(err)
+			synctest.Test(t, func(t *testing.T) {
+				place := openPlace(t, t.TempDir())
+				closed := false
+				rec := punctual()
+				watch := func(e report.Event) {
+					if e.Kind == report.KindStage && e.Text == "dead" && !closed {
+						closed = true
+						place.close()
 					}
 				}
-			}
-			s := decode(t, text, "target.hub="+h.ConnectionString("iothubowner").Reveal(), "target.plain=true", "target.keep=true", "thresholds="+tt.thresholds, "stages.dead="+tt.dead)
-			sample := func(p report.Sample) {
-				if !tt.slow || p.Window.Stage != "dead" {
-					return
+				s := decode(t, text, append(hubAt(place.hub), "thresholds="+tt.thresholds, "stages.dead="+tt.dead)...)
+				sample := func(p report.Sample) {
+					if !tt.slow || p.Window.Stage != "dead" {
+						return
+					}
+					for rec.Snapshot().DevicesIn("waiting") < 5 { // devices that stop wait for the next run
+						time.Sleep(time.Millisecond)
+					}
 				}
-				for rec.Snapshot().DevicesIn("waiting") < 5 { // devices that stop wait for the next run
-					time.Sleep(time.Millisecond)
+				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: watch, OnSample: sample}}}, calm()), place.dial)).Run(t.Context())
+				if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
+					t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
 				}
-			}
-			run := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: watch, OnSample: sample}}}, calm())).Run(t.Context())
-			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
-				t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
-			}
+			})
 		})
 	}
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -28,45 +29,48 @@ stages:
 // them worse, in the same proportion: while this process is stopped devices wait as they do for a hub that stalls.
 func TestAStallCannotHide(t *testing.T) {
 	t.Parallel()
-	const (
-		whole   = 5 * time.Second
-		stall   = time.Second
-		devices = wholeFleet / 60
-		rate    = devices * 40 // a second
-		asked   = rate * int(whole/time.Second)
-	)
-	run := newEngine(decode(t, fmt.Sprintf(stalled, devices, rate)), newWatcher()).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-	}
-	x := run.Totals.Select(metrics.OpTwinReport, "")
-	// One report a device comes at connecting.
-	// What waits for its turn when the run ends is dropped: none, on a machine that has the time.
-	total := uint64(asked + devices)
-	if x.Scheduled() < total-2 || x.Scheduled() > total || x.DroppedTotal() != x.Dropped[metrics.DropStopped] {
-		t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, total)
-	}
-	// What is due in the first half of the stall waits for the other half at least. Of what was sent that is one
-	// report a device, a twentieth of it.
-	const long = stall / 2
-	slow := func(fromSend bool) uint64 {
-		h := x.Latency(fromSend)
-		return h.Count - h.Below(long-time.Millisecond)
-	}
-	intended, sent := slow(false)+x.DroppedTotal(), slow(true)
-	t.Logf("%d reports took more than %v from the intended time (the schedule says %d), %d from the send", intended, long, rate/2, sent)
-	if want := uint64(rate/2) - devices; intended < want {
-		t.Errorf("%d reports took more than %v from the intended time; the schedule says %d", intended, long, want)
-	}
-	if sent > intended/2 {
-		t.Errorf("%d reports took more than %v from the send, %d from the intended time; want far less", sent, long, intended)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const (
+			whole   = 5 * time.Second
+			stall   = time.Second
+			devices = wholeFleet / 60
+			rate    = devices * 40 // a second
+			asked   = rate * int(whole/time.Second)
+		)
+		run := newEngine(decode(t, fmt.Sprintf(stalled, devices, rate)), newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		x := run.Totals.Select(metrics.OpTwinReport, "")
+		// One report a device comes at connecting.
+		// What waits for its turn when the run ends is dropped: none, on a machine that has the time.
+		total := uint64(asked + devices)
+		if x.Scheduled() < total-2 || x.Scheduled() > total || x.DroppedTotal() != x.Dropped[metrics.DropStopped] {
+			t.Fatalf("%d reports were scheduled, %v dropped; want %d and none", x.Scheduled(), x.Dropped, total)
+		}
+		// What is due in the first half of the stall waits for the other half at least. Of what was sent that is one
+		// report a device, a twentieth of it.
+		const long = stall / 2
+		slow := func(fromSend bool) uint64 {
+			h := x.Latency(fromSend)
+			return h.Count - h.Below(long-time.Millisecond)
+		}
+		intended, sent := slow(false)+x.DroppedTotal(), slow(true)
+		t.Logf("%d reports took more than %v from the intended time (the schedule says %d), %d from the send", intended, long, rate/2, sent)
+		if want := uint64(rate/2) - devices; intended < want {
+			t.Errorf("%d reports took more than %v from the intended time; the schedule says %d", intended, long, want)
+		}
+		if sent > intended/2 {
+			t.Errorf("%d reports took more than %v from the send, %d from the intended time; want far less", sent, long, intended)
+		}
+	})
 }
 
 // A storm of 80 % of the fleet, 3,000 devices: all come back, and the record tells how fast.
 func TestStormOfAFleet(t *testing.T) {
 	t.Parallel()
-	const storm = `
+	synctest.Test(t, func(t *testing.T) {
+		const storm = `
 name: storm
 seed: 42
 fleet: {groups: [{name: robots, count: %[1]d}]}
@@ -77,28 +81,29 @@ stages:
   - {name: back, steps: [{await: {connected: %[1]d, within: 2m}}]}
   - {name: calm, duration: 1s}
 `
-	const lost = wholeFleet * 8 / 10
-	run := newEngine(decode(t, fmt.Sprintf(storm, wholeFleet)), newWatcher()).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-	}
-	if len(run.Outages) != 1 {
-		t.Fatalf("outages = %+v; want one; errors %+v", run.Outages, run.Totals.Errors)
-	}
-	o := run.Outages[0]
-	if o.Total < lost || o.Total > lost*21/20 || !o.Recovered || o.To <= o.From || o.AllBack < o.To-o.From {
-		t.Errorf("%v, all back after %v; want %d connections lost, and all back", o, o.AllBack, lost)
-	}
-	back := 0
-	for _, n := range o.Returns {
-		back += n
-	}
-	// Those who were back before a device in a hundred was gone are not in the curve.
-	if back < lost*9/10 || back > o.Total {
-		t.Errorf("the curve has %d returns of %d", back, lost)
-	}
-	if rate, _ := o.Peak(); rate < lost/60 {
-		t.Errorf("peak of %v a second", rate)
-	}
-	t.Logf("99 %% back after %v, all after %v: %v", o.To-o.From, o.AllBack, o.Returns)
+		const lost = wholeFleet * 8 / 10
+		run := newEngine(decode(t, fmt.Sprintf(storm, wholeFleet)), newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		if len(run.Outages) != 1 {
+			t.Fatalf("outages = %+v; want one; errors %+v", run.Outages, run.Totals.Errors)
+		}
+		o := run.Outages[0]
+		if o.Total < lost || o.Total > lost*21/20 || !o.Recovered || o.To <= o.From || o.AllBack < o.To-o.From {
+			t.Errorf("%v, all back after %v; want %d connections lost, and all back", o, o.AllBack, lost)
+		}
+		back := 0
+		for _, n := range o.Returns {
+			back += n
+		}
+		// Those who were back before a device in a hundred was gone are not in the curve.
+		if back < lost*9/10 || back > o.Total {
+			t.Errorf("the curve has %d returns of %d", back, lost)
+		}
+		if rate, _ := o.Peak(); rate < lost/60 {
+			t.Errorf("peak of %v a second", rate)
+		}
+		t.Logf("99 %% back after %v, all after %v: %v", o.To-o.From, o.AllBack, o.Returns)
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
@@ -71,7 +72,7 @@ func load(t testing.TB, dir, text string, set ...string) *scenario.Scenario {
 
 func client(t testing.TB, h *hub.Hub) *service.Client {
 	t.Helper()
-	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
+	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://hub", Dial: h.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,113 +101,119 @@ func mustPass(t *testing.T, name string, run *report.Run) {
 // Devices of every kind connect to the embedded hub, over TLS where they have certificates.
 func TestIdentitiesOnTheEmbeddedHub(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	authorityFiles(t, dir)
-	var rows []byte
-	for i := range 25 {
-		rows = identity.AppendRow(rows, iothub.DeviceConnectionString{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: iothub.NewKey()})
-	}
-	if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, kind := range []string{
-		"{key: aHVzaC1odXNo}", "{x509: {}}", "{x509: {ca: ca.pem, key: ca.key}}", "{x509: {thumbprint: true}}", "{file: devices.jsonl}",
-	} {
-		run := newEngine(load(t, dir, fmt.Sprintf(devicesOf, kind)), newWatcher()).Run(t.Context())
-		mustPass(t, kind, run)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		authorityFiles(t, dir)
+		var rows []byte
+		for i := range 25 {
+			rows = identity.AppendRow(rows, iothub.DeviceConnectionString{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: iothub.NewKey()})
+		}
+		if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []string{
+			"{key: aHVzaC1odXNo}", "{x509: {}}", "{x509: {ca: ca.pem, key: ca.key}}", "{x509: {thumbprint: true}}", "{file: devices.jsonl}",
+		} {
+			run := newEngine(load(t, dir, fmt.Sprintf(devicesOf, kind)), newWatcher()).Run(t.Context())
+			mustPass(t, kind, run)
+		}
+	})
 }
 
 // On a hub that outlives the run: identities are of the type that the scenario says, keys of a group are derived,
 // and devices of a file are neither made nor removed.
 func TestIdentitiesOnAHub(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	cert := authorityFiles(t, dir)
-	h, set := openHub(t, hub.Options{CertDir: filepath.Join(dir, "hub"), ClientCAs: []*x509.Certificate{cert}})
-	c := client(t, h)
-	secure := append(set[:1:1], "target.ca="+h.CA(), "target.keep=true")
-	remove := func() {
-		t.Helper()
-		var entries []iothub.BulkEntry
-		for i := range 20 {
-			entries = append(entries, iothub.BulkEntry{ID: fmt.Sprintf("robots-%06d", i), ImportMode: iothub.ImportDelete})
-		}
-		if result, err := c.Bulk(t.Context(), entries); err != nil || !result.IsSuccessful {
-			t.Fatalf("%v %v", result, err)
-		}
-	}
-	for kind, check := range map[string]func(a *iothub.Authentication) bool{
-		"{x509: {ca: ca.pem, key: ca.key}}": func(a *iothub.Authentication) bool { return a.Type == iothub.AuthCertificateAuthority },
-		"{x509: {thumbprint: true}}": func(a *iothub.Authentication) bool {
-			return a.Type == iothub.AuthSelfSigned && len(a.Thumbprint.Primary) == 64
-		},
-		"{key: Z3JvdXAtc2VjcmV0}": func(a *iothub.Authentication) bool {
-			key, _ := iothub.ParseKey("Z3JvdXAtc2VjcmV0")
-			return a.Type == iothub.AuthSAS && a.SymmetricKey.Primary == key.Derive("robots-000007")
-		},
-	} {
-		mustPass(t, kind, newEngine(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher()).Run(t.Context()))
-		device, err := c.Device(t.Context(), "robots-000007")
-		if err != nil || !check(&device.Authentication) {
-			t.Errorf("%s: %v, authentication %s", kind, err, device.Authentication.Type)
-		}
-		// Again, with devices that are there: all but thumbprints of certificates that are gone can be used.
-		again := newEngine(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher()).Run(t.Context())
-		if strings.Contains(kind, "thumbprint") {
-			if again.Outcome != report.Failed || !strings.Contains(again.Reason, "exists already with another certificate; remove it with twinfleet deprovision") {
-				t.Errorf("%s again: %s: %s", kind, again.Outcome, again.Reason)
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		cert := authorityFiles(t, dir)
+		h, set := openHub(t, hub.Options{CertDir: filepath.Join(dir, "hub"), ClientCAs: []*x509.Certificate{cert}})
+		c := client(t, h)
+		secure := append(set[:1:1], "target.ca="+h.CA(), "target.keep=true")
+		remove := func() {
+			t.Helper()
+			var entries []iothub.BulkEntry
+			for i := range 20 {
+				entries = append(entries, iothub.BulkEntry{ID: fmt.Sprintf("robots-%06d", i), ImportMode: iothub.ImportDelete})
 			}
-		} else {
-			mustPass(t, kind+" again", again)
+			if result, err := c.Bulk(t.Context(), entries); err != nil || !result.IsSuccessful {
+				t.Fatalf("%v %v", result, err)
+			}
 		}
-		remove()
-	}
+		for kind, check := range map[string]func(a *iothub.Authentication) bool{
+			"{x509: {ca: ca.pem, key: ca.key}}": func(a *iothub.Authentication) bool { return a.Type == iothub.AuthCertificateAuthority },
+			"{x509: {thumbprint: true}}": func(a *iothub.Authentication) bool {
+				return a.Type == iothub.AuthSelfSigned && len(a.Thumbprint.Primary) == 64
+			},
+			"{key: Z3JvdXAtc2VjcmV0}": func(a *iothub.Authentication) bool {
+				key, _ := iothub.ParseKey("Z3JvdXAtc2VjcmV0")
+				return a.Type == iothub.AuthSAS && a.SymmetricKey.Primary == key.Derive("robots-000007")
+			},
+		} {
+			mustPass(t, kind, atHub(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher(), h.Dial).Run(t.Context()))
+			device, err := c.Device(t.Context(), "robots-000007")
+			if err != nil || !check(&device.Authentication) {
+				t.Errorf("%s: %v, authentication %s", kind, err, device.Authentication.Type)
+			}
+			// Again, with devices that are there: all but thumbprints of certificates that are gone can be used.
+			again := atHub(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher(), h.Dial).Run(t.Context())
+			if strings.Contains(kind, "thumbprint") {
+				if again.Outcome != report.Failed || !strings.Contains(again.Reason, "exists already with another certificate; remove it with twinfleet deprovision") {
+					t.Errorf("%s again: %s: %s", kind, again.Outcome, again.Reason)
+				}
+			} else {
+				mustPass(t, kind+" again", again)
+			}
+			remove()
+		}
 
-	var rows []byte
-	for i := range 20 {
-		made, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: fmt.Sprintf("mine-%d", i)})
-		if err != nil {
+		var rows []byte
+		for i := range 20 {
+			made, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: fmt.Sprintf("mine-%d", i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows = identity.AppendRow(rows, iothub.DeviceConnectionString{
+				HostName: h.ConnectionString("iothubowner").HostName, DeviceID: made.DeviceID, Key: made.Authentication.SymmetricKey.Primary,
+			})
+		}
+		if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		rows = identity.AppendRow(rows, iothub.DeviceConnectionString{
-			HostName: h.ConnectionString("iothubowner").HostName, DeviceID: made.DeviceID, Key: made.Authentication.SymmetricKey.Primary,
-		})
-	}
-	if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run := newEngine(load(t, dir, fmt.Sprintf(devicesOf, "{file: devices.jsonl}"), set[0], "target.plain=true"), newWatcher()).Run(t.Context())
-	mustPass(t, "file", run)
-	if x := run.Totals.Select(metrics.OpProvision, ""); x != nil && x.Started() > 0 {
-		t.Errorf("%d calls to make or remove devices of a file", x.Started())
-	}
-	if s, err := c.Statistics(t.Context()); err != nil || s.Total != 20 {
-		t.Errorf("%d identities after the run (%v); want the 20 of the file", s.Total, err)
-	}
+		run := atHub(load(t, dir, fmt.Sprintf(devicesOf, "{file: devices.jsonl}"), set[0], "target.plain=true"), newWatcher(), h.Dial).Run(t.Context())
+		mustPass(t, "file", run)
+		if x := run.Totals.Select(metrics.OpProvision, ""); x != nil && x.Started() > 0 {
+			t.Errorf("%d calls to make or remove devices of a file", x.Started())
+		}
+		if s, err := c.Statistics(t.Context()); err != nil || s.Total != 20 {
+			t.Errorf("%d identities after the run (%v); want the 20 of the file", s.Total, err)
+		}
+	})
 }
 
 // A hub of tier S1 sheds the identities of a run: it waits, says so, and goes on; at the end it removes them all.
 func TestProvisioningIsThrottled(t *testing.T) {
 	t.Parallel()
-	// A call of 100 takes more than the burst of 50; another is shed for the three seconds that come after it.
-	h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: throttle.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
-	h.Arm()
-	w := newWatcher()
-	const text = "fleet: {groups: [{name: robots, count: 150}]}\nstages: [{name: ramp, duration: 1s, devices: 5}]"
-	run := newEngine(load(t, t.TempDir(), text, set[0], "target.plain=true"), w).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-	}
-	waited := false
-	for _, e := range w.events {
-		waited = waited || strings.Contains(e.Text, "the registry throttles")
-	}
-	x := run.Totals.Select(metrics.OpProvision, "")
-	if !waited || x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
-		t.Errorf("waited %t, %d calls throttled, %d errors", waited, x.Count(metrics.Throttled), x.Errors())
-	}
-	if n := h.Stats().Devices.Total; n != 0 {
-		t.Errorf("%d identities are left", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		// A call of 100 takes more than the burst of 50; another is shed for the three seconds that come after it.
+		h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: throttle.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
+		h.Arm()
+		w := newWatcher()
+		const text = "fleet: {groups: [{name: robots, count: 150}]}\nstages: [{name: ramp, duration: 1s, devices: 5}]"
+		run := atHub(load(t, t.TempDir(), text, set[0], "target.plain=true"), w, h.Dial).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		waited := false
+		for _, e := range w.events {
+			waited = waited || strings.Contains(e.Text, "the registry throttles")
+		}
+		x := run.Totals.Select(metrics.OpProvision, "")
+		if !waited || x.Count(metrics.Throttled) == 0 || x.Errors() > 0 {
+			t.Errorf("waited %t, %d calls throttled, %d errors", waited, x.Count(metrics.Throttled), x.Errors())
+		}
+		if n := h.Stats().Devices.Total; n != 0 {
+			t.Errorf("%d identities are left", n)
+		}
+	})
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
-// hubAt is the --set that points a scenario at an address which is meant to be a hub.
-func hubAt(addr string) string {
+// hubAtAddr is the --set that points a scenario at an address which is meant to be a hub.
+func hubAtAddr(addr string) string {
 	return "target.hub=HostName=" + addr + ";SharedAccessKeyName=o;SharedAccessKey=c2VjcmV0c2VjcmV0c2VjcmV0"
 }
 
@@ -46,9 +46,9 @@ func TestPermanentMistakesWhenOpening(t *testing.T) {
 		set  []string
 		want string
 	}{
-		"untrusted":   {[]string{hubAt(secure.Listener.Addr().String())}, "name the file with the certificate to trust in target.ca"},
-		"no TLS":      {[]string{hubAt(plain.Listener.Addr().String())}, "set target.plain"},
-		"no such key": {[]string{hubAt(h.Addr()), "target.plain=true"}, "check the policy and its key in target.hub"},
+		"untrusted":   {[]string{hubAtAddr(secure.Listener.Addr().String())}, "name the file with the certificate to trust in target.ca"},
+		"no TLS":      {[]string{hubAtAddr(plain.Listener.Addr().String())}, "set target.plain"},
+		"no such key": {[]string{hubAtAddr(h.Addr()), "target.plain=true"}, "check the policy and its key in target.hub"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := conns.Load()
@@ -94,7 +94,7 @@ func TestStopOnSilentTarget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			e := newEngine(decode(t, small, hubAt(l.Addr().String()), "target.plain=true"), newWatcher())
+			e := newEngine(decode(t, small, hubAtAddr(l.Addr().String()), "target.plain=true"), newWatcher())
 			ended := make(chan *report.Run)
 			go func() { ended <- e.Run(ctx) }()
 			<-asked

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -52,43 +53,45 @@ thresholds:
 // One run with everything that the service side does: what is measured, and what the record says.
 func TestServiceSide(t *testing.T) {
 	t.Parallel()
-	run := newEngine(decode(t, serviceSide), newWatcher()).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Errorf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
-	}
-	for i := range run.Totals.Series {
-		x := &run.Totals.Series[i]
-		if x.Started() != x.Ended() {
-			t.Errorf("%s %s: %d started, %d ended, %d unanswered", x.Operation, x.Group, x.Started(), x.Ended(), x.Count(metrics.Unanswered))
+	synctest.Test(t, func(t *testing.T) {
+		run := newEngine(decode(t, serviceSide), newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Errorf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
 		}
-	}
-	for _, tt := range []struct {
-		op       metrics.Operation
-		group    string
-		outcome  metrics.Outcome
-		low, top uint64 // how many ended so; no bound above when top is 0: what a busy machine does in a stage is less or more
-	}{
-		{metrics.OpDesiredPatch, "robots", metrics.OK, 40, 40},
-		{metrics.OpDesired, "robots", metrics.OK, 40, 40},
-		{metrics.OpDesiredReply, "robots", metrics.OK, 40, 40},
-		{metrics.OpDesired, "absent", metrics.Timeout, 2, 2},
-		{metrics.OpMethod, "reboot", metrics.OK, 20, 0},
-		{metrics.OpMethod, "ghost", metrics.Failed, 10, 0},
-		{metrics.OpTwinRead, "robots", metrics.OK, 40, 0},
-		{metrics.OpJob, "retag", metrics.OK, 1, 1},
-		{metrics.OpJob, "restart", metrics.Failed, 1, 1},
-		{metrics.OpQuery, "all", metrics.OK, 2, 0},
-		{metrics.OpQuery, "clock", metrics.OK, 2, 0},
-	} {
-		x := run.Totals.Find(tt.op, tt.group)
-		if x == nil || x.Count(tt.outcome) < tt.low || tt.top > 0 && x.Count(tt.outcome) > tt.top {
-			t.Errorf("%s %s: %s; want %d (to %d) %s", tt.op, tt.group, outcomes(x), tt.low, tt.top, tt.outcome)
+		for i := range run.Totals.Series {
+			x := &run.Totals.Series[i]
+			if x.Started() != x.Ended() {
+				t.Errorf("%s %s: %d started, %d ended, %d unanswered", x.Operation, x.Group, x.Started(), x.Ended(), x.Count(metrics.Unanswered))
+			}
 		}
-	}
-	if q, _ := run.Totals.Query("never"); q.Met != 0 || q.Unmet < 2 {
-		t.Errorf("never: %+v; want no expectation met", q)
-	}
-	checkServiceRecord(t, run)
+		for _, tt := range []struct {
+			op       metrics.Operation
+			group    string
+			outcome  metrics.Outcome
+			low, top uint64 // how many ended so; no bound above when top is 0: what a busy machine does in a stage is less or more
+		}{
+			{metrics.OpDesiredPatch, "robots", metrics.OK, 40, 40},
+			{metrics.OpDesired, "robots", metrics.OK, 40, 40},
+			{metrics.OpDesiredReply, "robots", metrics.OK, 40, 40},
+			{metrics.OpDesired, "absent", metrics.Timeout, 2, 2},
+			{metrics.OpMethod, "reboot", metrics.OK, 20, 0},
+			{metrics.OpMethod, "ghost", metrics.Failed, 10, 0},
+			{metrics.OpTwinRead, "robots", metrics.OK, 40, 0},
+			{metrics.OpJob, "retag", metrics.OK, 1, 1},
+			{metrics.OpJob, "restart", metrics.Failed, 1, 1},
+			{metrics.OpQuery, "all", metrics.OK, 2, 0},
+			{metrics.OpQuery, "clock", metrics.OK, 2, 0},
+		} {
+			x := run.Totals.Find(tt.op, tt.group)
+			if x == nil || x.Count(tt.outcome) < tt.low || tt.top > 0 && x.Count(tt.outcome) > tt.top {
+				t.Errorf("%s %s: %s; want %d (to %d) %s", tt.op, tt.group, outcomes(x), tt.low, tt.top, tt.outcome)
+			}
+		}
+		if q, _ := run.Totals.Query("never"); q.Met != 0 || q.Unmet < 2 {
+			t.Errorf("never: %+v; want no expectation met", q)
+		}
+		checkServiceRecord(t, run)
+	})
 }
 
 func checkServiceRecord(t *testing.T, run *report.Run) {

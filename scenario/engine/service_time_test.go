@@ -3,6 +3,7 @@ package engine_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -13,7 +14,8 @@ import (
 // when, follows from the scenario.
 func TestServiceModelOfAStage(t *testing.T) {
 	t.Parallel()
-	s := decode(t, `
+	synctest.Test(t, func(t *testing.T) {
+		s := decode(t, `
 name: served
 seed: 9
 fleet: {groups: [{name: robots, count: 20, reported: {connectivity: {type: wifi}}}]}
@@ -22,29 +24,30 @@ stages:
   - {name: slow, duration: 3s, report_rate: 30/s, arrivals: poisson, hub: {service: {servers: 1000, time: 1200ms, distribution: fixed}}}
   - {name: fast, duration: 2s, report_rate: 30/s}
 `)
-	run := newEngine(s, newWatcher()).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-	}
-	drawn := slices.Collect(s.Reports(1))
-	if slices.Equal(drawn, slices.Collect(s.Reports(2))) || len(drawn) < 30 {
-		t.Fatalf("%d arrivals in the slow stage; want some sixty, at random", len(drawn))
-	}
-	x := run.Totals.Select(metrics.OpTwinReport, "")
-	if want := 20 + len(drawn) + len(slices.Collect(s.Reports(2))); int(x.Scheduled()) != want || int(x.Count(metrics.OK)) != want {
-		t.Errorf("%d reports, %d ok; want %d", x.Scheduled(), x.Count(metrics.OK), want)
-	}
-	slow, latency := 0, x.Latency(false)
-	for _, at := range drawn {
-		if at < 1700*time.Millisecond { // the end of the stage frees those that are later
-			slow++
+		run := newEngine(s, newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
 		}
-	}
-	quick := int(latency.Below(1199 * time.Millisecond))
-	if n := int(latency.Count) - quick; n < slow {
-		t.Errorf("%d reports took 1.2s; want %d", n, slow)
-	}
-	if most := 20 + len(drawn) - slow; quick <= most {
-		t.Errorf("%d reports took less; want more than %d, for the last stage takes no time", quick, most)
-	}
+		drawn := slices.Collect(s.Reports(1))
+		if slices.Equal(drawn, slices.Collect(s.Reports(2))) || len(drawn) < 30 {
+			t.Fatalf("%d arrivals in the slow stage; want some sixty, at random", len(drawn))
+		}
+		x := run.Totals.Select(metrics.OpTwinReport, "")
+		if want := 20 + len(drawn) + len(slices.Collect(s.Reports(2))); int(x.Scheduled()) != want || int(x.Count(metrics.OK)) != want {
+			t.Errorf("%d reports, %d ok; want %d", x.Scheduled(), x.Count(metrics.OK), want)
+		}
+		slow, latency := 0, x.Latency(false)
+		for _, at := range drawn {
+			if at < 1700*time.Millisecond { // the end of the stage frees those that are later
+				slow++
+			}
+		}
+		quick := int(latency.Below(1199 * time.Millisecond))
+		if n := int(latency.Count) - quick; n < slow {
+			t.Errorf("%d reports took 1.2s; want %d", n, slow)
+		}
+		if most := 20 + len(drawn) - slow; quick <= most {
+			t.Errorf("%d reports took less; want more than %d, for the last stage takes no time", quick, most)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -31,44 +32,46 @@ thresholds:
 // What a run tells while it waits for the last answers, and in the end.
 func TestWhatIsTold(t *testing.T) {
 	t.Parallel()
-	w := newWatcher()
-	run := newEngine(decode(t, told), w).Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
-	}
-	if got := run.DevicesText(); got != "5 of 8 devices" {
-		t.Errorf("%s ran", got)
-	}
-	if got := strings.Join(run.Rows, " "); got != "kinds" {
-		t.Errorf("queries of rows: %s", got)
-	}
-	// The wait is no stage, and what comes before it is.
-	waited, dead := 0, 0
-	for _, p := range w.progress {
-		switch {
-		case p.Waiting > 0:
-			waited++
-			if p.Window.Stage != "" || p.Left < 0 {
-				t.Errorf("the wait in stage %q, %v left", p.Window.Stage, p.Left)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher()
+		run := newEngine(decode(t, told), w).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
+		}
+		if got := run.DevicesText(); got != "5 of 8 devices" {
+			t.Errorf("%s ran", got)
+		}
+		if got := strings.Join(run.Rows, " "); got != "kinds" {
+			t.Errorf("queries of rows: %s", got)
+		}
+		// The wait is no stage, and what comes before it is.
+		waited, dead := 0, 0
+		for _, p := range w.progress {
+			switch {
+			case p.Waiting > 0:
+				waited++
+				if p.Window.Stage != "" || p.Left < 0 {
+					t.Errorf("the wait in stage %q, %v left", p.Window.Stage, p.Left)
+				}
+			case p.Window.Stage == "dead":
+				dead++
 			}
-		case p.Window.Stage == "dead":
-			dead++
 		}
-	}
-	if waited == 0 || dead == 0 {
-		t.Errorf("%d seconds of waiting and %d of the last stage were told", waited, dead)
-	}
-	over := false
-	for _, e := range w.events {
-		over = over || e.Kind == report.KindDrain
-		if e.Kind == report.KindDrain && e.Stage != "" {
-			t.Errorf("%+v", e)
+		if waited == 0 || dead == 0 {
+			t.Errorf("%d seconds of waiting and %d of the last stage were told", waited, dead)
 		}
-	}
-	if !over {
-		t.Error("no event tells of the wait")
-	}
-	checkParts(t, run)
+		over := false
+		for _, e := range w.events {
+			over = over || e.Kind == report.KindDrain
+			if e.Kind == report.KindDrain && e.Stage != "" {
+				t.Errorf("%+v", e)
+			}
+		}
+		if !over {
+			t.Error("no event tells of the wait")
+		}
+		checkParts(t, run)
+	})
 }
 
 // checkParts holds the account of the whole to those of its parts.
@@ -114,16 +117,18 @@ func checkParts(t *testing.T, run *report.Run) {
 // A run that is ended early says where it was.
 func TestEndedEarlySaysWhere(t *testing.T) {
 	t.Parallel()
-	w := newWatcher()
-	e := newEngine(decode(t, told, "stages.ramp.duration=60s"), w)
-	done := make(chan *report.Run)
-	go func() { done <- e.Run(t.Context()) }()
-	w.until(t, "the first stage", func(events []report.Event, _ []report.Sample) bool {
-		return len(events) > 0 && events[len(events)-1].Stage == "ramp"
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher()
+		e := newEngine(decode(t, told, "stages.ramp.duration=60s"), w)
+		done := make(chan *report.Run)
+		go func() { done <- e.Run(t.Context()) }()
+		w.until(t, "the first stage", func(events []report.Event, _ []report.Sample) bool {
+			return len(events) > 0 && events[len(events)-1].Stage == "ramp"
+		})
+		e.Stop()
+		run := <-done
+		if run.Outcome != report.Interrupted || !strings.HasPrefix(run.Reason, "stopped in stage ramp, ") || *run.Ran == run.Devices {
+			t.Errorf("%s: %s; %s", run.Outcome, run.Reason, run.DevicesText())
+		}
 	})
-	e.Stop()
-	run := <-done
-	if run.Outcome != report.Interrupted || !strings.HasPrefix(run.Reason, "stopped in stage ramp, ") || *run.Ran == run.Devices {
-		t.Errorf("%s: %s; %s", run.Outcome, run.Reason, run.DevicesText())
-	}
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
@@ -58,17 +59,19 @@ func TestNothingHappened(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			var set []string
-			if tt.threshold != "" {
-				set = append(set, "thresholds="+tt.threshold)
-			}
-			run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual()}, calm())).Run(t.Context())
-			if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
-				t.Errorf("%s (%s); want %s (%s) %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Thresholds)
-			}
-			if notes := strings.Join(run.Notes, "\n"); !strings.Contains(notes, tt.note) {
-				t.Errorf("notes %q lack %q", notes, tt.note)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				var set []string
+				if tt.threshold != "" {
+					set = append(set, "thresholds="+tt.threshold)
+				}
+				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual()}, calm()), refused)).Run(t.Context())
+				if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
+					t.Errorf("%s (%s); want %s (%s) %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Thresholds)
+				}
+				if notes := strings.Join(run.Notes, "\n"); !strings.Contains(notes, tt.note) {
+					t.Errorf("notes %q lack %q", notes, tt.note)
+				}
+			})
 		})
 	}
 }
@@ -83,10 +86,12 @@ func (outOfDescriptors) Sample(int, time.Duration) (generator.Sample, error) {
 // When nobody connected for want of what this machine should have, nothing is said of the target.
 func TestNobodyForWantOfDescriptors(t *testing.T) {
 	t.Parallel()
-	for allow, want := range map[bool]report.Outcome{false: report.Saturated, true: report.Failed} {
-		run := engine.New(engine.Sampled(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), AllowSaturated: allow}, outOfDescriptors{})).Run(t.Context())
-		if run.Outcome != want {
-			t.Errorf("allowed %t: %s (%s); want %s", allow, run.Outcome, run.Reason, want)
+	synctest.Test(t, func(t *testing.T) {
+		for allow, want := range map[bool]report.Outcome{false: report.Saturated, true: report.Failed} {
+			run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), AllowSaturated: allow}, outOfDescriptors{}), refused)).Run(t.Context())
+			if run.Outcome != want {
+				t.Errorf("allowed %t: %s (%s); want %s", allow, run.Outcome, run.Reason, want)
+			}
 		}
-	}
+	})
 }
