@@ -437,15 +437,17 @@ stages: [{name: s, steps: [{query: {name: q, expect: 4, within: 100ms}}]}]`, rep
 // A target that is not there fails the run before anything was started, and names no key.
 func TestUnreachableTarget(t *testing.T) {
 	t.Parallel()
-	const key = "c2VjcmV0c2VjcmV0c2VjcmV0"
-	s := decode(t, small, "target.hub=HostName=127.0.0.1:1;SharedAccessKeyName=o;SharedAccessKey="+key, "target.plain=true")
-	run := newEngine(s, newWatcher()).Run(t.Context())
-	if run.Outcome != report.Failed || !strings.Contains(run.Reason, "refused") {
-		t.Errorf("outcome = %s: %s; want failed, refused", run.Outcome, run.Reason)
-	}
-	if b, _ := json.Marshal(run); strings.Contains(string(b), key) {
-		t.Error("the record holds the key")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const key = "c2VjcmV0c2VjcmV0c2VjcmV0"
+		s := decode(t, small, "target.hub=HostName=127.0.0.1:1;SharedAccessKeyName=o;SharedAccessKey="+key, "target.plain=true")
+		run := atHub(s, newWatcher(), refused).Run(t.Context())
+		if run.Outcome != report.Failed || !strings.Contains(run.Reason, "refused") {
+			t.Errorf("outcome = %s: %s; want failed, refused", run.Outcome, run.Reason)
+		}
+		if b, _ := json.Marshal(run); strings.Contains(string(b), key) {
+			t.Error("the record holds the key")
+		}
+	})
 }
 
 // A run against a hub that is not embedded removes what it made, unless it is told to keep it.

@@ -10,9 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -66,49 +68,42 @@ func TestPermanentMistakesWhenOpening(t *testing.T) {
 
 // A target that takes connections and answers nothing does not keep a run that is asked to stop.
 func TestStopOnSilentTarget(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	asked := make(chan struct{}, 100)
-	serving.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			asked <- struct{}{}
-			serving.Go(func() {
-				_, _ = io.Copy(io.Discard, nc)
-				nc.Close()
-			})
-		}
-	})
-	defer serving.Wait()
-	defer l.Close()
 	for name, end := range map[string]func(e *engine.Engine, cancel func()){
 		"stop":   func(e *engine.Engine, _ func()) { e.Stop() },
 		"cancel": func(_ *engine.Engine, cancel func()) { cancel() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			e := newEngine(decode(t, small, hubAtAddr(l.Addr().String()), "target.plain=true"), newWatcher())
-			ended := make(chan *report.Run)
-			go func() { ended <- e.Run(ctx) }()
-			<-asked
-			end(e, cancel)
-			select {
-			case run := <-ended:
-				if run.Outcome != report.Interrupted {
-					t.Errorf("%s: %s", run.Outcome, run.Reason)
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				asked := make(chan struct{}, 100)
+				var serving sync.WaitGroup
+				defer serving.Wait()
+				silent := func(context.Context) (net.Conn, error) {
+					client, server := memnet.Pipe()
+					serving.Go(func() {
+						_, _ = io.Copy(io.Discard, server)
+						server.Close()
+					})
+					asked <- struct{}{}
+					return client, nil
 				}
-			case <-time.After(25 * time.Second): // a call alone may take half a minute
-				t.Error("the run goes on")
-				cancel()
-				<-ended
-			}
+				e := atHub(decode(t, small, hubAtAddr("silent"), "target.plain=true"), newWatcher(), silent)
+				ended := make(chan *report.Run)
+				go func() { ended <- e.Run(ctx) }()
+				<-asked
+				end(e, cancel)
+				select {
+				case run := <-ended:
+					if run.Outcome != report.Interrupted {
+						t.Errorf("%s: %s", run.Outcome, run.Reason)
+					}
+				case <-time.After(25 * time.Second): // a call alone may take half a minute
+					t.Error("the run goes on")
+					cancel()
+					<-ended
+				}
+			})
 		})
 	}
 }
