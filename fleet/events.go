@@ -64,7 +64,12 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	}
 	switch {
 	case op.twinGet:
-		d.tell(event{desired: bytes.Clone(body), complete: true})
+		// It is told of before reports that are acknowledged after it: the device's goroutine may come to it later.
+		e := event{desired: bytes.Clone(body), complete: true}
+		if desired, properties, version, ok := e.parse(); ok {
+			d.toldDesired(&e, desired, properties, version)
+		}
+		d.tell(e)
 	case op.reports():
 		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
 		d.mu.Lock()
@@ -139,32 +144,44 @@ func (d *device) act(conn link.Conn, a *agenda, e event) {
 		a.answer(conn, time.Now())
 		return
 	}
-	desired := e.desired
+	desired, properties, version, ok := e.parse()
+	if !ok || (!e.complete && version <= d.desiredVersion) {
+		return // older than what the twin said at connecting
+	}
+	d.desiredVersion = version
+	if !e.complete {
+		d.toldDesired(&e, desired, properties, version)
+	}
+	if d.group.Answer && len(properties) > 0 && version > d.answeredVersion {
+		d.answeredVersion = version
+		d.answerDesired(conn, properties, version)
+	}
+}
+
+// parse is the desired properties that an event brings, without their version.
+func (e *event) parse() (desired json.RawMessage, properties map[string]json.RawMessage, version int64, ok bool) {
+	desired = e.desired
 	if e.complete {
 		var twin struct {
 			Desired json.RawMessage `json:"desired"`
 		}
 		if json.Unmarshal(e.desired, &twin) != nil {
-			return
+			return nil, nil, 0, false
 		}
 		desired = twin.Desired
 	}
-	var properties map[string]json.RawMessage
 	if json.Unmarshal(desired, &properties) != nil {
-		return
+		return nil, nil, 0, false
 	}
 	version, err := strconv.ParseInt(string(properties["$version"]), 10, 64)
-	if err != nil || (!e.complete && version <= d.desiredVersion) {
-		return // older than what the twin said at connecting
-	}
-	d.desiredVersion = version
 	delete(properties, "$version")
+	return desired, properties, version, err == nil
+}
+
+// toldDesired hands on that the device was told of desired properties.
+func (d *device) toldDesired(e *event, desired json.RawMessage, properties map[string]json.RawMessage, version int64) {
 	if hook := d.fleet.cfg.OnDesired; hook != nil && len(properties) > 0 {
 		hook(DesiredUpdate{Index: d.index, Device: d.id, Group: d.group.Name, Complete: e.complete, Version: version, JSON: desired, At: time.Now()})
-	}
-	if d.group.Answer && len(properties) > 0 && version > d.answeredVersion {
-		d.answeredVersion = version
-		d.answerDesired(conn, properties, version)
 	}
 }
 

@@ -110,7 +110,9 @@ func (w *desiredWatch) arrived(u fleet.DesiredUpdate) {
 	if w.seen == nil {
 		w.seen = make(map[int]fleet.DesiredUpdate)
 	}
-	w.seen[u.Index] = u
+	if before, ok := w.seen[u.Index]; !ok || before.Version <= u.Version { // a change may be told of after the whole that holds it
+		w.seen[u.Index] = u
+	}
 	if u.Complete {
 		w.complete++
 	} else {
