@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 const second = time.Second

@@ -81,7 +81,7 @@ func sensorAndBoard(t *testing.T, run string) (*hub, *accuser, *fleet.Fleet, *me
 	h, a, rec := newHub(), &accuser{}, metrics.NewRecorder(metrics.Options{})
 	h.twins = false
 	sensors := fleet.Group{Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: time.Second, Deliveries: 1}}
-	boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#"}} }}
+	boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Listens: true}
 	f, err := fleet.New(fleet.Config{Run: run, Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: rec, OnContradiction: a.add})
 	if err != nil {
 		t.Fatal(err)

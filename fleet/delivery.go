@@ -220,7 +220,7 @@ func (d *device) underWay(listens bool) int {
 		n += len(d.deliveries)
 	}
 	d.mu.Unlock()
-	if listens && d.halted() && d.group.Subscribe != nil {
+	if listens && d.halted() && d.group.Listens {
 		n += int(d.fleet.undelivered.Load())
 	}
 	return n

@@ -18,7 +18,7 @@ func brokerFleet(t *testing.T, h *hub, change func(sensors, boards *fleet.Group)
 	t.Helper()
 	h.twins = false
 	sensors := fleet.Group{Name: "sensors", Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: 2, Payload: compile(t, map[string]any{"n": "{{ seq }}"})}, Timeout: 5 * time.Second}
-	boards := fleet.Group{Name: "boards", First: 10, Subscribe: func(int, string) []link.Filter { return []link.Filter{{Topic: "#", QoS: 1}} }}
+	boards := fleet.Group{Name: "boards", First: 10, Listens: true}
 	for i := range 10 {
 		sensors.IDs = append(sensors.IDs, fmt.Sprintf("sensors-%d", i))
 	}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // device is one simulated device. Its goroutine, run, owns all fields but those marked otherwise.
@@ -22,6 +22,7 @@ type device struct {
 	index int // in the whole fleet: what chance goes by
 	place int // in Fleet.devices
 	id    string
+	who   protocol.Device // the same, for the protocol
 
 	stop context.CancelFunc // with ended: the Fleet's, of the last run
 	over chan struct{}
@@ -77,7 +78,7 @@ type turns struct {
 type event struct {
 	desired  []byte
 	complete bool
-	version  int64
+	version  int64 // of desired; 0 when desired itself says it
 	method   string
 	rid      string
 }
@@ -94,7 +95,7 @@ type operation struct {
 
 func newDevice(f *Fleet, g *group, index int, id string) *device {
 	d := &device{
-		fleet: f, group: g, index: index, place: len(f.devices), id: id, state: StateWaiting,
+		fleet: f, group: g, index: index, place: len(f.devices), id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
 		wake: make(chan struct{}, 1), cut: make(chan time.Time, 1), events: make(chan event, 4),
 		pending: make(map[string]*operation),
 	}
@@ -351,16 +352,12 @@ func connectOutcome(err error) metrics.Outcome {
 // setUp subscribes and asks for the twin, as a device must after every connection: a change of desired
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(conn link.Conn) error {
-	twins := d.fleet.cfg.Target.Twins()
-	var filters []link.Filter
-	switch {
-	case twins:
-		filters = []link.Filter{{Topic: iothub.FilterTwinResponses}, {Topic: iothub.FilterDesired}, {Topic: iothub.FilterMethods}}
-	case d.group.Subscribe != nil:
-		filters = d.group.Subscribe(d.index, d.id)
-	default:
+	p := d.fleet.protocol
+	twins := p.Twins()
+	if !twins && !d.group.Listens {
 		return nil
 	}
+	filters := p.Filters(d.who)
 	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
 	defer cancel()
 	sent := time.Now()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -31,10 +32,8 @@ const (
 type Target interface {
 	// Link is what a device's connection needs: client id, credentials, transport. The fleet sets the rest.
 	Link(index int, id string) link.Options
-	// Twins reports whether the target keeps twins: IoT Hub does, a plain broker does not.
-	Twins() bool
-	// TelemetryTopic is where a device sends its messages.
-	TelemetryTopic(index int, id string) string
+	// Protocol is what devices say to it. It is asked once.
+	Protocol() protocol.Protocol
 }
 
 // Config is a fleet.

@@ -8,31 +8,29 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // received takes what the target sent, on the driver's goroutine.
 func (d *device) received(m link.Message) {
 	now := time.Now()
-	if d.group.Subscribe != nil {
-		d.arrived(m.Payload, m.Retain, now)
+	in, ok := d.fleet.protocol.Parse(m)
+	if !ok {
 		return
 	}
-	topic, err := iothub.ParseTopic(m.Topic)
-	if err != nil {
-		return
-	}
-	switch topic.Kind {
-	case iothub.TopicTwinResponse:
-		d.answered(topic, m.Payload, now)
-	case iothub.TopicDesired:
+	switch in.Kind {
+	case protocol.Answer:
+		d.answered(in, now)
+	case protocol.Desired:
 		d.mu.Lock()
-		d.versions.desired = max(d.versions.desired, topic.Version)
+		d.versions.desired = max(d.versions.desired, in.Version)
 		d.mu.Unlock()
-		d.tell(event{desired: bytes.Clone(m.Payload), version: topic.Version})
-	case iothub.TopicMethodRequest:
-		d.tell(event{method: topic.Method, rid: topic.RequestID})
+		d.tell(event{desired: bytes.Clone(in.Body), version: in.Version})
+	case protocol.Call:
+		d.tell(event{method: in.Method, rid: in.RID})
+	case protocol.Arrived:
+		d.arrived(in.Body, m.Retain, now)
 	}
 }
 
@@ -46,32 +44,39 @@ func (d *device) tell(e event) {
 	}
 }
 
-func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
-	op := d.take(topic.RequestID)
+// answered takes the answer to a twin request, on the driver's goroutine.
+func (d *device) answered(in protocol.Inbound, now time.Time) {
+	op := d.take(in.RID)
 	if op == nil {
 		return // it came after its time-out
 	}
-	outcome := op.inTime(now, statusOutcome(topic.Status))
-	reason := statusReason(topic.Status)
+	outcome := op.inTime(now, statusOutcome(in.Status))
+	reason := statusReason(in.Status)
 	if outcome == metrics.Timeout {
 		reason = ""
 	}
 	op.EndBecause(now, outcome, reason)
-	d.settle(op, topic, body)
+	twin, read := protocol.Twin{}, false
+	if op.twinGet && in.Status < 300 {
+		var err error
+		twin, err = d.fleet.protocol.Twin(in.Body)
+		read = err == nil
+	}
+	d.settle(op, in, twin, read)
 	if outcome != metrics.OK {
-		d.fleet.log.Debug("the target refused", "device", d.id, "status", topic.Status)
+		d.fleet.log.Debug("the target refused", "device", d.id, "status", in.Status)
 		return
 	}
 	switch {
-	case op.twinGet:
+	case read:
 		// It is told of before reports that are acknowledged after it: the device's goroutine may come to it later.
-		e := event{desired: bytes.Clone(body), complete: true}
-		if desired, properties, version, ok := e.parse(); ok {
-			d.toldDesired(&e, desired, properties, version)
+		e := event{desired: bytes.Clone(twin.Desired), complete: true, version: twin.DesiredVersion}
+		if properties, version, ok := e.parse(); ok {
+			d.toldDesired(&e, properties, version)
 		}
 		d.tell(e)
 	case op.reports():
-		r := Report{Index: d.index, Connectivity: op.connectivity, Version: topic.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
+		r := Report{Index: d.index, Connectivity: op.connectivity, Version: in.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
 		d.mu.Lock()
 		switch {
 		case op.connectivity != "" && r.Version >= d.acked.Version:
@@ -86,14 +91,9 @@ func (d *device) answered(topic iothub.Topic, body []byte, now time.Time) {
 	}
 }
 
-// settle holds the answer to a twin request against what the target told before.
-func (d *device) settle(op *operation, topic iothub.Topic, body []byte) {
-	var twin struct {
-		Desired, Reported struct {
-			Version int64 `json:"$version"`
-		}
-	}
-	if op.twinGet && (topic.Status >= 300 || json.Unmarshal(body, &twin) != nil) {
+// settle holds the answer to a twin request against what the target told before; read says that it gave a twin.
+func (d *device) settle(op *operation, in protocol.Inbound, twin protocol.Twin, read bool) {
+	if op.twinGet && !read {
 		return
 	}
 	var found []Contradiction
@@ -106,12 +106,12 @@ func (d *device) settle(op *operation, topic iothub.Topic, body []byte) {
 	v := &d.versions
 	switch {
 	case op.twinGet:
-		add(v.read(op.told, twin.Reported.Version))
-		add(v.readDesired(op.told, twin.Desired.Version))
+		add(v.read(op.told, twin.ReportedVersion))
+		add(v.readDesired(op.told, twin.DesiredVersion))
 	case !op.reports():
-	case topic.Status < 300:
-		add(v.accept(op.told, op.connectivity, topic.Version))
-	case topic.Status < 500: // above, the target may have carried it out
+	case in.Status < 300:
+		add(v.accept(op.told, op.connectivity, in.Version))
+	case in.Status < 500: // above, the target may have carried it out
 		v.refuse(op.connectivity)
 	}
 	d.mu.Unlock()
@@ -144,13 +144,13 @@ func (d *device) act(conn link.Conn, a *agenda, e event) {
 		a.answer(conn, time.Now())
 		return
 	}
-	desired, properties, version, ok := e.parse()
+	properties, version, ok := e.parse()
 	if !ok || (!e.complete && version <= d.desiredVersion) {
 		return // older than what the twin said at connecting
 	}
 	d.desiredVersion = version
 	if !e.complete {
-		d.toldDesired(&e, desired, properties, version)
+		d.toldDesired(&e, properties, version)
 	}
 	if d.group.Answer && len(properties) > 0 && version > d.answeredVersion {
 		d.answeredVersion = version
@@ -159,29 +159,25 @@ func (d *device) act(conn link.Conn, a *agenda, e event) {
 }
 
 // parse is the desired properties that an event brings, without their version.
-func (e *event) parse() (desired json.RawMessage, properties map[string]json.RawMessage, version int64, ok bool) {
-	desired = e.desired
-	if e.complete {
-		var twin struct {
-			Desired json.RawMessage `json:"desired"`
-		}
-		if json.Unmarshal(e.desired, &twin) != nil {
-			return nil, nil, 0, false
-		}
-		desired = twin.Desired
+func (e *event) parse() (properties map[string]json.RawMessage, version int64, ok bool) {
+	if json.Unmarshal(e.desired, &properties) != nil {
+		return nil, 0, false
 	}
-	if json.Unmarshal(desired, &properties) != nil {
-		return nil, nil, 0, false
+	version = e.version
+	if said, ok := properties["$version"]; ok {
+		var err error
+		if version, err = strconv.ParseInt(string(said), 10, 64); err != nil {
+			return nil, 0, false
+		}
+		delete(properties, "$version")
 	}
-	version, err := strconv.ParseInt(string(properties["$version"]), 10, 64)
-	delete(properties, "$version")
-	return desired, properties, version, err == nil
+	return properties, version, version > 0
 }
 
 // toldDesired hands on that the device was told of desired properties.
-func (d *device) toldDesired(e *event, desired json.RawMessage, properties map[string]json.RawMessage, version int64) {
+func (d *device) toldDesired(e *event, properties map[string]json.RawMessage, version int64) {
 	if hook := d.fleet.cfg.OnDesired; hook != nil && len(properties) > 0 {
-		hook(DesiredUpdate{Index: d.index, Device: d.id, Group: d.group.Name, Complete: e.complete, Version: version, JSON: desired, At: time.Now()})
+		hook(DesiredUpdate{Index: d.index, Device: d.id, Group: d.group.Name, Complete: e.complete, Version: version, JSON: e.desired, At: time.Now()})
 	}
 }
 
@@ -209,7 +205,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 	}
 	now := time.Now()
 	rid := d.begin(d.group.report, &operation{answers: version}, now, now)
-	d.ask(conn, rid, iothub.ReportTopic(rid), body)
+	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 
 // answerMethod puts the answer to a direct method on the agenda, after the group's delay.
@@ -217,10 +213,7 @@ func (d *device) answerMethod(a *agenda, e event) {
 	d.fleet.chance.methods.Seed(&d.pcg, d.index, d.turns.methods)
 	d.turns.methods++
 	a.answers = append(a.answers, delayedAnswer{
-		at: time.Now().Add(d.group.Methods.Delay.Draw(&d.rng)),
-		message: link.Message{
-			Topic:   iothub.MethodResponseTopic(d.group.Methods.Status, e.rid),
-			Payload: fmt.Appendf(nil, `{"method":%q}`, e.method),
-		},
+		at:      time.Now().Add(d.group.Methods.Delay.Draw(&d.rng)),
+		message: d.fleet.protocol.MethodResult(d.who, e.rid, d.group.Methods.Status, fmt.Appendf(nil, `{"method":%q}`, e.method)),
 	})
 }

@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Fleet is running devices. Start, Scale, Load and Storm may be used from one goroutine at a time.
@@ -24,11 +25,12 @@ type Fleet struct {
 	devices []*device
 	order   []int // the n-th device to start
 
-	ctx     context.Context // ends when devices must go at once
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	roster  *schedule.Roster // which devices are started and not scaled away
-	chance  chance
+	ctx      context.Context // ends when devices must go at once
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	roster   *schedule.Roster // which devices are started and not scaled away
+	chance   chance
+	protocol protocol.Protocol
 
 	calendar schedule.Calendar
 	turns    [kinds]*rotation // who is to do what a rate asks for; connected devices only
@@ -82,7 +84,7 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
-		over: make(chan struct{}), publishers: make(map[int]*device),
+		over: make(chan struct{}), publishers: make(map[int]*device), protocol: cfg.Target.Protocol(),
 	}
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
@@ -112,7 +114,7 @@ func (g *group) reports() bool { return g.report != nil && !g.Report.Types.Empty
 
 // rank orders groups by who starts first: those who listen before those who talk.
 func (g *group) rank() int {
-	if g.Subscribe != nil {
+	if g.Listens {
 		return 0
 	}
 	return 1
@@ -124,7 +126,7 @@ func (f *Fleet) addGroup(g Group) {
 		Group: g, states: make(map[string]*atomic.Int64),
 		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name), telemetry: rec.Series(metrics.OpTelemetry, g.Name),
 	}
-	if f.cfg.Target.Twins() {
+	if f.protocol.Twins() {
 		in.twinGet, in.report = rec.Series(metrics.OpTwinGet, g.Name), rec.Series(metrics.OpTwinReport, g.Name)
 	}
 	for _, s := range []string{StateWaiting, StateConnecting, StateConnected, StateBackoff, StateOffline} {

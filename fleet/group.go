@@ -3,7 +3,6 @@ package fleet
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -24,9 +23,9 @@ type Group struct {
 	Timeout   time.Duration // of an operation; 30 s when 0
 	Answer    bool          // answer desired properties in reported
 	Methods   Methods
-	// Subscribe, of a plain broker only, is what a device listens to; nil for nothing. Devices that
-	// subscribe start before all others.
-	Subscribe func(index int, id string) []link.Filter
+	// Listens has the group's devices subscribe to what their protocol says, and start before all others. Those of a protocol
+	// with twins listen to the target in any case.
+	Listens bool
 	// InFlight bounds the unanswered operations of one device; 64 when 0.
 	InFlight int
 	// Wait keeps what is due beyond InFlight until its turn comes: it starts late, and its latency runs

@@ -11,9 +11,12 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
+	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // hub is a hub in memory, behind the driver's interface: it answers after a latency, and can stall,
@@ -50,9 +53,15 @@ func newHub() *hub {
 
 // The hub is the fleet's Target too.
 func (h *hub) Link(_ int, id string) link.Options { return link.Options{ClientID: id} }
-func (h *hub) Twins() bool                        { return h.twins }
-func (h *hub) TelemetryTopic(_ int, id string) string {
-	return iothub.TelemetryTopic(id, nil)
+
+func (h *hub) Protocol() protocol.Protocol {
+	if h.twins {
+		return dialect.Protocol{}
+	}
+	return plain.Protocol{
+		Topic:  func(d protocol.Device) string { return iothub.TelemetryTopic(d.ID, nil) },
+		Listen: func(protocol.Device) []link.Filter { return []link.Filter{{Topic: "#", QoS: 1}} },
+	}
 }
 
 func (h *hub) Connect(ctx context.Context, o link.Options) (link.Conn, error) {

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // In virtual time the generator is never late by its own doing, whatever the target does: what waits for an answer that makes

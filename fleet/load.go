@@ -5,8 +5,8 @@ import (
 	"iter"
 	"time"
 
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Kind is what a fleet-wide rate asks for.

@@ -8,9 +8,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // begin counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
@@ -69,9 +68,9 @@ func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
 	return o
 }
 
-// ask publishes a twin request. The hub's response is its acknowledgement; a failed write ends it.
-func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
-	conn.Publish(link.Message{Topic: topic, Payload: body}, func(err error) {
+// ask publishes a twin request. The target's answer is its acknowledgement; a failed write ends it.
+func (d *device) ask(conn link.Conn, rid string, m link.Message) {
+	conn.Publish(m, func(err error) {
 		if err == nil || errors.Is(err, context.DeadlineExceeded) {
 			return // it is waited for; what did not go out has no answer
 		}
@@ -83,7 +82,7 @@ func (d *device) ask(conn link.Conn, rid, topic string, body []byte) {
 
 func (d *device) getTwin(conn link.Conn, intended time.Time) {
 	rid := d.begin(d.group.twinGet, &operation{twinGet: true}, intended, intended)
-	d.ask(conn, rid, iothub.TwinGetTopic(rid), []byte(" "))
+	d.ask(conn, rid, d.fleet.protocol.GetTwin(d.who, rid))
 }
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
@@ -112,7 +111,7 @@ func (d *device) report(conn link.Conn, intended, free time.Time) {
 	}
 	body = append(body, '}')
 	rid := d.begin(d.group.report, &operation{connectivity: d.connectivity}, intended, free)
-	d.ask(conn, rid, iothub.ReportTopic(rid), body)
+	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 
 // render appends what a source gives for the turn of the device, counted from 0.
@@ -135,7 +134,7 @@ func (d *device) send(conn link.Conn, intended, free time.Time) {
 		body = d.stamp(body, turn)
 	}
 	if d.topic == "" {
-		d.topic = d.fleet.cfg.Target.TelemetryTopic(d.index, d.id)
+		d.topic = d.fleet.protocol.Telemetry(d.who)
 	}
 	op := new(operation)
 	rid := d.begin(d.group.telemetry, op, intended, free)

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // maxWaiting bounds what waits in one device: more is dropped, whatever the group says.

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // The last device of a ramp is due before the ramp is over, and has the time to connect; so has the last of

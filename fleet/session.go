@@ -202,7 +202,7 @@ func (d *device) drain(conn link.Conn, lost <-chan error, why error) bool {
 		}
 		a.timeout = d.nextTimeout(a.timeout)
 		wait := a.timeout.Sub(now)
-		if d.halted() && d.group.Subscribe != nil {
+		if d.halted() && d.group.Listens {
 			wait = min(wait, strangersTick)
 		}
 		timer.Reset(wait)

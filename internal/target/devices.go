@@ -1,10 +1,14 @@
 package target
 
 import (
+	"cmp"
 	"crypto/tls"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
+	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -15,8 +19,13 @@ const tokenLife = time.Hour
 // apiVersion is what devices name in their user names; twins may hold arrays with it.
 const apiVersion = "2021-04-12"
 
-// Twins reports whether the target keeps twins.
-func (t *Target) Twins() bool { return t.Can.Twins }
+// Protocol is what devices say to the target.
+func (t *Target) Protocol() protocol.Protocol {
+	if !t.Can.Topics {
+		return dialect.Protocol{}
+	}
+	return plain.Protocol{Topic: t.topic, Listen: t.filters}
+}
 
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
@@ -65,28 +74,18 @@ func (t *Target) fill(template string, index int, id string) string {
 	return g.Fill(template, id, i)
 }
 
-// TelemetryTopic is where a device sends its messages.
-func (t *Target) TelemetryTopic(index int, id string) string {
-	if !t.Can.Topics {
-		return iothub.TelemetryTopic(id, nil)
-	}
-	g, i := t.groupOf(index)
-	if g.Telemetry.Topic != "" {
-		return g.Fill(g.Telemetry.Topic, id, i)
-	}
-	return g.Fill(t.sc.Target.Topic, id, i)
+// topic is where a device of a plain broker sends its messages.
+func (t *Target) topic(d protocol.Device) string {
+	g, i := t.groupOf(d.Index)
+	return g.Fill(cmp.Or(g.Telemetry.Topic, t.sc.Target.Topic), d.ID, i)
 }
 
-// Subscriptions are what the devices of a group listen to; nil for nothing.
-func (t *Target) Subscriptions(g *scenario.Group) func(index int, id string) []link.Filter {
-	if len(g.Subscribe.Topics) == 0 {
-		return nil
+// filters are what a device of a plain broker listens to; nil for nothing.
+func (t *Target) filters(d protocol.Device) []link.Filter {
+	g, i := t.groupOf(d.Index)
+	var filters []link.Filter
+	for _, topic := range g.Subscribe.Topics {
+		filters = append(filters, link.Filter{Topic: g.Fill(topic, d.ID, i), QoS: byte(g.Subscribe.QoS)})
 	}
-	return func(index int, id string) []link.Filter {
-		filters := make([]link.Filter, len(g.Subscribe.Topics))
-		for i, topic := range g.Subscribe.Topics {
-			filters[i] = link.Filter{Topic: t.fill(topic, index, id), QoS: byte(g.Subscribe.QoS)}
-		}
-		return filters
-	}
+	return filters
 }

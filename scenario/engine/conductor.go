@@ -73,7 +73,7 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		}
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
 		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
-		profile.Subscribe = c.target.Subscriptions(g)
+		profile.Listens = len(g.Subscribe.Topics) > 0
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)

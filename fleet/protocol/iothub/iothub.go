@@ -1,0 +1,81 @@
+// Package iothub is the dialect of Azure IoT Hub (iot-mqtt-connect-to-iot-hub).
+package iothub
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+)
+
+// Protocol is the dialect; it has no state.
+type Protocol struct{}
+
+var _ protocol.Protocol = Protocol{}
+
+// Twins implements protocol.Protocol.
+func (Protocol) Twins() bool { return true }
+
+// Filters implements protocol.Protocol: answers, desired properties and direct methods.
+func (Protocol) Filters(protocol.Device) []link.Filter {
+	return []link.Filter{{Topic: iothub.FilterTwinResponses}, {Topic: iothub.FilterDesired}, {Topic: iothub.FilterMethods}}
+}
+
+// Report implements protocol.Protocol.
+func (Protocol) Report(_ protocol.Device, rid string, patch []byte) link.Message {
+	return link.Message{Topic: iothub.ReportTopic(rid), Payload: patch}
+}
+
+// GetTwin implements protocol.Protocol.
+func (Protocol) GetTwin(_ protocol.Device, rid string) link.Message {
+	return link.Message{Topic: iothub.TwinGetTopic(rid), Payload: []byte(" ")}
+}
+
+// Twin implements protocol.Protocol.
+func (Protocol) Twin(body []byte) (protocol.Twin, error) {
+	var twin struct {
+		Desired  json.RawMessage
+		Reported struct {
+			Version int64 `json:"$version"`
+		}
+	}
+	var desired struct {
+		Version int64 `json:"$version"`
+	}
+	err := json.Unmarshal(body, &twin)
+	if err == nil && twin.Desired != nil {
+		err = json.Unmarshal(twin.Desired, &desired)
+	}
+	if err != nil {
+		return protocol.Twin{}, fmt.Errorf("reading a twin: %w", err)
+	}
+	return protocol.Twin{Desired: twin.Desired, DesiredVersion: desired.Version, ReportedVersion: twin.Reported.Version}, nil
+}
+
+// MethodResult implements protocol.Protocol.
+func (Protocol) MethodResult(_ protocol.Device, rid string, status int, body []byte) link.Message {
+	return link.Message{Topic: iothub.MethodResponseTopic(status, rid), Payload: body}
+}
+
+// Telemetry implements protocol.Protocol.
+func (Protocol) Telemetry(d protocol.Device) string { return iothub.TelemetryTopic(d.ID, nil) }
+
+// Parse implements protocol.Protocol.
+func (Protocol) Parse(m link.Message) (in protocol.Inbound, ok bool) {
+	topic, err := iothub.ParseTopic(m.Topic)
+	if err != nil {
+		return in, false
+	}
+	switch topic.Kind {
+	case iothub.TopicTwinResponse:
+		return protocol.Inbound{Kind: protocol.Answer, RID: topic.RequestID, Status: topic.Status, Version: topic.Version, Body: m.Payload}, true
+	case iothub.TopicDesired:
+		return protocol.Inbound{Kind: protocol.Desired, Version: topic.Version, Body: m.Payload}, true
+	case iothub.TopicMethodRequest:
+		return protocol.Inbound{Kind: protocol.Call, RID: topic.RequestID, Method: topic.Method, Body: m.Payload}, true
+	default:
+		return in, false
+	}
+}
