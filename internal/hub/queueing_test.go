@@ -12,6 +12,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -153,8 +155,7 @@ func (m inMemory) Link(index int, id string) link.Options {
 	}
 }
 
-func (inMemory) Twins() bool                            { return true }
-func (inMemory) TelemetryTopic(_ int, id string) string { return iothub.TelemetryTopic(id, nil) }
+func (inMemory) Protocol() protocol.Protocol { return dialect.Protocol{} }
 
 // measure lets a fleet in virtual time report to a hub with a model of service, and is what it measured.
 func measure(t *testing.T, q queueing, operations int) (measured metrics.Histogram) {
