@@ -3,8 +3,6 @@ package report
 import (
 	"fmt"
 	"strings"
-
-	"github.com/twinfleet/twinfleet/internal/generator"
 )
 
 // GeneratorSummary is whether the figures speak of the target or of the generator. Figures are those of the worst
@@ -34,17 +32,17 @@ type GeneratorSummary struct {
 
 // GeneratorStage is whether a stage was delivered as asked.
 type GeneratorStage struct {
-	Name    string            `json:"name"`
-	AsAsked bool              `json:"as_asked"`
-	Asked   uint64            `json:"asked"`   // operations that were due in it
-	Started uint64            `json:"started"` // of them
-	Late    uint64            `json:"late"`    // of them, by the generator's own doing
-	Worst   float64           `json:"worst_seconds"`
-	What    string            `json:"what,omitempty"` // what was late, if anything was
-	Causes  []generator.Cause `json:"causes"`
+	Name    string  `json:"name"`
+	AsAsked bool    `json:"as_asked"`
+	Asked   uint64  `json:"asked"`   // operations that were due in it
+	Started uint64  `json:"started"` // of them
+	Late    uint64  `json:"late"`    // of them, by the generator's own doing
+	Worst   float64 `json:"worst_seconds"`
+	What    string  `json:"what,omitempty"` // what was late, if anything was
+	Causes  []Cause `json:"causes"`
 }
 
-func generatorSummary(h *generator.Health) *GeneratorSummary {
+func generatorSummary(h *Health) *GeneratorSummary {
 	if h == nil {
 		return nil
 	}

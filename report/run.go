@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -49,7 +48,7 @@ type Run struct {
 	Thresholds    []metrics.Verdict `json:"thresholds,omitempty"`
 	Totals        *metrics.Snapshot `json:"totals"` // the whole run
 
-	Generator *generator.Health `json:"generator,omitempty"` // nil when the fleet never ran
+	Generator *Health `json:"generator,omitempty"` // nil when the fleet never ran
 }
 
 // Duration is how long the run took.

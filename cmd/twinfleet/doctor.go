@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/doctor"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/target/probe"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/doctor"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 

@@ -18,6 +18,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/host"
+
+	"github.com/twinfleet/twinfleet/report"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,7 +55,7 @@ func TestHealthKeepsTheWorst(t *testing.T) {
 		t.Error("a second with a third of the time for garbage is not bad")
 	}
 	j.Add(calm())
-	want := Health{
+	want := report.Health{
 		Measured: 5 * time.Second, Cores: 2, Processors: 2, MachinePeak: 0.8, CPUMean: 1.1, CPUPeak: 1.5, Late: 30 * time.Millisecond, Lag: 50 * time.Millisecond, GCPeak: 0.3, GCPause: time.Millisecond,
 		MemoryPeak: 300e6, MemoryLimit: 1000e6, Descriptors: 500, MaxDescriptors: 1000, Ports: 900, MaxPorts: 28232,
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Bounds of a stage. It was not delivered as asked when, of one kind of operation,
@@ -39,7 +41,7 @@ type Judge struct {
 	rules  []rule
 	stages []*stage
 	order  []*stage // those that have a name
-	health Health
+	health report.Health
 	cpu    float64 // seconds of processors
 	now    bool
 	last   Sample
@@ -175,7 +177,7 @@ func (j *Judge) Stages() []string {
 
 // Health is the judgement so far. started says how operations started that were intended in each stage, in their order; of
 // stages beyond it nothing is known.
-func (j *Judge) Health(started [][]Started) Health {
+func (j *Judge) Health(started [][]Started) report.Health {
 	h := j.health
 	if h.Measured > 0 {
 		h.CPUMean = j.cpu / h.Measured.Seconds()
@@ -192,17 +194,17 @@ func (j *Judge) Health(started [][]Started) Health {
 		}
 	}
 	h.Saturated = len(h.Reasons) > 0
-	if j.Shared && slices.ContainsFunc(h.Stages, Stage.ofProcess) {
+	if j.Shared && slices.ContainsFunc(h.Stages, ofProcess) {
 		h.Reasons = append(h.Reasons, "the embedded hub ran in this process and had its share; run twinfleet hub in another process, or on another machine")
 	}
 	return h
 }
 
 // ofProcess reports whether a stage was short of something of which this process took its share.
-func (s Stage) ofProcess() bool {
-	return slices.ContainsFunc(s.Causes, func(c Cause) bool {
+func ofProcess(s report.StageHealth) bool {
+	return slices.ContainsFunc(s.Causes, func(c report.Cause) bool {
 		switch c.Kind {
-		case CauseProcess, CauseGarbage, CauseMemory, CauseDescriptors, CausePorts:
+		case report.CauseProcess, report.CauseGarbage, report.CauseMemory, report.CauseDescriptors, report.CausePorts:
 			return true
 		}
 		return false
@@ -210,9 +212,9 @@ func (s Stage) ofProcess() bool {
 }
 
 // JudgeStage is the judgement of the i-th stage, counted from 0, so far.
-func (j *Judge) JudgeStage(i int, ops []Started) Stage {
+func (j *Judge) JudgeStage(i int, ops []Started) report.StageHealth {
 	s := j.order[i]
-	x := Stage{Name: s.name}
+	x := report.StageHealth{Name: s.name}
 	for _, o := range ops {
 		x.Asked += o.Asked
 		x.Started += o.Started
@@ -225,15 +227,15 @@ func (j *Judge) JudgeStage(i int, ops []Started) Stage {
 	}
 	for i := range j.rules {
 		r, f := &j.rules[i], &s.found[i]
-		if f.counts(r, s.measured) && !slices.ContainsFunc(x.Causes, func(c Cause) bool { return c.Kind == r.kind }) {
+		if f.counts(r, s.measured) && !slices.ContainsFunc(x.Causes, func(c report.Cause) bool { return c.Kind == r.kind }) {
 			x.Causes = append(x.Causes, r.cause(&f.worst, f.total))
 		}
 	}
 	if s.noDescriptor > 0 {
-		x.Causes = append(x.Causes, Cause{CauseDescriptors, fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor)})
+		x.Causes = append(x.Causes, report.Cause{Kind: report.CauseDescriptors, Text: fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor)})
 	}
 	if s.noPort > 0 {
-		x.Causes = append(x.Causes, Cause{CausePorts, fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort)})
+		x.Causes = append(x.Causes, report.Cause{Kind: report.CausePorts, Text: fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort)})
 	}
 	x.AsAsked = len(x.Causes) == 0
 	return x
@@ -274,7 +276,7 @@ func (f *finding) counts(r *rule, stage time.Duration) bool {
 }
 
 // cause says what was bad about the worst sample; of those that lasted, for how long.
-func (r *rule) cause(worst *Sample, lasted time.Duration) Cause {
+func (r *rule) cause(worst *Sample, lasted time.Duration) report.Cause {
 	text := r.text(worst)
 	if lasted > 0 && !r.once {
 		text += fmt.Sprintf(" for %.0f s", lasted.Seconds())
@@ -282,25 +284,25 @@ func (r *rule) cause(worst *Sample, lasted time.Duration) Cause {
 	if r.remedy != "" {
 		text += "; " + r.remedy
 	}
-	return Cause{r.kind, text}
+	return report.Cause{Kind: r.kind, Text: text}
 }
 
 // explain says why operations of a stage started late: from its own samples, or, when nothing was late in them, from those of
 // the stage after it, in which they started.
-func (j *Judge) explain(s *stage) []Cause {
+func (j *Judge) explain(s *stage) []report.Cause {
 	if s.late == 0 && s.number+1 < len(j.stages) {
 		s = j.stages[s.number+1]
 	}
-	var causes []Cause
+	var causes []report.Cause
 	for i := range j.rules {
 		r, f := &j.rules[i], &s.found[i]
-		if f.explained == 0 || f.explained.Seconds() < named*s.late.Seconds() || (r.kind == CauseTimers && len(causes) > 0) {
+		if f.explained == 0 || f.explained.Seconds() < named*s.late.Seconds() || (r.kind == report.CauseTimers && len(causes) > 0) {
 			continue
 		}
 		causes = append(causes, r.cause(&f.example, 0))
 	}
 	if causes == nil {
-		causes = []Cause{{CauseUnknown, "the reason is not known: timers were punctual and processors free"}}
+		causes = []report.Cause{{Kind: report.CauseUnknown, Text: "the reason is not known: timers were punctual and processors free"}}
 	}
 	return causes
 }

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/host"
+
+	"github.com/twinfleet/twinfleet/report"
 )
 
 const ms = time.Millisecond
 
 // samples plays samples of one stage to a Judge, and gives its judgement with what started in it.
-func samples(in []Sample, ops ...Started) Stage {
+func samples(in []Sample, ops ...Started) report.StageHealth {
 	var j Judge
 	j.Stage("hold")
 	for _, s := range in {
@@ -23,9 +25,9 @@ func samples(in []Sample, ops ...Started) Stage {
 }
 
 // check holds a judgement to the kinds of causes that it must have, and to a part of its text.
-func check(t *testing.T, name string, x Stage, want []CauseKind, text string) {
+func check(t *testing.T, name string, x report.StageHealth, want []report.CauseKind, text string) {
 	t.Helper()
-	var kinds []CauseKind
+	var kinds []report.CauseKind
 	for _, c := range x.Causes {
 		kinds = append(kinds, c.Kind)
 	}
@@ -61,7 +63,7 @@ func TestLateStarts(t *testing.T) {
 		{"the worst kind is named", []Started{connect(100, 20, 0, 30*ms), {"telemetry", 500, 500, 400, 9, 300 * ms}}, true, "400 of 500 telemetry"},
 	} {
 		x := samples(repeat(calm(), 10), tt.ops...)
-		want := []CauseKind{CauseUnknown}
+		want := []report.CauseKind{report.CauseUnknown}
 		if !tt.late {
 			want = nil
 		}
@@ -81,24 +83,24 @@ func TestCauses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		in   []Sample
-		want []CauseKind
+		want []report.CauseKind
 		text string
 	}{
-		{"this process", lately(func(s *Sample) { s.CPU = 1.9 }), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors; give it more"},
-		{"this process, in a burst", lately(func(s *Sample) { s.Own, s.Machine = 1.95, 2 }), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors"},
-		{"the whole machine", lately(func(s *Sample) { s.Own, s.Machine = 0.9, 2.01 }), []CauseKind{CauseMachine}, "2.0 of 2 processors of this machine were in use, 0.9 by this process; give the target"},
-		{"programs wait", lately(func(s *Sample) { s.Waiting = 0.9 }), []CauseKind{CauseMachine}, "and programs waited for one in 90 % of the time"},
-		{"programs wait, and no more is known", lately(func(s *Sample) { s.Waiting, s.Processors = 0.9, 0 }), []CauseKind{CauseMachine}, "programs waited for a processor of this machine in 90 % of the time"},
-		{"steal", lately(func(s *Sample) { s.Steal = 0.6 }), []CauseKind{CauseSteal}, "the hypervisor gave 0.6 of 2 processors to other machines"},
-		{"a limit", lately(func(s *Sample) { s.Limit, s.Held = 1.5, 0.7 }), []CauseKind{CauseLimit}, "limit of 1.5 processors held the process up in 70 % of its periods; raise the limit"},
-		{"garbage", lately(func(s *Sample) { s.GC = 0.4 }), []CauseKind{CauseGarbage}, "garbage took up to 40 %"},
-		{"memory", lately(func(s *Sample) { s.Memory = 960e6 }), []CauseKind{CauseMemory}, "960 of 1000 MB memory were in use"},
-		{"descriptors", lately(func(s *Sample) { s.Descriptors = 951 }), []CauseKind{CauseDescriptors}, "951 of 1000 descriptors were in use; raise ulimit -n"},
-		{"ports", lately(func(s *Sample) { s.Ports = 27000 }), []CauseKind{CausePorts}, "27000 of 28232 local ports"},
-		{"late timers and free processors", lately(func(*Sample) {}), []CauseKind{CauseTimers}, "timers fired up to 80 ms late (p99) while the process used 0.5 of 2 processors"},
-		{"nothing", repeat(calm(), 10), []CauseKind{CauseUnknown}, "not known"},
-		{"two", lately(func(s *Sample) { s.GC, s.CPU = 0.5, 2 }), []CauseKind{CauseProcess, CauseGarbage}, ""},
-		{"what was bad while nothing was late explains nothing", append(lately(func(*Sample) {}), with(func(s *Sample) { s.CPU = 2 })), []CauseKind{CauseTimers}, ""},
+		{"this process", lately(func(s *Sample) { s.CPU = 1.9 }), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors; give it more"},
+		{"this process, in a burst", lately(func(s *Sample) { s.Own, s.Machine = 1.95, 2 }), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors"},
+		{"the whole machine", lately(func(s *Sample) { s.Own, s.Machine = 0.9, 2.01 }), []report.CauseKind{report.CauseMachine}, "2.0 of 2 processors of this machine were in use, 0.9 by this process; give the target"},
+		{"programs wait", lately(func(s *Sample) { s.Waiting = 0.9 }), []report.CauseKind{report.CauseMachine}, "and programs waited for one in 90 % of the time"},
+		{"programs wait, and no more is known", lately(func(s *Sample) { s.Waiting, s.Processors = 0.9, 0 }), []report.CauseKind{report.CauseMachine}, "programs waited for a processor of this machine in 90 % of the time"},
+		{"steal", lately(func(s *Sample) { s.Steal = 0.6 }), []report.CauseKind{report.CauseSteal}, "the hypervisor gave 0.6 of 2 processors to other machines"},
+		{"a limit", lately(func(s *Sample) { s.Limit, s.Held = 1.5, 0.7 }), []report.CauseKind{report.CauseLimit}, "limit of 1.5 processors held the process up in 70 % of its periods; raise the limit"},
+		{"garbage", lately(func(s *Sample) { s.GC = 0.4 }), []report.CauseKind{report.CauseGarbage}, "garbage took up to 40 %"},
+		{"memory", lately(func(s *Sample) { s.Memory = 960e6 }), []report.CauseKind{report.CauseMemory}, "960 of 1000 MB memory were in use"},
+		{"descriptors", lately(func(s *Sample) { s.Descriptors = 951 }), []report.CauseKind{report.CauseDescriptors}, "951 of 1000 descriptors were in use; raise ulimit -n"},
+		{"ports", lately(func(s *Sample) { s.Ports = 27000 }), []report.CauseKind{report.CausePorts}, "27000 of 28232 local ports"},
+		{"late timers and free processors", lately(func(*Sample) {}), []report.CauseKind{report.CauseTimers}, "timers fired up to 80 ms late (p99) while the process used 0.5 of 2 processors"},
+		{"nothing", repeat(calm(), 10), []report.CauseKind{report.CauseUnknown}, "not known"},
+		{"two", lately(func(s *Sample) { s.GC, s.CPU = 0.5, 2 }), []report.CauseKind{report.CauseProcess, report.CauseGarbage}, ""},
+		{"what was bad while nothing was late explains nothing", append(lately(func(*Sample) {}), with(func(s *Sample) { s.CPU = 2 })), []report.CauseKind{report.CauseTimers}, ""},
 	} {
 		check(t, tt.name, samples(tt.in, storm), tt.want, tt.text)
 	}
@@ -113,7 +115,7 @@ func TestCausesOfTheNextStage(t *testing.T) {
 	j.Add(with(func(s *Sample) { s.Lag, s.Machine = time.Second, 2 }))
 	storm := Started{"connect", 8000, 8000, 7000, 6000, 4 * time.Second}
 	h := j.Health([][]Started{{storm}, nil})
-	check(t, "burst", h.Stages[0], []CauseKind{CauseMachine}, "stage burst: 7000 of 8000")
+	check(t, "burst", h.Stages[0], []report.CauseKind{report.CauseMachine}, "stage burst: 7000 of 8000")
 	check(t, "hold", h.Stages[1], nil, "")
 	if want := []string{h.Stages[0].String()}; !h.Saturated || !slices.Equal(h.Reasons, want) {
 		t.Errorf("saturated %t, %q; want %q", h.Saturated, h.Reasons, want)
@@ -128,40 +130,40 @@ func TestBadSamples(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		in   []Sample
-		want []CauseKind
+		want []report.CauseKind
 		text string
 	}{
 		{"nothing measured", nil, nil, ""},
 		{"all well", repeat(calm(), 60), nil, ""},
-		{"processors busy and operations late", append(repeat(calm(), 20), repeat(starved, 5)...), []CauseKind{CauseProcess}, "this process used 1.9 of 2 processors for 5 s; give it more"},
+		{"processors busy and operations late", append(repeat(calm(), 20), repeat(starved, 5)...), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors for 5 s; give it more"},
 		{"not for long enough", append(repeat(calm(), 20), repeat(starved, 4)...), nil, ""},
 		{"often and never on end", slices.Concat(repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4)), nil, ""},
 		{"on end and too small a part of the stage", append(repeat(calm(), 100), repeat(starved, 6)...), nil, ""},
-		{"a minute on end, whatever part of the stage", append(repeat(calm(), 10_000), repeat(starved, 60)...), []CauseKind{CauseProcess}, "for 60 s"},
+		{"a minute on end, whatever part of the stage", append(repeat(calm(), 10_000), repeat(starved, 60)...), []report.CauseKind{report.CauseProcess}, "for 60 s"},
 		{"busy and punctual", repeat(with(func(s *Sample) { s.CPU = 2 }), 30), nil, ""},
-		{"busy, timers punctual, operations late", repeat(with(func(s *Sample) { s.CPU, s.Lag = 2, 30*ms }), 30), []CauseKind{CauseProcess}, ""},
+		{"busy, timers punctual, operations late", repeat(with(func(s *Sample) { s.CPU, s.Lag = 2, 30*ms }), 30), []report.CauseKind{report.CauseProcess}, ""},
 		{"timers late and nothing to do", repeat(with(func(s *Sample) { s.Late, s.Lag = 80*ms, 0 }), 30), nil, ""},
-		{"the machine is full", repeat(with(func(s *Sample) { s.Machine, s.Late, s.Lag = 2, 70*ms, 60*ms }), 30), []CauseKind{CauseMachine}, "2.0 of 2 processors of this machine were in use"},
-		{"the hypervisor", repeat(with(func(s *Sample) { s.Steal, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []CauseKind{CauseSteal}, ""},
-		{"a limit", repeat(with(func(s *Sample) { s.Held, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []CauseKind{CauseLimit}, ""},
-		{"nobody knows who", repeat(others, 30), []CauseKind{CauseTimers}, "timers fired up to 70 ms late (p99) while the process used 0.7 of 2 processors for 30 s"},
+		{"the machine is full", repeat(with(func(s *Sample) { s.Machine, s.Late, s.Lag = 2, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseMachine}, "2.0 of 2 processors of this machine were in use"},
+		{"the hypervisor", repeat(with(func(s *Sample) { s.Steal, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseSteal}, ""},
+		{"a limit", repeat(with(func(s *Sample) { s.Held, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseLimit}, ""},
+		{"nobody knows who", repeat(others, 30), []report.CauseKind{report.CauseTimers}, "timers fired up to 70 ms late (p99) while the process used 0.7 of 2 processors for 30 s"},
 		{"others take a little", repeat(with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 50*ms, 60*ms }), 30), nil, ""},
-		{"garbage", append(repeat(calm(), 20), repeat(garbage, 5)...), []CauseKind{CauseGarbage}, "collecting garbage took up to 30 % of the processors' time for 5 s"},
-		{"garbage, in half of a short stage", append(repeat(calm(), 2), repeat(garbage, 2)...), []CauseKind{CauseGarbage}, "for 2 s"},
+		{"garbage", append(repeat(calm(), 20), repeat(garbage, 5)...), []report.CauseKind{report.CauseGarbage}, "collecting garbage took up to 30 % of the processors' time for 5 s"},
+		{"garbage, in half of a short stage", append(repeat(calm(), 2), repeat(garbage, 2)...), []report.CauseKind{report.CauseGarbage}, "for 2 s"},
 		{"garbage, for less than a second", []Sample{with(func(s *Sample) { s.Elapsed, s.GC = 500*ms, 0.9 })}, nil, ""},
 		{"garbage, in less of it", append(repeat(calm(), 3), repeat(garbage, 2)...), nil, ""},
-		{"memory", repeat(with(func(s *Sample) { s.Memory = 960e6 }), 30), []CauseKind{CauseMemory}, "960 of 1000 MB memory were in use for 30 s"},
-		{"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30), []CauseKind{CauseDescriptors}, "951 of 1000 descriptors were in use for 30 s; raise ulimit -n"},
+		{"memory", repeat(with(func(s *Sample) { s.Memory = 960e6 }), 30), []report.CauseKind{report.CauseMemory}, "960 of 1000 MB memory were in use for 30 s"},
+		{"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30), []report.CauseKind{report.CauseDescriptors}, "951 of 1000 descriptors were in use for 30 s; raise ulimit -n"},
 		{"descriptors at the bound", repeat(with(func(s *Sample) { s.Descriptors = 950 }), 30), nil, ""},
-		{"ports", repeat(with(func(s *Sample) { s.Ports = 27000 }), 30), []CauseKind{CausePorts}, "27000 of 28232 local ports were in use for 30 s; name more fleet.source_addresses"},
+		{"ports", repeat(with(func(s *Sample) { s.Ports = 27000 }), 30), []report.CauseKind{report.CausePorts}, "27000 of 28232 local ports were in use for 30 s; name more fleet.source_addresses"},
 		{"no limit known", repeat(Sample{Elapsed: time.Second, Memory: 5, Descriptors: 5, Ports: 5}, 30), nil, ""},
-		{"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *Sample) { s.NoDescriptor = 1 })), []CauseKind{CauseDescriptors}, "1 connections failed for want of a descriptor"},
-		{"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *Sample) { s.NoPort = 3 }), 2)...), []CauseKind{CausePorts}, "6 connections failed for want of a local port"},
-		{"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10), []CauseKind{CauseGarbage, CauseDescriptors}, ""},
-		{"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...), []CauseKind{CauseGarbage}, "for 6 s"},
-		{"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })), []CauseKind{CauseStopped}, "stage hold: the process was stopped for 9.9 s"},
+		{"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *Sample) { s.NoDescriptor = 1 })), []report.CauseKind{report.CauseDescriptors}, "1 connections failed for want of a descriptor"},
+		{"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *Sample) { s.NoPort = 3 }), 2)...), []report.CauseKind{report.CausePorts}, "6 connections failed for want of a local port"},
+		{"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10), []report.CauseKind{report.CauseGarbage, report.CauseDescriptors}, ""},
+		{"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...), []report.CauseKind{report.CauseGarbage}, "for 6 s"},
+		{"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })), []report.CauseKind{report.CauseStopped}, "stage hold: the process was stopped for 9.9 s"},
 		{"hardly stopped", append(repeat(calm(), 10), with(func(s *Sample) { s.Stopped = 990 * ms })), nil, ""},
-		{"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })), []CauseKind{CauseStopped}, "the machine was suspended for 3600.0 s"},
+		{"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })), []report.CauseKind{report.CauseStopped}, "the machine was suspended for 3600.0 s"},
 	} {
 		check(t, tt.name, samples(tt.in), tt.want, tt.text)
 	}
@@ -185,7 +187,7 @@ func TestStagesAreApart(t *testing.T) {
 	if len(h.Stages) != 3 || len(h.Reasons) != 1 || h.Stages[1].AsAsked || !h.Stages[0].AsAsked || !h.Stages[2].AsAsked {
 		t.Fatalf("stages = %+v", h.Stages)
 	}
-	if got, want := h.Stages[0], (Stage{Name: "ramp", AsAsked: true, Asked: 9, Started: 8, Late: 1, Worst: 12 * ms}); got.String() != want.String() || got.Asked != want.Asked || got.Started != want.Started || got.Late != want.Late || got.Worst != want.Worst {
+	if got, want := h.Stages[0], (report.StageHealth{Name: "ramp", AsAsked: true, Asked: 9, Started: 8, Late: 1, Worst: 12 * ms}); got.String() != want.String() || got.Asked != want.Asked || got.Started != want.Started || got.Late != want.Late || got.Worst != want.Worst {
 		t.Errorf("ramp = %+v; want %+v", got, want)
 	}
 }

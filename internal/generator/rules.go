@@ -3,6 +3,8 @@ package generator
 import (
 	"fmt"
 	"time"
+
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // Bounds of the rules that find causes in a sample. Of each, bad is what counts by itself when it lasts, and explains what
@@ -30,7 +32,7 @@ const (
 
 // rule finds one kind of cause in samples and says what was bad about the worst of them.
 type rule struct {
-	kind     CauseKind
+	kind     report.CauseKind
 	bad      func(s *Sample) bool
 	explains func(s *Sample) bool
 	size     func(s *Sample) float64 // the larger, the worse
@@ -47,7 +49,7 @@ func rules() []rule {
 	mostly := func(s *Sample) bool { return s.Cores > 0 && s.CPU > busy*float64(s.Cores) }
 	return []rule{
 		{
-			kind: CauseStopped, once: true,
+			kind: report.CauseStopped, once: true,
 			bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still },
 			explains: func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still },
 			size:     func(s *Sample) float64 { return float64(max(s.Stopped, s.Suspended)) },
@@ -59,7 +61,7 @@ func rules() []rule {
 			},
 		},
 		{
-			kind: CauseSteal, starting: true,
+			kind: report.CauseSteal, starting: true,
 			bad:      func(s *Sample) bool { return steals(s) && behind(s) },
 			explains: steals,
 			size:     func(s *Sample) float64 { return s.Steal },
@@ -69,7 +71,7 @@ func rules() []rule {
 			remedy: "take a machine with processors of its own",
 		},
 		{
-			kind: CauseLimit, starting: true,
+			kind: report.CauseLimit, starting: true,
 			bad:      func(s *Sample) bool { return s.Held > held && behind(s) },
 			explains: func(s *Sample) bool { return s.Held > held },
 			size:     func(s *Sample) float64 { return s.Held },
@@ -79,7 +81,7 @@ func rules() []rule {
 			remedy: "raise the limit",
 		},
 		{
-			kind: CauseProcess, starting: true,
+			kind: report.CauseProcess, starting: true,
 			bad:      func(s *Sample) bool { return mostly(s) && (s.Late > late || s.Lag > late) },
 			explains: func(s *Sample) bool { return s.Cores > 0 && max(s.CPU, s.Own) > busy*float64(s.Cores) },
 			size:     func(s *Sample) float64 { return float64(max(s.Late, s.Lag)) },
@@ -89,7 +91,7 @@ func rules() []rule {
 			remedy: "give it more processors, or less to do",
 		},
 		{
-			kind: CauseMachine, starting: true,
+			kind: report.CauseMachine, starting: true,
 			bad:      func(s *Sample) bool { return crowds(s) && behind(s) && !mostly(s) },
 			explains: func(s *Sample) bool { return crowds(s) && max(s.CPU, s.Own) <= busy*float64(s.Cores) },
 			size:     func(s *Sample) float64 { return max(s.Machine, s.Waiting) },
@@ -97,7 +99,7 @@ func rules() []rule {
 			remedy:   "give the target, and other programs, a machine of their own",
 		},
 		{
-			kind:     CauseGarbage,
+			kind:     report.CauseGarbage,
 			bad:      func(s *Sample) bool { return s.GC > collecting },
 			explains: func(s *Sample) bool { return s.GC > collecting },
 			size:     func(s *Sample) float64 { return s.GC },
@@ -106,11 +108,11 @@ func rules() []rule {
 			},
 			remedy: "give it more memory, or raise GOGC",
 		},
-		filling(CauseMemory, "memory", "give it more memory, or fewer devices", func(s *Sample) (float64, float64) { return mega(s.Memory), mega(s.MemoryLimit) }, " MB"),
-		filling(CauseDescriptors, "descriptors", "raise ulimit -n", func(s *Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
-		filling(CausePorts, "local ports", "name more fleet.source_addresses", func(s *Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
+		filling(report.CauseMemory, "memory", "give it more memory, or fewer devices", func(s *Sample) (float64, float64) { return mega(s.Memory), mega(s.MemoryLimit) }, " MB"),
+		filling(report.CauseDescriptors, "descriptors", "raise ulimit -n", func(s *Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
+		filling(report.CausePorts, "local ports", "name more fleet.source_addresses", func(s *Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
 		{
-			kind: CauseTimers, starting: true,
+			kind: report.CauseTimers, starting: true,
 			bad: func(s *Sample) bool { return behind(s) && !mostly(s) && !crowds(s) && !steals(s) && s.Held <= held },
 			// Late timers are what each of the others looks like: they are named when none of them is.
 			explains: func(s *Sample) bool { return s.Late > late },
@@ -141,7 +143,7 @@ func crowdText(s *Sample) string {
 }
 
 // filling is the rule for something of which there is a limited number.
-func filling(kind CauseKind, what, remedy string, of func(*Sample) (used, limit float64), unit string) rule {
+func filling(kind report.CauseKind, what, remedy string, of func(*Sample) (used, limit float64), unit string) rule {
 	over := func(s *Sample) bool {
 		used, limit := of(s)
 		return limit > 0 && used > full*limit

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/compare"
@@ -297,7 +296,7 @@ func TestStartedLate(t *testing.T) {
 		{busy.times(1.3), 100 * time.Millisecond, compare.SomethingWorse},
 	} {
 		after := tt.after.run(2)
-		after.Run.Generator = &generator.Health{Late: tt.timers}
+		after.Run.Generator = &report.Health{Late: tt.timers}
 		if c := compare.Compare(steady.run(1), after, compare.Options{}); c.Answer() != tt.want {
 			t.Errorf("timers %s late: %s; worse are %q", tt.timers, c.Sentence(), bad(c))
 		}
@@ -358,7 +357,7 @@ func TestSpillOfARampThatIsLeftOut(t *testing.T) {
 		x := h.Samples[len(h.Samples)/2].Window
 		h.Samples[len(h.Samples)/2].Window, h.Run.Totals = x.Merge(rec.Snapshot()), h.Run.Totals.Merge(rec.Snapshot())
 		h.Samples[len(h.Samples)/2].Window.Elapsed = x.Elapsed
-		runs[1].Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
+		runs[1].Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
 		c := compare.Compare(runs[0], runs[1], compare.Options{})
 		for _, r := range c.Rows {
 			if r.Operation == "connect" && r.Figure == "rate" && r.Verdict != compare.TooFew {
@@ -398,17 +397,17 @@ func TestWhatDiffers(t *testing.T) {
 		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
 		{"a ramp that was not as asked", func(h *report.History) *report.History {
-			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp", What: "50 of 100 connect started late", Causes: []generator.Cause{{Text: "the machine is full"}}}, {Name: "hold", AsAsked: true}}}
+			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "ramp", What: "50 of 100 connect started late", Causes: []report.Cause{{Text: "the machine is full"}}}, {Name: "hold", AsAsked: true}}}
 			return h
 		}, "in the second run the load was not as asked, in stage ramp: 50 of 100 connect started late: the machine is full; it is left out", compare.CannotTell},
 		{"a hold that was not as asked, and slow", func(*report.History) *report.History {
 			h := steady.times(2).run(2)
-			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold"}}}
+			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "ramp"}, {Name: "hold"}}}
 			return h
 		}, "the load was not as asked", compare.CannotTell},
 		{"a ramp that was not as asked, and slow", func(*report.History) *report.History {
 			h := steady.times(2).run(2)
-			h.Run.Generator = &generator.Health{Saturated: true, Stages: []generator.Stage{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
+			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "ramp"}, {Name: "hold", AsAsked: true}}}
 			return h
 		}, "the load was not as asked", compare.SomethingWorse},
 		{"another stage", func(h *report.History) *report.History {

@@ -4,7 +4,6 @@ package reporttest
 import (
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -21,7 +20,7 @@ func Example(n int) *report.History {
 		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
 		Steps:   []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
 		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true, AllBack: 3 * time.Second, Returns: []int{200, 1500, 700, 100}, Every: time.Second}},
-		Generator: &generator.Health{
+		Generator: &report.Health{
 			Measured: time.Duration(n) * time.Second, Cores: 2, CPUMean: 0.4, CPUPeak: 0.7, Late: 2 * ms, Lag: 3 * ms, GCPeak: 0.02, GCPause: ms,
 			MemoryPeak: 290e6, MemoryLimit: 8e9, Descriptors: 6026, MaxDescriptors: 20_000, Ports: 3000, MaxPorts: 28_232,
 		},

@@ -1,8 +1,9 @@
 package watch
 
 import (
-	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics"
+
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // figures are those of the last sample, and which stages were not delivered as asked so far.
@@ -45,7 +46,7 @@ func (w *Watch) lastFigures() []metrics.Figure {
 }
 
 // notAsAsked tells the stages apart that were not delivered as asked so far; false when nothing is known of any.
-func notAsAsked(h *generator.Health) (f metrics.Figure, ok bool) {
+func notAsAsked(h *report.Health) (f metrics.Figure, ok bool) {
 	if h == nil {
 		return f, false
 	}

@@ -138,7 +138,7 @@ func (w *Watch) take(now *metrics.Snapshot, connections int) error {
 }
 
 // Health is the judgement so far of the stages that the Recorder tells apart; nil when nothing was measured.
-func (w *Watch) Health() *generator.Health {
+func (w *Watch) Health() *report.Health {
 	started := startedByStage(w.rec)
 	w.mu.Lock()
 	defer w.mu.Unlock()

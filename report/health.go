@@ -1,0 +1,85 @@
+package report
+
+import "time"
+
+// Health is what the run's generator could do: whether the load that was asked for was delivered, and what was in use at most.
+type Health struct {
+	Saturated bool          `json:"saturated"`         // a stage was not delivered as asked
+	Reasons   []string      `json:"reasons,omitempty"` // why, one line each
+	Measured  time.Duration `json:"measured"`          // how long samples were taken
+	Stages    []StageHealth `json:"stages,omitempty"`
+
+	Cores          int           `json:"cores"`
+	CPUMean        float64       `json:"cpu_mean"`     // processors in use, on average
+	CPUPeak        float64       `json:"cpu_peak"`     // in the busiest second
+	MachinePeak    float64       `json:"machine_peak"` // by all programs, in the busiest quarter of a second
+	Processors     int           `json:"processors"`   // of the machine; 0 when the kernel does not tell
+	Late           time.Duration `json:"timers_late"`  // by which timers fired, 99th percentile; in the worst second
+	Lag            time.Duration `json:"schedule_lag"` // by which operations started late by the generator's own doing, 99th percentile; in the worst second
+	GCPeak         float64       `json:"gc_peak"`      // share of the processors' time in the worst second
+	GCPause        time.Duration `json:"gc_pause"`     // the longest
+	MemoryPeak     uint64        `json:"memory_peak"`  // bytes
+	MemoryLimit    uint64        `json:"memory_limit"`
+	Descriptors    int           `json:"descriptors"` // at most
+	MaxDescriptors int           `json:"max_descriptors"`
+	Ports          int           `json:"ports"` // at most
+	MaxPorts       int           `json:"max_ports"`
+	NoDescriptor   uint64        `json:"no_descriptor,omitempty"` // connections that failed for want of one
+	NoPort         uint64        `json:"no_port,omitempty"`
+	Stopped        time.Duration `json:"stopped,omitempty"` // the longest time for which the process stood still
+}
+
+// StageHealth is whether one stage was delivered as asked.
+type StageHealth struct {
+	Name    string        `json:"name"`
+	AsAsked bool          `json:"as_asked"`
+	Asked   uint64        `json:"asked"`   // operations that were due in it
+	Started uint64        `json:"started"` // of them
+	Late    uint64        `json:"late"`    // of them, by the generator's own doing
+	Worst   time.Duration `json:"worst"`   // the latest of them
+	// What is said of a stage that was not delivered as asked: what was late, if anything was, and why.
+	What   string  `json:"what,omitempty"`
+	Causes []Cause `json:"causes,omitempty"`
+}
+
+// CauseKind says what a generator was short of.
+type CauseKind string
+
+// The causes, in the order in which they are named.
+const (
+	CauseStopped     CauseKind = "stopped"     // the process, or the machine, stood still
+	CauseSteal       CauseKind = "steal"       // the hypervisor gave the machine's processors to others
+	CauseLimit       CauseKind = "limit"       // a control group's limit of processors
+	CauseProcess     CauseKind = "process"     // this process used all processors that there are for it
+	CauseMachine     CauseKind = "machine"     // all programs together used all processors of the machine
+	CauseGarbage     CauseKind = "garbage"     // collecting garbage
+	CauseMemory      CauseKind = "memory"      // this process used most of what it may have
+	CauseDescriptors CauseKind = "descriptors" // likewise
+	CausePorts       CauseKind = "ports"       // likewise
+	CauseTimers      CauseKind = "timers"      // timers fired late although processors were free
+	CauseUnknown     CauseKind = "unknown"     // nothing was short
+)
+
+// Cause is why a stage was not delivered as asked.
+type Cause struct {
+	Kind CauseKind `json:"kind"`
+	Text string    `json:"text"` // for people, with the remedy
+}
+
+// String is the stage in one line: "stage ramp: 7,887 of 8,000 connect started late …".
+func (s StageHealth) String() string {
+	text := ""
+	if s.Name != "" {
+		text = "stage " + s.Name + ": "
+	}
+	if s.What != "" {
+		text += s.What + ": "
+	}
+	for i, c := range s.Causes {
+		if i > 0 {
+			text += "; "
+		}
+		text += c.Text
+	}
+	return text
+}
