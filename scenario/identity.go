@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,17 +19,24 @@ import (
 // Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
 // is set; with none the run makes identities with symmetric keys of their own.
 type Identity struct {
-	File    string                          // of connection strings
-	Devices []iothub.DeviceConnectionString // of the file, as many as the group has devices; they hold secrets
-	Key     iothub.Key                      // of an enrollment group: keys of devices are derived from it
-	X509    *X509
+	File    string      // of connection strings; empty for none
+	Devices []DeviceKey // of the file, as many as the group has devices
+	Key     Secret      // of an enrollment group, in base64: keys of devices are derived from it
+	X509    *X509       // nil for devices with keys
+}
+
+// DeviceKey is a device that a hub knows already.
+type DeviceKey struct {
+	HostName string // of its hub
+	DeviceID string
+	Key      Secret // in base64
 }
 
 // X509 is devices with certificates.
 type X509 struct {
-	CA, Key    string              // files of the authority, in PEM
-	Authority  *identity.Authority // of these files; nil when the run makes one in memory, or with Thumbprint
-	Thumbprint bool                // devices sign their certificates themselves, and the hub knows their thumbprints
+	CA, Key    string           // files of the authority, in PEM
+	Authority  *tls.Certificate // of these files, with those above it below a root; nil when the run makes one in memory, or with Thumbprint
+	Thumbprint bool             // devices sign their certificates themselves, and the hub knows their thumbprints
 }
 
 // Made reports whether a run makes the group's identities.
@@ -60,7 +68,7 @@ func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
 			r.fail(path, n, "%v; take the primary key of the enrollment group", err)
 			return
 		}
-		d.Key = key
+		d.Key = NewSecret(key.Base64())
 	}
 }
 
@@ -134,9 +142,12 @@ func (r *reader) finishIdentity(path string, g *Group) {
 			r.failAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
 			return
 		}
-		if x.Authority, err = identity.ParseAuthority(cert, key); err != nil {
+		authority, err := identity.ParseAuthority(cert, key)
+		if err != nil {
 			r.failAt(path+".identity.x509", g.place, "%v", err)
+			return
 		}
+		x.Authority = authority.TLS()
 	}
 }
 
@@ -162,7 +173,9 @@ func (r *reader) readDevices(path string, g *Group) {
 		r.failAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
 		return
 	}
-	d.Devices = all // finishSizes takes as many as there are to be
+	for _, x := range all { // finishSizes takes as many as there are to be
+		d.Devices = append(d.Devices, DeviceKey{x.HostName, x.DeviceID, NewSecret(x.Key.Base64())})
+	}
 }
 
 // unjoin takes errors.Join apart.

@@ -69,6 +69,20 @@ func ParseAuthority(certs, key []byte) (*Authority, error) {
 	return a, nil
 }
 
+// TLS is the authority as a certificate with its key: first its own, then those above it, without a root.
+func (a *Authority) TLS() *tls.Certificate {
+	return &tls.Certificate{Certificate: a.chain, PrivateKey: a.key, Leaf: a.cert}
+}
+
+// AuthorityOf is the authority of such a certificate.
+func AuthorityOf(c *tls.Certificate) (*Authority, error) {
+	signer, ok := c.PrivateKey.(crypto.Signer)
+	if !ok || c.Leaf == nil {
+		return nil, fmt.Errorf("%w: it has no key that signs, or no certificate", ErrAuthority)
+	}
+	return &Authority{cert: c.Leaf, key: signer, chain: c.Certificate}, nil
+}
+
 // chainOf is a certificate and those above it, each signed by the next, without a root: who trusts a root has it.
 func chainOf(c *x509.Certificate, all []*x509.Certificate) (chain [][]byte) {
 	for range all {

@@ -80,7 +80,7 @@ func (t *Target) authorities() (all []*x509.Certificate, err error) {
 		switch {
 		case x == nil || x.Thumbprint:
 		case x.Authority != nil:
-			all = append(all, x.Authority.Certificate())
+			all = append(all, x.Authority.Leaf)
 		case t.authority == nil:
 			if t.authority, err = identity.NewAuthority(); err != nil {
 				return nil, err

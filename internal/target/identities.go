@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
@@ -17,9 +18,10 @@ type Identities struct {
 	certs []*tls.Certificate // nil for devices with keys
 	made  []bool
 
-	groups  []*scenario.Group     // by device index
-	authors []*identity.Authority // by device index; nil where devices sign themselves or have keys
-	Create  []int                 // indexes of those that have to be made
+	groups     []*scenario.Group              // by device index
+	enrollment map[*scenario.Group]iothub.Key // of groups that have one
+	authors    []*identity.Authority          // by device index; nil where devices sign themselves or have keys
+	Create     []int                          // indexes of those that have to be made
 }
 
 // Known tells the scenario's devices from others.
@@ -32,27 +34,32 @@ func (all *Identities) Known() func(id string) bool {
 }
 
 // NewIdentities lists a scenario's devices. memory is the authority of those for whom the scenario names none.
-func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) *Identities {
+func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identities, error) {
 	n := sc.Devices()
 	all := &Identities{
 		IDs: make([]string, 0, n), keys: make([]iothub.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
-		groups: make([]*scenario.Group, n), authors: make([]*identity.Authority, n),
+		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]iothub.Key), authors: make([]*identity.Authority, n),
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
+		d := &g.Identity
+		author, err := authorOf(d, memory)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		if !d.Key.IsZero() {
+			if all.enrollment[g], err = iothub.ParseKey(d.Key.Reveal()); err != nil {
+				return nil, fmt.Errorf("group %s: %w", g.Name, err)
+			}
+		}
 		for k := range g.Count {
 			index := len(all.IDs)
 			all.IDs = append(all.IDs, g.DeviceID(k))
-			all.groups[index] = g
-			d := &g.Identity
-			if x := d.X509; x != nil && !x.Thumbprint {
-				all.authors[index] = memory
-				if x.Authority != nil {
-					all.authors[index] = x.Authority
-				}
-			}
+			all.groups[index], all.authors[index] = g, author
 			if k < len(d.Devices) {
-				all.keys[index] = d.Devices[k].Key
+				if all.keys[index], err = iothub.ParseKey(d.Devices[k].Key.Reveal()); err != nil {
+					return nil, fmt.Errorf("device %s: %w", d.Devices[k].DeviceID, err)
+				}
 			}
 			// The embedded hub starts empty: it is given also those that exist elsewhere.
 			if d.Made() || sc.Target.Can().InProcess {
@@ -60,7 +67,19 @@ func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) *Identitie
 			}
 		}
 	}
-	return all
+	return all, nil
+}
+
+// authorOf is who signs the certificates of a group; nil when nobody does, or they do themselves.
+func authorOf(d *scenario.Identity, memory *identity.Authority) (*identity.Authority, error) {
+	switch x := d.X509; {
+	case x == nil || x.Thumbprint:
+		return nil, nil
+	case x.Authority == nil:
+		return memory, nil
+	default:
+		return identity.AuthorityOf(x.Authority)
+	}
 }
 
 // device is the identity to make for one of the devices; it settles how the device proves who it is.
@@ -88,7 +107,7 @@ func (all *Identities) Entry(index int) (identity.Device, error) {
 	case d.X509 != nil:
 		out.Auth.Type, out.Adopt = iothub.AuthCertificateAuthority, identity.AdoptAsIs
 	case !d.Key.IsZero():
-		all.keys[index] = d.Key.Derive(id)
+		all.keys[index] = all.enrollment[all.groups[index]].Derive(id)
 		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}
 		out.Adopt = identity.AdoptAsIs
 	case d.File != "":
@@ -151,9 +170,10 @@ func (all *Identities) Made(index int) bool { return all.made[index] }
 
 // Identities lists the scenario's devices, for which this target's own authority signs where the scenario names none. From
 // now on devices prove who they are with them, as soon as they are provisioned.
-func (t *Target) Identities() *Identities {
-	t.devices = NewIdentities(t.sc, t.authority)
-	return t.devices
+func (t *Target) Identities() (*Identities, error) {
+	var err error
+	t.devices, err = NewIdentities(t.sc, t.authority)
+	return t.devices, err
 }
 
 // First is the index of a group's first device.

@@ -115,7 +115,11 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 			err = errors.Join(err, fmt.Errorf("closing the target: %w", closing))
 		}
 	}()
-	registrar := &backend.Registrar{Target: t, Identities: t.Identities(), Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
+	ids, err := t.Identities()
+	if err != nil {
+		return err
+	}
+	registrar := &backend.Registrar{Target: t, Identities: ids, Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
 	if !e.sc.Target.Keep {
 		defer func() { came.left = registrar.Deprovision(ctx) }()
 	}
@@ -123,7 +127,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 		return err
 	}
 	t.Arm()
-	c, err := newConductor(e, t, registrar.Identities, came)
+	c, err := newConductor(e, t, ids, came)
 	if err != nil {
 		return err
 	}

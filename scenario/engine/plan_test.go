@@ -181,7 +181,11 @@ func (idle) Sample(int, time.Duration) (generator.Sample, error) {
 func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := metrics.NewRecorder(metrics.Options{})
-		h := newInstant(target.NewIdentities(sc, nil).IDs)
+		listed, err := target.NewIdentities(sc, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newInstant(listed.IDs)
 		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}, driver: h})
 		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
 			t.Fatal(err)
@@ -197,9 +201,12 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 			}
 		}
 		aim := target.Bare(sc, client)
-		r := &backend.Registrar{Target: aim, Identities: aim.Identities(), Recorder: rec, Ledger: &e.ledger}
+		ids, err := aim.Identities()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &backend.Registrar{Target: aim, Identities: ids, Recorder: rec, Ledger: &e.ledger}
 		came := &outcome{bounds: metrics.NewJudge(rec, nil)}
-		var err error
 		if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 			t.Fatal(err)
 		}

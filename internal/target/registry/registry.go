@@ -64,7 +64,10 @@ func Provision(ctx context.Context, o Options) (c Counts, err error) {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	all := target.NewIdentities(o.Scenario, nil)
+	all, err := target.NewIdentities(o.Scenario, nil)
+	if err != nil {
+		return c, err
+	}
 	c.OfFiles = len(all.IDs) - len(all.Create)
 	c.Total = len(all.Create)
 	todo := all.Create
@@ -130,7 +133,10 @@ func Deprovision(ctx context.Context, o Options) (c Counts, err error) {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	all := target.NewIdentities(o.Scenario, nil)
+	all, err := target.NewIdentities(o.Scenario, nil)
+	if err != nil {
+		return c, err
+	}
 	ids := make([]string, len(all.Create))
 	for i, index := range all.Create {
 		ids[i] = all.IDs[index]
