@@ -91,9 +91,24 @@ func (b *browser) do(t *testing.T, what string, steps ...step) {
 	}
 }
 
-// until waits until an expression is true in the page.
+// until waits until an expression is true in the page. A page that is on its way takes what was asked of the one before with it:
+// then it is asked again.
 func until(expression string) step {
-	return chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(100*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))
+	poll := chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(100*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))
+	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		for {
+			v, err := poll(ctx, target)
+			if err == nil || ctx.Err() != nil || !leftBehind(err) {
+				return v, err
+			}
+		}
+	}
+}
+
+// leftBehind reports whether an error is that of an execution context whose page is gone.
+func leftBehind(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "cannot find context") || strings.Contains(text, "execution context was destroyed")
 }
 
 // clean fails the test for everything that went wrong in the page.
