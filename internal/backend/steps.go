@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -70,7 +71,7 @@ func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detai
 		if !time.Now().Before(deadline) {
 			return q.SQL, detail, fmt.Errorf("%w: %s; expected %d", ErrUnexpected, detail, x.Expect)
 		}
-		if err := worker.Pause(ctx, lookEvery); err != nil {
+		if err := wait.For(ctx, lookEvery); err != nil {
 			return q.SQL, detail, err
 		}
 	}
@@ -145,7 +146,7 @@ func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, d
 		if !time.Now().Before(deadline) {
 			return text, told, fmt.Errorf("%w: %s were not told within %s", ErrUnexpected, devicesText(missing), x.Within)
 		}
-		if err := worker.Pause(ctx, lookEvery); err != nil {
+		if err := wait.For(ctx, lookEvery); err != nil {
 			return text, told, err
 		}
 	}

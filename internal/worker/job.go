@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -78,7 +79,7 @@ func (r *JobRun) follow(ctx context.Context) (iothub.Job, error) {
 	last := iothub.Job{}
 	for !jobEnded(job.Status) {
 		r.tell(&last, job)
-		if Pause(ctx, pollEvery) != nil {
+		if wait.For(ctx, pollEvery) != nil {
 			r.cancel()
 			return job, nil
 		}
@@ -102,7 +103,7 @@ func (r *JobRun) create(ctx context.Context) (iothub.Job, error) {
 		if err == nil {
 			return job, nil
 		}
-		if !iothub.Throttled(err) || try == createTries || Pause(ctx, pollEvery) != nil {
+		if !iothub.Throttled(err) || try == createTries || wait.For(ctx, pollEvery) != nil {
 			return r.Job, fmt.Errorf("creating job %s: %w", r.Name, err)
 		}
 	}

@@ -69,15 +69,3 @@ func OutcomeOf(err error) metrics.Outcome {
 		return metrics.Failed
 	}
 }
-
-// Pause waits, or returns the reason why ctx ended.
-func Pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -34,7 +35,7 @@ func pace(ctx context.Context, begin time.Time, curve schedule.Curve, fire func(
 			return
 		}
 		intended := begin.Add(at)
-		if ctx.Err() != nil || Pause(ctx, time.Until(intended)) != nil || !fire(n, intended) {
+		if ctx.Err() != nil || wait.For(ctx, time.Until(intended)) != nil || !fire(n, intended) {
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -37,7 +38,7 @@ func TestCallsOutliveTheirSchedule(t *testing.T) {
 				Do: func(ctx context.Context, _ int64) error {
 					ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
 					defer cancel()
-					if Pause(ctx, tt.took) != nil {
+					if wait.For(ctx, tt.took) != nil {
 						return ctx.Err()
 					}
 					return nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -98,7 +99,7 @@ func (a *Audit) Settle(ctx context.Context, service Querier, probes []Query) {
 		for i := range probes {
 			runner.Once(ctx, &probes[i], series, time.Now())
 		}
-		if Pause(ctx, time.Until(began.Add(probes[0].Every.Period))) != nil {
+		if wait.For(ctx, time.Until(began.Add(probes[0].Every.Period))) != nil {
 			return
 		}
 		a.Sweep(time.Now())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -109,7 +110,7 @@ func (r *QueryRunner) schedule(ctx context.Context, start time.Time, q *Query) {
 	next := q.times(start)
 	for {
 		intended := next()
-		if intended.IsZero() || Pause(ctx, time.Until(intended)) != nil {
+		if intended.IsZero() || wait.For(ctx, time.Until(intended)) != nil {
 			return // a cron expression may name a day that never comes
 		}
 		if q.Active != nil && !q.Active() {

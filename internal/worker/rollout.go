@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -157,7 +158,7 @@ func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, p
 	})
 	under.Wait()
 	if w.For > 0 {
-		_ = Pause(ctx, time.Until(begin.Add(w.For))) // the caller looks at ctx
+		_ = wait.For(ctx, time.Until(begin.Add(w.For))) // the caller looks at ctx
 	} else {
 		r.settle(ctx, func() bool { return !r.openOf(live) })
 	}

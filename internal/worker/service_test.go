@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -20,14 +21,14 @@ import (
 // windows gives the windows of a test, one after the other: at a time after now, of a length.
 func windows(ctx context.Context, spans ...[2]time.Duration) Windows {
 	began, next := time.Now(), 0
-	return func(wait context.Context) (Window, error) {
+	return func(until context.Context) (Window, error) {
 		if next == len(spans) {
-			<-wait.Done()
-			return Window{}, context.Cause(wait)
+			<-until.Done()
+			return Window{}, context.Cause(until)
 		}
 		s := spans[next]
 		next++
-		if err := Pause(wait, time.Until(began.Add(s[0]))); err != nil {
+		if err := wait.For(until, time.Until(began.Add(s[0]))); err != nil {
 			return Window{}, err
 		}
 		end, cancel := context.WithDeadline(ctx, began.Add(s[0]+s[1]))
@@ -87,7 +88,7 @@ func TestLoadIsBounded(t *testing.T) {
 		load := Load{
 			Series: rec.Series(metrics.OpMethod, "m"), From: 10, To: 10, InFlight: 5, Windows: windows(ctx, [2]time.Duration{0, time.Minute}), Codes: codes,
 			Do: func(ctx context.Context, n int64) error {
-				if err := Pause(ctx, time.Second+time.Millisecond); err != nil {
+				if err := wait.For(ctx, time.Second+time.Millisecond); err != nil {
 					return err
 				}
 				return map[bool]error{true: iothub.ErrDeviceNotOnline, false: iothub.ErrThrottled}[n%2 == 0]
@@ -183,7 +184,7 @@ func (s *desired) PatchTwin(ctx context.Context, id string, patch []byte, _ stri
 			return nil, err
 		}
 	}
-	if err := Pause(ctx, 20*time.Millisecond); err != nil {
+	if err := wait.For(ctx, 20*time.Millisecond); err != nil {
 		return nil, err
 	}
 	index := slices.Index(s.rollout.IDs, id) + s.rollout.First

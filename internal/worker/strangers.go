@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -59,7 +60,7 @@ func (a *Audit) Phantoms(ctx context.Context, service Querier, twins TwinReader)
 			gone = append(gone, id)
 		}
 	}
-	if len(gone) == 0 || Pause(ctx, a.opts.Tolerance) != nil {
+	if len(gone) == 0 || wait.For(ctx, a.opts.Tolerance) != nil {
 		return nil
 	}
 	runner := &QueryRunner{Service: service, Recorder: a.opts.Recorder, Watch: func(*Query, time.Time) Watch {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -115,7 +116,7 @@ func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string,
 
 // retry makes a call again while the service throttles it. Every try is one observation.
 func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func(context.Context) error) error {
-	wait := 500 * time.Millisecond
+	pause := 500 * time.Millisecond
 	for try := 1; ; try++ {
 		_, err := Measure(ctx, series, time.Now(), func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
 		if !iothub.Throttled(err) || try >= orDefault(t.Attempts, 10) {
@@ -123,12 +124,12 @@ func (t *Tagger) retry(ctx context.Context, series *metrics.Series, call func(co
 		}
 		var e *iothub.Error
 		if errors.As(err, &e) && e.RetryAfter > 0 {
-			wait = e.RetryAfter
+			pause = e.RetryAfter
 		}
-		if Pause(ctx, wait) != nil {
+		if wait.For(ctx, pause) != nil {
 			return err
 		}
-		wait = min(2*wait, 10*time.Second)
+		pause = min(2*pause, 10*time.Second)
 	}
 }
 

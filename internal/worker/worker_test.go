@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -151,7 +152,7 @@ func (p *slowPager) More() bool { return p.page < p.pages }
 
 func (p *slowPager) Next(ctx context.Context) ([]json.RawMessage, error) {
 	p.page++
-	if err := Pause(ctx, p.takes); err != nil {
+	if err := wait.For(ctx, p.takes); err != nil {
 		return nil, err
 	}
 	return make([]json.RawMessage, 10), p.err

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -27,7 +27,7 @@ func (c *conductor) disturb(ctx context.Context, t *scenario.Stage, run func(fun
 		if d > 0 {
 			run(func() error {
 				defer end()
-				_ = worker.Pause(ctx, d) // the end of the stage makes the network good too
+				_ = wait.For(ctx, d) // the end of the stage makes the network good too
 				return nil
 			})
 		}

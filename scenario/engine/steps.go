@@ -8,7 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/backend"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -79,7 +79,7 @@ func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text,
 		if !time.Now().Before(deadline) {
 			return text, detail, fmt.Errorf("%w: %s after %s", ErrStep, detail, x.Within)
 		}
-		if err := worker.Pause(ctx, awaitEvery); err != nil {
+		if err := wait.For(ctx, awaitEvery); err != nil {
 			return text, detail, err
 		}
 	}

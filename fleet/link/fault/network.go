@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -192,12 +193,5 @@ func (n *Network) reach(ctx context.Context, index int) error {
 	}
 	there, _ := n.slowness(index)
 	back, _ := n.slowness(index)
-	timer := time.NewTimer(there + back)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return wait.For(ctx, there+back)
 }

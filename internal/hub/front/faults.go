@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // Faults make the Front misbehave, for tests and scenarios. The zero value behaves well.
@@ -61,11 +63,6 @@ func (f *Faults) Wait(ctx context.Context) {
 		if left <= 0 || ctx.Err() != nil {
 			return
 		}
-		timer := time.NewTimer(left)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		_ = wait.For(ctx, left)
 	}
 }

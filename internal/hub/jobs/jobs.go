@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // Hub is what jobs do their work with. Errors are *iothub.Error.
@@ -203,13 +204,9 @@ func (r *Runner) run(ctx context.Context, j *job, wait time.Duration) {
 }
 
 // turn waits until the job may run.
-func (r *Runner) turn(ctx context.Context, j *job, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
+func (r *Runner) turn(ctx context.Context, j *job, until time.Duration) error {
+	if err := wait.For(ctx, until); err != nil {
+		return err
 	}
 	r.setStatus(j, iothub.JobQueued)
 	if r.slots == nil {

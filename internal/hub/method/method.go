@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // Limits of direct methods (iot-hub-devguide-direct-methods).
@@ -78,14 +79,7 @@ func limit(seconds int, none time.Duration) time.Duration {
 
 // pause waits before the next look at the device; false when ctx ended first.
 func pause(ctx context.Context) bool {
-	timer := time.NewTimer(poll)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return wait.For(ctx, poll) == nil
 }
 
 // clock is a time as the service writes it in an error: hours, minutes, seconds.

@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // The first bytes: of a TLS record that holds a handshake (RFC 8446 section 5.1), and of an MQTT
@@ -64,26 +66,22 @@ func (m *Mux) HTTP() net.Listener { return &m.http }
 func (m *Mux) Serve(ctx context.Context, l net.Listener) {
 	m.http.name(l.Addr())
 	const shortest, longest = 5 * time.Millisecond, time.Second
-	wait := shortest
+	pause := shortest
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			wait = shortest
+			pause = shortest
 			m.accept(nc)
 			continue
 		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
 			return
 		}
-		m.opts.Logger.Warn("accepting a connection failed; trying again", "error", err, "in", wait)
-		timer := time.NewTimer(wait)
-		wait = min(2*wait, longest)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		m.opts.Logger.Warn("accepting a connection failed; trying again", "error", err, "in", pause)
+		if wait.For(ctx, pause) != nil {
 			return
 		}
+		pause = min(2*pause, longest)
 	}
 }
 

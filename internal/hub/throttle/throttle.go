@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
@@ -116,20 +117,13 @@ func (t *Limiter) admit(ctx context.Context, class tier.Class, n float64, take t
 	if t == nil {
 		return nil
 	}
-	wait, err := t.begin(time.Now(), class, n, take)
-	if err != nil || wait == 0 {
+	queued, err := t.begin(time.Now(), class, n, take)
+	if err != nil || queued == 0 {
 		return err
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		t.end(class, n, true)
-		return nil
-	case <-ctx.Done():
-		t.end(class, n, false)
-		return context.Cause(ctx)
-	}
+	err = wait.For(ctx, queued)
+	t.end(class, n, err == nil)
+	return err
 }
 
 // begin admits or queues operations. A wait above 0 must be followed by end.

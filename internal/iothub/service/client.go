@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // apiVersion is the version of the service API that the official SDKs of 2021 to 2026 name.
@@ -143,7 +144,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 			return nil, fmt.Errorf("%s: encoding the request: %w", r.doing, err)
 		}
 	}
-	wait := c.opts.RetryWait
+	backoff := c.opts.RetryWait
 	for try := 0; ; try++ {
 		header, answer, err := c.once(ctx, r, body)
 		if err == nil {
@@ -155,17 +156,13 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 			}
 			return header, nil
 		}
-		pause, again := retryAfter(err, wait)
+		pause, again := retryAfter(err, backoff)
 		if !again || try >= c.opts.Retries {
 			return header, fmt.Errorf("%s: %w", r.doing, err)
 		}
-		wait = min(2*wait, 30*time.Second)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, fmt.Errorf("%s: %w (the service last said: %w)", r.doing, context.Cause(ctx), err)
+		backoff = min(2*backoff, 30*time.Second)
+		if ended := wait.For(ctx, pause); ended != nil {
+			return nil, fmt.Errorf("%s: %w (the service last said: %w)", r.doing, ended, err)
 		}
 	}
 }

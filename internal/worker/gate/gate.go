@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/internal/worker"
 )
 
@@ -121,5 +122,5 @@ func (g *Gate) Begin(ctx context.Context, stage string, after time.Duration) err
 	if err != nil {
 		return err
 	}
-	return worker.Pause(ctx, time.Until(from.Add(after)))
+	return wait.For(ctx, time.Until(from.Add(after)))
 }
