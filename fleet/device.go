@@ -12,7 +12,6 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // device is one simulated device. Its goroutine, run, owns all fields but those marked otherwise.
@@ -32,18 +31,17 @@ type device struct {
 	cut    chan time.Time
 	events chan event
 
-	state         string
-	connectivity  string
-	turns         turns
-	reportCursor  schedule.Cursor // of what it does on its own, also while it has no connection
-	messageCursor schedule.Cursor // likewise
-	lost          bool
-	back          time.Time // when it was last connected
-	subscribed    bool
-	attempt       int       // connections tried in vain since the last good one
-	gap           time.Time // since when it could not do what was due; zero when it could
-	ends          time.Time // of its session, whatever connections it takes; zero between sessions
-	free          time.Time // when the target let it connect again; what came before is the target's doing
+	state        string
+	connectivity string
+	turns        turns
+	tasks        []task // of the group's activities
+	lost         bool
+	back         time.Time // when it was last connected
+	subscribed   bool
+	attempt      int       // connections tried in vain since the last good one
+	gap          time.Time // since when it could not do what was due; zero when it could
+	ends         time.Time // of its session, whatever connections it takes; zero between sessions
+	free         time.Time // when the target let it connect again; what came before is the target's doing
 
 	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
 	rng     rand.Rand
@@ -66,10 +64,8 @@ type device struct {
 	marked     int64               // turns whose messages were marked
 }
 
-// turns counts what a device did so far. Chance is drawn by these numbers, so that the hundredth
-// message is the same whether or not a connection broke after the fiftieth.
+// turns counts what a device did so far beside its tasks. Chance is drawn by these numbers.
 type turns struct {
-	reports, messages            int64
 	sessions, renewals, attempts int64
 	methods                      int64
 }
@@ -87,7 +83,8 @@ type event struct {
 type operation struct {
 	metrics.Started
 	deadline     time.Time
-	connectivity string // of a report
+	connectivity string // of a report that speaks of it
+	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
 	told         told // of a twin request
@@ -99,6 +96,7 @@ func newDevice(f *Fleet, g *group, index int, id string) *device {
 		wake: make(chan struct{}, 1), cut: make(chan time.Time, 1), events: make(chan event, 4),
 		pending: make(map[string]*operation),
 	}
+	d.tasks = make([]task, len(g.activities))
 	d.rng = *rand.New(&d.pcg)
 	d.context = payload.Context{Device: id, Index: index, Rand: &d.rng}
 	return d
@@ -289,11 +287,10 @@ func (d *device) session(intended time.Time) error {
 
 // inRotation offers the device to the rates that stages ask the fleet for, or takes it away.
 func (d *device) inRotation(in bool) {
-	if d.group.reports() {
-		d.fleet.turns[LoadReports].set(d.place, in)
-	}
-	if d.group.Telemetry.Rated {
-		d.fleet.turns[LoadTelemetry].set(d.place, in)
+	for _, a := range d.group.activities {
+		if a.Rated {
+			d.fleet.turns[a.Operation].set(d.place, in)
+		}
 	}
 }
 

@@ -121,7 +121,7 @@ func (d *device) settle(op *operation, in protocol.Inbound, twin protocol.Twin, 
 }
 
 // reports says whether the operation writes reported properties.
-func (op *operation) reports() bool { return op.connectivity != "" || op.answers > 0 }
+func (op *operation) reports() bool { return op.writes }
 
 // statusOutcome sorts the status of a twin response.
 func statusOutcome(status int) metrics.Outcome {
@@ -204,7 +204,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		return
 	}
 	now := time.Now()
-	rid := d.begin(d.group.report, &operation{answers: version}, now, now)
+	rid := d.begin(d.group.report, &operation{answers: version, writes: true}, now, now)
 	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 

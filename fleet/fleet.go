@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"math"
@@ -33,7 +34,7 @@ type Fleet struct {
 	protocol protocol.Protocol
 
 	calendar schedule.Calendar
-	turns    [kinds]*rotation // who is to do what a rate asks for; connected devices only
+	turns    map[metrics.Operation]*rotation // who is to do what a rate asks for; connected devices only
 	paused   atomic.Bool
 	over     chan struct{} // closed when nothing is due any more
 	end      time.Time     // when that was; read it after over is closed
@@ -72,6 +73,7 @@ type group struct {
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
 	delivery                                       *metrics.Series
+	activities                                     []*activity
 }
 
 // New makes a fleet whose devices all wait.
@@ -84,17 +86,22 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
-		over: make(chan struct{}), publishers: make(map[int]*device), protocol: cfg.Target.Protocol(),
+		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation), protocol: cfg.Target.Protocol(),
 	}
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
+		for i := range g.Activities {
+			if err := g.Activities[i].validate(); err != nil {
+				return nil, fmt.Errorf("group %s: %w", g.Name, err)
+			}
+		}
 		f.addGroup(g.withDefaults())
 	}
-	for k := range f.turns {
-		f.turns[k] = newRotation(len(f.devices))
+	for op := range f.turns {
+		f.turns[op] = newRotation(len(f.devices))
 	}
 	ranks := make([]int, len(f.devices))
 	for i, d := range f.devices {
@@ -108,9 +115,6 @@ func New(cfg Config) (*Fleet, error) {
 	f.roster = schedule.NewRoster(f.order, groups)
 	return f, nil
 }
-
-// reports tells whether the group's devices report on their own.
-func (g *group) reports() bool { return g.report != nil && !g.Report.Types.Empty() }
 
 // rank orders groups by who starts first: those who listen before those who talk.
 func (g *group) rank() int {
@@ -137,6 +141,7 @@ func (f *Fleet) addGroup(g Group) {
 	if g.Telemetry.Deliveries > 0 {
 		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
 	}
+	f.addActivities(in)
 	for i, id := range g.IDs {
 		d := newDevice(f, in, g.First+i, id)
 		f.devices = append(f.devices, d)

@@ -101,7 +101,7 @@ func TestAStallShowsFromTheIntendedTime(t *testing.T) {
 		time.Sleep(time.Second)
 		before := rec.Snapshot()
 		time.AfterFunc(whole/2, func() { h.stall(stall) })
-		if err := f.Load(t.Context(), fleet.LoadReports, schedule.Curve{{Duration: whole, From: rate, To: rate}}); err != nil {
+		if err := f.Load(t.Context(), metrics.OpTwinReport, schedule.Curve{{Duration: whole, From: rate, To: rate}}); err != nil {
 			t.Fatal(err)
 		}
 		f.Stop(t.Context())
@@ -155,7 +155,7 @@ func TestRateIsKept(t *testing.T) {
 		f, rec := newFleet(t, h, 1, 500, fleet.Group{Telemetry: fleet.Telemetry{Rated: true, QoS: 1}})
 		to(t, f, 50, time.Second) // the other 450 wait
 		time.Sleep(time.Second)
-		if err := f.Load(t.Context(), fleet.LoadTelemetry, schedule.Curve{{Duration: 10 * time.Second, From: 100, To: 300}}); err != nil {
+		if err := f.Load(t.Context(), metrics.OpTelemetry, schedule.Curve{{Duration: 10 * time.Second, From: 100, To: 300}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -173,7 +173,7 @@ func TestRateIsKept(t *testing.T) {
 		}
 		to(t, f, 0, 0)
 		time.Sleep(time.Second)
-		if err := f.Load(t.Context(), fleet.LoadTelemetry, schedule.Curve{{Duration: time.Second, From: 100, To: 100}}); err != nil {
+		if err := f.Load(t.Context(), metrics.OpTelemetry, schedule.Curve{{Duration: time.Second, From: 100, To: 100}}); err != nil {
 			t.Fatal(err)
 		}
 		f.Stop(t.Context())

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
@@ -28,6 +29,8 @@ type Group struct {
 	Listens bool
 	// InFlight bounds the unanswered operations of one device; 64 when 0.
 	InFlight int
+	// Activities are what the devices do beside Report and Telemetry.
+	Activities []Activity
 	// Wait keeps what is due beyond InFlight until its turn comes: it starts late, and its latency runs
 	// from the time that was intended. Otherwise it is dropped and counted.
 	Wait bool
@@ -88,6 +91,12 @@ func (g Group) withDefaults() Group {
 	}
 	if !g.Telemetry.Gaps.IsZero() {
 		g.Telemetry.Every = g.Telemetry.Gaps.Mean()
+	}
+	g.Activities = slices.Clone(g.Activities)
+	for i := range g.Activities {
+		if a := &g.Activities[i]; !a.Gaps.IsZero() {
+			a.Every = a.Gaps.Mean()
+		}
 	}
 	if g.InFlight == 0 {
 		g.InFlight = 64

@@ -9,25 +9,15 @@ import (
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// Kind is what a fleet-wide rate asks for.
-type Kind uint8
-
-// The kinds of fleet-wide load.
-const (
-	LoadReports   Kind = iota // of devices that report connectivity
-	LoadTelemetry             // of devices whose Telemetry is Rated
-	kinds
-)
-
-// Load starts operations of the whole fleet at a rate that follows a curve, in operations per second,
+// Load starts operations of a kind, of all devices with a Rated activity of it, at a rate that follows a curve, in operations per second,
 // when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to
 // the next connected device in turn; with none connected it is dropped and counted.
-func (f *Fleet) Load(ctx context.Context, kind Kind, curve schedule.Curve) error {
-	return f.LoadAt(ctx, kind, curve.Even(), curve.Total())
+func (f *Fleet) Load(ctx context.Context, op metrics.Operation, curve schedule.Curve) error {
+	return f.LoadAt(ctx, op, curve.Even(), curve.Total())
 }
 
 // LoadAt is Load at times of the caller's own, in ascending order; it returns when the whole time is over.
-func (f *Fleet) LoadAt(ctx context.Context, kind Kind, times iter.Seq[time.Duration], whole time.Duration) error {
+func (f *Fleet) LoadAt(ctx context.Context, op metrics.Operation, times iter.Seq[time.Duration], whole time.Duration) error {
 	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
@@ -36,32 +26,30 @@ func (f *Fleet) LoadAt(ctx context.Context, kind Kind, times iter.Seq[time.Durat
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		f.hand(command{kind: kind, intended: intended})
+		f.hand(op, intended)
 	}
 	return s.until(ctx, begin.Add(whole))
 }
 
-// hand gives a command to the device whose turn it is.
-func (f *Fleet) hand(c command) {
-	if !f.turns[c.kind].next(func(i int) { f.devices[i].offer(c) }) {
-		f.absent(c.kind).Drop(c.intended, metrics.DropNotConnected)
+// hand gives an operation to the device whose turn it is.
+func (f *Fleet) hand(op metrics.Operation, intended time.Time) {
+	turns := f.turns[op]
+	if turns == nil || !turns.next(func(i int) {
+		d := f.devices[i]
+		d.offer(command{d.group.activityOf(op), intended})
+	}) {
+		f.absent(op).Drop(intended, metrics.DropNotConnected)
 	}
 }
 
 // absent is the series of those who would do an operation if they were connected.
-func (f *Fleet) absent(k Kind) *metrics.Series {
+func (f *Fleet) absent(op metrics.Operation) *metrics.Series {
 	for _, g := range f.groups {
-		if k == LoadReports && g.reports() {
-			return g.report
-		}
-		if k == LoadTelemetry && g.Telemetry.Rated {
-			return g.telemetry
+		if a := g.activityOf(op); a != nil {
+			return a.series
 		}
 	}
-	if k == LoadReports {
-		return f.cfg.Recorder.Series(metrics.OpTwinReport, "")
-	}
-	return f.cfg.Recorder.Series(metrics.OpTelemetry, "")
+	return f.cfg.Recorder.Series(op, "")
 }
 
 // sleeper waits with one timer.

@@ -86,9 +86,7 @@ func (d *device) getTwin(conn link.Conn, intended time.Time) {
 }
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
-func (d *device) report(conn link.Conn, intended, free time.Time) {
-	turn := d.turns.reports
-	d.turns.reports++
+func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	types, u := &d.group.Report.Types, d.fleet.chance.connectivity.Unit(d.index, turn)
 	if turn == 0 {
 		d.connectivity = types.First(u)
@@ -110,7 +108,7 @@ func (d *device) report(conn link.Conn, intended, free time.Time) {
 		}
 	}
 	body = append(body, '}')
-	rid := d.begin(d.group.report, &operation{connectivity: d.connectivity}, intended, free)
+	rid := d.begin(d.group.report, &operation{connectivity: d.connectivity, writes: true}, intended, free)
 	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 
@@ -122,9 +120,7 @@ func (d *device) render(body []byte, source payload.Source, chance schedule.Stre
 }
 
 // send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
-func (d *device) send(conn link.Conn, intended, free time.Time) {
-	turn := d.turns.messages
-	d.turns.messages++
+func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 	body := []byte("{}")
 	if source := d.group.Telemetry.Payload; source != nil {
 		body = d.render(nil, source, d.fleet.chance.payload, turn)
@@ -142,12 +138,22 @@ func (d *device) send(conn link.Conn, intended, free time.Time) {
 		d.expect(turn, intended, free, op.Sent)
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
+	var failed func()
+	if measured {
+		failed = func() { d.forget(turn) }
+	}
+	d.publish(conn, rid, m, failed)
+}
+
+// publish sends the message of an operation, which ends with its acknowledgement; failed, which may be nil, is told when the
+// message did not go out.
+func (d *device) publish(conn link.Conn, rid string, m link.Message, failed func()) {
 	conn.Publish(m, func(err error) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return // it is waited for, as if it had gone out
 		}
-		if err != nil && measured {
-			d.forget(turn)
+		if err != nil && failed != nil {
+			failed()
 		}
 		op := d.take(rid)
 		switch {

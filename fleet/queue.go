@@ -14,7 +14,7 @@ const maxWaiting = 10_000
 
 // command is an operation that is due.
 type command struct {
-	kind     Kind
+	act      *activity
 	intended time.Time
 }
 
@@ -42,14 +42,6 @@ func (q *queue) pop() command {
 	return c
 }
 
-// series is where operations of a kind are counted.
-func (d *device) series(k Kind) *metrics.Series {
-	if k == LoadReports {
-		return d.group.report
-	}
-	return d.group.telemetry
-}
-
 // offer gives the device an operation that is due, from any goroutine.
 func (d *device) offer(c command) {
 	d.mu.Lock()
@@ -59,7 +51,7 @@ func (d *device) offer(c command) {
 	}
 	d.mu.Unlock()
 	if !fits {
-		d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
+		c.act.series.Drop(c.intended, metrics.DropInFlight)
 		return
 	}
 	d.poke()
@@ -76,7 +68,7 @@ func (d *device) poke() {
 // begin starts an operation that is due in the device's own schedule, or lets it wait or drop.
 func (d *device) due(conn link.Conn, c command) {
 	if d.fleet.paused.Load() {
-		d.series(c.kind).Drop(c.intended, metrics.DropPaused)
+		c.act.series.Drop(c.intended, metrics.DropPaused)
 		return
 	}
 	d.mu.Lock()
@@ -89,7 +81,7 @@ func (d *device) due(conn link.Conn, c command) {
 	}
 	d.mu.Unlock()
 	if full || waits {
-		d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
+		c.act.series.Drop(c.intended, metrics.DropInFlight)
 		return
 	}
 	d.do(conn, c, c.intended)
@@ -107,7 +99,7 @@ func (d *device) startWaiting(conn link.Conn) {
 		c, free := d.waiting.pop(), d.room
 		d.mu.Unlock()
 		if full {
-			d.series(c.kind).Drop(c.intended, metrics.DropInFlight)
+			c.act.series.Drop(c.intended, metrics.DropInFlight)
 			continue
 		}
 		d.do(conn, c, free)
@@ -116,11 +108,9 @@ func (d *device) startWaiting(conn link.Conn) {
 
 // do starts one operation, which could not start before free.
 func (d *device) do(conn link.Conn, c command, free time.Time) {
-	if c.kind == LoadReports {
-		d.report(conn, c.intended, free)
-	} else {
-		d.send(conn, c.intended, free)
-	}
+	t := &d.tasks[c.act.index]
+	t.turns++
+	c.act.start(d, conn, t.turns-1, c.intended, free)
 }
 
 // worksOff reports whether a device that is stopped still does what waits: it was due before, and waits for the target.
@@ -133,7 +123,7 @@ func (d *device) dropWaiting(why error) {
 		reason = metrics.DropStopped
 	}
 	for _, c := range d.takeWaiting() {
-		d.series(c.kind).Drop(c.intended, reason)
+		c.act.series.Drop(c.intended, reason)
 	}
 }
 
@@ -146,7 +136,7 @@ func (d *device) giveUpWaiting() {
 	}
 	for _, c := range d.takeWaiting() {
 		now := time.Now()
-		d.series(c.kind).StartAfter(c.intended, now, now).EndBecause(now, outcome, reason)
+		c.act.series.StartAfter(c.intended, now, now).EndBecause(now, outcome, reason)
 	}
 }
 
@@ -194,11 +184,10 @@ func (d *device) countGap(now time.Time) {
 
 // eachSchedule visits what the device does on its own again and again.
 func (d *device) eachSchedule(visit func(schedule.Rhythm, *schedule.Cursor, *metrics.Series)) {
-	if e, ok := d.reportSchedule(); ok && !e.IsZero() {
-		visit(e, &d.reportCursor, d.group.report)
-	}
-	if e, ok := d.messageSchedule(); ok {
-		visit(e, &d.messageCursor, d.group.telemetry)
+	for _, a := range d.group.activities {
+		if e := a.rhythm(d.index); !e.IsZero() {
+			visit(e, &d.tasks[a.index].cursor, a.series)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func TestTheLastIsDueBeforeTheEnd(t *testing.T) {
 				if x := at.Find(metrics.OpTwinReport, "robots"); x.Count(metrics.OK) != uint64(n) {
 					t.Errorf("%s of %d: %d reported", name, n, x.Count(metrics.OK))
 				}
-				if err := f.Load(t.Context(), fleet.LoadTelemetry, rate); err != nil {
+				if err := f.Load(t.Context(), metrics.OpTelemetry, rate); err != nil {
 					t.Fatal(err)
 				}
 				if x := rec.Snapshot().Find(metrics.OpTelemetry, "robots"); x.Scheduled() != uint64(n) || x.Count(metrics.OK) != uint64(n) {

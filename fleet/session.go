@@ -12,28 +12,25 @@ import (
 // never is later than any run.
 const never = 1 << 62
 
-// retire takes off the agenda what the device does on its own.
-func (a *agenda) retire() {
-	far := time.Now().Add(never)
-	a.report, a.telemetry, a.end, a.renew = far, far, far, far
-}
-
-// agenda is what a connected device has before it: the next time of each thing.
+// agenda is what a connected device has before it, beside its tasks: the next time of each thing.
 type agenda struct {
 	answers []delayedAnswer // to direct methods
 
-	report, telemetry   time.Time
-	reports, messages   schedule.Rhythm
 	end, renew, timeout time.Time
 	cut                 time.Time
 }
 
-// first is the earliest of the times.
-func (a *agenda) first() time.Time {
-	first := a.report
-	for _, t := range []time.Time{a.telemetry, a.end, a.renew, a.timeout, a.cut} {
+// first is the earliest of the times of an agenda and of the device's tasks.
+func (d *device) first(a *agenda) time.Time {
+	first := a.end
+	for _, t := range []time.Time{a.renew, a.timeout, a.cut} {
 		if t.Before(first) {
 			first = t
+		}
+	}
+	for i := range d.tasks {
+		if next := d.tasks[i].next; next.Before(first) {
+			first = next
 		}
 	}
 	for _, x := range a.answers {
@@ -61,16 +58,13 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 	})
 }
 
-// reportSchedule is when the device reports on its own: once a connection when it is zero.
-func (d *device) reportSchedule() (e schedule.Rhythm, ok bool) {
-	r := &d.group.Report
-	return d.fleet.calendar.Reports(d.index, r.Every, r.Gaps, r.Sync), d.group.reports()
-}
-
-// messageSchedule is when the device sends a message on its own.
-func (d *device) messageSchedule() (e schedule.Rhythm, ok bool) {
-	t := &d.group.Telemetry
-	return d.fleet.calendar.Messages(d.index, t.Every, t.Gaps, t.Sync), t.Every > 0
+// retire takes off the agenda what the device does on its own.
+func (d *device) retire(a *agenda) {
+	far := time.Now().Add(never)
+	a.end, a.renew = far, far
+	for i := range d.tasks {
+		d.tasks[i].next = far
+	}
 }
 
 // nextOf is when something is due again after a time.
@@ -78,21 +72,24 @@ func (d *device) nextOf(r schedule.Rhythm, c *schedule.Cursor, after time.Time) 
 	return d.fleet.start.Add(r.After(c, after.Sub(d.fleet.start)))
 }
 
-// plan makes the agenda of a new connection. The first report comes at once; the later ones, and
-// telemetry, at the device's own phase of the fleet's schedule, whatever happened before.
+// plan makes the agenda of a new connection. What comes at once does; the later ones, and what does not, at the device's own
+// phase of the fleet's schedule, whatever happened before.
 func (d *device) plan(now time.Time) *agenda {
 	d.closeGap(now)
 	far := now.Add(never)
-	a := &agenda{report: far, telemetry: far, end: far, renew: far, timeout: far, cut: far}
+	a := &agenda{end: far, renew: far, timeout: far, cut: far}
+	d.retire(a)
 	if d.fleet.finished() {
 		return a
 	}
-	var ok bool
-	if a.reports, ok = d.reportSchedule(); ok {
-		a.report = now
-	}
-	if a.messages, ok = d.messageSchedule(); ok {
-		a.telemetry = d.nextOf(a.messages, &d.messageCursor, now)
+	for i, x := range d.group.activities {
+		t := &d.tasks[i]
+		switch t.rhythm = x.rhythm(d.index); {
+		case x.AtOnce:
+			t.next = now
+		case !t.rhythm.IsZero():
+			t.next = d.nextOf(t.rhythm, &t.cursor, now)
+		}
 	}
 	if !d.group.Session.Online.IsZero() {
 		if d.ends.IsZero() {
@@ -112,7 +109,7 @@ func (d *device) plan(now time.Time) *agenda {
 // connection ends; it returns why.
 func (d *device) follow(conn link.Conn, lost <-chan error) error {
 	a, over := d.plan(time.Now()), d.fleet.over
-	timer := time.NewTimer(time.Until(a.first()))
+	timer := time.NewTimer(time.Until(d.first(a)))
 	defer timer.Stop()
 	for {
 		select {
@@ -120,7 +117,7 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 			return errStopped
 		case <-over:
 			over = nil
-			a.retire()
+			d.retire(a)
 		case err := <-lost:
 			return err
 		case e := <-d.events:
@@ -135,7 +132,7 @@ func (d *device) follow(conn link.Conn, lost <-chan error) error {
 			}
 		}
 		a.timeout = d.nextTimeout(a.timeout)
-		timer.Reset(time.Until(a.first()))
+		timer.Reset(time.Until(d.first(a)))
 	}
 }
 
@@ -144,19 +141,17 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	due := now
 	if d.fleet.finished() { // it may have been held up since before the end
 		due = d.fleet.end
-		defer a.retire()
+		defer d.retire(a)
 	}
-	for !a.report.After(due) {
-		d.due(conn, command{LoadReports, a.report})
-		if a.reports.IsZero() {
-			a.report = now.Add(never)
-		} else {
-			a.report = d.nextOf(a.reports, &d.reportCursor, a.report)
+	for i, x := range d.group.activities {
+		for t := &d.tasks[i]; !t.next.After(due); {
+			d.due(conn, command{x, t.next})
+			if t.rhythm.IsZero() {
+				t.next = now.Add(never)
+			} else {
+				t.next = d.nextOf(t.rhythm, &t.cursor, t.next)
+			}
 		}
-	}
-	for !a.telemetry.After(due) {
-		d.due(conn, command{LoadTelemetry, a.telemetry})
-		a.telemetry = d.nextOf(a.messages, &d.messageCursor, a.telemetry)
 	}
 	if !a.timeout.After(now) {
 		d.sweep(now)

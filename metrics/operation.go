@@ -10,7 +10,7 @@ import (
 // Operation names one kind of thing that is measured.
 type Operation string
 
-// The operations of a run. Any other is counted as OpOther, so that labels stay bounded.
+// The operations of a run. Any other, unless it is among Options.Operations, is counted as OpOther, so that labels stay bounded.
 const (
 	OpProvision    Operation = "provision"     // identities made in bulk
 	OpStatistics   Operation = "statistics"    // registry statistics read
@@ -43,8 +43,13 @@ func Operations() []Operation {
 
 func (o Operation) known() bool { return slices.Contains(Operations(), o) }
 
-// rank orders operations as Operations does.
-func (o Operation) rank() int { return slices.Index(Operations(), o) }
+// rank orders operations as Operations does, and those of a program's own behind them.
+func (o Operation) rank() int {
+	if i := slices.Index(Operations(), o); i >= 0 {
+		return i
+	}
+	return len(Operations())
+}
 
 // Outcome is how an operation ended. Throttled is not slow and slow is not failed: they are counted apart.
 type Outcome uint8

@@ -17,6 +17,8 @@ type Options struct {
 	// MaxGroups bounds the groups per operation, those that devices are counted by, and the queries whose
 	// results are counted; 100 when 0. Further ones are counted as "other".
 	MaxGroups int
+	// Operations are those of a program's own, beside the ones of this package: small letters, digits and _, as Prometheus has them.
+	Operations []Operation
 }
 
 // Recorder takes every measured operation of a run. It is safe for concurrent use, and two devices
@@ -70,7 +72,7 @@ func NewRecorder(o Options) *Recorder {
 
 // Series finds or makes the series of an operation and group.
 func (r *Recorder) Series(op Operation, group string) *Series {
-	if !op.known() {
+	if !op.known() && !slices.Contains(r.opts.Operations, op) {
 		op = OpOther
 	}
 	if s, ok := r.series.Load(key{op, group}); ok {
@@ -221,7 +223,7 @@ func (r *Recorder) allSeries() []*Series {
 		return true
 	})
 	slices.SortFunc(all, func(a, b *Series) int {
-		return cmp.Or(cmp.Compare(a.operation.rank(), b.operation.rank()), cmp.Compare(a.group, b.group))
+		return cmp.Or(cmp.Compare(a.operation.rank(), b.operation.rank()), cmp.Compare(a.operation, b.operation), cmp.Compare(a.group, b.group))
 	})
 	return all
 }

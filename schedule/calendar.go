@@ -39,6 +39,12 @@ func (c Calendar) Messages(index int, period time.Duration, gaps Distribution, s
 	return rhythm(c.messages, c.seed+1, index, period, gaps, sync)
 }
 
+// Activity is when a device does something else on its own, likewise.
+func (c Calendar) Activity(name string, index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+	stream := NewStream(c.seed, "activity gaps "+name)
+	return rhythm(stream, stream.seed^stream.name, index, period, gaps, sync)
+}
+
 // everybody stands for the index of all devices, which have their gaps in common.
 const everybody = -1
 

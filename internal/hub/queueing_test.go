@@ -192,7 +192,7 @@ func measure(t *testing.T, q queueing, operations int) (measured metrics.Histogr
 		before := rec.Snapshot()
 		h.Faults().Serve(&front.Service{Servers: q.servers, Time: q.service, Exponential: !q.fixed, Seed: 1})
 		curve := q.curve(operations)
-		if err := f.LoadAt(t.Context(), fleet.LoadReports, curve.Poisson(1, "arrivals", 0), curve.Total()); err != nil {
+		if err := f.LoadAt(t.Context(), metrics.OpTwinReport, curve.Poisson(1, "arrivals", 0), curve.Total()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

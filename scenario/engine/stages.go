@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -122,12 +122,12 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	run(func() error { return c.scale(ctx, t) })
 	if t.ReportRate != nil {
 		run(func() error {
-			return c.fleet.LoadAt(ctx, fleet.LoadReports, c.sc.Reports(number), t.Duration)
+			return c.fleet.LoadAt(ctx, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
 		})
 	}
 	if t.TelemetryRate != nil {
 		run(func() error {
-			return c.fleet.LoadAt(ctx, fleet.LoadTelemetry, c.sc.Messages(number), t.Duration)
+			return c.fleet.LoadAt(ctx, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
 		})
 	}
 	run(func() error { return c.runSteps(ctx, t) })

@@ -1,0 +1,138 @@
+package fleet
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
+)
+
+// Activity is something that the devices of a group do again and again: what, when and how. What a group reports and the
+// messages that it sends are two of them; a program adds its own.
+type Activity struct {
+	// Operation is what it is measured as. One of a program's own is among metrics.Options.Operations.
+	Operation metrics.Operation
+	Every     time.Duration         // on each device's own schedule, at its own phase; 0 is on none
+	Gaps      schedule.Distribution // between two, by chance, instead of Every; the zero value is Every
+	Sync      bool                  // all devices in the same instant
+	AtOnce    bool                  // one comes with each connection; those of the schedule follow at the phase of the device
+	Rated     bool                  // takes its turn when Fleet.Load asks for the operation
+	// Start starts one. It must not block, and is called by one goroutine of the device at a time.
+	Start func(*Turn)
+}
+
+// Turn is an operation that is being started. It is valid until Start returns. What neither publishes nor reports is counted as
+// dropped.
+type Turn struct {
+	Device protocol.Device
+	N      int64      // turns of the device before this one, whether or not a connection broke meanwhile
+	Rand   *rand.Rand // its draws follow from seed, device, operation and N
+
+	d              *device
+	conn           link.Conn
+	act            *activity
+	intended, free time.Time
+	started        bool
+}
+
+// Publish sends a message: the operation ends well when it is acknowledged, or with QoS 0 when it is on its way. Only the first
+// call of Publish or Report does something.
+func (t *Turn) Publish(m link.Message) {
+	if t.started {
+		return
+	}
+	t.started = true
+	rid := t.d.begin(t.act.series, new(operation), t.intended, t.free)
+	t.d.publish(t.conn, rid, m, nil)
+}
+
+// Report writes reported properties, a JSON object: the operation ends with the target's answer. It is for targets with twins.
+func (t *Turn) Report(patch []byte) {
+	if t.started || !t.d.fleet.protocol.Twins() {
+		return
+	}
+	t.started = true
+	rid := t.d.begin(t.act.series, &operation{writes: true}, t.intended, t.free)
+	t.d.ask(t.conn, rid, t.d.fleet.protocol.Report(t.Device, rid, patch))
+}
+
+// activity is an Activity of a group, resolved.
+type activity struct {
+	Activity
+	index  int // in group.activities and device.tasks
+	series *metrics.Series
+	rhythm func(device int) schedule.Rhythm
+	start  func(d *device, conn link.Conn, turn int64, intended, free time.Time)
+}
+
+// task is how far a device is with an activity. Its goroutine owns it.
+type task struct {
+	cursor schedule.Cursor // also while the device has no connection
+	turns  int64           // chance is drawn by these numbers: the hundredth is the same whether or not a connection broke after the fiftieth
+	rhythm schedule.Rhythm
+	next   time.Time // when the next is due
+}
+
+// addActivities resolves what a group's devices do. What they report comes before the messages that they send.
+func (f *Fleet) addActivities(g *group) {
+	add := func(a *activity) {
+		a.index = len(g.activities)
+		g.activities = append(g.activities, a)
+		if a.Rated && f.turns[a.Operation] == nil {
+			f.turns[a.Operation] = new(rotation) // made when the number of devices is known
+		}
+	}
+	if r := &g.Report; g.report != nil && !r.Types.Empty() {
+		add(&activity{
+			Activity: Activity{Operation: metrics.OpTwinReport, Every: r.Every, AtOnce: true, Rated: true},
+			series:   g.report, start: (*device).report,
+			rhythm: func(i int) schedule.Rhythm { return f.calendar.Reports(i, r.Every, r.Gaps, r.Sync) },
+		})
+	}
+	if t := &g.Telemetry; t.Every > 0 || t.Rated {
+		add(&activity{
+			Activity: Activity{Operation: metrics.OpTelemetry, Every: t.Every, Rated: t.Rated},
+			series:   g.telemetry, start: (*device).send,
+			rhythm: func(i int) schedule.Rhythm { return f.calendar.Messages(i, t.Every, t.Gaps, t.Sync) },
+		})
+	}
+	for _, a := range g.Activities {
+		chance := schedule.NewStream(f.cfg.Seed, "activity "+string(a.Operation))
+		own := &activity{Activity: a, series: f.cfg.Recorder.Series(a.Operation, g.Name)}
+		own.rhythm = func(i int) schedule.Rhythm {
+			return f.calendar.Activity(string(a.Operation), i, a.Every, a.Gaps, a.Sync)
+		}
+		own.start = func(d *device, conn link.Conn, turn int64, intended, free time.Time) {
+			chance.Seed(&d.pcg, d.index, turn)
+			t := &Turn{Device: d.who, N: turn, Rand: &d.rng, d: d, conn: conn, act: own, intended: intended, free: free}
+			if a.Start(t); !t.started {
+				own.series.Drop(intended, metrics.DropOther)
+			}
+		}
+		add(own)
+	}
+}
+
+// errActivity is returned for an activity that cannot be done.
+var errActivity = errors.New("an activity needs an operation, a time of at least 0 and a Start")
+
+func (a *Activity) validate() error {
+	if a.Operation == "" || a.Every < 0 || a.Start == nil {
+		return errActivity
+	}
+	return nil
+}
+
+// activityOf is the activity of a group that a rate asks for; nil when it has none.
+func (g *group) activityOf(op metrics.Operation) *activity {
+	for _, a := range g.activities {
+		if a.Operation == op && a.Rated {
+			return a
+		}
+	}
+	return nil
+}
