@@ -76,7 +76,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"target.plain": s.Target.Plain, "target.keep": s.Target.Keep, "target.tier": said(s.Target.Tier == ""), "target.units": s.Target.Units,
 		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.topic": broker.Target.Topic,
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),
-		"fleet.client": "paho", "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
+		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID,
 		"fleet.groups.identity":         said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),

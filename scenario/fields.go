@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 )
 
 const (
@@ -46,9 +48,8 @@ func targetFields(t *Target) []field {
 }
 
 func fleetFields(f *Fleet) []field {
-	var client string
 	return []field{
-		{"client", formText, "paho", "The MQTT client that drives the devices.", oneOf(&client, "paho"), nil},
+		{"client", formText, drivers.Default, "The MQTT client that drives the devices.", oneOf(&f.Client, drivers.Names()...), nil},
 		{"source_addresses", formTexts, "the system's choice", "Local addresses that devices connect from, in turn: each has some 28,000 ports.", texts(&f.SourceAddresses), nil},
 		{"groups", formList, "", "Devices that share a profile.", list(&f.Groups, freshGroup, groupFields, func(g *Group, p place) { g.place = p }), groupFields(new(Group))},
 	}

@@ -40,6 +40,7 @@ func (s *Scenario) Devices() int {
 
 // Fleet is the devices.
 type Fleet struct {
+	Client          string // the driver of devices' connections, a name of package drivers
 	SourceAddresses []string
 	Groups          []Group
 }

@@ -89,7 +89,7 @@ func TestArrows(t *testing.T) {
 		"internal/dashboard":       {"internal/dashboard", "report", "metrics"},
 		"internal/export":          {"internal/export", "metrics"},
 		"internal/terminal":        {"internal/terminal", "report", "metrics"},
-		"scenario":                 {"fleet/payload", "internal/identity", "internal/iothub", "metrics", "schedule"},
+		"scenario":                 {"fleet/link/drivers", "fleet/payload", "internal/identity", "internal/iothub", "metrics", "schedule"},
 		"scenario/plan":            {"scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/doctor":          {"scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
 		"scenario/engine":          {"scenario", "fleet", "internal/backend", "internal/generator", "internal/identity", "internal/ledger", "internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule"},

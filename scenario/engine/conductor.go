@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -59,9 +60,16 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 }
 
 func (c *conductor) newFleet() (*fleet.Fleet, error) {
+	driver := c.opts.driver
+	if driver == nil {
+		var err error
+		if driver, err = drivers.New(c.sc.Fleet.Client); err != nil {
+			return nil, fmt.Errorf("fleet.client: %w", err)
+		}
+	}
 	cfg := fleet.Config{
 		Run:  strings.ToLower(rand.Text()[:5]),
-		Seed: c.sc.Seed, Target: c.target, Driver: c.opts.driver, Recorder: c.rec, Logger: c.log,
+		Seed: c.sc.Seed, Target: c.target, Driver: driver, Recorder: c.rec, Logger: c.log,
 		OnDesired: c.backend.OnDesired, OnReporting: c.backend.OnReporting, OnReported: c.backend.OnReported,
 		OnContradiction: func(x fleet.Contradiction) { c.contradicted(string(x.Kind), x.Device+": "+x.Detail) },
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/ledger"
@@ -30,7 +29,7 @@ type Options struct {
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
 	AllowSaturated bool
 
-	driver  link.Driver   // of devices; Paho when nil
+	driver  link.Driver   // of tests: of devices; nil is the scenario's
 	dial    link.Dialer   // of tests: to a target elsewhere; nil is the network
 	memory  bool          // of tests: the embedded hub has no port
 	sampler watch.Sampler // of tests; nil measures this process
@@ -55,9 +54,6 @@ type Engine struct {
 func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.driver == nil {
-		o.driver = paho.New()
 	}
 	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
 	e.ledger.Observe(o.Observers...)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/link/paho"
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -73,7 +73,11 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 	}
 	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
 	o.Handler, o.Lost, o.KeepAlive = func(link.Message) {}, func(error) {}, time.Minute
-	conn, err := paho.New().Connect(ctx, o)
+	driver, err := drivers.New(p.sc.Fleet.Client)
+	if err != nil {
+		return 0, err
+	}
+	conn, err := driver.Connect(ctx, o)
 	if err != nil {
 		return 0, err
 	}
