@@ -11,15 +11,15 @@ import (
 // families are the paths of all objects of the language, with [] for an item of a list and {} for a name.
 func families(path string, fields []field, into map[string]bool) {
 	for _, f := range fields {
-		if f.fields == nil {
+		if f.value.fields == nil {
 			continue
 		}
 		below := join(path, f.key)
-		if f.form == formList {
+		if f.value.form == formList {
 			below += "[]"
 		}
 		into[below] = true
-		families(below, f.fields, into)
+		families(below, f.value.fields, into)
 	}
 }
 

@@ -13,7 +13,7 @@ const everyObject = `
 target: {hub: embedded}
 fleet:
   groups:
-    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}, subscribe: {}}
+    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
 stages:
@@ -140,22 +140,23 @@ func TestDefaultsAreWhatTheReferenceSays(t *testing.T) {
 	walk = func(path string, fields []field) {
 		for _, f := range fields {
 			at := join(path, f.key)
-			walk(at, f.fields)
-			if f.def == "" {
+			walk(at, f.value.fields)
+			if f.def == none {
 				continue
 			}
 			keys++
 			got, known := acts[at]
 			d, isTime := got.(time.Duration)
-			want, err := time.ParseDuration(f.def)
+			def := f.def.text()
+			want, err := time.ParseDuration(def)
 			switch {
 			case !known:
-				t.Errorf("%s: nothing says what acts when it is left out; the reference says %s", at, f.def)
+				t.Errorf("%s: nothing says what acts when it is left out; the reference says %s", at, def)
 			case got == "":
 			case isTime && (err != nil || want != d):
-				t.Errorf("%s: %s acts; the reference says %s", at, d, f.def)
-			case !isTime && fmt.Sprint(got) != f.def:
-				t.Errorf("%s: %v acts; the reference says %s", at, got, f.def)
+				t.Errorf("%s: %s acts; the reference says %s", at, d, def)
+			case !isTime && fmt.Sprint(got) != def:
+				t.Errorf("%s: %v acts; the reference says %s", at, got, def)
 			}
 		}
 	}

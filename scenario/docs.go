@@ -42,27 +42,24 @@ func section(b *strings.Builder, path string, fields []field) {
 	}
 	fmt.Fprintf(b, "\n## %s\n\n| key | form | default | meaning |\n|---|---|---|---|\n", title)
 	for _, f := range fields {
-		def := f.def
-		if def != "" {
+		def := f.def.text()
+		if def != "" && !strings.Contains(def, " ") {
 			def = "`" + def + "`"
-			if strings.ContainsAny(f.def, " ") {
-				def = f.def
-			}
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.key, f.form, def, strings.ReplaceAll(f.doc, "|", "\\|"))
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.key, f.value.form, def, strings.ReplaceAll(f.doc, "|", "\\|"))
 	}
 	for _, f := range fields {
-		if f.fields == nil {
+		if f.value.fields == nil {
 			continue
 		}
 		below := join(path, f.key)
-		switch f.form {
+		switch f.value.form {
 		case formList:
 			below += "[]"
 		case formBounds:
 			below += ".*[]"
 		}
-		section(b, below, f.fields)
+		section(b, below, f.value.fields)
 	}
 }
 
@@ -77,38 +74,68 @@ func Schema() ([]byte, error) {
 
 func objectSchema(fields []field) map[string]any {
 	properties := make(map[string]any, len(fields))
+	required := []string{}
 	for _, f := range fields {
-		s := valueSchema(f)
+		s := valueSchema(f.value)
 		s["description"] = f.doc
+		if text, ok := f.def.acts(); ok {
+			s["default"] = literal(text)
+		}
+		if f.value.must {
+			required = append(required, f.key)
+		}
 		properties[f.key] = s
 	}
-	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	object := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		object["required"] = required
+	}
+	return object
+}
+
+// literal is a default as JSON has it.
+func literal(text string) any {
+	switch plainTag(text) {
+	case "!!int":
+		return json.Number(text)
+	case "!!bool":
+		return text == "true"
+	default:
+		return text
+	}
 }
 
 // fromEnvironment matches values that the environment gives, which may stand for any scalar.
 const fromEnvironment = `\$\{`
 
-func valueSchema(f field) map[string]any {
+func valueSchema(v value) map[string]any {
 	pattern := func(p string) map[string]any {
 		return map[string]any{"type": "string", "pattern": "(" + p + ")|(" + fromEnvironment + ")"}
 	}
-	either := func(kind string) map[string]any {
-		return map[string]any{"anyOf": []any{map[string]any{"type": kind}, pattern("^$")}}
+	either := func(what map[string]any) map[string]any {
+		return map[string]any{"anyOf": []any{what, map[string]any{"type": "string", "pattern": fromEnvironment}}}
+	}
+	if v.choices != nil {
+		return either(map[string]any{"enum": v.choices})
 	}
 	const aTime = `([0-9.]+(ns|us|µs|ms|s|m|h))+`
-	switch f.form {
+	switch v.form {
 	case formName:
 		return pattern("^[a-z0-9][a-z0-9-]{0,59}$")
 	case formCount:
-		return either("integer")
+		number := map[string]any{"type": "integer"}
+		if v.low != "" {
+			number["minimum"], number["maximum"] = json.Number(v.low), json.Number(v.high)
+		}
+		return either(number)
 	case formDevices, formGoals:
 		one := []any{map[string]any{"type": "integer", "minimum": 0}, pattern(`^[0-9.]+%$`)}
-		if f.form == formGoals {
+		if v.form == formGoals {
 			one = append(one, map[string]any{"type": "object", "minProperties": 1, "additionalProperties": map[string]any{"anyOf": slices.Clone(one)}})
 		}
 		return map[string]any{"anyOf": one}
 	case formSwitch:
-		return either("boolean")
+		return either(map[string]any{"type": "boolean"})
 	case formTime:
 		return pattern("^" + aTime + "$")
 	case formGaps:
@@ -122,11 +149,11 @@ func valueSchema(f field) map[string]any {
 	case formBytes:
 		return pattern(`^[0-9.]+ ?(B|KB|MB|KiB|MiB|kbit|Mbit)/s$`)
 	case formObject:
-		return objectSchema(f.fields)
+		return objectSchema(v.fields)
 	case formList:
-		return map[string]any{"type": "array", "items": objectSchema(f.fields)}
+		return map[string]any{"type": "array", "items": objectSchema(v.fields)}
 	case formBounds:
-		one := []any{map[string]any{"type": "string"}, objectSchema(f.fields)}
+		one := []any{map[string]any{"type": "string"}, objectSchema(v.fields)}
 		several := map[string]any{"type": "array", "items": map[string]any{"anyOf": one}}
 		return map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": append(one, several)}}
 	case formTexts:

@@ -92,8 +92,8 @@ func (r *reader) compile(path string, n *yaml.Node) *payload.Template {
 }
 
 // template reads an object that is rendered for each device and turn.
-func template(into **payload.Template) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func template(into **payload.Template) value {
+	return value{form: formAny, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
 			r.fail(path, n, "expected an object such as {temperature: \"{{ normal 21 3 }}\"}, found %s", kindName(n))
 			return
@@ -101,12 +101,12 @@ func template(into **payload.Template) func(*reader, string, *yaml.Node) {
 		if t := r.compile(path, n); t != nil {
 			*into = t
 		}
-	}
+	}}
 }
 
 // document reads an object that is sent as it is.
-func document(into *json.RawMessage) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func document(into *json.RawMessage) value {
+	return value{form: formAny, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
 			r.fail(path, n, "expected an object, found %s", kindName(n))
 			return
@@ -123,5 +123,5 @@ func document(into *json.RawMessage) func(*reader, string, *yaml.Node) {
 		for _, member := range t.Variable() {
 			r.failAt(join(path, member), place{}, "templates stand in telemetry.payload and reported.properties; this is the same for all devices: write a value (for {{ itself {{ pick \"{{\" }}), or give groups of their own other values")
 		}
-	}
+	}}
 }

@@ -13,38 +13,38 @@ import (
 // loadFields are the keys of a group that say how a device loads its target.
 func loadFields(g *Group) []field {
 	subscribe := []field{
-		{"topics", formTexts, "", "Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced.", texts(&g.Subscribe.Topics), nil},
-		{"qos", formCount, "1", "The quality of service that is asked for.", count(&g.Subscribe.QoS, 0, 2), nil},
+		{"topics", texts(&g.Subscribe.Topics).required(), none, "Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced."},
+		{"qos", count(&g.Subscribe.QoS, 0, 2), is("1"), "The quality of service that is asked for."},
 	}
 	return []field{
-		{"subscribe", formObject, "nothing", "Broker: what devices listen to. Devices that subscribe start before all others.", object(subscribe), subscribe},
-		{"in_flight", formCount, "64", "Operations of one device that may be unanswered at once.", count(&g.InFlight, 1, 10_000), nil},
-		{"overflow", formText, "drop", "What is due while in_flight operations are unanswered: drop counts and forgets it; wait starts it late, when its turn comes, and its latency runs from the time that was intended.", oneOf(&g.Overflow, "drop", "wait"), nil},
+		{"subscribe", object(subscribe), means("nothing"), "Broker: what devices listen to. Devices that subscribe start before all others."},
+		{"in_flight", count(&g.InFlight, 1, 10_000), is("64"), "Operations of one device that may be unanswered at once."},
+		{"overflow", oneOf(&g.Overflow, "drop", "wait"), is("drop"), "What is due while in_flight operations are unanswered: drop counts and forgets it; wait starts it late, when its turn comes, and its latency runs from the time that was intended."},
 	}
 }
 
 func networkFields(w *Network) []field {
 	partition := func(p *Partition) []field {
 		return []field{
-			{"share", formShare, "", "Share of the devices that are cut off: nothing passes in either direction, and nobody says so. What was sent meanwhile arrives afterwards.", share(&p.Share), nil},
-			{"for", formTime, "as long as the rest", "How long.", duration(&p.For, moment), nil},
+			{"share", share(&p.Share).required(), none, "Share of the devices that are cut off: nothing passes in either direction, and nobody says so. What was sent meanwhile arrives afterwards."},
+			{"for", duration(&p.For, moment), means("as long as the rest"), "How long."},
 		}
 	}
 	return []field{
-		{"groups", formTexts, "all", "Whose devices.", texts(&w.Groups), nil},
-		{"latency", formTime, "0s", "Added one way, in each direction: a round trip takes twice as much longer.", duration(&w.Latency, 0), nil},
-		{"jitter", formTime, "0s", "Up to so much more, by chance, one way. Nothing overtakes.", duration(&w.Jitter, 0), nil},
-		{"loss", formShare, "0%", "Share of what devices write that resets the connection instead.", share(&w.Loss), nil},
-		{"bandwidth", formBytes, "no limit", "Of each connection, in each direction.", bandwidth(&w.Bandwidth), nil},
-		{"half_open", formShare, "0%", "Share of the devices whose open connections go dead when it begins: no answer, no close. New connections work; a device notices by its keepalive.", share(&w.HalfOpen), nil},
-		{"partition", formObject, "none", "Cut a share of the devices off.", optional(&w.Partition, func() Partition { return Partition{} }, partition), partition(new(Partition))},
-		{"for", formTime, "the stage", "How long the network is bad, from the start of the stage.", duration(&w.For, moment), nil},
+		{"groups", texts(&w.Groups), means("all"), "Whose devices."},
+		{"latency", duration(&w.Latency, 0), is("0s"), "Added one way, in each direction: a round trip takes twice as much longer."},
+		{"jitter", duration(&w.Jitter, 0), is("0s"), "Up to so much more, by chance, one way. Nothing overtakes."},
+		{"loss", share(&w.Loss), is("0%"), "Share of what devices write that resets the connection instead."},
+		{"bandwidth", bandwidth(&w.Bandwidth), means("no limit"), "Of each connection, in each direction."},
+		{"half_open", share(&w.HalfOpen), is("0%"), "Share of the devices whose open connections go dead when it begins: no answer, no close. New connections work; a device notices by its keepalive."},
+		{"partition", optional(&w.Partition, empty, partition), means("none"), "Cut a share of the devices off."},
+		{"for", duration(&w.For, moment), means("the stage"), "How long the network is bad, from the start of the stage."},
 	}
 }
 
 // bandwidth reads bytes a second.
-func bandwidth(into *float64) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func bandwidth(into *float64) value {
+	return value{form: formBytes, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a bandwidth such as 64KB/s", "!!str", "!!int", "!!float")
 		if !ok {
 			return
@@ -59,20 +59,20 @@ func bandwidth(into *float64) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = v * unit
-	}
+	}}
 }
 
 // present is object for a part of which it matters whether it is there at all.
-func present(is *bool, fields []field) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func present(is *bool, fields []field) value {
+	return value{form: formObject, fields: fields, read: func(r *reader, path string, n *yaml.Node) {
 		*is = true
 		r.object(path, n, fields)
-	}
+	}}
 }
 
 // rows reads the file of rows that a text names.
-func rows(into **payload.Rows) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func rows(into **payload.Rows) value {
+	return value{form: formText, read: func(r *reader, path string, n *yaml.Node) {
 		name, ok := r.scalar(path, n, "the name of a file", "!!str")
 		if !ok {
 			return
@@ -86,5 +86,5 @@ func rows(into **payload.Rows) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = x
-	}
+	}}
 }

@@ -9,14 +9,14 @@ type Generator struct {
 
 func generatorFields(g *Generator) []field {
 	return []field{
-		{"saturated", formText, "fail", "When the generator was the bottleneck: fail ends the run with exit code 98, warn only says so.", readSaturated(g), nil},
+		{"saturated", readSaturated(g), is("fail"), "When the generator was the bottleneck: fail ends the run with exit code 98, warn only says so."},
 	}
 }
 
-func readSaturated(g *Generator) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func readSaturated(g *Generator) value {
+	return value{form: formText, choices: []string{"fail", "warn"}, read: func(r *reader, path string, n *yaml.Node) {
 		var word string
-		oneOf(&word, "fail", "warn")(r, path, n)
+		oneOf(&word, "fail", "warn").read(r, path, n)
 		g.AllowSaturated = word == "warn"
-	}
+	}}
 }

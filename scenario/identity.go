@@ -45,20 +45,20 @@ func (d *Identity) Made() bool { return d.File == "" }
 func identityFields(d *Identity) []field {
 	certificates := func(x *X509) []field {
 		return []field{
-			{"ca", formText, "made in memory", "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario.", text(&x.CA), nil},
-			{"key", formText, "", "File with the authority's key, in PEM, not encrypted.", text(&x.Key), nil},
-			{"thumbprint", formSwitch, "false", "Devices sign their certificates themselves, and the hub knows them by their thumbprints.", boolean(&x.Thumbprint), nil},
+			{"ca", text(&x.CA), means("made in memory"), "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario."},
+			{"key", text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."},
+			{"thumbprint", boolean(&x.Thumbprint), is("false"), "Devices sign their certificates themselves, and the hub knows them by their thumbprints."},
 		}
 	}
 	return []field{
-		{"file", formText, "", "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use.", text(&d.File), nil},
-		{"key", formText, "", "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does.", readGroupKey(d), nil},
-		{"x509", formObject, "", "Certificates instead of keys, one a device with the device id as common name.", optional(&d.X509, func() X509 { return X509{} }, certificates), certificates(new(X509))},
+		{"file", text(&d.File), none, "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use."},
+		{"key", readGroupKey(d), none, "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does."},
+		{"x509", optional(&d.X509, empty, certificates), none, "Certificates instead of keys, one a device with the device id as common name."},
 	}
 }
 
-func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func readGroupKey(d *Identity) value {
+	return value{form: formText, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a key", "!!str", "!!int", "!!float")
 		if !ok {
 			return
@@ -69,7 +69,7 @@ func readGroupKey(d *Identity) func(*reader, string, *yaml.Node) {
 			return
 		}
 		d.Key = NewSecret(key.Base64())
-	}
+	}}
 }
 
 // finishTrust reads the certificates that target.ca names.

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 )
 
 // Options of Load.
@@ -89,7 +87,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 
 // fresh is a scenario with what holds when a file says nothing.
 func fresh(file string) *Scenario {
-	return &Scenario{Name: nameOf(file), Seed: 1, Target: Target{Hub: "embedded", Units: 1, Burst: time.Minute}, Fleet: Fleet{Client: drivers.Default}, Service: Service{TagMode: "patch", TagConcurrency: 8}}
+	return &Scenario{Name: nameOf(file)}
 }
 
 // nameOf makes a file's name the name of its scenario: it goes into labels, addresses and the names of folders, so that a

@@ -13,16 +13,57 @@ import (
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// field is one key of the language: what it is for people, and how it is read. The same table makes
-// the decoder, the reference and the JSON Schema.
+// field is one key of the language, whole: the same table makes the decoder, with its defaults, the reference and the JSON Schema.
 type field struct {
-	key    string
-	form   form
-	def    string // the default, for people
-	doc    string
-	read   func(r *reader, path string, n *yaml.Node)
-	fields []field // of an object, or of the items of a list of objects
+	key   string
+	value value
+	def   def    // what acts when the key is left out
+	doc   string // what it means, for people
 }
+
+// value is what a key takes: what it looks like, in which bounds, and how it is read.
+type value struct {
+	form      form
+	choices   []string // of a text: nothing else is taken; nil for anything
+	low, high string   // bounds of a number or a time; empty for none
+	fields    []field  // of an object, or of the items of a list of objects
+	always    bool     // of an object that is part of another: its defaults act also when it is left out
+	must      bool     // the key may not be left out
+	read      func(r *reader, path string, n *yaml.Node)
+}
+
+// as is the value with a form that says more.
+func (v value) as(f form) value {
+	v.form = f
+	return v
+}
+
+// part is the value of an object whose defaults act also when it is left out.
+func (v value) part() value {
+	v.always = true
+	return v
+}
+
+// required is the value of a key that may not be left out.
+func (v value) required() value {
+	v.must = true
+	return v
+}
+
+// def is what acts when a key is left out: a value, as one would write it, behind an equals sign, or in words.
+type def string
+
+// none is the default of a key whose absence needs no words.
+const none def = ""
+
+func is(value string) def    { return def("=" + value) }
+func means(words string) def { return def(words) }
+
+// acts is the value that acts; ok is false for words.
+func (d def) acts() (value string, ok bool) { return strings.CutPrefix(string(d), "=") }
+
+// text is the default as the reference has it.
+func (d def) text() string { return strings.TrimPrefix(string(d), "=") }
 
 // form is what a value looks like.
 type form string
@@ -171,6 +212,7 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 	for i, f := range fields {
 		known[i] = f.key
 	}
+	r.defaults(path, fields)
 	r.pairs(path, n, func(key string, k, v *yaml.Node) {
 		i := slices.Index(known, key)
 		if i < 0 {
@@ -178,8 +220,31 @@ func (r *reader) object(path string, n *yaml.Node, fields []field) {
 			return
 		}
 		r.places[join(path, key)] = placeOf(v)
-		fields[i].read(r, join(path, key), v)
+		fields[i].value.read(r, join(path, key), v)
 	})
+}
+
+// defaults gives an object the values that act when its keys are left out.
+func (r *reader) defaults(path string, fields []field) {
+	for _, f := range fields {
+		if text, ok := f.def.acts(); ok {
+			f.value.read(r, join(path, f.key), &yaml.Node{Kind: yaml.ScalarNode, Tag: plainTag(text), Value: text})
+		}
+		if f.value.always {
+			r.defaults(join(path, f.key), f.value.fields)
+		}
+	}
+}
+
+// plainTag is the YAML type of a plain scalar of the language's defaults.
+func plainTag(text string) string {
+	if _, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return "!!int"
+	}
+	if text == "true" || text == "false" {
+		return "!!bool"
+	}
+	return "!!str"
 }
 
 // pairs walks through a mapping; a repeated key is a problem and is passed over.
@@ -214,23 +279,23 @@ func (r *reader) scalar(path string, n *yaml.Node, want string, tags ...string) 
 
 // The functions below make the read function of a field that goes into a variable.
 
-func text(into *string) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func text(into *string) value {
+	return value{form: formText, read: func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n, "text", "!!str", "!!int", "!!float"); ok {
 			*into = s
 		}
-	}
+	}}
 }
 
-func oneOf(into *string, choices ...string) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func oneOf(into *string, choices ...string) value {
+	return value{form: formText, choices: choices, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, strings.Join(choices, " or "), "!!str")
 		if ok && !slices.Contains(choices, s) {
 			r.fail(path, n, "unknown value %q; %s", s, didYouMean(s, choices))
 			return
 		}
 		*into = s
-	}
+	}}
 }
 
 // validName reports whether a name can be a metric label and part of a device id.
@@ -247,26 +312,26 @@ func validName(s string) bool {
 	return true
 }
 
-func name(into *string) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func name(into *string) value {
+	return value{form: formName, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a name", "!!str", "!!int")
 		if ok && !validName(s) {
 			r.fail(path, n, "%q is no name; use small letters, digits and hyphens, 60 at most", s)
 		}
 		*into = s
-	}
+	}}
 }
 
-func boolean(into *bool) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func boolean(into *bool) value {
+	return value{form: formSwitch, read: func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n, "true or false", "!!bool"); ok {
 			*into = strings.EqualFold(s, "true")
 		}
-	}
+	}}
 }
 
-func count(into *int, low, high int) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func count(into *int, low, high int) value {
+	return value{form: formCount, low: strconv.Itoa(low), high: strconv.Itoa(high), read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a whole number", "!!int", "!!str")
 		if !ok {
 			return
@@ -280,11 +345,11 @@ func count(into *int, low, high int) func(*reader, string, *yaml.Node) {
 		default:
 			*into = v
 		}
-	}
+	}}
 }
 
-func seed(into *uint64) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func seed(into *uint64) value {
+	return value{form: formCount, read: func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n, "a whole number", "!!int", "!!str"); ok {
 			v, err := strconv.ParseUint(s, 10, 64)
 			if err != nil {
@@ -293,11 +358,11 @@ func seed(into *uint64) func(*reader, string, *yaml.Node) {
 			}
 			*into = v
 		}
-	}
+	}}
 }
 
-func duration(into *time.Duration, low time.Duration) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func duration(into *time.Duration, low time.Duration) value {
+	return value{form: formTime, low: shortest(low), read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a time such as 30s", "!!str", "!!int", "!!float")
 		if !ok {
 			return
@@ -313,15 +378,15 @@ func duration(into *time.Duration, low time.Duration) func(*reader, string, *yam
 		default:
 			*into = d
 		}
-	}
+	}}
 }
 
 // keepAlive reads a time in whole seconds, as many as fit into CONNECT (MQTT 3.1.1 section 3.1.2.10).
-func keepAlive(into *time.Duration) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func keepAlive(into *time.Duration) value {
+	return value{form: formTime, read: func(r *reader, path string, n *yaml.Node) {
 		before := len(r.problems)
 		var d time.Duration
-		duration(&d, time.Second)(r, path, n)
+		duration(&d, time.Second).read(r, path, n)
 		switch {
 		case len(r.problems) > before:
 		case d > math.MaxUint16*time.Second:
@@ -331,7 +396,7 @@ func keepAlive(into *time.Duration) func(*reader, string, *yaml.Node) {
 		default:
 			*into = d
 		}
-	}
+	}}
 }
 
 // maxDuration is longer than any run and short enough that sums of such times do not overflow.
@@ -344,8 +409,8 @@ func shortest(d time.Duration) string {
 	return d.String()
 }
 
-func distribution(into *schedule.Distribution) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func distribution(into *schedule.Distribution) value {
+	return value{form: formTimes, read: func(r *reader, path string, n *yaml.Node) {
 		if s, ok := r.scalar(path, n, "a time such as 20m or 1m..5m", "!!str", "!!int", "!!float"); ok {
 			d, err := schedule.ParseDistribution(s)
 			if err != nil {
@@ -354,18 +419,18 @@ func distribution(into *schedule.Distribution) func(*reader, string, *yaml.Node)
 			}
 			*into = d
 		}
-	}
+	}}
 }
 
 // gaps reads how often something is done: a time, or a random one with a mean.
-func gaps(mean *time.Duration, into *schedule.Distribution) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func gaps(mean *time.Duration, into *schedule.Distribution) value {
+	return value{form: formGaps, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.ScalarNode || !strings.ContainsAny(n.Value, "~.(") || n.ShortTag() != "!!str" {
-			duration(mean, moment)(r, path, n)
+			duration(mean, moment).read(r, path, n)
 			return
 		}
 		if _, err := time.ParseDuration(n.Value); err == nil { // 1.5s
-			duration(mean, moment)(r, path, n)
+			duration(mean, moment).read(r, path, n)
 			return
 		}
 		d, err := schedule.ParseDistribution(n.Value)
@@ -379,11 +444,11 @@ func gaps(mean *time.Duration, into *schedule.Distribution) func(*reader, string
 		default:
 			*mean, *into = d.Mean(), d
 		}
-	}
+	}}
 }
 
-func share(into *float64) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func share(into *float64) value {
+	return value{form: formShare, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a share such as 80%", "!!str", "!!int", "!!float")
 		if !ok {
 			return
@@ -395,11 +460,11 @@ func share(into *float64) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = v / 100
-	}
+	}}
 }
 
-func rate(into **Range) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func rate(into **Range) value {
+	return value{form: formRate, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.scalar(path, n, "a rate such as 100/s", "!!str", "!!int", "!!float")
 		if !ok {
 			return
@@ -419,7 +484,7 @@ func rate(into **Range) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = &Range{from, to}
-	}
+	}}
 }
 
 // maxRate, per second, is more than one process starts of anything.
@@ -436,8 +501,8 @@ func perSecond(s string) (float64, bool) {
 }
 
 // weights reads {cellular: 60, wifi: 40}, or one name that always holds.
-func weights(into *[]Weight) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func weights(into *[]Weight) value {
+	return value{form: formWeights, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && n.Value != "" {
 			*into = []Weight{{n.Value, 1}}
 			return
@@ -462,11 +527,11 @@ func weights(into *[]Weight) func(*reader, string, *yaml.Node) {
 			return
 		}
 		*into = all
-	}
+	}}
 }
 
-func texts(into *[]string) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func texts(into *[]string) value {
+	return value{form: formTexts, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.SequenceNode {
 			r.fail(path, n, "expected a list, found %s", kindName(n))
 			return
@@ -475,15 +540,15 @@ func texts(into *[]string) func(*reader, string, *yaml.Node) {
 			var s string
 			at := fmt.Sprintf("%s[%d]", path, i)
 			r.places[at] = placeOf(item)
-			text(&s)(r, at, item)
+			text(&s).read(r, at, item)
 			*into = append(*into, s)
 		}
-	}
+	}}
 }
 
 // list reads a list of objects.
-func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T, place)) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T, place)) value {
+	return value{form: formList, fields: fields(new(T)), read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.SequenceNode {
 			r.fail(path, n, "expected a list, found %s", kindName(n))
 			return
@@ -497,19 +562,22 @@ func list[T any](into *[]T, fresh func() T, fields func(*T) []field, at func(*T,
 			}
 			r.object(fmt.Sprintf("%s[%d]", path, i), item, fields(t))
 		}
-	}
+	}}
 }
 
 // object is the read function of an object whose fields go into variables.
-func object(fields []field) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) { r.object(path, n, fields) }
+func object(fields []field) value {
+	return value{form: formObject, fields: fields, always: true, read: func(r *reader, path string, n *yaml.Node) { r.object(path, n, fields) }}
 }
 
 // optional is object for a part that is nil when it is absent.
-func optional[T any](into **T, fresh func() T, fields func(*T) []field) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func optional[T any](into **T, fresh func() T, fields func(*T) []field) value {
+	return value{form: formObject, fields: fields(new(T)), read: func(r *reader, path string, n *yaml.Node) {
 		t := fresh()
 		r.object(path, n, fields(&t))
 		*into = &t
-	}
+	}}
 }
+
+// empty is a part of a scenario before its defaults.
+func empty[T any]() (x T) { return x }

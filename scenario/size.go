@@ -43,16 +43,16 @@ func (x *number) of(s *Scenario) int {
 }
 
 // devices reads a number of devices: 100, or 80% of the fleet.
-func devices(into *int) func(*reader, string, *yaml.Node) { return devicesOf("", into) }
+func devices(into *int) value { return devicesOf("", into) }
 
-func devicesOf(group string, into *int) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func devicesOf(group string, into *int) value {
+	return value{form: formDevices, read: func(r *reader, path string, n *yaml.Node) {
 		s, ok := r.ofFleet(path, n, n.Value)
 		if ok && s < 0 {
-			count(into, 0, most)(r, path, n)
+			count(into, 0, most).read(r, path, n)
 		}
 		r.numbers = append(r.numbers, number{into: into, path: path, group: group, share: s})
-	}
+	}}
 }
 
 // goal is the number of devices that a stage has of a group.
@@ -63,10 +63,10 @@ type goal struct {
 }
 
 // goals reads the number of devices at the end of a stage: one for all, or one for each of some groups.
-func goals(t *Stage) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func goals(t *Stage) value {
+	return value{form: formGoals, read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
-			devices(&t.Devices)(r, path, n)
+			devices(&t.Devices).read(r, path, n)
 			return
 		}
 		if len(n.Content) == 0 {
@@ -76,18 +76,18 @@ func goals(t *Stage) func(*reader, string, *yaml.Node) {
 		t.goals = make([]goal, 0, len(n.Content)/2) // the numbers stay where they are
 		r.pairs(path, n, func(key string, k, v *yaml.Node) {
 			t.goals = append(t.goals, goal{key, anything, placeOf(v)})
-			devicesOf(key, &t.goals[len(t.goals)-1].n)(r, join(path, key), v)
+			devicesOf(key, &t.goals[len(t.goals)-1].n).read(r, join(path, key), v)
 			r.groupNames = append(r.groupNames, reference{join(path, key), key, placeOf(k)})
 		})
-	}
+	}}
 }
 
 // expected is devices for a number that is expected of the target, whatever the size of the fleet.
-func expected(into *int) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
-		devices(into)(r, path, n)
+func expected(into *int) value {
+	return value{form: formDevices, read: func(r *reader, path string, n *yaml.Node) {
+		devices(into).read(r, path, n)
 		r.numbers[len(r.numbers)-1].path = ""
-	}
+	}}
 }
 
 // ofFleet reads a share of all devices; it is below 0 for what is none. Mistakes are problems.

@@ -16,18 +16,18 @@ type longThreshold struct {
 
 func thresholdFields(t *longThreshold) []field {
 	return []field{
-		{"threshold", formText, "", "The condition: a figure, a comparison (<, <=, >, >=, == or !=) and a value with its unit. Times: p(95) < 250ms, avg, min, med, max. Operations done a second: rate > 10/s. Numbers: count (done), scheduled, on_time, late, dropped, errors, timeouts, refused, throttled, unanswered == 0. Shares: success_rate > 99.9%, on_time_rate, late_rate, dropped_rate, error_rate, timeout_rate, refused_rate, throttled_rate, unanswered_rate. Of queries: expected_rate, correct_rate. Of devices: connected_rate > 99%, connected.", text(&t.expr), nil},
-		{"stage", formName, "the whole run", "The one stage whose operations count. A figure of the whole run hides what happened in a part of it.", name(&t.Stage), nil},
-		{"window", formTime, "all at once", "The condition must hold in every stretch of this length, not only over all: 30s. A stretch in which nothing was due is passed over, one in which work was due and none ended is missed.", duration(&t.Window, second), nil},
-		{"for", formTime, "0s", "Windows only: how long they must go on missing before that counts.", duration(&t.For, 0), nil},
-		{"abort_on_fail", formSwitch, "false", "End the run as soon as the threshold is missed; it is looked at once a second.", boolean(&t.Abort), nil},
-		{"delay_abort", formTime, "0s", "Do not end the run before so much of the stage, or of the run, is over.", duration(&t.Delay, 0), nil},
+		{"threshold", text(&t.expr).required(), none, "The condition: a figure, a comparison (<, <=, >, >=, == or !=) and a value with its unit. Times: p(95) < 250ms, avg, min, med, max. Operations done a second: rate > 10/s. Numbers: count (done), scheduled, on_time, late, dropped, errors, timeouts, refused, throttled, unanswered == 0. Shares: success_rate > 99.9%, on_time_rate, late_rate, dropped_rate, error_rate, timeout_rate, refused_rate, throttled_rate, unanswered_rate. Of queries: expected_rate, correct_rate. Of devices: connected_rate > 99%, connected."},
+		{"stage", name(&t.Stage), means("the whole run"), "The one stage whose operations count. A figure of the whole run hides what happened in a part of it."},
+		{"window", duration(&t.Window, second), means("all at once"), "The condition must hold in every stretch of this length, not only over all: 30s. A stretch in which nothing was due is passed over, one in which work was due and none ended is missed."},
+		{"for", duration(&t.For, 0), is("0s"), "Windows only: how long they must go on missing before that counts."},
+		{"abort_on_fail", boolean(&t.Abort), is("false"), "End the run as soon as the threshold is missed; it is looked at once a second."},
+		{"delay_abort", duration(&t.Delay, 0), is("0s"), "Do not end the run before so much of the stage, or of the run, is over."},
 	}
 }
 
 // readThresholds reads thresholds by selector: a text, an object, or a list of both.
-func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
-	return func(r *reader, path string, n *yaml.Node) {
+func readThresholds(s *Scenario) value {
+	return value{form: formBounds, fields: thresholdFields(new(longThreshold)), read: func(r *reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
 			r.fail(path, n, "expected thresholds by operation, found %s", kindName(n))
 			return
@@ -53,7 +53,7 @@ func readThresholds(s *Scenario) func(*reader, string, *yaml.Node) {
 				}
 			}
 		})
-	}
+	}}
 }
 
 // threshold reads one threshold.

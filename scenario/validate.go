@@ -19,7 +19,7 @@ func (r *reader) finish(s *Scenario) {
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
 	r.finishSizes(s)
-	finishService(s)
+	r.finishService(s)
 }
 
 // finishTokens fills in what tokens that are renewed do not say. A margin of 0s is one that was said.

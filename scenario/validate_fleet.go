@@ -62,6 +62,9 @@ func (r *reader) validateMessages(s *Scenario) {
 		if t.Payload != nil && t.Rows != nil {
 			r.failAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
 		}
+		if r.given(path+".subscribe") && len(g.Subscribe.Topics) == 0 {
+			r.failAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
+		}
 		if !s.Target.Can().Topics {
 			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
 				if set {
@@ -224,6 +227,10 @@ func (r *reader) validateStorm(path string, t *Stage, s *Scenario, before []int)
 	}
 	for i, name := range t.Storm.Groups {
 		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
+	}
+	if !r.given(path + ".drop") {
+		r.failAt(path, t.place, "which share of the connections is cut is missing; write drop: 80%%")
+		return
 	}
 	if before == nil || t.Storm.Drop == 0 {
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 // finishService fills in what the service side leaves open.
-func finishService(s *Scenario) {
+func (r *reader) finishService(s *Scenario) {
 	for i := range s.Service.Queries {
 		if q := &s.Service.Queries[i]; q.Every == 0 && q.Cron == nil {
 			q.Every = 10 * time.Second
@@ -25,6 +25,7 @@ func finishService(s *Scenario) {
 	for _, t := range s.Thresholds {
 		if t.Operation == metrics.OpFreshness && s.Service.Freshness == nil {
 			f := freshFreshness()
+			r.defaults("service.freshness", freshnessFields(&f))
 			s.Service.Freshness = &f
 		}
 	}
