@@ -11,11 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/prometheus/model/value"
-	"github.com/prometheus/prometheus/prompb"
-	"github.com/prometheus/prometheus/util/fmtutil"
 
+	"github.com/twinfleet/twinfleet/internal/export/writepb"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -24,7 +21,7 @@ type remoteWrite struct {
 	from   prometheus.Gatherer
 	api    *remote.API
 	client *http.Client
-	sent   map[string][]prompb.Label // the series of the last push
+	sent   map[string][]*writepb.Label // the series of the last push
 }
 
 func newRemoteWrite(o Options, e Endpoint) (sink, error) {
@@ -52,15 +49,8 @@ func (r *remoteWrite) push(ctx context.Context, l metrics.RunLabels) error {
 	if err != nil {
 		return fmt.Errorf("gathering metrics: %w", err)
 	}
-	byName := make(map[string]*dto.MetricFamily, len(families))
-	for _, f := range families {
-		byName[f.GetName()] = f
-	}
-	request, err := fmtutil.MetricFamiliesToWriteRequest(byName, map[string]string{"job": job, "instance": l.Run})
-	if err != nil {
-		return fmt.Errorf("making a request: %w", err)
-	}
-	now := make(map[string][]prompb.Label, len(request.Timeseries))
+	request := &writepb.WriteRequest{Timeseries: seriesOf(families, &writepb.Label{Name: "job", Value: job}, &writepb.Label{Name: "instance", Value: l.Run})}
+	now := make(map[string][]*writepb.Label, len(request.Timeseries))
 	for _, s := range request.Timeseries {
 		now[identity(s.Labels)] = s.Labels
 	}
@@ -74,20 +64,23 @@ func (r *remoteWrite) push(ctx context.Context, l metrics.RunLabels) error {
 
 // ended marks series that are there no more, such as the stage before this one, as a scrape would: queries
 // would otherwise see them beside their successors for five minutes.
-func ended(before, now map[string][]prompb.Label) []prompb.TimeSeries {
-	var all []prompb.TimeSeries
+func ended(before, now map[string][]*writepb.Label) []*writepb.TimeSeries {
+	var all []*writepb.TimeSeries
 	at := time.Now().UnixMilli()
 	for id, labels := range before {
 		if _, there := now[id]; !there {
-			stale := prompb.Sample{Value: math.Float64frombits(value.StaleNaN), Timestamp: at}
-			all = append(all, prompb.TimeSeries{Labels: labels, Samples: []prompb.Sample{stale}})
+			stale := &writepb.Sample{Value: math.Float64frombits(staleNaN), Timestamp: at}
+			all = append(all, &writepb.TimeSeries{Labels: labels, Samples: []*writepb.Sample{stale}})
 		}
 	}
 	return all
 }
 
+// staleNaN is the value that ends a series (remote write specification 1.0, stale markers).
+const staleNaN = 0x7ff0000000000002
+
 // identity tells series apart.
-func identity(labels []prompb.Label) string {
+func identity(labels []*writepb.Label) string {
 	var b strings.Builder
 	for _, l := range labels {
 		b.WriteString(l.Name + "\xff" + l.Value + "\xff")
@@ -102,6 +95,6 @@ func (r *remoteWrite) close(ctx context.Context, _ metrics.RunLabels) error {
 		return nil
 	}
 	time.Sleep(2 * time.Millisecond) // a series takes one value a millisecond
-	_, err := r.api.Write(ctx, remote.WriteV1MessageType, &prompb.WriteRequest{Timeseries: ended(r.sent, nil)})
+	_, err := r.api.Write(ctx, remote.WriteV1MessageType, &writepb.WriteRequest{Timeseries: ended(r.sent, nil)})
 	return err
 }
