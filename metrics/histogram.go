@@ -4,8 +4,6 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // The layout is that of an HDR histogram of microseconds with three significant digits: rows of
@@ -196,14 +194,4 @@ func (h Histogram) Below(d time.Duration) uint64 {
 		n += b.Count
 	}
 	return n
-}
-
-// Export makes a histogram of the HDR library, for its encodings and tools.
-func (h Histogram) Export() *hdrhistogram.Histogram {
-	out := hdrhistogram.New(1, maxMicros, 3)
-	for _, b := range h.Buckets {
-		// Within range by construction, so that this cannot fail.
-		_ = out.RecordValues(highestOf(int(b.Index)), int64(b.Count))
-	}
-	return out
 }
