@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // reasonOf says in a few words why an operation of a device ended badly.
@@ -14,7 +15,7 @@ func reasonOf(err error) string {
 	case errors.Is(err, link.ErrLost):
 		return link.ErrLost.Error()
 	default:
-		return metrics.Reason(err)
+		return reason.Of(err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // Series is where the operations of one kind and group go. Resolve it once, outside the hot path.
@@ -32,10 +34,10 @@ type cell struct {
 	lateOwn   atomic.Uint64
 	ended     atomic.Uint64
 	dropped   [reasons]atomic.Uint64
-	lag       liveHistogram
-	own       liveHistogram
-	response  [outcomes]liveHistogram
-	service   [outcomes]liveHistogram
+	lag       histogram.Live
+	own       histogram.Live
+	response  [outcomes]histogram.Live
+	service   [outcomes]histogram.Live
 	errors    errorTable
 
 	mu     sync.Mutex // protects the following fields
@@ -109,8 +111,8 @@ func (s *Series) StartAfter(intended, free, sent time.Time) Started {
 	if free.After(intended) {
 		own = max(0, sent.Sub(free))
 	}
-	c.lag.record(lag)
-	c.own.record(own)
+	c.lag.Record(lag)
+	c.own.Record(own)
 	if own > s.rec.opts.LateAfter {
 		c.lateOwn.Add(1)
 	}
@@ -139,8 +141,8 @@ func (o Started) EndBecause(done time.Time, outcome Outcome, reason string) {
 	if outcome != OK {
 		o.cell.errors.add(errorKey{outcome, o.series.rec.bound(outcome, reason)}, done)
 	}
-	o.cell.response[outcome].record(done.Sub(o.Intended))
-	o.cell.service[outcome].record(done.Sub(o.Sent))
+	o.cell.response[outcome].Record(done.Sub(o.Intended))
+	o.cell.service[outcome].Record(done.Sub(o.Sent))
 	o.cell.ended.Add(1)
 	o.series.open.add(o.series.rec.start, o.Intended, -1)
 }
@@ -176,12 +178,12 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	}
 	out := &SeriesSnapshot{Operation: op, Group: group}
 	for o := range outcomes {
-		out.Response[o] = c.response[o].snapshot()
-		out.Service[o] = c.service[o].snapshot()
+		out.Response[o] = c.response[o].Snapshot()
+		out.Service[o] = c.service[o].Snapshot()
 	}
 	out.Reasons = c.errors.snapshot(op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
-	out.Lag, out.OwnLag = c.lag.snapshot(), c.own.snapshot()
+	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
 	for i, reason := range dropReasons() {
 		if n := c.dropped[i].Load(); n > 0 {
 			if out.Dropped == nil {

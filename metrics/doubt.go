@@ -1,5 +1,7 @@
 package metrics
 
+import "github.com/twinfleet/twinfleet/metrics/histogram"
+
 // Doubt says how to learn, at any time, why the load of a stage was not the one that was asked for; "" when it was. What is
 // judged of such a stage, or of a whole run that has one, is answered with CannotSay, and does not abort the run: it is
 // looked at again until it is sure.
@@ -61,7 +63,7 @@ func (t Threshold) WantsFailure(s *Snapshot) bool {
 	}
 	for i := range s.Series {
 		if x := &s.Series[i]; x.Operation == t.Operation && x.Scheduled() > 0 {
-			at := Histogram{Buckets: []Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}
+			at := histogram.Histogram{Buckets: []histogram.Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}
 			good := SeriesSnapshot{Operation: x.Operation, Group: x.Group, OnTime: x.Scheduled()}
 			good.Lag, good.OwnLag, good.Response[OK], good.Service[OK] = at, at, at, at
 			well.Series = append(well.Series, good)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // ErrorCount is how often operations of one kind, and of one group where it is named, ended badly for one reason. The counts of an operation,
@@ -19,11 +21,8 @@ type ErrorCount struct {
 	Last      time.Time `json:"last"`
 }
 
-// maxReasons bounds how many reasons a run tells apart; further ones are counted as OtherReason.
+// maxReasons bounds how many reasons a run tells apart; further ones are counted as reason.Other.
 const maxReasons = 50
-
-// OtherReason is what Reason says of an error it does not know, and what takes the reasons over the bound.
-const OtherReason = "another reason"
 
 // kindBound is the reasons that a run has seen so far.
 type kindBound struct {
@@ -32,22 +31,22 @@ type kindBound struct {
 }
 
 // bound gives the reason under which an outcome is counted.
-func (r *Recorder) bound(o Outcome, reason string) string {
-	if reason == "" {
-		reason = plainReason(o)
+func (r *Recorder) bound(o Outcome, why string) string {
+	if why == "" {
+		why = plainReason(o)
 	}
-	k := errorKey{o, reason}
+	k := errorKey{o, why}
 	if _, ok := r.kinds.seen.Load(k); ok {
-		return reason
+		return why
 	}
 	// Racing newcomers may pass the bound together: by no more than run at once.
 	if r.kinds.kinds.Load() >= maxReasons {
-		return OtherReason
+		return reason.Other
 	}
 	if _, ok := r.kinds.seen.LoadOrStore(k, nil); !ok {
 		r.kinds.kinds.Add(1)
 	}
-	return reason
+	return why
 }
 
 // errorTable counts by reason. Only operations that ended badly come here.
@@ -79,13 +78,13 @@ func plainReason(o Outcome) string {
 	case Throttled:
 		return "throttled"
 	case Timeout:
-		return noAnswer
+		return reason.NoAnswer
 	case Refused:
 		return "refused"
 	case Unanswered:
 		return "the run ended first"
 	default:
-		return OtherReason
+		return reason.Other
 	}
 }
 

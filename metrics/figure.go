@@ -226,7 +226,7 @@ func (t Threshold) unknown(x *SeriesSnapshot) bool {
 	}
 	n := x.Count(Unanswered)
 	h := x.Latency(t.fromSend)
-	return n > 0 && h.Count > 0 && h.rank(q) > h.Count-n
+	return n > 0 && h.Count > 0 && h.Rank(q) > h.Count-n
 }
 
 // upper reports whether the bound is the most that a value may be.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // Every figure that people judge by, with values that are known: of 100 reports that were due, 20 were dropped, 8 of them
@@ -144,11 +146,11 @@ func TestFiguresAreNotRoundedAway(t *testing.T) {
 		{"success_rate > 99.9%", 95, 100_000, "success_rate = 99.91% (99905 of 100000)", true},
 		{"error_rate == 0%", 1, 10_000_000, "error_rate = 1e-05% (1 of 10000000)", false},
 	} {
-		var h [2]liveHistogram
-		h[0].recordMany(ms, uint64(tt.all-tt.bad))
-		h[1].recordMany(ms, uint64(tt.bad))
+		var h [2]histogram.Live
+		h[0].RecordMany(ms, uint64(tt.all-tt.bad))
+		h[1].RecordMany(ms, uint64(tt.bad))
 		x := SeriesSnapshot{Operation: OpConnect, OnTime: uint64(tt.all)}
-		x.Response[OK], x.Response[Failed] = h[0].snapshot(), h[1].snapshot()
+		x.Response[OK], x.Response[Failed] = h[0].Snapshot(), h[1].Snapshot()
 		threshold, err := ParseThreshold("connect", tt.expr)
 		if err != nil {
 			t.Fatal(err)

@@ -9,11 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
-	"pgregory.net/rapid"
 )
 
 const ms = time.Millisecond
@@ -23,63 +21,6 @@ var epoch = time.Unix(1_700_000_000, 0)
 // observe gives a series one operation that was sent late by lag and answered after service.
 func observe(s *Series, lag, service time.Duration, o Outcome) {
 	s.Start(epoch, epoch.Add(lag)).End(epoch.Add(lag+service), o)
-}
-
-// Percentiles are those of the HDR library over the same values.
-func TestHistogramIsHDR(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var live liveHistogram
-		want := hdrhistogram.New(1, maxMicros, 3)
-		for _, micros := range rapid.SliceOfN(rapid.Int64Range(0, maxMicros), 1, 300).Draw(t, "micros") {
-			live.record(time.Duration(micros) * time.Microsecond)
-			if err := want.RecordValue(micros); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := live.snapshot()
-		if int64(got.Count) != want.TotalCount() {
-			t.Fatalf("count = %d; want %d", got.Count, want.TotalCount())
-		}
-		for _, q := range []float64{1, 25, 50, 90, 95, 99, 99.9} {
-			g, w := got.Quantile(q/100).Microseconds(), min(want.ValueAtQuantile(q), got.Max)
-			if g != w {
-				t.Fatalf("p(%v) = %d; want %d", q, g, w)
-			}
-		}
-		if exported := got.Export(); exported.TotalCount() != want.TotalCount() || exported.ValueAtQuantile(50) != want.ValueAtQuantile(50) {
-			t.Fatal("the exported histogram differs")
-		}
-	})
-}
-
-// Merging is exact: two halves together are the whole, and the whole less one half is the other.
-func TestMergeAndSubAreExact(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		values := rapid.SliceOfN(rapid.Int64Range(0, maxMicros), 0, 200)
-		var first, second, both liveHistogram
-		for _, v := range values.Draw(t, "first") {
-			first.record(time.Duration(v) * time.Microsecond)
-			both.record(time.Duration(v) * time.Microsecond)
-		}
-		for _, v := range values.Draw(t, "second") {
-			second.record(time.Duration(v) * time.Microsecond)
-			both.record(time.Duration(v) * time.Microsecond)
-		}
-		a, b, whole := first.snapshot(), second.snapshot(), both.snapshot()
-		same := func(what string, x, y Histogram) {
-			if x.Count != y.Count || x.Sum != y.Sum || len(x.Buckets) != len(y.Buckets) {
-				t.Fatalf("%s: %+v; want %+v", what, x, y)
-			}
-			for i := range x.Buckets {
-				if x.Buckets[i] != y.Buckets[i] {
-					t.Fatalf("%s: bucket %v; want %v", what, x.Buckets[i], y.Buckets[i])
-				}
-			}
-		}
-		same("merge", a.Merge(b), whole)
-		same("merge the other way round", b.Merge(a), whole)
-		same("sub", whole.Sub(a), b)
-	})
 }
 
 func TestResponseRunsFromTheIntendedTime(t *testing.T) {

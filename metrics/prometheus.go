@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // classicBuckets are the upper edges, in seconds, of the classic buckets. A quantile taken from them is
@@ -194,14 +196,14 @@ func (b bothForms) Write(out *dto.Metric) error {
 
 // histogram converts exactly where the edges allow it: an HDR bucket is narrower than a thousandth
 // of its value, and is counted where its upper edge lies.
-func (c *collector) histogram(desc *prometheus.Desc, h Histogram, labels ...string) prometheus.Metric {
+func (c *collector) histogram(desc *prometheus.Desc, h histogram.Histogram, labels ...string) prometheus.Metric {
 	edges := classicBuckets()
 	cumulative := make(map[float64]uint64, len(edges))
 	native := make(map[int]int64)
 	var zero, seen uint64
 	next := 0
 	for _, b := range h.Buckets {
-		seconds := float64(highestOf(int(b.Index))) / 1e6
+		seconds := float64(b.Highest()) / 1e6
 		for ; next < len(edges) && seconds > edges[next]; next++ {
 			cumulative[edges[next]] = seen
 		}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // Snapshot is all numbers of a run at one time, or, from Sub, what came between two times.
@@ -41,17 +43,17 @@ type QueryCount struct {
 //	Scheduled = OnTime + Late + Dropped
 //	OnTime + Late = all outcomes + InFlight
 type SeriesSnapshot struct {
-	Operation Operation           `json:"operation"`
-	Group     string              `json:"group,omitempty"`
-	OnTime    uint64              `json:"on_time"`
-	Late      uint64              `json:"late"`
-	LateOwn   uint64              `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
-	Dropped   map[string]uint64   `json:"dropped,omitempty"`  // by reason
-	Lag       Histogram           `json:"lag"`                // from the intended time to the start
-	OwnLag    Histogram           `json:"own_lag"`            // the part of Lag that is the generator's own doing
-	Response  [outcomes]Histogram `json:"response"`           // by outcome, from the intended time
-	Service   [outcomes]Histogram `json:"service"`            // by outcome, from the start
-	Reasons   []ErrorCount        `json:"reasons,omitempty"`  // what ended badly, by reason
+	Operation Operation                     `json:"operation"`
+	Group     string                        `json:"group,omitempty"`
+	OnTime    uint64                        `json:"on_time"`
+	Late      uint64                        `json:"late"`
+	LateOwn   uint64                        `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
+	Dropped   map[string]uint64             `json:"dropped,omitempty"`  // by reason
+	Lag       histogram.Histogram           `json:"lag"`                // from the intended time to the start
+	OwnLag    histogram.Histogram           `json:"own_lag"`            // the part of Lag that is the generator's own doing
+	Response  [outcomes]histogram.Histogram `json:"response"`           // by outcome, from the intended time
+	Service   [outcomes]histogram.Histogram `json:"service"`            // by outcome, from the start
+	Reasons   []ErrorCount                  `json:"reasons,omitempty"`  // what ended badly, by reason
 
 	open []openAge // what was under way at the end
 }
@@ -95,12 +97,12 @@ func (s *SeriesSnapshot) InFlight() uint64 {
 
 // Latency is the distribution of all times that the target took: every outcome but refused. Whatever its
 // outcome, an answer that took long took long; one that never came took the time until nobody waited for it at least.
-func (s *SeriesSnapshot) Latency(fromSend bool) Histogram {
+func (s *SeriesSnapshot) Latency(fromSend bool) histogram.Histogram {
 	source := &s.Response
 	if fromSend {
 		source = &s.Service
 	}
-	var h Histogram
+	var h histogram.Histogram
 	for _, o := range []Outcome{OK, Throttled, Timeout, Failed, Unanswered} {
 		h = h.Merge(source[o])
 	}
@@ -108,17 +110,17 @@ func (s *SeriesSnapshot) Latency(fromSend bool) Histogram {
 }
 
 // openLonger is the ages of what has been under way for longer than a time.
-func (s *SeriesSnapshot) openLonger(than time.Duration) Histogram {
-	var live liveHistogram
+func (s *SeriesSnapshot) openLonger(than time.Duration) histogram.Histogram {
+	var live histogram.Live
 	for _, o := range s.open {
 		if o.least > than {
-			live.recordMany(o.least, o.n)
+			live.RecordMany(o.least, o.n)
 		}
 	}
-	return live.snapshot()
+	return live.Snapshot()
 }
 
-func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b Histogram) Histogram, num func(a, b uint64) uint64) SeriesSnapshot {
+func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b histogram.Histogram) histogram.Histogram, num func(a, b uint64) uint64) SeriesSnapshot {
 	out := SeriesSnapshot{
 		Operation: s.Operation, Group: s.Group, OnTime: num(s.OnTime, o.OnTime), Late: num(s.Late, o.Late), LateOwn: num(s.LateOwn, o.LateOwn),
 		Lag: hist(s.Lag, o.Lag), OwnLag: hist(s.OwnLag, o.OwnLag),
@@ -140,7 +142,7 @@ func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b Histogram) Hist
 
 // plus adds the numbers of another part of the same operation.
 func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
-	out := s.combine(o, Histogram.Merge, func(a, b uint64) uint64 { return a + b })
+	out := s.combine(o, histogram.Histogram.Merge, func(a, b uint64) uint64 { return a + b })
 	out.Reasons = mergeErrors(s.Reasons, o.Reasons)
 	out.open = append(slices.Clip(s.open), o.open...)
 	return out
@@ -148,7 +150,7 @@ func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
 
 // since is what came since an earlier state; what is under way stays.
 func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
-	out := s.combine(earlier, Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
+	out := s.combine(earlier, histogram.Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
 	out.Reasons = subErrors(s.Reasons, earlier.Reasons)
 	out.open = s.open
 	return out

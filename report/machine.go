@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // SchemaVersion is of Summary. It changes when a member changes its meaning or goes away.
@@ -101,7 +102,7 @@ type Percentiles struct {
 	Max  float64 `json:"max"`
 }
 
-func percentiles(h metrics.Histogram) Percentiles {
+func percentiles(h histogram.Histogram) Percentiles {
 	q := func(x float64) float64 { return h.Quantile(x).Seconds() }
 	return Percentiles{h.Mean().Seconds(), q(0.5), q(0.9), q(0.95), q(0.99), q(0.999), h.Maximum().Seconds()}
 }

@@ -20,7 +20,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // certificate is a new one that signs itself, for a name and until a time.
@@ -145,7 +145,7 @@ func TestReasons(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			_, err := paho.New().Connect(ctx, link.Options{ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {}, Lost: func(error) {}})
-			if got := metrics.Reason(err); !strings.HasPrefix(got, tt.want) {
+			if got := reason.Of(err); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q (%v); want %q", got, err, tt.want)
 			}
 		})

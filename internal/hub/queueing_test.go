@@ -20,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -158,7 +159,7 @@ func (m inMemory) Link(index int, id string) link.Options {
 func (inMemory) Protocol() protocol.Protocol { return dialect.Protocol{} }
 
 // measure lets a fleet in virtual time report to a hub with a model of service, and is what it measured.
-func measure(t *testing.T, q queueing, operations int) (measured metrics.Histogram) {
+func measure(t *testing.T, q queueing, operations int) (measured histogram.Histogram) {
 	t.Helper()
 	const devices = 50
 	synctest.Test(t, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // ErrJob is the class of errors of jobs that ended otherwise than with all their devices done.
@@ -51,7 +52,7 @@ func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error
 	if err == nil {
 		err = jobError(job)
 	}
-	op.EndBecause(time.Now(), OutcomeOf(err), metrics.Reason(err))
+	op.EndBecause(time.Now(), OutcomeOf(err), reason.Of(err))
 	return job, err
 }
 

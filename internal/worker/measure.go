@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // Patient is a context that ends with soft, and whose calls under way go on until their own time is up, or until hard ends: a
@@ -45,7 +46,7 @@ func finish(ctx context.Context, op metrics.Started, done time.Time, err error) 
 		op.Unanswered(done, runEnded)
 		return false
 	}
-	op.EndBecause(done, OutcomeOf(err), metrics.Reason(err))
+	op.EndBecause(done, OutcomeOf(err), reason.Of(err))
 	return true
 }
 

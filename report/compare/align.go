@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -23,7 +24,7 @@ type plan struct {
 	blocks  [][2]*metrics.Snapshot
 	seconds float64          // of a block
 	length  [2]time.Duration // of all that is compared
-	lags    [2]metrics.Histogram
+	lags    [2]histogram.Histogram
 }
 
 // part is the samples of one stage.
@@ -350,7 +351,7 @@ func (p *plan) lines() (all, groups []line) {
 type seriesPair struct {
 	blocks    [2][]*metrics.SeriesSnapshot
 	seconds   float64
-	lag, lags [2]metrics.Histogram // how late these operations started, and all of the run
+	lag, lags [2]histogram.Histogram // how late these operations started, and all of the run
 }
 
 func (p *plan) series(l line) *seriesPair {
@@ -385,8 +386,8 @@ func (s *seriesPair) dues(run int) []float64 { return s.part(run, (*metrics.Seri
 func (s *seriesPair) ended(run int) uint64   { return uint64(sum(s.counts(run))) }
 func (s *seriesPair) due(run int) uint64     { return uint64(sum(s.dues(run))) }
 
-func (s *seriesPair) latencies(run int) []metrics.Histogram {
-	out := make([]metrics.Histogram, len(s.blocks[run]))
+func (s *seriesPair) latencies(run int) []histogram.Histogram {
+	out := make([]histogram.Histogram, len(s.blocks[run]))
 	for i, x := range s.blocks[run] {
 		out[i] = x.Latency(false)
 	}
@@ -394,7 +395,7 @@ func (s *seriesPair) latencies(run int) []metrics.Histogram {
 }
 
 // lag adds how late a snapshot's operations started.
-func lag(to *metrics.Histogram, series ...metrics.SeriesSnapshot) {
+func lag(to *histogram.Histogram, series ...metrics.SeriesSnapshot) {
 	for i := range series {
 		*to = to.Merge(series[i].Lag)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -294,7 +295,7 @@ func (c *Comparison) startedLate(s *seriesPair, q float64, change time.Duration)
 	if c.After.Generator == nil {
 		return false
 	}
-	for _, lag := range [][2]metrics.Histogram{s.lag, s.lags} {
+	for _, lag := range [][2]histogram.Histogram{s.lag, s.lags} {
 		before, after := lag[0].Quantile(q), lag[1].Quantile(q)
 		if c.After.Generator.Late >= after && lateShare*(after-before) > change {
 			return true

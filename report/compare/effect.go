@@ -7,7 +7,7 @@ import (
 
 	"github.com/aclements/go-moremath/stats"
 
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // What is assumed of every run, since a short one cannot show it.
@@ -50,7 +50,7 @@ func student(df, share float64) float64 {
 // apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: five times when
 // there is one block, twice when there are four, half as much again when there are eight. Of three or more one may be otherwise,
 // such as that in which a fault began, when it is ten times. gap is how much greater it is at least.
-func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool) {
+func apart(a, b []histogram.Histogram, q, estimate float64) (gap float64, ok bool) {
 	before, after := quantiles(a, q), quantiles(b, q)
 	n := min(len(before), len(after))
 	if n == 0 {
@@ -65,7 +65,7 @@ func apart(a, b []metrics.Histogram, q, estimate float64) (gap float64, ok bool)
 }
 
 // quantiles are the logarithms of a quantile of every block that has one, in their order.
-func quantiles(blocks []metrics.Histogram, q float64) []float64 {
+func quantiles(blocks []histogram.Histogram, q float64) []float64 {
 	var out []float64
 	for _, h := range blocks {
 		if h.Count >= leastInBlock {
@@ -80,8 +80,8 @@ func quantiles(blocks []metrics.Histogram, q float64) []float64 {
 const leastInBlock = 5
 
 // quantileEffect is how the quantile q of the merged distributions changed. seconds is the length of a block.
-func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
-	all := [2]metrics.Histogram{merged(a), merged(b)}
+func quantileEffect(a, b []histogram.Histogram, q, seconds float64) effect {
+	all := [2]histogram.Histogram{merged(a), merged(b)}
 	before, after := logMicros(all[0].Quantile(q)), logMicros(all[1].Quantile(q))
 	spread := deviations(below(a, all[0].Quantile(q)), below(b, all[1].Quantile(q)), counts(a), counts(b))
 	seen := 2 * meanVariance(spread.blocks*seconds)
@@ -103,7 +103,7 @@ func quantileEffect(a, b []metrics.Histogram, q, seconds float64) effect {
 
 // around is how far below and above a quantile, in logarithms, those lie whose rank differs by as much: Woodruff's
 // interval. Beyond the least and the greatest value it goes on as steeply as it came there.
-func around(h metrics.Histogram, q, rank float64) (down, up float64) {
+func around(h histogram.Histogram, q, rank float64) (down, up float64) {
 	at := logMicros(h.Quantile(q))
 	if rank < q {
 		down = at - logMicros(h.Quantile(q-rank))
@@ -247,15 +247,15 @@ func meanVariance(seconds float64) float64 {
 	return ((1+r)/(1-r) - 2*r*(1-math.Pow(r, n))/(n*(1-r)*(1-r))) / n
 }
 
-func merged(all []metrics.Histogram) metrics.Histogram {
-	var h metrics.Histogram
+func merged(all []histogram.Histogram) histogram.Histogram {
+	var h histogram.Histogram
 	for _, x := range all {
 		h = h.Merge(x)
 	}
 	return h
 }
 
-func below(all []metrics.Histogram, d time.Duration) []float64 {
+func below(all []histogram.Histogram, d time.Duration) []float64 {
 	out := make([]float64, len(all))
 	for i, h := range all {
 		out[i] = float64(h.Below(d))
@@ -263,7 +263,7 @@ func below(all []metrics.Histogram, d time.Duration) []float64 {
 	return out
 }
 
-func counts(all []metrics.Histogram) []float64 {
+func counts(all []histogram.Histogram) []float64 {
 	out := make([]float64, len(all))
 	for i, h := range all {
 		out[i] = float64(h.Count)

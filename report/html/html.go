@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -132,7 +133,7 @@ func times(r *report.Run) []timesRow {
 		x := &r.Totals.Series[i]
 		for _, of := range []struct {
 			name string
-			h    metrics.Histogram
+			h    histogram.Histogram
 		}{{"from the schedule", x.Latency(false)}, {"from the send", x.Latency(true)}, {"lag of the start", x.Lag}} {
 			if of.h.Count == 0 {
 				continue

@@ -16,7 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // broker is the other side of one connection, over a pipe: it acknowledges what it is told to.
@@ -248,7 +248,7 @@ func TestSubscribe(t *testing.T) {
 		135: "a topic filter was refused (return code 135)", 255: "a topic filter was refused (return code 255)",
 	} {
 		in(t, want, &broker{refuse: code}, func(t *testing.T, _ *broker, c *connection) {
-			if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || metrics.Reason(err) != want {
+			if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
 				t.Errorf("subscribing: %v; want %v", err, want)
 			}
 			c.Close()
@@ -416,8 +416,8 @@ func TestAnswersToConnect(t *testing.T) {
 			c, err := paho.New().Connect(t.Context(), link.Options{
 				ClientID: "dev", KeepAlive: time.Minute, Dial: answering(t, answer), Handler: func(link.Message) {}, Lost: func(error) { t.Error("lost what was never there") },
 			})
-			if c != nil || metrics.Reason(err) != want {
-				t.Errorf("%q: %v", metrics.Reason(err), err)
+			if c != nil || reason.Of(err) != want {
+				t.Errorf("%q: %v", reason.Of(err), err)
 			}
 		})
 	}

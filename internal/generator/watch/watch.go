@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -41,9 +42,9 @@ type Watch struct {
 	mu    sync.Mutex // protects the following fields
 	judge generator.Judge
 	last  generator.Sample
-	own   metrics.Histogram // by how much operations started late until the last sample
-	bad   time.Duration     // time of samples that a rule found bad
-	cpu   time.Duration     // processors' time since the first sample
+	own   histogram.Histogram // by how much operations started late until the last sample
+	bad   time.Duration       // time of samples that a rule found bad
+	cpu   time.Duration       // processors' time since the first sample
 }
 
 // New begins to measure, and shows the last sample on /metrics.
@@ -120,7 +121,7 @@ func (w *Watch) Wait(connections int) error {
 
 // take takes the next sample. The caller holds the lock.
 func (w *Watch) take(now *metrics.Snapshot, connections int) error {
-	var own metrics.Histogram
+	var own histogram.Histogram
 	for i := range now.Series {
 		own = own.Merge(now.Series[i].OwnLag)
 	}

@@ -1,4 +1,4 @@
-package metrics
+package histogram
 
 import "github.com/HdrHistogram/hdrhistogram-go"
 
@@ -7,7 +7,7 @@ func (h Histogram) Export() *hdrhistogram.Histogram {
 	out := hdrhistogram.New(1, maxMicros, 3)
 	for _, b := range h.Buckets {
 		// Within range by construction, so that this cannot fail.
-		_ = out.RecordValues(highestOf(int(b.Index)), int64(b.Count))
+		_ = out.RecordValues(b.Highest(), int64(b.Count))
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package metrics
+package histogram
 
 import (
 	"encoding/base64"
@@ -17,7 +17,7 @@ type histogramJSON struct {
 	Buckets string `json:"b"`
 }
 
-// MarshalJSON writes the whole distribution, so that it can be merged again exactly. An empty one is null.
+// MarshalJSON writes the whole distribution, so that what reads it can merge it exactly. An empty one is null.
 func (h Histogram) MarshalJSON() ([]byte, error) {
 	if h.Count == 0 {
 		return []byte("null"), nil
@@ -32,8 +32,8 @@ func (h Histogram) MarshalJSON() ([]byte, error) {
 	return json.Marshal(histogramJSON{h.Count, h.Sum, h.Max, base64.RawStdEncoding.EncodeToString(b)})
 }
 
-// ErrHistogram is returned for text that is no histogram.
-var ErrHistogram = errors.New("not a histogram")
+// ErrFormat is returned for text that is no histogram.
+var ErrFormat = errors.New("not a histogram")
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (h *Histogram) UnmarshalJSON(text []byte) error {
@@ -43,32 +43,32 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 	}
 	var in histogramJSON
 	if err := json.Unmarshal(text, &in); err != nil {
-		return fmt.Errorf("%w: %w", ErrHistogram, err)
+		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	b, err := base64.RawStdEncoding.DecodeString(in.Buckets)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrHistogram, err)
+		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	out := Histogram{Sum: in.Sum, Max: in.Max}
 	index := uint64(0)
 	for len(b) > 0 {
 		step, n := binary.Uvarint(b)
 		if n <= 0 {
-			return fmt.Errorf("%w: an index is cut", ErrHistogram)
+			return fmt.Errorf("%w: an index is cut", ErrFormat)
 		}
 		count, m := binary.Uvarint(b[n:])
 		if m <= 0 || count == 0 || step > highestIndex || (len(out.Buckets) > 0 && step == 0) {
-			return fmt.Errorf("%w: a bucket is wrong", ErrHistogram)
+			return fmt.Errorf("%w: a bucket is wrong", ErrFormat)
 		}
 		if index += step; index > highestIndex {
-			return fmt.Errorf("%w: index %d is out of range", ErrHistogram, index)
+			return fmt.Errorf("%w: index %d is out of range", ErrFormat, index)
 		}
 		out.Buckets = append(out.Buckets, Bucket{uint32(index), count})
 		out.Count += count
 		b = b[n+m:]
 	}
 	if out.Count != in.Count {
-		return fmt.Errorf("%w: the buckets hold %d, not %d", ErrHistogram, out.Count, in.Count)
+		return fmt.Errorf("%w: the buckets hold %d, not %d", ErrFormat, out.Count, in.Count)
 	}
 	*h = out
 	return nil

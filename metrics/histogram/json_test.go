@@ -1,4 +1,4 @@
-package metrics
+package histogram
 
 import (
 	"encoding/json"
@@ -12,11 +12,11 @@ import (
 // A histogram comes back from JSON as it was.
 func TestHistogramJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var live liveHistogram
+		var live Live
 		for _, micros := range rapid.SliceOf(rapid.Int64Range(0, maxMicros)).Draw(t, "micros") {
-			live.record(time.Duration(micros) * time.Microsecond)
+			live.Record(time.Duration(micros) * time.Microsecond)
 		}
-		want := live.snapshot()
+		want := live.Snapshot()
 		b, err := json.Marshal(want)
 		if err != nil {
 			t.Fatal(err)

@@ -1,8 +1,12 @@
-package metrics
+// Package histogram keeps distributions of times: HDR histograms of microseconds with three significant digits, from
+// 1 µs to ten minutes.
+//
+// A Live counts what many goroutines record; its Snapshot is a Histogram, a value that is never changed. Histograms merge
+// and subtract exactly, so that a quantile of the whole is never made of quantiles of its parts.
+package histogram
 
 import (
 	"math/bits"
-	"sync/atomic"
 	"time"
 )
 
@@ -29,64 +33,21 @@ func highestOf(index int) int64 {
 	return (sub+1)<<row - 1
 }
 
-// liveHistogram counts values concurrently without a lock. Its rows are made when first needed.
-type liveHistogram struct {
-	rows [rowCount + 1]atomic.Pointer[[rowSize]atomic.Uint64]
-	sum  atomic.Int64 // microseconds
-	max  atomic.Int64 // microseconds
-}
-
-func (h *liveHistogram) record(d time.Duration) { h.recordMany(d, 1) }
-
-func (h *liveHistogram) recordMany(d time.Duration, n uint64) {
-	micros := min(max(int64(d/time.Microsecond), 0), maxMicros)
-	index := indexOf(micros)
-	row := h.rows[index>>rowBits].Load()
-	if row == nil {
-		h.rows[index>>rowBits].CompareAndSwap(nil, new([rowSize]atomic.Uint64))
-		row = h.rows[index>>rowBits].Load()
-	}
-	row[index&(rowSize-1)].Add(n)
-	h.sum.Add(micros * int64(n))
-	for {
-		old := h.max.Load()
-		if micros <= old || h.max.CompareAndSwap(old, micros) {
-			return
-		}
-	}
-}
-
-// snapshot copies the histogram. Values recorded meanwhile may be in it or not.
-func (h *liveHistogram) snapshot() Histogram {
-	s := Histogram{Sum: h.sum.Load(), Max: h.max.Load()}
-	for r := range h.rows {
-		row := h.rows[r].Load()
-		if row == nil {
-			continue
-		}
-		for i := range row {
-			if n := row[i].Load(); n > 0 {
-				s.Buckets = append(s.Buckets, Bucket{uint32(r<<rowBits + i), n})
-				s.Count += n
-			}
-		}
-	}
-	return s
-}
-
 // Bucket is one counter of a Histogram that is not zero.
 type Bucket struct {
-	Index uint32
-	Count uint64
+	Index uint32 // which values it counts: the higher, the longer
+	Count uint64 // how many were recorded; never 0
 }
 
-// Histogram is a distribution of times: HDR, microseconds, three significant digits, from 1 µs to
-// ten minutes. It is immutable; merging is exact. The zero value is empty.
+// Highest is the largest value that the bucket counts, in microseconds.
+func (b Bucket) Highest() int64 { return highestOf(int(b.Index)) }
+
+// Histogram is a distribution of times. It is immutable, also what Buckets points to. The zero value is empty.
 type Histogram struct {
 	Buckets []Bucket // ascending by index
-	Count   uint64
-	Sum     int64 // microseconds
-	Max     int64 // microseconds; of a window: the upper edge of its highest bucket
+	Count   uint64   // the sum of what the buckets hold
+	Sum     int64    // of all values, in microseconds
+	Max     int64    // the largest value, in microseconds; of a window: the upper edge of its highest bucket
 }
 
 // combine walks two histograms side by side.
@@ -146,7 +107,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	if h.Count == 0 {
 		return 0
 	}
-	want := h.rank(q)
+	want := h.Rank(q)
 	var seen uint64
 	for _, b := range h.Buckets {
 		seen += b.Count
@@ -157,8 +118,8 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return h.Maximum()
 }
 
-// rank is which of the values, from 1 in their order, a quantile is: the one that the HDR library takes.
-func (h Histogram) rank(q float64) uint64 {
+// Rank is which of the values, from 1 in their order, a quantile is: the one that the HDR library takes.
+func (h Histogram) Rank(q float64) uint64 {
 	return max(1, uint64(min(max(q, 0), 1)*float64(h.Count)+0.5))
 }
 

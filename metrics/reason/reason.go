@@ -1,4 +1,6 @@
-package metrics
+// Package reason says in a few words why an operation ended badly. Its texts are of a bounded set, fit to be a label or
+// a line of a report, and hold no id, no address and no secret.
+package reason
 
 import (
 	"context"
@@ -14,12 +16,16 @@ import (
 	"unicode"
 )
 
-const noAnswer = "no answer in time"
+// Reasons that others than Of give too.
+const (
+	NoAnswer = "no answer in time" // a time-out, or an outcome of which no more is known
+	Other    = "another reason"    // an error that Of does not know, and whatever is over a bound
+)
 
-// Reason says in a few words why an operation ended badly. Its texts are of a bounded set and hold no id,
+// Of says in a few words why an operation ended badly. Its texts are of a bounded set and hold no id,
 // no address and no secret: an error's own text would. An error that knows its reason has a method
 // Reason() string that keeps to that.
-func Reason(err error) string {
+func Of(err error) string {
 	var own interface{ Reason() string }
 	switch {
 	case err == nil:
@@ -27,7 +33,7 @@ func Reason(err error) string {
 	case errors.As(err, &own):
 		return printable(own.Reason())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return noAnswer
+		return NoAnswer
 	}
 	for _, of := range []func(error) string{lookupReason, certificateReason, tlsReason, systemReason} {
 		if reason := of(err); reason != "" {
@@ -39,9 +45,9 @@ func Reason(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return "the target closed the connection"
 	case errors.As(err, &network) && network.Timeout():
-		return noAnswer
+		return NoAnswer
 	}
-	return OtherReason
+	return Other
 }
 
 // maxReason bounds a reason, in bytes: some are a target's words.
@@ -113,7 +119,8 @@ func tlsReason(err error) string {
 	switch alert {
 	case "certificate required":
 		return "the target demands a client certificate"
-	case "bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate", "unknown certificate authority", "access denied":
+	case "bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate", "unknown certificate authority",
+		"access denied":
 		return "the target refused the client certificate, or demands one (" + alert + ")"
 	}
 	return "the target refused the TLS handshake (" + alert + ")"
