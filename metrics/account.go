@@ -155,10 +155,9 @@ func (s *Series) Drop(intended time.Time, reason string) { s.DropMany(1, intende
 
 // DropMany is Drop for n operations of one time.
 func (s *Series) DropMany(n uint64, intended time.Time, reason string) {
-	known := dropReasons()
-	i := slices.Index(known[:], reason)
+	i := slices.Index(DropReasons(), reason)
 	if i < 0 {
-		i = len(known) - 1
+		i = reasons - 1
 	}
 	s.at(intended).dropped[i].Add(n)
 }
@@ -184,7 +183,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	out.Reasons = c.errors.snapshot(op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
 	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
-	for i, reason := range dropReasons() {
+	for i, reason := range DropReasons() {
 		if n := c.dropped[i].Load(); n > 0 {
 			if out.Dropped == nil {
 				out.Dropped = make(map[string]uint64)

@@ -93,24 +93,3 @@ func (s *Snapshot) Query(name string) (sum QueryCount, ok bool) {
 	}
 	return sum, ok
 }
-
-// The aggregations of queries alone.
-const (
-	aggExpected aggregate = "expected_rate" // share of results with the expected size
-	aggCorrect  aggregate = "correct_rate"  // share of judged rows that were as they should be
-)
-
-// ofQueries reports whether the aggregation is about the content of query results.
-func (a aggregate) ofQueries() bool { return a == aggExpected || a == aggCorrect }
-
-// JudgesRows reports whether the threshold says how many rows of query results may be wrong.
-func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
-
-// observeQueries compares what was found in the results of queries.
-func (t Threshold) observeQueries(s *Snapshot) (value float64, text string, ok bool) {
-	q, _ := s.Query(t.Group)
-	if t.aggregate == aggCorrect {
-		return t.observePart(uint64(q.Rows.OK), uint64(q.Rows.Judged()))
-	}
-	return t.observePart(uint64(q.Met), uint64(q.Met+q.Unmet))
-}

@@ -104,7 +104,8 @@ func (t *errorTable) snapshot(op Operation, group string) []ErrorCount {
 func (e ErrorCount) same(o ErrorCount) bool { return compareErrors(e, o) == 0 }
 
 func compareErrors(a, b ErrorCount) int {
-	return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+	return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Group, b.Group),
+		cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
 }
 
 // ofAllGroups is counts that no longer say of which group they are.

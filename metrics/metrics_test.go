@@ -264,68 +264,6 @@ func TestPrometheusLint(t *testing.T) {
 	}
 }
 
-func TestThresholds(t *testing.T) {
-	r := NewRecorder(Options{})
-	s := r.Series(OpTwinReport, "robots")
-	for i := range 100 {
-		o := OK
-		switch {
-		case i < 3:
-			o = Failed
-		case i < 8:
-			o = Throttled
-		}
-		observe(s, 0, time.Duration(i+1)*ms, o)
-	}
-	observe(r.Series(OpTwinReport, "other"), 0, 10*time.Second, OK)
-	snapshot := r.Snapshot()
-	snapshot.Elapsed = 10 * time.Second
-	for _, tt := range []struct {
-		selector, expr string
-		pass, noData   bool
-		observed       string
-	}{
-		{"twin_report{group=robots}", "p(95) < 95.5ms", true, false, "p(95) = 95.04ms"},
-		{"twin_report{group=robots}", "p(95)<95ms", false, false, "p(95) = 95.04ms"},
-		{"twin_report{group=robots}", "p(100, from=sent) <= 101ms", true, false, "p(100) = 100ms"},
-		{"twin_report", "max > 9s", true, false, "max = 10s"},
-		{"twin_report{group=robots}", "error_rate < 3%", false, false, "error_rate = 3% (3 of 100)"},
-		{"twin_report{group=robots}", "error_rate <= 3%", true, false, "error_rate = 3% (3 of 100)"},
-		{"twin_report{group=robots}", "throttled_rate < 6%", true, false, "throttled_rate = 5% (5 of 100)"},
-		{"twin_report{group=robots}", "rate >= 9.2/s", true, false, "rate = 9.2/s"},
-		{"twin_report", "count == 93", true, false, "count = 93 ok of 101"},
-		{"twin_report{group=nobody}", "p(50) < 1s", false, true, "no data"},
-		{"telemetry", "count > 0", false, false, "count = 0"},
-		{"query{name=redmond}", "avg < 1s", false, true, "no data"},
-	} {
-		threshold, err := ParseThreshold(tt.selector, tt.expr)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		v := threshold.Evaluate(snapshot)
-		if v.Pass != tt.pass || v.NoData != tt.noData || v.Observed != tt.observed {
-			t.Errorf("%s = %+v; want pass %v, no data %v, %s", threshold, v, tt.pass, tt.noData, tt.observed)
-		}
-	}
-}
-
-func FuzzParseThreshold(f *testing.F) {
-	f.Add("twin_report", "p(95) < 250ms")
-	f.Add("query{name=redmond}", "p(99.9, from=sent) >= 1h")
-	f.Add("connect{group=}", "error_rate == 100%")
-	s := exampleRecorder().Snapshot()
-	f.Fuzz(func(t *testing.T, selector, expr string) {
-		threshold, err := ParseThreshold(selector, expr)
-		if err != nil {
-			return
-		}
-		if v := threshold.Evaluate(s); v.Observed == "" || (v.NoData && v.Pass) {
-			t.Errorf("%q %q = %+v", selector, expr, v)
-		}
-	})
-}
-
 func BenchmarkObserve(b *testing.B) {
 	s := NewRecorder(Options{}).Series(OpTwinReport, "g")
 	b.ReportAllocs()

@@ -96,8 +96,9 @@ const (
 	reasons          = 5 // how many there are
 )
 
-func dropReasons() [reasons]string {
-	return [reasons]string{DropInFlight, DropNotConnected, DropStopped, DropPaused, DropOther}
+// DropReasons are all of them, in the order in which reports and /metrics list them.
+func DropReasons() []string {
+	return []string{DropInFlight, DropNotConnected, DropStopped, DropPaused, DropOther}
 }
 
 // Observation is one operation that ended.

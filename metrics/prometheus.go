@@ -94,7 +94,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		out <- c.histogram(d.lag, x.Lag, op, group)
 		counter(d.scheduled, x.Scheduled(), op, group)
 		counter(d.late, x.Late, op, group)
-		for _, reason := range dropReasons() {
+		for _, reason := range DropReasons() {
 			counter(d.dropped, x.Dropped[reason], op, group, reason)
 		}
 		value(d.inFlight, float64(x.InFlight()), op, group)
@@ -168,7 +168,7 @@ func (c *collector) stages(counter func(desc *prometheus.Desc, v uint64, labels 
 					counter(c.descs.stageTotal, n, name, string(op), o.String())
 				}
 			}
-			for _, reason := range dropReasons() {
+			for _, reason := range DropReasons() {
 				if n := x.Dropped[reason]; n > 0 || reason == DropInFlight {
 					counter(c.descs.stageDropped, n, name, string(op), reason)
 				}

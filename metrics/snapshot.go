@@ -109,8 +109,8 @@ func (s *SeriesSnapshot) Latency(fromSend bool) histogram.Histogram {
 	return h
 }
 
-// openLonger is the ages of what has been under way for longer than a time.
-func (s *SeriesSnapshot) openLonger(than time.Duration) histogram.Histogram {
+// OpenLonger is the ages of what has been under way for longer than a time.
+func (s *SeriesSnapshot) OpenLonger(than time.Duration) histogram.Histogram {
 	var live histogram.Live
 	for _, o := range s.open {
 		if o.least > than {
@@ -129,7 +129,7 @@ func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b histogram.Histo
 		out.Response[i] = hist(s.Response[i], o.Response[i])
 		out.Service[i] = hist(s.Service[i], o.Service[i])
 	}
-	for _, reason := range dropReasons() {
+	for _, reason := range DropReasons() {
 		if n := num(s.Dropped[reason], o.Dropped[reason]); n > 0 {
 			if out.Dropped == nil {
 				out.Dropped = make(map[string]uint64)

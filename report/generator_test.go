@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/html"
 	"github.com/twinfleet/twinfleet/report/reporttest"
@@ -26,7 +26,7 @@ func TestNotAsAsked(t *testing.T) {
 	health := j.Health([][]generator.Started{storm, nil, storm})
 	h.Run.Generator = &health
 	h.Run.Outcome = report.Saturated
-	h.Run.Thresholds = []metrics.Verdict{{Threshold: "connect: p(99) < 250ms", Observed: "p(99) = 4s", CannotSay: true, Why: "stage ramp: late"}}
+	h.Run.Thresholds = []threshold.Verdict{{Threshold: "connect: p(99) < 250ms", Observed: "p(99) = 4s", CannotSay: true, Why: "stage ramp: late"}}
 	const late = "7887 of 8000 connect operations started late, by up to 4.0 s: 2.0 of 2 processors of this machine were in use, 0.9 by this process"
 	for name, tt := range map[string]struct {
 		write func(io.Writer) error

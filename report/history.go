@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // History is a run with what happened in it, second by second: all that a report may show.
@@ -26,9 +28,9 @@ type Sample struct {
 
 // Rule is a threshold as the record keeps it, so that it can be judged again.
 type Rule struct {
-	Selector string        `json:"selector"`
-	Expr     string        `json:"expr"`
-	Scope    metrics.Scope `json:"scope"`
+	Selector string          `json:"selector"`
+	Expr     string          `json:"expr"`
+	Scope    threshold.Scope `json:"scope"`
 }
 
 // Merged is the samples put together so that at most n are left, for charts. Nothing is averaged: their
@@ -68,7 +70,7 @@ func (h *History) Complete() {
 	r.Outcome, r.Reason = Interrupted, "the record ends without a last word: the program was killed"
 	r.Ended = r.Started
 	r.Totals = &metrics.Snapshot{At: r.Started}
-	judge := metrics.NewJudge(nil, h.thresholds())
+	judge := judge.New(nil, h.thresholds())
 	stage := ""
 	for _, s := range h.Samples {
 		if s.Window.Stage != stage {
@@ -88,10 +90,10 @@ func (h *History) Complete() {
 	r.Thresholds = judge.End(r.Totals)
 }
 
-func (h *History) thresholds() []metrics.Threshold {
-	var all []metrics.Threshold
+func (h *History) thresholds() []threshold.Threshold {
+	var all []threshold.Threshold
 	for _, rule := range h.Run.Rules {
-		t, err := metrics.ParseThreshold(rule.Selector, rule.Expr)
+		t, err := threshold.Parse(rule.Selector, rule.Expr)
 		if err != nil {
 			continue // written by a version with other thresholds
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 type junitSuite struct {
@@ -95,10 +95,10 @@ func accountText(r *Run) string {
 }
 
 // why lists the reasons of the operations that a missed threshold is about.
-func why(r *Run, v metrics.Verdict) string {
+func why(r *Run, v threshold.Verdict) string {
 	b := &strings.Builder{}
 	for _, rule := range r.Rules {
-		t, err := metrics.ParseThreshold(rule.Selector, rule.Expr)
+		t, err := threshold.Parse(rule.Selector, rule.Expr)
 		if err != nil {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // SchemaVersion is of Summary. It changes when a member changes its meaning or goes away.
@@ -28,7 +29,7 @@ type Summary struct {
 	Seed          uint64               `json:"seed"`
 	Version       string               `json:"version"`
 	Machine       Machine              `json:"machine"`
-	Thresholds    []metrics.Verdict    `json:"thresholds"`
+	Thresholds    []threshold.Verdict  `json:"thresholds"`
 	Stages        []StageSummary       `json:"stages"`
 	Operations    []OpSummary          `json:"operations"`
 	Queries       []metrics.QueryCount `json:"queries"`

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // Outcome is the verdict of a whole run.
@@ -34,19 +35,19 @@ type Run struct {
 	Outcome     Outcome   `json:"outcome"`          // the verdict
 	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
 
-	Machine       Machine           `json:"machine"`
-	Rules         []Rule            `json:"rules,omitempty"` // the thresholds, to judge them again
-	Stages        []Stage           `json:"stages"`
-	Steps         []Step            `json:"steps,omitempty"`
-	Outages       []Outage          `json:"outages,omitempty"`
-	Waves         []Wave            `json:"waves,omitempty"` // of rollouts, as they ended
-	Jobs          []Job             `json:"jobs,omitempty"`
-	Rows          []string          `json:"rows,omitempty"` // names of queries whose results are rows of their own making, not devices
-	ServiceErrors []ServiceError    `json:"service_errors,omitempty"`
-	Freshness     *Freshness        `json:"freshness,omitempty"` // nil when it was not measured
-	Notes         []string          `json:"notes,omitempty"`     // what a reader must know to trust the figures
-	Thresholds    []metrics.Verdict `json:"thresholds,omitempty"`
-	Totals        *metrics.Snapshot `json:"totals"` // the whole run
+	Machine       Machine             `json:"machine"`
+	Rules         []Rule              `json:"rules,omitempty"` // the thresholds, to judge them again
+	Stages        []Stage             `json:"stages"`
+	Steps         []Step              `json:"steps,omitempty"`
+	Outages       []Outage            `json:"outages,omitempty"`
+	Waves         []Wave              `json:"waves,omitempty"` // of rollouts, as they ended
+	Jobs          []Job               `json:"jobs,omitempty"`
+	Rows          []string            `json:"rows,omitempty"` // names of queries whose results are rows of their own making, not devices
+	ServiceErrors []ServiceError      `json:"service_errors,omitempty"`
+	Freshness     *Freshness          `json:"freshness,omitempty"` // nil when it was not measured
+	Notes         []string            `json:"notes,omitempty"`     // what a reader must know to trust the figures
+	Thresholds    []threshold.Verdict `json:"thresholds,omitempty"`
+	Totals        *metrics.Snapshot   `json:"totals"` // the whole run
 
 	Generator *Health `json:"generator,omitempty"` // nil when the fleet never ran
 }

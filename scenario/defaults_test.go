@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // everyObject is a scenario that has every object of the language and leaves out whatever it can.
@@ -124,7 +124,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"service.freshness.timeout":   v.Freshness.Timeout,
 		"service.freshness.settle":    v.Freshness.Settle, "service.freshness.verify": v.Freshness.Verify,
 
-		"thresholds": said(len(bare.Thresholds) == 0), "thresholds.stage": said(scope.Stage == ""), "thresholds.window": said(scope == metrics.Scope{}), "thresholds.for": scope.For,
+		"thresholds": said(len(bare.Thresholds) == 0), "thresholds.stage": said(scope.Stage == ""), "thresholds.window": said(scope == threshold.Scope{}), "thresholds.for": scope.For,
 		"thresholds.abort_on_fail": scope.Abort, "thresholds.delay_abort": scope.Delay,
 		"generator": said(!bare.Generator.AllowSaturated), "generator.saturated": map[bool]string{true: "warn", false: "fail"}[s.Generator.AllowSaturated],
 	}

@@ -5,13 +5,13 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // longThreshold is a threshold in its long form.
 type longThreshold struct {
 	expr string
-	metrics.Scope
+	threshold.Scope
 }
 
 func thresholdFields(t *longThreshold) []field {
@@ -57,27 +57,27 @@ func readThresholds(s *Scenario) value {
 }
 
 // threshold reads one threshold.
-func (r *reader) threshold(at, selector string, item *yaml.Node) (metrics.Threshold, bool) {
+func (r *reader) threshold(at, selector string, item *yaml.Node) (threshold.Threshold, bool) {
 	long, where := longThreshold{}, at
 	if item.Kind == yaml.MappingNode {
 		before := len(r.problems)
 		r.object(at, item, thresholdFields(&long))
 		if len(r.problems) > before {
-			return metrics.Threshold{}, false
+			return threshold.Threshold{}, false
 		}
 		where = at + ".threshold"
 	} else {
 		var ok bool
 		if long.expr, ok = r.scalar(at, item, `a text such as "p(95) < 250ms"`, "!!str"); !ok {
-			return metrics.Threshold{}, false
+			return threshold.Threshold{}, false
 		}
 	}
-	t, err := metrics.ParseThreshold(selector, long.expr)
+	t, err := threshold.Parse(selector, long.expr)
 	switch {
 	case err != nil:
 		r.fail(where, item, "%v", err)
-	case long.Window > metrics.MaxWindow:
-		r.fail(at+".window", item, "%s is too long; the longest window is %s", long.Window, metrics.MaxWindow)
+	case long.Window > threshold.MaxWindow:
+		r.fail(at+".window", item, "%s is too long; the longest window is %s", long.Window, threshold.MaxWindow)
 	case long.For > 0 && long.Window == 0:
 		r.fail(at+".for", item, "for needs a window, such as window: 10s")
 	case long.Delay > 0 && !long.Abort:
@@ -86,5 +86,5 @@ func (r *reader) threshold(at, selector string, item *yaml.Node) (metrics.Thresh
 		t.Scope = long.Scope
 		return t, true
 	}
-	return metrics.Threshold{}, false
+	return threshold.Threshold{}, false
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -21,7 +21,7 @@ type Scenario struct {
 	Fleet       Fleet
 	Stages      []Stage
 	Service     Service
-	Thresholds  []metrics.Threshold
+	Thresholds  []threshold.Threshold
 	Generator   Generator
 	// Scaled is what another size, that was asked for, makes of the file: a line each.
 	Scaled []string

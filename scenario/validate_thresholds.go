@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
 // judged is a threshold with the key that it stands under.
 type judged struct {
-	*metrics.Threshold
+	*threshold.Threshold
 	path string
 	at   place
 }
@@ -74,12 +75,12 @@ func (s *Scenario) stage(name string) *Stage {
 }
 
 // unmeasured says why a threshold can have no data, and what to do; empty when it can have some.
-func (s *Scenario) unmeasured(t *metrics.Threshold) string {
+func (s *Scenario) unmeasured(t *threshold.Threshold) string {
 	of, ok := s.measured(t.Operation)
 	if !ok || t.Operation == metrics.OpFreshness && (!s.Target.Can().Twins || len(of.names) == 0) {
 		return "" // of freshness it was said
 	}
-	if !s.Target.Can().Twins && t.Operation != metrics.OfDevices && !slices.Contains(ofBrokers(), t.Operation) {
+	if !s.Target.Can().Twins && t.Operation != threshold.OfDevices && !slices.Contains(ofBrokers(), t.Operation) {
 		return fmt.Sprintf("a plain broker has no %s; there are %s", t.Operation, joined(ofBrokers()))
 	}
 	if len(of.names) == 0 {
@@ -106,8 +107,8 @@ func (s *Scenario) unmeasured(t *metrics.Threshold) string {
 }
 
 // empty says that no device is there when a threshold on devices is judged: at the end of its scope.
-func (s *Scenario) empty(t *metrics.Threshold) string {
-	if t.Operation != metrics.OfDevices || !t.NeedsData() || t.Scope.Window > 0 || len(s.Stages) == 0 {
+func (s *Scenario) empty(t *threshold.Threshold) string {
+	if t.Operation != threshold.OfDevices || !t.NeedsData() || t.Scope.Window > 0 || len(s.Stages) == 0 {
 		return ""
 	}
 	last := len(s.Stages) - 1
@@ -169,7 +170,7 @@ func (x series) named(name string) []string {
 // measured is what the scenario measures of an operation; false when that is not known here.
 func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	switch op {
-	case metrics.OpConnect, metrics.OpTwinGet, metrics.OfDevices:
+	case metrics.OpConnect, metrics.OpTwinGet, threshold.OfDevices:
 		return series{s.groupsThat(func(*Group) bool { return true }), ""}, true
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
@@ -305,7 +306,7 @@ func (s *Scenario) mayBeTold(g *Group) bool {
 }
 
 // unnamed says what is wrong with the name in a selector.
-func (s *Scenario) unnamed(t *metrics.Threshold, of series) string {
+func (s *Scenario) unnamed(t *threshold.Threshold, of series) string {
 	switch {
 	case t.Group == "" || slices.Contains(of.names, t.Group):
 		return ""
@@ -319,9 +320,9 @@ func (s *Scenario) unnamed(t *metrics.Threshold, of series) string {
 }
 
 // unstarted says why the devices that a threshold is about never start.
-func (s *Scenario) unstarted(t *metrics.Threshold) string {
+func (s *Scenario) unstarted(t *threshold.Threshold) string {
 	switch t.Operation {
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpFreshness, metrics.OfDevices, metrics.OpRecovery:
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpFreshness, threshold.OfDevices, metrics.OpRecovery:
 	default:
 		return ""
 	}
@@ -351,7 +352,7 @@ func (s *Scenario) unstarted(t *metrics.Threshold) string {
 }
 
 // tooLate says why nothing that a threshold is about begins before the end of the run.
-func (s *Scenario) tooLate(t *metrics.Threshold, of series) (problem string) {
+func (s *Scenario) tooLate(t *threshold.Threshold, of series) (problem string) {
 	for _, name := range of.named(t.Group) {
 		if problem = s.begins(t.Operation, name); problem == "" {
 			return ""
@@ -401,7 +402,7 @@ func (s *Scenario) overBefore(stage string, after time.Duration) bool {
 }
 
 // aggregation is the first word of a threshold.
-func aggregation(t *metrics.Threshold) string {
+func aggregation(t *threshold.Threshold) string {
 	text := strings.TrimSpace(t.Expr)
 	if i := strings.IndexFunc(text, func(c rune) bool { return c != '_' && (c < 'a' || c > 'z') }); i >= 0 {
 		return text[:i]
@@ -455,7 +456,7 @@ func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
 }
 
 // unchecked says why nothing is known of the content of the results that a threshold is about.
-func (s *Scenario) unchecked(t *metrics.Threshold) string {
+func (s *Scenario) unchecked(t *threshold.Threshold) string {
 	switch aggregation(t) {
 	case "expected_rate":
 		for i := range s.Service.Queries {

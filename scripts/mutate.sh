@@ -30,12 +30,12 @@ mutate() {
 }
 
 mutate "the wait for answers when a session ends" fleet/session.go 'd.underWay(now.Before(deaf)) == 0' 'd.underWay(now.Before(deaf)) >= 0' ./fleet
-mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswered)' '' ./metrics
-mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics
-mutate "a window in which nothing ended" metrics/judge.go 'n := r.stuck(window); n > 0' 'n := r.stuck(window); n > 1<<60' ./metrics
-mutate "what is under way for too long" metrics/snapshot.go 'o.least > than' 'o.least < 0' ./metrics
-mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics
-mutate "the last window of a scope" metrics/judge.go '	r.take(last)' '	_ = last' ./metrics
+mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswered)' '' ./metrics/...
+mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics/...
+mutate "a window in which nothing ended" metrics/threshold/window.go 'n := t.stuck(window); n > 0' 'n := t.stuck(window); n > 1<<60' ./metrics/judge
+mutate "what is under way for too long" metrics/snapshot.go 'o.least > than' 'o.least < 0' ./metrics/...
+mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics/...
+mutate "the last window of a scope" metrics/judge/judge.go '	r.take(last)' '	_ = last' ./metrics/judge
 mutate "what is due while disconnected" fleet/queue.go 'series.Drop(at, reason)' '_ = reason' ./fleet
 mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
 	defer cancel()
@@ -51,7 +51,7 @@ mutate "the target's delay is not the generator's" metrics/account.go 'own = max
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker
-mutate "throughput is of what was done" metrics/figure.go 'rate := float64(x.Count(OK))' 'rate := float64(x.Ended())' ./metrics
+mutate "throughput is of what was done" metrics/threshold/figure.go 'rate := float64(x.Count(metrics.OK))' 'rate := float64(x.Ended())' ./metrics/threshold
 mutate "the whole machine's processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
 mutate "operations that start late" internal/generator/judge.go 'float64(o.Late) > lateShare*float64(o.Started)' 'false' ./internal/generator
 mutate "few that start very late" internal/generator/judge.go 'float64(o.VeryLate) > veryLateShare*float64(o.Started)' 'false' ./internal/generator
@@ -60,10 +60,10 @@ mutate "a control group's limit" internal/generator/rules.go 'explains: func(s *
 mutate "the processors that the process may run on" internal/host/processors.go '|| !may(cpu)' '|| !may(cpu) && false' ./internal/host
 mutate "a delivery waits with its message" fleet/delivery.go 'StartAfter(intended, free, sent)' 'StartAfter(intended, intended, sent)' ./fleet LatenessOf
 mutate "a sample where a stage ends" scenario/engine/stages.go 'e.measure(now, true, name)' '_ = now' ./scenario/engine NotAsAsked
-mutate "a generator's lateness ends no run" metrics/judge.go ' && j.doubts(r) == ""' '' ./metrics Doubt
+mutate "a generator's lateness ends no run" metrics/judge/judge.go ' && j.doubts(r) == ""' '' ./metrics/judge Doubt
 mutate "nobody connected for want of descriptors" scenario/engine/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
 mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
-mutate "of an undelivered stage nothing can be said" metrics/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics
+mutate "of an undelivered stage nothing can be said" metrics/judge/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics/judge
 mutate "no device ever connected" scenario/engine/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
 mutate "no operation of a kind ever succeeded" scenario/engine/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
 mutate "a target that contradicts itself" scenario/engine/contradictions.go 'if len(c.kinds) == 0 {' 'if true {' ./scenario/engine SwallowedReports

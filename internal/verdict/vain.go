@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -52,8 +53,8 @@ func (e *Evidence) vainKinds() []string {
 func (e *Evidence) goneAtTheEnd() []string {
 	r := e.Run
 	connects := r.Totals.Select(metrics.OpConnect, "")
-	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t metrics.Threshold) bool {
-		return t.Operation == metrics.OpRecovery || t.Operation == metrics.OfDevices
+	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t threshold.Threshold) bool {
+		return t.Operation == metrics.OpRecovery || t.Operation == threshold.OfDevices
 	})
 	if judged || connects != nil && e.wantsFailure(connects) {
 		return nil

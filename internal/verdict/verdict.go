@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -26,7 +26,7 @@ type Evidence struct {
 	Scenario *scenario.Scenario
 	Run      *report.Run // whole, but for what Judge finds
 	// Thresholds are those of the scenario, judged by the figures alone.
-	Thresholds []metrics.Verdict
+	Thresholds []threshold.Verdict
 	Err        error    // what the run failed of; nil for nothing
 	Cause      error    // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
 	Hard       bool     // it was stopped at once
@@ -111,7 +111,7 @@ func (e *Evidence) conclude() {
 }
 
 // excuseHand takes back that thresholds were missed for which a stage that somebody ended by hand was too short.
-func (e *Evidence) excuseHand(verdicts []metrics.Verdict) {
+func (e *Evidence) excuseHand(verdicts []threshold.Verdict) {
 	if len(e.ByHand) == 0 {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -36,7 +37,7 @@ func TestIdentitiesThatAreLeft(t *testing.T) {
 			rec.Series(metrics.OpConnect, "a").Start(start, start).End(start, metrics.OK)
 		}
 		r := &report.Run{Totals: rec.Snapshot()}
-		Judge(&Evidence{Scenario: sc, Run: r, Thresholds: metrics.NewJudge(rec, sc.Thresholds).End(r.Totals), Err: x.err, Left: left})
+		Judge(&Evidence{Scenario: sc, Run: r, Thresholds: judge.New(rec, sc.Thresholds).End(r.Totals), Err: x.err, Left: left})
 		if noted := slices.Contains(r.Notes, left.Error()); r.Outcome != x.outcome || r.Reason != x.reason || noted == (x.reason == left.Error()) {
 			t.Errorf("%s: %s: %s, notes %q; want %s: %s, and what is left said once", x.name, r.Outcome, r.Reason, r.Notes, x.outcome, x.reason)
 		}

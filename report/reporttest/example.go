@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -82,7 +83,7 @@ func Example(n int) *report.History {
 	}
 	h.Run.Stages[1].Totals = last.Sub(h.Run.Stages[0].Totals)
 	h.Run.Totals = last
-	h.Run.Thresholds = []metrics.Verdict{{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true}, {Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true}}
+	h.Run.Thresholds = []threshold.Verdict{{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true}, {Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true}}
 	return h
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/verdict"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -77,7 +78,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
-	came := outcome{bounds: metrics.NewJudge(e.rec, e.sc.Thresholds)}
+	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
 	err := e.ledger.Begin(start, r)
 	if err == nil {
 		err = e.run(ctx, &came)
@@ -88,7 +89,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 
 // outcome is what came of a run, as far as it came.
 type outcome struct {
-	bounds    *metrics.Judge
+	bounds    *judge.Judge
 	generator *watch.Watch // nil when nothing was measured
 	ran       int          // devices that have been started
 	byHand    []string     // stages that were ended by hand

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -87,7 +88,7 @@ func (m *monitor) sample(last *metrics.Snapshot) *metrics.Snapshot {
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.
-func (m *monitor) abortOn(missed []metrics.Verdict) {
+func (m *monitor) abortOn(missed []threshold.Verdict) {
 	for _, v := range missed {
 		m.ledger.Tell(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
 		m.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))

@@ -23,6 +23,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
@@ -206,7 +207,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 			t.Fatal(err)
 		}
 		r := &backend.Registrar{Target: aim, Identities: ids, Recorder: rec, Ledger: &e.ledger}
-		came := &outcome{bounds: metrics.NewJudge(rec, nil)}
+		came := &outcome{bounds: judge.New(rec, nil)}
 		if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 			t.Fatal(err)
 		}

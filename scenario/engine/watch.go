@@ -5,12 +5,12 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
-	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // watchGenerator begins to measure what makes the run. Of a stage that it did not deliver as asked the bounds can say nothing.
-func (e *Engine) watchGenerator(bounds *metrics.Judge) (*watch.Watch, error) {
+func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 	w, err := watch.New(watch.Options{
 		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses),
 		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess,

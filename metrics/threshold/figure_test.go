@@ -1,39 +1,39 @@
-package metrics
+package threshold
 
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 )
 
 // Every figure that people judge by, with values that are known: of 100 reports that were due, 20 were dropped, 8 of them
 // by a pause; 10 of 80 started late, 4 of them by the generator's doing.
 func TestFigures(t *testing.T) {
-	r := NewRecorder(Options{})
-	s := r.Series(OpTwinReport, "g")
-	start := func(n int, intended, free, sent time.Duration, o Outcome) {
+	r := metrics.NewRecorder(metrics.Options{})
+	s := r.Series(metrics.OpTwinReport, "g")
+	start := func(n int, intended, free, sent time.Duration, o metrics.Outcome) {
 		for range n {
 			s.StartAfter(epoch.Add(intended), epoch.Add(free), epoch.Add(sent)).End(epoch.Add(sent+ms), o)
 		}
 	}
-	start(60, 0, 0, 0, OK)
-	start(6, 0, 100*ms, 100*ms, Timeout) // late, waiting for an answer
-	start(4, 0, 0, 100*ms, Refused)      // late by its own doing
-	start(5, 0, 0, 0, Throttled)
-	start(3, 0, 0, 0, Failed)
-	start(2, 0, 0, 0, Unanswered)
-	s.DropMany(9, epoch, DropInFlight)
-	s.DropMany(3, epoch, DropNotConnected)
-	s.DropMany(8, epoch, DropPaused)
+	start(60, 0, 0, 0, metrics.OK)
+	start(6, 0, 100*ms, 100*ms, metrics.Timeout) // late, waiting for an answer
+	start(4, 0, 0, 100*ms, metrics.Refused)      // late by its own doing
+	start(5, 0, 0, 0, metrics.Throttled)
+	start(3, 0, 0, 0, metrics.Failed)
+	start(2, 0, 0, 0, metrics.Unanswered)
+	s.DropMany(9, epoch, metrics.DropInFlight)
+	s.DropMany(3, epoch, metrics.DropNotConnected)
+	s.DropMany(8, epoch, metrics.DropPaused)
 	for state, n := range map[string]int64{"connected": 97, "backoff": 2, "connecting": 1, "waiting": 50, "offline": 9} {
 		r.DeviceGauge("g", state).Add(n)
 	}
-	r.Series(OpTelemetry, "g").Drop(epoch, DropPaused)
-	recovery := r.Series(OpRecovery, "")
-	recovery.Start(epoch, epoch).End(epoch.Add(8*time.Second), OK)
+	r.Series(metrics.OpTelemetry, "g").Drop(epoch, metrics.DropPaused)
+	recovery := r.Series(metrics.OpRecovery, "")
+	recovery.Start(epoch, epoch).End(epoch.Add(8*time.Second), metrics.OK)
 	snapshot := r.Snapshot()
 	snapshot.Elapsed = 10 * time.Second
 	for _, tt := range []struct {
@@ -75,7 +75,7 @@ func TestFigures(t *testing.T) {
 		{"connect", "late_rate < 1%", false, true, "no data"},
 		{"connect", "scheduled == 0", true, false, "scheduled = 0"},
 	} {
-		threshold, err := ParseThreshold(tt.selector, tt.expr)
+		threshold, err := Parse(tt.selector, tt.expr)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -89,7 +89,7 @@ func TestFigures(t *testing.T) {
 	}
 	// An outage that was not over has lasted for less than the bound, and has not met it.
 	recovery.Start(epoch, epoch).Unanswered(epoch.Add(5*time.Second), "")
-	never, err := ParseThreshold("recovery", "max < 10s")
+	never, err := Parse("recovery", "max < 10s")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,11 +100,11 @@ func TestFigures(t *testing.T) {
 
 // What nobody waited for has no time that could be short enough, wherever it stands among the others.
 func TestWhatWasNotWaitedForIsNotFast(t *testing.T) {
-	r := NewRecorder(Options{})
-	for _, op := range []Operation{OpTwinReport, OpFreshness} {
+	r := metrics.NewRecorder(metrics.Options{})
+	for _, op := range []metrics.Operation{metrics.OpTwinReport, metrics.OpFreshness} {
 		s := r.Series(op, "g")
 		for range 95 {
-			s.Start(epoch, epoch).End(epoch.Add(ms), OK)
+			s.Start(epoch, epoch).End(epoch.Add(ms), metrics.OK)
 		}
 		for range 5 {
 			s.Start(epoch, epoch).Unanswered(epoch.Add(2*ms), "")
@@ -123,7 +123,7 @@ func TestWhatWasNotWaitedForIsNotFast(t *testing.T) {
 		{"twin_report", "max > 1ms", true, "max = 2ms"},
 		{"freshness", "p(99) < 1s", true, "p(99) = 2ms"},
 	} {
-		x, err := ParseThreshold(tt.selector, tt.expr)
+		x, err := Parse(tt.selector, tt.expr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,13 +149,13 @@ func TestFiguresAreNotRoundedAway(t *testing.T) {
 		var h [2]histogram.Live
 		h[0].RecordMany(ms, uint64(tt.all-tt.bad))
 		h[1].RecordMany(ms, uint64(tt.bad))
-		x := SeriesSnapshot{Operation: OpConnect, OnTime: uint64(tt.all)}
-		x.Response[OK], x.Response[Failed] = h[0].Snapshot(), h[1].Snapshot()
-		threshold, err := ParseThreshold("connect", tt.expr)
+		x := metrics.SeriesSnapshot{Operation: metrics.OpConnect, OnTime: uint64(tt.all)}
+		x.Response[metrics.OK], x.Response[metrics.Failed] = h[0].Snapshot(), h[1].Snapshot()
+		threshold, err := Parse("connect", tt.expr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v := threshold.Evaluate(&Snapshot{Series: []SeriesSnapshot{x}}); v.Observed != tt.observed || v.Pass != tt.mustPass {
+		if v := threshold.Evaluate(&metrics.Snapshot{Series: []metrics.SeriesSnapshot{x}}); v.Observed != tt.observed || v.Pass != tt.mustPass {
 			t.Errorf("%s = %+v; want %s", tt.expr, v, tt.observed)
 		}
 	}
@@ -182,60 +182,8 @@ func TestThresholdMistakes(t *testing.T) {
 		{"conect", "count > 1", "devices are judged too"},
 		{"connect", "count <> 1", "<, <=, >, >=, == or !="},
 	} {
-		if _, err := ParseThreshold(tt.selector, tt.expr); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Parse(tt.selector, tt.expr); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %s: %v; want %q", tt.selector, tt.expr, err, tt.want)
 		}
-	}
-}
-
-// The share of devices is what it was when the scope ended, and with a window the least of all seconds: the devices that
-// stop after the last stage are not lost.
-func TestDevicesAreJudgedBeforeTheyStop(t *testing.T) {
-	for _, tt := range []struct {
-		scope    Scope
-		pass     bool
-		observed string
-	}{
-		{Scope{}, true, "connected_rate = 100% (10 of 10)"},
-		{Scope{Stage: "hold"}, false, "connected_rate = 40% (4 of 10)"},
-		{Scope{Window: 2 * time.Second}, false, "worst connected_rate = 40% (4 of 10)"},
-		{Scope{Window: 2 * time.Second, For: 4 * time.Second}, true, "worst connected_rate = 40% (4 of 10)"},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			r := NewRecorder(Options{})
-			x, err := ParseThreshold("devices", "connected_rate > 99%")
-			if err != nil {
-				t.Fatal(err)
-			}
-			x.Scope = tt.scope
-			j := NewJudge(r, []Threshold{x})
-			up, lost, waiting := r.DeviceGauge("g", "connected"), r.DeviceGauge("g", "backoff"), r.DeviceGauge("g", "waiting")
-			up.Add(10)
-			begin := func(name string) {
-				r.SetStage(name)
-				j.Stage(name, r.Snapshot())
-			}
-			pass := func(seconds int) {
-				for range seconds {
-					time.Sleep(time.Second)
-					j.Sample(r.Snapshot())
-				}
-			}
-			begin("hold")
-			pass(5)
-			up.Add(-6)
-			lost.Add(6)
-			pass(3)
-			begin("back")
-			up.Add(6)
-			lost.Add(-6)
-			pass(5)
-			begin("")
-			up.Add(-10)
-			waiting.Add(10)
-			if v := j.End(r.Snapshot())[0]; v.Pass != tt.pass || v.Observed != tt.observed {
-				t.Errorf("%+v; want %v, %s", v, tt.pass, tt.observed)
-			}
-		})
 	}
 }

@@ -1,22 +1,24 @@
-package metrics
+package threshold
 
 import (
 	"errors"
 	"testing"
+
+	"github.com/twinfleet/twinfleet/metrics"
 )
 
 func TestQueryChecks(t *testing.T) {
-	r := NewRecorder(Options{})
+	r := metrics.NewRecorder(metrics.Options{})
 	r.QueryResult("a", 10, 1)
 	for i := range 20 {
 		r.QueryExpectation("a", i > 0)
 	}
-	r.QueryRows("a", RowOK, 90)
-	r.QueryRows("a", RowMissing, 2)
-	r.QueryRows("a", RowExtra, 3)
+	r.QueryRows("a", metrics.RowOK, 90)
+	r.QueryRows("a", metrics.RowMissing, 2)
+	r.QueryRows("a", metrics.RowExtra, 3)
 	before := r.Snapshot()
-	r.QueryRows("a", RowStale, 5)
-	r.QueryRows("a", RowUnjudged, 100)
+	r.QueryRows("a", metrics.RowStale, 5)
+	r.QueryRows("a", metrics.RowUnjudged, 100)
 	r.QueryExpectation("a", false)
 	r.QueryExpectation("b", true)
 	s := r.Snapshot()
@@ -32,7 +34,7 @@ func TestQueryChecks(t *testing.T) {
 		{"query{name=b}", "correct_rate > 0%", false, true, "no data"},
 		{"query{name=c}", "expected_rate > 0%", false, true, "no data"},
 	} {
-		threshold, err := ParseThreshold(tt.selector, tt.expr)
+		threshold, err := Parse(tt.selector, tt.expr)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -41,12 +43,12 @@ func TestQueryChecks(t *testing.T) {
 			t.Errorf("%s = %+v; want pass %v, no data %v, %s", threshold, v, tt.pass, tt.noData, tt.observed)
 		}
 	}
-	if q, _ := s.Sub(before).Query("a"); q.Met != 0 || q.Unmet != 1 || q.Rows != (RowCounts{Stale: 5, Unjudged: 100}) {
+	if q, _ := s.Sub(before).Query("a"); q.Met != 0 || q.Unmet != 1 || q.Rows != (metrics.RowCounts{Stale: 5, Unjudged: 100}) {
 		t.Errorf("the window has %+v; want what came in it", q)
 	}
 	for selector, expr := range map[string]string{"twin_report": "correct_rate > 99%", "query": "expected_rate > 99", "query{name=a}": "correct_rate > 101%"} {
-		if _, err := ParseThreshold(selector, expr); !errors.Is(err, ErrThreshold) {
-			t.Errorf("%s: %s: %v; want %v", selector, expr, err, ErrThreshold)
+		if _, err := Parse(selector, expr); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %s: %v; want %v", selector, expr, err, ErrInvalid)
 		}
 	}
 }

@@ -1,106 +1,29 @@
-package metrics
+package threshold
 
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// part is a kind of operations that a threshold counts, or whose share it takes.
-type part struct {
-	count, share aggregate
-	only         []string // arguments that take some of them alone
-	number       func(x *SeriesSnapshot, only string) uint64
-	whole        func(x *SeriesSnapshot) uint64 // of which they are a part; nil for those that may be counted when there is nothing
-}
-
-// parts are all kinds. What a pause held back was not due: it is in no share, and dropped counts it only when asked for it.
-func parts() []part {
-	outcomes := func(of ...Outcome) func(*SeriesSnapshot, string) uint64 {
-		return func(x *SeriesSnapshot, _ string) (n uint64) {
-			for _, o := range of {
-				n += x.Count(o)
-			}
-			return n
-		}
-	}
-	known := dropReasons()
-	return []part{
-		{"count", "", nil, outcomes(OK), nil},
-		{"scheduled", "", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.Scheduled() }, nil},
-		{"", "success_rate", nil, outcomes(OK), func(x *SeriesSnapshot) uint64 { return x.Ended() + x.droppedUnasked() }},
-		{"on_time", "on_time_rate", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.OnTime }, (*SeriesSnapshot).due},
-		{"late", "late_rate", []string{"own"}, (*SeriesSnapshot).late, (*SeriesSnapshot).due},
-		{"dropped", "dropped_rate", known[:], (*SeriesSnapshot).droppedFor, (*SeriesSnapshot).due},
-		{"errors", "error_rate", nil, func(x *SeriesSnapshot, _ string) uint64 { return x.Errors() }, (*SeriesSnapshot).Ended},
-		{"timeouts", "timeout_rate", nil, outcomes(Timeout), (*SeriesSnapshot).Ended},
-		{"refused", "refused_rate", nil, outcomes(Refused), (*SeriesSnapshot).Ended},
-		{"throttled", "throttled_rate", nil, outcomes(Throttled), (*SeriesSnapshot).Ended},
-		{"unanswered", "unanswered_rate", nil, outcomes(Unanswered), (*SeriesSnapshot).Ended},
-	}
-}
-
-// ofSchedule reports whether the aggregate tells how the generator kept its schedule, and nothing of the target.
-func (a aggregate) ofSchedule() bool {
-	switch a.part().count {
-	case "scheduled", "on_time", "late":
-		return true
-	}
-	return false
-}
-
-// part is the kind of operations that the aggregate counts; the zero value for all other aggregates.
-func (a aggregate) part() part {
-	all := parts()
-	if i := slices.IndexFunc(all, func(p part) bool { return a == p.count || a == p.share }); i >= 0 {
-		return all[i]
-	}
-	return part{}
-}
-
-// droppedUnasked is how many never started though nobody had paused the fleet.
-func (s *SeriesSnapshot) droppedUnasked() uint64 { return s.DroppedTotal() - s.Dropped[DropPaused] }
-
-// due is how many the schedule wanted, less what a pause held back.
-func (s *SeriesSnapshot) due() uint64 { return s.Started() + s.droppedUnasked() }
-
-func (s *SeriesSnapshot) late(only string) uint64 {
-	if only == "own" {
-		return s.LateOwn
-	}
-	return s.Late
-}
-
-func (s *SeriesSnapshot) droppedFor(reason string) uint64 {
-	if reason == "" {
-		return s.droppedUnasked()
-	}
-	return s.Dropped[reason]
-}
-
-// NeedsData reports whether the threshold is missed when nothing was measured. A number of operations may be 0.
-func (t Threshold) NeedsData() bool {
-	p := t.aggregate.part()
-	return p.number == nil || p.whole != nil
-}
 
 // Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
 // without data does not pass; only a count can be compared with nothing.
-func (t Threshold) Evaluate(s *Snapshot) Verdict {
+func (t Threshold) Evaluate(s *metrics.Snapshot) Verdict {
 	v, _ := t.evaluate(s)
 	return v
 }
 
 // evaluate also says how far the observed value is past the bound, as a share of the bound: above 0
 // the threshold is missed by so much.
-func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
+func (t Threshold) evaluate(s *metrics.Snapshot) (v Verdict, excess float64) {
 	v = Verdict{Threshold: t.String()}
 	observed, text, ok := t.observe(s)
 	if !ok {
 		v.NoData, v.Observed = true, "no data"
-		if t.Operation == OpRecovery {
+		if t.Operation == metrics.OpRecovery {
 			v.Observed = "no data: there was no outage"
 		}
 		return v, 0
@@ -110,7 +33,7 @@ func (t Threshold) evaluate(s *Snapshot) (v Verdict, excess float64) {
 }
 
 // observe is the figure that is compared, and how people read it; ok is false when there is none.
-func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
+func (t Threshold) observe(s *metrics.Snapshot) (value float64, text string, ok bool) {
 	switch {
 	case t.aggregate.ofQueries():
 		return t.observeQueries(s)
@@ -119,7 +42,7 @@ func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
 	}
 	x := s.Select(t.Operation, t.Group)
 	if x == nil {
-		x = &SeriesSnapshot{}
+		x = &metrics.SeriesSnapshot{}
 	}
 	switch t.aggregate.unit() {
 	case unitTime:
@@ -128,7 +51,7 @@ func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
 		if x.Ended() == 0 {
 			return 0, "", false
 		}
-		rate := float64(x.Count(OK)) / max(s.Elapsed.Seconds(), 1e-9)
+		rate := float64(x.Count(metrics.OK)) / max(s.Elapsed.Seconds(), 1e-9)
 		return rate, t.written(rate, 1, 'f', "/s"), true
 	}
 	p := t.aggregate.part()
@@ -141,7 +64,7 @@ func (t Threshold) observe(s *Snapshot) (value float64, text string, ok bool) {
 		return float64(n), text, true
 	}
 	whole := p.whole(x)
-	if t.only == DropPaused {
+	if t.only == metrics.DropPaused {
 		whole = x.Scheduled()
 	}
 	return t.observePart(n, whole)
@@ -175,9 +98,18 @@ func (t Threshold) written(x float64, digits int, format byte, unit string) stri
 	}
 }
 
+// observeQueries compares what was found in the results of queries.
+func (t Threshold) observeQueries(s *metrics.Snapshot) (value float64, text string, ok bool) {
+	q, _ := s.Query(t.Group)
+	if t.aggregate == aggCorrect {
+		return t.observePart(uint64(q.Rows.OK), uint64(q.Rows.Judged()))
+	}
+	return t.observePart(uint64(q.Met), uint64(q.Met+q.Unmet))
+}
+
 // observeDevices compares the devices that are connected with those that should be: all but those which have not been
 // started, or which are offline by their own will.
-func (t Threshold) observeDevices(s *Snapshot) (value float64, text string, ok bool) {
+func (t Threshold) observeDevices(s *metrics.Snapshot) (value float64, text string, ok bool) {
 	var connected, wanted uint64
 	for _, d := range s.Devices {
 		if t.Group != "" && d.Group != t.Group || d.State == "waiting" || d.State == "offline" || d.Count < 0 {
@@ -192,9 +124,10 @@ func (t Threshold) observeDevices(s *Snapshot) (value float64, text string, ok b
 }
 
 // observeTime compares a time. A recovery that did not come has no time that could be short enough.
-func (t Threshold) observeTime(x *SeriesSnapshot) (value float64, text string, ok bool) {
-	if n := x.Count(Unanswered); t.Operation == OpRecovery && n > 0 && t.upper() {
-		return math.Inf(1), fmt.Sprintf("never in %d of %d outages, %v after the loss", n, x.Started(), x.Response[Unanswered].Maximum().Round(10*time.Millisecond)), true
+func (t Threshold) observeTime(x *metrics.SeriesSnapshot) (value float64, text string, ok bool) {
+	if n := x.Count(metrics.Unanswered); t.Operation == metrics.OpRecovery && n > 0 && t.upper() {
+		after := x.Response[metrics.Unanswered].Maximum().Round(10 * time.Millisecond)
+		return math.Inf(1), fmt.Sprintf("never in %d of %d outages, %v after the loss", n, x.Started(), after), true
 	}
 	d, ok := t.latency(x)
 	if !ok {
@@ -205,17 +138,17 @@ func (t Threshold) observeTime(x *SeriesSnapshot) (value float64, text string, o
 		shown = d
 	}
 	if t.holds(float64(d)) && t.unknown(x) {
-		return math.Inf(1), fmt.Sprintf("%v or more: %d of %d were not waited for", shown, x.Count(Unanswered), x.Ended()), true
+		return math.Inf(1), fmt.Sprintf("%v or more: %d of %d were not waited for", shown, x.Count(metrics.Unanswered), x.Ended()), true
 	}
 	return float64(d), shown.String(), true
 }
 
 // unknown reports whether what a threshold compares is the time of an operation that nobody waited for to the end: it took
 // that long at least, and how long nobody knows. An audit of freshness says itself for how long it waits.
-func (t Threshold) unknown(x *SeriesSnapshot) bool {
+func (t Threshold) unknown(x *metrics.SeriesSnapshot) bool {
 	q := t.quantile
 	switch {
-	case !t.upper() || t.Operation == OpFreshness:
+	case !t.upper() || t.Operation == metrics.OpFreshness:
 		return false
 	case t.aggregate == aggMax:
 		q = 1
@@ -224,30 +157,13 @@ func (t Threshold) unknown(x *SeriesSnapshot) bool {
 	case t.aggregate != aggP:
 		return false
 	}
-	n := x.Count(Unanswered)
+	n := x.Count(metrics.Unanswered)
 	h := x.Latency(t.fromSend)
 	return n > 0 && h.Count > 0 && h.Rank(q) > h.Count-n
 }
 
 // upper reports whether the bound is the most that a value may be.
 func (t Threshold) upper() bool { return t.op == "<" || t.op == "<=" }
-
-// stuck is how many operations were due in a window in which none ended: those that were dropped, other than on purpose,
-// and those that were under way all the while.
-func (t Threshold) stuck(window *Snapshot) uint64 {
-	series := window.Select(t.Operation, t.Group)
-	if series == nil || series.Ended() > 0 {
-		return 0
-	}
-	due := series.droppedUnasked() - series.Dropped[DropStopped]
-	return due + series.OpenFor(window.Elapsed)
-}
-
-// paused reports whether a pause held operations back in a window.
-func (t Threshold) paused(window *Snapshot) bool {
-	series := window.Select(t.Operation, t.Group)
-	return series != nil && series.Dropped[DropPaused] > 0
-}
 
 // excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.
 func (t Threshold) excess(observed float64) float64 {
@@ -278,10 +194,10 @@ func (t Threshold) label() string {
 
 // latency is the time that is compared; ok is false when nothing tells of it. What is under way for longer than the bound
 // already, and will not be faster, counts with the time that it has reached.
-func (t Threshold) latency(series *SeriesSnapshot) (d time.Duration, ok bool) {
+func (t Threshold) latency(series *metrics.SeriesSnapshot) (d time.Duration, ok bool) {
 	h := series.Latency(t.fromSend)
 	if t.upper() {
-		h = h.Merge(series.openLonger(time.Duration(t.bound)))
+		h = h.Merge(series.OpenLonger(time.Duration(t.bound)))
 	}
 	if h.Count == 0 {
 		return 0, false

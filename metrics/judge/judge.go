@@ -1,51 +1,14 @@
-package metrics
+// Package judge follows thresholds through a run: its stages, its windows, and the stages of which nothing can be said.
+package judge
 
 import (
-	"fmt"
 	"math"
 	"sync"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
-
-// Scope says over what a threshold is judged, and what follows when it does not hold. The zero value
-// judges the whole run once, at its end.
-type Scope struct {
-	// Stage is the one stage whose operations count; empty for the whole run. A whole-run figure
-	// hides an outage at the end of a ramp.
-	Stage string
-	// Window judges every stretch of this length instead of all at once, a second after the other. A stretch in which work
-	// was due and none ended is missed; one in which nothing was due is passed over. At most MaxWindow.
-	Window time.Duration
-	// For is how long a window must go on missing before it counts, as in an alerting rule.
-	For time.Duration
-	// Abort ends the run as soon as the threshold is missed, but not before Delay of its scope has passed.
-	Abort bool
-	Delay time.Duration
-}
-
-// MaxWindow is the longest Scope.Window: so many seconds of snapshots are kept.
-const MaxWindow = 10 * time.Minute
-
-// String is the scope as verdicts write it; empty for the whole run.
-func (s Scope) String() string {
-	text := ""
-	add := func(format string, a ...any) {
-		if text != "" {
-			text += ", "
-		}
-		text += fmt.Sprintf(format, a...)
-	}
-	if s.Stage != "" {
-		add("stage %s", s.Stage)
-	}
-	if s.Window > 0 {
-		add("every %v", s.Window)
-	}
-	if s.For > 0 {
-		add("for %v", s.For)
-	}
-	return text
-}
 
 // Judge follows thresholds through a run: it is told when stages begin and given a snapshot about once
 // a second. What it keeps does not grow with the run. It is safe for concurrent use.
@@ -54,11 +17,11 @@ func (s Scope) String() string {
 // unanswered is not forgotten with its end.
 type Judge struct {
 	mu     sync.Mutex // protects the following fields
-	rec    *Recorder
+	rec    *metrics.Recorder
 	begun  time.Time // of the first stage; zero before it
 	ended  time.Time // of the last one; zero while it runs
 	rules  []*rule
-	recent map[string][]*Snapshot // by stage, empty for the whole run: of the longest window, oldest first
+	recent map[string][]*metrics.Snapshot // by stage, empty for the whole run: of the longest window, oldest first
 	keep   time.Duration
 	stage  string
 	stages []string // that began, in their order
@@ -67,21 +30,21 @@ type Judge struct {
 
 // rule is one threshold with what was seen of it.
 type rule struct {
-	Threshold
-	from, to *Snapshot // at the ends of its scope; nil before they are known
+	threshold.Threshold
+	from, to *metrics.Snapshot // at the ends of its scope; nil before they are known
 
-	window   Verdict   // of windows: the worst so far
-	judged   bool      // whether a window had data
-	worst    float64   // how far the worst window was from the bound, as a share of it; above 0 misses
-	missing  time.Time // since when windows have been missing; zero when the last one held
-	missed   bool      // whether they were missing long enough
-	reported bool      // that it aborts the run
+	window   threshold.Verdict // of windows: the worst so far
+	judged   bool              // whether a window had data
+	worst    float64           // how far the worst window was from the bound, as a share of it; above 0 misses
+	missing  time.Time         // since when windows have been missing; zero when the last one held
+	missed   bool              // whether they were missing long enough
+	reported bool              // that it aborts the run
 }
 
-// NewJudge makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
+// New makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
 // figures at their ends.
-func NewJudge(rec *Recorder, thresholds []Threshold) *Judge {
-	j := &Judge{rec: rec, recent: make(map[string][]*Snapshot)}
+func New(rec *metrics.Recorder, thresholds []threshold.Threshold) *Judge {
+	j := &Judge{rec: rec, recent: make(map[string][]*metrics.Snapshot)}
 	for _, t := range thresholds {
 		j.rules = append(j.rules, &rule{Threshold: t})
 		j.keep = max(j.keep, t.Scope.Window)
@@ -89,8 +52,8 @@ func NewJudge(rec *Recorder, thresholds []Threshold) *Judge {
 	return j
 }
 
-// Stage tells that a stage begins, with the figures of that moment. An empty name ends the last one.
-func (j *Judge) Stage(name string, now *Snapshot) {
+// Stage tells that a stage begins, with the figures of that instant. An empty name ends the last one.
+func (j *Judge) Stage(name string, now *metrics.Snapshot) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.begun.IsZero() {
@@ -118,23 +81,23 @@ func (j *Judge) Stage(name string, now *Snapshot) {
 
 // split reports whether the Recorder tells a rule's stage apart. What queries found and what devices are is not split by stage.
 func (j *Judge) split(r *rule) bool {
-	return r.Scope.Stage != "" && j.rec != nil && !r.aggregate.ofQueries() && !r.aggregate.ofDevices()
+	return r.Scope.Stage != "" && j.rec != nil && r.ByStage()
 }
 
 // figures are what a rule judges, as they are now.
-func (j *Judge) figures(r *rule, now *Snapshot) *Snapshot {
+func (j *Judge) figures(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 	if !j.split(r) {
 		return now
 	}
 	if s := j.rec.StageSnapshot(r.Scope.Stage); s != nil {
 		return s
 	}
-	return &Snapshot{At: now.At}
+	return &metrics.Snapshot{At: now.At}
 }
 
 // remember keeps the figures of whole windows.
-func (j *Judge) remember(now *Snapshot) {
-	add := func(stage string, s *Snapshot) {
+func (j *Judge) remember(now *metrics.Snapshot) {
+	add := func(stage string, s *metrics.Snapshot) {
 		kept := append(j.recent[stage], s)
 		for len(kept) > 1 && s.At.Sub(kept[1].At) >= j.keep {
 			kept = kept[1:]
@@ -157,7 +120,7 @@ func (j *Judge) remember(now *Snapshot) {
 }
 
 // windows are the figures that a rule's windows begin with.
-func (j *Judge) windows(r *rule) []*Snapshot {
+func (j *Judge) windows(r *rule) []*metrics.Snapshot {
 	if j.split(r) {
 		return j.recent[r.Scope.Stage]
 	}
@@ -166,14 +129,14 @@ func (j *Judge) windows(r *rule) []*Snapshot {
 
 // Sample takes the figures of about once a second. It returns the thresholds that have just been missed
 // and abort the run.
-func (j *Judge) Sample(now *Snapshot) []Verdict {
+func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.begun.IsZero() || !j.ended.IsZero() {
 		return nil
 	}
 	j.remember(now)
-	var aborting []Verdict
+	var aborting []threshold.Verdict
 	for _, r := range j.rules {
 		if r.from == nil || r.to != nil || (r.Scope.Window == 0 && !r.Scope.Abort) {
 			continue
@@ -188,13 +151,13 @@ func (j *Judge) Sample(now *Snapshot) []Verdict {
 }
 
 // sample judges one rule in the middle of its scope.
-func (j *Judge) sample(r *rule, now *Snapshot) Verdict {
+func (j *Judge) sample(r *rule, now *metrics.Snapshot) threshold.Verdict {
 	if r.Scope.Window == 0 {
 		return r.Evaluate(j.since(r, j.figures(r, now), now.At))
 	}
 	start := begin(now, j.windows(r), r.Scope.Window)
 	if start == nil || start.At.Before(r.from.At) {
-		return Verdict{Pass: true}
+		return threshold.Verdict{Pass: true}
 	}
 	figures := *j.figures(r, now)
 	figures.At = now.At
@@ -202,7 +165,7 @@ func (j *Judge) sample(r *rule, now *Snapshot) Verdict {
 }
 
 // since is the figures of a rule's whole scope until a time.
-func (j *Judge) since(r *rule, figures *Snapshot, until time.Time) *Snapshot {
+func (j *Judge) since(r *rule, figures *metrics.Snapshot, until time.Time) *metrics.Snapshot {
 	out := *figures
 	switch {
 	case !j.split(r) && r.from != nil && r.Scope.Stage != "":
@@ -215,21 +178,10 @@ func (j *Judge) since(r *rule, figures *Snapshot, until time.Time) *Snapshot {
 }
 
 // take judges one window.
-func (r *rule) take(window *Snapshot) Verdict {
-	v, excess := r.evaluate(window)
-	switch {
-	case r.aggregate == aggRate && r.paused(window): // less was asked for
-		return Verdict{Pass: true}
-	case v.NoData && r.aggregate == aggRate: // nothing is a rate too, and what an outage looks like
-		v = Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: r.holds(0)}
-		excess = r.excess(0)
-	case v.NoData:
-		if n := r.stuck(window); n > 0 {
-			v = Verdict{Threshold: v.Threshold, Observed: fmt.Sprintf("none of %d ended", n)}
-			excess = math.Inf(1)
-			break
-		}
-		return Verdict{Pass: true}
+func (r *rule) take(window *metrics.Snapshot) threshold.Verdict {
+	v, excess, ok := r.EvaluateWindow(window)
+	if !ok {
+		return threshold.Verdict{Pass: true}
 	}
 	if !r.judged || excess > r.worst {
 		r.judged, r.worst, r.window = true, excess, v
@@ -252,7 +204,7 @@ func (r *rule) take(window *Snapshot) Verdict {
 }
 
 // begin is the youngest snapshot that is a window older than now; nil when none is that old.
-func begin(now *Snapshot, recent []*Snapshot, window time.Duration) *Snapshot {
+func begin(now *metrics.Snapshot, recent []*metrics.Snapshot, window time.Duration) *metrics.Snapshot {
 	// Ticks wander: a snapshot that is a little too young still begins the window.
 	const slack = 50 * time.Millisecond
 	for i := len(recent) - 1; i >= 0; i-- {
@@ -265,10 +217,10 @@ func begin(now *Snapshot, recent []*Snapshot, window time.Duration) *Snapshot {
 
 // End gives the verdicts on a run that ended with the given figures, in the order of the thresholds. Nothing is
 // under way any more.
-func (j *Judge) End(now *Snapshot) []Verdict {
+func (j *Judge) End(now *metrics.Snapshot) []threshold.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	verdicts := make([]Verdict, 0, len(j.rules))
+	verdicts := make([]threshold.Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
 		v := j.end(r, now)
 		verdicts = append(verdicts, j.unlessInDoubt(r, v))
@@ -276,8 +228,8 @@ func (j *Judge) End(now *Snapshot) []Verdict {
 	return verdicts
 }
 
-func (j *Judge) end(r *rule, now *Snapshot) Verdict {
-	none := Verdict{Threshold: r.String(), Observed: "no data", NoData: true}
+func (j *Judge) end(r *rule, now *metrics.Snapshot) threshold.Verdict {
+	none := threshold.Verdict{Threshold: r.String(), Observed: "no data", NoData: true}
 	if r.from == nil && r.Scope.Stage != "" {
 		none.Observed = "the stage did not run"
 		return none
@@ -289,7 +241,7 @@ func (j *Judge) end(r *rule, now *Snapshot) Verdict {
 	if r.Scope.Window == 0 {
 		figures := j.figures(r, now)
 		// After the last stage the devices are stopped.
-		if !j.split(r) && r.to != nil && (r.Scope.Stage != "" && until.Before(j.ended) || r.aggregate.ofDevices()) {
+		if !j.split(r) && r.to != nil && (r.Scope.Stage != "" && until.Before(j.ended) || r.Operation == threshold.OfDevices) {
 			figures = r.to
 		}
 		return r.Evaluate(j.since(r, figures, until))
@@ -307,9 +259,9 @@ func (j *Judge) end(r *rule, now *Snapshot) Verdict {
 }
 
 // lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.
-func (j *Judge) lastWindow(r *rule, now *Snapshot, until time.Time) {
-	start := begin(&Snapshot{At: until}, j.windows(r), r.Scope.Window)
-	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.aggregate.ofDevices() {
+func (j *Judge) lastWindow(r *rule, now *metrics.Snapshot, until time.Time) {
+	start := begin(&metrics.Snapshot{At: until}, j.windows(r), r.Scope.Window)
+	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.Operation == threshold.OfDevices {
 		return
 	}
 	last := j.figures(r, now).Sub(start)

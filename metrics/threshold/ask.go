@@ -1,0 +1,52 @@
+package threshold
+
+import (
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
+)
+
+// NeedsData reports whether the threshold is missed when nothing was measured. A number of operations may be 0.
+func (t Threshold) NeedsData() bool {
+	p := t.aggregate.part()
+	return p.number == nil || p.whole != nil
+}
+
+// OfSchedule reports whether the threshold is about how the generator kept its schedule, and about nothing of the target.
+func (t Threshold) OfSchedule() bool { return t.aggregate.ofSchedule() }
+
+// ByStage reports whether a Recorder tells apart, by stage, what the threshold compares. What queries found and what devices are is not.
+func (t Threshold) ByStage() bool { return !t.aggregate.ofQueries() && !t.aggregate.ofDevices() }
+
+// JudgesRows reports whether the threshold says how many rows of query results may be wrong.
+func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
+
+// WantsMore reports whether the threshold asks for a number of operations or devices, or for a rate, that is at least so much:
+// a stage that was cut short may be why there was less.
+func (t Threshold) WantsMore() bool {
+	unit := t.aggregate.unit()
+	return (unit == unitCount || unit == unitRate) && !t.upper() && t.op != "!="
+}
+
+// WantsFailure reports whether a threshold asks that operations fail: it holds for the figures as they are, and would not if
+// every operation that was due had ended well at once.
+func (t Threshold) WantsFailure(s *metrics.Snapshot) bool {
+	if t.aggregate.ofQueries() || !t.Evaluate(s).Pass {
+		return false
+	}
+	well := &metrics.Snapshot{At: s.At, Elapsed: s.Elapsed}
+	for _, d := range s.Devices {
+		if d.State == "connecting" || d.State == "backoff" {
+			d.State = "connected"
+		}
+		well.Devices = append(well.Devices, d)
+	}
+	for i := range s.Series {
+		if x := &s.Series[i]; x.Operation == t.Operation && x.Scheduled() > 0 {
+			at := histogram.Histogram{Buckets: []histogram.Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}
+			good := metrics.SeriesSnapshot{Operation: x.Operation, Group: x.Group, OnTime: x.Scheduled()}
+			good.Lag, good.OwnLag, good.Response[metrics.OK], good.Service[metrics.OK] = at, at, at, at
+			well.Series = append(well.Series, good)
+		}
+	}
+	return !t.Evaluate(well).Pass
+}

@@ -1,0 +1,15 @@
+package threshold
+
+// Verdict is what became of a threshold.
+type Verdict struct {
+	Threshold string `json:"threshold"`         // as written
+	Observed  string `json:"observed"`          // the value that was compared, with its unit
+	Pass      bool   `json:"pass"`              // it was met
+	NoData    bool   `json:"no_data,omitempty"` // nothing was observed; that is not a pass
+	// CannotSay is that the threshold was neither met nor missed: the load was not the one that was asked for, as Why says.
+	CannotSay bool   `json:"cannot_say,omitempty"`
+	Why       string `json:"why,omitempty"` // nothing can be said; empty unless CannotSay
+}
+
+// Missed reports whether it is sure that the threshold was missed, or that there was nothing to judge.
+func (v *Verdict) Missed() bool { return !v.Pass && !v.CannotSay }
