@@ -17,6 +17,9 @@ const (
 	rowChecks                   // how many there are
 )
 
+// RowChecks are all findings, in the order in which reports list them.
+func RowChecks() []RowCheck { return []RowCheck{RowOK, RowMissing, RowExtra, RowStale, RowUnjudged} }
+
 // String is the finding as labels and reports write it.
 func (c RowCheck) String() string {
 	return [...]string{"ok", "missing", "extra", "stale", "unjudged"}[min(c, RowUnjudged)]

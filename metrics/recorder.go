@@ -188,33 +188,6 @@ func (r *Recorder) stage() string {
 	return marks[len(marks)-1].name
 }
 
-// Figure is a number that another room keeps and that /metrics shows: a counter when its name ends in "_total", else a gauge.
-type Figure struct {
-	Name    string // begins with "twinfleet_"
-	Help    string // a sentence
-	Labels  []string
-	Samples []Sample
-}
-
-// One is a Figure without labels.
-func One(name, help string, value float64) Figure {
-	return Figure{Name: name, Help: help, Samples: []Sample{{Value: value}}}
-}
-
-// Sample is one value of a Figure, with the values of its labels in order.
-type Sample struct {
-	Labels []string
-	Value  float64
-}
-
-// Register shows numbers that another room keeps, such as the embedded hub's throttles, on /metrics. read is called once a
-// scrape, and gives all of them as they are in one moment. It must be quick.
-func (r *Recorder) Register(read func() []Figure) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.figures = append(r.figures, read)
-}
-
 // allSeries are the series in the order of reports.
 func (r *Recorder) allSeries() []*Series {
 	var all []*Series

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // metricsServer serves /metrics. A nil one serves nothing.
@@ -36,7 +37,7 @@ func serveMetrics(addr string, another bool, rec *metrics.Recorder, log *slog.Lo
 		return nil, usagef("--metrics-addr %s: %w; give another address, or \"\" for none", addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", rec.Handler())
+	mux.Handle("GET /metrics", prom.Handler(rec))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m := &metricsServer{
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},

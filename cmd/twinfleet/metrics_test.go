@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -45,7 +46,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	record := engine.New(engine.Options{
 		Scenario: sc, Recorder: rec, Version: "1.0.0", AllowSaturated: true,
 		Observers: []report.Observer{report.Funcs{OnSample: func(report.Sample) { // while the hub is there
-			gathered, err := rec.Registry().Gather()
+			gathered, err := prom.Registry(rec).Gather()
 			if err != nil {
 				t.Error(err)
 			}

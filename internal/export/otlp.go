@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // otlp sends by OTLP over HTTP with protobuf (opentelemetry.io/docs/specs/otlp). OpenTelemetry's bridge reads the one registry,
@@ -39,7 +40,7 @@ func newOTLP(o Options, e Endpoint) (sink, error) {
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/v1/metrics" // where the specification wants it
 	}
-	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(o.Recorder.Registry()))))
+	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(prom.Registry(o.Recorder)))))
 	return &otlp{url: u.String(), client: e.client(), reader: reader, source: metric.NewMeterProvider(metric.WithReader(reader))}, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // What is sent is what OpenTelemetry's own exporter makes of the same metrics.
@@ -36,10 +37,10 @@ func TestMessageIsThatOfOpenTelemetry(t *testing.T) {
 	summary.Observe(7)
 	classic := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "a_histogram", Buckets: []float64{1, 2}, ConstLabels: prometheus.Labels{"a": "b"}})
 	classic.Observe(1.5)
-	rec.Registry().MustRegister(summary, classic)
+	prom.Registry(rec).MustRegister(summary, classic)
 
 	var data metricdata.ResourceMetrics
-	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(rec.Registry()))))
+	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(prom.Registry(rec)))))
 	defer metric.NewMeterProvider(metric.WithReader(reader)).Shutdown(t.Context())
 	if err := reader.Collect(t.Context(), &data); err != nil {
 		t.Fatal(err)

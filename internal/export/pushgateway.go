@@ -11,6 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // pushgateway replaces the run's group at every push. It never deletes the group: a Pushgateway is for what
@@ -25,7 +26,7 @@ func newPushgateway(o Options, e Endpoint) (sink, error) {
 	if strings.Contains(e.URL, "?") {
 		return nil, errors.New("the URL has a query; the path of a push comes behind the URL, so write http://host:port or https://host:port with a path")
 	}
-	return &pushgateway{url: e.URL, from: o.Recorder.Registry(), client: e.client()}, nil
+	return &pushgateway{url: e.URL, from: prom.Registry(o.Recorder), client: e.client()}, nil
 }
 
 func (p *pushgateway) push(ctx context.Context, l metrics.RunLabels) error {

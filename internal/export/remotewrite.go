@@ -14,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/export/writepb"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // remoteWrite sends what a scrape would have found, in version 1 of the protocol, which every receiver takes.
@@ -41,7 +42,7 @@ func newRemoteWrite(o Options, e Endpoint) (sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &remoteWrite{from: o.Recorder.Registry(), api: api, client: client}, nil
+	return &remoteWrite{from: prom.Registry(o.Recorder), api: api, client: client}, nil
 }
 
 func (r *remoteWrite) push(ctx context.Context, l metrics.RunLabels) error {

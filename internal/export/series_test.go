@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/export/writepb"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // What is sent is, byte by byte as Prometheus reads it, what its own tool makes of the same metrics.
@@ -27,8 +28,8 @@ func TestSeriesAreThoseOfPrometheus(t *testing.T) {
 	summary.Observe(7)
 	own := prometheus.NewGauge(prometheus.GaugeOpts{Name: "with_job", ConstLabels: prometheus.Labels{"job": "mine", "a": "b"}})
 	own.Set(math.Inf(-1))
-	rec.Registry().MustRegister(summary, own)
-	families, err := rec.Registry().Gather()
+	prom.Registry(rec).MustRegister(summary, own)
+	families, err := prom.Registry(rec).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -94,7 +95,7 @@ func TestGeneratorIsMeasured(t *testing.T) {
 		t.Fatalf("%s (%s), health %+v", run.Outcome, run.Reason, h)
 	}
 	w := httptest.NewRecorder()
-	rec.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	prom.Handler(rec).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	for _, name := range []string{
 		"cores", "cpu_seconds_total", "cpu_ratio", "gc_cpu_ratio", "gc_pause_seconds", "memory_bytes", "memory_limit_bytes", "descriptors", "descriptors_limit",
 		"ports", "ports_limit", "timer_lateness_seconds", "schedule_lag_seconds", "saturated_seconds_total",

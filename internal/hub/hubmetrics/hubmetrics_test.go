@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // What the hub serves and how its throttles stand is on /metrics.
@@ -24,7 +25,7 @@ func TestHubMetrics(t *testing.T) {
 	rec := metrics.NewRecorder(metrics.Options{})
 	Register(rec, h)
 	w := httptest.NewRecorder()
-	rec.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	prom.Handler(rec).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	for _, want := range []string{
 		`twinfleet_hub_devices{status="enabled"} 0`,
 		`twinfleet_hub_connected_devices 0`,
