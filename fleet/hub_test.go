@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -59,7 +59,7 @@ func (h *hub) Protocol() protocol.Protocol {
 		return dialect.Protocol{}
 	}
 	return plain.Protocol{
-		Topic:  func(d protocol.Device) string { return iothub.TelemetryTopic(d.ID, nil) },
+		Topic:  func(d protocol.Device) string { return topics.Telemetry(d.ID, nil) },
 		Listen: func(protocol.Device) []link.Filter { return []link.Filter{{Topic: "#", QoS: 1}} },
 	}
 }
@@ -244,7 +244,7 @@ func (c *conn) later(done func(error), answer link.Message) {
 }
 
 func (c *conn) Publish(m link.Message, done func(error)) {
-	topic, err := iothub.ParseTopic(m.Topic)
+	topic, err := topics.Parse(m.Topic)
 	if err != nil {
 		panic(err)
 	}
@@ -252,16 +252,16 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 }
 
 // take keeps what a device sent and returns the answer.
-func (h *hub) take(id string, topic iothub.Topic, m link.Message) link.Message {
+func (h *hub) take(id string, topic topics.Topic, m link.Message) link.Message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch topic.Kind {
-	case iothub.TopicTwinGet:
-		return link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":%s,"reported":{}}`, h.desired)}
-	case iothub.TopicTwinReport:
+	case topics.KindTwinGet:
+		return link.Message{Topic: topics.TwinResponse(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":%s,"reported":{}}`, h.desired)}
+	case topics.KindReport:
 		h.reports[id] = append(h.reports[id], string(m.Payload))
-		return link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, int64(len(h.reports[id]))+1)}
-	case iothub.TopicMethodResponse:
+		return link.Message{Topic: topics.ReportAccepted(topic.RequestID, int64(len(h.reports[id]))+1)}
+	case topics.KindMethodResponse:
 		h.replies[id] = append(h.replies[id], reply{m.Topic, time.Now()})
 	default:
 		h.messages[id] = append(h.messages[id], m)

@@ -13,7 +13,9 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 // Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
@@ -63,7 +65,7 @@ func readGroupKey(d *Identity) value {
 		if !ok {
 			return
 		}
-		key, err := iothub.ParseKey(s)
+		key, err := sas.ParseKey(s)
 		if err != nil {
 			r.fail(path, n, "%v; take the primary key of the enrollment group", err)
 			return
@@ -226,7 +228,7 @@ func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
 	if !t.Can().Registry {
 		return // the embedded hub takes devices of any hub
 	}
-	c, err := iothub.ParseServiceConnectionString(t.Hub)
+	c, err := connstring.ParseService(t.Hub)
 	if err != nil {
 		return // was said of the target
 	}
@@ -283,11 +285,11 @@ func (r *reader) validateDeviceIDs(path string, g *Group) {
 // usableID says why no device can have an id: it is the registry's refusal, or a wildcard of MQTT. Ids stand in
 // topics as they are, and a topic with a wildcard ends the connection (MQTT 3.1.1 section 3.3.2.1).
 func usableID(id string) error {
-	if err := iothub.ValidDeviceID(id); err != nil {
+	if err := deviceid.Check(id); err != nil {
 		return err
 	}
 	if strings.ContainsAny(id, "+#") {
-		return fmt.Errorf("%w: %q holds + or #, which MQTT takes for wildcards, and device ids stand in topics", iothub.ErrDeviceID, id)
+		return fmt.Errorf("%w: %q holds + or #, which MQTT takes for wildcards, and device ids stand in topics", deviceid.ErrRefused, id)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 )
 
 // TargetKind is what a target speaks. Who needs to know what it can do asks for its Capabilities instead.
@@ -90,7 +90,7 @@ func (t *Target) Endpoint() (Endpoint, error) {
 	case Embedded:
 		return Endpoint{Host: "127.0.0.1"}, nil
 	case IoTHub:
-		c, err := iothub.ParseServiceConnectionString(t.Hub)
+		c, err := connstring.ParseService(t.Hub)
 		if err != nil {
 			return Endpoint{}, fmt.Errorf("target.hub: %w", err)
 		}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -33,7 +33,7 @@ func (r *reader) finishTarget(t *Target) {
 func (r *reader) validateTarget(t *Target) {
 	switch t.Kind {
 	case IoTHub:
-		if c, err := iothub.ParseServiceConnectionString(t.Hub); err != nil {
+		if c, err := connstring.ParseService(t.Hub); err != nil {
 			r.failAt("target.hub", place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
 		} else if _, port, err := net.SplitHostPort(c.HostName); err == nil {
 			r.validatePort(port)

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -135,9 +137,9 @@ func (b *Backend) runJob(ctx context.Context, x *scenario.Job) {
 	if x.Tags != nil && b.audit != nil {
 		b.audit.TagsUnknown()
 	}
-	run := &worker.JobRun{Name: x.Name, Job: doc, Service: b.Target.Service, Recorder: b.Recorder, OnState: func(j iothub.Job) {
+	run := &worker.JobRun{Name: x.Name, Job: doc, Service: b.Target.Service, Recorder: b.Recorder, OnState: func(j jobs.Job) {
 		row := jobRow(x, j)
-		b.Ledger.Tell(report.Event{Kind: report.KindJob, OK: row.Status != iothub.JobFailed, Text: "job " + x.Name, Detail: row.String()})
+		b.Ledger.Tell(report.Event{Kind: report.KindJob, OK: row.Status != jobs.Failed, Text: "job " + x.Name, Detail: row.String()})
 	}}
 	job, err := run.Run(ctx, intended)
 	row := jobRow(x, job)
@@ -152,17 +154,17 @@ func (b *Backend) runJob(ctx context.Context, x *scenario.Job) {
 }
 
 // jobDocument is the body of a job's creation. Its id is new with every run.
-func (b *Backend) jobDocument(x *scenario.Job) (iothub.Job, error) {
-	job := iothub.Job{
+func (b *Backend) jobDocument(x *scenario.Job) (jobs.Job, error) {
+	job := jobs.Job{
 		JobID: x.Name + "-" + b.Ledger.Began().UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
-		Start: iothub.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: iothub.JobTwinUpdate,
+		Start: timestamp.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: jobs.TwinUpdate,
 	}
 	if job.QueryCondition == "" {
 		job.QueryCondition = "*"
 	}
 	if x.Type == "method" {
-		job.Type = iothub.JobDeviceMethod
-		job.Method = &iothub.MethodRequest{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: int(x.Method.Timeout.Seconds())}
+		job.Type = jobs.DeviceMethod
+		job.Method = &methods.Request{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: int(x.Method.Timeout.Seconds())}
 		return job, nil
 	}
 	patch := map[string]any{"etag": "*"}
@@ -177,7 +179,7 @@ func (b *Backend) jobDocument(x *scenario.Job) (iothub.Job, error) {
 	return job, err
 }
 
-func jobRow(x *scenario.Job, j iothub.Job) report.Job {
+func jobRow(x *scenario.Job, j jobs.Job) report.Job {
 	row := report.Job{Name: x.Name, Type: x.Type, ID: j.JobID, Status: j.Status}
 	if s := j.DeviceJobStatistic; s != nil {
 		row.Devices, row.Succeeded, row.Failed = s.Devices, s.Succeeded, s.Failed

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -21,8 +21,8 @@ type measured struct {
 	series *metrics.Series
 }
 
-func (m measured) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (iothub.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+func (m measured) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
+	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (registry.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
 }
 
 // Registrar makes the identities of a run, and removes them. All of its fields are required.

@@ -7,6 +7,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -15,7 +17,7 @@ type backend Hub
 
 var _ front.Backend = (*backend)(nil)
 
-func (b *backend) Credentials(id string) (iothub.Credentials, error) {
+func (b *backend) Credentials(id string) (registry.Credentials, error) {
 	return b.store.Credentials(id)
 }
 
@@ -89,7 +91,7 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 	h.front.Disconnect(id, iothub.ErrDeviceDisabled)
 }
 
-func (h *Hub) devicePolicy(name string) (primary, secondary iothub.Key, ok bool) {
+func (h *Hub) devicePolicy(name string) (primary, secondary sas.Key, ok bool) {
 	p, ok := h.policies[name]
 	return p.Primary, p.Secondary, ok && p.Rights&rest.DeviceConnect != 0
 }

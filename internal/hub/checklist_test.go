@@ -10,7 +10,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -59,14 +60,14 @@ func TestChecklist(t *testing.T) {
 		{"tokens: wrong key, expired, malformed, of another device", func(b *bench) {
 			host := "localhost/devices/dev-1"
 			for name, password := range map[string]string{
-				"wrong key":      iothub.NewSAS(host, iothub.NewKey(), "", time.Now().Add(time.Hour)),
-				"expired":        iothub.NewSAS(host, b.key, "", time.Now().Add(-time.Minute)),
+				"wrong key":      sas.Sign(host, sas.NewKey(), "", time.Now().Add(time.Hour)),
+				"expired":        sas.Sign(host, b.key, "", time.Now().Add(-time.Minute)),
 				"malformed":      "SharedAccessSignature sr=x",
 				"no token":       "password",
-				"another device": iothub.NewSAS("localhost/devices/dev-10", b.key, "", time.Now().Add(time.Hour)),
-				"part of the id": iothub.NewSAS("localhost/devices/dev", b.key, "", time.Now().Add(time.Hour)),
-				"no policy":      iothub.NewSAS(host, b.key, "nobody", time.Now().Add(time.Hour)),
-				"weak policy":    iothub.NewSAS(host, b.hub.ConnectionString("service").Key, "service", time.Now().Add(time.Hour)),
+				"another device": sas.Sign("localhost/devices/dev-10", b.key, "", time.Now().Add(time.Hour)),
+				"part of the id": sas.Sign("localhost/devices/dev", b.key, "", time.Now().Add(time.Hour)),
+				"no policy":      sas.Sign(host, b.key, "nobody", time.Now().Add(time.Hour)),
+				"weak policy":    sas.Sign(host, b.hub.ConnectionString("service").Key, "service", time.Now().Add(time.Hour)),
 			} {
 				c := wiretest.Login("dev-1", b.key)
 				c.Password = []byte(password)
@@ -77,7 +78,7 @@ func TestChecklist(t *testing.T) {
 				w.Closed(name)
 			}
 			c := wiretest.Login("dev-1", b.key)
-			c.Password = []byte(iothub.NewSAS("localhost", b.hub.ConnectionString("device").Key, "device", time.Now().Add(time.Hour)))
+			c.Password = []byte(sas.Sign("localhost", b.hub.ConnectionString("device").Key, "device", time.Now().Add(time.Hour)))
 			if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 				b.Errorf("the policy device: CONNACK %d", code)
 			}
@@ -88,7 +89,7 @@ func TestChecklist(t *testing.T) {
 			old := b.online()
 			fresh := b.online()
 			old.Closed("a second connection")
-			fresh.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			fresh.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			fresh.Expect(mqtt.PUBACK)
 			a := b.must("GET", devicePath, "")
 			b.equal("state", a.member("connectionState"), "Connected")
@@ -100,7 +101,7 @@ func TestChecklist(t *testing.T) {
 		}},
 		{"a clean session brings nothing back, and takes nothing with it", func(b *bench) {
 			kept := b.online()
-			kept.Subscribe(0, iothub.FilterDesired)
+			kept.Subscribe(0, topics.FilterDesired)
 			clean := dial(b, b.hub)
 			c := wiretest.Login("dev-1", b.key)
 			c.CleanSession = true
@@ -109,7 +110,7 @@ func TestChecklist(t *testing.T) {
 			}
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
 			clean.Silent()
-			clean.Subscribe(0, iothub.FilterDesired)
+			clean.Subscribe(0, topics.FilterDesired)
 			clean.Conn.Close()
 			after := b.online()
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":2}}}`)
@@ -117,16 +118,16 @@ func TestChecklist(t *testing.T) {
 		}},
 		{"twin operations with QoS 1 are acknowledged before they are answered", func(b *bench) {
 			w := b.online()
-			w.Subscribe(1, iothub.FilterTwinResponses)
-			w.Publish(1, iothub.ReportTopic("1"), `{"a":1}`)
+			w.Subscribe(1, topics.FilterTwinResponses)
+			w.Publish(1, topics.Report("1"), `{"a":1}`)
 			w.Expect(mqtt.PUBACK)
 			b.equal("answer", w.Expect(mqtt.PUBLISH).Topic, "$iothub/twin/res/204/?$rid=1&$version=2")
 		}},
 		{"responses and notifications have QoS 0, at most QoS 1 is granted", func(b *bench) {
 			w := b.online()
-			b.equal("granted", w.Subscribe(2, iothub.FilterTwinResponses, iothub.FilterDesired), []byte{1, 1})
-			b.equal("granted", w.Subscribe(0, iothub.FilterMethods), []byte{0})
-			w.Publish(1, iothub.TwinGetTopic("1"), "")
+			b.equal("granted", w.Subscribe(2, topics.FilterTwinResponses, topics.FilterDesired), []byte{1, 1})
+			b.equal("granted", w.Subscribe(0, topics.FilterMethods), []byte{0})
+			w.Publish(1, topics.TwinGet("1"), "")
 			w.Expect(mqtt.PUBACK)
 			b.equal("QoS of a response", w.Expect(mqtt.PUBLISH).QoS, 0)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
@@ -134,15 +135,15 @@ func TestChecklist(t *testing.T) {
 		}},
 		{"what ends a connection", func(b *bench) {
 			for name, send := range map[string]func(*wiretest.Wire){
-				"QoS 2":                   func(w *wiretest.Wire) { w.Publish(2, iothub.TelemetryTopic("dev-1", nil), "x") },
+				"QoS 2":                   func(w *wiretest.Wire) { w.Publish(2, topics.Telemetry("dev-1", nil), "x") },
 				"an unknown topic":        func(w *wiretest.Wire) { w.Publish(0, "any/topic", "x") },
-				"a topic of the hub":      func(w *wiretest.Wire) { w.Publish(0, iothub.TwinResponseTopic(200, "1"), "x") },
-				"another device's topic":  func(w *wiretest.Wire) { w.Publish(0, iothub.TelemetryTopic("dev-2", nil), "x") },
+				"a topic of the hub":      func(w *wiretest.Wire) { w.Publish(0, topics.TwinResponse(200, "1"), "x") },
+				"another device's topic":  func(w *wiretest.Wire) { w.Publish(0, topics.Telemetry("dev-2", nil), "x") },
 				"an unknown filter":       func(w *wiretest.Wire) { w.SendSubscribe(0, "any/topic") },
 				"all topics":              func(w *wiretest.Wire) { w.SendSubscribe(0, "#") },
-				"another device's filter": func(w *wiretest.Wire) { w.SendSubscribe(0, iothub.FilterC2D("dev-2")) },
+				"another device's filter": func(w *wiretest.Wire) { w.SendSubscribe(0, topics.FilterC2D("dev-2")) },
 				"an oversize message": func(w *wiretest.Wire) {
-					w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10+1))
+					w.Publish(1, topics.Telemetry("dev-1", nil), strings.Repeat("x", 256<<10+1))
 				},
 				"an endless message": func(w *wiretest.Wire) { w.Send(append([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}, make([]byte, 1000)...)) },
 				"a second CONNECT": func(w *wiretest.Wire) {
@@ -156,7 +157,7 @@ func TestChecklist(t *testing.T) {
 				w.Closed(name)
 			}
 			w := b.online()
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10))
+			w.Publish(1, topics.Telemetry("dev-1", nil), strings.Repeat("x", 256<<10))
 			w.Expect(mqtt.PUBACK)
 		}},
 		{"one and a half times the keep-alive, at most 1,767 s", func(b *bench) {
@@ -165,8 +166,8 @@ func TestChecklist(t *testing.T) {
 				want      time.Duration
 			}{{60, 90 * time.Second}, {1177, 1765500 * time.Millisecond}, {2000, 1767 * time.Second}, {0, 1767 * time.Second}} {
 				synctest.Test(b.T, func(t *testing.T) {
-					key := iothub.NewKey()
-					w := pipe(t, &listener{keys: map[string]iothub.Key{"dev-1": key}}, front.Options{})
+					key := sas.NewKey()
+					w := pipe(t, &listener{keys: map[string]sas.Key{"dev-1": key}}, front.Options{})
 					c := wiretest.Login("dev-1", key)
 					c.KeepAlive = tt.keepAlive
 					w.Connect(c)
@@ -202,7 +203,7 @@ func TestChecklist(t *testing.T) {
 			w.Send(mqtt.AppendConnect(nil, &other))
 			w.Closed("a will for another device")
 
-			hears := &listener{keys: map[string]iothub.Key{"dev-1": b.key}}
+			hears := &listener{keys: map[string]sas.Key{"dev-1": b.key}}
 			w = pipe(b, hears, front.Options{})
 			w.Connect(c)
 			w.Conn.Close()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 // A hub that stalls lets go of the requests that wait in it when it closes: TestMain finds what is left.
@@ -28,7 +28,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 			ended <- err
 			return
 		}
-		r.Header.Set("Authorization", iothub.NewSAS(cs.HostName, cs.Key, cs.Policy, time.Now().Add(time.Hour)))
+		r.Header.Set("Authorization", sas.Sign(cs.HostName, cs.Key, cs.Policy, time.Now().Add(time.Hour)))
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 		if err == nil {
 			resp.Body.Close()

@@ -13,6 +13,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
@@ -21,7 +23,7 @@ type bench struct {
 	*testing.T
 	hub     *hub.Hub
 	service *service.Client
-	key     iothub.Key
+	key     sas.Key
 }
 
 func newBench(t *testing.T) *bench {
@@ -56,7 +58,7 @@ const (
 )
 
 // rawToken signs a token whose sr is written as it is given.
-func rawToken(sr string, key iothub.Key, policy string) string {
+func rawToken(sr string, key sas.Key, policy string) string {
 	se := fmt.Sprint(time.Now().Add(time.Hour).Unix())
 	sig := base64.StdEncoding.EncodeToString(key.Sign(sr + "\n" + se))
 	token := "SharedAccessSignature sr=" + sr + "&sig=" + url.QueryEscape(sig) + "&se=" + se
@@ -69,19 +71,19 @@ func rawToken(sr string, key iothub.Key, policy string) string {
 // listener is a backend that keeps what it hears.
 type listener struct {
 	front.Backend
-	keys map[string]iothub.Key
+	keys map[string]sas.Key
 
 	mu        sync.Mutex // protects the following fields
 	messages  []front.Message
 	connected map[string]bool
 }
 
-func (l *listener) Credentials(id string) (iothub.Credentials, error) {
+func (l *listener) Credentials(id string) (registry.Credentials, error) {
 	key, ok := l.keys[id]
 	if !ok {
-		return iothub.Credentials{}, iothub.ErrDeviceNotFound
+		return registry.Credentials{}, iothub.ErrDeviceNotFound
 	}
-	return iothub.Credentials{Enabled: true, AuthType: iothub.AuthSAS, Primary: key}, nil
+	return registry.Credentials{Enabled: true, AuthType: registry.AuthSAS, Primary: key}, nil
 }
 
 func (l *listener) Active(string) {}

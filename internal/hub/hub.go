@@ -25,7 +25,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 )
@@ -248,12 +250,12 @@ func (h *Hub) Addr() string {
 }
 
 // ConnectionString is the one of a shared access policy, with the port in its host name.
-func (h *Hub) ConnectionString(policy string) iothub.ServiceConnectionString {
+func (h *Hub) ConnectionString(policy string) connstring.Service {
 	host := h.opts.HostName
 	if _, port, err := net.SplitHostPort(h.Addr()); err == nil {
 		host = net.JoinHostPort(host, port)
 	}
-	return iothub.ServiceConnectionString{HostName: host, Policy: policy, Key: h.policies[policy].Primary}
+	return connstring.Service{HostName: host, Policy: policy, Key: h.policies[policy].Primary}
 }
 
 // CA is the file with the authority's certificate, or "" when it lives in memory.
@@ -300,7 +302,7 @@ func (h *Hub) Dial(context.Context) (net.Conn, error) {
 
 // Stats are numbers of the hub.
 type Stats struct {
-	Devices   iothub.RegistryStatistics
+	Devices   registry.Statistics
 	Connected int // devices
 	Front     front.Stats
 	Telemetry uint64 // messages received
@@ -336,7 +338,7 @@ const policiesFile = "policies.json"
 // openPolicies reads the keys of the policies, or makes them; with a directory they are kept in it,
 // so that connection strings stay valid over restarts.
 func openPolicies(dir string) (map[string]rest.Policy, error) {
-	keys := make(map[string]iothub.SymmetricKeys)
+	keys := make(map[string]registry.SymmetricKeys)
 	path := filepath.Join(dir, policiesFile)
 	if dir != "" {
 		b, err := os.ReadFile(path)
@@ -354,7 +356,7 @@ func openPolicies(dir string) (map[string]rest.Policy, error) {
 	for name, r := range rights() {
 		k := keys[name]
 		if k.Primary.IsZero() || k.Secondary.IsZero() {
-			k = iothub.SymmetricKeys{Primary: iothub.NewKey(), Secondary: iothub.NewKey()}
+			k = registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}
 			keys[name], made = k, true
 		}
 		policies[name] = rest.Policy{Primary: k.Primary, Secondary: k.Secondary, Rights: r}

@@ -12,8 +12,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 func TestMain(m *testing.M) {
@@ -51,9 +53,9 @@ func open(t *testing.T, o hub.Options) (*hub.Hub, *service.Client) {
 	return h, c
 }
 
-func newDevice(t *testing.T, c *service.Client, id string) iothub.Identity {
+func newDevice(t *testing.T, c *service.Client, id string) registry.Identity {
 	t.Helper()
-	d, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: id, Status: iothub.StatusEnabled})
+	d, err := c.CreateDevice(t.Context(), registry.Identity{DeviceID: id, Status: registry.StatusEnabled})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +64,12 @@ func newDevice(t *testing.T, c *service.Client, id string) iothub.Identity {
 
 type message struct{ topic, payload string }
 
-func connect(t *testing.T, h *hub.Hub, id string, key iothub.Key) (mqtt.Client, chan message, error) {
+func connect(t *testing.T, h *hub.Hub, id string, key sas.Key) (mqtt.Client, chan message, error) {
 	t.Helper()
 	messages := make(chan message, 100)
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + h.Addr()).SetClientID(id).SetProtocolVersion(4).SetAutoReconnect(false).SetCleanSession(true).
 		SetUsername("localhost/" + id + "/?api-version=2021-04-12").
-		SetPassword(iothub.NewSAS("localhost/devices/"+id, key, "", time.Now().Add(time.Hour))).
+		SetPassword(sas.Sign("localhost/devices/"+id, key, "", time.Now().Add(time.Hour))).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { messages <- message{m.Topic(), string(m.Payload())} })
 	c := mqtt.NewClient(o)
 	token := c.Connect()
@@ -120,18 +122,18 @@ func TestTutorial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, filter := range []string{iothub.FilterTwinResponses, iothub.FilterDesired} {
+	for _, filter := range []string{topics.FilterTwinResponses, topics.FilterDesired} {
 		token := c.Subscribe(filter, 1, nil)
 		<-token.Done()
 		if token.Error() != nil {
 			t.Fatal(token.Error())
 		}
 	}
-	c.Publish(iothub.TwinGetTopic("1"), 0, false, " ")
+	c.Publish(topics.TwinGet("1"), 0, false, " ")
 	if m := next(t, messages); m.topic != "$iothub/twin/res/200/?$rid=1" || m.payload != `{"desired":{"$version":1},"reported":{"$version":1}}` {
 		t.Errorf("twin = %v", m)
 	}
-	c.Publish(iothub.ReportTopic("2"), 1, false, `{"connectivity":{"type":"cellular"}}`)
+	c.Publish(topics.Report("2"), 1, false, `{"connectivity":{"type":"cellular"}}`)
 	if m := next(t, messages); m.topic != "$iothub/twin/res/204/?$rid=2&$version=2" || m.payload != "" {
 		t.Errorf("report = %v", m)
 	}
@@ -149,10 +151,10 @@ func TestTutorial(t *testing.T) {
 func TestWrongKeyIsRefused(t *testing.T) {
 	h, service := open(t, hub.Options{})
 	newDevice(t, service, "dev-1")
-	if _, _, err := connect(t, h, "dev-1", iothub.NewKey()); err == nil {
+	if _, _, err := connect(t, h, "dev-1", sas.NewKey()); err == nil {
 		t.Error("a wrong key was accepted")
 	}
-	if _, _, err := connect(t, h, "nobody", iothub.NewKey()); err == nil {
+	if _, _, err := connect(t, h, "nobody", sas.NewKey()); err == nil {
 		t.Error("an unknown device was accepted")
 	}
 }
@@ -161,7 +163,7 @@ func TestWrongKeyIsRefused(t *testing.T) {
 func TestDesiredWhileDevicesComeAndGo(t *testing.T) {
 	h, service := open(t, hub.Options{})
 	const devices = 20
-	var ids [devices]iothub.Identity
+	var ids [devices]registry.Identity
 	for i := range ids {
 		ids[i] = newDevice(t, service, fmt.Sprint("dev-", i))
 	}

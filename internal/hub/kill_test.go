@@ -20,7 +20,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -89,11 +91,11 @@ func (v *victim) rest(c *http.Client, method, path, body string) (int, string, e
 	if err != nil {
 		return 0, "", err
 	}
-	key, err := iothub.ParseKey(v.Key)
+	key, err := sas.ParseKey(v.Key)
 	if err != nil {
 		return 0, "", err
 	}
-	r.Header.Set("Authorization", iothub.NewSAS("localhost", key, "iothubowner", time.Now().Add(time.Hour)))
+	r.Header.Set("Authorization", sas.Sign("localhost", key, "iothubowner", time.Now().Add(time.Hour)))
 	resp, err := c.Do(r)
 	if err != nil {
 		return 0, "", err
@@ -124,7 +126,7 @@ func (e *expected) write(v *victim, w int, enough *atomic.Int64) {
 	if err == nil && status == 404 {
 		_, body, err = v.rest(c, "PUT", "/devices/"+lasting, `{"deviceId":"`+lasting+`"}`)
 	}
-	var d iothub.Identity
+	var d registry.Identity
 	if err != nil || json.Unmarshal([]byte(body), &d) != nil {
 		return
 	}
@@ -136,13 +138,13 @@ func (e *expected) write(v *victim, w int, enough *atomic.Int64) {
 	l := wiretest.Login(lasting, d.Authentication.SymmetricKey.Primary)
 	l.HasUsername, l.HasPassword = true, true
 	b := mqtt.AppendConnect(nil, &l)
-	b = mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(iothub.FilterTwinResponses)})
+	b = mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(topics.FilterTwinResponses)})
 	if _, err := nc.Write(b); err != nil {
 		return
 	}
 	r := mqtt.NewReader(nc)
 	for n := 0; ; n++ {
-		if _, err := nc.Write(mqtt.AppendPublish(nil, iothub.ReportTopic("1"), []byte(fmt.Sprintf(`{"n":%d}`, n)), 0, false, false, 0)); err != nil {
+		if _, err := nc.Write(mqtt.AppendPublish(nil, topics.Report("1"), []byte(fmt.Sprintf(`{"n":%d}`, n)), 0, false, false, 0)); err != nil {
 			return
 		}
 		version, err := acknowledged(r)
@@ -187,7 +189,7 @@ func acknowledged(r *mqtt.Reader) (int64, error) {
 		if p.Type != mqtt.PUBLISH || mqtt.DecodePublish(p, &m) != nil {
 			continue
 		}
-		topic, err := iothub.ParseTopic(string(m.Topic))
+		topic, err := topics.Parse(string(m.Topic))
 		if err != nil || topic.Status != 204 {
 			return 0, fmt.Errorf("%s: %w", m.Topic, err)
 		}

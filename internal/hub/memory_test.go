@@ -16,7 +16,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -39,7 +41,7 @@ func devices(text string) error {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
 	}
-	key, err := iothub.ParseKey(c.Key)
+	key, err := sas.ParseKey(c.Key)
 	if err != nil {
 		return err
 	}
@@ -68,12 +70,12 @@ func (c crowd) dial() (net.Conn, error) {
 }
 
 // enter does what a device does when it comes: it connects, subscribes and reads its twin.
-func (c crowd) enter(nc net.Conn, id string, key iothub.Key) error {
+func (c crowd) enter(nc net.Conn, id string, key sas.Key) error {
 	l := wiretest.Login(id, key)
 	l.HasUsername, l.HasPassword = true, true
 	b := mqtt.AppendConnect(nil, &l)
-	b = mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(iothub.FilterTwinResponses)}, mqtt.Subscription{Filter: []byte(iothub.FilterDesired)})
-	b = mqtt.AppendPublish(b, iothub.TwinGetTopic("1"), []byte(" "), 0, false, false, 0)
+	b = mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(topics.FilterTwinResponses)}, mqtt.Subscription{Filter: []byte(topics.FilterDesired)})
+	b = mqtt.AppendPublish(b, topics.TwinGet("1"), []byte(" "), 0, false, false, 0)
 	if _, err := nc.Write(b); err != nil {
 		return err
 	}
@@ -104,11 +106,11 @@ func connectionMemory(t testing.TB, n int, secure bool) float64 {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	key := iothub.NewKey()
-	for first := 0; first < n; first += iothub.MaxBulk {
-		var entries []iothub.BulkEntry
-		for i := first; i < min(n, first+iothub.MaxBulk); i++ {
-			e := iothub.NewBulkEntry(iothub.ImportCreate, crowdID(i), key, key)
+	key := sas.NewKey()
+	for first := 0; first < n; first += registry.MaxBulk {
+		var entries []registry.BulkEntry
+		for i := first; i < min(n, first+registry.MaxBulk); i++ {
+			e := registry.NewBulkEntry(registry.ImportCreate, crowdID(i), key, key)
 			e.Tags = json.RawMessage(`{"location":{"region":"US","plant":"Redmond43"}}`)
 			entries = append(entries, e)
 		}

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -156,13 +156,13 @@ func TestHubAgainstModel(t *testing.T) {
 		id := fmt.Sprint("model-", n)
 		d := newDevice(t, c, id)
 		w := online(t, h, id, d.Authentication.SymmetricKey.Primary)
-		w.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterDesired)
+		w.Subscribe(0, topics.FilterTwinResponses, topics.FilterDesired)
 		m := &model{tags: document{}, desired: document{}, reported: document{}, desiredN: 1, reportedN: 1, version: 2, etagNo: 1}
 		for step := range rapid.IntRange(1, 8).Draw(rt, "steps") {
 			switch rapid.IntRange(0, 3).Draw(rt, "operation") {
 			case 0, 1:
 				patch := patches(true).Draw(rt, "reported")
-				w.Publish(0, iothub.ReportTopic("r"), text(patch))
+				w.Publish(0, topics.Report("r"), text(patch))
 				m.reported = merge(m.reported, patch)
 				m.reportedN++
 				m.version++

@@ -17,8 +17,9 @@ import (
 	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -143,15 +144,15 @@ func TestQueueingFormulas(t *testing.T) {
 // inMemory is a fleet's target whose devices reach a hub without a network.
 type inMemory struct {
 	hub *hub.Hub
-	key []iothub.Key
+	key []sas.Key
 }
 
 func (m inMemory) Link(index int, id string) link.Options {
 	return link.Options{
 		ClientID: id, CleanSession: true, Dial: m.hub.Dial,
-		Username: iothub.Username{Host: "localhost", DeviceID: id, APIVersion: "2021-04-12"}.String(),
+		Username: username.Name{Host: "localhost", DeviceID: id, APIVersion: "2021-04-12"}.String(),
 		Password: func() string {
-			return iothub.NewSAS("localhost/devices/"+id, m.key[index], "", time.Now().Add(24*time.Hour))
+			return sas.Sign("localhost/devices/"+id, m.key[index], "", time.Now().Add(24*time.Hour))
 		},
 	}
 }

@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -43,7 +42,7 @@ func TestWithoutTierNothingIsThrottled(t *testing.T) {
 	b := newBench(t)
 	b.hub.Arm()
 	w := b.online()
-	w.Subscribe(0, iothub.FilterTwinResponses)
+	w.Subscribe(0, topics.FilterTwinResponses)
 	for range 300 { // an S1 serves 100 in a second
 		w.Twin()
 	}
@@ -76,10 +75,10 @@ func TestShed(t *testing.T) {
 		t.Errorf("a bulk call of two devices: %d; each counts", a.status)
 	}
 	w := b.online()
-	w.Subscribe(0, iothub.FilterTwinResponses)
+	w.Subscribe(0, topics.FilterTwinResponses)
 	shed := 0
 	for range 10 {
-		w.Publish(0, iothub.TwinGetTopic("7"), "")
+		w.Publish(0, topics.TwinGet("7"), "")
 		if f := w.Expect(mqtt.PUBLISH); f.Topic == "$iothub/twin/res/429/?$rid=7" {
 			shed++
 			b.equal("errorCode", answer{body: f.Payload}.member("errorCode"), 429001)
@@ -89,7 +88,7 @@ func TestShed(t *testing.T) {
 		t.Error("ten reads at once were all served")
 	}
 	for range 100 {
-		w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+		w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 	}
 	w.Closed("telemetry above the limit")
 	codes := make(map[byte]int)
@@ -110,7 +109,7 @@ func TestShaped(t *testing.T) {
 	t.Parallel()
 	b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: throttle.Shape{Burst: 50 * time.Millisecond}})
 	w := b.online()
-	w.Subscribe(0, iothub.FilterTwinResponses)
+	w.Subscribe(0, topics.FilterTwinResponses)
 	began := time.Now()
 	for range 25 { // five at once, then a hundred a second
 		w.Twin()
@@ -166,12 +165,12 @@ func TestBasicTiers(t *testing.T) {
 			}
 		}
 		w := b.online()
-		w.Subscribe(0, iothub.FilterTwinResponses)
-		w.Publish(0, iothub.TwinGetTopic("1"), "")
+		w.Subscribe(0, topics.FilterTwinResponses)
+		w.Publish(0, topics.TwinGet("1"), "")
 		if f := w.Expect(mqtt.PUBLISH); !strings.HasPrefix(f.Topic, "$iothub/twin/res/403/") {
 			t.Errorf("%s: a twin over MQTT: %s", name, f.Topic)
 		}
-		w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+		w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 		w.Expect(mqtt.PUBACK)
 		b.must("GET", devicePath, "")
 	}
@@ -191,30 +190,30 @@ func TestQuota(t *testing.T) {
 		}
 	}
 	w := b.online()
-	w.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterDesired)
+	w.Subscribe(0, topics.FilterTwinResponses, topics.FilterDesired)
 	expect("a connection and subscriptions", 0)
 	b.must("GET", devicePath, "")
 	b.must("GET", "/statistics/devices?api-version=2021-04-12", "")
 	expect("the registry", 0)
 	w.Twin()
 	expect("a twin that is read", 1)
-	w.Publish(0, iothub.ReportTopic("1"), fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 600)))
+	w.Publish(0, topics.Report("1"), fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 600)))
 	w.Expect(mqtt.PUBLISH)
 	expect("a report of 608 bytes", 2)
-	w.Publish(0, iothub.ReportTopic("1"), "{")
+	w.Publish(0, topics.Report("1"), "{")
 	w.Expect(mqtt.PUBLISH)
 	b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
 	w.Expect(mqtt.PUBLISH)
 	used = b.hub.Stats().QuotaUsed - 2
 	expect("a desired property and its notification", 2)
-	w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 512))
+	w.Publish(1, topics.Telemetry("dev-1", nil), strings.Repeat("x", 512))
 	w.Expect(mqtt.PUBACK)
 	expect("telemetry of 512 bytes", 1)
-	w.Publish(1, iothub.TelemetryTopic("dev-1", iothub.PropertyBag{{Name: "a", Value: "b", HasValue: true}}), strings.Repeat("x", 511))
+	w.Publish(1, topics.Telemetry("dev-1", topics.Bag{{Name: "a", Value: "b", HasValue: true}}), strings.Repeat("x", 511))
 	w.Expect(mqtt.PUBACK)
 	expect("telemetry of 513 bytes with its properties", 2)
 	for range 16 { // 512 each
-		w.Publish(1, iothub.TelemetryTopic("dev-1", nil), strings.Repeat("x", 256<<10))
+		w.Publish(1, topics.Telemetry("dev-1", nil), strings.Repeat("x", 256<<10))
 	}
 	w.Closed("telemetry above the quota")
 	if _, code := dial(t, b.hub).Connect(wiretest.Login("dev-1", b.key)); code != mqtt.NotAuthorized {
@@ -233,9 +232,9 @@ func TestSplitTwins(t *testing.T) {
 		shape.SplitTwins = split
 		b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: shape})
 		w := b.online()
-		w.Subscribe(0, iothub.FilterTwinResponses)
+		w.Subscribe(0, topics.FilterTwinResponses)
 		for range 50 { // uses up what devices have
-			w.Publish(0, iothub.TwinGetTopic("1"), "")
+			w.Publish(0, topics.TwinGet("1"), "")
 		}
 		for range 50 {
 			w.Expect(mqtt.PUBLISH)
@@ -270,7 +269,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	w := b.online()
-	w.Subscribe(0, iothub.FilterTwinResponses)
+	w.Subscribe(0, topics.FilterTwinResponses)
 	b.hub.Restart(300 * time.Millisecond)
 	w.Closed("a restart")
 	began := time.Now()

@@ -13,7 +13,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -26,8 +28,8 @@ func TestTraps(t *testing.T) {
 	}{
 		{"a kept session brings all its subscriptions back", func(b *bench) {
 			first := b.online()
-			first.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterDesired, iothub.FilterMethods)
-			first.Subscribe(1, iothub.FilterC2D("dev-1"))
+			first.Subscribe(0, topics.FilterTwinResponses, topics.FilterDesired, topics.FilterMethods)
+			first.Subscribe(1, topics.FilterC2D("dev-1"))
 			first.Conn.Close()
 			again := b.online() // subscribes to nothing
 			b.equal("twin", again.Twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
@@ -38,8 +40,8 @@ func TestTraps(t *testing.T) {
 		}},
 		{"a refused report has a JSON body with errorCode and message", func(b *bench) {
 			w := b.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
-			w.Publish(0, iothub.ReportTopic("7"), nullInArray)
+			w.Subscribe(0, topics.FilterTwinResponses)
+			w.Publish(0, topics.Report("7"), nullInArray)
 			f := w.Expect(mqtt.PUBLISH)
 			b.equal("topic", f.Topic, "$iothub/twin/res/400/?$rid=7")
 			a := answer{body: f.Payload}
@@ -52,15 +54,15 @@ func TestTraps(t *testing.T) {
 		}},
 		{"204 without body for a report, 200 with bare sections for a get", func(b *bench) {
 			w := b.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
-			w.Publish(0, iothub.ReportTopic("a b/ü"), `{"x":1}`)
+			w.Subscribe(0, topics.FilterTwinResponses)
+			w.Publish(0, topics.Report("a b/ü"), `{"x":1}`)
 			f := w.Expect(mqtt.PUBLISH)
 			b.equal("report", f.Topic+f.Payload, "$iothub/twin/res/204/?$rid=a b/ü&$version=2")
 			b.equal("get", w.Twin(), `{"desired":{"$version":1},"reported":{"x":1,"$version":2}}`)
 		}},
 		{"a desired notification has its $version, and removed keys as null", func(b *bench) {
 			w := b.online()
-			w.Subscribe(0, iothub.FilterDesired)
+			w.Subscribe(0, topics.FilterDesired)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1,"b":2}}}`)
 			b.equal("patch", w.Expect(mqtt.PUBLISH).Payload, `{"a":1,"b":2,"$version":2}`)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1,"none":null}}}`)
@@ -143,9 +145,9 @@ func TestTraps(t *testing.T) {
 		}},
 		{"item types in Pascal case, no continuation on the last page, Query or query", func(b *bench) {
 			newDevice(b.T, b.service, "dev-2")
-			a := b.must("POST", queryPath, `{"Query":"SELECT * FROM devices"}`, iothub.HeaderMaxItemCount, "1")
+			a := b.must("POST", queryPath, `{"Query":"SELECT * FROM devices"}`, paging.HeaderMaxItemCount, "1")
 			b.equal("item type", a.header.Get("x-ms-item-type"), "Twin")
-			a = b.must("POST", queryPath, everything, iothub.HeaderMaxItemCount, "1", iothub.HeaderContinuation, a.header.Get("x-ms-continuation"))
+			a = b.must("POST", queryPath, everything, paging.HeaderMaxItemCount, "1", paging.HeaderContinuation, a.header.Get("x-ms-continuation"))
 			if _, there := a.header["X-Ms-Continuation"]; there {
 				b.Error("the last page has a continuation header")
 			}
@@ -182,8 +184,8 @@ func TestTraps(t *testing.T) {
 			text, _ := a.member("Message").(string)
 			b.equal("a method's error is JSON within Message", answer{body: text}.member("errorCode"), 404103)
 			w := b.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
-			w.Publish(0, iothub.ReportTopic("1"), "{")
+			w.Subscribe(0, topics.FilterTwinResponses)
+			w.Publish(0, topics.Report("1"), "{")
 			a = answer{body: w.Expect(mqtt.PUBLISH).Payload}
 			if a.member("errorCode") == nil || a.member("message") == nil || a.member("Message") != nil {
 				b.Errorf("MQTT: %s", a.body)
@@ -207,8 +209,8 @@ func TestTraps(t *testing.T) {
 		}},
 		{"QoS 1 to $iothub topics is acknowledged", func(b *bench) {
 			w := b.online()
-			w.Subscribe(1, iothub.FilterTwinResponses)
-			for _, topic := range []string{iothub.TwinGetTopic("1"), iothub.ReportTopic("2")} {
+			w.Subscribe(1, topics.FilterTwinResponses)
+			for _, topic := range []string{topics.TwinGet("1"), topics.Report("2")} {
 				id := w.Publish(1, topic, "{}")
 				got, err := mqtt.DecodeAck(w.Expect(mqtt.PUBACK).Body)
 				if err != nil || got != id {
@@ -216,11 +218,11 @@ func TestTraps(t *testing.T) {
 				}
 				w.Expect(mqtt.PUBLISH)
 			}
-			w.Publish(1, iothub.MethodResponseTopic(200, "none"), "")
+			w.Publish(1, topics.MethodResponse(200, "none"), "")
 			w.Expect(mqtt.PUBACK)
 		}},
 		{"system properties with an encoded $", func(b *bench) {
-			hears := &listener{keys: map[string]iothub.Key{"dev-1": b.key}}
+			hears := &listener{keys: map[string]sas.Key{"dev-1": b.key}}
 			w := pipe(b, hears, front.Options{})
 			w.Connect(wiretest.Login("dev-1", b.key))
 			w.Publish(1, "devices/dev-1/messages/events/%24.mid=1&%24.ct=application%2Fjson&a%20b=c%2Fd%2Be", "x")
@@ -234,7 +236,7 @@ func TestTraps(t *testing.T) {
 		}},
 		{"a cloud-to-device topic has a $. property", func(b *bench) {
 			w := b.online()
-			w.Subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			b.must("POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "hi", "iothub-messageid", "m1", "iothub-app-color", "red")
 			f := w.Expect(mqtt.PUBLISH)
 			if want := "devices/dev-1/messages/devicebound/%24.to=%2Fdevices%2Fdev-1%2Fmessages%2FdeviceBound"; !strings.HasPrefix(f.Topic, want) {
@@ -247,8 +249,8 @@ func TestTraps(t *testing.T) {
 		{"a report leaves the etag and moves the version", func(b *bench) {
 			before := b.must("GET", twinPath, "")
 			w := b.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
-			w.Publish(0, iothub.ReportTopic("1"), `{"x":1}`)
+			w.Subscribe(0, topics.FilterTwinResponses)
+			w.Publish(0, topics.Report("1"), `{"x":1}`)
 			w.Expect(mqtt.PUBLISH)
 			after := b.must("GET", twinPath, "")
 			b.equal("etag", after.member("etag"), before.member("etag"))
@@ -257,19 +259,19 @@ func TestTraps(t *testing.T) {
 		}},
 		{"arrays are replaced whole, hold no null, and need a version of 2019-10-01", func(b *bench) {
 			w := b.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Subscribe(0, topics.FilterTwinResponses)
 			for _, patch := range []string{`{"a":[1,2,3]}`, `{"a":[4]}`} {
-				w.Publish(0, iothub.ReportTopic("1"), patch)
+				w.Publish(0, topics.Report("1"), patch)
 				w.Expect(mqtt.PUBLISH)
 			}
-			w.Publish(0, iothub.ReportTopic("2"), `{"a":[1,null]}`)
+			w.Publish(0, topics.Report("2"), `{"a":[1,null]}`)
 			b.equal("null", w.Expect(mqtt.PUBLISH).Topic, "$iothub/twin/res/400/?$rid=2")
 			b.equal("twin", w.Twin(), `{"desired":{"$version":1},"reported":{"a":[4],"$version":3}}`)
 			old := dial(b, b.hub)
 			c := wiretest.Login("dev-1", b.key)
 			c.Username = []byte("localhost/dev-1/?api-version=2018-06-30")
 			old.Connect(c)
-			old.Publish(0, iothub.ReportTopic("3"), `{"a":[5]}`)
+			old.Publish(0, topics.Report("3"), `{"a":[5]}`)
 			f := old.Expect(mqtt.PUBLISH)
 			if f.Topic != "$iothub/twin/res/400/?$rid=3" || !strings.Contains(f.Payload, "arrays are not supported") {
 				b.Errorf("an old version: %s %s", f.Topic, f.Payload)
@@ -280,12 +282,12 @@ func TestTraps(t *testing.T) {
 			for _, host := range []string{"localhost:" + port, "localhost", "testhub.local", "myhub.azure-devices.net"} {
 				c := wiretest.Login("dev-1", b.key)
 				c.Username = []byte(host + "/dev-1/?api-version=2021-04-12")
-				c.Password = []byte(iothub.NewSAS(host+"/devices/dev-1", b.key, "", time.Now().Add(time.Hour)))
+				c.Password = []byte(sas.Sign(host+"/devices/dev-1", b.key, "", time.Now().Add(time.Hour)))
 				if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
 					b.Errorf("device, %s: CONNACK %d", host, code)
 				}
 				owner := b.hub.ConnectionString("iothubowner")
-				b.must("GET", twinPath, "", "Authorization", iothub.NewSAS(host, owner.Key, "iothubowner", time.Now().Add(time.Hour)))
+				b.must("GET", twinPath, "", "Authorization", sas.Sign(host, owner.Key, "iothubowner", time.Now().Add(time.Hour)))
 			}
 		}},
 		{"without its token a query begins anew; a token belongs to its query and page size", func(b *bench) {
@@ -293,20 +295,20 @@ func TestTraps(t *testing.T) {
 				newDevice(b.T, b.service, id)
 			}
 			const sql = `{"query":"SELECT deviceId FROM devices"}`
-			first := b.must("POST", queryPath, sql, iothub.HeaderMaxItemCount, "2")
-			again := b.must("POST", queryPath, sql, iothub.HeaderMaxItemCount, "2")
+			first := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2")
+			again := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2")
 			b.equal("the page", again.body, first.body)
-			token := first.header.Get(iothub.HeaderContinuation)
-			second := b.must("POST", queryPath, sql, iothub.HeaderMaxItemCount, "2", iothub.HeaderContinuation, token)
+			token := first.header.Get(paging.HeaderContinuation)
+			second := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2", paging.HeaderContinuation, token)
 			b.equal("the second page", second.body, `[{"deviceId":"dev-3"}]`)
 			for _, other := range [][2]string{{sql, "3"}, {everything, "2"}} {
-				a := call(b, b.hub, "POST", queryPath, other[0], iothub.HeaderMaxItemCount, other[1], iothub.HeaderContinuation, token)
+				a := call(b, b.hub, "POST", queryPath, other[0], paging.HeaderMaxItemCount, other[1], paging.HeaderContinuation, token)
 				b.equal("a token with "+other[0]+" and pages of "+other[1], a.status, 400)
 			}
 		}},
 		{"a new connection ends the old one and is not harmed by its end", func(b *bench) {
 			old := b.online()
-			old.Subscribe(0, iothub.FilterTwinResponses, iothub.FilterMethods)
+			old.Subscribe(0, topics.FilterTwinResponses, topics.FilterMethods)
 			fresh := b.online()
 			old.Closed("a second connection of the same device")
 			eventually(b, "the old connection is gone", func() bool { return b.hub.Stats().Front.Connections == 1 })
@@ -317,11 +319,11 @@ func TestTraps(t *testing.T) {
 				done <- call(b, b.hub, "POST", "/twins/dev-1/methods?api-version=2021-04-12", `{"methodName":"m","responseTimeoutInSeconds":30}`)
 			}()
 			f := fresh.Expect(mqtt.PUBLISH)
-			topic, err := iothub.ParseTopic(strings.Replace(f.Topic, "POST/m", "res/200", 1))
+			topic, err := topics.Parse(strings.Replace(f.Topic, "POST/m", "res/200", 1))
 			if err != nil {
 				b.Fatal(err)
 			}
-			fresh.Publish(0, iothub.MethodResponseTopic(200, topic.RequestID), `{"ok":true}`)
+			fresh.Publish(0, topics.MethodResponse(200, topic.RequestID), `{"ok":true}`)
 			b.equal("a method over the new one", (<-done).body, `{"status":200,"payload":{"ok":true}}`)
 		}},
 		{"TLS 1.2 is offered", func(b *bench) {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -38,7 +38,7 @@ func dialTLS(t testing.TB, h *hub.Hub, config *tls.Config) (*wiretest.Wire, erro
 }
 
 // online connects a device over a new connection, with a session that is kept.
-func online(t testing.TB, h *hub.Hub, id string, key iothub.Key) *wiretest.Wire {
+func online(t testing.TB, h *hub.Hub, id string, key sas.Key) *wiretest.Wire {
 	t.Helper()
 	w := dial(t, h)
 	if _, code := w.Connect(wiretest.Login(id, key)); code != mqtt.Accepted {
@@ -78,7 +78,7 @@ func call(t testing.TB, h *hub.Hub, method, path, body string, headers ...string
 		t.Fatal(err)
 	}
 	cs := h.ConnectionString("iothubowner")
-	r.Header.Set("Authorization", iothub.NewSAS(cs.HostName, cs.Key, cs.Policy, time.Now().Add(time.Hour)))
+	r.Header.Set("Authorization", sas.Sign(cs.HostName, cs.Key, cs.Policy, time.Now().Add(time.Hour)))
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/table"
 )
 
@@ -23,7 +23,7 @@ const mostErrors = 5
 // Parse reads a file of device connection strings: CSV with a column connection_string, separated by commas,
 // semicolons or tabs, CSV of a single column, or JSON lines such as {"connectionString": "…"}. It is in UTF-8, or in
 // UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
-func Parse(b []byte) ([]iothub.DeviceConnectionString, error) {
+func Parse(b []byte) ([]connstring.Device, error) {
 	b, err := table.Text(b)
 	var at *table.Error
 	if errors.As(err, &at) {
@@ -45,7 +45,7 @@ func Parse(b []byte) ([]iothub.DeviceConnectionString, error) {
 }
 
 type parser struct {
-	devices []iothub.DeviceConnectionString
+	devices []connstring.Device
 	seen    map[string]int // line by device id
 	errs    []error
 }
@@ -57,7 +57,7 @@ func (p *parser) fail(line int, err error) bool {
 }
 
 func (p *parser) add(line int, text string) bool {
-	c, err := iothub.ParseDeviceConnectionString(text)
+	c, err := connstring.ParseDevice(text)
 	first, twice := p.seen[c.DeviceID]
 	switch {
 	case err != nil:
@@ -173,7 +173,7 @@ func columnOf(row []string) (column int, header bool) {
 }
 
 // AppendRow appends a device to a file of JSON lines as Parse reads it. It reveals the key.
-func AppendRow(dst []byte, c iothub.DeviceConnectionString) []byte {
+func AppendRow(dst []byte, c connstring.Device) []byte {
 	row, _ := json.Marshal(struct { // strings are always encoded
 		ConnectionString string `json:"connectionString"`
 	}{c.Reveal()})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 const key = "aHVzaC1odXNo"
@@ -138,7 +138,7 @@ func TestAuthority(t *testing.T) {
 //
 //	printf %s robot-1 | openssl dgst -sha256 -hmac group-secret -binary | base64
 func TestGroupKey(t *testing.T) {
-	group, err := iothub.ParseKey("Z3JvdXAtc2VjcmV0")
+	group, err := sas.ParseKey("Z3JvdXAtc2VjcmV0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,20 +19,22 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// registry is a hub's registry that allows so many operations a second after a burst, and sheds the rest. A
+// fakeRegistry is a hub's registry that allows so many operations a second after a burst, and sheds the rest. A
 // rate of 0 is without a limit.
-type registry struct {
+type fakeRegistry struct {
 	mu         sync.Mutex
 	rate       float64
 	burst      float64
 	retryAfter time.Duration
 	tokens     float64
 	at         time.Time
-	devices    map[string]iothub.Authentication
+	devices    map[string]registry.Authentication
 	calls      int
 	shed       []time.Time
 	largest    int
@@ -40,7 +42,7 @@ type registry struct {
 	before func(call int) (err error, carriedOut bool)
 }
 
-func (r *registry) admit(n int) error {
+func (r *fakeRegistry) admit(n int) error {
 	if r.rate == 0 {
 		return nil
 	}
@@ -59,72 +61,74 @@ func (r *registry) admit(n int) error {
 	return nil
 }
 
-func (r *registry) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
+func (r *fakeRegistry) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
 	time.Sleep(5 * time.Millisecond) // of a bubble's clock
 	if err := ctx.Err(); err != nil {
-		return iothub.BulkResult{}, err
+		return registry.BulkResult{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
 	r.largest = max(r.largest, len(entries))
 	if err := r.admit(len(entries)); err != nil {
-		return iothub.BulkResult{}, err
+		return registry.BulkResult{}, err
 	}
 	var failure error
 	if r.before != nil {
 		err, carriedOut := r.before(r.calls)
 		if err != nil && !carriedOut {
-			return iothub.BulkResult{}, err
+			return registry.BulkResult{}, err
 		}
 		failure = err
 	}
-	var result iothub.BulkResult
+	var result registry.BulkResult
 	for _, e := range entries {
 		_, there := r.devices[e.ID]
 		switch {
-		case e.ImportMode == iothub.ImportCreate && there:
-			result.Errors = append(result.Errors, iothub.BulkError{DeviceID: e.ID, ErrorCode: 409001})
-		case e.ImportMode == iothub.ImportCreate && strings.HasPrefix(e.ID, "bad"):
-			result.Errors = append(result.Errors, iothub.BulkError{DeviceID: e.ID, ErrorCode: 400004, ErrorStatus: "BadRequest"})
-		case e.ImportMode == iothub.ImportCreate:
+		case e.ImportMode == registry.ImportCreate && there:
+			result.Errors = append(result.Errors, registry.BulkError{DeviceID: e.ID, ErrorCode: 409001})
+		case e.ImportMode == registry.ImportCreate && strings.HasPrefix(e.ID, "bad"):
+			result.Errors = append(result.Errors, registry.BulkError{DeviceID: e.ID, ErrorCode: 400004, ErrorStatus: "BadRequest"})
+		case e.ImportMode == registry.ImportCreate:
 			r.devices[e.ID] = *e.Authentication
-		case e.ImportMode == iothub.ImportDelete && !there:
-			result.Errors = append(result.Errors, iothub.BulkError{DeviceID: e.ID, ErrorCode: 404001})
-		case e.ImportMode == iothub.ImportDelete:
+		case e.ImportMode == registry.ImportDelete && !there:
+			result.Errors = append(result.Errors, registry.BulkError{DeviceID: e.ID, ErrorCode: 404001})
+		case e.ImportMode == registry.ImportDelete:
 			delete(r.devices, e.ID)
 		}
 	}
 	return result, failure
 }
 
-func (r *registry) Device(_ context.Context, id string) (iothub.Identity, error) {
+func (r *fakeRegistry) Device(_ context.Context, id string) (registry.Identity, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
 	if err := r.admit(1); err != nil {
-		return iothub.Identity{}, err
+		return registry.Identity{}, err
 	}
 	auth, ok := r.devices[id]
 	if !ok {
-		return iothub.Identity{}, iothub.ErrDeviceNotFound
+		return registry.Identity{}, iothub.ErrDeviceNotFound
 	}
-	return iothub.Identity{DeviceID: id, Authentication: auth}, nil
+	return registry.Identity{DeviceID: id, Authentication: auth}, nil
 }
 
-func newRegistry() *registry { return &registry{devices: make(map[string]iothub.Authentication)} }
+func newRegistry() *fakeRegistry {
+	return &fakeRegistry{devices: make(map[string]registry.Authentication)}
+}
 
 func id(i int) string { return fmt.Sprintf("d-%05d", i) }
 
 // made collects what a Make tells.
 type made struct {
 	states map[string]State
-	keys   map[string]iothub.Key
+	keys   map[string]sas.Key
 }
 
 func (m *made) done(_ int, devices []Device, states []State) error {
 	if m.states == nil {
-		m.states, m.keys = make(map[string]State), make(map[string]iothub.Key)
+		m.states, m.keys = make(map[string]State), make(map[string]sas.Key)
 	}
 	for i, d := range devices {
 		m.states[d.ID], m.keys[d.ID] = states[i], d.Auth.SymmetricKey.Primary
@@ -146,7 +150,7 @@ func build(adopt Adopt) func(first, last int) ([]Device, error) {
 	return func(first, last int) ([]Device, error) {
 		var out []Device
 		for i := first; i < last; i++ {
-			out = append(out, Device{ID: id(i), Adopt: adopt, Auth: iothub.Authentication{Type: iothub.AuthSAS, SymmetricKey: iothub.SymmetricKeys{Primary: iothub.NewKey(), Secondary: iothub.NewKey()}}})
+			out = append(out, Device{ID: id(i), Adopt: adopt, Auth: registry.Authentication{Type: registry.AuthSAS, SymmetricKey: registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}}})
 		}
 		return out, nil
 	}
@@ -176,7 +180,7 @@ func TestMakeAndRemove(t *testing.T) {
 			}
 		}
 		delete(r.devices, id(7))
-		r.devices["another"] = iothub.Authentication{}
+		r.devices["another"] = registry.Authentication{}
 		var ids []string
 		for i := range 1050 {
 			ids = append(ids, id(i))
@@ -221,7 +225,7 @@ func TestAdopt(t *testing.T) {
 		if err := p.Make(t.Context(), 10, build(AdoptNot), nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "device d-00000 exists already") {
 			t.Errorf("not to be adopted: %v", err)
 		}
-		r.devices[id(3)] = iothub.Authentication{Type: iothub.AuthSelfSigned}
+		r.devices[id(3)] = registry.Authentication{Type: registry.AuthSelfSigned}
 		if err := p.Make(t.Context(), 10, build(AdoptKey), nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "authenticates by selfSigned") {
 			t.Errorf("a device with a certificate: %v", err)
 		}
@@ -327,15 +331,15 @@ func TestLostAnswers(t *testing.T) {
 // mute is a registry that takes every call and answers none.
 type mute struct{ calls atomic.Int32 }
 
-func (m *mute) Bulk(ctx context.Context, _ []iothub.BulkEntry) (iothub.BulkResult, error) {
+func (m *mute) Bulk(ctx context.Context, _ []registry.BulkEntry) (registry.BulkResult, error) {
 	m.calls.Add(1)
 	<-ctx.Done()
-	return iothub.BulkResult{}, ctx.Err()
+	return registry.BulkResult{}, ctx.Err()
 }
 
-func (m *mute) Device(ctx context.Context, _ string) (iothub.Identity, error) {
+func (m *mute) Device(ctx context.Context, _ string) (registry.Identity, error) {
 	<-ctx.Done()
-	return iothub.Identity{}, ctx.Err()
+	return registry.Identity{}, ctx.Err()
 }
 
 // A registry that answers nothing is told of while it is waited for, and given up in less than two minutes.
@@ -409,7 +413,7 @@ func TestPermanentMistakes(t *testing.T) {
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := func(first, last int) ([]Device, error) {
-			return []Device{{ID: "bad-1", Auth: iothub.Authentication{Type: iothub.AuthSAS}}}, nil
+			return []Device{{ID: "bad-1", Auth: registry.Authentication{Type: registry.AuthSAS}}}, nil
 		}
 		err := (&Provisioner{Registry: newRegistry()}).Make(t.Context(), 1, bad, nil)
 		if !errors.Is(err, ErrRefused) || err.Error() != "identity refused: creating bad-1: error 400004: BadRequest" {

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 )
 
 // Out is a file of device connection strings that grows as devices are made. It holds keys: its owner alone may
@@ -15,7 +15,7 @@ import (
 type Out struct {
 	path string
 	file *os.File
-	rows map[string]iothub.DeviceConnectionString
+	rows map[string]connstring.Device
 	all  []string // ids in the order of the file
 }
 
@@ -25,7 +25,7 @@ func OpenOut(path string) (*Out, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the file of devices: %w", err)
 	}
-	o := &Out{path: path, file: f, rows: make(map[string]iothub.DeviceConnectionString)}
+	o := &Out{path: path, file: f, rows: make(map[string]connstring.Device)}
 	if err := o.read(); err != nil {
 		return nil, errors.Join(fmt.Errorf("continuing %s: %w", path, err), f.Close())
 	}
@@ -58,7 +58,7 @@ func (o *Out) read() error {
 	return err
 }
 
-func (o *Out) keep(rows []iothub.DeviceConnectionString) {
+func (o *Out) keep(rows []connstring.Device) {
 	for _, r := range rows {
 		o.rows[r.DeviceID] = r
 		o.all = append(o.all, r.DeviceID)
@@ -72,7 +72,7 @@ func (o *Out) Has(id string) bool {
 }
 
 // Add writes devices at the end.
-func (o *Out) Add(rows []iothub.DeviceConnectionString) error {
+func (o *Out) Add(rows []connstring.Device) error {
 	var b []byte
 	for _, r := range rows {
 		b = AppendRow(b, r)

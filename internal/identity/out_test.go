@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 )
 
-func devicesOf(t *testing.T, ids ...string) []iothub.DeviceConnectionString {
+func devicesOf(t *testing.T, ids ...string) []connstring.Device {
 	t.Helper()
-	var out []iothub.DeviceConnectionString
+	var out []connstring.Device
 	for _, id := range ids {
-		c, err := iothub.ParseDeviceConnectionString(row(id))
+		c, err := connstring.ParseDevice(row(id))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
@@ -50,7 +51,7 @@ type work struct {
 
 // run does a job for the indexes from 0 to before n, in parts.
 func (p *Provisioner) run(ctx context.Context, n int, job func(ctx context.Context, w *work, first, last int) error) error {
-	w := &work{p: p, n: n, active: concurrency, size: iothub.MaxBulk, wait: firstWait, heard: time.Now()}
+	w := &work{p: p, n: n, active: concurrency, size: registry.MaxBulk, wait: firstWait, heard: time.Now()}
 	calls, cancel := context.WithCancelCause(ctx)
 	var running, watch sync.WaitGroup
 	for range concurrency {
@@ -221,7 +222,7 @@ func (w *work) finish(first, last int, err error) bool {
 	}
 	w.done += last - first
 	w.wait = firstWait
-	w.size = min(iothub.MaxBulk, w.size+1+w.size/4)
+	w.size = min(registry.MaxBulk, w.size+1+w.size/4)
 	w.mu.Unlock()
 	w.tell(false)
 	return true
@@ -278,8 +279,8 @@ func shedBy(err error) (after time.Duration, shed bool) {
 
 // bulk makes one call and sorts its failures by device. A call without an answer is made again, with the same
 // keys: it may have been carried out.
-func (w *work) bulk(ctx context.Context, entries []iothub.BulkEntry) (map[string]iothub.BulkError, error) {
-	var result iothub.BulkResult
+func (w *work) bulk(ctx context.Context, entries []registry.BulkEntry) (map[string]registry.BulkError, error) {
+	var result registry.BulkResult
 	call := func(ctx context.Context) (err error) {
 		result, err = w.p.Registry.Bulk(ctx, entries)
 		return err
@@ -303,7 +304,7 @@ func (w *work) bulk(ctx context.Context, entries []iothub.BulkEntry) (map[string
 	if err != nil {
 		return nil, err
 	}
-	failed := make(map[string]iothub.BulkError, len(result.Errors))
+	failed := make(map[string]registry.BulkError, len(result.Errors))
 	for _, e := range result.Errors {
 		failed[e.DeviceID] = e
 	}

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
 
 // Registry is the service side of identities. Its calls are not retried: a Provisioner paces itself.
 type Registry interface {
-	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
-	Device(ctx context.Context, id string) (iothub.Identity, error)
+	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
+	Device(ctx context.Context, id string) (registry.Identity, error)
 }
 
 // ErrStopped is returned when Provisioner.Stop was closed before all was done.
@@ -36,7 +37,7 @@ const (
 // Device is an identity to make.
 type Device struct {
 	ID    string
-	Auth  iothub.Authentication
+	Auth  registry.Authentication
 	Adopt Adopt
 }
 
@@ -92,9 +93,9 @@ func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last in
 		if err != nil {
 			return err
 		}
-		entries := make([]iothub.BulkEntry, len(devices))
+		entries := make([]registry.BulkEntry, len(devices))
 		for i, d := range devices {
-			entries[i] = iothub.BulkEntry{ID: d.ID, ImportMode: iothub.ImportCreate, Status: iothub.StatusEnabled, Authentication: &devices[i].Auth}
+			entries[i] = registry.BulkEntry{ID: d.ID, ImportMode: registry.ImportCreate, Status: registry.StatusEnabled, Authentication: &devices[i].Auth}
 		}
 		failed, err := w.bulk(ctx, entries)
 		if err != nil {
@@ -131,7 +132,7 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 	case AdoptNot:
 		return Existed, fmt.Errorf("%w: device %s exists already with another certificate; remove it with twinfleet deprovision, or give the group another id", ErrRefused, d.ID)
 	}
-	var identity iothub.Identity
+	var identity registry.Identity
 	err := w.patiently(ctx, func(ctx context.Context) (err error) {
 		identity, err = w.p.Registry.Device(ctx, d.ID)
 		return err
@@ -139,7 +140,7 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 	if err != nil {
 		return Existed, fmt.Errorf("reading the identity %s, which exists already: %w", d.ID, err)
 	}
-	if t := identity.Authentication.Type; t != iothub.AuthSAS && t != "" {
+	if t := identity.Authentication.Type; t != registry.AuthSAS && t != "" {
 		return Existed, fmt.Errorf("%w: device %s exists already and authenticates by %s; give the group another id", ErrRefused, d.ID, t)
 	}
 	if identity.Authentication.SymmetricKey.Primary == d.Auth.SymmetricKey.Primary {
@@ -153,9 +154,9 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 func (p *Provisioner) Remove(ctx context.Context, ids []string, done func(first int, states []State) error) error {
 	return p.run(ctx, len(ids), func(ctx context.Context, w *work, first, last int) error {
 		part := ids[first:last]
-		entries := make([]iothub.BulkEntry, len(part))
+		entries := make([]registry.BulkEntry, len(part))
 		for i, id := range part {
-			entries[i] = iothub.BulkEntry{ID: id, ImportMode: iothub.ImportDelete}
+			entries[i] = registry.BulkEntry{ID: id, ImportMode: registry.ImportDelete}
 		}
 		failed, err := w.bulk(ctx, entries)
 		if err != nil {

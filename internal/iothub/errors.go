@@ -1,7 +1,9 @@
+// Package iothub is the errors of Azure IoT Hub, as devices, the service side and the embedded hub know
+// them. The packages below it are the rest of the contract: none opens a connection or keeps state, but
+// for the client in service.
 package iothub
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -130,64 +132,8 @@ func Throttled(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusTooManyRequests
 }
 
-type plainBody struct {
-	ErrorCode  int               `json:"errorCode"`
-	TrackingID string            `json:"trackingId"`
-	Message    string            `json:"message"`
-	Info       map[string]string `json:"info,omitempty"`
-	Timestamp  Time              `json:"timestampUtc"`
-}
-
-type restBody struct {
-	Message          string `json:"Message"`
-	ExceptionMessage string `json:"ExceptionMessage"`
-}
-
-// MQTTBody is the body of an error answer on MQTT. Clients of the service look for errorCode in it.
-func (e *Error) MQTTBody(trackingID string, now time.Time) []byte {
-	return mustJSON(plainBody{e.Code, trackingID, e.Message, e.Info, Time{now}})
-}
-
-// RESTBody is the body of an error answer on REST: the text form, which most endpoints use.
-func (e *Error) RESTBody(trackingID string, now time.Time) []byte {
-	return mustJSON(restBody{
-		Message:          "ErrorCode:" + e.Name + ";" + e.Message,
-		ExceptionMessage: "Tracking ID:" + trackingID + "-TimeStamp:" + now.UTC().Format("01/02/2006 15:04:05"),
-	})
-}
-
-// MethodBody is the body of an error answer of direct methods: JSON inside the text.
-func (e *Error) MethodBody(trackingID string, now time.Time) []byte {
-	return mustJSON(restBody{Message: string(e.MQTTBody(trackingID, now))})
-}
-
-// ErrorBody is an encoding of error answers on REST.
-type ErrorBody uint8
-
-// The encodings: most endpoints answer text, direct methods answer JSON inside the text.
-const (
-	DataBody ErrorBody = iota
-	NestedBody
-)
-
-// Body is the body of an error answer in one of the encodings.
-func (e *Error) Body(form ErrorBody, trackingID string, now time.Time) []byte {
-	if form == NestedBody {
-		return e.MethodBody(trackingID, now)
-	}
-	return e.RESTBody(trackingID, now)
-}
-
-// mustJSON encodes the plain structs of this file, which cannot fail.
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return []byte(`{}`)
-	}
-	return b
-}
-
-func knownErrors() []*Error {
+// Known are all errors of the service.
+func Known() []*Error {
 	return []*Error{
 		ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
@@ -196,4 +142,29 @@ func knownErrors() []*Error {
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed,
 	}
+}
+
+// Complete adds the name that belongs to the code, or the code that belongs to the name.
+func (e *Error) Complete() {
+	if e.Code == 0 || e.Name == "" {
+		for _, known := range Known() {
+			if known.Code == e.Code || (e.Code == 0 && known.Name == e.Name) {
+				e.Code, e.Name = known.Code, known.Name
+				break
+			}
+		}
+	}
+	if e.Name == "" {
+		e.Name = strings.ReplaceAll(http.StatusText(e.Status), " ", "")
+	}
+}
+
+// CodeOf is the code of an error by its name, in any case; 0 for an unknown name.
+func CodeOf(name string) int {
+	for _, known := range Known() {
+		if strings.EqualFold(known.Name, name) {
+			return known.Code
+		}
+	}
+	return 0
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -41,7 +42,7 @@ func (t *Target) Link(index int, id string) link.Options {
 		}
 		return o
 	}
-	o.Username = iothub.Username{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
+	o.Username = username.Name{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
 	if cert := t.devices.certs[index]; cert != nil {
 		config := t.certTLS.Clone()
 		config.Certificates = []tls.Certificate{*cert}
@@ -53,7 +54,7 @@ func (t *Target) Link(index int, id string) link.Options {
 		life = tokenLife
 	}
 	key := t.devices.keys[index]
-	o.Password = func() string { return iothub.NewSAS(t.host+"/devices/"+id, key, "", time.Now().Add(life)) }
+	o.Password = func() string { return sas.Sign(t.host+"/devices/"+id, key, "", time.Now().Add(life)) }
 	return o
 }
 

@@ -7,21 +7,22 @@ import (
 	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // Identities are the devices of a scenario by index: how each proves who it is, and which of them this run made.
 type Identities struct {
 	IDs   []string
-	keys  []iothub.Key
+	keys  []sas.Key
 	certs []*tls.Certificate // nil for devices with keys
 	made  []bool
 
-	groups     []*scenario.Group              // by device index
-	enrollment map[*scenario.Group]iothub.Key // of groups that have one
-	authors    []*identity.Authority          // by device index; nil where devices sign themselves or have keys
-	Create     []int                          // indexes of those that have to be made
+	groups     []*scenario.Group           // by device index
+	enrollment map[*scenario.Group]sas.Key // of groups that have one
+	authors    []*identity.Authority       // by device index; nil where devices sign themselves or have keys
+	Create     []int                       // indexes of those that have to be made
 }
 
 // Known tells the scenario's devices from others.
@@ -37,8 +38,8 @@ func (all *Identities) Known() func(id string) bool {
 func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identities, error) {
 	n := sc.Devices()
 	all := &Identities{
-		IDs: make([]string, 0, n), keys: make([]iothub.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
-		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]iothub.Key), authors: make([]*identity.Authority, n),
+		IDs: make([]string, 0, n), keys: make([]sas.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
+		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]sas.Key), authors: make([]*identity.Authority, n),
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
@@ -48,7 +49,7 @@ func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identiti
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
 		if !d.Key.IsZero() {
-			if all.enrollment[g], err = iothub.ParseKey(d.Key.Reveal()); err != nil {
+			if all.enrollment[g], err = sas.ParseKey(d.Key.Reveal()); err != nil {
 				return nil, fmt.Errorf("group %s: %w", g.Name, err)
 			}
 		}
@@ -57,7 +58,7 @@ func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identiti
 			all.IDs = append(all.IDs, g.DeviceID(k))
 			all.groups[index], all.authors[index] = g, author
 			if k < len(d.Devices) {
-				if all.keys[index], err = iothub.ParseKey(d.Devices[k].Key.Reveal()); err != nil {
+				if all.keys[index], err = sas.ParseKey(d.Devices[k].Key.Reveal()); err != nil {
 					return nil, fmt.Errorf("device %s: %w", d.Devices[k].DeviceID, err)
 				}
 			}
@@ -94,7 +95,7 @@ func (all *Identities) device(index int) (identity.Device, error) {
 // Entry is the identity to make for one of the devices.
 func (all *Identities) Entry(index int) (identity.Device, error) {
 	id, d := all.IDs[index], &all.groups[index].Identity
-	out := identity.Device{ID: id, Auth: iothub.Authentication{Type: iothub.AuthSAS}}
+	out := identity.Device{ID: id, Auth: registry.Authentication{Type: registry.AuthSAS}}
 	switch {
 	case d.X509 != nil && d.X509.Thumbprint:
 		cert, thumbprint, err := identity.SelfSigned(id)
@@ -102,19 +103,19 @@ func (all *Identities) Entry(index int) (identity.Device, error) {
 			return out, err
 		}
 		all.certs[index] = &cert
-		out.Auth = iothub.Authentication{Type: iothub.AuthSelfSigned, Thumbprint: iothub.Thumbprints{Primary: thumbprint}}
+		out.Auth = registry.Authentication{Type: registry.AuthSelfSigned, Thumbprint: registry.Thumbprints{Primary: thumbprint}}
 		out.Adopt = identity.AdoptNot
 	case d.X509 != nil:
-		out.Auth.Type, out.Adopt = iothub.AuthCertificateAuthority, identity.AdoptAsIs
+		out.Auth.Type, out.Adopt = registry.AuthCertificateAuthority, identity.AdoptAsIs
 	case !d.Key.IsZero():
 		all.keys[index] = all.enrollment[all.groups[index]].Derive(id)
-		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}
+		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: all.keys[index], Secondary: sas.NewKey()}
 		out.Adopt = identity.AdoptAsIs
 	case d.File != "":
-		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: all.keys[index], Secondary: iothub.NewKey()}
+		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: all.keys[index], Secondary: sas.NewKey()}
 		out.Adopt = identity.AdoptAsIs
 	default:
-		out.Auth.SymmetricKey = iothub.SymmetricKeys{Primary: iothub.NewKey(), Secondary: iothub.NewKey()}
+		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}
 	}
 	return out, nil
 }
@@ -146,7 +147,7 @@ func (all *Identities) Provision(ctx context.Context, p *identity.Provisioner) e
 		for i, d := range devices {
 			index := all.Create[first+i]
 			all.made[index] = states[i] == identity.Made
-			if d.Auth.Type == iothub.AuthSAS {
+			if d.Auth.Type == registry.AuthSAS {
 				all.keys[index] = d.Auth.SymmetricKey.Primary
 			}
 		}

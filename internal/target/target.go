@@ -13,7 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -101,7 +101,7 @@ func Bare(sc *scenario.Scenario, c *service.Client) *Target {
 }
 
 // openServices makes the clients of the service side.
-func (t *Target) openServices(c iothub.ServiceConnectionString, base string, roots *x509.CertPool, dial link.Dialer) (err error) {
+func (t *Target) openServices(c connstring.Service, base string, roots *x509.CertPool, dial link.Dialer) (err error) {
 	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Retries: 5}); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ const pacedConnections = 512
 // openHub opens an IoT Hub elsewhere.
 func (t *Target) openHub(o *Options) error {
 	s := &t.sc.Target
-	c, err := iothub.ParseServiceConnectionString(s.Hub)
+	c, err := connstring.ParseService(s.Hub)
 	if err != nil {
 		return err
 	}

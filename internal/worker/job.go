@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/reason"
@@ -17,19 +18,19 @@ var ErrJob = errors.New("the job did not do all its devices")
 
 // Jobs makes scheduled jobs and tells of them.
 type Jobs interface {
-	CreateJob(ctx context.Context, job iothub.Job) (iothub.Job, error)
-	Job(ctx context.Context, id string) (iothub.Job, error)
-	CancelJob(ctx context.Context, id string) (iothub.Job, error)
+	CreateJob(ctx context.Context, job jobs.Job) (jobs.Job, error)
+	Job(ctx context.Context, id string) (jobs.Job, error)
+	CancelJob(ctx context.Context, id string) (jobs.Job, error)
 }
 
 // JobRun follows one job from its creation to its end.
 type JobRun struct {
 	Name     string // the group of its observation
-	Job      iothub.Job
+	Job      jobs.Job
 	Service  Jobs
 	Recorder *metrics.Recorder
 	// OnState, which may be nil, is told of the job whenever its state or its counts have changed.
-	OnState func(iothub.Job)
+	OnState func(jobs.Job)
 }
 
 const (
@@ -41,7 +42,7 @@ const (
 // Run creates the job, which was intended for a time, and follows it until it has ended. The observation
 // runs from the intended time to the first answer that tells of the end, and is good only if the job completed
 // and no device failed: ErrJob says what did not. When ctx ends first the job is cancelled.
-func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error) {
+func (r *JobRun) Run(ctx context.Context, intended time.Time) (jobs.Job, error) {
 	series := r.Recorder.Series(metrics.OpJob, r.Name)
 	op := series.Start(intended, time.Now())
 	job, err := r.follow(ctx)
@@ -57,14 +58,14 @@ func (r *JobRun) Run(ctx context.Context, intended time.Time) (iothub.Job, error
 }
 
 func jobEnded(status string) bool {
-	return status == iothub.JobCompleted || status == iothub.JobFailed || status == iothub.JobCancelled
+	return status == jobs.Completed || status == jobs.Failed || status == jobs.Cancelled
 }
 
 // jobError says what a job that has ended did not do.
-func jobError(job iothub.Job) error {
+func jobError(job jobs.Job) error {
 	s := job.DeviceJobStatistic
 	switch {
-	case job.Status != iothub.JobCompleted:
+	case job.Status != jobs.Completed:
 		return fmt.Errorf("%w: it is %s: %s", ErrJob, job.Status, job.FailureReason)
 	case s != nil && s.Failed > 0:
 		return fmt.Errorf("%w: %d of %d failed", ErrJob, s.Failed, s.Devices)
@@ -72,12 +73,12 @@ func jobError(job iothub.Job) error {
 	return nil
 }
 
-func (r *JobRun) follow(ctx context.Context) (iothub.Job, error) {
+func (r *JobRun) follow(ctx context.Context) (jobs.Job, error) {
 	job, err := r.create(ctx)
 	if err != nil {
 		return job, err
 	}
-	last := iothub.Job{}
+	last := jobs.Job{}
 	for !jobEnded(job.Status) {
 		r.tell(&last, job)
 		if wait.For(ctx, pollEvery) != nil {
@@ -98,7 +99,7 @@ func (r *JobRun) follow(ctx context.Context) (iothub.Job, error) {
 }
 
 // create makes the job. Jobs are not driven by a rate, so it waits while the service has no room for one.
-func (r *JobRun) create(ctx context.Context) (iothub.Job, error) {
+func (r *JobRun) create(ctx context.Context) (jobs.Job, error) {
 	for try := 1; ; try++ {
 		job, err := r.Service.CreateJob(ctx, r.Job)
 		if err == nil {
@@ -110,7 +111,7 @@ func (r *JobRun) create(ctx context.Context) (iothub.Job, error) {
 	}
 }
 
-func (r *JobRun) tell(last *iothub.Job, job iothub.Job) {
+func (r *JobRun) tell(last *jobs.Job, job jobs.Job) {
 	same := last.Status == job.Status && (last.DeviceJobStatistic == nil) == (job.DeviceJobStatistic == nil) &&
 		(job.DeviceJobStatistic == nil || *last.DeviceJobStatistic == *job.DeviceJobStatistic)
 	if *last = job; r.OnState != nil && !same {

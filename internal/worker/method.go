@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 )
 
 // ErrDeviceStatus is the class of errors of devices that answered a direct method with a status of failure.
@@ -16,7 +16,7 @@ var ErrDeviceStatus = errors.New("the device answered with a status of failure")
 
 // MethodCaller calls a direct method and waits for the device's answer.
 type MethodCaller interface {
-	InvokeMethod(ctx context.Context, id string, call iothub.MethodRequest) (iothub.MethodResponse, error)
+	InvokeMethod(ctx context.Context, id string, call methods.Request) (methods.Response, error)
 }
 
 // answerMargin is how much longer than a device may take the service's own answer is waited for.
@@ -25,7 +25,7 @@ const answerMargin = 10 * time.Second
 // CallMethod makes an operation of a Load: it calls a method of one device after the other, in the order
 // given. A device's answer with a status of 400 or above is an error, ErrDeviceStatus.
 func CallMethod(service MethodCaller, ids []string, order []int, method string, payload json.RawMessage, timeout time.Duration) func(context.Context, int64) error {
-	call := iothub.MethodRequest{Name: method, Payload: payload, ResponseTimeout: int(math.Ceil(timeout.Seconds()))}
+	call := methods.Request{Name: method, Payload: payload, ResponseTimeout: int(math.Ceil(timeout.Seconds()))}
 	return func(ctx context.Context, n int64) error {
 		ctx, cancel := context.WithTimeout(ctx, timeout+answerMargin)
 		defer cancel()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -112,10 +114,10 @@ func TestLoadIsBounded(t *testing.T) {
 type caller struct {
 	mu    sync.Mutex
 	calls map[string]int
-	last  iothub.MethodRequest
+	last  methods.Request
 }
 
-func (c *caller) InvokeMethod(_ context.Context, id string, call iothub.MethodRequest) (iothub.MethodResponse, error) {
+func (c *caller) InvokeMethod(_ context.Context, id string, call methods.Request) (methods.Response, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.calls == nil {
@@ -125,11 +127,11 @@ func (c *caller) InvokeMethod(_ context.Context, id string, call iothub.MethodRe
 	c.last = call
 	switch id {
 	case "dev-1":
-		return iothub.MethodResponse{}, iothub.ErrMethodTimeout
+		return methods.Response{}, iothub.ErrMethodTimeout
 	case "dev-2":
-		return iothub.MethodResponse{Status: 501}, nil
+		return methods.Response{Status: 501}, nil
 	}
-	return iothub.MethodResponse{Status: 200}, nil
+	return methods.Response{Status: 200}, nil
 }
 
 func TestMethodsGoFromDeviceToDevice(t *testing.T) {
@@ -384,28 +386,28 @@ func TestRolloutIsCutOff(t *testing.T) {
 	})
 }
 
-// jobs is a service that carries out one job, a step at every look.
-type jobs struct {
+// oneJob is a service that carries out one job, a step at every look.
+type oneJob struct {
 	busy    int // creations that are throttled
-	states  []iothub.Job
+	states  []jobs.Job
 	looks   int
 	failAt  int
 	cancels int
 }
 
-func (j *jobs) CreateJob(_ context.Context, in iothub.Job) (iothub.Job, error) {
+func (j *oneJob) CreateJob(_ context.Context, in jobs.Job) (jobs.Job, error) {
 	if j.busy > 0 {
 		j.busy--
-		return iothub.Job{}, iothub.ErrTooManyJobs
+		return jobs.Job{}, iothub.ErrTooManyJobs
 	}
-	in.Status = iothub.JobQueued
+	in.Status = jobs.Queued
 	return in, nil
 }
 
-func (j *jobs) Job(context.Context, string) (iothub.Job, error) {
+func (j *oneJob) Job(context.Context, string) (jobs.Job, error) {
 	j.looks++
 	if j.looks == j.failAt {
-		return iothub.Job{}, iothub.ErrServer
+		return jobs.Job{}, iothub.ErrServer
 	}
 	if j.looks > len(j.states) {
 		return j.states[len(j.states)-1], nil
@@ -413,35 +415,35 @@ func (j *jobs) Job(context.Context, string) (iothub.Job, error) {
 	return j.states[j.looks-1], nil
 }
 
-func (j *jobs) CancelJob(context.Context, string) (iothub.Job, error) {
+func (j *oneJob) CancelJob(context.Context, string) (jobs.Job, error) {
 	j.cancels++
-	return iothub.Job{Status: iothub.JobCancelled}, nil
+	return jobs.Job{Status: jobs.Cancelled}, nil
 }
 
 func TestJobs(t *testing.T) {
-	state := func(status string, succeeded, failed int) iothub.Job {
-		return iothub.Job{Status: status, DeviceJobStatistic: &iothub.JobStatistics{Devices: 10, Succeeded: succeeded, Failed: failed}}
+	state := func(status string, succeeded, failed int) jobs.Job {
+		return jobs.Job{Status: status, DeviceJobStatistic: &jobs.Statistics{Devices: 10, Succeeded: succeeded, Failed: failed}}
 	}
-	running := state(iothub.JobRunning, 3, 0)
+	running := state(jobs.Running, 3, 0)
 	for _, tt := range []struct {
 		name    string
-		service *jobs
+		service *oneJob
 		outcome metrics.Outcome
 		took    time.Duration
 		told    int // states that the observer saw
 		want    error
 	}{
-		{"done", &jobs{states: []iothub.Job{running, running, state(iothub.JobCompleted, 10, 0)}}, metrics.OK, 3 * time.Second, 3, nil},
-		{"waits for room", &jobs{busy: 4, states: []iothub.Job{state(iothub.JobCompleted, 10, 0)}}, metrics.OK, 5 * time.Second, 2, nil},
-		{"no room", &jobs{busy: 100, states: []iothub.Job{running}}, metrics.Throttled, 29 * time.Second, 0, iothub.ErrTooManyJobs},
-		{"devices failed", &jobs{states: []iothub.Job{state(iothub.JobCompleted, 8, 2)}}, metrics.Failed, time.Second, 2, ErrJob},
-		{"failed", &jobs{states: []iothub.Job{running, state(iothub.JobFailed, 3, 0)}}, metrics.Failed, 2 * time.Second, 3, ErrJob},
-		{"cannot be followed", &jobs{states: []iothub.Job{running}, failAt: 2}, metrics.Failed, 2 * time.Second, 2, iothub.ErrServer},
+		{"done", &oneJob{states: []jobs.Job{running, running, state(jobs.Completed, 10, 0)}}, metrics.OK, 3 * time.Second, 3, nil},
+		{"waits for room", &oneJob{busy: 4, states: []jobs.Job{state(jobs.Completed, 10, 0)}}, metrics.OK, 5 * time.Second, 2, nil},
+		{"no room", &oneJob{busy: 100, states: []jobs.Job{running}}, metrics.Throttled, 29 * time.Second, 0, iothub.ErrTooManyJobs},
+		{"devices failed", &oneJob{states: []jobs.Job{state(jobs.Completed, 8, 2)}}, metrics.Failed, time.Second, 2, ErrJob},
+		{"failed", &oneJob{states: []jobs.Job{running, state(jobs.Failed, 3, 0)}}, metrics.Failed, 2 * time.Second, 3, ErrJob},
+		{"cannot be followed", &oneJob{states: []jobs.Job{running}, failAt: 2}, metrics.Failed, 2 * time.Second, 2, iothub.ErrServer},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			rec := metrics.NewRecorder(metrics.Options{})
 			told := 0
-			run := JobRun{Name: "j", Job: iothub.Job{JobID: "j-1"}, Service: tt.service, Recorder: rec, OnState: func(iothub.Job) { told++ }}
+			run := JobRun{Name: "j", Job: jobs.Job{JobID: "j-1"}, Service: tt.service, Recorder: rec, OnState: func(jobs.Job) { told++ }}
 			_, err := run.Run(t.Context(), time.Now())
 			x := rec.Snapshot().Find(metrics.OpJob, "j")
 			if !errors.Is(err, tt.want) || x.Count(tt.outcome) != 1 || x.Ended() != 1 || told != tt.told {
@@ -458,7 +460,7 @@ func TestJobs(t *testing.T) {
 func TestJobIsCancelledWithTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := metrics.NewRecorder(metrics.Options{})
-		service := &jobs{states: []iothub.Job{{Status: iothub.JobRunning}}}
+		service := &oneJob{states: []jobs.Job{{Status: jobs.Running}}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 		defer cancel()
 		_, err := (&JobRun{Name: "j", Service: service, Recorder: rec}).Run(ctx, time.Now())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -21,9 +22,9 @@ type TwinPatcher interface {
 	PatchTwin(ctx context.Context, id string, patch []byte, etag string) (json.RawMessage, error)
 }
 
-// BulkUpdater changes up to iothub.MaxBulk twins a call.
+// BulkUpdater changes up to registry.MaxBulk twins a call.
 type BulkUpdater interface {
-	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
+	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
 }
 
 // TagMode is how tags reach the twins.
@@ -32,7 +33,7 @@ type TagMode string
 // The tag modes.
 const (
 	TagPatch TagMode = "patch" // one PATCH a twin
-	TagBulk  TagMode = "bulk"  // the registry's updateTwin, iothub.MaxBulk twins a call
+	TagBulk  TagMode = "bulk"  // the registry's updateTwin, registry.MaxBulk twins a call
 )
 
 // Tagger sets tags on the twins of many devices.
@@ -52,7 +53,7 @@ type Tagger struct {
 func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.RawMessage, progress func(done int)) error {
 	size := 1
 	if t.Mode == TagBulk {
-		size = iothub.MaxBulk
+		size = registry.MaxBulk
 	}
 	patch, err := json.Marshal(map[string]json.RawMessage{"tags": tags})
 	if err != nil {
@@ -94,11 +95,11 @@ func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.
 }
 
 func (t *Tagger) bulk(ctx context.Context, series *metrics.Series, ids []string, tags json.RawMessage, failures *failures) {
-	entries := make([]iothub.BulkEntry, 0, len(ids))
+	entries := make([]registry.BulkEntry, 0, len(ids))
 	for _, id := range ids {
-		entries = append(entries, iothub.BulkEntry{ID: id, ImportMode: iothub.ImportUpdateTwin, Tags: tags})
+		entries = append(entries, registry.BulkEntry{ID: id, ImportMode: registry.ImportUpdateTwin, Tags: tags})
 	}
-	var result iothub.BulkResult
+	var result registry.BulkResult
 	err := t.retry(ctx, series, func(ctx context.Context) (err error) {
 		result, err = t.Registry.Bulk(ctx, entries)
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -50,13 +51,13 @@ func (s *twins) PatchTwin(_ context.Context, id string, patch []byte, _ string) 
 	return nil, s.write(id, doc.Tags)
 }
 
-func (s *twins) Bulk(_ context.Context, entries []iothub.BulkEntry) (r iothub.BulkResult, err error) {
+func (s *twins) Bulk(_ context.Context, entries []registry.BulkEntry) (r registry.BulkResult, err error) {
 	for _, e := range entries {
-		if e.ImportMode != iothub.ImportUpdateTwin {
+		if e.ImportMode != registry.ImportUpdateTwin {
 			return r, fmt.Errorf("import mode %s", e.ImportMode)
 		}
 		if err := s.write(e.ID, e.Tags); err != nil {
-			r.Errors = append(r.Errors, iothub.BulkError{DeviceID: e.ID, ErrorCode: 404001, ErrorStatus: err.Error()})
+			r.Errors = append(r.Errors, registry.BulkError{DeviceID: e.ID, ErrorCode: 404001, ErrorStatus: err.Error()})
 		}
 	}
 	return r, nil

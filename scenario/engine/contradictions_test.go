@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/report"
@@ -146,8 +146,8 @@ func (p *liar) lie(device string, packet mqtt.Packet) []byte {
 	if packet.Type != mqtt.PUBLISH || mqtt.DecodePublish(packet, &m) != nil {
 		return nil
 	}
-	topic, err := iothub.ParseTopic(string(m.Topic))
-	if err != nil || topic.Kind != iothub.TopicTwinReport {
+	topic, err := topics.Parse(string(m.Topic))
+	if err != nil || topic.Kind != topics.KindReport {
 		return nil
 	}
 	p.mu.Lock()
@@ -160,7 +160,7 @@ func (p *liar) lie(device string, packet mqtt.Packet) []byte {
 	p.lies++
 	d.last += p.raise
 	d.hidden++
-	return mqtt.AppendPublish(nil, iothub.ReportAcceptedTopic(topic.RequestID, d.last), nil, 0, false, false, 0)
+	return mqtt.AppendPublish(nil, topics.ReportAccepted(topic.RequestID, d.last), nil, 0, false, false, 0)
 }
 
 // answer is what the device gets of the hub's answer.
@@ -169,8 +169,8 @@ func (p *liar) answer(device string, packet mqtt.Packet) []byte {
 	if packet.Type != mqtt.PUBLISH || mqtt.DecodePublish(packet, &m) != nil {
 		return raw(packet)
 	}
-	topic, err := iothub.ParseTopic(string(m.Topic))
-	if err != nil || topic.Kind != iothub.TopicTwinResponse || topic.Version == 0 {
+	topic, err := topics.Parse(string(m.Topic))
+	if err != nil || topic.Kind != topics.KindTwinResponse || topic.Version == 0 {
 		return raw(packet)
 	}
 	p.mu.Lock()
@@ -180,7 +180,7 @@ func (p *liar) answer(device string, packet mqtt.Packet) []byte {
 	if p.hide {
 		d.last += d.hidden
 	}
-	return mqtt.AppendPublish(nil, iothub.ReportAcceptedTopic(topic.RequestID, d.last), m.Payload, 0, false, false, 0)
+	return mqtt.AppendPublish(nil, topics.ReportAccepted(topic.RequestID, d.last), m.Payload, 0, false, false, 0)
 }
 
 const honest = `

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -123,7 +123,7 @@ func TestLostReportsFailTheRun(t *testing.T) {
 			if err := c.DeleteDevice(t.Context(), "robots-000007"); err != nil {
 				t.Error(err)
 			}
-			if _, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: "robots-000007"}); err != nil {
+			if _, err := c.CreateDevice(t.Context(), registry.Identity{DeviceID: "robots-000007"}); err != nil {
 				t.Error(err)
 			}
 		}

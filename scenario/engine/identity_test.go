@@ -19,7 +19,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -106,7 +108,7 @@ func TestIdentitiesOnTheEmbeddedHub(t *testing.T) {
 		authorityFiles(t, dir)
 		var rows []byte
 		for i := range 25 {
-			rows = identity.AppendRow(rows, iothub.DeviceConnectionString{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: iothub.NewKey()})
+			rows = identity.AppendRow(rows, connstring.Device{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: sas.NewKey()})
 		}
 		if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
 			t.Fatal(err)
@@ -132,22 +134,22 @@ func TestIdentitiesOnAHub(t *testing.T) {
 		secure := append(set[:1:1], "target.ca="+h.CA(), "target.keep=true")
 		remove := func() {
 			t.Helper()
-			var entries []iothub.BulkEntry
+			var entries []registry.BulkEntry
 			for i := range 20 {
-				entries = append(entries, iothub.BulkEntry{ID: fmt.Sprintf("robots-%06d", i), ImportMode: iothub.ImportDelete})
+				entries = append(entries, registry.BulkEntry{ID: fmt.Sprintf("robots-%06d", i), ImportMode: registry.ImportDelete})
 			}
 			if result, err := c.Bulk(t.Context(), entries); err != nil || !result.IsSuccessful {
 				t.Fatalf("%v %v", result, err)
 			}
 		}
-		for kind, check := range map[string]func(a *iothub.Authentication) bool{
-			"{x509: {ca: ca.pem, key: ca.key}}": func(a *iothub.Authentication) bool { return a.Type == iothub.AuthCertificateAuthority },
-			"{x509: {thumbprint: true}}": func(a *iothub.Authentication) bool {
-				return a.Type == iothub.AuthSelfSigned && len(a.Thumbprint.Primary) == 64
+		for kind, check := range map[string]func(a *registry.Authentication) bool{
+			"{x509: {ca: ca.pem, key: ca.key}}": func(a *registry.Authentication) bool { return a.Type == registry.AuthCertificateAuthority },
+			"{x509: {thumbprint: true}}": func(a *registry.Authentication) bool {
+				return a.Type == registry.AuthSelfSigned && len(a.Thumbprint.Primary) == 64
 			},
-			"{key: Z3JvdXAtc2VjcmV0}": func(a *iothub.Authentication) bool {
-				key, _ := iothub.ParseKey("Z3JvdXAtc2VjcmV0")
-				return a.Type == iothub.AuthSAS && a.SymmetricKey.Primary == key.Derive("robots-000007")
+			"{key: Z3JvdXAtc2VjcmV0}": func(a *registry.Authentication) bool {
+				key, _ := sas.ParseKey("Z3JvdXAtc2VjcmV0")
+				return a.Type == registry.AuthSAS && a.SymmetricKey.Primary == key.Derive("robots-000007")
 			},
 		} {
 			mustPass(t, kind, atHub(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher(), h.Dial).Run(t.Context()))
@@ -169,11 +171,11 @@ func TestIdentitiesOnAHub(t *testing.T) {
 
 		var rows []byte
 		for i := range 20 {
-			made, err := c.CreateDevice(t.Context(), iothub.Identity{DeviceID: fmt.Sprintf("mine-%d", i)})
+			made, err := c.CreateDevice(t.Context(), registry.Identity{DeviceID: fmt.Sprintf("mine-%d", i)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows = identity.AppendRow(rows, iothub.DeviceConnectionString{
+			rows = identity.AppendRow(rows, connstring.Device{
 				HostName: h.ConnectionString("iothubowner").HostName, DeviceID: made.DeviceID, Key: made.Authentication.SymmetricKey.Primary,
 			})
 		}

@@ -19,8 +19,12 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/generator"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/judge"
@@ -86,13 +90,13 @@ func (c *instantConn) Publish(m link.Message, done func(error)) {
 	}
 	var answer link.Message
 	var takers []*instantConn
-	topic, err := iothub.ParseTopic(m.Topic)
+	topic, err := topics.Parse(m.Topic)
 	switch {
-	case err == nil && topic.Kind == iothub.TopicTwinGet:
-		answer = link.Message{Topic: iothub.TwinResponseTopic(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`, c.hub.versions[id]+1, c.hub.reported[id]+1)}
-	case err == nil && topic.Kind == iothub.TopicTwinReport:
+	case err == nil && topic.Kind == topics.KindTwinGet:
+		answer = link.Message{Topic: topics.TwinResponse(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`, c.hub.versions[id]+1, c.hub.reported[id]+1)}
+	case err == nil && topic.Kind == topics.KindReport:
 		c.hub.reported[id]++
-		answer = link.Message{Topic: iothub.ReportAcceptedTopic(topic.RequestID, c.hub.reported[id]+1)}
+		answer = link.Message{Topic: topics.ReportAccepted(topic.RequestID, c.hub.reported[id]+1)}
 	default:
 		for _, o := range c.hub.open {
 			for _, f := range o.filters {
@@ -128,7 +132,7 @@ func (h *instant) serve(w *httptest.ResponseRecorder, r *http.Request, body []by
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case parts[0] == "statistics":
-		answer(iothub.RegistryStatistics{Total: len(h.ids)})
+		answer(registry.Statistics{Total: len(h.ids)})
 	case r.URL.Path == "/devices/query":
 		rows := make([]map[string]string, len(h.ids))
 		for i, id := range h.ids {
@@ -136,11 +140,11 @@ func (h *instant) serve(w *httptest.ResponseRecorder, r *http.Request, body []by
 		}
 		answer(rows)
 	case r.URL.Path == "/devices":
-		answer(iothub.BulkResult{IsSuccessful: true})
+		answer(registry.BulkResult{IsSuccessful: true})
 	case parts[0] == "jobs":
-		answer(iothub.Job{JobID: parts[2], Status: iothub.JobCompleted})
+		answer(jobs.Job{JobID: parts[2], Status: jobs.Completed})
 	case parts[0] == "twins" && len(parts) == 3:
-		answer(iothub.MethodResponse{Status: 200})
+		answer(methods.Response{Status: 200})
 	case parts[0] == "twins":
 		answer(json.RawMessage(h.twin(parts[1], body)))
 	default:
@@ -193,7 +197,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		}
 		var client *service.Client
 		if sc.Target.Can().Service {
-			c, err := iothub.ParseServiceConnectionString("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
+			c, err := connstring.ParseService("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
 			if err == nil {
 				client, err = service.New(service.Options{ConnectionString: c, Transport: h})
 			}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -32,7 +32,7 @@ func setUp(sc *scenario.Scenario) []Demand {
 			made += g.Count
 		}
 	}
-	calls := float64((made + iothub.MaxBulk - 1) / iothub.MaxBulk)
+	calls := float64((made + registry.MaxBulk - 1) / registry.MaxBulk)
 	return []Demand{{Operation: metrics.OpProvision, Total: calls, Devices: float64(made), Bytes: -1, About: mayShed(sc)}}
 }
 
@@ -326,7 +326,7 @@ func due(e schedule.Every, s *span) float64 {
 func tagging(sc *scenario.Scenario, g *scenario.Group, tags []byte) []Demand {
 	d := Demand{Operation: metrics.OpTag, Group: g.Name, Total: float64(g.Count), Devices: float64(g.Count), Bytes: len(tags), About: mayShed(sc)}
 	if sc.Service.TagMode == "bulk" {
-		d.Total = float64((g.Count + iothub.MaxBulk - 1) / iothub.MaxBulk)
+		d.Total = float64((g.Count + registry.MaxBulk - 1) / registry.MaxBulk)
 	}
 	return []Demand{d}
 }

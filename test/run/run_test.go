@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	identities "github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/test/loopback"
 	"github.com/twinfleet/twinfleet/test/rig"
@@ -133,7 +134,7 @@ func TestHubOfItsOwn(t *testing.T) {
 
 func serviceClient(t *testing.T, said map[string]any) *service.Client {
 	t.Helper()
-	c, err := iothub.ParseServiceConnectionString(said["connectionString"].(string))
+	c, err := connstring.ParseService(said["connectionString"].(string))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func serviceClient(t *testing.T, said map[string]any) *service.Client {
 	return s
 }
 
-func registry(t *testing.T, said map[string]any) iothub.RegistryStatistics {
+func registry(t *testing.T, said map[string]any) identities.Statistics {
 	t.Helper()
 	s, err := serviceClient(t, said).Statistics(t.Context())
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 // Protocol is the dialect; it has no state.
@@ -20,17 +20,17 @@ func (Protocol) Twins() bool { return true }
 
 // Filters implements protocol.Protocol: answers, desired properties and direct methods.
 func (Protocol) Filters(protocol.Device) []link.Filter {
-	return []link.Filter{{Topic: iothub.FilterTwinResponses}, {Topic: iothub.FilterDesired}, {Topic: iothub.FilterMethods}}
+	return []link.Filter{{Topic: topics.FilterTwinResponses}, {Topic: topics.FilterDesired}, {Topic: topics.FilterMethods}}
 }
 
 // Report implements protocol.Protocol.
 func (Protocol) Report(_ protocol.Device, rid string, patch []byte) link.Message {
-	return link.Message{Topic: iothub.ReportTopic(rid), Payload: patch}
+	return link.Message{Topic: topics.Report(rid), Payload: patch}
 }
 
 // GetTwin implements protocol.Protocol.
 func (Protocol) GetTwin(_ protocol.Device, rid string) link.Message {
-	return link.Message{Topic: iothub.TwinGetTopic(rid), Payload: []byte(" ")}
+	return link.Message{Topic: topics.TwinGet(rid), Payload: []byte(" ")}
 }
 
 // Twin implements protocol.Protocol.
@@ -56,24 +56,24 @@ func (Protocol) Twin(body []byte) (protocol.Twin, error) {
 
 // MethodResult implements protocol.Protocol.
 func (Protocol) MethodResult(_ protocol.Device, rid string, status int, body []byte) link.Message {
-	return link.Message{Topic: iothub.MethodResponseTopic(status, rid), Payload: body}
+	return link.Message{Topic: topics.MethodResponse(status, rid), Payload: body}
 }
 
 // Telemetry implements protocol.Protocol.
-func (Protocol) Telemetry(d protocol.Device) string { return iothub.TelemetryTopic(d.ID, nil) }
+func (Protocol) Telemetry(d protocol.Device) string { return topics.Telemetry(d.ID, nil) }
 
 // Parse implements protocol.Protocol.
 func (Protocol) Parse(m link.Message) (in protocol.Inbound, ok bool) {
-	topic, err := iothub.ParseTopic(m.Topic)
+	topic, err := topics.Parse(m.Topic)
 	if err != nil {
 		return in, false
 	}
 	switch topic.Kind {
-	case iothub.TopicTwinResponse:
+	case topics.KindTwinResponse:
 		return protocol.Inbound{Kind: protocol.Answer, RID: topic.RequestID, Status: topic.Status, Version: topic.Version, Body: m.Payload}, true
-	case iothub.TopicDesired:
+	case topics.KindDesired:
 		return protocol.Inbound{Kind: protocol.Desired, Version: topic.Version, Body: m.Payload}, true
-	case iothub.TopicMethodRequest:
+	case topics.KindMethodRequest:
 		return protocol.Inbound{Kind: protocol.Call, RID: topic.RequestID, Method: topic.Method, Body: m.Payload}, true
 	default:
 		return in, false

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -25,7 +27,7 @@ type conn struct {
 	front  *Front
 	nc     net.Conn
 	reader *mqtt.Reader
-	user   iothub.Username
+	user   username.Name
 	client string // client id: the device id, or device/module
 	will   *Message
 
@@ -100,7 +102,7 @@ func (c *conn) finish(mqtt.Packet) error {
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("the client closed the connection: %w", err)
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.expiry.IsZero() && !time.Now().Before(c.expiry):
-		err = iothub.ErrSASExpired
+		err = sas.ErrExpired
 	}
 	c.gone()
 	if c.will != nil && !errors.Is(err, errDisconnect) {

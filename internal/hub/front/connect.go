@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -65,7 +68,7 @@ func (c *conn) refuse(code byte, why error) error {
 
 // authenticate checks user name, client id and credentials. The time is when they expire, or zero.
 func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
-	user, err := iothub.ParseUsername(string(m.Username))
+	user, err := username.Parse(string(m.Username))
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -86,15 +89,15 @@ func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
 	return c.checkToken(string(m.Password), creds)
 }
 
-func (c *conn) checkToken(password string, creds iothub.Credentials) (time.Time, error) {
-	token, err := iothub.ParseSAS(password)
+func (c *conn) checkToken(password string, creds registry.Credentials) (time.Time, error) {
+	token, err := sas.Parse(password)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if !token.Covers(c.user.Host + "/devices/" + c.user.DeviceID) {
 		return time.Time{}, errors.New("the token is for another resource")
 	}
-	keys := []iothub.Key{creds.Primary, creds.Secondary}
+	keys := []sas.Key{creds.Primary, creds.Secondary}
 	if token.Policy != "" {
 		if c.front.opts.Policy == nil {
 			return time.Time{}, iothub.ErrUnauthorized
@@ -103,21 +106,21 @@ func (c *conn) checkToken(password string, creds iothub.Credentials) (time.Time,
 		if !ok {
 			return time.Time{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
 		}
-		keys = []iothub.Key{primary, secondary}
+		keys = []sas.Key{primary, secondary}
 	}
 	return token.Expiry, token.Verify(time.Now(), keys...)
 }
 
 // checkCertificate accepts a client certificate whose thumbprint is the identity's, or that a
 // trusted authority signed for the device.
-func (c *conn) checkCertificate(creds iothub.Credentials) error {
+func (c *conn) checkCertificate(creds registry.Credentials) error {
 	state, ok := connectionState(c.nc)
 	if !ok || len(state.PeerCertificates) == 0 {
 		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
 	}
 	leaf := state.PeerCertificates[0]
 	switch creds.AuthType {
-	case iothub.AuthSelfSigned:
+	case registry.AuthSelfSigned:
 		short, long := sha1.Sum(leaf.Raw), sha256.Sum256(leaf.Raw)
 		for _, want := range []string{creds.Thumbprints.Primary, creds.Thumbprints.Secondary} {
 			if strings.EqualFold(want, hex.EncodeToString(short[:])) || strings.EqualFold(want, hex.EncodeToString(long[:])) {
@@ -125,7 +128,7 @@ func (c *conn) checkCertificate(creds iothub.Credentials) error {
 			}
 		}
 		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
-	case iothub.AuthCertificateAuthority:
+	case registry.AuthCertificateAuthority:
 		if c.front.opts.ClientCAs == nil || leaf.Subject.CommonName != c.user.DeviceID {
 			return iothub.ErrUnauthorized.With("the certificate is not for this device")
 		}
@@ -162,15 +165,15 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 	if !m.HasWill {
 		return nil
 	}
-	topic, err := iothub.ParseTopic(string(m.WillTopic))
-	if err != nil || topic.Kind != iothub.TopicTelemetry || topic.DeviceID != c.user.DeviceID {
+	topic, err := topics.Parse(string(m.WillTopic))
+	if err != nil || topic.Kind != topics.KindTelemetry || topic.DeviceID != c.user.DeviceID {
 		return errors.New("the will's topic is not the device's own")
 	}
-	bag, err := iothub.ParseProperties(topic.Properties)
+	bag, err := topics.ParseBag(topic.Properties)
 	if err != nil {
 		return err
 	}
-	bag = append(bag, iothub.Property{Name: "iothub-MessageType", Value: "Will", HasValue: true})
+	bag = append(bag, topics.Property{Name: "iothub-MessageType", Value: "Will", HasValue: true})
 	c.will = &Message{Properties: bag, Payload: append([]byte(nil), m.WillPayload...), Will: true}
 	return nil
 }

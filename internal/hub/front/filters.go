@@ -1,6 +1,9 @@
 package front
 
-import "github.com/twinfleet/twinfleet/internal/iothub"
+import (
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
+)
 
 // filterKind is a topic filter that a device or a module may subscribe to. There are fewer of them
 // than the five filters that the service allows a device (iot-hub-mqtt-support).
@@ -20,16 +23,16 @@ const (
 type filterSet [filterKinds]byte
 
 // kindOf is the kind of a filter; false when the device may not have it.
-func kindOf(filter string, user iothub.Username) (filterKind, bool) {
-	if !iothub.ValidFilter(filter, user.DeviceID, user.ModuleID) {
+func kindOf(filter string, user username.Name) (filterKind, bool) {
+	if !topics.ValidFilter(filter, user.DeviceID, user.ModuleID) {
 		return 0, false
 	}
 	switch filter {
-	case iothub.FilterTwinResponses:
+	case topics.FilterTwinResponses:
 		return filterTwinResponses, true
-	case iothub.FilterDesired:
+	case topics.FilterDesired:
 		return filterDesired, true
-	case iothub.FilterMethods:
+	case topics.FilterMethods:
 		return filterMethods, true
 	}
 	switch {

@@ -14,16 +14,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
 // Backend is what the front needs of the hub. Errors that are *iothub.Error reach the device.
 type Backend interface {
 	// Credentials of a device; iothub.ErrDeviceNotFound for an unknown one.
-	Credentials(deviceID string) (iothub.Credentials, error)
+	Credentials(deviceID string) (registry.Credentials, error)
 	// DeviceTwin is the device's view of its twin, as JSON.
 	DeviceTwin(deviceID string) ([]byte, error)
 	// Report merges a patch into the reported properties, if their version is expect or expect is
@@ -41,7 +44,7 @@ type Backend interface {
 
 // Message is a device's telemetry message. Its payload is the receiver's to keep.
 type Message struct {
-	Properties iothub.PropertyBag
+	Properties topics.Bag
 	Payload    []byte
 	Received   time.Time
 	Will       bool
@@ -52,7 +55,7 @@ type Options struct {
 	Backend Backend // required
 	Logger  *slog.Logger
 	// Policy finds the keys of a shared access policy with the right DeviceConnect.
-	Policy func(name string) (primary, secondary iothub.Key, ok bool)
+	Policy func(name string) (primary, secondary sas.Key, ok bool)
 	// ClientCAs signed the certificates of devices that authenticate by certificateAuthority; nil for none.
 	ClientCAs *x509.CertPool
 	// Admit waits until an operation of a class may go on, or returns the error for the device.
@@ -175,7 +178,7 @@ func (f *Front) lookup(client string) *conn {
 
 // tellPresence tells the backend whether a device is connected now. Of two calls that race, the
 // later one tells the later state.
-func (f *Front) tellPresence(user iothub.Username) {
+func (f *Front) tellPresence(user username.Name) {
 	if user.ModuleID != "" {
 		return
 	}

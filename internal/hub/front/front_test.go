@@ -11,13 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // backend is a hub of devices with one key and twins that count their reports.
 type backend struct {
-	key iothub.Key
+	key sas.Key
 
 	mu        sync.Mutex // protects the following fields
 	disabled  bool
@@ -35,13 +37,13 @@ type backend struct {
 	queue     int
 }
 
-func (b *backend) Credentials(id string) (iothub.Credentials, error) {
+func (b *backend) Credentials(id string) (registry.Credentials, error) {
 	if !strings.HasPrefix(id, "dev-") {
-		return iothub.Credentials{}, iothub.ErrDeviceNotFound
+		return registry.Credentials{}, iothub.ErrDeviceNotFound
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return iothub.Credentials{Enabled: !b.disabled, AuthType: iothub.AuthSAS, Primary: b.key, Secondary: iothub.NewKey()}, nil
+	return registry.Credentials{Enabled: !b.disabled, AuthType: registry.AuthSAS, Primary: b.key, Secondary: sas.NewKey()}, nil
 }
 
 func (b *backend) DeviceTwin(string) ([]byte, error) { return []byte("{}"), nil }
@@ -90,7 +92,7 @@ type side struct {
 func inBubble(t *testing.T, o front.Options, test func(side)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &backend{key: iothub.NewKey()}
+		b := &backend{key: sas.NewKey()}
 		o.Backend = b
 		f := front.New(o)
 		t.Cleanup(f.Close)
@@ -147,7 +149,7 @@ func TestWhatTimeEnds(t *testing.T) {
 			c := wiretest.Login("dev-1", s.backend.key)
 			c.KeepAlive, c.HasWill, c.WillTopic = 0, true, []byte("devices/dev-1/messages/events/")
 			expiry := time.Now().Add(10 * time.Minute).Truncate(time.Second)
-			c.Password = []byte(iothub.NewSAS("localhost/devices/dev-1", s.backend.key, "", expiry))
+			c.Password = []byte(sas.Sign("localhost/devices/dev-1", s.backend.key, "", expiry))
 			w.Connect(c)
 			<-time.After(12 * time.Minute)
 			w.Silent() // after its expiry, within the grace
@@ -204,7 +206,7 @@ func TestMessages(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			send(s, "a", "b")
 			w := s.online()
-			w.Subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			for _, want := range []string{"a", "b"} {
 				f := w.Expect(mqtt.PUBLISH)
 				if f.Payload != want || f.QoS != 1 {
@@ -224,7 +226,7 @@ func TestMessages(t *testing.T) {
 	t.Run("come again when they were not acknowledged, ten times", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
-			w.Subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			send(s, "a")
 			for n := range 10 {
 				f := w.Expect(mqtt.PUBLISH)
@@ -241,7 +243,7 @@ func TestMessages(t *testing.T) {
 	t.Run("must be acknowledged in their order", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
-			w.Subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			send(s, "a", "b")
 			w.Expect(mqtt.PUBLISH)
 			second := w.Expect(mqtt.PUBLISH)
@@ -270,7 +272,7 @@ func TestMessages(t *testing.T) {
 			}
 			<-time.After(2 * time.Minute)
 			w := s.online()
-			w.Subscribe(1, iothub.FilterC2D("dev-1"))
+			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			w.Silent()
 		})
 	})
@@ -300,14 +302,14 @@ func TestMethods(t *testing.T) {
 		if r := <-invoke(s, time.Minute); !errors.Is(r.err, iothub.ErrDeviceNotOnline) {
 			s.Errorf("a device that did not subscribe: %v", r.err)
 		}
-		w.Subscribe(0, iothub.FilterMethods)
+		w.Subscribe(0, topics.FilterMethods)
 		call := invoke(s, time.Minute)
 		f := w.Expect(mqtt.PUBLISH)
 		rid, ok := strings.CutPrefix(f.Topic, "$iothub/methods/POST/reboot/?$rid=")
 		if !ok || f.Payload != `{"in":1}` || f.QoS != 0 {
 			s.Fatalf("call: %s %s, QoS %d", f.Topic, f.Payload, f.QoS)
 		}
-		w.Publish(0, iothub.MethodResponseTopic(207, rid), `{"out":2}`)
+		w.Publish(0, topics.MethodResponse(207, rid), `{"out":2}`)
 		if r := <-call; r.status != 207 || r.payload != `{"out":2}` || r.err != nil {
 			s.Errorf("answer: %+v", r)
 		}
@@ -317,7 +319,7 @@ func TestMethods(t *testing.T) {
 			s.Errorf("no answer: %v", r.err)
 		}
 		_, rid, _ = strings.Cut(f.Topic, "$rid=")
-		w.Publish(0, iothub.MethodResponseTopic(200, rid), "{}")
+		w.Publish(0, topics.MethodResponse(200, rid), "{}")
 		w.Silent() // an answer that is late is passed over
 		broken := invoke(s, time.Minute)
 		w.Expect(mqtt.PUBLISH)
@@ -344,7 +346,7 @@ func TestFaults(t *testing.T) {
 			w := s.online()
 			s.Faults().Stall(5 * time.Second)
 			began := time.Now()
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Expect(mqtt.PUBACK)
 			if got := time.Since(began); got != 5*time.Second {
 				s.Errorf("acknowledged after %v; want 5s", got)
@@ -354,17 +356,17 @@ func TestFaults(t *testing.T) {
 	t.Run("drop answers", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
-			w.Subscribe(0, iothub.FilterTwinResponses)
+			w.Subscribe(0, topics.FilterTwinResponses)
 			s.Faults().DropAcks(1)
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
-			w.Publish(1, iothub.ReportTopic("1"), "{}")
+			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
+			w.Publish(1, topics.Report("1"), "{}")
 			w.Silent()
 			if s.backend.heard() != 1 || s.backend.reports != 1 {
 				s.Errorf("%d messages, %d reports; the hub must have taken both", s.backend.heard(), s.backend.reports)
 			}
 			s.Faults().DropAcks(0.5)
 			for range 80 {
-				w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+				w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			}
 			w.Send(mqtt.AppendEmpty(nil, mqtt.PINGREQ))
 			acks := 0
@@ -375,7 +377,7 @@ func TestFaults(t *testing.T) {
 				s.Errorf("%d of 80 were acknowledged; want about half", acks)
 			}
 			s.Faults().DropAcks(0)
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Expect(mqtt.PUBACK)
 		})
 	})
@@ -415,10 +417,10 @@ func TestThrottled(t *testing.T) {
 		t.Run(name+" is answered with 429", func(t *testing.T) {
 			inBubble(t, front.Options{Admit: admit(class, shed, 0)}, func(s side) {
 				w := s.online()
-				w.Subscribe(0, iothub.FilterTwinResponses)
-				topic := iothub.TwinGetTopic("7")
+				w.Subscribe(0, topics.FilterTwinResponses)
+				topic := topics.TwinGet("7")
 				if class == tier.ClassTwinUpdate {
-					topic = iothub.ReportTopic("7")
+					topic = topics.Report("7")
 				}
 				w.Publish(0, topic, "{}")
 				f := w.Expect(mqtt.PUBLISH)
@@ -431,7 +433,7 @@ func TestThrottled(t *testing.T) {
 	t.Run("telemetry is late", func(t *testing.T) {
 		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, nil, 3*time.Second)}, func(s side) {
 			w, began := s.online(), time.Now()
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Expect(mqtt.PUBACK)
 			if got := time.Since(began); got != 3*time.Second {
 				s.Errorf("acknowledged after %v; want 3s", got)
@@ -441,7 +443,7 @@ func TestThrottled(t *testing.T) {
 	t.Run("or ends the connection", func(t *testing.T) {
 		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, shed, 0)}, func(s side) {
 			w := s.online()
-			w.Publish(1, iothub.TelemetryTopic("dev-1", nil), "x")
+			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Closed("telemetry that is shed")
 			if s.backend.heard() != 0 {
 				s.Error("the message was taken all the same")
@@ -453,7 +455,7 @@ func TestThrottled(t *testing.T) {
 func TestIdentityEnds(t *testing.T) {
 	inBubble(t, front.Options{}, func(s side) {
 		w := s.online()
-		w.Subscribe(0, iothub.FilterDesired)
+		w.Subscribe(0, topics.FilterDesired)
 		s.backend.mu.Lock()
 		s.backend.disabled = true
 		s.backend.mu.Unlock()
@@ -477,7 +479,7 @@ func TestIdentityEnds(t *testing.T) {
 
 // Many devices at once, more than there are workers that stay: each is served, and they all come to their end.
 func TestCrowd(t *testing.T) {
-	b := &backend{key: iothub.NewKey()}
+	b := &backend{key: sas.NewKey()}
 	f := front.New(front.Options{Backend: b})
 	defer f.Close()
 	s := side{t, f, b}
@@ -488,7 +490,7 @@ func TestCrowd(t *testing.T) {
 		crowd.Go(func() {
 			_, code := w.Connect(wiretest.Login(id, b.key))
 			for range 20 {
-				w.Publish(1, iothub.TelemetryTopic(id, nil), "x")
+				w.Publish(1, topics.Telemetry(id, nil), "x")
 				if w.Next().Kind != mqtt.PUBACK {
 					t.Errorf("%s: no PUBACK", id)
 				}

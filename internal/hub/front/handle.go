@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -24,25 +25,25 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	if m.QoS == 2 {
 		return errors.New("QoS 2 is not supported")
 	}
-	topic, err := iothub.ParseTopic(string(m.Topic))
+	topic, err := topics.Parse(string(m.Topic))
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, m.Topic)
 	}
 	c.front.opts.Backend.Active(c.user.DeviceID)
 	switch topic.Kind {
-	case iothub.TopicTelemetry:
+	case topics.KindTelemetry:
 		return c.telemetry(topic, &m)
-	case iothub.TopicTwinGet, iothub.TopicTwinReport, iothub.TopicMethodResponse:
+	case topics.KindTwinGet, topics.KindReport, topics.KindMethodResponse:
 	default:
-		return fmt.Errorf("%w: %q is for the hub to send", iothub.ErrTopic, m.Topic)
+		return fmt.Errorf("%w: %q is for the hub to send", topics.ErrTopic, m.Topic)
 	}
 	if err := c.puback(&m); err != nil {
 		return err
 	}
 	switch topic.Kind {
-	case iothub.TopicTwinGet:
+	case topics.KindTwinGet:
 		return c.twinOperation(nil, func([]byte) error { return c.twinGet(topic) })
-	case iothub.TopicTwinReport:
+	case topics.KindReport:
 		return c.twinOperation(m.Payload, func(patch []byte) error { return c.report(topic, patch) })
 	default:
 		return c.methodAnswered(topic, m.Payload)
@@ -63,16 +64,16 @@ func (c *conn) admit(class tier.Class, size int) error {
 	return c.front.opts.Admit(c.front.ctx, class, size)
 }
 
-func (c *conn) telemetry(topic iothub.Topic, m *mqtt.Publish) error {
+func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
 	if topic.DeviceID != c.user.DeviceID || topic.ModuleID != c.user.ModuleID {
-		return fmt.Errorf("%w: telemetry of another device", iothub.ErrTopic)
+		return fmt.Errorf("%w: telemetry of another device", topics.ErrTopic)
 	}
-	bag, err := iothub.ParseProperties(topic.Properties)
+	bag, err := topics.ParseBag(topic.Properties)
 	if err != nil {
 		return err
 	}
 	if m.Retain {
-		bag = append(bag, iothub.Property{Name: "mqtt-retain", Value: "true", HasValue: true})
+		bag = append(bag, topics.Property{Name: "mqtt-retain", Value: "true", HasValue: true})
 	}
 	size := len(m.Payload) + bag.Size()
 	if size > maxMessage {
@@ -86,7 +87,7 @@ func (c *conn) telemetry(topic iothub.Topic, m *mqtt.Publish) error {
 	return c.puback(m)
 }
 
-func (c *conn) twinGet(topic iothub.Topic) error {
+func (c *conn) twinGet(topic topics.Topic) error {
 	if topic.RequestID == "" {
 		return c.twinError(topic, iothub.ErrArgumentNull.With("Correlation id is missing or empty"))
 	}
@@ -100,10 +101,10 @@ func (c *conn) twinGet(topic iothub.Topic) error {
 	if !c.subscribed(filterTwinResponses) {
 		return nil
 	}
-	return c.publish(iothub.TwinResponseTopic(200, topic.RequestID), body)
+	return c.publish(topics.TwinResponse(200, topic.RequestID), body)
 }
 
-func (c *conn) report(topic iothub.Topic, patch []byte) error {
+func (c *conn) report(topic topics.Topic, patch []byte) error {
 	if err := c.admit(tier.ClassTwinUpdate, len(patch)); err != nil {
 		return c.twinError(topic, err)
 	}
@@ -118,16 +119,16 @@ func (c *conn) report(topic iothub.Topic, patch []byte) error {
 	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
 		return nil
 	}
-	return c.publish(iothub.ReportAcceptedTopic(topic.RequestID, version), nil)
+	return c.publish(topics.ReportAccepted(topic.RequestID, version), nil)
 }
 
 // twinError answers a twin request with the error's status and body. Clients look for either.
-func (c *conn) twinError(topic iothub.Topic, err error) error {
+func (c *conn) twinError(topic topics.Topic, err error) error {
 	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
 		return nil
 	}
 	e := iothub.AsError(err)
-	return c.publish(iothub.TwinResponseTopic(e.Status, topic.RequestID), e.MQTTBody(trackingID(), time.Now()))
+	return c.publish(topics.TwinResponse(e.Status, topic.RequestID), errorbody.MQTT(e, trackingID(), time.Now()))
 }
 
 // trackingID is a random id, such as the service puts into error answers.
@@ -145,7 +146,7 @@ func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) bo
 	if c == nil || !c.subscribed(filterDesired) {
 		return false
 	}
-	topic := iothub.DesiredTopic(version)
+	topic := topics.Desired(version)
 	// A failed write has closed the connection; there is nobody else to tell.
 	return nil == c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -16,7 +17,7 @@ const (
 
 // DeviceMessage is a cloud-to-device message.
 type DeviceMessage struct {
-	Properties iothub.PropertyBag
+	Properties topics.Bag
 	Payload    []byte
 	Expires    time.Time // the zero time means Options.MessageTTL from now
 }
@@ -96,8 +97,8 @@ func (c *conn) deliver() error {
 			m.deliveries++
 			m.packetID = c.packetID()
 			// Some clients look for a system property to find the bag, so $.to is always there.
-			bag := append(iothub.PropertyBag{{Name: "$.to", Value: "/devices/" + c.user.DeviceID + "/messages/deviceBound", HasValue: true}}, m.Properties...)
-			packets = mqtt.AppendPublish(packets, iothub.C2DTopic(c.user.DeviceID, bag), m.Payload, 1, false, again, m.packetID)
+			bag := append(topics.Bag{{Name: "$.to", Value: "/devices/" + c.user.DeviceID + "/messages/deviceBound", HasValue: true}}, m.Properties...)
+			packets = mqtt.AppendPublish(packets, topics.C2D(c.user.DeviceID, bag), m.Payload, 1, false, again, m.packetID)
 		}
 	})
 	if len(packets) == 0 {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -48,7 +49,7 @@ func (f *Front) InvokeMethod(ctx context.Context, deviceID, name string, payload
 		d.methods.waiting[rid] = answer
 	})
 	defer f.device(c.client, func(d *deviceState) { delete(d.methods.waiting, rid) })
-	topic := iothub.MethodRequestTopic(name, rid)
+	topic := topics.MethodRequest(name, rid)
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) }); err != nil {
 		return 0, nil, iothub.ErrDeviceNotOnline
 	}
@@ -61,7 +62,7 @@ func (f *Front) InvokeMethod(ctx context.Context, deviceID, name string, payload
 }
 
 // methodAnswered gives a device's answer to the call that waits for it. A late one is dropped.
-func (c *conn) methodAnswered(topic iothub.Topic, payload []byte) error {
+func (c *conn) methodAnswered(topic topics.Topic, payload []byte) error {
 	c.front.device(c.client, func(d *deviceState) {
 		if d.conn != c {
 			return

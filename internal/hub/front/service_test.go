@@ -11,7 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -22,7 +22,7 @@ func (s side) device(id string) *wiretest.Wire {
 	if _, code := w.Connect(wiretest.Login(id, s.backend.key)); code != mqtt.Accepted {
 		s.Fatalf("CONNACK %d", code)
 	}
-	w.Subscribe(0, iothub.FilterTwinResponses)
+	w.Subscribe(0, topics.FilterTwinResponses)
 	return w
 }
 
@@ -31,7 +31,7 @@ func answers(w *wiretest.Wire, since time.Time, n int) string {
 	var all []string
 	for range n {
 		f := w.Expect(mqtt.PUBLISH)
-		topic, _ := iothub.ParseTopic(f.Topic)
+		topic, _ := topics.Parse(f.Topic)
 		all = append(all, fmt.Sprintf("%s@%d", topic.RequestID, time.Since(since).Milliseconds()))
 	}
 	return strings.Join(all, " ")
@@ -53,8 +53,8 @@ func TestServiceQueue(t *testing.T) {
 			a, b := s.device("dev-a"), s.device("dev-b")
 			began := time.Now()
 			for _, w := range []*wiretest.Wire{a, b} {
-				w.Publish(0, iothub.ReportTopic("1"), "{}")
-				w.Publish(0, iothub.TwinGetTopic("2"), "")
+				w.Publish(0, topics.Report("1"), "{}")
+				w.Publish(0, topics.TwinGet("2"), "")
 				w.Silent() // other packets are answered meanwhile
 			}
 			if s.reported() != 0 {
@@ -66,7 +66,7 @@ func TestServiceQueue(t *testing.T) {
 			}
 			time.Sleep(time.Second) // and servers that idled begin at once
 			began = time.Now()
-			a.Publish(0, iothub.ReportTopic("3"), "{}")
+			a.Publish(0, topics.Report("3"), "{}")
 			if got := answers(a, began, 1); got != "3@10" {
 				s.Errorf("%s: then %s; want 3@10", tt.name, got)
 			}
@@ -89,7 +89,7 @@ func TestServiceTimes(t *testing.T) {
 			w := s.device("dev-a")
 			began := time.Now()
 			for i := range n {
-				w.Publish(0, iothub.ReportTopic(fmt.Sprint(i)), "{}")
+				w.Publish(0, topics.Report(fmt.Sprint(i)), "{}")
 				f := w.Expect(mqtt.PUBLISH)
 				if want := fmt.Sprint("rid=", i, "&"); !strings.Contains(f.Topic, want) {
 					s.Fatalf("%s came; want %s", f.Topic, want)
@@ -108,7 +108,7 @@ func TestServiceTimes(t *testing.T) {
 		s.Faults().Serve(&front.Service{Servers: 50, Time: 10 * time.Millisecond, Exponential: true, Seed: 3})
 		w := s.device("dev-b")
 		for i := range 50 {
-			w.Publish(0, iothub.ReportTopic(fmt.Sprint(i)), "{}")
+			w.Publish(0, topics.Report(fmt.Sprint(i)), "{}")
 		}
 		for i := range 50 { // although later ones are served sooner
 			if f := w.Expect(mqtt.PUBLISH); !strings.Contains(f.Topic, fmt.Sprint("rid=", i, "&")) {
@@ -125,22 +125,22 @@ func TestServiceEnds(t *testing.T) {
 		w := s.device("dev-a")
 		began := time.Now()
 		for _, rid := range []string{"1", "2", "3"} {
-			w.Publish(0, iothub.ReportTopic(rid), "{}")
+			w.Publish(0, topics.Report(rid), "{}")
 		}
 		w.Silent()
 		time.Sleep(time.Second)
 		s.Faults().Serve(nil)
-		w.Publish(0, iothub.ReportTopic("4"), "{}")
+		w.Publish(0, topics.Report("4"), "{}")
 		if got := answers(w, began, 4); got != "1@1000 2@1000 3@1000 4@1000" {
 			s.Errorf("answers %s; want all after a second", got)
 		}
 		time.Sleep(time.Second)
-		w.Publish(0, iothub.ReportTopic("5"), "{}")
+		w.Publish(0, topics.Report("5"), "{}")
 		if got := answers(w, began, 1); got != "5@2000" {
 			s.Errorf("then %s; want 5@2000", got)
 		}
 		s.Faults().Serve(&front.Service{Servers: 1, Time: time.Hour})
-		w.Publish(0, iothub.ReportTopic("6"), "{}")
+		w.Publish(0, topics.Report("6"), "{}")
 		w.Silent() // Close, at the end, waits for nobody's service
 	})
 }
@@ -151,13 +151,13 @@ func TestServiceAndOtherFaults(t *testing.T) {
 		s.Faults().Serve(&front.Service{Servers: 1, Time: 10 * time.Millisecond})
 		a, b, gone := s.device("dev-a"), s.device("dev-b"), s.device("dev-c")
 		began := time.Now()
-		gone.Publish(0, iothub.ReportTopic("1"), "{}")
+		gone.Publish(0, topics.Report("1"), "{}")
 		gone.Silent()
 		gone.Conn.Close()
 		for i := range 150 { // more than the test's reader takes
-			a.Publish(0, iothub.TwinGetTopic(fmt.Sprint(i)), "")
+			a.Publish(0, topics.TwinGet(fmt.Sprint(i)), "")
 		}
-		b.Publish(0, iothub.ReportTopic("1"), "{}")
+		b.Publish(0, topics.Report("1"), "{}")
 		b.Silent() // it is in the queue
 		s.Faults().Stall(4 * time.Second)
 		got := answers(b, began, 1)

@@ -12,7 +12,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 	"github.com/twinfleet/twinfleet/internal/wait"
 )
@@ -59,7 +61,7 @@ type Runner struct {
 }
 
 type job struct {
-	doc     iothub.Job
+	doc     jobs.Job
 	query   *query.Query
 	patch   twinPatch
 	cancel  context.CancelFunc
@@ -106,10 +108,10 @@ func (r *Runner) Close() {
 
 // Create takes a job and starts it at its time. Errors: ErrArgumentInvalid, ErrJobExists,
 // ErrTooManyJobs, ErrServiceUnavailable after Close.
-func (r *Runner) Create(in iothub.Job) (iothub.Job, error) {
+func (r *Runner) Create(in jobs.Job) (jobs.Job, error) {
 	j := &job{doc: in}
 	if err := r.check(j, in); err != nil {
-		return iothub.Job{}, err
+		return jobs.Job{}, err
 	}
 	now := time.Now()
 	wait := max(0, in.Start.Sub(now)) // a job without a start time starts now
@@ -118,17 +120,17 @@ func (r *Runner) Create(in iothub.Job) (iothub.Job, error) {
 	r.forgetLocked(now)
 	switch {
 	case r.closed:
-		return iothub.Job{}, iothub.ErrServiceUnavailable
+		return jobs.Job{}, iothub.ErrServiceUnavailable
 	case r.jobs[in.JobID] != nil:
-		return iothub.Job{}, iothub.ErrJobExists.With("job %s exists", in.JobID)
+		return jobs.Job{}, iothub.ErrJobExists.With("job %s exists", in.JobID)
 	case wait == 0 && r.opts.Active > 0 && r.activeLocked() >= r.opts.Active:
-		return iothub.Job{}, iothub.ErrTooManyJobs.With("%d jobs are active, which is the most in this tier", r.opts.Active)
+		return jobs.Job{}, iothub.ErrTooManyJobs.With("%d jobs are active, which is the most in this tier", r.opts.Active)
 	}
-	j.doc.Created = iothub.Time{Time: now}
+	j.doc.Created = timestamp.Time{Time: now}
 	j.doc.End, j.doc.FailureReason, j.doc.StatusMessage = nil, "", ""
-	j.doc.Status = iothub.JobQueued
+	j.doc.Status = jobs.Queued
 	if wait > 0 {
-		j.doc.Status = iothub.JobScheduled
+		j.doc.Status = jobs.Scheduled
 	}
 	life := time.Duration(in.MaxExecutionTime) * time.Second
 	if life <= 0 {
@@ -157,22 +159,22 @@ func (r *Runner) forgetLocked(now time.Time) {
 	}
 }
 
-func (r *Runner) check(j *job, in iothub.Job) error {
+func (r *Runner) check(j *job, in jobs.Job) error {
 	var err error
 	if j.query, err = query.Condition(in.QueryCondition); err != nil {
 		return iothub.ErrArgumentInvalid.With("queryCondition: %v", err)
 	}
 	switch in.Type {
-	case iothub.JobTwinUpdate:
+	case jobs.TwinUpdate:
 		doc, err := r.opts.Hub.ParseValue(in.UpdateTwin)
 		if err != nil || doc.Kind() != twin.Object {
 			return iothub.ErrArgumentInvalid.With("updateTwin is no twin patch")
 		}
 		j.patch = twinPatch{doc.Get("tags"), doc.Path("properties", "desired")}
-	case iothub.JobDeviceMethod:
+	case jobs.DeviceMethod:
 		return method.Check(in.Method)
 	default:
-		return iothub.ErrArgumentInvalid.With("type must be %s or %s", iothub.JobTwinUpdate, iothub.JobDeviceMethod)
+		return iothub.ErrArgumentInvalid.With("type must be %s or %s", jobs.TwinUpdate, jobs.DeviceMethod)
 	}
 	return nil
 }
@@ -181,7 +183,7 @@ func (r *Runner) check(j *job, in iothub.Job) error {
 func (r *Runner) activeLocked() int {
 	n := 0
 	for _, j := range r.jobs {
-		if j.doc.Status == iothub.JobQueued || j.doc.Status == iothub.JobRunning {
+		if j.doc.Status == jobs.Queued || j.doc.Status == jobs.Running {
 			n++
 		}
 	}
@@ -189,7 +191,7 @@ func (r *Runner) activeLocked() int {
 }
 
 func ended(status string) bool {
-	return status == iothub.JobCompleted || status == iothub.JobFailed || status == iothub.JobCancelled
+	return status == jobs.Completed || status == jobs.Failed || status == jobs.Cancelled
 }
 
 // run waits for the job's time and turn, selects its devices and works on them.
@@ -208,7 +210,7 @@ func (r *Runner) turn(ctx context.Context, j *job, until time.Duration) error {
 	if err := wait.For(ctx, until); err != nil {
 		return err
 	}
-	r.setStatus(j, iothub.JobQueued)
+	r.setStatus(j, jobs.Queued)
 	if r.slots == nil {
 		return ctx.Err()
 	}
@@ -244,7 +246,7 @@ func (r *Runner) work(ctx context.Context, j *job) error {
 		}
 		devices = append(devices, &deviceJob{id: t.DeviceID, status: pending})
 	}
-	r.setStatus(j, iothub.JobRunning)
+	r.setStatus(j, jobs.Running)
 	r.mu.Lock()
 	j.devices = devices
 	r.mu.Unlock()
@@ -276,12 +278,12 @@ func (r *Runner) work(ctx context.Context, j *job) error {
 // device does the job on one device.
 func (r *Runner) device(ctx context.Context, j *job, d *deviceJob) {
 	r.mu.Lock()
-	d.status, d.start = iothub.JobRunning, time.Now()
+	d.status, d.start = jobs.Running, time.Now()
 	r.mu.Unlock()
 	var err error
 	var status int
 	var payload []byte
-	if j.doc.Type == iothub.JobTwinUpdate {
+	if j.doc.Type == jobs.TwinUpdate {
 		_, err = r.opts.Hub.PatchTwin(ctx, d.id, j.patch.tags, j.patch.desired, "*")
 		if err == nil {
 			r.meter(len(j.doc.UpdateTwin))
@@ -294,12 +296,12 @@ func (r *Runner) device(ctx context.Context, j *job, d *deviceJob) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d.end, d.status = time.Now(), iothub.JobCompleted
+	d.end, d.status = time.Now(), jobs.Completed
 	if err != nil {
-		d.status, d.err = iothub.JobFailed, iothub.AsError(err)
+		d.status, d.err = jobs.Failed, iothub.AsError(err)
 		return
 	}
-	d.methodAnswered, d.methodStatus = j.doc.Type == iothub.JobDeviceMethod, status
+	d.methodAnswered, d.methodStatus = j.doc.Type == jobs.DeviceMethod, status
 	if json.Valid(payload) {
 		d.payload = payload
 	}
@@ -317,20 +319,20 @@ func (r *Runner) finish(ctx context.Context, j *job, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	j.doc.End = &iothub.Time{Time: now}
+	j.doc.End = &timestamp.Time{Time: now}
 	var left *iothub.Error
 	switch {
-	case j.doc.Status == iothub.JobCancelled || errors.Is(ctx.Err(), context.Canceled):
-		j.doc.Status = iothub.JobCancelled
+	case j.doc.Status == jobs.Cancelled || errors.Is(ctx.Err(), context.Canceled):
+		j.doc.Status = jobs.Cancelled
 	case ctx.Err() != nil:
-		j.doc.Status = iothub.JobFailed
+		j.doc.Status = jobs.Failed
 		j.doc.FailureReason = "the job took longer than its maxExecutionTimeInSeconds"
 		left = iothub.ErrGenericTimeout
 	case err != nil:
 		left = iothub.AsError(err)
-		j.doc.Status, j.doc.FailureReason = iothub.JobFailed, left.Message
+		j.doc.Status, j.doc.FailureReason = jobs.Failed, left.Message
 	default:
-		j.doc.Status = iothub.JobCompleted
+		j.doc.Status = jobs.Completed
 	}
 	for _, d := range j.devices {
 		if d.status == pending {

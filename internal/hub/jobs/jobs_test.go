@@ -17,7 +17,11 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	document "github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,7 +76,7 @@ func inBubble(t *testing.T, devices int, o jobs.Options, test func(*bench)) {
 			t.Fatal(err)
 		}
 		for i := range devices {
-			if _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: fmt.Sprint("dev-", i)}); err != nil {
+			if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: fmt.Sprint("dev-", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -92,7 +96,7 @@ func inBubble(t *testing.T, devices int, o jobs.Options, test func(*bench)) {
 	})
 }
 
-func (b *bench) create(j iothub.Job) {
+func (b *bench) create(j document.Job) {
 	b.Helper()
 	if _, err := b.Create(j); err != nil {
 		b.Fatal(err)
@@ -118,12 +122,12 @@ func (b *bench) expect(id, want string) {
 	}
 }
 
-func update(id, condition, patch string) iothub.Job {
-	return iothub.Job{JobID: id, Type: iothub.JobTwinUpdate, QueryCondition: condition, UpdateTwin: json.RawMessage(patch)}
+func update(id, condition, patch string) document.Job {
+	return document.Job{JobID: id, Type: document.TwinUpdate, QueryCondition: condition, UpdateTwin: json.RawMessage(patch)}
 }
 
-func call(id, condition string) iothub.Job {
-	return iothub.Job{JobID: id, Type: iothub.JobDeviceMethod, QueryCondition: condition, Method: &iothub.MethodRequest{Name: "reboot", Payload: json.RawMessage(`{"a":1}`)}}
+func call(id, condition string) document.Job {
+	return document.Job{JobID: id, Type: document.DeviceMethod, QueryCondition: condition, Method: &methods.Request{Name: "reboot", Payload: json.RawMessage(`{"a":1}`)}}
 }
 
 func TestTwinUpdate(t *testing.T) {
@@ -194,7 +198,7 @@ func (b *bench) rows(sql string) []string {
 func TestSchedules(t *testing.T) {
 	inBubble(t, 3, jobs.Options{}, func(b *bench) {
 		later := update("later", "", `{"tags":{"a":1}}`)
-		later.Start = iothub.Time{Time: time.Now().Add(time.Hour)}
+		later.Start = timestamp.Time{Time: time.Now().Add(time.Hour)}
 		b.create(later)
 		cancelled := later
 		cancelled.JobID = "cancelled"
@@ -215,7 +219,7 @@ func TestSchedules(t *testing.T) {
 		for _, tt := range []struct {
 			kind, status string
 			want         int
-		}{{"", "", 2}, {iothub.JobTwinUpdate, "", 2}, {iothub.JobDeviceMethod, "", 0}, {"", iothub.JobCancelled, 1}} {
+		}{{"", "", 2}, {document.TwinUpdate, "", 2}, {document.DeviceMethod, "", 0}, {"", document.Cancelled, 1}} {
 			if got := len(b.List(tt.kind, tt.status)); got != tt.want {
 				b.Errorf("List(%q, %q) has %d jobs; want %d", tt.kind, tt.status, got, tt.want)
 			}
@@ -236,7 +240,7 @@ func TestTooLong(t *testing.T) {
 		<-time.After(6 * time.Second)
 		synctest.Wait()
 		got, err := b.Job("j")
-		if err != nil || got.Status != iothub.JobFailed || !strings.Contains(got.FailureReason, "maxExecutionTimeInSeconds") {
+		if err != nil || got.Status != document.Failed || !strings.Contains(got.FailureReason, "maxExecutionTimeInSeconds") {
 			b.Errorf("%s, %q, %v", got.Status, got.FailureReason, err)
 		}
 		if s := got.DeviceJobStatistic; s.Pending != 0 || s.Running != 0 || s.Succeeded < 4 || s.Succeeded+s.Failed != 30 {
@@ -249,7 +253,7 @@ func TestTooLong(t *testing.T) {
 func TestActive(t *testing.T) {
 	inBubble(t, 3, jobs.Options{Active: 1, Concurrency: 1}, func(b *bench) {
 		due := call("due", "deviceId = 'dev-0'")
-		due.Start = iothub.Time{Time: time.Now().Add(500 * time.Millisecond)}
+		due.Start = timestamp.Time{Time: time.Now().Add(500 * time.Millisecond)}
 		b.create(due)
 		b.create(call("first", "deviceId IN ['dev-0', 'dev-2']"))
 		if _, err := b.Create(call("second", "")); !errors.Is(err, iothub.ErrTooManyJobs) {
@@ -291,16 +295,16 @@ func TestRefused(t *testing.T) {
 	inBubble(t, 1, jobs.Options{}, func(b *bench) {
 		b.create(update("there", "", `{"tags":{"a":1}}`))
 		for name, tt := range map[string]struct {
-			job  iothub.Job
+			job  document.Job
 			want *iothub.Error
 		}{
 			"the same id":        {update("there", "", `{"tags":{}}`), iothub.ErrJobExists},
 			"a bad condition":    {update("a", "tags.a ==", `{"tags":{}}`), iothub.ErrArgumentInvalid},
 			"a whole query":      {update("b", "SELECT * FROM devices", `{"tags":{}}`), iothub.ErrArgumentInvalid},
 			"no patch":           {update("c", "", `[]`), iothub.ErrArgumentInvalid},
-			"no method":          {iothub.Job{JobID: "d", Type: iothub.JobDeviceMethod}, iothub.ErrArgumentInvalid},
-			"an unknown type":    {iothub.Job{JobID: "e", Type: "export"}, iothub.ErrArgumentInvalid},
-			"a method of a path": {iothub.Job{JobID: "f", Type: iothub.JobDeviceMethod, Method: &iothub.MethodRequest{Name: "a/b"}}, iothub.ErrArgumentInvalid},
+			"no method":          {document.Job{JobID: "d", Type: document.DeviceMethod}, iothub.ErrArgumentInvalid},
+			"an unknown type":    {document.Job{JobID: "e", Type: "export"}, iothub.ErrArgumentInvalid},
+			"a method of a path": {document.Job{JobID: "f", Type: document.DeviceMethod, Method: &methods.Request{Name: "a/b"}}, iothub.ErrArgumentInvalid},
 		} {
 			if _, err := b.Create(tt.job); !errors.Is(err, tt.want) {
 				b.Errorf("%s: %v; want %v", name, err, tt.want)

@@ -7,32 +7,34 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // Job is the state of a job.
-func (r *Runner) Job(id string) (iothub.Job, error) {
+func (r *Runner) Job(id string) (jobs.Job, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j, ok := r.jobs[id]
 	if !ok {
-		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
+		return jobs.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
 	}
 	return j.state(), nil
 }
 
 // state is the job's document with its statistics. The caller holds the lock.
-func (j *job) state() iothub.Job {
+func (j *job) state() jobs.Job {
 	doc := j.doc
-	s := iothub.JobStatistics{Devices: len(j.devices)}
+	s := jobs.Statistics{Devices: len(j.devices)}
 	for _, d := range j.devices {
 		switch d.status {
-		case iothub.JobCompleted:
+		case jobs.Completed:
 			s.Succeeded++
-		case iothub.JobFailed, iothub.JobCancelled:
+		case jobs.Failed, jobs.Cancelled:
 			s.Failed++
-		case iothub.JobRunning:
+		case jobs.Running:
 			s.Running++
 		default:
 			s.Pending++
@@ -43,32 +45,32 @@ func (j *job) state() iothub.Job {
 }
 
 // Cancel ends a job that has not ended.
-func (r *Runner) Cancel(id string) (iothub.Job, error) {
+func (r *Runner) Cancel(id string) (jobs.Job, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j, ok := r.jobs[id]
 	switch {
 	case !ok:
-		return iothub.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
+		return jobs.Job{}, iothub.ErrJobNotFound.With("job %s not found", id)
 	case ended(j.doc.Status):
-		return iothub.Job{}, iothub.ErrInvalidOperation.With("job %s has ended", id)
+		return jobs.Job{}, iothub.ErrInvalidOperation.With("job %s has ended", id)
 	}
-	j.doc.Status = iothub.JobCancelled
+	j.doc.Status = jobs.Cancelled
 	j.cancel()
 	return j.state(), nil
 }
 
 // List tells the jobs of a type and status; an empty one matches all.
-func (r *Runner) List(jobType, status string) []iothub.Job {
+func (r *Runner) List(jobType, status string) []jobs.Job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []iothub.Job
+	var out []jobs.Job
 	for _, j := range r.jobs {
 		if (jobType == "" || jobType == j.doc.Type) && (status == "" || status == j.doc.Status) {
 			out = append(out, j.state())
 		}
 	}
-	slices.SortFunc(out, func(a, b iothub.Job) int {
+	slices.SortFunc(out, func(a, b jobs.Job) int {
 		return cmp.Or(a.Created.Compare(b.Created.Time), cmp.Compare(a.JobID, b.JobID))
 	})
 	return out
@@ -100,7 +102,7 @@ func (r *Runner) rows() []query.JobRow {
 // row is one device of a job as queries see it.
 func (d *deviceJob) row(j *job) twin.Value {
 	text := func(key, s string) twin.Member { return twin.Member{Key: key, Value: twin.StringValue(s)} }
-	when := func(t time.Time) string { return string(iothub.AppendTime(nil, t)) }
+	when := func(t time.Time) string { return string(timestamp.Append(nil, t)) }
 	last := d.end
 	if last.IsZero() {
 		last = d.start

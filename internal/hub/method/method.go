@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
@@ -32,7 +33,7 @@ type Caller interface {
 }
 
 // Check refuses calls that cannot be sent: iothub.ErrArgumentInvalid or iothub.ErrMessageTooLarge.
-func Check(call *iothub.MethodRequest) error {
+func Check(call *methods.Request) error {
 	switch {
 	case call == nil:
 		return iothub.ErrArgumentInvalid.With("the method call is missing")
@@ -48,7 +49,7 @@ func Check(call *iothub.MethodRequest) error {
 
 // Call calls a method. It waits for the device to connect if the call asks for that. An error has a
 // detail "timeout" that says how long was waited for what did not come.
-func Call(ctx context.Context, c Caller, deviceID string, call *iothub.MethodRequest) (int, []byte, error) {
+func Call(ctx context.Context, c Caller, deviceID string, call *methods.Request) (int, []byte, error) {
 	connect := limit(call.ConnectTimeout, 0)
 	response := limit(call.ResponseTimeout, DefaultWait)
 	began := time.Now()

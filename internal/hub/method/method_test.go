@@ -9,24 +9,25 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 )
 
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		call *iothub.MethodRequest
+		call *methods.Request
 		want error
 	}{
-		{"a plain call", &iothub.MethodRequest{Name: "reboot"}, nil},
-		{"signs and spaces", &iothub.MethodRequest{Name: "re-boot_1.0 now"}, nil},
-		{"the largest payload", &iothub.MethodRequest{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload))}, nil},
+		{"a plain call", &methods.Request{Name: "reboot"}, nil},
+		{"signs and spaces", &methods.Request{Name: "re-boot_1.0 now"}, nil},
+		{"the largest payload", &methods.Request{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload))}, nil},
 		{"none", nil, iothub.ErrArgumentInvalid},
-		{"no name", &iothub.MethodRequest{}, iothub.ErrArgumentInvalid},
-		{"a name of two topic levels", &iothub.MethodRequest{Name: "a/b"}, iothub.ErrArgumentInvalid},
-		{"a name with a wildcard", &iothub.MethodRequest{Name: "a#"}, iothub.ErrArgumentInvalid},
-		{"a name that is too long", &iothub.MethodRequest{Name: strings.Repeat("a", maxName+1)}, iothub.ErrArgumentInvalid},
-		{"a time-out below 0", &iothub.MethodRequest{Name: "m", ConnectTimeout: -1}, iothub.ErrArgumentInvalid},
-		{"a larger payload", &iothub.MethodRequest{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload+1))}, iothub.ErrMessageTooLarge},
+		{"no name", &methods.Request{}, iothub.ErrArgumentInvalid},
+		{"a name of two topic levels", &methods.Request{Name: "a/b"}, iothub.ErrArgumentInvalid},
+		{"a name with a wildcard", &methods.Request{Name: "a#"}, iothub.ErrArgumentInvalid},
+		{"a name that is too long", &methods.Request{Name: strings.Repeat("a", maxName+1)}, iothub.ErrArgumentInvalid},
+		{"a time-out below 0", &methods.Request{Name: "m", ConnectTimeout: -1}, iothub.ErrArgumentInvalid},
+		{"a larger payload", &methods.Request{Name: "m", Payload: []byte(strings.Repeat("1", MaxPayload+1))}, iothub.ErrMessageTooLarge},
 	} {
 		if err := Check(tt.call); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v; want %v", tt.name, err, tt.want)
@@ -82,7 +83,7 @@ func TestCall(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				status, answer, err := Call(t.Context(), tt.device.caller(), "dev-1", &iothub.MethodRequest{
+				status, answer, err := Call(t.Context(), tt.device.caller(), "dev-1", &methods.Request{
 					Name: "reboot", Payload: []byte("1"), ConnectTimeout: tt.connect, ResponseTimeout: tt.response,
 				})
 				if !errors.Is(err, tt.want) || time.Since(began) != tt.took {
@@ -104,7 +105,7 @@ func TestCallEndsWithItsCaller(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		_, _, err := Call(ctx, device{-1, 0}.caller(), "dev-1", &iothub.MethodRequest{Name: "m", ConnectTimeout: 60})
+		_, _, err := Call(ctx, device{-1, 0}.caller(), "dev-1", &methods.Request{Name: "m", ConnectTimeout: 60})
 		if !errors.Is(err, iothub.ErrDeviceNotOnline) || time.Since(began) != time.Second {
 			t.Errorf("Call = %v after %v; want it to end with its context after 1s", err, time.Since(began))
 		}

@@ -4,13 +4,13 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
 func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
-	var in iothub.Identity
+	var in registry.Identity
 	if err := decode(r, &in); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
-	var out iothub.Identity
+	var out registry.Identity
 	var err error
 	if condition := ifMatch(r); condition != "" {
 		out, err = s.opts.Registry.UpdateDevice(r.Context(), in, condition)
@@ -75,11 +75,11 @@ func (s *Server) listDevices(w http.ResponseWriter, r *http.Request) error {
 
 // bulk counts every device of a call against the throttle (iot-hub-devguide-quotas-throttling).
 func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
-	var entries []iothub.BulkEntry
+	var entries []registry.BulkEntry
 	if err := decode(r, &entries); err != nil {
 		return err
 	}
-	if len(entries) > iothub.MaxBulk {
+	if len(entries) > registry.MaxBulk {
 		return iothub.ErrTooManyDevices
 	}
 	if err := s.admit(r, tier.ClassRegistry, len(entries)); err != nil {
@@ -90,10 +90,10 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if result.Errors == nil {
-		result.Errors = []iothub.BulkError{}
+		result.Errors = []registry.BulkError{}
 	}
 	if result.Warnings == nil {
-		result.Warnings = []iothub.BulkError{}
+		result.Warnings = []registry.BulkError{}
 	}
 	if !result.IsSuccessful {
 		w.Header().Set("iothub-errorcode", iothub.ErrBulkFailed.Name)
@@ -107,7 +107,7 @@ func (s *Server) registryStatistics(w http.ResponseWriter, _ *http.Request) erro
 }
 
 func (s *Server) serviceStatistics(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, iothub.ServiceStatistics{Connected: s.opts.Registry.ConnectedCount()})
+	return writeJSON(w, registry.ServiceStatistics{Connected: s.opts.Registry.ConnectedCount()})
 }
 
 // noModules answers for module identities, which the embedded hub has none of.

@@ -10,14 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
 // devices are those that are connected: dev-1 answers methods, and keeps what it is sent.
@@ -73,16 +74,16 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"dev-1", "dev-2"} {
-		if _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: id}); err != nil {
+		if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	b := &bench{T: t, store: s, devices: &devices{}, policies: map[string]rest.Policy{
-		"owner":    {Primary: iothub.NewKey(), Secondary: iothub.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite | rest.ServiceConnect | rest.DeviceConnect},
-		"service":  {Primary: iothub.NewKey(), Rights: rest.ServiceConnect},
-		"reader":   {Primary: iothub.NewKey(), Rights: rest.RegistryRead},
-		"registry": {Primary: iothub.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite},
-		"device":   {Primary: iothub.NewKey(), Rights: rest.DeviceConnect},
+		"owner":    {Primary: sas.NewKey(), Secondary: sas.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite | rest.ServiceConnect | rest.DeviceConnect},
+		"service":  {Primary: sas.NewKey(), Rights: rest.ServiceConnect},
+		"reader":   {Primary: sas.NewKey(), Rights: rest.RegistryRead},
+		"registry": {Primary: sas.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite},
+		"device":   {Primary: sas.NewKey(), Rights: rest.DeviceConnect},
 	}}
 	runner := jobs.New(jobs.Options{Hub: patcher{s, b.devices}, Source: s})
 	t.Cleanup(func() {
@@ -107,7 +108,7 @@ func (b *bench) do(policy, method, path, body string, headers ...string) *httpte
 	b.Helper()
 	r := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 	if policy != "" {
-		r.Header.Set("Authorization", iothub.NewSAS("localhost", b.policies[policy].Primary, policy, time.Now().Add(time.Hour)))
+		r.Header.Set("Authorization", sas.Sign("localhost", b.policies[policy].Primary, policy, time.Now().Add(time.Hour)))
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -169,13 +170,13 @@ func TestTokens(t *testing.T) {
 		token string
 		want  int
 	}{
-		"secondary key":     {iothub.NewSAS("localhost", key.Secondary, "owner", hour), 200},
-		"for the path":      {iothub.NewSAS("localhost/twins/dev-1", key.Primary, "owner", hour), 200},
-		"for another path":  {iothub.NewSAS("localhost/twins/dev-10", key.Primary, "owner", hour), 401},
-		"expired":           {iothub.NewSAS("localhost", key.Primary, "owner", time.Now().Add(-time.Minute)), 401},
-		"wrong key":         {iothub.NewSAS("localhost", iothub.NewKey(), "owner", hour), 401},
-		"unknown policy":    {iothub.NewSAS("localhost", key.Primary, "nobody", hour), 401},
-		"a device's":        {iothub.NewSAS("localhost/devices/dev-1", key.Primary, "", hour), 401},
+		"secondary key":     {sas.Sign("localhost", key.Secondary, "owner", hour), 200},
+		"for the path":      {sas.Sign("localhost/twins/dev-1", key.Primary, "owner", hour), 200},
+		"for another path":  {sas.Sign("localhost/twins/dev-10", key.Primary, "owner", hour), 401},
+		"expired":           {sas.Sign("localhost", key.Primary, "owner", time.Now().Add(-time.Minute)), 401},
+		"wrong key":         {sas.Sign("localhost", sas.NewKey(), "owner", hour), 401},
+		"unknown policy":    {sas.Sign("localhost", key.Primary, "nobody", hour), 401},
+		"a device's":        {sas.Sign("localhost/devices/dev-1", key.Primary, "", hour), 401},
 		"none":              {"", 401},
 		"a bearer token":    {"Bearer abc", 401},
 		"not what it seems": {"SharedAccessSignature sr=&sig=&se=", 401},
@@ -192,7 +193,7 @@ func TestTokens(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	b := newBench(t)
-	many, err := json.Marshal(make([]iothub.BulkEntry, 101))
+	many, err := json.Marshal(make([]registry.BulkEntry, 101))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +329,7 @@ func TestMessagesToDevices(t *testing.T) {
 func TestPages(t *testing.T) {
 	b := newBench(t)
 	for i := range 1100 {
-		if _, err := b.store.CreateDevice(t.Context(), iothub.Identity{DeviceID: fmt.Sprint("more-", i)}); err != nil {
+		if _, err := b.store.CreateDevice(t.Context(), registry.Identity{DeviceID: fmt.Sprint("more-", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,23 +14,26 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // Registry keeps identities. Errors are *iothub.Error.
 type Registry interface {
-	CreateDevice(ctx context.Context, identity iothub.Identity) (iothub.Identity, error)
-	UpdateDevice(ctx context.Context, identity iothub.Identity, ifMatch string) (iothub.Identity, error)
-	Device(id string) (iothub.Identity, error)
-	Devices(top int) []iothub.Identity
+	CreateDevice(ctx context.Context, identity registry.Identity) (registry.Identity, error)
+	UpdateDevice(ctx context.Context, identity registry.Identity, ifMatch string) (registry.Identity, error)
+	Device(id string) (registry.Identity, error)
+	Devices(top int) []registry.Identity
 	DeleteDevice(ctx context.Context, id, ifMatch string) error
-	Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error)
-	Statistics() iothub.RegistryStatistics
+	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
+	Statistics() registry.Statistics
 	ConnectedCount() int
 }
 
@@ -51,10 +54,10 @@ type Devices interface {
 
 // Jobs carries out scheduled jobs. Errors are *iothub.Error.
 type Jobs interface {
-	Create(job iothub.Job) (iothub.Job, error)
-	Job(id string) (iothub.Job, error)
-	Cancel(id string) (iothub.Job, error)
-	List(jobType, status string) []iothub.Job
+	Create(job jobs.Job) (jobs.Job, error)
+	Job(id string) (jobs.Job, error)
+	Cancel(id string) (jobs.Job, error)
+	List(jobType, status string) []jobs.Job
 	Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error)
 }
 
@@ -71,7 +74,7 @@ const (
 
 // Policy is a shared access policy.
 type Policy struct {
-	Primary, Secondary iothub.Key
+	Primary, Secondary sas.Key
 	Rights             Rights
 }
 
@@ -116,7 +119,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{opts: o, mux: http.NewServeMux()}
 	route := func(pattern string, right Rights, h handler) {
-		s.mux.Handle(pattern, s.wrap(right, h, iothub.DataBody))
+		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
 	route("PUT /devices/{id}", RegistryWrite, s.putDevice)
 	route("GET /devices/{id}", RegistryRead, s.getDevice)
@@ -130,7 +133,7 @@ func New(o Options) *Server {
 	route("GET /twins/{id}", ServiceConnect, s.getTwin)
 	route("PATCH /twins/{id}", ServiceConnect, s.patchTwin)
 	route("PUT /twins/{id}", ServiceConnect, s.putTwin)
-	s.mux.Handle("POST /twins/{id}/methods", s.wrap(ServiceConnect, s.method, iothub.NestedBody))
+	s.mux.Handle("POST /twins/{id}/methods", s.wrap(ServiceConnect, s.method, errorbody.FormNested))
 	route("POST /devices/query", ServiceConnect, s.query)
 	route("POST /devices/{id}/messages/deviceBound", ServiceConnect, s.sendMessage)
 	route("DELETE /devices/{id}/commands", ServiceConnect, s.purge)
@@ -143,7 +146,7 @@ func New(o Options) *Server {
 	route("/twins/{id}/modules/{module}", ServiceConnect, s.noModule)
 	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
-	}, iothub.DataBody))
+	}, errorbody.FormText))
 	return s
 }
 
@@ -151,7 +154,7 @@ func New(o Options) *Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // wrap checks the caller's right, bounds the body, and writes errors as the endpoint's clients expect them.
-func (s *Server) wrap(right Rights, h handler, body iothub.ErrorBody) http.Handler {
+func (s *Server) wrap(right Rights, h handler, body errorbody.Form) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.opts.Wait != nil {
 			s.opts.Wait(r.Context())
@@ -167,7 +170,7 @@ func (s *Server) wrap(right Rights, h handler, body iothub.ErrorBody) http.Handl
 	})
 }
 
-func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error, body iothub.ErrorBody) {
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error, body errorbody.Form) {
 	var large *http.MaxBytesError
 	var known *iothub.Error
 	switch {
@@ -180,7 +183,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error, b
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("iothub-errorcode", known.Name)
 	w.WriteHeader(known.Status)
-	_, _ = w.Write(known.Body(body, trackingID(), time.Now()))
+	_, _ = w.Write(errorbody.Of(known, body, trackingID(), time.Now()))
 }
 
 func trackingID() string {
@@ -191,7 +194,7 @@ func trackingID() string {
 
 // authorize checks the token of a request against the policies.
 func (s *Server) authorize(r *http.Request, right Rights) error {
-	token, err := iothub.ParseSAS(r.Header.Get("Authorization"))
+	token, err := sas.Parse(r.Header.Get("Authorization"))
 	if err != nil {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
 	}

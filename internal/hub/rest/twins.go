@@ -10,12 +10,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -67,7 +70,7 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 }
 
 func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
-	var in iothub.QueryRequest
+	var in paging.Request
 	if err := decode(r, &in); err != nil {
 		return err
 	}
@@ -75,12 +78,12 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return iothub.ErrArgumentInvalid.With("The query is invalid: %v", err)
 	}
-	size, err := strconv.Atoi(r.Header.Get(iothub.HeaderMaxItemCount))
+	size, err := strconv.Atoi(r.Header.Get(paging.HeaderMaxItemCount))
 	if err != nil || size < 1 {
 		size = defaultPage
 	}
 	size = min(size, maxPage)
-	continuation := r.Header.Get(iothub.HeaderContinuation)
+	continuation := r.Header.Get(paging.HeaderContinuation)
 	if err := s.admit(r, tier.ClassQuery, 1); err != nil {
 		return err
 	}
@@ -98,9 +101,9 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := joinItems(page.Items)
 	s.meter(len(body))
-	w.Header().Set(iothub.HeaderItemType, page.ItemType)
+	w.Header().Set(paging.HeaderItemType, page.ItemType)
 	if page.Continuation != "" {
-		w.Header().Set(iothub.HeaderContinuation, page.Continuation)
+		w.Header().Set(paging.HeaderContinuation, page.Continuation)
 	}
 	return writeBytes(w, http.StatusOK, body)
 }
@@ -121,7 +124,7 @@ func joinItems(items [][]byte) []byte {
 }
 
 func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
-	var in iothub.MethodRequest
+	var in methods.Request
 	if err := decode(r, &in); err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 	if len(payload) == 0 || !json.Valid(payload) {
 		payload = []byte("null")
 	}
-	return writeJSON(w, iothub.MethodResponse{Status: status, Payload: payload})
+	return writeJSON(w, methods.Response{Status: status, Payload: payload})
 }
 
 // appProperty marks the headers that become a message's application properties.
@@ -169,13 +172,13 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	m := front.DeviceMessage{Payload: body}
 	for header, name := range map[string]string{"Iothub-Messageid": "$.mid", "Iothub-Correlationid": "$.cid", "Iothub-Userid": "$.uid"} {
 		if v := r.Header.Get(header); v != "" {
-			m.Properties = append(m.Properties, iothub.Property{Name: name, Value: v, HasValue: true})
+			m.Properties = append(m.Properties, topics.Property{Name: name, Value: v, HasValue: true})
 		}
 	}
 	for header, values := range r.Header {
 		if name, ok := strings.CutPrefix(header, appProperty); ok {
 			// net/http spells header names its own way; properties sent over HTTP are in lower case.
-			m.Properties = append(m.Properties, iothub.Property{Name: strings.ToLower(name), Value: values[0], HasValue: true})
+			m.Properties = append(m.Properties, topics.Property{Name: strings.ToLower(name), Value: values[0], HasValue: true})
 		}
 	}
 	if expiry := r.Header.Get("Iothub-Expiry"); expiry != "" {
@@ -200,7 +203,7 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) createJob(w http.ResponseWriter, r *http.Request) error {
-	var in iothub.Job
+	var in jobs.Job
 	if err := decode(r, &in); err != nil {
 		return err
 	}
@@ -221,8 +224,8 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 	return answerJob(w)(s.opts.Jobs.Cancel(r.PathValue("id")))
 }
 
-func answerJob(w http.ResponseWriter) func(iothub.Job, error) error {
-	return func(job iothub.Job, err error) error {
+func answerJob(w http.ResponseWriter) func(jobs.Job, error) error {
+	return func(job jobs.Job, err error) error {
 		if err != nil {
 			return err
 		}
@@ -232,10 +235,10 @@ func answerJob(w http.ResponseWriter) func(iothub.Job, error) error {
 
 func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
-	jobs := s.opts.Jobs.List(v.Get("jobType"), v.Get("jobStatus"))
-	if jobs == nil {
-		jobs = []iothub.Job{}
+	list := s.opts.Jobs.List(v.Get("jobType"), v.Get("jobStatus"))
+	if list == nil {
+		list = []jobs.Job{}
 	}
-	w.Header().Set(iothub.HeaderItemType, "JobResponse")
-	return writeJSON(w, jobs)
+	w.Header().Set(paging.HeaderItemType, "JobResponse")
+	return writeJSON(w, list)
 }

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -16,11 +16,11 @@ import (
 func fleet(b *testing.B, s *Store, n int) {
 	b.Helper()
 	ctx := context.Background()
-	for start := 0; start < n; start += iothub.MaxBulk {
-		entries := make([]iothub.BulkEntry, 0, iothub.MaxBulk)
-		for i := start; i < min(n, start+iothub.MaxBulk); i++ {
+	for start := 0; start < n; start += registry.MaxBulk {
+		entries := make([]registry.BulkEntry, 0, registry.MaxBulk)
+		for i := start; i < min(n, start+registry.MaxBulk); i++ {
 			tags := fmt.Sprintf(`{"location":{"region":%q,"plant":"Redmond%d"}}`, []string{"US", "EU"}[i%2], i%100)
-			entries = append(entries, iothub.BulkEntry{ID: deviceID(i), ImportMode: iothub.ImportCreate, Tags: []byte(tags)})
+			entries = append(entries, registry.BulkEntry{ID: deviceID(i), ImportMode: registry.ImportCreate, Tags: []byte(tags)})
 		}
 		if result, err := s.Bulk(ctx, entries); err != nil || !result.IsSuccessful {
 			b.Fatalf("Bulk: %+v, %v", result, err)
@@ -211,7 +211,7 @@ func BenchmarkOpen(b *testing.B) {
 	for start := 0; start < devices; start += 50_000 { // One batch each: filling is not what is measured.
 		batches := make([]*batch, 0, 50_000)
 		for i := start; i < start+50_000; i++ {
-			e := iothub.BulkEntry{ID: deviceID(i), ImportMode: iothub.ImportCreate, Tags: []byte(`{"location":{"region":"US","plant":"Redmond43"}}`)}
+			e := registry.BulkEntry{ID: deviceID(i), ImportMode: registry.ImportCreate, Tags: []byte(`{"location":{"region":"US","plant":"Redmond43"}}`)}
 			one, err := s.bulkEntry(&e)
 			if err != nil {
 				b.Fatal(err)

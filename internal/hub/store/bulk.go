@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -16,53 +17,53 @@ import (
 // ETag and creates it when there is none.
 const importCreateOrUpdateIfMatch = "createOrUpdateIfMatchETag"
 
-// Bulk does up to iothub.MaxBulk entries of a bulk call, each by itself, and waits for the
+// Bulk does up to registry.MaxBulk entries of a bulk call, each by itself, and waits for the
 // disk once. Entries that fail are in the result. Errors of the whole call, which then
 // changes nothing: ErrTooManyDevices, ErrDefinedMultipleTimes.
 //
 // Tags and desired properties of an entry are merged into the twin; with a twinETag only if
 // it is the present one. An identity and its twin change together or not at all.
-func (s *Store) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	if len(entries) > iothub.MaxBulk {
-		return iothub.BulkResult{}, iothub.ErrTooManyDevices
+func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
+	if len(entries) > registry.MaxBulk {
+		return registry.BulkResult{}, iothub.ErrTooManyDevices
 	}
 	seen := make(map[string]bool, len(entries))
 	for _, e := range entries {
 		if seen[e.ID] {
-			return iothub.BulkResult{}, iothub.ErrDefinedMultipleTimes.With("Device %s is defined multiple times in the call", e.ID)
+			return registry.BulkResult{}, iothub.ErrDefinedMultipleTimes.With("Device %s is defined multiple times in the call", e.ID)
 		}
 		seen[e.ID] = true
 	}
 	if err := s.usable(); err != nil {
-		return iothub.BulkResult{}, err
+		return registry.BulkResult{}, err
 	}
-	result := iothub.BulkResult{IsSuccessful: true, Errors: []iothub.BulkError{}, Warnings: []iothub.BulkError{}}
+	result := registry.BulkResult{IsSuccessful: true, Errors: []registry.BulkError{}, Warnings: []registry.BulkError{}}
 	batches := make([]*batch, 0, len(entries))
 	for i := range entries {
 		b, err := s.bulkEntry(&entries[i])
 		if err != nil {
 			e := iothub.AsError(err)
 			result.IsSuccessful = false
-			result.Errors = append(result.Errors, iothub.BulkError{DeviceID: entries[i].ID, ErrorCode: e.Code, ErrorStatus: e.Message})
+			result.Errors = append(result.Errors, registry.BulkError{DeviceID: entries[i].ID, ErrorCode: e.Code, ErrorStatus: e.Message})
 			continue
 		}
 		batches = append(batches, b)
 	}
 	for _, b := range batches {
 		if err := b.wait(ctx); err != nil {
-			return iothub.BulkResult{}, err
+			return registry.BulkResult{}, err
 		}
 	}
 	return result, nil
 }
 
 // bulkEntry does one entry.
-func (s *Store) bulkEntry(e *iothub.BulkEntry) (*batch, error) {
+func (s *Store) bulkEntry(e *registry.BulkEntry) (*batch, error) {
 	write, err := s.bulkTwin(e)
 	if err != nil {
 		return nil, err
 	}
-	identity := iothub.Identity{DeviceID: e.ID, Status: e.Status, StatusReason: e.StatusReason}
+	identity := registry.Identity{DeviceID: e.ID, Status: e.Status, StatusReason: e.StatusReason}
 	if e.Authentication != nil {
 		identity.Authentication = *e.Authentication
 	}
@@ -73,13 +74,13 @@ func (s *Store) bulkEntry(e *iothub.BulkEntry) (*batch, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	switch strings.ToLower(e.ImportMode) {
-	case strings.ToLower(iothub.ImportCreate):
+	case strings.ToLower(registry.ImportCreate):
 		return s.createLocked(sh, identity, write)
-	case strings.ToLower(iothub.ImportUpdate):
+	case strings.ToLower(registry.ImportUpdate):
 		return s.bulkUpdate(sh, e, identity, "", write)
-	case strings.ToLower(iothub.ImportUpdateIfMatch):
+	case strings.ToLower(registry.ImportUpdateIfMatch):
 		return s.bulkUpdateIfMatch(sh, e, identity, write)
-	case "", strings.ToLower(iothub.ImportCreateOrUpdate):
+	case "", strings.ToLower(registry.ImportCreateOrUpdate):
 		if sh.records[e.ID] == nil {
 			return s.createLocked(sh, identity, write)
 		}
@@ -89,16 +90,16 @@ func (s *Store) bulkEntry(e *iothub.BulkEntry) (*batch, error) {
 			return s.createLocked(sh, identity, write)
 		}
 		return s.bulkUpdateIfMatch(sh, e, identity, write)
-	case strings.ToLower(iothub.ImportDelete):
+	case strings.ToLower(registry.ImportDelete):
 		return s.deleteLocked(sh, e.ID, "")
-	case strings.ToLower(iothub.ImportDeleteIfMatch):
+	case strings.ToLower(registry.ImportDeleteIfMatch):
 		if e.ETag == "" {
 			return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
 		}
 		return s.deleteLocked(sh, e.ID, e.ETag)
-	case strings.ToLower(iothub.ImportUpdateTwin):
+	case strings.ToLower(registry.ImportUpdateTwin):
 		return s.bulkUpdateTwin(sh, e, write, false)
-	case strings.ToLower(iothub.ImportUpdateTwinIfEtag):
+	case strings.ToLower(registry.ImportUpdateTwinIfEtag):
 		return s.bulkUpdateTwin(sh, e, write, true)
 	default:
 		return nil, iothub.ErrArgumentInvalid.With("The import mode %q is unknown", shorten(e.ImportMode))
@@ -106,7 +107,7 @@ func (s *Store) bulkEntry(e *iothub.BulkEntry) (*batch, error) {
 }
 
 // bulkUpdate updates an identity, keeping what the entry does not name.
-func (s *Store) bulkUpdate(sh *shard, e *iothub.BulkEntry, identity iothub.Identity, ifMatch string, write twinWrite) (*batch, error) {
+func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.Identity, ifMatch string, write twinWrite) (*batch, error) {
 	if rec := sh.records[e.ID]; rec != nil {
 		if e.Capabilities == nil {
 			identity.Capabilities.IoTEdge = rec.twin.IoTEdge
@@ -119,7 +120,7 @@ func (s *Store) bulkUpdate(sh *shard, e *iothub.BulkEntry, identity iothub.Ident
 }
 
 // bulkUpdateIfMatch is bulkUpdate under the condition of the entry's ETag.
-func (s *Store) bulkUpdateIfMatch(sh *shard, e *iothub.BulkEntry, identity iothub.Identity, write twinWrite) (*batch, error) {
+func (s *Store) bulkUpdateIfMatch(sh *shard, e *registry.BulkEntry, identity registry.Identity, write twinWrite) (*batch, error) {
 	if e.ETag == "" {
 		return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
 	}
@@ -127,7 +128,7 @@ func (s *Store) bulkUpdateIfMatch(sh *shard, e *iothub.BulkEntry, identity iothu
 }
 
 // bulkUpdateTwin writes the twin alone.
-func (s *Store) bulkUpdateTwin(sh *shard, e *iothub.BulkEntry, write twinWrite, conditional bool) (*batch, error) {
+func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite, conditional bool) (*batch, error) {
 	rec := sh.records[e.ID]
 	if rec == nil {
 		return nil, notFound(e.ID)
@@ -148,7 +149,7 @@ func (s *Store) bulkUpdateTwin(sh *shard, e *iothub.BulkEntry, write twinWrite, 
 }
 
 // bulkTwin makes the write of the tags and desired properties of an entry, nil for none.
-func (s *Store) bulkTwin(e *iothub.BulkEntry) (twinWrite, error) {
+func (s *Store) bulkTwin(e *registry.BulkEntry) (twinWrite, error) {
 	var desiredText json.RawMessage
 	if e.Properties != nil {
 		desiredText = e.Properties.Desired

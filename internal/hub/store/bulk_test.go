@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // bulk decodes entries as a client writes them and calls Bulk.
-func bulk(t *testing.T, s *Store, body string) (iothub.BulkResult, error) {
+func bulk(t *testing.T, s *Store, body string) (registry.BulkResult, error) {
 	t.Helper()
-	var entries []iothub.BulkEntry
+	var entries []registry.BulkEntry
 	if err := json.Unmarshal([]byte(body), &entries); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestBulkEffects(t *testing.T) {
 	if err != nil || result.IsSuccessful || len(result.Errors) != 1 || result.Errors[0].DeviceID != "a/b" || result.Errors[0].ErrorCode != 400004 {
 		t.Errorf("result %+v, %v", result, err)
 	}
-	if got := s.Statistics(); got != (iothub.RegistryStatistics{Total: 3, Enabled: 2, Disabled: 1}) {
+	if got := s.Statistics(); got != (registry.Statistics{Total: 3, Enabled: 2, Disabled: 1}) {
 		t.Errorf("Statistics = %+v", got)
 	}
 	result, err = bulk(t, s, `[
@@ -161,9 +162,9 @@ func TestBulkErrors(t *testing.T) {
 	if _, err := bulk(t, s, `[{"id":"a","importMode":"create"},{"id":"b","importMode":"create"},{"id":"a","importMode":"update"}]`); !errors.Is(err, iothub.ErrDefinedMultipleTimes) {
 		t.Errorf("a device twice: %v", err)
 	}
-	entries := make([]iothub.BulkEntry, 101)
+	entries := make([]registry.BulkEntry, 101)
 	for i := range entries {
-		entries[i] = iothub.BulkEntry{ID: fmt.Sprint("d", i), ImportMode: "create"}
+		entries[i] = registry.BulkEntry{ID: fmt.Sprint("d", i), ImportMode: "create"}
 	}
 	if _, err := s.Bulk(t.Context(), entries); !errors.Is(err, iothub.ErrTooManyDevices) {
 		t.Errorf("101 entries: %v", err)

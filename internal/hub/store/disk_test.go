@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -55,7 +57,7 @@ func TestReopen(t *testing.T) {
 	s.SetC2DCount("a", 4)
 	patch(t, s, "a", "", `{"o":{"x":null}}`)
 	reason := "r"
-	in := iothub.Identity{DeviceID: "b", Status: "disabled", StatusReason: &reason, Capabilities: iothub.Capabilities{IoTEdge: true}}
+	in := registry.Identity{DeviceID: "b", Status: "disabled", StatusReason: &reason, Capabilities: registry.Capabilities{IoTEdge: true}}
 	in.Authentication.Thumbprint.Secondary = strings.Repeat("0f", 32)
 	if _, err := s.UpdateDevice(t.Context(), in, ""); err != nil {
 		t.Fatal(err)
@@ -225,7 +227,7 @@ func TestDiskFailure(t *testing.T) {
 	if _, err := s.PatchTwin(t.Context(), "d", twin.Value{}, value(t, `{"a":1}`), ""); !errors.Is(err, iothub.ErrServer) {
 		t.Errorf("a write that failed: %v; want ServerError", err)
 	}
-	if _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: "e"}); !errors.Is(err, iothub.ErrServer) || told != 0 {
+	if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); !errors.Is(err, iothub.ErrServer) || told != 0 {
 		t.Errorf("a write after it: %v; %d notifications", err, told)
 	}
 	if _, err := s.Twin("d"); err != nil {
@@ -317,7 +319,7 @@ func TestManyChangesOfADeviceInABatch(t *testing.T) {
 	_, _ = s.PatchTwin(impatient, "gone", value(t, `{"n":1}`), twin.Value{}, "")
 	_ = s.DeleteDevice(impatient, "gone", "")
 	_ = s.DeleteDevice(impatient, "again", "")
-	_, _ = s.CreateDevice(impatient, iothub.Identity{DeviceID: "again"})
+	_, _ = s.CreateDevice(impatient, registry.Identity{DeviceID: "again"})
 	want := picture(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -332,8 +334,8 @@ func TestManyChangesOfADeviceInABatch(t *testing.T) {
 }
 
 func TestRecordNeverShowsKeys(t *testing.T) {
-	key := iothub.NewKey()
-	state := stored{twin: twin.New("d"), keys: iothub.SymmetricKeys{Primary: key}}
+	key := sas.NewKey()
+	state := stored{twin: twin.New("d"), keys: registry.SymmetricKeys{Primary: key}}
 	record := state.appendBinary(nil)
 	for n := range record {
 		_, err := decodeRecord(record[:n], nil)

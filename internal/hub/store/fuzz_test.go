@@ -4,18 +4,19 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // FuzzDecodeRecord feeds the reader of records with anything: it refuses, or gives a record
 // that is written again as it was read.
 func FuzzDecodeRecord(f *testing.F) {
-	key, err := iothub.ParseKey("AAECAwQFBgc=")
+	key, err := sas.ParseKey("AAECAwQFBgc=")
 	if err != nil {
 		f.Fatal(err)
 	}
-	state := stored{twin: twin.New("d"), keys: iothub.SymmetricKeys{Primary: key}, generation: 639029198450000006, stateAt: 5}
+	state := stored{twin: twin.New("d"), keys: registry.SymmetricKeys{Primary: key}, generation: 639029198450000006, stateAt: 5}
 	f.Add(state.appendBinary(nil))
 	f.Add((&stored{twin: twin.New("")}).appendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

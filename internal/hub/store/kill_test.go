@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -52,7 +52,7 @@ func child(dir string, out io.Writer) int {
 func childWrite(s *Store, out io.Writer, w, n int) error {
 	ctx, lasting := context.Background(), fmt.Sprint("lasting-", w)
 	if _, err := s.Device(lasting); err != nil {
-		if _, err := s.CreateDevice(ctx, iothub.Identity{DeviceID: lasting}); err != nil {
+		if _, err := s.CreateDevice(ctx, registry.Identity{DeviceID: lasting}); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func childWrite(s *Store, out io.Writer, w, n int) error {
 	}
 	fmt.Fprintf(out, "written %s %d\n", lasting, tw.ETag)
 	id := fmt.Sprintf("short-%d-%d-%d", w, n, os.Getpid())
-	if _, err := s.CreateDevice(ctx, iothub.Identity{DeviceID: id}); err != nil {
+	if _, err := s.CreateDevice(ctx, registry.Identity{DeviceID: id}); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "created %s 0\n", id)

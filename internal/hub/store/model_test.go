@@ -12,6 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -25,10 +27,10 @@ type modelDevice struct {
 	etag                    uint64
 	identity                string // The ETag of the identity.
 	generation              string
-	key                     iothub.Key
+	key                     sas.Key
 }
 
-func newModelDevice(d iothub.Identity) *modelDevice {
+func newModelDevice(d registry.Identity) *modelDevice {
 	empty := twin.ObjectValue()
 	return &modelDevice{
 		status: "enabled", tags: empty, desired: empty, reported: empty, desiredN: 1, reportedN: 1, version: 2, etag: 1,
@@ -112,7 +114,7 @@ func (m *machine) expect(what string, err, want error) bool {
 
 func (m *machine) create() {
 	id := m.id()
-	got, err := m.s.CreateDevice(context.Background(), iothub.Identity{DeviceID: id})
+	got, err := m.s.CreateDevice(context.Background(), registry.Identity{DeviceID: id})
 	var want error
 	if m.model[id] != nil {
 		want = iothub.ErrDeviceExists
@@ -129,7 +131,7 @@ func (m *machine) update() {
 		etag = d.identity
 	}
 	header, allowed := m.ifMatch(etag)
-	got, err := m.s.UpdateDevice(context.Background(), iothub.Identity{DeviceID: id, Status: status}, header)
+	got, err := m.s.UpdateDevice(context.Background(), registry.Identity{DeviceID: id, Status: status}, header)
 	if !m.expect("update "+id, err, m.writeError(d, allowed)) {
 		return
 	}
@@ -230,7 +232,7 @@ func (m *machine) bulk() {
 	if !tags.IsDefined() {
 		text = nil
 	}
-	result, err := m.s.Bulk(context.Background(), []iothub.BulkEntry{
+	result, err := m.s.Bulk(context.Background(), []registry.BulkEntry{
 		{ID: one, ImportMode: "createOrUpdate", Tags: text}, {ID: two, ImportMode: "updateTwin", Tags: text},
 	})
 	if err != nil || result.IsSuccessful != (m.model[two] != nil) {
@@ -271,7 +273,7 @@ func (m *machine) reopen() {
 
 // check holds everything the store shows against the model.
 func (m *machine) check() {
-	stats := iothub.RegistryStatistics{Total: len(m.model)}
+	stats := registry.Statistics{Total: len(m.model)}
 	connected := 0
 	for id, d := range m.model {
 		if d.status == "enabled" {

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -14,7 +15,7 @@ const recordVersion = 1
 // stored is the part of a record that is kept on disk.
 type stored struct {
 	twin       *twin.Twin
-	keys       iothub.SymmetricKeys
+	keys       registry.SymmetricKeys
 	generation uint64
 	stateAt    int64
 }
@@ -25,7 +26,7 @@ func (r *stored) appendBinary(dst []byte) []byte {
 	dst = append(dst, recordVersion)
 	dst = binary.AppendUvarint(dst, r.generation)
 	dst = binary.AppendVarint(dst, r.stateAt)
-	for _, key := range []iothub.Key{r.keys.Primary, r.keys.Secondary} {
+	for _, key := range []sas.Key{r.keys.Primary, r.keys.Secondary} {
 		text := key.Base64()
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
 		dst = append(dst, text...)
@@ -50,7 +51,7 @@ func decodeRecord(b []byte, in *twin.Interner) (*record, error) {
 		return nil, fmt.Errorf("%w: no connection time", twin.ErrEncoding)
 	}
 	rec.stateAt, b = stateAt, b[size:]
-	for _, key := range []*iothub.Key{&rec.keys.Primary, &rec.keys.Secondary} {
+	for _, key := range []*sas.Key{&rec.keys.Primary, &rec.keys.Secondary} {
 		n, rest, ok := uvarint(b)
 		if !ok || n > uint64(len(rest)) {
 			return nil, fmt.Errorf("%w: no keys", twin.ErrEncoding)

@@ -8,6 +8,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -20,7 +24,7 @@ const (
 // CreateDevice registers a device and gives it a new twin. Of the identity only the id,
 // status, authentication and capabilities count; keys that are empty are made. Errors:
 // ErrDeviceExists, ErrArgumentInvalid.
-func (s *Store) CreateDevice(ctx context.Context, in iothub.Identity) (iothub.Identity, error) {
+func (s *Store) CreateDevice(ctx context.Context, in registry.Identity) (registry.Identity, error) {
 	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*batch, error) {
 		return s.createLocked(sh, in, nil)
 	})
@@ -30,21 +34,21 @@ func (s *Store) CreateDevice(ctx context.Context, in iothub.Identity) (iothub.Id
 // status that are empty stay as they are. A device that is disabled must not stay connected:
 // Options.OnGone is told. Errors: ErrDeviceNotFound, ErrPreconditionFailed when ifMatch
 // names another ETag of the identity, ErrArgumentInvalid.
-func (s *Store) UpdateDevice(ctx context.Context, in iothub.Identity, ifMatch string) (iothub.Identity, error) {
+func (s *Store) UpdateDevice(ctx context.Context, in registry.Identity, ifMatch string) (registry.Identity, error) {
 	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*batch, error) {
 		return s.updateLocked(sh, in, ifMatch, nil)
 	})
 }
 
 // writeIdentity does a write of a record that exists afterwards, and returns its identity.
-func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *shard) (*batch, error)) (iothub.Identity, error) {
+func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *shard) (*batch, error)) (registry.Identity, error) {
 	if err := s.usable(); err != nil {
-		return iothub.Identity{}, err
+		return registry.Identity{}, err
 	}
 	sh := s.shard(id)
 	sh.mu.Lock()
 	b, err := write(sh)
-	var out iothub.Identity
+	var out registry.Identity
 	if rec := sh.records[id]; err == nil && rec != nil {
 		out = rec.identity()
 	}
@@ -53,14 +57,14 @@ func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *sha
 		err = b.wait(ctx)
 	}
 	if err != nil {
-		return iothub.Identity{}, err
+		return registry.Identity{}, err
 	}
 	return out, nil
 }
 
 // createLocked registers a device. A write of its new twin, if any, is part of the creation.
-func (s *Store) createLocked(sh *shard, in iothub.Identity, write twinWrite) (*batch, error) {
-	if err := iothub.ValidDeviceID(in.DeviceID); err != nil {
+func (s *Store) createLocked(sh *shard, in registry.Identity, write twinWrite) (*batch, error) {
+	if err := deviceid.Check(in.DeviceID); err != nil {
 		return nil, iothub.ErrArgumentInvalid.With("%v", err)
 	}
 	id := strings.Clone(in.DeviceID)
@@ -85,7 +89,7 @@ func (s *Store) createLocked(sh *shard, in iothub.Identity, write twinWrite) (*b
 }
 
 // updateLocked changes an identity, and its twin too if there is a write of it; both or none.
-func (s *Store) updateLocked(sh *shard, in iothub.Identity, ifMatch string, write twinWrite) (*batch, error) {
+func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, write twinWrite) (*batch, error) {
 	rec := sh.records[in.DeviceID]
 	if rec == nil {
 		return nil, notFound(in.DeviceID)
@@ -113,22 +117,22 @@ func (s *Store) updateLocked(sh *shard, in iothub.Identity, ifMatch string, writ
 	s.count(old, -1)
 	rec.twin, rec.keys = next.twin, next.keys
 	s.count(rec.twin, 1)
-	e.gone, e.reason = old.Status != iothub.StatusDisabled && rec.twin.Status == iothub.StatusDisabled, GoneDisabled
+	e.gone, e.reason = old.Status != registry.StatusDisabled && rec.twin.Status == registry.StatusDisabled, GoneDisabled
 	return s.settle(old.DeviceID, rec, e), nil
 }
 
 // apply checks what a client says of an identity and puts it into the record: the twin is
 // replaced by a changed copy, with a new ETag of the identity.
-func (r *record) apply(in iothub.Identity, now time.Time) error {
+func (r *record) apply(in registry.Identity, now time.Time) error {
 	t := *r.twin
 	if in.Status != "" && !strings.EqualFold(in.Status, t.Status) {
 		switch {
-		case strings.EqualFold(in.Status, iothub.StatusEnabled):
-			t.Status = iothub.StatusEnabled
-		case strings.EqualFold(in.Status, iothub.StatusDisabled):
-			t.Status = iothub.StatusDisabled
+		case strings.EqualFold(in.Status, registry.StatusEnabled):
+			t.Status = registry.StatusEnabled
+		case strings.EqualFold(in.Status, registry.StatusDisabled):
+			t.Status = registry.StatusDisabled
 		default:
-			return iothub.ErrArgumentInvalid.With("Status must be %s or %s", iothub.StatusEnabled, iothub.StatusDisabled)
+			return iothub.ErrArgumentInvalid.With("Status must be %s or %s", registry.StatusEnabled, registry.StatusDisabled)
 		}
 		t.StatusUpdated = now
 	}
@@ -150,29 +154,29 @@ func (r *record) apply(in iothub.Identity, now time.Time) error {
 
 // authenticate puts the way a device proves who it is into the record and the twin. The
 // type may be left out: with a thumbprint it is selfSigned, else it stays.
-func (r *record) authenticate(t *twin.Twin, auth iothub.Authentication) error {
-	types := []string{iothub.AuthSAS, iothub.AuthSelfSigned, iothub.AuthCertificateAuthority}
+func (r *record) authenticate(t *twin.Twin, auth registry.Authentication) error {
+	types := []string{registry.AuthSAS, registry.AuthSelfSigned, registry.AuthCertificateAuthority}
 	switch i := slices.IndexFunc(types, func(name string) bool { return strings.EqualFold(name, auth.Type) }); {
 	case i >= 0:
 		t.AuthType = types[i]
 	case auth.Type != "":
 		return iothub.ErrArgumentInvalid.With("The authentication type must be one of %s", strings.Join(types, ", "))
-	case auth.Thumbprint != iothub.Thumbprints{}:
-		t.AuthType = iothub.AuthSelfSigned
+	case auth.Thumbprint != registry.Thumbprints{}:
+		t.AuthType = registry.AuthSelfSigned
 	}
 	for _, thumbprint := range []string{auth.Thumbprint.Primary, auth.Thumbprint.Secondary} {
 		if !validThumbprint(thumbprint) {
 			return iothub.ErrArgumentInvalid.With("A thumbprint has 40 (SHA-1) or 64 (SHA-256) hexadecimal digits")
 		}
 	}
-	if t.AuthType != iothub.AuthSelfSigned {
-		auth.Thumbprint = iothub.Thumbprints{}
-	} else if auth.Thumbprint == (iothub.Thumbprints{}) {
-		auth.Thumbprint = iothub.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint}
+	if t.AuthType != registry.AuthSelfSigned {
+		auth.Thumbprint = registry.Thumbprints{}
+	} else if auth.Thumbprint == (registry.Thumbprints{}) {
+		auth.Thumbprint = registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint}
 	}
 	t.PrimaryThumbprint, t.SecondaryThumbprint = strings.Clone(auth.Thumbprint.Primary), strings.Clone(auth.Thumbprint.Secondary)
-	if t.AuthType != iothub.AuthSAS {
-		r.keys = iothub.SymmetricKeys{}
+	if t.AuthType != registry.AuthSAS {
+		r.keys = registry.SymmetricKeys{}
 		return nil
 	}
 	r.keys.Primary = firstKey(auth.SymmetricKey.Primary, r.keys.Primary)
@@ -181,14 +185,14 @@ func (r *record) authenticate(t *twin.Twin, auth iothub.Authentication) error {
 }
 
 // firstKey returns the key a client gave, else the one there was, else a new one.
-func firstKey(given, old iothub.Key) iothub.Key {
+func firstKey(given, old sas.Key) sas.Key {
 	switch {
 	case !given.IsZero():
 		return given
 	case !old.IsZero():
 		return old
 	default:
-		return iothub.NewKey()
+		return sas.NewKey()
 	}
 }
 
@@ -215,37 +219,37 @@ func (s *Store) nextGeneration() uint64 {
 }
 
 // Device returns the identity of a device. The error is ErrDeviceNotFound.
-func (s *Store) Device(id string) (iothub.Identity, error) {
+func (s *Store) Device(id string) (registry.Identity, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	rec := sh.records[id]
 	if rec == nil {
-		return iothub.Identity{}, notFound(id)
+		return registry.Identity{}, notFound(id)
 	}
 	return rec.identity(), nil
 }
 
 // identity makes the registry's document of a record.
-func (r *record) identity() iothub.Identity {
+func (r *record) identity() registry.Identity {
 	t := r.current()
-	out := iothub.Identity{
+	out := registry.Identity{
 		DeviceID:        t.DeviceID,
 		GenerationID:    strconv.FormatUint(r.generation, 10),
 		ETag:            t.DeviceETag,
 		ConnectionState: map[bool]string{true: "Connected", false: "Disconnected"}[t.Connected],
 		Status:          t.Status,
-		StatusUpdated:   iothub.Time{Time: t.StatusUpdated},
-		LastActivity:    iothub.Time{Time: t.LastActivity},
+		StatusUpdated:   timestamp.Time{Time: t.StatusUpdated},
+		LastActivity:    timestamp.Time{Time: t.LastActivity},
 		C2DMessages:     t.C2DCount,
-		Authentication: iothub.Authentication{
+		Authentication: registry.Authentication{
 			Type: t.AuthType, SymmetricKey: r.keys,
-			Thumbprint: iothub.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
+			Thumbprint: registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
 		},
-		Capabilities: iothub.Capabilities{IoTEdge: t.IoTEdge},
+		Capabilities: registry.Capabilities{IoTEdge: t.IoTEdge},
 	}
 	if r.stateAt != 0 {
-		out.ConnectionStateUpdated = iothub.Time{Time: time.Unix(0, r.stateAt).UTC()}
+		out.ConnectionStateUpdated = timestamp.Time{Time: time.Unix(0, r.stateAt).UTC()}
 	}
 	if t.StatusReason != "" {
 		out.StatusReason = &t.StatusReason
@@ -255,11 +259,11 @@ func (r *record) identity() iothub.Identity {
 
 // Devices lists the identities with the smallest ids. As in the service, a top out of
 // 1 to MaxList counts as MaxList.
-func (s *Store) Devices(top int) []iothub.Identity {
+func (s *Store) Devices(top int) []registry.Identity {
 	if top < 1 || top > MaxList {
 		top = MaxList
 	}
-	out := make([]iothub.Identity, 0, top)
+	out := make([]registry.Identity, 0, top)
 	for _, id := range s.smallestIDs(top) {
 		if device, err := s.Device(id); err == nil { // Else it was deleted meanwhile.
 			out = append(out, device)
@@ -317,26 +321,26 @@ func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*batch, error) {
 
 // Credentials returns what a device that connects is checked against. The error is
 // ErrDeviceNotFound.
-func (s *Store) Credentials(id string) (iothub.Credentials, error) {
+func (s *Store) Credentials(id string) (registry.Credentials, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	rec := sh.records[id]
 	if rec == nil {
-		return iothub.Credentials{}, notFound(id)
+		return registry.Credentials{}, notFound(id)
 	}
 	t := rec.twin
-	return iothub.Credentials{
-		Enabled: t.Status == iothub.StatusEnabled, AuthType: t.AuthType,
+	return registry.Credentials{
+		Enabled: t.Status == registry.StatusEnabled, AuthType: t.AuthType,
 		Primary: rec.keys.Primary, Secondary: rec.keys.Secondary,
-		Thumbprints: iothub.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
+		Thumbprints: registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
 	}, nil
 }
 
 // Statistics counts the devices.
-func (s *Store) Statistics() iothub.RegistryStatistics {
+func (s *Store) Statistics() registry.Statistics {
 	total, enabled := int(s.total.Load()), int(s.enabled.Load())
-	return iothub.RegistryStatistics{Total: total, Enabled: enabled, Disabled: max(0, total-enabled)}
+	return registry.Statistics{Total: total, Enabled: enabled, Disabled: max(0, total-enabled)}
 }
 
 // ConnectedCount counts the devices that are connected.

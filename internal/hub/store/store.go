@@ -20,7 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -102,7 +102,7 @@ type shard struct {
 // documents show in both.
 type record struct {
 	twin       *twin.Twin
-	keys       iothub.SymmetricKeys
+	keys       registry.SymmetricKeys
 	generation uint64
 	stateAt    int64        // Nanoseconds since 1970 when the device connected or disconnected last; 0 for never.
 	touched    atomic.Int64 // Nanoseconds since 1970 of the last activity; newer than the twin's at times.
@@ -178,7 +178,7 @@ func (s *Store) adopt(rec *record) {
 // count adds a device to the statistics, or takes it out with -1.
 func (s *Store) count(t *twin.Twin, n int64) {
 	s.total.Add(n)
-	if t.Status == iothub.StatusEnabled {
+	if t.Status == registry.StatusEnabled {
 		s.enabled.Add(n)
 	}
 	if t.Connected {

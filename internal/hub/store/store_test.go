@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -43,7 +45,7 @@ func open(t testing.TB, opts Options) *Store {
 func create(t testing.TB, s *Store, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if _, err := s.CreateDevice(context.Background(), iothub.Identity{DeviceID: id}); err != nil {
+		if _, err := s.CreateDevice(context.Background(), registry.Identity{DeviceID: id}); err != nil {
 			t.Fatalf("CreateDevice(%s): %v", id, err)
 		}
 	}
@@ -89,7 +91,7 @@ func newClock() *clock { return &clock{time.Date(2026, 1, 2, 3, 4, 5, 600, time.
 func TestCreateDevice(t *testing.T) {
 	c := newClock()
 	s := open(t, Options{Now: c.now})
-	got, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: "dev-1"})
+	got, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "dev-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +126,8 @@ func TestCreateDevice(t *testing.T) {
 
 func TestCreateDeviceKeepsWhatItIsGiven(t *testing.T) {
 	s := open(t, Options{})
-	primary, reason := iothub.NewKey(), "spare part"
-	in := iothub.Identity{DeviceID: "d", Status: "DISABLED", StatusReason: &reason, Capabilities: iothub.Capabilities{IoTEdge: true}}
+	primary, reason := sas.NewKey(), "spare part"
+	in := registry.Identity{DeviceID: "d", Status: "DISABLED", StatusReason: &reason, Capabilities: registry.Capabilities{IoTEdge: true}}
 	in.Authentication.SymmetricKey.Primary = primary
 	got, err := s.CreateDevice(t.Context(), in)
 	if err != nil {
@@ -136,7 +138,7 @@ func TestCreateDeviceKeepsWhatItIsGiven(t *testing.T) {
 		t.Errorf("created %+v", got)
 	}
 	thumbprint := strings.Repeat("aB", 20)
-	x509 := iothub.Identity{DeviceID: "x", Authentication: iothub.Authentication{Thumbprint: iothub.Thumbprints{Primary: thumbprint}}}
+	x509 := registry.Identity{DeviceID: "x", Authentication: registry.Authentication{Thumbprint: registry.Thumbprints{Primary: thumbprint}}}
 	if got, err = s.CreateDevice(t.Context(), x509); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +149,7 @@ func TestCreateDeviceKeepsWhatItIsGiven(t *testing.T) {
 	if err != nil || !credentials.Enabled || credentials.AuthType != "selfSigned" || credentials.Thumbprints.Primary != thumbprint {
 		t.Errorf("Credentials = %+v, %v", credentials, err)
 	}
-	if got := s.Statistics(); got != (iothub.RegistryStatistics{Total: 2, Enabled: 1, Disabled: 1}) {
+	if got := s.Statistics(); got != (registry.Statistics{Total: 2, Enabled: 1, Disabled: 1}) {
 		t.Errorf("Statistics = %+v", got)
 	}
 }
@@ -156,23 +158,23 @@ func TestRegistryErrors(t *testing.T) {
 	s := open(t, Options{})
 	create(t, s, "d")
 	reason := strings.Repeat("x", 129)
-	device := func(change func(*iothub.Identity)) iothub.Identity {
-		in := iothub.Identity{DeviceID: "new"}
+	device := func(change func(*registry.Identity)) registry.Identity {
+		in := registry.Identity{DeviceID: "new"}
 		change(&in)
 		return in
 	}
 	for name, tt := range map[string]struct {
-		in   iothub.Identity
+		in   registry.Identity
 		want error
 	}{
-		"exists":         {device(func(in *iothub.Identity) { in.DeviceID = "d" }), iothub.ErrDeviceExists},
-		"no id":          {device(func(in *iothub.Identity) { in.DeviceID = "" }), iothub.ErrArgumentInvalid},
-		"bad id":         {device(func(in *iothub.Identity) { in.DeviceID = "a/b" }), iothub.ErrArgumentInvalid},
-		"status":         {device(func(in *iothub.Identity) { in.Status = "paused" }), iothub.ErrArgumentInvalid},
-		"reason":         {device(func(in *iothub.Identity) { in.StatusReason = &reason }), iothub.ErrArgumentInvalid},
-		"authentication": {device(func(in *iothub.Identity) { in.Authentication.Type = "password" }), iothub.ErrArgumentInvalid},
-		"thumbprint":     {device(func(in *iothub.Identity) { in.Authentication.Thumbprint.Secondary = "12" }), iothub.ErrArgumentInvalid},
-		"no hex":         {device(func(in *iothub.Identity) { in.Authentication.Thumbprint.Primary = strings.Repeat("x", 64) }), iothub.ErrArgumentInvalid},
+		"exists":         {device(func(in *registry.Identity) { in.DeviceID = "d" }), iothub.ErrDeviceExists},
+		"no id":          {device(func(in *registry.Identity) { in.DeviceID = "" }), iothub.ErrArgumentInvalid},
+		"bad id":         {device(func(in *registry.Identity) { in.DeviceID = "a/b" }), iothub.ErrArgumentInvalid},
+		"status":         {device(func(in *registry.Identity) { in.Status = "paused" }), iothub.ErrArgumentInvalid},
+		"reason":         {device(func(in *registry.Identity) { in.StatusReason = &reason }), iothub.ErrArgumentInvalid},
+		"authentication": {device(func(in *registry.Identity) { in.Authentication.Type = "password" }), iothub.ErrArgumentInvalid},
+		"thumbprint":     {device(func(in *registry.Identity) { in.Authentication.Thumbprint.Secondary = "12" }), iothub.ErrArgumentInvalid},
+		"no hex":         {device(func(in *registry.Identity) { in.Authentication.Thumbprint.Primary = strings.Repeat("x", 64) }), iothub.ErrArgumentInvalid},
 	} {
 		if _, err := s.CreateDevice(t.Context(), tt.in); !errors.Is(err, tt.want) {
 			t.Errorf("%s: error %v; want %v", name, err, tt.want)
@@ -186,7 +188,7 @@ func TestRegistryErrors(t *testing.T) {
 		"Twin":        func() error { _, err := s.Twin("none"); return err },
 		"Credentials": func() error { _, err := s.Credentials("none"); return err },
 		"UpdateDevice": func() error {
-			_, err := s.UpdateDevice(t.Context(), iothub.Identity{DeviceID: "none"}, "*")
+			_, err := s.UpdateDevice(t.Context(), registry.Identity{DeviceID: "none"}, "*")
 			return err
 		},
 		"DeleteDevice": func() error { return s.DeleteDevice(t.Context(), "none", "") },
@@ -229,7 +231,7 @@ func TestIfMatch(t *testing.T) {
 			return err
 		},
 		"UpdateDevice": func(id, etag string) error {
-			_, err := s.UpdateDevice(t.Context(), iothub.Identity{DeviceID: id}, etag)
+			_, err := s.UpdateDevice(t.Context(), registry.Identity{DeviceID: id}, etag)
 			return err
 		},
 		"DeleteDevice": func(id, etag string) error { return s.DeleteDevice(t.Context(), id, etag) },
@@ -269,7 +271,7 @@ func TestUpdateDevice(t *testing.T) {
 	}
 	c.t = c.t.Add(time.Minute)
 	reason := "stolen"
-	after, err := s.UpdateDevice(t.Context(), iothub.Identity{DeviceID: "d", Status: "disabled", StatusReason: &reason}, before.ETag)
+	after, err := s.UpdateDevice(t.Context(), registry.Identity{DeviceID: "d", Status: "disabled", StatusReason: &reason}, before.ETag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,12 +279,12 @@ func TestUpdateDevice(t *testing.T) {
 		after.Authentication != before.Authentication || !after.StatusUpdated.Equal(c.t.Truncate(100)) {
 		t.Errorf("updated %+v\nbefore %+v", after, before)
 	}
-	if _, err := s.UpdateDevice(t.Context(), iothub.Identity{DeviceID: "d"}, before.ETag); !errors.Is(err, iothub.ErrPreconditionFailed) {
+	if _, err := s.UpdateDevice(t.Context(), registry.Identity{DeviceID: "d"}, before.ETag); !errors.Is(err, iothub.ErrPreconditionFailed) {
 		t.Errorf("update with the old ETag: %v", err)
 	}
 	c.t = c.t.Add(time.Minute)
-	key := iothub.NewKey()
-	in := iothub.Identity{DeviceID: "d", Status: "enabled"}
+	key := sas.NewKey()
+	in := registry.Identity{DeviceID: "d", Status: "enabled"}
 	in.Authentication.SymmetricKey.Secondary = key
 	if after, err = s.UpdateDevice(t.Context(), in, ""); err != nil {
 		t.Fatal(err)
@@ -301,7 +303,7 @@ func TestUpdateDevice(t *testing.T) {
 	if want := []string{"d disabled", "d deleted"}; !slices.Equal(gone, want) {
 		t.Errorf("OnGone was told %q; want %q", gone, want)
 	}
-	if got := s.Statistics(); got != (iothub.RegistryStatistics{}) {
+	if got := s.Statistics(); got != (registry.Statistics{}) {
 		t.Errorf("Statistics = %+v", got)
 	}
 }

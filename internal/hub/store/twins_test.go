@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -168,13 +169,13 @@ func TestErrorsOfAFailedDisk(t *testing.T) {
 	s.disk.err = errFailed
 	s.disk.mu.Unlock()
 	for name, call := range map[string]func() error{
-		"CreateDevice": func() error { _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: "e"}); return err },
+		"CreateDevice": func() error { _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); return err },
 		"PatchTwin": func() error {
 			_, err := s.PatchTwin(t.Context(), "d", value(t, `{"a":1}`), twin.Value{}, "")
 			return err
 		},
 		"Report": func() error { _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); return err },
-		"Bulk":   func() error { _, err := s.Bulk(t.Context(), []iothub.BulkEntry{{ID: "e"}}); return err },
+		"Bulk":   func() error { _, err := s.Bulk(t.Context(), []registry.BulkEntry{{ID: "e"}}); return err },
 	} {
 		if err := call(); !errors.Is(err, iothub.ErrServer) {
 			t.Errorf("%s: %v; want ServerError", name, err)

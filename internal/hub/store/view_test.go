@@ -11,8 +11,8 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -182,7 +182,7 @@ func TestIndexAgainstScan(t *testing.T) {
 			v := value(t, `{"v":`+text.Draw(rt, "value")+`}`)
 			switch rapid.IntRange(0, 6).Draw(rt, "write") {
 			case 0, 1:
-				_, _ = s.CreateDevice(context.Background(), iothub.Identity{DeviceID: device})
+				_, _ = s.CreateDevice(context.Background(), registry.Identity{DeviceID: device})
 			case 2:
 				_ = s.DeleteDevice(context.Background(), device, "")
 			case 3:
@@ -190,7 +190,7 @@ func TestIndexAgainstScan(t *testing.T) {
 			case 4:
 				_, _ = s.Report(context.Background(), device, twin.ObjectValue(twin.Member{Key: "o", Value: v}), -1)
 			case 5:
-				_, _ = s.UpdateDevice(context.Background(), iothub.Identity{DeviceID: device, Status: "disabled"}, "")
+				_, _ = s.UpdateDevice(context.Background(), registry.Identity{DeviceID: device, Status: "disabled"}, "")
 			case 6:
 				_, _ = s.ReplaceTwin(context.Background(), device, v, twin.Value{}, "")
 			}
@@ -286,7 +286,7 @@ func TestIndexUnderConcurrentWrites(t *testing.T) {
 					}
 				}
 				_ = s.DeleteDevice(context.Background(), fmt.Sprint("extra", w), "")
-				_, _ = s.CreateDevice(context.Background(), iothub.Identity{DeviceID: fmt.Sprint("extra", w)})
+				_, _ = s.CreateDevice(context.Background(), registry.Identity{DeviceID: fmt.Sprint("extra", w)})
 			}
 		})
 	}

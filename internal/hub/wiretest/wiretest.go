@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -131,11 +132,11 @@ func (w *Wire) Connect(c mqtt.Connect) (present bool, code byte) {
 }
 
 // Login is the CONNECT of a device as Microsoft's SDK for Node sends it, but for the keep-alive.
-func Login(id string, key iothub.Key) mqtt.Connect {
+func Login(id string, key sas.Key) mqtt.Connect {
 	return mqtt.Connect{
 		ClientID: []byte(id), KeepAlive: 60,
 		Username: []byte("localhost/" + id + "/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.4"),
-		Password: []byte(iothub.NewSAS("localhost/devices/"+id, key, "", time.Now().Add(time.Hour))),
+		Password: []byte(sas.Sign("localhost/devices/"+id, key, "", time.Now().Add(time.Hour))),
 	}
 }
 
@@ -174,7 +175,7 @@ func (w *Wire) Publish(qos byte, topic, payload string) uint16 {
 // Twin asks for the device's twin.
 func (w *Wire) Twin() string {
 	w.t.Helper()
-	w.Publish(0, iothub.TwinGetTopic("get"), " ")
+	w.Publish(0, topics.TwinGet("get"), " ")
 	f := w.Expect(mqtt.PUBLISH)
 	if f.Topic != "$iothub/twin/res/200/?$rid=get" {
 		w.t.Fatalf("twin: %s %s", f.Topic, f.Payload)

@@ -9,8 +9,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store"
-	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 var large = flag.Bool("large", false, "benchmark a million twins too")
@@ -23,10 +24,10 @@ func many(b testing.TB, n int) *store.Store {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	for first := 0; first < n; first += iothub.MaxBulk {
-		entries := make([]iothub.BulkEntry, 0, iothub.MaxBulk)
-		for i := first; i < min(first+iothub.MaxBulk, n); i++ {
-			e := iothub.NewBulkEntry(iothub.ImportCreate, fmt.Sprintf("robots-%07d", i), iothub.NewKey(), iothub.NewKey())
+	for first := 0; first < n; first += registry.MaxBulk {
+		entries := make([]registry.BulkEntry, 0, registry.MaxBulk)
+		for i := first; i < min(first+registry.MaxBulk, n); i++ {
+			e := registry.NewBulkEntry(registry.ImportCreate, fmt.Sprintf("robots-%07d", i), sas.NewKey(), sas.NewKey())
 			e.Tags = json.RawMessage(fmt.Sprintf(`{"location":{"region":"US","plant":"Redmond%d"}}`, i%10))
 			entries = append(entries, e)
 		}

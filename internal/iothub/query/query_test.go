@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store"
-	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -43,7 +43,7 @@ func source(t testing.TB, devices ...device) *store.Store {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	for _, d := range devices {
-		if _, err := s.CreateDevice(t.Context(), iothub.Identity{DeviceID: d.id, Status: iothub.StatusEnabled}); err != nil {
+		if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: d.id, Status: registry.StatusEnabled}); err != nil {
 			t.Fatal(err)
 		}
 		if d.tags != "" {

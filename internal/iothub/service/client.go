@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
@@ -35,7 +38,7 @@ const (
 // Options say where the service is and how patient its client is.
 type Options struct {
 	// ConnectionString names the hub and the policy that signs requests. Required.
-	ConnectionString iothub.ServiceConnectionString
+	ConnectionString connstring.Service
 	// BaseURL is where requests go; "https://" and the host name of the connection string when empty.
 	BaseURL string
 	// RootCAs are trusted beside nothing else; nil means the system's.
@@ -116,7 +119,7 @@ func (c *Client) authorization(now time.Time) string {
 	defer c.mu.Unlock()
 	if now.Add(tokenMargin).After(c.expires) {
 		c.expires = now.Add(tokenLife)
-		c.token = iothub.NewSAS(c.resource, c.opts.ConnectionString.Key, c.opts.ConnectionString.Policy, c.expires)
+		c.token = sas.Sign(c.resource, c.opts.ConnectionString.Key, c.opts.ConnectionString.Policy, c.expires)
 	}
 	return c.token
 }
@@ -211,7 +214,7 @@ func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header,
 		if failure := asBulkFailure(resp.StatusCode, answer); failure != nil {
 			return resp.Header, answer, failure
 		}
-		return resp.Header, answer, iothub.ParseError(resp.StatusCode, resp.Header, answer)
+		return resp.Header, answer, errorbody.Parse(resp.StatusCode, resp.Header, answer)
 	}
 	return resp.Header, answer, nil
 }

@@ -11,39 +11,42 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
 
 // CreateDevice makes an identity. Empty keys are made by the service. It returns
 // iothub.ErrDeviceExists for an id that is taken.
-func (c *Client) CreateDevice(ctx context.Context, identity iothub.Identity) (iothub.Identity, error) {
+func (c *Client) CreateDevice(ctx context.Context, identity registry.Identity) (registry.Identity, error) {
 	return c.putDevice(ctx, "creating device ", identity, nil)
 }
 
 // UpdateDevice replaces an identity if its etag matches; "*" or "" match any.
-func (c *Client) UpdateDevice(ctx context.Context, identity iothub.Identity, etag string) (iothub.Identity, error) {
+func (c *Client) UpdateDevice(ctx context.Context, identity registry.Identity, etag string) (registry.Identity, error) {
 	if etag == "" {
 		etag = "*"
 	}
 	return c.putDevice(ctx, "updating device ", identity, ifMatch(etag))
 }
 
-func (c *Client) putDevice(ctx context.Context, doing string, identity iothub.Identity, header http.Header) (iothub.Identity, error) {
-	var out iothub.Identity
+func (c *Client) putDevice(ctx context.Context, doing string, identity registry.Identity, header http.Header) (registry.Identity, error) {
+	var out registry.Identity
 	_, err := c.do(ctx, request{doing: doing + identity.DeviceID, method: http.MethodPut, path: devicePath(identity.DeviceID), header: header, body: identity}, &out)
 	return out, err
 }
 
 // Device reads an identity. It returns iothub.ErrDeviceNotFound for an unknown id.
-func (c *Client) Device(ctx context.Context, id string) (iothub.Identity, error) {
-	var out iothub.Identity
+func (c *Client) Device(ctx context.Context, id string) (registry.Identity, error) {
+	var out registry.Identity
 	_, err := c.do(ctx, request{doing: "reading device " + id, method: http.MethodGet, path: devicePath(id)}, &out)
 	return out, err
 }
 
 // Devices lists at most top identities, 1,000 at the most.
-func (c *Client) Devices(ctx context.Context, top int) ([]iothub.Identity, error) {
-	var out []iothub.Identity
+func (c *Client) Devices(ctx context.Context, top int) ([]registry.Identity, error) {
+	var out []registry.Identity
 	_, err := c.do(ctx, request{doing: "listing devices", method: http.MethodGet, path: "/devices?top=" + strconv.Itoa(top)}, &out)
 	return out, err
 }
@@ -54,10 +57,10 @@ func (c *Client) DeleteDevice(ctx context.Context, id string) error {
 	return err
 }
 
-// Bulk carries out up to iothub.MaxBulk registry operations in one call. A call of which some
+// Bulk carries out up to registry.MaxBulk registry operations in one call. A call of which some
 // entries failed is no error: the result names them.
-func (c *Client) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.BulkResult, error) {
-	var out iothub.BulkResult
+func (c *Client) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
+	var out registry.BulkResult
 	_, err := c.do(ctx, request{doing: fmt.Sprintf("bulk registry call of %d devices", len(entries)), method: http.MethodPost, path: "/devices", body: entries}, &out)
 	var failed *bulkFailure
 	if errors.As(err, &failed) {
@@ -67,13 +70,13 @@ func (c *Client) Bulk(ctx context.Context, entries []iothub.BulkEntry) (iothub.B
 }
 
 // bulkFailure is a bulk call of which some entries failed: the service answers 400 with the result.
-type bulkFailure struct{ result iothub.BulkResult }
+type bulkFailure struct{ result registry.BulkResult }
 
 func (f *bulkFailure) Error() string { return fmt.Sprintf("%d devices failed", len(f.result.Errors)) }
 
 // asBulkFailure recognises the answer to a bulk call of which some entries failed.
 func asBulkFailure(status int, answer []byte) error {
-	var result iothub.BulkResult
+	var result registry.BulkResult
 	if status != http.StatusBadRequest || json.Unmarshal(answer, &result) != nil || len(result.Errors) == 0 {
 		return nil
 	}
@@ -81,8 +84,8 @@ func asBulkFailure(status int, answer []byte) error {
 }
 
 // Statistics counts the identities of the hub.
-func (c *Client) Statistics(ctx context.Context) (iothub.RegistryStatistics, error) {
-	var out iothub.RegistryStatistics
+func (c *Client) Statistics(ctx context.Context) (registry.Statistics, error) {
+	var out registry.Statistics
 	_, err := c.do(ctx, request{doing: "reading registry statistics", method: http.MethodGet, path: "/statistics/devices"}, &out)
 	return out, err
 }
@@ -114,8 +117,8 @@ const defaultResponseTimeout = 30
 
 // InvokeMethod calls a direct method and waits for the device's answer. It returns
 // iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout when the device cannot or does not answer.
-func (c *Client) InvokeMethod(ctx context.Context, id string, call iothub.MethodRequest) (iothub.MethodResponse, error) {
-	var out iothub.MethodResponse
+func (c *Client) InvokeMethod(ctx context.Context, id string, call methods.Request) (methods.Response, error) {
+	var out methods.Response
 	hold := time.Duration(cmp.Or(call.ResponseTimeout, defaultResponseTimeout)+call.ConnectTimeout) * time.Second
 	_, err := c.do(ctx, request{doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call, hold: hold}, &out)
 	return out, err
@@ -130,22 +133,22 @@ func (c *Client) SendC2D(ctx context.Context, id string, payload []byte) error {
 }
 
 // CreateJob schedules a job.
-func (c *Client) CreateJob(ctx context.Context, job iothub.Job) (iothub.Job, error) {
-	var out iothub.Job
+func (c *Client) CreateJob(ctx context.Context, job jobs.Job) (jobs.Job, error) {
+	var out jobs.Job
 	_, err := c.do(ctx, request{doing: "creating job " + job.JobID, method: http.MethodPut, path: "/jobs/v2/" + url.PathEscape(job.JobID), body: job}, &out)
 	return out, err
 }
 
 // Job reads a job's state.
-func (c *Client) Job(ctx context.Context, id string) (iothub.Job, error) {
-	var out iothub.Job
+func (c *Client) Job(ctx context.Context, id string) (jobs.Job, error) {
+	var out jobs.Job
 	_, err := c.do(ctx, request{doing: "reading job " + id, method: http.MethodGet, path: "/jobs/v2/" + url.PathEscape(id)}, &out)
 	return out, err
 }
 
 // CancelJob cancels a job that has not ended.
-func (c *Client) CancelJob(ctx context.Context, id string) (iothub.Job, error) {
-	var out iothub.Job
+func (c *Client) CancelJob(ctx context.Context, id string) (jobs.Job, error) {
+	var out jobs.Job
 	_, err := c.do(ctx, request{doing: "cancelling job " + id, method: http.MethodPost, path: "/jobs/v2/" + url.PathEscape(id) + "/cancel"}, &out)
 	return out, err
 }
@@ -177,18 +180,18 @@ func (p *Pager) More() bool { return !p.begun || p.token != "" }
 func (p *Pager) Next(ctx context.Context) (Page, error) {
 	header := http.Header{}
 	if p.size > 0 {
-		header.Set(iothub.HeaderMaxItemCount, strconv.Itoa(p.size))
+		header.Set(paging.HeaderMaxItemCount, strconv.Itoa(p.size))
 	}
 	if p.token != "" {
-		header.Set(iothub.HeaderContinuation, p.token)
+		header.Set(paging.HeaderContinuation, p.token)
 	}
 	var page Page
-	answer, err := p.client.do(ctx, request{doing: "querying", method: http.MethodPost, path: "/devices/query", header: header, body: iothub.QueryRequest{Query: p.sql}}, &page.Items)
+	answer, err := p.client.do(ctx, request{doing: "querying", method: http.MethodPost, path: "/devices/query", header: header, body: paging.Request{Query: p.sql}}, &page.Items)
 	if err != nil {
 		return Page{}, err
 	}
 	p.begun = true
-	p.token = answer.Get(iothub.HeaderContinuation)
-	page.ItemType = answer.Get(iothub.HeaderItemType)
+	p.token = answer.Get(paging.HeaderContinuation)
+	page.ItemType = answer.Get(paging.HeaderItemType)
 	return page, nil
 }

@@ -12,6 +12,11 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI="
@@ -22,7 +27,7 @@ func client(t *testing.T, o Options, h http.HandlerFunc) *Client {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	var err error
-	o.ConnectionString, err = iothub.ParseServiceConnectionString("HostName=hub.local:1;SharedAccessKeyName=owner;SharedAccessKey=" + secret)
+	o.ConnectionString, err = connstring.ParseService("HostName=hub.local:1;SharedAccessKeyName=owner;SharedAccessKey=" + secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,13 +43,13 @@ func client(t *testing.T, o Options, h http.HandlerFunc) *Client {
 func fail(w http.ResponseWriter, e *iothub.Error) {
 	w.Header().Set("iothub-errorcode", e.Name)
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(e.RESTBody("t", time.Now()))
+	_, _ = w.Write(errorbody.REST(e, "t", time.Now()))
 }
 
 func TestRequestsAreSigned(t *testing.T) {
 	c := client(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
-		s, err := iothub.ParseSAS(r.Header.Get("Authorization"))
-		key, _ := iothub.ParseKey(secret)
+		s, err := sas.Parse(r.Header.Get("Authorization"))
+		key, _ := sas.ParseKey(secret)
 		if err != nil || s.Policy != "owner" || s.Verify(time.Now(), key) != nil || !s.Covers("hub.local/devices/x") {
 			t.Errorf("token = %v, %v", s, err)
 		}
@@ -63,15 +68,15 @@ func TestRequestsAreSigned(t *testing.T) {
 func TestQueryFollowsTheContinuation(t *testing.T) {
 	pages := map[string]struct{ body, next string }{"": {`[1,2]`, "a"}, "a": {`[]`, "b"}, "b": {`[3]`, ""}}
 	c := client(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
-		var in iothub.QueryRequest
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Query != "SELECT * FROM devices" || r.Header.Get(iothub.HeaderMaxItemCount) != "2" {
+		var in paging.Request
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Query != "SELECT * FROM devices" || r.Header.Get(paging.HeaderMaxItemCount) != "2" {
 			t.Errorf("request %+v, %v, %v", in, err, r.Header)
 		}
-		page := pages[r.Header.Get(iothub.HeaderContinuation)]
+		page := pages[r.Header.Get(paging.HeaderContinuation)]
 		if page.next != "" {
-			w.Header().Set(iothub.HeaderContinuation, page.next)
+			w.Header().Set(paging.HeaderContinuation, page.next)
 		}
-		w.Header().Set(iothub.HeaderItemType, "Raw")
+		w.Header().Set(paging.HeaderItemType, "Raw")
 		_, _ = w.Write([]byte(page.body))
 	})
 	var got []string
@@ -169,7 +174,7 @@ func TestBulkFailuresAreTheResult(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(`{"isSuccessful":false,"errors":[{"deviceId":"d","errorCode":409001,"errorStatus":"Conflict"}],"warnings":[]}`))
 	})
-	r, err := c.Bulk(t.Context(), []iothub.BulkEntry{{ID: "d"}})
+	r, err := c.Bulk(t.Context(), []registry.BulkEntry{{ID: "d"}})
 	if err != nil || r.IsSuccessful || len(r.Errors) != 1 || r.Errors[0].ErrorCode != 409001 {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -7,7 +7,8 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/internal/identity"
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -106,15 +107,15 @@ func (o *Options) make(ctx context.Context, t *target.Target, all *target.Identi
 	}
 	p := &identity.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
 	return target.WithRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
-		var rows []iothub.DeviceConnectionString
+		var rows []connstring.Device
 		for i, d := range devices {
 			if states[i] == identity.Made {
 				c.Made++
 			} else {
 				c.Existed++
 			}
-			if d.Auth.Type == iothub.AuthSAS {
-				rows = append(rows, iothub.DeviceConnectionString{HostName: t.HostName(), DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
+			if d.Auth.Type == registry.AuthSAS {
+				rows = append(rows, connstring.Device{HostName: t.HostName(), DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
 			} else {
 				c.Unsaved++
 			}

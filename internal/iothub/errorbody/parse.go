@@ -1,4 +1,4 @@
-package iothub
+package errorbody
 
 import (
 	"encoding/json"
@@ -6,55 +6,42 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
 // errorCodePrefix begins the text form of an error's message.
 const errorCodePrefix = "ErrorCode:"
 
-// ParseError reads an error answer of any of the three encodings. It always returns an error
+// Parse reads an error answer of any of the three encodings. It always returns an error
 // that carries at least the status.
-func ParseError(status int, header http.Header, body []byte) *Error {
-	e := &Error{Status: status, Name: header.Get("iothub-errorcode"), RetryAfter: retryAfter(header)}
+func Parse(status int, header http.Header, body []byte) *iothub.Error {
+	e := &iothub.Error{Status: status, Name: header.Get("iothub-errorcode"), RetryAfter: retryAfter(header)}
 	var rest restBody
 	if json.Unmarshal(body, &rest) == nil && rest.Message != "" {
 		if strings.HasPrefix(rest.Message, "{") {
 			body = []byte(rest.Message)
 		} else {
-			e.readText(rest)
+			readText(e, rest)
 		}
 	}
 	var plain answeredBody
 	if json.Unmarshal(body, &plain) == nil && plain.ErrorCode != 0 {
 		e.Code, e.Message, e.TrackingID, e.Info = int(plain.ErrorCode), plain.Message, plain.TrackingID, plain.Info
 	}
-	e.complete()
+	e.Complete()
 	return e
 }
 
 // readText reads the text form, ErrorCode:Name;text. Gateways in front of the service also answer
 // plain sentences, which name no error.
-func (e *Error) readText(body restBody) {
+func readText(e *iothub.Error, body restBody) {
 	e.Message = body.Message
 	if coded, ok := strings.CutPrefix(body.Message, errorCodePrefix); ok {
 		e.Name, e.Message, _ = strings.Cut(coded, ";")
 	}
 	if id, ok := strings.CutPrefix(body.ExceptionMessage, "Tracking ID:"); ok {
 		e.TrackingID, _, _ = strings.Cut(id, "-TimeStamp:")
-	}
-}
-
-// complete adds the name that belongs to the code, or the code that belongs to the name.
-func (e *Error) complete() {
-	if e.Code == 0 || e.Name == "" {
-		for _, known := range knownErrors() {
-			if known.Code == e.Code || (e.Code == 0 && known.Name == e.Name) {
-				e.Code, e.Name = known.Code, known.Name
-				break
-			}
-		}
-	}
-	if e.Name == "" {
-		e.Name = strings.ReplaceAll(http.StatusText(e.Status), " ", "")
 	}
 }
 
@@ -78,33 +65,25 @@ func retryAfter(header http.Header) time.Duration {
 
 // answeredBody is plainBody as lenient as a reader must be: what matters is the code.
 type answeredBody struct {
-	ErrorCode  errorCode `json:"errorCode"`
+	ErrorCode  Code      `json:"errorCode"`
 	TrackingID string    `json:"trackingId"`
 	Message    string    `json:"message"`
 	Info       looseText `json:"info"`
 }
 
-// errorCode is the number of an error, which some versions of the service write as its name.
-type errorCode int
+// Code is the number of an error, which some versions of the service write as its name.
+type Code int
 
-func (c *errorCode) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads a number, a number in quotes, or a name; an unknown name is 0.
+func (c *Code) UnmarshalJSON(b []byte) error {
 	text := strings.Trim(string(b), `"`)
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		// An unknown name is no reason to lose the rest of the answer.
-		n = codeOf(text)
+		n = iothub.CodeOf(text)
 	}
-	*c = errorCode(n)
+	*c = Code(n)
 	return nil
-}
-
-func codeOf(name string) int {
-	for _, known := range knownErrors() {
-		if strings.EqualFold(known.Name, name) {
-			return known.Code
-		}
-	}
-	return 0
 }
 
 // looseText is an object whose members are taken as text, whatever they are. Anything else is empty.

@@ -1,4 +1,6 @@
-package iothub
+// Package sas is authentication by symmetric key: shared access signatures, which clients of IoT Hub show
+// as their password or in the header Authorization (iot-hub-dev-guide-sas).
+package sas
 
 import (
 	"crypto/hmac"
@@ -14,28 +16,28 @@ import (
 
 // What can be wrong with a shared access signature. Their texts hold no part of it.
 var (
-	ErrSAS          = errors.New("malformed shared access signature")
-	ErrSASExpired   = errors.New("the shared access signature has expired")
-	ErrSASSignature = errors.New("the shared access signature was made with another key")
+	ErrMalformed = errors.New("malformed shared access signature")
+	ErrExpired   = errors.New("the shared access signature has expired")
+	ErrSignature = errors.New("the shared access signature was made with another key")
 )
 
-const sasPrefix = "SharedAccessSignature "
+const prefix = "SharedAccessSignature "
 
-// NewSAS signs a resource until expiry, in whole seconds (iot-hub-dev-guide-sas).
+// Sign signs a resource until expiry, in whole seconds (iot-hub-dev-guide-sas).
 // The policy is empty for a device's own key.
-func NewSAS(resource string, key Key, policy string, expiry time.Time) string {
+func Sign(resource string, key Key, policy string, expiry time.Time) string {
 	sr := url.QueryEscape(resource)
 	se := strconv.FormatInt(expiry.Unix(), 10)
 	sig := base64.StdEncoding.EncodeToString(key.Sign(sr + "\n" + se))
-	token := sasPrefix + "sr=" + sr + "&sig=" + url.QueryEscape(sig) + "&se=" + se
+	token := prefix + "sr=" + sr + "&sig=" + url.QueryEscape(sig) + "&se=" + se
 	if policy != "" {
 		token += "&skn=" + url.QueryEscape(policy)
 	}
 	return token
 }
 
-// SAS is a parsed shared access signature. It prints without its signature.
-type SAS struct {
+// Token is a parsed shared access signature. It prints without its signature.
+type Token struct {
 	Resource string    // decoded, for example myhub.azure-devices.net/devices/dev-1
 	Policy   string    // skn; empty when a device's own key signed
 	Expiry   time.Time // se
@@ -43,59 +45,59 @@ type SAS struct {
 	sig      []byte
 }
 
-// ParseSAS reads a token whose fields may come in any order. It returns ErrSAS for anything else.
-func ParseSAS(token string) (SAS, error) {
-	fields, ok := strings.CutPrefix(token, sasPrefix)
+// Parse reads a token whose fields may come in any order. It returns ErrMalformed for anything else.
+func Parse(token string) (Token, error) {
+	fields, ok := strings.CutPrefix(token, prefix)
 	if !ok {
-		return SAS{}, fmt.Errorf("%w: it does not begin with SharedAccessSignature", ErrSAS)
+		return Token{}, fmt.Errorf("%w: it does not begin with SharedAccessSignature", ErrMalformed)
 	}
 	raw := make(map[string]string, 4)
 	for field := range strings.SplitSeq(fields, "&") {
 		name, value, ok := strings.Cut(field, "=")
 		if _, twice := raw[name]; !ok || twice {
-			return SAS{}, ErrSAS
+			return Token{}, ErrMalformed
 		}
 		raw[name] = value
 	}
 	seconds, err := strconv.ParseInt(raw["se"], 10, 64)
 	if err != nil || seconds < 0 {
-		return SAS{}, fmt.Errorf("%w: se is not a time in seconds", ErrSAS)
+		return Token{}, fmt.Errorf("%w: se is not a time in seconds", ErrMalformed)
 	}
 	// The signature covers sr as it is written: clients encode it in different ways, or not at all.
-	s := SAS{Expiry: time.Unix(seconds, 0), signed: raw["sr"] + "\n" + raw["se"]}
+	s := Token{Expiry: time.Unix(seconds, 0), signed: raw["sr"] + "\n" + raw["se"]}
 	sig, err := url.QueryUnescape(raw["sig"])
 	if err != nil || sig == "" {
-		return SAS{}, fmt.Errorf("%w: sig is missing or wrongly encoded", ErrSAS)
+		return Token{}, fmt.Errorf("%w: sig is missing or wrongly encoded", ErrMalformed)
 	}
 	// An unencoded plus sign in base64 reads as a space.
 	if s.sig, err = base64.StdEncoding.DecodeString(strings.ReplaceAll(sig, " ", "+")); err != nil {
-		return SAS{}, fmt.Errorf("%w: sig is not base64", ErrSAS)
+		return Token{}, fmt.Errorf("%w: sig is not base64", ErrMalformed)
 	}
 	if s.Resource, err = url.QueryUnescape(raw["sr"]); err != nil || s.Resource == "" {
-		return SAS{}, fmt.Errorf("%w: sr is missing or wrongly encoded", ErrSAS)
+		return Token{}, fmt.Errorf("%w: sr is missing or wrongly encoded", ErrMalformed)
 	}
 	if s.Policy, err = url.QueryUnescape(raw["skn"]); err != nil {
-		return SAS{}, ErrSAS
+		return Token{}, ErrMalformed
 	}
 	return s, nil
 }
 
-// Verify checks expiry and signature against any of the keys. It returns ErrSASExpired or ErrSASSignature.
-func (s SAS) Verify(now time.Time, keys ...Key) error {
+// Verify checks expiry and signature against any of the keys. It returns ErrExpired or ErrSignature.
+func (s Token) Verify(now time.Time, keys ...Key) error {
 	if !now.Before(s.Expiry) {
-		return ErrSASExpired
+		return ErrExpired
 	}
 	for _, k := range keys {
 		if !k.IsZero() && hmac.Equal(k.Sign(s.signed), s.sig) {
 			return nil
 		}
 	}
-	return ErrSASSignature
+	return ErrSignature
 }
 
 // Covers reports whether the token's resource is the given one or an ancestor of it, by whole path
 // segments: /a/b covers /a/b/c but not /a/bc. Host names compare without regard to case or port.
-func (s SAS) Covers(resource string) bool {
+func (s Token) Covers(resource string) bool {
 	host, path, _ := strings.Cut(strings.Trim(s.Resource, "/"), "/")
 	wantHost, wantPath, _ := strings.Cut(strings.Trim(resource, "/"), "/")
 	if !strings.EqualFold(hostOnly(host), hostOnly(wantHost)) {
@@ -110,12 +112,12 @@ func hostOnly(host string) string {
 }
 
 // String says what the token is for, without its signature.
-func (s SAS) String() string {
-	return fmt.Sprintf("SharedAccessSignature sr=%s&skn=%s&se=%d&sig=%s", s.Resource, s.Policy, s.Expiry.Unix(), redacted)
+func (s Token) String() string {
+	return fmt.Sprintf("SharedAccessSignature sr=%s&skn=%s&se=%d&sig=%s", s.Resource, s.Policy, s.Expiry.Unix(), Redacted)
 }
 
 // Format hides the signature, whatever the verb.
-func (s SAS) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
+func (s Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
 
 // LogValue hides the signature in log lines.
-func (s SAS) LogValue() slog.Value { return slog.StringValue(s.String()) }
+func (s Token) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -1,7 +1,4 @@
-// Package iothub is the wire contract that devices, the service side and the embedded hub share:
-// connection strings, shared access signatures, MQTT topics, documents and errors of Azure IoT Hub.
-// It has no behaviour of its own: nothing here opens a connection or keeps state.
-package iothub
+package sas
 
 import (
 	"crypto/hmac"
@@ -13,8 +10,8 @@ import (
 	"log/slog"
 )
 
-// redacted stands wherever a secret would have been printed.
-const redacted = "[redacted]"
+// Redacted stands wherever a secret would have been printed.
+const Redacted = "[redacted]"
 
 // ErrKey is returned for a key that is not base64 or is empty. Its text never holds the key.
 var ErrKey = errors.New("the key is not base64 text")
@@ -56,16 +53,16 @@ func (k Key) Sign(data string) []byte {
 func (k Key) Derive(deviceID string) Key { return Key{string(k.Sign(deviceID))} }
 
 // String hides the key.
-func (k Key) String() string { return redacted }
+func (k Key) String() string { return Redacted }
 
 // GoString hides the key.
-func (k Key) GoString() string { return redacted }
+func (k Key) GoString() string { return Redacted }
 
 // Format hides the key, whatever the verb.
-func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Redacted)) }
 
 // LogValue hides the key in log lines.
-func (k Key) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (k Key) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // MarshalText reveals the key: identity documents carry keys. An empty key is empty text.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.Base64()), nil }

@@ -1,0 +1,18 @@
+// Package methods is the documents of direct methods (iot-hub-devguide-direct-methods).
+package methods
+
+import "encoding/json"
+
+// Request is the body of a direct method call.
+type Request struct {
+	Name            string          `json:"methodName"`                         // at most 100 letters, digits, _ and -
+	Payload         json.RawMessage `json:"payload,omitempty"`                  // any JSON, at most 128 KB; absent for none
+	ResponseTimeout int             `json:"responseTimeoutInSeconds,omitempty"` // seconds; 30 when 0
+	ConnectTimeout  int             `json:"connectTimeoutInSeconds,omitempty"`  // seconds to wait for the device to connect
+}
+
+// Response is a device's answer to a direct method call.
+type Response struct {
+	Status  int             `json:"status"`  // the device's own, 200 for success by custom
+	Payload json.RawMessage `json:"payload"` // any JSON; null when the device sent none
+}
