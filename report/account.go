@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Account is what became of the operations that were scheduled. Nothing vanishes:
@@ -62,19 +63,19 @@ func (a Account) Well() bool { return a.Outcomes[metrics.OK] == a.Scheduled }
 
 // String is the account as a sum of what is not nothing: 210 = ok 198 + throttled 2 + dropped 10 (in_flight 10).
 func (a Account) String() string {
-	parts := []string{"ok " + count(a.Outcomes[metrics.OK])}
+	parts := []string{"ok " + human.Count(a.Outcomes[metrics.OK])}
 	for _, o := range metrics.Outcomes()[1:] {
 		if n := a.Outcomes[o]; n > 0 {
-			parts = append(parts, o.String()+" "+count(n))
+			parts = append(parts, o.String()+" "+human.Count(n))
 		}
 	}
 	if a.Open > 0 {
-		parts = append(parts, "under way "+count(a.Open))
+		parts = append(parts, "under way "+human.Count(a.Open))
 	}
 	if n := a.DroppedTotal(); n > 0 {
-		parts = append(parts, "dropped "+count(n)+" ("+a.Why()+")")
+		parts = append(parts, "dropped "+human.Count(n)+" ("+a.Why()+")")
 	}
-	return count(a.Scheduled) + " = " + strings.Join(parts, " + ")
+	return human.Count(a.Scheduled) + " = " + strings.Join(parts, " + ")
 }
 
 // Why lists the reasons of what was dropped, the most frequent first; empty when nothing was.
@@ -92,7 +93,7 @@ func (a Account) Why() string {
 		return strings.Compare(x, y)
 	})
 	for i, reason := range reasons {
-		reasons[i] = reason + " " + count(a.Dropped[reason])
+		reasons[i] = reason + " " + human.Count(a.Dropped[reason])
 	}
 	return strings.Join(reasons, ", ")
 }
@@ -203,7 +204,7 @@ func Tables(r *Run) []Table {
 				h := l.Series.Latency(false)
 				cells := append([]string{l.Name}, all.columns(AccountOf(l.Series))...)
 				if h.Count > 0 {
-					cells = append(cells, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.99)), Duration(h.Maximum()))
+					cells = append(cells, human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()))
 				} else {
 					cells = append(cells, "", "", "")
 				}
@@ -234,13 +235,13 @@ func (a Account) headings() []string {
 
 // columns are a part of the account as cells under these headings; what is nothing is left blank.
 func (a Account) columns(part Account) []string {
-	cells := []string{count(part.Scheduled)}
+	cells := []string{human.Count(part.Scheduled)}
 	number := func(n uint64) {
 		if n == 0 {
 			cells = append(cells, "")
 			return
 		}
-		cells = append(cells, count(n))
+		cells = append(cells, human.Count(n))
 	}
 	for _, o := range metrics.Outcomes() {
 		if a.Outcomes[o] > 0 || o == metrics.OK {
@@ -274,7 +275,7 @@ func writeAccounts(b *strings.Builder, r *Run) {
 				name = outside
 			}
 			if p.Well() {
-				well = append(well, name+" "+count(p.Scheduled))
+				well = append(well, name+" "+human.Count(p.Scheduled))
 			} else if told++; told <= maxParts {
 				rows = append(rows, row{name, p.String()})
 			}
@@ -289,7 +290,7 @@ func writeAccounts(b *strings.Builder, r *Run) {
 	for _, l := range Lines(r.Totals) {
 		a := AccountOf(l.Series)
 		if a.Late > 0 {
-			lates, late = lates+a.Late, append(late, l.Name+" "+count(a.Late))
+			lates, late = lates+a.Late, append(late, l.Name+" "+human.Count(a.Late))
 		}
 		// What was throttled stands in the table.
 		if a.Outcomes[metrics.OK]+a.Outcomes[metrics.Throttled] < a.Scheduled {
@@ -308,7 +309,7 @@ func writeAccounts(b *strings.Builder, r *Run) {
 	}
 	writeList(b, "all ok: ", well)
 	if lates > 0 {
-		writeList(b, fmt.Sprintf("started late %s: ", count(lates)), late)
+		writeList(b, fmt.Sprintf("started late %s: ", human.Count(lates)), late)
 	}
 }
 

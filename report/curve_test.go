@@ -1,31 +1,14 @@
 package report_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 )
-
-func TestSpark(t *testing.T) {
-	for _, tt := range []struct {
-		values []int
-		want   string
-	}{
-		{nil, ""},
-		{[]int{0, 0}, ""},
-		{[]int{8, 4, 0, 1, 0}, "█▄ ▁"},
-		{[]int{1000, 1, 500}, "█▁▄"},
-		{slices.Repeat([]int{3}, 100), strings.Repeat("█", 50)},
-	} {
-		if got := report.Spark(tt.values); got != tt.want {
-			t.Errorf("Spark(%v) = %q; want %q", tt.values, got, tt.want)
-		}
-	}
-}
 
 func TestSummaryTellsHowDevicesCameBack(t *testing.T) {
 	const s = time.Second
@@ -34,7 +17,7 @@ func TestSummaryTellsHowDevicesCameBack(t *testing.T) {
 		{From: 60 * s, To: 90 * s, Lost: 10, Total: 10, Returns: []int{0, 3}, Every: 2 * s},
 	}}
 	var b strings.Builder
-	if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+	if err := report.WriteSummary(&b, run, color.Style{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -56,7 +39,7 @@ func TestSummaryTellsOfTheWorstOutages(t *testing.T) {
 		run.Outages = append(run.Outages, report.Outage{From: time.Duration(i) * time.Second, To: time.Duration(i+1) * time.Second, Lost: 1, Total: 1 + i%50, Recovered: true})
 	}
 	var term, md strings.Builder
-	if err := report.WriteSummary(&term, run, report.Style{}); err != nil {
+	if err := report.WriteSummary(&term, run, color.Style{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := report.WriteMarkdown(&md, run); err != nil {

@@ -8,6 +8,8 @@ import (
 	"unicode"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // ErrorLine is one reason why operations ended badly, for people: 1,234 twin_report throttled: status 429.
@@ -117,7 +119,7 @@ func (s shares) String() string {
 	}
 	var parts []string
 	for _, x := range s[:min(len(s), most)] {
-		parts = append(parts, x.name+" "+count(x.n))
+		parts = append(parts, x.name+" "+human.Count(x.n))
 	}
 	if len(s) > most {
 		parts = append(parts, "…")
@@ -170,14 +172,14 @@ func Reasons(r *Run) []Reason {
 // maxReasons is how many reasons the summary tells; the reports have all.
 const maxReasons = 4
 
-func writeErrors(b *strings.Builder, r *Run, style Style) {
+func writeErrors(b *strings.Builder, r *Run, style color.Style) {
 	reasons := Reasons(r)
 	for _, x := range reasons[:min(len(reasons), maxReasons)] {
-		code, mark := red, "✗"
+		mark := style.Mark(false)
 		if strings.HasPrefix(x.Text, metrics.Throttled.String()) {
-			code, mark = yellow, "!"
+			mark = style.Warning()
 		}
-		fmt.Fprintf(b, "  %s %s %s  %s\n", style.paint(code, mark), count(x.Count), x.Text, style.paint(faint, "· "+x.Where()))
+		fmt.Fprintf(b, "  %s %s %s  %s\n", mark, human.Count(x.Count), x.Text, style.Faint("· "+x.Where()))
 	}
 	switch more := len(reasons) - maxReasons; {
 	case more == 1:

@@ -3,6 +3,9 @@ package report
 import (
 	"fmt"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // GeneratorSummary is whether the figures speak of the target or of the generator. Figures are those of the worst
@@ -77,7 +80,7 @@ func (r *Run) GeneratorLine() string {
 			used += fmt.Sprintf(", all programs %.1f", min(h.MachinePeak, float64(h.Processors)))
 		}
 		return fmt.Sprintf("ok (at most %s, %s MB, %s of %s descriptors, timers %s late)",
-			used, Count(int64(h.MemoryPeak/1e6)), Count(int64(h.Descriptors)), Count(int64(h.MaxDescriptors)), Duration(h.Late))
+			used, human.Count(int64(h.MemoryPeak/1e6)), human.Count(h.Descriptors), human.Count(h.MaxDescriptors), human.Duration(h.Late))
 	}
 }
 
@@ -105,12 +108,12 @@ func (r *Run) GeneratorLines() []string {
 	return lines
 }
 
-func writeGenerator(b *strings.Builder, r *Run, style Style) {
+func writeGenerator(b *strings.Builder, r *Run, style color.Style) {
 	switch {
 	case r.Generator == nil:
 	case r.Generator.Saturated:
 		for _, line := range r.GeneratorLines() {
-			fmt.Fprintf(b, "  %s generator: %s\n", style.paint(red, "✗"), line)
+			fmt.Fprintf(b, "  %s generator: %s\n", style.Mark(false), line)
 		}
 	default:
 		fmt.Fprintf(b, "  generator: %s\n", r.GeneratorLine())

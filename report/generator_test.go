@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/html"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
@@ -32,7 +33,7 @@ func TestNotAsAsked(t *testing.T) {
 		write func(io.Writer) error
 		want  []string
 	}{
-		"summary": {func(w io.Writer) error { return report.WriteSummary(w, h.Run, report.Style{}) }, []string{
+		"summary": {func(w io.Writer) error { return report.WriteSummary(w, h.Run, color.Style{}) }, []string{
 			"✗ generator: saturated (stage ramp: " + late, "✗ generator: saturated (stage down: " + late, "? connect: p(99) < 250ms  p(99) = 4s: cannot say, the load was not the one asked for",
 		}},
 		"markdown": {func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }, []string{

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 type junitSuite struct {
@@ -88,9 +90,9 @@ func accountText(r *Run) string {
 	fmt.Fprintf(b, "\n%s\n", r.DevicesText())
 	writeAccounts(b, r)
 	for _, x := range Reasons(r) {
-		fmt.Fprintf(b, "  %s %s · %s\n", count(x.Count), x.Text, x.Where())
+		fmt.Fprintf(b, "  %s %s · %s\n", human.Count(x.Count), x.Text, x.Where())
 	}
-	writeGenerator(b, r, Style{})
+	writeGenerator(b, r, color.Style{})
 	return b.String()
 }
 
@@ -109,7 +111,7 @@ func why(r *Run, v threshold.Verdict) string {
 			if e.Operation != t.Operation || t.Group != "" && e.Group != "" && e.Group != t.Group || t.Scope.Stage != "" && e.Stage != "" && e.Stage != t.Scope.Stage {
 				continue
 			}
-			fmt.Fprintf(b, "\n%s %s", count(e.Count), e.Text())
+			fmt.Fprintf(b, "\n%s %s", human.Count(e.Count), e.Text())
 			for _, in := range []string{e.Group, e.Stage} {
 				if in != "" {
 					b.WriteString(", " + in)

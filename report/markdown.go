@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // WriteMarkdown writes the run for a comment on a pull request.
 func WriteMarkdown(w io.Writer, r *Run) error {
 	b := &strings.Builder{}
 	mark := map[bool]string{true: "✅", false: "❌"}
-	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == Passed], cell(r.Name), r.Outcome, r.DevicesText(), cell(r.Target), Duration(r.Duration()), r.Seed)
+	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == Passed], cell(r.Name), r.Outcome, r.DevicesText(), cell(r.Target), human.Duration(r.Duration()), r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))
 	}
@@ -96,7 +98,7 @@ func markdownAccounts(b *strings.Builder, r *Run) {
 	b.WriteString("\n| count | operation | what happened | group | stage |\n|--:|---|---|---|---|\n")
 	const most = 20
 	for _, e := range parts[:min(len(parts), most)] {
-		row(count(e.Count), string(e.Operation), cell(e.Text()), cell(e.Group), cell(e.Stage))
+		row(human.Count(e.Count), string(e.Operation), cell(e.Text()), cell(e.Group), cell(e.Stage))
 	}
 	if more := len(parts) - most; more > 0 {
 		row(fmt.Sprintf("%d more", more), "", "", "", "")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
@@ -25,8 +26,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestGolden(t *testing.T) {
 	run := reporttest.Example(10).Run
 	for name, write := range map[string]func(io.Writer) error{
-		"summary.txt":       func(w io.Writer) error { return report.WriteSummary(w, run, report.Style{}) },
-		"summary-color.txt": func(w io.Writer) error { return report.WriteSummary(w, run, report.Style{Color: true}) },
+		"summary.txt":       func(w io.Writer) error { return report.WriteSummary(w, run, color.Style{}) },
+		"summary-color.txt": func(w io.Writer) error { return report.WriteSummary(w, run, color.Style{Color: true}) },
 		"summary.json":      func(w io.Writer) error { return report.WriteJSON(w, run) },
 		"junit.xml":         func(w io.Writer) error { return report.WriteJUnit(w, run) },
 		"report.md":         func(w io.Writer) error { return report.WriteMarkdown(w, run) },
@@ -53,7 +54,7 @@ func TestGolden(t *testing.T) {
 func TestSummaryFitsAScreen(t *testing.T) {
 	lines := func(run *report.Run) []string {
 		var b bytes.Buffer
-		if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+		if err := report.WriteSummary(&b, run, color.Style{}); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Split(strings.Trim(b.String(), "\n"), "\n")
@@ -149,7 +150,7 @@ func TestOldRecords(t *testing.T) {
 	}
 	var b bytes.Buffer
 	for _, write := range []func(io.Writer, *report.Run) error{
-		func(w io.Writer, r *report.Run) error { return report.WriteSummary(w, r, report.Style{}) }, report.WriteJSON, report.WriteJUnit, report.WriteMarkdown,
+		func(w io.Writer, r *report.Run) error { return report.WriteSummary(w, r, color.Style{}) }, report.WriteJSON, report.WriteJUnit, report.WriteMarkdown,
 	} {
 		if err := write(&b, run); err != nil {
 			t.Fatal(err)

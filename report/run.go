@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Outcome is the verdict of a whole run.
@@ -66,9 +67,9 @@ func (r *Run) Loaded() time.Duration {
 // DevicesText is how many devices ran: of how many, when not all of them were started.
 func (r *Run) DevicesText() string {
 	if r.Ran == nil || *r.Ran >= r.Devices {
-		return devicesText(r.Devices)
+		return human.Number(r.Devices, "device")
 	}
-	return fmt.Sprintf("%s of %s", Count(int64(*r.Ran)), devicesText(r.Devices))
+	return fmt.Sprintf("%s of %s", human.Count(*r.Ran), human.Number(r.Devices, "device"))
 }
 
 // Machine is what the generator ran on.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Freshness is what the freshness audit watched. Its times are in the totals: operation freshness.
@@ -32,15 +34,15 @@ type Verified struct {
 
 // String is the comparison in a line.
 func (v *Verified) String() string {
-	text := fmt.Sprintf("the twins of %s of %s devices hold all of them", Count(int64(v.Held)), Count(int64(v.Devices)))
+	text := fmt.Sprintf("the twins of %s of %s devices hold all of them", human.Count(v.Held), human.Count(v.Devices))
 	if v.Reports > 0 {
-		text += fmt.Sprintf(", %s in all", Count(v.Reports))
+		text += fmt.Sprintf(", %s in all", human.Count(v.Reports))
 	}
 	if v.Missing > 0 {
-		text += fmt.Sprintf("; %s are missing", Count(v.Missing))
+		text += fmt.Sprintf("; %s are missing", human.Count(v.Missing))
 	}
 	if v.Unread > 0 {
-		text += fmt.Sprintf("; %s could not be read", Count(int64(v.Unread)))
+		text += fmt.Sprintf("; %s could not be read", human.Count(v.Unread))
 	}
 	return text
 }
@@ -70,9 +72,9 @@ type Wave struct {
 // String is the wave in a line.
 func (w Wave) String() string {
 	text := fmt.Sprintf("wave %d of %d to %d %%: %s patched of %s, %s told, %s answered, after %s", w.Number, w.Of, w.Percent,
-		Count(int64(w.Patched)), Count(int64(w.Devices)), Count(int64(w.Told)), Count(int64(w.Answered)), Duration(w.Took))
+		human.Count(w.Patched), human.Count(w.Devices), human.Count(w.Told), human.Count(w.Answered), human.Duration(w.Took))
 	if w.Stopped {
-		text += fmt.Sprintf("; %s failed, the rollout stopped", Count(int64(w.Failed)))
+		text += fmt.Sprintf("; %s failed, the rollout stopped", human.Count(w.Failed))
 	}
 	return text
 }
@@ -92,18 +94,11 @@ type Job struct {
 
 // String is the job's state in a line.
 func (j Job) String() string {
-	text := fmt.Sprintf("%s: %s of %s done", j.Status, Count(int64(j.Succeeded)), devicesText(j.Devices))
+	text := fmt.Sprintf("%s: %s of %s done", j.Status, human.Count(j.Succeeded), human.Number(j.Devices, "device"))
 	if j.Failed > 0 {
-		text += fmt.Sprintf(", %s failed", Count(int64(j.Failed)))
+		text += fmt.Sprintf(", %s failed", human.Count(j.Failed))
 	}
 	return text
-}
-
-func devicesText(n int) string {
-	if n == 1 {
-		return "1 device"
-	}
-	return Count(int64(n)) + " devices"
 }
 
 // ServiceError is how often the service answered a task of the worker with an error.
@@ -150,9 +145,9 @@ func Findings(r *Run) []Finding {
 		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
 	}
 	for _, j := range r.Jobs {
-		text := fmt.Sprintf("job %s %s after %s", j.Name, j, Duration(j.Took))
+		text := fmt.Sprintf("job %s %s after %s", j.Name, j, human.Duration(j.Took))
 		if j.Status == "" {
-			text = fmt.Sprintf("job %s was not made in %s", j.Name, Duration(j.Took))
+			text = fmt.Sprintf("job %s was not made in %s", j.Name, human.Duration(j.Took))
 		}
 		if j.Error != "" {
 			text += ": " + j.Error
@@ -160,11 +155,11 @@ func Findings(r *Run) []Finding {
 		add(goodIf(j.Error == "", MarkBad), "%s", text)
 	}
 	for _, x := range r.ServiceErrors {
-		add(MarkWarn, "%s: %s × %s", x.Task, Count(int64(x.Count)), x.Code)
+		add(MarkWarn, "%s: %s × %s", x.Task, human.Count(x.Count), x.Code)
 	}
 	for _, q := range r.Totals.Queries {
 		if n := q.Met + q.Unmet; n > 0 {
-			add(goodIf(q.Unmet == 0, MarkWarn), "query %s had the expected size in %s of %s results", q.Query, Count(int64(q.Met)), Count(int64(n)))
+			add(goodIf(q.Unmet == 0, MarkWarn), "query %s had the expected size in %s of %s results", q.Query, human.Count(q.Met), human.Count(n))
 		}
 	}
 	if r.Freshness != nil {
@@ -179,26 +174,26 @@ func freshness(r *Run, add func(m Mark, format string, a ...any)) {
 	if f.Devices > 0 {
 		share = 100 * float64(f.Sampled) / float64(f.Devices)
 	}
-	sample := fmt.Sprintf("sampled %s of %s devices (%.3g %%)", Count(int64(f.Sampled)), Count(int64(f.Devices)), share)
+	sample := fmt.Sprintf("sampled %s of %s devices (%.3g %%)", human.Count(f.Sampled), human.Count(f.Devices), share)
 	if f.Probe > 0 {
-		sample += ", probed every " + Duration(f.Probe)
+		sample += ", probed every " + human.Duration(f.Probe)
 	}
 	if x := r.Totals.Select(metrics.OpFreshness, ""); x == nil || x.Ended() == 0 {
 		add(MarkWarn, "freshness: no report was seen in a query; %s", sample)
 	} else {
 		h := x.Latency(false)
-		add(MarkNone, "freshness p50 %s p95 %s p99 %s max %s; %s", Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()), sample)
+		add(MarkNone, "freshness p50 %s p95 %s p99 %s max %s; %s", human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()), sample)
 		if late := x.Count(metrics.Timeout); late > 0 {
-			add(MarkWarn, "%s reports were not shown in time; they count with the time-out", Count(int64(late)))
+			add(MarkWarn, "%s reports were not shown in time; they count with the time-out", human.Count(late))
 		}
 	}
 	if f.Unseen > 0 {
-		add(MarkWarn, "%s acknowledged reports were not shown before the run ended", Count(int64(f.Unseen)))
+		add(MarkWarn, "%s acknowledged reports were not shown before the run ended", human.Count(f.Unseen))
 	}
 	for _, q := range r.Totals.Queries {
 		if c := q.Rows; c != (metrics.RowCounts{}) {
 			add(goodIf(c.Missing+c.Extra+c.Stale == 0, MarkWarn), "query %s rows: %s ok, %s missing, %s extra, %s stale; %s in change, not judged", q.Query,
-				Count(int64(c.OK)), Count(int64(c.Missing)), Count(int64(c.Extra)), Count(int64(c.Stale)), Count(int64(c.Unjudged)))
+				human.Count(c.OK), human.Count(c.Missing), human.Count(c.Extra), human.Count(c.Stale), human.Count(c.Unjudged))
 		}
 	}
 	for _, u := range f.Unchecked {
@@ -210,13 +205,13 @@ func freshness(r *Run, add func(m Mark, format string, a ...any)) {
 }
 
 // writeFindings writes the findings, a line each.
-func writeFindings(b *strings.Builder, r *Run, style Style) {
+func writeFindings(b *strings.Builder, r *Run, style color.Style) {
 	for _, f := range Findings(r) {
 		switch f.Mark {
 		case MarkNone:
 			fmt.Fprintf(b, "  %s\n", f.Text)
 		case MarkWarn:
-			fmt.Fprintf(b, "  %s %s\n", style.paint(yellow, "!"), f.Text)
+			fmt.Fprintf(b, "  %s %s\n", style.Warning(), f.Text)
 		default:
 			fmt.Fprintf(b, "  %s %s\n", style.Mark(f.Mark == MarkGood), f.Text)
 		}

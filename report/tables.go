@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
-func writeThresholds(b *strings.Builder, r *Run, style Style) {
+func writeThresholds(b *strings.Builder, r *Run, style color.Style) {
 	if len(r.Thresholds) == 0 {
 		return
 	}
@@ -21,7 +23,7 @@ func writeThresholds(b *strings.Builder, r *Run, style Style) {
 	for _, v := range r.Thresholds {
 		mark, observed := style.Mark(v.Pass), v.Observed
 		if v.CannotSay {
-			mark, observed = style.paint(yellow, "?"), observed+": cannot say, the load was not the one asked for"
+			mark, observed = style.Unknown(), observed+": cannot say, the load was not the one asked for"
 		}
 		fmt.Fprintf(b, "  %s %-*s  %s\n", mark, width, v.Threshold, observed)
 	}
@@ -54,7 +56,7 @@ func Lines(s *metrics.Snapshot) []Line {
 	return lines
 }
 
-func writeOperations(b *strings.Builder, r *Run, style Style) {
+func writeOperations(b *strings.Builder, r *Run, style color.Style) {
 	rows := [][]string{{"operation", "count", "rate", "throttled", "errors", "p50", "p95", "p99", "max"}}
 	for _, l := range Lines(r.Totals) {
 		rows = append(rows, l.cells(r))
@@ -77,19 +79,17 @@ func writeOperations(b *strings.Builder, r *Run, style Style) {
 func (l Line) cells(r *Run) []string {
 	x := l.Series
 	cells := []string{
-		l.Name, Count(int64(x.Ended())), Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
-		Count(int64(x.Count(metrics.Throttled))), Count(int64(x.Errors())),
+		l.Name, human.Count(x.Ended()), human.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
+		human.Count(x.Count(metrics.Throttled)), human.Count(x.Errors()),
 	}
 	h := x.Latency(false)
 	if h.Count == 0 { // nothing ended, or all was refused
 		return append(cells, "–", "–", "–", "–")
 	}
-	return append(cells, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.95)), Duration(h.Quantile(0.99)), Duration(h.Maximum()))
+	return append(cells, human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()))
 }
 
-func count(n uint64) string { return Count(int64(n)) }
-
-func writeQueries(b *strings.Builder, r *Run, _ Style) {
+func writeQueries(b *strings.Builder, r *Run, _ color.Style) {
 	for _, line := range QueryLines(r) {
 		fmt.Fprintf(b, "  %s\n", line)
 	}
@@ -99,25 +99,25 @@ func writeQueries(b *strings.Builder, r *Run, _ Style) {
 func QueryLines(r *Run) []string {
 	var lines []string
 	for _, q := range r.Totals.Queries {
-		found := devicesText(q.Results)
+		found := human.Number(q.Results, "device")
 		if slices.Contains(r.Rows, q.Query) {
-			found = Number(q.Results, "row")
+			found = human.Number(q.Results, "row")
 		}
-		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, Number(q.Runs, "run"), Number(q.Pages, "page")))
+		lines = append(lines, fmt.Sprintf("query %s found %s in its last result; %s, %s", q.Query, found, human.Number(q.Runs, "run"), human.Number(q.Pages, "page")))
 	}
 	return lines
 }
 
 // WaitingLine is the state of the wait for the last answers in one line; left is 0 when it is not known.
 func WaitingLine(at time.Duration, waiting int, left time.Duration) string {
-	return fmt.Sprintf("%7s  %s", Duration(at), Waiting(waiting, left))
+	return fmt.Sprintf("%7s  %s", human.Duration(at), Waiting(waiting, left))
 }
 
 // Waiting says how many answers are waited for after the last stage, and for how long at most.
 func Waiting(waiting int, left time.Duration) string {
-	text := "waiting for answers: " + Count(int64(waiting))
+	text := "waiting for answers: " + human.Count(waiting)
 	if left > 0 {
-		text += ", at most " + Duration(left.Round(time.Second)) + " more"
+		text += ", at most " + human.Duration(left.Round(time.Second)) + " more"
 	}
 	return text
 }
@@ -125,9 +125,9 @@ func Waiting(waiting int, left time.Duration) string {
 // ProgressLine is the figures of the last second in one line.
 func ProgressLine(stage string, total, interval *metrics.Snapshot) string {
 	devices := total.DevicesIn("connected")
-	line := fmt.Sprintf("%7s  %-12s %7s connected", Duration(total.Elapsed), cmp.Or(stage, "–"), Count(int64(devices)))
+	line := fmt.Sprintf("%7s  %-12s %7s connected", human.Duration(total.Elapsed), cmp.Or(stage, "–"), human.Count(devices))
 	if lost := total.DevicesIn("backoff"); lost > 0 {
-		line += fmt.Sprintf(" (%s lost)", Count(int64(lost)))
+		line += fmt.Sprintf(" (%s lost)", human.Count(lost))
 	}
 	var ended, errs, throttled uint64
 	for i := range interval.Series {
@@ -136,7 +136,7 @@ func ProgressLine(stage string, total, interval *metrics.Snapshot) string {
 		errs += x.Errors()
 		throttled += x.Count(metrics.Throttled)
 	}
-	line += fmt.Sprintf("  %9s", Rate(float64(ended)/max(interval.Elapsed.Seconds(), 1e-9)))
+	line += fmt.Sprintf("  %9s", human.Rate(float64(ended)/max(interval.Elapsed.Seconds(), 1e-9)))
 	for _, l := range []struct {
 		op   metrics.Operation
 		name string
@@ -146,11 +146,11 @@ func ProgressLine(stage string, total, interval *metrics.Snapshot) string {
 			continue
 		}
 		h := x.Latency(false)
-		line += fmt.Sprintf("  %s p50 %s p99 %s", l.name, Duration(h.Quantile(0.5)), Duration(h.Quantile(0.99)))
+		line += fmt.Sprintf("  %s p50 %s p99 %s", l.name, human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.99)))
 		break
 	}
 	if throttled > 0 {
-		line += fmt.Sprintf("  throttled %s", Count(int64(throttled)))
+		line += fmt.Sprintf("  throttled %s", human.Count(throttled))
 	}
-	return line + fmt.Sprintf("  errors %s", Count(int64(errs)))
+	return line + fmt.Sprintf("  errors %s", human.Count(errs))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/compare"
 	"github.com/twinfleet/twinfleet/report/record"
 )
@@ -46,7 +47,7 @@ func compareRuns(e env, cmd *cobra.Command, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	color, err := s.color(e)
+	colored, err := s.color(e)
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func compareRuns(e env, cmd *cobra.Command, dirs []string) error {
 	case s.v.GetBool("markdown"):
 		err = result.WriteMarkdown(e.stdout, all)
 	default:
-		err = result.Write(e.stdout, report.Style{Color: color}, all)
+		err = result.Write(e.stdout, color.Style{Color: colored}, all)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the comparison: %w", err)

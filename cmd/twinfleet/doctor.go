@@ -14,7 +14,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/doctor"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/target/probe"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
@@ -49,7 +50,7 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
-	color, err := s.color(e)
+	colored, err := s.color(e)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 		enc.SetIndent("", "  ")
 		err = enc.Encode(all)
 	} else {
-		err = writeFindings(e.stdout, all, report.Style{Color: color})
+		err = writeFindings(e.stdout, all, color.Style{Color: colored})
 	}
 	if err != nil || len(doctor.Problems(all)) == 0 {
 		return err
@@ -92,7 +93,7 @@ func reach(ctx context.Context, sc *scenario.Scenario) ([]doctor.Finding, error)
 	return doctor.Reach(ctx, sc.Target.Can(), t, time.Now), t.Close()
 }
 
-func writeFindings(w io.Writer, all []doctor.Finding, style report.Style) error {
+func writeFindings(w io.Writer, all []doctor.Finding, style color.Style) error {
 	width := 0
 	for _, f := range all {
 		width = max(width, len(f.Check))
@@ -103,7 +104,7 @@ func writeFindings(w io.Writer, all []doctor.Finding, style report.Style) error 
 		if f.Level == doctor.Warning {
 			mark = "!"
 		}
-		fmt.Fprintf(b, "%s %-*s  %s\n", mark, width, f.Check, report.Clean(f.Text))
+		fmt.Fprintf(b, "%s %-*s  %s\n", mark, width, f.Check, clean.Text(f.Text))
 		if f.Remedy != "" {
 			fmt.Fprintf(b, "  %-*s  → %s\n", width, "", f.Remedy)
 		}
@@ -128,7 +129,7 @@ func preflight(sc *scenario.Scenario, force bool) error {
 	}
 	lines := []string{"this machine has too little for the scenario; nothing was started (--force starts all the same)"}
 	for _, f := range problems {
-		lines = append(lines, fmt.Sprintf("%s: %s; %s", f.Check, report.Clean(f.Text), f.Remedy))
+		lines = append(lines, fmt.Sprintf("%s: %s; %s", f.Check, clean.Text(f.Text), f.Remedy))
 	}
 	return withCode(codeFailed, errors.New(strings.Join(lines, "\n")))
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/internal/target/registry"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 func newProvision(e env) *cobra.Command {
@@ -93,7 +93,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 			return
 		}
 		last = time.Now()
-		fmt.Fprintf(w, "%s: %s of %s%s\n", what, report.Count(int64(p.Done)), report.Count(int64(p.Total)), p.Hindrance())
+		fmt.Fprintf(w, "%s: %s of %s%s\n", what, human.Count(p.Done), human.Count(p.Total), p.Hindrance())
 	}
 }
 
@@ -109,14 +109,14 @@ func provision(ctx context.Context, o registry.Options, s settings, w io.Writer)
 	if errors.Is(err, registry.ErrNoRegistry) {
 		return err
 	}
-	fmt.Fprintf(w, "%s: %s made, %s there already", report.Number(c.Total, "identity"), number(c.Made), number(c.Existed+c.Done))
+	fmt.Fprintf(w, "%s: %s made, %s there already", human.Number(c.Total, "identity"), number(c.Made), number(c.Existed+c.Done))
 	if left := c.Total - c.Made - c.Existed - c.Done; left > 0 {
 		fmt.Fprintf(w, ", %s left to do", number(left))
 	}
 	fmt.Fprintln(w)
 	ofFiles(w, c)
 	if out != "" {
-		fmt.Fprintf(w, "connection strings of %s are in %s: it holds keys\n", report.Number(c.Made+c.Existed+c.Done-c.Unsaved, "device"), out)
+		fmt.Fprintf(w, "connection strings of %s are in %s: it holds keys\n", human.Number(c.Made+c.Existed+c.Done-c.Unsaved, "device"), out)
 	}
 	return err
 }
@@ -126,7 +126,7 @@ func deprovision(ctx context.Context, o registry.Options, _ settings, w io.Write
 	if errors.Is(err, registry.ErrNoRegistry) {
 		return err
 	}
-	fmt.Fprintf(w, "%s: %s removed, %s were not there", report.Number(c.Total, "identity"), number(c.Removed), number(c.Missing))
+	fmt.Fprintf(w, "%s: %s removed, %s were not there", human.Number(c.Total, "identity"), number(c.Removed), number(c.Missing))
 	if left := c.Total - c.Removed - c.Missing; left > 0 {
 		fmt.Fprintf(w, ", %s left to do", number(left))
 	}
@@ -137,8 +137,8 @@ func deprovision(ctx context.Context, o registry.Options, _ settings, w io.Write
 
 func ofFiles(w io.Writer, c registry.Counts) {
 	if c.OfFiles > 0 {
-		fmt.Fprintf(w, "%s of identity files: left alone\n", report.Number(c.OfFiles, "device"))
+		fmt.Fprintf(w, "%s of identity files: left alone\n", human.Number(c.OfFiles, "device"))
 	}
 }
 
-func number(n int) string { return report.Count(int64(n)) }
+func number(n int) string { return human.Count(n) }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/files"
 	"github.com/twinfleet/twinfleet/report/record"
 )
@@ -30,7 +31,7 @@ killed left a record too: the reports then tell of what had happened.`,
 		if err != nil {
 			return err
 		}
-		color, err := s.color(e)
+		colored, err := s.color(e)
 		if err != nil {
 			return err
 		}
@@ -38,7 +39,7 @@ killed left a record too: the reports then tell of what had happened.`,
 		if err != nil {
 			return recordError(err)
 		}
-		if err := report.WriteSummary(e.stdout, h.Run, report.Style{Color: color}); err != nil {
+		if err := report.WriteSummary(e.stdout, h.Run, color.Style{Color: colored}); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(e.stdout, "  %s\n", reportPaths(args[0]))

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // run carries out one command line and returns the exit code.
@@ -25,9 +25,9 @@ func run(e env) int {
 // shown is an error as a person may see it, in its lines: without control characters, and without keys, which people
 // take for the name of a scenario.
 func shown(err error) string {
-	lines := strings.Split(strings.TrimSuffix(report.Redact(err.Error()), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(clean.Redact(err.Error()), "\n"), "\n")
 	for i, line := range lines {
-		lines[i] = report.Clean(line)
+		lines[i] = clean.Text(line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
@@ -72,7 +73,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err := preflight(sc, s.v.GetBool("force")); err != nil {
 		return err
 	}
-	color, err := s.color(e)
+	colored, err := s.color(e)
 	if err != nil {
 		return err
 	}
@@ -92,8 +93,8 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer page.close()
-	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(report.Redact(string(sc.Source))), log: log}
-	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), color)
+	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(clean.Redact(string(sc.Source))), log: log}
+	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored)
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
 	eng.Observe(keep, out)
@@ -113,7 +114,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err := out.Close(); err != nil {
 		log.Error("showing the run failed", "error", err)
 	}
-	if err := summarize(e, out, record, keep.folder(), color); err != nil {
+	if err := summarize(e, out, record, keep.folder(), colored); err != nil {
 		// What the run found stays its exit code; one that passed has not told anybody.
 		return withCode(cmp.Or(exitCodeOf(record.Outcome), codeFailed), fmt.Errorf("printing the summary: %w", err))
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -67,7 +67,7 @@ func newValidate(e env) *cobra.Command {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, report.Number(sc.Devices(), "device"), report.Number(len(sc.Stages), "stage"))
+			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage"))
 		}
 		return withCode(codeUsage, errors.Join(errs...))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // settings are the process's own values: flags over TWINFLEET_* environment variables over
@@ -95,9 +95,9 @@ func (s settings) logger(w io.Writer) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch v := a.Value.Any().(type) {
 		case string:
-			a.Value = slog.StringValue(report.Redact(v))
+			a.Value = slog.StringValue(clean.Redact(v))
 		case error:
-			a.Value = slog.StringValue(report.Redact(v.Error()))
+			a.Value = slog.StringValue(clean.Redact(v.Error()))
 		}
 		return a
 	}}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/terminal"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -29,7 +31,7 @@ var (
 const countEvery = time.Second
 
 // newWatcher is the one that the settings and the terminal ask for.
-func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
+func newWatcher(e env, s settings, plan terminal.Plan, colored bool) watcher {
 	switch {
 	case s.v.GetBool("json") && s.v.GetBool("quiet"):
 		return quietJSON{Writer: e.stderr}
@@ -39,15 +41,15 @@ func newWatcher(e env, s settings, plan terminal.Plan, color bool) watcher {
 		return silent{Writer: e.stderr}
 	}
 	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= terminal.MinWidth {
-		screen.Color = color
+		screen.Color = colored
 		return terminal.Start(*screen, plan)
 	}
-	return terminal.NewPlain(e.stderr, plan, report.Style{Color: color})
+	return terminal.NewPlain(e.stderr, plan, color.Style{Color: colored})
 }
 
 // planOf is what a run will do, for those who watch it.
 func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
-	p := terminal.Plan{Name: sc.Name, Description: report.Clean(sc.Description)}
+	p := terminal.Plan{Name: sc.Name, Description: clean.Text(sc.Description)}
 	for _, t := range sc.Stages {
 		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
 	}
@@ -63,14 +65,14 @@ func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
 }
 
 // summarize ends the output of a run: with the summary for people or for programs, and where the reports are.
-func summarize(e env, out watcher, record *report.Run, dir string, color bool) error {
+func summarize(e env, out watcher, record *report.Run, dir string, colored bool) error {
 	switch j := out.(type) {
 	case jsonWatcher:
 		return j.Summary(record, dir)
 	case quietJSON:
 		return terminal.WriteSummary(e.stdout, record, dir)
 	}
-	if err := report.WriteSummary(e.stdout, record, report.Style{Color: color}); err != nil {
+	if err := report.WriteSummary(e.stdout, record, color.Style{Color: colored}); err != nil {
 		return err
 	}
 	if dir == "" {

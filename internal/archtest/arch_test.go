@@ -78,7 +78,12 @@ func TestArrows(t *testing.T) {
 		"internal/verdict":         {"metrics", "report", "scenario"},
 		"internal/backend":         {"fleet", "internal/identity", "internal/iothub", "internal/ledger", "internal/target", "internal/worker", "metrics", "report", "scenario"},
 		"internal/target":          {"internal/target", "scenario", "fleet", "internal/hub", "internal/iothub", "internal/identity", "metrics"},
-		"metrics":                  {"metrics"},
+		"metrics":                  {"metrics/histogram", "metrics/reason"},
+		"metrics/histogram":        {},
+		"metrics/reason":           {},
+		"metrics/prom":             {"metrics"},
+		"metrics/threshold":        {"metrics"},
+		"metrics/judge":            {"metrics"},
 		"fleet":                    append([]string{"fleet", "metrics", "internal/table"}, contract...),
 		"internal/worker":          append([]string{"internal/worker", "metrics"}, contract...),
 		"internal/host":            {},
@@ -126,7 +131,7 @@ func TestArrows(t *testing.T) {
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "test/soak"},
-		"github.com/prometheus":                   {"metrics", "internal/export"},
+		"github.com/prometheus":                   {"metrics/prom", "internal/export"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
 		"github.com/netresearch/go-cron":          {"schedule"},

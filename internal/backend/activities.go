@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -106,7 +107,7 @@ func (b *Backend) runRollout(ctx context.Context, x *scenario.Rollout, r *worker
 		b.Ledger.Note("rollout %s did not begin: the run ended first", x.Name)
 		return
 	}
-	b.Ledger.Tell(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), report.Number(len(r.IDs), "device"), x.Group)})
+	b.Ledger.Tell(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), human.Number(len(r.IDs), "device"), x.Group)})
 	if _, err := r.Run(ctx); err != nil {
 		b.Ledger.Warn("rollout "+x.Name+" could not begin", err)
 	}

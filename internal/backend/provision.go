@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // measured gives the bulk calls of a registry to a series.
@@ -54,7 +55,7 @@ func (r *Registrar) Provision(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && last > 0 {
-		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: report.Duration(time.Since(began))})
+		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: human.Duration(time.Since(began))})
 	}
 	return target.WithRemedy(err)
 }

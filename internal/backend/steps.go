@@ -13,7 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -23,7 +23,7 @@ var ErrUnexpected = errors.New("a step did not end as expected")
 // lookEvery is how often a step that waits for something looks.
 const lookEvery = 50 * time.Millisecond
 
-func devicesText(n int) string { return report.Number(n, "device") }
+func devicesText(n int) string { return human.Number(n, "device") }
 
 // Tag writes tags on the twins of a group.
 func (b *Backend) Tag(ctx context.Context, x *scenario.TagStep) (text, detail string, err error) {

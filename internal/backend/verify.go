@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 func (b *Backend) verify(ctx context.Context, f *fleet.Fleet) error {
@@ -33,7 +34,7 @@ func (b *Backend) verify(ctx context.Context, f *fleet.Fleet) error {
 	if ok {
 		return nil // what is missing nevertheless is a contradiction, which has its own words
 	}
-	return fmt.Errorf("the twins of %s do not hold what was acknowledged, %d could not be read: %w", report.Number(v.Lost, "device"), v.Unread, v.Err)
+	return fmt.Errorf("the twins of %s do not hold what was acknowledged, %d could not be read: %w", human.Number(v.Lost, "device"), v.Unread, v.Err)
 }
 
 // expectations are what the twins of all devices with an acknowledged report must be like, and how many
@@ -68,7 +69,7 @@ func (b *Backend) wrongRows() error {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s of %s rows of query %s are wrong: %s missing, %s extra, %s stale; service.freshness.tolerance says how far behind a result may be, a threshold on correct_rate how many rows may be wrong",
-			report.Count(int64(n)), report.Count(int64(q.Rows.Judged())), q.Query, report.Count(int64(q.Rows.Missing)), report.Count(int64(q.Rows.Extra)), report.Count(int64(q.Rows.Stale))))
+			human.Count(n), human.Count(q.Rows.Judged()), q.Query, human.Count(q.Rows.Missing), human.Count(q.Rows.Extra), human.Count(q.Rows.Stale)))
 	}
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
@@ -198,7 +198,7 @@ type Target interface {
 	Clock(ctx context.Context) (at time.Time, ok bool, err error)
 }
 
-func count(n int) string { return report.Count(int64(n)) }
+func count(n int) string { return human.Count(n) }
 
 func roundUp(x float64, to int) int { return int(math.Ceil(x/float64(to))) * to }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -156,10 +156,10 @@ func clock(ctx context.Context, t Target, now func() time.Time) Finding {
 	f := Finding{Check: "clock", Level: OK, Text: "as the target's, to the second"}
 	switch d := max(off, -off); {
 	case d > clockWrong:
-		f.Level, f.Text = Problem, fmt.Sprintf("%s apart from the target's; a hub refuses tokens of clocks that are %s apart", report.Duration(d), report.Duration(clockWrong))
+		f.Level, f.Text = Problem, fmt.Sprintf("%s apart from the target's; a hub refuses tokens of clocks that are %s apart", human.Duration(d), human.Duration(clockWrong))
 		f.Remedy = "set this machine's clock: timedatectl set-ntp true"
 	case d > clockOff:
-		f.Level, f.Text = Warning, fmt.Sprintf("%s apart from the target's", report.Duration(d))
+		f.Level, f.Text = Warning, fmt.Sprintf("%s apart from the target's", human.Duration(d))
 		f.Remedy = "set this machine's clock: timedatectl set-ntp true"
 	}
 	return f

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // observers are told of a run one thing at a time, in order. Who tells while another does leaves it to that one: an Observer
@@ -22,7 +23,7 @@ type observers struct {
 
 // begin tells of the run, and of what happened before. After an error only those hear more who began before it.
 func (o *observers) begin(r *report.Run) error {
-	report.CleanAll(r)
+	clean.All(r)
 	var err error
 	for i, who := range o.all {
 		if err = who.Begin(r); err != nil {
@@ -38,7 +39,7 @@ func (o *observers) begin(r *report.Run) error {
 }
 
 func (o *observers) event(e report.Event) {
-	e.Text, e.Detail = report.Clean(e.Text), report.Clean(e.Detail)
+	e.Text, e.Detail = clean.Text(e.Text), clean.Text(e.Detail)
 	o.tell(func(who report.Observer) { who.Event(e) })
 }
 
@@ -92,7 +93,7 @@ func (o *observers) silence() {
 func (o *observers) end(r *report.Run) {
 	o.silence()
 	r.Reason = oneLine(r.Reason) // of errors that came together
-	report.CleanAll(r)
+	clean.All(r)
 	for _, who := range o.all {
 		err := who.End(r)
 		switch {

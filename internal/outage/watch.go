@@ -8,6 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Fleet is how the devices of a run are connected now.
@@ -53,7 +54,7 @@ func (w *Watch) look() {
 		began := w.Ledger.Began().Add(w.finder.now.From)
 		w.recovery = w.Recorder.Series(metrics.OpRecovery, "").Start(began, began)
 		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
-			report.Count(int64(f.Lost)), report.Count(int64(f.Connected+f.Lost)))})
+			human.Count(f.Lost), human.Count(f.Connected+f.Lost))})
 	case wasOpen && !w.finder.open:
 		w.over(&w.finder.found[len(w.finder.found)-1])
 	}
@@ -65,7 +66,7 @@ func (w *Watch) over(o *report.Outage) {
 	if o.Recovered {
 		w.recovery.End(at, metrics.OK)
 		w.Ledger.Tell(report.Event{Kind: report.KindOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
-			report.Count(int64(o.Total)), report.Duration(o.To-o.From))})
+			human.Count(o.Total), human.Duration(o.To-o.From))})
 	} else {
 		text := o.Stopped()
 		w.recovery.EndBecause(at, metrics.Unanswered, text)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 )
 
 // Screen is the terminal that a Display draws on.
@@ -32,7 +33,7 @@ type Display struct {
 
 	program *tea.Program
 	out     *os.File
-	style   report.Style
+	style   color.Style
 	echo    func() // gives the terminal its echo back
 	began   time.Time
 
@@ -59,7 +60,7 @@ const (
 // signal as ever.
 func Start(screen Screen, plan Plan) *Display {
 	d := &Display{
-		out: screen.Out, style: report.Style{Color: screen.Color}, began: time.Now(), state: State{Plan: plan},
+		out: screen.Out, style: color.Style{Color: screen.Color}, began: time.Now(), state: State{Plan: plan},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	profile := colorprofile.NoTTY

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
@@ -170,7 +171,7 @@ func TestEcho(t *testing.T) {
 
 func TestPlain(t *testing.T) {
 	var b bytes.Buffer
-	p := NewPlain(&b, plan(), report.Style{})
+	p := NewPlain(&b, plan(), color.Style{})
 	play(plan(), 3, p.Event, p.Sample)
 	p.Event(report.Event{At: time.Second, Kind: report.KindStep, Text: "registry statistics", Detail: "total 1", OK: true})
 	fmt.Fprintln(p, "level=WARN")

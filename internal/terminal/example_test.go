@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // epoch is when the runs of the tests began.
@@ -38,7 +39,7 @@ func play(p Plan, seconds int, event func(report.Event), sample func(report.Samp
 		stage := p.Stages[second*len(p.Stages)/60]
 		if second%(60/len(p.Stages)) == 0 {
 			n := second*len(p.Stages)/60 + 1
-			tell(time.Duration(second)*time.Second+500*time.Millisecond, report.KindStage, stage.Name, report.Duration(stage.Duration), n, len(p.Stages), true)
+			tell(time.Duration(second)*time.Second+500*time.Millisecond, report.KindStage, stage.Name, human.Duration(stage.Duration), n, len(p.Stages), true)
 		}
 		if second == 33 {
 			tell(33*time.Second, "outage", "devices lost their connections", "212 of 3,300 are gone", 0, 0, false)

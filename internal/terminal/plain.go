@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.
 type Plain struct {
 	spectator
 
-	style report.Style
+	style color.Style
 
 	mu   sync.Mutex // orders lines, and protects the following fields
 	w    io.Writer
@@ -21,7 +23,7 @@ type Plain struct {
 }
 
 // NewPlain writes to w, beginning with what is planned.
-func NewPlain(w io.Writer, plan Plan, style report.Style) *Plain {
+func NewPlain(w io.Writer, plan Plan, style color.Style) *Plain {
 	p := &Plain{w: w, style: style}
 	title := plan.Name
 	if plan.Description != "" {
@@ -77,8 +79,8 @@ func (p *Plain) Write(b []byte) (int, error) {
 func (p *Plain) Close() error { return nil }
 
 // eventLines is an event as lines of text; empty for those that say nothing new.
-func eventLines(e report.Event, style report.Style) string {
-	at := fmt.Sprintf("%7s  ", report.Duration(e.At))
+func eventLines(e report.Event, style color.Style) string {
+	at := fmt.Sprintf("%7s  ", human.Duration(e.At))
 	switch e.Kind {
 	case report.KindTarget:
 		return fmt.Sprintf("%starget: %s\n", at, e.Detail)
@@ -87,7 +89,7 @@ func eventLines(e report.Event, style report.Style) string {
 		if e.Detail != "" {
 			took = " in " + e.Detail
 		}
-		return fmt.Sprintf("%s%s: %s of %s%s\n", at, e.Text, report.Count(int64(e.Done)), report.Count(int64(e.Total)), took)
+		return fmt.Sprintf("%s%s: %s of %s%s\n", at, e.Text, human.Count(e.Done), human.Count(e.Total), took)
 	case report.KindStage:
 		return fmt.Sprintf("%sstage %d of %d: %s (%s)\n", at, e.Done, e.Total, e.Text, e.Detail)
 	case report.KindStep:

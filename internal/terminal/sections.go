@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // section is rows under a heading. When room is short it shows its first rows.
@@ -120,9 +121,9 @@ func (v view) operations() section {
 func (v view) operation(l report.Line, name, sparkWidth int) string {
 	rate, times := "–", [3]string{"–", "–", "–"}
 	if recent := v.lately(l.Name); recent != nil {
-		rate = report.Rate(float64(recent.Ended()) / max(v.window.Elapsed.Seconds(), 1e-9))
+		rate = human.Rate(float64(recent.Ended()) / max(v.window.Elapsed.Seconds(), 1e-9))
 		if h := recent.Latency(false); h.Count > 0 {
-			times = [3]string{report.Duration(h.Quantile(0.5)), report.Duration(h.Quantile(0.95)), report.Duration(h.Quantile(0.99))}
+			times = [3]string{human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99))}
 		}
 	}
 	line := " " + fit(l.Name, name) + " " + right(rate, rateWidth)
@@ -134,7 +135,7 @@ func (v view) operation(l report.Line, name, sparkWidth int) string {
 		code  string
 		width int
 	}{{l.Series.Ended(), "", countWidth}, {l.Series.Count(metrics.Throttled), yellow, countWidth}, {l.Series.Errors(), red, errorWidth}} {
-		text := right(report.Count(int64(x.n)), x.width)
+		text := right(human.Count(x.n), x.width)
 		if x.n > 0 {
 			text = v.paint(x.code, text)
 		}
@@ -146,7 +147,7 @@ func (v view) operation(l report.Line, name, sparkWidth int) string {
 	history, most := v.times(l.Name, sparkWidth)
 	largest := "–"
 	if most > 0 {
-		largest = report.Duration(most)
+		largest = human.Duration(most)
 	}
 	return line + "   " + v.paint(cyan, fit(spark(history), sparkWidth)) + " " + right(largest, timeWidth)
 }
@@ -205,7 +206,7 @@ func (v view) sparks() section {
 		if most == 0 {
 			continue
 		}
-		out.rows = append(out.rows, " "+name+"  "+v.paint(cyan, fit(spark(times), width))+"  "+v.paint(faint, "at most ")+right(report.Duration(most), timeWidth))
+		out.rows = append(out.rows, " "+name+"  "+v.paint(cyan, fit(spark(times), width))+"  "+v.paint(faint, "at most ")+right(human.Duration(most), timeWidth))
 	}
 	return out
 }
@@ -221,7 +222,7 @@ func (v view) errors() section {
 	for _, l := range lines {
 		ago := "now"
 		if d := now.Sub(l.Last); d >= time.Second {
-			ago = report.Duration(d.Truncate(time.Second)) + " ago"
+			ago = human.Duration(d.Truncate(time.Second)) + " ago"
 			if d < time.Minute {
 				ago = fmt.Sprintf("%ds ago", int(d.Seconds()))
 			}
@@ -230,7 +231,7 @@ func (v view) errors() section {
 		if l.Outcome == metrics.Throttled.String() {
 			code = yellow
 		}
-		text := right(report.Count(int64(l.Count)), countWidth) + "  " + l.Text
+		text := right(human.Count(l.Count), countWidth) + "  " + l.Text
 		out.rows = append(out.rows, " "+v.paint(code, fit(text, v.width-2-12))+right(ago, 12))
 	}
 	return out
@@ -254,7 +255,7 @@ func (v view) events() section {
 		if e.Kind == report.KindStage {
 			text = "stage " + text
 		}
-		out.rows = append(out.rows, " "+v.paint(faint, right(report.Duration(e.At), 7))+"  "+v.paint(code, cut(text, v.width-2-7-2)))
+		out.rows = append(out.rows, " "+v.paint(faint, right(human.Duration(e.At), 7))+"  "+v.paint(code, cut(text, v.width-2-7-2)))
 	}
 	return out
 }

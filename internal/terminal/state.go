@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 const (
@@ -51,7 +52,7 @@ func (s *State) Event(e report.Event) {
 			return
 		}
 		s.Job = ""
-		e.Text += ": " + report.Count(int64(e.Total))
+		e.Text += ": " + human.Count(e.Total)
 	case report.KindStage:
 		s.Stage, s.Began = e.Done, e.At
 	case report.KindStopping:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // wide is the width from which the table of operations has a sparkline in every line.
@@ -50,13 +51,13 @@ func (v view) head() []string {
 	if v.Target != "" {
 		left += " · " + clean(v.Target)
 	}
-	clock := report.Duration(v.At.Truncate(100 * time.Millisecond))
+	clock := human.Duration(v.At.Truncate(100 * time.Millisecond))
 	if v.At < time.Second {
 		clock = "0s"
 	}
 	whole, known := v.planned()
 	if known {
-		clock += " of " + report.Duration(whole)
+		clock += " of " + human.Duration(whole)
 	}
 	return []string{v.spread(bold, left, clock), " " + v.stages(v.width-2), " " + v.progress(v.width-2)}
 }
@@ -82,7 +83,7 @@ func (v view) progress(width int) string {
 		return v.paint(faint, fit("opening the target", width))
 	}
 	if v.Job != "" {
-		text = fmt.Sprintf("%s: %s of %s", clean(v.Job), report.Count(int64(v.Done)), report.Count(int64(v.Total)))
+		text = fmt.Sprintf("%s: %s of %s", clean(v.Job), human.Count(v.Done), human.Count(v.Total))
 		if v.Stage == 0 && v.Total > 0 {
 			share = float64(v.Done) / float64(v.Total)
 		}
@@ -100,18 +101,18 @@ func (v view) stages(width int) string {
 	for i, t := range v.Stages {
 		length := ""
 		if t.Duration > 0 {
-			length = " " + report.Duration(t.Duration)
+			length = " " + human.Duration(t.Duration)
 		}
 		switch number := i + 1; {
 		case number == v.Stage && v.Stopping:
-			took := " " + report.Duration((v.Over - v.Began).Truncate(100*time.Millisecond))
+			took := " " + human.Duration((v.Over - v.Began).Truncate(100*time.Millisecond))
 			plain[i] = "✓ " + t.Name + took
 			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+took)
 		case number < v.Stage:
 			plain[i] = "✓ " + t.Name + length
 			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+length)
 		case number == v.Stage:
-			text := t.Name + " " + report.Duration((v.At - v.Began).Truncate(100*time.Millisecond))
+			text := t.Name + " " + human.Duration((v.At - v.Began).Truncate(100*time.Millisecond))
 			if length != "" {
 				text += " of" + length
 			}
@@ -190,7 +191,7 @@ func (v view) groups() section {
 	var names, numbers []string
 	for _, g := range v.Groups {
 		names = append(names, g.Name)
-		numbers = append(numbers, report.Count(int64(v.devices(g.Name, "connected")))+" of "+report.Count(int64(g.Count)))
+		numbers = append(numbers, human.Count(v.devices(g.Name, "connected"))+" of "+human.Count(g.Count))
 	}
 	name, number := columnWidth(names, 7, 20), columnWidth(numbers, 6, 25)
 	states := deviceStates()
@@ -217,7 +218,7 @@ func (v view) groups() section {
 			if state == "backoff" && n > 0 {
 				code = yellow
 			}
-			line += " " + v.paint(code, right(report.Count(int64(n)), stateWidth(state)))
+			line += " " + v.paint(code, right(human.Count(n), stateWidth(state)))
 		}
 		out.rows = append(out.rows, line)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // A run in which nothing worked is not a pass, with or without thresholds.
@@ -64,9 +65,9 @@ func (e *Evidence) goneAtTheEnd() []string {
 		if o.Recovered || e.faulty(o.From) {
 			continue
 		}
-		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), report.Duration(o.From))
+		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), human.Duration(o.From))
 		if o.Left > 0 {
-			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", devices(o.Left), report.Duration(o.From))
+			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", devices(o.Left), human.Duration(o.From))
 		}
 		if connects != nil && connects.Errors() > 0 {
 			text += ": " + why(connects)
@@ -129,7 +130,7 @@ func why(x *metrics.SeriesSnapshot) string {
 	if most == 0 {
 		return "nothing is known of why"
 	}
-	return fmt.Sprintf("%s (%s of %s)", reason, report.Count(int64(most)), report.Count(int64(due(x))))
+	return fmt.Sprintf("%s (%s of %s)", reason, human.Count(most), human.Count(due(x)))
 }
 
 // wantsFailure reports whether a threshold on an operation asks that it fails, and is met.

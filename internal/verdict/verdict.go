@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -185,7 +186,7 @@ func (e *Evidence) where() string {
 		return " before its first stage"
 	}
 	t := &stages[n-1]
-	return fmt.Sprintf(" in stage %s, %s after it began and %s after the run did", t.Name, report.Duration(t.To-t.From), report.Duration(t.To))
+	return fmt.Sprintf(" in stage %s, %s after it began and %s after the run did", t.Name, human.Duration(t.To-t.From), human.Duration(t.To))
 }
 
 // checkAccounts holds the figures to their own sums: every operation that started has ended, one way or another.
@@ -199,4 +200,4 @@ func (e *Evidence) checkAccounts() {
 	}
 }
 
-func devices(n int) string { return report.Number(n, "device") }
+func devices(n int) string { return human.Number(n, "device") }

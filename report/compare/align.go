@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 const (
@@ -214,7 +215,7 @@ func (c *Comparison) cut(a, b part, whole bool) [2]part {
 		}
 		return [2]part{a, b}
 	}
-	c.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, report.Duration(a.length.Round(time.Second)), report.Duration(b.length.Round(time.Second)), report.Duration(short.Round(time.Second))))
+	c.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)), human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
 	pair := [2]part{a, b}
 	for i := range pair {
 		x := &pair[i]
@@ -270,7 +271,7 @@ func (c *Comparison) setup(before, after *report.History, p *plan) {
 			}
 		}
 		if missing > 0 {
-			c.doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", which(i), report.Count(int64(missing))))
+			c.doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", which(i), human.Count(missing)))
 		}
 		block[i] = rest
 	}

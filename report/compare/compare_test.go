@@ -14,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/compare"
 )
 
@@ -507,7 +508,7 @@ func TestGolden(t *testing.T) {
 		o := compare.Options{Scenarios: [2]string{"name: world\ntarget: {hub: embedded}\n", "name: world\ntarget: {hub: elsewhere}\n"}}
 		c := compare.Compare(before, x.after, o)
 		fmt.Fprintf(&b, "# %s\n", x.name)
-		if err := c.Write(&b, report.Style{}, x.all); err != nil {
+		if err := c.Write(&b, color.Style{}, x.all); err != nil {
 			t.Fatal(err)
 		}
 		if x.name != "worse" && x.name != "cut" {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // differences says what makes two runs hard to compare. What is empty is not known: a record that was cut knows less.
@@ -18,7 +19,7 @@ func (c *Comparison) differences(before, after *report.History, scenarios [2]str
 		c.doubt("the runs are of different scenarios: " + a.Name + " and " + b.Name)
 	}
 	if a.Devices != b.Devices && a.Devices > 0 && b.Devices > 0 {
-		c.doubt(fmt.Sprintf("the fleets differ in size: %s and %s devices", report.Count(int64(a.Devices)), report.Count(int64(b.Devices))))
+		c.doubt(fmt.Sprintf("the fleets differ in size: %s and %s devices", human.Count(a.Devices), human.Count(b.Devices)))
 	}
 	if a.Target != b.Target && a.Target != "" && b.Target != "" {
 		c.note("the targets differ: " + a.Target + " and " + b.Target)
@@ -44,7 +45,7 @@ func (c *Comparison) state(i int, h *report.History) {
 	case !h.Whole && len(h.Samples) == 0:
 		c.doubt("the record of the " + which(i) + " run has a beginning and no figures")
 	case !h.Whole:
-		c.doubt(fmt.Sprintf("the record of the %s run is cut after %s: what came then is not known", which(i), report.Duration(r.Duration().Round(time.Second))))
+		c.doubt(fmt.Sprintf("the record of the %s run is cut after %s: what came then is not known", which(i), human.Duration(r.Duration().Round(time.Second))))
 	case r.Outcome == report.Failed || r.Outcome == report.Interrupted:
 		text := fmt.Sprintf("the %s run %s", which(i), map[report.Outcome]string{report.Failed: "failed", report.Interrupted: "was interrupted"}[r.Outcome])
 		if r.Reason != "" {
@@ -73,7 +74,7 @@ func (c *Comparison) notAsAsked(stage string) string {
 }
 
 func machine(m report.Machine) string {
-	return fmt.Sprintf("%s/%s, %s, %s", m.OS, m.Arch, report.Number(m.CPUs, "processor"), m.Go)
+	return fmt.Sprintf("%s/%s, %s, %s", m.OS, m.Arch, human.Number(m.CPUs, "processor"), m.Go)
 }
 
 const (

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Write writes a comparison for people: every figure that is not simply as good as before, or all of them.
-func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
+func (c *Comparison) Write(w io.Writer, style color.Style, all bool) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "\n  before  %s\n  after   %s\n\n", headline(c.Before), headline(c.After))
 	for _, n := range c.warnings() {
@@ -30,7 +32,7 @@ func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
 	}
 	if len(rows) > 0 {
 		verdict := len(cells[0]) - 1
-		for n, line := range report.Columns(cells, func(column int) bool { return column > 1 && column < verdict }) {
+		for n, line := range human.Columns(cells, func(column int) bool { return column > 1 && column < verdict }) {
 			b.WriteString("  " + paintRow(style, line, n, rows) + "\n")
 		}
 		b.WriteString("\n")
@@ -48,7 +50,7 @@ func (c *Comparison) Write(w io.Writer, style report.Style, all bool) error {
 func (c *Comparison) warnings() []string { return slices.Concat(c.Unfit, c.Doubts, c.Notes) }
 
 func headline(r *report.Run) string {
-	parts := []string{r.Name, r.Started.Format(time.DateTime), report.Duration(r.Duration())}
+	parts := []string{r.Name, r.Started.Format(time.DateTime), human.Duration(r.Duration())}
 	if r.Target != "" {
 		parts = append(parts, r.Target)
 	}
@@ -59,7 +61,7 @@ func heading() []string {
 	return []string{"operation", "figure", "before", "after", "change", "95% interval", ""}
 }
 
-func paintRow(style report.Style, line string, n int, rows []Row) string {
+func paintRow(style color.Style, line string, n int, rows []Row) string {
 	if n == 0 {
 		return style.Faint(line)
 	}
@@ -107,7 +109,7 @@ func (c *Comparison) Sentence() string {
 	case unsure > 0:
 		return fmt.Sprintf("too short to tell: %s of %d may be worse by more than the margin; run both longer", count(unsure, "figure"), judged)
 	case len(c.Doubts) > 0:
-		return fmt.Sprintf("cannot tell: nothing is worse in the %s that both runs have, but that is not all there is to know", report.Duration(c.Compared.Round(time.Second)))
+		return fmt.Sprintf("cannot tell: nothing is worse in the %s that both runs have, but that is not all there is to know", human.Duration(c.Compared.Round(time.Second)))
 	default:
 		return fmt.Sprintf("not worse by more than the margins: %s", count(judged, "figure"))
 	}
@@ -125,7 +127,7 @@ func (c *Comparison) remarks(hidden bool) []string {
 	var lines []string
 	if c.Blocks > 0 {
 		m := c.Margins
-		lines = append(lines, fmt.Sprintf("margins: p50 %s, p95 %s, p99 %s, rate %s, errors %s of what was due; latencies %s", share(m.P50), share(m.P95), share(m.P99), share(m.Rate), share(m.Errors), report.Duration(c.Floor)))
+		lines = append(lines, fmt.Sprintf("margins: p50 %s, p95 %s, p99 %s, rate %s, errors %s of what was due; latencies %s", share(m.P50), share(m.P95), share(m.P99), share(m.Rate), share(m.Errors), human.Duration(c.Floor)))
 	}
 	var few []string
 	for _, r := range c.Rows {
@@ -164,7 +166,7 @@ func (r *Row) answer() string {
 	case r.Unit == Share:
 		margin = points(r.Margin)
 	case r.floor > 0:
-		margin = report.Duration(r.floor)
+		margin = human.Duration(r.floor)
 	}
 	return string(NotWorse) + " by " + margin
 }
@@ -179,13 +181,13 @@ func (r *Row) interval() string {
 func (r *Row) value(x float64) string {
 	switch r.Unit {
 	case Seconds:
-		return report.Duration(time.Duration(math.Round(x * float64(time.Second))))
+		return human.Duration(time.Duration(math.Round(x * float64(time.Second))))
 	case PerSecond:
-		return report.Rate(x)
+		return human.Rate(x)
 	case Share:
 		return share(x)
 	default:
-		return report.Count(int64(x))
+		return human.Count(int64(x))
 	}
 }
 
@@ -215,7 +217,7 @@ func points(x float64) string { return strconv.FormatFloat(100*x, 'f', 2, 64) + 
 
 func share(x float64) string {
 	if x >= 9.995 {
-		return report.Count(int64(math.Round(100*x))) + "%"
+		return human.Count(int64(math.Round(100*x))) + "%"
 	}
 	return strconv.FormatFloat(100*x, 'g', 3, 64) + "%"
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 //go:embed assets
@@ -55,7 +56,7 @@ type timesRow struct {
 // Write writes the page. The scenario is shown as it is given: without secrets.
 func Write(w io.Writer, h *report.History, scenario []byte) error {
 	t, err := template.New("report.tmpl").Funcs(template.FuncMap{
-		"duration": report.Duration, "count": func(n uint64) string { return report.Count(int64(n)) },
+		"duration": human.Duration, "count": func(n uint64) string { return human.Count(n) },
 		"time": func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 	}).ParseFS(assets, "assets/report.tmpl")
 	if err != nil {
@@ -117,12 +118,12 @@ func withWait(h *report.History) []report.Stage {
 
 func newRow(l report.Line, r *report.Run) opRow {
 	x, latency := l.Series, l.Series.Latency(false)
-	q := func(q float64) string { return report.Duration(latency.Quantile(q)) }
-	n := func(n uint64) string { return report.Count(int64(n)) }
+	q := func(q float64) string { return human.Duration(latency.Quantile(q)) }
+	n := func(n uint64) string { return human.Count(n) }
 	return opRow{
-		Name: l.Name, Count: n(x.Ended()), Rate: report.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
-		Throttled: n(x.Count(metrics.Throttled)), Errors: n(x.Errors()), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: report.Duration(latency.Maximum()),
-		Sent: report.Duration(x.Latency(true).Quantile(0.99)), LateBy: report.Duration(x.Lag.Quantile(0.99)),
+		Name: l.Name, Count: n(x.Ended()), Rate: human.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
+		Throttled: n(x.Count(metrics.Throttled)), Errors: n(x.Errors()), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: human.Duration(latency.Maximum()),
+		Sent: human.Duration(x.Latency(true).Quantile(0.99)), LateBy: human.Duration(x.Lag.Quantile(0.99)),
 	}
 }
 
@@ -138,11 +139,11 @@ func times(r *report.Run) []timesRow {
 			if of.h.Count == 0 {
 				continue
 			}
-			row := timesRow{string(x.Operation), x.Group, of.name, []string{report.Duration(of.h.Mean())}}
+			row := timesRow{string(x.Operation), x.Group, of.name, []string{human.Duration(of.h.Mean())}}
 			for _, q := range []float64{0.5, 0.9, 0.95, 0.99, 0.999} {
-				row.Figures = append(row.Figures, report.Duration(of.h.Quantile(q)))
+				row.Figures = append(row.Figures, human.Duration(of.h.Quantile(q)))
 			}
-			row.Figures = append(row.Figures, report.Duration(of.h.Maximum()))
+			row.Figures = append(row.Figures, human.Duration(of.h.Maximum()))
 			rows = append(rows, row)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // Errors of Read.
@@ -78,7 +79,7 @@ func read(r io.Reader) (*report.History, error) {
 		h.Run.Target = target(h.Events) // a record's beginning is written before its target is opened
 	}
 	h.Complete()
-	report.CleanAll(h) // anybody may have written it
+	clean.All(h) // anybody may have written it
 	return h, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // ErrContradiction is the class of errors of a target that told what cannot be true: whatever it was
@@ -48,7 +49,7 @@ func (c *contradictions) err() error {
 	}
 	texts := make([]string, len(c.kinds))
 	for i, k := range c.kinds {
-		texts[i] = fmt.Sprintf("%s × %s (%s)", report.Count(int64(k.count)), k.kind, k.first)
+		texts[i] = fmt.Sprintf("%s × %s (%s)", human.Count(k.count), k.kind, k.first)
 	}
 	return fmt.Errorf("%w: %s", ErrContradiction, strings.Join(texts, "; "))
 }

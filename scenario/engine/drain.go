@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -99,6 +100,6 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 func (m *monitor) tellOfDrain(now *metrics.Snapshot) {
 	if open, _ := m.drain.waiting(m.sc, now); open > 0 && !m.told {
 		m.told = true
-		m.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", report.Count(int64(open))), Done: open})
+		m.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", human.Count(open)), Done: open})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
@@ -70,7 +71,7 @@ func TestSaturatedGenerator(t *testing.T) {
 					t.Errorf("health = %+v", h)
 				}
 				var b bytes.Buffer
-				if err := report.WriteSummary(&b, run, report.Style{}); err != nil {
+				if err := report.WriteSummary(&b, run, color.Style{}); err != nil {
 					t.Fatal(err)
 				}
 				want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"

@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -79,15 +80,15 @@ func describeNetwork(w *scenario.Network) string {
 			parts = append(parts, fmt.Sprintf(format, a...))
 		}
 	}
-	add(w.Latency > 0, "latency %s", report.Duration(w.Latency))
-	add(w.Jitter > 0, "jitter %s", report.Duration(w.Jitter))
+	add(w.Latency > 0, "latency %s", human.Duration(w.Latency))
+	add(w.Jitter > 0, "jitter %s", human.Duration(w.Jitter))
 	add(w.Loss > 0, "loss %.3g %%", w.Loss*100)
-	add(w.Bandwidth > 0, "bandwidth %s bytes/s", report.Count(int64(w.Bandwidth)))
+	add(w.Bandwidth > 0, "bandwidth %s bytes/s", human.Count(int64(w.Bandwidth)))
 	add(w.HalfOpen > 0, "%.3g %% half open", w.HalfOpen*100)
 	if p := w.Partition; p != nil {
 		add(true, "%.3g %% cut off", p.Share*100)
-		add(p.For > 0, "for %s", report.Duration(p.For))
+		add(p.For > 0, "for %s", human.Duration(p.For))
 	}
-	add(w.For > 0, "in all for %s", report.Duration(w.For))
+	add(w.For > 0, "in all for %s", human.Duration(w.For))
 	return strings.Join(parts, ", ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -62,7 +63,7 @@ func describe(t *scenario.Stage) string {
 		text += fmt.Sprintf(format, a...)
 	}
 	if t.Duration > 0 {
-		add("%s", report.Duration(t.Duration))
+		add("%s", human.Duration(t.Duration))
 	}
 	switch {
 	case t.ByGroup != nil:
@@ -71,16 +72,16 @@ func describe(t *scenario.Stage) string {
 		add("to %s", devices(t.Devices))
 	}
 	if t.ConnectRate != nil {
-		add("at %s", report.Rate(t.ConnectRate.To))
+		add("at %s", human.Rate(t.ConnectRate.To))
 	}
 	if t.Paused {
 		add("paused")
 	}
 	if t.ReportRate != nil {
-		add("reports at %s", report.Rate(t.ReportRate.To))
+		add("reports at %s", human.Rate(t.ReportRate.To))
 	}
 	if t.TelemetryRate != nil {
-		add("telemetry at %s", report.Rate(t.TelemetryRate.To))
+		add("telemetry at %s", human.Rate(t.TelemetryRate.To))
 	}
 	if t.Storm != nil {
 		add("storm of %.0f %%%s", t.Storm.Drop*100, t.Storm.Whose())
@@ -102,7 +103,7 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	defer c.fault(number, t)()
 	if t.Storm != nil {
 		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", report.Count(int64(n)), t.Storm.Whose(), report.Duration(t.Storm.Within))})
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", human.Count(n), t.Storm.Whose(), human.Duration(t.Storm.Within))})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
@@ -169,13 +170,13 @@ func (c *conductor) fault(number int, t *scenario.Stage) func() {
 	}{{"refuses connections", t.Hub.Refuse, f.Refuse}, {"stalls", t.Hub.Stall, f.Stall}, {"restarts", t.Hub.Restart, f.Restart}} {
 		if x.d > 0 {
 			x.do(x.d)
-			c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + report.Duration(x.d)})
+			c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub " + x.name, Detail: "for " + human.Duration(x.d)})
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
 		f.Serve(m, c.sc.Seed+uint64(number))
-		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", report.Count(int64(m.Servers)), report.Duration(m.Time), m.Distribution)})
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", human.Count(m.Servers), human.Duration(m.Time), m.Distribution)})
 	}
 	return func() {
 		f.DropAcks(0)

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -56,7 +57,7 @@ func (c *conductor) step(ctx context.Context, x *scenario.Step) (text, detail st
 	}
 }
 
-func devices(n int) string { return report.Number(n, "device") }
+func devices(n int) string { return human.Number(n, "device") }
 
 // stepAwait waits for connected devices and acknowledged reports.
 func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text, detail string, err error) {

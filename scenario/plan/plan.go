@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -51,7 +51,7 @@ func (s *Steady) String() string {
 	if s.Stays {
 		return "as in stage " + s.Stage
 	}
-	return "with the " + report.Number(s.Devices, "device") + " at the end of stage " + s.Stage
+	return "with the " + human.Number(s.Devices, "device") + " at the end of stage " + s.Stage
 }
 
 // Group is a group of devices.

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // WriteText writes the plan as tables for people.
 func (p *Plan) WriteText(w io.Writer) error {
 	b := &strings.Builder{}
-	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, report.Number(p.Devices, "device"), p.Target, p.Seed)
+	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, human.Number(p.Devices, "device"), p.Target, p.Seed)
 	p.writeStages(b)
 	p.writeOperations(b)
 	p.writeMachine(b)
@@ -135,7 +135,7 @@ func (p *Plan) writeTier(b *strings.Builder) {
 		fmt.Fprintf(b, "! %s\n", x)
 	}
 	if len(c.Exceeded) == 0 && len(c.Possible) == 0 {
-		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", report.Duration(c.burst))
+		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", human.Duration(c.burst))
 	}
 	use, text := p.Quota()
 	fmt.Fprintf(b, "%s messages: %s\n", map[QuotaUse]string{QuotaFits: "✓", QuotaMayEnd: "!", QuotaEndsLater: "!", QuotaEnds: "✗"}[use], text)
@@ -154,16 +154,16 @@ func trimTable(b *strings.Builder) {
 
 // table writes rows with columns as wide as their widest cell.
 func table(b *strings.Builder, rows [][]string) {
-	for _, line := range report.Columns(rows, func(int) bool { return false }) {
+	for _, line := range human.Columns(rows, func(int) bool { return false }) {
 		b.WriteString(line + "\n")
 	}
 	b.WriteString("\n")
 }
 
-func count(x float64) string { return report.Count(int64(x + 0.5)) }
+func count(x float64) string { return human.Count(int64(x + 0.5)) }
 
 func short(seconds float64) string {
-	return report.Duration(time.Duration(seconds * float64(time.Second)))
+	return human.Duration(time.Duration(seconds * float64(time.Second)))
 }
 
 func lasts(seconds float64, steps bool) string {
@@ -182,7 +182,7 @@ func rate(perSecond float64) string {
 	case perSecond == 0:
 		return "0"
 	case perSecond >= 1:
-		number := strings.TrimSuffix(report.Rate(perSecond), "/s")
+		number := strings.TrimSuffix(human.Rate(perSecond), "/s")
 		if strings.Contains(number, ".") {
 			number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
 		}
@@ -215,7 +215,7 @@ func does(t *scenario.Stage) string {
 		add("devices by group: %s", t.Goals())
 	}
 	if t.Storm != nil {
-		add("storm of %.0f %%%s within %s", t.Storm.Drop*100, t.Storm.Whose(), report.Duration(t.Storm.Within))
+		add("storm of %.0f %%%s within %s", t.Storm.Drop*100, t.Storm.Whose(), human.Duration(t.Storm.Within))
 	}
 	if t.Hub != nil {
 		add("the hub misbehaves")

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Sampler measures the generator itself: what came since the last sample, of a fleet that holds so many
@@ -161,7 +162,7 @@ func (w *Watch) Doubt(stage string) string {
 		return ""
 	}
 	if why := w.doubt(before, w.rec.StageSnapshot(before)); why != "" {
-		return fmt.Sprintf("%s operations of the stage before it started in it: %s", report.Count(int64(n)), why)
+		return fmt.Sprintf("%s operations of the stage before it started in it: %s", human.Count(n), why)
 	}
 	return ""
 }

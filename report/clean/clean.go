@@ -1,4 +1,5 @@
-package report
+// Package clean makes texts fit to be shown, whoever wrote them: without what moves a terminal's cursor, and without secrets.
+package clean
 
 import (
 	"reflect"
@@ -41,14 +42,14 @@ func Redact(s string) string {
 	return s
 }
 
-// suspicious is a quick look for what all of the secrets have one of.
+// suspicious reports quickly whether there may be a secret: all of them have one of these.
 func suspicious(s string) bool {
 	return strings.ContainsAny(s, "=@") || strings.Contains(s, "-----BEGIN") || strings.Contains(s, "eyJ") || strings.Contains(strings.ToLower(s), "bearer ")
 }
 
-// Clean is a text as it may be shown: on one line, with control characters, and others that nobody sees, shown and not
+// Text is a text as it may be shown: on one line, with control characters, and others that nobody sees, shown and not
 // sent, and without what looks like a secret. Some of what reports hold are a target's words.
-func Clean(s string) string {
+func Text(s string) string {
 	s = Redact(s)
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
@@ -74,8 +75,8 @@ func shown(r rune) rune {
 	}
 }
 
-// CleanAll cleans every text that a value holds: of a run, an event, a history.
-func CleanAll[T any](p *T) {
+// All cleans every text that a value holds: of a run, an event, a history.
+func All[T any](p *T) {
 	cleaner{}.clean(reflect.ValueOf(p).Elem())
 }
 
@@ -89,7 +90,7 @@ func (c cleaner) clean(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
 		if was := v.String(); v.CanSet() {
-			if is := Clean(was); is != was {
+			if is := Text(was); is != was {
 				v.SetString(is)
 			}
 		}

@@ -1,11 +1,11 @@
-package report
+package human
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// Columns are rows as lines whose columns are as wide as their widest cell. right says which columns are set right.
+// Columns are rows of cells as lines whose columns are as wide as their widest cell. right says which columns are set right.
 func Columns(rows [][]string, right func(column int) bool) []string {
 	var width []int
 	for _, row := range rows {

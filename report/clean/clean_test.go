@@ -1,0 +1,38 @@
+package clean_test
+
+import (
+	"testing"
+
+	"github.com/twinfleet/twinfleet/report/clean"
+)
+
+func TestText(t *testing.T) {
+	const key = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI="
+	for in, want := range map[string]string{
+		"plain text, 12 % of größe · ok": "plain text, 12 % of größe · ok",
+		"\x1b[31mred\x1b[0m":             "␛[31mred␛[0m",
+		"a\r\nb\tc\x00\x7f":              "a␍ b c␀␡",
+		"c1 \u009b31m":                   "c1 \ufffd31m",
+		"bidi \u202egnp.exe\u2066":       "bidi \ufffdgnp.exe\ufffd",
+		"bad \xff":                       "bad \ufffd",
+		"no\u00a0break":                  "no break",
+		"open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=" + key + ": no such file": "open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=[hidden]: no such file",
+		"SharedAccessSignature sr=h&sig=abc%3D&se=17&skn=x":                                           "SharedAccessSignature sr=h&sig=[hidden]&se=17&skn=x",
+
+		"the key " + key + " alone":                         "the key [hidden] alone",
+		"wss://me:open-sesame@h.example/mqtt":               "wss://me:[hidden]@h.example/mqtt",
+		"Authorization: Bearer abcdefgh.12345":              "Authorization: Bearer [hidden]",
+		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln is it":   "[hidden] is it",
+		"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC": "[hidden]",
+		"SharedAccessKey=[hidden]":                          "SharedAccessKey=[hidden]",
+		"p(99) < 250ms; a=b; x@y":                           "p(99) < 250ms; a=b; x@y",
+	} {
+		got := clean.Text(in)
+		if got != want {
+			t.Errorf("%q: %q; want %q", in, got, want)
+		}
+		if twice := clean.Text(got); twice != got {
+			t.Errorf("%q changes when it is cleaned once more: %q", got, twice)
+		}
+	}
+}
