@@ -7,6 +7,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -64,11 +65,11 @@ func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []
 func (s *services) Send(id string, m front.DeviceMessage) error { return s.front.Send(id, m) }
 func (s *services) Purge(id string) int                         { return s.front.Purge(id) }
 
-func (s *services) PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
+func (s *services) PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
 	return s.store.PatchTwin(ctx, id, tags, desired, ifMatch)
 }
 
-func (s *services) ParseValue(b []byte) (twin.Value, error) { return s.store.ParseValue(b) }
+func (s *services) ParseValue(b []byte) (jsonvalue.Value, error) { return s.store.ParseValue(b) }
 
 // notifyDesired tells a device of changed desired properties. What reaches it is metered
 // (iot-hub-devguide-pricing).

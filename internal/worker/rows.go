@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -52,15 +54,15 @@ func condition(q *query.Query) func(DeviceState) bool {
 	return func(s DeviceState) bool {
 		t := twin.New(s.Device)
 		for _, patch := range s.Tags {
-			if tags, err := twin.Parse(patch); err == nil {
-				if next, _, err := t.Patch(tags, twin.Value{}, time.Time{}); err == nil {
+			if tags, err := jsonparse.Parse(patch); err == nil {
+				if next, _, err := t.Patch(tags, jsonvalue.Value{}, time.Time{}); err == nil {
 					t = next
 				}
 			}
 		}
 		if s.Connectivity != "" {
-			kind := twin.ObjectValue(twin.Member{Key: "type", Value: twin.StringValue(s.Connectivity)})
-			if next, err := t.Report(twin.ObjectValue(twin.Member{Key: "connectivity", Value: kind}), time.Time{}); err == nil {
+			kind := jsonvalue.ObjectValue(jsonvalue.Member{Key: "type", Value: jsonvalue.StringValue(s.Connectivity)})
+			if next, err := t.Report(jsonvalue.ObjectValue(jsonvalue.Member{Key: "connectivity", Value: kind}), time.Time{}); err == nil {
 				t = next
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -21,8 +22,8 @@ import (
 
 // Hub is what jobs do their work with. Errors are *iothub.Error.
 type Hub interface {
-	PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
-	ParseValue(b []byte) (twin.Value, error)
+	PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error)
+	ParseValue(b []byte) (jsonvalue.Value, error)
 	method.Caller
 }
 
@@ -68,7 +69,7 @@ type job struct {
 	devices []*deviceJob
 }
 
-type twinPatch struct{ tags, desired twin.Value }
+type twinPatch struct{ tags, desired jsonvalue.Value }
 
 // The states of a device within a job, beside those of jobs (iot-hub-devguide-jobs).
 const pending = "pending"
@@ -167,7 +168,7 @@ func (r *Runner) check(j *job, in jobs.Job) error {
 	switch in.Type {
 	case jobs.TwinUpdate:
 		doc, err := r.opts.Hub.ParseValue(in.UpdateTwin)
-		if err != nil || doc.Kind() != twin.Object {
+		if err != nil || doc.Kind() != jsonvalue.Object {
 			return iothub.ErrArgumentInvalid.With("updateTwin is no twin patch")
 		}
 		j.patch = twinPatch{doc.Get("tags"), doc.Path("properties", "desired")}

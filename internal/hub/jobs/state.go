@@ -8,9 +8,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // Job is the state of a job.
@@ -100,28 +101,30 @@ func (r *Runner) rows() []query.JobRow {
 }
 
 // row is one device of a job as queries see it.
-func (d *deviceJob) row(j *job) twin.Value {
-	text := func(key, s string) twin.Member { return twin.Member{Key: key, Value: twin.StringValue(s)} }
+func (d *deviceJob) row(j *job) jsonvalue.Value {
+	text := func(key, s string) jsonvalue.Member {
+		return jsonvalue.Member{Key: key, Value: jsonvalue.StringValue(s)}
+	}
 	when := func(t time.Time) string { return string(timestamp.Append(nil, t)) }
 	last := d.end
 	if last.IsZero() {
 		last = d.start
 	}
-	members := []twin.Member{
+	members := []jsonvalue.Member{
 		text("deviceId", d.id), text("jobId", j.doc.JobID), text("jobType", j.doc.Type), text("status", d.status),
 		text("startTimeUtc", when(d.start)), text("endTimeUtc", when(d.end)),
 		text("createdDateTimeUtc", when(j.doc.Created.Time)), text("lastUpdatedDateTimeUtc", when(last)),
 		text("createdTimeUtc", when(j.doc.Created.Time)),
 	}
 	if d.methodAnswered {
-		answer := twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))})
-		if payload, err := twin.Parse(d.payload); err == nil {
-			answer = twin.ObjectValue(twin.Member{Key: "status", Value: twin.IntValue(int64(d.methodStatus))}, twin.Member{Key: "payload", Value: payload})
+		answer := jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))})
+		if payload, err := jsonparse.Parse(d.payload); err == nil {
+			answer = jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))}, jsonvalue.Member{Key: "payload", Value: payload})
 		}
-		members = append(members, twin.Member{Key: "outcome", Value: twin.ObjectValue(twin.Member{Key: "deviceMethodResponse", Value: answer})})
+		members = append(members, jsonvalue.Member{Key: "outcome", Value: jsonvalue.ObjectValue(jsonvalue.Member{Key: "deviceMethodResponse", Value: answer})})
 	}
 	if d.err != nil {
-		members = append(members, twin.Member{Key: "error", Value: twin.ObjectValue(text("code", d.err.Name), text("description", d.err.Message))})
+		members = append(members, jsonvalue.Member{Key: "error", Value: jsonvalue.ObjectValue(text("code", d.err.Name), text("description", d.err.Message))})
 	}
-	return twin.ObjectValue(members...)
+	return jsonvalue.ObjectValue(members...)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -40,9 +41,9 @@ type Registry interface {
 // Twins keeps twins. Errors are *iothub.Error.
 type Twins interface {
 	Twin(id string) (*twin.Twin, error)
-	PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
-	ReplaceTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
-	ParseValue(b []byte) (twin.Value, error)
+	PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error)
+	ReplaceTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error)
+	ParseValue(b []byte) (jsonvalue.Value, error)
 }
 
 // Devices reaches connected devices.

@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
@@ -43,7 +44,7 @@ func (s *Server) putTwin(w http.ResponseWriter, r *http.Request) error {
 	return s.writeTwin(w, r, s.opts.Twins.ReplaceTwin)
 }
 
-type twinWrite func(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error)
+type twinWrite func(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error)
 
 // writeTwin takes tags and desired properties; all else in the body is the service's own and passed over.
 func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWrite) error {
@@ -55,7 +56,7 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 	if err != nil {
 		return iothub.ErrArgumentInvalid.With("Provided json is not valid: %v", err)
 	}
-	if doc.Kind() != twin.Object {
+	if doc.Kind() != jsonvalue.Object {
 		return iothub.ErrArgumentInvalid.With("Provided json is not a valid twin: it is no object")
 	}
 	if err := s.admit(r, tier.ClassTwinUpdate, 1); err != nil {

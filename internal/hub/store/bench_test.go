@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // fleet fills a store as the tutorial's fleet does: each device is registered, tagged and
@@ -150,7 +150,7 @@ func BenchmarkPatch(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if _, err := s.PatchTwin(context.Background(), deviceID(n%devices), patch, twin.Value{}, ""); err != nil {
+		if _, err := s.PatchTwin(context.Background(), deviceID(n%devices), patch, jsonvalue.Value{}, ""); err != nil {
 			b.Fatal(err)
 		}
 		n++
@@ -190,8 +190,8 @@ func BenchmarkIndex(b *testing.B) {
 		b.Run(fmt.Sprintf("equal/%d", devices), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				found := plant.Equal(twin.StringValue("Redmond43"))
-				found.And(kind.Equal(twin.StringValue("cellular")))
+				found := plant.Equal(jsonvalue.StringValue("Redmond43"))
+				found.And(kind.Equal(jsonvalue.StringValue("cellular")))
 				if found.IsEmpty() {
 					b.Fatal("nothing found")
 				}

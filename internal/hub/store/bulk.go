@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -112,7 +115,7 @@ func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.I
 		if e.Capabilities == nil {
 			identity.Capabilities.IoTEdge = rec.twin.IoTEdge
 		}
-		if write != nil && !matches(e.TwinETag, twin.ETagString(rec.twin.ETag)) {
+		if write != nil && !etag.Matches(e.TwinETag, etag.OfTwin(rec.twin.ETag)) {
 			return nil, preconditionFailed(e.ID)
 		}
 	}
@@ -140,7 +143,7 @@ func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite
 		}
 	}
 	if write == nil {
-		if !matches(ifMatch, twin.ETagString(rec.twin.ETag)) {
+		if !etag.Matches(ifMatch, etag.OfTwin(rec.twin.ETag)) {
 			return nil, preconditionFailed(e.ID)
 		}
 		return nil, nil
@@ -165,23 +168,23 @@ func (s *Store) bulkTwin(e *registry.BulkEntry) (twinWrite, error) {
 	if !tags.IsDefined() && !desired.IsDefined() {
 		return nil, nil
 	}
-	return func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+	return func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
 		return t.Patch(tags, desired, now)
 	}, nil
 }
 
 // section reads one section of an entry; no text is Undefined.
-func (s *Store) section(name string, text []byte) (twin.Value, error) {
+func (s *Store) section(name string, text []byte) (jsonvalue.Value, error) {
 	if len(text) == 0 {
-		return twin.Value{}, nil
+		return jsonvalue.Value{}, nil
 	}
 	v, err := s.interner.Parse(text)
-	var syntax *twin.SyntaxError
+	var syntax *jsonparse.SyntaxError
 	if errors.As(err, &syntax) {
-		return twin.Value{}, iothub.ErrArgumentInvalid.With("%s: %s", name, syntax.Reason)
+		return jsonvalue.Value{}, iothub.ErrArgumentInvalid.With("%s: %s", name, syntax.Reason)
 	}
 	if err != nil {
-		return twin.Value{}, fmt.Errorf("reading %s: %w", name, err)
+		return jsonvalue.Value{}, fmt.Errorf("reading %s: %w", name, err)
 	}
 	return v, nil
 }

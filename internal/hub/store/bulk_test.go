@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // bulk decodes entries as a client writes them and calls Bulk.
@@ -175,7 +175,7 @@ func TestBulkErrors(t *testing.T) {
 	if result, err := s.Bulk(t.Context(), entries[:100]); err != nil || !result.IsSuccessful || s.Statistics().Total != 100 {
 		t.Errorf("100 entries: %+v, %v", result, err)
 	}
-	if _, err := s.PatchTwin(t.Context(), "d7", value(t, `{"a":1}`), twin.Value{}, ""); err != nil {
+	if _, err := s.PatchTwin(t.Context(), "d7", value(t, `{"a":1}`), jsonvalue.Value{}, ""); err != nil {
 		t.Errorf("a device made in bulk has no twin: %v", err)
 	}
 }

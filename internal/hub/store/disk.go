@@ -16,7 +16,8 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
 
 const (
@@ -140,7 +141,7 @@ func (d *disk) guard(do func() error) (err error) {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("opening %s: %w", d.path, ErrLocked)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum),
-		errors.Is(err, berrors.ErrInvalidMapping), errors.Is(err, twin.ErrEncoding):
+		errors.Is(err, berrors.ErrInvalidMapping), errors.Is(err, codec.ErrDamaged):
 		return fmt.Errorf("opening %s: %w: %w", d.path, ErrDamaged, err)
 	default:
 		return fmt.Errorf("opening %s: %w", d.path, err)
@@ -148,7 +149,7 @@ func (d *disk) guard(do func() error) (err error) {
 }
 
 // load hands over every record of the file.
-func (d *disk) load(ctx context.Context, in *twin.Interner, adopt func(*record)) error {
+func (d *disk) load(ctx context.Context, in *jsonparse.Interner, adopt func(*record)) error {
 	return d.guard(func() error {
 		return d.db.View(func(tx *bbolt.Tx) error {
 			return tx.Bucket(bucketName()).ForEach(func(id, b []byte) error {
@@ -160,7 +161,7 @@ func (d *disk) load(ctx context.Context, in *twin.Interner, adopt func(*record))
 					return fmt.Errorf("device %q: %w", id, err)
 				}
 				if rec.twin.DeviceID != string(id) {
-					return fmt.Errorf("device %q: %w: another device's record", id, twin.ErrEncoding)
+					return fmt.Errorf("device %q: %w: another device's record", id, codec.ErrDamaged)
 				}
 				adopt(rec)
 				return nil

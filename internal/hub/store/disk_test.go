@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
 
 // picture is all that a store shows of its devices, but for what a restart ends.
@@ -80,7 +82,7 @@ func TestReopen(t *testing.T) {
 	if s.ConnectedCount() != 0 || s.Len() != 2 {
 		t.Errorf("opened again: %d connected, queries see %d", s.ConnectedCount(), s.Len())
 	}
-	if got := ids(s, s.Lookup([]string{"tags", "location", "plant"}).Equal(twin.StringValue("Redmond43"))); !slices.Equal(got, []string{"a"}) {
+	if got := ids(s, s.Lookup([]string{"tags", "location", "plant"}).Equal(jsonvalue.StringValue("Redmond43"))); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("opened again: queries find %q", got)
 	}
 	if tw, err := s.Twin("a"); err != nil || tw.ModelID != "dtmi:x;1" || tw.C2DCount != 0 || tw.Connected {
@@ -224,7 +226,7 @@ func TestDiskFailure(t *testing.T) {
 	if err := s.disk.db.Close(); err != nil { // From now on the library refuses.
 		t.Fatal(err)
 	}
-	if _, err := s.PatchTwin(t.Context(), "d", twin.Value{}, value(t, `{"a":1}`), ""); !errors.Is(err, iothub.ErrServer) {
+	if _, err := s.PatchTwin(t.Context(), "d", jsonvalue.Value{}, value(t, `{"a":1}`), ""); !errors.Is(err, iothub.ErrServer) {
 		t.Errorf("a write that failed: %v; want ServerError", err)
 	}
 	if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); !errors.Is(err, iothub.ErrServer) || told != 0 {
@@ -264,7 +266,7 @@ func TestDurableNotifications(t *testing.T) {
 		wg.Go(func() {
 			for n := range writes {
 				id := fmt.Sprint("d", (n+w)%devices)
-				tw, err := s.PatchTwin(context.Background(), id, twin.Value{}, value(t, `{"n":`+fmt.Sprint(n)+`}`), "")
+				tw, err := s.PatchTwin(context.Background(), id, jsonvalue.Value{}, value(t, `{"n":`+fmt.Sprint(n)+`}`), "")
 				if err != nil {
 					t.Error(err)
 					return
@@ -314,9 +316,9 @@ func TestManyChangesOfADeviceInABatch(t *testing.T) {
 	cancel()
 	const writes = 200
 	for n := range writes {
-		_, _ = s.PatchTwin(impatient, "d", value(t, `{"n":`+fmt.Sprint(n)+`}`), twin.Value{}, "")
+		_, _ = s.PatchTwin(impatient, "d", value(t, `{"n":`+fmt.Sprint(n)+`}`), jsonvalue.Value{}, "")
 	}
-	_, _ = s.PatchTwin(impatient, "gone", value(t, `{"n":1}`), twin.Value{}, "")
+	_, _ = s.PatchTwin(impatient, "gone", value(t, `{"n":1}`), jsonvalue.Value{}, "")
 	_ = s.DeleteDevice(impatient, "gone", "")
 	_ = s.DeleteDevice(impatient, "again", "")
 	_, _ = s.CreateDevice(impatient, registry.Identity{DeviceID: "again"})
@@ -339,11 +341,11 @@ func TestRecordNeverShowsKeys(t *testing.T) {
 	record := state.appendBinary(nil)
 	for n := range record {
 		_, err := decodeRecord(record[:n], nil)
-		if !errors.Is(err, twin.ErrEncoding) || strings.Contains(err.Error(), key.Base64()) {
+		if !errors.Is(err, codec.ErrDamaged) || strings.Contains(err.Error(), key.Base64()) {
 			t.Fatalf("%d bytes of %d: %v", n, len(record), err)
 		}
 	}
-	if _, err := decodeRecord(append(record, 0), nil); !errors.Is(err, twin.ErrEncoding) {
+	if _, err := decodeRecord(append(record, 0), nil); !errors.Is(err, codec.ErrDamaged) {
 		t.Errorf("a byte too many: %v", err)
 	}
 }

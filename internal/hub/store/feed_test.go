@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // lagging is a store in a bubble of time whose changes queries see after the present lag.
@@ -43,7 +43,7 @@ func (l *lagging) pass(d time.Duration) {
 func (l *lagging) sees(when string, want ...string) {
 	l.t.Helper()
 	idx := l.s.Lookup([]string{"tags", "v"})
-	got := append(ids(l.s, idx.Equal(twin.NumberValue(1))), ids(l.s, idx.Equal(twin.NumberValue(2)))...)
+	got := append(ids(l.s, idx.Equal(jsonvalue.NumberValue(1))), ids(l.s, idx.Equal(jsonvalue.NumberValue(2)))...)
 	if !slices.Equal(got, want) {
 		l.t.Errorf("%s: queries find %q; want %q", when, got, want)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/google/btree"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -28,7 +29,7 @@ type index struct {
 
 // scalar is a value as the index orders it: booleans before numbers before strings.
 type scalar struct {
-	kind twin.Kind
+	kind jsonvalue.Kind
 	num  float64 // Of a number; 0 or 1 for a boolean.
 	text string  // Of a string.
 }
@@ -58,24 +59,24 @@ func (a scalar) compare(b scalar) int {
 	if c := cmp.Compare(a.kind, b.kind); c != 0 {
 		return c
 	}
-	if a.kind == twin.String {
+	if a.kind == jsonvalue.String {
 		return cmp.Compare(a.text, b.text)
 	}
 	return cmp.Compare(a.num, b.num)
 }
 
 // scalarOf returns a value as the index has it; false for what is not indexed.
-func scalarOf(v twin.Value) (scalar, bool) {
+func scalarOf(v jsonvalue.Value) (scalar, bool) {
 	switch v.Kind() {
-	case twin.Bool:
+	case jsonvalue.Bool:
 		if v.Bool() {
-			return scalar{kind: twin.Bool, num: 1}, true
+			return scalar{kind: jsonvalue.Bool, num: 1}, true
 		}
-		return scalar{kind: twin.Bool}, true
-	case twin.Number:
-		return scalar{kind: twin.Number, num: v.Num() + 0}, true // -0 becomes 0, which it equals.
-	case twin.String:
-		return scalar{kind: twin.String, text: v.Str()}, true
+		return scalar{kind: jsonvalue.Bool}, true
+	case jsonvalue.Number:
+		return scalar{kind: jsonvalue.Number, num: v.Num() + 0}, true // -0 becomes 0, which it equals.
+	case jsonvalue.String:
+		return scalar{kind: jsonvalue.String, text: v.Str()}, true
 	default:
 		return scalar{}, false
 	}
@@ -175,7 +176,7 @@ func (p *posting) remove(ord uint32) bool {
 
 // Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
 // own; nil for none and for a value that is no boolean, number or string.
-func (x *index) Equal(v twin.Value) *roaring.Bitmap {
+func (x *index) Equal(v jsonvalue.Value) *roaring.Bitmap {
 	key, ok := scalarOf(v)
 	if !ok {
 		return nil
@@ -205,7 +206,7 @@ func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
 	if !hasLow {
 		kind = hi.kind
 		lo = scalar{kind: kind} // Only strings are not below it.
-		if kind == twin.Number {
+		if kind == jsonvalue.Number {
 			lo.num = math.Inf(-1)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 var kills = flag.Int("kills", 8, "how many times TestKill kills a store under load")
@@ -56,7 +56,7 @@ func childWrite(s *Store, out io.Writer, w, n int) error {
 			return err
 		}
 	}
-	v := twin.ObjectValue(twin.Member{Key: "n", Value: twin.NumberValue(float64(n))})
+	v := jsonvalue.ObjectValue(jsonvalue.Member{Key: "n", Value: jsonvalue.NumberValue(float64(n))})
 	version, err := s.Report(ctx, lasting, v, -1)
 	if err != nil {
 		return err

@@ -12,16 +12,18 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/section"
 )
 
 // modelDevice is what the naive model knows of a device: plain values and counters.
 type modelDevice struct {
 	status                  string
 	connected               bool
-	tags, desired, reported twin.Value
+	tags, desired, reported jsonvalue.Value
 	desiredN, reportedN     int64
 	version                 int64
 	etag                    uint64
@@ -31,7 +33,7 @@ type modelDevice struct {
 }
 
 func newModelDevice(d registry.Identity) *modelDevice {
-	empty := twin.ObjectValue()
+	empty := jsonvalue.ObjectValue()
 	return &modelDevice{
 		status: "enabled", tags: empty, desired: empty, reported: empty, desiredN: 1, reportedN: 1, version: 2, etag: 1,
 		identity: d.ETag, generation: d.GenerationID, key: d.Authentication.SymmetricKey.Primary,
@@ -39,13 +41,13 @@ func newModelDevice(d registry.Identity) *modelDevice {
 }
 
 // write does a service's write of tags and desired, and reports whether desired was touched.
-func (m *modelDevice) write(tags, desired twin.Value, replace bool) (told bool) {
-	touches := func(v twin.Value) bool { return v.Kind() == twin.Object && (replace || v.Len() > 0) }
-	put := func(old, v twin.Value) twin.Value {
+func (m *modelDevice) write(tags, desired jsonvalue.Value, replace bool) (told bool) {
+	touches := func(v jsonvalue.Value) bool { return v.Kind() == jsonvalue.Object && (replace || v.Len() > 0) }
+	put := func(old, v jsonvalue.Value) jsonvalue.Value {
 		if replace {
-			old = twin.ObjectValue()
+			old = jsonvalue.ObjectValue()
 		}
-		return twin.Merge(old, v)
+		return section.MergePatch(old, v)
 	}
 	if !touches(tags) && !touches(desired) {
 		return false
@@ -78,10 +80,10 @@ var modelSections = rapid.SampledFrom([]string{
 
 func (m *machine) id() string { return fmt.Sprint("d", rapid.IntRange(0, 6).Draw(m.t, "id")) }
 
-func (m *machine) section(name string) twin.Value {
+func (m *machine) section(name string) jsonvalue.Value {
 	text := modelSections.Draw(m.t, name)
 	if text == "" {
-		return twin.Value{}
+		return jsonvalue.Value{}
 	}
 	v, err := m.s.ParseValue([]byte(text))
 	if err != nil {
@@ -126,11 +128,11 @@ func (m *machine) create() {
 
 func (m *machine) update() {
 	id, status := m.id(), rapid.SampledFrom([]string{"", "enabled", "disabled"}).Draw(m.t, "status")
-	d, etag := m.model[id], ""
+	d, current := m.model[id], ""
 	if d != nil {
-		etag = d.identity
+		current = d.identity
 	}
-	header, allowed := m.ifMatch(etag)
+	header, allowed := m.ifMatch(current)
 	got, err := m.s.UpdateDevice(context.Background(), registry.Identity{DeviceID: id, Status: status}, header)
 	if !m.expect("update "+id, err, m.writeError(d, allowed)) {
 		return
@@ -160,11 +162,11 @@ func (m *machine) writeError(d *modelDevice, allowed bool) error {
 
 func (m *machine) remove() {
 	id := m.id()
-	d, etag := m.model[id], ""
+	d, current := m.model[id], ""
 	if d != nil {
-		etag = d.identity
+		current = d.identity
 	}
-	header, allowed := m.ifMatch(etag)
+	header, allowed := m.ifMatch(current)
 	if m.expect("delete "+id, m.s.DeleteDevice(context.Background(), id, header), m.writeError(d, allowed)) {
 		delete(m.model, id)
 		m.want = append(m.want, id+" deleted")
@@ -174,11 +176,11 @@ func (m *machine) remove() {
 func (m *machine) write() {
 	id, tags, desired := m.id(), m.section("tags"), m.section("desired")
 	replace := rapid.Bool().Draw(m.t, "replace")
-	d, etag := m.model[id], ""
+	d, current := m.model[id], ""
 	if d != nil {
-		etag = twin.ETagString(d.etag)
+		current = etag.OfTwin(d.etag)
 	}
-	header, allowed := m.ifMatch(etag)
+	header, allowed := m.ifMatch(current)
 	do := m.s.PatchTwin
 	if replace {
 		do = m.s.ReplaceTwin
@@ -191,8 +193,8 @@ func (m *machine) write() {
 
 func (m *machine) report() {
 	id, patch := m.id(), m.section("reported")
-	if patch.Kind() != twin.Object {
-		patch = twin.ObjectValue()
+	if patch.Kind() != jsonvalue.Object {
+		patch = jsonvalue.ObjectValue()
 	}
 	expect, allowed := int64(-1), true
 	d := m.model[id]
@@ -204,7 +206,7 @@ func (m *machine) report() {
 	if !m.expect("report "+id, err, m.writeError(d, allowed)) {
 		return
 	}
-	d.reported = twin.Merge(d.reported, patch)
+	d.reported = section.MergePatch(d.reported, patch)
 	d.reportedN++
 	d.version++
 	if version != d.reportedN {
@@ -248,7 +250,7 @@ func (m *machine) bulk() {
 	m.model[one].identity = device.ETag
 	for _, id := range []string{one, two} {
 		if d := m.model[id]; d != nil {
-			d.write(tags, twin.Value{}, false)
+			d.write(tags, jsonvalue.Value{}, false)
 		}
 	}
 }

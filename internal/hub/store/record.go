@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
 
 // recordVersion is the first byte of a record on disk. It changes with the encoding.
@@ -35,29 +37,29 @@ func (r *stored) appendBinary(dst []byte) []byte {
 }
 
 // decodeRecord reads a record. Its device is not connected, and no cloud-to-device message
-// waits for it. The error of damaged bytes matches twin.ErrEncoding and never holds a key.
-func decodeRecord(b []byte, in *twin.Interner) (*record, error) {
+// waits for it. The error of damaged bytes matches codec.ErrDamaged and never holds a key.
+func decodeRecord(b []byte, in *jsonparse.Interner) (*record, error) {
 	if len(b) == 0 || b[0] != recordVersion {
-		return nil, fmt.Errorf("%w: unknown record", twin.ErrEncoding)
+		return nil, fmt.Errorf("%w: unknown record", codec.ErrDamaged)
 	}
 	b = b[1:]
 	rec := &record{}
 	var ok bool
 	if rec.generation, b, ok = uvarint(b); !ok {
-		return nil, fmt.Errorf("%w: no generation", twin.ErrEncoding)
+		return nil, fmt.Errorf("%w: no generation", codec.ErrDamaged)
 	}
 	stateAt, size := binary.Varint(b)
 	if size <= 0 {
-		return nil, fmt.Errorf("%w: no connection time", twin.ErrEncoding)
+		return nil, fmt.Errorf("%w: no connection time", codec.ErrDamaged)
 	}
 	rec.stateAt, b = stateAt, b[size:]
 	for _, key := range []*sas.Key{&rec.keys.Primary, &rec.keys.Secondary} {
 		n, rest, ok := uvarint(b)
 		if !ok || n > uint64(len(rest)) {
-			return nil, fmt.Errorf("%w: no keys", twin.ErrEncoding)
+			return nil, fmt.Errorf("%w: no keys", codec.ErrDamaged)
 		}
 		if key.UnmarshalText(rest[:n]) != nil {
-			return nil, fmt.Errorf("%w: a key is not base64", twin.ErrEncoding)
+			return nil, fmt.Errorf("%w: a key is not base64", codec.ErrDamaged)
 		}
 		b = rest[n:]
 	}
@@ -66,7 +68,7 @@ func decodeRecord(b []byte, in *twin.Interner) (*record, error) {
 		return nil, err
 	}
 	if len(rest) != 0 {
-		return nil, fmt.Errorf("%w: %d bytes too many", twin.ErrEncoding, len(rest))
+		return nil, fmt.Errorf("%w: %d bytes too many", codec.ErrDamaged, len(rest))
 	}
 	t.C2DCount = 0
 	rec.twin = t

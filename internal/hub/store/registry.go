@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
@@ -95,7 +96,7 @@ func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, wr
 		return nil, notFound(in.DeviceID)
 	}
 	old := rec.twin
-	if !matches(ifMatch, old.DeviceETag) {
+	if !etag.Matches(ifMatch, old.DeviceETag) {
 		return nil, preconditionFailed(old.DeviceID)
 	}
 	next := record{twin: rec.current(), keys: rec.keys}
@@ -147,7 +148,7 @@ func (r *record) apply(in registry.Identity, now time.Time) error {
 		return err
 	}
 	t.IoTEdge = in.Capabilities.IoTEdge
-	t.DeviceETag = newETag(t.DeviceETag)
+	t.DeviceETag = etag.New(t.DeviceETag)
 	r.twin = &t
 	return nil
 }
@@ -310,7 +311,7 @@ func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*batch, error) {
 	if rec == nil {
 		return nil, notFound(id)
 	}
-	if !matches(ifMatch, rec.twin.DeviceETag) {
+	if !etag.Matches(ifMatch, rec.twin.DeviceETag) {
 		return nil, preconditionFailed(id)
 	}
 	id = rec.twin.DeviceID

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -78,7 +80,7 @@ func (r GoneReason) String() string {
 type Store struct {
 	opts     Options
 	log      *slog.Logger
-	interner *twin.Interner
+	interner *jsonparse.Interner
 	view     *view
 	feed     *feed // nil without lag.
 	disk     *disk // nil without a data directory.
@@ -117,7 +119,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{opts: opts, log: opts.Logger, interner: twin.NewInterner(), view: newView(), seed: maphash.MakeSeed()}
+	s := &Store{opts: opts, log: opts.Logger, interner: jsonparse.NewInterner(), view: newView(), seed: maphash.MakeSeed()}
 	for i := range s.shards {
 		s.shards[i].records = make(map[string]*record)
 	}
@@ -151,7 +153,7 @@ func (s *Store) Close() error {
 }
 
 // ParseValue reads a JSON document whose words share the memory of the twins stored.
-func (s *Store) ParseValue(b []byte) (twin.Value, error) { return s.interner.Parse(b) }
+func (s *Store) ParseValue(b []byte) (jsonvalue.Value, error) { return s.interner.Parse(b) }
 
 // shard returns the shard of a device id.
 func (s *Store) shard(id string) *shard {

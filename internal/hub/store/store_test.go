@@ -14,6 +14,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -51,12 +54,12 @@ func create(t testing.TB, s *Store, ids ...string) {
 	}
 }
 
-func value(t testing.TB, text string) twin.Value {
+func value(t testing.TB, text string) jsonvalue.Value {
 	t.Helper()
 	if text == "" {
-		return twin.Value{}
+		return jsonvalue.Value{}
 	}
-	v, err := twin.Parse([]byte(text))
+	v, err := jsonparse.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,11 +196,11 @@ func TestRegistryErrors(t *testing.T) {
 		},
 		"DeleteDevice": func() error { return s.DeleteDevice(t.Context(), "none", "") },
 		"PatchTwin": func() error {
-			_, err := s.PatchTwin(t.Context(), "none", value(t, `{"a":1}`), twin.Value{}, "")
+			_, err := s.PatchTwin(t.Context(), "none", value(t, `{"a":1}`), jsonvalue.Value{}, "")
 			return err
 		},
 		"ReplaceTwin": func() error {
-			_, err := s.ReplaceTwin(t.Context(), "none", value(t, `{"a":1}`), twin.Value{}, "")
+			_, err := s.ReplaceTwin(t.Context(), "none", value(t, `{"a":1}`), jsonvalue.Value{}, "")
 			return err
 		},
 		"Report": func() error { _, err := s.Report(t.Context(), "none", value(t, `{"a":1}`), -1); return err },
@@ -223,11 +226,11 @@ func TestIfMatch(t *testing.T) {
 	s := open(t, Options{})
 	writes := map[string]func(id, etag string) error{
 		"PatchTwin": func(id, etag string) error {
-			_, err := s.PatchTwin(t.Context(), id, value(t, `{"a":1}`), twin.Value{}, etag)
+			_, err := s.PatchTwin(t.Context(), id, value(t, `{"a":1}`), jsonvalue.Value{}, etag)
 			return err
 		},
 		"ReplaceTwin": func(id, etag string) error {
-			_, err := s.ReplaceTwin(t.Context(), id, value(t, `{"a":1}`), twin.Value{}, etag)
+			_, err := s.ReplaceTwin(t.Context(), id, value(t, `{"a":1}`), jsonvalue.Value{}, etag)
 			return err
 		},
 		"UpdateDevice": func(id, etag string) error {
@@ -247,7 +250,7 @@ func TestIfMatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			etag := twin.ETagString(tw.ETag)
+			etag := etag.OfTwin(tw.ETag)
 			if strings.HasSuffix(name, "Device") {
 				etag = tw.DeviceETag
 			}

@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
 )
 
 // Twin returns the present state of a device's twin. The error is ErrDeviceNotFound.
@@ -36,8 +39,8 @@ func (r *record) current() *twin.Twin {
 // Undefined is not touched. It returns the new twin. Errors: ErrDeviceNotFound,
 // ErrPreconditionFailed when ifMatch names another ETag, ErrArgumentInvalid when a limit
 // is broken.
-func (s *Store) PatchTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
-	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+func (s *Store) PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
+	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
 		return t.Patch(tags, desired, now)
 	})
 }
@@ -45,14 +48,14 @@ func (s *Store) PatchTwin(ctx context.Context, id string, tags, desired twin.Val
 // ReplaceTwin puts documents in the place of tags and desired properties; a section that is
 // Undefined stays. The device is told of members that are gone as null. Errors are those of
 // PatchTwin.
-func (s *Store) ReplaceTwin(ctx context.Context, id string, tags, desired twin.Value, ifMatch string) (*twin.Twin, error) {
-	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, twin.Value, error) {
+func (s *Store) ReplaceTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
+	return s.writeTwin(ctx, id, ifMatch, func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
 		return t.Replace(tags, desired, now)
 	})
 }
 
 // twinWrite makes the next twin, and what the device must be told of it.
-type twinWrite func(t *twin.Twin, now time.Time) (next *twin.Twin, delta twin.Value, err error)
+type twinWrite func(t *twin.Twin, now time.Time) (next *twin.Twin, delta jsonvalue.Value, err error)
 
 // writeTwin does a service's write of a twin.
 func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWrite) (*twin.Twin, error) {
@@ -81,7 +84,7 @@ func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWri
 // writeTwinLocked is writeTwin for a record whose shard is locked.
 func (s *Store) writeTwinLocked(rec *record, ifMatch string, write twinWrite) (*batch, error) {
 	old := rec.twin
-	if !matches(ifMatch, twin.ETagString(old.ETag)) {
+	if !etag.Matches(ifMatch, etag.OfTwin(old.ETag)) {
 		return nil, preconditionFailed(old.DeviceID)
 	}
 	next, delta, err := write(old, s.now())
@@ -103,7 +106,7 @@ func (s *Store) writeTwinLocked(rec *record, ifMatch string, write twinWrite) (*
 // Report merges a device's patch into its reported properties and returns their new
 // $version. Unless expect is negative the present $version must be that. Errors:
 // ErrDeviceNotFound, ErrPreconditionFailed, ErrArgumentInvalid when a limit is broken.
-func (s *Store) Report(ctx context.Context, id string, patch twin.Value, expect int64) (version int64, err error) {
+func (s *Store) Report(ctx context.Context, id string, patch jsonvalue.Value, expect int64) (version int64, err error) {
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
@@ -124,7 +127,7 @@ func (s *Store) Report(ctx context.Context, id string, patch twin.Value, expect 
 }
 
 // reportLocked is Report for a record whose shard is locked.
-func (s *Store) reportLocked(rec *record, patch twin.Value, expect int64) (*batch, error) {
+func (s *Store) reportLocked(rec *record, patch jsonvalue.Value, expect int64) (*batch, error) {
 	old := rec.twin
 	if expect >= 0 && old.Reported.Version() != expect {
 		return nil, preconditionFailed(old.DeviceID)
@@ -217,7 +220,7 @@ func (s *Store) amend(id string, change func(rec *record, t *twin.Twin, now time
 
 // refused turns the twin's own errors into the service's.
 func refused(err error) error {
-	var limit *twin.LimitError
+	var limit *limits.Error
 	if errors.As(err, &limit) {
 		return iothub.ErrArgumentInvalid.With("%s", limit.Message)
 	}

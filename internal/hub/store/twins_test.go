@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 func TestReport(t *testing.T) {
@@ -63,10 +63,10 @@ func TestOnDesired(t *testing.T) {
 	patch(t, s, "d", `{"tag":1}`, `{}`)
 	report(t, s, "d", `{"f":"5m"}`)
 	patch(t, s, "d", "", `{"f":"5m"}`)
-	if _, err := s.ReplaceTwin(t.Context(), "d", twin.Value{}, value(t, `{"g":1}`), ""); err != nil {
+	if _, err := s.ReplaceTwin(t.Context(), "d", jsonvalue.Value{}, value(t, `{"g":1}`), ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PatchTwin(t.Context(), "d", twin.Value{}, value(t, `{"x y":1}`), ""); err == nil {
+	if _, err := s.PatchTwin(t.Context(), "d", jsonvalue.Value{}, value(t, `{"x y":1}`), ""); err == nil {
 		t.Error("a bad name was accepted")
 	}
 	patch(t, s, "e", "", `{"f":1}`)
@@ -95,7 +95,7 @@ func TestConnectionState(t *testing.T) {
 	if err != nil || device.ConnectionState != "Connected" || !device.ConnectionStateUpdated.Equal(c.t) || !device.LastActivity.Equal(c.t.Truncate(100)) {
 		t.Errorf("device %+v, %v", device, err)
 	}
-	connected := s.Lookup([]string{"connectionState"}).Equal(twin.StringValue("Connected"))
+	connected := s.Lookup([]string{"connectionState"}).Equal(jsonvalue.StringValue("Connected"))
 	if connected == nil || connected.GetCardinality() != 2 {
 		t.Errorf("queries see %v connected", connected)
 	}
@@ -171,7 +171,7 @@ func TestErrorsOfAFailedDisk(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"CreateDevice": func() error { _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); return err },
 		"PatchTwin": func() error {
-			_, err := s.PatchTwin(t.Context(), "d", value(t, `{"a":1}`), twin.Value{}, "")
+			_, err := s.PatchTwin(t.Context(), "d", value(t, `{"a":1}`), jsonvalue.Value{}, "")
 			return err
 		},
 		"Report": func() error { _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); return err },

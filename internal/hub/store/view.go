@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
 const (
@@ -140,7 +141,7 @@ func (v *view) byID(id string) (ord uint32, t *twin.Twin, ok bool) {
 // lookup returns the index over a path. The first call for a path builds it; other calls
 // wait meanwhile.
 func (v *view) lookup(path []string) *index {
-	path = twin.CanonicalPath(path)
+	path = names.Canonical(path)
 	name := strings.Join(path, "\x00")
 	v.indexMu.Lock()
 	list := *v.indexes.Load()

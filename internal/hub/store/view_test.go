@@ -11,9 +11,10 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // ids returns the device ids of a bitmap, sorted.
@@ -32,7 +33,7 @@ func ids(s *Store, b *roaring.Bitmap) []string {
 }
 
 // scan finds ids the plain way: by looking at every twin.
-func scan(s *Store, path []string, match func(twin.Value) bool) []string {
+func scan(s *Store, path []string, match func(jsonvalue.Value) bool) []string {
 	out := []string{}
 	for ord := range s.Max() {
 		if tw := s.At(ord); tw != nil && match(tw.Field(path...)) {
@@ -75,18 +76,18 @@ func TestLookupCanonicalPaths(t *testing.T) {
 	patch(t, s, "a", `{"Status":"x"}`, "")
 	for _, tt := range []struct {
 		path []string
-		v    twin.Value
+		v    jsonvalue.Value
 		want []string
 	}{
-		{[]string{"STATUS"}, twin.StringValue("enabled"), []string{"a", "b"}},
-		{[]string{"status"}, twin.StringValue("x"), []string{}},
-		{[]string{"Tags", "Status"}, twin.StringValue("x"), []string{"a"}},
-		{[]string{"tags", "status"}, twin.StringValue("x"), []string{}},
-		{[]string{"deviceId"}, twin.StringValue("b"), []string{"b"}},
-		{[]string{"properties", "reported", "$version"}, twin.NumberValue(1), []string{"a", "b"}},
-		{[]string{"capabilities", "iotEdge"}, twin.BoolValue(false), []string{"a", "b"}},
-		{[]string{"tags"}, twin.ObjectValue(), []string{}},
-		{[]string{"x509Thumbprint", "primaryThumbprint"}, twin.NullValue(), []string{}},
+		{[]string{"STATUS"}, jsonvalue.StringValue("enabled"), []string{"a", "b"}},
+		{[]string{"status"}, jsonvalue.StringValue("x"), []string{}},
+		{[]string{"Tags", "Status"}, jsonvalue.StringValue("x"), []string{"a"}},
+		{[]string{"tags", "status"}, jsonvalue.StringValue("x"), []string{}},
+		{[]string{"deviceId"}, jsonvalue.StringValue("b"), []string{"b"}},
+		{[]string{"properties", "reported", "$version"}, jsonvalue.NumberValue(1), []string{"a", "b"}},
+		{[]string{"capabilities", "iotEdge"}, jsonvalue.BoolValue(false), []string{"a", "b"}},
+		{[]string{"tags"}, jsonvalue.ObjectValue(), []string{}},
+		{[]string{"x509Thumbprint", "primaryThumbprint"}, jsonvalue.NullValue(), []string{}},
 	} {
 		if got := ids(s, s.Lookup(tt.path).Equal(tt.v)); !slices.Equal(got, tt.want) {
 			t.Errorf("%q equal to %s: %q; want %q", tt.path, tt.v, got, tt.want)
@@ -118,7 +119,7 @@ func TestIndexesAreBounded(t *testing.T) {
 		t.Error("an index used lately was dropped")
 	}
 	patch(t, s, "a", `{"q0":1}`, "")
-	if got := ids(s, s.Lookup([]string{"tags", "q0"}).Equal(twin.NumberValue(1))); len(got) != 1 {
+	if got := ids(s, s.Lookup([]string{"tags", "q0"}).Equal(jsonvalue.NumberValue(1))); len(got) != 1 {
 		t.Errorf("an index built again finds %q", got)
 	}
 }
@@ -130,7 +131,7 @@ func TestReturnedBitmapsBelongToTheCaller(t *testing.T) {
 		create(t, s, fmt.Sprint("d", n))
 	}
 	patch(t, s, "d0", `{"x":1}`, "")
-	for path, v := range map[string]twin.Value{"status": twin.StringValue("enabled"), "tags.x": twin.NumberValue(1)} {
+	for path, v := range map[string]jsonvalue.Value{"status": jsonvalue.StringValue("enabled"), "tags.x": jsonvalue.NumberValue(1)} {
 		idx := s.Lookup(splitPath(path))
 		for _, find := range []func() *roaring.Bitmap{
 			func() *roaring.Bitmap { return idx.Equal(v) },
@@ -188,11 +189,11 @@ func TestIndexAgainstScan(t *testing.T) {
 			case 3:
 				_, _ = s.PatchTwin(context.Background(), device, v, v, "")
 			case 4:
-				_, _ = s.Report(context.Background(), device, twin.ObjectValue(twin.Member{Key: "o", Value: v}), -1)
+				_, _ = s.Report(context.Background(), device, jsonvalue.ObjectValue(jsonvalue.Member{Key: "o", Value: v}), -1)
 			case 5:
 				_, _ = s.UpdateDevice(context.Background(), registry.Identity{DeviceID: device, Status: "disabled"}, "")
 			case 6:
-				_, _ = s.ReplaceTwin(context.Background(), device, v, twin.Value{}, "")
+				_, _ = s.ReplaceTwin(context.Background(), device, v, jsonvalue.Value{}, "")
 			}
 		}
 		for _, path := range paths {
@@ -208,9 +209,9 @@ func TestIndexAgainstScan(t *testing.T) {
 func compareIndex(rt *rapid.T, s *Store, path, texts []string) {
 	rt.Helper()
 	idx := s.Lookup(path)
-	var values []twin.Value
+	var values []jsonvalue.Value
 	for _, text := range texts {
-		v, err := twin.Parse([]byte(text))
+		v, err := jsonparse.Parse([]byte(text))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -228,7 +229,7 @@ func compareIndex(rt *rapid.T, s *Store, path, texts []string) {
 		most := rapid.IntRange(0, 40).Draw(rt, "most")
 		found, ok := idx.Range(low, high, most)
 		got := ids(s, found)
-		want := scan(s, path, func(v twin.Value) bool { return within(v, low, high) })
+		want := scan(s, path, func(v jsonvalue.Value) bool { return within(v, low, high) })
 		if ok != (len(want) <= most) {
 			rt.Fatalf("%q from %v to %v gives up over %d twins is %t; there are %d", path, low, high, most, !ok, len(want))
 		}
@@ -238,7 +239,7 @@ func compareIndex(rt *rapid.T, s *Store, path, texts []string) {
 	}
 }
 
-func boundOf(rt *rapid.T, values []twin.Value) query.Bound {
+func boundOf(rt *rapid.T, values []jsonvalue.Value) query.Bound {
 	if rapid.IntRange(0, 3).Draw(rt, "none") == 0 {
 		return query.Bound{}
 	}
@@ -246,7 +247,7 @@ func boundOf(rt *rapid.T, values []twin.Value) query.Bound {
 }
 
 // within says the plain way what Range must find.
-func within(v twin.Value, low, high query.Bound) bool {
+func within(v jsonvalue.Value, low, high query.Bound) bool {
 	x, ok := scalarOf(v)
 	if !ok || !low.Value.IsDefined() && !high.Value.IsDefined() {
 		return false
@@ -280,7 +281,7 @@ func TestIndexUnderConcurrentWrites(t *testing.T) {
 		writers.Go(func() {
 			for r := range rounds {
 				for n := w; n < devices; n += 4 {
-					v := twin.ObjectValue(twin.Member{Key: "v", Value: twin.NumberValue(float64((n + r) % 7))})
+					v := jsonvalue.ObjectValue(jsonvalue.Member{Key: "v", Value: jsonvalue.NumberValue(float64((n + r) % 7))})
 					if _, err := s.Report(context.Background(), fmt.Sprint("d", n), v, -1); err != nil {
 						t.Error(err)
 					}
@@ -301,7 +302,7 @@ func TestIndexUnderConcurrentWrites(t *testing.T) {
 				}
 				s.Lookup([]string{"tags", fmt.Sprint(r, n%20)}) // Drives other indexes out.
 				for v := range 7 {
-					ids(s, s.Lookup(path).Equal(twin.NumberValue(float64(v))))
+					ids(s, s.Lookup(path).Equal(jsonvalue.NumberValue(float64(v))))
 				}
 			}
 		})
@@ -310,8 +311,8 @@ func TestIndexUnderConcurrentWrites(t *testing.T) {
 	close(stop)
 	readers.Wait()
 	for v := range 7 {
-		want := scan(s, path, twin.NumberValue(float64(v)).Equal)
-		if got := ids(s, s.Lookup(path).Equal(twin.NumberValue(float64(v)))); !slices.Equal(got, want) {
+		want := scan(s, path, jsonvalue.NumberValue(float64(v)).Equal)
+		if got := ids(s, s.Lookup(path).Equal(jsonvalue.NumberValue(float64(v)))); !slices.Equal(got, want) {
 			t.Errorf("%v: index finds %d twins, a scan %d", v, len(got), len(want))
 		}
 	}

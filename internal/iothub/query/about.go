@@ -3,15 +3,15 @@ package query
 import (
 	"slices"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
-// Paths are the paths that the condition reads, in the canonical spelling of [twin.CanonicalPath],
+// Paths are the paths that the condition reads, in the canonical spelling of [names.Canonical],
 // each once. Who evaluates a condition on a part of a twin must know at least these.
 func (q *Query) Paths() [][]string {
 	var all [][]string
 	walk(q.where, func(p path) {
-		canonical := twin.CanonicalPath(p)
+		canonical := names.Canonical(p)
 		if !slices.ContainsFunc(all, func(x []string) bool { return slices.Equal(x, canonical) }) {
 			all = append(all, canonical)
 		}
@@ -42,7 +42,7 @@ func walk(e expr, visit func(path)) {
 // Rows of SELECT * are whole twins and have no columns.
 func (q *Query) Column(p ...string) string {
 	for i, it := range q.items {
-		if it.aggregate == "" && slices.Equal(twin.CanonicalPath(it.path), p) {
+		if it.aggregate == "" && slices.Equal(names.Canonical(it.path), p) {
 			return it.label(i)
 		}
 	}

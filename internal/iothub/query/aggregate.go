@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -14,16 +15,16 @@ import (
 type accumulator struct {
 	count    int     // rows, for COUNT; values that take part, for the others
 	sum      float64 // numbers
-	extreme  twin.Value
+	extreme  jsonvalue.Value
 	anything bool
 }
 
 // add takes one value. AVG and SUM pass over what is no number; MIN and MAX keep to the kind of the
 // first primitive they meet.
-func (a *accumulator) add(aggregate string, v twin.Value) {
+func (a *accumulator) add(aggregate string, v jsonvalue.Value) {
 	switch aggregate {
 	case "AVG", "SUM":
-		if v.Kind() == twin.Number {
+		if v.Kind() == jsonvalue.Number {
 			a.count++
 			a.sum += v.Num()
 		}
@@ -36,7 +37,7 @@ func (a *accumulator) add(aggregate string, v twin.Value) {
 }
 
 // widen is add for MIN and MAX.
-func (a *accumulator) widen(aggregate string, v twin.Value) {
+func (a *accumulator) widen(aggregate string, v jsonvalue.Value) {
 	op := "<"
 	if aggregate == "MAX" {
 		op = ">"
@@ -56,17 +57,17 @@ func (a *accumulator) merge(aggregate string, later *accumulator) {
 }
 
 // value is the result; undefined when nothing took part, except for COUNT and SUM.
-func (a *accumulator) value(aggregate string) twin.Value {
+func (a *accumulator) value(aggregate string) jsonvalue.Value {
 	switch aggregate {
 	case "COUNT":
-		return twin.IntValue(int64(a.count))
+		return jsonvalue.IntValue(int64(a.count))
 	case "SUM":
-		return twin.NumberValue(a.sum)
+		return jsonvalue.NumberValue(a.sum)
 	case "AVG":
 		if a.count == 0 {
-			return twin.Value{}
+			return jsonvalue.Value{}
 		}
-		return twin.NumberValue(a.sum / float64(a.count))
+		return jsonvalue.NumberValue(a.sum / float64(a.count))
 	default:
 		return a.extreme
 	}
@@ -74,7 +75,7 @@ func (a *accumulator) value(aggregate string) twin.Value {
 
 type group struct {
 	key  string
-	keys []twin.Value
+	keys []jsonvalue.Value
 	sums []accumulator
 }
 
@@ -86,11 +87,11 @@ type groups struct {
 	all   []*group
 	byKey map[string]*group
 	key   []byte
-	keys  []twin.Value
+	keys  []jsonvalue.Value
 }
 
 func newGroups(q *Query) *groups {
-	g := &groups{query: q, byKey: make(map[string]*group), keys: make([]twin.Value, len(q.groupBy))}
+	g := &groups{query: q, byKey: make(map[string]*group), keys: make([]jsonvalue.Value, len(q.groupBy))}
 	for _, p := range q.groupBy {
 		g.by = append(g.by, q.lookup(p))
 	}
@@ -129,12 +130,12 @@ func (g *groups) add(t *twin.Twin) {
 }
 
 // appendKey adds a value in a way that tells it from all others, with its length before it.
-func appendKey(key []byte, v twin.Value) []byte {
+func appendKey(key []byte, v jsonvalue.Value) []byte {
 	key = append(key, byte(v.Kind()))
 	switch v.Kind() {
-	case twin.Undefined, twin.Null:
+	case jsonvalue.Undefined, jsonvalue.Null:
 		return key
-	case twin.String:
+	case jsonvalue.String:
 		key = be.LittleEndian.AppendUint32(key, uint32(len(v.Str())))
 		return append(key, v.Str()...)
 	}
@@ -154,9 +155,9 @@ func (g *groups) group() *group {
 
 // row writes one group as the select list wants it.
 func (g *groups) row(of *group) []byte {
-	members := make([]twin.Member, 0, len(g.query.items))
+	members := make([]jsonvalue.Member, 0, len(g.query.items))
 	for i, it := range g.query.items {
-		v := twin.Value{}
+		v := jsonvalue.Value{}
 		if it.aggregate != "" {
 			v = of.sums[i].value(it.aggregate)
 		} else {
@@ -167,10 +168,10 @@ func (g *groups) row(of *group) []byte {
 			}
 		}
 		if v.IsDefined() {
-			members = append(members, twin.Member{Key: it.label(i), Value: v})
+			members = append(members, jsonvalue.Member{Key: it.label(i), Value: v})
 		}
 	}
-	return twin.ObjectValue(members...).AppendJSON(nil)
+	return jsonvalue.ObjectValue(members...).AppendJSON(nil)
 }
 
 // smallSpan is how many numbers of twins are not worth a goroutine of their own.

@@ -1,6 +1,6 @@
 package query
 
-import "github.com/twinfleet/twinfleet/internal/iothub/twin"
+import "github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 
 // Collection is what a query reads.
 type Collection uint8
@@ -39,9 +39,9 @@ type item struct {
 type expr interface{ write(w *printer) }
 
 type (
-	literal struct{ value twin.Value }
+	literal struct{ value jsonvalue.Value }
 	path    []string
-	array   []twin.Value
+	array   []jsonvalue.Value
 	unary   struct {
 		op string // NOT or -.
 		x  expr

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
 // attribute reads a path and holds it to what can be queried.
@@ -26,7 +26,7 @@ func (p *parser) resolve(t token) (path, error) {
 	if p.from == Jobs {
 		return p.jobAttribute(t, full)
 	}
-	full = twin.CanonicalPath(full)
+	full = names.Canonical(full)
 	if !queryable(full) {
 		return nil, errorAt(p.sql, t.offset, "unknown attribute %s", t.text).hint("did you mean %s?", guess(full, t.text))
 	}

@@ -6,18 +6,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // record is a row that conditions are evaluated on: a twin, or where there is none a job's row.
 type record struct {
 	twin *twin.Twin
-	row  twin.Value
+	row  jsonvalue.Value
 }
 
 // Conditions are compiled once a query, to functions that know their paths and constants.
 type (
-	evaluator func(record) twin.Value
+	evaluator func(record) jsonvalue.Value
 	predicate func(record) truth
 )
 
@@ -70,37 +71,37 @@ func (q *Query) predicate(e expr) predicate {
 func (q *Query) evaluator(e expr) evaluator {
 	switch e := e.(type) {
 	case literal:
-		return func(record) twin.Value { return e.value }
+		return func(record) jsonvalue.Value { return e.value }
 	case array: // No operator takes an array but IN, which has its own: all that counts is that it is one.
-		v := twin.ArrayValue()
-		return func(record) twin.Value { return v }
+		v := jsonvalue.ArrayValue()
+		return func(record) jsonvalue.Value { return v }
 	case path:
 		return q.lookup(e)
 	case unary:
 		if e.op == "-" {
 			x := q.evaluator(e.x)
-			return func(r record) twin.Value { return arithmetic('-', twin.IntValue(0), x(r)) }
+			return func(r record) jsonvalue.Value { return arithmetic('-', jsonvalue.IntValue(0), x(r)) }
 		}
 	case binary:
 		if binaryPower(e.op) > powerCompare {
 			x, y, op := q.evaluator(e.x), q.evaluator(e.y), e.op[0]
-			return func(r record) twin.Value { return arithmetic(op, x(r), y(r)) }
+			return func(r record) jsonvalue.Value { return arithmetic(op, x(r), y(r)) }
 		}
 	}
 	x := q.predicate(e)
-	return func(r record) twin.Value { return x(r).value() }
+	return func(r record) jsonvalue.Value { return x(r).value() }
 }
 
 // lookup compiles a path. Tags are most of what is asked for, and have no names of the system's own.
 func (q *Query) lookup(p path) evaluator {
 	switch {
 	case q.from == Jobs:
-		return func(r record) twin.Value { return r.row.Path(p...) }
+		return func(r record) jsonvalue.Value { return r.row.Path(p...) }
 	case p[0] == "tags" && len(p) > 1:
 		rest := p[1:]
-		return func(r record) twin.Value { return r.twin.Tags.Value().Path(rest...) }
+		return func(r record) jsonvalue.Value { return r.twin.Tags.Value().Path(rest...) }
 	default:
-		return func(r record) twin.Value { return r.twin.Field(p...) }
+		return func(r record) jsonvalue.Value { return r.twin.Field(p...) }
 	}
 }
 
@@ -116,7 +117,7 @@ func (q *Query) function(c call) predicate {
 	}
 	return func(r record) truth {
 		s, part := x(r), y(r)
-		if s.Kind() != twin.String || part.Kind() != twin.String {
+		if s.Kind() != jsonvalue.String || part.Kind() != jsonvalue.String {
 			return undefined
 		}
 		return truthOf(test(s.Str(), part.Str()))
@@ -132,20 +133,20 @@ func (q *Query) comparison(b binary) predicate {
 		return func(r record) truth { return results.compare(x(r), y(r)) }
 	}
 	switch l.value.Kind() {
-	case twin.String:
+	case jsonvalue.String:
 		s := l.value.Str()
 		return func(r record) truth {
 			v := x(r)
-			if v.Kind() != twin.String {
+			if v.Kind() != jsonvalue.String {
 				return undefined
 			}
 			return results[strings.Compare(v.Str(), s)+1]
 		}
-	case twin.Number:
+	case jsonvalue.Number:
 		n := l.value.Num()
 		return func(r record) truth {
 			v := x(r)
-			if v.Kind() != twin.Number {
+			if v.Kind() != jsonvalue.Number {
 				return undefined
 			}
 			return results[cmp.Compare(v.Num(), n)+1]
@@ -177,25 +178,25 @@ func outcomes(op string) results {
 
 // compare is undefined for values of different kinds and for what is no primitive. Strings compare by
 // their bytes, false comes before true.
-func (rs results) compare(x, y twin.Value) truth {
+func (rs results) compare(x, y jsonvalue.Value) truth {
 	if x.Kind() != y.Kind() {
 		return undefined
 	}
 	switch x.Kind() {
-	case twin.Null:
+	case jsonvalue.Null:
 		return rs[1]
-	case twin.Bool:
+	case jsonvalue.Bool:
 		return rs[cmp.Compare(boolRank(x), boolRank(y))+1]
-	case twin.Number:
+	case jsonvalue.Number:
 		return rs[cmp.Compare(x.Num(), y.Num())+1]
-	case twin.String:
+	case jsonvalue.String:
 		return rs[strings.Compare(x.Str(), y.Str())+1]
 	default:
 		return undefined
 	}
 }
 
-func boolRank(v twin.Value) int {
+func boolRank(v jsonvalue.Value) int {
 	if v.Bool() {
 		return 1
 	}
@@ -213,13 +214,13 @@ func setOf(values array) *set {
 	s := &set{}
 	for _, v := range values {
 		switch v.Kind() {
-		case twin.String:
+		case jsonvalue.String:
 			s.texts = append(s.texts, v.Str())
-		case twin.Number:
+		case jsonvalue.Number:
 			s.numbers = append(s.numbers, v.Num())
-		case twin.Bool:
+		case jsonvalue.Bool:
 			s.yes, s.no = s.yes || v.Bool(), s.no || !v.Bool()
-		case twin.Null:
+		case jsonvalue.Null:
 			s.null = true
 		}
 	}
@@ -230,16 +231,16 @@ func setOf(values array) *set {
 
 // has is undefined for what is no primitive. A constant of another kind is simply not the value: 1 is
 // not IN ['a'], and is NIN ['a'] (as in Azure Cosmos DB's SQL).
-func (s *set) has(v twin.Value) truth {
+func (s *set) has(v jsonvalue.Value) truth {
 	found := false
 	switch v.Kind() {
-	case twin.String:
+	case jsonvalue.String:
 		_, found = slices.BinarySearch(s.texts, v.Str())
-	case twin.Number:
+	case jsonvalue.Number:
 		_, found = slices.BinarySearch(s.numbers, v.Num())
-	case twin.Bool:
+	case jsonvalue.Bool:
 		found = v.Bool() && s.yes || !v.Bool() && s.no
-	case twin.Null:
+	case jsonvalue.Null:
 		found = s.null
 	default:
 		return undefined
@@ -248,9 +249,9 @@ func (s *set) has(v twin.Value) truth {
 }
 
 // arithmetic is undefined for what is no number, and where the result is none.
-func arithmetic(op byte, x, y twin.Value) twin.Value {
-	if x.Kind() != twin.Number || y.Kind() != twin.Number {
-		return twin.Value{}
+func arithmetic(op byte, x, y jsonvalue.Value) jsonvalue.Value {
+	if x.Kind() != jsonvalue.Number || y.Kind() != jsonvalue.Number {
+		return jsonvalue.Value{}
 	}
 	a, b := x.Num(), y.Num()
 	switch op {
@@ -265,5 +266,5 @@ func arithmetic(op byte, x, y twin.Value) twin.Value {
 	default:
 		a = math.Mod(a, b)
 	}
-	return twin.NumberValue(a) // Undefined for an infinity and for no number.
+	return jsonvalue.NumberValue(a) // Undefined for an infinity and for no number.
 }

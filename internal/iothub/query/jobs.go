@@ -4,11 +4,11 @@ import (
 	"context"
 	"iter"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // JobRow is one device of a job, as devices.jobs lists it.
-type JobRow struct{ Value twin.Value }
+type JobRow struct{ Value jsonvalue.Value }
 
 // RunJobs answers one page of a query on devices.jobs.
 func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, continuation string) (Page, error) {

@@ -6,7 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
 // The binding powers of operators, weakest first. NOT binds weaker than comparisons: NOT a = 1 is
@@ -109,7 +110,7 @@ func (p *parser) unquoted() error {
 	if t.kind != tokenName || t.escaped || len(t.path) != 1 || keyword(t.text) || p.from == Jobs || p.followedBy("(") {
 		return nil
 	}
-	if full := twin.CanonicalPath(t.path); queryable(full) {
+	if full := names.Canonical(t.path); queryable(full) {
 		return nil
 	}
 	return p.fail("unknown attribute %s", t.text).hint("did you mean the string '%s', or properties.reported.%s?", t.text, t.text)
@@ -144,8 +145,8 @@ func (p *parser) operand(power int) (expr, error) {
 			return nil, err
 		}
 		x, err := p.nested(func() (expr, error) { return p.expr(powerMinus) })
-		if l, ok := x.(literal); ok && l.value.Kind() == twin.Number {
-			return literal{twin.NumberValue(-l.value.Num())}, err
+		if l, ok := x.(literal); ok && l.value.Kind() == jsonvalue.Number {
+			return literal{jsonvalue.NumberValue(-l.value.Num())}, err
 		}
 		return unary{"-", x}, err
 	case p.sign("("):
@@ -172,18 +173,18 @@ func (p *parser) operand(power int) (expr, error) {
 }
 
 // constant reads a constant; ok is false when the current token is none.
-func (p *parser) constant() (v twin.Value, ok bool, err error) {
+func (p *parser) constant() (v jsonvalue.Value, ok bool, err error) {
 	switch {
 	case p.now.kind == tokenString:
-		v = twin.StringValue(p.now.text)
+		v = jsonvalue.StringValue(p.now.text)
 	case p.now.kind == tokenNumber:
 		if v, err = p.number(); err != nil {
 			return v, false, err
 		}
 	case p.now.word("true"), p.now.word("false"):
-		v = twin.BoolValue(p.now.word("true"))
+		v = jsonvalue.BoolValue(p.now.word("true"))
 	case p.now.word("null"):
-		v = twin.NullValue()
+		v = jsonvalue.NullValue()
 	case p.now.word("undefined"):
 	default:
 		return v, false, nil
@@ -191,7 +192,7 @@ func (p *parser) constant() (v twin.Value, ok bool, err error) {
 	return v, true, p.advance()
 }
 
-func (p *parser) number() (twin.Value, error) {
+func (p *parser) number() (jsonvalue.Value, error) {
 	var n float64
 	var err error
 	if rest, ok := strings.CutPrefix(strings.ToLower(p.now.text), "0x"); ok {
@@ -203,11 +204,11 @@ func (p *parser) number() (twin.Value, error) {
 	}
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return twin.Value{}, p.fail("the number %s is too large", p.now.describe())
+		return jsonvalue.Value{}, p.fail("the number %s is too large", p.now.describe())
 	case err != nil:
-		return twin.Value{}, p.fail("%s is not a number", p.now.describe())
+		return jsonvalue.Value{}, p.fail("%s is not a number", p.now.describe())
 	}
-	return twin.NumberValue(n), nil
+	return jsonvalue.NumberValue(n), nil
 }
 
 func (p *parser) array() (array, error) {
@@ -236,14 +237,14 @@ func (p *parser) array() (array, error) {
 	}
 }
 
-func (p *parser) arrayElement() (twin.Value, error) {
+func (p *parser) arrayElement() (jsonvalue.Value, error) {
 	negative := p.sign("-")
 	if negative {
 		if err := p.advance(); err != nil {
-			return twin.Value{}, err
+			return jsonvalue.Value{}, err
 		}
 		if p.now.kind != tokenNumber {
-			return twin.Value{}, p.unexpected("a number")
+			return jsonvalue.Value{}, p.unexpected("a number")
 		}
 	}
 	at := p.now
@@ -259,7 +260,7 @@ func (p *parser) arrayElement() (twin.Value, error) {
 		}
 		return v, err
 	case negative:
-		return twin.NumberValue(-v.Num()), nil
+		return jsonvalue.NumberValue(-v.Num()), nil
 	}
 	return v, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // Plan is how a query will be answered from a source: which indexes narrow the twins down before
@@ -109,8 +109,8 @@ func conjuncts(e expr, into []expr) []expr {
 	return append(into, e)
 }
 
-func indexable(v twin.Value) bool {
-	return v.Kind() == twin.String || v.Kind() == twin.Number || v.Kind() == twin.Bool
+func indexable(v jsonvalue.Value) bool {
+	return v.Kind() == jsonvalue.String || v.Kind() == jsonvalue.Number || v.Kind() == jsonvalue.Bool
 }
 
 func isDeviceID(p path) bool { return len(p) == 1 && p[0] == "deviceId" }
@@ -146,7 +146,7 @@ func planComparison(b binary, src Source) access {
 }
 
 func planIn(p path, values array, src Source) access {
-	if !slices.ContainsFunc(values, func(v twin.Value) bool { return !indexable(v) }) {
+	if !slices.ContainsFunc(values, func(v jsonvalue.Value) bool { return !indexable(v) }) {
 		if isDeviceID(p) {
 			return byID{values, src}
 		}
@@ -172,12 +172,12 @@ func planPrefix(c call, src Source) access {
 	}
 	p, isPath := c.args[0].(path)
 	l, isLiteral := c.args[1].(literal)
-	if !isPath || !isLiteral || l.value.Kind() != twin.String || isDeviceID(p) {
+	if !isPath || !isLiteral || l.value.Kind() != jsonvalue.String || isDeviceID(p) {
 		return nil
 	}
 	high := Bound{}
 	if end := prefixEnd(l.value.Str()); end != "" {
-		high = Bound{Value: twin.StringValue(end), Open: true}
+		high = Bound{Value: jsonvalue.StringValue(end), Open: true}
 	}
 	return planRange(p, Bound{Value: l.value}, high, src)
 }

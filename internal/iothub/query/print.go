@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // printer writes queries with as few parentheses as they need. It never writes more of them than were
@@ -97,9 +97,9 @@ func (it item) write(w *printer) {
 
 func (l literal) write(w *printer) {
 	switch l.value.Kind() {
-	case twin.Undefined:
+	case jsonvalue.Undefined:
 		w.WriteString("undefined")
-	case twin.String:
+	case jsonvalue.String:
 		w.quote(l.value.Str())
 	default:
 		w.Write(l.value.AppendJSON(nil))

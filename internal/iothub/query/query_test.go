@@ -13,19 +13,20 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func value(t testing.TB, text string) twin.Value {
+func value(t testing.TB, text string) jsonvalue.Value {
 	t.Helper()
 	if text == "" {
-		return twin.Value{}
+		return jsonvalue.Value{}
 	}
-	v, err := twin.Parse([]byte(text))
+	v, err := jsonparse.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func source(t testing.TB, devices ...device) *store.Store {
 			t.Fatal(err)
 		}
 		if d.tags != "" {
-			if _, err := s.PatchTwin(t.Context(), d.id, value(t, d.tags), twin.Value{}, ""); err != nil {
+			if _, err := s.PatchTwin(t.Context(), d.id, value(t, d.tags), jsonvalue.Value{}, ""); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -124,13 +125,13 @@ func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 	if q.items == nil {
 		return t.AppendJSON(dst)
 	}
-	members := make([]twin.Member, 0, len(q.items))
+	members := make([]jsonvalue.Member, 0, len(q.items))
 	for _, it := range q.items {
 		if v := t.Field(it.path...); v.IsDefined() {
-			members = append(members, twin.Member{Key: it.label(0), Value: v})
+			members = append(members, jsonvalue.Member{Key: it.label(0), Value: v})
 		}
 	}
-	return twin.ObjectValue(members...).AppendJSON(dst)
+	return jsonvalue.ObjectValue(members...).AppendJSON(dst)
 }
 
 // label is the name of an element in the result: its alias, or the last part of its path. An

@@ -5,6 +5,7 @@ package query
 import (
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -28,7 +29,7 @@ type Source interface {
 // indexed. A bitmap that is returned belongs to the caller; nil stands for none.
 type Index interface {
 	// Equal finds the twins whose value has the kind and content of v.
-	Equal(v twin.Value) *roaring.Bitmap
+	Equal(v jsonvalue.Value) *roaring.Bitmap
 	// Range finds the twins whose value has the kind of the bounds and lies between them. At least
 	// one bound is given; strings compare by their bytes. It gives up, and returns false, when there
 	// are more than most.
@@ -37,6 +38,6 @@ type Index interface {
 
 // Bound is one end of a range. The zero value is no bound.
 type Bound struct {
-	Value twin.Value
+	Value jsonvalue.Value
 	Open  bool // the value itself is outside
 }

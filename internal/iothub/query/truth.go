@@ -1,6 +1,6 @@
 package query
 
-import "github.com/twinfleet/twinfleet/internal/iothub/twin"
+import "github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 
 // truth is a value of the three-valued logic. What is no boolean, null included, counts as undefined
 // wherever a truth is wanted (as in Azure Cosmos DB's SQL, which the language comes from; the IoT Hub
@@ -26,18 +26,18 @@ func truthOf(b bool) truth {
 }
 
 // truthIn is the truth of a value.
-func truthIn(v twin.Value) truth {
-	if v.Kind() != twin.Bool {
+func truthIn(v jsonvalue.Value) truth {
+	if v.Kind() != jsonvalue.Bool {
 		return undefined
 	}
 	return truthOf(v.Bool())
 }
 
-func (t truth) value() twin.Value {
+func (t truth) value() jsonvalue.Value {
 	if t == undefined {
-		return twin.Value{}
+		return jsonvalue.Value{}
 	}
-	return twin.BoolValue(t == isTrue)
+	return jsonvalue.BoolValue(t == isTrue)
 }
 
 func (t truth) not() truth {

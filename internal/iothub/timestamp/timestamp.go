@@ -12,14 +12,9 @@ import (
 // 0001-01-01T00:00:00Z, which stands for never.
 type Time struct{ time.Time }
 
-const timeLayout = "2006-01-02T15:04:05.0000000Z"
-
 // Append appends t as the service writes times, without quotes.
 func Append(dst []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return append(dst, "0001-01-01T00:00:00Z"...)
-	}
-	return t.UTC().AppendFormat(dst, timeLayout)
+	return Of(t).Append(dst)
 }
 
 // MarshalJSON writes the time as the service does.

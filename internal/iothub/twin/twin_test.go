@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -9,7 +10,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/section"
 )
+
+// mustParse parses a document the test wrote itself.
+func mustParse(t testing.TB, text string) jsonvalue.Value {
+	t.Helper()
+	v, err := jsonparse.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("Parse(%s): %v", text, err)
+	}
+	return v
+}
+
+// at returns the time of the nth write of a test.
+func at(n int) time.Time { return time.Date(2026, 1, 1, 0, 0, n, 123456789, time.UTC) }
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -80,9 +100,9 @@ func TestVersions(t *testing.T) {
 	read := func(t *Twin) state {
 		return state{t.Desired.Version(), t.Reported.Version(), t.Version, t.ETag}
 	}
-	v := func(text string) Value {
+	v := func(text string) jsonvalue.Value {
 		if text == "" {
-			return Value{}
+			return jsonvalue.Value{}
 		}
 		return mustParse(t, text)
 	}
@@ -145,11 +165,17 @@ func TestRefusedWritesHaveNoResult(t *testing.T) {
 		"replace tags":    func() (*Twin, error) { n, _, err := start.Replace(bad, good, at(1)); return n, err },
 		"replace desired": func() (*Twin, error) { n, _, err := start.Replace(good, bad, at(1)); return n, err },
 		"report":          func() (*Twin, error) { return start.Report(bad, at(1)) },
-		"tags a string":   func() (*Twin, error) { n, _, err := start.Patch(StringValue("x"), good, at(1)); return n, err },
-		"desired a list":  func() (*Twin, error) { n, _, err := start.Patch(good, ArrayValue(), at(1)); return n, err },
+		"tags a string": func() (*Twin, error) {
+			n, _, err := start.Patch(jsonvalue.StringValue("x"), good, at(1))
+			return n, err
+		},
+		"desired a list": func() (*Twin, error) {
+			n, _, err := start.Patch(good, jsonvalue.ArrayValue(), at(1))
+			return n, err
+		},
 	} {
 		next, err := write()
-		var limit *LimitError
+		var limit *limits.Error
 		if next != nil || !errors.As(err, &limit) {
 			t.Errorf("%s: %v, error %v; want a LimitError alone", name, next, err)
 		}
@@ -163,22 +189,6 @@ func TestAppendDelta(t *testing.T) {
 	} {
 		if got := string(AppendDelta(nil, mustParse(t, delta), 8)); got != want {
 			t.Errorf("AppendDelta(%s) = %s; want %s", delta, got, want)
-		}
-	}
-}
-
-func TestETag(t *testing.T) {
-	for n, want := range map[uint64]string{1: "AAAAAAAAAAE=", 5: "AAAAAAAAAAU=", 1<<64 - 1: "//////////8="} {
-		if got := ETagString(n); got != want {
-			t.Errorf("ETagString(%d) = %s; want %s", n, got, want)
-		}
-		if got, err := ParseETag(want); got != n || err != nil {
-			t.Errorf("ParseETag(%s) = %d, %v; want %d", want, got, err, n)
-		}
-	}
-	for _, s := range []string{"", "*", "AAAA", "AAAAAAAAAAE", "AAAAAAAAAAF=", `"AAAAAAAAAAE="`} {
-		if n, err := ParseETag(s); !errors.Is(err, ErrETag) {
-			t.Errorf("ParseETag(%s) = %d, %v; want ErrETag", s, n, err)
 		}
 	}
 }
@@ -243,22 +253,10 @@ func TestField(t *testing.T) {
 	}
 }
 
-func TestCanonicalPath(t *testing.T) {
-	for path, want := range map[string]string{
-		"DEVICEID": "deviceId", "Tags.Location.Plant": "tags.Location.Plant", "PROPERTIES.REPORTED.Version": "properties.reported.Version",
-		"capabilities.IoTEdge": "capabilities.iotEdge", "X509THUMBPRINT.primarythumbprint": "x509Thumbprint.primaryThumbprint",
-		"Unknown.STATUS": "Unknown.STATUS", "properties.Other": "properties.Other",
-	} {
-		if got := strings.Join(CanonicalPath(strings.Split(path, ".")), "."); got != want {
-			t.Errorf("CanonicalPath(%s) = %s; want %s", path, got, want)
-		}
-	}
-}
-
 func TestBinaryRoundTrip(t *testing.T) {
 	tw := classic(t)
 	record := tw.AppendBinary(nil)
-	back, rest, err := DecodeBinary(append(record, "rest"...), NewInterner())
+	back, rest, err := DecodeBinary(append(record, "rest"...), jsonparse.NewInterner())
 	if err != nil || string(rest) != "rest" {
 		t.Fatalf("DecodeBinary: %v, rest %q", err, rest)
 	}
@@ -269,54 +267,74 @@ func TestBinaryRoundTrip(t *testing.T) {
 	if got, want := string(back.AppendJSON(nil)), string(tw.AppendJSON(nil)); got != want {
 		t.Errorf("decoded\n%s\nwant\n%s", got, want)
 	}
-	if got, _, err := DecodeBinary(New("d").AppendBinary(nil), nil); err != nil || got.Desired != NewSection(Desired) {
+	if got, _, err := DecodeBinary(New("d").AppendBinary(nil), nil); err != nil || got.Desired != section.New(limits.Desired) {
 		t.Errorf("a new twin does not share the empty sections: %v", err)
 	}
 	for n := range record {
-		if _, _, err := DecodeBinary(record[:n], nil); !errors.Is(err, ErrEncoding) {
+		if _, _, err := DecodeBinary(record[:n], nil); !errors.Is(err, codec.ErrDamaged) {
 			t.Fatalf("%d bytes of %d: error %v; want ErrEncoding", n, len(record), err)
 		}
 	}
 }
 
-func TestDecodeService(t *testing.T) {
-	tw := classic(t)
-	got, err := DecodeService(tw.AppendJSON(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.DeviceID != "dev-1" || got.ETag != "AAAAAAAAAAI=" || got.DeviceETag != "NzQxMTYyNTA3" || got.Version != 4 || !got.Connected ||
-		got.C2DCount != 3 || got.ModelID != "dtmi:x;1" || !got.IoTEdge || got.StatusReason != "late" || got.AuthType != "sas" {
-		t.Errorf("decoded %+v", got)
-	}
-	if !got.StatusUpdated.Equal(at(1).Truncate(tick)) || !got.LastActivity.Equal(at(2).Truncate(tick)) {
-		t.Errorf("times %v, %v", got.StatusUpdated, got.LastActivity)
-	}
-	if !got.Tags.Equal(tw.Tags.Value()) || !got.Desired.Value.Equal(tw.Desired.Value()) || !got.Reported.Value.Equal(tw.Reported.Value()) ||
-		got.Desired.Version != 2 || got.Reported.Version != 2 {
-		t.Errorf("sections %s, %+v, %+v", got.Tags, got.Desired, got.Reported)
-	}
-	if when, ok := got.Reported.LastUpdated("connectivity", "type"); !ok || !when.Equal(at(4).Truncate(tick)) {
-		t.Errorf("LastUpdated(connectivity.type) = %v, %v", when, ok)
-	}
-	if _, ok := got.Reported.LastUpdated("nothing"); ok {
-		t.Error("LastUpdated of nothing")
-	}
-	old, err := DecodeService([]byte(`{"deviceId":"d","lastActivityTime":"0001-01-01T00:00:00","statusUpdateTime":"2024-02-29T10:00:00.5"}`))
-	if err != nil || !old.LastActivity.IsZero() || !old.StatusUpdated.Equal(time.Date(2024, 2, 29, 10, 0, 0, 5e8, time.UTC)) {
-		t.Errorf("times without zone: %+v, %v", old, err)
-	}
-	for _, text := range []string{``, `[]`, `{"lastActivityTime":"yesterday"}`} {
-		if _, err := DecodeService([]byte(text)); err == nil {
-			t.Errorf("DecodeService(%s) gave no error", text)
+// FuzzDecodeBinary feeds the decoder of records with anything: it must refuse or give a
+// twin that is written again as it was read.
+func FuzzDecodeBinary(f *testing.F) {
+	f.Add(New("d").AppendBinary(nil))
+	f.Add(classic(f).AppendBinary(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tw, _, err := DecodeBinary(b, nil)
+		if err != nil {
+			return
+		}
+		record := tw.AppendBinary(nil)
+		again, rest, err := DecodeBinary(record, nil)
+		if err != nil || len(rest) != 0 || !bytes.Equal(again.AppendBinary(nil), record) {
+			t.Fatalf("%x was written as %x, which is not read back: %v", b, record, err)
+		}
+	})
+}
+
+// benchReport is what a device of the tutorial reports.
+const benchReport = `{"connectivity":{"type":"cellular"}}`
+
+func BenchmarkTwinReport(b *testing.B) {
+	tw := classic(b)
+	patch := mustParse(b, benchReport)
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tw.Report(patch, now); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
 
-func TestHasArray(t *testing.T) {
-	for text, want := range map[string]bool{`{"a":{"b":[]}}`: true, `[]`: true, `{"a":{"b":1}}`: false, `"x"`: false} {
-		if got := mustParse(t, text).HasArray(); got != want {
-			t.Errorf("HasArray(%s) = %v", text, got)
+func BenchmarkAppendJSON(b *testing.B) {
+	tw := classic(b)
+	buf := tw.AppendJSON(nil)
+	b.Run("service", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(buf)))
+		for b.Loop() {
+			buf = tw.AppendJSON(buf[:0])
+		}
+	})
+	b.Run("device", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = tw.AppendDeviceJSON(buf[:0])
+		}
+	})
+}
+
+func BenchmarkField(b *testing.B) {
+	tw := classic(b)
+	path := []string{"properties", "reported", "connectivity", "type"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if tw.Field(path...).Str() != "cellular" {
+			b.Fatal("another value")
 		}
 	}
 }

@@ -3,41 +3,46 @@ package twin
 import (
 	"strconv"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
 // AppendJSON appends the twin as the service sees it: identity members, tags, and both
 // property sections with $metadata and $version.
 func (t *Twin) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"deviceId":`...)
-	dst = appendString(dst, t.DeviceID)
+	dst = jsonvalue.AppendString(dst, t.DeviceID)
 	if t.ModuleID != "" {
 		dst = append(dst, `,"moduleId":`...)
-		dst = appendString(dst, t.ModuleID)
+		dst = jsonvalue.AppendString(dst, t.ModuleID)
 	}
 	dst = append(dst, `,"etag":"`...)
-	dst = appendETag(dst, t.ETag)
+	dst = etag.AppendTwin(dst, t.ETag)
 	dst = append(dst, `","deviceEtag":`...)
-	dst = appendString(dst, t.DeviceETag)
+	dst = jsonvalue.AppendString(dst, t.DeviceETag)
 	dst = append(dst, `,"status":`...)
-	dst = appendString(dst, t.Status)
+	dst = jsonvalue.AppendString(dst, t.Status)
 	if t.StatusReason != "" {
 		dst = append(dst, `,"statusReason":`...)
-		dst = appendString(dst, t.StatusReason)
+		dst = jsonvalue.AppendString(dst, t.StatusReason)
 	}
 	dst = append(dst, `,"statusUpdateTime":"`...)
-	dst = instantOf(t.StatusUpdated).append(dst)
+	dst = timestamp.Of(t.StatusUpdated).Append(dst)
 	dst = append(dst, `","connectionState":"`...)
 	dst = append(dst, t.connectionState()...)
 	dst = append(dst, `","lastActivityTime":"`...)
-	dst = instantOf(t.LastActivity).append(dst)
+	dst = timestamp.Of(t.LastActivity).Append(dst)
 	dst = append(dst, `","cloudToDeviceMessageCount":`...)
 	dst = strconv.AppendInt(dst, int64(t.C2DCount), 10)
 	dst = append(dst, `,"authenticationType":`...)
-	dst = appendString(dst, t.AuthType)
+	dst = jsonvalue.AppendString(dst, t.AuthType)
 	dst = append(dst, `,"x509Thumbprint":`...)
 	dst = t.thumbprints().AppendJSON(dst)
 	dst = append(dst, `,"modelId":`...)
-	dst = appendString(dst, t.ModelID)
+	dst = jsonvalue.AppendString(dst, t.ModelID)
 	dst = append(dst, `,"version":`...)
 	dst = strconv.AppendInt(dst, t.Version, 10)
 	dst = append(dst, `,"tags":`...)
@@ -73,108 +78,108 @@ func (t *Twin) connectionState() string {
 }
 
 // thumbprints makes the member x509Thumbprint, with null for what is not set.
-func (t *Twin) thumbprints() Value {
-	return ObjectValue(
-		Member{"primaryThumbprint", textOrNull(t.PrimaryThumbprint)},
-		Member{"secondaryThumbprint", textOrNull(t.SecondaryThumbprint)},
+func (t *Twin) thumbprints() jsonvalue.Value {
+	return jsonvalue.ObjectValue(
+		jsonvalue.Member{Key: "primaryThumbprint", Value: textOrNull(t.PrimaryThumbprint)},
+		jsonvalue.Member{Key: "secondaryThumbprint", Value: textOrNull(t.SecondaryThumbprint)},
 	)
 }
 
-func textOrNull(s string) Value {
+func textOrNull(s string) jsonvalue.Value {
 	if s == "" {
-		return NullValue()
+		return jsonvalue.NullValue()
 	}
-	return StringValue(s)
+	return jsonvalue.StringValue(s)
 }
 
 // Field returns what a query finds under a path, such as "tags", "location", "plant" or
 // "properties", "reported", "$version"; Undefined where there is nothing. The names of
 // the system's own members match in any case, names of tags and properties exactly.
 // Times are strings, as in documents.
-func (t *Twin) Field(path ...string) Value {
+func (t *Twin) Field(path ...string) jsonvalue.Value {
 	if len(path) == 0 {
-		return Value{}
+		return jsonvalue.Value{}
 	}
-	name, rest := systemName(path[0]), path[1:]
+	name, rest := names.System(path[0]), path[1:]
 	switch name {
 	case "tags":
-		return t.Tags.field(rest)
+		return t.Tags.Field(rest)
 	case "properties":
 		return t.properties(rest)
 	case "x509Thumbprint":
 		return foldPath(t.thumbprints(), rest)
 	case "capabilities":
-		return foldPath(ObjectValue(Member{"iotEdge", BoolValue(t.IoTEdge)}), rest)
+		return foldPath(jsonvalue.ObjectValue(jsonvalue.Member{Key: "iotEdge", Value: jsonvalue.BoolValue(t.IoTEdge)}), rest)
 	}
 	if len(rest) > 0 {
-		return Value{}
+		return jsonvalue.Value{}
 	}
 	return t.system(name)
 }
 
 // properties looks up a path below "properties".
-func (t *Twin) properties(path []string) Value {
+func (t *Twin) properties(path []string) jsonvalue.Value {
 	if len(path) == 0 {
-		return ObjectValue(
-			Member{"desired", t.Desired.document()},
-			Member{"reported", t.Reported.document()},
+		return jsonvalue.ObjectValue(
+			jsonvalue.Member{Key: "desired", Value: t.Desired.Document()},
+			jsonvalue.Member{Key: "reported", Value: t.Reported.Document()},
 		)
 	}
-	switch systemName(path[0]) {
+	switch names.System(path[0]) {
 	case "reported":
-		return t.Reported.field(path[1:])
+		return t.Reported.Field(path[1:])
 	case "desired":
-		return t.Desired.field(path[1:])
+		return t.Desired.Field(path[1:])
 	default:
-		return Value{}
+		return jsonvalue.Value{}
 	}
 }
 
 // system returns one of the scalar members outside tags and properties.
-func (t *Twin) system(name string) Value {
+func (t *Twin) system(name string) jsonvalue.Value {
 	switch name {
 	case "deviceId":
-		return StringValue(t.DeviceID)
+		return jsonvalue.StringValue(t.DeviceID)
 	case "moduleId":
 		return textOrUndefined(t.ModuleID)
 	case "etag":
-		return StringValue(ETagString(t.ETag))
+		return jsonvalue.StringValue(etag.OfTwin(t.ETag))
 	case "deviceEtag":
-		return StringValue(t.DeviceETag)
+		return jsonvalue.StringValue(t.DeviceETag)
 	case "status":
-		return StringValue(t.Status)
+		return jsonvalue.StringValue(t.Status)
 	case "statusReason":
 		return textOrUndefined(t.StatusReason)
 	case "statusUpdateTime":
-		return StringValue(instantOf(t.StatusUpdated).String())
+		return jsonvalue.StringValue(timestamp.Of(t.StatusUpdated).String())
 	case "connectionState":
-		return StringValue(t.connectionState())
+		return jsonvalue.StringValue(t.connectionState())
 	case "lastActivityTime":
-		return StringValue(instantOf(t.LastActivity).String())
+		return jsonvalue.StringValue(timestamp.Of(t.LastActivity).String())
 	case "cloudToDeviceMessageCount":
-		return IntValue(int64(t.C2DCount))
+		return jsonvalue.IntValue(int64(t.C2DCount))
 	case "authenticationType":
-		return StringValue(t.AuthType)
+		return jsonvalue.StringValue(t.AuthType)
 	case "modelId":
-		return StringValue(t.ModelID)
+		return jsonvalue.StringValue(t.ModelID)
 	case "version":
-		return IntValue(t.Version)
+		return jsonvalue.IntValue(t.Version)
 	default:
-		return Value{}
+		return jsonvalue.Value{}
 	}
 }
 
-func textOrUndefined(s string) Value {
+func textOrUndefined(s string) jsonvalue.Value {
 	if s == "" {
-		return Value{}
+		return jsonvalue.Value{}
 	}
-	return StringValue(s)
+	return jsonvalue.StringValue(s)
 }
 
 // foldPath walks down an object whose names are the system's own.
-func foldPath(v Value, path []string) Value {
+func foldPath(v jsonvalue.Value, path []string) jsonvalue.Value {
 	for _, name := range path {
-		var next Value
+		var next jsonvalue.Value
 		for key, member := range v.Members() {
 			if strings.EqualFold(key, name) {
 				next = member

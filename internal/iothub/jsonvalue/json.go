@@ -1,20 +1,10 @@
-package twin
+package jsonvalue
 
 import "unicode/utf8"
 
 // MarshalJSON returns the compact JSON text; an Undefined value is written as null,
 // because JSON has no other word for it.
 func (v Value) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
-
-// UnmarshalJSON parses strictly, as [Parse] does.
-func (v *Value) UnmarshalJSON(b []byte) error {
-	parsed, err := Parse(b)
-	if err != nil {
-		return err
-	}
-	*v = parsed
-	return nil
-}
 
 // String returns the compact JSON text, and "undefined" where there is no value.
 func (v Value) String() string {
@@ -36,7 +26,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	case Number:
 		return append(dst, v.text...)
 	case String:
-		return appendString(dst, v.text)
+		return AppendString(dst, v.text)
 	case Array:
 		dst = append(dst, '[')
 		for i := range v.node.members {
@@ -48,20 +38,20 @@ func (v Value) AppendJSON(dst []byte) []byte {
 		return append(dst, ']')
 	case Object:
 		dst = append(dst, '{')
-		dst = appendMembers(dst, v.node.members)
+		dst = AppendMembers(dst, v.node.members)
 		return append(dst, '}')
 	default:
 		return append(dst, "null"...)
 	}
 }
 
-// appendMembers appends the members of an object without the braces.
-func appendMembers(dst []byte, members []Member) []byte {
+// AppendMembers appends the members of an object without the braces.
+func AppendMembers(dst []byte, members []Member) []byte {
 	for i := range members {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, members[i].Key)
+		dst = AppendString(dst, members[i].Key)
 		dst = append(dst, ':')
 		dst = members[i].Value.AppendJSON(dst)
 	}
@@ -70,9 +60,9 @@ func appendMembers(dst []byte, members []Member) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends a JSON string, escaping only what JSON demands (RFC 8259
+// AppendString appends a JSON string, escaping only what JSON demands (RFC 8259
 // section 7). Bytes that are no UTF-8, which Parse never lets in, become U+FFFD.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -118,4 +108,14 @@ func appendEscape(dst []byte, c byte) []byte {
 	default:
 		return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 	}
+}
+
+// AppendName appends a name that needs no escapes, and its colon.
+func AppendName(dst []byte, name string, comma bool) []byte {
+	if comma {
+		dst = append(dst, ',')
+	}
+	dst = append(dst, '"')
+	dst = append(dst, name...)
+	return append(dst, '"', ':')
 }

@@ -1,4 +1,4 @@
-package twin
+package jsonparse
 
 import (
 	"unicode/utf16"
@@ -20,7 +20,7 @@ func (p *parser) str() (string, bool) {
 				return "", p.fail("a string is not valid UTF-8")
 			}
 			p.pos++
-			return p.interner.text(text), true
+			return p.interner.Text(text), true
 		case c == '\\':
 			return p.escaped(start)
 		case c < ' ':
@@ -45,7 +45,7 @@ func (p *parser) escaped(start int) (string, bool) {
 				return "", p.fail("a string is not valid UTF-8")
 			}
 			p.pos++
-			return p.interner.text(p.buf), true
+			return p.interner.Text(p.buf), true
 		case c == '\\':
 			if !p.escape() {
 				return "", false

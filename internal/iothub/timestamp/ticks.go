@@ -1,36 +1,37 @@
-package twin
+package timestamp
 
 import "time"
 
-// instant is a time as twins keep it: ticks of 100 ns since 1970, UTC. Seven fractional
+// Ticks is a time as twins keep it: ticks of 100 ns since 1970, UTC. Seven fractional
 // digits are what the service writes; a word instead of the three of time.Time is what a
 // stamp at every node of every twin can afford.
-type instant int64
+type Ticks int64
 
 const (
-	tick           = 100 // Nanoseconds.
-	ticksPerSecond = int64(time.Second / tick)
+	// Tick is how many nanoseconds a tick has.
+	Tick           = 100
+	ticksPerSecond = int64(time.Second / Tick)
 
-	// never is 0001-01-01T00:00:00Z, which stands for "not yet" in documents.
-	never = instant(-62135596800 * ticksPerSecond)
+	// Never is 0001-01-01T00:00:00Z, which stands for "not yet" in documents.
+	Never = Ticks(-62135596800 * ticksPerSecond)
 )
 
-// instantOf cuts a time to whole ticks. The zero time gives never.
-func instantOf(t time.Time) instant {
-	return instant(t.Unix()*ticksPerSecond + int64(t.Nanosecond())/tick)
+// Of cuts a time to whole ticks. The zero time gives Never.
+func Of(t time.Time) Ticks {
+	return Ticks(t.Unix()*ticksPerSecond + int64(t.Nanosecond())/Tick)
 }
 
-// time returns the time in UTC, the zero time for never.
-func (i instant) time() time.Time {
-	if i == never {
+// Time returns the time in UTC, the zero time for Never.
+func (i Ticks) Time() time.Time {
+	if i == Never {
 		return time.Time{}
 	}
 	sec, ticks := i.split()
-	return time.Unix(sec, ticks*tick).UTC()
+	return time.Unix(sec, ticks*Tick).UTC()
 }
 
 // split returns the seconds since 1970 and the ticks after them.
-func (i instant) split() (sec, ticks int64) {
+func (i Ticks) split() (sec, ticks int64) {
 	sec, ticks = int64(i)/ticksPerSecond, int64(i)%ticksPerSecond
 	if ticks < 0 {
 		sec, ticks = sec-1, ticks+ticksPerSecond
@@ -38,14 +39,14 @@ func (i instant) split() (sec, ticks int64) {
 	return sec, ticks
 }
 
-// String writes the instant as documents have it.
-func (i instant) String() string { return string(i.append(make([]byte, 0, 28))) }
+// String writes the time as documents have it.
+func (i Ticks) String() string { return string(i.Append(make([]byte, 0, 28))) }
 
-// append appends the instant as documents have it: seven fractional digits and Z, and no
-// fraction for never. Pages of query results hold thousands of these: the general
+// Append appends the time as documents have it: seven fractional digits and Z, and no
+// fraction for Never. Pages of query results hold thousands of these: the general
 // formatter of package time takes five times as long.
-func (i instant) append(dst []byte) []byte {
-	if i == never {
+func (i Ticks) Append(dst []byte) []byte {
+	if i == Never {
 		return append(dst, "0001-01-01T00:00:00Z"...)
 	}
 	sec, ticks := i.split()

@@ -1,4 +1,4 @@
-package twin
+package section
 
 import (
 	"bytes"
@@ -13,24 +13,30 @@ import (
 	"unicode"
 
 	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/metadata"
 )
 
 // The model is the guide's text put into the plainest code there is: maps, changed in place.
 type modelSection struct {
-	kind    SectionKind
+	kind    limits.SectionKind
 	doc     map[string]any
 	meta    map[string]any
 	version int64
 }
 
-func newModel(kind SectionKind) *modelSection {
-	return &modelSection{kind: kind, doc: map[string]any{}, version: 1, meta: map[string]any{keyLastUpdated: "0001-01-01T00:00:00Z"}}
+func newModel(kind limits.SectionKind) *modelSection {
+	return &modelSection{kind: kind, doc: map[string]any{}, version: 1, meta: map[string]any{metadata.KeyLastUpdated: "0001-01-01T00:00:00Z"}}
 }
 
 func (m *modelSection) stamp(meta map[string]any, now time.Time) map[string]any {
-	meta[keyLastUpdated] = now.UTC().Format("2006-01-02T15:04:05.0000000Z")
-	if m.kind == Desired {
-		meta[keyLastUpdatedVersion] = json.Number(IntValue(m.version).Literal())
+	meta[metadata.KeyLastUpdated] = now.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	if m.kind == limits.Desired {
+		meta[metadata.KeyLastUpdatedVersion] = json.Number(jsonvalue.IntValue(m.version).Literal())
 	}
 	return meta
 }
@@ -97,14 +103,14 @@ func modelSize(v any) int {
 	return n
 }
 
-// write does what a Merge (or a Replace) must do, or reports that a limit forbids it.
+// write does what a MergePatch (or a Replace) must do, or reports that a limit forbids it.
 func (m *modelSection) write(patch map[string]any, replace bool, now time.Time) bool {
 	next := &modelSection{kind: m.kind, doc: map[string]any{}, meta: map[string]any{}, version: m.version + 1}
 	if !replace {
 		next.doc, next.meta = clone(m.doc), clone(m.meta)
 	}
 	next.merge(next.doc, next.meta, patch, now)
-	limit := map[SectionKind]int{Tags: 8192, Desired: 32768, Reported: 32768}[m.kind]
+	limit := map[limits.SectionKind]int{limits.Tags: 8192, limits.Desired: 32768, limits.Reported: 32768}[m.kind]
 	if modelSize(next.doc) > limit {
 		return false
 	}
@@ -115,8 +121,8 @@ func (m *modelSection) write(patch map[string]any, replace bool, now time.Time) 
 // document is the section as the model thinks it is written.
 func (m *modelSection) document() map[string]any {
 	doc := maps.Clone(m.doc)
-	if m.kind != Tags {
-		doc[keyMetadata], doc[keyVersion] = m.meta, json.Number(IntValue(m.version).Literal())
+	if m.kind != limits.Tags {
+		doc[metadata.KeyMetadata], doc[metadata.KeyVersion] = m.meta, json.Number(jsonvalue.IntValue(m.version).Literal())
 	}
 	return doc
 }
@@ -149,8 +155,8 @@ func objectGen(depth int, nulls bool) *rapid.Generator[map[string]any] {
 		out := rapid.MapOfN(keyGen, valueGen(depth, nulls), 0, 4).Draw(t, "object")
 		if rapid.IntRange(0, 19).Draw(t, "many") == 0 {
 			v := valueGen(0, nulls).Draw(t, "value")
-			for i := range rapid.IntRange(walkLimit, 3*walkLimit).Draw(t, "names") {
-				out["n"+IntValue(int64(i)).Literal()] = v
+			for i := range rapid.IntRange(20, 50).Draw(t, "names") {
+				out["n"+jsonvalue.IntValue(int64(i)).Literal()] = v
 			}
 		}
 		return out
@@ -161,8 +167,8 @@ func objectGen(depth int, nulls bool) *rapid.Generator[map[string]any] {
 // documents, metadata, versions, sizes and deltas against each other.
 func TestSectionAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		kind := rapid.SampledFrom([]SectionKind{Tags, Desired, Reported}).Draw(rt, "kind")
-		got, want := NewSection(kind), newModel(kind)
+		kind := rapid.SampledFrom([]limits.SectionKind{limits.Tags, limits.Desired, limits.Reported}).Draw(rt, "kind")
+		got, want := New(kind), newModel(kind)
 		now := time.Date(2026, 1, 2, 3, 4, 5, 678901200, time.UTC)
 		for range rapid.IntRange(1, 12).Draw(rt, "patches") {
 			now = now.Add(time.Duration(rapid.IntRange(1, 1e9).Draw(rt, "later")) * 100)
@@ -173,7 +179,7 @@ func TestSectionAgainstModel(t *testing.T) {
 			before := string(got.AppendJSON(nil, true, true))
 
 			var next *Section
-			var delta Value
+			var delta jsonvalue.Value
 			var err error
 			if replace {
 				next, delta, err = got.Replace(v, now)
@@ -184,7 +190,7 @@ func TestSectionAgainstModel(t *testing.T) {
 				rt.Fatalf("the section written to has changed:\n%s\n%s", before, after)
 			}
 			if fits := want.write(patch, replace, now); !fits {
-				var limit *LimitError
+				var limit *limits.Error
 				if !errors.As(err, &limit) {
 					rt.Fatalf("write error = %v; want a LimitError", err)
 				}
@@ -193,11 +199,11 @@ func TestSectionAgainstModel(t *testing.T) {
 			if err != nil {
 				rt.Fatalf("write(%s): %v", text, err)
 			}
-			if replace && !Merge(got.Value(), delta).Equal(next.Value()) {
+			if replace && !MergePatch(got.Value(), delta).Equal(next.Value()) {
 				rt.Fatalf("merging delta %s into %s does not give %s", delta, got.Value(), next.Value())
 			}
-			if !replace && !Merge(got.Value(), v).Equal(next.Value()) {
-				rt.Fatalf("Merge and Section.Merge differ: %s, %s", Merge(got.Value(), v), next.Value())
+			if !replace && !MergePatch(got.Value(), v).Equal(next.Value()) {
+				rt.Fatalf("Merge and Section.Merge differ: %s, %s", MergePatch(got.Value(), v), next.Value())
 			}
 			got = next
 			compareWithModel(rt, got, want)
@@ -215,25 +221,18 @@ func compareWithModel(rt *rapid.T, got *Section, want *modelSection) {
 	if got.Size() != modelSize(want.doc) || got.Version() != want.version {
 		rt.Fatalf("size %d, version %d; the model has %d, %d", got.Size(), got.Version(), modelSize(want.doc), want.version)
 	}
-	if kind := got.Kind(); kind != Tags {
+	if kind := got.Kind(); kind != limits.Tags {
 		if meta := decodeAny(got.Metadata().AppendJSON(nil)); !reflect.DeepEqual(meta, any(want.meta)) {
 			rt.Fatalf("Metadata() = %s", got.Metadata())
 		}
-		if view := got.field(nil); view.String() != string(text) {
+		if view := got.Field(nil); view.String() != string(text) {
 			rt.Fatalf("queries see %s; documents have %s", view, text)
 		}
 	}
-	whole := New("d")
-	*slot(whole, got.Kind()) = got
-	back, rest, err := DecodeBinary(whole.AppendBinary(nil), nil)
-	if err != nil || len(rest) != 0 || !sameSection(*slot(back, got.Kind()), got) {
-		rt.Fatalf("decoded %+v, %v", back, err)
+	r := codec.Reader{Rest: got.AppendBinary(nil)}
+	if back := Decode(&r, got.Kind(), nil); r.Err != nil || len(r.Rest) != 0 || !sameSection(back, got) {
+		rt.Fatalf("decoded %+v, %v", back, r.Err)
 	}
-}
-
-// slot is where a twin keeps a section of some kind.
-func slot(t *Twin, kind SectionKind) **Section {
-	return map[SectionKind]**Section{Tags: &t.Tags, Desired: &t.Desired, Reported: &t.Reported}[kind]
 }
 
 // sameSection compares what is stored, metadata included, whatever the kind.
@@ -241,6 +240,56 @@ func sameSection(a, b *Section) bool {
 	return a.Value().String() == b.Value().String() && a.version == b.version && a.size == b.size && sameMeta(a.meta, b.meta)
 }
 
-func sameMeta(a, b meta) bool {
-	return a.at == b.at && a.version == b.version && slices.EqualFunc(a.kids, b.kids, sameMeta)
+func sameMeta(a, b metadata.Node) bool {
+	return a.At == b.At && a.Version == b.Version && slices.EqualFunc(a.Kids, b.Kids, sameMeta)
+}
+
+// FuzzMerge merges any patch into any section, as a device's report, a service's patch
+// and a service's replacement, and holds the outcome against the model.
+func FuzzMerge(f *testing.F) {
+	f.Add([]byte(`{"a":1,"o":{"x":1}}`), []byte(`{"a":null,"o":{"y":[1]}}`), false)
+	f.Add([]byte(`{"o":{"x":{"y":1}}}`), []byte(`{"o":{"x":2}}`), true)
+	f.Add([]byte(`{}`), []byte(`{"a":{"b":{"c":null}}}`), false)
+	f.Add([]byte(`{"a":[1]}`), []byte(`{"a":[null]}`), false)
+	f.Fuzz(func(t *testing.T, base, patch []byte, replace bool) {
+		b, err := jsonparse.Parse(base)
+		p, patchErr := jsonparse.Parse(patch)
+		if err != nil || patchErr != nil {
+			return
+		}
+		old, err := New(limits.Desired).Merge(b, at(1))
+		if err != nil {
+			return
+		}
+		model := newModel(limits.Desired)
+		model.write(decodeAny(base).(map[string]any), false, at(1))
+		next, delta, err := mergeOrReplace(old, p, replace)
+		if err != nil {
+			if next != nil || err.Error() == "" {
+				t.Fatalf("a refused write: %v, %q", next, err)
+			}
+			return
+		}
+		if !model.write(decodeAny(patch).(map[string]any), replace, at(2)) {
+			t.Fatalf("%s into %s: beyond the size limit, and accepted", patch, base)
+		}
+		if got := next.AppendJSON(nil, true, true); !reflect.DeepEqual(decodeAny(got), any(model.document())) {
+			t.Fatalf("%s into %s gives\n%s", patch, base, got)
+		}
+		if next.Size() != modelSize(model.doc) {
+			t.Fatalf("%s into %s has size %d; the model %d", patch, base, next.Size(), modelSize(model.doc))
+		}
+		if !MergePatch(old.Value(), delta).Equal(next.Value()) {
+			t.Fatalf("a device that merges %s into %s does not arrive at %s", delta, old.Value(), next.Value())
+		}
+	})
+}
+
+// mergeOrReplace writes a patch either way and returns what a device is told.
+func mergeOrReplace(s *Section, patch jsonvalue.Value, replace bool) (*Section, jsonvalue.Value, error) {
+	if replace {
+		return s.Replace(patch, at(2))
+	}
+	next, err := s.Merge(patch, at(2))
+	return next, patch, err
 }

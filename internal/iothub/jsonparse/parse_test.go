@@ -1,19 +1,25 @@
-package twin
+package jsonparse
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"unsafe"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // mustParse parses a document the test wrote itself.
-func mustParse(t testing.TB, text string) Value {
+func mustParse(t testing.TB, text string) jsonvalue.Value {
 	t.Helper()
 	v, err := Parse([]byte(text))
 	if err != nil {
@@ -93,127 +99,17 @@ func TestParseRefuses(t *testing.T) {
 func TestParseDuplicateNamesInLargeObjects(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"k0":0`)
-	for i := 1; i < 3*walkLimit; i++ {
-		b.WriteString(`,"k` + IntValue(int64(i)).Literal() + `":0`)
+	for i := 1; i < 3*manyNames; i++ {
+		b.WriteString(`,"k` + jsonvalue.IntValue(int64(i)).Literal() + `":0`)
 	}
 	large := b.String()
-	if got := mustParse(t, large+`}`).Len(); got != 3*walkLimit {
-		t.Errorf("Len() = %d; want %d", got, 3*walkLimit)
+	if got := mustParse(t, large+`}`).Len(); got != 3*manyNames {
+		t.Errorf("Len() = %d; want %d", got, 3*manyNames)
 	}
 	for _, name := range []string{"k0", "k17", "k47"} {
 		if _, err := Parse([]byte(large + `,"` + name + `":1}`)); err == nil {
 			t.Errorf("a second %q was accepted", name)
 		}
-	}
-}
-
-func TestValueAccess(t *testing.T) {
-	v := mustParse(t, `{"b":true,"n":2.50,"s":"x","z":null,"a":[1,"2"],"o":{"p":{"q":7}}}`)
-	if !v.Get("b").Bool() || v.Get("n").Bool() {
-		t.Error("Bool() must be true for true alone")
-	}
-	if got := v.Get("n"); got.Num() != 2.5 || got.Literal() != "2.50" || got.Str() != "" {
-		t.Errorf("number = %v, literal %q, string %q", got.Num(), got.Literal(), got.Str())
-	}
-	if got := v.Get("s"); got.Str() != "x" || got.Literal() != "" || got.Num() != 0 {
-		t.Errorf("string = %q, literal %q, number %v", got.Str(), got.Literal(), got.Num())
-	}
-	if got := v.Get("z"); got.Kind() != Null || !got.IsDefined() {
-		t.Errorf("null has kind %v", got.Kind())
-	}
-	if got := v.Path("o", "p", "q").Num(); got != 7 {
-		t.Errorf(`Path("o","p","q") = %v; want 7`, got)
-	}
-	for _, path := range [][]string{{"x"}, {"b", "x"}, {"a", "0"}, {"a", ""}, {"o", "q"}} {
-		if got := v.Path(path...); got.IsDefined() || got.Kind() != Undefined {
-			t.Errorf("Path(%q) = %v; want undefined", path, got)
-		}
-	}
-	var names []string
-	for name := range v.Members() {
-		names = append(names, name)
-	}
-	if want := []string{"b", "n", "s", "z", "a", "o"}; !slices.Equal(names, want) {
-		t.Errorf("Members() = %q; want %q", names, want)
-	}
-	elems := slices.Collect(v.Get("a").Elems())
-	if len(elems) != 2 || elems[0].Num() != 1 || elems[1].Str() != "2" {
-		t.Errorf("Elems() = %v", elems)
-	}
-	if slices.Collect(v.Elems()) != nil {
-		t.Error("an object has no elements")
-	}
-}
-
-func TestNumberValue(t *testing.T) {
-	for f, want := range map[float64]string{
-		0: "0", 1: "1", -3: "-3", 0.5: "0.5", 1e15: "1000000000000000", 1e21: "1e+21", 1e-7: "1e-07", 1 << 60: "1152921504606847000",
-	} {
-		v := NumberValue(f)
-		if v.Literal() != want || v.Num() != f {
-			t.Errorf("NumberValue(%v) = %s (%v); want %s", f, v.Literal(), v.Num(), want)
-		}
-	}
-	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-		if got := NumberValue(f); got.IsDefined() {
-			t.Errorf("NumberValue(%v) = %v; want undefined", f, got)
-		}
-	}
-	if got := mustParse(t, "1e999").Num(); !math.IsInf(got, 1) {
-		t.Errorf("1e999 = %v; want +Inf", got)
-	}
-	if got := mustParse(t, "-0").Num(); got != 0 || !math.Signbit(got) {
-		t.Errorf("-0 = %v; want negative zero", got)
-	}
-}
-
-func TestEqual(t *testing.T) {
-	tests := []struct {
-		a, b string
-		want bool
-	}{
-		{`1`, `1.0`, true},
-		{`1`, `"1"`, false},
-		{`null`, `false`, false},
-		{`true`, `false`, false},
-		{`{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
-		{`{"a":1,"b":2}`, `{"a":1}`, false},
-		{`{"a":1,"b":2}`, `{"a":1,"c":2}`, false},
-		{`[1,2]`, `[2,1]`, false},
-		{`[1,2]`, `[1,2]`, true},
-		{`{}`, `[]`, false},
-	}
-	for _, tt := range tests {
-		a, b := mustParse(t, tt.a), mustParse(t, tt.b)
-		if got := a.Equal(b); got != tt.want {
-			t.Errorf("%s equals %s: %v; want %v", tt.a, tt.b, got, tt.want)
-		}
-		if got := b.Equal(a); got != tt.want {
-			t.Errorf("%s equals %s: %v; want %v", tt.b, tt.a, got, tt.want)
-		}
-	}
-	if !(Value{}).Equal(Value{}) || (Value{}).Equal(NullValue()) {
-		t.Error("undefined equals undefined and nothing else")
-	}
-}
-
-func TestConstructors(t *testing.T) {
-	v := ObjectValue(
-		Member{"a", ArrayValue(NumberValue(1), StringValue("x"), NullValue())},
-		Member{"b", BoolValue(true)}, Member{"c", ObjectValue()}, Member{"d", ArrayValue()}, Member{"e", BoolValue(false)})
-	if got, want := v.String(), `{"a":[1,"x",null],"b":true,"c":{},"d":[],"e":false}`; got != want {
-		t.Errorf("got %s; want %s", got, want)
-	}
-	var fromJSON struct{ V, W Value }
-	if err := json.Unmarshal([]byte(`{"V":{"a":1.0}}`), &fromJSON); err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(fromJSON)
-	if err != nil || string(text) != `{"V":{"a":1.0},"W":null}` {
-		t.Errorf("round trip through encoding/json: %s, %v", text, err)
-	}
-	if (Value{}).String() != "undefined" || Object.String() != "object" || Undefined.String() != "undefined" {
-		t.Error("names of kinds")
 	}
 }
 
@@ -256,4 +152,97 @@ func TestInternerInParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// depthOf returns how deep a valid JSON text nests.
+func depthOf(b []byte) int {
+	depth, deepest, inString := 0, 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// strictlyValid asks an independent reader, which also refuses duplicate names and
+// invalid UTF-8, whether b is exactly one JSON value.
+func strictlyValid(b []byte) bool {
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	if _, err := d.ReadValue(); err != nil {
+		return false
+	}
+	_, err := d.ReadToken()
+	return err == io.EOF
+}
+
+// FuzzParse holds the parser against two other readers: one must accept exactly the
+// same texts, and encoding/json must read the same value before and after a round trip.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		`{"location":{"region":"US","plant":"Redmond43"}}`, `[1.0,-2e5,true,null,"\u00e9\ud83d\ude00"]`,
+		`{"a":1,"a":2}`, "\"\xff\"", `{"$version":1}`, ` { } `, `"\ud800"`, `[[[[]]]]`, `-0.0E+1`,
+	} {
+		f.Add([]byte(seed))
+	}
+	in := NewInterner()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := Parse(b)
+		valid := strictlyValid(b)
+		if valid && depthOf(b) > MaxDepth {
+			valid = false
+		}
+		if (err == nil) != valid {
+			t.Fatalf("Parse(%q) error = %v; strictly valid: %v", b, err, valid)
+		}
+		if err != nil {
+			return
+		}
+		out := v.AppendJSON(nil)
+		var want, got any
+		wantErr, gotErr := json.Unmarshal(b, &want), json.Unmarshal(out, &got)
+		if (wantErr == nil) != (gotErr == nil) || !reflect.DeepEqual(got, want) {
+			t.Fatalf("Parse(%q) was written as %q", b, out)
+		}
+		again, err := in.Parse(out)
+		if err != nil || !again.Equal(v) || !bytes.Equal(again.AppendJSON(nil), out) {
+			t.Fatalf("%q is not read back as it was written: %v", out, err)
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	text := []byte(`{"deviceId":"dev-1","etag":"AAAAAAAAAAI=","deviceEtag":"NzQxMTYyNTA3","status":"enabled","statusUpdateTime":"2026-01-01T00:00:01.1234567Z",` +
+		`"connectionState":"Connected","lastActivityTime":"2026-01-01T00:00:02.1234567Z","cloudToDeviceMessageCount":3,"version":4,` +
+		`"tags":{"location":{"region":"US","plant":"Redmond43"}},"properties":{"desired":{"telemetrySendFrequency":"5m","route":{"on":true},` +
+		`"$metadata":{"$lastUpdated":"2026-01-01T00:00:03.1234567Z","$lastUpdatedVersion":2},"$version":2},` +
+		`"reported":{"connectivity":{"type":"cellular"},"$metadata":{"$lastUpdated":"2026-01-01T00:00:04.1234567Z"},"$version":2}}}`)
+	for name, in := range map[string]*Interner{"plain": nil, "interned": NewInterner()} {
+		b.Run("report/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := in.Parse([]byte(`{"connectivity":{"type":"cellular"}}`)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("twin/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if _, err := in.Parse(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -1,4 +1,5 @@
-package twin
+// Package jsonvalue is JSON in memory: immutable values that share what they have in common.
+package jsonvalue
 
 import (
 	"iter"
@@ -62,8 +63,8 @@ type node struct {
 
 // Member is one name and value of an object.
 type Member struct {
-	Key   string
-	Value Value
+	Key   string // as in the document, without escapes; empty for an element of an array
+	Value Value  // Never Undefined
 }
 
 // The shared nodes of the scalars and of the empty containers. They never change.
@@ -109,6 +110,10 @@ func IntValue(i int64) Value {
 	return Value{text: strconv.FormatInt(i, 10), node: numberNode}
 }
 
+// LiteralValue returns the JSON number with that text, which must be one (RFC 8259 section 6). The text is kept
+// as it is: "1.0" stays "1.0".
+func LiteralValue(number string) Value { return Value{text: number, node: numberNode} }
+
 // StringValue returns a JSON string. The text must be valid UTF-8.
 func StringValue(s string) Value { return Value{text: s, node: stringNode} }
 
@@ -131,6 +136,15 @@ func ArrayValue(values ...Value) Value {
 	elems := make([]Member, len(values))
 	for i, v := range values {
 		elems[i].Value = v
+	}
+	return ArrayOfMembers(elems)
+}
+
+// ArrayOfMembers returns an array of the values of members without names. The slice is kept: the caller must
+// not change it.
+func ArrayOfMembers(elems []Member) Value {
+	if len(elems) == 0 {
+		return Value{node: emptyArray}
 	}
 	return Value{node: &node{kind: Array, members: elems}}
 }
@@ -214,24 +228,15 @@ func (v Value) Len() int {
 
 // Get returns the member of an object with that name, or Undefined.
 func (v Value) Get(key string) Value {
-	if i := v.find(key); i >= 0 {
-		return v.node.members[i].Value
-	}
-	return Value{}
-}
-
-// find returns the place of a member of an object, or -1. Objects of twins are
-// small: a walk beats a table, and needs no memory.
-func (v Value) find(key string) int {
 	if v.node == nil || v.node.kind != Object {
-		return -1
+		return Value{}
 	}
 	for i := range v.node.members {
 		if v.node.members[i].Key == key {
-			return i
+			return v.node.members[i].Value
 		}
 	}
-	return -1
+	return Value{}
 }
 
 // Path walks down the objects by name. No names give the value itself.
@@ -308,4 +313,20 @@ func equalMembers(v, w Value) bool {
 		}
 	}
 	return true
+}
+
+// HasArray reports whether an array stands anywhere in the value. Clients older than api-version 2019-10-01 may
+// not send any.
+func (v Value) HasArray() bool {
+	switch v.Kind() {
+	case Array:
+		return true
+	case Object:
+		for i := range v.node.members {
+			if v.node.members[i].Value.HasArray() {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -1,8 +1,9 @@
-package twin
+// Package names is the names of a twin's own members, which queries may write in any case.
+package names
 
-// systemName returns the usual spelling of a name of the system's own, whatever the case
+// System returns the usual spelling of a name of the system's own, whatever the case
 // it is written in, and "" for any other name.
-func systemName(name string) string {
+func System(name string) string {
 	var lower [25]byte // As long as the longest name.
 	if len(name) > len(lower) {
 		return ""
@@ -69,14 +70,14 @@ func spelling(lower []byte) string {
 	}
 }
 
-// CanonicalPath returns a path of [Twin.Field] with the names of the system's own in
+// Canonical returns a path of [Twin.Field] with the names of the system's own in
 // their usual spelling: DEVICEID becomes deviceId, Tags.Plant becomes tags.Plant. Names of
 // tags and properties stay as they are. A name the system does not know stays too.
-func CanonicalPath(path []string) []string {
+func Canonical(path []string) []string {
 	out := make([]string, len(path))
 	copy(out, path)
 	for i := range out {
-		name := systemName(out[i])
+		name := System(out[i])
 		if name == "" {
 			return out
 		}

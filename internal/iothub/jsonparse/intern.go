@@ -1,9 +1,11 @@
-package twin
+package jsonparse
 
 import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 const (
@@ -13,8 +15,8 @@ const (
 
 // Interner lets documents that say the same words share the memory of those words.
 // It is a table of fixed size that forgets: a word may be stored twice, and nothing
-// is kept alive for long. It also keeps the scratch memory of parsing. It may be used by any number of goroutines. A nil Interner
-// shares nothing.
+// is kept alive for long. It also keeps the scratch memory of parsing. It may be used
+// by any number of goroutines. A nil Interner shares nothing.
 type Interner struct {
 	seed    maphash.Seed
 	slots   [internSlots]atomic.Pointer[string]
@@ -29,7 +31,7 @@ func (in *Interner) parser(b []byte) *parser {
 			return p
 		}
 	}
-	return &parser{in: b, interner: in, stack: make([]Member, 0, 16)}
+	return &parser{in: b, interner: in, stack: make([]jsonvalue.Member, 0, 16)}
 }
 
 // release keeps a parser for the next text, unless it has grown large.
@@ -48,8 +50,8 @@ func NewInterner() *Interner {
 	return &Interner{seed: maphash.MakeSeed()}
 }
 
-// text returns b as a string that shares no memory with b.
-func (in *Interner) text(b []byte) string {
+// Text returns b as a string that shares no memory with b.
+func (in *Interner) Text(b []byte) string {
 	if in == nil || len(b) > internLength || len(b) == 0 {
 		return string(b)
 	}

@@ -1,4 +1,4 @@
-package store
+package etag
 
 import (
 	"encoding/base64"
@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// matches reports whether an If-Match header allows a write over the present ETag: it is
+// Matches reports whether an If-Match header allows a write over the present ETag: it is
 // absent, or "*" with or without quotes, or names the ETag with or without quotes and the
 // mark of a weak one.
-func matches(ifMatch, etag string) bool {
+func Matches(ifMatch, etag string) bool {
 	wanted := strings.TrimSpace(ifMatch)
 	wanted = strings.TrimPrefix(wanted, "W/")
 	if n := len(wanted); n >= 2 && wanted[0] == '"' && wanted[n-1] == '"' {
@@ -19,9 +19,9 @@ func matches(ifMatch, etag string) bool {
 	return ifMatch == "" || wanted == "*" || wanted == etag
 }
 
-// newETag makes the ETag of an identity, other than the old one: base64 of a decimal
+// New makes the ETag of an identity, other than the old one: base64 of a decimal
 // number, as the service has it.
-func newETag(old string) string {
+func New(old string) string {
 	for {
 		var buf [10]byte
 		digits := strconv.AppendUint(buf[:0], uint64(rand.Uint32()), 10)

@@ -1,6 +1,11 @@
-package twin
+// Package jsonparse reads JSON text into values, as strictly as a hub does.
+package jsonparse
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+)
 
 // MaxDepth is how deep Parse lets objects and arrays nest. Twins allow ten levels of
 // objects; the bound leaves room for arrays and for the messages that say so, and
@@ -22,23 +27,23 @@ func (e *SyntaxError) Error() string {
 // refuses what has two meanings: duplicate names, text that is not valid UTF-8,
 // escapes of half a surrogate pair; and nesting beyond [MaxDepth]. The result shares
 // no memory with b. Errors are [*SyntaxError].
-func Parse(b []byte) (Value, error) {
+func Parse(b []byte) (jsonvalue.Value, error) {
 	return (*Interner)(nil).Parse(b)
 }
 
 // Parse is the function [Parse], except that short strings are taken from the
 // interner, so that documents which say the same thing share its memory.
-func (in *Interner) Parse(b []byte) (Value, error) {
+func (in *Interner) Parse(b []byte) (jsonvalue.Value, error) {
 	p := in.parser(b)
 	defer in.release(p)
 	v, ok := p.value(0)
 	if !ok {
-		return Value{}, p.failure()
+		return jsonvalue.Value{}, p.failure()
 	}
 	p.space()
 	if p.pos != len(b) {
 		p.fail("text after the value")
-		return Value{}, p.failure()
+		return jsonvalue.Value{}, p.failure()
 	}
 	return v, nil
 }
@@ -49,7 +54,7 @@ type parser struct {
 	in       []byte
 	pos      int
 	interner *Interner
-	stack    []Member
+	stack    []jsonvalue.Member
 	buf      []byte // Holds a string with escapes while it is decoded.
 	reason   string
 }
@@ -88,7 +93,7 @@ func (p *parser) peek() byte {
 }
 
 // value reads one value of any kind.
-func (p *parser) value(depth int) (Value, bool) {
+func (p *parser) value(depth int) (jsonvalue.Value, bool) {
 	p.space()
 	switch c := p.peek(); c {
 	case '{':
@@ -97,21 +102,21 @@ func (p *parser) value(depth int) (Value, bool) {
 		return p.array(depth)
 	case '"':
 		s, ok := p.str()
-		return Value{text: s, node: stringNode}, ok
+		return jsonvalue.StringValue(s), ok
 	case 't':
-		return Value{node: trueNode}, p.word("true")
+		return jsonvalue.BoolValue(true), p.word("true")
 	case 'f':
-		return Value{node: falseNode}, p.word("false")
+		return jsonvalue.BoolValue(false), p.word("false")
 	case 'n':
-		return Value{node: nullNode}, p.word("null")
+		return jsonvalue.NullValue(), p.word("null")
 	default:
 		if c == '-' || c-'0' <= 9 {
 			return p.number()
 		}
 		if p.pos == len(p.in) {
-			return Value{}, p.fail("unexpected end")
+			return jsonvalue.Value{}, p.fail("unexpected end")
 		}
-		return Value{}, p.fail("a value was expected")
+		return jsonvalue.Value{}, p.fail("a value was expected")
 	}
 }
 
@@ -125,7 +130,7 @@ func (p *parser) word(w string) bool {
 }
 
 // number reads a number and keeps its text.
-func (p *parser) number() (Value, bool) {
+func (p *parser) number() (jsonvalue.Value, bool) {
 	start := p.pos
 	if p.peek() == '-' {
 		p.pos++
@@ -133,12 +138,12 @@ func (p *parser) number() (Value, bool) {
 	if p.peek() == '0' {
 		p.pos++
 	} else if !p.digits() {
-		return Value{}, false
+		return jsonvalue.Value{}, false
 	}
 	if p.peek() == '.' {
 		p.pos++
 		if !p.digits() {
-			return Value{}, false
+			return jsonvalue.Value{}, false
 		}
 	}
 	if c := p.peek(); c == 'e' || c == 'E' {
@@ -147,10 +152,10 @@ func (p *parser) number() (Value, bool) {
 			p.pos++
 		}
 		if !p.digits() {
-			return Value{}, false
+			return jsonvalue.Value{}, false
 		}
 	}
-	return Value{text: p.interner.text(p.in[start:p.pos]), node: numberNode}, true
+	return jsonvalue.LiteralValue(p.interner.Text(p.in[start:p.pos])), true
 }
 
 // digits skips digits, of which there must be one.
@@ -166,40 +171,40 @@ func (p *parser) digits() bool {
 }
 
 // array reads an array; the next byte is its bracket.
-func (p *parser) array(depth int) (Value, bool) {
+func (p *parser) array(depth int) (jsonvalue.Value, bool) {
 	if depth == MaxDepth {
-		return Value{}, p.fail("nested too deeply")
+		return jsonvalue.Value{}, p.fail("nested too deeply")
 	}
 	p.pos++
 	base := len(p.stack)
 	p.space()
 	if p.peek() == ']' {
 		p.pos++
-		return Value{node: emptyArray}, true
+		return jsonvalue.ArrayValue(), true
 	}
 	for {
 		v, ok := p.value(depth + 1)
 		if !ok {
-			return Value{}, false
+			return jsonvalue.Value{}, false
 		}
-		p.stack = append(p.stack, Member{Value: v})
+		p.stack = append(p.stack, jsonvalue.Member{Value: v})
 		p.space()
 		switch p.peek() {
 		case ',':
 			p.pos++
 		case ']':
 			p.pos++
-			return p.build(Array, base), true
+			return jsonvalue.ArrayOfMembers(p.pop(base)), true
 		default:
-			return Value{}, p.fail("a comma or a closing bracket was expected")
+			return jsonvalue.Value{}, p.fail("a comma or a closing bracket was expected")
 		}
 	}
 }
 
 // object reads an object; the next byte is its brace.
-func (p *parser) object(depth int) (Value, bool) {
+func (p *parser) object(depth int) (jsonvalue.Value, bool) {
 	if depth == MaxDepth {
-		return Value{}, p.fail("nested too deeply")
+		return jsonvalue.Value{}, p.fail("nested too deeply")
 	}
 	p.pos++
 	base := len(p.stack)
@@ -207,53 +212,53 @@ func (p *parser) object(depth int) (Value, bool) {
 	p.space()
 	if p.peek() == '}' {
 		p.pos++
-		return Value{node: emptyObject}, true
+		return jsonvalue.ObjectValue(), true
 	}
 	for {
 		p.space()
 		start := p.pos
 		if p.peek() != '"' {
-			return Value{}, p.fail("a name was expected")
+			return jsonvalue.Value{}, p.fail("a name was expected")
 		}
 		key, ok := p.str()
 		if !ok {
-			return Value{}, false
+			return jsonvalue.Value{}, false
 		}
 		if p.seen(&names, base, key) {
 			p.pos = start
-			return Value{}, p.fail("duplicate name")
+			return jsonvalue.Value{}, p.fail("duplicate name")
 		}
 		p.space()
 		if p.peek() != ':' {
-			return Value{}, p.fail("a colon was expected")
+			return jsonvalue.Value{}, p.fail("a colon was expected")
 		}
 		p.pos++
 		v, ok := p.value(depth + 1)
 		if !ok {
-			return Value{}, false
+			return jsonvalue.Value{}, false
 		}
-		p.stack = append(p.stack, Member{Key: key, Value: v})
+		p.stack = append(p.stack, jsonvalue.Member{Key: key, Value: v})
 		p.space()
 		switch p.peek() {
 		case ',':
 			p.pos++
 		case '}':
 			p.pos++
-			return p.build(Object, base), true
+			return jsonvalue.ObjectValue(p.pop(base)...), true
 		default:
-			return Value{}, p.fail("a comma or a closing brace was expected")
+			return jsonvalue.Value{}, p.fail("a comma or a closing brace was expected")
 		}
 	}
 }
 
-// walkLimit is the number of names up to which a walk is quicker than a table. Above
-// it tables keep the work from growing with the square of the size.
-const walkLimit = 16
+// manyNames is the number of names from which a table is quicker than a walk. It keeps the work from
+// growing with the square of the size.
+const manyNames = 16
 
 // seen reports whether the object under way has the name already.
 func (p *parser) seen(names *map[string]bool, base int, key string) bool {
 	members := p.stack[base:]
-	if len(members) < walkLimit {
+	if len(members) < manyNames {
 		for i := range members {
 			if members[i].Key == key {
 				return true
@@ -262,7 +267,7 @@ func (p *parser) seen(names *map[string]bool, base int, key string) bool {
 		return false
 	}
 	if *names == nil {
-		*names = make(map[string]bool, 4*walkLimit)
+		*names = make(map[string]bool, 4*manyNames)
 		for i := range members {
 			(*names)[members[i].Key] = true
 		}
@@ -274,10 +279,10 @@ func (p *parser) seen(names *map[string]bool, base int, key string) bool {
 	return false
 }
 
-// build makes a container of what lies on the stack from base on.
-func (p *parser) build(kind Kind, base int) Value {
-	members := make([]Member, len(p.stack)-base)
+// pop takes the members of a container that is complete off the stack.
+func (p *parser) pop(base int) []jsonvalue.Member {
+	members := make([]jsonvalue.Member, len(p.stack)-base)
 	copy(members, p.stack[base:])
 	p.stack = p.stack[:base]
-	return Value{node: &node{kind: kind, members: members}}
+	return members
 }

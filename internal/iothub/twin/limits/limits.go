@@ -1,4 +1,5 @@
-package twin
+// Package limits is what the sections of a twin may hold (iot-hub-devguide-device-twins, "Tags and properties format").
+package limits
 
 import (
 	"fmt"
@@ -6,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 )
 
 // The limits of a twin (iot-hub-devguide-device-twins, "Tags and properties format").
@@ -26,15 +29,15 @@ const (
 	boolSize   = 4
 )
 
-// LimitError says which rule of a twin's format a document broke. The service answers
+// Error says which rule of a twin's format a document broke. The service answers
 // it with ArgumentInvalid and the message.
-type LimitError struct {
-	Section SectionKind
-	Message string // For people; it may repeat a property's name, never a value.
+type Error struct {
+	Section SectionKind // Where the document was to go.
+	Message string      // For people; it may repeat a property's name, never a value.
 }
 
 // Error returns the message.
-func (e *LimitError) Error() string { return e.Message }
+func (e *Error) Error() string { return e.Message }
 
 // checker holds one document against the rules of its section.
 type checker struct {
@@ -43,27 +46,30 @@ type checker struct {
 
 // fail makes the error of a broken rule.
 func (c checker) fail(format string, a ...any) error {
-	return &LimitError{Section: c.section, Message: fmt.Sprintf(format, a...)}
+	return &Error{Section: c.section, Message: fmt.Sprintf(format, a...)}
 }
 
 // invalid begins the message of a document that is no section at all, in the service's own words.
 const invalid = "Provided json is not a valid 'tags' or 'properties' object: "
 
-// document checks a patch or a whole section. Level 0 is the section itself.
-func (c checker) document(doc Value) error {
-	if doc.Kind() != Object {
+// Check holds a patch or a whole section against the rules of a section, but for its size: [CheckSize]. Errors
+// are [*Error].
+func Check(section SectionKind, doc jsonvalue.Value) error {
+	c := checker{section}
+	if doc.Kind() != jsonvalue.Object {
 		return c.fail(invalid+"%s must be an object, not %s.", c.section, doc.Kind())
 	}
-	return c.object(doc, 0, false)
+	return c.object(doc, 0, false) // Level 0 is the section itself.
 }
 
 // object checks the members of an object at some level.
-func (c checker) object(v Value, level int, inArray bool) error {
+func (c checker) object(v jsonvalue.Value, level int, inArray bool) error {
 	if level > MaxLevels {
 		return c.fail("The nesting depth of %s exceeds the maximum of %d.", c.section, MaxLevels)
 	}
-	for i := range v.node.members {
-		m := &v.node.members[i]
+	members := v.Map().Members()
+	for i := range members {
+		m := &members[i]
 		if err := c.key(m.Key); err != nil {
 			return err
 		}
@@ -75,23 +81,23 @@ func (c checker) object(v Value, level int, inArray bool) error {
 }
 
 // value checks one value, which stands under the name key at some level.
-func (c checker) value(key string, v Value, level int, inArray bool) error {
+func (c checker) value(key string, v jsonvalue.Value, level int, inArray bool) error {
 	switch v.Kind() {
-	case Undefined:
+	case jsonvalue.Undefined:
 		return c.fail("Value of Property or Tag is missing. Error in Property/Tag %s", shorten(key))
-	case Null:
+	case jsonvalue.Null:
 		if inArray { // Elsewhere null deletes. The text is the service's own, its missing space included.
 			return c.fail("Value of Property or Tag cannot be null. Error inProperty/Tag %s", shorten(key))
 		}
-	case String:
-		if len(v.text) > MaxStringLength {
-			return c.fail("The value of Property or Tag %s has %d bytes; at most %d are allowed.", shorten(key), len(v.text), MaxStringLength)
+	case jsonvalue.String:
+		if n := len(v.Str()); n > MaxStringLength {
+			return c.fail("The value of Property or Tag %s has %d bytes; at most %d are allowed.", shorten(key), n, MaxStringLength)
 		}
-	case Number:
+	case jsonvalue.Number:
 		return c.number(key, v)
-	case Object:
+	case jsonvalue.Object:
 		return c.object(v, level+1, inArray)
-	case Array:
+	case jsonvalue.Array:
 		for elem := range v.Elems() {
 			if err := c.value(key, elem, level, true); err != nil {
 				return err
@@ -119,29 +125,30 @@ func (c checker) key(key string) error {
 
 // number checks that an integer lies in the range that every client can read exactly,
 // and that any other number has a value at all.
-func (c checker) number(key string, v Value) error {
-	if len(v.text) < 15 { // Too short to be out of range.
-		if strings.IndexByte(v.text, 'e') < 0 && strings.IndexByte(v.text, 'E') < 0 {
+func (c checker) number(key string, v jsonvalue.Value) error {
+	text := v.Literal()
+	if len(text) < 15 { // Too short to be out of range.
+		if strings.IndexByte(text, 'e') < 0 && strings.IndexByte(text, 'E') < 0 {
 			return nil
 		}
 	}
-	if strings.ContainsAny(v.text, ".eE") {
+	if strings.ContainsAny(text, ".eE") {
 		if math.IsInf(v.Num(), 0) {
 			return c.fail("The value of Property or Tag %s is beyond the range of numbers.", shorten(key))
 		}
 		return nil
 	}
-	n, err := strconv.ParseInt(v.text, 10, 64)
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < MinInteger || n > MaxInteger {
 		return c.fail("The value of Property or Tag %s is not valid: an integer must lie between %d and %d.", shorten(key), int64(MinInteger), int64(MaxInteger))
 	}
 	return nil
 }
 
-// size checks the computed size of a section.
-func (c checker) size(n int) error {
-	if limit := c.section.maxSize(); n > limit {
-		return c.fail("The size of %s is %d bytes, which exceeds the maximum of %d.", c.section, n, limit)
+// CheckSize checks the computed size of a section, see [SizeOf]. Errors are [*Error].
+func CheckSize(section SectionKind, n int) error {
+	if limit := section.maxSize(); n > limit {
+		return checker{section}.fail("The size of %s is %d bytes, which exceeds the maximum of %d.", section, n, limit)
 	}
 	return nil
 }
@@ -166,8 +173,8 @@ func printable(r rune) rune {
 // isControl reports whether r is a control character of the segments C0 and C1, or DEL between them.
 func isControl(r rune) bool { return r < ' ' || r >= 0x7F && r < 0xA0 }
 
-// sizeOfText counts the characters of a text without control characters.
-func sizeOfText(s string) int {
+// SizeOfText counts the characters of a text without control characters.
+func SizeOfText(s string) int {
 	n := 0
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7F {
@@ -178,7 +185,7 @@ func sizeOfText(s string) int {
 	return n
 }
 
-// sizeOfRunes is sizeOfText for a text that is not plain ASCII.
+// sizeOfRunes is SizeOfText for a text that is not plain ASCII.
 func sizeOfRunes(s string) int {
 	n := 0
 	for _, r := range s {
@@ -189,44 +196,31 @@ func sizeOfRunes(s string) int {
 	return n
 }
 
-// sizeOf computes the size of a value as the guide defines it: a string counts its
+// SizeOf computes the size of a value as the guide defines it: a string counts its
 // characters, a number 8, a boolean 4, an object its names and values, an array its
 // elements.
-func sizeOf(v Value) int {
+func SizeOf(v jsonvalue.Value) int {
 	switch v.Kind() {
-	case String:
-		return sizeOfText(v.text)
-	case Number:
+	case jsonvalue.String:
+		return SizeOfText(v.Str())
+	case jsonvalue.Number:
 		return numberSize
-	case Bool:
+	case jsonvalue.Bool:
 		return boolSize
-	case Array, Object:
+	case jsonvalue.Object:
 		n := 0
-		for i := range v.node.members {
-			n += sizeOfText(v.node.members[i].Key) + sizeOf(v.node.members[i].Value)
+		members := v.Map().Members()
+		for i := range members {
+			n += SizeOfText(members[i].Key) + SizeOf(members[i].Value)
+		}
+		return n
+	case jsonvalue.Array:
+		n := 0
+		for elem := range v.Elems() {
+			n += SizeOf(elem)
 		}
 		return n
 	default:
 		return 0
 	}
 }
-
-// HasArray reports whether an array stands anywhere in the value. Clients older than
-// api-version 2019-10-01 may not send any.
-func (v Value) HasArray() bool {
-	switch v.Kind() {
-	case Array:
-		return true
-	case Object:
-		for i := range v.node.members {
-			if v.node.members[i].Value.HasArray() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// ErrArrays is the error of a twin document with arrays from a client whose
-// api-version knows none. The text is the service's own.
-var ErrArrays error = &LimitError{Message: invalid + "arrays are not supported."}
