@@ -26,6 +26,9 @@ type Sample struct {
 	Left    time.Duration     `json:"-"`      // how long that takes at most; 0 when it is not known
 }
 
+// TooShort is the length of an interval that is too short for a rate: the rest of a second at the end of a run.
+const TooShort = time.Second / 2
+
 // Rule is a threshold as the record keeps it, so that it can be judged again.
 type Rule struct {
 	Selector string          `json:"selector"`

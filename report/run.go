@@ -1,8 +1,10 @@
-// Package report holds the record of a run, as plain data, and what is made of it for people and for machines.
+// Package report is the record of a run as plain data, and the Observer to whom it is told while it goes on. What is made of
+// it, for people and for programs, is in the packages below.
 package report
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -98,28 +100,12 @@ type Step struct {
 	Took   time.Duration `json:"took"`
 }
 
-// Outage is a time in which devices had lost their connections unasked. Times are since the run's start.
-type Outage struct {
-	From      time.Duration `json:"from"`
-	To        time.Duration `json:"to"`                 // when 99 % of the devices were back; if they were not, when nobody was left to come back, or the run ended
-	Lost      int           `json:"lost"`               // the most devices that were gone at once
-	Total     int           `json:"total"`              // connections that were lost in it
-	Recovered bool          `json:"recovered"`          // whether 99 % came back before the run ended
-	Left      int           `json:"left,omitempty"`     // devices that a stage stopped before they were back
-	AllBack   time.Duration `json:"all_back,omitempty"` // from From until nobody was gone any more; 0 when some were to the end
-	// Returns is the reconnect curve: devices that came back in each interval of Every since From. A
-	// device that was lost twice comes back twice.
-	Returns []int         `json:"returns,omitempty"`
-	Every   time.Duration `json:"every,omitempty"`
-}
-
-// Peak is the highest rate of the reconnect curve, in devices per second, and when, since From, its
-// interval began.
-func (o *Outage) Peak() (rate float64, at time.Duration) {
-	for i, n := range o.Returns {
-		if r := float64(n) / o.Every.Seconds(); r > rate {
-			rate, at = r, time.Duration(i)*o.Every
+// GroupNames are the groups of devices, in the order in which the totals have them.
+func (r *Run) GroupNames() (names []string) {
+	for _, d := range r.Totals.Devices {
+		if !slices.Contains(names, d.Group) {
+			names = append(names, d.Group)
 		}
 	}
-	return rate, at
+	return names
 }

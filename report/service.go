@@ -2,11 +2,8 @@ package report
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -106,114 +103,4 @@ type ServiceError struct {
 	Task  string `json:"task"` // an operation with its name, or a rollout
 	Code  string `json:"code"` // such as 404103 DeviceNotOnline
 	Count int    `json:"count"`
-}
-
-// Finding is a line about the service side of a run.
-type Finding struct {
-	Mark Mark
-	Text string
-}
-
-// Mark says what a finding means.
-type Mark string
-
-// The marks.
-const (
-	MarkGood Mark = "good"
-	MarkWarn Mark = "warn" // a reader must know it; the run did not fail by it
-	MarkBad  Mark = "bad"
-	MarkNone Mark = "" // neither
-)
-
-func goodIf(ok bool, otherwise Mark) Mark {
-	if ok {
-		return MarkGood
-	}
-	return otherwise
-}
-
-// Findings tell what became of rollouts and jobs, which errors the worker met, how fresh the results
-// of queries were and whether they were right.
-func Findings(r *Run) []Finding {
-	var all []Finding
-	add := func(m Mark, format string, a ...any) { all = append(all, Finding{m, fmt.Sprintf(format, a...)}) }
-	for _, w := range r.Waves {
-		bad := MarkWarn
-		if w.Stopped {
-			bad = MarkBad
-		}
-		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
-	}
-	for _, j := range r.Jobs {
-		text := fmt.Sprintf("job %s %s after %s", j.Name, j, human.Duration(j.Took))
-		if j.Status == "" {
-			text = fmt.Sprintf("job %s was not made in %s", j.Name, human.Duration(j.Took))
-		}
-		if j.Error != "" {
-			text += ": " + j.Error
-		}
-		add(goodIf(j.Error == "", MarkBad), "%s", text)
-	}
-	for _, x := range r.ServiceErrors {
-		add(MarkWarn, "%s: %s × %s", x.Task, human.Count(x.Count), x.Code)
-	}
-	for _, q := range r.Totals.Queries {
-		if n := q.Met + q.Unmet; n > 0 {
-			add(goodIf(q.Unmet == 0, MarkWarn), "query %s had the expected size in %s of %s results", q.Query, human.Count(q.Met), human.Count(n))
-		}
-	}
-	if r.Freshness != nil {
-		freshness(r, add)
-	}
-	return all
-}
-
-// freshness adds what the audit found.
-func freshness(r *Run, add func(m Mark, format string, a ...any)) {
-	f, share := r.Freshness, 100.0
-	if f.Devices > 0 {
-		share = 100 * float64(f.Sampled) / float64(f.Devices)
-	}
-	sample := fmt.Sprintf("sampled %s of %s devices (%.3g %%)", human.Count(f.Sampled), human.Count(f.Devices), share)
-	if f.Probe > 0 {
-		sample += ", probed every " + human.Duration(f.Probe)
-	}
-	if x := r.Totals.Select(metrics.OpFreshness, ""); x == nil || x.Ended() == 0 {
-		add(MarkWarn, "freshness: no report was seen in a query; %s", sample)
-	} else {
-		h := x.Latency(false)
-		add(MarkNone, "freshness p50 %s p95 %s p99 %s max %s; %s", human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()), sample)
-		if late := x.Count(metrics.Timeout); late > 0 {
-			add(MarkWarn, "%s reports were not shown in time; they count with the time-out", human.Count(late))
-		}
-	}
-	if f.Unseen > 0 {
-		add(MarkWarn, "%s acknowledged reports were not shown before the run ended", human.Count(f.Unseen))
-	}
-	for _, q := range r.Totals.Queries {
-		if c := q.Rows; c != (metrics.RowCounts{}) {
-			add(goodIf(c.Missing+c.Extra+c.Stale == 0, MarkWarn), "query %s rows: %s ok, %s missing, %s extra, %s stale; %s in change, not judged", q.Query,
-				human.Count(c.OK), human.Count(c.Missing), human.Count(c.Extra), human.Count(c.Stale), human.Count(c.Unjudged))
-		}
-	}
-	for _, u := range f.Unchecked {
-		add(MarkNone, "query %s rows: not checked, for %s", u.Query, u.Why)
-	}
-	if v := f.Verified; v != nil {
-		add(goodIf(v.Held == v.Devices && v.Missing == 0, MarkBad), "acknowledged reports: %s", v)
-	}
-}
-
-// writeFindings writes the findings, a line each.
-func writeFindings(b *strings.Builder, r *Run, style color.Style) {
-	for _, f := range Findings(r) {
-		switch f.Mark {
-		case MarkNone:
-			fmt.Fprintf(b, "  %s\n", f.Text)
-		case MarkWarn:
-			fmt.Fprintf(b, "  %s %s\n", style.Warning(), f.Text)
-		default:
-			fmt.Fprintf(b, "  %s %s\n", style.Mark(f.Mark == MarkGood), f.Text)
-		}
-	}
 }

@@ -44,8 +44,8 @@ mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithT
 	conn' ./fleet
 mutate "an absence begins when the session was to end" fleet/device.go 'intended = d.ends.Add(offline)' 'intended = now.Add(offline)' ./fleet
 mutate "time in which nobody was connected is counted once" fleet/device.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
-mutate "devices that are stopped while gone did not come back" scenario/engine/outage.go 'f.now.Recovered = f.now.Left <= f.before/outageShare' 'f.now.Recovered = true' ./scenario/engine StoppedWhileGone
-mutate "a stage ended by hand is no fault of the target" scenario/engine/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
+mutate "devices that are stopped while gone did not come back" internal/outage/finder.go 'f.now.Recovered = f.now.Left <= f.before/share' 'f.now.Recovered = true' ./internal/outage StoppedWhileGone
+mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.explains(&j.last)' 'r.explains(&Sample{})' ./internal/generator
 mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
@@ -61,11 +61,11 @@ mutate "the processors that the process may run on" internal/host/processors.go 
 mutate "a delivery waits with its message" fleet/delivery.go 'StartAfter(intended, free, sent)' 'StartAfter(intended, intended, sent)' ./fleet LatenessOf
 mutate "a sample where a stage ends" scenario/engine/stages.go 'e.measure(now, true, name)' '_ = now' ./scenario/engine NotAsAsked
 mutate "a generator's lateness ends no run" metrics/judge/judge.go ' && j.doubts(r) == ""' '' ./metrics/judge Doubt
-mutate "nobody connected for want of descriptors" scenario/engine/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
+mutate "nobody connected for want of descriptors" internal/verdict/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
 mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
 mutate "of an undelivered stage nothing can be said" metrics/judge/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics/judge
-mutate "no device ever connected" scenario/engine/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
-mutate "no operation of a kind ever succeeded" scenario/engine/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
+mutate "no device ever connected" internal/verdict/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
+mutate "no operation of a kind ever succeeded" internal/verdict/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
 mutate "a target that contradicts itself" scenario/engine/contradictions.go 'if len(c.kinds) == 0 {' 'if true {' ./scenario/engine SwallowedReports
 mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.judgesRows' 'n >= 0 || e.judgesRows' ./scenario/engine WrongRows
 mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/files"
 	"github.com/twinfleet/twinfleet/report/record"
+	"github.com/twinfleet/twinfleet/report/text"
 )
 
 func newReport(e env) *cobra.Command {
@@ -39,7 +39,7 @@ killed left a record too: the reports then tell of what had happened.`,
 		if err != nil {
 			return recordError(err)
 		}
-		if err := report.WriteSummary(e.stdout, h.Run, color.Style{Color: colored}); err != nil {
+		if err := text.Write(e.stdout, h.Run, color.Style{Color: colored}); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(e.stdout, "  %s\n", reportPaths(args[0]))

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/text"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -72,7 +73,7 @@ func summarize(e env, out watcher, record *report.Run, dir string, colored bool)
 	case quietJSON:
 		return terminal.WriteSummary(e.stdout, record, dir)
 	}
-	if err := report.WriteSummary(e.stdout, record, color.Style{Color: colored}); err != nil {
+	if err := text.Write(e.stdout, record, color.Style{Color: colored}); err != nil {
 		return err
 	}
 	if dir == "" {

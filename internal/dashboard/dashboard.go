@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // Controls are what the page's buttons do. All may be called at any time, more than once.
@@ -143,7 +144,7 @@ func (s *Server) update(change func(*headline)) {
 func (s *Server) Sample(x report.Sample) {
 	waiting := ""
 	if x.Waiting > 0 {
-		waiting = report.Waiting(x.Waiting, x.Left)
+		waiting = progress.Waiting(x.Waiting, x.Left)
 	}
 	x.Total = nil // what is kept shares nothing with the run
 	s.mu.Lock()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // Screen is the terminal that a Display draws on.
@@ -204,9 +205,9 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if m.width > 0 && m.width < MinWidth && msg.total != before && len(msg.recent) > 0 {
 			// No room to draw: the figures are lines.
 			if msg.Waiting > 0 {
-				return m, tea.Println(report.WaitingLine(msg.total.Elapsed, msg.Waiting, msg.Left))
+				return m, tea.Println(progress.WaitingLine(msg.total.Elapsed, msg.Waiting, msg.Left))
 			}
-			return m, tea.Println(report.ProgressLine(msg.stageName(), msg.total, msg.recent[len(msg.recent)-1]))
+			return m, tea.Println(progress.Line(msg.stageName(), msg.total, msg.recent[len(msg.recent)-1]))
 		}
 	case last:
 		m.over = true

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/reporttest"
+	"github.com/twinfleet/twinfleet/report/summary"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
@@ -192,7 +193,7 @@ func TestJSON(t *testing.T) {
 	for line := range strings.Lines(b.String()) {
 		var x struct {
 			Type    string
-			Summary *report.Summary
+			Summary *summary.Summary
 		}
 		if err := json.Unmarshal([]byte(line), &x); err != nil {
 			t.Fatal(err)

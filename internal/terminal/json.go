@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/summary"
 )
 
 // JSON tells programs of a run, one object a line. Every object has a type: start, event, progress or summary.
@@ -47,13 +48,13 @@ type jsonProgress struct {
 	// After the last stage: answers that are waited for, and for how long at most if that is known.
 	Waiting int     `json:"waiting,omitempty"`
 	Left    float64 `json:"waiting_at_most_seconds,omitempty"`
-	report.IntervalSummary
+	summary.Interval
 }
 
 type jsonSummary struct {
-	Type    string         `json:"type"`
-	Summary report.Summary `json:"summary"`
-	Report  string         `json:"report_folder,omitempty"`
+	Type    string          `json:"type"`
+	Summary summary.Summary `json:"summary"`
+	Report  string          `json:"report_folder,omitempty"`
 }
 
 // NewJSON writes to w, beginning with what is planned.
@@ -63,7 +64,7 @@ func NewJSON(w io.Writer, plan Plan) *JSON {
 	if links == nil {
 		links = []Link{}
 	}
-	j.line(jsonStart{"start", report.SchemaVersion, plan.Name, plan.Description, links})
+	j.line(jsonStart{"start", summary.SchemaVersion, plan.Name, plan.Description, links})
 	return j
 }
 
@@ -95,18 +96,18 @@ func (j *JSON) Event(e report.Event) {
 
 // Sample tells the figures of another second.
 func (j *JSON) Sample(p report.Sample) {
-	j.line(jsonProgress{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), report.SummarizeInterval(p.Window.Stage, p.Window)})
+	j.line(jsonProgress{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), summary.OfInterval(p.Window.Stage, p.Window)})
 }
 
 // Summary writes the last line: the whole run, and the folder of its reports when there is one.
 func (j *JSON) Summary(r *report.Run, folder string) error {
-	j.line(jsonSummary{"summary", report.Summarize(r), folder})
+	j.line(jsonSummary{"summary", summary.Of(r), folder})
 	return j.Close()
 }
 
 // WriteSummary writes the last line alone.
 func WriteSummary(w io.Writer, r *report.Run, folder string) error {
-	return json.NewEncoder(w).Encode(jsonSummary{"summary", report.Summarize(r), folder})
+	return json.NewEncoder(w).Encode(jsonSummary{"summary", summary.Of(r), folder})
 }
 
 // Close returns why a line could not be written.

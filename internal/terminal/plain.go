@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.
@@ -62,10 +63,10 @@ func (p *Plain) Sample(x report.Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.Waiting > 0 {
-		fmt.Fprintln(p.w, report.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left))
+		fmt.Fprintln(p.w, progress.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left))
 		return
 	}
-	fmt.Fprintln(p.w, report.ProgressLine(x.Window.Stage, x.Total, x.Window))
+	fmt.Fprintln(p.w, progress.Line(x.Window.Stage, x.Total, x.Window))
 }
 
 // Write writes log lines between the others.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
 // section is rows under a heading. When room is short it shows its first rows.
@@ -118,7 +120,7 @@ func (v view) operations() section {
 	return out
 }
 
-func (v view) operation(l report.Line, name, sparkWidth int) string {
+func (v view) operation(l account.Line, name, sparkWidth int) string {
 	rate, times := "–", [3]string{"–", "–", "–"}
 	if recent := v.lately(l.Name); recent != nil {
 		rate = human.Rate(float64(recent.Ended()) / max(v.window.Elapsed.Seconds(), 1e-9))
@@ -157,7 +159,7 @@ func (v view) lately(name string) *metrics.SeriesSnapshot {
 	if v.window == nil {
 		return nil
 	}
-	for _, l := range report.Lines(v.window) {
+	for _, l := range account.Lines(v.window) {
 		if l.Name == name {
 			return l.Series
 		}
@@ -165,11 +167,11 @@ func (v view) lately(name string) *metrics.SeriesSnapshot {
 	return nil
 }
 
-func (v view) lines() []report.Line {
+func (v view) lines() []account.Line {
 	if v.total == nil {
 		return nil
 	}
-	return report.Lines(v.total)
+	return account.Lines(v.total)
 }
 
 // times is the history of an operation's latency, at most so many seconds of it, and the largest.
@@ -191,13 +193,13 @@ func (v view) sparks() section {
 		return section{}
 	}
 	lines := v.lines()
-	rank := func(l report.Line) int {
+	rank := func(l account.Line) int {
 		if i := slices.Index([]metrics.Operation{metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpConnect}, l.Series.Operation); i >= 0 {
 			return i
 		}
 		return 3
 	}
-	slices.SortStableFunc(lines, func(a, b report.Line) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(lines, func(a, b account.Line) int { return rank(a) - rank(b) })
 	out := section{least: 1, first: 1, plain: true}
 	for _, l := range lines {
 		name := cut(l.Name, 24) + " p99"
@@ -216,7 +218,7 @@ func (v view) errors() section {
 	if v.total == nil {
 		return section{}
 	}
-	lines := report.ErrorLines(v.total)
+	lines := reasons.Lines(v.total)
 	out := section{head: v.paint(faint, " last errors"), least: 3, first: 4}
 	now := v.total.At
 	for _, l := range lines {

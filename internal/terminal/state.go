@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -83,7 +84,7 @@ func (s *State) Sample(p report.Sample) {
 		s.window = sum
 	}
 	now := make(second)
-	for _, l := range report.Lines(p.Window) {
+	for _, l := range account.Lines(p.Window) {
 		if h := l.Series.Latency(false); h.Count > 0 {
 			now[l.Name] = h.Quantile(0.99)
 		}

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // wide is the width from which the table of operations has a sparkline in every line.
@@ -67,7 +67,7 @@ func (v view) progress(width int) string {
 	text, share := "", 0.0
 	switch {
 	case v.Stopping && v.Waiting > 0:
-		return v.paint(yellow, fit(report.Waiting(v.Waiting, v.Left)+"; Ctrl-C ends the wait", width))
+		return v.paint(yellow, fit(progress.Waiting(v.Waiting, v.Left)+"; Ctrl-C ends the wait", width))
 	case v.Stopping:
 		return v.paint(yellow, fit("stopping: devices disconnect", width))
 	case v.Stage > 0 && v.Stage <= len(v.Stages):

@@ -11,7 +11,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/junit"
+	"github.com/twinfleet/twinfleet/report/markdown"
 	"github.com/twinfleet/twinfleet/report/record"
+	"github.com/twinfleet/twinfleet/report/summary"
 )
 
 // The reports of a run.
@@ -39,9 +42,9 @@ func Write(dir string) (*report.History, error) {
 		write func(io.Writer) error
 	}{
 		{HTML, func(w io.Writer) error { return html.Write(w, h, scenario) }},
-		{JSON, func(w io.Writer) error { return report.WriteJSON(w, h.Run) }},
-		{JUnit, func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }},
-		{Markdown, func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }},
+		{JSON, func(w io.Writer) error { return summary.Write(w, h.Run) }},
+		{JUnit, func(w io.Writer) error { return junit.Write(w, h.Run) }},
+		{Markdown, func(w io.Writer) error { return markdown.Write(w, h.Run) }},
 	} {
 		if err := whole(filepath.Join(dir, r.name), r.write); err != nil {
 			errs = append(errs, fmt.Errorf("writing %s: %w", r.name, err))

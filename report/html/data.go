@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 )
 
 // Data is what the charts draw: columns, one value a point in time. Times are in seconds, latencies in
@@ -88,7 +89,7 @@ func (d *Data) add(s report.Sample) {
 		set(d.Queries, q.Query, float64(q.Results))
 	}
 	d.Rest = s.Window.Elapsed < report.TooShort
-	for _, l := range report.Lines(s.Window) {
+	for _, l := range account.Lines(s.Window) {
 		d.op(l.Name, n).set(n, l.Series, s.Window.Elapsed)
 	}
 	for i := range d.Ops {

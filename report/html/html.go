@@ -15,7 +15,10 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
 //go:embed assets
@@ -29,11 +32,11 @@ type page struct {
 	Run      *report.Run
 	Whole    bool
 	Ops      []opRow
-	Tables   []report.Table
-	Errors   []report.ErrorPart
+	Tables   []account.Table
+	Errors   []reasons.Part
 	Queries  []string
 	Times    []timesRow
-	Findings []report.Finding
+	Findings []findings.Finding
 	Events   []report.Event
 	Scenario string
 	Data     template.JS // JSON, escaped for a script element
@@ -75,7 +78,7 @@ func Write(w io.Writer, h *report.History, scenario []byte) error {
 }
 
 func newPage(h *report.History, scenario []byte) (*page, error) {
-	p := &page{Run: h.Run, Whole: h.Whole, Findings: report.Findings(h.Run), Tables: report.Tables(h.Run), Errors: report.ErrorParts(h.Run), Queries: report.QueryLines(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario)}
+	p := &page{Run: h.Run, Whole: h.Whole, Findings: findings.Of(h.Run), Tables: account.Tables(h.Run), Errors: reasons.Parts(h.Run), Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario)}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	data, err := json.Marshal(NewData(h.Merged(maxPoints), withWait(h)))
 	if err != nil {
@@ -97,7 +100,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 			part.into(string(b) + "\n")
 		}
 	}
-	for _, l := range report.Lines(h.Run.Totals) {
+	for _, l := range account.Lines(h.Run.Totals) {
 		p.Ops = append(p.Ops, newRow(l, h.Run))
 	}
 	return p, nil
@@ -116,7 +119,7 @@ func withWait(h *report.History) []report.Stage {
 	return append(slices.Clip(stages), report.Stage{Name: "waiting for answers", From: over, To: end})
 }
 
-func newRow(l report.Line, r *report.Run) opRow {
+func newRow(l account.Line, r *report.Run) opRow {
 	x, latency := l.Series, l.Series.Latency(false)
 	q := func(q float64) string { return human.Duration(latency.Quantile(q)) }
 	n := func(n uint64) string { return human.Count(n) }

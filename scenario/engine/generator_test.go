@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/text"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
@@ -71,7 +72,7 @@ func TestSaturatedGenerator(t *testing.T) {
 					t.Errorf("health = %+v", h)
 				}
 				var b bytes.Buffer
-				if err := report.WriteSummary(&b, run, color.Style{}); err != nil {
+				if err := text.Write(&b, run, color.Style{}); err != nil {
 					t.Fatal(err)
 				}
 				want := "generator: ok (at most 0.5 of 2 processors, 100 MB, 10 of 1,000 descriptors"

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 )
 
 // told is a run with a storm, and a hub that answers nothing at the end.
@@ -77,7 +78,7 @@ func TestWhatIsTold(t *testing.T) {
 // checkParts holds the account of the whole to those of its parts.
 func checkParts(t *testing.T, run *report.Run) {
 	t.Helper()
-	stages := report.Stages(run)
+	stages := account.Stages(run)
 	sum := make(map[string]uint64)
 	var scheduled uint64
 	for _, p := range stages {

@@ -1,4 +1,6 @@
-package report
+// Package summary is a run as programs read it: summary.json, and the figures of an interval. Its members are stable:
+// docs/reports.md describes each.
+package summary
 
 import (
 	"encoding/json"
@@ -9,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/report"
 )
 
 // SchemaVersion is of Summary. It changes when a member changes its meaning or goes away.
@@ -19,7 +22,7 @@ type Summary struct {
 	SchemaVersion int                  `json:"schema_version"`
 	Name          string               `json:"name"`
 	Description   string               `json:"description,omitempty"`
-	Outcome       Outcome              `json:"outcome"`
+	Outcome       report.Outcome       `json:"outcome"`
 	Reason        string               `json:"reason,omitempty"`
 	Started       time.Time            `json:"started"`
 	Duration      float64              `json:"duration_seconds"`
@@ -28,28 +31,28 @@ type Summary struct {
 	Ran           *int                 `json:"ran,omitempty"` // devices that were started; absent in old records
 	Seed          uint64               `json:"seed"`
 	Version       string               `json:"version"`
-	Machine       Machine              `json:"machine"`
+	Machine       report.Machine       `json:"machine"`
 	Thresholds    []threshold.Verdict  `json:"thresholds"`
-	Stages        []StageSummary       `json:"stages"`
-	Operations    []OpSummary          `json:"operations"`
+	Stages        []Stage              `json:"stages"`
+	Operations    []Operation          `json:"operations"`
 	Queries       []metrics.QueryCount `json:"queries"`
 	Errors        []metrics.ErrorCount `json:"errors"` // why operations ended badly, by operation, outcome and reason
-	Outages       []OutageSummary      `json:"outages"`
+	Outages       []Outage             `json:"outages"`
 	Notes         []string             `json:"notes"`
-	Generator     *GeneratorSummary    `json:"generator,omitempty"` // absent when the fleet never ran
-	ServiceSummary
+	Generator     *Generator           `json:"generator,omitempty"` // absent when the fleet never ran
+	Service
 }
 
-// StageSummary is a stage. Times are since the run's start.
-type StageSummary struct {
+// Stage is a stage. Times are since the run's start.
+type Stage struct {
 	Name       string      `json:"name"`
 	From       float64     `json:"from_seconds"`
 	To         float64     `json:"to_seconds"`
-	Operations []OpSummary `json:"operations,omitempty"` // those that were intended in it, whenever they ended; absent in old records
+	Operations []Operation `json:"operations,omitempty"` // those that were intended in it, whenever they ended; absent in old records
 }
 
-// OutageSummary is a time in which devices had lost their connections unasked.
-type OutageSummary struct {
+// Outage is a time in which devices had lost their connections unasked.
+type Outage struct {
 	From      float64 `json:"from_seconds"`
 	To        float64 `json:"to_seconds"`
 	Devices   int     `json:"devices"`     // the most that were gone at once
@@ -61,8 +64,8 @@ type OutageSummary struct {
 	Every     float64 `json:"returns_every_seconds,omitempty"`
 }
 
-// OpSummary is one operation of one group; of a query, the group is its name.
-type OpSummary struct {
+// Operation is one operation of one group; of a query, the group is its name.
+type Operation struct {
 	Operation metrics.Operation `json:"operation"`
 	Group     string            `json:"group,omitempty"`
 	Count     uint64            `json:"count"`                     // that ended
@@ -78,19 +81,16 @@ type OpSummary struct {
 	Service   Percentiles       `json:"service_seconds"`
 	Lag       Percentiles       `json:"lag_seconds"`
 
-	Errors []OpError `json:"errors,omitempty"` // why they ended badly
+	Errors []Error `json:"errors,omitempty"` // why they ended badly
 }
 
-// OpError is how often an operation ended badly for one reason.
-type OpError struct {
+// Error is how often an operation ended badly for one reason.
+type Error struct {
 	Outcome string    `json:"outcome"`
 	Reason  string    `json:"reason"`
 	Count   uint64    `json:"count"`
 	Last    time.Time `json:"last"`
 }
-
-// TooShort is the length of an interval that is too short for a rate: the rest of a second at the end of a run.
-const TooShort = time.Second / 2
 
 // Percentiles are of a distribution of times, in seconds.
 type Percentiles struct {
@@ -108,32 +108,32 @@ func percentiles(h histogram.Histogram) Percentiles {
 	return Percentiles{h.Mean().Seconds(), q(0.5), q(0.9), q(0.95), q(0.99), q(0.999), h.Maximum().Seconds()}
 }
 
-// Summarize makes the summary of a run.
-func Summarize(r *Run) Summary {
+// Of makes the summary of a run.
+func Of(r *report.Run) Summary {
 	s := Summary{
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
-		Thresholds: orEmpty(r.Thresholds), Stages: []StageSummary{}, Operations: []OpSummary{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []OutageSummary{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), ServiceSummary: summarizeService(r),
+		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
+		Outages: []Outage{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {
-		stage := StageSummary{t.Name, t.From.Seconds(), t.To.Seconds(), nil}
+		stage := Stage{t.Name, t.From.Seconds(), t.To.Seconds(), nil}
 		if t.Totals != nil {
 			stage.Operations = summarizeOps(t.Totals, (t.To - t.From).Seconds())
 		}
 		s.Stages = append(s.Stages, stage)
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, OutageSummary{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
+		s.Outages = append(s.Outages, Outage{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
 	}
 	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
 	return s
 }
 
 // summarizeOps is every operation and group of a snapshot.
-func summarizeOps(s *metrics.Snapshot, seconds float64) []OpSummary {
-	all := make([]OpSummary, 0, len(s.Series))
+func summarizeOps(s *metrics.Snapshot, seconds float64) []Operation {
+	all := make([]Operation, 0, len(s.Series))
 	for i := range s.Series {
 		all = append(all, summarizeOp(&s.Series[i], seconds))
 	}
@@ -141,16 +141,16 @@ func summarizeOps(s *metrics.Snapshot, seconds float64) []OpSummary {
 }
 
 // summarizeOp is one operation of one group over so many seconds.
-func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) OpSummary {
-	op := OpSummary{
+func summarizeOp(x *metrics.SeriesSnapshot, seconds float64) Operation {
+	op := Operation{
 		Operation: x.Operation, Group: x.Group, Count: x.Ended(), Outcomes: make(map[string]uint64),
 		Scheduled: x.Scheduled(), OnTime: x.OnTime, Late: x.Late, LateOwn: x.LateOwn, Dropped: make(map[string]uint64), Open: x.InFlight(),
 		Response: percentiles(x.Latency(false)), Service: percentiles(x.Latency(true)), Lag: percentiles(x.Lag),
 	}
 	for _, e := range x.Reasons {
-		op.Errors = append(op.Errors, OpError{e.Outcome, e.Reason, e.Count, e.Last})
+		op.Errors = append(op.Errors, Error{e.Outcome, e.Reason, e.Count, e.Last})
 	}
-	if seconds >= TooShort.Seconds() {
+	if seconds >= report.TooShort.Seconds() {
 		rate := float64(x.Ended()) / seconds
 		op.Rate = &rate
 	}
@@ -171,9 +171,9 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-// WriteJSON writes the summary for programs.
-func WriteJSON(w io.Writer, r *Run) error {
-	b, err := json.MarshalIndent(Summarize(r), "", "  ")
+// Write writes the summary for programs.
+func Write(w io.Writer, r *report.Run) error {
+	b, err := json.MarshalIndent(Of(r), "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the summary: %w", err)
 	}

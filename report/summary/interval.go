@@ -1,21 +1,21 @@
-package report
+package summary
 
 import "github.com/twinfleet/twinfleet/metrics"
 
-// IntervalSummary is the figures of an interval for programs, as Summary has them for the whole run.
-type IntervalSummary struct {
+// Interval is the figures of an interval for programs, as Summary has them for the whole run.
+type Interval struct {
 	Stage      string                `json:"stage,omitempty"`
 	Interval   float64               `json:"interval_seconds"`
 	Devices    []metrics.DeviceCount `json:"devices"` // as they were at its end
-	Operations []OpSummary           `json:"operations"`
+	Operations []Operation           `json:"operations"`
 	Queries    []metrics.QueryCount  `json:"queries"`
 	Errors     []metrics.ErrorCount  `json:"errors"`
 }
 
-// SummarizeInterval makes the summary of what came between two snapshots.
-func SummarizeInterval(stage string, s *metrics.Snapshot) IntervalSummary {
-	out := IntervalSummary{
-		Stage: stage, Interval: s.Elapsed.Seconds(), Devices: orEmpty(s.Devices), Operations: []OpSummary{},
+// OfInterval makes the summary of what came between two snapshots.
+func OfInterval(stage string, s *metrics.Snapshot) Interval {
+	out := Interval{
+		Stage: stage, Interval: s.Elapsed.Seconds(), Devices: orEmpty(s.Devices), Operations: []Operation{},
 		Queries: orEmpty(s.Queries), Errors: orEmpty(s.Errors),
 	}
 	for i := range s.Series {

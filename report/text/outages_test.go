@@ -1,4 +1,4 @@
-package report_test
+package text_test
 
 import (
 	"strings"
@@ -8,6 +8,8 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/markdown"
+	"github.com/twinfleet/twinfleet/report/text"
 )
 
 func TestSummaryTellsHowDevicesCameBack(t *testing.T) {
@@ -17,7 +19,7 @@ func TestSummaryTellsHowDevicesCameBack(t *testing.T) {
 		{From: 60 * s, To: 90 * s, Lost: 10, Total: 10, Returns: []int{0, 3}, Every: 2 * s},
 	}}
 	var b strings.Builder
-	if err := report.WriteSummary(&b, run, color.Style{}); err != nil {
+	if err := text.Write(&b, run, color.Style{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -39,10 +41,10 @@ func TestSummaryTellsOfTheWorstOutages(t *testing.T) {
 		run.Outages = append(run.Outages, report.Outage{From: time.Duration(i) * time.Second, To: time.Duration(i+1) * time.Second, Lost: 1, Total: 1 + i%50, Recovered: true})
 	}
 	var term, md strings.Builder
-	if err := report.WriteSummary(&term, run, color.Style{}); err != nil {
+	if err := text.Write(&term, run, color.Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := report.WriteMarkdown(&md, run); err != nil {
+	if err := markdown.Write(&md, run); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{term.String(), md.String()} {

@@ -1,4 +1,5 @@
-package report
+// Package markdown writes a run in Markdown, for a comment on a pull request.
+package markdown
 
 import (
 	"cmp"
@@ -6,14 +7,18 @@ import (
 	"io"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
-// WriteMarkdown writes the run for a comment on a pull request.
-func WriteMarkdown(w io.Writer, r *Run) error {
+// Write writes the run for a comment on a pull request.
+func Write(w io.Writer, r *report.Run) error {
 	b := &strings.Builder{}
 	mark := map[bool]string{true: "✅", false: "❌"}
-	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == Passed], cell(r.Name), r.Outcome, r.DevicesText(), cell(r.Target), human.Duration(r.Duration()), r.Seed)
+	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == report.Passed], cell(r.Name), r.Outcome, r.DevicesText(), cell(r.Target), human.Duration(r.Duration()), r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))
 	}
@@ -28,14 +33,14 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 		}
 	}
 	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, l := range Lines(r.Totals) {
-		fmt.Fprintf(b, "| %s |\n", strings.Join(l.cells(r), " | "))
+	for _, l := range account.Lines(r.Totals) {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(l.Cells(r), " | "))
 	}
-	markdownAccounts(b, r)
-	for _, line := range QueryLines(r) {
+	writeAccounts(b, r)
+	for _, line := range findings.Queries(r) {
 		fmt.Fprintf(b, "\n%s\n", cell(line))
 	}
-	worst, more := WorstOutages(r)
+	worst, more := findings.Outages(r)
 	for _, o := range worst {
 		fmt.Fprintf(b, "\n%s\n", o)
 		if back := o.Return(); back != "" {
@@ -50,8 +55,8 @@ func WriteMarkdown(w io.Writer, r *Run) error {
 			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
 		}
 	}
-	for _, f := range Findings(r) {
-		fmt.Fprintf(b, "\n%s %s\n", map[Mark]string{MarkGood: "✅", MarkBad: "❌", MarkWarn: "⚠️", MarkNone: "▫️"}[f.Mark], cell(f.Text))
+	for _, f := range findings.Of(r) {
+		fmt.Fprintf(b, "\n%s %s\n", map[findings.Mark]string{findings.Good: "✅", findings.Bad: "❌", findings.Warn: "⚠️", findings.None: "▫️"}[f.Mark], cell(f.Text))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))
@@ -67,11 +72,11 @@ func cell(s string) string {
 		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
 }
 
-// markdownAccounts says what became of everything that was scheduled, and why some of it ended badly.
-func markdownAccounts(b *strings.Builder, r *Run) {
-	fmt.Fprintf(b, "\nScheduled %s\n", AccountOf(ofSnapshot(r.Totals)...))
+// writeAccounts says what became of everything that was scheduled, and why some of it ended badly.
+func writeAccounts(b *strings.Builder, r *report.Run) {
+	fmt.Fprintf(b, "\nScheduled %s\n", account.OfRun(r))
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
-	for _, t := range Tables(r) {
+	for _, t := range account.Tables(r) {
 		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.Title)
 		row(t.Columns...)
 		names := 1
@@ -91,7 +96,7 @@ func markdownAccounts(b *strings.Builder, r *Run) {
 		}
 		b.WriteString("\n</details>\n")
 	}
-	parts := ErrorParts(r)
+	parts := reasons.Parts(r)
 	if len(parts) == 0 {
 		return
 	}

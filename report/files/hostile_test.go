@@ -1,4 +1,4 @@
-package report_test
+package files_test
 
 import (
 	"bytes"
@@ -7,10 +7,13 @@ import (
 	"unicode"
 
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/junit"
+	"github.com/twinfleet/twinfleet/report/markdown"
 	"github.com/twinfleet/twinfleet/report/reporttest"
+	"github.com/twinfleet/twinfleet/report/summary"
+	"github.com/twinfleet/twinfleet/report/text"
 )
 
 // Whatever a record holds, no report of it sends a control character or tells a key.
@@ -26,10 +29,10 @@ func TestHostileHistory(t *testing.T) {
 	r.Totals.Errors = append(r.Totals.Errors, metrics.ErrorCount{Operation: metrics.OpConnect, Outcome: "error", Reason: hostile, Count: 3})
 	clean.All(h)
 	for name, write := range map[string]func(*bytes.Buffer) error{
-		"summary":  func(b *bytes.Buffer) error { return report.WriteSummary(b, r, color.Style{}) },
-		"Markdown": func(b *bytes.Buffer) error { return report.WriteMarkdown(b, r) },
-		"JSON":     func(b *bytes.Buffer) error { return report.WriteJSON(b, r) },
-		"JUnit":    func(b *bytes.Buffer) error { return report.WriteJUnit(b, r) },
+		"summary":  func(b *bytes.Buffer) error { return text.Write(b, r, color.Style{}) },
+		"Markdown": func(b *bytes.Buffer) error { return markdown.Write(b, r) },
+		"JSON":     func(b *bytes.Buffer) error { return summary.Write(b, r) },
+		"JUnit":    func(b *bytes.Buffer) error { return junit.Write(b, r) },
 	} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {

@@ -1,30 +1,30 @@
-package report
+// Package reasons says why operations of a run ended badly: by operation, group and stage, and all together.
+package reasons
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
-// ErrorLine is one reason why operations ended badly, for people: 1,234 twin_report throttled: status 429.
-type ErrorLine struct {
-	metrics.ErrorCount
-	Text string // operation, outcome and reason, on one line
+// Line is one reason why operations ended badly, for people: 1,234 twin_report throttled: status 429.
+type Line struct {
+	metrics.ErrorCount        // what was counted
+	Text               string // operation, outcome and reason, on one line
 }
 
-// ErrorLines are the reasons in a snapshot, the ones that came last first.
-func ErrorLines(s *metrics.Snapshot) []ErrorLine {
-	lines := make([]ErrorLine, 0, len(s.Errors))
+// Lines are the reasons in a snapshot, the ones that came last first.
+func Lines(s *metrics.Snapshot) []Line {
+	lines := make([]Line, 0, len(s.Errors))
 	for _, e := range s.Errors {
-		lines = append(lines, ErrorLine{e, string(e.Operation) + " " + reasonText(e)})
+		lines = append(lines, Line{e, string(e.Operation) + " " + reasonText(e)})
 	}
-	slices.SortStableFunc(lines, func(a, b ErrorLine) int { return b.Last.Compare(a.Last) })
+	slices.SortStableFunc(lines, func(a, b Line) int { return b.Last.Compare(a.Last) })
 	return lines
 }
 
@@ -46,24 +46,24 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// ErrorPart is how often operations of one kind, group and stage ended badly for one reason.
-type ErrorPart struct {
-	Stage string // empty when the record does not split by stage
-	metrics.ErrorCount
+// Part is how often operations of one kind, group and stage ended badly for one reason.
+type Part struct {
+	Stage              string // empty when the record does not split by stage
+	metrics.ErrorCount        // what was counted
 }
 
 // Text is the outcome with its reason.
-func (e ErrorPart) Text() string { return reasonText(e.ErrorCount) }
+func (e Part) Text() string { return reasonText(e.ErrorCount) }
 
-// ErrorParts are all reasons of a run, split by operation, group and stage, the most frequent first. Old records have
+// Parts are all reasons of a run, split by operation, group and stage, the most frequent first. Old records have
 // less to split by.
-func ErrorParts(r *Run) []ErrorPart {
-	var all []ErrorPart
+func Parts(r *report.Run) []Part {
+	var all []Part
 	left := slices.Clone(r.Totals.Errors)
 	take := func(stage string, s *metrics.Snapshot) {
 		for i := range s.Series {
 			for _, e := range s.Series[i].Reasons {
-				all = append(all, ErrorPart{stage, e})
+				all = append(all, Part{stage, e})
 				for k := range left {
 					if x := &left[k]; x.Operation == e.Operation && x.Outcome == e.Outcome && x.Reason == e.Reason {
 						x.Count -= min(x.Count, e.Count)
@@ -82,10 +82,10 @@ func ErrorParts(r *Run) []ErrorPart {
 	}
 	for _, e := range left {
 		if e.Count > 0 {
-			all = append(all, ErrorPart{"", e})
+			all = append(all, Part{"", e})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b ErrorPart) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(all, func(a, b Part) int { return cmp.Compare(b.Count, a.Count) })
 	return all
 }
 
@@ -129,8 +129,8 @@ func (s shares) String() string {
 
 // Reason is one outcome and reason with where it was met: in which operations, groups and stages.
 type Reason struct {
-	Text  string
-	Count uint64
+	Text  string // the outcome with its reason, on one line
+	Count uint64 // operations that ended so
 
 	operations, groups, stages shares
 }
@@ -146,11 +146,11 @@ func (x Reason) Where() string {
 	return strings.Join(parts, " · ")
 }
 
-// Reasons are why operations of a run ended badly, the most frequent first.
-func Reasons(r *Run) []Reason {
+// Of are why operations of a run ended badly, the most frequent first.
+func Of(r *report.Run) []Reason {
 	var all []Reason
-	groups, stages := groupNames(r), len(r.Stages) > 1
-	for _, e := range ErrorParts(r) {
+	groups, stages := r.GroupNames(), len(r.Stages) > 1
+	for _, e := range Parts(r) {
 		i := slices.IndexFunc(all, func(x Reason) bool { return x.Text == e.Text() })
 		if i < 0 {
 			i, all = len(all), append(all, Reason{Text: e.Text()})
@@ -167,24 +167,4 @@ func Reasons(r *Run) []Reason {
 	}
 	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(b.Count, a.Count) })
 	return all
-}
-
-// maxReasons is how many reasons the summary tells; the reports have all.
-const maxReasons = 4
-
-func writeErrors(b *strings.Builder, r *Run, style color.Style) {
-	reasons := Reasons(r)
-	for _, x := range reasons[:min(len(reasons), maxReasons)] {
-		mark := style.Mark(false)
-		if strings.HasPrefix(x.Text, metrics.Throttled.String()) {
-			mark = style.Warning()
-		}
-		fmt.Fprintf(b, "  %s %s %s  %s\n", mark, human.Count(x.Count), x.Text, style.Faint("· "+x.Where()))
-	}
-	switch more := len(reasons) - maxReasons; {
-	case more == 1:
-		b.WriteString("    1 more reason\n")
-	case more > 1:
-		fmt.Fprintf(b, "    %d more reasons\n", more)
-	}
 }

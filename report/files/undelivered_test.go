@@ -1,4 +1,4 @@
-package report_test
+package files_test
 
 import (
 	"bytes"
@@ -12,7 +12,11 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/junit"
+	"github.com/twinfleet/twinfleet/report/markdown"
 	"github.com/twinfleet/twinfleet/report/reporttest"
+	"github.com/twinfleet/twinfleet/report/summary"
+	"github.com/twinfleet/twinfleet/report/text"
 )
 
 // Every report says which stages were not delivered as asked, why, and of which thresholds nothing can be said.
@@ -33,14 +37,14 @@ func TestNotAsAsked(t *testing.T) {
 		write func(io.Writer) error
 		want  []string
 	}{
-		"summary": {func(w io.Writer) error { return report.WriteSummary(w, h.Run, color.Style{}) }, []string{
+		"summary": {func(w io.Writer) error { return text.Write(w, h.Run, color.Style{}) }, []string{
 			"✗ generator: saturated (stage ramp: " + late, "✗ generator: saturated (stage down: " + late, "? connect: p(99) < 250ms  p(99) = 4s: cannot say, the load was not the one asked for",
 		}},
-		"markdown": {func(w io.Writer) error { return report.WriteMarkdown(w, h.Run) }, []string{
+		"markdown": {func(w io.Writer) error { return markdown.Write(w, h.Run) }, []string{
 			"Generator: saturated (stage ramp: " + late, "Generator: saturated (stage down: " + late, "| ❔ | `connect: p(99) < 250ms` | p(99) = 4s: cannot say",
 		}},
-		"junit": {func(w io.Writer) error { return report.WriteJUnit(w, h.Run) }, []string{`<error message="cannot say: stage ramp: late"><![CDATA[connect: p(99) < 250ms: p(99) = 4s]]></error>`}},
-		"json": {func(w io.Writer) error { return report.WriteJSON(w, h.Run) }, []string{
+		"junit": {func(w io.Writer) error { return junit.Write(w, h.Run) }, []string{`<error message="cannot say: stage ramp: late"><![CDATA[connect: p(99) < 250ms: p(99) = 4s]]></error>`}},
+		"json": {func(w io.Writer) error { return summary.Write(w, h.Run) }, []string{
 			`"cannot_say": true`, `"why": "stage ramp: late"`, `"as_asked": false`, `"late": 7887`, `"worst_seconds": 4`, `"kind": "machine"`,
 		}},
 		"html": {func(w io.Writer) error { return html.Write(w, h, nil) }, []string{"stage ramp: " + late, "stage down: " + late, "p(99) = 4s: cannot say"}},

@@ -1,0 +1,60 @@
+package summary
+
+import "github.com/twinfleet/twinfleet/report"
+
+// Generator is whether the figures speak of the target or of the generator. Figures are those of the worst
+// second; times are in seconds.
+type Generator struct {
+	Verdict          string   `json:"verdict"` // ok or saturated
+	Reasons          []string `json:"reasons,omitempty"`
+	Processors       int      `json:"processors"`
+	ProcessorsUsed   float64  `json:"processors_used"`
+	TimersLate       float64  `json:"timers_late_seconds"`  // 99th percentile
+	ScheduleLag      float64  `json:"schedule_lag_seconds"` // 99th percentile
+	GCShare          float64  `json:"gc_share"`             // of the processors' time
+	GCPause          float64  `json:"gc_pause_seconds"`
+	Memory           uint64   `json:"memory_bytes"`
+	MemoryLimit      uint64   `json:"memory_limit_bytes"`
+	Descriptors      int      `json:"descriptors"`
+	DescriptorsLimit int      `json:"descriptors_limit"`
+	Ports            int      `json:"ports"`
+	PortsLimit       int      `json:"ports_limit"`
+	// Of the whole machine, by all programs, in the busiest quarter of a second; 0 where the kernel does not tell.
+	MachineProcessors     int     `json:"machine_processors"`
+	MachineProcessorsUsed float64 `json:"machine_processors_used"`
+	Stopped               float64 `json:"stopped_seconds"` // the longest time for which the process stood still
+
+	Stages []GeneratorStage `json:"stages"`
+}
+
+// GeneratorStage is whether a stage was delivered as asked.
+type GeneratorStage struct {
+	Name    string         `json:"name"`
+	AsAsked bool           `json:"as_asked"`
+	Asked   uint64         `json:"asked"`   // operations that were due in it
+	Started uint64         `json:"started"` // of them
+	Late    uint64         `json:"late"`    // of them, by the generator's own doing
+	Worst   float64        `json:"worst_seconds"`
+	What    string         `json:"what,omitempty"` // what was late, if anything was
+	Causes  []report.Cause `json:"causes"`
+}
+
+func generatorSummary(h *report.Health) *Generator {
+	if h == nil {
+		return nil
+	}
+	verdict := "ok"
+	if h.Saturated {
+		verdict = "saturated"
+	}
+	stages := []GeneratorStage{}
+	for _, x := range h.Stages {
+		stages = append(stages, GeneratorStage{x.Name, x.AsAsked, x.Asked, x.Started, x.Late, x.Worst.Seconds(), x.What, orEmpty(x.Causes)})
+	}
+	return &Generator{
+		Stages: stages, MachineProcessors: h.Processors, MachineProcessorsUsed: h.MachinePeak, Stopped: h.Stopped.Seconds(),
+		Verdict: verdict, Reasons: h.Reasons, Processors: h.Cores, ProcessorsUsed: h.CPUPeak,
+		TimersLate: h.Late.Seconds(), ScheduleLag: h.Lag.Seconds(), GCShare: h.GCPeak, GCPause: h.GCPause.Seconds(),
+		Memory: h.MemoryPeak, MemoryLimit: h.MemoryLimit, Descriptors: h.Descriptors, DescriptorsLimit: h.MaxDescriptors, Ports: h.Ports, PortsLimit: h.MaxPorts,
+	}
+}
