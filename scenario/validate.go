@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
@@ -217,7 +217,7 @@ func (s *Scenario) Group(name string) *Group {
 }
 
 func (r *reader) checkSQL(path, sql string, at place) {
-	if _, err := query.Parse(sql); err != nil {
+	if _, err := parse.Query(sql); err != nil {
 		r.failAt(path, at, "the query is wrong at %v", err)
 	}
 }

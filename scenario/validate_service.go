@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -217,7 +217,7 @@ func (r *reader) validateJob(path string, x *Job, s *Scenario, names map[string]
 	}
 	if x.Query != "" && x.Query != "*" {
 		// The condition has a line of its own, so that columns are counted in it.
-		if _, err := query.Parse("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
+		if _, err := parse.Query("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
 			r.failAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker"
@@ -159,7 +159,7 @@ func (b *Backend) scheduled() ([]worker.Query, error) {
 		if err != nil {
 			return nil, fmt.Errorf("query %s: %w", q.Name, err)
 		}
-		if parsed, err := query.Parse(q.SQL); err == nil && !parsed.PerDevice() {
+		if parsed, err := parse.Query(q.SQL); err == nil && !parsed.PerDevice() {
 			b.Ledger.Write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
 		}
 		next := worker.Query{

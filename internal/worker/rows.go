@@ -7,6 +7,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -24,7 +25,7 @@ func RowsOf(sql string, knowsTag func(path []string) bool) (Rows, error) {
 		return Rows{}, err
 	}
 	rows := Rows{
-		Whole: !q.Raw() && q.From() == query.Devices, Device: q.Column(pathDevice), Version: q.Column("properties", "reported", "$version"),
+		Whole: !q.Raw() && q.From == tree.Devices, Device: q.Column(pathDevice), Version: q.Column("properties", "reported", "$version"),
 	}
 	switch {
 	case !q.Whole():

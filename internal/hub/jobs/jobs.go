@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 	"github.com/twinfleet/twinfleet/internal/wait"
@@ -29,8 +30,8 @@ type Hub interface {
 
 // Options of a Runner.
 type Options struct {
-	Hub    Hub          // required
-	Source query.Source // required
+	Hub    Hub         // required
+	Source plan.Source // required
 	// Admit waits until a job may work on one more device; an error ends the job. Nil lets it go on at once.
 	Admit func(ctx context.Context) error
 	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.

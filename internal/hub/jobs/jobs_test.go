@@ -20,6 +20,7 @@ import (
 	document "github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
@@ -183,7 +184,7 @@ func (b *bench) rows(sql string) []string {
 	var rows []string
 	for token := ""; ; {
 		page, err := b.Query(b.Context(), q, 7, token)
-		if err != nil || page.ItemType != query.ItemJob {
+		if err != nil || page.ItemType != paging.ItemJob {
 			b.Fatal(page.ItemType, err)
 		}
 		for _, item := range page.Items {

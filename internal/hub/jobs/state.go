@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
 
@@ -78,7 +79,7 @@ func (r *Runner) List(jobType, status string) []jobs.Job {
 }
 
 // Query answers one page of a query on devices.jobs.
-func (r *Runner) Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error) {
+func (r *Runner) Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error) {
 	return q.RunJobs(ctx, slices.Values(r.rows()), size, continuation)
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -348,8 +348,8 @@ func TestPages(t *testing.T) {
 		}
 	}
 	w := b.do("service", "POST", "/devices/query", `{"query":"SELECT * FROM devices.jobs"}`)
-	if got := w.Header().Get("x-ms-item-type"); got != query.ItemJob {
-		t.Errorf("item type %q; want %q", got, query.ItemJob)
+	if got := w.Header().Get("x-ms-item-type"); got != paging.ItemJob {
+		t.Errorf("item type %q; want %q", got, paging.ItemJob)
 	}
 }
 

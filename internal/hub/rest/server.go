@@ -20,6 +20,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -59,7 +61,7 @@ type Jobs interface {
 	Job(id string) (jobs.Job, error)
 	Cancel(id string) (jobs.Job, error)
 	List(jobType, status string) []jobs.Job
-	Query(ctx context.Context, q *query.Query, size int, continuation string) (query.Page, error)
+	Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error)
 }
 
 // Rights are what a shared access policy allows.
@@ -83,7 +85,7 @@ type Policy struct {
 type Options struct {
 	Registry Registry
 	Twins    Twins
-	Source   query.Source
+	Source   plan.Source
 	Devices  Devices
 	Jobs     Jobs
 	Policies map[string]Policy

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -88,13 +89,13 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassQuery, 1); err != nil {
 		return err
 	}
-	var page query.Page
-	if q.From() == query.Jobs {
+	var page paging.Page
+	if q.From == tree.Jobs {
 		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
 	} else {
 		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
 	}
-	if errors.Is(err, query.ErrContinuation) {
+	if errors.Is(err, paging.ErrContinuation) {
 		return iothub.ErrArgumentInvalid.With("%v", err)
 	}
 	if err != nil {

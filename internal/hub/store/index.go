@@ -11,7 +11,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -196,7 +196,7 @@ func (x *index) Equal(v jsonvalue.Value) *roaring.Bitmap {
 // Range returns the ordinals of the twins whose value lies between the bounds and has their
 // kind; one bound may be missing. The bitmap is the caller's own; nil for none, for no
 // bound, and for bounds of different kinds. It gives up, and returns false, when there are more than most.
-func (x *index) Range(low, high query.Bound, most int) (*roaring.Bitmap, bool) {
+func (x *index) Range(low, high plan.Bound, most int) (*roaring.Bitmap, bool) {
 	lo, hasLow := scalarOf(low.Value)
 	hi, hasHigh := scalarOf(high.Value)
 	if hasLow != low.Value.IsDefined() || hasHigh != high.Value.IsDefined() || !hasLow && !hasHigh || hasLow && hasHigh && lo.kind != hi.kind {

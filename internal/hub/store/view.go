@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
@@ -186,9 +186,9 @@ func (v *view) build(idx *index) {
 	}
 }
 
-// The methods of query.Source.
+// The methods of plan.Source.
 
-var _ query.Source = (*Store)(nil)
+var _ plan.Source = (*Store)(nil)
 
 // Len returns how many twins queries see.
 func (s *Store) Len() int { return int(s.view.live.Load()) }
@@ -209,7 +209,7 @@ func (s *Store) ByID(id string) (ord uint32, t *twin.Twin, ok bool) { return s.v
 //
 // What an index finds and what At returns may be moments apart while twins change: a query
 // must look at the twin itself before it believes the index.
-func (s *Store) Lookup(path []string) query.Index {
+func (s *Store) Lookup(path []string) plan.Index {
 	if len(path) == 0 {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
 
@@ -136,7 +136,7 @@ func TestReturnedBitmapsBelongToTheCaller(t *testing.T) {
 		for _, find := range []func() *roaring.Bitmap{
 			func() *roaring.Bitmap { return idx.Equal(v) },
 			func() *roaring.Bitmap {
-				found, _ := idx.Range(query.Bound{Value: v}, query.Bound{Value: v}, math.MaxInt)
+				found, _ := idx.Range(plan.Bound{Value: v}, plan.Bound{Value: v}, math.MaxInt)
 				return found
 			},
 		} {
@@ -239,15 +239,15 @@ func compareIndex(rt *rapid.T, s *Store, path, texts []string) {
 	}
 }
 
-func boundOf(rt *rapid.T, values []jsonvalue.Value) query.Bound {
+func boundOf(rt *rapid.T, values []jsonvalue.Value) plan.Bound {
 	if rapid.IntRange(0, 3).Draw(rt, "none") == 0 {
-		return query.Bound{}
+		return plan.Bound{}
 	}
-	return query.Bound{Value: rapid.SampledFrom(values).Draw(rt, "bound"), Open: rapid.Bool().Draw(rt, "open")}
+	return plan.Bound{Value: rapid.SampledFrom(values).Draw(rt, "bound"), Open: rapid.Bool().Draw(rt, "open")}
 }
 
 // within says the plain way what Range must find.
-func within(v jsonvalue.Value, low, high query.Bound) bool {
+func within(v jsonvalue.Value, low, high plan.Bound) bool {
 	x, ok := scalarOf(v)
 	if !ok || !low.Value.IsDefined() && !high.Value.IsDefined() {
 		return false

@@ -160,6 +160,16 @@ func (v Value) Kind() Kind {
 // IsDefined reports whether there is a value, null included.
 func (v Value) IsDefined() bool { return v.node != nil }
 
+// IsScalar reports whether the value is a boolean, a number or a string.
+func (v Value) IsScalar() bool {
+	switch v.Kind() {
+	case Bool, Number, String:
+		return true
+	default:
+		return false
+	}
+}
+
 // Bool returns the boolean, and false for every other kind.
 func (v Value) Bool() bool { return v.node == trueNode }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
@@ -52,7 +53,7 @@ func sizes() []int {
 }
 
 // run reports the median and the 99th percentile of the first page of a query, in milliseconds.
-func run(b *testing.B, src query.Source, sql string) {
+func run(b *testing.B, src plan.Source, sql string) {
 	b.Helper()
 	first := func() {
 		q, err := query.Parse(sql)

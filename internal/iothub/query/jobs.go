@@ -5,35 +5,39 @@ import (
 	"iter"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/eval"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 )
 
 // JobRow is one device of a job, as devices.jobs lists it.
-type JobRow struct{ Value jsonvalue.Value }
+type JobRow struct {
+	Value jsonvalue.Value // an object
+}
 
 // RunJobs answers one page of a query on devices.jobs.
-func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, continuation string) (Page, error) {
-	from, err := q.decode(continuation, size)
+func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, continuation string) (paging.Page, error) {
+	from, err := paging.Decode(q.Text, continuation, size)
 	if err != nil {
-		return Page{}, err
+		return paging.Page{}, err
 	}
-	page := Page{ItemType: ItemJob, Items: [][]byte{}}
+	page := paging.Page{ItemType: paging.ItemJob, Items: [][]byte{}}
 	at := uint64(0)
 	for row := range rows {
-		if at++; at <= from.at || !q.keeps(record{row: row.Value}) {
+		if at++; at <= from.At || !q.keeps(eval.Record{Row: row.Value}) {
 			continue
 		}
 		if ctx.Err() != nil {
-			return Page{}, context.Cause(ctx)
+			return paging.Page{}, context.Cause(ctx)
 		}
-		if q.top > 0 && from.given == uint64(q.top) {
+		if q.Top > 0 && from.Given == uint64(q.Top) {
 			break
 		}
 		if len(page.Items) == size {
-			page.Continuation = q.encode(position{at - 1, from.given}, size)
+			page.Continuation = paging.Encode(q.Text, paging.Position{At: at - 1, Given: from.Given}, size)
 			break
 		}
 		page.Items = append(page.Items, row.Value.AppendJSON(nil))
-		from.given++
+		from.Given++
 	}
 	return page, nil
 }

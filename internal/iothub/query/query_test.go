@@ -3,9 +3,7 @@ package query_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +14,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func value(t testing.TB, text string) jsonvalue.Value {
 	t.Helper()
@@ -62,7 +63,7 @@ func source(t testing.TB, devices ...device) *store.Store {
 }
 
 // rows runs a query through pages of a size.
-func rows(t testing.TB, src query.Source, sql string, size int) []string {
+func rows(t testing.TB, src plan.Source, sql string, size int) []string {
 	t.Helper()
 	q, err := query.Parse(sql)
 	if err != nil {
@@ -196,7 +197,7 @@ func TestContinuations(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, err := q.Plan(src).Run(t.Context(), 2, "")
-	if err != nil || page.Continuation == "" || page.ItemType != query.ItemTwin {
+	if err != nil || page.Continuation == "" || page.ItemType != paging.ItemTwin {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	other, err := query.Parse("SELECT * FROM devices WHERE true")
@@ -208,64 +209,13 @@ func TestContinuations(t *testing.T) {
 		"another page size": func() error { _, err := q.Plan(src).Run(t.Context(), 3, page.Continuation); return err },
 		"garbage":           func() error { _, err := q.Plan(src).Run(t.Context(), 2, "x"); return err },
 	} {
-		if err := run(); !errors.Is(err, query.ErrContinuation) {
+		if err := run(); !errors.Is(err, paging.ErrContinuation) {
 			t.Errorf("%s: %v; want ErrContinuation", name, err)
 		}
 	}
 	last, err := q.Plan(src).Run(t.Context(), 5, "")
 	if err != nil || last.Continuation != "" {
 		t.Errorf("a page that holds all has a continuation %q, %v", last.Continuation, err)
-	}
-}
-
-// What is printed parses to the same again.
-func TestPrinting(t *testing.T) {
-	for _, sql := range []string{
-		"SELECT * FROM devices", "SELECT TOP 3 deviceId AS id, tags.[[group]].[[a b]] FROM devices WHERE NOT (tags.a = 'it\\'s' OR -tags.b % 2 >= 0x10) AND tags.c NIN [1, -2, 'x', null, true]",
-		"SELECT COUNT() AS n, AVG(tags.x) AS m FROM devices WHERE IS_DEFINED(tags.x) AND STARTSWITH(tags.y, \"q\\u0041\") GROUP BY tags.z, status",
-		"SELECT * FROM devices.jobs WHERE devices.jobs.status = 'completed'",
-	} {
-		q, err := query.Parse(sql)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := query.Parse(q.String())
-		if err != nil || again.String() != q.String() {
-			t.Errorf("%s prints as %s, which reads as %v, %v", sql, q, again, err)
-		}
-	}
-}
-
-func TestSyntaxErrors(t *testing.T) {
-	const path = "testdata/errors.golden"
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-	for i := 0; i+1 < len(lines); i += 2 {
-		_, err := query.Parse(lines[i])
-		var syntax *query.SyntaxError
-		if !errors.As(err, &syntax) {
-			t.Errorf("%s: %v; want a syntax error", lines[i], err)
-			continue
-		}
-		if got := "  " + err.Error(); *update {
-			lines[i+1] = got
-		} else if got != lines[i+1] {
-			t.Errorf("%s\n%s\nwant\n%s", lines[i], got, lines[i+1])
-		}
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := query.Parse("SELECT * FROM devices WHERE " + strings.Repeat("(", 500) + "1"); err == nil {
-		t.Error("500 levels of parentheses were accepted")
-	}
-	if _, err := query.Parse(strings.Repeat(" ", query.MaxLength+1)); err == nil {
-		t.Error("a query above the longest was accepted")
 	}
 }
 
@@ -399,20 +349,20 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sql string) {
 		q, err := query.Parse(sql)
 		if err != nil {
-			var syntax *query.SyntaxError
+			var syntax *scan.SyntaxError
 			if !errors.As(err, &syntax) || syntax.Line < 1 || syntax.Column < 1 || syntax.Message == "" {
 				t.Errorf("%q: %#v", sql, err)
 			}
 			return
 		}
-		if len(sql) > query.MaxLength/4 {
+		if len(sql) > parse.MaxLength/4 {
 			return // the print may be too long
 		}
 		again, err := query.Parse(q.String())
 		if err != nil || again.String() != q.String() {
 			t.Fatalf("%q prints as %q, which reads as %v, %v", sql, q, again, err)
 		}
-		if q.From() != query.Devices {
+		if q.From != tree.Devices {
 			return
 		}
 		var want []string

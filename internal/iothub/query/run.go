@@ -2,65 +2,56 @@ package query
 
 import (
 	"context"
+	"errors"
 	"iter"
-	"strconv"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/eval"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/lazyset"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
-
-// The types of items that a result may have (iot-hub-devguide-query-language).
-const (
-	ItemTwin = "Twin"
-	ItemRaw  = "Raw"
-	ItemJob  = "DeviceJob"
-)
-
-// Page is one page of a result. Items are JSON objects.
-type Page struct {
-	Items        [][]byte
-	ItemType     string
-	Continuation string // for the next page; empty on the last
-}
 
 // checkEvery is how many rows pass between looks at the context.
 const checkEvery = 4096
 
 // Run answers one page of at most size items. The continuation is empty for the first page. It
-// returns [ErrContinuation], [ErrNotTwins], or the cause of ctx.
-func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, error) {
-	from, err := p.query.decode(continuation, size)
+// returns [paging.ErrContinuation], [ErrNotTwins], or the cause of ctx.
+func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.Page, error) {
+	from, err := paging.Decode(p.query.Text, continuation, size)
 	if err != nil {
-		return Page{}, err
+		return paging.Page{}, err
 	}
-	page := Page{ItemType: ItemTwin, Items: [][]byte{}}
+	page := paging.Page{ItemType: paging.ItemTwin, Items: [][]byte{}}
 	if p.query.Raw() {
-		page.ItemType = ItemRaw
+		page.ItemType = paging.ItemRaw
 	}
 	switch {
-	case p.query.from == Jobs:
-		return Page{}, ErrNotTwins
-	case p.query.from == Modules:
+	case p.query.From == tree.Jobs:
+		return paging.Page{}, ErrNotTwins
+	case p.query.From == tree.Modules:
 		return page, nil
-	case p.query.aggregates():
+	case p.query.Aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
 	var room []byte
 	count := 0
-	for ord, t := range p.rows(from.at, false) {
+	for ord, t := range p.rows(from.At, false) {
 		if count++; count%checkEvery == 0 && ctx.Err() != nil {
-			return Page{}, context.Cause(ctx)
+			return paging.Page{}, context.Cause(ctx)
 		}
-		if !p.query.keeps(record{twin: t}) {
+		if !p.query.keeps(eval.Record{Twin: t}) {
 			continue
 		}
-		if p.query.top > 0 && from.given == uint64(p.query.top) {
+		if p.query.Top > 0 && from.Given == uint64(p.query.Top) {
 			break
 		}
 		if len(page.Items) == size {
-			page.Continuation = p.query.encode(position{uint64(ord), from.given}, size)
+			page.Continuation = paging.Encode(p.query.Text, paging.Position{At: uint64(ord), Given: from.Given}, size)
 			break
 		}
 		if cap(room)-len(room) < usualTwin {
@@ -69,17 +60,17 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (Page, er
 		start := len(room)
 		room = p.query.appendRow(room, t)
 		page.Items = append(page.Items, room[start:len(room):len(room)])
-		from.given++
+		from.Given++
 	}
 	return page, nil
 }
 
 // find asks the indexes; nil means to look at all twins. All says that all that is found will be looked at.
-func (p *Plan) find(all bool) finding {
+func (p *Plan) find(all bool) lazyset.Set {
 	if p.access == nil {
 		return nil
 	}
-	return p.access.find(search{p.source.Len(), all})
+	return p.access.Find(plan.Search{Among: p.source.Len(), All: all})
 }
 
 // rows walks through the twins that the indexes find, in the order of their numbers.
@@ -88,7 +79,7 @@ func (p *Plan) rows(from uint64, all bool) iter.Seq2[uint32, *twin.Twin] {
 }
 
 // between walks through the twins of a finding, or through all without one, from a number to below another.
-func (p *Plan) between(found finding, from, to uint64) iter.Seq2[uint32, *twin.Twin] {
+func (p *Plan) between(found lazyset.Set, from, to uint64) iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
 		if found == nil {
 			for ord := from; ord < to; ord++ {
@@ -98,13 +89,13 @@ func (p *Plan) between(found finding, from, to uint64) iter.Seq2[uint32, *twin.T
 			}
 			return
 		}
-		if found.size() == 0 {
+		if found.Size() == 0 {
 			return
 		}
-		for low := from; low < to; low = low/windowSize*windowSize + windowSize {
+		for low := from; low < to; low = low/lazyset.WindowSize*lazyset.WindowSize + lazyset.WindowSize {
 			window := roaring.New()
-			window.AddRange(low, min(to, low/windowSize*windowSize+windowSize))
-			for it := found.within(window).Iterator(); it.HasNext(); {
+			window.AddRange(low, min(to, low/lazyset.WindowSize*lazyset.WindowSize+lazyset.WindowSize))
+			for it := found.Within(window).Iterator(); it.HasNext(); {
 				ord := it.Next()
 				if t := p.source.At(ord); t != nil && !yield(ord, t) {
 					return
@@ -122,38 +113,28 @@ const (
 
 // appendRow writes a row as the select list wants it. Missing values are left out.
 func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
-	if q.items == nil {
+	if q.Items == nil {
 		return t.AppendJSON(dst)
 	}
-	members := make([]jsonvalue.Member, 0, len(q.items))
-	for _, it := range q.items {
-		if v := t.Field(it.path...); v.IsDefined() {
-			members = append(members, jsonvalue.Member{Key: it.label(0), Value: v})
+	members := make([]jsonvalue.Member, 0, len(q.Items))
+	for _, it := range q.Items {
+		if v := t.Field(it.Path...); v.IsDefined() {
+			members = append(members, jsonvalue.Member{Key: it.Label(0), Value: v})
 		}
 	}
 	return jsonvalue.ObjectValue(members...).AppendJSON(dst)
-}
-
-// label is the name of an element in the result: its alias, or the last part of its path. An
-// aggregate without alias is numbered.
-func (it item) label(i int) string {
-	switch {
-	case it.name != "":
-		return it.name
-	case it.aggregate != "":
-		return "$" + strconv.Itoa(i+1)
-	default:
-		return it.path[len(it.path)-1]
-	}
 }
 
 // Matches walks through all twins that the condition keeps, in the order of their numbers.
 func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
 		for ord, t := range p.rows(0, true) {
-			if p.query.keeps(record{twin: t}) && !yield(ord, t) {
+			if p.query.keeps(eval.Record{Twin: t}) && !yield(ord, t) {
 				return
 			}
 		}
 	}
 }
+
+// ErrNotTwins is returned by [Plan.Run] for a query on devices.jobs: [Query.RunJobs] answers those.
+var ErrNotTwins = errors.New("a query on devices.jobs is not answered from twins")

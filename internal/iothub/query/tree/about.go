@@ -1,4 +1,4 @@
-package query
+package tree
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ import (
 // each once. Who evaluates a condition on a part of a twin must know at least these.
 func (q *Query) Paths() [][]string {
 	var all [][]string
-	walk(q.where, func(p path) {
+	walk(q.Where, func(p Path) {
 		canonical := names.Canonical(p)
 		if !slices.ContainsFunc(all, func(x []string) bool { return slices.Equal(x, canonical) }) {
 			all = append(all, canonical)
@@ -20,19 +20,19 @@ func (q *Query) Paths() [][]string {
 }
 
 // walk visits the paths of an expression.
-func walk(e expr, visit func(path)) {
+func walk(e Expr, visit func(Path)) {
 	switch e := e.(type) {
-	case path:
+	case Path:
 		visit(e)
-	case unary:
-		walk(e.x, visit)
-	case in:
-		walk(e.x, visit)
-	case binary:
-		walk(e.x, visit)
-		walk(e.y, visit)
-	case call:
-		for _, arg := range e.args {
+	case Unary:
+		walk(e.X, visit)
+	case In:
+		walk(e.X, visit)
+	case Binary:
+		walk(e.X, visit)
+		walk(e.Y, visit)
+	case Call:
+		for _, arg := range e.Args {
 			walk(arg, visit)
 		}
 	}
@@ -41,9 +41,9 @@ func walk(e expr, visit func(path)) {
 // Column is the name under which the rows of the result hold the value of a path; it is empty when they do not.
 // Rows of SELECT * are whole twins and have no columns.
 func (q *Query) Column(p ...string) string {
-	for i, it := range q.items {
-		if it.aggregate == "" && slices.Equal(names.Canonical(it.path), p) {
-			return it.label(i)
+	for i, it := range q.Items {
+		if it.Aggregate == "" && slices.Equal(names.Canonical(it.Path), p) {
+			return it.Label(i)
 		}
 	}
 	return ""
@@ -51,7 +51,7 @@ func (q *Query) Column(p ...string) string {
 
 // Whole reports whether every twin that the condition keeps is one row of the result: there is no
 // TOP and nothing is summed up.
-func (q *Query) Whole() bool { return q.from == Devices && q.top == 0 && !q.aggregates() }
+func (q *Query) Whole() bool { return q.From == Devices && q.Top == 0 && !q.Aggregates() }
 
 // PerDevice reports whether every row of the result is of one device: nothing is summed up, and no jobs are read.
-func (q *Query) PerDevice() bool { return q.from == Devices && !q.aggregates() }
+func (q *Query) PerDevice() bool { return q.From == Devices && !q.Aggregates() }

@@ -1,4 +1,4 @@
-package query
+package parse
 
 import (
 	"errors"
@@ -7,62 +7,34 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/attribute"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
-// The binding powers of operators, weakest first. NOT binds weaker than comparisons: NOT a = 1 is
-// NOT (a = 1), as the documents' own queries have it.
-const (
-	powerOr = iota + 1
-	powerAnd
-	powerNot
-	powerCompare
-	powerAdd
-	powerMultiply
-	powerMinus
-	powerOperand
-)
-
-// binaryPower is the power of a binary operator, 0 for what is none.
-func binaryPower(op string) int {
-	switch op {
-	case "OR":
-		return powerOr
-	case "AND":
-		return powerAnd
-	case "IN", "NIN", "=", "!=", "<", "<=", ">", ">=":
-		return powerCompare
-	case "+", "-":
-		return powerAdd
-	case "*", "/", "%":
-		return powerMultiply
-	default:
-		return 0
-	}
-}
-
 // operator is the binary operator at the current token, with its power; 0 when there is none.
 func (p *parser) operator() (string, int) {
-	op := p.now.text
-	switch p.now.kind {
-	case tokenSign:
+	op := p.now.Text
+	switch p.now.Kind {
+	case scan.Sign:
 		if op == "<>" {
 			op = "!="
 		}
-		return op, binaryPower(op)
-	case tokenName:
-		if p.now.escaped {
+		return op, tree.BinaryPower(op)
+	case scan.Name:
+		if p.now.Escaped {
 			return "", 0
 		}
 		op = strings.ToUpper(op)
-		return op, binaryPower(op)
+		return op, tree.BinaryPower(op)
 	default:
 		return "", 0
 	}
 }
 
 // nested runs f one level deeper.
-func (p *parser) nested(f func() (expr, error)) (expr, error) {
+func (p *parser) nested(f func() (tree.Expr, error)) (tree.Expr, error) {
 	if p.depth++; p.depth > maxDepth {
 		return nil, p.fail("the condition is nested more than %d levels deep", maxDepth)
 	}
@@ -70,9 +42,9 @@ func (p *parser) nested(f func() (expr, error)) (expr, error) {
 	return f()
 }
 
-// expr reads an expression whose operators bind stronger than power (Pratt's method). It calls itself
+// Expr reads an expression whose operators bind stronger than power (Pratt's method). It calls itself
 // only for stronger operators, so that operators alone never nest deep.
-func (p *parser) expr(power int) (expr, error) {
+func (p *parser) expr(power int) (tree.Expr, error) {
 	x, err := p.operand(power)
 	if err != nil {
 		return nil, err
@@ -91,7 +63,7 @@ func (p *parser) expr(power int) (expr, error) {
 			}
 			continue
 		}
-		if strength == powerCompare {
+		if strength == tree.PowerCompare {
 			if err := p.unquoted(); err != nil {
 				return nil, err
 			}
@@ -100,23 +72,23 @@ func (p *parser) expr(power int) (expr, error) {
 		if err != nil {
 			return nil, err
 		}
-		x = binary{op, x, y}
+		x = tree.Binary{Op: op, X: x, Y: y}
 	}
 }
 
 // unquoted is the error for a bare word after a comparison, which mostly is a string without quotes.
 func (p *parser) unquoted() error {
 	t := p.now
-	if t.kind != tokenName || t.escaped || len(t.path) != 1 || keyword(t.text) || p.from == Jobs || p.followedBy("(") {
+	if t.Kind != scan.Name || t.Escaped || len(t.Path) != 1 || scan.Keyword(t.Text) || p.from == tree.Jobs || p.followedBy("(") {
 		return nil
 	}
-	if full := names.Canonical(t.path); queryable(full) {
+	if full := names.Canonical(t.Path); attribute.Queryable(full) {
 		return nil
 	}
-	return p.fail("unknown attribute %s", t.text).hint("did you mean the string '%s', or properties.reported.%s?", t.text, t.text)
+	return p.fail("unknown attribute %s", t.Text).WithHint("did you mean the string '%s', or properties.reported.%s?", t.Text, t.Text)
 }
 
-func (p *parser) in(x expr, op string) (expr, error) {
+func (p *parser) in(x tree.Expr, op string) (tree.Expr, error) {
 	if !p.sign("[") {
 		err := p.unexpected("an array such as ['wired', 'wifi'] after " + op)
 		if p.sign("(") {
@@ -125,35 +97,35 @@ func (p *parser) in(x expr, op string) (expr, error) {
 		return nil, err
 	}
 	values, err := p.array()
-	return in{x, values, op == "NIN"}, err
+	return tree.In{X: x, Values: values, Not: op == "NIN"}, err
 }
 
 // operand reads what an operator of the given power has to its right.
-func (p *parser) operand(power int) (expr, error) {
+func (p *parser) operand(power int) (tree.Expr, error) {
 	switch {
-	case p.now.word("NOT"):
-		if power > powerNot {
-			return nil, p.unexpected("a value").hint("write (NOT …) where its result is compared")
+	case p.now.Word("NOT"):
+		if power > tree.PowerNot {
+			return nil, p.unexpected("a value").WithHint("write (NOT …) where its result is compared")
 		}
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		x, err := p.nested(func() (expr, error) { return p.expr(powerNot) })
-		return unary{"NOT", x}, err
+		x, err := p.nested(func() (tree.Expr, error) { return p.expr(tree.PowerNot) })
+		return tree.Unary{Op: "NOT", X: x}, err
 	case p.sign("-"):
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		x, err := p.nested(func() (expr, error) { return p.expr(powerMinus) })
-		if l, ok := x.(literal); ok && l.value.Kind() == jsonvalue.Number {
-			return literal{jsonvalue.NumberValue(-l.value.Num())}, err
+		x, err := p.nested(func() (tree.Expr, error) { return p.expr(tree.PowerMinus) })
+		if l, ok := x.(tree.Literal); ok && l.Value.Kind() == jsonvalue.Number {
+			return tree.Literal{Value: jsonvalue.NumberValue(-l.Value.Num())}, err
 		}
-		return unary{"-", x}, err
+		return tree.Unary{Op: "-", X: x}, err
 	case p.sign("("):
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		x, err := p.nested(func() (expr, error) { return p.expr(0) })
+		x, err := p.nested(func() (tree.Expr, error) { return p.expr(0) })
 		if err != nil {
 			return nil, err
 		}
@@ -163,11 +135,11 @@ func (p *parser) operand(power int) (expr, error) {
 		return x, p.advance()
 	case p.sign("["):
 		return p.array()
-	case p.now.kind == tokenName && !p.now.escaped && !keyword(p.now.text) && p.followedBy("("):
+	case p.now.Kind == scan.Name && !p.now.Escaped && !scan.Keyword(p.now.Text) && p.followedBy("("):
 		return p.call()
 	}
 	if v, ok, err := p.constant(); ok || err != nil {
-		return literal{v}, err
+		return tree.Literal{Value: v}, err
 	}
 	return p.attribute()
 }
@@ -175,17 +147,17 @@ func (p *parser) operand(power int) (expr, error) {
 // constant reads a constant; ok is false when the current token is none.
 func (p *parser) constant() (v jsonvalue.Value, ok bool, err error) {
 	switch {
-	case p.now.kind == tokenString:
-		v = jsonvalue.StringValue(p.now.text)
-	case p.now.kind == tokenNumber:
+	case p.now.Kind == scan.String:
+		v = jsonvalue.StringValue(p.now.Text)
+	case p.now.Kind == scan.Number:
 		if v, err = p.number(); err != nil {
 			return v, false, err
 		}
-	case p.now.word("true"), p.now.word("false"):
-		v = jsonvalue.BoolValue(p.now.word("true"))
-	case p.now.word("null"):
+	case p.now.Word("true"), p.now.Word("false"):
+		v = jsonvalue.BoolValue(p.now.Word("true"))
+	case p.now.Word("null"):
 		v = jsonvalue.NullValue()
-	case p.now.word("undefined"):
+	case p.now.Word("undefined"):
 	default:
 		return v, false, nil
 	}
@@ -195,27 +167,27 @@ func (p *parser) constant() (v jsonvalue.Value, ok bool, err error) {
 func (p *parser) number() (jsonvalue.Value, error) {
 	var n float64
 	var err error
-	if rest, ok := strings.CutPrefix(strings.ToLower(p.now.text), "0x"); ok {
+	if rest, ok := strings.CutPrefix(strings.ToLower(p.now.Text), "0x"); ok {
 		var whole uint64
 		whole, err = strconv.ParseUint(rest, 16, 64)
 		n = float64(whole)
 	} else {
-		n, err = strconv.ParseFloat(p.now.text, 64)
+		n, err = strconv.ParseFloat(p.now.Text, 64)
 	}
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return jsonvalue.Value{}, p.fail("the number %s is too large", p.now.describe())
+		return jsonvalue.Value{}, p.fail("the number %s is too large", p.now.Describe())
 	case err != nil:
-		return jsonvalue.Value{}, p.fail("%s is not a number", p.now.describe())
+		return jsonvalue.Value{}, p.fail("%s is not a number", p.now.Describe())
 	}
 	return jsonvalue.NumberValue(n), nil
 }
 
-func (p *parser) array() (array, error) {
+func (p *parser) array() (tree.Array, error) {
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
-	values := array{}
+	values := tree.Array{}
 	if p.sign("]") {
 		return values, p.advance()
 	}
@@ -243,7 +215,7 @@ func (p *parser) arrayElement() (jsonvalue.Value, error) {
 		if err := p.advance(); err != nil {
 			return jsonvalue.Value{}, err
 		}
-		if p.now.kind != tokenNumber {
+		if p.now.Kind != scan.Number {
 			return jsonvalue.Value{}, p.unexpected("a number")
 		}
 	}
@@ -255,8 +227,8 @@ func (p *parser) arrayElement() (jsonvalue.Value, error) {
 	case !ok:
 		err := p.unexpected("a constant")
 		err.Hint = "arrays hold strings, numbers, true, false and null"
-		if at.kind == tokenName && len(at.path) == 1 && !at.escaped && !keyword(at.text) {
-			err.Hint = "did you mean the string '" + at.text + "'?"
+		if at.Kind == scan.Name && len(at.Path) == 1 && !at.Escaped && !scan.Keyword(at.Text) {
+			err.Hint = "did you mean the string '" + at.Text + "'?"
 		}
 		return v, err
 	case negative:
@@ -278,14 +250,14 @@ func arity(function string) int {
 }
 
 func (p *parser) unknownFunction(name string) error {
-	err := p.fail("unknown function %s", p.now.text).hint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
+	err := p.fail("unknown function %s", p.now.Text).WithHint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
 	routing := []string{"CONTAINS", "CONCAT", "LENGTH", "LOWER", "UPPER", "SUBSTRING", "INDEX_OF", "AS_NUMBER", "ABS", "EXP", "POWER", "SQUARE", "CEILING", "FLOOR", "SIGN", "SQRT"}
 	switch {
 	case name == "STARTS_WITH":
 		err.Hint = "write STARTSWITH"
 	case name == "ENDS_WITH":
 		err.Hint = "write ENDSWITH"
-	case aggregate(name):
+	case isAggregate(name):
 		err.Hint = "aggregates stand after SELECT only"
 	case slices.Contains(routing, name), strings.HasPrefix(name, "IS_"):
 		err.Hint = "message routing has it, queries on twins have only IS_DEFINED, STARTSWITH and ENDSWITH"
@@ -293,24 +265,24 @@ func (p *parser) unknownFunction(name string) error {
 	return err
 }
 
-func (p *parser) call() (expr, error) {
-	c := call{name: strings.ToUpper(p.now.text)}
-	want := arity(c.name)
+func (p *parser) call() (tree.Expr, error) {
+	c := tree.Call{Name: strings.ToUpper(p.now.Text)}
+	want := arity(c.Name)
 	if want == 0 {
-		return nil, p.unknownFunction(c.name)
+		return nil, p.unknownFunction(c.Name)
 	}
-	start := p.now.offset
+	start := p.now.Offset
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
 	if err := p.arguments(&c); err != nil {
 		return nil, err
 	}
-	if len(c.args) != want {
-		return nil, errorAt(p.sql, start, "%s takes %d %s, found %d", c.name, want, plural("argument", want), len(c.args))
+	if len(c.Args) != want {
+		return nil, scan.ErrorAt(p.SQL, start, "%s takes %d %s, found %d", c.Name, want, plural("argument", want), len(c.Args))
 	}
-	if _, isPath := c.args[0].(path); c.name == "IS_DEFINED" && !isPath {
-		return nil, errorAt(p.sql, start, "IS_DEFINED takes an attribute such as properties.reported.connectivity")
+	if _, isPath := c.Args[0].(tree.Path); c.Name == "IS_DEFINED" && !isPath {
+		return nil, scan.ErrorAt(p.SQL, start, "IS_DEFINED takes an attribute such as properties.reported.connectivity")
 	}
 	return c, nil
 }
@@ -323,7 +295,7 @@ func plural(word string, n int) string {
 }
 
 // arguments reads from the opening to the closing parenthesis.
-func (p *parser) arguments(c *call) error {
+func (p *parser) arguments(c *tree.Call) error {
 	if err := p.advance(); err != nil {
 		return err
 	}
@@ -331,11 +303,11 @@ func (p *parser) arguments(c *call) error {
 		return p.advance()
 	}
 	for {
-		arg, err := p.nested(func() (expr, error) { return p.expr(0) })
+		arg, err := p.nested(func() (tree.Expr, error) { return p.expr(0) })
 		if err != nil {
 			return err
 		}
-		c.args = append(c.args, arg)
+		c.Args = append(c.Args, arg)
 		if p.sign(")") {
 			return p.advance()
 		}
@@ -346,4 +318,25 @@ func (p *parser) arguments(c *call) error {
 			return err
 		}
 	}
+}
+
+// attribute reads a path and holds it to what can be queried.
+func (p *parser) attribute() (tree.Path, error) {
+	var t scan.Token
+	if err := p.named(&t); err != nil {
+		return nil, err
+	}
+	return p.resolve(t)
+}
+
+// resolve finds the path that an attribute names in the collection that is read.
+func (p *parser) resolve(t scan.Token) (tree.Path, error) {
+	if t.Reserved != "" {
+		return nil, scan.ErrorAt(p.SQL, t.Offset, "%s is a keyword", t.Reserved).WithHint("write it as [[%s]] where it is a name, as in tags.[[group]].x", t.Reserved)
+	}
+	full, problem, hint := attribute.Resolve(t.Path, t.Text, p.from)
+	if problem != "" {
+		return nil, scan.ErrorAt(p.SQL, t.Offset, "%s", problem).WithHint("%s", hint)
+	}
+	return full, nil
 }

@@ -1,6 +1,4 @@
-// Package query is the IoT Hub query language: a parser, a planner that uses indexes, and an
-// evaluator with the language's three-valued logic (iot-hub-devguide-query-language).
-package query
+package plan
 
 import (
 	"github.com/RoaringBitmap/roaring/v2"
@@ -38,6 +36,6 @@ type Index interface {
 
 // Bound is one end of a range. The zero value is no bound.
 type Bound struct {
-	Value jsonvalue.Value
-	Open  bool // the value itself is outside
+	Value jsonvalue.Value // Undefined for no bound
+	Open  bool            // the value itself is outside
 }

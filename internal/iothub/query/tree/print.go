@@ -1,4 +1,4 @@
-package query
+package tree
 
 import (
 	"fmt"
@@ -6,13 +6,15 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
 )
 
 // printer writes queries with as few parentheses as they need. It never writes more of them than were
 // read, so what is printed is never nested deeper than the parser allows.
 type printer struct{ strings.Builder }
 
-func text(e expr) string {
+// Text is an expression as queries write it.
+func Text(e Expr) string {
 	var w printer
 	e.write(&w)
 	return w.String()
@@ -22,22 +24,22 @@ func text(e expr) string {
 func (q *Query) String() string {
 	var w printer
 	w.WriteString("SELECT ")
-	if q.top > 0 {
-		w.WriteString("TOP " + strconv.Itoa(q.top) + " ")
+	if q.Top > 0 {
+		w.WriteString("TOP " + strconv.Itoa(q.Top) + " ")
 	}
-	if q.items == nil {
+	if q.Items == nil {
 		w.WriteByte('*')
 	}
-	for i, it := range q.items {
+	for i, it := range q.Items {
 		w.separate(i, "", ", ")
 		it.write(&w)
 	}
-	w.WriteString(" FROM " + q.from.String())
-	if q.where != nil {
+	w.WriteString(" FROM " + q.From.String())
+	if q.Where != nil {
 		w.WriteString(" WHERE ")
-		q.where.write(&w)
+		q.Where.write(&w)
 	}
-	for i, p := range q.groupBy {
+	for i, p := range q.GroupBy {
 		w.separate(i, " GROUP BY ", ", ")
 		p.write(&w)
 	}
@@ -54,7 +56,7 @@ func (w *printer) separate(i int, first, other string) {
 }
 
 // operand writes an expression, in parentheses if its operator binds weaker than power.
-func (w *printer) operand(e expr, power int) {
+func (w *printer) operand(e Expr, power int) {
 	if powerOf(e) >= power {
 		e.write(w)
 		return
@@ -64,45 +66,28 @@ func (w *printer) operand(e expr, power int) {
 	w.WriteByte(')')
 }
 
-// powerOf is the binding power of an expression's outermost operator.
-func powerOf(e expr) int {
-	switch e := e.(type) {
-	case binary:
-		return binaryPower(e.op)
-	case in:
-		return powerCompare
-	case unary:
-		if e.op == "NOT" {
-			return powerNot
-		}
-		return powerMinus
-	default:
-		return powerOperand
-	}
-}
-
-func (it item) write(w *printer) {
-	if it.aggregate != "" {
-		w.WriteString(it.aggregate + "(")
-		it.path.write(w)
+func (it Item) write(w *printer) {
+	if it.Aggregate != "" {
+		w.WriteString(it.Aggregate + "(")
+		it.Path.write(w)
 		w.WriteByte(')')
 	} else {
-		it.path.write(w)
+		it.Path.write(w)
 	}
-	if it.name != "" {
+	if it.Name != "" {
 		w.WriteString(" AS ")
-		path{it.name}.write(w)
+		Path{it.Name}.write(w)
 	}
 }
 
-func (l literal) write(w *printer) {
-	switch l.value.Kind() {
+func (l Literal) write(w *printer) {
+	switch l.Value.Kind() {
 	case jsonvalue.Undefined:
 		w.WriteString("undefined")
 	case jsonvalue.String:
-		w.quote(l.value.Str())
+		w.quote(l.Value.Str())
 	default:
-		w.Write(l.value.AppendJSON(nil))
+		w.Write(l.Value.AppendJSON(nil))
 	}
 }
 
@@ -122,10 +107,10 @@ func (w *printer) quote(s string) {
 	w.WriteByte('\'')
 }
 
-func (p path) write(w *printer) {
+func (p Path) write(w *printer) {
 	for i, part := range p {
 		w.separate(i, "", ".")
-		if plainName(part, i == 0) {
+		if scan.PlainName(part, i == 0) {
 			w.WriteString(part)
 		} else {
 			w.WriteString("[[" + part + "]]")
@@ -133,54 +118,43 @@ func (p path) write(w *printer) {
 	}
 }
 
-// plainName reports whether a part of a path needs no [[ ]]. A keyword needs them wherever it stands,
-// as the language's reference has it.
-func plainName(s string, first bool) bool {
-	for at, r := range s {
-		if !namePart(r) || (at == 0 && first && !nameStart(r)) {
-			return false
-		}
-	}
-	return s != "" && !keyword(s)
-}
-
-func (a array) write(w *printer) {
+func (a Array) write(w *printer) {
 	w.WriteByte('[')
 	for i, v := range a {
 		w.separate(i, "", ", ")
-		literal{v}.write(w)
+		Literal{v}.write(w)
 	}
 	w.WriteByte(']')
 }
 
-func (u unary) write(w *printer) {
-	w.WriteString(u.op)
-	if u.op == "NOT" {
+func (u Unary) write(w *printer) {
+	w.WriteString(u.Op)
+	if u.Op == "NOT" {
 		w.WriteByte(' ')
 	}
-	w.operand(u.x, powerOf(u))
+	w.operand(u.X, powerOf(u))
 }
 
-func (n binary) write(w *printer) {
+func (n Binary) write(w *printer) {
 	power := powerOf(n)
-	w.operand(n.x, power)
-	w.WriteString(" " + n.op + " ")
-	w.operand(n.y, power+1) // Operators group from the left.
+	w.operand(n.X, power)
+	w.WriteString(" " + n.Op + " ")
+	w.operand(n.Y, power+1) // Operators group from the left.
 }
 
-func (n in) write(w *printer) {
-	w.operand(n.x, powerCompare)
-	if n.not {
+func (n In) write(w *printer) {
+	w.operand(n.X, PowerCompare)
+	if n.Not {
 		w.WriteString(" NIN ")
 	} else {
 		w.WriteString(" IN ")
 	}
-	n.values.write(w)
+	n.Values.write(w)
 }
 
-func (c call) write(w *printer) {
-	w.WriteString(c.name + "(")
-	for i, a := range c.args {
+func (c Call) write(w *printer) {
+	w.WriteString(c.Name + "(")
+	for i, a := range c.Args {
 		w.separate(i, "", ", ")
 		a.write(w)
 	}

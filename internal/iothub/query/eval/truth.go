@@ -1,8 +1,8 @@
-package query
+package eval
 
 import "github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 
-// truth is a value of the three-valued logic. What is no boolean, null included, counts as undefined
+// Truth is a value of the three-valued logic. What is no boolean, null included, counts as undefined
 // wherever a truth is wanted (as in Azure Cosmos DB's SQL, which the language comes from; the IoT Hub
 // documents say only that a row is kept if its condition is true).
 //
@@ -10,69 +10,69 @@ import "github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 //	true       true       false      undefined     true       true   true       true          false
 //	false      false      false      false         false      true   false      undefined     true
 //	undefined  undefined  false      undefined     undefined  true   undefined  undefined     undefined
-type truth uint8
+type Truth uint8
 
 const (
-	undefined truth = iota
-	isFalse
-	isTrue
+	Undefined Truth = iota // No boolean at all.
+	False                  // The boolean false.
+	True                   // The boolean true; only this keeps a row.
 )
 
-func truthOf(b bool) truth {
+func truthOf(b bool) Truth {
 	if b {
-		return isTrue
+		return True
 	}
-	return isFalse
+	return False
 }
 
 // truthIn is the truth of a value.
-func truthIn(v jsonvalue.Value) truth {
+func truthIn(v jsonvalue.Value) Truth {
 	if v.Kind() != jsonvalue.Bool {
-		return undefined
+		return Undefined
 	}
 	return truthOf(v.Bool())
 }
 
-func (t truth) value() jsonvalue.Value {
-	if t == undefined {
+func (t Truth) value() jsonvalue.Value {
+	if t == Undefined {
 		return jsonvalue.Value{}
 	}
-	return jsonvalue.BoolValue(t == isTrue)
+	return jsonvalue.BoolValue(t == True)
 }
 
-func (t truth) not() truth {
+func (t Truth) not() Truth {
 	switch t {
-	case isTrue:
-		return isFalse
-	case isFalse:
-		return isTrue
+	case True:
+		return False
+	case False:
+		return True
 	default:
-		return undefined
+		return Undefined
 	}
 }
 
 // and asks for its right side only where that matters.
-func (t truth) and(y predicate, r record) truth {
-	if t == isFalse {
-		return isFalse
+func (t Truth) and(y Predicate, r Record) Truth {
+	if t == False {
+		return False
 	}
 	switch v := y(r); {
-	case v == isFalse, t == isTrue:
+	case v == False, t == True:
 		return v
 	default:
-		return undefined
+		return Undefined
 	}
 }
 
 // or asks for its right side only where that matters.
-func (t truth) or(y predicate, r record) truth {
-	if t == isTrue {
-		return isTrue
+func (t Truth) or(y Predicate, r Record) Truth {
+	if t == True {
+		return True
 	}
 	switch v := y(r); {
-	case v == isTrue, t == isFalse:
+	case v == True, t == False:
 		return v
 	default:
-		return undefined
+		return Undefined
 	}
 }

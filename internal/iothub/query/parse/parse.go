@@ -1,10 +1,15 @@
-package query
+// Package parse reads the IoT Hub query language (iot-hub-devguide-query-language). Its mistakes name their place
+// and, where that can be guessed, what would be right.
+package parse
 
 import (
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 )
 
 // MaxLength is how many characters a query may have (iot-hub-devguide-query-language).
@@ -14,24 +19,8 @@ const MaxLength = 8192
 // the stack.
 const maxDepth = 100
 
-func keyword(s string) bool {
-	switch strings.ToUpper(s) {
-	case "SELECT", "TOP", "FROM", "WHERE", "GROUP", "BY", "AS", "AND", "OR", "NOT", "IN", "NIN", "NULL", "TRUE", "FALSE", "UNDEFINED":
-		return true
-	}
-	return false
-}
-
-func aggregate(s string) bool {
-	switch s {
-	case "COUNT", "AVG", "SUM", "MIN", "MAX":
-		return true
-	}
-	return false
-}
-
-// Parse reads a query of at most [MaxLength] characters. Its errors are *[SyntaxError].
-func Parse(sql string) (*Query, error) {
+// Query reads a query of at most [MaxLength] characters. Its errors are *[scan.SyntaxError].
+func Query(sql string) (*tree.Query, error) {
 	p, err := newParser(sql)
 	if err != nil {
 		return nil, err
@@ -40,44 +29,44 @@ func Parse(sql string) (*Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.compiled(), nil
+	return q, nil
 }
 
 // Condition reads the condition of a job: what stands behind WHERE, such as deviceId IN ['a', 'b']. An
 // empty one and * select all devices (iot-hub-devguide-jobs). The result is the query that selects the
-// job's devices. Its errors are *[SyntaxError], and count from the start of text.
-func Condition(text string) (*Query, error) {
-	q := &Query{text: text}
+// job's devices. Its errors are *[scan.SyntaxError], and count from the start of text.
+func Condition(text string) (*tree.Query, error) {
+	q := &tree.Query{Text: text}
 	if all := strings.TrimSpace(text); all == "" || all == "*" {
-		return q.compiled(), nil
+		return q, nil
 	}
 	p, err := newParser(text)
 	if err != nil {
 		return nil, err
 	}
-	if p.now.word("SELECT") {
-		return nil, p.unexpected("a condition").hint("leave out SELECT … WHERE")
+	if p.now.Word("SELECT") {
+		return nil, p.unexpected("a condition").WithHint("leave out SELECT … WHERE")
 	}
-	if q.where, err = p.expr(0); err != nil {
+	if q.Where, err = p.expr(0); err != nil {
 		return nil, err
 	}
-	if p.now.kind != tokenEnd {
+	if p.now.Kind != scan.End {
 		return nil, p.unexpected("an operator or the end of the condition")
 	}
-	return q.compiled(), nil
+	return q, nil
 }
 
 type parser struct {
-	lexer
-	now   token
-	from  Collection
+	scan.Lexer
+	now   scan.Token
+	from  tree.Collection
 	depth int
 }
 
 func newParser(sql string) (*parser, error) {
 	for at, r := range sql {
 		if _, n := utf8.DecodeRuneInString(sql[at:]); r == utf8.RuneError && n == 1 {
-			return nil, errorAt(sql, at, "the query is not valid UTF-8")
+			return nil, scan.ErrorAt(sql, at, "the query is not valid UTF-8")
 		}
 	}
 	if n := utf8.RuneCountInString(sql); n > MaxLength {
@@ -86,27 +75,27 @@ func newParser(sql string) (*parser, error) {
 			_, size := utf8.DecodeRuneInString(sql[end:])
 			end += size
 		}
-		return nil, errorAt(sql, end, "the query has %d characters; at most %d are allowed", n, MaxLength)
+		return nil, scan.ErrorAt(sql, end, "the query has %d characters; at most %d are allowed", n, MaxLength)
 	}
-	p := &parser{lexer: lexer{sql: sql}}
+	p := &parser{Lexer: scan.Lexer{SQL: sql}}
 	return p, p.advance()
 }
 
 func (p *parser) advance() (err error) {
-	p.now, err = p.next()
+	p.now, err = p.Next()
 	return err
 }
 
-func (p *parser) fail(format string, a ...any) *SyntaxError {
-	return errorAt(p.sql, p.now.offset, format, a...)
+func (p *parser) fail(format string, a ...any) *scan.SyntaxError {
+	return scan.ErrorAt(p.SQL, p.now.Offset, format, a...)
 }
 
 // unexpected is the error for a token that stands where something else should.
-func (p *parser) unexpected(want string) *SyntaxError {
-	err := p.fail("expected %s, found %s", want, p.now.describe())
+func (p *parser) unexpected(want string) *scan.SyntaxError {
+	err := p.fail("expected %s, found %s", want, p.now.Describe())
 	switch {
-	case p.now.kind == tokenName && len(p.now.path) == 1 && !p.now.escaped:
-		err.Hint = wordHint(p.now.text)
+	case p.now.Kind == scan.Name && len(p.now.Path) == 1 && !p.now.Escaped:
+		err.Hint = wordHint(p.now.Text)
 	case p.sign("=="):
 		err.Hint = "compare with a single ="
 	case p.sign("["):
@@ -115,11 +104,11 @@ func (p *parser) unexpected(want string) *SyntaxError {
 	return err
 }
 
-func (p *parser) sign(s string) bool { return p.now.kind == tokenSign && p.now.text == s }
+func (p *parser) sign(s string) bool { return p.now.Kind == scan.Sign && p.now.Text == s }
 
 // accept moves past a keyword if it is the current token.
 func (p *parser) accept(w string) (bool, error) {
-	if !p.now.word(w) {
+	if !p.now.Word(w) {
 		return false, nil
 	}
 	return true, p.advance()
@@ -142,12 +131,12 @@ func (p *parser) expectSign(s string) error {
 // element is an item as it was read. What may be selected depends on FROM, which comes later: the
 // attributes are looked at afterwards.
 type element struct {
-	item
-	start, attribute token
+	tree.Item
+	start, attribute scan.Token
 }
 
-func (p *parser) query() (*Query, error) {
-	q := &Query{text: p.sql}
+func (p *parser) query() (*tree.Query, error) {
+	q := &tree.Query{Text: p.SQL}
 	if err := p.expectWord("SELECT"); err != nil {
 		return nil, err
 	}
@@ -162,10 +151,10 @@ func (p *parser) query() (*Query, error) {
 		return nil, err
 	}
 	for i := range list {
-		if list[i].attribute.path == nil {
+		if list[i].attribute.Path == nil {
 			continue
 		}
-		if list[i].path, err = p.resolve(list[i].attribute); err != nil {
+		if list[i].Path, err = p.resolve(list[i].attribute); err != nil {
 			return nil, err
 		}
 	}
@@ -176,21 +165,21 @@ func (p *parser) query() (*Query, error) {
 		return nil, err
 	}
 	for _, e := range list {
-		q.items = append(q.items, e.item)
+		q.Items = append(q.Items, e.Item)
 	}
 	return q, nil
 }
 
-func (p *parser) top(q *Query) error {
+func (p *parser) top(q *tree.Query) error {
 	ok, err := p.accept("TOP")
 	if !ok || err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(p.now.text)
-	if p.now.kind != tokenNumber || err != nil || n < 1 {
+	n, err := strconv.Atoi(p.now.Text)
+	if p.now.Kind != scan.Number || err != nil || n < 1 {
 		return p.unexpected("a whole number above 0 after TOP")
 	}
-	q.top = n
+	q.Top = n
 	return p.advance()
 }
 
@@ -200,8 +189,8 @@ func (p *parser) selectList() ([]element, error) {
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		if p.sign(",") || p.now.word("AS") {
-			return nil, p.unexpected("FROM").hint("* stands alone")
+		if p.sign(",") || p.now.Word("AS") {
+			return nil, p.unexpected("FROM").WithHint("* stands alone")
 		}
 		return nil, p.expectWord("FROM")
 	}
@@ -212,7 +201,7 @@ func (p *parser) selectList() ([]element, error) {
 			return nil, err
 		}
 		list = append(list, e)
-		if p.now.word("FROM") {
+		if p.now.Word("FROM") {
 			return list, p.advance()
 		}
 		if !p.sign(",") {
@@ -227,21 +216,21 @@ func (p *parser) selectList() ([]element, error) {
 func (p *parser) element() (element, error) {
 	const want = "*, an attribute or an aggregate"
 	e := element{start: p.now}
-	name := strings.ToUpper(p.now.text)
+	name := strings.ToUpper(p.now.Text)
 	switch {
 	case p.sign("*"):
-		return e, p.unexpected("an attribute or an aggregate").hint("* stands alone")
-	case p.now.kind != tokenName || p.now.word("FROM"):
+		return e, p.unexpected("an attribute or an aggregate").WithHint("* stands alone")
+	case p.now.Kind != scan.Name || p.now.Word("FROM"):
 		return e, p.unexpected(want)
 	case p.followedBy("("):
-		if !aggregate(name) || p.now.escaped {
-			return e, p.fail("unknown aggregate %s", p.now.text).hint("there are COUNT(), AVG, SUM, MIN and MAX")
+		if !isAggregate(name) || p.now.Escaped {
+			return e, p.fail("unknown aggregate %s", p.now.Text).WithHint("there are COUNT(), AVG, SUM, MIN and MAX")
 		}
-		e.aggregate = name
+		e.Aggregate = name
 		if err := p.aggregated(&e); err != nil {
 			return e, err
 		}
-	case wordHint(p.now.text) != "" && !p.now.escaped:
+	case wordHint(p.now.Text) != "" && !p.now.Escaped:
 		return e, p.unexpected(want)
 	default:
 		if err := p.named(&e.attribute); err != nil {
@@ -251,16 +240,16 @@ func (p *parser) element() (element, error) {
 	if ok, err := p.accept("AS"); err != nil || !ok {
 		return e, err
 	}
-	if p.now.kind == tokenString {
-		return e, p.unexpected("a name after AS").hint("write it without quotes, or in [[ ]]")
+	if p.now.Kind == scan.String {
+		return e, p.unexpected("a name after AS").WithHint("write it without quotes, or in [[ ]]")
 	}
-	if p.now.kind != tokenName || len(p.now.path) != 1 {
+	if p.now.Kind != scan.Name || len(p.now.Path) != 1 {
 		return e, p.unexpected("a name after AS")
 	}
-	if !p.now.escaped && keyword(p.now.text) {
-		return e, p.unexpected("a name after AS").hint("write a keyword as AS [[%s]] where it is a name", p.now.text)
+	if !p.now.Escaped && scan.Keyword(p.now.Text) {
+		return e, p.unexpected("a name after AS").WithHint("write a keyword as AS [[%s]] where it is a name", p.now.Text)
 	}
-	e.name = p.now.path[0]
+	e.Name = p.now.Path[0]
 	return e, p.advance()
 }
 
@@ -272,19 +261,19 @@ func (p *parser) aggregated(e *element) error {
 	if err := p.advance(); err != nil {
 		return err
 	}
-	if e.aggregate != "COUNT" {
+	if e.Aggregate != "COUNT" {
 		if err := p.named(&e.attribute); err != nil {
 			return err
 		}
 	} else if !p.sign(")") {
-		return p.unexpected(`")"`).hint("COUNT() counts rows and takes nothing; choose the rows with WHERE IS_DEFINED(…)")
+		return p.unexpected(`")"`).WithHint("COUNT() counts rows and takes nothing; choose the rows with WHERE IS_DEFINED(…)")
 	}
 	return p.expectSign(")")
 }
 
 // named reads the token of an attribute, to be resolved when the collection is known.
-func (p *parser) named(into *token) error {
-	if p.now.kind != tokenName || (len(p.now.path) == 1 && !p.now.escaped && keyword(p.now.text)) {
+func (p *parser) named(into *scan.Token) error {
+	if p.now.Kind != scan.Name || (len(p.now.Path) == 1 && !p.now.Escaped && scan.Keyword(p.now.Text)) {
 		return p.unexpected("an attribute such as tags.location.plant")
 	}
 	*into = p.now
@@ -293,50 +282,50 @@ func (p *parser) named(into *token) error {
 
 // followedBy reports whether a sign comes after the current token.
 func (p *parser) followedBy(sign string) bool {
-	ahead := p.lexer
-	t, err := ahead.next()
-	return err == nil && t.kind == tokenSign && t.text == sign
+	ahead := p.Lexer
+	t, err := ahead.Next()
+	return err == nil && t.Kind == scan.Sign && t.Text == sign
 }
 
-func (p *parser) source(q *Query) error {
+func (p *parser) source(q *tree.Query) error {
 	const want = "devices, devices.modules or devices.jobs"
-	if p.now.kind != tokenName {
+	if p.now.Kind != scan.Name {
 		return p.unexpected(want)
 	}
-	switch strings.ToLower(p.now.text) {
+	switch strings.ToLower(p.now.Text) {
 	case "devices":
-		q.from = Devices
+		q.From = tree.Devices
 	case "devices.modules":
-		q.from = Modules
+		q.From = tree.Modules
 	case "devices.jobs":
-		q.from = Jobs
+		q.From = tree.Jobs
 	default:
 		return p.unexpected(want)
 	}
-	p.from = q.from
+	p.from = q.From
 	if err := p.advance(); err != nil {
 		return err
 	}
-	if p.now.word("AS") || p.now.kind == tokenName && !keyword(p.now.text) && wordHint(p.now.text) == "" || p.sign(",") {
-		return p.unexpected("WHERE, GROUP BY or the end of the query").hint("a query reads one collection, which takes no other name")
+	if p.now.Word("AS") || p.now.Kind == scan.Name && !scan.Keyword(p.now.Text) && wordHint(p.now.Text) == "" || p.sign(",") {
+		return p.unexpected("WHERE, GROUP BY or the end of the query").WithHint("a query reads one collection, which takes no other name")
 	}
 	return nil
 }
 
 // rest reads what follows the collection.
-func (p *parser) rest(q *Query, list bool) error {
+func (p *parser) rest(q *tree.Query, list bool) error {
 	want := "WHERE, GROUP BY or the end of the query"
 	if ok, err := p.accept("WHERE"); err != nil {
 		return err
 	} else if ok {
-		if q.where, err = p.expr(0); err != nil {
+		if q.Where, err = p.expr(0); err != nil {
 			return err
 		}
 		want = "an operator, GROUP BY or the end of the query"
 	}
-	if p.now.word("GROUP") {
+	if p.now.Word("GROUP") {
 		switch {
-		case q.from != Devices:
+		case q.From != tree.Devices:
 			return p.fail("GROUP BY works on devices only")
 		case !list:
 			return p.fail("GROUP BY needs a list of attributes and aggregates after SELECT, not *")
@@ -346,13 +335,13 @@ func (p *parser) rest(q *Query, list bool) error {
 		}
 		want = "a comma or the end of the query"
 	}
-	if p.now.kind != tokenEnd {
+	if p.now.Kind != scan.End {
 		return p.unexpected(want)
 	}
 	return nil
 }
 
-func (p *parser) groupBy(q *Query) error {
+func (p *parser) groupBy(q *tree.Query) error {
 	if err := p.advance(); err != nil {
 		return err
 	}
@@ -364,7 +353,7 @@ func (p *parser) groupBy(q *Query) error {
 		if err != nil {
 			return err
 		}
-		q.groupBy = append(q.groupBy, attribute)
+		q.GroupBy = append(q.GroupBy, attribute)
 		if !p.sign(",") {
 			return nil
 		}
@@ -375,26 +364,26 @@ func (p *parser) groupBy(q *Query) error {
 }
 
 // check holds the rules that span the whole query.
-func (p *parser) check(q *Query, list []element) error {
+func (p *parser) check(q *tree.Query, list []element) error {
 	if len(list) == 0 {
 		return nil
 	}
-	if q.from == Jobs {
-		return errorAt(p.sql, list[0].start.offset, "devices.jobs can only be read with SELECT *")
+	if q.From == tree.Jobs {
+		return scan.ErrorAt(p.SQL, list[0].start.Offset, "devices.jobs can only be read with SELECT *")
 	}
-	first := slices.IndexFunc(list, func(e element) bool { return e.aggregate != "" })
-	if first >= 0 && q.from == Modules {
-		return errorAt(p.sql, list[first].start.offset, "%s works on devices only", list[first].aggregate)
+	first := slices.IndexFunc(list, func(e element) bool { return e.Aggregate != "" })
+	if first >= 0 && q.From == tree.Modules {
+		return scan.ErrorAt(p.SQL, list[first].start.Offset, "%s works on devices only", list[first].Aggregate)
 	}
 	names := make(map[string]bool, len(list))
 	for i, e := range list {
-		grouped := slices.ContainsFunc(q.groupBy, func(g path) bool { return slices.Equal(g, e.path) })
-		if e.aggregate == "" && !grouped && (first >= 0 || q.groupBy != nil) {
-			return errorAt(p.sql, e.start.offset, "%s stands beside an aggregate or GROUP BY", e.attribute.text).hint("name it in GROUP BY too")
+		grouped := slices.ContainsFunc(q.GroupBy, func(g tree.Path) bool { return slices.Equal(g, e.Path) })
+		if e.Aggregate == "" && !grouped && (first >= 0 || q.GroupBy != nil) {
+			return scan.ErrorAt(p.SQL, e.start.Offset, "%s stands beside an aggregate or GROUP BY", e.attribute.Text).WithHint("name it in GROUP BY too")
 		}
-		name := e.label(i)
+		name := e.Label(i)
 		if names[name] {
-			return errorAt(p.sql, e.start.offset, "two elements of the list are called %s", name).hint("give one another name with AS")
+			return scan.ErrorAt(p.SQL, e.start.Offset, "two elements of the list are called %s", name).WithHint("give one another name with AS")
 		}
 		names[name] = true
 	}

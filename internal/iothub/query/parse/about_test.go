@@ -1,10 +1,10 @@
-package query_test
+package parse_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 )
 
 func TestAbout(t *testing.T) {
@@ -22,7 +22,7 @@ func TestAbout(t *testing.T) {
 		{"SELECT MAX(deviceId) AS id FROM devices", "", "", "", false},
 		{"SELECT * FROM devices.modules", "", "", "", false},
 	} {
-		q, err := query.Parse(tt.sql)
+		q, err := parse.Query(tt.sql)
 		if err != nil {
 			t.Errorf("%s: %v", tt.sql, err)
 			continue

@@ -1,49 +1,41 @@
-package query
+// Package attribute knows what a query can ask for: the members of a twin and of a job's row
+// (iot-hub-devguide-query-language).
+package attribute
 
 import (
 	"slices"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
-// attribute reads a path and holds it to what can be queried.
-func (p *parser) attribute() (path, error) {
-	var t token
-	if err := p.named(&t); err != nil {
-		return nil, err
-	}
-	return p.resolve(t)
-}
-
-// resolve finds the path that an attribute names in the collection that is read: the collection's own
-// name before it is left out, and the system's names get their usual spelling.
-func (p *parser) resolve(t token) (path, error) {
-	if t.reserved != "" {
-		return nil, errorAt(p.sql, t.offset, "%s is a keyword", t.reserved).hint("write it as [[%s]] where it is a name, as in tags.[[group]].x", t.reserved)
-	}
-	full := withoutCollection(t.path, p.from)
-	if p.from == Jobs {
-		return p.jobAttribute(t, full)
+// Resolve finds the path that an attribute names in the collection that is read: the collection's own name before it
+// is left out, and the system's names get their usual spelling. Where there is no such attribute, problem says so and
+// hint what was probably meant; text is the attribute as it was written.
+func Resolve(written tree.Path, text string, from tree.Collection) (full tree.Path, problem, hint string) {
+	full = withoutCollection(written, from)
+	if from == tree.Jobs {
+		return jobAttribute(full, text)
 	}
 	full = names.Canonical(full)
-	if !queryable(full) {
-		return nil, errorAt(p.sql, t.offset, "unknown attribute %s", t.text).hint("did you mean %s?", guess(full, t.text))
+	if !Queryable(full) {
+		return nil, "unknown attribute " + text, "did you mean " + guess(full, text) + "?"
 	}
-	return full, nil
+	return full, "", ""
 }
 
 // withoutCollection leaves out the collection that queries may name before an attribute, as in
 // devices.jobs.status.
-func withoutCollection(full path, from Collection) path {
+func withoutCollection(full tree.Path, from tree.Collection) tree.Path {
 	if len(full) < 2 || !strings.EqualFold(full[0], "devices") {
 		return full
 	}
 	switch {
-	case len(full) > 2 && from == Modules && strings.EqualFold(full[1], "modules"),
-		len(full) > 2 && from == Jobs && strings.EqualFold(full[1], "jobs"):
+	case len(full) > 2 && from == tree.Modules && strings.EqualFold(full[1], "modules"),
+		len(full) > 2 && from == tree.Jobs && strings.EqualFold(full[1], "jobs"):
 		return full[2:]
-	case from == Devices:
+	case from == tree.Devices:
 		return full[1:]
 	}
 	return full
@@ -57,9 +49,9 @@ func systemNames() []string {
 	}
 }
 
-// queryable reports whether the service can query a path in its usual spelling
+// Queryable reports whether the service can query a path in its usual spelling
 // (iot-hub-devguide-query-language; configurations: iot-hub-automatic-device-management).
-func queryable(p path) bool {
+func Queryable(p tree.Path) bool {
 	switch p[0] {
 	case "properties":
 		return len(p) == 1 || p[1] == "desired" || p[1] == "reported"
@@ -70,7 +62,7 @@ func queryable(p path) bool {
 }
 
 // guess is what an unknown attribute was probably meant to be.
-func guess(p path, text string) string {
+func guess(p tree.Path, text string) string {
 	switch {
 	case p[0] == "reported" || p[0] == "desired":
 		return "properties." + text
@@ -144,20 +136,20 @@ func jobNames() []string {
 }
 
 // jobAttribute finds the member of a job's row; rows have no tags and properties.
-func (p *parser) jobAttribute(t token, full path) (path, error) {
-	names := jobNames()
-	i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, full[0]) })
-	if i < 0 || len(full) > 1 && names[i] != "outcome" && names[i] != "error" {
-		hint := "there are " + strings.Join(names, ", ")
-		if name := nearest(full[0], names); name != "" && len(full) == 1 {
+func jobAttribute(full tree.Path, text string) (found tree.Path, problem, hint string) {
+	known := jobNames()
+	i := slices.IndexFunc(known, func(name string) bool { return strings.EqualFold(name, full[0]) })
+	if i < 0 || len(full) > 1 && known[i] != "outcome" && known[i] != "error" {
+		hint := "there are " + strings.Join(known, ", ")
+		if name := nearest(full[0], known); name != "" && len(full) == 1 {
 			hint = "did you mean " + name + "?"
 		}
-		return nil, errorAt(p.sql, t.offset, "jobs have no attribute %s", t.text).hint("%s", hint)
+		return nil, "jobs have no attribute " + text, hint
 	}
 	full = slices.Clone(full)
-	full[0] = names[i]
+	full[0] = known[i]
 	if len(full) > 1 && strings.EqualFold(full[1], "deviceMethodResponse") {
 		full[1] = "deviceMethodResponse"
 	}
-	return full, nil
+	return full, "", ""
 }
