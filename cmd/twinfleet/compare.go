@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/compare"
+	"github.com/twinfleet/twinfleet/report/compare/write"
 	"github.com/twinfleet/twinfleet/report/record"
 )
 
@@ -74,11 +75,11 @@ func compareRuns(e env, cmd *cobra.Command, dirs []string) error {
 	all := s.v.GetBool("all")
 	switch {
 	case s.v.GetBool("json"):
-		err = result.WriteJSON(e.stdout)
+		err = write.JSON(e.stdout, result)
 	case s.v.GetBool("markdown"):
-		err = result.WriteMarkdown(e.stdout, all)
+		err = write.Markdown(e.stdout, result, all)
 	default:
-		err = result.Write(e.stdout, color.Style{Color: colored}, all)
+		err = write.Text(e.stdout, result, color.Style{Color: colored}, all)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the comparison: %w", err)

@@ -89,6 +89,15 @@ func (h Histogram) Merge(o Histogram) Histogram {
 	return m
 }
 
+// MergeAll adds up histograms, exactly.
+func MergeAll(all []Histogram) Histogram {
+	var h Histogram
+	for _, x := range all {
+		h = h.Merge(x)
+	}
+	return h
+}
+
 // Sub is what came since an earlier state of the same histogram.
 func (h Histogram) Sub(earlier Histogram) Histogram {
 	if earlier.Count == 0 {

@@ -7,12 +7,12 @@
 package compare
 
 import (
-	"math"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/compare/align"
+	"github.com/twinfleet/twinfleet/report/compare/series"
 )
 
 // Options of Compare. A zero value stands for the default.
@@ -99,7 +99,7 @@ type Row struct {
 	Margin        float64 // by which After may be worse, as Change is; of a latency never less than the floor
 	Verdict       Verdict
 
-	floor time.Duration // when Margin stands for it
+	Floor time.Duration // the floor of latencies, when Margin stands for it; 0 when it does not
 }
 
 // Bad reports whether the figure is worse.
@@ -117,47 +117,8 @@ type Comparison struct {
 	Doubts        []string // why "not worse" cannot be said, whatever the figures say
 	Unfit         []string // why nothing can be said of the target
 	Notes         []string // what else a reader must know
-}
 
-// Regressions are the rows that are worse.
-func (c *Comparison) Regressions() []Row { return c.rows((*Row).Bad) }
-
-// Unsure are the rows of whole operations that cannot be told. Of a group it is only asked whether it is worse.
-func (c *Comparison) Unsure() []Row {
-	return c.rows(func(r *Row) bool { return (r.Verdict == TooShort || r.Verdict == LateStart) && r.Group == "" })
-}
-
-func (c *Comparison) late() []Row {
-	return c.rows(func(r *Row) bool { return r.Verdict == LateStart && r.Group == "" })
-}
-
-func (c *Comparison) rows(which func(*Row) bool) []Row {
-	var out []Row
-	for i := range c.Rows {
-		if which(&c.Rows[i]) {
-			out = append(out, c.Rows[i])
-		}
-	}
-	return out
-}
-
-// judged are the rows from which the answer follows.
-func (c *Comparison) judged() []Row {
-	return c.rows(func(r *Row) bool { return r.Verdict != TooFew })
-}
-
-// Answer is what the whole comparison says.
-func (c *Comparison) Answer() Answer {
-	switch {
-	case len(c.Unfit) > 0:
-		return CannotTell
-	case len(c.Regressions()) > 0:
-		return SomethingWorse
-	case len(c.Doubts) > 0 || len(c.Unsure()) > 0 || len(c.judged()) == 0:
-		return CannotTell
-	default:
-		return NothingWorse
-	}
+	lags [2]histogram.Histogram // how late all operations of each run started
 }
 
 // Compare compares two runs.
@@ -168,15 +129,16 @@ func Compare(before, after *report.History, o Options) *Comparison {
 	}
 	c := &Comparison{Before: before.Run, After: after.Run, Margins: o.Margins, Floor: o.Floor, Allowed: o.AllowSaturated}
 	c.differences(before, after, o.Scenarios)
-	p := c.align(before, after)
-	c.Compared, c.Blocks = p.length[0], len(p.blocks)
+	p := align.Runs(before, after, c.notAsAsked, c.Allowed)
+	c.Unfit, c.Doubts, c.Notes = append(c.Unfit, p.Unfit...), append(c.Doubts, p.Doubts...), append(c.Notes, p.Notes...)
+	c.Compared, c.Blocks, c.lags = p.Length[0], len(p.Blocks), series.Lags(p)
 	if c.Blocks == 0 {
 		if len(c.Unfit) == 0 {
 			c.doubt("there is nothing that both runs did")
 		}
 		return c
 	}
-	lines, groups := p.lines()
+	lines, groups := series.Lines(p)
 	for _, l := range lines {
 		c.line(l, p, bonferroni(len(lines), len(groups) > 0))
 	}
@@ -200,247 +162,4 @@ func bonferroni(lines int, shared bool) float64 {
 		alpha /= 2
 	}
 	return alpha / float64(max(lines, 2))
-}
-
-// A percentile is told from leastBeyond operations beyond it, so that a p99 takes 1,000; a p50, from ten in all. Fewer are passed over, unless what
-// was seen is worse by alarmingly much: twice as much of ten, eleven times as much of one.
-const (
-	leastBeyond = 10
-	leastCount  = 5 // operations that must vanish, or errors that must appear, to count
-)
-
-// alarming is the change from which it is said that a figure of few operations cannot be told.
-func alarming(n uint64) float64 { return max(10/float64(n), 1) }
-
-// line adds the rows of one operation or group.
-func (c *Comparison) line(l line, p *plan, alpha float64) {
-	s := p.series(l)
-	n := [2]uint64{s.ended(0), s.ended(1)}
-	setup := l.op == metrics.OpProvision // there is none when the identities are there already
-	switch {
-	case n[0] == 0 && n[1] == 0:
-	case n[0] > 0 && n[1] > 0:
-		c.latencies(l, s, n, alpha)
-		if !setup {
-			c.rate(l, s, p, alpha)
-		}
-	case !setup:
-		c.appearance(l, p, n)
-	}
-	c.shares(l, s, alpha)
-}
-
-// appearance adds the row of an operation of which one run has nothing.
-func (c *Comparison) appearance(l line, p *plan, n [2]uint64) {
-	row := l.row("rate", PerSecond, c.Margins.Rate)
-	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
-	switch {
-	case l.connecting() && max(n[0], n[1]) < leastCount:
-		row.Verdict = TooFew // the last of a ramp that is left out, perhaps; who loses connections has an outage
-	case n[0] == 0:
-		row.Verdict = Appeared
-		if row.Group == "" {
-			c.doubt("the loads differ: " + l.name + " is only in the second run")
-		}
-	case n[0] < leastCount:
-		row.Verdict, row.Change = TooShort, -1
-	default:
-		row.Verdict, row.Change = Vanished, -1
-	}
-	c.Rows = append(c.Rows, row)
-}
-
-func perSecond(n uint64, of time.Duration) float64 { return float64(n) / max(of.Seconds(), 1e-9) }
-
-// latencies adds the rows of the percentiles.
-func (c *Comparison) latencies(l line, s *seriesPair, n [2]uint64, alpha float64) {
-	a, b := s.latencies(0), s.latencies(1)
-	looked := false // at the lowest percentile that cannot be judged
-	for _, q := range []struct {
-		name       string
-		of, margin float64
-	}{{"p50", 0.5, c.Margins.P50}, {"p95", 0.95, c.Margins.P95}, {"p99", 0.99, c.Margins.P99}} {
-		before, after := merged(a).Quantile(q.of), merged(b).Quantile(q.of)
-		row := l.row(q.name, Seconds, q.margin)
-		if least := c.Floor.Seconds() / max(before, time.Microsecond).Seconds(); least > row.Margin {
-			row.Margin, row.floor = least, c.Floor
-		}
-		row.Before, row.After = before.Seconds(), after.Seconds()
-		e := quantileEffect(a, b, q.of, s.seconds)
-		row.judge(e, alpha, 1)
-		if gap, ok := apart(a, b, q.of, e.estimate); ok && row.Verdict == TooShort && e.estimate > math.Log1p(row.Margin) {
-			row.Verdict, row.Low = Worse, max(row.Low, math.Expm1(gap))
-		}
-		if row.Verdict == Worse && !c.Allowed && c.startedLate(s, q.of, after-before) {
-			row.Verdict = LateStart
-		}
-		if least := float64(min(n[0], n[1])); least < leastBeyond || (q.of > 0.5 && least*(1-q.of) < leastBeyond-1e-9) {
-			row.Low, row.High, row.Verdict = math.NaN(), math.NaN(), TooFew
-			if !looked && row.Change > max(alarming(min(n[0], n[1])), row.Margin) {
-				row.Verdict = TooShort
-			}
-			looked = true
-		}
-		c.Rows = append(c.Rows, row)
-	}
-}
-
-// lateShare is how many times later operations may have started, by the machine's doing, to explain a latency: what starts late
-// is also answered late when the target has the same machine.
-const lateShare = 4
-
-// startedLate reports whether a change of a percentile may be the machine's doing: operations, these or all of the run, started later
-// by a good part of it, while timers, which no target touches, were as late.
-func (c *Comparison) startedLate(s *seriesPair, q float64, change time.Duration) bool {
-	if c.After.Generator == nil {
-		return false
-	}
-	for _, lag := range [][2]histogram.Histogram{s.lag, s.lags} {
-		before, after := lag[0].Quantile(q), lag[1].Quantile(q)
-		if c.After.Generator.Late >= after && lateShare*(after-before) > change {
-			return true
-		}
-	}
-	return false
-}
-
-// rate adds the row of what ended in a second.
-func (c *Comparison) rate(l line, s *seriesPair, p *plan, alpha float64) {
-	n := [2]uint64{s.ended(0), s.ended(1)}
-	// One operation may fall to this side of an end or to that.
-	row := l.row("rate", PerSecond, max(c.Margins.Rate, 1.5/float64(n[0])))
-	row.Before, row.After = perSecond(n[0], p.length[0]), perSecond(n[1], p.length[1])
-	sign := -1.0
-	if l.connecting() {
-		sign = 1
-	}
-	e := rateEffect(float64(n[0]), float64(n[1]), s.dues(0), s.dues(1), p.length)
-	row.judge(e, alpha, sign)
-	if row.Verdict == Better {
-		row.Verdict = Differs
-	}
-	if min(n[0], n[1]) < 2*leastCount {
-		row.Low, row.High = math.NaN(), math.NaN()
-		switch {
-		case math.Abs(e.estimate) < math.Log1p(alarming(min(n[0], n[1]))):
-			row.Verdict = TooFew
-		case !row.Bad():
-			row.Verdict = TooShort
-		}
-	}
-	c.Rows = append(c.Rows, row)
-}
-
-// shares adds the rows of what ended badly or never started, of which either run has any.
-func (c *Comparison) shares(l line, s *seriesPair, alpha float64) {
-	for _, kind := range []struct {
-		name  string
-		count func(*metrics.SeriesSnapshot) uint64
-	}{{"errors", failures}, {"unanswered", unanswered}, {"throttled", throttled}, {"dropped", dropped}} {
-		a, b := s.part(0, kind.count), s.part(1, kind.count)
-		x, y := sum(a), sum(b)
-		if x+y == 0 {
-			continue
-		}
-		before, after := x/max(float64(s.due(0)), 1), y/max(float64(s.due(1)), 1)
-		row := l.row(kind.name, Share, max(c.Margins.Errors, before*c.Margins.Rate))
-		row.Before, row.After = before, after
-		row.judgeShare(shareEffect(a, b, s.dues(0), s.dues(1), s.seconds), x, y, alpha)
-		c.Rows = append(c.Rows, row)
-	}
-}
-
-// judge gives a row its effect and its verdict. sign is 1 when more is worse. In logarithms twice and half are equally far.
-func (r *Row) judge(e effect, alpha, sign float64) {
-	low, high := e.interval(0.025)
-	r.Change, r.Low, r.High = math.Expm1(e.estimate), math.Expm1(low), math.Expm1(high)
-	surelyLow, surelyHigh := e.sure(alpha)
-	est, margin := e.estimate, math.Log1p(r.Margin)
-	if sign < 0 {
-		est, high = -est, -low
-		surelyLow, surelyHigh = -surelyHigh, -surelyLow
-		margin = -math.Log1p(-min(r.Margin, 0.999))
-	}
-	r.Verdict = verdict(est, high, surelyLow, surelyHigh, margin)
-}
-
-// judgeShare is judge for a share of x and y operations. Of what never happened before the blocks say nothing: more
-// than a few of it are worse.
-func (r *Row) judgeShare(e effect, x, y, alpha float64) {
-	r.Low, r.High = e.interval(0.025)
-	r.Change = e.estimate
-	surelyLow, surelyHigh := e.sure(alpha)
-	r.Verdict = verdict(e.estimate, r.High, surelyLow, surelyHigh, r.Margin)
-	r.Low, r.High = max(r.Low, 0-r.Before), min(r.High, max(r.Change, 1-r.Before)) // a share is none to all
-	if x > 0 {
-		return
-	}
-	switch {
-	case r.Change <= r.Margin:
-		r.Verdict = NotWorse
-	case y >= leastCount:
-		r.Verdict = Worse
-	default:
-		r.Verdict = TooShort
-	}
-}
-
-// verdict follows from an effect, where more is worse: high is the upper end of its interval, the others are the ends of the
-// wider one that allows for the number of comparisons.
-func verdict(est, high, surelyLow, surelyHigh, margin float64) Verdict {
-	switch {
-	case est > margin && surelyLow > 0:
-		return Worse
-	case est < -margin && surelyHigh < 0:
-		return Better
-	case high < margin:
-		return NotWorse
-	default:
-		return TooShort
-	}
-}
-
-// counted adds the rows of what should never happen and did in one of the runs: there is nothing to estimate.
-func (c *Comparison) counted() {
-	before, after := mishaps(c.Before), mishaps(c.After)
-	for i, x := range before {
-		y := after[i]
-		row := Row{
-			Operation: x.operation, Figure: x.figure, Unit: Number, Before: float64(x.count), After: float64(y.count),
-			Change: math.NaN(), Low: math.NaN(), High: math.NaN(), Verdict: Better,
-		}
-		if (x.count == 0) == (y.count == 0) {
-			continue // that of both runs is the scenario's doing, and no number tells more
-		}
-		if x.count == 0 {
-			row.Verdict = Worse
-		}
-		c.Rows = append(c.Rows, row)
-	}
-}
-
-type mishap struct {
-	operation, figure string
-	count             int
-}
-
-func mishaps(r *report.Run) []mishap {
-	lost, failed, unmet, gone := 0, 0, 0, 0
-	for _, o := range r.Outages {
-		lost += o.Total
-	}
-	for _, s := range r.Steps {
-		if !s.OK {
-			failed++
-		}
-	}
-	if r.Totals != nil {
-		for _, q := range r.Totals.Queries {
-			unmet += q.Unmet
-		}
-	}
-	if f := r.Freshness; f != nil && f.Verified != nil {
-		gone = f.Verified.Lost
-	}
-	return []mishap{{"connections", "lost in outages", lost}, {"steps", "failed", failed}, {"queries", "results of another size", unmet}, {"reports", "lost", gone}}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/compare"
+	"github.com/twinfleet/twinfleet/report/compare/write"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -508,14 +509,14 @@ func TestGolden(t *testing.T) {
 		o := compare.Options{Scenarios: [2]string{"name: world\ntarget: {hub: embedded}\n", "name: world\ntarget: {hub: elsewhere}\n"}}
 		c := compare.Compare(before, x.after, o)
 		fmt.Fprintf(&b, "# %s\n", x.name)
-		if err := c.Write(&b, color.Style{}, x.all); err != nil {
+		if err := write.Text(&b, c, color.Style{}, x.all); err != nil {
 			t.Fatal(err)
 		}
 		if x.name != "worse" && x.name != "cut" {
 			continue
 		}
 		fmt.Fprintf(&b, "# %s, Markdown\n", x.name)
-		if err := c.WriteMarkdown(&b, x.all); err != nil {
+		if err := write.Markdown(&b, c, x.all); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -528,7 +529,7 @@ func TestJSON(t *testing.T) {
 	w := networked.lasting(5)
 	quiet := w
 	quiet.quiet = true
-	if err := compare.Compare(w.run(1), quiet.run(2), compare.Options{}).WriteJSON(&b); err != nil {
+	if err := write.JSON(&b, compare.Compare(w.run(1), quiet.run(2), compare.Options{})); err != nil {
 		t.Fatal(err)
 	}
 	var got struct {

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/linediff"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/compare/align"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -33,7 +35,7 @@ func (c *Comparison) differences(before, after *report.History, scenarios [2]str
 	if a.Machine != b.Machine {
 		c.note(fmt.Sprintf("the machines differ: %s and %s", machine(a.Machine), machine(b.Machine)))
 	}
-	if lines := diff(scenarios[0], scenarios[1]); len(lines) > 0 {
+	if lines := linediff.Lines(scenarios[0], scenarios[1]); len(lines) > 0 {
 		c.note("the scenarios differ:\n" + strings.Join(lines, "\n"))
 	}
 }
@@ -43,18 +45,18 @@ func (c *Comparison) state(i int, h *report.History) {
 	r := h.Run
 	switch {
 	case !h.Whole && len(h.Samples) == 0:
-		c.doubt("the record of the " + which(i) + " run has a beginning and no figures")
+		c.doubt("the record of the " + align.Which(i) + " run has a beginning and no figures")
 	case !h.Whole:
-		c.doubt(fmt.Sprintf("the record of the %s run is cut after %s: what came then is not known", which(i), human.Duration(r.Duration().Round(time.Second))))
+		c.doubt(fmt.Sprintf("the record of the %s run is cut after %s: what came then is not known", align.Which(i), human.Duration(r.Duration().Round(time.Second))))
 	case r.Outcome == report.Failed || r.Outcome == report.Interrupted:
-		text := fmt.Sprintf("the %s run %s", which(i), map[report.Outcome]string{report.Failed: "failed", report.Interrupted: "was interrupted"}[r.Outcome])
+		text := fmt.Sprintf("the %s run %s", align.Which(i), map[report.Outcome]string{report.Failed: "failed", report.Interrupted: "was interrupted"}[r.Outcome])
 		if r.Reason != "" {
 			text += ": " + r.Reason
 		}
 		c.doubt(text)
 	}
 	if g := r.Generator; r.Outcome == report.Saturated && (g == nil || len(g.Stages) == 0) {
-		c.Unfit = append(c.Unfit, "in the "+which(i)+" run the generator was the bottleneck: its figures are not the target's")
+		c.Unfit = append(c.Unfit, "in the "+align.Which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
 }
 
@@ -66,7 +68,7 @@ func (c *Comparison) notAsAsked(stage string) string {
 		}
 		for n := range r.Generator.Stages {
 			if x := &r.Generator.Stages[n]; x.Name == stage && !x.AsAsked {
-				return fmt.Sprintf("in the %s run the load was not as asked, in %s", which(i), x)
+				return fmt.Sprintf("in the %s run the load was not as asked, in %s", align.Which(i), x)
 			}
 		}
 	}
@@ -75,50 +77,4 @@ func (c *Comparison) notAsAsked(stage string) string {
 
 func machine(m report.Machine) string {
 	return fmt.Sprintf("%s/%s, %s, %s", m.OS, m.Arch, human.Number(m.CPUs, "processor"), m.Go)
-}
-
-const (
-	mostDiff  = 8   // lines of a difference that are shown
-	mostLines = 600 // of a scenario whose lines are compared
-)
-
-// diff are the lines that only one of two texts has, as diff shows them, and not more than can be read.
-func diff(a, b string) []string {
-	if a == b || a == "" || b == "" {
-		return nil
-	}
-	x, y := strings.Split(strings.TrimSpace(a), "\n"), strings.Split(strings.TrimSpace(b), "\n")
-	if max(len(x), len(y)) > mostLines {
-		return []string{"(they are too long to show here)"}
-	}
-	common := make([][]int, len(x)+1) // the longest common part of what is left of both
-	for i := range common {
-		common[i] = make([]int, len(y)+1)
-	}
-	for i := len(x) - 1; i >= 0; i-- {
-		for j := len(y) - 1; j >= 0; j-- {
-			if x[i] == y[j] {
-				common[i][j] = common[i+1][j+1] + 1
-			} else {
-				common[i][j] = max(common[i+1][j], common[i][j+1])
-			}
-		}
-	}
-	var lines []string
-	for i, j := 0, 0; i < len(x) || j < len(y); {
-		switch {
-		case i < len(x) && j < len(y) && x[i] == y[j]:
-			i, j = i+1, j+1
-		case j == len(y) || (i < len(x) && common[i+1][j] >= common[i][j+1]):
-			lines = append(lines, "- "+x[i])
-			i++
-		default:
-			lines = append(lines, "+ "+y[j])
-			j++
-		}
-	}
-	if len(lines) > mostDiff {
-		lines = append(lines[:mostDiff-1], fmt.Sprintf("… %d more lines", len(lines)-mostDiff+1))
-	}
-	return lines
 }

@@ -1,4 +1,6 @@
-package compare
+// Package align sets two runs beside each other: the stages that both had, cut into blocks of equal length, each at the same time of
+// the same stage in both.
+package align
 
 import (
 	"fmt"
@@ -8,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -20,12 +21,14 @@ const (
 	afterEnd   = 10 * time.Millisecond
 )
 
-// plan is what both runs did, cut into blocks that stand beside each other.
-type plan struct {
-	blocks  [][2]*metrics.Snapshot
-	seconds float64          // of a block
-	length  [2]time.Duration // of all that is compared
-	lags    [2]histogram.Histogram
+// Plan is what both runs did, cut into blocks that stand beside each other, and what is to be said of it.
+type Plan struct {
+	Blocks  [][2]*metrics.Snapshot // of the first run and the second; nil where a run has no sample
+	Seconds float64                // the length of a block
+	Length  [2]time.Duration       // of all that is compared, in each run
+	Unfit   []string               // why nothing can be said of the target; empty when something can
+	Doubts  []string               // why what was found is not all there is to know
+	Notes   []string               // what else a reader must know
 }
 
 // part is the samples of one stage.
@@ -36,13 +39,15 @@ type part struct {
 	length  time.Duration
 }
 
-// align finds what both runs did, and says what only one of them did.
-func (c *Comparison) align(before, after *report.History) *plan {
+// Runs finds what both runs did, and says what only one of them did. A stage for which notAsAsked gives a reason, because its load was not
+// the one that was asked for, is left out, or compared all the same when that is allowed.
+func Runs(before, after *report.History, notAsAsked func(stage string) string, allowed bool) *Plan {
+	p := &Plan{}
 	parts := [2][]part{split(before), split(after)}
 	settle(&parts[0], parts[1], before.Run)
 	settle(&parts[1], parts[0], after.Run)
-	c.onlyIn(parts[0], parts[1], "first", !after.Whole)
-	c.onlyIn(parts[1], parts[0], "second", !before.Whole)
+	p.onlyIn(parts[0], parts[1], "first", !after.Whole)
+	p.onlyIn(parts[1], parts[0], "second", !before.Whole)
 	var pairs [][2]part
 	var total time.Duration
 	var unfit []string
@@ -51,40 +56,36 @@ func (c *Comparison) align(before, after *report.History) *plan {
 		if n < 0 {
 			continue
 		}
-		why := c.notAsAsked(a.stage)
+		why := notAsAsked(a.stage)
 		switch {
-		case why != "" && c.Allowed:
-			c.Notes = append(c.Notes, why)
+		case why != "" && allowed:
+			p.note(why)
 		case why != "":
 			unfit = append(unfit, why)
 			continue
 		}
-		pair := c.cut(a, parts[1][n], before.Whole && after.Whole)
+		pair := p.cut(a, parts[1][n], before.Whole && after.Whole)
 		pairs = append(pairs, pair)
 		total += pair[0].length
 	}
 	if len(pairs) == 0 {
-		c.Unfit = append(c.Unfit, unfit...)
+		p.Unfit = unfit
 	} else {
 		for _, why := range unfit {
-			c.doubt(why + "; it is left out")
+			p.doubt(why + "; it is left out")
 		}
 	}
 	length := max(leastBlock, (total / mostBlocks).Round(time.Second))
-	p := &plan{seconds: length.Seconds()}
+	p.Seconds = length.Seconds()
 	for _, pair := range pairs {
 		p.add(pair, length)
 	}
-	c.setup(before, after, p)
-	for _, block := range p.blocks {
-		for run, snapshot := range block {
-			if snapshot != nil {
-				lag(&p.lags[run], snapshot.Series...)
-			}
-		}
-	}
+	p.setup(before, after)
 	return p
 }
+
+func (p *Plan) doubt(text string) { p.Doubts = append(p.Doubts, text) }
+func (p *Plan) note(text string)  { p.Notes = append(p.Notes, text) }
 
 // split cuts a history into its stages. A stage that comes twice is two. Samples belong to the stage of their middle: which
 // stage they name is that of their end.
@@ -181,11 +182,11 @@ func settle(parts *[]part, other []part, run *report.Run) {
 }
 
 // onlyIn says which stages only one run has. Of a record that was cut that is to be expected.
-func (c *Comparison) onlyIn(parts, other []part, which string, cut bool) {
+func (p *Plan) onlyIn(parts, other []part, which string, cut bool) {
 	var names []string
-	for _, p := range parts {
-		if find(other, p.stage) < 0 {
-			names = append(names, p.stage)
+	for _, x := range parts {
+		if find(other, x.stage) < 0 {
+			names = append(names, x.stage)
 		}
 	}
 	if len(names) == 0 {
@@ -193,9 +194,9 @@ func (c *Comparison) onlyIn(parts, other []part, which string, cut bool) {
 	}
 	text := fmt.Sprintf("only the %s run has %s %s, which %s left out", which, plural(len(names), "the stage", "the stages"), strings.Join(names, ", "), plural(len(names), "is", "are"))
 	if cut {
-		c.note(text)
+		p.note(text)
 	} else {
-		c.doubt("the stages differ: " + text)
+		p.doubt("the stages differ: " + text)
 	}
 }
 
@@ -207,7 +208,7 @@ func plural(n int, one, many string) string {
 }
 
 // cut makes two stages as long as each other and says so.
-func (c *Comparison) cut(a, b part, whole bool) [2]part {
+func (p *Plan) cut(a, b part, whole bool) [2]part {
 	short, long := min(a.length, b.length), max(a.length, b.length)
 	if long-short <= max(ticks, long/20) {
 		if !whole {
@@ -215,7 +216,7 @@ func (c *Comparison) cut(a, b part, whole bool) [2]part {
 		}
 		return [2]part{a, b}
 	}
-	c.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)), human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
+	p.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)), human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
 	pair := [2]part{a, b}
 	for i := range pair {
 		x := &pair[i]
@@ -233,7 +234,7 @@ func (c *Comparison) cut(a, b part, whole bool) [2]part {
 }
 
 // add cuts a stage of both runs into blocks of about a length.
-func (p *plan) add(pair [2]part, length time.Duration) {
+func (p *Plan) add(pair [2]part, length time.Duration) {
 	count := max(1, int((min(pair[0].length, pair[1].length)+length/2)/length))
 	blocks := make([][2]*metrics.Snapshot, count)
 	for run := range pair {
@@ -246,13 +247,13 @@ func (p *plan) add(pair [2]part, length time.Duration) {
 		for _, s := range pair[run].rest {
 			put(&blocks[count-1][run], s.Window)
 		}
-		p.length[run] += at
+		p.Length[run] += at
 	}
-	p.blocks = append(p.blocks, blocks...)
+	p.Blocks = append(p.Blocks, blocks...)
 }
 
 // setup adds what happened before the first stage, which a run tells only in its end. Samples that are missing show there too.
-func (c *Comparison) setup(before, after *report.History, p *plan) {
+func (p *Plan) setup(before, after *report.History) {
 	var block [2]*metrics.Snapshot
 	for i, h := range []*report.History{before, after} {
 		if !h.Whole || h.Run.Totals == nil {
@@ -271,159 +272,21 @@ func (c *Comparison) setup(before, after *report.History, p *plan) {
 			}
 		}
 		if missing > 0 {
-			c.doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", which(i), human.Count(missing)))
+			p.doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", Which(i), human.Count(missing)))
 		}
 		block[i] = rest
 	}
-	if len(p.blocks) > 0 && len(block[0].Series)+len(block[1].Series) > 0 {
-		p.blocks = append(p.blocks, block)
+	if len(p.Blocks) > 0 && len(block[0].Series)+len(block[1].Series) > 0 {
+		p.Blocks = append(p.Blocks, block)
 	}
 }
 
-func which(run int) string { return [2]string{"first", "second"}[run] }
+// Which is what texts call a run: the first or the second.
+func Which(run int) string { return [2]string{"first", "second"}[run] }
 
 func put(into **metrics.Snapshot, window *metrics.Snapshot) {
 	if *into == nil {
 		*into = &metrics.Snapshot{}
 	}
 	*into = (*into).Merge(window)
-}
-
-// line is one operation, of all groups or of one.
-type line struct {
-	name  string // with a query's
-	op    metrics.Operation
-	group string // empty: all; of queries, whose group is their name, it says which
-}
-
-func (l line) row(figure string, unit Unit, margin float64) Row {
-	r := Row{Operation: l.name, Group: l.group, Figure: figure, Unit: unit, Margin: margin, Change: math.NaN(), Low: math.NaN(), High: math.NaN()}
-	if l.op == metrics.OpQuery {
-		r.Group = ""
-	}
-	return r
-}
-
-// connecting reports whether the operation belongs to a connection's beginning: more of it means connections were lost.
-func (l line) connecting() bool {
-	return l.op == metrics.OpConnect || l.op == metrics.OpSubscribe || l.op == metrics.OpTwinGet
-}
-
-// lines are the operations of either run, and their groups where one has several.
-func (p *plan) lines() (all, groups []line) {
-	found := make(map[metrics.Operation][]string)
-	for _, block := range p.blocks {
-		for _, s := range block {
-			if s == nil {
-				continue
-			}
-			for i := range s.Series {
-				x := &s.Series[i]
-				if x.Scheduled()+x.Ended() > 0 && !slices.Contains(found[x.Operation], x.Group) {
-					found[x.Operation] = append(found[x.Operation], x.Group)
-				}
-			}
-		}
-	}
-	for _, op := range metrics.Operations() {
-		names := found[op]
-		slices.Sort(names)
-		if op == metrics.OpQuery {
-			for _, name := range names {
-				all = append(all, line{"query " + name, op, name})
-			}
-			continue
-		}
-		if len(names) > 0 {
-			all = append(all, line{string(op), op, ""})
-		}
-		if len(names) > 1 {
-			for _, name := range names {
-				if name != "" {
-					groups = append(groups, line{string(op), op, name})
-				}
-			}
-		}
-	}
-	return all, groups
-}
-
-// seriesPair is one line in every block of both runs.
-type seriesPair struct {
-	blocks    [2][]*metrics.SeriesSnapshot
-	seconds   float64
-	lag, lags [2]histogram.Histogram // how late these operations started, and all of the run
-}
-
-func (p *plan) series(l line) *seriesPair {
-	s := &seriesPair{seconds: p.seconds, lags: p.lags}
-	for _, block := range p.blocks {
-		for run, snapshot := range block {
-			x := &metrics.SeriesSnapshot{}
-			if snapshot != nil {
-				if found := snapshot.Select(l.op, l.group); found != nil {
-					x = found
-				}
-			}
-			s.blocks[run] = append(s.blocks[run], x)
-			lag(&s.lag[run], *x)
-		}
-	}
-	return s
-}
-
-// part is a number of every block of a run.
-func (s *seriesPair) part(run int, count func(*metrics.SeriesSnapshot) uint64) []float64 {
-	out := make([]float64, len(s.blocks[run]))
-	for i, x := range s.blocks[run] {
-		out[i] = float64(count(x))
-	}
-	return out
-}
-
-func (s *seriesPair) counts(run int) []float64 { return s.part(run, (*metrics.SeriesSnapshot).Ended) }
-
-func (s *seriesPair) dues(run int) []float64 { return s.part(run, (*metrics.SeriesSnapshot).Scheduled) }
-func (s *seriesPair) ended(run int) uint64   { return uint64(sum(s.counts(run))) }
-func (s *seriesPair) due(run int) uint64     { return uint64(sum(s.dues(run))) }
-
-func (s *seriesPair) latencies(run int) []histogram.Histogram {
-	out := make([]histogram.Histogram, len(s.blocks[run]))
-	for i, x := range s.blocks[run] {
-		out[i] = x.Latency(false)
-	}
-	return out
-}
-
-// lag adds how late a snapshot's operations started.
-func lag(to *histogram.Histogram, series ...metrics.SeriesSnapshot) {
-	for i := range series {
-		*to = to.Merge(series[i].Lag)
-	}
-}
-
-// failures are the bad outcomes that have no row of their own.
-func failures(x *metrics.SeriesSnapshot) uint64 {
-	return outcomes(x, func(name string) bool { return name != "ok" && name != "throttled" && name != "unanswered" })
-}
-
-func unanswered(x *metrics.SeriesSnapshot) uint64 {
-	return outcomes(x, func(name string) bool { return name == "unanswered" })
-}
-
-func throttled(x *metrics.SeriesSnapshot) uint64 { return x.Count(metrics.Throttled) }
-
-func outcomes(x *metrics.SeriesSnapshot, which func(string) bool) uint64 {
-	var n uint64
-	for _, o := range metrics.Outcomes() {
-		if which(o.String()) {
-			n += x.Count(o)
-		}
-	}
-	return n
-}
-
-// dropped are what never started for a reason of the target's: not what a person paused, or the end of the run cut off.
-func dropped(x *metrics.SeriesSnapshot) uint64 {
-	return x.DroppedTotal() - min(x.DroppedTotal(), x.Dropped[metrics.DropStopped]+x.Dropped[metrics.DropPaused])
 }
