@@ -15,7 +15,14 @@ func TestGroupsKeepTheirNames(t *testing.T) {
 		r.DeviceGauge(g, "waiting").Add(-1)
 		r.DeviceGauge(g, "connected").Add(1)
 	}
-	want := []DeviceCount{{"a", "connected", 1}, {"a", "waiting", 0}, {"b", "connected", 1}, {"b", "waiting", 0}, {"other", "connected", 2}, {"other", "waiting", 0}}
+	want := []DeviceCount{
+		{"a", "connected", 1},
+		{"a", "waiting", 0},
+		{"b", "connected", 1},
+		{"b", "waiting", 0},
+		{"other", "connected", 2},
+		{"other", "waiting", 0},
+	}
 	if got := r.Snapshot().Devices; !slices.Equal(got, want) {
 		t.Errorf("devices = %v; want %v", got, want)
 	}

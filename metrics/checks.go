@@ -27,11 +27,11 @@ func (c RowCheck) String() string {
 
 // RowCounts counts findings.
 type RowCounts struct {
-	OK       int `json:"ok"`
-	Missing  int `json:"missing"`
-	Extra    int `json:"extra"`
-	Stale    int `json:"stale"`
-	Unjudged int `json:"unjudged"`
+	OK       int `json:"ok"`       // devices that were in a result, or were not, as they should
+	Missing  int `json:"missing"`  // that should be there and were not
+	Extra    int `json:"extra"`    // that were there and should not be
+	Stale    int `json:"stale"`    // that were there as they had been before
+	Unjudged int `json:"unjudged"` // whose state was changing
 }
 
 // Of is the count of one finding.

@@ -13,12 +13,12 @@ import (
 // ErrorCount is how often operations of one kind, and of one group where it is named, ended badly for one reason. The counts of an operation,
 // group and outcome add up to what the histogram of that outcome holds.
 type ErrorCount struct {
-	Operation Operation `json:"operation"`
-	Group     string    `json:"group,omitempty"`
-	Outcome   string    `json:"outcome"` // throttled, timeout, refused, error or unanswered
-	Reason    string    `json:"reason"`  // of a bounded set; never an id, an address or a secret
-	Count     uint64    `json:"count"`
-	Last      time.Time `json:"last"`
+	Operation Operation `json:"operation"`       // which operation
+	Group     string    `json:"group,omitempty"` // of devices, or the name of a query; empty for all together
+	Outcome   string    `json:"outcome"`         // throttled, timeout, refused, error or unanswered
+	Reason    string    `json:"reason"`          // of a bounded set; never an id, an address or a secret
+	Count     uint64    `json:"count"`           // how often
+	Last      time.Time `json:"last"`            // when it was met last; UTC
 }
 
 // maxReasons bounds how many reasons a run tells apart; further ones are counted as reason.Other.

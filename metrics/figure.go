@@ -16,7 +16,7 @@ func One(name, help string, value float64) Figure {
 // Sample is one value of a Figure, with the values of its labels in order.
 type Sample struct {
 	Labels []string // as many as Figure.Labels, in their order
-	Value  float64
+	Value  float64  // the number
 }
 
 // Register shows numbers that another room keeps, such as the embedded hub's throttles, on /metrics. read is called once a

@@ -51,7 +51,8 @@ func TestAccounting(t *testing.T) {
 	x := r.Snapshot().Find(OpTelemetry, "g")
 	for name, pair := range map[string][2]uint64{
 		"scheduled": {x.Scheduled(), 13}, "started": {x.Started(), 11}, "late": {x.Late, 1}, "dropped": {x.DroppedTotal(), 2}, "ended": {x.Ended(), 10},
-		"in flight": {x.InFlight(), 1}, "errors": {x.Errors(), 4}, "unanswered": {x.Count(Unanswered), 1}, "throttled": {x.Count(Throttled), 1}, "other drops": {x.Dropped[DropOther], 1},
+		"in flight": {x.InFlight(), 1}, "errors": {x.Errors(), 4}, "unanswered": {x.Count(Unanswered), 1}, "throttled": {x.Count(Throttled), 1},
+		"other drops": {x.Dropped[DropOther], 1},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s = %d; want %d", name, pair[0], pair[1])

@@ -103,10 +103,10 @@ func DropReasons() []string {
 
 // Observation is one operation that ended.
 type Observation struct {
-	Operation Operation
+	Operation Operation // which; OpOther for one that the Recorder does not know
 	Group     string    // the devices' group, or the query's name; may be empty
 	Intended  time.Time // when the schedule wanted it to start
 	Sent      time.Time // when it really started
-	Done      time.Time
-	Outcome   Outcome
+	Done      time.Time // when it ended
+	Outcome   Outcome   // how it ended
 }

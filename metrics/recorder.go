@@ -149,7 +149,11 @@ func (r *Recorder) query(name string) *queryState {
 }
 
 // RunLabels name a run, for the info metric that dashboards join on.
-type RunLabels struct{ Run, Scenario, Version string }
+type RunLabels struct {
+	Run      string // the name of its record
+	Scenario string // the scenario's name
+	Version  string // of the program
+}
 
 // SetRun names the run.
 func (r *Recorder) SetRun(l RunLabels) {

@@ -10,10 +10,10 @@ import (
 
 // Snapshot is all numbers of a run at one time, or, from Sub, what came between two times.
 type Snapshot struct {
-	At      time.Time        `json:"at"`
-	Elapsed time.Duration    `json:"elapsed"` // since the Recorder was made; of a window: its length
-	Stage   string           `json:"stage,omitempty"`
-	Series  []SeriesSnapshot `json:"series"`
+	At      time.Time        `json:"at"`                // when it was taken
+	Elapsed time.Duration    `json:"elapsed"`           // since the Recorder was made; of a window: its length
+	Stage   string           `json:"stage,omitempty"`   // the stage that ran; empty before the first and after the last
+	Series  []SeriesSnapshot `json:"series"`            // by operation as Operations has them, then by group
 	Devices []DeviceCount    `json:"devices,omitempty"` // as they were at the end
 	Queries []QueryCount     `json:"queries,omitempty"` // results as they were at the end
 	Errors  []ErrorCount     `json:"errors,omitempty"`  // what ended badly, by reason, of all groups
@@ -21,21 +21,21 @@ type Snapshot struct {
 
 // DeviceCount is how many devices of a group are in a state.
 type DeviceCount struct {
-	Group string `json:"group"`
-	State string `json:"state"`
-	Count int    `json:"count"`
+	Group string `json:"group"` // of devices
+	State string `json:"state"` // waiting, connecting, connected, backoff or offline
+	Count int    `json:"count"` // devices in it
 }
 
 // QueryCount is the size of a query's last result, with its pages and runs so far.
 type QueryCount struct {
-	Query   string `json:"query"`
-	Results int    `json:"results"`
-	Pages   int    `json:"pages"`
-	Runs    int    `json:"runs"`
-	// Results that had the size which the query expects, and that had not; both 0 when it expects none.
+	Query   string `json:"query"`   // its name
+	Results int    `json:"results"` // items in the last whole result
+	Pages   int    `json:"pages"`   // that were read
+	Runs    int    `json:"runs"`    // that were read to the end
+	// Met is how many results had the size that the query expects, Unmet how many had not; both are 0 when it expects none.
 	Met   int       `json:"met,omitempty"`
-	Unmet int       `json:"unmet,omitempty"`
-	Rows  RowCounts `json:"rows,omitzero"` // what the freshness audit found in the results
+	Unmet int       `json:"unmet,omitempty"` // see Met
+	Rows  RowCounts `json:"rows,omitzero"`   // what the freshness audit found in the results
 }
 
 // SeriesSnapshot is the numbers of one operation and group.
@@ -43,10 +43,10 @@ type QueryCount struct {
 //	Scheduled = OnTime + Late + Dropped
 //	OnTime + Late = all outcomes + InFlight
 type SeriesSnapshot struct {
-	Operation Operation                     `json:"operation"`
-	Group     string                        `json:"group,omitempty"`
-	OnTime    uint64                        `json:"on_time"`
-	Late      uint64                        `json:"late"`
+	Operation Operation                     `json:"operation"`          // which operation
+	Group     string                        `json:"group,omitempty"`    // of devices, or the name of a query; empty for what is of neither
+	OnTime    uint64                        `json:"on_time"`            // that started on time
+	Late      uint64                        `json:"late"`               // that started more than Options.LateAfter after their intended time
 	LateOwn   uint64                        `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
 	Dropped   map[string]uint64             `json:"dropped,omitempty"`  // by reason
 	Lag       histogram.Histogram           `json:"lag"`                // from the intended time to the start

@@ -7,39 +7,40 @@ type Health struct {
 	Saturated bool          `json:"saturated"`         // a stage was not delivered as asked
 	Reasons   []string      `json:"reasons,omitempty"` // why, one line each
 	Measured  time.Duration `json:"measured"`          // how long samples were taken
-	Stages    []StageHealth `json:"stages,omitempty"`
+	Stages    []StageHealth `json:"stages,omitempty"`  // whether each was delivered as asked; none in old records
 
-	Cores          int           `json:"cores"`
-	CPUMean        float64       `json:"cpu_mean"`     // processors in use, on average
-	CPUPeak        float64       `json:"cpu_peak"`     // in the busiest second
-	MachinePeak    float64       `json:"machine_peak"` // by all programs, in the busiest quarter of a second
-	Processors     int           `json:"processors"`   // of the machine; 0 when the kernel does not tell
-	Late           time.Duration `json:"timers_late"`  // by which timers fired, 99th percentile; in the worst second
-	Lag            time.Duration `json:"schedule_lag"` // by which operations started late by the generator's own doing, 99th percentile; in the worst second
-	GCPeak         float64       `json:"gc_peak"`      // share of the processors' time in the worst second
-	GCPause        time.Duration `json:"gc_pause"`     // the longest
-	MemoryPeak     uint64        `json:"memory_peak"`  // bytes
-	MemoryLimit    uint64        `json:"memory_limit"`
-	Descriptors    int           `json:"descriptors"` // at most
-	MaxDescriptors int           `json:"max_descriptors"`
-	Ports          int           `json:"ports"` // at most
-	MaxPorts       int           `json:"max_ports"`
+	Cores       int           `json:"cores"`        // processors that the program may use
+	CPUMean     float64       `json:"cpu_mean"`     // processors in use, on average
+	CPUPeak     float64       `json:"cpu_peak"`     // in the busiest second
+	MachinePeak float64       `json:"machine_peak"` // by all programs, in the busiest quarter of a second
+	Processors  int           `json:"processors"`   // of the machine; 0 when the kernel does not tell
+	Late        time.Duration `json:"timers_late"`  // by which timers fired, 99th percentile; in the worst second
+	// Lag is by how much operations started late by the generator's own doing, 99th percentile; in the worst second.
+	Lag            time.Duration `json:"schedule_lag"`
+	GCPeak         float64       `json:"gc_peak"`                 // share of the processors' time in the worst second
+	GCPause        time.Duration `json:"gc_pause"`                // the longest
+	MemoryPeak     uint64        `json:"memory_peak"`             // bytes
+	MemoryLimit    uint64        `json:"memory_limit"`            // that the process may use, bytes; 0 when nothing says
+	Descriptors    int           `json:"descriptors"`             // at most
+	MaxDescriptors int           `json:"max_descriptors"`         // that the process may have
+	Ports          int           `json:"ports"`                   // at most
+	MaxPorts       int           `json:"max_ports"`               // that the machine has for connections
 	NoDescriptor   uint64        `json:"no_descriptor,omitempty"` // connections that failed for want of one
-	NoPort         uint64        `json:"no_port,omitempty"`
-	Stopped        time.Duration `json:"stopped,omitempty"` // the longest time for which the process stood still
+	NoPort         uint64        `json:"no_port,omitempty"`       // connections that failed for want of a port
+	Stopped        time.Duration `json:"stopped,omitempty"`       // the longest time for which the process stood still
 }
 
 // StageHealth is whether one stage was delivered as asked.
 type StageHealth struct {
-	Name    string        `json:"name"`
-	AsAsked bool          `json:"as_asked"`
-	Asked   uint64        `json:"asked"`   // operations that were due in it
-	Started uint64        `json:"started"` // of them
-	Late    uint64        `json:"late"`    // of them, by the generator's own doing
-	Worst   time.Duration `json:"worst"`   // the latest of them
+	Name    string        `json:"name"`     // as the scenario has it
+	AsAsked bool          `json:"as_asked"` // its load was the one that was asked for
+	Asked   uint64        `json:"asked"`    // operations that were due in it
+	Started uint64        `json:"started"`  // of them
+	Late    uint64        `json:"late"`     // of them, by the generator's own doing
+	Worst   time.Duration `json:"worst"`    // the latest of them
 	// What is said of a stage that was not delivered as asked: what was late, if anything was, and why.
 	What   string  `json:"what,omitempty"`
-	Causes []Cause `json:"causes,omitempty"`
+	Causes []Cause `json:"causes,omitempty"` // why it was not, the gravest first
 }
 
 // CauseKind says what a generator was short of.
@@ -62,7 +63,7 @@ const (
 
 // Cause is why a stage was not delivered as asked.
 type Cause struct {
-	Kind CauseKind `json:"kind"`
+	Kind CauseKind `json:"kind"` // what was short
 	Text string    `json:"text"` // for people, with the remedy
 }
 

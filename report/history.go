@@ -10,9 +10,9 @@ import (
 
 // History is a run with what happened in it, second by second: all that a report may show.
 type History struct {
-	Run     *Run
-	Samples []Sample
-	Events  []Event
+	Run     *Run     // the record; of a run that was cut, as far as it is known
+	Samples []Sample // oldest first, about one a second
+	Events  []Event  // in the order in which they were told
 	// Whole says that the run said its last word. The record of a process that was killed has none.
 	Whole bool
 }
@@ -31,9 +31,9 @@ const TooShort = time.Second / 2
 
 // Rule is a threshold as the record keeps it, so that it can be judged again.
 type Rule struct {
-	Selector string          `json:"selector"`
-	Expr     string          `json:"expr"`
-	Scope    threshold.Scope `json:"scope"`
+	Selector string          `json:"selector"` // as metrics/threshold reads it
+	Expr     string          `json:"expr"`     // likewise
+	Scope    threshold.Scope `json:"scope"`    // over what it is judged
 }
 
 // Merged is the samples put together so that at most n are left, for charts. Nothing is averaged: their

@@ -38,14 +38,14 @@ const (
 
 // Event is something that a person who watches a run, or reads about it, wants to know.
 type Event struct {
-	At     time.Duration `json:"at"` // since the run began
-	Kind   Kind          `json:"kind"`
-	Stage  string        `json:"stage,omitempty"` // that ran; empty before the first and after the last
-	Text   string        `json:"text"`
-	Detail string        `json:"detail,omitempty"`
-	OK     bool          `json:"ok"`
-	Done   int           `json:"-"` // see Kind; records do not keep it
-	Total  int           `json:"-"`
+	At     time.Duration `json:"at"`               // since the run began
+	Kind   Kind          `json:"kind"`             // what it is about
+	Stage  string        `json:"stage,omitempty"`  // that ran; empty before the first and after the last
+	Text   string        `json:"text"`             // what happened, in a few words
+	Detail string        `json:"detail,omitempty"` // what there is to know beside it
+	OK     bool          `json:"ok"`               // it is no bad news
+	Done   int           `json:"-"`                // see Kind; records do not keep it
+	Total  int           `json:"-"`                // see Kind
 }
 
 // Counting reports whether the event is one of a count that still goes up: it is for those who wait, and is not recorded.
@@ -53,10 +53,10 @@ func (e *Event) Counting() bool { return e.Kind != KindStage && e.Done < e.Total
 
 // Funcs is an Observer made of functions. Those that are nil do nothing.
 type Funcs struct {
-	OnBegin  func(r *Run) error
-	OnEvent  func(e Event)
-	OnSample func(s Sample)
-	OnEnd    func(r *Run) error
+	OnBegin  func(r *Run) error // for Observer.Begin
+	OnEvent  func(e Event)      // for Observer.Event
+	OnSample func(s Sample)     // for Observer.Sample
+	OnEnd    func(r *Run) error // for Observer.End
 }
 
 var _ Observer = Funcs{}

@@ -9,8 +9,8 @@ import (
 
 // Outage is a time in which devices had lost their connections unasked. Times are since the run's start.
 type Outage struct {
-	From      time.Duration `json:"from"`
-	To        time.Duration `json:"to"`                 // when 99 % of the devices were back; if they were not, when nobody was left to come back, or the run ended
+	From      time.Duration `json:"from"`               // when the first connections were lost
+	To        time.Duration `json:"to"`                 // when 99 % were back; else when nobody was left to come back, or the run ended
 	Lost      int           `json:"lost"`               // the most devices that were gone at once
 	Total     int           `json:"total"`              // connections that were lost in it
 	Recovered bool          `json:"recovered"`          // whether 99 % came back before the run ended
@@ -19,7 +19,7 @@ type Outage struct {
 	// Returns is the reconnect curve: devices that came back in each interval of Every since From. A
 	// device that was lost twice comes back twice.
 	Returns []int         `json:"returns,omitempty"`
-	Every   time.Duration `json:"every,omitempty"`
+	Every   time.Duration `json:"every,omitempty"` // the length of an interval of Returns
 }
 
 // Peak is the highest rate of the reconnect curve, in devices per second, and when, since From, its

@@ -26,31 +26,31 @@ const (
 
 // Run is the record of one run: everything a report may say. Nothing in it is a secret.
 type Run struct {
-	Name        string    `json:"name"`
-	Description string    `json:"description,omitempty"`
-	Version     string    `json:"version"`          // of the program
-	Seed        uint64    `json:"seed"`             // every random choice followed from it
-	Target      string    `json:"target"`           // what was loaded, without credentials
-	Devices     int       `json:"devices"`          // the scenario's whole fleet
-	Ran         *int      `json:"ran,omitempty"`    // devices that were started; nil in old records
-	Started     time.Time `json:"started"`          // UTC
-	Ended       time.Time `json:"ended"`            // UTC
-	Outcome     Outcome   `json:"outcome"`          // the verdict
-	Reason      string    `json:"reason,omitempty"` // one line that says why the outcome is not Passed
+	Name        string    `json:"name"`                  // the scenario's
+	Description string    `json:"description,omitempty"` // the scenario's; may be empty
+	Version     string    `json:"version"`               // of the program
+	Seed        uint64    `json:"seed"`                  // every random choice followed from it
+	Target      string    `json:"target"`                // what was loaded, without credentials
+	Devices     int       `json:"devices"`               // the scenario's whole fleet
+	Ran         *int      `json:"ran,omitempty"`         // devices that were started; nil in old records
+	Started     time.Time `json:"started"`               // UTC
+	Ended       time.Time `json:"ended"`                 // UTC
+	Outcome     Outcome   `json:"outcome"`               // the verdict
+	Reason      string    `json:"reason,omitempty"`      // one line that says why the outcome is not Passed
 
-	Machine       Machine             `json:"machine"`
-	Rules         []Rule              `json:"rules,omitempty"` // the thresholds, to judge them again
-	Stages        []Stage             `json:"stages"`
-	Steps         []Step              `json:"steps,omitempty"`
-	Outages       []Outage            `json:"outages,omitempty"`
-	Waves         []Wave              `json:"waves,omitempty"` // of rollouts, as they ended
-	Jobs          []Job               `json:"jobs,omitempty"`
-	Rows          []string            `json:"rows,omitempty"` // names of queries whose results are rows of their own making, not devices
-	ServiceErrors []ServiceError      `json:"service_errors,omitempty"`
-	Freshness     *Freshness          `json:"freshness,omitempty"` // nil when it was not measured
-	Notes         []string            `json:"notes,omitempty"`     // what a reader must know to trust the figures
-	Thresholds    []threshold.Verdict `json:"thresholds,omitempty"`
-	Totals        *metrics.Snapshot   `json:"totals"` // the whole run
+	Machine       Machine             `json:"machine"`                  // what the generator ran on
+	Rules         []Rule              `json:"rules,omitempty"`          // the thresholds, to judge them again
+	Stages        []Stage             `json:"stages"`                   // that began, in their order
+	Steps         []Step              `json:"steps,omitempty"`          // of the stages, as they ended
+	Outages       []Outage            `json:"outages,omitempty"`        // in their order
+	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
+	Jobs          []Job               `json:"jobs,omitempty"`           // as they were last seen
+	Rows          []string            `json:"rows,omitempty"`           // names of queries whose results are rows of their own making, not devices
+	ServiceErrors []ServiceError      `json:"service_errors,omitempty"` // by task and code
+	Freshness     *Freshness          `json:"freshness,omitempty"`      // nil when it was not measured
+	Notes         []string            `json:"notes,omitempty"`          // what a reader must know to trust the figures
+	Thresholds    []threshold.Verdict `json:"thresholds,omitempty"`     // what became of the rules; as many, in their order
+	Totals        *metrics.Snapshot   `json:"totals"`                   // the whole run
 
 	Generator *Health `json:"generator,omitempty"` // nil when the fleet never ran
 }
@@ -76,28 +76,28 @@ func (r *Run) DevicesText() string {
 
 // Machine is what the generator ran on.
 type Machine struct {
-	OS   string `json:"os"`
-	Arch string `json:"arch"`
+	OS   string `json:"os"`   // as Go names it
+	Arch string `json:"arch"` // likewise
 	CPUs int    `json:"cpus"` // that the program may use
 	Go   string `json:"go"`   // version of the runtime
 }
 
 // Stage is one stage of the scenario as it ran. Times are since the run's start.
 type Stage struct {
-	Name string        `json:"name"`
-	From time.Duration `json:"from"`
-	To   time.Duration `json:"to"`
+	Name string        `json:"name"` // the scenario's
+	From time.Duration `json:"from"` // when it began
+	To   time.Duration `json:"to"`   // when it ended
 	// Totals is the account of what was intended in the stage, whenever it ended; nil in old records.
 	Totals *metrics.Snapshot `json:"totals,omitempty"`
 }
 
 // Step is one step of a stage, as it ended.
 type Step struct {
-	Stage  string        `json:"stage"`
+	Stage  string        `json:"stage"`  // in which it was
 	Text   string        `json:"text"`   // what was done
 	Detail string        `json:"detail"` // what came back
-	OK     bool          `json:"ok"`
-	Took   time.Duration `json:"took"`
+	OK     bool          `json:"ok"`     // it did what was expected
+	Took   time.Duration `json:"took"`   // from its start to its end
 }
 
 // GroupNames are the groups of devices, in the order in which the totals have them.

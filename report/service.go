@@ -26,7 +26,7 @@ type Verified struct {
 	Unread  int `json:"unread"`  // whose twins could not be read
 	// Reports is how many reports were acknowledged, Missing how many of them are not in the twins at the least.
 	Reports int64 `json:"reports,omitempty"`
-	Missing int64 `json:"missing,omitempty"`
+	Missing int64 `json:"missing,omitempty"` // see Reports
 }
 
 // String is the comparison in a line.
@@ -46,23 +46,23 @@ func (v *Verified) String() string {
 
 // Unchecked is a query whose results the audit cannot check, and why.
 type Unchecked struct {
-	Query string `json:"query"`
-	Why   string `json:"why"`
+	Query string `json:"query"` // its name
+	Why   string `json:"why"`   // after "for": a few words
 }
 
 // Wave is one wave of a rollout, as it ended.
 type Wave struct {
-	Rollout  string        `json:"rollout"`
-	Group    string        `json:"group"`
-	Number   int           `json:"number"` // from 1
-	Of       int           `json:"of"`     // waves of the rollout
-	Percent  int           `json:"percent"`
-	Devices  int           `json:"devices"`  // of this wave alone
-	Patched  int           `json:"patched"`  // twins written
-	Told     int           `json:"told"`     // devices that were notified
-	Answered int           `json:"answered"` // devices that answered in reported
-	Failed   int           `json:"failed"`   // devices that had not answered, or been told if they do not answer
-	Took     time.Duration `json:"took"`
+	Rollout  string        `json:"rollout"`           // the rollout's name
+	Group    string        `json:"group"`             // of devices
+	Number   int           `json:"number"`            // from 1
+	Of       int           `json:"of"`                // waves of the rollout
+	Percent  int           `json:"percent"`           // of the group that has been reached with this wave
+	Devices  int           `json:"devices"`           // of this wave alone
+	Patched  int           `json:"patched"`           // twins written
+	Told     int           `json:"told"`              // devices that were notified
+	Answered int           `json:"answered"`          // devices that answered in reported
+	Failed   int           `json:"failed"`            // devices that had not answered, or been told if they do not answer
+	Took     time.Duration `json:"took"`              // until its end, or its time-out
 	Stopped  bool          `json:"stopped,omitempty"` // the rollout stopped here: too many devices had failed
 }
 
@@ -78,15 +78,15 @@ func (w Wave) String() string {
 
 // Job is a scheduled job as it ended, or as it was when the run ended.
 type Job struct {
-	Name      string        `json:"name"`
-	Type      string        `json:"type"` // twin or method
-	ID        string        `json:"id"`   // at the service
-	Status    string        `json:"status"`
-	Devices   int           `json:"devices"`
-	Succeeded int           `json:"succeeded"`
-	Failed    int           `json:"failed"`
-	Took      time.Duration `json:"took"`
-	Error     string        `json:"error,omitempty"`
+	Name      string        `json:"name"`            // the scenario's
+	Type      string        `json:"type"`            // twin or method
+	ID        string        `json:"id"`              // at the service
+	Status    string        `json:"status"`          // as the service names it; empty when the job was not made
+	Devices   int           `json:"devices"`         // that it is for
+	Succeeded int           `json:"succeeded"`       // of them, so far
+	Failed    int           `json:"failed"`          // of them, so far
+	Took      time.Duration `json:"took"`            // until it ended, or until the run did
+	Error     string        `json:"error,omitempty"` // why it did not end well; empty when it did
 }
 
 // String is the job's state in a line.
@@ -100,7 +100,7 @@ func (j Job) String() string {
 
 // ServiceError is how often the service answered a task of the worker with an error.
 type ServiceError struct {
-	Task  string `json:"task"` // an operation with its name, or a rollout
-	Code  string `json:"code"` // such as 404103 DeviceNotOnline
-	Count int    `json:"count"`
+	Task  string `json:"task"`  // an operation with its name, or a rollout
+	Code  string `json:"code"`  // such as 404103 DeviceNotOnline
+	Count int    `json:"count"` // how often
 }

@@ -41,7 +41,11 @@ func TestOutages(t *testing.T) {
 				{From: 3 * s, To: 4 * s, Lost: 10, Total: 10, Recovered: true, AllBack: s, Returns: []int{0, 10}, Every: s},
 			},
 		},
-		{"a single device that is lost counts", []sample{{1, 0}, {0, 1}, {1, 0}}, []report.Outage{{From: s, To: 2 * s, Lost: 1, Total: 1, Recovered: true, AllBack: s, Returns: []int{0, 1}, Every: s}}},
+		{
+			"a single device that is lost counts",
+			[]sample{{1, 0}, {0, 1}, {1, 0}},
+			[]report.Outage{{From: s, To: 2 * s, Lost: 1, Total: 1, Recovered: true, AllBack: s, Returns: []int{0, 1}, Every: s}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,7 +136,10 @@ func TestStoppedWhileGone(t *testing.T) {
 		f.add(state{connected: 100, left: 7}) // of an earlier outage
 		f.add(state{at: s, lost: 100, losses: 100, left: 7, since: s})
 		for i := range tt.left {
-			f.add(state{at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100, returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i]})
+			f.add(state{
+				at: time.Duration(i+2) * s, connected: 100 - tt.lost[i] - tt.left[i], lost: tt.lost[i], losses: 100,
+				returns: 100 - tt.lost[i] - tt.left[i], left: 7 + tt.left[i],
+			})
 		}
 		got := f.end(5 * s)
 		if len(got) != 1 || got[0].Recovered != tt.recovered || got[0].To != tt.to || got[0].Left != tt.want {

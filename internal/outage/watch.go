@@ -13,7 +13,7 @@ import (
 
 // Fleet is how the devices of a run are connected now.
 type Fleet struct {
-	Connected int
+	Connected int // devices that have a connection
 	Lost      int // devices that have lost a connection and are not yet back
 	Losses    int // connections lost so far
 	Returns   int // devices that came back so far
@@ -23,9 +23,9 @@ type Fleet struct {
 // Watch tells of outages as they begin and end, and measures the recovery from each as an operation. It is safe for
 // concurrent use.
 type Watch struct {
-	Ledger   *ledger.Ledger
-	Recorder *metrics.Recorder
-	Fleet    func() Fleet // how the devices are connected now
+	Ledger   *ledger.Ledger    // where outages are told and written
+	Recorder *metrics.Recorder // where recoveries are measured
+	Fleet    func() Fleet      // how the devices are connected now
 
 	mu       sync.Mutex // protects the following fields
 	finder   finder
@@ -65,8 +65,11 @@ func (w *Watch) over(o *report.Outage) {
 	at := w.Ledger.Began().Add(o.To)
 	if o.Recovered {
 		w.recovery.End(at, metrics.OK)
-		w.Ledger.Tell(report.Event{Kind: report.KindOutage, OK: true, Text: "devices are back", Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
-			human.Count(o.Total), human.Duration(o.To-o.From))})
+		w.Ledger.Tell(report.Event{
+			Kind: report.KindOutage, OK: true, Text: "devices are back",
+			Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
+				human.Count(o.Total), human.Duration(o.To-o.From)),
+		})
 	} else {
 		text := o.Stopped()
 		w.recovery.EndBecause(at, metrics.Unanswered, text)

@@ -24,8 +24,8 @@ var (
 
 // Evidence is all that the outcome of a run depends on.
 type Evidence struct {
-	Scenario *scenario.Scenario
-	Run      *report.Run // whole, but for what Judge finds
+	Scenario *scenario.Scenario // that was run
+	Run      *report.Run        // whole, but for what Judge finds
 	// Thresholds are those of the scenario, judged by the figures alone.
 	Thresholds []threshold.Verdict
 	Err        error    // what the run failed of; nil for nothing

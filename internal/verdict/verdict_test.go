@@ -28,7 +28,8 @@ func TestIdentitiesThatAreLeft(t *testing.T) {
 		{"a threshold was missed", 5, "thresholds: {connect: [count > 6]}", nil, report.Missed, "1 of 1 thresholds were missed"},
 		{"something else went wrong", 5, "", errors.New("the hub is gone"), report.Failed, "the hub is gone"},
 	} {
-		sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 5}]}\nstages: [{name: s, duration: 1s, devices: 5}]\n"+x.thresholds), scenario.Options{})
+		sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 5}]}\nstages: [{name: s, duration: 1s, devices: 5}]\n"+x.thresholds),
+			scenario.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

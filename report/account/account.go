@@ -14,11 +14,11 @@ import (
 //
 //	Scheduled = all outcomes + Open + Dropped
 type Account struct {
-	Scheduled uint64
-	Outcomes  map[metrics.Outcome]uint64
-	Open      uint64            // under way; 0 when the run is over
-	Dropped   map[string]uint64 // never started, by reason
-	Late      uint64            // of Scheduled: started late
+	Scheduled uint64                     // operations that were due
+	Outcomes  map[metrics.Outcome]uint64 // that ended, by how
+	Open      uint64                     // under way; 0 when the run is over
+	Dropped   map[string]uint64          // never started, by reason
+	Late      uint64                     // of Scheduled: started late
 }
 
 // Of is the account of some operations.

@@ -9,8 +9,8 @@ import (
 // Line is one row of the table of operations: all groups of an operation together, except for
 // queries, which have a row each.
 type Line struct {
-	Name   string // the operation; of a query: with its name
-	Series *metrics.SeriesSnapshot
+	Name   string                  // the operation; of a query: with its name
+	Series *metrics.SeriesSnapshot // its numbers
 }
 
 // Lines are the rows of the table of operations for a snapshot: those that were scheduled in it, or ended in it.

@@ -9,7 +9,7 @@ import (
 type Part struct {
 	Name string // of the stage or group
 	Account
-	Lines []Line
+	Lines []Line // its operations; none of Outside
 }
 
 // Outside is the name of the part that is in no stage: what makes the identities, what reads twins at the end.

@@ -8,16 +8,16 @@ import (
 
 // Table is the accounts of a run's parts, for reports that have room for all of them.
 type Table struct {
-	Title   string
-	Columns []string
-	Parts   bool // the first column names the parts, the second their operations
-	Rows    []Row
+	Title   string   // what the rows are split by
+	Columns []string // the headings
+	Parts   bool     // the first column names the parts, the second their operations
+	Rows    []Row    // a part, or one of its operations, each
 }
 
 // Row is one part, or one of its operations.
 type Row struct {
-	Part  string // empty in the rows of its operations
-	Cells []string
+	Part  string   // empty in the rows of its operations
+	Cells []string // as many as Columns, without the one of the part; blank for nothing
 }
 
 // Tables are the accounts of the operations, and of those of each stage and group where there is more than one. A column

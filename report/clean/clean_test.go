@@ -16,8 +16,9 @@ func TestText(t *testing.T) {
 		"bidi \u202egnp.exe\u2066":       "bidi \ufffdgnp.exe\ufffd",
 		"bad \xff":                       "bad \ufffd",
 		"no\u00a0break":                  "no break",
-		"open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=" + key + ": no such file": "open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=[hidden]: no such file",
-		"SharedAccessSignature sr=h&sig=abc%3D&se=17&skn=x":                                           "SharedAccessSignature sr=h&sig=[hidden]&se=17&skn=x",
+		"open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=" + key +
+			": no such file": "open HostName=h.example;SharedAccessKeyName=owner;SharedAccessKey=[hidden]: no such file",
+		"SharedAccessSignature sr=h&sig=abc%3D&se=17&skn=x": "SharedAccessSignature sr=h&sig=[hidden]&se=17&skn=x",
 
 		"the key " + key + " alone":                         "the key [hidden] alone",
 		"wss://me:open-sesame@h.example/mqtt":               "wss://me:[hidden]@h.example/mqtt",

@@ -26,7 +26,8 @@ func (c *Comparison) Sentence() string {
 	case unsure > 0:
 		return fmt.Sprintf("too short to tell: %s of %d may be worse by more than the margin; run both longer", count(unsure, "figure"), judged)
 	case len(c.Doubts) > 0:
-		return fmt.Sprintf("cannot tell: nothing is worse in the %s that both runs have, but that is not all there is to know", human.Duration(c.Compared.Round(time.Second)))
+		return fmt.Sprintf("cannot tell: nothing is worse in the %s that both runs have, but that is not all there is to know",
+			human.Duration(c.Compared.Round(time.Second)))
 	default:
 		return fmt.Sprintf("not worse by more than the margins: %s", count(judged, "figure"))
 	}

@@ -17,7 +17,7 @@ import (
 
 // Options of Compare. A zero value stands for the default.
 type Options struct {
-	Margins Margins
+	Margins Margins       // by how much each figure may be worse
 	Floor   time.Duration // a latency that changed by less did not change; a millisecond
 	// Scenarios are both scenarios as they ran, to say what differs in them; empty when they are not known.
 	Scenarios [2]string
@@ -89,15 +89,15 @@ const (
 // Row is one figure of one operation, or of one group's, in both runs. Change, Low and High are shares of Before; of a
 // Share they are differences. They are NaN when there is nothing to tell them from.
 type Row struct {
-	Operation     string // of a query: with its name
-	Group         string // empty: all groups together
-	Figure        string // p50, p95, p99, rate, errors, throttled, unanswered, dropped
-	Unit          Unit
-	Before, After float64
-	Change        float64
+	Operation     string  // of a query: with its name
+	Group         string  // empty: all groups together
+	Figure        string  // p50, p95, p99, rate, errors, throttled, unanswered, dropped
+	Unit          Unit    // what Before and After are measured in
+	Before, After float64 // in each of the runs
+	Change        float64 // of After from Before, as far as it is known
 	Low, High     float64 // the interval that holds the true change 19 times of 20
 	Margin        float64 // by which After may be worse, as Change is; of a latency never less than the floor
-	Verdict       Verdict
+	Verdict       Verdict // what follows from that
 
 	Floor time.Duration // the floor of latencies, when Margin stands for it; 0 when it does not
 }
@@ -107,16 +107,16 @@ func (r *Row) Bad() bool { return r.Verdict == Worse || r.Verdict == Vanished }
 
 // Comparison is two runs side by side.
 type Comparison struct {
-	Before, After *report.Run
-	Margins       Margins
-	Floor         time.Duration
+	Before, After *report.Run   // the runs, without their samples
+	Margins       Margins       // that were applied: Options.Margins with their defaults
+	Floor         time.Duration // likewise
 	Allowed       bool          // Options.AllowSaturated
 	Compared      time.Duration // how much of both runs, without what only one of them has
 	Blocks        int           // into which that was cut
-	Rows          []Row
-	Doubts        []string // why "not worse" cannot be said, whatever the figures say
-	Unfit         []string // why nothing can be said of the target
-	Notes         []string // what else a reader must know
+	Rows          []Row         // by operation, then those of single groups
+	Doubts        []string      // why "not worse" cannot be said, whatever the figures say
+	Unfit         []string      // why nothing can be said of the target
+	Notes         []string      // what else a reader must know
 
 	lags [2]histogram.Histogram // how late all operations of each run started
 }

@@ -273,7 +273,11 @@ func TestShortStage(t *testing.T) {
 	runs := [2]*report.History{w.run(1), w.run(2)}
 	for i, kick := range []time.Duration{600 * time.Millisecond, 400 * time.Millisecond} {
 		hold := runs[i].Run.Stages[1]
-		runs[i].Run.Stages = []report.Stage{runs[i].Run.Stages[0], {Name: "kick", From: hold.From, To: hold.From + kick}, {Name: "hold", From: hold.From + kick, To: hold.To}}
+		runs[i].Run.Stages = []report.Stage{
+			runs[i].Run.Stages[0],
+			{Name: "kick", From: hold.From, To: hold.From + kick},
+			{Name: "hold", From: hold.From + kick, To: hold.To},
+		}
 	}
 	for i := range runs {
 		if c := compare.Compare(runs[i], runs[1-i], compare.Options{}); c.Answer() != compare.NothingWorse {
@@ -385,8 +389,14 @@ func TestWhatDiffers(t *testing.T) {
 		{"cut", func(h *report.History) *report.History { return cutAt(h, 17) }, "the record of the second run is cut after 17.0s", compare.CannotTell},
 		{"nothing left", func(h *report.History) *report.History { return cutAt(h, 0) }, "has a beginning and no figures", compare.CannotTell},
 		{"another scenario", func(h *report.History) *report.History { h.Run.Name = "other"; return h }, "different scenarios: world and other", compare.CannotTell},
-		{"more devices", func(h *report.History) *report.History { h.Run.Devices = 200; return h }, "the fleets differ in size: 100 and 200 devices", compare.CannotTell},
-		{"another target", func(h *report.History) *report.History { h.Run.Target = "elsewhere"; return h }, "the targets differ: embedded hub and elsewhere", compare.NothingWorse},
+		{
+			"more devices", func(h *report.History) *report.History { h.Run.Devices = 200; return h }, "the fleets differ in size: 100 and 200 devices",
+			compare.CannotTell,
+		},
+		{
+			"another target", func(h *report.History) *report.History { h.Run.Target = "elsewhere"; return h },
+			"the targets differ: embedded hub and elsewhere", compare.NothingWorse,
+		},
 		{"another seed", func(h *report.History) *report.History { h.Run.Seed = 7; return h }, "the seeds differ: 42 and 7", compare.NothingWorse},
 		{"failed", func(h *report.History) *report.History {
 			h.Run.Outcome, h.Run.Reason = report.Failed, "no device"
@@ -399,7 +409,10 @@ func TestWhatDiffers(t *testing.T) {
 		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
 		{"a ramp that was not as asked", func(h *report.History) *report.History {
-			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "ramp", What: "50 of 100 connect started late", Causes: []report.Cause{{Text: "the machine is full"}}}, {Name: "hold", AsAsked: true}}}
+			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{
+				Name: "ramp", What: "50 of 100 connect started late",
+				Causes: []report.Cause{{Text: "the machine is full"}},
+			}, {Name: "hold", AsAsked: true}}}
 			return h
 		}, "in the second run the load was not as asked, in stage ramp: 50 of 100 connect started late: the machine is full; it is left out", compare.CannotTell},
 		{"a hold that was not as asked, and slow", func(*report.History) *report.History {
@@ -432,7 +445,8 @@ func TestOtherLength(t *testing.T) {
 	long.stalls = 0
 	short := long.lasting(30)
 	c := compare.Compare(long.run(1), short.run(2), compare.Options{})
-	if notes := strings.Join(c.Notes, "; "); c.Answer() != compare.NothingWorse || !strings.Contains(notes, "the stage hold took 1m00s and 30.0s: its first 30.0s are compared") || c.Compared != 32*time.Second {
+	if notes := strings.Join(c.Notes, "; "); c.Answer() != compare.NothingWorse ||
+		!strings.Contains(notes, "the stage hold took 1m00s and 30.0s: its first 30.0s are compared") || c.Compared != 32*time.Second {
 		t.Errorf("%s, %s, %s; %+v", c.Sentence(), notes, c.Compared, c.Unsure())
 	}
 	for _, after := range []*report.History{short.times(1.3).run(2), cutAt(long.times(1.3).run(2), 32)} {
@@ -446,7 +460,10 @@ func TestOtherLength(t *testing.T) {
 func TestGroups(t *testing.T) {
 	run := func(groups map[string]time.Duration) *report.History {
 		rec := metrics.NewRecorder(metrics.Options{})
-		h := &report.History{Whole: true, Run: &report.Run{Name: "world", Started: began, Ended: began.Add(30 * time.Second), Stages: []report.Stage{{Name: "hold", To: 30 * time.Second}}}}
+		h := &report.History{Whole: true, Run: &report.Run{
+			Name: "world", Started: began, Ended: began.Add(30 * time.Second),
+			Stages: []report.Stage{{Name: "hold", To: 30 * time.Second}},
+		}}
 		rec.SetStage("hold")
 		last := rec.Snapshot()
 		last.At = began
@@ -501,7 +518,13 @@ func TestGolden(t *testing.T) {
 		name  string
 		after *report.History
 		all   bool
-	}{{"worse", other, false}, {"all of it", other, true}, {"the same", steady.run(2), false}, {"short", weathered.lasting(5).run(3), false}, {"cut", cut, false}} {
+	}{
+		{"worse", other, false},
+		{"all of it", other, true},
+		{"the same", steady.run(2), false},
+		{"short", weathered.lasting(5).run(3), false},
+		{"cut", cut, false},
+	} {
 		before := steady.run(1)
 		if x.name == "short" {
 			before = weathered.lasting(5).run(4)

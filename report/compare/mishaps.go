@@ -48,5 +48,10 @@ func mishaps(r *report.Run) []mishap {
 	if f := r.Freshness; f != nil && f.Verified != nil {
 		gone = f.Verified.Lost
 	}
-	return []mishap{{"connections", "lost in outages", lost}, {"steps", "failed", failed}, {"queries", "results of another size", unmet}, {"reports", "lost", gone}}
+	return []mishap{
+		{"connections", "lost in outages", lost},
+		{"steps", "failed", failed},
+		{"queries", "results of another size", unmet},
+		{"reports", "lost", gone},
+	}
 }

@@ -84,7 +84,10 @@ func (w world) run(seed uint64) *report.History {
 		open = append(open, operation{at, at + took, at + late, rec.Series(op, "robots"), outcome, metrics.Started{}})
 		return at + took
 	}
-	h := &report.History{Whole: true, Run: &report.Run{Name: "world", Started: began, Outcome: report.Passed, Seed: 42, Devices: w.devices, Target: "embedded hub"}}
+	h := &report.History{Whole: true, Run: &report.Run{
+		Name: "world", Started: began, Outcome: report.Passed, Seed: 42, Devices: w.devices,
+		Target: "embedded hub",
+	}}
 	connected := make([]time.Duration, 0, w.devices)
 	for second := range total {
 		weather = 0.8*weather + w.weather*chance.NormFloat64()

@@ -34,7 +34,10 @@ func TestOldRecords(t *testing.T) {
 		}
 	}
 	text := b.String()
-	for _, want := range []string{"3,000 devices", "✗ 2 error: the target closed the connection  · telemetry\n", "scheduled 1,234 = ok 1,208", "| 2 | telemetry | error: the target closed the connection | – | – |"} {
+	for _, want := range []string{
+		"3,000 devices", "✗ 2 error: the target closed the connection  · telemetry\n", "scheduled 1,234 = ok 1,208",
+		"| 2 | telemetry | error: the target closed the connection | – | – |",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the reports lack %q", want)
 		}

@@ -38,12 +38,16 @@ func TestNotAsAsked(t *testing.T) {
 		want  []string
 	}{
 		"summary": {func(w io.Writer) error { return text.Write(w, h.Run, color.Style{}) }, []string{
-			"✗ generator: saturated (stage ramp: " + late, "✗ generator: saturated (stage down: " + late, "? connect: p(99) < 250ms  p(99) = 4s: cannot say, the load was not the one asked for",
+			"✗ generator: saturated (stage ramp: " + late, "✗ generator: saturated (stage down: " + late,
+			"? connect: p(99) < 250ms  p(99) = 4s: cannot say, the load was not the one asked for",
 		}},
 		"markdown": {func(w io.Writer) error { return markdown.Write(w, h.Run) }, []string{
 			"Generator: saturated (stage ramp: " + late, "Generator: saturated (stage down: " + late, "| ❔ | `connect: p(99) < 250ms` | p(99) = 4s: cannot say",
 		}},
-		"junit": {func(w io.Writer) error { return junit.Write(w, h.Run) }, []string{`<error message="cannot say: stage ramp: late"><![CDATA[connect: p(99) < 250ms: p(99) = 4s]]></error>`}},
+		"junit": {
+			func(w io.Writer) error { return junit.Write(w, h.Run) },
+			[]string{`<error message="cannot say: stage ramp: late"><![CDATA[connect: p(99) < 250ms: p(99) = 4s]]></error>`},
+		},
 		"json": {func(w io.Writer) error { return summary.Write(w, h.Run) }, []string{
 			`"cannot_say": true`, `"why": "stage ramp: late"`, `"as_asked": false`, `"late": 7887`, `"worst_seconds": 4`, `"kind": "machine"`,
 		}},

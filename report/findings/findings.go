@@ -84,7 +84,8 @@ func freshness(r *report.Run, add func(m Mark, format string, a ...any)) {
 		add(Warn, "freshness: no report was seen in a query; %s", sample)
 	} else {
 		h := x.Latency(false)
-		add(None, "freshness p50 %s p95 %s p99 %s max %s; %s", human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()), sample)
+		add(None, "freshness p50 %s p95 %s p99 %s max %s; %s", human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)),
+			human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()), sample)
 		if late := x.Count(metrics.Timeout); late > 0 {
 			add(Warn, "%s reports were not shown in time; they count with the time-out", human.Count(late))
 		}

@@ -29,5 +29,6 @@ func Outages(r *report.Run) (worst []report.Outage, more string) {
 		lost += o.Total
 		longest = max(longest, o.To-o.From)
 	}
-	return worst, fmt.Sprintf("%s more, of %s at the most, in which %s were lost; summary.json has all", human.Number(len(all)-shownOutages, "outage"), human.Duration(longest), human.Number(lost, "connection"))
+	return worst, fmt.Sprintf("%s more, of %s at the most, in which %s were lost; summary.json has all", human.Number(len(all)-shownOutages, "outage"),
+		human.Duration(longest), human.Number(lost, "connection"))
 }

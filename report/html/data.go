@@ -11,10 +11,10 @@ import (
 // Data is what the charts draw: columns, one value a point in time. Times are in seconds, latencies in
 // milliseconds; a missing value is null: a latency where nothing ended, a rate of a time too short for one.
 type Data struct {
-	Times   []float64            `json:"times"`
-	Stages  []StageMark          `json:"stages"`
+	Times   []float64            `json:"times"`   // the end of each sample, since the run began
+	Stages  []StageMark          `json:"stages"`  // in their order
 	Devices map[string][]float64 `json:"devices"` // by state
-	Ops     []OpData             `json:"ops"`
+	Ops     []OpData             `json:"ops"`     // in the order in which they came
 	Queries map[string][]float64 `json:"queries"` // results, by query
 	Edges   []float64            `json:"edges"`   // of the rows of heat, milliseconds
 	Rest    bool                 `json:"rest"`    // the last sample is too short for a rate, also for one of 0
@@ -22,21 +22,21 @@ type Data struct {
 
 // StageMark is where a stage begins and ends.
 type StageMark struct {
-	Name string  `json:"name"`
-	From float64 `json:"from"`
-	To   float64 `json:"to"`
+	Name string  `json:"name"` // as reports write it
+	From float64 `json:"from"` // since the run began
+	To   float64 `json:"to"`   // likewise
 }
 
 // OpData is one operation; of queries, one query.
 type OpData struct {
-	Name      string     `json:"name"`
-	Rate      []*float64 `json:"rate"` // ended, a second
-	Throttled []*float64 `json:"throttled"`
-	Errors    []*float64 `json:"errors"`
-	P50       []*float64 `json:"p50"`
-	P95       []*float64 `json:"p95"`
-	P99       []*float64 `json:"p99"`
-	Heat      [][]uint64 `json:"heat"` // by time, the answers between two edges; empty where there were none
+	Name      string     `json:"name"`      // the operation; of a query: with its name
+	Rate      []*float64 `json:"rate"`      // ended, a second
+	Throttled []*float64 `json:"throttled"` // likewise
+	Errors    []*float64 `json:"errors"`    // likewise; throttled ones are none
+	P50       []*float64 `json:"p50"`       // from the intended time
+	P95       []*float64 `json:"p95"`       // likewise
+	P99       []*float64 `json:"p99"`       // likewise
+	Heat      [][]uint64 `json:"heat"`      // by time, the answers between two edges; empty where there were none
 }
 
 // edges are the rows of the heat map: 1, 2, 5 of each decade from a tenth of a millisecond to 20 s.
@@ -50,7 +50,10 @@ func edges() []float64 {
 
 // NewData makes the columns of samples.
 func NewData(samples []report.Sample, stages []report.Stage) *Data {
-	d := &Data{Devices: make(map[string][]float64), Queries: make(map[string][]float64), Edges: edges(), Times: []float64{}, Stages: []StageMark{}, Ops: []OpData{}}
+	d := &Data{
+		Devices: make(map[string][]float64), Queries: make(map[string][]float64), Edges: edges(), Times: []float64{}, Stages: []StageMark{},
+		Ops: []OpData{},
+	}
 	for _, t := range stages {
 		d.Stages = append(d.Stages, StageMark{t.Name, t.From.Seconds(), t.To.Seconds()})
 	}

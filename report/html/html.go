@@ -78,7 +78,10 @@ func Write(w io.Writer, h *report.History, scenario []byte) error {
 }
 
 func newPage(h *report.History, scenario []byte) (*page, error) {
-	p := &page{Run: h.Run, Whole: h.Whole, Findings: findings.Of(h.Run), Tables: account.Tables(h.Run), Errors: reasons.Parts(h.Run), Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario)}
+	p := &page{
+		Run: h.Run, Whole: h.Whole, Findings: findings.Of(h.Run), Tables: account.Tables(h.Run), Errors: reasons.Parts(h.Run),
+		Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario),
+	}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	data, err := json.Marshal(NewData(h.Merged(maxPoints), withWait(h)))
 	if err != nil {

@@ -18,7 +18,10 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"a run &lt;to&gt; show | reports", "twin_report: p(99) &lt; 250ms", "2,500 connections were lost", "&lt;b&gt;to know", "name: example # &lt;script&gt;"} {
+	for _, want := range []string{
+		"a run &lt;to&gt; show | reports", "twin_report: p(99) &lt; 250ms", "2,500 connections were lost",
+		"&lt;b&gt;to know", "name: example # &lt;script&gt;",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

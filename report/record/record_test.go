@@ -76,7 +76,8 @@ func TestKilled(t *testing.T) {
 	if len(r.Thresholds) != 2 || !r.Thresholds[0].Pass || !r.Thresholds[1].Pass {
 		t.Errorf("thresholds %+v", r.Thresholds)
 	}
-	if x, want := r.Totals.Select(metrics.OpTwinReport, ""), h.Run.Totals.Select(metrics.OpTwinReport, ""); x.Ended() != want.Ended() || x.Scheduled() != want.Scheduled() {
+	if x, want := r.Totals.Select(metrics.OpTwinReport, ""), h.Run.Totals.Select(metrics.OpTwinReport, ""); x.Ended() != want.Ended() ||
+		x.Scheduled() != want.Scheduled() {
 		t.Errorf("%d reports of %d", x.Ended(), x.Scheduled())
 	}
 }

@@ -18,9 +18,15 @@ func Example(n int) *report.History {
 		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Devices: 3000, Ran: new(int),
 		Started: epoch, Ended: epoch.Add(time.Duration(n) * time.Second), Outcome: report.Missed, Reason: "1 of 2 thresholds were missed",
 		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
-		Stages:  []report.Stage{{Name: "ramp", To: time.Duration(n) * time.Second / 2}, {Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second}},
-		Steps:   []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
-		Outages: []report.Outage{{From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true, AllBack: 3 * time.Second, Returns: []int{200, 1500, 700, 100}, Every: time.Second}},
+		Stages: []report.Stage{
+			{Name: "ramp", To: time.Duration(n) * time.Second / 2},
+			{Name: "hold", From: time.Duration(n) * time.Second / 2, To: time.Duration(n) * time.Second},
+		},
+		Steps: []report.Step{{Stage: "ramp", Text: "registry statistics", Detail: "total 3000", OK: true, Took: 3 * ms}},
+		Outages: []report.Outage{{
+			From: time.Second, To: 3 * time.Second, Lost: 2400, Total: 2500, Recovered: true, AllBack: 3 * time.Second,
+			Returns: []int{200, 1500, 700, 100}, Every: time.Second,
+		}},
 		Generator: &report.Health{
 			Measured: time.Duration(n) * time.Second, Cores: 2, CPUMean: 0.4, CPUPeak: 0.7, Late: 2 * ms, Lag: 3 * ms, GCPeak: 0.02, GCPause: ms,
 			MemoryPeak: 290e6, MemoryLimit: 8e9, Descriptors: 6026, MaxDescriptors: 20_000, Ports: 3000, MaxPorts: 28_232,
@@ -28,9 +34,15 @@ func Example(n int) *report.History {
 		Notes: []string{"something <b>to know</b>"},
 		Waves: []report.Wave{
 			{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 300, Took: 5 * time.Second},
-			{Rollout: "firmware", Group: "robots", Number: 2, Of: 3, Percent: 50, Devices: 1200, Patched: 1199, Told: 1000, Answered: 900, Failed: 300, Took: 30 * time.Second, Stopped: true},
+			{
+				Rollout: "firmware", Group: "robots", Number: 2, Of: 3, Percent: 50, Devices: 1200, Patched: 1199, Told: 1000, Answered: 900, Failed: 300,
+				Took: 30 * time.Second, Stopped: true,
+			},
 		},
-		Jobs:          []report.Job{{Name: "retag", Type: "twin", ID: "retag-1", Status: "completed", Devices: 3000, Succeeded: 2999, Failed: 1, Took: 4 * time.Second, Error: "the job did not do all its devices: 1 of 3000 failed"}},
+		Jobs: []report.Job{{
+			Name: "retag", Type: "twin", ID: "retag-1", Status: "completed", Devices: 3000, Succeeded: 2999, Failed: 1,
+			Took: 4 * time.Second, Error: "the job did not do all its devices: 1 of 3000 failed",
+		}},
 		ServiceErrors: []report.ServiceError{{Task: "rollout firmware", Code: "429001 ThrottlingException", Count: 1}},
 		Freshness: &report.Freshness{
 			Sampled: 200, Devices: 3000, Probe: 500 * ms, Tolerance: 4 * time.Second, Unseen: 3, Verified: &report.Verified{Devices: 200, Held: 199, Lost: 1},
@@ -45,7 +57,10 @@ func Example(n int) *report.History {
 	last.At = epoch
 	for second := range n {
 		at := epoch.Add(time.Duration(second) * time.Second)
-		for i, op := range []metrics.Operation{metrics.OpConnect, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpTwinGet, metrics.OpSubscribe, metrics.OpFreshness} {
+		for i, op := range []metrics.Operation{
+			metrics.OpConnect, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpTwinGet, metrics.OpSubscribe,
+			metrics.OpFreshness,
+		} {
 			s := rec.Series(op, "robots")
 			for k := range 20 {
 				took := time.Duration(1+i+(second*7+k*k*13)%97) * ms
@@ -83,7 +98,10 @@ func Example(n int) *report.History {
 	}
 	h.Run.Stages[1].Totals = last.Sub(h.Run.Stages[0].Totals)
 	h.Run.Totals = last
-	h.Run.Thresholds = []threshold.Verdict{{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true}, {Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true}}
+	h.Run.Thresholds = []threshold.Verdict{
+		{Threshold: "twin_report: p(99) < 250ms", Observed: "p(99) = 116ms", Pass: true},
+		{Threshold: "connect: error_rate < 0.1%", Observed: "no data", NoData: true},
+	}
 	return h
 }
 
@@ -98,7 +116,10 @@ func Well(n int) *report.Run {
 			half = rec.Snapshot()
 		}
 		at := epoch.Add(time.Duration(second) * time.Second)
-		for _, op := range []metrics.Operation{metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpFreshness} {
+		for _, op := range []metrics.Operation{
+			metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry,
+			metrics.OpFreshness,
+		} {
 			for range 20 {
 				rec.Series(op, "robots").Start(at, at).End(at.Add(7*time.Millisecond), metrics.OK)
 			}

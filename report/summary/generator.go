@@ -5,38 +5,38 @@ import "github.com/twinfleet/twinfleet/report"
 // Generator is whether the figures speak of the target or of the generator. Figures are those of the worst
 // second; times are in seconds.
 type Generator struct {
-	Verdict          string   `json:"verdict"` // ok or saturated
-	Reasons          []string `json:"reasons,omitempty"`
-	Processors       int      `json:"processors"`
-	ProcessorsUsed   float64  `json:"processors_used"`
+	Verdict          string   `json:"verdict"`              // ok or saturated
+	Reasons          []string `json:"reasons,omitempty"`    // why it was saturated, one line each
+	Processors       int      `json:"processors"`           // that the program may use
+	ProcessorsUsed   float64  `json:"processors_used"`      // in the busiest second
 	TimersLate       float64  `json:"timers_late_seconds"`  // 99th percentile
 	ScheduleLag      float64  `json:"schedule_lag_seconds"` // 99th percentile
 	GCShare          float64  `json:"gc_share"`             // of the processors' time
-	GCPause          float64  `json:"gc_pause_seconds"`
-	Memory           uint64   `json:"memory_bytes"`
-	MemoryLimit      uint64   `json:"memory_limit_bytes"`
-	Descriptors      int      `json:"descriptors"`
-	DescriptorsLimit int      `json:"descriptors_limit"`
-	Ports            int      `json:"ports"`
-	PortsLimit       int      `json:"ports_limit"`
+	GCPause          float64  `json:"gc_pause_seconds"`     // the longest
+	Memory           uint64   `json:"memory_bytes"`         // the most that was used
+	MemoryLimit      uint64   `json:"memory_limit_bytes"`   // 0 when nothing says
+	Descriptors      int      `json:"descriptors"`          // the most that were open
+	DescriptorsLimit int      `json:"descriptors_limit"`    // that the process may have
+	Ports            int      `json:"ports"`                // the most that were in use
+	PortsLimit       int      `json:"ports_limit"`          // that the machine has for connections
 	// Of the whole machine, by all programs, in the busiest quarter of a second; 0 where the kernel does not tell.
 	MachineProcessors     int     `json:"machine_processors"`
-	MachineProcessorsUsed float64 `json:"machine_processors_used"`
-	Stopped               float64 `json:"stopped_seconds"` // the longest time for which the process stood still
+	MachineProcessorsUsed float64 `json:"machine_processors_used"` // by all programs
+	Stopped               float64 `json:"stopped_seconds"`         // the longest time for which the process stood still
 
-	Stages []GeneratorStage `json:"stages"`
+	Stages []GeneratorStage `json:"stages"` // in their order; empty in old records
 }
 
 // GeneratorStage is whether a stage was delivered as asked.
 type GeneratorStage struct {
-	Name    string         `json:"name"`
-	AsAsked bool           `json:"as_asked"`
-	Asked   uint64         `json:"asked"`   // operations that were due in it
-	Started uint64         `json:"started"` // of them
-	Late    uint64         `json:"late"`    // of them, by the generator's own doing
-	Worst   float64        `json:"worst_seconds"`
+	Name    string         `json:"name"`           // the stage's
+	AsAsked bool           `json:"as_asked"`       // its load was the one that was asked for
+	Asked   uint64         `json:"asked"`          // operations that were due in it
+	Started uint64         `json:"started"`        // of them
+	Late    uint64         `json:"late"`           // of them, by the generator's own doing
+	Worst   float64        `json:"worst_seconds"`  // the latest of them
 	What    string         `json:"what,omitempty"` // what was late, if anything was
-	Causes  []report.Cause `json:"causes"`
+	Causes  []report.Cause `json:"causes"`         // why it was not as asked; empty when it was
 }
 
 func generatorSummary(h *report.Health) *Generator {

@@ -19,88 +19,88 @@ const SchemaVersion = 1
 
 // Summary is a run for programs: summary.json. docs/reports.md describes every member. Times are in seconds.
 type Summary struct {
-	SchemaVersion int                  `json:"schema_version"`
-	Name          string               `json:"name"`
-	Description   string               `json:"description,omitempty"`
-	Outcome       report.Outcome       `json:"outcome"`
-	Reason        string               `json:"reason,omitempty"`
-	Started       time.Time            `json:"started"`
-	Duration      float64              `json:"duration_seconds"`
-	Target        string               `json:"target"`
-	Devices       int                  `json:"devices"`       // the scenario's whole fleet
-	Ran           *int                 `json:"ran,omitempty"` // devices that were started; absent in old records
-	Seed          uint64               `json:"seed"`
-	Version       string               `json:"version"`
-	Machine       report.Machine       `json:"machine"`
-	Thresholds    []threshold.Verdict  `json:"thresholds"`
-	Stages        []Stage              `json:"stages"`
-	Operations    []Operation          `json:"operations"`
-	Queries       []metrics.QueryCount `json:"queries"`
-	Errors        []metrics.ErrorCount `json:"errors"` // why operations ended badly, by operation, outcome and reason
-	Outages       []Outage             `json:"outages"`
-	Notes         []string             `json:"notes"`
-	Generator     *Generator           `json:"generator,omitempty"` // absent when the fleet never ran
+	SchemaVersion int                  `json:"schema_version"`        // the constant, as it was when this was written
+	Name          string               `json:"name"`                  // the scenario's
+	Description   string               `json:"description,omitempty"` // the scenario's
+	Outcome       report.Outcome       `json:"outcome"`               // the verdict
+	Reason        string               `json:"reason,omitempty"`      // one line that says why the outcome is not passed
+	Started       time.Time            `json:"started"`               // UTC
+	Duration      float64              `json:"duration_seconds"`      // of the whole run
+	Target        string               `json:"target"`                // what was loaded, without credentials
+	Devices       int                  `json:"devices"`               // the scenario's whole fleet
+	Ran           *int                 `json:"ran,omitempty"`         // devices that were started; absent in old records
+	Seed          uint64               `json:"seed"`                  // every random choice followed from it
+	Version       string               `json:"version"`               // of the program
+	Machine       report.Machine       `json:"machine"`               // what the generator ran on
+	Thresholds    []threshold.Verdict  `json:"thresholds"`            // their verdicts, in the order of the scenario
+	Stages        []Stage              `json:"stages"`                // that began, in their order
+	Operations    []Operation          `json:"operations"`            // every operation and group, over the whole run
+	Queries       []metrics.QueryCount `json:"queries"`               // every query, over the whole run
+	Errors        []metrics.ErrorCount `json:"errors"`                // why operations ended badly, by operation, outcome and reason
+	Outages       []Outage             `json:"outages"`               // in their order
+	Notes         []string             `json:"notes"`                 // what a reader must know to trust the figures
+	Generator     *Generator           `json:"generator,omitempty"`   // absent when the fleet never ran
 	Service
 }
 
 // Stage is a stage. Times are since the run's start.
 type Stage struct {
-	Name       string      `json:"name"`
-	From       float64     `json:"from_seconds"`
-	To         float64     `json:"to_seconds"`
+	Name       string      `json:"name"`                 // the scenario's
+	From       float64     `json:"from_seconds"`         // when it began
+	To         float64     `json:"to_seconds"`           // when it ended
 	Operations []Operation `json:"operations,omitempty"` // those that were intended in it, whenever they ended; absent in old records
 }
 
 // Outage is a time in which devices had lost their connections unasked.
 type Outage struct {
-	From      float64 `json:"from_seconds"`
-	To        float64 `json:"to_seconds"`
-	Devices   int     `json:"devices"`     // the most that were gone at once
-	Lost      int     `json:"connections"` // that were lost
-	Recovered bool    `json:"recovered"`
-	Left      int     `json:"left,omitempty"`             // devices that a stage stopped before they were back
-	AllBack   float64 `json:"all_back_seconds,omitempty"` // since From, until nobody was gone any more
-	Returns   []int   `json:"returns,omitempty"`          // the reconnect curve: devices that came back in each interval since From
-	Every     float64 `json:"returns_every_seconds,omitempty"`
+	From      float64 `json:"from_seconds"`                    // since the run began
+	To        float64 `json:"to_seconds"`                      // when 99 % of the devices were back, or nobody was left to come back
+	Devices   int     `json:"devices"`                         // the most that were gone at once
+	Lost      int     `json:"connections"`                     // that were lost
+	Recovered bool    `json:"recovered"`                       // whether 99 % came back
+	Left      int     `json:"left,omitempty"`                  // devices that a stage stopped before they were back
+	AllBack   float64 `json:"all_back_seconds,omitempty"`      // since From, until nobody was gone any more
+	Returns   []int   `json:"returns,omitempty"`               // the reconnect curve: devices that came back in each interval since From
+	Every     float64 `json:"returns_every_seconds,omitempty"` // the length of an interval of returns
 }
 
 // Operation is one operation of one group; of a query, the group is its name.
 type Operation struct {
-	Operation metrics.Operation `json:"operation"`
-	Group     string            `json:"group,omitempty"`
+	Operation metrics.Operation `json:"operation"`                 // which
+	Group     string            `json:"group,omitempty"`           // of devices, or the name of a query
 	Count     uint64            `json:"count"`                     // that ended
 	Rate      *float64          `json:"rate_per_second,omitempty"` // absent where the time is too short for one
-	Outcomes  map[string]uint64 `json:"outcomes"`
-	Scheduled uint64            `json:"scheduled"` // on time + late + dropped, which is all outcomes + dropped + open
-	OnTime    uint64            `json:"on_time"`
-	Late      uint64            `json:"late"`
-	LateOwn   uint64            `json:"late_own"` // of late: by the generator's own doing
-	Dropped   map[string]uint64 `json:"dropped"`
-	Open      uint64            `json:"open"` // under way; 0 at the end of a run, where they are unanswered
-	Response  Percentiles       `json:"response_seconds"`
-	Service   Percentiles       `json:"service_seconds"`
-	Lag       Percentiles       `json:"lag_seconds"`
+	Outcomes  map[string]uint64 `json:"outcomes"`                  // that ended, by how
+	Scheduled uint64            `json:"scheduled"`                 // on time + late + dropped, which is all outcomes + dropped + open
+	OnTime    uint64            `json:"on_time"`                   // that started on time
+	Late      uint64            `json:"late"`                      // that started late
+	LateOwn   uint64            `json:"late_own"`                  // of late: by the generator's own doing
+	Dropped   map[string]uint64 `json:"dropped"`                   // that never started, by reason
+	Open      uint64            `json:"open"`                      // under way; 0 at the end of a run, where they are unanswered
+	Response  Percentiles       `json:"response_seconds"`          // from the intended time
+	Service   Percentiles       `json:"service_seconds"`           // from the send
+	Lag       Percentiles       `json:"lag_seconds"`               // from the intended time to the send
 
 	Errors []Error `json:"errors,omitempty"` // why they ended badly
 }
 
 // Error is how often an operation ended badly for one reason.
 type Error struct {
-	Outcome string    `json:"outcome"`
-	Reason  string    `json:"reason"`
-	Count   uint64    `json:"count"`
-	Last    time.Time `json:"last"`
+	Outcome string    `json:"outcome"` // how it ended
+	Reason  string    `json:"reason"`  // of a bounded set
+	Count   uint64    `json:"count"`   // how often
+	Last    time.Time `json:"last"`    // when it was met last
 }
 
 // Percentiles are of a distribution of times, in seconds.
 type Percentiles struct {
-	Mean float64 `json:"mean"`
-	P50  float64 `json:"p50"`
-	P90  float64 `json:"p90"`
-	P95  float64 `json:"p95"`
-	P99  float64 `json:"p99"`
-	P999 float64 `json:"p99.9"`
-	Max  float64 `json:"max"`
+	Mean float64 `json:"mean"`  // the average
+	P50  float64 `json:"p50"`   // half of all take so long at most
+	P90  float64 `json:"p90"`   // 90 of 100
+	P95  float64 `json:"p95"`   // 95 of 100
+	P99  float64 `json:"p99"`   // 99 of 100
+	P999 float64 `json:"p99.9"` // 999 of 1,000
+	Max  float64 `json:"max"`   // the longest
 }
 
 func percentiles(h histogram.Histogram) Percentiles {
@@ -125,7 +125,10 @@ func Of(r *report.Run) Summary {
 		s.Stages = append(s.Stages, stage)
 	}
 	for _, o := range r.Outages {
-		s.Outages = append(s.Outages, Outage{o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns, o.Every.Seconds()})
+		s.Outages = append(s.Outages, Outage{
+			o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns,
+			o.Every.Seconds(),
+		})
 	}
 	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
 	return s

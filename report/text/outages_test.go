@@ -38,7 +38,8 @@ func TestSummaryTellsOfTheWorstOutages(t *testing.T) {
 	run := &report.Run{Outcome: report.Failed, Totals: &metrics.Snapshot{Series: []metrics.SeriesSnapshot{{Operation: metrics.OpConnect, Group: "g"}}}}
 	run.Totals.Series[0].Dropped = map[string]uint64{metrics.DropNotConnected: 1}
 	for i := range 100 {
-		run.Outages = append(run.Outages, report.Outage{From: time.Duration(i) * time.Second, To: time.Duration(i+1) * time.Second, Lost: 1, Total: 1 + i%50, Recovered: true})
+		from := time.Duration(i) * time.Second
+		run.Outages = append(run.Outages, report.Outage{From: from, To: from + time.Second, Lost: 1, Total: 1 + i%50, Recovered: true})
 	}
 	var term, md strings.Builder
 	if err := text.Write(&term, run, color.Style{}); err != nil {
@@ -48,7 +49,10 @@ func TestSummaryTellsOfTheWorstOutages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{term.String(), md.String()} {
-		for _, want := range []string{"outage at 48.0s: 49 connections were lost, 1 device was gone at once", "outage at 49.0s: 50", "outage at 1m39s: 50", "97 outages more, of 1.00s at the most, in which 2,401 connections were lost; summary.json has all\n"} {
+		for _, want := range []string{
+			"outage at 48.0s: 49 connections were lost, 1 device was gone at once", "outage at 49.0s: 50",
+			"outage at 1m39s: 50", "97 outages more, of 1.00s at the most, in which 2,401 connections were lost; summary.json has all\n",
+		} {
 			if strings.Count(text, want) != 1 {
 				t.Errorf("the report lacks %q:\n%s", want, text)
 			}

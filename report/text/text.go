@@ -37,7 +37,8 @@ func writeHeadline(b *strings.Builder, r *report.Run, style color.Style) {
 	if r.Target != "" { // it was not opened
 		target = " · " + r.Target
 	}
-	fmt.Fprintf(b, "  %s  %s in %s · %s%s · seed %d\n", style.Headline(strings.ToUpper(string(r.Outcome)), r.Outcome == report.Passed, r.Outcome == report.Interrupted),
+	fmt.Fprintf(b, "  %s  %s in %s · %s%s · seed %d\n",
+		style.Headline(strings.ToUpper(string(r.Outcome)), r.Outcome == report.Passed, r.Outcome == report.Interrupted),
 		r.Name, human.Duration(r.Duration()), r.DevicesText(), target, r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "  %s\n", r.Reason)

@@ -55,7 +55,8 @@ func TestSummaryFitsAScreen(t *testing.T) {
 	if len(all) > 24 {
 		t.Errorf("%d lines:\n%s", len(all), strings.Join(all, "\n"))
 	}
-	if all := strings.Join(all, "\n"); !strings.Contains(all, "scheduled 1,410 = ok 1,410\n    all ok: stage ramp 705, stage hold 705, group robots 1,200, group vehicles 200\n") {
+	if all := strings.Join(all, "\n"); !strings.Contains(all,
+		"scheduled 1,410 = ok 1,410\n    all ok: stage ramp 705, stage hold 705, group robots 1,200, group vehicles 200\n") {
 		t.Errorf("%s", all)
 	}
 }

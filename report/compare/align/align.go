@@ -166,7 +166,8 @@ func find(parts []part, stage string) int {
 func settle(parts *[]part, other []part, run *report.Run) {
 	for n := 0; n < len(*parts) && len(*parts) > 1; n++ {
 		x := (*parts)[n]
-		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(run.Stages, func(s report.Stage) bool { return s.Name == x.stage && s.To-s.From < ticks }) {
+		short := func(s report.Stage) bool { return s.Name == x.stage && s.To-s.From < ticks }
+		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(run.Stages, short) {
 			continue
 		}
 		*parts = slices.Delete(*parts, n, n+1)
@@ -192,7 +193,8 @@ func (p *Plan) onlyIn(parts, other []part, which string, cut bool) {
 	if len(names) == 0 {
 		return
 	}
-	text := fmt.Sprintf("only the %s run has %s %s, which %s left out", which, plural(len(names), "the stage", "the stages"), strings.Join(names, ", "), plural(len(names), "is", "are"))
+	text := fmt.Sprintf("only the %s run has %s %s, which %s left out", which, plural(len(names), "the stage", "the stages"),
+		strings.Join(names, ", "), plural(len(names), "is", "are"))
 	if cut {
 		p.note(text)
 	} else {
@@ -216,7 +218,8 @@ func (p *Plan) cut(a, b part, whole bool) [2]part {
 		}
 		return [2]part{a, b}
 	}
-	p.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)), human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
+	p.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)),
+		human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
 	pair := [2]part{a, b}
 	for i := range pair {
 		x := &pair[i]

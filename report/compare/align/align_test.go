@@ -52,7 +52,10 @@ func TestBlocks(t *testing.T) {
 		says          string
 	}{
 		{"equal runs", history(4, 40), history(4, 40), append(slices.Repeat([]uint64{2}, 2), slices.Repeat([]uint64{2}, 20)...), ""},
-		{"a longer stage", history(4, 40), history(4, 60), append(slices.Repeat([]uint64{2}, 2), slices.Repeat([]uint64{2}, 20)...), "the stage b took 40.0s and 1m00s: its first 40.0s are compared"},
+		{
+			"a longer stage", history(4, 40), history(4, 60), append(slices.Repeat([]uint64{2}, 2), slices.Repeat([]uint64{2}, 20)...),
+			"the stage b took 40.0s and 1m00s: its first 40.0s are compared",
+		},
 		{"a stage more", history(20), history(20, 5), slices.Repeat([]uint64{1}, 20), "only the second run has the stage b, which is left out"},
 		{"nothing in common", history(5), history(), nil, "only the first run has the stage a"},
 	} {

@@ -50,7 +50,10 @@ func JSON(w io.Writer, c *compare.Comparison) error {
 		Doubts   []string       `json:"doubts"`
 		Notes    []string       `json:"notes"`
 		Rows     []row          `json:"figures"`
-	}{Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(), Doubts: append(append([]string{}, c.Unfit...), c.Doubts...), Notes: append([]string{}, c.Notes...), Rows: []row{}}
+	}{
+		Schema: 1, Answer: c.Answer(), Sentence: c.Sentence(), Compared: c.Compared.Seconds(),
+		Doubts: append(append([]string{}, c.Unfit...), c.Doubts...), Notes: append([]string{}, c.Notes...), Rows: []row{},
+	}
 	for i, r := range []*report.Run{c.Before, c.After} {
 		*[2]*run{&out.Before, &out.After}[i] = run{r.Name, r.Started, r.Duration().Seconds(), r.Target, r.Devices, r.Seed, r.Outcome}
 	}

@@ -38,7 +38,10 @@ func Text(w io.Writer, c *compare.Comparison, style color.Style, all bool) error
 		}
 		b.WriteString("\n")
 	}
-	mark := map[compare.Answer]string{compare.SomethingWorse: style.Mark(false), compare.NothingWorse: style.Mark(true), compare.CannotTell: style.Warning()}[c.Answer()]
+	mark := map[compare.Answer]string{
+		compare.SomethingWorse: style.Mark(false), compare.NothingWorse: style.Mark(true),
+		compare.CannotTell: style.Warning(),
+	}[c.Answer()]
 	fmt.Fprintf(b, "  %s %s\n", mark, c.Sentence())
 	for _, line := range remarks(c, len(rows) < len(c.Rows)) {
 		b.WriteString("    " + line + "\n")
@@ -96,7 +99,8 @@ func remarks(c *compare.Comparison, hidden bool) []string {
 	var lines []string
 	if c.Blocks > 0 {
 		m := c.Margins
-		lines = append(lines, fmt.Sprintf("margins: p50 %s, p95 %s, p99 %s, rate %s, errors %s of what was due; latencies %s", share(m.P50), share(m.P95), share(m.P99), share(m.Rate), share(m.Errors), human.Duration(c.Floor)))
+		lines = append(lines, fmt.Sprintf("margins: p50 %s, p95 %s, p99 %s, rate %s, errors %s of what was due; latencies %s",
+			share(m.P50), share(m.P95), share(m.P99), share(m.Rate), share(m.Errors), human.Duration(c.Floor)))
 	}
 	var few []string
 	for _, r := range c.Rows {
