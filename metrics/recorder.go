@@ -169,29 +169,6 @@ func (r *Recorder) Run() RunLabels {
 	return r.labels
 }
 
-// SetStage begins a stage now: what is intended from now on counts for it, what was intended before does not.
-// It gives the time at which the stage begins. With an empty name the last stage is over. The stage that runs goes on.
-func (r *Recorder) SetStage(name string) time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now, marks := time.Now(), slices.Clone(*r.marks.Load())
-	if n := len(marks); n > 0 && marks[n-1].name == name {
-		return marks[n-1].from
-	}
-	marks = append(marks, stageMark{name, now})
-	r.marks.Store(&marks)
-	return now
-}
-
-// stage is the stage that runs. The caller holds the lock.
-func (r *Recorder) stage() string {
-	marks := *r.marks.Load()
-	if len(marks) == 0 {
-		return ""
-	}
-	return marks[len(marks)-1].name
-}
-
 // allSeries are the series in the order of reports.
 func (r *Recorder) allSeries() []*Series {
 	var all []*Series
@@ -228,53 +205,6 @@ func (r *Recorder) Snapshot() *Snapshot {
 			Query: name, Results: int(q.results.Load()), Pages: int(q.pages.Load()), Runs: int(q.runs.Load()),
 			Met: int(q.met.Load()), Unmet: int(q.unmet.Load()), Rows: q.counts(),
 		})
-	}
-	return s
-}
-
-// Stages copies the numbers of each stage: of the operations that were intended in it, whenever they ended. The first is
-// what was intended before any stage, with an empty name, if there is anything. Devices and queries are not split by stage.
-func (r *Recorder) Stages() []*Snapshot {
-	now := time.Now()
-	marks := *r.marks.Load()
-	out := make([]*Snapshot, len(marks)+1)
-	for i := range out {
-		out[i] = r.stageSnapshot(i, marks, now)
-	}
-	if len(out[0].Series) == 0 {
-		out = out[1:]
-	}
-	return out
-}
-
-// StageSnapshot copies the numbers of the last stage of a name so far, as Stages has them; nil when none of that name began.
-func (r *Recorder) StageSnapshot(name string) *Snapshot {
-	marks := *r.marks.Load()
-	for i := len(marks) - 1; i >= 0; i-- {
-		if marks[i].name == name {
-			return r.stageSnapshot(i+1, marks, time.Now())
-		}
-	}
-	return nil
-}
-
-func (r *Recorder) stageSnapshot(number int, marks []stageMark, now time.Time) *Snapshot {
-	s := &Snapshot{At: now}
-	from := r.start
-	if number > 0 {
-		s.Stage, from = marks[number-1].name, marks[number-1].from
-	}
-	if number < len(marks) {
-		s.At = marks[number].from
-	}
-	s.Elapsed = s.At.Sub(from)
-	for _, series := range r.allSeries() {
-		if cells := *series.cells.Load(); number < len(cells) && cells[number] != nil {
-			x := *cells[number].snapshot(series.operation, series.group)
-			x.open = series.open.ages(r.start, from, s.At, now)
-			s.Series = append(s.Series, x)
-			s.Errors = mergeErrors(s.Errors, ofAllGroups(x.Reasons))
-		}
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics/histogram"
+	"github.com/twinfleet/twinfleet/metrics/internal/inflight"
 )
 
 // Snapshot is all numbers of a run at one time, or, from Sub, what came between two times.
@@ -55,7 +56,7 @@ type SeriesSnapshot struct {
 	Service   [outcomes]histogram.Histogram `json:"service"`            // by outcome, from the start
 	Reasons   []ErrorCount                  `json:"reasons,omitempty"`  // what ended badly, by reason
 
-	open []openAge // what was under way at the end
+	open []inflight.Age // what was under way at the end
 }
 
 // Started is how many operations started.
@@ -113,8 +114,8 @@ func (s *SeriesSnapshot) Latency(fromSend bool) histogram.Histogram {
 func (s *SeriesSnapshot) OpenLonger(than time.Duration) histogram.Histogram {
 	var live histogram.Live
 	for _, o := range s.open {
-		if o.least > than {
-			live.RecordMany(o.least, o.n)
+		if o.Least > than {
+			live.RecordMany(o.Least, o.N)
 		}
 	}
 	return live.Snapshot()
@@ -161,8 +162,8 @@ func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
 func (s *SeriesSnapshot) OpenFor(d time.Duration) uint64 {
 	var n uint64
 	for _, o := range s.open {
-		if o.least >= d {
-			n += o.n
+		if o.Least >= d {
+			n += o.N
 		}
 	}
 	return n

@@ -29,7 +29,7 @@ type Sample struct {
 // TooShort is the length of an interval that is too short for a rate: the rest of a second at the end of a run.
 const TooShort = time.Second / 2
 
-// Rule is a threshold as the record keeps it, so that it can be judged again.
+// Rule is a threshold as the record keeps it, so that the run can be judged once more.
 type Rule struct {
 	Selector string          `json:"selector"` // as metrics/threshold reads it
 	Expr     string          `json:"expr"`     // likewise

@@ -39,7 +39,7 @@ type Run struct {
 	Reason      string    `json:"reason,omitempty"`      // one line that says why the outcome is not Passed
 
 	Machine       Machine             `json:"machine"`                  // what the generator ran on
-	Rules         []Rule              `json:"rules,omitempty"`          // the thresholds, to judge them again
+	Rules         []Rule              `json:"rules,omitempty"`          // the thresholds, to judge them once more
 	Stages        []Stage             `json:"stages"`                   // that began, in their order
 	Steps         []Step              `json:"steps,omitempty"`          // of the stages, as they ended
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order

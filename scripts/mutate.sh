@@ -33,8 +33,8 @@ mutate "the wait for answers when a session ends" fleet/session.go 'd.underWay(n
 mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswered)' '' ./metrics/...
 mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics/...
 mutate "a window in which nothing ended" metrics/threshold/window.go 'n := t.stuck(window); n > 0' 'n := t.stuck(window); n > 1<<60' ./metrics/judge
-mutate "what is under way for too long" metrics/snapshot.go 'o.least > than' 'o.least < 0' ./metrics/...
-mutate "an operation belongs to its stage" metrics/account.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics/...
+mutate "what is under way for too long" metrics/snapshot.go 'o.Least > than' 'o.Least < 0' ./metrics/...
+mutate "an operation belongs to its stage" metrics/stages.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics/...
 mutate "the last window of a scope" metrics/judge/judge.go '	r.take(last)' '	_ = last' ./metrics/judge
 mutate "what is due while disconnected" fleet/queue.go 'series.Drop(at, reason)' '_ = reason' ./fleet
 mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
@@ -47,7 +47,7 @@ mutate "time in which nobody was connected is counted once" fleet/device.go 'int
 mutate "devices that are stopped while gone did not come back" internal/outage/finder.go 'f.now.Recovered = f.now.Left <= f.before/share' 'f.now.Recovered = true' ./internal/outage StoppedWhileGone
 mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.explains(&j.last)' 'r.explains(&Sample{})' ./internal/generator
-mutate "the target's delay is not the generator's" metrics/account.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
+mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker

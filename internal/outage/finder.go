@@ -45,7 +45,7 @@ func (f *finder) add(x state) {
 		return
 	}
 	tolerated := (x.connected + x.lost) / share
-	// Devices may be back before anybody looks.
+	// Devices may be back before the next poll.
 	fell := max(x.lost, x.losses-f.losses)
 	switch {
 	case !f.open && fell > tolerated:

@@ -87,8 +87,8 @@ func TestLongReconnectCurve(t *testing.T) {
 	}
 }
 
-// Devices that are back before anybody looks were lost all the same, and a storm that goes on meanwhile is one outage.
-func TestOutageBetweenTwoLooks(t *testing.T) {
+// Devices that are back before the next poll were lost all the same, and a storm that goes on meanwhile is one outage.
+func TestOutageBetweenTwoPolls(t *testing.T) {
 	const ms = time.Millisecond
 	var f finder
 	f.add(state{at: 100 * ms, connected: 1000})
@@ -103,7 +103,7 @@ func TestOutageBetweenTwoLooks(t *testing.T) {
 	}
 }
 
-// Who looks after the end finds nothing: devices that are stopped look as if they were back.
+// A poll after the end finds nothing: devices that are stopped seem to be back.
 func TestNothingAfterTheEnd(t *testing.T) {
 	const s = time.Second
 	var f finder

@@ -30,19 +30,19 @@ type Watch struct {
 	mu       sync.Mutex // protects the following fields
 	finder   finder
 	recovery metrics.Started // of the outage that is open
-	last     time.Duration   // when it last looked
+	last     time.Duration   // of the last poll
 }
 
-// Look sees how the devices are connected now. It is called often: an outage has begun since the last time, or since the
+// Poll reads how the devices are connected now. It is called often: an outage has begun since the last time, or since the
 // stage did.
-func (w *Watch) Look() {
+func (w *Watch) Poll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.look()
+	w.poll()
 }
 
-// look looks. The caller holds the lock.
-func (w *Watch) look() {
+// poll is Poll. The caller holds the lock.
+func (w *Watch) poll() {
 	f := w.Fleet()
 	wasOpen := w.finder.open
 	at := w.Ledger.Since()
@@ -78,12 +78,12 @@ func (w *Watch) over(o *report.Outage) {
 	w.recovery = metrics.Started{}
 }
 
-// End looks once more when the last stage is over, closes what is open, and records all: devices that are stopped do not come
-// back, though it looks as if they were. It is called before they stop, and nothing counts after it.
+// End polls once more when the last stage is over, closes what is open, and records all: devices that are stopped do not come
+// back, though their states say so. It is called before they stop, and nothing counts after it.
 func (w *Watch) End() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.look()
+	w.poll()
 	at := w.Ledger.Since()
 	found := w.finder.end(at)
 	w.Ledger.Write(func(r *report.Run) { r.Outages = found })

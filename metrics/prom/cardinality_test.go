@@ -8,7 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// hugeRecorder is that of a scenario with far more groups and queries than anybody looks at, in which every
+// hugeRecorder is that of a scenario with far more groups and queries than anybody needs, in which every
 // operation ended well and not well, and every other room showed its numbers.
 func hugeRecorder(names int) *metrics.Recorder {
 	r := metrics.NewRecorder(metrics.Options{})

@@ -82,7 +82,7 @@ func (t Threshold) observePart(n, whole uint64) (value float64, text string, ok 
 	return share, fmt.Sprintf("%s (%d of %d)", t.written(share*100, 3, 'g', "%"), n, whole), true
 }
 
-// written is a number with as many digits as it takes to see on which side of the bound it is.
+// written is a number with as many digits as it takes to tell on which side of the bound it is.
 func (t Threshold) written(x float64, digits int, format byte, unit string) string {
 	scale := 1.0
 	if unit == "%" {

@@ -15,7 +15,7 @@ func (t Threshold) EvaluateWindow(window *metrics.Snapshot) (v Verdict, excess f
 	switch {
 	case t.aggregate == aggRate && t.paused(window): // less was asked for
 		return Verdict{}, 0, false
-	case v.NoData && t.aggregate == aggRate: // nothing is a rate too, and what an outage looks like
+	case v.NoData && t.aggregate == aggRate: // nothing is a rate too, and that of an outage
 		return Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: t.holds(0)}, t.excess(0), true
 	case v.NoData:
 		if n := t.stuck(window); n > 0 {

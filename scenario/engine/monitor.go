@@ -34,7 +34,7 @@ func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snap
 		select {
 		case <-look.C:
 			if drained != nil {
-				m.outages.Look()
+				m.outages.Poll()
 			}
 			continue
 		case <-tick.C:
@@ -69,7 +69,7 @@ func (m *monitor) leave(last *metrics.Snapshot) *metrics.Snapshot {
 
 // judge judges what came since the last figures, and returns the new ones.
 func (m *monitor) judge(last *metrics.Snapshot) *metrics.Snapshot {
-	m.outages.Look()
+	m.outages.Poll()
 	now := m.sample(last)
 	m.measured(m.generator.Sample(now, m.connections()))
 	m.abortOn(m.bounds.Sample(now))

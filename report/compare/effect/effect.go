@@ -52,7 +52,7 @@ func student(df, share float64) float64 {
 }
 
 // Apart reports whether a quantile is so much greater in every block of b than in any of a that it needs no interval: five times when
-// there is one block, twice when there are four, half as much again when there are eight. Of three or more one may be otherwise,
+// there is one block, twice when there are four, by half when there are eight. Of three or more one may be otherwise,
 // such as that in which a fault began, when it is ten times. gap is how much greater it is at least.
 func Apart(a, b []histogram.Histogram, q, estimate float64) (gap float64, ok bool) {
 	before, after := quantiles(a, q), quantiles(b, q)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics/histogram"
+	"github.com/twinfleet/twinfleet/metrics/internal/inflight"
 )
 
 // Series is where the operations of one kind and group go. Resolve it once, outside the hot path.
@@ -19,7 +20,7 @@ type Series struct {
 	operation Operation
 	group     string
 	rec       *Recorder
-	open      openTimes
+	open      inflight.Times
 
 	mu    sync.Mutex                // protects the making of cells
 	cells atomic.Pointer[[]*cell]   // by stage; nil where the series has none yet
@@ -49,23 +50,6 @@ type cell struct {
 type wholeCopy struct {
 	parts []*SeriesSnapshot
 	sum   SeriesSnapshot
-}
-
-// stageMark is where a stage begins.
-type stageMark struct {
-	name string
-	from time.Time
-}
-
-// stageOf is the number of the stage in which a time lies, from 1; 0 is before the first.
-func (r *Recorder) stageOf(at time.Time) (number int, name string) {
-	marks := *r.marks.Load()
-	for i := len(marks) - 1; i >= 0; i-- {
-		if !at.Before(marks[i].from) {
-			return i + 1, marks[i].name
-		}
-	}
-	return 0, ""
 }
 
 // at is the cell of the stage in which an operation was intended.
@@ -121,7 +105,7 @@ func (s *Series) StartAfter(intended, free, sent time.Time) Started {
 	} else {
 		c.sent.Add(1)
 	}
-	s.open.add(s.rec.start, intended, 1)
+	s.open.Add(s.rec.start, intended, 1)
 	return Started{intended, sent, s, c}
 }
 
@@ -144,7 +128,7 @@ func (o Started) EndBecause(done time.Time, outcome Outcome, reason string) {
 	o.cell.response[outcome].Record(done.Sub(o.Intended))
 	o.cell.service[outcome].Record(done.Sub(o.Sent))
 	o.cell.ended.Add(1)
-	o.series.open.add(o.series.rec.start, o.Intended, -1)
+	o.series.open.Add(o.series.rec.start, o.Intended, -1)
 }
 
 // Unanswered counts that nobody waits for the operation any more, and why: it took the time until then at least.
@@ -191,7 +175,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 			out.Dropped[reason] = n
 		}
 	}
-	// What ended while it was copied is in it or not: then it is copied again.
+	// What ended while it was copied is in it or not: then it is copied once more.
 	c.seen, c.copied = seen, out
 	return out
 }
@@ -214,42 +198,6 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 		s.whole.Store(last)
 	}
 	out := last.sum
-	out.open = s.open.ages(s.rec.start, s.rec.start, now, now)
+	out.open = s.open.Ages(s.rec.start, s.rec.start, now, now)
 	return out
-}
-
-// openTimes counts the operations under way by the quarter of a second in which they were intended.
-type openTimes struct{ slots [openSlots]atomic.Int32 }
-
-// An operation that is under way for longer than ten minutes is counted as a younger one.
-const (
-	openStep  = 250 * time.Millisecond
-	openSlots = 2400
-)
-
-func (t *openTimes) add(start, intended time.Time, n int32) {
-	t.slots[max(0, intended.Sub(start)/openStep)%openSlots].Add(n)
-}
-
-// openAge is how many operations have been under way for an age at least.
-type openAge struct {
-	least time.Duration
-	n     uint64
-}
-
-// ages are the ages of all that is under way and was intended from a time on and before another, the youngest first.
-func (t *openTimes) ages(start, from, to, now time.Time) []openAge {
-	var all []openAge
-	last := int64(max(0, now.Sub(start)) / openStep)
-	for i := range int64(min(openSlots, last+1)) {
-		if n := t.slots[(last-i)%openSlots].Load(); n > 0 {
-			end := start.Add(time.Duration(last-i+1) * openStep)
-			if end.Add(-openStep).Before(from) || (end.After(to) && to.Before(now)) {
-				continue
-			}
-			least := now.Sub(end)
-			all = append(all, openAge{max(0, least), uint64(n)})
-		}
-	}
-	return all
 }
