@@ -64,8 +64,8 @@ mutate "a generator's lateness ends no run" metrics/judge/judge.go ' && j.doubts
 mutate "nobody connected for want of descriptors" internal/verdict/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
 mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
 mutate "of an undelivered stage nothing can be said" metrics/judge/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics/judge
-mutate "no device ever connected" internal/verdict/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
-mutate "no operation of a kind ever succeeded" internal/verdict/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
+mutate "no device ever connected" internal/verdict/vain/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
+mutate "no operation of a kind ever succeeded" internal/verdict/vain/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
 mutate "a target that contradicts itself" scenario/engine/contradictions.go 'if len(c.kinds) == 0 {' 'if true {' ./scenario/engine SwallowedReports
 mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.judgesRows' 'n >= 0 || e.judgesRows' ./scenario/engine WrongRows
 mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/progress"
 )
 
@@ -162,7 +162,7 @@ func (s *Server) Sample(x report.Sample) {
 	}
 	s.run.Stage, s.run.At, s.run.Waiting = x.Window.Stage, x.At.Seconds(), waiting
 	s.tellLocked("run", s.run)
-	s.tellLocked("sample", html.NewData([]report.Sample{x}, s.stages))
+	s.tellLocked("sample", charts.New([]report.Sample{x}, s.stages))
 }
 
 // Event tells of something that happened. Counts that go up are no news.
@@ -213,7 +213,7 @@ func (s *Server) watch() (soFar []byte, next chan []byte) {
 	next = make(chan []byte, backlog)
 	s.watchers[next] = struct{}{}
 	return s.message("all", map[string]any{
-		"run": s.run, "plan": s.opts.Stages, "events": s.events, "data": html.NewData(s.samples, s.stages),
+		"run": s.run, "plan": s.opts.Stages, "events": s.events, "data": charts.New(s.samples, s.stages),
 	}), next
 }
 

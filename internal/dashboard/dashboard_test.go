@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
@@ -106,7 +106,7 @@ func TestStream(t *testing.T) {
 		Run    headline
 		Plan   []Stage
 		Events []report.Event
-		Data   html.Data
+		Data   charts.Data
 	}
 	if kind := page.next(&all); kind != "all" || len(all.Data.Times) != 4 || len(all.Events) != 1 || len(all.Plan) != 2 || all.Run.Name != "example" || all.Run.Stage != "hold" {
 		t.Errorf("%s: %+v", kind, all)
@@ -116,7 +116,7 @@ func TestStream(t *testing.T) {
 	if kind := page.next(&run); kind != "run" || run.At != 5 {
 		t.Errorf("%s: %+v", kind, run)
 	}
-	var more html.Data
+	var more charts.Data
 	if kind := page.next(&more); kind != "sample" || len(more.Times) != 1 || more.Times[0] != 5 || len(more.Stages) != 2 {
 		t.Errorf("%s: %+v", kind, more)
 	}

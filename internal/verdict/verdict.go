@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/internal/verdict/vain"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -86,9 +87,10 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
 		return
 	}
-	nobody, vain := e.inVain(), []string(nil)
+	known := vain.Evidence{Scenario: e.Scenario, Run: r, ByHand: e.ByHand}
+	nobody, failed := known.Nobody(), []string(nil)
 	if nobody == "" {
-		vain = append(e.goneAtTheEnd(), e.vainKinds()...)
+		failed = append(known.Gone(), known.Kinds()...)
 	}
 	switch {
 	case nobody != "" && !e.outOfMeans():
@@ -101,14 +103,14 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.handText(), unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
 		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
-	case len(vain) > 0:
-		r.Outcome, r.Reason = report.Failed, strings.Join(vain, "; ")
-		vain = nil
+	case len(failed) > 0:
+		r.Outcome, r.Reason = report.Failed, strings.Join(failed, "; ")
+		failed = nil
 	default:
 		r.Outcome = report.Passed
 	}
-	r.Notes = append(r.Notes, vain...)
-	r.Notes = append(r.Notes, e.neverDue()...)
+	r.Notes = append(r.Notes, failed...)
+	r.Notes = append(r.Notes, known.NeverDue()...)
 }
 
 // excuseHand takes back that thresholds were missed for which a stage that somebody ended by hand was too short.
@@ -199,5 +201,3 @@ func (e *Evidence) checkAccounts() {
 		}
 	}
 }
-
-func devices(n int) string { return human.Number(n, "device") }

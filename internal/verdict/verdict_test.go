@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -41,36 +40,6 @@ func TestIdentitiesThatAreLeft(t *testing.T) {
 		Judge(&Evidence{Scenario: sc, Run: r, Thresholds: judge.New(rec, sc.Thresholds).End(r.Totals), Err: x.err, Left: left})
 		if noted := slices.Contains(r.Notes, left.Error()); r.Outcome != x.outcome || r.Reason != x.reason || noted == (x.reason == left.Error()) {
 			t.Errorf("%s: %s: %s, notes %q; want %s: %s, and what is left said once", x.name, r.Outcome, r.Reason, r.Notes, x.outcome, x.reason)
-		}
-	}
-}
-
-// A run in which no device was due is no pass when its stages have devices, unless somebody ended a stage by hand.
-func TestNobodyDue(t *testing.T) {
-	paused := metrics.NewRecorder(metrics.Options{})
-	paused.Series(metrics.OpConnect, "robots").Drop(time.Now(), metrics.DropPaused)
-	for _, tt := range []struct {
-		name   string
-		rec    *metrics.Recorder
-		stages []int // devices of each
-		byHand bool
-		want   string
-	}{
-		{"none due", metrics.NewRecorder(metrics.Options{}), []int{0, 3}, false, "no device was ever due to connect, although stage s1 has 3 devices"},
-		{"dropped on purpose", paused, []int{1}, false, "no device was ever due to connect, although stage s0 has 1 device"},
-		{"ended by hand", metrics.NewRecorder(metrics.Options{}), []int{3}, true, ""},
-		{"none asked for", metrics.NewRecorder(metrics.Options{}), []int{0, -1}, false, ""},
-	} {
-		sc := &scenario.Scenario{}
-		for i, n := range tt.stages {
-			sc.Stages = append(sc.Stages, scenario.Stage{Name: fmt.Sprintf("s%d", i), Devices: n})
-		}
-		e := &Evidence{Scenario: sc, Run: &report.Run{Totals: tt.rec.Snapshot()}}
-		if tt.byHand {
-			e.ByHand = []string{"s0"}
-		}
-		if got := e.inVain(); got != tt.want {
-			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -23,8 +23,10 @@ const nativeSchema = 3
 // bothForms is a histogram with classic buckets beside native ones: a scraper takes what it knows.
 type bothForms struct{ classic, native prometheus.Metric }
 
+// Desc implements prometheus.Metric.
 func (b bothForms) Desc() *prometheus.Desc { return b.classic.Desc() }
 
+// Write implements prometheus.Metric.
 func (b bothForms) Write(out *dto.Metric) error {
 	if err := b.native.Write(out); err != nil {
 		return err

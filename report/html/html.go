@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/reasons"
@@ -83,7 +84,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 		Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario),
 	}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
-	data, err := json.Marshal(NewData(h.Merged(maxPoints), withWait(h)))
+	data, err := json.Marshal(charts.New(h.Merged(maxPoints), withWait(h)))
 	if err != nil {
 		return nil, fmt.Errorf("writing the charts' data: %w", err)
 	}

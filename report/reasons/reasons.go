@@ -111,6 +111,7 @@ func (s *shares) add(name string, n uint64) {
 	*s = append(*s, share{name, n})
 }
 
+// String is the largest of them with their counts; a single one is its name.
 func (s shares) String() string {
 	const most = 3
 	slices.SortStableFunc(s, func(a, b share) int { return cmp.Compare(b.n, a.n) })

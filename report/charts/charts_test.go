@@ -1,4 +1,4 @@
-package html_test
+package charts_test
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/html"
+	"github.com/twinfleet/twinfleet/report/charts"
 )
 
 // window is what came in a time: so many reports, all of them answered in a millisecond.
@@ -42,7 +42,7 @@ func TestChartsShowWhatThereWas(t *testing.T) {
 		at += x.length
 		samples = append(samples, report.Sample{At: at, Window: window(x.stage, x.length, x.n)})
 	}
-	d := html.NewData(samples, nil)
+	d := charts.New(samples, nil)
 	if len(d.Times) != 5 || len(d.Ops) != 1 {
 		t.Fatalf("%d times, %d operations", len(d.Times), len(d.Ops))
 	}
@@ -61,7 +61,7 @@ func TestChartsShowWhatThereWas(t *testing.T) {
 		}
 	}
 	// The live page is told one by one.
-	if one := html.NewData(samples[3:4], nil).Ops[0]; one.Rate[0] != nil || one.P99[0] == nil {
+	if one := charts.New(samples[3:4], nil).Ops[0]; one.Rate[0] != nil || one.P99[0] == nil {
 		t.Errorf("a rest alone: %+v", one)
 	}
 }

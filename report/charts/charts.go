@@ -1,4 +1,5 @@
-package html
+// Package charts turns the samples of a run into what its charts draw: columns of numbers, for the report and for the live page.
+package charts
 
 import (
 	"time"
@@ -48,8 +49,8 @@ func edges() []float64 {
 	return append(all[:len(all)-1], 600_000)
 }
 
-// NewData makes the columns of samples.
-func NewData(samples []report.Sample, stages []report.Stage) *Data {
+// New makes the columns of samples.
+func New(samples []report.Sample, stages []report.Stage) *Data {
 	d := &Data{
 		Devices: make(map[string][]float64), Queries: make(map[string][]float64), Edges: edges(), Times: []float64{}, Stages: []StageMark{},
 		Ops: []OpData{},

@@ -1,4 +1,6 @@
-package verdict
+// Package vain finds what a run did for nothing: devices that never connected or were gone at the end, operations that never
+// succeeded or were never due. A run in which nothing worked is not a pass, with or without thresholds.
+package vain
 
 import (
 	"fmt"
@@ -9,17 +11,23 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// A run in which nothing worked is not a pass, with or without thresholds.
+// Evidence is what is known of a run.
+type Evidence struct {
+	Scenario *scenario.Scenario // that was run
+	Run      *report.Run        // whole, with the verdicts of the scenario's thresholds in their order
+	ByHand   []string           // stages that were ended by hand
+}
 
-// inVain says why no device ever connected, or was due to, although stages have devices; "" when one connected.
-func (e *Evidence) inVain() string {
+// Nobody says why no device ever connected, or was due to, although stages have devices; "" when one connected.
+func (e *Evidence) Nobody() string {
 	all := e.Run.Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
 		for i := range e.Scenario.Stages {
 			if t := &e.Scenario.Stages[i]; t.Devices > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
-				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, devices(t.Devices))
+				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
 			}
 		}
 		return ""
@@ -30,8 +38,8 @@ func (e *Evidence) inVain() string {
 	return "no device ever connected: " + why(all)
 }
 
-// vainKinds says which kinds of operations never succeeded, of those that were due, and why.
-func (e *Evidence) vainKinds() []string {
+// Kinds says which kinds of operations never succeeded, of those that were due, and why.
+func (e *Evidence) Kinds() []string {
 	var texts []string
 	for i := range e.Run.Totals.Series {
 		x := &e.Run.Totals.Series[i]
@@ -48,10 +56,10 @@ func (e *Evidence) vainKinds() []string {
 	return texts
 }
 
-// goneAtTheEnd says that devices had lost their connections and were not back when the last stage ended, or when a stage
+// Gone says that devices had lost their connections and were not back when the last stage ended, or when a stage
 // stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on devices
 // or recovery says what may be, and so does a fault of the scenario.
-func (e *Evidence) goneAtTheEnd() []string {
+func (e *Evidence) Gone() []string {
 	r := e.Run
 	connects := r.Totals.Select(metrics.OpConnect, "")
 	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t threshold.Threshold) bool {
@@ -65,9 +73,9 @@ func (e *Evidence) goneAtTheEnd() []string {
 		if o.Recovered || e.faulty(o.From) {
 			continue
 		}
-		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", devices(o.Lost), human.Duration(o.From))
+		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", human.Number(o.Lost, "device"), human.Duration(o.From))
 		if o.Left > 0 {
-			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", devices(o.Left), human.Duration(o.From))
+			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", human.Number(o.Left, "device"), human.Duration(o.From))
 		}
 		if connects != nil && connects.Errors() > 0 {
 			text += ": " + why(connects)
@@ -150,9 +158,9 @@ func (e *Evidence) wantsFailure(x *metrics.SeriesSnapshot) bool {
 	return false
 }
 
-// neverDue names what the scenario has devices or the service do and what was due not once: the run was too short, or
+// NeverDue names what the scenario has devices or the service do and what was due not once: the run was too short, or
 // its schedule says so.
-func (e *Evidence) neverDue() []string {
+func (e *Evidence) NeverDue() []string {
 	var texts []string
 	add := func(op metrics.Operation, name string) {
 		if x := e.Run.Totals.Find(op, name); x != nil && x.Scheduled() == 0 {
