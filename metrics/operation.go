@@ -1,5 +1,12 @@
-// Package metrics keeps the numbers of a run. Every measured operation goes once to the one
-// Recorder; histograms, Prometheus, snapshots and thresholds come out of it. Nobody else keeps a number.
+// Package metrics keeps the numbers of a run. Every measured operation goes once to the one Recorder, and nobody else keeps
+// a number.
+//
+// An operation belongs to a Series, of a kind and a group, and to the stage in which it was intended. It has an intended time, when
+// the schedule wanted it, a time at which it was sent, and an end with an Outcome; or it was dropped, for a reason. Nothing
+// that was due vanishes: what was scheduled is what ended, what is under way, and what was dropped.
+//
+// What comes out is a Snapshot, plain data that can be merged and subtracted exactly. Thresholds are compared with it (package
+// threshold), through a whole run (package judge), and Prometheus scrapes it (package prom).
 package metrics
 
 import (

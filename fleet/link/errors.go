@@ -11,7 +11,7 @@ var ErrLost = errors.New("the connection was lost")
 // ErrSubscription is returned when the other side refused a topic filter.
 var ErrSubscription = errors.New("a topic filter was refused")
 
-// ProtocolError is how the other side broke the protocol. metrics.Reason shows it.
+// ProtocolError is how the other side broke the protocol. package metrics/reason shows it.
 type ProtocolError string
 
 // What drivers and transports find at targets that are no MQTT brokers, or broken ones.
@@ -45,7 +45,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("connection refused: %s (return code %d)", text, e.Code)
 }
 
-// Reason is what the return code means: metrics.Reason shows it.
+// Reason is what the return code means: package metrics/reason shows it.
 func (e *RefusedError) Reason() string { return e.Error() }
 
 // connackText is what a return code means: 1 to 5 in MQTT 3.1.1, from 128 in MQTT 5 (section 3.2.2.2), which
@@ -122,7 +122,7 @@ func (e *SubscriptionError) Error() string {
 	return fmt.Sprintf("%s (return code %d)", ErrSubscription, e.Code)
 }
 
-// Reason is the return code: metrics.Reason shows it.
+// Reason is the return code: package metrics/reason shows it.
 func (e *SubscriptionError) Reason() string { return e.Error() }
 
 // Unwrap is ErrSubscription.
@@ -136,5 +136,5 @@ func (e *UpgradeError) Error() string {
 	return fmt.Sprintf("the WebSocket upgrade was refused with %d", e.Status)
 }
 
-// Reason names the HTTP status: metrics.Reason shows it.
+// Reason names the HTTP status: package metrics/reason shows it.
 func (e *UpgradeError) Reason() string { return e.Error() }

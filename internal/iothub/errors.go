@@ -82,7 +82,7 @@ func (e *Error) Error() string {
 // maxReason bounds what a target can write into a report.
 const maxReason = 80
 
-// Reason is the code and the name, without what differs from call to call: metrics.Reason shows it.
+// Reason is the code and the name, without what differs from call to call: package metrics/reason shows it.
 func (e *Error) Reason() string {
 	if e.Code == 0 && e.Name == "" {
 		return "status " + strconv.Itoa(e.Status)
