@@ -11,7 +11,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/failure"
+	"github.com/twinfleet/twinfleet/internal/worker/job"
+	"github.com/twinfleet/twinfleet/internal/worker/method"
+	"github.com/twinfleet/twinfleet/internal/worker/pace"
+	"github.com/twinfleet/twinfleet/internal/worker/rollout"
+	"github.com/twinfleet/twinfleet/internal/worker/twinread"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -37,9 +42,9 @@ func (b *Backend) runActivities(ctx context.Context) {
 // runLoads starts what goes at a rate: direct methods and twin reads.
 func (b *Backend) runLoads(ctx context.Context, all *sync.WaitGroup) {
 	run := func(op metrics.Operation, name string, r *scenario.Range, stages []string, do func(context.Context, int64) error) {
-		load := &worker.Load{
+		load := &pace.Load{
 			Series: b.Recorder.Series(op, name), From: r.From, To: r.To, Do: do,
-			Windows: b.Gate.Windows(stages, b.planned()), Codes: new(worker.Codes),
+			Windows: b.Gate.Windows(stages, b.planned()), Codes: new(failure.Codes),
 		}
 		all.Go(func() {
 			load.Run(ctx)
@@ -49,14 +54,15 @@ func (b *Backend) runLoads(ctx context.Context, all *sync.WaitGroup) {
 	for i := range b.Scenario.Service.Methods {
 		m := &b.Scenario.Service.Methods[i]
 		g := b.Scenario.Group(m.Group)
-		order := worker.Order(b.Scenario.Seed, "method "+m.Name, g.Count)
-		run(metrics.OpMethod, m.Name, m.Rate, m.Stages, worker.CallMethod(b.Target.Paced, b.Identities.Of(g), order, m.Method, m.Payload, m.Timeout))
+		order := pace.Order(b.Scenario.Seed, "method "+m.Name, g.Count)
+		do := method.Call(b.Target.Paced, b.Identities.Of(g), order, m.Method, m.Payload, m.Timeout)
+		run(metrics.OpMethod, m.Name, m.Rate, m.Stages, do)
 	}
 	for i := range b.Scenario.Service.TwinReads {
 		t := &b.Scenario.Service.TwinReads[i]
 		g := b.Scenario.Group(t.Group)
-		order := worker.Order(b.Scenario.Seed, fmt.Sprintf("twin_reads %d", i), g.Count)
-		run(metrics.OpTwinRead, t.Group, t.Rate, t.Stages, worker.ReadTwins(b.Target.Paced, b.Identities.Of(g), order))
+		order := pace.Order(b.Scenario.Seed, fmt.Sprintf("twin_reads %d", i), g.Count)
+		run(metrics.OpTwinRead, t.Group, t.Rate, t.Stages, twinread.Read(b.Target.Paced, b.Identities.Of(g), order))
 	}
 }
 
@@ -73,7 +79,7 @@ func (b *Backend) planned() time.Duration {
 }
 
 // addErrors puts the errors of one of the worker's tasks into the record.
-func (b *Backend) addErrors(task string, codes *worker.Codes) {
+func (b *Backend) addErrors(task string, codes *failure.Codes) {
 	b.Ledger.Write(func(r *report.Run) {
 		for _, c := range codes.List() {
 			r.ServiceErrors = append(r.ServiceErrors, report.ServiceError{Task: task, Code: c.Code, Count: c.Count})
@@ -82,39 +88,40 @@ func (b *Backend) addErrors(task string, codes *worker.Codes) {
 }
 
 // newRollouts makes the scenario's rollouts.
-func (b *Backend) newRollouts() []*worker.Rollout {
-	var out []*worker.Rollout
+func (b *Backend) newRollouts() []*rollout.Rollout {
+	var out []*rollout.Rollout
 	for i := range b.Scenario.Service.Rollouts {
 		x := &b.Scenario.Service.Rollouts[i]
 		g := b.Scenario.Group(x.Group)
-		r := &worker.Rollout{
+		r := &rollout.Rollout{
 			Name: x.Name, Group: g.Name, First: b.Identities.First(g), IDs: b.Identities.Of(g), Properties: x.Properties,
 			Rate: x.Rate.To, Timeout: x.Timeout, StopOver: x.StopOver, Answers: g.Answer, Seed: b.Scenario.Seed,
-			Service: b.Target.Paced, Recorder: b.Recorder, Codes: new(worker.Codes),
+			Service: b.Target.Paced, Recorder: b.Recorder, Codes: new(failure.Codes),
 		}
 		for _, w := range x.Waves {
-			r.Waves = append(r.Waves, worker.Wave{Percent: w.Percent, For: w.For})
+			r.Waves = append(r.Waves, rollout.Wave{Percent: w.Percent, For: w.For})
 		}
-		r.OnWave = func(w worker.WaveResult) { b.waveEnded(x, w) }
+		r.OnWave = func(w rollout.WaveResult) { b.waveEnded(x, w) }
 		r.Prepare()
 		out = append(out, r)
 	}
 	return out
 }
 
-func (b *Backend) runRollout(ctx context.Context, x *scenario.Rollout, r *worker.Rollout) {
+func (b *Backend) runRollout(ctx context.Context, x *scenario.Rollout, r *rollout.Rollout) {
 	if err := b.Gate.Begin(ctx, x.Stage, x.At); err != nil {
 		b.Ledger.Note("rollout %s did not begin: the run ended first", x.Name)
 		return
 	}
-	b.Ledger.Tell(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), human.Number(len(r.IDs), "device"), x.Group)})
+	detail := fmt.Sprintf("%d waves to %s of %s begin", len(x.Waves), human.Number(len(r.IDs), "device"), x.Group)
+	b.Ledger.Tell(report.Event{Kind: report.KindRollout, OK: true, Text: "rollout " + x.Name, Detail: detail})
 	if _, err := r.Run(ctx); err != nil {
 		b.Ledger.Warn("rollout "+x.Name+" could not begin", err)
 	}
 	b.addErrors("rollout "+x.Name, r.Codes)
 }
 
-func (b *Backend) waveEnded(x *scenario.Rollout, w worker.WaveResult) {
+func (b *Backend) waveEnded(x *scenario.Rollout, w rollout.WaveResult) {
 	row := report.Wave{
 		Rollout: x.Name, Group: x.Group, Number: w.Number, Of: len(x.Waves), Percent: w.Percent, Devices: w.Devices,
 		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
@@ -138,12 +145,12 @@ func (b *Backend) runJob(ctx context.Context, x *scenario.Job) {
 	if x.Tags != nil && b.audit != nil {
 		b.audit.TagsUnknown()
 	}
-	run := &worker.JobRun{Name: x.Name, Job: doc, Service: b.Target.Service, Recorder: b.Recorder, OnState: func(j jobs.Job) {
+	run := &job.Run{Name: x.Name, Job: doc, Service: b.Target.Service, Recorder: b.Recorder, OnState: func(j jobs.Job) {
 		row := jobRow(x, j)
 		b.Ledger.Tell(report.Event{Kind: report.KindJob, OK: row.Status != jobs.Failed, Text: "job " + x.Name, Detail: row.String()})
 	}}
-	job, err := run.Run(ctx, intended)
-	row := jobRow(x, job)
+	ended, err := run.Follow(ctx, intended)
+	row := jobRow(x, ended)
 	row.Took = time.Since(intended)
 	switch {
 	case errors.Is(err, context.Canceled):

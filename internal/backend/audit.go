@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/freshness"
+	"github.com/twinfleet/twinfleet/internal/worker/queries"
+	"github.com/twinfleet/twinfleet/internal/worker/rows"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -16,16 +18,16 @@ import (
 // newAudit makes the freshness audit and its probes.
 func (b *Backend) newAudit() error {
 	f := b.Scenario.Service.Freshness
-	o := worker.AuditOptions{
+	o := freshness.Options{
 		Seed: b.Scenario.Seed, Recorder: b.Recorder, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
 		Fresh: func(index int) bool { return b.Identities.Made(index) }, Made: time.Now(), Known: b.Identities.Known(),
 	}
 	for i := range b.Scenario.Fleet.Groups {
 		if g := &b.Scenario.Fleet.Groups[i]; len(g.Report.Types) > 0 {
-			o.Groups = append(o.Groups, worker.AuditGroup{Name: g.Name, First: b.Identities.First(g), IDs: b.Identities.Of(g)})
+			o.Groups = append(o.Groups, freshness.Group{Name: g.Name, First: b.Identities.First(g), IDs: b.Identities.Of(g)})
 		}
 	}
-	b.audit = worker.NewAudit(o)
+	b.audit = freshness.New(o)
 	n, of := b.audit.Sampled()
 	row := &report.Freshness{Sampled: n, Devices: of, Probe: f.Probe, Tolerance: f.Tolerance}
 	for i := range b.queries {
@@ -37,11 +39,11 @@ func (b *Backend) newAudit() error {
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
-		rows, err := worker.RowsOf(f.Query, b.setsTag)
+		shown, err := rows.Of(f.Query, b.setsTag)
 		if err != nil {
 			return fmt.Errorf("service.freshness.query: %w", err)
 		}
-		b.probes = []worker.Query{worker.ProbeQuery(f.Query, f.Probe, rows)}
+		b.probes = []queries.Query{freshness.ProbeQuery(f.Query, f.Probe, shown)}
 	default:
 		b.probes = b.audit.Probes(f.Probe)
 	}

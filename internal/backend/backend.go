@@ -13,8 +13,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/freshness"
+	"github.com/twinfleet/twinfleet/internal/worker/freshness/known"
 	"github.com/twinfleet/twinfleet/internal/worker/gate"
+	"github.com/twinfleet/twinfleet/internal/worker/queries"
+	"github.com/twinfleet/twinfleet/internal/worker/rollout"
+	"github.com/twinfleet/twinfleet/internal/worker/rows"
+	"github.com/twinfleet/twinfleet/internal/worker/tag"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -38,10 +43,10 @@ type Options struct {
 type Backend struct {
 	Options
 
-	queries  []worker.Query
-	probes   []worker.Query
-	audit    *worker.Audit
-	rollouts []*worker.Rollout
+	queries  []queries.Query
+	probes   []queries.Query
+	audit    *freshness.Audit
+	rollouts []*rollout.Rollout
 	desired  desiredWatch
 }
 
@@ -102,9 +107,9 @@ func (b *Backend) runService(ctx context.Context) error {
 }
 
 func (b *Backend) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
-	t := &worker.Tagger{
+	t := &tag.Tagger{
 		Twins: b.Target.Service, Registry: b.Target.Service, Recorder: b.Recorder,
-		Mode: worker.TagMode(b.Scenario.Service.TagMode), Concurrency: b.Scenario.Service.TagConcurrency,
+		Mode: tag.Mode(b.Scenario.Service.TagMode), Concurrency: b.Scenario.Service.TagConcurrency,
 	}
 	ids := b.Identities.Of(g)
 	return b.tagged(g, tags, func() error {
@@ -132,7 +137,7 @@ func (b *Backend) OnReporting(index int, sent time.Time) {
 // OnReported tells audit and rollouts of an acknowledged report.
 func (b *Backend) OnReported(r fleet.Report) {
 	if b.audit != nil {
-		b.audit.Acked(worker.Ack{Index: r.Index, Connectivity: r.Connectivity, Version: r.Version, Sent: r.Sent, Acked: r.Acked})
+		b.audit.Acked(r.Index, known.Report{Connectivity: r.Connectivity, Version: r.Version, Sent: r.Sent, Acked: r.Acked})
 	}
 	if r.Answered > 0 {
 		for _, x := range b.rollouts {
@@ -143,7 +148,7 @@ func (b *Backend) OnReported(r fleet.Report) {
 
 // runQueries runs the scheduled queries until ctx ends.
 func (b *Backend) runQueries(ctx context.Context) error {
-	runner := &worker.QueryRunner{Service: querier{b.Target.Paced}, Recorder: b.Recorder, Queries: b.queries}
+	runner := &queries.Runner{Service: querier{b.Target.Paced}, Recorder: b.Recorder, Queries: b.queries}
 	if b.audit != nil {
 		runner.Watch = b.audit.Watch
 	}
@@ -151,19 +156,19 @@ func (b *Backend) runQueries(ctx context.Context) error {
 }
 
 // scheduled are the scheduled queries. Their phases are spread, so that they do not beat in step.
-func (b *Backend) scheduled() ([]worker.Query, error) {
-	var out []worker.Query
+func (b *Backend) scheduled() ([]queries.Query, error) {
+	var out []queries.Query
 	for i := range b.Scenario.Service.Queries {
 		q := &b.Scenario.Service.Queries[i]
-		rows, err := worker.RowsOf(q.SQL, b.setsTag)
+		shown, err := rows.Of(q.SQL, b.setsTag)
 		if err != nil {
 			return nil, fmt.Errorf("query %s: %w", q.Name, err)
 		}
 		if parsed, err := parse.Query(q.SQL); err == nil && !parsed.PerDevice() {
 			b.Ledger.Write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
 		}
-		next := worker.Query{
-			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: rows,
+		next := queries.Query{
+			Name: q.Name, SQL: q.SQL, PageSize: q.PageSize, Timeout: q.Timeout, Cron: q.Cron, Rows: shown,
 			Every:  b.Scenario.Service.QueryTimes(i),
 			Active: b.Gate.Active(q.Stages),
 		}

@@ -5,14 +5,14 @@ import (
 	"encoding/json"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/queries"
 )
 
 // querier begins queries with a client of the service side.
 type querier struct{ *service.Client }
 
 // Query begins a query.
-func (q querier) Query(sql string, pageSize int) worker.Pager {
+func (q querier) Query(sql string, pageSize int) queries.Pager {
 	return pager{q.Client.Query(sql, pageSize)}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/call"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -23,7 +23,9 @@ type measured struct {
 }
 
 func (m measured) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
-	return worker.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (registry.BulkResult, error) { return m.Registry.Bulk(ctx, entries) })
+	return call.Measure(ctx, m.series, time.Now(), func(ctx context.Context) (registry.BulkResult, error) {
+		return m.Registry.Bulk(ctx, entries)
+	})
 }
 
 // Registrar makes the identities of a run, and removes them. All of its fields are required.

@@ -11,7 +11,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/wait"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/call"
+	"github.com/twinfleet/twinfleet/internal/worker/delivery"
+	"github.com/twinfleet/twinfleet/internal/worker/queries"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -36,7 +38,7 @@ func (b *Backend) Told() string { return b.desired.summary() }
 
 // Statistics reads the registry's, and holds the number of identities against what is expected.
 func (b *Backend) Statistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
-	s, err := worker.Measure(ctx, b.Recorder.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
+	s, err := call.Measure(ctx, b.Recorder.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
 		got, err := b.Target.Service.Statistics(ctx)
 		return stats{got.Total, got.Enabled, got.Disabled}, err
 	})
@@ -50,13 +52,13 @@ type stats struct{ total, enabled, disabled int }
 
 // Query runs a query, again and again while its result is not the expected one and there is time.
 func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detail string, err error) {
-	q := worker.Query{Name: x.Name, SQL: x.SQL, PageSize: 100}
+	q := queries.Query{Name: x.Name, SQL: x.SQL, PageSize: 100}
 	if x.Name != "" {
 		q.SQL = b.Scenario.Query(x.Name).SQL
 	} else {
 		q.Name = "step"
 	}
-	runner := &worker.QueryRunner{Service: querier{b.Target.Service}, Recorder: b.Recorder, KeepItems: true}
+	runner := &queries.Runner{Service: querier{b.Target.Service}, Recorder: b.Recorder, KeepItems: true}
 	series := b.Recorder.Series(metrics.OpQuery, q.Name)
 	deadline := time.Now().Add(x.Within)
 	for {
@@ -158,13 +160,13 @@ func (b *Backend) patchDesired(ctx context.Context, g *scenario.Group, patch []b
 	series := b.Recorder.Series(metrics.OpDesiredPatch, g.Name)
 	first := b.Identities.First(g)
 	for i, id := range b.Identities.Of(g) {
-		doc, err := worker.Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) {
+		doc, err := call.Measure(ctx, series, time.Now(), func(ctx context.Context) (json.RawMessage, error) {
 			return b.Target.Service.PatchTwin(ctx, id, patch, "")
 		})
 		if err != nil {
 			return nil, err
 		}
-		if versions[first+i], err = worker.DesiredVersion(doc); err != nil {
+		if versions[first+i], err = delivery.Version(doc); err != nil {
 			return nil, fmt.Errorf("device %s: %w", id, err)
 		}
 	}

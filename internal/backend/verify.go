@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/verify"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -18,13 +18,14 @@ func (b *Backend) verify(ctx context.Context, f *fleet.Fleet) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace+time.Duration(len(all))*verifyEach)
 	defer cancel()
 	told := 0
-	verifier := &worker.Verifier{Service: querier{b.Target.Service}, Twins: b.Target.Service, Recorder: b.Recorder, Progress: func(done, total int) {
+	verifier := &verify.Verifier{Service: querier{b.Target.Service}, Twins: b.Target.Service, Recorder: b.Recorder}
+	verifier.Progress = func(done, total int) {
 		if done == 0 || done == total || (done-told)*20 < total {
 			return
 		}
 		told = done
 		b.Ledger.Tell(report.Event{Kind: report.KindVerified, OK: true, Text: "twins verified", Done: done, Total: total})
-	}}
+	}
 	v := verifier.Verify(ctx, all)
 	v.Missing += lost
 	row := &report.Verified{Devices: v.Devices, Held: v.Held, Lost: v.Lost, Unread: v.Unread, Reports: v.Reports, Missing: v.Missing}
@@ -39,7 +40,7 @@ func (b *Backend) verify(ctx context.Context, f *fleet.Fleet) error {
 
 // expectations are what the twins of all devices with an acknowledged report must be like, and how many
 // acknowledged reports are known to be lost. The twins of the audit's sample are read themselves.
-func (b *Backend) expectations(f *fleet.Fleet) (all []worker.Expectation, lost int64) {
+func (b *Backend) expectations(f *fleet.Fleet) (all []verify.Expectation, lost int64) {
 	sampled := make(map[string]bool)
 	for _, id := range b.audit.IDs() {
 		sampled[id] = true
@@ -51,7 +52,7 @@ func (b *Backend) expectations(f *fleet.Fleet) (all []worker.Expectation, lost i
 			continue
 		}
 		id := b.Identities.IDs[i]
-		all = append(all, worker.Expectation{
+		all = append(all, verify.Expectation{
 			Device: id, Reports: a.Accepted, Low: a.Low, High: a.High,
 			Connectivity: a.Last.Connectivity, Until: a.Until, Others: a.Open, Direct: sampled[id],
 		})
@@ -90,6 +91,6 @@ func (b *Backend) findPhantoms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
 	defer cancel()
 	for _, p := range b.audit.Phantoms(ctx, querier{b.Target.Service}, b.Target.Service) {
-		b.Contradicted("a query shows a device that does not exist", fmt.Sprintf("query %s shows %s", p.Query, p.Device))
+		b.Contradicted("a query shows a device that does not exist", fmt.Sprintf("query %s shows %s", p.Query, p.ID))
 	}
 }

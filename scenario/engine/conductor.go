@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/call"
 	"github.com/twinfleet/twinfleet/internal/worker/gate"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -104,7 +104,7 @@ func (c *conductor) load(ctx context.Context) error {
 	defer cancelHard()
 	soft, cancelSoft := c.either(ctx)
 	defer cancelSoft()
-	soft = worker.Patient(soft, hard)
+	soft = call.Patient(soft, hard)
 	watching, stopWatching := context.WithCancel(context.Background())
 	waitForMeter := c.generator.Begin(watching)
 	var monitoring, service sync.WaitGroup

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/wait"
-	"github.com/twinfleet/twinfleet/internal/worker"
+	"github.com/twinfleet/twinfleet/internal/worker/pace"
 )
 
 // Gate knows which stage runs. It is safe for concurrent use.
@@ -75,20 +75,20 @@ func (g *Gate) await(ctx context.Context, wanted func() bool) error {
 
 // Windows are the stretches of time in which something is wanted: the named stages, one after the
 // other, or without names the whole run of a length from its first stage on.
-func (g *Gate) Windows(stages []string, whole time.Duration) worker.Windows {
+func (g *Gate) Windows(stages []string, whole time.Duration) pace.Windows {
 	last := 0
-	return func(ctx context.Context) (worker.Window, error) {
-		var w worker.Window
+	return func(ctx context.Context) (pace.Window, error) {
+		var w pace.Window
 		err := g.await(ctx, func() bool {
 			if len(stages) == 0 {
-				w = worker.Window{Start: g.first, Length: whole, Context: ctx}
+				w = pace.Window{Start: g.first, Length: whole, Context: ctx}
 				return last == 0 && !g.first.IsZero()
 			}
 			if g.number <= last || !slices.Contains(stages, g.name) {
 				return false
 			}
 			last = g.number
-			w = worker.Window{Start: g.began, Length: g.length, Context: g.ctx}
+			w = pace.Window{Start: g.began, Length: g.length, Context: g.ctx}
 			return true
 		})
 		if len(stages) == 0 {

@@ -1,0 +1,112 @@
+// Package delay measures how long the acknowledged reports of a device take to be shown by a query.
+package delay
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/worker/call"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Reports are the acknowledged reports of one device. Every one is an operation that starts with its
+// acknowledgement, and ends when a page arrives that shows the device with the $version of that report or a later one.
+//
+//	ack of version 7           ack of 8      page arrives with version 8
+//	├───────────────── freshness of 7 ──────────────┤
+//	                           ├── freshness of 8 ──┤
+//
+// It is safe for concurrent use.
+type Reports struct {
+	series  *metrics.Series
+	timeout time.Duration
+
+	mu      sync.Mutex // protects the following fields
+	pending []pending  // acknowledged and not shown yet
+	shown   int64      // the highest $version that a result has shown
+}
+
+// pending is an acknowledged report that no result has shown yet.
+type pending struct {
+	version int64
+	op      metrics.Started // from the acknowledgement
+}
+
+// maxPending bounds the reports that wait to be shown; further ones are dropped and counted.
+const maxPending = 1024
+
+// New makes the reports of a device, which are counted in a series, and time out when no result shows them for long enough.
+func New(series *metrics.Series, timeout time.Duration) *Reports {
+	return &Reports{series: series, timeout: timeout}
+}
+
+// Acked notes that the target acknowledged a report, at a $version.
+func (r *Reports) Acked(version int64, acked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending) >= maxPending {
+		r.series.Drop(acked, metrics.DropInFlight)
+		return
+	}
+	op := r.series.Start(acked, acked)
+	if version <= r.shown { // a result that was under way showed it before the device knew
+		op.End(acked, metrics.OK)
+		return
+	}
+	r.pending = append(r.pending, pending{version, op})
+}
+
+// Shown notes that a page which arrived at a time shows a $version of the device.
+func (r *Reports) Shown(version int64, arrived time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if version <= r.shown {
+		return
+	}
+	r.shown = version
+	r.pending = slices.DeleteFunc(r.pending, func(p pending) bool {
+		if p.version > version {
+			return false
+		}
+		done := arrived
+		if done.Before(p.op.Sent) {
+			done = p.op.Sent
+		}
+		p.op.End(done, metrics.OK)
+		return true
+	})
+}
+
+// Sweep ends the reports that were not shown within the time-out.
+func (r *Reports) Sweep(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending = slices.DeleteFunc(r.pending, func(p pending) bool {
+		if now.Sub(p.op.Sent) < r.timeout {
+			return false
+		}
+		p.op.End(now, metrics.Timeout)
+		return true
+	})
+}
+
+// Pending is how many acknowledged reports no result has shown yet.
+func (r *Reports) Pending() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.pending)
+}
+
+// Close counts the reports that no result has shown and that had time left as unanswered, and returns how many they are.
+func (r *Reports) Close(now time.Time) int {
+	r.Sweep(now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.pending)
+	for _, p := range r.pending {
+		p.op.Unanswered(now, call.RunEnded)
+	}
+	r.pending = nil
+	return n
+}
