@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
@@ -41,7 +42,7 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 		return registry.BulkResult{}, err
 	}
 	result := registry.BulkResult{IsSuccessful: true, Errors: []registry.BulkError{}, Warnings: []registry.BulkError{}}
-	batches := make([]*batch, 0, len(entries))
+	batches := make([]*disk.Batch, 0, len(entries))
 	for i := range entries {
 		b, err := s.bulkEntry(&entries[i])
 		if err != nil {
@@ -53,7 +54,7 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 		batches = append(batches, b)
 	}
 	for _, b := range batches {
-		if err := b.wait(ctx); err != nil {
+		if err := b.Wait(ctx); err != nil {
 			return registry.BulkResult{}, err
 		}
 	}
@@ -61,7 +62,7 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 }
 
 // bulkEntry does one entry.
-func (s *Store) bulkEntry(e *registry.BulkEntry) (*batch, error) {
+func (s *Store) bulkEntry(e *registry.BulkEntry) (*disk.Batch, error) {
 	write, err := s.bulkTwin(e)
 	if err != nil {
 		return nil, err
@@ -84,12 +85,12 @@ func (s *Store) bulkEntry(e *registry.BulkEntry) (*batch, error) {
 	case strings.ToLower(registry.ImportUpdateIfMatch):
 		return s.bulkUpdateIfMatch(sh, e, identity, write)
 	case "", strings.ToLower(registry.ImportCreateOrUpdate):
-		if sh.records[e.ID] == nil {
+		if sh.entries[e.ID] == nil {
 			return s.createLocked(sh, identity, write)
 		}
 		return s.bulkUpdate(sh, e, identity, "", write)
 	case strings.ToLower(importCreateOrUpdateIfMatch):
-		if sh.records[e.ID] == nil {
+		if sh.entries[e.ID] == nil {
 			return s.createLocked(sh, identity, write)
 		}
 		return s.bulkUpdateIfMatch(sh, e, identity, write)
@@ -110,12 +111,12 @@ func (s *Store) bulkEntry(e *registry.BulkEntry) (*batch, error) {
 }
 
 // bulkUpdate updates an identity, keeping what the entry does not name.
-func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.Identity, ifMatch string, write twinWrite) (*batch, error) {
-	if rec := sh.records[e.ID]; rec != nil {
+func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.Identity, ifMatch string, write twinWrite) (*disk.Batch, error) {
+	if rec := sh.entries[e.ID]; rec != nil {
 		if e.Capabilities == nil {
-			identity.Capabilities.IoTEdge = rec.twin.IoTEdge
+			identity.Capabilities.IoTEdge = rec.Twin.IoTEdge
 		}
-		if write != nil && !etag.Matches(e.TwinETag, etag.OfTwin(rec.twin.ETag)) {
+		if write != nil && !etag.Matches(e.TwinETag, etag.OfTwin(rec.Twin.ETag)) {
 			return nil, preconditionFailed(e.ID)
 		}
 	}
@@ -123,7 +124,7 @@ func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.I
 }
 
 // bulkUpdateIfMatch is bulkUpdate under the condition of the entry's ETag.
-func (s *Store) bulkUpdateIfMatch(sh *shard, e *registry.BulkEntry, identity registry.Identity, write twinWrite) (*batch, error) {
+func (s *Store) bulkUpdateIfMatch(sh *shard, e *registry.BulkEntry, identity registry.Identity, write twinWrite) (*disk.Batch, error) {
 	if e.ETag == "" {
 		return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
 	}
@@ -131,8 +132,8 @@ func (s *Store) bulkUpdateIfMatch(sh *shard, e *registry.BulkEntry, identity reg
 }
 
 // bulkUpdateTwin writes the twin alone.
-func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite, conditional bool) (*batch, error) {
-	rec := sh.records[e.ID]
+func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite, conditional bool) (*disk.Batch, error) {
+	rec := sh.entries[e.ID]
 	if rec == nil {
 		return nil, notFound(e.ID)
 	}
@@ -143,7 +144,7 @@ func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite
 		}
 	}
 	if write == nil {
-		if !etag.Matches(ifMatch, etag.OfTwin(rec.twin.ETag)) {
+		if !etag.Matches(ifMatch, etag.OfTwin(rec.Twin.ETag)) {
 			return nil, preconditionFailed(e.ID)
 		}
 		return nil, nil

@@ -11,14 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin"
-	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
 
 // picture is all that a store shows of its devices, but for what a restart ends.
@@ -34,10 +30,10 @@ func picture(t testing.TB, s *Store) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		view := *tw
-		view.Connected, view.C2DCount = false, 0
+		shown := *tw
+		shown.Connected, shown.C2DCount = false, 0
 		fmt.Fprintf(&b, "%s %s %v %s %s %v %s\n", device.GenerationID, device.ETag, credentials.Enabled,
-			credentials.Primary.Base64(), credentials.Secondary.Base64(), device.ConnectionStateUpdated, view.AppendJSON(nil))
+			credentials.Primary.Base64(), credentials.Secondary.Base64(), device.ConnectionStateUpdated, shown.AppendJSON(nil))
 	}
 	fmt.Fprintf(&b, "%+v", s.Statistics())
 	return b.String()
@@ -102,7 +98,7 @@ func TestDataFileIsForItsOwnerAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	s := open(t, Options{DataDir: dir})
 	create(t, s, "a")
-	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, dataFile): 0o600} {
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, disk.FileName): 0o600} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -118,10 +114,10 @@ func TestOpenRefuses(t *testing.T) {
 	s := open(t, Options{DataDir: dir})
 	create(t, s, "a")
 	_, err := Open(t.Context(), Options{DataDir: dir})
-	if !errors.Is(err, ErrLocked) || !oneLine(err) || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, disk.ErrLocked) || !oneLine(err) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a directory in use: %v", err)
 	}
-	if _, err := Open(t.Context(), Options{DataDir: filepath.Join(dir, dataFile)}); err == nil {
+	if _, err := Open(t.Context(), Options{DataDir: filepath.Join(dir, disk.FileName)}); err == nil {
 		t.Error("a file was taken for a directory")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -147,19 +143,19 @@ func oneLine(err error) bool { return !strings.Contains(err.Error(), "\n") }
 // TestDamagedFiles damages a data file in many ways. Open must say so in one line, or find
 // the file whole (some bytes mean nothing); it must never panic nor hang.
 func TestDamagedFiles(t *testing.T) {
-	whole := dataFileBytes(t)
+	whole := fileBytes(t)
 	refused := 0
 	try := func(name string, content []byte, mustFail bool) {
 		t.Helper()
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, dataFile), content, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, disk.FileName), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s, err := Open(t.Context(), Options{DataDir: dir})
 		switch {
 		case err == nil && mustFail:
 			t.Errorf("%s: opened with %d twins", name, s.Len())
-		case err != nil && (!errors.Is(err, ErrDamaged) || !oneLine(err) || !strings.Contains(err.Error(), dir)):
+		case err != nil && (!errors.Is(err, disk.ErrDamaged) || !oneLine(err) || !strings.Contains(err.Error(), dir)):
 			t.Errorf("%s: %v", name, err)
 		}
 		if err != nil {
@@ -191,8 +187,8 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// dataFileBytes makes a data file with a few devices.
-func dataFileBytes(t *testing.T) []byte {
+// fileBytes makes a data file with a few devices.
+func fileBytes(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	s, err := Open(t.Context(), Options{DataDir: dir})
@@ -207,40 +203,11 @@ func dataFileBytes(t *testing.T) []byte {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(filepath.Join(dir, dataFile))
+	content, err := os.ReadFile(filepath.Join(dir, disk.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return content
-}
-
-// TestDiskFailure: once a write has failed nothing more is acknowledged, and what is in
-// memory can still be read.
-func TestDiskFailure(t *testing.T) {
-	told := 0
-	s, err := Open(t.Context(), Options{DataDir: t.TempDir(), OnDesired: func(string, []byte, int64) { told++ }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	create(t, s, "d")
-	if err := s.disk.db.Close(); err != nil { // From now on the library refuses.
-		t.Fatal(err)
-	}
-	if _, err := s.PatchTwin(t.Context(), "d", jsonvalue.Value{}, value(t, `{"a":1}`), ""); !errors.Is(err, iothub.ErrServer) {
-		t.Errorf("a write that failed: %v; want ServerError", err)
-	}
-	if _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); !errors.Is(err, iothub.ErrServer) || told != 0 {
-		t.Errorf("a write after it: %v; %d notifications", err, told)
-	}
-	if _, err := s.Twin("d"); err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	if _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); !errors.Is(err, iothub.ErrServiceUnavailable) {
-		t.Errorf("a write after Close: %v; want ServiceUnavailable", err)
-	}
 }
 
 // TestDurableNotifications: with a disk too a device is told in the order of the changes,
@@ -289,20 +256,6 @@ func TestDurableNotifications(t *testing.T) {
 	}
 }
 
-// TestWaitEndsWithItsContext: a write whose caller goes away is not waited for.
-func TestWaitEndsWithItsContext(t *testing.T) {
-	b := &batch{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if err := b.wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("wait = %v; want DeadlineExceeded", err)
-	}
-	close(b.done)
-	if err := b.wait(t.Context()); err != nil {
-		t.Errorf("wait = %v", err)
-	}
-}
-
 // TestManyChangesOfADeviceInABatch: the last one counts. Callers that do not wait make
 // batches grow; Close writes what is left of them.
 func TestManyChangesOfADeviceInABatch(t *testing.T) {
@@ -332,20 +285,5 @@ func TestManyChangesOfADeviceInABatch(t *testing.T) {
 	}
 	if tw, err := s.Twin("d"); err != nil || tw.ETag != writes+1 || s.Len() != 2 {
 		t.Errorf("%d twins; d is %s, %v", s.Len(), tw.AppendJSON(nil), err)
-	}
-}
-
-func TestRecordNeverShowsKeys(t *testing.T) {
-	key := sas.NewKey()
-	state := stored{twin: twin.New("d"), keys: registry.SymmetricKeys{Primary: key}}
-	record := state.appendBinary(nil)
-	for n := range record {
-		_, err := decodeRecord(record[:n], nil)
-		if !errors.Is(err, codec.ErrDamaged) || strings.Contains(err.Error(), key.Base64()) {
-			t.Fatalf("%d bytes of %d: %v", n, len(record), err)
-		}
-	}
-	if _, err := decodeRecord(append(record, 0), nil); !errors.Is(err, codec.ErrDamaged) {
-		t.Errorf("a byte too many: %v", err)
 	}
 }

@@ -3,30 +3,26 @@ package store
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
+	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// Limits of the registry (iot-hub-devguide-identity-registry, REST reference of the registry).
-const (
-	MaxList         = 1000 // Devices of one listing.
-	maxStatusReason = 128  // Characters.
-)
+// MaxList is how many devices a listing has at most (REST reference of the registry).
+const MaxList = 1000
 
 // CreateDevice registers a device and gives it a new twin. Of the identity only the id,
 // status, authentication and capabilities count; keys that are empty are made. Errors:
 // ErrDeviceExists, ErrArgumentInvalid.
 func (s *Store) CreateDevice(ctx context.Context, in registry.Identity) (registry.Identity, error) {
-	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*batch, error) {
+	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*disk.Batch, error) {
 		return s.createLocked(sh, in, nil)
 	})
 }
@@ -36,13 +32,13 @@ func (s *Store) CreateDevice(ctx context.Context, in registry.Identity) (registr
 // Options.OnGone is told. Errors: ErrDeviceNotFound, ErrPreconditionFailed when ifMatch
 // names another ETag of the identity, ErrArgumentInvalid.
 func (s *Store) UpdateDevice(ctx context.Context, in registry.Identity, ifMatch string) (registry.Identity, error) {
-	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*batch, error) {
+	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*disk.Batch, error) {
 		return s.updateLocked(sh, in, ifMatch, nil)
 	})
 }
 
 // writeIdentity does a write of a record that exists afterwards, and returns its identity.
-func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *shard) (*batch, error)) (registry.Identity, error) {
+func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *shard) (*disk.Batch, error)) (registry.Identity, error) {
 	if err := s.usable(); err != nil {
 		return registry.Identity{}, err
 	}
@@ -50,12 +46,12 @@ func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *sha
 	sh.mu.Lock()
 	b, err := write(sh)
 	var out registry.Identity
-	if rec := sh.records[id]; err == nil && rec != nil {
+	if rec := sh.entries[id]; err == nil && rec != nil {
 		out = rec.identity()
 	}
 	sh.mu.Unlock()
 	if err == nil {
-		err = b.wait(ctx)
+		err = b.Wait(ctx)
 	}
 	if err != nil {
 		return registry.Identity{}, err
@@ -64,145 +60,62 @@ func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *sha
 }
 
 // createLocked registers a device. A write of its new twin, if any, is part of the creation.
-func (s *Store) createLocked(sh *shard, in registry.Identity, write twinWrite) (*batch, error) {
+func (s *Store) createLocked(sh *shard, in registry.Identity, write twinWrite) (*disk.Batch, error) {
 	if err := deviceid.Check(in.DeviceID); err != nil {
 		return nil, iothub.ErrArgumentInvalid.With("%v", err)
 	}
 	id := strings.Clone(in.DeviceID)
-	if sh.records[id] != nil {
+	if sh.entries[id] != nil {
 		return nil, iothub.ErrDeviceExists.With("A device with ID '%s' is already registered.", id)
 	}
-	rec := &record{twin: twin.New(id)}
-	if err := rec.apply(in, time.Time{}); err != nil {
+	rec := &entry{Record: record.Record{Twin: twin.New(id)}}
+	if err := rec.Apply(in, time.Time{}); err != nil {
 		return nil, err
 	}
 	if write != nil {
-		next, _, err := write(rec.twin, s.now())
+		next, _, err := write(rec.Twin, s.now())
 		if err != nil {
 			return nil, refused(err)
 		}
-		rec.twin = next
+		rec.Twin = next
 	}
-	rec.generation = s.nextGeneration()
-	sh.records[id] = rec
-	s.count(rec.twin, 1)
+	rec.Generation = s.nextGeneration()
+	sh.entries[id] = rec
+	s.count(rec.Twin, 1)
 	return s.settle(id, rec, effects{}), nil
 }
 
 // updateLocked changes an identity, and its twin too if there is a write of it; both or none.
-func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, write twinWrite) (*batch, error) {
-	rec := sh.records[in.DeviceID]
+func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, write twinWrite) (*disk.Batch, error) {
+	rec := sh.entries[in.DeviceID]
 	if rec == nil {
 		return nil, notFound(in.DeviceID)
 	}
-	old := rec.twin
+	old := rec.Twin
 	if !etag.Matches(ifMatch, old.DeviceETag) {
 		return nil, preconditionFailed(old.DeviceID)
 	}
-	next := record{twin: rec.current(), keys: rec.keys}
-	if err := next.apply(in, s.now()); err != nil {
+	next := record.Record{Twin: rec.current(), Keys: rec.Keys}
+	if err := next.Apply(in, s.now()); err != nil {
 		return nil, err
 	}
 	var e effects
 	if write != nil {
-		t, delta, err := write(next.twin, s.now())
+		t, delta, err := write(next.Twin, s.now())
 		if err != nil {
 			return nil, refused(err)
 		}
-		next.twin = t
+		next.Twin = t
 		if delta.IsDefined() {
 			e.version = t.Desired.Version()
 			e.delta = twin.AppendDelta(nil, delta, e.version)
 		}
 	}
 	s.count(old, -1)
-	rec.twin, rec.keys = next.twin, next.keys
-	s.count(rec.twin, 1)
-	e.gone, e.reason = old.Status != registry.StatusDisabled && rec.twin.Status == registry.StatusDisabled, GoneDisabled
+	rec.Twin, rec.Keys = next.Twin, next.Keys
+	s.count(rec.Twin, 1)
+	e.gone, e.reason = old.Status != registry.StatusDisabled && rec.Twin.Status == registry.StatusDisabled, GoneDisabled
 	return s.settle(old.DeviceID, rec, e), nil
-}
-
-// apply checks what a client says of an identity and puts it into the record: the twin is
-// replaced by a changed copy, with a new ETag of the identity.
-func (r *record) apply(in registry.Identity, now time.Time) error {
-	t := *r.twin
-	if in.Status != "" && !strings.EqualFold(in.Status, t.Status) {
-		switch {
-		case strings.EqualFold(in.Status, registry.StatusEnabled):
-			t.Status = registry.StatusEnabled
-		case strings.EqualFold(in.Status, registry.StatusDisabled):
-			t.Status = registry.StatusDisabled
-		default:
-			return iothub.ErrArgumentInvalid.With("Status must be %s or %s", registry.StatusEnabled, registry.StatusDisabled)
-		}
-		t.StatusUpdated = now
-	}
-	t.StatusReason = ""
-	if in.StatusReason != nil {
-		if len([]rune(*in.StatusReason)) > maxStatusReason {
-			return iothub.ErrArgumentInvalid.With("The status reason may have %d characters at most", maxStatusReason)
-		}
-		t.StatusReason = strings.Clone(*in.StatusReason)
-	}
-	if err := r.authenticate(&t, in.Authentication); err != nil {
-		return err
-	}
-	t.IoTEdge = in.Capabilities.IoTEdge
-	t.DeviceETag = etag.New(t.DeviceETag)
-	r.twin = &t
-	return nil
-}
-
-// authenticate puts the way a device proves who it is into the record and the twin. The
-// type may be left out: with a thumbprint it is selfSigned, else it stays.
-func (r *record) authenticate(t *twin.Twin, auth registry.Authentication) error {
-	types := []string{registry.AuthSAS, registry.AuthSelfSigned, registry.AuthCertificateAuthority}
-	switch i := slices.IndexFunc(types, func(name string) bool { return strings.EqualFold(name, auth.Type) }); {
-	case i >= 0:
-		t.AuthType = types[i]
-	case auth.Type != "":
-		return iothub.ErrArgumentInvalid.With("The authentication type must be one of %s", strings.Join(types, ", "))
-	case auth.Thumbprint != registry.Thumbprints{}:
-		t.AuthType = registry.AuthSelfSigned
-	}
-	for _, thumbprint := range []string{auth.Thumbprint.Primary, auth.Thumbprint.Secondary} {
-		if !validThumbprint(thumbprint) {
-			return iothub.ErrArgumentInvalid.With("A thumbprint has 40 (SHA-1) or 64 (SHA-256) hexadecimal digits")
-		}
-	}
-	if t.AuthType != registry.AuthSelfSigned {
-		auth.Thumbprint = registry.Thumbprints{}
-	} else if auth.Thumbprint == (registry.Thumbprints{}) {
-		auth.Thumbprint = registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint}
-	}
-	t.PrimaryThumbprint, t.SecondaryThumbprint = strings.Clone(auth.Thumbprint.Primary), strings.Clone(auth.Thumbprint.Secondary)
-	if t.AuthType != registry.AuthSAS {
-		r.keys = registry.SymmetricKeys{}
-		return nil
-	}
-	r.keys.Primary = firstKey(auth.SymmetricKey.Primary, r.keys.Primary)
-	r.keys.Secondary = firstKey(auth.SymmetricKey.Secondary, r.keys.Secondary)
-	return nil
-}
-
-// firstKey returns the key a client gave, else the one there was, else a new one.
-func firstKey(given, old sas.Key) sas.Key {
-	switch {
-	case !given.IsZero():
-		return given
-	case !old.IsZero():
-		return old
-	default:
-		return sas.NewKey()
-	}
-}
-
-// validThumbprint accepts the digests of a certificate, and none.
-func validThumbprint(s string) bool {
-	if len(s) != 0 && len(s) != 40 && len(s) != 64 {
-		return false
-	}
-	return !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) })
 }
 
 // nextGeneration makes a generation id: the time in ticks since year 1, as the service has
@@ -224,38 +137,18 @@ func (s *Store) Device(id string) (registry.Identity, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		return registry.Identity{}, notFound(id)
 	}
 	return rec.identity(), nil
 }
 
-// identity makes the registry's document of a record.
-func (r *record) identity() registry.Identity {
-	t := r.current()
-	out := registry.Identity{
-		DeviceID:        t.DeviceID,
-		GenerationID:    strconv.FormatUint(r.generation, 10),
-		ETag:            t.DeviceETag,
-		ConnectionState: map[bool]string{true: "Connected", false: "Disconnected"}[t.Connected],
-		Status:          t.Status,
-		StatusUpdated:   timestamp.Time{Time: t.StatusUpdated},
-		LastActivity:    timestamp.Time{Time: t.LastActivity},
-		C2DMessages:     t.C2DCount,
-		Authentication: registry.Authentication{
-			Type: t.AuthType, SymmetricKey: r.keys,
-			Thumbprint: registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
-		},
-		Capabilities: registry.Capabilities{IoTEdge: t.IoTEdge},
-	}
-	if r.stateAt != 0 {
-		out.ConnectionStateUpdated = timestamp.Time{Time: time.Unix(0, r.stateAt).UTC()}
-	}
-	if t.StatusReason != "" {
-		out.StatusReason = &t.StatusReason
-	}
-	return out
+// identity makes the registry's document of a device, with its last activity.
+func (r *entry) identity() registry.Identity {
+	now := r.Record
+	now.Twin = r.current()
+	return now.Identity()
 }
 
 // Devices lists the identities with the smallest ids. As in the service, a top out of
@@ -281,7 +174,7 @@ func (s *Store) smallestIDs(n int) []string {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.RLock()
-		for id := range sh.records {
+		for id := range sh.entries {
 			if bound != "" && id >= bound {
 				continue
 			}
@@ -299,24 +192,24 @@ func (s *Store) smallestIDs(n int) []string {
 // DeleteDevice removes a device and its twin. Options.OnGone is told. Errors:
 // ErrDeviceNotFound, ErrPreconditionFailed when ifMatch names another ETag.
 func (s *Store) DeleteDevice(ctx context.Context, id, ifMatch string) error {
-	_, err := s.writeIdentity(ctx, id, func(sh *shard) (*batch, error) {
+	_, err := s.writeIdentity(ctx, id, func(sh *shard) (*disk.Batch, error) {
 		return s.deleteLocked(sh, id, ifMatch)
 	})
 	return err
 }
 
 // deleteLocked is DeleteDevice for a locked shard.
-func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*batch, error) {
-	rec := sh.records[id]
+func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*disk.Batch, error) {
+	rec := sh.entries[id]
 	if rec == nil {
 		return nil, notFound(id)
 	}
-	if !etag.Matches(ifMatch, rec.twin.DeviceETag) {
+	if !etag.Matches(ifMatch, rec.Twin.DeviceETag) {
 		return nil, preconditionFailed(id)
 	}
-	id = rec.twin.DeviceID
-	delete(sh.records, id)
-	s.count(rec.twin, -1)
+	id = rec.Twin.DeviceID
+	delete(sh.entries, id)
+	s.count(rec.Twin, -1)
 	return s.settle(id, nil, effects{gone: true, reason: GoneDeleted}), nil
 }
 
@@ -326,16 +219,11 @@ func (s *Store) Credentials(id string) (registry.Credentials, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		return registry.Credentials{}, notFound(id)
 	}
-	t := rec.twin
-	return registry.Credentials{
-		Enabled: t.Status == registry.StatusEnabled, AuthType: t.AuthType,
-		Primary: rec.keys.Primary, Secondary: rec.keys.Secondary,
-		Thumbprints: registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
-	}, nil
+	return rec.Credentials(), nil
 }
 
 // Statistics counts the devices.

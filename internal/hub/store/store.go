@@ -1,7 +1,7 @@
 // Package store keeps what the embedded hub knows of its devices: identities, twins, and
 // what queries see of them.
 //
-// The truth is a sharded map of records; a twin in it is an immutable snapshot that a
+// The truth is a sharded map of devices; a twin in it is an immutable snapshot that a
 // write replaces. Beside the truth stands the view of the queries: twins by ordinal, and
 // indexes over the paths that queries ask for. A change reaches the view at once, or after
 // a delay that stands for the lag of the real service's index. With a data directory every
@@ -20,6 +20,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
+	"github.com/twinfleet/twinfleet/internal/hub/store/feed"
+	"github.com/twinfleet/twinfleet/internal/hub/store/record"
+	"github.com/twinfleet/twinfleet/internal/hub/store/view"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -81,9 +85,9 @@ type Store struct {
 	opts     Options
 	log      *slog.Logger
 	interner *jsonparse.Interner
-	view     *view
-	feed     *feed // nil without lag.
-	disk     *disk // nil without a data directory.
+	view     *view.View
+	feed     *feed.Feed // nil without lag.
+	disk     *disk.Disk // nil without a data directory.
 
 	seed   maphash.Seed
 	shards [shardCount]shard
@@ -96,18 +100,14 @@ type Store struct {
 
 // shard is a part of the records, chosen by the hash of the device id.
 type shard struct {
-	mu      sync.RWMutex // Protects the map and the records in it.
-	records map[string]*record
+	mu      sync.RWMutex // Protects the map and the entries in it.
+	entries map[string]*entry
 }
 
-// record is what is known of one device. The twin holds the members of the identity that
-// documents show in both.
-type record struct {
-	twin       *twin.Twin
-	keys       registry.SymmetricKeys
-	generation uint64
-	stateAt    int64        // Nanoseconds since 1970 when the device connected or disconnected last; 0 for never.
-	touched    atomic.Int64 // Nanoseconds since 1970 of the last activity; newer than the twin's at times.
+// entry is one device: what is kept of it, and what is only noted.
+type entry struct {
+	record.Record
+	touched atomic.Int64 // Nanoseconds since 1970 of the last activity; newer than the twin's at times.
 }
 
 // Open makes a store, from the file of the data directory if there is one. The caller must
@@ -119,23 +119,23 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{opts: opts, log: opts.Logger, interner: jsonparse.NewInterner(), view: newView(), seed: maphash.MakeSeed()}
+	s := &Store{opts: opts, log: opts.Logger, interner: jsonparse.NewInterner(), view: view.New(), seed: maphash.MakeSeed()}
 	for i := range s.shards {
-		s.shards[i].records = make(map[string]*record)
+		s.shards[i].entries = make(map[string]*entry)
 	}
 	if opts.DataDir != "" {
-		d, err := openDisk(opts.DataDir, opts.Logger)
+		d, err := disk.Open(opts.DataDir, opts.Logger)
 		if err != nil {
 			return nil, err
 		}
-		if err := d.load(ctx, s.interner, s.adopt); err != nil {
-			return nil, errors.Join(err, d.abandon())
+		if err := d.Load(ctx, s.interner, s.adopt); err != nil {
+			return nil, errors.Join(err, d.Abandon())
 		}
-		d.start()
+		d.Start()
 		s.disk = d
 	}
 	if opts.QueryLag != nil {
-		s.feed = startFeed(s.view, opts.QueryLag)
+		s.feed = feed.Start(s.view.Publish, opts.QueryLag)
 	}
 	return s, nil
 }
@@ -144,12 +144,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 // Nothing may be called afterwards. Changes that queries have not seen yet they never see.
 func (s *Store) Close() error {
 	if s.feed != nil {
-		s.feed.stop()
+		s.feed.Stop()
 	}
 	if s.disk == nil {
 		return nil
 	}
-	return s.disk.close()
+	return s.disk.Close()
 }
 
 // ParseValue reads a JSON document whose words share the memory of the twins stored.
@@ -166,14 +166,15 @@ func (s *Store) now() time.Time {
 }
 
 // adopt takes over a record read from disk.
-func (s *Store) adopt(rec *record) {
-	id := rec.twin.DeviceID
-	rec.touched.Store(nanoseconds(rec.twin.LastActivity))
-	s.shard(id).records[id] = rec
-	s.view.publish(id, rec.twin)
-	s.count(rec.twin, 1)
-	if rec.generation > s.generation.Load() {
-		s.generation.Store(rec.generation)
+func (s *Store) adopt(rec record.Record) {
+	id := rec.Twin.DeviceID
+	e := &entry{Record: rec}
+	e.touched.Store(nanoseconds(rec.Twin.LastActivity))
+	s.shard(id).entries[id] = e
+	s.view.Publish(id, rec.Twin)
+	s.count(rec.Twin, 1)
+	if rec.Generation > s.generation.Load() {
+		s.generation.Store(rec.Generation)
 	}
 }
 
@@ -192,10 +193,10 @@ func (s *Store) count(t *twin.Twin, n int64) {
 // is locked.
 func (s *Store) show(id string, t *twin.Twin) {
 	if s.feed != nil {
-		s.feed.add(id, t)
+		s.feed.Add(id, t)
 		return
 	}
-	s.view.publish(id, t)
+	s.view.Publish(id, t)
 }
 
 // effects are what must happen once a change is durable, in the order of the changes.
@@ -216,23 +217,24 @@ func (e effects) run(opts *Options, id string) {
 	}
 }
 
-// settle makes a change of a record public; the shard is locked and the record changed. A
-// nil record is a device deleted. The batch is to be waited for after the lock is given up.
-func (s *Store) settle(id string, rec *record, e effects) *batch {
+// settle makes a change of a device public; the shard is locked and the entry changed. A
+// nil entry is a device deleted. The batch is to be waited for after the lock is given up.
+func (s *Store) settle(id string, changed *entry, e effects) *disk.Batch {
 	var t *twin.Twin
-	if rec != nil {
-		t = rec.twin
+	if changed != nil {
+		t = changed.Twin
 	}
 	s.show(id, t)
 	if s.disk == nil {
 		e.run(&s.opts, id)
 		return nil
 	}
-	op := operation{id: id, then: func() { e.run(&s.opts, id) }}
-	if rec != nil {
-		op.state = &stored{twin: rec.twin, keys: rec.keys, generation: rec.generation, stateAt: rec.stateAt}
+	op := disk.Operation{ID: id, Then: func() { e.run(&s.opts, id) }}
+	if changed != nil {
+		state := changed.Record
+		op.State = &state
 	}
-	return s.disk.add(op)
+	return s.disk.Add(op)
 }
 
 // usable fails once the disk has: the truth in memory must not run ahead of it for long.
@@ -240,5 +242,5 @@ func (s *Store) usable() error {
 	if s.disk == nil {
 		return nil
 	}
-	return s.disk.failed()
+	return s.disk.Failed()
 }

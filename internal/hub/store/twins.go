@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -17,7 +18,7 @@ func (s *Store) Twin(id string) (*twin.Twin, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		return nil, notFound(id)
 	}
@@ -25,12 +26,12 @@ func (s *Store) Twin(id string) (*twin.Twin, error) {
 }
 
 // current returns the twin with the last activity that Touch has noted since the last write.
-func (r *record) current() *twin.Twin {
+func (r *entry) current() *twin.Twin {
 	touched := r.touched.Load()
-	if touched <= nanoseconds(r.twin.LastActivity) {
-		return r.twin
+	if touched <= nanoseconds(r.Twin.LastActivity) {
+		return r.Twin
 	}
-	t := *r.twin
+	t := *r.Twin
 	t.LastActivity = time.Unix(0, touched).UTC()
 	return &t
 }
@@ -64,7 +65,7 @@ func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWri
 	}
 	sh := s.shard(id)
 	sh.mu.Lock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		sh.mu.Unlock()
 		return nil, notFound(id)
@@ -75,15 +76,15 @@ func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWri
 	if err != nil {
 		return nil, err
 	}
-	if err := b.wait(ctx); err != nil {
+	if err := b.Wait(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
 // writeTwinLocked is writeTwin for a record whose shard is locked.
-func (s *Store) writeTwinLocked(rec *record, ifMatch string, write twinWrite) (*batch, error) {
-	old := rec.twin
+func (s *Store) writeTwinLocked(rec *entry, ifMatch string, write twinWrite) (*disk.Batch, error) {
+	old := rec.Twin
 	if !etag.Matches(ifMatch, etag.OfTwin(old.ETag)) {
 		return nil, preconditionFailed(old.DeviceID)
 	}
@@ -94,7 +95,7 @@ func (s *Store) writeTwinLocked(rec *record, ifMatch string, write twinWrite) (*
 	if next == old {
 		return nil, nil
 	}
-	rec.twin = next
+	rec.Twin = next
 	var e effects
 	if delta.IsDefined() {
 		e.version = next.Desired.Version()
@@ -112,23 +113,23 @@ func (s *Store) Report(ctx context.Context, id string, patch jsonvalue.Value, ex
 	}
 	sh := s.shard(id)
 	sh.mu.Lock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		sh.mu.Unlock()
 		return 0, notFound(id)
 	}
 	b, err := s.reportLocked(rec, patch, expect)
-	version = rec.twin.Reported.Version()
+	version = rec.Twin.Reported.Version()
 	sh.mu.Unlock()
 	if err != nil {
 		return 0, err
 	}
-	return version, b.wait(ctx)
+	return version, b.Wait(ctx)
 }
 
 // reportLocked is Report for a record whose shard is locked.
-func (s *Store) reportLocked(rec *record, patch jsonvalue.Value, expect int64) (*batch, error) {
-	old := rec.twin
+func (s *Store) reportLocked(rec *entry, patch jsonvalue.Value, expect int64) (*disk.Batch, error) {
+	old := rec.Twin
 	if expect >= 0 && old.Reported.Version() != expect {
 		return nil, preconditionFailed(old.DeviceID)
 	}
@@ -139,15 +140,15 @@ func (s *Store) reportLocked(rec *record, patch jsonvalue.Value, expect int64) (
 	}
 	next.LastActivity = now
 	rec.touched.Store(nanoseconds(now))
-	rec.twin = next
+	rec.Twin = next
 	return s.settle(old.DeviceID, rec, effects{}), nil
 }
 
 // SetConnected notes that a device has connected or disconnected. It is not kept on disk:
 // after a restart no device is connected. A device that does not exist is left alone.
 func (s *Store) SetConnected(id string, connected bool) {
-	s.amend(id, func(rec *record, t *twin.Twin, now time.Time) bool {
-		rec.stateAt = nanoseconds(now)
+	s.amend(id, func(rec *entry, t *twin.Twin, now time.Time) bool {
+		rec.StateAt = nanoseconds(now)
 		t.LastActivity = now
 		if t.Connected != connected {
 			s.connected.Add(map[bool]int64{true: 1, false: -1}[connected])
@@ -160,7 +161,7 @@ func (s *Store) SetConnected(id string, connected bool) {
 // SetModelID notes the model that a device named when it connected. It reaches the disk
 // with the next write of the twin.
 func (s *Store) SetModelID(id, model string) {
-	s.amend(id, func(_ *record, t *twin.Twin, _ time.Time) bool {
+	s.amend(id, func(_ *entry, t *twin.Twin, _ time.Time) bool {
 		changed := t.ModelID != model
 		t.ModelID = model
 		return changed
@@ -169,7 +170,7 @@ func (s *Store) SetModelID(id, model string) {
 
 // SetC2DCount notes how many cloud-to-device messages wait for a device.
 func (s *Store) SetC2DCount(id string, n int) {
-	s.amend(id, func(_ *record, t *twin.Twin, _ time.Time) bool {
+	s.amend(id, func(_ *entry, t *twin.Twin, _ time.Time) bool {
 		changed := t.C2DCount != n
 		t.C2DCount = n
 		return changed
@@ -186,15 +187,15 @@ func (s *Store) Touch(id string) {
 	now := s.now()
 	sh := s.shard(id)
 	sh.mu.RLock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	due := false
 	if rec != nil {
 		rec.touched.Store(nanoseconds(now))
-		due = now.Sub(rec.twin.LastActivity) >= touchEvery
+		due = now.Sub(rec.Twin.LastActivity) >= touchEvery
 	}
 	sh.mu.RUnlock()
 	if due {
-		s.amend(id, func(_ *record, t *twin.Twin, now time.Time) bool {
+		s.amend(id, func(_ *entry, t *twin.Twin, now time.Time) bool {
 			t.LastActivity = now
 			return true
 		})
@@ -203,18 +204,18 @@ func (s *Store) Touch(id string) {
 
 // amend changes what is not kept on disk. The change works on a copy of the twin, which
 // becomes public if change returns true.
-func (s *Store) amend(id string, change func(rec *record, t *twin.Twin, now time.Time) bool) {
+func (s *Store) amend(id string, change func(rec *entry, t *twin.Twin, now time.Time) bool) {
 	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	rec := sh.records[id]
+	rec := sh.entries[id]
 	if rec == nil {
 		return
 	}
 	t := *rec.current()
 	if change(rec, &t, s.now()) {
-		rec.twin = &t
-		s.show(id, rec.twin)
+		rec.Twin = &t
+		s.show(id, rec.Twin)
 	}
 }
 

@@ -1,11 +1,11 @@
-package store
+// Package index finds twins by the value at one path.
+package index
 
 import (
 	"cmp"
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/google/btree"
@@ -15,13 +15,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// index finds twins by the scalar at one path: for every value that occurs, in order, the
+// Index finds twins by the scalar at one path: for every value that occurs, in order, the
 // ordinals of the twins that have it.
-type index struct {
-	name  string // The path in one word.
-	path  []string
-	ready chan struct{} // Closed when the index is built.
-	used  atomic.Int64  // When it was asked for, by the view's clock.
+type Index struct {
+	path []string
 
 	mu   sync.RWMutex // Protects the tree and the postings in it.
 	tree *btree.BTreeG[*posting]
@@ -47,9 +44,10 @@ const (
 	treeDegree = 32
 )
 
-func newIndex(name string, path []string) *index {
-	return &index{
-		name: name, path: slices.Clone(path), ready: make(chan struct{}),
+// New makes an empty index over a path of [twin.Twin.Field].
+func New(path []string) *Index {
+	return &Index{
+		path: slices.Clone(path),
 		tree: btree.NewG(treeDegree, func(a, b *posting) bool { return a.key.compare(b.key) < 0 }),
 	}
 }
@@ -83,16 +81,16 @@ func scalarOf(v jsonvalue.Value) (scalar, bool) {
 }
 
 // field returns what a twin has at the path; nothing for no twin.
-func (x *index) field(t *twin.Twin) (scalar, bool) {
+func (x *Index) field(t *twin.Twin) (scalar, bool) {
 	if t == nil {
 		return scalar{}, false
 	}
 	return scalarOf(t.Field(x.path...))
 }
 
-// update enters a change of one twin, from old to new; nil is no twin. To enter the same
+// Update enters a change of one twin, from old to new; nil is no twin. To enter the same
 // state twice does no harm.
-func (x *index) update(ord uint32, old, new *twin.Twin) {
+func (x *Index) Update(ord uint32, old, new *twin.Twin) {
 	if old != nil && new != nil && x.untouched(old, new) {
 		return
 	}
@@ -112,7 +110,7 @@ func (x *index) update(ord uint32, old, new *twin.Twin) {
 }
 
 // untouched reports whether two states of a twin share the whole section of the path.
-func (x *index) untouched(old, new *twin.Twin) bool {
+func (x *Index) untouched(old, new *twin.Twin) bool {
 	switch {
 	case x.path[0] == "tags":
 		return old.Tags == new.Tags
@@ -126,7 +124,7 @@ func (x *index) untouched(old, new *twin.Twin) bool {
 }
 
 // insert adds a twin to a value; the index is locked.
-func (x *index) insert(key scalar, ord uint32) {
+func (x *Index) insert(key scalar, ord uint32) {
 	p, ok := x.tree.Get(&posting{key: key})
 	if !ok {
 		p = &posting{key: key}
@@ -136,7 +134,7 @@ func (x *index) insert(key scalar, ord uint32) {
 }
 
 // remove takes a twin off a value; the index is locked.
-func (x *index) remove(key scalar, ord uint32) {
+func (x *Index) remove(key scalar, ord uint32) {
 	p, ok := x.tree.Get(&posting{key: key})
 	if ok && p.remove(ord) {
 		x.tree.Delete(p)
@@ -176,7 +174,7 @@ func (p *posting) remove(ord uint32) bool {
 
 // Equal returns the ordinals of the twins that have a value, as a bitmap of the caller's
 // own; nil for none and for a value that is no boolean, number or string.
-func (x *index) Equal(v jsonvalue.Value) *roaring.Bitmap {
+func (x *Index) Equal(v jsonvalue.Value) *roaring.Bitmap {
 	key, ok := scalarOf(v)
 	if !ok {
 		return nil
@@ -196,7 +194,7 @@ func (x *index) Equal(v jsonvalue.Value) *roaring.Bitmap {
 // Range returns the ordinals of the twins whose value lies between the bounds and has their
 // kind; one bound may be missing. The bitmap is the caller's own; nil for none, for no
 // bound, and for bounds of different kinds. It gives up, and returns false, when there are more than most.
-func (x *index) Range(low, high plan.Bound, most int) (*roaring.Bitmap, bool) {
+func (x *Index) Range(low, high plan.Bound, most int) (*roaring.Bitmap, bool) {
 	lo, hasLow := scalarOf(low.Value)
 	hi, hasHigh := scalarOf(high.Value)
 	if hasLow != low.Value.IsDefined() || hasHigh != high.Value.IsDefined() || !hasLow && !hasHigh || hasLow && hasHigh && lo.kind != hi.kind {

@@ -1,4 +1,5 @@
-package store
+// Package view is the twins as queries see them, by ordinal, with the indexes that queries asked for.
+package view
 
 import (
 	"hash/maphash"
@@ -7,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/index"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
@@ -16,15 +18,15 @@ const (
 	chunkSize  = 4096 // Twins of one chunk of the view.
 	viewShards = 64
 
-	// maxIndexes bounds the memory and the work of indexes: each is kept up at every change.
+	// MaxIndexes bounds the memory and the work of indexes: each is kept up at every change.
 	// Beyond it the one that was not asked for the longest gives way.
-	maxIndexes = 16
+	MaxIndexes = 16
 )
 
-// view is what queries see: the visible state of every twin by its ordinal, and indexes.
-// Changes come in by publish, those of one twin one after the other; reading takes no lock
+// View is what queries see: the visible state of every twin by its ordinal, and indexes.
+// Changes come in by Publish, those of one twin one after the other; reading takes no lock
 // but to find a twin by its id.
-type view struct {
+type View struct {
 	seed   maphash.Seed
 	shards [viewShards]viewShard
 
@@ -35,8 +37,16 @@ type view struct {
 	live   atomic.Int64
 
 	indexMu sync.Mutex // Protects changes of the list of indexes.
-	indexes atomic.Pointer[[]*index]
+	indexes atomic.Pointer[[]*listed]
 	clock   atomic.Int64 // Counts lookups, to know the index asked for the longest ago.
+}
+
+// listed is an index that the view keeps up.
+type listed struct {
+	*index.Index
+	name  string        // The path in one word.
+	ready chan struct{} // Closed when the index is built.
+	used  atomic.Int64  // When it was asked for last, by the view's clock.
 }
 
 // chunk is a run of twins by ordinal; nil for ordinals not in use.
@@ -48,23 +58,24 @@ type viewShard struct {
 	ords map[string]uint32
 }
 
-func newView() *view {
-	v := &view{seed: maphash.MakeSeed()}
+// New makes a view without twins.
+func New() *View {
+	v := &View{seed: maphash.MakeSeed()}
 	for i := range v.shards {
 		v.shards[i].ords = make(map[string]uint32)
 	}
 	v.chunks.Store(&[]*chunk{})
-	v.indexes.Store(&[]*index{})
+	v.indexes.Store(&[]*listed{})
 	return v
 }
 
 // shard returns the shard of an id.
-func (v *view) shard(id string) *viewShard {
+func (v *View) shard(id string) *viewShard {
 	return &v.shards[maphash.String(v.seed, id)%viewShards]
 }
 
-// publish makes a state of a twin visible; nil takes the twin away.
-func (v *view) publish(id string, t *twin.Twin) {
+// Publish makes a state of a twin visible; nil takes the twin away.
+func (v *View) Publish(id string, t *twin.Twin) {
 	sh := v.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -80,7 +91,7 @@ func (v *view) publish(id string, t *twin.Twin) {
 	}
 	old := v.slot(ord).Swap(t)
 	for _, idx := range *v.indexes.Load() {
-		idx.update(ord, old, t)
+		idx.Update(ord, old, t)
 	}
 	if t == nil {
 		v.release(ord)
@@ -88,7 +99,7 @@ func (v *view) publish(id string, t *twin.Twin) {
 }
 
 // take gives out an ordinal.
-func (v *view) take() uint32 {
+func (v *View) take() uint32 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.live.Add(1)
@@ -107,7 +118,7 @@ func (v *view) take() uint32 {
 }
 
 // release takes an ordinal back.
-func (v *view) release(ord uint32) {
+func (v *View) release(ord uint32) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.live.Add(-1)
@@ -115,20 +126,20 @@ func (v *view) release(ord uint32) {
 }
 
 // slot is the place of an ordinal that was given out.
-func (v *view) slot(ord uint32) *atomic.Pointer[twin.Twin] {
+func (v *View) slot(ord uint32) *atomic.Pointer[twin.Twin] {
 	return &(*v.chunks.Load())[ord/chunkSize][ord%chunkSize]
 }
 
-// at returns the visible state of a twin, nil for an ordinal not in use.
-func (v *view) at(ord uint32) *twin.Twin {
+// At returns the visible state of a twin, nil for an ordinal not in use.
+func (v *View) At(ord uint32) *twin.Twin {
 	if ord >= v.limit.Load() {
 		return nil
 	}
 	return v.slot(ord).Load()
 }
 
-// byID finds a twin by its id.
-func (v *view) byID(id string) (ord uint32, t *twin.Twin, ok bool) {
+// ByID finds a twin by its id.
+func (v *View) ByID(id string) (ord uint32, t *twin.Twin, ok bool) {
 	sh := v.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
@@ -138,80 +149,65 @@ func (v *view) byID(id string) (ord uint32, t *twin.Twin, ok bool) {
 	return ord, v.slot(ord).Load(), true
 }
 
-// lookup returns the index over a path. The first call for a path builds it; other calls
-// wait meanwhile.
-func (v *view) lookup(path []string) *index {
+// Lookup returns the index over a path of [twin.Twin.Field], such as tags, location, plant; nil for no path.
+// The first call for a path builds it, in about half a second for a million twins; other calls wait meanwhile. From
+// then on every change keeps it up. Of the paths asked for, the latest [MaxIndexes] have an index.
+//
+// What an index finds and what At returns may differ for an instant while twins change: a query must read the twin
+// itself before it believes the index.
+func (v *View) Lookup(path []string) plan.Index {
+	if len(path) == 0 {
+		return nil
+	}
 	path = names.Canonical(path)
 	name := strings.Join(path, "\x00")
 	v.indexMu.Lock()
 	list := *v.indexes.Load()
 	now := v.clock.Add(1)
-	if i := slices.IndexFunc(list, func(idx *index) bool { return idx.name == name }); i >= 0 {
+	if i := slices.IndexFunc(list, func(idx *listed) bool { return idx.name == name }); i >= 0 {
 		idx := list[i]
 		idx.used.Store(now)
 		v.indexMu.Unlock()
 		<-idx.ready
-		return idx
+		return idx.Index
 	}
-	idx := newIndex(name, path)
+	idx := &listed{Index: index.New(path), name: name, ready: make(chan struct{})}
 	idx.used.Store(now)
 	list = slices.Clone(list)
-	if len(list) >= maxIndexes {
-		oldest := slices.MinFunc(list, func(a, b *index) int { return int(a.used.Load() - b.used.Load()) })
-		list = slices.DeleteFunc(list, func(idx *index) bool { return idx == oldest })
+	if len(list) >= MaxIndexes {
+		oldest := slices.MinFunc(list, func(a, b *listed) int { return int(a.used.Load() - b.used.Load()) })
+		list = slices.DeleteFunc(list, func(idx *listed) bool { return idx == oldest })
 	}
 	list = append(list, idx)
 	v.indexes.Store(&list)
 	v.indexMu.Unlock()
-	v.build(idx)
+	v.build(idx.Index)
 	close(idx.ready)
-	return idx
+	return idx.Index
 }
 
 // build fills an index that is in the list already, so that no change passes it by: what
 // changes before the walk comes to it is entered twice, which does no harm, because both
 // happen under the lock of the twin's shard. The lock is held for one twin at a time.
-func (v *view) build(idx *index) {
+func (v *View) build(idx *index.Index) {
 	for ord := range v.limit.Load() {
-		t := v.at(ord)
+		t := v.At(ord)
 		if t == nil {
 			continue
 		}
 		sh := v.shard(t.DeviceID)
 		sh.mu.RLock()
-		if now := v.at(ord); now != nil && now.DeviceID == t.DeviceID {
-			idx.update(ord, nil, now)
+		if now := v.At(ord); now != nil && now.DeviceID == t.DeviceID {
+			idx.Update(ord, nil, now)
 		}
 		sh.mu.RUnlock()
 	}
 }
 
-// The methods of plan.Source.
-
-var _ plan.Source = (*Store)(nil)
+var _ plan.Source = (*View)(nil)
 
 // Len returns how many twins queries see.
-func (s *Store) Len() int { return int(s.view.live.Load()) }
+func (v *View) Len() int { return int(v.live.Load()) }
 
 // Max returns a number above every ordinal in use.
-func (s *Store) Max() uint32 { return s.view.limit.Load() }
-
-// At returns the twin with an ordinal as queries see it, nil for one not in use. An ordinal
-// stays with its twin until the twin is deleted, and may then be given to another.
-func (s *Store) At(ord uint32) *twin.Twin { return s.view.at(ord) }
-
-// ByID returns a twin and its ordinal as queries see them.
-func (s *Store) ByID(id string) (ord uint32, t *twin.Twin, ok bool) { return s.view.byID(id) }
-
-// Lookup returns the index over a path of [twin.Twin.Field], such as tags, location, plant.
-// The first call for a path builds it, in about half a second for a million twins; from then on every
-// change keeps it up. Of the paths asked for, the latest 16 have an index.
-//
-// What an index finds and what At returns may be moments apart while twins change: a query
-// must look at the twin itself before it believes the index.
-func (s *Store) Lookup(path []string) plan.Index {
-	if len(path) == 0 {
-		return nil
-	}
-	return s.view.lookup(path)
-}
+func (v *View) Max() uint32 { return v.limit.Load() }

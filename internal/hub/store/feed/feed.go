@@ -1,4 +1,5 @@
-package store
+// Package feed carries changes of twins to the queries after a delay.
+package feed
 
 import (
 	"container/heap"
@@ -8,12 +9,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// feed lets queries see changes later than they happen, as the index of the real service
+// Feed lets queries see changes later than they happen, as the index of the real service
 // does (query-twins: results may lag). Every change has a delay of its own, but those of one
 // twin never overtake each other. One goroutine carries the changes over.
-type feed struct {
-	view *view
-	lag  func() time.Duration
+type Feed struct {
+	publish func(id string, t *twin.Twin)
+	lag     func() time.Duration
 
 	wake    chan struct{} // Holds a token when an earlier change has come, or the end.
 	quit    chan struct{}
@@ -64,17 +65,19 @@ func (c *changes) Pop() any {
 	return x
 }
 
-func startFeed(v *view, lag func() time.Duration) *feed {
-	f := &feed{
-		view: v, lag: lag, last: make(map[string]lastChange),
+// Start makes a feed that publishes each change after a lag, which is asked for at the change. Calls of either function
+// do not overlap, but for one of lag with one of publish.
+func Start(publish func(id string, t *twin.Twin), lag func() time.Duration) *Feed {
+	f := &Feed{
+		publish: publish, lag: lag, last: make(map[string]lastChange),
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go f.run()
 	return f
 }
 
-// stop ends the goroutine and waits for it. It may be called again.
-func (f *feed) stop() {
+// Stop ends the goroutine and waits for it. A second call does nothing more.
+func (f *Feed) Stop() {
 	f.mu.Lock()
 	select {
 	case <-f.quit:
@@ -85,8 +88,8 @@ func (f *feed) stop() {
 	<-f.stopped
 }
 
-// add takes a change. Those of one twin must come in their order.
-func (f *feed) add(id string, t *twin.Twin) {
+// Add takes a change; a nil twin is a deletion. Those of one twin must come in their order.
+func (f *Feed) Add(id string, t *twin.Twin) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	due := time.Now().Add(max(0, f.lag()))
@@ -105,7 +108,7 @@ func (f *feed) add(id string, t *twin.Twin) {
 }
 
 // run carries changes over when they are due.
-func (f *feed) run() {
+func (f *Feed) run() {
 	defer close(f.stopped)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -124,18 +127,18 @@ func (f *feed) run() {
 
 // carry lets queries see all changes that are due. It returns how long to wait for the next
 // one, if there is one.
-func (f *feed) carry() (wait time.Duration, more bool) {
+func (f *Feed) carry() (wait time.Duration, more bool) {
 	for {
 		c, wait, ok := f.due()
 		if !ok {
 			return wait, wait > 0
 		}
-		f.view.publish(c.id, c.t)
+		f.publish(c.id, c.t)
 	}
 }
 
 // due takes the next change if it is due, else says how long it will be; 0 for none.
-func (f *feed) due() (c change, wait time.Duration, ok bool) {
+func (f *Feed) due() (c change, wait time.Duration, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.waiting) == 0 {

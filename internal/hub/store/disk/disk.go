@@ -1,4 +1,5 @@
-package store
+// Package disk keeps the records of devices in one file, a batch of changes at a time.
+package disk
 
 import (
 	"context"
@@ -15,16 +16,19 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
 
 const (
-	dataFile     = "hub.db"
 	lockWait     = time.Second // For another process to let go of the file.
 	smallestFile = 2 * 4096    // Bytes of the two pages that say what the file is.
 )
+
+// FileName is the name of the file in the data directory.
+const FileName = "hub.db"
 
 // Errors of opening a data directory. The error that Open returns matches one of them and
 // says the path.
@@ -39,9 +43,9 @@ var errFailed = iothub.ErrServer.With("The hub cannot write its data file")
 // errClosed is what a write gets after Close.
 var errClosed = iothub.ErrServiceUnavailable.With("The hub is stopping")
 
-// disk writes changes to the data file. One goroutine does it, a batch at a time: while one
+// Disk writes changes to the data file. One goroutine does it, a batch at a time: while one
 // batch is being flushed the next one gathers, so a flush serves all the writes that wait.
-type disk struct {
+type Disk struct {
 	db   *bbolt.DB
 	path string
 	log  *slog.Logger
@@ -50,27 +54,27 @@ type disk struct {
 	stopped chan struct{} // Closed when the goroutine has ended.
 
 	mu      sync.Mutex // Protects the following fields.
-	pending *batch     // nil when nothing waits.
+	pending *Batch     // nil when nothing waits.
 	err     error      // Why nothing can be written any more.
 	closing bool
 }
 
-// batch is what becomes durable with one flush.
-type batch struct {
-	ops  []operation
+// Batch is what becomes durable with one flush.
+type Batch struct {
+	ops  []Operation
 	done chan struct{} // Closed when the batch is on disk or has failed.
 	err  error         // To be read after done.
 }
 
-// operation is one change of one device.
-type operation struct {
-	id    string
-	state *stored // nil for a device deleted.
-	then  func()  // Called when the change is durable.
+// Operation is one change of one device.
+type Operation struct {
+	ID    string         // Of the device.
+	State *record.Record // What is to be kept; nil for a device deleted.
+	Then  func()         // Called when the change is durable.
 }
 
-// wait returns when the batch is durable. A nil batch is: there is no disk or no change.
-func (b *batch) wait(ctx context.Context) error {
+// Wait returns when the batch is durable. A nil batch is: there is no disk or no change.
+func (b *Batch) Wait(ctx context.Context) error {
 	if b == nil {
 		return nil
 	}
@@ -85,13 +89,13 @@ func (b *batch) wait(ctx context.Context) error {
 // bucketName is where the records are, by device id.
 func bucketName() []byte { return []byte("devices.1") }
 
-// openDisk opens the data file, and makes it and its directory if need be.
-func openDisk(dir string, log *slog.Logger) (d *disk, err error) {
-	path := filepath.Join(dir, dataFile)
+// Open opens the data file, and makes it and its directory if need be.
+func Open(dir string, log *slog.Logger) (d *Disk, err error) {
+	path := filepath.Join(dir, FileName)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	d = &disk{path: path, log: log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	d = &Disk{path: path, log: log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	var file *os.File
 	options := bbolt.Options{
 		Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
@@ -120,14 +124,14 @@ func openDisk(dir string, log *slog.Logger) (d *disk, err error) {
 		})
 	})
 	if err != nil {
-		return nil, errors.Join(err, d.abandon())
+		return nil, errors.Join(err, d.Abandon())
 	}
 	return d, nil
 }
 
 // guard does something with a file that may hold anything. The library panics over pages
 // that make no sense, and a file cut short faults when it is read: both are damage.
-func (d *disk) guard(do func() error) (err error) {
+func (d *Disk) guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -148,19 +152,19 @@ func (d *disk) guard(do func() error) (err error) {
 	}
 }
 
-// load hands over every record of the file.
-func (d *disk) load(ctx context.Context, in *jsonparse.Interner, adopt func(*record)) error {
+// Load hands over every record of the file.
+func (d *Disk) Load(ctx context.Context, in *jsonparse.Interner, adopt func(record.Record)) error {
 	return d.guard(func() error {
 		return d.db.View(func(tx *bbolt.Tx) error {
 			return tx.Bucket(bucketName()).ForEach(func(id, b []byte) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				rec, err := decodeRecord(b, in)
+				rec, err := record.Decode(b, in)
 				if err != nil {
 					return fmt.Errorf("device %q: %w", id, err)
 				}
-				if rec.twin.DeviceID != string(id) {
+				if rec.Twin.DeviceID != string(id) {
 					return fmt.Errorf("device %q: %w: another device's record", id, codec.ErrDamaged)
 				}
 				adopt(rec)
@@ -170,23 +174,23 @@ func (d *disk) load(ctx context.Context, in *jsonparse.Interner, adopt func(*rec
 	})
 }
 
-// abandon lets go of a file that was not started on.
-func (d *disk) abandon() error { return d.guard(d.db.Close) }
+// Abandon lets go of a file that was not started on.
+func (d *Disk) Abandon() error { return d.guard(d.db.Close) }
 
-// start begins to write.
-func (d *disk) start() { go d.run() }
+// Start begins to write.
+func (d *Disk) Start() { go d.run() }
 
-// add puts a change into the next batch. Changes of one device must be added in their order.
-func (d *disk) add(op operation) *batch {
+// Add puts a change into the next batch. Changes of one device must be added in their order.
+func (d *Disk) Add(op Operation) *Batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.failedLocked(); err != nil {
-		b := &batch{done: make(chan struct{}), err: err}
+		b := &Batch{done: make(chan struct{}), err: err}
 		close(b.done)
 		return b
 	}
 	if d.pending == nil {
-		d.pending = &batch{done: make(chan struct{})}
+		d.pending = &Batch{done: make(chan struct{})}
 		select {
 		case d.wake <- struct{}{}:
 		default:
@@ -196,14 +200,14 @@ func (d *disk) add(op operation) *batch {
 	return d.pending
 }
 
-// failed returns why nothing can be written, nil if all is well.
-func (d *disk) failed() error {
+// Failed returns why nothing can be written, nil if all is well.
+func (d *Disk) Failed() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failedLocked()
 }
 
-func (d *disk) failedLocked() error {
+func (d *Disk) failedLocked() error {
 	if d.closing {
 		return errClosed
 	}
@@ -211,7 +215,7 @@ func (d *disk) failedLocked() error {
 }
 
 // run writes batch after batch until close.
-func (d *disk) run() {
+func (d *Disk) run() {
 	defer close(d.stopped)
 	for range d.wake {
 		d.mu.Lock()
@@ -228,7 +232,7 @@ func (d *disk) run() {
 }
 
 // flush makes a batch durable, then tells whoever waits or asked to be told.
-func (d *disk) flush(b *batch) {
+func (d *Disk) flush(b *Batch) {
 	d.mu.Lock()
 	b.err = d.err
 	d.mu.Unlock()
@@ -243,7 +247,7 @@ func (d *disk) flush(b *batch) {
 	}
 	if b.err == nil {
 		for i := range b.ops {
-			b.ops[i].then()
+			b.ops[i].Then()
 		}
 	}
 	close(b.done)
@@ -251,10 +255,10 @@ func (d *disk) flush(b *batch) {
 
 // commit writes the last state of every device of a batch in one transaction, in the order
 // of the ids, which is the order of the pages.
-func (d *disk) commit(ops []operation) error {
-	last := make(map[string]*stored, len(ops))
+func (d *Disk) commit(ops []Operation) error {
+	last := make(map[string]*record.Record, len(ops))
 	for i := range ops {
-		last[ops[i].id] = ops[i].state
+		last[ops[i].ID] = ops[i].State
 	}
 	ids := make([]string, 0, len(last))
 	for id := range last {
@@ -268,7 +272,7 @@ func (d *disk) commit(ops []operation) error {
 			if state := last[id]; state == nil {
 				err = bucket.Delete([]byte(id))
 			} else {
-				err = bucket.Put([]byte(id), state.appendBinary(nil)) // The library keeps the bytes until the end.
+				err = bucket.Put([]byte(id), state.AppendBinary(nil)) // The library keeps the bytes until the end.
 			}
 			if err != nil {
 				return fmt.Errorf("device %q: %w", id, err)
@@ -278,8 +282,8 @@ func (d *disk) commit(ops []operation) error {
 	})
 }
 
-// close writes what waits, ends the goroutine and closes the file.
-func (d *disk) close() error {
+// Close writes what waits, ends the goroutine and closes the file.
+func (d *Disk) Close() error {
 	d.mu.Lock()
 	already := d.closing
 	d.closing = true
