@@ -6,20 +6,23 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
 )
 
 // families are the paths of all objects of the language, with [] for an item of a list and {} for a name.
-func families(path string, fields []field, into map[string]bool) {
-	for _, f := range fields {
-		if f.value.fields == nil {
+func families(path string, keys []language.Key, into map[string]bool) {
+	for _, f := range keys {
+		if f.Value.Keys == nil {
 			continue
 		}
-		below := join(path, f.key)
-		if f.value.form == formList {
+		below := language.Join(path, f.Name)
+		if f.Value.Form == form.List {
 			below += "[]"
 		}
 		into[below] = true
-		families(below, f.value.fields, into)
+		families(below, f.Value.Keys, into)
 	}
 }
 
@@ -41,14 +44,14 @@ func TestBrokenScenariosCoverTheLanguage(t *testing.T) {
 		t.Errorf("%d cases; want 60 at least", n)
 	}
 	missing := make(map[string]bool)
-	families("", scenarioFields(&Scenario{}), missing)
+	families("", new(reader).scenarioKeys(&Scenario{}), missing)
 	number := regexp.MustCompile(`\[\d+\]`)
 	line := regexp.MustCompile(`(?m)^[^: ]+:\d+:\d+: ([^: ]+):`)
 	for i := 1; i < len(files); i += 2 {
 		for _, m := range line.FindAllSubmatch(files[i].Data, -1) {
 			path := number.ReplaceAllString(string(m[1]), "[]")
 			for family := range missing {
-				if path == family || below(path, family) {
+				if path == family || language.Below(path, family) {
 					delete(missing, family)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 )
 
@@ -135,22 +136,22 @@ func percent(share float64) string { return fmt.Sprintf("%v%%", share*100) }
 // A default that is documented is the default that acts, for every key of the reference.
 func TestDefaultsAreWhatTheReferenceSays(t *testing.T) {
 	acts := effective(t, decodeDefaults(t, everyObject))
-	keys := 0
-	var walk func(path string, fields []field)
-	walk = func(path string, fields []field) {
-		for _, f := range fields {
-			at := join(path, f.key)
-			walk(at, f.value.fields)
-			if f.def == none {
+	known := 0
+	var walk func(path string, keys []language.Key)
+	walk = func(path string, keys []language.Key) {
+		for _, f := range keys {
+			at := language.Join(path, f.Name)
+			walk(at, f.Value.Keys)
+			if f.Default == none {
 				continue
 			}
-			keys++
-			got, known := acts[at]
+			known++
+			got, is := acts[at]
 			d, isTime := got.(time.Duration)
-			def := f.def.text()
+			def := f.Default.Text()
 			want, err := time.ParseDuration(def)
 			switch {
-			case !known:
+			case !is:
 				t.Errorf("%s: nothing says what acts when it is left out; the reference says %s", at, def)
 			case got == "":
 			case isTime && (err != nil || want != d):
@@ -160,9 +161,9 @@ func TestDefaultsAreWhatTheReferenceSays(t *testing.T) {
 			}
 		}
 	}
-	walk("", scenarioFields(&Scenario{}))
-	if keys != len(acts) {
-		t.Errorf("the reference has %d defaults, the test %d", keys, len(acts))
+	walk("", new(reader).scenarioKeys(&Scenario{}))
+	if known != len(acts) {
+		t.Errorf("the reference has %d defaults, the test %d", known, len(acts))
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
+	"github.com/twinfleet/twinfleet/internal/language/value"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
@@ -44,30 +48,40 @@ type X509 struct {
 // Made reports whether a run makes the group's identities.
 func (d *Identity) Made() bool { return d.File == "" }
 
-func identityFields(d *Identity) []field {
-	certificates := func(x *X509) []field {
-		return []field{
-			{"ca", text(&x.CA), means("made in memory"), "File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is relative to the scenario."},
-			{"key", text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."},
-			{"thumbprint", boolean(&x.Thumbprint), is("false"), "Devices sign their certificates themselves, and the hub knows them by their thumbprints."},
+func identityKeys(d *Identity) []language.Key {
+	certificates := func(x *X509) []language.Key {
+		return []language.Key{
+			key("ca", value.Text(&x.CA), means("made in memory"),
+				"File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one "+
+					"of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is "+
+					"relative to the scenario."),
+			key("key", value.Text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."),
+			key("thumbprint", value.Bool(&x.Thumbprint), is("false"),
+				"Devices sign their certificates themselves, and the hub knows them by their thumbprints."),
 		}
 	}
-	return []field{
-		{"file", text(&d.File), none, "File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of them to use."},
-		{"key", readGroupKey(d), none, "Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning does."},
-		{"x509", optional(&d.X509, empty, certificates), none, "Certificates instead of keys, one a device with the device id as common name."},
+	return []language.Key{
+		key("file", value.Text(&d.File), none,
+			"File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a "+
+				"single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of "+
+				"them to use."),
+		key("key", readGroupKey(d), none,
+			"Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning "+
+				"does."),
+		key("x509", value.Optional(&d.X509, value.Empty, certificates), none,
+			"Certificates instead of keys, one a device with the device id as common name."),
 	}
 }
 
-func readGroupKey(d *Identity) value {
-	return value{form: formText, read: func(r *reader, path string, n *yaml.Node) {
-		s, ok := r.scalar(path, n, "a key", "!!str", "!!int", "!!float")
+func readGroupKey(d *Identity) language.Value {
+	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		s, ok := r.Scalar(path, n, "a key", "!!str", "!!int", "!!float")
 		if !ok {
 			return
 		}
 		key, err := sas.ParseKey(s)
 		if err != nil {
-			r.fail(path, n, "%v; take the primary key of the enrollment group", err)
+			r.Fail(path, n, "%v; take the primary key of the enrollment group", err)
 			return
 		}
 		d.Key = NewSecret(key.Base64())
@@ -83,14 +97,14 @@ func (r *reader) finishTrust(t *Target) {
 	b, err := r.readFile(t.CA)
 	switch here, statErr := filepath.Abs(t.CA); {
 	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
-		r.failAt(path, place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
+		r.FailAt(path, problem.Place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
 		return
 	case err != nil:
-		r.failAt(path, place{}, "the file cannot be read: %v", err)
+		r.FailAt(path, problem.Place{}, "the file cannot be read: %v", err)
 		return
 	}
 	if t.Trusted, err = identity.ParseCertificates(b); err != nil {
-		r.failAt(path, place{}, "%s: %v", t.CA, err)
+		r.FailAt(path, problem.Place{}, "%s: %v", t.CA, err)
 	}
 }
 
@@ -105,7 +119,7 @@ const largestFile = 1 << 30
 // readFile reads a file that the scenario names, relative to its own directory.
 func (r *reader) readFile(name string) ([]byte, error) {
 	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(r.file), name)
+		name = filepath.Join(filepath.Dir(r.File), name)
 	}
 	if r.files != nil {
 		return r.files(name)
@@ -136,17 +150,17 @@ func (r *reader) finishIdentity(path string, g *Group) {
 	if x := d.X509; x != nil && !x.Thumbprint && x.CA != "" && x.Key != "" {
 		cert, err := r.readFile(x.CA)
 		if err != nil {
-			r.failAt(path+".identity.x509.ca", g.place, "the file cannot be read: %v", err)
+			r.FailAt(path+".identity.x509.ca", g.place, "the file cannot be read: %v", err)
 			return
 		}
 		key, err := r.readFile(x.Key)
 		if err != nil {
-			r.failAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
+			r.FailAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
 			return
 		}
 		authority, err := identity.ParseAuthority(cert, key)
 		if err != nil {
-			r.failAt(path+".identity.x509", g.place, "%v", err)
+			r.FailAt(path+".identity.x509", g.place, "%v", err)
 			return
 		}
 		x.Authority = authority.TLS()
@@ -159,20 +173,20 @@ func (r *reader) readDevices(path string, g *Group) {
 	at := path + ".identity.file"
 	b, err := r.readFile(d.File)
 	if err != nil {
-		r.failAt(at, g.place, "the file cannot be read: %v", err)
+		r.FailAt(at, g.place, "the file cannot be read: %v", err)
 		return
 	}
 	all, err := identity.Parse(b)
 	if err != nil {
 		for _, one := range unjoin(err) {
-			r.failAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), identity.ErrFile.Error()+": "))
+			r.FailAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), identity.ErrFile.Error()+": "))
 		}
 		return
 	}
-	if _, given := r.places[path+".count"]; !given {
+	if !r.Given(path + ".count") {
 		g.Count = len(all)
 	} else if g.Count > len(all) {
-		r.failAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
+		r.FailAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
 		return
 	}
 	for _, x := range all { // finishSizes takes as many as there are to be
@@ -200,17 +214,17 @@ func (r *reader) validateIdentity(path string, g *Group, t *Target) {
 		}
 	}
 	if parts == 0 {
-		if _, empty := r.places[at]; empty {
-			r.failAt(at, g.place, "give one of file, key, x509; without identity the run makes devices with keys of their own")
+		if r.Given(at) {
+			r.FailAt(at, g.place, "give one of file, key, x509; without identity the run makes devices with keys of their own")
 		}
 		return
 	}
 	if parts > 1 {
-		r.failAt(at, g.place, "give one of file, key, x509, not %d of them", parts)
+		r.FailAt(at, g.place, "give one of file, key, x509, not %d of them", parts)
 		return
 	}
 	if !t.Can().Twins {
-		r.failAt(at, g.place, "a plain broker has no identities; use target.username and target.password")
+		r.FailAt(at, g.place, "a plain broker has no identities; use target.username and target.password")
 		return
 	}
 	if d.File != "" {
@@ -222,8 +236,8 @@ func (r *reader) validateIdentity(path string, g *Group, t *Target) {
 }
 
 func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
-	if _, given := r.places[path+".id"]; given {
-		r.failAt(path+".id", g.place, "device ids are those of the file; remove id")
+	if r.Given(path + ".id") {
+		r.FailAt(path+".id", g.place, "device ids are those of the file; remove id")
 	}
 	if !t.Can().Registry {
 		return // the embedded hub takes devices of any hub
@@ -234,7 +248,7 @@ func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
 	}
 	for _, dev := range g.Identity.Devices {
 		if !strings.EqualFold(dev.HostName, c.HostName) {
-			r.failAt(path+".identity.file", g.place, "%s: device %s belongs to %s, the target is %s", g.Identity.File, dev.DeviceID, dev.HostName, c.HostName)
+			r.FailAt(path+".identity.file", g.place, "%s: device %s belongs to %s, the target is %s", g.Identity.File, dev.DeviceID, dev.HostName, c.HostName)
 			return
 		}
 	}
@@ -244,17 +258,17 @@ func (r *reader) validateX509(at string, g *Group, t *Target) {
 	x := g.Identity.X509
 	switch {
 	case x.Thumbprint && x.CA+x.Key != "":
-		r.failAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
+		r.FailAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
 	case (x.CA == "") != (x.Key == ""):
-		r.failAt(at, g.place, "an authority needs both ca and key")
+		r.FailAt(at, g.place, "an authority needs both ca and key")
 	case !x.Thumbprint && x.CA == "" && !t.Can().InProcess:
-		r.failAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
+		r.FailAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
 	}
 	if t.Plain {
-		r.failAt(at, g.place, "certificates need TLS; remove target.plain")
+		r.FailAt(at, g.place, "certificates need TLS; remove target.plain")
 	}
 	if g.Tokens.Present {
-		r.failAt(at, g.place, "devices with certificates have no tokens; remove tokens")
+		r.FailAt(at, g.place, "devices with certificates have no tokens; remove tokens")
 	}
 }
 
@@ -263,7 +277,7 @@ func (r *reader) validateDeviceIDs(path string, g *Group) {
 	if !g.Identity.Made() {
 		for n := range g.Identity.Devices {
 			if err := usableID(g.DeviceID(n)); err != nil {
-				r.failAt(path+".identity.file", g.place, "%s: %v", g.Identity.File, err)
+				r.FailAt(path+".identity.file", g.place, "%s: %v", g.Identity.File, err)
 				return
 			}
 		}
@@ -274,11 +288,11 @@ func (r *reader) validateDeviceIDs(path string, g *Group) {
 	name, _, closed := strings.Cut(rest, "}")
 	switch err := usableID(filled); {
 	case g.Count > 1 && !strings.Contains(g.ID, "{index}"):
-		r.failAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
+		r.FailAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
 	case found && closed:
-		r.failAt(path+".id", g.place, "nothing is known to put in for {%s}; there are {group}, {index}", name)
+		r.FailAt(path+".id", g.place, "nothing is known to put in for {%s}; there are {group}, {index}", name)
 	case err != nil:
-		r.failAt(path+".id", g.place, "%v", err)
+		r.FailAt(path+".id", g.place, "%v", err)
 	}
 }
 
@@ -311,7 +325,7 @@ func (r *reader) validateIDs(s *Scenario) {
 			}
 			id := g.DeviceID(n)
 			if first, twice := groupOf[id]; twice && s.Fleet.Groups[first].Name != g.Name {
-				r.failAt(fmt.Sprintf("fleet.groups[%d].id", i), g.place, "device %s is in group %s too; ids must differ", id, s.Fleet.Groups[first].Name)
+				r.FailAt(fmt.Sprintf("fleet.groups[%d].id", i), g.place, "device %s is in group %s too; ids must differ", id, s.Fleet.Groups[first].Name)
 				break
 			}
 			groupOf[id] = i

@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
 )
 
 // A key that the schema requires is one that the decoder misses, wherever its object stands.
@@ -13,7 +16,7 @@ func TestRequiredKeysAreMissed(t *testing.T) {
 	for _, text := range []string{everyObject, ofABroker} {
 		withoutRequired(t, text, tried)
 	}
-	for path := range requiredKeys("", scenarioFields(&Scenario{})) {
+	for path := range requiredKeys("", new(reader).scenarioKeys(&Scenario{})) {
 		if !tried[path] {
 			t.Errorf("%s: no object of the test has it", path)
 		}
@@ -28,11 +31,11 @@ func withoutRequired(t *testing.T, text string, tried map[string]bool) {
 		t.Fatal(err)
 	}
 	decodeDefaults(t, text)
-	eachObject("", root.Content[0], scenarioFields(&Scenario{}), func(path string, n *yaml.Node, fields []field) {
-		for _, f := range fields {
-			at := join(path, f.key)
-			i := keyOf(n, f.key)
-			if !f.value.must || i < 0 {
+	eachObject("", root.Content[0], new(reader).scenarioKeys(&Scenario{}), func(path string, n *yaml.Node, keys []language.Key) {
+		for _, f := range keys {
+			at := language.Join(path, f.Name)
+			i := keyOf(n, f.Name)
+			if !f.Value.Must || i < 0 {
 				continue
 			}
 			tried[at] = true
@@ -61,14 +64,14 @@ func keyOf(n *yaml.Node, key string) int {
 }
 
 // eachObject visits the objects of a file beside their tables, those within first.
-func eachObject(path string, n *yaml.Node, fields []field, visit func(path string, n *yaml.Node, fields []field)) {
-	for _, f := range fields {
-		i := keyOf(n, f.key)
-		if i < 0 || f.value.fields == nil {
+func eachObject(path string, n *yaml.Node, keys []language.Key, visit func(path string, n *yaml.Node, keys []language.Key)) {
+	for _, f := range keys {
+		i := keyOf(n, f.Name)
+		if i < 0 || f.Value.Keys == nil {
 			continue
 		}
 		items := []*yaml.Node{n.Content[i+1]}
-		if f.value.form == formBounds {
+		if f.Value.Form == form.Bounds {
 			items = nil
 			for k := 1; k < len(n.Content[i+1].Content); k += 2 {
 				items = append(items, n.Content[i+1].Content[k])
@@ -78,21 +81,21 @@ func eachObject(path string, n *yaml.Node, fields []field, visit func(path strin
 		}
 		for _, item := range items {
 			if item.Kind == yaml.MappingNode {
-				eachObject(join(path, f.key), item, f.value.fields, visit)
+				eachObject(language.Join(path, f.Name), item, f.Value.Keys, visit)
 			}
 		}
 	}
-	visit(path, n, fields)
+	visit(path, n, keys)
 }
 
-func requiredKeys(path string, fields []field) map[string]bool {
+func requiredKeys(path string, keys []language.Key) map[string]bool {
 	all := make(map[string]bool)
-	for _, f := range fields {
-		at := join(path, f.key)
-		if f.value.must {
+	for _, f := range keys {
+		at := language.Join(path, f.Name)
+		if f.Value.Must {
 			all[at] = true
 		}
-		for below := range requiredKeys(at, f.value.fields) {
+		for below := range requiredKeys(at, f.Value.Keys) {
 			all[below] = true
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/language/timing"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // mostDevices bounds a group, and a fleet that is asked for by its number.
@@ -28,10 +31,10 @@ func (r *reader) rescaled(path string, value any) {
 func (r *reader) scaleDevices(s *Scenario, want int) {
 	before, groups := s.Devices(), s.Fleet.Groups
 	switch {
-	case len(groups) == 0 || r.overlaps("fleet"):
+	case len(groups) == 0 || r.Overlaps("fleet"):
 		return // was said, or will be
 	case want < len(groups) || want > mostDevices:
-		r.failAt(askedDevices, place{}, "%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
+		r.FailAt(askedDevices, problem.Place{}, "%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
 		return
 	}
 	r.finishNumbers(s)
@@ -50,7 +53,7 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	for i, n := range apportion(counts, want) {
 		g := &groups[i]
 		if file := g.Identity.File; file != "" && n > len(g.Identity.Devices) {
-			r.failAt(askedDevices, place{}, "group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
+			r.FailAt(askedDevices, problem.Place{}, "group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
 			continue
 		}
 		if g.Count != n {
@@ -121,7 +124,7 @@ func (r *reader) scaleRate(asked string, stage int, t *Stage, factor float64) {
 	}
 	t.ConnectRate = &Range{c.From * factor, c.To * factor}
 	if fastest := max(t.ConnectRate.From, t.ConnectRate.To); fastest > maxRate {
-		r.failAt(asked, place{}, "the devices of stage %s would come or go at %.0f/s, which is more than one process can start; make it longer, or the fleet smaller", t.Name, fastest)
+		r.FailAt(asked, problem.Place{}, "the devices of stage %s would come or go at %.0f/s, which is more than one process can start; make it longer, or the fleet smaller", t.Name, fastest)
 	}
 	r.rescaled(fmt.Sprintf("stages[%d].connect_rate", stage), t.ConnectRate)
 }
@@ -163,13 +166,13 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 		before += d
 	}
 	switch {
-	case r.overlaps("stages"):
+	case r.Overlaps("stages"):
 		return // was said
 	case before == 0:
-		r.failAt(askedDuration, place{}, "no stage says how long it lasts, so that there is nothing to make longer or shorter; remove %s", askedDuration)
+		r.FailAt(askedDuration, problem.Place{}, "no stage says how long it lasts, so that there is nothing to make longer or shorter; remove %s", askedDuration)
 		return
-	case want < time.Duration(len(lengths))*moment || want > maxDuration:
-		r.failAt(askedDuration, place{}, "%s for %d stages; use %s to %s", want, len(lengths), time.Duration(len(lengths))*moment, maxDuration)
+	case want < time.Duration(len(lengths))*timing.Shortest || want > timing.Longest:
+		r.FailAt(askedDuration, problem.Place{}, "%s for %d stages; use %s to %s", want, len(lengths), time.Duration(len(lengths))*timing.Shortest, timing.Longest)
 		return
 	}
 	factor := float64(want) / float64(before)
@@ -180,7 +183,7 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 		}
 		from := scaledTime(at, factor)
 		at += lengths[i]
-		r.scaleStage(i, &s.Stages[i], lengths[i], max(moment, scaledTime(at, factor)-from))
+		r.scaleStage(i, &s.Stages[i], lengths[i], max(timing.Shortest, scaledTime(at, factor)-from))
 	}
 	for i := range s.Service.Rollouts {
 		x, path := &s.Service.Rollouts[i], fmt.Sprintf("service.rollouts[%d]", i)
@@ -192,7 +195,7 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 	for i := range s.Service.Jobs {
 		r.scaleTime(fmt.Sprintf("service.jobs[%d].at", i), &s.Service.Jobs[i].At, factor)
 	}
-	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow", askedDuration, brief(want), brief(want), brief(before.Round(moment))))
+	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow", askedDuration, brief(want), brief(want), brief(before.Round(timing.Shortest))))
 }
 
 // stageLengths are how long the stages last, as far as they say; 0 for those that end with their last step.
@@ -239,7 +242,7 @@ func (r *reader) scaleStage(i int, t *Stage, from, to time.Duration) {
 // scaleWithin is scaleTime for what lasts no longer than something else: rounding does not change that.
 func (r *reader) scaleWithin(path string, d *time.Duration, factor float64, before, longest time.Duration) {
 	if *d > 0 && *d <= before {
-		*d = min(max(moment, scaledTime(*d, factor)), longest)
+		*d = min(max(timing.Shortest, scaledTime(*d, factor)), longest)
 		r.rescaled(path, *d)
 		return
 	}
@@ -249,14 +252,14 @@ func (r *reader) scaleWithin(path string, d *time.Duration, factor float64, befo
 // scaleTime makes a time longer or shorter; none stays none.
 func (r *reader) scaleTime(path string, d *time.Duration, factor float64) {
 	if *d > 0 {
-		*d = max(moment, scaledTime(*d, factor))
+		*d = max(timing.Shortest, scaledTime(*d, factor))
 		r.rescaled(path, *d)
 	}
 }
 
 // scaledTime is a time by a factor, in whole milliseconds.
 func scaledTime(d time.Duration, factor float64) time.Duration {
-	return time.Duration(math.Round(float64(d)*factor/float64(moment))) * moment
+	return time.Duration(math.Round(float64(d)*factor/float64(timing.Shortest))) * timing.Shortest
 }
 
 // brief writes a time without the parts that are 0: 2m, not 2m0s.

@@ -8,6 +8,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
+	"github.com/twinfleet/twinfleet/internal/language/value"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -43,15 +47,15 @@ func (x *number) of(s *Scenario) int {
 }
 
 // devices reads a number of devices: 100, or 80% of the fleet.
-func devices(into *int) value { return devicesOf("", into) }
+func (in *reader) devices(into *int) language.Value { return in.devicesOf("", into) }
 
-func devicesOf(group string, into *int) value {
-	return value{form: formDevices, read: func(r *reader, path string, n *yaml.Node) {
-		s, ok := r.ofFleet(path, n, n.Value)
+func (in *reader) devicesOf(group string, into *int) language.Value {
+	return language.Value{Form: form.Devices, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		s, ok := ofFleet(r, path, n, n.Value)
 		if ok && s < 0 {
-			count(into, 0, most).read(r, path, n)
+			value.Count(into, 0, most).Read(r, path, n)
 		}
-		r.numbers = append(r.numbers, number{into: into, path: path, group: group, share: s})
+		in.numbers = append(in.numbers, number{into: into, path: path, group: group, share: s})
 	}}
 }
 
@@ -59,46 +63,46 @@ func devicesOf(group string, into *int) value {
 type goal struct {
 	group string
 	n     int
-	at    place
+	at    problem.Place
 }
 
 // goals reads the number of devices at the end of a stage: one for all, or one for each of some groups.
-func goals(t *Stage) value {
-	return value{form: formGoals, read: func(r *reader, path string, n *yaml.Node) {
+func (in *reader) goals(t *Stage) language.Value {
+	return language.Value{Form: form.Goals, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
-			devices(&t.Devices).read(r, path, n)
+			in.devices(&t.Devices).Read(r, path, n)
 			return
 		}
 		if len(n.Content) == 0 {
-			r.fail(path, n, "names no group; write {robots: 100}, or 100%% for all devices")
+			r.Fail(path, n, "names no group; write {robots: 100}, or 100%% for all devices")
 			return
 		}
 		t.goals = make([]goal, 0, len(n.Content)/2) // the numbers stay where they are
-		r.pairs(path, n, func(key string, k, v *yaml.Node) {
-			t.goals = append(t.goals, goal{key, anything, placeOf(v)})
-			devicesOf(key, &t.goals[len(t.goals)-1].n).read(r, join(path, key), v)
-			r.groupNames = append(r.groupNames, reference{join(path, key), key, placeOf(k)})
+		r.Pairs(path, n, func(key string, k, v *yaml.Node) {
+			t.goals = append(t.goals, goal{key, anything, language.PlaceOf(v)})
+			in.devicesOf(key, &t.goals[len(t.goals)-1].n).Read(r, language.Join(path, key), v)
+			in.groupNames = append(in.groupNames, reference{language.Join(path, key), key, language.PlaceOf(k)})
 		})
 	}}
 }
 
 // expected is devices for a number that is expected of the target, whatever the size of the fleet.
-func expected(into *int) value {
-	return value{form: formDevices, read: func(r *reader, path string, n *yaml.Node) {
-		devices(into).read(r, path, n)
-		r.numbers[len(r.numbers)-1].path = ""
+func (in *reader) expected(into *int) language.Value {
+	return language.Value{Form: form.Devices, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		in.devices(into).Read(r, path, n)
+		in.numbers[len(in.numbers)-1].path = ""
 	}}
 }
 
 // ofFleet reads a share of all devices; it is below 0 for what is none. Mistakes are problems.
-func (r *reader) ofFleet(path string, n *yaml.Node, text string) (s float64, ok bool) {
+func ofFleet(r *language.Reader, path string, n *yaml.Node, text string) (s float64, ok bool) {
 	text, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
-	if n.Kind != yaml.ScalarNode || r.unfilled[path] || !percent {
+	if n.Kind != yaml.ScalarNode || r.Unknown(path) || !percent {
 		return -1, true
 	}
 	s, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(s >= 0 && s <= 100) {
-		r.fail(path, n, "%q is no share of the devices; write 0%% to 100%%, or a whole number", n.Value)
+		r.Fail(path, n, "%q is no share of the devices; write 0%% to 100%%, or a whole number", n.Value)
 		return 1, false // so that nothing follows from it
 	}
 	return s / 100, true
@@ -106,16 +110,16 @@ func (r *reader) ofFleet(path string, n *yaml.Node, text string) (s float64, ok 
 
 // finishSizes gives the run the size that was asked for, and makes numbers of shares of the fleet.
 func (r *reader) finishSizes(s *Scenario) {
-	if r.devices != 0 {
-		r.scaleDevices(s, r.devices)
+	if r.wantDevices != 0 {
+		r.scaleDevices(s, r.wantDevices)
 	}
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		g.Identity.Devices = g.Identity.Devices[:min(g.Count, len(g.Identity.Devices))]
 	}
 	r.finishNumbers(s)
-	if r.duration != 0 {
-		r.scaleDuration(s, r.duration)
+	if r.wantDuration != 0 {
+		r.scaleDuration(s, r.wantDuration)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -64,7 +65,7 @@ type Group struct {
 	Method    Method
 	InFlight  int    // unanswered operations of one device
 	Overflow  string // what is due beyond InFlight: drop or wait
-	place     place
+	place     problem.Place
 }
 
 // Weight is one choice by weight.
@@ -130,7 +131,7 @@ type Stage struct {
 	Steps         []Step
 	goals         []goal // what the file says by group
 	active        []int  // active devices of each group at the end of the stage; nil when no stage tells them apart
-	place         place
+	place         problem.Place
 }
 
 // Storm cuts connections at the start of a stage.
@@ -196,6 +197,3 @@ type AwaitStep struct {
 	Reported  int // devices with an acknowledged report; below 0 for any number
 	Within    time.Duration
 }
-
-// place is where something stands in the file.
-type place struct{ line, column int }

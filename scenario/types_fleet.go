@@ -1,6 +1,8 @@
 package scenario
 
-import "time"
+import (
+	"time"
+)
 
 // Network is what is wrong, while a stage lasts, with the network between devices and their target.
 type Network struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -31,7 +32,7 @@ type Query struct {
 	PageSize int
 	Timeout  time.Duration
 	Stages   []string // empty for the whole run
-	place    place
+	place    problem.Place
 }
 
 // Expectation is a comparison with the number of items in a result.
@@ -77,7 +78,7 @@ type Rollout struct {
 	Rate       *Range        // twins patched a second
 	Timeout    time.Duration // of a device's notification and answer
 	StopOver   float64       // share of a wave's devices that may fail; 1 never stops
-	place      place
+	place      problem.Place
 }
 
 // Wave is one step of a rollout.
@@ -95,7 +96,7 @@ type MethodCalls struct {
 	Rate    *Range
 	Timeout time.Duration
 	Stages  []string // empty for the whole run
-	place   place
+	place   problem.Place
 }
 
 // TwinReads is twins of a group that are read at a rate.
@@ -103,7 +104,7 @@ type TwinReads struct {
 	Group  string
 	Rate   *Range
 	Stages []string // empty for the whole run
-	place  place
+	place  problem.Place
 }
 
 // Job is a scheduled job.
@@ -117,7 +118,7 @@ type Job struct {
 	At      time.Duration // after the start of Stage
 	Stage   string        // the first when empty
 	MaxTime time.Duration
-	place   place
+	place   problem.Place
 }
 
 // JobMethod is the direct method that a job calls.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
@@ -30,7 +31,7 @@ func (r *reader) finishTokens(path string, t *Tokens) {
 	if t.Life == 0 {
 		t.Life = time.Hour
 	}
-	if !r.given(path + ".margin") {
+	if !r.Given(path + ".margin") {
 		t.Margin = min(15*time.Minute, t.Life/4)
 	}
 }
@@ -48,7 +49,7 @@ func (r *reader) validate(s *Scenario) {
 
 func (r *reader) validateFleet(s *Scenario) {
 	if len(s.Fleet.Groups) == 0 {
-		r.failAt("fleet.groups", place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
+		r.FailAt("fleet.groups", problem.Place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
 	}
 	r.validateSources(s)
 	names := make(map[string]bool)
@@ -57,10 +58,10 @@ func (r *reader) validateFleet(s *Scenario) {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		switch {
 		case g.Name == "":
-			r.failAt(path, g.place, "the group has no name")
+			r.FailAt(path, g.place, "the group has no name")
 			continue
 		case names[g.Name]:
-			r.failAt(path+".name", g.place, "a second group named %s; names must differ", g.Name)
+			r.FailAt(path+".name", g.place, "a second group named %s; names must differ", g.Name)
 		}
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Can())
@@ -72,21 +73,21 @@ func (r *reader) validateFleet(s *Scenario) {
 func (r *reader) validateGroup(path string, g *Group, can Capabilities) {
 	r.validateDeviceIDs(path, g)
 	if len(g.Report.Types) == 0 && (g.Report.Every > 0 || g.Report.Properties != nil) {
-		r.failAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")
+		r.FailAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")
 	}
 	r.validatePace(path+".reported.every", g, g.Report.Every)
 	r.validatePace(path+".telemetry.every", g, g.Telemetry.Every)
 	if g.Online.IsZero() != g.Offline.IsZero() {
-		r.failAt(path+".session", g.place, "a session needs both online and offline")
+		r.FailAt(path+".session", g.place, "a session needs both online and offline")
 	}
 	if t := g.Tokens; t.Life > 0 && t.Margin+t.Spread >= t.Life {
-		r.failAt(path+".tokens", g.place, "margin and spread together (%s) leave nothing of a life of %s", t.Margin+t.Spread, t.Life)
+		r.FailAt(path+".tokens", g.place, "margin and spread together (%s) leave nothing of a life of %s", t.Margin+t.Spread, t.Life)
 	}
 	if !can.Topics && g.Telemetry.QoS == 2 {
-		r.failAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
+		r.FailAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
 	}
 	if !can.Twins && len(g.Report.Types) > 0 {
-		r.failAt(path+".reported", g.place, "a plain broker has no twins; remove reported, and send telemetry")
+		r.FailAt(path+".reported", g.place, "a plain broker has no twins; remove reported, and send telemetry")
 	}
 }
 
@@ -100,7 +101,7 @@ func (g *Group) DeviceID(i int) string {
 
 func (r *reader) validateStages(s *Scenario) {
 	if len(s.Stages) == 0 {
-		r.failAt("stages", place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: 100%%}]")
+		r.FailAt("stages", problem.Place{}, "there is no stage; write stages: [{name: ramp, duration: 30s, devices: 100%%}]")
 	}
 	devices, names, before := 0, make(map[string]int), []int(nil)
 	for i := range s.Stages {
@@ -116,30 +117,30 @@ func (r *reader) validateStages(s *Scenario) {
 		}
 		switch first, twice := names[t.Name]; {
 		case t.Name == "":
-			r.failAt(path, t.place, "the stage has no name")
+			r.FailAt(path, t.place, "the stage has no name")
 		case twice:
-			r.failAt(path+".name", t.place, "a second stage named %s, as stages[%d] is; names must differ, for thresholds and queries go by them", t.Name, first)
+			r.FailAt(path+".name", t.place, "a second stage named %s, as stages[%d] is; names must differ, for thresholds and queries go by them", t.Name, first)
 		default:
 			names[t.Name] = i
 		}
 		r.validateGoals(path, t, s)
 		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 && t.goals == nil {
-			r.failAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
+			r.FailAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
 		}
 		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {
-			r.failAt(path+".duration", t.place, "a rate needs a duration")
+			r.FailAt(path+".duration", t.place, "a rate needs a duration")
 		}
 		if t.Hub != nil && !s.Target.Can().Faults {
-			r.failAt(path+".hub", t.place, "only the embedded hub has a fault switch")
+			r.FailAt(path+".hub", t.place, "only the embedded hub has a fault switch")
 		}
 		if t.Hub != nil && t.Hub.Service != nil && t.Hub.Service.Time == 0 {
-			r.failAt(path+".hub.service", t.place, "a model of service needs the time that an operation takes; write {servers: 2, time: 20ms}")
+			r.FailAt(path+".hub.service", t.place, "a model of service needs the time that an operation takes; write {servers: 2, time: 20ms}")
 		}
 		if t.Arrivals == "poisson" && t.ReportRate == nil && t.TelemetryRate == nil {
-			r.failAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")
+			r.FailAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")
 		}
 		if t.ReportRate != nil && !s.Target.Can().Twins {
-			r.failAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
+			r.FailAt(path+".report_rate", t.place, "a plain broker has no twins; use telemetry_rate")
 		}
 		for j := range t.Steps {
 			r.validateStep(fmt.Sprintf("%s.steps[%d]", path, j), &t.Steps[j], s, t.place)
@@ -147,7 +148,7 @@ func (r *reader) validateStages(s *Scenario) {
 	}
 }
 
-func (r *reader) validateStep(path string, x *Step, s *Scenario, at place) {
+func (r *reader) validateStep(path string, x *Step, s *Scenario, at problem.Place) {
 	n := 0
 	for _, set := range []bool{x.Statistics != nil, x.Tag != nil, x.Query != nil, x.Desired != nil, x.Await != nil} {
 		if set {
@@ -155,36 +156,36 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at place) {
 		}
 	}
 	if n != 1 {
-		r.failAt(path, at, "a step is exactly one of statistics, tag, query, desired, await; found %d", n)
+		r.FailAt(path, at, "a step is exactly one of statistics, tag, query, desired, await; found %d", n)
 		return
 	}
 	if !s.Target.Can().Service && x.Await == nil {
-		r.failAt(path, at, "a plain broker has no service side; only await works")
+		r.FailAt(path, at, "a plain broker has no service side; only await works")
 	}
 	switch {
 	case x.Tag != nil:
 		r.groupNames = append(r.groupNames, reference{path + ".tag.group", x.Tag.Group, at})
 		if x.Tag.Tags == nil {
-			r.failAt(path+".tag", at, "tags are missing")
+			r.FailAt(path+".tag", at, "tags are missing")
 		}
 	case x.Desired != nil:
 		r.groupNames = append(r.groupNames, reference{path + ".desired.group", x.Desired.Group, at})
 		if x.Desired.Properties == nil {
-			r.failAt(path+".desired", at, "properties are missing")
+			r.FailAt(path+".desired", at, "properties are missing")
 		}
 	case x.Query != nil:
 		r.validateQueryStep(path+".query", x.Query, s, at)
 	case x.Await != nil:
 		if x.Await.Connected > s.Devices() || x.Await.Reported > s.Devices() {
-			r.failAt(path+".await", at, "waits for more devices than the groups have (%d); write 100%% for all of them", s.Devices())
+			r.FailAt(path+".await", at, "waits for more devices than the groups have (%d); write 100%% for all of them", s.Devices())
 		}
 	}
 }
 
-func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at place) {
+func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at problem.Place) {
 	switch {
 	case (q.Name == "") == (q.SQL == ""):
-		r.failAt(path, at, "give either the name of one of service.queries, or sql")
+		r.FailAt(path, at, "give either the name of one of service.queries, or sql")
 	case q.SQL != "":
 		r.checkSQL(path+".sql", q.SQL, at)
 	case s.Query(q.Name) == nil:
@@ -192,7 +193,7 @@ func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at pl
 		for _, x := range s.Service.Queries {
 			names = append(names, x.Name)
 		}
-		r.failAt(path+".name", at, "there is no query %q in service.queries; %s", q.Name, didYouMean(q.Name, names))
+		r.FailAt(path+".name", at, "there is no query %q in service.queries; %s", q.Name, problem.DidYouMean(q.Name, names))
 	}
 }
 
@@ -216,20 +217,20 @@ func (s *Scenario) Group(name string) *Group {
 	return nil
 }
 
-func (r *reader) checkSQL(path, sql string, at place) {
+func (r *reader) checkSQL(path, sql string, at problem.Place) {
 	if _, err := parse.Query(sql); err != nil {
-		r.failAt(path, at, "the query is wrong at %v", err)
+		r.FailAt(path, at, "the query is wrong at %v", err)
 	}
 }
 
 // unread reports whether the name of some item of a list is not known, so that others may be meant for it.
 func (r *reader) unread(list string, n int) bool {
 	for i := range n {
-		if r.overlaps(fmt.Sprintf("%s[%d].name", list, i)) {
+		if r.Overlaps(fmt.Sprintf("%s[%d].name", list, i)) {
 			return true
 		}
 	}
-	return r.overlaps(list) && n == 0
+	return r.Overlaps(list) && n == 0
 }
 
 // validateReferences holds names of groups and queries to those that there are.
@@ -241,7 +242,7 @@ func (r *reader) validateReferences(s *Scenario) {
 	unread := r.unread("fleet.groups", len(s.Fleet.Groups))
 	for _, ref := range r.groupNames {
 		if s.Group(ref.name) == nil && !unread {
-			r.failAt(ref.path, ref.at, "there is no group %q; %s", ref.name, didYouMean(ref.name, groups))
+			r.FailAt(ref.path, ref.at, "there is no group %q; %s", ref.name, problem.DidYouMean(ref.name, groups))
 		}
 	}
 	var stages []string
@@ -251,7 +252,7 @@ func (r *reader) validateReferences(s *Scenario) {
 	unreadStages := r.unread("stages", len(s.Stages))
 	for _, ref := range r.stageNames {
 		if !unreadStages && !slices.Contains(stages, ref.name) {
-			r.failAt(ref.path, ref.at, "there is no stage %q; %s", ref.name, didYouMean(ref.name, stages))
+			r.FailAt(ref.path, ref.at, "there is no stage %q; %s", ref.name, problem.DidYouMean(ref.name, stages))
 		}
 	}
 }

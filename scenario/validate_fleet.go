@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -15,10 +17,10 @@ import (
 // devices there are when it begins.
 func (r *reader) validateShape(path string, t *Stage, before int) {
 	if t.Paused && (t.ReportRate != nil || t.TelemetryRate != nil) {
-		r.failAt(path+".paused", t.place, "a paused stage starts nothing; remove its rates, or paused")
+		r.FailAt(path+".paused", t.place, "a paused stage starts nothing; remove its rates, or paused")
 	}
 	if t.Paused && t.Duration == 0 && len(t.Steps) == 0 {
-		r.failAt(path+".paused", t.place, "a pause needs a duration or steps")
+		r.FailAt(path+".paused", t.place, "a pause needs a duration or steps")
 	}
 	c := t.ConnectRate
 	if c == nil {
@@ -27,18 +29,18 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 	path += ".connect_rate"
 	switch {
 	case t.goals != nil:
-		r.failAt(path, t.place, "devices by group come and go evenly over the stage; remove connect_rate, or write one number of devices")
+		r.FailAt(path, t.place, "devices by group come and go evenly over the stage; remove connect_rate, or write one number of devices")
 	case t.Devices < 0:
-		r.failAt(path, t.place, "a connect_rate needs devices: how many to go to")
+		r.FailAt(path, t.place, "a connect_rate needs devices: how many to go to")
 	case c.From+c.To == 0:
-		r.failAt(path, t.place, "a rate of 0 reaches nothing")
+		r.FailAt(path, t.place, "a rate of 0 reaches nothing")
 	case c.From != c.To && t.Duration == 0:
-		r.failAt(path, t.place, "a rate that changes needs a duration")
+		r.FailAt(path, t.place, "a rate that changes needs a duration")
 	case t.Duration > 0:
 		way := math.Abs(float64(t.Devices - before))
 		reach := t.ConnectCurve(before).Integral(t.Duration)
 		if reach < way-1e-6 {
-			r.failAt(path, t.place, "only %.0f of %.0f devices come or go in %s; make the rate higher or the stage longer", reach, way, t.Duration)
+			r.FailAt(path, t.place, "only %.0f of %.0f devices come or go in %s; make the rate higher or the stage longer", reach, way, t.Duration)
 		}
 	}
 }
@@ -53,22 +55,22 @@ func (r *reader) validateMessages(s *Scenario) {
 		}
 	}
 	if !s.Target.Can().Twins {
-		r.validateTopic("target.topic", place{}, s.Target.Topic, false)
+		r.validateTopic("target.topic", problem.Place{}, s.Target.Topic, false)
 	}
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		t := &g.Telemetry
 		if t.Payload != nil && t.Rows != nil {
-			r.failAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
+			r.FailAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
 		}
-		if r.given(path+".subscribe") && len(g.Subscribe.Topics) == 0 {
-			r.failAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
+		if r.Given(path+".subscribe") && len(g.Subscribe.Topics) == 0 {
+			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
 		}
 		if !s.Target.Can().Topics {
 			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
 				if set {
-					r.failAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
+					r.FailAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
 				}
 			}
 			continue
@@ -84,15 +86,15 @@ func (r *reader) validateMessages(s *Scenario) {
 		}
 		switch {
 		case t.Deliveries > listeners:
-			r.failAt(path+".telemetry.deliveries", g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
+			r.FailAt(path+".telemetry.deliveries", g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
 		case t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects():
-			r.failAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
+			r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
 		}
 	}
 }
 
 // validateTopic holds a topic, or a filter, to MQTT 3.1.1 section 4.7 and to the names that are replaced.
-func (r *reader) validateTopic(path string, at place, topic string, filter bool) {
+func (r *reader) validateTopic(path string, at problem.Place, topic string, filter bool) {
 	if !r.validatePlaceholders(path, at, topic) {
 		return
 	}
@@ -102,39 +104,39 @@ func (r *reader) validateTopic(path string, at place, topic string, filter bool)
 		switch {
 		case !strings.ContainsAny(level, "+#"):
 		case !filter:
-			r.failAt(path, at, "%q has a wildcard; messages are sent to one topic", topic)
+			r.FailAt(path, at, "%q has a wildcard; messages are sent to one topic", topic)
 			return
 		case level == "#" && i < len(levels)-1:
-			r.failAt(path, at, "%q goes on after #, which must be the last level", topic)
+			r.FailAt(path, at, "%q goes on after #, which must be the last level", topic)
 			return
 		case level != "+" && level != "#":
-			r.failAt(path, at, "the wildcard in %q is not a level of its own", topic)
+			r.FailAt(path, at, "the wildcard in %q is not a level of its own", topic)
 			return
 		}
 	}
 	if topic == "" || len(filled) > 65535 {
-		r.failAt(path, at, "a topic has 1 to 65,535 bytes")
+		r.FailAt(path, at, "a topic has 1 to 65,535 bytes")
 	}
 	r.validateCharacters(path, at, topic)
 }
 
 // validateCharacters holds a text that devices send as an MQTT string to the characters that a server must take:
 // NUL ends the connection, and control characters and non-characters may (MQTT 3.1.1 section 1.5.3).
-func (r *reader) validateCharacters(path string, at place, text string) {
+func (r *reader) validateCharacters(path string, at problem.Place, text string) {
 	for _, c := range text {
 		if unicode.IsControl(c) || c&0xfffe == 0xfffe || c >= 0xfdd0 && c <= 0xfdef {
-			r.failAt(path, at, "%q holds the character U+%04X, for which servers end the connection", text, c)
+			r.FailAt(path, at, "%q holds the character U+%04X, for which servers end the connection", text, c)
 			return
 		}
 	}
 }
 
 // validatePlaceholders holds what is replaced for each device to the names that there are.
-func (r *reader) validatePlaceholders(path string, at place, text string) bool {
+func (r *reader) validatePlaceholders(path string, at problem.Place, text string) bool {
 	_, rest, found := strings.Cut((&Group{Name: "g"}).Fill(text, "i", 0), "{")
 	if found {
 		name, _, _ := strings.Cut(rest, "}")
-		r.failAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
+		r.FailAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
 	}
 	return !found
 }
@@ -174,17 +176,17 @@ func (s *Scenario) Rated(reports bool) (groups []string) {
 // validateRates holds rates to groups that can keep them.
 func (r *reader) validateRates(path string, t *Stage, s *Scenario) {
 	if t.ReportRate != nil && s.Target.Can().Twins && len(s.Rated(true)) == 0 {
-		r.failAt(path+".report_rate", t.place, "no group reports; write reported: {connectivity: {type: cellular}}")
+		r.FailAt(path+".report_rate", t.place, "no group reports; write reported: {connectivity: {type: cellular}}")
 	}
 	if t.TelemetryRate != nil && len(s.Rated(false)) == 0 {
-		r.failAt(path+".telemetry_rate", t.place, "no group sends messages; give one telemetry")
+		r.FailAt(path+".telemetry_rate", t.place, "no group sends messages; give one telemetry")
 	}
 }
 
 // validatePace holds what all devices of a group do together to what one process can start.
 func (r *reader) validatePace(path string, g *Group, every time.Duration) {
 	if every > 0 && float64(g.Count)/every.Seconds() > maxRate {
-		r.failAt(path, g.place, "%d devices are more than %.0f/s together, which is more than one process can start; make it rarer", g.Count, maxRate)
+		r.FailAt(path, g.place, "%d devices are more than %.0f/s together, which is more than one process can start; make it rarer", g.Count, maxRate)
 	}
 }
 
@@ -192,15 +194,15 @@ func (r *reader) validatePace(path string, g *Group, every time.Duration) {
 func (r *reader) validateGoals(path string, t *Stage, s *Scenario) {
 	path += ".devices"
 	if t.goals != nil && t.ByGroup == nil {
-		r.failAt(path, t.place, "devices by group need a fleet of %d at most", mostDevices)
+		r.FailAt(path, t.place, "devices by group need a fleet of %d at most", mostDevices)
 	}
 	for _, x := range t.goals {
-		if g := s.Group(x.group); g != nil && x.n > g.Count && !r.overlaps("fleet") {
-			r.failAt(join(path, x.group), x.at, "%d devices, but the group has %d; write 100%% for all of them", x.n, g.Count)
+		if g := s.Group(x.group); g != nil && x.n > g.Count && !r.Overlaps("fleet") {
+			r.FailAt(language.Join(path, x.group), x.at, "%d devices, but the group has %d; write 100%% for all of them", x.n, g.Count)
 		}
 	}
-	if t.goals == nil && t.Devices > s.Devices() && !r.overlaps("fleet") {
-		r.failAt(path, t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
+	if t.goals == nil && t.Devices > s.Devices() && !r.Overlaps("fleet") {
+		r.FailAt(path, t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
 	}
 }
 
@@ -228,8 +230,8 @@ func (r *reader) validateStorm(path string, t *Stage, s *Scenario, before []int)
 	for i, name := range t.Storm.Groups {
 		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
 	}
-	if !r.given(path + ".drop") {
-		r.failAt(path, t.place, "which share of the connections is cut is missing; write drop: 80%%")
+	if !r.Given(path + ".drop") {
+		r.FailAt(path, t.place, "which share of the connections is cut is missing; write drop: 80%%")
 		return
 	}
 	if before == nil || t.Storm.Drop == 0 {
@@ -240,7 +242,7 @@ func (r *reader) validateStorm(path string, t *Stage, s *Scenario, before []int)
 			return
 		}
 	}
-	r.failAt(path+".groups", t.place, "no device%s is there when the stage begins, so that the storm hits nobody; put it into a later stage", t.Storm.Whose())
+	r.FailAt(path+".groups", t.place, "no device%s is there when the stage begins, so that the storm hits nobody; put it into a later stage", t.Storm.Whose())
 }
 
 // Hits reports whether the storm may cut devices of a group.
@@ -267,21 +269,21 @@ func (r *reader) validateNetwork(path string, t *Stage) {
 		r.groupNames = append(r.groupNames, reference{fmt.Sprintf("%s.groups[%d]", path, i), name, t.place})
 	}
 	if w.Latency+w.Jitter == 0 && w.Loss+w.HalfOpen+w.Bandwidth == 0 && w.Partition == nil {
-		r.failAt(path, t.place, "nothing is wrong with this network; give it latency, jitter, loss, bandwidth, half_open or a partition")
+		r.FailAt(path, t.place, "nothing is wrong with this network; give it latency, jitter, loss, bandwidth, half_open or a partition")
 	}
 	longest := t.Duration
 	if longest > 0 && w.For > longest {
-		r.failAt(path+".for", t.place, "%s is longer than the stage (%s)", w.For, longest)
+		r.FailAt(path+".for", t.place, "%s is longer than the stage (%s)", w.For, longest)
 	}
 	if w.For > 0 {
 		longest = w.For
 	}
 	if p := w.Partition; p != nil {
 		if p.Share == 0 {
-			r.failAt(path+".partition", t.place, "a partition needs a share, as in {share: 30%%, for: 20s}")
+			r.FailAt(path+".partition", t.place, "a partition needs a share, as in {share: 30%%, for: 20s}")
 		}
 		if longest > 0 && p.For > longest {
-			r.failAt(path+".partition.for", t.place, "%s is longer than the network is bad (%s)", p.For, longest)
+			r.FailAt(path+".partition.for", t.place, "%s is longer than the network is bad (%s)", p.For, longest)
 		}
 	}
 }

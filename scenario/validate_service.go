@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // finishService fills in what the service side leaves open.
@@ -25,7 +26,7 @@ func (r *reader) finishService(s *Scenario) {
 	for _, t := range s.Thresholds {
 		if t.Operation == metrics.OpFreshness && s.Service.Freshness == nil {
 			f := freshFreshness()
-			r.defaults("service.freshness", freshnessFields(&f))
+			r.Defaults("service.freshness", freshnessKeys(&f))
 			s.Service.Freshness = &f
 		}
 	}
@@ -58,12 +59,12 @@ func (t *Target) lag() time.Duration {
 }
 
 // uniqueName holds the name of an item of a list to be there and to differ from those before it.
-func (r *reader) uniqueName(path, what, name string, at place, seen map[string]bool) {
+func (r *reader) uniqueName(path, what, name string, at problem.Place, seen map[string]bool) {
 	switch {
 	case name == "":
-		r.failAt(path, at, "the %s has no name", what)
+		r.FailAt(path, at, "the %s has no name", what)
 	case seen[name]:
-		r.failAt(path+".name", at, "a second %s named %s; names must differ", what, name)
+		r.FailAt(path+".name", at, "a second %s named %s; names must differ", what, name)
 	}
 	seen[name] = true
 }
@@ -72,10 +73,10 @@ func (r *reader) validateService(s *Scenario) {
 	x := &s.Service
 	if !s.Target.Can().Service {
 		if len(x.Queries)+len(x.Tags)+len(x.Rollouts)+len(x.Methods)+len(x.TwinReads)+len(x.Jobs) > 0 {
-			r.failAt("service", place{}, "a plain broker has no twins to tag or query; remove service")
+			r.FailAt("service", problem.Place{}, "a plain broker has no twins to tag or query; remove service")
 		}
 		if x.Freshness != nil {
-			r.failAt(r.freshnessPath(), place{}, "a plain broker has no twins, so nothing can be fresh; remove freshness")
+			r.FailAt(r.freshnessPath(), problem.Place{}, "a plain broker has no twins, so nothing can be fresh; remove freshness")
 		}
 		return
 	}
@@ -93,10 +94,10 @@ func (r *reader) validateService(s *Scenario) {
 		path := fmt.Sprintf("service.methods[%d]", i)
 		r.uniqueName(path, "method", m.Name, m.place, names)
 		if m.Method == "" {
-			r.failAt(path, m.place, "which method is called is missing; write method: reboot")
+			r.FailAt(path, m.place, "which method is called is missing; write method: reboot")
 		}
 		if s.Target.Can().Registry && !s.Target.Plain && (m.Timeout < 5*time.Second || m.Timeout > 5*time.Minute) {
-			r.failAt(path+".timeout", m.place, "IoT Hub takes 5s to 5m")
+			r.FailAt(path+".timeout", m.place, "IoT Hub takes 5s to 5m")
 		}
 		r.validateRated(path, m.Group, m.Rate, m.Stages, s, m.place)
 	}
@@ -114,14 +115,14 @@ func (r *reader) validateService(s *Scenario) {
 func (r *reader) validateQuery(path string, q *Query, s *Scenario, names map[string]bool) {
 	r.uniqueName(path, "query", q.Name, q.place, names)
 	if q.Name == probeName {
-		r.failAt(path+".name", q.place, "%s is the freshness audit's own; choose another name", probeName)
+		r.FailAt(path+".name", q.place, "%s is the freshness audit's own; choose another name", probeName)
 	}
 	if q.Every > 0 && q.Cron != nil {
-		r.failAt(path, q.place, "every and cron are both given; keep one of them")
+		r.FailAt(path, q.place, "every and cron are both given; keep one of them")
 	}
 	r.validateStageNames(path, q.Stages, s, q.place)
 	if q.SQL == "" {
-		r.failAt(path, q.place, "the query has no sql")
+		r.FailAt(path, q.place, "the query has no sql")
 		return
 	}
 	r.checkSQL(path+".sql", q.SQL, q.place)
@@ -131,15 +132,15 @@ func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map
 	r.uniqueName(path, "rollout", x.Name, x.place, names)
 	r.validateTargetGroup(path, x.Group, x.place)
 	if x.Properties == nil {
-		r.failAt(path, x.place, "properties are missing")
+		r.FailAt(path, x.place, "properties are missing")
 	}
 	if x.Rate != nil && (x.Rate.From != x.Rate.To || x.Rate.To == 0) {
-		r.failAt(path+".rate", x.place, "a rollout has one rate above 0, such as 100/s")
+		r.FailAt(path+".rate", x.place, "a rollout has one rate above 0, such as 100/s")
 	}
 	before := 0
 	for i, w := range x.Waves {
 		if w.Percent <= before {
-			r.failAt(fmt.Sprintf("%s.waves[%d]", path, i), x.place, "percent is %d after %d; shares grow from wave to wave", w.Percent, before)
+			r.FailAt(fmt.Sprintf("%s.waves[%d]", path, i), x.place, "percent is %d after %d; shares grow from wave to wave", w.Percent, before)
 		}
 		before = w.Percent
 	}
@@ -147,20 +148,20 @@ func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map
 }
 
 // validateTargetGroup holds a group of the service side to be there.
-func (r *reader) validateTargetGroup(path, group string, at place) {
+func (r *reader) validateTargetGroup(path, group string, at problem.Place) {
 	if group == "" {
-		r.failAt(path, at, "group is missing; name one of fleet.groups")
+		r.FailAt(path, at, "group is missing; name one of fleet.groups")
 		return
 	}
 	r.groupNames = append(r.groupNames, reference{path + ".group", group, at})
 }
 
 // validateRated holds what starts at a rate.
-func (r *reader) validateRated(path, group string, rate *Range, stages []string, s *Scenario, at place) {
+func (r *reader) validateRated(path, group string, rate *Range, stages []string, s *Scenario, at problem.Place) {
 	r.validateTargetGroup(path, group, at)
 	r.validateStageNames(path, stages, s, at)
 	if rate == nil {
-		r.failAt(path, at, "rate is missing; write rate: 5/s")
+		r.FailAt(path, at, "rate is missing; write rate: 5/s")
 		return
 	}
 	if rate.From == rate.To {
@@ -169,7 +170,7 @@ func (r *reader) validateRated(path, group string, rate *Range, stages []string,
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		if t.Duration == 0 && (len(stages) == 0 || slices.Contains(stages, t.Name)) {
-			r.failAt(path+".rate", at, "a rate that changes needs stages with a duration; %s has none", t.Name)
+			r.FailAt(path+".rate", at, "a rate that changes needs stages with a duration; %s has none", t.Name)
 			return
 		}
 	}
@@ -183,20 +184,20 @@ func (s *Scenario) stageNames() []string {
 	return names
 }
 
-func (r *reader) validateStageNames(path string, stages []string, s *Scenario, at place) {
+func (r *reader) validateStageNames(path string, stages []string, s *Scenario, at problem.Place) {
 	for i, name := range stages {
 		if r.unread("stages", len(s.Stages)) {
 			return
 		}
 		if all := s.stageNames(); !slices.Contains(all, name) {
-			r.failAt(fmt.Sprintf("%s.stages[%d]", path, i), at, "there is no stage %q; %s", name, didYouMean(name, all))
+			r.FailAt(fmt.Sprintf("%s.stages[%d]", path, i), at, "there is no stage %q; %s", name, problem.DidYouMean(name, all))
 		}
 	}
 }
 
-func (r *reader) validateStart(path, stage string, s *Scenario, at place) {
+func (r *reader) validateStart(path, stage string, s *Scenario, at problem.Place) {
 	if all := s.stageNames(); stage != "" && !slices.Contains(all, stage) && !r.unread("stages", len(s.Stages)) {
-		r.failAt(path+".stage", at, "there is no stage %q; %s", stage, didYouMean(stage, all))
+		r.FailAt(path+".stage", at, "there is no stage %q; %s", stage, problem.DidYouMean(stage, all))
 	}
 }
 
@@ -205,27 +206,27 @@ func (r *reader) validateJob(path string, x *Job, s *Scenario, names map[string]
 	r.validateStart(path, x.Stage, s, x.place)
 	switch {
 	case x.Type == "":
-		r.failAt(path, x.place, "type is missing; write type: twin or type: method")
+		r.FailAt(path, x.place, "type is missing; write type: twin or type: method")
 	case x.Type == "twin" && x.Tags == nil && x.Desired == nil:
-		r.failAt(path, x.place, "a twin job writes tags, desired or both; both are missing")
+		r.FailAt(path, x.place, "a twin job writes tags, desired or both; both are missing")
 	case x.Type == "twin" && x.Method != nil:
-		r.failAt(path+".method", x.place, "a twin job calls no method; write type: method")
+		r.FailAt(path+".method", x.place, "a twin job calls no method; write type: method")
 	case x.Type == "method" && (x.Tags != nil || x.Desired != nil):
-		r.failAt(path, x.place, "a method job writes neither tags nor desired; write type: twin")
+		r.FailAt(path, x.place, "a method job writes neither tags nor desired; write type: twin")
 	case x.Type == "method" && (x.Method == nil || x.Method.Name == ""):
-		r.failAt(path, x.place, "which method the job calls is missing; write method: {name: reboot}")
+		r.FailAt(path, x.place, "which method the job calls is missing; write method: {name: reboot}")
 	}
 	if x.Query != "" && x.Query != "*" {
 		// The condition has a line of its own, so that columns are counted in it.
 		if _, err := parse.Query("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
-			r.failAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
+			r.FailAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
 		}
 	}
 }
 
 // freshnessPath is the key that asks for freshness: its own, or a threshold's.
 func (r *reader) freshnessPath() string {
-	if _, ok := r.places["service.freshness"]; ok {
+	if r.Given("service.freshness") {
 		return "service.freshness"
 	}
 	return "thresholds.freshness"
@@ -241,19 +242,19 @@ func (r *reader) validateFreshness(s *Scenario) {
 	for i := range s.Fleet.Groups {
 		reporting = reporting || len(s.Fleet.Groups[i].Report.Types) > 0
 	}
-	if !reporting && !r.overlaps("fleet") {
-		r.failAt(r.freshnessPath(), place{}, "no group reports, so nothing can be fresh; write reported: {connectivity: {type: cellular}} in a group")
+	if !reporting && !r.Overlaps("fleet") {
+		r.FailAt(r.freshnessPath(), problem.Place{}, "no group reports, so nothing can be fresh; write reported: {connectivity: {type: cellular}} in a group")
 	}
 	if f.Query == "" {
 		return
 	}
 	if f.Probe == 0 {
-		r.failAt(path+".query", place{}, "the query is never asked, for probe is 0s")
+		r.FailAt(path+".query", problem.Place{}, "the query is never asked, for probe is 0s")
 	}
-	r.checkSQL(path+".query", f.Query, place{})
+	r.checkSQL(path+".query", f.Query, problem.Place{})
 	text := strings.ToLower(f.Query)
 	whole := strings.HasPrefix(strings.Join(strings.Fields(text), " "), "select * ")
 	if !whole && (!strings.Contains(text, "deviceid") || !strings.Contains(text, "properties.reported.$version")) {
-		r.failAt(path+".query", place{}, "the query must select *, or deviceId and properties.reported.$version")
+		r.FailAt(path+".query", problem.Place{}, "the query must select *, or deviceId and properties.reported.$version")
 	}
 }

@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // finishTarget finds out what kind of target it is.
 func (r *reader) finishTarget(t *Target) {
 	switch {
-	case r.overlaps("target.hub"):
+	case r.Overlaps("target.hub"):
 		t.Kind = unknownTarget // all that would follow from its kind is no mistake of its own
 	case t.Hub == "embedded":
 		t.Kind = Embedded
@@ -26,7 +27,7 @@ func (r *reader) finishTarget(t *Target) {
 		t.Kind = IoTHub
 	default:
 		t.Kind = unknownTarget
-		r.failAt("target.hub", place{}, "this is no target; write embedded, a service connection string HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
+		r.FailAt("target.hub", problem.Place{}, "this is no target; write embedded, a service connection string HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
 	}
 }
 
@@ -34,7 +35,7 @@ func (r *reader) validateTarget(t *Target) {
 	switch t.Kind {
 	case IoTHub:
 		if c, err := connstring.ParseService(t.Hub); err != nil {
-			r.failAt("target.hub", place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
+			r.FailAt("target.hub", problem.Place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
 		} else if _, port, err := net.SplitHostPort(c.HostName); err == nil {
 			r.validatePort(port)
 		}
@@ -43,34 +44,28 @@ func (r *reader) validateTarget(t *Target) {
 	}
 	if !t.Can().Faults {
 		for _, key := range []string{"tier", "query_lag", "burst"} {
-			if r.given("target." + key) {
-				r.failAt("target."+key, place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
 			}
 		}
 	}
 	if !t.Can().Topics {
 		for _, key := range []string{"topic", "username", "password"} {
-			if r.given("target." + key) {
-				r.failAt("target."+key, place{}, "only a plain broker has a %s; remove it", key)
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "only a plain broker has a %s; remove it", key)
 			}
 		}
 	}
 	if t.Can().Faults && t.Kind != unknownTarget && t.Tier == "" {
 		for _, key := range []string{"units", "burst"} {
-			if r.given("target." + key) {
-				r.failAt("target."+key, place{}, "%s is a tier's, and without a tier there are no limits; write tier: S1", key)
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "%s is a tier's, and without a tier there are no limits; write tier: S1", key)
 			}
 		}
 	}
 	if _, err := schedule.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
-		r.failAt("target.query_lag", place{}, "%v", err)
+		r.FailAt("target.query_lag", problem.Place{}, "%v", err)
 	}
-}
-
-// given reports whether the file says something under a path.
-func (r *reader) given(path string) bool {
-	_, ok := r.places[path]
-	return ok
 }
 
 // validateBroker holds the address of a plain broker.
@@ -78,32 +73,32 @@ func (r *reader) validateBroker(t *Target) {
 	const path = "target.hub"
 	u, err := url.Parse(t.Hub)
 	if err != nil || u.Hostname() == "" {
-		r.failAt(path, place{}, "the address of the broker is no URL such as mqtt://broker:1883")
+		r.FailAt(path, problem.Place{}, "the address of the broker is no URL such as mqtt://broker:1883")
 		return
 	}
 	web := u.Scheme == "ws" || u.Scheme == "wss"
 	switch u.Scheme {
 	case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
 	default:
-		r.failAt(path, place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
+		r.FailAt(path, problem.Place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
 		return
 	}
 	if u.User != nil {
-		r.failAt(path, place{}, "put user name and password into target.username and target.password")
+		r.FailAt(path, problem.Place{}, "put user name and password into target.username and target.password")
 	}
 	if u.Port() != "" {
 		r.validatePort(u.Port())
 	}
 	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
-		r.failAt(path, place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
+		r.FailAt(path, problem.Place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
 	}
-	r.validatePlaceholders("target.username", place{}, t.Username)
-	r.validateCharacters("target.username", place{}, t.Username)
+	r.validatePlaceholders("target.username", problem.Place{}, t.Username)
+	r.validateCharacters("target.username", problem.Place{}, t.Username)
 }
 
 func (r *reader) validatePort(port string) {
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		r.failAt("target.hub", place{}, "there is no port %s; ports are 1 to 65535", port)
+		r.FailAt("target.hub", problem.Place{}, "there is no port %s; ports are 1 to 65535", port)
 	}
 }
 
@@ -118,11 +113,11 @@ func (r *reader) validateSources(s *Scenario) {
 		ip := net.ParseIP(a)
 		switch {
 		case ip == nil:
-			r.failAt(path, place{}, "%q is no address such as 127.0.0.2", a)
+			r.FailAt(path, problem.Place{}, "%q is no address such as 127.0.0.2", a)
 		case ip.IsMulticast() || ip.Equal(net.IPv4bcast):
-			r.failAt(path, place{}, "nobody can connect from %s; use an address of this machine", a)
+			r.FailAt(path, problem.Place{}, "nobody can connect from %s; use an address of this machine", a)
 		case target != nil && (ip.To4() == nil) != (target.To4() == nil):
-			r.failAt(path, place{}, "nobody can connect from %s to %s: one is IPv4, the other IPv6", a, target)
+			r.FailAt(path, problem.Place{}, "nobody can connect from %s to %s: one is IPv4, the other IPv6", a, target)
 		}
 	}
 }

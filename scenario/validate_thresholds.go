@@ -8,13 +8,14 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // judged is a threshold with the key that it stands under.
 type judged struct {
 	*threshold.Threshold
 	path string
-	at   place
+	at   problem.Place
 }
 
 // validateThresholds holds thresholds to what the run will measure: one that can have no data is missed only at the
@@ -27,7 +28,7 @@ func (r *reader) validateThresholds(s *Scenario) {
 		t := judged{&s.Thresholds[i], r.thresholds[i].path, r.thresholds[i].at}
 		r.validateScope(s, t)
 		if problem := s.unmeasured(t.Threshold); problem != "" {
-			r.failAt(t.path, t.at, "%s", problem)
+			r.FailAt(t.path, t.at, "%s", problem)
 		}
 	}
 }
@@ -45,11 +46,11 @@ func (r *reader) validateScope(s *Scenario, t judged) {
 	switch {
 	case length == 0: // nobody knows before
 	case t.Scope.Window > length:
-		r.failAt(t.path+".window", t.at, "%s is longer than %s, which lasts %s; no window fits into it", t.Scope.Window, of, length)
+		r.FailAt(t.path+".window", t.at, "%s is longer than %s, which lasts %s; no window fits into it", t.Scope.Window, of, length)
 	case t.Scope.Window+t.Scope.For > length:
-		r.failAt(t.path+".for", t.at, "a window of %s that misses for %s does not fit into %s, which lasts %s; the threshold could not be missed", t.Scope.Window, t.Scope.For, of, length)
+		r.FailAt(t.path+".for", t.at, "a window of %s that misses for %s does not fit into %s, which lasts %s; the threshold could not be missed", t.Scope.Window, t.Scope.For, of, length)
 	case t.Scope.Delay >= length:
-		r.failAt(t.path+".delay_abort", t.at, "%s is over after %s, before the threshold could end the run", of, length)
+		r.FailAt(t.path+".delay_abort", t.at, "%s is over after %s, before the threshold could end the run", of, length)
 	}
 }
 
@@ -315,7 +316,7 @@ func (s *Scenario) unnamed(t *threshold.Threshold, of series) string {
 	case s.Group(t.Group) != nil:
 		return fmt.Sprintf("there is no %s of %s to measure; there is of %s", t.Operation, t.Group, strings.Join(of.names, ", "))
 	default:
-		return fmt.Sprintf("there is no %q to measure; %s", t.Group, didYouMean(t.Group, of.names))
+		return fmt.Sprintf("there is no %q to measure; %s", t.Group, problem.DidYouMean(t.Group, of.names))
 	}
 }
 

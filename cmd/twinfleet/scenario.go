@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
 // addScenarioFlags gives a command the flags that every command with a scenario takes.
@@ -36,7 +37,7 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 		Devices:  s.v.GetInt("devices"),
 		Duration: s.v.GetDuration("duration"),
 	})
-	var problems scenario.Problems
+	var problems problem.List
 	if errors.As(err, &problems) {
 		n := "1 mistake"
 		if len(problems) > 1 {

@@ -1,7 +1,7 @@
-package scenario
+// Package redact hides secrets in what is shown of a file.
+package redact
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,40 +9,35 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// hidden stands for a secret in what is shown of a scenario.
+// hidden stands for a secret.
 const hidden = "[hidden]"
 
-// source is the scenario as it runs, with overrides, before the environment is filled in, and with the secrets
-// that were written out in it hidden, as withoutSecrets does: what a record may keep.
-func source(root *yaml.Node) ([]byte, error) {
-	b, err := yaml.Dump(root)
-	if err != nil {
-		return nil, fmt.Errorf("writing the scenario as it runs: %w", err)
-	}
-	return b, nil
-}
+// Copy is a file without secrets: the values of the keys of that name, and those within connection strings and addresses. What
+// the environment fills stays as it is written.
+func Copy(root *yaml.Node, secretKeys ...string) *yaml.Node { return under("", root, secretKeys) }
 
-// withoutSecrets copies a node under a key.
-func withoutSecrets(key string, n *yaml.Node) *yaml.Node {
+// under copies a node under a key.
+func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 	out := *n
 	out.Content = slices.Clone(n.Content)
 	for i, child := range n.Content {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
 		case n.Kind == yaml.MappingNode:
-			out.Content[i] = withoutSecrets(n.Content[i-1].Value, child)
+			out.Content[i] = under(n.Content[i-1].Value, child, secretKeys)
 		default:
-			out.Content[i] = withoutSecrets(key, child)
+			out.Content[i] = under(key, child, secretKeys)
 		}
 	}
 	if n.Kind == yaml.ScalarNode {
-		out.Value = withoutSecret(key, n.Value)
+		out.Value = text(n.Value, slices.Contains(secretKeys, key))
 	}
 	return &out
 }
 
-func withoutSecret(key, value string) string {
-	if slices.Contains([]string{"password", "key"}, key) && !regexp.MustCompile(`^\$\{[^}]*\}$`).MatchString(value) {
+// text is a value without what is secret in it, which may be all of it.
+func text(value string, secret bool) string {
+	if secret && !regexp.MustCompile(`^\$\{[^}]*\}$`).MatchString(value) {
 		return hidden
 	}
 	value = regexp.MustCompile(`(SharedAccess(?:Key|Signature))=[^;$]+`).ReplaceAllString(value, "$1="+hidden)

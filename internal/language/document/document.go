@@ -1,0 +1,162 @@
+// Package document is values of a language that are sent to somebody: objects, as they are or as templates, and files of them.
+package document
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
+	"github.com/twinfleet/twinfleet/scenario/problem"
+)
+
+// Template is an object that is rendered for each device and turn.
+func Template(into **payload.Template) language.Value {
+	return language.Value{Form: form.Any, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.Fail(path, n, "expected an object such as {temperature: \"{{ normal 21 3 }}\"}, found %s", language.KindName(n))
+			return
+		}
+		if t := compile(r, path, n); t != nil {
+			*into = t
+		}
+	}}
+}
+
+// Constant is an object that is sent as it is.
+func Constant(into *json.RawMessage) language.Value {
+	return language.Value{Form: form.Any, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.Fail(path, n, "expected an object, found %s", language.KindName(n))
+			return
+		}
+		t := compile(r, path, n)
+		if t == nil {
+			return
+		}
+		*into = json.RawMessage("{}") // of one with mistakes, so that nothing follows from them
+		if text, ok := t.Constant(); ok {
+			*into = text
+			return
+		}
+		for _, member := range t.Variable() {
+			r.FailAt(language.Join(path, member), problem.Place{}, "templates stand in telemetry.payload and reported.properties; "+
+				"this is the same for all devices: write a value (for {{ itself {{ pick \"{{\" }}), or give groups of their own other values")
+		}
+	}}
+}
+
+// Rows is the name of a file with an object a row; it is looked for beside the file that names it.
+func Rows(into **payload.Rows) language.Value {
+	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		name, ok := r.Scalar(path, n, "the name of a file", "!!str")
+		if !ok {
+			return
+		}
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(r.File), name)
+		}
+		x, err := payload.ReadRows(name)
+		if err != nil {
+			r.Fail(path, n, "%v", err)
+			return
+		}
+		*into = x
+	}}
+}
+
+// compile compiles a node as a template; each of its mistakes is a problem at its own place.
+func compile(r *language.Reader, path string, n *yaml.Node) *payload.Template {
+	v, ok := read(r, path, n)
+	if !ok {
+		return nil
+	}
+	t, err := payload.Compile(v)
+	for _, one := range unjoin(err) {
+		var mistake *payload.Error
+		if errors.As(one, &mistake) {
+			at := path
+			if mistake.Path != "" {
+				at = language.Join(path, mistake.Path)
+			}
+			r.FailAt(at, problem.Place{}, "%v", mistake.Err)
+		}
+	}
+	return t
+}
+
+// unjoin takes errors.Join apart.
+func unjoin(err error) []error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) && strings.Contains(err.Error(), "\n") {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// read is a node as payloads have it: members in the order of the file, dates and numbers as they are written. Mistakes are
+// problems; false says that there were some.
+func read(r *language.Reader, path string, n *yaml.Node) (any, bool) {
+	r.Note(path, n)
+	switch n.Kind {
+	case yaml.MappingNode:
+		before := r.Problems()
+		object := make(payload.Object, 0, len(n.Content)/2)
+		r.Pairs(path, n, func(key string, k, v *yaml.Node) {
+			if k.Kind != yaml.ScalarNode || k.Value == "<<" && k.Style == 0 {
+				r.Fail(path, k, "expected the name of a member, found %s; names are texts, and << merges nothing here", language.KindName(k))
+				return
+			}
+			if x, ok := read(r, language.Join(path, key), v); ok {
+				object = append(object, payload.Member{Name: key, Value: x})
+			}
+		})
+		return object, r.Problems() == before
+	case yaml.SequenceNode:
+		before := r.Problems()
+		list := make([]any, 0, len(n.Content))
+		for i, item := range n.Content {
+			if x, ok := read(r, fmt.Sprintf("%s[%d]", path, i), item); ok {
+				list = append(list, x)
+			}
+		}
+		return list, r.Problems() == before
+	case yaml.ScalarNode:
+		return readScalar(r, path, n)
+	default:
+		return nil, false // an alias, of which it was said
+	}
+}
+
+func readScalar(r *language.Reader, path string, n *yaml.Node) (any, bool) {
+	switch n.ShortTag() {
+	case "!!str", "!!timestamp":
+		return n.Value, true // JSON has no dates: they stay what was written
+	case "!!int", "!!float":
+		var f float64
+		if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+			r.Fail(path, n, "%s is no number that JSON has; write it in quotes to send it as text", n.Value)
+			return nil, false
+		}
+		if json.Valid([]byte(n.Value)) {
+			return json.Number(n.Value), true
+		}
+	case "!!bool", "!!null":
+	default:
+		r.Fail(path, n, "the tag %s means nothing here; remove it", n.ShortTag())
+		return nil, false
+	}
+	var v any
+	if err := n.Decode(&v); err != nil {
+		r.Fail(path, n, "this is no JSON: %v", err)
+		return nil, false
+	}
+	return v, true
+}

@@ -1,0 +1,83 @@
+package tree_test
+
+import (
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/redact"
+	"github.com/twinfleet/twinfleet/internal/language/tree"
+)
+
+func parse(t *testing.T, text string) *yaml.Node {
+	t.Helper()
+	root, err := tree.Parse("x.yaml", []byte(text), "a name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func dump(t *testing.T, root *yaml.Node) string {
+	t.Helper()
+	b, err := yaml.Dump(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// A file that is empty, or no YAML, is a problem with a place.
+func TestParseFails(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "x.yaml: the file is empty; begin with a name", "a: [1": "x.yaml:2:1: this is no YAML",
+	} {
+		if _, err := tree.Parse("x.yaml", []byte(text), "a name"); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("Parse(%q): %v; want %s", text, err, want)
+		}
+	}
+}
+
+// Values come from the environment, with defaults, and stay of the type that they look like.
+func TestFill(t *testing.T) {
+	r, root := language.NewReader("x.yaml"), parse(t, "a: ${N}\nb: \"${N}\"\nc: x-${M:-text}-y\nd: $${N}\n")
+	tree.Fill(r, root, func(name string) (string, bool) { return "7", name == "N" })
+	if got, want := dump(t, root), "a: 7\nb: \"7\"\nc: x-text-y\nd: ${N}\n"; got != want || r.Err() != nil {
+		t.Errorf("%s, %v; want %s", got, r.Err(), want)
+	}
+	root = parse(t, "a: ${NONE}\nb: ${open\n")
+	tree.Fill(r, root, func(string) (string, bool) { return "", false })
+	if r.Problems() != 2 || !r.Unknown("a") || !r.Unknown("b") {
+		t.Errorf("problems are %v", r.Err())
+	}
+}
+
+// A key is set by its path, in which items of lists go by number or name; a path to nothing is a problem.
+func TestOverride(t *testing.T) {
+	r, root := language.NewReader("x.yaml"), parse(t, "a: 1\nlist: [{name: one, n: 1}, {name: two, n: 2}]\n")
+	for _, set := range []string{"a=2", "list.two.n=22", "list[0].n={b: 1}", "new.key=x"} {
+		tree.Override(r, root, set)
+	}
+	want := "a: 2\nlist: [{name: one, n: {b: 1}}, {name: two, n: 22}]\nnew:\n    key: x\n"
+	if got := strings.ReplaceAll(dump(t, root), "\n  key", "\n    key"); r.Err() != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, r.Err(), want)
+	}
+	tree.Override(r, root, "list.tow.n=3")
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "did you mean two?") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What is shown of a file has no secret in it.
+func TestRedact(t *testing.T) {
+	root := parse(t, "key: s3cret\npassword: ${PASSWORD}\nurl: mqtt://u:s3cret@h/?token=s3cret\nhub: HostName=h;SharedAccessKey=s3cret\nplain: text\n")
+	got := dump(t, redact.Copy(root, "key", "password"))
+	if strings.Contains(got, "s3cret") || !strings.Contains(got, "${PASSWORD}") || !strings.Contains(got, "plain: text") {
+		t.Errorf("%s", got)
+	}
+	if before := dump(t, root); strings.Count(before, "s3cret") != 4 {
+		t.Errorf("the file itself was changed: %s", before)
+	}
+}
