@@ -3,34 +3,34 @@ package threshold
 import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
+	"github.com/twinfleet/twinfleet/metrics/threshold/internal/aggregate"
 )
 
 // NeedsData reports whether the threshold is missed when nothing was measured. A number of operations may be 0.
 func (t Threshold) NeedsData() bool {
-	p := t.aggregate.part()
-	return p.number == nil || p.whole != nil
+	return !t.aggregate.Counts() || t.aggregate.HasWhole()
 }
 
 // OfSchedule reports whether the threshold is about how the generator kept its schedule, and about nothing of the target.
-func (t Threshold) OfSchedule() bool { return t.aggregate.ofSchedule() }
+func (t Threshold) OfSchedule() bool { return t.aggregate.OfSchedule() }
 
 // ByStage reports whether a Recorder tells apart, by stage, what the threshold compares. What queries found and what devices are is not.
-func (t Threshold) ByStage() bool { return !t.aggregate.ofQueries() && !t.aggregate.ofDevices() }
+func (t Threshold) ByStage() bool { return !t.aggregate.OfQueries() && !t.aggregate.OfDevices() }
 
 // JudgesRows reports whether the threshold says how many rows of query results may be wrong.
-func (t *Threshold) JudgesRows() bool { return t.aggregate == aggCorrect }
+func (t *Threshold) JudgesRows() bool { return t.aggregate == aggregate.Correct }
 
 // WantsMore reports whether the threshold asks for a number of operations or devices, or for a rate, that is at least so much:
 // a stage that was cut short may be why there was less.
 func (t Threshold) WantsMore() bool {
-	unit := t.aggregate.unit()
-	return (unit == unitCount || unit == unitRate) && !t.upper() && t.op != "!="
+	unit := t.aggregate.Unit()
+	return (unit == aggregate.Count || unit == aggregate.PerSecond) && !t.bound.Upper() && t.bound.Op != "!="
 }
 
 // WantsFailure reports whether a threshold asks that operations fail: it holds for the figures as they are, and would not if
 // every operation that was due had ended well at once.
 func (t Threshold) WantsFailure(s *metrics.Snapshot) bool {
-	if t.aggregate.ofQueries() || !t.Evaluate(s).Pass {
+	if t.aggregate.OfQueries() || !t.Evaluate(s).Pass {
 		return false
 	}
 	well := &metrics.Snapshot{At: s.At, Elapsed: s.Elapsed}

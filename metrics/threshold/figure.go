@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold/internal/aggregate"
 )
 
 // Evaluate compares what a snapshot holds: of a whole run, a stage or a window. A threshold
@@ -28,44 +29,39 @@ func (t Threshold) evaluate(s *metrics.Snapshot) (v Verdict, excess float64) {
 		}
 		return v, 0
 	}
-	v.Observed, v.Pass = t.label()+" = "+text, t.holds(observed)
-	return v, t.excess(observed)
+	v.Observed, v.Pass = t.label()+" = "+text, t.bound.Holds(observed)
+	return v, t.bound.Excess(observed)
 }
 
 // observe is the figure that is compared, and how people read it; ok is false when there is none.
 func (t Threshold) observe(s *metrics.Snapshot) (value float64, text string, ok bool) {
 	switch {
-	case t.aggregate.ofQueries():
+	case t.aggregate.OfQueries():
 		return t.observeQueries(s)
-	case t.aggregate.ofDevices():
+	case t.aggregate.OfDevices():
 		return t.observeDevices(s)
 	}
 	x := s.Select(t.Operation, t.Group)
 	if x == nil {
 		x = &metrics.SeriesSnapshot{}
 	}
-	switch t.aggregate.unit() {
-	case unitTime:
+	switch t.aggregate.Unit() {
+	case aggregate.Time:
 		return t.observeTime(x)
-	case unitRate:
+	case aggregate.PerSecond:
 		if x.Ended() == 0 {
 			return 0, "", false
 		}
 		rate := float64(x.Count(metrics.OK)) / max(s.Elapsed.Seconds(), 1e-9)
-		return rate, t.written(rate, 1, 'f', "/s"), true
+		return rate, t.bound.Written(rate, 1, 'f', "/s"), true
 	}
-	p := t.aggregate.part()
-	n := p.number(x, t.only)
-	if p.whole == nil {
+	n, whole := t.aggregate.Number(x, t.only)
+	if !t.aggregate.HasWhole() {
 		text := strconv.FormatUint(n, 10)
 		if t.aggregate == "count" && n < x.Ended() {
 			text += fmt.Sprintf(" ok of %d", x.Ended()) // tables count all that ended
 		}
 		return float64(n), text, true
-	}
-	whole := p.whole(x)
-	if t.only == metrics.DropPaused {
-		whole = x.Scheduled()
 	}
 	return t.observePart(n, whole)
 }
@@ -75,33 +71,17 @@ func (t Threshold) observePart(n, whole uint64) (value float64, text string, ok 
 	switch {
 	case whole == 0:
 		return 0, "", false
-	case t.aggregate.unit() == unitCount:
+	case t.aggregate.Unit() == aggregate.Count:
 		return float64(n), fmt.Sprintf("%d of %d", n, whole), true
 	}
 	share := float64(n) / float64(whole)
-	return share, fmt.Sprintf("%s (%d of %d)", t.written(share*100, 3, 'g', "%"), n, whole), true
-}
-
-// written is a number with as many digits as it takes to tell on which side of the bound it is.
-func (t Threshold) written(x float64, digits int, format byte, unit string) string {
-	scale := 1.0
-	if unit == "%" {
-		scale = 100
-	}
-	for ; ; digits++ {
-		text := strconv.FormatFloat(x, format, digits, 64)
-		shown, err := strconv.ParseFloat(text, 64)
-		rounded := unit == "%" && x != shown && (shown == 0 || shown == 100) // none and all are said of none and all
-		if err != nil || digits >= 15 || !rounded && t.holds(shown/scale) == t.holds(x/scale) {
-			return text + unit
-		}
-	}
+	return share, fmt.Sprintf("%s (%d of %d)", t.bound.Written(share*100, 3, 'g', "%"), n, whole), true
 }
 
 // observeQueries compares what was found in the results of queries.
 func (t Threshold) observeQueries(s *metrics.Snapshot) (value float64, text string, ok bool) {
 	q, _ := s.Query(t.Group)
-	if t.aggregate == aggCorrect {
+	if t.aggregate == aggregate.Correct {
 		return t.observePart(uint64(q.Rows.OK), uint64(q.Rows.Judged()))
 	}
 	return t.observePart(uint64(q.Met), uint64(q.Met+q.Unmet))
@@ -125,7 +105,7 @@ func (t Threshold) observeDevices(s *metrics.Snapshot) (value float64, text stri
 
 // observeTime compares a time. A recovery that did not come has no time that could be short enough.
 func (t Threshold) observeTime(x *metrics.SeriesSnapshot) (value float64, text string, ok bool) {
-	if n := x.Count(metrics.Unanswered); t.Operation == metrics.OpRecovery && n > 0 && t.upper() {
+	if n := x.Count(metrics.Unanswered); t.Operation == metrics.OpRecovery && n > 0 && t.bound.Upper() {
 		after := x.Response[metrics.Unanswered].Maximum().Round(10 * time.Millisecond)
 		return math.Inf(1), fmt.Sprintf("never in %d of %d outages, %v after the loss", n, x.Started(), after), true
 	}
@@ -134,10 +114,10 @@ func (t Threshold) observeTime(x *metrics.SeriesSnapshot) (value float64, text s
 		return 0, "", false
 	}
 	shown := d.Round(10 * time.Microsecond)
-	if t.holds(float64(shown)) != t.holds(float64(d)) {
+	if t.bound.Holds(float64(shown)) != t.bound.Holds(float64(d)) {
 		shown = d
 	}
-	if t.holds(float64(d)) && t.unknown(x) {
+	if t.bound.Holds(float64(d)) && t.unknown(x) {
 		return math.Inf(1), fmt.Sprintf("%v or more: %d of %d were not waited for", shown, x.Count(metrics.Unanswered), x.Ended()), true
 	}
 	return float64(d), shown.String(), true
@@ -148,13 +128,13 @@ func (t Threshold) observeTime(x *metrics.SeriesSnapshot) (value float64, text s
 func (t Threshold) unknown(x *metrics.SeriesSnapshot) bool {
 	q := t.quantile
 	switch {
-	case !t.upper() || t.Operation == metrics.OpFreshness:
+	case !t.bound.Upper() || t.Operation == metrics.OpFreshness:
 		return false
-	case t.aggregate == aggMax:
+	case t.aggregate == aggregate.Max:
 		q = 1
-	case t.aggregate == aggMed:
+	case t.aggregate == aggregate.Med:
 		q = 0.5
-	case t.aggregate != aggP:
+	case t.aggregate != aggregate.P:
 		return false
 	}
 	n := x.Count(metrics.Unanswered)
@@ -162,29 +142,9 @@ func (t Threshold) unknown(x *metrics.SeriesSnapshot) bool {
 	return n > 0 && h.Count > 0 && h.Rank(q) > h.Count-n
 }
 
-// upper reports whether the bound is the most that a value may be.
-func (t Threshold) upper() bool { return t.op == "<" || t.op == "<=" }
-
-// excess is how far a value is on the wrong side of the bound, as a share of it; below 0 on the right side.
-func (t Threshold) excess(observed float64) float64 {
-	past := observed - t.bound
-	if t.op == ">" || t.op == ">=" {
-		past = -past
-	}
-	switch {
-	case t.op == "==":
-		past = math.Abs(past)
-	case t.op == "!=" && past == 0:
-		return 1
-	case t.op == "!=":
-		past = -math.Abs(past)
-	}
-	return past / max(t.bound, 1e-9)
-}
-
 func (t Threshold) label() string {
 	switch {
-	case t.aggregate == aggP:
+	case t.aggregate == aggregate.P:
 		return "p(" + strconv.FormatFloat(t.quantile*100, 'g', 6, 64) + ")"
 	case t.only != "":
 		return string(t.aggregate) + "(" + t.only + ")"
@@ -196,39 +156,22 @@ func (t Threshold) label() string {
 // already, and will not be faster, counts with the time that it has reached.
 func (t Threshold) latency(series *metrics.SeriesSnapshot) (d time.Duration, ok bool) {
 	h := series.Latency(t.fromSend)
-	if t.upper() {
-		h = h.Merge(series.OpenLonger(time.Duration(t.bound)))
+	if t.bound.Upper() {
+		h = h.Merge(series.OpenLonger(time.Duration(t.bound.Value)))
 	}
 	if h.Count == 0 {
 		return 0, false
 	}
 	switch t.aggregate {
-	case aggAvg:
+	case aggregate.Avg:
 		return h.Mean(), true
-	case aggMin:
+	case aggregate.Min:
 		return h.Minimum(), true
-	case aggMed:
+	case aggregate.Med:
 		return h.Quantile(0.5), true
-	case aggMax:
+	case aggregate.Max:
 		return h.Maximum(), true
 	default:
 		return h.Quantile(t.quantile), true
-	}
-}
-
-func (t Threshold) holds(x float64) bool {
-	switch t.op {
-	case "<":
-		return x < t.bound
-	case "<=":
-		return x <= t.bound
-	case ">":
-		return x > t.bound
-	case ">=":
-		return x >= t.bound
-	case "!=":
-		return x != t.bound
-	default:
-		return x == t.bound
 	}
 }

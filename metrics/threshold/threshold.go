@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold/internal/aggregate"
+	"github.com/twinfleet/twinfleet/metrics/threshold/internal/bound"
 )
 
 // ErrInvalid is the class of errors of Parse. Their texts say what would be right.
@@ -28,12 +30,11 @@ type Threshold struct {
 	Group     string            // empty for all groups
 	Scope     Scope             // over what it is judged
 
-	aggregate aggregate
+	aggregate aggregate.Aggregate
 	quantile  float64 // of aggregate p, 0 to 1
 	only      string  // of what the aggregate counts; empty for all
 	fromSend  bool
-	op        string  // <, <=, >, >=, == or !=
-	bound     float64 // nanoseconds, a share, a rate per second or a count
+	bound     bound.Bound
 }
 
 // OfDevices is the Operation of thresholds that are about the states of devices and not about operations.
@@ -62,8 +63,8 @@ func Parse(selector, expr string) (Threshold, error) {
 	if m == nil {
 		return Threshold{}, fmt.Errorf("%w %q is not <aggregation> <comparison> <value>; %s", ErrInvalid, expr, forms)
 	}
-	if t.aggregate, t.op = aggregate(m[1]), m[3]; t.op == "=" {
-		t.op = "=="
+	if t.aggregate, t.bound.Op = aggregate.Aggregate(m[1]), m[3]; t.bound.Op == "=" {
+		t.bound.Op = "=="
 	}
 	for _, parse := range []func() error{t.checkAggregate, func() error { return t.parseArguments(m[2]) }, func() error { return t.parseBound(m[4]) }} {
 		if err := parse(); err != nil {
@@ -100,11 +101,11 @@ func (t *Threshold) parseSelector(s string) error {
 // checkAggregate holds the aggregate to what the selector has.
 func (t *Threshold) checkAggregate() error {
 	switch {
-	case t.aggregate.unit() == unitNone:
+	case t.aggregate.Unit() == aggregate.None:
 		return fmt.Errorf("%w %q: unknown aggregation %q; %s", ErrInvalid, t.Expr, t.aggregate, forms)
-	case t.aggregate.ofQueries() && t.Operation != metrics.OpQuery:
+	case t.aggregate.OfQueries() && t.Operation != metrics.OpQuery:
 		return fmt.Errorf("%w %q: only queries have it; write query{name=…}", ErrInvalid, t.Expr)
-	case t.aggregate.ofDevices() != (t.Operation == OfDevices):
+	case t.aggregate.OfDevices() != (t.Operation == OfDevices):
 		return fmt.Errorf("%w %q: %s have connected and connected_rate, operations have the others", ErrInvalid, t.Expr, OfDevices)
 	}
 	return nil
@@ -116,22 +117,22 @@ func (t *Threshold) parseArguments(args string) error {
 		arg = strings.TrimSpace(arg)
 		switch {
 		case arg == "":
-		case t.aggregate.unit() == unitTime && arg == "from=sent":
+		case t.aggregate.Unit() == aggregate.Time && arg == "from=sent":
 			t.fromSend = true
-		case t.aggregate.unit() == unitTime && arg == "from=intended":
-		case i == 0 && t.aggregate == aggP:
+		case t.aggregate.Unit() == aggregate.Time && arg == "from=intended":
+		case i == 0 && t.aggregate == aggregate.P:
 			percentile = arg
-		case i == 0 && slices.Contains(t.aggregate.part().only, arg):
+		case i == 0 && slices.Contains(t.aggregate.Arguments(), arg):
 			t.only = arg
-		case len(t.aggregate.part().only) > 0:
-			return fmt.Errorf("%w %q: unknown argument %q; there is %s", ErrInvalid, t.Expr, arg, strings.Join(t.aggregate.part().only, ", "))
-		case t.aggregate.unit() == unitTime:
+		case len(t.aggregate.Arguments()) > 0:
+			return fmt.Errorf("%w %q: unknown argument %q; there is %s", ErrInvalid, t.Expr, arg, strings.Join(t.aggregate.Arguments(), ", "))
+		case t.aggregate.Unit() == aggregate.Time:
 			return fmt.Errorf("%w %q: unknown argument %q; from=sent or from=intended may be given", ErrInvalid, t.Expr, arg)
 		default:
 			return fmt.Errorf("%w %q: unknown argument %q; %s has none", ErrInvalid, t.Expr, arg, t.aggregate)
 		}
 	}
-	if t.aggregate != aggP {
+	if t.aggregate != aggregate.P {
 		return nil
 	}
 	n, err := strconv.ParseFloat(percentile, 64)
@@ -149,34 +150,34 @@ func (t *Threshold) parseBound(s string) error {
 		return v, err == nil && v >= 0 && !math.IsInf(v, 0)
 	}
 	ok, example := false, ""
-	switch t.aggregate.unit() {
-	case unitShare:
+	switch t.aggregate.Unit() {
+	case aggregate.Share:
 		example = "0.1%"
 		text, percent := strings.CutSuffix(s, "%")
-		t.bound, ok = number(text)
-		if ok = ok && percent; ok && t.bound > 100 {
+		t.bound.Value, ok = number(text)
+		if ok = ok && percent; ok && t.bound.Value > 100 {
 			return fmt.Errorf("%w %q: a share is at most 100%%", ErrInvalid, t.Expr)
 		}
-		t.bound /= 100
-	case unitRate:
+		t.bound.Value /= 100
+	case aggregate.PerSecond:
 		example = "10/s"
 		text, unit := strings.CutSuffix(s, "/s")
-		t.bound, ok = number(text)
+		t.bound.Value, ok = number(text)
 		ok = ok && unit
-	case unitCount:
-		if t.bound, ok = number(s); !ok {
+	case aggregate.Count:
+		if t.bound.Value, ok = number(s); !ok {
 			return fmt.Errorf("%w %q: %s compares with a number, as in %[3]s > 100", ErrInvalid, t.Expr, t.aggregate)
 		}
 	default:
 		example = "250ms"
 		d, err := time.ParseDuration(s)
-		t.bound, ok = float64(d), err == nil && d >= 0
+		t.bound.Value, ok = float64(d), err == nil && d >= 0
 	}
 	switch {
 	case !ok:
 		return fmt.Errorf("%w %q: the value %q needs a unit, as in %s", ErrInvalid, t.Expr, s, example)
-	case t.bound == 0 && t.op == "<", t.aggregate.unit() == unitShare && t.bound == 1 && t.op == ">":
-		return fmt.Errorf("%w %q: nothing is %s %s", ErrInvalid, t.Expr, t.op, s)
+	case t.bound.Value == 0 && t.bound.Op == "<", t.aggregate.Unit() == aggregate.Share && t.bound.Value == 1 && t.bound.Op == ">":
+		return fmt.Errorf("%w %q: nothing is %s %s", ErrInvalid, t.Expr, t.bound.Op, s)
 	}
 	return nil
 }

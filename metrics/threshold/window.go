@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold/internal/aggregate"
 )
 
 // EvaluateWindow compares what a window holds, one of many of a run, and says how far the observed value is past the bound, as
@@ -13,10 +14,10 @@ import (
 func (t Threshold) EvaluateWindow(window *metrics.Snapshot) (v Verdict, excess float64, ok bool) {
 	v, excess = t.evaluate(window)
 	switch {
-	case t.aggregate == aggRate && t.paused(window): // less was asked for
+	case t.aggregate == aggregate.Rate && t.paused(window): // less was asked for
 		return Verdict{}, 0, false
-	case v.NoData && t.aggregate == aggRate: // nothing is a rate too, and that of an outage
-		return Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: t.holds(0)}, t.excess(0), true
+	case v.NoData && t.aggregate == aggregate.Rate: // nothing is a rate too, and that of an outage
+		return Verdict{Threshold: v.Threshold, Observed: "rate = 0.0/s", Pass: t.bound.Holds(0)}, t.bound.Excess(0), true
 	case v.NoData:
 		if n := t.stuck(window); n > 0 {
 			return Verdict{Threshold: v.Threshold, Observed: fmt.Sprintf("none of %d ended", n)}, math.Inf(1), true
@@ -33,7 +34,7 @@ func (t Threshold) stuck(window *metrics.Snapshot) uint64 {
 	if series == nil || series.Ended() > 0 {
 		return 0
 	}
-	due := droppedUnasked(series) - series.Dropped[metrics.DropStopped]
+	due := aggregate.DroppedUnasked(series) - series.Dropped[metrics.DropStopped]
 	return due + series.OpenFor(window.Elapsed)
 }
 
