@@ -31,37 +31,95 @@ func overview() Board {
 		Description: "A run at a glance: its stage, devices by state, operations with their latency and outcomes, and whether the generator kept up.",
 		Rows: []Row{
 			{Title: "Now", Panels: []Panel{
-				{Title: "Stage", Description: "The stage that each chosen run is in.", Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true, Queries: one("twinfleet_run_info{"+ofRun+"}", "{{stage}}")},
-				{Title: "Connected", Description: "Devices that hold a connection.", Kind: "stat", Unit: "short", Width: 4, Height: 4, Queries: one(sum("", "twinfleet_devices", `state="connected"`, inGroup), "connected")},
-				{Title: "Operations", Description: "Operations of the chosen groups that ended, a second.", Kind: "stat", Unit: "ops", Width: 4, Height: 4, Queries: one(all, "ended")},
-				{Title: "Errors", Description: "Share of operations that timed out, were refused or failed. Throttled ones are not among them.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.001, 0.01), Queries: one(share(rate("", total, failed, inGroup), all), "errors")},
-				{Title: "Throttled", Description: "Share of operations that the target shed with 429.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.001, 0.05), Queries: one(share(rate("", total, shed, inGroup), all), "throttled")},
-				{Title: "Started late", Description: "Share of operations that started more than ten milliseconds after the schedule wanted: the generator, not the target.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.01, 0.1), Queries: one(share(rate("", "twinfleet_operations_late_total", inGroup), rate("", "twinfleet_operations_scheduled_total", inGroup)), "late")},
+				{
+					Title: "Stage", Description: "The stage that each chosen run is in.", Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true,
+					Queries: one("twinfleet_run_info{"+ofRun+"}", "{{stage}}"),
+				},
+				{
+					Title: "Connected", Description: "Devices that hold a connection.", Kind: "stat", Unit: "short", Width: 4, Height: 4,
+					Queries: one(sum("", "twinfleet_devices", `state="connected"`, inGroup), "connected"),
+				},
+				{
+					Title: "Operations", Description: "Operations of the chosen groups that ended, a second.", Kind: "stat", Unit: "ops", Width: 4, Height: 4,
+					Queries: one(all, "ended"),
+				},
+				{
+					Title: "Errors", Description: "Share of operations that timed out, were refused or failed. Throttled ones are not among them.", Kind: "stat",
+					Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.001, 0.01), Queries: one(share(rate("", total, failed, inGroup), all), "errors"),
+				},
+				{
+					Title: "Throttled", Description: "Share of operations that the target shed with 429.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4,
+					Steps: badFrom(0.001, 0.05), Queries: one(share(rate("", total, shed, inGroup), all), "throttled"),
+				},
+				{
+					Title: "Started late", Description: "Share of operations that started more than ten milliseconds after the schedule wanted: the generator, not " +
+						"the target.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.01, 0.1),
+					Queries: one(share(rate("", "twinfleet_operations_late_total", inGroup), rate("", "twinfleet_operations_scheduled_total", inGroup)), "late"),
+				},
 			}},
 			{Title: "Devices", Panels: []Panel{
-				{Title: "Devices by state", Description: "Waiting: not started. Backoff: lost or refused, will try again. Offline: between two sessions.", Kind: "timeseries", Unit: "short", Width: 12, Stacked: true, Colors: stateColors(), Queries: one(sum("state", "twinfleet_devices", inGroup), "{{state}}")},
-				{Title: "Connected by group", Description: "Devices of each group that hold a connection.", Kind: "timeseries", Unit: "short", Width: 12, Queries: one(sum("group", "twinfleet_devices", `state="connected"`, inGroup), "{{group}}")},
-				{Title: "Connects by outcome", Description: "Attempts to connect that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, op("connect"), inGroup), "{{outcome}}")},
-				{Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, op("connect"), inGroup)},
+				{
+					Title: "Devices by state", Description: "Waiting: not started. Backoff: lost or refused, will try again. Offline: between two sessions.",
+					Kind: "timeseries", Unit: "short", Width: 12, Stacked: true, Colors: stateColors(), Queries: one(sum("state", "twinfleet_devices", inGroup), "{{state}}"),
+				},
+				{
+					Title: "Connected by group", Description: "Devices of each group that hold a connection.", Kind: "timeseries", Unit: "short", Width: 12,
+					Queries: one(sum("group", "twinfleet_devices", `state="connected"`, inGroup), "{{group}}"),
+				},
+				{
+					Title: "Connects by outcome", Description: "Attempts to connect that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
+					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("connect"), inGroup), "{{outcome}}"),
+				},
+				{
+					Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Width: 12,
+					Queries: quantiles(response, op("connect"), inGroup),
+				},
 			}},
 			{Title: "Operations", Panels: []Panel{
-				{Title: "Rate by operation", Description: "Operations that ended, a second. Queries count by name, not by group.", Kind: "timeseries", Unit: "ops", Width: 12, Queries: one(rate("operation", total), "{{operation}}")},
-				{Title: "Latency by operation", Description: "The chosen quantile of the time from when the schedule wanted an operation to its end, of those that went well.", Kind: "timeseries", Unit: "s", Width: 12, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}")},
-				{Title: "Outcomes", Description: "Operations of the chosen groups by how they ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12, Stacked: true, Colors: outcomeColors(), Queries: one(rate("outcome", total, inGroup), "{{outcome}}")},
-				{Title: "Scheduled, ended, dropped", Description: "What the schedule wanted beside what ended and what was never started. The first two apart: the target or the generator does not keep up.", Kind: "timeseries", Unit: "ops", Width: 12, Queries: []Query{
-					{Expr: rate("", "twinfleet_operations_scheduled_total", inGroup), Legend: "scheduled"},
-					{Expr: all, Legend: "ended"},
-					{Expr: rate("", "twinfleet_operations_dropped_total", inGroup), Legend: "dropped"},
-				}},
+				{
+					Title: "Rate by operation", Description: "Operations that ended, a second. Queries count by name, not by group.", Kind: "timeseries", Unit: "ops",
+					Width: 12, Queries: one(rate("operation", total), "{{operation}}"),
+				},
+				{
+					Title:       "Latency by operation",
+					Description: "The chosen quantile of the time from when the schedule wanted an operation to its end, of those that went well.", Kind: "timeseries",
+					Unit: "s", Width: 12, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
+				},
+				{
+					Title: "Outcomes", Description: "Operations of the chosen groups by how they ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
+					Stacked: true, Colors: outcomeColors(), Queries: one(rate("outcome", total, inGroup), "{{outcome}}"),
+				},
+				{
+					Title: "Scheduled, ended, dropped",
+					Description: "What the schedule wanted beside what ended and what was never started. The first two apart: the target or the generator does not " +
+						"keep up.", Kind: "timeseries", Unit: "ops", Width: 12, Queries: []Query{
+						{Expr: rate("", "twinfleet_operations_scheduled_total", inGroup), Legend: "scheduled"},
+						{Expr: all, Legend: "ended"},
+						{Expr: rate("", "twinfleet_operations_dropped_total", inGroup), Legend: "dropped"},
+					},
+				},
 			}},
 			{Title: "Stages", Folded: true, Panels: []Panel{
-				{Title: "Wanted by stage", Description: "Operations that the schedule wanted in each stage: the sum of the two tables beside it, and of what is under way.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage", "twinfleet_stage_operations_scheduled_total"), Instant: true}}},
-				{Title: "Ended by stage", Description: "What was wanted in each stage, by how it ended, whenever that was.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage, outcome", "twinfleet_stage_operations_total"), Instant: true}}},
-				{Title: "Dropped by stage", Description: "What was wanted in each stage and never started, by reason.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage, reason", "twinfleet_stage_operations_dropped_total"), Instant: true}}},
+				{Title: "Wanted by stage", Description: "Operations that the schedule wanted in each stage: the sum of the two tables beside it, and of what is " +
+					"under way.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage", "twinfleet_stage_operations_scheduled_total"), Instant: true}}},
+				{
+					Title: "Ended by stage", Description: "What was wanted in each stage, by how it ended, whenever that was.", Kind: "table", Unit: "none", Width: 8,
+					Queries: []Query{{Expr: sum("stage, outcome", "twinfleet_stage_operations_total"), Instant: true}},
+				},
+				{
+					Title: "Dropped by stage", Description: "What was wanted in each stage and never started, by reason.", Kind: "table", Unit: "none", Width: 8,
+					Queries: []Query{{Expr: sum("stage, reason", "twinfleet_stage_operations_dropped_total"), Instant: true}},
+				},
 			}},
 			{Title: "Runs", Folded: true, Panels: []Panel{
-				{Title: "Runs and stages", Description: "The chosen runs as they are now.", Kind: "table", Unit: "none", Width: 12, Queries: []Query{{Expr: "twinfleet_run_info{" + ofRun + "}", Instant: true}}},
-				{Title: "Versions", Description: "The versions of twinfleet and of Go that made the figures.", Kind: "table", Unit: "none", Width: 12, Queries: []Query{{Expr: chosen("twinfleet_build_info"), Instant: true}}},
+				{
+					Title: "Runs and stages", Description: "The chosen runs as they are now.", Kind: "table", Unit: "none", Width: 12,
+					Queries: []Query{{Expr: "twinfleet_run_info{" + ofRun + "}", Instant: true}},
+				},
+				{
+					Title: "Versions", Description: "The versions of twinfleet and of Go that made the figures.", Kind: "table", Unit: "none", Width: 12,
+					Queries: []Query{{Expr: chosen("twinfleet_build_info"), Instant: true}},
+				},
 			}},
 		},
 	}
@@ -71,9 +129,18 @@ func twins() Board {
 	const device, desired = `operation=~"twin_get|twin_report"`, `operation=~"desired_patch|desired|desired_reply"`
 	row := func(title, operation, what string) Row {
 		return Row{Title: title, Panels: []Panel{
-			{Title: title + ": rate by outcome", Description: what, Kind: "timeseries", Unit: "ops", Colors: outcomeColors(), Queries: one(rate("outcome", total, op(operation), inGroup), "{{outcome}}")},
-			{Title: title + ": latency", Description: "From when the schedule wanted it to the answer, of those that went well.", Kind: "timeseries", Unit: "s", Queries: quantiles(response, op(operation), ok, inGroup)},
-			{Title: title + ": heat map", Description: "How many took how long. Two bands are two ways through the target.", Kind: "heatmap", Unit: "s", Queries: heat(response, op(operation), ok, inGroup)},
+			{
+				Title: title + ": rate by outcome", Description: what, Kind: "timeseries", Unit: "ops", Colors: outcomeColors(),
+				Queries: one(rate("outcome", total, op(operation), inGroup), "{{outcome}}"),
+			},
+			{
+				Title: title + ": latency", Description: "From when the schedule wanted it to the answer, of those that went well.", Kind: "timeseries", Unit: "s",
+				Queries: quantiles(response, op(operation), ok, inGroup),
+			},
+			{
+				Title: title + ": heat map", Description: "How many took how long. Two bands are two ways through the target.", Kind: "heatmap", Unit: "s",
+				Queries: heat(response, op(operation), ok, inGroup),
+			},
 		}}
 	}
 	return Board{
@@ -81,30 +148,66 @@ func twins() Board {
 		Description: "What devices and the service side do to twins: reports, reads, desired properties on their way to the devices and back.",
 		Rows: []Row{
 			{Title: "All twin operations", Panels: []Panel{
-				{Title: "Reports", Description: "Patches of reported properties that were acknowledged, a second.", Kind: "stat", Unit: "ops", Width: 6, Height: 4, Queries: one(rate("", total, op("twin_report"), ok, inGroup), "reports")},
-				{Title: "p99 of reports", Description: "From when the schedule wanted them.", Kind: "stat", Unit: "s", Width: 6, Height: 4, Steps: badFrom(0.25, 1), Queries: one(quantile("0.99", "", response, op("twin_report"), ok, inGroup), "p99")},
-				{Title: "Errors of twin operations", Description: "Share of what devices did to their twins that timed out, was refused or failed.", Kind: "stat", Unit: "percentunit", Width: 6, Height: 4, Steps: badFrom(0.001, 0.01), Queries: one(share(rate("", total, device, failed, inGroup), rate("", total, device, inGroup)), "errors")},
-				{Title: "Unanswered", Description: "Twin operations that were sent and have neither been answered nor given up.", Kind: "stat", Unit: "short", Width: 6, Height: 4, Queries: one(sum("", "twinfleet_operations_in_flight", device, inGroup), "in flight")},
+				{
+					Title: "Reports", Description: "Patches of reported properties that were acknowledged, a second.", Kind: "stat", Unit: "ops", Width: 6, Height: 4,
+					Queries: one(rate("", total, op("twin_report"), ok, inGroup), "reports"),
+				},
+				{
+					Title: "p99 of reports", Description: "From when the schedule wanted them.", Kind: "stat", Unit: "s", Width: 6, Height: 4, Steps: badFrom(0.25, 1),
+					Queries: one(quantile("0.99", "", response, op("twin_report"), ok, inGroup), "p99"),
+				},
+				{
+					Title: "Errors of twin operations", Description: "Share of what devices did to their twins that timed out, was refused or failed.", Kind: "stat",
+					Unit: "percentunit", Width: 6, Height: 4, Steps: badFrom(0.001, 0.01),
+					Queries: one(share(rate("", total, device, failed, inGroup), rate("", total, device, inGroup)), "errors"),
+				},
+				{
+					Title: "Unanswered", Description: "Twin operations that were sent and have neither been answered nor given up.", Kind: "stat", Unit: "short",
+					Width: 6, Height: 4, Queries: one(sum("", "twinfleet_operations_in_flight", device, inGroup), "in flight"),
+				},
 			}},
 			row("Reports", "twin_report", "Devices patch their reported properties, a second."),
 			{Title: "By group", Panels: []Panel{
-				{Title: "Reports by group", Description: "Reports that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12, Queries: one(rate("group", total, op("twin_report"), inGroup), "{{group}}")},
-				{Title: "Latency of reports by group", Description: "The chosen quantile.", Kind: "timeseries", Unit: "s", Width: 12, Queries: one(quantile("$quantile", "group", response, op("twin_report"), ok, inGroup), "{{group}}")},
-				{Title: "Waited or slow?", Description: "The chosen quantile of the time from when the schedule wanted a report beside that from when it was sent. Apart, the generator or a full queue is the cause, not the target.", Kind: "timeseries", Unit: "s", Width: 12, Queries: []Query{
+				{
+					Title: "Reports by group", Description: "Reports that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
+					Queries: one(rate("group", total, op("twin_report"), inGroup), "{{group}}"),
+				},
+				{
+					Title: "Latency of reports by group", Description: "The chosen quantile.", Kind: "timeseries", Unit: "s", Width: 12,
+					Queries: one(quantile("$quantile", "group", response, op("twin_report"), ok, inGroup), "{{group}}"),
+				},
+				{Title: "Waited or slow?", Description: "The chosen quantile of the time from when the schedule wanted a report beside that from when it was " +
+					"sent. Apart, the generator or a full queue is the cause, not the target.", Kind: "timeseries", Unit: "s", Width: 12, Queries: []Query{
 					{Expr: quantile("$quantile", "", response, op("twin_report"), ok, inGroup), Legend: "from the intended time"},
 					{Expr: quantile("$quantile", "", service, op("twin_report"), ok, inGroup), Legend: "from the send"},
 				}},
-				{Title: "In flight", Description: "Operations that were sent and have no answer yet.", Kind: "timeseries", Unit: "short", Width: 12, Queries: one(sum("operation", "twinfleet_operations_in_flight", device, inGroup), "{{operation}}")},
+				{
+					Title: "In flight", Description: "Operations that were sent and have no answer yet.", Kind: "timeseries", Unit: "short", Width: 12,
+					Queries: one(sum("operation", "twinfleet_operations_in_flight", device, inGroup), "{{operation}}"),
+				},
 			}},
 			row("Reads by devices", "twin_get", "Devices read their twins, after each connect, a second."),
 			{Title: "Desired properties", Panels: []Panel{
-				{Title: "Desired: rate", Description: "Patches by the service side, notifications that reached devices, answers in reported properties, a second.", Kind: "timeseries", Unit: "ops", Queries: one(rate("operation", total, desired, ok, inGroup), "{{operation}}")},
-				{Title: "Desired: latency", Description: "The chosen quantile: of the patch itself, from the patch to the device, and from the patch to the device's answer.", Kind: "timeseries", Unit: "s", Queries: one(quantile("$quantile", "operation", response, desired, ok, inGroup), "{{operation}}")},
-				{Title: "Desired: not well", Description: "Patches, notifications and answers that were throttled, late or lost, a second.", Kind: "timeseries", Unit: "ops", Queries: one(rate("operation, outcome", total, desired, `outcome!="ok"`, inGroup), "{{operation}} {{outcome}}")},
+				{
+					Title: "Desired: rate", Description: "Patches by the service side, notifications that reached devices, answers in reported properties, a second.",
+					Kind: "timeseries", Unit: "ops", Queries: one(rate("operation", total, desired, ok, inGroup), "{{operation}}"),
+				},
+				{Title: "Desired: latency", Description: "The chosen quantile: of the patch itself, from the patch to the device, and from the patch to the " +
+					"device's answer.", Kind: "timeseries", Unit: "s", Queries: one(quantile("$quantile", "operation", response, desired, ok, inGroup), "{{operation}}")},
+				{
+					Title: "Desired: not well", Description: "Patches, notifications and answers that were throttled, late or lost, a second.", Kind: "timeseries",
+					Unit: "ops", Queries: one(rate("operation, outcome", total, desired, `outcome!="ok"`, inGroup), "{{operation}} {{outcome}}"),
+				},
 			}},
 			{Title: "Telemetry", Folded: true, Panels: []Panel{
-				{Title: "Telemetry: rate by outcome", Description: "Messages, beside the twins, a second.", Kind: "timeseries", Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, op("telemetry"), inGroup), "{{outcome}}")},
-				{Title: "Telemetry: latency", Description: "From when the schedule wanted a message to its acknowledgement.", Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, op("telemetry"), ok, inGroup)},
+				{
+					Title: "Telemetry: rate by outcome", Description: "Messages, beside the twins, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
+					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("telemetry"), inGroup), "{{outcome}}"),
+				},
+				{
+					Title: "Telemetry: latency", Description: "From when the schedule wanted a message to its acknowledgement.", Kind: "timeseries", Unit: "s",
+					Width: 12, Queries: quantiles(response, op("telemetry"), ok, inGroup),
+				},
 			}},
 		},
 	}

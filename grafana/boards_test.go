@@ -160,7 +160,8 @@ func questions(t *testing.T) (all []question, recorded map[string][]string) {
 }
 
 func fill(expr string) string {
-	return strings.NewReplacer("$__rate_interval", "20s", "$__interval", "5s", "$quantile", "0.99", "$group", ".*", "$query", ".*", "$run", ".*", "$scenario", ".*").Replace(expr)
+	return strings.NewReplacer("$__rate_interval", "20s", "$__interval", "5s", "$quantile", "0.99", "$group", ".*", "$query", ".*", "$run", ".*",
+		"$scenario", ".*").Replace(expr)
 }
 
 // catalogue is every metric that a run shows, with its labels; a test in cmd/twinfleet holds it to a run.

@@ -116,7 +116,8 @@ func orElse(n, otherwise int) int {
 // links lead to the other boards and take the choices along.
 func links() []any {
 	return []any{object{
-		"title": "twinfleet boards", "type": "dashboards", "tags": []string{"twinfleet"}, "asDropdown": false, "includeVars": true, "keepTime": true, "icon": "external link",
+		"title": "twinfleet boards", "type": "dashboards", "tags": []string{"twinfleet"}, "asDropdown": false, "includeVars": true, "keepTime": true,
+		"icon": "external link",
 	}}
 }
 
@@ -210,7 +211,10 @@ func (p Panel) dress(out, defaults object) {
 	last := object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
 	switch p.Kind {
 	case "timeseries":
-		custom := object{"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false, "stacking": object{"mode": "none", "group": "A"}}
+		custom := object{
+			"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false,
+			"stacking": object{"mode": "none", "group": "A"},
+		}
 		if p.Stacked {
 			custom["fillOpacity"], custom["stacking"] = 40, object{"mode": "normal", "group": "A"}
 		}

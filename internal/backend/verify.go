@@ -69,7 +69,8 @@ func (b *Backend) wrongRows() error {
 		if n == 0 || b.judgesRows(q.Query) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s of %s rows of query %s are wrong: %s missing, %s extra, %s stale; service.freshness.tolerance says how far behind a result may be, a threshold on correct_rate how many rows may be wrong",
+		errs = append(errs, fmt.Errorf("%s of %s rows of query %s are wrong: %s missing, %s extra, %s stale; service.freshness.tolerance says how far "+
+			"behind a result may be, a threshold on correct_rate how many rows may be wrong",
 			human.Count(n), human.Count(q.Rows.Judged()), q.Query, human.Count(q.Rows.Missing), human.Count(q.Rows.Extra), human.Count(q.Rows.Stale)))
 	}
 	return errors.Join(errs...)

@@ -121,7 +121,10 @@ func (s *Server) Close() error {
 // Begin tells of the run.
 func (s *Server) Begin(r *report.Run) error {
 	s.update(func(h *headline) {
-		*h = headline{Name: r.Name, Description: r.Description, Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Started: r.Started, Paused: h.Paused}
+		*h = headline{
+			Name: r.Name, Description: r.Description, Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Started: r.Started,
+			Paused: h.Paused,
+		}
 	})
 	return nil
 }

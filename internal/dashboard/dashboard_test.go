@@ -108,7 +108,8 @@ func TestStream(t *testing.T) {
 		Events []report.Event
 		Data   charts.Data
 	}
-	if kind := page.next(&all); kind != "all" || len(all.Data.Times) != 4 || len(all.Events) != 1 || len(all.Plan) != 2 || all.Run.Name != "example" || all.Run.Stage != "hold" {
+	if kind := page.next(&all); kind != "all" || len(all.Data.Times) != 4 || len(all.Events) != 1 || len(all.Plan) != 2 || all.Run.Name != "example" ||
+		all.Run.Stage != "hold" {
 		t.Errorf("%s: %+v", kind, all)
 	}
 	s.Sample(h.Samples[4])
@@ -212,14 +213,18 @@ func TestButtons(t *testing.T) {
 func TestPages(t *testing.T) {
 	s := New(Options{Controls: &buttons{}})
 	url := serve(t, s)
-	for path, kind := range map[string]string{"/": "text/html", "/live.js": "javascript", "/charts.js": "javascript", "/report.css": "text/css", "/uplot.min.js": "javascript"} {
+	for path, kind := range map[string]string{
+		"/": "text/html", "/live.js": "javascript", "/charts.js": "javascript", "/report.css": "text/css",
+		"/uplot.min.js": "javascript",
+	} {
 		resp, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("Content-Type"), kind) || len(body) < 500 || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+		if resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("Content-Type"), kind) || len(body) < 500 ||
+			!strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d %v, %d bytes", path, resp.StatusCode, resp.Header, len(body))
 		}
 		if strings.Contains(string(body), s.token) {

@@ -40,16 +40,19 @@ func TestMachine(t *testing.T) {
 		want  [3]string
 	}{
 		{host.Facts{Descriptors: 20_000, Ports: 28_232, MemoryAvailable: 2000e6}, [3]string{
-			"ok descriptors: 9,000 needed, 20,000 allowed", "ok local ports: 20,000 needed of each source address, 28,232 there", "ok memory: about 800 MB needed, 2,000 MB available",
+			"ok descriptors: 9,000 needed, 20,000 allowed", "ok local ports: 20,000 needed of each source address, 28,232 there",
+			"ok memory: about 800 MB needed, 2,000 MB available",
 		}},
 		{host.Facts{Descriptors: 10_000, Ports: 24_000, MemoryAvailable: 900e6}, [3]string{
 			"warning descriptors: 9,000 needed, 10,000 allowed; ulimit -n 12000",
-			"warning local ports: 20,000 needed of each source address, 24,000 there; name 4 addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.4",
+			"warning local ports: 20,000 needed of each source address, 24,000 there; name 4 addresses of this machine in fleet.source_addresses; towards " +
+				"loopback 127.0.0.1 to 127.0.0.4",
 			"warning memory: about 800 MB needed, 900 MB available; give the machine or its container more memory, or run fewer devices",
 		}},
 		{host.Facts{Descriptors: 1024, Ports: 10_000, MemoryAvailable: 700e6}, [3]string{
 			"problem descriptors: 9,000 needed, 1,024 allowed; ulimit -n 12000",
-			"problem local ports: 20,000 needed of each source address, 10,000 there; name 8 addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.8",
+			"problem local ports: 20,000 needed of each source address, 10,000 there; name 8 addresses of this machine in fleet.source_addresses; towards " +
+				"loopback 127.0.0.1 to 127.0.0.8",
 			"problem memory: about 800 MB needed, 700 MB available; give the machine or its container more memory, or run fewer devices",
 		}},
 	} {
@@ -72,7 +75,8 @@ func TestAddresses(t *testing.T) {
 		t.Error(got)
 	}
 	got := lines(addresses([]string{"127.0.0.1", "192.0.2.7"}, bind)) // of TEST-NET-1, which no machine has
-	if want := "problem source addresses: 192.0.2.7 cannot be used: cannot assign requested address; take 192.0.2.7 out of fleet.source_addresses, or give it to this machine: ip address add 192.0.2.7 dev lo"; got != want {
+	if want := "problem source addresses: 192.0.2.7 cannot be used: cannot assign requested address; take 192.0.2.7 out of fleet.source_addresses, or " +
+		"give it to this machine: ip address add 192.0.2.7 dev lo"; got != want {
 		t.Error(got)
 	}
 }
@@ -101,7 +105,8 @@ func noon() time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
 
 func TestReach(t *testing.T) {
 	const known, open = "ok name: h.example is 10.0.0.1, 10.0.0.2, 10.0.0.3\n", "ok port: h.example:8883 is open\n"
-	const trusted, accepted, clock = "ok certificate: trusted\n", "ok credentials: accepted; the hub has 1,234 identities\n", "ok clock: as the target's, to the second"
+	const trusted, accepted, clock = "ok certificate: trusted\n", "ok credentials: accepted; the hub has 1,234 identities\n",
+		"ok clock: as the target's, to the second"
 	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	for name, tt := range map[string]struct {
 		kind   scenario.TargetKind
@@ -111,29 +116,51 @@ func TestReach(t *testing.T) {
 		"all well, in clear": {scenario.IoTHub, fake{}, known + open + accepted + clock},
 		"all well":           {scenario.IoTHub, fake{secure: true, off: 1500 * time.Millisecond}, known + open + trusted + accepted + clock},
 		"a broker":           {scenario.Broker, fake{noClock: true}, known + open + "ok credentials: accepted for the first device"},
-		"no such name":       {scenario.IoTHub, fake{resolve: &net.DNSError{Err: "no such host", IsNotFound: true}}, "problem name: h.example is not known: lookup : no such host; check the host name in target.hub, and the name server of this machine"},
-		"refused":            {scenario.IoTHub, fake{dial: refused}, known + "problem port: h.example:8883 cannot be reached: connection refused; start what should listen there, or correct the port in target.hub"},
+		"no such name": {
+			scenario.IoTHub,
+			fake{resolve: &net.DNSError{Err: "no such host", IsNotFound: true}},
+			"problem name: h.example is not known: lookup : no such host; check the host name in target.hub, and the name server of this machine",
+		},
+		"refused": {
+			scenario.IoTHub,
+			fake{dial: refused},
+			known + "problem port: h.example:8883 cannot be reached: connection refused; start what should listen there, or correct the port in target.hub",
+		},
 		"no source address": {scenario.IoTHub, fake{dial: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, known +
-			"problem port: h.example:8883 cannot be reached: cannot assign requested address; check fleet.source_addresses: the target cannot be reached from one of them"},
+			"problem port: h.example:8883 cannot be reached: cannot assign requested address; check fleet.source_addresses: the target cannot be reached from " +
+			"one of them"},
 		"no answer": {scenario.IoTHub, fake{dial: context.DeadlineExceeded}, known +
-			"problem port: h.example:8883 cannot be reached: context deadline exceeded; let connections to it through the firewall; devices use port 8883 of Azure IoT Hub, the service side 443"},
-		"unknown authority": {scenario.IoTHub, fake{secure: true, handshake: fmt.Errorf("TLS handshake: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})}, known + open +
-			"problem certificate: the handshake failed: x509: certificate signed by unknown authority; name the file with the certificate to trust in target.ca"},
+			"problem port: h.example:8883 cannot be reached: context deadline exceeded; let connections to it through the firewall; devices use port 8883 of " +
+			"Azure IoT Hub, the service side 443"},
+		"unknown authority": {
+			scenario.IoTHub,
+			fake{secure: true, handshake: fmt.Errorf("TLS handshake: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})},
+			known + open +
+				"problem certificate: the handshake failed: x509: certificate signed by unknown authority; name the file with the certificate to trust in target.ca",
+		},
 		"expired": {scenario.IoTHub, fake{secure: true, handshake: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "today"}}, known + open +
-			"problem certificate: the handshake failed: x509: certificate has expired or is not yet valid: today; renew the target's certificate, or set this machine's clock"},
+			"problem certificate: the handshake failed: x509: certificate has expired or is not yet valid: today; renew the target's certificate, or set this " +
+			"machine's clock"},
 		"no TLS": {scenario.Broker, fake{secure: true, handshake: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, known + open +
-			"problem certificate: the handshake failed: tls: first record does not look like a TLS handshake; the port speaks no TLS: use target.plain for a twinfleet hub, mqtt:// for a broker"},
+			"problem certificate: the handshake failed: tls: first record does not look like a TLS handshake; the port speaks no TLS: use target.plain for a " +
+			"twinfleet hub, mqtt:// for a broker"},
 		"wrong key": {scenario.IoTHub, fake{identities: fmt.Errorf("reading: %w", iothub.ErrUnauthorized)}, known + open +
-			"problem credentials: the hub does not accept the service connection string; take that of the policy iothubowner, or of one that may read and write the registry and connect services\n" + clock},
+			"problem credentials: the hub does not accept the service connection string; take that of the policy iothubowner, or of one that may read and " +
+			"write the registry and connect services\n" + clock},
 		"used up": {scenario.IoTHub, fake{identities: iothub.ErrQuotaExceeded}, known + open +
 			"problem credentials: the hub's messages of this day are used up; wait for midnight UTC, or take more units\n" + clock},
 		"throttled": {scenario.IoTHub, fake{identities: iothub.ErrThrottled}, known + open +
 			"warning credentials: the hub throttles the registry now; wait a minute, and see what else loads it\n" + clock},
 		"refused by a broker": {scenario.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
-			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and target.password, and the broker's access list"},
+			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and " +
+			"target.password, and the broker's access list"},
 		"nonsense": {scenario.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +
 			"problem credentials: the question failed: malformed HTTP response; check what listens on the port, and target.hub\n" + clock},
-		"clock behind": {scenario.IoTHub, fake{off: 3 * time.Second}, known + open + accepted + "warning clock: 3.00s apart from the target's; set this machine's clock: timedatectl set-ntp true"},
+		"clock behind": {
+			scenario.IoTHub,
+			fake{off: 3 * time.Second},
+			known + open + accepted + "warning clock: 3.00s apart from the target's; set this machine's clock: timedatectl set-ntp true",
+		},
 		"clock wrong": {scenario.IoTHub, fake{off: -6 * time.Minute}, known + open + accepted +
 			"problem clock: 6m00s apart from the target's; a hub refuses tokens of clocks that are 5m00s apart; set this machine's clock: timedatectl set-ntp true"},
 	} {
@@ -145,7 +172,8 @@ func TestReach(t *testing.T) {
 
 func TestTier(t *testing.T) {
 	text := func(devices int, every, rest string) string {
-		return fmt.Sprintf("fleet: {groups: [{name: a, count: %d, telemetry: {every: %s}}]}\nstages: [{name: s, duration: 10m, devices: %[1]d}]\n%[3]s\n", devices, every, rest)
+		return fmt.Sprintf("fleet: {groups: [{name: a, count: %d, telemetry: {every: %s}}]}\nstages: [{name: s, duration: 10m, devices: %[1]d}]\n%[3]s\n",
+			devices, every, rest)
 	}
 	for name, tt := range map[string]struct {
 		text string
@@ -156,21 +184,26 @@ func TestTier(t *testing.T) {
 		"no tier, elsewhere": {
 			text(10, "1m", "target: {hub: 'HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=='}"),
 			plan.Options{},
-			"ok tier: not told; give --tier and --units to hold the scenario to the hub's. A day that goes on with the 10 devices at the end of stage s counts for up to 14,400 messages",
+			"ok tier: not told; give --tier and --units to hold the scenario to the hub's. A day that goes on with the 10 devices at the end of stage s counts " +
+				"for up to 14,400 messages",
 		},
 		"within": {text(10, "1m", ""), plan.Options{Tier: "S1", Units: 2}, "ok tier: within the limits of S1, 2 units\n" +
 			"ok daily quota: this run uses 59 of the day's 800,000 messages; kept up all day with the 10 devices at the end of stage s it would be 14,400 (2 %)"},
 		"the day's quota": {
-			"fleet: {groups: [{name: a, count: 1400, reported: {connectivity: {type: wifi}, every: 30s}}]}\nstages: [{name: ramp, duration: 1m, devices: 1400}, {name: hold, duration: 5m}]\n",
+			"fleet: {groups: [{name: a, count: 1400, reported: {connectivity: {type: wifi}, every: 30s}}]}\n" +
+				"stages: [{name: ramp, duration: 1m, devices: 1400}, {name: hold, duration: 5m}]\n",
 			plan.Options{Tier: "S1", Units: 2},
 			"ok tier: within the rates of S1, 2 units\n" +
-				"warning daily quota: this run uses 18,194 of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts the whole fleet off after about 4h45m, until midnight UTC; take 1 unit of S2, or lower the rates",
+				"warning daily quota: this run uses 18,194 of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts " +
+				"the whole fleet off after about 4h45m, until midnight UTC; take 1 unit of S2, or lower the rates",
 		},
 		"more units": {
 			text(4000, "10s", ""),
 			plan.Options{Tier: "S1", Units: 1},
-			"warning tier: telemetry: stage s asks for 119,978 in 10m00s (200/s), one unit of S1 allows 100/s; some 53,978 wait or are shed with 429; take 6 units of S2, or lower the rates\n" +
-				"warning daily quota: this run uses 123,978 of the day's 400,000 messages; kept up all day with the 4,000 devices at the end of stage s it would be 34,560,000: the hub cuts the whole fleet off after about 22 min, until midnight UTC; take 6 units of S2, or lower the rates",
+			"warning tier: telemetry: stage s asks for 119,978 in 10m00s (200/s), one unit of S1 allows 100/s; some 53,978 wait or are shed with 429; take 6 " +
+				"units of S2, or lower the rates\n" +
+				"warning daily quota: this run uses 123,978 of the day's 400,000 messages; kept up all day with the 4,000 devices at the end of stage s it would " +
+				"be 34,560,000: the hub cuts the whole fleet off after about 22 min, until midnight UTC; take 6 units of S2, or lower the rates",
 		},
 		"no tier takes it": {
 			text(1_000_000, "1s", ""),

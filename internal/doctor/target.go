@@ -156,7 +156,8 @@ func clock(ctx context.Context, t Target, now func() time.Time) Finding {
 	f := Finding{Check: "clock", Level: OK, Text: "as the target's, to the second"}
 	switch d := max(off, -off); {
 	case d > clockWrong:
-		f.Level, f.Text = Problem, fmt.Sprintf("%s apart from the target's; a hub refuses tokens of clocks that are %s apart", human.Duration(d), human.Duration(clockWrong))
+		f.Level, f.Text = Problem, fmt.Sprintf("%s apart from the target's; a hub refuses tokens of clocks that are %s apart", human.Duration(d),
+			human.Duration(clockWrong))
 		f.Remedy = "set this machine's clock: timedatectl set-ntp true"
 	case d > clockOff:
 		f.Level, f.Text = Warning, fmt.Sprintf("%s apart from the target's", human.Duration(d))

@@ -186,7 +186,8 @@ func TestRemoteWrite(t *testing.T) {
 		t.Fatalf("%d requests; want a push, the last push and the end", len(all))
 	}
 	const stage = `twinfleet_run_info{instance="20261125-120000",job="twinfleet",run="20261125-120000",scenario="connectivity",stage="%s"}`
-	const bucket = `twinfleet_operation_duration_seconds_bucket{group="robots",instance="20261125-120000",job="twinfleet",le="%s",operation="twin_report",outcome="ok"}`
+	const bucket = `twinfleet_operation_duration_seconds_bucket{group="robots",instance="20261125-120000",job="twinfleet",le="%s",` +
+		`operation="twin_report",outcome="ok"}`
 	ramp, hold := fmt.Sprintf(stage, "ramp"), fmt.Sprintf(stage, "hold")
 	for i, want := range []map[string]float64{
 		{ramp: 1, fmt.Sprintf(bucket, "0.025"): 0, fmt.Sprintf(bucket, "0.05"): 1, fmt.Sprintf(bucket, "+Inf"): 1},
@@ -246,7 +247,10 @@ func TestOTLP(t *testing.T) {
 	for _, a := range request.ResourceMetrics[0].Resource.Attributes {
 		resource[a.Key] = a.Value.GetStringValue()
 	}
-	for k, want := range map[string]string{"service.name": "twinfleet", "service.version": "1.0.0", "twinfleet.run": "20261125-120000", "twinfleet.scenario": "connectivity"} {
+	for k, want := range map[string]string{
+		"service.name": "twinfleet", "service.version": "1.0.0", "twinfleet.run": "20261125-120000",
+		"twinfleet.scenario": "connectivity",
+	} {
 		if resource[k] != want {
 			t.Errorf("resource attribute %s = %q; want %q", k, resource[k], want)
 		}
@@ -393,7 +397,8 @@ func TestAuth(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadAuth(file); (want == "") != (err == nil) || (err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "nonsense"))) {
+		if _, err := ReadAuth(file); (want == "") != (err == nil) ||
+			(err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "nonsense"))) {
 			t.Errorf("a file with %q: %v; want %q", text, err, want)
 		}
 	}

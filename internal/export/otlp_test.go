@@ -103,8 +103,14 @@ func TestPointsThatACollectorLeavesOut(t *testing.T) {
 	}{
 		"all taken":       {&collector.ExportMetricsServiceResponse{}, ""},
 		"all taken, told": {&collector.ExportMetricsServiceResponse{PartialSuccess: &collector.ExportMetricsPartialSuccess{ErrorMessage: "a warning"}}, ""},
-		"some left out":   {&collector.ExportMetricsServiceResponse{PartialSuccess: &collector.ExportMetricsPartialSuccess{RejectedDataPoints: 7, ErrorMessage: "too old"}}, "left out 7 points: too old"},
-		"without a word":  {&collector.ExportMetricsServiceResponse{PartialSuccess: &collector.ExportMetricsPartialSuccess{RejectedDataPoints: 7}}, "left out 7 points"},
+		"some left out": {&collector.ExportMetricsServiceResponse{PartialSuccess: &collector.ExportMetricsPartialSuccess{
+			RejectedDataPoints: 7,
+			ErrorMessage:       "too old",
+		}}, "left out 7 points: too old"},
+		"without a word": {
+			&collector.ExportMetricsServiceResponse{PartialSuccess: &collector.ExportMetricsPartialSuccess{RejectedDataPoints: 7}},
+			"left out 7 points",
+		},
 	} {
 		b, err := proto.Marshal(tt.answer)
 		if err != nil {

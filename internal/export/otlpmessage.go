@@ -67,7 +67,10 @@ func oneMetric(from *metricdata.Metrics) (*wire.Metric, error) {
 		s := &wire.Summary{}
 		for i := range d.DataPoints {
 			p := &d.DataPoints[i]
-			point := &wire.SummaryDataPoint{Attributes: pairs(&p.Attributes), StartTimeUnixNano: nanos(p.StartTime), TimeUnixNano: nanos(p.Time), Count: p.Count, Sum: p.Sum}
+			point := &wire.SummaryDataPoint{
+				Attributes: pairs(&p.Attributes), StartTimeUnixNano: nanos(p.StartTime), TimeUnixNano: nanos(p.Time), Count: p.Count,
+				Sum: p.Sum,
+			}
 			for _, q := range p.QuantileValues {
 				point.QuantileValues = append(point.QuantileValues, &wire.SummaryDataPoint_ValueAtQuantile{Quantile: q.Quantile, Value: q.Value})
 			}
@@ -85,7 +88,8 @@ func numbers(points []metricdata.DataPoint[float64]) []*wire.NumberDataPoint {
 	for i := range points {
 		p := &points[i]
 		all[i] = &wire.NumberDataPoint{
-			Attributes: pairs(&p.Attributes), StartTimeUnixNano: nanos(p.StartTime), TimeUnixNano: nanos(p.Time), Value: &wire.NumberDataPoint_AsDouble{AsDouble: p.Value},
+			Attributes: pairs(&p.Attributes), StartTimeUnixNano: nanos(p.StartTime), TimeUnixNano: nanos(p.Time),
+			Value: &wire.NumberDataPoint_AsDouble{AsDouble: p.Value},
 		}
 	}
 	return all

@@ -45,7 +45,8 @@ func TestSeriesAreThoseOfPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire, err := proto.Marshal(&writepb.WriteRequest{Timeseries: seriesOf(families, &writepb.Label{Name: "job", Value: "twinfleet"}, &writepb.Label{Name: "instance", Value: "r"})})
+	wire, err := proto.Marshal(&writepb.WriteRequest{Timeseries: seriesOf(families, &writepb.Label{Name: "job", Value: "twinfleet"},
+		&writepb.Label{Name: "instance", Value: "r"})})
 	if err != nil {
 		t.Fatal(err)
 	}

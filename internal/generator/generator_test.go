@@ -56,7 +56,8 @@ func TestHealthKeepsTheWorst(t *testing.T) {
 	}
 	j.Add(calm())
 	want := report.Health{
-		Measured: 5 * time.Second, Cores: 2, Processors: 2, MachinePeak: 0.8, CPUMean: 1.1, CPUPeak: 1.5, Late: 30 * time.Millisecond, Lag: 50 * time.Millisecond, GCPeak: 0.3, GCPause: time.Millisecond,
+		Measured: 5 * time.Second, Cores: 2, Processors: 2, MachinePeak: 0.8, CPUMean: 1.1, CPUPeak: 1.5, Late: 30 * time.Millisecond,
+		Lag: 50 * time.Millisecond, GCPeak: 0.3, GCPause: time.Millisecond,
 		MemoryPeak: 300e6, MemoryLimit: 1000e6, Descriptors: 500, MaxDescriptors: 1000, Ports: 900, MaxPorts: 28232,
 	}
 	got := j.Health(nil)
@@ -172,7 +173,8 @@ func TestMeter(t *testing.T) {
 	if s.Elapsed < 50*time.Millisecond || s.CPU <= 0 || s.CPU > 1.5*float64(s.Cores) || s.GC <= 0 || s.GC > 1 || s.GCPause <= 0 {
 		t.Errorf("a sample of a busy process that collected garbage: %+v", s)
 	}
-	if s.Lag != 3*time.Millisecond || s.Ports < 7 || s.MaxPorts != 2*facts.Ports || s.MaxDescriptors != facts.Descriptors || s.Descriptors == 0 || s.NoPort != 1 || s.NoDescriptor != 1 {
+	if s.Lag != 3*time.Millisecond || s.Ports < 7 || s.MaxPorts != 2*facts.Ports || s.MaxDescriptors != facts.Descriptors || s.Descriptors == 0 ||
+		s.NoPort != 1 || s.NoDescriptor != 1 {
 		t.Errorf("sample = %+v", s)
 	}
 	again, err := m.Sample(0, 0)

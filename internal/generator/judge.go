@@ -232,10 +232,16 @@ func (j *Judge) JudgeStage(i int, ops []Started) report.StageHealth {
 		}
 	}
 	if s.noDescriptor > 0 {
-		x.Causes = append(x.Causes, report.Cause{Kind: report.CauseDescriptors, Text: fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor)})
+		x.Causes = append(x.Causes, report.Cause{
+			Kind: report.CauseDescriptors,
+			Text: fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor),
+		})
 	}
 	if s.noPort > 0 {
-		x.Causes = append(x.Causes, report.Cause{Kind: report.CausePorts, Text: fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort)})
+		x.Causes = append(x.Causes, report.Cause{
+			Kind: report.CausePorts,
+			Text: fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort),
+		})
 	}
 	x.AsAsked = len(x.Causes) == 0
 	return x

@@ -50,7 +50,12 @@ func TestLateStarts(t *testing.T) {
 		{"nothing was due", nil, false, ""},
 		{"nothing started", []Started{{Operation: "connect", Asked: 10}}, false, ""},
 		{"all punctual", []Started{connect(8000, 0, 0, 9*ms)}, false, ""},
-		{"a storm that starts late", []Started{connect(8000, 7887, 7000, 4*time.Second)}, true, "stage hold: 7887 of 8000 connect operations started late, by up to 4.0 s: "},
+		{
+			"a storm that starts late",
+			[]Started{connect(8000, 7887, 7000, 4*time.Second)},
+			true,
+			"stage hold: 7887 of 8000 connect operations started late, by up to 4.0 s: ",
+		},
 		{"a twentieth", []Started{connect(1000, 50, 0, 20*ms)}, false, ""},
 		{"more than a twentieth", []Started{connect(1000, 51, 0, 20*ms)}, true, "by up to 20 ms"},
 		{"few and a little", []Started{connect(20, 9, 0, 100*ms)}, false, ""},
@@ -87,20 +92,48 @@ func TestCauses(t *testing.T) {
 		text string
 	}{
 		{"this process", lately(func(s *Sample) { s.CPU = 1.9 }), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors; give it more"},
-		{"this process, in a burst", lately(func(s *Sample) { s.Own, s.Machine = 1.95, 2 }), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors"},
-		{"the whole machine", lately(func(s *Sample) { s.Own, s.Machine = 0.9, 2.01 }), []report.CauseKind{report.CauseMachine}, "2.0 of 2 processors of this machine were in use, 0.9 by this process; give the target"},
+		{
+			"this process, in a burst", lately(func(s *Sample) { s.Own, s.Machine = 1.95, 2 }),
+			[]report.CauseKind{report.CauseProcess},
+			"this process used 1.9 of 2 processors",
+		},
+		{
+			"the whole machine", lately(func(s *Sample) { s.Own, s.Machine = 0.9, 2.01 }),
+			[]report.CauseKind{report.CauseMachine},
+			"2.0 of 2 processors of this machine were in use, 0.9 by this process; give the target",
+		},
 		{"programs wait", lately(func(s *Sample) { s.Waiting = 0.9 }), []report.CauseKind{report.CauseMachine}, "and programs waited for one in 90 % of the time"},
-		{"programs wait, and no more is known", lately(func(s *Sample) { s.Waiting, s.Processors = 0.9, 0 }), []report.CauseKind{report.CauseMachine}, "programs waited for a processor of this machine in 90 % of the time"},
+		{
+			"programs wait, and no more is known", lately(func(s *Sample) { s.Waiting, s.Processors = 0.9, 0 }),
+			[]report.CauseKind{report.CauseMachine},
+			"programs waited for a processor of this machine in 90 % of the time",
+		},
 		{"steal", lately(func(s *Sample) { s.Steal = 0.6 }), []report.CauseKind{report.CauseSteal}, "the hypervisor gave 0.6 of 2 processors to other machines"},
-		{"a limit", lately(func(s *Sample) { s.Limit, s.Held = 1.5, 0.7 }), []report.CauseKind{report.CauseLimit}, "limit of 1.5 processors held the process up in 70 % of its periods; raise the limit"},
+		{
+			"a limit", lately(func(s *Sample) { s.Limit, s.Held = 1.5, 0.7 }),
+			[]report.CauseKind{report.CauseLimit},
+			"limit of 1.5 processors held the process up in 70 % of its periods; raise the limit",
+		},
 		{"garbage", lately(func(s *Sample) { s.GC = 0.4 }), []report.CauseKind{report.CauseGarbage}, "garbage took up to 40 %"},
 		{"memory", lately(func(s *Sample) { s.Memory = 960e6 }), []report.CauseKind{report.CauseMemory}, "960 of 1000 MB memory were in use"},
-		{"descriptors", lately(func(s *Sample) { s.Descriptors = 951 }), []report.CauseKind{report.CauseDescriptors}, "951 of 1000 descriptors were in use; raise ulimit -n"},
+		{
+			"descriptors", lately(func(s *Sample) { s.Descriptors = 951 }),
+			[]report.CauseKind{report.CauseDescriptors},
+			"951 of 1000 descriptors were in use; raise ulimit -n",
+		},
 		{"ports", lately(func(s *Sample) { s.Ports = 27000 }), []report.CauseKind{report.CausePorts}, "27000 of 28232 local ports"},
-		{"late timers and free processors", lately(func(*Sample) {}), []report.CauseKind{report.CauseTimers}, "timers fired up to 80 ms late (p99) while the process used 0.5 of 2 processors"},
+		{
+			"late timers and free processors", lately(func(*Sample) {}),
+			[]report.CauseKind{report.CauseTimers},
+			"timers fired up to 80 ms late (p99) while the process used 0.5 of 2 processors",
+		},
 		{"nothing", repeat(calm(), 10), []report.CauseKind{report.CauseUnknown}, "not known"},
 		{"two", lately(func(s *Sample) { s.GC, s.CPU = 0.5, 2 }), []report.CauseKind{report.CauseProcess, report.CauseGarbage}, ""},
-		{"what was bad while nothing was late explains nothing", append(lately(func(*Sample) {}), with(func(s *Sample) { s.CPU = 2 })), []report.CauseKind{report.CauseTimers}, ""},
+		{
+			"what was bad while nothing was late explains nothing", append(lately(func(*Sample) {}), with(func(s *Sample) { s.CPU = 2 })),
+			[]report.CauseKind{report.CauseTimers},
+			"",
+		},
 	} {
 		check(t, tt.name, samples(tt.in, storm), tt.want, tt.text)
 	}
@@ -135,7 +168,11 @@ func TestBadSamples(t *testing.T) {
 	}{
 		{"nothing measured", nil, nil, ""},
 		{"all well", repeat(calm(), 60), nil, ""},
-		{"processors busy and operations late", append(repeat(calm(), 20), repeat(starved, 5)...), []report.CauseKind{report.CauseProcess}, "this process used 1.9 of 2 processors for 5 s; give it more"},
+		{
+			"processors busy and operations late", append(repeat(calm(), 20), repeat(starved, 5)...),
+			[]report.CauseKind{report.CauseProcess},
+			"this process used 1.9 of 2 processors for 5 s; give it more",
+		},
 		{"not for long enough", append(repeat(calm(), 20), repeat(starved, 4)...), nil, ""},
 		{"often and never on end", slices.Concat(repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4), repeat(calm(), 1), repeat(starved, 4)), nil, ""},
 		{"on end and too small a part of the stage", append(repeat(calm(), 100), repeat(starved, 6)...), nil, ""},
@@ -143,27 +180,71 @@ func TestBadSamples(t *testing.T) {
 		{"busy and punctual", repeat(with(func(s *Sample) { s.CPU = 2 }), 30), nil, ""},
 		{"busy, timers punctual, operations late", repeat(with(func(s *Sample) { s.CPU, s.Lag = 2, 30*ms }), 30), []report.CauseKind{report.CauseProcess}, ""},
 		{"timers late and nothing to do", repeat(with(func(s *Sample) { s.Late, s.Lag = 80*ms, 0 }), 30), nil, ""},
-		{"the machine is full", repeat(with(func(s *Sample) { s.Machine, s.Late, s.Lag = 2, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseMachine}, "2.0 of 2 processors of this machine were in use"},
+		{
+			"the machine is full", repeat(with(func(s *Sample) { s.Machine, s.Late, s.Lag = 2, 70*ms, 60*ms }), 30),
+			[]report.CauseKind{report.CauseMachine},
+			"2.0 of 2 processors of this machine were in use",
+		},
 		{"the hypervisor", repeat(with(func(s *Sample) { s.Steal, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseSteal}, ""},
 		{"a limit", repeat(with(func(s *Sample) { s.Held, s.Late, s.Lag = 0.5, 70*ms, 60*ms }), 30), []report.CauseKind{report.CauseLimit}, ""},
-		{"nobody knows who", repeat(others, 30), []report.CauseKind{report.CauseTimers}, "timers fired up to 70 ms late (p99) while the process used 0.7 of 2 processors for 30 s"},
+		{
+			"nobody knows who", repeat(others, 30),
+			[]report.CauseKind{report.CauseTimers},
+			"timers fired up to 70 ms late (p99) while the process used 0.7 of 2 processors for 30 s",
+		},
 		{"others take a little", repeat(with(func(s *Sample) { s.CPU, s.Late, s.Lag = 0.7, 50*ms, 60*ms }), 30), nil, ""},
-		{"garbage", append(repeat(calm(), 20), repeat(garbage, 5)...), []report.CauseKind{report.CauseGarbage}, "collecting garbage took up to 30 % of the processors' time for 5 s"},
+		{
+			"garbage", append(repeat(calm(), 20), repeat(garbage, 5)...),
+			[]report.CauseKind{report.CauseGarbage},
+			"collecting garbage took up to 30 % of the processors' time for 5 s",
+		},
 		{"garbage, in half of a short stage", append(repeat(calm(), 2), repeat(garbage, 2)...), []report.CauseKind{report.CauseGarbage}, "for 2 s"},
 		{"garbage, for less than a second", []Sample{with(func(s *Sample) { s.Elapsed, s.GC = 500*ms, 0.9 })}, nil, ""},
 		{"garbage, in less of it", append(repeat(calm(), 3), repeat(garbage, 2)...), nil, ""},
 		{"memory", repeat(with(func(s *Sample) { s.Memory = 960e6 }), 30), []report.CauseKind{report.CauseMemory}, "960 of 1000 MB memory were in use for 30 s"},
-		{"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30), []report.CauseKind{report.CauseDescriptors}, "951 of 1000 descriptors were in use for 30 s; raise ulimit -n"},
+		{
+			"descriptors", repeat(with(func(s *Sample) { s.Descriptors = 951 }), 30),
+			[]report.CauseKind{report.CauseDescriptors},
+			"951 of 1000 descriptors were in use for 30 s; raise ulimit -n",
+		},
 		{"descriptors at the bound", repeat(with(func(s *Sample) { s.Descriptors = 950 }), 30), nil, ""},
-		{"ports", repeat(with(func(s *Sample) { s.Ports = 27000 }), 30), []report.CauseKind{report.CausePorts}, "27000 of 28232 local ports were in use for 30 s; name more fleet.source_addresses"},
+		{
+			"ports", repeat(with(func(s *Sample) { s.Ports = 27000 }), 30),
+			[]report.CauseKind{report.CausePorts},
+			"27000 of 28232 local ports were in use for 30 s; name more fleet.source_addresses",
+		},
 		{"no limit known", repeat(Sample{Elapsed: time.Second, Memory: 5, Descriptors: 5, Ports: 5}, 30), nil, ""},
-		{"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *Sample) { s.NoDescriptor = 1 })), []report.CauseKind{report.CauseDescriptors}, "1 connections failed for want of a descriptor"},
-		{"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *Sample) { s.NoPort = 3 }), 2)...), []report.CauseKind{report.CausePorts}, "6 connections failed for want of a local port"},
-		{"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10), []report.CauseKind{report.CauseGarbage, report.CauseDescriptors}, ""},
-		{"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...), []report.CauseKind{report.CauseGarbage}, "for 6 s"},
-		{"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })), []report.CauseKind{report.CauseStopped}, "stage hold: the process was stopped for 9.9 s"},
+		{
+			"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *Sample) { s.NoDescriptor = 1 })),
+			[]report.CauseKind{report.CauseDescriptors},
+			"1 connections failed for want of a descriptor",
+		},
+		{
+			"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *Sample) { s.NoPort = 3 }), 2)...),
+			[]report.CauseKind{report.CausePorts},
+			"6 connections failed for want of a local port",
+		},
+		{
+			"two things at once", repeat(with(func(s *Sample) { s.GC, s.Descriptors = 0.5, 1000 }), 10),
+			[]report.CauseKind{report.CauseGarbage, report.CauseDescriptors},
+			"",
+		},
+		{
+			"long samples count as long as they are", append(repeat(calm(), 20), repeat(with(func(s *Sample) { s.Elapsed, s.GC = 3*time.Second, 0.5 }), 2)...),
+			[]report.CauseKind{report.CauseGarbage},
+			"for 6 s",
+		},
+		{
+			"stopped", append(repeat(calm(), 1000), with(func(s *Sample) { s.Elapsed, s.Stopped = 10900*ms, 9900*ms })),
+			[]report.CauseKind{report.CauseStopped},
+			"stage hold: the process was stopped for 9.9 s",
+		},
 		{"hardly stopped", append(repeat(calm(), 10), with(func(s *Sample) { s.Stopped = 990 * ms })), nil, ""},
-		{"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })), []report.CauseKind{report.CauseStopped}, "the machine was suspended for 3600.0 s"},
+		{
+			"suspended", append(repeat(calm(), 1000), with(func(s *Sample) { s.Suspended = time.Hour })),
+			[]report.CauseKind{report.CauseStopped},
+			"the machine was suspended for 3600.0 s",
+		},
 	} {
 		check(t, tt.name, samples(tt.in), tt.want, tt.text)
 	}
@@ -187,7 +268,11 @@ func TestStagesAreApart(t *testing.T) {
 	if len(h.Stages) != 3 || len(h.Reasons) != 1 || h.Stages[1].AsAsked || !h.Stages[0].AsAsked || !h.Stages[2].AsAsked {
 		t.Fatalf("stages = %+v", h.Stages)
 	}
-	if got, want := h.Stages[0], (report.StageHealth{Name: "ramp", AsAsked: true, Asked: 9, Started: 8, Late: 1, Worst: 12 * ms}); got.String() != want.String() || got.Asked != want.Asked || got.Started != want.Started || got.Late != want.Late || got.Worst != want.Worst {
+	if got, want := h.Stages[0], (report.StageHealth{
+		Name: "ramp", AsAsked: true, Asked: 9, Started: 8, Late: 1,
+		Worst: 12 * ms,
+	}); got.String() != want.String() || got.Asked != want.Asked || got.Started != want.Started || got.Late != want.Late ||
+		got.Worst != want.Worst {
 		t.Errorf("ramp = %+v; want %+v", got, want)
 	}
 }
@@ -275,7 +360,8 @@ func TestStoppedOverTheBeginning(t *testing.T) {
 		j.Add(stolen)
 	}
 	h := j.Health([][]Started{nil, {{"connect", 220, 220, 82, 80, 4 * time.Second}}})
-	if all := strings.Join(h.Reasons, "\n"); !strings.Contains(all, "stage ramp: the process was stopped for 4.0 s") || !strings.Contains(all, "stage hold: 82 of 220 connect operations started late, by up to 4.0 s: the process was stopped for 4.0 s") {
+	if all := strings.Join(h.Reasons, "\n"); !strings.Contains(all, "stage ramp: the process was stopped for 4.0 s") ||
+		!strings.Contains(all, "stage hold: 82 of 220 connect operations started late, by up to 4.0 s: the process was stopped for 4.0 s") {
 		t.Errorf("%s", all)
 	}
 }

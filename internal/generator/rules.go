@@ -108,9 +108,12 @@ func rules() []rule {
 			},
 			remedy: "give it more memory, or raise GOGC",
 		},
-		filling(report.CauseMemory, "memory", "give it more memory, or fewer devices", func(s *Sample) (float64, float64) { return mega(s.Memory), mega(s.MemoryLimit) }, " MB"),
-		filling(report.CauseDescriptors, "descriptors", "raise ulimit -n", func(s *Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
-		filling(report.CausePorts, "local ports", "name more fleet.source_addresses", func(s *Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
+		filling(report.CauseMemory, "memory", "give it more memory, or fewer devices",
+			func(s *Sample) (float64, float64) { return mega(s.Memory), mega(s.MemoryLimit) }, " MB"),
+		filling(report.CauseDescriptors, "descriptors", "raise ulimit -n",
+			func(s *Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
+		filling(report.CausePorts, "local ports", "name more fleet.source_addresses",
+			func(s *Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
 		{
 			kind: report.CauseTimers, starting: true,
 			bad: func(s *Sample) bool { return behind(s) && !mostly(s) && !crowds(s) && !steals(s) && s.Held <= held },
@@ -135,7 +138,8 @@ func crowdText(s *Sample) string {
 	if s.Processors == 0 {
 		return fmt.Sprintf("programs waited for a processor of this machine in %.0f %% of the time, and this process used %.1f", s.Waiting*100, max(s.CPU, s.Own))
 	}
-	text := fmt.Sprintf("%.1f of %d processors of this machine were in use, %.1f by this process", min(s.Machine, float64(s.Processors)), s.Processors, max(s.CPU, s.Own))
+	text := fmt.Sprintf("%.1f of %d processors of this machine were in use, %.1f by this process", min(s.Machine, float64(s.Processors)), s.Processors,
+		max(s.CPU, s.Own))
 	if s.Waiting > crowded {
 		text += fmt.Sprintf(", and programs waited for one in %.0f %% of the time", s.Waiting*100)
 	}

@@ -32,11 +32,13 @@ func TestFacts(t *testing.T) {
 	}{
 		"no control group": {files(), Facts{Memory: 16000 << 10, MemoryAvailable: 9000 << 10, Ports: 28232, Reuse: ReuseLoopback}},
 		"version 2, of the container itself": {
-			files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/memory.max", "8388608\n", "sys/fs/cgroup/memory.current", "6291456", "sys/fs/cgroup/memory.stat", "anon 5\ninactive_file 1048576\n"),
+			files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/memory.max", "8388608\n", "sys/fs/cgroup/memory.current", "6291456", "sys/fs/cgroup/memory.stat",
+				"anon 5\ninactive_file 1048576\n"),
 			Facts{Memory: 8 * mib, MemoryAvailable: 3 * mib, Ports: 28232, Reuse: ReuseLoopback},
 		},
 		"version 2, the bound is above": {
-			files("proc/self/cgroup", "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max", "max\n", "sys/fs/cgroup/a/memory.max", "8388608", "sys/fs/cgroup/a/memory.current", "1048576"),
+			files("proc/self/cgroup", "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max", "max\n", "sys/fs/cgroup/a/memory.max", "8388608",
+				"sys/fs/cgroup/a/memory.current", "1048576"),
 			Facts{Memory: 8 * mib, MemoryAvailable: 7 * mib, Ports: 28232, Reuse: ReuseLoopback},
 		},
 		"version 1": {
@@ -145,7 +147,8 @@ func TestCount(t *testing.T) {
 		},
 		"old kernel": {files(stat, "cpu  1 2 3 4\ncpu0 1 2 3 4\n"), Processors{}},
 		"pressure and the time since the start": {
-			files("proc/pressure/cpu", "some avg10=99.05 avg60=98.79 avg300=92.85 total=2075294608\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n", "proc/uptime", "3786.07 2256.40\n"),
+			files("proc/pressure/cpu", "some avg10=99.05 avg60=98.79 avg300=92.85 total=2075294608\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",
+				"proc/uptime", "3786.07 2256.40\n"),
 			Processors{Waiting: 2075294608 * time.Microsecond, Uptime: 3786070 * time.Millisecond},
 		},
 		"version 2, the tightest limit is above": {
@@ -154,8 +157,10 @@ func TestCount(t *testing.T) {
 			Processors{Limit: 1.5, Periods: 100, Held: 30},
 		},
 		"version 1": {
-			files("proc/self/cgroup", "4:memory:/\n2:cpu,cpuacct:/x\n0::/\n", "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "50000\n", "sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n",
-				"sys/fs/cgroup/cpu/x/cpu.stat", "nr_periods 10\nnr_throttled 4\nthrottled_time 9\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+			files("proc/self/cgroup", "4:memory:/\n2:cpu,cpuacct:/x\n0::/\n", "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "50000\n",
+				"sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n",
+				"sys/fs/cgroup/cpu/x/cpu.stat", "nr_periods 10\nnr_throttled 4\nthrottled_time 9\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n",
+				"sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
 			Processors{Limit: 0.5, Periods: 10, Held: 4},
 		},
 		"a limit that cannot be read": {files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/cpu.max", "many\n"), Processors{}},

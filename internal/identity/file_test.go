@@ -111,7 +111,8 @@ func TestAuthority(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Certificate())
-	if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil || made.Leaf.Subject.CommonName != "robot-1" {
+	if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil ||
+		made.Leaf.Subject.CommonName != "robot-1" {
 		t.Errorf("certificate of %q: %v", made.Leaf.Subject.CommonName, err)
 	}
 	self, thumbprint, err := SelfSigned("robot-2")

@@ -150,7 +150,10 @@ func build(adopt Adopt) func(first, last int) ([]Device, error) {
 	return func(first, last int) ([]Device, error) {
 		var out []Device
 		for i := first; i < last; i++ {
-			out = append(out, Device{ID: id(i), Adopt: adopt, Auth: registry.Authentication{Type: registry.AuthSAS, SymmetricKey: registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}}})
+			out = append(out, Device{
+				ID: id(i), Adopt: adopt,
+				Auth: registry.Authentication{Type: registry.AuthSAS, SymmetricKey: registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}},
+			})
 		}
 		return out, nil
 	}
@@ -317,7 +320,8 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("%v, %d made", err, m.count(Made))
 		}
 		r.before = func(int) (error, bool) { return lost, false }
-		if err := (&Provisioner{Registry: r}).Remove(t.Context(), []string{id(0)}, nil); !errors.Is(err, lost) || !strings.Contains(err.Error(), "removing identities d-00000 to d-00000") {
+		if err := (&Provisioner{Registry: r}).Remove(t.Context(), []string{id(0)}, nil); !errors.Is(err, lost) ||
+			!strings.Contains(err.Error(), "removing identities d-00000 to d-00000") {
 			t.Errorf("a registry that never answers: %v", err)
 		}
 		calls := r.calls

@@ -87,7 +87,9 @@ type Provisioner struct {
 // time: it is called from several goroutines. done, which may be nil, is told when they are there, from one
 // goroutine at a time: their states, and keys of those that were adopted with AdoptKey. The calls are repeatable: a Make that
 // was interrupted is resumed by another.
-func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last int) ([]Device, error), done func(first int, devices []Device, states []State) error) error {
+func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last int) ([]Device, error),
+	done func(first int, devices []Device, states []State) error,
+) error {
 	return p.run(ctx, n, func(ctx context.Context, w *work, first, last int) error {
 		devices, err := build(first, last)
 		if err != nil {
@@ -130,7 +132,8 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 	case AdoptAsIs:
 		return Existed, nil
 	case AdoptNot:
-		return Existed, fmt.Errorf("%w: device %s exists already with another certificate; remove it with twinfleet deprovision, or give the group another id", ErrRefused, d.ID)
+		return Existed, fmt.Errorf("%w: device %s exists already with another certificate; remove it with twinfleet deprovision, or give the group another "+
+			"id", ErrRefused, d.ID)
 	}
 	var identity registry.Identity
 	err := w.patiently(ctx, func(ctx context.Context) (err error) {

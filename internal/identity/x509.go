@@ -140,7 +140,8 @@ func parseKey(b []byte) (crypto.Signer, error) {
 			continue // such as EC PARAMETERS
 		}
 		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl pkey -in FILE -out OTHER")
+			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl " +
+				"pkey -in FILE -out OTHER")
 		}
 		return signerOf(block)
 	}

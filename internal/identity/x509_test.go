@@ -96,10 +96,14 @@ func TestDevicesSendIntermediates(t *testing.T) {
 			}
 			between.AddCert(want.cert)
 		}
-		if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		if _, err := made.Leaf.Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: between,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}); err != nil {
 			t.Errorf("%s: who knows the root refuses it: %v", name, err)
 		}
-		if _, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made.Certificate[0]}), keyPEM(t, made.PrivateKey, "PRIVATE KEY")); err != nil {
+		if _, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made.Certificate[0]}),
+			keyPEM(t, made.PrivateKey, "PRIVATE KEY")); err != nil {
 			t.Errorf("%s: certificate and key differ: %v", name, err)
 		}
 	}
@@ -112,7 +116,10 @@ func TestFormsOfAuthorities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: ec.cert.SerialNumber, Subject: pkix.Name{CommonName: "rsa"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		SerialNumber: ec.cert.SerialNumber, Subject: pkix.Name{CommonName: "rsa"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &rsaKey.PublicKey, rsaKey)
 	if err != nil {
 		t.Fatal(err)
@@ -122,15 +129,20 @@ func TestFormsOfAuthorities(t *testing.T) {
 	mark := []byte("\ufeff")
 	utf16 := append([]byte("\xff\xfe"), bytes.Join(bytes.Split(cert, nil), []byte{0})...)
 	for name, pair := range map[string][2][]byte{
-		"PKCS #8": {cert, key}, "SEC 1": {cert, append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), keyPEM(t, ec.key, "EC PRIVATE KEY")...)},
+		"PKCS #8": {cert, key}, "SEC 1": {
+			cert,
+			append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), keyPEM(t, ec.key, "EC PRIVATE KEY")...),
+		},
 		"PKCS #1": {rsaPEM, keyPEM(t, rsaKey, "RSA PRIVATE KEY")}, "byte-order marks": {append(mark, cert...), append(mark, key...)},
-		"UTF-16": {append(utf16, 0), key}, "text before": {append([]byte("subject=CN = ec\n"), cert...), key}, "key and certificate in one": {append(key, cert...), append(cert, key...)},
+		"UTF-16": {append(utf16, 0), key}, "text before": {append([]byte("subject=CN = ec\n"), cert...), key},
+		"key and certificate in one": {append(key, cert...), append(cert, key...)},
 	} {
 		if _, err := ParseAuthority(pair[0], pair[1]); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	old := append([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00000000000000000000000000000000\n\n"), []byte("aHVzaA==\n-----END RSA PRIVATE KEY-----\n")...)
+	old := append([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00000000000000000000000000000000\n\n"),
+		[]byte("aHVzaA==\n-----END RSA PRIVATE KEY-----\n")...)
 	for name, tt := range map[string]struct {
 		cert, key []byte
 		want      string

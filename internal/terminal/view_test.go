@@ -39,7 +39,10 @@ func TestView(t *testing.T) {
 	making := &State{Plan: plan()}
 	making.Event(report.Event{At: 100 * time.Millisecond, Kind: report.KindTarget, Text: "target", Detail: "embedded hub", OK: true})
 	making.Event(report.Event{At: 200 * time.Millisecond, Kind: report.KindProvision, Text: "identities made", OK: true, Done: 1200, Total: 3300})
-	for name, s := range map[string]*State{"opening": opening, "making": making, "ramp": stateAt(plan(), 12), "hold": stateAt(plan(), 40), "large": stateAt(large(), 40)} {
+	for name, s := range map[string]*State{
+		"opening": opening, "making": making, "ramp": stateAt(plan(), 12), "hold": stateAt(plan(), 40),
+		"large": stateAt(large(), 40),
+	} {
 		for _, size := range [][2]int{{80, 24}, {200, 50}} {
 			golden(t, fmt.Sprintf("%s-%dx%d", name, size[0], size[1]), View(s, size[0], size[1], false)+"\n")
 		}

@@ -86,20 +86,24 @@ func TestArithmetic(t *testing.T) {
 		},
 		{
 			"in step they come in one second",
-			head + ", reported: {connectivity: {type: wifi}, every: 5s, sync: true}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 60s}]",
+			head + ", reported: {connectivity: {type: wifi}, every: 5s, sync: true}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, " +
+				"duration: 60s}]",
 			map[metrics.Operation]string{"twin_report": "110/s 20/s 1400"},
 		},
 		{
-			"rates of the whole fleet", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: ramp, duration: 20s, devices: 100}, {name: s, duration: 10s, report_rate: 0/s..50/s, telemetry_rate: 600/m}]",
+			"rates of the whole fleet", head + ", reported: {connectivity: {type: wifi}}}]}\n" +
+				"stages: [{name: ramp, duration: 20s, devices: 100}, {name: s, duration: 10s, report_rate: 0/s..50/s, telemetry_rate: 600/m}]",
 			map[metrics.Operation]string{"twin_report": "50/s 0/s 350", "telemetry": "10/s 0/s 100"}, // 100 reports at connecting
 		},
 		{
-			"devices that come at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, devices: 100, connect_rate: 20/s}, {name: more, devices: 50, connect_rate: 50/s, duration: 9s}, {name: rest, paused: true, duration: 1m}]",
+			"devices that come at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, devices: 100, connect_rate: 20/s}, {name: more, devices: " +
+				"50, connect_rate: 50/s, duration: 9s}, {name: rest, paused: true, duration: 1m}]",
 			// ramp: 50 devices on average for 5 s; more: 75 for 1 s and 50 for 8 s; rest: none
 			map[metrics.Operation]string{"connect": "20/s 0/s 100", "telemetry": "100/s 100/s 725"},
 		},
 		{
-			"churn", head + ", session: {online: 20s..40s, offline: exp(10s)}, telemetry: {every: 2s}}]}\nstages: [{name: s, duration: 1s, devices: 100}, {name: hold, duration: 40s}]",
+			"churn", head + ", session: {online: 20s..40s, offline: exp(10s)}, telemetry: {every: 2s}}]}\n" +
+				"stages: [{name: s, duration: 1s, devices: 100}, {name: hold, duration: 40s}]",
 			// a cycle is 40 s: 2.5 come back a second, three in four are connected; at first all are, for 30 s on average
 			map[metrics.Operation]string{"connect": "100/s 2.5/s 201.25", "telemetry": "37.5/s 37.5/s 1689"},
 		},
@@ -109,7 +113,8 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "10/s 2/s 300"},
 		},
 		{
-			"tokens renewed with spread", head + ", tokens: {life: 60s, margin: 10s, spread: 20s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 50s}]",
+			"tokens renewed with spread", head + ", tokens: {life: 60s, margin: 10s, spread: 20s}}]}\n" +
+				"stages: [{name: ramp, duration: 10s, devices: 100}, {name: hold, duration: 50s}]",
 			// one round, from 30 s to 60 s
 			map[metrics.Operation]string{"connect": "10/s 2.5/s 200"},
 		},
@@ -125,11 +130,13 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "10/s 0/s 100"},
 		},
 		{
-			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, connect_rate: 10/s}]",
+			"going at a rate", head + ", telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 1s, devices: 100}, {name: down, duration: 20s, devices: 0, " +
+				"connect_rate: 10/s}]",
 			map[metrics.Operation]string{"connect": "100/s 0/s 100", "telemetry": "100/s 100/s 550"},
 		},
 		{
-			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\nstages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
+			"a pause", head + ", reported: {connectivity: {type: wifi}, every: 5s}, telemetry: {every: 1s}}]}\n" +
+				"stages: [{name: ramp, duration: 10s, devices: 100}, {name: pause, duration: 60s, paused: true}, {name: hold, duration: 10s}]",
 			map[metrics.Operation]string{"twin_report": "30/s 20/s 400", "telemetry": "100/s 100/s 1500"},
 		},
 		{
@@ -137,46 +144,68 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "20/s 0/s 180", "twin_get": "20/s 0/s 180"},
 		},
 		{
-			"the service side", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}]\nservice: {tags: {a: {b: 1}}, queries: [{name: q, every: 5s, sql: SELECT * FROM devices}, {name: r, every: 500ms, sql: SELECT * FROM devices}]}",
+			"the service side", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}]\n" +
+				"service: {tags: {a: {b: 1}}, queries: [{name: q, every: 5s, sql: SELECT * FROM devices}, {name: r, every: 500ms, sql: SELECT * FROM devices}]}",
 			map[metrics.Operation]string{"tag": "0/s 0/s 100", "query": "2.2/s 2.2/s 132"},
 		},
 		{
-			"queries during stages and by the clock", head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}, {name: t, duration: 120s}]\nservice: {queries: [{name: q, every: 5s, stages: [t], sql: SELECT * FROM devices}, {name: r, cron: '*/5 * * * *', sql: SELECT * FROM devices}]}",
+			"queries during stages and by the clock",
+			head + "}]}\nstages: [{name: s, duration: 60s, devices: 100}, {name: t, duration: 120s}]\n" +
+				"service: {queries: [{name: q, every: 5s, stages: [t], sql: SELECT * FROM devices}, {name: r, cron: '*/5 * * * *', sql: SELECT * FROM devices}]}",
 			// 24 in the second stage, and one in five minutes
 			map[metrics.Operation]string{"query": "0.2033/s 0.2033/s 24.6"},
 		},
 		{
-			"direct methods and twin reads", head + "}]}\nstages: [{name: s, duration: 40s, devices: 100}, {name: t, duration: 60s}]\nservice: {methods: [{name: m, group: a, method: reboot, rate: 0/s..10/s}, {name: n, group: a, method: reboot, rate: 2/s..4/s, stages: [t]}], twin_reads: [{group: a, rate: 5/s}]}",
+			"direct methods and twin reads",
+			head + "}]}\nstages: [{name: s, duration: 40s, devices: 100}, {name: t, duration: 60s}]\n" +
+				"service: {methods: [{name: m, group: a, method: reboot, rate: 0/s..10/s}, {name: n, group: a, method: reboot, rate: 2/s..4/s, stages: [t]}], " +
+				"twin_reads: [{group: a, rate: 5/s}]}",
 			// m rises to 4/s in the first stage and to 10/s in the second; n adds 3/s on average in the second
 			map[metrics.Operation]string{"method": "14/s 13/s 680", "twin_read": "5/s 5/s 500"},
 		},
 		{
-			"a rollout", head + "}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 60s}]\nservice: {rollouts: [{name: r, group: a, stage: t, at: 5s, properties: {v: 2}, rate: 10/s, waves: [{percent: 10, for: 20s}, {percent: 100}]}]}",
+			"a rollout", head + "}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 60s}]\n" +
+				"service: {rollouts: [{name: r, group: a, stage: t, at: 5s, properties: {v: 2}, rate: 10/s, waves: [{percent: 10, for: 20s}, {percent: 100}]}]}",
 			map[metrics.Operation]string{"desired_patch": "10/s 0/s 100", "desired": "10/s 0/s 100", "desired_reply": "10/s 0/s 100", "twin_report": "10/s 0/s 100"},
 		},
 		{
-			"a rollout that the run cuts short, to devices that do not answer", "name: x\nfleet: {groups: [{name: a, count: 100, desired: {answer: false}}]}\nstages: [{name: s, duration: 10s, devices: 100}]\nservice: {rollouts: [{name: r, group: a, properties: {v: 2}, rate: 5/s}]}",
+			"a rollout that the run cuts short, to devices that do not answer",
+			"name: x\nfleet: {groups: [{name: a, count: 100, desired: {answer: false}}]}\nstages: [{name: s, duration: 10s, devices: 100}]\n" +
+				"service: {rollouts: [{name: r, group: a, properties: {v: 2}, rate: 5/s}]}",
 			map[metrics.Operation]string{"desired_patch": "5/s 0/s 50", "desired": "5/s 0/s 50", "twin_report": "none", "desired_reply": "none"},
 		},
 		{
-			"jobs and the freshness audit", head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 100s}]\nservice: {freshness: {probe: 1s}, jobs: [{name: j, type: twin, tags: {b: 1}, stage: t, at: 5s}, {name: k, type: twin, tags: {b: 1}, at: 1h}]}",
+			"jobs and the freshness audit",
+			head + ", reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, duration: 10s, devices: 100}, {name: t, duration: 100s}]\n" +
+				"service: {freshness: {probe: 1s}, jobs: [{name: j, type: twin, tags: {b: 1}, stage: t, at: 5s}, {name: k, type: twin, tags: {b: 1}, at: 1h}]}",
 			// a hundred ids of eight characters fit into one query
 			map[metrics.Operation]string{"job": "0/s 0/s 1", "query": "1/s 1/s 110"},
 		},
 		{
-			"steps", head + "}]}\nstages: [{name: s, devices: 100, steps: [{statistics: {}}, {tag: {group: a, tags: {b: 1}}}, {query: {sql: SELECT * FROM devices}}, {desired: {group: a, properties: {b: 1}}}, {await: {connected: 100}}]}]",
-			map[metrics.Operation]string{"statistics": "0/s 0/s 2", "tag": "0/s 0/s 100", "query": "0/s 0/s 1", "desired_patch": "0/s 0/s 100", "connect": "100/s 0/s 100"},
+			"steps", head + "}]}\nstages: [{name: s, devices: 100, steps: [{statistics: {}}, {tag: {group: a, tags: {b: 1}}}, {query: {sql: SELECT * FROM " +
+				"devices}}, {desired: {group: a, properties: {b: 1}}}, {await: {connected: 100}}]}]",
+			map[metrics.Operation]string{
+				"statistics": "0/s 0/s 2", "tag": "0/s 0/s 100", "query": "0/s 0/s 1", "desired_patch": "0/s 0/s 100",
+				"connect": "100/s 0/s 100",
+			},
 		},
 		{
-			"two groups share the fleet", "name: x\nfleet: {groups: [{name: a, count: 30, telemetry: {every: 1s}}, {name: b, count: 10, telemetry: {every: 10s}}]}\nstages: [{name: s, duration: 10s, devices: 40}, {name: hold, duration: 20s}]",
+			"two groups share the fleet", "name: x\nfleet: {groups: [{name: a, count: 30, telemetry: {every: 1s}}, {name: b, count: 10, telemetry: {every: " +
+				"10s}}]}\nstages: [{name: s, duration: 10s, devices: 40}, {name: hold, duration: 20s}]",
 			map[metrics.Operation]string{"connect": "4/s 0/s 40", "telemetry": "31/s 31/s 775"},
 		},
 		{
-			"a broker has no twins", "name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 10s, devices: 10}]",
-			map[metrics.Operation]string{"connect": "1/s 0/s 10", "twin_get": "none", "subscribe": "none", "delivery": "none", "provision": "none", "statistics": "none", "telemetry": "10/s 10/s 50"},
+			"a broker has no twins", "name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s}}]}\n" +
+				"stages: [{name: s, duration: 10s, devices: 10}]",
+			map[metrics.Operation]string{
+				"connect": "1/s 0/s 10", "twin_get": "none", "subscribe": "none", "delivery": "none", "provision": "none",
+				"statistics": "none", "telemetry": "10/s 10/s 50",
+			},
 		},
 		{
-			"listeners on a broker start first", "name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: 2}}, {name: l, count: 10, subscribe: {topics: [x]}}]}\nstages: [{name: s, duration: 10s, devices: 10, telemetry_rate: 2/s}, {name: t, duration: 10s, devices: 20}]",
+			"listeners on a broker start first",
+			"name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: 2}}, {name: l, count: 10, " +
+				"subscribe: {topics: [x]}}]}\nstages: [{name: s, duration: 10s, devices: 10, telemetry_rate: 2/s}, {name: t, duration: 10s, devices: 20}]",
 			map[metrics.Operation]string{"connect": "1/s 0/s 20", "subscribe": "1/s 0/s 10", "telemetry": "10/s 10/s 70", "delivery": "20/s 20/s 140"},
 		},
 	} {
@@ -242,7 +271,8 @@ func TestMemoryAsMeasured(t *testing.T) {
 		{3000, hub, "", "20s", "40s", "", 378},
 		{3000, hub, busy, "20s", "40s", "", 403},
 	} {
-		text := fmt.Sprintf("target: {%s}\nfleet: {groups: [{name: a, count: %d%s}]}\nstages: [{name: ramp, duration: %s, devices: %[2]d}, {name: hold, duration: %[5]s}]\n%[6]s",
+		text := fmt.Sprintf("target: {%s}\nfleet: {groups: [{name: a, count: %d%s}]}\n"+
+			"stages: [{name: ramp, duration: %s, devices: %[2]d}, {name: hold, duration: %[5]s}]\n%[6]s",
 			tt.target, tt.devices, tt.does, tt.ramp, tt.hold, tt.service)
 		got := float64(planOf(t, text, plan.Options{}).Machine.Memory) / 1e6
 		if ratio := got / tt.measured; ratio < 0.8 || ratio > 1.2 {
@@ -263,7 +293,8 @@ func TestMemoryAsMeasured(t *testing.T) {
 }
 
 func TestTier(t *testing.T) {
-	const text = "fleet: {groups: [{name: a, count: %d, telemetry: {every: %s, payload: {x: '{{ seq }}'}}}]}\nstages: [{name: ramp, duration: %s, devices: %[1]d}, {name: hold, duration: 10m}]"
+	const text = "fleet: {groups: [{name: a, count: %d, telemetry: {every: %s, payload: {x: '{{ seq }}'}}}]}\n" +
+		"stages: [{name: ramp, duration: %s, devices: %[1]d}, {name: hold, duration: 10m}]"
 	for _, tt := range []struct {
 		name       string
 		text, tier string
@@ -271,19 +302,30 @@ func TestTier(t *testing.T) {
 		sure, may  []string // a part of each line
 	}{
 		{"within", fmt.Sprintf(text, 100, "10m", "10s"), "S1", 1, nil, nil},
-		{"telemetry for ten minutes", fmt.Sprintf(text, 1000, "5s", "20s"), "S1", 1, []string{"telemetry: stage hold asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait"}, nil},
+		{
+			"telemetry for ten minutes", fmt.Sprintf(text, 1000, "5s", "20s"), "S1", 1,
+			[]string{"telemetry: stage hold asks for 120,000 in 10m00s (200/s), one unit of S1 allows 100/s; some 54,000 wait"},
+			nil,
+		},
 		{"more units help", fmt.Sprintf(text, 1000, "5s", "20s"), "S2", 3, nil, nil},
 		{"a burst is covered", fmt.Sprintf(text, 5000, "6h", "1s"), "S1", 1, nil, nil},
-		{"a burst is not covered", fmt.Sprintf(text, 7000, "6h", "1s"), "S1", 1, []string{"connections: stage ramp asks for 7,000 in 1.00s (7,000/s), one unit of S1 allows 100/s; some 900 wait", "twin reads"}, nil},
+		{
+			"a burst is not covered", fmt.Sprintf(text, 7000, "6h", "1s"), "S1", 1,
+			[]string{"connections: stage ramp asks for 7,000 in 1.00s (7,000/s), one unit of S1 allows 100/s; some 900 wait", "twin reads"},
+			nil,
+		},
 		{"basic tiers have no twins", fmt.Sprintf(text, 10, "1h", "1s"), "B1", 1, []string{"twin reads: tier B1 has none; take a standard tier"}, nil},
 		{
-			"a storm", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 5m, devices: 9000}, {name: storm, duration: 10m, storm: {drop: 100%, within: 1s}}]",
+			"a storm", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 5m, devices: 9000}, {name: storm, duration: 10m, storm: " +
+				"{drop: 100%, within: 1s}}]",
 			"S1", 1,
 			[]string{"connections: stage storm has a burst of 9,000/s for 1.00s, one unit of S1 allows 100/s; some 2,900 wait", "twin reads: stage storm"},
 			nil,
 		},
 		{
-			"queries that may have many pages", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]\nservice: {queries: [{name: q, every: 6s, sql: SELECT * FROM devices}]}",
+			"queries that may have many pages",
+			"fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]\n" +
+				"service: {queries: [{name: q, every: 6s, sql: SELECT * FROM devices}]}",
 			"S1", 1, nil,
 			[]string{"queries: stage s asks for 1,000 in 10m00s (1.67/s), one unit of S1 allows 20/min"},
 		},
@@ -291,7 +333,8 @@ func TestTier(t *testing.T) {
 			"a pause asks for nothing", strings.Replace(fmt.Sprintf(text, 1000, "5s", "20s"), "{name: hold, ", "{name: hold, paused: true, ", 1), "S1", 1, nil, nil,
 		},
 		{
-			"tags in bulk are as many updates", "fleet: {groups: [{name: a, count: 7000}]}\nstages: [{name: ramp, duration: 60s, devices: 7000}]\nservice: {tags: {a: {b: 1}}, tag_mode: bulk}", "S1", 1,
+			"tags in bulk are as many updates",
+			"fleet: {groups: [{name: a, count: 7000}]}\nstages: [{name: ramp, duration: 60s, devices: 7000}]\nservice: {tags: {a: {b: 1}}, tag_mode: bulk}", "S1", 1,
 			[]string{"twin updates: stage ramp asks for 7,000 in 1m00s (117/s), one unit of S1 allows 50/s"},
 			nil,
 		},
@@ -335,21 +378,47 @@ func TestQuota(t *testing.T) {
 		want       string // with # for what the phases of single devices decide
 		cut        float64
 	}{
-		{"a fleet of 1,400", fmt.Sprintf(report, 1400) + hold, "S1", 2, plan.QuotaEndsLater, "this run uses # of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts the whole fleet off after about 4h45m, until midnight UTC", 17_130},
-		{"the tier that takes it", fmt.Sprintf(report, 1400) + hold, "S2", 1, plan.QuotaFits, "this run uses # of the day's 6,000,000 messages; kept up all day as in stage hold it would be 4,032,000 (68 %)", 0},
 		{
-			"a staircase", fmt.Sprintf(report, 1000) + "[{name: a, duration: 1m, devices: 200}, {name: b, duration: 1m, devices: 400}, {name: c, duration: 10m, devices: 1000}, {name: d, duration: 1m, devices: 0}]", "S2", 1, plan.QuotaFits,
+			"a fleet of 1,400", fmt.Sprintf(report, 1400) + hold, "S1", 2, plan.QuotaEndsLater,
+			"this run uses # of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts the whole fleet off after " +
+				"about 4h45m, until midnight UTC", 17_130,
+		},
+		{
+			"the tier that takes it", fmt.Sprintf(report, 1400) + hold, "S2", 1, plan.QuotaFits,
+			"this run uses # of the day's 6,000,000 messages; kept up all day as in stage hold it would be 4,032,000 (68 %)", 0,
+		},
+		{
+			"a staircase", fmt.Sprintf(report,
+				1000) + "[{name: a, duration: 1m, devices: 200}, {name: b, duration: 1m, devices: 400}, {name: c, duration: 10m, devices: 1000}, {name: d, " +
+				"duration: 1m, devices: 0}]", "S2", 1, plan.QuotaFits,
 			"this run uses # of the day's 6,000,000 messages; kept up all day with the 1,000 devices at the end of stage c it would be 2,880,000 (48 %)", 0,
 		},
-		{"in the run", fmt.Sprintf(report, 1400) + strings.Replace(hold, "5m", "10h", 1), "S1", 2, plan.QuotaEnds, "this run uses # of the day's 800,000 messages: the hub cuts the whole fleet off after about 4h45m, until midnight UTC", 17_130},
-		{"meters of half a kilobyte", strings.Replace(fmt.Sprintf(report, 10)+hold, "1400", "10", 1), "F1", 1, plan.QuotaEndsLater, "this run uses # of the day's 8,000 messages; kept up all day as in stage hold it would be 28,800: the hub cuts the whole fleet off after about 6h38m, until midnight UTC", 23_904},
-		{"days that are renewed", strings.Replace(fmt.Sprintf(report, 130)+"[{name: ramp, duration: 1m, devices: 130}, {name: hold, duration: 72h}]", "1400", "10", 1), "S1", 1, plan.QuotaFits, "this run uses # of the day's 400,000 messages; kept up all day as in stage hold it would be 374,400 (94 %)", 0},
-		{"a day that is full only once it is whole", fmt.Sprintf(report, 139) + "[{name: ramp, duration: 20m, devices: 139}]", "S1", 1, plan.QuotaEndsLater, "this run uses # of the day's 400,000 messages; kept up all day with the 139 devices at the end of stage ramp it would be 400,320: the hub cuts the whole fleet off after about 47h58m, until midnight UTC", 172_730},
 		{
-			"queries that may find all", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]" + fmt.Sprintf(asks, "6s"), "S1", 1, plan.QuotaMayEnd,
-			"this run uses 1,100 to 27,900 of the day's 400,000 messages; kept up all day with the 1,000 devices at the end of stage s it would be 14,400 to 3,873,600: if queries find the whole fleet, the hub cuts the whole fleet off after about 2h28m, until midnight UTC", 0,
+			"in the run", fmt.Sprintf(report, 1400) + strings.Replace(hold, "5m", "10h", 1), "S1", 2, plan.QuotaEnds,
+			"this run uses # of the day's 800,000 messages: the hub cuts the whole fleet off after about 4h45m, until midnight UTC", 17_130,
 		},
-		{"nobody", "fleet: {groups: [{name: a, count: 1}]}\nstages: [{name: s, duration: 1m, devices: 0}]", "S1", 1, plan.QuotaFits, "this run uses 0 of the day's 400,000 messages", 0},
+		{
+			"meters of half a kilobyte", strings.Replace(fmt.Sprintf(report, 10)+hold, "1400", "10", 1), "F1", 1, plan.QuotaEndsLater,
+			"this run uses # of the day's 8,000 messages; kept up all day as in stage hold it would be 28,800: the hub cuts the whole fleet off after about " +
+				"6h38m, until midnight UTC", 23_904,
+		},
+		{"days that are renewed", strings.Replace(fmt.Sprintf(report, 130)+"[{name: ramp, duration: 1m, devices: 130}, {name: hold, duration: 72h}]", "1400",
+			"10", 1), "S1", 1, plan.QuotaFits, "this run uses # of the day's 400,000 messages; kept up all day as in stage hold it would be 374,400 (94 %)", 0},
+		{
+			"a day that is full only once it is whole", fmt.Sprintf(report, 139) + "[{name: ramp, duration: 20m, devices: 139}]", "S1", 1, plan.QuotaEndsLater,
+			"this run uses # of the day's 400,000 messages; kept up all day with the 139 devices at the end of stage ramp it would be 400,320: the hub cuts " +
+				"the whole fleet off after about 47h58m, until midnight UTC", 172_730,
+		},
+		{
+			"queries that may find all", "fleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10m, devices: 1000}]" + fmt.Sprintf(asks,
+				"6s"), "S1", 1, plan.QuotaMayEnd,
+			"this run uses 1,100 to 27,900 of the day's 400,000 messages; kept up all day with the 1,000 devices at the end of stage s it would be 14,400 to " +
+				"3,873,600: if queries find the whole fleet, the hub cuts the whole fleet off after about 2h28m, until midnight UTC", 0,
+		},
+		{
+			"nobody", "fleet: {groups: [{name: a, count: 1}]}\nstages: [{name: s, duration: 1m, devices: 0}]", "S1", 1, plan.QuotaFits,
+			"this run uses 0 of the day's 400,000 messages", 0,
+		},
 		{"no tier", fmt.Sprintf(report, 1400) + hold, "", 0, plan.QuotaFits, "", 0},
 	} {
 		p := planOf(t, tt.text, plan.Options{Tier: tt.tier, Units: tt.units})
@@ -363,18 +432,20 @@ func TestQuota(t *testing.T) {
 
 // What IoT Hub meters, and by how much (iot-hub-devguide-pricing).
 func TestMetering(t *testing.T) {
-	const head = "fleet: {groups: [{name: a, count: 10, desired: {answer: false}%s}]}\nstages: [{name: s, duration: 1ms, devices: 10%s}, {name: hold, duration: 10s}]\n%s"
+	const head = "fleet: {groups: [{name: a, count: 10, desired: {answer: false}%s}]}\n" +
+		"stages: [{name: s, duration: 1ms, devices: 10%s}, {name: hold, duration: 10s}]\n%s"
 	for name, tt := range map[string]struct {
 		group, stage, service string
 		least, most           float64
 	}{
 		"a connection reads its twin": {"", "", "", 10, 10},
 		"reports":                     {", reported: {connectivity: {type: wifi}}", "", "", 20, 20},
-		"messages by their size":      {", telemetry: {every: 10s, sync: true, payload: {x: '" + strings.Repeat("x", 5000) + "'}}", "", "", 30, 30}, // at 10 s: who comes after 0 s waits for that
-		"tags":                        {"", "", "service: {tags: {a: {b: 1}}}", 20, 20},
-		"tags in bulk":                {"", "", "service: {tags: {a: {b: 1}}, tag_mode: bulk}", 20, 20},
-		"statistics are free":         {"", ", steps: [{statistics: {}}]", "", 10, 10},
-		"a query by its result":       {"", ", steps: [{query: {sql: SELECT * FROM devices}}]", "", 11, 13},
+		"messages by their size":      {", telemetry: {every: 10s, sync: true, payload: {x: '" + strings.Repeat("x", 5000) + "'}}", "", "", 30, 30},
+		// at 10 s: who comes after 0 s waits for that
+		"tags":                  {"", "", "service: {tags: {a: {b: 1}}}", 20, 20},
+		"tags in bulk":          {"", "", "service: {tags: {a: {b: 1}}, tag_mode: bulk}", 20, 20},
+		"statistics are free":   {"", ", steps: [{statistics: {}}]", "", 10, 10},
+		"a query by its result": {"", ", steps: [{query: {sql: SELECT * FROM devices}}]", "", 11, 13},
 		"desired properties, and telling those there":   {"", ", steps: [{desired: {group: a, properties: {b: 1}}}]", "", 25, 25}, // half of the devices on average
 		"direct methods count twice":                    {"", "", "service: {methods: [{name: m, group: a, method: r, rate: 1/s, stages: [hold]}]}", 30, 30},
 		"twin reads":                                    {"", "", "service: {twin_reads: [{group: a, rate: 1/s, stages: [hold]}]}", 20, 20},
@@ -474,13 +545,16 @@ func TestExamples(t *testing.T) {
 
 // When stages tell groups apart, the busiest state is that in which most is done, not that with the most devices.
 func TestBusiestGroups(t *testing.T) {
-	const fleet = "target: {tier: S1, units: 2}\nfleet: {groups: [{name: robots, count: 1000}, {name: gates, count: 100, reported: {connectivity: {type: wifi}, every: 3s}}]}\n"
+	const fleet = "target: {tier: S1, units: 2}\nfleet: {groups: [{name: robots, count: 1000}, {name: gates, count: 100, reported: {connectivity: {type: " +
+		"wifi}, every: 3s}}]}\n"
 	for _, x := range []struct {
 		stages, stage string
 		reports       float64 // a second
 	}{
-		{"[{name: a, duration: 20s, devices: {robots: 1000}}, {name: b, duration: 5m}, {name: swap, duration: 10s, devices: {robots: 0, gates: 100}}, {name: hold, duration: 10m}]", "hold", 100.0 / 3},
-		{"[{name: g, duration: 1m, devices: {gates: 60}}, {name: r, duration: 10s, devices: {robots: 1000}}, {name: some, duration: 1m, devices: {gates: 30, robots: 0}}]", "r", 20},
+		{"[{name: a, duration: 20s, devices: {robots: 1000}}, {name: b, duration: 5m}, {name: swap, duration: 10s, devices: {robots: 0, gates: 100}}, " +
+			"{name: hold, duration: 10m}]", "hold", 100.0 / 3},
+		{"[{name: g, duration: 1m, devices: {gates: 60}}, {name: r, duration: 10s, devices: {robots: 1000}}, {name: some, duration: 1m, devices: {gates: " +
+			"30, robots: 0}}]", "r", 20},
 		{"[{name: r, duration: 10s, devices: {robots: 50}}, {name: more, duration: 10s, devices: {robots: 100}}]", "more", 0},
 	} {
 		p := planOf(t, fleet+"stages: "+x.stages+"\n", plan.Options{})
@@ -495,7 +569,8 @@ func TestBusiestGroups(t *testing.T) {
 
 // A stage that has nothing to do but to reach a number of devices that is there already takes no time, and has no steps.
 func TestStageWithoutAWay(t *testing.T) {
-	p := planOf(t, "fleet: {groups: [{name: a, count: 2}]}\nstages: [{name: up, duration: 2s, devices: 2}, {name: there, devices: 2, connect_rate: 2/s}]\n", plan.Options{})
+	p := planOf(t, "fleet: {groups: [{name: a, count: 2}]}\nstages: [{name: up, duration: 2s, devices: 2}, {name: there, devices: 2, connect_rate: "+
+		"2/s}]\n", plan.Options{})
 	var b strings.Builder
 	if err := p.WriteText(&b); err != nil {
 		t.Fatal(err)

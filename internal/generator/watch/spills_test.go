@@ -47,7 +47,10 @@ func TestLateLoadSpillsOver(t *testing.T) {
 		}
 		end := stage("end")
 		connect.Start(end, end).End(end, metrics.OK)
-		for name, want := range map[string]string{"calm": "", "ramp": "100 of 100 connect operations started late", "hold": "100 operations of the stage before it started in it: stage ramp: ", "end": ""} {
+		for name, want := range map[string]string{
+			"calm": "", "ramp": "100 of 100 connect operations started late",
+			"hold": "100 operations of the stage before it started in it: stage ramp: ", "end": "",
+		} {
 			if got := w.Doubt(name); !strings.Contains(got, want) || (want == "") != (got == "") {
 				t.Errorf("stage %s: %q; want %q", name, got, want)
 			}

@@ -24,7 +24,9 @@ func TestWebSocketURLVerbatim(t *testing.T) {
 	for url, want := range map[string]string{
 		"": "/mqtt", "?token=s3cret": "/mqtt?token=s3cret", "/plant%2F7/mqtt?token=s3cret%2Bx&a=b": "/plant%2F7/mqtt?token=s3cret%2Bx&a=b", "/a%20b": "/a%20b",
 	} {
-		sc, err := scenario.Decode("broker.yaml", []byte("target: {hub: \"ws://"+server.Listener.Addr().String()+url+"\"}\nfleet: {groups: [{name: g, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"), scenario.Options{})
+		sc, err := scenario.Decode("broker.yaml",
+			[]byte("target: {hub: \"ws://"+server.Listener.Addr().String()+url+"\"}\nfleet: {groups: [{name: g, telemetry: {every: 1s}}]}\n"+
+				"stages: [{name: s, duration: 1s}]\n"), scenario.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

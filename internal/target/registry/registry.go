@@ -44,7 +44,8 @@ type Counts struct {
 func (o *Options) open(ctx context.Context) (*target.Target, error) {
 	switch can := o.Scenario.Target.Can(); {
 	case can.InProcess:
-		return nil, fmt.Errorf("%w: the embedded hub of a run is gone when the run ends; start twinfleet hub, and give its connection string with --set 'target.hub=${TWINFLEET_HUB}'", ErrNoRegistry)
+		return nil, fmt.Errorf("%w: the embedded hub of a run is gone when the run ends; start twinfleet hub, and give its connection string with --set "+
+			"'target.hub=${TWINFLEET_HUB}'", ErrNoRegistry)
 	case !can.Registry:
 		return nil, fmt.Errorf("%w: a plain broker has no identities", ErrNoRegistry)
 	}

@@ -85,7 +85,8 @@ func TestLoadIsBounded(t *testing.T) {
 			t.Errorf("%d scheduled, %d started, %v dropped, %d unanswered; want 100, about 47, the rest, up to 5",
 				x.Scheduled(), x.Started(), x.Dropped, unanswered)
 		}
-		if answered := x.Count(metrics.Throttled) + x.Count(metrics.Failed); x.Started() != x.Ended() || answered+unanswered != x.Ended() || x.Count(metrics.Throttled) == 0 {
+		if answered := x.Count(metrics.Throttled) + x.Count(metrics.Failed); x.Started() != x.Ended() || answered+unanswered != x.Ended() ||
+			x.Count(metrics.Throttled) == 0 {
 			t.Errorf("%d throttled, %d failed of %d", x.Count(metrics.Throttled), x.Count(metrics.Failed), x.Ended())
 		}
 		if list := codes.List(); len(list) != 2 || list[0].Count+list[1].Count != int(x.Ended()-x.Count(metrics.Unanswered)) {

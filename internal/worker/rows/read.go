@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// Read is what a row tells: the device, and the $version of its reported properties, 0 when the row does not tell it. Of devices that are not watched it is no more than their ids where decoding can be
-// avoided: a result may have thousands.
+// Read is what a row tells: the device, and the $version of its reported properties, 0 when the row does not tell it. Of devices
+// that are not watched it is no more than their ids where decoding can be avoided: a result may have thousands.
 func (m *Meaning) Read(item json.RawMessage, watched func(id string) bool) (id string, version int64) {
 	if m.Whole {
 		if id, ok := leadingID(item); ok && !watched(id) {

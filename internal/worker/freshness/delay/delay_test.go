@@ -67,7 +67,8 @@ func TestFreshness(t *testing.T) {
 	}
 	x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
 	if x.Started() != 6 || x.Count(metrics.OK) != 3 || x.Count(metrics.Timeout) != 1 || x.Count(metrics.Unanswered) != 2 {
-		t.Errorf("%d started, %d ok, %d timed out, %d unanswered; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout), x.Count(metrics.Unanswered))
+		t.Errorf("%d started, %d ok, %d timed out, %d unanswered; want 6, 3, 1, 2", x.Started(), x.Count(metrics.OK), x.Count(metrics.Timeout),
+			x.Count(metrics.Unanswered))
 	}
 	if sum := x.Response[metrics.OK].Sum; sum != 500_000 {
 		t.Errorf("freshness sums up to %dµs; want 300ms + 200ms + 0", sum)
