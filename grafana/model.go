@@ -12,38 +12,38 @@ import (
 // Board is one dashboard.
 type Board struct {
 	UID         string // fixed: links and bookmarks hold it
-	Title       string
-	Description string
+	Title       string // as Grafana lists it
+	Description string // what one learns from it, in a sentence or two
 	// More variables beside those that every board has: data source, scenario, run and group.
 	More []Variable
-	Rows []Row
+	Rows []Row // from top to bottom
 }
 
 // Row is a heading with panels below it.
 type Row struct {
-	Title  string
-	Panels []Panel
+	Title  string  // the heading
+	Panels []Panel // from left to right, as many a line as fit
 	// Folded rows show their panels when they are clicked on; Grafana does not query them before.
 	Folded bool
 }
 
 // Variable is a choice at the top of a board.
 type Variable struct {
-	Name, Label string
-	Values      string // label_values(…)
-	Options     []string
-	Default     string // of Options
+	Name, Label string   // in queries, and as a person reads it
+	Values      string   // label_values(…)
+	Options     []string // to choose from, when there is no query
+	Default     string   // of Options
 }
 
 // Panel is one picture.
 type Panel struct {
-	Title, Description string
-	Kind               string // timeseries, stat, bargauge, heatmap, table
-	Unit               string // Grafana's name of it
-	Width, Height      int    // of 24 columns; 8 and 8 when 0
-	Queries            []Query
-	Steps              []Step // colours from a value on; the first is the colour below all others
-	Stacked            bool
+	Title, Description string            // the heading, and what its figures mean
+	Kind               string            // timeseries, stat, bargauge, heatmap, table
+	Unit               string            // Grafana's name of it
+	Width, Height      int               // of 24 columns; 8 and 8 when 0
+	Queries            []Query           // drawn together
+	Steps              []Step            // colours from a value on; the first is the colour below all others
+	Stacked            bool              // timeseries: one series on top of the other
 	Max                float64           // of the axis; none when 0
 	Colors             map[string]string // of series, by legend
 	ShowName           bool              // stat: the legend instead of the value
@@ -51,16 +51,16 @@ type Panel struct {
 
 // Query is what a panel asks Prometheus.
 type Query struct {
-	Expr   string
-	Legend string
+	Expr   string // in PromQL
+	Legend string // of its series; {{label}} stands for a label
 	// Instant asks for the last value alone: tables and bars.
 	Instant bool
 }
 
 // Step is a colour from a value on.
 type Step struct {
-	Color string
-	From  float64
+	Color string  // Grafana's name of it
+	From  float64 // the value; of the first step it is not used
 }
 
 type object = map[string]any

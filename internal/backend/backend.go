@@ -27,12 +27,12 @@ import (
 
 // Options of a Backend; all are required.
 type Options struct {
-	Scenario   *scenario.Scenario
-	Target     *target.Target // one without a service side has a Backend that does nothing
-	Identities *target.Identities
-	Recorder   *metrics.Recorder
-	Ledger     *ledger.Ledger
-	Gate       *gate.Gate
+	Scenario   *scenario.Scenario // what is wanted of the service side
+	Target     *target.Target     // one without a service side has a Backend that does nothing
+	Identities *target.Identities // the devices it works on
+	Recorder   *metrics.Recorder  // counts every operation
+	Ledger     *ledger.Ledger     // the record of the run
+	Gate       *gate.Gate         // which stage runs
 	// Contradicted is told of what the target said and what cannot be true: its kind and an example.
 	Contradicted func(kind, example string)
 	// Fail ends the run with an error.

@@ -30,11 +30,11 @@ func (m measured) Bulk(ctx context.Context, entries []registry.BulkEntry) (regis
 
 // Registrar makes the identities of a run, and removes them. All of its fields are required.
 type Registrar struct {
-	Target     *target.Target
-	Identities *target.Identities
-	Recorder   *metrics.Recorder
-	Ledger     *ledger.Ledger
-	Stop       <-chan struct{} // ends the making politely when it is closed
+	Target     *target.Target     // one without a service side needs no identities
+	Identities *target.Identities // to make and to remove
+	Recorder   *metrics.Recorder  // counts the calls that make them
+	Ledger     *ledger.Ledger     // the record of the run
+	Stop       <-chan struct{}    // ends the making politely when it is closed
 }
 
 // Provision makes the identities that are not there. It returns nil when it was asked to end: what was made is known.

@@ -27,15 +27,15 @@ type Controls interface {
 
 // Stage is a stage as the scenario plans it.
 type Stage struct {
-	Name     string  `json:"name"`
+	Name     string  `json:"name"`    // as the scenario has it
 	Duration float64 `json:"seconds"` // 0 when it ends with its steps
 }
 
 // Options of a Server.
 type Options struct {
-	Controls Controls // required
-	Logger   *slog.Logger
-	Stages   []Stage
+	Controls Controls     // required
+	Logger   *slog.Logger // required
+	Stages   []Stage      // that the run will go through
 }
 
 // Server serves the page of one run. It is safe for concurrent use.

@@ -30,9 +30,9 @@ const (
 
 // Finding is what one check found.
 type Finding struct {
-	Check  string `json:"check"`
-	Level  Level  `json:"level"`
-	Text   string `json:"text"`
+	Check  string `json:"check"`            // what was checked
+	Level  Level  `json:"level"`            // how bad it is
+	Text   string `json:"text"`             // what was found, in one line
 	Remedy string `json:"remedy,omitempty"` // one line; empty when all is well
 }
 

@@ -11,8 +11,8 @@ import (
 
 // Endpoint is where metrics are pushed to.
 type Endpoint struct {
-	URL  string
-	Auth Auth
+	URL  string // empty for none
+	Auth Auth   // the zero value sends none
 }
 
 // Auth is what is sent in the Authorization header. It is a secret: it prints as ***.

@@ -23,7 +23,7 @@ type Options struct {
 	Every    time.Duration     // between two pushes; 5 s when 0
 	Logger   *slog.Logger      // nil logs nothing
 
-	Pushgateway, RemoteWrite, OTLP Endpoint
+	Pushgateway, RemoteWrite, OTLP Endpoint // where to push to; any of them may be left out
 }
 
 // sink is one place that metrics are pushed to.

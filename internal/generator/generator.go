@@ -27,8 +27,8 @@ type Sample struct {
 	GCPause time.Duration // the longest pause for it
 
 	Memory, MemoryLimit         uint64 // bytes
-	Descriptors, MaxDescriptors int
-	Ports, MaxPorts             int // local ports towards the target, of all source addresses
+	Descriptors, MaxDescriptors int    // open, and the limit; 0 when it is not known
+	Ports, MaxPorts             int    // local ports towards the target, of all source addresses
 
 	// Late is by how much the process's own timers fired late: the 99th percentile of a probe that
 	// waits for nothing but the clock. It is late when the process gets too little of a processor.
@@ -42,7 +42,7 @@ type Sample struct {
 
 // Started is how operations of one kind started that were intended in one stage.
 type Started struct {
-	Operation string
+	Operation string        // its name in metrics
 	Asked     uint64        // that were due
 	Started   uint64        // of them, on time or late
 	Late      uint64        // of them: more than ten milliseconds late by the generator's own doing

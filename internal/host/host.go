@@ -20,7 +20,7 @@ type Facts struct {
 	MemoryAvailable uint64 // bytes of them that nobody uses
 	Descriptors     int    // open files and sockets (ulimit -n)
 	Ports           int    // ephemeral ports of one source address towards one target
-	Reuse           Reuse
+	Reuse           Reuse  // of ports whose connection ended
 }
 
 // Reuse says whether ports whose connection ended can be used again before their minute of waiting is

@@ -14,8 +14,8 @@ import (
 type Usage struct {
 	CPU         time.Duration // of all processors, since the process began
 	Memory      uint64        // bytes that are resident
-	Descriptors int
-	TimeWait    int // ports of all processes whose connection ended less than a minute ago
+	Descriptors int           // that are open
+	TimeWait    int           // ports of all processes whose connection ended less than a minute ago
 }
 
 // Use reads what the process uses now. It is cheap enough for once a second with 100,000 connections.

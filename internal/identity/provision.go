@@ -36,9 +36,9 @@ const (
 
 // Device is an identity to make.
 type Device struct {
-	ID    string
-	Auth  registry.Authentication
-	Adopt Adopt
+	ID    string                  // as the registry holds it
+	Auth  registry.Authentication // key or certificate; the registry holds it
+	Adopt Adopt                   // what becomes of an identity that is there already
 }
 
 // State is what became of a device.
@@ -55,7 +55,7 @@ const (
 
 // Progress is how far a Provisioner has come.
 type Progress struct {
-	Done, Total int
+	Done, Total int // devices, of Total
 	// Throttled says that the service sheds the calls: the Provisioner waits and goes on.
 	Throttled bool
 	// Silent is for how long the service has answered nothing, when that is longer than usual; else 0.
@@ -75,7 +75,7 @@ func (p Progress) Hindrance() string {
 
 // Provisioner makes and removes identities.
 type Provisioner struct {
-	Registry Registry
+	Registry Registry // required
 	// Stop ends the work politely when it is closed: calls under way are waited for, but for no longer than
 	// three seconds. nil never does.
 	Stop <-chan struct{}

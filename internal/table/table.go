@@ -19,8 +19,8 @@ var ErrText = errors.New("this cannot be read as text")
 
 // Error is where a file is no text that can be read. It matches ErrText.
 type Error struct {
-	Line int // from 1
-	Text string
+	Line int    // from 1
+	Text string // what is wrong, in one sentence
 }
 
 // Error is what is wrong, without the line.

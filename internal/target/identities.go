@@ -14,7 +14,7 @@ import (
 
 // Identities are the devices of a scenario by index: how each proves who it is, and which of them this run made.
 type Identities struct {
-	IDs   []string
+	IDs   []string // of all devices, by index in the fleet
 	keys  []sas.Key
 	certs []*tls.Certificate // nil for devices with keys
 	made  []bool

@@ -21,8 +21,8 @@ import (
 
 // Options of Open.
 type Options struct {
-	Scenario *scenario.Scenario
-	Logger   *slog.Logger // nil logs nothing
+	Scenario *scenario.Scenario // required
+	Logger   *slog.Logger       // nil logs nothing
 	// Watch, which may be nil, is put around what opens connections: it sees which of them fail, and why.
 	Watch func(link.Dialer) link.Dialer
 	// Recorder shows the numbers of a hub in this process; nil shows none.
@@ -46,9 +46,9 @@ type Faults interface {
 
 // Target is an open target. It is a fleet's Target.
 type Target struct {
-	Name    string // without credentials
-	Can     scenario.Capabilities
-	Network *fault.Network // between devices and the target
+	Name    string                // without credentials
+	Can     scenario.Capabilities // what it is able to do: asked instead of its kind
+	Network *fault.Network        // between devices and the target
 	// Service is the client of the service side, which waits when the service throttles; Paced is the same without retries, for
 	// those who pace themselves: a throttled call ends as such. Both are nil where there is no service side.
 	Service, Paced *service.Client

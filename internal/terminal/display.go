@@ -23,7 +23,7 @@ import (
 type Screen struct {
 	Out   *os.File // the terminal
 	In    *os.File // whose echo is switched off meanwhile; nil for none
-	Color bool
+	Color bool     // whether it shows colours
 	Env   []string // "NAME=value"; the terminal's kind is looked up in it
 }
 

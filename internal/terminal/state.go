@@ -20,13 +20,13 @@ const (
 type State struct {
 	Plan
 	At       time.Duration // now
-	Target   string
-	Stage    int // number of the stage that runs; 0 before the first
-	Began    time.Duration
-	Job      string // a count that goes up, such as identities made; empty when there is none
-	Done     int
-	Total    int
-	Stopping bool
+	Target   string        // what is loaded, without credentials
+	Stage    int           // number of the stage that runs; 0 before the first
+	Began    time.Duration // when the stage that runs began
+	Job      string        // a count that goes up, such as identities made; empty when there is none
+	Done     int           // how far the count is
+	Total    int           // where the count ends; 0 when that is not known
+	Stopping bool          // the run was asked to end
 	Over     time.Duration // when the last stage that ran was over; 0 before
 	Waiting  int           // answers that are waited for then
 	Left     time.Duration // for how long at most; 0 when it is not known

@@ -11,11 +11,11 @@ const (
 
 // Machine is what a run needs of the machine that runs it.
 type Machine struct {
-	Memory      uint64 `json:"memory_bytes"` // estimate
-	Descriptors int    `json:"descriptors"`
+	Memory      uint64 `json:"memory_bytes"`      // estimate
+	Descriptors int    `json:"descriptors"`       // open files and sockets at once
 	Ports       int    `json:"ports"`             // local ports towards the target, of all source addresses
 	PerAddress  int    `json:"ports_per_address"` // of each of them
-	Addresses   int    `json:"source_addresses"`
+	Addresses   int    `json:"source_addresses"`  // from which devices connect; 1 without any named
 }
 
 func (p *Plan) machine(sc *scenario.Scenario) Machine {

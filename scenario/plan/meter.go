@@ -12,16 +12,16 @@ import (
 // Metering is how many messages the scenario counts for against a tier's daily quota. What a query finds counts, and
 // is not known before: the least is with queries that find nothing, the other with such as find the whole fleet.
 type Metering struct {
-	MeterBytes int     `json:"meter_bytes"` // a message for each started block of so many
-	Run        float64 `json:"run_messages"`
-	RunLeast   float64 `json:"run_messages_least"`
-	Day        float64 `json:"day_messages"` // of a day in the steady state
-	DayLeast   float64 `json:"day_messages_least"`
-	Quota      float64 `json:"quota,omitempty"` // messages a day that the tier allows; 0 without one
+	MeterBytes int     `json:"meter_bytes"`        // a message for each started block of so many
+	Run        float64 `json:"run_messages"`       // in the run, at most
+	RunLeast   float64 `json:"run_messages_least"` // in the run, if queries find nothing
+	Day        float64 `json:"day_messages"`       // of a day in the steady state
+	DayLeast   float64 `json:"day_messages_least"` // of such a day, if queries find nothing
+	Quota      float64 `json:"quota,omitempty"`    // messages a day that the tier allows; 0 without one
 	// When the quota is used up, from the start of the run, which is taken for the start of the day, if after its
 	// stages it goes on in the steady state: for sure, and if queries find all. 0 is never.
 	CutOff      float64 `json:"cut_off_seconds,omitempty"`
-	CutOffFirst float64 `json:"cut_off_seconds_first,omitempty"`
+	CutOffFirst float64 `json:"cut_off_seconds_first,omitempty"` // if queries find the whole fleet
 }
 
 const day = 24 * time.Hour

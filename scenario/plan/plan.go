@@ -16,22 +16,22 @@ import (
 
 // Plan is what a scenario will do. Rates are operations a second unless their name says otherwise.
 type Plan struct {
-	Scenario string  `json:"scenario"`
-	Seed     uint64  `json:"seed"`
+	Scenario string  `json:"scenario"`         // its name
+	Seed     uint64  `json:"seed"`             // from which all chance follows
 	Target   string  `json:"target"`           // what kind of target; without credentials
 	Devices  int     `json:"devices"`          // of all groups
 	Peak     int     `json:"peak_devices"`     // active at once, at most
 	Seconds  float64 `json:"duration_seconds"` // of all stages
 	Open     bool    `json:"open_ended"`       // a stage ends with its last step: the run takes longer
 
-	Groups     []Group    `json:"groups"`
-	Stages     []Stage    `json:"stages"`
-	Operations []Load     `json:"operations"`
+	Groups     []Group    `json:"groups"`           // in the order of the scenario
+	Stages     []Stage    `json:"stages"`           // in their order
+	Operations []Load     `json:"operations"`       // in the order of reports; those that there are
 	Steady     *Steady    `json:"steady,omitempty"` // nil for a run without devices
-	Machine    Machine    `json:"machine"`
-	Metering   Metering   `json:"metering"`
-	Tier       *TierCheck `json:"tier,omitempty"` // nil without a tier
-	Notes      []string   `json:"notes,omitempty"`
+	Machine    Machine    `json:"machine"`          // what the run needs where it runs
+	Metering   Metering   `json:"metering"`         // messages, as a hub bills them
+	Tier       *TierCheck `json:"tier,omitempty"`   // nil without a tier
+	Notes      []string   `json:"notes,omitempty"`  // what a reader must know, one line each
 
 	spans   []span
 	demands []Demand
@@ -41,9 +41,9 @@ type Plan struct {
 
 // Steady is the busiest state in which the run could stay.
 type Steady struct {
-	Stage   string `json:"stage"` // the one that is such a state, or that ends in it
-	Stays   bool   `json:"stays"` // it is such a state
-	Devices int    `json:"devices"`
+	Stage   string `json:"stage"`   // the one that is such a state, or that ends in it
+	Stays   bool   `json:"stays"`   // it is such a state
+	Devices int    `json:"devices"` // that are active in it
 }
 
 // String says which state it is: "as in stage hold", or "with the 1,000 devices at the end of stage up".
@@ -56,25 +56,25 @@ func (s *Steady) String() string {
 
 // Group is a group of devices.
 type Group struct {
-	Name    string `json:"name"`
-	Devices int    `json:"devices"`
+	Name    string `json:"name"`    // as the scenario has it
+	Devices int    `json:"devices"` // that there are
 }
 
 // Stage is a stage of the scenario.
 type Stage struct {
-	Name    string  `json:"name"`
-	Seconds float64 `json:"duration_seconds"` // 0 when it ends with its last step
-	From    int     `json:"from_devices"`
-	To      int     `json:"to_devices"`
+	Name    string  `json:"name"`                      // as the scenario has it
+	Seconds float64 `json:"duration_seconds"`          // 0 when it ends with its last step
+	From    int     `json:"from_devices"`              // active at its start
+	To      int     `json:"to_devices"`                // active at its end
 	Does    string  `json:"does,omitempty"`            // what it does beside changing the number of devices
 	Steps   bool    `json:"ends_with_steps,omitempty"` // it lasts as long as its steps take
 }
 
 // Load is one operation over the whole run.
 type Load struct {
-	Operation string  `json:"operation"`
-	Peak      float64 `json:"peak_per_second"` // in the busiest second
-	PeakStage string  `json:"peak_stage,omitempty"`
+	Operation string  `json:"operation"`               // its name in metrics
+	Peak      float64 `json:"peak_per_second"`         // in the busiest second
+	PeakStage string  `json:"peak_stage,omitempty"`    // that has the busiest second
 	Steady    float64 `json:"steady_per_second"`       // in the steady state, of what is on a schedule
 	Total     float64 `json:"total"`                   // in the whole run
 	Paused    float64 `json:"paused_total,omitempty"`  // that become due beside, while a stage pauses the fleet: they are dropped
@@ -89,15 +89,15 @@ type Demand struct {
 	Group     string            // of devices, or a query's name
 	Total     float64           // operations in the stage
 	Peak      float64           // operations in the busiest second; 0 when not on a schedule
-	PeakFor   time.Duration
-	Requests  float64 // that the target counts for one operation, at most: a query's pages; 1 when 0
-	Bytes     int     // of one operation as the target meters it; below 0 is free
-	Copies    int     // how often one is metered; once when 0
-	Devices   float64 // that the target counts for all of them, where one is about several; Total when 0
-	Finds     bool    // Bytes and Requests are what a query finds at most; at least it counts once
-	Paused    bool    // it becomes due in a pause and is dropped
-	About     bool    // Total is an estimate
-	stage     int     // -1 before the first one
+	PeakFor   time.Duration     // how long the busiest second goes on
+	Requests  float64           // that the target counts for one operation, at most: a query's pages; 1 when 0
+	Bytes     int               // of one operation as the target meters it; below 0 is free
+	Copies    int               // how often one is metered; once when 0
+	Devices   float64           // that the target counts for all of them, where one is about several; Total when 0
+	Finds     bool              // Bytes and Requests are what a query finds at most; at least it counts once
+	Paused    bool              // it becomes due in a pause and is dropped
+	About     bool              // Total is an estimate
+	stage     int               // -1 before the first one
 }
 
 // units are what limits and meters count.
@@ -121,7 +121,7 @@ func contributors() []contributor {
 type Options struct {
 	// Tier and Units are what to hold the scenario to; those of its target when empty.
 	Tier  string
-	Units int
+	Units int // 1 when 0
 }
 
 // Make plans a scenario. It returns tier.ErrTier for a tier that there is not.

@@ -12,9 +12,9 @@ import (
 
 // TierCheck is a scenario held to a tier.
 type TierCheck struct {
-	Tier     string   `json:"tier"`
-	Units    int      `json:"units"`
-	Limits   []Limit  `json:"limits"`
+	Tier     string   `json:"tier"`               // its name, such as S1
+	Units    int      `json:"units"`              // from 1
+	Limits   []Limit  `json:"limits"`             // of which the scenario asks anything
 	Exceeded []string `json:"exceeded,omitempty"` // for sure, one line each: which limit, where, by how much
 	Possible []string `json:"possible,omitempty"` // depending on what queries find
 	SetUp    float64  `json:"setup_seconds"`      // to make the identities at the registry's rate
@@ -31,12 +31,12 @@ func (c *TierCheck) Name() string {
 
 // Limit is one limit of the tier and what the scenario asks of it.
 type Limit struct {
-	Class    string  `json:"class"`
-	Allowed  float64 `json:"allowed_per_second"`
-	Peak     float64 `json:"peak_per_second"`
-	Steady   float64 `json:"steady_per_second"` // mean of the busiest stage
-	Stage    string  `json:"stage,omitempty"`   // that one
-	Exceeded bool    `json:"exceeded"`          // by more than a burst covers
+	Class    string  `json:"class"`              // what is limited, such as twin reads
+	Allowed  float64 `json:"allowed_per_second"` // operations
+	Peak     float64 `json:"peak_per_second"`    // in the busiest second
+	Steady   float64 `json:"steady_per_second"`  // mean of the busiest stage
+	Stage    string  `json:"stage,omitempty"`    // that one
+	Exceeded bool    `json:"exceeded"`           // by more than a burst covers
 }
 
 // defaultBurst is assumed of the service, which evaluates limits over minutes and does not say more.

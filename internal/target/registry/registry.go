@@ -32,9 +32,9 @@ type Options struct {
 type Counts struct {
 	Total   int // of the scenario, but those of files
 	Done    int // found in Out
-	Made    int
-	Existed int
-	Removed int
+	Made    int // that there were none of
+	Existed int // that were there already and are used
+	Removed int // that are gone now
 	Missing int // none to remove
 	OfFiles int // devices of files, which are left alone
 	Unsaved int // devices with certificates, of which Out holds nothing
