@@ -3,7 +3,9 @@ package hub
 import (
 	"context"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -62,8 +64,8 @@ func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []
 	return s.front.InvokeMethod(ctx, id, name, payload)
 }
 
-func (s *services) Send(id string, m front.DeviceMessage) error { return s.front.Send(id, m) }
-func (s *services) Purge(id string) int                         { return s.front.Purge(id) }
+func (s *services) Send(id string, m c2d.Message) error { return s.front.Send(id, m) }
+func (s *services) Purge(id string) int                 { return s.front.Purge(id) }
 
 func (s *services) PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
 	return s.store.PatchTwin(ctx, id, tags, desired, ifMatch)
@@ -94,5 +96,5 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 
 func (h *Hub) devicePolicy(name string) (primary, secondary sas.Key, ok bool) {
 	p, ok := h.policies[name]
-	return p.Primary, p.Secondary, ok && p.Rights&rest.DeviceConnect != 0
+	return p.Primary, p.Secondary, ok && p.Rights&policy.DeviceConnect != 0
 }

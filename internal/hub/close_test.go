@@ -36,7 +36,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 		ended <- err
 	}()
 	stacks := make([]byte, 1<<20)
-	eventually(t, "a request that waits", func() bool { return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Faults).Wait(")) })
+	eventually(t, "a request that waits", func() bool { return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Switch).Wait(")) })
 	if err := h.Close(); err != nil {
 		t.Error(err)
 	}

@@ -6,28 +6,27 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 )
@@ -75,7 +74,7 @@ type Hub struct {
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
-	policies map[string]rest.Policy
+	policies policy.Set
 	server   *http.Server
 
 	cancel    context.CancelFunc
@@ -124,7 +123,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.ca, err = certs.Open(h.opts.CertDir, h.opts.HostName); err != nil {
 		return err
 	}
-	if h.policies, err = openPolicies(h.opts.DataDir); err != nil {
+	if h.policies, err = policy.Open(h.opts.DataDir); err != nil {
 		return err
 	}
 	h.store, err = store.Open(ctx, store.Options{
@@ -185,12 +184,12 @@ func (h *Hub) serve() {
 		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	root := http.NewServeMux()
-	root.Handle(front.WebSocketPath, h.front.WebSocket())
+	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
 	root.Handle("/", api)
 	h.server = &http.Server{
 		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: front.WithConn,
+		ConnContext: websocket.WithConn,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {
@@ -280,7 +279,7 @@ func (h *Hub) clientCAs() *x509.CertPool {
 func (h *Hub) Arm() { h.limiter.Arm() }
 
 // Faults is the switch that makes the hub misbehave on purpose.
-func (h *Hub) Faults() *front.Faults { return h.front.Faults() }
+func (h *Hub) Faults() *faults.Switch { return h.front.Faults() }
 
 // errRestart is why connections end when the hub restarts.
 var errRestart = errors.New("the hub restarts")
@@ -320,56 +319,4 @@ func (h *Hub) Stats() Stats {
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 	}
-}
-
-// rights are those of the policies that a hub has from its beginning (iot-hub-dev-guide-sas).
-func rights() map[string]rest.Rights {
-	return map[string]rest.Rights{
-		"iothubowner":       rest.RegistryRead | rest.RegistryWrite | rest.ServiceConnect | rest.DeviceConnect,
-		"service":           rest.ServiceConnect,
-		"device":            rest.DeviceConnect,
-		"registryRead":      rest.RegistryRead,
-		"registryReadWrite": rest.RegistryRead | rest.RegistryWrite,
-	}
-}
-
-const policiesFile = "policies.json"
-
-// openPolicies reads the keys of the policies, or makes them; with a directory they are kept in it,
-// so that connection strings stay valid over restarts.
-func openPolicies(dir string) (map[string]rest.Policy, error) {
-	keys := make(map[string]registry.SymmetricKeys)
-	path := filepath.Join(dir, policiesFile)
-	if dir != "" {
-		b, err := os.ReadFile(path)
-		switch {
-		case err == nil:
-			if err := json.Unmarshal(b, &keys); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", path, err)
-			}
-		case !errors.Is(err, os.ErrNotExist):
-			return nil, err
-		}
-	}
-	policies := make(map[string]rest.Policy)
-	made := false
-	for name, r := range rights() {
-		k := keys[name]
-		if k.Primary.IsZero() || k.Secondary.IsZero() {
-			k = registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}
-			keys[name], made = k, true
-		}
-		policies[name] = rest.Policy{Primary: k.Primary, Secondary: k.Secondary, Rights: r}
-	}
-	if dir == "" || !made {
-		return policies, nil
-	}
-	b, err := json.MarshalIndent(keys, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return policies, os.WriteFile(path, b, 0o600)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
@@ -192,7 +192,7 @@ func measure(t *testing.T, q queueing, operations int) (measured histogram.Histo
 		}
 		time.Sleep(time.Minute) // all have connected and reported once
 		before := rec.Snapshot()
-		h.Faults().Serve(&front.Service{Servers: q.servers, Time: q.service, Exponential: !q.fixed, Seed: 1})
+		h.Faults().Serve(&servicetime.Model{Servers: q.servers, Time: q.service, Exponential: !q.fixed, Seed: 1})
 		curve := q.curve(operations)
 		if err := f.LoadAt(t.Context(), metrics.OpTwinReport, curve.Poisson(1, "arrivals", 0), curve.Total()); err != nil {
 			t.Fatal(err)

@@ -9,8 +9,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
+	"github.com/twinfleet/twinfleet/internal/hub/querylag"
+	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/identity"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -19,7 +21,7 @@ import (
 // openEmbedded starts the embedded hub.
 func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	s := &t.sc.Target
-	lag, err := hub.ParseQueryLag(s.QueryLag, t.sc.Seed)
+	lag, err := querylag.Parse(s.QueryLag, t.sc.Seed)
 	if err != nil {
 		return err
 	}
@@ -59,17 +61,17 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 // switches are the faults of the embedded hub.
 type switches struct {
 	hub *hub.Hub
-	*front.Faults
+	*faults.Switch
 }
 
 func (s switches) Restart(d time.Duration) { s.hub.Restart(d) }
 
 func (s switches) Serve(m *scenario.ServiceModel, seed uint64) {
 	if m == nil {
-		s.Faults.Serve(nil)
+		s.Switch.Serve(nil)
 		return
 	}
-	s.Faults.Serve(&front.Service{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: seed})
+	s.Switch.Serve(&servicetime.Model{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: seed})
 }
 
 // authorities are those that signed certificates of devices, for the embedded hub to trust. One that the scenario does not name

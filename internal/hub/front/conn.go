@@ -120,7 +120,7 @@ func (c *conn) gone() {
 		}
 		d.conn = nil
 		d.methods.failAll(iothub.ErrDeviceNotOnline)
-		d.queue.release()
+		d.queue.Release()
 	})
 	c.front.tellPresence(c.user)
 }
@@ -197,7 +197,7 @@ func (c *conn) write(build func([]byte) []byte) error {
 
 // answer is write for acknowledgements and responses, which a fault may drop.
 func (c *conn) answer(build func([]byte) []byte) error {
-	if c.front.faults.dropping() {
+	if c.front.faults.Dropping() {
 		return nil
 	}
 	return c.write(build)

@@ -1,19 +1,12 @@
 package front
 
 import (
-	"crypto/sha1"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
@@ -84,65 +77,10 @@ func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
 		return time.Time{}, iothub.ErrDeviceDisabled
 	}
 	if !m.HasPassword || len(m.Password) == 0 {
-		return time.Time{}, c.checkCertificate(creds)
+		state, _ := connectionState(c.nc)
+		return time.Time{}, c.front.auth.Certificate(user, creds, state.PeerCertificates)
 	}
-	return c.checkToken(string(m.Password), creds)
-}
-
-func (c *conn) checkToken(password string, creds registry.Credentials) (time.Time, error) {
-	token, err := sas.Parse(password)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if !token.Covers(c.user.Host + "/devices/" + c.user.DeviceID) {
-		return time.Time{}, errors.New("the token is for another resource")
-	}
-	keys := []sas.Key{creds.Primary, creds.Secondary}
-	if token.Policy != "" {
-		if c.front.opts.Policy == nil {
-			return time.Time{}, iothub.ErrUnauthorized
-		}
-		primary, secondary, ok := c.front.opts.Policy(token.Policy)
-		if !ok {
-			return time.Time{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
-		}
-		keys = []sas.Key{primary, secondary}
-	}
-	return token.Expiry, token.Verify(time.Now(), keys...)
-}
-
-// checkCertificate accepts a client certificate whose thumbprint is the identity's, or that a
-// trusted authority signed for the device.
-func (c *conn) checkCertificate(creds registry.Credentials) error {
-	state, ok := connectionState(c.nc)
-	if !ok || len(state.PeerCertificates) == 0 {
-		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
-	}
-	leaf := state.PeerCertificates[0]
-	switch creds.AuthType {
-	case registry.AuthSelfSigned:
-		short, long := sha1.Sum(leaf.Raw), sha256.Sum256(leaf.Raw)
-		for _, want := range []string{creds.Thumbprints.Primary, creds.Thumbprints.Secondary} {
-			if strings.EqualFold(want, hex.EncodeToString(short[:])) || strings.EqualFold(want, hex.EncodeToString(long[:])) {
-				return nil
-			}
-		}
-		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
-	case registry.AuthCertificateAuthority:
-		if c.front.opts.ClientCAs == nil || leaf.Subject.CommonName != c.user.DeviceID {
-			return iothub.ErrUnauthorized.With("the certificate is not for this device")
-		}
-		between := x509.NewCertPool()
-		for _, cert := range state.PeerCertificates[1:] {
-			between.AddCert(cert)
-		}
-		_, err := leaf.Verify(x509.VerifyOptions{
-			Roots: c.front.opts.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		})
-		return err
-	default:
-		return iothub.ErrUnauthorized.With("the device authenticates by %s", creds.AuthType)
-	}
+	return c.front.auth.Token(user, creds, string(m.Password))
 }
 
 // connectionState finds the TLS state of a connection, also below wrappers that have a NetConn method.
@@ -195,7 +133,7 @@ func (c *conn) takeOver(clean bool) error {
 		c.clean, c.filters = clean, d.filters
 		c.mu.Unlock()
 		d.methods.failAll(iothub.ErrDeviceNotOnline)
-		d.queue.release()
+		d.queue.Release()
 	})
 	c.front.started(c)
 	c.front.tellPresence(c.user)

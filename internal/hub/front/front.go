@@ -14,6 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
+	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -89,7 +92,8 @@ const maxMessage = 256 << 10
 type Front struct {
 	opts   Options
 	log    *slog.Logger
-	faults Faults
+	faults *faults.Switch
+	auth   deviceauth.Checker
 	seed   maphash.Seed
 	shards [shardCount]shard
 
@@ -125,7 +129,7 @@ type deviceState struct {
 	conn    *conn
 	filters filterSet // of a session that is not clean
 	kept    bool      // there is such a session
-	queue   messageQueue
+	queue   c2d.Queue
 	methods methodCalls
 }
 
@@ -140,8 +144,9 @@ func New(o Options) *Front {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{opts: o, log: o.Logger, seed: maphash.MakeSeed(), steps: make(chan *conn), starting: make(map[*conn]struct{})}
+	f := &Front{opts: o, auth: deviceauth.Checker{Policy: o.Policy, ClientCAs: o.ClientCAs}, log: o.Logger, seed: maphash.MakeSeed(), steps: make(chan *conn), starting: make(map[*conn]struct{})}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.faults = faults.New(f.ctx, &f.conns)
 	for i := range f.shards {
 		f.shards[i].devices = make(map[string]*deviceState)
 	}
@@ -194,7 +199,7 @@ func (f *Front) tellQueue(deviceID string) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	n := 0
-	f.device(deviceID, func(d *deviceState) { n = len(d.queue.waiting) })
+	f.device(deviceID, func(d *deviceState) { n = d.queue.Len() })
 	f.opts.Backend.QueueLength(deviceID, n)
 }
 
@@ -206,7 +211,7 @@ func (f *Front) ServeConn(nc net.Conn) {
 	f.conns.Add(1)
 	defer f.conns.Done()
 	defer nc.Close()
-	if f.faults.refusing() {
+	if f.faults.Refusing() {
 		return
 	}
 	c := f.start(nc)
@@ -243,6 +248,15 @@ func (f *Front) ended(c *conn, why error) {
 	if f.log.Enabled(f.ctx, slog.LevelDebug) {
 		f.log.Debug("connection ended", "device", c.client, "reason", why)
 	}
+}
+
+// Accept serves a connection in a goroutine of the Front's, and returns at once.
+func (f *Front) Accept(nc net.Conn) {
+	if f.closed.Load() {
+		nc.Close()
+		return
+	}
+	f.conns.Go(func() { f.ServeConn(nc) })
 }
 
 // Serve accepts connections until the listener closes; it returns when it does. A shortage of
@@ -332,4 +346,4 @@ func (f *Front) Stats() Stats {
 }
 
 // Faults is the switch that makes the Front misbehave on purpose.
-func (f *Front) Faults() *Faults { return &f.faults }
+func (f *Front) Faults() *faults.Switch { return f.faults }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -197,7 +198,7 @@ func TestMessages(t *testing.T) {
 	send := func(s side, payloads ...string) {
 		s.Helper()
 		for _, p := range payloads {
-			if err := s.Send("dev-1", front.DeviceMessage{Payload: []byte(p)}); err != nil {
+			if err := s.Send("dev-1", c2d.Message{Payload: []byte(p)}); err != nil {
 				s.Fatal(err)
 			}
 		}
@@ -256,7 +257,7 @@ func TestMessages(t *testing.T) {
 			for range 50 {
 				send(s, "x")
 			}
-			if err := s.Send("dev-1", front.DeviceMessage{}); !errors.Is(err, iothub.ErrMaximumQueueDepth) {
+			if err := s.Send("dev-1", c2d.Message{}); !errors.Is(err, iothub.ErrMaximumQueueDepth) {
 				s.Errorf("the 51st: %v", err)
 			}
 			<-time.After(61 * time.Minute)
@@ -267,7 +268,7 @@ func TestMessages(t *testing.T) {
 			if n := s.Purge("dev-1"); n != 1 || s.backend.queue != 0 {
 				s.Errorf("purged %d, %d wait", n, s.backend.queue)
 			}
-			if err := s.Send("dev-1", front.DeviceMessage{Payload: []byte("short"), Expires: time.Now().Add(time.Minute)}); err != nil {
+			if err := s.Send("dev-1", c2d.Message{Payload: []byte("short"), Expires: time.Now().Add(time.Minute)}); err != nil {
 				s.Fatal(err)
 			}
 			<-time.After(2 * time.Minute)

@@ -50,6 +50,26 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	}
 }
 
+// twinOperation carries out a twin operation of the connection: when its service is over, or now and by the
+// caller when no model of that is set. An error ends the connection.
+func (c *conn) twinOperation(payload []byte, do func(payload []byte) error) error {
+	faults := c.front.faults
+	if faults.Idle() {
+		return do(payload)
+	}
+	payload = bytes.Clone(payload) // it is the reader's
+	later := func() {
+		faults.Wait(c.front.ctx)
+		if err := do(payload); err != nil {
+			c.close(err)
+		}
+	}
+	if faults.Enter(c.client, later) {
+		return nil
+	}
+	return do(payload)
+}
+
 func (c *conn) puback(m *mqtt.Publish) error {
 	if m.QoS == 0 {
 		return nil

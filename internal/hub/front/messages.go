@@ -1,64 +1,24 @@
 package front
 
 import (
-	"fmt"
-	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-const (
-	maxQueue      = 50 // messages a device (iot-hub-devguide-messages-c2d)
-	maxDeliveries = 10 // tries before a message is dead (iot-hub-devguide-messages-c2d)
-)
-
-// DeviceMessage is a cloud-to-device message.
-type DeviceMessage struct {
-	Properties topics.Bag
-	Payload    []byte
-	Expires    time.Time // the zero time means Options.MessageTTL from now
-}
-
-// messageQueue holds the messages that wait for a device, oldest first.
-type messageQueue struct{ waiting []*queued }
-
-type queued struct {
-	DeviceMessage
-	packetID   uint16 // of the delivery under way; 0 when there is none
-	deliveries int
-}
-
-// release ends the deliveries under way, so that the next connection gets the messages again.
-// The caller holds the shard's lock.
-func (q *messageQueue) release() {
-	for _, m := range q.waiting {
-		m.packetID = 0
-	}
-}
-
-// expire drops messages that waited too long or were delivered in vain too often.
-func (q *messageQueue) expire(now time.Time) {
-	q.waiting = slices.DeleteFunc(q.waiting, func(m *queued) bool {
-		return now.After(m.Expires) || (m.packetID == 0 && m.deliveries >= maxDeliveries)
-	})
-}
-
 // Send queues a message for a device and delivers it when the device is there. It returns
 // iothub.ErrMaximumQueueDepth when fifty wait already.
-func (f *Front) Send(deviceID string, m DeviceMessage) error {
+func (f *Front) Send(deviceID string, m c2d.Message) error {
 	now := time.Now()
 	if m.Expires.IsZero() {
 		m.Expires = now.Add(f.opts.MessageTTL)
 	}
 	full := false
 	f.device(deviceID, func(d *deviceState) {
-		d.queue.expire(now)
-		if full = len(d.queue.waiting) >= maxQueue; !full {
-			d.queue.waiting = append(d.queue.waiting, &queued{DeviceMessage: m})
-		}
+		full = !d.queue.Add(m, now)
 	})
 	if full {
 		return iothub.ErrMaximumQueueDepth
@@ -74,8 +34,7 @@ func (f *Front) Send(deviceID string, m DeviceMessage) error {
 func (f *Front) Purge(deviceID string) int {
 	n := 0
 	f.device(deviceID, func(d *deviceState) {
-		n = len(d.queue.waiting)
-		d.queue.waiting = nil
+		n = d.queue.Purge()
 	})
 	f.tellQueue(deviceID)
 	return n
@@ -88,18 +47,12 @@ func (c *conn) deliver() error {
 		if d.conn != c {
 			return
 		}
-		d.queue.expire(time.Now())
-		for _, m := range d.queue.waiting {
-			if m.packetID != 0 {
-				continue
-			}
-			again := m.deliveries > 0
-			m.deliveries++
-			m.packetID = c.packetID()
+		d.queue.Deliver(time.Now(), c.packetID, func(m *c2d.Message, id uint16, repeated bool) {
 			// Some clients look for a system property to find the bag, so $.to is always there.
-			bag := append(topics.Bag{{Name: "$.to", Value: "/devices/" + c.user.DeviceID + "/messages/deviceBound", HasValue: true}}, m.Properties...)
-			packets = mqtt.AppendPublish(packets, topics.C2D(c.user.DeviceID, bag), m.Payload, 1, false, again, m.packetID)
-		}
+			to := topics.Property{Name: "$.to", Value: "/devices/" + c.user.DeviceID + "/messages/deviceBound", HasValue: true}
+			topic := topics.C2D(c.user.DeviceID, append(topics.Bag{to}, m.Properties...))
+			packets = mqtt.AppendPublish(packets, topic, m.Payload, 1, false, repeated, id)
+		})
 	})
 	if len(packets) == 0 {
 		return nil
@@ -116,21 +69,13 @@ func (c *conn) packetID() uint16 {
 	return c.nextID
 }
 
-// completed takes the message of a PUBACK out of the queue. Messages are acknowledged in order
-// (iot-hub-devguide-messages-c2d); an acknowledgement out of order ends the connection.
+// completed takes the message of a PUBACK out of the queue. An acknowledgement out of order ends the connection.
 func (c *conn) completed(id uint16) error {
 	var err error
 	c.front.device(c.client, func(d *deviceState) {
-		if d.conn != c {
-			return
+		if d.conn == c {
+			err = d.queue.Complete(id)
 		}
-		if len(d.queue.waiting) == 0 || d.queue.waiting[0].packetID != id {
-			if slices.ContainsFunc(d.queue.waiting, func(m *queued) bool { return m.packetID == id }) {
-				err = fmt.Errorf("message %d was acknowledged before an older one", id)
-			}
-			return
-		}
-		d.queue.waiting = d.queue.waiting[1:]
 	})
 	c.front.tellQueue(c.user.DeviceID)
 	return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -49,7 +50,7 @@ func TestServiceQueue(t *testing.T) {
 		{"a server for each", 4, "1@10 2@10", "1@10 2@10"},
 	} {
 		inBubble(t, front.Options{}, func(s side) {
-			s.Faults().Serve(&front.Service{Servers: tt.servers, Time: 10 * time.Millisecond})
+			s.Faults().Serve(&servicetime.Model{Servers: tt.servers, Time: 10 * time.Millisecond})
 			a, b := s.device("dev-a"), s.device("dev-b")
 			began := time.Now()
 			for _, w := range []*wiretest.Wire{a, b} {
@@ -85,7 +86,7 @@ func TestServiceTimes(t *testing.T) {
 	inBubble(t, front.Options{}, func(s side) {
 		const n = 4000
 		run := func(seed uint64) (ends []time.Duration) {
-			s.Faults().Serve(&front.Service{Servers: 1, Time: 10 * time.Millisecond, Exponential: true, Seed: seed})
+			s.Faults().Serve(&servicetime.Model{Servers: 1, Time: 10 * time.Millisecond, Exponential: true, Seed: seed})
 			w := s.device("dev-a")
 			began := time.Now()
 			for i := range n {
@@ -105,7 +106,7 @@ func TestServiceTimes(t *testing.T) {
 		if !slices.Equal(first, run(1)) || slices.Equal(first, run(2)) {
 			s.Error("times do not follow from the seed")
 		}
-		s.Faults().Serve(&front.Service{Servers: 50, Time: 10 * time.Millisecond, Exponential: true, Seed: 3})
+		s.Faults().Serve(&servicetime.Model{Servers: 50, Time: 10 * time.Millisecond, Exponential: true, Seed: 3})
 		w := s.device("dev-b")
 		for i := range 50 {
 			w.Publish(0, topics.Report(fmt.Sprint(i)), "{}")
@@ -121,7 +122,7 @@ func TestServiceTimes(t *testing.T) {
 // What waits when the model is taken away is carried out at once, in order, and before what comes then.
 func TestServiceEnds(t *testing.T) {
 	inBubble(t, front.Options{}, func(s side) {
-		s.Faults().Serve(&front.Service{Servers: 1, Time: time.Minute})
+		s.Faults().Serve(&servicetime.Model{Servers: 1, Time: time.Minute})
 		w := s.device("dev-a")
 		began := time.Now()
 		for _, rid := range []string{"1", "2", "3"} {
@@ -139,7 +140,7 @@ func TestServiceEnds(t *testing.T) {
 		if got := answers(w, began, 1); got != "5@2000" {
 			s.Errorf("then %s; want 5@2000", got)
 		}
-		s.Faults().Serve(&front.Service{Servers: 1, Time: time.Hour})
+		s.Faults().Serve(&servicetime.Model{Servers: 1, Time: time.Hour})
 		w.Publish(0, topics.Report("6"), "{}")
 		w.Silent() // Close, at the end, waits for nobody's service
 	})
@@ -148,7 +149,7 @@ func TestServiceEnds(t *testing.T) {
 // A stall holds up what would be answered; a device that went away, and one that does not read, hold up nobody.
 func TestServiceAndOtherFaults(t *testing.T) {
 	inBubble(t, front.Options{WriteTimeout: 5 * time.Second}, func(s side) {
-		s.Faults().Serve(&front.Service{Servers: 1, Time: 10 * time.Millisecond})
+		s.Faults().Serve(&servicetime.Model{Servers: 1, Time: 10 * time.Millisecond})
 		a, b, gone := s.device("dev-a"), s.device("dev-b"), s.device("dev-c")
 		began := time.Now()
 		gone.Publish(0, topics.Report("1"), "{}")

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -22,7 +23,7 @@ import (
 )
 
 // devices are those that are connected: dev-1 answers methods, and keeps what it is sent.
-type devices struct{ sent []front.DeviceMessage }
+type devices struct{ sent []c2d.Message }
 
 func (d *devices) InvokeMethod(_ context.Context, id, name string, payload []byte) (int, []byte, error) {
 	switch {
@@ -36,7 +37,7 @@ func (d *devices) InvokeMethod(_ context.Context, id, name string, payload []byt
 	return 200, payload, nil
 }
 
-func (d *devices) Send(_ string, m front.DeviceMessage) error {
+func (d *devices) Send(_ string, m c2d.Message) error {
 	if len(d.sent) == 2 {
 		return iothub.ErrMaximumQueueDepth
 	}
@@ -56,7 +57,7 @@ type bench struct {
 	server   *rest.Server
 	store    *store.Store
 	devices  *devices
-	policies map[string]rest.Policy
+	policies policy.Set
 	admitted []string // class and number of each request
 	metered  []int
 	shed     error // what Admit answers
@@ -78,12 +79,12 @@ func newBench(t *testing.T) *bench {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{T: t, store: s, devices: &devices{}, policies: map[string]rest.Policy{
-		"owner":    {Primary: sas.NewKey(), Secondary: sas.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite | rest.ServiceConnect | rest.DeviceConnect},
-		"service":  {Primary: sas.NewKey(), Rights: rest.ServiceConnect},
-		"reader":   {Primary: sas.NewKey(), Rights: rest.RegistryRead},
-		"registry": {Primary: sas.NewKey(), Rights: rest.RegistryRead | rest.RegistryWrite},
-		"device":   {Primary: sas.NewKey(), Rights: rest.DeviceConnect},
+	b := &bench{T: t, store: s, devices: &devices{}, policies: policy.Set{
+		"owner":    {Primary: sas.NewKey(), Secondary: sas.NewKey(), Rights: policy.RegistryRead | policy.RegistryWrite | policy.ServiceConnect | policy.DeviceConnect},
+		"service":  {Primary: sas.NewKey(), Rights: policy.ServiceConnect},
+		"reader":   {Primary: sas.NewKey(), Rights: policy.RegistryRead},
+		"registry": {Primary: sas.NewKey(), Rights: policy.RegistryRead | policy.RegistryWrite},
+		"device":   {Primary: sas.NewKey(), Rights: policy.DeviceConnect},
 	}}
 	runner := jobs.New(jobs.Options{Hub: patcher{s, b.devices}, Source: s})
 	t.Cleanup(func() {

@@ -14,7 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -23,7 +24,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -51,7 +51,7 @@ type Twins interface {
 // Devices reaches connected devices.
 type Devices interface {
 	InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error)
-	Send(deviceID string, m front.DeviceMessage) error
+	Send(deviceID string, m c2d.Message) error
 	Purge(deviceID string) int
 }
 
@@ -64,23 +64,6 @@ type Jobs interface {
 	Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error)
 }
 
-// Rights are what a shared access policy allows.
-type Rights uint8
-
-// The rights (iot-hub-dev-guide-sas).
-const (
-	RegistryRead Rights = 1 << iota
-	RegistryWrite
-	ServiceConnect
-	DeviceConnect
-)
-
-// Policy is a shared access policy.
-type Policy struct {
-	Primary, Secondary sas.Key
-	Rights             Rights
-}
-
 // Options of a Server. All but Admit and Logger are required.
 type Options struct {
 	Registry Registry
@@ -88,7 +71,7 @@ type Options struct {
 	Source   plan.Source
 	Devices  Devices
 	Jobs     Jobs
-	Policies map[string]Policy
+	Policies policy.Set
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -121,32 +104,32 @@ func New(o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, mux: http.NewServeMux()}
-	route := func(pattern string, right Rights, h handler) {
+	route := func(pattern string, right policy.Rights, h handler) {
 		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
-	route("PUT /devices/{id}", RegistryWrite, s.putDevice)
-	route("GET /devices/{id}", RegistryRead, s.getDevice)
-	route("DELETE /devices/{id}", RegistryWrite, s.deleteDevice)
+	route("PUT /devices/{id}", policy.RegistryWrite, s.putDevice)
+	route("GET /devices/{id}", policy.RegistryRead, s.getDevice)
+	route("DELETE /devices/{id}", policy.RegistryWrite, s.deleteDevice)
 	for _, path := range []string{"/devices", "/devices/{$}"} {
-		route("GET "+path, RegistryRead, s.listDevices)
-		route("POST "+path, RegistryWrite, s.bulk)
+		route("GET "+path, policy.RegistryRead, s.listDevices)
+		route("POST "+path, policy.RegistryWrite, s.bulk)
 	}
-	route("GET /statistics/devices", RegistryRead, s.registryStatistics)
-	route("GET /statistics/service", ServiceConnect, s.serviceStatistics)
-	route("GET /twins/{id}", ServiceConnect, s.getTwin)
-	route("PATCH /twins/{id}", ServiceConnect, s.patchTwin)
-	route("PUT /twins/{id}", ServiceConnect, s.putTwin)
-	s.mux.Handle("POST /twins/{id}/methods", s.wrap(ServiceConnect, s.method, errorbody.FormNested))
-	route("POST /devices/query", ServiceConnect, s.query)
-	route("POST /devices/{id}/messages/deviceBound", ServiceConnect, s.sendMessage)
-	route("DELETE /devices/{id}/commands", ServiceConnect, s.purge)
-	route("PUT /jobs/v2/{id}", ServiceConnect, s.createJob)
-	route("GET /jobs/v2/{id}", ServiceConnect, s.getJob)
-	route("POST /jobs/v2/{id}/cancel", ServiceConnect, s.cancelJob)
-	route("GET /jobs/v2/query", ServiceConnect, s.listJobs)
-	route("GET /devices/{id}/modules", RegistryRead, s.noModules)
-	route("/devices/{id}/modules/{module}", RegistryRead, s.noModule)
-	route("/twins/{id}/modules/{module}", ServiceConnect, s.noModule)
+	route("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
+	route("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
+	route("GET /twins/{id}", policy.ServiceConnect, s.getTwin)
+	route("PATCH /twins/{id}", policy.ServiceConnect, s.patchTwin)
+	route("PUT /twins/{id}", policy.ServiceConnect, s.putTwin)
+	s.mux.Handle("POST /twins/{id}/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
+	route("POST /devices/query", policy.ServiceConnect, s.query)
+	route("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
+	route("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
+	route("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
+	route("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
+	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
+	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
+	route("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
+	route("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
+	route("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)
 	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText))
@@ -157,13 +140,13 @@ func New(o Options) *Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // wrap checks the caller's right, bounds the body, and writes errors as the endpoint's clients expect them.
-func (s *Server) wrap(right Rights, h handler, body errorbody.Form) http.Handler {
+func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.opts.Wait != nil {
 			s.opts.Wait(r.Context())
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		err := s.authorize(r, right)
+		err := s.opts.Policies.Authorize(r.Header.Get("Authorization"), r.URL.Path, right)
 		if err == nil {
 			err = h(w, r)
 		}
@@ -193,30 +176,6 @@ func trackingID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails, by its own documentation
 	return hex.EncodeToString(b[:])
-}
-
-// authorize checks the token of a request against the policies.
-func (s *Server) authorize(r *http.Request, right Rights) error {
-	token, err := sas.Parse(r.Header.Get("Authorization"))
-	if err != nil {
-		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
-	}
-	policy, ok := s.opts.Policies[token.Policy]
-	if !ok {
-		return iothub.ErrUnauthorizedAccess.With("Unauthorized: no such shared access policy")
-	}
-	if err := token.Verify(time.Now(), policy.Primary, policy.Secondary); err != nil {
-		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
-	}
-	// Any host name is the hub's: clients know it by different ones. The path must be covered.
-	host, _, _ := strings.Cut(token.Resource, "/")
-	if !token.Covers(host + r.URL.Path) {
-		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token is for another resource")
-	}
-	if policy.Rights&right != right {
-		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the shared access policy %s does not allow this", token.Policy)
-	}
-	return nil
 }
 
 func (s *Server) admit(r *http.Request, class tier.Class, n int) error {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -171,7 +171,7 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassC2D, 1); err != nil {
 		return err
 	}
-	m := front.DeviceMessage{Payload: body}
+	m := c2d.Message{Payload: body}
 	for header, name := range map[string]string{"Iothub-Messageid": "$.mid", "Iothub-Correlationid": "$.cid", "Iothub-Userid": "$.uid"} {
 		if v := r.Header.Get(header); v != "" {
 			m.Properties = append(m.Properties, topics.Property{Name: name, Value: v, HasValue: true})

@@ -1,4 +1,5 @@
-package front
+// Package websocket is MQTT over WebSocket: a handler for HTTP that makes connections of requests.
+package websocket
 
 import (
 	"context"
@@ -9,24 +10,24 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gorilla/websocket"
+	gorilla "github.com/gorilla/websocket"
 )
 
-// WebSocketPath is where devices find MQTT over WebSocket (iot-mqtt-connect-to-iot-hub).
-const WebSocketPath = "/$iothub/websocket"
+// Path is where devices find MQTT over WebSocket (iot-mqtt-connect-to-iot-hub).
+const Path = "/$iothub/websocket"
 
 type connKey struct{}
 
-// WithConn makes the connection below an HTTP request known to WebSocket, which looks for the client
-// certificate there. It is an http.Server's ConnContext.
+// WithConn makes the connection below an HTTP request known to the handler: the client certificate is there. It is an
+// http.Server's ConnContext.
 func WithConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// WebSocket is the handler for MQTT over WebSocket. The connection outlives the HTTP handler, whose
-// buffers would otherwise stay.
-func (f *Front) WebSocket() http.Handler {
-	upgrader := websocket.Upgrader{
+// Handler gives each connection to serve, which must return at once: the connection outlives the request, whose buffers
+// would otherwise stay.
+func Handler(serve func(net.Conn)) http.Handler {
+	upgrader := gorilla.Upgrader{
 		Subprotocols:    []string{"mqtt"},
 		ReadBufferSize:  512,
 		WriteBufferPool: new(sync.Pool),
@@ -37,24 +38,20 @@ func (f *Front) WebSocket() http.Handler {
 		if err != nil {
 			return // Upgrade has answered
 		}
-		if f.closed.Load() {
-			ws.Close()
-			return
-		}
-		f.conns.Go(func() { f.ServeConn(&socket{ws: ws, below: r.Context().Value(connKey{})}) })
+		serve(&socket{ws: ws, below: r.Context().Value(connKey{})})
 	})
 }
 
 // socket is a WebSocket as a stream: frames may hold part of a packet or several.
 type socket struct {
-	ws    *websocket.Conn
+	ws    *gorilla.Conn
 	below any // the connection that carries the WebSocket
 	frame io.Reader
 }
 
 var _ net.Conn = (*socket)(nil)
 
-// Unwrap is the connection that carries the WebSocket, for those who look for its TLS state.
+// Unwrap is the connection that carries the WebSocket, for those who ask for its TLS state.
 func (s *socket) Unwrap() any { return s.below }
 
 func (s *socket) Read(b []byte) (int, error) {
@@ -62,13 +59,13 @@ func (s *socket) Read(b []byte) (int, error) {
 		if s.frame == nil {
 			kind, frame, err := s.ws.NextReader()
 			if err != nil {
-				var closed *websocket.CloseError
+				var closed *gorilla.CloseError
 				if errors.As(err, &closed) {
 					err = io.EOF
 				}
 				return 0, err
 			}
-			if kind != websocket.BinaryMessage {
+			if kind != gorilla.BinaryMessage {
 				return 0, errors.New("a text frame on an MQTT connection")
 			}
 			s.frame = frame
@@ -86,7 +83,7 @@ func (s *socket) Read(b []byte) (int, error) {
 }
 
 func (s *socket) Write(b []byte) (int, error) {
-	if err := s.ws.WriteMessage(websocket.BinaryMessage, b); err != nil {
+	if err := s.ws.WriteMessage(gorilla.BinaryMessage, b); err != nil {
 		return 0, err
 	}
 	return len(b), nil

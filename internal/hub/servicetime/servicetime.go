@@ -1,35 +1,39 @@
-package front
+// Package servicetime is a model of the time that a hub takes for its operations: a queue with so many servers.
+package servicetime
 
 import (
-	"bytes"
 	"container/heap"
+	"context"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Service is a model of the time that twin operations of devices take: servers that work off one queue in the
+// Model is the time that operations take: servers that work off one queue in the
 // order of arrival. An operation is carried out and answered when its service is over.
 //
 //	reports, reads ──▶ queue ──▶ server 1 … server c ──▶ answers
 //
 // With Poisson arrivals it is M/M/c, or M/D/c when Exponential is false.
-type Service struct {
+type Model struct {
 	Servers     int           // at least 1
 	Time        time.Duration // mean of one operation
 	Exponential bool          // service times are exponential; else all are Time
 	Seed        uint64        // the n-th operation's time follows from it
 }
 
-// serviceQueue is the queue before the servers of a Service. As the times of service depend on nothing but
+// Queue is the queue before the servers of a Model. Without a model nothing waits in it. As the times of service depend on nothing but
 // chance, an operation's end is known when it arrives: the first server that is free takes it then. So no
 // server has a goroutine that would wake up late; one goroutine waits for the next end while there is one.
-type serviceQueue struct {
+type Queue struct {
+	ctx        context.Context // ends the goroutines
+	goroutines *sync.WaitGroup // waits for them
+
 	active atomic.Int64 // a model is set, or operations are in the queue: counted so that an idle queue costs nothing
 
 	mu      sync.Mutex // protects the following fields
-	model   *Service
+	model   *Model
 	chance  *rand.Rand
 	free    []time.Time // when each server is
 	arrived uint64
@@ -39,9 +43,10 @@ type serviceQueue struct {
 	wake    chan struct{} // the next end has changed
 }
 
-// line is the operations of one device. Those of a device are carried out in the order of their arrival, also
+// line is the operations of one device, by its name. Those of a device are carried out in the order of their arrival, also
 // when one of them takes longer than the next.
 type line struct {
+	name  string
 	open  int       // operations that are not over
 	last  time.Time // when the last of them is to end
 	ready []job     // those that are to be carried out now
@@ -52,9 +57,8 @@ type line struct {
 type job struct {
 	ends   time.Time
 	number uint64 // in the order of arrival
-	conn   *conn
 	line   *line
-	do     func() error
+	do     func()
 }
 
 // jobs is a heap: the job that ends first comes first.
@@ -76,10 +80,14 @@ func (j *jobs) Pop() any {
 	return last
 }
 
-// Serve lets twin operations of devices take the time of a model, from now on. With nil they take none again: what
-// is in the queue is carried out at once.
-func (f *Faults) Serve(s *Service) {
-	q := &f.service
+// New makes a queue without a model, whose goroutines end with ctx and are counted by a wait group.
+func New(ctx context.Context, goroutines *sync.WaitGroup) *Queue {
+	return &Queue{ctx: ctx, goroutines: goroutines, lines: make(map[string]*line), wake: make(chan struct{}, 1)}
+}
+
+// Serve lets operations take the time of a model, from now on. With nil they take none: what is in the queue is
+// carried out at once.
+func (q *Queue) Serve(s *Model) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if (q.model == nil) != (s == nil) {
@@ -101,8 +109,8 @@ func (f *Faults) Serve(s *Service) {
 	q.poke()
 }
 
-// poke tells the goroutine of the queue to look again. The caller holds the lock.
-func (q *serviceQueue) poke() {
+// poke tells the goroutine of the queue that the next end has changed. The caller holds the lock.
+func (q *Queue) poke() {
 	if q.running {
 		select {
 		case q.wake <- struct{}{}:
@@ -111,36 +119,22 @@ func (q *serviceQueue) poke() {
 	}
 }
 
-// twinOperation carries out a twin operation of the connection: when its service is over, or now and by the
-// caller when no model is set. An error ends the connection.
-func (c *conn) twinOperation(payload []byte, do func(payload []byte) error) error {
-	q := &c.front.faults.service
-	if q.active.Load() == 0 {
-		return do(payload)
-	}
-	payload = bytes.Clone(payload) // it is the reader's
-	later := func() error { return do(payload) }
-	if q.enter(c, later) {
-		return nil
-	}
-	return later()
-}
+// Idle reports whether there is no model and nothing waits: no operation need enter.
+func (q *Queue) Idle() bool { return q.active.Load() == 0 }
 
-// enter puts an operation into the queue; it is false when it need not wait.
-func (q *serviceQueue) enter(c *conn, do func() error) bool {
+// Enter puts an operation of a device into the queue, which carries it out when its service is over; it is false when
+// the operation need not wait. Those of a device are carried out one after the other, in the order in which they entered.
+func (q *Queue) Enter(device string, do func()) bool {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lines[c.client]
+	l := q.lines[device]
 	if q.model == nil && l == nil {
 		return false
 	}
 	if l == nil {
-		if q.lines == nil {
-			q.lines, q.wake = make(map[string]*line), make(chan struct{}, 1)
-		}
-		l = new(line)
-		q.lines[c.client] = l
+		l = &line{name: device}
+		q.lines[device] = l
 	}
 	ends := now
 	if q.model != nil {
@@ -153,10 +147,10 @@ func (q *serviceQueue) enter(c *conn, do func() error) bool {
 	l.open++
 	q.arrived++
 	q.active.Add(1)
-	heap.Push(&q.jobs, job{ends, q.arrived, c, l, do})
+	heap.Push(&q.jobs, job{ends, q.arrived, l, do})
 	if !q.running {
 		q.running = true
-		c.front.conns.Go(func() { q.run(c.front) })
+		q.goroutines.Go(q.run)
 		return true
 	}
 	if q.jobs[0].number == q.arrived {
@@ -166,7 +160,7 @@ func (q *serviceQueue) enter(c *conn, do func() error) bool {
 }
 
 // end is when the service of an operation ends that arrives now. The caller holds the lock.
-func (q *serviceQueue) end(now time.Time) time.Time {
+func (q *Queue) end(now time.Time) time.Time {
 	first := 0
 	for i, at := range q.free {
 		if at.Before(q.free[first]) {
@@ -185,15 +179,15 @@ func (q *serviceQueue) end(now time.Time) time.Time {
 	return q.free[first]
 }
 
-// run hands out what has ended until nothing is in the queue, or the Front closes.
-func (q *serviceQueue) run(f *Front) {
+// run hands out what has ended until nothing is in the queue, or ctx ends.
+func (q *Queue) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		q.mu.Lock()
 		now := time.Now()
 		for len(q.jobs) > 0 && !q.jobs[0].ends.After(now) {
-			q.ready(f, heap.Pop(&q.jobs).(job))
+			q.ready(heap.Pop(&q.jobs).(job))
 		}
 		if len(q.jobs) == 0 {
 			q.running = false
@@ -205,24 +199,24 @@ func (q *serviceQueue) run(f *Front) {
 		select {
 		case <-timer.C:
 		case <-q.wake:
-		case <-f.ctx.Done():
-			return // the Front is over, and with it all its connections
+		case <-q.ctx.Done():
+			return // and with it all that would be answered
 		}
 	}
 }
 
 // ready lets an operation be carried out. A device that does not read its answers holds up itself alone. The caller
 // holds the lock.
-func (q *serviceQueue) ready(f *Front, j job) {
+func (q *Queue) ready(j job) {
 	j.line.ready = append(j.line.ready, j)
 	if !j.line.busy {
 		j.line.busy = true
-		f.conns.Go(func() { q.carryOut(f, j.line) })
+		q.goroutines.Go(func() { q.carryOut(j.line) })
 	}
 }
 
 // carryOut carries out what is ready of a device, one after the other.
-func (q *serviceQueue) carryOut(f *Front, l *line) {
+func (q *Queue) carryOut(l *line) {
 	for {
 		q.mu.Lock()
 		if len(l.ready) == 0 {
@@ -233,14 +227,11 @@ func (q *serviceQueue) carryOut(f *Front, l *line) {
 		j := l.ready[0]
 		l.ready = l.ready[1:]
 		q.mu.Unlock()
-		f.faults.Wait(f.ctx)
-		if err := j.do(); err != nil {
-			j.conn.close(err)
-		}
+		j.do()
 		q.mu.Lock()
 		q.active.Add(-1)
 		if l.open--; l.open == 0 {
-			delete(q.lines, j.conn.client)
+			delete(q.lines, l.name)
 		}
 		q.mu.Unlock()
 	}

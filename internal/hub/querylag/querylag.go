@@ -1,4 +1,5 @@
-package hub
+// Package querylag is how long changes of twins stay hidden from queries.
+package querylag
 
 import (
 	"errors"
@@ -9,12 +10,12 @@ import (
 	"time"
 )
 
-// ErrQueryLag is returned for text that is no query lag.
-var ErrQueryLag = errors.New("no query lag")
+// ErrMalformed is returned for text that is no query lag.
+var ErrMalformed = errors.New("no query lag")
 
-// ParseQueryLag reads a fixed lag, "2s", or an evenly random one, "500ms..3s", that follows from the
+// Parse reads a fixed lag, "2s", or an evenly random one, "500ms..3s", that follows from the
 // seed. Empty text is no lag: nil.
-func ParseQueryLag(text string, seed uint64) (func() time.Duration, error) {
+func Parse(text string, seed uint64) (func() time.Duration, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -25,7 +26,7 @@ func ParseQueryLag(text string, seed uint64) (func() time.Duration, error) {
 	low, err1 := time.ParseDuration(first)
 	high, err2 := time.ParseDuration(second)
 	if err1 != nil || err2 != nil || low < 0 || high < low {
-		return nil, fmt.Errorf("%w: %q; write a time, 2s, or two, 500ms..3s", ErrQueryLag, text)
+		return nil, fmt.Errorf("%w: %q; write a time, 2s, or two, 500ms..3s", ErrMalformed, text)
 	}
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -1,0 +1,81 @@
+// Package deviceauth checks that a device is who it says it is: by a token, or by a certificate.
+package deviceauth
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/username"
+)
+
+// Checker checks devices. The zero Checker knows no policies and no authorities.
+type Checker struct {
+	// Policy finds the keys of a shared access policy with the right DeviceConnect; nil for no policies.
+	Policy func(name string) (primary, secondary sas.Key, ok bool)
+	// ClientCAs signed the certificates of devices that authenticate by certificateAuthority; nil for none.
+	ClientCAs *x509.CertPool
+}
+
+// Token checks the password of a device, a shared access signature, and returns when it expires.
+func (c Checker) Token(user username.Name, creds registry.Credentials, password string) (time.Time, error) {
+	token, err := sas.Parse(password)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !token.Covers(user.Host + "/devices/" + user.DeviceID) {
+		return time.Time{}, errors.New("the token is for another resource")
+	}
+	keys := []sas.Key{creds.Primary, creds.Secondary}
+	if token.Policy != "" {
+		if c.Policy == nil {
+			return time.Time{}, iothub.ErrUnauthorized
+		}
+		primary, secondary, ok := c.Policy(token.Policy)
+		if !ok {
+			return time.Time{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
+		}
+		keys = []sas.Key{primary, secondary}
+	}
+	return token.Expiry, token.Verify(time.Now(), keys...)
+}
+
+// Certificate accepts a chain of client certificates whose first has the identity's thumbprint, or was signed by a
+// trusted authority for the device.
+func (c Checker) Certificate(user username.Name, creds registry.Credentials, chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
+	}
+	leaf := chain[0]
+	switch creds.AuthType {
+	case registry.AuthSelfSigned:
+		short, long := sha1.Sum(leaf.Raw), sha256.Sum256(leaf.Raw)
+		for _, want := range []string{creds.Thumbprints.Primary, creds.Thumbprints.Secondary} {
+			if strings.EqualFold(want, hex.EncodeToString(short[:])) || strings.EqualFold(want, hex.EncodeToString(long[:])) {
+				return nil
+			}
+		}
+		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
+	case registry.AuthCertificateAuthority:
+		if c.ClientCAs == nil || leaf.Subject.CommonName != user.DeviceID {
+			return iothub.ErrUnauthorized.With("the certificate is not for this device")
+		}
+		between := x509.NewCertPool()
+		for _, cert := range chain[1:] {
+			between.AddCert(cert)
+		}
+		_, err := leaf.Verify(x509.VerifyOptions{
+			Roots: c.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		})
+		return err
+	default:
+		return iothub.ErrUnauthorized.With("the device authenticates by %s", creds.AuthType)
+	}
+}

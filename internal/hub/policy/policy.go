@@ -1,0 +1,113 @@
+// Package policy is the shared access policies of a hub: what who holds their keys may do (iot-hub-dev-guide-sas).
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+)
+
+// Rights are what a shared access policy allows.
+type Rights uint8
+
+// The rights.
+const (
+	RegistryRead   Rights = 1 << iota // read identities
+	RegistryWrite                     // write identities
+	ServiceConnect                    // twins, queries, methods, messages and jobs
+	DeviceConnect                     // connect as any device
+)
+
+// Policy is a shared access policy.
+type Policy struct {
+	Primary, Secondary sas.Key // either signs
+	Rights             Rights  // what its tokens allow
+}
+
+// Set is the policies of a hub by name.
+type Set map[string]Policy
+
+// Authorize checks that a token, as the header Authorization has it, allows a request of a path. The error is
+// iothub.ErrUnauthorizedAccess.
+func (s Set) Authorize(header, path string, right Rights) error {
+	token, err := sas.Parse(header)
+	if err != nil {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+	}
+	policy, ok := s[token.Policy]
+	if !ok {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: no such shared access policy")
+	}
+	if err := token.Verify(time.Now(), policy.Primary, policy.Secondary); err != nil {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+	}
+	// Any host name is the hub's: clients know it by different ones. The path must be covered.
+	host, _, _ := strings.Cut(token.Resource, "/")
+	if !token.Covers(host + path) {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token is for another resource")
+	}
+	if policy.Rights&right != right {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the shared access policy %s does not allow this", token.Policy)
+	}
+	return nil
+}
+
+// rights are those of the policies that a hub has from its beginning (iot-hub-dev-guide-sas).
+func rights() map[string]Rights {
+	return map[string]Rights{
+		"iothubowner":       RegistryRead | RegistryWrite | ServiceConnect | DeviceConnect,
+		"service":           ServiceConnect,
+		"device":            DeviceConnect,
+		"registryRead":      RegistryRead,
+		"registryReadWrite": RegistryRead | RegistryWrite,
+	}
+}
+
+const fileName = "policies.json"
+
+// Open reads the keys of the policies, or makes them; with a directory they are kept in it,
+// so that connection strings stay valid over restarts.
+func Open(dir string) (Set, error) {
+	keys := make(map[string]registry.SymmetricKeys)
+	path := filepath.Join(dir, fileName)
+	if dir != "" {
+		b, err := os.ReadFile(path)
+		switch {
+		case err == nil:
+			if err := json.Unmarshal(b, &keys); err != nil {
+				return nil, fmt.Errorf("reading %s: %w", path, err)
+			}
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, err
+		}
+	}
+	policies := make(Set)
+	made := false
+	for name, r := range rights() {
+		k := keys[name]
+		if k.Primary.IsZero() || k.Secondary.IsZero() {
+			k = registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}
+			keys[name], made = k, true
+		}
+		policies[name] = Policy{Primary: k.Primary, Secondary: k.Secondary, Rights: r}
+	}
+	if dir == "" || !made {
+		return policies, nil
+	}
+	b, err := json.MarshalIndent(keys, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return policies, os.WriteFile(path, b, 0o600)
+}
