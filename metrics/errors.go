@@ -3,10 +3,9 @@ package metrics
 import (
 	"cmp"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics/internal/tally"
 	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
@@ -24,10 +23,10 @@ type ErrorCount struct {
 // maxReasons bounds how many reasons a run tells apart; further ones are counted as reason.Other.
 const maxReasons = 50
 
-// kindBound is the reasons that a run has seen so far.
-type kindBound struct {
-	seen  sync.Map // errorKey → nothing
-	kinds atomic.Int64
+// errorKey is what reasons are counted by.
+type errorKey struct {
+	outcome Outcome
+	reason  string
 }
 
 // bound gives the reason under which an outcome is counted.
@@ -35,41 +34,10 @@ func (r *Recorder) bound(o Outcome, why string) string {
 	if why == "" {
 		why = plainReason(o)
 	}
-	k := errorKey{o, why}
-	if _, ok := r.kinds.seen.Load(k); ok {
-		return why
-	}
-	// Racing newcomers may pass the bound together: by no more than run at once.
-	if r.kinds.kinds.Load() >= maxReasons {
+	if !r.reasons.Admit(errorKey{o, why}) {
 		return reason.Other
 	}
-	if _, ok := r.kinds.seen.LoadOrStore(k, nil); !ok {
-		r.kinds.kinds.Add(1)
-	}
 	return why
-}
-
-// errorTable counts by reason. Only operations that ended badly come here.
-type errorTable struct{ counts sync.Map } // errorKey → *errorState
-
-type errorKey struct {
-	outcome Outcome
-	reason  string
-}
-
-type errorState struct {
-	count atomic.Uint64
-	last  atomic.Int64 // Unix nanoseconds
-}
-
-func (t *errorTable) add(k errorKey, at time.Time) {
-	s, ok := t.counts.Load(k)
-	if !ok {
-		s, _ = t.counts.LoadOrStore(k, new(errorState))
-	}
-	state := s.(*errorState)
-	state.count.Add(1)
-	state.last.Store(at.UnixNano())
 }
 
 // plainReason is the reason of an outcome of which no more is known.
@@ -88,14 +56,11 @@ func plainReason(o Outcome) string {
 	}
 }
 
-func (t *errorTable) snapshot(op Operation, group string) []ErrorCount {
+// errorCounts are the counts of a table, in the order of reports.
+func errorCounts(t *tally.Table[errorKey], op Operation, group string) []ErrorCount {
 	var all []ErrorCount
-	t.counts.Range(func(k, v any) bool {
-		key, state := k.(errorKey), v.(*errorState)
-		if n := state.count.Load(); n > 0 {
-			all = append(all, ErrorCount{op, group, key.outcome.String(), key.reason, n, time.Unix(0, state.last.Load()).UTC()})
-		}
-		return true
+	t.Each(func(k errorKey, count uint64, last time.Time) {
+		all = append(all, ErrorCount{op, group, k.outcome.String(), k.reason, count, last})
 	})
 	slices.SortFunc(all, compareErrors)
 	return all

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/internal/tally"
 )
 
 // Options of a Recorder. The zero value is good.
@@ -24,11 +26,11 @@ type Options struct {
 // Recorder takes every measured operation of a run. It is safe for concurrent use, and two devices
 // share no lock on the way in.
 type Recorder struct {
-	opts   Options
-	start  time.Time
-	series sync.Map // key → *Series
-	kinds  kindBound
-	marks  atomic.Pointer[[]stageMark]
+	opts    Options
+	start   time.Time
+	series  sync.Map // key → *Series
+	reasons tally.Bound[errorKey]
+	marks   atomic.Pointer[[]stageMark]
 
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
@@ -66,6 +68,7 @@ func NewRecorder(o Options) *Recorder {
 		opts: o, start: time.Now(), groups: make(map[Operation]int),
 		devices: make(map[deviceKey]*atomic.Int64), queries: make(map[string]*queryState),
 	}
+	r.reasons.Most = maxReasons
 	r.marks.Store(&[]stageMark{})
 	return r
 }

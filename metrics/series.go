@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/metrics/internal/inflight"
+	"github.com/twinfleet/twinfleet/metrics/internal/tally"
 )
 
 // Series is where the operations of one kind and group go. Resolve it once, outside the hot path.
@@ -39,7 +40,7 @@ type cell struct {
 	own       histogram.Live
 	response  [outcomes]histogram.Live
 	service   [outcomes]histogram.Live
-	errors    errorTable
+	errors    tally.Table[errorKey]
 
 	mu     sync.Mutex // protects the following fields
 	seen   [3]uint64  // starts, ends and drops of the last copy
@@ -123,7 +124,7 @@ func (o Started) EndBecause(done time.Time, outcome Outcome, reason string) {
 		outcome = Failed
 	}
 	if outcome != OK {
-		o.cell.errors.add(errorKey{outcome, o.series.rec.bound(outcome, reason)}, done)
+		o.cell.errors.Add(errorKey{outcome, o.series.rec.bound(outcome, reason)}, done)
 	}
 	o.cell.response[outcome].Record(done.Sub(o.Intended))
 	o.cell.service[outcome].Record(done.Sub(o.Sent))
@@ -164,7 +165,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 		out.Response[o] = c.response[o].Snapshot()
 		out.Service[o] = c.service[o].Snapshot()
 	}
-	out.Reasons = c.errors.snapshot(op, group)
+	out.Reasons = errorCounts(&c.errors, op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
 	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
 	for i, reason := range DropReasons() {

@@ -34,7 +34,7 @@ func goodIf(ok bool, otherwise Mark) Mark {
 	return otherwise
 }
 
-// Of tell what became of rollouts and jobs, which errors the worker met, how fresh the results
+// Of says what became of rollouts and jobs, which errors the worker met, how fresh the results
 // of queries were and whether they were right.
 func Of(r *report.Run) []Finding {
 	var all []Finding

@@ -147,7 +147,7 @@ func (x Reason) Where() string {
 	return strings.Join(parts, " · ")
 }
 
-// Of are why operations of a run ended badly, the most frequent first.
+// Of gives the reasons why operations of a run ended badly, the most frequent first.
 func Of(r *report.Run) []Reason {
 	var all []Reason
 	groups, stages := r.GroupNames(), len(r.Stages) > 1
