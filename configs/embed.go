@@ -17,7 +17,7 @@ const SchemaFile = "scenario.schema.json"
 
 // Scenario is a scenario that the program brings along.
 type Scenario struct {
-	Name        string
+	Name        string // by which the program takes it
 	Description string // in a line
 	Text        []byte // YAML
 }

@@ -218,7 +218,7 @@ func TestAFirstConnectionThatHangs(t *testing.T) {
 	})
 }
 
-// What is due while a device waits to connect again is counted when it is due, not when it is back.
+// What is due while a device waits to reconnect is counted when it is due, not when it is back.
 func TestDropsAreCountedAsTheyAreDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()

@@ -11,7 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// Activity is something that the devices of a group do again and again: what, when and how. What a group reports and the
+// Activity is something that the devices of a group do repeatedly: what, when and how. What a group reports and the
 // messages that it sends are two of them; a program adds its own.
 type Activity struct {
 	// Operation is what it is measured as. One of a program's own is among metrics.Options.Operations.
@@ -28,9 +28,9 @@ type Activity struct {
 // Turn is an operation that is being started. It is valid until Start returns. What neither publishes nor reports is counted as
 // dropped.
 type Turn struct {
-	Device protocol.Device
-	N      int64      // turns of the device before this one, whether or not a connection broke meanwhile
-	Rand   *rand.Rand // its draws follow from seed, device, operation and N
+	Device protocol.Device // whose turn it is
+	N      int64           // turns of the device before this one, whether or not a connection broke meanwhile
+	Rand   *rand.Rand      // its draws follow from seed, device, operation and N
 
 	d              *device
 	conn           link.Conn

@@ -15,13 +15,13 @@ import (
 //	   ▲                 ▲   │                     │  │               │
 //	   │                 │   └──refused, no answer─┼──┼──────────────▶│
 //	   │                 ├────────wait over────────┼──┼───────────────┘
-//	   │                 └──online again── offline ◀──┘ session over
+//	   │                 └──back online── offline ◀──┘ session over
 //	   └──scaled down, stopped── (from every state)
 const (
 	StateWaiting    = "waiting"    // not started yet, or scaled away
 	StateConnecting = "connecting" // dialling, waiting for CONNACK, subscribing
 	StateConnected  = "connected"
-	StateBackoff    = "backoff" // lost its connection, or was refused; waits to try again
+	StateBackoff    = "backoff" // lost its connection, or was refused; waits to retry
 	StateOffline    = "offline" // its session is over; waits for the next one
 )
 
@@ -35,12 +35,12 @@ type Target interface {
 
 // Config is a fleet.
 type Config struct {
-	Seed     uint64 // every random choice follows from it
-	Groups   []Group
-	Target   Target
-	Driver   link.Driver
-	Recorder *metrics.Recorder
-	Logger   *slog.Logger // nil logs nothing
+	Seed     uint64            // every random choice follows from it
+	Groups   []Group           // in the order of their devices
+	Target   Target            // needed
+	Driver   link.Driver       // of the connections; needed
+	Recorder *metrics.Recorder // gets every operation; needed
+	Logger   *slog.Logger      // nil logs nothing
 	// Run, letters and digits, names the run in the marks of messages whose deliveries are measured, so that two runs on the
 	// same topics know whose each is. When it is empty the marks name none.
 	Run string
@@ -58,18 +58,18 @@ type Config struct {
 
 // DesiredUpdate is desired properties that reached a device.
 type DesiredUpdate struct {
-	Index    int
-	Device   string
-	Group    string
-	Complete bool   // the whole section, read at connecting; else a change, sent by the hub
-	Version  int64  // $version
-	JSON     []byte // as received; the receiver's to keep
-	At       time.Time
+	Index    int       // of the device in the fleet
+	Device   string    // its id
+	Group    string    // its name
+	Complete bool      // the whole section, read at connecting; else a change, sent by the hub
+	Version  int64     // $version
+	JSON     []byte    // as received; the receiver's to keep
+	At       time.Time // when it arrived
 }
 
 // Report is an acknowledged report of a device.
 type Report struct {
-	Index        int
+	Index        int       // of the device in the fleet
 	Connectivity string    // empty in an answer to desired properties
 	Version      int64     // $version of the reported properties
 	Acked        time.Time // when the acknowledgement arrived

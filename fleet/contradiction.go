@@ -17,10 +17,10 @@ const (
 
 // Contradiction is something that a target told and that cannot be true beside what it told before.
 type Contradiction struct {
-	Index  int
-	Device string
-	Kind   ContradictionKind
-	Detail string
+	Index  int               // of the device in the fleet
+	Device string            // its id
+	Kind   ContradictionKind // what cannot be true
+	Detail string            // the numbers of it, for people
 }
 
 // contradict tells of a contradiction. It must be called without the device's lock.

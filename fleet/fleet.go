@@ -184,7 +184,7 @@ func (f *Fleet) Left() int { return int(f.left.Load()) }
 // Ran is how many devices have been started, whether or not they were stopped since. It is for the goroutine that scales.
 func (f *Fleet) Ran() int { return f.ran }
 
-// returned counts a device that is connected again after it lost its connection.
+// returned counts a device that is connected once more after it lost its connection.
 func (f *Fleet) returned(d *device) {
 	if d.lost {
 		f.returns.Add(1)

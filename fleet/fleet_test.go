@@ -285,7 +285,7 @@ func ms(n ...int) []time.Duration {
 	return out
 }
 
-// Sessions last, and absences do, as the seed says, and a device that was away reports again.
+// Sessions last, and absences do, as the seed says, and a device that was away reports once more.
 func TestChurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
@@ -385,7 +385,7 @@ func TestDesiredAndMethods(t *testing.T) {
 		h.tell("r", link.Message{Topic: "$iothub/methods/POST/reboot/?$rid=1f"})
 		time.Sleep(time.Second)
 		h.drop()
-		time.Sleep(time.Second) // the twin says version 3 again, which is answered already
+		time.Sleep(time.Second) // the twin repeats version 3, which is answered already
 		f.Stop(t.Context())
 		if got := strings.Join(told, ", "); got != "true 3, false 4, true 3" {
 			t.Errorf("told of %s", got)

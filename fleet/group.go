@@ -10,20 +10,22 @@ import (
 
 // Group is devices that share a profile.
 type Group struct {
-	Name  string
+	Name  string   // in metrics
 	IDs   []string // one a device
 	First int      // index of the group's first device in the fleet
 
-	Report    Reporting
-	Telemetry Telemetry
+	Report    Reporting        // what goes into twins; zero reports nothing
+	Telemetry Telemetry        // messages; zero sends none
 	Session   schedule.Churn   // the zero value stays for ever
 	Backoff   schedule.Backoff // the zero value is schedule.ExponentialBackoff
-	Throttled schedule.Backoff // after a refusal with return code 3, "server unavailable"; the zero value is as Backoff, or schedule.ThrottledBackoff when that is zero too
-	Tokens    Tokens
+	// Throttled is the back-off after a refusal with return code 3, "server unavailable". The zero value is as Backoff, or
+	// schedule.ThrottledBackoff when that is zero too.
+	Throttled schedule.Backoff
+	Tokens    Tokens        // how credentials end; zero for never
 	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
 	Timeout   time.Duration // of an operation; 30 s when 0
 	Answer    bool          // answer desired properties in reported
-	Methods   Methods
+	Methods   Methods       // how direct methods are answered
 	// Listens has the group's devices subscribe to what their protocol says, and start before all others. Those of a protocol
 	// with twins listen to the target in any case.
 	Listens bool
@@ -50,10 +52,10 @@ type Telemetry struct {
 	Every   time.Duration         // 0 sends only what a stage's rate asks for
 	Gaps    schedule.Distribution // between two messages, by chance, instead of Every; the zero value is Every
 	Rated   bool                  // takes its turn when a stage asks the fleet for a rate of messages
-	Payload payload.Source
-	QoS     byte
-	Retain  bool
-	Sync    bool
+	Payload payload.Source        // of a message; nil sends {}
+	QoS     byte                  // 0 to 2
+	Retain  bool                  // set the retain flag
+	Sync    bool                  // all devices in one instant, instead of spread over Every
 	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
 	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
 	Deliveries int
@@ -68,8 +70,8 @@ type Tokens struct {
 
 // Methods is how devices answer direct methods.
 type Methods struct {
-	Delay  schedule.Distribution
-	Status int // 200 when 0
+	Delay  schedule.Distribution // before the answer; zero for at once
+	Status int                   // 200 when 0
 }
 
 // withDefaults fills in what a group leaves open, so that a zero value is the careful choice.

@@ -166,7 +166,7 @@ func (d *device) publish(conn link.Conn, rid string, m link.Message, failed func
 	})
 }
 
-// nextTimeout is when the oldest operation runs out of time. It is looked up only when the last
+// nextTimeout is when the oldest operation runs out of time. It is found anew only when the last
 // known one has passed or there was none: operations are begun in the order of their deadlines.
 func (d *device) nextTimeout(known time.Time) time.Time {
 	now := time.Now()

@@ -8,7 +8,7 @@ import (
 )
 
 // A process that stood still finds, all at once, answers that came long ago and operations whose time is up: an answer that is
-// seen after the time-out is none, whichever is looked at first.
+// seen after the time-out is none, whichever is seen first.
 func TestAnAnswerAfterTheTimeoutIsNone(t *testing.T) {
 	rec := metrics.NewRecorder(metrics.Options{})
 	series, sent := rec.Series(metrics.OpTelemetry, "g"), time.Now().Add(-time.Hour)

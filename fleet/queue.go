@@ -182,7 +182,7 @@ func (d *device) countGap(now time.Time) {
 	})
 }
 
-// eachSchedule visits what the device does on its own again and again.
+// eachSchedule visits what the device does on its own repeatedly.
 func (d *device) eachSchedule(visit func(schedule.Rhythm, *schedule.Cursor, *metrics.Series)) {
 	for _, a := range d.group.activities {
 		if e := a.rhythm(d.index); !e.IsZero() {

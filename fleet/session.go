@@ -67,7 +67,7 @@ func (d *device) retire(a *agenda) {
 	}
 }
 
-// nextOf is when something is due again after a time.
+// nextOf is when something is due next after a time.
 func (d *device) nextOf(r schedule.Rhythm, c *schedule.Cursor, after time.Time) time.Time {
 	return d.fleet.start.Add(r.After(c, after.Sub(d.fleet.start)))
 }
@@ -173,7 +173,7 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 // errCut is a connection that a storm cut.
 var errCut = errors.New("the connection was cut")
 
-// strangersTick is how often a subscriber that leaves looks for what others have yet to hear of it.
+// strangersTick is how often a subscriber that leaves polls for what others have yet to hear of it.
 const strangersTick = 20 * time.Millisecond
 
 // drain waits, before a polite farewell, until the operations under way are answered or their time is up. What waits for

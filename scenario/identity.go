@@ -34,7 +34,7 @@ type Identity struct {
 // DeviceKey is a device that a hub knows already.
 type DeviceKey struct {
 	HostName string // of its hub
-	DeviceID string
+	DeviceID string // as the hub has it, small and capital letters differ
 	Key      Secret // in base64
 }
 
@@ -97,7 +97,8 @@ func (r *reader) finishTrust(t *Target) {
 	b, err := r.readFile(t.CA)
 	switch here, statErr := filepath.Abs(t.CA); {
 	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
-		r.FailAt(path, problem.Place{}, "there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
+		r.FailAt(path, problem.Place{},
+			"there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
 		return
 	case err != nil:
 		r.FailAt(path, problem.Place{}, "the file cannot be read: %v", err)
@@ -311,7 +312,7 @@ func usableID(id string) error {
 // mostIDs bounds the comparison of ids of different groups.
 const mostIDs = 2_000_000
 
-// validateIDs looks for a device that is in two groups.
+// validateIDs finds a device that is in two groups.
 func (r *reader) validateIDs(s *Scenario) {
 	if len(s.Fleet.Groups) < 2 || s.Devices() > mostIDs {
 		return

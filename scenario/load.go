@@ -21,9 +21,9 @@ type Options struct {
 	// Set overrides keys: "fleet.groups.robots.count=10", "seed=7". Items of a list are named by their
 	// number, groups[0], or by their name.
 	Set []string
-	// Devices is how many devices the whole fleet is to have, and Duration how long the stages are to last together:
-	// groups and stages keep their proportions. 0 for what the file says.
-	Devices  int
+	// Devices is how many devices the whole fleet is to have: groups and stages keep their proportions. 0 for what the file says.
+	Devices int
+	// Duration is how long the stages are to last together, likewise in proportion. 0 for what the file says.
 	Duration time.Duration
 	// Lookup finds environment variables; os.LookupEnv when nil.
 	Lookup func(name string) (string, bool)

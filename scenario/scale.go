@@ -34,7 +34,8 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	case len(groups) == 0 || r.Overlaps("fleet"):
 		return // was said, or will be
 	case want < len(groups) || want > mostDevices:
-		r.FailAt(askedDevices, problem.Place{}, "%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
+		r.FailAt(askedDevices, problem.Place{},
+			"%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
 		return
 	}
 	r.finishNumbers(s)
@@ -53,7 +54,8 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	for i, n := range apportion(counts, want) {
 		g := &groups[i]
 		if file := g.Identity.File; file != "" && n > len(g.Identity.Devices) {
-			r.FailAt(askedDevices, problem.Place{}, "group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
+			r.FailAt(askedDevices, problem.Place{},
+				"group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
 			continue
 		}
 		if g.Count != n {
@@ -78,7 +80,8 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 		}
 		r.scaleRate(askedDevices, i, &s.Stages[i], factor)
 	}
-	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %d: the fleet has %d devices instead of %d, and the numbers of its groups and stages follow", askedDevices, want, want, before))
+	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %d: the fleet has %d devices instead of %d, and the numbers of its groups and stages follow",
+		askedDevices, want, want, before))
 }
 
 // scaleAwaits holds the numbers that steps wait for to those of their stages, of which each was rounded for itself: ends has
@@ -124,7 +127,8 @@ func (r *reader) scaleRate(asked string, stage int, t *Stage, factor float64) {
 	}
 	t.ConnectRate = &Range{c.From * factor, c.To * factor}
 	if fastest := max(t.ConnectRate.From, t.ConnectRate.To); fastest > maxRate {
-		r.FailAt(asked, problem.Place{}, "the devices of stage %s would come or go at %.0f/s, which is more than one process can start; make it longer, or the fleet smaller", t.Name, fastest)
+		r.FailAt(asked, problem.Place{},
+			"the devices of stage %s would come or go at %.0f/s, which is more than one process can start; make it longer, or the fleet smaller", t.Name, fastest)
 	}
 	r.rescaled(fmt.Sprintf("stages[%d].connect_rate", stage), t.ConnectRate)
 }
@@ -195,7 +199,8 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 	for i := range s.Service.Jobs {
 		r.scaleTime(fmt.Sprintf("service.jobs[%d].at", i), &s.Service.Jobs[i].At, factor)
 	}
-	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow", askedDuration, brief(want), brief(want), brief(before.Round(timing.Shortest))))
+	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow",
+		askedDuration, brief(want), brief(want), brief(before.Round(timing.Shortest))))
 }
 
 // stageLengths are how long the stages last, as far as they say; 0 for those that end with their last step.

@@ -209,12 +209,12 @@ func TestLengthsAddUp(t *testing.T) {
 func TestSourceOfAnotherSize(t *testing.T) {
 	for _, text := range []string{threeKinds, faulty} {
 		sc := decode(t, text, scenario.Options{Devices: 37, Duration: 7 * time.Second})
-		again := decode(t, string(sc.Source), scenario.Options{})
-		if !slices.Equal(groupCounts(sc), groupCounts(again)) || !slices.Equal(stageDevices(sc), stageDevices(again)) || !slices.Equal(stageTimes(sc), stageTimes(again)) {
+		same := decode(t, string(sc.Source), scenario.Options{})
+		if !slices.Equal(groupCounts(sc), groupCounts(same)) || !slices.Equal(stageDevices(sc), stageDevices(same)) || !slices.Equal(stageTimes(sc), stageTimes(same)) {
 			t.Errorf("the source is of another size:\n%s", sc.Source)
 		}
 		for i := range sc.Stages {
-			a, b := &sc.Stages[i], &again.Stages[i]
+			a, b := &sc.Stages[i], &same.Stages[i]
 			if !reflect.DeepEqual(a.ConnectRate, b.ConnectRate) || !reflect.DeepEqual(a.Storm, b.Storm) || !reflect.DeepEqual(a.Network, b.Network) || !reflect.DeepEqual(a.Hub, b.Hub) {
 				t.Errorf("stage %s differs:\n%s", a.Name, sc.Source)
 			}

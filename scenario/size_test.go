@@ -75,10 +75,10 @@ stages:
 			}
 		}
 		// The record's scenario is the one that ran.
-		again := decode(t, string(sc.Source), scenario.Options{})
+		recorded := decode(t, string(sc.Source), scenario.Options{})
 		for i := range sc.Stages {
-			if !slices.Equal(again.ActiveAt(i), sc.ActiveAt(i)) {
-				t.Errorf("%d devices: the record's stage %s has %v; want %v", x.devices, sc.Stages[i].Name, again.ActiveAt(i), sc.ActiveAt(i))
+			if !slices.Equal(recorded.ActiveAt(i), sc.ActiveAt(i)) {
+				t.Errorf("%d devices: the record's stage %s has %v; want %v", x.devices, sc.Stages[i].Name, recorded.ActiveAt(i), sc.ActiveAt(i))
 			}
 		}
 	}

@@ -50,8 +50,8 @@ func (k TargetKind) Can() Capabilities {
 
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
-	Hub      string // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
-	Kind     TargetKind
+	Hub      string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
+	Kind     TargetKind          // follows from Hub
 	CA       string              // file with certificates to trust beside nothing else; the system's when empty
 	Trusted  []*x509.Certificate // of that file
 	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
@@ -75,7 +75,7 @@ func (t *Target) Limited() bool { return t.Tier != "" || t.Can().Registry && !t.
 type Endpoint struct {
 	Host   string // name or address
 	Addr   string // host:port
-	TLS    bool
+	TLS    bool   // the connection is encrypted
 	Scheme string // of a URL: mqtt, mqtts, ws, wss, tcp or ssl; empty without one
 	Web    string // host of a WebSocket's URL, as it is written; empty for all others
 	Path   string // of a WebSocket, with its query, which may hold a secret

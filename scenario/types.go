@@ -15,15 +15,15 @@ import (
 
 // Scenario is a valid scenario. It is not changed after Load.
 type Scenario struct {
-	Name        string
-	Description string
-	Seed        uint64 // every random choice follows from it
-	Target      Target
-	Fleet       Fleet
-	Stages      []Stage
-	Service     Service
-	Thresholds  []threshold.Threshold
-	Generator   Generator
+	Name        string                // in reports and metrics; the file's name when the file gives none
+	Description string                // a line for people; may be empty
+	Seed        uint64                // every random choice follows from it
+	Target      Target                // what is loaded
+	Fleet       Fleet                 // who loads it
+	Stages      []Stage               // one after the other; at least one
+	Service     Service               // the service side, beside the stages
+	Thresholds  []threshold.Threshold // conditions of the verdict, in the order of the file; empty for none
+	Generator   Generator             // what follows from the generator's own health
 	// Scaled is what another size, that was asked for, makes of the file: a line each.
 	Scaled []string
 	// Source is the scenario as it runs, in YAML: with overrides and of that size, with ${NAME} as written, without secrets.
@@ -41,57 +41,57 @@ func (s *Scenario) Devices() int {
 
 // Fleet is the devices.
 type Fleet struct {
-	Client          string // the driver of devices' connections, a name of package drivers
-	SourceAddresses []string
-	Groups          []Group
+	Client          string   // the driver of devices' connections, a name of package drivers
+	SourceAddresses []string // local addresses that devices connect from, in turn; empty for the system's choice
+	Groups          []Group  // at least one, with different names
 }
 
 // Group is devices that share a profile.
 type Group struct {
-	Name      string
-	Count     int
-	ID        string // template: {group} and {index}
-	Identity  Identity
-	Report    Report
-	Telemetry Telemetry
-	Subscribe Subscribe
-	Online    schedule.Distribution
-	Offline   schedule.Distribution
-	Tokens    Tokens
-	Backoff   string
-	KeepAlive time.Duration
-	Timeout   time.Duration
-	Answer    bool
-	Method    Method
-	InFlight  int    // unanswered operations of one device
-	Overflow  string // what is due beyond InFlight: drop or wait
+	Name      string                // in metrics and device ids
+	Count     int                   // devices, 1 to 10,000,000
+	ID        string                // template: {group} and {index}
+	Identity  Identity              // how the hub knows the devices
+	Report    Report                // what goes into their twins
+	Telemetry Telemetry             // messages that they send
+	Subscribe Subscribe             // broker only: what they listen to
+	Online    schedule.Distribution // how long a device stays; zero for always, with Offline
+	Offline   schedule.Distribution // how long it stays away between
+	Tokens    Tokens                // how its credentials end
+	Backoff   string                // exponential, steep, fixed or none
+	KeepAlive time.Duration         // of MQTT, in whole seconds
+	Timeout   time.Duration         // of every operation of a device
+	Answer    bool                  // desired properties are answered in reported
+	Method    Method                // how direct methods are answered
+	InFlight  int                   // unanswered operations of one device
+	Overflow  string                // what is due beyond InFlight: drop or wait
 	place     problem.Place
 }
 
 // Weight is one choice by weight.
 type Weight struct {
-	Name   string
-	Weight float64
+	Name   string  // what is chosen
+	Weight float64 // in proportion to the others; 0 is never chosen
 }
 
 // Report is how devices report.
 type Report struct {
-	Types      []Weight
-	Next       map[string][]Weight // the type after another; empty draws from Types every time
-	Properties *payload.Template
+	Types      []Weight              // of connectivity; empty reports nothing
+	Next       map[string][]Weight   // the type after another; empty draws from Types every time
+	Properties *payload.Template     // sent beside connectivity; nil for none
 	Every      time.Duration         // in the mean, with Gaps
 	Gaps       schedule.Distribution // between two reports, by chance; zero for always Every
-	Sync       bool
+	Sync       bool                  // all devices in one instant, instead of spread over Every
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
 	Every   time.Duration         // in the mean, with Gaps
 	Gaps    schedule.Distribution // between two messages, by chance; zero for always Every
-	Payload *payload.Template
-	QoS     int
-	Retain  bool
-	Sync    bool
+	Payload *payload.Template     // of a message; nil sends {}
+	QoS     int                   // 0 to 2; IoT Hub takes 0 and 1
+	Retain  bool                  // set the retain flag
+	Sync    bool                  // all devices in one instant, instead of spread over Every
 
 	Present    bool          // the file says something of telemetry
 	Rows       *payload.Rows // instead of Payload
@@ -107,16 +107,18 @@ type Tokens struct {
 
 // Method is how devices answer direct methods.
 type Method struct {
-	Delay  schedule.Distribution
-	Status int
+	Delay  schedule.Distribution // before the answer; zero for at once
+	Status int                   // of the answer, 1 to 999; 200 is well
 }
 
 // Range is a rate per second that changes linearly over a stage.
-type Range struct{ From, To float64 }
+type Range struct {
+	From, To float64 // at the start of the stage, and at its end; alike for a rate that stays
+}
 
 // Stage is a stretch of the run.
 type Stage struct {
-	Name          string
+	Name          string        // differs from those of other stages
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
 	ByGroup       []int         // active devices of each group at the end of the stage, below 0 for as before; nil when the stage says nothing of groups
@@ -125,20 +127,20 @@ type Stage struct {
 	ReportRate    *Range        // of the whole fleet
 	TelemetryRate *Range        // of the whole fleet
 	Arrivals      string        // of those two rates: even or poisson
-	Storm         *Storm
-	Hub           *HubFault
-	Network       *Network
-	Steps         []Step
-	goals         []goal // what the file says by group
-	active        []int  // active devices of each group at the end of the stage; nil when no stage tells them apart
+	Storm         *Storm        // nil cuts nothing
+	Hub           *HubFault     // nil for a hub that behaves
+	Network       *Network      // nil for a good network
+	Steps         []Step        // in this order
+	goals         []goal        // what the file says by group
+	active        []int         // active devices of each group at the end of the stage; nil when no stage tells them apart
 	place         problem.Place
 }
 
 // Storm cuts connections at the start of a stage.
 type Storm struct {
-	Drop   float64 // share of the connected devices
-	Within time.Duration
-	Groups []string // whose devices; empty for all
+	Drop   float64       // share of the connected devices
+	Within time.Duration // the cuts are spread over so long; 0 for all at once
+	Groups []string      // whose devices; empty for all
 }
 
 // HubFault makes the embedded hub misbehave from the start of a stage.
@@ -152,7 +154,7 @@ type HubFault struct {
 
 // ServiceModel is a queue before servers: the embedded hub's time for a twin operation of a device.
 type ServiceModel struct {
-	Servers      int
+	Servers      int           // operations served at once, 1 to 10,000
 	Time         time.Duration // mean of one operation
 	Distribution string        // exponential or fixed
 }
@@ -160,40 +162,42 @@ type ServiceModel struct {
 // Step is one thing that the service side does once, in order, at the start of a stage. Exactly one
 // of its parts is set.
 type Step struct {
-	Statistics *StatisticsStep
-	Tag        *TagStep
-	Query      *QueryStep
-	Desired    *DesiredStep
-	Await      *AwaitStep
+	Statistics *StatisticsStep // read counts of the registry
+	Tag        *TagStep        // set tags
+	Query      *QueryStep      // query until the result is as expected
+	Desired    *DesiredStep    // write desired properties
+	Await      *AwaitStep      // wait for devices
 }
 
 // StatisticsStep reads the registry's statistics.
-type StatisticsStep struct{ Expect int } // identities; below 0 expects nothing
+type StatisticsStep struct {
+	Expect int // identities; below 0 expects nothing
+}
 
 // TagStep sets tags on a group's devices.
 type TagStep struct {
-	Group string
-	Tags  json.RawMessage
+	Group string          // whose devices
+	Tags  json.RawMessage // a JSON object
 }
 
 // QueryStep runs a query until its result has the expected size.
 type QueryStep struct {
-	Name   string // of one of the service's queries; or
-	SQL    string // a query of its own
-	Expect int    // below 0 expects nothing
-	Within time.Duration
+	Name   string        // of one of the service's queries; or
+	SQL    string        // a query of its own
+	Expect int           // below 0 expects nothing
+	Within time.Duration // how long to repeat it until the result is as expected
 }
 
 // DesiredStep writes desired properties and waits for the devices' answers.
 type DesiredStep struct {
-	Group      string
-	Properties json.RawMessage
-	Within     time.Duration // 0 does not wait
+	Group      string          // whose devices
+	Properties json.RawMessage // a JSON object
+	Within     time.Duration   // 0 does not wait
 }
 
 // AwaitStep waits for the devices.
 type AwaitStep struct {
-	Connected int // below 0 for any number
-	Reported  int // devices with an acknowledged report; below 0 for any number
-	Within    time.Duration
+	Connected int           // below 0 for any number
+	Reported  int           // devices with an acknowledged report; below 0 for any number
+	Within    time.Duration // how long to wait; then the step failed
 }

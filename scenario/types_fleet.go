@@ -12,18 +12,18 @@ type Network struct {
 	Loss      float64       // share of the devices' writes that reset their connections
 	Bandwidth float64       // bytes a second of each connection in each direction; 0 for no limit
 	HalfOpen  float64       // share of the devices whose open connections go dead
-	Partition *Partition
+	Partition *Partition    // nil cuts nobody off
 	For       time.Duration // 0 for the whole stage
 }
 
 // Subscribe is what devices of a plain broker listen to.
 type Subscribe struct {
 	Topics []string // filters; {device}, {group} and {index} are replaced
-	QoS    int
+	QoS    int      // that is asked for, 0 to 2
 }
 
 // Partition cuts devices off.
 type Partition struct {
-	Share float64
+	Share float64       // of the devices, 0 to 1
 	For   time.Duration // 0 for as long as the rest of the network is bad
 }

@@ -86,7 +86,8 @@ func (r *reader) validateMessages(s *Scenario) {
 		}
 		switch {
 		case t.Deliveries > listeners:
-			r.FailAt(path+".telemetry.deliveries", g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
+			r.FailAt(path+".telemetry.deliveries", g.place,
+				"%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
 		case t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects():
 			r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
 		}

@@ -27,7 +27,8 @@ func (r *reader) finishTarget(t *Target) {
 		t.Kind = IoTHub
 	default:
 		t.Kind = unknownTarget
-		r.FailAt("target.hub", problem.Place{}, "this is no target; write embedded, a service connection string HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
+		r.FailAt("target.hub", problem.Place{},
+			"this is no target; write embedded, a service connection string HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
 	}
 }
 

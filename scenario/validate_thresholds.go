@@ -48,7 +48,8 @@ func (r *reader) validateScope(s *Scenario, t judged) {
 	case t.Scope.Window > length:
 		r.FailAt(t.path+".window", t.at, "%s is longer than %s, which lasts %s; no window fits into it", t.Scope.Window, of, length)
 	case t.Scope.Window+t.Scope.For > length:
-		r.FailAt(t.path+".for", t.at, "a window of %s that misses for %s does not fit into %s, which lasts %s; the threshold could not be missed", t.Scope.Window, t.Scope.For, of, length)
+		r.FailAt(t.path+".for", t.at,
+			"a window of %s that misses for %s does not fit into %s, which lasts %s; the threshold could not be missed", t.Scope.Window, t.Scope.For, of, length)
 	case t.Scope.Delay >= length:
 		r.FailAt(t.path+".delay_abort", t.at, "%s is over after %s, before the threshold could end the run", of, length)
 	}
@@ -123,7 +124,8 @@ func (s *Scenario) empty(t *threshold.Threshold) string {
 	if t.Group != "" {
 		whose = " of " + t.Group
 	}
-	return fmt.Sprintf("no device%s is left when stage %s ends, where it is judged; judge another stage with stage:, or every second with window: 1s", whose, s.Stages[last].Name)
+	return fmt.Sprintf("no device%s is left when stage %s ends, where it is judged; "+
+		"judge another stage with stage:, or every second with window: 1s", whose, s.Stages[last].Name)
 }
 
 // left is how many devices are active at the end of a stage, of all or of a group; below 0 when that is not known.
@@ -176,13 +178,16 @@ func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
-		return series{s.groupsThat(func(g *Group) bool { return s.Target.Can().Twins || len(g.Subscribe.Topics) > 0 }), `write subscribe: {topics: ["a/#"]} in a group`}, true
+		listens := func(g *Group) bool { return s.Target.Can().Twins || len(g.Subscribe.Topics) > 0 }
+		return series{s.groupsThat(listens), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
-		return series{s.groupsThat(func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }), "write reported: {connectivity: {type: cellular}, every: 10s} in a group"}, true
+		reports := func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }
+		return series{s.groupsThat(reports), "write reported: {connectivity: {type: cellular}, every: 10s} in a group"}, true
 	case metrics.OpTelemetry:
 		return series{s.groupsThat(s.sends), "write telemetry: {every: 10s} in a group, or telemetry_rate in a stage"}, true
 	case metrics.OpDelivery:
-		return series{s.groupsThat(func(g *Group) bool { return g.Telemetry.Deliveries > 0 && s.sends(g) }), "write deliveries: 1 into the telemetry of a group that sends messages"}, true
+		delivers := func(g *Group) bool { return g.Telemetry.Deliveries > 0 && s.sends(g) }
+		return series{s.groupsThat(delivers), "write deliveries: 1 into the telemetry of a group that sends messages"}, true
 	case metrics.OpFreshness:
 		return series{s.groupsThat(func(g *Group) bool { return len(g.Report.Types) > 0 }), ""}, true
 	}
@@ -323,7 +328,8 @@ func (s *Scenario) unnamed(t *threshold.Threshold, of series) string {
 // unstarted says why the devices that a threshold is about never start.
 func (s *Scenario) unstarted(t *threshold.Threshold) string {
 	switch t.Operation {
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpFreshness, threshold.OfDevices, metrics.OpRecovery:
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery,
+		metrics.OpFreshness, threshold.OfDevices, metrics.OpRecovery:
 	default:
 		return ""
 	}

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Backoff says how long a device waits before it connects again. The n-th attempt in vain, counted
+// Backoff says how long a device waits before it reconnects. The n-th attempt in vain, counted
 // from 0, is followed by
 //
 //	delay(n) = min(Max, Base + (2ⁿ − 1)·r),  r evenly random in [StepLow, StepHigh)
 //
 // which is the formula of the official device SDKs; they differ in its numbers. The zero value is
-// ExponentialBackoff: only NoBackoff connects again at once.
+// ExponentialBackoff: only NoBackoff reconnects at once.
 type Backoff struct {
 	Base              time.Duration // before the second attempt, and never less
 	Max               time.Duration // never more; Base when it is less than that
@@ -41,7 +41,7 @@ func ThrottledBackoff() Backoff {
 // FixedBackoff waits ten seconds every time, as the Python device SDK does.
 func FixedBackoff() Backoff { return Backoff{Base: 10 * time.Second, Max: 10 * time.Second} }
 
-// NoBackoff connects again at once: as fast as the target refuses.
+// NoBackoff reconnects at once: as fast as the target refuses.
 func NoBackoff() Backoff { return Backoff{atOnce: true} }
 
 // IsZero reports whether the back-off is the zero value, which nobody chose.

@@ -137,7 +137,7 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for range (Curve{{s, 0, 9}}).Steps(0) {
-		break // whoever stops looking is not asked again
+		break // whoever stops is not asked any more
 	}
 }
 
@@ -191,12 +191,12 @@ func TestStreamsAreAddressed(t *testing.T) {
 						t.Fatalf("%s, seed %d, index %d, turn %d: %v", name, seed, index, turn, u)
 					}
 					seen[u] = true
-					var p, again rand.PCG
+					var p, repeated rand.PCG
 					x.Seed(&p, index, turn)
 					p.Uint64()
-					x.Seed(&again, index, turn)
+					x.Seed(&repeated, index, turn)
 					x.Seed(&p, index, turn)
-					if a, b := p.Uint64(), again.Uint64(); a != b {
+					if a, b := p.Uint64(), repeated.Uint64(); a != b {
 						t.Fatalf("%s, seed %d, index %d, turn %d: %d, then %d", name, seed, index, turn, a, b)
 					}
 				}
@@ -276,9 +276,9 @@ func TestChurn(t *testing.T) {
 	seen := make(map[time.Duration]bool)
 	for n := range int64(50) {
 		online, offline := c.Session(x, 5, n)
-		again, _ := c.Session(x, 5, n)
-		if online < s || online > 3*s || offline != 500*ms || again != online || seen[online] {
-			t.Fatalf("session %d: %v online, %v offline, then %v", n, online, offline, again)
+		repeated, _ := c.Session(x, 5, n)
+		if online < s || online > 3*s || offline != 500*ms || repeated != online || seen[online] {
+			t.Fatalf("session %d: %v online, %v offline, then %v", n, online, offline, repeated)
 		}
 		seen[online] = true
 	}

@@ -3,7 +3,7 @@ package schedule
 // Chain is a Markov chain: what comes next depends on what is now, and on nothing before it.
 //
 //	cellular ──0.1──▶ wifi      a device on cellular finds wifi at one report in ten,
-//	wifi ──0.3──▶ cellular      and loses it again at three in ten
+//	wifi ──0.3──▶ cellular      and loses it at three in ten
 type Chain[T comparable] struct {
 	start Weighted[T]
 	next  map[T]Weighted[T]

@@ -7,7 +7,9 @@ import (
 
 // Churn is how long a device stays, and how long it stays away, in turns. With a zero Online it
 // stays for ever.
-type Churn struct{ Online, Offline Distribution }
+type Churn struct {
+	Online, Offline Distribution // of a stay, and of the absence after it
+}
 
 // Session is the n-th stay of the device of an index, counted from 0, and its absence after it.
 func (c Churn) Session(s Stream, index int, n int64) (online, offline time.Duration) {

@@ -16,7 +16,7 @@ var ErrCron = errors.New("cron expression")
 //
 // Where clocks are put forward or back it does what cron(8) does. With a * in the minute or the hour it follows the
 // clock: what the clock skips is not due, and what it shows twice is due twice. Otherwise it is due once a day that
-// has such a time: the first time that the clock shows it, or when the clock skips it, in that moment.
+// has such a time: the first time that the clock shows it, or when the clock skips it, in that instant.
 type Cron struct {
 	text     string
 	spec     *cron.SpecSchedule

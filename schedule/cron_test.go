@@ -83,7 +83,7 @@ func TestCron(t *testing.T) {
 	}
 }
 
-// bruteForce goes from minute to minute of UTC and looks at the clock of a location: what it shows, what it skipped
+// bruteForce goes from minute to minute of UTC and reads the clock of a location: what it shows, what it skipped
 // since the minute before, and what it showed already.
 func bruteForce(expression []func(time.Time) bool, wild bool, l *time.Location, from time.Time, minutes int) (due []time.Time) {
 	matches := func(local time.Time) bool {

@@ -13,8 +13,8 @@ import (
 //	From |__/___________ t
 //	     0          Duration
 type Segment struct {
-	Duration time.Duration
-	From, To float64
+	Duration time.Duration // 0 for a jump
+	From, To float64       // at its start, and at its end
 }
 
 // Curve is a value that changes piecewise linearly with time: a number of devices, or a rate per
@@ -145,8 +145,8 @@ func (c Curve) Arrivals(from, to int) iter.Seq[Step] {
 
 // Step is a change of a whole number that follows a Curve.
 type Step struct {
-	At    time.Duration
-	Count int // from then on
+	At    time.Duration // from the start of the curve
+	Count int           // from then on
 }
 
 // Steps are the times at which a whole number that begins as from goes up or down by one to follow the

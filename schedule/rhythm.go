@@ -2,7 +2,7 @@ package schedule
 
 import "time"
 
-// Rhythm is when a device does something on its own, again and again: every so often, or after gaps that chance draws by
+// Rhythm is when a device does something on its own, repeatedly: every so often, or after gaps that chance draws by
 // device and turn, whatever became of the turns before. The zero value is never.
 type Rhythm struct {
 	every  Every

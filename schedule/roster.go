@@ -12,9 +12,9 @@ const Everyone = -1
 
 // Move is a device that comes or goes.
 type Move struct {
-	At    time.Duration
-	Group int // whose device; Everyone for whoever is next in the order of all
-	Up    bool
+	At    time.Duration // from the start of the moves
+	Group int           // whose device; Everyone for whoever is next in the order of all
+	Up    bool          // one starts; otherwise one stops
 }
 
 // Toward are the moves, of whoever is next, that the steps of a number of devices take, which begins as from.

@@ -144,7 +144,7 @@ func TestArrivals(t *testing.T) {
 		}
 	}
 	for range constant.Arrivals(0, 3) {
-		break // whoever stops looking is not asked again
+		break // whoever stops is not asked any more
 	}
 }
 
@@ -172,7 +172,7 @@ func TestSpread(t *testing.T) {
 			t.Errorf("tenth %d holds %d of %d devices", i, n, devices)
 		}
 	}
-	if first, again, other := Spread(42, 7, s), Spread(42, 7, s), Spread(43, 7, s); first != again || first == other {
+	if first, repeated, other := Spread(42, 7, s), Spread(42, 7, s), Spread(43, 7, s); first != repeated || first == other {
 		t.Error("a phase must follow from the seed and nothing else")
 	}
 }
@@ -228,9 +228,9 @@ func TestDistributions(t *testing.T) {
 		if d.String() != tt.text && tt.text != "normal(2s, 500ms)" {
 			t.Errorf("%q prints as %q", tt.text, d)
 		}
-		again, err := ParseDistribution(d.String())
-		if err != nil || again != d {
-			t.Errorf("%q does not read back: %v, %v", d, again, err)
+		repeated, err := ParseDistribution(d.String())
+		if err != nil || repeated != d {
+			t.Errorf("%q does not read back: %v, %v", d, repeated, err)
 		}
 		r := Rand(1, "distribution", 0)
 		var sum time.Duration

@@ -34,7 +34,9 @@ func (e ProtocolError) Error() string { return string(e) }
 func (e ProtocolError) Reason() string { return string(e) }
 
 // RefusedError is a CONNACK with a return code other than 0 (MQTT 3.1.1 section 3.2.2.3).
-type RefusedError struct{ Code byte }
+type RefusedError struct {
+	Code byte // 1 to 255; 1 to 5 have a meaning
+}
 
 // Error says what the return code means.
 func (e *RefusedError) Error() string {
@@ -112,7 +114,9 @@ func connackText(code byte) string {
 const subscriptionFailure = 128
 
 // SubscriptionError is a SUBACK with a return code other than a granted quality of service. It is ErrSubscription.
-type SubscriptionError struct{ Code byte }
+type SubscriptionError struct {
+	Code byte // 128 is a failure; others are none that the protocol knows
+}
 
 // Error names the return code, where it says more than that the filter was refused.
 func (e *SubscriptionError) Error() string {
@@ -129,7 +133,9 @@ func (e *SubscriptionError) Reason() string { return e.Error() }
 func (e *SubscriptionError) Unwrap() error { return ErrSubscription }
 
 // UpgradeError is the answer to a WebSocket upgrade that is none.
-type UpgradeError struct{ Status int }
+type UpgradeError struct {
+	Status int // of HTTP; 101 would have been right
+}
 
 // Error names the HTTP status.
 func (e *UpgradeError) Error() string {

@@ -10,26 +10,26 @@ import (
 
 // Message is an MQTT application message.
 type Message struct {
-	Topic   string
+	Topic   string // without wildcards
 	Payload []byte // not changed by the driver, and not kept after the message is done
 	QoS     byte   // 0, 1 or 2
-	Retain  bool
+	Retain  bool   // of a message that is sent: keep it; of one that arrived: it was kept
 }
 
 // Filter is a topic filter with the QoS that is asked for.
 type Filter struct {
-	Topic string
-	QoS   byte
+	Topic string // may have the wildcards + and #
+	QoS   byte   // that is asked for
 }
 
 // Options of one connection.
 type Options struct {
-	ClientID     string
+	ClientID     string        // differs from those of all other connections to the target
 	Username     string        // none when empty
 	Password     func() string // called once a connection, so that a token is fresh; nil for none
 	KeepAlive    time.Duration // in whole seconds; 0 is none
-	CleanSession bool
-	Will         *Message
+	CleanSession bool          // ask the target to forget what was before
+	Will         *Message      // is sent by the target when the connection is lost; nil for none
 	// Dial opens the transport. Required.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Handler takes messages, one at a time, in the order of their arrival. It must not block, and

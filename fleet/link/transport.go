@@ -49,7 +49,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // lateBind leaves the choice of the source port to the time of connecting, when the kernel knows the
-// target and can use a port again for another one.
+// target and can reuse a port for another one.
 func lateBind(_, _ string, raw syscall.RawConn) error {
 	var err error
 	if outer := raw.Control(func(fd uintptr) {

@@ -28,11 +28,11 @@ import (
 
 // Context is what a rendering depends on.
 type Context struct {
-	Device string
-	Index  int   // of the device in the fleet
-	Seq    int64 // of the message, from 1
-	Now    time.Time
-	Rand   *rand.Rand
+	Device string     // id
+	Index  int        // of the device in the fleet
+	Seq    int64      // of the message, from 1
+	Now    time.Time  // of the rendering
+	Rand   *rand.Rand // is drawn from in the order of the template
 }
 
 // Source is where the payloads of messages come from: a Template or Rows. It is safe for concurrent use.
@@ -60,8 +60,8 @@ type Object []Member
 
 // Member is one member of an Object. Its name may hold templates, too.
 type Member struct {
-	Name  string
-	Value any
+	Name  string // differs from those of other members
+	Value any    // an Object, a list, or what encoding/json takes
 }
 
 // ErrTemplate is the class of errors of Compile.

@@ -127,10 +127,10 @@ func TestDistributions(t *testing.T) {
 	}
 	const n = 20_000
 	columns, picks := make([][]float64, 5), make(map[string]int)
-	c, again := newContext(5), newContext(5)
+	c, same := newContext(5), newContext(5)
 	for range n {
 		b := p.Append(nil, c)
-		if other := p.Append(nil, again); string(other) != string(b) {
+		if other := p.Append(nil, same); string(other) != string(b) {
 			t.Fatalf("%s and %s from the same chance", b, other)
 		}
 		var row []any

@@ -9,8 +9,8 @@ import (
 
 // Device is one whose messages are meant.
 type Device struct {
-	Index int // in the fleet, from 0
-	ID    string
+	Index int    // in the fleet, from 0
+	ID    string // as the target knows it
 }
 
 // Protocol is a dialect. It is safe for concurrent use.
@@ -46,8 +46,8 @@ const (
 
 // Inbound is a message that arrived.
 type Inbound struct {
-	Kind    Kind
-	RID     string
+	Kind    Kind   // says which of the fields below are set
+	RID     string // of the request that is answered, or of the call that wants an answer
 	Status  int    // as HTTP has it: below 300 for good, 429 for throttled
 	Version int64  // of the reported properties, or of the desired ones; 0 when it is not told
 	Method  string // name

@@ -14,20 +14,20 @@ import (
 
 // Key is one key of a language, whole: the same table makes the decoder, with its defaults, the reference and the JSON Schema.
 type Key struct {
-	Name    string
-	Value   Value
+	Name    string  // as it is written
+	Value   Value   // what it takes
 	Default Default // what acts when the key is left out
 	Doc     string  // what it means, for people
 }
 
 // Value is what a key takes: what it looks like, in which bounds, and how it is read.
 type Value struct {
-	Form      form.Form
-	Choices   []string // of a text: nothing else is taken; nil for anything
-	Low, High string   // bounds of a number or a time; empty for none
-	Keys      []Key    // of an object, or of the items of a list of objects
-	Always    bool     // of an object that is part of another: its defaults act also when it is left out
-	Must      bool     // the key may not be left out
+	Form      form.Form // what it looks like
+	Choices   []string  // of a text: nothing else is taken; nil for anything
+	Low, High string    // bounds of a number or a time; empty for none
+	Keys      []Key     // of an object, or of the items of a list of objects
+	Always    bool      // of an object that is part of another: its defaults act also when it is left out
+	Must      bool      // the key may not be left out
 	// Read reads the value that stands at a path into its variable. It fails r when it cannot.
 	Read func(r *Reader, path string, n *yaml.Node)
 }

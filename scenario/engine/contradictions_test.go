@@ -257,7 +257,7 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data, saved := t.TempDir(), filepath.Join(t.TempDir(), "saved")
 		place := openPlace(t, data)
-		again := func(between func() error) {
+		restart := func(between func() error) {
 			place.close()
 			if err := between(); err != nil {
 				t.Error(err)
@@ -267,9 +267,9 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 		watch := func(e report.Event) {
 			switch {
 			case e.Kind == report.KindStage && e.Text == "hold":
-				again(func() error { return os.CopyFS(saved, os.DirFS(data)) })
+				restart(func() error { return os.CopyFS(saved, os.DirFS(data)) })
 			case e.Kind == report.KindStage && e.Text == "last":
-				again(func() error {
+				restart(func() error {
 					return errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(saved)))
 				})
 			}

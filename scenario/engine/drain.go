@@ -100,6 +100,9 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 func (m *monitor) tellOfDrain(now *metrics.Snapshot) {
 	if open, _ := m.drain.waiting(m.sc, now); open > 0 && !m.told {
 		m.told = true
-		m.ledger.Tell(report.Event{Kind: report.KindDrain, OK: true, Text: "waiting for answers", Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", human.Count(open)), Done: open})
+		m.ledger.Tell(report.Event{
+			Kind: report.KindDrain, OK: true, Text: "waiting for answers", Done: open,
+			Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", human.Count(open)),
+		})
 	}
 }

@@ -35,7 +35,7 @@ func TestTheWaitCanBeCut(t *testing.T) {
 		}, calm()))
 		run := eng.Run(t.Context()) // which would take an hour
 		x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
-		// The first may be answered: the stage begins a moment before the hub stalls.
+		// The first may be answered: the stage begins an instant before the hub stalls.
 		if x == nil || x.Count(metrics.Unanswered) < x.Started()/2 || x.Count(metrics.Unanswered)+x.Count(metrics.OK) != x.Started() {
 			t.Fatalf("the dead stage: %s; want all unanswered", outcomes(x))
 		}

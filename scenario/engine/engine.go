@@ -101,7 +101,9 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 		return err
 	}
-	t, err := target.Open(ctx, target.Options{Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: came.generator.Dialer, Dial: e.opts.dial, Memory: e.opts.memory})
+	t, err := target.Open(ctx, target.Options{
+		Scenario: e.sc, Logger: e.log, Recorder: e.rec, Watch: came.generator.Dialer, Dial: e.opts.dial, Memory: e.opts.memory,
+	})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ stages:
 `
 
 // A stall of a second shows in the latency from the intended time as the schedule says it must. The
-// latency from the send hides it, as it does for every client that waits for one answer before it asks again.
+// latency from the send hides it, as it does for every client that waits for one answer before the next request.
 // Its figures are exact in virtual time: fleet.TestAStallShowsFromTheIntendedTime. Here a busy machine makes
 // them worse, in the same proportion: while this process is stopped devices wait as they do for a hub that stalls.
 func TestAStallCannotHide(t *testing.T) {

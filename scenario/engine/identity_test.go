@@ -158,13 +158,13 @@ func TestIdentitiesOnAHub(t *testing.T) {
 				t.Errorf("%s: %v, authentication %s", kind, err, device.Authentication.Type)
 			}
 			// Again, with devices that are there: all but thumbprints of certificates that are gone can be used.
-			again := atHub(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher(), h.Dial).Run(t.Context())
+			second := atHub(load(t, dir, fmt.Sprintf(devicesOf, kind), secure...), newWatcher(), h.Dial).Run(t.Context())
 			if strings.Contains(kind, "thumbprint") {
-				if again.Outcome != report.Failed || !strings.Contains(again.Reason, "exists already with another certificate; remove it with twinfleet deprovision") {
-					t.Errorf("%s again: %s: %s", kind, again.Outcome, again.Reason)
+				if second.Outcome != report.Failed || !strings.Contains(second.Reason, "exists already with another certificate; remove it with twinfleet deprovision") {
+					t.Errorf("%s, second run: %s: %s", kind, second.Outcome, second.Reason)
 				}
 			} else {
-				mustPass(t, kind+" again", again)
+				mustPass(t, kind+", second run", second)
 			}
 			remove()
 		}

@@ -10,11 +10,11 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 )
 
-// sampleEvery is how often the run looks at its own figures: progress, outages, thresholds that abort.
+// sampleEvery is how often the run checks its own figures: progress, outages, thresholds that abort.
 const sampleEvery = time.Second
 
-// lookEvery is how often the run looks for devices that lost their connections.
-const lookEvery = 100 * time.Millisecond
+// lostEvery is how often the run polls for devices that lost their connections.
+const lostEvery = 100 * time.Millisecond
 
 // monitor watches a run's own figures.
 type monitor struct {
@@ -24,15 +24,15 @@ type monitor struct {
 }
 
 // run samples the Recorder once a second until its context ends, then once more; outages it
-// looks for more often. After the last stage it tells of the wait for the last answers alone. It returns the last figures
+// polls for more often. After the last stage it tells of the wait for the last answers alone. It returns the last figures
 // that it told of.
 func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snapshot {
-	look, tick := time.NewTicker(lookEvery), time.NewTicker(sampleEvery)
-	defer look.Stop()
+	poll, tick := time.NewTicker(lostEvery), time.NewTicker(sampleEvery)
+	defer poll.Stop()
 	defer tick.Stop()
 	for drained := m.drain.began; ; {
 		select {
-		case <-look.C:
+		case <-poll.C:
 			if drained != nil {
 				m.outages.Poll()
 			}

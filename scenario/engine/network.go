@@ -14,7 +14,7 @@ import (
 )
 
 // disturb makes the network bad as a stage wants it, for as long as it wants it, and returns what makes
-// it good again when the stage ends. run runs a part of the stage.
+// it good when the stage ends. run runs a part of the stage.
 func (c *conductor) disturb(ctx context.Context, t *scenario.Stage, run func(func() error)) (good func()) {
 	w := t.Network
 	if w == nil {

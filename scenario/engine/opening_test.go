@@ -24,7 +24,7 @@ func hubAtAddr(addr string) string {
 	return "target.hub=HostName=" + addr + ";SharedAccessKeyName=o;SharedAccessKey=c2VjcmV0c2VjcmV0c2VjcmV0"
 }
 
-// A mistake that another try would find again is tried once, told once, and told with its remedy.
+// A mistake that a retry would find, too, is tried once, told once, and told with its remedy.
 func TestPermanentMistakesWhenOpening(t *testing.T) {
 	var conns atomic.Int64
 	serve := func(start func(*httptest.Server)) *httptest.Server {

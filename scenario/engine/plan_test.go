@@ -332,7 +332,7 @@ stages:
 
 // randomScenario draws a scenario in which nothing but the schedule decides what becomes due: without faults, cron
 // expressions, whose times depend on the date, expectations, and answers to desired properties, which only those give
-// who are connected at that moment. Lengths are odd, so that nothing is due in the very
+// who are connected at that instant. Lengths are odd, so that nothing is due in the very
 // instant in which a stage ends.
 func randomScenario(t *rapid.T) string {
 	var b strings.Builder

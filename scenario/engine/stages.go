@@ -17,7 +17,7 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (c *conductor) walk(ctx context.Context) error {
 	for i := range c.sc.Stages {
-		if ctx.Err() != nil || c.stopped() != nil { // the first follows the second a moment later
+		if ctx.Err() != nil || c.stopped() != nil { // the first follows the second an instant later
 			return nil
 		}
 		t := &c.sc.Stages[i]
@@ -103,7 +103,8 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	defer c.fault(number, t)()
 	if t.Storm != nil {
 		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: fmt.Sprintf("%s connections%s are cut within %s", human.Count(n), t.Storm.Whose(), human.Duration(t.Storm.Within))})
+		detail := fmt.Sprintf("%s connections%s are cut within %s", human.Count(n), t.Storm.Whose(), human.Duration(t.Storm.Within))
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: detail})
 	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
@@ -176,7 +177,8 @@ func (c *conductor) fault(number int, t *scenario.Stage) func() {
 	f.DropAcks(t.Hub.DropAcks)
 	if m := t.Hub.Service; m != nil {
 		f.Serve(m, c.sc.Seed+uint64(number))
-		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: fmt.Sprintf("%s servers, %s a twin operation, %s", human.Count(m.Servers), human.Duration(m.Time), m.Distribution)})
+		detail := fmt.Sprintf("%s servers, %s a twin operation, %s", human.Count(m.Servers), human.Duration(m.Time), m.Distribution)
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: detail})
 	}
 	return func() {
 		f.DropAcks(0)

@@ -17,7 +17,7 @@ import (
 // ErrStep is the class of errors of steps that did not end as expected.
 var ErrStep = backend.ErrUnexpected
 
-// awaitEvery is how often a step that waits for devices looks at them.
+// awaitEvery is how often a step that waits for devices checks them.
 const awaitEvery = 50 * time.Millisecond
 
 // runSteps carries out the steps of a stage in order; the first that does not end as expected ends it.

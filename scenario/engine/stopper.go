@@ -16,7 +16,7 @@ var (
 
 // Stop ends the run politely: no new stage or query begins, devices disconnect, the record is completed.
 // Cancelling the context given to Run ends it at once instead. Stop may be called at any time, more than once: after the last
-// stage, and when called again, it ends the wait for the last answers.
+// stage, and when called once more, it ends the wait for the last answers.
 func (e *Engine) Stop() {
 	if !e.drain.stop() {
 		e.stop(ErrStopped)

@@ -155,7 +155,7 @@ func (d *deadline) set(t time.Time) {
 		select {
 		case <-waited:
 		default:
-			close(waited) // who waits looks again
+			close(waited) // who waits checks once more
 		}
 	}
 	switch left := time.Until(t); {

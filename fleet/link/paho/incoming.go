@@ -82,7 +82,7 @@ func (in *incoming) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next looks at the header of the next packet.
+// next reads the header of the next packet.
 func (in *incoming) next() error {
 	b, err := in.r.Peek(1)
 	if err != nil {

@@ -35,7 +35,7 @@ var _ link.Driver = Driver{}
 // New is a Driver.
 func New() Driver { return Driver{} }
 
-// conn is one connection: one client, never used again.
+// conn is one connection: one client, never reused.
 type conn struct {
 	client mqtt.Client
 	lost   func(error)

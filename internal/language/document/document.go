@@ -53,7 +53,7 @@ func Constant(into *json.RawMessage) language.Value {
 	}}
 }
 
-// Rows is the name of a file with an object a row; it is looked for beside the file that names it.
+// Rows is the name of a file with an object a row; it is found beside the file that names it.
 func Rows(into **payload.Rows) language.Value {
 	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		name, ok := r.Scalar(path, n, "the name of a file", "!!str")
