@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/terminal"
+	"github.com/twinfleet/twinfleet/internal/terminal/jsonlines"
+	"github.com/twinfleet/twinfleet/internal/terminal/plain"
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
+	"github.com/twinfleet/twinfleet/internal/terminal/view"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
@@ -22,7 +26,7 @@ type watcher interface {
 
 var (
 	_ watcher = (*terminal.Display)(nil)
-	_ watcher = (*terminal.Plain)(nil)
+	_ watcher = (*plain.Writer)(nil)
 	_ watcher = jsonWatcher{}
 	_ watcher = quietJSON{}
 	_ watcher = silent{}
@@ -32,32 +36,32 @@ var (
 const countEvery = time.Second
 
 // newWatcher is the one that the settings and the terminal ask for.
-func newWatcher(e env, s settings, plan terminal.Plan, colored bool) watcher {
+func newWatcher(e env, s settings, plan runstate.Plan, colored bool) watcher {
 	switch {
 	case s.v.GetBool("json") && s.v.GetBool("quiet"):
 		return quietJSON{Writer: e.stderr}
 	case s.v.GetBool("json"):
-		return jsonWatcher{terminal.NewJSON(e.stdout, plan), e.stderr}
+		return jsonWatcher{jsonlines.New(e.stdout, plan), e.stderr}
 	case s.v.GetBool("quiet"):
 		return silent{Writer: e.stderr}
 	}
-	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= terminal.MinWidth {
+	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= view.MinWidth {
 		screen.Color = colored
 		return terminal.Start(*screen, plan)
 	}
-	return terminal.NewPlain(e.stderr, plan, color.Style{Color: colored})
+	return plain.New(e.stderr, plan, color.Style{Color: colored})
 }
 
 // planOf is what a run will do, for those who watch it.
-func planOf(sc *scenario.Scenario, pageURL, metricsURL string) terminal.Plan {
-	p := terminal.Plan{Name: sc.Name, Description: clean.Text(sc.Description)}
+func planOf(sc *scenario.Scenario, pageURL, metricsURL string) runstate.Plan {
+	p := runstate.Plan{Name: sc.Name, Description: clean.Text(sc.Description)}
 	for _, t := range sc.Stages {
-		p.Stages = append(p.Stages, terminal.Stage{Name: t.Name, Duration: t.Duration})
+		p.Stages = append(p.Stages, runstate.Stage{Name: t.Name, Duration: t.Duration})
 	}
 	for _, g := range sc.Fleet.Groups {
-		p.Groups = append(p.Groups, terminal.Group{Name: g.Name, Count: g.Count})
+		p.Groups = append(p.Groups, runstate.Group{Name: g.Name, Count: g.Count})
 	}
-	for _, l := range []terminal.Link{{Name: "live page", Address: pageURL}, {Name: "metrics", Address: metricsURL}} {
+	for _, l := range []runstate.Link{{Name: "live page", Address: pageURL}, {Name: "metrics", Address: metricsURL}} {
 		if l.Address != "" {
 			p.Links = append(p.Links, l)
 		}
@@ -71,7 +75,7 @@ func summarize(e env, out watcher, record *report.Run, dir string, colored bool)
 	case jsonWatcher:
 		return j.Summary(record, dir)
 	case quietJSON:
-		return terminal.WriteSummary(e.stdout, record, dir)
+		return jsonlines.WriteSummary(e.stdout, record, dir)
 	}
 	if err := text.Write(e.stdout, record, color.Style{Color: colored}); err != nil {
 		return err
@@ -85,7 +89,7 @@ func summarize(e env, out watcher, record *report.Run, dir string, colored bool)
 
 // jsonWatcher tells programs on standard output, and people of log lines on standard error.
 type jsonWatcher struct {
-	*terminal.JSON
+	*jsonlines.Writer
 	logs io.Writer
 }
 

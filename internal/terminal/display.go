@@ -14,6 +14,9 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
 
+	"github.com/twinfleet/twinfleet/internal/terminal/plain"
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
+	"github.com/twinfleet/twinfleet/internal/terminal/view"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/progress"
@@ -30,7 +33,7 @@ type Screen struct {
 // Display draws a run in place. Events, figures and log lines are taken without waiting for the terminal: a
 // slow one must not hold up what is measured. It is safe for concurrent use until Close.
 type Display struct {
-	spectator
+	runstate.Spectator
 
 	program *tea.Program
 	out     *os.File
@@ -39,7 +42,7 @@ type Display struct {
 	began   time.Time
 
 	mu    sync.Mutex // protects the following fields
-	state State
+	state runstate.State
 	above []string // lines that have yet to be printed above the view
 	lost  int      // lines that found no room there
 
@@ -59,9 +62,9 @@ const (
 
 // Start takes the terminal over until Close. Signals and the keyboard are left to the caller: Ctrl-C is a
 // signal as ever.
-func Start(screen Screen, plan Plan) *Display {
+func Start(screen Screen, plan runstate.Plan) *Display {
 	d := &Display{
-		out: screen.Out, style: color.Style{Color: screen.Color}, began: time.Now(), state: State{Plan: plan},
+		out: screen.Out, style: color.Style{Color: screen.Color}, began: time.Now(), state: runstate.State{Plan: plan},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	profile := colorprofile.NoTTY
@@ -69,7 +72,7 @@ func Start(screen Screen, plan Plan) *Display {
 		profile = colorprofile.ANSI
 	}
 	d.echo = quiet(screen.In)
-	d.program = tea.NewProgram(model{color: screen.Color, state: d.state.clone()},
+	d.program = tea.NewProgram(model{color: screen.Color, state: d.state.Clone()},
 		tea.WithInput(nil), tea.WithOutput(screen.Out), tea.WithEnvironment(screen.Env), tea.WithoutSignalHandler(),
 		tea.WithColorProfile(profile), tea.WithFPS(20))
 	d.ended.Go(func() { _, d.err = d.program.Run() })
@@ -92,10 +95,10 @@ func (d *Display) pump() {
 		d.mu.Lock()
 		above, lost := d.above, d.lost
 		d.above, d.lost = nil, 0
-		if d.state.total != nil { // the clock begins with the run
+		if d.state.Figures() != nil { // the clock begins with the run
 			d.state.At = max(d.state.At, time.Since(d.began))
 		}
-		frame := d.state.clone()
+		frame := d.state.Clone()
 		d.mu.Unlock()
 		if lost > 0 {
 			above = append(above, fmt.Sprintf("%d lines were left out: the terminal is slow", lost))
@@ -123,12 +126,12 @@ func (d *Display) wrap(lines []string) []string {
 	return strings.Split(ansi.Hardwrap(strings.Join(lines, "\n"), int(size.Col)-1, true), "\n")
 }
 
-// Event tells what happened. What a reader may want to find again later stays above the view.
+// Event tells what happened. What a reader may want to find later stays above the view.
 func (d *Display) Event(e report.Event) {
 	d.mu.Lock()
 	d.state.Event(e)
 	if e.Kind == report.KindStep || e.Kind == report.KindWarning {
-		d.print(eventLines(e, d.style))
+		d.print(plain.Event(e, d.style))
 	}
 	d.mu.Unlock()
 	d.poke()
@@ -169,8 +172,8 @@ func (d *Display) poke() {
 	}
 }
 
-// Close takes the view away and gives the terminal back. What was printed above the view stays. Closing again
-// does nothing.
+// Close takes the view away and gives the terminal back. What was printed above the view stays. A second
+// Close does nothing.
 func (d *Display) Close() error {
 	d.closing.Do(func() {
 		close(d.done)
@@ -185,7 +188,7 @@ func (d *Display) Close() error {
 
 // model is what the program draws.
 type model struct {
-	state         *State
+	state         *runstate.State
 	width, height int
 	color, over   bool
 }
@@ -199,15 +202,15 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
-	case *State:
-		before := m.state.total
+	case *runstate.State:
+		before := m.state.Figures()
 		m.state = msg
-		if m.width > 0 && m.width < MinWidth && msg.total != before && len(msg.recent) > 0 {
+		if m.width > 0 && m.width < view.MinWidth && msg.Figures() != before && msg.Latest() != nil {
 			// No room to draw: the figures are lines.
 			if msg.Waiting > 0 {
-				return m, tea.Println(progress.WaitingLine(msg.total.Elapsed, msg.Waiting, msg.Left))
+				return m, tea.Println(progress.WaitingLine(msg.Figures().Elapsed, msg.Waiting, msg.Left))
 			}
-			return m, tea.Println(progress.Line(msg.stageName(), msg.total, msg.recent[len(msg.recent)-1]))
+			return m, tea.Println(progress.Line(msg.StageName(), msg.Figures(), msg.Latest()))
 		}
 	case last:
 		m.over = true
@@ -218,7 +221,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 func (m model) View() tea.View {
 	v := tea.View{DisableBracketedPasteMode: true}
 	if !m.over {
-		v.SetContent(View(m.state, m.width, m.height, m.color))
+		v.SetContent(view.Draw(m.state, m.width, m.height, m.color))
 	}
 	return v
 }

@@ -1,8 +1,6 @@
 package terminal
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -10,13 +8,13 @@ import (
 	"testing"
 	"time"
 
+	tea "charm.land/bubbletea/v2"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/twinfleet/twinfleet/internal/terminal/terminaltest"
+	"github.com/twinfleet/twinfleet/internal/terminal/view"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/color"
-	"github.com/twinfleet/twinfleet/report/reporttest"
-	"github.com/twinfleet/twinfleet/report/summary"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
@@ -43,10 +41,10 @@ func TestDisplay(t *testing.T) {
 			term := rig.NewTerminal(t, size[0], size[1])
 			fmt.Fprintf(term.Tty, "$ twinfleet run\n")
 			term.Until(t, "the prompt", patience, rig.Shows("$ twinfleet run"))
-			d := Start(screenOf(term, false), plan())
+			d := Start(screenOf(term, false), terminaltest.Plan())
 			still(d)
-			play(plan(), 40, d.Event, d.Sample)
-			want, err := os.ReadFile(fmt.Sprintf("testdata/hold-%dx%d.golden", size[0], size[1]))
+			terminaltest.Play(terminaltest.Plan(), 40, d.Event, d.Sample)
+			want, err := os.ReadFile(fmt.Sprintf("view/testdata/hold-%dx%d.golden", size[0], size[1]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,16 +90,16 @@ func TestDisplay(t *testing.T) {
 // The window changes its size in the middle of a run, down to where nothing can be drawn and back.
 func TestDisplayFollowsTheWindow(t *testing.T) {
 	term := rig.NewTerminal(t, 100, 30)
-	d := Start(screenOf(term, true), plan())
+	d := Start(screenOf(term, true), terminaltest.Plan())
 	still(d)
-	play(plan(), 20, d.Event, d.Sample)
+	terminaltest.Play(terminaltest.Plan(), 20, d.Event, d.Sample)
 	term.Until(t, "the view", patience, rig.Shows("2,000 of"))
 	for _, size := range [][2]int{{140, 40}, {70, 20}, {50, 20}, {90, 24}} {
 		term.Resize(t, size[0], size[1])
 		// The test's terminal is not this process's own, so that the kernel does not tell it.
 		d.program.Send(sized(size[0], size[1]))
-		play(plan(), 20, func(report.Event) {}, d.Sample)
-		if size[0] < MinWidth {
+		terminaltest.Play(terminaltest.Plan(), 20, func(report.Event) {}, d.Sample)
+		if size[0] < view.MinWidth {
 			term.Until(t, "plain lines", patience, rig.Shows("ramp          "))
 			continue
 		}
@@ -119,14 +117,14 @@ func TestDisplayFollowsTheWindow(t *testing.T) {
 // Nothing waits for a terminal that does not take what is written.
 func TestDisplayDoesNotWaitForTheTerminal(t *testing.T) {
 	term := rig.NewTerminal(t, 80, 24)
-	d := Start(screenOf(term, false), plan())
+	d := Start(screenOf(term, false), terminaltest.Plan())
 	if err := unix.IoctlSetInt(int(term.Tty.Fd()), unix.TCXONC, unix.TCOOFF); err != nil { // Ctrl-S
 		t.Fatal(err)
 	}
 	for i := range 5 * maxAbove {
 		fmt.Fprintf(d, "line %d\n", i)
 	}
-	play(plan(), 40, d.Event, d.Sample)
+	terminaltest.Play(terminaltest.Plan(), 40, d.Event, d.Sample)
 	if err := unix.IoctlSetInt(int(term.Tty.Fd()), unix.TCXONC, unix.TCOON); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +149,7 @@ func TestEcho(t *testing.T) {
 		return *s
 	}
 	before := get()
-	d := Start(screenOf(term, false), plan())
+	d := Start(screenOf(term, false), terminaltest.Plan())
 	if during := get(); during.Lflag&unix.ECHO != 0 || during.Lflag&unix.ISIG == 0 || during.Lflag&unix.ICANON == 0 {
 		t.Errorf("flags %x", during.Lflag)
 	}
@@ -170,40 +168,5 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-func TestPlain(t *testing.T) {
-	var b bytes.Buffer
-	p := NewPlain(&b, plan(), color.Style{})
-	play(plan(), 3, p.Event, p.Sample)
-	p.Event(report.Event{At: time.Second, Kind: report.KindStep, Text: "registry statistics", Detail: "total 1", OK: true})
-	fmt.Fprintln(p, "level=WARN")
-	golden(t, "plain", b.String())
-}
-
-// Every line for programs is an object that says what it is; the last one is summary.json.
-func TestJSON(t *testing.T) {
-	var b bytes.Buffer
-	j := NewJSON(&b, plan())
-	play(plan(), 2, j.Event, j.Sample)
-	run := reporttest.Example(5).Run
-	if err := j.Summary(run, "runs/one"); err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "lines.json", b.String())
-	var kinds []string
-	for line := range strings.Lines(b.String()) {
-		var x struct {
-			Type    string
-			Summary *summary.Summary
-		}
-		if err := json.Unmarshal([]byte(line), &x); err != nil {
-			t.Fatal(err)
-		}
-		kinds = append(kinds, x.Type)
-		if x.Type == "summary" && (x.Summary == nil || x.Summary.Outcome != report.Missed || len(x.Summary.Operations) != len(run.Totals.Series)) {
-			t.Errorf("%+v", x.Summary)
-		}
-	}
-	if kinds[0] != "start" || kinds[len(kinds)-1] != "summary" || !slices.Contains(kinds, "progress") || !slices.Contains(kinds, "event") {
-		t.Errorf("%v", kinds)
-	}
-}
+// sized is what a program is told when its window has another size.
+func sized(width, height int) tea.Msg { return tea.WindowSizeMsg{Width: width, Height: height} }

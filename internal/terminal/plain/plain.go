@@ -1,4 +1,5 @@
-package terminal
+// Package plain tells of a run in lines of text: one a second, and one for everything that happens.
+package plain
 
 import (
 	"fmt"
@@ -6,15 +7,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/progress"
 )
 
-// Plain writes a line a second and a line for everything that happens. It is safe for concurrent use.
-type Plain struct {
-	spectator
+// Writer writes a line a second and a line for everything that happens. It is safe for concurrent use.
+type Writer struct {
+	runstate.Spectator
 
 	style color.Style
 
@@ -23,9 +25,9 @@ type Plain struct {
 	last time.Time // of the last line about a count that goes up
 }
 
-// NewPlain writes to w, beginning with what is planned.
-func NewPlain(w io.Writer, plan Plan, style color.Style) *Plain {
-	p := &Plain{w: w, style: style}
+// New writes to w, beginning with what is planned.
+func New(w io.Writer, plan runstate.Plan, style color.Style) *Writer {
+	p := &Writer{w: w, style: style}
 	title := plan.Name
 	if plan.Description != "" {
 		title += ": " + plan.Description
@@ -37,26 +39,23 @@ func NewPlain(w io.Writer, plan Plan, style color.Style) *Plain {
 	return p
 }
 
-// countEvery is how often a count that goes up is printed.
-const countEvery = time.Second
-
 // Event tells what happened.
-func (p *Plain) Event(e report.Event) {
+func (p *Writer) Event(e report.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e.Kind == report.KindProvision || e.Kind == report.KindTagging {
-		if e.Done < e.Total && time.Since(p.last) < countEvery {
+		if e.Done < e.Total && time.Since(p.last) < runstate.CountEvery {
 			return
 		}
 		p.last = time.Now()
 	}
-	if text := eventLines(e, p.style); text != "" {
+	if text := Event(e, p.style); text != "" {
 		fmt.Fprint(p.w, text)
 	}
 }
 
 // Sample tells the figures of another second.
-func (p *Plain) Sample(x report.Sample) {
+func (p *Writer) Sample(x report.Sample) {
 	if x.Window.Elapsed < report.TooShort {
 		return
 	}
@@ -70,17 +69,17 @@ func (p *Plain) Sample(x report.Sample) {
 }
 
 // Write writes log lines between the others.
-func (p *Plain) Write(b []byte) (int, error) {
+func (p *Writer) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.w.Write(b)
 }
 
 // Close has nothing to do.
-func (p *Plain) Close() error { return nil }
+func (p *Writer) Close() error { return nil }
 
-// eventLines is an event as lines of text; empty for those that say nothing new.
-func eventLines(e report.Event, style color.Style) string {
+// Event is an event as lines of text; empty for those that say nothing new.
+func Event(e report.Event, style color.Style) string {
 	at := fmt.Sprintf("%7s  ", human.Duration(e.At))
 	switch e.Kind {
 	case report.KindTarget:

@@ -1,11 +1,11 @@
-package terminal
+// Package terminaltest is a run that goes on, for tests of those who show it.
+package terminaltest
 
 import (
 	"fmt"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
-
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -14,17 +14,18 @@ import (
 // epoch is when the runs of the tests began.
 func epoch() time.Time { return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) }
 
-func plan() Plan {
-	return Plan{
+// Plan is the plan of the run.
+func Plan() runstate.Plan {
+	return runstate.Plan{
 		Name: "connectivity", Description: "3,000 devices for a minute",
-		Stages: []Stage{{"ramp", 30 * time.Second}, {"hold", 30 * time.Second}},
-		Groups: []Group{{"robots", 3000}, {"vehicles", 300}},
-		Links:  []Link{{"metrics", "http://127.0.0.1:9464/metrics"}},
+		Stages: []runstate.Stage{{Name: "ramp", Duration: 30 * time.Second}, {Name: "hold", Duration: 30 * time.Second}},
+		Groups: []runstate.Group{{Name: "robots", Count: 3000}, {Name: "vehicles", Count: 300}},
+		Links:  []runstate.Link{{Name: "metrics", Address: "http://127.0.0.1:9464/metrics"}},
 	}
 }
 
-// play is a run up to a second of it: what a recorder and an engine tell, without either's clock.
-func play(p Plan, seconds int, event func(report.Event), sample func(report.Sample)) {
+// Play is a run up to a second of it: what a recorder and an engine tell, without either's clock.
+func Play(p runstate.Plan, seconds int, event func(report.Event), sample func(report.Sample)) {
 	rec := metrics.NewRecorder(metrics.Options{})
 	tell := func(at time.Duration, kind report.Kind, text, detail string, done, total int, ok bool) {
 		event(report.Event{At: at, Kind: kind, Text: text, Detail: detail, OK: ok, Done: done, Total: total})
@@ -55,7 +56,7 @@ func play(p Plan, seconds int, event func(report.Event), sample func(report.Samp
 }
 
 // fill is one second of a fleet.
-func fill(rec *metrics.Recorder, p Plan, at time.Time, second int) {
+func fill(rec *metrics.Recorder, p runstate.Plan, at time.Time, second int) {
 	for g, group := range p.Groups {
 		up := min(group.Count, group.Count*(second+1)/30)
 		lost := 0
@@ -89,23 +90,20 @@ func fill(rec *metrics.Recorder, p Plan, at time.Time, second int) {
 	}
 }
 
-// stateAt is the state after some seconds.
-func stateAt(p Plan, seconds int) *State {
-	s := &State{Plan: p}
-	play(p, seconds, s.Event, s.Sample)
+// StateAt is the state after some seconds.
+func StateAt(p runstate.Plan, seconds int) *runstate.State {
+	s := &runstate.State{Plan: p}
+	Play(p, seconds, s.Event, s.Sample)
 	return s
 }
 
-// large is a scenario with more of everything than a screen has room for.
-func large() Plan {
-	p := plan()
+// Large is a scenario with more of everything than a screen has room for.
+func Large() runstate.Plan {
+	p := Plan()
 	p.Name, p.Stages, p.Groups = "a-scenario-whose-name-is-as-long-as-names-may-become-and-no-longer", nil, nil
 	for i := range 20 {
-		p.Stages = append(p.Stages, Stage{fmt.Sprintf("stage-%d", i+1), 3 * time.Second})
-		p.Groups = append(p.Groups, Group{fmt.Sprintf("a-group-with-quite-a-long-name-%d", i+1), 1_000_000})
+		p.Stages = append(p.Stages, runstate.Stage{Name: fmt.Sprintf("stage-%d", i+1), Duration: 3 * time.Second})
+		p.Groups = append(p.Groups, runstate.Group{Name: fmt.Sprintf("a-group-with-quite-a-long-name-%d", i+1), Count: 1_000_000})
 	}
 	return p
 }
-
-// sized is what a program is told when its window has another size.
-func sized(width, height int) tea.Msg { return tea.WindowSizeMsg{Width: width, Height: height} }

@@ -1,4 +1,4 @@
-package terminal
+package runstate
 
 import (
 	"slices"
@@ -10,9 +10,10 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
+// What a State keeps of a run.
 const (
-	windowLength  = 10 // intervals whose figures are shown together
-	historyLength = 240
+	WindowLength  = 10  // intervals whose figures are shown together
+	HistoryLength = 240 // intervals whose latencies are kept
 	keptEvents    = 60
 )
 
@@ -74,7 +75,7 @@ func (s *State) Sample(p report.Sample) {
 		return
 	}
 	s.recent = append(s.recent, p.Window)
-	if extra := len(s.recent) - windowLength; extra > 0 {
+	if extra := len(s.recent) - WindowLength; extra > 0 {
 		s.recent = s.recent[extra:]
 	}
 	s.window = s.recent[0]
@@ -90,20 +91,20 @@ func (s *State) Sample(p report.Sample) {
 		}
 	}
 	s.history = append(s.history, now)
-	if extra := len(s.history) - historyLength; extra > 0 {
+	if extra := len(s.history) - HistoryLength; extra > 0 {
 		s.history = s.history[extra:]
 	}
 }
 
-// clone is a copy that later changes of s leave as it is. Snapshots are never changed.
-func (s *State) clone() *State {
+// Clone is a copy that later changes of s leave as it is. Snapshots are never changed.
+func (s *State) Clone() *State {
 	c := *s
 	c.events, c.recent, c.history = slices.Clone(s.events), slices.Clone(s.recent), slices.Clone(s.history)
 	return &c
 }
 
-// devices is how many devices of a group are in a state.
-func (s *State) devices(group, state string) int {
+// Devices is how many devices of a group are in a state.
+func (s *State) Devices(group, state string) int {
 	if s.total == nil {
 		return 0
 	}
@@ -115,8 +116,8 @@ func (s *State) devices(group, state string) int {
 	return 0
 }
 
-// planned is how long the whole run takes; ok is false when a stage's length is not known.
-func (s *State) planned() (sum time.Duration, ok bool) {
+// Planned is how long the whole run takes; ok is false when a stage's length is not known.
+func (s *State) Planned() (sum time.Duration, ok bool) {
 	for _, t := range s.Stages {
 		if t.Duration == 0 {
 			return 0, false
@@ -126,10 +127,39 @@ func (s *State) planned() (sum time.Duration, ok bool) {
 	return sum, len(s.Stages) > 0
 }
 
-// stageName is the stage that runs; empty before the first.
-func (s *State) stageName() string {
+// StageName is the stage that runs; empty before the first.
+func (s *State) StageName() string {
 	if s.Stage < 1 || s.Stage > len(s.Stages) || s.Stopping {
 		return ""
 	}
 	return s.Stages[s.Stage-1].Name
+}
+
+// Events are the last ones, oldest first. They must not be changed.
+func (s *State) Events() []report.Event { return s.events }
+
+// Figures are those of the whole run; nil before the first.
+func (s *State) Figures() *metrics.Snapshot { return s.total }
+
+// Window is the figures of the last intervals, merged; nil before the first.
+func (s *State) Window() *metrics.Snapshot { return s.window }
+
+// Latest is the figures of the last interval; nil before the first.
+func (s *State) Latest() *metrics.Snapshot {
+	if len(s.recent) == 0 {
+		return nil
+	}
+	return s.recent[len(s.recent)-1]
+}
+
+// Latencies are the history of an operation's p99, at most so many seconds of it, and the largest. A second without any is below 0.
+func (s *State) Latencies(name string, most int) (times []time.Duration, largest time.Duration) {
+	for _, second := range s.history[max(0, len(s.history)-most):] {
+		t, ok := second[name]
+		if !ok {
+			t = -1
+		}
+		times, largest = append(times, t), max(largest, t)
+	}
+	return times, largest
 }

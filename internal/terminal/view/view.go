@@ -1,24 +1,31 @@
-package terminal
+// Package view draws the state of a run in a width and a height, as text.
+package view
 
 import (
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/terminal/layout"
+	"github.com/twinfleet/twinfleet/internal/terminal/paint"
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/progress"
 )
 
+// MinWidth is the least width in columns that a view takes; narrower terminals get plain lines.
+const MinWidth = 60
+
 // wide is the width from which the table of operations has a sparkline in every line.
 const wide = 120
 
-// View draws a state in a width and a height: a pure function. It is as many lines as the height less one,
+// Draw draws a state in a width and a height: a pure function. It is as many lines as the height less one,
 // for the cursor, none wider than the width; nothing when the width is under MinWidth.
-func View(s *State, width, height int, color bool) string {
+func Draw(s *runstate.State, width, height int, color bool) string {
 	if width < MinWidth || height < 3 {
 		return ""
 	}
-	v := view{s, width, painter(color)}
+	v := view{s, width, paint.Painter(color)}
 	room := height - 1
 	lines := v.head()
 	foot := v.foot()
@@ -34,32 +41,32 @@ func View(s *State, width, height int, color bool) string {
 }
 
 type view struct {
-	*State
+	*runstate.State
 	width int
-	painter
+	paint.Painter
 }
 
 // spread puts one text at the left and one at the right end of a line.
 func (v view) spread(code, left, right string) string {
 	room := v.width - 2 - len([]rune(right)) - 2
-	return " " + v.paint(code, fit(left, room)) + "  " + right
+	return " " + v.Paint(code, paint.Fit(left, room)) + "  " + right
 }
 
 // head is the run, its stages, and how far it is.
 func (v view) head() []string {
-	left := clean(v.Name)
+	left := paint.Clean(v.Name)
 	if v.Target != "" {
-		left += " · " + clean(v.Target)
+		left += " · " + paint.Clean(v.Target)
 	}
 	clock := human.Duration(v.At.Truncate(100 * time.Millisecond))
 	if v.At < time.Second {
 		clock = "0s"
 	}
-	whole, known := v.planned()
+	whole, known := v.Planned()
 	if known {
 		clock += " of " + human.Duration(whole)
 	}
-	return []string{v.spread(bold, left, clock), " " + v.stages(v.width-2), " " + v.progress(v.width-2)}
+	return []string{v.spread(paint.Bold, left, clock), " " + v.stages(v.width-2), " " + v.progress(v.width-2)}
 }
 
 // progress is a line of what goes on: a count that goes up, or how far the stage is.
@@ -67,9 +74,9 @@ func (v view) progress(width int) string {
 	text, share := "", 0.0
 	switch {
 	case v.Stopping && v.Waiting > 0:
-		return v.paint(yellow, fit(progress.Waiting(v.Waiting, v.Left)+"; Ctrl-C ends the wait", width))
+		return v.Paint(paint.Yellow, paint.Fit(progress.Waiting(v.Waiting, v.Left)+"; Ctrl-C ends the wait", width))
 	case v.Stopping:
-		return v.paint(yellow, fit("stopping: devices disconnect", width))
+		return v.Paint(paint.Yellow, paint.Fit("stopping: devices disconnect", width))
 	case v.Stage > 0 && v.Stage <= len(v.Stages):
 		t := v.Stages[v.Stage-1]
 		if t.Duration > 0 {
@@ -80,16 +87,16 @@ func (v view) progress(width int) string {
 			text = "until its last step is done"
 		}
 	case v.Target == "":
-		return v.paint(faint, fit("opening the target", width))
+		return v.Paint(paint.Faint, paint.Fit("opening the target", width))
 	}
 	if v.Job != "" {
-		text = fmt.Sprintf("%s: %s of %s", clean(v.Job), human.Count(v.Done), human.Count(v.Total))
+		text = fmt.Sprintf("%s: %s of %s", paint.Clean(v.Job), human.Count(v.Done), human.Count(v.Total))
 		if v.Stage == 0 && v.Total > 0 {
 			share = float64(v.Done) / float64(v.Total)
 		}
 	}
-	text = cut(text, width/2)
-	return v.bar(share, width-len([]rune(text))-2) + "  " + text
+	text = paint.Cut(text, width/2)
+	return v.Bar(share, width-len([]rune(text))-2) + "  " + text
 }
 
 // stages lists the stages with how far they are: those around the one that runs when not all have room.
@@ -107,18 +114,18 @@ func (v view) stages(width int) string {
 		case number == v.Stage && v.Stopping:
 			took := " " + human.Duration((v.Over - v.Began).Truncate(100*time.Millisecond))
 			plain[i] = "✓ " + t.Name + took
-			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+took)
+			painted[i] = v.Paint(paint.Green, "✓") + " " + v.Paint(paint.Faint, t.Name+took)
 		case number < v.Stage:
 			plain[i] = "✓ " + t.Name + length
-			painted[i] = v.paint(green, "✓") + " " + v.paint(faint, t.Name+length)
+			painted[i] = v.Paint(paint.Green, "✓") + " " + v.Paint(paint.Faint, t.Name+length)
 		case number == v.Stage:
 			text := t.Name + " " + human.Duration((v.At - v.Began).Truncate(100*time.Millisecond))
 			if length != "" {
 				text += " of" + length
 			}
-			plain[i], painted[i] = "▸ "+text, v.paint(cyan, "▸")+" "+v.paint(bold, text)
+			plain[i], painted[i] = "▸ "+text, v.Paint(paint.Cyan, "▸")+" "+v.Paint(paint.Bold, text)
 		default:
-			plain[i], painted[i] = "· "+t.Name+length, v.paint(faint, "· "+t.Name+length)
+			plain[i], painted[i] = "· "+t.Name+length, v.Paint(paint.Faint, "· "+t.Name+length)
 		}
 	}
 	from, to := visible(plain, max(0, v.Stage-1), width)
@@ -130,7 +137,7 @@ func (v view) stages(width int) string {
 		line += " …"
 	}
 	if to-from == 1 {
-		return cut(line, width)
+		return paint.Cut(line, width)
 	}
 	return line
 }
@@ -166,7 +173,7 @@ func (v view) foot() []string {
 	help := "Ctrl-C stops and reports; twice stops at once"
 	left := strings.Join(parts, " · ")
 	if len([]rune(left))+len(help)+4 <= v.width {
-		return []string{v.paint(faint, v.spread("", left, help))}
+		return []string{v.Paint(paint.Faint, v.spread("", left, help))}
 	}
 	// An address that is cut opens nothing: a line each.
 	var lines []string
@@ -174,9 +181,9 @@ func (v view) foot() []string {
 		parts = []string{left}
 	}
 	for _, p := range parts {
-		lines = append(lines, " "+v.paint(faint, cut(p, v.width-2)))
+		lines = append(lines, " "+v.Paint(paint.Faint, paint.Cut(p, v.width-2)))
 	}
-	return append(lines, " "+v.paint(faint, help))
+	return append(lines, " "+v.Paint(paint.Faint, help))
 }
 
 // deviceStates are the states of devices beside connected, in the order of columns: those of least interest last.
@@ -186,12 +193,12 @@ func deviceStates() []string { return []string{"connecting", "backoff", "offline
 func stateWidth(state string) int { return max(len(state), 7) }
 
 // groups is the devices of every group by state.
-func (v view) groups() section {
+func (v view) groups() layout.Section {
 	const leastBar, mostBar = 6, 48
 	var names, numbers []string
 	for _, g := range v.Groups {
 		names = append(names, g.Name)
-		numbers = append(numbers, human.Count(v.devices(g.Name, "connected"))+" of "+human.Count(g.Count))
+		numbers = append(numbers, human.Count(v.Devices(g.Name, "connected"))+" of "+human.Count(g.Count))
 	}
 	name, number := columnWidth(names, 7, 20), columnWidth(numbers, 6, 25)
 	states := deviceStates()
@@ -204,23 +211,23 @@ func (v view) groups() section {
 		states = states[:len(states)-1]
 	}
 	barWidth = max(0, min(barWidth, mostBar))
-	head := fit("devices", name) + "  " + fit("connected", barWidth+1+number)
+	head := paint.Fit("devices", name) + "  " + paint.Fit("connected", barWidth+1+number)
 	for _, state := range states {
-		head += " " + right(state, stateWidth(state))
+		head += " " + paint.Right(state, stateWidth(state))
 	}
-	out := section{head: v.paint(faint, " "+head), least: 1, first: 4}
+	out := layout.Section{Head: v.Paint(paint.Faint, " "+head), Least: 1, First: 4}
 	for i, g := range v.Groups {
-		up := float64(v.devices(g.Name, "connected")) / float64(max(g.Count, 1))
-		line := " " + fit(g.Name, name) + "  " + v.bar(up, barWidth) + " " + right(numbers[i], number)
+		up := float64(v.Devices(g.Name, "connected")) / float64(max(g.Count, 1))
+		line := " " + paint.Fit(g.Name, name) + "  " + v.Bar(up, barWidth) + " " + paint.Right(numbers[i], number)
 		for _, state := range states {
-			n := v.devices(g.Name, state)
+			n := v.Devices(g.Name, state)
 			code := ""
 			if state == "backoff" && n > 0 {
-				code = yellow
+				code = paint.Yellow
 			}
-			line += " " + v.paint(code, right(human.Count(n), stateWidth(state)))
+			line += " " + v.Paint(code, paint.Right(human.Count(n), stateWidth(state)))
 		}
-		out.rows = append(out.rows, line)
+		out.Rows = append(out.Rows, line)
 	}
 	return out
 }
