@@ -23,7 +23,8 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	cs := h.ConnectionString("iothubowner")
 	ended := make(chan error, 1)
 	go func() {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.Addr()+"/devices/query?api-version=2021-04-12", strings.NewReader(`{"query":"SELECT * FROM devices"}`))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.Addr()+"/devices/query?api-version=2021-04-12",
+			strings.NewReader(`{"query":"SELECT * FROM devices"}`))
 		if err != nil {
 			ended <- err
 			return

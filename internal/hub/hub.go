@@ -53,6 +53,7 @@ type Options struct {
 	// Limits begin to hold when Arm is called.
 	Tier  string
 	Units int
+	// Shape is how bursts are served and how long operations wait before they are shed.
 	Shape throttle.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
@@ -301,11 +302,11 @@ func (h *Hub) Dial(context.Context) (net.Conn, error) {
 
 // Stats are numbers of the hub.
 type Stats struct {
-	Devices   registry.Statistics
-	Connected int // devices
-	Front     front.Stats
-	Telemetry uint64 // messages received
-	Wills     uint64
+	Devices   registry.Statistics   // identities
+	Connected int                   // devices
+	Front     front.Stats           // connections and packets
+	Telemetry uint64                // messages received
+	Wills     uint64                // of them wills
 	Served    map[tier.Class]uint64 // operations, also without a tier
 	Throttles []throttle.Stat       // nil without a tier
 	QuotaUsed int64                 // messages counted today

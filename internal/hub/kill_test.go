@@ -197,7 +197,7 @@ func acknowledged(r *mqtt.Reader) (int64, error) {
 	}
 }
 
-// A hub with --data is killed under load, again and again: whatever it has acknowledged, over MQTT and
+// A hub with --data is killed under load, repeatedly: whatever it has acknowledged, over MQTT and
 // over REST, the next one knows. -kills sets how often.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
@@ -235,7 +235,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// checkSurvivors opens a hub on the data that was left, looks after the writes of the round, or of all
+// checkSurvivors opens a hub on the data that was left, checks the writes of the round, or of all
 // rounds, and answers how many there were until now.
 func checkSurvivors(t *testing.T, dir string, writers *[killWriters]expected, all bool) int {
 	t.Helper()
@@ -258,11 +258,11 @@ func checkSurvivors(t *testing.T, dir string, writers *[killWriters]expected, al
 			e.tag = int(tag)
 		}
 		maps.Copy(e.before, e.there)
-		look := e.there
+		rows := e.there
 		if all {
-			look = e.before
+			rows = e.before
 		}
-		for id, there := range look {
+		for id, there := range rows {
 			if a := call(t, h, "GET", "/devices/"+id+"?api-version=2021-04-12", ""); (a.status == 200) != there {
 				t.Errorf("%s: status %d; it was acknowledged to be there: %t", id, a.status, there)
 			}

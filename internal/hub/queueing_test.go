@@ -111,7 +111,7 @@ func (q queueing) quantile(share float64) float64 {
 func TestQueueingFormulas(t *testing.T) {
 	for _, tt := range []struct {
 		q          queueing
-		wait       float64 // Erlang's C; 0 is not looked at
+		wait       float64 // Erlang's C; 0 is not checked
 		mean, tail float64 // in services; tail is the p99
 	}{
 		{queueing{1, time.Second, false, 0.5}, 0.5, 2, 2 * math.Log(100)},

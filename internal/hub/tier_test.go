@@ -15,7 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-// shut lets hardly anything through: of each class one operation and what comes in a moment.
+// shut lets hardly anything through: of each class one operation and what comes in the meantime.
 func shut() throttle.Shape { return throttle.Shape{Burst: time.Nanosecond, Backlog: -1} }
 
 // tiered is a bench on a hub of a tier, whose limits hold from now on.
@@ -239,7 +239,7 @@ func TestSplitTwins(t *testing.T) {
 		for range 50 {
 			w.Expect(mqtt.PUBLISH)
 		}
-		// In the moment that the request takes, a token may come.
+		// In the time that the request takes, a token may come.
 		got := map[int]bool{call(t, b.hub, "GET", twinPath, "").status: true}
 		if !split {
 			for range 20 {

@@ -31,12 +31,12 @@ func TestTraps(t *testing.T) {
 			first.Subscribe(0, topics.FilterTwinResponses, topics.FilterDesired, topics.FilterMethods)
 			first.Subscribe(1, topics.FilterC2D("dev-1"))
 			first.Conn.Close()
-			again := b.online() // subscribes to nothing
-			b.equal("twin", again.Twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
+			second := b.online() // subscribes to nothing
+			b.equal("twin", second.Twin(), `{"desired":{"$version":1},"reported":{"$version":1}}`)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1}}}`)
-			b.equal("notification", again.Expect(mqtt.PUBLISH).Payload, `{"a":1,"$version":2}`)
+			b.equal("notification", second.Expect(mqtt.PUBLISH).Payload, `{"a":1,"$version":2}`)
 			b.must("POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "hello")
-			b.equal("message", again.Expect(mqtt.PUBLISH).Payload, "hello")
+			b.equal("message", second.Expect(mqtt.PUBLISH).Payload, "hello")
 		}},
 		{"a refused report has a JSON body with errorCode and message", func(b *bench) {
 			w := b.online()
@@ -67,7 +67,7 @@ func TestTraps(t *testing.T) {
 			b.equal("patch", w.Expect(mqtt.PUBLISH).Payload, `{"a":1,"b":2,"$version":2}`)
 			b.must("PATCH", twinPath, `{"properties":{"desired":{"a":1,"none":null}}}`)
 			f := w.Expect(mqtt.PUBLISH)
-			b.equal("the same again", f.Topic+f.Payload, `$iothub/twin/PATCH/properties/desired/?$version=3{"a":1,"none":null,"$version":3}`)
+			b.equal("the same once more", f.Topic+f.Payload, `$iothub/twin/PATCH/properties/desired/?$version=3{"a":1,"none":null,"$version":3}`)
 			b.must("PUT", twinPath, `{"properties":{"desired":{"a":1,"c":100}}}`)
 			var got map[string]any
 			if err := json.Unmarshal([]byte(w.Expect(mqtt.PUBLISH).Payload), &got); err != nil {
@@ -93,7 +93,10 @@ func TestTraps(t *testing.T) {
 			b.equal("a token for another path", a.status, 401)
 		}},
 		{"a user name without question mark, or without version", func(b *bench) {
-			for _, user := range []string{"localhost/dev-1/api-version=2020-09-30", "localhost/dev-1", "localhost/dev-1/", "localhost/dev-1/?api-version=2016-11-14&x=y"} {
+			for _, user := range []string{
+				"localhost/dev-1/api-version=2020-09-30", "localhost/dev-1", "localhost/dev-1/",
+				"localhost/dev-1/?api-version=2016-11-14&x=y",
+			} {
 				c := wiretest.Login("dev-1", b.key)
 				c.Username = []byte(user)
 				if _, code := dial(b, b.hub).Connect(c); code != mqtt.Accepted {
@@ -158,14 +161,16 @@ func TestTraps(t *testing.T) {
 		}},
 		{"importMode in any case, id, and empty keys that are made", func(b *bench) {
 			b.must("POST", "/devices?api-version=2021-04-12",
-				`[{"id":"dev-2","importMode":"Create","authentication":{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":""}}},{"id":"dev-3","importMode":"CREATEORUPDATE"}]`)
+				`[{"id":"dev-2","importMode":"Create","authentication":{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":""}}},{"id":"dev-3",`+
+					`"importMode":"CREATEORUPDATE"}]`)
 			a := b.must("GET", "/devices/dev-2?api-version=2021-04-12", "")
 			key, _ := a.member("authentication", "symmetricKey", "primaryKey").(string)
 			if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) < 16 {
 				b.Errorf("key made: %q", key)
 			}
 			b.must("POST", "/devices?api-version=2021-04-12",
-				`[{"id":"dev-2","importMode":"Update","status":"disabled","authentication":{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":""}}},{"id":"dev-3","importMode":"DELETE"}]`)
+				`[{"id":"dev-2","importMode":"Update","status":"disabled","authentication":{"type":"sas","symmetricKey":{"primaryKey":"",`+
+					`"secondaryKey":""}}},{"id":"dev-3","importMode":"DELETE"}]`)
 			a = b.must("GET", "/devices/dev-2?api-version=2021-04-12", "")
 			b.equal("the key of an update with empty keys", a.member("authentication", "symmetricKey", "primaryKey"), key)
 			b.equal("status", a.member("status"), "disabled")
@@ -296,8 +301,8 @@ func TestTraps(t *testing.T) {
 			}
 			const sql = `{"query":"SELECT deviceId FROM devices"}`
 			first := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2")
-			again := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2")
-			b.equal("the page", again.body, first.body)
+			repeated := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2")
+			b.equal("the page", repeated.body, first.body)
 			token := first.header.Get(paging.HeaderContinuation)
 			second := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2", paging.HeaderContinuation, token)
 			b.equal("the second page", second.body, `[{"deviceId":"dev-3"}]`)

@@ -26,41 +26,46 @@ type Error struct {
 
 // The errors of the service (troubleshoot-error-codes; numbers as services return them).
 var (
-	ErrInvalidOperation      = &Error{Status: 400, Code: 400003, Name: "InvalidOperation", Message: "BadRequest"}
-	ErrArgumentInvalid       = &Error{Status: 400, Code: 400004, Name: "ArgumentInvalid", Message: "BadRequest"}
-	ErrArgumentNull          = &Error{Status: 400, Code: 400005, Name: "ArgumentNull", Message: "BadRequest"}
-	ErrFormat                = &Error{Status: 400, Code: 400006, Name: "IotHubFormatError", Message: "BadRequest"}
-	ErrDefinedMultipleTimes  = &Error{Status: 400, Code: 400011, Name: "DeviceDefinedMultipleTimes", Message: "BadRequest"}
-	ErrDeserialization       = &Error{Status: 400, Code: 400012, Name: "DeserializationError", Message: "BadRequest"}
-	ErrBulkFailed            = &Error{Status: 400, Code: 400013, Name: "BulkRegistryOperationFailure", Message: "BadRequest"}
-	ErrUnauthorizedAccess    = &Error{Status: 401, Code: 401002, Name: "IotHubUnauthorizedAccess", Message: "Unauthorized"}
-	ErrUnauthorized          = &Error{Status: 401, Code: 401003, Name: "IotHubUnauthorized", Message: "Unauthorized"}
-	ErrQuotaExceeded         = &Error{Status: 403, Code: 403002, Name: "IotHubQuotaExceeded", Message: "Total number of messages on IotHub exceeded the allocated quota"}
-	ErrMaximumQueueDepth     = &Error{Status: 403, Code: 403004, Name: "DeviceMaximumQueueDepthExceeded", Message: "Device queue is full"}
-	ErrNotInTier             = &Error{Status: 403, Code: 403010, Name: "OperationNotAvailableInCurrentTier", Message: "The operation is not available in the hub's tier"}
-	ErrDeviceDisabled        = &Error{Status: 403, Code: 403012, Name: "DeviceDisabled", Message: "Device is disabled"}
-	ErrDeviceNotFound        = &Error{Status: 404, Code: 404001, Name: "DeviceNotFound", Message: "Device not found"}
-	ErrModuleNotFound        = &Error{Status: 404, Code: 404010, Name: "ModuleNotFound", Message: "Module not found"}
-	ErrDeviceNotOnline       = &Error{Status: 404, Code: 404103, Name: "DeviceNotOnline", Message: "Timed out waiting for device to connect."}
-	ErrJobNotFound           = &Error{Status: 404, Code: 404002, Name: "JobNotFound", Message: "Job not found"}
-	ErrDeviceExists          = &Error{Status: 409, Code: 409001, Name: "DeviceAlreadyExists", Message: "Conflict"}
-	ErrJobExists             = &Error{Status: 409, Code: 409004, Name: "JobAlreadyExists", Message: "Conflict"}
-	ErrPreconditionFailed    = &Error{Status: 412, Code: 412001, Name: "PreconditionFailed", Message: "Precondition failed"}
-	ErrMessageTooLarge       = &Error{Status: 413, Code: 413001, Name: "MessageTooLarge", Message: "The message is too large"}
-	ErrTooManyDevices        = &Error{Status: 413, Code: 413002, Name: "TooManyDevices", Message: "At most 100 devices in one call"}
-	ErrTooManyRequests       = &Error{Status: 429, Code: 429000, Name: "GenericTooManyRequests", Message: throttledText}
-	ErrThrottled             = &Error{Status: 429, Code: 429001, Name: "ThrottlingException", Message: throttledText}
-	ErrThrottleBacklogFull   = &Error{Status: 429, Code: 429002, Name: "ThrottleBacklogLimitExceeded", Message: throttledText}
-	ErrThrottleBacklogWait   = &Error{Status: 429, Code: 429003, Name: "ThrottlingBacklogTimeout", Message: throttledText}
-	ErrTooManyJobs           = &Error{Status: 429, Code: 429004, Name: "ThrottlingMaxActiveJobCountExceeded", Message: "Too many active jobs"}
-	ErrDeviceThrottled       = &Error{Status: 429, Code: 429005, Name: "DeviceThrottlingLimitExceeded", Message: throttledText}
-	ErrServer                = &Error{Status: 500, Code: 500001, Name: "ServerError", Message: "Internal server error"}
-	ErrGenericTimeout        = &Error{Status: 500, Code: 500008, Name: "GenericTimeout", Message: "The operation timed out"}
-	ErrServiceUnavailable    = &Error{Status: 503, Code: 503001, Name: "ServiceUnavailable", Message: "Service unavailable"}
-	ErrServerBusy            = &Error{Status: 503, Code: 503005, Name: "ServerBusy", Message: "Server busy"}
-	ErrMethodTimeout         = &Error{Status: 504, Code: 504101, Name: "GatewayTimeout", Message: "Timed out waiting for the response from device."}
-	ErrConnectionForceClosed = &Error{Status: 400, Code: 400027, Name: "ConnectionForcefullyClosedOnNewConnection", Message: "Connection closed by a newer one of the same device"}
+	ErrInvalidOperation      = failure(400003, "InvalidOperation", "BadRequest")
+	ErrArgumentInvalid       = failure(400004, "ArgumentInvalid", "BadRequest")
+	ErrArgumentNull          = failure(400005, "ArgumentNull", "BadRequest")
+	ErrFormat                = failure(400006, "IotHubFormatError", "BadRequest")
+	ErrDefinedMultipleTimes  = failure(400011, "DeviceDefinedMultipleTimes", "BadRequest")
+	ErrDeserialization       = failure(400012, "DeserializationError", "BadRequest")
+	ErrBulkFailed            = failure(400013, "BulkRegistryOperationFailure", "BadRequest")
+	ErrUnauthorizedAccess    = failure(401002, "IotHubUnauthorizedAccess", "Unauthorized")
+	ErrUnauthorized          = failure(401003, "IotHubUnauthorized", "Unauthorized")
+	ErrQuotaExceeded         = failure(403002, "IotHubQuotaExceeded", "Total number of messages on IotHub exceeded the allocated quota")
+	ErrMaximumQueueDepth     = failure(403004, "DeviceMaximumQueueDepthExceeded", "Device queue is full")
+	ErrNotInTier             = failure(403010, "OperationNotAvailableInCurrentTier", "The operation is not available in the hub's tier")
+	ErrDeviceDisabled        = failure(403012, "DeviceDisabled", "Device is disabled")
+	ErrDeviceNotFound        = failure(404001, "DeviceNotFound", "Device not found")
+	ErrModuleNotFound        = failure(404010, "ModuleNotFound", "Module not found")
+	ErrDeviceNotOnline       = failure(404103, "DeviceNotOnline", "Timed out waiting for device to connect.")
+	ErrJobNotFound           = failure(404002, "JobNotFound", "Job not found")
+	ErrDeviceExists          = failure(409001, "DeviceAlreadyExists", "Conflict")
+	ErrJobExists             = failure(409004, "JobAlreadyExists", "Conflict")
+	ErrPreconditionFailed    = failure(412001, "PreconditionFailed", "Precondition failed")
+	ErrMessageTooLarge       = failure(413001, "MessageTooLarge", "The message is too large")
+	ErrTooManyDevices        = failure(413002, "TooManyDevices", "At most 100 devices in one call")
+	ErrTooManyRequests       = failure(429000, "GenericTooManyRequests", throttledText)
+	ErrThrottled             = failure(429001, "ThrottlingException", throttledText)
+	ErrThrottleBacklogFull   = failure(429002, "ThrottleBacklogLimitExceeded", throttledText)
+	ErrThrottleBacklogWait   = failure(429003, "ThrottlingBacklogTimeout", throttledText)
+	ErrTooManyJobs           = failure(429004, "ThrottlingMaxActiveJobCountExceeded", "Too many active jobs")
+	ErrDeviceThrottled       = failure(429005, "DeviceThrottlingLimitExceeded", throttledText)
+	ErrServer                = failure(500001, "ServerError", "Internal server error")
+	ErrGenericTimeout        = failure(500008, "GenericTimeout", "The operation timed out")
+	ErrServiceUnavailable    = failure(503001, "ServiceUnavailable", "Service unavailable")
+	ErrServerBusy            = failure(503005, "ServerBusy", "Server busy")
+	ErrMethodTimeout         = failure(504101, "GatewayTimeout", "Timed out waiting for the response from device.")
+	ErrConnectionForceClosed = failure(400027, "ConnectionForcefullyClosedOnNewConnection", "Connection closed by a newer one of the same device")
 )
+
+// failure is an error of the service; its HTTP status is the first three digits of its code.
+func failure(code int, name, message string) *Error {
+	return &Error{Status: code / 1000, Code: code, Name: name, Message: message}
+}
 
 const throttledText = "The request has been throttled. Wait 10 seconds and try again."
 

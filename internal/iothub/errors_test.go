@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The numbers and names that services of other makers look for (troubleshoot-error-codes). They are
+// The numbers and names that services of other makers expect (troubleshoot-error-codes). They are
 // written out here a second time, so that a slip in the table of the package shows.
 func TestErrorTable(t *testing.T) {
 	want := map[int]struct {

@@ -25,8 +25,14 @@ func next(t testing.TB, b []byte) Packet {
 func TestConnectRoundTrip(t *testing.T) {
 	for _, want := range []Connect{
 		{ProtocolName: []byte("MQTT"), ProtocolLevel: 4, CleanSession: true, KeepAlive: 60, ClientID: []byte("dev-1")},
-		{ProtocolName: []byte("MQTT"), ProtocolLevel: 4, ClientID: []byte("d"), HasUsername: true, Username: []byte("h/d/?api-version=1"), HasPassword: true, Password: []byte{0, 1, 255}},
-		{ProtocolName: []byte("MQTT"), ProtocolLevel: 4, CleanSession: true, ClientID: []byte{}, HasWill: true, WillQoS: 1, WillRetain: true, WillTopic: []byte("a/b"), WillPayload: []byte("x")},
+		{
+			ProtocolName: []byte("MQTT"), ProtocolLevel: 4, ClientID: []byte("d"), HasUsername: true, Username: []byte("h/d/?api-version=1"),
+			HasPassword: true, Password: []byte{0, 1, 255},
+		},
+		{
+			ProtocolName: []byte("MQTT"), ProtocolLevel: 4, CleanSession: true, ClientID: []byte{}, HasWill: true, WillQoS: 1, WillRetain: true,
+			WillTopic: []byte("a/b"), WillPayload: []byte("x"),
+		},
 	} {
 		var got Connect
 		if err := DecodeConnect(next(t, AppendConnect(nil, &want)).Body, &got); err != nil || !reflect.DeepEqual(got, want) {
@@ -43,7 +49,8 @@ func TestPublishRoundTrip(t *testing.T) {
 			if err := DecodePublish(next(t, AppendPublish(nil, "a/b", payload, qos, true, qos > 0, 9)), &got); err != nil {
 				t.Fatal(err)
 			}
-			if string(got.Topic) != "a/b" || got.QoS != qos || !got.Retain || got.Dup != (qos > 0) || !bytes.Equal(got.Payload, payload) || (qos > 0) != (got.PacketID == 9) {
+			if string(got.Topic) != "a/b" || got.QoS != qos || !got.Retain || got.Dup != (qos > 0) || !bytes.Equal(got.Payload, payload) ||
+				(qos > 0) != (got.PacketID == 9) {
 				t.Errorf("QoS %d, %d bytes: %d bytes of payload, %+v", qos, size, len(got.Payload), got.PacketID)
 			}
 		}
@@ -147,7 +154,8 @@ func (r *repeat) Read(p []byte) (int, error) {
 }
 
 func TestReadingDoesNotAllocate(t *testing.T) {
-	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1, false, false, 3)})
+	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
+		false, false, 3)})
 	var m Publish
 	if n := testing.AllocsPerRun(1000, func() {
 		p, err := r.Next()
@@ -163,7 +171,8 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkDecodePublish(b *testing.B) {
-	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1, false, false, 3)})
+	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
+		false, false, 3)})
 	var m Publish
 	b.ReportAllocs()
 	for b.Loop() {
@@ -184,7 +193,7 @@ func write(p packets.ControlPacket) []byte {
 	return b.Bytes()
 }
 
-// The oracle is Paho's codec. What we accept, we write again so that Paho reads the same fields; Paho
+// The oracle is Paho's codec. What we accept, we write so that Paho reads the same fields; Paho
 // itself accepts more than the standard allows, so nothing is asked of what we refuse.
 func FuzzAgainstPaho(f *testing.F) {
 	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
@@ -198,7 +207,10 @@ func FuzzAgainstPaho(f *testing.F) {
 	suback.MessageID, suback.ReturnCodes = 3, []byte{1, 0x80}
 	for _, p := range []packets.ControlPacket{
 		connect, publish, subscribe, suback, packets.NewControlPacket(packets.Pingreq), packets.NewControlPacket(packets.Disconnect),
-		packets.NewControlPacket(packets.Connack), &packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback, RemainingLength: 2}, MessageID: 9},
+		packets.NewControlPacket(packets.Connack), &packets.PubackPacket{
+			FixedHeader: packets.FixedHeader{MessageType: packets.Puback, RemainingLength: 2},
+			MessageID:   9,
+		},
 	} {
 		f.Add(write(p))
 	}
@@ -207,7 +219,7 @@ func FuzzAgainstPaho(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var again []byte
+		var written []byte
 		var check func(packets.ControlPacket) bool
 		switch p.Type {
 		case CONNECT:
@@ -215,20 +227,22 @@ func FuzzAgainstPaho(f *testing.F) {
 			if DecodeConnect(p.Body, &m) != nil || string(m.ProtocolName) != "MQTT" || m.ProtocolLevel != 4 {
 				return
 			}
-			again = AppendConnect(nil, &m)
+			written = AppendConnect(nil, &m)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.ConnectPacket)
-				return x.ClientIdentifier == string(m.ClientID) && x.Username == string(m.Username) && bytes.Equal(x.Password, m.Password) && x.Keepalive == m.KeepAlive && x.WillTopic == string(m.WillTopic)
+				return x.ClientIdentifier == string(m.ClientID) && x.Username == string(m.Username) && bytes.Equal(x.Password, m.Password) &&
+					x.Keepalive == m.KeepAlive && x.WillTopic == string(m.WillTopic)
 			}
 		case PUBLISH:
 			var m Publish
 			if DecodePublish(p, &m) != nil {
 				return
 			}
-			again = AppendPublish(nil, string(m.Topic), m.Payload, m.QoS, m.Retain, m.Dup, m.PacketID)
+			written = AppendPublish(nil, string(m.Topic), m.Payload, m.QoS, m.Retain, m.Dup, m.PacketID)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.PublishPacket)
-				return x.TopicName == string(m.Topic) && bytes.Equal(x.Payload, m.Payload) && x.Qos == m.QoS && x.MessageID == m.PacketID && x.Dup == m.Dup && x.Retain == m.Retain
+				return x.TopicName == string(m.Topic) && bytes.Equal(x.Payload, m.Payload) && x.Qos == m.QoS && x.MessageID == m.PacketID && x.Dup == m.Dup &&
+					x.Retain == m.Retain
 			}
 		case SUBSCRIBE:
 			var filters []Subscription
@@ -236,7 +250,7 @@ func FuzzAgainstPaho(f *testing.F) {
 			if err != nil {
 				return
 			}
-			again = AppendSubscribe(nil, id, filters...)
+			written = AppendSubscribe(nil, id, filters...)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.SubscribePacket)
 				return x.MessageID == id && len(x.Topics) == len(filters) && x.Topics[0] == string(filters[0].Filter)
@@ -246,17 +260,17 @@ func FuzzAgainstPaho(f *testing.F) {
 			if err != nil {
 				return
 			}
-			again = AppendAck(nil, p.Type, id)
+			written = AppendAck(nil, p.Type, id)
 			check = func(c packets.ControlPacket) bool { return c.Details().MessageID == id }
 		default:
 			return
 		}
-		oracle, err := packets.ReadPacket(bytes.NewReader(again))
+		oracle, err := packets.ReadPacket(bytes.NewReader(written))
 		if err != nil {
 			t.Fatalf("paho refuses what we write for % x: %v", b, err)
 		}
 		if !check(oracle) {
-			t.Errorf("paho reads % x as %v", again, oracle)
+			t.Errorf("paho reads % x as %v", written, oracle)
 		}
 	})
 }

@@ -52,37 +52,37 @@ func violation(section, what string) error {
 
 // Packet is a control packet: its fixed header and the bytes after it.
 type Packet struct {
-	Type  Type
+	Type  Type   // never a reserved one
 	Flags byte   // the low four bits of the first byte
 	Body  []byte // variable header and payload; part of the reader's buffer
 }
 
 // Connect is a decoded CONNECT (section 3.1). Strings and slices are parts of the packet's body.
 type Connect struct {
-	ProtocolName  []byte
-	ProtocolLevel byte
-	CleanSession  bool
-	KeepAlive     uint16 // seconds
-	ClientID      []byte
-	HasWill       bool
-	WillQoS       byte
-	WillRetain    bool
-	WillTopic     []byte
-	WillPayload   []byte
-	HasUsername   bool
-	Username      []byte
-	HasPassword   bool
-	Password      []byte
+	ProtocolName  []byte // "MQTT"; of another version the fields after ProtocolLevel are zero
+	ProtocolLevel byte   // 4 for MQTT 3.1.1
+	CleanSession  bool   // nothing is kept from the session before, and nothing after this one
+	KeepAlive     uint16 // seconds; 0 for no limit
+	ClientID      []byte // not empty unless CleanSession
+	HasWill       bool   // there is a will: the fields that begin with Will count
+	WillQoS       byte   // 0 to 2
+	WillRetain    bool   // the will is to be retained
+	WillTopic     []byte // where the will goes
+	WillPayload   []byte // what it says
+	HasUsername   bool   // Username counts; it may be empty all the same
+	Username      []byte // UTF-8
+	HasPassword   bool   // Password counts; there is none without a user name
+	Password      []byte // any bytes
 }
 
 // Publish is a decoded PUBLISH (section 3.3). Topic and Payload are parts of the packet's body.
 type Publish struct {
-	Dup      bool
-	QoS      byte
-	Retain   bool
-	Topic    []byte
+	Dup      bool   // it may have been sent before; never for QoS 0
+	QoS      byte   // 0 to 2
+	Retain   bool   // to be retained, or was
+	Topic    []byte // without wildcards
 	PacketID uint16 // 0 for QoS 0
-	Payload  []byte
+	Payload  []byte // any bytes
 }
 
 // cursor reads a body; the first error sticks.
@@ -276,8 +276,8 @@ func DecodeConnack(body []byte) (sessionPresent bool, code byte, err error) {
 
 // Subscription is one topic filter of a SUBSCRIBE.
 type Subscription struct {
-	Filter []byte
-	QoS    byte
+	Filter []byte // well formed, see ValidFilter
+	QoS    byte   // the most that is wanted, 0 to 2
 }
 
 // DecodeSubscribe reads a SUBSCRIBE and calls each for every topic filter in it.

@@ -8,9 +8,9 @@ import (
 // deliver is what a delivery sends: identifiers, with a mark for what was sent before.
 func deliver(q *Queue, now time.Time, first uint16) (sent []uint16, repeated int) {
 	next := first
-	q.Deliver(now, func() uint16 { next++; return next - 1 }, func(_ *Message, id uint16, again bool) {
+	q.Deliver(now, func() uint16 { next++; return next - 1 }, func(_ *Message, id uint16, isRepeated bool) {
 		sent = append(sent, id)
-		if again {
+		if isRepeated {
 			repeated++
 		}
 	})

@@ -84,7 +84,7 @@ func (a *Authority) openCA() error {
 	}
 	first := errors.Is(err, os.ErrNotExist)
 	if err := a.save(made, caKeyFile, first); errors.Is(err, os.ErrExist) {
-		// Another hub that starts in this moment was faster: one authority serves both.
+		// Another hub that starts at the same time was faster: one authority serves both.
 		if made, err = a.load(caKeyFile); err != nil {
 			return err
 		}

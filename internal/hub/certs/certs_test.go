@@ -125,12 +125,12 @@ func TestKeptInADirectory(t *testing.T) {
 	if err != nil || string(onDisk) != string(first.PEM()) || strings.Contains(string(onDisk), "PRIVATE") {
 		t.Errorf("%s is not the certificate alone: %v", first.Path(), err)
 	}
-	again := mustOpen(t, dir, time.Now, "hub.example")
-	if !again.cert.Equal(first.cert) || !again.server.Leaf.Equal(first.server.Leaf) {
+	second := mustOpen(t, dir, time.Now, "hub.example")
+	if !second.cert.Equal(first.cert) || !second.server.Leaf.Equal(first.server.Leaf) {
 		t.Error("the second start made new certificates; want the old ones")
 	}
 	// A client that trusts the first start's file trusts the second start.
-	if _, _, err := shake(t, again.ServerConfig(), &tls.Config{RootCAs: first.Pool(), ServerName: "hub.example"}); err != nil {
+	if _, _, err := shake(t, second.ServerConfig(), &tls.Config{RootCAs: first.Pool(), ServerName: "hub.example"}); err != nil {
 		t.Error(err)
 	}
 	if mustOpen(t, "", time.Now).Path() != "" {
@@ -201,7 +201,7 @@ func TestRenewal(t *testing.T) {
 			}
 			third := mustOpen(t, dir, tt.now, tt.hosts...)
 			if !third.cert.Equal(got.cert) || !third.server.Leaf.Equal(got.server.Leaf) {
-				t.Error("the next start made new ones again")
+				t.Error("the next start made new ones")
 			}
 		})
 	}

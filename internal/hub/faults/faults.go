@@ -41,7 +41,7 @@ func (f *Switch) Stall(d time.Duration) {
 	f.stall = time.Now().Add(d)
 }
 
-// DropAcks leaves a share, from 0 to 1, of the answers to devices unsent until it is set again.
+// DropAcks leaves a share, from 0 to 1, of the answers to devices unsent until it is set anew.
 func (f *Switch) DropAcks(share float64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

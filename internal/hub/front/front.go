@@ -47,16 +47,16 @@ type Backend interface {
 
 // Message is a device's telemetry message. Its payload is the receiver's to keep.
 type Message struct {
-	Properties topics.Bag
-	Payload    []byte
-	Received   time.Time
-	Will       bool
+	Properties topics.Bag // of the topic, and those that the hub adds
+	Payload    []byte     // as it came
+	Received   time.Time  // when the hub took it
+	Will       bool       // it is a will, sent for a device that went without DISCONNECT
 }
 
 // Options of a Front.
 type Options struct {
-	Backend Backend // required
-	Logger  *slog.Logger
+	Backend Backend      // required
+	Logger  *slog.Logger // nil logs nothing
 	// Policy finds the keys of a shared access policy with the right DeviceConnect.
 	Policy func(name string) (primary, secondary sas.Key, ok bool)
 	// ClientCAs signed the certificates of devices that authenticate by certificateAuthority; nil for none.
@@ -144,7 +144,10 @@ func New(o Options) *Front {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{opts: o, auth: deviceauth.Checker{Policy: o.Policy, ClientCAs: o.ClientCAs}, log: o.Logger, seed: maphash.MakeSeed(), steps: make(chan *conn), starting: make(map[*conn]struct{})}
+	f := &Front{
+		opts: o, auth: deviceauth.Checker{Policy: o.Policy, ClientCAs: o.ClientCAs}, log: o.Logger, seed: maphash.MakeSeed(),
+		steps: make(chan *conn), starting: make(map[*conn]struct{}),
+	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.faults = faults.New(f.ctx, &f.conns)
 	for i := range f.shards {

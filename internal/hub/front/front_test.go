@@ -224,7 +224,7 @@ func TestMessages(t *testing.T) {
 			}
 		})
 	})
-	t.Run("come again when they were not acknowledged, ten times", func(t *testing.T) {
+	t.Run("come once more when they were not acknowledged, ten times", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
 			w.Subscribe(1, topics.FilterC2D("dev-1"))
@@ -462,8 +462,8 @@ func TestIdentityEnds(t *testing.T) {
 		s.backend.mu.Unlock()
 		s.Disconnect("dev-1", iothub.ErrDeviceDisabled)
 		w.Closed("a device that was disabled")
-		again := s.dial()
-		if _, code := again.Connect(wiretest.Login("dev-1", s.backend.key)); code != mqtt.NotAuthorized {
+		second := s.dial()
+		if _, code := second.Connect(wiretest.Login("dev-1", s.backend.key)); code != mqtt.NotAuthorized {
 			s.Errorf("CONNACK %d for a disabled device; want 5", code)
 		}
 		s.backend.mu.Lock()
@@ -472,7 +472,7 @@ func TestIdentityEnds(t *testing.T) {
 		w = s.online()
 		s.Forget("dev-1")
 		w.Closed("a device that was deleted")
-		w = s.online() // made again: nothing of the old session is left
+		w = s.online() // made anew: nothing of the old session is left
 		s.NotifyDesired("dev-1", []byte("{}"), 2)
 		w.Silent()
 	})

@@ -142,7 +142,7 @@ func (c *conn) report(topic topics.Topic, patch []byte) error {
 	return c.publish(topics.ReportAccepted(topic.RequestID, version), nil)
 }
 
-// twinError answers a twin request with the error's status and body. Clients look for either.
+// twinError answers a twin request with the error's status and body. Clients read either.
 func (c *conn) twinError(topic topics.Topic, err error) error {
 	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
 		return nil

@@ -48,7 +48,7 @@ func (c *conn) deliver() error {
 			return
 		}
 		d.queue.Deliver(time.Now(), c.packetID, func(m *c2d.Message, id uint16, repeated bool) {
-			// Some clients look for a system property to find the bag, so $.to is always there.
+			// Some clients need a system property to find the bag, so $.to is always there.
 			to := topics.Property{Name: "$.to", Value: "/devices/" + c.user.DeviceID + "/messages/deviceBound", HasValue: true}
 			topic := topics.C2D(c.user.DeviceID, append(topics.Bag{to}, m.Properties...))
 			packets = mqtt.AppendPublish(packets, topic, m.Payload, 1, false, repeated, id)

@@ -8,13 +8,16 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// Register shows a hub's numbers: all of a scrape are of one moment.
+// Register shows a hub's numbers: all of a scrape are of one instant.
 func Register(rec *metrics.Recorder, h *hub.Hub) {
 	rec.Register(func() []metrics.Figure { return figures(h.Stats()) })
 }
 
 func figures(s hub.Stats) []metrics.Figure {
-	served := metrics.Figure{Name: "twinfleet_hub_operations_total", Help: "Operations that the embedded hub served, by the class that a tier limits.", Labels: []string{"class"}}
+	served := metrics.Figure{
+		Name: "twinfleet_hub_operations_total", Help: "Operations that the embedded hub served, by the class that a tier limits.",
+		Labels: []string{"class"},
+	}
 	for _, class := range tier.Classes() {
 		served.Samples = append(served.Samples, metrics.Sample{Labels: []string{string(class)}, Value: float64(s.Served[class])})
 	}

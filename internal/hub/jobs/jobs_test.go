@@ -128,7 +128,10 @@ func update(id, condition, patch string) document.Job {
 }
 
 func call(id, condition string) document.Job {
-	return document.Job{JobID: id, Type: document.DeviceMethod, QueryCondition: condition, Method: &methods.Request{Name: "reboot", Payload: json.RawMessage(`{"a":1}`)}}
+	return document.Job{
+		JobID: id, Type: document.DeviceMethod, QueryCondition: condition,
+		Method: &methods.Request{Name: "reboot", Payload: json.RawMessage(`{"a":1}`)},
+	}
 }
 
 func TestTwinUpdate(t *testing.T) {
@@ -164,7 +167,8 @@ func TestMethods(t *testing.T) {
 		if b.fleet.most != 4 {
 			b.Errorf("%d calls at once; want 4", b.fleet.most)
 		}
-		rows := b.rows("SELECT * FROM devices.jobs WHERE devices.jobs.deviceId = 'dev-2' AND devices.jobs.jobType = 'scheduleDeviceMethod' AND devices.jobs.status = 'completed' AND devices.jobs.createdTimeUtc > '1999-09-01'")
+		rows := b.rows("SELECT * FROM devices.jobs WHERE devices.jobs.deviceId = 'dev-2' AND devices.jobs.jobType = 'scheduleDeviceMethod' AND " +
+			"devices.jobs.status = 'completed' AND devices.jobs.createdTimeUtc > '1999-09-01'")
 		if len(rows) != 1 || !strings.Contains(rows[0], `"outcome":{"deviceMethodResponse":{"status":200,"payload":{"did":"reboot"}}}`) {
 			b.Errorf("the row of dev-2: %s", rows)
 		}

@@ -120,7 +120,8 @@ func (d *deviceJob) row(j *job) jsonvalue.Value {
 	if d.methodAnswered {
 		answer := jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))})
 		if payload, err := jsonparse.Parse(d.payload); err == nil {
-			answer = jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))}, jsonvalue.Member{Key: "payload", Value: payload})
+			answer = jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))},
+				jsonvalue.Member{Key: "payload", Value: payload})
 		}
 		members = append(members, jsonvalue.Member{Key: "outcome", Value: jsonvalue.ObjectValue(jsonvalue.Member{Key: "deviceMethodResponse", Value: answer})})
 	}

@@ -23,7 +23,7 @@ const (
 // maxName is the longest name of a method, in bytes: it is one level of a topic.
 const maxName = 1024
 
-// poll is how often a call looks whether the device it waits for has come.
+// poll is how often a call checks whether the device it waits for has come.
 const poll = 100 * time.Millisecond
 
 // Caller calls a method of a connected device and waits for the answer until ctx ends. It returns
@@ -78,7 +78,7 @@ func limit(seconds int, none time.Duration) time.Duration {
 	return time.Duration(min(seconds, int(MaxWait/time.Second))) * time.Second
 }
 
-// pause waits before the next look at the device; false when ctx ended first.
+// pause waits before the next check of the device; false when ctx ended first.
 func pause(ctx context.Context) bool {
 	return wait.For(ctx, poll) == nil
 }

@@ -208,7 +208,7 @@ func (p *peeked) Read(b []byte) (int, error) {
 	return 1, nil
 }
 
-// Unwrap is the connection below, for those who look for its TLS state.
+// Unwrap is the connection below, for those who ask for its TLS state.
 func (p *peeked) Unwrap() any { return p.Conn }
 
 // httpListener gives out connections as a net.Listener does.

@@ -350,10 +350,10 @@ func TestRefuseAndDisconnect(t *testing.T) {
 		ended(t, old)
 
 		time.Sleep(10 * time.Second)
-		again := r.listener.dial()
-		defer again.Close()
-		say(t, again, "\x10")
-		hear(t, again, len("mqtt \x10"))
+		second := r.listener.dial()
+		defer second.Close()
+		say(t, second, "\x10")
+		hear(t, second, len("mqtt \x10"))
 	})
 }
 

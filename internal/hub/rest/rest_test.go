@@ -80,7 +80,10 @@ func newBench(t *testing.T) *bench {
 		}
 	}
 	b := &bench{T: t, store: s, devices: &devices{}, policies: policy.Set{
-		"owner":    {Primary: sas.NewKey(), Secondary: sas.NewKey(), Rights: policy.RegistryRead | policy.RegistryWrite | policy.ServiceConnect | policy.DeviceConnect},
+		"owner": {
+			Primary: sas.NewKey(), Secondary: sas.NewKey(),
+			Rights: policy.RegistryRead | policy.RegistryWrite | policy.ServiceConnect | policy.DeviceConnect,
+		},
 		"service":  {Primary: sas.NewKey(), Rights: policy.ServiceConnect},
 		"reader":   {Primary: sas.NewKey(), Rights: policy.RegistryRead},
 		"registry": {Primary: sas.NewKey(), Rights: policy.RegistryRead | policy.RegistryWrite},

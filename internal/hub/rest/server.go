@@ -66,12 +66,12 @@ type Jobs interface {
 
 // Options of a Server. All but Admit and Logger are required.
 type Options struct {
-	Registry Registry
-	Twins    Twins
-	Source   plan.Source
-	Devices  Devices
-	Jobs     Jobs
-	Policies policy.Set
+	Registry Registry    // answers /devices
+	Twins    Twins       // answers /twins
+	Source   plan.Source // what queries read
+	Devices  Devices     // direct methods and messages go there
+	Jobs     Jobs        // answers /jobs
+	Policies policy.Set  // whose tokens are accepted
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -79,7 +79,7 @@ type Options struct {
 	Meter func(bytes int)
 	// Wait holds a request back, for the fault switch; nil for none.
 	Wait   func(ctx context.Context)
-	Logger *slog.Logger
+	Logger *slog.Logger // nil logs nothing
 }
 
 // Server answers the service side's requests.

@@ -159,7 +159,8 @@ func TestBulkIsAtomicPerDevice(t *testing.T) {
 
 func TestBulkErrors(t *testing.T) {
 	s := open(t, Options{})
-	if _, err := bulk(t, s, `[{"id":"a","importMode":"create"},{"id":"b","importMode":"create"},{"id":"a","importMode":"update"}]`); !errors.Is(err, iothub.ErrDefinedMultipleTimes) {
+	if _, err := bulk(t, s, `[{"id":"a","importMode":"create"},{"id":"b","importMode":"create"},{"id":"a","importMode":"update"}]`); !errors.Is(err,
+		iothub.ErrDefinedMultipleTimes) {
 		t.Errorf("a device twice: %v", err)
 	}
 	entries := make([]registry.BulkEntry, 101)

@@ -39,7 +39,7 @@ func picture(t testing.TB, s *Store) string {
 	return b.String()
 }
 
-// TestReopen: a store opened again shows what it showed before.
+// TestReopen: a store that is reopened shows what it showed before.
 func TestReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "the store")
 	s, err := Open(t.Context(), Options{DataDir: dir})
@@ -73,16 +73,16 @@ func TestReopen(t *testing.T) {
 
 	s = open(t, Options{DataDir: dir})
 	if got := picture(t, s); got != want {
-		t.Errorf("opened again\n%s\nbefore\n%s", got, want)
+		t.Errorf("reopened\n%s\nbefore\n%s", got, want)
 	}
 	if s.ConnectedCount() != 0 || s.Len() != 2 {
-		t.Errorf("opened again: %d connected, queries see %d", s.ConnectedCount(), s.Len())
+		t.Errorf("reopened: %d connected, queries see %d", s.ConnectedCount(), s.Len())
 	}
 	if got := ids(s, s.Lookup([]string{"tags", "location", "plant"}).Equal(jsonvalue.StringValue("Redmond43"))); !slices.Equal(got, []string{"a"}) {
-		t.Errorf("opened again: queries find %q", got)
+		t.Errorf("reopened: queries find %q", got)
 	}
 	if tw, err := s.Twin("a"); err != nil || tw.ModelID != "dtmi:x;1" || tw.C2DCount != 0 || tw.Connected {
-		t.Errorf("opened again: %s, %v", tw.AppendJSON(nil), err)
+		t.Errorf("reopened: %s, %v", tw.AppendJSON(nil), err)
 	}
 	last, err := s.Device("b")
 	if err != nil {
@@ -90,7 +90,7 @@ func TestReopen(t *testing.T) {
 	}
 	create(t, s, "new")
 	if device, err := s.Device("new"); err != nil || device.GenerationID <= last.GenerationID {
-		t.Errorf("a generation is used again: %s after %s, %v", device.GenerationID, last.GenerationID, err)
+		t.Errorf("a generation is reused: %s after %s, %v", device.GenerationID, last.GenerationID, err)
 	}
 }
 
@@ -131,9 +131,9 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(ctx, Options{DataDir: other}); !errors.Is(err, context.Canceled) {
 		t.Errorf("opening with an ended context: %v", err)
 	}
-	again := open(t, Options{DataDir: other}) // The refused open has let go of the file.
-	if again.Len() != 1 {
-		t.Errorf("%d twins; want 1", again.Len())
+	second := open(t, Options{DataDir: other}) // The refused open has let go of the file.
+	if second.Len() != 1 {
+		t.Errorf("%d twins; want 1", second.Len())
 	}
 }
 
@@ -281,7 +281,7 @@ func TestManyChangesOfADeviceInABatch(t *testing.T) {
 	}
 	s = open(t, Options{DataDir: dir})
 	if got := picture(t, s); got != want {
-		t.Errorf("opened again\n%s\nbefore\n%s", got, want)
+		t.Errorf("reopened\n%s\nbefore\n%s", got, want)
 	}
 	if tw, err := s.Twin("d"); err != nil || tw.ETag != writes+1 || s.Len() != 2 {
 		t.Errorf("%d twins; d is %s, %v", s.Len(), tw.AppendJSON(nil), err)

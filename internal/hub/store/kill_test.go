@@ -83,7 +83,7 @@ func childWrite(s *Store, out io.Writer, w, n int) error {
 	return nil
 }
 
-// TestKill kills a store under write load, again and again, and looks after each time for
+// TestKill kills a store under write load, repeatedly, and checks after each time for
 // every write it had acknowledged. -kills sets how often.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()

@@ -255,7 +255,7 @@ func (m *machine) bulk() {
 	}
 }
 
-// reopen closes the store and opens it again; without a disk it does nothing.
+// reopen closes the store and reopens it; without a disk it does nothing.
 func (m *machine) reopen() {
 	if m.opts.DataDir == "" {
 		return

@@ -34,7 +34,7 @@ func ids(s *Store, b *roaring.Bitmap) []string {
 	return out
 }
 
-// scan finds ids the plain way: by looking at every twin.
+// scan finds ids the plain way: by reading every twin.
 func scan(s *Store, path []string, match func(jsonvalue.Value) bool) []string {
 	out := []string{}
 	for ord := range s.Max() {
@@ -65,7 +65,7 @@ func TestViewFollowsTheTruth(t *testing.T) {
 	}
 	create(t, s, "d")
 	if ord, _, _ := s.ByID("d"); ord != ordA || s.Max() != 3 {
-		t.Errorf("the free number %d was not used again, but %d", ordA, ord)
+		t.Errorf("the free number %d was not reused, but %d", ordA, ord)
 	}
 	if s.At(math.MaxUint32) != nil {
 		t.Error("a twin where there can be none")

@@ -16,7 +16,8 @@ import (
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
 func needsTwins(c tier.Class) bool {
 	switch c {
-	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassServiceTwinRead, tier.ClassServiceTwinUpdate:
+	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassServiceTwinRead,
+		tier.ClassServiceTwinUpdate:
 		return true
 	default:
 		return false
@@ -37,7 +38,7 @@ func operationType(c tier.Class) string {
 
 // Stat is what a class has seen.
 type Stat struct {
-	Class    tier.Class
+	Class    tier.Class    // whose figures they are
 	Rate     float64       // operations per second that the tier allows
 	PerHub   bool          // buying units does not raise the rate
 	Tokens   float64       // left of the burst; below 0 when operations wait

@@ -50,20 +50,24 @@ func TestRatesOfTiers(t *testing.T) {
 		perHub []tier.Class
 	}{
 		{"S1", 1, map[tier.Class]float64{
-			tier.ClassRegistry: 100.0 / 60, tier.ClassConnect: 100, tier.ClassTelemetry: 100, tier.ClassQuery: 20.0 / 60, tier.ClassTwinRead: 100, tier.ClassTwinUpdate: 50,
-			tier.ClassC2D: 100.0 / 60, tier.ClassMethod: 40, tier.ClassJob: 100.0 / 60, tier.ClassJobDevice: 10,
+			tier.ClassRegistry: 100.0 / 60, tier.ClassConnect: 100, tier.ClassTelemetry: 100, tier.ClassQuery: 20.0 / 60, tier.ClassTwinRead: 100,
+			tier.ClassTwinUpdate: 50,
+			tier.ClassC2D:        100.0 / 60, tier.ClassMethod: 40, tier.ClassJob: 100.0 / 60, tier.ClassJobDevice: 10,
 		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
 		{"S1", 10, map[tier.Class]float64{
-			tier.ClassRegistry: 1000.0 / 60, tier.ClassConnect: 120, tier.ClassTelemetry: 120, tier.ClassQuery: 200.0 / 60, tier.ClassTwinRead: 100, tier.ClassTwinUpdate: 50,
-			tier.ClassC2D: 1000.0 / 60, tier.ClassMethod: 400, tier.ClassJob: 1000.0 / 60, tier.ClassJobDevice: 10,
+			tier.ClassRegistry: 1000.0 / 60, tier.ClassConnect: 120, tier.ClassTelemetry: 120, tier.ClassQuery: 200.0 / 60, tier.ClassTwinRead: 100,
+			tier.ClassTwinUpdate: 50,
+			tier.ClassC2D:        1000.0 / 60, tier.ClassMethod: 400, tier.ClassJob: 1000.0 / 60, tier.ClassJobDevice: 10,
 		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
 		{"S2", 20, map[tier.Class]float64{
-			tier.ClassRegistry: 2000.0 / 60, tier.ClassConnect: 2400, tier.ClassTelemetry: 2400, tier.ClassQuery: 400.0 / 60, tier.ClassTwinRead: 200, tier.ClassTwinUpdate: 100,
-			tier.ClassC2D: 2000.0 / 60, tier.ClassMethod: 2400, tier.ClassJob: 2000.0 / 60, tier.ClassJobDevice: 20,
+			tier.ClassRegistry: 2000.0 / 60, tier.ClassConnect: 2400, tier.ClassTelemetry: 2400, tier.ClassQuery: 400.0 / 60, tier.ClassTwinRead: 200,
+			tier.ClassTwinUpdate: 100,
+			tier.ClassC2D:        2000.0 / 60, tier.ClassMethod: 2400, tier.ClassJob: 2000.0 / 60, tier.ClassJobDevice: 20,
 		}, nil},
 		{"S3", 1, map[tier.Class]float64{
-			tier.ClassRegistry: 5000.0 / 60, tier.ClassConnect: 6000, tier.ClassTelemetry: 6000, tier.ClassQuery: 1000.0 / 60, tier.ClassTwinRead: 500, tier.ClassTwinUpdate: 250,
-			tier.ClassC2D: 5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
+			tier.ClassRegistry: 5000.0 / 60, tier.ClassConnect: 6000, tier.ClassTelemetry: 6000, tier.ClassQuery: 1000.0 / 60, tier.ClassTwinRead: 500,
+			tier.ClassTwinUpdate: 250,
+			tier.ClassC2D:        5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
 		}, nil},
 	} {
 		l := armed(t, tt.tier, tt.units, Shape{})
@@ -177,7 +181,7 @@ func TestAdmitHonoursTheContext(t *testing.T) {
 		if took := time.Since(began); took != 50*time.Millisecond {
 			t.Errorf("gave up after %v; want 50ms", took)
 		}
-		// Its place is free again: 0.5 tokens have come meanwhile.
+		// Its place is free once more: 0.5 tokens have come meanwhile.
 		s := stat(t, l, tier.ClassJobDevice)
 		if math.Abs(s.Tokens-0.5) > 1e-9 || s.Waiting != 0 || s.Admitted != 1 || s.Delayed != 0 {
 			t.Errorf("after giving up: %+v; want half a token, nobody waiting", s)

@@ -19,19 +19,19 @@ const Patience = 30 * time.Second
 // Wire is a device that speaks MQTT packet by packet, so that a test decides all that it sends.
 type Wire struct {
 	t      testing.TB
-	Conn   net.Conn
-	Frames chan Frame // closed when the connection ends
+	Conn   net.Conn   // for tests that write bytes or close
+	Frames chan Frame // what came and was not read yet; closed when the connection ends
 	lastID uint16
 }
 
 // Frame is a packet that the hub sent.
 type Frame struct {
-	Kind    mqtt.Type
-	Body    []byte
-	Topic   string
-	Payload string
-	QoS     byte
-	ID      uint16
+	Kind    mqtt.Type // of any packet
+	Body    []byte    // of any packet, after its fixed header
+	Topic   string    // of a PUBLISH, as the three below
+	Payload string    // as text
+	QoS     byte      // 0 or 1
+	ID      uint16    // the packet identifier; 0 for QoS 0
 }
 
 // New speaks over a connection, which it closes at the end of the test.

@@ -81,7 +81,8 @@ func ParseDevice(s string) (Device, error) {
 	case parts["sharedaccesskey"] == "" && !c.X509:
 		return Device{}, missingPart("SharedAccessKey")
 	}
-	if err := cmp.Or(checkID("DeviceId", c.DeviceID), checkID("ModuleId", c.ModuleID), checkHost("HostName", c.HostName), checkHost("GatewayHostName", c.GatewayHostName)); err != nil {
+	if err := cmp.Or(checkID("DeviceId", c.DeviceID), checkID("ModuleId", c.ModuleID), checkHost("HostName", c.HostName),
+		checkHost("GatewayHostName", c.GatewayHostName)); err != nil {
 		return Device{}, err
 	}
 	if !c.X509 {

@@ -91,16 +91,16 @@ func FuzzConnectionString(f *testing.F) {
 	f.Add(";;=;a=b=c;")
 	f.Fuzz(func(t *testing.T, s string) {
 		if c, err := ParseService(s); err == nil {
-			again, err := ParseService(c.Reveal())
-			if err != nil || again != c {
+			second, err := ParseService(c.Reveal())
+			if err != nil || second != c {
 				t.Errorf("%q does not read back: %v", s, err)
 			}
 		} else if strings.Contains(err.Error(), "SharedAccessKey=") && !strings.Contains(err.Error(), "SharedAccessKey=…") {
 			t.Errorf("the error holds a key: %v", err)
 		}
 		if c, err := ParseDevice(s); err == nil {
-			again, err := ParseDevice(c.Reveal())
-			if err != nil || again != c {
+			second, err := ParseDevice(c.Reveal())
+			if err != nil || second != c {
 				t.Errorf("%q does not read back: %v", s, err)
 			}
 		}
@@ -199,7 +199,8 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 	var logged bytes.Buffer
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "key", k, "service", service, "device", device, "sas", sas)
-	all := logged.String() + fmt.Sprint(k, service, device, sas) + fmt.Sprintf("%v %+v %#v %s %q %x %d", k, k, k, k, k, k, k) + fmt.Sprintf("%s %s %s", service, device, sas)
+	all := logged.String() + fmt.Sprint(k, service, device, sas) + fmt.Sprintf("%v %+v %#v %s %q %x %d", k, k, k, k, k, k, k) +
+		fmt.Sprintf("%s %s %s", service, device, sas)
 	signature := token[strings.Index(token, "sig=")+4 : strings.Index(token, "&se=")]
 	for _, s := range []string{secret, raw(), fmt.Sprintf("%x", raw()), signature} {
 		if strings.Contains(all, s) {

@@ -23,7 +23,7 @@ type restBody struct {
 	ExceptionMessage string `json:"ExceptionMessage"`
 }
 
-// MQTT is the body of an error answer on MQTT. Clients of the service look for errorCode in it.
+// MQTT is the body of an error answer on MQTT. Clients of the service read errorCode in it.
 func MQTT(e *iothub.Error, trackingID string, now time.Time) []byte {
 	return mustJSON(plainBody{e.Code, trackingID, e.Message, e.Info, timestamp.Time{Time: now}})
 }

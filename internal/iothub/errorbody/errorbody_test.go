@@ -57,8 +57,12 @@ func TestParseAnswersOfOtherServices(t *testing.T) {
 		},
 		{
 			"JSON in the text", 404, nil,
-			`{"Message":"{\"errorCode\":404103,\"trackingId\":\"12-G:11\",\"message\":\"Timed out waiting for device to connect.\",\"info\":{\"timeout\":\"00:01:00\"},\"timestampUtc\":\"2018-11-07T09:22:57.6054134Z\"}","ExceptionMessage":""}`,
-			iothub.Error{Status: 404, Code: 404103, Name: "DeviceNotOnline", Message: "Timed out waiting for device to connect.", TrackingID: "12-G:11", Info: map[string]string{"timeout": "00:01:00"}},
+			`{"Message":"{\"errorCode\":404103,\"trackingId\":\"12-G:11\",\"message\":\"Timed out waiting for device to ` +
+				`connect.\",\"info\":{\"timeout\":\"00:01:00\"},\"timestampUtc\":\"2018-11-07T09:22:57.6054134Z\"}","ExceptionMessage":""}`,
+			iothub.Error{
+				Status: 404, Code: 404103, Name: "DeviceNotOnline", Message: "Timed out waiting for device to connect.", TrackingID: "12-G:11",
+				Info: map[string]string{"timeout": "00:01:00"},
+			},
 		},
 		{
 			"details that are no text", 504, nil,

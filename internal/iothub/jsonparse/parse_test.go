@@ -213,8 +213,8 @@ func FuzzParse(f *testing.F) {
 		if (wantErr == nil) != (gotErr == nil) || !reflect.DeepEqual(got, want) {
 			t.Fatalf("Parse(%q) was written as %q", b, out)
 		}
-		again, err := in.Parse(out)
-		if err != nil || !again.Equal(v) || !bytes.Equal(again.AppendJSON(nil), out) {
+		second, err := in.Parse(out)
+		if err != nil || !second.Equal(v) || !bytes.Equal(second.AppendJSON(nil), out) {
 			t.Fatalf("%q is not read back as it was written: %v", out, err)
 		}
 	})

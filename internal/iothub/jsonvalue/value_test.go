@@ -113,7 +113,10 @@ func TestEqual(t *testing.T) {
 func TestConstructors(t *testing.T) {
 	v := jsonvalue.ObjectValue(
 		jsonvalue.Member{Key: "a", Value: jsonvalue.ArrayValue(jsonvalue.NumberValue(1), jsonvalue.StringValue("x"), jsonvalue.NullValue())},
-		jsonvalue.Member{Key: "b", Value: jsonvalue.BoolValue(true)}, jsonvalue.Member{Key: "c", Value: jsonvalue.ObjectValue()}, jsonvalue.Member{Key: "d", Value: jsonvalue.ArrayValue()}, jsonvalue.Member{Key: "e", Value: jsonvalue.BoolValue(false)})
+		jsonvalue.Member{Key: "b", Value: jsonvalue.BoolValue(true)}, jsonvalue.Member{Key: "c", Value: jsonvalue.ObjectValue()}, jsonvalue.Member{
+			Key:   "d",
+			Value: jsonvalue.ArrayValue(),
+		}, jsonvalue.Member{Key: "e", Value: jsonvalue.BoolValue(false)})
 	if got, want := v.String(), `{"a":[1,"x",null],"b":true,"c":{},"d":[],"e":false}`; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}

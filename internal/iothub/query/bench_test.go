@@ -38,7 +38,8 @@ func many(b testing.TB, n int) *store.Store {
 	}
 	for i := range n {
 		kind := []string{"cellular", "cellular", "cellular", "wifi", "ethernet"}[i/10%5]
-		if _, err := s.Report(b.Context(), fmt.Sprintf("robots-%07d", i), value(b, `{"connectivity":{"type":"`+kind+`"},"level":`+fmt.Sprint(i%100)+`,"odometer":`+fmt.Sprint(uint32(i)*2654435761>>8)+`}`), -1); err != nil {
+		if _, err := s.Report(b.Context(), fmt.Sprintf("robots-%07d", i),
+			value(b, `{"connectivity":{"type":"`+kind+`"},"level":`+fmt.Sprint(i%100)+`,"odometer":`+fmt.Sprint(uint32(i)*2654435761>>8)+`}`), -1); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -91,7 +92,8 @@ func BenchmarkQuery(b *testing.B) {
 			{"range-few", "SELECT * FROM devices WHERE properties.reported.odometer < 100000"},
 			{"range-many", "SELECT * FROM devices WHERE properties.reported.odometer > 5000000"},
 			{"range-and", "SELECT * FROM devices WHERE " + plant + " AND properties.reported.odometer > 5000000"},
-			{"scan-group-by", "SELECT properties.reported.connectivity.type AS type, COUNT() AS n, AVG(properties.reported.level) AS level FROM devices GROUP BY properties.reported.connectivity.type"},
+			{"scan-group-by", "SELECT properties.reported.connectivity.type AS type, COUNT() AS n, AVG(properties.reported.level) AS level FROM devices " +
+				"GROUP BY properties.reported.connectivity.type"},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", q.name, n), func(b *testing.B) { run(b, src, q.sql) })
 		}

@@ -100,8 +100,14 @@ func ids(t testing.TB, rows []string) string {
 
 func fleet(t testing.TB) *store.Store {
 	return source(t,
-		device{"a", `{"location":{"region":"US","plant":"Redmond43"}}`, `{"connectivity":{"type":"cellular"},"link":"wired","telemetryConfig":{"sendFrequencyInSecs":90,"status":"ok"},"n":1,"flag":true}`},
-		device{"b", `{"location":{"region":"US","plant":"Redmond43"},"group":{"x":1}}`, `{"connectivity":{"type":"wifi"},"link":"wifi","telemetryConfig":{"sendFrequencyInSecs":30,"status":"ok"},"n":2,"flag":false}`},
+		device{
+			"a", `{"location":{"region":"US","plant":"Redmond43"}}`,
+			`{"connectivity":{"type":"cellular"},"link":"wired","telemetryConfig":{"sendFrequencyInSecs":90,"status":"ok"},"n":1,"flag":true}`,
+		},
+		device{
+			"b", `{"location":{"region":"US","plant":"Redmond43"},"group":{"x":1}}`,
+			`{"connectivity":{"type":"wifi"},"link":"wifi","telemetryConfig":{"sendFrequencyInSecs":30,"status":"ok"},"n":2,"flag":false}`,
+		},
 		device{"c", `{"location":{"region":"US","plant":"Redmond44"}}`, `{"link":"lan","telemetryConfig":{"sendFrequencyInSecs":60,"status":"failed"},"n":"1"}`},
 		device{"d", `{"location":{"region":"DE"}}`, ""},
 		device{"e", "", `{"n":[1,2],"link":{"deep":1}}`},
@@ -175,11 +181,19 @@ func TestSelectLists(t *testing.T) {
 		{"SELECT COUNT() AS totalNumberOfDevices FROM devices", []string{`{"totalNumberOfDevices":5}`}},
 		{"SELECT COUNT() AS n FROM devices WHERE deviceId = 'nobody'", []string{`{"n":0}`}},
 		{"SELECT COUNT() FROM devices", []string{`{"$1":5}`}},
-		{"SELECT properties.reported.telemetryConfig.status AS status, COUNT() AS numberOfDevices FROM devices GROUP BY properties.reported.telemetryConfig.status", []string{`{"status":"ok","numberOfDevices":2}`, `{"status":"failed","numberOfDevices":1}`, `{"numberOfDevices":2}`}},
+		{"SELECT properties.reported.telemetryConfig.status AS status, COUNT() AS numberOfDevices FROM devices GROUP BY " +
+			"properties.reported.telemetryConfig.status", []string{
+			`{"status":"ok","numberOfDevices":2}`, `{"status":"failed","numberOfDevices":1}`,
+			`{"numberOfDevices":2}`,
+		}},
 		{"SELECT DeviceId, properties.reported.link FROM devices WHERE deviceId IN ['a', 'd']", []string{`{"deviceId":"a","link":"wired"}`, `{"deviceId":"d"}`}},
-		{"SELECT AVG(properties.reported.n) AS avg, SUM(properties.reported.n) AS sum, MIN(properties.reported.n) AS min, MAX(properties.reported.n) AS max, COUNT() AS n FROM devices", []string{`{"avg":1.5,"sum":3,"min":1,"max":2,"n":5}`}},
+		{"SELECT AVG(properties.reported.n) AS avg, SUM(properties.reported.n) AS sum, MIN(properties.reported.n) AS min, MAX(properties.reported.n) " +
+			"AS max, COUNT() AS n FROM devices", []string{`{"avg":1.5,"sum":3,"min":1,"max":2,"n":5}`}},
 		{"SELECT TOP 2 deviceId FROM devices", []string{`{"deviceId":"a"}`, `{"deviceId":"b"}`}},
-		{"select top 1 tags.location.region as r, count() as n from Devices where is_defined(tags.location) group by tags.location.region", []string{`{"r":"US","n":3}`}},
+		{
+			"select top 1 tags.location.region as r, count() as n from Devices where is_defined(tags.location) group by tags.location.region",
+			[]string{`{"r":"US","n":3}`},
+		},
 		{"SELECT * FROM devices.modules WHERE properties.reported.status = 'scanning' AND deviceId IN ['device1', 'device2']", nil},
 	} {
 		for _, size := range []int{1, 100} {
@@ -251,7 +265,8 @@ func TestManyTwins(t *testing.T) {
 	src := many(t, n)
 	for _, tt := range []struct{ sql, want string }{
 		{
-			"SELECT tags.location.plant AS plant, COUNT() AS n, SUM(properties.reported.level) AS sum, MIN(properties.reported.level) AS min, MAX(properties.reported.level) AS max FROM devices GROUP BY tags.location.plant",
+			"SELECT tags.location.plant AS plant, COUNT() AS n, SUM(properties.reported.level) AS sum, MIN(properties.reported.level) AS min, " +
+				"MAX(properties.reported.level) AS max FROM devices GROUP BY tags.location.plant",
 			`{"plant":"Redmond0","n":2000,"sum":90000,"min":0,"max":90}`,
 		},
 		{"SELECT COUNT() AS n FROM devices WHERE tags.location.plant = 'Redmond3' AND properties.reported.connectivity.type = 'cellular'", `{"n":1200}`},
@@ -303,7 +318,7 @@ func conditions() *rapid.Generator[string] {
 	return condition(3)
 }
 
-// Through planner and indexes the same rows are found as by looking at every twin.
+// Through planner and indexes the same rows are found as by reading every twin.
 func TestPlansFindWhatScansFind(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		scalar := rapid.SampledFrom([]string{`"p"`, `"q"`, `"pq"`, "1", "2", "true", `{"c":1}`, `[1]`})
@@ -339,7 +354,8 @@ func FuzzParse(f *testing.F) {
 	for _, sql := range []string{
 		"SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity.type = 'cellular'",
 		"SELECT TOP 5 a.b AS c, COUNT() AS n FROM devices GROUP BY tags.x", "SELECT * FROM devices.jobs WHERE devices.jobs.jobId = 'x'",
-		"SELECT deviceId FROM devices WHERE NOT tags.[[group]].x IN [1, 'a', null] OR -tags.y % 2 = 0x1F", "SELECT * FROM devices WHERE STARTSWITH(tags.a, \"\\u0041\")",
+		"SELECT deviceId FROM devices WHERE NOT tags.[[group]].x IN [1, 'a', null] OR -tags.y % 2 " +
+			"= 0x1F", "SELECT * FROM devices WHERE STARTSWITH(tags.a, \"\\u0041\")",
 		"SELECT * FROM devices WHERE properties.reported.n > 0 AND properties.reported.n <= 2 OR deviceId = 'e'",
 		"SELECT AVG(properties.reported.n) AS a, MAX(tags.location.region) AS m FROM devices WHERE IS_DEFINED(tags.location)",
 	} {
@@ -358,9 +374,9 @@ func FuzzParse(f *testing.F) {
 		if len(sql) > parse.MaxLength/4 {
 			return // the print may be too long
 		}
-		again, err := query.Parse(q.String())
-		if err != nil || again.String() != q.String() {
-			t.Fatalf("%q prints as %q, which reads as %v, %v", sql, q, again, err)
+		second, err := query.Parse(q.String())
+		if err != nil || second.String() != q.String() {
+			t.Fatalf("%q prints as %q, which reads as %v, %v", sql, q, second, err)
 		}
 		if q.From != tree.Devices {
 			return

@@ -16,7 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// checkEvery is how many rows pass between looks at the context.
+// checkEvery is how many rows pass between checks of the context.
 const checkEvery = 4096
 
 // Run answers one page of at most size items. The continuation is empty for the first page. It
@@ -65,7 +65,7 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.P
 	return page, nil
 }
 
-// find asks the indexes; nil means to look at all twins. All says that all that is found will be looked at.
+// find asks the indexes; nil means to read all twins. All says that all that is found will be read.
 func (p *Plan) find(all bool) lazyset.Set {
 	if p.access == nil {
 		return nil

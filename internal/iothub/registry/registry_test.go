@@ -34,7 +34,10 @@ func raw() string {
 }
 
 func TestBulkErrors(t *testing.T) {
-	for code, want := range map[string]int{`409001`: 409001, `"409001"`: 409001, `"DeviceAlreadyExists"`: 409001, `"deviceNotFound"`: 404001, `"SomethingNew"`: 0} {
+	for code, want := range map[string]int{
+		`409001`: 409001, `"409001"`: 409001, `"DeviceAlreadyExists"`: 409001, `"deviceNotFound"`: 404001,
+		`"SomethingNew"`: 0,
+	} {
 		var got BulkResult
 		if err := json.Unmarshal([]byte(`{"isSuccessful":false,"errors":[{"deviceId":"d","errorCode":`+code+`,"errorStatus":"why"}]}`), &got); err != nil {
 			t.Errorf("%s: %v", code, err)
@@ -44,9 +47,9 @@ func TestBulkErrors(t *testing.T) {
 			t.Errorf("%s reads as %+v; want %d", code, e, want)
 		}
 		b, err := json.Marshal(got)
-		var again BulkResult
-		if err != nil || json.Unmarshal(b, &again) != nil || !reflect.DeepEqual(again, got) {
-			t.Errorf("%+v reads back as %+v, %v", got, again, err)
+		var second BulkResult
+		if err != nil || json.Unmarshal(b, &second) != nil || !reflect.DeepEqual(second, got) {
+			t.Errorf("%+v reads back as %+v, %v", got, second, err)
 		}
 	}
 	err := BulkError{DeviceID: "d", ErrorCode: 429001, ErrorStatus: "slow down"}.Err()
@@ -70,7 +73,8 @@ func TestSignaturesAndIdentitiesDoNotPrint(t *testing.T) {
 	entry := NewBulkEntry(ImportCreate, "d", k, k)
 	var text, jsonText bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&text, nil), slog.NewJSONHandler(&jsonText, nil)} {
-		slog.New(h).Info("x", "sas", sas, "identity", identity, "authentication", identity.Authentication, "keys", identity.Authentication.SymmetricKey, "entry", entry)
+		slog.New(h).Info("x", "sas", sas, "identity", identity, "authentication", identity.Authentication, "keys", identity.Authentication.SymmetricKey,
+			"entry", entry)
 	}
 	all := text.String() + jsonText.String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -81,7 +85,8 @@ func TestSignaturesAndIdentitiesDoNotPrint(t *testing.T) {
 	}
 	signature := k.Sign("hub%2Fdevices%2Fd\n2000000000")
 	for _, s := range []string{
-		secret, raw(), fmt.Sprintf("%x", raw()), fmt.Sprintf("%x", signature), fmt.Sprintf("%d", signature), fmt.Sprintf("%#v", signature), base64.StdEncoding.EncodeToString(signature),
+		secret, raw(), fmt.Sprintf("%x", raw()), fmt.Sprintf("%x", signature), fmt.Sprintf("%d", signature), fmt.Sprintf("%#v",
+			signature), base64.StdEncoding.EncodeToString(signature),
 	} {
 		if strings.Contains(all, strings.Trim(s, "[]")) {
 			t.Errorf("%.20q… shows", s)

@@ -56,7 +56,10 @@ func TestTokensOfOtherClients(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"", "SharedAccessSignature", "SharedAccessSignature sr=a", "SharedAccessSignature sr=a&sig=b&se=x", "SharedAccessSignature sr=a&sr=b&sig=YQ==&se=1", "Bearer x"} {
+	for _, bad := range []string{
+		"", "SharedAccessSignature", "SharedAccessSignature sr=a", "SharedAccessSignature sr=a&sig=b&se=x",
+		"SharedAccessSignature sr=a&sr=b&sig=YQ==&se=1", "Bearer x",
+	} {
 		if _, err := Parse(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("Parse(%q) = %v; want ErrSAS", bad, err)
 		}
@@ -112,7 +115,10 @@ func TestTokensReadBack(t *testing.T) {
 }
 
 func TestATokenMustHaveASignature(t *testing.T) {
-	for _, token := range []string{"SharedAccessSignature sr=a&se=99", "SharedAccessSignature sr=a&sig=&se=99", "SharedAccessSignature sr=a&sig=%zz&se=99", "SharedAccessSignature sr=a&sig=YQ==&se=99999999999999999999", "SharedAccessSignature sr=a&sig=YQ==&se=-1"} {
+	for _, token := range []string{
+		"SharedAccessSignature sr=a&se=99", "SharedAccessSignature sr=a&sig=&se=99",
+		"SharedAccessSignature sr=a&sig=%zz&se=99", "SharedAccessSignature sr=a&sig=YQ==&se=99999999999999999999", "SharedAccessSignature sr=a&sig=YQ==&se=-1",
+	} {
 		if s, err := Parse(token); !errors.Is(err, ErrMalformed) {
 			t.Errorf("Parse(%q) = %v, %v; want ErrSAS", token, s, err)
 		}

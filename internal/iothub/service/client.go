@@ -159,8 +159,8 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 			}
 			return header, nil
 		}
-		pause, again := retryAfter(err, backoff)
-		if !again || try >= c.opts.Retries {
+		pause, retry := retryAfter(err, backoff)
+		if !retry || try >= c.opts.Retries {
 			return header, fmt.Errorf("%s: %w", r.doing, err)
 		}
 		backoff = min(2*backoff, 30*time.Second)
@@ -170,7 +170,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 	}
 }
 
-// retryAfter says whether a request that failed may be sent again, and when.
+// retryAfter says whether a request that failed may be sent once more, and when.
 func retryAfter(err error, wait time.Duration) (time.Duration, bool) {
 	var e *iothub.Error
 	if !errors.As(err, &e) || (e.Status != http.StatusTooManyRequests && e.Status != http.StatusServiceUnavailable) {
@@ -219,7 +219,7 @@ func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header,
 	return resp.Header, answer, nil
 }
 
-// Permanent reports whether a call failed for a reason that another try would find again: the name of the host, its
+// Permanent reports whether a call failed for a reason that another try would meet too: the name of the host, its
 // certificate, or a port that speaks something else. A service's own answers are *iothub.Error, and tell by themselves.
 func Permanent(err error) bool {
 	var lookup *net.DNSError

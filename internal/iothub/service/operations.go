@@ -33,7 +33,10 @@ func (c *Client) UpdateDevice(ctx context.Context, identity registry.Identity, e
 
 func (c *Client) putDevice(ctx context.Context, doing string, identity registry.Identity, header http.Header) (registry.Identity, error) {
 	var out registry.Identity
-	_, err := c.do(ctx, request{doing: doing + identity.DeviceID, method: http.MethodPut, path: devicePath(identity.DeviceID), header: header, body: identity}, &out)
+	_, err := c.do(ctx, request{
+		doing: doing + identity.DeviceID, method: http.MethodPut, path: devicePath(identity.DeviceID), header: header,
+		body: identity,
+	}, &out)
 	return out, err
 }
 
@@ -61,7 +64,10 @@ func (c *Client) DeleteDevice(ctx context.Context, id string) error {
 // entries failed is no error: the result names them.
 func (c *Client) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error) {
 	var out registry.BulkResult
-	_, err := c.do(ctx, request{doing: fmt.Sprintf("bulk registry call of %d devices", len(entries)), method: http.MethodPost, path: "/devices", body: entries}, &out)
+	_, err := c.do(ctx, request{
+		doing: fmt.Sprintf("bulk registry call of %d devices", len(entries)), method: http.MethodPost, path: "/devices",
+		body: entries,
+	}, &out)
 	var failed *bulkFailure
 	if errors.As(err, &failed) {
 		return failed.result, nil
@@ -120,7 +126,10 @@ const defaultResponseTimeout = 30
 func (c *Client) InvokeMethod(ctx context.Context, id string, call methods.Request) (methods.Response, error) {
 	var out methods.Response
 	hold := time.Duration(cmp.Or(call.ResponseTimeout, defaultResponseTimeout)+call.ConnectTimeout) * time.Second
-	_, err := c.do(ctx, request{doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call, hold: hold}, &out)
+	_, err := c.do(ctx, request{
+		doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call,
+		hold: hold,
+	}, &out)
 	return out, err
 }
 
@@ -128,7 +137,10 @@ func (c *Client) InvokeMethod(ctx context.Context, id string, call methods.Reque
 // such messages over AMQP only and answers 404.
 func (c *Client) SendC2D(ctx context.Context, id string, payload []byte) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
-	_, err := c.do(ctx, request{doing: "sending a message to " + id, method: http.MethodPost, path: devicePath(id) + "/messages/deviceBound", header: header, body: payload}, nil)
+	_, err := c.do(ctx, request{
+		doing: "sending a message to " + id, method: http.MethodPost, path: devicePath(id) + "/messages/deviceBound",
+		header: header, body: payload,
+	}, nil)
 	return err
 }
 
@@ -155,8 +167,8 @@ func (c *Client) CancelJob(ctx context.Context, id string) (jobs.Job, error) {
 
 // Page is one page of a query's result.
 type Page struct {
-	Items    []json.RawMessage
-	ItemType string // Twin, Raw or DeviceJob
+	Items    []json.RawMessage // in the order of the result
+	ItemType string            // Twin, Raw or DeviceJob
 }
 
 // Pager walks through the pages of a query. It is for one goroutine.
@@ -186,7 +198,10 @@ func (p *Pager) Next(ctx context.Context) (Page, error) {
 		header.Set(paging.HeaderContinuation, p.token)
 	}
 	var page Page
-	answer, err := p.client.do(ctx, request{doing: "querying", method: http.MethodPost, path: "/devices/query", header: header, body: paging.Request{Query: p.sql}}, &page.Items)
+	answer, err := p.client.do(ctx, request{
+		doing: "querying", method: http.MethodPost, path: "/devices/query", header: header,
+		body: paging.Request{Query: p.sql},
+	}, &page.Items)
 	if err != nil {
 		return Page{}, err
 	}

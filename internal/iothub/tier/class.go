@@ -24,5 +24,8 @@ const (
 
 // Classes are all classes.
 func Classes() []Class {
-	return []Class{ClassRegistry, ClassConnect, ClassTelemetry, ClassQuery, ClassTwinRead, ClassTwinUpdate, ClassC2D, ClassMethod, ClassJob, ClassJobDevice, ClassServiceTwinRead, ClassServiceTwinUpdate}
+	return []Class{
+		ClassRegistry, ClassConnect, ClassTelemetry, ClassQuery, ClassTwinRead, ClassTwinUpdate, ClassC2D, ClassMethod, ClassJob,
+		ClassJobDevice, ClassServiceTwinRead, ClassServiceTwinUpdate,
+	}
 }

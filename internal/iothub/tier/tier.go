@@ -32,14 +32,14 @@ var ErrTier = errors.New("no such tier")
 
 // Rate is a limit in operations per second.
 type Rate struct {
-	PerSecond float64
-	PerHub    bool // buying units does not raise it
+	PerSecond float64 // of all units
+	PerHub    bool    // buying units does not raise it
 }
 
 // Limits are what a tier with some units allows.
 type Limits struct {
-	Tier  Tier
-	Units int
+	Tier  Tier // whose limits they are
+	Units int  // bought, at least 1
 
 	HasTwins       bool    // twins, direct methods, cloud-to-device messages and jobs
 	MessagesPerDay int64   // of all units
@@ -49,14 +49,14 @@ type Limits struct {
 	Registry   Rate // create, get, list, update, delete; each device of a bulk call counts
 	Connects   Rate // new connections
 	Telemetry  Rate // device-to-cloud sends
-	Queries    Rate
-	TwinReads  Rate
-	TwinWrites Rate
-	C2D        Rate
+	Queries    Rate // pages of queries
+	TwinReads  Rate // by devices and services together
+	TwinWrites Rate // by devices and services together
+	C2D        Rate // cloud-to-device sends
 	Methods    Rate // in blocks of MethodBytes of request payload
 	Jobs       Rate // operations on jobs
 	JobDevices Rate // devices that jobs work on
-	ActiveJobs int
+	ActiveJobs int  // jobs that may run at once
 }
 
 // MethodBytes is the block in which direct methods are metered: 160 KB a second and unit are forty

@@ -13,9 +13,9 @@ func FuzzParseBag(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := ParseBag(bag.Encode())
-		if err != nil || len(again) != len(bag) || len(bag) > 0 && !reflect.DeepEqual(again, bag) {
-			t.Errorf("%q reads as %v and back as %v, %v", raw, bag, again, err)
+		second, err := ParseBag(bag.Encode())
+		if err != nil || len(second) != len(bag) || len(bag) > 0 && !reflect.DeepEqual(second, bag) {
+			t.Errorf("%q reads as %v and back as %v, %v", raw, bag, second, err)
 		}
 	})
 }

@@ -30,7 +30,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("Parse(%q) = %+v, %v; want %+v", tt.topic, got, err, tt.want)
 		}
 	}
-	for _, bad := range []string{"", "a", "$iothub/twin/res/x/?$rid=1", "$iothub/twin/res/200", "$iothub/methods/POST//?$rid=1", "devices//messages/events/", "devices/d/messages/events2", "$iothub/twin/GET/x", "$iothub/twin/PATCH/properties/reported/?$version=x"} {
+	for _, bad := range []string{
+		"", "a", "$iothub/twin/res/x/?$rid=1", "$iothub/twin/res/200", "$iothub/methods/POST//?$rid=1",
+		"devices//messages/events/", "devices/d/messages/events2", "$iothub/twin/GET/x", "$iothub/twin/PATCH/properties/reported/?$version=x",
+	} {
 		if got, err := Parse(bad); !errors.Is(err, ErrTopic) {
 			t.Errorf("Parse(%q) = %+v, %v; want ErrTopic", bad, got, err)
 		}
@@ -75,14 +78,17 @@ func TestTopicsReadBack(t *testing.T) {
 				t.Fatalf("Parse(%q) = %+v, %v; want %+v", topic, got, err, want)
 			}
 		}
-		if again, err := ParseBag(bag.Encode()); err != nil || !reflect.DeepEqual(again, bag) {
-			t.Fatalf("properties %v read back as %v, %v", bag, again, err)
+		if second, err := ParseBag(bag.Encode()); err != nil || !reflect.DeepEqual(second, bag) {
+			t.Fatalf("properties %v read back as %v, %v", bag, second, err)
 		}
 	})
 }
 
 func FuzzParse(f *testing.F) {
-	for _, topic := range []string{TwinGet("1"), ReportVersion("1", 2), TwinResponse(200, "1"), Desired(3), MethodRequest("m", "1"), "devices/d/modules/m/messages/events/a=b", "devices/d/messages/devicebound/%24.to=%2F"} {
+	for _, topic := range []string{
+		TwinGet("1"), ReportVersion("1", 2), TwinResponse(200, "1"), Desired(3), MethodRequest("m", "1"),
+		"devices/d/modules/m/messages/events/a=b", "devices/d/messages/devicebound/%24.to=%2F",
+	} {
 		f.Add(topic)
 	}
 	f.Fuzz(func(t *testing.T, topic string) {

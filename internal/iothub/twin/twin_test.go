@@ -64,7 +64,8 @@ func classic(t testing.TB) *Twin {
 	tw := New("dev-1")
 	tw.DeviceETag, tw.StatusReason, tw.StatusUpdated, tw.LastActivity = "NzQxMTYyNTA3", "late", at(1), at(2)
 	tw.Connected, tw.C2DCount, tw.ModelID, tw.IoTEdge, tw.PrimaryThumbprint = true, 3, "dtmi:x;1", true, "AB12"
-	tw, _, err := tw.Patch(mustParse(t, `{"location":{"region":"US","plant":"Redmond43"}}`), mustParse(t, `{"telemetrySendFrequency":"5m","route":{"on":true}}`), at(3))
+	tw, _, err := tw.Patch(mustParse(t, `{"location":{"region":"US","plant":"Redmond43"}}`),
+		mustParse(t, `{"telemetrySendFrequency":"5m","route":{"on":true}}`), at(3))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,7 @@ func TestBinaryRoundTrip(t *testing.T) {
 }
 
 // FuzzDecodeBinary feeds the decoder of records with anything: it must refuse or give a
-// twin that is written again as it was read.
+// twin that is written as it was read.
 func FuzzDecodeBinary(f *testing.F) {
 	f.Add(New("d").AppendBinary(nil))
 	f.Add(classic(f).AppendBinary(nil))
@@ -288,8 +289,8 @@ func FuzzDecodeBinary(f *testing.F) {
 			return
 		}
 		record := tw.AppendBinary(nil)
-		again, rest, err := DecodeBinary(record, nil)
-		if err != nil || len(rest) != 0 || !bytes.Equal(again.AppendBinary(nil), record) {
+		second, rest, err := DecodeBinary(record, nil)
+		if err != nil || len(rest) != 0 || !bytes.Equal(second.AppendBinary(nil), record) {
 			t.Fatalf("%x was written as %x, which is not read back: %v", b, record, err)
 		}
 	})

@@ -117,7 +117,7 @@ func (t *Twin) Field(path ...string) jsonvalue.Value {
 	return t.system(name)
 }
 
-// properties looks up a path below "properties".
+// properties finds a path below "properties".
 func (t *Twin) properties(path []string) jsonvalue.Value {
 	if len(path) == 0 {
 		return jsonvalue.ObjectValue(

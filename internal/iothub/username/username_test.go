@@ -23,7 +23,10 @@ func TestParse(t *testing.T) {
 		text string
 		want Name
 	}{
-		{"localhost:18883/dev-1/?api-version=2021-04-12&DeviceClientType=a%20b", Name{Host: "localhost:18883", DeviceID: "dev-1", APIVersion: "2021-04-12", Query: "api-version=2021-04-12&DeviceClientType=a%20b"}},
+		{
+			"localhost:18883/dev-1/?api-version=2021-04-12&DeviceClientType=a%20b",
+			Name{Host: "localhost:18883", DeviceID: "dev-1", APIVersion: "2021-04-12", Query: "api-version=2021-04-12&DeviceClientType=a%20b"},
+		},
 		{"h/dev-1/api-version=2016-11-14", Name{Host: "h", DeviceID: "dev-1", APIVersion: "2016-11-14", Query: "api-version=2016-11-14"}},
 		{"h/dev-1", Name{Host: "h", DeviceID: "dev-1"}},
 		{"h/dev-1/mod/?api-version=2020-09-30", Name{Host: "h", DeviceID: "dev-1", ModuleID: "mod", APIVersion: "2020-09-30", Query: "api-version=2020-09-30"}},
@@ -70,7 +73,8 @@ func TestParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"model-id": "dtmi:com:example;therm;1", "DeviceClientType": "azure-iot-device/1.18.4 (node v20)", "api-version": "2021-04-12", "odd": "%zz", "flag": "", "none": "",
+		"model-id": "dtmi:com:example;therm;1", "DeviceClientType": "azure-iot-device/1.18.4 (node v20)", "api-version": "2021-04-12", "odd": "%zz",
+		"flag": "", "none": "",
 	} {
 		if got := u.Parameter(name); got != want {
 			t.Errorf("Parameter(%q) = %q; want %q", name, got, want)
@@ -79,7 +83,10 @@ func TestParameters(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"h/d/?api-version=2021-04-12", "h/d/api-version=2016-11-14", "h/d", "h/d/m/?api-version=2020-09-30&model-id=a", "h/d/m/n", "h/d//?"} {
+	for _, s := range []string{
+		"h/d/?api-version=2021-04-12", "h/d/api-version=2016-11-14", "h/d", "h/d/m/?api-version=2020-09-30&model-id=a", "h/d/m/n",
+		"h/d//?",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -93,9 +100,9 @@ func FuzzParse(f *testing.F) {
 		if u.Host == "" || u.DeviceID == "" || strings.Contains(u.ClientID(), "?") && !strings.Contains(s, "?") {
 			t.Errorf("%q reads as %+v", s, u)
 		}
-		again, err := Parse(u.String())
-		if err != nil || again != u {
-			t.Errorf("%q reads as %+v and back as %+v, %v", s, u, again, err)
+		second, err := Parse(u.String())
+		if err != nil || second != u {
+			t.Errorf("%q reads as %+v and back as %+v, %v", s, u, second, err)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzDecode feeds the reader of records with anything: it refuses, or gives a record
-// that is written again as it was read.
+// that is written as it was read.
 func FuzzDecode(f *testing.F) {
 	key, err := sas.ParseKey("AAECAwQFBgc=")
 	if err != nil {

@@ -12,6 +12,7 @@ import "github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 //	undefined  undefined  false      undefined     undefined  true   undefined  undefined     undefined
 type Truth uint8
 
+// The truths.
 const (
 	Undefined Truth = iota // No boolean at all.
 	False                  // The boolean false.

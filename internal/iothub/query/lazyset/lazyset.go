@@ -12,12 +12,13 @@ type Set interface {
 	Size() int
 }
 
-// WindowSize is how many numbers of twins are looked at together: those of one container of a bitmap.
+// WindowSize is how many numbers of twins are read together: those of one container of a bitmap.
 const WindowSize = 1 << 16
 
 // AnyOf is the union of bitmaps.
 type AnyOf []*roaring.Bitmap
 
+// Within is the members in part, see [Set].
 func (f AnyOf) Within(part *roaring.Bitmap) *roaring.Bitmap {
 	if len(f) == 1 {
 		return roaring.And(part, f[0])
@@ -29,6 +30,7 @@ func (f AnyOf) Within(part *roaring.Bitmap) *roaring.Bitmap {
 	return out
 }
 
+// Size is at least how many members there are.
 func (f AnyOf) Size() int {
 	n := 0
 	for _, m := range f {
@@ -40,6 +42,7 @@ func (f AnyOf) Size() int {
 // AllOf is the intersection of findings, the smallest first; there is at least one.
 type AllOf []Set
 
+// Within is the members in part, see [Set].
 func (f AllOf) Within(part *roaring.Bitmap) *roaring.Bitmap {
 	for _, each := range f {
 		if part = each.Within(part); part.IsEmpty() {
@@ -49,15 +52,20 @@ func (f AllOf) Within(part *roaring.Bitmap) *roaring.Bitmap {
 	return part
 }
 
+// Size is at least how many members there are.
 func (f AllOf) Size() int { return f[0].Size() }
 
 // EitherOf is the union of two findings.
-type EitherOf struct{ X, Y Set }
+type EitherOf struct {
+	X, Y Set // Whose members it has.
+}
 
+// Within is the members in part, see [Set].
 func (f EitherOf) Within(part *roaring.Bitmap) *roaring.Bitmap {
 	out := f.X.Within(part)
 	out.Or(f.Y.Within(part))
 	return out
 }
 
+// Size is at least how many members there are.
 func (f EitherOf) Size() int { return f.X.Size() + f.Y.Size() }

@@ -129,7 +129,7 @@ func (p *parser) expectSign(s string) error {
 }
 
 // element is an item as it was read. What may be selected depends on FROM, which comes later: the
-// attributes are looked at afterwards.
+// attributes are resolved afterwards.
 type element struct {
 	tree.Item
 	start, attribute scan.Token

@@ -251,7 +251,10 @@ func arity(function string) int {
 
 func (p *parser) unknownFunction(name string) error {
 	err := p.fail("unknown function %s", p.now.Text).WithHint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
-	routing := []string{"CONTAINS", "CONCAT", "LENGTH", "LOWER", "UPPER", "SUBSTRING", "INDEX_OF", "AS_NUMBER", "ABS", "EXP", "POWER", "SQUARE", "CEILING", "FLOOR", "SIGN", "SQRT"}
+	routing := []string{
+		"CONTAINS", "CONCAT", "LENGTH", "LOWER", "UPPER", "SUBSTRING", "INDEX_OF", "AS_NUMBER", "ABS", "EXP", "POWER", "SQUARE",
+		"CEILING", "FLOOR", "SIGN", "SQRT",
+	}
 	switch {
 	case name == "STARTS_WITH":
 		err.Hint = "write STARTSWITH"

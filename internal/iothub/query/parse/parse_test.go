@@ -13,10 +13,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// What is printed parses to the same again.
+// What is printed parses to the same.
 func TestPrinting(t *testing.T) {
 	for _, sql := range []string{
-		"SELECT * FROM devices", "SELECT TOP 3 deviceId AS id, tags.[[group]].[[a b]] FROM devices WHERE NOT (tags.a = 'it\\'s' OR -tags.b % 2 >= 0x10) AND tags.c NIN [1, -2, 'x', null, true]",
+		"SELECT * FROM devices", "SELECT TOP 3 deviceId AS id, tags.[[group]].[[a b]] FROM devices WHERE NOT (tags.a = 'it\\'s' OR -tags.b % 2 >= " +
+			"0x10) AND tags.c NIN [1, -2, 'x', null, true]",
 		"SELECT COUNT() AS n, AVG(tags.x) AS m FROM devices WHERE IS_DEFINED(tags.x) AND STARTSWITH(tags.y, \"q\\u0041\") GROUP BY tags.z, status",
 		"SELECT * FROM devices.jobs WHERE devices.jobs.status = 'completed'",
 	} {
@@ -24,9 +25,9 @@ func TestPrinting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := parse.Query(q.String())
-		if err != nil || again.String() != q.String() {
-			t.Errorf("%s prints as %s, which reads as %v, %v", sql, q, again, err)
+		second, err := parse.Query(q.String())
+		if err != nil || second.String() != q.String() {
+			t.Errorf("%s prints as %s, which reads as %v, %v", sql, q, second, err)
 		}
 	}
 }

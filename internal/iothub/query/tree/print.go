@@ -20,7 +20,7 @@ func Text(e Expr) string {
 	return w.String()
 }
 
-// String writes the query so that it parses to the same again.
+// String writes the query so that it parses to the same.
 func (q *Query) String() string {
 	var w printer
 	w.WriteString("SELECT ")

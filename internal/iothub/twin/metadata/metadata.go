@@ -48,7 +48,7 @@ func (m *Node) AppendJSON(dst []byte, o jsonvalue.Map) []byte {
 	return append(dst, '}')
 }
 
-// Field looks up a path below the metadata of a node.
+// Field finds a path below the metadata of a node.
 func (m *Node) Field(o jsonvalue.Map, path []string) jsonvalue.Value {
 	for len(path) > 0 {
 		switch path[0] {

@@ -101,11 +101,12 @@ func (s *Section) Document() jsonvalue.Value {
 	}
 	members := make([]jsonvalue.Member, 0, s.root.Len()+2)
 	members = append(members, s.root.Members()...)
-	members = append(members, jsonvalue.Member{Key: metadata.KeyMetadata, Value: s.Metadata()}, jsonvalue.Member{Key: metadata.KeyVersion, Value: jsonvalue.IntValue(s.version)})
+	members = append(members, jsonvalue.Member{Key: metadata.KeyMetadata, Value: s.Metadata()},
+		jsonvalue.Member{Key: metadata.KeyVersion, Value: jsonvalue.IntValue(s.version)})
 	return jsonvalue.ObjectValue(members...)
 }
 
-// Field looks up a path below the section, metadata included.
+// Field finds a path below the section, metadata included.
 func (s *Section) Field(path []string) jsonvalue.Value {
 	if len(path) == 0 {
 		return s.Document()

@@ -131,19 +131,34 @@ func TestLimits(t *testing.T) {
 		{"eleven levels", limits.Tags, nested(11), "The nesting depth of tags exceeds the maximum of 10."},
 		{"a name of 1 KB", limits.Reported, `{"` + text(1024) + `":1}`, ""},
 		{"a longer name", limits.Reported, `{"` + text(1025) + `":1}`, "The name of Property or Tag " + text(64) + "... has 1025 bytes; at most 1024 are allowed."},
-		{"a dot in a name", limits.Desired, `{"a":{"b.c":1}}`, "The name of Property or Tag b.c is not valid: it must not contain control characters, '.', '$' or a space."},
-		{"a space in a name", limits.Desired, `{"b c":1}`, "The name of Property or Tag b c is not valid: it must not contain control characters, '.', '$' or a space."},
-		{"a dollar sign", limits.Reported, `{"$version":1}`, "The name of Property or Tag $version is not valid: it must not contain control characters, '.', '$' or a space."},
-		{"a C0 control", limits.Reported, `{"a\u0007":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, '.', '$' or a space."},
-		{"a C1 control", limits.Reported, `{"a\u0085":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, '.', '$' or a space."},
+		{"a dot in a name", limits.Desired, `{"a":{"b.c":1}}`, "The name of Property or Tag b.c is not valid: it must not contain control characters, " +
+			"'.', '$' or a space."},
+		{"a space in a name", limits.Desired, `{"b c":1}`, "The name of Property or Tag b c is not valid: it must not contain control characters, '.', " +
+			"'$' or a space."},
+		{"a dollar sign", limits.Reported, `{"$version":1}`, "The name of Property or Tag $version is not valid: it must not contain control " +
+			"characters, '.', '$' or a space."},
+		{"a C0 control", limits.Reported, `{"a\u0007":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, " +
+			"'.', '$' or a space."},
+		{"a C1 control", limits.Reported, `{"a\u0085":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, " +
+			"'.', '$' or a space."},
 		{"no control", limits.Reported, `{"\u00a0é#":1}`, ""},
-		{"a bad name deep in an array", limits.Reported, `{"a":[[{"b.":1}]]}`, "The name of Property or Tag b. is not valid: it must not contain control characters, '.', '$' or a space."},
+		{
+			"a bad name deep in an array", limits.Reported, `{"a":[[{"b.":1}]]}`,
+			"The name of Property or Tag b. is not valid: it must not contain control characters, '.', '$' or a space.",
+		},
 		{"a string of 4 KB", limits.Reported, `{"a":"` + text(4096) + `"}`, ""},
 		{"a longer string", limits.Reported, `{"a":"` + text(4097) + `"}`, "The value of Property or Tag a has 4097 bytes; at most 4096 are allowed."},
 		{"the largest integer", limits.Reported, `{"a":4503599627370495,"b":-4503599627370496}`, ""},
-		{"beyond it", limits.Reported, `{"a":4503599627370496}`, "The value of Property or Tag a is not valid: an integer must lie between -4503599627370496 and 4503599627370495."},
-		{"below it", limits.Reported, `{"a":[-4503599627370497]}`, "The value of Property or Tag a is not valid: an integer must lie between -4503599627370496 and 4503599627370495."},
-		{"far beyond it", limits.Reported, `{"a":99999999999999999999999}`, "The value of Property or Tag a is not valid: an integer must lie between -4503599627370496 and 4503599627370495."},
+		{"beyond it", limits.Reported, `{"a":4503599627370496}`, "The value of Property or Tag a is not valid: an integer must lie between " +
+			"-4503599627370496 and 4503599627370495."},
+		{
+			"below it", limits.Reported, `{"a":[-4503599627370497]}`,
+			"The value of Property or Tag a is not valid: an integer must lie between -4503599627370496 and 4503599627370495.",
+		},
+		{
+			"far beyond it", limits.Reported, `{"a":99999999999999999999999}`,
+			"The value of Property or Tag a is not valid: an integer must lie between -4503599627370496 and 4503599627370495.",
+		},
 		{"a large number with fraction", limits.Reported, `{"a":4503599627370496.5,"b":1e300}`, ""},
 		{"a number out of range", limits.Reported, `{"a":1e999}`, "The value of Property or Tag a is beyond the range of numbers."},
 		{"null in an array", limits.Reported, `{"a":[1,null]}`, "Value of Property or Tag cannot be null. Error inProperty/Tag a"},
@@ -152,7 +167,10 @@ func TestLimits(t *testing.T) {
 		{"an array for a section", limits.Reported, `[]`, "Provided json is not a valid 'tags' or 'properties' object: reported must be an object, not array."},
 		{"tags of 8 KB", limits.Tags, `{"a":"` + text(4095) + `","b":"` + text(4095) + `"}`, ""},
 		{"larger tags", limits.Tags, `{"a":"` + text(4095) + `","b":"` + text(4096) + `"}`, "The size of tags is 8193 bytes, which exceeds the maximum of 8192."},
-		{"large desired", limits.Desired, `{"a":[` + strings.Repeat(`1.5,`, 4096) + `true]}`, "The size of desired is 32773 bytes, which exceeds the maximum of 32768."},
+		{
+			"large desired", limits.Desired, `{"a":[` + strings.Repeat(`1.5,`, 4096) + `true]}`,
+			"The size of desired is 32773 bytes, which exceeds the maximum of 32768.",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
