@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // All files are found beside the scenario, and one that is only in the working directory is told of.
 func TestFilesAreBesideTheScenario(t *testing.T) {
-	a, err := identity.NewAuthority()
+	a, err := authority.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
+	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
+	"github.com/twinfleet/twinfleet/internal/identity/pemfile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -104,7 +106,7 @@ func (r *reader) finishTrust(t *Target) {
 		r.FailAt(path, problem.Place{}, "the file cannot be read: %v", err)
 		return
 	}
-	if t.Trusted, err = identity.ParseCertificates(b); err != nil {
+	if t.Trusted, err = pemfile.Certificates(b); err != nil {
 		r.FailAt(path, problem.Place{}, "%s: %v", t.CA, err)
 	}
 }
@@ -159,7 +161,7 @@ func (r *reader) finishIdentity(path string, g *Group) {
 			r.FailAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
 			return
 		}
-		authority, err := identity.ParseAuthority(cert, key)
+		authority, err := authority.Parse(cert, key)
 		if err != nil {
 			r.FailAt(path+".identity.x509", g.place, "%v", err)
 			return
@@ -177,10 +179,10 @@ func (r *reader) readDevices(path string, g *Group) {
 		r.FailAt(at, g.place, "the file cannot be read: %v", err)
 		return
 	}
-	all, err := identity.Parse(b)
+	all, err := keyfile.Parse(b)
 	if err != nil {
 		for _, one := range unjoin(err) {
-			r.FailAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), identity.ErrFile.Error()+": "))
+			r.FailAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), keyfile.ErrFile.Error()+": "))
 		}
 		return
 	}

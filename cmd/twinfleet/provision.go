@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
+	"github.com/twinfleet/twinfleet/internal/identity/paced"
 	"github.com/twinfleet/twinfleet/internal/target/registry"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -77,7 +78,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	}
 	err = do(hard, o, s, e.stdout)
 	switch {
-	case errors.Is(err, identity.ErrStopped), err != nil && errors.Is(context.Cause(hard), errInterrupted):
+	case errors.Is(err, paced.ErrStopped), err != nil && errors.Is(context.Cause(hard), errInterrupted):
 		return withCode(codeInterrupted, errors.New("interrupted; the same command goes on"))
 	case errors.Is(err, registry.ErrNoRegistry):
 		return withCode(codeUsage, err)
@@ -86,9 +87,9 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 }
 
 // registryProgress prints a line a second, and one when the registry throttles.
-func registryProgress(w io.Writer, what string) func(identity.Progress) {
+func registryProgress(w io.Writer, what string) func(paced.Progress) {
 	var last time.Time
-	return func(p identity.Progress) {
+	return func(p paced.Progress) {
 		if p.Done < p.Total && time.Since(last) < countEvery {
 			return
 		}
@@ -100,7 +101,7 @@ func registryProgress(w io.Writer, what string) func(identity.Progress) {
 func provision(ctx context.Context, o registry.Options, s settings, w io.Writer) (err error) {
 	out := s.v.GetString("out")
 	if out != "" {
-		if o.Out, err = identity.OpenOut(out); err != nil {
+		if o.Out, err = keyfile.Open(out); err != nil {
 			return withCode(codeUsage, err)
 		}
 		defer func() { err = errors.Join(err, o.Out.Close()) }()

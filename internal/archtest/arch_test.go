@@ -97,7 +97,7 @@ func TestArrows(t *testing.T) {
 		"internal/host":            {},
 		"internal/generator":       {"internal/host", "report"},
 		"internal/generator/watch": {"internal/generator", "internal/host", "fleet/link", "metrics", "report"},
-		"internal/identity":        {"internal/iothub", "internal/table"},
+		"internal/identity":        {"internal/identity", "internal/iothub", "internal/table"},
 		"report":                   {"metrics", "report/human"},
 		"report/human":             {},
 		"report/color":             {},

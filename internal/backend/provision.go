@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/paced"
+	"github.com/twinfleet/twinfleet/internal/identity/provision"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -18,7 +19,7 @@ import (
 
 // measured gives the bulk calls of a registry to a series.
 type measured struct {
-	identity.Registry
+	provision.Registry
 	series *metrics.Series
 }
 
@@ -44,16 +45,16 @@ func (r *Registrar) Provision(ctx context.Context) error {
 	}
 	began := time.Now()
 	last := 0
-	err := r.Identities.Provision(ctx, &identity.Provisioner{
+	err := r.Identities.Provision(ctx, &provision.Provisioner{
 		Registry: measured{r.Target.Paced, r.Recorder.Series(metrics.OpProvision, "")}, Stop: r.Stop,
-		Progress: func(p identity.Progress) {
+		Progress: func(p paced.Progress) {
 			if last = p.Done; last == p.Total {
 				return // what follows says how long it took
 			}
 			r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
 		},
 	})
-	if errors.Is(err, identity.ErrStopped) || ctx.Err() != nil {
+	if errors.Is(err, paced.ErrStopped) || ctx.Err() != nil {
 		return nil
 	}
 	if err == nil && last > 0 {
@@ -72,7 +73,7 @@ func (r *Registrar) Deprovision(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeGrace)
 	defer cancel()
-	p := &identity.Provisioner{Registry: r.Target.Paced, Progress: func(p identity.Progress) {
+	p := &provision.Provisioner{Registry: r.Target.Paced, Progress: func(p paced.Progress) {
 		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities removed" + p.Hindrance(), Done: p.Done, Total: p.Total})
 	}}
 	if err := p.Remove(ctx, r.Identities.Mine(), nil); err != nil {

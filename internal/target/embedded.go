@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -84,7 +84,7 @@ func (t *Target) authorities() (all []*x509.Certificate, err error) {
 		case x.Authority != nil:
 			all = append(all, x.Authority.Leaf)
 		case t.authority == nil:
-			if t.authority, err = identity.NewAuthority(); err != nil {
+			if t.authority, err = authority.New(); err != nil {
 				return nil, err
 			}
 			all = append(all, t.authority.Certificate())

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
+	"github.com/twinfleet/twinfleet/internal/identity/provision"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -21,7 +22,7 @@ type Identities struct {
 
 	groups     []*scenario.Group           // by device index
 	enrollment map[*scenario.Group]sas.Key // of groups that have one
-	authors    []*identity.Authority       // by device index; nil where devices sign themselves or have keys
+	authors    []*authority.Authority      // by device index; nil where devices sign themselves or have keys
 	Create     []int                       // indexes of those that have to be made
 }
 
@@ -35,11 +36,11 @@ func (all *Identities) Known() func(id string) bool {
 }
 
 // NewIdentities lists a scenario's devices. memory is the authority of those for whom the scenario names none.
-func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identities, error) {
+func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identities, error) {
 	n := sc.Devices()
 	all := &Identities{
 		IDs: make([]string, 0, n), keys: make([]sas.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
-		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]sas.Key), authors: make([]*identity.Authority, n),
+		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]sas.Key), authors: make([]*authority.Authority, n),
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
@@ -72,19 +73,19 @@ func NewIdentities(sc *scenario.Scenario, memory *identity.Authority) (*Identiti
 }
 
 // authorOf is who signs the certificates of a group; nil when nobody does, or they do themselves.
-func authorOf(d *scenario.Identity, memory *identity.Authority) (*identity.Authority, error) {
+func authorOf(d *scenario.Identity, memory *authority.Authority) (*authority.Authority, error) {
 	switch x := d.X509; {
 	case x == nil || x.Thumbprint:
 		return nil, nil
 	case x.Authority == nil:
 		return memory, nil
 	default:
-		return identity.AuthorityOf(x.Authority)
+		return authority.Of(x.Authority)
 	}
 }
 
 // device is the identity to make for one of the devices; it settles how the device proves who it is.
-func (all *Identities) device(index int) (identity.Device, error) {
+func (all *Identities) device(index int) (provision.Device, error) {
 	d, err := all.Entry(index)
 	if err == nil && all.authors[index] != nil {
 		err = all.certify(index)
@@ -93,27 +94,27 @@ func (all *Identities) device(index int) (identity.Device, error) {
 }
 
 // Entry is the identity to make for one of the devices.
-func (all *Identities) Entry(index int) (identity.Device, error) {
+func (all *Identities) Entry(index int) (provision.Device, error) {
 	id, d := all.IDs[index], &all.groups[index].Identity
-	out := identity.Device{ID: id, Auth: registry.Authentication{Type: registry.AuthSAS}}
+	out := provision.Device{ID: id, Auth: registry.Authentication{Type: registry.AuthSAS}}
 	switch {
 	case d.X509 != nil && d.X509.Thumbprint:
-		cert, thumbprint, err := identity.SelfSigned(id)
+		cert, thumbprint, err := authority.SelfSigned(id)
 		if err != nil {
 			return out, err
 		}
 		all.certs[index] = &cert
 		out.Auth = registry.Authentication{Type: registry.AuthSelfSigned, Thumbprint: registry.Thumbprints{Primary: thumbprint}}
-		out.Adopt = identity.AdoptNot
+		out.Adopt = provision.AdoptNot
 	case d.X509 != nil:
-		out.Auth.Type, out.Adopt = registry.AuthCertificateAuthority, identity.AdoptAsIs
+		out.Auth.Type, out.Adopt = registry.AuthCertificateAuthority, provision.AdoptAsIs
 	case !d.Key.IsZero():
 		all.keys[index] = all.enrollment[all.groups[index]].Derive(id)
 		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: all.keys[index], Secondary: sas.NewKey()}
-		out.Adopt = identity.AdoptAsIs
+		out.Adopt = provision.AdoptAsIs
 	case d.File != "":
 		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: all.keys[index], Secondary: sas.NewKey()}
-		out.Adopt = identity.AdoptAsIs
+		out.Adopt = provision.AdoptAsIs
 	default:
 		out.Auth.SymmetricKey = registry.SymmetricKeys{Primary: sas.NewKey(), Secondary: sas.NewKey()}
 	}
@@ -131,9 +132,9 @@ func (all *Identities) certify(index int) error {
 
 // Provision makes the identities that have to be made, in bulk, and keeps what they prove themselves with. A
 // device that is there already is used with its own key.
-func (all *Identities) Provision(ctx context.Context, p *identity.Provisioner) error {
-	build := func(first, last int) ([]identity.Device, error) {
-		devices := make([]identity.Device, 0, last-first)
+func (all *Identities) Provision(ctx context.Context, p *provision.Provisioner) error {
+	build := func(first, last int) ([]provision.Device, error) {
+		devices := make([]provision.Device, 0, last-first)
 		for _, index := range all.Create[first:last] {
 			d, err := all.device(index)
 			if err != nil {
@@ -143,10 +144,10 @@ func (all *Identities) Provision(ctx context.Context, p *identity.Provisioner) e
 		}
 		return devices, nil
 	}
-	return p.Make(ctx, len(all.Create), build, func(first int, devices []identity.Device, states []identity.State) error {
+	return p.Make(ctx, len(all.Create), build, func(first int, devices []provision.Device, states []provision.State) error {
 		for i, d := range devices {
 			index := all.Create[first+i]
-			all.made[index] = states[i] == identity.Made
+			all.made[index] = states[i] == provision.Made
 			if d.Auth.Type == registry.AuthSAS {
 				all.keys[index] = d.Auth.SymmetricKey.Primary
 			}

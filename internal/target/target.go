@@ -12,7 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -63,7 +63,7 @@ type Target struct {
 	certTLS  *tls.Config                   // for devices with certificates
 	devices  *Identities                   // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
-	authority *identity.Authority
+	authority *authority.Authority
 	arm       func()
 	close     func() error
 }

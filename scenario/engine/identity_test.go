@@ -18,7 +18,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -108,7 +108,7 @@ func TestIdentitiesOnTheEmbeddedHub(t *testing.T) {
 		authorityFiles(t, dir)
 		var rows []byte
 		for i := range 25 {
-			rows = identity.AppendRow(rows, connstring.Device{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: sas.NewKey()})
+			rows = keyfile.AppendRow(rows, connstring.Device{HostName: "elsewhere", DeviceID: fmt.Sprintf("e-%d", i), Key: sas.NewKey()})
 		}
 		if err := os.WriteFile(filepath.Join(dir, "devices.jsonl"), rows, 0o600); err != nil {
 			t.Fatal(err)
@@ -175,7 +175,7 @@ func TestIdentitiesOnAHub(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows = identity.AppendRow(rows, connstring.Device{
+			rows = keyfile.AppendRow(rows, connstring.Device{
 				HostName: h.ConnectionString("iothubowner").HostName, DeviceID: made.DeviceID, Key: made.Authentication.SymmetricKey.Primary,
 			})
 		}

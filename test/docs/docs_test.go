@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
@@ -152,7 +152,7 @@ func decode(text string) error {
 			text += part[1]
 		}
 	}
-	authority, err := identity.NewAuthority()
+	authority, err := authority.New()
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/twinfleet/twinfleet/internal/identity"
+	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
+	"github.com/twinfleet/twinfleet/internal/identity/paced"
+	"github.com/twinfleet/twinfleet/internal/identity/provision"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -19,13 +21,13 @@ var ErrNoRegistry = errors.New("there is nothing to provision")
 // Options of Provision and Deprovision.
 type Options struct {
 	Scenario *scenario.Scenario // required
-	// Stop ends the work politely when it is closed; identity.ErrStopped is then returned.
+	// Stop ends the work politely when it is closed; paced.ErrStopped is then returned.
 	Stop <-chan struct{}
 	// Progress, which may be nil, is told how far it is. It must be quick.
-	Progress func(identity.Progress)
+	Progress func(paced.Progress)
 	// Out, which may be nil, takes the connection strings of devices with keys; those that it holds are not
 	// made again.
-	Out *identity.Out
+	Out *keyfile.Out
 }
 
 // Counts is what became of a scenario's identities.
@@ -92,25 +94,25 @@ func Provision(ctx context.Context, o Options) (c Counts, err error) {
 
 // make makes the identities with some of the indexes.
 func (o *Options) make(ctx context.Context, t *target.Target, all *target.Identities, todo []int, c *Counts) error {
-	build := func(first, last int) ([]identity.Device, error) {
-		devices := make([]identity.Device, 0, last-first)
+	build := func(first, last int) ([]provision.Device, error) {
+		devices := make([]provision.Device, 0, last-first)
 		for _, index := range todo[first:last] {
 			d, err := all.Entry(index)
 			if err != nil {
 				return nil, err
 			}
 			if o.Out == nil {
-				d.Adopt = identity.AdoptAsIs // nobody asks for its key
+				d.Adopt = provision.AdoptAsIs // nobody asks for its key
 			}
 			devices = append(devices, d)
 		}
 		return devices, nil
 	}
-	p := &identity.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
-	return target.WithRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []identity.Device, states []identity.State) error {
+	p := &provision.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
+	return target.WithRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []provision.Device, states []provision.State) error {
 		var rows []connstring.Device
 		for i, d := range devices {
-			if states[i] == identity.Made {
+			if states[i] == provision.Made {
 				c.Made++
 			} else {
 				c.Existed++
@@ -144,10 +146,10 @@ func Deprovision(ctx context.Context, o Options) (c Counts, err error) {
 		ids[i] = all.IDs[index]
 	}
 	c.OfFiles, c.Total = len(all.IDs)-len(ids), len(ids)
-	p := &identity.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
-	err = target.WithRemedy(p.Remove(ctx, ids, func(_ int, states []identity.State) error {
+	p := &provision.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
+	err = target.WithRemedy(p.Remove(ctx, ids, func(_ int, states []provision.State) error {
 		for _, s := range states {
-			if s == identity.Removed {
+			if s == provision.Removed {
 				c.Removed++
 			} else {
 				c.Missing++

@@ -1,8 +1,10 @@
-package identity
+// Package paced does work of many parts at the pace that a service allows.
+package paced
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -12,12 +14,14 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
-// How a Provisioner paces itself. The service counts every identity of a call against its limit, and takes
+// Concurrency is how many calls are under way at once: enough to keep a hub busy, few enough not to flood it.
+const Concurrency = 4
+
+// How work is paced. The service counts every identity of a call against its limit, and takes
 // a call as a whole or not at all (iot-hub-devguide-quotas-throttling): when it sheds one the next is half as
 // large, so that one passes even where the limit's burst is smaller than a full call; each that passes lets them
 // grow again.
 const (
-	concurrency = 4 // calls under way at once: enough to keep a hub busy, few enough not to flood it
 	firstWait   = time.Second
 	longestWait = 30 * time.Second
 	tries       = 4 // of a call that failed for another reason than the service's limit
@@ -28,10 +32,42 @@ const (
 	stopGrace   = 3 * time.Second  // for the calls under way when the work is stopped
 )
 
-// work is one Make or Remove under way.
-type work struct {
-	p *Provisioner
-	n int
+// ErrStopped is returned when Options.Stop was closed before all was done.
+var ErrStopped = errors.New("stopped before all identities were done")
+
+// Progress is how far work has come.
+type Progress struct {
+	Done, Total int // devices, of Total
+	// Throttled says that the service sheds the calls: they are made later.
+	Throttled bool
+	// Silent is for how long the service has answered nothing, when that is longer than usual; else 0.
+	Silent time.Duration
+}
+
+// Hindrance is what the service is waited for, to follow a count; empty for nothing.
+func (p Progress) Hindrance() string {
+	switch {
+	case p.Throttled:
+		return " (the registry throttles; waiting)"
+	case p.Silent > 0:
+		return fmt.Sprintf(" (the registry has not answered for %s; waiting)", p.Silent)
+	}
+	return ""
+}
+
+// Options of Run.
+type Options struct {
+	Total int // identities, by index from 0
+	// Stop ends the work politely when it is closed: calls under way are waited for, but for no longer than
+	// three seconds. nil never does.
+	Stop <-chan struct{}
+	// Progress, which may be nil, is told how far it is, one at a time. It must be quick.
+	Progress func(Progress)
+}
+
+// Work is work under way.
+type Work struct {
+	opts Options
 
 	told sync.Mutex // orders what others are told
 
@@ -49,12 +85,13 @@ type work struct {
 	heard     time.Time     // when the service last answered, or the first call began
 }
 
-// run does a job for the indexes from 0 to before n, in parts.
-func (p *Provisioner) run(ctx context.Context, n int, job func(ctx context.Context, w *work, first, last int) error) error {
-	w := &work{p: p, n: n, active: concurrency, size: registry.MaxBulk, wait: firstWait, heard: time.Now()}
+// Run does a job for all indexes, in parts from first to before last. A part that the service sheds is done later. It returns
+// ErrStopped when Stop was closed before all was done.
+func Run(ctx context.Context, o Options, job func(ctx context.Context, w *Work, first, last int) error) error {
+	w := &Work{opts: o, active: Concurrency, size: registry.MaxBulk, wait: firstWait, heard: time.Now()}
 	calls, cancel := context.WithCancelCause(ctx)
 	var running, watch sync.WaitGroup
-	for range concurrency {
+	for range Concurrency {
 		running.Go(func() { w.loop(calls, job) })
 	}
 	watch.Go(func() { w.watch(calls, cancel) })
@@ -64,9 +101,9 @@ func (p *Provisioner) run(ctx context.Context, n int, job func(ctx context.Conte
 	switch {
 	case w.err != nil:
 		return w.err
-	case w.done < n && ctx.Err() != nil:
+	case w.done < o.Total && ctx.Err() != nil:
 		return context.Cause(ctx)
-	case w.done < n:
+	case w.done < o.Total:
 		return ErrStopped
 	}
 	return nil
@@ -74,10 +111,10 @@ func (p *Provisioner) run(ctx context.Context, n int, job func(ctx context.Conte
 
 // watch tells of a service that answers nothing, and cancels the calls that a stop finds and that are not answered
 // soon, until ctx ends.
-func (w *work) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+func (w *Work) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(silence)
 	defer tick.Stop()
-	stop, grace := w.p.Stop, (<-chan time.Time)(nil)
+	stop, grace := w.opts.Stop, (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,7 +137,7 @@ func (w *work) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-func (w *work) loop(ctx context.Context, job func(ctx context.Context, w *work, first, last int) error) {
+func (w *Work) loop(ctx context.Context, job func(ctx context.Context, w *Work, first, last int) error) {
 	for w.pause(ctx) && !w.superfluous() {
 		first, last, ok := w.take()
 		if !ok {
@@ -123,9 +160,9 @@ func (w *work) loop(ctx context.Context, job func(ctx context.Context, w *work, 
 }
 
 // stopped reports whether no further call may start.
-func (w *work) stopped() bool {
+func (w *Work) stopped() bool {
 	select {
-	case <-w.p.Stop:
+	case <-w.opts.Stop:
 		return true
 	default:
 		return false
@@ -133,7 +170,7 @@ func (w *work) stopped() bool {
 }
 
 // pause waits until a call may start; false means that none may.
-func (w *work) pause(ctx context.Context) bool {
+func (w *Work) pause(ctx context.Context) bool {
 	for {
 		w.mu.Lock()
 		d, failed := time.Until(w.notBefore), w.err != nil
@@ -148,14 +185,14 @@ func (w *work) pause(ctx context.Context) bool {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-		case <-w.p.Stop:
+		case <-w.opts.Stop:
 		}
 		timer.Stop()
 	}
 }
 
 // superfluous reports whether the loop that asks should end: a service that sheds is kept busy by one.
-func (w *work) superfluous() bool {
+func (w *Work) superfluous() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.slowed.IsZero() || w.active == 1 {
@@ -166,7 +203,7 @@ func (w *work) superfluous() bool {
 }
 
 // take gives the indexes of the next call. When there are none the loop that asks ends.
-func (w *work) take() (first, last int, ok bool) {
+func (w *Work) take() (first, last int, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if i := len(w.returned) - 1; i >= 0 {
@@ -178,7 +215,7 @@ func (w *work) take() (first, last int, ok bool) {
 		}
 		return first, last, true
 	}
-	first, last = w.next, min(w.n, w.next+w.size)
+	first, last = w.next, min(w.opts.Total, w.next+w.size)
 	w.next = last
 	if first == last {
 		w.active--
@@ -186,14 +223,14 @@ func (w *work) take() (first, last int, ok bool) {
 	return first, last, first < last
 }
 
-func (w *work) giveBack(first, last int) {
+func (w *Work) giveBack(first, last int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.returned = append(w.returned, [2]int{first, last})
 }
 
 // slowDown lowers the pace after a call that the service shed.
-func (w *work) slowDown(began time.Time, after time.Duration) {
+func (w *Work) slowDown(began time.Time, after time.Duration) {
 	w.mu.Lock()
 	if began.Before(w.slowed) {
 		w.mu.Unlock()
@@ -211,7 +248,7 @@ func (w *work) slowDown(began time.Time, after time.Duration) {
 }
 
 // finish notes a part that is done; false means that the work is over.
-func (w *work) finish(first, last int, err error) bool {
+func (w *Work) finish(first, last int, err error) bool {
 	w.mu.Lock()
 	if err != nil {
 		if w.err == nil {
@@ -228,22 +265,22 @@ func (w *work) finish(first, last int, err error) bool {
 	return true
 }
 
-func (w *work) tell(throttled bool) { w.report(Progress{Throttled: throttled}) }
+func (w *Work) tell(throttled bool) { w.report(Progress{Throttled: throttled}) }
 
-func (w *work) report(p Progress) {
-	if w.p.Progress == nil {
+func (w *Work) report(p Progress) {
+	if w.opts.Progress == nil {
 		return
 	}
 	w.told.Lock()
 	defer w.told.Unlock()
 	w.mu.Lock()
-	p.Done, p.Total = w.done, w.n
+	p.Done, p.Total = w.done, w.opts.Total
 	w.mu.Unlock()
-	w.p.Progress(p)
+	w.opts.Progress(p)
 }
 
 // ask makes one call, in its time, and notes whether the service answers.
-func (w *work) ask(ctx context.Context, call func(context.Context) error) error {
+func (w *Work) ask(ctx context.Context, call func(context.Context) error) error {
 	w.mu.Lock()
 	w.calls++
 	w.mu.Unlock()
@@ -261,7 +298,7 @@ func (w *work) ask(ctx context.Context, call func(context.Context) error) error 
 }
 
 // failed reports whether another call has ended the work.
-func (w *work) failed() bool {
+func (w *Work) failed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err != nil
@@ -277,14 +314,8 @@ func shedBy(err error) (after time.Duration, shed bool) {
 	return e.RetryAfter, true
 }
 
-// bulk makes one call and sorts its failures by device. A call without an answer is made again, with the same
-// keys: it may have been carried out.
-func (w *work) bulk(ctx context.Context, entries []registry.BulkEntry) (map[string]registry.BulkError, error) {
-	var result registry.BulkResult
-	call := func(ctx context.Context) (err error) {
-		result, err = w.p.Registry.Bulk(ctx, entries)
-		return err
-	}
+// Repeat makes a call. One without an answer is made once more: it may have been carried out, so that it must be repeatable.
+func (w *Work) Repeat(ctx context.Context, call func(context.Context) error) error {
 	began := time.Now()
 	err := w.ask(ctx, call)
 	for try := 1; mayPass(err) && try < tries && ctx.Err() == nil && !w.stopped() && !w.failed(); try++ {
@@ -296,19 +327,19 @@ func (w *work) bulk(ctx context.Context, entries []registry.BulkEntry) (map[stri
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-		case <-w.p.Stop:
+		case <-w.opts.Stop:
 		}
 		timer.Stop()
 		err = w.ask(ctx, call)
 	}
-	if err != nil {
-		return nil, err
-	}
-	failed := make(map[string]registry.BulkError, len(result.Errors))
-	for _, e := range result.Errors {
-		failed[e.DeviceID] = e
-	}
-	return failed, nil
+	return err
+}
+
+// Tell runs something while nobody else is told anything of the work.
+func (w *Work) Tell(what func() error) error {
+	w.told.Lock()
+	defer w.told.Unlock()
+	return what()
 }
 
 // mayPass reports whether a call failed for a reason that may be gone the next time: no answer, or an error of
@@ -321,8 +352,8 @@ func mayPass(err error) bool {
 	return err != nil && !service.Permanent(err)
 }
 
-// patiently makes a call again as long as the service sheds it.
-func (w *work) patiently(ctx context.Context, call func(context.Context) error) error {
+// Patiently repeats a call as long as the service sheds it.
+func (w *Work) Patiently(ctx context.Context, call func(context.Context) error) error {
 	for {
 		began := time.Now()
 		err := w.ask(ctx, call)

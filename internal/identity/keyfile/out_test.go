@@ -1,4 +1,4 @@
-package identity
+package keyfile
 
 import (
 	"os"
@@ -42,7 +42,7 @@ func idsIn(t *testing.T, path string) string {
 // A file is continued where it was cut short, put in order at the end, and never readable by others.
 func TestOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "devices.jsonl")
-	o, err := OpenOut(path)
+	o, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestOut(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if o, err = OpenOut(path); err != nil {
+	if o, err = Open(path); err != nil {
 		t.Fatal(err)
 	}
 	if !o.Has("c") || o.Has("a") {
@@ -92,7 +92,7 @@ func TestOut(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenOut(path); err == nil {
+		if _, err := Open(path); err == nil {
 			t.Errorf("%q was continued", text)
 		}
 		if b, err := os.ReadFile(path); err != nil || string(b) != text {

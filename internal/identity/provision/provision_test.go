@@ -1,4 +1,4 @@
-package identity
+package provision
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/twinfleet/twinfleet/internal/identity/paced"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -164,7 +165,7 @@ func TestMakeAndRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry()
 		var progress []int
-		p := &Provisioner{Registry: r, Progress: func(x Progress) {
+		p := &Provisioner{Registry: r, Progress: func(x paced.Progress) {
 			if x.Throttled || x.Total != 1050 {
 				t.Errorf("progress = %+v", x)
 			}
@@ -246,7 +247,7 @@ func TestThrottles(t *testing.T) {
 			r := newRegistry()
 			r.rate, r.burst, r.retryAfter = 100.0/60, tt.burst, tt.retryAfter
 			throttled := false
-			p := &Provisioner{Registry: r, Progress: func(x Progress) { throttled = throttled || x.Throttled }}
+			p := &Provisioner{Registry: r, Progress: func(x paced.Progress) { throttled = throttled || x.Throttled }}
 			began := time.Now()
 			var m made
 			if err := p.Make(t.Context(), 500, build(AdoptKey), m.done); err != nil {
@@ -260,9 +261,9 @@ func TestThrottles(t *testing.T) {
 				t.Errorf("burst %g, retry after %v: took %v; the limit allows it in %v", tt.burst, tt.retryAfter, took, least)
 			}
 			if tt.retryAfter > 0 {
-				for i := concurrency + 1; i < len(r.shed); i++ {
+				for i := paced.Concurrency + 1; i < len(r.shed); i++ {
 					if gap := r.shed[i].Sub(r.shed[i-1]); gap < tt.retryAfter {
-						t.Errorf("burst %g: asked again after %v; the service said %v", tt.burst, gap, tt.retryAfter)
+						t.Errorf("burst %g: asked once more after %v; the service said %v", tt.burst, gap, tt.retryAfter)
 					}
 				}
 			}
@@ -280,7 +281,7 @@ func TestStopAndResume(t *testing.T) {
 		var m made
 		err := (&Provisioner{Registry: r, Stop: stop}).Make(t.Context(), 400, build(AdoptKey), m.done)
 		n := m.count(Made)
-		if !errors.Is(err, ErrStopped) || n == 0 || n == 400 || n != len(r.devices) {
+		if !errors.Is(err, paced.ErrStopped) || n == 0 || n == 400 || n != len(r.devices) {
 			t.Fatalf("stopped: %v, %d made, %d in the registry", err, n, len(r.devices))
 		}
 		var rest made
@@ -293,7 +294,7 @@ func TestStopAndResume(t *testing.T) {
 		closed := make(chan struct{})
 		close(closed)
 		calls := r.calls
-		if err := (&Provisioner{Registry: r, Stop: closed}).Make(t.Context(), 5, build(AdoptKey), nil); !errors.Is(err, ErrStopped) || r.calls != calls {
+		if err := (&Provisioner{Registry: r, Stop: closed}).Make(t.Context(), 5, build(AdoptKey), nil); !errors.Is(err, paced.ErrStopped) || r.calls != calls {
 			t.Errorf("stopped before it began: %v, %d calls", err, r.calls-calls)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -351,7 +352,7 @@ func TestSilentRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []time.Duration
 		began := time.Now()
-		err := (&Provisioner{Registry: &mute{}, Progress: func(p Progress) {
+		err := (&Provisioner{Registry: &mute{}, Progress: func(p paced.Progress) {
 			if p.Done != 0 || p.Total != 1000 || p.Throttled {
 				t.Errorf("progress %+v", p)
 			}
@@ -376,8 +377,8 @@ func TestStopOnSilentRegistry(t *testing.T) {
 		time.AfterFunc(4*time.Second, func() { close(stop) })
 		began := time.Now()
 		err := (&Provisioner{Registry: &mute{}, Stop: stop}).Remove(t.Context(), []string{"a", "b"}, nil)
-		if took := time.Since(began); !errors.Is(err, ErrStopped) || took != 7*time.Second {
-			t.Errorf("stopped after 4s: %v after %v; want %v after 7s", err, took, ErrStopped)
+		if took := time.Since(began); !errors.Is(err, paced.ErrStopped) || took != 7*time.Second {
+			t.Errorf("stopped after 4s: %v after %v; want %v after 7s", err, took, paced.ErrStopped)
 		}
 		enough := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -406,7 +407,7 @@ func TestPermanentMistakes(t *testing.T) {
 				r.before = func(int) (error, bool) { return fmt.Errorf("bulk registry call: %w", mistake), false }
 				began := time.Now()
 				err := (&Provisioner{Registry: r}).Make(t.Context(), 1000, build(AdoptKey), nil)
-				if took := time.Since(began); took > 100*time.Millisecond || r.calls > concurrency || strings.Count(err.Error(), mistake.Error()) != 1 {
+				if took := time.Since(began); took > 100*time.Millisecond || r.calls > paced.Concurrency || strings.Count(err.Error(), mistake.Error()) != 1 {
 					t.Errorf("%d calls in %v: %v", r.calls, took, err)
 				}
 			})

@@ -1,4 +1,4 @@
-package identity
+package keyfile
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ type Out struct {
 	all  []string // ids in the order of the file
 }
 
-// OpenOut opens a file, or makes it, and reads what it holds.
-func OpenOut(path string) (*Out, error) {
+// Open opens a file, or makes it, and reads what it holds.
+func Open(path string) (*Out, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the file of devices: %w", err)

@@ -1,4 +1,5 @@
-package identity
+// Package authority signs the certificates of devices.
+package authority
 
 import (
 	"bytes"
@@ -11,15 +12,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/table"
+	"github.com/twinfleet/twinfleet/internal/identity/pemfile"
 )
 
 const (
@@ -38,15 +37,15 @@ type Authority struct {
 	chain [][]byte // what devices send after their own certificates: from cert to below a root
 }
 
-// ParseAuthority reads an authority's certificate and key, both in PEM. The file of the certificate may hold those of
+// Parse reads an authority's certificate and key, both in PEM. The file of the certificate may hold those of
 // the authorities above it, too: devices send them with their own, but for a root. Errors match ErrAuthority and never
 // hold the key.
-func ParseAuthority(certs, key []byte) (*Authority, error) {
-	all, err := ParseCertificates(certs)
+func Parse(certs, key []byte) (*Authority, error) {
+	all, err := pemfile.Certificates(certs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: ca: %w", ErrAuthority, err)
 	}
-	signer, err := parseKey(key)
+	signer, err := pemfile.Key(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key: %w", ErrAuthority, err)
 	}
@@ -74,8 +73,8 @@ func (a *Authority) TLS() *tls.Certificate {
 	return &tls.Certificate{Certificate: a.chain, PrivateKey: a.key, Leaf: a.cert}
 }
 
-// AuthorityOf is the authority of such a certificate.
-func AuthorityOf(c *tls.Certificate) (*Authority, error) {
+// Of is the authority of such a certificate.
+func Of(c *tls.Certificate) (*Authority, error) {
 	signer, ok := c.PrivateKey.(crypto.Signer)
 	if !ok || c.Leaf == nil {
 		return nil, fmt.Errorf("%w: it has no key that signs, or no certificate", ErrAuthority)
@@ -101,76 +100,8 @@ func chainOf(c *x509.Certificate, all []*x509.Certificate) (chain [][]byte) {
 	return chain
 }
 
-// ParseCertificates reads the certificates of a file in PEM: in UTF-8, or in UTF-16 with a byte-order mark.
-func ParseCertificates(b []byte) ([]*x509.Certificate, error) {
-	text, err := table.Text(b)
-	if err != nil {
-		if _, der := x509.ParseCertificate(b); der == nil {
-			return nil, errors.New("the certificate is in DER form; write it in PEM: openssl x509 -inform DER -in FILE")
-		}
-		return nil, err
-	}
-	var all []*x509.Certificate
-	others := ""
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			others += ", but " + strings.ToLower(block.Type)
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(all)+1, err)
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("there is no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----%s", others)
-	}
-	return all, nil
-}
-
-// parseKey reads a private key in PEM. Its errors say nothing of the key.
-func parseKey(b []byte) (crypto.Signer, error) {
-	text, err := table.Text(b)
-	if err != nil {
-		return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
-	}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			continue // such as EC PARAMETERS
-		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl " +
-				"pkey -in FILE -out OTHER")
-		}
-		return signerOf(block)
-	}
-	return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
-}
-
-func signerOf(block *pem.Block) (crypto.Signer, error) {
-	var key any
-	var err error
-	switch block.Type {
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the %s cannot be read", strings.ToLower(block.Type))
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("it cannot sign")
-	}
-	return signer, nil
-}
-
-// NewAuthority makes an authority that lives in memory, for a hub that is told to trust it.
-func NewAuthority() (*Authority, error) {
+// New makes an authority that lives in memory, for a hub that is told to trust it.
+func New() (*Authority, error) {
 	made, err := issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "twinfleet devices"}, NotAfter: time.Now().Add(authorityLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,

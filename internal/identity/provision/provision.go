@@ -1,25 +1,23 @@
-// Package identity is how devices get to be known by a hub: it makes and removes identities in bulk, at the
-// pace that the service allows, reads files of device connection strings, and signs certificates.
-package identity
+// Package provision makes and removes identities in bulk, at the pace that the service allows.
+package provision
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
+	"github.com/twinfleet/twinfleet/internal/identity/paced"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
 
 // Registry is the service side of identities. Its calls are not retried: a Provisioner paces itself.
 type Registry interface {
+	// Bulk makes or removes up to registry.MaxBulk identities.
 	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
+	// Device reads one.
 	Device(ctx context.Context, id string) (registry.Identity, error)
 }
-
-// ErrStopped is returned when Provisioner.Stop was closed before all was done.
-var ErrStopped = errors.New("stopped before all identities were done")
 
 // ErrRefused is returned for an identity that the registry would not make or remove, or that is another's.
 var ErrRefused = errors.New("identity refused")
@@ -53,26 +51,6 @@ const (
 	Missing // there was none to remove
 )
 
-// Progress is how far a Provisioner has come.
-type Progress struct {
-	Done, Total int // devices, of Total
-	// Throttled says that the service sheds the calls: the Provisioner waits and goes on.
-	Throttled bool
-	// Silent is for how long the service has answered nothing, when that is longer than usual; else 0.
-	Silent time.Duration
-}
-
-// Hindrance is what the service is waited for, to follow a count; empty for nothing.
-func (p Progress) Hindrance() string {
-	switch {
-	case p.Throttled:
-		return " (the registry throttles; waiting)"
-	case p.Silent > 0:
-		return fmt.Sprintf(" (the registry has not answered for %s; waiting)", p.Silent)
-	}
-	return ""
-}
-
 // Provisioner makes and removes identities.
 type Provisioner struct {
 	Registry Registry // required
@@ -80,7 +58,29 @@ type Provisioner struct {
 	// three seconds. nil never does.
 	Stop <-chan struct{}
 	// Progress, which may be nil, is told how far it is, one at a time. It must be quick.
-	Progress func(Progress)
+	Progress func(paced.Progress)
+}
+
+// work is what the pace has to know of so many identities.
+func (p *Provisioner) work(total int) paced.Options {
+	return paced.Options{Total: total, Stop: p.Stop, Progress: p.Progress}
+}
+
+// bulk makes one call and sorts its failures by device. It is repeated with the same keys.
+func (p *Provisioner) bulk(ctx context.Context, w *paced.Work, entries []registry.BulkEntry) (map[string]registry.BulkError, error) {
+	var result registry.BulkResult
+	err := w.Repeat(ctx, func(ctx context.Context) (err error) {
+		result, err = p.Registry.Bulk(ctx, entries)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	failed := make(map[string]registry.BulkError, len(result.Errors))
+	for _, e := range result.Errors {
+		failed[e.DeviceID] = e
+	}
+	return failed, nil
 }
 
 // Make makes identities in bulk. build gives those with the indexes from first to before last, and may take its
@@ -90,7 +90,7 @@ type Provisioner struct {
 func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last int) ([]Device, error),
 	done func(first int, devices []Device, states []State) error,
 ) error {
-	return p.run(ctx, n, func(ctx context.Context, w *work, first, last int) error {
+	return paced.Run(ctx, p.work(n), func(ctx context.Context, w *paced.Work, first, last int) error {
 		devices, err := build(first, last)
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last in
 		for i, d := range devices {
 			entries[i] = registry.BulkEntry{ID: d.ID, ImportMode: registry.ImportCreate, Status: registry.StatusEnabled, Authentication: &devices[i].Auth}
 		}
-		failed, err := w.bulk(ctx, entries)
+		failed, err := p.bulk(ctx, w, entries)
 		if err != nil {
 			return fmt.Errorf("creating identities %s to %s: %w", devices[0].ID, devices[len(devices)-1].ID, err)
 		}
@@ -110,7 +110,7 @@ func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last in
 			case !bad:
 				states[i] = Made
 			case e.ErrorCode == iothub.ErrDeviceExists.Code:
-				if states[i], err = w.adopt(ctx, &devices[i]); err != nil {
+				if states[i], err = p.adopt(ctx, w, &devices[i]); err != nil {
 					return err
 				}
 			default:
@@ -120,14 +120,12 @@ func (p *Provisioner) Make(ctx context.Context, n int, build func(first, last in
 		if done == nil {
 			return nil
 		}
-		w.told.Lock()
-		defer w.told.Unlock()
-		return done(first, devices, states)
+		return w.Tell(func() error { return done(first, devices, states) })
 	})
 }
 
 // adopt takes over a device that was there before.
-func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
+func (p *Provisioner) adopt(ctx context.Context, w *paced.Work, d *Device) (State, error) {
 	switch d.Adopt {
 	case AdoptAsIs:
 		return Existed, nil
@@ -136,8 +134,8 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 			"id", ErrRefused, d.ID)
 	}
 	var identity registry.Identity
-	err := w.patiently(ctx, func(ctx context.Context) (err error) {
-		identity, err = w.p.Registry.Device(ctx, d.ID)
+	err := w.Patiently(ctx, func(ctx context.Context) (err error) {
+		identity, err = p.Registry.Device(ctx, d.ID)
 		return err
 	})
 	if err != nil {
@@ -155,13 +153,13 @@ func (w *work) adopt(ctx context.Context, d *Device) (State, error) {
 
 // Remove removes identities in bulk. done is told of them as by Make.
 func (p *Provisioner) Remove(ctx context.Context, ids []string, done func(first int, states []State) error) error {
-	return p.run(ctx, len(ids), func(ctx context.Context, w *work, first, last int) error {
+	return paced.Run(ctx, p.work(len(ids)), func(ctx context.Context, w *paced.Work, first, last int) error {
 		part := ids[first:last]
 		entries := make([]registry.BulkEntry, len(part))
 		for i, id := range part {
 			entries[i] = registry.BulkEntry{ID: id, ImportMode: registry.ImportDelete}
 		}
-		failed, err := w.bulk(ctx, entries)
+		failed, err := p.bulk(ctx, w, entries)
 		if err != nil {
 			return fmt.Errorf("removing identities %s to %s: %w", part[0], part[len(part)-1], err)
 		}
@@ -180,8 +178,6 @@ func (p *Provisioner) Remove(ctx context.Context, ids []string, done func(first 
 		if done == nil {
 			return nil
 		}
-		w.told.Lock()
-		defer w.told.Unlock()
-		return done(first, states)
+		return w.Tell(func() error { return done(first, states) })
 	})
 }

@@ -1,4 +1,5 @@
-package identity
+// Package keyfile reads and writes files of device connection strings.
+package keyfile
 
 import (
 	"bytes"

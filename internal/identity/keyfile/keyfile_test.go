@@ -1,14 +1,9 @@
-package identity
+package keyfile
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"strings"
 	"testing"
-
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
 const key = "aHVzaC1odXNo"
@@ -88,62 +83,4 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestAuthority(t *testing.T) {
-	a, err := NewAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	asPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
-	cert, key := asPEM("CERTIFICATE", a.cert.Raw), asPEM("PRIVATE KEY", keyDER)
-	again, err := ParseAuthority(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := again.Device("robot-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(a.Certificate())
-	if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil ||
-		made.Leaf.Subject.CommonName != "robot-1" {
-		t.Errorf("certificate of %q: %v", made.Leaf.Subject.CommonName, err)
-	}
-	self, thumbprint, err := SelfSigned("robot-2")
-	if err != nil || len(thumbprint) != 64 || self.Leaf.CheckSignature(self.Leaf.SignatureAlgorithm, self.Leaf.RawTBSCertificate, self.Leaf.Signature) != nil {
-		t.Errorf("self-signed: %v, thumbprint %q", err, thumbprint)
-	}
-	leafKey, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, pair := range map[string][2][]byte{
-		"no PEM":           {[]byte("x"), []byte("y")},
-		"another's key":    {cert, asPEM("PRIVATE KEY", leafKey)},
-		"not an authority": {asPEM("CERTIFICATE", made.Certificate[0]), asPEM("PRIVATE KEY", leafKey)},
-	} {
-		if _, err := ParseAuthority(pair[0], pair[1]); !errors.Is(err, ErrAuthority) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	var _ tls.Certificate = made
-}
-
-// The key of a device of an enrollment group, against an independent computation with openssl:
-//
-//	printf %s robot-1 | openssl dgst -sha256 -hmac group-secret -binary | base64
-func TestGroupKey(t *testing.T) {
-	group, err := sas.ParseKey("Z3JvdXAtc2VjcmV0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := group.Derive("robot-1").Base64(); got != "BFv/FLE9ZJi8Q7CTFBKoEfWIOVDzH4p84qfcav6DpGA=" {
-		t.Errorf("derived key = %s", got)
-	}
 }

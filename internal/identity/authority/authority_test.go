@@ -1,4 +1,4 @@
-package identity
+package authority
 
 import (
 	"bytes"
@@ -75,7 +75,7 @@ func TestDevicesSendIntermediates(t *testing.T) {
 		"in another order":   {[]*Authority{root, stranger, middle, low}, low, []*Authority{low, middle}},
 		"signed by a middle": {[]*Authority{middle, low}, middle, []*Authority{middle}},
 	} {
-		a, err := ParseAuthority(certPEM(tt.files...), keyPEM(t, tt.by.key, "PRIVATE KEY"))
+		a, err := Parse(certPEM(tt.files...), keyPEM(t, tt.by.key, "PRIVATE KEY"))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -137,7 +137,7 @@ func TestFormsOfAuthorities(t *testing.T) {
 		"UTF-16": {append(utf16, 0), key}, "text before": {append([]byte("subject=CN = ec\n"), cert...), key},
 		"key and certificate in one": {append(key, cert...), append(cert, key...)},
 	} {
-		if _, err := ParseAuthority(pair[0], pair[1]); err != nil {
+		if _, err := Parse(pair[0], pair[1]); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -156,9 +156,54 @@ func TestFormsOfAuthorities(t *testing.T) {
 		"a broken key":        {cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("hush")}), "the private key cannot be read"},
 		"a broken ca":         {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("hush")}), key, "certificate 1:"},
 	} {
-		_, err := ParseAuthority(tt.cert, tt.key)
+		_, err := Parse(tt.cert, tt.key)
 		if !errors.Is(err, ErrAuthority) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v; want %s", name, err, tt.want)
 		}
 	}
+}
+
+func TestAuthority(t *testing.T) {
+	a, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	cert, key := asPEM("CERTIFICATE", a.cert.Raw), asPEM("PRIVATE KEY", keyDER)
+	again, err := Parse(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := again.Device("robot-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Certificate())
+	if _, err := made.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil ||
+		made.Leaf.Subject.CommonName != "robot-1" {
+		t.Errorf("certificate of %q: %v", made.Leaf.Subject.CommonName, err)
+	}
+	self, thumbprint, err := SelfSigned("robot-2")
+	if err != nil || len(thumbprint) != 64 || self.Leaf.CheckSignature(self.Leaf.SignatureAlgorithm, self.Leaf.RawTBSCertificate, self.Leaf.Signature) != nil {
+		t.Errorf("self-signed: %v, thumbprint %q", err, thumbprint)
+	}
+	leafKey, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pair := range map[string][2][]byte{
+		"no PEM":           {[]byte("x"), []byte("y")},
+		"another's key":    {cert, asPEM("PRIVATE KEY", leafKey)},
+		"not an authority": {asPEM("CERTIFICATE", made.Certificate[0]), asPEM("PRIVATE KEY", leafKey)},
+	} {
+		if _, err := Parse(pair[0], pair[1]); !errors.Is(err, ErrAuthority) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var _ tls.Certificate = made
 }

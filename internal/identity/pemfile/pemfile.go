@@ -1,0 +1,81 @@
+// Package pemfile reads certificates and private keys from files in PEM.
+package pemfile
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/table"
+)
+
+// Certificates reads the certificates of a file in PEM: in UTF-8, or in UTF-16 with a byte-order mark.
+func Certificates(b []byte) ([]*x509.Certificate, error) {
+	text, err := table.Text(b)
+	if err != nil {
+		if _, der := x509.ParseCertificate(b); der == nil {
+			return nil, errors.New("the certificate is in DER form; write it in PEM: openssl x509 -inform DER -in FILE")
+		}
+		return nil, err
+	}
+	var all []*x509.Certificate
+	others := ""
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			others += ", but " + strings.ToLower(block.Type)
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(all)+1, err)
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("there is no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----%s", others)
+	}
+	return all, nil
+}
+
+// Key reads a private key in PEM. Its errors say nothing of the key.
+func Key(b []byte) (crypto.Signer, error) {
+	text, err := table.Text(b)
+	if err != nil {
+		return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			continue // such as EC PARAMETERS
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl " +
+				"pkey -in FILE -out OTHER")
+		}
+		return signerOf(block)
+	}
+	return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+}
+
+func signerOf(block *pem.Block) (crypto.Signer, error) {
+	var key any
+	var err error
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the %s cannot be read", strings.ToLower(block.Type))
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("it cannot sign")
+	}
+	return signer, nil
+}
