@@ -4,12 +4,12 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 
-.PHONY: help test setup fmt-check fmt vet lint unit integration sdk build bench bench-rate bench-queueing soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside integration sdk build bench bench-rate bench-queueing soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-test: setup fmt-check vet lint unit integration sdk ## Everything a change must pass.
+test: setup fmt-check vet lint unit outside integration sdk ## Everything a change must pass.
 	@echo "make test: all suites passed"
 
 setup: ## Install what the tests need and this machine lacks.
@@ -31,6 +31,9 @@ lint:
 
 unit: ## Unit tests with the race detector.
 	$(GO) test -race -timeout 15m ./...
+
+outside: ## The public packages, from a module of somebody else's.
+	@cd test/outside && GOPROXY=off GONOSUMDB="*" GOFLAGS=-mod=mod $(GO) test ./...
 
 integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -timeout 15m ./test/...
