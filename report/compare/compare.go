@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/compare/align"
+	"github.com/twinfleet/twinfleet/report/compare/remarks"
 	"github.com/twinfleet/twinfleet/report/compare/series"
 )
 
@@ -107,6 +108,8 @@ func (r *Row) Bad() bool { return r.Verdict == Worse || r.Verdict == Vanished }
 
 // Comparison is two runs side by side.
 type Comparison struct {
+	remarks.Remarks // what must be said beside the figures
+
 	Before, After *report.Run   // the runs, without their samples
 	Margins       Margins       // that were applied: Options.Margins with their defaults
 	Floor         time.Duration // likewise
@@ -114,9 +117,6 @@ type Comparison struct {
 	Compared      time.Duration // how much of both runs, without what only one of them has
 	Blocks        int           // into which that was cut
 	Rows          []Row         // by operation, then those of single groups
-	Doubts        []string      // why "not worse" cannot be said, whatever the figures say
-	Unfit         []string      // why nothing can be said of the target
-	Notes         []string      // what else a reader must know
 
 	lags [2]histogram.Histogram // how late all operations of each run started
 }
@@ -128,13 +128,14 @@ func Compare(before, after *report.History, o Options) *Comparison {
 		o.Floor = time.Millisecond
 	}
 	c := &Comparison{Before: before.Run, After: after.Run, Margins: o.Margins, Floor: o.Floor, Allowed: o.AllowSaturated}
-	c.differences(before, after, o.Scenarios)
-	p := align.Runs(before, after, c.notAsAsked, c.Allowed)
-	c.Unfit, c.Doubts, c.Notes = append(c.Unfit, p.Unfit...), append(c.Doubts, p.Doubts...), append(c.Notes, p.Notes...)
+	c.Remarks = remarks.Of(before, after, o.Scenarios)
+	notAsAsked := func(stage string) string { return remarks.NotAsAsked(c.Before, c.After, stage) }
+	p := align.Runs(before, after, notAsAsked, c.Allowed)
+	c.Add(p.Remarks)
 	c.Compared, c.Blocks, c.lags = p.Length[0], len(p.Blocks), series.Lags(p)
 	if c.Blocks == 0 {
 		if len(c.Unfit) == 0 {
-			c.doubt("there is nothing that both runs did")
+			c.Doubt("there is nothing that both runs did")
 		}
 		return c
 	}
@@ -150,9 +151,6 @@ func Compare(before, after *report.History, o Options) *Comparison {
 	}
 	return c
 }
-
-func (c *Comparison) doubt(text string) { c.Doubts = append(c.Doubts, text) }
-func (c *Comparison) note(text string)  { c.Notes = append(c.Notes, text) }
 
 // bonferroni is how much chance is believed of one line, so that of all of them together it makes something worse in
 // less than one comparison of twenty. Operations and their groups share that equally; one alone has several figures.

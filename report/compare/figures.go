@@ -49,7 +49,7 @@ func (c *Comparison) appearance(l series.Line, p *align.Plan, n [2]uint64) {
 	case n[0] == 0:
 		row.Verdict = Appeared
 		if row.Group == "" {
-			c.doubt("the loads differ: " + l.Name + " is only in the second run")
+			c.Doubt("the loads differ: " + l.Name + " is only in the second run")
 		}
 	case n[0] < leastCount:
 		row.Verdict, row.Change = TooShort, -1

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/compare/remarks"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -23,12 +24,11 @@ const (
 
 // Plan is what both runs did, cut into blocks that stand beside each other, and what is to be said of it.
 type Plan struct {
+	remarks.Remarks // of what is left out, and why
+
 	Blocks  [][2]*metrics.Snapshot // of the first run and the second; nil where a run has no sample
 	Seconds float64                // the length of a block
 	Length  [2]time.Duration       // of all that is compared, in each run
-	Unfit   []string               // why nothing can be said of the target; empty when something can
-	Doubts  []string               // why what was found is not all there is to know
-	Notes   []string               // what else a reader must know
 }
 
 // part is the samples of one stage.
@@ -59,7 +59,7 @@ func Runs(before, after *report.History, notAsAsked func(stage string) string, a
 		why := notAsAsked(a.stage)
 		switch {
 		case why != "" && allowed:
-			p.note(why)
+			p.Note(why)
 		case why != "":
 			unfit = append(unfit, why)
 			continue
@@ -72,7 +72,7 @@ func Runs(before, after *report.History, notAsAsked func(stage string) string, a
 		p.Unfit = unfit
 	} else {
 		for _, why := range unfit {
-			p.doubt(why + "; it is left out")
+			p.Doubt(why + "; it is left out")
 		}
 	}
 	length := max(leastBlock, (total / mostBlocks).Round(time.Second))
@@ -83,9 +83,6 @@ func Runs(before, after *report.History, notAsAsked func(stage string) string, a
 	p.setup(before, after)
 	return p
 }
-
-func (p *Plan) doubt(text string) { p.Doubts = append(p.Doubts, text) }
-func (p *Plan) note(text string)  { p.Notes = append(p.Notes, text) }
 
 // split cuts a history into its stages. A stage that comes twice is two. Samples belong to the stage of their middle: which
 // stage they name is that of their end.
@@ -196,9 +193,9 @@ func (p *Plan) onlyIn(parts, other []part, which string, cut bool) {
 	text := fmt.Sprintf("only the %s run has %s %s, which %s left out", which, plural(len(names), "the stage", "the stages"),
 		strings.Join(names, ", "), plural(len(names), "is", "are"))
 	if cut {
-		p.note(text)
+		p.Note(text)
 	} else {
-		p.doubt("the stages differ: " + text)
+		p.Doubt("the stages differ: " + text)
 	}
 }
 
@@ -218,7 +215,7 @@ func (p *Plan) cut(a, b part, whole bool) [2]part {
 		}
 		return [2]part{a, b}
 	}
-	p.note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)),
+	p.Note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)),
 		human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
 	pair := [2]part{a, b}
 	for i := range pair {
@@ -275,7 +272,7 @@ func (p *Plan) setup(before, after *report.History) {
 			}
 		}
 		if missing > 0 {
-			p.doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", Which(i), human.Count(missing)))
+			p.Doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", remarks.Which(i), human.Count(missing)))
 		}
 		block[i] = rest
 	}
@@ -283,9 +280,6 @@ func (p *Plan) setup(before, after *report.History) {
 		p.Blocks = append(p.Blocks, block)
 	}
 }
-
-// Which is what texts call a run: the first or the second.
-func Which(run int) string { return [2]string{"first", "second"}[run] }
 
 func put(into **metrics.Snapshot, window *metrics.Snapshot) {
 	if *into == nil {

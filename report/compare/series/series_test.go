@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report/compare/align"
+	"github.com/twinfleet/twinfleet/report/compare/remarks"
 	"github.com/twinfleet/twinfleet/report/compare/series"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
@@ -18,7 +19,7 @@ func ExampleOf() {
 	p := plan()
 	reports := series.Of(p, series.Line{Name: "twin_report", Op: metrics.OpTwinReport})
 	for run := range 2 {
-		fmt.Println(align.Which(run), "run:", reports.Ended(run), "of", reports.Due(run), "in", len(reports.Counts(run)), "blocks")
+		fmt.Println(remarks.Which(run), "run:", reports.Ended(run), "of", reports.Due(run), "in", len(reports.Counts(run)), "blocks")
 	}
 	// Output:
 	// first run: 400 of 420 in 20 blocks
