@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -83,7 +84,7 @@ func (f *Fleet) addActivities(g *group) {
 		a.index = len(g.activities)
 		g.activities = append(g.activities, a)
 		if a.Rated && f.turns[a.Operation] == nil {
-			f.turns[a.Operation] = new(rotation) // made when the number of devices is known
+			f.turns[a.Operation] = new(rotation.Rotation) // made when the number of devices is known
 		}
 	}
 	if r := &g.Report; g.report != nil && !r.Types.Empty() {

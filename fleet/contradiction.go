@@ -1,6 +1,10 @@
 package fleet
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"github.com/twinfleet/twinfleet/internal/fleet/versions"
+)
 
 // ContradictionKind says how a target contradicted itself.
 type ContradictionKind string
@@ -35,4 +39,12 @@ func (d *device) contradict(c Contradiction) {
 	if hook := d.fleet.cfg.OnContradiction; hook != nil {
 		hook(c)
 	}
+}
+
+// kindOf is how a finding contradicts what the target said before.
+func kindOf(k versions.Kind) ContradictionKind {
+	return map[versions.Kind]ContradictionKind{
+		versions.Repeated: RepeatedVersion, versions.Fallen: FallenVersion, versions.Lost: LostReports, versions.Risen: RisenVersion,
+		versions.FallenDesired: FallenDesired,
+	}[k]
 }

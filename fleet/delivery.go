@@ -1,22 +1,13 @@
 package fleet
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// mark begins a payload whose deliveries are measured: the reserved member comes first, so that a
-// subscriber finds it without reading the rest. It names the run, the publisher and its message,
-//
-//	{"_delivery":"q7f3k-17-42","temperature":21.3}
-//
-// and no time: both ends are in one process, whose clock the publisher's entry holds.
-const mark = `{"_delivery":"`
 
 // delivery is a message that subscribers have yet to get.
 type delivery struct {
@@ -24,42 +15,6 @@ type delivery struct {
 	left                     int             // subscribers that do not have it
 	op                       metrics.Started // of each of them
 	seen                     []int           // those that do
-}
-
-// stamp marks a payload, a JSON object, as the message of a turn.
-func (d *device) stamp(body []byte, turn int64) []byte {
-	out := make([]byte, 0, len(mark)+40+len(body))
-	out = append(out, mark...)
-	out = append(out, d.fleet.run...)
-	out = strconv.AppendInt(out, int64(d.index), 10)
-	out = append(out, '-')
-	out = strconv.AppendInt(out, turn, 10)
-	out = append(out, '"')
-	rest := bytes.TrimLeft(body[1:], " \t\r\n")
-	if rest[0] != '}' {
-		out = append(out, ',')
-	}
-	return append(out, rest...)
-}
-
-// readMark is the publisher and the turn of a payload; ok is false when it has no mark of the run, which is as stamp writes it.
-func readMark(body, run []byte) (index int, turn int64, ok bool) {
-	rest, ok := bytes.CutPrefix(body, []byte(mark))
-	if ok {
-		rest, ok = bytes.CutPrefix(rest, run)
-	}
-	if !ok {
-		return 0, 0, false
-	}
-	rest = rest[:min(len(rest), 40)]
-	first, rest, ok := bytes.Cut(rest, []byte{'-'})
-	second, _, closed := bytes.Cut(rest, []byte{'"'})
-	if !ok || !closed {
-		return 0, 0, false
-	}
-	index, err1 := strconv.Atoi(string(first))
-	turn, err2 := strconv.ParseInt(string(second), 10, 64)
-	return index, turn, err1 == nil && err2 == nil
 }
 
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
@@ -113,7 +68,7 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
 // retained when somebody subscribes: that tells nothing of how long a delivery takes.
 func (d *device) arrived(body []byte, retained bool, now time.Time) {
-	index, turn, ok := readMark(body, d.fleet.run)
+	index, turn, ok := mark.Read(body, d.fleet.run)
 	if !ok || retained {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/fleet/versions"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -58,7 +59,8 @@ type device struct {
 	leaving  bool      // it waits for its last answers
 	lastRID  uint64
 	acked    Report
-	versions versions
+	versions versions.Account
+	same     int64 // acknowledged versions after the last that spoke of connectivity, which did not
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
 	marked     int64               // turns whose messages were marked
@@ -87,7 +89,7 @@ type operation struct {
 	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
-	told         told // of a twin request
+	told         versions.Told // of a twin request
 }
 
 func newDevice(f *Fleet, g *group, index int, id string) *device {
@@ -289,7 +291,7 @@ func (d *device) session(intended time.Time) error {
 func (d *device) inRotation(in bool) {
 	for _, a := range d.group.activities {
 		if a.Rated {
-			d.fleet.turns[a.Operation].set(d.place, in)
+			d.fleet.turns[a.Operation].Set(d.place, in)
 		}
 	}
 }

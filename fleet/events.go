@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/fleet/versions"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -24,7 +25,7 @@ func (d *device) received(m link.Message) {
 		d.answered(in, now)
 	case protocol.Desired:
 		d.mu.Lock()
-		d.versions.desired = max(d.versions.desired, in.Version)
+		d.versions.Desired(in.Version)
 		d.mu.Unlock()
 		d.tell(event{desired: bytes.Clone(in.Body), version: in.Version})
 	case protocol.Call:
@@ -80,9 +81,9 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 		d.mu.Lock()
 		switch {
 		case op.connectivity != "" && r.Version >= d.acked.Version:
-			d.acked, d.versions.same = r, 0
-		case op.connectivity == "" && r.Version == d.acked.Version+d.versions.same+1:
-			d.versions.same++
+			d.acked, d.same = r, 0
+		case op.connectivity == "" && r.Version == d.acked.Version+d.same+1:
+			d.same++
 		}
 		d.mu.Unlock()
 		if d.fleet.cfg.OnReported != nil {
@@ -96,8 +97,8 @@ func (d *device) settle(op *operation, in protocol.Inbound, twin protocol.Twin, 
 	if op.twinGet && !read {
 		return
 	}
-	var found []Contradiction
-	add := func(c Contradiction, bad bool) {
+	var found []versions.Finding
+	add := func(c versions.Finding, bad bool) {
 		if bad {
 			found = append(found, c)
 		}
@@ -106,17 +107,17 @@ func (d *device) settle(op *operation, in protocol.Inbound, twin protocol.Twin, 
 	v := &d.versions
 	switch {
 	case op.twinGet:
-		add(v.read(op.told, twin.ReportedVersion))
-		add(v.readDesired(op.told, twin.DesiredVersion))
+		add(v.Read(op.told, twin.ReportedVersion))
+		add(v.ReadDesired(op.told, twin.DesiredVersion))
 	case !op.reports():
 	case in.Status < 300:
-		add(v.accept(op.told, op.connectivity, in.Version))
+		add(v.Accept(op.told, op.connectivity, in.Version))
 	case in.Status < 500: // above, the target may have carried it out
-		v.refuse(op.connectivity)
+		v.Refuse(op.connectivity)
 	}
 	d.mu.Unlock()
 	for _, c := range found {
-		d.contradict(c)
+		d.contradict(Contradiction{Kind: kindOf(c.Kind), Detail: c.Detail})
 	}
 }
 

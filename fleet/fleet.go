@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -34,7 +35,7 @@ type Fleet struct {
 	protocol protocol.Protocol
 
 	calendar schedule.Calendar
-	turns    map[metrics.Operation]*rotation // who is to do what a rate asks for; connected devices only
+	turns    map[metrics.Operation]*rotation.Rotation // who is to do what a rate asks for; connected devices only
 	paused   atomic.Bool
 	over     chan struct{} // closed when nothing is due any more
 	end      time.Time     // when that was; read it after over is closed
@@ -86,7 +87,7 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
-		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation), protocol: cfg.Target.Protocol(),
+		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation.Rotation), protocol: cfg.Target.Protocol(),
 	}
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
@@ -101,7 +102,7 @@ func New(cfg Config) (*Fleet, error) {
 		f.addGroup(g.withDefaults())
 	}
 	for op := range f.turns {
-		f.turns[op] = newRotation(len(f.devices))
+		f.turns[op] = rotation.New(len(f.devices))
 	}
 	ranks := make([]int, len(f.devices))
 	for i, d := range f.devices {

@@ -34,7 +34,7 @@ func (f *Fleet) LoadAt(ctx context.Context, op metrics.Operation, times iter.Seq
 // hand gives an operation to the device whose turn it is.
 func (f *Fleet) hand(op metrics.Operation, intended time.Time) {
 	turns := f.turns[op]
-	if turns == nil || !turns.next(func(i int) {
+	if turns == nil || !turns.Next(func(i int) {
 		d := f.devices[i]
 		d.offer(command{d.group.activityOf(op), intended})
 	}) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -22,9 +23,9 @@ func (d *device) begin(series *metrics.Series, op *operation, intended, free tim
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	op.told = d.versions.told()
+	op.told = d.versions.Told()
 	if op.reports() {
-		d.versions.sending(op.connectivity)
+		d.versions.Sending(op.connectivity)
 	}
 	d.lastRID++
 	rid := strconv.FormatUint(d.lastRID, 16)
@@ -127,7 +128,7 @@ func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 	}
 	measured := d.group.Telemetry.Deliveries > 0
 	if measured {
-		body = d.stamp(body, turn)
+		body = mark.Stamp(body, d.fleet.run, d.index, turn)
 	}
 	if d.topic == "" {
 		d.topic = d.fleet.protocol.Telemetry(d.who)

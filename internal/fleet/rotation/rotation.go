@@ -1,27 +1,28 @@
-package fleet
+// Package rotation deals work to the members of a changing set in turn, such as to the connected devices of a fleet.
+package rotation
 
 import (
 	"math/bits"
 	"sync"
 )
 
-// rotation deals work to the members of a set of device indexes in turn. It finds the next member in
-// a few steps, however many devices are not in the set. It is safe for concurrent use.
+// Rotation deals work to the members of a set of indexes in turn. It finds the next member in
+// a few steps, however many indexes are not in the set. It is safe for concurrent use.
 //
 // A bit of a level stands for a word of the level below that is not 0:
 //
 //	levels[1]  ...0101            one word for 4,096 devices
 //	levels[0]  ...0110 0 ...1000  one bit a device
-type rotation struct {
+type Rotation struct {
 	mu     sync.Mutex // protects the following fields
 	levels [][]uint64
 	last   int // who had the last turn
 	n      int
 }
 
-// newRotation makes an empty rotation for the indexes from 0 to size-1.
-func newRotation(size int) *rotation {
-	r := &rotation{last: -1}
+// New makes an empty rotation for the indexes from 0 to size-1.
+func New(size int) *Rotation {
+	r := &Rotation{last: -1}
 	for words := (size + 63) / 64; ; words = (words + 63) / 64 {
 		r.levels = append(r.levels, make([]uint64, max(words, 1)))
 		if words <= 1 {
@@ -30,8 +31,8 @@ func newRotation(size int) *rotation {
 	}
 }
 
-// set puts an index into the rotation or takes it out.
-func (r *rotation) set(i int, in bool) {
+// Set puts an index into the rotation or takes it out.
+func (r *Rotation) Set(i int, in bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.levels[0][i/64]&(1<<(i%64)) != 0
@@ -58,16 +59,16 @@ func (r *rotation) set(i int, in bool) {
 	}
 }
 
-// size is how many are in the rotation.
-func (r *rotation) size() int {
+// Size is how many are in the rotation.
+func (r *Rotation) Size() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.n
 }
 
-// next gives the member whose turn it is to do, while it cannot leave the rotation. It is false when
+// Next gives the member whose turn it is to do, while it cannot leave the rotation. It is false when
 // there is none.
-func (r *rotation) next(do func(index int)) bool {
+func (r *Rotation) Next(do func(index int)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.n == 0 {
@@ -84,7 +85,7 @@ func (r *rotation) next(do func(index int)) bool {
 
 // from is the first member at or after an index; -1 when there is none. It climbs until a word has a
 // bit at or after the place, and goes down to the lowest bit below it.
-func (r *rotation) from(i int) int {
+func (r *Rotation) from(i int) int {
 	for height := 0; height < len(r.levels); height++ {
 		level := r.levels[height]
 		if i/64 >= len(level) {
