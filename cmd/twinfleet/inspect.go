@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/scenario/plan"
+	"github.com/twinfleet/twinfleet/scenario/plan/tables"
 )
 
 func newInspect(e env) *cobra.Command {
@@ -36,7 +37,7 @@ Nothing is started and nothing is asked: the plan is arithmetic.`,
 			return usagef("--tier: %w", err)
 		}
 		if !s.v.GetBool("json") {
-			return p.WriteText(e.stdout)
+			return tables.Write(e.stdout, p)
 		}
 		enc := json.NewEncoder(e.stdout)
 		enc.SetIndent("", "  ")

@@ -22,8 +22,8 @@ import (
 // ErrUnexpected is the class of errors of steps that did not end as expected.
 var ErrUnexpected = errors.New("a step did not end as expected")
 
-// lookEvery is how often a step that waits for something looks.
-const lookEvery = 50 * time.Millisecond
+// pollEvery is how often a step that waits for something checks for it.
+const pollEvery = 50 * time.Millisecond
 
 func devicesText(n int) string { return human.Number(n, "device") }
 
@@ -50,7 +50,7 @@ func (b *Backend) Statistics(ctx context.Context, x *scenario.StatisticsStep) (t
 
 type stats struct{ total, enabled, disabled int }
 
-// Query runs a query, again and again while its result is not the expected one and there is time.
+// Query runs a query, repeatedly while its result is not the expected one and there is time.
 func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detail string, err error) {
 	q := queries.Query{Name: x.Name, SQL: x.SQL, PageSize: 100}
 	if x.Name != "" {
@@ -73,7 +73,7 @@ func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detai
 		if !time.Now().Before(deadline) {
 			return q.SQL, detail, fmt.Errorf("%w: %s; expected %d", ErrUnexpected, detail, x.Expect)
 		}
-		if err := wait.For(ctx, lookEvery); err != nil {
+		if err := wait.For(ctx, pollEvery); err != nil {
 			return q.SQL, detail, err
 		}
 	}
@@ -148,7 +148,7 @@ func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, d
 		if !time.Now().Before(deadline) {
 			return text, told, fmt.Errorf("%w: %s were not told within %s", ErrUnexpected, devicesText(missing), x.Within)
 		}
-		if err := wait.For(ctx, lookEvery); err != nil {
+		if err := wait.For(ctx, pollEvery); err != nil {
 			return text, told, err
 		}
 	}

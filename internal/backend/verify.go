@@ -87,7 +87,7 @@ func (b *Backend) judgesRows(query string) bool {
 	return false
 }
 
-// findPhantoms looks for devices that queries have shown and that do not exist.
+// findPhantoms searches for devices that queries have shown and that do not exist.
 func (b *Backend) findPhantoms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace)
 	defer cancel()

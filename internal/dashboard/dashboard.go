@@ -74,7 +74,7 @@ type headline struct {
 const (
 	keepSamples = 1200 // then neighbours are merged, so that a long run takes no more memory
 	keepEvents  = 200
-	backlog     = 16 // messages that a slow page may be behind before it is cut off; it comes back by itself
+	backlog     = 16 // messages that a slow page may be behind before it is cut off; it reconnects
 )
 
 // New makes a Server.
@@ -102,7 +102,7 @@ func (s *Server) Start(ctx context.Context, addr string) (url string, err error)
 	return "http://" + l.Addr().String() + "/#" + s.token, nil
 }
 
-// Close ends the page; pages that look are let go first.
+// Close ends the page; pages that are open are let go first.
 func (s *Server) Close() error {
 	close(s.done)
 	if s.http == nil {
@@ -183,7 +183,7 @@ func (s *Server) Event(e report.Event) {
 	s.tellLocked("event", e)
 }
 
-// tellLocked sends a message to every page that looks; one that cannot keep up is cut off.
+// tellLocked sends a message to every page that is open; one that cannot keep up is cut off.
 func (s *Server) tellLocked(kind string, value any) {
 	if len(s.watchers) == 0 {
 		return

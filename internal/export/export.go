@@ -1,6 +1,6 @@
 // Package export pushes the Recorder's metrics to where nobody scrapes them: to a Pushgateway, to a receiver
 // of Prometheus's remote write, or to one of OpenTelemetry's OTLP. The protocols are those of the client
-// libraries; what is sent is what /metrics would have shown at that moment.
+// libraries; what is sent is what /metrics would have shown at that time.
 package export
 
 import (
@@ -33,7 +33,7 @@ type sink interface {
 	close(ctx context.Context, l metrics.RunLabels) error
 }
 
-// Exporter pushes until it is closed. A push that fails is logged once, until one succeeds again; it fails
+// Exporter pushes until it is closed. A push that fails is logged once, until the next one succeeds; it fails
 // no run, and the next push brings all that it would have brought.
 type Exporter struct {
 	opts  Options

@@ -15,7 +15,7 @@ import (
 )
 
 // pushgateway replaces the run's group at every push. It never deletes the group: a Pushgateway is for what
-// must outlive the run, and when it has been looked at is for its owner to say.
+// must outlive the run, and when it has been read is for its owner to say.
 type pushgateway struct {
 	url    string
 	from   prometheus.Gatherer

@@ -177,9 +177,9 @@ func TestMeter(t *testing.T) {
 		s.NoPort != 1 || s.NoDescriptor != 1 {
 		t.Errorf("sample = %+v", s)
 	}
-	again, err := m.Sample(0, 0)
-	if err != nil || again.NoPort != 0 || again.NoDescriptor != 0 || again.Elapsed >= s.Elapsed+time.Minute {
-		t.Errorf("the next sample counts from the last one: %+v, %v", again, err)
+	next, err := m.Sample(0, 0)
+	if err != nil || next.NoPort != 0 || next.NoDescriptor != 0 || next.Elapsed >= s.Elapsed+time.Minute {
+		t.Errorf("the next sample counts from the last one: %+v, %v", next, err)
 	}
 }
 

@@ -20,7 +20,7 @@ type Options struct {
 	Facts host.Facts
 	// Sources is how many local addresses devices connect from; at least one.
 	Sources int
-	// Loopback says that the target is on this machine: its ports are used again sooner.
+	// Loopback says that the target is on this machine: its ports are reused sooner.
 	Loopback bool
 }
 
@@ -56,7 +56,7 @@ func NewMeter(o Options) (*Meter, error) {
 	return m, nil
 }
 
-// Run probes the clock, and looks for the busiest quarter of a second, until ctx ends.
+// Run probes the clock, and finds the busiest quarter of a second, until ctx ends.
 func (m *Meter) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	looking.Go(func() { m.peaks.run(ctx) })

@@ -8,7 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/host"
 )
 
-// peakEvery is how finely the use of processors is looked at: a burst is over within a second.
+// peakEvery is how finely the use of processors is sampled: a burst is over within a second.
 const peakEvery = 250 * time.Millisecond
 
 // peaks keeps how many processors were in use in the busiest quarter of a second.
@@ -23,7 +23,7 @@ type used struct {
 	machine, own time.Duration
 }
 
-// run looks until ctx ends.
+// run samples until ctx ends.
 func (p *peaks) run(ctx context.Context) {
 	tick := time.NewTicker(peakEvery)
 	defer tick.Stop()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// probeEvery is how often the probe looks at the clock: a hundred times a sample.
+// probeEvery is how often the probe reads the clock: a hundred times a sample.
 const probeEvery = 10 * time.Millisecond
 
 // probe measures how late this process's timers fire.
@@ -17,7 +17,7 @@ type probe struct {
 	due      time.Time // when the next wake-up is due; zero while nobody runs it
 }
 
-// run looks at the clock until ctx ends.
+// run reads the clock until ctx ends.
 func (p *probe) run(ctx context.Context) {
 	next := time.Now().Add(probeEvery)
 	timer := time.NewTimer(time.Until(next))

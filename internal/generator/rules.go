@@ -117,7 +117,7 @@ func rules() []rule {
 		{
 			kind: report.CauseTimers, starting: true,
 			bad: func(s *Sample) bool { return behind(s) && !mostly(s) && !crowds(s) && !steals(s) && s.Held <= held },
-			// Late timers are what each of the others looks like: they are named when none of them is.
+			// Late timers are what each of the others causes: they are named when none of them is.
 			explains: func(s *Sample) bool { return s.Late > late },
 			size:     func(s *Sample) float64 { return float64(s.Late) },
 			text: func(s *Sample) string {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"github.com/twinfleet/twinfleet/internal/planning/memory"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -24,7 +25,7 @@ func (p *Plan) machine(sc *scenario.Scenario) Machine {
 		service = 0
 	}
 	m := Machine{
-		Memory: p.memory(sc), Descriptors: baseDescriptors + peak + service,
+		Memory: memory.Estimate(sc, p.spans, p.demands, peak), Descriptors: baseDescriptors + peak + service,
 		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
 	if sc.Target.Can().InProcess { // the other end of every connection is here too
@@ -34,18 +35,4 @@ func (p *Plan) machine(sc *scenario.Scenario) Machine {
 	m.Ports = peak + service
 	m.PerAddress += service // which may leave by any of them
 	return m
-}
-
-// overTLS is the share of the devices that speak TLS.
-func overTLS(sc *scenario.Scenario) float64 {
-	if x, err := sc.Target.Endpoint(); err == nil && x.TLS {
-		return 1
-	}
-	n := 0.0
-	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
-			n += share(sc, g)
-		}
-	}
-	return n
 }

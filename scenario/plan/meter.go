@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
+	"github.com/twinfleet/twinfleet/internal/planning/words"
 )
 
 // Metering is how many messages the scenario counts for against a tier's daily quota. What a query finds counts, and
@@ -24,20 +26,18 @@ type Metering struct {
 	CutOffFirst float64 `json:"cut_off_seconds_first,omitempty"` // if queries find the whole fleet
 }
 
-const day = 24 * time.Hour
-
 func (p *Plan) meter(l tier.Limits) Metering {
 	m := Metering{MeterBytes: l.MeterBytes, Quota: float64(l.MessagesPerDay)}
 	use := func(most bool) (run, daily, cut float64) {
 		stages := make([]float64, len(p.spans))
 		for _, d := range p.demands {
-			stages[max(0, d.stage)] += d.messages(l, most)
+			stages[max(0, d.Stage)] += messages(&d, l, most)
 		}
 		for _, n := range stages {
 			run += n
 		}
 		for _, d := range p.daily {
-			daily += d.messages(l, most)
+			daily += messages(&d, l, most)
 		}
 		if m.Quota > 0 {
 			cut = cutOff(p.spans, stages, daily, m.Quota)
@@ -50,24 +50,24 @@ func (p *Plan) meter(l tier.Limits) Metering {
 }
 
 // messages is what a demand counts for.
-func (d *Demand) messages(l tier.Limits, most bool) float64 {
+func messages(d *demand.Demand, l tier.Limits, most bool) float64 {
 	switch {
 	case d.Paused || d.Bytes < 0:
 		return 0
 	case d.Finds && !most:
 		return d.Total
 	}
-	return d.units() * float64(l.Messages(d.Bytes)*int64(max(1, d.Copies)))
+	return d.Units() * float64(l.Messages(d.Bytes)*int64(max(1, d.Copies)))
 }
 
 // cutOff is when the quota of a day is used up for the first time, in seconds from the start: by the stages, each
 // evenly over its time, and by days after them; 0 for never.
-func cutOff(spans []span, stages []float64, daily, quota float64) float64 {
+func cutOff(spans []span.Span, stages []float64, daily, quota float64) float64 {
 	at, used := 0.0, 0.0
 	spend := func(n, seconds float64) (cut bool) {
 		rate := n / max(seconds, 1e-9)
 		for {
-			left := day.Seconds() - math.Mod(at, day.Seconds()) // of the day
+			left := span.Day.Seconds() - math.Mod(at, span.Day.Seconds()) // of the day
 			part := min(left, seconds)
 			if used+rate*part > quota {
 				at += (quota - used) / rate
@@ -88,7 +88,7 @@ func cutOff(spans []span, stages []float64, daily, quota float64) float64 {
 		}
 	}
 	for range 2 { // what is left of the last day, and a whole one
-		if spend(daily, day.Seconds()) {
+		if spend(daily, span.Day.Seconds()) {
 			return max(at, 1)
 		}
 	}
@@ -112,39 +112,26 @@ func (p *Plan) Quota() (u QuotaUse, text string) {
 	if p.Tier == nil {
 		return QuotaFits, ""
 	}
-	text = fmt.Sprintf("this run uses %s of the day's %s messages", between(m.RunLeast, m.Run), count(m.Quota))
+	text = fmt.Sprintf("this run uses %s of the day's %s messages", words.Between(m.RunLeast, m.Run), words.Count(m.Quota))
 	const cutsOff = "the hub cuts the whole fleet off after about %s, until midnight UTC"
 	switch {
 	case m.CutOff > 0 && m.CutOff <= p.Seconds:
-		return QuotaEnds, text + ": " + fmt.Sprintf(cutsOff, roughly(m.CutOff))
+		return QuotaEnds, text + ": " + fmt.Sprintf(cutsOff, words.Roughly(m.CutOff))
 	case m.CutOff == 0 && m.CutOffFirst > 0 && m.CutOffFirst <= p.Seconds:
-		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, roughly(m.CutOffFirst))
+		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, words.Roughly(m.CutOffFirst))
 	case p.Steady == nil:
 		return QuotaFits, text
 	}
-	text += fmt.Sprintf("; kept up all day %s it would be %s", p.Steady, between(m.DayLeast, m.Day))
+	text += fmt.Sprintf("; kept up all day %s it would be %s", p.Steady, words.Between(m.DayLeast, m.Day))
 	switch {
 	case m.CutOff > 0:
-		after := roughly(m.CutOff)
-		if first := roughly(m.CutOffFirst); first != after {
+		after := words.Roughly(m.CutOff)
+		if first := words.Roughly(m.CutOffFirst); first != after {
 			after = strings.TrimSuffix(first, " min") + " to " + after
 		}
 		return QuotaEndsLater, text + ": " + fmt.Sprintf(cutsOff, after)
 	case m.CutOffFirst > 0:
-		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, roughly(m.CutOffFirst))
+		return QuotaMayEnd, text + ": if queries find the whole fleet, " + fmt.Sprintf(cutsOff, words.Roughly(m.CutOffFirst))
 	}
 	return QuotaFits, text + fmt.Sprintf(" (%.0f %%)", math.Ceil(100*m.Day/m.Quota))
-}
-
-// roughly writes a time that nobody needs to know to the second.
-func roughly(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%d min", (d+time.Minute/2)/time.Minute)
-	default:
-		return fmt.Sprintf("%d s", max(1, d/time.Second))
-	}
 }

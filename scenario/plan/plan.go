@@ -10,6 +10,12 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/devices"
+	"github.com/twinfleet/twinfleet/internal/planning/service"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
+	"github.com/twinfleet/twinfleet/internal/planning/walk"
+	"github.com/twinfleet/twinfleet/internal/planning/words"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -33,9 +39,9 @@ type Plan struct {
 	Tier       *TierCheck `json:"tier,omitempty"`   // nil without a tier
 	Notes      []string   `json:"notes,omitempty"`  // what a reader must know, one line each
 
-	spans   []span
-	demands []Demand
-	daily   []Demand // of a day in the steady state
+	spans   []span.Span
+	demands []demand.Demand
+	daily   []demand.Demand // of a day in the steady state
 	burst   time.Duration
 }
 
@@ -83,38 +89,9 @@ type Load struct {
 	Unpaced   bool    `json:"unpaced"`                 // part of it is not on a schedule: as fast as the target answers
 }
 
-// Demand is what one part of a scenario asks of the target in one stage.
-type Demand struct {
-	Operation metrics.Operation // "" for what is metered and measured as something else
-	Group     string            // of devices, or a query's name
-	Total     float64           // operations in the stage
-	Peak      float64           // operations in the busiest second; 0 when not on a schedule
-	PeakFor   time.Duration     // how long the busiest second goes on
-	Requests  float64           // that the target counts for one operation, at most: a query's pages; 1 when 0
-	Bytes     int               // of one operation as the target meters it; below 0 is free
-	Copies    int               // how often one is metered; once when 0
-	Devices   float64           // that the target counts for all of them, where one is about several; Total when 0
-	Finds     bool              // Bytes and Requests are what a query finds at most; at least it counts once
-	Paused    bool              // it becomes due in a pause and is dropped
-	About     bool              // Total is an estimate
-	stage     int               // -1 before the first one
-}
-
-// units are what limits and meters count.
-func (d *Demand) units() float64 {
-	if d.Devices > 0 {
-		return d.Devices
-	}
-	return d.Total
-}
-
-func (d *Demand) requests() float64 { return max(1, d.Requests) }
-
-// contributor is one part of the language: what it asks for in a stage. To plan a new key, add one.
-type contributor func(sc *scenario.Scenario, s *span) []Demand
-
-func contributors() []contributor {
-	return []contributor{connections, reports, telemetry, deliveries, queries, steps, serviceLoads, rollouts, jobs, freshness}
+// contributors are all that ask for something.
+func contributors() []demand.Contributor {
+	return append(devices.Contributors(), service.Contributors()...)
 }
 
 // Options of Make.
@@ -126,27 +103,26 @@ type Options struct {
 
 // Make plans a scenario. It returns tier.ErrTier for a tier that there is not.
 func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
-	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Devices: sc.Devices(), spans: spansOf(sc), burst: sc.Target.Burst}
+	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Devices: sc.Devices(), spans: span.Of(sc), burst: sc.Target.Burst}
 	for i := range sc.Fleet.Groups {
 		p.Groups = append(p.Groups, Group{sc.Fleet.Groups[i].Name, sc.Fleet.Groups[i].Count})
 	}
-	p.demands = add(nil, -1, setUp(sc))
-	followed := walkOf(sc, p.spans)
+	p.demands = add(nil, -1, service.SetUp(sc))
+	followed := walk.Of(sc, p.spans)
 	for i := range p.spans {
 		s := &p.spans[i]
-		s.walk = followed
-		p.Peak = max(p.Peak, s.peak())
+		p.Peak = max(p.Peak, s.Peak())
 		p.Seconds += s.Duration.Seconds()
-		p.Open = p.Open || s.withSteps()
-		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.from, s.to, does(s.Stage), s.withSteps()})
+		p.Open = p.Open || s.WithSteps()
+		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.From, s.To, words.Does(s.Stage), s.WithSteps()})
 		for _, c := range contributors() {
-			p.demands = add(p.demands, i, c(sc, s))
+			p.demands = add(p.demands, i, c(sc, &demand.Part{Span: s, Walk: followed}))
 		}
 	}
 	p.steady(sc)
 	p.Operations = p.loads()
 	p.Machine = p.machine(sc)
-	p.Notes = append(slices.Clone(sc.Scaled), notes(sc, p.spans)...)
+	p.Notes = append(slices.Clone(sc.Scaled), words.Notes(sc, p.spans)...)
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
 	}
@@ -158,13 +134,13 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 func (p *Plan) steady(sc *scenario.Scenario) {
 	most := 0.0
 	for i := range p.spans {
-		s, calm, ok := steadyOf(p.spans, &p.spans[i])
+		s, calm, ok := span.SteadyOf(p.spans, &p.spans[i])
 		if !ok {
 			continue
 		}
-		var daily []Demand
+		var daily []demand.Demand
 		for _, c := range contributors() {
-			daily = add(daily, s.number, c(sc, &s))
+			daily = add(daily, s.Number, c(sc, &demand.Part{Span: &s}))
 		}
 		does := 0.0
 		for _, d := range daily {
@@ -172,10 +148,10 @@ func (p *Plan) steady(sc *scenario.Scenario) {
 				does += d.Total
 			}
 		}
-		if p.Steady == nil || does > most || does == most && s.to > p.Steady.Devices {
-			most, p.Steady, p.daily = does, &Steady{s.Name, calm, s.to}, daily
+		if p.Steady == nil || does > most || does == most && s.To > p.Steady.Devices {
+			most, p.Steady, p.daily = does, &Steady{s.Name, calm, s.To}, daily
 		}
-		if p.spans[i].groups == nil {
+		if p.spans[i].Groups == nil {
 			break
 		}
 	}
@@ -196,10 +172,10 @@ func (p *Plan) Hold(o Options) error {
 	return nil
 }
 
-func add(to []Demand, stage int, demands []Demand) []Demand {
+func add(to []demand.Demand, stage int, demands []demand.Demand) []demand.Demand {
 	for _, d := range demands {
 		if d.Total > 0 {
-			d.stage = stage
+			d.Stage = stage
 			to = append(to, d)
 		}
 	}
@@ -223,15 +199,15 @@ func (p *Plan) loads() []Load {
 				continue
 			}
 			l.Total += d.Total
-			if d.units() != d.Total {
-				l.Devices += d.units()
+			if d.Units() != d.Total {
+				l.Devices += d.Units()
 			}
 			l.Unpaced = l.Unpaced || d.Peak == 0
-			peaks[d.stage] += d.Peak
+			peaks[d.Stage] += d.Peak
 		}
 		for _, d := range p.daily {
 			if d.Operation == op && d.Peak > 0 {
-				l.Steady += d.Total / day.Seconds()
+				l.Steady += d.Total / span.Day.Seconds()
 			}
 		}
 		if !found {

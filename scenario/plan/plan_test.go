@@ -19,6 +19,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
+	"github.com/twinfleet/twinfleet/scenario/plan/tables"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -502,7 +503,7 @@ func TestGolden(t *testing.T) {
 			enc.SetIndent("", "  ")
 			err = enc.Encode(p)
 		} else {
-			err = p.WriteText(&b)
+			err = tables.Write(&b, p)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -572,7 +573,7 @@ func TestStageWithoutAWay(t *testing.T) {
 	p := planOf(t, "fleet: {groups: [{name: a, count: 2}]}\nstages: [{name: up, duration: 2s, devices: 2}, {name: there, devices: 2, connect_rate: "+
 		"2/s}]\n", plan.Options{})
 	var b strings.Builder
-	if err := p.WriteText(&b); err != nil {
+	if err := tables.Write(&b, p); err != nil {
 		t.Fatal(err)
 	}
 	if p.Open || p.Seconds != 2 || !strings.Contains(b.String(), "there  no time") || strings.Contains(b.String(), "steps") {

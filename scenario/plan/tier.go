@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
+	"github.com/twinfleet/twinfleet/internal/planning/words"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -18,7 +21,8 @@ type TierCheck struct {
 	Exceeded []string `json:"exceeded,omitempty"` // for sure, one line each: which limit, where, by how much
 	Possible []string `json:"possible,omitempty"` // depending on what queries find
 	SetUp    float64  `json:"setup_seconds"`      // to make the identities at the registry's rate
-	burst    time.Duration
+	// Burst is how long a limit may be exceeded by its own rate.
+	Burst time.Duration `json:"-"`
 }
 
 // Name is the tier with its units: "S1, 2 units".
@@ -64,15 +68,15 @@ func classesOf(l tier.Limits) []class {
 
 // check holds the demands to the limits of a tier.
 func (p *Plan) check(l tier.Limits) *TierCheck {
-	c := &TierCheck{Tier: string(l.Tier), Units: l.Units, burst: cmp.Or(p.burst, defaultBurst)}
+	c := &TierCheck{Tier: string(l.Tier), Units: l.Units, Burst: cmp.Or(p.burst, defaultBurst)}
 	for _, d := range p.demands {
 		if d.Operation == metrics.OpProvision {
-			c.SetUp += d.units() / l.Registry.PerSecond
+			c.SetUp += d.Units() / l.Registry.PerSecond
 		}
 	}
 	for _, x := range classesOf(l) {
-		least, sure := p.checkClass(c, x, l, func(*Demand) float64 { return 1 })
-		most, possible := p.checkClass(c, x, l, (*Demand).requests)
+		least, sure := p.checkClass(c, x, l, func(*demand.Demand) float64 { return 1 })
+		most, possible := p.checkClass(c, x, l, (*demand.Demand).RequestsEach)
 		if most.Steady > 0 {
 			most.Exceeded = least.Exceeded
 			c.Limits = append(c.Limits, most)
@@ -88,38 +92,39 @@ func (p *Plan) check(l tier.Limits) *TierCheck {
 
 // checkClass holds one class to its limit, stage by stage: what a stage asks for all along, and its bursts on
 // top of that. It returns a line that says where it is exceeded, or "".
-func (p *Plan) checkClass(c *TierCheck, x class, l tier.Limits, requests func(*Demand) float64) (limit Limit, worst string) {
+func (p *Plan) checkClass(c *TierCheck, x class, l tier.Limits, requests func(*demand.Demand) float64) (limit Limit, worst string) {
 	limit = Limit{Class: x.name, Allowed: x.rate.PerSecond}
 	for i := range p.spans {
-		seconds := max(p.spans[i].Duration, second).Seconds()
+		seconds := max(p.spans[i].Duration, span.Second).Seconds()
 		var steady, peak, total float64
-		var mine []Demand
+		var mine []demand.Demand
 		for _, d := range p.demands {
-			if d.stage != i || d.Paused || !slices.Contains(x.ops, d.Operation) {
+			if d.Stage != i || d.Paused || !slices.Contains(x.ops, d.Operation) {
 				continue
 			}
 			mine = append(mine, d)
-			total += d.units() * requests(&d)
-			steady += d.units() * requests(&d) / seconds
+			total += d.Units() * requests(&d)
+			steady += d.Units() * requests(&d) / seconds
 			peak += d.Peak * requests(&d)
 		}
 		if steady > limit.Steady {
 			limit.Steady, limit.Stage = steady, p.spans[i].Name
 		}
 		limit.Peak = max(limit.Peak, peak)
-		cover := x.rate.PerSecond * c.burst.Seconds()
+		cover := x.rate.PerSecond * c.Burst.Seconds()
 		if over := (steady - x.rate.PerSecond) * seconds; over > cover {
 			worst = fmt.Sprintf("%s: stage %s asks for %s in %s (%s), %s %s; some %s wait or are shed with 429",
-				x.name, p.spans[i].Name, count(total), short(seconds), rate(steady), allows(l), rate(x.rate.PerSecond), count(over-cover))
+				x.name, p.spans[i].Name, words.Count(total), words.Short(seconds), words.Rate(steady), allows(l), words.Rate(x.rate.PerSecond), words.Count(over-cover))
 			limit.Exceeded = true
 			continue
 		}
 		for _, d := range mine {
-			around := steady - d.units()*requests(&d)/seconds
-			over := (d.Peak*requests(&d) + around - x.rate.PerSecond) * max(d.PeakFor, second).Seconds()
+			around := steady - d.Units()*requests(&d)/seconds
+			over := (d.Peak*requests(&d) + around - x.rate.PerSecond) * max(d.PeakFor, span.Second).Seconds()
 			if d.Peak > 0 && over > cover && !limit.Exceeded {
 				worst = fmt.Sprintf("%s: stage %s has a burst of %s for %s, %s %s; some %s wait or are shed with 429",
-					x.name, p.spans[i].Name, rate(d.Peak*requests(&d)+around), short(d.PeakFor.Seconds()), allows(l), rate(x.rate.PerSecond), count(over-cover))
+					x.name, p.spans[i].Name, words.Rate(d.Peak*requests(&d)+around), words.Short(d.PeakFor.Seconds()), allows(l), words.Rate(x.rate.PerSecond),
+					words.Count(over-cover))
 				limit.Exceeded = true
 			}
 		}

@@ -87,7 +87,7 @@ func (w *Watch) Begin(ctx context.Context) (wait func()) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { w.meter.Run(ctx) })
-	_, _ = w.meter.Sample(0, 0) // provisioning is no load; an error comes again with the next sample
+	_, _ = w.meter.Sample(0, 0) // provisioning is no load; an error comes back with the next sample
 	return running.Wait
 }
 

@@ -174,11 +174,11 @@ func TestAuthority(t *testing.T) {
 	}
 	asPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	cert, key := asPEM("CERTIFICATE", a.cert.Raw), asPEM("PRIVATE KEY", keyDER)
-	again, err := Parse(cert, key)
+	second, err := Parse(cert, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := again.Device("robot-1")
+	made, err := second.Device("robot-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +188,8 @@ func TestAuthority(t *testing.T) {
 		made.Leaf.Subject.CommonName != "robot-1" {
 		t.Errorf("certificate of %q: %v", made.Leaf.Subject.CommonName, err)
 	}
-	self, thumbprint, err := SelfSigned("robot-2")
-	if err != nil || len(thumbprint) != 64 || self.Leaf.CheckSignature(self.Leaf.SignatureAlgorithm, self.Leaf.RawTBSCertificate, self.Leaf.Signature) != nil {
+	own, thumbprint, err := SelfSigned("robot-2")
+	if err != nil || len(thumbprint) != 64 || own.Leaf.CheckSignature(own.Leaf.SignatureAlgorithm, own.Leaf.RawTBSCertificate, own.Leaf.Signature) != nil {
 		t.Errorf("self-signed: %v, thumbprint %q", err, thumbprint)
 	}
 	leafKey, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)

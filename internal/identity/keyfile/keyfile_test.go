@@ -69,11 +69,11 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var again []byte
+		var written []byte
 		for _, d := range devices {
-			again = AppendRow(again, d)
+			written = AppendRow(written, d)
 		}
-		same, err := Parse(again)
+		same, err := Parse(written)
 		if err != nil || len(same) != len(devices) {
 			t.Fatalf("%d devices were written and read as %d: %v", len(devices), len(same), err)
 		}

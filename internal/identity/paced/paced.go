@@ -20,7 +20,7 @@ const Concurrency = 4
 // How work is paced. The service counts every identity of a call against its limit, and takes
 // a call as a whole or not at all (iot-hub-devguide-quotas-throttling): when it sheds one the next is half as
 // large, so that one passes even where the limit's burst is smaller than a full call; each that passes lets them
-// grow again.
+// grow back.
 const (
 	firstWait   = time.Second
 	longestWait = 30 * time.Second

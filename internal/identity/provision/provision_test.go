@@ -305,7 +305,7 @@ func TestStopAndResume(t *testing.T) {
 	})
 }
 
-// A call whose answer is lost is made again with the same keys, so that what it made counts as made.
+// A call whose answer is lost is repeated with the same keys, so that what it made counts as made.
 func TestLostAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := errors.New("connection reset")
@@ -391,7 +391,7 @@ func TestStopOnSilentRegistry(t *testing.T) {
 	})
 }
 
-// What another try would find again is tried once a call, and told once.
+// What another try would find, too, is tried once a call, and told once.
 func TestPermanentMistakes(t *testing.T) {
 	for name, mistake := range map[string]error{
 		"untrusted":    &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},

@@ -41,7 +41,7 @@ type Options struct {
 	// nil when none was.
 	Fresh func(index int) bool
 	Made  time.Time // when its devices were made; only of use with Fresh
-	// Known reports whether a device is one of the run's. Others in results are looked for at the end; nil looks for none.
+	// Known reports whether a device is one of the run's. Others in results are noted, and checked at the end; nil notes none.
 	Known func(id string) bool
 }
 

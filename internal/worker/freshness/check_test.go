@@ -53,7 +53,7 @@ func TestResultChecks(t *testing.T) {
 		{"changed while the query ran: there", "cellular@100 wifi@1100", 3, "unjudged", 0},
 		{"changed while the query ran: not there", "cellular@100 wifi@1100", absent, "unjudged", 0},
 		{"went while the query ran", "wifi@100 cellular@1100", absent, "unjudged", 0},
-		{"the same again while the query ran", "wifi@100 wifi@1100", 3, "ok", 0},
+		{"the same repeated while the query ran", "wifi@100 wifi@1100", 3, "ok", 0},
 		{"a report is under way", "wifi@100 ?@1050", absent, "unjudged", 0},
 		{"a report was lost", "wifi@100 ?@200", absent, "unjudged", 0},
 		{"a lost report was followed by another", "cellular@100 ?@200 wifi@300", absent, "missing", 0},

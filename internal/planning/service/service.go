@@ -1,18 +1,20 @@
-package plan
+// Package service is what the service side of a scenario asks of its target.
+package service
 
 import (
 	"math"
-	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// during reports whether something that is bound to stages goes on in one; without names it always does.
-func during(stages []string, s *span) bool {
-	return len(stages) == 0 || slices.Contains(stages, s.Name)
+// Contributors are the parts of the service side.
+func Contributors() []demand.Contributor {
+	return []demand.Contributor{queries, steps, serviceLoads, rollouts, jobs, freshness}
 }
 
 // clockwork is how often a cron expression comes true, a second: the mean over a week, and the most by the
@@ -38,26 +40,26 @@ func clockwork(c *schedule.Cron) (mean, peak float64) {
 
 // ratedService is what a rate of the service side asks for in a stage: it changes over each of the stages that are
 // named, or over the whole run, after which it stays.
-func ratedService(r *scenario.Range, stages []string, s *span) Demand {
-	if r == nil || !during(stages, s) {
-		return Demand{}
+func ratedService(r *scenario.Range, stages []string, s *demand.Part) demand.Demand {
+	if r == nil || !demand.During(stages, s) {
+		return demand.Demand{}
 	}
 	if len(stages) > 0 {
-		return rated(r, s)
+		return demand.Rated(r, s)
 	}
-	whole := endOf(s.all)
-	if s.endless || whole == 0 {
-		return rated(last(r), s)
+	whole := span.EndOf(s.All)
+	if s.Endless || whole == 0 {
+		return demand.Rated(span.Last(r), s)
 	}
 	curve := schedule.Curve{{Duration: whole, From: r.From, To: r.To}}
-	d := rated(&scenario.Range{From: curve.At(s.at), To: curve.At(s.end())}, s)
-	d.Total, d.About = float64(curve.Events(s.end())-curve.Events(s.at)), s.open
+	d := demand.Rated(&scenario.Range{From: curve.At(s.At), To: curve.At(s.End())}, s)
+	d.Total, d.About = float64(curve.Events(s.End())-curve.Events(s.At)), s.Open
 	return d
 }
 
 // serviceLoads are direct methods and twin reads.
-func serviceLoads(sc *scenario.Scenario, s *span) []Demand {
-	var all []Demand
+func serviceLoads(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
 	for i := range sc.Service.Methods {
 		m := &sc.Service.Methods[i]
 		d := ratedService(m.Rate, m.Stages, s)
@@ -67,33 +69,23 @@ func serviceLoads(sc *scenario.Scenario, s *span) []Demand {
 	for i := range sc.Service.TwinReads {
 		t := &sc.Service.TwinReads[i]
 		d := ratedService(t.Rate, t.Stages, s)
-		d.Operation, d.Group, d.Bytes = metrics.OpTwinRead, t.Group, twinBytes
+		d.Operation, d.Group, d.Bytes = metrics.OpTwinRead, t.Group, demand.TwinBytes
 		all = append(all, d)
 	}
 	return all
 }
 
-// startIn is when something begins that is told after the start of a stage; the first when it has no name.
-func startIn(spans []span, stage string, after time.Duration) time.Duration {
-	for _, x := range spans {
-		if stage == "" || x.Name == stage {
-			return x.at + after
-		}
-	}
-	return after
-}
-
 // rollouts write desired properties wave by wave; each device is told, and answers if its group does.
-func rollouts(sc *scenario.Scenario, s *span) []Demand {
-	var all []Demand
+func rollouts(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
 	for i := range sc.Service.Rollouts {
 		x := &sc.Service.Rollouts[i]
 		g := sc.Group(x.Group)
-		if g == nil || x.Rate == nil || x.Rate.To <= 0 || s.endless {
+		if g == nil || x.Rate == nil || x.Rate.To <= 0 || s.Endless {
 			continue
 		}
-		var d Demand // of all waves that the stage has a part of: one comes after the other
-		at, before := startIn(s.all, x.Stage, x.At), 0.0
+		var d demand.Demand // of all waves that the stage has a part of: one comes after the other
+		at, before := span.StartIn(s.All, x.Stage, x.At), 0.0
 		for _, w := range x.Waves {
 			n := math.Ceil(float64(g.Count*w.Percent)/100) - before
 			part := overlap(at, n, x.Rate.To, s)
@@ -102,7 +94,7 @@ func rollouts(sc *scenario.Scenario, s *span) []Demand {
 			before += n
 			at += max(w.For, time.Duration(max(0, n-0.5)/x.Rate.To*float64(time.Second))) // the last is written by then
 		}
-		d.Group, d.Bytes, d.About = g.Name, len(x.Properties), s.open
+		d.Group, d.Bytes, d.About = g.Name, len(x.Properties), s.Open
 		for _, op := range []metrics.Operation{metrics.OpDesiredPatch, metrics.OpDesired, metrics.OpDesiredReply} {
 			if op == metrics.OpDesiredReply && !g.Answer {
 				continue
@@ -111,17 +103,17 @@ func rollouts(sc *scenario.Scenario, s *span) []Demand {
 			all = append(all, d)
 			d.Bytes = -1 // what follows from the write is metered as such
 		}
-		all = append(all, told(sc, g, s, Demand{Group: g.Name, Total: d.Total, Peak: d.Peak, PeakFor: d.PeakFor, Bytes: len(x.Properties)})...)
+		all = append(all, told(sc, g, s, demand.Demand{Group: g.Name, Total: d.Total, Peak: d.Peak, PeakFor: d.PeakFor, Bytes: len(x.Properties)})...)
 	}
 	return all
 }
 
 // overlap is the part that a stage has of n operations that come at a rate from a time on.
-func overlap(at time.Duration, n, rate float64, s *span) Demand {
+func overlap(at time.Duration, n, rate float64, s *demand.Part) demand.Demand {
 	curve := schedule.Curve{{Duration: time.Duration(n / rate * float64(time.Second)), From: rate, To: rate}}
-	from, to := max(at, s.at), min(at+curve.Total(), s.end())
+	from, to := max(at, s.At), min(at+curve.Total(), s.End())
 	if to <= from {
-		return Demand{}
+		return demand.Demand{}
 	}
 	before := func(t time.Duration) float64 {
 		if t >= at+curve.Total() {
@@ -129,24 +121,24 @@ func overlap(at time.Duration, n, rate float64, s *span) Demand {
 		}
 		return float64(curve.Events(t - at))
 	}
-	return Demand{Total: before(to) - before(from), Peak: min(rate, n), PeakFor: to - from}
+	return demand.Demand{Total: before(to) - before(from), Peak: min(rate, n), PeakFor: to - from}
 }
 
 // jobs are created once; what they do to devices the hub does at its own pace, and meters as if each device had been
-// written to by itself.
-func jobs(sc *scenario.Scenario, s *span) []Demand {
-	var all []Demand
+// written to alone.
+func jobs(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
 	for i := range sc.Service.Jobs {
 		x := &sc.Service.Jobs[i]
-		at := startIn(s.all, x.Stage, x.At)
-		if at < s.at || at >= s.end() || s.endless {
+		at := span.StartIn(s.All, x.Stage, x.At)
+		if at < s.At || at >= s.End() || s.Endless {
 			continue
 		}
-		d := Demand{Group: x.Name, Total: float64(sc.Devices()), Bytes: len(x.Tags) + len(x.Desired), About: true, Finds: true}
+		d := demand.Demand{Group: x.Name, Total: float64(sc.Devices()), Bytes: len(x.Tags) + len(x.Desired), About: true, Finds: true}
 		if x.Method != nil {
 			d.Bytes, d.Copies = len(x.Method.Payload), 2
 		}
-		all = append(all, Demand{Operation: metrics.OpJob, Group: x.Name, Total: 1, Bytes: -1}, d)
+		all = append(all, demand.Demand{Operation: metrics.OpJob, Group: x.Name, Total: 1, Bytes: -1}, d)
 	}
 	return all
 }
@@ -160,7 +152,7 @@ const (
 )
 
 // freshness are the probing queries of the audit.
-func freshness(sc *scenario.Scenario, s *span) []Demand {
+func freshness(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	f := sc.Service.Freshness
 	if f == nil {
 		return nil
@@ -175,21 +167,21 @@ func freshness(sc *scenario.Scenario, s *span) []Demand {
 	watched = min(watched, f.Sample)
 	perQuery := max(1, (longestQuery-probeHead)/(id+3))
 	queries := float64((watched + perQuery - 1) / perQuery)
-	var all []Demand
+	var all []demand.Demand
 	if f.Probe > 0 {
 		times := due(schedule.Every{Period: f.Probe}, s)
-		d := Demand{
+		d := demand.Demand{
 			Operation: metrics.OpQuery, Group: "freshness-probe", Total: queries * times, Peak: queries / f.Probe.Seconds(), PeakFor: s.Duration,
 			Bytes: min(watched, perQuery) * probeRow, About: true, // it asks on until the last report was seen
 		}
 		if f.Query != "" {
 			d.Total, d.Peak = times, 1/f.Probe.Seconds()
-			d.Requests, d.Bytes, d.Finds = pages(sc, 1000), sc.Devices()*twinBytes, true
+			d.Requests, d.Bytes, d.Finds = pages(sc, 1000), sc.Devices()*demand.TwinBytes, true
 		}
 		all = append(all, d)
 	}
-	if f.Verify && s.number == len(s.all)-1 && !s.endless {
-		all = append(all, Demand{Operation: metrics.OpTwinRead, Group: "freshness-verify", Total: float64(watched), Bytes: twinBytes, About: true})
+	if f.Verify && s.Number == len(s.All)-1 && !s.Endless {
+		all = append(all, demand.Demand{Operation: metrics.OpTwinRead, Group: "freshness-verify", Total: float64(watched), Bytes: demand.TwinBytes, About: true})
 	}
 	return all
 }

@@ -1,6 +1,9 @@
-package plan
+// Package memory estimates how much memory a run takes.
+package memory
 
 import (
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -58,7 +61,7 @@ func costsOf(sc *scenario.Scenario) costs {
 	return c
 }
 
-// heap follows how a heap grows until it is collected, and grows again.
+// heap follows how a heap grows until it is collected, over and over.
 type heap struct {
 	used, goal, peak float64
 	live, scanned    float64 // what would be left, and what of stacks counts beside
@@ -79,23 +82,23 @@ func (h *heap) allocate(n float64) {
 // memorySteps is into how many steps a stage is cut.
 const memorySteps = 200
 
-// memory is an estimate of the most that a run takes, in bytes: what lives, and the garbage that comes on top of it
+// Estimate is an estimate of the most that a run takes, in bytes: what lives, and the garbage that comes on top of it
 // until it is collected. A short run is over before the heap has grown as far as it may.
-func (p *Plan) memory(sc *scenario.Scenario) uint64 {
+func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand, peak int) uint64 {
 	c := costsOf(sc)
 	devices := float64(sc.Devices())
 	h := heap{used: startHeap, goal: leastGoal, live: startHeap + devices*identityLive}
 	h.allocate(devices * identityMade)
-	for k := range p.spans {
-		s := &p.spans[k]
+	for k := range spans {
+		s := &spans[k]
 		var connects, operations, rows, asked float64
-		for _, d := range p.demands {
+		for _, d := range demands {
 			switch {
-			case d.stage != k || d.Paused:
+			case d.Stage != k || d.Paused:
 			case d.Operation == metrics.OpConnect:
 				connects += d.Total
 			case d.Finds:
-				rows += d.Total * float64(d.Bytes) / twinBytes
+				rows += d.Total * float64(d.Bytes) / demand.TwinBytes
 				asked = devices
 			case d.Bytes >= 0 || d.Operation == metrics.OpDelivery:
 				operations += d.Total
@@ -104,11 +107,25 @@ func (p *Plan) memory(sc *scenario.Scenario) uint64 {
 		operations -= connects // the twin that each of them reads is part of connecting
 		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + (secondGarbage+deviceGarbage*devices)*s.Duration.Seconds()
 		for i := range memorySteps {
-			there := float64(s.from) + float64(s.to-s.from)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.ramp.Seconds(), 1e-9))
+			there := float64(s.From) + float64(s.To-s.From)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.Ramp.Seconds(), 1e-9))
 			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive
 			h.scanned = there * c.scanned
 			h.allocate(whole / memorySteps)
 		}
 	}
-	return uint64(processMemory + float64(p.Peak)*c.stack + h.peak)
+	return uint64(processMemory + float64(peak)*c.stack + h.peak)
+}
+
+// overTLS is the share of the devices that speak TLS.
+func overTLS(sc *scenario.Scenario) float64 {
+	if x, err := sc.Target.Endpoint(); err == nil && x.TLS {
+		return 1
+	}
+	n := 0.0
+	for i := range sc.Fleet.Groups {
+		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
+			n += span.Share(sc, g)
+		}
+	}
+	return n
 }

@@ -1,38 +1,41 @@
-package plan
+// Package walk follows every device of a scenario through its stages and counts what becomes due.
+package walk
 
 import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// cause is why a device connects.
-type cause int
+// Cause is why a device connects.
+type Cause int
 
+// The causes.
 const (
-	arrives  cause = iota // a stage adds it
-	comesOn               // its time offline is over
-	renews                // its token ends
-	recovers              // a storm cut its connection
-	causes                // how many there are
+	Arrives  Cause = iota // a stage adds it
+	ComesOn               // its time offline is over
+	Renews                // its token ends
+	Recovers              // a storm cut its connection
+	Causes                // how many there are
 )
 
-// tally is what becomes due in one stage in one group.
-type tally struct {
-	connects          [causes]float64
-	reports, messages float64 // on the devices' own schedules
+// Tally is what becomes due in one stage in one group.
+type Tally struct {
+	Connects          [Causes]float64 // by their cause
+	Reports, Messages float64         // on the devices' own schedules
 }
 
-// walk follows every device through the stages, by the calendar that the run goes by, and counts what becomes
+// Walk follows every device through the stages, by the calendar that the run goes by, and counts what becomes
 // due: in a run whose target answers at once and loses nothing, exactly so much is.
-type walk struct {
+type Walk struct {
 	sc       *scenario.Scenario
-	spans    []span
+	spans    []span.Span
 	calendar schedule.Calendar
 	groups   []int // of a device, by its index
-	tallies  []tally
+	tallies  []Tally
 	cuts     map[int][]cut // by place
 	devices  []walker
 	left     int   // connections that may still be followed
@@ -60,11 +63,11 @@ const (
 // cursors are how far a device went through what it does on its own.
 type cursors struct{ reports, messages schedule.Cursor }
 
-// walkOf walks through a scenario; nil when that would take too long.
-func walkOf(sc *scenario.Scenario, spans []span) *walk {
-	w := &walk{
+// Of walks through a scenario; nil when that would take too long.
+func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
+	w := &Walk{
 		sc: sc, spans: spans, calendar: schedule.NewCalendar(sc.Seed), left: mostConnections, draws: mostDraws,
-		tallies: make([]tally, len(spans)*len(sc.Fleet.Groups)), cuts: make(map[int][]cut),
+		tallies: make([]Tally, len(spans)*len(sc.Fleet.Groups)), cuts: make(map[int][]cut),
 	}
 	for i := range sc.Fleet.Groups {
 		w.groups = append(w.groups, slices.Repeat([]int{i}, sc.Fleet.Groups[i].Count)...)
@@ -79,23 +82,23 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 				return roster.IsActive(place) && s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name)
 			}
 			for _, x := range w.calendar.Storm(k, len(order), hits, s.Storm.Drop, s.Storm.Within) {
-				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.at, s.at + x.After})
+				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.At, s.At + x.After})
 			}
 		}
-		for m := range s.moves(roster) {
+		for m := range s.Moves(roster) {
 			place, ok := roster.Move(m.Group, m.Up)
 			switch {
 			case !ok:
 			case m.Up:
-				since[place] = start{s.at + m.At, k}
+				since[place] = start{s.At + m.At, k}
 			default:
-				w.live(order[place], w.cuts[place], since[place], s.at+m.At)
+				w.live(order[place], w.cuts[place], since[place], s.At+m.At)
 			}
 		}
 	}
 	for place, index := range order {
 		if roster.IsActive(place) {
-			w.live(index, w.cuts[place], since[place], endOf(spans))
+			w.live(index, w.cuts[place], since[place], span.EndOf(spans))
 		}
 	}
 	if w.left < 0 || w.draws < 0 {
@@ -105,17 +108,17 @@ func walkOf(sc *scenario.Scenario, spans []span) *walk {
 }
 
 // live follows a device from its start to its stop.
-func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
+func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 	g, d := &w.sc.Fleet.Groups[w.groups[index]], &w.devices[index]
 	churn, backoff := schedule.Churn{Online: g.Online, Offline: g.Offline}, backoffOf(g)
-	at, stage, why, counted := from.at, from.stage, arrives, from.at
+	at, stage, why, counted := from.at, from.stage, Arrives, from.at
 	var ends, offline time.Duration // of the session, which begins with the next connection when ends is below 0
 	ends = -1
 	var done cursors // from the run's start: each life of a device goes through it anew
 	defer func() { w.draws -= done.reports.Turns() + done.messages.Turns() }()
 	for w.left--; w.left >= 0 && w.draws >= 0; w.left-- {
-		w.of(stage, w.groups[index]).connects[why]++
-		end, next := to, causes
+		w.At(stage, w.groups[index]).Connects[why]++
+		end, next := to, Causes
 		if !g.Online.IsZero() {
 			if ends < 0 {
 				var online time.Duration
@@ -123,40 +126,40 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 				ends = at + online
 			}
 			if ends < end {
-				end, next = max(ends, at), comesOn
+				end, next = max(ends, at), ComesOn
 			}
 		}
 		if t := g.Tokens; t.Life > 0 {
 			renewal := at + w.calendar.Renewal(index, d.renewals, t.Life, t.Margin, t.Spread)
 			d.renewals++
 			if renewal < end {
-				end, next = max(renewal, at), renews
+				end, next = max(renewal, at), Renews
 			}
 		}
 		used := -1
 		for i, x := range cuts {
 			if at <= x.begin && x.begin < end && x.at < end {
-				end, next, used = x.at, recovers, i
+				end, next, used = x.at, Recovers, i
 			}
 		}
 		cuts = cuts[used+1:]
 		stage, why = -1, next
 		switch next {
-		case comesOn:
+		case ComesOn:
 			w.due(index, g, &done, counted, end)
 			at = max(end, ends+offline) // it may have been without a connection when the session was to end
 			counted, ends = at, -1
 			d.sessions++
-		case renews:
+		case Renews:
 			at = end
-		case recovers:
+		case Recovers:
 			at = end + backoff // what is due until then is dropped, and counted
 		default:
 			w.due(index, g, &done, counted, to)
 			return
 		}
 		if at >= to {
-			if next == recovers {
+			if next == Recovers {
 				w.due(index, g, &done, counted, to)
 			}
 			return
@@ -166,9 +169,9 @@ func (w *walk) live(index int, cuts []cut, from start, to time.Duration) {
 }
 
 // due counts what a device does on its own schedules.
-func (w *walk) due(index int, g *scenario.Group, done *cursors, from, to time.Duration) {
+func (w *Walk) due(index int, g *scenario.Group, done *cursors, from, to time.Duration) {
 	var reports, messages schedule.Rhythm
-	if reporting(w.sc, g) && g.Report.Every > 0 {
+	if Reporting(w.sc, g) && g.Report.Every > 0 {
 		reports = w.calendar.Reports(index, g.Report.Every, g.Report.Gaps, g.Report.Sync)
 	}
 	if g.Telemetry.Every > 0 {
@@ -177,28 +180,28 @@ func (w *walk) due(index int, g *scenario.Group, done *cursors, from, to time.Du
 	if reports.IsZero() && messages.IsZero() {
 		return
 	}
-	for k := w.stageAt(from); k < len(w.spans) && w.spans[k].at < to; k++ {
-		a, b := max(from, w.spans[k].at), min(to, w.spans[k].end())
+	for k := w.stageAt(from); k < len(w.spans) && w.spans[k].At < to; k++ {
+		a, b := max(from, w.spans[k].At), min(to, w.spans[k].End())
 		if b <= a {
 			continue
 		}
-		t := w.of(k, w.groups[index])
+		t := w.At(k, w.groups[index])
 		if !reports.IsZero() {
-			t.reports += float64(reports.Count(&done.reports, a, b))
+			t.Reports += float64(reports.Count(&done.reports, a, b))
 		}
 		if !messages.IsZero() {
-			t.messages += float64(messages.Count(&done.messages, a, b))
+			t.Messages += float64(messages.Count(&done.messages, a, b))
 		}
 	}
 }
 
-// of is the tally of a stage and a group.
-func (w *walk) of(stage, group int) *tally { return &w.tallies[stage*len(w.sc.Fleet.Groups)+group] }
+// At is the tally of a stage and a group.
+func (w *Walk) At(stage, group int) *Tally { return &w.tallies[stage*len(w.sc.Fleet.Groups)+group] }
 
 // stageAt is the stage that runs at a time.
-func (w *walk) stageAt(at time.Duration) int {
+func (w *Walk) stageAt(at time.Duration) int {
 	for k := range w.spans {
-		if at < w.spans[k].end() {
+		if at < w.spans[k].End() {
 			return k
 		}
 	}
@@ -209,4 +212,9 @@ func (w *walk) stageAt(at time.Duration) int {
 func backoffOf(g *scenario.Group) time.Duration {
 	b, _ := g.Backoffs()
 	return b.Delay(0, 0)
+}
+
+// Reporting tells whether a group's devices report on their own.
+func Reporting(sc *scenario.Scenario, g *scenario.Group) bool {
+	return sc.Target.Can().Twins && len(g.Report.Types) > 0
 }

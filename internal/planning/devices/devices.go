@@ -1,0 +1,240 @@
+// Package devices is what the devices of a scenario ask of its target.
+package devices
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
+	"github.com/twinfleet/twinfleet/internal/planning/walk"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// Contributors are the parts that devices have.
+func Contributors() []demand.Contributor {
+	return []demand.Contributor{connections, reports, telemetry, deliveries}
+}
+
+// Sizes, in bytes, of what is metered by size and that a scenario does not tell.
+const (
+	reportBytes = 60 // {"connectivity":{"type":"cellular"}} and a little more
+)
+
+// connections are the connects of a stage, and what every connection brings: subscriptions, the twin, the
+// first report. How many devices arrive is known; when one comes back depends on how fast the target answers.
+func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
+	twins := sc.Target.Can().Twins
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		who := s.CrowdOf(sc, i)
+		come := who.More()
+		if s.Walk != nil {
+			come = s.Walk.At(s.Number, i).Connects[walk.Arrives] // by their places, of which the share is the mean
+		}
+		for why, c := range [walk.Causes]demand.Demand{
+			walk.Arrives: arriving(s, come), walk.ComesOn: churning(g, s, who), walk.Renews: renewing(sc, i, s),
+			walk.Recovers: returning(g, s, who),
+		} {
+			c.About = walk.Cause(why) != walk.Arrives
+			if s.Walk != nil {
+				c.Total = s.Walk.At(s.Number, i).Connects[why]
+			}
+			if c.Total > 0 && c.Peak == 0 { // the means have none, but by chance there are
+				c.Peak, c.PeakFor = span.Busiest(c.Total, s.Duration)
+			}
+			add := func(op metrics.Operation, bytes int) {
+				c.Operation, c.Group, c.Bytes = op, g.Name, bytes
+				all = append(all, c)
+			}
+			add(metrics.OpConnect, -1)
+			if twins || len(g.Subscribe.Topics) > 0 {
+				add(metrics.OpSubscribe, -1)
+			}
+			if twins {
+				add(metrics.OpTwinGet, demand.TwinBytes)
+			}
+			if walk.Reporting(sc, g) {
+				c.Paused = s.Paused
+				add(metrics.OpTwinReport, reportSize(g))
+			}
+		}
+	}
+	return all
+}
+
+// arriving are devices of a group that a stage adds.
+func arriving(s *demand.Part, n float64) demand.Demand {
+	if n == 0 {
+		return demand.Demand{}
+	}
+	d := demand.Demand{Total: n, PeakFor: max(s.Ramp, span.Second)}
+	d.Peak, _ = span.Busiest(n, s.Ramp)
+	if s.Rate != nil {
+		d.Peak = s.Steepest * n / float64(s.To-s.From)
+	}
+	if !s.Steady {
+		d.PeakFor = span.Second
+	}
+	return d
+}
+
+// churning are devices that come back from being offline.
+func churning(g *scenario.Group, s *demand.Part, who span.Crowd) demand.Demand {
+	if g.Online.IsZero() || s.Duration == 0 {
+		return demand.Demand{}
+	}
+	cycle := (g.Online.Mean() + g.Offline.Mean()).Seconds()
+	return demand.Demand{Total: who.Mean / cycle * s.Duration.Seconds(), Peak: who.Peak() / cycle, PeakFor: s.PeakFor(who)}
+}
+
+// renewing are devices whose token ends. They connected as the stages before added them, and come back in the
+// same order a token's life later, spread a little more.
+func renewing(sc *scenario.Scenario, i int, s *demand.Part) demand.Demand {
+	t, who := sc.Fleet.Groups[i].Tokens, s.CrowdOf(sc, i)
+	period := t.Life - t.Margin - t.Spread/2
+	if t.Life == 0 || period <= 0 {
+		return demand.Demand{}
+	}
+	if s.Endless {
+		return demand.Demand{Total: who.Mean * s.Duration.Seconds() / period.Seconds(), Peak: who.Mean / period.Seconds(), PeakFor: s.Duration}
+	}
+	var d demand.Demand
+	for k := range s.All {
+		before := &s.All[k]
+		n := before.CrowdOf(sc, i).More()
+		if n == 0 || before.Number > s.Number {
+			continue
+		}
+		over := max(before.Ramp+t.Spread, span.Second)
+		for due := before.At + t.Life - t.Margin - t.Spread; due < s.At+s.Duration; due += period {
+			from, to := max(due, s.At), min(due+over, s.At+s.Duration)
+			if to <= from {
+				continue
+			}
+			d.Total += n * float64(to-from) / float64(over)
+			if rate := n / over.Seconds(); rate > d.Peak {
+				d.Peak, d.PeakFor = rate, over
+			}
+		}
+	}
+	return d
+}
+
+// returning are devices whose connection a storm cut.
+func returning(g *scenario.Group, s *demand.Part, who span.Crowd) demand.Demand {
+	if s.Storm == nil || !s.Storm.Hits(g.Name) {
+		return demand.Demand{}
+	}
+	n := s.Storm.Drop * who.From
+	d := demand.Demand{Total: n}
+	d.Peak, d.PeakFor = span.Busiest(n, s.Storm.Within)
+	return d
+}
+
+// periodic are operations that every device of the i-th group starts on its own, of which a walk has counted so many.
+func periodic(sc *scenario.Scenario, i int, s *demand.Part, every time.Duration, sync bool, counted func(*walk.Tally) float64) demand.Demand {
+	if every == 0 {
+		return demand.Demand{}
+	}
+	g, who := &sc.Fleet.Groups[i], s.CrowdOf(sc, i)
+	there := demand.Present(g)
+	d := demand.Demand{Group: g.Name, Total: who.Mean * there * s.Duration.Seconds() / every.Seconds(), Paused: s.Paused, About: s.Walk == nil || s.Unsure(g)}
+	if s.Walk != nil {
+		d.Total = counted(s.Walk.At(s.Number, i))
+	}
+	d.Peak, d.PeakFor = who.Peak()*there/every.Seconds(), s.PeakFor(who)
+	if sync {
+		d.Peak, d.PeakFor = span.Busiest(who.Peak()*there*max(1, span.Second.Seconds()/every.Seconds()), span.Second)
+	}
+	return d
+}
+
+func reports(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	if !sc.Target.Can().Twins {
+		return nil
+	}
+	all := []demand.Demand{demand.Drawn(demand.Rated(s.ReportRate, s), s, sc.Reports(s.Number))}
+	all[0].Bytes = reportBytes
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		if !walk.Reporting(sc, g) {
+			continue
+		}
+		d := periodic(sc, i, s, g.Report.Every, g.Report.Sync, func(t *walk.Tally) float64 { return t.Reports })
+		d.Bytes = reportSize(g)
+		all = append(all, d)
+	}
+	return of(metrics.OpTwinReport, all)
+}
+
+func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	all := []demand.Demand{demand.Drawn(demand.Rated(s.TelemetryRate, s), s, sc.Messages(s.Number))}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		d := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *walk.Tally) float64 { return t.Messages })
+		d.Bytes = rendered(g.Telemetry.Payload)
+		all[0].Bytes = max(all[0].Bytes, d.Bytes)
+		all = append(all, d)
+	}
+	return of(metrics.OpTelemetry, all)
+}
+
+// deliveries are the copies of messages that subscribers of the run get on a broker. Messages at the rate of a
+// stage come from the groups in turn, as many as each has devices.
+func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
+	takers, devices := sc.Rated(false), 0
+	for _, name := range takers {
+		devices += sc.Group(name).Count
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		n := float64(g.Telemetry.Deliveries)
+		if n == 0 {
+			continue
+		}
+		own := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *walk.Tally) float64 { return t.Messages })
+		asked := demand.Drawn(demand.Rated(s.TelemetryRate, s), s, sc.Messages(s.Number))
+		part := 0.0
+		if slices.Contains(takers, g.Name) {
+			part = float64(g.Count) / float64(devices)
+		}
+		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
+		for _, d := range []demand.Demand{own, asked} {
+			if d.Paused {
+				continue // what is not sent is not delivered
+			}
+			d.Group, d.Bytes = g.Name, -1
+			d.Total, d.Peak = d.Total*n, d.Peak*n
+			all = append(all, d)
+		}
+	}
+	return of(metrics.OpDelivery, all)
+}
+
+func of(op metrics.Operation, all []demand.Demand) []demand.Demand {
+	for i := range all {
+		all[i].Operation = op
+	}
+	return all
+}
+
+// rendered is the size of a message made from a template.
+func rendered(t *payload.Template) int {
+	if t == nil {
+		return len("{}")
+	}
+	return len(t.Append(nil, &payload.Context{Device: "device-000000", Seq: 1000, Now: time.Unix(0, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1))}))
+}
+
+func reportSize(g *scenario.Group) int {
+	if g.Report.Properties == nil {
+		return reportBytes
+	}
+	return reportBytes + rendered(g.Report.Properties)
+}

@@ -1,0 +1,262 @@
+// Package span lays the stages of a scenario out in time, each with what came before it.
+package span
+
+import (
+	"iter"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/schedule"
+)
+
+// Span is a stage with what came before it.
+type Span struct {
+	*scenario.Stage
+	Number   int            // from 0
+	At       time.Duration  // its start
+	Duration time.Duration  // how long it lasts; that of the stage, or what its connect_rate takes
+	Ramp     time.Duration  // how long the number of devices changes
+	From, To int            // active devices
+	Mean     float64        // of them, over the span
+	Steepest float64        // devices that come or go a second, at most
+	Steady   bool           // they come or go evenly
+	Rate     schedule.Curve // at which they do, with a connect_rate
+	Endless  bool           // it stands for a state that goes on, not for a part of the run; see SteadyOf
+	Groups   []Crowd        // active devices by group; nil when each has its share of them
+	All      []Span         // of the run
+	Open     bool           // a stage before, or this one, is as long as its steps take
+	Faults   bool           // in a stage before, or this one, connections may be lost or refused
+}
+
+// Unsure tells whether counts of a group's devices depend on how fast the target answers.
+func (s *Span) Unsure(g *scenario.Group) bool {
+	return s.Open || s.Faults || !g.Online.IsZero() || g.Tokens.Life > 0
+}
+
+// WithSteps reports whether the stage ends with its last step.
+func (s *Span) WithSteps() bool { return s.Duration == 0 && len(s.Steps) > 0 }
+
+// End is when it is over.
+func (s *Span) End() time.Duration { return s.At + s.Duration }
+
+// Crowd is the active devices of a group.
+type Crowd struct {
+	From, To float64 // at the start and at the end of the stage
+	Mean     float64 // over it
+}
+
+// More is how many of them come in the span.
+func (c Crowd) More() float64 { return max(0, c.To-c.From) }
+
+// Peak is how many there are at the most.
+func (c Crowd) Peak() float64 { return max(c.From, c.To) }
+
+// CrowdOf is that of the i-th group.
+func (s *Span) CrowdOf(sc *scenario.Scenario, i int) Crowd {
+	if s.Groups != nil {
+		return s.Groups[i]
+	}
+	part := Share(sc, &sc.Fleet.Groups[i])
+	return Crowd{float64(s.From) * part, float64(s.To) * part, s.Mean * part}
+}
+
+// crowds are the active devices by group, when a stage tells them apart: before are those of the stage before.
+func (s *Span) crowds(before []Crowd, after []int) []Crowd {
+	if after == nil {
+		return nil
+	}
+	come := 0.5 // of the way, in the mean
+	if s.From != s.To && s.ByGroup == nil {
+		come = (s.Mean - float64(s.From)) / float64(s.To-s.From)
+	}
+	all := make([]Crowd, len(after))
+	for i, n := range after {
+		from, to := 0.0, float64(n)
+		if before != nil {
+			from = before[i].To
+		}
+		all[i] = Crowd{from, to, from + come*(to-from)}
+	}
+	return all
+}
+
+// Moves are when devices come and go, from the start of the stage, given those who are there.
+func (s *Span) Moves(roster *schedule.Roster) iter.Seq[schedule.Move] {
+	if s.ByGroup != nil {
+		return slices.Values(roster.Moves(s.ByGroup, s.Duration))
+	}
+	steps := schedule.Curve{{Duration: s.Duration, From: float64(s.From), To: float64(s.To)}}.Steps(s.From)
+	if s.Rate != nil {
+		steps = s.Rate.Arrivals(s.From, s.To)
+	}
+	return schedule.Toward(s.From, steps)
+}
+
+// Peak is how many devices there are at the most.
+func (s *Span) Peak() int { return max(s.From, s.To) }
+
+// PeakFor is how long the busiest second of a group goes on: the whole stage when the number of devices stays.
+func (s *Span) PeakFor(who Crowd) time.Duration {
+	if who.From != who.To {
+		return Second
+	}
+	return s.Duration
+}
+
+// Second is the shortest time over which a rate is told.
+const Second = time.Second
+
+// Busiest turns a number of operations that come evenly over a time into a rate of the busiest second.
+func Busiest(n float64, over time.Duration) (peak float64, lasts time.Duration) {
+	over = max(over, Second)
+	return n / over.Seconds(), over
+}
+
+// Of are the stages of a scenario.
+func Of(sc *scenario.Scenario) []Span {
+	spans := make([]Span, len(sc.Stages))
+	active, at := 0, time.Duration(0)
+	for i := range sc.Stages {
+		spans[i] = newSpan(&sc.Stages[i], i, active, at)
+		active, at = spans[i].To, spans[i].End()
+		spans[i].All = spans
+		var before []Crowd
+		if i > 0 {
+			before = spans[i-1].Groups
+			spans[i].Open, spans[i].Faults = spans[i-1].Open, spans[i-1].Faults
+		}
+		spans[i].Groups = spans[i].crowds(before, sc.ActiveAt(i))
+		spans[i].Open = spans[i].Open || spans[i].WithSteps()
+		spans[i].Faults = spans[i].Faults || spans[i].Storm != nil || Disturbs(&sc.Stages[i])
+	}
+	return spans
+}
+
+// Disturbs tells whether a stage has faults that take connections away, in a way that only chance knows.
+func Disturbs(t *scenario.Stage) bool {
+	w := t.Network
+	return t.Hub != nil || w != nil && (w.Loss > 0 || w.HalfOpen > 0 || w.Partition != nil)
+}
+
+// EndOf is how long the stages last together.
+func EndOf(spans []Span) time.Duration {
+	if len(spans) == 0 {
+		return 0
+	}
+	return spans[len(spans)-1].End()
+}
+
+func newSpan(t *scenario.Stage, number, active int, at time.Duration) Span {
+	s := Span{Stage: t, Number: number, At: at, Duration: t.Duration, From: active, To: active, Steady: true}
+	if t.Devices >= 0 {
+		s.To = t.Devices
+	}
+	way := math.Abs(float64(s.To - s.From))
+	rate := t.ConnectCurve(active)
+	if rate == nil || way == 0 {
+		s.Ramp = s.Duration
+		s.Steepest, _ = Busiest(way, s.Ramp)
+		s.Mean = float64(s.From+s.To) / 2
+		return s
+	}
+	s.Rate, s.Ramp = rate, rate.Total()
+	if over, ok := rate.TimeOf(way); ok {
+		s.Ramp = over
+	}
+	s.Duration = max(s.Duration, s.Ramp)
+	s.Steady = t.ConnectRate.From == t.ConnectRate.To
+	s.Steepest = max(rate.At(0), rate.At(s.Ramp))
+	s.Steepest = min(s.Steepest, way) // that of a second
+	// What came so far is a parabola; Simpson's rule is exact for it.
+	middle := rate.Integral(s.Ramp / 2)
+	come := (4*middle + way) / 6 / max(way, 1) * float64(s.To-s.From)
+	changing := (float64(s.From) + come) * s.Ramp.Seconds()
+	s.Mean = (changing + float64(s.To)*(s.Duration-s.Ramp).Seconds()) / max(s.Duration.Seconds(), 1e-9)
+	return s
+}
+
+// SteadyOf is a day in the busiest state in which the run could stay: with as many devices as are ever active, as
+// the longest stage has it in which that number and all rates stay, nothing is cut and devices do what they do. When
+// there is no such stage it is the state at the end of the longest that reaches the number. calm tells which; ok is
+// false for a run without devices.
+//
+// When stages tell groups apart, of only asks of the stages that end with the same devices as one of them.
+func SteadyOf(spans []Span, of *Span) (s Span, calm, ok bool) {
+	most, best, likeness := 0, -1, 0
+	for i := range spans {
+		most = max(most, spans[i].Peak())
+	}
+	if of.Groups != nil {
+		most = of.To
+	}
+	there := func(x *Span) bool {
+		return x.To == most && slices.EqualFunc(x.Groups, of.Groups, func(a, b Crowd) bool { return a.To == b.To })
+	}
+	for i := range spans {
+		x := &spans[i]
+		if !there(x) || x.Duration == 0 {
+			continue
+		}
+		like := 0
+		if x.Storm == nil && !x.Paused {
+			like++
+			if x.From == x.To && constant(x.ReportRate) && constant(x.TelemetryRate) {
+				like++
+			}
+		}
+		if best < 0 || like > likeness || (like == likeness && x.Duration > spans[best].Duration) {
+			best, likeness = i, like
+		}
+	}
+	calm = likeness == 2
+	if most == 0 {
+		return Span{}, false, false
+	}
+	if best < 0 { // it is reached in no time
+		best = slices.IndexFunc(spans, func(x Span) bool { return there(&x) })
+	}
+	t := *spans[best].Stage
+	t.Steps, t.Storm, t.Paused = nil, nil, false
+	if !calm {
+		t.ReportRate, t.TelemetryRate = Last(t.ReportRate), Last(t.TelemetryRate)
+	}
+	t.Duration = Day
+	var groups []Crowd
+	for _, c := range spans[best].Groups {
+		groups = append(groups, Crowd{c.To, c.To, c.To})
+	}
+	return Span{
+		Stage: &t, Number: best, At: spans[best].At, Duration: Day, From: most, To: most, Mean: float64(most), Groups: groups,
+		Steady: true, Endless: true, All: spans,
+	}, calm, true
+}
+
+func constant(r *scenario.Range) bool { return r == nil || r.From == r.To }
+
+// Last is a rate that stays what it came to.
+func Last(r *scenario.Range) *scenario.Range {
+	if r == nil {
+		return nil
+	}
+	return &scenario.Range{From: r.To, To: r.To}
+}
+
+// Share is the part of the fleet that a group is: devices start in random order.
+func Share(sc *scenario.Scenario, g *scenario.Group) float64 {
+	return float64(g.Count) / float64(sc.Devices())
+}
+
+// Day is that of a meter.
+const Day = 24 * time.Hour
+
+// StartIn is when something begins that is told after the start of a stage; the first when it has no name.
+func StartIn(spans []Span, stage string, after time.Duration) time.Duration {
+	for _, x := range spans {
+		if stage == "" || x.Name == stage {
+			return x.At + after
+		}
+	}
+	return after
+}

@@ -1,0 +1,177 @@
+// Package tables writes a plan as tables for people.
+package tables
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/planning/words"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+
+	"github.com/twinfleet/twinfleet/report/human"
+)
+
+// writer writes a plan section by section.
+type writer struct{ *plan.Plan }
+
+// Write writes a plan.
+func Write(w io.Writer, x *plan.Plan) error {
+	p := writer{x}
+	b := &strings.Builder{}
+	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, human.Number(p.Devices, "device"), p.Target, p.Seed)
+	p.writeStages(b)
+	p.writeOperations(b)
+	p.writeMachine(b)
+	p.writeTier(b)
+	for _, n := range p.Notes {
+		fmt.Fprintf(b, "! %s\n", n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (p writer) writeStages(b *strings.Builder) {
+	rows := [][]string{{"stage", "lasts", "devices", "beside"}}
+	for _, s := range p.Stages {
+		devices := words.Count(float64(s.To))
+		if s.From != s.To {
+			devices = words.Count(float64(s.From)) + " → " + devices
+		}
+		rows = append(rows, []string{s.Name, lasts(s.Seconds, s.Steps), devices, s.Does})
+	}
+	total := lasts(p.Seconds, p.Open)
+	if p.Open && p.Seconds > 0 {
+		total += " and the steps"
+	}
+	table(b, append(rows, []string{"total", total, "at most " + words.Count(float64(p.Peak)), ""}))
+	if len(p.Groups) > 1 {
+		rows := [][]string{{"group", "devices"}}
+		for _, g := range p.Groups {
+			rows = append(rows, []string{g.Name, words.Count(float64(g.Devices))})
+		}
+		table(b, rows)
+	}
+}
+
+func (p writer) writeOperations(b *strings.Builder) {
+	rows := [][]string{{"operation", "busiest second", "steady", "in all", ""}}
+	estimates := false
+	for _, l := range p.Operations {
+		peak, total := words.Rate(l.Peak), words.Count(l.Total)
+		if l.PeakStage != "" {
+			peak += " (" + l.PeakStage + ")"
+		}
+		var notes []string
+		if l.Devices > 0 {
+			notes = append(notes, "calls for "+words.Count(l.Devices)+" devices")
+		}
+		if l.Unpaced {
+			note := "as fast as the target answers"
+			if l.Peak > 0 {
+				note = "some " + note
+			} else {
+				peak = "-"
+			}
+			notes = append(notes, note)
+		}
+		if l.Paused > 0 {
+			notes = append(notes, words.Count(l.Paused)+" more are due in a pause and dropped")
+		}
+		if l.Estimate {
+			estimates, total = true, "about "+total
+		}
+		rows = append(rows, []string{l.Operation, peak, words.Rate(l.Steady), total, strings.Join(notes, "; ")})
+	}
+	table(b, rows)
+	trimTable(b)
+	if p.Steady != nil {
+		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
+	}
+	if estimates {
+		b.WriteString("about: it depends on how fast and how well the target answers; other totals are exact if it answers at once\n")
+	}
+	b.WriteString("\n")
+}
+
+func (p writer) writeMachine(b *strings.Builder) {
+	m := p.Machine
+	address := "1 source address"
+	if m.Addresses > 1 {
+		address = fmt.Sprintf("each of %d source addresses", m.Addresses)
+	}
+	table(b, [][]string{
+		{"this machine", "needs", ""},
+		{"memory", words.Count(float64(m.Memory)/1e6) + " MB", "estimate"},
+		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},
+		{"local ports", words.Count(float64(m.PerAddress)), "of " + address},
+	})
+	text := fmt.Sprintf("messages of %s bytes: %s in this run", words.Count(float64(p.Metering.MeterBytes)), words.Between(p.Metering.RunLeast, p.Metering.Run))
+	if p.Steady != nil {
+		text += fmt.Sprintf("; %s in a day that goes on %s", words.Between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
+	}
+	b.WriteString(text + "\n\n")
+}
+
+func (p writer) writeTier(b *strings.Builder) {
+	if p.Tier == nil {
+		return
+	}
+	c := p.Tier
+	rows := [][]string{{"tier " + c.Name(), "allows", "busiest second", "mean", "in stage"}}
+	for _, l := range c.Limits {
+		rows = append(rows, []string{l.Class, words.Rate(l.Allowed), words.Rate(l.Peak), words.Rate(l.Steady), l.Stage})
+	}
+	rows = append(rows, []string{"messages a day", words.Count(p.Metering.Quota), "", "", ""})
+	table(b, rows)
+	for _, x := range c.Exceeded {
+		fmt.Fprintf(b, "✗ %s\n", x)
+	}
+	for _, x := range c.Possible {
+		fmt.Fprintf(b, "! %s\n", x)
+	}
+	if len(c.Exceeded) == 0 && len(c.Possible) == 0 {
+		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", human.Duration(c.Burst))
+	}
+	use, text := p.Quota()
+	fmt.Fprintf(b, "%s messages: %s\n", mark(use), text)
+	if c.SetUp >= 1 {
+		fmt.Fprintf(b, "  making the identities takes %s at the registry's rate\n", words.Short(c.SetUp))
+	}
+	b.WriteString("\n")
+}
+
+// trimTable takes away the blank line after a table, for what belongs to it.
+func trimTable(b *strings.Builder) {
+	text := strings.TrimSuffix(b.String(), "\n")
+	b.Reset()
+	b.WriteString(text)
+}
+
+// table writes rows with columns as wide as their widest cell.
+func table(b *strings.Builder, rows [][]string) {
+	for _, line := range human.Columns(rows, func(int) bool { return false }) {
+		b.WriteString(line + "\n")
+	}
+	b.WriteString("\n")
+}
+
+func lasts(seconds float64, steps bool) string {
+	switch {
+	case seconds == 0 && steps:
+		return "its steps"
+	case seconds == 0:
+		return "no time"
+	}
+	return words.Short(seconds)
+}
+
+func mark(use plan.QuotaUse) string {
+	switch use {
+	case plan.QuotaFits:
+		return "✓"
+	case plan.QuotaEnds:
+		return "✗"
+	}
+	return "!"
+}
