@@ -8,7 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 )
 
 // hubKey finds a script's hub.
@@ -25,7 +25,7 @@ func hubCommand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		burst, err := time.ParseDuration(args[2])
 		ts.Check(err)
-		o.Tier, o.Units, o.Shape = args[0], units, throttle.Shape{Burst: burst, Backlog: -1}
+		o.Tier, o.Units, o.Shape = args[0], units, bucket.Shape{Burst: burst, Backlog: -1}
 	}
 	h, err := hub.Open(context.Background(), o)
 	ts.Check(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -54,7 +55,7 @@ type Options struct {
 	Tier  string
 	Units int
 	// Shape is how bursts are served and how long operations wait before they are shed.
-	Shape throttle.Shape
+	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
@@ -16,7 +17,7 @@ import (
 )
 
 // shut lets hardly anything through: of each class one operation and what comes in the meantime.
-func shut() throttle.Shape { return throttle.Shape{Burst: time.Nanosecond, Backlog: -1} }
+func shut() bucket.Shape { return bucket.Shape{Burst: time.Nanosecond, Backlog: -1} }
 
 // tiered is a bench on a hub of a tier, whose limits hold from now on.
 func tiered(t *testing.T, o hub.Options) *bench {
@@ -107,7 +108,7 @@ func TestShed(t *testing.T) {
 // Above the burst operations wait: latency grows before anything is shed.
 func TestShaped(t *testing.T) {
 	t.Parallel()
-	b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: throttle.Shape{Burst: 50 * time.Millisecond}})
+	b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: bucket.Shape{Burst: 50 * time.Millisecond}})
 	w := b.online()
 	w.Subscribe(0, topics.FilterTwinResponses)
 	began := time.Now()

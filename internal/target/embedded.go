@@ -13,7 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -30,7 +30,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		return err
 	}
 	h, err := hub.Open(ctx, hub.Options{
-		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: throttle.Shape{Burst: s.Burst}, ClientCAs: authorities, NoPort: o.Memory,
+		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: bucket.Shape{Burst: s.Burst}, ClientCAs: authorities, NoPort: o.Memory,
 	})
 	if err != nil {
 		return err

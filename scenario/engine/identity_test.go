@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -198,7 +198,7 @@ func TestProvisioningIsThrottled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		// A call of 100 takes more than the burst of 50; another is shed for the three seconds that come after it.
-		h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: throttle.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
+		h, set := openHub(t, hub.Options{Tier: "S1", Units: 20, Shape: bucket.Shape{Burst: 1500 * time.Millisecond, Backlog: -1}})
 		h.Arm()
 		w := newWatcher()
 		const text = "fleet: {groups: [{name: robots, count: 150}]}\nstages: [{name: ramp, duration: 1s, devices: 5}]"

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
@@ -44,7 +45,7 @@ type conn struct {
 	busy   sync.WaitGroup
 
 	mu      sync.Mutex // protects the following fields, and orders writes
-	filters filterSet
+	filters filters.Set
 	clean   bool  // the session ends with the connection
 	reason  error // why the connection was closed by this side
 	nextID  uint16
@@ -119,7 +120,7 @@ func (c *conn) gone() {
 			return
 		}
 		d.conn = nil
-		d.methods.failAll(iothub.ErrDeviceNotOnline)
+		d.calls.FailAll(iothub.ErrDeviceNotOnline)
 		d.queue.Release()
 	})
 	c.front.tellPresence(c.user)
@@ -209,7 +210,7 @@ func (c *conn) publish(topic string, payload []byte) error {
 }
 
 // subscribed reports whether the device has a filter.
-func (c *conn) subscribed(k filterKind) bool {
+func (c *conn) subscribed(k filters.Kind) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.filters[k] != 0
@@ -220,7 +221,7 @@ func (c *conn) handleSubscribe(body []byte) error {
 	var bad error
 	messages := false
 	id, err := mqtt.DecodeSubscribe(body, func(s mqtt.Subscription) {
-		kind, ok := kindOf(string(s.Filter), c.user)
+		kind, ok := filters.KindOf(string(s.Filter), c.user)
 		if !ok {
 			bad = fmt.Errorf("unsupported topic filter %q", s.Filter)
 			return
@@ -229,7 +230,7 @@ func (c *conn) handleSubscribe(body []byte) error {
 		c.mu.Lock()
 		c.filters[kind] = qos + 1
 		c.mu.Unlock()
-		messages = messages || kind == filterC2D
+		messages = messages || kind == filters.C2D
 		codes = append(codes, qos)
 	})
 	if err := errors.Join(err, bad); err != nil {
@@ -247,7 +248,7 @@ func (c *conn) handleSubscribe(body []byte) error {
 
 func (c *conn) handleUnsubscribe(body []byte) error {
 	id, err := mqtt.DecodeUnsubscribe(body, func(filter []byte) {
-		if kind, ok := kindOf(string(filter), c.user); ok {
+		if kind, ok := filters.KindOf(string(filter), c.user); ok {
 			c.mu.Lock()
 			c.filters[kind] = 0
 			c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
@@ -126,13 +127,13 @@ func (c *conn) takeOver(clean bool) error {
 		d.conn = c
 		present = !clean && d.kept
 		if clean {
-			d.filters = filterSet{} // nothing outlives a clean session
+			d.filters = filters.Set{} // nothing outlives a clean session
 		}
 		d.kept = !clean
 		c.mu.Lock()
 		c.clean, c.filters = clean, d.filters
 		c.mu.Unlock()
-		d.methods.failAll(iothub.ErrDeviceNotOnline)
+		d.calls.FailAll(iothub.ErrDeviceNotOnline)
 		d.queue.Release()
 	})
 	c.front.started(c)
@@ -143,7 +144,7 @@ func (c *conn) takeOver(clean bool) error {
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, present, mqtt.Accepted) }); err != nil {
 		return err
 	}
-	if c.subscribed(filterC2D) {
+	if c.subscribed(filters.C2D) {
 		return c.deliver()
 	}
 	return nil

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
+	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -127,10 +129,10 @@ type shard struct {
 // deviceState outlives connections: the session, the message queue, and who is connected now.
 type deviceState struct {
 	conn    *conn
-	filters filterSet // of a session that is not clean
-	kept    bool      // there is such a session
+	filters filters.Set // of a session that is not clean
+	kept    bool        // there is such a session
 	queue   c2d.Queue
-	methods methodCalls
+	calls   calls.Table
 }
 
 // New makes a Front.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -118,7 +119,7 @@ func (c *conn) twinGet(topic topics.Topic) error {
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if !c.subscribed(filterTwinResponses) {
+	if !c.subscribed(filters.TwinResponses) {
 		return nil
 	}
 	return c.publish(topics.TwinResponse(200, topic.RequestID), body)
@@ -136,7 +137,7 @@ func (c *conn) report(topic topics.Topic, patch []byte) error {
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
+	if topic.RequestID == "" || !c.subscribed(filters.TwinResponses) {
 		return nil
 	}
 	return c.publish(topics.ReportAccepted(topic.RequestID, version), nil)
@@ -144,7 +145,7 @@ func (c *conn) report(topic topics.Topic, patch []byte) error {
 
 // twinError answers a twin request with the error's status and body. Clients read either.
 func (c *conn) twinError(topic topics.Topic, err error) error {
-	if topic.RequestID == "" || !c.subscribed(filterTwinResponses) {
+	if topic.RequestID == "" || !c.subscribed(filters.TwinResponses) {
 		return nil
 	}
 	e := iothub.AsError(err)
@@ -163,7 +164,7 @@ func trackingID() string {
 // someone to tell.
 func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) bool {
 	c := f.lookup(deviceID)
-	if c == nil || !c.subscribed(filterDesired) {
+	if c == nil || !c.subscribed(filters.Desired) {
 		return false
 	}
 	topic := topics.Desired(version)

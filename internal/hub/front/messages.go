@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -24,7 +25,7 @@ func (f *Front) Send(deviceID string, m c2d.Message) error {
 		return iothub.ErrMaximumQueueDepth
 	}
 	f.tellQueue(deviceID)
-	if c := f.lookup(deviceID); c != nil && c.subscribed(filterC2D) {
+	if c := f.lookup(deviceID); c != nil && c.subscribed(filters.C2D) {
 		_ = c.deliver() // a failed write has closed the connection; the message waits on
 	}
 	return nil

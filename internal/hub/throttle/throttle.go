@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/wait"
@@ -51,7 +52,7 @@ type Stat struct {
 
 // state is a class of a Limiter.
 type state struct {
-	bucket Bucket
+	bucket bucket.Bucket
 	stat   Stat
 }
 
@@ -67,7 +68,7 @@ type Limiter struct {
 }
 
 // New makes a Limiter for a tier. It lets everything pass until Arm is called.
-func New(l tier.Limits, s Shape) *Limiter {
+func New(l tier.Limits, s bucket.Shape) *Limiter {
 	now := time.Now()
 	t := &Limiter{limits: l, classes: make(map[tier.Class]*state), day: midnight(now)}
 	rates := map[tier.Class]tier.Rate{
@@ -79,7 +80,7 @@ func New(l tier.Limits, s Shape) *Limiter {
 	}
 	for class, rate := range rates {
 		t.classes[class] = &state{
-			bucket: NewBucket(rate.PerSecond, s, now),
+			bucket: bucket.New(rate.PerSecond, s, now),
 			stat:   Stat{Class: class, Rate: rate.PerSecond, PerHub: rate.PerHub},
 		}
 	}
@@ -104,15 +105,15 @@ func midnight(t time.Time) time.Time {
 // Admit waits until n operations of a class may go on. It returns iothub.ErrQuotaExceeded,
 // iothub.ErrNotInTier, an error with status 429, or the cause of ctx; then nothing counts.
 func (t *Limiter) Admit(ctx context.Context, class tier.Class, n float64) error {
-	return t.admit(ctx, class, n, (*Bucket).Admit)
+	return t.admit(ctx, class, n, (*bucket.Bucket).Admit)
 }
 
 // Queue is Admit for work of the hub's own, which waits as long as it takes and is never shed.
 func (t *Limiter) Queue(ctx context.Context, class tier.Class, n float64) error {
-	return t.admit(ctx, class, n, func(b *Bucket, now time.Time, n float64) (time.Duration, error) { return b.Take(now, n), nil })
+	return t.admit(ctx, class, n, func(b *bucket.Bucket, now time.Time, n float64) (time.Duration, error) { return b.Take(now, n), nil })
 }
 
-type take func(b *Bucket, now time.Time, n float64) (time.Duration, error)
+type take func(b *bucket.Bucket, now time.Time, n float64) (time.Duration, error)
 
 func (t *Limiter) admit(ctx context.Context, class tier.Class, n float64, take take) error {
 	if t == nil {

@@ -13,13 +13,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func armed(t *testing.T, name tier.Tier, units int, s Shape) *Limiter {
+func armed(t *testing.T, name tier.Tier, units int, s bucket.Shape) *Limiter {
 	t.Helper()
 	limits, err := tier.For(name, units)
 	if err != nil {
@@ -70,7 +71,7 @@ func TestRatesOfTiers(t *testing.T) {
 			tier.ClassC2D:        5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
 		}, nil},
 	} {
-		l := armed(t, tt.tier, tt.units, Shape{})
+		l := armed(t, tt.tier, tt.units, bucket.Shape{})
 		stats := l.Stats()
 		if len(stats) != len(tt.rates) || len(stats) != len(tier.Classes())-2 { // services share the classes of twins
 			t.Errorf("%s: %d classes; want %d", tt.tier, len(stats), len(tt.rates))
@@ -92,7 +93,7 @@ func TestRatesOfTiers(t *testing.T) {
 
 func TestAdmitWaitsInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := armed(t, "S1", 1, Shape{Burst: time.Second}) // 50 twin updates a second
+		l := armed(t, "S1", 1, bucket.Shape{Burst: time.Second}) // 50 twin updates a second
 		began := time.Now()
 		for range 50 {
 			if err := l.Admit(t.Context(), tier.ClassTwinUpdate, 1); err != nil {
@@ -134,7 +135,7 @@ func TestAdmitWaitsInTurn(t *testing.T) {
 
 func TestAdmitSheds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1})
+		l := armed(t, "S1", 1, bucket.Shape{Burst: time.Second, Backlog: -1})
 		for range 100 {
 			if err := l.Admit(t.Context(), tier.ClassTwinRead, 1); err != nil {
 				t.Fatal(err)
@@ -167,7 +168,7 @@ func TestAdmitSheds(t *testing.T) {
 
 func TestAdmitHonoursTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := armed(t, "S1", 1, Shape{Burst: time.Second})
+		l := armed(t, "S1", 1, bucket.Shape{Burst: time.Second})
 		if err := l.Admit(t.Context(), tier.ClassJobDevice, 10); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +192,7 @@ func TestAdmitHonoursTheContext(t *testing.T) {
 
 func TestQueueIsNeverShed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1})
+		l := armed(t, "S1", 1, bucket.Shape{Burst: time.Second, Backlog: -1})
 		began := time.Now()
 		for range 1010 {
 			if err := l.Queue(t.Context(), tier.ClassJobDevice, 1); err != nil {
@@ -208,7 +209,7 @@ func TestQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The bubble's clock begins at midnight UTC of 2000-01-01.
 		time.Sleep(20 * time.Hour)
-		l := armed(t, "F1", 1, Shape{})
+		l := armed(t, "F1", 1, bucket.Shape{})
 		const allowed = 8000
 		l.Meter(512 * (allowed - 2)) // half a KB a message on F1
 		for range 2 {
@@ -259,7 +260,7 @@ func TestMeterCountsStartedBlocks(t *testing.T) {
 		bytes int
 		want  int64
 	}{{"F1", 0, 1}, {"F1", 512, 1}, {"F1", 513, 2}, {"S1", 4096, 1}, {"S1", 4097, 2}, {"S3", 10 << 10, 3}} {
-		l := armed(t, tt.tier, 1, Shape{})
+		l := armed(t, tt.tier, 1, bucket.Shape{})
 		l.Meter(tt.bytes)
 		if used, _ := l.Quota(); used != tt.want {
 			t.Errorf("%s: %d bytes count %d messages; want %d", tt.tier, tt.bytes, used, tt.want)
@@ -270,7 +271,7 @@ func TestMeterCountsStartedBlocks(t *testing.T) {
 // Services take from the limits of devices, or have as much of their own.
 func TestSplitTwins(t *testing.T) {
 	for _, split := range []bool{false, true} {
-		l := armed(t, "S1", 1, Shape{Burst: time.Second, Backlog: -1, SplitTwins: split})
+		l := armed(t, "S1", 1, bucket.Shape{Burst: time.Second, Backlog: -1, SplitTwins: split})
 		if err := l.Admit(t.Context(), tier.ClassTwinRead, 100); err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +286,7 @@ func TestSplitTwins(t *testing.T) {
 
 func TestBasicTiersHaveNoTwins(t *testing.T) {
 	for _, name := range []tier.Tier{"B1", "B2", "B3"} {
-		l := armed(t, name, 1, Shape{})
+		l := armed(t, name, 1, bucket.Shape{})
 		for _, class := range tier.Classes() {
 			want := error(nil)
 			if strings.Contains("twin_read twin_update c2d method job job_device service_twin_read service_twin_update", string(class)) {
@@ -304,7 +305,7 @@ func TestNothingCountsBeforeArm(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := New(limits, Shape{Burst: time.Second})
+		l := New(limits, bucket.Shape{Burst: time.Second})
 		began := time.Now()
 		for range 1000 {
 			if err := l.Admit(t.Context(), tier.ClassRegistry, 100); err != nil {
@@ -345,7 +346,7 @@ func TestWithoutATierNothingIsLimited(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	l := armed(t, "S3", 10, Shape{})
+	l := armed(t, "S3", 10, bucket.Shape{})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -372,7 +373,7 @@ func BenchmarkAdmit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l := New(limits, Shape{})
+	l := New(limits, bucket.Shape{})
 	l.Arm()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/query/cursor"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 )
@@ -44,21 +45,20 @@ func Condition(text string) (*tree.Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.now.Word("SELECT") {
-		return nil, p.unexpected("a condition").WithHint("leave out SELECT … WHERE")
+	if p.Now.Word("SELECT") {
+		return nil, p.Unexpected("a condition").WithHint("leave out SELECT … WHERE")
 	}
 	if q.Where, err = p.expr(0); err != nil {
 		return nil, err
 	}
-	if p.now.Kind != scan.End {
-		return nil, p.unexpected("an operator or the end of the condition")
+	if p.Now.Kind != scan.End {
+		return nil, p.Unexpected("an operator or the end of the condition")
 	}
 	return q, nil
 }
 
 type parser struct {
-	scan.Lexer
-	now   scan.Token
+	cursor.Cursor
 	from  tree.Collection
 	depth int
 }
@@ -77,55 +77,8 @@ func newParser(sql string) (*parser, error) {
 		}
 		return nil, scan.ErrorAt(sql, end, "the query has %d characters; at most %d are allowed", n, MaxLength)
 	}
-	p := &parser{Lexer: scan.Lexer{SQL: sql}}
-	return p, p.advance()
-}
-
-func (p *parser) advance() (err error) {
-	p.now, err = p.Next()
-	return err
-}
-
-func (p *parser) fail(format string, a ...any) *scan.SyntaxError {
-	return scan.ErrorAt(p.SQL, p.now.Offset, format, a...)
-}
-
-// unexpected is the error for a token that stands where something else should.
-func (p *parser) unexpected(want string) *scan.SyntaxError {
-	err := p.fail("expected %s, found %s", want, p.now.Describe())
-	switch {
-	case p.now.Kind == scan.Name && len(p.now.Path) == 1 && !p.now.Escaped:
-		err.Hint = wordHint(p.now.Text)
-	case p.sign("=="):
-		err.Hint = "compare with a single ="
-	case p.sign("["):
-		err.Hint = "elements of arrays cannot be reached; a name with other characters is written as in tags.[[my-key]]"
-	}
-	return err
-}
-
-func (p *parser) sign(s string) bool { return p.now.Kind == scan.Sign && p.now.Text == s }
-
-// accept moves past a keyword if it is the current token.
-func (p *parser) accept(w string) (bool, error) {
-	if !p.now.Word(w) {
-		return false, nil
-	}
-	return true, p.advance()
-}
-
-func (p *parser) expectWord(w string) error {
-	if ok, err := p.accept(w); ok || err != nil {
-		return err
-	}
-	return p.unexpected(w)
-}
-
-func (p *parser) expectSign(s string) error {
-	if !p.sign(s) {
-		return p.unexpected(strconv.Quote(s))
-	}
-	return p.advance()
+	c, err := cursor.New(sql)
+	return &parser{Cursor: c}, err
 }
 
 // element is an item as it was read. What may be selected depends on FROM, which comes later: the
@@ -137,7 +90,7 @@ type element struct {
 
 func (p *parser) query() (*tree.Query, error) {
 	q := &tree.Query{Text: p.SQL}
-	if err := p.expectWord("SELECT"); err != nil {
+	if err := p.ExpectWord("SELECT"); err != nil {
 		return nil, err
 	}
 	if err := p.top(q); err != nil {
@@ -171,28 +124,28 @@ func (p *parser) query() (*tree.Query, error) {
 }
 
 func (p *parser) top(q *tree.Query) error {
-	ok, err := p.accept("TOP")
+	ok, err := p.Accept("TOP")
 	if !ok || err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(p.now.Text)
-	if p.now.Kind != scan.Number || err != nil || n < 1 {
-		return p.unexpected("a whole number above 0 after TOP")
+	n, err := strconv.Atoi(p.Now.Text)
+	if p.Now.Kind != scan.Number || err != nil || n < 1 {
+		return p.Unexpected("a whole number above 0 after TOP")
 	}
 	q.Top = n
-	return p.advance()
+	return p.Advance()
 }
 
 // selectList reads up to and with FROM; it returns nothing for *.
 func (p *parser) selectList() ([]element, error) {
-	if p.sign("*") {
-		if err := p.advance(); err != nil {
+	if p.Sign("*") {
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
-		if p.sign(",") || p.now.Word("AS") {
-			return nil, p.unexpected("FROM").WithHint("* stands alone")
+		if p.Sign(",") || p.Now.Word("AS") {
+			return nil, p.Unexpected("FROM").WithHint("* stands alone")
 		}
-		return nil, p.expectWord("FROM")
+		return nil, p.ExpectWord("FROM")
 	}
 	var list []element
 	for {
@@ -201,13 +154,13 @@ func (p *parser) selectList() ([]element, error) {
 			return nil, err
 		}
 		list = append(list, e)
-		if p.now.Word("FROM") {
-			return list, p.advance()
+		if p.Now.Word("FROM") {
+			return list, p.Advance()
 		}
-		if !p.sign(",") {
-			return nil, p.unexpected("AS, a comma or FROM")
+		if !p.Sign(",") {
+			return nil, p.Unexpected("AS, a comma or FROM")
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 	}
@@ -215,84 +168,77 @@ func (p *parser) selectList() ([]element, error) {
 
 func (p *parser) element() (element, error) {
 	const want = "*, an attribute or an aggregate"
-	e := element{start: p.now}
-	name := strings.ToUpper(p.now.Text)
+	e := element{start: p.Now}
+	name := strings.ToUpper(p.Now.Text)
 	switch {
-	case p.sign("*"):
-		return e, p.unexpected("an attribute or an aggregate").WithHint("* stands alone")
-	case p.now.Kind != scan.Name || p.now.Word("FROM"):
-		return e, p.unexpected(want)
-	case p.followedBy("("):
-		if !isAggregate(name) || p.now.Escaped {
-			return e, p.fail("unknown aggregate %s", p.now.Text).WithHint("there are COUNT(), AVG, SUM, MIN and MAX")
+	case p.Sign("*"):
+		return e, p.Unexpected("an attribute or an aggregate").WithHint("* stands alone")
+	case p.Now.Kind != scan.Name || p.Now.Word("FROM"):
+		return e, p.Unexpected(want)
+	case p.FollowedBy("("):
+		if !isAggregate(name) || p.Now.Escaped {
+			return e, p.Fail("unknown aggregate %s", p.Now.Text).WithHint("there are COUNT(), AVG, SUM, MIN and MAX")
 		}
 		e.Aggregate = name
 		if err := p.aggregated(&e); err != nil {
 			return e, err
 		}
-	case wordHint(p.now.Text) != "" && !p.now.Escaped:
-		return e, p.unexpected(want)
+	case cursor.WordHint(p.Now.Text) != "" && !p.Now.Escaped:
+		return e, p.Unexpected(want)
 	default:
 		if err := p.named(&e.attribute); err != nil {
 			return e, err
 		}
 	}
-	if ok, err := p.accept("AS"); err != nil || !ok {
+	if ok, err := p.Accept("AS"); err != nil || !ok {
 		return e, err
 	}
-	if p.now.Kind == scan.String {
-		return e, p.unexpected("a name after AS").WithHint("write it without quotes, or in [[ ]]")
+	if p.Now.Kind == scan.String {
+		return e, p.Unexpected("a name after AS").WithHint("write it without quotes, or in [[ ]]")
 	}
-	if p.now.Kind != scan.Name || len(p.now.Path) != 1 {
-		return e, p.unexpected("a name after AS")
+	if p.Now.Kind != scan.Name || len(p.Now.Path) != 1 {
+		return e, p.Unexpected("a name after AS")
 	}
-	if !p.now.Escaped && scan.Keyword(p.now.Text) {
-		return e, p.unexpected("a name after AS").WithHint("write a keyword as AS [[%s]] where it is a name", p.now.Text)
+	if !p.Now.Escaped && scan.Keyword(p.Now.Text) {
+		return e, p.Unexpected("a name after AS").WithHint("write a keyword as AS [[%s]] where it is a name", p.Now.Text)
 	}
-	e.Name = p.now.Path[0]
-	return e, p.advance()
+	e.Name = p.Now.Path[0]
+	return e, p.Advance()
 }
 
 // aggregated reads an aggregate from its name to its closing parenthesis.
 func (p *parser) aggregated(e *element) error {
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return err
 	}
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return err
 	}
 	if e.Aggregate != "COUNT" {
 		if err := p.named(&e.attribute); err != nil {
 			return err
 		}
-	} else if !p.sign(")") {
-		return p.unexpected(`")"`).WithHint("COUNT() counts rows and takes nothing; choose the rows with WHERE IS_DEFINED(…)")
+	} else if !p.Sign(")") {
+		return p.Unexpected(`")"`).WithHint("COUNT() counts rows and takes nothing; choose the rows with WHERE IS_DEFINED(…)")
 	}
-	return p.expectSign(")")
+	return p.ExpectSign(")")
 }
 
 // named reads the token of an attribute, to be resolved when the collection is known.
 func (p *parser) named(into *scan.Token) error {
-	if p.now.Kind != scan.Name || (len(p.now.Path) == 1 && !p.now.Escaped && scan.Keyword(p.now.Text)) {
-		return p.unexpected("an attribute such as tags.location.plant")
+	if p.Now.Kind != scan.Name || (len(p.Now.Path) == 1 && !p.Now.Escaped && scan.Keyword(p.Now.Text)) {
+		return p.Unexpected("an attribute such as tags.location.plant")
 	}
-	*into = p.now
-	return p.advance()
-}
-
-// followedBy reports whether a sign comes after the current token.
-func (p *parser) followedBy(sign string) bool {
-	ahead := p.Lexer
-	t, err := ahead.Next()
-	return err == nil && t.Kind == scan.Sign && t.Text == sign
+	*into = p.Now
+	return p.Advance()
 }
 
 func (p *parser) source(q *tree.Query) error {
 	const want = "devices, devices.modules or devices.jobs"
-	if p.now.Kind != scan.Name {
-		return p.unexpected(want)
+	if p.Now.Kind != scan.Name {
+		return p.Unexpected(want)
 	}
-	switch strings.ToLower(p.now.Text) {
+	switch strings.ToLower(p.Now.Text) {
 	case "devices":
 		q.From = tree.Devices
 	case "devices.modules":
@@ -300,14 +246,14 @@ func (p *parser) source(q *tree.Query) error {
 	case "devices.jobs":
 		q.From = tree.Jobs
 	default:
-		return p.unexpected(want)
+		return p.Unexpected(want)
 	}
 	p.from = q.From
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return err
 	}
-	if p.now.Word("AS") || p.now.Kind == scan.Name && !scan.Keyword(p.now.Text) && wordHint(p.now.Text) == "" || p.sign(",") {
-		return p.unexpected("WHERE, GROUP BY or the end of the query").WithHint("a query reads one collection, which takes no other name")
+	if p.Now.Word("AS") || p.Now.Kind == scan.Name && !scan.Keyword(p.Now.Text) && cursor.WordHint(p.Now.Text) == "" || p.Sign(",") {
+		return p.Unexpected("WHERE, GROUP BY or the end of the query").WithHint("a query reads one collection, which takes no other name")
 	}
 	return nil
 }
@@ -315,7 +261,7 @@ func (p *parser) source(q *tree.Query) error {
 // rest reads what follows the collection.
 func (p *parser) rest(q *tree.Query, list bool) error {
 	want := "WHERE, GROUP BY or the end of the query"
-	if ok, err := p.accept("WHERE"); err != nil {
+	if ok, err := p.Accept("WHERE"); err != nil {
 		return err
 	} else if ok {
 		if q.Where, err = p.expr(0); err != nil {
@@ -323,29 +269,29 @@ func (p *parser) rest(q *tree.Query, list bool) error {
 		}
 		want = "an operator, GROUP BY or the end of the query"
 	}
-	if p.now.Word("GROUP") {
+	if p.Now.Word("GROUP") {
 		switch {
 		case q.From != tree.Devices:
-			return p.fail("GROUP BY works on devices only")
+			return p.Fail("GROUP BY works on devices only")
 		case !list:
-			return p.fail("GROUP BY needs a list of attributes and aggregates after SELECT, not *")
+			return p.Fail("GROUP BY needs a list of attributes and aggregates after SELECT, not *")
 		}
 		if err := p.groupBy(q); err != nil {
 			return err
 		}
 		want = "a comma or the end of the query"
 	}
-	if p.now.Kind != scan.End {
-		return p.unexpected(want)
+	if p.Now.Kind != scan.End {
+		return p.Unexpected(want)
 	}
 	return nil
 }
 
 func (p *parser) groupBy(q *tree.Query) error {
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return err
 	}
-	if err := p.expectWord("BY"); err != nil {
+	if err := p.ExpectWord("BY"); err != nil {
 		return err
 	}
 	for {
@@ -354,10 +300,10 @@ func (p *parser) groupBy(q *tree.Query) error {
 			return err
 		}
 		q.GroupBy = append(q.GroupBy, attribute)
-		if !p.sign(",") {
+		if !p.Sign(",") {
 			return nil
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return err
 		}
 	}

@@ -15,15 +15,15 @@ import (
 
 // operator is the binary operator at the current token, with its power; 0 when there is none.
 func (p *parser) operator() (string, int) {
-	op := p.now.Text
-	switch p.now.Kind {
+	op := p.Now.Text
+	switch p.Now.Kind {
 	case scan.Sign:
 		if op == "<>" {
 			op = "!="
 		}
 		return op, tree.BinaryPower(op)
 	case scan.Name:
-		if p.now.Escaped {
+		if p.Now.Escaped {
 			return "", 0
 		}
 		op = strings.ToUpper(op)
@@ -36,7 +36,7 @@ func (p *parser) operator() (string, int) {
 // nested runs f one level deeper.
 func (p *parser) nested(f func() (tree.Expr, error)) (tree.Expr, error) {
 	if p.depth++; p.depth > maxDepth {
-		return nil, p.fail("the condition is nested more than %d levels deep", maxDepth)
+		return nil, p.Fail("the condition is nested more than %d levels deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	return f()
@@ -54,7 +54,7 @@ func (p *parser) expr(power int) (tree.Expr, error) {
 		if strength <= power {
 			return x, nil
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 		if op == "IN" || op == "NIN" {
@@ -78,20 +78,20 @@ func (p *parser) expr(power int) (tree.Expr, error) {
 
 // unquoted is the error for a bare word after a comparison, which mostly is a string without quotes.
 func (p *parser) unquoted() error {
-	t := p.now
-	if t.Kind != scan.Name || t.Escaped || len(t.Path) != 1 || scan.Keyword(t.Text) || p.from == tree.Jobs || p.followedBy("(") {
+	t := p.Now
+	if t.Kind != scan.Name || t.Escaped || len(t.Path) != 1 || scan.Keyword(t.Text) || p.from == tree.Jobs || p.FollowedBy("(") {
 		return nil
 	}
 	if full := names.Canonical(t.Path); attribute.Queryable(full) {
 		return nil
 	}
-	return p.fail("unknown attribute %s", t.Text).WithHint("did you mean the string '%s', or properties.reported.%s?", t.Text, t.Text)
+	return p.Fail("unknown attribute %s", t.Text).WithHint("did you mean the string '%s', or properties.reported.%s?", t.Text, t.Text)
 }
 
 func (p *parser) in(x tree.Expr, op string) (tree.Expr, error) {
-	if !p.sign("[") {
-		err := p.unexpected("an array such as ['wired', 'wifi'] after " + op)
-		if p.sign("(") {
+	if !p.Sign("[") {
+		err := p.Unexpected("an array such as ['wired', 'wifi'] after " + op)
+		if p.Sign("(") {
 			err.Hint = "arrays stand in [ ]"
 		}
 		return nil, err
@@ -103,17 +103,17 @@ func (p *parser) in(x tree.Expr, op string) (tree.Expr, error) {
 // operand reads what an operator of the given power has to its right.
 func (p *parser) operand(power int) (tree.Expr, error) {
 	switch {
-	case p.now.Word("NOT"):
+	case p.Now.Word("NOT"):
 		if power > tree.PowerNot {
-			return nil, p.unexpected("a value").WithHint("write (NOT …) where its result is compared")
+			return nil, p.Unexpected("a value").WithHint("write (NOT …) where its result is compared")
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 		x, err := p.nested(func() (tree.Expr, error) { return p.expr(tree.PowerNot) })
 		return tree.Unary{Op: "NOT", X: x}, err
-	case p.sign("-"):
-		if err := p.advance(); err != nil {
+	case p.Sign("-"):
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 		x, err := p.nested(func() (tree.Expr, error) { return p.expr(tree.PowerMinus) })
@@ -121,21 +121,21 @@ func (p *parser) operand(power int) (tree.Expr, error) {
 			return tree.Literal{Value: jsonvalue.NumberValue(-l.Value.Num())}, err
 		}
 		return tree.Unary{Op: "-", X: x}, err
-	case p.sign("("):
-		if err := p.advance(); err != nil {
+	case p.Sign("("):
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 		x, err := p.nested(func() (tree.Expr, error) { return p.expr(0) })
 		if err != nil {
 			return nil, err
 		}
-		if !p.sign(")") {
-			return nil, p.unexpected(`an operator or ")"`)
+		if !p.Sign(")") {
+			return nil, p.Unexpected(`an operator or ")"`)
 		}
-		return x, p.advance()
-	case p.sign("["):
+		return x, p.Advance()
+	case p.Sign("["):
 		return p.array()
-	case p.now.Kind == scan.Name && !p.now.Escaped && !scan.Keyword(p.now.Text) && p.followedBy("("):
+	case p.Now.Kind == scan.Name && !p.Now.Escaped && !scan.Keyword(p.Now.Text) && p.FollowedBy("("):
 		return p.call()
 	}
 	if v, ok, err := p.constant(); ok || err != nil {
@@ -147,49 +147,49 @@ func (p *parser) operand(power int) (tree.Expr, error) {
 // constant reads a constant; ok is false when the current token is none.
 func (p *parser) constant() (v jsonvalue.Value, ok bool, err error) {
 	switch {
-	case p.now.Kind == scan.String:
-		v = jsonvalue.StringValue(p.now.Text)
-	case p.now.Kind == scan.Number:
+	case p.Now.Kind == scan.String:
+		v = jsonvalue.StringValue(p.Now.Text)
+	case p.Now.Kind == scan.Number:
 		if v, err = p.number(); err != nil {
 			return v, false, err
 		}
-	case p.now.Word("true"), p.now.Word("false"):
-		v = jsonvalue.BoolValue(p.now.Word("true"))
-	case p.now.Word("null"):
+	case p.Now.Word("true"), p.Now.Word("false"):
+		v = jsonvalue.BoolValue(p.Now.Word("true"))
+	case p.Now.Word("null"):
 		v = jsonvalue.NullValue()
-	case p.now.Word("undefined"):
+	case p.Now.Word("undefined"):
 	default:
 		return v, false, nil
 	}
-	return v, true, p.advance()
+	return v, true, p.Advance()
 }
 
 func (p *parser) number() (jsonvalue.Value, error) {
 	var n float64
 	var err error
-	if rest, ok := strings.CutPrefix(strings.ToLower(p.now.Text), "0x"); ok {
+	if rest, ok := strings.CutPrefix(strings.ToLower(p.Now.Text), "0x"); ok {
 		var whole uint64
 		whole, err = strconv.ParseUint(rest, 16, 64)
 		n = float64(whole)
 	} else {
-		n, err = strconv.ParseFloat(p.now.Text, 64)
+		n, err = strconv.ParseFloat(p.Now.Text, 64)
 	}
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return jsonvalue.Value{}, p.fail("the number %s is too large", p.now.Describe())
+		return jsonvalue.Value{}, p.Fail("the number %s is too large", p.Now.Describe())
 	case err != nil:
-		return jsonvalue.Value{}, p.fail("%s is not a number", p.now.Describe())
+		return jsonvalue.Value{}, p.Fail("%s is not a number", p.Now.Describe())
 	}
 	return jsonvalue.NumberValue(n), nil
 }
 
 func (p *parser) array() (tree.Array, error) {
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return nil, err
 	}
 	values := tree.Array{}
-	if p.sign("]") {
-		return values, p.advance()
+	if p.Sign("]") {
+		return values, p.Advance()
 	}
 	for {
 		v, err := p.arrayElement()
@@ -197,35 +197,35 @@ func (p *parser) array() (tree.Array, error) {
 			return nil, err
 		}
 		values = append(values, v)
-		if p.sign("]") {
-			return values, p.advance()
+		if p.Sign("]") {
+			return values, p.Advance()
 		}
-		if !p.sign(",") {
-			return nil, p.unexpected(`a comma or "]"`)
+		if !p.Sign(",") {
+			return nil, p.Unexpected(`a comma or "]"`)
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return nil, err
 		}
 	}
 }
 
 func (p *parser) arrayElement() (jsonvalue.Value, error) {
-	negative := p.sign("-")
+	negative := p.Sign("-")
 	if negative {
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return jsonvalue.Value{}, err
 		}
-		if p.now.Kind != scan.Number {
-			return jsonvalue.Value{}, p.unexpected("a number")
+		if p.Now.Kind != scan.Number {
+			return jsonvalue.Value{}, p.Unexpected("a number")
 		}
 	}
-	at := p.now
+	at := p.Now
 	v, ok, err := p.constant()
 	switch {
 	case err != nil:
 		return v, err
 	case !ok:
-		err := p.unexpected("a constant")
+		err := p.Unexpected("a constant")
 		err.Hint = "arrays hold strings, numbers, true, false and null"
 		if at.Kind == scan.Name && len(at.Path) == 1 && !at.Escaped && !scan.Keyword(at.Text) {
 			err.Hint = "did you mean the string '" + at.Text + "'?"
@@ -250,7 +250,7 @@ func arity(function string) int {
 }
 
 func (p *parser) unknownFunction(name string) error {
-	err := p.fail("unknown function %s", p.now.Text).WithHint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
+	err := p.Fail("unknown function %s", p.Now.Text).WithHint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
 	routing := []string{
 		"CONTAINS", "CONCAT", "LENGTH", "LOWER", "UPPER", "SUBSTRING", "INDEX_OF", "AS_NUMBER", "ABS", "EXP", "POWER", "SQUARE",
 		"CEILING", "FLOOR", "SIGN", "SQRT",
@@ -269,13 +269,13 @@ func (p *parser) unknownFunction(name string) error {
 }
 
 func (p *parser) call() (tree.Expr, error) {
-	c := tree.Call{Name: strings.ToUpper(p.now.Text)}
+	c := tree.Call{Name: strings.ToUpper(p.Now.Text)}
 	want := arity(c.Name)
 	if want == 0 {
 		return nil, p.unknownFunction(c.Name)
 	}
-	start := p.now.Offset
-	if err := p.advance(); err != nil {
+	start := p.Now.Offset
+	if err := p.Advance(); err != nil {
 		return nil, err
 	}
 	if err := p.arguments(&c); err != nil {
@@ -299,11 +299,11 @@ func plural(word string, n int) string {
 
 // arguments reads from the opening to the closing parenthesis.
 func (p *parser) arguments(c *tree.Call) error {
-	if err := p.advance(); err != nil {
+	if err := p.Advance(); err != nil {
 		return err
 	}
-	if p.sign(")") {
-		return p.advance()
+	if p.Sign(")") {
+		return p.Advance()
 	}
 	for {
 		arg, err := p.nested(func() (tree.Expr, error) { return p.expr(0) })
@@ -311,13 +311,13 @@ func (p *parser) arguments(c *tree.Call) error {
 			return err
 		}
 		c.Args = append(c.Args, arg)
-		if p.sign(")") {
-			return p.advance()
+		if p.Sign(")") {
+			return p.Advance()
 		}
-		if !p.sign(",") {
-			return p.unexpected(`an operator, a comma or ")"`)
+		if !p.Sign(",") {
+			return p.Unexpected(`an operator, a comma or ")"`)
 		}
-		if err := p.advance(); err != nil {
+		if err := p.Advance(); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,10 @@
-package parse
+package cursor
 
 import "strings"
 
-// wordHint is what to write instead of a word that other query languages have and this one has not;
+// WordHint is what to write instead of a word that other query languages have and this one has not;
 // empty for other words.
-func wordHint(word string) string {
+func WordHint(word string) string {
 	switch strings.ToUpper(word) {
 	case "ORDER":
 		return "the IoT Hub query language has no ORDER BY: rows come in no promised order, sort them where they are used"

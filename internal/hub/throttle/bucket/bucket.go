@@ -1,4 +1,5 @@
-package throttle
+// Package bucket is a token bucket whose debt is a queue, as a pure function of time.
+package bucket
 
 import (
 	"math"
@@ -53,8 +54,8 @@ type Bucket struct {
 	at                   time.Time
 }
 
-// NewBucket makes a full bucket for a rate per second, at a time. The rate must be above 0.
-func NewBucket(rate float64, s Shape, now time.Time) Bucket {
+// New makes a full bucket for a rate per second, at a time. The rate must be above 0.
+func New(rate float64, s Shape, now time.Time) Bucket {
 	s = s.withDefaults()
 	return Bucket{
 		rate: rate, burst: max(1, rate*s.Burst.Seconds()), backlog: rate * s.Backlog.Seconds(), maxWait: s.MaxWait,

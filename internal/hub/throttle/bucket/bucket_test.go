@@ -1,4 +1,4 @@
-package throttle
+package bucket
 
 import (
 	"errors"
@@ -128,7 +128,7 @@ func TestBucket(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := NewBucket(tt.rate, tt.shape, start)
+			b := New(tt.rate, tt.shape, start)
 			for i, s := range tt.steps {
 				wait, err := b.Admit(start.Add(s.at), s.n)
 				if !errors.Is(err, s.err) || (wait-s.wait).Abs() > time.Microsecond {
@@ -142,7 +142,7 @@ func TestBucket(t *testing.T) {
 // 200 messages a second on a hub of 100 a second run unharmed for a minute, are then late by ever
 // more, and are then shed, every second one (iot-hub-devguide-quotas-throttling).
 func TestBucketUnderASurge(t *testing.T) {
-	b := NewBucket(100, Shape{}, start)
+	b := New(100, Shape{}, start)
 	served, shed := 0, 0
 	for second := range 180 {
 		for range 200 {
@@ -165,7 +165,7 @@ func TestBucketUnderASurge(t *testing.T) {
 }
 
 func TestBucketTakeAndReturn(t *testing.T) {
-	b := NewBucket(10, Shape{Burst: time.Second, Backlog: time.Second}, start)
+	b := New(10, Shape{Burst: time.Second, Backlog: time.Second}, start)
 	if wait := b.Take(start, 60); wait != 0 {
 		t.Errorf("Take(60) of a full bucket waits %v; want 0", wait)
 	}
@@ -192,7 +192,7 @@ func TestBucketHoldsTheRate(t *testing.T) {
 			Backlog: time.Duration(rapid.IntRange(1, 60).Draw(t, "backlog")) * time.Second,
 			MaxWait: time.Duration(rapid.IntRange(1, 60).Draw(t, "wait")) * time.Second,
 		}
-		b := NewBucket(rate, shape, start)
+		b := New(rate, shape, start)
 		burst := max(1, rate*shape.Burst.Seconds())
 		now, admitted, last := time.Duration(0), 0.0, time.Duration(0)
 		for range rapid.IntRange(1, 200).Draw(t, "calls") {
