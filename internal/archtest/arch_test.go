@@ -136,6 +136,9 @@ func TestArrows(t *testing.T) {
 		"grafana":                  {"metrics"},
 		"configs":                  {},
 	}
+	for room, rooms := range contractRooms() {
+		allowed[room] = rooms
+	}
 	for _, p := range packages(t) {
 		room := ""
 		for r := range allowed {
