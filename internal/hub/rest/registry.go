@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -11,7 +12,7 @@ import (
 
 func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	var in registry.Identity
-	if err := decode(r, &in); err != nil {
+	if err := reply.Decode(r, &in); err != nil {
 		return err
 	}
 	id := r.PathValue("id")
@@ -26,7 +27,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	}
 	var out registry.Identity
 	var err error
-	if condition := ifMatch(r); condition != "" {
+	if condition := reply.IfMatch(r); condition != "" {
 		out, err = s.opts.Registry.UpdateDevice(r.Context(), in, condition)
 	} else {
 		out, err = s.opts.Registry.CreateDevice(r.Context(), in)
@@ -34,7 +35,7 @@ func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, out)
+	return reply.JSON(w, out)
 }
 
 func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
@@ -45,14 +46,14 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, identity)
+	return reply.JSON(w, identity)
 }
 
 func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
-	if err := s.opts.Registry.DeleteDevice(r.Context(), r.PathValue("id"), ifMatch(r)); err != nil {
+	if err := s.opts.Registry.DeleteDevice(r.Context(), r.PathValue("id"), reply.IfMatch(r)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -70,13 +71,13 @@ func (s *Server) listDevices(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || top < 1 || top > maxList {
 		top = maxList
 	}
-	return writeJSON(w, s.opts.Registry.Devices(top))
+	return reply.JSON(w, s.opts.Registry.Devices(top))
 }
 
 // bulk counts every device of a call against the throttle (iot-hub-devguide-quotas-throttling).
 func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
 	var entries []registry.BulkEntry
-	if err := decode(r, &entries); err != nil {
+	if err := reply.Decode(r, &entries); err != nil {
 		return err
 	}
 	if len(entries) > registry.MaxBulk {
@@ -97,17 +98,17 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !result.IsSuccessful {
 		w.Header().Set("iothub-errorcode", iothub.ErrBulkFailed.Name)
-		return writeStatus(w, http.StatusBadRequest, result)
+		return reply.Status(w, http.StatusBadRequest, result)
 	}
-	return writeJSON(w, result)
+	return reply.JSON(w, result)
 }
 
 func (s *Server) registryStatistics(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, s.opts.Registry.Statistics())
+	return reply.JSON(w, s.opts.Registry.Statistics())
 }
 
 func (s *Server) serviceStatistics(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, registry.ServiceStatistics{Connected: s.opts.Registry.ConnectedCount()})
+	return reply.JSON(w, registry.ServiceStatistics{Connected: s.opts.Registry.ConnectedCount()})
 }
 
 // noModules answers for module identities, which the embedded hub has none of.
@@ -115,7 +116,7 @@ func (s *Server) noModules(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.opts.Registry.Device(r.PathValue("id")); err != nil {
 		return err
 	}
-	return writeJSON(w, []struct{}{})
+	return reply.JSON(w, []struct{}{})
 }
 
 func (s *Server) noModule(_ http.ResponseWriter, r *http.Request) error {

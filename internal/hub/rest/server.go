@@ -4,18 +4,12 @@ package rest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -89,8 +83,7 @@ type Server struct {
 }
 
 const (
-	maxBody     = 4 << 20 // bytes; a bulk call of 100 full twins is below it
-	defaultPage = 100     // items of a query's page
+	defaultPage = 100 // items of a query's page
 	maxPage     = 1000
 	maxC2DBytes = 64 << 10 // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
 )
@@ -145,37 +138,15 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 		if s.opts.Wait != nil {
 			s.opts.Wait(r.Context())
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		reply.Bound(w, r)
 		err := s.opts.Policies.Authorize(r.Header.Get("Authorization"), r.URL.Path, right)
 		if err == nil {
 			err = h(w, r)
 		}
 		if err != nil {
-			s.writeError(w, r, err, body)
+			reply.Error(w, r, err, body, s.opts.Logger)
 		}
 	})
-}
-
-func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error, body errorbody.Form) {
-	var large *http.MaxBytesError
-	var known *iothub.Error
-	switch {
-	case errors.As(err, &large):
-		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", maxBody)
-	case !errors.As(err, &known):
-		s.opts.Logger.Error("request failed", "method", r.Method, "error", err)
-		known = iothub.ErrServer
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("iothub-errorcode", known.Name)
-	w.WriteHeader(known.Status)
-	_, _ = w.Write(errorbody.Of(known, body, trackingID(), time.Now()))
-}
-
-func trackingID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails, by its own documentation
-	return hex.EncodeToString(b[:])
 }
 
 func (s *Server) admit(r *http.Request, class tier.Class, n int) error {
@@ -190,40 +161,4 @@ func (s *Server) meter(bytes int) {
 	if s.opts.Meter != nil {
 		s.opts.Meter(bytes)
 	}
-}
-
-// decode reads a request's JSON body.
-func decode(r *http.Request, into any) error {
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		return iothub.ErrDeserialization.With("the body is not the JSON that is expected: %v", err)
-	}
-	return nil
-}
-
-func writeJSON(w http.ResponseWriter, body any) error { return writeStatus(w, http.StatusOK, body) }
-
-func writeStatus(w http.ResponseWriter, status int, body any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	return writeBytes(w, status, b)
-}
-
-func writeBytes(w http.ResponseWriter, status int, b []byte) error {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	// The client is gone when this fails; there is nobody to tell.
-	_, _ = w.Write(b)
-	return nil
-}
-
-// ifMatch is the condition of a request without quotes and weakness mark; "" for none.
-func ifMatch(r *http.Request) string {
-	etag := strings.TrimPrefix(strings.TrimSpace(r.Header.Get("If-Match")), "W/")
-	return strings.Trim(etag, `"`)
 }

@@ -1,0 +1,68 @@
+package rest
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/query"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+)
+
+func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
+	var in paging.Request
+	if err := reply.Decode(r, &in); err != nil {
+		return err
+	}
+	q, err := query.Parse(in.Query)
+	if err != nil {
+		return iothub.ErrArgumentInvalid.With("The query is invalid: %v", err)
+	}
+	size, err := strconv.Atoi(r.Header.Get(paging.HeaderMaxItemCount))
+	if err != nil || size < 1 {
+		size = defaultPage
+	}
+	size = min(size, maxPage)
+	continuation := r.Header.Get(paging.HeaderContinuation)
+	if err := s.admit(r, tier.ClassQuery, 1); err != nil {
+		return err
+	}
+	var page paging.Page
+	if q.From == tree.Jobs {
+		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
+	} else {
+		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
+	}
+	if errors.Is(err, paging.ErrContinuation) {
+		return iothub.ErrArgumentInvalid.With("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	body := joinItems(page.Items)
+	s.meter(len(body))
+	w.Header().Set(paging.HeaderItemType, page.ItemType)
+	if page.Continuation != "" {
+		w.Header().Set(paging.HeaderContinuation, page.Continuation)
+	}
+	return reply.Bytes(w, http.StatusOK, body)
+}
+
+func joinItems(items [][]byte) []byte {
+	n := 2 + len(items)
+	for _, it := range items {
+		n += len(it)
+	}
+	b := append(make([]byte, 0, n), '[')
+	for i, it := range items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, it...)
+	}
+	return append(b, ']')
+}
