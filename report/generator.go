@@ -21,8 +21,16 @@ func (r *Run) GeneratorLine() string {
 		if h.Processors > 0 {
 			used += fmt.Sprintf(", all programs %.1f", min(h.MachinePeak, float64(h.Processors)))
 		}
-		return fmt.Sprintf("ok (at most %s, %s MB, %s of %s descriptors, timers %s late)",
-			used, human.Count(int64(h.MemoryPeak/1e6)), human.Count(h.Descriptors), human.Count(h.MaxDescriptors), human.Duration(h.Late))
+		open := human.Count(h.Descriptors)
+		if h.MaxDescriptors > 0 {
+			open += " of " + human.Count(h.MaxDescriptors)
+		}
+		text := fmt.Sprintf("ok (at most %s, %s MB, %s descriptors, timers %s late",
+			used, human.Count(int64(h.MemoryPeak/1e6)), open, human.Duration(h.Late))
+		if len(h.Unmeasured) > 0 {
+			text += "; this system does not tell " + strings.Join(h.Unmeasured, ", ")
+		}
+		return text + ")"
 	}
 }
 

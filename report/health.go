@@ -9,6 +9,9 @@ type Health struct {
 	Measured  time.Duration `json:"measured"`          // how long samples were taken
 	Stages    []StageHealth `json:"stages,omitempty"`  // whether each was delivered as asked; none in old records
 
+	// What the system does not tell of this machine, in words, so that nothing was held to it; empty on Linux.
+	Unmeasured []string `json:"unmeasured,omitempty"`
+
 	Cores       int           `json:"cores"`        // processors that the program may use
 	CPUMean     float64       `json:"cpu_mean"`     // processors in use, on average
 	CPUPeak     float64       `json:"cpu_peak"`     // in the busiest second

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/twinfleet/twinfleet/internal/terminal"
@@ -56,18 +55,6 @@ func system() env {
 			return c, func() { signal.Stop(c) }
 		},
 	}
-}
-
-// wasClosed reports whether a standard file was closed when the process began: Go's runtime has put /dev/null in its
-// place by now, opened for reading and writing, which "> /dev/null" is not.
-func wasClosed(f *os.File) bool {
-	var info, null unix.Stat_t
-	fd := int(f.Fd())
-	if unix.Fstat(fd, &info) != nil || unix.Stat(os.DevNull, &null) != nil || info.Mode&unix.S_IFMT != unix.S_IFCHR || info.Rdev != null.Rdev {
-		return false
-	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	return err == nil && flags&unix.O_ACCMODE == unix.O_RDWR
 }
 
 // systemScreen is the terminal of the process. Continuous integration has terminals that nobody watches, and a

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/dashboard"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -39,7 +38,7 @@ func newLive(ctx context.Context, s settings, sc *scenario.Scenario, controls da
 	l := &live{server: dashboard.New(o), log: log}
 	var err error
 	l.url, err = l.server.Start(ctx, addr)
-	if errors.Is(err, syscall.EADDRINUSE) && !s.given("ui-addr") {
+	if oserr.Is(err, oserr.InUse) && !s.given("ui-addr") {
 		l.url, err = l.server.Start(ctx, freePort(addr))
 	}
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 )
@@ -28,7 +28,7 @@ func serveMetrics(addr string, another bool, rec *metrics.Recorder, log *slog.Lo
 		return nil, nil
 	}
 	l, err := net.Listen("tcp", addr)
-	if another && errors.Is(err, syscall.EADDRINUSE) {
+	if another && oserr.Is(err, oserr.InUse) {
 		if l, err = net.Listen("tcp", freePort(addr)); err == nil {
 			log.Warn(addr+" is taken, by another run perhaps; --metrics-addr gives another", "metrics", "http://"+l.Addr().String()+"/metrics")
 		}

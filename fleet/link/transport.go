@@ -11,11 +11,11 @@ import (
 	"net/url"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/sys/unix"
+
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // Dialer opens a transport connection.
@@ -48,18 +48,6 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, dialTimeout)
 }
 
-// lateBind leaves the choice of the source port to the time of connecting, when the kernel knows the
-// target and can reuse a port for another one.
-func lateBind(_, _ string, raw syscall.RawConn) error {
-	var err error
-	if outer := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	}); outer != nil {
-		return outer
-	}
-	return err
-}
-
 // TLS shakes hands on the connections of a dialer. The configuration names the server.
 func TLS(dial Dialer, config *tls.Config) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
@@ -86,7 +74,7 @@ func handshakeError(ctx context.Context, layer string, err error, hungUp Protoco
 		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded): // the connection's own, which is that of ctx
 		err = context.DeadlineExceeded
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), oserr.Is(err, oserr.Reset):
 		err = fmt.Errorf("%w: %w", hungUp, err)
 	}
 	return fmt.Errorf("%s handshake: %w", layer, err)

@@ -58,6 +58,9 @@ func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
 }
 
 func descriptors(m plan.Machine, facts host.Facts) Finding {
+	if facts.Descriptors == 0 {
+		return Finding{Check: "descriptors", Level: OK, Text: fmt.Sprintf("%s needed, no limit known", count(m.Descriptors))}
+	}
 	f := level("descriptors", float64(m.Descriptors), float64(facts.Descriptors))
 	f.Text = fmt.Sprintf("%s needed, %s allowed", count(m.Descriptors), count(facts.Descriptors))
 	if f.Level != OK {
@@ -67,6 +70,9 @@ func descriptors(m plan.Machine, facts host.Facts) Finding {
 }
 
 func ports(m plan.Machine, facts host.Facts) Finding {
+	if facts.Unknown.Has(host.UnknownPorts) {
+		return Finding{Check: "local ports", Level: OK, Text: fmt.Sprintf("%s needed of each source address; this system does not tell how many there are", count(m.PerAddress))}
+	}
 	f := level("local ports", float64(m.PerAddress), float64(facts.Ports))
 	f.Text = fmt.Sprintf("%s needed of each source address, %s there", count(m.PerAddress), count(facts.Ports))
 	if f.Level != OK {
@@ -77,6 +83,9 @@ func ports(m plan.Machine, facts host.Facts) Finding {
 }
 
 func memory(m plan.Machine, facts host.Facts) Finding {
+	if facts.Unknown.Has(host.UnknownMemory) {
+		return Finding{Check: "memory", Level: OK, Text: fmt.Sprintf("about %s MB needed; this system does not tell how much there is", count(int(m.Memory/1e6)))}
+	}
 	f := level("memory", float64(m.Memory), float64(facts.MemoryAvailable))
 	f.Text = fmt.Sprintf("about %s MB needed, %s MB available", count(int(m.Memory/1e6)), count(int(facts.MemoryAvailable/1e6)))
 	if f.Level != OK {

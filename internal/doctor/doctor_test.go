@@ -43,6 +43,10 @@ func TestMachine(t *testing.T) {
 			"ok descriptors: 9,000 needed, 20,000 allowed", "ok local ports: 20,000 needed of each source address, 28,232 there",
 			"ok memory: about 800 MB needed, 2,000 MB available",
 		}},
+		{host.Facts{Unknown: host.UnknownPorts | host.UnknownMemory}, [3]string{
+			"ok descriptors: 9,000 needed, no limit known", "ok local ports: 20,000 needed of each source address; this system does not tell how many there are",
+			"ok memory: about 800 MB needed; this system does not tell how much there is",
+		}},
 		{host.Facts{Descriptors: 10_000, Ports: 24_000, MemoryAvailable: 900e6}, [3]string{
 			"warning descriptors: 9,000 needed, 10,000 allowed; ulimit -n 12000",
 			"warning local ports: 20,000 needed of each source address, 24,000 there; name 4 addresses of this machine in fleet.source_addresses; towards " +

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -69,9 +69,9 @@ func dial(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
 	if err := t.Dial(ctx); err != nil {
 		f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be reached: %v", t.Address(), plain(err))
 		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
+		case oserr.Is(err, oserr.Refused):
 			f.Remedy = "start what should listen there, or correct the port in target.hub"
-		case errors.Is(err, syscall.EADDRNOTAVAIL):
+		case oserr.Is(err, oserr.NoAddress):
 			f.Remedy = "check fleet.source_addresses: the target cannot be reached from one of them"
 		default:
 			f.Remedy = "let connections to it through the firewall; devices use port 8883 of Azure IoT Hub, the service side 443"

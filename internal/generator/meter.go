@@ -2,16 +2,15 @@ package generator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // Options of a Meter.
@@ -64,20 +63,23 @@ func (m *Meter) Run(ctx context.Context) {
 	looking.Wait()
 }
 
+// Unmeasured is what the system does not tell, in words.
+func (m *Meter) Unmeasured() []string { return m.opts.Facts.Unknown.Names() }
+
 // Failed takes note of a connection that could not be opened. Errors that are not the generator's
 // own are passed over.
 func (m *Meter) Failed(err error) {
 	switch {
 	case exhausted(err):
 		m.noDescriptor.Add(1)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case oserr.Is(err, oserr.NoAddress):
 		m.noPort.Add(1)
 	}
 }
 
 // exhausted reports whether an error says that there is no descriptor left.
 func exhausted(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	return oserr.Is(err, oserr.NoDescriptor)
 }
 
 // Sample measures what came since the last one. connections is how many the fleet holds towards the

@@ -1,26 +1,52 @@
 // Package host tells what the machine, or the container, allows this process: processors, memory, descriptors and
-// ephemeral ports, and how much of them it uses. It reads /proc and control groups, as Linux has them.
+// ephemeral ports, and how much of them it uses. On Linux it reads /proc and control groups; elsewhere a library tells less,
+// and Facts says what is not told.
 package host
 
 import (
 	"fmt"
 	"io/fs"
-	"math"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
-// Facts are what the process may use. They hardly change while it runs.
+// Facts are what the process may use. They hardly change while it runs. What the system does not tell is 0, and Unknown has it.
 type Facts struct {
-	Cores           int    // processors that Go uses at once; it heeds control groups
-	Memory          uint64 // bytes that the process may have: the machine's, or its control group's if that is less
-	MemoryAvailable uint64 // bytes of them that nobody uses
-	Descriptors     int    // open files and sockets (ulimit -n)
-	Ports           int    // ephemeral ports of one source address towards one target
-	Reuse           Reuse  // of ports whose connection ended
+	Cores           int     // processors that Go uses at once; it heeds control groups
+	Memory          uint64  // bytes that the process may have: the machine's, or its control group's if that is less
+	MemoryAvailable uint64  // bytes of them that nobody uses
+	Descriptors     int     // open files and sockets (ulimit -n); 0 also where there is no limit
+	Ports           int     // ephemeral ports of one source address towards one target
+	Reuse           Reuse   // of ports whose connection ended
+	Unknown         Unknown // what the system does not tell
+}
+
+// Unknown is a set of what a system does not tell; the zero value is that it tells all.
+type Unknown uint8
+
+// What a system may not tell.
+const (
+	UnknownProcessors Unknown = 1 << iota // how many of the machine's processors all programs use
+	UnknownSteal                          // what a hypervisor gives to other machines
+	UnknownMemory                         // how much there is
+	UnknownPorts                          // the range of ephemeral ports
+)
+
+// Has reports whether something is in the set.
+func (u Unknown) Has(x Unknown) bool { return u&x != 0 }
+
+// Names are what is in the set, in words: "the range of local ports".
+func (u Unknown) Names() []string {
+	var all []string
+	for i, name := range []string{
+		"the use of the machine's processors by other programs", "processors' time given to other machines", "memory", "the range of local ports",
+	} {
+		if u.Has(1 << i) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // Reuse says whether ports whose connection ended can be used again before their minute of waiting is
@@ -39,21 +65,12 @@ func (r Reuse) Applies(loopback bool) bool {
 	return r == ReuseAlways || (r == ReuseLoopback && loopback)
 }
 
-// Read reads the facts of this process.
-func Read() (Facts, error) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return Facts{}, fmt.Errorf("reading the limit of descriptors: %w", err)
-	}
-	f := Facts{Cores: runtime.GOMAXPROCS(0), Descriptors: int(min(limit.Cur, math.MaxInt32))}
-	return f, f.read(os.DirFS("/"))
-}
-
-// read completes facts from the files below a root.
-func (f *Facts) read(root fs.FS) error {
+// facts reads what the files below a root tell.
+func facts(root fs.FS) Facts {
+	f := Facts{Cores: runtime.GOMAXPROCS(0)}
 	total, available, err := meminfo(root)
 	if err != nil {
-		return err
+		f.Unknown |= UnknownMemory
 	}
 	f.Memory, f.MemoryAvailable = total, available
 	for _, g := range controlGroups(root, "memory") {
@@ -64,16 +81,19 @@ func (f *Facts) read(root fs.FS) error {
 		f.Memory = limit
 		f.MemoryAvailable = min(f.MemoryAvailable, limit-min(limit, used))
 	}
-	first, last, err := portRange(root)
-	if err != nil {
-		return err
+	if first, last, err := portRange(root); err == nil {
+		f.Ports = last - first + 1 - reserved(root, first, last)
+	} else {
+		f.Unknown |= UnknownPorts
 	}
-	f.Ports = last - first + 1 - reserved(root, first, last)
 	if b, err := fs.ReadFile(root, "proc/sys/net/ipv4/tcp_tw_reuse"); err == nil {
 		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 		f.Reuse = Reuse(n)
 	}
-	return nil
+	if count(root).Count == 0 {
+		f.Unknown |= UnknownProcessors | UnknownSteal
+	}
+	return f
 }
 
 // meminfo is the memory of the machine in bytes.

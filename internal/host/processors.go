@@ -3,7 +3,6 @@ package host
 import (
 	"io/fs"
 	"math"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ type Processors struct {
 	Limit         float64       // processors that a control group leaves this process; 0 for no limit
 	Periods, Held uint64        // of that limit, and those in which it held the process up
 	Waiting       time.Duration // in which something waited for a processor (/proc/pressure/cpu, "some")
-	Uptime        time.Duration // with the time that the machine was suspended
+	Uptime        time.Duration // of a clock that goes on while the machine is suspended
 	At            time.Time     // of these figures, by the process's clock, which stands still meanwhile
 }
 
@@ -29,7 +28,7 @@ func Count() Processors {
 	var p Processors
 	for range 3 { // a process that is stopped between the two clocks would take itself for a machine that was suspended
 		began := time.Now()
-		p = count(os.DirFS("/"))
+		p = countNow()
 		if p.At = time.Now(); p.At.Sub(began) < atOnce {
 			break
 		}

@@ -3,10 +3,8 @@ package host
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -18,20 +16,8 @@ type Usage struct {
 	TimeWait    int           // ports of all processes whose connection ended less than a minute ago
 }
 
-// Use reads what the process uses now. It is cheap enough for once a second with 100,000 connections.
-func Use() (Usage, error) {
-	u := Usage{CPU: OwnTime()}
-	return u, u.read(os.DirFS("/"), os.Getpagesize())
-}
-
-// OwnTime is the processors' time that this process used since it began.
-func OwnTime() time.Duration {
-	var r syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // cannot fail with this argument and a valid pointer (getrusage(2))
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
-func (u *Usage) read(root fs.FS, pageSize int) error {
+// readFiles reads what the files below a root tell.
+func (u *Usage) readFiles(root fs.FS, pageSize int) error {
 	b, err := fs.ReadFile(root, "proc/self/statm")
 	if err != nil {
 		return fmt.Errorf("reading the memory used: %w", err)

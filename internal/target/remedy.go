@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"syscall"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // WithRemedy adds to the error of a call to the service side what one can do about it, where that is known.
@@ -43,7 +43,7 @@ func remedyFor(err error) string {
 		if answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden {
 			return "check the policy and its key in target.hub: it must read and write the registry and connect services"
 		}
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case oserr.Is(err, oserr.Refused):
 		return "start what should listen there, or correct the port in target.hub"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "the target takes connections and does not answer: check what listens there"

@@ -12,7 +12,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/twinfleet/twinfleet/internal/terminal/plain"
 	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
@@ -119,11 +119,11 @@ func (d *Display) pump() {
 // wrap breaks lines that are too long for the terminal, less the last column: the program counts a line as one, and
 // blanks what is right of it.
 func (d *Display) wrap(lines []string) []string {
-	size, err := unix.IoctlGetWinsize(int(d.out.Fd()), unix.TIOCGWINSZ)
-	if len(lines) == 0 || err != nil || size.Col < 2 {
+	width, _, err := term.GetSize(int(d.out.Fd()))
+	if len(lines) == 0 || err != nil || width < 2 {
 		return lines
 	}
-	return strings.Split(ansi.Hardwrap(strings.Join(lines, "\n"), int(size.Col)-1, true), "\n")
+	return strings.Split(ansi.Hardwrap(strings.Join(lines, "\n"), width-1, true), "\n")
 }
 
 // Event tells what happened. What a reader may want to find later stays above the view.

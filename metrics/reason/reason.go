@@ -12,8 +12,9 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"syscall"
 	"unicode"
+
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // Reasons that others than Of give too.
@@ -130,23 +131,23 @@ func tlsReason(err error) string {
 func systemReason(err error) string {
 	var call *os.SyscallError
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case oserr.Is(err, oserr.Refused):
 		return "nothing listens at the target"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EPIPE):
+	case oserr.Is(err, oserr.Reset):
 		return "the target closed the connection"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case oserr.Is(err, oserr.NoDescriptor):
 		return "this machine has no descriptors left"
-	case errors.Is(err, syscall.EADDRNOTAVAIL) && errors.As(err, &call) && call.Syscall == "bind":
+	case oserr.Is(err, oserr.NoAddress) && errors.As(err, &call) && call.Syscall == "bind":
 		return "the source address is not one of this machine"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case oserr.Is(err, oserr.NoAddress):
 		return "this machine has no ports left"
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENETDOWN):
+	case oserr.Is(err, oserr.NetworkUnreachable):
 		return "the target's network is unreachable"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EHOSTDOWN):
+	case oserr.Is(err, oserr.HostUnreachable):
 		return "no route to the target"
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+	case oserr.Is(err, oserr.Forbidden):
 		return "this machine forbids the connection"
-	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+	case oserr.Is(err, oserr.NoMemory):
 		return "this machine has no memory left for connections"
 	}
 	return ""

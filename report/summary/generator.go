@@ -7,6 +7,7 @@ import "github.com/twinfleet/twinfleet/report"
 type Generator struct {
 	Verdict          string   `json:"verdict"`              // ok or saturated
 	Reasons          []string `json:"reasons,omitempty"`    // why it was saturated, one line each
+	Unmeasured       []string `json:"unmeasured,omitempty"` // what the system does not tell, so that nothing was held to it
 	Processors       int      `json:"processors"`           // that the program may use
 	ProcessorsUsed   float64  `json:"processors_used"`      // in the busiest second
 	TimersLate       float64  `json:"timers_late_seconds"`  // 99th percentile
@@ -53,7 +54,7 @@ func generatorSummary(h *report.Health) *Generator {
 	}
 	return &Generator{
 		Stages: stages, MachineProcessors: h.Processors, MachineProcessorsUsed: h.MachinePeak, Stopped: h.Stopped.Seconds(),
-		Verdict: verdict, Reasons: h.Reasons, Processors: h.Cores, ProcessorsUsed: h.CPUPeak,
+		Verdict: verdict, Reasons: h.Reasons, Unmeasured: h.Unmeasured, Processors: h.Cores, ProcessorsUsed: h.CPUPeak,
 		TimersLate: h.Late.Seconds(), ScheduleLag: h.Lag.Seconds(), GCShare: h.GCPeak, GCPause: h.GCPause.Seconds(),
 		Memory: h.MemoryPeak, MemoryLimit: h.MemoryLimit, Descriptors: h.Descriptors, DescriptorsLimit: h.MaxDescriptors, Ports: h.Ports, PortsLimit: h.MaxPorts,
 	}

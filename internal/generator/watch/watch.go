@@ -148,6 +148,9 @@ func (w *Watch) Health() *report.Health {
 	if h.Measured == 0 {
 		return nil
 	}
+	if w.meter != nil {
+		h.Unmeasured = w.meter.Unmeasured()
+	}
 	return &h
 }
 

@@ -1,3 +1,5 @@
+//go:build unix
+
 package terminal
 
 import (
@@ -15,17 +17,17 @@ func quiet(in *os.File) (restore func()) {
 		return none
 	}
 	fd := int(in.Fd())
-	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	before, err := unix.IoctlGetTermios(fd, getAttributes)
 	if err != nil {
 		return none
 	}
 	after := *before
 	after.Lflag &^= unix.ECHO | unix.ECHONL
-	if unix.IoctlSetTermios(fd, unix.TCSETS, &after) != nil {
+	if unix.IoctlSetTermios(fd, setNow, &after) != nil {
 		return none
 	}
 	// What was typed meanwhile was meant for nobody: the shell must not run it.
-	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETSF, before) }
+	return func() { _ = unix.IoctlSetTermios(fd, setFlushing, before) }
 }
 
 // Foreground reports whether this process may draw on a terminal: one in the background of a shell must not.
