@@ -124,16 +124,11 @@ func TestArrows(t *testing.T) {
 		"internal/language":        {"internal/language", "scenario/problem", "fleet/payload", "schedule"},
 		"scenario/problem":         {},
 		"scenario":                 {"scenario/problem", "internal/language", "fleet/link/drivers", "fleet/payload", "internal/identity", "internal/iothub", "metrics", "schedule"},
-<<<<<<< HEAD
 		"scenario/plan":            {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning":        {"internal/planning", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning/span":   {"scenario", "schedule"},
 		"internal/planning/walk":   {"internal/planning/span", "scenario", "schedule"},
-		"internal/doctor":          {"scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
-=======
-		"scenario/plan":            {"scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/doctor":          {"internal/oserr", "scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
->>>>>>> 94d54fe (it builds on macOS and Windows: what a system does not tell is said, its error numbers are understood)
 		"scenario/engine":          {"scenario", "fleet", "internal/backend", "internal/generator", "internal/identity", "internal/ledger", "internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule"},
 		"cmd":                      {""},
 		"internal/archtest":        {},
