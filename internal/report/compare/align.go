@@ -37,8 +37,8 @@ type part struct {
 // align finds what both runs did, and says what only one of them did.
 func (c *Comparison) align(before, after *report.History) *plan {
 	parts := [2][]part{split(before), split(after)}
-	settle(&parts[0], parts[1], before.Run)
-	settle(&parts[1], parts[0], after.Run)
+	settle(&parts[0], parts[1], stages(before))
+	settle(&parts[1], parts[0], stages(after))
 	c.onlyIn(parts[0], parts[1], "first", !after.Whole)
 	c.onlyIn(parts[1], parts[0], "second", !before.Whole)
 	var pairs [][2]part
@@ -160,10 +160,10 @@ func find(parts []part, stage string) int {
 
 // settle gives the samples of a stage that the other run had too, but so shortly that it has no sample of its own, to the
 // stage before it, or after it when it is the first.
-func settle(parts *[]part, other []part, run *report.Run) {
+func settle(parts *[]part, other []part, spans []report.Stage) {
 	for n := 0; n < len(*parts) && len(*parts) > 1; n++ {
 		x := (*parts)[n]
-		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(run.Stages, func(s report.Stage) bool { return s.Name == x.stage && s.To-s.From < ticks }) {
+		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(spans, func(s report.Stage) bool { return s.Name == x.stage && s.To-s.From < ticks }) {
 			continue
 		}
 		*parts = slices.Delete(*parts, n, n+1)
