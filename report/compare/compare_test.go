@@ -266,22 +266,38 @@ func TestRateOfWhatComesLater(t *testing.T) {
 	}
 }
 
-// A stage so short that only one run has a sample of it is no difference.
+// A stage so short that only one run has a sample of it is no difference, also when it has the name of another one, and when a
+// record was cut: then its events tell when it ended, and they come a little later.
 func TestShortStage(t *testing.T) {
 	w := networked
 	w.stalls = 0
-	runs := [2]*report.History{w.run(1), w.run(2)}
-	for i, kick := range []time.Duration{600 * time.Millisecond, 400 * time.Millisecond} {
-		hold := runs[i].Run.Stages[1]
-		runs[i].Run.Stages = []report.Stage{
-			runs[i].Run.Stages[0],
-			{Name: "kick", From: hold.From, To: hold.From + kick},
+	kicked := func(seed uint64, name string, kick time.Duration) *report.History {
+		h := w.run(seed)
+		hold := h.Run.Stages[1]
+		h.Run.Stages = []report.Stage{
+			h.Run.Stages[0],
+			{Name: name, From: hold.From, To: hold.From + kick},
 			{Name: "hold", From: hold.From + kick, To: hold.To},
 		}
+		return h
 	}
-	for i := range runs {
-		if c := compare.Compare(runs[i], runs[1-i], compare.Options{}); c.Answer() != compare.NothingWorse {
-			t.Errorf("%s; %v", c.Sentence(), c.Doubts)
+	for _, name := range []string{"kick", "ramp"} {
+		runs := [2]*report.History{kicked(1, name, 600*time.Millisecond), kicked(2, name, 400*time.Millisecond)}
+		for i := range runs {
+			if c := compare.Compare(runs[i], runs[1-i], compare.Options{}); c.Answer() != compare.NothingWorse {
+				t.Errorf("%s: %s; %v", name, c.Sentence(), c.Doubts)
+			}
+		}
+		whole, cut := kicked(1, name, 490*time.Millisecond), kicked(1, name, 490*time.Millisecond)
+		for _, s := range cut.Run.Stages {
+			cut.Events = append(cut.Events, report.Event{At: s.From + 20*time.Millisecond, Kind: "stage", Stage: s.Name, Text: s.Name, OK: true})
+		}
+		cut.Run.Stages = nil
+		cut = cutAt(cut, len(cut.Samples)-1)
+		for _, c := range []*compare.Comparison{compare.Compare(whole, cut, compare.Options{}), compare.Compare(cut, whole, compare.Options{})} {
+			if c.Answer() != compare.CannotTell || len(bad(c)) > 0 || strings.Contains(strings.Join(c.Doubts, "\n"), "stages differ") {
+				t.Errorf("%s, cut: %s; worse are %q; %v", name, c.Sentence(), bad(c), c.Doubts)
+			}
 		}
 	}
 }

@@ -91,6 +91,9 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFunc) {
 	both, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(e.soft, func() { cancel(context.Cause(e.soft)) })
+	if e.soft.Err() != nil { // AfterFunc calls from a goroutine of its own: what is begun meanwhile would go on
+		cancel(context.Cause(e.soft))
+	}
 	return both, func() {
 		stop()
 		cancel(nil)

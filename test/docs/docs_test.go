@@ -87,7 +87,8 @@ func TestCommands(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "my-scenario.yaml"), []byte(readers), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			environ := append(hubOf(t, binary, dir), "BINARY="+binary, "ROOT="+rig.Root(), "TWINFLEET_METRICS_ADDR=127.0.0.1:0", "HOME="+dir)
+			environ := append(hubOf(t, binary, dir), "BINARY="+binary, "ROOT="+rig.Root(), "HOME="+dir,
+				"TWINFLEET_LISTEN=127.0.0.1:0", "TWINFLEET_METRICS_ADDR=127.0.0.1:0") // the usual ports may be in use
 			for _, b := range blocks(t, file) {
 				if name, ok := strings.CutPrefix(strings.SplitN(b.text, "\n", 2)[0], "# "); ok && b.language == "yaml" && strings.HasSuffix(name, ".yaml") {
 					if err := os.WriteFile(filepath.Join(dir, name), []byte(b.text), 0o600); err != nil {

@@ -39,6 +39,9 @@ func (l *Load) Run(ctx context.Context) {
 		}
 		both, cancel := context.WithCancel(ctx)
 		stop := context.AfterFunc(window.Context, cancel)
+		if window.Context.Err() != nil { // AfterFunc calls from a goroutine of its own
+			cancel()
+		}
 		Run(both, window.Start, ramp(l.From, l.To, window.Length), func(_ int64, intended time.Time) bool {
 			turn := count
 			count++

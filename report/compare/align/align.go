@@ -44,8 +44,8 @@ type part struct {
 func Runs(before, after *report.History, notAsAsked func(stage string) string, allowed bool) *Plan {
 	p := &Plan{}
 	parts := [2][]part{split(before), split(after)}
-	settle(&parts[0], parts[1], before.Run)
-	settle(&parts[1], parts[0], after.Run)
+	settle(&parts[0], parts[1], stages(before))
+	settle(&parts[1], parts[0], stages(after))
 	p.onlyIn(parts[0], parts[1], "first", !after.Whole)
 	p.onlyIn(parts[1], parts[0], "second", !before.Whole)
 	var pairs [][2]part
@@ -160,11 +160,11 @@ func find(parts []part, stage string) int {
 
 // settle gives the samples of a stage that the other run had too, but so shortly that it has no sample of its own, to the
 // stage before it, or after it when it is the first.
-func settle(parts *[]part, other []part, run *report.Run) {
+func settle(parts *[]part, other []part, spans []report.Stage) {
 	for n := 0; n < len(*parts) && len(*parts) > 1; n++ {
 		x := (*parts)[n]
 		short := func(s report.Stage) bool { return s.Name == x.stage && s.To-s.From < ticks }
-		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(run.Stages, short) {
+		if x.length > 2*ticks || find(other, x.stage) >= 0 || !slices.ContainsFunc(spans, short) {
 			continue
 		}
 		*parts = slices.Delete(*parts, n, n+1)
