@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 const second = time.Second
@@ -131,7 +132,7 @@ func TestSessionsKeepTheirTimes(t *testing.T) {
 		h.twins, h.mute = false, true
 		g := fleet.Group{
 			Telemetry: fleet.Telemetry{Every: 200 * time.Millisecond, QoS: 1}, Timeout: second, InFlight: 100,
-			Session: schedule.Churn{Online: schedule.Fixed(2 * second), Offline: schedule.Fixed(second)},
+			Session: schedule.Churn{Online: chance.Fixed(2 * second), Offline: chance.Fixed(second)},
 		}
 		f, rec := newFleet(t, h, 1, 10, g)
 		to(t, f, 10, 0)
@@ -159,7 +160,7 @@ func TestALateReturnIsTheTargetsDoing(t *testing.T) {
 		h.twins, h.mute = false, true
 		g := fleet.Group{
 			Telemetry: fleet.Telemetry{Every: 200 * time.Millisecond, QoS: 1}, Timeout: 5 * second, InFlight: 100,
-			Session: schedule.Churn{Online: schedule.Fixed(2 * second), Offline: schedule.Fixed(second)},
+			Session: schedule.Churn{Online: chance.Fixed(2 * second), Offline: chance.Fixed(second)},
 		}
 		f, rec := newFleet(t, h, 1, 5, g)
 		to(t, f, 5, 0)
@@ -289,12 +290,12 @@ func TestNothingVanishes(t *testing.T) {
 		millis := func(most int, name string) time.Duration {
 			return time.Duration(rapid.IntRange(0, most).Draw(rt, name)) * time.Millisecond
 		}
-		independent, err := schedule.ParseDistribution("~" + every.String())
+		independent, err := chance.ParseDistribution("~" + every.String())
 		if err != nil {
 			rt.Fatal(err)
 		}
 		kinds := []string{"stall", "drop", "drop one", "away", "back", "refuse", "mute", "storm", "stage", "slow", "pause", "go on"}
-		gaps := rapid.SampledFrom([]schedule.Distribution{{}, schedule.Uniform(every/2, 3*every/2), independent}).Draw(rt, "gaps")
+		gaps := rapid.SampledFrom([]chance.Distribution{{}, chance.Uniform(every/2, 3*every/2), independent}).Draw(rt, "gaps")
 		var acts []act
 		for range rapid.IntRange(1, 12).Draw(rt, "acts") {
 			acts = append(acts, act{rapid.SampledFrom(kinds).Draw(rt, "kind"), millis(2000, "after"), millis(5000, "size")})

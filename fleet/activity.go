@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Activity is something that the devices of a group do repeatedly: what, when and how. What a group reports and the
@@ -17,11 +18,11 @@ import (
 type Activity struct {
 	// Operation is what it is measured as. One of a program's own is among metrics.Options.Operations.
 	Operation metrics.Operation
-	Every     time.Duration         // on each device's own schedule, at its own phase; 0 is on none
-	Gaps      schedule.Distribution // between two, by chance, instead of Every; the zero value is Every
-	Sync      bool                  // all devices in the same instant
-	AtOnce    bool                  // one comes with each connection; those of the schedule follow at the phase of the device
-	Rated     bool                  // takes its turn when Fleet.Load asks for the operation
+	Every     time.Duration       // on each device's own schedule, at its own phase; 0 is on none
+	Gaps      chance.Distribution // between two, by chance, instead of Every; the zero value is Every
+	Sync      bool                // all devices in the same instant
+	AtOnce    bool                // one comes with each connection; those of the schedule follow at the phase of the device
+	Rated     bool                // takes its turn when Fleet.Load asks for the operation
 	// Start starts one. It must not block, and is called by one goroutine of the device at a time.
 	Start func(*Turn)
 }
@@ -102,13 +103,13 @@ func (f *Fleet) addActivities(g *group) {
 		})
 	}
 	for _, a := range g.Activities {
-		chance := schedule.NewStream(f.cfg.Seed, "activity "+string(a.Operation))
+		draws := chance.NewStream(f.cfg.Seed, "activity "+string(a.Operation))
 		own := &activity{Activity: a, series: f.cfg.Recorder.Series(a.Operation, g.Name)}
 		own.rhythm = func(i int) schedule.Rhythm {
 			return f.calendar.Activity(string(a.Operation), i, a.Every, a.Gaps, a.Sync)
 		}
 		own.start = func(d *device, conn link.Conn, turn int64, intended, free time.Time) {
-			chance.Seed(&d.pcg, d.index, turn)
+			draws.Seed(&d.pcg, d.index, turn)
 			t := &Turn{Device: d.who, N: turn, Rand: &d.rng, d: d, conn: conn, act: own, intended: intended, free: free}
 			if a.Start(t); !t.started {
 				own.series.Drop(intended, metrics.DropOther)

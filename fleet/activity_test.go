@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // beats is a topic that the hub takes from a device.
@@ -95,7 +96,7 @@ func TestActivityDrawsAndMistakes(t *testing.T) {
 	draws := func() (all []int64) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub()
-			gaps, err := schedule.ParseDistribution("~500ms")
+			gaps, err := chance.ParseDistribution("~500ms")
 			if err != nil {
 				t.Fatal(err)
 			}

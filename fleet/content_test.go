@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // The n-th report and the n-th message of a device are the same with one seed, however often
@@ -16,7 +17,7 @@ func TestContentFollowsFromTheSeed(t *testing.T) {
 	run := func(seed uint64, disturb func(*hub, *fleet.Fleet)) (h *hub) {
 		synctest.Test(t, func(t *testing.T) {
 			h = newHub()
-			chain := schedule.NewChain(weights(t, "cellular wifi", 60, 40), map[string]schedule.Weighted[string]{
+			chain := chance.NewChain(weights(t, "cellular wifi", 60, 40), map[string]chance.Weighted[string]{
 				"cellular": weights(t, "cellular wifi", 90, 10), "wifi": weights(t, "wifi cellular", 70, 30),
 			})
 			f, rec := newFleet(t, h, seed, 20, fleet.Group{

@@ -11,7 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Devices answer desired properties as IoT Plug and Play does, once, and the older of two not at all.
@@ -25,7 +25,7 @@ func TestDesiredAndMethods(t *testing.T) {
 		var reported []fleet.Report
 		f, err := fleet.New(fleet.Config{
 			Seed: 1, Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}),
-			Groups:    []fleet.Group{{Name: "robots", IDs: []string{"r"}, Answer: true, Methods: fleet.Methods{Delay: schedule.Fixed(300 * time.Millisecond), Status: 202}}},
+			Groups:    []fleet.Group{{Name: "robots", IDs: []string{"r"}, Answer: true, Methods: fleet.Methods{Delay: chance.Fixed(300 * time.Millisecond), Status: 202}}},
 			OnDesired: func(u fleet.DesiredUpdate) { told = append(told, fmt.Sprint(u.Complete, u.Version)) },
 			OnReporting: func(index int, sent time.Time) {
 				mu.Lock()

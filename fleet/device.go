@@ -196,7 +196,7 @@ func (d *device) backoff(why error) time.Duration {
 	if errors.As(why, &refused) && refused.Code == serverUnavailable && d.group.Throttled.Max > 0 {
 		b = d.group.Throttled
 	}
-	delay := b.Delay(d.attempt, d.fleet.chance.backoff.Unit(d.index, d.turns.attempts))
+	delay := b.Delay(d.attempt, d.fleet.streams.backoff.Unit(d.index, d.turns.attempts))
 	d.attempt++
 	d.turns.attempts++
 	return delay

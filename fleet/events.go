@@ -211,7 +211,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 
 // answerMethod puts the answer to a direct method on the agenda, after the group's delay.
 func (d *device) answerMethod(a *agenda, e event) {
-	d.fleet.chance.methods.Seed(&d.pcg, d.index, d.turns.methods)
+	d.fleet.streams.methods.Seed(&d.pcg, d.index, d.turns.methods)
 	d.turns.methods++
 	a.answers = append(a.answers, delayedAnswer{
 		at:      time.Now().Add(d.group.Methods.Delay.Draw(&d.rng)),

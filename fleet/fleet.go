@@ -16,6 +16,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
+	"github.com/twinfleet/twinfleet/schedule/roster"
 )
 
 // Fleet is running devices. Start, Scale, Load and Storm may be used from one goroutine at a time.
@@ -30,8 +32,8 @@ type Fleet struct {
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
-	roster   *schedule.Roster // which devices are started and not scaled away
-	chance   chance
+	active   *roster.Roster // which devices are started and not scaled away
+	streams  streams
 	protocol protocol.Protocol
 
 	calendar schedule.Calendar
@@ -52,19 +54,19 @@ type Fleet struct {
 	longest     time.Duration   // time-out of a group
 }
 
-// chance is the streams of what devices do.
-type chance struct {
-	connectivity, properties, payload schedule.Stream // by reports, and messages
-	backoff, methods                  schedule.Stream // by the like
+// streams are the streams of what devices do.
+type streams struct {
+	connectivity, properties, payload chance.Stream // by reports, and messages
+	backoff, methods                  chance.Stream // by the like
 }
 
-func newChance(seed uint64) chance {
-	return chance{
-		connectivity: schedule.NewStream(seed, "connectivity"),
-		properties:   schedule.NewStream(seed, "properties"),
-		payload:      schedule.NewStream(seed, "payload"),
-		backoff:      schedule.NewStream(seed, "backoff"),
-		methods:      schedule.NewStream(seed, "methods"),
+func newStreams(seed uint64) streams {
+	return streams{
+		connectivity: chance.NewStream(seed, "connectivity"),
+		properties:   chance.NewStream(seed, "properties"),
+		payload:      chance.NewStream(seed, "payload"),
+		backoff:      chance.NewStream(seed, "backoff"),
+		methods:      chance.NewStream(seed, "methods"),
 	}
 }
 
@@ -86,7 +88,7 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Fleet{
-		cfg: cfg, log: cfg.Logger, start: time.Now(), chance: newChance(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
+		cfg: cfg, log: cfg.Logger, start: time.Now(), streams: newStreams(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
 		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation.Rotation), protocol: cfg.Target.Protocol(),
 	}
 	if cfg.Run != "" {
@@ -113,7 +115,7 @@ func New(cfg Config) (*Fleet, error) {
 	for i, g := range f.groups {
 		groups = append(groups, slices.Repeat([]int{i}, len(g.IDs))...)
 	}
-	f.roster = schedule.NewRoster(f.order, groups)
+	f.active = roster.New(f.order, groups)
 	return f, nil
 }
 
@@ -157,7 +159,7 @@ func (f *Fleet) addGroup(g Group) {
 func (f *Fleet) Len() int { return len(f.devices) }
 
 // Active is how many devices are started and not scaled away.
-func (f *Fleet) Active() int { return f.roster.Active() }
+func (f *Fleet) Active() int { return f.active.Active() }
 
 // Counts is how many devices are in each state.
 func (f *Fleet) Counts() map[string]int {
@@ -207,7 +209,7 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 // Scale makes the number of active devices follow a curve from now on, as schedule.Curve.Steps says, and
 // returns when the curve is over, or with the cause of ctx.
 func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
-	return f.follow(ctx, schedule.Toward(f.Active(), curve.Steps(f.Active())), curve.Total())
+	return f.follow(ctx, roster.Toward(f.Active(), curve.Steps(f.Active())), curve.Total())
 }
 
 // Arrive brings the number of active devices to a goal, up or down, one after the other at a rate that
@@ -218,17 +220,17 @@ func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error
 	if !ok {
 		over = rate.Total()
 	}
-	return f.follow(ctx, schedule.Toward(f.Active(), rate.Arrivals(f.Active(), goal)), over)
+	return f.follow(ctx, roster.Toward(f.Active(), rate.Arrivals(f.Active(), goal)), over)
 }
 
 // ScaleGroups makes the number of active devices of each group go to a goal of its own over a time, linearly; goals below 0
 // leave a group as it is. It returns when the time is over, or with the cause of ctx.
 func (f *Fleet) ScaleGroups(ctx context.Context, goals []int, over time.Duration) error {
-	return f.follow(ctx, slices.Values(f.roster.Moves(goals, over)), over)
+	return f.follow(ctx, slices.Values(f.active.Moves(goals, over)), over)
 }
 
 // follow starts and stops devices at their times, and lasts so long.
-func (f *Fleet) follow(ctx context.Context, moves iter.Seq[schedule.Move], over time.Duration) error {
+func (f *Fleet) follow(ctx context.Context, moves iter.Seq[roster.Move], over time.Duration) error {
 	begin := time.Now()
 	s := newSleeper()
 	defer s.stop()
@@ -244,7 +246,7 @@ func (f *Fleet) follow(ctx context.Context, moves iter.Seq[schedule.Move], over 
 
 // move starts the next device, of a group or of all, or stops the last.
 func (f *Fleet) move(group int, up bool, intended time.Time) {
-	place, ok := f.roster.Move(group, up)
+	place, ok := f.active.Move(group, up)
 	if !ok {
 		return
 	}
@@ -283,7 +285,7 @@ func (f *Fleet) finished() bool {
 func (f *Fleet) Stop(ctx context.Context) {
 	f.Finish()
 	for f.Active() > 0 {
-		f.move(schedule.Everyone, false, f.end)
+		f.move(roster.Everyone, false, f.end)
 	}
 	stop := context.AfterFunc(ctx, f.cancel)
 	defer stop()
@@ -297,7 +299,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...string) int {
 	cut, now := 0, time.Now()
 	hits := func(place int) bool {
-		return f.roster.IsActive(place) && (len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name))
+		return f.active.IsActive(place) && (len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name))
 	}
 	for _, x := range f.calendar.Storm(round, len(f.order), hits, share, within) {
 		select {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Group is devices that share a profile.
@@ -40,22 +41,22 @@ type Group struct {
 
 // Reporting is how devices report their connectivity.
 type Reporting struct {
-	Types schedule.Chain[string] // of connectivity; empty reports nothing
-	Extra *payload.Template      // further reported properties, a JSON object; nil for none
-	Every time.Duration          // 0 reports once a connection
-	Gaps  schedule.Distribution  // between two reports, by chance, instead of Every; the zero value is Every
-	Sync  bool                   // all devices report in the same instant, instead of spread over Every
+	Types chance.Chain[string] // of connectivity; empty reports nothing
+	Extra *payload.Template    // further reported properties, a JSON object; nil for none
+	Every time.Duration        // 0 reports once a connection
+	Gaps  chance.Distribution  // between two reports, by chance, instead of Every; the zero value is Every
+	Sync  bool                 // all devices report in the same instant, instead of spread over Every
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration         // 0 sends only what a stage's rate asks for
-	Gaps    schedule.Distribution // between two messages, by chance, instead of Every; the zero value is Every
-	Rated   bool                  // takes its turn when a stage asks the fleet for a rate of messages
-	Payload payload.Source        // of a message; nil sends {}
-	QoS     byte                  // 0 to 2
-	Retain  bool                  // set the retain flag
-	Sync    bool                  // all devices in one instant, instead of spread over Every
+	Every   time.Duration       // 0 sends only what a stage's rate asks for
+	Gaps    chance.Distribution // between two messages, by chance, instead of Every; the zero value is Every
+	Rated   bool                // takes its turn when a stage asks the fleet for a rate of messages
+	Payload payload.Source      // of a message; nil sends {}
+	QoS     byte                // 0 to 2
+	Retain  bool                // set the retain flag
+	Sync    bool                // all devices in one instant, instead of spread over Every
 	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
 	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
 	Deliveries int
@@ -70,8 +71,8 @@ type Tokens struct {
 
 // Methods is how devices answer direct methods.
 type Methods struct {
-	Delay  schedule.Distribution // before the answer; zero for at once
-	Status int                   // 200 when 0
+	Delay  chance.Distribution // before the answer; zero for at once
+	Status int                 // 200 when 0
 }
 
 // withDefaults fills in what a group leaves open, so that a zero value is the careful choice.

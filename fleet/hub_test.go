@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // hub is a hub in memory, behind the driver's interface: it answers after a latency, and can stall,
@@ -294,9 +295,9 @@ func to(t *testing.T, f *fleet.Fleet, n int, over time.Duration) {
 }
 
 // weights is a choice, for tests.
-func weights(t *testing.T, names string, w ...float64) schedule.Weighted[string] {
+func weights(t *testing.T, names string, w ...float64) chance.Weighted[string] {
 	t.Helper()
-	c, err := schedule.NewWeighted(strings.Fields(names), w)
+	c, err := chance.NewWeighted(strings.Fields(names), w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,8 +305,8 @@ func weights(t *testing.T, names string, w ...float64) schedule.Weighted[string]
 }
 
 // types is a connectivity without memory.
-func types(t *testing.T, names string, w ...float64) schedule.Chain[string] {
-	return schedule.NewChain(weights(t, names, w...), nil)
+func types(t *testing.T, names string, w ...float64) chance.Chain[string] {
+	return chance.NewChain(weights(t, names, w...), nil)
 }
 
 func compile(t *testing.T, v any) *payload.Template {

@@ -8,6 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // In virtual time the generator is never late by its own doing, whatever the target does: what waits for an answer that makes
@@ -19,7 +20,7 @@ func TestLatenessOfTheTarget(t *testing.T) {
 		f, rec := brokerFleet(t, h, func(sensors, _ *fleet.Group) {
 			sensors.InFlight, sensors.Wait = 1, true
 			sensors.Telemetry.Every = 200 * time.Millisecond
-			sensors.Session = schedule.Churn{Online: schedule.Fixed(4 * time.Second), Offline: schedule.Fixed(time.Second)}
+			sensors.Session = schedule.Churn{Online: chance.Fixed(4 * time.Second), Offline: chance.Fixed(time.Second)}
 		})
 		to(t, f, 12, 2*time.Second)
 		for range 3 {

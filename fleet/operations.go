@@ -10,7 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // begin counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
@@ -88,7 +88,7 @@ func (d *device) getTwin(conn link.Conn, intended time.Time) {
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
 func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
-	types, u := &d.group.Report.Types, d.fleet.chance.connectivity.Unit(d.index, turn)
+	types, u := &d.group.Report.Types, d.fleet.streams.connectivity.Unit(d.index, turn)
 	if turn == 0 {
 		d.connectivity = types.First(u)
 	} else {
@@ -100,7 +100,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
 		before := len(body)
-		body = d.render(body, extra, d.fleet.chance.properties, turn)
+		body = d.render(body, extra, d.fleet.streams.properties, turn)
 		body[before] = ',' // instead of the brace
 		if len(body) == before+2 {
 			body = body[:before] // no properties after all
@@ -114,8 +114,8 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 }
 
 // render appends what a source gives for the turn of the device, counted from 0.
-func (d *device) render(body []byte, source payload.Source, chance schedule.Stream, turn int64) []byte {
-	chance.Seed(&d.pcg, d.index, turn)
+func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64) []byte {
+	draws.Seed(&d.pcg, d.index, turn)
 	d.context.Seq, d.context.Now = turn+1, time.Now()
 	return source.Append(body, &d.context)
 }
@@ -124,7 +124,7 @@ func (d *device) render(body []byte, source payload.Source, chance schedule.Stre
 func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 	body := []byte("{}")
 	if source := d.group.Telemetry.Payload; source != nil {
-		body = d.render(nil, source, d.fleet.chance.payload, turn)
+		body = d.render(nil, source, d.fleet.streams.payload, turn)
 	}
 	measured := d.group.Telemetry.Deliveries > 0
 	if measured {

@@ -8,6 +8,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // The last device of a ramp is due before the ramp is over, and has the time to connect; so has the last of
@@ -99,7 +100,7 @@ func TestSessionsOutlastConnections(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub()
 			h.latency = 0
-			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{Online: schedule.Fixed(10 * time.Second), Offline: schedule.Fixed(5 * time.Second)}})
+			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{Online: chance.Fixed(10 * time.Second), Offline: chance.Fixed(5 * time.Second)}})
 			to(t, f, 1, 0)
 			offline := time.Duration(0)
 			time.Sleep(500 * time.Millisecond)

@@ -9,19 +9,20 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Sessions last, and absences do, as the seed says, and a device that was away reports once more.
 func TestChurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
-		churn := schedule.Churn{Online: schedule.Uniform(5*time.Second, 15*time.Second), Offline: schedule.Fixed(2 * time.Second)}
+		churn := schedule.Churn{Online: chance.Uniform(5*time.Second, 15*time.Second), Offline: chance.Fixed(2 * time.Second)}
 		f, rec := newFleet(t, h, 7, 5, fleet.Group{Report: fleet.Reporting{Types: types(t, "wifi", 1)}, Session: churn})
 		to(t, f, 5, 0)
 		time.Sleep(2 * time.Minute)
 		f.Stop(t.Context())
 		balanced(t, rec.Snapshot())
-		stream := schedule.NewStream(7, "session")
+		stream := chance.NewStream(7, "session")
 		for i := range 5 {
 			dials := h.dials[fmt.Sprintf("robots-%03d", i)]
 			if len(dials) < 8 {

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/roster"
 )
 
 // number is a number of devices in the file, which may be a share of the fleet, or of a group.
@@ -170,7 +171,7 @@ func (s *Scenario) ActiveAt(stage int) []int { return s.Stages[stage].active }
 
 // Roster is the fleet before the first stage, and the indexes of the devices in the order in which they start: those who
 // listen before those who talk.
-func (s *Scenario) Roster() (order []int, roster *schedule.Roster) {
+func (s *Scenario) Roster() (order []int, active *roster.Roster) {
 	var groups, ranks []int
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
@@ -182,5 +183,5 @@ func (s *Scenario) Roster() (order []int, roster *schedule.Roster) {
 		ranks = append(ranks, slices.Repeat([]int{rank}, g.Count)...)
 	}
 	order = schedule.NewCalendar(s.Seed).Order(ranks)
-	return order, schedule.NewRoster(order, groups)
+	return order, roster.New(order, groups)
 }

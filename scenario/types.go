@@ -10,7 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/scenario/problem"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Scenario is a valid scenario. It is not changed after Load.
@@ -48,23 +48,23 @@ type Fleet struct {
 
 // Group is devices that share a profile.
 type Group struct {
-	Name      string                // in metrics and device ids
-	Count     int                   // devices, 1 to 10,000,000
-	ID        string                // template: {group} and {index}
-	Identity  Identity              // how the hub knows the devices
-	Report    Report                // what goes into their twins
-	Telemetry Telemetry             // messages that they send
-	Subscribe Subscribe             // broker only: what they listen to
-	Online    schedule.Distribution // how long a device stays; zero for always, with Offline
-	Offline   schedule.Distribution // how long it stays away between
-	Tokens    Tokens                // how its credentials end
-	Backoff   string                // exponential, steep, fixed or none
-	KeepAlive time.Duration         // of MQTT, in whole seconds
-	Timeout   time.Duration         // of every operation of a device
-	Answer    bool                  // desired properties are answered in reported
-	Method    Method                // how direct methods are answered
-	InFlight  int                   // unanswered operations of one device
-	Overflow  string                // what is due beyond InFlight: drop or wait
+	Name      string              // in metrics and device ids
+	Count     int                 // devices, 1 to 10,000,000
+	ID        string              // template: {group} and {index}
+	Identity  Identity            // how the hub knows the devices
+	Report    Report              // what goes into their twins
+	Telemetry Telemetry           // messages that they send
+	Subscribe Subscribe           // broker only: what they listen to
+	Online    chance.Distribution // how long a device stays; zero for always, with Offline
+	Offline   chance.Distribution // how long it stays away between
+	Tokens    Tokens              // how its credentials end
+	Backoff   string              // exponential, steep, fixed or none
+	KeepAlive time.Duration       // of MQTT, in whole seconds
+	Timeout   time.Duration       // of every operation of a device
+	Answer    bool                // desired properties are answered in reported
+	Method    Method              // how direct methods are answered
+	InFlight  int                 // unanswered operations of one device
+	Overflow  string              // what is due beyond InFlight: drop or wait
 	place     problem.Place
 }
 
@@ -76,22 +76,22 @@ type Weight struct {
 
 // Report is how devices report.
 type Report struct {
-	Types      []Weight              // of connectivity; empty reports nothing
-	Next       map[string][]Weight   // the type after another; empty draws from Types every time
-	Properties *payload.Template     // sent beside connectivity; nil for none
-	Every      time.Duration         // in the mean, with Gaps
-	Gaps       schedule.Distribution // between two reports, by chance; zero for always Every
-	Sync       bool                  // all devices in one instant, instead of spread over Every
+	Types      []Weight            // of connectivity; empty reports nothing
+	Next       map[string][]Weight // the type after another; empty draws from Types every time
+	Properties *payload.Template   // sent beside connectivity; nil for none
+	Every      time.Duration       // in the mean, with Gaps
+	Gaps       chance.Distribution // between two reports, by chance; zero for always Every
+	Sync       bool                // all devices in one instant, instead of spread over Every
 }
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration         // in the mean, with Gaps
-	Gaps    schedule.Distribution // between two messages, by chance; zero for always Every
-	Payload *payload.Template     // of a message; nil sends {}
-	QoS     int                   // 0 to 2; IoT Hub takes 0 and 1
-	Retain  bool                  // set the retain flag
-	Sync    bool                  // all devices in one instant, instead of spread over Every
+	Every   time.Duration       // in the mean, with Gaps
+	Gaps    chance.Distribution // between two messages, by chance; zero for always Every
+	Payload *payload.Template   // of a message; nil sends {}
+	QoS     int                 // 0 to 2; IoT Hub takes 0 and 1
+	Retain  bool                // set the retain flag
+	Sync    bool                // all devices in one instant, instead of spread over Every
 
 	Present    bool          // the file says something of telemetry
 	Rows       *payload.Rows // instead of Payload
@@ -107,8 +107,8 @@ type Tokens struct {
 
 // Method is how devices answer direct methods.
 type Method struct {
-	Delay  schedule.Distribution // before the answer; zero for at once
-	Status int                   // of the answer, 1 to 999; 200 is well
+	Delay  chance.Distribution // before the answer; zero for at once
+	Status int                 // of the answer, 1 to 999; 200 is well
 }
 
 // Range is a rate per second that changes linearly over a stage.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/scenario/problem"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 // Service is the service side.
@@ -24,14 +24,14 @@ type Service struct {
 
 // Query is a query on a schedule.
 type Query struct {
-	Name     string         // in metrics and thresholds
-	SQL      string         // in the IoT Hub query language
-	Every    time.Duration  // 0 when it has a Cron
-	Cron     *schedule.Cron // nil when it has Every
-	Expect   *Expectation   // nil expects nothing
-	PageSize int            // items a page, 1 to 1000
-	Timeout  time.Duration  // of the whole result
-	Stages   []string       // empty for the whole run
+	Name     string           // in metrics and thresholds
+	SQL      string           // in the IoT Hub query language
+	Every    time.Duration    // 0 when it has a Cron
+	Cron     *cron.Expression // nil when it has Every
+	Expect   *Expectation     // nil expects nothing
+	PageSize int              // items a page, 1 to 1000
+	Timeout  time.Duration    // of the whole result
+	Stages   []string         // empty for the whole run
 	place    problem.Place
 }
 

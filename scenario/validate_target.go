@@ -8,7 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/scenario/problem"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // finishTarget finds out what kind of target it is.
@@ -64,7 +64,7 @@ func (r *reader) validateTarget(t *Target) {
 			}
 		}
 	}
-	if _, err := schedule.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
+	if _, err := chance.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
 		r.FailAt("target.query_lag", problem.Place{}, "%v", err)
 	}
 }

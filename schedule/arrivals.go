@@ -3,6 +3,8 @@ package schedule
 import (
 	"iter"
 	"time"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Even are the times of events whose rate a second follows the curve, at even distances: Nth of each.
@@ -21,8 +23,8 @@ func (c Curve) Even() iter.Seq[time.Duration] {
 // a name and an index.
 func (c Curve) Poisson(seed uint64, name string, index int) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
-		chance := Rand(seed, name, index)
-		for n := chance.ExpFloat64(); ; n += chance.ExpFloat64() {
+		draws := chance.Rand(seed, name, index)
+		for n := draws.ExpFloat64(); ; n += draws.ExpFloat64() {
 			if at, ok := c.TimeOf(n); !ok || !yield(at) {
 				return
 			}

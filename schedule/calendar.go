@@ -5,50 +5,53 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Calendar is when the devices of a fleet act, as far as chance decides it: pure functions of the fleet's seed
 // and of a device's index. Who plans a run and who runs it ask the same one.
 type Calendar struct {
 	seed              uint64
-	session, renewal  Stream
-	reports, messages Stream // of random gaps
+	session, renewal  chance.Stream
+	reports, messages chance.Stream // of random gaps
 }
 
 // NewCalendar makes the calendar of a seed.
 func NewCalendar(seed uint64) Calendar {
-	return Calendar{seed, NewStream(seed, "session"), NewStream(seed, "renewal"), NewStream(seed, "reports"), NewStream(seed, "messages")}
+	stream := func(name string) chance.Stream { return chance.NewStream(seed, name) }
+	return Calendar{seed, stream("session"), stream("renewal"), stream("reports"), stream("messages")}
 }
 
 // Order is the indexes of devices in the order in which they start: those of a lower rank first, at random
 // among those of one. ranks has one for each index.
 func (c Calendar) Order(ranks []int) []int {
-	order := Rand(c.seed, "order", 0).Perm(len(ranks))
+	order := chance.Rand(c.seed, "order", 0).Perm(len(ranks))
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ranks[a], ranks[b]) })
 	return order
 }
 
 // Reports is when a device reports on its own: at its own phase of the period, or in step with all others; after gaps of
 // its own instead, or of all others, when gaps is not zero.
-func (c Calendar) Reports(index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+func (c Calendar) Reports(index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
 	return rhythm(c.reports, c.seed, index, period, gaps, sync)
 }
 
 // Messages is when a device sends a message on its own, likewise.
-func (c Calendar) Messages(index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+func (c Calendar) Messages(index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
 	return rhythm(c.messages, c.seed+1, index, period, gaps, sync)
 }
 
 // Activity is when a device does something else on its own, likewise.
-func (c Calendar) Activity(name string, index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
-	stream := NewStream(c.seed, "activity gaps "+name)
-	return rhythm(stream, stream.seed^stream.name, index, period, gaps, sync)
+func (c Calendar) Activity(name string, index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
+	stream := chance.NewStream(c.seed, "activity gaps "+name)
+	return rhythm(stream, stream.Key(), index, period, gaps, sync)
 }
 
 // everybody stands for the index of all devices, which have their gaps in common.
 const everybody = -1
 
-func rhythm(stream Stream, seed uint64, index int, period time.Duration, gaps Distribution, sync bool) Rhythm {
+func rhythm(stream chance.Stream, seed uint64, index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
 	switch {
 	case gaps.IsZero():
 		return Rhythm{every: every(seed, index, period, sync)}
@@ -92,11 +95,11 @@ func (c Calendar) Storm(round, places int, hits func(place int) bool, share floa
 			among = append(among, place)
 		}
 	}
-	chance := Rand(c.seed, "storm", round)
-	victims := chance.Perm(len(among))[:int(math.Round(share*float64(len(among))))]
+	draws := chance.Rand(c.seed, "storm", round)
+	victims := draws.Perm(len(among))[:int(math.Round(share*float64(len(among))))]
 	cuts := make([]Cut, len(victims))
 	for i, victim := range victims {
-		cuts[i] = Cut{among[victim], time.Duration(chance.Float64() * float64(within))}
+		cuts[i] = Cut{among[victim], time.Duration(draws.Float64() * float64(within))}
 	}
 	return cuts
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 func TestCalendar(t *testing.T) {
@@ -24,17 +26,17 @@ func TestCalendar(t *testing.T) {
 	if slices.Sort(order); order[0] != 0 || len(slices.Compact(order)) != 100 {
 		t.Error("the order does not hold each device once")
 	}
-	if e := c.Reports(7, s, Distribution{}, true); e.every != (Every{Period: s}) {
+	if e := c.Reports(7, s, chance.Distribution{}, true); e.every != (Every{Period: s}) {
 		t.Errorf("in step: %+v", e)
 	}
-	if a, b := c.Reports(7, s, Distribution{}, false), c.Messages(7, s, Distribution{}, false); a.every.Phase == b.every.Phase || a != same.Reports(7, s, Distribution{}, false) {
+	if a, b := c.Reports(7, s, chance.Distribution{}, false), c.Messages(7, s, chance.Distribution{}, false); a.every.Phase == b.every.Phase || a != same.Reports(7, s, chance.Distribution{}, false) {
 		t.Errorf("reports %+v, messages %+v", a, b)
 	}
 	for n := range int64(100) {
 		if at := c.Renewal(3, n, time.Hour, time.Minute, 10*s); at > 59*time.Minute || at < 59*time.Minute-10*s {
 			t.Errorf("renewal %d after %v", n, at)
 		}
-		churn := Churn{Uniform(s, 2*s), Uniform(3*s, 4*s)}
+		churn := Churn{chance.Uniform(s, 2*s), chance.Uniform(3*s, 4*s)}
 		if on, off := c.Session(churn, 3, n); on < s || on > 2*s || off < 3*s || off > 4*s {
 			t.Errorf("session %d: %v on, %v off", n, on, off)
 		}

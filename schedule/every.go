@@ -1,6 +1,10 @@
 package schedule
 
-import "time"
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
+)
 
 // Every is a periodic schedule: due at Phase, Phase+Period, Phase+2·Period, and so on.
 type Every struct {
@@ -31,5 +35,5 @@ func Spread(seed uint64, index int, period time.Duration) time.Duration {
 	if period <= 0 {
 		return 0
 	}
-	return time.Duration(Unit(seed, "phase", index) * float64(period))
+	return time.Duration(chance.Unit(seed, "phase", index) * float64(period))
 }

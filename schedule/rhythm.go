@@ -1,13 +1,17 @@
 package schedule
 
-import "time"
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
+)
 
 // Rhythm is when a device does something on its own, repeatedly: every so often, or after gaps that chance draws by
 // device and turn, whatever became of the turns before. The zero value is never.
 type Rhythm struct {
 	every  Every
-	gaps   Distribution
-	stream Stream
+	gaps   chance.Distribution
+	stream chance.Stream
 	index  int
 }
 
@@ -23,8 +27,8 @@ func (r Rhythm) IsZero() bool { return r.every.Period == 0 && r.gaps.IsZero() }
 // gap is the time before a turn, counted from 0. It is never 0, so that no two turns are due at once. Before the first
 // one it is a part of a gap, for the device was there before; an exponential gap has no memory and is whole.
 func (r Rhythm) gap(turn int64) time.Duration {
-	d := r.gaps.at(r.stream.Unit(r.index, turn))
-	if turn == 0 && r.gaps.kind != exponential {
+	d := r.gaps.At(r.stream.Unit(r.index, turn))
+	if turn == 0 && !r.gaps.Memoryless() {
 		d = time.Duration(r.stream.Unit(r.index, -1) * float64(d))
 	}
 	return max(1, d)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // dues are the due times up to a time.
@@ -21,7 +23,7 @@ func dues(r Rhythm, until time.Duration) (all []time.Duration) {
 // However somebody goes through a rhythm, forward, it is the same: nothing is due twice, and nothing is passed over.
 func TestRhythmWhateverTheSteps(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		gaps := rapid.SampledFrom([]Distribution{{}, Uniform(time.Second, 3*time.Second), Uniform(0, time.Second), {exponential, 2 * time.Second, 0}}).Draw(rt, "gaps")
+		gaps := rapid.SampledFrom([]chance.Distribution{{}, chance.Uniform(time.Second, 3*time.Second), chance.Uniform(0, time.Second), chance.Exponential(2 * time.Second)}).Draw(rt, "gaps")
 		calendar := NewCalendar(rapid.Uint64().Draw(rt, "seed"))
 		r := calendar.Reports(rapid.IntRange(0, 1000).Draw(rt, "index"), 2*time.Second, gaps, rapid.Bool().Draw(rt, "sync"))
 		all := dues(r, time.Hour)
@@ -54,11 +56,11 @@ func TestRhythmWhateverTheSteps(t *testing.T) {
 // unless all keep step.
 func TestRandomGaps(t *testing.T) {
 	calendar := NewCalendar(1)
-	independent := Distribution{exponential, 15 * time.Second, 0}
+	independent := chance.Exponential(15 * time.Second)
 	var lengths []float64
 	for index := range 200 {
 		previous := time.Duration(0)
-		for i, at := range dues(calendar.Messages(index, 0, Uniform(10*time.Second, 20*time.Second), false), time.Hour) {
+		for i, at := range dues(calendar.Messages(index, 0, chance.Uniform(10*time.Second, 20*time.Second), false), time.Hour) {
 			if gap := at - previous; i > 0 && gap < 10*time.Second || gap > 20*time.Second {
 				t.Fatalf("a gap of %s", gap)
 			}

@@ -10,59 +10,44 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/backend/auditor"
+	"github.com/twinfleet/twinfleet/internal/backend/jobruns"
+	"github.com/twinfleet/twinfleet/internal/backend/loads"
+	"github.com/twinfleet/twinfleet/internal/backend/rollouts"
+	"github.com/twinfleet/twinfleet/internal/backend/side"
+	"github.com/twinfleet/twinfleet/internal/backend/steps"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
-	"github.com/twinfleet/twinfleet/internal/ledger"
-	"github.com/twinfleet/twinfleet/internal/target"
-	"github.com/twinfleet/twinfleet/internal/worker/freshness"
 	"github.com/twinfleet/twinfleet/internal/worker/freshness/known"
-	"github.com/twinfleet/twinfleet/internal/worker/gate"
 	"github.com/twinfleet/twinfleet/internal/worker/queries"
-	"github.com/twinfleet/twinfleet/internal/worker/rollout"
 	"github.com/twinfleet/twinfleet/internal/worker/rows"
 	"github.com/twinfleet/twinfleet/internal/worker/tag"
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// Options of a Backend; all are required.
-type Options struct {
-	Scenario   *scenario.Scenario // what is wanted of the service side
-	Target     *target.Target     // one without a service side has a Backend that does nothing
-	Identities *target.Identities // the devices it works on
-	Recorder   *metrics.Recorder  // counts every operation
-	Ledger     *ledger.Ledger     // the record of the run
-	Gate       *gate.Gate         // which stage runs
-	// Contradicted is told of what the target said and what cannot be true: its kind and an example.
-	Contradicted func(kind, example string)
-	// Fail ends the run with an error.
-	Fail func(error)
-}
-
 // Backend is the worker of a run. Its parts that the scenario does not ask for are nil.
 type Backend struct {
-	Options
+	*steps.Steps
 
 	queries  []queries.Query
-	probes   []queries.Query
-	audit    *freshness.Audit
-	rollouts []*rollout.Rollout
-	desired  desiredWatch
+	audit    *auditor.Auditor
+	rollouts *rollouts.Rollouts
 }
 
 // New makes a Backend; nothing of it runs yet.
-func New(o Options) (*Backend, error) {
-	b := &Backend{Options: o}
-	if !o.Target.Can.Service {
+func New(s side.Side) (*Backend, error) {
+	b := &Backend{}
+	b.Steps = &steps.Steps{Side: &s, Tagging: b.tag}
+	if !s.Target.Can.Service {
 		return b, nil
 	}
 	var err error
 	if b.queries, err = b.scheduled(); err != nil {
 		return nil, err
 	}
-	b.rollouts = b.newRollouts()
-	if o.Scenario.Service.Freshness != nil {
-		err = b.newAudit()
+	b.rollouts = rollouts.New(b.Side)
+	if s.Scenario.Service.Freshness != nil {
+		b.audit, err = auditor.New(b.Side, b.queries, b.setsTag)
 	}
 	return b, err
 }
@@ -74,7 +59,12 @@ func (b *Backend) Run(ctx context.Context) (err error) {
 	}
 	var all sync.WaitGroup
 	all.Go(func() { err = b.runService(ctx) })
-	all.Go(func() { b.runActivities(ctx) })
+	if b.audit != nil {
+		all.Go(func() { b.audit.Run(ctx) })
+	}
+	all.Go(func() { b.rollouts.Run(ctx) })
+	all.Go(func() { jobruns.Run(ctx, b.Side, b.tagsUnknown) })
+	all.Go(func() { loads.Run(ctx, b.Side) })
 	all.Wait()
 	return err
 }
@@ -112,18 +102,29 @@ func (b *Backend) tag(ctx context.Context, g *scenario.Group, tags []byte) error
 		Mode: tag.Mode(b.Scenario.Service.TagMode), Concurrency: b.Scenario.Service.TagConcurrency,
 	}
 	ids := b.Identities.Of(g)
-	return b.tagged(g, tags, func() error {
+	write := func() error {
 		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
 			b.Ledger.Tell(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
 		})
-	})
+	}
+	if b.audit == nil {
+		return write()
+	}
+	return b.audit.Tag(g, tags, write)
+}
+
+// tagsUnknown tells the audit that somebody else writes tags.
+func (b *Backend) tagsUnknown() {
+	if b.audit != nil {
+		b.audit.TagsUnknown()
+	}
 }
 
 // OnDesired hands on that desired properties reached a device.
 func (b *Backend) OnDesired(u fleet.DesiredUpdate) {
-	b.desired.arrived(u)
-	for _, r := range b.rollouts {
-		r.Told(u.Index, u.Version, u.At)
+	b.Steps.OnDesired(u)
+	if b.rollouts != nil {
+		b.rollouts.Told(u.Index, u.Version, u.At)
 	}
 }
 
@@ -139,16 +140,14 @@ func (b *Backend) OnReported(r fleet.Report) {
 	if b.audit != nil {
 		b.audit.Acked(r.Index, known.Report{Connectivity: r.Connectivity, Version: r.Version, Sent: r.Sent, Acked: r.Acked})
 	}
-	if r.Answered > 0 {
-		for _, x := range b.rollouts {
-			x.Answered(r.Index, r.Answered, r.Acked)
-		}
+	if r.Answered > 0 && b.rollouts != nil {
+		b.rollouts.Answered(r.Index, r.Answered, r.Acked)
 	}
 }
 
 // runQueries runs the scheduled queries until ctx ends.
 func (b *Backend) runQueries(ctx context.Context) error {
-	runner := &queries.Runner{Service: querier{b.Target.Paced}, Recorder: b.Recorder, Queries: b.queries}
+	runner := &queries.Runner{Service: side.Querier(b.Target.Paced), Recorder: b.Recorder, Queries: b.queries}
 	if b.audit != nil {
 		runner.Watch = b.audit.Watch
 	}
@@ -200,4 +199,12 @@ func (b *Backend) setsTag(path []string) bool {
 	return slices.ContainsFunc(b.Scenario.Stages, func(t scenario.Stage) bool {
 		return slices.ContainsFunc(t.Steps, func(x scenario.Step) bool { return x.Tag != nil && has(x.Tag.Tags) })
 	})
+}
+
+// EndAudit ends the freshness audit, where there is one: see auditor.Auditor.End.
+func (b *Backend) EndAudit(ctx context.Context, devices *fleet.Fleet, whole bool) error {
+	if b.audit == nil {
+		return nil
+	}
+	return b.audit.End(ctx, devices, whole)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 var queued = flag.Int("queued", 1000, "how many operations each queue of TestMeasuredResponseIsTheSimulations has")
@@ -173,11 +174,11 @@ func measure(t *testing.T, q queueing, operations int) (measured histogram.Histo
 			t.Fatal(err)
 		}
 		rec, m := metrics.NewRecorder(metrics.Options{}), inMemory{hub: h}
-		types, err := schedule.NewWeighted([]string{"wifi"}, []float64{1})
+		types, err := chance.NewWeighted([]string{"wifi"}, []float64{1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := fleet.Group{Name: "robots", InFlight: 1000, KeepAlive: time.Hour, Report: fleet.Reporting{Types: schedule.NewChain(types, nil)}}
+		g := fleet.Group{Name: "robots", InFlight: 1000, KeepAlive: time.Hour, Report: fleet.Reporting{Types: chance.NewChain(types, nil)}}
 		for i := range devices {
 			id := newDevice(t, c, fmt.Sprintf("robots-%d", i))
 			g.IDs, m.key = append(g.IDs, id.DeviceID), append(m.key, id.Authentication.SymmetricKey.Primary)

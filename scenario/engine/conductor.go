@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/backend/side"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker/call"
@@ -53,7 +54,7 @@ func (c *conductor) connected() outage.Fleet {
 }
 
 func (c *conductor) newBackend() (*backend.Backend, error) {
-	return backend.New(backend.Options{
+	return backend.New(side.Side{
 		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Ledger: &c.ledger, Gate: c.gate,
 		Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
 	})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/backend/registrar"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -118,7 +118,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if err != nil {
 		return err
 	}
-	registrar := &backend.Registrar{Target: t, Identities: ids, Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
+	registrar := &registrar.Registrar{Target: t, Identities: ids, Recorder: e.rec, Ledger: &e.ledger, Stop: e.soft.Done()}
 	if !e.sc.Target.Keep {
 		defer func() { came.left = registrar.Deprovision(ctx) }()
 	}

@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/backend/registrar"
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -210,7 +210,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &backend.Registrar{Target: aim, Identities: ids, Recorder: rec, Ledger: &e.ledger}
+		r := &registrar.Registrar{Target: aim, Identities: ids, Recorder: rec, Ledger: &e.ledger}
 		came := &outcome{bounds: judge.New(rec, nil)}
 		if came.generator, err = e.watchGenerator(came.bounds); err != nil {
 			t.Fatal(err)

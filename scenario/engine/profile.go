@@ -6,6 +6,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // groupProfile turns what the scenario says of a group into what its devices do.
@@ -37,28 +38,28 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 }
 
 // connectivity is how a group's network changes.
-func connectivity(r *scenario.Report) (chain schedule.Chain[string], err error) {
+func connectivity(r *scenario.Report) (chain chance.Chain[string], err error) {
 	types, err := weighted(r.Types)
 	if err != nil || r.Next == nil {
-		return schedule.NewChain(types, nil), err
+		return chance.NewChain(types, nil), err
 	}
-	next := make(map[string]schedule.Weighted[string], len(r.Next))
+	next := make(map[string]chance.Weighted[string], len(r.Next))
 	for from, to := range r.Next {
 		if next[from], err = weighted(to); err != nil {
 			return chain, fmt.Errorf("connectivity after %s: %w", from, err)
 		}
 	}
-	return schedule.NewChain(types, next), nil
+	return chance.NewChain(types, next), nil
 }
 
-func weighted(choices []scenario.Weight) (schedule.Weighted[string], error) {
+func weighted(choices []scenario.Weight) (chance.Weighted[string], error) {
 	if len(choices) == 0 {
-		return schedule.Weighted[string]{}, nil
+		return chance.Weighted[string]{}, nil
 	}
 	names := make([]string, len(choices))
 	weights := make([]float64, len(choices))
 	for i, c := range choices {
 		names[i], weights[i] = c.Name, c.Weight
 	}
-	return schedule.NewWeighted(names, weights)
+	return chance.NewWeighted(names, weights)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/backend"
+	"github.com/twinfleet/twinfleet/internal/backend/steps"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -15,7 +15,7 @@ import (
 )
 
 // ErrStep is the class of errors of steps that did not end as expected.
-var ErrStep = backend.ErrUnexpected
+var ErrStep = steps.ErrUnexpected
 
 // awaitEvery is how often a step that waits for devices checks them.
 const awaitEvery = 50 * time.Millisecond

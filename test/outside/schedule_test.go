@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 // A program asks schedules when things are due, without a clock and without a fleet.
@@ -18,7 +19,7 @@ func TestSchedulesAreFunctionsOfTime(t *testing.T) {
 	if len(even) != 20 || !slices.IsSorted(poisson) || !slices.Equal(poisson, slices.Collect(ramp.Poisson(7, "orders", 0))) {
 		t.Errorf("even %v, by chance %v", even, poisson)
 	}
-	nightly, err := schedule.ParseCron("30 2 * * *")
+	nightly, err := cron.Parse("30 2 * * *")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/wait"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Fault is one thing that is wrong with the network for a while. The zero value is nothing.
@@ -41,7 +41,7 @@ func (r *rule) covers(index int) bool { return r.Covers == nil || r.Covers(index
 
 // Network is the network between a fleet and its target. It is safe for concurrent use.
 type Network struct {
-	loss, jitter, dead, apart schedule.Stream
+	loss, jitter, dead, apart chance.Stream
 	lines                     []line
 	active                    atomic.Pointer[[]*rule] // nil when there is none
 
@@ -59,8 +59,8 @@ type line struct {
 // New is a good network for devices with indexes from 0 to devices-1. Whom faults hit follows from the seed.
 func New(seed uint64, devices int) *Network {
 	return &Network{
-		loss: schedule.NewStream(seed, "loss"), jitter: schedule.NewStream(seed, "jitter"),
-		dead: schedule.NewStream(seed, "half-open"), apart: schedule.NewStream(seed, "partition"), lines: make([]line, devices),
+		loss: chance.NewStream(seed, "loss"), jitter: chance.NewStream(seed, "jitter"),
+		dead: chance.NewStream(seed, "half-open"), apart: chance.NewStream(seed, "partition"), lines: make([]line, devices),
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/form"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 const (
@@ -67,10 +68,10 @@ func KeepAlive(into *time.Duration) language.Value {
 }
 
 // Random is a time, or a random one.
-func Random(into *schedule.Distribution) language.Value {
+func Random(into *chance.Distribution) language.Value {
 	return language.Value{Form: form.Times, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		if s, ok := r.Scalar(path, n, "a time such as 20m or 1m..5m", "!!str", "!!int", "!!float"); ok {
-			d, err := schedule.ParseDistribution(s)
+			d, err := chance.ParseDistribution(s)
 			if err != nil {
 				r.Fail(path, n, "%v", err)
 				return
@@ -81,7 +82,7 @@ func Random(into *schedule.Distribution) language.Value {
 }
 
 // Gaps is how often something is done: a time, or a random one with a mean.
-func Gaps(mean *time.Duration, into *schedule.Distribution) language.Value {
+func Gaps(mean *time.Duration, into *chance.Distribution) language.Value {
 	return language.Value{Form: form.Gaps, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.ScalarNode || !strings.ContainsAny(n.Value, "~.(") || n.ShortTag() != "!!str" {
 			Duration(mean, Shortest).Read(r, path, n)
@@ -91,7 +92,7 @@ func Gaps(mean *time.Duration, into *schedule.Distribution) language.Value {
 			Duration(mean, Shortest).Read(r, path, n)
 			return
 		}
-		d, err := schedule.ParseDistribution(n.Value)
+		d, err := chance.ParseDistribution(n.Value)
 		switch {
 		case err != nil || strings.HasPrefix(strings.TrimSpace(n.Value), "normal"):
 			r.Fail(path, n, "%q does not say how often; write 15s, 10s..20s for random gaps, or ~15s for independent ones with that mean", n.Value)
@@ -106,13 +107,13 @@ func Gaps(mean *time.Duration, into *schedule.Distribution) language.Value {
 }
 
 // Cron is a cron expression.
-func Cron(into **schedule.Cron) language.Value {
+func Cron(into **cron.Expression) language.Value {
 	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		s, ok := r.Scalar(path, n, "a cron expression such as */5 * * * *", "!!str")
 		if !ok {
 			return
 		}
-		c, err := schedule.ParseCron(s)
+		c, err := cron.Parse(s)
 		if err != nil {
 			r.Fail(path, n, "%v", err)
 			return

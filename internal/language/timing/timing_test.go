@@ -9,7 +9,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/timing"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 // read reads one value; it returns what was wrong.
@@ -30,7 +31,7 @@ func read(t *testing.T, v language.Value, text string) string {
 // Times are read with their bounds, and gaps as a mean beside what is drawn.
 func TestTimes(t *testing.T) {
 	var d, mean time.Duration
-	var gaps schedule.Distribution
+	var gaps chance.Distribution
 	for _, x := range []struct {
 		value   language.Value
 		text    string
@@ -57,7 +58,7 @@ func TestTimes(t *testing.T) {
 	if d != 90*time.Second {
 		t.Errorf("the time is %s; what was wrong must not change it", d)
 	}
-	var c *schedule.Cron
+	var c *cron.Expression
 	if got := read(t, timing.Cron(&c), "0 3 * * *"); got != "" || c.String() != "0 3 * * *" {
 		t.Errorf("cron: %s", got)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 // Contributors are the parts of the service side.
@@ -19,7 +20,7 @@ func Contributors() []demand.Contributor {
 
 // clockwork is how often a cron expression comes true, a second: the mean over a week, and the most by the
 // shortest time between two.
-func clockwork(c *schedule.Cron) (mean, peak float64) {
+func clockwork(c *cron.Expression) (mean, peak float64) {
 	const week = 7 * 24 * time.Hour
 	from := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC) // a Monday
 	n, shortest, last := 0, week, time.Time{}

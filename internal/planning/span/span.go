@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/roster"
 )
 
 // Span is a stage with what came before it.
@@ -83,15 +84,15 @@ func (s *Span) crowds(before []Crowd, after []int) []Crowd {
 }
 
 // Moves are when devices come and go, from the start of the stage, given those who are there.
-func (s *Span) Moves(roster *schedule.Roster) iter.Seq[schedule.Move] {
+func (s *Span) Moves(active *roster.Roster) iter.Seq[roster.Move] {
 	if s.ByGroup != nil {
-		return slices.Values(roster.Moves(s.ByGroup, s.Duration))
+		return slices.Values(active.Moves(s.ByGroup, s.Duration))
 	}
 	steps := schedule.Curve{{Duration: s.Duration, From: float64(s.From), To: float64(s.To)}}.Steps(s.From)
 	if s.Rate != nil {
 		steps = s.Rate.Arrivals(s.From, s.To)
 	}
-	return schedule.Toward(s.From, steps)
+	return roster.Toward(s.From, steps)
 }
 
 // Peak is how many devices there are at the most.

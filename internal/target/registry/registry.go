@@ -26,7 +26,7 @@ type Options struct {
 	// Progress, which may be nil, is told how far it is. It must be quick.
 	Progress func(paced.Progress)
 	// Out, which may be nil, takes the connection strings of devices with keys; those that it holds are not
-	// repeated.
+	// made a second time.
 	Out *keyfile.Out
 }
 

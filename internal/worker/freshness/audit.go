@@ -15,7 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker/queries"
 	"github.com/twinfleet/twinfleet/internal/worker/twinread"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // Group is devices of one group that the audit may watch.
@@ -106,7 +106,7 @@ func New(o Options) *Audit {
 
 // pick chooses n of the numbers below total, in ascending order; all when n is not below it.
 func pick(seed uint64, total, n int) []int {
-	chosen := schedule.Rand(seed, "freshness", 0).Perm(total)
+	chosen := chance.Rand(seed, "freshness", 0).Perm(total)
 	chosen = chosen[:min(n, total)]
 	slices.Sort(chosen)
 	return chosen

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // endless is longer than any run.
@@ -41,4 +42,4 @@ func Run(ctx context.Context, begin time.Time, curve schedule.Curve, fire func(n
 }
 
 // Order is the numbers below n in an order that follows from a seed and a name.
-func Order(seed uint64, name string, n int) []int { return schedule.Rand(seed, name, 0).Perm(n) }
+func Order(seed uint64, name string, n int) []int { return chance.Rand(seed, name, 0).Perm(n) }

@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker/rows"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 // Pager walks through the pages of one query.
@@ -31,12 +32,12 @@ type Service interface {
 
 // Query is a named twin query on a schedule.
 type Query struct {
-	Name     string         // the group of its observations; required
-	SQL      string         // required; in the IoT Hub query language
-	Every    schedule.Every // when it starts, from the start of the runner; or
-	Cron     *schedule.Cron // when it starts by the clock
-	PageSize int            // items a page; 0 leaves it to the service
-	Timeout  time.Duration  // for the whole result; one minute when 0
+	Name     string           // the group of its observations; required
+	SQL      string           // required; in the IoT Hub query language
+	Every    schedule.Every   // when it starts, from the start of the runner; or
+	Cron     *cron.Expression // when it starts by the clock
+	PageSize int              // items a page; 0 leaves it to the service
+	Timeout  time.Duration    // for the whole result; one minute when 0
 	// InFlight is how many runs of this query may be under way at once; 1 when 0. A start that
 	// finds all of them busy is dropped and counted as such.
 	InFlight int

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker/workertest"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/cron"
 )
 
 func TestQueriesKeepTheirSchedule(t *testing.T) {
@@ -58,7 +59,7 @@ func TestSlowQueriesAreCounted(t *testing.T) {
 
 // Queries by the clock, with expectations, only when they are wanted.
 func TestQueriesByTheClock(t *testing.T) {
-	cron, err := schedule.ParseCron("*/5 * * * *")
+	cron, err := cron.Parse("*/5 * * * *")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,5 @@
-package backend
+// Package steps is what the service side does once, when a step of a stage asks for it.
+package steps
 
 import (
 	"context"
@@ -6,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/backend/side"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/internal/worker/call"
 	"github.com/twinfleet/twinfleet/internal/worker/delivery"
@@ -25,19 +26,31 @@ var ErrUnexpected = errors.New("a step did not end as expected")
 // pollEvery is how often a step that waits for something checks for it.
 const pollEvery = 50 * time.Millisecond
 
+// Steps carries steps out. Its fields are required.
+type Steps struct {
+	*side.Side
+	// Tagging writes the tags of a group.
+	Tagging func(ctx context.Context, g *scenario.Group, tags []byte) error
+
+	told desiredWatch
+}
+
+// OnDesired notes that desired properties reached a device.
+func (b *Steps) OnDesired(u fleet.DesiredUpdate) { b.told.arrived(u) }
+
 func devicesText(n int) string { return human.Number(n, "device") }
 
 // Tag writes tags on the twins of a group.
-func (b *Backend) Tag(ctx context.Context, x *scenario.TagStep) (text, detail string, err error) {
+func (b *Steps) Tag(ctx context.Context, x *scenario.TagStep) (text, detail string, err error) {
 	g := b.Scenario.Group(x.Group)
-	return "tag " + devicesText(g.Count) + " of " + g.Name, string(x.Tags), b.tag(ctx, g, x.Tags)
+	return "tag " + devicesText(g.Count) + " of " + g.Name, string(x.Tags), b.Tagging(ctx, g, x.Tags)
 }
 
 // Told says what devices were told of desired properties, when it is one device.
-func (b *Backend) Told() string { return b.desired.summary() }
+func (b *Steps) Told() string { return b.told.summary() }
 
 // Statistics reads the registry's, and holds the number of identities against what is expected.
-func (b *Backend) Statistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
+func (b *Steps) Statistics(ctx context.Context, x *scenario.StatisticsStep) (text, detail string, err error) {
 	s, err := call.Measure(ctx, b.Recorder.Series(metrics.OpStatistics, ""), time.Now(), func(ctx context.Context) (s stats, err error) {
 		got, err := b.Target.Service.Statistics(ctx)
 		return stats{got.Total, got.Enabled, got.Disabled}, err
@@ -51,14 +64,14 @@ func (b *Backend) Statistics(ctx context.Context, x *scenario.StatisticsStep) (t
 type stats struct{ total, enabled, disabled int }
 
 // Query runs a query, repeatedly while its result is not the expected one and there is time.
-func (b *Backend) Query(ctx context.Context, x *scenario.QueryStep) (text, detail string, err error) {
+func (b *Steps) Query(ctx context.Context, x *scenario.QueryStep) (text, detail string, err error) {
 	q := queries.Query{Name: x.Name, SQL: x.SQL, PageSize: 100}
 	if x.Name != "" {
 		q.SQL = b.Scenario.Query(x.Name).SQL
 	} else {
 		q.Name = "step"
 	}
-	runner := &queries.Runner{Service: querier{b.Target.Service}, Recorder: b.Recorder, KeepItems: true}
+	runner := &queries.Runner{Service: side.Querier(b.Target.Service), Recorder: b.Recorder, KeepItems: true}
 	series := b.Recorder.Series(metrics.OpQuery, q.Name)
 	deadline := time.Now().Add(x.Within)
 	for {
@@ -99,33 +112,9 @@ func names(items []json.RawMessage) string {
 	return ": " + strings.Join(ids, ", ")
 }
 
-// desiredWatch counts desired properties that reach devices, for the step that waits for them.
-type desiredWatch struct {
-	mu       sync.Mutex // protects the following fields
-	seen     map[int]fleet.DesiredUpdate
-	complete int
-	partial  int
-}
-
-func (w *desiredWatch) arrived(u fleet.DesiredUpdate) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.seen == nil {
-		w.seen = make(map[int]fleet.DesiredUpdate)
-	}
-	if before, ok := w.seen[u.Index]; !ok || before.Version <= u.Version { // a change may be told of after the whole that holds it
-		w.seen[u.Index] = u
-	}
-	if u.Complete {
-		w.complete++
-	} else {
-		w.partial++
-	}
-}
-
 // Desired writes desired properties on the twins of a group. With a time it waits until every
 // connected device of the group was told, and says whether the update was complete or partial.
-func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, detail string, err error) {
+func (b *Steps) Desired(ctx context.Context, x *scenario.DesiredStep) (text, detail string, err error) {
 	g := b.Scenario.Group(x.Group)
 	text = fmt.Sprintf("desired properties of %s: %s", devicesText(g.Count), x.Properties)
 	patch, err := json.Marshal(map[string]any{"properties": map[string]any{"desired": x.Properties}})
@@ -141,7 +130,7 @@ func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, d
 	}
 	deadline := time.Now().Add(x.Within)
 	for {
-		missing, told := b.desired.missing(versions)
+		missing, told := b.told.missing(versions)
 		if missing == 0 {
 			return text, told, nil
 		}
@@ -155,7 +144,7 @@ func (b *Backend) Desired(ctx context.Context, x *scenario.DesiredStep) (text, d
 }
 
 // patchDesired writes to every twin of a group and returns the new versions by device index.
-func (b *Backend) patchDesired(ctx context.Context, g *scenario.Group, patch []byte) (map[int]int64, error) {
+func (b *Steps) patchDesired(ctx context.Context, g *scenario.Group, patch []byte) (map[int]int64, error) {
 	versions := make(map[int]int64, g.Count)
 	series := b.Recorder.Series(metrics.OpDesiredPatch, g.Name)
 	first := b.Identities.First(g)
@@ -171,43 +160,4 @@ func (b *Backend) patchDesired(ctx context.Context, g *scenario.Group, patch []b
 		}
 	}
 	return versions, nil
-}
-
-// missing is how many devices have not been told of the versions, and what those that were told saw.
-func (w *desiredWatch) missing(versions map[int]int64) (n int, told string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var one fleet.DesiredUpdate
-	for index, version := range versions {
-		u, ok := w.seen[index]
-		if !ok || u.Version < version {
-			n++
-			continue
-		}
-		one = u
-	}
-	if one.Device == "" {
-		return n, ""
-	}
-	return n, fmt.Sprintf("%s was told of %s: %s", one.Device, kindOf(one), one.JSON)
-}
-
-func kindOf(u fleet.DesiredUpdate) string {
-	if u.Complete {
-		return "the complete properties"
-	}
-	return "a partial update"
-}
-
-// summary says what devices were told at connecting.
-func (w *desiredWatch) summary() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.seen) != 1 {
-		return ""
-	}
-	for _, u := range w.seen {
-		return fmt.Sprintf("; %s was told of %s: %s", u.Device, kindOf(u), u.JSON)
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package schedule
+package chance
 
 import (
 	"errors"
@@ -31,6 +31,9 @@ func Fixed(d time.Duration) Distribution { return Distribution{fixed, d, 0} }
 
 // Uniform is evenly random between two times.
 func Uniform(low, high time.Duration) Distribution { return Distribution{uniform, low, high} }
+
+// Exponential is random without memory, with a mean, cut at ten times that.
+func Exponential(mean time.Duration) Distribution { return Distribution{exponential, mean, 0} }
 
 // ParseDistribution reads one of
 //
@@ -91,15 +94,15 @@ func positive(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Source of chance, as math/rand/v2 has it.
-type chance interface {
+// source of draws, as math/rand/v2 has it.
+type source interface {
 	Float64() float64
 	ExpFloat64() float64
 	NormFloat64() float64
 }
 
 // Draw takes one value.
-func (d Distribution) Draw(r chance) time.Duration {
+func (d Distribution) Draw(r source) time.Duration {
 	switch d.kind {
 	case uniform:
 		return d.a + time.Duration(r.Float64()*float64(d.b-d.a))
@@ -112,8 +115,8 @@ func (d Distribution) Draw(r chance) time.Duration {
 	}
 }
 
-// at is the value of which a share u, from 0 up to 1, of all are less; of a normal distribution the mean.
-func (d Distribution) at(u float64) time.Duration {
+// At is the value of which a share u, from 0 up to 1, of all are less; of a normal distribution the mean.
+func (d Distribution) At(u float64) time.Duration {
 	switch d.kind {
 	case uniform:
 		return d.a + time.Duration(u*float64(d.b-d.a))
@@ -123,6 +126,9 @@ func (d Distribution) at(u float64) time.Duration {
 		return d.a
 	}
 }
+
+// Memoryless reports whether what is left of a length, once some of it is over, is distributed as the whole: an exponential one.
+func (d Distribution) Memoryless() bool { return d.kind == exponential }
 
 // Mean is the expected value, disregarding the cuts.
 func (d Distribution) Mean() time.Duration {

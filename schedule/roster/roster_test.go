@@ -1,4 +1,4 @@
-package schedule_test
+package roster_test
 
 import (
 	"slices"
@@ -7,11 +7,11 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/twinfleet/twinfleet/schedule"
+	"github.com/twinfleet/twinfleet/schedule/roster"
 )
 
 // actives are the places whose devices are active.
-func actives(r *schedule.Roster, of int) (places []int) {
+func actives(r *roster.Roster, of int) (places []int) {
 	for place := range of {
 		if r.IsActive(place) {
 			places = append(places, place)
@@ -21,12 +21,12 @@ func actives(r *schedule.Roster, of int) (places []int) {
 }
 
 // inOrder is a roster whose devices start by their index.
-func inOrder(groups []int) *schedule.Roster {
+func inOrder(groups []int) *roster.Roster {
 	order := make([]int, len(groups))
 	for i := range order {
 		order[i] = i
 	}
-	return schedule.NewRoster(order, groups)
+	return roster.New(order, groups)
 }
 
 // Two groups of which every third place is of the second.
@@ -36,17 +36,17 @@ func inOrder(groups []int) *schedule.Roster {
 func TestRoster(t *testing.T) {
 	for _, x := range []struct {
 		name string
-		do   func(r *schedule.Roster)
+		do   func(r *roster.Roster)
 		want []int
 	}{
-		{"nobody", func(*schedule.Roster) {}, nil},
-		{"the first three", func(r *schedule.Roster) { r.Bring(3) }, []int{0, 1, 2}},
-		{"more than there are", func(r *schedule.Roster) { r.Bring(10) }, []int{0, 1, 2, 3, 4, 5}},
-		{"all of a group", func(r *schedule.Roster) { r.BringGroups([]int{-1, 2}) }, []int{2, 5}},
-		{"the others then come in order", func(r *schedule.Roster) { r.BringGroups([]int{-1, 2}); r.Bring(4) }, []int{0, 1, 2, 5}},
-		{"who comes last goes first, whatever its group", func(r *schedule.Roster) { r.BringGroups([]int{1, 2}); r.Bring(2) }, []int{0, 2}},
-		{"groups up and down at once", func(r *schedule.Roster) { r.Bring(5); r.BringGroups([]int{1, 2}) }, []int{0, 2, 5}},
-		{"a group that there is not", func(r *schedule.Roster) { r.BringGroups([]int{0, 0, 7}) }, nil},
+		{"nobody", func(*roster.Roster) {}, nil},
+		{"the first three", func(r *roster.Roster) { r.Bring(3) }, []int{0, 1, 2}},
+		{"more than there are", func(r *roster.Roster) { r.Bring(10) }, []int{0, 1, 2, 3, 4, 5}},
+		{"all of a group", func(r *roster.Roster) { r.BringGroups([]int{-1, 2}) }, []int{2, 5}},
+		{"the others then come in order", func(r *roster.Roster) { r.BringGroups([]int{-1, 2}); r.Bring(4) }, []int{0, 1, 2, 5}},
+		{"who comes last goes first, whatever its group", func(r *roster.Roster) { r.BringGroups([]int{1, 2}); r.Bring(2) }, []int{0, 2}},
+		{"groups up and down at once", func(r *roster.Roster) { r.Bring(5); r.BringGroups([]int{1, 2}) }, []int{0, 2, 5}},
+		{"a group that there is not", func(r *roster.Roster) { r.BringGroups([]int{0, 0, 7}) }, nil},
 	} {
 		r := inOrder([]int{0, 0, 1, 0, 0, 1})
 		x.do(r)
@@ -61,7 +61,7 @@ func TestMovesOfGroups(t *testing.T) {
 	r := inOrder([]int{0, 0, 1, 0, 0, 1})
 	r.BringGroups([]int{4, 0})
 	got := r.Moves([]int{2, 1}, 8*time.Second)
-	want := []schedule.Move{{2 * time.Second, 0, false}, {4 * time.Second, 1, true}, {6 * time.Second, 0, false}}
+	want := []roster.Move{{2 * time.Second, 0, false}, {4 * time.Second, 1, true}, {6 * time.Second, 0, false}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v; want %v", got, want)
 	}

@@ -1,4 +1,6 @@
-package schedule
+// Package chance is what chance decides under a seed: streams of draws that depend on nothing drawn before, random lengths of
+// time, choices by weight, and chains of them.
+package chance
 
 import (
 	"hash/fnv"
@@ -35,6 +37,9 @@ func NewStream(seed uint64, name string) Stream {
 	_, _ = h.Write([]byte(name))
 	return Stream{mix(seed), mix(h.Sum64())}
 }
+
+// Key is the stream as a number: that of another seed or another name is another one.
+func (s Stream) Key() uint64 { return s.seed ^ s.name }
 
 // Seed sets a generator to the beginning of the draws of an index at a turn.
 func (s Stream) Seed(p *rand.PCG, index int, turn int64) { p.Seed(s.seed, s.at(index, turn)) }

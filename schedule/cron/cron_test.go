@@ -1,4 +1,4 @@
-package schedule
+package cron
 
 import (
 	"errors"
@@ -59,7 +59,7 @@ func TestCron(t *testing.T) {
 		{"CRON_TZ=America/New_York 30 23 31 12 1", "2036-06-01T00:00:00Z", "2041-01-01T04:30:00Z"},
 		{"CRON_TZ=America/New_York */15 * * * *", "2040-12-31T05:50:00Z", "2040-12-31T06:00:00Z"},
 	} {
-		c, err := ParseCron(tt.text)
+		c, err := Parse(tt.text)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -77,8 +77,8 @@ func TestCron(t *testing.T) {
 		"CRON_TZ=Asia/Beirut * 0 28 3 0", // on Sundays of the last week of March, that hour is skipped
 		"0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "CRON_TZ=Europe/Berlin 0 0 31 2 *", "@every 1h", "", "* * * *", "* * * * * * *", "61 * * * *", "@every 5s", "soon", "CRON_TZ=Nowhere/Land * * * * *",
 	} {
-		if _, err := ParseCron(bad); !errors.Is(err, ErrCron) {
-			t.Errorf("ParseCron(%q): %v; want %v", bad, err, ErrCron)
+		if _, err := Parse(bad); !errors.Is(err, ErrExpression) {
+			t.Errorf("Parse(%q): %v; want %v", bad, err, ErrExpression)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func TestCronIsWhatGoingThroughAllMinutesFinds(t *testing.T) {
 		from := at.Add(-time.Duration(rapid.IntRange(0, 30*60).Draw(t, "before")) * time.Minute)
 		fields := strings.Fields(text)
 		want := bruteForce(expression, fields[0][0] == '*' || fields[1][0] == '*', l, from, minutes)
-		c, err := ParseCron("CRON_TZ=" + change.zone + " " + text)
+		c, err := Parse("CRON_TZ=" + change.zone + " " + text)
 		if err != nil { // as of an hour that the clock skips whenever its day and its weekday meet
 			if len(want) > 0 || !strings.Contains(err.Error(), "never due") {
 				t.Fatalf("%v; want %v", err, want)
@@ -188,13 +188,13 @@ func TestCronIsWhatGoingThroughAllMinutesFinds(t *testing.T) {
 	})
 }
 
-func FuzzParseCron(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"*/5 * * * *", "0 0 1 1 *", "*/10 * * * * *", "@daily", "CRON_TZ=UTC 1-5,7 2 * JAN-MAR MON"} {
 		f.Add(s)
 	}
 	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := ParseCron(text)
+		c, err := Parse(text)
 		if err != nil {
 			return
 		}

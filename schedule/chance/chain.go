@@ -1,4 +1,4 @@
-package schedule
+package chance
 
 // Chain is a Markov chain: what comes next depends on what is now, and on nothing before it.
 //

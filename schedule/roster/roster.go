@@ -1,10 +1,13 @@
-package schedule
+// Package roster is which devices of a fleet are there: who comes next, who goes, of a group or of all.
+package roster
 
 import (
 	"cmp"
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Everyone is the group of a Move of whoever is next.
@@ -18,7 +21,7 @@ type Move struct {
 }
 
 // Toward are the moves, of whoever is next, that the steps of a number of devices take, which begins as from.
-func Toward(from int, steps iter.Seq[Step]) iter.Seq[Move] {
+func Toward(from int, steps iter.Seq[schedule.Step]) iter.Seq[Move] {
 	return func(yield func(Move) bool) {
 		count := from
 		for step := range steps {
@@ -41,9 +44,9 @@ type Roster struct {
 	count  int
 }
 
-// NewRoster is a fleet of which no device is active: order has the indexes of the devices in their order, and groups the group,
+// New is a fleet of which no device is active: order has the indexes of the devices in their order, and groups the group,
 // from 0, of each device by its index.
-func NewRoster(order, groups []int) *Roster {
+func New(order, groups []int) *Roster {
 	r := &Roster{groups: make([]int, len(order)), ranks: make([]int, len(order))}
 	for place, index := range order {
 		g := groups[index]
@@ -120,7 +123,7 @@ func (r *Roster) Moves(goals []int, over time.Duration) []Move {
 			continue
 		}
 		from := r.ActiveOf(g)
-		for step := range (Curve{{Duration: over, From: float64(from), To: float64(goal)}}).Steps(from) {
+		for step := range (schedule.Curve{{Duration: over, From: float64(from), To: float64(goal)}}).Steps(from) {
 			all = append(all, Move{step.At, g, goal > from})
 		}
 	}

@@ -1,4 +1,5 @@
-package backend
+// Package registrar makes the identities of a run before it, and removes them after it.
+package registrar
 
 import (
 	"context"

@@ -1,4 +1,5 @@
-package schedule
+// Package cron is schedules by the clock: expressions as cron(8) has them, also where clocks are put forward or back.
+package cron
 
 import (
 	"errors"
@@ -9,15 +10,15 @@ import (
 	cron "github.com/netresearch/go-cron"
 )
 
-// ErrCron is the class of errors of ParseCron. Their texts say what would be right.
-var ErrCron = errors.New("cron expression")
+// ErrExpression is the class of errors of Parse. Their texts say what would be right.
+var ErrExpression = errors.New("cron expression")
 
-// Cron is a schedule by the clock, in UTC unless the expression begins with CRON_TZ=.
+// Expression is a schedule by the clock, in UTC unless the expression begins with CRON_TZ=.
 //
 // Where clocks are put forward or back it does what cron(8) does. With a * in the minute or the hour it follows the
 // clock: what the clock skips is not due, and what it shows twice is due twice. Otherwise it is due once a day that
 // has such a time: the first time that the clock shows it, or when the clock skips it, in that instant.
-type Cron struct {
+type Expression struct {
 	text     string
 	spec     *cron.SpecSchedule
 	location *time.Location
@@ -28,24 +29,24 @@ type Cron struct {
 // of the week once in 28 years, or in 40 across a century that is no leap year.
 const horizon = 45
 
-// ParseCron reads a cron expression: minute, hour, day of month, month, day of week; with six
+// Parse reads a cron expression: minute, hour, day of month, month, day of week; with six
 // fields the first is the second. Day of month and day of week must both fit. Descriptors such as @hourly serve too;
 // @every does not, for it is an interval. An expression that is never due is an error.
-func ParseCron(text string) (*Cron, error) {
+func Parse(text string) (*Expression, error) {
 	if strings.Contains(text, "@every") {
-		return nil, fmt.Errorf("%w %q: write an interval as every", ErrCron, text)
+		return nil, fmt.Errorf("%w %q: write an interval as every", ErrExpression, text)
 	}
 	times, err := cron.StandardParser().WithSecondOptional().Parse(text)
 	spec, ok := times.(*cron.SpecSchedule)
 	if err != nil || !ok {
-		return nil, fmt.Errorf("%w %q: write five fields, minute hour day month weekday, as in */5 * * * *, or six with the second first: %w", ErrCron, text, err)
+		return nil, fmt.Errorf("%w %q: write five fields, minute hour day month weekday, as in */5 * * * *, or six with the second first: %w", ErrExpression, text, err)
 	}
-	c := &Cron{text, spec, spec.Location, wild(text)}
+	c := &Expression{text, spec, spec.Location, wild(text)}
 	if c.location == nil || c.location == time.Local {
 		c.location = time.UTC
 	}
 	if from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC); c.After(from).IsZero() {
-		return nil, fmt.Errorf("%w %q: it is never due: no month has such a day, or the clock skips that time on all of them", ErrCron, text)
+		return nil, fmt.Errorf("%w %q: it is never due: no month has such a day, or the clock skips that time on all of them", ErrExpression, text)
 	}
 	return c, nil
 }
@@ -64,7 +65,7 @@ func wild(text string) bool {
 }
 
 // After is the first time later than t, in UTC; the zero Time when there is none within the next 45 years.
-func (c *Cron) After(t time.Time) time.Time {
+func (c *Expression) After(t time.Time) time.Time {
 	at := t.Truncate(time.Second).Add(time.Second)
 	limit := t.AddDate(horizon, 0, 0)
 	for at.Before(limit) {
@@ -108,13 +109,13 @@ func offsetOf(t time.Time, l *time.Location) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-func (c *Cron) dueBetween(from, to time.Time) bool {
+func (c *Expression) dueBetween(from, to time.Time) bool {
 	due := c.next(from.UTC())
 	return !due.IsZero() && due.Before(to)
 }
 
 // next is the first time from t on by a clock that is never put forward or back, which is shown as if it were UTC's.
-func (c *Cron) next(t time.Time) time.Time {
+func (c *Expression) next(t time.Time) time.Time {
 	t = t.UTC()
 	limit := t.AddDate(horizon, 0, 0)
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
@@ -137,7 +138,7 @@ func (c *Cron) next(t time.Time) time.Time {
 }
 
 // second is the first second of a day, from one on, that has a time that is due.
-func (c *Cron) second(from int) (int, bool) {
+func (c *Expression) second(from int) (int, bool) {
 	for h := from / 3600; h < 24; h++ {
 		if !has(c.spec.Hour, h) {
 			continue
@@ -159,4 +160,4 @@ func (c *Cron) second(from int) (int, bool) {
 func has(bits uint64, n int) bool { return bits>>n&1 == 1 }
 
 // String is the expression as it was written.
-func (c *Cron) String() string { return c.text }
+func (c *Expression) String() string { return c.text }
