@@ -68,7 +68,7 @@ func TestArrows(t *testing.T) {
 		"schedule":                 {"schedule"},
 		"internal/table":           {},
 		"internal/iothub":          {"internal/iothub"},
-		"internal/mqtt":            {},
+		"internal/mqtt":            {"internal/mqtt"},
 		"internal/hub":             {"internal/hub", "internal/iothub", "internal/memnet", "internal/mqtt"},
 		"internal/wait":            {},
 		"internal/oserr":           {},

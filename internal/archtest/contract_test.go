@@ -10,17 +10,19 @@ func contractRooms() map[string][]string {
 		return rooms
 	}
 	return map[string][]string{
-		iot + "/deviceid": {}, iot + "/etag": {}, iot + "/jsonvalue": {}, iot + "/methods": {}, iot + "/sas": {},
+		iot + "/deviceid": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
 		iot + "/tier": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": {},
 		iot + "/connstring":      in(iot, "deviceid", "sas"),
 		iot + "/jobs":            in(iot, "methods", "timestamp"),
+		iot + "/jsonstring":      {},
+		iot + "/jsonvalue":       in(iot, "jsonstring"),
 		iot + "/jsonparse":       in(iot, "jsonvalue"),
-		iot + "/twin":            in(iot, "etag", "jsonparse", "jsonvalue", "timestamp", "twin"),
+		iot + "/twin":            in(iot, "etag", "jsonparse", "jsonstring", "jsonvalue", "timestamp", "twin"),
 		iot + "/twin/codec":      {},
 		iot + "/twin/names":      {},
 		iot + "/twin/limits":     in(iot, "jsonvalue"),
-		iot + "/twin/metadata":   in(iot, "jsonvalue", "timestamp", "twin/codec"),
-		iot + "/twin/section":    in(iot, "jsonparse", "jsonvalue", "timestamp", "twin/codec", "twin/limits", "twin/metadata"),
+		iot + "/twin/metadata":   in(iot, "jsonstring", "jsonvalue", "timestamp", "twin/codec"),
+		iot + "/twin/section":    in(iot, "jsonparse", "jsonstring", "jsonvalue", "timestamp", "twin/codec", "twin/limits", "twin/metadata"),
 		iot + "/query":           in(iot, "jsonvalue", "query", "twin"),
 		iot + "/query/scan":      {},
 		iot + "/query/lazyset":   {},

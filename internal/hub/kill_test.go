@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 var kills = flag.Int("kills", 4, "how many times TestKill kills a hub under load")
@@ -142,7 +143,7 @@ func (e *expected) write(v *victim, w int, enough *atomic.Int64) {
 	if _, err := nc.Write(b); err != nil {
 		return
 	}
-	r := mqtt.NewReader(nc)
+	r := framing.NewReader(nc)
 	for n := 0; ; n++ {
 		if _, err := nc.Write(mqtt.AppendPublish(nil, topics.Report("1"), []byte(fmt.Sprintf(`{"n":%d}`, n)), 0, false, false, 0)); err != nil {
 			return
@@ -179,7 +180,7 @@ func (e *expected) write(v *victim, w int, enough *atomic.Int64) {
 func (e *expected) acknowledge(enough *atomic.Int64) { e.writes++; enough.Add(-1) }
 
 // acknowledged reads up to the answer to a report and gives the version in it.
-func acknowledged(r *mqtt.Reader) (int64, error) {
+func acknowledged(r *framing.Reader) (int64, error) {
 	for {
 		p, err := r.Next()
 		if err != nil {

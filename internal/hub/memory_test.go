@@ -20,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // devicesVariable makes the test binary a crowd of devices, so that the hub's process holds only the
@@ -79,7 +80,7 @@ func (c crowd) enter(nc net.Conn, id string, key sas.Key) error {
 	if _, err := nc.Write(b); err != nil {
 		return err
 	}
-	r := mqtt.NewReader(nc)
+	r := framing.NewReader(nc)
 	for _, want := range []mqtt.Type{mqtt.CONNACK, mqtt.SUBACK, mqtt.PUBLISH} {
 		if p, err := r.Next(); err != nil || p.Type != want {
 			return fmt.Errorf("packet type %d, %w; want %d", p.Type, err, want)

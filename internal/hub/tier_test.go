@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // shut lets hardly anything through: of each class one operation and what comes in the meantime.
@@ -295,6 +296,6 @@ func reaches(b *bench) bool {
 	if _, err := nc.Write(mqtt.AppendConnect(nil, &c)); err != nil {
 		return false
 	}
-	p, err := mqtt.NewReader(nc).Next()
+	p, err := framing.NewReader(nc).Next()
 	return err == nil && p.Type == mqtt.CONNACK
 }

@@ -1,21 +1,22 @@
-package mqtt
+package mqtt_test
 
 import (
 	"bytes"
 	"errors"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // next reads the one packet of b.
-func next(t testing.TB, b []byte) Packet {
+func next(t testing.TB, b []byte) mqtt.Packet {
 	t.Helper()
-	p, err := NewReader(bytes.NewReader(b)).Next()
+	p, err := framing.NewReader(bytes.NewReader(b)).Next()
 	if err != nil {
 		t.Fatalf("% x: %v", b, err)
 	}
@@ -23,7 +24,7 @@ func next(t testing.TB, b []byte) Packet {
 }
 
 func TestConnectRoundTrip(t *testing.T) {
-	for _, want := range []Connect{
+	for _, want := range []mqtt.Connect{
 		{ProtocolName: []byte("MQTT"), ProtocolLevel: 4, CleanSession: true, KeepAlive: 60, ClientID: []byte("dev-1")},
 		{
 			ProtocolName: []byte("MQTT"), ProtocolLevel: 4, ClientID: []byte("d"), HasUsername: true, Username: []byte("h/d/?api-version=1"),
@@ -34,8 +35,8 @@ func TestConnectRoundTrip(t *testing.T) {
 			WillTopic: []byte("a/b"), WillPayload: []byte("x"),
 		},
 	} {
-		var got Connect
-		if err := DecodeConnect(next(t, AppendConnect(nil, &want)).Body, &got); err != nil || !reflect.DeepEqual(got, want) {
+		var got mqtt.Connect
+		if err := mqtt.DecodeConnect(next(t, mqtt.AppendConnect(nil, &want)).Body, &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
@@ -45,8 +46,8 @@ func TestPublishRoundTrip(t *testing.T) {
 	for _, size := range []int{0, 1, 100, 127, 128, 16383, 16384, 200_000} {
 		for qos := range byte(3) {
 			payload := bytes.Repeat([]byte{7}, size)
-			var got Publish
-			if err := DecodePublish(next(t, AppendPublish(nil, "a/b", payload, qos, true, qos > 0, 9)), &got); err != nil {
+			var got mqtt.Publish
+			if err := mqtt.DecodePublish(next(t, mqtt.AppendPublish(nil, "a/b", payload, qos, true, qos > 0, 9)), &got); err != nil {
 				t.Fatal(err)
 			}
 			if string(got.Topic) != "a/b" || got.QoS != qos || !got.Retain || got.Dup != (qos > 0) || !bytes.Equal(got.Payload, payload) ||
@@ -59,17 +60,17 @@ func TestPublishRoundTrip(t *testing.T) {
 
 // Bytes that are no packet are refused, with the section that they violate.
 func TestMalformedPackets(t *testing.T) {
-	publish := func(p Packet) error { var m Publish; return DecodePublish(p, &m) }
-	connect := func(p Packet) error { var m Connect; return DecodeConnect(p.Body, &m) }
-	subscribe := func(p Packet) error {
-		_, err := DecodeSubscribe(p.Body, func(Subscription) {})
+	publish := func(p mqtt.Packet) error { var m mqtt.Publish; return mqtt.DecodePublish(p, &m) }
+	connect := func(p mqtt.Packet) error { var m mqtt.Connect; return mqtt.DecodeConnect(p.Body, &m) }
+	subscribe := func(p mqtt.Packet) error {
+		_, err := mqtt.DecodeSubscribe(p.Body, func(mqtt.Subscription) {})
 		return err
 	}
-	ack := func(p Packet) error { _, err := DecodeAck(p.Body); return err }
+	ack := func(p mqtt.Packet) error { _, err := mqtt.DecodeAck(p.Body); return err }
 	for _, tt := range []struct {
 		name    string
 		bytes   string
-		decode  func(Packet) error
+		decode  func(mqtt.Packet) error
 		section string
 	}{
 		{"reserved type 0", "\x00\x00", nil, "2.2.1"},
@@ -97,91 +98,12 @@ func TestMalformedPackets(t *testing.T) {
 		{"empty id, session kept", "\x10\x0c\x00\x04MQTT\x04\x00\x00\x00\x00\x00", connect, "3.1.3.1"},
 		{"bytes after CONNECT", "\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x01ax", connect, "2.2.3"},
 	} {
-		p, err := NewReader(strings.NewReader(tt.bytes)).Next()
+		p, err := framing.NewReader(strings.NewReader(tt.bytes)).Next()
 		if err == nil && tt.decode != nil {
 			err = tt.decode(p)
 		}
-		if !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "(section "+tt.section+")") {
+		if !errors.Is(err, mqtt.ErrProtocol) || !strings.Contains(err.Error(), "(section "+tt.section+")") {
 			t.Errorf("%s: %v; want a violation of section %s", tt.name, err, tt.section)
-		}
-	}
-}
-
-func TestReader(t *testing.T) {
-	var stream []byte
-	sizes := []int{0, 10, 600, 5, 100_000, 3, 511, 512, 513}
-	for _, n := range sizes {
-		stream = AppendPublish(stream, "t", make([]byte, n), 0, false, false, 0)
-	}
-	for name, in := range map[string]io.Reader{"whole": bytes.NewReader(stream), "byte by byte": iotest.OneByteReader(bytes.NewReader(stream))} {
-		r := NewReader(in)
-		for _, n := range sizes {
-			p, err := r.Next()
-			var m Publish
-			if err == nil {
-				err = DecodePublish(p, &m)
-			}
-			if err != nil || len(m.Payload) != n {
-				t.Fatalf("%s: %d bytes, %v; want %d", name, len(m.Payload), err, n)
-			}
-		}
-		if _, err := r.Next(); !errors.Is(err, io.EOF) {
-			t.Errorf("%s: the end is %v; want EOF", name, err)
-		}
-		if len(r.buf) > smallBuffer {
-			t.Errorf("%s: the buffer stayed at %d bytes", name, len(r.buf))
-		}
-	}
-	if _, err := NewReader(strings.NewReader("\x30\x05ab")).Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a packet cut short: %v", err)
-	}
-	r := NewReader(strings.NewReader("\x30\xff\xff\xff\x7f"))
-	if _, err := r.Next(); !errors.Is(err, ErrTooLarge) || len(r.buf) > smallBuffer {
-		t.Errorf("a packet of 256 MB: %v, buffer %d", err, len(r.buf))
-	}
-}
-
-// repeat gives the same packet for ever.
-type repeat struct {
-	b  []byte
-	at int
-}
-
-func (r *repeat) Read(p []byte) (int, error) {
-	n := copy(p, r.b[r.at:])
-	r.at = (r.at + n) % len(r.b)
-	return n, nil
-}
-
-func TestReadingDoesNotAllocate(t *testing.T) {
-	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
-		false, false, 3)})
-	var m Publish
-	if n := testing.AllocsPerRun(1000, func() {
-		p, err := r.Next()
-		if err == nil {
-			err = DecodePublish(p, &m)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations a packet", n)
-	}
-}
-
-func BenchmarkDecodePublish(b *testing.B) {
-	r := NewReader(&repeat{b: AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
-		false, false, 3)})
-	var m Publish
-	b.ReportAllocs()
-	for b.Loop() {
-		p, err := r.Next()
-		if err == nil {
-			err = DecodePublish(p, &m)
-		}
-		if err != nil {
-			b.Fatal(err)
 		}
 	}
 }
@@ -215,52 +137,52 @@ func FuzzAgainstPaho(f *testing.F) {
 		f.Add(write(p))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := NewReader(bytes.NewReader(b)).Next()
+		p, err := framing.NewReader(bytes.NewReader(b)).Next()
 		if err != nil {
 			return
 		}
 		var written []byte
 		var check func(packets.ControlPacket) bool
 		switch p.Type {
-		case CONNECT:
-			var m Connect
-			if DecodeConnect(p.Body, &m) != nil || string(m.ProtocolName) != "MQTT" || m.ProtocolLevel != 4 {
+		case mqtt.CONNECT:
+			var m mqtt.Connect
+			if mqtt.DecodeConnect(p.Body, &m) != nil || string(m.ProtocolName) != "MQTT" || m.ProtocolLevel != 4 {
 				return
 			}
-			written = AppendConnect(nil, &m)
+			written = mqtt.AppendConnect(nil, &m)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.ConnectPacket)
 				return x.ClientIdentifier == string(m.ClientID) && x.Username == string(m.Username) && bytes.Equal(x.Password, m.Password) &&
 					x.Keepalive == m.KeepAlive && x.WillTopic == string(m.WillTopic)
 			}
-		case PUBLISH:
-			var m Publish
-			if DecodePublish(p, &m) != nil {
+		case mqtt.PUBLISH:
+			var m mqtt.Publish
+			if mqtt.DecodePublish(p, &m) != nil {
 				return
 			}
-			written = AppendPublish(nil, string(m.Topic), m.Payload, m.QoS, m.Retain, m.Dup, m.PacketID)
+			written = mqtt.AppendPublish(nil, string(m.Topic), m.Payload, m.QoS, m.Retain, m.Dup, m.PacketID)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.PublishPacket)
 				return x.TopicName == string(m.Topic) && bytes.Equal(x.Payload, m.Payload) && x.Qos == m.QoS && x.MessageID == m.PacketID && x.Dup == m.Dup &&
 					x.Retain == m.Retain
 			}
-		case SUBSCRIBE:
-			var filters []Subscription
-			id, err := DecodeSubscribe(p.Body, func(s Subscription) { filters = append(filters, s) })
+		case mqtt.SUBSCRIBE:
+			var filters []mqtt.Subscription
+			id, err := mqtt.DecodeSubscribe(p.Body, func(s mqtt.Subscription) { filters = append(filters, s) })
 			if err != nil {
 				return
 			}
-			written = AppendSubscribe(nil, id, filters...)
+			written = mqtt.AppendSubscribe(nil, id, filters...)
 			check = func(c packets.ControlPacket) bool {
 				x := c.(*packets.SubscribePacket)
 				return x.MessageID == id && len(x.Topics) == len(filters) && x.Topics[0] == string(filters[0].Filter)
 			}
-		case PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK:
-			id, err := DecodeAck(p.Body)
+		case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP, mqtt.UNSUBACK:
+			id, err := mqtt.DecodeAck(p.Body)
 			if err != nil {
 				return
 			}
-			written = AppendAck(nil, p.Type, id)
+			written = mqtt.AppendAck(nil, p.Type, id)
 			check = func(c packets.ControlPacket) bool { return c.Details().MessageID == id }
 		default:
 			return

@@ -46,7 +46,8 @@ const SubackFailure byte = 0x80
 // ErrProtocol is the class of all violations of the protocol. Texts name the section.
 var ErrProtocol = errors.New("MQTT protocol violation")
 
-func violation(section, what string) error {
+// Violation is an error of class [ErrProtocol]: what is wrong, by which section of the standard.
+func Violation(section, what string) error {
 	return fmt.Errorf("%w: %s (section %s)", ErrProtocol, what, section)
 }
 
@@ -93,7 +94,7 @@ type cursor struct {
 
 func (c *cursor) fail(section, what string) {
 	if c.err == nil {
-		c.err = violation(section, what)
+		c.err = Violation(section, what)
 	}
 	c.b = nil
 }

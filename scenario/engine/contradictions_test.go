@@ -19,6 +19,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -118,7 +119,7 @@ func (p *liar) pass(near, far net.Conn) {
 }
 
 func (p *liar) each(r io.Reader, do func(mqtt.Packet)) {
-	reader := mqtt.NewReader(r)
+	reader := framing.NewReader(r)
 	for {
 		packet, err := reader.Next()
 		if err != nil {

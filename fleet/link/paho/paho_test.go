@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
@@ -48,7 +49,7 @@ func (b *broker) dial(context.Context) (net.Conn, error) {
 
 func (b *broker) serve() {
 	defer b.nc.Close()
-	r := mqtt.NewReader(b.nc)
+	r := framing.NewReader(b.nc)
 	for {
 		p, err := r.Next()
 		if err != nil {
@@ -378,7 +379,7 @@ func answering(t *testing.T, answer string) func(context.Context) (net.Conn, err
 			}
 			serving.Go(func() {
 				defer nc.Close()
-				if _, err := mqtt.NewReader(nc).Next(); err != nil {
+				if _, err := framing.NewReader(nc).Next(); err != nil {
 					return
 				}
 				_, _ = nc.Write([]byte(answer))

@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // maxKeepAlive caps the time-out of a connection: 1,767 seconds (iot-mqtt-connect-to-iot-hub).
@@ -27,7 +28,7 @@ var errDisconnect = errors.New("the client disconnected")
 type conn struct {
 	front  *Front
 	nc     net.Conn
-	reader *mqtt.Reader
+	reader *framing.Reader
 	user   username.Name
 	client string // client id: the device id, or device/module
 	will   *Message
@@ -53,7 +54,7 @@ type conn struct {
 
 func newConn(f *Front, nc net.Conn) *conn {
 	_, deep := connectionState(nc)
-	return &conn{front: f, nc: nc, reader: mqtt.NewReader(nc), deep: deep}
+	return &conn{front: f, nc: nc, reader: framing.NewReader(nc), deep: deep}
 }
 
 // close ends the connection from this side; the reader wakes with an error. The first reason holds.

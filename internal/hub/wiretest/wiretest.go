@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // Patience is how long a test waits for what must come. Nothing waits that long for what must not.
@@ -41,7 +42,7 @@ func New(t testing.TB, nc net.Conn) *Wire {
 	go func() {
 		defer close(done)
 		defer close(w.Frames)
-		r := mqtt.NewReader(nc)
+		r := framing.NewReader(nc)
 		for {
 			p, err := r.Next()
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/metadata"
@@ -150,7 +151,7 @@ func withoutMetadata(desired jsonvalue.Value) jsonvalue.Value {
 func AppendDelta(dst []byte, delta jsonvalue.Value, version int64) []byte {
 	dst = append(dst, '{')
 	dst = jsonvalue.AppendMembers(dst, delta.Map().Members())
-	dst = jsonvalue.AppendName(dst, metadata.KeyVersion, delta.Len() > 0)
+	dst = jsonstring.AppendName(dst, metadata.KeyVersion, delta.Len() > 0)
 	dst = strconv.AppendInt(dst, version, 10)
 	return append(dst, '}')
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
@@ -14,20 +15,20 @@ import (
 // property sections with $metadata and $version.
 func (t *Twin) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"deviceId":`...)
-	dst = jsonvalue.AppendString(dst, t.DeviceID)
+	dst = jsonstring.Append(dst, t.DeviceID)
 	if t.ModuleID != "" {
 		dst = append(dst, `,"moduleId":`...)
-		dst = jsonvalue.AppendString(dst, t.ModuleID)
+		dst = jsonstring.Append(dst, t.ModuleID)
 	}
 	dst = append(dst, `,"etag":"`...)
 	dst = etag.AppendTwin(dst, t.ETag)
 	dst = append(dst, `","deviceEtag":`...)
-	dst = jsonvalue.AppendString(dst, t.DeviceETag)
+	dst = jsonstring.Append(dst, t.DeviceETag)
 	dst = append(dst, `,"status":`...)
-	dst = jsonvalue.AppendString(dst, t.Status)
+	dst = jsonstring.Append(dst, t.Status)
 	if t.StatusReason != "" {
 		dst = append(dst, `,"statusReason":`...)
-		dst = jsonvalue.AppendString(dst, t.StatusReason)
+		dst = jsonstring.Append(dst, t.StatusReason)
 	}
 	dst = append(dst, `,"statusUpdateTime":"`...)
 	dst = timestamp.Of(t.StatusUpdated).Append(dst)
@@ -38,11 +39,11 @@ func (t *Twin) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `","cloudToDeviceMessageCount":`...)
 	dst = strconv.AppendInt(dst, int64(t.C2DCount), 10)
 	dst = append(dst, `,"authenticationType":`...)
-	dst = jsonvalue.AppendString(dst, t.AuthType)
+	dst = jsonstring.Append(dst, t.AuthType)
 	dst = append(dst, `,"x509Thumbprint":`...)
 	dst = t.thumbprints().AppendJSON(dst)
 	dst = append(dst, `,"modelId":`...)
-	dst = jsonvalue.AppendString(dst, t.ModelID)
+	dst = jsonstring.Append(dst, t.ModelID)
 	dst = append(dst, `,"version":`...)
 	dst = strconv.AppendInt(dst, t.Version, 10)
 	dst = append(dst, `,"tags":`...)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"strconv"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
@@ -41,7 +42,7 @@ func (m *Node) AppendJSON(dst []byte, o jsonvalue.Map) []byte {
 	}
 	for i := range m.Kids {
 		dst = append(dst, ',')
-		dst = jsonvalue.AppendString(dst, o.Members()[i].Key)
+		dst = jsonstring.Append(dst, o.Members()[i].Key)
 		dst = append(dst, ':')
 		dst = m.Kids[i].AppendJSON(dst, o.Members()[i].Value.Map())
 	}

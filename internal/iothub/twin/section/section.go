@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
@@ -82,12 +83,12 @@ func (s *Section) AppendJSON(dst []byte, withMetadata, withVersion bool) []byte 
 	}
 	comma := s.root.Len() > 0
 	if withMetadata {
-		dst = jsonvalue.AppendName(dst, metadata.KeyMetadata, comma)
+		dst = jsonstring.AppendName(dst, metadata.KeyMetadata, comma)
 		dst = s.meta.AppendJSON(dst, s.root)
 		comma = true
 	}
 	if withVersion {
-		dst = jsonvalue.AppendName(dst, metadata.KeyVersion, comma)
+		dst = jsonstring.AppendName(dst, metadata.KeyVersion, comma)
 		dst = strconv.AppendInt(dst, s.version, 10)
 	}
 	return append(dst, '}')

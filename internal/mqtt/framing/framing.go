@@ -1,9 +1,12 @@
-package mqtt
+// Package framing cuts a stream into MQTT packets, with little memory for each connection.
+package framing
 
 import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
 const (
@@ -70,20 +73,20 @@ func (r *Reader) shrink() {
 
 // Next reads the next packet. It returns io.EOF when the stream ends between packets, errors that
 // match ErrProtocol or ErrTooLarge for bytes that are no packet, and the stream's own errors.
-func (r *Reader) Next() (Packet, error) {
+func (r *Reader) Next() (mqtt.Packet, error) {
 	r.shrink()
 	if err := r.fill(2); err != nil {
-		return Packet{}, err
+		return mqtt.Packet{}, err
 	}
 	first := r.buf[r.start]
 	// Remaining length: up to four bytes of seven bits, the lowest first (section 2.2.3).
 	length, header := 0, 1
 	for shift := 0; ; shift += 7 {
 		if shift > 21 {
-			return Packet{}, violation("2.2.3", "the remaining length has more than four bytes")
+			return mqtt.Packet{}, mqtt.Violation("2.2.3", "the remaining length has more than four bytes")
 		}
 		if err := r.fill(header + 1); err != nil {
-			return Packet{}, err
+			return mqtt.Packet{}, err
 		}
 		b := r.buf[r.start+header]
 		header++
@@ -97,14 +100,14 @@ func (r *Reader) Next() (Packet, error) {
 		limit = DefaultMaxPacket
 	}
 	if length > limit {
-		return Packet{}, fmt.Errorf("%w: %d bytes; at most %d are taken", ErrTooLarge, length, limit)
+		return mqtt.Packet{}, fmt.Errorf("%w: %d bytes; at most %d are taken", ErrTooLarge, length, limit)
 	}
-	p := Packet{Type: Type(first >> 4), Flags: first & 0x0f}
+	p := mqtt.Packet{Type: mqtt.Type(first >> 4), Flags: first & 0x0f}
 	if err := checkHeader(p.Type, p.Flags, length); err != nil {
-		return Packet{}, err
+		return mqtt.Packet{}, err
 	}
 	if err := r.fill(header + length); err != nil {
-		return Packet{}, err
+		return mqtt.Packet{}, err
 	}
 	from := r.start + header
 	p.Body = r.buf[from : from+length : from+length]
@@ -113,29 +116,29 @@ func (r *Reader) Next() (Packet, error) {
 }
 
 // checkHeader holds the reserved flags and the lengths that a type fixes (sections 2.2.1, 2.2.2).
-func checkHeader(t Type, flags byte, length int) error {
+func checkHeader(t mqtt.Type, flags byte, length int) error {
 	want := byte(0)
 	switch t {
-	case PUBLISH:
+	case mqtt.PUBLISH:
 		want = flags
-	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
+	case mqtt.PUBREL, mqtt.SUBSCRIBE, mqtt.UNSUBSCRIBE:
 		want = 2
 	}
 	if flags != want {
-		return violation("2.2.2", "reserved header flags are set")
+		return mqtt.Violation("2.2.2", "reserved header flags are set")
 	}
 	switch t {
-	case CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK:
+	case mqtt.CONNACK, mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP, mqtt.UNSUBACK:
 		if length != 2 {
-			return violation("2.2.3", "wrong length for the packet's type")
+			return mqtt.Violation("2.2.3", "wrong length for the packet's type")
 		}
-	case PINGREQ, PINGRESP, DISCONNECT:
+	case mqtt.PINGREQ, mqtt.PINGRESP, mqtt.DISCONNECT:
 		if length != 0 {
-			return violation("2.2.3", "wrong length for the packet's type")
+			return mqtt.Violation("2.2.3", "wrong length for the packet's type")
 		}
-	case CONNECT, PUBLISH, SUBSCRIBE, SUBACK, UNSUBSCRIBE:
+	case mqtt.CONNECT, mqtt.PUBLISH, mqtt.SUBSCRIBE, mqtt.SUBACK, mqtt.UNSUBSCRIBE:
 	default:
-		return violation("2.2.1", "a reserved packet type")
+		return mqtt.Violation("2.2.1", "a reserved packet type")
 	}
 	return nil
 }

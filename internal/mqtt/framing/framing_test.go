@@ -1,0 +1,91 @@
+package framing
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+)
+
+func TestReader(t *testing.T) {
+	var stream []byte
+	sizes := []int{0, 10, 600, 5, 100_000, 3, 511, 512, 513}
+	for _, n := range sizes {
+		stream = mqtt.AppendPublish(stream, "t", make([]byte, n), 0, false, false, 0)
+	}
+	for name, in := range map[string]io.Reader{"whole": bytes.NewReader(stream), "byte by byte": iotest.OneByteReader(bytes.NewReader(stream))} {
+		r := NewReader(in)
+		for _, n := range sizes {
+			p, err := r.Next()
+			var m mqtt.Publish
+			if err == nil {
+				err = mqtt.DecodePublish(p, &m)
+			}
+			if err != nil || len(m.Payload) != n {
+				t.Fatalf("%s: %d bytes, %v; want %d", name, len(m.Payload), err, n)
+			}
+		}
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: the end is %v; want EOF", name, err)
+		}
+		if len(r.buf) > smallBuffer {
+			t.Errorf("%s: the buffer stayed at %d bytes", name, len(r.buf))
+		}
+	}
+	if _, err := NewReader(strings.NewReader("\x30\x05ab")).Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a packet cut short: %v", err)
+	}
+	r := NewReader(strings.NewReader("\x30\xff\xff\xff\x7f"))
+	if _, err := r.Next(); !errors.Is(err, ErrTooLarge) || len(r.buf) > smallBuffer {
+		t.Errorf("a packet of 256 MB: %v, buffer %d", err, len(r.buf))
+	}
+}
+
+// repeat gives the same packet for ever.
+type repeat struct {
+	b  []byte
+	at int
+}
+
+func (r *repeat) Read(p []byte) (int, error) {
+	n := copy(p, r.b[r.at:])
+	r.at = (r.at + n) % len(r.b)
+	return n, nil
+}
+
+func TestReadingDoesNotAllocate(t *testing.T) {
+	r := NewReader(&repeat{b: mqtt.AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
+		false, false, 3)})
+	var m mqtt.Publish
+	if n := testing.AllocsPerRun(1000, func() {
+		p, err := r.Next()
+		if err == nil {
+			err = mqtt.DecodePublish(p, &m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations a packet", n)
+	}
+}
+
+func BenchmarkDecodePublish(b *testing.B) {
+	r := NewReader(&repeat{b: mqtt.AppendPublish(nil, "$iothub/twin/PATCH/properties/reported/?$rid=1", []byte(`{"connectivity":{"type":"cellular"}}`), 1,
+		false, false, 3)})
+	var m mqtt.Publish
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := r.Next()
+		if err == nil {
+			err = mqtt.DecodePublish(p, &m)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
