@@ -50,7 +50,7 @@ mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.exp
 mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
-mutate "the worker waits for its calls" internal/worker/doc.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker
+mutate "the worker waits for its calls" internal/worker/call/call.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker/call
 mutate "throughput is of what was done" metrics/threshold/figure.go 'rate := float64(x.Count(metrics.OK))' 'rate := float64(x.Ended())' ./metrics/threshold
 mutate "the whole machine's processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
 mutate "operations that start late" internal/generator/judge.go 'float64(o.Late) > lateShare*float64(o.Started)' 'false' ./internal/generator
