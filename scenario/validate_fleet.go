@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule"
 )
@@ -94,62 +94,16 @@ func (r *reader) validateMessages(s *Scenario) {
 	}
 }
 
-// validateTopic holds a topic, or a filter, to MQTT 3.1.1 section 4.7 and to the names that are replaced.
-func (r *reader) validateTopic(path string, at problem.Place, topic string, filter bool) {
-	if !r.validatePlaceholders(path, at, topic) {
-		return
+// validateTopic holds a topic, or a filter, to MQTT and to the names that are replaced.
+func (r *reader) validateTopic(path string, at problem.Place, template string, filter bool) {
+	for _, mistake := range topic.Mistakes(template, filter) {
+		r.FailAt(path, at, "%s", mistake)
 	}
-	filled := (&Group{Name: "g"}).Fill(topic, "i", 0)
-	levels := strings.Split(filled, "/")
-	for i, level := range levels {
-		switch {
-		case !strings.ContainsAny(level, "+#"):
-		case !filter:
-			r.FailAt(path, at, "%q has a wildcard; messages are sent to one topic", topic)
-			return
-		case level == "#" && i < len(levels)-1:
-			r.FailAt(path, at, "%q goes on after #, which must be the last level", topic)
-			return
-		case level != "+" && level != "#":
-			r.FailAt(path, at, "the wildcard in %q is not a level of its own", topic)
-			return
-		}
-	}
-	if topic == "" || len(filled) > 65535 {
-		r.FailAt(path, at, "a topic has 1 to 65,535 bytes")
-	}
-	r.validateCharacters(path, at, topic)
-}
-
-// validateCharacters holds a text that devices send as an MQTT string to the characters that a server must take:
-// NUL ends the connection, and control characters and non-characters may (MQTT 3.1.1 section 1.5.3).
-func (r *reader) validateCharacters(path string, at problem.Place, text string) {
-	for _, c := range text {
-		if unicode.IsControl(c) || c&0xfffe == 0xfffe || c >= 0xfdd0 && c <= 0xfdef {
-			r.FailAt(path, at, "%q holds the character U+%04X, for which servers end the connection", text, c)
-			return
-		}
-	}
-}
-
-// validatePlaceholders holds what is replaced for each device to the names that there are.
-func (r *reader) validatePlaceholders(path string, at problem.Place, text string) bool {
-	_, rest, found := strings.Cut((&Group{Name: "g"}).Fill(text, "i", 0), "{")
-	if found {
-		name, _, _ := strings.Cut(rest, "}")
-		r.FailAt(path, at, "nothing is known to put in for {%s}; there are {device}, {group}, {index}", name)
-	}
-	return !found
 }
 
 // Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
 // 0, of the group's i-th device. The index has six digits, as in device ids.
-func (g *Group) Fill(template, id string, i int) string {
-	if !strings.Contains(template, "{") {
-		return template
-	}
-	return strings.NewReplacer("{device}", id, "{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(template)
-}
+func (g *Group) Fill(template, id string, i int) string { return topic.Fill(template, id, g.Name, i) }
 
 // sendsTelemetry reports whether a group takes its turn when a stage asks for a rate of messages: those with
 // telemetry do, and when there are none, all that do not listen instead.

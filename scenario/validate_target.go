@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -93,8 +94,11 @@ func (r *reader) validateBroker(t *Target) {
 	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
 		r.FailAt(path, problem.Place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
 	}
-	r.validatePlaceholders("target.username", problem.Place{}, t.Username)
-	r.validateCharacters("target.username", problem.Place{}, t.Username)
+	for _, mistake := range []string{topic.Unknown(t.Username), topic.Character(t.Username)} {
+		if mistake != "" {
+			r.FailAt("target.username", problem.Place{}, "%s", mistake)
+		}
+	}
 }
 
 func (r *reader) validatePort(port string) {
