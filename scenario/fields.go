@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 const (
@@ -69,7 +70,7 @@ func (r *reader) scenarioKeys(s *Scenario) []language.Key {
 	}
 }
 
-func targetKeys(t *Target) []language.Key {
+func targetKeys(t *target.Target) []language.Key {
 	return []language.Key{
 		key("hub", value.Text(&t.Hub), is("embedded"),
 			"embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a "+

@@ -22,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/form"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
@@ -91,7 +92,7 @@ func readGroupKey(d *Identity) language.Value {
 }
 
 // finishTrust reads the certificates that target.ca names.
-func (r *reader) finishTrust(t *Target) {
+func (r *reader) finishTrust(t *target.Target) {
 	const path = "target.ca"
 	if t.CA == "" {
 		return
@@ -207,7 +208,7 @@ func unjoin(err error) []error {
 }
 
 // validateIdentity holds the rules of one group's identity.
-func (r *reader) validateIdentity(path string, g *Group, t *Target) {
+func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
 	d := &g.Identity
 	at := path + ".identity"
 	parts := 0
@@ -238,7 +239,7 @@ func (r *reader) validateIdentity(path string, g *Group, t *Target) {
 	}
 }
 
-func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
+func (r *reader) validateFileDevices(path string, g *Group, t *target.Target) {
 	if r.Given(path + ".id") {
 		r.FailAt(path+".id", g.place, "device ids are those of the file; remove id")
 	}
@@ -257,7 +258,7 @@ func (r *reader) validateFileDevices(path string, g *Group, t *Target) {
 	}
 }
 
-func (r *reader) validateX509(at string, g *Group, t *Target) {
+func (r *reader) validateX509(at string, g *Group, t *target.Target) {
 	x := g.Identity.X509
 	switch {
 	case x.Thumbprint && x.CA+x.Key != "":

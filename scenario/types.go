@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
@@ -18,7 +19,7 @@ type Scenario struct {
 	Name        string                // in reports and metrics; the file's name when the file gives none
 	Description string                // a line for people; may be empty
 	Seed        uint64                // every random choice follows from it
-	Target      Target                // what is loaded
+	Target      target.Target         // what is loaded
 	Fleet       Fleet                 // who loads it
 	Stages      []Stage               // one after the other; at least one
 	Service     Service               // the service side, beside the stages

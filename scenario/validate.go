@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // finish fills in what follows from other values. It comes before validation, which changes nothing.
@@ -38,7 +39,7 @@ func (r *reader) finishTokens(path string, t *Tokens) {
 
 // validate holds the rules that span keys.
 func (r *reader) validate(s *Scenario) {
-	r.validateTarget(&s.Target)
+	s.Target.Validate(r)
 	r.validateFleet(s)
 	r.validateMessages(s)
 	r.validateStages(s)
@@ -70,7 +71,7 @@ func (r *reader) validateFleet(s *Scenario) {
 	r.validateIDs(s)
 }
 
-func (r *reader) validateGroup(path string, g *Group, can Capabilities) {
+func (r *reader) validateGroup(path string, g *Group, can target.Capabilities) {
 	r.validateDeviceIDs(path, g)
 	if len(g.Report.Types) == 0 && (g.Report.Every > 0 || g.Report.Properties != nil) {
 		r.FailAt(path+".reported", g.place, "what devices report begins with connectivity; write reported: {connectivity: {type: cellular}}")

@@ -37,25 +37,8 @@ func (r *reader) finishService(s *Scenario) {
 		}
 	}
 	if f := s.Service.Freshness; f != nil && f.Tolerance == unsetTolerance {
-		f.Tolerance = s.Target.lag()
+		f.Tolerance = s.Target.Lag()
 	}
-}
-
-// lag is how far behind the results of a target's queries may be: other hubs than the embedded one are
-// allowed what the documentation calls normal, a few seconds (iot-hub-devguide-query-language).
-func (t *Target) lag() time.Duration {
-	if !t.Can().Faults {
-		return 5 * time.Second
-	}
-	_, most, random := strings.Cut(t.QueryLag, "..")
-	if !random {
-		most = t.QueryLag
-	}
-	lag, err := time.ParseDuration(strings.TrimSpace(most))
-	if err != nil || lag <= 0 {
-		return 0 // validation tells of what is no lag
-	}
-	return lag + time.Second
 }
 
 // uniqueName holds the name of an item of a list to be there and to differ from those before it.

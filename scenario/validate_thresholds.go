@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // judged is a threshold with the key that it stands under.
@@ -21,7 +22,7 @@ type judged struct {
 // validateThresholds holds thresholds to what the run will measure: one that can have no data is missed only at the
 // end, or met by a count of nothing.
 func (r *reader) validateThresholds(s *Scenario) {
-	if r.unread("fleet.groups", len(s.Fleet.Groups)) || r.unread("stages", len(s.Stages)) || s.Target.Kind == unknownTarget {
+	if r.unread("fleet.groups", len(s.Fleet.Groups)) || r.unread("stages", len(s.Stages)) || s.Target.Kind == target.Unknown {
 		return
 	}
 	for i := range s.Thresholds {

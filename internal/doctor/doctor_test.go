@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // lines are findings as the tests compare them.
@@ -113,59 +114,59 @@ func TestReach(t *testing.T) {
 		"ok clock: as the target's, to the second"
 	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	for name, tt := range map[string]struct {
-		kind   scenario.TargetKind
+		kind   target.Kind
 		target fake
 		want   string
 	}{
-		"all well, in clear": {scenario.IoTHub, fake{}, known + open + accepted + clock},
-		"all well":           {scenario.IoTHub, fake{secure: true, off: 1500 * time.Millisecond}, known + open + trusted + accepted + clock},
-		"a broker":           {scenario.Broker, fake{noClock: true}, known + open + "ok credentials: accepted for the first device"},
+		"all well, in clear": {target.IoTHub, fake{}, known + open + accepted + clock},
+		"all well":           {target.IoTHub, fake{secure: true, off: 1500 * time.Millisecond}, known + open + trusted + accepted + clock},
+		"a broker":           {target.Broker, fake{noClock: true}, known + open + "ok credentials: accepted for the first device"},
 		"no such name": {
-			scenario.IoTHub,
+			target.IoTHub,
 			fake{resolve: &net.DNSError{Err: "no such host", IsNotFound: true}},
 			"problem name: h.example is not known: lookup : no such host; check the host name in target.hub, and the name server of this machine",
 		},
 		"refused": {
-			scenario.IoTHub,
+			target.IoTHub,
 			fake{dial: refused},
 			known + "problem port: h.example:8883 cannot be reached: connection refused; start what should listen there, or correct the port in target.hub",
 		},
-		"no source address": {scenario.IoTHub, fake{dial: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, known +
+		"no source address": {target.IoTHub, fake{dial: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, known +
 			"problem port: h.example:8883 cannot be reached: cannot assign requested address; check fleet.source_addresses: the target cannot be reached from " +
 			"one of them"},
-		"no answer": {scenario.IoTHub, fake{dial: context.DeadlineExceeded}, known +
+		"no answer": {target.IoTHub, fake{dial: context.DeadlineExceeded}, known +
 			"problem port: h.example:8883 cannot be reached: context deadline exceeded; let connections to it through the firewall; devices use port 8883 of " +
 			"Azure IoT Hub, the service side 443"},
 		"unknown authority": {
-			scenario.IoTHub,
+			target.IoTHub,
 			fake{secure: true, handshake: fmt.Errorf("TLS handshake: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})},
 			known + open +
 				"problem certificate: the handshake failed: x509: certificate signed by unknown authority; name the file with the certificate to trust in target.ca",
 		},
-		"expired": {scenario.IoTHub, fake{secure: true, handshake: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "today"}}, known + open +
+		"expired": {target.IoTHub, fake{secure: true, handshake: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "today"}}, known + open +
 			"problem certificate: the handshake failed: x509: certificate has expired or is not yet valid: today; renew the target's certificate, or set this " +
 			"machine's clock"},
-		"no TLS": {scenario.Broker, fake{secure: true, handshake: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, known + open +
+		"no TLS": {target.Broker, fake{secure: true, handshake: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, known + open +
 			"problem certificate: the handshake failed: tls: first record does not look like a TLS handshake; the port speaks no TLS: use target.plain for a " +
 			"twinfleet hub, mqtt:// for a broker"},
-		"wrong key": {scenario.IoTHub, fake{identities: fmt.Errorf("reading: %w", iothub.ErrUnauthorized)}, known + open +
+		"wrong key": {target.IoTHub, fake{identities: fmt.Errorf("reading: %w", iothub.ErrUnauthorized)}, known + open +
 			"problem credentials: the hub does not accept the service connection string; take that of the policy iothubowner, or of one that may read and " +
 			"write the registry and connect services\n" + clock},
-		"used up": {scenario.IoTHub, fake{identities: iothub.ErrQuotaExceeded}, known + open +
+		"used up": {target.IoTHub, fake{identities: iothub.ErrQuotaExceeded}, known + open +
 			"problem credentials: the hub's messages of this day are used up; wait for midnight UTC, or take more units\n" + clock},
-		"throttled": {scenario.IoTHub, fake{identities: iothub.ErrThrottled}, known + open +
+		"throttled": {target.IoTHub, fake{identities: iothub.ErrThrottled}, known + open +
 			"warning credentials: the hub throttles the registry now; wait a minute, and see what else loads it\n" + clock},
-		"refused by a broker": {scenario.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
+		"refused by a broker": {target.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
 			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and " +
 			"target.password, and the broker's access list"},
-		"nonsense": {scenario.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +
+		"nonsense": {target.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +
 			"problem credentials: the question failed: malformed HTTP response; check what listens on the port, and target.hub\n" + clock},
 		"clock behind": {
-			scenario.IoTHub,
+			target.IoTHub,
 			fake{off: 3 * time.Second},
 			known + open + accepted + "warning clock: 3.00s apart from the target's; set this machine's clock: timedatectl set-ntp true",
 		},
-		"clock wrong": {scenario.IoTHub, fake{off: -6 * time.Minute}, known + open + accepted +
+		"clock wrong": {target.IoTHub, fake{off: -6 * time.Minute}, known + open + accepted +
 			"problem clock: 6m00s apart from the target's; a hub refuses tokens of clocks that are 5m00s apart; set this machine's clock: timedatectl set-ntp true"},
 	} {
 		if got := lines(Reach(t.Context(), tt.kind.Can(), tt.target, noon)...); got != tt.want {

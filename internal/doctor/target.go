@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/report/human"
-	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // patience is how long one question to the target may take.
@@ -29,9 +29,9 @@ const (
 
 // Reach checks, in turn, whether the target's name is known, its port open, its certificate good, its credentials
 // accepted and its clock right. What follows from a problem is not checked.
-func Reach(ctx context.Context, can scenario.Capabilities, t Target, now func() time.Time) []Finding {
+func Reach(ctx context.Context, can target.Capabilities, t Target, now func() time.Time) []Finding {
 	var all []Finding
-	for _, check := range []func(context.Context, scenario.Capabilities, Target) Finding{resolve, dial, handshake, credentials} {
+	for _, check := range []func(context.Context, target.Capabilities, Target) Finding{resolve, dial, handshake, credentials} {
 		part, cancel := context.WithTimeout(ctx, patience)
 		f := check(part, can, t)
 		cancel()
@@ -51,7 +51,7 @@ func Reach(ctx context.Context, can scenario.Capabilities, t Target, now func() 
 	return all
 }
 
-func resolve(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
+func resolve(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	f := Finding{Check: "name", Level: OK}
 	name, _, _ := net.SplitHostPort(t.Address())
 	found, err := t.Resolve(ctx)
@@ -64,7 +64,7 @@ func resolve(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
 	return f
 }
 
-func dial(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
+func dial(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	f := Finding{Check: "port", Level: OK, Text: t.Address() + " is open"}
 	if err := t.Dial(ctx); err != nil {
 		f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be reached: %v", t.Address(), plain(err))
@@ -80,7 +80,7 @@ func dial(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
 	return f
 }
 
-func handshake(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
+func handshake(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	if !t.Secure() {
 		return Finding{}
 	}
@@ -109,7 +109,7 @@ func handshake(ctx context.Context, _ scenario.Capabilities, t Target) Finding {
 	return f
 }
 
-func credentials(ctx context.Context, can scenario.Capabilities, t Target) Finding {
+func credentials(ctx context.Context, can target.Capabilities, t Target) Finding {
 	f := Finding{Check: "credentials", Level: OK}
 	n, err := t.Identities(ctx)
 	var refused *link.RefusedError

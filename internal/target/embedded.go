@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // openEmbedded starts the embedded hub.
@@ -51,7 +52,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	t.certTLS = clientTLS(t.host, h.CAPool())
 	inside := *o
 	inside.Dial = dial
-	t.transport(&inside, scenario.Endpoint{Addr: addr}, nil)
+	t.transport(&inside, spec.Endpoint{Addr: addr}, nil)
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Options of Open.
@@ -46,15 +47,15 @@ type Faults interface {
 
 // Target is an open target. It is a fleet's Target.
 type Target struct {
-	Name    string                // without credentials
-	Can     scenario.Capabilities // what it is able to do: asked instead of its kind
-	Network *fault.Network        // between devices and the target
+	Name    string            // without credentials
+	Can     spec.Capabilities // what it is able to do: asked instead of its kind
+	Network *fault.Network    // between devices and the target
 	// Service is the client of the service side, which waits when the service throttles; Paced is the same without retries, for
 	// those who pace themselves: a throttled call ends as such. Both are nil where there is no service side.
 	Service, Paced *service.Client
 	Faults         Faults // nil where there are none
 
-	endpoint scenario.Endpoint
+	endpoint spec.Endpoint
 	sc       *scenario.Scenario
 	host     string                        // in user names and tokens
 	hostName string                        // in connection strings of devices
@@ -142,7 +143,7 @@ func (t *Target) openBroker(o *Options) error {
 }
 
 // transport settles what devices' connections are made of.
-func (t *Target) transport(o *Options, x scenario.Endpoint, roots *x509.CertPool) {
+func (t *Target) transport(o *Options, x spec.Endpoint, roots *x509.CertPool) {
 	var sources []net.IP
 	for _, a := range t.sc.Fleet.SourceAddresses {
 		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
@@ -176,7 +177,7 @@ func clientTLS(name string, roots *x509.CertPool) *tls.Config {
 }
 
 // trusted are the certificates to trust; nil is the system's.
-func trusted(t *scenario.Target) *x509.CertPool {
+func trusted(t *spec.Target) *x509.CertPool {
 	if len(t.Trusted) == 0 {
 		return nil
 	}
@@ -188,7 +189,7 @@ func trusted(t *scenario.Target) *x509.CertPool {
 }
 
 // Endpoint is where devices connect.
-func (t *Target) Endpoint() scenario.Endpoint { return t.endpoint }
+func (t *Target) Endpoint() spec.Endpoint { return t.endpoint }
 
 // HostName is what connection strings of devices name.
 func (t *Target) HostName() string { return t.hostName }

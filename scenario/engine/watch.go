@@ -6,7 +6,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/metrics/judge"
-	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // watchGenerator begins to measure what makes the run. Of a stage that it did not deliver as asked the bounds can say nothing.
@@ -22,7 +22,7 @@ func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 }
 
 // onLoopback reports whether the target is plainly on this machine.
-func onLoopback(t *scenario.Target) bool {
+func onLoopback(t *spec.Target) bool {
 	x, err := t.Endpoint()
 	if err != nil {
 		return false

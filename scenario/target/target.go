@@ -1,4 +1,5 @@
-package scenario
+// Package target is what a scenario points its fleet at: how it is named, what kind it is of, what that kind can do.
+package target
 
 import (
 	"cmp"
@@ -6,21 +7,22 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 )
 
-// TargetKind is what a target speaks. Who needs to know what it can do asks for its Capabilities instead.
-type TargetKind uint8
+// Kind is what a target speaks. Who needs to know what it can do asks for its Capabilities instead.
+type Kind uint8
 
 // The kinds of targets.
 const (
-	Embedded TargetKind = iota // the hub in this process
-	IoTHub                     // a service connection string: Azure IoT Hub, or twinfleet hub
-	Broker                     // a plain MQTT broker: no twins
+	Embedded Kind = iota // the hub in this process
+	IoTHub               // a service connection string: Azure IoT Hub, or twinfleet hub
+	Broker               // a plain MQTT broker: no twins
 
-	unknownTarget // of a scenario whose target cannot be read
+	Unknown // of a scenario whose target cannot be read
 )
 
 // Capabilities is what a kind of target can do.
@@ -35,7 +37,7 @@ type Capabilities struct {
 }
 
 // Can is what targets of the kind can do. Of a target that could not be read it is everything, so that no mistake follows.
-func (k TargetKind) Can() Capabilities {
+func (k Kind) Can() Capabilities {
 	switch k {
 	case Embedded:
 		return Capabilities{Name: "embedded hub", Twins: true, Service: true, Faults: true, InProcess: true}
@@ -51,7 +53,7 @@ func (k TargetKind) Can() Capabilities {
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
 	Hub      string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
-	Kind     TargetKind          // follows from Hub
+	Kind     Kind                // follows from Hub
 	CA       string              // file with certificates to trust beside nothing else; the system's when empty
 	Trusted  []*x509.Certificate // of that file
 	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
@@ -116,4 +118,21 @@ func (t *Target) Endpoint() (Endpoint, error) {
 		}
 	}
 	return x, nil
+}
+
+// Lag is how far behind the results of a target's queries may be: other hubs than the embedded one are
+// allowed what the documentation calls normal, a few seconds (iot-hub-devguide-query-language).
+func (t *Target) Lag() time.Duration {
+	if !t.Can().Faults {
+		return 5 * time.Second
+	}
+	_, most, random := strings.Cut(t.QueryLag, "..")
+	if !random {
+		most = t.QueryLag
+	}
+	lag, err := time.ParseDuration(strings.TrimSpace(most))
+	if err != nil || lag <= 0 {
+		return 0 // validation tells of what is no lag
+	}
+	return lag + time.Second
 }

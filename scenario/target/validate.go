@@ -1,0 +1,114 @@
+package target
+
+import (
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
+	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/schedule/chance"
+)
+
+// Problems is who is told of mistakes.
+type Problems interface {
+	// FailAt tells of a mistake in the value of a key, whose path is that of the scenario.
+	FailAt(path string, at problem.Place, format string, a ...any)
+	// Given reports whether the file says something under a path.
+	Given(path string) bool
+}
+
+// Resolve finds out what kind of target it is, and what follows from that; known is false when it is none.
+func (t *Target) Resolve() (known bool) {
+	switch {
+	case t.Hub == "embedded":
+		t.Kind = Embedded
+	case strings.Contains(t.Hub, "://"):
+		t.Kind = Broker
+		if t.Topic == "" {
+			t.Topic = "devices/{device}/messages/events/"
+		}
+	case strings.Contains(t.Hub, "="):
+		t.Kind = IoTHub
+	default:
+		t.Kind = Unknown
+	}
+	return t.Kind != Unknown
+}
+
+// Validate holds what a scenario says of its target to what the kind allows.
+func (t *Target) Validate(r Problems) {
+	switch t.Kind {
+	case IoTHub:
+		if c, err := connstring.ParseService(t.Hub); err != nil {
+			r.FailAt("target.hub", problem.Place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
+		} else if _, port, err := net.SplitHostPort(c.HostName); err == nil {
+			validatePort(r, port)
+		}
+	case Broker:
+		t.validateBroker(r)
+	}
+	if !t.Can().Faults {
+		for _, key := range []string{"tier", "query_lag", "burst"} {
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "only the embedded hub has a %s; remove it, or write hub: embedded", key)
+			}
+		}
+	}
+	if !t.Can().Topics {
+		for _, key := range []string{"topic", "username", "password"} {
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "only a plain broker has a %s; remove it", key)
+			}
+		}
+	}
+	if t.Can().Faults && t.Kind != Unknown && t.Tier == "" {
+		for _, key := range []string{"units", "burst"} {
+			if r.Given("target." + key) {
+				r.FailAt("target."+key, problem.Place{}, "%s is a tier's, and without a tier there are no limits; write tier: S1", key)
+			}
+		}
+	}
+	if _, err := chance.ParseDistribution(t.QueryLag); t.QueryLag != "" && err != nil {
+		r.FailAt("target.query_lag", problem.Place{}, "%v", err)
+	}
+}
+
+// validateBroker holds the address of a plain broker.
+func (t *Target) validateBroker(r Problems) {
+	const path = "target.hub"
+	u, err := url.Parse(t.Hub)
+	if err != nil || u.Hostname() == "" {
+		r.FailAt(path, problem.Place{}, "the address of the broker is no URL such as mqtt://broker:1883")
+		return
+	}
+	web := u.Scheme == "ws" || u.Scheme == "wss"
+	switch u.Scheme {
+	case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
+	default:
+		r.FailAt(path, problem.Place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
+		return
+	}
+	if u.User != nil {
+		r.FailAt(path, problem.Place{}, "put user name and password into target.username and target.password")
+	}
+	if u.Port() != "" {
+		validatePort(r, u.Port())
+	}
+	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
+		r.FailAt(path, problem.Place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
+	}
+	for _, mistake := range []string{topic.Unknown(t.Username), topic.Character(t.Username)} {
+		if mistake != "" {
+			r.FailAt("target.username", problem.Place{}, "%s", mistake)
+		}
+	}
+}
+
+func validatePort(r Problems, port string) {
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		r.FailAt("target.hub", problem.Place{}, "there is no port %s; ports are 1 to 65535", port)
+	}
+}
