@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -67,24 +68,10 @@ type job struct {
 	query   *query.Query
 	patch   twinPatch
 	cancel  context.CancelFunc
-	devices []*deviceJob
+	devices []*progress.Device
 }
 
 type twinPatch struct{ tags, desired jsonvalue.Value }
-
-// The states of a device within a job, beside those of jobs (iot-hub-devguide-jobs).
-const pending = "pending"
-
-// deviceJob is what became of one device.
-type deviceJob struct {
-	id             string
-	status         string // pending, JobRunning, JobCompleted, JobFailed or JobCancelled
-	start, end     time.Time
-	methodStatus   int
-	methodAnswered bool
-	payload        json.RawMessage
-	err            *iothub.Error
-}
 
 // New makes a Runner without jobs.
 func New(o Options) *Runner {
@@ -241,12 +228,12 @@ func (r *Runner) setStatus(j *job, status string) {
 
 // work does the job on its devices. An error says why some were not reached.
 func (r *Runner) work(ctx context.Context, j *job) error {
-	var devices []*deviceJob
+	var devices []*progress.Device
 	for _, t := range j.query.Plan(r.opts.Source).Matches() {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		devices = append(devices, &deviceJob{id: t.DeviceID, status: pending})
+		devices = append(devices, &progress.Device{ID: t.DeviceID, Status: progress.Pending})
 	}
 	r.setStatus(j, jobs.Running)
 	r.mu.Lock()
@@ -278,34 +265,34 @@ func (r *Runner) work(ctx context.Context, j *job) error {
 }
 
 // device does the job on one device.
-func (r *Runner) device(ctx context.Context, j *job, d *deviceJob) {
+func (r *Runner) device(ctx context.Context, j *job, d *progress.Device) {
 	r.mu.Lock()
-	d.status, d.start = jobs.Running, time.Now()
+	d.Status, d.Start = jobs.Running, time.Now()
 	r.mu.Unlock()
 	var err error
 	var status int
 	var payload []byte
 	if j.doc.Type == jobs.TwinUpdate {
-		_, err = r.opts.Hub.PatchTwin(ctx, d.id, j.patch.tags, j.patch.desired, "*")
+		_, err = r.opts.Hub.PatchTwin(ctx, d.ID, j.patch.tags, j.patch.desired, "*")
 		if err == nil {
 			r.meter(len(j.doc.UpdateTwin))
 		}
 	} else {
-		status, payload, err = method.Call(ctx, r.opts.Hub, d.id, j.doc.Method)
+		status, payload, err = method.Call(ctx, r.opts.Hub, d.ID, j.doc.Method)
 		// The request counts, and so does the answer, also one that did not come (iot-hub-devguide-pricing).
 		r.meter(len(j.doc.Method.Payload))
 		r.meter(len(payload))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d.end, d.status = time.Now(), jobs.Completed
+	d.End, d.Status = time.Now(), jobs.Completed
 	if err != nil {
-		d.status, d.err = jobs.Failed, iothub.AsError(err)
+		d.Status, d.Err = jobs.Failed, iothub.AsError(err)
 		return
 	}
-	d.methodAnswered, d.methodStatus = j.doc.Type == jobs.DeviceMethod, status
+	d.MethodAnswered, d.MethodStatus = j.doc.Type == jobs.DeviceMethod, status
 	if json.Valid(payload) {
-		d.payload = payload
+		d.Payload = payload
 	}
 }
 
@@ -337,8 +324,8 @@ func (r *Runner) finish(ctx context.Context, j *job, err error) {
 		j.doc.Status = jobs.Completed
 	}
 	for _, d := range j.devices {
-		if d.status == pending {
-			d.status, d.end, d.err = j.doc.Status, now, left
+		if d.Status == progress.Pending {
+			d.Status, d.End, d.Err = j.doc.Status, now, left
 		}
 	}
 }

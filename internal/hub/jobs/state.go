@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
-	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
-	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
-	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
 
 // Job is the state of a job.
@@ -29,19 +26,7 @@ func (r *Runner) Job(id string) (jobs.Job, error) {
 // state is the job's document with its statistics. The caller holds the lock.
 func (j *job) state() jobs.Job {
 	doc := j.doc
-	s := jobs.Statistics{Devices: len(j.devices)}
-	for _, d := range j.devices {
-		switch d.status {
-		case jobs.Completed:
-			s.Succeeded++
-		case jobs.Failed, jobs.Cancelled:
-			s.Failed++
-		case jobs.Running:
-			s.Running++
-		default:
-			s.Pending++
-		}
-	}
+	s := progress.Counts(j.devices)
 	doc.DeviceJobStatistic = &s
 	return doc
 }
@@ -95,38 +80,8 @@ func (r *Runner) rows() []query.JobRow {
 	for _, id := range ids {
 		j := r.jobs[id]
 		for _, d := range j.devices {
-			rows = append(rows, query.JobRow{Value: d.row(j)})
+			rows = append(rows, query.JobRow{Value: d.Row(&j.doc)})
 		}
 	}
 	return rows
-}
-
-// row is one device of a job as queries see it.
-func (d *deviceJob) row(j *job) jsonvalue.Value {
-	text := func(key, s string) jsonvalue.Member {
-		return jsonvalue.Member{Key: key, Value: jsonvalue.StringValue(s)}
-	}
-	when := func(t time.Time) string { return string(timestamp.Append(nil, t)) }
-	last := d.end
-	if last.IsZero() {
-		last = d.start
-	}
-	members := []jsonvalue.Member{
-		text("deviceId", d.id), text("jobId", j.doc.JobID), text("jobType", j.doc.Type), text("status", d.status),
-		text("startTimeUtc", when(d.start)), text("endTimeUtc", when(d.end)),
-		text("createdDateTimeUtc", when(j.doc.Created.Time)), text("lastUpdatedDateTimeUtc", when(last)),
-		text("createdTimeUtc", when(j.doc.Created.Time)),
-	}
-	if d.methodAnswered {
-		answer := jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))})
-		if payload, err := jsonparse.Parse(d.payload); err == nil {
-			answer = jsonvalue.ObjectValue(jsonvalue.Member{Key: "status", Value: jsonvalue.IntValue(int64(d.methodStatus))},
-				jsonvalue.Member{Key: "payload", Value: payload})
-		}
-		members = append(members, jsonvalue.Member{Key: "outcome", Value: jsonvalue.ObjectValue(jsonvalue.Member{Key: "deviceMethodResponse", Value: answer})})
-	}
-	if d.err != nil {
-		members = append(members, jsonvalue.Member{Key: "error", Value: jsonvalue.ObjectValue(text("code", d.err.Name), text("description", d.err.Message))})
-	}
-	return jsonvalue.ObjectValue(members...)
 }
