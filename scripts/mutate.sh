@@ -46,23 +46,23 @@ mutate "an absence begins when the session was to end" fleet/device.go 'intended
 mutate "time in which nobody was connected is counted once" fleet/device.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
 mutate "devices that are stopped while gone did not come back" internal/outage/finder.go 'f.now.Recovered = f.now.Left <= f.before/share' 'f.now.Recovered = true' ./internal/outage StoppedWhileGone
 mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
-mutate "a stop over the beginning of a stage" internal/generator/judge.go 'r.explains(&j.last)' 'r.explains(&Sample{})' ./internal/generator
+mutate "a stop over the beginning of a stage" internal/generator/judge/judge.go 'r.Explains(&j.last)' 'r.Explains(&generator.Sample{})' ./internal/generator/judge
 mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/call/call.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker/call
 mutate "throughput is of what was done" metrics/threshold/figure.go 'rate := float64(x.Count(metrics.OK))' 'rate := float64(x.Ended())' ./metrics/threshold
-mutate "the whole machine's processors" internal/generator/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator
-mutate "operations that start late" internal/generator/judge.go 'float64(o.Late) > lateShare*float64(o.Started)' 'false' ./internal/generator
-mutate "few that start very late" internal/generator/judge.go 'float64(o.VeryLate) > veryLateShare*float64(o.Started)' 'false' ./internal/generator
-mutate "steal" internal/generator/rules.go 'return s.Steal > stolen*float64(max(1, s.Processors))' 'return false' ./internal/generator
-mutate "a control group's limit" internal/generator/rules.go 'explains: func(s *Sample) bool { return s.Held > held }' 'explains: func(s *Sample) bool { return false }' ./internal/generator
+mutate "the whole machine's processors" internal/generator/rules/rules.go 'return s.Processors > 0 && s.Machine > busy*float64(s.Processors) || s.Waiting > crowded' 'return false' ./internal/generator/judge
+mutate "operations that start late" internal/generator/judge/judge.go 'float64(o.Late) > lateShare*float64(o.Started)' 'false' ./internal/generator/judge
+mutate "few that start very late" internal/generator/judge/judge.go 'float64(o.VeryLate) > veryLateShare*float64(o.Started)' 'false' ./internal/generator/judge
+mutate "steal" internal/generator/rules/rules.go 'return s.Steal > stolen*float64(max(1, s.Processors))' 'return false' ./internal/generator/judge
+mutate "a control group's limit" internal/generator/rules/rules.go 'Explains: func(s *generator.Sample) bool { return s.Held > held }' 'Explains: func(s *generator.Sample) bool { return false }' ./internal/generator/judge
 mutate "the processors that the process may run on" internal/host/processors.go '|| !may(cpu)' '|| !may(cpu) && false' ./internal/host
 mutate "a delivery waits with its message" fleet/delivery.go 'StartAfter(intended, free, sent)' 'StartAfter(intended, intended, sent)' ./fleet LatenessOf
 mutate "a sample where a stage ends" scenario/engine/stages.go 'e.measure(now, true, name)' '_ = now' ./scenario/engine NotAsAsked
 mutate "a generator's lateness ends no run" metrics/judge/judge.go ' && j.doubts(r) == ""' '' ./metrics/judge Doubt
 mutate "nobody connected for want of descriptors" internal/verdict/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
-mutate "a process that stood still" internal/generator/rules.go 'bad:      func(s *Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'bad:      func(s *Sample) bool { return false }' ./internal/generator
+mutate "a process that stood still" internal/generator/rules/rules.go 'Bad:      func(s *generator.Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'Bad:      func(s *generator.Sample) bool { return false }' ./internal/generator/judge
 mutate "of an undelivered stage nothing can be said" metrics/judge/doubt.go 'v.CannotSay, v.Why, v.Pass = true, why, false' 'v.Why = why' ./metrics/judge
 mutate "no device ever connected" internal/verdict/vain/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
 mutate "no operation of a kind ever succeeded" internal/verdict/vain/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened

@@ -49,3 +49,6 @@ type Started struct {
 	VeryLate  uint64        // of them: more than a hundred
 	Worst     time.Duration // the latest
 }
+
+// Briefest is the least that a sample stands for whose processors' use is a figure to keep: the kernel counts in hundredths.
+const Briefest = 100 * time.Millisecond

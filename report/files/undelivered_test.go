@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/internal/generator/judge"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
@@ -22,7 +23,7 @@ import (
 // Every report says which stages were not delivered as asked, why, and of which thresholds nothing can be said.
 func TestNotAsAsked(t *testing.T) {
 	h := reporttest.Example(5)
-	var j generator.Judge
+	var j judge.Judge
 	for _, name := range []string{"ramp", "hold", "down"} {
 		j.Stage(name)
 		j.Add(generator.Sample{Elapsed: time.Second, Cores: 2, CPU: 0.9, Own: 0.9, Machine: 2, Processors: 2, Lag: time.Second})

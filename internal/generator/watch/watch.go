@@ -11,6 +11,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/internal/generator/judge"
+	"github.com/twinfleet/twinfleet/internal/generator/meter"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
@@ -37,11 +39,11 @@ type Options struct {
 type Watch struct {
 	rec     *metrics.Recorder
 	sampler Sampler
-	meter   *generator.Meter // nil when others sample
+	meter   *meter.Meter // nil when others sample
 	spills  spills
 
 	mu    sync.Mutex // protects the following fields
-	judge generator.Judge
+	judge judge.Judge
 	last  generator.Sample
 	own   histogram.Histogram // by how much operations started late until the last sample
 	bad   time.Duration       // time of samples that a rule found bad
@@ -55,7 +57,7 @@ func New(o Options) (*Watch, error) {
 	if w.sampler == nil {
 		facts, err := host.Read()
 		if err == nil {
-			w.meter, err = generator.NewMeter(generator.Options{Facts: facts, Sources: o.Sources, Loopback: o.Loopback})
+			w.meter, err = meter.New(meter.Options{Facts: facts, Sources: o.Sources, Loopback: o.Loopback})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("measuring the generator: %w", err)
@@ -209,7 +211,7 @@ func startedIn(stage *metrics.Snapshot) []generator.Started {
 		o.Asked += x.Scheduled()
 		o.Started += x.Started()
 		o.Late += x.LateOwn
-		o.VeryLate += x.OwnLag.Count - x.OwnLag.Below(generator.VeryLate)
+		o.VeryLate += x.OwnLag.Count - x.OwnLag.Below(judge.VeryLate)
 		o.Worst = max(o.Worst, x.OwnLag.Maximum())
 	}
 	return all

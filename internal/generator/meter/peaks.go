@@ -1,10 +1,11 @@
-package generator
+package meter
 
 import (
 	"context"
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
 )
 
@@ -45,7 +46,7 @@ func useNow() used { return used{time.Now(), host.Count().Busy, host.OwnTime()} 
 // add takes what was used between two times. What is too short to tell is passed over.
 func (p *peaks) add(from, to used) {
 	elapsed := to.at.Sub(from.at)
-	if elapsed < briefest || to.machine == 0 || from.machine == 0 {
+	if elapsed < generator.Briefest || to.machine == 0 || from.machine == 0 {
 		return
 	}
 	machine, own := float64(to.machine-from.machine)/float64(elapsed), float64(to.own-from.own)/float64(elapsed)

@@ -1,4 +1,5 @@
-package generator
+// Package meter measures what the process and the machine did since the last sample.
+package meter
 
 import (
 	"context"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/oserr"
 )
@@ -43,8 +45,8 @@ type Meter struct {
 // gcTime is the processors' time, in seconds, as the Go runtime counts it.
 type gcTime struct{ collecting, all float64 }
 
-// NewMeter makes a Meter; its first sample stands for the time from now on.
-func NewMeter(o Options) (*Meter, error) {
+// New makes a Meter; its first sample stands for the time from now on.
+func New(o Options) (*Meter, error) {
 	m := &Meter{opts: o, at: time.Now()}
 	var err error
 	if m.usage, err = host.Use(); err != nil {
@@ -84,19 +86,19 @@ func exhausted(err error) bool {
 
 // Sample measures what came since the last one. connections is how many the fleet holds towards the
 // target, lag the 99th percentile of the schedule lag meanwhile.
-func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
+func (m *Meter) Sample(connections int, lag time.Duration) (generator.Sample, error) {
 	now := time.Now()
 	usage, err := host.Use()
 	if exhausted(err) { // not even one is left to measure with
 		usage.Memory, usage.Descriptors, err = m.usage.Memory, m.opts.Facts.Descriptors, nil
 	}
 	if err != nil {
-		return Sample{}, fmt.Errorf("measuring the generator: %w", err)
+		return generator.Sample{}, fmt.Errorf("measuring the generator: %w", err)
 	}
 	gc, pauses, longest := readRuntime(m.pauses)
 	kernel := host.Count()
 	f := &m.opts.Facts
-	s := Sample{
+	s := generator.Sample{
 		Elapsed: now.Sub(m.at), Cores: f.Cores, Lag: lag,
 		Memory: usage.Memory, MemoryLimit: f.Memory, Descriptors: usage.Descriptors, MaxDescriptors: f.Descriptors,
 		Ports: connections, MaxPorts: f.Ports * max(1, m.opts.Sources), GCPause: longest,
@@ -108,7 +110,7 @@ func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
 	if s.Elapsed > 0 {
 		s.CPU = float64(usage.CPU-m.usage.CPU) / float64(s.Elapsed)
 		s.Machine, s.Own = m.peaks.take()
-		s.ofMachine(kernel, m.kernel)
+		ofMachine(&s, kernel, m.kernel)
 	}
 	if all := gc.all - m.gc.all; all > 0 { // the runtime brings these up to date when a collection ends
 		s.GC = (gc.collecting - m.gc.collecting) / all
@@ -120,7 +122,7 @@ func (m *Meter) Sample(connections int, lag time.Duration) (Sample, error) {
 }
 
 // ofMachine takes what the kernel counted since an earlier time. Without descriptors it could not be asked.
-func (s *Sample) ofMachine(now, earlier host.Processors) {
+func ofMachine(s *generator.Sample, now, earlier host.Processors) {
 	if now.Uptime == 0 || earlier.Uptime == 0 {
 		return
 	}

@@ -1,4 +1,4 @@
-package generator
+package meter
 
 import (
 	"syscall"
@@ -13,7 +13,7 @@ func TestMeterWithoutDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewMeter(Options{Facts: facts})
+	m, err := New(Options{Facts: facts})
 	if err != nil {
 		t.Fatal(err)
 	}

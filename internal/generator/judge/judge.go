@@ -1,10 +1,13 @@
-package generator
+// Package judge says, stage by stage, whether the load that was asked for was delivered, and what kept it back.
+package judge
 
 import (
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/generator"
+	"github.com/twinfleet/twinfleet/internal/generator/rules"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -38,13 +41,13 @@ type Judge struct {
 	// Shared says that the embedded hub runs in this process, which its reasons then mention.
 	Shared bool
 
-	rules  []rule
+	rules  []rules.Rule
 	stages []*stage
 	order  []*stage // those that have a name
 	health report.Health
 	cpu    float64 // seconds of processors
 	now    bool
-	last   Sample
+	last   generator.Sample
 }
 
 // stage is what the rules found in the samples of one stage.
@@ -59,20 +62,20 @@ type stage struct {
 // finding is what one rule found so far in a stage.
 type finding struct {
 	streak, longest, total time.Duration // of samples that count by themselves
-	worst                  Sample
+	worst                  generator.Sample
 	explained              time.Duration // of samples with late operations or timers that it explains
-	example                Sample
+	example                generator.Sample
 }
 
 // Stage begins a stage: the samples from now on are of it. With an empty name the last stage is over.
 func (j *Judge) Stage(name string) {
 	if j.rules == nil {
-		j.rules = rules()
+		j.rules = rules.All()
 	}
 	s := &stage{name: name, number: len(j.stages), found: make([]finding, len(j.rules))}
 	for i := range j.rules {
 		// A process that stood still over the beginning of a stage makes what that has late.
-		if r := &j.rules[i]; r.once && r.explains(&j.last) {
+		if r := &j.rules[i]; r.Once && r.Explains(&j.last) {
 			s.late += j.last.Elapsed
 			s.found[i].explained, s.found[i].example = j.last.Elapsed, j.last
 		}
@@ -84,7 +87,7 @@ func (j *Judge) Stage(name string) {
 }
 
 // Add takes the next sample, which is of the stage that runs.
-func (j *Judge) Add(s Sample) {
+func (j *Judge) Add(s generator.Sample) {
 	if len(j.stages) == 0 {
 		j.Stage("")
 	}
@@ -97,24 +100,24 @@ func (j *Judge) Add(s Sample) {
 	in.measured += s.Elapsed
 	in.noDescriptor += s.NoDescriptor
 	in.noPort += s.NoPort
-	isLate := s.Late > late || s.Lag > late
+	isLate := s.Late > rules.Late || s.Lag > rules.Late
 	if isLate {
 		in.late += s.Elapsed
 	}
 	for i := range j.rules {
 		r, f := &j.rules[i], &in.found[i]
-		if isLate && r.explains(&s) {
-			if f.explained == 0 || r.size(&s) > r.size(&f.example) {
+		if isLate && r.Explains(&s) {
+			if f.explained == 0 || r.Size(&s) > r.Size(&f.example) {
 				f.example = s
 			}
 			f.explained += s.Elapsed
 		}
-		if !r.bad(&s) {
+		if !r.Bad(&s) {
 			f.streak = 0
 			continue
 		}
 		j.now = true
-		if f.total == 0 || r.size(&s) > r.size(&f.worst) {
+		if f.total == 0 || r.Size(&s) > r.Size(&f.worst) {
 			f.worst = s
 		}
 		f.streak += s.Elapsed
@@ -125,14 +128,14 @@ func (j *Judge) Add(s Sample) {
 
 // AddWait takes a sample of the wait for the last answers. No load is asked for then, but what is under way is measured: a
 // process that stands still makes the last stage's answers late.
-func (j *Judge) AddWait(s Sample) {
+func (j *Judge) AddWait(s generator.Sample) {
 	if len(j.order) == 0 {
 		return
 	}
 	in := j.order[len(j.order)-1]
 	for i := range j.rules {
-		if r, f := &j.rules[i], &in.found[i]; r.once && r.bad(&s) {
-			if f.total == 0 || r.size(&s) > r.size(&f.worst) {
+		if r, f := &j.rules[i], &in.found[i]; r.Once && r.Bad(&s) {
+			if f.total == 0 || r.Size(&s) > r.Size(&f.worst) {
 				f.worst = s
 			}
 			f.total += s.Elapsed
@@ -142,16 +145,13 @@ func (j *Judge) AddWait(s Sample) {
 	j.health.Stopped = max(j.health.Stopped, s.Stopped, s.Suspended)
 }
 
-// briefest is the least that a sample stands for whose processors' use is a figure to keep: the kernel counts in hundredths.
-const briefest = 100 * time.Millisecond
-
 // note keeps the worst of each figure.
-func (j *Judge) note(s *Sample) {
+func (j *Judge) note(s *generator.Sample) {
 	h := &j.health
 	h.Measured += s.Elapsed
 	j.cpu += s.CPU * s.Elapsed.Seconds()
 	h.Cores, h.Processors, h.MemoryLimit, h.MaxDescriptors, h.MaxPorts = s.Cores, s.Processors, s.MemoryLimit, s.MaxDescriptors, s.MaxPorts
-	if s.Elapsed >= briefest {
+	if s.Elapsed >= generator.Briefest {
 		h.CPUPeak, h.MachinePeak = max(h.CPUPeak, s.CPU), max(h.MachinePeak, s.Machine)
 	}
 	h.Late, h.Lag = max(h.Late, s.Late), max(h.Lag, s.Lag)
@@ -177,13 +177,13 @@ func (j *Judge) Stages() []string {
 
 // Health is the judgement so far. started says how operations started that were intended in each stage, in their order; of
 // stages beyond it nothing is known.
-func (j *Judge) Health(started [][]Started) report.Health {
+func (j *Judge) Health(started [][]generator.Started) report.Health {
 	h := j.health
 	if h.Measured > 0 {
 		h.CPUMean = j.cpu / h.Measured.Seconds()
 	}
 	for i := range j.order {
-		var ops []Started
+		var ops []generator.Started
 		if i < len(started) {
 			ops = started[i]
 		}
@@ -212,7 +212,7 @@ func ofProcess(s report.StageHealth) bool {
 }
 
 // JudgeStage is the judgement of the i-th stage, counted from 0, so far.
-func (j *Judge) JudgeStage(i int, ops []Started) report.StageHealth {
+func (j *Judge) JudgeStage(i int, ops []generator.Started) report.StageHealth {
 	s := j.order[i]
 	x := report.StageHealth{Name: s.name}
 	for _, o := range ops {
@@ -227,8 +227,8 @@ func (j *Judge) JudgeStage(i int, ops []Started) report.StageHealth {
 	}
 	for i := range j.rules {
 		r, f := &j.rules[i], &s.found[i]
-		if f.counts(r, s.measured) && !slices.ContainsFunc(x.Causes, func(c report.Cause) bool { return c.Kind == r.kind }) {
-			x.Causes = append(x.Causes, r.cause(&f.worst, f.total))
+		if f.counts(r, s.measured) && !slices.ContainsFunc(x.Causes, func(c report.Cause) bool { return c.Kind == r.Kind }) {
+			x.Causes = append(x.Causes, r.Cause(&f.worst, f.total))
 		}
 	}
 	if s.noDescriptor > 0 {
@@ -248,10 +248,10 @@ func (j *Judge) JudgeStage(i int, ops []Started) report.StageHealth {
 }
 
 // latest is the kind of operation of which the most were late, of those that were not delivered as asked; nil when all were.
-func latest(ops []Started) *Started {
-	var found *Started
+func latest(ops []generator.Started) *generator.Started {
+	var found *generator.Started
 	for i := range ops {
-		if o := &ops[i]; o.behind() && (found == nil || o.Late > found.Late) {
+		if o := &ops[i]; behind(o) && (found == nil || o.Late > found.Late) {
 			found = o
 		}
 	}
@@ -259,38 +259,26 @@ func latest(ops []Started) *Started {
 }
 
 // behind reports whether too many operations started late by the generator's own doing.
-func (o *Started) behind() bool {
+func behind(o *generator.Started) bool {
 	few := o.Late < lateFew
 	return (float64(o.Late) > lateShare*float64(o.Started) && (!few || o.Worst > VeryLate)) ||
 		(float64(o.VeryLate) > veryLateShare*float64(o.Started) && o.VeryLate >= lateFew)
 }
 
 // counts reports whether the bad samples of a stage, which lasted so long, count by themselves.
-func (f *finding) counts(r *rule, stage time.Duration) bool {
+func (f *finding) counts(r *rules.Rule, stage time.Duration) bool {
 	onEnd := sustained
-	if !r.starting {
+	if !r.Starting {
 		onEnd = min(onEnd, max(time.Second, stage/2))
 	}
 	switch {
 	case f.total == 0:
 		return false
-	case r.once, f.longest >= long:
+	case r.Once, f.longest >= long:
 		return true
 	default:
 		return f.longest >= onEnd && f.total.Seconds() >= share*stage.Seconds()
 	}
-}
-
-// cause says what was bad about the worst sample; of those that lasted, for how long.
-func (r *rule) cause(worst *Sample, lasted time.Duration) report.Cause {
-	text := r.text(worst)
-	if lasted > 0 && !r.once {
-		text += fmt.Sprintf(" for %.0f s", lasted.Seconds())
-	}
-	if r.remedy != "" {
-		text += "; " + r.remedy
-	}
-	return report.Cause{Kind: r.kind, Text: text}
 }
 
 // explain says why operations of a stage started late: from its own samples, or, when nothing was late in them, from those of
@@ -302,10 +290,10 @@ func (j *Judge) explain(s *stage) []report.Cause {
 	var causes []report.Cause
 	for i := range j.rules {
 		r, f := &j.rules[i], &s.found[i]
-		if f.explained == 0 || f.explained.Seconds() < named*s.late.Seconds() || (r.kind == report.CauseTimers && len(causes) > 0) {
+		if f.explained == 0 || f.explained.Seconds() < named*s.late.Seconds() || (r.Kind == report.CauseTimers && len(causes) > 0) {
 			continue
 		}
-		causes = append(causes, r.cause(&f.example, 0))
+		causes = append(causes, r.Cause(&f.example, 0))
 	}
 	if causes == nil {
 		causes = []report.Cause{{Kind: report.CauseUnknown, Text: "the reason is not known: timers were punctual and processors free"}}
@@ -315,7 +303,7 @@ func (j *Judge) explain(s *stage) []report.Cause {
 
 func behindBy(d time.Duration) string {
 	if d < time.Second {
-		return milliseconds(d)
+		return rules.Milliseconds(d)
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }

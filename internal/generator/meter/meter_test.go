@@ -1,4 +1,4 @@
-package generator
+package meter
 
 import (
 	"context"
@@ -8,99 +8,19 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-	"pgregory.net/rapid"
-
+	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/host"
-
-	"github.com/twinfleet/twinfleet/report"
+	"go.uber.org/goleak"
 )
 
+const ms = time.Millisecond
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// calm is a second in which all was well.
-func calm() Sample {
-	return Sample{
-		Elapsed: time.Second, CPU: 0.5, Cores: 2, Machine: 0.8, Own: 0.6, Processors: 2, GC: 0.02, Memory: 200e6, MemoryLimit: 1000e6,
-		Descriptors: 100, MaxDescriptors: 1000, Ports: 100, MaxPorts: 28232, Late: time.Millisecond, Lag: time.Millisecond,
-	}
-}
-
-func with(change func(s *Sample)) Sample {
-	s := calm()
-	change(&s)
-	return s
-}
-
-func repeat(s Sample, n int) []Sample { return slices.Repeat([]Sample{s}, n) }
-
-func TestHealthKeepsTheWorst(t *testing.T) {
-	j := Judge{Shared: true}
-	j.Stage("hold")
-	j.Add(calm())
-	if j.Bad() {
-		t.Error("a calm second is bad")
-	}
-	j.Add(with(func(s *Sample) {
-		s.Elapsed, s.CPU, s.Late, s.Lag, s.GC, s.GCPause = 3*time.Second, 1.5, 30*time.Millisecond, 50*time.Millisecond, 0.3, time.Millisecond
-		s.Memory, s.Descriptors, s.Ports = 300e6, 500, 900
-	}))
-	if !j.Bad() {
-		t.Error("a second with a third of the time for garbage is not bad")
-	}
-	j.Add(calm())
-	want := report.Health{
-		Measured: 5 * time.Second, Cores: 2, Processors: 2, MachinePeak: 0.8, CPUMean: 1.1, CPUPeak: 1.5, Late: 30 * time.Millisecond,
-		Lag: 50 * time.Millisecond, GCPeak: 0.3, GCPause: time.Millisecond,
-		MemoryPeak: 300e6, MemoryLimit: 1000e6, Descriptors: 500, MaxDescriptors: 1000, Ports: 900, MaxPorts: 28232,
-	}
-	got := j.Health(nil)
-	got.Stages, got.Saturated, got.Reasons = nil, false, nil
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("health = %+v; want %+v", got, want)
-	}
-	for range 10 {
-		j.Add(with(func(s *Sample) { s.GC = 0.9 }))
-	}
-	reasons := j.Health(nil).Reasons
-	if len(reasons) != 2 || !strings.Contains(reasons[1], "the embedded hub ran in this process") {
-		t.Errorf("reasons = %q; the last must name the hub", reasons)
-	}
-}
-
-// Bad seconds make a verdict more likely, never less: whatever the samples, one that is worse in
-// everything changes saturated to ok for no run.
-func TestWorseNeverHelps(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 40).Draw(t, "seconds")
-		at := rapid.IntRange(0, n-1).Draw(t, "at")
-		var j, worse Judge
-		j.Stage("hold")
-		worse.Stage("hold")
-		for i := range n {
-			s := with(func(s *Sample) {
-				s.CPU = rapid.SampledFrom([]float64{0.5, 1.95}).Draw(t, "cpu")
-				s.Late = time.Duration(rapid.SampledFrom([]int{1, 50}).Draw(t, "late")) * time.Millisecond
-				s.Lag = time.Duration(rapid.SampledFrom([]int{1, 50}).Draw(t, "lag")) * time.Millisecond
-				s.GC = rapid.SampledFrom([]float64{0, 0.5}).Draw(t, "gc")
-			})
-			j.Add(s)
-			if i == at {
-				s.GC, s.Descriptors, s.Ports, s.Stopped = 1, 1000, 28232, time.Minute
-			}
-			worse.Add(s)
-		}
-		if h := j.Health(nil); h.Saturated && !worse.Health(nil).Saturated {
-			t.Fatalf("saturated became ok: %q", h.Reasons)
-		}
-	})
-}
 
 func TestProbe(t *testing.T) {
 	start := time.Unix(0, 0)
@@ -156,7 +76,7 @@ func TestMeter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewMeter(Options{Facts: facts, Sources: 2, Loopback: true})
+	m, err := New(Options{Facts: facts, Sources: 2, Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,5 +113,52 @@ func TestProbeThatHasNotWoken(t *testing.T) {
 	}
 	if _, longest := p.take(due.Add(-time.Millisecond)); longest != 0 {
 		t.Errorf("%v late before it is due", longest)
+	}
+}
+
+// A sample of the machine is the difference of what the kernel counted.
+func TestOfMachine(t *testing.T) {
+	earlier := host.Processors{
+		Count: 2, Busy: 100 * time.Second, Steal: 3 * time.Second, Limit: 1.5, Periods: 10, Held: 5,
+		Waiting: time.Second, Uptime: 1000 * time.Second, At: time.Unix(0, 0),
+	}
+	now := host.Processors{
+		Count: 2, Busy: 103 * time.Second, Steal: 4 * time.Second, Limit: 1.5, Periods: 30, Held: 15,
+		Waiting: 2 * time.Second, Uptime: 1062 * time.Second, At: time.Unix(2, 0),
+	}
+	s := generator.Sample{Elapsed: 2 * time.Second, CPU: 0.7, Machine: 1, Own: 0.2}
+	ofMachine(&s, now, earlier)
+	want := generator.Sample{
+		Elapsed: 2 * time.Second, CPU: 0.7, Machine: 1.5, Own: 0.7, Processors: 2, Steal: 0.5, Limit: 1.5, Held: 0.5, Waiting: 0.5,
+		Suspended: time.Minute,
+	}
+	if s != want {
+		t.Errorf("%+v; want %+v", s, want)
+	}
+	for name, pair := range map[string][2]host.Processors{"not asked now": {{}, earlier}, "not asked before": {now, {}}} {
+		s := generator.Sample{Elapsed: time.Second}
+		ofMachine(&s, pair[0], pair[1])
+		if s != (generator.Sample{Elapsed: time.Second}) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+func TestPeaks(t *testing.T) {
+	epoch := time.Unix(0, 0)
+	at := func(n int, machine, own time.Duration) used {
+		return used{epoch.Add(time.Duration(n) * 250 * ms), time.Hour + machine, own}
+	}
+	var p peaks
+	p.add(at(0, 0, 0), at(1, 100*ms, 50*ms))
+	p.add(at(1, 100*ms, 50*ms), at(2, 600*ms, 250*ms))
+	p.add(at(2, 600*ms, 250*ms), at(3, 700*ms, 500*ms))
+	p.add(used{epoch, time.Hour, 0}, used{epoch.Add(ms), 2 * time.Hour, time.Hour})   // too short
+	p.add(used{epoch, 0, 0}, used{epoch.Add(time.Second), time.Hour, 30 * time.Hour}) // the kernel was not asked
+	if machine, own := p.take(); machine != 2 || own != 0.8 {
+		t.Errorf("busiest: %v, of them own %v; want 2 and 0.8", machine, own)
+	}
+	if machine, own := p.take(); machine != 0 || own != 0 {
+		t.Errorf("taken twice: %v, %v", machine, own)
 	}
 }
