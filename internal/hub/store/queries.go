@@ -20,7 +20,7 @@ func (s *Store) At(ord uint32) *twin.Twin { return s.view.At(ord) }
 // ByID returns a twin and its ordinal as queries see them.
 func (s *Store) ByID(id string) (ord uint32, t *twin.Twin, ok bool) { return s.view.ByID(id) }
 
-// Lookup returns the index over a path, see [View.Lookup].
+// Lookup returns the index over a path, see [view.View.Lookup].
 func (s *Store) Lookup(path []string) plan.Index {
 	return s.view.Lookup(path)
 }

@@ -41,7 +41,7 @@ func (t *Twin) AppendBinary(dst []byte) []byte {
 }
 
 // DecodeBinary reads what AppendBinary wrote and returns it with the bytes that follow.
-// Damaged bytes give an error that matches [ErrDamaged]. Words come from the interner,
+// Damaged bytes give an error that matches [codec.ErrDamaged]. Words come from the interner,
 // which may be nil.
 func DecodeBinary(b []byte, in *jsonparse.Interner) (t *Twin, rest []byte, err error) {
 	d := codec.Reader{Rest: b}

@@ -46,7 +46,7 @@ func New(deviceID string) *Twin {
 
 // Patch applies a service's patch of tags and desired properties. A section that is
 // Undefined, null or has no members is not touched. The delta is what a connected device
-// is told, Undefined when desired was not touched. Errors are [*Error].
+// is told, Undefined when desired was not touched. Errors are [*limits.Error].
 //
 // ETag and version move by one for each write, however many sections it touches;
 // $version moves only in the section touched. A write that touches nothing returns t.
@@ -112,7 +112,7 @@ func (t *Twin) touched(old *Twin) *Twin {
 
 // Report applies a device's patch of its reported properties. $version and version move
 // even when the patch says nothing new; the ETag does not, so a service's If-Match holds
-// while devices report. Errors are [*Error].
+// while devices report. Errors are [*limits.Error].
 func (t *Twin) Report(patch jsonvalue.Value, now time.Time) (*Twin, error) {
 	section, err := t.Reported.Merge(patch, now)
 	if err != nil {

@@ -70,7 +70,7 @@ func spelling(lower []byte) string {
 	}
 }
 
-// Canonical returns a path of [Twin.Field] with the names of the system's own in
+// Canonical returns a path of a twin with the names of the system's own in
 // their usual spelling: DEVICEID becomes deviceId, Tags.Plant becomes tags.Plant. Names of
 // tags and properties stay as they are. A name the system does not know stays too.
 func Canonical(path []string) []string {

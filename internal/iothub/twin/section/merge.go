@@ -29,7 +29,7 @@ func MergePatch(base, patch jsonvalue.Value) jsonvalue.Value {
 // MergePatch applies a patch written at some time and returns the next section, whose
 // version is one more. Every node the patch names is stamped, and so are the objects
 // above it; the others keep their stamps. A patch that would break a limit changes
-// nothing: the error is a [*Error].
+// nothing: the error is a [*limits.Error].
 func (s *Section) Merge(patch jsonvalue.Value, now time.Time) (*Section, error) {
 	if err := limits.Check(s.kind, patch); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (s *Section) Merge(patch jsonvalue.Value, now time.Time) (*Section, error) 
 // Replace puts a whole document in the place of the section. The delta is what a device
 // must merge into the old document to have the new one: the new document, with null for
 // every member that is gone. Nulls in the document itself are left out. Errors are
-// [*Error].
+// [*limits.Error].
 func (s *Section) Replace(doc jsonvalue.Value, now time.Time) (next *Section, delta jsonvalue.Value, err error) {
 	if err := limits.Check(s.kind, doc); err != nil {
 		return nil, jsonvalue.Value{}, err
