@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/fleet/payload/rows"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
@@ -94,10 +95,10 @@ type Telemetry struct {
 	Retain  bool                // set the retain flag
 	Sync    bool                // all devices in one instant, instead of spread over Every
 
-	Present    bool          // the file says something of telemetry
-	Rows       *payload.Rows // instead of Payload
-	Topic      string        // broker only: instead of the target's
-	Deliveries int           // broker only: subscribers of the run that get each message
+	Present    bool       // the file says something of telemetry
+	Rows       *rows.Rows // instead of Payload
+	Topic      string     // broker only: instead of the target's
+	Deliveries int        // broker only: subscribers of the run that get each message
 }
 
 // Tokens is the life of SAS tokens.

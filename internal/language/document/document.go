@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/fleet/payload/rows"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/form"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -54,7 +55,7 @@ func Constant(into *json.RawMessage) language.Value {
 }
 
 // Rows is the name of a file with an object a row; it is found beside the file that names it.
-func Rows(into **payload.Rows) language.Value {
+func Rows(into **rows.Rows) language.Value {
 	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		name, ok := r.Scalar(path, n, "the name of a file", "!!str")
 		if !ok {
@@ -63,7 +64,7 @@ func Rows(into **payload.Rows) language.Value {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(r.File), name)
 		}
-		x, err := payload.ReadRows(name)
+		x, err := rows.Read(name)
 		if err != nil {
 			r.Fail(path, n, "%v", err)
 			return

@@ -1,4 +1,5 @@
-package payload
+// Package rows is payloads that stand in a file, one a row, which devices send in turn.
+package rows
 
 import (
 	"bufio"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/table"
 )
 
@@ -24,7 +26,7 @@ const (
 	MaxRow      = 256 << 10 // bytes of one row, the most that IoT Hub takes as a message
 )
 
-// ErrRows is the class of errors of ReadRows. Their texts begin with file and line.
+// ErrRows is the class of errors of Read. Their texts begin with file and line.
 var ErrRows = errors.New("rows of payloads")
 
 // Rows are payloads from a file, one a row. The n-th message of a device, counted from 0, is row
@@ -37,7 +39,7 @@ type Rows struct {
 	most int      // bytes of text
 }
 
-var _ Source = (*Rows)(nil)
+var _ payload.Source = (*Rows)(nil)
 
 // Len is how many rows there are; never 0.
 func (r *Rows) Len() int { return len(r.ends) }
@@ -58,19 +60,19 @@ func (r *Rows) Row(n int) []byte {
 }
 
 // Append appends the row of the context's device and message.
-func (r *Rows) Append(dst []byte, c *Context) []byte {
+func (r *Rows) Append(dst []byte, c *payload.Context) []byte {
 	n := (int64(c.Index) + c.Seq - 1) % int64(len(r.ends))
 	return append(dst, r.Row(int(n))...)
 }
 
-// ReadRows reads a file. With the ending .csv or .tsv its first line names the members of the objects that its
+// Read reads a file. With the ending .csv or .tsv its first line names the members of the objects that its
 // other lines become, and shows what separates them: commas, semicolons, tabs or |. True, false and numbers, written
 // as JSON writes them, are sent as such, all else as text, and an empty field is left out. With the ending .jsonl or
 // .ndjson every line is JSON and is sent as it is. Files are in UTF-8, or in UTF-16 with a byte-order mark. Errors
 // match ErrRows, or are about the file.
-func ReadRows(file string) (*Rows, error) { return readRows(file, MaxRowsFile) }
+func Read(file string) (*Rows, error) { return read(file, MaxRowsFile) }
 
-func readRows(file string, most int) (*Rows, error) {
+func read(file string, most int) (*Rows, error) {
 	ending := strings.ToLower(filepath.Ext(file))
 	if !slices.Contains([]string{".csv", ".tsv", ".jsonl", ".ndjson"}, ending) {
 		return nil, fmt.Errorf("%w: %s: the name ends in none of .csv, .tsv, .jsonl, .ndjson", ErrRows, file)
@@ -227,7 +229,8 @@ func (r *Rows) readCSV(file string, text []byte) error {
 				r.text = append(r.text, plain...)
 				continue
 			}
-			r.text = append(append(append(r.text, '"'), quoted(field)...), '"')
+			quoted, _ := json.Marshal(field) // strings are always encoded
+			r.text = append(r.text, quoted...)
 		}
 		r.text = append(r.text, '}')
 		if err := r.add(start); err != nil {
