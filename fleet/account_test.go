@@ -49,7 +49,8 @@ func TestADeadEndCounts(t *testing.T) {
 		for _, op := range []metrics.Operation{metrics.OpTwinReport, metrics.OpTelemetry} {
 			x := dead.Find(op, "robots")
 			if x.Scheduled() != 100 || x.Count(metrics.Timeout) != 100 || x.Latency(false).Quantile(0.5) < 1900*time.Millisecond {
-				t.Errorf("%s in the dead stage: %d scheduled, %d timed out, p50 %v; want all of 100, 2s", op, x.Scheduled(), x.Count(metrics.Timeout), x.Latency(false).Quantile(0.5))
+				t.Errorf("%s in the dead stage: %d scheduled, %d timed out, p50 %v; want all of 100, 2s", op, x.Scheduled(), x.Count(metrics.Timeout),
+					x.Latency(false).Quantile(0.5))
 			}
 			if x := hold.Find(op, "robots"); x.Errors() != 0 {
 				t.Errorf("%s: %d errors in the stage before", op, x.Errors())
@@ -91,7 +92,8 @@ func TestADeadEndCountsWhatWaits(t *testing.T) {
 					good = 200
 				}
 				if x.Scheduled() != 200 || x.Count(metrics.OK) != good || x.Errors() != 200-good || x.DroppedTotal() != 0 {
-					t.Errorf("%d scheduled, %d ok, %d errors, dropped %v; want 200, %d of them ok, none dropped", x.Scheduled(), x.Count(metrics.OK), x.Errors(), x.Dropped, good)
+					t.Errorf("%d scheduled, %d ok, %d errors, dropped %v; want 200, %d of them ok, none dropped", x.Scheduled(), x.Count(metrics.OK), x.Errors(), x.Dropped,
+						good)
 				}
 				if p50 := x.Latency(false).Quantile(0.5); !tt.answer && p50 < 2*second {
 					t.Errorf("p50 = %v; want a time-out at least", p50)
@@ -116,7 +118,8 @@ func TestAHardStopCounts(t *testing.T) {
 		balanced(t, rec.Snapshot())
 		x := rec.Snapshot().Find(metrics.OpTwinReport, "robots")
 		if x.Count(metrics.Unanswered) < 95 || x.Errors() != x.Count(metrics.Unanswered) || x.Latency(false).Maximum() < 900*time.Millisecond {
-			t.Errorf("%d unanswered of %d, %d errors, at most %v; want about 100, up to a second", x.Count(metrics.Unanswered), x.Scheduled(), x.Errors(), x.Latency(false).Maximum())
+			t.Errorf("%d unanswered of %d, %d errors, at most %v; want about 100, up to a second", x.Count(metrics.Unanswered), x.Scheduled(), x.Errors(),
+				x.Latency(false).Maximum())
 		}
 		if r := x.Reasons; len(r) != 1 || r[0].Outcome != "unanswered" || r[0].Reason != "the run was stopped first" {
 			t.Errorf("reasons = %+v", r)

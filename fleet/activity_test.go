@@ -115,9 +115,17 @@ func TestActivityDrawsAndMistakes(t *testing.T) {
 	if len(first) < 15 || fmt.Sprint(first) != fmt.Sprint(second) {
 		t.Errorf("%d and %d draws: %v, %v", len(first), len(second), first, second)
 	}
-	for _, bad := range []fleet.Activity{{}, {Operation: "heartbeat"}, {Operation: "heartbeat", Every: -1, Start: func(*fleet.Turn) {}}, {Start: func(*fleet.Turn) {}}} {
+	for _, bad := range []fleet.Activity{
+		{},
+		{Operation: "heartbeat"},
+		{Operation: "heartbeat", Every: -1, Start: func(*fleet.Turn) {}},
+		{Start: func(*fleet.Turn) {}},
+	} {
 		h := newHub()
-		_, err := fleet.New(fleet.Config{Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}), Groups: []fleet.Group{{Name: "g", IDs: []string{"a"}, Activities: []fleet.Activity{bad}}}})
+		_, err := fleet.New(fleet.Config{Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}), Groups: []fleet.Group{{
+			Name: "g",
+			IDs:  []string{"a"}, Activities: []fleet.Activity{bad},
+		}}})
 		if err == nil || !strings.Contains(err.Error(), "group g: an activity needs") {
 			t.Errorf("%+v: %v", bad, err)
 		}

@@ -19,7 +19,8 @@ func TestBackoff(t *testing.T) {
 		low, top []time.Duration // of the waits after the first attempts
 	}{
 		{"exponential", fleet.Group{Backoff: schedule.ExponentialBackoff(), Throttled: schedule.ThrottledBackoff()}, 5, ms(100, 100, 100), ms(101, 126, 176)},
-		{"exponential, busy", fleet.Group{Backoff: schedule.ExponentialBackoff(), Throttled: schedule.ThrottledBackoff()}, 3, ms(10000, 10000, 10000), ms(10001, 11251, 13751)},
+		{"exponential, busy", fleet.Group{Backoff: schedule.ExponentialBackoff(), Throttled: schedule.ThrottledBackoff()}, 3, ms(10000, 10000, 10000), ms(10001,
+			11251, 13751)},
 		{"steep", fleet.Group{Backoff: schedule.SteepBackoff()}, 3, ms(100, 180, 340), ms(101, 221, 461)},
 		{"fixed", fleet.Group{Backoff: schedule.FixedBackoff()}, 3, ms(10000, 10000, 10000), ms(10001, 10001, 10001)},
 		{"none", fleet.Group{Backoff: schedule.NoBackoff()}, 5, ms(0, 0, 0), ms(1, 1, 1)},

@@ -21,9 +21,12 @@ func TestContentFollowsFromTheSeed(t *testing.T) {
 				"cellular": weights(t, "cellular wifi", 90, 10), "wifi": weights(t, "wifi cellular", 70, 30),
 			})
 			f, rec := newFleet(t, h, seed, 20, fleet.Group{
-				Report:    fleet.Reporting{Types: chain, Every: time.Second, Extra: compile(t, map[string]any{"speed": "{{ uniform 0 120 }}", "n": "{{ seq }}"})},
-				Telemetry: fleet.Telemetry{Every: 700 * time.Millisecond, QoS: 1, Payload: compile(t, map[string]any{"t": "{{ normal 21 3 }}", "s": `{{ pick "a" "b" }}`, "n": "{{ seq }}"})},
-				Backoff:   schedule.ExponentialBackoff(),
+				Report: fleet.Reporting{Types: chain, Every: time.Second, Extra: compile(t, map[string]any{"speed": "{{ uniform 0 120 }}", "n": "{{ seq }}"})},
+				Telemetry: fleet.Telemetry{Every: 700 * time.Millisecond, QoS: 1, Payload: compile(t, map[string]any{
+					"t": "{{ normal 21 3 }}", "s": `{{ pick "a" "b" }}`,
+					"n": "{{ seq }}",
+				})},
+				Backoff: schedule.ExponentialBackoff(),
 			})
 			to(t, f, 20, time.Second)
 			for range 30 {

@@ -17,7 +17,8 @@ import (
 func brokerFleet(t *testing.T, h *hub, change func(sensors, boards *fleet.Group)) (*fleet.Fleet, *metrics.Recorder) {
 	t.Helper()
 	h.twins = false
-	sensors := fleet.Group{Name: "sensors", Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: 2, Payload: compile(t, map[string]any{"n": "{{ seq }}"})}, Timeout: 5 * time.Second}
+	sensors := fleet.Group{Name: "sensors", Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: 2, Payload: compile(t,
+		map[string]any{"n": "{{ seq }}"})}, Timeout: 5 * time.Second}
 	boards := fleet.Group{Name: "boards", First: 10, Listens: true}
 	for i := range 10 {
 		sensors.IDs = append(sensors.IDs, fmt.Sprintf("sensors-%d", i))
@@ -86,14 +87,18 @@ func TestLostAndDoubleDeliveries(t *testing.T) {
 		to(t, f, 12, 0)
 		time.Sleep(20500 * time.Millisecond)
 		h.tell("boards-0", link.Message{Topic: "t", Retain: true, Payload: []byte(`{"_delivery":"0-19"}`)})
-		for _, odd := range []string{"", "{}", `{"_delivery":""}`, `{"_delivery":"0-"}`, `{"_delivery":"99-1"}`, `{"_delivery":"0-1`, `{"_delivery":"0-1"}`, `{"_delivery":"x-1"}`} {
+		for _, odd := range []string{
+			"", "{}", `{"_delivery":""}`, `{"_delivery":"0-"}`, `{"_delivery":"99-1"}`, `{"_delivery":"0-1`, `{"_delivery":"0-1"}`,
+			`{"_delivery":"x-1"}`,
+		} {
 			h.tell("boards-1", link.Message{Topic: "t", Payload: []byte(odd)})
 		}
 		f.Stop(t.Context())
 		balanced(t, rec.Snapshot())
 		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "sensors"), rec.Snapshot().Find(metrics.OpDelivery, "sensors")
 		if x.Count(metrics.Timeout) != 20 || x.Count(metrics.OK) != 2*sent.Started()-20 || x.Count(metrics.Unanswered) != 0 {
-			t.Errorf("%d messages: %d lost, %d delivered, %d unanswered; want 20 lost, and all others twice", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), x.Count(metrics.Unanswered))
+			t.Errorf("%d messages: %d lost, %d delivered, %d unanswered; want 20 lost, and all others twice", sent.Started(), x.Count(metrics.Timeout),
+				x.Count(metrics.OK), x.Count(metrics.Unanswered))
 		}
 		if p := x.Response[metrics.Timeout]; p.Minimum().Round(10*time.Millisecond) != 5*time.Second {
 			t.Errorf("lost after %v; want 5s", p.Minimum())

@@ -25,7 +25,10 @@ func TestDesiredAndMethods(t *testing.T) {
 		var reported []fleet.Report
 		f, err := fleet.New(fleet.Config{
 			Seed: 1, Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}),
-			Groups:    []fleet.Group{{Name: "robots", IDs: []string{"r"}, Answer: true, Methods: fleet.Methods{Delay: chance.Fixed(300 * time.Millisecond), Status: 202}}},
+			Groups: []fleet.Group{{Name: "robots", IDs: []string{"r"}, Answer: true, Methods: fleet.Methods{
+				Delay:  chance.Fixed(300 * time.Millisecond),
+				Status: 202,
+			}}},
 			OnDesired: func(u fleet.DesiredUpdate) { told = append(told, fmt.Sprint(u.Complete, u.Version)) },
 			OnReporting: func(index int, sent time.Time) {
 				mu.Lock()
@@ -44,7 +47,8 @@ func TestDesiredAndMethods(t *testing.T) {
 		to(t, f, 1, 0)
 		time.Sleep(time.Second)
 		for _, v := range []int{2, 4} {
-			h.tell("r", link.Message{Topic: fmt.Sprintf("$iothub/twin/PATCH/properties/desired/?$version=%d", v), Payload: fmt.Appendf(nil, `{"interval":9,"old":null,"$version":%d}`, v)})
+			h.tell("r", link.Message{Topic: fmt.Sprintf("$iothub/twin/PATCH/properties/desired/?$version=%d", v), Payload: fmt.Appendf(nil,
+				`{"interval":9,"old":null,"$version":%d}`, v)})
 		}
 		asked := time.Now()
 		h.tell("r", link.Message{Topic: "$iothub/methods/POST/reboot/?$rid=1f"})
@@ -68,7 +72,8 @@ func TestDesiredAndMethods(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		for i, answered := range []int64{3, 4} {
-			if len(reporting) != 2 || len(reported) != 2 || reported[i].Answered != answered || reported[i].Version != int64(i)+2 || !reported[i].Sent.Equal(reporting[i]) || reported[i].Acked.Sub(reporting[i]) != time.Millisecond {
+			if len(reporting) != 2 || len(reported) != 2 || reported[i].Answered != answered || reported[i].Version != int64(i)+2 ||
+				!reported[i].Sent.Equal(reporting[i]) || reported[i].Acked.Sub(reporting[i]) != time.Millisecond {
 				t.Fatalf("reporting at %v, reported %+v; want answers to 3 and 4", reporting, reported)
 			}
 		}

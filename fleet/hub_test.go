@@ -48,7 +48,8 @@ type reply struct {
 func newHub() *hub {
 	return &hub{
 		latency: time.Millisecond, twins: true, desired: `{"$version":1}`,
-		dials: map[string][]time.Time{}, reports: map[string][]string{}, messages: map[string][]link.Message{}, replies: map[string][]reply{}, open: map[string]*conn{},
+		dials: map[string][]time.Time{}, reports: map[string][]string{}, messages: map[string][]link.Message{}, replies: map[string][]reply{},
+		open: map[string]*conn{},
 	}
 }
 

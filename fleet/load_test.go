@@ -135,7 +135,10 @@ func TestNothingOfAScheduleIsMissing(t *testing.T) {
 func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
-		f, rec := newFleet(t, h, 1, 10, fleet.Group{Report: fleet.Reporting{Types: types(t, "wifi", 1), Every: time.Second}, Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1}})
+		f, rec := newFleet(t, h, 1, 10, fleet.Group{
+			Report:    fleet.Reporting{Types: types(t, "wifi", 1), Every: time.Second},
+			Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1},
+		})
 		to(t, f, 10, 0)
 		time.Sleep(10 * time.Second)
 		before := rec.Snapshot()

@@ -100,7 +100,10 @@ func TestSessionsOutlastConnections(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub()
 			h.latency = 0
-			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{Online: chance.Fixed(10 * time.Second), Offline: chance.Fixed(5 * time.Second)}})
+			f, _ := newFleet(t, h, 1, 1, fleet.Group{Tokens: tt.tokens, Session: schedule.Churn{
+				Online:  chance.Fixed(10 * time.Second),
+				Offline: chance.Fixed(5 * time.Second),
+			}})
 			to(t, f, 1, 0)
 			offline := time.Duration(0)
 			time.Sleep(500 * time.Millisecond)

@@ -64,12 +64,14 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 	stage, more, v := &s.Stages[0], &s.Stages[1], &s.Service
 	query, method, job := &v.Queries[0], &v.Methods[0], &v.Jobs[0]
 	bare := decodeDefaults(t, "fleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
-	tier := decodeDefaults(t, "target: {tier: S1}\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: 1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
+	tier := decodeDefaults(t, "target: {tier: S1}\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
+		"1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
 	broker := decodeDefaults(t, "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
 	short := decodeDefaults(t, "fleet: {groups: [{name: robots, tokens: {life: 10m}}]}\nstages: [{name: s, devices: 1}]\n")
 	scope, served := s.Thresholds[0].Scope, s.Stages[2].Hub.Service
 	tolerance := func(target string) time.Duration {
-		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: 1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
+		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
+			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
 	}
 	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{
@@ -81,52 +83,74 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID,
-		"fleet.groups.identity":         said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
-		"fleet.groups.identity.x509.ca": said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil), "fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,
-		"fleet.groups.reported": said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
-		"fleet.groups.reported.properties": said(g.Report.Properties == nil), "fleet.groups.reported.every": said(g.Report.Every == 0), "fleet.groups.reported.sync": g.Report.Sync,
-		"fleet.groups.telemetry": said(!gate.Telemetry.Present && gate.Telemetry.Every == 0), "fleet.groups.telemetry.every": said(g.Telemetry.Every == 0),
-		"fleet.groups.telemetry.payload": said(g.Telemetry.Payload == nil), "fleet.groups.telemetry.qos": g.Telemetry.QoS, "fleet.groups.telemetry.retain": g.Telemetry.Retain,
-		"fleet.groups.telemetry.sync": g.Telemetry.Sync, "fleet.groups.telemetry.payload_file": said(g.Telemetry.Rows == nil), "fleet.groups.telemetry.topic": said(g.Telemetry.Topic == ""),
+		"fleet.groups.identity":                 said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
+		"fleet.groups.identity.x509.ca":         said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
+		"fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,
+		"fleet.groups.reported":                 said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
+		"fleet.groups.reported.properties": said(g.Report.Properties == nil), "fleet.groups.reported.every": said(g.Report.Every == 0),
+		"fleet.groups.reported.sync": g.Report.Sync,
+		"fleet.groups.telemetry":     said(!gate.Telemetry.Present && gate.Telemetry.Every == 0), "fleet.groups.telemetry.every": said(g.Telemetry.Every == 0),
+		"fleet.groups.telemetry.payload": said(g.Telemetry.Payload == nil), "fleet.groups.telemetry.qos": g.Telemetry.QoS,
+		"fleet.groups.telemetry.retain": g.Telemetry.Retain,
+		"fleet.groups.telemetry.sync":   g.Telemetry.Sync, "fleet.groups.telemetry.payload_file": said(g.Telemetry.Rows == nil),
+		"fleet.groups.telemetry.topic":      said(g.Telemetry.Topic == ""),
 		"fleet.groups.telemetry.deliveries": said(g.Telemetry.Deliveries == 0), "fleet.groups.session": said(gate.Online.IsZero() && gate.Offline.IsZero()),
 		"fleet.groups.tokens": said(gate.Tokens == Tokens{}), "fleet.groups.tokens.life": g.Tokens.Life,
-		"fleet.groups.tokens.margin": said(g.Tokens.Margin == 15*time.Minute && short.Fleet.Groups[0].Tokens.Margin == 150*time.Second), "fleet.groups.tokens.spread": g.Tokens.Spread,
-		"fleet.groups.backoff": g.Backoff, "fleet.groups.keepalive": g.KeepAlive, "fleet.groups.timeout": g.Timeout,
+		"fleet.groups.tokens.margin": said(g.Tokens.Margin == 15*time.Minute && short.Fleet.Groups[0].Tokens.Margin == 150*time.Second),
+		"fleet.groups.tokens.spread": g.Tokens.Spread,
+		"fleet.groups.backoff":       g.Backoff, "fleet.groups.keepalive": g.KeepAlive, "fleet.groups.timeout": g.Timeout,
 		"fleet.groups.desired": said(gate.Answer), "fleet.groups.desired.answer": g.Answer, "fleet.groups.methods": said(gate.Method.Delay.IsZero()),
-		"fleet.groups.methods.delay": g.Method.Delay.Mean(), "fleet.groups.methods.status": g.Method.Status, "fleet.groups.subscribe": said(len(g.Subscribe.Topics) == 0),
+		"fleet.groups.methods.delay": g.Method.Delay.Mean(), "fleet.groups.methods.status": g.Method.Status,
+		"fleet.groups.subscribe":     said(len(g.Subscribe.Topics) == 0),
 		"fleet.groups.subscribe.qos": g.Subscribe.QoS, "fleet.groups.in_flight": g.InFlight, "fleet.groups.overflow": g.Overflow,
 
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
-		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers, "stages.hub.service.distribution": served.Distribution,
-		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within, "stages.storm.groups": said(len(stage.Storm.Groups) == 0), "stages.hub": said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
+		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers,
+		"stages.hub.service.distribution": served.Distribution,
+		"stages.storm":                    said(more.Storm == nil), "stages.storm.within": stage.Storm.Within,
+		"stages.storm.groups": said(len(stage.Storm.Groups) == 0),
+		"stages.hub":          said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
 		"stages.network.groups": said(len(stage.Network.Groups) == 0), "stages.network.latency": stage.Network.Latency, "stages.network.jitter": stage.Network.Jitter,
-		"stages.network.loss": percent(stage.Network.Loss), "stages.network.bandwidth": said(stage.Network.Bandwidth == 0), "stages.network.half_open": percent(more.Network.HalfOpen),
-		"stages.network.partition": said(more.Network.Partition == nil), "stages.network.partition.for": said(stage.Network.Partition.For == 0), "stages.network.for": said(stage.Network.For == 0),
-		"stages.steps": said(len(more.Steps) == 0), "stages.steps.statistics.expect": said(stage.Steps[0].Statistics.Expect < 0), "stages.steps.query.expect": said(stage.Steps[2].Query.Expect < 0),
+		"stages.network.loss": percent(stage.Network.Loss), "stages.network.bandwidth": said(stage.Network.Bandwidth == 0),
+		"stages.network.half_open": percent(more.Network.HalfOpen),
+		"stages.network.partition": said(more.Network.Partition == nil), "stages.network.partition.for": said(stage.Network.Partition.For == 0),
+		"stages.network.for": said(stage.Network.For == 0),
+		"stages.steps":       said(len(more.Steps) == 0), "stages.steps.statistics.expect": said(stage.Steps[0].Statistics.Expect < 0),
+		"stages.steps.query.expect": said(stage.Steps[2].Query.Expect < 0),
 		"stages.steps.query.within": stage.Steps[2].Query.Within, "stages.steps.desired.within": said(stage.Steps[3].Desired.Within == 0),
-		"stages.steps.await.connected": said(stage.Steps[4].Await.Connected < 0), "stages.steps.await.reported": said(stage.Steps[4].Await.Reported < 0), "stages.steps.await.within": stage.Steps[4].Await.Within,
+		"stages.steps.await.connected": said(stage.Steps[4].Await.Connected < 0), "stages.steps.await.reported": said(stage.Steps[4].Await.Reported < 0),
+		"stages.steps.await.within": stage.Steps[4].Await.Within,
 
-		"service": said(len(bare.Service.Queries) == 0 && bare.Service.Freshness == nil), "service.tags": said(len(v.Tags) == 0), "service.tag_mode": v.TagMode, "service.tag_concurrency": v.TagConcurrency,
-		"service.queries": said(len(bare.Service.Queries) == 0), "service.queries.every": query.Every, "service.queries.cron": said(query.Cron == nil), "service.queries.expect": said(query.Expect == nil),
+		"service": said(len(bare.Service.Queries) == 0 && bare.Service.Freshness == nil), "service.tags": said(len(v.Tags) == 0), "service.tag_mode": v.TagMode,
+		"service.tag_concurrency": v.TagConcurrency,
+		"service.queries":         said(len(bare.Service.Queries) == 0), "service.queries.every": query.Every, "service.queries.cron": said(query.Cron == nil),
+		"service.queries.expect":    said(query.Expect == nil),
 		"service.queries.page_size": query.PageSize, "service.queries.timeout": query.Timeout, "service.queries.stages": said(len(query.Stages) == 0),
 		"service.rollouts": said(len(bare.Service.Rollouts) == 0), "service.rollouts.at": v.Rollouts[0].At, "service.rollouts.stage": said(v.Rollouts[0].Stage == ""),
 		"service.rollouts.waves":     said(len(v.Rollouts[0].Waves) == 1 && v.Rollouts[0].Waves[0] == Wave{Percent: 100}),
-		"service.rollouts.waves.for": v.Rollouts[1].Waves[0].For, "service.rollouts.rate": fmt.Sprintf("%v/s", v.Rollouts[0].Rate.To), "service.rollouts.timeout": v.Rollouts[0].Timeout,
+		"service.rollouts.waves.for": v.Rollouts[1].Waves[0].For, "service.rollouts.rate": fmt.Sprintf("%v/s", v.Rollouts[0].Rate.To),
+		"service.rollouts.timeout":   v.Rollouts[0].Timeout,
 		"service.rollouts.stop_over": percent(v.Rollouts[0].StopOver),
-		"service.methods":            said(len(bare.Service.Methods) == 0), "service.methods.payload": said(method.Payload == nil), "service.methods.timeout": method.Timeout, "service.methods.stages": said(len(method.Stages) == 0),
+		"service.methods":            said(len(bare.Service.Methods) == 0), "service.methods.payload": said(method.Payload == nil),
+		"service.methods.timeout": method.Timeout, "service.methods.stages": said(len(method.Stages) == 0),
 		"service.twin_reads": said(len(bare.Service.TwinReads) == 0), "service.twin_reads.stages": said(len(v.TwinReads[0].Stages) == 0),
-		"service.jobs": said(len(bare.Service.Jobs) == 0), "service.jobs.query": said(job.Query == ""), "service.jobs.tags": said(v.Jobs[1].Tags == nil), "service.jobs.desired": said(job.Desired == nil),
-		"service.jobs.method": said(job.Method == nil), "service.jobs.method.payload": said(v.Jobs[1].Method.Payload == nil), "service.jobs.method.timeout": v.Jobs[1].Method.Timeout,
-		"service.jobs.at": job.At, "service.jobs.stage": said(job.Stage == ""), "service.jobs.max_time": job.MaxTime,
-		"service.freshness":       said(bare.Service.Freshness == nil && tier.Service.Freshness != nil),
-		"service.freshness.probe": said(v.Freshness.Probe == 500*time.Millisecond && tier.Service.Freshness.Probe == 5*time.Second), "service.freshness.sample": v.Freshness.Sample,
-		"service.freshness.query":     said(v.Freshness.Query == ""),
-		"service.freshness.tolerance": said(v.Freshness.Tolerance == 0 && tolerance("{query_lag: 2s}") == 3*time.Second && tolerance("{query_lag: 500ms..3s}") == 4*time.Second && tolerance(other) == 5*time.Second),
-		"service.freshness.timeout":   v.Freshness.Timeout,
-		"service.freshness.settle":    v.Freshness.Settle, "service.freshness.verify": v.Freshness.Verify,
+		"service.jobs": said(len(bare.Service.Jobs) == 0), "service.jobs.query": said(job.Query == ""), "service.jobs.tags": said(v.Jobs[1].Tags == nil),
+		"service.jobs.desired": said(job.Desired == nil),
+		"service.jobs.method":  said(job.Method == nil), "service.jobs.method.payload": said(v.Jobs[1].Method.Payload == nil),
+		"service.jobs.method.timeout": v.Jobs[1].Method.Timeout,
+		"service.jobs.at":             job.At, "service.jobs.stage": said(job.Stage == ""), "service.jobs.max_time": job.MaxTime,
+		"service.freshness":        said(bare.Service.Freshness == nil && tier.Service.Freshness != nil),
+		"service.freshness.probe":  said(v.Freshness.Probe == 500*time.Millisecond && tier.Service.Freshness.Probe == 5*time.Second),
+		"service.freshness.sample": v.Freshness.Sample,
+		"service.freshness.query":  said(v.Freshness.Query == ""),
+		"service.freshness.tolerance": said(v.Freshness.Tolerance == 0 && tolerance("{query_lag: 2s}") == 3*time.Second &&
+			tolerance("{query_lag: 500ms..3s}") == 4*time.Second && tolerance(other) == 5*time.Second),
+		"service.freshness.timeout": v.Freshness.Timeout,
+		"service.freshness.settle":  v.Freshness.Settle, "service.freshness.verify": v.Freshness.Verify,
 
-		"thresholds": said(len(bare.Thresholds) == 0), "thresholds.stage": said(scope.Stage == ""), "thresholds.window": said(scope == threshold.Scope{}), "thresholds.for": scope.For,
+		"thresholds": said(len(bare.Thresholds) == 0), "thresholds.stage": said(scope.Stage == ""), "thresholds.window": said(scope == threshold.Scope{}),
+		"thresholds.for":           scope.For,
 		"thresholds.abort_on_fail": scope.Abort, "thresholds.delay_abort": scope.Delay,
 		"generator": said(!bare.Generator.AllowSaturated), "generator.saturated": map[bool]string{true: "warn", false: "fail"}[s.Generator.AllowSaturated],
 	}

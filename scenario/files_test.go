@@ -42,7 +42,8 @@ func TestFilesAreBesideTheScenario(t *testing.T) {
 		"only-here.pem": "there is one in the working directory: write " + filepath.Join(here, "only-here.pem"),
 		"nowhere.pem":   "the file cannot be read", "empty.pem": "empty.pem: there is no certificate in PEM form", ".": "is no file",
 	} {
-		if _, err := decode(ca); err == nil || !strings.Contains(err.Error(), "x.yaml:1:") || !strings.Contains(err.Error(), "target.ca: ") || !strings.Contains(err.Error(), want) {
+		if _, err := decode(ca); err == nil || !strings.Contains(err.Error(), "x.yaml:1:") || !strings.Contains(err.Error(), "target.ca: ") ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("target.ca %s: %v; want %s", ca, err, want)
 		}
 	}

@@ -210,12 +210,14 @@ func TestSourceOfAnotherSize(t *testing.T) {
 	for _, text := range []string{threeKinds, faulty} {
 		sc := decode(t, text, scenario.Options{Devices: 37, Duration: 7 * time.Second})
 		same := decode(t, string(sc.Source), scenario.Options{})
-		if !slices.Equal(groupCounts(sc), groupCounts(same)) || !slices.Equal(stageDevices(sc), stageDevices(same)) || !slices.Equal(stageTimes(sc), stageTimes(same)) {
+		if !slices.Equal(groupCounts(sc), groupCounts(same)) || !slices.Equal(stageDevices(sc), stageDevices(same)) || !slices.Equal(stageTimes(sc),
+			stageTimes(same)) {
 			t.Errorf("the source is of another size:\n%s", sc.Source)
 		}
 		for i := range sc.Stages {
 			a, b := &sc.Stages[i], &same.Stages[i]
-			if !reflect.DeepEqual(a.ConnectRate, b.ConnectRate) || !reflect.DeepEqual(a.Storm, b.Storm) || !reflect.DeepEqual(a.Network, b.Network) || !reflect.DeepEqual(a.Hub, b.Hub) {
+			if !reflect.DeepEqual(a.ConnectRate, b.ConnectRate) || !reflect.DeepEqual(a.Storm, b.Storm) || !reflect.DeepEqual(a.Network, b.Network) ||
+				!reflect.DeepEqual(a.Hub, b.Hub) {
 				t.Errorf("stage %s differs:\n%s", a.Name, sc.Source)
 			}
 		}
@@ -223,7 +225,8 @@ func TestSourceOfAnotherSize(t *testing.T) {
 }
 
 func TestSizesThatCannotBe(t *testing.T) {
-	const file = "target: {hub: \"HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==\"}\nfleet: {groups: [{name: robots, count: 1, identity: {file: two.csv}}, {name: gates}]}\nstages: [{name: s, duration: 1s, devices: 100%}]\n"
+	const file = "target: {hub: \"HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==\"}\nfleet: {groups: [{name: robots, count: 1, identity: {file: " +
+		"two.csv}}, {name: gates}]}\nstages: [{name: s, duration: 1s, devices: 100%}]\n"
 	for _, x := range []struct {
 		text string
 		o    scenario.Options
@@ -234,8 +237,16 @@ func TestSizesThatCannotBe(t *testing.T) {
 		{threeKinds, scenario.Options{Duration: -time.Second}, "--duration: -1s for 4 stages; use 4ms to"},
 		{threeKinds, scenario.Options{Duration: time.Millisecond}, "--duration: 1ms for 4 stages; use 4ms to"},
 		{file, scenario.Options{Devices: 6}, "--devices: group robots would have 3 devices, but two.csv has 2; ask for fewer, or put more into the file"},
-		{"fleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1, steps: [{await: {connected: 1}}]}]\n", scenario.Options{Duration: time.Second}, "--duration: no stage says how long it lasts"},
-		{"fleet: {groups: [{name: robots, count: 90000}]}\nstages: [{name: s, devices: 90000, connect_rate: 1000/s}]\n", scenario.Options{Duration: 10 * time.Millisecond}, "the devices of stage s would come or go at 9000000/s"},
+		{
+			"fleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1, steps: [{await: {connected: 1}}]}]\n",
+			scenario.Options{Duration: time.Second},
+			"--duration: no stage says how long it lasts",
+		},
+		{
+			"fleet: {groups: [{name: robots, count: 90000}]}\nstages: [{name: s, devices: 90000, connect_rate: 1000/s}]\n",
+			scenario.Options{Duration: 10 * time.Millisecond},
+			"the devices of stage s would come or go at 9000000/s",
+		},
 	} {
 		x.o.ReadFile = readFile
 		_, err := scenario.Decode("sized.yaml", []byte(x.text), x.o)

@@ -256,8 +256,10 @@ func FuzzDecode(f *testing.F) {
 // A file's name becomes one that labels, addresses and folders can have, the same everywhere.
 func TestNameOfFile(t *testing.T) {
 	for file, want := range map[string]string{
-		"dir/smoke.yaml": "smoke", "smoke_2.1.yaml": "smoke_2.1", "My Scenario.yaml": "My-Scenario", "caf\xe9.yaml": "caf", "caf\xe9-1.yml": "caf--1", "größe.yaml": "gr--e",
-		"a\nb\x1b[31m.yaml": "a-b--31m", "...yaml": "scenario", " .yaml": "scenario", strings.Repeat("x", 200) + ".yaml": strings.Repeat("x", 60), "a|b\"c`d.yaml": "a-b-c-d",
+		"dir/smoke.yaml": "smoke", "smoke_2.1.yaml": "smoke_2.1", "My Scenario.yaml": "My-Scenario", "caf\xe9.yaml": "caf", "caf\xe9-1.yml": "caf--1",
+		"größe.yaml":        "gr--e",
+		"a\nb\x1b[31m.yaml": "a-b--31m", "...yaml": "scenario", " .yaml": "scenario", strings.Repeat("x", 200) + ".yaml": strings.Repeat("x", 60),
+		"a|b\"c`d.yaml": "a-b-c-d",
 	} {
 		s, err := scenario.Decode(file, []byte("fleet: {groups: [{name: robots}]}\nstages: [{name: s, duration: 1s}]\n"), scenario.Options{})
 		if err != nil || s.Name != want {
@@ -285,10 +287,12 @@ func TestSourceHidesSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got := string(s.Source); strings.Contains(got, key) || !strings.Contains(got, "seed: 77") || !strings.Contains(got, "h.example") && !strings.Contains(got, "${HUB}") {
+		if got := string(s.Source); strings.Contains(got, key) || !strings.Contains(got, "seed: 77") || !strings.Contains(got, "h.example") &&
+			!strings.Contains(got, "${HUB}") {
 			t.Errorf("%s: %s", name, got)
 		}
-		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil && !strings.Contains(err.Error(), "target") {
+		if _, err := scenario.Decode("x.yaml", s.Source, scenario.Options{Lookup: func(string) (string, bool) { return "embedded", true }}); err != nil &&
+			!strings.Contains(err.Error(), "target") {
 			t.Errorf("%s: what was kept is no scenario: %v", name, err)
 		}
 	}

@@ -23,7 +23,8 @@ func TestPoisson(t *testing.T) {
 	const rate, seconds = 50, 4000
 	c := Curve{{seconds * s, rate, rate}}
 	times := slices.Collect(c.Poisson(7, "test", 1))
-	if !slices.Equal(times, slices.Collect(c.Poisson(7, "test", 1))) || slices.Equal(times, slices.Collect(c.Poisson(7, "test", 2))) || slices.Equal(times, slices.Collect(c.Poisson(8, "test", 1))) {
+	if !slices.Equal(times, slices.Collect(c.Poisson(7, "test", 1))) || slices.Equal(times, slices.Collect(c.Poisson(7, "test", 2))) || slices.Equal(times,
+		slices.Collect(c.Poisson(8, "test", 1))) {
 		t.Error("the times do not follow from seed, name and index")
 	}
 	if n := float64(len(times)); math.Abs(n-rate*seconds) > 5*math.Sqrt(rate*seconds) {

@@ -29,7 +29,8 @@ func TestCalendar(t *testing.T) {
 	if e := c.Reports(7, s, chance.Distribution{}, true); e.every != (Every{Period: s}) {
 		t.Errorf("in step: %+v", e)
 	}
-	if a, b := c.Reports(7, s, chance.Distribution{}, false), c.Messages(7, s, chance.Distribution{}, false); a.every.Phase == b.every.Phase || a != same.Reports(7, s, chance.Distribution{}, false) {
+	if a, b := c.Reports(7, s, chance.Distribution{}, false), c.Messages(7, s, chance.Distribution{}, false); a.every.Phase == b.every.Phase ||
+		a != same.Reports(7, s, chance.Distribution{}, false) {
 		t.Errorf("reports %+v, messages %+v", a, b)
 	}
 	for n := range int64(100) {

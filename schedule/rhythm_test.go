@@ -23,7 +23,11 @@ func dues(r Rhythm, until time.Duration) (all []time.Duration) {
 // However somebody goes through a rhythm, forward, it is the same: nothing is due twice, and nothing is passed over.
 func TestRhythmWhateverTheSteps(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		gaps := rapid.SampledFrom([]chance.Distribution{{}, chance.Uniform(time.Second, 3*time.Second), chance.Uniform(0, time.Second), chance.Exponential(2 * time.Second)}).Draw(rt, "gaps")
+		gaps := rapid.SampledFrom([]chance.Distribution{
+			{},
+			chance.Uniform(time.Second, 3*time.Second), chance.Uniform(0, time.Second),
+			chance.Exponential(2 * time.Second),
+		}).Draw(rt, "gaps")
 		calendar := NewCalendar(rapid.Uint64().Draw(rt, "seed"))
 		r := calendar.Reports(rapid.IntRange(0, 1000).Draw(rt, "index"), 2*time.Second, gaps, rapid.Bool().Draw(rt, "sync"))
 		all := dues(r, time.Hour)
@@ -82,7 +86,8 @@ func TestRandomGaps(t *testing.T) {
 		t.Errorf("gaps of %.2f s with a deviation of %.2f; want 15 and 15", mean, deviation)
 	}
 	own := dues(calendar.Messages(1, 0, independent, false), time.Minute)
-	if slices.Equal(own, dues(calendar.Messages(2, 0, independent, false), time.Minute)) || slices.Equal(own, dues(calendar.Reports(1, 0, independent, false), time.Minute)) {
+	if slices.Equal(own, dues(calendar.Messages(2, 0, independent, false), time.Minute)) || slices.Equal(own, dues(calendar.Reports(1, 0, independent, false),
+		time.Minute)) {
 		t.Error("two devices, or reports and messages, have the same times")
 	}
 	if !slices.Equal(dues(calendar.Messages(1, 0, independent, true), time.Hour), dues(calendar.Messages(2, 0, independent, true), time.Hour)) {

@@ -110,7 +110,8 @@ func TestTLS(t *testing.T) {
 		t.Errorf("a certificate that nobody vouches for: %v", err)
 	}
 	nowhere := errors.New("nowhere")
-	if _, err := link.TLS(func(context.Context) (net.Conn, error) { return nil, nowhere }, &tls.Config{MinVersion: tls.VersionTLS12})(t.Context()); !errors.Is(err, nowhere) {
+	if _, err := link.TLS(func(context.Context) (net.Conn, error) { return nil, nowhere },
+		&tls.Config{MinVersion: tls.VersionTLS12})(t.Context()); !errors.Is(err, nowhere) {
 		t.Errorf("dialling in vain: %v", err)
 	}
 }
@@ -157,7 +158,8 @@ func TestWebSocket(t *testing.T) {
 		talk(t, c, text)
 	}
 	var refused *link.UpgradeError
-	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound || refused.Reason() != "the WebSocket upgrade was refused with 404" {
+	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound ||
+		refused.Reason() != "the WebSocket upgrade was refused with 404" {
 		t.Errorf("a path without a WebSocket: %v", err)
 	}
 }
@@ -180,7 +182,8 @@ func TestWebSocketResource(t *testing.T) {
 		}
 	}
 	for _, resource := range []string{"/%zz?token=s3cret", "/\x7f?token=s3cret"} {
-		if _, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context()); err == nil || strings.Contains(err.Error(), "s3cret") {
+		if _, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context()); err == nil || strings.Contains(err.Error(),
+			"s3cret") {
 			t.Errorf("the error of a resource that is none: %v", err)
 		}
 	}

@@ -126,11 +126,23 @@ func TestReasons(t *testing.T) {
 		{"source of another family", link.TCP("[::1]:1883", net.IPv4(127, 0, 0, 1)), "no address of the target fits the source address"},
 		{"source of another machine", link.TCP(closed, net.IPv4(192, 0, 2, 1)), "the source address is not one of this machine"},
 		{"untrusted", link.TLS(link.TCP(plainTLS), client(oldRoots, name)), "the target's certificate is not trusted"},
-		{"expired", link.TLS(link.TCP(secured(t, server(old, 0, tls.NoClientCert))), client(oldRoots, name)), "the target's certificate has expired, or is not valid yet"},
+		{
+			"expired", link.TLS(link.TCP(secured(t, server(old, 0, tls.NoClientCert))), client(oldRoots, name)),
+			"the target's certificate has expired, or is not valid yet",
+		},
 		{"another name", link.TLS(link.TCP(plainTLS), client(roots, "other.example")), "the target's certificate is for another name"},
-		{"client certificate, TLS 1.3", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS13, tls.RequireAnyClientCert))), client(roots, name)), "the target demands a client certificate"},
-		{"client certificate, TLS 1.2", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS12, tls.RequireAnyClientCert))), client(roots, name)), "the target refused the TLS handshake (handshake failure)"},
-		{"old TLS", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS11, tls.NoClientCert))), client(roots, name)), "the target refused the TLS handshake (protocol version not supported)"},
+		{
+			"client certificate, TLS 1.3", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS13, tls.RequireAnyClientCert))), client(roots, name)),
+			"the target demands a client certificate",
+		},
+		{
+			"client certificate, TLS 1.2", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS12, tls.RequireAnyClientCert))), client(roots, name)),
+			"the target refused the TLS handshake (handshake failure)",
+		},
+		{
+			"old TLS", link.TLS(link.TCP(secured(t, server(good, tls.VersionTLS11, tls.NoClientCert))), client(roots, name)),
+			"the target refused the TLS handshake (protocol version not supported)",
+		},
 		{"TLS to a port that talks first", link.TLS(link.TCP(babbles), client(roots, name)), "the target does not speak TLS"},
 		{"TLS to a port that hangs up", link.TLS(link.TCP(hangsUp), client(roots, name)), "the target closed the connection in the TLS handshake"},
 		{"TLS to a web server", link.TLS(link.TCP(webAddr), client(roots, name)), "the target does not speak TLS"},

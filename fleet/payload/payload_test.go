@@ -14,7 +14,10 @@ import (
 )
 
 func newContext(seed uint64) *payload.Context {
-	return &payload.Context{Device: "robots-000007", Index: 7, Seq: 3, Now: time.Date(2026, 11, 25, 13, 0, 1, 23e6, time.FixedZone("", 3600)), Rand: rand.New(rand.NewPCG(seed, 1))}
+	return &payload.Context{
+		Device: "robots-000007", Index: 7, Seq: 3, Now: time.Date(2026, 11, 25, 13, 0, 1, 23e6, time.FixedZone("", 3600)),
+		Rand: rand.New(rand.NewPCG(seed, 1)),
+	}
 }
 
 func TestTemplates(t *testing.T) {
@@ -169,7 +172,10 @@ func moments(x []float64) (mean, deviation float64) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, s := range []string{"{{ normal 21 3 }}", "x {{ pick \"a\" \"b\" }} y {{ seq }}", "{{ device }}{{ now }}", "{{", "}}", "{{ pick \"\\u00e9\" }}", "{{ uniform 1 2 }}{{"} {
+	for _, s := range []string{
+		"{{ normal 21 3 }}", "x {{ pick \"a\" \"b\" }} y {{ seq }}", "{{ device }}{{ now }}", "{{", "}}", "{{ pick \"\\u00e9\" }}",
+		"{{ uniform 1 2 }}{{",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

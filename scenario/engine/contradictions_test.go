@@ -276,7 +276,10 @@ func TestPutBackHubFailsTheRun(t *testing.T) {
 			}
 		}
 		s := decode(t, honest, hubAt(place.hub)...)
-		run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), Observers: []report.Observer{report.Funcs{OnEvent: watch}}}, calm()), place.dial)).Run(t.Context())
+		run := engine.New(engine.InMemory(engine.Sampled(engine.Options{
+			Scenario: s, Recorder: punctual(),
+			Observers: []report.Observer{report.Funcs{OnEvent: watch}},
+		}, calm()), place.dial)).Run(t.Context())
 		if run.Outcome != report.Failed || !strings.Contains(run.Reason, "fell") {
 			t.Errorf("the run %s: %s; want it failed for versions that fell", run.Outcome, run.Reason)
 		}
@@ -292,7 +295,10 @@ func TestWrongRowsFailTheRun(t *testing.T) {
 		want report.Outcome
 	}{
 		{"behind what is allowed", []string{"service.freshness.tolerance=0s"}, report.Failed},
-		{"judged by a threshold", []string{"service.freshness.tolerance=0s", `thresholds={"query{name=all}": ["correct_rate > 0%"], "query{name=cellular}": ["correct_rate >= 0%"]}`}, report.Passed},
+		{"judged by a threshold", []string{
+			"service.freshness.tolerance=0s",
+			`thresholds={"query{name=all}": ["correct_rate > 0%"], "query{name=cellular}": ["correct_rate >= 0%"]}`,
+		}, report.Passed},
 		{"judged for another query", []string{"service.freshness.tolerance=0s", `thresholds={"query{name=cellular}": ["correct_rate >= 0%"]}`}, report.Failed},
 		{"as far behind as the hub was told to be", nil, report.Passed},
 	} {

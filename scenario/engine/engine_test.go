@@ -165,7 +165,8 @@ func (w *watcher) until(t testing.TB, what string, pleases func(events []report.
 		case <-w.notify:
 		case <-deadline:
 			last := w.last()
-			t.Fatalf("%s did not happen within %v; at %v in stage %s: devices %v, errors %+v\nevents %+v", what, patience, last.At, last.Window.Stage, last.Total.Devices, last.Total.Errors, w.events)
+			t.Fatalf("%s did not happen within %v; at %v in stage %s: devices %v, errors %+v\nevents %+v", what, patience, last.At, last.Window.Stage,
+				last.Total.Devices, last.Total.Errors, w.events)
 		}
 	}
 }
@@ -234,8 +235,10 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 		}
 	}()
 	// The last stage ends when all have reported and are tagged, however slow the machine is.
-	s := decode(t, string(text), append(hubAt(h), "stages[0].duration=8s", fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
-		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s", "fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
+	s := decode(t, string(text), append(hubAt(h), "stages[0].duration=8s",
+		fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
+		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s",
+		"fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
 	eng := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), AllowSaturated: true}, calm())) // over TCP
 	run := eng.Run(t.Context())
 	if run.Outcome != report.Passed {
@@ -277,7 +280,8 @@ func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
 			seen++
 			want := reports[twin.DeviceID]
 			if got := twin.Properties.Reported; got.Connectivity.Type != want.Connectivity || got.Version != want.Version {
-				t.Errorf("twin of %s: %s at version %d; the device last reported %s at version %d", twin.DeviceID, got.Connectivity.Type, got.Version, want.Connectivity, want.Version)
+				t.Errorf("twin of %s: %s at version %d; the device last reported %s at version %d", twin.DeviceID, got.Connectivity.Type, got.Version, want.Connectivity,
+					want.Version)
 			}
 		}
 	}
@@ -456,7 +460,8 @@ func TestIdentitiesAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, keep := range []bool{false, true} {
 			h, set := openHub(t, hub.Options{CertDir: t.TempDir()}) // which devices reach over TLS
-			set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, devices: 50, steps: [{await: {connected: 50, reported: 50, within: 2m}}]}]", "target.plain=false", "target.ca="+h.CA())
+			set = append(set, fmt.Sprintf("target.keep=%v", keep), "stages=[{name: one, devices: 50, steps: [{await: {connected: 50, reported: 50, within: 2m}}]}]",
+				"target.plain=false", "target.ca="+h.CA())
 			run := atHub(decode(t, small, set...), newWatcher(), h.Dial).Run(t.Context())
 			if run.Outcome != report.Passed {
 				t.Fatalf("the run %s: %s", run.Outcome, run.Reason)

@@ -62,7 +62,8 @@ func examples() []example {
 		{
 			"churn",
 			[]string{
-				"stages.ramp.duration=1s", "stages.ramp.devices=100", "stages.hold.duration=3m", "fleet.groups.vehicles.timeout=3m", "fleet.groups.vehicles.session={online: exp(1s), offline: 100ms..300ms}",
+				"stages.ramp.duration=1s", "stages.ramp.devices=100", "stages.hold.duration=3m", "fleet.groups.vehicles.timeout=3m",
+				"fleet.groups.vehicles.session={online: exp(1s), offline: 100ms..300ms}",
 				"service.queries.cellular.every=1s", "thresholds={}",
 			},
 			ends{"hold": both(counted(metrics.OpConnect, "", metrics.OK, 200), counted(metrics.OpQuery, "", metrics.OK, 1))},
@@ -70,7 +71,10 @@ func examples() []example {
 		},
 		{
 			"storm",
-			[]string{"stages.ramp={name: ramp, devices: 300, connect_rate: 300/s}", "stages.calm={name: calm, steps: [{await: {connected: 300, within: 3m}}]}", "stages.storm.duration=3m", "fleet.groups.robots.timeout=3m", "thresholds={}"},
+			[]string{
+				"stages.ramp={name: ramp, devices: 300, connect_rate: 300/s}", "stages.calm={name: calm, steps: [{await: {connected: 300, within: 3m}}]}",
+				"stages.storm.duration=3m", "fleet.groups.robots.timeout=3m", "thresholds={}",
+			},
 			ends{"storm": both(counted(metrics.OpConnect, "", metrics.OK, 300+240), devicesConnected(300))},
 			func(r *report.Run) string {
 				lost := 0
@@ -91,7 +95,8 @@ func examples() []example {
 			"faults",
 			[]string{
 				"fleet.groups.robots.count=100", "fleet.groups.robots.backoff=fixed", "fleet.groups.robots.timeout=500ms", "fleet.groups.robots.reported.every=500ms",
-				"stages.ramp={name: ramp, devices: 100, connect_rate: 100/s}", "stages.stall={name: stall, duration: 3m, hub: {stall: 6s}}", "stages.restart={name: restart, duration: 3m, hub: {restart: 1s}}",
+				"stages.ramp={name: ramp, devices: 100, connect_rate: 100/s}", "stages.stall={name: stall, duration: 3m, hub: {stall: 6s}}",
+				"stages.restart={name: restart, duration: 3m, hub: {restart: 1s}}",
 				"stages.loss={name: loss, duration: 3m, hub: {drop_acks: 50%}}", "thresholds={}",
 			},
 			ends{
@@ -110,9 +115,12 @@ func examples() []example {
 		{
 			"bad-network",
 			[]string{
-				"fleet.groups.vehicles.count=60", "fleet.groups.gates.count=20", "stages.ramp.devices=80", "stages.calm={name: calm, steps: [{await: {connected: 80, reported: 80, within: 3m}}]}",
-				"stages.slow.duration=1s", "stages.lossy.duration=3m", "stages.dead.duration=3m", "stages.apart.duration=1s", "stages.apart.network.partition.for=500ms", "stages.end.duration=500ms",
-				"fleet.groups.vehicles.keepalive=2s", "fleet.groups.vehicles.timeout=3s", "fleet.groups.vehicles.reported.every=500ms", "fleet.groups.gates.timeout=3m", "thresholds={}",
+				"fleet.groups.vehicles.count=60", "fleet.groups.gates.count=20", "stages.ramp.devices=80",
+				"stages.calm={name: calm, steps: [{await: {connected: 80, reported: 80, within: 3m}}]}",
+				"stages.slow.duration=1s", "stages.lossy.duration=3m", "stages.dead.duration=3m", "stages.apart.duration=1s", "stages.apart.network.partition.for=500ms",
+				"stages.end.duration=500ms",
+				"fleet.groups.vehicles.keepalive=2s", "fleet.groups.vehicles.timeout=3s", "fleet.groups.vehicles.reported.every=500ms", "fleet.groups.gates.timeout=3m",
+				"thresholds={}",
 			},
 			ends{
 				"lossy": counted(metrics.OpTwinReport, "vehicles", metrics.Failed, 1),
@@ -132,7 +140,10 @@ func examples() []example {
 		{
 			// A device waits for one answer at a time, so that it takes more devices than the tier lets wait.
 			"tier",
-			[]string{"target.burst=3s", "fleet.groups.robots.count=800", "fleet.groups.robots.in_flight=1", "fleet.groups.robots.timeout=3m", "stages.ramp={name: ramp, devices: 800, connect_rate: 250/s}", "stages.hold.duration=3m", "fleet.groups.robots.reported.every=1s", "thresholds={}"},
+			[]string{
+				"target.burst=3s", "fleet.groups.robots.count=800", "fleet.groups.robots.in_flight=1", "fleet.groups.robots.timeout=3m",
+				"stages.ramp={name: ramp, devices: 800, connect_rate: 250/s}", "stages.hold.duration=3m", "fleet.groups.robots.reported.every=1s", "thresholds={}",
+			},
 			ends{"hold": counted(metrics.OpTwinReport, "", metrics.Throttled, 100)},
 			func(r *report.Run) string {
 				x := r.Totals.Select(metrics.OpTwinReport, "")
@@ -145,9 +156,11 @@ func examples() []example {
 		{
 			"mixed",
 			[]string{
-				"fleet.groups.robots.count=100", "fleet.groups.vehicles.count=60", "stages.ramp={name: ramp, devices: 165, connect_rate: 100/s}", "stages.down={name: down, duration: 1s, devices: 20}", "stages.hold.report_rate=10/s", "stages.hold.duration=3m",
+				"fleet.groups.robots.count=100", "fleet.groups.vehicles.count=60", "stages.ramp={name: ramp, devices: 165, connect_rate: 100/s}",
+				"stages.down={name: down, duration: 1s, devices: 20}", "stages.hold.report_rate=10/s", "stages.hold.duration=3m",
 				"stages.rollout={name: rollout, steps: [{desired: {group: gateways, properties: {firmware: \"2.1.0\"}, within: 3m}}]}",
-				"service.queries.redmond.every=1s", "service.rollouts.interval.rate=100/s", "service.rollouts.interval.at=0s", "service.rollouts.interval.timeout=3m", "service.rollouts.interval.waves=[{percent: 10}, {percent: 100}]",
+				"service.queries.redmond.every=1s", "service.rollouts.interval.rate=100/s", "service.rollouts.interval.at=0s", "service.rollouts.interval.timeout=3m",
+				"service.rollouts.interval.waves=[{percent: 10}, {percent: 100}]",
 				"thresholds={desired_reply: [\"count > 50\"], freshness: [\"count > 50\"], method: [\"count > 10\"], twin_read: [\"count > 30\"]}",
 			},
 			ends{"hold": both(
@@ -159,14 +172,17 @@ func examples() []example {
 		{
 			"rollout",
 			[]string{
-				"fleet.groups.robots.count=60", "stages.ramp={name: ramp, devices: 60, connect_rate: 60/s, steps: [{query: {name: redmond, expect: 60, within: 3m}}, {await: {connected: 60, reported: 60, within: 3m}}]}",
-				"stages.rollout.duration=3m", "stages.after.duration=3m", "service.rollouts.firmware.waves=[{percent: 5}, {percent: 100}]", "service.rollouts.firmware.timeout=3m",
+				"fleet.groups.robots.count=60", "stages.ramp={name: ramp, devices: 60, connect_rate: 60/s, steps: [{query: {name: redmond, expect: 60, within: 3m}}, " +
+					"{await: {connected: 60, reported: 60, within: 3m}}]}",
+				"stages.rollout.duration=3m", "stages.after.duration=3m", "service.rollouts.firmware.waves=[{percent: 5}, {percent: 100}]",
+				"service.rollouts.firmware.timeout=3m",
 				"service.queries.redmond.expect=60", "service.queries.redmond.cron=* * * * * *", "service.jobs.restart.at=0s",
 				"thresholds={desired_reply: [\"count >= 60\"], \"query{name=redmond}\": [\"expected_rate >= 99%\"]}",
 			},
 			ends{
-				"rollout": both(counted(metrics.OpDesiredReply, "", metrics.OK, 60), counted(metrics.OpMethod, "", metrics.OK, 1), counted(metrics.OpQuery, "redmond", metrics.OK, 2)),
-				"after":   both(counted(metrics.OpJob, "retag", metrics.OK, 1), counted(metrics.OpJob, "restart", metrics.OK, 1)),
+				"rollout": both(counted(metrics.OpDesiredReply, "", metrics.OK, 60), counted(metrics.OpMethod, "", metrics.OK, 1), counted(metrics.OpQuery, "redmond",
+					metrics.OK, 2)),
+				"after": both(counted(metrics.OpJob, "retag", metrics.OK, 1), counted(metrics.OpJob, "restart", metrics.OK, 1)),
 			},
 			func(r *report.Run) string {
 				if len(r.Waves) != 2 || r.Waves[0].Answered != 3 || r.Waves[1].Answered != 57 || len(r.Jobs) != 2 || r.Jobs[0].Error+r.Jobs[1].Error != "" {
@@ -178,10 +194,12 @@ func examples() []example {
 		{
 			"freshness",
 			[]string{
-				"fleet.groups.robots.count=60", "stages.ramp={name: ramp, devices: 60, connect_rate: 60/s}", "stages.hold.duration=3m", "fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=6s",
+				"fleet.groups.robots.count=60", "stages.ramp={name: ramp, devices: 60, connect_rate: 60/s}", "stages.hold.duration=3m",
+				"fleet.groups.robots.reported.every=3s", "service.queries.redmond.every=1s", "service.freshness.tolerance=6s",
 				"thresholds={freshness: [\"p(50) > 1600ms\", \"count > 100\"], query: [\"correct_rate > 90%\"]}",
 			},
-			ends{"hold": both(counted(metrics.OpFreshness, "", metrics.OK, 120), counted(metrics.OpQuery, "redmond", metrics.OK, 3), counted(metrics.OpQuery, "redmond-cellular", metrics.OK, 1), rowsChecked)},
+			ends{"hold": both(counted(metrics.OpFreshness, "", metrics.OK, 120), counted(metrics.OpQuery, "redmond", metrics.OK, 3), counted(metrics.OpQuery,
+				"redmond-cellular", metrics.OK, 1), rowsChecked)},
 			passed,
 		},
 	}

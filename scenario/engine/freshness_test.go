@@ -40,7 +40,8 @@ thresholds: {freshness: ["p(50) > 1ms"]}
 func TestFreshnessIsTheLag(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms, tolerance: 0s}"), `thresholds={freshness: ["p(50) > 1ms"], query: ["correct_rate >= 0%"]}`), newWatcher()).Run(t.Context())
+		run := newEngine(decode(t, fmt.Sprintf(lagging, "2s", "8s", "{probe: 250ms, tolerance: 0s}"),
+			`thresholds={freshness: ["p(50) > 1ms"], query: ["correct_rate >= 0%"]}`), newWatcher()).Run(t.Context())
 		if run.Outcome != report.Passed {
 			t.Fatalf("the run %s: %s %+v", run.Outcome, run.Reason, run.Thresholds)
 		}
@@ -127,9 +128,14 @@ func TestLostReportsFailTheRun(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		s := decode(t, strings.Replace(fmt.Sprintf(lagging, "0s", "2s", "{}"), "target: {hub: embedded, query_lag: 0s}", "target: {}", 1), append(set, "thresholds={}")...)
-		run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}), Observers: []report.Observer{report.Funcs{OnEvent: forget}}, AllowSaturated: true}, calm()), h.Dial)).Run(t.Context())
-		if v := run.Freshness.Verified; run.Outcome != report.Failed || v.Lost != 1 || v.Held != 39 || !strings.Contains(run.Reason, "robots-000007: an acknowledged report is missing") {
+		s := decode(t, strings.Replace(fmt.Sprintf(lagging, "0s", "2s", "{}"), "target: {hub: embedded, query_lag: 0s}", "target: {}", 1), append(set,
+			"thresholds={}")...)
+		run := engine.New(engine.InMemory(engine.Sampled(engine.Options{
+			Scenario: s, Recorder: metrics.NewRecorder(metrics.Options{}),
+			Observers: []report.Observer{report.Funcs{OnEvent: forget}}, AllowSaturated: true,
+		}, calm()), h.Dial)).Run(t.Context())
+		if v := run.Freshness.Verified; run.Outcome != report.Failed || v.Lost != 1 || v.Held != 39 || !strings.Contains(run.Reason,
+			"robots-000007: an acknowledged report is missing") {
 			t.Errorf("the run %s: %s; verified %+v; want one of 40 lost", run.Outcome, run.Reason, v)
 		}
 	})

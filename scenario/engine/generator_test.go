@@ -164,7 +164,8 @@ func TestStageNotAsAsked(t *testing.T) {
 		cannotSay bool
 		reason    string
 	}{
-		{"no threshold", "", "ramp", false, false, report.Saturated, false, "the generator was the bottleneck in stage ramp\nstage ramp: the process was stopped for 9.9 s"},
+		{"no threshold", "", "ramp", false, false, report.Saturated, false, "the generator was the bottleneck in stage ramp\nstage ramp: the process was stopped " +
+			"for 9.9 s"},
 		{"met", met, "ramp", false, false, report.Saturated, true, "; of 1 of 1 thresholds nothing can be said"},
 		{"missed", missed, "ramp", false, false, report.Saturated, true, "stage ramp: the process was stopped"},
 		{"met in the stage", metInRamp, "ramp", false, false, report.Saturated, true, ""},
@@ -195,7 +196,10 @@ func TestStageNotAsAsked(t *testing.T) {
 					rec = metrics.NewRecorder(metrics.Options{LateAfter: 1})
 					set = append(set, "fleet.groups[0].count=12", "stages[0].devices=12")
 				}
-				run := engine.New(inMemory(engine.Options{Scenario: decode(t, twoStages, set...), Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow}, sampler)).Run(t.Context())
+				run := engine.New(inMemory(engine.Options{
+					Scenario: decode(t, twoStages, set...), Recorder: rec,
+					Observers: []report.Observer{report.Funcs{OnEvent: sampler.event}}, AllowSaturated: tt.allow,
+				}, sampler)).Run(t.Context())
 				why := run.Reason
 				if h := run.Generator; h != nil {
 					why += "\n" + strings.Join(h.Reasons, "\n")

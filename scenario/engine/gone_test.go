@@ -27,7 +27,10 @@ stages:
 		want                   report.Outcome
 		reason                 string
 	}{
-		{"one percentile", "{twin_report: 'p(50) < 30s'}", "{name: dead, duration: 2s}", false, report.Failed, "5 devices of those connected were gone when the last stage ended"},
+		{
+			"one percentile", "{twin_report: 'p(50) < 30s'}", "{name: dead, duration: 2s}", false, report.Failed,
+			"5 devices of those connected were gone when the last stage ended",
+		},
 		{"no threshold", "{}", "{name: dead, duration: 2s}", false, report.Failed, "5 devices of those connected were gone"},
 		{"a slow watcher", "{}", "{name: dead, duration: 2s}", true, report.Failed, "5 devices of those connected were gone when the last stage ended"},
 		{"judged by devices", "{devices: 'connected_rate >= 0%'}", "{name: dead, duration: 2s}", false, report.Passed, ""},
@@ -55,7 +58,10 @@ stages:
 						time.Sleep(time.Millisecond)
 					}
 				}
-				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: rec, Observers: []report.Observer{report.Funcs{OnEvent: watch, OnSample: sample}}}, calm()), place.dial)).Run(t.Context())
+				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: s, Recorder: rec, Observers: []report.Observer{report.Funcs{
+					OnEvent:  watch,
+					OnSample: sample,
+				}}}, calm()), place.dial)).Run(t.Context())
 				if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
 					t.Errorf("%s (%s); want %s (%s); %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Outages)
 				}

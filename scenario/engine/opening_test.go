@@ -54,7 +54,8 @@ func TestPermanentMistakesWhenOpening(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := conns.Load()
-			run := newEngine(decode(t, small, append(tt.set, "fleet.groups.robots.count=400", "stages.ramp.devices=400", "stages.ramp.duration=2s")...), newWatcher()).Run(t.Context())
+			run := newEngine(decode(t, small, append(tt.set, "fleet.groups.robots.count=400", "stages.ramp.devices=400", "stages.ramp.duration=2s")...),
+				newWatcher()).Run(t.Context())
 			if run.Outcome != report.Failed || strings.Count(run.Reason, tt.want) != 1 || strings.Count(run.Reason, "creating identities") != 1 {
 				t.Errorf("%s: %s", run.Outcome, run.Reason)
 			}

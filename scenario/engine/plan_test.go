@@ -93,7 +93,8 @@ func (c *instantConn) Publish(m link.Message, done func(error)) {
 	topic, err := topics.Parse(m.Topic)
 	switch {
 	case err == nil && topic.Kind == topics.KindTwinGet:
-		answer = link.Message{Topic: topics.TwinResponse(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`, c.hub.versions[id]+1, c.hub.reported[id]+1)}
+		answer = link.Message{Topic: topics.TwinResponse(200, topic.RequestID), Payload: fmt.Appendf(nil, `{"desired":{"$version":%d},"reported":{"$version":%d}}`,
+			c.hub.versions[id]+1, c.hub.reported[id]+1)}
 	case err == nil && topic.Kind == topics.KindReport:
 		c.hub.reported[id]++
 		answer = link.Message{Topic: topics.ReportAccepted(topic.RequestID, c.hub.reported[id]+1)}
@@ -416,10 +417,14 @@ func randomScenario(t *rapid.T) string {
 			b.WriteString(", arrivals: poisson")
 		}
 		if storms && flip("storm") {
-			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s%s}", number("drop", 1, 100), length("within", 0, d), rapid.SampledFrom([]string{"", ", groups: [a]", ", groups: [" + strings.Join(names, ", ") + "]"}).Draw(t, "of groups"))
+			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s%s}", number("drop", 1, 100), length("within", 0, d), rapid.SampledFrom([]string{
+				"", ", groups: [a]",
+				", groups: [" + strings.Join(names, ", ") + "]",
+			}).Draw(t, "of groups"))
 		}
 		if !broker && flip("steps") {
-			fmt.Fprintf(&b, ", steps: [{statistics: {}}, {query: {sql: SELECT * FROM devices}}, {tag: {group: %[1]s, tags: {x: %d}}}, {desired: {group: %[1]s, properties: {x: %[2]d}}}]", names[0], i)
+			fmt.Fprintf(&b, ", steps: [{statistics: {}}, {query: {sql: SELECT * FROM devices}}, {tag: {group: %[1]s, tags: {x: %d}}}, {desired: {group: %[1]s, "+
+				"properties: {x: %[2]d}}}]", names[0], i)
 		}
 		b.WriteString("}\n")
 	}
@@ -445,7 +450,9 @@ func goalsOf(names []string, counts []int, number func(string, int, int) int, fl
 	return strings.Join(goals, ", ")
 }
 
-func randomService(t *rapid.T, b *strings.Builder, names []string, stages int, number func(string, int, int) int, flip func(string) bool, length func(string, int, int) string) {
+func randomService(t *rapid.T, b *strings.Builder, names []string, stages int, number func(string, int, int) int, flip func(string) bool, length func(string,
+	int, int) string,
+) {
 	stage := func() string { return fmt.Sprintf("s%d", number("stage", 0, stages-1)) }
 	group := func() string { return rapid.SampledFrom(names).Draw(t, "group") }
 	fmt.Fprintf(b, "service:\n  tag_mode: %s\n", rapid.SampledFrom([]string{"patch", "bulk"}).Draw(t, "tag mode"))
@@ -453,10 +460,12 @@ func randomService(t *rapid.T, b *strings.Builder, names []string, stages int, n
 		fmt.Fprintf(b, "  tags: {%s: {plant: x}}\n", group())
 	}
 	if flip("queries") {
-		fmt.Fprintf(b, "  queries: [{name: q, every: %s, sql: SELECT * FROM devices}, {name: r, every: %s, stages: [%s], sql: SELECT * FROM devices}]\n", length("q", 500, 9000), length("r", 500, 9000), stage())
+		fmt.Fprintf(b, "  queries: [{name: q, every: %s, sql: SELECT * FROM devices}, {name: r, every: %s, stages: [%s], sql: SELECT * FROM devices}]\n",
+			length("q", 500, 9000), length("r", 500, 9000), stage())
 	}
 	if flip("methods") {
-		fmt.Fprintf(b, "  methods: [{name: m, group: %s, method: reboot, rate: %d/s..%d/s}, {name: n, group: %s, method: reboot, rate: 3/s, stages: [%s]}]\n", group(), number("from", 0, 9), number("to", 1, 9), group(), stage())
+		fmt.Fprintf(b, "  methods: [{name: m, group: %s, method: reboot, rate: %d/s..%d/s}, {name: n, group: %s, method: reboot, rate: 3/s, stages: [%s]}]\n",
+			group(), number("from", 0, 9), number("to", 1, 9), group(), stage())
 	}
 	if flip("twin reads") {
 		fmt.Fprintf(b, "  twin_reads: [{group: %s, rate: %d/m}]\n", group(), number("reads", 1, 400))

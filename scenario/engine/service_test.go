@@ -116,7 +116,8 @@ func checkServiceRecord(t *testing.T, run *report.Run) {
 	if j := jobs["restart"]; j.Devices != 2 || j.Failed != 1 || !strings.Contains(j.Error, "1 of 2 failed") {
 		t.Errorf("restart: %+v; want one of two failed", j)
 	}
-	if x := run.Totals.Find(metrics.OpJob, "late"); x == nil || x.Dropped[metrics.DropStopped] != 1 || len(run.Notes) != 1 || !strings.Contains(run.Notes[0], "job late did not begin") {
+	if x := run.Totals.Find(metrics.OpJob, "late"); x == nil || x.Dropped[metrics.DropStopped] != 1 || len(run.Notes) != 1 || !strings.Contains(run.Notes[0],
+		"job late did not begin") {
 		t.Errorf("late: %+v, notes %v; want it dropped and told", x, run.Notes)
 	}
 	codes := make(map[string]string)

@@ -51,11 +51,17 @@ func TestNothingHappened(t *testing.T) {
 		{"and one that a refusal happens to meet", nobodyListens, "{connect: 'p(99) < 1h'}", report.Failed, nobody, ""},
 		{"and one that aborts", nobodyListens, "{connect: {threshold: 'error_rate < 1%', abort_on_fail: true}}", report.Failed, nobody, ""},
 		{"as was asked for", nobodyListens, "{connect: 'error_rate > 99%', telemetry: 'count == 0'}", report.Passed, "", ""},
-		{"as was asked for of one kind", nobodyListens, "{connect: 'error_rate > 99%'}", report.Failed, "telemetry of probes never succeeded: dropped (disconnected) (", ""},
+		{
+			"as was asked for of one kind", nobodyListens, "{connect: 'error_rate > 99%'}", report.Failed,
+			"telemetry of probes never succeeded: dropped (disconnected) (", "",
+		},
 		{"a kind in vain", deafGroup, "", report.Failed, ghost, "telemetry of robots was never due in this run"},
 		{"a kind in vain, and a threshold met", deafGroup, "{twin_read: 'count > 1'}", report.Failed, ghost, ""},
 		{"a kind in vain, and a threshold missed", deafGroup, "{twin_read: 'count < 1'}", report.Missed, "1 of 1 thresholds were missed", ghost},
-		{"a kind in vain, as was asked for", deafGroup, "{method: {threshold: 'error_rate > 99%', stage: hold}}", report.Passed, "", "telemetry of robots was never due in this run"},
+		{
+			"a kind in vain, as was asked for", deafGroup, "{method: {threshold: 'error_rate > 99%', stage: hold}}", report.Passed, "",
+			"telemetry of robots was never due in this run",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +70,8 @@ func TestNothingHappened(t *testing.T) {
 				if tt.threshold != "" {
 					set = append(set, "thresholds="+tt.threshold)
 				}
-				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual()}, calm()), refused)).Run(t.Context())
+				run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, tt.scenario, set...), Recorder: punctual()}, calm()),
+					refused)).Run(t.Context())
 				if run.Outcome != tt.want || !strings.HasPrefix(run.Reason, tt.reason) {
 					t.Errorf("%s (%s); want %s (%s) %+v", run.Outcome, run.Reason, tt.want, tt.reason, run.Thresholds)
 				}
@@ -88,7 +95,8 @@ func TestNobodyForWantOfDescriptors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for allow, want := range map[bool]report.Outcome{false: report.Saturated, true: report.Failed} {
-			run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), AllowSaturated: allow}, outOfDescriptors{}), refused)).Run(t.Context())
+			run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, nobodyListens), Recorder: punctual(), AllowSaturated: allow},
+				outOfDescriptors{}), refused)).Run(t.Context())
 			if run.Outcome != want {
 				t.Errorf("allowed %t: %s (%s); want %s", allow, run.Outcome, run.Reason, want)
 			}

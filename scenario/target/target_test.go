@@ -10,7 +10,10 @@ import (
 )
 
 func ExampleTarget_Endpoint() {
-	for _, hub := range []string{"mqtts://broker.example", "ws://broker.example/mqtt?x=1", "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5"} {
+	for _, hub := range []string{
+		"mqtts://broker.example", "ws://broker.example/mqtt?x=1",
+		"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5",
+	} {
 		t := target.Target{Hub: hub}
 		t.Resolve()
 		x, err := t.Endpoint()

@@ -39,7 +39,8 @@ func Parse(text string) (*Expression, error) {
 	times, err := cron.StandardParser().WithSecondOptional().Parse(text)
 	spec, ok := times.(*cron.SpecSchedule)
 	if err != nil || !ok {
-		return nil, fmt.Errorf("%w %q: write five fields, minute hour day month weekday, as in */5 * * * *, or six with the second first: %w", ErrExpression, text, err)
+		return nil, fmt.Errorf("%w %q: write five fields, minute hour day month weekday, as in */5 * * * *, or six with the second first: %w", ErrExpression, text,
+			err)
 	}
 	c := &Expression{text, spec, spec.Location, wild(text)}
 	if c.location == nil || c.location == time.Local {

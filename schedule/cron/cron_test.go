@@ -75,7 +75,8 @@ func TestCron(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"CRON_TZ=Asia/Beirut * 0 28 3 0", // on Sundays of the last week of March, that hour is skipped
-		"0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "CRON_TZ=Europe/Berlin 0 0 31 2 *", "@every 1h", "", "* * * *", "* * * * * * *", "61 * * * *", "@every 5s", "soon", "CRON_TZ=Nowhere/Land * * * * *",
+		"0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "CRON_TZ=Europe/Berlin 0 0 31 2 *", "@every 1h", "", "* * * *", "* * * * * * *", "61 * * * *", "@every 5s", "soon",
+		"CRON_TZ=Nowhere/Land * * * * *",
 	} {
 		if _, err := Parse(bad); !errors.Is(err, ErrExpression) {
 			t.Errorf("Parse(%q): %v; want %v", bad, err, ErrExpression)
@@ -164,7 +165,8 @@ func TestCronIsWhatGoingThroughAllMinutesFinds(t *testing.T) {
 		local := at.In(l)
 		text := strings.Join([]string{
 			field("minute", []int{0, 15, 30, 45}, time.Time.Minute), field("hour", []int{0, 1, 2, 3, 8, 23}, time.Time.Hour),
-			field("day", []int{1, local.Day(), local.AddDate(0, 0, 1).Day()}, time.Time.Day), field("month", []int{1, int(local.Month())}, func(x time.Time) int { return int(x.Month()) }),
+			field("day", []int{1, local.Day(), local.AddDate(0, 0, 1).Day()}, time.Time.Day), field("month", []int{1, int(local.Month())},
+				func(x time.Time) int { return int(x.Month()) }),
 			field("weekday", []int{0, 1, 5, 6}, func(x time.Time) int { return int(x.Weekday()) }),
 		}, " ")
 		const minutes = 3 * 24 * 60

@@ -353,7 +353,10 @@ func TestNoConnection(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				began := time.Now()
-				_, err := paho.New().Connect(ctx, link.Options{ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {}, Lost: func(error) { t.Error("lost before it was there") }})
+				_, err := paho.New().Connect(ctx, link.Options{
+					ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {},
+					Lost: func(error) { t.Error("lost before it was there") },
+				})
 				if !errors.Is(err, tt.want) || time.Since(began) != tt.took {
 					t.Errorf("connecting: %v after %v; want %v after %v", err, time.Since(began), tt.want, tt.took)
 				}
@@ -415,7 +418,8 @@ func TestAnswersToConnect(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			c, err := paho.New().Connect(t.Context(), link.Options{
-				ClientID: "dev", KeepAlive: time.Minute, Dial: answering(t, answer), Handler: func(link.Message) {}, Lost: func(error) { t.Error("lost what was never there") },
+				ClientID: "dev", KeepAlive: time.Minute, Dial: answering(t, answer), Handler: func(link.Message) {},
+				Lost: func(error) { t.Error("lost what was never there") },
 			})
 			if c != nil || reason.Of(err) != want {
 				t.Errorf("%q: %v", reason.Of(err), err)

@@ -28,7 +28,11 @@ func TestRows(t *testing.T) {
 		want       []string
 		objects    bool
 	}{
-		{"a.csv", "temperature,on,site,code\n21.5,true,Redmond 43,007\n-3e2,false,,\"a,\"\"b\"\"\"\n", []string{`{"temperature":21.5,"on":true,"site":"Redmond 43","code":"007"}`, `{"temperature":-3e2,"on":false,"code":"a,\"b\""}`}, true},
+		{
+			"a.csv", "temperature,on,site,code\n21.5,true,Redmond 43,007\n-3e2,false,,\"a,\"\"b\"\"\"\n",
+			[]string{`{"temperature":21.5,"on":true,"site":"Redmond 43","code":"007"}`, `{"temperature":-3e2,"on":false,"code":"a,\"b\""}`},
+			true,
+		},
 		{"bom.CSV", "\ufeffa\n1\n", []string{`{"a":1}`}, true},
 		{"bom.jsonl", "\ufeff{\"a\":1}\n", []string{`{"a":1}`}, true},
 		{"utf-16.csv", "\xff\xfea\x00;\x00b\x00\n\x001\x00;\x00\xe9\x00\n\x00", []string{`{"a":1,"b":"é"}`}, true},
@@ -105,7 +109,8 @@ func TestBrokenRows(t *testing.T) {
 	if _, err := rows.Read(filepath.Join(t.TempDir(), "none.csv")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := rows.ReadUpTo(file(t, "big.jsonl", strings.Repeat("\"yyyyyyyy\"\n", 11)), 100); err == nil || !strings.Contains(err.Error(), "big.jsonl:11: the rows up to here have more than 100 bytes") {
+	if _, err := rows.ReadUpTo(file(t, "big.jsonl", strings.Repeat("\"yyyyyyyy\"\n", 11)), 100); err == nil || !strings.Contains(err.Error(),
+		"big.jsonl:11: the rows up to here have more than 100 bytes") {
 		t.Errorf("110 bytes of rows: %v", err)
 	}
 }
