@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/export"
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -35,15 +36,15 @@ func startPush(s settings, rec *metrics.Recorder, log *slog.Logger) (*export.Exp
 	if o.Every < time.Second {
 		return nil, usagef("--push-every %s: a second is the least", o.Every)
 	}
-	for name, e := range map[string]*export.Endpoint{"pushgateway": &o.Pushgateway, "prometheus-remote-write": &o.RemoteWrite, "otlp": &o.OTLP} {
+	for name, e := range map[string]*endpoint.Endpoint{"pushgateway": &o.Pushgateway, "prometheus-remote-write": &o.RemoteWrite, "otlp": &o.OTLP} {
 		e.URL = s.v.GetString(name)
 		var err error
 		// No flag has this name, so that the secret is in no list of processes: it comes from the environment alone.
-		if e.Auth, err = export.ParseAuth(s.v.GetString(name + "-auth")); err != nil {
+		if e.Auth, err = endpoint.ParseAuth(s.v.GetString(name + "-auth")); err != nil {
 			return nil, usagef("%s: %w", authVariable(name), err)
 		}
 		if file := s.v.GetString(name + "-auth-file"); file != "" {
-			if e.Auth, err = export.ReadAuth(file); err != nil {
+			if e.Auth, err = endpoint.ReadAuth(file); err != nil {
 				return nil, usagef("--%s-auth-file: %w", name, err)
 			}
 		}

@@ -11,11 +11,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
+	"github.com/twinfleet/twinfleet/internal/export/otlp"
+	"github.com/twinfleet/twinfleet/internal/export/pushgateway"
+	"github.com/twinfleet/twinfleet/internal/export/remotewrite"
 	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// job is the job of all series that are pushed.
-const job = "twinfleet"
 
 // Options of an Exporter. Endpoints without a URL are left out.
 type Options struct {
@@ -23,14 +24,15 @@ type Options struct {
 	Every    time.Duration     // between two pushes; 5 s when 0
 	Logger   *slog.Logger      // nil logs nothing
 
-	Pushgateway, RemoteWrite, OTLP Endpoint // where to push to; any of them may be left out
+	Pushgateway, RemoteWrite, OTLP endpoint.Endpoint // where to push to; any of them may be left out
 }
 
 // sink is one place that metrics are pushed to.
 type sink interface {
-	push(ctx context.Context, l metrics.RunLabels) error
-	// close tells the place that no more will come.
-	close(ctx context.Context, l metrics.RunLabels) error
+	// Push sends the figures of now.
+	Push(ctx context.Context, l metrics.RunLabels) error
+	// Close tells the place that no more will come.
+	Close(ctx context.Context, l metrics.RunLabels) error
 }
 
 // Exporter pushes until it is closed. A push that fails is logged once, until the next one succeeds; it fails
@@ -46,7 +48,7 @@ type Exporter struct {
 type target struct {
 	sink
 	name            string
-	endpoint        Endpoint
+	endpoint        endpoint.Endpoint
 	pushes, failed  int
 	failing, pushed bool
 }
@@ -63,20 +65,20 @@ func Start(o Options) (*Exporter, error) {
 	e := &Exporter{opts: o}
 	for _, kind := range []struct {
 		name     string
-		endpoint Endpoint
-		open     func(Options, Endpoint) (sink, error)
+		endpoint endpoint.Endpoint
+		open     func(endpoint.Endpoint) (sink, error)
 	}{
-		{"pushgateway", o.Pushgateway, newPushgateway},
-		{"prometheus-remote-write", o.RemoteWrite, newRemoteWrite},
-		{"otlp", o.OTLP, newOTLP},
+		{"pushgateway", o.Pushgateway, func(e endpoint.Endpoint) (sink, error) { return pushgateway.New(o.Recorder, e) }},
+		{"prometheus-remote-write", o.RemoteWrite, func(e endpoint.Endpoint) (sink, error) { return remotewrite.New(o.Recorder, e) }},
+		{"otlp", o.OTLP, func(e endpoint.Endpoint) (sink, error) { return otlp.New(o.Recorder, e) }},
 	} {
 		if kind.endpoint.URL == "" {
 			continue
 		}
-		err := kind.endpoint.check()
+		err := kind.endpoint.Check()
 		var s sink
 		if err == nil {
-			s, err = kind.open(o, kind.endpoint)
+			s, err = kind.open(kind.endpoint)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %w", kind.name, err)
@@ -117,7 +119,7 @@ func (e *Exporter) push(ctx context.Context, t *target) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	e.note(ctx, t, t.push(ctx, l))
+	e.note(ctx, t, t.Push(ctx, l))
 }
 
 // note counts a push and logs the first failure of a row.
@@ -133,7 +135,7 @@ func (e *Exporter) note(ctx context.Context, t *target, err error) {
 	case err != nil:
 		t.failed++
 		if !t.failing {
-			e.opts.Logger.Warn("metrics could not be pushed; trying on", "to", t.name, "error", t.endpoint.plain(err))
+			e.opts.Logger.Warn("metrics could not be pushed; trying on", "to", t.name, "error", t.endpoint.Plain(err))
 		}
 	}
 	t.failing = err != nil
@@ -159,8 +161,8 @@ func (e *Exporter) finish(ctx context.Context, t *target) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := t.close(ctx, e.opts.Recorder.Run()); err != nil && t.pushed && !t.failing {
-		e.opts.Logger.Warn("the end of the metrics could not be pushed", "to", t.name, "error", t.endpoint.plain(err))
+	if err := t.Close(ctx, e.opts.Recorder.Run()); err != nil && t.pushed && !t.failing {
+		e.opts.Logger.Warn("the end of the metrics could not be pushed", "to", t.name, "error", t.endpoint.Plain(err))
 	}
 	if t.failed > 0 {
 		e.opts.Logger.Warn("metrics were not pushed every time", "to", t.name, "failed", t.failed, "of", t.pushes)

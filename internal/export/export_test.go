@@ -12,8 +12,6 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +28,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -113,9 +112,9 @@ func start(t *testing.T, o Options) *Exporter {
 	return e
 }
 
-func auth(t *testing.T, text string) Auth {
+func auth(t *testing.T, text string) endpoint.Auth {
 	t.Helper()
-	a, err := ParseAuth(text)
+	a, err := endpoint.ParseAuth(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +123,7 @@ func auth(t *testing.T, text string) Auth {
 
 func TestPushgateway(t *testing.T) {
 	r := newReceiver(t)
-	e := start(t, Options{Recorder: recorder(), Every: time.Hour, Pushgateway: Endpoint{URL: r.URL, Auth: auth(t, "me:open-sesame")}})
+	e := start(t, Options{Recorder: recorder(), Every: time.Hour, Pushgateway: endpoint.Endpoint{URL: r.URL, Auth: auth(t, "me:open-sesame")}})
 	e.Close(t.Context())
 	got, n := r.last(t)
 	if n != 1 || got.method != http.MethodPut || got.auth != "Basic bWU6b3Blbi1zZXNhbWU=" {
@@ -173,7 +172,7 @@ func decode(t *testing.T, got received) map[string]*dto.MetricFamily {
 // Remote write sends each stage's series until the next stage, then marks it as ended, and at the end all.
 func TestRemoteWrite(t *testing.T) {
 	r, rec := newReceiver(t), recorder()
-	e := start(t, Options{Recorder: rec, Every: time.Hour, RemoteWrite: Endpoint{URL: r.URL, Auth: auth(t, "Bearer token-1")}})
+	e := start(t, Options{Recorder: rec, Every: time.Hour, RemoteWrite: endpoint.Endpoint{URL: r.URL, Auth: auth(t, "Bearer token-1")}})
 	e.push(t.Context(), e.sinks[0])
 	first, _ := r.last(t)
 	if first.path != "/api/v1/write" || first.auth != "Bearer token-1" || first.contentType != "application/x-protobuf" {
@@ -233,7 +232,7 @@ func remoteSamples(t *testing.T, got received) map[string]float64 {
 
 func TestOTLP(t *testing.T) {
 	r := newReceiver(t)
-	e := start(t, Options{Recorder: recorder(), Every: time.Hour, OTLP: Endpoint{URL: r.URL, Auth: auth(t, "bearer t")}})
+	e := start(t, Options{Recorder: recorder(), Every: time.Hour, OTLP: endpoint.Endpoint{URL: r.URL, Auth: auth(t, "bearer t")}})
 	e.Close(t.Context())
 	got, n := r.last(t)
 	if n != 1 || got.path != "/v1/metrics" || got.auth != "Bearer t" {
@@ -278,10 +277,10 @@ func TestOTLP(t *testing.T) {
 
 // A failure is logged once, not at each push, without secrets, and never ends anything.
 func TestFailures(t *testing.T) {
-	for name, at := range map[string]func(*Options, Endpoint){
-		"pushgateway":             func(o *Options, e Endpoint) { o.Pushgateway = e },
-		"prometheus-remote-write": func(o *Options, e Endpoint) { o.RemoteWrite = e },
-		"otlp":                    func(o *Options, e Endpoint) { o.OTLP = e },
+	for name, at := range map[string]func(*Options, endpoint.Endpoint){
+		"pushgateway":             func(o *Options, e endpoint.Endpoint) { o.Pushgateway = e },
+		"prometheus-remote-write": func(o *Options, e endpoint.Endpoint) { o.RemoteWrite = e },
+		"otlp":                    func(o *Options, e endpoint.Endpoint) { o.OTLP = e },
 	} {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusTemporaryRedirect, 0} {
 			t.Run(fmt.Sprintf("%s %d", name, status), func(t *testing.T) {
@@ -292,7 +291,7 @@ func TestFailures(t *testing.T) {
 					r.Close() // nobody listens there
 				}
 				o := Options{Recorder: recorder(), Every: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-				target := Endpoint{URL: r.URL, Auth: auth(t, "me:open-sesame")}
+				target := endpoint.Endpoint{URL: r.URL, Auth: auth(t, "me:open-sesame")}
 				if name != "pushgateway" {
 					target.URL += "/?key=in-the-query"
 				}
@@ -327,11 +326,11 @@ func TestFailures(t *testing.T) {
 // Nothing is pushed of a run that has not begun, or after the hard stop.
 func TestNothingToPush(t *testing.T) {
 	r := newReceiver(t)
-	e := start(t, Options{Recorder: metrics.NewRecorder(metrics.Options{}), Pushgateway: Endpoint{URL: r.URL}})
+	e := start(t, Options{Recorder: metrics.NewRecorder(metrics.Options{}), Pushgateway: endpoint.Endpoint{URL: r.URL}})
 	e.Close(t.Context())
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	start(t, Options{Recorder: recorder(), RemoteWrite: Endpoint{URL: r.URL}}).Close(over)
+	start(t, Options{Recorder: recorder(), RemoteWrite: endpoint.Endpoint{URL: r.URL}}).Close(over)
 	if got := r.requests(); len(got) > 0 {
 		t.Errorf("%d requests; want none", len(got))
 	}
@@ -344,7 +343,7 @@ func TestNothingToPush(t *testing.T) {
 
 func TestPushesAtIntervals(t *testing.T) {
 	r := newReceiver(t)
-	e := start(t, Options{Recorder: recorder(), Every: time.Millisecond, Pushgateway: Endpoint{URL: r.URL}})
+	e := start(t, Options{Recorder: recorder(), Every: time.Millisecond, Pushgateway: endpoint.Endpoint{URL: r.URL}})
 	defer e.Close(t.Context())
 	deadline := time.Now().Add(30 * time.Second)
 	for len(r.requests()) < 3 {
@@ -363,7 +362,7 @@ func TestEndpoints(t *testing.T) {
 		"http://h:1:2":        "cannot be read",
 		"https://u:secret@h/": "holds credentials",
 	} {
-		_, err := Start(Options{Recorder: recorder(), OTLP: Endpoint{URL: in}})
+		_, err := Start(Options{Recorder: recorder(), OTLP: endpoint.Endpoint{URL: in}})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--otlp") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v; want %q", in, err, want)
 		}
@@ -371,38 +370,8 @@ func TestEndpoints(t *testing.T) {
 }
 
 func TestPushgatewayTakesNoQuery(t *testing.T) {
-	if _, err := Start(Options{Recorder: recorder(), Pushgateway: Endpoint{URL: "http://h:1/?a=b"}}); err == nil || !strings.Contains(err.Error(), "has a query") {
+	if _, err := Start(Options{Recorder: recorder(), Pushgateway: endpoint.Endpoint{URL: "http://h:1/?a=b"}}); err == nil ||
+		!strings.Contains(err.Error(), "has a query") {
 		t.Errorf("error %v", err)
-	}
-}
-
-func TestAuth(t *testing.T) {
-	for in, want := range map[string]string{
-		"": "", "u:p\n": "Basic dTpw", "u:p:q r": "Basic dTpwOnEgcg==", "Bearer abc": "Bearer abc", "bearer  abc ": "Bearer abc",
-	} {
-		if a, err := ParseAuth(in); err != nil || a.header != want {
-			t.Errorf("%q = %q, %v; want %q", in, a.header, err, want)
-		}
-	}
-	for _, in := range []string{"token-alone", ":p", "Bearer ", "Bearer a b", "u:p\nu:p"} {
-		if a, err := ParseAuth(in); !errors.Is(err, ErrAuth) || a != (Auth{}) || strings.Contains(err.Error(), "token-alone") {
-			t.Errorf("%q = %v, %v; want %v", in, a.header, err, ErrAuth)
-		}
-	}
-	if text := fmt.Sprintf("%v %+v %#v", auth(t, "u:p"), Endpoint{Auth: auth(t, "u:p")}, Endpoint{Auth: auth(t, "u:p")}); strings.Contains(text, "dTpw") {
-		t.Errorf("a secret prints: %s", text)
-	}
-	file := filepath.Join(t.TempDir(), "secret")
-	for text, want := range map[string]string{"Bearer abc\n": "", "\n": "write user:password", "nonsense": "write user:password"} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ReadAuth(file); (want == "") != (err == nil) ||
-			(err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "nonsense"))) {
-			t.Errorf("a file with %q: %v; want %q", text, err, want)
-		}
-	}
-	if _, err := ReadAuth(file + "-not-there"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
 	}
 }

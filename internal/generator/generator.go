@@ -1,6 +1,6 @@
-// Package generator judges the load generator itself: whether the load that a stage asked for was delivered, and what the
-// cause was when it was not. Once a second, and at the end of each stage, it takes a Sample of this process and of the whole
-// machine; a Judge holds the samples, and how late operations started, to rules. The rules are pure functions of them.
+// Package generator is what is known of the load generator: a Sample of this process and of the whole machine, once a second
+// and at the end of each stage, and how late operations Started. Package meter takes the samples; package judge says by them
+// whether the load that a stage asked for was delivered.
 package generator
 
 import "time"

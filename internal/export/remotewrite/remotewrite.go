@@ -1,4 +1,5 @@
-package export
+// Package remotewrite pushes metrics by Prometheus' remote write 1.0.
+package remotewrite
 
 import (
 	"context"
@@ -12,20 +13,22 @@ import (
 	"github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
 	"github.com/twinfleet/twinfleet/internal/export/writepb"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
-// remoteWrite sends what a scrape would have found, in version 1 of the protocol, which every receiver takes.
-type remoteWrite struct {
+// Sink sends what a scrape would have found, in version 1 of the protocol, which every receiver takes.
+type Sink struct {
 	from   prometheus.Gatherer
 	api    *remote.API
 	client *http.Client
 	sent   map[string][]*writepb.Label // the series of the last push
 }
 
-func newRemoteWrite(o Options, e Endpoint) (sink, error) {
+// New makes the sink of a recorder.
+func New(rec *metrics.Recorder, e endpoint.Endpoint) (*Sink, error) {
 	u, err := url.Parse(e.URL)
 	if err != nil {
 		return nil, err
@@ -35,22 +38,24 @@ func newRemoteWrite(o Options, e Endpoint) (sink, error) {
 		path = "api/v1/write" // as a Prometheus has it
 	}
 	u.Path = ""
-	client := e.client()
+	client := e.Client()
 	// No retries: the next push brings newer figures of the same series.
 	api, err := remote.NewAPI(u.String(), remote.WithAPIHTTPClient(client), remote.WithAPIPath(path),
 		remote.WithAPIBackoff(remote.BackoffConfig{Min: 100 * time.Millisecond, Max: time.Second, MaxRetries: 1}))
 	if err != nil {
 		return nil, err
 	}
-	return &remoteWrite{from: prom.Registry(o.Recorder), api: api, client: client}, nil
+	return &Sink{from: prom.Registry(rec), api: api, client: client}, nil
 }
 
-func (r *remoteWrite) push(ctx context.Context, l metrics.RunLabels) error {
+// Push sends the figures of now.
+func (r *Sink) Push(ctx context.Context, l metrics.RunLabels) error {
 	families, err := r.from.Gather()
 	if err != nil {
 		return fmt.Errorf("gathering metrics: %w", err)
 	}
-	request := &writepb.WriteRequest{Timeseries: seriesOf(families, &writepb.Label{Name: "job", Value: job}, &writepb.Label{Name: "instance", Value: l.Run})}
+	request := &writepb.WriteRequest{Timeseries: seriesOf(families, &writepb.Label{Name: "job", Value: endpoint.Job},
+		&writepb.Label{Name: "instance", Value: l.Run})}
 	now := make(map[string][]*writepb.Label, len(request.Timeseries))
 	for _, s := range request.Timeseries {
 		now[identity(s.Labels)] = s.Labels
@@ -89,8 +94,8 @@ func identity(labels []*writepb.Label) string {
 	return b.String()
 }
 
-// close marks all series as ended, as when a scraped target has gone.
-func (r *remoteWrite) close(ctx context.Context, _ metrics.RunLabels) error {
+// Close marks all series as ended, as when a scraped target has gone.
+func (r *Sink) Close(ctx context.Context, _ metrics.RunLabels) error {
 	defer r.client.CloseIdleConnections()
 	if len(r.sent) == 0 || ctx.Err() != nil {
 		return nil

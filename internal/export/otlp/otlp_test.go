@@ -1,4 +1,4 @@
-package export
+package otlp
 
 import (
 	"cmp"
@@ -69,13 +69,13 @@ func TestMessageIsThatOfOpenTelemetry(t *testing.T) {
 	if err := official.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	message, err := otlpMessage(&data)
+	message, err := messageOf(&data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	body, err := proto.Marshal(message)
 	if err == nil {
-		err = (&otlp{url: keep(&got), client: http.DefaultClient}).send(t.Context(), body)
+		err = (&Sink{url: keep(&got), client: http.DefaultClient}).send(t.Context(), body)
 	}
 	if err != nil {
 		t.Fatal(err)

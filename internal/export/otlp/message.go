@@ -1,4 +1,4 @@
-package export
+package otlp
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 	resources "go.opentelemetry.io/proto/otlp/resource/v1"
 )
 
-// otlpMessage is what the bridge reads of a registry as a message: ExportMetricsServiceRequest has the form of MetricsData
+// messageOf is what the bridge reads of a registry as a message: ExportMetricsServiceRequest has the form of MetricsData
 // (opentelemetry-proto, collector/metrics/v1). The bridge gives numbers with fractions alone, and no exemplars of ours.
-func otlpMessage(data *metricdata.ResourceMetrics) (*wire.MetricsData, error) {
+func messageOf(data *metricdata.ResourceMetrics) (*wire.MetricsData, error) {
 	all := &wire.ResourceMetrics{Resource: &resources.Resource{Attributes: pairs(data.Resource.Set())}, SchemaUrl: data.Resource.SchemaURL()}
 	for _, scope := range data.ScopeMetrics {
 		group := &wire.ScopeMetrics{

@@ -1,4 +1,5 @@
-package export
+// Package endpoint is where metrics are pushed to, and how a secret gets there and nowhere else.
+package endpoint
 
 import (
 	"errors"
@@ -74,8 +75,8 @@ func ReadAuth(file string) (Auth, error) {
 	return a, nil
 }
 
-// check refuses what can never work, and secrets where every user of the machine can read them.
-func (e Endpoint) check() error {
+// Check refuses what can never work, and secrets where every user of the machine can read them.
+func (e Endpoint) Check() error {
 	u, err := url.Parse(e.URL)
 	switch {
 	case err != nil:
@@ -89,8 +90,8 @@ func (e Endpoint) check() error {
 	}
 }
 
-// client sends the secret to the endpoint, and to nobody that the endpoint names.
-func (e Endpoint) client() *http.Client {
+// Client sends the secret to the endpoint, and to nobody that the endpoint names.
+func (e Endpoint) Client() *http.Client {
 	return &http.Client{
 		Transport:     authorized{http.DefaultTransport.(*http.Transport).Clone(), e.Auth},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -110,11 +111,11 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.next.RoundTrip(r)
 }
 
-// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
+// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
 func (a authorized) CloseIdleConnections() { a.next.CloseIdleConnections() }
 
-// plain is an error without the URL's query, which may hold a key, on one line of a bounded length.
-func (e Endpoint) plain(err error) string {
+// Plain is an error without the URL's query, which may hold a key, on one line of a bounded length.
+func (e Endpoint) Plain(err error) string {
 	text := err.Error()
 	if u, err := url.Parse(e.URL); err == nil && u.RawQuery != "" {
 		text = strings.ReplaceAll(text, u.RawQuery, "***")
@@ -126,3 +127,6 @@ func (e Endpoint) plain(err error) string {
 	}
 	return text
 }
+
+// Job is the name of this program where metrics have one.
+const Job = "twinfleet"

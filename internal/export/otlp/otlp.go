@@ -1,4 +1,5 @@
-package export
+// Package otlp pushes metrics to an OpenTelemetry collector, by OTLP over HTTP.
+package otlp
 
 import (
 	"bytes"
@@ -19,20 +20,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
-// otlp sends by OTLP over HTTP with protobuf (opentelemetry.io/docs/specs/otlp). OpenTelemetry's bridge reads the one registry,
+// Sink sends by OTLP over HTTP with protobuf (opentelemetry.io/docs/specs/otlp). OpenTelemetry's bridge reads the one registry,
 // native histograms as exponential ones. Its exporter is not used: it brings gRPC along, which nothing here speaks.
-type otlp struct {
+type Sink struct {
 	url    string
 	client *http.Client
 	reader *metric.ManualReader
 	source *metric.MeterProvider
 }
 
-func newOTLP(o Options, e Endpoint) (sink, error) {
+// New makes the sink of a recorder.
+func New(rec *metrics.Recorder, e endpoint.Endpoint) (*Sink, error) {
 	u, err := url.Parse(e.URL)
 	if err != nil {
 		return nil, err
@@ -40,20 +43,21 @@ func newOTLP(o Options, e Endpoint) (sink, error) {
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/v1/metrics" // where the specification wants it
 	}
-	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(prom.Registry(o.Recorder)))))
-	return &otlp{url: u.String(), client: e.client(), reader: reader, source: metric.NewMeterProvider(metric.WithReader(reader))}, nil
+	reader := metric.NewManualReader(metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(prom.Registry(rec)))))
+	return &Sink{url: u.String(), client: e.Client(), reader: reader, source: metric.NewMeterProvider(metric.WithReader(reader))}, nil
 }
 
-func (s *otlp) push(ctx context.Context, l metrics.RunLabels) error {
+// Push sends the figures of now.
+func (s *Sink) Push(ctx context.Context, l metrics.RunLabels) error {
 	var data metricdata.ResourceMetrics
 	if err := s.reader.Collect(ctx, &data); err != nil {
 		return fmt.Errorf("gathering metrics: %w", err)
 	}
 	data.Resource = resource.NewSchemaless(
-		attribute.String("service.name", job), attribute.String("service.version", l.Version), attribute.String("service.instance.id", l.Run),
+		attribute.String("service.name", endpoint.Job), attribute.String("service.version", l.Version), attribute.String("service.instance.id", l.Run),
 		attribute.String("twinfleet.run", l.Run), attribute.String("twinfleet.scenario", l.Scenario),
 	)
-	message, err := otlpMessage(&data)
+	message, err := messageOf(&data)
 	if err != nil {
 		return err
 	}
@@ -65,7 +69,7 @@ func (s *otlp) push(ctx context.Context, l metrics.RunLabels) error {
 }
 
 // send posts a message. There are no retries: the next push brings newer figures.
-func (s *otlp) send(ctx context.Context, body []byte) error {
+func (s *Sink) send(ctx context.Context, body []byte) error {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	if _, err := w.Write(body); err != nil {
@@ -138,7 +142,8 @@ func fieldOf(message []byte, number protowire.Number) (content []byte, value uin
 	return nil, 0
 }
 
-func (s *otlp) close(ctx context.Context, _ metrics.RunLabels) error {
+// Close tells the place that no more will come.
+func (s *Sink) Close(ctx context.Context, _ metrics.RunLabels) error {
 	s.client.CloseIdleConnections()
 	return s.source.Shutdown(ctx)
 }

@@ -1,4 +1,5 @@
-package export
+// Package pushgateway pushes metrics to Prometheus' Pushgateway.
+package pushgateway
 
 import (
 	"context"
@@ -10,34 +11,38 @@ import (
 	"github.com/prometheus/client_golang/prometheus/push"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/twinfleet/twinfleet/internal/export/endpoint"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
-// pushgateway replaces the run's group at every push. It never deletes the group: a Pushgateway is for what
+// Sink replaces the run's group at every push. It never deletes the group: a Pushgateway is for what
 // must outlive the run, and when it has been read is for its owner to say.
-type pushgateway struct {
+type Sink struct {
 	url    string
 	from   prometheus.Gatherer
 	client *http.Client
 }
 
-func newPushgateway(o Options, e Endpoint) (sink, error) {
+// New makes the sink of a recorder.
+func New(rec *metrics.Recorder, e endpoint.Endpoint) (*Sink, error) {
 	if strings.Contains(e.URL, "?") {
 		return nil, errors.New("the URL has a query; the path of a push comes behind the URL, so write http://host:port or https://host:port with a path")
 	}
-	return &pushgateway{url: e.URL, from: prom.Registry(o.Recorder), client: e.client()}, nil
+	return &Sink{url: e.URL, from: prom.Registry(rec), client: e.Client()}, nil
 }
 
-func (p *pushgateway) push(ctx context.Context, l metrics.RunLabels) error {
+// Push sends the figures of now.
+func (p *Sink) Push(ctx context.Context, l metrics.RunLabels) error {
 	// The group's labels become those of every series; the library refuses series that have them already.
 	group := map[string]string{"scenario": l.Scenario, "run": l.Run, "instance": l.Run}
-	return push.New(p.url, job).Client(p.client).Gatherer(without{p.from, group}).
+	return push.New(p.url, endpoint.Job).Client(p.client).Gatherer(without{p.from, group}).
 		Grouping("scenario", l.Scenario).Grouping("run", l.Run).Grouping("instance", l.Run).
 		PushContext(ctx)
 }
 
-func (p *pushgateway) close(context.Context, metrics.RunLabels) error {
+// Close tells the place that no more will come.
+func (p *Sink) Close(context.Context, metrics.RunLabels) error {
 	p.client.CloseIdleConnections()
 	return nil
 }
