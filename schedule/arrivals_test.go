@@ -62,7 +62,7 @@ func TestPoisson(t *testing.T) {
 func TestPoissonFollowsTheCurve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rapid.Float64Range(0, 50)
-		c := Curve{{2 * s, r.Draw(t, "from"), r.Draw(t, "to")}, {3 * s, 0, 0}, {s, r.Draw(t, "again"), 0}}
+		c := Curve{{2 * s, r.Draw(t, "from"), r.Draw(t, "to")}, {3 * s, 0, 0}, {s, r.Draw(t, "last"), 0}}
 		last := time.Duration(-1)
 		for at := range c.Poisson(rapid.Uint64().Draw(t, "seed"), "test", 0) {
 			if at < last || at > c.Total() || at > 2*s && at < 5*s {

@@ -185,7 +185,7 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connec
 		w.until(t, "reports that are dropped", reports(func(x *metrics.SeriesSnapshot) bool { return x.Dropped[metrics.DropPaused] > 0 }))
 		eng.Pause(false)
 		paused := w.last().Total.Select(metrics.OpTwinReport, "").Started()
-		w.until(t, "reports again", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
+		w.until(t, "reports once more", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
 		eng.Next()
 		run := <-done
 		if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {

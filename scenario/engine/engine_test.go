@@ -38,7 +38,7 @@ func decode(t testing.TB, text string, set ...string) *scenario.Scenario {
 	return s
 }
 
-// openHub starts a hub that outlives the run, so that a test can look into it afterwards. It has no port: atHub reaches it.
+// openHub starts a hub that outlives the run, so that a test can inspect it afterwards. It has no port: atHub reaches it.
 func openHub(t testing.TB, o hub.Options) (h *hub.Hub, set []string) {
 	t.Helper()
 	o.NoPort = true
@@ -332,7 +332,7 @@ func TestHubGoesAwayAndComesBack(t *testing.T) {
 		})
 		place.open()
 		w.until(t, "the devices' return", outage(true))
-		w.until(t, "all devices connected again", connected(50))
+		w.until(t, "all devices reconnected", connected(50))
 		eng.Stop()
 		run := <-done
 		if len(run.Outages) != 1 || !run.Outages[0].Recovered || run.Outages[0].Lost != 50 {
