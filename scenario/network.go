@@ -1,26 +1,29 @@
 package scenario
 
 import (
+	"time"
+
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 )
 
-// loadKeys are the keys of a group that say how a device loads its target.
-func loadKeys(g *Group) []language.Key {
-	subscribe := []language.Key{
-		key("topics", value.Texts(&g.Subscribe.Topics).Required(), none,
-			"Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced."),
-		key("qos", value.Count(&g.Subscribe.QoS, 0, 2), is("1"), "The quality of service that is asked for."),
-	}
-	return []language.Key{
-		key("subscribe", value.Object(subscribe), means("nothing"),
-			"Broker: what devices listen to. Devices that subscribe start before all others."),
-		key("in_flight", value.Count(&g.InFlight, 1, 10_000), is("64"), "Operations of one device that may be unanswered at once."),
-		key("overflow", value.OneOf(&g.Overflow, "drop", "wait"), is("drop"),
-			"What is due while in_flight operations are unanswered: drop counts and forgets it; wait starts it late, when its turn "+
-				"comes, and its latency runs from the time that was intended."),
-	}
+// Network is what is wrong, while a stage lasts, with the network between devices and their target.
+type Network struct {
+	Groups    []string      // whose devices; empty for all
+	Latency   time.Duration // one way, in each direction
+	Jitter    time.Duration // up to so much more
+	Loss      float64       // share of the devices' writes that reset their connections
+	Bandwidth float64       // bytes a second of each connection in each direction; 0 for no limit
+	HalfOpen  float64       // share of the devices whose open connections go dead
+	Partition *Partition    // nil cuts nobody off
+	For       time.Duration // 0 for the whole stage
+}
+
+// Partition cuts devices off.
+type Partition struct {
+	Share float64       // of the devices, 0 to 1
+	For   time.Duration // 0 for as long as the rest of the network is bad
 }
 
 func networkKeys(w *Network) []language.Key {

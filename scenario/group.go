@@ -1,0 +1,127 @@
+package scenario
+
+import (
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/timing"
+	"github.com/twinfleet/twinfleet/internal/language/value"
+	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/schedule/chance"
+)
+
+// Fleet is the devices.
+type Fleet struct {
+	Client          string   // the driver of devices' connections, a name of package drivers
+	SourceAddresses []string // local addresses that devices connect from, in turn; empty for the system's choice
+	Groups          []Group  // at least one, with different names
+}
+
+// Group is devices that share a profile.
+type Group struct {
+	Name      string              // in metrics and device ids
+	Count     int                 // devices, 1 to 10,000,000
+	ID        string              // template: {group} and {index}
+	Identity  Identity            // how the hub knows the devices
+	Report    Report              // what goes into their twins
+	Telemetry Telemetry           // messages that they send
+	Subscribe Subscribe           // broker only: what they listen to
+	Online    chance.Distribution // how long a device stays; zero for always, with Offline
+	Offline   chance.Distribution // how long it stays away between
+	Tokens    Tokens              // how its credentials end
+	Backoff   string              // exponential, steep, fixed or none
+	KeepAlive time.Duration       // of MQTT, in whole seconds
+	Timeout   time.Duration       // of every operation of a device
+	Answer    bool                // desired properties are answered in reported
+	Method    Method              // how direct methods are answered
+	InFlight  int                 // unanswered operations of one device
+	Overflow  string              // what is due beyond InFlight: drop or wait
+	place     problem.Place
+}
+
+// Tokens is the life of SAS tokens.
+type Tokens struct {
+	Present              bool          // the file says something of tokens: they are renewed
+	Life, Margin, Spread time.Duration // Life is 0 when they are not
+}
+
+// Method is how devices answer direct methods.
+type Method struct {
+	Delay  chance.Distribution // before the answer; zero for at once
+	Status int                 // of the answer, 1 to 999; 200 is well
+}
+
+// Subscribe is what devices of a plain broker listen to.
+type Subscribe struct {
+	Topics []string // filters; {device}, {group} and {index} are replaced
+	QoS    int      // that is asked for, 0 to 2
+}
+
+func fleetKeys(f *Fleet) []language.Key {
+	return []language.Key{
+		key("client", value.OneOf(&f.Client, drivers.Names()...), is(drivers.Default), "The MQTT client that drives the devices."),
+		key("source_addresses", value.Texts(&f.SourceAddresses), means("the system's choice"),
+			"Local addresses that devices connect from, in turn: each has some 28,000 ports."),
+		key("groups", value.List(&f.Groups, value.Empty, groupKeys, func(g *Group, p problem.Place) { g.place = p }).Required(), none,
+			"Devices that share a profile."),
+	}
+}
+
+func groupKeys(g *Group) []language.Key {
+	reported, telemetry := reportKeys(&g.Report), telemetryKeys(&g.Telemetry)
+	session := []language.Key{
+		key("online", timing.Random(&g.Online), none, "How long a device stays: 20m, 5m..30m, exp(20m), normal(20m, 5m)."),
+		key("offline", timing.Random(&g.Offline), none, "How long it stays away."),
+	}
+	tokens := []language.Key{
+		key("life", timing.Duration(&g.Tokens.Life, time.Second), is("1h"), "How long a token lives."),
+		key("margin", timing.Duration(&g.Tokens.Margin, 0), means("15m, or a quarter of life when that is shorter"),
+			"How long before the end the device connects anew."),
+		key("spread", timing.Duration(&g.Tokens.Spread, 0), is("0s"),
+			"Renewals come up to so much earlier, by chance; 0s renews all devices at once."),
+	}
+	desired := []language.Key{key("answer", value.Bool(&g.Answer), is("true"), "Answer desired properties in reported, as IoT Plug and Play does.")}
+	methods := []language.Key{
+		key("delay", timing.Random(&g.Method.Delay), means("0s"), "How long a device takes to answer a direct method."),
+		key("status", value.Count(&g.Method.Status, 1, 999), is("200"), "The status of its answer."),
+	}
+	return append([]language.Key{
+		key("name", value.Name(&g.Name).Required(), none, "The group's name, in metrics and device ids."),
+		key("count", value.Count(&g.Count, 1, mostDevices), is("1"), "How many devices."),
+		key("id", value.Text(&g.ID), is("{group}-{index}"),
+			"Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none "+
+				"of their characters."),
+		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own"),
+			"How devices get to be known by the hub, and prove who they are."),
+		key("reported", value.Object(reported), means("nothing is reported"), "What devices report into their twins."),
+		key("telemetry", value.Present(&g.Telemetry.Present, telemetry).Part(), means("none"), "Messages that devices send."),
+		key("session", value.Object(session), means("always online"), "Churn: devices come and go."),
+		key("tokens", value.Present(&g.Tokens.Present, tokens), means("no renewal"), "SAS tokens that end and are renewed by connecting anew."),
+		key("backoff", value.OneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), is("exponential"),
+			"How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub "+
+				"said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), "+
+				"none."),
+		key("keepalive", timing.KeepAlive(&g.KeepAlive), is("3m"), "MQTT keep-alive, in whole seconds, 65535s at most."),
+		key("timeout", timing.Duration(&g.Timeout, timing.Shortest), is("30s"), "How long a device waits for an answer."),
+		key("desired", value.Object(desired), means("answered"), "What devices do with desired properties."),
+		key("methods", value.Object(methods), means("answered at once"), "How devices answer direct methods."),
+	}, loadKeys(g)...)
+}
+
+// loadKeys are the keys of a group that say how a device loads its target.
+func loadKeys(g *Group) []language.Key {
+	subscribe := []language.Key{
+		key("topics", value.Texts(&g.Subscribe.Topics).Required(), none,
+			"Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced."),
+		key("qos", value.Count(&g.Subscribe.QoS, 0, 2), is("1"), "The quality of service that is asked for."),
+	}
+	return []language.Key{
+		key("subscribe", value.Object(subscribe), means("nothing"),
+			"Broker: what devices listen to. Devices that subscribe start before all others."),
+		key("in_flight", value.Count(&g.InFlight, 1, 10_000), is("64"), "Operations of one device that may be unanswered at once."),
+		key("overflow", value.OneOf(&g.Overflow, "drop", "wait"), is("drop"),
+			"What is due while in_flight operations are unanswered: drop counts and forgets it; wait starts it late, when its turn "+
+				"comes, and its latency runs from the time that was intended."),
+	}
+}

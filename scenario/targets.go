@@ -1,0 +1,32 @@
+package scenario
+
+import (
+	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/form"
+	"github.com/twinfleet/twinfleet/internal/language/timing"
+	"github.com/twinfleet/twinfleet/internal/language/value"
+	"github.com/twinfleet/twinfleet/scenario/target"
+)
+
+func targetKeys(t *target.Target) []language.Key {
+	return []language.Key{
+		key("hub", value.Text(&t.Hub), is("embedded"),
+			"embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a "+
+				"plain broker."),
+		key("ca", value.Text(&t.CA), means("the system's"),
+			"File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario."),
+		key("plain", value.Bool(&t.Plain), is("false"), "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure."),
+		key("keep", value.Bool(&t.Keep), is("false"), "Leave the identities that the run made, for the next one."),
+		key("tier", value.OneOf(&t.Tier, "F1", "B1", "B2", "B3", "S1", "S2", "S3"), means("no limits"),
+			"Embedded hub: behave like a tier, F1, B1 to B3 or S1 to S3."),
+		key("units", value.Count(&t.Units, 1, 200), is("1"), "Embedded hub: units of the tier."),
+		key("burst", timing.Duration(&t.Burst, timing.Shortest), is("1m"), "Embedded hub: so much of the tier's rate may come at once."),
+		key("query_lag", value.Text(&t.QueryLag).As(form.Times), means("none"),
+			"Embedded hub: how long a change stays hidden from queries, 2s or 500ms..3s."),
+		key("topic", value.Text(&t.Topic), means("devices/{device}/messages/events/"),
+			"Broker: where devices send; {device}, {group} and {index} are replaced."),
+		key("username", value.Text(&t.Username), means("none"), "Broker: user name; {device}, {group} and {index} are replaced."),
+		key("password", value.Text(&t.Password), means("none"),
+			"Broker: password, best from the environment; {device}, {group} and {index} are replaced."),
+	}
+}
