@@ -333,8 +333,8 @@ stages:
 
 // randomScenario draws a scenario in which nothing but the schedule decides what becomes due: without faults, cron
 // expressions, whose times depend on the date, expectations, and answers to desired properties, which only those give
-// who are connected at that instant. Lengths are odd, so that nothing is due in the very
-// instant in which a stage ends.
+// who are connected at that instant. Lengths and rates are odd, so that nothing is due in the very instant in which a stage
+// ends or a device leaves.
 func randomScenario(t *rapid.T) string {
 	var b strings.Builder
 	broker := rapid.IntRange(0, 3).Draw(t, "broker") == 0
@@ -398,7 +398,7 @@ func randomScenario(t *rapid.T) string {
 			}
 			fmt.Fprintf(&b, ", devices: %s", text)
 			if way := max(active-before, before-active); before >= 0 && way > 0 && flip("at a rate") {
-				fmt.Fprintf(&b, ", connect_rate: %d/s", way*1000/d+1+number("more", 0, 50))
+				fmt.Fprintf(&b, ", connect_rate: %d.0137/s", way*1000/d+1+number("more", 0, 50))
 			}
 		}
 		paused, rated := flip("paused") && flip("really"), false
