@@ -9,10 +9,7 @@
 // threshold), through a whole run (package judge), and Prometheus scrapes it (package prom).
 package metrics
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Operation names one kind of thing that is measured.
 type Operation string
@@ -40,22 +37,64 @@ const (
 	OpOther        Operation = "other"
 )
 
-// Operations are all the operations there are, in the order in which reports list them.
-func Operations() []Operation {
-	return []Operation{
-		OpProvision, OpStatistics, OpTag, OpConnect, OpSubscribe, OpTwinGet, OpTwinReport, OpTelemetry, OpDelivery, OpQuery,
-		OpDesiredPatch, OpDesired, OpDesiredReply, OpMethod, OpTwinRead, OpJob, OpFreshness, OpRecovery, OpOther,
+// row is what is known of an operation.
+type row struct {
+	op      Operation
+	devices bool // a device begins it: its group is theirs
+	brokers bool // plain brokers know it too
+}
+
+// table has every operation, in the order in which reports list them: a new one is a line here.
+func table() [19]row { // an array costs no garbage
+	return [...]row{
+		{op: OpProvision},
+		{op: OpStatistics},
+		{op: OpTag},
+		{op: OpConnect, devices: true, brokers: true},
+		{op: OpSubscribe, devices: true, brokers: true},
+		{op: OpTwinGet, devices: true},
+		{op: OpTwinReport, devices: true},
+		{op: OpTelemetry, devices: true, brokers: true},
+		{op: OpDelivery, devices: true, brokers: true},
+		{op: OpQuery},
+		{op: OpDesiredPatch},
+		{op: OpDesired},
+		{op: OpDesiredReply},
+		{op: OpMethod},
+		{op: OpTwinRead},
+		{op: OpJob},
+		{op: OpFreshness},
+		{op: OpRecovery, brokers: true},
+		{op: OpOther},
 	}
 }
 
-func (o Operation) known() bool { return slices.Contains(Operations(), o) }
+// Operations are all the operations there are, in the order in which reports list them.
+func Operations() []Operation {
+	all := make([]Operation, 0, len(table()))
+	for _, r := range table() {
+		all = append(all, r.op)
+	}
+	return all
+}
+
+// OfDevices reports whether devices begin it, so that it belongs to a group of theirs.
+func (o Operation) OfDevices() bool { return o.known() && table()[o.rank()].devices }
+
+// OnBrokers reports whether it is an operation of plain brokers too.
+func (o Operation) OnBrokers() bool { return o.known() && table()[o.rank()].brokers }
+
+func (o Operation) known() bool { return o.rank() < len(table()) }
 
 // rank orders operations as Operations does, and those of a program's own behind them.
 func (o Operation) rank() int {
-	if i := slices.Index(Operations(), o); i >= 0 {
-		return i
+	all := table()
+	for i := range all {
+		if all[i].op == o {
+			return i
+		}
 	}
-	return len(Operations())
+	return len(all)
 }
 
 // Outcome is how an operation ended. Throttled is not slow and slow is not failed: they are counted apart.

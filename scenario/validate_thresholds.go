@@ -146,7 +146,7 @@ func (s *Scenario) left(stage int, group string) int {
 
 // ofBrokers are the operations of plain brokers.
 func ofBrokers() []metrics.Operation {
-	return []metrics.Operation{metrics.OpConnect, metrics.OpSubscribe, metrics.OpTelemetry, metrics.OpDelivery, metrics.OpRecovery}
+	return slices.DeleteFunc(metrics.Operations(), func(op metrics.Operation) bool { return !op.OnBrokers() })
 }
 
 func joined(ops []metrics.Operation) string {
@@ -329,10 +329,11 @@ func (s *Scenario) unnamed(t *threshold.Threshold, of series) string {
 // unstarted says why the devices that a threshold is about never start.
 func (s *Scenario) unstarted(t *threshold.Threshold) string {
 	switch t.Operation {
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery,
-		metrics.OpFreshness, threshold.OfDevices, metrics.OpRecovery:
+	case metrics.OpFreshness, threshold.OfDevices, metrics.OpRecovery:
 	default:
-		return ""
+		if !t.Operation.OfDevices() {
+			return ""
+		}
 	}
 	most, own, listeners := 0, 0, 0
 	for i := range s.Stages {
@@ -430,20 +431,11 @@ func (s *Scenario) listens() bool {
 	return false
 }
 
-// ofDevices reports whether operations are those of devices, by group.
-func ofDevices(op metrics.Operation) bool {
-	switch op {
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpDelivery:
-		return true
-	}
-	return false
-}
-
 // startsIn reports whether something that has stages of its own may start in a stage.
 func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
 	during := func(stages []string) bool { return len(stages) == 0 || slices.Contains(stages, t.Name) }
 	v := &s.Service
-	if s.Group(name) != nil && ofDevices(op) && t.active != nil {
+	if s.Group(name) != nil && op.OfDevices() && t.active != nil {
 		n := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Name })
 		if s.left(n, name) == 0 && (n == 0 || s.left(n-1, name) == 0) {
 			return false

@@ -78,12 +78,12 @@ func (d *drain) waiting(sc *scenario.Scenario, now *metrics.Snapshot) (open int,
 
 // patienceOf is how long an operation is waited for; 0 when that is not known here.
 func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration {
-	switch x.Operation {
-	case metrics.OpQuery:
+	switch {
+	case x.Operation == metrics.OpQuery:
 		if q := sc.Query(x.Group); q != nil {
 			return q.Timeout
 		}
-	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpTwinReport, metrics.OpTelemetry:
+	case x.Operation.OfDevices() && x.Operation != metrics.OpDelivery: // a message that is not delivered ends with the run
 		g := sc.Group(x.Group)
 		switch {
 		case g == nil:
