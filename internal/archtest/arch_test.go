@@ -127,7 +127,7 @@ func TestArrows(t *testing.T) {
 		"internal/language":        {"internal/language", "scenario/problem", "fleet/payload", "schedule"},
 		"scenario/problem":         {},
 		"scenario/target":          {"scenario/problem", "internal/language/topic", "internal/iothub", "schedule"},
-		"scenario":                 {"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload", "internal/identity", "internal/iothub", "metrics", "schedule"},
+		"scenario":                 {"fleet/protocol", "scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload", "internal/identity", "internal/iothub", "metrics", "schedule"},
 		"scenario/plan":            {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning":        {"internal/planning", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning/span":   {"scenario", "schedule"},

@@ -7,11 +7,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
-	dialect "github.com/twinfleet/twinfleet/fleet/protocol/iothub"
-	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // tokenLife is how long a device's token lives when its group does not say (iot-hub-dev-guide-sas).
@@ -22,10 +21,7 @@ const apiVersion = "2021-04-12"
 
 // Protocol is what devices say to the target.
 func (t *Target) Protocol() protocol.Protocol {
-	if !t.Can.Topics {
-		return dialect.Protocol{}
-	}
-	return plain.Protocol{Topic: t.topic, Listen: t.filters}
+	return t.sc.Target.Kind.Protocol(spec.Topics{Telemetry: t.topic, Filters: t.filters})
 }
 
 // Link is what a device's connection needs.
