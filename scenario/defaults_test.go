@@ -105,7 +105,6 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.groups.subscribe.qos": g.Subscribe.QoS, "fleet.groups.in_flight": g.InFlight, "fleet.groups.overflow": g.Overflow,
 
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
-		"stages.note": said(stage.Note == ""),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
 		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers,
 		"stages.hub.service.distribution": served.Distribution,

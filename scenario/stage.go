@@ -12,7 +12,6 @@ import (
 // Stage is a stretch of the run.
 type Stage struct {
 	Name          string        // differs from those of other stages
-	Note          string        // for the record, when the stage begins; empty for none
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
 	ByGroup       []int         // active devices of each group at the end of the stage, below 0 for as before; nil when the stage says nothing of groups
@@ -76,7 +75,6 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 	}
 	return []language.Key{
 		key("name", value.Name(&t.Name).Required(), none, "The stage's name."),
-		key("note", value.Text(&t.Note), means("nothing"), "What the record says when the stage begins."),
 		key("duration", timing.Duration(&t.Duration, timing.Shortest), means("ends with its last step"), "How long the stage lasts."),
 		key("devices", r.goals(t), means("as before"),
 			"Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each "+

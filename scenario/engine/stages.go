@@ -25,9 +25,6 @@ func (c *conductor) walk(ctx context.Context) error {
 		c.beginStage(t.Name)
 		stage, over := c.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
 		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
-		if t.Note != "" {
-			c.ledger.Note("%s: %s", t.Name, t.Note)
-		}
 		leave := c.gate.Enter(i, t.Name, t.Duration)
 		err := c.runStage(stage, i, t)
 		leave()
