@@ -44,8 +44,11 @@ type row struct {
 	brokers bool // plain brokers know it too
 }
 
+// known is how many operations there are.
+const known = 19
+
 // table has every operation, in the order in which reports list them: a new one is a line here.
-func table() [19]row { // an array costs no garbage
+func table() [known]row { // an array costs no garbage
 	return [...]row{
 		{op: OpProvision},
 		{op: OpStatistics},
@@ -71,7 +74,7 @@ func table() [19]row { // an array costs no garbage
 
 // Operations are all the operations there are, in the order in which reports list them.
 func Operations() []Operation {
-	all := make([]Operation, 0, len(table()))
+	all := make([]Operation, 0, known)
 	for _, r := range table() {
 		all = append(all, r.op)
 	}
@@ -79,12 +82,12 @@ func Operations() []Operation {
 }
 
 // OfDevices reports whether devices begin it, so that it belongs to a group of theirs.
-func (o Operation) OfDevices() bool { return o.known() && table()[o.rank()].devices }
+func (o Operation) OfDevices() bool { return o.isKnown() && table()[o.rank()].devices }
 
 // OnBrokers reports whether it is an operation of plain brokers too.
-func (o Operation) OnBrokers() bool { return o.known() && table()[o.rank()].brokers }
+func (o Operation) OnBrokers() bool { return o.isKnown() && table()[o.rank()].brokers }
 
-func (o Operation) known() bool { return o.rank() < len(table()) }
+func (o Operation) isKnown() bool { return o.rank() < known }
 
 // rank orders operations as Operations does, and those of a program's own behind them.
 func (o Operation) rank() int {

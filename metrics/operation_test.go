@@ -12,7 +12,7 @@ func TestOperations(t *testing.T) {
 			t.Errorf("%q stands twice, or nowhere", op)
 		}
 	}
-	if own := Operation("own"); own.known() || own.OfDevices() || own.OnBrokers() || own.rank() != len(all) {
+	if own := Operation("own"); own.isKnown() || own.OfDevices() || own.OnBrokers() || own.rank() != len(all) {
 		t.Error("an operation of a program's own is none of ours")
 	}
 	if !OpConnect.OfDevices() || OpQuery.OfDevices() || !OpTelemetry.OnBrokers() || OpTwinGet.OnBrokers() {

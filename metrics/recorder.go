@@ -75,7 +75,7 @@ func NewRecorder(o Options) *Recorder {
 
 // Series finds or makes the series of an operation and group.
 func (r *Recorder) Series(op Operation, group string) *Series {
-	if !op.known() && !slices.Contains(r.opts.Operations, op) {
+	if !op.isKnown() && !slices.Contains(r.opts.Operations, op) {
 		op = OpOther
 	}
 	if s, ok := r.series.Load(key{op, group}); ok {

@@ -20,7 +20,6 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/hub"
-	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -217,77 +216,6 @@ func runUntil(t testing.TB, s *scenario.Scenario, over ends) *report.Run {
 		}}},
 	}, calm()))
 	return eng.Run(t.Context())
-}
-
-// Every device's connectivity in the hub's twins is what that device last reported: of all 3,000.
-func TestFleetTwinsHoldWhatDevicesReported(t *testing.T) {
-	text, err := os.ReadFile("../../configs/scenarios/connectivity.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := hub.Open(t.Context(), hub.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	// The last stage ends when all have reported and are tagged, however slow the machine is.
-	s := decode(t, string(text), append(hubAt(h), "stages[0].duration=8s",
-		fmt.Sprintf("stages[1]={name: hold, steps: [{await: {connected: %[1]d, reported: %[1]d, within: 3m}}, {query: {name: redmond, expect: %[1]d, within: 3m}}]}", wholeFleet),
-		fmt.Sprintf("fleet.groups.robots.count=%d", wholeFleet), fmt.Sprintf("stages[0].devices=%d", wholeFleet), "fleet.groups.robots.reported.every=5s",
-		"fleet.groups.robots.telemetry.every=20s", "fleet.groups.robots.timeout=3m", "thresholds={}")...)
-	eng := engine.New(engine.Sampled(engine.Options{Scenario: s, Recorder: punctual(), AllowSaturated: true}, calm())) // over TCP
-	run := eng.Run(t.Context())
-	if run.Outcome != report.Passed {
-		t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
-	}
-	for i := range run.Totals.Series {
-		if x := &run.Totals.Series[i]; x.Errors() > 0 || x.Count(metrics.Throttled) > 0 {
-			t.Errorf("%s %s: %d errors", x.Operation, x.Group, x.Errors())
-		}
-	}
-	reports := eng.LastReports()
-	if len(reports) != wholeFleet {
-		t.Fatalf("%d devices had a report acknowledged; want %d", len(reports), wholeFleet)
-	}
-	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	seen := 0
-	for p := c.Query("SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'", 1000); p.More(); {
-		page, err := p.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, item := range page.Items {
-			var twin struct {
-				DeviceID   string
-				Properties struct {
-					Reported struct {
-						Connectivity struct{ Type string }
-						Version      int64 `json:"$version"`
-					}
-				}
-			}
-			if err := json.Unmarshal(item, &twin); err != nil {
-				t.Fatal(err)
-			}
-			seen++
-			want := reports[twin.DeviceID]
-			if got := twin.Properties.Reported; got.Connectivity.Type != want.Connectivity || got.Version != want.Version {
-				t.Errorf("twin of %s: %s at version %d; the device last reported %s at version %d", twin.DeviceID, got.Connectivity.Type, got.Version, want.Connectivity,
-					want.Version)
-			}
-		}
-	}
-	if seen != wholeFleet {
-		t.Errorf("the plant has %d devices; want %d", seen, wholeFleet)
-	}
 }
 
 const small = `

@@ -106,7 +106,7 @@ func nanos(t time.Time) uint64 { return uint64(max(0, t.UnixNano())) }
 func pairs(set *attribute.Set) []*common.KeyValue {
 	var all []*common.KeyValue
 	for _, a := range set.ToSlice() {
-		all = append(all, &common.KeyValue{Key: string(a.Key), Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: a.Value.Emit()}}})
+		all = append(all, &common.KeyValue{Key: string(a.Key), Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: a.Value.String()}}})
 	}
 	return all
 }
