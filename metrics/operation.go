@@ -24,7 +24,6 @@ const (
 	OpTwinGet      Operation = "twin_get"      // a device reads its twin
 	OpTwinReport   Operation = "twin_report"   // a device patches its reported properties
 	OpTelemetry    Operation = "telemetry"     // a device sends a message, until it is acknowledged
-	OpHeartbeat    Operation = "heartbeat"     // a device says that it is there
 	OpDelivery     Operation = "delivery"      // a message on a broker, from publisher to subscriber
 	OpQuery        Operation = "query"         // a twin query through all its pages; the group is the query's name
 	OpDesiredPatch Operation = "desired_patch" // the service writes desired properties
@@ -46,7 +45,7 @@ type row struct {
 }
 
 // known is how many operations there are.
-const known = 20
+const known = 19
 
 // table has every operation, in the order in which reports list them: a new one is a line here.
 func table() [known]row { // an array costs no garbage
@@ -59,7 +58,6 @@ func table() [known]row { // an array costs no garbage
 		{op: OpTwinGet, devices: true},
 		{op: OpTwinReport, devices: true},
 		{op: OpTelemetry, devices: true, brokers: true},
-		{op: OpHeartbeat, devices: true, brokers: true},
 		{op: OpDelivery, devices: true, brokers: true},
 		{op: OpQuery},
 		{op: OpDesiredPatch},

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/chance"
@@ -34,9 +32,6 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 		p.Telemetry.Payload = t
 	} else if t := g.Telemetry.Rows; t != nil {
 		p.Telemetry.Payload = t
-	}
-	if g.Telemetry.Topic != "" {
-		p.Activities = append(p.Activities, fleet.Heartbeat(time.Minute, func(d protocol.Device) string { return "heartbeat/" + d.ID }))
 	}
 	p.Backoff, p.Throttled = g.Backoffs()
 	return p, nil
