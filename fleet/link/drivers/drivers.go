@@ -7,7 +7,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
-	"github.com/twinfleet/twinfleet/fleet/link/tally"
 )
 
 // Default is the driver of a scenario that names none.
@@ -23,7 +22,6 @@ func table() []struct {
 		make func() link.Driver
 	}{
 		{"paho", func() link.Driver { return paho.New() }},
-		{"tally", func() link.Driver { return tally.New() }},
 	}
 }
 
