@@ -5,7 +5,6 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/fleet/protocol/iothub"
 	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
-	"github.com/twinfleet/twinfleet/fleet/protocol/shadow"
 )
 
 // Topics are what the scenario names of the messages of its devices, for targets where it names them. Both functions must be
@@ -19,9 +18,6 @@ type Topics struct {
 func (k Kind) Protocol(t Topics) protocol.Protocol {
 	if k == Broker {
 		return plain.Protocol{Topic: t.Telemetry, Listen: t.Filters}
-	}
-	if k == Shadow {
-		return shadow.Protocol{Topic: t.Telemetry}
 	}
 	return iothub.Protocol{}
 }

@@ -22,8 +22,6 @@ const (
 	IoTHub               // a service connection string: Azure IoT Hub, or twinfleet hub
 	Broker               // a plain MQTT broker: no twins
 
-	Shadow // AWS IoT: shadows, and no service side of ours
-
 	Unknown // of a scenario whose target cannot be read
 )
 
@@ -47,8 +45,6 @@ func (k Kind) Can() Capabilities {
 		return Capabilities{Name: "IoT Hub", Twins: true, Service: true, Registry: true}
 	case Broker:
 		return Capabilities{Name: "MQTT broker", Topics: true}
-	case Shadow:
-		return Capabilities{Name: "AWS IoT", Twins: true, Topics: true}
 	default:
 		return Capabilities{Name: "unknown target", Twins: true, Service: true, Registry: true, Topics: true, Faults: true, InProcess: true}
 	}
@@ -112,8 +108,8 @@ func (t *Target) Endpoint() (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("target.hub is no URL") // the error holds it
 	}
-	x := Endpoint{Host: u.Hostname(), Scheme: u.Scheme, TLS: u.Scheme == "mqtts" || u.Scheme == "aws" || u.Scheme == "wss" || u.Scheme == "ssl"}
-	ports := map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "aws": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}
+	x := Endpoint{Host: u.Hostname(), Scheme: u.Scheme, TLS: u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "ssl"}
+	ports := map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}
 	x.Addr = net.JoinHostPort(x.Host, cmp.Or(u.Port(), ports[u.Scheme]))
 	if u.Scheme == "ws" || u.Scheme == "wss" {
 		x.Web, x.Path = u.Host, cmp.Or(u.EscapedPath(), "/mqtt")

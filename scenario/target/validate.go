@@ -25,8 +25,6 @@ func (t *Target) Resolve() (known bool) {
 	switch {
 	case t.Hub == "embedded":
 		t.Kind = Embedded
-	case strings.HasPrefix(t.Hub, "aws://"):
-		t.Kind = Shadow
 	case strings.Contains(t.Hub, "://"):
 		t.Kind = Broker
 		if t.Topic == "" {
