@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/bell"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -98,7 +97,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored)
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
-	eng.Observe(keep, out, bell.To(e.stderr))
+	eng.Observe(keep, out)
 	eng.Observe(page.watching()...)
 	engine.RelaxGC()
 	// Signals are watched until the summary is out: one that comes late must not take it away.

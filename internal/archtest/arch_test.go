@@ -70,7 +70,6 @@ func TestArrows(t *testing.T) {
 		"internal/iothub":          {"internal/iothub"},
 		"internal/mqtt":            {"internal/mqtt"},
 		"internal/hub":             {"internal/hub", "internal/iothub", "internal/memnet", "internal/mqtt"},
-		"internal/bell":            {"report"},
 		"internal/wait":            {},
 		"internal/oserr":           {},
 		"internal/linediff":        {},
