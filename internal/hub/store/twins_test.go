@@ -162,27 +162,40 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestWritesWithoutADisk: what is in memory can still be read when nothing can be written any more.
-func TestWritesWithoutADisk(t *testing.T) {
-	s := open(t, Options{DataDir: t.TempDir()})
+// Once a write has failed nothing more is acknowledged, and no device is told; what is in memory can still be read.
+func TestFailureOfTheDisk(t *testing.T) {
+	told := 0
+	s := open(t, Options{DataDir: t.TempDir(), OnDesired: func(string, []byte, int64) { told++ }})
 	create(t, s, "d")
-	if err := s.disk.Close(); err != nil {
+	if err := s.disk.Abandon(); err != nil { // From now on the library refuses.
 		t.Fatal(err)
 	}
-	for name, call := range map[string]func() error{
-		"CreateDevice": func() error { _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); return err },
-		"PatchTwin": func() error {
-			_, err := s.PatchTwin(t.Context(), "d", value(t, `{"a":1}`), jsonvalue.Value{}, "")
+	calls := []struct {
+		name string
+		call func() error
+	}{
+		{"PatchTwin", func() error {
+			_, err := s.PatchTwin(t.Context(), "d", jsonvalue.Value{}, value(t, `{"a":1}`), "")
 			return err
-		},
-		"Report": func() error { _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); return err },
-		"Bulk":   func() error { _, err := s.Bulk(t.Context(), []registry.BulkEntry{{ID: "e"}}); return err },
-	} {
-		if err := call(); !errors.Is(err, iothub.ErrServiceUnavailable) {
-			t.Errorf("%s: %v; want ServiceUnavailable", name, err)
+		}},
+		{"CreateDevice", func() error { _, err := s.CreateDevice(t.Context(), registry.Identity{DeviceID: "e"}); return err }},
+		{"Report", func() error { _, err := s.Report(t.Context(), "d", value(t, `{"a":1}`), -1); return err }},
+		{"Bulk", func() error { _, err := s.Bulk(t.Context(), []registry.BulkEntry{{ID: "e"}}); return err }},
+	}
+	for _, x := range calls {
+		if err := x.call(); !errors.Is(err, iothub.ErrServer) {
+			t.Errorf("%s: %v; want ServerError", x.name, err)
 		}
 	}
-	if _, err := s.Twin("d"); err != nil {
-		t.Errorf("reading after the disk has failed: %v", err)
+	if _, err := s.Twin("d"); err != nil || told != 0 {
+		t.Errorf("reading after the disk has failed: %v; %d notifications", err, told)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	for _, x := range calls {
+		if err := x.call(); !errors.Is(err, iothub.ErrServiceUnavailable) {
+			t.Errorf("%s after Close: %v; want ServiceUnavailable", x.name, err)
+		}
 	}
 }
