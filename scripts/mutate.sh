@@ -59,7 +59,7 @@ mutate "steal" internal/generator/rules/rules.go 'return s.Steal > stolen*float6
 mutate "a control group's limit" internal/generator/rules/rules.go 'Explains: func(s *generator.Sample) bool { return s.Held > held }' 'Explains: func(s *generator.Sample) bool { return false }' ./internal/generator/judge
 mutate "the processors that the process may run on" internal/host/processors.go '|| !may(cpu)' '|| !may(cpu) && false' ./internal/host
 mutate "a delivery waits with its message" fleet/delivery.go 'StartAfter(intended, free, sent)' 'StartAfter(intended, intended, sent)' ./fleet LatenessOf
-mutate "a sample where a stage ends" scenario/engine/stages.go 'e.measure(now, true, name)' '_ = now' ./scenario/engine NotAsAsked
+mutate "a sample where a stage ends" scenario/engine/stages.go 'c.measured(c.generator.Stage(name, now, c.connections()))' '_ = now' ./scenario/engine NotAsAsked
 mutate "a generator's lateness ends no run" metrics/judge/judge.go ' && j.doubts(r) == ""' '' ./metrics/judge Doubt
 mutate "nobody connected for want of descriptors" internal/verdict/verdict.go ' && !e.outOfMeans()' '' ./scenario/engine NobodyFor
 mutate "a process that stood still" internal/generator/rules/rules.go 'Bad:      func(s *generator.Sample) bool { return max(s.Stopped, s.Suspended) >= still }' 'Bad:      func(s *generator.Sample) bool { return false }' ./internal/generator/judge
@@ -67,9 +67,9 @@ mutate "of an undelivered stage nothing can be said" metrics/judge/doubt.go 'v.C
 mutate "no device ever connected" internal/verdict/vain/vain.go 'return "no device ever connected: " + why(all)' 'return ""' ./scenario/engine NothingHappened
 mutate "no operation of a kind ever succeeded" internal/verdict/vain/vain.go 'case due(x) == 0, x.Count' 'case due(x) >= 0, x.Count' ./scenario/engine NothingHappened
 mutate "a target that contradicts itself" scenario/engine/contradictions.go 'if len(c.kinds) == 0 {' 'if true {' ./scenario/engine SwallowedReports
-mutate "wrong rows of a query" scenario/engine/contradictions.go 'n == 0 || e.judgesRows' 'n >= 0 || e.judgesRows' ./scenario/engine WrongRows
-mutate "the wait for the last answers of a run" scenario/engine/doc.go '	e.fleet.Stop(hard)' '	cancelHard()
-	e.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
+mutate "wrong rows of a query" internal/backend/auditor/verify.go 'n == 0 || a.judgesRows' 'n >= 0 || a.judgesRows' ./scenario/engine WrongRows
+mutate "the wait for the last answers of a run" scenario/engine/conductor.go '	c.fleet.Stop(hard)' '	cancelHard()
+	c.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
 mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
 mutate "what vanished is worse" report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./report/compare 'Told|Golden|Groups|Differs'
 exit "$missed"
