@@ -405,3 +405,27 @@ func accounts(t fataler, whole *metrics.Snapshot, stages []*metrics.Snapshot) {
 		}
 	}
 }
+
+// Who waits for the fleet reads a whole account, also when the last answer is still being told of.
+func TestStopWaitsForWhatIsBeingCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, told := newHub(), 0
+		f, err := fleet.New(fleet.Config{
+			Groups: []fleet.Group{{Name: "robots", IDs: []string{"robots-000"}, Report: fleet.Reporting{Types: types(t, "cellular", 1)}, Timeout: 2 * second}},
+			Target: h, Driver: h, Recorder: metrics.NewRecorder(metrics.Options{}),
+			OnReported: func(fleet.Report) {
+				time.Sleep(second)
+				told++
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 1, 0)
+		time.Sleep(100 * time.Millisecond)
+		f.Stop(t.Context())
+		if told != 1 {
+			t.Errorf("%d reports were told of; want the one", told)
+		}
+	})
+}

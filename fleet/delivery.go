@@ -57,12 +57,10 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 		delete(d.deliveries, turn)
 		d.fleet.undelivered.Add(-1)
 	}
-	leaving := d.leaving
+	d.ending++
 	d.mu.Unlock()
 	x.op.End(now, metrics.OK)
-	if whole && leaving {
-		d.poke()
-	}
+	d.counted()
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
@@ -92,8 +90,12 @@ func (d *device) forget(turn int64) {
 	d.mu.Lock()
 	x := d.deliveries[turn]
 	delete(d.deliveries, turn)
+	if x != nil {
+		d.ending++
+	}
 	d.mu.Unlock()
 	if x != nil {
+		defer d.counted()
 		d.endDelivery(x, time.Now(), metrics.Failed, "the message was not sent")
 	}
 }
@@ -124,6 +126,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 
 // awaitDeliveries waits, when the device has stopped, until its messages are delivered or their time is up.
 func (d *device) awaitDeliveries() {
+	defer d.awaitEnding()
 	d.leave(true)
 	defer d.leave(false)
 	for far := time.Now().Add(never); ; {

@@ -57,6 +57,7 @@ type device struct {
 	waiting  queue     // due, but not started
 	room     time.Time // when an answer last made room for what waits
 	leaving  bool      // it waits for its last answers
+	ending   int       // operations and deliveries that a driver's goroutine has taken and not counted yet
 	lastRID  uint64
 	acked    Report
 	versions versions.Account
@@ -280,6 +281,7 @@ func (d *device) session(intended time.Time) error {
 		d.dropWaiting(link.ErrLost)
 		d.endPending(metrics.Failed)
 	}
+	d.awaitEnding()
 	if d.subscribed {
 		d.subscribed = false
 		d.fleet.subscribers.Add(-1)

@@ -51,6 +51,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 	if op == nil {
 		return // it came after its time-out
 	}
+	defer d.counted()
 	outcome := op.inTime(now, statusOutcome(in.Status))
 	reason := statusReason(in.Status)
 	if outcome == metrics.Timeout {

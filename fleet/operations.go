@@ -33,10 +33,13 @@ func (d *device) begin(series *metrics.Series, op *operation, intended, free tim
 	return rid
 }
 
-// take gives an operation up to whoever answers it; nil when somebody was first.
+// take gives an operation up to whoever answers it, who calls counted when all is told of it; nil when somebody was first.
 func (d *device) take(rid string) *operation {
 	d.mu.Lock()
 	op := d.pending[rid]
+	if op != nil {
+		d.ending++
+	}
 	d.makeRoom(1)
 	delete(d.pending, rid)
 	more := d.waiting.len() > 0 || d.leaving
@@ -45,6 +48,32 @@ func (d *device) take(rid string) *operation {
 		d.poke()
 	}
 	return op
+}
+
+// counted notes that what a driver's goroutine took has its outcome.
+func (d *device) counted() {
+	d.mu.Lock()
+	d.ending--
+	leaving := d.leaving
+	d.mu.Unlock()
+	if leaving {
+		d.poke()
+	}
+}
+
+// awaitEnding waits until all that drivers' goroutines have taken is counted: who waits for the device reads its account.
+func (d *device) awaitEnding() {
+	d.leave(true)
+	defer d.leave(false)
+	for d.isEnding() {
+		<-d.wake
+	}
+}
+
+func (d *device) isEnding() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ending > 0
 }
 
 // makeRoom notes that n operations are about to end. The caller holds the lock.
@@ -76,6 +105,7 @@ func (d *device) ask(conn link.Conn, rid string, m link.Message) {
 			return // it is waited for; what did not go out has no answer
 		}
 		if op := d.take(rid); op != nil {
+			defer d.counted()
 			op.end(metrics.Failed)
 		}
 	})
@@ -157,11 +187,13 @@ func (d *device) publish(conn link.Conn, rid string, m link.Message, failed func
 			failed()
 		}
 		op := d.take(rid)
-		switch {
-		case op == nil:
-		case err != nil:
+		if op == nil {
+			return
+		}
+		defer d.counted()
+		if err != nil {
 			op.end(metrics.Failed)
-		default:
+		} else {
 			op.end(metrics.OK)
 		}
 	})
