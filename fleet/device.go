@@ -281,7 +281,6 @@ func (d *device) session(intended time.Time) error {
 		d.dropWaiting(link.ErrLost)
 		d.endPending(metrics.Failed)
 	}
-	d.awaitEnding()
 	if d.subscribed {
 		d.subscribed = false
 		d.fleet.subscribers.Add(-1)
