@@ -80,6 +80,7 @@ func TestCommands(t *testing.T) {
 	binary := rig.Build(t)
 	for _, file := range documents(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			if err := os.CopyFS(filepath.Join(dir, "configs"), os.DirFS(filepath.Join(rig.Root(), "configs"))); err != nil {
 				t.Fatal(err)

@@ -23,46 +23,49 @@ func TestMemoryIsAsPlanned(t *testing.T) {
 		"idle": fmt.Sprintf(fleet, 600, ""),
 		"busy": fmt.Sprintf(fleet, 300, ", reported: {connectivity: {type: wifi}, every: 2s}, telemetry: {every: 1s}"),
 	} {
-		file := filepath.Join(dir, name+".yaml")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var planned struct {
-			Machine struct {
-				Memory float64 `json:"memory_bytes"`
-			} `json:"machine"`
-		}
-		out, err := exec.CommandContext(t.Context(), binary, "inspect", file, "--json").Output()
-		if err == nil {
-			err = json.Unmarshal(out, &planned)
-		}
-		if err != nil {
-			t.Fatalf("inspect: %v\n%s", err, out)
-		}
-		p := rig.Start(t, dir, nil, binary, "run", file, "--metrics-addr", "", "--no-ui", "--out", name)
-		if code := p.Wait(t, 2*time.Minute); code != 0 {
-			t.Fatalf("run: exit code %d\n%s", code, p.Output())
-		}
-		var ran struct {
-			Generator struct {
-				Peak float64 `json:"memory_bytes"`
-			} `json:"generator"`
-		}
-		summaries, err := filepath.Glob(filepath.Join(dir, name, "*", "summary.json"))
-		if err != nil || len(summaries) != 1 {
-			t.Fatalf("summaries %v, %v", summaries, err)
-		}
-		b, err := os.ReadFile(summaries[0])
-		if err == nil {
-			err = json.Unmarshal(b, &ran)
-		}
-		if err != nil || ran.Generator.Peak == 0 {
-			t.Fatalf("%v, peak %v", err, ran.Generator.Peak)
-		}
-		ratio := planned.Machine.Memory / ran.Generator.Peak
-		t.Logf("%s: planned %.0f MB, used %.0f MB: %.2f", name, planned.Machine.Memory/1e6, ran.Generator.Peak/1e6, ratio)
-		if ratio < 0.65 || ratio > 1.55 {
-			t.Errorf("%s: planned %.0f MB, used %.0f MB", name, planned.Machine.Memory/1e6, ran.Generator.Peak/1e6)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(dir, name+".yaml")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var planned struct {
+				Machine struct {
+					Memory float64 `json:"memory_bytes"`
+				} `json:"machine"`
+			}
+			out, err := exec.CommandContext(t.Context(), binary, "inspect", file, "--json").Output()
+			if err == nil {
+				err = json.Unmarshal(out, &planned)
+			}
+			if err != nil {
+				t.Fatalf("inspect: %v\n%s", err, out)
+			}
+			p := rig.Start(t, dir, nil, binary, "run", file, "--metrics-addr", "", "--no-ui", "--out", name)
+			if code := p.Wait(t, 2*time.Minute); code != 0 {
+				t.Fatalf("run: exit code %d\n%s", code, p.Output())
+			}
+			var ran struct {
+				Generator struct {
+					Peak float64 `json:"memory_bytes"`
+				} `json:"generator"`
+			}
+			summaries, err := filepath.Glob(filepath.Join(dir, name, "*", "summary.json"))
+			if err != nil || len(summaries) != 1 {
+				t.Fatalf("summaries %v, %v", summaries, err)
+			}
+			b, err := os.ReadFile(summaries[0])
+			if err == nil {
+				err = json.Unmarshal(b, &ran)
+			}
+			if err != nil || ran.Generator.Peak == 0 {
+				t.Fatalf("%v, peak %v", err, ran.Generator.Peak)
+			}
+			ratio := planned.Machine.Memory / ran.Generator.Peak
+			t.Logf("%s: planned %.0f MB, used %.0f MB: %.2f", name, planned.Machine.Memory/1e6, ran.Generator.Peak/1e6, ratio)
+			if ratio < 0.65 || ratio > 1.55 {
+				t.Errorf("%s: planned %.0f MB, used %.0f MB", name, planned.Machine.Memory/1e6, ran.Generator.Peak/1e6)
+			}
+		})
 	}
 }

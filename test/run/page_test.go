@@ -163,6 +163,7 @@ func drawn(img image.Image) int {
 // The live page in a real browser: charts are drawn as the run goes on, and its buttons pause, resume, go to the
 // next stage and stop.
 func TestLivePage(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("connectivity"), "--metrics-addr", "", "--ui-addr", "127.0.0.1:0",
 		"--set", "fleet.groups.robots.count=300", "--set", "fleet.groups.robots.reported.every=2s", "--set", "stages.ramp={name: ramp, duration: 5s, devices: 300}", "--set", "stages.hold.duration=5m", "--set", "thresholds={}")
@@ -192,6 +193,7 @@ func TestLivePage(t *testing.T) {
 
 // The report in a real browser, opened from disk, on a phone too: nothing fails, nothing is fetched, charts are drawn.
 func TestReportPage(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--no-ui", "--set", "stages.hold.duration=6s", "--set", "thresholds.twin_report=[\"error_rate < 1%\"]", "--allow-saturated")
 	p.Wait(t, time.Minute)

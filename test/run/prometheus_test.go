@@ -80,6 +80,7 @@ func TestRules(t *testing.T) {
 // A real Prometheus scrapes a run, and the query of every panel, variable and annotation of every board
 // returns data, and so does every rule; of an alert, what it compares.
 func TestPrometheusAndGrafana(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	scenario := filepath.Join(dir, "all.yaml")
 	if err := os.WriteFile(scenario, []byte(all), 0o600); err != nil {
@@ -293,6 +294,7 @@ func compared(t *testing.T, expr string) string {
 // What is pushed to a real Pushgateway and written to a real Prometheus is what the report counts; the secret is
 // in no list of processes; and after the run Prometheus knows that it has ended.
 func TestPushes(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	gateway := loopback.Free(t)
 	rig.Start(t, dir, nil, rig.Program(t, "prometheus-pushgateway"), "--web.listen-address", gateway)

@@ -25,6 +25,7 @@ func theRecord(t *testing.T, root string) string {
 
 // kill -9 of the program in the middle of a run: the reports tell of what had happened until then.
 func TestRunIsKilled(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--set", "stages.hold.duration=60s")
 	p.Line(t, "stage 2 of 2", 30*time.Second)

@@ -30,6 +30,7 @@ func scenarioFile(name string) string {
 
 // The fleet part against a plain Mosquitto: connect and telemetry, with QoS 0, 1 and 2.
 func TestMosquitto(t *testing.T) {
+	t.Parallel()
 	binary, broker := rig.Build(t), rig.Mosquitto(t)
 	for qos := range 3 {
 		p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, "run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
@@ -46,6 +47,7 @@ func TestMosquitto(t *testing.T) {
 // From publisher to subscriber through a real Mosquitto: every message reaches both boards, with each quality of
 // service; a run whose subscribers do not hear the sensors loses every delivery and says so.
 func TestMosquittoDelivers(t *testing.T) {
+	t.Parallel()
 	binary, broker := rig.Build(t), rig.Mosquitto(t)
 	short := []string{
 		"run", scenarioFile("broker-delivery"), "--metrics-addr", "", "--set", "stages.ramp.connect_rate=200/s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s",
@@ -72,6 +74,7 @@ func TestMosquittoDelivers(t *testing.T) {
 
 // A Mosquitto that wants a password: the right one is taken, a wrong one is counted as refused.
 func TestMosquittoWithPasswords(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	passwords := filepath.Join(dir, "passwords")
 	p := rig.Start(t, dir, nil, rig.Program(t, "mosquitto_passwd"), "-c", "-b", passwords, "fleet-sensors", "open-sesame")
@@ -110,6 +113,7 @@ func startHub(t *testing.T, binary, dir, listen string, more ...string) (*rig.Pr
 // The example scenario against a hub in another process, by its service connection string, over TLS with
 // the certificate verified; afterwards the identities are gone.
 func TestHubOfItsOwn(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	hub, said := startHub(t, binary, dir, "127.0.0.1:0")
 	environ := []string{"TWINFLEET_HUB=" + said["connectionString"].(string), "TWINFLEET_CA=" + said["ca"].(string)}
@@ -162,6 +166,7 @@ func registry(t *testing.T, said map[string]any) identities.Statistics {
 // kill -9 of a hub with --data in the middle of a run, and a new one in its place five seconds later: the run
 // goes on, its summary tells of the outage and of freshness, and no acknowledged report is missing.
 func TestHubIsKilled(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	addr := loopback.Free(t)
 	data := filepath.Join(dir, "data")
@@ -204,6 +209,7 @@ func TestHubIsKilled(t *testing.T) {
 
 // Freshness against a hub with --query-lag 2s is two seconds, and up to the time between two probes more.
 func TestFreshnessOfAHubThatLags(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	_, said := startHub(t, binary, dir, "127.0.0.1:0", "--query-lag", "2s")
 	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("freshness"), "--metrics-addr", "",

@@ -63,6 +63,7 @@ func writeScenario(t *testing.T, dir, text string) string {
 // A run on a terminal: the view has everything, in both sizes; Ctrl-C stops it politely, and the summary follows
 // on a screen without leftovers of the view.
 func TestTerminal(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	path := writeScenario(t, dir, crowded)
 	for _, size := range [][2]int{{80, 24}, {200, 50}} {
@@ -100,6 +101,7 @@ func TestTerminal(t *testing.T) {
 
 // Twice Ctrl-C ends a run at once, and the terminal is as it was. The window may change meanwhile.
 func TestTerminalStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	path := writeScenario(t, dir, crowded)
 	term := rig.NewTerminal(t, 90, 30)
@@ -121,6 +123,7 @@ func TestTerminalStopsAtOnce(t *testing.T) {
 
 // Where nobody can look at a picture there are plain lines: no escape sequences, one line a second.
 func TestTerminalThatCannotBeDrawnOn(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	path := writeScenario(t, dir, crowded)
 	for name, tt := range map[string]struct {
@@ -132,6 +135,7 @@ func TestTerminalThatCannotBeDrawnOn(t *testing.T) {
 		"narrow": {[]string{"NO_COLOR=1"}, 59, nil}, "plain": {[]string{"NO_COLOR=1"}, 80, []string{"--plain"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			term := rig.NewTerminal(t, tt.width, 24)
 			environ := append([]string{"TERM=xterm", "CI="}, tt.environ...)
 			cmd := term.Start(t, dir, environ, nil, binary, append([]string{"run", path, "--metrics-addr=", "--out=", "--set", "stages.hold.duration=2s"}, tt.args...)...)
@@ -148,6 +152,7 @@ func TestTerminalThatCannotBeDrawnOn(t *testing.T) {
 
 // NO_COLOR takes the colours and leaves the picture.
 func TestTerminalWithoutColours(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	path := writeScenario(t, dir, crowded)
 	term := rig.NewTerminal(t, 80, 24)
@@ -163,6 +168,7 @@ func TestTerminalWithoutColours(t *testing.T) {
 
 // Programs read a line at a time while the terminal shows nothing.
 func TestJSONLines(t *testing.T) {
+	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	p := rig.Start(t, dir, nil, binary, "run", writeScenario(t, dir, crowded), "--metrics-addr=", "--json", "--set", "stages.hold.duration=2s")
 	if code := p.Wait(t, time.Minute); code != 0 {
