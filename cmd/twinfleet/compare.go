@@ -110,7 +110,10 @@ func margins(text string) (compare.Margins, error) {
 			return m, usagef("--margin %q: write a share above 0, such as 10%%", item)
 		}
 		share /= 100
-		into := map[string][]*float64{"": {&m.P50, &m.P95, &m.P99, &m.Rate}, "p50": {&m.P50}, "p95": {&m.P95}, "p99": {&m.P99}, "rate": {&m.Rate}, "errors": {&m.Errors}}[figure]
+		into := map[string][]*float64{
+			"": {&m.P50, &m.P95, &m.P99, &m.Rate}, "p50": {&m.P50}, "p95": {&m.P95}, "p99": {&m.P99}, "rate": {&m.Rate},
+			"errors": {&m.Errors},
+		}[figure]
 		if into == nil {
 			return m, usagef("--margin %q: there is no figure %q; there are p50, p95, p99, rate and errors", item, figure)
 		}

@@ -68,7 +68,10 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	opts := hub.Options{
 		Logger: log, Listen: s.v.GetString("listen"), ExtraListen: s.v.GetStringSlice("extra-listen"), AllowRemote: s.v.GetBool("allow-remote"),
 		HostName: s.v.GetString("hostname"), CertDir: s.v.GetString("cert-dir"), DataDir: s.v.GetString("data"),
-		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: bucket.Shape{Burst: s.v.GetDuration("burst"), Backlog: s.v.GetDuration("backlog"), MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits")},
+		Tier: s.v.GetString("tier"), Units: s.v.GetInt("units"), Shape: bucket.Shape{
+			Burst: s.v.GetDuration("burst"), Backlog: s.v.GetDuration("backlog"),
+			MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits"),
+		},
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
 		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")),
 	}

@@ -71,7 +71,8 @@ func descriptors(m plan.Machine, facts host.Facts) Finding {
 
 func ports(m plan.Machine, facts host.Facts) Finding {
 	if facts.Unknown.Has(host.UnknownPorts) {
-		return Finding{Check: "local ports", Level: OK, Text: fmt.Sprintf("%s needed of each source address; this system does not tell how many there are", count(m.PerAddress))}
+		return Finding{Check: "local ports", Level: OK, Text: fmt.Sprintf("%s needed of each source address; this system does not tell how many there are",
+			count(m.PerAddress))}
 	}
 	f := level("local ports", float64(m.PerAddress), float64(facts.Ports))
 	f.Text = fmt.Sprintf("%s needed of each source address, %s there", count(m.PerAddress), count(facts.Ports))

@@ -39,8 +39,10 @@ type step = chromedp.Action[chromedp.Void]
 
 func newBrowser(t *testing.T, width, height int) *browser {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(rig.Program(t, "chromium")), chromedp.NoSandbox, chromedp.WindowSize(width, height),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(rig.Program(t, "chromium")), chromedp.NoSandbox,
+		chromedp.WindowSize(width, height),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -166,7 +168,8 @@ func TestLivePage(t *testing.T) {
 	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
 	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("connectivity"), "--metrics-addr", "", "--ui-addr", "127.0.0.1:0",
-		"--set", "fleet.groups.robots.count=300", "--set", "fleet.groups.robots.reported.every=2s", "--set", "stages.ramp={name: ramp, duration: 5s, devices: 300}", "--set", "stages.hold.duration=5m", "--set", "thresholds={}")
+		"--set", "fleet.groups.robots.count=300", "--set", "fleet.groups.robots.reported.every=2s",
+		"--set", "stages.ramp={name: ramp, duration: 5s, devices: 300}", "--set", "stages.hold.duration=5m", "--set", "thresholds={}")
 	line := p.Line(t, "live page at ", 30*time.Second)
 	address := line[strings.Index(line, "http://"):]
 	b := newBrowser(t, 1280, 1000)
@@ -184,7 +187,8 @@ func TestLivePage(t *testing.T) {
 	p.Line(t, "going on", 10*time.Second)
 	b.do(t, "a page without the token", chromedp.Navigate(strings.SplitN(address, "#", 2)[0]), badge("running"),
 		until(`document.getElementById("stop").disabled`))
-	b.do(t, "the page again", chromedp.Navigate("about:blank"), chromedp.Navigate(address), badge("running"), chromedp.Click(chromedp.CSS("#stop")), badge("interrupted"))
+	b.do(t, "the page again", chromedp.Navigate("about:blank"), chromedp.Navigate(address), badge("running"), chromedp.Click(chromedp.CSS("#stop")),
+		badge("interrupted"))
 	if code := p.Wait(t, time.Minute); code != 130 {
 		t.Errorf("the run ended with %d", code)
 	}
@@ -195,7 +199,8 @@ func TestLivePage(t *testing.T) {
 func TestReportPage(t *testing.T) {
 	t.Parallel()
 	binary, dir := rig.Build(t), t.TempDir()
-	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--no-ui", "--set", "stages.hold.duration=6s", "--set", "thresholds.twin_report=[\"error_rate < 1%\"]", "--allow-saturated")
+	p := rig.Start(t, dir, nil, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--no-ui", "--set", "stages.hold.duration=6s",
+		"--set", "thresholds.twin_report=[\"error_rate < 1%\"]", "--allow-saturated")
 	p.Wait(t, time.Minute)
 	address := "file://" + filepath.Join(theRecord(t, filepath.Join(dir, "runs")), "report.html")
 	for name, width := range map[string]int{"report.png": 1280, "": 390} {

@@ -56,7 +56,10 @@ func prometheus(t *testing.T, dir, scrapes string, more ...string) string {
 	if err := os.WriteFile(config, []byte("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+scrapes), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rig.Start(t, dir, nil, rig.Program(t, "prometheus"), append([]string{"--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", addr}, more...)...)
+	rig.Start(t, dir, nil, rig.Program(t, "prometheus"), append([]string{
+		"--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "tsdb"),
+		"--web.listen-address", addr,
+	}, more...)...)
 	rig.Listening(t, addr, 30*time.Second)
 	return addr
 }
@@ -87,7 +90,8 @@ func TestPrometheusAndGrafana(t *testing.T) {
 		t.Fatal(err)
 	}
 	metricsAddr := loopback.Free(t)
-	addr := prometheus(t, dir, fmt.Sprintf("rule_files: [%q]\nscrape_configs:\n  - job_name: twinfleet\n    static_configs: [{targets: [%q]}]\n", configFile("prometheus-rules.yml"), metricsAddr))
+	addr := prometheus(t, dir, fmt.Sprintf("rule_files: [%q]\nscrape_configs:\n  - job_name: twinfleet\n    static_configs: [{targets: [%q]}]\n",
+		configFile("prometheus-rules.yml"), metricsAddr))
 	run := rig.Start(t, dir, nil, binary, "run", scenario, "--metrics-addr", metricsAddr, "--allow-saturated", "--out", "", "--linger", "1m")
 	run.Line(t, "stage 2 of 2", time.Minute)
 	began := time.Now()
@@ -237,7 +241,8 @@ func boardQuestions(t *testing.T, began time.Time) (all []question) {
 			all = append(all, question{name + ": variable " + v.Name, "/api/v1/label/" + m[2] + "/values?match[]=" + url.QueryEscape(m[1])})
 		}
 		for _, a := range board.Annotations.List {
-			all = append(all, question{name + ": annotation", fmt.Sprintf("/api/v1/query_range?query=%s&step=1&start=%d&end=%d", url.QueryEscape(fill(a.Expr)), began.Add(-10*time.Second).Unix(), began.Add(5*time.Second).Unix())})
+			all = append(all, question{name + ": annotation", fmt.Sprintf("/api/v1/query_range?query=%s&step=1&start=%d&end=%d",
+				url.QueryEscape(fill(a.Expr)), began.Add(-10*time.Second).Unix(), began.Add(5*time.Second).Unix())})
 		}
 		for _, p := range board.Panels {
 			all = append(all, p.questions(name, fill)...)
@@ -300,7 +305,8 @@ func TestPushes(t *testing.T) {
 	rig.Start(t, dir, nil, rig.Program(t, "prometheus-pushgateway"), "--web.listen-address", gateway)
 	rig.Listening(t, gateway, 30*time.Second)
 	addr := prometheus(t, dir, fmt.Sprintf("scrape_configs:\n  - job_name: pushgateway\n    honor_labels: true\n    static_configs: [{targets: [%q]}]\n", gateway), "--web.enable-remote-write-receiver")
-	run := rig.Start(t, dir, []string{"TWINFLEET_PUSHGATEWAY_AUTH=me:open-sesame"}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "", "--out", "runs", "--allow-saturated",
+	run := rig.Start(t, dir, []string{"TWINFLEET_PUSHGATEWAY_AUTH=me:open-sesame"}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "",
+		"--out", "runs", "--allow-saturated",
 		"--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=5s", "--set", "thresholds={}",
 		"--pushgateway", "http://"+gateway, "--prometheus-remote-write", "http://"+addr, "--push-every", "1s")
 	run.Line(t, "stage 2 of 2", time.Minute)

@@ -34,7 +34,8 @@ func TestMosquitto(t *testing.T) {
 	binary, broker := rig.Build(t), rig.Mosquitto(t)
 	for qos := range 3 {
 		p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, "run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
-			"--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s", "--set", fmt.Sprintf("fleet.groups.sensors.telemetry.qos=%d", qos), "--set", noFailure)
+			"--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s",
+			"--set", fmt.Sprintf("fleet.groups.sensors.telemetry.qos=%d", qos), "--set", noFailure)
 		if code := p.Wait(t, time.Minute); code != 0 {
 			t.Fatalf("QoS %d: exit code %d\n%s", qos, code, p.Output())
 		}
@@ -50,7 +51,8 @@ func TestMosquittoDelivers(t *testing.T) {
 	t.Parallel()
 	binary, broker := rig.Build(t), rig.Mosquitto(t)
 	short := []string{
-		"run", scenarioFile("broker-delivery"), "--metrics-addr", "", "--set", "stages.ramp.connect_rate=200/s", "--set", "stages.hold.duration=3s", "--set", "stages.burst.duration=2s",
+		"run", scenarioFile("broker-delivery"), "--metrics-addr", "", "--set", "stages.ramp.connect_rate=200/s", "--set", "stages.hold.duration=3s",
+		"--set", "stages.burst.duration=2s",
 		"--set", "stages.rest.duration=1s", "--set", "thresholds={telemetry: [\"error_rate < 0.1%\"], delivery: [\"error_rate < 0.1%\", \"count > 1200\"]}",
 	}
 	for name, tt := range map[string]struct {
@@ -58,10 +60,13 @@ func TestMosquittoDelivers(t *testing.T) {
 		want string
 		code int
 	}{
-		"QoS 0":           {[]string{"--set", "fleet.groups.sensors.telemetry.qos=0", "--set", "fleet.groups.boards.subscribe.qos=0"}, "PASSED", 0},
-		"QoS 1":           {nil, "PASSED", 0},
-		"QoS 2, retained": {[]string{"--set", "fleet.groups.sensors.telemetry.qos=2", "--set", "fleet.groups.sensors.telemetry.retain=true", "--set", "fleet.groups.boards.subscribe.qos=2"}, "PASSED", 0},
-		"nobody hears":    {[]string{"--set", "fleet.groups.boards.subscribe.topics=[elsewhere/#]", "--set", "fleet.groups.sensors.timeout=1s"}, "MISSED", 99},
+		"QoS 0": {[]string{"--set", "fleet.groups.sensors.telemetry.qos=0", "--set", "fleet.groups.boards.subscribe.qos=0"}, "PASSED", 0},
+		"QoS 1": {nil, "PASSED", 0},
+		"QoS 2, retained": {[]string{
+			"--set", "fleet.groups.sensors.telemetry.qos=2", "--set", "fleet.groups.sensors.telemetry.retain=true",
+			"--set", "fleet.groups.boards.subscribe.qos=2",
+		}, "PASSED", 0},
+		"nobody hears": {[]string{"--set", "fleet.groups.boards.subscribe.topics=[elsewhere/#]", "--set", "fleet.groups.sensors.timeout=1s"}, "MISSED", 99},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := rig.Start(t, t.TempDir(), []string{"TWINFLEET_BROKER=mqtt://" + broker}, binary, append(slices.Clone(short), tt.set...)...)
@@ -86,7 +91,8 @@ func TestMosquittoWithPasswords(t *testing.T) {
 	}
 	binary, broker := rig.Build(t), rig.Mosquitto(t, "allow_anonymous false", "password_file "+passwords)
 	for password, want := range map[string]string{"open-sesame": "PASSED", "wrong": "FAILED"} {
-		p := rig.Start(t, dir, []string{"TWINFLEET_BROKER=mqtt://" + broker, "BROKER_PASSWORD=" + password}, binary, "run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
+		p := rig.Start(t, dir, []string{"TWINFLEET_BROKER=mqtt://" + broker, "BROKER_PASSWORD=" + password}, binary,
+			"run", scenarioFile("broker-telemetry"), "--metrics-addr", "",
 			"--set", "target.username=fleet-{group}", "--set", "target.password=${BROKER_PASSWORD}",
 			"--set", "stages=[{name: ramp, duration: 2s, devices: 20}]", "--set", "fleet.groups.sensors.count=20", "--set", noFailure)
 		p.Wait(t, time.Minute)
@@ -117,7 +123,10 @@ func TestHubOfItsOwn(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
 	hub, said := startHub(t, binary, dir, "127.0.0.1:0")
 	environ := []string{"TWINFLEET_HUB=" + said["connectionString"].(string), "TWINFLEET_CA=" + said["ca"].(string)}
-	short := []string{"--metrics-addr", "", "--set", "target.hub=${TWINFLEET_HUB}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=3s", "--set", noFailure}
+	short := []string{
+		"--metrics-addr", "", "--set", "target.hub=${TWINFLEET_HUB}", "--set", "stages.ramp.duration=2s",
+		"--set", "stages.hold.duration=3s", "--set", noFailure,
+	}
 	p := rig.Start(t, dir, environ, binary, append([]string{"run", scenarioFile("smoke"), "--set", "target.ca=${TWINFLEET_CA}"}, short...)...)
 	if code := p.Wait(t, time.Minute); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, p.Output())
@@ -172,7 +181,8 @@ func TestHubIsKilled(t *testing.T) {
 	data := filepath.Join(dir, "data")
 	hub, said := startHub(t, binary, dir, addr, "--data", data)
 	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("smoke"), "--metrics-addr", "",
-		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true, keep: true}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=20s", "--set", "thresholds={freshness: [\"count > 500\"]}", "--set", "fleet.groups.robots.reported.every=500ms", "--set", "fleet.groups.robots.timeout=5s",
+		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true, keep: true}", "--set", "stages.ramp.duration=2s", "--set", "stages.hold.duration=20s",
+		"--set", "thresholds={freshness: [\"count > 500\"]}", "--set", "fleet.groups.robots.reported.every=500ms", "--set", "fleet.groups.robots.timeout=5s",
 		"--set", "service={tags: {robots: {plant: A}}, queries: [{name: plant, every: 1s, sql: \"SELECT * FROM devices WHERE tags.plant = 'A'\"}], freshness: {probe: 250ms}}")
 	run.Line(t, "200 connected", 30*time.Second)
 	hub.Kill()
@@ -213,7 +223,8 @@ func TestFreshnessOfAHubThatLags(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
 	_, said := startHub(t, binary, dir, "127.0.0.1:0", "--query-lag", "2s")
 	run := rig.Start(t, dir, []string{"TWINFLEET_HUB=" + said["connectionString"].(string)}, binary, "run", scenarioFile("freshness"), "--metrics-addr", "",
-		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true}", "--set", "fleet.groups.robots.count=100", "--set", "stages.ramp={name: ramp, duration: 1s, devices: 100}", "--set", "stages.hold.duration=8s",
+		"--set", "target={hub: \"${TWINFLEET_HUB}\", plain: true}", "--set", "fleet.groups.robots.count=100",
+		"--set", "stages.ramp={name: ramp, duration: 1s, devices: 100}", "--set", "stages.hold.duration=8s",
 		"--set", "fleet.groups.robots.reported.every=2s", "--set", "thresholds={freshness: [\"med > 1600ms\", \"med < 10s\", \"count > 200\"]}")
 	if code := run.Wait(t, time.Minute); code != 0 || !strings.Contains(run.Stdout(), "sampled 100 of 100 devices (100 %), probed every 500ms") {
 		t.Errorf("exit code %d\n%s", code, run.Output())

@@ -138,7 +138,8 @@ func TestTerminalThatCannotBeDrawnOn(t *testing.T) {
 			t.Parallel()
 			term := rig.NewTerminal(t, tt.width, 24)
 			environ := append([]string{"TERM=xterm", "CI="}, tt.environ...)
-			cmd := term.Start(t, dir, environ, nil, binary, append([]string{"run", path, "--metrics-addr=", "--out=", "--set", "stages.hold.duration=2s"}, tt.args...)...)
+			cmd := term.Start(t, dir, environ, nil, binary, append([]string{"run", path, "--metrics-addr=", "--out=", "--set", "stages.hold.duration=2s"},
+				tt.args...)...)
 			if code := wait(t, cmd); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
@@ -156,7 +157,8 @@ func TestTerminalWithoutColours(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
 	path := writeScenario(t, dir, crowded)
 	term := rig.NewTerminal(t, 80, 24)
-	cmd := term.Start(t, dir, []string{"TERM=xterm-256color", "CI=", "NO_COLOR=1"}, nil, binary, "run", path, "--metrics-addr=", "--out=", "--set", "stages.hold.duration=2s")
+	cmd := term.Start(t, dir, []string{"TERM=xterm-256color", "CI=", "NO_COLOR=1"}, nil, binary, "run", path, "--metrics-addr=", "--out=",
+		"--set", "stages.hold.duration=2s")
 	term.Until(t, "the view", 30*time.Second, rig.Shows("▸ hold"))
 	if code := wait(t, cmd); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -68,8 +68,9 @@ func draw(seed uint64, target string) plan {
 	}
 	group += ", backoff: " + []string{"exponential", "steep"}[r.IntN(2)]
 	ramp, hold, end := millis(500, 2000), millis(2000, 4000), millis(1000, 3000)
+	kinds := []string{"stall", "swallow", "cut", "refuse", "deaf", "pause"}
 	for range r.IntN(4) {
-		f := fault{at: ramp/2 + millis(0, int((hold+end)/time.Millisecond)), name: []string{"stall", "swallow", "cut", "refuse", "deaf", "pause"}[r.IntN(6)], d: millis(200, 4000), size: r.Float64()}
+		f := fault{at: ramp/2 + millis(0, int((hold+end)/time.Millisecond)), name: kinds[r.IntN(len(kinds))], d: millis(200, 4000), size: r.Float64()}
 		p.faults = append(p.faults, f)
 	}
 	if r.IntN(6) == 0 {
@@ -77,10 +78,14 @@ func draw(seed uint64, target string) plan {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "name: soak-%d\nseed: %d\ntarget: {%s}\nfleet: {groups: [{%s}]}\nstages:\n", seed, seed, target, group)
-	fmt.Fprintf(&b, "  - {name: ramp, duration: %s, devices: %d}\n  - {name: hold, duration: %s}\n  - {name: end, duration: %s}\nthresholds:\n", ramp, p.devices, hold, end)
+	fmt.Fprintf(&b, "  - {name: ramp, duration: %s, devices: %d}\n  - {name: hold, duration: %s}\n  - {name: end, duration: %s}\nthresholds:\n", ramp,
+		p.devices, hold, end)
 	for _, op := range ops {
 		rate := bound{op: op, share: []float64{0.001, 0.05, 0.3}[r.IntN(3)]}
-		time := bound{op: op, q: []float64{0.5, 0.9, 0.99}[r.IntN(3)], latency: []time.Duration{400 * time.Millisecond, time.Second, 1500 * time.Millisecond}[r.IntN(3)]}
+		time := bound{op: op, q: []float64{0.5, 0.9, 0.99}[r.IntN(3)], latency: []time.Duration{
+			400 * time.Millisecond, time.Second,
+			1500 * time.Millisecond,
+		}[r.IntN(3)]}
 		p.bounds = append(p.bounds, rate, time)
 		fmt.Fprintf(&b, "  %s: [%q, %q]\n", op, rate.expr(), time.expr())
 	}

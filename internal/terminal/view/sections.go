@@ -136,7 +136,8 @@ func (v view) sparks() layout.Section {
 		if most == 0 {
 			continue
 		}
-		out.Rows = append(out.Rows, " "+name+"  "+v.Paint(paint.Cyan, paint.Fit(paint.Spark(times), width))+"  "+v.Paint(paint.Faint, "at most ")+paint.Right(human.Duration(most), timeWidth))
+		out.Rows = append(out.Rows, " "+name+"  "+v.Paint(paint.Cyan, paint.Fit(paint.Spark(times), width))+"  "+
+			v.Paint(paint.Faint, "at most ")+paint.Right(human.Duration(most), timeWidth))
 	}
 	return out
 }

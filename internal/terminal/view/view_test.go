@@ -33,7 +33,12 @@ func TestView(t *testing.T) {
 
 // In whatever size, no line is wider and there are not more of them than there is room for; colours take no room.
 func TestViewFits(t *testing.T) {
-	states := []*runstate.State{{Plan: terminaltest.Plan()}, {Plan: runstate.Plan{Name: "x"}}, terminaltest.StateAt(terminaltest.Plan(), 2), terminaltest.StateAt(terminaltest.Plan(), 50), terminaltest.StateAt(terminaltest.Large(), 50)}
+	states := []*runstate.State{
+		{Plan: terminaltest.Plan()},
+		{Plan: runstate.Plan{Name: "x"}},
+		terminaltest.StateAt(terminaltest.Plan(), 2),
+		terminaltest.StateAt(terminaltest.Plan(), 50), terminaltest.StateAt(terminaltest.Large(), 50),
+	}
 	bad := terminaltest.StateAt(terminaltest.Plan(), 30)
 	bad.Event(report.Event{Kind: "warning", Text: "evil\x1b[2J\n\ttext", Detail: strings.Repeat("长い", 200)})
 	for i, s := range append(states, bad) {

@@ -75,7 +75,8 @@ func (e *Evidence) Gone() []string {
 		}
 		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", human.Number(o.Lost, "device"), human.Duration(o.From))
 		if o.Left > 0 {
-			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", human.Number(o.Left, "device"), human.Duration(o.From))
+			text = fmt.Sprintf("%s lost their connections, the first at %s, and had not come back when a stage stopped them", human.Number(o.Left, "device"),
+				human.Duration(o.From))
 		}
 		if connects != nil && connects.Errors() > 0 {
 			text += ": " + why(connects)
