@@ -1,8 +1,10 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // ErrLost is why operations end whose connection ended first.
@@ -144,3 +146,15 @@ func (e *UpgradeError) Error() string {
 
 // Reason names the HTTP status: package metrics/reason shows it.
 func (e *UpgradeError) Reason() string { return e.Error() }
+
+// ConnectError is the error of a connection that was not to be had within ctx. The deadline of ctx may end a call of the transport
+// before it ends ctx, and with words of the transport's own.
+func ConnectError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("connecting: %w", context.Cause(ctx))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("connecting: %w", context.DeadlineExceeded)
+	}
+	return err
+}

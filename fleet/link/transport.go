@@ -36,7 +36,11 @@ func TCP(addr string, sources ...net.IP) Dialer {
 			d.LocalAddr = &net.TCPAddr{IP: sources[next.Add(1)%uint64(len(sources))]}
 			d.Control = lateBind
 		}
-		return d.DialContext(ctx, "tcp", addr)
+		nc, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return eagerly(nc), nil
 	}
 }
 

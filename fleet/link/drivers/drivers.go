@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/lean"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 )
 
@@ -22,6 +23,7 @@ func table() []struct {
 		make func() link.Driver
 	}{
 		{"paho", func() link.Driver { return paho.New() }},
+		{"lean", func() link.Driver { return lean.New() }},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/linktest"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 )
 
@@ -42,12 +43,12 @@ func TestHandingToABusyWriter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, l := &broker{}, &late{}
+				b, l := &linktest.Broker{}, &late{}
 				c, err := paho.New().Connect(t.Context(), link.Options{
 					ClientID: "dev", KeepAlive: time.Minute, CleanSession: true, Handler: func(link.Message) {}, Lost: func(err error) { t.Errorf("lost: %v", err) },
 					Dial: func(ctx context.Context) (net.Conn, error) {
 						var err error
-						l.Conn, err = b.dial(ctx)
+						l.Conn, err = b.Dial(ctx)
 						return l, err
 					},
 				})
@@ -74,7 +75,7 @@ func TestHandingToABusyWriter(t *testing.T) {
 					}
 				}
 				c.Close()
-				<-b.done
+				b.Wait()
 				time.Sleep(time.Minute)
 			})
 		})

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
@@ -105,7 +104,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	}
 	if err := token.Error(); err != nil {
 		c.Abort()
-		return nil, why(ctx, cmp.Or(dialErr, c.found(), err))
+		return nil, link.ConnectError(ctx, cmp.Or(dialErr, c.found(), err))
 	}
 	return c, nil
 }
@@ -118,18 +117,6 @@ func (c *conn) found() error {
 		return nil
 	}
 	return c.nc.failed()
-}
-
-// why is the error of a connection that was not to be had. The deadline of ctx may end a call of the transport
-// before it ends ctx, and with words of the transport's own.
-func why(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("connecting: %w", context.Cause(ctx))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("connecting: %w", context.DeadlineExceeded)
-	}
-	return err
 }
 
 // pingTimeout is how long the answer to a ping may take: half a minute, and less for who pings more often,

@@ -1,0 +1,362 @@
+// Package lean drives devices with one goroutine a connection, which reads: who has something to say writes it. What a connection
+// waits for it shares with all others.
+package lean
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/timers"
+)
+
+const (
+	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
+	farewellTime   = 50 * time.Millisecond
+	// mostKept is how many bytes a target that does not read is owed before what comes on top is not sent, and has no answer.
+	mostKept = 256 << 10
+)
+
+// Driver makes connections. Make it with New.
+type Driver struct{ timers *timers.Set }
+
+var _ link.Driver = Driver{}
+
+// New is a Driver.
+func New() Driver { return Driver{new(timers.Set)} }
+
+// conn is one connection.
+type conn struct {
+	nc      net.Conn
+	bottom  net.Conn
+	eager   link.Eager // bottom, when its writes do not wait; nil otherwise
+	handler func(link.Message)
+	lost    func(error)
+	reader  sync.WaitGroup
+	writers sync.WaitGroup // where writes wait; one at a time
+
+	keepAlive time.Duration
+	pinging   timers.Timer
+
+	mu       sync.Mutex // protects the following fields, and the order of what is written
+	over     error      // why nothing more is sent; nil while it lives
+	ours     bool       // this side ended it
+	out      []byte     // that the writer has yet to write
+	writing  bool       // there is a writer
+	written  time.Time  // when something was sent last
+	read     time.Time  // when something came last
+	asked    time.Time  // when a PINGREQ was sent that has no answer; zero for none
+	id       uint16     // the last packet identifier
+	awaited  []awaited
+	received []uint16 // identifiers of messages with QoS 2 that the target may send once more
+}
+
+// awaited is a packet that waits for its acknowledgement.
+type awaited struct {
+	id      uint16
+	by      mqtt.Type // what ends it, or with PUBREC what comes next
+	filters int       // of a SUBSCRIBE
+	done    func(error)
+}
+
+// Connect makes a connection.
+func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+	}
+	nc, err := o.Dial(ctx)
+	if err != nil {
+		return nil, link.ConnectError(ctx, err)
+	}
+	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, lost: o.Lost, keepAlive: o.KeepAlive}
+	if err := c.shakeHands(ctx, o); err != nil {
+		c.bottom.Close()
+		nc.Close()
+		return nil, link.ConnectError(ctx, err)
+	}
+	if c.eager, _ = c.bottom.(link.Eager); c.eager != nil {
+		c.eager.SetEager()
+	}
+	now := time.Now()
+	c.written, c.read = now, now
+	if c.keepAlive > 0 {
+		d.timers.Init(&c.pinging, c.ping)
+		c.pinging.Reset(now.Add(c.keepAlive))
+	}
+	c.reader.Go(c.serve)
+	return c, nil
+}
+
+// shakeHands sends CONNECT and reads CONNACK, within the time of ctx.
+func (c *conn) shakeHands(ctx context.Context, o link.Options) error {
+	deadline, _ := ctx.Deadline()
+	if err := c.nc.SetDeadline(deadline); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { c.bottom.Close() }) // the deadline does not mind an end before it
+	defer stop()
+	if _, err := c.nc.Write(mqtt.AppendConnect(nil, connect(o))); err != nil {
+		return err
+	}
+	if err := readConnack(c.nc); err != nil {
+		return err
+	}
+	if !stop() {
+		return context.Cause(ctx)
+	}
+	return c.nc.SetDeadline(time.Time{})
+}
+
+func connect(o link.Options) *mqtt.Connect {
+	m := &mqtt.Connect{ClientID: []byte(o.ClientID), CleanSession: o.CleanSession, KeepAlive: uint16(o.KeepAlive / time.Second)}
+	if o.Username != "" {
+		m.HasUsername, m.Username = true, []byte(o.Username)
+	}
+	if o.Password != nil {
+		m.HasPassword, m.Password = true, []byte(o.Password())
+	}
+	if w := o.Will; w != nil {
+		m.HasWill, m.WillTopic, m.WillPayload, m.WillQoS, m.WillRetain = true, []byte(w.Topic), w.Payload, w.QoS, w.Retain
+	}
+	return m
+}
+
+// errOver is why a connection is over that this side ended.
+var errOver = fmt.Errorf("%w: it was closed", link.ErrLost)
+
+// errSilent is why a connection ends whose target answers no PINGREQ.
+var errSilent = fmt.Errorf("no answer to PINGREQ: %w", os.ErrDeadlineExceeded)
+
+// ping keeps the connection alive: a PINGREQ goes out when for a whole keep-alive nothing was sent, or nothing came. A target that
+// does not answer it has died.
+func (c *conn) ping() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over != nil || c.ours {
+		return
+	}
+	now := time.Now()
+	if !c.asked.IsZero() {
+		c.end(errSilent)
+		return
+	}
+	idle := c.written
+	if c.read.Before(idle) {
+		idle = c.read
+	}
+	if due := idle.Add(c.keepAlive); due.After(now) {
+		c.pinging.Reset(due)
+		return
+	}
+	c.asked = now
+	c.pinging.Reset(now.Add(min(c.keepAlive, 30*time.Second))) // half a minute is what the official SDKs give it
+	c.send(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.PINGREQ) })
+}
+
+// pong takes the answer to a PINGREQ.
+func (c *conn) pong() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keepAlive > 0 && c.over == nil && !c.ours {
+		c.asked = time.Time{}
+		c.pinging.Reset(c.written.Add(c.keepAlive))
+	}
+}
+
+// end notes why the connection is over, and lets the reader know. The caller holds the lock.
+func (c *conn) end(why error) {
+	if c.over == nil {
+		c.over = why
+		c.bottom.Close()
+	}
+}
+
+// buffers are for what is written: a connection needs one only while it writes.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// send writes a packet, without waiting. The caller holds the lock.
+func (c *conn) send(build func([]byte) []byte) {
+	c.written = time.Now()
+	if c.eager == nil {
+		c.out = build(c.out)
+		if !c.writing {
+			c.writing = true
+			c.writers.Go(c.write)
+		}
+		return
+	}
+	buffer := buffers.Get().(*[]byte)
+	*buffer = build((*buffer)[:0])
+	if _, err := c.nc.Write(*buffer); err != nil {
+		c.end(err)
+	}
+	if cap(*buffer) <= 4<<10 {
+		buffers.Put(buffer)
+	}
+}
+
+// write writes what there is on a transport whose writes wait.
+func (c *conn) write() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.out) > 0 && c.over == nil {
+		b := c.out
+		c.out = nil
+		c.mu.Unlock()
+		_, err := c.nc.Write(b)
+		c.mu.Lock()
+		if err != nil {
+			c.end(err)
+		}
+	}
+	c.writing = false
+}
+
+// full reports whether the target owes so much reading that nothing more is sent. The caller holds the lock.
+func (c *conn) full() bool {
+	if c.eager != nil {
+		return c.eager.Kept() > mostKept
+	}
+	return len(c.out) > mostKept
+}
+
+// await adds a packet to those that wait for acknowledgements, and returns its identifier. The caller holds the lock.
+func (c *conn) await(by mqtt.Type, filters int, done func(error)) uint16 {
+	for {
+		c.id++
+		if c.id != 0 && c.find(c.id) < 0 {
+			break
+		}
+	}
+	c.awaited = append(c.awaited, awaited{id: c.id, by: by, filters: filters, done: done})
+	return c.id
+}
+
+// find is the place of a packet that waits; -1 when there is none.
+func (c *conn) find(id uint16) int {
+	for i := range c.awaited {
+		if c.awaited[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// errFull is why a packet is not sent: it is waited for all the same, as one would that the target has not read.
+var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
+
+func (c *conn) Publish(m link.Message, done func(error)) {
+	c.mu.Lock()
+	if err := c.unsent(); err != nil {
+		c.mu.Unlock()
+		done(err)
+		return
+	}
+	var id uint16
+	switch m.QoS {
+	case 1:
+		id = c.await(mqtt.PUBACK, 0, done)
+	case 2:
+		id = c.await(mqtt.PUBREC, 0, done)
+	}
+	c.send(func(b []byte) []byte { return mqtt.AppendPublish(b, m.Topic, m.Payload, m.QoS, m.Retain, false, id) })
+	err := c.over
+	c.mu.Unlock()
+	if m.QoS == 0 {
+		done(because(err))
+	}
+}
+
+// unsent is why nothing can be sent; nil when something can. The caller holds the lock.
+func (c *conn) unsent() error {
+	switch {
+	case c.over != nil:
+		return because(c.over)
+	case c.ours:
+		return errOver
+	case c.full():
+		return errFull
+	}
+	return nil
+}
+
+// because is the error of an operation whose connection is over: how the target broke the protocol, or that it was lost.
+func because(over error) error {
+	var broken link.ProtocolError
+	switch {
+	case over == nil, errors.Is(over, link.ErrLost):
+		return over
+	case errors.As(over, &broken):
+		return broken
+	}
+	return errors.Join(link.ErrLost, over)
+}
+
+func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+	wanted := make([]mqtt.Subscription, len(filters))
+	for i, f := range filters {
+		wanted[i] = mqtt.Subscription{Filter: []byte(f.Topic), QoS: f.QoS}
+	}
+	answered := make(chan error, 1)
+	c.mu.Lock()
+	if err := c.unsent(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	id := c.await(mqtt.SUBACK, len(filters), func(err error) { answered <- err })
+	c.send(func(b []byte) []byte { return mqtt.AppendSubscribe(b, id, wanted...) })
+	c.mu.Unlock()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close says DISCONNECT, when the target reads, and ends the connection.
+func (c *conn) Close() {
+	c.mu.Lock()
+	if c.unsent() == nil {
+		c.send(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.DISCONNECT) })
+	}
+	c.ours = true
+	c.mu.Unlock()
+	if c.eager == nil {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(farewellTime)) // a connection that is over has no more use for it
+		c.writers.Wait()
+	}
+	c.mu.Lock()
+	if c.over == nil {
+		c.over = errOver
+	}
+	c.mu.Unlock()
+	c.nc.Close()
+	c.finish()
+}
+
+// Abort ends the connection without a word.
+func (c *conn) Abort() {
+	c.mu.Lock()
+	c.ours = true
+	c.end(errOver)
+	c.mu.Unlock()
+	c.finish()
+}
+
+// finish waits for the connection's goroutines.
+func (c *conn) finish() {
+	c.pinging.Stop()
+	c.bottom.Close()
+	c.reader.Wait()
+	c.writers.Wait()
+	c.nc.Close()
+}
