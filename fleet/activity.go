@@ -48,7 +48,7 @@ func (t *Turn) Publish(m link.Message) {
 		return
 	}
 	t.started = true
-	rid := t.d.begin(t.act.series, new(operation), t.intended, t.free)
+	rid := t.d.started(t.act.series, new(operation), t.intended, t.free)
 	t.d.publish(t.conn, rid, m, nil)
 }
 
@@ -58,7 +58,7 @@ func (t *Turn) Report(patch []byte) {
 		return
 	}
 	t.started = true
-	rid := t.d.begin(t.act.series, &operation{writes: true}, t.intended, t.free)
+	rid := t.d.started(t.act.series, &operation{writes: true}, t.intended, t.free)
 	t.d.ask(t.conn, rid, t.d.fleet.protocol.Report(t.Device, rid, patch))
 }
 

@@ -124,25 +124,19 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 }
 
-// awaitDeliveries waits, when the device has stopped, until its messages are delivered or their time is up.
-func (d *device) awaitDeliveries() {
-	defer d.awaitEnding()
-	d.leave(true)
-	defer d.leave(false)
-	for far := time.Now().Add(never); ; {
-		first := d.firstDelivery(far)
-		if first.Equal(far) {
-			return
-		}
-		timer := time.NewTimer(time.Until(first))
-		select {
-		case <-timer.C:
-			d.sweepDeliveries(time.Now())
-		case <-d.wake:
-		case <-d.fleet.ctx.Done():
-			d.giveUpDeliveries()
-		}
-		timer.Stop()
+// deliver waits, when the device has stopped, until its messages are delivered or their time is up, and until all that drivers'
+// goroutines have taken is counted: who waits for the device reads its account.
+func (d *device) deliver(now time.Time) {
+	if d.fleet.killed.Load() {
+		d.giveUpDeliveries()
+	}
+	d.sweepDeliveries(now)
+	d.mu.Lock()
+	left := len(d.deliveries) + d.ending
+	d.mu.Unlock()
+	if left == 0 {
+		d.leave(false)
+		d.stopped(now)
 	}
 }
 

@@ -6,16 +6,19 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/fleet/versions"
+	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// device is one simulated device. Its goroutine, run, owns all fields but those marked otherwise.
+// device is one simulated device. It has a goroutine only while it connects or is connected, which does nothing but that; what the
+// device does is done by whoever tells it that something has happened, one at a time: see tell.
 type device struct {
 	fleet *Fleet
 	group *group
@@ -24,14 +27,15 @@ type device struct {
 	id    string
 	who   protocol.Device // the same, for the protocol
 
-	stop context.CancelFunc // with ended: the Fleet's, of the last run
-	over chan struct{}
-
-	ctx    context.Context // ends when the device is to stop
-	wake   chan struct{}   // something waits to be started
-	cut    chan time.Time
-	events chan event
-
+	// The following fields belong to who acts.
+	phase        phase
+	conn         link.Conn // of the session; nil before it is there
+	why          error     // why the session is over
+	until        time.Time // of the phase: when a pause is over, when a SUBSCRIBE has no answer
+	subscribing  metrics.Started
+	plans        agenda
+	deaf         time.Time // of a drain: until when it listens to what others send
+	patient      time.Time // and until when what waits is started
 	state        string
 	connectivity string
 	turns        turns
@@ -52,20 +56,63 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
-	mu       sync.Mutex // protects the following fields, which the driver's goroutines use too
-	pending  map[string]*operation
-	waiting  queue     // due, but not started
-	room     time.Time // when an answer last made room for what waits
-	leaving  bool      // it waits for its last answers
-	ending   int       // operations and deliveries that a driver's goroutine has taken and not counted yet
-	lastRID  uint64
-	acked    Report
+	ran   bool        // it has been started; of who scales the fleet
+	halt  atomic.Bool // it is to stop
+	alarm timers.Timer
+	armed time.Time // what alarm waits for; zero for nothing
+
+	mu      sync.Mutex // protects the following fields, which anyone may use
+	acting  bool       // somebody acts
+	told    bool       // of something that who acts has not seen
+	live    bool       // it runs
+	runs    []run      // that are to follow this one
+	opened  opened     // what has become of the session
+	cut     time.Time  // when a storm cuts the next connection, or this one; zero for never
+	events  []event
+	pending map[string]*operation
+	waiting queue     // due, but not started
+	room    time.Time // when an answer last made room for what waits
+	leaving bool      // it waits for its last answers
+	ending  int       // operations and deliveries that a driver's goroutine has taken and not counted yet
+	lastRID uint64
+	acked   Report
+	// versions is what is known of the twin.
 	versions versions.Account
 	same     int64 // acknowledged versions after the last that spoke of connectivity, which did not
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
 	marked     int64               // turns whose messages were marked
 }
+
+// run is a run of a device that is to begin when the one before is over.
+type run struct {
+	intended time.Time
+	halt     bool // and to end at once
+}
+
+// opened is what has become of a session, as its goroutine and the driver's tell.
+type opened struct {
+	conn    link.Conn
+	failed  error // of connecting
+	settled bool  // SUBSCRIBE has its answer
+	answer  error // which is this
+	over    bool  // nothing of the connection is left
+	lost    error // why, unless this side ended it
+}
+
+// phase is what a device does.
+type phase uint8
+
+const (
+	idle        phase = iota // it was not started, or has stopped
+	connecting               // its goroutine dials and shakes hands
+	subscribing              // SUBSCRIBE waits for its answer
+	following                // it does what is due
+	draining                 // it waits for its last answers
+	closing                  // nothing is left but its goroutine
+	pausing                  // it waits to connect
+	delivering               // it is to stop, and its messages are on their way
+)
 
 // turns counts what a device did so far beside its tasks. Chance is drawn by these numbers.
 type turns struct {
@@ -93,34 +140,143 @@ type operation struct {
 	told         versions.Told // of a twin request
 }
 
+// maxEvents is how many things that the target sent wait for the device to act on them.
+const maxEvents = 4
+
 func newDevice(f *Fleet, g *group, index int, id string) *device {
 	d := &device{
 		fleet: f, group: g, index: index, place: len(f.devices), id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
-		wake: make(chan struct{}, 1), cut: make(chan time.Time, 1), events: make(chan event, 4),
 		pending: make(map[string]*operation),
 	}
 	d.tasks = make([]task, len(g.activities))
 	d.rng = *rand.New(&d.pcg)
 	d.context = payload.Context{Device: id, Index: index, Rand: &d.rng}
+	f.alarms.Init(&d.alarm, d.tell)
 	return d
 }
 
 // start begins a run of the device, which waits for the end of the one before.
 func (d *device) start(intended time.Time) {
-	ctx, stop := context.WithCancel(d.fleet.ctx)
-	before, over := d.over, make(chan struct{})
-	d.stop, d.over = stop, over
-	d.fleet.running.Go(func() {
-		defer close(over)
-		defer stop()
-		free := intended
-		if before != nil {
-			<-before // until then the device is the other run's
-			free = time.Now()
+	d.mu.Lock()
+	if d.live {
+		d.runs = append(d.runs, run{intended: intended})
+		d.mu.Unlock()
+		return
+	}
+	d.live = true
+	d.halt.Store(false)
+	d.fleet.running.Add(1)
+	d.mu.Unlock()
+	d.perform(func() { d.begin(intended, intended) })
+}
+
+// stop ends the run of the device that was started last.
+func (d *device) stop() {
+	d.mu.Lock()
+	if n := len(d.runs); n > 0 {
+		d.runs[n-1].halt = true
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	d.halt.Store(true)
+	d.tell()
+}
+
+// tell says that something has happened. Who is first acts on it, and on what others tell of meanwhile; a driver that may block
+// gets a goroutine for it.
+func (d *device) tell() { d.perform(nil) }
+
+// perform is tell with something to be done first, which only who starts the device has.
+func (d *device) perform(first func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = true
+	if d.acting || !d.live {
+		return
+	}
+	d.acting = true
+	if d.fleet.blocking {
+		d.fleet.running.Go(func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.act(first)
+		})
+		return
+	}
+	d.act(first)
+}
+
+// act is the device until nothing has happened that it has not seen. The caller holds the lock.
+func (d *device) act(first func()) {
+	for d.told {
+		d.told = false
+		session := d.opened
+		d.mu.Unlock()
+		if first != nil {
+			first()
+			first = nil
 		}
-		d.ctx, d.free = ctx, free
-		d.run(intended)
-	})
+		for d.step(&session) {
+			d.mu.Lock()
+			session = d.opened
+			d.mu.Unlock()
+		}
+		d.arm()
+		d.mu.Lock()
+	}
+	d.acting = false
+}
+
+// step does what the phase of the device has for it to do now; it is true when there is another phase.
+func (d *device) step(session *opened) bool {
+	before, now := d.phase, time.Now()
+	switch d.phase {
+	case connecting:
+		d.connected(session, now)
+	case subscribing:
+		d.subscribes(session, now)
+	case following:
+		d.follow(session, now)
+	case draining:
+		d.drain(session, now)
+	case closing:
+		if session.over {
+			d.over(now)
+		}
+	case pausing:
+		d.pause(now)
+	case delivering:
+		d.deliver(now)
+	case idle:
+	}
+	return d.phase != before
+}
+
+// arm sets the alarm to when the phase has something to do.
+func (d *device) arm() {
+	var at time.Time
+	switch d.phase {
+	case subscribing:
+		at = d.until
+	case following:
+		at = d.first(&d.plans)
+	case draining:
+		at = d.plans.timeout
+	case pausing:
+		at = d.nextInPause(d.until)
+	case delivering:
+		at = d.firstDelivery(time.Now().Add(never))
+	case idle, connecting, closing:
+	}
+	switch {
+	case at.Equal(d.armed):
+	case at.IsZero():
+		d.alarm.Stop()
+	default:
+		d.alarm.Reset(at)
+	}
+	d.armed = at
 }
 
 // enter moves the device to another state.
@@ -144,50 +300,121 @@ func (d *device) setLost(lost bool) {
 	}
 }
 
-// run is the life of the device from its start, which was intended for a time, to its stop.
-func (d *device) run(intended time.Time) {
-	defer d.enter(StateWaiting)
-	defer func() {
-		if d.lost && !d.fleet.finished() {
-			d.fleet.left.Add(1)
-		}
-		d.setLost(false)
-	}()
-	defer d.awaitDeliveries()
-	d.attempt, d.gap, d.ends = 0, time.Time{}, time.Time{}
-	for {
-		d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
-		why := d.session(intended)
-		now := time.Now()
-		switch {
-		case errors.Is(why, errStopped):
-			d.closeGap(now)
-			return
-		case errors.Is(why, errRenew):
-			intended, d.free = now, now
-			continue
-		case errors.Is(why, errOffline):
-			d.enter(StateOffline)
-			_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
-			d.turns.sessions++
-			// Its absence began when the session was to end, not when the last answer was there. If it had no connection then,
-			// what was due until it was back has been counted.
-			if intended = d.ends.Add(offline); intended.Before(d.back) {
-				intended = d.back
-			}
-			d.free = now
-			d.ends = time.Time{}
-		default:
-			d.openGap(now)
-			d.enter(StateBackoff)
-			intended = now.Add(d.backoff(why))
-			d.free = intended
-		}
-		if !d.pause(intended) {
-			d.closeGap(time.Now())
-			return
-		}
+// begin is the beginning of a run, which was intended for a time; the target kept it until free.
+func (d *device) begin(intended, free time.Time) {
+	d.attempt, d.gap, d.ends, d.free = 0, time.Time{}, time.Time{}, free
+	d.open(intended)
+}
+
+// open begins a session, for which a time was intended.
+func (d *device) open(intended time.Time) {
+	d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
+	d.enter(StateConnecting)
+	d.phase, d.conn = connecting, nil
+	d.mu.Lock()
+	d.opened = opened{}
+	d.mu.Unlock()
+	d.fleet.running.Go(func() { d.session(intended) })
+}
+
+// session is the device's goroutine: one connection, from dialling to its end.
+func (d *device) session(intended time.Time) {
+	conn, err := d.connect(intended)
+	d.mu.Lock()
+	d.opened.conn, d.opened.failed = conn, err
+	d.mu.Unlock()
+	d.tell()
+	if err != nil {
+		return
 	}
+	err = conn.Serve()
+	d.mu.Lock()
+	d.opened.over, d.opened.lost = true, err
+	d.mu.Unlock()
+	d.tell()
+}
+
+// over goes on when a session has ended.
+func (d *device) over(now time.Time) {
+	if d.subscribed {
+		d.subscribed = false
+		d.fleet.subscribers.Add(-1)
+	}
+	d.next(d.why, now)
+}
+
+// next goes on after a session that ended, or was not to be had.
+func (d *device) next(why error, now time.Time) {
+	var intended time.Time
+	switch {
+	case errors.Is(why, errStopped):
+		d.end(now)
+		return
+	case errors.Is(why, errRenew):
+		d.free = now
+		if d.halted() {
+			d.openGap(now) // as a session does that is to be opened
+		}
+		d.openUnlessStopped(now, now)
+		return
+	case errors.Is(why, errOffline):
+		d.enter(StateOffline)
+		_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
+		d.turns.sessions++
+		// Its absence began when the session was to end, not when the last answer was there. If it had no connection then,
+		// what was due until it was back has been counted.
+		if intended = d.ends.Add(offline); intended.Before(d.back) {
+			intended = d.back
+		}
+		d.free = now
+		d.ends = time.Time{}
+	default:
+		d.openGap(now)
+		d.enter(StateBackoff)
+		intended = now.Add(d.backoff(why))
+		d.free = intended
+	}
+	d.phase, d.until = pausing, intended
+	d.pause(now)
+}
+
+// openUnlessStopped begins the next session, unless there is none.
+func (d *device) openUnlessStopped(intended, now time.Time) {
+	if d.halted() || d.fleet.finished() {
+		d.end(now)
+		return
+	}
+	d.open(intended)
+}
+
+// end is the end of the device's sessions: what is left is what it waits for.
+func (d *device) end(now time.Time) {
+	d.closeGap(now)
+	d.leave(true)
+	d.phase = delivering
+}
+
+// stopped is the end of a run. Another may follow at once.
+func (d *device) stopped(now time.Time) {
+	if d.lost && !d.fleet.finished() {
+		d.fleet.left.Add(1)
+	}
+	d.setLost(false)
+	d.enter(StateWaiting)
+	d.phase = idle
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.runs) == 0 {
+		d.live = false
+		d.fleet.running.Done()
+		return
+	}
+	following := d.runs[0]
+	d.runs = d.runs[1:]
+	d.halt.Store(following.halt)
+	d.mu.Unlock()
+	d.begin(following.intended, now)
+	d.mu.Lock()
 }
 
 // backoff is how long to wait after a connection that ended unasked, or was not to be had.
@@ -215,77 +442,37 @@ func asked(why error) bool {
 	return errors.Is(why, errStopped) || errors.Is(why, errOffline) || errors.Is(why, errRenew)
 }
 
-// pause waits until a time; false means that the device was stopped meanwhile, or that it has nothing to come back for.
-func (d *device) pause(until time.Time) bool {
-	if !until.After(time.Now()) {
-		return !d.halted() && !d.fleet.finished()
-	}
-	timer := time.NewTimer(time.Until(d.nextInPause(until)))
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-			now := time.Now()
-			if !now.Before(until) {
-				return true
-			}
-			d.sweepDeliveries(now)
-			d.countGap(now)
-			timer.Reset(time.Until(d.nextInPause(until)))
-		case <-d.ctx.Done():
-			return false
-		case <-d.fleet.over:
-			return false
-		case <-d.cut: // it has no connection to cut
-		}
+// pause is the time until the device connects once more.
+func (d *device) pause(now time.Time) {
+	d.mu.Lock()
+	d.cut = time.Time{} // it has no connection to cut
+	d.mu.Unlock()
+	switch {
+	case d.halted(), d.fleet.finished():
+		d.end(now)
+	case !now.Before(d.until):
+		d.open(d.until)
+	default:
+		d.sweepDeliveries(now)
+		d.countGap(now)
 	}
 }
 
-// session is one connection, from dialling to its end; it returns why it ended.
-func (d *device) session(intended time.Time) error {
-	d.enter(StateConnecting)
-	lost := make(chan error, 1)
-	conn, err := d.connect(intended, lost)
-	if err != nil {
-		if d.halted() {
-			return errStopped
-		}
-		return err
+// connected goes on when the device's goroutine has a connection, or has none.
+func (d *device) connected(session *opened, now time.Time) {
+	switch {
+	case session.failed != nil && d.halted():
+		d.next(errStopped, now)
+	case session.failed != nil:
+		d.next(session.failed, now)
+	case session.conn == nil:
+	case d.halted():
+		d.conn = session.conn
+		d.depart(errStopped, now)
+	default:
+		d.conn = session.conn
+		d.setUp(now)
 	}
-	var why error
-	if d.halted() {
-		why = errStopped
-	} else {
-		why = d.setUp(conn)
-	}
-	if why == nil {
-		d.attempt = 0
-		d.enter(StateConnected)
-		d.back = time.Now()
-		d.fleet.returned(d)
-		d.setLost(false)
-		d.inRotation(true)
-		why = d.follow(conn, lost)
-		d.inRotation(false)
-		d.setLost(!asked(why))
-		if !d.worksOff(why) {
-			d.dropWaiting(why)
-		}
-	}
-	if asked(why) && d.drain(conn, lost, why) {
-		d.giveUpWaiting()
-		d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
-		conn.Close()
-	} else {
-		conn.Abort()
-		d.dropWaiting(link.ErrLost)
-		d.endPending(metrics.Failed)
-	}
-	if d.subscribed {
-		d.subscribed = false
-		d.fleet.subscribers.Add(-1)
-	}
-	return why
 }
 
 // inRotation offers the device to the rates that stages ask the fleet for, or takes it away.
@@ -298,15 +485,14 @@ func (d *device) inRotation(in bool) {
 }
 
 // halted reports whether the device was told to stop.
-func (d *device) halted() bool { return d.ctx.Err() != nil }
+func (d *device) halted() bool { return d.halt.Load() || d.fleet.killed.Load() }
 
 // connect dials and shakes hands, within the group's time-out. The observation runs from the intended time to CONNACK.
 // A device that is stopped meanwhile still waits for the answer: one that is cut off tells nothing of the target.
-func (d *device) connect(intended time.Time, lost chan<- error) (link.Conn, error) {
+func (d *device) connect(intended time.Time) (link.Conn, error) {
 	o := d.fleet.cfg.Target.Link(d.index, d.id)
 	o.KeepAlive = d.group.KeepAlive
 	o.Handler = d.received
-	o.Lost = func(err error) { lost <- errors.Join(link.ErrLost, err) }
 	op := d.group.connect.StartAfter(intended, d.free, time.Now())
 	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
 	defer cancel()
@@ -320,7 +506,7 @@ func (d *device) connect(intended time.Time, lost chan<- error) (link.Conn, erro
 
 // endConnecting ends an operation that belongs to connecting.
 func (d *device) endConnecting(op metrics.Started, err error) {
-	if err != nil && d.fleet.ctx.Err() != nil {
+	if err != nil && d.fleet.killed.Load() {
 		op.Unanswered(time.Now(), stoppedFirst)
 		return
 	}
@@ -351,27 +537,94 @@ func connectOutcome(err error) metrics.Outcome {
 
 // setUp subscribes and asks for the twin, as a device must after every connection: a change of desired
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
-func (d *device) setUp(conn link.Conn) error {
-	p := d.fleet.protocol
-	twins := p.Twins()
-	if !twins && !d.group.Listens {
-		return nil
+func (d *device) setUp(now time.Time) {
+	if !d.fleet.protocol.Twins() && !d.group.Listens {
+		d.begun(now)
+		return
 	}
-	filters := p.Filters(d.who)
-	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
-	defer cancel()
-	sent := time.Now()
-	op := d.group.subscribe.Start(sent, sent)
-	err := conn.Subscribe(ctx, filters...)
-	d.endConnecting(op, err)
-	if err != nil {
-		return err
+	d.subscribing = d.group.subscribe.Start(now, now)
+	d.phase, d.until = subscribing, now.Add(d.group.Timeout)
+	d.conn.Subscribe(func(err error) {
+		d.mu.Lock()
+		d.opened.settled, d.opened.answer = true, err
+		d.mu.Unlock()
+		d.tell()
+	}, d.fleet.protocol.Filters(d.who)...)
+}
+
+// subscribes waits for the answer to SUBSCRIBE, also when the device is to stop.
+func (d *device) subscribes(session *opened, now time.Time) {
+	answer := session.answer
+	switch {
+	case session.settled:
+	case session.over:
+		answer = errors.Join(link.ErrLost, session.lost)
+	case d.fleet.killed.Load():
+		answer = context.Canceled
+	case !now.Before(d.until):
+		answer = context.DeadlineExceeded
+	default:
+		return
 	}
-	if twins {
-		d.getTwin(conn, time.Now())
-	} else {
+	d.endConnecting(d.subscribing, answer)
+	switch {
+	case answer != nil:
+		d.abandon(answer)
+		return
+	case d.fleet.protocol.Twins():
+		d.getTwin(d.conn, now)
+	default:
 		d.subscribed = true
 		d.fleet.subscribers.Add(1)
 	}
-	return nil
+	d.begun(now)
+}
+
+// begun is a connected device that begins to do what is due.
+func (d *device) begun(now time.Time) {
+	d.attempt = 0
+	d.enter(StateConnected)
+	d.back = now
+	d.fleet.returned(d)
+	d.setLost(false)
+	d.inRotation(true)
+	d.phase = following
+	d.plan(now)
+}
+
+// depart ends a session: politely, after the last answers, when the device wants it, and else at once.
+func (d *device) depart(why error, now time.Time) {
+	if d.phase == following {
+		d.inRotation(false)
+		d.setLost(!asked(why))
+		if !d.worksOff(why) {
+			d.dropWaiting(why)
+		}
+	}
+	if !asked(why) {
+		d.abandon(why)
+		return
+	}
+	d.why, d.phase = why, draining
+	d.leave(true)
+	d.plans = agenda{timeout: now}
+	d.deaf, d.patient = now.Add(d.fleet.longest), now.Add(d.group.Timeout)
+}
+
+// abandon ends a session whose connection is lost, or of no use.
+func (d *device) abandon(why error) {
+	d.leave(false)
+	d.conn.Abort()
+	d.dropWaiting(link.ErrLost)
+	d.endPending(metrics.Failed)
+	d.why, d.phase = why, closing
+}
+
+// leaves ends a session whose last answers are there, or not to be had.
+func (d *device) leaves() {
+	d.leave(false)
+	d.giveUpWaiting()
+	d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
+	d.conn.Close()
+	d.phase = closing
 }

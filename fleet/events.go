@@ -27,22 +27,27 @@ func (d *device) received(m link.Message) {
 		d.mu.Lock()
 		d.versions.Desired(in.Version)
 		d.mu.Unlock()
-		d.tell(event{desired: bytes.Clone(in.Body), version: in.Version})
+		d.hear(event{desired: bytes.Clone(in.Body), version: in.Version})
 	case protocol.Call:
-		d.tell(event{method: in.Method, rid: in.RID})
+		d.hear(event{method: in.Method, rid: in.RID})
 	case protocol.Arrived:
 		d.arrived(in.Body, m.Retain, now)
 	}
 }
 
-// tell gives an event to the device's goroutine. It drops what a device cannot keep up with: the
-// driver must not wait, and a real device would be as deaf.
-func (d *device) tell(e event) {
-	select {
-	case d.events <- e:
-	default:
-		d.fleet.log.Warn("a device cannot keep up with what it is sent", "device", d.id)
+// hear keeps an event for who acts. What a device cannot keep up with is dropped: a real one would be as deaf.
+func (d *device) hear(e event) {
+	d.mu.Lock()
+	fits := len(d.events) < maxEvents
+	if fits {
+		d.events = append(d.events, e)
 	}
+	d.mu.Unlock()
+	if !fits {
+		d.fleet.log.Warn("a device cannot keep up with what it is sent", "device", d.id)
+		return
+	}
+	d.tell()
 }
 
 // answered takes the answer to a twin request, on the driver's goroutine.
@@ -76,7 +81,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 		if properties, version, ok := e.parse(); ok {
 			d.toldDesired(&e, properties, version)
 		}
-		d.tell(e)
+		d.hear(e)
 	case op.reports():
 		r := Report{Index: d.index, Connectivity: op.connectivity, Version: in.Version, Acked: now, Sent: op.Sent, Answered: op.answers}
 		d.mu.Lock()
@@ -139,8 +144,8 @@ func statusOutcome(status int) metrics.Outcome {
 	}
 }
 
-// act does what an event asks for.
-func (d *device) act(conn link.Conn, a *agenda, e event) {
+// react does what an event asks for.
+func (d *device) react(conn link.Conn, a *agenda, e event) {
 	if e.method != "" {
 		d.answerMethod(a, e)
 		a.answer(conn, time.Now())
@@ -206,7 +211,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		return
 	}
 	now := time.Now()
-	rid := d.begin(d.group.report, &operation{answers: version, writes: true}, now, now)
+	rid := d.started(d.group.report, &operation{answers: version, writes: true}, now, now)
 	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 

@@ -12,8 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
+	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/chance"
@@ -31,7 +33,10 @@ type Fleet struct {
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	killed   atomic.Bool // as ctx, without its lock
+	running  sync.WaitGroup // devices, and their goroutines
+	alarms   timers.Set
+	blocking bool // the driver's Publish may wait
 	active   *roster.Roster // which devices are started and not scaled away
 	streams  streams
 	protocol protocol.Protocol
@@ -90,6 +95,9 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), streams: newStreams(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
 		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation.Rotation), protocol: cfg.Target.Protocol(),
+	}
+	if d, ok := cfg.Driver.(link.Blocking); ok {
+		f.blocking = d.Blocking()
 	}
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
@@ -252,7 +260,8 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 	}
 	d := f.devices[f.order[place]]
 	if up {
-		if d.over == nil {
+		if !d.ran {
+			d.ran = true
 			f.ran++
 		}
 		d.start(intended)
@@ -267,6 +276,7 @@ func (f *Fleet) Finish() {
 	if !f.finished() {
 		f.end = time.Now()
 		close(f.over)
+		f.tell()
 	}
 }
 
@@ -287,10 +297,21 @@ func (f *Fleet) Stop(ctx context.Context) {
 	for f.Active() > 0 {
 		f.move(roster.Everyone, false, f.end)
 	}
-	stop := context.AfterFunc(ctx, f.cancel)
+	stop := context.AfterFunc(ctx, func() {
+		f.killed.Store(true)
+		f.cancel()
+		f.tell()
+	})
 	defer stop()
 	f.running.Wait()
 	f.cancel()
+}
+
+// tell says to all devices that something has happened.
+func (f *Fleet) tell() {
+	for _, d := range f.devices {
+		d.tell()
+	}
 }
 
 // Storm cuts the connections of a share, from 0 to 1, of the active devices of some groups, or of all when none is
@@ -302,11 +323,21 @@ func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...
 		return f.active.IsActive(place) && (len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name))
 	}
 	for _, x := range f.calendar.Storm(round, len(f.order), hits, share, within) {
-		select {
-		case f.devices[f.order[x.Place]].cut <- now.Add(x.After):
+		if f.devices[f.order[x.Place]].cutAt(now.Add(x.After)) {
 			cut++
-		default: // one cut is on its way to it already
 		}
 	}
 	return cut
+}
+
+// cutAt has a storm cut the connection at a time; false when one cut is on its way to it already.
+func (d *device) cutAt(at time.Time) bool {
+	d.mu.Lock()
+	fits := d.cut.IsZero()
+	if fits {
+		d.cut = at
+	}
+	d.mu.Unlock()
+	d.tell()
+	return fits
 }

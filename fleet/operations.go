@@ -13,9 +13,9 @@ import (
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
-// begin counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
+// started counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
 // the target until free.
-func (d *device) begin(series *metrics.Series, op *operation, intended, free time.Time) string {
+func (d *device) started(series *metrics.Series, op *operation, intended, free time.Time) string {
 	op.Started = series.StartAfter(intended, free, time.Now())
 	op.deadline = op.Sent.Add(d.group.Timeout)
 	if hook := d.fleet.cfg.OnReporting; hook != nil && op.reports() {
@@ -45,7 +45,7 @@ func (d *device) take(rid string) *operation {
 	more := d.waiting.len() > 0 || d.leaving
 	d.mu.Unlock()
 	if more {
-		d.poke()
+		d.tell()
 	}
 	return op
 }
@@ -57,23 +57,8 @@ func (d *device) counted() {
 	leaving := d.leaving
 	d.mu.Unlock()
 	if leaving {
-		d.poke()
+		d.tell()
 	}
-}
-
-// awaitEnding waits until all that drivers' goroutines have taken is counted: who waits for the device reads its account.
-func (d *device) awaitEnding() {
-	d.leave(true)
-	defer d.leave(false)
-	for d.isEnding() {
-		<-d.wake
-	}
-}
-
-func (d *device) isEnding() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ending > 0
 }
 
 // makeRoom notes that n operations are about to end. The caller holds the lock.
@@ -112,7 +97,7 @@ func (d *device) ask(conn link.Conn, rid string, m link.Message) {
 }
 
 func (d *device) getTwin(conn link.Conn, intended time.Time) {
-	rid := d.begin(d.group.twinGet, &operation{twinGet: true}, intended, intended)
+	rid := d.started(d.group.twinGet, &operation{twinGet: true}, intended, intended)
 	d.ask(conn, rid, d.fleet.protocol.GetTwin(d.who, rid))
 }
 
@@ -139,7 +124,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 		}
 	}
 	body = append(body, '}')
-	rid := d.begin(d.group.report, &operation{connectivity: d.connectivity, writes: true}, intended, free)
+	rid := d.started(d.group.report, &operation{connectivity: d.connectivity, writes: true}, intended, free)
 	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
 }
 
@@ -164,7 +149,7 @@ func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 		d.topic = d.fleet.protocol.Telemetry(d.who)
 	}
 	op := new(operation)
-	rid := d.begin(d.group.telemetry, op, intended, free)
+	rid := d.started(d.group.telemetry, op, intended, free)
 	if measured {
 		d.expect(turn, intended, free, op.Sent)
 	}

@@ -54,18 +54,10 @@ func (d *device) offer(c command) {
 		c.act.series.Drop(c.intended, metrics.DropInFlight)
 		return
 	}
-	d.poke()
+	d.tell()
 }
 
-// poke tells the device that something waits.
-func (d *device) poke() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
-
-// begin starts an operation that is due in the device's own schedule, or lets it wait or drop.
+// due starts an operation that is due in the device's own schedule, or lets it wait or drop.
 func (d *device) due(conn link.Conn, c command) {
 	if d.fleet.paused.Load() {
 		c.act.series.Drop(c.intended, metrics.DropPaused)
@@ -131,7 +123,7 @@ func (d *device) dropWaiting(why error) {
 // somebody would not wait, and it took the time until now at least.
 func (d *device) giveUpWaiting() {
 	outcome, reason := metrics.Timeout, neverItsTurn
-	if d.fleet.ctx.Err() != nil {
+	if d.fleet.killed.Load() {
 		outcome, reason = metrics.Unanswered, stoppedFirst
 	}
 	for _, c := range d.takeWaiting() {

@@ -18,6 +18,8 @@ type agenda struct {
 
 	end, renew, timeout time.Time
 	cut                 time.Time
+
+	retired bool // nothing of its own is left on it
 }
 
 // first is the earliest of the times of an agenda and of the device's tasks.
@@ -61,7 +63,7 @@ func (a *agenda) answer(conn link.Conn, now time.Time) {
 // retire takes off the agenda what the device does on its own.
 func (d *device) retire(a *agenda) {
 	far := time.Now().Add(never)
-	a.end, a.renew = far, far
+	a.end, a.renew, a.retired = far, far, true
 	for i := range d.tasks {
 		d.tasks[i].next = far
 	}
@@ -74,14 +76,16 @@ func (d *device) nextOf(r schedule.Rhythm, c *schedule.Cursor, after time.Time) 
 
 // plan makes the agenda of a new connection. What comes at once does; the later ones, and what does not, at the device's own
 // phase of the fleet's schedule, whatever happened before.
-func (d *device) plan(now time.Time) *agenda {
+func (d *device) plan(now time.Time) {
 	d.closeGap(now)
 	far := now.Add(never)
-	a := &agenda{end: far, renew: far, timeout: far, cut: far}
+	a := &d.plans
+	*a = agenda{end: far, renew: far, timeout: far, cut: far}
 	d.retire(a)
 	if d.fleet.finished() {
-		return a
+		return
 	}
+	a.retired = false
 	for i, x := range d.group.activities {
 		t := &d.tasks[i]
 		switch t.rhythm = x.rhythm(d.index); {
@@ -102,38 +106,40 @@ func (d *device) plan(now time.Time) *agenda {
 		a.renew = now.Add(d.fleet.calendar.Renewal(d.index, d.turns.renewals, t.Life, t.Margin, t.Spread))
 		d.turns.renewals++
 	}
-	return a
 }
 
-// follow is the connected device: it starts what is due and acts on what arrives, until the
-// connection ends; it returns why.
-func (d *device) follow(conn link.Conn, lost <-chan error) error {
-	a, over := d.plan(time.Now()), d.fleet.over
-	timer := time.NewTimer(time.Until(d.first(a)))
-	defer timer.Stop()
-	for {
-		select {
-		case <-d.ctx.Done():
-			return errStopped
-		case <-over:
-			over = nil
-			d.retire(a)
-		case err := <-lost:
-			return err
-		case e := <-d.events:
-			d.act(conn, a, e)
-		case <-d.wake:
-			d.startWaiting(conn)
-		case at := <-d.cut:
-			a.cut = at
-		case <-timer.C:
-			if err := d.fire(conn, a, time.Now()); err != nil {
-				return err
-			}
-		}
-		a.timeout = d.nextTimeout(a.timeout)
-		timer.Reset(time.Until(d.first(a)))
+// follow is the connected device: it starts what is due and acts on what has arrived.
+func (d *device) follow(session *opened, now time.Time) {
+	a := &d.plans
+	if session.over {
+		d.depart(errors.Join(link.ErrLost, session.lost), now)
+		return
 	}
+	d.mu.Lock()
+	events, at := d.events, d.cut
+	d.events, d.cut = nil, time.Time{}
+	d.mu.Unlock()
+	if !at.IsZero() {
+		a.cut = at
+	}
+	for _, e := range events {
+		d.react(d.conn, a, e)
+	}
+	d.startWaiting(d.conn)
+	if !d.first(a).After(now) {
+		if err := d.fire(d.conn, a, now); err != nil {
+			d.depart(err, now)
+			return
+		}
+	}
+	if d.halted() {
+		d.depart(errStopped, now)
+		return
+	}
+	if d.fleet.finished() && !a.retired {
+		d.retire(a)
+	}
+	a.timeout = d.nextTimeout(a.timeout)
 }
 
 // fire starts everything whose time has come, and says why the session is over when it is.
@@ -177,43 +183,38 @@ var errCut = errors.New("the connection was cut")
 const strangersTick = 20 * time.Millisecond
 
 // drain waits, before a polite farewell, until the operations under way are answered or their time is up. What waits for
-// them is still started, until it would have run out of time had it been sent at once. It is false when the connection was
-// lost meanwhile.
-func (d *device) drain(conn link.Conn, lost <-chan error, why error) bool {
-	d.leave(true)
-	defer d.leave(false)
-	now := time.Now()
-	a, deaf, patient := &agenda{timeout: now}, now.Add(d.fleet.longest), now.Add(d.group.Timeout)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		now = time.Now()
-		if d.worksOff(why) && now.Before(patient) {
-			d.startWaiting(conn)
+// them is still started, until it would have run out of time had it been sent at once.
+func (d *device) drain(session *opened, now time.Time) {
+	a := &d.plans
+	switch {
+	case session.over:
+		d.abandon(d.why)
+		return
+	case d.fleet.killed.Load():
+		d.leaves()
+		return
+	}
+	d.mu.Lock()
+	events := d.events
+	d.events = nil
+	d.mu.Unlock()
+	if !errors.Is(d.why, errStopped) {
+		for _, e := range events {
+			d.react(d.conn, a, e)
 		}
-		// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
-		if d.underWay(now.Before(deaf)) == 0 {
-			return true
-		}
-		a.timeout = d.nextTimeout(a.timeout)
-		wait := a.timeout.Sub(now)
-		if d.halted() && d.group.Listens {
-			wait = min(wait, strangersTick)
-		}
-		timer.Reset(wait)
-		select {
-		case e := <-d.events:
-			if !errors.Is(why, errStopped) {
-				d.act(conn, a, e)
-			}
-		case <-d.wake:
-		case <-timer.C:
-			d.sweep(time.Now())
-		case <-lost:
-			return false
-		case <-d.fleet.ctx.Done():
-			return true
-		}
+	}
+	d.sweep(now)
+	if d.worksOff(d.why) && now.Before(d.patient) {
+		d.startWaiting(d.conn)
+	}
+	// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
+	if d.underWay(now.Before(d.deaf)) == 0 {
+		d.leaves()
+		return
+	}
+	a.timeout = d.nextTimeout(now)
+	if d.halted() && d.group.Listens && a.timeout.After(now.Add(strangersTick)) {
+		a.timeout = now.Add(strangersTick)
 	}
 }
 

@@ -35,8 +35,6 @@ type Options struct {
 	// Handler takes messages, one at a time, in the order of their arrival. It must not block, and
 	// keeps nothing of a message. Required.
 	Handler func(Message)
-	// Lost is called once when the connection ends without Close or Abort. Required.
-	Lost func(error)
 }
 
 // Driver makes connections. It is safe for concurrent use.
@@ -46,15 +44,22 @@ type Driver interface {
 	Connect(ctx context.Context, o Options) (Conn, error)
 }
 
+// Blocking is a Driver that says whether Publish of its connections may wait. One that does not say it never does.
+type Blocking interface{ Blocking() bool }
+
 // Conn is one connection. It is safe for concurrent use.
 type Conn interface {
-	// Subscribe waits for the acknowledgement of all filters; one that was refused is a *SubscriptionError.
-	Subscribe(ctx context.Context, filters ...Filter) error
+	// Serve lets messages and acknowledgements arrive until the connection has ended. It returns when nothing of it is left: nil
+	// after Close or Abort, else why it was lost. It is called once, by a goroutine that has nothing else to do.
+	Serve() error
+	// Subscribe asks for messages without waiting. done is called exactly once: when all filters are acknowledged, or with an
+	// error; one that was refused is a *SubscriptionError. It must not block.
+	Subscribe(done func(error), filters ...Filter)
 	// Publish sends a message without waiting. done is called exactly once: when the message is
 	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error, ErrLost among them. It must not block.
 	Publish(m Message, done func(error))
-	// Close says DISCONNECT and waits for the driver's goroutines.
+	// Close says DISCONNECT and ends the connection. It does not wait: Serve returns when that is done.
 	Close()
-	// Abort cuts the connection without a word, as a lost network does; Lost is not called.
+	// Abort cuts the connection without a word, as a lost network does. It does not wait.
 	Abort()
 }
