@@ -145,7 +145,6 @@ func TestArrows(t *testing.T) {
 		},
 		"cmd":                  {""},
 		"internal/archtest":    {},
-		"internal/integration": {""},
 		"test":                 {""},
 		"grafana":              {"metrics"},
 		"configs":              {},
