@@ -66,7 +66,7 @@ fuzz: ## Every fuzz target for FUZZTIME.
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 golden: ## Rewrite the golden files.
-	$(GO) test ./... -update
+	$(GO) test $$(git grep -lE 'flag.Bool\("update"|terminaltest"' -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|') -update
 
 clean:
 	rm -rf bin

@@ -20,9 +20,9 @@ import (
 const (
 	StateWaiting    = "waiting"    // not started yet, or scaled away
 	StateConnecting = "connecting" // dialling, waiting for CONNACK, subscribing
-	StateConnected  = "connected"
-	StateBackoff    = "backoff" // lost its connection, or was refused; waits to retry
-	StateOffline    = "offline" // its session is over; waits for the next one
+	StateConnected  = "connected"  // does what is due
+	StateBackoff    = "backoff"    // lost its connection, or was refused; waits to retry
+	StateOffline    = "offline"    // its session is over; waits for the next one
 )
 
 // Target is where the devices connect.

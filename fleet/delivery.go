@@ -41,8 +41,8 @@ func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n, op: op}
 }
 
-// delivered notes that a subscriber has a message of this device. A copy that it had before, or one that
-// came too late, counts as nothing.
+// delivered notes that a subscriber has a message of this device. A copy that it had before counts as nothing, and one that came
+// after its time as none, also when that is noticed first.
 func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	d.mu.Lock()
 	x := d.deliveries[turn]
@@ -59,7 +59,11 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	}
 	d.ending++
 	d.mu.Unlock()
-	x.op.End(now, metrics.OK)
+	outcome := metrics.OK
+	if now.After(x.deadline) {
+		outcome = metrics.Timeout
+	}
+	x.op.End(now, outcome)
 	d.counted()
 }
 

@@ -139,3 +139,33 @@ func TestDeliveriesWithoutSomebody(t *testing.T) {
 		}
 	})
 }
+
+// What reaches a subscriber after its time was not delivered, also when its sender is just connecting and has not noticed.
+func TestALateDeliveryIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.twins = false
+		sensors := fleet.Group{
+			Name: "sensors", IDs: []string{"sensors-0"}, Telemetry: fleet.Telemetry{Every: 200 * time.Millisecond, Deliveries: 1}, Timeout: time.Second,
+		}
+		boards := fleet.Group{Name: "boards", First: 1, IDs: []string{"boards-0"}, Listens: true}
+		rec := metrics.NewRecorder(metrics.Options{})
+		f, err := fleet.New(fleet.Config{Groups: []fleet.Group{sensors, boards}, Target: h, Driver: h, Recorder: rec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 2, 0)
+		time.Sleep(3 * time.Second)
+		good := rec.Snapshot().Find(metrics.OpDelivery, "sensors").Count(metrics.OK)
+		h.set(func() { h.lag = 1500 * time.Millisecond })
+		time.Sleep(900 * time.Millisecond)
+		h.stall(time.Hour)
+		h.drop("sensors-0")
+		time.Sleep(5 * time.Second)
+		f.Stop(t.Context())
+		x := rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if good < 10 || x.Count(metrics.OK) != good || x.Count(metrics.Timeout) < 4 || x.Started() != x.Ended() {
+			t.Errorf("%d delivered in time, then %d more; %d timed out of %d", good, x.Count(metrics.OK)-good, x.Count(metrics.Timeout), x.Started())
+		}
+	})
+}

@@ -22,7 +22,8 @@ import (
 	"github.com/twinfleet/twinfleet/schedule/roster"
 )
 
-// Fleet is running devices. Start, Scale, Load and Storm may be used from one goroutine at a time.
+// Fleet is running devices. Scale, ScaleGroups, Arrive, Storm, Active, Ran and Stop are for one goroutine at a time; the others may be used from
+// any.
 type Fleet struct {
 	cfg     Config
 	log     *slog.Logger
@@ -84,7 +85,7 @@ type group struct {
 	activities                                     []*activity
 }
 
-// New makes a fleet whose devices all wait.
+// New makes a fleet whose devices all wait. It is an error when Target, Driver or Recorder is missing, or an Activity cannot be done.
 func New(cfg Config) (*Fleet, error) {
 	if cfg.Target == nil || cfg.Driver == nil || cfg.Recorder == nil {
 		return nil, errors.New("a fleet needs a target, a driver and a recorder")
@@ -206,7 +207,7 @@ func (f *Fleet) returned(d *device) {
 // answer what they are asked; what becomes due meanwhile is dropped and counted.
 func (f *Fleet) Pause(paused bool) { f.paused.Store(paused) }
 
-// Reported is what a device last sent and had acknowledged; ok is false when nothing was.
+// Reported is what a device last sent and had acknowledged; ok is false when nothing was, or when the protocol tells no $version.
 func (f *Fleet) Reported(index int) (r Report, ok bool) {
 	d := f.devices[index]
 	d.mu.Lock()

@@ -13,7 +13,7 @@ import (
 type Group struct {
 	Name  string   // in metrics
 	IDs   []string // one a device
-	First int      // index of the group's first device in the fleet
+	First int      // how many devices the groups before have; it is not checked
 
 	Report    Reporting        // what goes into twins; zero reports nothing
 	Telemetry Telemetry        // messages; zero sends none
@@ -50,9 +50,9 @@ type Reporting struct {
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration       // 0 sends only what a stage's rate asks for
+	Every   time.Duration       // 0 sends only what Fleet.Load asks for, with Rated
 	Gaps    chance.Distribution // between two messages, by chance, instead of Every; the zero value is Every
-	Rated   bool                // takes its turn when a stage asks the fleet for a rate of messages
+	Rated   bool                // takes its turn when Fleet.Load asks for messages
 	Payload payload.Source      // of a message; nil sends {}
 	QoS     byte                // 0 to 2
 	Retain  bool                // set the retain flag

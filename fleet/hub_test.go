@@ -25,10 +25,11 @@ import (
 type hub struct {
 	mu       sync.Mutex
 	latency  time.Duration
-	stalled  time.Time // until when nothing is answered
-	code     byte      // of CONNACK
-	away     bool      // dialling fails
-	mute     bool      // nothing that is published is answered
+	lag      time.Duration // of a message to its subscribers, on top
+	stalled  time.Time     // until when nothing is answered
+	code     byte          // of CONNACK
+	away     bool          // dialling fails
+	mute     bool          // nothing that is published is answered
 	twins    bool
 	dials    map[string][]time.Time
 	reports  map[string][]string // bodies by device, in order
@@ -202,7 +203,7 @@ func (h *hub) route(m link.Message) {
 				n = h.copies(m)
 			}
 			for range n {
-				time.AfterFunc(h.latency, func() {
+				time.AfterFunc(h.latency+h.lag, func() {
 					c.mu.Lock()
 					closed := c.closed
 					c.mu.Unlock()

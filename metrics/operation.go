@@ -34,7 +34,7 @@ const (
 	OpJob          Operation = "job"           // a job, from its creation to its end
 	OpFreshness    Operation = "freshness"     // from the acknowledgement of a report to its first appearance in a query
 	OpRecovery     Operation = "recovery"      // from the loss of connections until 99 % of the devices are back
-	OpOther        Operation = "other"
+	OpOther        Operation = "other"         // one that the Recorder does not know
 )
 
 // row is what is known of an operation.
@@ -137,12 +137,12 @@ func (o Outcome) String() string {
 
 // The reasons why a scheduled operation was never sent. Any other is counted as DropOther.
 const (
-	DropInFlight     = "in_flight"    // too many of its kind were unanswered
+	DropInFlight     = "in_flight"    // its device, or the audit, had too many unanswered operations
 	DropNotConnected = "disconnected" // its device had no connection
 	DropStopped      = "stopped"      // the run ended first
 	DropPaused       = "paused"       // a stage paused the fleet
-	DropOther        = "other"
-	reasons          = 5 // how many there are
+	DropOther        = "other"        // any other reason
+	reasons          = 5              // how many there are
 )
 
 // DropReasons are all of them, in the order in which reports and /metrics list them.

@@ -8,7 +8,7 @@ type Observer interface {
 	// Begin is given the record as far as it is known; the Observer keeps nothing of it. Its error fails the run, before
 	// anything was started.
 	Begin(r *Run) error
-	// Event is told what happened. Nothing in it is a secret, nor anything that would move a cursor.
+	// Event is told what happened. There is no secret in it, and no control character.
 	Event(e Event)
 	// Sample is told the figures, once a second and once more at the end.
 	Sample(s Sample)

@@ -7,12 +7,14 @@ import (
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
-// Reports are the times, in a stage, at which operations of its report_rate are due; none without one.
+// Reports are the times, from the beginning of a stage, at which operations of its report_rate are due; none without one.
+// Stages are counted from 0.
 func (s *Scenario) Reports(stage int) iter.Seq[time.Duration] {
 	return s.arrivals(stage, "report_rate", s.Stages[stage].ReportRate)
 }
 
-// Messages are those of its telemetry_rate.
+// Messages are the times, from the beginning of a stage, at which operations of its telemetry_rate are due; none without one.
+// Stages are counted from 0.
 func (s *Scenario) Messages(stage int) iter.Seq[time.Duration] {
 	return s.arrivals(stage, "telemetry_rate", s.Stages[stage].TelemetryRate)
 }

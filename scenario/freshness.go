@@ -20,7 +20,7 @@ const (
 
 // Freshness is the freshness audit.
 type Freshness struct {
-	Probe     time.Duration // 0 for no probes
+	Probe     time.Duration // time between probes; 0 for none
 	Sample    int           // devices at the most
 	Query     string        // a probe of the scenario's own
 	Tolerance time.Duration // how much older than what was acknowledged a result may be

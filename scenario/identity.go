@@ -25,8 +25,8 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
-// Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of its parts
-// is set; with none the run makes identities with symmetric keys of their own.
+// Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of File,
+// Key and X509 is set; with none the run makes identities with symmetric keys of their own.
 type Identity struct {
 	File    string      // of connection strings; empty for none
 	Devices []DeviceKey // of the file, as many as the group has devices
@@ -44,7 +44,7 @@ type DeviceKey struct {
 // X509 is devices with certificates.
 type X509 struct {
 	CA, Key    string           // files of the authority, in PEM
-	Authority  *tls.Certificate // of these files, with those above it below a root; nil when the run makes one in memory, or with Thumbprint
+	Authority  *tls.Certificate // certificate, those above it but for the root, and key, of these files; nil when the run makes one in memory, or with Thumbprint
 	Thumbprint bool             // devices sign their certificates themselves, and the hub knows their thumbprints
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
-// Options of Load.
+// Options of Load and Decode.
 type Options struct {
 	// Set overrides keys: "fleet.groups.robots.count=10", "seed=7". Items of a list are named by their
 	// number, groups[0], or by their name.
@@ -54,7 +54,8 @@ func ReadFile(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// Decode checks a scenario. The file's name is for messages, and names the scenario if it does not itself.
+// Decode checks a scenario. Mistakes in it are a problem.List. The file's name is for messages, and names the scenario if it does
+// not itself.
 func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv

@@ -166,7 +166,7 @@ func (t *Stage) Goals() string {
 	return strings.Join(parts, ", ")
 }
 
-// ActiveAt is how many devices of each group are active at the end of a stage; nil when no stage tells groups apart.
+// ActiveAt is how many devices of each group are active at the end of a stage, counted from 0; nil when no stage tells groups apart.
 func (s *Scenario) ActiveAt(stage int) []int { return s.Stages[stage].active }
 
 // Roster is the fleet before the first stage, and the indexes of the devices in the order in which they start: those who

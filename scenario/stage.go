@@ -38,9 +38,9 @@ type Storm struct {
 
 // HubFault makes the embedded hub misbehave from the start of a stage.
 type HubFault struct {
-	Refuse   time.Duration // close new connections
-	Stall    time.Duration // read and answer nothing
-	Restart  time.Duration // close all connections and refuse new ones
+	Refuse   time.Duration // for how long to close new connections; 0 for not at all
+	Stall    time.Duration // for how long to read and answer nothing; likewise
+	Restart  time.Duration // close all connections and refuse new ones for so long; likewise
 	DropAcks float64       // share of the answers that are not sent, until the stage ends
 	Service  *ServiceModel // the time that twin operations of devices take, until the stage ends
 }

@@ -33,8 +33,8 @@ type TagStep struct {
 
 // QueryStep runs a query until its result has the expected size.
 type QueryStep struct {
-	Name   string        // of one of the service's queries; or
-	SQL    string        // a query of its own
+	Name   string        // of one of the service's queries; this or SQL
+	SQL    string        // a query of its own; this or Name
 	Expect int           // below 0 expects nothing
 	Within time.Duration // how long to repeat it until the result is as expected
 }

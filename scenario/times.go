@@ -21,7 +21,7 @@ func (g *Group) Backoffs() (lost, throttled schedule.Backoff) {
 	}
 }
 
-// QueryTimes is when the i-th query runs that has no cron expression. The phases of the queries are spread, so
+// QueryTimes is when Queries[i] runs, which must have no cron expression. The phases of the queries are spread, so
 // that they do not beat in step.
 func (s *Service) QueryTimes(i int) schedule.Every {
 	every := s.Queries[i].Every

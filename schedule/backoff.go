@@ -15,7 +15,7 @@ import (
 type Backoff struct {
 	Base              time.Duration // before the second attempt, and never less
 	Max               time.Duration // never more; Base when it is less than that
-	StepLow, StepHigh time.Duration // both 0 always waits Base, and with Base 0 as ExponentialBackoff
+	StepLow, StepHigh time.Duration // bounds of r; both 0 always waits Base, and with Base 0 as ExponentialBackoff
 
 	atOnce bool
 }
@@ -47,7 +47,7 @@ func NoBackoff() Backoff { return Backoff{atOnce: true} }
 // IsZero reports whether the back-off is the zero value, which nobody chose.
 func (b Backoff) IsZero() bool { return b == Backoff{} }
 
-// Delay is the wait after n attempts in vain, for a random u in [0,1).
+// Delay is the n-th wait, counted from 0, for a random u in [0,1): Delay(0, u) follows the first attempt that failed.
 func (b Backoff) Delay(n int, u float64) time.Duration {
 	if b.atOnce {
 		return 0

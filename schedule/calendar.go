@@ -37,12 +37,12 @@ func (c Calendar) Reports(index int, period time.Duration, gaps chance.Distribut
 	return rhythm(c.reports, c.seed, index, period, gaps, sync)
 }
 
-// Messages is when a device sends a message on its own, likewise.
+// Messages is when a device sends a message on its own: as Reports says of reports.
 func (c Calendar) Messages(index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
 	return rhythm(c.messages, c.seed+1, index, period, gaps, sync)
 }
 
-// Activity is when a device does something else on its own, likewise.
+// Activity is when a device does something else on its own, by its name: as Reports says of reports.
 func (c Calendar) Activity(name string, index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
 	stream := chance.NewStream(c.seed, "activity gaps "+name)
 	return rhythm(stream, stream.Key(), index, period, gaps, sync)
@@ -83,11 +83,11 @@ func (c Calendar) Renewal(index int, n int64, life, margin, spread time.Duration
 // Cut is a connection that a storm cuts.
 type Cut struct {
 	Place int           // in the order in which devices start
-	After time.Duration // the storm's begin
+	After time.Duration // since the storm began
 }
 
 // Storm is the cuts of a round: of a share of the devices that may be hit, each at a random time within a span.
-// hits tells which, by the place, of so many; nil is all of them.
+// Places are counted from 0, up to places; hits says whether the device at one may be hit, and nil allows all.
 func (c Calendar) Storm(round, places int, hits func(place int) bool, share float64, within time.Duration) []Cut {
 	var among []int
 	for place := range places {

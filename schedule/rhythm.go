@@ -34,8 +34,8 @@ func (r Rhythm) gap(turn int64) time.Duration {
 	return max(1, d)
 }
 
-// After is the first due time later than t. With random gaps t must not go back, beyond what is due already, from one
-// call with a cursor to the next.
+// After is the first due time later than t. With random gaps, calls with one cursor must not ask for an
+// earlier t than the call before, unless the time that it gave has yet to come.
 func (r Rhythm) After(c *Cursor, t time.Duration) time.Duration {
 	if r.gaps.IsZero() {
 		next, _ := r.every.After(t)

@@ -143,12 +143,11 @@ func TestArrows(t *testing.T) {
 			"scenario", "fleet", "internal/backend", "internal/generator", "internal/identity", "internal/ledger",
 			"internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule",
 		},
-		"cmd":                  {""},
-		"internal/archtest":    {},
-		"internal/integration": {""},
-		"test":                 {""},
-		"grafana":              {"metrics"},
-		"configs":              {},
+		"cmd":               {""},
+		"internal/archtest": {},
+		"test":              {""},
+		"grafana":           {"metrics"},
+		"configs":           {},
 	}
 	for room, rooms := range contractRooms() {
 		allowed[room] = rooms

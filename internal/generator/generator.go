@@ -1,5 +1,5 @@
 // Package generator is what is known of the load generator: a Sample of this process and of the whole machine, once a second
-// and at the end of each stage, and how late operations Started. Package meter takes the samples; package judge says by them
+// and at the end of each stage, and how late operations started. Package meter takes the samples; package judge says by them
 // whether the load that a stage asked for was delivered.
 package generator
 

@@ -1,5 +1,5 @@
 // Package ledger keeps the record of a run while it goes on, and tells of it: whoever learns something writes it here, and
-// nobody else writes the record or tells an Observer.
+// until all of them have ended nobody else writes the record or tells an Observer.
 package ledger
 
 import (

@@ -140,7 +140,7 @@ func (h Histogram) Mean() time.Duration {
 	return time.Duration(float64(h.Sum) / float64(h.Count) * float64(time.Microsecond))
 }
 
-// Minimum is the smallest value, to the histogram's precision.
+// Minimum is the smallest value, to the histogram's precision; 0 when there is none.
 func (h Histogram) Minimum() time.Duration {
 	if h.Count == 0 {
 		return 0
@@ -150,7 +150,7 @@ func (h Histogram) Minimum() time.Duration {
 	return time.Duration(int64(first-row<<rowBits)<<row) * time.Microsecond
 }
 
-// Maximum is the largest value.
+// Maximum is the largest value; 0 when there is none.
 func (h Histogram) Maximum() time.Duration { return time.Duration(h.Max) * time.Microsecond }
 
 // Below counts the values up to d, to the histogram's precision.

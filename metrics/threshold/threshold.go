@@ -53,7 +53,7 @@ func pattern() *regexp.Regexp {
 // Parse reads a threshold. The selector is an operation, "twin_report", or one of its
 // series: "twin_report{group=robots}", "query{name=redmond}"; or "devices". Values carry units. Latencies run from
 // the intended time unless the aggregation says from=sent: "p(95, from=sent) < 50ms".
-// Errors match ErrInvalid.
+// Operations are those of metrics.Operations: one of a program's own has no thresholds. Errors match ErrInvalid.
 func Parse(selector, expr string) (Threshold, error) {
 	t := Threshold{Selector: selector, Expr: expr}
 	if err := t.parseSelector(selector); err != nil {

@@ -8,7 +8,7 @@ type Verdict struct {
 	NoData    bool   `json:"no_data,omitempty"` // nothing was observed; that is not a pass
 	// CannotSay is that the threshold was neither met nor missed: the load was not the one that was asked for, as Why says.
 	CannotSay bool   `json:"cannot_say,omitempty"`
-	Why       string `json:"why,omitempty"` // nothing can be said; empty unless CannotSay
+	Why       string `json:"why,omitempty"` // why nothing can be said; empty unless CannotSay
 }
 
 // Missed reports whether it is sure that the threshold was missed, or that there was nothing to judge.

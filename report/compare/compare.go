@@ -28,9 +28,9 @@ type Options struct {
 
 // Margins are by how much a figure may be worse, as shares. A zero value stands for the default.
 type Margins struct {
-	P50    float64 // 0.1
-	P95    float64 // 0.15
-	P99    float64 // 0.25
+	P50    float64 // of the median; 0.1
+	P95    float64 // of the 95th percentile; 0.15
+	P99    float64 // of the 99th percentile; 0.25
 	Rate   float64 // of operations that ended in a second; 0.1
 	Errors float64 // of what was due, for errors, throttled, unanswered and dropped operations; 0.001
 }
@@ -54,13 +54,13 @@ type Verdict string
 
 // The verdicts.
 const (
-	Worse    Verdict = "worse"
-	Vanished Verdict = "vanished" // it happened before, and never after: worse
-	Appeared Verdict = "appeared" // it never happened before: the loads differ
-	Differs  Verdict = "differs"  // it happened more often, or less, which is neither good nor bad
-	NotWorse Verdict = "not worse"
-	Better   Verdict = "better"
-	TooShort Verdict = "too short to tell"
+	Worse    Verdict = "worse"             // by more than the margin
+	Vanished Verdict = "vanished"          // it happened before, and never after: worse
+	Appeared Verdict = "appeared"          // it never happened before: the loads differ
+	Differs  Verdict = "differs"           // it happened more often, or less, which is neither good nor bad
+	NotWorse Verdict = "not worse"         // by more than the margin
+	Better   Verdict = "better"            // and that is certain
+	TooShort Verdict = "too short to tell" // the runs are, for such a margin
 	// LateStart is of a latency that is worse, while the machine was too busy to start operations in time.
 	LateStart Verdict = "started late"
 	TooFew    Verdict = "too few" // operations, for such a figure, whatever the length; passed over
@@ -71,9 +71,9 @@ type Answer string
 
 // The answers.
 const (
-	SomethingWorse Answer = "worse"
-	NothingWorse   Answer = "not_worse"
-	CannotTell     Answer = "cannot_tell"
+	SomethingWorse Answer = "worse"       // a figure is
+	NothingWorse   Answer = "not_worse"   // no figure is
+	CannotTell     Answer = "cannot_tell" // no figure is worse, and of some it cannot be told
 )
 
 // Unit is what a figure is measured in.
@@ -81,10 +81,10 @@ type Unit string
 
 // The units.
 const (
-	Seconds   Unit = "seconds"
-	PerSecond Unit = "per_second"
-	Share     Unit = "share" // of what was due
-	Number    Unit = "number"
+	Seconds   Unit = "seconds"    // a latency
+	PerSecond Unit = "per_second" // a rate
+	Share     Unit = "share"      // of what was due
+	Number    Unit = "number"     // a count
 )
 
 // Row is one figure of one operation, or of one group's, in both runs. Change, Low and High are shares of Before; of a

@@ -21,10 +21,10 @@ type Mark string
 
 // The marks.
 const (
-	Good Mark = "good"
+	Good Mark = "good" // as it should be
 	Warn Mark = "warn" // a reader must know it; the run did not fail by it
-	Bad  Mark = "bad"
-	None Mark = "" // neither
+	Bad  Mark = "bad"  // the run failed by it
+	None Mark = ""     // neither
 )
 
 func goodIf(ok bool, otherwise Mark) Mark {

@@ -8,7 +8,7 @@ import (
 const curveWidth = 60
 
 // Spark draws whole numbers as a line of bars, the highest as a full block; neighbours are added up
-// until there are at most curveWidth. A number above 0 is never drawn as nothing.
+// until there are at most 60. A number above 0 is never drawn as nothing.
 func Spark(values []int) string {
 	for len(values) > curveWidth {
 		half := make([]int, 0, (len(values)+1)/2)

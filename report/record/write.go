@@ -19,7 +19,7 @@ import (
 
 // The files of a record.
 const (
-	File         = "record.jsonl"
+	File         = "record.jsonl"  // the record, a line for each thing that was told
 	ScenarioFile = "scenario.yaml" // as it was run, without secrets
 )
 

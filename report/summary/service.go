@@ -25,7 +25,7 @@ type Wave struct {
 	Patched  int     `json:"patched"`      // twins written
 	Told     int     `json:"told"`         // devices that were notified
 	Answered int     `json:"answered"`     // devices that answered in reported
-	Failed   int     `json:"failed"`       // devices that had not answered in time
+	Failed   int     `json:"failed"`       // devices that had not answered in time, or been told if they do not answer
 	Took     float64 `json:"took_seconds"` // until its end, or its time-out
 	Stopped  bool    `json:"stopped"`      // the rollout stopped here
 }

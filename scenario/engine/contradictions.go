@@ -10,9 +10,9 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
-// ErrContradiction is the class of errors of a target that told what cannot be true: whatever it was
+// errContradiction is the class of errors of a target that told what cannot be true: whatever it was
 // measured at, its answers are not worth the name.
-var ErrContradiction = errors.New("the target contradicts itself")
+var errContradiction = errors.New("the target contradicts itself")
 
 // contradictions are those of a run, in bounded space: how many of each kind, and the first of them.
 type contradictions struct {
@@ -51,7 +51,7 @@ func (c *contradictions) err() error {
 	for i, k := range c.kinds {
 		texts[i] = fmt.Sprintf("%s × %s (%s)", human.Count(k.count), k.kind, k.first)
 	}
-	return fmt.Errorf("%w: %s", ErrContradiction, strings.Join(texts, "; "))
+	return fmt.Errorf("%w: %s", errContradiction, strings.Join(texts, "; "))
 }
 
 // contradicted takes what the target said and what cannot be true.

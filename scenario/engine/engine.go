@@ -36,7 +36,7 @@ type Options struct {
 	sampler watch.Sampler // of tests; nil measures this process
 }
 
-// Engine runs one scenario once. Its methods may be called at any time, from any goroutine.
+// Engine runs one scenario once: Observe comes before Run, and the others may be called at any time, from any goroutine.
 type Engine struct {
 	opts Options
 	sc   *scenario.Scenario

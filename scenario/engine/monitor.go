@@ -91,6 +91,6 @@ func (m *monitor) sample(last *metrics.Snapshot) *metrics.Snapshot {
 func (m *monitor) abortOn(missed []threshold.Verdict) {
 	for _, v := range missed {
 		m.ledger.Tell(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
-		m.stop(fmt.Errorf("%w: %s", ErrAborted, v.Threshold))
+		m.stop(fmt.Errorf("%w: %s", errAborted, v.Threshold))
 	}
 }

@@ -8,10 +8,10 @@ import (
 
 // Why a run ended before its last stage did: causes of the contexts of its parts. Matched with errors.Is.
 var (
-	// ErrStopped is the cause of a run that was asked to stop.
-	ErrStopped = verdict.ErrStopped
-	// ErrAborted is the cause of a run that a threshold with abort_on_fail ended.
-	ErrAborted = verdict.ErrAborted
+	// errStopped is the cause of a run that was asked to stop.
+	errStopped = verdict.ErrStopped
+	// errAborted is the cause of a run that a threshold with abort_on_fail ended.
+	errAborted = verdict.ErrAborted
 )
 
 // Stop ends the run politely: no new stage or query begins, devices disconnect, the record is completed.
@@ -19,7 +19,7 @@ var (
 // stage, and when called once more, it ends the wait for the last answers.
 func (e *Engine) Stop() {
 	if !e.drain.stop() {
-		e.stop(ErrStopped)
+		e.stop(errStopped)
 	}
 }
 

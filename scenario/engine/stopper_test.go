@@ -18,7 +18,7 @@ func TestStoppedAlready(t *testing.T) {
 			t.Fatal("the context of a run that was stopped has not ended")
 		}
 		cancel()
-		if !errors.Is(e.stopped(), ErrStopped) {
+		if !errors.Is(e.stopped(), errStopped) {
 			t.Fatalf("stopped = %v", e.stopped())
 		}
 	}

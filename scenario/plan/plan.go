@@ -83,9 +83,9 @@ type Load struct {
 	PeakStage string  `json:"peak_stage,omitempty"`    // that has the busiest second
 	Steady    float64 `json:"steady_per_second"`       // in the steady state, of what is on a schedule
 	Total     float64 `json:"total"`                   // in the whole run
-	Paused    float64 `json:"paused_total,omitempty"`  // that become due beside, while a stage pauses the fleet: they are dropped
+	Paused    float64 `json:"paused_total,omitempty"`  // further ones that become due while a stage pauses the fleet, and are dropped
 	Devices   float64 `json:"devices_total,omitempty"` // that they are about, where one is a call about several
-	Estimate  bool    `json:"estimate"`                // the totals depend on the target; else it has to answer at once for them to be exact
+	Estimate  bool    `json:"estimate"`                // Total depends on the target's answers; if false it is exact when the target answers at once
 	Unpaced   bool    `json:"unpaced"`                 // part of it is not on a schedule: as fast as the target answers
 }
 
@@ -101,7 +101,10 @@ type Options struct {
 	Units int // 1 when 0
 }
 
-// Make plans a scenario. It returns tier.ErrTier for a tier that there is not.
+// ErrTier is returned for a tier or a number of units that cannot be bought.
+var ErrTier = tier.ErrTier
+
+// Make plans a scenario. It returns ErrTier for a tier that there is not, and the Plan without one.
 func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Devices: sc.Devices(), spans: span.Of(sc), burst: sc.Target.Burst}
 	for i := range sc.Fleet.Groups {
@@ -157,7 +160,7 @@ func (p *Plan) steady(sc *scenario.Scenario) {
 	}
 }
 
-// Hold holds the plan to another tier, or to none when o names none. It returns tier.ErrTier.
+// Hold holds the plan to another tier, or to none when o names none. It returns ErrTier.
 func (p *Plan) Hold(o Options) error {
 	p.Metering, p.Tier = p.meter(tier.Limits{MeterBytes: 4 << 10}), nil
 	if o.Tier == "" {

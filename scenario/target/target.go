@@ -54,7 +54,7 @@ func (k Kind) Can() Capabilities {
 type Target struct {
 	Hub      string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
 	Kind     Kind                // follows from Hub
-	CA       string              // file with certificates to trust beside nothing else; the system's when empty
+	CA       string              // file with certificates in PEM, the only ones to trust; the system's when empty
 	Trusted  []*x509.Certificate // of that file
 	Plain    bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
 	Keep     bool                // leave the identities that the run made
@@ -62,7 +62,7 @@ type Target struct {
 	Units    int                 // likewise
 	Burst    time.Duration       // likewise: so much of the tier's rate may come at once
 	QueryLag string              // likewise
-	Topic    string              // of a target with topics only: where devices send; {device} and {group} are replaced
+	Topic    string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
 	Username string              // likewise
 	Password string              // likewise; a secret
 }

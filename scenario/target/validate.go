@@ -20,7 +20,8 @@ type Problems interface {
 	Given(path string) bool
 }
 
-// Resolve finds out what kind of target it is, and what follows from that; known is false when it is none.
+// Resolve finds out what kind of target it is and sets Kind, and the topic of a broker when none was given; known is false when it
+// is none.
 func (t *Target) Resolve() (known bool) {
 	switch {
 	case t.Hub == "embedded":

@@ -101,7 +101,7 @@ type source interface {
 	NormFloat64() float64
 }
 
-// Draw takes one value.
+// Draw takes one value from r, such as a *rand.Rand of math/rand/v2.
 func (d Distribution) Draw(r source) time.Duration {
 	switch d.kind {
 	case uniform:
@@ -115,7 +115,7 @@ func (d Distribution) Draw(r source) time.Duration {
 	}
 }
 
-// At is the value of which a share u, from 0 up to 1, of all are less; of a normal distribution the mean.
+// At is the value of which a share u, from 0 up to 1, of all are less; but of a normal distribution its mean for every u.
 func (d Distribution) At(u float64) time.Duration {
 	switch d.kind {
 	case uniform:

@@ -1,4 +1,4 @@
-// Package drivers is the drivers that there are, by the names that scenarios give them.
+// Package drivers makes drivers of connections by the names that scenarios give them.
 package drivers
 
 import (
