@@ -140,7 +140,7 @@ func (d *device) deliver(now time.Time) {
 	d.mu.Unlock()
 	if left == 0 {
 		d.leave(false)
-		d.stopped(now)
+		d.stopped()
 	}
 }
 

@@ -87,7 +87,8 @@ type device struct {
 // run is a run of a device that is to begin when the one before is over.
 type run struct {
 	intended time.Time
-	halt     bool // and to end at once
+	waits    bool // for the run before it
+	halt     bool // it is to end at once
 }
 
 // opened is what has become of a session, as its goroutine and the driver's tell.
@@ -158,16 +159,13 @@ func newDevice(f *Fleet, g *group, index int, id string) *device {
 // start begins a run of the device, which waits for the end of the one before.
 func (d *device) start(intended time.Time) {
 	d.mu.Lock()
-	if d.live {
-		d.runs = append(d.runs, run{intended: intended})
-		d.mu.Unlock()
-		return
+	d.runs = append(d.runs, run{intended: intended, waits: d.live})
+	if !d.live {
+		d.live = true
+		d.fleet.running.Add(1)
 	}
-	d.live = true
-	d.halt.Store(false)
-	d.fleet.running.Add(1)
 	d.mu.Unlock()
-	d.perform(func() { d.begin(intended, intended) })
+	d.tell()
 }
 
 // stop ends the run of the device that was started last.
@@ -175,20 +173,16 @@ func (d *device) stop() {
 	d.mu.Lock()
 	if n := len(d.runs); n > 0 {
 		d.runs[n-1].halt = true
-		d.mu.Unlock()
-		return
+	} else {
+		d.halt.Store(true)
 	}
 	d.mu.Unlock()
-	d.halt.Store(true)
 	d.tell()
 }
 
 // tell says that something has happened. Who is first acts on it, and on what others tell of meanwhile; a driver that may block
 // gets a goroutine for it.
-func (d *device) tell() { d.perform(nil) }
-
-// perform is tell with something to be done first, which only who starts the device has.
-func (d *device) perform(first func()) {
+func (d *device) tell() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.told = true
@@ -200,30 +194,25 @@ func (d *device) perform(first func()) {
 		d.fleet.running.Go(func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.act(first)
+			d.act()
 		})
 		return
 	}
-	d.act(first)
+	d.act()
 }
 
-// act is the device until nothing has happened that it has not seen. The caller holds the lock.
-func (d *device) act(first func()) {
+// act is the device until nothing has happened that it has not seen. The caller holds the lock, which it gives away meanwhile.
+func (d *device) act() {
 	for d.told {
 		d.told = false
-		session := d.opened
-		d.mu.Unlock()
-		if first != nil {
-			first()
-			first = nil
-		}
-		for d.step(&session) {
-			d.mu.Lock()
-			session = d.opened
+		for more := true; more; {
+			session := d.opened
 			d.mu.Unlock()
+			if more = d.step(&session); !more {
+				d.arm()
+			}
+			d.mu.Lock()
 		}
-		d.arm()
-		d.mu.Lock()
 	}
 	d.acting = false
 }
@@ -249,6 +238,7 @@ func (d *device) step(session *opened) bool {
 	case delivering:
 		d.deliver(now)
 	case idle:
+		d.begin(now)
 	}
 	return d.phase != before
 }
@@ -300,10 +290,22 @@ func (d *device) setLost(lost bool) {
 	}
 }
 
-// begin is the beginning of a run, which was intended for a time; the target kept it until free.
-func (d *device) begin(intended, free time.Time) {
-	d.attempt, d.gap, d.ends, d.free = 0, time.Time{}, time.Time{}, free
-	d.open(intended)
+// begin begins the next run, if there is one.
+func (d *device) begin(now time.Time) {
+	d.mu.Lock()
+	if len(d.runs) == 0 {
+		d.mu.Unlock()
+		return
+	}
+	r := d.runs[0]
+	d.runs = d.runs[1:]
+	d.halt.Store(r.halt)
+	d.mu.Unlock()
+	d.attempt, d.gap, d.ends, d.free = 0, time.Time{}, time.Time{}, r.intended
+	if r.waits {
+		d.free = now // until then the device was the other run's
+	}
+	d.open(r.intended)
 }
 
 // open begins a session, for which a time was intended.
@@ -352,10 +354,11 @@ func (d *device) next(why error, now time.Time) {
 		return
 	case errors.Is(why, errRenew):
 		d.free = now
-		if d.halted() {
-			d.openGap(now) // as a session does that is to be opened
+		if d.halted() || d.fleet.finished() {
+			d.end(now)
+			return
 		}
-		d.openUnlessStopped(now, now)
+		d.open(now)
 		return
 	case errors.Is(why, errOffline):
 		d.enter(StateOffline)
@@ -378,15 +381,6 @@ func (d *device) next(why error, now time.Time) {
 	d.pause(now)
 }
 
-// openUnlessStopped begins the next session, unless there is none.
-func (d *device) openUnlessStopped(intended, now time.Time) {
-	if d.halted() || d.fleet.finished() {
-		d.end(now)
-		return
-	}
-	d.open(intended)
-}
-
 // end is the end of the device's sessions: what is left is what it waits for.
 func (d *device) end(now time.Time) {
 	d.closeGap(now)
@@ -395,7 +389,7 @@ func (d *device) end(now time.Time) {
 }
 
 // stopped is the end of a run. Another may follow at once.
-func (d *device) stopped(now time.Time) {
+func (d *device) stopped() {
 	if d.lost && !d.fleet.finished() {
 		d.fleet.left.Add(1)
 	}
@@ -407,14 +401,7 @@ func (d *device) stopped(now time.Time) {
 	if len(d.runs) == 0 {
 		d.live = false
 		d.fleet.running.Done()
-		return
 	}
-	following := d.runs[0]
-	d.runs = d.runs[1:]
-	d.halt.Store(following.halt)
-	d.mu.Unlock()
-	d.begin(following.intended, now)
-	d.mu.Lock()
 }
 
 // backoff is how long to wait after a connection that ended unasked, or was not to be had.

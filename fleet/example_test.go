@@ -20,11 +20,22 @@ func (echo) Link(_ int, id string) link.Options { return link.Options{ClientID: 
 func (echo) Protocol() protocol.Protocol {
 	return plain.Protocol{Topic: func(d protocol.Device) string { return "echo/" + d.ID }}
 }
-func (echo) Connect(context.Context, link.Options) (link.Conn, error) { return echo{}, nil }
-func (echo) Subscribe(context.Context, ...link.Filter) error          { return nil }
-func (echo) Publish(_ link.Message, done func(error))                 { done(nil) }
-func (echo) Close()                                                   {}
-func (echo) Abort()                                                   {}
+
+func (echo) Connect(context.Context, link.Options) (link.Conn, error) {
+	return echoing(make(chan struct{})), nil
+}
+
+// echoing is a connection of an echo; it is closed when that is over.
+type echoing chan struct{}
+
+func (e echoing) Serve() error {
+	<-e
+	return nil
+}
+func (echoing) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
+func (echoing) Publish(_ link.Message, done func(error))     { done(nil) }
+func (e echoing) Close()                                     { close(e) }
+func (e echoing) Abort()                                     { close(e) }
 
 // Devices follow activities: here one of the program's own, which comes with each connection.
 func Example() {

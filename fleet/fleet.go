@@ -34,10 +34,10 @@ type Fleet struct {
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
-	killed   atomic.Bool // as ctx, without its lock
+	killed   atomic.Bool    // as ctx, without its lock
 	running  sync.WaitGroup // devices, and their goroutines
 	alarms   timers.Set
-	blocking bool // the driver's Publish may wait
+	blocking bool           // the driver's Publish may wait
 	active   *roster.Roster // which devices are started and not scaled away
 	streams  streams
 	protocol protocol.Protocol

@@ -81,7 +81,7 @@ func (h *hub) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	if code != 0 {
 		return nil, &link.RefusedError{Code: code}
 	}
-	c := &conn{hub: h, options: o, waiting: make(map[*time.Timer]func(error))}
+	c := &conn{hub: h, options: o, waiting: make(map[*time.Timer]func(error)), over: make(chan struct{})}
 	h.mu.Lock()
 	h.open[o.ClientID] = c
 	h.mu.Unlock()
@@ -134,9 +134,7 @@ func (h *hub) drop(ids ...string) {
 	}
 	h.mu.Unlock()
 	for _, c := range gone {
-		if c.end() {
-			c.options.Lost(link.ErrLost)
-		}
+		c.end(link.ErrLost)
 	}
 }
 
@@ -153,16 +151,18 @@ type conn struct {
 	options link.Options
 	mu      sync.Mutex
 	closed  bool
+	over    chan struct{} // closed after that, and after lost is set
+	lost    error
 	waiting map[*time.Timer]func(error)
 	filters []link.Filter // the hub's
 }
 
-// end closes the connection; false when it was closed.
-func (c *conn) end() bool {
+// end closes the connection, unless it was closed.
+func (c *conn) end(why error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return false
+		return
 	}
 	c.closed = true
 	left := c.waiting
@@ -177,18 +177,25 @@ func (c *conn) end() bool {
 	if c.hub.open[c.options.ClientID] == c {
 		delete(c.hub.open, c.options.ClientID)
 	}
-	return true
+	c.lost = why
+	close(c.over)
 }
 
-func (c *conn) Close() { c.end() }
-func (c *conn) Abort() { c.end() }
+func (c *conn) Close() { c.end(nil) }
+func (c *conn) Abort() { c.end(nil) }
 
-func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
-	if err := c.hub.wait(ctx); err != nil {
-		return err
-	}
-	c.hub.set(func() { c.filters = filters })
-	return nil
+func (c *conn) Serve() error {
+	<-c.over
+	return c.lost
+}
+
+func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
+	c.after(c.hub.delay(), func(err error) {
+		if err == nil {
+			c.hub.set(func() { c.filters = filters })
+		}
+		done(err)
+	}, link.Message{})
 }
 
 // route hands a message to whoever subscribed to all of a device's messages, after the broker's latency.
@@ -216,9 +223,8 @@ func (h *hub) route(m link.Message) {
 	}
 }
 
-// later calls done after the hub's delay, and then answers, unless the connection ends first.
-func (c *conn) later(done func(error), answer link.Message) {
-	delay := c.hub.delay()
+// after calls done after a delay, and then answers, unless the connection ends first.
+func (c *conn) after(delay time.Duration, done func(error), answer link.Message) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -226,9 +232,6 @@ func (c *conn) later(done func(error), answer link.Message) {
 		return
 	}
 	defer c.mu.Unlock()
-	if c.hub.isMute() {
-		delay = time.Hour
-	}
 	var timer *time.Timer
 	timer = time.AfterFunc(delay, func() {
 		c.mu.Lock()
@@ -251,7 +254,11 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	if err != nil {
 		panic(err)
 	}
-	c.later(done, c.hub.take(c.options.ClientID, topic, m))
+	delay := c.hub.delay()
+	if c.hub.isMute() {
+		delay = time.Hour
+	}
+	c.after(delay, done, c.hub.take(c.options.ClientID, topic, m))
 }
 
 // take keeps what a device sent and returns the answer.

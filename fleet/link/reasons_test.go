@@ -156,7 +156,7 @@ func TestReasons(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			_, err := paho.New().Connect(ctx, link.Options{ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {}, Lost: func(error) {}})
+			_, err := paho.New().Connect(ctx, link.Options{ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {}})
 			if got := reason.Of(err); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q (%v); want %q", got, err, tt.want)
 			}

@@ -37,13 +37,20 @@ func BenchmarkReportRoundTrip(b *testing.B) {
 				answers <- topic
 			}
 		},
-		Lost: func(err error) { b.Error(err) },
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer conn.Close()
-	if err := conn.Subscribe(b.Context(), link.Filter{Topic: topics.FilterTwinResponses}); err != nil {
+	served, subscribed := make(chan error, 1), make(chan error, 1)
+	go func() { served <- conn.Serve() }()
+	defer func() {
+		conn.Close()
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
+	}()
+	conn.Subscribe(func(err error) { subscribed <- err }, link.Filter{Topic: topics.FilterTwinResponses})
+	if err := <-subscribed; err != nil {
 		b.Fatal(err)
 	}
 	body := []byte(`{"connectivity":{"type":"cellular"}}`)

@@ -48,6 +48,7 @@ type instantConn struct {
 	options link.Options
 	filters []link.Filter
 	closed  bool
+	over    chan struct{} // closed after that
 }
 
 func newInstant(ids []string) *instant {
@@ -55,18 +56,23 @@ func newInstant(ids []string) *instant {
 }
 
 func (h *instant) Connect(_ context.Context, o link.Options) (link.Conn, error) {
-	c := &instantConn{hub: h, options: o}
+	c := &instantConn{hub: h, options: o, over: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open[o.ClientID] = c
 	return c, nil
 }
 
-func (c *instantConn) Subscribe(_ context.Context, filters ...link.Filter) error {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	c.filters = filters
+func (c *instantConn) Serve() error {
+	<-c.over
 	return nil
+}
+
+func (c *instantConn) Subscribe(done func(error), filters ...link.Filter) {
+	c.hub.mu.Lock()
+	c.filters = filters
+	c.hub.mu.Unlock()
+	done(nil)
 }
 
 func (c *instantConn) Close() { c.Abort() }
@@ -74,6 +80,9 @@ func (c *instantConn) Close() { c.Abort() }
 func (c *instantConn) Abort() {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
+	if !c.closed {
+		close(c.over)
+	}
 	c.closed = true
 	if c.hub.open[c.options.ClientID] == c {
 		delete(c.hub.open, c.options.ClientID)

@@ -32,16 +32,23 @@ func (*lab) Protocol() protocol.Protocol {
 }
 
 func (l *lab) Connect(context.Context, link.Options) (link.Conn, error) {
-	return &bench{lab: l}, nil
+	return &bench{lab: l, over: make(chan struct{})}, nil
 }
 
 // bench is a connection of the lab.
 type bench struct {
 	lab     *lab
 	answers sync.WaitGroup
+	over    chan struct{}
 }
 
-func (*bench) Subscribe(context.Context, ...link.Filter) error { return nil }
+func (b *bench) Serve() error {
+	<-b.over
+	b.answers.Wait()
+	return nil
+}
+
+func (*bench) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
 
 func (b *bench) Publish(m link.Message, done func(error)) {
 	b.lab.mu.Lock()
@@ -53,8 +60,8 @@ func (b *bench) Publish(m link.Message, done func(error)) {
 	})
 }
 
-func (b *bench) Close() { b.answers.Wait() }
-func (b *bench) Abort() { b.answers.Wait() }
+func (b *bench) Close() { close(b.over) }
+func (b *bench) Abort() { close(b.over) }
 
 // opDoor is an operation that twinfleet has never heard of.
 const opDoor metrics.Operation = "door"

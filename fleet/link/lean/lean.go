@@ -37,8 +37,6 @@ type conn struct {
 	bottom  net.Conn
 	eager   link.Eager // bottom, when its writes do not wait; nil otherwise
 	handler func(link.Message)
-	lost    func(error)
-	reader  sync.WaitGroup
 	writers sync.WaitGroup // where writes wait; one at a time
 
 	keepAlive time.Duration
@@ -76,7 +74,7 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
 	}
-	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, lost: o.Lost, keepAlive: o.KeepAlive}
+	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, keepAlive: o.KeepAlive}
 	if err := c.shakeHands(ctx, o); err != nil {
 		c.bottom.Close()
 		nc.Close()
@@ -91,7 +89,6 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 		d.timers.Init(&c.pinging, c.ping)
 		c.pinging.Reset(now.Add(c.keepAlive))
 	}
-	c.reader.Go(c.serve)
 	return c, nil
 }
 
@@ -218,6 +215,9 @@ func (c *conn) write() {
 		}
 	}
 	c.writing = false
+	if c.ours {
+		c.leave()
+	}
 }
 
 // full reports whether the target owes so much reading that nothing more is sent. The caller holds the lock.
@@ -300,63 +300,52 @@ func because(over error) error {
 	return errors.Join(link.ErrLost, over)
 }
 
-func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 	wanted := make([]mqtt.Subscription, len(filters))
 	for i, f := range filters {
 		wanted[i] = mqtt.Subscription{Filter: []byte(f.Topic), QoS: f.QoS}
 	}
-	answered := make(chan error, 1)
 	c.mu.Lock()
 	if err := c.unsent(); err != nil {
 		c.mu.Unlock()
-		return err
+		done(err)
+		return
 	}
-	id := c.await(mqtt.SUBACK, len(filters), func(err error) { answered <- err })
+	id := c.await(mqtt.SUBACK, len(filters), done)
 	c.send(func(b []byte) []byte { return mqtt.AppendSubscribe(b, id, wanted...) })
 	c.mu.Unlock()
-	select {
-	case err := <-answered:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Close says DISCONNECT, when the target reads, and ends the connection.
 func (c *conn) Close() {
 	c.mu.Lock()
-	if c.unsent() == nil {
+	defer c.mu.Unlock()
+	if c.over != nil || c.ours {
+		return
+	}
+	if !c.full() {
 		c.send(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.DISCONNECT) })
 	}
 	c.ours = true
-	c.mu.Unlock()
-	if c.eager == nil {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(farewellTime)) // a connection that is over has no more use for it
-		c.writers.Wait()
+	if c.writing { // whose end is the connection's
+		_ = c.nc.SetWriteDeadline(time.Now().Add(farewellTime)) // a connection that is over has no use for it
+		return
 	}
-	c.mu.Lock()
+	c.leave()
+}
+
+// leave ends a connection that said what it had to say. The caller holds the lock.
+func (c *conn) leave() {
 	if c.over == nil {
 		c.over = errOver
+		c.nc.Close()
 	}
-	c.mu.Unlock()
-	c.nc.Close()
-	c.finish()
 }
 
 // Abort ends the connection without a word.
 func (c *conn) Abort() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.ours = true
 	c.end(errOver)
-	c.mu.Unlock()
-	c.finish()
-}
-
-// finish waits for the connection's goroutines.
-func (c *conn) finish() {
-	c.pinging.Stop()
-	c.bottom.Close()
-	c.reader.Wait()
-	c.writers.Wait()
-	c.nc.Close()
 }

@@ -84,8 +84,8 @@ func stranger(b []byte) error {
 	}
 }
 
-// serve is the connection's goroutine: it reads until the connection is over, and then tells all who wait.
-func (c *conn) serve() {
+// Serve reads until the connection is over, and then tells all who wait.
+func (c *conn) Serve() error {
 	r := framing.NewReader(c.nc)
 	r.MaxPacket = maxPacket
 	var why error
@@ -109,9 +109,12 @@ func (c *conn) serve() {
 	for _, a := range left {
 		a.done(because(why))
 	}
-	if !ours {
-		c.lost(why)
+	c.writers.Wait()
+	c.nc.Close()
+	if ours {
+		return nil
 	}
+	return why
 }
 
 // take acts on a packet.

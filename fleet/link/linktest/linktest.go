@@ -143,6 +143,26 @@ type connection struct {
 	link.Conn
 	lost     chan error
 	messages chan link.Message
+	served   chan struct{}
+}
+
+// subscribe waits for the answer to Subscribe.
+func (c *connection) subscribe(filters ...link.Filter) error {
+	done := make(chan error, 2)
+	c.Subscribe(func(err error) { done <- err }, filters...)
+	return <-done
+}
+
+// Close closes the connection and waits for its end.
+func (c *connection) Close() {
+	c.Conn.Close()
+	<-c.served
+}
+
+// Abort cuts the connection and waits for its end.
+func (c *connection) Abort() {
+	c.Conn.Abort()
+	<-c.served
 }
 
 func (s *Suite) connect(t *testing.T, b *Broker) (*connection, error) {
@@ -151,8 +171,17 @@ func (s *Suite) connect(t *testing.T, b *Broker) (*connection, error) {
 	var err error
 	c.Conn, err = s.Driver().Connect(t.Context(), link.Options{
 		ClientID: "dev", Username: "name", Password: func() string { return "secret" }, KeepAlive: 5 * time.Second, CleanSession: true, Dial: b.Dial,
-		Handler: func(m link.Message) { c.messages <- m }, Lost: func(err error) { c.lost <- err },
+		Handler: func(m link.Message) { c.messages <- m },
 	})
+	if err == nil {
+		c.served = make(chan struct{})
+		go func() {
+			defer close(c.served)
+			if err := c.Serve(); err != nil {
+				c.lost <- err
+			}
+		}()
+	}
 	return c, err
 }
 
@@ -247,7 +276,7 @@ func (s *Suite) publish(t *testing.T) {
 
 func (s *Suite) subscribe(t *testing.T) {
 	s.in(t, "messages arrive", &Broker{}, func(t *testing.T, b *Broker, c *connection) {
-		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a/#", QoS: 1}); err != nil {
+		if err := c.subscribe(link.Filter{Topic: "a/#", QoS: 1}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 3 {
@@ -267,20 +296,20 @@ func (s *Suite) subscribe(t *testing.T) {
 		135: "a topic filter was refused (return code 135)", 255: "a topic filter was refused (return code 255)",
 	} {
 		s.in(t, want, &Broker{refuse: code}, func(t *testing.T, _ *Broker, c *connection) {
-			if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
+			if err := c.subscribe(link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
 				t.Errorf("subscribing: %v; want %v", err, want)
 			}
 			c.Close()
 		})
 	}
 	s.in(t, "more return codes than filters", &Broker{codes: 3}, func(t *testing.T, _ *Broker, c *connection) {
-		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
+		if err := c.subscribe(link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
 			t.Errorf("subscribing: %v; want %v", err, link.ErrSuback)
 		}
 		c.Abort()
 	})
 	s.in(t, "fewer return codes than filters", &Broker{codes: 1}, func(t *testing.T, _ *Broker, c *connection) {
-		if err := c.Subscribe(t.Context(), link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
+		if err := c.subscribe(link.Filter{Topic: "a"}, link.Filter{Topic: "b"}); !errors.Is(err, link.ErrSuback) {
 			t.Errorf("subscribing: %v; want %v", err, link.ErrSuback)
 		}
 		c.Abort()
@@ -306,7 +335,7 @@ func (s *Suite) subscribe(t *testing.T) {
 	})
 	s.in(t, "a connection that ends first is an error", &Broker{mute: true}, func(t *testing.T, b *Broker, c *connection) {
 		subscribed := make(chan error)
-		go func() { subscribed <- c.Subscribe(t.Context(), link.Filter{Topic: "a"}) }()
+		go func() { subscribed <- c.subscribe(link.Filter{Topic: "a"}) }()
 		synctest.Wait()
 		b.nc.Close()
 		if err := <-subscribed; !errors.Is(err, link.ErrLost) {
@@ -373,7 +402,6 @@ func (s *Suite) noConnection(t *testing.T) {
 				began := time.Now()
 				_, err := s.Driver().Connect(ctx, link.Options{
 					ClientID: "dev", KeepAlive: time.Minute, Dial: tt.dial, Handler: func(link.Message) {},
-					Lost: func(error) { t.Error("lost before it was there") },
 				})
 				if !errors.Is(err, tt.want) || time.Since(began) != tt.took {
 					t.Errorf("connecting: %v after %v; want %v after %v", err, time.Since(began), tt.want, tt.took)
@@ -437,7 +465,6 @@ func (s *Suite) answersToConnect(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			c, err := s.Driver().Connect(t.Context(), link.Options{
 				ClientID: "dev", KeepAlive: time.Minute, Dial: answering(t, answer), Handler: func(link.Message) {},
-				Lost: func(error) { t.Error("lost what was never there") },
 			})
 			if c != nil || reason.Of(err) != want {
 				t.Errorf("%q: %v", reason.Of(err), err)

@@ -45,7 +45,7 @@ func TestHandingToABusyWriter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, l := &linktest.Broker{}, &late{}
 				c, err := paho.New().Connect(t.Context(), link.Options{
-					ClientID: "dev", KeepAlive: time.Minute, CleanSession: true, Handler: func(link.Message) {}, Lost: func(err error) { t.Errorf("lost: %v", err) },
+					ClientID: "dev", KeepAlive: time.Minute, CleanSession: true, Handler: func(link.Message) {},
 					Dial: func(ctx context.Context) (net.Conn, error) {
 						var err error
 						l.Conn, err = b.Dial(ctx)
@@ -55,6 +55,8 @@ func TestHandingToABusyWriter(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				lost := make(chan error, 1)
+				go func() { lost <- c.Serve() }()
 				tt.wait(l).Store(int64(5 * time.Second))
 				taken, last := make(chan error, 2), make(chan error, 1)
 				for range cap(taken) { // one that the writer has, and one before it
@@ -75,6 +77,9 @@ func TestHandingToABusyWriter(t *testing.T) {
 					}
 				}
 				c.Close()
+				if err := <-lost; err != nil {
+					t.Errorf("lost: %v", err)
+				}
 				b.Wait()
 				time.Sleep(time.Minute)
 			})

@@ -37,13 +37,15 @@ func New() Driver { return Driver{} }
 // conn is one connection: one client, never reused.
 type conn struct {
 	client mqtt.Client
-	lost   func(error)
 
-	mu     sync.Mutex // protects the following fields
-	nc     *incoming
-	closed bool // by this side, so that Lost is not called
-	gone   chan struct{}
-	once   sync.Once
+	mu       sync.Mutex // protects the following fields
+	nc       *incoming
+	closed   bool          // by this side
+	lost     error         // why the connection ended, if not
+	farewell chan struct{} // closed when this side ends the connection
+	abrupt   bool          // without a word
+	gone     chan struct{} // closed when the connection has ended
+	once     sync.Once
 
 	waits sync.WaitGroup // goroutines that wait for acknowledgements
 
@@ -52,7 +54,7 @@ type conn struct {
 
 // Connect makes a connection.
 func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
-	c := &conn{lost: o.Lost, gone: make(chan struct{})}
+	c := &conn{gone: make(chan struct{}), farewell: make(chan struct{})}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
@@ -98,12 +100,12 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	select {
 	case <-token.Done():
 	case <-ctx.Done():
-		c.Abort()
+		c.giveUp()
 		<-token.Done() // with its transport closed the client gives up
 		return nil, fmt.Errorf("connecting: %w", context.Cause(ctx))
 	}
 	if err := token.Error(); err != nil {
-		c.Abort()
+		c.giveUp()
 		return nil, link.ConnectError(ctx, cmp.Or(dialErr, c.found(), err))
 	}
 	return c, nil
@@ -132,13 +134,32 @@ func pingTimeout(keepAlive time.Duration) time.Duration {
 // end marks the connection as ended; Lost is called unless this side ended it.
 func (c *conn) end(err error) {
 	c.mu.Lock()
-	ours := c.closed
-	c.closed = true
+	if !c.closed {
+		c.closed, c.lost = true, err
+	}
 	c.mu.Unlock()
 	c.once.Do(func() { close(c.gone) })
-	if !ours {
-		c.lost(err)
+}
+
+// Blocking is true: the client's writer is waited for.
+func (Driver) Blocking() bool { return true }
+
+// Serve waits for the end of the connection, and for the client's goroutines.
+func (c *conn) Serve() error {
+	select {
+	case <-c.gone:
+	case <-c.farewell:
 	}
+	c.mu.Lock()
+	lost, abrupt := c.lost, c.abrupt
+	c.mu.Unlock()
+	if lost != nil || abrupt {
+		c.client.Disconnect(0)
+	} else {
+		c.client.Disconnect(quiesce)
+	}
+	c.finish()
+	return lost
 }
 
 // await calls done when a token is complete or the connection has ended. A token alone is not
@@ -206,13 +227,20 @@ func (c *conn) hand(packet func() mqtt.Token) (mqtt.Token, error) {
 	}
 }
 
-func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
+func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 	topics := make(map[string]byte, len(filters))
 	for _, f := range filters {
 		topics[f.Topic] = f.QoS
 	}
-	c.subscribing.Lock()
-	defer c.subscribing.Unlock()
+	c.waits.Go(func() {
+		c.subscribing.Lock()
+		defer c.subscribing.Unlock()
+		done(c.subscribe(topics))
+	})
+}
+
+// subscribe waits for the acknowledgement of topic filters.
+func (c *conn) subscribe(topics map[string]byte) error {
 	c.nc.filters.Store(int32(len(topics)))
 	handed, err := c.hand(func() mqtt.Token { return c.client.SubscribeMultiple(topics, nil) })
 	if err != nil {
@@ -223,8 +251,6 @@ func (c *conn) Subscribe(ctx context.Context, filters ...link.Filter) error {
 	case <-token.Done():
 	case <-c.gone:
 		return c.because(link.ErrLost)
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 	for _, code := range token.Result() {
 		if code > 2 {
@@ -247,21 +273,25 @@ func (c *conn) because(err error) error {
 	return err
 }
 
-func (c *conn) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.client.Disconnect(quiesce)
-	c.finish()
-}
+func (c *conn) Close() { c.part(false) }
+func (c *conn) Abort() { c.part(true) }
 
-func (c *conn) Abort() {
+// part has Serve end the connection.
+func (c *conn) part(abrupt bool) {
 	c.mu.Lock()
-	c.closed = true
-	if c.nc != nil {
+	defer c.mu.Unlock()
+	if abrupt && c.nc != nil {
 		link.Bottom(c.nc.Conn).Close()
 	}
-	c.mu.Unlock()
+	if !c.closed {
+		c.closed, c.abrupt = true, abrupt
+		close(c.farewell)
+	}
+}
+
+// giveUp ends what never was a connection.
+func (c *conn) giveUp() {
+	c.part(true)
 	c.client.Disconnect(0)
 	c.finish()
 }

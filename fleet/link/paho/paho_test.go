@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/fleet/link/linktest"
+	"github.com/twinfleet/twinfleet/fleet/link/paho"
 )
 
 func TestDriver(t *testing.T) {

@@ -72,7 +72,7 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 		return s.Total, err
 	}
 	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
-	o.Handler, o.Lost, o.KeepAlive = func(link.Message) {}, func(error) {}, time.Minute
+	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
 	driver, err := drivers.New(p.sc.Fleet.Client)
 	if err != nil {
 		return 0, err
@@ -82,7 +82,7 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	conn.Close()
-	return 0, nil
+	return 0, conn.Serve()
 }
 
 // Clock reads the target's time from an answer over HTTP; ok is false when it tells none, as brokers do.
