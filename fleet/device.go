@@ -319,17 +319,21 @@ func (d *device) open(intended time.Time) {
 	d.fleet.running.Go(func() { d.session(intended) })
 }
 
-// session is the device's goroutine: one connection, from dialling to its end.
+// session is the goroutine of a device that connects.
 func (d *device) session(intended time.Time) {
 	conn, err := d.connect(intended)
 	d.mu.Lock()
 	d.opened.conn, d.opened.failed = conn, err
 	d.mu.Unlock()
 	d.tell()
-	if err != nil {
-		return
+	if err == nil {
+		d.fleet.running.Go(func() { d.serve(conn) }) // on a stack that no handshake has grown
 	}
-	err = conn.Serve()
+}
+
+// serve is the goroutine of a connected device.
+func (d *device) serve(conn link.Conn) {
+	err := conn.Serve()
 	d.mu.Lock()
 	d.opened.over, d.opened.lost = true, err
 	d.mu.Unlock()

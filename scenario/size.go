@@ -166,6 +166,11 @@ func (t *Stage) Goals() string {
 	return strings.Join(parts, ", ")
 }
 
+// Networks reports whether a stage makes the network bad.
+func (s *Scenario) Networks() bool {
+	return slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.Network != nil })
+}
+
 // ActiveAt is how many devices of each group are active at the end of a stage, counted from 0; nil when no stage tells groups apart.
 func (s *Scenario) ActiveAt(stage int) []int { return s.Stages[stage].active }
 

@@ -26,7 +26,10 @@ func (t *Target) Protocol() protocol.Protocol {
 
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
-	bare := t.Network.Dial(index, t.dial)
+	bare := t.dial
+	if t.sc.Networks() {
+		bare = t.Network.Dial(index, t.dial)
+	}
 	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
 	if t.secure != nil {
 		o.Dial = t.secure(bare)
