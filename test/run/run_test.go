@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
+	"github.com/twinfleet/twinfleet/fleet/link/linktest"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	identities "github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
@@ -26,6 +29,22 @@ const noFailure = `thresholds={connect: ["error_rate < 0.1%"], telemetry: ["erro
 
 func scenarioFile(name string) string {
 	return filepath.Join(rig.Root(), "configs", "scenarios", name+".yaml")
+}
+
+// Every driver against a real Mosquitto, as against other brokers.
+func TestDriversAgainstMosquitto(t *testing.T) {
+	t.Parallel()
+	broker := rig.Mosquitto(t)
+	for _, name := range drivers.Names() {
+		suite := linktest.Suite{Driver: func() link.Driver {
+			d, err := drivers.New(name)
+			if err != nil {
+				t.Error(err)
+			}
+			return d
+		}}
+		t.Run(name, func(t *testing.T) { suite.RunBroker(t, link.TCP(broker), name) })
+	}
 }
 
 // The fleet part against a plain Mosquitto: connect and telemetry, with QoS 0, 1 and 2.
