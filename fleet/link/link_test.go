@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -156,6 +157,30 @@ func TestWebSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		talk(t, c, text)
+	}
+	// A connection takes writes of several goroutines, as Paho's are, and what each wrote in one piece.
+	c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt")(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 4, 100
+	for w := range writers {
+		go func() {
+			for range each {
+				_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+				_, _ = c.Write(bytes.Repeat([]byte{byte('a' + w)}, 8))
+			}
+		}()
+	}
+	for range writers * each {
+		var got [8]byte
+		if _, err := io.ReadFull(c, got[:]); err != nil || got != [8]byte(bytes.Repeat(got[:1], 8)) {
+			t.Fatalf("%q, %v", got, err)
+		}
 	}
 	var refused *link.UpgradeError
 	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound ||

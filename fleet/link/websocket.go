@@ -4,16 +4,22 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
 )
 
-// wsConn is a WebSocket as a stream of bytes.
+// wsConn is a WebSocket as a stream of bytes. Like other connections it takes writes of several goroutines, which the
+// library does not: Paho pings from one of its own.
 type wsConn struct {
 	net.Conn
 	ws    *websocket.Conn
 	frame io.Reader
+
+	writing  sync.Mutex   // one write at a time
+	deadline atomic.Value // of writes, a time.Time
 }
 
 // NetConn is the connection below.
@@ -40,6 +46,11 @@ func (c *wsConn) Read(b []byte) (int, error) {
 }
 
 func (c *wsConn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if t, ok := c.deadline.Load().(time.Time); ok {
+		_ = c.ws.SetWriteDeadline(t) // only notes it
+	}
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, b); err != nil {
 		return 0, err
 	}
@@ -47,8 +58,15 @@ func (c *wsConn) Write(b []byte) (int, error) {
 }
 
 func (c *wsConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.ws.SetReadDeadline(t), c.ws.SetWriteDeadline(t))
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
-func (c *wsConn) Close() error                       { return c.ws.Close() }
+
+func (c *wsConn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }
+
+// SetWriteDeadline is for the next write, which tells the connection below, and for one that is under way.
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	c.deadline.Store(t)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *wsConn) Close() error { return c.ws.Close() }

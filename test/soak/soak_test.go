@@ -43,6 +43,9 @@ type summary struct {
 		Open      int                `json:"open"`
 		Response  map[string]float64 `json:"response_seconds"`
 	} `json:"operations"`
+	Generator struct {
+		Stopped float64 `json:"stopped_seconds"`
+	} `json:"generator"`
 }
 
 // tally is what a soak did.
@@ -227,7 +230,7 @@ func (sum *tally) hold(p plan, code int, s summary, wire map[string]*truth) (pro
 			say(&sum.accounts, "%s: the wire saw %d, the run %d of which %d failed", o.Operation, t.sent, ended, lost)
 		}
 		// After a second Ctrl-C nobody waits: what was answered then is not known.
-		if ok := o.Outcomes["ok"]; ok > t.okMost || (ok < t.okLeast && !paused(p) && !(p.hard && p.stop > 0)) {
+		if ok := o.Outcomes["ok"]; ok > t.okMost || (ok < t.okLeast && !paused(p, &s) && !(p.hard && p.stop > 0)) {
 			say(&sum.accounts, "%s: %d ok; the wire saw %d to %d", o.Operation, ok, t.okLeast, t.okMost)
 		}
 	}
@@ -273,7 +276,10 @@ func brief(t *truth) *truth {
 }
 
 // paused reports whether the generator itself stood still: then it saw answers later than the wire did.
-func paused(p plan) bool {
+func paused(p plan, s *summary) bool {
+	if s.Generator.Stopped >= closeCall.Seconds() {
+		return true
+	}
 	for _, f := range p.faults {
 		if f.name == "pause" {
 			return true
