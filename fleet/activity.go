@@ -48,8 +48,8 @@ func (t *Turn) Publish(m link.Message) {
 		return
 	}
 	t.started = true
-	rid := t.d.started(t.act.series, new(operation), t.intended, t.free)
-	t.d.publish(t.conn, rid, m, nil)
+	rid, _ := t.d.started(t.act.series, t.d.newOperation(), t.intended, t.free)
+	t.d.publish(t.conn, m, sending{rid: rid})
 }
 
 // Report writes reported properties, a JSON object: the operation ends with the target's answer. It is for targets with twins.
@@ -58,8 +58,10 @@ func (t *Turn) Report(patch []byte) {
 		return
 	}
 	t.started = true
-	rid := t.d.started(t.act.series, &operation{writes: true}, t.intended, t.free)
-	t.d.ask(t.conn, rid, t.d.fleet.protocol.Report(t.Device, rid, patch))
+	op := t.d.newOperation()
+	op.writes = true
+	rid, _ := t.d.started(t.act.series, op, t.intended, t.free)
+	t.d.publish(t.conn, t.d.fleet.protocol.Report(t.Device, ridText(rid), patch), sending{rid: rid, answered: true})
 }
 
 // activity is an Activity of a group, resolved.

@@ -64,7 +64,7 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 		outcome = metrics.Timeout
 	}
 	x.op.End(now, outcome)
-	d.counted()
+	d.counted(nil)
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
@@ -99,7 +99,7 @@ func (d *device) forget(turn int64) {
 	}
 	d.mu.Unlock()
 	if x != nil {
-		defer d.counted()
+		defer d.counted(nil)
 		d.endDelivery(x, time.Now(), metrics.Failed, "the message was not sent")
 	}
 }

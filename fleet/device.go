@@ -69,11 +69,11 @@ type device struct {
 	opened  opened     // what has become of the session
 	cut     time.Time  // when a storm cuts the next connection, or this one; zero for never
 	events  []event
-	pending map[string]*operation
-	waiting queue     // due, but not started
-	room    time.Time // when an answer last made room for what waits
-	leaving bool      // it waits for its last answers
-	ending  int       // operations and deliveries that a driver's goroutine has taken and not counted yet
+	pending []*operation // in the order of their deadlines
+	waiting queue        // due, but not started
+	room    time.Time    // when an answer last made room for what waits
+	leaving bool         // it waits for its last answers
+	ending  int          // operations and deliveries that a driver's goroutine has taken and not counted yet
 	lastRID uint64
 	acked   Report
 	// versions is what is known of the twin.
@@ -133,6 +133,7 @@ type event struct {
 // operation is one that waits for its answer.
 type operation struct {
 	metrics.Started
+	rid          uint64
 	deadline     time.Time
 	connectivity string // of a report that speaks of it
 	writes       bool   // reported properties
@@ -147,7 +148,6 @@ const maxEvents = 4
 func newDevice(f *Fleet, g *group, index int, id string) *device {
 	d := &device{
 		fleet: f, group: g, index: index, place: len(f.devices), id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
-		pending: make(map[string]*operation),
 	}
 	d.tasks = make([]task, len(g.activities))
 	d.rng = *rand.New(&d.pcg)

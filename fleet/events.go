@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -29,7 +30,7 @@ func (d *device) received(m link.Message) {
 		d.mu.Unlock()
 		d.hear(event{desired: bytes.Clone(in.Body), version: in.Version})
 	case protocol.Call:
-		d.hear(event{method: in.Method, rid: in.RID})
+		d.hear(event{method: strings.Clone(in.Method), rid: strings.Clone(in.RID)})
 	case protocol.Arrived:
 		d.arrived(in.Body, m.Retain, now)
 	}
@@ -52,11 +53,15 @@ func (d *device) hear(e event) {
 
 // answered takes the answer to a twin request, on the driver's goroutine.
 func (d *device) answered(in protocol.Inbound, now time.Time) {
-	op := d.take(in.RID)
+	rid, err := strconv.ParseUint(in.RID, 16, 64)
+	if err != nil {
+		return // to nothing that this device asked
+	}
+	op := d.take(rid)
 	if op == nil {
 		return // it came after its time-out
 	}
-	defer d.counted()
+	defer d.counted(op)
 	outcome := op.inTime(now, statusOutcome(in.Status))
 	reason := statusReason(in.Status)
 	if outcome == metrics.Timeout {
@@ -211,8 +216,10 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 		return
 	}
 	now := time.Now()
-	rid := d.started(d.group.report, &operation{answers: version, writes: true}, now, now)
-	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
+	op := d.newOperation()
+	op.answers, op.writes = version, true
+	rid, _ := d.started(d.group.report, op, now, now)
+	d.publish(conn, d.fleet.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
 }
 
 // answerMethod puts the answer to a direct method on the agenda, after the group's delay.

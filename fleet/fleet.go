@@ -37,6 +37,7 @@ type Fleet struct {
 	killed   atomic.Bool    // as ctx, without its lock
 	running  sync.WaitGroup // devices, and their goroutines
 	alarms   timers.Set
+	pools    pools
 	blocking bool           // the driver's Publish may wait
 	active   *roster.Roster // which devices are started and not scaled away
 	streams  streams
@@ -103,6 +104,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
 	}
+	f.pools.init()
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {
 		for i := range g.Activities {

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -274,6 +275,7 @@ func (h *hub) take(id string, topic topics.Topic, m link.Message) link.Message {
 	case topics.KindMethodResponse:
 		h.replies[id] = append(h.replies[id], reply{m.Topic, time.Now()})
 	default:
+		m.Payload = bytes.Clone(m.Payload)
 		h.messages[id] = append(h.messages[id], m)
 		h.route(m)
 	}

@@ -3,7 +3,9 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -13,13 +15,37 @@ import (
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
-// started counts an operation that starts now and keeps it until its answer; it returns its id. It was held up by
-// the target until free.
-func (d *device) started(series *metrics.Series, op *operation, intended, free time.Time) string {
-	op.Started = series.StartAfter(intended, free, time.Now())
-	op.deadline = op.Sent.Add(d.group.Timeout)
+// pools are what is needed for what is sent, and by a device only while it waits for an answer.
+type pools struct{ buffers, operations, sendings sync.Pool }
+
+func (p *pools) init() {
+	p.buffers.New = func() any { return new([]byte) }
+	p.operations.New = func() any { return new(operation) }
+	p.sendings.New = func() any {
+		s := new(sending)
+		s.told = s.done
+		return s
+	}
+}
+
+// keptBuffer is how large a buffer may be that is used once more.
+const keptBuffer = 4 << 10
+
+// newOperation is one to be filled in and started.
+func (d *device) newOperation() *operation {
+	op := d.fleet.pools.operations.Get().(*operation)
+	*op = operation{}
+	return op
+}
+
+// started counts an operation that starts now and keeps it until its answer; it returns its id, and when it started. It was
+// held up by the target until free.
+func (d *device) started(series *metrics.Series, op *operation, intended, free time.Time) (rid uint64, sent time.Time) {
+	sent = time.Now()
+	op.Started = series.StartAfter(intended, free, sent)
+	op.deadline = sent.Add(d.group.Timeout)
 	if hook := d.fleet.cfg.OnReporting; hook != nil && op.reports() {
-		hook(d.index, op.Sent)
+		hook(d.index, sent)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -28,35 +54,40 @@ func (d *device) started(series *metrics.Series, op *operation, intended, free t
 		d.versions.Sending(op.connectivity)
 	}
 	d.lastRID++
-	rid := strconv.FormatUint(d.lastRID, 16)
-	d.pending[rid] = op
-	return rid
+	op.rid = d.lastRID
+	d.pending = append(d.pending, op)
+	return op.rid, sent
 }
 
+// ridText is an id as messages name it.
+func ridText(rid uint64) string { return strconv.FormatUint(rid, 16) }
+
 // take gives an operation up to whoever answers it, who calls counted when all is told of it; nil when somebody was first.
-func (d *device) take(rid string) *operation {
+func (d *device) take(rid uint64) *operation {
 	d.mu.Lock()
-	op := d.pending[rid]
-	if op != nil {
-		d.ending++
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.pending, func(op *operation) bool { return op.rid == rid })
+	if i < 0 {
+		return nil
 	}
+	op := d.pending[i]
 	d.makeRoom(1)
-	delete(d.pending, rid)
-	more := d.waiting.len() > 0 || d.leaving
-	d.mu.Unlock()
-	if more {
-		d.tell()
-	}
+	d.pending = slices.Delete(d.pending, i, i+1)
+	d.ending++
 	return op
 }
 
-// counted notes that what a driver's goroutine took has its outcome.
-func (d *device) counted() {
+// counted notes that what a driver's goroutine took has its outcome, and who waits for that hears of it. op, which may be nil, is
+// used no more.
+func (d *device) counted(op *operation) {
+	if op != nil {
+		d.fleet.pools.operations.Put(op)
+	}
 	d.mu.Lock()
 	d.ending--
-	leaving := d.leaving
+	more := d.waiting.len() > 0 || d.leaving
 	d.mu.Unlock()
-	if leaving {
+	if more {
 		d.tell()
 	}
 }
@@ -83,22 +114,53 @@ func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
 	return o
 }
 
-// ask publishes a twin request. The target's answer is its acknowledgement; a failed write ends it.
-func (d *device) ask(conn link.Conn, rid string, m link.Message) {
-	conn.Publish(m, func(err error) {
-		if err == nil || errors.Is(err, context.DeadlineExceeded) {
-			return // it is waited for; what did not go out has no answer
-		}
-		if op := d.take(rid); op != nil {
-			defer d.counted()
-			op.end(metrics.Failed)
-		}
-	})
+// sending is a message on its way to the target. It is used once more when the driver has told what became of it.
+type sending struct {
+	d        *device
+	rid      uint64
+	answered bool  // the target answers with a message: that it has this one says nothing
+	marked   bool  // it has deliveries
+	turn     int64 // of them
+	told     func(error)
+}
+
+// publish sends a message. Unless the target answers it, its operation ends with the acknowledgement; a failed write ends both.
+func (d *device) publish(conn link.Conn, m link.Message, what sending) {
+	s := d.fleet.pools.sendings.Get().(*sending)
+	what.told = s.told
+	*s = what
+	s.d = d
+	conn.Publish(m, s.told)
+}
+
+// done is what became of the message.
+func (s *sending) done(err error) {
+	x := *s
+	*s = sending{told: x.told}
+	x.d.fleet.pools.sendings.Put(s)
+	if errors.Is(err, context.DeadlineExceeded) || x.answered && err == nil {
+		return // it is waited for, as if it had gone out
+	}
+	if err != nil && x.marked {
+		x.d.forget(x.turn)
+	}
+	op := x.d.take(x.rid)
+	if op == nil {
+		return
+	}
+	defer x.d.counted(op)
+	if err != nil {
+		op.end(metrics.Failed)
+	} else {
+		op.end(metrics.OK)
+	}
 }
 
 func (d *device) getTwin(conn link.Conn, intended time.Time) {
-	rid := d.started(d.group.twinGet, &operation{twinGet: true}, intended, intended)
-	d.ask(conn, rid, d.fleet.protocol.GetTwin(d.who, rid))
+	op := d.newOperation()
+	op.twinGet = true
+	rid, _ := d.started(d.group.twinGet, op, intended, intended)
+	d.publish(conn, d.fleet.protocol.GetTwin(d.who, ridText(rid)), sending{rid: rid, answered: true})
 }
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
@@ -109,8 +171,8 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	} else {
 		d.connectivity = types.Next(d.connectivity, u)
 	}
-	body := make([]byte, 0, 64)
-	body = append(body, `{"connectivity":{"type":`...)
+	buffer := d.fleet.pools.buffers.Get().(*[]byte)
+	body := append((*buffer)[:0], `{"connectivity":{"type":`...)
 	body = payload.AppendString(body, d.connectivity)
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
@@ -124,8 +186,19 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 		}
 	}
 	body = append(body, '}')
-	rid := d.started(d.group.report, &operation{connectivity: d.connectivity, writes: true}, intended, free)
-	d.ask(conn, rid, d.fleet.protocol.Report(d.who, rid, body))
+	op := d.newOperation()
+	op.connectivity, op.writes = d.connectivity, true
+	rid, _ := d.started(d.group.report, op, intended, free)
+	d.publish(conn, d.fleet.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
+	d.release(buffer, body)
+}
+
+// release gives a buffer back, as it has become.
+func (d *device) release(buffer *[]byte, body []byte) {
+	if cap(body) <= keptBuffer {
+		*buffer = body
+		d.fleet.pools.buffers.Put(buffer)
+	}
 }
 
 // render appends what a source gives for the turn of the device, counted from 0.
@@ -137,51 +210,27 @@ func (d *device) render(body []byte, source payload.Source, draws chance.Stream,
 
 // send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
 func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
-	body := []byte("{}")
+	buffer := d.fleet.pools.buffers.Get().(*[]byte)
+	body := (*buffer)[:0]
 	if source := d.group.Telemetry.Payload; source != nil {
-		body = d.render(nil, source, d.fleet.streams.payload, turn)
+		body = d.render(body, source, d.fleet.streams.payload, turn)
+	} else {
+		body = append(body, "{}"...)
 	}
-	measured := d.group.Telemetry.Deliveries > 0
-	if measured {
+	marked := d.group.Telemetry.Deliveries > 0
+	if marked {
 		body = mark.Stamp(body, d.fleet.run, d.index, turn)
 	}
 	if d.topic == "" {
 		d.topic = d.fleet.protocol.Telemetry(d.who)
 	}
-	op := new(operation)
-	rid := d.started(d.group.telemetry, op, intended, free)
-	if measured {
-		d.expect(turn, intended, free, op.Sent)
+	rid, sent := d.started(d.group.telemetry, d.newOperation(), intended, free)
+	if marked {
+		d.expect(turn, intended, free, sent)
 	}
 	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
-	var failed func()
-	if measured {
-		failed = func() { d.forget(turn) }
-	}
-	d.publish(conn, rid, m, failed)
-}
-
-// publish sends the message of an operation, which ends with its acknowledgement; failed, which may be nil, is told when the
-// message did not go out.
-func (d *device) publish(conn link.Conn, rid string, m link.Message, failed func()) {
-	conn.Publish(m, func(err error) {
-		if errors.Is(err, context.DeadlineExceeded) {
-			return // it is waited for, as if it had gone out
-		}
-		if err != nil && failed != nil {
-			failed()
-		}
-		op := d.take(rid)
-		if op == nil {
-			return
-		}
-		defer d.counted()
-		if err != nil {
-			op.end(metrics.Failed)
-		} else {
-			op.end(metrics.OK)
-		}
-	})
+	d.publish(conn, m, sending{rid: rid, marked: marked, turn: turn})
+	d.release(buffer, body)
 }
 
 // nextTimeout is when the oldest operation runs out of time. It is found anew only when the last
@@ -194,10 +243,8 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	first := now.Add(never)
-	for _, op := range d.pending {
-		if op.deadline.Before(first) {
-			first = op.deadline
-		}
+	if len(d.pending) > 0 {
+		first = d.pending[0].deadline
 	}
 	for _, x := range d.deliveries {
 		if x.deadline.Before(first) {
@@ -211,17 +258,21 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 func (d *device) sweep(now time.Time) {
 	d.sweepDeliveries(now)
 	d.mu.Lock()
-	var late []*operation
-	d.makeRoom(1)
-	for rid, op := range d.pending {
-		if !op.deadline.After(now) {
-			late = append(late, op)
-			delete(d.pending, rid)
-		}
+	n := 0
+	for n < len(d.pending) && !d.pending[n].deadline.After(now) {
+		n++
 	}
+	if n == 0 {
+		d.mu.Unlock()
+		return
+	}
+	d.makeRoom(n)
+	late := slices.Clone(d.pending[:n])
+	d.pending = slices.Delete(d.pending, 0, n)
 	d.mu.Unlock()
 	for _, op := range late {
 		op.end(metrics.Timeout)
+		d.fleet.pools.operations.Put(op)
 	}
 }
 
@@ -229,9 +280,10 @@ func (d *device) sweep(now time.Time) {
 func (d *device) endPending(o metrics.Outcome) {
 	d.mu.Lock()
 	left := d.pending
-	d.pending = make(map[string]*operation)
+	d.pending = nil
 	d.mu.Unlock()
 	for _, op := range left {
 		op.end(o)
+		d.fleet.pools.operations.Put(op)
 	}
 }

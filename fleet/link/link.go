@@ -10,8 +10,8 @@ import (
 
 // Message is an MQTT application message.
 type Message struct {
-	Topic   string // without wildcards
-	Payload []byte // not changed by the driver, and not kept after the message is done
+	Topic   string // without wildcards; of one that arrived, not to be kept after Handler returns
+	Payload []byte // not changed, nor kept after Publish or Handler returns
 	QoS     byte   // 0, 1 or 2
 	Retain  bool   // of a message that is sent: keep it; of one that arrived: it was kept
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -175,7 +176,7 @@ func (c *conn) arrived(p mqtt.Packet) error {
 		c.mu.Unlock()
 	}
 	if fresh {
-		c.handler(link.Message{Topic: string(m.Topic), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
+		c.handler(link.Message{Topic: unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
 	}
 	if m.QoS > 0 {
 		t := mqtt.PUBACK

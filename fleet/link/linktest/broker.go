@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func (s *Suite) open(t *testing.T, dial link.Dialer, id string, change func(*lin
 	t.Helper()
 	c := &session{messages: make(chan link.Message, 2000), over: make(chan error, 1)}
 	o := link.Options{ClientID: id, KeepAlive: time.Minute, CleanSession: true, Dial: dial, Handler: func(m link.Message) {
-		m.Payload = bytes.Clone(m.Payload)
+		m.Topic, m.Payload = strings.Clone(m.Topic), bytes.Clone(m.Payload)
 		c.messages <- m
 	}}
 	if change != nil {

@@ -2,6 +2,7 @@
 package linktest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -171,7 +172,10 @@ func (s *Suite) connect(t *testing.T, b *Broker) (*connection, error) {
 	var err error
 	c.Conn, err = s.Driver().Connect(t.Context(), link.Options{
 		ClientID: "dev", Username: "name", Password: func() string { return "secret" }, KeepAlive: 5 * time.Second, CleanSession: true, Dial: b.Dial,
-		Handler: func(m link.Message) { c.messages <- m },
+		Handler: func(m link.Message) {
+			m.Topic, m.Payload = strings.Clone(m.Topic), bytes.Clone(m.Payload)
+			c.messages <- m
+		},
 	})
 	if err == nil {
 		c.served = make(chan struct{})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
@@ -38,6 +39,17 @@ func Mochi(t *testing.T) map[string]link.Dialer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = broker.Close() })
+	for { // it does not tell when it listens
+		if nc, err := net.Dial("tcp", web.Address()); err == nil {
+			nc.Close()
+			break
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal("the WebSocket listener does not come")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	trust := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	trust.ServerName = "example.com"
 	return map[string]link.Dialer{

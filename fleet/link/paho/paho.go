@@ -5,6 +5,7 @@
 package paho
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -187,7 +188,8 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		return
 	default:
 	}
-	token, err := c.hand(func() mqtt.Token { return c.client.Publish(m.Topic, m.QoS, m.Retain, m.Payload) })
+	payload := bytes.Clone(m.Payload) // the client keeps it
+	token, err := c.hand(func() mqtt.Token { return c.client.Publish(m.Topic, m.QoS, m.Retain, payload) })
 	if err != nil {
 		done(err)
 		return
