@@ -63,9 +63,9 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 	}
 	defer d.counted(op)
 	outcome := op.inTime(now, statusOutcome(in.Status))
-	reason := statusReason(in.Status)
-	if outcome == metrics.Timeout {
-		reason = ""
+	reason := ""
+	if outcome != metrics.OK && outcome != metrics.Timeout {
+		reason = statusReason(in.Status)
 	}
 	op.EndBecause(now, outcome, reason)
 	twin, read := protocol.Twin{}, false
