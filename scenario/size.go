@@ -166,6 +166,33 @@ func (t *Stage) Goals() string {
 	return strings.Join(parts, ", ")
 }
 
+const (
+	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files
+	serviceConnections = 40 // of the service side, at most: requests under way at once
+)
+
+// Sockets is how many connections there are at once with so many devices, and how many open files they take in this process.
+func (s *Scenario) Sockets(devices int) (connections, descriptors int) {
+	connections = devices
+	if s.Target.Can().Service {
+		connections += serviceConnections
+	}
+	descriptors = baseDescriptors + connections
+	if s.Target.Can().InProcess { // the other end of every connection is here too
+		descriptors += connections
+	}
+	return connections, descriptors
+}
+
+// InMemory reports whether devices reach the target without sockets, in a process that may open so many files; 0 is no limit.
+func (s *Scenario) InMemory(descriptors int) bool {
+	if !s.Target.Can().InProcess || s.Target.Transport == "tcp" {
+		return false
+	}
+	_, needed := s.Sockets(s.Devices())
+	return s.Target.Transport == "memory" || descriptors > 0 && needed > descriptors
+}
+
 // Networks reports whether a stage makes the network bad.
 func (s *Scenario) Networks() bool {
 	return slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.Network != nil })

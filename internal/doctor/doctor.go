@@ -54,10 +54,14 @@ const tight = 0.8
 // asks the target nothing, and takes no time worth mentioning.
 func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
 	m := p.Machine
-	return []Finding{descriptors(m, facts), ports(m, facts), memory(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
+	return []Finding{descriptors(sc, m, facts), ports(sc, m, facts), memory(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
 }
 
-func descriptors(m plan.Machine, facts host.Facts) Finding {
+func descriptors(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
+	if sc.InMemory(facts.Descriptors) {
+		return Finding{Check: "descriptors", Level: OK, Text: fmt.Sprintf("connections are in memory: as sockets they would need %s, and %s are allowed",
+			count(m.Descriptors), count(facts.Descriptors))}
+	}
 	if facts.Descriptors == 0 {
 		return Finding{Check: "descriptors", Level: OK, Text: fmt.Sprintf("%s needed, no limit known", count(m.Descriptors))}
 	}
@@ -69,7 +73,10 @@ func descriptors(m plan.Machine, facts host.Facts) Finding {
 	return f
 }
 
-func ports(m plan.Machine, facts host.Facts) Finding {
+func ports(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
+	if sc.InMemory(facts.Descriptors) {
+		return Finding{Check: "local ports", Level: OK, Text: "none needed: connections are in memory"}
+	}
 	if facts.Unknown.Has(host.UnknownPorts) {
 		return Finding{Check: "local ports", Level: OK, Text: fmt.Sprintf("%s needed of each source address; this system does not tell how many there are",
 			count(m.PerAddress))}

@@ -61,7 +61,8 @@ func TestMachine(t *testing.T) {
 			"problem memory: about 800 MB needed, 700 MB available; give the machine or its container more memory, or run fewer devices",
 		}},
 	} {
-		got := [3]string{lines(descriptors(need, tt.facts)), lines(ports(need, tt.facts)), lines(memory(need, tt.facts))}
+		sc := new(scenario.Scenario)
+		got := [3]string{lines(descriptors(sc, need, tt.facts)), lines(ports(sc, need, tt.facts)), lines(memory(need, tt.facts))}
 		if got != tt.want {
 			t.Errorf("%+v:\n%s\nwant:\n%s", tt.facts, strings.Join(got[:], "\n"), strings.Join(tt.want[:], "\n"))
 		}

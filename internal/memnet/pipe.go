@@ -32,6 +32,20 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// SetEager makes writes of this end never wait: what the other has no room for is kept.
+func (c *conn) SetEager() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.eager = true
+}
+
+// Kept is how much the other end has yet to read that is more than a connection has room for.
+func (c *conn) Kept() int {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return max(0, len(c.out.buffer)-window)
+}
+
 func (c *conn) LocalAddr() net.Addr  { return addr{} }
 func (c *conn) RemoteAddr() net.Addr { return addr{} }
 
@@ -64,6 +78,7 @@ type stream struct {
 	buffer   []byte
 	ended    bool // nothing more is written
 	deserted bool // nothing more is read
+	eager    bool // there is always room
 
 	reading, writing deadline
 }
@@ -103,7 +118,11 @@ func (s *stream) write(b []byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		switch room := window - len(s.buffer); {
+		room := window - len(s.buffer)
+		if s.eager {
+			room = len(b)
+		}
+		switch {
 		case s.ended:
 			return n, net.ErrClosed
 		case s.deserted:

@@ -48,6 +48,7 @@ type Faults interface {
 // Target is an open target. It is a fleet's Target.
 type Target struct {
 	Name    string            // without credentials
+	Note    string            // what somebody who reads the figures must know of it; empty for nothing
 	Can     spec.Capabilities // what it is able to do: asked instead of its kind
 	Network *fault.Network    // between devices and the target
 	// Service is the client of the service side, which waits when the service throttles; Paced is the same without retries, for

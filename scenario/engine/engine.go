@@ -107,7 +107,12 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if err != nil {
 		return err
 	}
-	e.ledger.Write(func(r *report.Run) { r.Target = t.Name })
+	e.ledger.Write(func(r *report.Run) {
+		r.Target = t.Name
+		if t.Note != "" {
+			r.Notes = append(r.Notes, t.Note)
+		}
+	})
 	e.ledger.Tell(report.Event{Kind: report.KindTarget, OK: true, Text: "target", Detail: t.Name})
 	defer func() {
 		if closing := t.Close(); closing != nil {

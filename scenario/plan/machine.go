@@ -5,11 +5,6 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-const (
-	baseDescriptors    = 32 // standard streams, poller, /metrics and its scrapes, files
-	serviceConnections = 40 // of the service side, at most: requests under way at once
-)
-
 // Machine is what a run needs of the machine that runs it.
 type Machine struct {
 	Memory      uint64 `json:"memory_bytes"`      // estimate
@@ -20,19 +15,11 @@ type Machine struct {
 }
 
 func (p *Plan) machine(sc *scenario.Scenario) Machine {
-	peak, service := p.Peak, serviceConnections
-	if !sc.Target.Can().Service {
-		service = 0
-	}
+	connections, descriptors := sc.Sockets(p.Peak)
 	m := Machine{
-		Memory: memory.Estimate(sc, p.spans, p.demands, peak), Descriptors: baseDescriptors + peak + service,
+		Memory: memory.Estimate(sc, p.spans, p.demands, p.Peak), Descriptors: descriptors, Ports: connections,
 		Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
-	if sc.Target.Can().InProcess { // the other end of every connection is here too
-		m.Descriptors += peak + service
-	}
-	m.PerAddress = (peak + m.Addresses - 1) / m.Addresses
-	m.Ports = peak + service
-	m.PerAddress += service // which may leave by any of them
+	m.PerAddress = (p.Peak+m.Addresses-1)/m.Addresses + connections - p.Peak // those of the service side may leave by any of them
 	return m
 }

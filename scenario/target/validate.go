@@ -58,6 +58,9 @@ func (t *Target) Validate(r Problems) {
 			}
 		}
 	}
+	if !t.Can().InProcess && r.Given("target.transport") {
+		r.FailAt("target.transport", problem.Place{}, "only the embedded hub can be reached in memory; remove it, or write hub: embedded")
+	}
 	if !t.Can().Topics {
 		for _, key := range []string{"topic", "username", "password"} {
 			if r.Given("target." + key) {

@@ -1,0 +1,209 @@
+package fleet
+
+import (
+	"errors"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// begin begins the next run, if there is one.
+func (d *device) begin(now time.Time) {
+	d.mu.Lock()
+	if len(d.runs) == 0 {
+		d.mu.Unlock()
+		return
+	}
+	r := d.runs[0]
+	d.runs = d.runs[1:]
+	d.halt.Store(r.halt)
+	d.mu.Unlock()
+	d.attempt, d.gap, d.ends, d.free = 0, time.Time{}, time.Time{}, r.intended
+	if r.waits {
+		d.free = now // until then the device was the other run's
+	}
+	d.open(r.intended)
+}
+
+// open begins a session, for which a time was intended.
+func (d *device) open(intended time.Time) {
+	d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
+	d.enter(StateConnecting)
+	d.phase, d.conn = connecting, nil
+	d.mu.Lock()
+	d.opened = opened{}
+	d.mu.Unlock()
+	d.fleet.running.Go(func() { d.session(intended) })
+}
+
+// session is the goroutine of a device that connects.
+func (d *device) session(intended time.Time) {
+	conn, err := d.connect(intended)
+	d.mu.Lock()
+	d.opened.conn, d.opened.failed = conn, err
+	d.mu.Unlock()
+	d.tell()
+	if err == nil {
+		d.fleet.running.Go(func() { d.serve(conn) }) // on a stack that no handshake has grown
+	}
+}
+
+// serve is the goroutine of a connected device.
+func (d *device) serve(conn link.Conn) {
+	err := conn.Serve()
+	d.mu.Lock()
+	d.opened.over, d.opened.lost = true, err
+	d.mu.Unlock()
+	d.tell()
+}
+
+// over goes on when a session has ended.
+func (d *device) over(now time.Time) {
+	if d.subscribed {
+		d.subscribed = false
+		d.fleet.subscribers.Add(-1)
+	}
+	d.next(d.why, now)
+}
+
+// next goes on after a session that ended, or was not to be had.
+func (d *device) next(why error, now time.Time) {
+	var intended time.Time
+	switch {
+	case errors.Is(why, errStopped):
+		d.end(now)
+		return
+	case errors.Is(why, errRenew):
+		d.free = now
+		if d.halted() || d.fleet.finished() {
+			d.end(now)
+			return
+		}
+		d.open(now)
+		return
+	case errors.Is(why, errOffline):
+		d.enter(StateOffline)
+		_, offline := d.fleet.calendar.Session(d.group.Session, d.index, d.turns.sessions)
+		d.turns.sessions++
+		// Its absence began when the session was to end, not when the last answer was there. If it had no connection then,
+		// what was due until it was back has been counted.
+		if intended = d.ends.Add(offline); intended.Before(d.back) {
+			intended = d.back
+		}
+		d.free = now
+		d.ends = time.Time{}
+	default:
+		d.openGap(now)
+		d.enter(StateBackoff)
+		intended = now.Add(d.backoff(why))
+		d.free = intended
+	}
+	d.phase, d.until = pausing, intended
+	d.pause(now)
+}
+
+// end is the end of the device's sessions: what is left is what it waits for.
+func (d *device) end(now time.Time) {
+	d.closeGap(now)
+	d.leave(true)
+	d.phase = delivering
+}
+
+// stopped is the end of a run. Another may follow at once.
+func (d *device) stopped() {
+	if d.lost && !d.fleet.finished() {
+		d.fleet.left.Add(1)
+	}
+	d.setLost(false)
+	d.enter(StateWaiting)
+	d.phase = idle
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.runs) == 0 {
+		d.live = false
+		d.fleet.running.Done()
+	}
+}
+
+// pause is the time until the device connects once more.
+func (d *device) pause(now time.Time) {
+	d.mu.Lock()
+	d.cut = time.Time{} // it has no connection to cut
+	d.mu.Unlock()
+	switch {
+	case d.halted(), d.fleet.finished():
+		d.end(now)
+	case !now.Before(d.until):
+		d.open(d.until)
+	default:
+		d.sweepDeliveries(now)
+		d.countGap(now)
+	}
+}
+
+// connected goes on when the device's goroutine has a connection, or has none.
+func (d *device) connected(session *opened, now time.Time) {
+	switch {
+	case session.failed != nil && d.halted():
+		d.next(errStopped, now)
+	case session.failed != nil:
+		d.next(session.failed, now)
+	case session.conn == nil:
+	case d.halted():
+		d.conn = session.conn
+		d.depart(errStopped, now)
+	default:
+		d.conn = session.conn
+		d.setUp(now)
+	}
+}
+
+// begun is a connected device that begins to do what is due.
+func (d *device) begun(now time.Time) {
+	d.attempt = 0
+	d.enter(StateConnected)
+	d.back = now
+	d.fleet.returned(d)
+	d.setLost(false)
+	d.inRotation(true)
+	d.phase = following
+	d.plan(now)
+}
+
+// depart ends a session: politely, after the last answers, when the device wants it, and else at once.
+func (d *device) depart(why error, now time.Time) {
+	if d.phase == following {
+		d.inRotation(false)
+		d.setLost(!asked(why))
+		if !d.worksOff(why) {
+			d.dropWaiting(why)
+		}
+	}
+	if !asked(why) {
+		d.abandon(why)
+		return
+	}
+	d.why, d.phase = why, draining
+	d.leave(true)
+	d.plans = agenda{timeout: now}
+	d.deaf, d.patient = now.Add(d.fleet.longest), now.Add(d.group.Timeout)
+}
+
+// abandon ends a session whose connection is lost, or of no use.
+func (d *device) abandon(why error) {
+	d.leave(false)
+	d.conn.Abort()
+	d.dropWaiting(link.ErrLost)
+	d.endPending(metrics.Failed)
+	d.why, d.phase = why, closing
+}
+
+// leaves ends a session whose last answers are there, or not to be had.
+func (d *device) leaves() {
+	d.leave(false)
+	d.giveUpWaiting()
+	d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
+	d.conn.Close()
+	d.phase = closing
+}
