@@ -22,22 +22,19 @@ type mirror struct{}
 func (mirror) Link(_ int, id string) link.Options { return link.Options{ClientID: id} }
 func (mirror) Protocol() protocol.Protocol        { return iothub.Protocol{} }
 func (mirror) Connect(_ context.Context, o link.Options) (link.Conn, error) {
-	return &mirrored{handler: o.Handler, over: make(chan struct{})}, nil
+	return &mirrored{handler: o.Handler}, nil
 }
 
 type mirrored struct {
 	handler func(link.Message)
-	over    chan struct{}
+	over    func(error)
 	version int
 	topic   []byte
 }
 
-func (m *mirrored) Serve() error {
-	<-m.over
-	return nil
-}
-func (m *mirrored) Close()                                       { close(m.over) }
-func (m *mirrored) Abort()                                       { close(m.over) }
+func (m *mirrored) Serve(over func(error))                       { m.over = over }
+func (m *mirrored) Close()                                       { m.over(nil) }
+func (m *mirrored) Abort()                                       { m.over(nil) }
 func (m *mirrored) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
 func (m *mirrored) Publish(x link.Message, done func(error)) {
 	done(nil)

@@ -22,20 +22,17 @@ func (echo) Protocol() protocol.Protocol {
 }
 
 func (echo) Connect(context.Context, link.Options) (link.Conn, error) {
-	return echoing(make(chan struct{})), nil
+	return new(echoing), nil
 }
 
-// echoing is a connection of an echo; it is closed when that is over.
-type echoing chan struct{}
+// echoing is a connection of an echo.
+type echoing struct{ over func(error) }
 
-func (e echoing) Serve() error {
-	<-e
-	return nil
-}
-func (echoing) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
-func (echoing) Publish(_ link.Message, done func(error))     { done(nil) }
-func (e echoing) Close()                                     { close(e) }
-func (e echoing) Abort()                                     { close(e) }
+func (e *echoing) Serve(over func(error))                     { e.over = over }
+func (*echoing) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
+func (*echoing) Publish(_ link.Message, done func(error))     { done(nil) }
+func (e *echoing) Close()                                     { e.over(nil) }
+func (e *echoing) Abort()                                     { e.over(nil) }
 
 // Devices follow activities: here one of the program's own, which comes with each connection.
 func Example() {

@@ -82,7 +82,7 @@ func (h *hub) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	if code != 0 {
 		return nil, &link.RefusedError{Code: code}
 	}
-	c := &conn{hub: h, options: o, waiting: make(map[*time.Timer]func(error)), over: make(chan struct{})}
+	c := &conn{hub: h, options: o, waiting: make(map[*time.Timer]func(error))}
 	h.mu.Lock()
 	h.open[o.ClientID] = c
 	h.mu.Unlock()
@@ -152,8 +152,7 @@ type conn struct {
 	options link.Options
 	mu      sync.Mutex
 	closed  bool
-	over    chan struct{} // closed after that, and after lost is set
-	lost    error
+	over    func(error) // is told of that, and why
 	waiting map[*time.Timer]func(error)
 	filters []link.Filter // the hub's
 }
@@ -178,16 +177,21 @@ func (c *conn) end(why error) {
 	if c.hub.open[c.options.ClientID] == c {
 		delete(c.hub.open, c.options.ClientID)
 	}
-	c.lost = why
-	close(c.over)
+	if c.over != nil {
+		go c.over(why)
+	}
 }
 
 func (c *conn) Close() { c.end(nil) }
 func (c *conn) Abort() { c.end(nil) }
 
-func (c *conn) Serve() error {
-	<-c.over
-	return c.lost
+func (c *conn) Serve(over func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = over
+	if c.closed {
+		go over(link.ErrLost)
+	}
 }
 
 func (c *conn) Subscribe(done func(error), filters ...link.Filter) {

@@ -43,18 +43,14 @@ func (d *device) session(intended time.Time) {
 	d.mu.Lock()
 	d.opened.conn, d.opened.failed = conn, err
 	d.mu.Unlock()
-	d.tell()
 	if err == nil {
-		d.fleet.running.Go(func() { d.serve(conn) }) // on a stack that no handshake has grown
+		conn.Serve(func(err error) {
+			d.mu.Lock()
+			d.opened.over, d.opened.lost = true, err
+			d.mu.Unlock()
+			d.tell()
+		})
 	}
-}
-
-// serve is the goroutine of a connected device.
-func (d *device) serve(conn link.Conn) {
-	err := conn.Serve()
-	d.mu.Lock()
-	d.opened.over, d.opened.lost = true, err
-	d.mu.Unlock()
 	d.tell()
 }
 

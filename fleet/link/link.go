@@ -49,16 +49,16 @@ type Blocking interface{ Blocking() bool }
 
 // Conn is one connection. It is safe for concurrent use.
 type Conn interface {
-	// Serve lets messages and acknowledgements arrive until the connection has ended. It returns when nothing of it is left: nil
-	// after Close or Abort, else why it was lost. It is called once, by a goroutine that has nothing else to do.
-	Serve() error
+	// Serve lets messages and acknowledgements arrive from now on, and does not wait. over is called once, when nothing is left of
+	// the connection: with nil after Close or Abort, else with why it was lost. It must not block. Serve is called once.
+	Serve(over func(error))
 	// Subscribe asks for messages without waiting. done is called exactly once: when all filters are acknowledged, or with an
 	// error; one that was refused is a *SubscriptionError. It must not block.
 	Subscribe(done func(error), filters ...Filter)
 	// Publish sends a message without waiting. done is called exactly once: when the message is
 	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error, ErrLost among them. It must not block.
 	Publish(m Message, done func(error))
-	// Close says DISCONNECT and ends the connection. It does not wait: Serve returns when that is done.
+	// Close says DISCONNECT and ends the connection. It does not wait: over of Serve is called when that is done.
 	Close()
 	// Abort cuts the connection without a word, as a lost network does. It does not wait.
 	Abort()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
@@ -40,7 +41,7 @@ func TCP(addr string, sources ...net.IP) Dialer {
 		if err != nil {
 			return nil, err
 		}
-		return eagerly(nc), nil
+		return nowait.TCP(nc), nil
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/nowait"
 )
 
 // window is how many bytes one direction has room for, as much as a TCP connection on loopback begins with.
@@ -32,18 +34,27 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// SetEager makes writes of this end never wait: what the other has no room for is kept.
-func (c *conn) SetEager() {
+// SetNoWait implements nowait.Conn.
+func (c *conn) SetNoWait() {
 	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	c.out.eager = true
+	c.out.roomy = true
+	c.out.mu.Unlock()
+	c.in.mu.Lock()
+	c.in.quick = true
+	c.in.mu.Unlock()
 }
 
-// Kept is how much the other end has yet to read that is more than a connection has room for.
+// Kept implements nowait.Conn: it is what is more than a connection has room for.
 func (c *conn) Kept() int {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return max(0, len(c.out.buffer)-window)
+}
+
+// Watch implements nowait.Conn.
+func (c *conn) Watch(_ *nowait.Poller, w *nowait.Watched) (stop func(), err error) {
+	c.in.watch(w)
+	return func() { c.in.watch(nil) }, nil
 }
 
 func (c *conn) LocalAddr() net.Addr  { return addr{} }
@@ -76,9 +87,11 @@ type stream struct {
 	mu       sync.Mutex // protects the following fields
 	changed  *sync.Cond
 	buffer   []byte
-	ended    bool // nothing more is written
-	deserted bool // nothing more is read
-	eager    bool // there is always room
+	ended    bool            // nothing more is written
+	deserted bool            // nothing more is read
+	roomy    bool            // there is always room
+	quick    bool            // who reads does not wait
+	watcher  *nowait.Watched // of who reads; nil for nobody
 
 	reading, writing deadline
 }
@@ -109,8 +122,24 @@ func (s *stream) read(b []byte) (int, error) {
 			return 0, io.EOF
 		case len(b) == 0:
 			return 0, nil
+		case s.quick:
+			return 0, nowait.ErrAgain
 		}
 		s.changed.Wait()
+	}
+}
+
+func (s *stream) watch(w *nowait.Watched) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watcher = w
+}
+
+// tell tells all who wait that something has changed. The caller holds the lock.
+func (s *stream) tell() {
+	s.changed.Broadcast()
+	if s.watcher != nil {
+		s.watcher.Later()
 	}
 }
 
@@ -119,7 +148,7 @@ func (s *stream) write(b []byte) (n int, err error) {
 	defer s.mu.Unlock()
 	for {
 		room := window - len(s.buffer)
-		if s.eager {
+		if s.roomy {
 			room = len(b)
 		}
 		switch {
@@ -135,7 +164,7 @@ func (s *stream) write(b []byte) (n int, err error) {
 			part := b[n:min(len(b), n+room)]
 			s.buffer = append(s.buffer, part...)
 			n += len(part)
-			s.changed.Broadcast()
+			s.tell()
 			continue
 		}
 		s.changed.Wait()
@@ -156,7 +185,7 @@ func (s *stream) close(reader bool) {
 			d.timer.Stop()
 		}
 	}
-	s.changed.Broadcast()
+	s.tell()
 }
 
 // deadline is when one side of a stream waits no longer. Its stream's lock protects it.

@@ -42,7 +42,7 @@ func BenchmarkReportRoundTrip(b *testing.B) {
 		b.Fatal(err)
 	}
 	served, subscribed := make(chan error, 1), make(chan error, 1)
-	go func() { served <- conn.Serve() }()
+	conn.Serve(func(err error) { served <- err })
 	defer func() {
 		conn.Close()
 		if err := <-served; err != nil {

@@ -48,7 +48,7 @@ type instantConn struct {
 	options link.Options
 	filters []link.Filter
 	closed  bool
-	over    chan struct{} // closed after that
+	over    func(error)
 }
 
 func newInstant(ids []string) *instant {
@@ -56,17 +56,14 @@ func newInstant(ids []string) *instant {
 }
 
 func (h *instant) Connect(_ context.Context, o link.Options) (link.Conn, error) {
-	c := &instantConn{hub: h, options: o, over: make(chan struct{})}
+	c := &instantConn{hub: h, options: o}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open[o.ClientID] = c
 	return c, nil
 }
 
-func (c *instantConn) Serve() error {
-	<-c.over
-	return nil
-}
+func (c *instantConn) Serve(over func(error)) { c.over = over }
 
 func (c *instantConn) Subscribe(done func(error), filters ...link.Filter) {
 	c.hub.mu.Lock()
@@ -81,7 +78,7 @@ func (c *instantConn) Abort() {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
 	if !c.closed {
-		close(c.over)
+		defer c.over(nil)
 	}
 	c.closed = true
 	if c.hub.open[c.options.ClientID] == c {

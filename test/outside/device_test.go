@@ -32,20 +32,23 @@ func (*lab) Protocol() protocol.Protocol {
 }
 
 func (l *lab) Connect(context.Context, link.Options) (link.Conn, error) {
-	return &bench{lab: l, over: make(chan struct{})}, nil
+	return &bench{lab: l}, nil
 }
 
 // bench is a connection of the lab.
 type bench struct {
 	lab     *lab
 	answers sync.WaitGroup
-	over    chan struct{}
+	over    func(error)
 }
 
-func (b *bench) Serve() error {
-	<-b.over
-	b.answers.Wait()
-	return nil
+func (b *bench) Serve(over func(error)) {
+	b.over = func(err error) {
+		go func() {
+			b.answers.Wait()
+			over(err)
+		}()
+	}
 }
 
 func (*bench) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
@@ -60,8 +63,8 @@ func (b *bench) Publish(m link.Message, done func(error)) {
 	})
 }
 
-func (b *bench) Close() { close(b.over) }
-func (b *bench) Abort() { close(b.over) }
+func (b *bench) Close() { b.over(nil) }
+func (b *bench) Abort() { b.over(nil) }
 
 // opDoor is an operation that twinfleet has never heard of.
 const opDoor metrics.Operation = "door"

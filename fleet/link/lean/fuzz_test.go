@@ -54,7 +54,9 @@ func FuzzWhatTargetsSend(f *testing.F) {
 		conn.Publish(link.Message{Topic: "a", QoS: 1}, tell)
 		conn.Publish(link.Message{Topic: "a", QoS: 2}, tell)
 		conn.Subscribe(tell, link.Filter{Topic: "a"}, link.Filter{Topic: "b"})
-		if err := conn.Serve(); err == nil {
+		over := make(chan error, 1)
+		conn.Serve(func(err error) { over <- err })
+		if err := <-over; err == nil {
 			t.Error("a connection that the target ended was not lost")
 		}
 		if len(told) != 3 {

@@ -1,5 +1,5 @@
-// Package lean drives devices with one goroutine a connection, which reads: who has something to say writes it. What a connection
-// waits for it shares with all others.
+// Package lean drives devices without a goroutine for each: who has something to say writes it, and what comes is read by a few
+// goroutines that all connections have in common, as they have timers.
 package lean
 
 import (
@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
@@ -24,33 +25,42 @@ const (
 )
 
 // Driver makes connections. Make it with New.
-type Driver struct{ timers *timers.Set }
+type Driver struct {
+	timers  *timers.Set
+	pollers *nowait.Pollers
+}
 
 var _ link.Driver = Driver{}
 
 // New is a Driver.
-func New() Driver { return Driver{new(timers.Set)} }
+func New() Driver { return Driver{new(timers.Set), new(nowait.Pollers)} }
 
 // conn is one connection.
 type conn struct {
 	nc      net.Conn
 	bottom  net.Conn
-	eager   link.Eager // bottom, when its writes do not wait; nil otherwise
+	quick   nowait.Conn // bottom, when no call on it waits; nil otherwise
+	pollers *nowait.Pollers
 	handler func(link.Message)
 	writers sync.WaitGroup // where writes wait; one at a time
 
 	keepAlive time.Duration
 	pinging   timers.Timer
 
-	mu       sync.Mutex // protects the following fields, and the order of what is written
-	over     error      // why nothing more is sent; nil while it lives
-	ours     bool       // this side ended it
-	out      []byte     // that the writer has yet to write
-	writing  bool       // there is a writer
-	written  time.Time  // when something was sent last
-	read     time.Time  // when something came last
-	asked    time.Time  // when a PINGREQ was sent that has no answer; zero for none
-	id       uint16     // the last packet identifier
+	reading sync.Mutex // one packet at a time; before mu
+	partial []byte     // what came of a packet that is not whole
+
+	mu       sync.Mutex  // protects the following fields, and the order of what is written
+	told     func(error) // of the end
+	unwatch  func()      // ends the watch of the connection; nil without one
+	over     error       // why nothing more is sent; nil while it lives
+	ours     bool        // this side ended it
+	out      []byte      // that the writer has yet to write
+	writing  bool        // there is a writer
+	written  time.Time   // when something was sent last
+	came     time.Time   // when something came last
+	asked    time.Time   // when a PINGREQ was sent that has no answer; zero for none
+	id       uint16      // the last packet identifier
 	awaited  []awaited
 	received []uint16 // identifiers of messages with QoS 2 that the target may send once more
 }
@@ -74,17 +84,14 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
 	}
-	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, keepAlive: o.KeepAlive}
+	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, keepAlive: o.KeepAlive, pollers: d.pollers}
 	if err := c.shakeHands(ctx, o); err != nil {
 		c.bottom.Close()
 		nc.Close()
 		return nil, link.ConnectError(ctx, err)
 	}
-	if c.eager, _ = c.bottom.(link.Eager); c.eager != nil {
-		c.eager.SetEager()
-	}
 	now := time.Now()
-	c.written, c.read = now, now
+	c.written, c.came = now, now
 	if c.keepAlive > 0 {
 		d.timers.Init(&c.pinging, c.ping)
 		c.pinging.Reset(now.Add(c.keepAlive))
@@ -146,8 +153,8 @@ func (c *conn) ping() {
 		return
 	}
 	idle := c.written
-	if c.read.Before(idle) {
-		idle = c.read
+	if c.came.Before(idle) {
+		idle = c.came
 	}
 	if due := idle.Add(c.keepAlive); due.After(now) {
 		c.pinging.Reset(due)
@@ -168,12 +175,17 @@ func (c *conn) pong() {
 	}
 }
 
-// end notes why the connection is over, and lets the reader know. The caller holds the lock.
+// end notes why the connection is over, and sees to what is left to do. The caller holds the lock.
 func (c *conn) end(why error) {
-	if c.over == nil {
-		c.over = why
-		c.bottom.Close()
+	if c.over != nil {
+		return
 	}
+	c.over = why
+	if c.unwatch != nil {
+		c.unwatch()
+		go c.finish() // whoever is told may hold locks
+	}
+	c.bottom.Close()
 }
 
 // buffers are for what is written: a connection needs one only while it writes.
@@ -182,7 +194,7 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // send writes a packet, without waiting. The caller holds the lock.
 func (c *conn) send(build func([]byte) []byte) {
 	c.written = time.Now()
-	if c.eager == nil {
+	if c.quick == nil {
 		c.out = build(c.out)
 		if !c.writing {
 			c.writing = true
@@ -222,8 +234,8 @@ func (c *conn) write() {
 
 // full reports whether the target owes so much reading that nothing more is sent. The caller holds the lock.
 func (c *conn) full() bool {
-	if c.eager != nil {
-		return c.eager.Kept() > mostKept
+	if c.quick != nil {
+		return c.quick.Kept() > mostKept
 	}
 	return len(c.out) > mostKept
 }
@@ -336,10 +348,14 @@ func (c *conn) Close() {
 
 // leave ends a connection that said what it had to say. The caller holds the lock.
 func (c *conn) leave() {
-	if c.over == nil {
-		c.over = errOver
-		c.nc.Close()
+	if c.over != nil {
+		return
 	}
+	if c.unwatch != nil && c.bottom != c.nc {
+		c.unwatch()
+		c.nc.Close() // says goodbye in its own words, where there are some
+	}
+	c.end(errOver)
 }
 
 // Abort ends the connection without a word.

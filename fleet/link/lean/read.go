@@ -1,6 +1,8 @@
 package lean
 
 import (
+	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+	"github.com/twinfleet/twinfleet/internal/nowait"
 )
 
 // maxPacket bounds an incoming packet, in bytes.
@@ -85,45 +88,151 @@ func stranger(b []byte) error {
 	}
 }
 
-// Serve reads until the connection is over, and then tells all who wait.
-func (c *conn) Serve() error {
-	r := framing.NewReader(c.nc)
-	r.MaxPacket = maxPacket
-	var why error
-	for why == nil {
-		var p mqtt.Packet
-		if p, why = r.Next(); why == nil {
-			why = c.take(p)
+// Serve begins to read: when something has come, where a connection tells that, and else with a goroutine that waits for it.
+func (c *conn) Serve(over func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = over
+	if quick, ok := c.bottom.(nowait.Conn); ok && resumes(c.nc) && c.over == nil {
+		quick.SetNoWait()
+		if stop, err := c.pollers.Watch(quick, c.readable); err == nil {
+			c.quick, c.unwatch = quick, stop
+			return
+		}
+		c.end(errUnwatched)
+	}
+	go c.read()
+}
+
+// errUnwatched is why a connection ends that was to be watched, and cannot be.
+var errUnwatched = errors.New("the system does not tell when something has come")
+
+// resumes reports whether a connection goes on reading where it stopped because there was no more: a WebSocket does not.
+func resumes(nc net.Conn) bool {
+	if _, ok := nc.(nowait.Conn); ok {
+		return true
+	}
+	secure, ok := nc.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	_, ok = secure.NetConn().(nowait.Conn)
+	return ok
+}
+
+// readable reads what has come. One that polls calls it, with a buffer.
+func (c *conn) readable(buffer []byte) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	for {
+		n, err := c.nc.Read(buffer)
+		if n > 0 {
+			if err := c.feed(buffer[:n]); err != nil {
+				c.fail(err)
+				return
+			}
+		}
+		switch {
+		case errors.Is(err, nowait.ErrAgain):
+			return
+		case err != nil:
+			c.fail(err)
+			return
+		case n < len(buffer) && c.nc == c.bottom:
+			return // that was all
 		}
 	}
+}
+
+// read is the goroutine of a connection whose reads wait.
+func (c *conn) read() {
+	buffer := make([]byte, 512)
+	for {
+		n, err := c.nc.Read(buffer)
+		if n > 0 {
+			if err := c.feed(buffer[:n]); err != nil {
+				c.fail(err)
+				break
+			}
+		}
+		if err != nil {
+			c.fail(err)
+			break
+		}
+	}
+	c.finish()
+}
+
+// feed acts on the packets that are whole, and keeps the rest.
+func (c *conn) feed(b []byte) error {
+	if len(c.partial) > 0 {
+		b = append(c.partial, b...)
+	}
+	kept := b
+	for len(b) > 0 {
+		p, n, err := framing.Cut(b, maxPacket)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		if err := c.take(p); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	switch {
+	case len(b) == 0:
+		c.partial = nil
+	case len(b) < len(kept) || c.partial == nil:
+		c.partial = bytes.Clone(b)
+	default:
+		c.partial = b
+	}
+	return nil
+}
+
+// fail ends the connection.
+func (c *conn) fail(why error) {
 	if errors.Is(why, framing.ErrTooLarge) {
 		why = link.ErrPacketSize
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.end(why)
-	why = c.over
-	ours := c.ours
-	left := c.awaited
+}
+
+// finish tells all who wait that the connection is over, when nothing is read any more.
+func (c *conn) finish() {
+	c.writers.Wait()
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.pinging.Stop()
+	c.nc.Close()
+	c.mu.Lock()
+	why, ours, left := c.over, c.ours, c.awaited
 	c.awaited = nil
 	c.mu.Unlock()
-	c.pinging.Stop()
 	for _, a := range left {
 		a.done(because(why))
 	}
-	c.writers.Wait()
-	c.nc.Close()
 	if ours {
-		return nil
+		why = nil
 	}
-	return why
+	c.told(why)
 }
 
 // take acts on a packet.
 func (c *conn) take(p mqtt.Packet) error {
 	now := time.Now()
 	c.mu.Lock()
-	c.read = now
+	c.came = now
+	over := c.over
 	c.mu.Unlock()
+	if over != nil {
+		return over
+	}
 	switch p.Type {
 	case mqtt.PUBLISH:
 		return c.arrived(p)

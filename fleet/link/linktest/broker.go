@@ -38,7 +38,7 @@ func (s *Suite) open(t *testing.T, dial link.Dialer, id string, change func(*lin
 	if c.Conn, err = s.Driver().Connect(ctx, o); err != nil {
 		t.Fatalf("%s: %v", id, err)
 	}
-	go func() { c.over <- c.Serve() }()
+	c.Serve(func(err error) { c.over <- err })
 	return c
 }
 

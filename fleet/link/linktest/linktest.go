@@ -179,12 +179,12 @@ func (s *Suite) connect(t *testing.T, b *Broker) (*connection, error) {
 	})
 	if err == nil {
 		c.served = make(chan struct{})
-		go func() {
-			defer close(c.served)
-			if err := c.Serve(); err != nil {
+		c.Serve(func(err error) {
+			if err != nil {
 				c.lost <- err
 			}
-		}()
+			close(c.served)
+		})
 	}
 	return c, err
 }

@@ -56,7 +56,7 @@ func TestHandingToABusyWriter(t *testing.T) {
 					t.Fatal(err)
 				}
 				lost := make(chan error, 1)
-				go func() { lost <- c.Serve() }()
+				c.Serve(func(err error) { lost <- err })
 				tt.wait(l).Store(int64(5 * time.Second))
 				taken, last := make(chan error, 2), make(chan error, 1)
 				for range cap(taken) { // one that the writer has, and one before it

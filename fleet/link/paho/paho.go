@@ -145,22 +145,24 @@ func (c *conn) end(err error) {
 // Blocking is true: the client's writer is waited for.
 func (Driver) Blocking() bool { return true }
 
-// Serve waits for the end of the connection, and for the client's goroutines.
-func (c *conn) Serve() error {
-	select {
-	case <-c.gone:
-	case <-c.farewell:
-	}
-	c.mu.Lock()
-	lost, abrupt := c.lost, c.abrupt
-	c.mu.Unlock()
-	if lost != nil || abrupt {
-		c.client.Disconnect(0)
-	} else {
-		c.client.Disconnect(quiesce)
-	}
-	c.finish()
-	return lost
+// Serve has a goroutine wait for the end of the connection, and for those of the client.
+func (c *conn) Serve(over func(error)) {
+	go func() {
+		select {
+		case <-c.gone:
+		case <-c.farewell:
+		}
+		c.mu.Lock()
+		lost, abrupt := c.lost, c.abrupt
+		c.mu.Unlock()
+		if lost != nil || abrupt {
+			c.client.Disconnect(0)
+		} else {
+			c.client.Disconnect(quiesce)
+		}
+		c.finish()
+		over(lost)
+	}()
 }
 
 // await calls done when a token is complete or the connection has ended. A token alone is not

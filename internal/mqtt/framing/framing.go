@@ -142,3 +142,38 @@ func checkHeader(t mqtt.Type, flags byte, length int) error {
 	}
 	return nil
 }
+
+// Cut cuts the first packet off b, of which it is a part, and returns how many bytes it takes; 0 when more have to come first. A
+// packet may have up to most bytes after its header; DefaultMaxPacket when 0. Errors are those of Reader.Next.
+func Cut(b []byte, most int) (p mqtt.Packet, n int, err error) {
+	if most == 0 {
+		most = DefaultMaxPacket
+	}
+	length, header := 0, 1
+	for shift := 0; ; shift += 7 {
+		if shift > 21 {
+			return p, 0, mqtt.Violation("2.2.3", "the remaining length has more than four bytes")
+		}
+		if len(b) <= header {
+			return p, 0, nil
+		}
+		x := b[header]
+		header++
+		length |= int(x&0x7f) << shift
+		if x < 0x80 {
+			break
+		}
+	}
+	if length > most {
+		return p, 0, fmt.Errorf("%w: %d bytes; at most %d are taken", ErrTooLarge, length, most)
+	}
+	p = mqtt.Packet{Type: mqtt.Type(b[0] >> 4), Flags: b[0] & 0x0f}
+	if err := checkHeader(p.Type, p.Flags, length); err != nil {
+		return mqtt.Packet{}, 0, err
+	}
+	if len(b) < header+length {
+		return mqtt.Packet{}, 0, nil
+	}
+	p.Body = b[header : header+length : header+length]
+	return p, header + length, nil
+}

@@ -45,6 +45,36 @@ func TestReader(t *testing.T) {
 	}
 }
 
+// Cut finds the packets that a Reader finds, and the same mistakes, however much has come.
+func FuzzCut(f *testing.F) {
+	f.Add(mqtt.AppendPublish(mqtt.AppendAck(nil, mqtt.PUBACK, 1), "a", []byte("x"), 0, false, false, 0), 3)
+	f.Add([]byte("\x30\xff\xff\xff\x7f"), 1)
+	f.Add([]byte("\x82\x05\x00"), 1)
+	f.Fuzz(func(t *testing.T, b []byte, piece int) {
+		r := NewReader(bytes.NewReader(b))
+		rest, have := b, 0
+		for {
+			want, whole := r.Next()
+			var got mqtt.Packet
+			n, err := 0, error(nil)
+			for n == 0 && err == nil && have < len(rest) {
+				have = min(len(rest), have+max(1, piece%64))
+				got, n, err = Cut(rest[:have], 0)
+			}
+			if whole != nil {
+				if n > 0 || (err == nil) != (errors.Is(whole, io.EOF) || errors.Is(whole, io.ErrUnexpectedEOF)) || err != nil && err.Error() != whole.Error() {
+					t.Fatalf("Cut: %d, %v; Reader: %v", n, err, whole)
+				}
+				return
+			}
+			if err != nil || got.Type != want.Type || got.Flags != want.Flags || !bytes.Equal(got.Body, want.Body) {
+				t.Fatalf("Cut: %+v, %v; Reader: %+v", got, err, want)
+			}
+			rest, have = rest[n:], max(0, have-n-1)
+		}
+	})
+}
+
 // repeat gives the same packet for ever.
 type repeat struct {
 	b  []byte

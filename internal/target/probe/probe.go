@@ -81,8 +81,10 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	over := make(chan error, 1)
+	conn.Serve(func(err error) { over <- err })
 	conn.Close()
-	return 0, conn.Serve()
+	return 0, <-over
 }
 
 // Clock reads the target's time from an answer over HTTP; ok is false when it tells none, as brokers do.
