@@ -56,6 +56,8 @@ func (v view) operations() layout.Section {
 	out := layout.Section{Head: v.Paint(paint.Faint, " "+paint.Cut(head, v.width-1)), Least: 3, First: 9}
 	for _, l := range lines {
 		out.Rows = append(out.Rows, v.operation(l, name, sparkWidth))
+		recent := v.lately(l.Name)
+		out.Idle = append(out.Idle, recent == nil || recent.Scheduled() == 0)
 	}
 	return out
 }
