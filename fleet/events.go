@@ -52,7 +52,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 		return // it came after its time-out
 	}
 	defer d.counted()
-	outcome := op.inTime(now, statusOutcome(in.Status))
+	outcome := inTime(op.deadline, now, statusOutcome(in.Status))
 	reason := statusReason(in.Status)
 	if outcome == metrics.Timeout {
 		reason = ""

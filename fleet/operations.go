@@ -42,21 +42,17 @@ func (d *device) take(rid string) *operation {
 	}
 	d.makeRoom(1)
 	delete(d.pending, rid)
-	more := d.waiting.len() > 0 || d.leaving
 	d.mu.Unlock()
-	if more {
-		d.poke()
-	}
 	return op
 }
 
-// counted notes that what a driver's goroutine took has its outcome.
+// counted notes that what a driver's goroutine took has its outcome, and tells the device when something waits for that.
 func (d *device) counted() {
 	d.mu.Lock()
 	d.ending--
-	leaving := d.leaving
+	more := d.waiting.len() > 0 || d.leaving
 	d.mu.Unlock()
-	if leaving {
+	if more {
 		d.poke()
 	}
 }
@@ -85,14 +81,14 @@ func (d *device) makeRoom(n int) {
 
 func (op *operation) end(o metrics.Outcome) {
 	now := time.Now()
-	o = op.inTime(now, o)
+	o = inTime(op.deadline, now, o)
 	op.EndBecause(now, o, endReason(o))
 }
 
-// inTime is the outcome of an operation that ends now: an answer that comes after its time-out is none, also when it is
+// inTime is the outcome of what ends now and had time until a deadline: an answer that comes after its time-out is none, also when it is
 // seen before the time-out is.
-func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
-	if now.After(op.deadline) {
+func inTime(deadline, now time.Time, o metrics.Outcome) metrics.Outcome {
+	if now.After(deadline) {
 		return metrics.Timeout
 	}
 	return o
