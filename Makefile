@@ -46,7 +46,7 @@ sdk: build ## Microsoft's own SDKs against the embedded hub.
 	@cd test/sdk && node run.mjs
 
 build: ## Build bin/twinfleet.
-	@$(GO) build -trimpath -o bin/twinfleet ./cmd/twinfleet
+	@$(GO) build -o bin/twinfleet ./cmd/twinfleet
 
 bench: ## Benchmarks, for docs/performance.md.
 	$(GO) test -run '^$$' -bench . -benchmem ./...

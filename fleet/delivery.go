@@ -59,11 +59,7 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	}
 	d.ending++
 	d.mu.Unlock()
-	outcome := metrics.OK
-	if now.After(x.deadline) {
-		outcome = metrics.Timeout
-	}
-	x.op.End(now, outcome)
+	x.op.End(now, inTime(x.deadline, now, metrics.OK))
 	d.counted(nil)
 }
 

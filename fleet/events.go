@@ -62,7 +62,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 		return // it came after its time-out
 	}
 	defer d.counted(op)
-	outcome := op.inTime(now, statusOutcome(in.Status))
+	outcome := inTime(op.deadline, now, statusOutcome(in.Status))
 	reason := ""
 	if outcome != metrics.OK && outcome != metrics.Timeout {
 		reason = statusReason(in.Status)

@@ -101,14 +101,14 @@ func (d *device) makeRoom(n int) {
 
 func (op *operation) end(o metrics.Outcome) {
 	now := time.Now()
-	o = op.inTime(now, o)
+	o = inTime(op.deadline, now, o)
 	op.EndBecause(now, o, endReason(o))
 }
 
-// inTime is the outcome of an operation that ends now: an answer that comes after its time-out is none, also when it is
+// inTime is the outcome of what ends now and had time until a deadline: an answer that comes after its time-out is none, also when it is
 // seen before the time-out is.
-func (op *operation) inTime(now time.Time, o metrics.Outcome) metrics.Outcome {
-	if now.After(op.deadline) {
+func inTime(deadline, now time.Time, o metrics.Outcome) metrics.Outcome {
+	if now.After(deadline) {
 		return metrics.Timeout
 	}
 	return o

@@ -48,6 +48,8 @@ mutate "devices that are stopped while gone did not come back" internal/outage/f
 mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge/judge.go 'r.Explains(&j.last)' 'r.Explains(&generator.Sample{})' ./internal/generator/judge
 mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
+mutate "an answer that is being counted when the fleet stops" fleet/delivery.go 'defer d.awaitEnding()' '' ./fleet WhatIsBeingCounted
+mutate "a delivery after its time" fleet/delivery.go 'inTime(x.deadline, now, metrics.OK)' 'metrics.OK' ./fleet LateDelivery
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
 mutate "the worker waits for its calls" internal/worker/call/call.go 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok {' 'if hard, ok := ctx.Value(hardKey{}).(context.Context); ok && false {' ./internal/worker/call

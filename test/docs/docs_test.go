@@ -50,13 +50,13 @@ func blocks(t *testing.T, file string) []block {
 }
 
 // prelude stands in for what a document's reader has: the program on the path; make and docker, which would
-// run this test in itself or need an engine, are held to what they name. No latency is judged: the machine may be busy with other tests.
+// run this test in itself or need an engine, are held to what they name.
 const prelude = `set -euo pipefail
 twinfleet() {
 	case "$*" in
 	"hub"*) command timeout --preserve-status --signal=INT 4 "$BINARY" "$@" ;;
 	"run configs/scenarios/connectivity.yaml"*) "$BINARY" "$@" --set stages.ramp.duration=3s --set stages.hold.duration=3s --set 'thresholds={}' ;;
-	"run - "* | "run "*smoke*) "$BINARY" "$@" --set 'thresholds.twin_report=["error_rate < 0.1%"]' ;;
+	"run smoke "*) "$BINARY" "$@" --set 'thresholds.twin_report=["error_rate < 0.1%"]' ;;
 	*) "$BINARY" "$@" ;;
 	esac
 }
@@ -86,6 +86,9 @@ func TestCommands(t *testing.T) {
 			if err := os.CopyFS(filepath.Join(dir, "configs"), os.DirFS(filepath.Join(rig.Root(), "configs"))); err != nil {
 				t.Fatal(err)
 			}
+			if err := makePatient(filepath.Join(dir, "configs", "scenarios")); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(filepath.Join(dir, "my-scenario.yaml"), []byte(readers), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +96,7 @@ func TestCommands(t *testing.T) {
 				"TWINFLEET_LISTEN=127.0.0.1:0", "TWINFLEET_METRICS_ADDR=127.0.0.1:0") // the usual ports may be in use
 			for _, b := range blocks(t, file) {
 				if name, ok := strings.CutPrefix(strings.SplitN(b.text, "\n", 2)[0], "# "); ok && b.language == "yaml" && strings.HasSuffix(name, ".yaml") {
-					if err := os.WriteFile(filepath.Join(dir, name), []byte(b.text), 0o600); err != nil {
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(patient(b.text)), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -107,6 +110,26 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// patient is a scenario that takes its latencies from no machine: this one may be busy with other tests.
+func patient(text string) string {
+	return regexp.MustCompile(`\b(p\([^)]*\)|med|avg|max) < [\d.]+m?s\b`).ReplaceAllString(text, "$1 < 5m")
+}
+
+// makePatient does so with all scenarios of a folder.
+func makePatient(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	for _, file := range files {
+		var b []byte
+		if b, err = os.ReadFile(file); err == nil {
+			err = os.WriteFile(file, []byte(patient(string(b))), 0o600)
+		}
+		if err != nil {
+			break
+		}
+	}
+	return err
 }
 
 func documents(t *testing.T) []string {

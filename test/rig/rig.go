@@ -29,14 +29,37 @@ func Root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// Build compiles the twinfleet binary into a folder of the test and returns its path.
+// builtVariable names, in the environment, the program that Main has built.
+const builtVariable = "BUILT_FOR_TESTS"
+
+// Main builds twinfleet once for all tests of a package, and runs them.
+func Main(m *testing.M) {
+	dir, err := os.MkdirTemp("", "twinfleet-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	path := filepath.Join(dir, "twinfleet")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/twinfleet")
+	cmd.Dir = Root()
+	code := 1
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building twinfleet: %v\n%s", err, out)
+	} else if err := os.Setenv(builtVariable, path); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// Build is the path of the program that Main has built.
 func Build(tb testing.TB) string {
 	tb.Helper()
-	path := filepath.Join(tb.TempDir(), "twinfleet")
-	cmd := exec.CommandContext(tb.Context(), "go", "build", "-o", path, "./cmd/twinfleet")
-	cmd.Dir = Root()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("building twinfleet: %v\n%s", err, out)
+	path := os.Getenv(builtVariable)
+	if path == "" {
+		tb.Fatal("the package's TestMain does not call rig.Main")
 	}
 	return path
 }

@@ -22,7 +22,7 @@ import (
 //	timers       the probe's timers fired more than late behind, whatever the reason
 const (
 	busy       = 0.90
-	Late       = 10 * time.Millisecond
+	Late       = 10 * time.Millisecond // behind its time is an operation, or a timer, that starts late
 	robbed     = 50 * time.Millisecond // larger: on a machine with other programs ten milliseconds are common
 	stolen     = 0.10
 	held       = 0.10

@@ -11,6 +11,7 @@ type Section struct {
 	First int      // rows that it gets before what is left is shared
 	Last  bool     // the last rows are shown, and not the first
 	Plain bool     // rows that are left out are not counted
+	Idle  []bool   // for each row, whether it is left out before others; nil for none
 	given int
 }
 
@@ -40,11 +41,32 @@ func Lines(sections []Section, room int, more func(rows int) string) []string {
 		case out > 0 && (s.Plain || s.given == 1):
 			rows = rows[:s.given]
 		case out > 0:
-			rows = append(slices.Clone(rows[:s.given-1]), more(out+1))
+			rows = append(s.lively(s.given-1), more(out+1))
 		}
 		lines = append(lines, rows...)
 	}
 	return lines
+}
+
+// lively is n of the rows, at most all, in their order: idle ones only when there are too few others.
+func (s *Section) lively(n int) (rows []string) {
+	isIdle := func(i int) bool { return i < len(s.Idle) && s.Idle[i] }
+	idle := n
+	for i := range s.Rows {
+		if !isIdle(i) {
+			idle--
+		}
+	}
+	for i, row := range s.Rows {
+		if isIdle(i) {
+			if idle <= 0 {
+				continue
+			}
+			idle--
+		}
+		rows = append(rows, row)
+	}
+	return rows[:n]
 }
 
 // share gives Sections their rows: first the least that each takes, then what they like to have, then the

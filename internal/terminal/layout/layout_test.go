@@ -35,6 +35,17 @@ func TestLinesShareTheRoom(t *testing.T) {
 			t.Errorf("in %d lines: %q; want %q", room, got, want)
 		}
 	}
+	// What is idle goes first, and comes back where it was.
+	all[0].Idle = []bool{true, false, true, false, true, true}
+	for room, want := range map[int]string{
+		6:  "A a1 +5 b0 C c3",
+		8:  "A a0 a1 a3 +3 b0 C c3",
+		12: "A a0 a1 a2 a3 a4 a5 b0 b1 b2 C c3",
+	} {
+		if got := strings.Join(Lines(all, room, more), " "); got != want {
+			t.Errorf("in %d lines, some of them idle: %q; want %q", room, got, want)
+		}
+	}
 	if all[0].given != 0 {
 		t.Error("the sections were changed")
 	}

@@ -54,15 +54,19 @@ func (v view) operations() layout.Section {
 		head += "   " + paint.Fit("p99, second by second", sparkWidth) + " " + paint.Right("at most", timeWidth)
 	}
 	out := layout.Section{Head: v.Paint(paint.Faint, " "+paint.Cut(head, v.width-1)), Least: 3, First: 9}
+	lately := v.lately()
 	for _, l := range lines {
-		out.Rows = append(out.Rows, v.operation(l, name, sparkWidth))
+		recent := lately[l.Name]
+		out.Rows = append(out.Rows, v.operation(l, recent, name, sparkWidth))
+		out.Idle = append(out.Idle, recent == nil || recent.Scheduled() == 0)
 	}
 	return out
 }
 
-func (v view) operation(l account.Line, name, sparkWidth int) string {
+// operation is a line of the table; recent is what it did in the last seconds, nil for nothing.
+func (v view) operation(l account.Line, recent *metrics.SeriesSnapshot, name, sparkWidth int) string {
 	rate, times := "–", [3]string{"–", "–", "–"}
-	if recent := v.lately(l.Name); recent != nil {
+	if recent != nil {
 		rate = human.Rate(float64(recent.Ended()) / max(v.Window().Elapsed.Seconds(), 1e-9))
 		if h := recent.Latency(false); h.Count > 0 {
 			times = [3]string{human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99))}
@@ -94,17 +98,15 @@ func (v view) operation(l account.Line, name, sparkWidth int) string {
 	return line + "   " + v.Paint(paint.Cyan, paint.Fit(paint.Spark(history), sparkWidth)) + " " + paint.Right(largest, timeWidth)
 }
 
-// lately is an operation in the last seconds, or nil.
-func (v view) lately(name string) *metrics.SeriesSnapshot {
-	if v.Window() == nil {
-		return nil
-	}
-	for _, l := range account.Lines(v.Window()) {
-		if l.Name == name {
-			return l.Series
+// lately is the operations in the last seconds, by name.
+func (v view) lately() map[string]*metrics.SeriesSnapshot {
+	recent := make(map[string]*metrics.SeriesSnapshot)
+	if v.Window() != nil {
+		for _, l := range account.Lines(v.Window()) {
+			recent[l.Name] = l.Series
 		}
 	}
-	return nil
+	return recent
 }
 
 func (v view) lines() []account.Line {
