@@ -77,8 +77,7 @@ type activity struct {
 type task struct {
 	cursor schedule.Cursor // also while the device has no connection
 	turns  int64           // chance is drawn by these numbers: the hundredth is the same whether or not a connection broke after the fiftieth
-	rhythm schedule.Rhythm
-	next   time.Time // when the next is due
+	next   time.Time       // when the next is due
 }
 
 // addActivities resolves what a group's devices do. What they report comes before the messages that they send.
@@ -107,12 +106,12 @@ func (f *Fleet) addActivities(g *group) {
 	for _, a := range g.Activities {
 		draws := chance.NewStream(f.cfg.Seed, "activity "+string(a.Operation))
 		own := &activity{Activity: a, series: f.cfg.Recorder.Series(a.Operation, g.Name)}
-		own.rhythm = func(i int) schedule.Rhythm {
-			return f.calendar.Activity(string(a.Operation), i, a.Every, a.Gaps, a.Sync)
-		}
+		own.rhythm = f.calendar.Activity(string(a.Operation), a.Every, a.Gaps, a.Sync)
 		own.start = func(d *device, conn link.Conn, turn int64, intended, free time.Time) {
-			draws.Seed(&d.pcg, d.index, turn)
-			t := &Turn{Device: d.who, N: turn, Rand: &d.rng, d: d, conn: conn, act: own, intended: intended, free: free}
+			x := f.pools.draws.Get().(*draw)
+			defer f.pools.draws.Put(x)
+			draws.Seed(&x.pcg, d.index, turn)
+			t := &Turn{Device: d.who, N: turn, Rand: x.context.Rand, d: d, conn: conn, act: own, intended: intended, free: free}
 			if a.Start(t); !t.started {
 				own.series.Drop(intended, metrics.DropOther)
 			}

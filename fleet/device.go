@@ -3,14 +3,12 @@ package fleet
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/fleet/versions"
 	"github.com/twinfleet/twinfleet/internal/timers"
@@ -48,10 +46,7 @@ type device struct {
 	ends         time.Time // of its session, whatever connections it takes; zero between sessions
 	free         time.Time // when the target let it connect again; what came before is the target's doing
 
-	pcg     rand.PCG // set to a stream's draws before each use, so that nothing depends on what came before
-	rng     rand.Rand
-	context payload.Context // of the last rendering
-	topic   string          // of messages; "" before the first
+	topic string // of messages; "" before the first
 
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
@@ -150,8 +145,6 @@ func newDevice(f *Fleet, g *group, index int, id string) *device {
 		fleet: f, group: g, index: index, place: len(f.devices), id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
 	}
 	d.tasks = make([]task, len(g.activities))
-	d.rng = *rand.New(&d.pcg)
-	d.context = payload.Context{Device: id, Index: index, Rand: &d.rng}
 	f.alarms.Init(&d.alarm, d.tell)
 	return d
 }

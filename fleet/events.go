@@ -224,10 +224,12 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 
 // answerMethod puts the answer to a direct method on the agenda, after the group's delay.
 func (d *device) answerMethod(a *agenda, e event) {
-	d.fleet.streams.methods.Seed(&d.pcg, d.index, d.turns.methods)
+	x := d.fleet.pools.draws.Get().(*draw)
+	defer d.fleet.pools.draws.Put(x)
+	d.fleet.streams.methods.Seed(&x.pcg, d.index, d.turns.methods)
 	d.turns.methods++
 	a.answers = append(a.answers, delayedAnswer{
-		at:      time.Now().Add(d.group.Methods.Delay.Draw(&d.rng)),
+		at:      time.Now().Add(d.group.Methods.Delay.Draw(x.context.Rand)),
 		message: d.fleet.protocol.MethodResult(d.who, e.rid, d.group.Methods.Status, fmt.Appendf(nil, `{"method":%q}`, e.method)),
 	})
 }

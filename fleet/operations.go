@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,11 +17,22 @@ import (
 )
 
 // pools are what is needed for what is sent, and by a device only while it waits for an answer.
-type pools struct{ buffers, operations, sendings sync.Pool }
+type pools struct{ buffers, operations, sendings, draws sync.Pool }
+
+// draw is what is needed to draw by chance. It is set to a stream's draws before each use, so that nothing depends on what came before.
+type draw struct {
+	pcg     rand.PCG
+	context payload.Context
+}
 
 func (p *pools) init() {
 	p.buffers.New = func() any { return new([]byte) }
 	p.operations.New = func() any { return new(operation) }
+	p.draws.New = func() any {
+		x := new(draw)
+		x.context.Rand = rand.New(&x.pcg)
+		return x
+	}
 	p.sendings.New = func() any {
 		s := new(sending)
 		s.told = s.done
@@ -203,9 +215,11 @@ func (d *device) release(buffer *[]byte, body []byte) {
 
 // render appends what a source gives for the turn of the device, counted from 0.
 func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64) []byte {
-	draws.Seed(&d.pcg, d.index, turn)
-	d.context.Seq, d.context.Now = turn+1, time.Now()
-	return source.Append(body, &d.context)
+	x := d.fleet.pools.draws.Get().(*draw)
+	defer d.fleet.pools.draws.Put(x)
+	draws.Seed(&x.pcg, d.index, turn)
+	x.context.Device, x.context.Index, x.context.Seq, x.context.Now = d.id, d.index, turn+1, time.Now()
+	return source.Append(body, &x.context)
 }
 
 // send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.

@@ -88,11 +88,11 @@ func (d *device) plan(now time.Time) {
 	a.retired = false
 	for i, x := range d.group.activities {
 		t := &d.tasks[i]
-		switch t.rhythm = x.rhythm(d.index); {
+		switch r := x.rhythm(d.index); {
 		case x.AtOnce:
 			t.next = now
-		case !t.rhythm.IsZero():
-			t.next = d.nextOf(t.rhythm, &t.cursor, now)
+		case !r.IsZero():
+			t.next = d.nextOf(r, &t.cursor, now)
 		}
 	}
 	if !d.group.Session.Online.IsZero() {
@@ -152,10 +152,10 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	for i, x := range d.group.activities {
 		for t := &d.tasks[i]; !t.next.After(due); {
 			d.due(conn, command{x, t.next})
-			if t.rhythm.IsZero() {
+			if r := x.rhythm(d.index); r.IsZero() {
 				t.next = now.Add(never)
 			} else {
-				t.next = d.nextOf(t.rhythm, &t.cursor, t.next)
+				t.next = d.nextOf(r, &t.cursor, t.next)
 			}
 		}
 	}

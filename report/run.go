@@ -32,6 +32,7 @@ type Run struct {
 	Seed        uint64    `json:"seed"`                  // every random choice followed from it
 	Target      string    `json:"target"`                // what was loaded, without credentials
 	Devices     int       `json:"devices"`               // the scenario's whole fleet
+	Client      string    `json:"client,omitempty"`      // the MQTT client that drove them; empty in old records
 	Ran         *int      `json:"ran,omitempty"`         // devices that were started; nil in old records
 	Started     time.Time `json:"started"`               // UTC
 	Ended       time.Time `json:"ended"`                 // UTC

@@ -24,6 +24,8 @@ type Scenario struct {
 	Generator   Generator             // what follows from the generator's own health
 	// Scaled is what another size, that was asked for, makes of the file: a line each.
 	Scaled []string
+	// Fitted is what the machine that runs it made of what the file leaves open: a line each; see package fit.
+	Fitted []string
 	// Source is the scenario as it runs, in YAML: with overrides and of that size, with ${NAME} as written, without secrets.
 	Source []byte
 }

@@ -42,10 +42,10 @@ func (c Calendar) Messages(index int, period time.Duration, gaps chance.Distribu
 	return rhythm(c.messages, c.seed+1, index, period, gaps, sync)
 }
 
-// Activity is when a device does something else on its own, by its name: as Reports says of reports.
-func (c Calendar) Activity(name string, index int, period time.Duration, gaps chance.Distribution, sync bool) Rhythm {
+// Activity is when each device, by its index, does something else on its own, by its name: as Reports says of reports.
+func (c Calendar) Activity(name string, period time.Duration, gaps chance.Distribution, sync bool) func(index int) Rhythm {
 	stream := chance.NewStream(c.seed, "activity gaps "+name)
-	return rhythm(stream, stream.Key(), index, period, gaps, sync)
+	return func(index int) Rhythm { return rhythm(stream, stream.Key(), index, period, gaps, sync) }
 }
 
 // everybody stands for the index of all devices, which have their gaps in common.

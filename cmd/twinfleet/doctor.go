@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/fit"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
@@ -54,13 +55,13 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
+	sc, facts, err := settle(sc)
+	if err != nil {
+		return err
+	}
 	p, err := plan.Make(sc, s.tier())
 	if err != nil {
 		return usagef("--tier: %w", err)
-	}
-	facts, err := host.Read()
-	if err != nil {
-		return err
 	}
 	all := doctor.Machine(sc, p, facts)
 	reached, err := reach(ctx, sc)
@@ -113,23 +114,33 @@ func writeFindings(w io.Writer, all []doctor.Finding, style color.Style) error {
 	return err
 }
 
-// preflight refuses a run for which this machine has too little, before anything is started.
-func preflight(sc *scenario.Scenario, force bool) error {
-	p, err := plan.Make(sc, plan.Options{})
-	if err != nil {
-		return withCode(codeUsage, err)
-	}
+// settle fits a scenario to what this machine has.
+func settle(sc *scenario.Scenario) (*scenario.Scenario, host.Facts, error) {
 	facts, err := host.Read()
-	if err != nil || force {
-		return nil // what cannot be read cannot be judged
+	if err != nil {
+		return nil, facts, err
 	}
-	problems := doctor.Problems(doctor.Machine(sc, p, facts))
-	if len(problems) == 0 {
-		return nil
+	fitted, err := fit.To(sc, facts)
+	return fitted, facts, err
+}
+
+// preflight fits a scenario to this machine, and refuses a run for which that has too little, before anything is started.
+func preflight(sc *scenario.Scenario, force bool) (*scenario.Scenario, error) {
+	fitted, facts, err := settle(sc)
+	if err != nil {
+		return sc, nil // what cannot be read cannot be judged
+	}
+	p, err := plan.Make(fitted, plan.Options{})
+	if err != nil {
+		return nil, withCode(codeUsage, err)
+	}
+	problems := doctor.Problems(doctor.Machine(fitted, p, facts))
+	if len(problems) == 0 || force {
+		return fitted, nil
 	}
 	lines := []string{"this machine has too little for the scenario; nothing was started (--force starts all the same)"}
 	for _, f := range problems {
 		lines = append(lines, fmt.Sprintf("%s: %s; %s", f.Check, clean.Text(f.Text), f.Remedy))
 	}
-	return withCode(codeFailed, errors.New(strings.Join(lines, "\n")))
+	return nil, withCode(codeFailed, errors.New(strings.Join(lines, "\n")))
 }

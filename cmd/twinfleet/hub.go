@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
@@ -89,6 +90,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	stop := make(chan struct{})
 	hard, done := e.stopper(ctx, log, func() { close(stop) })
 	defer done()
+	defer gc.Sparing.Tune()()
 	h, err := hub.Open(ctx, opts)
 	switch {
 	case errors.Is(err, hub.ErrNotLoopback):

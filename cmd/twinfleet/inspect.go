@@ -32,6 +32,9 @@ Nothing is started and nothing is asked: the plan is arithmetic.`,
 		if err != nil {
 			return err
 		}
+		if sc, _, err = settle(sc); err != nil {
+			return err
+		}
 		p, err := plan.Make(sc, s.tier())
 		if err != nil {
 			return usagef("--tier: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -70,7 +71,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	if err := preflight(sc, s.v.GetBool("force")); err != nil {
+	if sc, err = preflight(sc, s.v.GetBool("force")); err != nil {
 		return err
 	}
 	colored, err := s.color(e)
@@ -99,7 +100,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	logs.set(out)
 	eng.Observe(keep, out)
 	eng.Observe(page.watching()...)
-	engine.RelaxGC()
+	defer gc.For(sc.Fleet.Client).Tune()()
 	// Signals are watched until the summary is out: one that comes late must not take it away.
 	lingering, noLinger := context.WithCancel(ctx)
 	defer noLinger()

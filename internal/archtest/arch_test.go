@@ -139,13 +139,16 @@ func TestArrows(t *testing.T) {
 			"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload",
 			"internal/identity", "internal/iothub", "metrics", "schedule",
 		},
+		"scenario/fit":           {"scenario", "scenario/plan", "internal/host", "report"},
+		"internal/gc":            {},
+		"internal/bench":         {"internal/bench", "internal/host", "internal/iothub", "report"},
 		"scenario/plan":          {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
-		"internal/planning":      {"internal/planning", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
+		"internal/planning":      {"internal/planning", "internal/gc", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning/span": {"scenario", "schedule"},
 		"internal/planning/walk": {"internal/planning/span", "scenario", "schedule"},
 		"internal/doctor":        {"internal/oserr", "scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
 		"scenario/engine": {
-			"scenario", "fleet", "internal/backend", "internal/generator", "internal/identity", "internal/ledger",
+			"scenario", "fleet", "internal/backend", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
 			"internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule",
 		},
 		"cmd":               {""},
@@ -182,8 +185,8 @@ func TestArrows(t *testing.T) {
 // TestOwners holds libraries and rooms with side effects to the one room that wraps them.
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
-		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "test/soak"},
-		"github.com/prometheus":                   {"metrics/prom", "internal/export"},
+		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
+		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store"},
 		"github.com/netresearch/go-cron":          {"schedule"},

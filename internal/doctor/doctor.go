@@ -47,14 +47,11 @@ func Problems(all []Finding) []Finding {
 	return out
 }
 
-// tight is the share of what there is above which a run has too little room to breathe.
-const tight = 0.8
-
 // Machine checks what a plan needs of this machine: descriptors, local ports, memory and source addresses. It
 // asks the target nothing, and takes no time worth mentioning.
 func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
 	m := p.Machine
-	return []Finding{descriptors(sc, m, facts), ports(sc, m, facts), memory(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
+	return []Finding{descriptors(sc, m, facts), ports(sc, m, facts), memory(m, facts), processors(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
 }
 
 func descriptors(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
@@ -68,7 +65,7 @@ func descriptors(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Findin
 	f := level("descriptors", float64(m.Descriptors), float64(facts.Descriptors))
 	f.Text = fmt.Sprintf("%s needed, %s allowed", count(m.Descriptors), count(facts.Descriptors))
 	if f.Level != OK {
-		f.Remedy = fmt.Sprintf("ulimit -n %d", roundUp(float64(m.Descriptors)/tight, 1000))
+		f.Remedy = fmt.Sprintf("ulimit -n %d", roundUp(float64(m.Descriptors)/plan.Tight, 1000))
 	}
 	return f
 }
@@ -84,7 +81,7 @@ func ports(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
 	f := level("local ports", float64(m.PerAddress), float64(facts.Ports))
 	f.Text = fmt.Sprintf("%s needed of each source address, %s there", count(m.PerAddress), count(facts.Ports))
 	if f.Level != OK {
-		need := int(math.Ceil(float64(m.Ports) / (tight * float64(max(1, facts.Ports)))))
+		need := plan.Addresses(m.Ports, facts.Ports)
 		f.Remedy = fmt.Sprintf("name %d addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.%d", need, need)
 	}
 	return f
@@ -97,9 +94,26 @@ func memory(m plan.Machine, facts host.Facts) Finding {
 	f := level("memory", float64(m.Memory), float64(facts.MemoryAvailable))
 	f.Text = fmt.Sprintf("about %s MB needed, %s MB available", count(int(m.Memory/1e6)), count(int(facts.MemoryAvailable/1e6)))
 	if f.Level != OK {
-		f.Remedy = "give the machine or its container more memory, or run fewer devices"
+		f.Remedy = "give the machine or its container more memory, or run fewer devices" + cheaper(m)
 	}
 	return f
+}
+
+// processors never fails a run: how fast this machine is nobody knows before.
+func processors(m plan.Machine, facts host.Facts) Finding {
+	f := Finding{Check: "processors", Level: OK, Text: fmt.Sprintf("about %.1f of %d needed in the busiest second, with the client %s", m.Processors, facts.Cores, m.Client)}
+	if m.Processors > plan.Tight*float64(facts.Cores) {
+		f.Level, f.Remedy = Warning, "let devices connect over more time, or give the machine more processors"+cheaper(m)
+	}
+	return f
+}
+
+// cheaper says that there is a client that takes less.
+func cheaper(m plan.Machine) string {
+	if m.Client == "lean" {
+		return ""
+	}
+	return ", or write fleet.client: lean"
 }
 
 // level compares what is needed with what there is.
@@ -107,7 +121,7 @@ func level(check string, needed, there float64) Finding {
 	switch {
 	case needed > there:
 		return Finding{Check: check, Level: Problem}
-	case needed > tight*there:
+	case needed > plan.Tight*there:
 		return Finding{Check: check, Level: Warning}
 	default:
 		return Finding{Check: check, Level: OK}

@@ -139,6 +139,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.front = front.New(front.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
+		Waits: h.limiter != nil || h.opts.DataDir != "",
 	})
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
@@ -180,7 +181,7 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.ServeConn, Logger: h.log})
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
 		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,

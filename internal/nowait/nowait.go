@@ -3,6 +3,7 @@
 package nowait
 
 import (
+	"crypto/tls"
 	"net"
 	"runtime"
 	"sync"
@@ -20,6 +21,26 @@ type Conn interface {
 	// Watch has a poller tell w whenever there may be something to read, from now on and until stop is called, before the connection is
 	// closed. An error says that this connection cannot be watched.
 	Watch(p *Poller, w *Watched) (stop func(), err error)
+}
+
+// Through is a connection that hands on what the one below gives, and so goes on reading where that stopped because there was no more.
+type Through interface{ Through() net.Conn }
+
+// Of is the Conn at the bottom of a connection that goes on reading where it stopped, as TLS does; ok is false when there is none, or
+// when what lies between does not: a WebSocket.
+func Of(nc net.Conn) (c Conn, ok bool) {
+	for {
+		switch x := nc.(type) {
+		case Conn:
+			return x, true
+		case *tls.Conn:
+			nc = x.NetConn()
+		case Through:
+			nc = x.Through()
+		default:
+			return nil, false
+		}
+	}
 }
 
 // again is why nothing was read.

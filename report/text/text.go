@@ -37,6 +37,9 @@ func writeHeadline(b *strings.Builder, r *report.Run, style color.Style) {
 	if r.Target != "" { // it was not opened
 		target = " · " + r.Target
 	}
+	if r.Client != "" {
+		target += " · client " + r.Client
+	}
 	fmt.Fprintf(b, "  %s  %s in %s · %s%s · seed %d\n",
 		style.Headline(strings.ToUpper(string(r.Outcome)), r.Outcome == report.Passed, r.Outcome == report.Interrupted),
 		r.Name, human.Duration(r.Duration()), r.DevicesText(), target, r.Seed)

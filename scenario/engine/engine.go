@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/backend/registrar"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/verdict"
@@ -18,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/fit"
 )
 
 // Options of an Engine.
@@ -38,10 +41,11 @@ type Options struct {
 
 // Engine runs one scenario once: Observe comes before Run, and the others may be called at any time, from any goroutine.
 type Engine struct {
-	opts Options
-	sc   *scenario.Scenario
-	rec  *metrics.Recorder
-	log  *slog.Logger
+	opts  Options
+	sc    *scenario.Scenario // with nothing left to this machine
+	unfit error              // why it could not be made so
+	rec   *metrics.Recorder
+	log   *slog.Logger
 
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
@@ -56,10 +60,24 @@ func New(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: o, sc: o.Scenario, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
+	e := &Engine{opts: o, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
+	e.sc, e.unfit = settle(o.Scenario)
 	e.ledger.Observe(o.Observers...)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
+}
+
+// settle fits a scenario to this machine. One that does not tell what it has carries any fleet, as far as anybody knows.
+func settle(sc *scenario.Scenario) (*scenario.Scenario, error) {
+	facts, err := host.Read()
+	if err != nil {
+		facts = host.Facts{Cores: runtime.GOMAXPROCS(0), Unknown: host.UnknownMemory | host.UnknownPorts}
+	}
+	fitted, err := fit.To(sc, facts)
+	if err != nil {
+		return sc, fmt.Errorf("fitting the scenario to this machine: %w", err)
+	}
+	return fitted, nil
 }
 
 // Observe adds those who watch the run. It is called before Run.
@@ -70,16 +88,16 @@ func (e *Engine) Observe(who ...report.Observer) { e.ledger.Observe(who...) }
 func (e *Engine) Run(ctx context.Context) *report.Run {
 	start := time.Now()
 	r := report.Run{
-		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Started: start.UTC(),
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Client: e.sc.Fleet.Client, Started: start.UTC(),
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
-	r.Notes = append(r.Notes, e.sc.Scaled...)
+	r.Notes = append(append(r.Notes, e.sc.Scaled...), e.sc.Fitted...)
 	for _, t := range e.sc.Thresholds {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
-	err := e.ledger.Begin(start, r)
+	err := cmp.Or(e.ledger.Begin(start, r), e.unfit)
 	if err == nil {
 		err = e.run(ctx, &came)
 	}

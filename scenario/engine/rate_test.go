@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -24,7 +25,7 @@ stages:
   - {name: settle, duration: 2s}
   - {name: rate, duration: %s, report_rate: %d/s}
 `, devices, length, rate)
-	engine.RelaxGC()
+	defer gc.For("paho").Tune()()
 	for range b.N {
 		e := engine.New(engine.Sampled(engine.Options{Scenario: decode(b, scenario), Recorder: metrics.NewRecorder(metrics.Options{}), AllowSaturated: true}, calm()))
 		run := e.Run(b.Context())

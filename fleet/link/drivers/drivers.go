@@ -10,7 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 )
 
-// Default is the driver of a scenario that names none.
+// Default is the driver that has no name.
 const Default = "paho"
 
 // table is every driver: a new one is a package beside this and a line here.

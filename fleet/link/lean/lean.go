@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
@@ -48,7 +49,7 @@ type conn struct {
 	pinging   timers.Timer
 
 	reading sync.Mutex // one packet at a time; before mu
-	partial []byte     // what came of a packet that is not whole
+	joiner  framing.Joiner
 
 	mu       sync.Mutex  // protects the following fields, and the order of what is written
 	told     func(error) // of the end

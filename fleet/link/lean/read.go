@@ -1,8 +1,6 @@
 package lean
 
 import (
-	"bytes"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -93,7 +91,7 @@ func (c *conn) Serve(over func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = over
-	if quick, ok := c.bottom.(nowait.Conn); ok && resumes(c.nc) && c.over == nil {
+	if quick, ok := nowait.Of(c.nc); ok && c.over == nil {
 		quick.SetNoWait()
 		if stop, err := c.pollers.Watch(quick, c.readable); err == nil {
 			c.quick, c.unwatch = quick, stop
@@ -107,19 +105,6 @@ func (c *conn) Serve(over func(error)) {
 // errUnwatched is why a connection ends that was to be watched, and cannot be.
 var errUnwatched = errors.New("the system does not tell when something has come")
 
-// resumes reports whether a connection goes on reading where it stopped because there was no more: a WebSocket does not.
-func resumes(nc net.Conn) bool {
-	if _, ok := nc.(nowait.Conn); ok {
-		return true
-	}
-	secure, ok := nc.(*tls.Conn)
-	if !ok {
-		return false
-	}
-	_, ok = secure.NetConn().(nowait.Conn)
-	return ok
-}
-
 // readable reads what has come. One that polls calls it, with a buffer.
 func (c *conn) readable(buffer []byte) {
 	c.reading.Lock()
@@ -127,7 +112,7 @@ func (c *conn) readable(buffer []byte) {
 	for {
 		n, err := c.nc.Read(buffer)
 		if n > 0 {
-			if err := c.feed(buffer[:n]); err != nil {
+			if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
 				c.fail(err)
 				return
 			}
@@ -150,7 +135,7 @@ func (c *conn) read() {
 	for {
 		n, err := c.nc.Read(buffer)
 		if n > 0 {
-			if err := c.feed(buffer[:n]); err != nil {
+			if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
 				c.fail(err)
 				break
 			}
@@ -161,36 +146,6 @@ func (c *conn) read() {
 		}
 	}
 	c.finish()
-}
-
-// feed acts on the packets that are whole, and keeps the rest.
-func (c *conn) feed(b []byte) error {
-	if len(c.partial) > 0 {
-		b = append(c.partial, b...)
-	}
-	kept := b
-	for len(b) > 0 {
-		p, n, err := framing.Cut(b, maxPacket)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			break
-		}
-		if err := c.take(p); err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	switch {
-	case len(b) == 0:
-		c.partial = nil
-	case len(b) < len(kept) || c.partial == nil:
-		c.partial = bytes.Clone(b)
-	default:
-		c.partial = b
-	}
-	return nil
 }
 
 // fail ends the connection.

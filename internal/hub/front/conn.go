@@ -23,12 +23,12 @@ const maxKeepAlive = 1767 * time.Second
 // errDisconnect ends a connection whose client said DISCONNECT: its will is not sent.
 var errDisconnect = errors.New("the client disconnected")
 
-// conn is one connection. Its reader is the goroutine that runs serve; what it reads is handled by a
-// worker, for which it waits. Anyone may write.
+// conn is one connection. It has no goroutine when calls on it need not wait: see watched. Else its reader is the goroutine that runs
+// serve; what it reads is handled by a worker, for which it waits. Anyone may write.
 type conn struct {
 	front  *Front
 	nc     net.Conn
-	reader *framing.Reader
+	watch  *watched // nil for a connection with a goroutine
 	user   username.Name
 	client string // client id: the device id, or device/module
 	will   *Message
@@ -52,16 +52,19 @@ type conn struct {
 	nextID  uint16
 }
 
-func newConn(f *Front, nc net.Conn) *conn {
-	_, deep := connectionState(nc)
-	return &conn{front: f, nc: nc, reader: framing.NewReader(nc), deep: deep}
-}
-
 // close ends the connection from this side; the reader wakes with an error. The first reason holds.
 func (c *conn) close(reason error) {
 	c.mu.Lock()
-	if c.reason == nil {
+	first := c.reason == nil
+	if first {
 		c.reason = reason
+	}
+	if c.watch != nil {
+		if first {
+			c.watch.close(c)
+		}
+		c.mu.Unlock()
+		return
 	}
 	c.mu.Unlock()
 	c.nc.Close()
@@ -74,9 +77,9 @@ func (c *conn) serve() error {
 	if err != nil {
 		return err
 	}
-	step := (*conn).handshake
+	step, reader := (*conn).handshake, framing.NewReader(c.nc)
 	for {
-		p, err := c.reader.Next()
+		p, err := reader.Next()
 		if err == nil {
 			err = c.work(step, p)
 		}
@@ -183,9 +186,15 @@ func (c *conn) write(build func([]byte) []byte) error {
 	w := buffers.Get().(*writeBuffer)
 	w.b = build(w.b[:0])
 	c.mu.Lock()
-	err := c.nc.SetWriteDeadline(time.Now().Add(c.front.opts.WriteTimeout))
+	var err error
+	if c.watch == nil {
+		err = c.nc.SetWriteDeadline(time.Now().Add(c.front.opts.WriteTimeout))
+	}
 	if err == nil {
 		_, err = c.nc.Write(w.b)
+	}
+	if c.watch != nil && c.watch.quick.Kept() > mostKept {
+		err = errUnread
 	}
 	c.mu.Unlock()
 	if cap(w.b) <= keepBuffer {

@@ -1,5 +1,5 @@
-// Package front is the device side of the embedded hub: MQTT 3.1.1 as Azure IoT Hub speaks it, one
-// goroutine a connection. It keeps connections and sessions; identities and twins are the backend's.
+// Package front is the device side of the embedded hub: MQTT 3.1.1 as Azure IoT Hub speaks it, without a
+// goroutine a connection where the system tells which of them has said something. It keeps connections and sessions; identities and twins are the backend's.
 package front
 
 import (
@@ -26,6 +26,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/nowait"
+	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
 // Backend is what the front needs of the hub. Errors that are *iothub.Error reach the device.
@@ -66,6 +68,8 @@ type Options struct {
 	// Admit waits until an operation of a class may go on, or returns the error for the device.
 	// bytes is the size that metering counts. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, bytes int) error
+	// Waits says that Backend or Admit may wait: for a disk, or for a tier's limits.
+	Waits bool
 	// ConnectTimeout is how long a connection may take to its CONNECT; 30 s when 0.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a device may take to read what it is sent; 10 s when 0.
@@ -103,6 +107,9 @@ type Front struct {
 	cancel context.CancelFunc
 	conns  sync.WaitGroup
 	closed atomic.Bool
+
+	pollers nowait.Pollers // of connections without a goroutine
+	alarms  timers.Set     // of them
 
 	steps   chan *conn   // to workers that wait
 	waiting atomic.Int64 // workers that wait
@@ -236,7 +243,8 @@ func (f *Front) start(nc net.Conn) *conn {
 	if f.starting == nil {
 		return nil
 	}
-	c := newConn(f, nc)
+	_, deep := connectionState(nc)
+	c := &conn{front: f, nc: nc, deep: deep}
 	f.starting[c] = struct{}{}
 	return c
 }

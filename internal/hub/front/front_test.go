@@ -21,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
@@ -87,24 +88,34 @@ type side struct {
 	*testing.T
 	*front.Front
 	backend *backend
+	pipe    func() (client, server net.Conn)
 }
 
 // inBubble runs a test with a device side whose time is the test's own.
 func inBubble(t *testing.T, o front.Options, test func(side)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := &backend{key: sas.NewKey()}
-		o.Backend = b
-		f := front.New(o)
-		t.Cleanup(f.Close)
-		test(side{t, f, b})
-	})
+	for _, x := range []struct {
+		name  string
+		waits bool
+		pipe  func() (client, server net.Conn)
+	}{{"a goroutine a connection", false, net.Pipe}, {"watched connections", false, memnet.Pipe}, {"watched connections that may wait", true, memnet.Pipe}} {
+		t.Run(x.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &backend{key: sas.NewKey()}
+				o := o
+				o.Backend, o.Waits = b, x.waits || o.Admit != nil
+				f := front.New(o)
+				t.Cleanup(f.Close)
+				test(side{t, f, b, x.pipe})
+			})
+		})
+	}
 }
 
 func (s side) dial() *wiretest.Wire {
-	client, server := net.Pipe()
+	client, server := s.pipe()
 	done := make(chan struct{})
-	go func() { defer close(done); s.ServeConn(server) }()
+	go func() { defer close(done); s.Take(server) }()
 	s.Cleanup(func() { client.Close(); <-done })
 	return wiretest.New(s, client)
 }
@@ -483,7 +494,7 @@ func TestCrowd(t *testing.T) {
 	b := &backend{key: sas.NewKey()}
 	f := front.New(front.Options{Backend: b})
 	defer f.Close()
-	s := side{t, f, b}
+	s := side{t, f, b, net.Pipe}
 	var crowd sync.WaitGroup
 	for i := range 300 {
 		id := fmt.Sprint("dev-", i)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
@@ -24,7 +25,7 @@ const (
 // Options of a Mux.
 type Options struct {
 	TLS    *tls.Config    // required; serves the connections that begin with a TLS handshake
-	MQTT   func(net.Conn) // required; serves an MQTT connection to its end
+	MQTT   func(net.Conn) // required; serves an MQTT connection, and closes it at its end, which may come after it returns
 	Logger *slog.Logger   // nil logs nothing
 	// FirstByte is how long a connection may take to say something, and after that to say something
 	// within TLS; 30 s when 0. Who speaks later speaks under the deadlines of MQTT and HTTP.
@@ -36,7 +37,7 @@ type Mux struct {
 	opts Options
 	http httpListener
 
-	serving sync.WaitGroup // connections being sorted, and those of MQTT
+	serving sync.WaitGroup // connections being sorted, and those of MQTT whose server waits for their end
 	mu      sync.Mutex     // protects the following fields
 	open    map[*conn]struct{}
 	closed  bool
@@ -90,7 +91,7 @@ func (m *Mux) ServeConn(nc net.Conn) { m.accept(nc) }
 
 // accept begins to serve a connection, unless there is a reason not to.
 func (m *Mux) accept(nc net.Conn) {
-	c := &conn{Conn: nc, mux: m}
+	c := &conn{Conn: nowait.TCP(nc), mux: m}
 	m.mu.Lock()
 	if m.closed || time.Now().Before(m.refuse) {
 		m.mu.Unlock()
@@ -117,7 +118,6 @@ func (m *Mux) sort(c *conn) {
 		c.Close()
 	case first == mqttConnect:
 		m.opts.MQTT(sorted)
-		c.Close()
 	default:
 		m.http.give(sorted)
 	}
@@ -192,6 +192,9 @@ func (c *conn) Close() error {
 	return c.err
 }
 
+// Through is the connection below.
+func (c *conn) Through() net.Conn { return c.Conn }
+
 // peeked is a connection whose first byte was read already.
 type peeked struct {
 	net.Conn
@@ -207,6 +210,9 @@ func (p *peeked) Read(b []byte) (int, error) {
 	b[0] = p.first
 	return 1, nil
 }
+
+// Through is the connection below.
+func (p *peeked) Through() net.Conn { return p.Conn }
 
 // Unwrap is the connection below, for those who ask for its TLS state.
 func (p *peeked) Unwrap() any { return p.Conn }

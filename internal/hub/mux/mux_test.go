@@ -104,6 +104,7 @@ func start(t *testing.T) *rig {
 	r.Mux = New(Options{
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
 		MQTT: func(nc net.Conn) {
+			defer nc.Close()
 			_, secure := nc.(*peeked).Unwrap().(*tls.Conn)
 			if _, err := io.WriteString(nc, map[bool]string{true: "mqtts ", false: "mqtt "}[secure]); err != nil {
 				return

@@ -75,6 +75,35 @@ func FuzzCut(f *testing.F) {
 	})
 }
 
+// A Joiner finds the packets that a Reader finds, and the same mistakes, in whatever pieces they come.
+func FuzzJoiner(f *testing.F) {
+	f.Add(mqtt.AppendPublish(mqtt.AppendAck(nil, mqtt.PUBACK, 1), "a", []byte("x"), 0, false, false, 0), 3)
+	f.Add([]byte("\x30\xff\xff\xff\x7f"), 1)
+	f.Fuzz(func(t *testing.T, b []byte, piece int) {
+		r, j := NewReader(bytes.NewReader(b)), Joiner{}
+		take := func(got mqtt.Packet) error {
+			want, err := r.Next()
+			if err != nil || got.Type != want.Type || got.Flags != want.Flags || !bytes.Equal(got.Body, want.Body) {
+				t.Fatalf("Joiner: %+v; Reader: %+v, %v", got, want, err)
+			}
+			return nil
+		}
+		var err error
+		for rest := b; len(rest) > 0 && err == nil; {
+			n := min(len(rest), 1+max(0, piece)%64)
+			err = j.Feed(bytes.Clone(rest[:n]), 0, take)
+			rest = rest[n:]
+		}
+		_, want := r.Next()
+		if err == nil != (errors.Is(want, io.EOF) || errors.Is(want, io.ErrUnexpectedEOF)) || err != nil && err.Error() != want.Error() {
+			t.Fatalf("Joiner: %v; Reader: %v", err, want)
+		}
+		if err == nil && errors.Is(want, io.EOF) && j.partial != nil {
+			t.Fatalf("%d bytes are kept of whole packets", len(j.partial))
+		}
+	})
+}
+
 // repeat gives the same packet for ever.
 type repeat struct {
 	b  []byte

@@ -2,6 +2,7 @@
 package memory
 
 import (
+	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/planning/demand"
 	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -14,8 +15,6 @@ const (
 	processMemory = 24_000_000 // the program before anything lives in it
 	startHeap     = 4_000_000  // what then lives on the heap
 	leastGoal     = 16_000_000 // of the heap, before it is collected for the first time
-
-	gcGrowth = 4 // a heap may grow by so many times what lives on it and on stacks; see engine.RelaxGC
 
 	secondGarbage = 75_000 // of the run's own figures, a second
 	deviceGarbage = 100    // of them, a second and device
@@ -34,7 +33,10 @@ type costs struct {
 	rowLive   float64 // on the heap while a query is under way, by each device there is
 }
 
-func deviceCosts() costs {
+func deviceCosts(client string) costs {
+	if client == "lean" {
+		return costs{live: 4_600, connect: 12_000, operation: 900, row: 2_430, rowLive: 890}
+	}
 	return costs{stack: 37_400, scanned: 7_400, live: 14_900, connect: 31_300, operation: 4_340, row: 2_430, rowLive: 890}
 }
 
@@ -54,15 +56,16 @@ func (c costs) plus(o costs, share float64) costs {
 
 // costsOf is what a device of a scenario takes in the run's process.
 func costsOf(sc *scenario.Scenario) costs {
-	c := deviceCosts().plus(tlsCosts(), overTLS(sc))
+	c := deviceCosts(sc.Fleet.Client).plus(tlsCosts(), OverTLS(sc))
 	if sc.Target.Can().InProcess { // the other end is here, too
-		c = c.plus(hubCosts(), 1).plus(tlsCosts(), overTLS(sc))
+		c = c.plus(hubCosts(), 1).plus(tlsCosts(), OverTLS(sc))
 	}
 	return c
 }
 
 // heap follows how a heap grows until it is collected, over and over.
 type heap struct {
+	policy           gc.Policy
 	used, goal, peak float64
 	live, scanned    float64 // what would be left, and what of stacks counts beside
 }
@@ -73,7 +76,7 @@ func (h *heap) allocate(n float64) {
 		n -= max(0, h.goal-h.used)
 		h.peak = max(h.peak, h.goal)
 		h.used = h.live
-		h.goal = max(leastGoal, h.live+gcGrowth*(h.live+h.scanned))
+		h.goal = max(leastGoal, h.live+h.policy.Growth(h.live)*(h.live+h.scanned))
 	}
 	h.used += n
 	h.peak = max(h.peak, h.used)
@@ -87,7 +90,7 @@ const memorySteps = 200
 func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand, peak int) uint64 {
 	c := costsOf(sc)
 	devices := float64(sc.Devices())
-	h := heap{used: startHeap, goal: leastGoal, live: startHeap + devices*identityLive}
+	h := heap{policy: gc.For(sc.Fleet.Client), used: startHeap, goal: leastGoal, live: startHeap + devices*identityLive}
 	h.allocate(devices * identityMade)
 	for k := range spans {
 		s := &spans[k]
@@ -116,8 +119,8 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 	return uint64(processMemory + float64(peak)*c.stack + h.peak)
 }
 
-// overTLS is the share of the devices that speak TLS.
-func overTLS(sc *scenario.Scenario) float64 {
+// OverTLS is the share of the devices that speak TLS.
+func OverTLS(sc *scenario.Scenario) float64 {
 	if x, err := sc.Target.Endpoint(); err == nil && x.TLS {
 		return 1
 	}

@@ -73,7 +73,11 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 	}
 	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
 	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
-	driver, err := drivers.New(p.sc.Fleet.Client)
+	name := p.sc.Fleet.Client
+	if name == scenario.AnyClient {
+		name = drivers.Default
+	}
+	driver, err := drivers.New(name)
 	if err != nil {
 		return 0, err
 	}

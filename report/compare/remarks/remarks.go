@@ -49,6 +49,9 @@ func Of(before, after *report.History, scenarios [2]string) Remarks {
 	if a.Target != b.Target && a.Target != "" && b.Target != "" {
 		c.Note("the targets differ: " + a.Target + " and " + b.Target)
 	}
+	if a.Client != b.Client && a.Client != "" && b.Client != "" {
+		c.Note("the clients that drove the devices differ: " + a.Client + " and " + b.Client)
+	}
 	if a.Seed != b.Seed {
 		c.Note(fmt.Sprintf("the seeds differ: %d and %d", a.Seed, b.Seed))
 	}

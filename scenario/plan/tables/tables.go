@@ -103,6 +103,7 @@ func (p writer) writeMachine(b *strings.Builder) {
 	table(b, [][]string{
 		{"this machine", "needs", ""},
 		{"memory", words.Count(float64(m.Memory)/1e6) + " MB", "estimate"},
+		{"processors", fmt.Sprintf("%.1f", m.Processors), "estimate, in the busiest second"},
 		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},
 		{"local ports", words.Count(float64(m.PerAddress)), "of " + address},
 	})

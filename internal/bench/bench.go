@@ -1,0 +1,343 @@
+// Package bench measures what a device and an operation cost on this machine: fleet and hub in processes of their own, beside programs
+// that do nothing but what must be done. What it measures is read from outside, as anybody can: from /metrics of the processes.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/bench/bare"
+)
+
+// Options of Run.
+type Options struct {
+	Program string       // the path of twinfleet; required
+	Devices int          // that connect at once; 8000 when 0
+	Tell    func(string) // is told what is measured now; required
+}
+
+// Row is a figure.
+type Row struct {
+	Name  string  `json:"name"`            // what was measured
+	Unit  string  `json:"unit"`            // of Here and Bare
+	Here  float64 `json:"here"`            // of twinfleet
+	Hub   float64 `json:"hub,omitempty"`   // of the embedded hub, for the same; 0 when it was not measured
+	Than  string  `json:"than,omitempty"`  // what it is held against; empty for nothing
+	Bare  float64 `json:"bare,omitempty"`  // of that
+	Ratio float64 `json:"ratio,omitempty"` // Here by Bare
+}
+
+func (r Row) against(than string, bare float64) Row {
+	r.Than, r.Bare = than, bare
+	if bare > 0 {
+		r.Ratio = r.Here / bare
+	}
+	return r
+}
+
+const (
+	publishers  = 1000
+	publishRate = 10_000 // messages a second, of all of them
+	pahoClients = 2000
+	// What a report and its answer are on the wire, with a version of two digits.
+	reportBytes, answerBytes = 88, 46
+	tripShare                = 0.7 // of what the echo does is what the fleet is asked for
+	publishSeconds           = 10
+)
+
+// bench is a bench under way.
+type bench struct {
+	Options
+	dir     string
+	hub     *child
+	metrics string // the address of the hub's
+	target  announcement
+	rows    []Row
+}
+
+// announcement is what the hub says of itself when it starts.
+type announcement struct {
+	Address          string            `json:"address"`
+	ConnectionString string            `json:"connectionString"`
+	CA               string            `json:"ca"`
+	Policies         map[string]string `json:"policies"`
+}
+
+// Run measures. It takes some three minutes.
+func Run(ctx context.Context, o Options) ([]Row, error) {
+	if o.Devices == 0 {
+		o.Devices = 8000
+	}
+	dir, err := os.MkdirTemp("", "twinfleet-bench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{Options: o, dir: dir}
+	for _, step := range []func(context.Context) error{b.connecting, b.publishing, b.trips, b.memories} {
+		if err := b.openHub(ctx); err != nil {
+			return nil, err
+		}
+		err := step(ctx)
+		b.hub.end()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b.rows, nil
+}
+
+// openHub starts a hub, which knows nobody.
+func (b *bench) openHub(ctx context.Context) (err error) {
+	b.metrics = free()
+	b.hub, err = start(ctx, b.Program, nil, "hub", "--json", "--listen", "127.0.0.1:0", "--cert-dir", filepath.Join(b.dir, "certs"), "--metrics-addr", b.metrics)
+	if err != nil {
+		return err
+	}
+	return b.hub.hear(&b.target)
+}
+
+// free is an address that nobody listens on.
+func free() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// run is a fleet under way.
+type run struct {
+	*child
+	bench   *bench
+	metrics string
+}
+
+// fleet starts a run. Its name is that of its devices, which the hub keeps.
+func (b *bench) fleet(ctx context.Context, name, client string, devices int, secure bool, group, stages string) (*run, error) {
+	text := fmt.Sprintf("name: %s\ntarget: {hub: \"${TWINFLEET_HUB}\", plain: %t, keep: true%s}\nfleet: {client: %s, groups: [{name: %s, count: %d, %s}]}\nstages: [%s]\ngenerator: {saturated: warn}\n",
+		name, !secure, map[bool]string{true: ", ca: \"${TWINFLEET_CA}\""}[secure], client, name, devices, group, stages)
+	file := filepath.Join(b.dir, name+".yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	r := &run{bench: b, metrics: free()}
+	var err error
+	r.child, err = start(ctx, b.Program, []string{"TWINFLEET_HUB=" + b.target.ConnectionString, "TWINFLEET_CA=" + b.target.CA},
+		"run", file, "--metrics-addr", r.metrics, "--out", "", "--plain", "--no-ui", "--force")
+	return r, err
+}
+
+// until waits until the figures of the fleet are as wanted, and returns them with those of the hub.
+func (r *run) until(ctx context.Context, wanted func(*figures) bool) (fleet, hub *figures, err error) {
+	for began := time.Now(); time.Since(began) < 2*time.Minute; {
+		if fleet, err = scrape(ctx, r.metrics); err == nil && wanted(fleet) {
+			hub, err = scrape(ctx, r.bench.metrics)
+			return fleet, hub, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil, nil, r.because(errors.Join(errors.New("the fleet does not come as far as that within two minutes"), err))
+}
+
+func waiting(n int) func(*figures) bool {
+	return func(f *figures) bool { return int(f.sum("twinfleet_devices", "state=waiting")) == n }
+}
+
+func connected(n int) func(*figures) bool {
+	return func(f *figures) bool { return int(f.sum("twinfleet_devices", "state=connected")) == n }
+}
+
+func done(operation string, n int) func(*figures) bool {
+	return func(f *figures) bool { return ended(f, operation) >= n }
+}
+
+func ended(f *figures, operation string) int {
+	return int(f.sum("twinfleet_operations_total", "operation="+operation, "outcome=ok"))
+}
+
+const millis = 1e3
+
+// connecting measures what it takes to connect, subscribe, read the twin and report.
+func (b *bench) connecting(ctx context.Context) error {
+	b.Tell(fmt.Sprintf("%d devices connect", b.Devices))
+	r, err := b.fleet(ctx, "connect", "lean", b.Devices, false, "reported: {connectivity: {type: cellular}}",
+		fmt.Sprintf("{name: before, duration: 4s}, {name: connect, devices: %d, connect_rate: 20000/s}, {name: after, duration: 5s}", b.Devices))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	before, hubBefore, err := r.until(ctx, waiting(b.Devices))
+	if err != nil {
+		return err
+	}
+	first, _, err := r.until(ctx, func(f *figures) bool { return ended(f, "twin_report") > 0 })
+	if err != nil {
+		return err
+	}
+	after, hubAfter, err := r.until(ctx, done("twin_report", b.Devices))
+	if err != nil {
+		return err
+	}
+	n := float64(b.Devices)
+	cost := Row{Name: "CPU to connect, subscribe, read the twin, report", Unit: "ms", Here: millis * (after.cpu - before.cpu) / n, Hub: millis * (hubAfter.cpu - hubBefore.cpu) / n}
+	rate := Row{Name: "connects with twin and report", Unit: "/s", Here: float64(ended(after, "twin_report")-ended(first, "twin_report")) / after.at.Sub(first.at).Seconds()}
+	if err := r.wait(); err != nil {
+		return err
+	}
+	b.Tell(fmt.Sprintf("%d bare paho clients connect", min(pahoClients, b.Devices)))
+	peer, err := b.paho(ctx, "connect", min(pahoClients, b.Devices), 0)
+	if err != nil {
+		return err
+	}
+	b.rows = append(b.rows, cost.against("bare paho: connect, subscribe", millis*peer.ConnectS/float64(peer.Connected)), rate)
+	return nil
+}
+
+// paho runs a bare loop of so many paho clients, whose devices a run has left.
+func (b *bench) paho(ctx context.Context, group string, clients int, seconds float64) (f bare.Figures, err error) {
+	s := bare.Settings{Address: b.target.Address, Clients: clients, Seconds: seconds, Request: 2, Rate: publishRate, Host: "localhost", Key: b.target.Policies["device"]}
+	for i := range clients {
+		s.Devices = append(s.Devices, fmt.Sprintf("%s-%d", group, i))
+	}
+	return b.bare(ctx, "paho", s)
+}
+
+// bare runs a bare program to its end.
+func (b *bench) bare(ctx context.Context, name string, s bare.Settings) (f bare.Figures, err error) {
+	c, err := start(ctx, b.Program, nil, "bench", "--part", name)
+	if err != nil {
+		return f, err
+	}
+	defer c.end()
+	if err := c.say(s); err != nil {
+		return f, err
+	}
+	return f, c.hear(&f)
+}
+
+// publishing measures what a message with QoS 1 takes.
+func (b *bench) publishing(ctx context.Context) error {
+	b.Tell(fmt.Sprintf("%d devices send %d messages a second", publishers, publishRate))
+	r, err := b.fleet(ctx, "publish", "lean", publishers, false, "telemetry: {qos: 1}",
+		fmt.Sprintf("{name: connect, devices: %d, connect_rate: 1000/s}, {name: settle, duration: 2s}, {name: send, duration: %ds, telemetry_rate: %d/s}", publishers, publishSeconds, publishRate))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	before, hubBefore, err := r.until(ctx, done("telemetry", publishRate))
+	if err != nil {
+		return err
+	}
+	after, hubAfter, err := r.until(ctx, done("telemetry", (publishSeconds-1)*publishRate))
+	if err != nil {
+		return err
+	}
+	n := float64(ended(after, "telemetry") - ended(before, "telemetry"))
+	if err := r.wait(); err != nil {
+		return err
+	}
+	b.Tell(fmt.Sprintf("%d bare paho clients send as many", publishers))
+	peer, err := b.paho(ctx, "publish", publishers, publishSeconds)
+	if err != nil {
+		return err
+	}
+	row := Row{Name: "CPU a message, QoS 1", Unit: "µs", Here: 1e6 * (after.cpu - before.cpu) / n, Hub: 1e6 * (hubAfter.cpu - hubBefore.cpu) / n}
+	b.rows = append(b.rows, row.against("bare paho", 1e6*peer.TripsS/float64(peer.Trips)))
+	return nil
+}
+
+// trips measures how many reports go there and back.
+func (b *bench) trips(ctx context.Context) error {
+	b.Tell("a bare echo")
+	server, err := start(ctx, b.Program, nil, "bench", "--part", "echo-server")
+	if err != nil {
+		return err
+	}
+	defer server.end()
+	s := bare.Settings{Request: reportBytes, Response: answerBytes, Clients: publishers, Seconds: 5}
+	var at bare.Figures
+	if err := errors.Join(server.say(s), server.hear(&at)); err != nil {
+		return err
+	}
+	s.Address = at.Address
+	echo, err := b.bare(ctx, "echo-clients", s)
+	if err != nil {
+		return err
+	}
+	most := float64(echo.Trips) / echo.Seconds
+	asked := int(tripShare * most)
+	b.Tell(fmt.Sprintf("%d devices report %d times a second", publishers, asked))
+	r, err := b.fleet(ctx, "report", "lean", publishers, false, "reported: {connectivity: {type: cellular}}",
+		fmt.Sprintf("{name: connect, devices: %d, connect_rate: 1000/s}, {name: settle, duration: 2s}, {name: report, duration: 10s, report_rate: %d/s}", publishers, asked))
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	from, _, err := r.until(ctx, done("twin_report", publishers+asked))
+	if err != nil {
+		return err
+	}
+	to, _, err := r.until(ctx, func(f *figures) bool { return f.at.Sub(from.at) > 5*time.Second })
+	if err != nil {
+		return err
+	}
+	row := Row{Name: fmt.Sprintf("reports there and back, asked for %d %% of the echo", int(100*tripShare)), Unit: "/s", Here: float64(ended(to, "twin_report")-ended(from, "twin_report")) / to.at.Sub(from.at).Seconds()}
+	b.rows = append(b.rows, row.against("bare echo of as many bytes", most))
+	return r.wait()
+}
+
+// memories measures what a further device takes of fleet and hub, in clear and with TLS.
+func (b *bench) memories(ctx context.Context) error {
+	for _, x := range []struct {
+		name, client string
+		secure       bool
+		few, many    int
+	}{{"memory a device", "lean", false, 1000, 6000}, {"memory a device, TLS", "lean", true, 500, 2500}, {"memory a device, client paho", "paho", false, 300, 1300}} {
+		var fleets, hubs [2]float64
+		for i, n := range []int{x.few, x.many} {
+			b.Tell(fmt.Sprintf("%s: %d of them", x.name, n))
+			f, h, err := b.memory(ctx, fmt.Sprintf("m%s%t%d", x.client, x.secure, i), x.client, n, x.secure)
+			if err != nil {
+				return err
+			}
+			fleets[i], hubs[i] = f, h
+		}
+		more := float64(x.many - x.few)
+		b.rows = append(b.rows, Row{Name: x.name, Unit: "KB", Here: (fleets[1] - fleets[0]) / more / 1e3, Hub: (hubs[1] - hubs[0]) / more / 1e3})
+	}
+	return nil
+}
+
+// memory is what so many devices take of fleet and hub when they have reported for some time.
+func (b *bench) memory(ctx context.Context, name, client string, devices int, secure bool) (fleet, hub float64, err error) {
+	b.hub.end()
+	if err := b.openHub(ctx); err != nil { // one that has seen no other fleet
+		return 0, 0, err
+	}
+	r, err := b.fleet(ctx, name, client, devices, secure, "reported: {connectivity: {type: cellular}, every: 30s}",
+		fmt.Sprintf("{name: connect, devices: %d, duration: 8s}, {name: hold, duration: 12s}", devices))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer r.end()
+	there, _, err := r.until(ctx, connected(devices))
+	if err != nil {
+		return 0, 0, err
+	}
+	f, h, err := r.until(ctx, func(f *figures) bool { return f.at.Sub(there.at) > 10*time.Second })
+	if err != nil {
+		return 0, 0, err
+	}
+	return f.memory, h.memory, r.wait()
+}

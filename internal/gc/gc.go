@@ -1,0 +1,78 @@
+// Package gc tunes the garbage collector of a process in which many devices or connections live.
+package gc
+
+import (
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+const (
+	most   = 4.0  // a small heap may grow by so many times what lives in it: collecting less often costs memory only
+	least  = 0.5  // a large one by so many: here memory is dear, and a collection rare all the same
+	budget = 32e6 // bytes by which a heap between may grow
+)
+
+// Policy is how a heap may grow.
+type Policy uint8
+
+// The policies.
+const (
+	// Sparing lets a heap grow by less the larger it is.
+	Sparing Policy = iota
+	// Generous lets any heap grow to five times what lives in it. It is for many goroutines: while the collector marks what ten of them a
+	// device are made of, devices help it, and start late; with 5,000 devices a collection is some 200 ms long.
+	Generous
+)
+
+// Growth is by how many times of what lives in it, in bytes, a heap may grow until it is collected.
+func (p Policy) Growth(live float64) float64 {
+	if live <= 0 || p == Generous {
+		return most
+	}
+	return min(most, max(least, budget/live))
+}
+
+// For is the policy of a process whose devices a client drives.
+func For(client string) Policy {
+	if client == "paho" {
+		return Generous
+	}
+	return Sparing
+}
+
+// Tune keeps the collector at the Growth of what lives, which it looks at once a second, until stop is called. It leaves alone what the
+// environment variable GOGC says.
+func (p Policy) Tune() (stop func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	debug.SetGCPercent(int(100 * most))
+	over := make(chan struct{})
+	var tuning sync.WaitGroup
+	tuning.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		set := most
+		for {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+			metrics.Read(sample)
+			// A change stops the world for a moment: small ones are not worth it.
+			if g := p.Growth(float64(sample[0].Value.Uint64())); g < 0.9*set || g > 1.1*set {
+				debug.SetGCPercent(int(100 * g))
+				set = g
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(over)
+		tuning.Wait()
+	})
+}

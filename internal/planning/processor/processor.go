@@ -1,0 +1,44 @@
+// Package processor estimates how much of a machine's processors a run takes.
+package processor
+
+import (
+	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// costs are seconds of a processor: of one connection, of what else is counted, and of a TLS handshake.
+type costs struct{ connect, operation, handshake float64 }
+
+// costsOf is what one operation takes in the run's process, measured on one core of a server of 2023 (docs/performance.md).
+func costsOf(sc *scenario.Scenario) costs {
+	c := costs{connect: 600e-6, operation: 95e-6, handshake: 900e-6} // paho
+	if sc.Fleet.Client == "lean" {
+		c = costs{connect: 120e-6, operation: 30e-6, handshake: 900e-6}
+	}
+	if sc.Target.Can().InProcess {
+		c.connect += 90e-6
+		c.operation += 25e-6
+		c.handshake *= 2
+	}
+	return c
+}
+
+// Estimate is how many processors the busiest second takes, of what is on a schedule; tls is the share of the devices that speak TLS.
+func Estimate(sc *scenario.Scenario, demands []demand.Demand, tls float64) float64 {
+	c := costsOf(sc)
+	stages := make(map[int]float64)
+	busiest := 0.0
+	for _, d := range demands {
+		if d.Paused || d.Stage < 0 {
+			continue
+		}
+		each := c.operation
+		if d.Operation == metrics.OpConnect {
+			each = c.connect + tls*c.handshake
+		}
+		stages[d.Stage] += d.Peak * each
+		busiest = max(busiest, stages[d.Stage])
+	}
+	return busiest
+}

@@ -1,0 +1,90 @@
+// Package fit settles what a scenario leaves to the machine that runs it.
+package fit
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+
+	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+// To is the scenario with nothing left to choose: which client drives the devices, and from which addresses they connect when one has
+// too few ports. What the machine made necessary is in Fitted. The scenario that is given is not changed; one that leaves nothing to
+// choose is returned as it is.
+func To(sc *scenario.Scenario, facts host.Facts) (*scenario.Scenario, error) {
+	out := *sc
+	out.Fitted = slices.Clone(sc.Fitted)
+	if err := client(&out, facts); err != nil {
+		return nil, err
+	}
+	if err := addresses(&out, facts); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// client takes paho while the machine carries the fleet with it: it is what most devices in the field run.
+func client(sc *scenario.Scenario, facts host.Facts) error {
+	if sc.Fleet.Client != scenario.AnyClient {
+		return nil
+	}
+	sc.Fleet.Client = "paho"
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		return err
+	}
+	m := p.Machine
+	why := ""
+	switch {
+	case !facts.Unknown.Has(host.UnknownMemory) && float64(m.Memory) > plan.Tight*float64(facts.MemoryAvailable):
+		why = fmt.Sprintf("with paho they would need about %s MB of memory, and %s MB are available", megabytes(m.Memory), megabytes(facts.MemoryAvailable))
+	case m.Processors > plan.Tight*float64(facts.Cores):
+		why = fmt.Sprintf("with paho they would need about %.1f processors in the busiest second, and there are %d", m.Processors, facts.Cores)
+	default:
+		return nil
+	}
+	sc.Fleet.Client = "lean"
+	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why+"; fleet.client: paho insists on it")
+	return nil
+}
+
+func megabytes(n uint64) string { return human.Count(int(n / 1e6)) }
+
+// addresses names loopback addresses for devices to connect from when one has too few ports for all of them: on Linux all of
+// 127.0.0.0/8 are this machine's.
+func addresses(sc *scenario.Scenario, facts host.Facts) error {
+	if len(sc.Fleet.SourceAddresses) > 0 || facts.Unknown.Has(host.UnknownPorts) || runtime.GOOS != "linux" || !loopback(sc) || sc.InMemory(facts.Descriptors) {
+		return nil
+	}
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		return err
+	}
+	n := plan.Addresses(p.Machine.Ports, facts.Ports)
+	if n < 2 || n > 250 {
+		return nil
+	}
+	for i := range n {
+		sc.Fleet.SourceAddresses = append(sc.Fleet.SourceAddresses, fmt.Sprintf("127.0.0.%d", i+1))
+	}
+	sc.Fitted = append(sc.Fitted, fmt.Sprintf("devices connect from 127.0.0.1 to 127.0.0.%d in turn: one address has %s local ports", n, human.Count(facts.Ports)))
+	return nil
+}
+
+// loopback reports whether the target is plainly on this machine.
+func loopback(sc *scenario.Scenario) bool {
+	if sc.Target.Can().InProcess {
+		return true
+	}
+	x, err := sc.Target.Endpoint()
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(x.Host)
+	return x.Host == "localhost" || ip != nil && ip.IsLoopback() && ip.To4() != nil
+}
