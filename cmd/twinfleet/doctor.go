@@ -17,7 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/fit"
+	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 

@@ -139,7 +139,7 @@ func TestArrows(t *testing.T) {
 			"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload",
 			"internal/identity", "internal/iothub", "metrics", "schedule",
 		},
-		"scenario/fit":           {"scenario", "scenario/plan", "internal/host", "report"},
+		"internal/fit":           {"scenario", "scenario/plan", "internal/host", "report"},
 		"internal/gc":            {},
 		"internal/bench":         {"internal/bench", "internal/host", "internal/iothub", "report"},
 		"scenario/plan":          {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
@@ -148,7 +148,7 @@ func TestArrows(t *testing.T) {
 		"internal/planning/walk": {"internal/planning/span", "scenario", "schedule"},
 		"internal/doctor":        {"internal/oserr", "scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
 		"scenario/engine": {
-			"scenario", "fleet", "internal/backend", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
+			"scenario", "fleet", "internal/backend", "internal/fit", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
 			"internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule",
 		},
 		"cmd":               {""},

@@ -52,13 +52,13 @@ func TestMachine(t *testing.T) {
 			"warning descriptors: 9,000 needed, 10,000 allowed; ulimit -n 12000",
 			"warning local ports: 20,000 needed of each source address, 24,000 there; name 4 addresses of this machine in fleet.source_addresses; towards " +
 				"loopback 127.0.0.1 to 127.0.0.4",
-			"warning memory: about 800 MB needed, 900 MB available; give the machine or its container more memory, or run fewer devices",
+			"warning memory: about 800 MB needed, 900 MB available; give the machine or its container more memory, or run fewer devices, or write fleet.client: lean",
 		}},
 		{host.Facts{Descriptors: 1024, Ports: 10_000, MemoryAvailable: 700e6}, [3]string{
 			"problem descriptors: 9,000 needed, 1,024 allowed; ulimit -n 12000",
 			"problem local ports: 20,000 needed of each source address, 10,000 there; name 8 addresses of this machine in fleet.source_addresses; towards " +
 				"loopback 127.0.0.1 to 127.0.0.8",
-			"problem memory: about 800 MB needed, 700 MB available; give the machine or its container more memory, or run fewer devices",
+			"problem memory: about 800 MB needed, 700 MB available; give the machine or its container more memory, or run fewer devices, or write fleet.client: lean",
 		}},
 	} {
 		sc := new(scenario.Scenario)

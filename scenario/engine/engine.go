@@ -20,7 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/fit"
+	"github.com/twinfleet/twinfleet/internal/fit"
 )
 
 // Options of an Engine.

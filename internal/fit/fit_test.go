@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/fit"
 )
 
 func decode(t *testing.T, text string) *scenario.Scenario {
