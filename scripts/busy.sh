@@ -4,7 +4,13 @@
 # when there are any.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-runs=${RUNS:-10} tree=$(pwd) work=$(mktemp -d)
+runs=${RUNS:-10} tree=$(pwd)
+if ! [[ $runs =~ ^[1-9][0-9]*$ ]]; then
+	echo "RUNS=$runs: how many runs there are to be, at least 1" >&2
+	exit 2
+fi
+work=$(mktemp -d)
+trap 'trap - TERM; rm -rf "$work"; kill 0' INT TERM # a shell's jobs do not hear Ctrl-C
 lane() {
 	local n start code
 	for ((n = $1; n <= runs; n += 2)); do
@@ -21,7 +27,9 @@ lane() {
 	done
 }
 lane 1 &
+one=$! failed=0
 lane 2 &
-wait
-if compgen -G "$work/*.log" >/dev/null; then exit 1; fi
+wait $! || failed=1 # a lane could not do its work
+wait $one || failed=1
+if [ $failed = 1 ] || compgen -G "$work/*.log" >/dev/null; then exit 1; fi
 rmdir "$work"
