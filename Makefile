@@ -3,8 +3,9 @@ GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
+RUNS ?= 10
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside integration sdk build bench bench-rate bench-queueing soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside integration sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -56,6 +57,9 @@ bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and ho
 
 bench-queueing: ## The embedded hub as M/M/c and M/D/1: measured mean and p99 against theory, in virtual time.
 	$(GO) test -run TestMeasuredResponseIsTheSimulations -v -timeout 30m ./internal/hub -queued 200000
+
+busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
+	RUNS=$(RUNS) ./scripts/busy.sh
 
 soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, ten minutes of fuzzing a target.
 	$(GO) test -tags integration -run Wire -v -timeout 90m ./test/soak -soak.for=$(SOAKTIME)

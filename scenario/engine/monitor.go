@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/verdict"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
@@ -91,6 +92,6 @@ func (m *monitor) sample(last *metrics.Snapshot) *metrics.Snapshot {
 func (m *monitor) abortOn(missed []threshold.Verdict) {
 	for _, v := range missed {
 		m.ledger.Tell(report.Event{Kind: report.KindThreshold, Text: "ending the run, a threshold was missed", Detail: v.Threshold + ": " + v.Observed})
-		m.stop(fmt.Errorf("%w: %s", errAborted, v.Threshold))
+		m.stop(fmt.Errorf("%w: %s", verdict.ErrAborted, v.Threshold))
 	}
 }

@@ -14,9 +14,6 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// errStep is the class of errors of steps that did not end as expected.
-var errStep = steps.ErrUnexpected
-
 // awaitEvery is how often a step that waits for devices checks them.
 const awaitEvery = 50 * time.Millisecond
 
@@ -78,7 +75,7 @@ func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text,
 			return text, detail + c.backend.Told(), nil
 		}
 		if !time.Now().Before(deadline) {
-			return text, detail, fmt.Errorf("%w: %s after %s", errStep, detail, x.Within)
+			return text, detail, fmt.Errorf("%w: %s after %s", steps.ErrUnexpected, detail, x.Within)
 		}
 		if err := wait.For(ctx, awaitEvery); err != nil {
 			return text, detail, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/internal/verdict"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -18,7 +19,7 @@ func TestStoppedAlready(t *testing.T) {
 			t.Fatal("the context of a run that was stopped has not ended")
 		}
 		cancel()
-		if !errors.Is(e.stopped(), errStopped) {
+		if !errors.Is(e.stopped(), verdict.ErrStopped) {
 			t.Fatalf("stopped = %v", e.stopped())
 		}
 	}

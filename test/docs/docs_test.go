@@ -120,16 +120,19 @@ func patient(text string) string {
 // makePatient does so with all scenarios of a folder.
 func makePatient(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
 	for _, file := range files {
-		var b []byte
-		if b, err = os.ReadFile(file); err == nil {
-			err = os.WriteFile(file, []byte(patient(string(b))), 0o600)
-		}
+		b, err := os.ReadFile(file)
 		if err != nil {
-			break
+			return err
+		}
+		if err := os.WriteFile(file, []byte(patient(string(b))), 0o600); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 func documents(t *testing.T) []string {
