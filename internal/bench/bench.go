@@ -208,7 +208,7 @@ func (b *bench) connecting(ctx context.Context) error {
 func (b *bench) paho(ctx context.Context, group string, clients int, seconds float64) (f bare.Figures, err error) {
 	s := bare.Settings{Address: b.target.Address, Clients: clients, Seconds: seconds, Request: 2, Rate: publishRate, Host: "localhost", Key: b.target.Policies["device"]}
 	for i := range clients {
-		s.Devices = append(s.Devices, fmt.Sprintf("%s-%d", group, i))
+		s.Devices = append(s.Devices, fmt.Sprintf("%s-%06d", group, i))
 	}
 	return b.bare(ctx, "paho", s)
 }

@@ -69,7 +69,7 @@ func (c *child) hear(x any) error {
 func (c *child) because(err error) error {
 	_ = c.cmd.Wait() // what it said is whole then
 	if text := strings.TrimSpace(c.errors.String()); text != "" {
-		return errors.Join(err, errors.New(text))
+		return errors.New(strings.TrimPrefix(text, "twinfleet: "))
 	}
 	return err
 }
