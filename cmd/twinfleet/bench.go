@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +27,7 @@ It takes some three minutes.`,
 	}
 	c.Flags().Bool("json", false, "print JSON for programs instead of a table")
 	c.Flags().Int("devices", 8000, "devices that connect at once")
+	c.Flags().StringSlice("only", nil, "parts that are measured: "+strings.Join(bench.Parts(), ", "))
 	c.Flags().String("part", "", "run a bare program, whose settings come from standard input")
 	_ = c.Flags().MarkHidden("part")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -38,12 +41,17 @@ It takes some three minutes.`,
 		if n := s.v.GetInt("devices"); n < 1 {
 			return usagef("--devices %d: at least one is needed", n)
 		}
+		for _, name := range s.v.GetStringSlice("only") {
+			if !slices.Contains(bench.Parts(), name) {
+				return usagef("--only %q: a bench has the parts %s", name, strings.Join(bench.Parts(), ", "))
+			}
+		}
 		program, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("finding this program: %w", err)
 		}
 		rows, err := bench.Run(cmd.Context(), bench.Options{
-			Program: program, Devices: s.v.GetInt("devices"),
+			Program: program, Devices: s.v.GetInt("devices"), Only: s.v.GetStringSlice("only"),
 			Tell: func(text string) { fmt.Fprintf(e.stderr, "%s …\n", text) },
 		})
 		if err != nil {

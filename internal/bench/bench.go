@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/bench/bare"
@@ -18,7 +19,27 @@ import (
 type Options struct {
 	Program string       // the path of twinfleet; required
 	Devices int          // that connect at once; 8000 when 0
+	Only    []string     // parts, of Parts; all of them when empty
 	Tell    func(string) // is told what is measured now; required
+}
+
+// part is a part of a bench.
+type part struct {
+	name    string
+	measure func(*bench, context.Context) error
+}
+
+func parts() []part {
+	return []part{{"connect", (*bench).connecting}, {"publish", (*bench).publishing}, {"report", (*bench).trips}, {"memory", (*bench).memories}}
+}
+
+// Parts are the names of the parts of a bench, in their order.
+func Parts() []string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
 }
 
 // Row is a figure.
@@ -79,11 +100,14 @@ func Run(ctx context.Context, o Options) ([]Row, error) {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{Options: o, dir: dir}
-	for _, step := range []func(context.Context) error{b.connecting, b.publishing, b.trips, b.memories} {
+	for _, p := range parts() {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) {
+			continue
+		}
 		if err := b.openHub(ctx); err != nil {
 			return nil, err
 		}
-		err := step(ctx)
+		err := p.measure(b, ctx)
 		b.hub.end()
 		if err != nil {
 			return nil, err

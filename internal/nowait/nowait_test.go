@@ -145,6 +145,8 @@ func TestWritesDoNotWait(t *testing.T) {
 			near, far := open(t)
 			defer near.Close()
 			near.SetNoWait()
+			var ps nowait.Pollers
+			collect(t, &ps, near, near)
 			want := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 			for part := want; len(part) > 0; part = part[1<<16:] {
 				if n, err := near.Write(part[:1<<16]); n != 1<<16 || err != nil {

@@ -17,11 +17,11 @@ type system struct {
 	mu      sync.Mutex // protects the following fields
 	file    *os.File   // nil when nothing is watched
 	fd      int
-	watched map[int32]*Watched // by descriptor
+	watched []*tcp // by descriptor
 }
 
-// watch has the kernel tell whenever a descriptor becomes readable.
-func (s *system) watch(fd int, w *Watched) error {
+// watch has the kernel tell whenever a connection becomes readable, or writable after it was not.
+func (s *system) watch(c *tcp) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
@@ -29,22 +29,24 @@ func (s *system) watch(fd int, w *Watched) error {
 			return err
 		}
 	}
-	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}
-	s.watched[int32(fd)] = w
-	if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
-		delete(s.watched, int32(fd))
+	if more := c.fd + 1 - len(s.watched); more > 0 {
+		s.watched = append(s.watched, make([]*tcp, more)...)
+	}
+	s.watched[c.fd] = c
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.fd)}
+	if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, c.fd, &e); err != nil {
+		s.watched[c.fd] = nil
 		return fmt.Errorf("watching a connection: %w", err)
 	}
 	return nil
 }
 
-// unwatch ends that, while the descriptor is open.
-func (s *system) unwatch(fd int) {
+// unwatch ends that. The kernel does when the connection is closed.
+func (s *system) unwatch(c *tcp) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.watched, int32(fd))
-	if s.file != nil {
-		_ = unix.EpollCtl(s.fd, unix.EPOLL_CTL_DEL, fd, nil)
+	if s.watched[c.fd] == c {
+		s.watched[c.fd] = nil
 	}
 }
 
@@ -63,7 +65,7 @@ func (s *system) open() error {
 		file.Close()
 		return fmt.Errorf("watching connections: %w", err)
 	}
-	s.file, s.fd, s.watched = file, fd, make(map[int32]*Watched)
+	s.file, s.fd = file, fd
 	go s.wait(raw) // until the file is closed
 	return nil
 }
@@ -71,7 +73,7 @@ func (s *system) open() error {
 // wait tells of descriptors that have become readable, until the file is closed.
 func (s *system) wait(raw syscall.RawConn) {
 	var list [events]unix.EpollEvent
-	var calls []*Watched
+	var told [events]*tcp
 	buffer := make([]byte, readBuffer)
 	for {
 		n := 0
@@ -83,18 +85,18 @@ func (s *system) wait(raw syscall.RawConn) {
 		if err != nil {
 			return
 		}
+		n = max(n, 0)
 		s.mu.Lock()
-		for _, e := range list[:max(n, 0)] {
-			if w := s.watched[e.Fd]; w != nil {
-				calls = append(calls, w)
-			}
+		for i, e := range list[:n] {
+			told[i] = s.watched[e.Fd]
 		}
 		s.mu.Unlock()
-		for i, w := range calls {
-			w.Now(buffer)
-			calls[i] = nil
+		for i, c := range told[:n] {
+			if c != nil {
+				c.became(list[i].Events, buffer)
+			}
 		}
-		calls = calls[:0]
+		clear(told[:n])
 	}
 }
 
