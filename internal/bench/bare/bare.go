@@ -52,7 +52,7 @@ type Settings struct {
 	Seconds  float64 `json:"seconds"`  // of load
 	Request  int     `json:"request"`  // bytes
 	Response int     `json:"response"` // bytes
-	Rate     float64 `json:"rate"`     // messages a second, of all clients
+	Rate     float64 `json:"rate"`     // messages a second, of all clients; 0 for as many as go
 
 	Devices []string `json:"devices"` // client ids
 	Host    string   `json:"host"`    // of the hub, in user names

@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
-// pahoLoop connects clients, each of which subscribes, and then publishes messages with QoS 1 at a steady rate.
+// pahoLoop connects clients, each of which subscribes, and then publishes messages with QoS 1, at a steady rate if there is one.
 func pahoLoop(s Settings, out *json.Encoder) error {
 	key, err := sas.ParseKey(s.Key)
 	if err != nil {
@@ -44,13 +44,16 @@ func pahoLoop(s Settings, out *json.Encoder) error {
 	before, began := spent(), time.Now()
 	var all sync.WaitGroup
 	var trips, lost atomic.Int64
-	each := time.Duration(float64(len(clients)) / s.Rate * float64(time.Second))
+	each := time.Duration(0)
+	if s.Rate > 0 {
+		each = time.Duration(float64(len(clients)) / s.Rate * float64(time.Second))
+	}
 	payload := make([]byte, s.Request)
 	for i, c := range clients {
 		all.Go(func() {
 			topic := "devices/" + s.Devices[i] + "/messages/events/"
-			next := began.Add(time.Duration(float64(i) / float64(len(clients)) * float64(each)))
-			for ; next.Before(began.Add(s.duration())); next = next.Add(each) {
+			next, end := began.Add(time.Duration(float64(i)/float64(len(clients))*float64(each))), began.Add(s.duration())
+			for ; next.Before(end) && time.Now().Before(end); next = next.Add(each) {
 				time.Sleep(time.Until(next))
 				if done(c.Publish(topic, 1, false, payload)) != nil {
 					lost.Add(1)
