@@ -340,7 +340,7 @@ func (b *bench) memories(ctx context.Context) error {
 		name, client string
 		secure       bool
 		few, many    int
-	}{{"memory a device", "lean", false, 1000, 6000}, {"memory a device, TLS", "lean", true, 500, 2500}, {"memory a device, client paho", "paho", false, 300, 1300}} {
+	}{{"memory a device", "lean", false, 1000, 6000}, {"memory a device, TLS", "lean", true, 2000, 6000}, {"memory a device, client paho", "paho", false, 300, 1300}} {
 		var fleets, hubs [2]float64
 		for i, n := range []int{x.few, x.many} {
 			b.Tell(fmt.Sprintf("%s: %d of them", x.name, n))
@@ -363,7 +363,7 @@ func (b *bench) memory(ctx context.Context, name, client string, devices int, se
 		return 0, 0, err
 	}
 	r, err := b.fleet(ctx, name, client, devices, secure, "reported: {connectivity: {type: cellular}, every: 30s}",
-		fmt.Sprintf("{name: connect, devices: %d, duration: 8s}, {name: hold, duration: 12s}", devices))
+		fmt.Sprintf("{name: connect, devices: %d, duration: %ds}, {name: hold, duration: 12s}", devices, 4+devices/500))
 	if err != nil {
 		return 0, 0, err
 	}
