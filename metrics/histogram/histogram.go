@@ -6,6 +6,7 @@
 package histogram
 
 import (
+	"iter"
 	"math/bits"
 	"time"
 )
@@ -42,38 +43,170 @@ type Bucket struct {
 // Highest is the largest value that the bucket counts, in microseconds.
 func (b Bucket) Highest() int64 { return highestOf(int(b.Index)) }
 
-// Histogram is a distribution of times. It is immutable, also what Buckets points to. The zero value is empty.
+// Histogram is a distribution of times. It is a value that is never changed. The zero value is empty.
 type Histogram struct {
-	Buckets []Bucket // ascending by index
-	Count   uint64   // the sum of what the buckets hold
-	Sum     int64    // of all values, in microseconds
-	Max     int64    // the largest value, in microseconds; of a window: the upper edge of its highest bucket
+	Count uint64 // how many values there are
+	Sum   int64  // of all values, in microseconds
+	Max   int64  // the largest value, in microseconds; of a window: the upper edge of its highest bucket
+
+	rows []*row // ascending; histograms share those that are the same
 }
 
-// combine walks two histograms side by side.
-func combine(a, b []Bucket, op func(x, y uint64) uint64) ([]Bucket, uint64) {
-	out := make([]Bucket, 0, max(len(a), len(b)))
-	var total uint64
-	add := func(index uint32, n uint64) {
-		if n > 0 {
-			out = append(out, Bucket{index, n})
-			total += n
+// row is the buckets of one row of the layout. It is never changed.
+type row struct {
+	number  uint32
+	count   uint64   // the sum of what the buckets hold
+	buckets []Bucket // ascending, at least one
+}
+
+// rowOf makes a row of buckets; nil when there are none.
+func rowOf(number uint32, buckets []Bucket) *row {
+	if len(buckets) == 0 {
+		return nil
+	}
+	r := &row{number: number, buckets: buckets}
+	for _, b := range buckets {
+		r.count += b.Count
+	}
+	return r
+}
+
+// Of makes a histogram of buckets, ascending by index, of which none is empty. Its sum and its largest value are those of their upper
+// edges.
+func Of(buckets ...Bucket) Histogram {
+	var h Histogram
+	for len(buckets) > 0 {
+		number, n := buckets[0].Index>>rowBits, 1
+		for n < len(buckets) && buckets[n].Index>>rowBits == number {
+			n++
+		}
+		h.add(rowOf(number, buckets[:n:n]))
+		buckets = buckets[n:]
+	}
+	for b := range h.Buckets() {
+		h.Sum += int64(b.Count) * b.Highest()
+		h.Max = min(b.Highest(), maxMicros)
+	}
+	return h
+}
+
+// add adds a row above all that the histogram has; it may be nil. Only its maker does.
+func (h *Histogram) add(r *row) {
+	if r != nil {
+		h.rows = append(h.rows, r)
+		h.Count += r.count
+	}
+}
+
+// Buckets are the counters that are not zero, ascending.
+func (h Histogram) Buckets() iter.Seq[Bucket] {
+	return func(yield func(Bucket) bool) {
+		for _, r := range h.rows {
+			for _, b := range r.buckets {
+				if !yield(b) {
+					return
+				}
+			}
 		}
 	}
+}
+
+// size is how many buckets there are.
+func (h Histogram) size() int {
+	n := 0
+	for _, r := range h.rows {
+		n += len(r.buckets)
+	}
+	return n
+}
+
+// combine walks two histograms side by side. What only one has is kept; of what both have op makes the new row.
+func (h *Histogram) combine(a, b []*row, op func(a, b *row) *row) {
+	h.rows = make([]*row, 0, max(len(a), len(b)))
 	for len(a) > 0 || len(b) > 0 {
 		switch {
-		case len(b) == 0 || (len(a) > 0 && a[0].Index < b[0].Index):
-			add(a[0].Index, op(a[0].Count, 0))
+		case len(b) == 0 || (len(a) > 0 && a[0].number < b[0].number):
+			h.add(op(a[0], nil))
 			a = a[1:]
-		case len(a) == 0 || b[0].Index < a[0].Index:
-			add(b[0].Index, op(0, b[0].Count))
+		case len(a) == 0 || b[0].number < a[0].number:
+			h.add(op(nil, b[0]))
 			b = b[1:]
 		default:
-			add(a[0].Index, op(a[0].Count, b[0].Count))
+			h.add(op(a[0], b[0]))
 			a, b = a[1:], b[1:]
 		}
 	}
-	return out, total
+}
+
+// plus is the sum of two rows, of which one may be nil.
+func plus(a, b *row) *row {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	both := 0
+	for i, j := 0, 0; i < len(a.buckets) && j < len(b.buckets); {
+		x, y := a.buckets[i].Index, b.buckets[j].Index
+		if x == y {
+			both++
+		}
+		if x <= y {
+			i++
+		}
+		if y <= x {
+			j++
+		}
+	}
+	out := make([]Bucket, 0, len(a.buckets)+len(b.buckets)-both)
+	x, y := a.buckets, b.buckets
+	for len(x) > 0 && len(y) > 0 {
+		switch {
+		case x[0].Index < y[0].Index:
+			out, x = append(out, x[0]), x[1:]
+		case y[0].Index < x[0].Index:
+			out, y = append(out, y[0]), y[1:]
+		default:
+			out = append(out, Bucket{x[0].Index, x[0].Count + y[0].Count})
+			x, y = x[1:], y[1:]
+		}
+	}
+	return rowOf(a.number, append(append(out, x...), y...))
+}
+
+// minus is what a row has more than an earlier one of the same histogram; either may be nil.
+func minus(now, earlier *row) *row {
+	switch {
+	case now == nil || now == earlier:
+		return nil
+	case earlier == nil:
+		return now
+	}
+	// What is new is often little of what there is.
+	var out []Bucket
+	for pass := range 2 {
+		n, old := 0, earlier.buckets
+		for _, b := range now.buckets {
+			for len(old) > 0 && old[0].Index < b.Index {
+				old = old[1:]
+			}
+			if len(old) > 0 && old[0].Index == b.Index {
+				b.Count -= min(b.Count, old[0].Count)
+			}
+			if b.Count == 0 {
+				continue
+			}
+			n++
+			if pass == 1 {
+				out = append(out, b)
+			}
+		}
+		if pass == 0 {
+			out = make([]Bucket, 0, n)
+		}
+	}
+	return rowOf(now.number, out)
 }
 
 // Merge adds another histogram, exactly.
@@ -85,7 +218,7 @@ func (h Histogram) Merge(o Histogram) Histogram {
 		return o
 	}
 	m := Histogram{Sum: h.Sum + o.Sum, Max: max(h.Max, o.Max)}
-	m.Buckets, m.Count = combine(h.Buckets, o.Buckets, func(x, y uint64) uint64 { return x + y })
+	m.combine(h.rows, o.rows, plus)
 	return m
 }
 
@@ -104,9 +237,10 @@ func (h Histogram) Sub(earlier Histogram) Histogram {
 		return h
 	}
 	d := Histogram{Sum: h.Sum - earlier.Sum}
-	d.Buckets, d.Count = combine(h.Buckets, earlier.Buckets, func(x, y uint64) uint64 { return x - min(x, y) })
-	if n := len(d.Buckets); n > 0 {
-		d.Max = min(highestOf(int(d.Buckets[n-1].Index)), h.Max)
+	d.combine(h.rows, earlier.rows, minus)
+	if n := len(d.rows); n > 0 {
+		last := d.rows[n-1].buckets
+		d.Max = min(last[len(last)-1].Highest(), h.Max)
 	}
 	return d
 }
@@ -118,10 +252,16 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	}
 	want := h.Rank(q)
 	var seen uint64
-	for _, b := range h.Buckets {
-		seen += b.Count
-		if seen >= want {
-			return time.Duration(min(highestOf(int(b.Index)), h.Max)) * time.Microsecond
+	for _, r := range h.rows {
+		if seen+r.count < want {
+			seen += r.count
+			continue
+		}
+		for _, b := range r.buckets {
+			seen += b.Count
+			if seen >= want {
+				return time.Duration(min(b.Highest(), h.Max)) * time.Microsecond
+			}
 		}
 	}
 	return h.Maximum()
@@ -145,7 +285,7 @@ func (h Histogram) Minimum() time.Duration {
 	if h.Count == 0 {
 		return 0
 	}
-	first := int(h.Buckets[0].Index)
+	first := int(h.rows[0].buckets[0].Index)
 	row := max(0, first>>rowBits-1)
 	return time.Duration(int64(first-row<<rowBits)<<row) * time.Microsecond
 }
@@ -157,7 +297,7 @@ func (h Histogram) Maximum() time.Duration { return time.Duration(h.Max) * time.
 func (h Histogram) Below(d time.Duration) uint64 {
 	limit := uint32(indexOf(min(max(int64(d/time.Microsecond), 0), maxMicros)))
 	var n uint64
-	for _, b := range h.Buckets {
+	for b := range h.Buckets() {
 		if b.Index > limit {
 			break
 		}

@@ -22,9 +22,9 @@ func (h Histogram) MarshalJSON() ([]byte, error) {
 	if h.Count == 0 {
 		return []byte("null"), nil
 	}
-	b := make([]byte, 0, 3*len(h.Buckets))
+	b := make([]byte, 0, 3*h.size())
 	last := uint32(0)
-	for _, x := range h.Buckets {
+	for x := range h.Buckets() {
 		b = binary.AppendUvarint(b, uint64(x.Index-last))
 		b = binary.AppendUvarint(b, x.Count)
 		last = x.Index
@@ -49,7 +49,7 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	out := Histogram{Sum: in.Sum, Max: in.Max}
+	var buckets []Bucket
 	index := uint64(0)
 	for len(b) > 0 {
 		step, n := binary.Uvarint(b)
@@ -57,16 +57,17 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 			return fmt.Errorf("%w: an index is cut", ErrFormat)
 		}
 		count, m := binary.Uvarint(b[n:])
-		if m <= 0 || count == 0 || step > highestIndex || (len(out.Buckets) > 0 && step == 0) {
+		if m <= 0 || count == 0 || step > highestIndex || (len(buckets) > 0 && step == 0) {
 			return fmt.Errorf("%w: a bucket is wrong", ErrFormat)
 		}
 		if index += step; index > highestIndex {
 			return fmt.Errorf("%w: index %d is out of range", ErrFormat, index)
 		}
-		out.Buckets = append(out.Buckets, Bucket{uint32(index), count})
-		out.Count += count
+		buckets = append(buckets, Bucket{uint32(index), count})
 		b = b[n+m:]
 	}
+	out := Of(buckets...)
+	out.Sum, out.Max = in.Sum, in.Max
 	if out.Count != in.Count {
 		return fmt.Errorf("%w: the buckets hold %d, not %d", ErrFormat, out.Count, in.Count)
 	}

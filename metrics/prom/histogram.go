@@ -47,7 +47,7 @@ func (c *collector) histogram(desc *prometheus.Desc, h histogram.Histogram, labe
 	native := make(map[int]int64)
 	var zero, seen uint64
 	next := 0
-	for _, b := range h.Buckets {
+	for b := range h.Buckets() {
 		seconds := float64(b.Highest()) / 1e6
 		for ; next < len(edges) && seconds > edges[next]; next++ {
 			cumulative[edges[next]] = seen

@@ -42,7 +42,7 @@ func (t Threshold) WantsFailure(s *metrics.Snapshot) bool {
 	}
 	for i := range s.Series {
 		if x := &s.Series[i]; x.Operation == t.Operation && x.Scheduled() > 0 {
-			at := histogram.Histogram{Buckets: []histogram.Bucket{{Count: x.Scheduled()}}, Count: x.Scheduled()}
+			at := histogram.Of(histogram.Bucket{Count: x.Scheduled()})
 			good := metrics.SeriesSnapshot{Operation: x.Operation, Group: x.Group, OnTime: x.Scheduled()}
 			good.Lag, good.OwnLag, good.Response[metrics.OK], good.Service[metrics.OK] = at, at, at, at
 			well.Series = append(well.Series, good)
