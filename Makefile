@@ -33,8 +33,10 @@ lint:
 	@$(TOOL) staticcheck -tags integration ./...
 
 # A program built with -race sleeps a second before it exits, for races of goroutines that outlive it; here goleak finds those.
+# Allocations are counted without it: it has pools forget.
 unit: ## Unit tests with the race detector.
 	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 15m ./...
+	@$(GO) test -run Allocate ./fleet
 
 outside: ## The public packages, from a module of somebody else's.
 	@cd test/outside && GOPROXY=off GONOSUMDB="*" GOFLAGS=-mod=mod $(GO) test ./...

@@ -1,3 +1,5 @@
+//go:build !race
+
 package fleet_test
 
 import (

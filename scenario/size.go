@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/form"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/roster"
 )
@@ -171,8 +172,12 @@ const (
 	serviceConnections = 40 // of the service side, at most: requests under way at once
 )
 
-// Sockets is how many connections there are at once with so many devices, and how many open files they take in this process.
+// Sockets is how many connections to the target there are at once with so many devices, none of them in memory, and how many open files
+// the process has.
 func (s *Scenario) Sockets(devices int) (connections, descriptors int) {
+	if s.Target.Transport == spec.Memory {
+		return 0, baseDescriptors
+	}
 	connections = devices
 	if s.Target.Can().Service {
 		connections += serviceConnections
@@ -182,15 +187,6 @@ func (s *Scenario) Sockets(devices int) (connections, descriptors int) {
 		descriptors += connections
 	}
 	return connections, descriptors
-}
-
-// InMemory reports whether devices reach the target without sockets, in a process that may open so many files; 0 is no limit.
-func (s *Scenario) InMemory(descriptors int) bool {
-	if !s.Target.Can().InProcess || s.Target.Transport == "tcp" {
-		return false
-	}
-	_, needed := s.Sockets(s.Devices())
-	return s.Target.Transport == "memory" || descriptors > 0 && needed > descriptors
 }
 
 // Networks reports whether a stage makes the network bad.

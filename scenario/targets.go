@@ -16,7 +16,7 @@ func targetKeys(t *target.Target) []language.Key {
 		key("ca", value.Text(&t.CA), means("the system's"),
 			"File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario."),
 		key("plain", value.Bool(&t.Plain), is("false"), "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure."),
-		key("transport", value.OneOf(&t.Transport, "auto", "tcp", "memory"), is("auto"),
+		key("transport", value.OneOf(&t.Transport, target.Auto, target.TCP, target.Memory), is(target.Auto),
 			"Embedded hub: how devices reach it. memory opens no sockets, and sends the same bytes; auto does so when this process may not "+
 				"open as many files as the devices need."),
 		key("keep", value.Bool(&t.Keep), is("false"), "Leave the identities that the run made, for the next one."),

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Level is how grave a finding is.
@@ -51,14 +52,10 @@ func Problems(all []Finding) []Finding {
 // asks the target nothing, and takes no time worth mentioning.
 func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
 	m := p.Machine
-	return []Finding{descriptors(sc, m, facts), ports(sc, m, facts), memory(m, facts), processors(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
+	return []Finding{descriptors(m, facts), ports(sc, m, facts), memory(m, facts), processors(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
 }
 
-func descriptors(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
-	if sc.InMemory(facts.Descriptors) {
-		return Finding{Check: "descriptors", Level: OK, Text: fmt.Sprintf("connections are in memory: as sockets they would need %s, and %s are allowed",
-			count(m.Descriptors), count(facts.Descriptors))}
-	}
+func descriptors(m plan.Machine, facts host.Facts) Finding {
 	if facts.Descriptors == 0 {
 		return Finding{Check: "descriptors", Level: OK, Text: fmt.Sprintf("%s needed, no limit known", count(m.Descriptors))}
 	}
@@ -71,7 +68,7 @@ func descriptors(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Findin
 }
 
 func ports(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
-	if sc.InMemory(facts.Descriptors) {
+	if sc.Target.Transport == spec.Memory {
 		return Finding{Check: "local ports", Level: OK, Text: "none needed: connections are in memory"}
 	}
 	if facts.Unknown.Has(host.UnknownPorts) {

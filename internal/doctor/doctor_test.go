@@ -62,7 +62,7 @@ func TestMachine(t *testing.T) {
 		}},
 	} {
 		sc := new(scenario.Scenario)
-		got := [3]string{lines(descriptors(sc, need, tt.facts)), lines(ports(sc, need, tt.facts)), lines(memory(need, tt.facts))}
+		got := [3]string{lines(descriptors(need, tt.facts)), lines(ports(sc, need, tt.facts)), lines(memory(need, tt.facts))}
 		if got != tt.want {
 			t.Errorf("%+v:\n%s\nwant:\n%s", tt.facts, strings.Join(got[:], "\n"), strings.Join(tt.want[:], "\n"))
 		}

@@ -11,14 +11,16 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
-// To is the scenario with nothing left to choose: which client drives the devices, and from which addresses they connect when one has
-// too few ports. What the machine made necessary is in Fitted. The scenario that is given is not changed; one that leaves nothing to
+// To is the scenario with nothing left to choose: how devices reach a hub in this process, which client drives them, and from which
+// addresses they connect when one has too few ports. What the machine made necessary is in Fitted. The scenario that is given is not changed; one that leaves nothing to
 // choose is returned as it is.
 func To(sc *scenario.Scenario, facts host.Facts) (*scenario.Scenario, error) {
 	out := *sc
 	out.Fitted = slices.Clone(sc.Fitted)
+	transport(&out, facts)
 	if err := client(&out, facts); err != nil {
 		return nil, err
 	}
@@ -26,6 +28,19 @@ func To(sc *scenario.Scenario, facts host.Facts) (*scenario.Scenario, error) {
 		return nil, err
 	}
 	return &out, nil
+}
+
+// transport takes memory when the embedded hub and its devices would need more files than this process may open.
+func transport(sc *scenario.Scenario, facts host.Facts) {
+	if !sc.Target.Can().InProcess || sc.Target.Transport != spec.Auto {
+		return
+	}
+	sc.Target.Transport = spec.TCP
+	if _, needed := sc.Sockets(sc.Devices()); facts.Descriptors > 0 && needed > facts.Descriptors {
+		sc.Target.Transport = spec.Memory
+		sc.Fitted = append(sc.Fitted, fmt.Sprintf("target.transport is memory: with sockets, devices and hub would need %s, and this process may open %s; tcp insists on them",
+			human.Number(needed, "file"), human.Count(facts.Descriptors)))
+	}
 }
 
 // client takes paho while the machine carries the fleet with it: it is what most devices in the field run.
@@ -58,7 +73,7 @@ func megabytes(n uint64) string { return human.Count(int(n / 1e6)) }
 // addresses names loopback addresses for devices to connect from when one has too few ports for all of them: on Linux all of
 // 127.0.0.0/8 are this machine's.
 func addresses(sc *scenario.Scenario, facts host.Facts) error {
-	if len(sc.Fleet.SourceAddresses) > 0 || facts.Unknown.Has(host.UnknownPorts) || runtime.GOOS != "linux" || !loopback(sc) || sc.InMemory(facts.Descriptors) {
+	if len(sc.Fleet.SourceAddresses) > 0 || facts.Unknown.Has(host.UnknownPorts) || runtime.GOOS != "linux" || !loopback(sc) || sc.Target.Transport == spec.Memory {
 		return nil
 	}
 	p, err := plan.Make(sc, plan.Options{})

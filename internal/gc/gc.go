@@ -11,7 +11,7 @@ import (
 
 const (
 	most   = 4.0  // a small heap may grow by so many times what lives in it: collecting less often costs memory only
-	least  = 0.5  // a large one by so many: here memory is dear, and a collection rare all the same
+	least  = 1.0  // a large one by so many: a collection of it takes long
 	budget = 32e6 // bytes by which a heap between may grow
 )
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
@@ -16,7 +15,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
-	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -32,11 +30,9 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	memory := o.Memory
-	if !memory {
-		if memory, err = t.inMemory(); err != nil {
-			return err
-		}
+	memory := o.Memory || s.Transport == spec.Memory
+	if memory && !o.Memory {
+		t.Note = "devices reach the hub in memory: no socket and no kernel is in their figures"
 	}
 	h, err := hub.Open(ctx, hub.Options{
 		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: bucket.Shape{Burst: s.Burst}, ClientCAs: authorities, NoPort: memory,
@@ -65,22 +61,6 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		hubmetrics.Register(o.Recorder, h)
 	}
 	return nil
-}
-
-// inMemory decides whether the hub needs no port, and says why when nobody asked for that.
-func (t *Target) inMemory() (bool, error) {
-	facts, err := host.Read()
-	if err != nil || !t.sc.InMemory(facts.Descriptors) {
-		return false, err
-	}
-	if t.sc.Target.Transport == "memory" {
-		t.Note = "devices reach the hub in memory: no socket and no kernel is in their figures"
-		return true, nil
-	}
-	_, needed := t.sc.Sockets(t.sc.Devices())
-	t.Note = fmt.Sprintf("devices reach the hub in memory, without sockets: they would need %s, and this process may open %s; target.transport: tcp insists on them",
-		human.Number(needed, "file"), human.Count(facts.Descriptors))
-	return true, nil
 }
 
 // switches are the faults of the embedded hub.

@@ -18,8 +18,12 @@ import (
 func Write(w io.Writer, r *report.Run) error {
 	b := &strings.Builder{}
 	mark := map[bool]string{true: "✅", false: "❌"}
-	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s, %s, seed %d\n", mark[r.Outcome == report.Passed], cell(r.Name), r.Outcome, r.DevicesText(),
-		cell(r.Target), human.Duration(r.Duration()), r.Seed)
+	client := ""
+	if r.Client != "" {
+		client = ", client " + cell(r.Client)
+	}
+	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s%s, %s, seed %d\n", mark[r.Outcome == report.Passed], cell(r.Name), r.Outcome, r.DevicesText(),
+		cell(r.Target), client, human.Duration(r.Duration()), r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))
 	}

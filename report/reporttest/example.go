@@ -15,7 +15,7 @@ func Example(n int) *report.History {
 	epoch := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	rec := metrics.NewRecorder(metrics.Options{})
 	h := &report.History{Whole: true, Run: &report.Run{
-		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Devices: 3000, Ran: new(int),
+		Name: "example", Description: "a run <to> show | reports", Version: "1.2.3", Seed: 42, Target: "embedded hub", Client: "paho", Devices: 3000, Ran: new(int),
 		Started: epoch, Ended: epoch.Add(time.Duration(n) * time.Second), Outcome: report.Missed, Reason: "1 of 2 thresholds were missed",
 		Machine: report.Machine{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26.0"},
 		Stages: []report.Stage{

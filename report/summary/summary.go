@@ -27,6 +27,7 @@ type Summary struct {
 	Started       time.Time            `json:"started"`               // UTC
 	Duration      float64              `json:"duration_seconds"`      // of the whole run
 	Target        string               `json:"target"`                // what was loaded, without credentials
+	Client        string               `json:"client,omitempty"`      // the MQTT client that drove the devices; absent in old records
 	Devices       int                  `json:"devices"`               // the scenario's whole fleet
 	Ran           *int                 `json:"ran,omitempty"`         // devices that were started; absent in old records
 	Seed          uint64               `json:"seed"`                  // every random choice followed from it
@@ -112,7 +113,7 @@ func percentiles(h histogram.Histogram) Percentiles {
 func Of(r *report.Run) Summary {
 	s := Summary{
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
-		Duration: r.Duration().Seconds(), Target: r.Target, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
+		Duration: r.Duration().Seconds(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
 		Outages: []Outage{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Service: summarizeService(r),
 	}

@@ -36,8 +36,11 @@ func (e *Engine) allowsSaturated() bool {
 	return e.opts.AllowSaturated || e.sc.Generator.AllowSaturated
 }
 
-// connections are those that the fleet holds or opens.
+// connections are those that the fleet holds or opens; in memory they take nothing of the machine's.
 func (c *conductor) connections() int {
+	if c.sc.Target.Transport == spec.Memory {
+		return 0
+	}
 	counts := c.fleet.Counts()
 	return counts[fleet.StateConnected] + counts[fleet.StateConnecting]
 }

@@ -50,6 +50,13 @@ func (k Kind) Can() Capabilities {
 	}
 }
 
+// The transports to a target in this process.
+const (
+	Auto   = "auto"   // leaves it to the machine that runs the scenario: see package fit
+	TCP    = "tcp"    // by sockets
+	Memory = "memory" // the same bytes, without any
+)
+
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
 	Hub     string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
@@ -57,8 +64,7 @@ type Target struct {
 	CA      string              // file with certificates in PEM, the only ones to trust; the system's when empty
 	Trusted []*x509.Certificate // of that file
 	Plain   bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
-	// Transport is auto, tcp or memory: how devices reach a target in this process. Scenario.InMemory decides for auto.
-	Transport string
+	Transport string            // how devices reach a target in this process: Auto, TCP or Memory
 	Keep      bool          // leave the identities that the run made
 	Tier      string        // of a target with faults only
 	Units     int           // likewise

@@ -43,26 +43,31 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body := joinItems(page.Items)
-	s.meter(len(body))
+	body := array(page.Items)
+	s.meter(bytesOf(body))
 	w.Header().Set(paging.HeaderItemType, page.ItemType)
 	if page.Continuation != "" {
 		w.Header().Set(paging.HeaderContinuation, page.Continuation)
 	}
-	return reply.Bytes(w, http.StatusOK, body)
+	return reply.Bytes(w, http.StatusOK, body...)
 }
 
-func joinItems(items [][]byte) []byte {
-	n := 2 + len(items)
-	for _, it := range items {
-		n += len(it)
-	}
-	b := append(make([]byte, 0, n), '[')
+// array is the pieces of a JSON array.
+func array(items [][]byte) [][]byte {
+	open, comma, end := []byte("["), []byte(","), []byte("]")
+	pieces := append(make([][]byte, 0, 2*len(items)+2), open)
 	for i, it := range items {
 		if i > 0 {
-			b = append(b, ',')
+			pieces = append(pieces, comma)
 		}
-		b = append(b, it...)
+		pieces = append(pieces, it)
 	}
-	return append(b, ']')
+	return append(pieces, end)
+}
+
+func bytesOf(pieces [][]byte) (n int) {
+	for _, p := range pieces {
+		n += len(p)
+	}
+	return n
 }

@@ -182,6 +182,16 @@ func retryAfter(err error, wait time.Duration) (time.Duration, bool) {
 	return wait, true
 }
 
+// readAnswer reads a body, into one piece of memory when its length was said before.
+func readAnswer(resp *http.Response) ([]byte, error) {
+	if n := resp.ContentLength; n >= 0 && n <= maxAnswer {
+		b := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, b)
+		return b, err
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+}
+
 func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout+r.hold)
 	defer cancel()
@@ -206,7 +216,7 @@ func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header,
 		return nil, nil, plainer(err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err := readAnswer(resp)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the answer: %w", err)
 	}

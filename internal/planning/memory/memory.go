@@ -16,10 +16,9 @@ const (
 	startHeap     = 4_000_000  // what then lives on the heap
 	leastGoal     = 16_000_000 // of the heap, before it is collected for the first time
 
-	secondGarbage = 75_000 // of the run's own figures, a second
-	deviceGarbage = 100    // of them, a second and device
-	identityLive  = 1_200  // of a device that only exists
-	identityMade  = 4_300  // allocated to make it
+	secondGarbage = 400_000 // of the run's own figures, a second
+	identityLive  = 2_000   // of a device that only exists
+	identityMade  = 4_300   // allocated to make it
 )
 
 // costs are what one kind of end of a connection takes, in bytes: of a device, of its TLS, of the embedded hub.
@@ -35,15 +34,15 @@ type costs struct {
 
 func deviceCosts(client string) costs {
 	if client == "lean" {
-		return costs{live: 4_600, connect: 12_000, operation: 900, row: 2_430, rowLive: 890}
+		return costs{live: 1_200, connect: 9_000, operation: 950, row: 2_200, rowLive: 890}
 	}
-	return costs{stack: 37_400, scanned: 7_400, live: 14_900, connect: 31_300, operation: 4_340, row: 2_430, rowLive: 890}
+	return costs{stack: 31_000, scanned: 7_000, live: 14_100, connect: 33_700, operation: 2_700, row: 2_200, rowLive: 890}
 }
 
-func tlsCosts() costs { return costs{live: 7_100, connect: 113_500} }
+func tlsCosts() costs { return costs{live: 6_800, connect: 100_000} }
 
 func hubCosts() costs {
-	return costs{stack: 4_100, scanned: 800, live: 4_070, connect: 5_800, operation: 1_600, row: 2_320, rowLive: 1_030}
+	return costs{live: 1_600, connect: 5_500, operation: 1_700, row: 1_600, rowLive: 1_030}
 }
 
 // plus adds a share of other costs.
@@ -108,7 +107,7 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 			}
 		}
 		operations -= connects // the twin that each of them reads is part of connecting
-		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + (secondGarbage+deviceGarbage*devices)*s.Duration.Seconds()
+		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + secondGarbage*s.Duration.Seconds()
 		for i := range memorySteps {
 			there := float64(s.From) + float64(s.To-s.From)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.Ramp.Seconds(), 1e-9))
 			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive

@@ -12,14 +12,14 @@ type costs struct{ connect, operation, handshake float64 }
 
 // costsOf is what one operation takes in the run's process, measured on one core of a server of 2023 (docs/performance.md).
 func costsOf(sc *scenario.Scenario) costs {
-	c := costs{connect: 600e-6, operation: 95e-6, handshake: 900e-6} // paho
+	c := costs{connect: 350e-6, operation: 75e-6, handshake: 440e-6} // paho
 	if sc.Fleet.Client == "lean" {
-		c = costs{connect: 120e-6, operation: 30e-6, handshake: 900e-6}
+		c = costs{connect: 150e-6, operation: 40e-6, handshake: 440e-6}
 	}
 	if sc.Target.Can().InProcess {
 		c.connect += 90e-6
-		c.operation += 25e-6
-		c.handshake *= 2
+		c.operation += 30e-6
+		c.handshake += 320e-6
 	}
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,12 +71,20 @@ func Status(w http.ResponseWriter, status int, body any) error {
 	return Bytes(w, status, b)
 }
 
-// Bytes answers a status with JSON text.
-func Bytes(w http.ResponseWriter, status int, b []byte) error {
+// Bytes answers a status with JSON text, which may come in pieces.
+func Bytes(w http.ResponseWriter, status int, pieces ...[]byte) error {
+	n := 0
+	for _, b := range pieces {
+		n += len(b)
+	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(n))
 	w.WriteHeader(status)
-	// The client is gone when this fails; there is nobody to tell.
-	_, _ = w.Write(b)
+	for _, b := range pieces {
+		if _, err := w.Write(b); err != nil {
+			break // the client is gone; there is nobody to tell
+		}
+	}
 	return nil
 }
 
