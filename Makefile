@@ -51,7 +51,8 @@ sdk: build ## Microsoft's own SDKs against the embedded hub.
 build: ## Build bin/twinfleet.
 	@$(GO) build -o bin/twinfleet ./cmd/twinfleet
 
-bench: ## Benchmarks, for docs/performance.md.
+bench: build ## What devices and operations cost here, and benchmarks of the parts, for docs/performance.md.
+	bin/twinfleet bench
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and how late.

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -21,22 +25,26 @@ func newBench(e env) *cobra.Command {
 embedded hub, in processes of their own on loopback, beside bare programs that do nothing but what
 must be done. Ratios matter, not figures: those depend on the machine and on what else it does.
 
-It takes some three minutes.`,
+It takes some four minutes. Ctrl-C ends it, with the figures that there are by then.`,
 		Example: "  twinfleet bench\n  twinfleet bench --json",
-		Args:    cobra.NoArgs,
 	}
 	c.Flags().Bool("json", false, "print JSON for programs instead of a table")
 	c.Flags().Int("devices", 8000, "devices that connect at once")
 	c.Flags().StringSlice("only", nil, "parts that are measured: "+strings.Join(bench.Parts(), ", "))
-	c.Flags().String("part", "", "run a bare program, whose settings come from standard input")
+	c.Flags().String("part", "", "run a bare program, whose settings come from standard input; or, as own, the command that follows, until that ends")
 	_ = c.Flags().MarkHidden("part")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := loadSettings(cmd)
 		if err != nil {
 			return err
 		}
-		if part := s.v.GetString("part"); part != "" {
+		switch part := s.v.GetString("part"); {
+		case part == "own":
+			return withCode(run(e.whileStdin(args)), errSilent)
+		case part != "":
 			return bare.Run(part, e.stdin, e.stdout)
+		case len(args) > 0:
+			return usagef("bench takes no argument, such as %q; parts are chosen with --only", args[0])
 		}
 		if n := s.v.GetInt("devices"); n < 1 {
 			return usagef("--devices %d: at least one is needed", n)
@@ -50,19 +58,44 @@ It takes some three minutes.`,
 		if err != nil {
 			return fmt.Errorf("finding this program: %w", err)
 		}
-		rows, err := bench.Run(cmd.Context(), bench.Options{
+		ctx, cancel := context.WithCancelCause(cmd.Context())
+		defer cancel(nil)
+		hard, done := e.stopperSaying(ctx, slog.New(slog.NewTextHandler(e.stderr, nil)), "stopping: the figures so far follow", func() { cancel(errInterrupted) })
+		defer done()
+		rows, err := bench.Run(hard, bench.Options{
 			Program: program, Devices: s.v.GetInt("devices"), Only: s.v.GetStringSlice("only"),
 			Tell: func(text string) { fmt.Fprintf(e.stderr, "%s …\n", text) },
 		})
-		if err != nil {
+		if err != nil && hard.Err() != nil {
+			err = withCode(codeInterrupted, errInterrupted)
+		}
+		if len(rows) == 0 && err != nil {
 			return err
 		}
-		if s.v.GetBool("json") {
-			enc := json.NewEncoder(e.stdout)
-			enc.SetIndent("", "  ")
-			return enc.Encode(rows)
-		}
-		return bench.Write(e.stdout, rows)
+		return cmp.Or(writeBench(e, rows, s.v.GetBool("json")), err)
 	}
 	return c
+}
+
+func writeBench(e env, rows []bench.Row, asJSON bool) error {
+	if !asJSON {
+		return bench.Write(e.stdout, rows)
+	}
+	enc := json.NewEncoder(e.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(rows)
+}
+
+// whileStdin is the environment of a command that is interrupted when standard input ends.
+func (e env) whileStdin(args []string) env {
+	e.args = args
+	e.interrupts = func() (<-chan os.Signal, func()) {
+		c := make(chan os.Signal, 1)
+		go func() { // until then, or the end of the process
+			_, _ = io.Copy(io.Discard, e.stdin)
+			c <- os.Interrupt
+		}()
+		return c, func() {}
+	}
+	return e
 }

@@ -26,8 +26,13 @@ type child struct {
 	errors bytes.Buffer
 }
 
-// start starts the program once more.
+// start starts the program once more, with a command of its own. It stops when its standard input ends, as it does when this process
+// is no more.
 func start(ctx context.Context, program string, environment []string, args ...string) (*child, error) {
+	return begin(ctx, program, environment, append([]string{"bench", "--part", "own", "--"}, args...)...)
+}
+
+func begin(ctx context.Context, program string, environment []string, args ...string) (*child, error) {
 	c := &child{cmd: exec.CommandContext(ctx, program, args...)}
 	c.cmd.Env = append(c.cmd.Environ(), environment...)
 	c.cmd.Stderr = &c.errors
@@ -40,7 +45,7 @@ func start(ctx context.Context, program string, environment []string, args ...st
 		err = c.cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("starting twinfleet %s: %w", args[0], err)
+		return nil, fmt.Errorf("starting %s: %w", strings.Join(args, " "), err)
 	}
 	c.out = bufio.NewReader(out)
 	return c, nil
