@@ -29,7 +29,7 @@ mutate() {
 	mv "$file.orig" "$file"
 }
 
-mutate "the wait for answers when a session ends" fleet/session.go 'd.underWay(now.Before(deaf)) == 0' 'd.underWay(now.Before(deaf)) >= 0' ./fleet
+mutate "the wait for answers when a session ends" fleet/session.go 'd.underWay(now.Before(d.deaf)) == 0' 'd.underWay(now.Before(d.deaf)) >= 0' ./fleet
 mutate "what has no answer is an error" metrics/snapshot.go ' + s.Count(Unanswered)' '' ./metrics/...
 mutate "what has no answer took its time" metrics/snapshot.go '{OK, Throttled, Timeout, Failed, Unanswered}' '{OK, Throttled, Timeout, Failed}' ./metrics/...
 mutate "a window in which nothing ended" metrics/threshold/window.go 'n := t.stuck(window); n > 0' 'n := t.stuck(window); n > 1<<60' ./metrics/judge
@@ -42,13 +42,13 @@ mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithT
 	conn' 'ctx, cancel := context.WithCancel(d.fleet.ctx)
 	defer cancel()
 	conn' ./fleet
-mutate "an absence begins when the session was to end" fleet/device.go 'intended = d.ends.Add(offline)' 'intended = now.Add(offline)' ./fleet
-mutate "time in which nobody was connected is counted once" fleet/device.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
+mutate "an absence begins when the session was to end" fleet/life.go 'intended = d.ends.Add(offline)' 'intended = now.Add(offline)' ./fleet
+mutate "time in which nobody was connected is counted once" fleet/life.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
 mutate "devices that are stopped while gone did not come back" internal/outage/finder.go 'f.now.Recovered = f.now.Left <= f.before/share' 'f.now.Recovered = true' ./internal/outage StoppedWhileGone
 mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge/judge.go 'r.Explains(&j.last)' 'r.Explains(&generator.Sample{})' ./internal/generator/judge
 mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
-mutate "an answer that is being counted when the fleet stops" fleet/delivery.go 'defer d.awaitEnding()' '' ./fleet WhatIsBeingCounted
+mutate "an answer that is being counted when the fleet stops" fleet/delivery.go 'len(d.deliveries) + d.ending' 'len(d.deliveries)' ./fleet WhatIsBeingCounted
 mutate "a delivery after its time" fleet/delivery.go 'inTime(x.deadline, now, metrics.OK)' 'metrics.OK' ./fleet LateDelivery
 mutate "the last device of a ramp" schedule/curve.go 'float64(n) - 0.5' 'float64(n)' './schedule ./fleet'
 mutate "nothing is due after the end" fleet/queue.go 'now = d.fleet.end' '_ = d.fleet.end' ./fleet
@@ -74,4 +74,10 @@ mutate "the wait for the last answers of a run" scenario/engine/conductor.go '	c
 	c.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
 mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
 mutate "what vanished is worse" report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./report/compare 'Told|Golden|Groups|Differs'
+mutate "what comes while a connection is read" internal/hub/front/watch.go 'c.watch.more = true' 'c.watch.more = false' ./internal/hub/front
+mutate "what a slow reader has yet to take" internal/nowait/tcp_linux.go '		c.flush()' '		_ = 0' ./internal/nowait
+mutate "figures that have changed since they were copied" metrics/histogram/live.go 'if changes == r.seen' 'if r.copied != nil' ./metrics/histogram
+mutate "a client that the machine carries" internal/fit/fit.go 'case m.Processors > plan.Tight*float64(facts.Cores)' 'case false' ./internal/fit
+mutate "connections in memory take no ports" scenario/size.go 'return 0, baseDescriptors' 'return devices, baseDescriptors' ./scenario/plan
+mutate "a peer that is gone is noticed" fleet/link/lean/lean.go 'c.end(errSilent)' 'c.asked = now' ./fleet/link/lean
 exit "$missed"

@@ -30,7 +30,7 @@ func Addresses(connections, ports int) int {
 func (p *Plan) machine(sc *scenario.Scenario) Machine {
 	connections, descriptors := sc.Sockets(p.Peak)
 	m := Machine{
-		Client: sc.Fleet.Client, Memory: memory.Estimate(sc, p.spans, p.demands, p.Peak), Processors: processor.Estimate(sc, p.demands, memory.OverTLS(sc)),
+		Client: sc.Fleet.Client, Memory: memory.Estimate(sc, p.spans, p.demands, p.Peak), Processors: math.Round(1000*processor.Estimate(sc, p.demands, memory.OverTLS(sc))) / 1000,
 		Descriptors: descriptors, Ports: connections, Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
 	m.PerAddress = (p.Peak+m.Addresses-1)/m.Addresses + connections - p.Peak // those of the service side may leave by any of them

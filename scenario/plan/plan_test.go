@@ -224,13 +224,14 @@ func TestMachine(t *testing.T) {
 	const hub = "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=="
 	for target, want := range map[string]plan.Machine{
 		"{hub: embedded}":                   {Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
+		"{transport: memory}":               {Descriptors: 32, Addresses: 1},
 		"{hub: '" + hub + "'}":              {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
 		"{hub: '" + hub + "', plain: true}": {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
 		"{hub: 'mqtt://b'}":                 {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
 		"{hub: 'wss://b'}":                  {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
 	} {
 		got := planOf(t, "target: "+target+rest, plan.Options{}).Machine
-		got.Memory = 0
+		got.Memory, got.Processors, got.Client = 0, 0, ""
 		if got != want {
 			t.Errorf("%s needs %+v; want %+v", target, got, want)
 		}
