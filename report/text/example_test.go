@@ -14,7 +14,7 @@ func ExampleWrite() {
 		fmt.Println(err)
 	}
 	// Output:
-	// PASSED  example in 10.0s · 3,000 devices · embedded hub · seed 42
+	// PASSED  example in 10.0s · 3,000 devices · embedded hub · client paho · seed 42
 	//
 	//   ✓ twin_report: p(99) < 250ms  p(99) = 116ms
 	//   ✗ connect: error_rate < 0.1%  no data
