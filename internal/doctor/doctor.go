@@ -52,7 +52,11 @@ func Problems(all []Finding) []Finding {
 // asks the target nothing, and takes no time worth mentioning.
 func Machine(sc *scenario.Scenario, p *plan.Plan, facts host.Facts) []Finding {
 	m := p.Machine
-	return []Finding{descriptors(m, facts), ports(sc, m, facts), memory(m, facts), processors(m, facts), addresses(sc.Fleet.SourceAddresses, bind)}
+	var all []Finding
+	for _, note := range sc.Fitted {
+		all = append(all, Finding{Check: "settled", Level: OK, Text: note})
+	}
+	return append(all, descriptors(m, facts), ports(sc, m, facts), memory(m, facts), processors(m, facts), addresses(sc.Fleet.SourceAddresses, bind))
 }
 
 func descriptors(m plan.Machine, facts host.Facts) Finding {

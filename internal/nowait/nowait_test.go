@@ -157,6 +157,7 @@ func TestWritesDoNotWait(t *testing.T) {
 				t.Error("16 MB were taken by a side that does not read")
 			}
 			got := bytes.Buffer{}
+			_ = far.SetReadDeadline(time.Now().Add(30 * time.Second))
 			if _, err := io.CopyN(&got, far, int64(len(want))); err != nil || !bytes.Equal(got.Bytes(), want) {
 				t.Errorf("%d bytes of %d, %v", got.Len(), len(want), err)
 			}

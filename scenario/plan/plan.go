@@ -125,7 +125,7 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 	p.steady(sc)
 	p.Operations = p.loads()
 	p.Machine = p.machine(sc)
-	p.Notes = append(slices.Clone(sc.Scaled), words.Notes(sc, p.spans)...)
+	p.Notes = slices.Concat(sc.Scaled, sc.Fitted, words.Notes(sc, p.spans))
 	if o.Tier == "" {
 		o = Options{sc.Target.Tier, sc.Target.Units}
 	}

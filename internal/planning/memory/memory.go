@@ -16,7 +16,7 @@ const (
 	startHeap     = 4_000_000  // what then lives on the heap
 	leastGoal     = 16_000_000 // of the heap, before it is collected for the first time
 
-	secondGarbage = 400_000 // of the run's own figures, a second
+	secondGarbage = 300_000 // of the run's own figures, a second
 	identityLive  = 2_000   // of a device that only exists
 	identityMade  = 4_300   // allocated to make it
 )

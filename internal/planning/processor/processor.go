@@ -7,7 +7,8 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// costs are seconds of a processor: of one connection, of what else is counted, and of a TLS handshake.
+// costs are seconds of a processor: of one connection, whose subscription and twin are part of it, of what else is counted, and of a TLS
+// handshake.
 type costs struct{ connect, operation, handshake float64 }
 
 // costsOf is what one operation takes in the run's process, measured on one core of a server of 2023 (docs/performance.md).
@@ -34,8 +35,11 @@ func Estimate(sc *scenario.Scenario, demands []demand.Demand, tls float64) float
 			continue
 		}
 		each := c.operation
-		if d.Operation == metrics.OpConnect {
+		switch d.Operation {
+		case metrics.OpConnect:
 			each = c.connect + tls*c.handshake
+		case metrics.OpSubscribe, metrics.OpTwinGet: // part of connecting
+			continue
 		}
 		stages[d.Stage] += d.Peak * each
 		busiest = max(busiest, stages[d.Stage])

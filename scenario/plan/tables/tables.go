@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/planning/words"
-	"github.com/twinfleet/twinfleet/scenario/plan"
-
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
 // writer writes a plan section by section.
@@ -100,9 +100,13 @@ func (p writer) writeMachine(b *strings.Builder) {
 	if m.Addresses > 1 {
 		address = fmt.Sprintf("each of %d source addresses", m.Addresses)
 	}
+	estimate := "estimate"
+	if m.Client != scenario.AnyClient {
+		estimate += ", with the client " + m.Client
+	}
 	table(b, [][]string{
 		{"this machine", "needs", ""},
-		{"memory", words.Count(float64(m.Memory)/1e6) + " MB", "estimate"},
+		{"memory", words.Count(float64(m.Memory)/1e6) + " MB", estimate},
 		{"processors", fmt.Sprintf("%.1f", m.Processors), "estimate, in the busiest second"},
 		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},
 		{"local ports", words.Count(float64(m.PerAddress)), "of " + address},
