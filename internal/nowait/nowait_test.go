@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -162,6 +163,89 @@ func TestWritesDoNotWait(t *testing.T) {
 				t.Errorf("%d bytes of %d, %v", got.Len(), len(want), err)
 			}
 			far.Close()
+		})
+	}
+}
+
+// A side that reads as fast as it can gets all that is written, however the two meet.
+func TestNothingIsLeftBehind(t *testing.T) {
+	for name, open := range pairs() {
+		t.Run(name, func(t *testing.T) {
+			var ps nowait.Pollers
+			b := make([]byte, 4<<20)
+			for i := range 5 {
+				near, far := open(t)
+				near.SetNoWait()
+				collect(t, &ps, near, near)
+				got := make(chan error)
+				go func() {
+					_ = far.SetReadDeadline(time.Now().Add(5 * time.Second))
+					read := 0
+					for {
+						n, err := far.Read(make([]byte, 32<<10))
+						if read += n; read == len(b) || err != nil {
+							read = 0
+							got <- err
+						}
+						if err != nil {
+							return
+						}
+					}
+				}()
+				for range 30 {
+					if _, err := near.Write(b); err != nil {
+						t.Fatal(err)
+					}
+					if err := <-got; err != nil {
+						t.Fatalf("connection %d: %v, and %d bytes are kept", i, err, near.Kept())
+					}
+				}
+				far.Close()
+				<-got
+			}
+		})
+	}
+}
+
+// Whoever closes a connection, and whenever, it is closed on both sides, and who watches it is told.
+func TestCloseByAnother(t *testing.T) {
+	for name, open := range pairs() {
+		t.Run(name, func(t *testing.T) {
+			var ps nowait.Pollers
+			for i := range 200 {
+				near, far := open(t)
+				closed := make(chan error, 1)
+				go func() {
+					for range i * 5 {
+						runtime.Gosched()
+					}
+					closed <- near.Close()
+				}()
+				near.SetNoWait()
+				over := make(chan error, 1)
+				stop, err := ps.Watch(near, func(buffer []byte) {
+					if _, err := near.Read(buffer); err != nil && !errors.Is(err, nowait.ErrAgain) {
+						select {
+						case over <- err:
+						default:
+						}
+					}
+				})
+				if err == nil {
+					if err := wait(t, over); !errors.Is(err, net.ErrClosed) {
+						t.Fatalf("%d: who watches is told %v", i, err)
+					}
+					stop()
+				}
+				if err := wait(t, closed); err != nil {
+					t.Fatalf("%d: closing: %v", i, err)
+				}
+				_ = far.SetReadDeadline(time.Now().Add(30 * time.Second))
+				if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+					t.Fatalf("%d: the other side reads %v", i, err)
+				}
+				far.Close()
+			}
 		})
 	}
 }

@@ -19,73 +19,80 @@ const writeTimeout = 10 * time.Second
 // tcp is a TCP connection. Once no call on it waits it is none of the Go runtime's any more, which would be woken, and look at it, for
 // all that comes and for all that goes.
 type tcp struct {
-	*net.TCPConn // nil when the descriptor is ours
-	quick        bool
-	fd           int
-	ends         [2]netip.AddrPort // local, remote
-	size         atomic.Int64      // of kept
-	watched      *Watched          // set before the kernel tells of anything
+	waiting atomic.Pointer[net.TCPConn] // the runtime's; nil once no call waits
+	fd      int                         // then, as the next
+	ends    [2]netip.AddrPort           // local, remote
+	size    atomic.Int64                // of kept
 
-	reading sync.Mutex // held by a read, so that none finds the descriptor closed, or another's
-	mu      sync.Mutex // protects the following fields, of which closed is changed with both held
-	closed  bool
-	err     error // of a write
-	kept    []byte
-	taken   time.Time   // when the other side took something of it, or it was empty
-	stalled *time.Timer // runs while something is kept
+	reading sync.Mutex // held by a read, so that none finds the descriptor closed, or another's; before mu
+	dry     bool       // all was read that came before the kernel last told of something; under reading
+	hungUp  bool       // and it told of the end, which is to be read as well; under reading
+
+	mu       sync.Mutex // protects the following fields, of which closed is changed with both held
+	closed   bool
+	borrowed *net.TCPConn // whose descriptor this is, when it could not be had alone
+	err      error        // of a write
+	kept     []byte
+	taken    time.Time   // when the other side took something of it, or it was empty
+	stalled  *time.Timer // runs while something is kept
+	watched  *Watched
 }
 
 // TCP makes a Conn of a TCP connection; others it leaves as they are.
 func TCP(nc net.Conn) net.Conn {
-	if t, ok := nc.(*net.TCPConn); ok {
-		return &tcp{TCPConn: t}
+	t, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nc
 	}
-	return nc
+	c := new(tcp)
+	c.waiting.Store(t)
+	return c
 }
 
 func (c *tcp) SetNoWait() {
-	if c.quick {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.waiting.Load()
+	if t == nil || c.closed {
 		return
 	}
-	c.quick = true
-	ours := false
-	raw, err := c.SyscallConn()
+	for i, a := range []net.Addr{t.LocalAddr(), t.RemoteAddr()} {
+		if a, ok := a.(*net.TCPAddr); ok {
+			c.ends[i] = a.AddrPort()
+		}
+	}
+	raw, err := t.SyscallConn()
 	if err == nil {
 		err = raw.Control(func(fd uintptr) {
 			own, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-			if ours = err == nil; ours {
-				c.fd = own
-			} else { // there are as many as there may be: both use one
-				c.fd = int(fd)
+			if err != nil { // there are as many as there may be: both use one
+				own, c.borrowed = int(fd), t
 			}
+			c.fd = own
 		})
 	}
-	if err != nil { // it is closed
-		c.closed = true
-		return
+	c.closed = err != nil // it says so
+	c.waiting.Store(nil)
+	if c.borrowed == nil {
+		_ = t.Close() // the runtime's descriptor; the connection stays
 	}
-	if !ours {
-		return
-	}
-	for i, a := range []net.Addr{c.TCPConn.LocalAddr(), c.TCPConn.RemoteAddr()} {
-		if t, ok := a.(*net.TCPAddr); ok {
-			c.ends[i] = t.AddrPort()
-		}
-	}
-	_ = c.TCPConn.Close() // the runtime's descriptor; the connection stays
-	c.TCPConn = nil
 }
 
 func (c *tcp) Kept() int { return int(c.size.Load()) }
 
 func (c *tcp) Read(b []byte) (int, error) {
-	if !c.quick {
-		return c.TCPConn.Read(b)
+	if t := c.waiting.Load(); t != nil {
+		return t.Read(b)
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	if c.closed {
+	switch {
+	case c.closed:
 		return 0, net.ErrClosed
+	case c.dry: // the kernel tells when there is more
+		return 0, ErrAgain
 	}
 	for {
 		n, err := call(unix.SYS_RECVFROM, c.fd, b, 0)
@@ -97,22 +104,26 @@ func (c *tcp) Read(b []byte) (int, error) {
 		case err != 0:
 			return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("recv", err)}
 		case n == 0 && len(b) > 0:
-			return 0, io.EOF
+			return 0, c.ended()
 		}
+		c.dry = n < len(b) && !c.hungUp
 		return n, nil
 	}
 }
 
-// call is one of the calls that receive or send. It is raw, as it does not wait: telling the runtime that it may costs as much as a
-// small message. Package unix has none of them that tells how much was sent.
-func call(number uintptr, fd int, b []byte, flags uintptr) (int, unix.Errno) {
-	n, _, err := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|flags, 0, 0)
-	return int(n), err
+// ended is why nothing more comes.
+func (c *tcp) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	return io.EOF
 }
 
 func (c *tcp) Write(b []byte) (int, error) {
-	if !c.quick {
-		return c.TCPConn.Write(b)
+	if t := c.waiting.Load(); t != nil {
+		return t.Write(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,6 +141,13 @@ func (c *tcp) Write(b []byte) (int, error) {
 		c.keep(b[n:])
 	}
 	return len(b), nil
+}
+
+// call is one of the calls that receive or send. It is raw, as it does not wait: telling the runtime that it may costs as much as a
+// small message. Package unix has none of them that tells how much was sent.
+func call(number uintptr, fd int, b []byte, flags uintptr) (int, unix.Errno) {
+	n, _, err := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|flags, 0, 0)
+	return int(n), err
 }
 
 // give writes what the other side takes at once. The caller holds the lock.
@@ -157,15 +175,20 @@ func (c *tcp) keep(b []byte) {
 	}
 	c.kept = append(c.kept, b...)
 	c.size.Store(int64(len(c.kept)))
+	c.push() // who was told that there is room saw nothing kept until now
 }
 
-// flush sends what is kept, as much as the other side takes.
+// flush sends what is kept.
 func (c *tcp) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || len(c.kept) == 0 {
-		return
+	if !c.closed && len(c.kept) > 0 {
+		c.push()
 	}
+}
+
+// push sends of what is kept as much as the other side takes. The caller holds the lock.
+func (c *tcp) push() {
 	n := c.give(c.kept)
 	if c.err != nil {
 		c.forsake()
@@ -204,15 +227,13 @@ func (c *tcp) forsake() {
 	_ = unix.Shutdown(c.fd, unix.SHUT_RD) // it fails when the connection is over as it is
 }
 
-// Close closes the connection; what is kept is not sent.
+// Close closes the connection; what is kept is not sent. Who watches it is told.
 func (c *tcp) Close() error {
-	if !c.quick {
-		return c.TCPConn.Close()
-	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	t := c.waiting.Load()
 	if c.closed {
 		return net.ErrClosed
 	}
@@ -221,8 +242,14 @@ func (c *tcp) Close() error {
 	if c.stalled != nil {
 		c.stalled.Stop()
 	}
-	if c.TCPConn != nil {
-		return c.TCPConn.Close()
+	if c.watched != nil {
+		c.watched.Later() // the kernel tells nobody
+	}
+	switch {
+	case t != nil:
+		return t.Close()
+	case c.borrowed != nil:
+		return c.borrowed.Close()
 	}
 	return os.NewSyscallError("close", unix.Close(c.fd))
 }
@@ -231,14 +258,20 @@ func (c *tcp) Close() error {
 func (c *tcp) Watch(p *Poller, w *Watched) (stop func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.waiting.Load() != nil {
 		return nil, net.ErrClosed
 	}
 	c.watched = w
 	if err := p.system.watch(c); err != nil {
+		c.watched = nil
 		return nil, err
 	}
-	return func() { p.system.unwatch(c) }, nil
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.watched = nil
+		p.system.unwatch(c)
+	}, nil
 }
 
 // became acts on what the kernel tells of the connection.
@@ -246,45 +279,67 @@ func (c *tcp) became(events uint32, buffer []byte) {
 	if events&unix.EPOLLOUT != 0 && c.size.Load() > 0 {
 		c.flush()
 	}
-	if events&^unix.EPOLLOUT != 0 {
-		c.watched.Now(buffer)
+	if events&^unix.EPOLLOUT == 0 {
+		return
+	}
+	c.reading.Lock()
+	c.dry, c.hungUp = false, c.hungUp || events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0
+	c.reading.Unlock()
+	c.mu.Lock()
+	w := c.watched
+	c.mu.Unlock()
+	if w != nil {
+		w.Now(buffer)
 	}
 }
 
-func (c *tcp) LocalAddr() net.Addr  { return c.end(0) }
-func (c *tcp) RemoteAddr() net.Addr { return c.end(1) }
-
-func (c *tcp) end(i int) net.Addr {
-	switch {
-	case c.TCPConn == nil:
-		return net.TCPAddrFromAddrPort(c.ends[i])
-	case i == 0:
-		return c.TCPConn.LocalAddr()
-	default:
-		return c.TCPConn.RemoteAddr()
+func (c *tcp) LocalAddr() net.Addr {
+	if t := c.waiting.Load(); t != nil {
+		return t.LocalAddr()
 	}
+	return net.TCPAddrFromAddrPort(c.ends[0])
+}
+
+func (c *tcp) RemoteAddr() net.Addr {
+	if t := c.waiting.Load(); t != nil {
+		return t.RemoteAddr()
+	}
+	return net.TCPAddrFromAddrPort(c.ends[1])
+}
+
+// SetLinger says what becomes of what was not sent when the connection is closed.
+func (c *tcp) SetLinger(seconds int) error {
+	if t := c.waiting.Load(); t != nil {
+		return t.SetLinger(seconds)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: int32(seconds)}))
 }
 
 // SetDeadline does nothing once no call waits.
-func (c *tcp) SetDeadline(t time.Time) error {
-	if c.quick {
-		return nil
+func (c *tcp) SetDeadline(at time.Time) error {
+	if t := c.waiting.Load(); t != nil {
+		return t.SetDeadline(at)
 	}
-	return c.TCPConn.SetDeadline(t)
+	return nil
 }
 
 // SetReadDeadline does nothing once no call waits.
-func (c *tcp) SetReadDeadline(t time.Time) error {
-	if c.quick {
-		return nil
+func (c *tcp) SetReadDeadline(at time.Time) error {
+	if t := c.waiting.Load(); t != nil {
+		return t.SetReadDeadline(at)
 	}
-	return c.TCPConn.SetReadDeadline(t)
+	return nil
 }
 
 // SetWriteDeadline does nothing once no call waits.
-func (c *tcp) SetWriteDeadline(t time.Time) error {
-	if c.quick {
-		return nil
+func (c *tcp) SetWriteDeadline(at time.Time) error {
+	if t := c.waiting.Load(); t != nil {
+		return t.SetWriteDeadline(at)
 	}
-	return c.TCPConn.SetWriteDeadline(t)
+	return nil
 }

@@ -30,6 +30,10 @@ func (h *Live) Record(d time.Duration) { h.RecordMany(d, 1) }
 // RecordMany is Record for n equal values.
 func (h *Live) RecordMany(d time.Duration, n uint64) {
 	micros := min(max(int64(d/time.Microsecond), 0), maxMicros)
+	for old := h.max.Load(); micros > old && !h.max.CompareAndSwap(old, micros); {
+		old = h.max.Load()
+	}
+	h.sum.Add(micros * int64(n))
 	index := indexOf(micros)
 	r := &h.rows[index>>rowBits]
 	counters := r.counters.Load()
@@ -39,26 +43,19 @@ func (h *Live) RecordMany(d time.Duration, n uint64) {
 	}
 	counters[index&(rowSize-1)].Add(n)
 	r.changes.Add(1)
-	h.sum.Add(micros * int64(n))
-	for {
-		old := h.max.Load()
-		if micros <= old || h.max.CompareAndSwap(old, micros) {
-			return
-		}
-	}
 }
 
 // Snapshot copies the histogram: what has changed since the last one. Values recorded meanwhile may be in it or not.
 func (h *Live) Snapshot() Histogram {
 	h.copying.Lock()
 	defer h.copying.Unlock()
-	s := Histogram{Sum: h.sum.Load(), Max: h.max.Load()}
 	n := 0
 	for i := range h.rows {
 		if h.rows[i].copy(i) {
 			n++
 		}
 	}
+	s := Histogram{Sum: h.sum.Load(), Max: h.max.Load()} // after the rows: no value in them is above the largest
 	if n == 0 {
 		return s
 	}

@@ -40,7 +40,7 @@ func New() Driver { return Driver{new(timers.Set), new(nowait.Pollers)} }
 type conn struct {
 	nc      net.Conn
 	bottom  net.Conn
-	quick   nowait.Conn // bottom, when no call on it waits; nil otherwise
+	quick   nowait.Conn // below nc, when no call on it waits; nil otherwise
 	pollers *nowait.Pollers
 	handler func(link.Message)
 	writers sync.WaitGroup // where writes wait; one at a time
@@ -90,6 +90,10 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 		c.bottom.Close()
 		nc.Close()
 		return nil, link.ConnectError(ctx, err)
+	}
+	if quick, ok := nowait.Of(nc); ok {
+		quick.SetNoWait()
+		c.quick = quick
 	}
 	now := time.Now()
 	c.written, c.came = now, now
@@ -253,6 +257,12 @@ func (c *conn) await(by mqtt.Type, filters int, done func(error)) uint16 {
 	return c.id
 }
 
+// mostAwaited is how many packets may wait for acknowledgements: far more than a device has under way, so that those are the target's.
+const mostAwaited = 10_000
+
+// errUnacknowledged is why a packet is not sent: it is waited for all the same, as one would that the target does not acknowledge.
+var errUnacknowledged = fmt.Errorf("the target acknowledges nothing: %w", context.DeadlineExceeded)
+
 // find is the place of a packet that waits; -1 when there is none.
 func (c *conn) find(id uint16) int {
 	for i := range c.awaited {
@@ -268,7 +278,7 @@ var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceede
 
 func (c *conn) Publish(m link.Message, done func(error)) {
 	c.mu.Lock()
-	if err := c.unsent(); err != nil {
+	if err := c.unsendable(m.QoS > 0); err != nil {
 		c.mu.Unlock()
 		done(err)
 		return
@@ -301,6 +311,14 @@ func (c *conn) unsent() error {
 	return nil
 }
 
+// unsendable is unsent for a packet that may wait for an acknowledgement. The caller holds the lock.
+func (c *conn) unsendable(waits bool) error {
+	if err := c.unsent(); err != nil || !waits || len(c.awaited) < mostAwaited {
+		return err
+	}
+	return errUnacknowledged
+}
+
 // because is the error of an operation whose connection is over: how the target broke the protocol, or that it was lost.
 func because(over error) error {
 	var broken link.ProtocolError
@@ -319,7 +337,7 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 		wanted[i] = mqtt.Subscription{Filter: []byte(f.Topic), QoS: f.QoS}
 	}
 	c.mu.Lock()
-	if err := c.unsent(); err != nil {
+	if err := c.unsendable(true); err != nil {
 		c.mu.Unlock()
 		done(err)
 		return

@@ -1,6 +1,9 @@
 package lean_test
 
 import (
+	"context"
+	"errors"
+	"net"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -8,6 +11,8 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/lean"
 	"github.com/twinfleet/twinfleet/fleet/link/linktest"
+	"github.com/twinfleet/twinfleet/internal/memnet"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,5 +26,40 @@ func TestDriver(t *testing.T) { suite().Run(t) }
 func TestAgainstMochi(t *testing.T) {
 	for name, dial := range linktest.Mochi(t) {
 		t.Run(name, func(t *testing.T) { suite().RunBroker(t, dial, "mochi-"+name) })
+	}
+}
+
+// What a target never acknowledges does not grow without end: the packet after the ten thousandth is not sent, and waited for as they are.
+func TestUnacknowledged(t *testing.T) {
+	near, far := memnet.Pipe()
+	defer far.Close()
+	if _, err := far.Write(mqtt.AppendConnack(nil, false, 0)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := lean.New().Connect(t.Context(), link.Options{
+		ClientID: "dev", Dial: func(context.Context) (net.Conn, error) { return near, nil }, Handler: func(link.Message) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	c.Serve(func(err error) { over <- err })
+	ended := 0
+	for range 10_000 {
+		c.Publish(link.Message{Topic: "a", QoS: 1}, func(error) { ended++ })
+	}
+	var why error
+	c.Publish(link.Message{Topic: "a", QoS: 1}, func(err error) { why = err })
+	if ended > 0 || !errors.Is(why, context.DeadlineExceeded) {
+		t.Errorf("%d ended, and one more: %v", ended, why)
+	}
+	c.Publish(link.Message{Topic: "a"}, func(err error) { why = err }) // which nobody acknowledges
+	if why != nil {
+		t.Errorf("with QoS 0: %v", why)
+	}
+	c.Abort()
+	<-over
+	if ended != 10_000 {
+		t.Errorf("%d of 10,000 have ended with the connection", ended)
 	}
 }

@@ -91,10 +91,10 @@ func (c *conn) Serve(over func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = over
-	if quick, ok := nowait.Of(c.nc); ok && c.over == nil {
-		quick.SetNoWait()
-		if stop, err := c.pollers.Watch(quick, c.readable); err == nil {
-			c.quick, c.unwatch = quick, stop
+	if c.quick != nil && c.over == nil {
+		stop, err := c.pollers.Watch(c.quick, c.readable)
+		if err == nil {
+			c.unwatch = stop
 			return
 		}
 		c.end(errUnwatched)
@@ -123,8 +123,6 @@ func (c *conn) readable(buffer []byte) {
 		case err != nil:
 			c.fail(err)
 			return
-		case n < len(buffer) && c.nc == c.bottom:
-			return // that was all
 		}
 	}
 }

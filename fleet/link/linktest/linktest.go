@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/memnet"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/metrics/reason"
@@ -30,7 +31,7 @@ type Suite struct {
 func (s *Suite) Run(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"publish": s.publish, "subscribe": s.subscribe, "refused connections": s.refusedConnections, "no connection": s.noConnection,
-		"answers to CONNECT": s.answersToConnect,
+		"answers to CONNECT": s.answersToConnect, "the last words of a target that hangs up": s.lastWords,
 	} {
 		t.Run(name, test)
 	}
@@ -472,6 +473,65 @@ func (s *Suite) answersToConnect(t *testing.T) {
 			})
 			if c != nil || reason.Of(err) != want {
 				t.Errorf("%q: %v", reason.Of(err), err)
+			}
+		})
+	}
+}
+
+// lastWords come together with the end: both are told, over sockets and in memory.
+func (s *Suite) lastWords(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, pair := range map[string]func() (near, far net.Conn){
+		"memory": memnet.Pipe,
+		"tcp": func() (near, far net.Conn) {
+			near, err := link.TCP(l.Addr().String())(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			far, err = l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return near, far
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 { // however the two meet
+				near, far := pair()
+				if _, err := far.Write(mqtt.AppendConnack(nil, false, 0)); err != nil {
+					t.Fatal(err)
+				}
+				words, over := make(chan string, 1), make(chan error, 1)
+				c, err := s.Driver().Connect(t.Context(), link.Options{
+					ClientID: "dev", KeepAlive: time.Hour, Dial: func(context.Context) (net.Conn, error) { return near, nil },
+					Handler: func(m link.Message) { words <- string(m.Payload) },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Serve(func(err error) { over <- err })
+				if _, err := far.Write(mqtt.AppendPublish(nil, "a", []byte("last"), 0, false, false, 0)); err != nil {
+					t.Fatal(err)
+				}
+				far.Close()
+				for _, told := range []func() bool{
+					func() bool { return <-words == "last" }, func() bool { return <-over != nil },
+				} {
+					heard := make(chan bool, 1)
+					go func() { heard <- told() }()
+					select {
+					case ok := <-heard:
+						if !ok {
+							t.Fatal("told something else")
+						}
+					case <-time.After(patience):
+						t.Fatal("nothing is told")
+					}
+				}
 			}
 		})
 	}

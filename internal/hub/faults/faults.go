@@ -63,6 +63,13 @@ func (f *Switch) Dropping() bool {
 	return share > 0 && rand.Float64() < share
 }
 
+// Stalling reports whether the hub stalls now.
+func (f *Switch) Stalling() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Now().Before(f.stall)
+}
+
 // Wait holds the caller back while the hub stalls.
 func (f *Switch) Wait(ctx context.Context) {
 	for {

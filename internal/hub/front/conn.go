@@ -148,10 +148,17 @@ func (c *conn) extend() error {
 	return c.nc.SetReadDeadline(deadline)
 }
 
+// stall waits while the hub stalls, unless a poller reads, for which all its connections would.
+func (c *conn) stall() {
+	if c.watch == nil || c.watch.patient {
+		c.front.faults.Wait(c.front.ctx)
+	}
+}
+
 // handle serves one packet after the CONNECT.
 func (c *conn) handle(p mqtt.Packet) error {
 	c.front.received.Add(1)
-	c.front.faults.Wait(c.front.ctx)
+	c.stall()
 	switch p.Type {
 	case mqtt.PUBLISH:
 		return c.handlePublish(p)

@@ -19,7 +19,7 @@ func (c *conn) handshake(p mqtt.Packet) error {
 	if p.Type != mqtt.CONNECT {
 		return fmt.Errorf("%w: the first packet is no CONNECT (section 3.1)", mqtt.ErrProtocol)
 	}
-	c.front.faults.Wait(c.front.ctx)
+	c.stall()
 	var m mqtt.Connect
 	if err := mqtt.DecodeConnect(p.Body, &m); err != nil {
 		return err

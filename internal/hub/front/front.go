@@ -72,7 +72,8 @@ type Options struct {
 	Waits bool
 	// ConnectTimeout is how long a connection may take to its CONNECT; 30 s when 0.
 	ConnectTimeout time.Duration
-	// WriteTimeout is how long a device may take to read what it is sent; 10 s when 0.
+	// WriteTimeout is how long a device may take to read what it is sent, where a goroutine waits for that; 10 s when 0. On a watched
+	// connection it has 10 s to read anything of it, and what waits is bounded.
 	WriteTimeout time.Duration
 	// TokenGrace is how long after its token's expiry a connection is closed; 5 min when 0.
 	// The service takes five to ten minutes (iot-hub-troubleshoot-connectivity).

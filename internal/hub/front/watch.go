@@ -26,6 +26,8 @@ type watched struct {
 	joiner framing.Joiner
 	alarm  timers.Timer
 
+	patient bool // who reads may wait: it is no poller; under busy
+
 	// The lock of the connection protects the following fields.
 	stop     func() // ends the watch
 	busy     bool   // somebody reads or cleans up; for ever once the connection is over
@@ -61,7 +63,9 @@ func (f *Front) Take(nc net.Conn) {
 	c.watch = w
 	stop, err := f.pollers.Watch(quick, c.readable)
 	if err != nil {
-		c.reason = err
+		if c.reason == nil {
+			c.reason = err
+		}
 		w.close(c)
 		return
 	}
@@ -111,7 +115,8 @@ func (c *conn) readable(buffer []byte) {
 	}
 	c.watch.busy = true
 	c.mu.Unlock()
-	if c.front.opts.Waits {
+	// What comes just before a stall is served as if it had come just before.
+	if c.watch.patient = c.front.opts.Waits || c.front.faults.Stalling(); c.watch.patient {
 		c.front.conns.Go(func() {
 			b := readBuffers.Get().(*[4 << 10]byte)
 			defer readBuffers.Put(b)
@@ -178,7 +183,9 @@ func (c *conn) take(p mqtt.Packet) error {
 	defer c.mu.Unlock()
 	w := c.watch
 	w.patience, w.until = c.keepAlive, c.expiry
-	w.alarm.Reset(w.deadline(time.Now()))
+	if c.reason == nil {
+		w.alarm.Reset(w.deadline(time.Now()))
+	}
 	return nil
 }
 
