@@ -76,7 +76,7 @@ mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[he
 mutate "what vanished is worse" report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./report/compare 'Told|Golden|Groups|Differs'
 mutate "what comes while a connection is read" internal/hub/front/watch.go 'c.watch.more = true' 'c.watch.more = false' ./internal/hub/front
 mutate "what a slow reader has yet to take" internal/nowait/tcp_linux.go '		c.flush()' '		_ = 0' ./internal/nowait
-mutate "room that comes while something is kept" internal/nowait/tcp_linux.go '	c.push() // who' '	// who' ./internal/nowait NothingIsLeft
+mutate "room that comes while something is kept" internal/nowait/tcp_linux.go '	c.push() // who' '	// who' ./internal/nowait RoomThat
 mutate "an end that comes with the last words" internal/nowait/tcp_linux.go 'n < len(b) && !c.hungUp' 'n < len(b)' ./internal/nowait
 mutate "a connection that another closes" internal/nowait/tcp_linux.go '		c.watched.Later() // the' '		_ = 0 // the' ./internal/nowait
 mutate "figures that have changed since they were copied" metrics/histogram/live.go 'if changes == r.seen' 'if r.copied != nil' ./metrics/histogram

@@ -173,7 +173,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var ps nowait.Pollers
 			b := make([]byte, 4<<20)
-			for i := range 5 {
+			for i := range 3 {
 				near, far := open(t)
 				near.SetNoWait()
 				collect(t, &ps, near, near)
@@ -192,7 +192,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 						}
 					}
 				}()
-				for range 30 {
+				for range 20 {
 					if _, err := near.Write(b); err != nil {
 						t.Fatal(err)
 					}

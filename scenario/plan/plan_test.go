@@ -251,31 +251,44 @@ func TestMemoryAsMeasured(t *testing.T) {
 		asks    = "service: {tags: {a: {plant: x}}, queries: [{name: q, every: 5s, sql: SELECT * FROM devices}]}"
 	)
 	for _, tt := range []struct {
+		client       string
 		devices      int
 		target, does string
 		ramp, hold   string
 		service      string
 		measured     float64 // MB
 	}{
-		{500, "hub: embedded", "", "20s", "40s", "", 71.6},
-		{3000, "hub: embedded", "", "20s", "40s", "", 258},
-		{500, "hub: embedded", busy, "20s", "40s", "", 85.5},
-		{1500, "hub: embedded", busy, "30s", "60s", "", 234},
-		{3000, "hub: embedded", busy, "20s", "40s", "", 362},
-		{3000, "hub: embedded", busy, "20s", "130s", "", 481},
-		{500, "hub: embedded", busy, "20s", "60s", asks, 127},
-		{3000, "hub: embedded", busy, "20s", "60s", asks, 492},
-		{500, inClear, "", "20s", "40s", "", 65.8},
-		{3000, inClear, "", "20s", "40s", "", 242},
-		{3000, inClear, busy, "20s", "40s", "", 307},
-		{3000, inClear, busy, "20s", "60s", asks, 377},
-		{500, hub, "", "20s", "40s", "", 91.5},
-		{3000, hub, "", "20s", "40s", "", 378},
-		{3000, hub, busy, "20s", "40s", "", 403},
+		{"paho", 500, "hub: embedded", "", "20s", "40s", "", 69.3},
+		{"paho", 3000, "hub: embedded", "", "20s", "40s", "", 221.7},
+		{"paho", 500, "hub: embedded", busy, "20s", "40s", "", 79.0},
+		{"paho", 1500, "hub: embedded", busy, "30s", "60s", "", 178.7},
+		{"paho", 3000, "hub: embedded", busy, "20s", "40s", "", 319.1},
+		{"paho", 3000, "hub: embedded", busy, "20s", "130s", "", 380.0},
+		{"paho", 500, "hub: embedded", busy, "20s", "60s", asks, 102.5},
+		{"paho", 3000, "hub: embedded", busy, "20s", "60s", asks, 406.2},
+		{"paho", 500, inClear, "", "20s", "40s", "", 66.3},
+		{"paho", 3000, inClear, "", "20s", "40s", "", 212.8},
+		{"paho", 3000, inClear, busy, "20s", "40s", "", 249.3},
+		{"paho", 3000, inClear, busy, "20s", "60s", asks, 365.9},
+		{"paho", 500, hub, "", "20s", "40s", "", 84.2},
+		{"paho", 3000, hub, "", "20s", "40s", "", 291.1},
+		{"paho", 3000, hub, busy, "20s", "40s", "", 381.5},
+		{"lean", 500, "hub: embedded", "", "20s", "40s", "", 40.2},
+		{"lean", 3000, "hub: embedded", "", "20s", "40s", "", 66.6},
+		{"lean", 500, "hub: embedded", busy, "20s", "40s", "", 47.1},
+		{"lean", 3000, "hub: embedded", busy, "20s", "40s", "", 69.6},
+		{"lean", 3000, "hub: embedded", busy, "20s", "130s", "", 78.4},
+		{"lean", 500, "hub: embedded", busy, "20s", "60s", asks, 56.8},
+		{"lean", 3000, "hub: embedded", busy, "20s", "60s", asks, 83.8},
+		{"lean", 3000, inClear, "", "20s", "40s", "", 54.5},
+		{"lean", 3000, inClear, busy, "20s", "40s", "", 62.8},
+		{"lean", 3000, inClear, busy, "20s", "60s", asks, 76.0},
+		{"lean", 3000, hub, "", "20s", "40s", "", 86.1},
+		{"lean", 3000, hub, busy, "20s", "40s", "", 87.6},
 	} {
-		text := fmt.Sprintf("target: {%s}\nfleet: {groups: [{name: a, count: %d%s}]}\n"+
-			"stages: [{name: ramp, duration: %s, devices: %[2]d}, {name: hold, duration: %[5]s}]\n%[6]s",
-			tt.target, tt.devices, tt.does, tt.ramp, tt.hold, tt.service)
+		text := fmt.Sprintf("target: {%s}\nfleet: {client: %s, groups: [{name: a, count: %d%s}]}\n"+
+			"stages: [{name: ramp, duration: %s, devices: %[3]d}, {name: hold, duration: %[6]s}]\n%[7]s",
+			tt.target, tt.client, tt.devices, tt.does, tt.ramp, tt.hold, tt.service)
 		got := float64(planOf(t, text, plan.Options{}).Machine.Memory) / 1e6
 		if ratio := got / tt.measured; ratio < 0.8 || ratio > 1.2 {
 			t.Errorf("%.0f MB are planned, %.1f were used (%.2f) by\n%s", got, tt.measured, ratio, text)

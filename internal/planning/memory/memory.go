@@ -12,11 +12,11 @@ import (
 // What things take, in bytes: fitted to the peaks of some twenty runs with 500 to 3,000 devices, in clear, with TLS
 // and with the embedded hub, idle and busy, with queries and without (docs/capacity.md).
 const (
-	processMemory = 24_000_000 // the program before anything lives in it
+	processMemory = 22_000_000 // the program before anything lives in it
 	startHeap     = 4_000_000  // what then lives on the heap
 	leastGoal     = 16_000_000 // of the heap, before it is collected for the first time
 
-	secondGarbage = 300_000 // of the run's own figures, a second
+	secondGarbage = 250_000 // of the run's own figures, a second
 	identityLive  = 2_000   // of a device that only exists
 	identityMade  = 4_300   // allocated to make it
 )
@@ -36,7 +36,7 @@ func deviceCosts(client string) costs {
 	if client == "lean" {
 		return costs{live: 1_200, connect: 9_000, operation: 950, row: 2_200, rowLive: 890}
 	}
-	return costs{stack: 31_000, scanned: 7_000, live: 14_100, connect: 33_700, operation: 2_700, row: 2_200, rowLive: 890}
+	return costs{stack: 31_000, scanned: 7_000, live: 13_500, connect: 33_700, operation: 2_600, row: 2_200, rowLive: 890}
 }
 
 func tlsCosts() costs { return costs{live: 6_800, connect: 100_000} }
