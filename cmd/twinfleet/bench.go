@@ -46,8 +46,8 @@ It takes some four minutes. Ctrl-C ends it, with the figures that there are by t
 		case len(args) > 0:
 			return usagef("bench takes no argument, such as %q; parts are chosen with --only", args[0])
 		}
-		if n := s.v.GetInt("devices"); n < 1 {
-			return usagef("--devices %d: at least one is needed", n)
+		if n := s.v.GetInt("devices"); n < bench.LeastDevices {
+			return usagef("--devices %d: fewer than %d tell nothing", n, bench.LeastDevices)
 		}
 		for _, name := range s.v.GetStringSlice("only") {
 			if !slices.Contains(bench.Parts(), name) {

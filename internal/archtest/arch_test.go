@@ -95,7 +95,7 @@ func TestArrows(t *testing.T) {
 		"internal/fleet":           {},
 		"internal/timers":          {},
 		"fleet/link/lean":          {"fleet/link", "internal/mqtt", "internal/nowait", "internal/timers"},
-		"fleet/link/linktest":      {"fleet/link", "internal/mqtt", "metrics/reason", "test/loopback"},
+		"fleet/link/linktest":      {"fleet/link", "internal/memnet", "internal/mqtt", "metrics/reason", "test/loopback"},
 		"fleet/link/drivers":       {"fleet/link"},
 		"fleet":                    append([]string{"fleet", "metrics", "internal/table", "internal/oserr", "internal/fleet", "internal/nowait", "internal/timers"}, contract...),
 		"internal/worker":          append([]string{"internal/worker", "metrics"}, contract...),

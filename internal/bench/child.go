@@ -93,8 +93,11 @@ func (c *child) wait() error {
 	return nil
 }
 
-// end ends the child.
+// end ends the child; one that never began is nil.
 func (c *child) end() {
+	if c == nil {
+		return
+	}
 	c.in.Close()
 	if c.cmd.ProcessState == nil {
 		_ = c.cmd.Process.Kill()
