@@ -45,6 +45,7 @@ type conn struct {
 	lost     error         // why the connection ended, if not
 	farewell chan struct{} // closed when this side ends the connection
 	abrupt   bool          // without a word
+	finished bool          // nobody waits for an acknowledgement any more
 	gone     chan struct{} // closed when the connection has ended
 	once     sync.Once
 
@@ -168,6 +169,13 @@ func (c *conn) Serve(over func(error)) {
 // await calls done when a token is complete or the connection has ended. A token alone is not
 // enough: after a loss it may never complete, or complete without an error.
 func (c *conn) await(token mqtt.Token, done func(error)) {
+	c.mu.Lock()
+	if c.finished {
+		c.mu.Unlock()
+		done(link.ErrLost)
+		return
+	}
+	defer c.mu.Unlock()
 	c.waits.Go(func() {
 		select {
 		case <-token.Done():
@@ -315,6 +323,9 @@ func (c *conn) keep(nc net.Conn) (net.Conn, error) {
 // finish releases those who wait for acknowledgements.
 func (c *conn) finish() {
 	c.once.Do(func() { close(c.gone) })
+	c.mu.Lock()
+	c.finished = true
+	c.mu.Unlock()
 	c.waits.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
