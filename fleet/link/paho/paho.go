@@ -166,17 +166,23 @@ func (c *conn) Serve(over func(error)) {
 	}()
 }
 
+// begin has a goroutine wait for an acknowledgement, unless the connection is over.
+func (c *conn) begin(done func(error), wait func()) {
+	c.mu.Lock()
+	over := c.finished
+	if !over {
+		c.waits.Go(wait)
+	}
+	c.mu.Unlock()
+	if over {
+		done(link.ErrLost)
+	}
+}
+
 // await calls done when a token is complete or the connection has ended. A token alone is not
 // enough: after a loss it may never complete, or complete without an error.
 func (c *conn) await(token mqtt.Token, done func(error)) {
-	c.mu.Lock()
-	if c.finished {
-		c.mu.Unlock()
-		done(link.ErrLost)
-		return
-	}
-	defer c.mu.Unlock()
-	c.waits.Go(func() {
+	c.begin(done, func() {
 		select {
 		case <-token.Done():
 			select {
@@ -244,7 +250,7 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 	for _, f := range filters {
 		topics[f.Topic] = f.QoS
 	}
-	c.waits.Go(func() {
+	c.begin(done, func() {
 		c.subscribing.Lock()
 		defer c.subscribing.Unlock()
 		done(c.subscribe(topics))
