@@ -22,6 +22,7 @@ const (
 	ErrSpeaksHTTP    ProtocolError = "the target speaks HTTP, not MQTT"
 	ErrSpeaksTLS     ProtocolError = "the target speaks TLS, not plain MQTT"
 	ErrNoConnack     ProtocolError = "the target closed the connection before CONNACK"
+	ErrViolation     ProtocolError = "the target broke the MQTT protocol"
 	ErrPacketSize    ProtocolError = "the target sent a packet over 4 MiB"
 	ErrSuback        ProtocolError = "the target's SUBACK does not fit the SUBSCRIBE"
 	ErrTLSClosed     ProtocolError = "the target closed the connection in the TLS handshake"

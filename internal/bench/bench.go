@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -144,6 +145,7 @@ type run struct {
 	*child
 	bench   *bench
 	metrics string
+	over    chan struct{} // closed when the fleet says nothing more
 }
 
 // fleet starts a run. Its name is that of its devices, which the hub keeps.
@@ -158,7 +160,21 @@ func (b *bench) fleet(ctx context.Context, name, client string, devices int, sec
 	var err error
 	r.child, err = start(ctx, b.Program, []string{"TWINFLEET_HUB=" + b.target.ConnectionString, "TWINFLEET_CA=" + b.target.CA},
 		"run", file, "--metrics-addr", r.metrics, "--out", "", "--plain", "--no-ui", "--force")
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	r.over = make(chan struct{})
+	go func() { // until it ends, which end sees to
+		defer close(r.over)
+		_, _ = io.Copy(io.Discard, r.out)
+	}()
+	return r, nil
+}
+
+// ends waits until the fleet has ended.
+func (r *run) ends() error {
+	<-r.over
+	return r.wait()
 }
 
 // until waits until the figures of the fleet are as wanted, and returns them with those of the hub.
@@ -171,6 +187,8 @@ func (r *run) until(ctx context.Context, wanted func(*figures) bool) (fleet, hub
 		select {
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
+		case <-r.over:
+			return nil, nil, r.because(errors.New("the fleet ended early"))
 		case <-time.After(scrapeEvery):
 		}
 	}
@@ -222,7 +240,7 @@ func (b *bench) connecting(ctx context.Context) error {
 	n := float64(b.Devices)
 	cost := Row{Name: "CPU to connect, subscribe, read the twin, report", Unit: "ms", Here: millis * (after.cpu - before.cpu) / n, Hub: millis * (hubAfter.cpu - hubBefore.cpu) / n}
 	rate := Row{Name: "connects with twin and report", Unit: "/s", Here: float64(ended(after, "twin_report")-ended(first, "twin_report")) / after.at.Sub(first.at).Seconds()}
-	if err := r.wait(); err != nil {
+	if err := r.ends(); err != nil {
 		return err
 	}
 	b.Tell(fmt.Sprintf("%d bare paho clients connect", min(pahoClients, b.Devices)))
@@ -279,7 +297,7 @@ func (b *bench) publishing(ctx context.Context) error {
 			return Row{}, err
 		}
 		n := float64(ended(after, "telemetry") - ended(before, "telemetry"))
-		return Row{Name: name, Unit: "µs", Here: 1e6 * (after.cpu - before.cpu) / n, Hub: 1e6 * (hubAfter.cpu - hubBefore.cpu) / n}, r.wait()
+		return Row{Name: name, Unit: "µs", Here: 1e6 * (after.cpu - before.cpu) / n, Hub: 1e6 * (hubAfter.cpu - hubBefore.cpu) / n}, r.ends()
 	}
 	steady, err := row(fmt.Sprintf("CPU a message, QoS 1, %d/s", publishRate), publishRate, "steady")
 	if err != nil {
@@ -340,7 +358,7 @@ func (b *bench) trips(ctx context.Context) error {
 	}
 	row := Row{Name: fmt.Sprintf("reports there and back, asked for %d %% of the echo", int(100*tripShare)), Unit: "/s", Here: float64(ended(to, "twin_report")-ended(from, "twin_report")) / to.at.Sub(from.at).Seconds()}
 	b.rows = append(b.rows, row.against("bare echo of as many bytes", most))
-	return r.wait()
+	return r.ends()
 }
 
 // memories measures what a further device takes of fleet and hub, in clear and with TLS.
@@ -385,5 +403,5 @@ func (b *bench) memory(ctx context.Context, name, client string, devices int, se
 	if err != nil {
 		return 0, 0, err
 	}
-	return f.memory, h.memory, r.wait()
+	return f.memory, h.memory, r.ends()
 }

@@ -81,7 +81,6 @@ func (c *child) because(err error) error {
 
 // wait waits for the child's end, which may be one with a verdict: that says something of the machine.
 func (c *child) wait() error {
-	_, _ = io.Copy(io.Discard, c.out)
 	err := c.cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != 1 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
@@ -17,7 +18,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker/call"
 	"github.com/twinfleet/twinfleet/internal/worker/gate"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // conductor leads a run from its first stage to the last answer: fleet, worker and monitor play, it gives the time.
@@ -101,6 +104,14 @@ func (e *Engine) either(ctx context.Context) (context.Context, context.CancelFun
 	}
 }
 
+// noteConnecting tells of devices that the last stage left connecting: that they succeed once others are gone says nothing of the target.
+func (c *conductor) noteConnecting(err error) {
+	const long = time.Second
+	if x := c.rec.Snapshot().Select(metrics.OpConnect, ""); err == nil && x != nil && x.OpenFor(long) > 0 {
+		c.ledger.Note("%s had been connecting for %s or longer when the last stage ended", human.Number(int(x.OpenFor(long)), "device"), human.Duration(long))
+	}
+}
+
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
 func (c *conductor) load(ctx context.Context) error {
 	c.controls.change(func(x *controls) { x.fleet = c.fleet })
@@ -119,6 +130,7 @@ func (c *conductor) load(ctx context.Context) error {
 	service.Go(func() { serviceErr = c.backend.Run(soft) })
 
 	err := c.walk(soft)
+	c.noteConnecting(err)
 	c.rec.SetStage("")
 	c.beginStage("")
 	c.ledger.Tell(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})

@@ -148,8 +148,11 @@ func (c *conn) read() {
 
 // fail ends the connection.
 func (c *conn) fail(why error) {
-	if errors.Is(why, framing.ErrTooLarge) {
+	switch {
+	case errors.Is(why, framing.ErrTooLarge):
 		why = link.ErrPacketSize
+	case errors.Is(why, mqtt.ErrProtocol):
+		why = errors.Join(link.ErrViolation, why)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
