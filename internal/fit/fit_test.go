@@ -98,3 +98,32 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 }
+
+// Devices and embedded hub meet in memory when sockets would take more files than there may be, or when the scenario says so.
+func TestTransport(t *testing.T) {
+	facts := host.Facts{Cores: 8, Memory: 1e12, MemoryAvailable: 1e12, Ports: 28_232}
+	for _, x := range []struct {
+		target      string
+		descriptors int
+		want        string
+		noted       bool
+	}{
+		{"{}", 20_000, "tcp", false},
+		{"{}", 10_000, "memory", true},
+		{"{}", 0, "tcp", false}, // no limit
+		{"{transport: tcp}", 10_000, "tcp", false},
+		{"{transport: memory}", 20_000, "memory", false},
+		{"{hub: \"mqtt://127.0.0.1:1883\"}", 100, "auto", false},
+	} {
+		text := strings.ReplaceAll(fleet(x.target, "client: lean, ", "6000"), "reported: {connectivity: {type: cellular}, every: 30s}", "telemetry: {every: 30s}")
+		f := facts
+		f.Descriptors = x.descriptors
+		got, err := fit.To(decode(t, text), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Target.Transport != x.want || (len(got.Fitted) > 0) != x.noted {
+			t.Errorf("%s with %d files: %s, %q", x.target, x.descriptors, got.Target.Transport, got.Fitted)
+		}
+	}
+}

@@ -103,3 +103,21 @@ func TestNobodyForWantOfDescriptors(t *testing.T) {
 		}
 	})
 }
+
+// Devices that are still connecting when the last stage ends are told of, although they succeed once nobody else is served.
+func TestLeftConnecting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for hub, want := range map[string]bool{"{stall: 20s}": true, "{stall: 1ms}": false} {
+			run := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, `
+name: left
+fleet: {groups: [{name: a, count: 10}]}
+stages: [{name: ramp, duration: 10s, devices: 10, hub: `+hub+`}]
+`), Recorder: punctual()}, calm()), nil)).Run(t.Context())
+			notes := strings.Join(run.Notes, "\n")
+			if got := strings.Contains(notes, "had been connecting for 1.00s or longer when the last stage ended"); got != want || run.Outcome != report.Passed {
+				t.Errorf("%s: %s (%s), told %v: %q", hub, run.Outcome, run.Reason, got, notes)
+			}
+		}
+	})
+}
