@@ -65,6 +65,7 @@ func costsOf(sc *scenario.Scenario) costs {
 // heap follows how a heap grows until it is collected, over and over.
 type heap struct {
 	policy           gc.Policy
+	rate             float64 // bytes that are allocated a second
 	used, goal, peak float64
 	live, scanned    float64 // what would be left, and what of stacks counts beside
 }
@@ -75,7 +76,7 @@ func (h *heap) allocate(n float64) {
 		n -= max(0, h.goal-h.used)
 		h.peak = max(h.peak, h.goal)
 		h.used = h.live
-		h.goal = max(leastGoal, h.live+h.policy.Growth(h.live)*(h.live+h.scanned))
+		h.goal = max(leastGoal, h.live+h.policy.Growth(h.live, h.rate)*(h.live+h.scanned))
 	}
 	h.used += n
 	h.peak = max(h.peak, h.used)
@@ -108,6 +109,7 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 		}
 		operations -= connects // the twin that each of them reads is part of connecting
 		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + secondGarbage*s.Duration.Seconds()
+		h.rate = whole / max(s.Duration.Seconds(), 1)
 		for i := range memorySteps {
 			there := float64(s.From) + float64(s.To-s.From)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.Ramp.Seconds(), 1e-9))
 			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive
