@@ -73,7 +73,7 @@ func (c *child) hear(x any) error {
 // because is an error with what the child said of it.
 func (c *child) because(err error) error {
 	_ = c.cmd.Wait() // what it said is whole then
-	const most = 10 // lines, the last ones: before them comes how the run went
+	const most = 10  // lines, the last ones: before them comes how the run went
 	lines := strings.Split(strings.TrimPrefix(strings.TrimSpace(c.errors.String()), "twinfleet: "), "\n")
 	if text := strings.Join(lines[max(0, len(lines)-most):], "\n"); text != "" {
 		return fmt.Errorf("%w:\n%s", err, text)
