@@ -17,7 +17,11 @@ import (
 
 // One report from a device to its twin and back: Paho, TCP, the hub's front and store, and the response.
 func BenchmarkReportRoundTrip(b *testing.B) {
-	h, _ := openHub(b, hub.Options{})
+	h, err := hub.Open(b.Context(), hub.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = h.Close() })
 	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
 	if err != nil {
 		b.Fatal(err)
