@@ -126,9 +126,13 @@ func settle(sc *scenario.Scenario) (*scenario.Scenario, host.Facts, error) {
 
 // preflight fits a scenario to this machine, and refuses a run for which that has too little, before anything is started.
 func preflight(sc *scenario.Scenario, force bool) (*scenario.Scenario, error) {
-	fitted, facts, err := settle(sc)
+	facts, err := host.Read()
 	if err != nil {
 		return sc, nil // what cannot be read cannot be judged
+	}
+	fitted, err := fit.To(sc, facts)
+	if err != nil {
+		return nil, withCode(codeUsage, err)
 	}
 	p, err := plan.Make(fitted, plan.Options{})
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // To is the scenario with nothing left to choose: how devices reach a hub in this process, which client drives them, and from which
-// addresses they connect when one has too few ports. What the machine made necessary is in Fitted. The scenario that is given is not changed; one that leaves nothing to
-// choose is returned as it is.
+// addresses they connect when one has too few ports. What the machine made necessary is in Fitted. The scenario that is given is not
+// changed; of one that leaves nothing to choose a copy is returned.
 func To(sc *scenario.Scenario, facts host.Facts) (*scenario.Scenario, error) {
 	out := *sc
 	out.Fitted = slices.Clone(sc.Fitted)

@@ -33,6 +33,8 @@ func (p *Plan) machine(sc *scenario.Scenario) Machine {
 		Client: sc.Fleet.Client, Memory: memory.Estimate(sc, p.spans, p.demands, p.Peak), Processors: math.Round(1000*processor.Estimate(sc, p.demands, memory.OverTLS(sc))) / 1000,
 		Descriptors: descriptors, Ports: connections, Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
-	m.PerAddress = (p.Peak+m.Addresses-1)/m.Addresses + connections - p.Peak // those of the service side may leave by any of them
+	if connections > 0 {
+		m.PerAddress = (p.Peak+m.Addresses-1)/m.Addresses + connections - p.Peak // those of the service side may leave by any of them
+	}
 	return m
 }

@@ -236,7 +236,11 @@ func TestMachine(t *testing.T) {
 			t.Errorf("%s needs %+v; want %+v", target, got, want)
 		}
 	}
-	text := strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)
+	text := strings.Replace("target: {transport: memory}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2], groups:", 1)
+	if got := planOf(t, text, plan.Options{}).Machine; got.PerAddress != 0 || got.Ports != 0 {
+		t.Errorf("in memory, with two source addresses: %+v", got)
+	}
+	text = strings.Replace("target: {hub: 'mqtt://b'}"+rest, "groups:", "source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3], groups:", 1)
 	if got := planOf(t, text, plan.Options{}).Machine; got.Addresses != 3 || got.PerAddress != 267 || got.Ports != 800 {
 		t.Errorf("with three source addresses: %+v", got)
 	}

@@ -109,40 +109,34 @@ var errUnwatched = errors.New("the system does not tell when something has come"
 func (c *conn) readable(buffer []byte) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	for {
-		n, err := c.nc.Read(buffer)
-		if n > 0 {
-			if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
-				c.fail(err)
-				return
-			}
-		}
-		switch {
-		case errors.Is(err, nowait.ErrAgain):
-			return
-		case err != nil:
-			c.fail(err)
-			return
+	err := c.receive(buffer)
+	for err == nil {
+		err = c.receive(buffer)
+	}
+	if !errors.Is(err, nowait.ErrAgain) {
+		c.fail(err)
+	}
+}
+
+// receive reads once, and acts on what came.
+func (c *conn) receive(buffer []byte) error {
+	n, err := c.nc.Read(buffer)
+	if n > 0 {
+		if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
+			return err
 		}
 	}
+	return err
 }
 
 // read is the goroutine of a connection whose reads wait.
 func (c *conn) read() {
 	buffer := make([]byte, 512)
-	for {
-		n, err := c.nc.Read(buffer)
-		if n > 0 {
-			if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
-				c.fail(err)
-				break
-			}
-		}
-		if err != nil {
-			c.fail(err)
-			break
-		}
+	err := c.receive(buffer)
+	for err == nil {
+		err = c.receive(buffer)
 	}
+	c.fail(err)
 	c.finish()
 }
 

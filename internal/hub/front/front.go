@@ -1,5 +1,6 @@
 // Package front is the device side of the embedded hub: MQTT 3.1.1 as Azure IoT Hub speaks it, without a
-// goroutine a connection where the system tells which of them has said something. It keeps connections and sessions; identities and twins are the backend's.
+// goroutine a connection where the system tells which of them has said something. It keeps connections and sessions; identities and
+// twins are the backend's.
 package front
 
 import (

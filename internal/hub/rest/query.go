@@ -44,7 +44,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	body := array(page.Items)
-	s.meter(bytesOf(body))
+	s.meter(reply.Size(body))
 	w.Header().Set(paging.HeaderItemType, page.ItemType)
 	if page.Continuation != "" {
 		w.Header().Set(paging.HeaderContinuation, page.Continuation)
@@ -63,11 +63,4 @@ func array(items [][]byte) [][]byte {
 		pieces = append(pieces, it)
 	}
 	return append(pieces, end)
-}
-
-func bytesOf(pieces [][]byte) (n int) {
-	for _, p := range pieces {
-		n += len(p)
-	}
-	return n
 }

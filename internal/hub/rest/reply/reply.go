@@ -71,14 +71,18 @@ func Status(w http.ResponseWriter, status int, body any) error {
 	return Bytes(w, status, b)
 }
 
-// Bytes answers a status with JSON text, which may come in pieces.
-func Bytes(w http.ResponseWriter, status int, pieces ...[]byte) error {
-	n := 0
+// Size is how many bytes all pieces have.
+func Size(pieces [][]byte) (n int) {
 	for _, b := range pieces {
 		n += len(b)
 	}
+	return n
+}
+
+// Bytes answers a status with JSON text, which may come in pieces.
+func Bytes(w http.ResponseWriter, status int, pieces ...[]byte) error {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(n))
+	w.Header().Set("Content-Length", strconv.Itoa(Size(pieces)))
 	w.WriteHeader(status)
 	for _, b := range pieces {
 		if _, err := w.Write(b); err != nil {
