@@ -1,6 +1,8 @@
 package threshold
 
 import (
+	"time"
+
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/metrics/threshold/internal/aggregate"
@@ -49,4 +51,39 @@ func (t Threshold) WantsFailure(s *metrics.Snapshot) bool {
 		}
 	}
 	return !t.Evaluate(well).Pass
+}
+
+// Excess is how far the observed figure is past the bound, as a share of the bound: above 0 the threshold is missed by so much, below 0 it
+// is met with so much to spare. It is false when there is no data.
+func (t Threshold) Excess(s *metrics.Snapshot) (share float64, ok bool) {
+	v, excess := t.evaluate(s)
+	return excess, !v.NoData
+}
+
+// Time is the bound of a threshold that is about a time; false for all others.
+func (t Threshold) Time() (time.Duration, bool) {
+	if t.aggregate.Unit() != aggregate.Time {
+		return 0, false
+	}
+	return time.Duration(t.bound.Value), true
+}
+
+// OwnLag is the part of the bound that the generator's own lateness is, by the same figure of what the threshold is about: 0 when it is
+// about no time, or about the time from sending.
+func (t Threshold) OwnLag(s *metrics.Snapshot) float64 {
+	bound, ok := t.Time()
+	x := s.Select(t.Operation, t.Group)
+	if !ok || bound <= 0 || t.fromSend || x == nil {
+		return 0
+	}
+	lag := x.OwnLag.Mean()
+	switch t.aggregate {
+	case aggregate.P:
+		lag = x.OwnLag.Quantile(t.quantile)
+	case aggregate.Max:
+		lag = x.OwnLag.Maximum()
+	case aggregate.Med:
+		lag = x.OwnLag.Quantile(0.5)
+	}
+	return float64(lag) / float64(bound)
 }

@@ -9,8 +9,11 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 )
 
-// errNext ends a stage because somebody wanted the next one.
-var errNext = errors.New("the next stage was asked for")
+// Why a stage ends before its time.
+var (
+	errNext = errors.New("the next stage was asked for") // somebody wanted the next one
+	errLeft = errors.New("the stage has served")         // Leave says so
+)
 
 // controls are what somebody who watches may change in a run.
 type controls struct {
@@ -19,6 +22,7 @@ type controls struct {
 	byHand bool                    // paused by hand
 	staged bool                    // paused by the stage that runs
 	next   context.CancelCauseFunc // ends the stage that runs; nil when none does, or it was ended already
+	name   string                  // of the stage that runs
 	wanted int                     // how many of the stages to come are to end as they begin
 }
 
@@ -47,6 +51,17 @@ func (e *Engine) Next() {
 	})
 }
 
+// Leave ends the stage of a name, if it is the one that runs, because what it is for has been reached. It is no end by hand:
+// those who watch a run call it, when the scenario leaves the length of a stage to them. It may be called at any time.
+func (e *Engine) Leave(stage string) {
+	e.controls.change(func(c *controls) {
+		if c.next != nil && c.name == stage {
+			c.next(errLeft)
+			c.next = nil
+		}
+	})
+}
+
 // change changes the controls and pauses the fleet accordingly.
 func (c *controls) change(what func(*controls)) {
 	c.mu.Lock()
@@ -57,11 +72,11 @@ func (c *controls) change(what func(*controls)) {
 	}
 }
 
-// stage begins a stage whose context Next can end, with errNext as its cause; the returned function ends it.
-func (c *controls) stage(ctx context.Context, paused bool) (context.Context, func()) {
+// stage begins a stage whose context Next and Leave can end, with errNext or errLeft as its cause; the returned function ends it.
+func (c *controls) stage(ctx context.Context, name string, paused bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.change(func(c *controls) {
-		c.staged = paused
+		c.staged, c.name = paused, name
 		if c.wanted > 0 {
 			c.wanted--
 			cancel(errNext)

@@ -32,6 +32,8 @@ type Options struct {
 	Observers []report.Observer  // who watches the run; Observe adds others
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
 	AllowSaturated bool
+	// Preparing are stages that only prepare for others: that their load was not delivered as asked says nothing of the run.
+	Preparing []string
 
 	driver  link.Driver   // of tests: of devices; nil is the scenario's
 	dial    link.Dialer   // of tests: to a target elsewhere; nil is the network

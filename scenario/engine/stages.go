@@ -23,7 +23,7 @@ func (c *conductor) walk(ctx context.Context) error {
 		t := &c.sc.Stages[i]
 		from := c.ledger.Enter(t.Name, c.rec.SetStage(t.Name))
 		c.beginStage(t.Name)
-		stage, over := c.controls.stage(ctx, t.Paused) // before it is told of: who hears of a stage can end it
+		stage, over := c.controls.stage(ctx, t.Name, t.Paused) // before it is told of: who hears of a stage can end it
 		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
 		leave := c.gate.Enter(i, t.Name, t.Duration)
 		err := c.runStage(stage, i, t)
@@ -112,7 +112,7 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	run := func(part func() error) {
 		parts.Go(func() {
 			// That the stage was ended by hand is no failure of a part, and hides none of another.
-			if err := part(); err != nil && !errors.Is(err, errNext) {
+			if err := part(); err != nil && !errors.Is(err, errNext) && !errors.Is(err, errLeft) {
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()

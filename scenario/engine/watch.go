@@ -13,7 +13,7 @@ import (
 func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 	w, err := watch.New(watch.Options{
 		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses),
-		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess,
+		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess, Preparing: e.opts.Preparing,
 	})
 	if err == nil && !e.allowsSaturated() {
 		bounds.Doubt(w.Doubt)

@@ -40,6 +40,8 @@ const named = 0.25
 type Judge struct {
 	// Shared says that the embedded hub runs in this process, which its reasons then mention.
 	Shared bool
+	// Preparing are stages whose load only prepares for others: of them nothing is a reason.
+	Preparing []string
 
 	rules  []rules.Rule
 	stages []*stage
@@ -189,7 +191,7 @@ func (j *Judge) Health(started [][]generator.Started) report.Health {
 		}
 		x := j.JudgeStage(i, ops)
 		h.Stages = append(h.Stages, x)
-		if !x.AsAsked {
+		if !x.AsAsked && !slices.Contains(j.Preparing, x.Name) {
 			h.Reasons = append(h.Reasons, x.String())
 		}
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	Sources  int               // source addresses of devices; 0 is the system's choice
 	Loopback bool              // the target is on this machine
 	Shared   bool              // the target is in this process
+	// Preparing are stages that were delivered as asked whatever they were: they only prepare for others.
+	Preparing []string
 }
 
 // Watch is what a run knows of the generator that makes it. It is safe for concurrent use.
@@ -53,7 +55,7 @@ type Watch struct {
 // New begins to measure, and shows the last sample on /metrics.
 func New(o Options) (*Watch, error) {
 	w := &Watch{rec: o.Recorder, sampler: o.Sampler}
-	w.judge.Shared = o.Shared
+	w.judge.Shared, w.judge.Preparing = o.Shared, o.Preparing
 	if w.sampler == nil {
 		facts, err := host.Read()
 		if err == nil {

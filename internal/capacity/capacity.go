@@ -1,0 +1,146 @@
+// Package capacity finds the most that a target holds within a scenario's thresholds: it has trials made, keeps them, and says what they
+// mean.
+package capacity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+)
+
+// Options of a Search.
+type Options struct {
+	Base  *trial.Base // what trials are made from; required
+	Start trial.Start // makes the engine of a trial; required
+	// Keep is told of each trial that ended, before the next begins; nil keeps nothing. Its error ends the search.
+	Keep func(trial.Record) error
+	// Known are trials of an earlier search of the same options, which are not made again.
+	Known []trial.Record
+	// Check says whether this machine can make a trial, before it begins: its error says why it cannot. nil lets all pass.
+	Check func(*trial.Trial) error
+	// Begin is told of a trial that begins, and End of one that ended; nil tells nobody. Known trials are told of by End alone.
+	Begin func(search.Asked, *trial.Trial)
+	End   func(trial.Record) // see Begin
+
+	Search search.Options
+	Until  time.Time // no trial is begun that would end later; zero is without end
+	Now    func() time.Time
+}
+
+// Outcome is what came of a search.
+type Outcome struct {
+	search.Answer
+	Records []trial.Record
+	Why     string // what ended the search before it found the limit; empty when it found it
+}
+
+// searching is a search under way.
+type searching struct {
+	o       Options
+	records []trial.Record
+	longest time.Duration // that a trial took so far
+	why     string
+}
+
+// Run searches. Its error is what made a trial impossible: one that says why the target could not be loaded, or is not what it was.
+// What was found before is in the Outcome all the same.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	s := &searching{o: o}
+	a, err := search.Run(ctx, o.Search, s.try)
+	return Outcome{Answer: a, Records: s.records, Why: s.why}, err
+}
+
+// try makes a trial, or takes one that is known.
+func (s *searching) try(ctx context.Context, a search.Asked) (search.Result, error) {
+	r, err := s.record(ctx, a)
+	if err != nil {
+		return search.Result{}, err
+	}
+	s.records = append(s.records, r)
+	if r.Verdict == search.Undelivered {
+		s.why = r.Why
+	}
+	s.longest = max(s.longest, time.Duration(r.Seconds*float64(time.Second)))
+	if s.o.End != nil {
+		s.o.End(r)
+	}
+	return search.Result{Verdict: r.Verdict, Close: r.Close}, nil
+}
+
+// ErrForeign is returned for known trials that are of another search.
+var ErrForeign = errors.New("the trials that are kept are of another search")
+
+func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, error) {
+	if n := len(s.records); n < len(s.o.Known) {
+		r := s.o.Known[n]
+		if r.Number != a.Number || r.Load != a.Load {
+			return r, fmt.Errorf("%w: trial %d was one of %s; begin anew", ErrForeign, r.Number, s.o.Base.Vary.Text(r.Load))
+		}
+		return r, nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		s.why = "stopped"
+		return trial.Record{}, fmt.Errorf("%w: stopped", search.ErrStop)
+	}
+	first, baseline := s.reference()
+	t, err := s.o.Base.Make(a.Load, first, s.o.Base.Scenario.Seed+uint64(a.Number))
+	if err != nil {
+		return trial.Record{}, err
+	}
+	if !s.o.Until.IsZero() && s.now().Add(max(s.longest, s.expected(t))).After(s.o.Until) {
+		s.why = "its time was up"
+		return trial.Record{}, fmt.Errorf("%w: its time was up", search.ErrStop)
+	}
+	r := trial.Record{Load: a.Load, Verdict: search.Undelivered, Limit: trial.ByGenerator, Devices: t.Devices, Started: s.now().UTC()}
+	if s.o.Check != nil {
+		err = s.o.Check(t)
+	}
+	if err != nil {
+		r.Why = err.Error()
+	} else {
+		if s.o.Begin != nil {
+			s.o.Begin(a, t)
+		}
+		r, err = s.o.Base.Run(ctx, t, s.o.Start, baseline)
+		switch {
+		case errors.Is(err, trial.ErrInterrupted):
+			s.why = "stopped"
+			return r, fmt.Errorf("%w: %w", search.ErrStop, err)
+		case errors.Is(err, trial.ErrUnreachable) && len(s.records) > 0:
+			r.Verdict, r.Limit, r.Why = search.Missed, trial.ByTarget, err.Error()
+		case err != nil:
+			return r, err
+		}
+	}
+	r.Number, r.Phase = a.Number, a.Phase
+	if s.o.Keep != nil {
+		if err := s.o.Keep(r); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// reference is the lowest load that was held, with how long operations took in it the first time.
+func (s *searching) reference() (load, baseline float64) {
+	for i := range s.records {
+		if r := &s.records[i]; r.Verdict == search.Held && r.Lowest > 0 && load == 0 {
+			load, baseline = r.Load, r.Lowest
+		}
+	}
+	return load, baseline
+}
+
+// expected is how long a trial takes that goes well.
+func (s *searching) expected(t *trial.Trial) time.Duration { return t.Expected() }
+
+func (s *searching) now() time.Time {
+	if s.o.Now != nil {
+		return s.o.Now()
+	}
+	return time.Now()
+}

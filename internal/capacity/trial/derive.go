@@ -1,0 +1,455 @@
+package trial
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/plan"
+)
+
+// The stages of a trial, in their order. Those that it does not need are left out.
+const (
+	stageFirst   = "first"   // to the devices of the lowest load
+	stageClean   = "clean"   // the lowest load, until the target answers as it did at first
+	stageConnect = "connect" // all devices of the trial come
+	stageGather  = "gather"  // until all are connected and everything is answered
+	stageDrain   = "drain"   // more than the load, until what a target lets pass at once is used up
+	stageRest    = "rest"    // until everything is answered
+	stageSettle  = "settle"  // the load, until the figures have come to rest
+	// Hold is the load, and what is judged of it.
+	Hold = "hold"
+)
+
+// Preparing are the stages of a trial whose load is not what the trial is about.
+func Preparing() []string {
+	return []string{stageFirst, stageClean, stageConnect, stageGather, stageDrain, stageRest}
+}
+
+// Options of a Base. Zero values mean the defaults.
+type Options struct {
+	Hold   time.Duration // how long a load is judged; 30 s, or until a hundred operations are due
+	Settle time.Duration // how long it may take to come to rest; twice as long as Hold
+	// ConnectRate is at which rate devices are brought up, a second; the scenario's when 0.
+	ConnectRate float64
+}
+
+// Load reads the scenario once more, with further keys set.
+type Load func(set []string) (*scenario.Scenario, error)
+
+// Errors of NewBase, and of Make.
+var (
+	// ErrNothingToVary is returned for a scenario that has nothing of what is to be varied.
+	ErrNothingToVary = errors.New("nothing to vary")
+	// ErrNoThresholds is returned for a scenario that does not say what it means to hold.
+	ErrNoThresholds = errors.New("no thresholds")
+)
+
+// overload is how many times the load is asked for while a burst is used up; see drainFor.
+const overload = 3
+
+// few is how many operations a verdict needs at least.
+const few = 100
+
+// Base is a scenario from which trials are made.
+type Base struct {
+	Scenario *scenario.Scenario
+	Vary     Vary
+	Own      float64  // the load that the scenario makes as it stands
+	Notes    []string // what of the scenario trials leave out or add, a line each
+	Limited  bool     // the target may throttle, so that bursts are used up
+	Fresh    bool     // the target begins each trial anew
+
+	load    Load
+	o       Options
+	source  map[string]any
+	steady  *scenario.Stage
+	carried map[string]any // of the steady stage: what the target and the network do in it
+	judged  map[string][]rule
+	reports float64 // a second and device, in the steady state
+	sends   float64 // likewise
+}
+
+// rule is a threshold as it is written in the scenario of a trial.
+type rule struct {
+	Threshold string `json:"threshold"`
+	Stage     string `json:"stage"`
+	Window    string `json:"window,omitempty"`
+	For       string `json:"for,omitempty"`
+}
+
+// NewBase finds what trials of a scenario have in common. It returns ErrNothingToVary or ErrNoThresholds, or what loading returns.
+func NewBase(load Load, v Vary, o Options) (*Base, error) {
+	sc, err := load(nil)
+	if err != nil {
+		return nil, err
+	}
+	if why := v.possible(sc); why != "" {
+		return nil, fmt.Errorf("%w: %s", ErrNothingToVary, why)
+	}
+	if len(sc.Thresholds) == 0 {
+		return nil, fmt.Errorf(`%w: the scenario does not say what it means to hold; write, for example, thresholds: {%s: ["p(99) < 500ms", "error_rate < 0.1%%"]}`,
+			ErrNoThresholds, exampleOf(v, sc))
+	}
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("planning the scenario: %w", err)
+	}
+	if p.Steady == nil {
+		return nil, fmt.Errorf("%w: no stage has devices", ErrNothingToVary)
+	}
+	b := &Base{Scenario: sc, Vary: v, Own: v.own(sc, p), load: load, o: o, Limited: sc.Target.Limited(), Fresh: sc.Target.Can().InProcess}
+	if err := yaml.Load(sc.Source, &b.source); err != nil {
+		return nil, fmt.Errorf("reading the scenario as it runs: %w", err)
+	}
+	b.o.Hold = max(b.o.Hold, longestWindow(sc))
+	b.rates(p)
+	b.carry(p.Steady.Stage)
+	return b, b.scope()
+}
+
+// exampleOf is an operation whose thresholds make sense for what is varied.
+func exampleOf(v Vary, sc *scenario.Scenario) metrics.Operation {
+	switch op := v.Operation(); {
+	case op != "":
+		return op
+	case sc.Target.Can().Twins:
+		return metrics.OpTwinReport
+	}
+	return metrics.OpTelemetry
+}
+
+func longestWindow(sc *scenario.Scenario) (longest time.Duration) {
+	for i := range sc.Thresholds {
+		longest = max(longest, sc.Thresholds[i].Scope.Window+sc.Thresholds[i].Scope.For)
+	}
+	return longest
+}
+
+// rates are what one device does in the steady state.
+func (b *Base) rates(p *plan.Plan) {
+	n := float64(max(1, p.Steady.Devices))
+	if l := p.Find(metrics.OpTwinReport); l != nil {
+		b.reports = l.Steady / n
+	}
+	if l := p.Find(metrics.OpTelemetry); l != nil {
+		b.sends = l.Steady / n
+	}
+}
+
+// carry finds the stage that a trial's load is like: what the target and the network do in it goes on in the trial.
+func (b *Base) carry(steady string) {
+	b.carried = make(map[string]any)
+	stages, _ := b.source["stages"].([]any)
+	for i := range b.Scenario.Stages {
+		t := &b.Scenario.Stages[i]
+		if t.Name != steady {
+			continue
+		}
+		b.steady = t
+		if i >= len(stages) {
+			break
+		}
+		keys, _ := stages[i].(map[string]any)
+		if network := keys["network"]; network != nil {
+			b.carried["network"] = network
+		}
+		if hub, ok := keys["hub"].(map[string]any); ok && hub["service"] != nil {
+			b.carried["hub"] = map[string]any{"service": hub["service"]}
+		}
+		b.carried["arrivals"] = t.Arrivals
+	}
+}
+
+// scope finds for each threshold the stage of a trial that it is about: hold; the arrival of the devices, for what happens only then;
+// or none. It adds what nobody would call held.
+func (b *Base) scope() error {
+	b.judged = make(map[string][]rule)
+	n := 0
+	for i := range b.Scenario.Thresholds {
+		t := &b.Scenario.Thresholds[i]
+		if of := t.Scope.Stage; of != "" && of != b.steady.Name && !b.brings(of) {
+			b.note("the threshold %s of stage %s is left out: trials have no such stage", t, of)
+			continue
+		}
+		placed := false
+		for _, stage := range []string{Hold, stageConnect} {
+			if t.Scope.Stage != "" && (t.Scope.Stage == b.steady.Name) != (stage == Hold) {
+				continue
+			}
+			r := rule{t.Expr, stage, short(t.Scope.Window), short(t.Scope.For)}
+			if b.fits(t.Selector, r) {
+				b.judged[t.Selector] = append(b.judged[t.Selector], r)
+				placed = true
+				n++
+				break
+			}
+		}
+		if !placed {
+			b.note("the threshold %s is left out: nothing of it is due while the load is held", t)
+		}
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: none of the scenario's %d is about what trials do; judge %s in the whole run", ErrNoThresholds, len(b.Scenario.Thresholds), exampleOf(b.Vary, b.Scenario))
+	}
+	b.imply()
+	return nil
+}
+
+// brings reports whether a stage brings devices up.
+func (b *Base) brings(name string) bool {
+	active := 0
+	for i := range b.Scenario.Stages {
+		t := &b.Scenario.Stages[i]
+		if t.Name == name {
+			return t.Devices > active
+		}
+		active = max(active, t.Devices)
+	}
+	return false
+}
+
+// fits reports whether a threshold can be judged in a stage of a trial.
+func (b *Base) fits(selector string, r rule) bool {
+	x := *b
+	x.judged = map[string][]rule{selector: {r}}
+	_, err := x.make(b.probe(), 0)
+	return err == nil
+}
+
+// probe is a load that any scenario can be made of.
+func (b *Base) probe() float64 {
+	if b.Own > 0 {
+		return b.Own
+	}
+	return 1
+}
+
+// imply adds what a load that is held may not do, where the scenario says nothing of it: be throttled, be dropped, fail.
+func (b *Base) imply() {
+	var added []string
+	for _, op := range b.loaded() {
+		said := func(kinds ...string) bool {
+			for selector, rules := range b.judged {
+				if name, _, _ := strings.Cut(selector, "{"); name != string(op) {
+					continue
+				}
+				for _, r := range rules {
+					for _, kind := range kinds {
+						if r.Stage == Hold && strings.HasPrefix(strings.TrimSpace(r.Threshold), kind) {
+							return true
+						}
+					}
+				}
+			}
+			return false
+		}
+		for _, x := range []struct {
+			expr  string
+			kinds []string
+		}{
+			{"throttled_rate < 0.1%", []string{"throttled"}},
+			{"dropped_rate < 0.1%", []string{"dropped"}},
+			{"success_rate > 99%", []string{"success", "error"}},
+		} {
+			r := rule{Threshold: x.expr, Stage: Hold}
+			if !said(x.kinds...) && b.fits(string(op), r) {
+				b.judged[string(op)] = append(b.judged[string(op)], r)
+				added = append(added, string(op)+": "+x.expr)
+			}
+		}
+	}
+	if len(added) > 0 {
+		b.note("beside the scenario's thresholds a load is held only with %s", strings.Join(added, ", "))
+	}
+}
+
+// loaded are the operations that grow with what is varied.
+func (b *Base) loaded() []metrics.Operation {
+	if op := b.Vary.Operation(); op != "" {
+		return []metrics.Operation{op}
+	}
+	var all []metrics.Operation
+	if b.reports > 0 {
+		all = append(all, metrics.OpTwinReport)
+	}
+	if b.sends > 0 {
+		all = append(all, metrics.OpTelemetry)
+	}
+	return all
+}
+
+func (b *Base) note(format string, a ...any) { b.Notes = append(b.Notes, fmt.Sprintf(format, a...)) }
+
+// Thresholds are those that a trial is judged by, as the scenario of a trial has them.
+func (b *Base) Thresholds() (all []threshold.Threshold, err error) {
+	t, err := b.make(b.probe(), 0)
+	if err != nil {
+		return nil, err
+	}
+	return t.Scenario.Thresholds, nil
+}
+
+// Trial is the scenario of one trial.
+type Trial struct {
+	Scenario *scenario.Scenario
+	Load     float64
+	Devices  int           // that are active while the load is held
+	Rate     float64       // operations a second of what is judged, as asked for; of devices what they do together
+	Hold     time.Duration // how long the load is judged
+	Settle   time.Duration // how long it may take to come to rest
+	Cleans   bool          // it begins with the lowest load
+	Drains   bool          // it uses a burst up
+	Longest  time.Duration // that the stages may take
+}
+
+// Make derives the scenario of a trial of a load. In a target that does not begin anew each trial begins with the load first, unless that is 0.
+// The seed is the trial's.
+func (b *Base) Make(load, first float64, seed uint64) (*Trial, error) {
+	if b.Fresh {
+		first = 0
+	}
+	return b.make(load, first, "seed="+strconv.FormatUint(seed, 10))
+}
+
+// make derives the scenario of a trial.
+func (b *Base) make(load, first float64, more ...string) (*Trial, error) {
+	t := &Trial{Load: load, Cleans: first > 0, Drains: b.Limited}
+	t.Rate = b.rateOf(load)
+	t.Hold = b.o.Hold
+	if t.Hold < defaultHold {
+		t.Hold = defaultHold
+	}
+	if b.o.Hold == 0 || b.o.Hold == longestWindow(b.Scenario) {
+		t.Hold = max(t.Hold, min(longestHold, time.Duration(few/max(t.Rate, 1e-3)*float64(time.Second)))).Round(time.Second)
+	} else {
+		t.Hold = b.o.Hold
+	}
+	t.Settle = max(b.o.Settle, 2*t.Hold)
+	if b.o.Settle > 0 {
+		t.Settle = b.o.Settle
+	}
+	set, devices, err := b.keys(t, first)
+	if err != nil {
+		return nil, err
+	}
+	sc, err := b.load(append(append(set, b.size(devices)...), more...))
+	if err != nil {
+		return nil, fmt.Errorf("making the scenario of a trial of %s: %w", b.Vary.Text(load), err)
+	}
+	t.Scenario = sc
+	for i := range sc.Stages {
+		t.Longest += sc.Stages[i].Duration
+	}
+	t.Devices = sc.Devices()
+	return t, nil
+}
+
+// How long a load is judged: by default, and at most when operations are rare.
+const (
+	defaultHold = 30 * time.Second
+	longestHold = 10 * time.Minute
+)
+
+// rateOf is how many operations a second of what is judged a load is.
+func (b *Base) rateOf(load float64) float64 {
+	if b.Vary != Devices {
+		return load
+	}
+	return load * (b.reports + b.sends)
+}
+
+// drainFor is how long more than the load is asked for, so that a burst is used up whatever the limit is: a target whose limit L is
+// below the load R lets pass a burst of L·B at once; asked for k·R it has used that up after B/(k-1) at the latest, since (k·R-L)·B/(k-1) is L·B or
+// more. Of a target whose limit is above the load a burst hides nothing. What waits behind the burst takes some time more.
+func (b *Base) drainFor() time.Duration {
+	burst := b.Scenario.Target.Burst
+	if burst <= 0 {
+		burst = time.Minute // as the embedded hub has it, and the plan assumes
+	}
+	return (burst/(overload-1) + 10*time.Second).Round(time.Millisecond)
+}
+
+// keys are what a trial sets, and how many devices it has.
+func (b *Base) keys(t *Trial, first float64) (set []string, devices int, err error) {
+	devices = b.Scenario.Devices()
+	if b.Vary == Devices {
+		devices = int(math.Round(t.Load))
+	}
+	stages, more := b.stages(t, first, &devices)
+	set = append(set, more...)
+	for _, x := range []struct {
+		key   string
+		value any
+	}{{"stages", stages}, {"thresholds", b.judged}} {
+		text, err := json.Marshal(x.value)
+		if err != nil {
+			return nil, 0, fmt.Errorf("writing %s: %w", x.key, err)
+		}
+		set = append(set, x.key+"="+string(text))
+	}
+	service, err := b.service(t, first)
+	return append(set, service...), devices, err
+}
+
+// size makes the fleet have so many devices, in the proportions of the scenario by the largest remainders; each group has one at least.
+func (b *Base) size(devices int) (set []string) {
+	own := b.Scenario.Devices()
+	if devices == own {
+		return nil
+	}
+	groups := b.Scenario.Fleet.Groups
+	counts, rest, left := make([]int, len(groups)), make([]float64, len(groups)), devices
+	for i := range groups {
+		part := float64(devices) * float64(groups[i].Count) / float64(own)
+		counts[i] = max(1, int(part))
+		rest[i] = part - float64(counts[i])
+		left -= counts[i]
+	}
+	for ; left > 0; left-- {
+		i := slices.Index(rest, slices.Max(rest))
+		counts[i]++
+		rest[i]--
+	}
+	for i, n := range counts {
+		set = append(set, fmt.Sprintf("fleet.groups[%d].count=%d", i, n))
+	}
+	return set
+}
+
+// never is so rare that it does not count.
+const never = "9000h"
+
+// quiet takes away what devices do on their own schedules.
+func (b *Base) quiet(reports, messages bool) (set []string) {
+	for i := range b.Scenario.Fleet.Groups {
+		g := &b.Scenario.Fleet.Groups[i]
+		if reports && g.Report.Every > 0 {
+			set = append(set, fmt.Sprintf("fleet.groups[%d].reported.every=%s", i, never))
+		}
+		if messages && g.Telemetry.Every > 0 {
+			set = append(set, fmt.Sprintf("fleet.groups[%d].telemetry.every=%s", i, never))
+		}
+	}
+	return set
+}
+
+func perSecond(rate float64) string { return fmt.Sprintf("%.6f/s", rate) }
+
+// short writes a time without the parts that are 0; "" for none.
+func short(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}

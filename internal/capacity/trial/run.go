@@ -1,0 +1,353 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/steady"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// Engine runs a trial. It is scenario/engine's, or one of a test.
+type Engine interface {
+	Run(ctx context.Context) *report.Run
+	Leave(stage string)
+}
+
+// Start makes the engine of a trial.
+type Start func(o engine.Options) Engine
+
+// Errors of Run. Both end a search.
+var (
+	// ErrInterrupted is returned for a trial that somebody stopped: nothing follows from it.
+	ErrInterrupted = errors.New("the trial was stopped")
+	// ErrNotClean is returned when the target did not come back, at the lowest load, to what it was at first.
+	ErrNotClean = errors.New("the target is not what it was")
+	// ErrUnreachable is returned when no device ever connected, or the run could not begin.
+	ErrUnreachable = errors.New("the target cannot be loaded")
+)
+
+// Run runs a trial and reads its record. baseline is how long operations took at the lowest load at first, in seconds; 0 when that is
+// not known yet. The seed is the trial's.
+func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64) (Record, error) {
+	began := time.Now()
+	rec := metrics.NewRecorder(metrics.Options{})
+	w := newWatch(t, b, rec, baseline)
+	eng := start(engine.Options{Scenario: t.Scenario, Recorder: rec, Observers: []report.Observer{w.observer()}, Preparing: Preparing()})
+	w.leave = eng.Leave
+	watching, stop := context.WithCancel(ctx)
+	var idle sync.WaitGroup
+	idle.Go(func() { w.idle(watching) })
+	run := eng.Run(ctx)
+	stop()
+	idle.Wait()
+	r := Record{Load: t.Load, Seed: t.Scenario.Seed, Started: began.UTC(), Seconds: time.Since(began).Seconds(), Devices: t.Devices, Thresholds: run.Thresholds}
+	r.Settled, r.Drained, r.Lowest = w.seen.settled, w.seen.drained, w.seen.lowest
+	hold := held(run)
+	if hold != nil {
+		b.measure(&r, hold)
+	}
+	if v := w.seen.hold; !t.Cleans && v != nil && len(v.Values()) > 0 {
+		r.Lowest = v.Of(0).Median
+	}
+	return r, b.judge(&r, run, hold, w)
+}
+
+// held is the account of what was intended while the load was judged; nil when the run did not come so far.
+func held(run *report.Run) *metrics.Snapshot {
+	for i := range run.Stages {
+		if s := &run.Stages[i]; s.Name == Hold && s.Totals != nil {
+			x := *s.Totals
+			x.Elapsed = s.To - s.From
+			return &x
+		}
+	}
+	return nil
+}
+
+// judgedOps are the operations by which a trial's load is followed.
+func (b *Base) judgedOps() []metrics.Operation { return b.loaded() }
+
+// measure reads the figures of the load.
+func (b *Base) measure(r *Record, hold *metrics.Snapshot) {
+	var all metrics.SeriesSnapshot
+	seconds := max(hold.Elapsed.Seconds(), 1e-9)
+	var due, well, shed, ended uint64
+	for _, op := range b.judgedOps() {
+		x := hold.Select(op, "")
+		if x == nil {
+			continue
+		}
+		due += x.Scheduled()
+		well += x.Count(metrics.OK)
+		shed += x.Count(metrics.Throttled)
+		ended += x.Ended()
+		for o := range all.Response {
+			all.Response[o] = all.Response[o].Merge(x.Response[o])
+		}
+	}
+	r.Offered, r.Done = float64(due)/seconds, float64(well)/seconds
+	latency := all.Latency(false)
+	r.P50, r.P99 = latency.Quantile(0.5).Seconds(), latency.Quantile(0.99).Seconds()
+	if due > 0 {
+		r.Shed = float64(shed) / float64(due)
+		r.Failed = float64(due-min(due, well+shed)) / float64(due)
+	}
+}
+
+// judge gives a record its verdict.
+func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watch) error {
+	switch {
+	case run.Outcome == report.Interrupted:
+		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
+	case !w.seen.clean:
+		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), seconds(w.seen.lowest), seconds(w.baseline))
+	case hold == nil, run.Outcome == report.Failed && connects(run) == 0:
+		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
+	}
+	if why := undelivered(run); why != "" {
+		r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why
+		return nil
+	}
+	r.Close = b.isClose(hold)
+	missed := missedOf(run.Thresholds)
+	switch rising := b.rising(w); {
+	case len(missed) > 0:
+		r.Verdict = search.Missed
+		r.Why = strings.Join(missed, "; ")
+		if b.own(hold, run.Thresholds) {
+			r.Verdict, r.Limit = search.Undelivered, ByGenerator
+			r.Why = "operations started late by the generator's own doing, which is most of what was missed: " + r.Why
+			return nil
+		}
+		r.Limit, r.Class = b.limit(r, run, hold)
+	case run.Outcome == report.Failed:
+		r.Verdict, r.Limit, r.Why = search.Missed, ByTarget, run.Reason
+	case rising != "":
+		r.Verdict, r.Limit, r.Why, r.Close = search.Missed, ByTrend, rising, false
+		if limit, class := b.limit(r, run, hold); limit != ByTarget {
+			r.Limit, r.Class = limit, class
+		}
+	default:
+		r.Verdict = search.Held
+	}
+	return nil
+}
+
+func connects(run *report.Run) uint64 {
+	if run.Totals == nil {
+		return 0
+	}
+	if x := run.Totals.Select(metrics.OpConnect, ""); x != nil {
+		return x.Count(metrics.OK)
+	}
+	return 0
+}
+
+// undelivered says why the load of a run was not made while it was judged; "" when it was.
+func undelivered(run *report.Run) string {
+	if run.Generator == nil {
+		return ""
+	}
+	for i := range run.Generator.Stages {
+		if s := &run.Generator.Stages[i]; !s.AsAsked && (s.Name == Hold || s.Name == stageSettle) {
+			return s.String()
+		}
+	}
+	return ""
+}
+
+// missedOf are the thresholds that were missed, each with what was observed.
+func missedOf(all []threshold.Verdict) (missed []string) {
+	for i := range all {
+		switch v := &all[i]; {
+		case v.CannotSay: // the generator's stages tell
+		case !v.Pass:
+			missed = append(missed, v.Threshold+": "+v.Observed)
+		}
+	}
+	return missed
+}
+
+// isClose reports whether a threshold's figure is near its bound, so that chance may have decided.
+func (b *Base) isClose(hold *metrics.Snapshot) bool {
+	const near = 0.25
+	nearest, missed := math.Inf(1), false
+	thresholds, err := b.Thresholds()
+	if err != nil {
+		return true
+	}
+	for i := range thresholds {
+		t := &thresholds[i]
+		if t.Scope.Stage != Hold || !t.ByStage() {
+			continue
+		}
+		excess, ok := t.Excess(hold)
+		switch {
+		case !ok:
+		case excess > 0 && !missed:
+			nearest, missed = excess, true
+		case excess > 0: // the clearest of those that were missed decides
+			nearest = max(nearest, excess)
+		case !missed:
+			nearest = min(nearest, -excess)
+		}
+	}
+	return nearest < near
+}
+
+// own reports whether what was missed is mostly the generator's own lateness: a threshold of a time whose own lag alone comes near the bound.
+func (b *Base) own(hold *metrics.Snapshot, verdicts []threshold.Verdict) bool {
+	const most = 0.25
+	thresholds, err := b.Thresholds()
+	if err != nil || len(thresholds) != len(verdicts) {
+		return false
+	}
+	found := false
+	for i := range thresholds {
+		t := &thresholds[i]
+		if !verdicts[i].Missed() {
+			continue
+		}
+		if t.Scope.Stage != Hold || t.OwnLag(hold) < most {
+			return false // it would be missed all the same
+		}
+		found = true
+	}
+	return found
+}
+
+// rising says that the figures got worse all the time; "" when they did not, or not so that it matters.
+func (b *Base) rising(w *watch) string {
+	say := func(s *steady.Series, what string, text func(float64) string) string {
+		if s == nil {
+			return ""
+		}
+		t := s.Of(0)
+		if !t.Rises(s.Floor) {
+			return ""
+		}
+		return fmt.Sprintf("%s kept rising while the load was held, by %s in %s", what, text(t.Change), w.trial.Hold)
+	}
+	if why := say(w.seen.hold, "the time that operations take", seconds); why != "" {
+		return why
+	}
+	return say(w.seen.holdOpen, "the number of operations under way", func(n float64) string { return fmt.Sprintf("%.0f", n) })
+}
+
+// limit finds what kept a load from being held.
+func (b *Base) limit(r *Record, run *report.Run, hold *metrics.Snapshot) (Limit, string) {
+	if quota(run.Totals) {
+		return ByQuota, "messages a day"
+	}
+	worst, shed := metrics.Operation(""), uint64(0)
+	for i := range hold.Series {
+		x := &hold.Series[i]
+		if n := x.Count(metrics.Throttled); n > shed {
+			worst, shed = x.Operation, n
+		}
+	}
+	if class := ClassOf(worst); class != "" && shed > 0 {
+		return ByThrottle, class
+	}
+	if class := b.shaped(hold); class != "" {
+		return ByThrottle, class
+	}
+	return ByTarget, ""
+}
+
+// quota reports whether the day's messages were used up.
+func quota(s *metrics.Snapshot) bool {
+	return s != nil && slices.ContainsFunc(s.Errors, func(e metrics.ErrorCount) bool { return e.Reason == iothub.ErrQuotaExceeded.Reason() })
+}
+
+// shaped is the class of which more was due than its limit, although nothing was shed: a hub delays before it sheds. It is "" when the tier is
+// not known.
+func (b *Base) shaped(hold *metrics.Snapshot) string {
+	target := &b.Scenario.Target
+	if target.Tier == "" {
+		return ""
+	}
+	limits, err := tier.For(tier.Tier(target.Tier), max(1, target.Units))
+	if err != nil {
+		return ""
+	}
+	const near = 0.97 // of the limit: what is delayed ends later than it was due
+	due := make(map[string]float64)
+	for i := range hold.Series {
+		x := &hold.Series[i]
+		due[ClassOf(x.Operation)] += float64(x.Scheduled()) / max(hold.Elapsed.Seconds(), 1e-9)
+	}
+	best, class := near, ""
+	for name, allowed := range allowed(limits) {
+		if share := due[name] / allowed; share > best {
+			best, class = share, name
+		}
+	}
+	return class
+}
+
+// ClassOf is the class of limits that an operation counts in; "" for none.
+func ClassOf(op metrics.Operation) string {
+	switch op {
+	case metrics.OpConnect:
+		return "connections"
+	case metrics.OpTelemetry:
+		return "telemetry"
+	case metrics.OpTwinGet, metrics.OpTwinRead:
+		return "twin reads"
+	case metrics.OpTwinReport, metrics.OpTag, metrics.OpDesiredPatch:
+		return "twin updates"
+	case metrics.OpQuery:
+		return "queries"
+	case metrics.OpMethod:
+		return "direct methods"
+	case metrics.OpJob:
+		return "jobs"
+	}
+	return ""
+}
+
+func allowed(l tier.Limits) map[string]float64 {
+	return map[string]float64{
+		"connections": l.Connects.PerSecond, "telemetry": l.Telemetry.PerSecond, "twin reads": l.TwinReads.PerSecond,
+		"twin updates": l.TwinWrites.PerSecond, "queries": l.Queries.PerSecond, "direct methods": l.Methods.PerSecond, "jobs": l.Jobs.PerSecond,
+	}
+}
+
+// floor is by how many seconds the time of operations may change without meaning anything: a fraction of the tightest bound.
+func (b *Base) floor() float64 {
+	const least, part = 0.005, 0.05
+	tightest := math.Inf(1)
+	for i := range b.Scenario.Thresholds {
+		if d, ok := b.Scenario.Thresholds[i].Time(); ok {
+			tightest = min(tightest, d.Seconds())
+		}
+	}
+	if math.IsInf(tightest, 1) {
+		return 0.05
+	}
+	return max(least, part*tightest)
+}
+
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	default:
+		return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
+	}
+}
