@@ -87,3 +87,6 @@ func (t Threshold) OwnLag(s *metrics.Snapshot) float64 {
 	}
 	return float64(lag) / float64(bound)
 }
+
+// Percentile is the share of the operations, 0 to 1, that a threshold of the form p(95) is about; false for all others.
+func (t Threshold) Percentile() (share float64, ok bool) { return t.quantile, t.aggregate == aggregate.P }

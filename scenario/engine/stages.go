@@ -175,13 +175,19 @@ func (c *conductor) fault(number int, t *scenario.Stage) func() {
 		}
 	}
 	f.DropAcks(t.Hub.DropAcks)
-	if m := t.Hub.Service; m != nil {
+	goesOn := func(a, b int) bool { // the model of one stage is that of another: what waits in its queue goes on to
+		return a >= 0 && b < len(c.sc.Stages) && c.sc.Stages[a].Hub != nil && c.sc.Stages[b].Hub != nil && c.sc.Stages[a].Hub.Service != nil &&
+			c.sc.Stages[b].Hub.Service != nil && *c.sc.Stages[a].Hub.Service == *c.sc.Stages[b].Hub.Service
+	}
+	if m := t.Hub.Service; m != nil && !goesOn(number-1, number) {
 		f.Serve(m, c.sc.Seed+uint64(number))
 		detail := fmt.Sprintf("%s servers, %s a twin operation, %s", human.Count(m.Servers), human.Duration(m.Time), m.Distribution)
 		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: detail})
 	}
 	return func() {
 		f.DropAcks(0)
-		f.Serve(nil, 0)
+		if !goesOn(number, number+1) {
+			f.Serve(nil, 0)
+		}
 	}
 }

@@ -58,8 +58,11 @@ var (
 // overload is how many times the load is asked for while a burst is used up; see drainFor.
 const overload = 3
 
-// few is how many operations a verdict needs at least.
-const few = 100
+// How many operations a verdict needs at least: few in all, and tail above a percentile that is judged.
+const (
+	few  = 100
+	tail = 40
+)
 
 // Base is a scenario from which trials are made.
 type Base struct {
@@ -167,7 +170,6 @@ func (b *Base) carry(steady string) {
 		if hub, ok := keys["hub"].(map[string]any); ok && hub["service"] != nil {
 			b.carried["hub"] = map[string]any{"service": hub["service"]}
 		}
-		b.carried["arrivals"] = t.Arrivals
 	}
 }
 
@@ -331,7 +333,7 @@ func (b *Base) make(load, first float64, more ...string) (*Trial, error) {
 		t.Hold = defaultHold
 	}
 	if b.o.Hold == 0 || b.o.Hold == longestWindow(b.Scenario) {
-		t.Hold = max(t.Hold, min(longestHold, time.Duration(few/max(t.Rate, 1e-3)*float64(time.Second)))).Round(time.Second)
+		t.Hold = max(t.Hold, min(longestHold, time.Duration(b.enough()/max(t.Rate, 1e-3)*float64(time.Second)))).Round(time.Second)
 	} else {
 		t.Hold = b.o.Hold
 	}
@@ -360,6 +362,20 @@ const (
 	defaultHold = 30 * time.Second
 	longestHold = 10 * time.Minute
 )
+
+// enough is how many operations a verdict needs, by the strictest percentile.
+func (b *Base) enough() float64 {
+	n := float64(few)
+	for i := range b.Scenario.Thresholds {
+		if q, ok := b.Scenario.Thresholds[i].Percentile(); ok && q < 1 {
+			n = max(n, tail/(1-q))
+		}
+	}
+	return min(n, most)
+}
+
+// most is how many operations are always enough.
+const most = 40_000
 
 // rateOf is how many operations a second of what is judged a load is.
 func (b *Base) rateOf(load float64) float64 {

@@ -74,6 +74,11 @@ func (b *Base) stages(t *Trial, first float64, devices *int) (all []stage, set [
 		}
 		t.Drains = t.Drains && (b.reports > 0 || b.sends > 0)
 	}
+	for _, s := range []stage{load, drain, clean} {
+		if s["report_rate"] != nil || s["telemetry_rate"] != nil {
+			s["arrivals"] = b.steady.Arrivals
+		}
+	}
 	settle := stage(maps.Clone(load))
 	settle["name"], settle["duration"] = stageSettle, t.Settle.String()
 	from := 0
@@ -227,14 +232,14 @@ func (b *Base) rateOfItem(kind string, own map[string]any) float64 {
 	if kind == "methods" {
 		for i := range b.Scenario.Service.Methods {
 			if m := &b.Scenario.Service.Methods[i]; m.Name == own["name"] {
-				return most(m.Rate)
+				return highest(m.Rate)
 			}
 		}
 		return 0
 	}
 	for i := range b.Scenario.Service.TwinReads {
 		if r := &b.Scenario.Service.TwinReads[i]; r.Group == own["group"] {
-			return most(r.Rate)
+			return highest(r.Rate)
 		}
 	}
 	return 0

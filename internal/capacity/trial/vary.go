@@ -142,12 +142,12 @@ func (v Vary) own(sc *scenario.Scenario, p *plan.Plan) float64 {
 		return sum
 	case MethodRate:
 		for i := range sc.Service.Methods {
-			sum += most(sc.Service.Methods[i].Rate)
+			sum += highest(sc.Service.Methods[i].Rate)
 		}
 		return sum
 	case TwinReadRate:
 		for i := range sc.Service.TwinReads {
-			sum += most(sc.Service.TwinReads[i].Rate)
+			sum += highest(sc.Service.TwinReads[i].Rate)
 		}
 		return sum
 	case ConnectRate:
@@ -159,7 +159,7 @@ func (v Vary) own(sc *scenario.Scenario, p *plan.Plan) float64 {
 	return 0
 }
 
-func most(r *scenario.Range) float64 {
+func highest(r *scenario.Range) float64 {
 	if r == nil {
 		return 0
 	}
