@@ -141,6 +141,7 @@ func TestArrows(t *testing.T) {
 		},
 		"internal/fit":           {"scenario", "scenario/plan", "internal/host", "report"},
 		"internal/gc":            {},
+		"internal/capacity/usl":  {},
 		"internal/bench":         {"internal/bench", "internal/host", "internal/iothub", "report"},
 		"scenario/plan":          {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning":      {"internal/planning", "internal/gc", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
