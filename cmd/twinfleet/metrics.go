@@ -24,6 +24,11 @@ type metricsServer struct {
 // serveMetrics listens at an address; with an empty one it returns nil. Where another port will do, as of an address
 // that nobody asked for, it takes one when this one is taken, by another run perhaps, and says so.
 func serveMetrics(addr string, another bool, rec *metrics.Recorder, log *slog.Logger) (*metricsServer, error) {
+	return serveHandler(addr, another, prom.Handler(rec), log)
+}
+
+// serveHandler is serveMetrics for whoever knows the figures.
+func serveHandler(addr string, another bool, figures http.Handler, log *slog.Logger) (*metricsServer, error) {
 	if addr == "" {
 		return nil, nil
 	}
@@ -37,7 +42,7 @@ func serveMetrics(addr string, another bool, rec *metrics.Recorder, log *slog.Lo
 		return nil, usagef("--metrics-addr %s: %w; give another address, or \"\" for none", addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", prom.Handler(rec))
+	mux.Handle("GET /metrics", figures)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m := &metricsServer{
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},

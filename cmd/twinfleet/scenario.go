@@ -13,9 +13,14 @@ import (
 
 // addScenarioFlags gives a command the flags that every command with a scenario takes.
 func addScenarioFlags(c *cobra.Command) {
-	c.Flags().StringArray("set", nil, "override a key of the scenario: fleet.groups.robots.count=10; may be repeated")
+	addSetFlag(c)
 	c.Flags().Int("devices", 0, "let the fleet have so many devices: groups and stages keep their proportions (default: the scenario's own)")
 	c.Flags().Duration("duration", 0, "let the stages last so long together, each in proportion: 2m (default: the scenario's own)")
+}
+
+// addSetFlag gives a command with a scenario the flag that changes its keys.
+func addSetFlag(c *cobra.Command) {
+	c.Flags().StringArray("set", nil, "override a key of the scenario: fleet.groups.robots.count=10; may be repeated")
 	c.ValidArgsFunction = completeScenarios
 	if err := c.RegisterFlagCompletionFunc("set", completeSet); err != nil {
 		panic(err) // the flag was added above
@@ -37,15 +42,20 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 		Devices:  s.v.GetInt("devices"),
 		Duration: s.v.GetDuration("duration"),
 	})
+	return sc, inScenario(err)
+}
+
+// inScenario says how many mistakes a scenario has.
+func inScenario(err error) error {
 	var problems problem.List
-	if errors.As(err, &problems) {
-		n := "1 mistake"
-		if len(problems) > 1 {
-			n = fmt.Sprintf("%d mistakes", len(problems))
-		}
-		return nil, usagef("%s in the scenario; nothing was started\n%w", n, err)
+	if !errors.As(err, &problems) {
+		return withCode(codeUsage, err)
 	}
-	return sc, withCode(codeUsage, err)
+	n := "1 mistake"
+	if len(problems) > 1 {
+		n = fmt.Sprintf("%d mistakes", len(problems))
+	}
+	return usagef("%s in the scenario; nothing was started\n%w", n, err)
 }
 
 func newValidate(e env) *cobra.Command {

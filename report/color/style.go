@@ -56,3 +56,6 @@ func (s Style) Doubtful(text string) string { return s.paint(yellow, text) }
 
 // Faint paints what only explains.
 func (s Style) Faint(text string) string { return s.paint(faint, text) }
+
+// Bold paints what is read first.
+func (s Style) Bold(text string) string { return s.paint(bold, text) }

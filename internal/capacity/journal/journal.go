@@ -55,13 +55,13 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 			return j, err
 		}
 	}
-	if err := os.MkdirAll(root, 0o777); err != nil {
+	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of searches: %w", err)
 	}
 	base := filepath.Join(root, "capacity-"+name+"-"+now.UTC().Format("20060102-150405"))
 	dir := base
 	for n := 2; ; n++ {
-		err := os.Mkdir(dir, 0o777)
+		err := os.Mkdir(dir, 0o755)
 		if err == nil {
 			break
 		}
@@ -70,7 +70,7 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 		}
 		dir = fmt.Sprintf("%s-%d", base, n)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(filepath.Join(dir, Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the journal of the search: %w", err)
 	}

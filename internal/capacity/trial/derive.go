@@ -42,6 +42,9 @@ type Options struct {
 	Settle time.Duration // how long it may take to come to rest; twice as long as Hold
 	// ConnectRate is at which rate devices are brought up, a second; the scenario's when 0.
 	ConnectRate float64
+	// Tier and Units are what the target is known to have, where the scenario cannot say so; they change nothing but what is said of it.
+	Tier  string
+	Units int
 }
 
 // Load reads the scenario once more, with further keys set.
@@ -292,6 +295,22 @@ func (b *Base) loaded() []metrics.Operation {
 }
 
 func (b *Base) note(format string, a ...any) { b.Notes = append(b.Notes, fmt.Sprintf(format, a...)) }
+
+// Messages is how many messages a day of a load counts for, at most; see plan.Metering.
+func (b *Base) Messages(load float64) (float64, error) {
+	x := *b
+	x.Limited, x.o.Hold = false, time.Hour // no stage is longer
+	t, err := x.make(load, 0)
+	if err != nil {
+		return 0, err
+	}
+	o := plan.Options{Tier: b.o.Tier, Units: b.o.Units}
+	p, err := plan.Make(t.Scenario, o)
+	if err != nil {
+		return 0, fmt.Errorf("planning a day of %s: %w", b.Vary.Text(load), err)
+	}
+	return p.Metering.Day, nil
+}
 
 // Thresholds are those that a trial is judged by, as the scenario of a trial has them.
 func (b *Base) Thresholds() (all []threshold.Threshold, err error) {

@@ -20,7 +20,8 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
-// Engine runs a trial. It is scenario/engine's, or one of a test.
+// Engine runs a trial. It is scenario/engine's, or one of a test. One that keeps a record has a method Dir() string, which says in which
+// folder.
 type Engine interface {
 	Run(ctx context.Context) *report.Run
 	Leave(stage string)
@@ -55,6 +56,9 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64)
 	idle.Wait()
 	r := Record{Load: t.Load, Seed: t.Scenario.Seed, Started: began.UTC(), Seconds: time.Since(began).Seconds(), Devices: t.Devices, Thresholds: run.Thresholds}
 	r.Settled, r.Drained, r.Lowest = w.seen.settled, w.seen.drained, w.seen.lowest
+	if kept, ok := eng.(interface{ Dir() string }); ok {
+		r.Dir = kept.Dir()
+	}
 	hold := held(run)
 	if hold != nil {
 		b.measure(&r, hold)
@@ -276,12 +280,8 @@ func quota(s *metrics.Snapshot) bool {
 // shaped is the class of which more was due than its limit, although nothing was shed: a hub delays before it sheds. It is "" when the tier is
 // not known.
 func (b *Base) shaped(hold *metrics.Snapshot) string {
-	target := &b.Scenario.Target
-	if target.Tier == "" {
-		return ""
-	}
-	limits, err := tier.For(tier.Tier(target.Tier), max(1, target.Units))
-	if err != nil {
+	limits, ok := b.Limits()
+	if !ok {
 		return ""
 	}
 	const near = 0.97 // of the limit: what is delayed ends later than it was due
@@ -291,7 +291,7 @@ func (b *Base) shaped(hold *metrics.Snapshot) string {
 		due[ClassOf(x.Operation)] += float64(x.Scheduled()) / max(hold.Elapsed.Seconds(), 1e-9)
 	}
 	best, class := near, ""
-	for name, allowed := range allowed(limits) {
+	for name, allowed := range Allowed(limits) {
 		if share := due[name] / allowed; share > best {
 			best, class = share, name
 		}
@@ -320,7 +320,18 @@ func ClassOf(op metrics.Operation) string {
 	return ""
 }
 
-func allowed(l tier.Limits) map[string]float64 {
+// Limits are what the target's tier allows, as far as anybody says which it is.
+func (b *Base) Limits() (tier.Limits, bool) {
+	name, units := b.o.Tier, b.o.Units
+	if name == "" {
+		name, units = b.Scenario.Target.Tier, b.Scenario.Target.Units
+	}
+	l, err := tier.For(tier.Tier(name), max(1, units))
+	return l, err == nil
+}
+
+// Allowed are the limits of a tier by class, operations a second.
+func Allowed(l tier.Limits) map[string]float64 {
 	return map[string]float64{
 		"connections": l.Connects.PerSecond, "telemetry": l.Telemetry.PerSecond, "twin reads": l.TwinReads.PerSecond,
 		"twin updates": l.TwinWrites.PerSecond, "queries": l.Queries.PerSecond, "direct methods": l.Methods.PerSecond, "jobs": l.Jobs.PerSecond,

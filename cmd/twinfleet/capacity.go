@@ -1,0 +1,393 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinfleet/twinfleet/internal/capacity/answer"
+	"github.com/twinfleet/twinfleet/internal/capacity/progress"
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/session"
+	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/internal/dashboard"
+	"github.com/twinfleet/twinfleet/internal/gc"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/oserr"
+	"github.com/twinfleet/twinfleet/metrics/prom"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+func newCapacity(e env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "capacity SCENARIO",
+		Short: "Find the most that a target holds within a scenario's thresholds",
+		Long: `Find the most that a target holds within a scenario's thresholds: the load goes up in steps until a threshold is
+missed, then the limit is narrowed by bisection and confirmed. Each trial is a run of its own, with its record; its
+load is judged once the figures have come to rest, and of a target that lets a burst pass, once that is used up.
+
+--vary says what there is more and more of: ` + varieties() + `.
+
+A search that was stopped goes on where it was when the same command is given again.
+
+Exit codes: 0 the limit was found, or all loads up to --to hold; 1 the target cannot be loaded; 2 the scenario or the usage is
+wrong; 97 nothing can be said: the target does not behave alike, or --for was too short; 98 the generator was the bottleneck; 99 no
+load holds; 130 interrupted.`,
+		Example: "  twinfleet capacity connectivity --vary devices\n  twinfleet capacity my.yaml --vary report_rate --from 20/s --for 30m",
+		Args:    cobra.ExactArgs(1),
+	}
+	addCommonFlags(c)
+	addSetFlag(c)
+	f := c.Flags()
+	f.String("vary", "", "what there is more and more of: "+varieties())
+	f.String("from", "", "first load: a number of devices, or a rate such as 50/s or 20/min (default: the scenario's own)")
+	f.String("to", "", "highest load (default: a thousand times the first)")
+	f.String("precision", "5%", "how close what holds and what does not must come")
+	f.Duration("hold", 0, "how long a load is judged (default: 30s, or until there are enough operations for the thresholds)")
+	f.Duration("settle", 0, "how long the figures may take to come to rest (default: twice as long)")
+	f.String("connect-rate", "", "at which rate devices are brought up for a trial (default: the scenario's own)")
+	f.Duration("for", 0, "begin no trial that would end later; 0 is without end")
+	f.String("tier", "", "what a hub elsewhere is known to be: F1, B1, B2, B3, S1, S2 or S3 (default: the scenario's own)")
+	f.Int("units", 1, "units of the tier")
+	f.String("out", "runs", "folder that takes the search, with a record of each trial; none when empty")
+	f.Bool("fresh", false, "begin anew, although an unfinished search of the same could go on")
+	f.Bool("force", false, "make trials although this machine has too little for them")
+	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics of the trial under way; another port when this one is taken, unless it was asked for; none when empty")
+	addLiveFlags(c)
+	f.Bool("json", false, "print the answer as JSON")
+	f.Bool("markdown", false, "print the answer as Markdown")
+	f.Bool("quiet", false, "print no progress, only the answer")
+	f.String("color", "auto", "colours: auto, always or never")
+	c.MarkFlagsMutuallyExclusive("json", "markdown")
+	if err := c.RegisterFlagCompletionFunc("vary", cobra.FixedCompletions(strings.Split(varieties(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was added above
+	}
+	c.RunE = func(cmd *cobra.Command, args []string) error { return runCapacity(cmd.Context(), e, cmd, args[0]) }
+	return c
+}
+
+// varieties are what can be varied, as people read it.
+func varieties() string {
+	var names []string
+	for _, v := range trial.All() {
+		names = append(names, string(v))
+	}
+	return strings.Join(names, ", ")
+}
+
+// searching is a search from the command line.
+type searching struct {
+	e       env
+	s       settings
+	log     *slog.Logger
+	out     *progress.Printer
+	keeping string // folder of the search
+	metrics atomic.Pointer[http.Handler]
+	now     atomic.Pointer[engine.Engine]
+}
+
+func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	s, err := loadSettings(cmd)
+	if err != nil {
+		return err
+	}
+	logs := &logSink{w: e.stderr}
+	log, err := s.logger(logs)
+	if err != nil {
+		return err
+	}
+	colored, err := s.color(e)
+	if err != nil {
+		return err
+	}
+	o, err := s.capacity(e, file)
+	if err != nil {
+		return err
+	}
+	x := &searching{e: e, s: s, log: log}
+	width, progressTo := e.terminal(), e.stderr
+	if s.v.GetBool("quiet") {
+		width, progressTo = 0, io.Discard
+	}
+	x.out = progress.New(progressTo, color.Style{Color: colored}, o.Vary, width)
+	defer x.out.Close()
+	o.Start, o.Check, o.Begin, o.End = x.start, x.check, x.out.Begin, x.out.End
+	found, err := session.New(o)
+	if err != nil {
+		return capacityUsage(err)
+	}
+	x.keeping = found.Dir()
+	if !s.v.GetBool("quiet") {
+		logs.set(x.out)
+	}
+	server, err := serveHandler(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), http.HandlerFunc(x.serveMetrics), log)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	page, url, err := x.page(ctx, found)
+	if err != nil {
+		return err
+	}
+	defer page()
+	if err := x.tell(found, url, server.url()); err != nil {
+		return capacityUsage(err)
+	}
+	soft, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	hard, done := e.stopperSaying(ctx, log, "stopping: the trial under way is given up, and what is known is reported; once more stops at once", func() {
+		stop(errInterrupted)
+		if eng := x.now.Load(); eng != nil {
+			eng.Stop()
+		}
+	})
+	defer done()
+	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
+	defer stopping()
+	a, err := found.Run(soft)
+	x.out.Close()
+	logs.set(e.stderr)
+	if printing := x.print(a, colored); printing != nil {
+		return withCode(codeFailed, fmt.Errorf("printing the answer: %w", printing))
+	}
+	switch {
+	case a.End == search.Stopped && soft.Err() != nil:
+		return withCode(codeInterrupted, errSilent)
+	case err != nil && a.End != answer.Changed && a.End != answer.Unreachable:
+		return withCode(codeFailed, err)
+	}
+	return withCode(capacityCode(a), errSilent)
+}
+
+// capacityCode is the exit code of an answer.
+func capacityCode(a *answer.Answer) int {
+	switch a.End {
+	case search.Found, search.AtLeast:
+		return codeOK
+	case search.Generator:
+		return codeSaturated
+	case search.Below:
+		return codeThreshold
+	case answer.Unreachable:
+		return codeFailed
+	default:
+		return codeCannotTell
+	}
+}
+
+// capacityUsage makes what a search cannot begin with a mistake of usage.
+func capacityUsage(err error) error {
+	var coded *exitError
+	switch {
+	case errors.As(err, &coded):
+		return err
+	case errors.Is(err, trial.ErrNothingToVary), errors.Is(err, trial.ErrNoThresholds), errors.Is(err, session.ErrNoStart):
+		return usagef("%w", err)
+	}
+	return withCode(codeFailed, err)
+}
+
+// capacity are the options of a search, as far as flags and files say.
+func (s settings) capacity(e env, file string) (o session.Options, err error) {
+	if o.Vary, err = varyOf(s.v.GetString("vary")); err != nil {
+		return o, err
+	}
+	for flag, into := range map[string]*float64{"from": &o.From, "to": &o.To} {
+		if text := s.v.GetString(flag); text != "" {
+			if *into, err = o.Vary.ParseLoad(text); err != nil {
+				return o, usagef("--%s: %w", flag, err)
+			}
+		}
+	}
+	if text := s.v.GetString("connect-rate"); text != "" {
+		if o.Trial.ConnectRate, err = trial.ConnectRate.ParseLoad(text); err != nil {
+			return o, usagef("--connect-rate: %w", err)
+		}
+	}
+	if o.Precision, err = shareOf(s.v.GetString("precision")); err != nil {
+		return o, usagef("--precision %w", err)
+	}
+	o.Trial.Hold, o.Trial.Settle, o.For = s.v.GetDuration("hold"), s.v.GetDuration("settle"), s.v.GetDuration("for")
+	for flag, d := range map[string]time.Duration{"hold": o.Trial.Hold, "settle": o.Trial.Settle, "for": o.For} {
+		if d < 0 || d > 0 && d < time.Second {
+			return o, usagef("--%s %s: use a second or more", flag, d)
+		}
+	}
+	o.Trial.Tier, o.Trial.Units = strings.ToUpper(s.v.GetString("tier")), s.v.GetInt("units")
+	if o.Trial.Tier != "" {
+		if _, err := tier.For(tier.Tier(o.Trial.Tier), o.Trial.Units); err != nil {
+			return o, usagef("--tier: %w", err)
+		}
+	}
+	text, err := scenarioText(file, e.stdin)
+	if err != nil {
+		return o, withCode(codeUsage, err)
+	}
+	if file == standardInput {
+		file = "stdin"
+	}
+	own := s.v.GetStringSlice("set")
+	o.Load = func(set []string) (*scenario.Scenario, error) {
+		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
+		return sc, inScenario(err)
+	}
+	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
+	return o, nil
+}
+
+func varyOf(text string) (trial.Vary, error) {
+	if text == "" {
+		return "", usagef("what to vary is missing; give --vary with one of %s", varieties())
+	}
+	for _, v := range trial.All() {
+		if text == string(v) {
+			return v, nil
+		}
+	}
+	return "", usagef("--vary %q: use one of %s", text, varieties())
+}
+
+// shareOf reads a precision.
+func shareOf(text string) (float64, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	share, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || !percent || !(share >= 1 && share <= 50) {
+		return 0, fmt.Errorf("%q: write a share from 1%% to 50%%", text)
+	}
+	return share / 100, nil
+}
+
+// start makes the engine of a trial, with who watches it.
+func (x *searching) start(o engine.Options) trial.Engine {
+	o.Logger, o.Version = x.log, versionText()
+	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
+	o.Observers = append(o.Observers, keep, x.out.Observer())
+	handler := prom.Handler(o.Recorder)
+	x.metrics.Store(&handler)
+	eng := engine.New(o)
+	x.now.Store(eng)
+	return tuned{eng, o.Scenario.Fleet.Client, keep}
+}
+
+// tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
+type tuned struct {
+	*engine.Engine
+	client string
+	keep   *keeper
+}
+
+// Dir is the folder of the record, beside the search's own file; "" when nothing is kept.
+func (t tuned) Dir() string {
+	if dir := t.keep.folder(); dir != "" {
+		return filepath.Base(dir)
+	}
+	return ""
+}
+
+func (t tuned) Run(ctx context.Context) *report.Run {
+	defer gc.For(t.client).Tune()()
+	return t.Engine.Run(ctx)
+}
+
+// check says whether this machine can make a trial.
+func (x *searching) check(t *trial.Trial) error {
+	_, err := preflight(t.Scenario, x.s.v.GetBool("force"))
+	return err
+}
+
+// serveMetrics serves the figures of the trial under way.
+func (x *searching) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if h := x.metrics.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "no trial has begun", http.StatusServiceUnavailable)
+}
+
+// page serves the live page of a search; the returned function ends it.
+func (x *searching) page(ctx context.Context, found *session.Session) (end func(), url string, err error) {
+	addr := x.s.v.GetString("ui-addr")
+	if x.s.v.GetBool("no-ui") || addr == "" {
+		return func() {}, "", nil
+	}
+	p := &dashboard.Page{
+		Logger: x.log,
+		HTML:   func(w io.Writer) error { a := found.Answer(); return a.HTML(w, x.out.Status()) },
+		JSON:   func(w io.Writer) error { a := found.Answer(); return a.Write(w) },
+	}
+	url, err = p.Start(ctx, addr)
+	if oserr.Is(err, oserr.InUse) && !x.s.given("ui-addr") {
+		url, err = p.Start(ctx, freePort(addr))
+	}
+	if err != nil {
+		return nil, "", usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
+	}
+	return func() {
+		if err := p.Close(); err != nil {
+			x.log.Debug("closing the live page", "error", err)
+		}
+	}, url, nil
+}
+
+// tell says what is going to happen, and how long it may take.
+func (x *searching) tell(found *session.Session, url, metrics string) error {
+	each, trials, err := found.Expected()
+	if err != nil {
+		return err
+	}
+	a := found.Answer()
+	x.out.Say("%s · %s · varying %s from %s", a.Scenario, a.Target, a.Vary, a.Vary.Text(found.From()))
+	for _, n := range a.Notes {
+		x.out.Say("note: %s", n)
+	}
+	if n := found.Known(); n > 0 {
+		x.out.Say("going on from %s of %s; --fresh begins anew", human.Number(n, "finished trial"), found.Dir())
+	}
+	text := fmt.Sprintf("a trial takes about %s, some %d of them %s", minutes(each), trials, minutes(each*time.Duration(trials)))
+	if d := x.s.v.GetDuration("for"); d > 0 {
+		text += fmt.Sprintf(", %s at most", minutes(d))
+	}
+	x.out.Say("%s; Ctrl-C stops, and the same command goes on", text)
+	for _, l := range []struct{ name, url string }{{"live page", url}, {"metrics", metrics}} {
+		if l.url != "" {
+			x.out.Say("%s: %s", l.name, l.url)
+		}
+	}
+	return nil
+}
+
+func minutes(d time.Duration) string {
+	if d < 2*time.Minute {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f min", d.Minutes())
+}
+
+// print prints the answer as it is wanted.
+func (x *searching) print(a *answer.Answer, colored bool) error {
+	switch {
+	case x.s.v.GetBool("json"):
+		return a.Write(x.e.stdout)
+	case x.s.v.GetBool("markdown"):
+		return a.Markdown(x.e.stdout)
+	}
+	if a.Dir != "" {
+		a.Dir = filepath.Clean(a.Dir)
+	}
+	return a.Text(x.e.stdout, color.Style{Color: colored})
+}
