@@ -80,6 +80,9 @@ func (a *Answer) Lines() []string {
 	}
 	if d := a.Day; d != nil {
 		text := fmt.Sprintf("all day: %s messages a day allow %s", human.Count(int64(d.Quota)), a.text(d.Load))
+		if d.Load <= 0 {
+			text = fmt.Sprintf("all day: %s messages a day do not even carry the rest of the scenario", human.Count(int64(d.Quota)))
+		}
 		if d.RunsOut > 0 {
 			text += fmt.Sprintf("; at %s they are used up after %s", a.Vary.Number(a.Held), roughly(d.RunsOut))
 		}

@@ -276,7 +276,7 @@ func (s *Session) day(held, quota float64) *answer.Day {
 	switch fixed := uses - each*held; {
 	case each <= 0:
 		return nil
-	case fixed < quota:
+	case fixed < quota: // else nothing is left for it
 		d.Load = (quota - fixed) / each
 	}
 	if s.search.Whole {

@@ -72,28 +72,30 @@ func (v Vary) What() string {
 }
 
 // Text writes a load with its unit: "1,200 devices", "47.5 reports/s", "19.2 queries/min".
-func (v Vary) Text(load float64) string { return v.Number(load) + v.unit(load) }
+func (v Vary) Text(load float64) string {
+	if v == Devices {
+		return human.Number(int(load), "device")
+	}
+	number, per := rateOf(load)
+	return number + " " + v.What() + per
+}
 
-// Number writes a load without its unit, but for the time that a rate is of: "1,200", "47.5/s", "19.2/min".
+// Number writes a load without what it is made of: "1,200", "47.5/s", "19.2/min".
 func (v Vary) Number(load float64) string {
-	switch {
-	case v == Devices:
+	if v == Devices {
 		return human.Count(int(load))
-	case slow(load):
-		return significant(load*60) + "/min"
 	}
-	return significant(load) + "/s"
+	number, per := rateOf(load)
+	return number + per
 }
 
-func (v Vary) unit(load float64) string {
-	if v == Devices && load == 1 {
-		return " device"
+// rateOf writes a rate and the time that it is told by: a minute when it is slow.
+func rateOf(load float64) (number, per string) {
+	if load > 0 && load < 1 {
+		return significant(load * 60), "/min"
 	}
-	return " " + v.What()
+	return significant(load), "/s"
 }
-
-// slow reports whether a rate is told by the minute.
-func slow(load float64) bool { return load > 0 && load < 1 }
 
 // significant writes a number with four digits, or as many as stand before its point.
 func significant(x float64) string {
