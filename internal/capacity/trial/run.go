@@ -117,7 +117,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
 	case !w.seen.clean:
-		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), seconds(w.seen.lowest), seconds(w.baseline))
+		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), Seconds(w.seen.lowest), Seconds(w.baseline))
 	case hold == nil, run.Outcome == report.Failed && connects(run) == 0:
 		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
 	}
@@ -195,7 +195,7 @@ func (b *Base) isClose(hold *metrics.Snapshot) bool {
 	}
 	for i := range thresholds {
 		t := &thresholds[i]
-		if t.Scope.Stage != Hold || !t.ByStage() {
+		if t.Scope.Stage != Hold || !t.ByStage() || !strings.Contains(t.Expr, "<") { // all well is near any bound of what must be well
 			continue
 		}
 		excess, ok := t.Excess(hold)
@@ -245,7 +245,7 @@ func (b *Base) rising(w *watch) string {
 		}
 		return fmt.Sprintf("%s kept rising while the load was held, by %s in %s", what, text(t.Change), w.trial.Hold)
 	}
-	if why := say(w.seen.hold, "the time that operations take", seconds); why != "" {
+	if why := say(w.seen.hold, "the time that operations take", Seconds); why != "" {
 		return why
 	}
 	return say(w.seen.holdOpen, "the number of operations under way", func(n float64) string { return fmt.Sprintf("%.0f", n) })
@@ -338,8 +338,8 @@ func Allowed(l tier.Limits) map[string]float64 {
 	}
 }
 
-// floor is by how many seconds the time of operations may change without meaning anything: a fraction of the tightest bound.
-func (b *Base) floor() float64 {
+// Floor is by how many seconds the time of operations may change without meaning anything: a fraction of the tightest bound.
+func (b *Base) Floor() float64 {
 	const least, part = 0.005, 0.05
 	tightest := math.Inf(1)
 	for i := range b.Scenario.Thresholds {
@@ -353,7 +353,8 @@ func (b *Base) floor() float64 {
 	return max(least, part*tightest)
 }
 
-func seconds(s float64) string {
+// Seconds writes a time for people: 12.5 ms, 1.25 s.
+func Seconds(s float64) string {
 	d := time.Duration(s * float64(time.Second))
 	switch {
 	case d >= time.Second:

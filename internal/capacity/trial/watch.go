@@ -43,7 +43,7 @@ type seen struct {
 }
 
 func newWatch(t *Trial, b *Base, rec *metrics.Recorder, baseline float64) *watch {
-	w := &watch{trial: t, vary: b.Vary, ops: b.judgedOps(), baseline: baseline, floor: b.floor(), rec: rec, changed: make(chan struct{})}
+	w := &watch{trial: t, vary: b.Vary, ops: b.judgedOps(), baseline: baseline, floor: b.Floor(), rec: rec, changed: make(chan struct{})}
 	w.seen.clean = true
 	w.reset()
 	return w
