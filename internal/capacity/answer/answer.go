@@ -72,7 +72,7 @@ type Point struct {
 	Held    int     `json:"held"`      // trials that held
 	Missed  int     `json:"missed"`    // trials that did not
 	Offered float64 `json:"offered"`   // operations a second that were due, in the mean of the trials
-	Done    float64 `json:"done"`      // of them, those that ended well
+	Done    float64 `json:"done"`      // operations a second that ended well meanwhile
 	P50     float64 `json:"p50"`       // in the median of the trials
 	P99     float64 `json:"p99"`       // likewise
 	Shed    float64 `json:"throttled"` // share that was throttled

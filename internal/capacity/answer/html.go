@@ -114,10 +114,9 @@ func (a *Answer) chart() template.HTML {
 		v := mostDone * float64(i) / 4
 		say(`<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="done" x="%d" y="%.1f" text-anchor="end">%s</text>`, left, width-right, y(v), y(v), left-8, y(v)+4,
 			template.HTMLEscapeString(human.Rate(v)))
-		load := mostLoad * float64(i) / 4
-		if i > 0 {
-			say(`<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x(load), height-foot+18, template.HTMLEscapeString(a.Vary.Number(load)))
-		}
+	}
+	for load, step := 0.0, nice(mostLoad/5); load <= mostLoad; load += step {
+		say(`<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x(load), height-foot+18, template.HTMLEscapeString(a.Vary.Number(load)))
 	}
 	for e := low; e <= high; e++ {
 		v := math.Pow(10, e)

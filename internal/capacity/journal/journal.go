@@ -74,6 +74,7 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 	if err != nil {
 		return nil, fmt.Errorf("making the journal of the search: %w", err)
 	}
+	lock(f) // nobody else knows it yet
 	j := &Journal[T]{Dir: dir, Started: now.UTC(), file: f}
 	if err := j.write(line[T]{Head: &Head{version, fingerprint, name, now.UTC()}}); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -81,7 +82,7 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 	return j, nil
 }
 
-// find opens the latest unfinished search of a fingerprint; nil when there is none.
+// find opens the latest unfinished search of a fingerprint that no other process goes on with; nil when there is none.
 func find[T any](root, name, fingerprint string) (*Journal[T], error) {
 	dirs, err := filepath.Glob(filepath.Join(escape(root), "capacity-"+name+"-*"))
 	if err != nil {
@@ -89,23 +90,31 @@ func find[T any](root, name, fingerprint string) (*Journal[T], error) {
 	}
 	slices.Sort(dirs)
 	for _, dir := range slices.Backward(dirs) {
-		head, trials, ended, whole, err := read[T](filepath.Join(dir, Name))
-		if err != nil || ended || head.Version != version || head.Fingerprint != fingerprint {
-			continue
+		j, err := resume[T](dir, fingerprint)
+		if j != nil || err != nil {
+			return j, err
 		}
-		f, err := os.OpenFile(filepath.Join(dir, Name), os.O_WRONLY, 0)
-		if err != nil {
-			return nil, fmt.Errorf("going on with the search: %w", err)
-		}
-		if err = f.Truncate(whole); err == nil {
-			_, err = f.Seek(whole, io.SeekStart)
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("going on with the search: %w", err), f.Close())
-		}
-		return &Journal[T]{Dir: dir, Started: head.Started, trials: trials, file: f}, nil
 	}
 	return nil, nil
+}
+
+// resume opens the journal in a folder; nil when it is another one, has its answer, or is another process's.
+func resume[T any](dir, fingerprint string) (*Journal[T], error) {
+	f, err := os.OpenFile(filepath.Join(dir, Name), os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil // none of ours
+	}
+	head, trials, ended, whole, err := Journal[T]{}.read(f, lock(f))
+	if err != nil || ended || head.Version != version || head.Fingerprint != fingerprint {
+		return nil, f.Close()
+	}
+	if err = f.Truncate(whole); err == nil {
+		_, err = f.Seek(whole, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("going on with the search: %w", err), f.Close())
+	}
+	return &Journal[T]{Dir: dir, Started: head.Started, trials: trials, file: f}, nil
 }
 
 // escape keeps what a name has of patterns from being one.
@@ -120,13 +129,14 @@ func escape(path string) string {
 	return b.String()
 }
 
-// read reads a journal. whole is how many bytes of it are whole lines.
-func read[T any](path string) (head Head, trials []T, ended bool, whole int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return head, nil, false, 0, err
+// errTaken is what reading a journal returns that another process has.
+var errTaken = errors.New("another process has it")
+
+// read reads a journal, when it is ours alone. whole is how many bytes of it are whole lines.
+func (Journal[T]) read(f *os.File, ours bool) (head Head, trials []T, ended bool, whole int64, err error) {
+	if !ours {
+		return head, nil, false, 0, errTaken
 	}
-	defer f.Close()
 	r := bufio.NewReader(f)
 	for {
 		text, err := r.ReadBytes('\n')

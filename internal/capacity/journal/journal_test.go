@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,16 @@ func open(t *testing.T, root, fingerprint string, anew bool) *journal.Journal[tr
 	return j
 }
 
+// reopen opens what another process would find once the journal is closed.
+func reopen(t *testing.T, root, fingerprint string) *journal.Journal[trial] {
+	t.Helper()
+	j := open(t, root, fingerprint, false)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
 func add(t *testing.T, j *journal.Journal[trial], numbers ...int) {
 	t.Helper()
 	for _, n := range numbers {
@@ -35,26 +46,33 @@ func TestGoesOn(t *testing.T) {
 	root := t.TempDir()
 	first := open(t, root, "a", false)
 	add(t, first, 1, 2)
+	if j := open(t, root, "a", false); len(j.Trials()) != 0 || j.Dir == first.Dir {
+		t.Error("went on with a search that is under way")
+	} else if err := errors.Join(j.Close(), os.RemoveAll(j.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if j := open(t, root, "b", false); len(j.Trials()) != 0 || j.Dir == first.Dir {
 		t.Error("another search went on with it")
 	}
-	if j := open(t, root, "a", true); len(j.Trials()) != 0 || j.Dir == first.Dir {
+	anew := open(t, root, "a", true)
+	if len(anew.Trials()) != 0 || anew.Dir == first.Dir {
 		t.Error("a search that begins anew went on with it")
 	}
-	// The one that began anew is the latest of its fingerprint.
-	second := open(t, root, "a", false)
-	if second.Dir == first.Dir {
-		t.Error("went on with an older one")
-	}
-	if err := second.End("answer"); err != nil {
+	if err := errors.Join(anew.End("answer"), anew.Close()); err != nil {
 		t.Fatal(err)
 	}
-	third := open(t, root, "a", false)
-	if third.Dir != first.Dir || len(third.Trials()) != 2 || !third.Started.Equal(first.Started) {
-		t.Errorf("went on with %d trials of %s; want the 2 of %s, which has no answer", len(third.Trials()), third.Dir, first.Dir)
+	second := open(t, root, "a", false)
+	if second.Dir != first.Dir || len(second.Trials()) != 2 || !second.Started.Equal(first.Started) {
+		t.Errorf("went on with %d trials of %s; want the 2 of %s, which has no answer", len(second.Trials()), second.Dir, first.Dir)
 	}
-	add(t, third, 3)
-	if j := open(t, root, "a", false); len(j.Trials()) != 3 {
+	add(t, second, 3)
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if j := reopen(t, root, "a"); len(j.Trials()) != 3 {
 		t.Errorf("%d trials; want 3", len(j.Trials()))
 	}
 }
@@ -64,6 +82,9 @@ func TestCutAnywhere(t *testing.T) {
 	root := t.TempDir()
 	j := open(t, root, "a", false)
 	add(t, j, 1, 2, 3)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
 	whole, err := os.ReadFile(filepath.Join(j.Dir, journal.Name))
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +99,9 @@ func TestCutAnywhere(t *testing.T) {
 			t.Fatalf("cut at %d: %d trials; want %d", cut, len(again.Trials()), want)
 		}
 		add(t, again, want+1)
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
 		text, err := os.ReadFile(filepath.Join(j.Dir, journal.Name))
 		if err != nil || strings.Count(string(text), "\n") != want+2 || !strings.HasSuffix(string(text), "}\n") {
 			t.Fatalf("cut at %d and gone on with:\n%s", cut, text)

@@ -34,7 +34,7 @@ type Record struct {
 	Seconds float64        `json:"seconds"`           // that the trial took
 	Devices int            `json:"devices"`           // that were active
 	Offered float64        `json:"offered"`           // operations a second that were due while the load was judged
-	Done    float64        `json:"done"`              // of them, those that ended well
+	Done    float64        `json:"done"`              // operations a second that ended well in that time, whenever they were due
 	P50     float64        `json:"p50"`               // from the intended time
 	P99     float64        `json:"p99"`               // likewise
 	Shed    float64        `json:"throttled"`         // share that was throttled

@@ -62,6 +62,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64)
 	hold := held(run)
 	if hold != nil {
 		b.measure(&r, hold)
+		r.Done = float64(w.seen.done) / max(w.seen.doneIn.Seconds(), 1e-9)
 	}
 	if v := w.seen.hold; !t.Cleans && v != nil && len(v.Values()) > 0 {
 		r.Lowest = v.Of(0).Median
@@ -102,7 +103,7 @@ func (b *Base) measure(r *Record, hold *metrics.Snapshot) {
 			all.Response[o] = all.Response[o].Merge(x.Response[o])
 		}
 	}
-	r.Offered, r.Done = float64(due)/seconds, float64(well)/seconds
+	r.Offered = float64(due) / seconds
 	latency := all.Latency(false)
 	r.P50, r.P99 = latency.Quantile(0.5).Seconds(), latency.Quantile(0.99).Seconds()
 	if due > 0 {

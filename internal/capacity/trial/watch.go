@@ -32,14 +32,14 @@ type watch struct {
 
 // seen is what a watch found.
 type seen struct {
-	settled  bool            // the figures had come to rest before the load was judged
-	clean    bool            // the target answered as it did at first, or that did not matter
-	drained  bool            // the burst was seen to be used up: something waited, or was throttled
-	lowest   float64         // seconds: how long operations took in stage clean, in the end
-	hold     *steady.Series  // latency while the load was judged
-	holdOpen *steady.Series  // operations under way, likewise
-	stages   []string        // that began
-	took     []time.Duration // when they did, since the run began
+	settled  bool           // the figures had come to rest before the load was judged
+	clean    bool           // the target answered as it did at first, or that did not matter
+	drained  bool           // the burst was seen to be used up: something waited, or was throttled
+	lowest   float64        // seconds: how long operations took in stage clean, in the end
+	hold     *steady.Series // latency while the load was judged
+	holdOpen *steady.Series // operations under way, likewise
+	done     uint64         // operations that ended well while the load was judged, whenever they were due
+	doneIn   time.Duration  // the time in which they did
 }
 
 func newWatch(t *Trial, b *Base, rec *metrics.Recorder, baseline float64) *watch {
@@ -74,7 +74,6 @@ func (w *watch) event(e report.Event) {
 	w.stage, w.began = "", e.At
 	if e.Kind == report.KindStage {
 		w.stage = e.Text
-		w.seen.stages, w.seen.took = append(w.seen.stages, e.Text), append(w.seen.took, e.At)
 	}
 	w.reset()
 	switch w.stage {
@@ -107,7 +106,7 @@ func (w *watch) sample(s report.Sample) {
 
 // look takes a sample of the stage that runs, and reports whether the stage has served. The caller holds the lock.
 func (w *watch) look(s *report.Sample) (over bool) {
-	ended, sum, throttled := uint64(0), 0.0, uint64(0)
+	ended, sum, throttled, well := uint64(0), 0.0, uint64(0), uint64(0)
 	open := uint64(0)
 	for _, op := range w.ops {
 		if x := s.Window.Select(op, ""); x != nil {
@@ -115,6 +114,7 @@ func (w *watch) look(s *report.Sample) (over bool) {
 			ended += h.Count
 			sum += h.Mean().Seconds() * float64(h.Count)
 			throttled += x.Count(metrics.Throttled)
+			well += x.Count(metrics.OK)
 		}
 		if s.Total != nil {
 			if x := s.Total.Select(op, ""); x != nil {
@@ -136,6 +136,8 @@ func (w *watch) look(s *report.Sample) (over bool) {
 		w.seen.settled = w.latency.Steady() && w.open.Steady() && w.allThere(s)
 		return w.seen.settled
 	case Hold:
+		w.seen.done += well
+		w.seen.doneIn += s.Window.Elapsed
 		return w.vary == ConnectRate && in >= w.trial.Hold
 	}
 	return false
