@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
@@ -72,7 +73,7 @@ func (s *searching) try(ctx context.Context, a search.Asked) (search.Result, err
 	if s.o.End != nil {
 		s.o.End(r)
 	}
-	return search.Result{Verdict: r.Verdict, Close: r.Close}, nil
+	return search.Result{Verdict: r.Verdict, Close: r.Close, Final: r.Final}, nil
 }
 
 // ErrForeign is returned for known trials that are of another search.
@@ -104,7 +105,7 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 		err = s.o.Check(t)
 	}
 	if err != nil {
-		r.Why = err.Error()
+		r.Why, r.Final = strings.ReplaceAll(err.Error(), "\n", "; "), true
 	} else {
 		if s.o.Begin != nil {
 			s.o.Begin(a, t)

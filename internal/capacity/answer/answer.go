@@ -115,6 +115,9 @@ func spanOf(i usl.Interval) Span {
 // Complete fills in what follows from the trials.
 func (a *Answer) Complete() {
 	a.Schema = Schema
+	if a.End == Changed || a.End == search.Unstable { // of such a target no number is said
+		a.Held, a.Missed, a.Confidence, a.Confirmed, a.Day = 0, 0, 0, false, nil
+	}
 	a.Seconds = 0
 	for i := range a.Trials {
 		a.Seconds += a.Trials[i].Seconds
@@ -122,7 +125,9 @@ func (a *Answer) Complete() {
 	a.Curve = curve(a.Trials)
 	a.Knee = knee(a.Curve)
 	a.bind()
-	a.predict()
+	if a.End != Changed && a.End != search.Unstable {
+		a.predict()
+	}
 }
 
 // curve puts the trials of each load together.

@@ -57,9 +57,12 @@ func (a *Answer) about() string {
 // Markdown writes the answer for a comment, or a page that is kept.
 func (a *Answer) Markdown(w io.Writer) error {
 	var b strings.Builder
-	mark := "✅"
-	if !a.Well() {
-		mark = "❌"
+	mark := "❌"
+	switch {
+	case a.Well():
+		mark = "✅"
+	case a.Held > 0:
+		mark = "⚠️"
 	}
 	fmt.Fprintf(&b, "## %s Capacity of %s\n\n%s\n\n**%s**\n\n", mark, escape(a.Scenario), escape(a.about()), escape(a.Headline()))
 	for _, line := range a.Lines() {

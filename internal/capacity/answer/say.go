@@ -62,7 +62,7 @@ func (a *Answer) Lines() []string {
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	a.sayEnd(say)
-	if a.Held > 0 && a.Missed > 0 && a.Confidence > 0 && a.End != search.Unstable {
+	if a.Held > 0 && a.Missed > 0 && a.Confidence > 0 {
 		held, missed := a.trialsOf(a.Held), a.trialsOf(a.Missed)
 		say("%.0f %% sure that the limit lies between them: %s was held in %d of %d trials, %s missed in %d of %d",
 			100*min(a.Confidence, 0.99), a.Vary.Number(a.Held), held.Held, held.Held+held.Missed, a.Vary.Number(a.Missed), missed.Missed, missed.Held+missed.Missed)
@@ -71,9 +71,13 @@ func (a *Answer) Lines() []string {
 		say("%s", text)
 	}
 	if a.Own > 0 && a.Held > 0 {
+		least := ""
+		if a.Missed == 0 {
+			least = "at least "
+		}
 		switch ratio := a.Held / a.Own; {
 		case ratio >= 1:
-			say("the scenario as it stands asks for %s: %s times as much holds", a.Vary.Number(a.Own), times(ratio))
+			say("the scenario as it stands asks for %s: %s%s times as much holds", a.Vary.Number(a.Own), least, times(ratio))
 		default:
 			say("the scenario as it stands asks for %s: that does not hold, %.0f %% of it does", a.Vary.Number(a.Own), 100*ratio)
 		}
@@ -91,7 +95,9 @@ func (a *Answer) Lines() []string {
 	if a.Knee > 0 {
 		say("the knee is at %s: beyond it more load buys more waiting than work", a.Vary.Number(a.Knee))
 	}
-	lines = append(lines, a.sayPrediction())
+	if text := a.sayPrediction(); text != "" {
+		lines = append(lines, text)
+	}
 	return lines
 }
 
@@ -123,10 +129,10 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 		say("%s held and was missed by turns: the target, or this machine, does not behave alike from trial to trial", a.contradicted())
 		say("make trials longer with --hold, or leave target and machine alone while it runs")
 	case Changed:
-		say("%s", a.Why)
+		say("%s", strings.TrimPrefix(a.Why, trial.ErrNotClean.Error()+": "))
 		say("it gets slower by itself, or needs longer to recover: of what it holds nothing can be said until that is mended")
 	case Unreachable:
-		say("%s", a.Why)
+		say("%s", strings.TrimPrefix(a.Why, trial.ErrUnreachable.Error()+": "))
 		say("see %q", "twinfleet doctor")
 	case search.Stopped:
 		say("%s; the same command goes on from the %s that are finished", a.Why, human.Number(len(a.Trials), "trial"))
@@ -157,7 +163,7 @@ func (a *Answer) contradicted() string {
 		}
 	}
 	if len(loads) == 0 {
-		return a.text(a.Held)
+		return "the same load"
 	}
 	return strings.Join(loads, ", ")
 }
@@ -185,6 +191,8 @@ func (a *Answer) binds() string {
 func (a *Answer) sayPrediction() string {
 	p := a.Prediction
 	switch {
+	case len(a.Trials) < 2, p == nil && a.NoFit == "":
+		return ""
 	case p == nil:
 		return "no prediction: " + strings.TrimPrefix(a.NoFit, "no fit of the scalability law: ")
 	case p.Linear, p.Maximum.Estimate == 0:

@@ -42,6 +42,8 @@ type Result struct {
 	Verdict Verdict
 	// Close says that the verdict could well have been the other one: it is not relied on before another trial agrees.
 	Close bool
+	// Final says of a load that was not delivered that it will not be, however often it is tried.
+	Final bool
 }
 
 // Try makes a trial. An error ends the search: ErrStop means that what was found so far is the answer.
@@ -266,7 +268,7 @@ func (s *searcher) trial(ctx context.Context, x float64, why Phase) (close bool,
 		case Missed:
 			s.at(x).missed++
 		default:
-			if undelivered++; undelivered == 2 {
+			if undelivered++; undelivered == 2 || r.Final {
 				return false, &errEnd{Generator, x}
 			}
 			why = Repeat

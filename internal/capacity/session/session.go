@@ -55,7 +55,7 @@ type Session struct {
 }
 
 // ErrNoStart is returned for a scenario that makes nothing of what is to be varied, when nobody says where to begin.
-var ErrNoStart = errors.New("where to begin is not known")
+var ErrNoStart = errors.New("where to search is not clear")
 
 // New prepares a search: nothing is started. It returns the errors of trial.NewBase, ErrNoStart, or what opening the journal does.
 func New(o Options) (*Session, error) {
@@ -120,7 +120,7 @@ func (s *Session) bounds() error {
 		from = s.base.Own
 	}
 	if from == 0 {
-		return fmt.Errorf("%w: the scenario as it stands makes no %s; say it with --from, such as --from %s", ErrNoStart, s.o.Vary.What(), example(s.o.Vary))
+		return fmt.Errorf("%w: the scenario as it stands makes no %s, so that the first load is not known; say it with --from, such as --from %s", ErrNoStart, s.o.Vary.What(), example(s.o.Vary))
 	}
 	s.search = search.Options{From: from, To: to, Least: from / least, Whole: s.o.Vary == trial.Devices, Precision: s.o.Precision}
 	if s.search.Whole {

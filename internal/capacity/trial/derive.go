@@ -187,9 +187,13 @@ func (b *Base) scope() error {
 			b.note("the threshold %s of stage %s is left out: trials have no such stage", t, of)
 			continue
 		}
+		if why := b.unfit(t); why != "" {
+			b.note("the threshold %s is left out: %s", t, why)
+			continue
+		}
 		placed := false
 		for _, stage := range []string{Hold, stageConnect} {
-			if t.Scope.Stage != "" && (t.Scope.Stage == b.steady.Name) != (stage == Hold) {
+			if t.Scope.Stage != "" && (t.Scope.Stage == b.steady.Name) != (stage == Hold) || stage == Hold && !b.due(t.Operation) {
 				continue
 			}
 			r := rule{t.Expr, stage, short(t.Scope.Window), short(t.Scope.For)}
@@ -209,6 +213,43 @@ func (b *Base) scope() error {
 	}
 	b.imply()
 	return nil
+}
+
+// due reports whether devices do something of a kind while a load is held. That they might, were their connections lost, is not enough.
+func (b *Base) due(op metrics.Operation) bool {
+	comeBack := slices.ContainsFunc(b.Scenario.Fleet.Groups, func(g scenario.Group) bool { return !g.Online.IsZero() || g.Tokens.Life > 0 })
+	switch op {
+	case metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet:
+		return b.Vary == ConnectRate || comeBack
+	case metrics.OpTwinReport:
+		return b.Vary == ConnectRate || b.Vary == ReportRate || b.reports > 0 || comeBack
+	case metrics.OpTelemetry:
+		return b.Vary == TelemetryRate || b.sends > 0
+	}
+	return true // the language knows
+}
+
+// unfit says why a threshold means nothing in a trial, whatever the load; "" when it does.
+func (b *Base) unfit(t *threshold.Threshold) string {
+	switch {
+	case t.Operation == metrics.OpRecovery:
+		return "nothing is lost in trials; --rollout has storms"
+	case t.WantsMore():
+		return "what it asks for follows the load"
+	case b.Vary == Devices && strings.HasPrefix(t.Expr, "expected_rate") && b.expectsNumbers():
+		return "a query expects a number of devices; write a share, such as 100%"
+	}
+	return ""
+}
+
+// expectsNumbers reports whether a query expects a number of items and not a share of the devices.
+func (b *Base) expectsNumbers() bool {
+	service, _ := b.source["service"].(map[string]any)
+	queries, _ := service["queries"].([]any)
+	return slices.ContainsFunc(queries, func(q any) bool {
+		keys, _ := q.(map[string]any)
+		return keys["expect"] != nil && !strings.Contains(fmt.Sprint(keys["expect"]), "%")
+	})
 }
 
 // brings reports whether a stage brings devices up.

@@ -27,6 +27,7 @@ type Record struct {
 	Seed    uint64         `json:"seed"`              // of its run
 	Verdict search.Verdict `json:"verdict"`           // held, missed or undelivered
 	Close   bool           `json:"close,omitempty"`   // it could have been the other one
+	Final   bool           `json:"final,omitempty"`   // of one that was not delivered: it cannot be, on this machine
 	Limit   Limit          `json:"limit,omitempty"`   // what kept the load from being held; empty when it was
 	Class   string         `json:"class,omitempty"`   // of a throttle: what is limited, such as twin updates
 	Why     string         `json:"why,omitempty"`     // one line; empty when the load was held

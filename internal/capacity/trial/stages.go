@@ -60,7 +60,8 @@ func (b *Base) stages(t *Trial, first float64, devices *int) (all []stage, set [
 	}
 	n := *devices
 	load, drain, clean := b.at(Hold, t.Hold), b.at(stageDrain, b.drainFor()), b.at(stageClean, longestClean)
-	b.others(load, drain, clean)
+	b.others(t.Load, load, drain)
+	b.others(first, clean)
 	switch b.Vary {
 	case ReportRate, TelemetryRate:
 		key := string(b.Vary)
@@ -69,7 +70,7 @@ func (b *Base) stages(t *Trial, first float64, devices *int) (all []stage, set [
 	case Devices:
 		for key, each := range map[string]float64{"report_rate": b.reports, "telemetry_rate": b.sends} {
 			if each > 0 {
-				drain[key] = perSecond((overload - 1) * each * t.Load)
+				drain[key] = perSecond(overload * each * t.Load) // beside what devices do on their own
 			}
 		}
 		t.Drains = t.Drains && (b.reports > 0 || b.sends > 0)
@@ -99,14 +100,19 @@ func (b *Base) stages(t *Trial, first float64, devices *int) (all []stage, set [
 	return append(all, settle, load), set
 }
 
-// others are the rates that the scenario's own stage has beside the one that is varied.
-func (b *Base) others(stages ...stage) {
+// others are the rates that the scenario's own stage has beside the one that is varied. They are those of its own devices: of more devices they
+// are more.
+func (b *Base) others(devices float64, stages ...stage) {
+	factor := 1.0
+	if b.Vary == Devices {
+		factor = devices / b.Own
+	}
 	for key, r := range map[Vary]*scenario.Range{ReportRate: b.steady.ReportRate, TelemetryRate: b.steady.TelemetryRate} {
 		if r == nil || r.To == 0 {
 			continue
 		}
 		for _, s := range stages {
-			s[string(key)] = perSecond(r.To)
+			s[string(key)] = perSecond(r.To * factor)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type seen struct {
 	lowest   float64        // seconds: how long operations took in stage clean, in the end
 	hold     *steady.Series // latency while the load was judged
 	holdOpen *steady.Series // operations under way, likewise
+	nobody   bool           // no device ever connected: nothing more was waited for
 	done     uint64         // operations that ended well while the load was judged, whenever they were due
 	doneIn   time.Duration  // the time in which they did
 }
@@ -84,11 +85,14 @@ func (w *watch) event(e report.Event) {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+	if w.seen.nobody && w.stage != "" {
+		w.leave(w.stage)
+	}
 }
 
 // sample looks at the figures of another second.
 func (w *watch) sample(s report.Sample) {
-	if s.Window.Stage == "" || s.Window.Elapsed < report.TooShort {
+	if s.Window.Stage == "" || s.Window.Elapsed < report.TooShort || s.Total == nil {
 		return
 	}
 	w.mu.Lock()
@@ -116,16 +120,19 @@ func (w *watch) look(s *report.Sample) (over bool) {
 			throttled += x.Count(metrics.Throttled)
 			well += x.Count(metrics.OK)
 		}
-		if s.Total != nil {
-			if x := s.Total.Select(op, ""); x != nil {
-				open += x.InFlight()
-			}
+		if x := s.Total.Select(op, ""); x != nil {
+			open += x.InFlight()
 		}
 	}
 	w.latency.Add(s.Window.Elapsed, ended, sum)
 	w.open.Add(s.Window.Elapsed, 1, float64(open))
 	in := s.At - w.began
 	switch w.stage {
+	case stageGather:
+		const patience = 10 * time.Second
+		x := s.Total.Select(metrics.OpConnect, "")
+		w.seen.nobody = in > patience && x != nil && x.Ended() > 0 && x.Count(metrics.OK) == 0
+		return w.seen.nobody
 	case stageDrain:
 		const waits = 1.0 // second: what waits so long waits behind a limit
 		w.seen.drained = w.seen.drained || throttled > 0 || (ended > 0 && sum/float64(ended) > waits+10*w.baseline)
