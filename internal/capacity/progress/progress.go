@@ -68,7 +68,7 @@ func why(phase search.Phase) string {
 	case search.Narrow:
 		return "between what held and what did not"
 	case search.Repeat:
-		return "once more, it was close"
+		return "once more"
 	case search.Confirm:
 		return "to confirm"
 	}
