@@ -26,6 +26,7 @@ fmt: ## Format the code.
 vet:
 	@$(GO) vet ./...
 	@$(GO) vet -tags integration ./...
+	@$(GO) vet -tags integration,soak ./test/soak
 	@$(GO) vet -tags portable ./internal/host
 	@for os in darwin windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
 
@@ -33,10 +34,12 @@ lint:
 	@$(TOOL) staticcheck -tags integration ./...
 
 # A program built with -race sleeps a second before it exits, for races of goroutines that outlive it; here goleak finds those.
-# Allocations are counted without it: it has pools forget.
+# Allocations are counted without it: it has pools forget. Capacity searches go without it: they are hours of virtual time.
 unit: ## Unit tests with the race detector.
 	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 15m ./...
 	@$(GO) test -run Allocate ./fleet
+	$(GO) test -timeout 10m ./internal/capacity ./internal/capacity/session
+	$(GO) test -run 'TestCapacity' -timeout 10m ./scenario/engine
 
 outside: ## The public packages, from a module of somebody else's.
 	@cd test/outside && GOPROXY=off GONOSUMDB="*" GOFLAGS=-mod=mod $(GO) test ./...
@@ -64,8 +67,10 @@ bench-queueing: ## The embedded hub as M/M/c and M/D/1: measured mean and p99 ag
 busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
 	RUNS=$(RUNS) ./scripts/busy.sh
 
-soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, ten minutes of fuzzing a target.
+soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, capacity searches with three seeds, of a Mosquitto and interrupted, ten minutes of fuzzing a target.
 	$(GO) test -tags integration -run Wire -v -timeout 90m ./test/soak -soak.for=$(SOAKTIME)
+	$(GO) test -run 'Limits|Servers' -v -timeout 90m ./internal/capacity -seeds 3
+	$(GO) test -tags integration,soak -run Capacity -v -timeout 2h ./test/soak
 	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 

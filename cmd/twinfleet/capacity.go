@@ -346,7 +346,7 @@ func (x *searching) page(ctx context.Context, found *session.Session) (end func(
 
 // tell says what is going to happen, and how long it may take.
 func (x *searching) tell(found *session.Session, url, metrics string) error {
-	each, trials, err := found.Expected()
+	expected, err := found.Expected()
 	if err != nil {
 		return err
 	}
@@ -358,11 +358,14 @@ func (x *searching) tell(found *session.Session, url, metrics string) error {
 	if n := found.Known(); n > 0 {
 		x.out.Say("going on from %s of %s; --fresh begins anew", human.Number(n, "finished trial"), found.Dir())
 	}
-	text := fmt.Sprintf("a trial takes about %s, some %d of them %s", minutes(each), trials, minutes(each*time.Duration(trials)))
+	text := fmt.Sprintf("a trial takes about %s, some %d of them %s", minutes(expected.Each), expected.Trials, minutes(expected.Each*time.Duration(expected.Trials)))
 	if d := x.s.v.GetDuration("for"); d > 0 {
 		text += fmt.Sprintf(", %s at most", minutes(d))
 	}
 	x.out.Say("%s; Ctrl-C stops, and the same command goes on", text)
+	if expected.Messages > 0 {
+		x.out.Say("they use some %s of the day's messages, and more when the limit is far above the first load", human.Count(int64(expected.Messages)))
+	}
 	for _, l := range []struct{ name, url string }{{"live page", url}, {"metrics", metrics}} {
 		if l.url != "" {
 			x.out.Say("%s: %s", l.name, l.url)

@@ -148,7 +148,7 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/usl":      {},
 		"internal/capacity/trial":    {"internal/capacity/search", "internal/capacity/steady", "scenario", "internal/iothub", "metrics", "report"},
 		"internal/capacity/answer":   {"internal/capacity/search", "internal/capacity/trial", "internal/capacity/usl", "report"},
-		"internal/capacity/session":  {"internal/capacity"},
+		"internal/capacity/session":  {"internal/capacity", "scenario/plan"},
 		"internal/capacity/progress": {"internal/capacity/search", "internal/capacity/trial", "metrics", "report"},
 		"internal/bench":             {"internal/bench", "internal/host", "internal/iothub", "report"},
 		"scenario/plan":              {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},

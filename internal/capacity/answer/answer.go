@@ -57,13 +57,11 @@ type Answer struct {
 
 // Day is what a daily quota of messages allows.
 type Day struct {
-	Quota    float64 `json:"quota"`               // messages a day
-	Uses     float64 `json:"uses"`                // messages a day at Held, at most
-	Load     float64 `json:"load"`                // that the quota allows all day
-	RunsOut  float64 `json:"runs_out,omitempty"`  // seconds after which it is used up at Held; 0 for never
-	Decides  bool    `json:"decides"`             // it allows less than what holds
-	Searched float64 `json:"searched,omitempty"`  // messages that the search itself used, about; 0 for a target that begins anew
-	PerTrial float64 `json:"per_trial,omitempty"` // likewise, of one trial at Held
+	Quota   float64 `json:"quota"`              // messages a day
+	Uses    float64 `json:"uses"`               // messages a day at Held, at most
+	Load    float64 `json:"load"`               // that the quota allows all day
+	RunsOut float64 `json:"runs_out,omitempty"` // seconds after which it is used up at Held; 0 for never
+	Decides bool    `json:"decides"`            // it allows less than what holds
 }
 
 // Point is the trials of one load together.

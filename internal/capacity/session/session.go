@@ -22,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/journal"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
 // Options of a Session.
@@ -171,11 +172,18 @@ func (s *Session) Known() int {
 // From is the first load.
 func (s *Session) From() float64 { return s.search.From }
 
-// Expected is how long a trial of the first load takes, and about how many there will be.
-func (s *Session) Expected() (each time.Duration, trials int, err error) {
+// Expectation is what a search is expected to take.
+type Expectation struct {
+	Each     time.Duration // a trial of the first load
+	Trials   int           // about so many
+	Messages float64       // of the day's, that all of them use together; 0 of a target that begins each trial anew
+}
+
+// Expected is what the search is expected to take.
+func (s *Session) Expected() (x Expectation, err error) {
 	t, err := s.base.Make(s.search.From, 0, s.base.Scenario.Seed)
 	if err != nil {
-		return 0, 0, err
+		return x, err
 	}
 	const steps, confirming = 4, 2 // of which the first is where it begins
 	n, ratio := 0, 2.0
@@ -186,7 +194,15 @@ func (s *Session) Expected() (each time.Duration, trials int, err error) {
 	for ratio > 1+precision {
 		ratio, n = math.Sqrt(ratio), n+1
 	}
-	return t.Expected(), steps + n + confirming, nil
+	x = Expectation{Each: t.Expected(), Trials: steps + n + confirming}
+	if s.base.Limited && !s.base.Fresh {
+		p, err := plan.Make(t.Scenario, plan.Options{})
+		if err != nil {
+			return x, fmt.Errorf("planning a trial: %w", err)
+		}
+		x.Messages = p.Metering.Run * float64(x.Trials)
+	}
+	return x, nil
 }
 
 // Run searches, and writes the answer beside its trials. The error is what made searching impossible; the answer says what was found all the
