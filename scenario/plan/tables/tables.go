@@ -22,6 +22,7 @@ func Write(w io.Writer, x *plan.Plan) error {
 	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, human.Number(p.Devices, "device"), p.Target, p.Seed)
 	p.writeStages(b)
 	p.writeOperations(b)
+	p.writeClasses(b)
 	p.writeMachine(b)
 	p.writeTier(b)
 	for _, n := range p.Notes {
@@ -90,6 +91,55 @@ func (p writer) writeOperations(b *strings.Builder) {
 	}
 	if estimates {
 		b.WriteString("about: it depends on how fast and how well the target answers; other totals are exact if it answers at once\n")
+	}
+	b.WriteString("\n")
+}
+
+// mostStages is how many stages have a row each in the table of classes.
+const mostStages = 20
+
+// writeClasses writes what each stage asks of each class that a hub limits: in the mean, and in the busiest second where that is more.
+func (p writer) writeClasses(b *strings.Builder) {
+	n := &p.Need
+	if len(n.Classes) == 0 || p.Metering.MeterBytes == 0 || !p.Hub {
+		return
+	}
+	header := []string{"asks of the hub"}
+	for _, c := range n.Classes {
+		header = append(header, strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct "))
+	}
+	rows, peaks := [][]string{append(header, "messages")}, false
+	for i, s := range n.Stages[:min(len(n.Stages), mostStages)] {
+		row := []string{s.Name}
+		for _, c := range n.Classes {
+			cell := "0"
+			for _, a := range c.Stages {
+				if a.Stage != i {
+					continue
+				}
+				cell = words.Rate(a.Mean)
+				if peak := words.Rate(a.Peak); a.Peak > a.Mean && peak != cell {
+					cell, peaks = cell+" ↑"+peak, true
+				}
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, append(row, words.Count(s.Messages)))
+	}
+	if n.Steady != "" {
+		row := []string{"all day"}
+		for _, c := range n.Classes {
+			row = append(row, words.Rate(c.Steady))
+		}
+		rows = append(rows, append(row, words.Count(p.Need.Messages(p.Metering.MeterBytes, true))))
+	}
+	table(b, rows)
+	trimTable(b)
+	if more := len(n.Stages) - mostStages; more > 0 {
+		fmt.Fprintf(b, "%s more: --json has them\n", human.Number(more, "stage"))
+	}
+	if peaks {
+		b.WriteString("↑ in the busiest second\n")
 	}
 	b.WriteString("\n")
 }
