@@ -1,16 +1,23 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/buy"
 	"github.com/twinfleet/twinfleet/internal/capacity/price"
 	"github.com/twinfleet/twinfleet/internal/capacity/purchase"
+	"github.com/twinfleet/twinfleet/internal/capacity/verify"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	written "github.com/twinfleet/twinfleet/report/purchase"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
@@ -26,9 +33,10 @@ func newPlan(e env) *cobra.Command {
 needs of this machine, how many messages it counts for; and the purchase: the cheapest tier and number
 of units of Azure IoT Hub that carry it all day and in its peaks, what binds, why all that is cheaper
 does not, what it costs a month, and which changes of the scenario would make it cheaper.
-Nothing is started and nothing is asked: the plan is arithmetic.
+Nothing is started and nothing is asked, unless --verify is given: the plan is arithmetic.
 
-Exit codes: 0 planned, 2 the scenario or the usage is wrong.`,
+Exit codes: 0 planned, and with --verify borne out; 1 not borne out, 2 the scenario or the usage is
+wrong, 98 the generator was the bottleneck of a verification, 130 interrupted.`,
 		Example: "  twinfleet plan connectivity\n  twinfleet plan my.yaml --tier S1 --units 2\n  twinfleet plan my.yaml --prices prices.json --json",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -38,18 +46,21 @@ Exit codes: 0 planned, 2 the scenario or the usage is wrong.`,
 	f := c.Flags()
 	f.Bool("json", false, "print JSON for programs instead of tables")
 	f.Bool("markdown", false, "print the purchase in Markdown, for a page or a comment")
+	f.Bool("verify", false, "run the scenario in small on the embedded hub with the purchase and with the next cheaper one, and see that only the first holds")
+	f.Bool("allow-saturated", false, "with --verify: take the figures although the generator was the bottleneck")
 	f.String("prices", "", "file with prices (JSON; docs/plan.md has the format) instead of the built-in ones")
-	c.RunE = func(cmd *cobra.Command, args []string) error { return runPlan(e, cmd, args[0]) }
+	c.RunE = func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), e, cmd, args[0]) }
 	return c
 }
 
 // planned is what the command prints as JSON: the plan, and the purchase.
 type planned struct {
 	*plan.Plan
-	Purchase *report.Purchase `json:"purchase,omitempty"` // nil for a target that is no IoT Hub and stands for none
+	Purchase     *report.Purchase `json:"purchase,omitempty"`     // nil for a target that is no IoT Hub and stands for none
+	Verification *verify.Result   `json:"verification,omitempty"` // nil unless it was asked for
 }
 
-func runPlan(e env, cmd *cobra.Command, file string) error {
+func runPlan(ctx context.Context, e env, cmd *cobra.Command, file string) error {
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -77,22 +88,92 @@ func runPlan(e env, cmd *cobra.Command, file string) error {
 	if err != nil {
 		return usagef("%w", err)
 	}
-	switch {
-	case s.v.GetBool("json"):
-		return writeJSON(e.stdout, planned{p, found})
-	case s.v.GetBool("markdown"):
-		if found == nil {
-			return usagef("--markdown: %s is no IoT Hub: there is nothing to buy", p.Target)
-		}
-		return written.Markdown(e.stdout, found)
+	markdown, verifies := s.v.GetBool("markdown"), s.v.GetBool("verify")
+	if found == nil && (markdown || verifies) {
+		return usagef("%s: there is nothing to buy for a %s with %s", file, p.Target, human.Number(p.Devices, "device"))
 	}
-	if err := tables.Write(e.stdout, p); err != nil || found == nil {
+	if s.v.GetBool("json") {
+		out := planned{Plan: p, Purchase: found}
+		var failed error
+		if verifies {
+			out.Verification, failed = runVerify(ctx, e, s, &verify.Options{Scenario: sc, Plan: p, Purchase: found, Market: &market})
+		}
+		return cmp.Or(writeJSON(e.stdout, out), failed)
+	}
+	if err := writePlan(e.stdout, p, found, markdown); err != nil || !verifies {
+		return err
+	}
+	result, failed := runVerify(ctx, e, s, &verify.Options{Scenario: sc, Plan: p, Purchase: found, Market: &market})
+	return cmp.Or(writeVerification(e.stdout, result), failed)
+}
+
+// writePlan writes plan and purchase for people.
+func writePlan(w io.Writer, p *plan.Plan, found *report.Purchase, markdown bool) error {
+	if markdown {
+		return written.Markdown(w, found)
+	}
+	if err := tables.Write(w, p); err != nil || found == nil {
 		return err
 	}
 	if len(p.Notes) > 0 {
-		fmt.Fprintln(e.stdout)
+		fmt.Fprintln(w)
 	}
-	return written.Text(e.stdout, found)
+	return written.Text(w, found)
+}
+
+// runVerify holds a purchase to what the embedded hub does. What it found comes with the error, too.
+func runVerify(ctx context.Context, e env, s settings, o *verify.Options) (*verify.Result, error) {
+	log, err := s.logger(e.stderr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hard, done := e.stopperSaying(ctx, log, "stopping the verification", cancel)
+	defer done()
+	if s.given("log-level") { // that a tier sheds load is what a verification wants to see
+		o.Logger = log
+	}
+	o.Version, o.AllowSaturated = versionText(), s.v.GetBool("allow-saturated")
+	o.Tell = func(line string) { fmt.Fprintln(e.stderr, line) }
+	r, err := verify.Run(hard, *o)
+	switch {
+	case err == nil:
+		return r, nil
+	case errors.Is(err, verify.ErrNothing):
+		return r, usagef("--verify: %w", err)
+	case errors.Is(err, verify.ErrSaturated):
+		return r, withCode(codeSaturated, err)
+	case errors.Is(err, verify.ErrInterrupted):
+		return r, withCode(codeInterrupted, err)
+	}
+	return r, withCode(codeFailed, err)
+}
+
+// writeVerification says what a verification found, for people.
+func writeVerification(w io.Writer, r *verify.Result) error {
+	if r == nil || len(r.Steps) == 0 {
+		return nil
+	}
+	b := &strings.Builder{}
+	b.WriteString("\nverified on the embedded hub\n")
+	for i := range r.Steps {
+		x := &r.Steps[i]
+		mark := "✗"
+		if x.Clean == x.Want && x.Reason == "" {
+			mark = "✓"
+		}
+		should := "carries the load"
+		if !x.Want {
+			should = "does not carry the load"
+		}
+		human.Wrap(b, mark+" ", "  ", fmt.Sprintf("%s, which %s: %s (%s)", x.Offer.Name(), should, x, human.Duration(time.Duration(x.Seconds*float64(time.Second)))))
+	}
+	for _, n := range r.Notes {
+		human.Wrap(b, "! ", "  ", n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // market is what can be bought: at the built-in prices, or at those of a file.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -42,7 +41,9 @@ func Headline(p *report.Purchase) string {
 }
 
 // Columns are the headings of Rows.
-func Columns() []string { return []string{"limit", "all day", "peak", "needed", "allowed", "head-room"} }
+func Columns() []string {
+	return []string{"limit", "all day", "peak", "needed", "allowed", "head-room"}
+}
 
 // Rows are the limits, and what the load asks of them.
 func Rows(p *report.Purchase) [][]string {
@@ -160,9 +161,6 @@ func Source(p *report.Purchase) string {
 	return fmt.Sprintf("prices: %s, %s, %s (%s); limits: %s. Check both before you buy.", p.Prices.Currency, p.Prices.Region, p.Prices.Date, p.Prices.Source, p.Prices.Limits)
 }
 
-// width is how many columns a line of text has at most.
-const width = 100
-
 // Text writes the answer for a terminal.
 func Text(w io.Writer, p *report.Purchase) error {
 	b := &strings.Builder{}
@@ -170,10 +168,10 @@ func Text(w io.Writer, p *report.Purchase) error {
 	for _, line := range human.Columns(append([][]string{Columns()}, Rows(p)...), func(c int) bool { return c > 0 }) {
 		b.WriteString("  " + line + "\n")
 	}
-	wrap(b, "  ", "  ", Caption(p))
+	human.Wrap(b, "  ", "  ", Caption(p))
 	b.WriteString("\n")
 	for _, l := range Lines(p) {
-		wrap(b, string(l.Mark)+" ", "  ", l.Text)
+		human.Wrap(b, string(l.Mark)+" ", "  ", l.Text)
 	}
 	section := func(title string, lines []string) {
 		if len(lines) == 0 {
@@ -181,7 +179,7 @@ func Text(w io.Writer, p *report.Purchase) error {
 		}
 		b.WriteString("\n" + title + "\n")
 		for _, x := range lines {
-			wrap(b, "  - ", "    ", x)
+			human.Wrap(b, "  - ", "    ", x)
 		}
 	}
 	cheaper := "cheaper would be"
@@ -189,30 +187,15 @@ func Text(w io.Writer, p *report.Purchase) error {
 		cheaper = "one hub would do with"
 	}
 	section(cheaper, Changes(p))
-	if p.Best != nil && p.Next != nil && len(p.Changes) == 0 && !p.Measured {
-		wrap(b, "\n  ", "  ", "no change of one value alone, within sensible steps, makes it cheaper")
+	if p.Best != nil && p.Next != nil && !p.Next.Trial && len(p.Changes) == 0 && !p.Measured {
+		b.WriteString("\n")
+		human.Wrap(b, "  ", "  ", "no change of one value alone, within sensible steps, makes it cheaper")
 	}
 	section("what this cannot know", p.Unknown)
 	b.WriteString("\n")
-	wrap(b, "", "", Source(p))
+	human.Wrap(b, "", "", Source(p))
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// wrap writes a text in lines.
-func wrap(b *strings.Builder, first, rest, text string) {
-	line, indent := first, true
-	for _, word := range strings.Fields(text) {
-		if !indent && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
-			line, indent = rest, true
-		}
-		if !indent {
-			line += " "
-		}
-		line, indent = line+word, false
-	}
-	b.WriteString(line + "\n")
 }
 
 // Markdown writes the answer for a page or a comment.

@@ -329,3 +329,6 @@ func (m *Market) tiers(l *load) []report.Offer {
 	})
 	return all
 }
+
+// Limit is what limits allow of a class of a need, in operations a second.
+func Limit(l *tier.Limits, class string) float64 { return limitOf(l, class).PerSecond }

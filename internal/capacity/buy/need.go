@@ -2,7 +2,6 @@ package buy
 
 import (
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -109,8 +108,11 @@ func (w why) text(n *plan.Need, class, allows string, needed, allowed float64) s
 	if w.to > w.from {
 		stage = fmt.Sprintf("stages %s to %s", n.Stages[w.from].Name, n.Stages[w.to].Name)
 	}
-	return fmt.Sprintf("%s: %s come within %s in %s; %s %s and %s at once", class, count(w.count), short(w.over), stage, allows, rate(allowed),
-		count(allowed*n.Burst))
+	within := "within " + short(w.over)
+	if w.over <= 1 {
+		within = "at once"
+	}
+	return fmt.Sprintf("%s: %s come %s in %s; %s %s, and %s at once", class, count(w.count), within, stage, allows, rate(allowed), count(allowed*n.Burst))
 }
 
 // count writes a number as whole things.
@@ -118,7 +120,7 @@ func count(x float64) string { return human.Count(int64(x + 0.5)) }
 
 // short writes a time given in seconds.
 func short(seconds float64) string {
-	return human.Duration(time.Duration(math.Max(1, seconds) * float64(time.Second)))
+	return human.Duration(time.Duration(seconds * float64(time.Second)))
 }
 
 // rate writes a rate with the unit that a person would choose, rounded up where rounding would hide that a limit is exceeded.
