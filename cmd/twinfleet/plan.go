@@ -26,7 +26,7 @@ import (
 
 func newPlan(e env) *cobra.Command {
 	c := &cobra.Command{
-		Use:     "plan SCENARIO",
+		Use:     "plan SCENARIO | --from RUN",
 		Aliases: []string{"inspect"},
 		Short:   "Say what a scenario will do and what to buy for it, without starting anything",
 		Long: `Show the plan of a scenario: stages, the busiest second and the total of every operation, what it
@@ -37,19 +37,20 @@ Nothing is started and nothing is asked, unless --verify is given: the plan is a
 
 Exit codes: 0 planned, and with --verify borne out; 1 not borne out, 2 the scenario or the usage is
 wrong, 98 the generator was the bottleneck of a verification, 130 interrupted.`,
-		Example: "  twinfleet plan connectivity\n  twinfleet plan my.yaml --tier S1 --units 2\n  twinfleet plan my.yaml --prices prices.json --json",
-		Args:    cobra.ExactArgs(1),
+		Example: "  twinfleet plan connectivity\n  twinfleet plan my.yaml --tier S1 --units 2\n  twinfleet plan my.yaml --prices prices.json --json\n  twinfleet plan --from runs/20261125-120000-connectivity --devices 1000000",
+		Args:    cobra.MaximumNArgs(1), // none with --from
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)
 	addTierFlags(c)
 	f := c.Flags()
+	f.String("from", "", "folder of the record of a run: plan for a fleet of --devices that does what that run's did")
 	f.Bool("json", false, "print JSON for programs instead of tables")
 	f.Bool("markdown", false, "print the purchase in Markdown, for a page or a comment")
 	f.Bool("verify", false, "run the scenario in small on the embedded hub with the purchase and with the next cheaper one, and see that only the first holds")
 	f.Bool("allow-saturated", false, "with --verify: take the figures although the generator was the bottleneck")
 	f.String("prices", "", "file with prices (JSON; docs/plan.md has the format) instead of the built-in ones")
-	c.RunE = func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), e, cmd, args[0]) }
+	c.RunE = func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), e, cmd, args) }
 	return c
 }
 
@@ -60,7 +61,7 @@ type planned struct {
 	Verification *verify.Result   `json:"verification,omitempty"` // nil unless it was asked for
 }
 
-func runPlan(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) error {
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -69,6 +70,15 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, file string) error 
 	if err != nil {
 		return err
 	}
+	switch from := s.v.GetString("from") != ""; {
+	case from && len(args) > 0:
+		return usagef("plan takes a scenario or --from, not both; see %q", cmd.CommandPath()+" --help")
+	case from:
+		return planFrom(e, s, &market)
+	case len(args) == 0:
+		return usagef("%s: accepts 1 arg(s), received 0; see %q", cmd.CommandPath(), cmd.CommandPath()+" --help")
+	}
+	file := args[0]
 	sc, resize, err := loadResizable(e, file, s)
 	if err != nil {
 		return err

@@ -146,6 +146,7 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/change":   {"internal/capacity/buy", "report", "scenario"},
 		"internal/capacity/purchase": {"internal/capacity/buy", "internal/capacity/change", "report", "scenario"},
 		"internal/capacity/verify":   {"internal/capacity/buy", "internal/iothub", "metrics", "report", "scenario"},
+		"internal/capacity/measured": {"internal/planning/demand", "metrics", "report", "scenario/plan"},
 		"internal/gc":                {},
 		"internal/bench":             {"internal/bench", "internal/host", "internal/iothub", "report"},
 		"scenario/plan":              {"scenario", "internal/planning", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
