@@ -121,13 +121,11 @@ func Lines(p *report.Purchase) []Line {
 		o := &p.Tiers[i]
 		switch {
 		case o.Carries && p.Best != nil && o.Tier == p.Best.Tier:
-		case o.Trial && o.Carries: // a note says so
+		case o.Trial: // it is never the answer; a note says when it would carry the load
 		case o.Carries:
 			add(None, "also carries it: %s (%s)", o.Name(), p.Prices.Money(o.PerMonth))
 		case p.Next != nil && o.Tier == p.Next.Tier && o.Units == p.Next.Units, strings.HasPrefix(o.Why(), "twins: "):
-		case p.Best == nil && o.Tier == p.Against.Tier:
-		case o.Trial:
-			add(None, "%s, which is not for production: %s", o.Tier, o.Why())
+		case p.Best == nil: // the largest says it
 		default:
 			add(None, "no number of units of %s: with %s, %s", o.Tier, human.Number(o.Units, "unit"), o.Why())
 		}
@@ -264,7 +262,10 @@ func between(write func(float64) string, least, most float64) string {
 
 func roughly(write func(float64) string, x float64) string {
 	if x >= 1e6 {
-		return fmt.Sprintf("%.1f M", x/1e6)
+		if x < 1e9 {
+			return fmt.Sprintf("%.1f M", x/1e6)
+		}
+		return human.Count(int64(x/1e6+0.5)) + " M"
 	}
 	return write(x)
 }

@@ -34,7 +34,9 @@ func (m *Market) Find(n *plan.Need, o Options) (*report.Purchase, error) {
 		p.Best = &best
 		m.around(l, against, p)
 	} else {
-		against = m.largest(l)
+		if against = m.largest(l); against.limits.Units == 0 {
+			return nil, fmt.Errorf("%w: it needs one with twins, S1, S2 or S3; add its price to per_unit_and_month", ErrNotSold)
+		}
 		p.Hubs = m.hubs(n)
 	}
 	if sure, ok := m.cheapest(l, least); ok && (p.Best == nil || sure.limits.Tier != against.limits.Tier || sure.limits.Units != against.limits.Units) {

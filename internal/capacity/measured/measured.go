@@ -193,7 +193,7 @@ func bytes(op metrics.Operation) int {
 // Need is the load of the fleet that is asked about.
 func (r *Run) Need() plan.Need {
 	n := plan.Need{
-		Devices: r.Devices, Burst: time.Minute.Seconds(), Steady: fmt.Sprintf("as measured in stage %s, with %s", r.Stage, human.Number(r.Devices, "device")),
+		Devices: r.Devices, Burst: time.Minute.Seconds(), Steady: "as measured in stage " + r.Stage,
 		Stages: []plan.StageNeed{{Name: r.Stage, Seconds: r.Seconds}},
 	}
 	classes := make(map[string]*plan.Class)
@@ -240,6 +240,7 @@ func (r *Run) Need() plan.Need {
 // Unknown is what such an answer cannot know, one line each.
 func (r *Run) Unknown() []string {
 	all := []string{
+		fmt.Sprintf("what comes seldom: rates are those of %s", human.Duration(time.Duration(r.Seconds*float64(time.Second)))),
 		"message sizes: records have none; telemetry, reports, methods and updates are taken for one message each, a twin for 1,100 bytes",
 		fmt.Sprintf("latency with %s: that of %s says nothing of it", human.Number(r.Devices, "device"), human.Count(int(r.Active))),
 		"bursts: how a larger fleet comes online, comes back after an outage, or acts in step; peaks are those of single seconds of the stage, scaled",
