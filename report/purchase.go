@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -98,11 +99,11 @@ type Change struct {
 	Saves float64 `json:"saves"` // a month
 }
 
-// Money writes an amount in the currency of the prices: "250 USD".
+// Money writes an amount in the currency of the prices: "250 USD", "21.50 USD".
 func (p *PurchasePrices) Money(x float64) string {
-	if x == float64(int64(x)) {
-		return human.Count(int64(x)) + " " + p.Currency
+	hundredths := int64(math.Round(x * 100))
+	if hundredths%100 == 0 && x == math.Trunc(x) {
+		return human.Count(hundredths/100) + " " + p.Currency
 	}
-	whole := int64(x + 0.005)
-	return fmt.Sprintf("%s.%02d %s", human.Count(whole), int64((x-float64(whole))*100+0.5), p.Currency)
+	return fmt.Sprintf("%s.%02d %s", human.Count(hundredths/100), hundredths%100, p.Currency)
 }
