@@ -14,20 +14,22 @@ type Purchase struct {
 	Steady   string `json:"steady,omitempty"`   // the state that a day goes on in: "as in stage hold"; empty when there is none
 	Measured bool   `json:"measured,omitempty"` // the load is that of a run, not of a scenario
 
-	Best      *Offer         `json:"best,omitempty"`          // the cheapest that carries it; nil when none does
-	BestLeast *Offer         `json:"best_least,omitempty"`    // the cheapest if queries find nothing, where that is another one
-	Held      *Offer         `json:"held,omitempty"`          // the one that the load was to be held to; nil when none was named
-	Classes   []PurchaseRow  `json:"classes"`                 // the load held to Held or Best; without either to the largest hub
-	Against   Offer          `json:"against"`                 // that one
-	Next      *Offer         `json:"next_cheaper,omitempty"`  // the most expensive of those that are cheaper; it does not carry the load
-	Less      *Offer         `json:"one_unit_less,omitempty"` // of the same tier as Best, where it is another than Next
-	Tiers     []Offer        `json:"tiers"`                   // of each tier the smallest that carries the load, or its largest and why that does not
-	Hubs      *Hubs          `json:"hubs,omitempty"`          // when no single hub carries it
-	Changes   []Change       `json:"changes,omitempty"`       // of the scenario that would make the purchase cheaper; smallest first
-	SetUp     []string       `json:"set_up,omitempty"`        // what is done once, before the load, and how long that takes at the limits
-	Notes     []string       `json:"notes,omitempty"`         // what a reader must know, one line each
-	Unknown   []string       `json:"unknown,omitempty"`       // what such an answer cannot know, one line each
-	Prices    PurchasePrices `json:"prices"`                  // that were taken
+	Best      *Offer        `json:"best,omitempty"`         // the cheapest that carries it; nil when none does
+	BestLeast *Offer        `json:"best_least,omitempty"`   // the cheapest if queries find nothing, where that is another one
+	Held      *Offer        `json:"held,omitempty"`         // the one that the load was to be held to; nil when none was named
+	Classes   []PurchaseRow `json:"classes"`                // the load held to Held or Best; without either to the largest hub
+	Against   Offer         `json:"against"`                // that one
+	Next      *Offer        `json:"next_cheaper,omitempty"` // the most expensive of those that are cheaper; it does not carry the load
+	// Clear is the most expensive of those that are cheaper and for sure do not carry the load by a tenth; nil where that is Next.
+	Clear   *Offer         `json:"clearly_less,omitempty"`
+	Less    *Offer         `json:"one_unit_less,omitempty"` // of the same tier as Best, where it is another than Next
+	Tiers   []Offer        `json:"tiers"`                   // of each tier the smallest that carries the load, or its largest and why that does not
+	Hubs    *Hubs          `json:"hubs,omitempty"`          // when no single hub carries it
+	Changes []Change       `json:"changes,omitempty"`       // of the scenario that would make the purchase cheaper; smallest first
+	SetUp   []string       `json:"set_up,omitempty"`        // what is done once, before the load, and how long that takes at the limits
+	Notes   []string       `json:"notes,omitempty"`         // what a reader must know, one line each
+	Unknown []string       `json:"unknown,omitempty"`       // what such an answer cannot know, one line each
+	Prices  PurchasePrices `json:"prices"`                  // that were taken
 }
 
 // PurchasePrices says which prices were taken.

@@ -173,6 +173,9 @@ func writeVerification(w io.Writer, r *verify.Result) error {
 		if x.Clean == x.Want && x.Reason == "" {
 			mark = "✓"
 		}
+		if x.Near {
+			mark = "!"
+		}
 		should := "carries the load"
 		if !x.Want {
 			should = "does not carry the load"

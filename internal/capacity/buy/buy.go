@@ -165,9 +165,19 @@ func cheaper(a, b purchase) bool {
 	return cmp.Or(cmp.Compare(a.price, b.price), cmp.Compare(a.limits.Units, b.limits.Units)) < 0
 }
 
-// below is the most expensive purchase that is cheaper than one, of tiers that have what the load uses: it does not carry it. One for
-// production comes before F1.
-func (m *Market) below(l *load, than purchase) (best purchase, ok bool) {
+// short tells whether limits do not carry the load for sure, by a tenth.
+func (l *load) short(x *tier.Limits) bool {
+	for i := range l.classes {
+		if d := &l.classes[i]; d.required[least] > 1.1*limitOf(x, d.Class.Class).PerSecond {
+			return true
+		}
+	}
+	return l.CutOff(x.MeterBytes, 1.1*float64(x.MessagesPerDay), false) > 0
+}
+
+// below is the most expensive purchase that is cheaper than one and fails, of tiers that have what the load uses. One for production
+// comes before F1.
+func (m *Market) below(l *load, than purchase, fails func(*tier.Limits) bool) (best purchase, ok bool) {
 	for i := range m.Limits.Tiers {
 		t := &m.Limits.Tiers[i]
 		if l.twins && !t.Twins {
@@ -177,8 +187,8 @@ func (m *Market) below(l *load, than purchase) (best purchase, ok bool) {
 			if x.price >= than.price {
 				return false
 			}
-			if l.carries(&x.limits, m.Limits.DevicesPerHub, most) {
-				return true // F1: it is free, and not for production
+			if !fails(&x.limits) {
+				return true
 			}
 			if !ok || x.limits.Production && !best.limits.Production || x.limits.Production == best.limits.Production && x.price > best.price {
 				best, ok = x, true

@@ -72,10 +72,14 @@ func (m *Market) Cheapest(n *plan.Need) (report.Offer, bool) {
 
 // around adds what is next to the best purchase.
 func (m *Market) around(l *load, best purchase, p *report.Purchase) {
-	next, ok := m.below(l, best)
+	next, ok := m.below(l, best, func(x *tier.Limits) bool { return !l.carries(x, m.Limits.DevicesPerHub, most) })
 	if ok {
 		x := m.offer(l, next)
 		p.Next = &x
+	}
+	if clear, found := m.below(l, best, l.short); found && (clear.limits.Tier != next.limits.Tier || clear.limits.Units != next.limits.Units) {
+		x := m.offer(l, clear)
+		p.Clear = &x
 	}
 	if best.limits.Units == 1 {
 		return

@@ -98,7 +98,7 @@ func derive(sc *scenario.Scenario, p *plan.Plan, o *report.Offer, steady time.Du
 			c.Stages = append(c.Stages, lasting(s, x.Steady, steady))
 			t.takes += steady
 			follow(&c, s.Name, x.Steady)
-			x.AtOnce = atOnce(sc, p, i, steady)
+			x.AtOnce = atOnce(sc, p, steady)
 			for _, c := range p.Need.Classes { // no more than the burst of a quiet day
 				class := string(classes()[c.Class])
 				x.AtOnce[class] = min(x.AtOnce[class], p.Need.Burst*limits(o, c.Class))
@@ -192,23 +192,33 @@ func follow(c *scenario.Scenario, stage, also string) {
 	}
 }
 
+// inStep is how many operations of devices that act in step come in one instant, or in a second of several.
+func inStep(devices int, sync bool, every time.Duration) float64 {
+	if !sync || every <= 0 {
+		return 0
+	}
+	return float64(devices) * math.Max(1, float64(time.Second)/float64(every))
+}
+
 // atOnce is how many operations of each class come at once in the steady state although they keep its mean: those that are in step,
 // the pages of a query, and what chance piles up.
-func atOnce(sc *scenario.Scenario, p *plan.Plan, stage int, over time.Duration) map[string]float64 {
+func atOnce(sc *scenario.Scenario, p *plan.Plan, over time.Duration) map[string]float64 {
 	out := make(map[string]float64)
 	for _, c := range p.Need.Classes {
-		n := 2 + 2*math.Sqrt(c.Steady*over.Seconds())
-		for _, a := range c.Stages {
-			if a.Stage != stage || !p.Steady.Stays {
-				continue
-			}
-			for _, b := range a.Bursts {
-				if !b.Rises {
-					n += max(0, b.Peak-b.Mean) * b.Seconds
-				}
+		n := 3 + 3*math.Sqrt(c.Steady*over.Seconds())
+		for i := range sc.Fleet.Groups {
+			g := &sc.Fleet.Groups[i]
+			if c.Class == plan.ClassUpdates {
+				n += inStep(g.Count, g.Report.Sync, g.Report.Every)
+			} else if c.Class == plan.ClassTelemetry {
+				n += inStep(g.Count, g.Telemetry.Sync, g.Telemetry.Every)
 			}
 		}
-		if c.Class == plan.ClassQueries {
+		switch c.Class {
+		case plan.ClassMethods, plan.ClassJobs: // they are due at equal distances
+			n = 5
+		case plan.ClassQueries: // likewise, each with all its pages
+			n = 2
 			for i := range sc.Service.Queries {
 				n += math.Ceil(float64(sc.Devices()) / float64(max(1, sc.Service.Queries[i].PageSize)))
 			}
@@ -221,29 +231,60 @@ func atOnce(sc *scenario.Scenario, p *plan.Plan, stage int, over time.Duration) 
 	return out
 }
 
-// long is how long the stage that stands for the day lasts: a whole number of the fleet's intervals, and long enough for what is too
-// much to show on an offer that does not carry it.
+// rhythm is an interval at which something of the scenario comes back.
+type rhythm struct {
+	period time.Duration
+	inStep bool // all of it at once: a time that is no whole number of it has too much or too little
+}
+
+// rhythms are those of a scenario.
+func rhythms(sc *scenario.Scenario) (all []rhythm) {
+	add := func(period time.Duration, inStep bool) {
+		if period > 0 {
+			all = append(all, rhythm{period, inStep})
+		}
+	}
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		add(g.Report.Every, g.Report.Sync)
+		add(g.Telemetry.Every, g.Telemetry.Sync)
+		if !g.Online.IsZero() { // devices that came together go together, at first
+			add(g.Online.Mean()+g.Offline.Mean(), true)
+		}
+	}
+	for i := range sc.Service.Queries {
+		add(sc.Service.Queries[i].Every, true)
+	}
+	return all
+}
+
+// misfit is by how much a time is too long or too short for the rhythms of a scenario.
+func misfit(d time.Duration, all []rhythm) (sum float64) {
+	for _, r := range all {
+		times := float64(d) / float64(r.period)
+		off := math.Abs(times-math.Round(times)) / times
+		if times < 1 {
+			off = 1
+		}
+		if !r.inStep {
+			off /= 20 // spread evenly, a part of it comes in a part of the time
+		}
+		sum += off
+	}
+	return sum
+}
+
+// long is how long the stage that stands for the day lasts: about a whole number of the scenario's intervals, and long enough for what
+// is too much to show on an offer that does not carry it.
 func long(sc *scenario.Scenario, p *plan.Plan, below *report.Offer, limits func(*report.Offer, string) float64) time.Duration {
 	if p.Steady == nil {
 		return 0
-	}
-	step := leastLong
-	for i := range sc.Fleet.Groups {
-		g := &sc.Fleet.Groups[i]
-		for _, x := range []struct {
-			every time.Duration
-			sync  bool
-		}{{g.Report.Every, g.Report.Sync}, {g.Telemetry.Every, g.Telemetry.Sync}} {
-			if x.every > step && (x.every <= mostLong/2 || x.sync && x.every <= mostStep) {
-				step = x.every
-			}
-		}
 	}
 	enough := func(d time.Duration) bool {
 		if below == nil {
 			return true
 		}
-		burst := atOnce(sc, p, slices.IndexFunc(sc.Stages, func(s scenario.Stage) bool { return s.Name == p.Steady.Stage }), d)
+		burst := atOnce(sc, p, d)
 		for _, c := range p.Need.Classes {
 			allowed := limits(below, c.Class)
 			if over := (c.SteadyLeast - allowed) * d.Seconds(); over > 0 && over < 1.5*burst[string(classes()[c.Class])] {
@@ -252,9 +293,22 @@ func long(sc *scenario.Scenario, p *plan.Plan, below *report.Offer, limits func(
 		}
 		return true
 	}
-	d := step
-	for !enough(d) && d+step <= mostLong {
-		d += step
+	all := rhythms(sc)
+	from := leastLong
+	for _, r := range all {
+		if r.inStep && r.period <= mostStep {
+			from = max(from, r.period)
+		}
 	}
-	return d
+	best, worst := from, math.Inf(1)
+	for d := from; d <= max(mostLong, from); d += time.Second {
+		off := misfit(d, all)
+		if !enough(d) {
+			off += 1000
+		}
+		if off < worst-0.02 { // a longer one must be worth it
+			best, worst = d, off
+		}
+	}
+	return best
 }

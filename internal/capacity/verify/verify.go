@@ -56,6 +56,7 @@ type Step struct {
 	Shed    map[string]float64 `json:"shed,omitempty"`    // operations that were throttled, by class
 	Refused float64            `json:"refused,omitempty"` // operations that came after the day's messages were used up
 	Seconds float64            `json:"seconds"`           // that it took
+	Near    bool               `json:"near,omitempty"`    // it was clean although it should not have been, by too little to tell: another run is below it
 	Reason  string             `json:"reason,omitempty"`  // why the run itself failed, if it did
 }
 
@@ -101,7 +102,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	steady := long(o.Scenario, o.Plan, below, o.limit)
 	var failed []string
-	for i := range offers {
+	for i := 0; i < len(offers); i++ {
 		t := derive(o.Scenario, o.Plan, &offers[i], steady, o.limit)
 		if i == 0 {
 			r.Notes = notes(t, o.Plan)
@@ -113,11 +114,19 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			return r, fmt.Errorf("%s: %w", offers[i].Name(), err)
 		}
 		o.Tell(fmt.Sprintf("%s: %s", offers[i].Name(), s.String()))
-		switch {
+		switch clear := o.Purchase.Clear; {
 		case s.Want && !s.Clean:
 			failed = append(failed, fmt.Sprintf("%s should carry the load, and did not: %s", s.Offer.Name(), s.String()))
+		case !s.Want && s.Clean && clear != nil && i == 1 && len(offers) == 2: // what is next is too near to tell
+			why := "what is too much for it is less than minutes show: " + offers[i].Why()
+			if len(offers[i].Fails) == 0 {
+				why = "it does not only if queries find the whole fleet and twins are of 1,100 bytes, and they were less"
+			}
+			r.Steps[i].Near = true
+			r.Notes = append(r.Notes, fmt.Sprintf("%s did carry the load: %s", offers[i].Name(), why))
+			offers = append(offers, *clear)
 		case !s.Want && s.Clean && len(offers[i].Fails) == 0:
-			failed = append(failed, offers[i].Name()+" did carry the load: it fails only if queries find the whole fleet, and they did not")
+			failed = append(failed, offers[i].Name()+" did carry the load: it does not only if queries find the whole fleet and twins are of 1,100 bytes, and they were less")
 		case !s.Want && s.Clean:
 			failed = append(failed, fmt.Sprintf("%s should not carry the load, and did: %s", s.Offer.Name(), offers[i].Why()))
 		}
