@@ -118,7 +118,12 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 			n.Tags += d.Units()
 		}
 	}
-	all = slices.DeleteFunc(all, func(d demand.Demand) bool { return d.Paused || setUp(&d) })
+	byStage := make([][]demand.Demand, len(p.spans))
+	for _, d := range all {
+		if !d.Paused && !setUp(&d) {
+			byStage[d.Stage] = append(byStage[d.Stage], d)
+		}
+	}
 	for _, x := range classesOf(tier.Limits{}) {
 		c := Class{Class: x.name}
 		for _, d := range p.daily {
@@ -129,7 +134,7 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 			}
 		}
 		for i := range p.spans {
-			if a, ok := ask(all, i, x.ops, max(p.spans[i].Duration, span.Second).Seconds()); ok {
+			if a, ok := ask(byStage[i], i, x.ops, max(p.spans[i].Duration, span.Second).Seconds()); ok {
 				c.Stages = append(c.Stages, a)
 			}
 		}
@@ -150,11 +155,11 @@ func counts(d *demand.Demand) (least, most float64) {
 	return least, least * d.RequestsEach()
 }
 
-// ask is what a stage asks of some operations.
+// ask is what a stage, of which all demands are given, asks of some operations.
 func ask(all []demand.Demand, stage int, ops []metrics.Operation, seconds float64) (a Ask, any bool) {
 	a.Stage = stage
 	for _, d := range all {
-		if d.Stage != stage || !slices.Contains(ops, d.Operation) {
+		if !slices.Contains(ops, d.Operation) {
 			continue
 		}
 		least, most := counts(&d)

@@ -56,6 +56,7 @@ twinfleet() {
 	case "$*" in
 	"hub"*) command timeout --preserve-status --signal=INT 4 "$BINARY" "$@" ;;
 	"run configs/scenarios/connectivity.yaml"*) "$BINARY" "$@" --set stages.ramp.duration=3s --set stages.hold.duration=3s --set 'thresholds={}' ;;
+	"plan "*"--verify"*) "$BINARY" "$@" --allow-saturated ;;
 	"bench"*) "$BINARY" "$@" --only connect --devices 500 ;;
 	"run smoke "*) "$BINARY" "$@" --set 'thresholds.twin_report=["error_rate < 0.1%"]' ;;
 	*) "$BINARY" "$@" ;;

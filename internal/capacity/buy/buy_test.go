@@ -65,21 +65,27 @@ func TestFind(t *testing.T) {
 		{"a limit per hub", robots(1000, reports("16s"), slow, ""), "S3, 1 unit", "twin updates", []string{"twin updates: 62.5/s all day as in stage hold; the hub allows, whatever its units, 50/s"}},
 		{
 			"a steady rate that a burst would cover in the run, and not all day", robots(510, reports("10s"), "{name: ramp, duration: 60s, devices: 100%}, {name: hold, duration: 60s}", ""),
-			"S3, 1 unit", "twin updates", []string{"twin updates: 51/s all day"},
+			"S3, 1 unit", "twin updates",
+			[]string{"twin updates: 51/s all day"},
 		},
 		{
 			"a ramp: 9,000 reads in 10 s, of 6,000 at once and 100/s", robots(9000, "", "{name: ramp, duration: 10s, devices: 100%}", ""),
-			"S3, 1 unit", "twin reads", []string{"twin reads: 9,000 come within 10.0s in stage ramp; the hub allows, whatever its units, 100/s, and 6,000 at once"},
+			"S3, 1 unit", "twin reads",
+			[]string{"twin reads: 9,000 come within 10.0s in stage ramp; the hub allows, whatever its units, 100/s, and 6,000 at once"},
 		},
 		{
 			"two storms that are close: the bucket is not full again",
 			robots(5000, "", "{name: ramp, duration: 20m, devices: 100%}, {name: s, duration: 5s, storm: {drop: 100%}}, {name: t, duration: 1m, storm: {drop: 100%, within: 30s}}, {name: u, duration: 1m, storm: {drop: 100%}}", ""),
-			"S3, 1 unit", "twin reads", []string{"in stages s to u"},
+			"S3, 1 unit", "twin reads",
+			[]string{"in stages s to u"},
 		},
 		{"queries by the unit", robots(10, "", slow, "service: {queries: [{name: q, every: 2s, sql: SELECT * FROM devices}]}"), "S1, 2 units", "queries", []string{"queries: 30/min all day as in stage hold; one unit allows 20/min"}},
-		{"a rate that rises above a limit for long", robots(100, ", reported: {connectivity: {type: wifi}}",
-			"{name: ramp, duration: 1m, devices: 100%}, {name: rise, duration: 20m, report_rate: 0/s..90/s}, {name: hold, duration: 1h}", ""),
-			"S3, 1 unit", "twin updates", []string{"in stage rise"}},
+		{
+			"a rate that rises above a limit for long", robots(100, ", reported: {connectivity: {type: wifi}}",
+				"{name: ramp, duration: 1m, devices: 100%}, {name: rise, duration: 20m, report_rate: 0/s..90/s}, {name: hold, duration: 1h}", ""),
+			"S3, 1 unit", "twin updates",
+			[]string{"in stage rise"},
+		},
 		{"nothing", robots(1, "", slow, ""), "S1, 1 unit", "", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -205,7 +205,7 @@ func setUp(n *plan.Need, l *tier.Limits) (lines []string) {
 		}
 		takes := "at once, as a burst"
 		if seconds := (operations - perSecond*burst) / perSecond; seconds > 0 {
-			takes = "about " + human.Duration((time.Duration(seconds * float64(time.Second))).Round(time.Second))
+			takes = "about " + human.Duration(time.Duration(seconds*float64(time.Second)).Round(time.Second))
 		}
 		lines = append(lines, fmt.Sprintf("%s: %s operations at %s, %s", what, count(operations), rate(perSecond), takes))
 	}

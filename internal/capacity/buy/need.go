@@ -2,6 +2,7 @@ package buy
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -16,35 +17,69 @@ type why struct {
 	from, to    int     // stages in which they do, by their place
 }
 
-// required is the smallest limit, in operations a second, that carries a class: the mean of the steady state, for which no burst
-// helps, and every window of the stages, in which a burst may come at once on top of the rate: volume / (length + burst).
+// required is the smallest limit, in operations a second, that carries a class: the mean of the steady state, for which no burst helps,
+// and all that the stages ask for, of which so much of the rate as a burst lasts may come at once.
 func required(n *plan.Need, c *plan.Class, most bool) (rate float64, because why) {
-	rate, because = c.SteadyLeast, why{allDay: true}
+	steady := c.SteadyLeast
 	if most {
-		rate = c.Steady
+		steady = c.Steady
 	}
-	for i := range c.Stages {
-		before, length := 0.0, 0.0 // of the stages from the j-th to the one before the i-th
-		for j := i; j >= 0; j-- {
-			if j < i {
-				a := &c.Stages[j]
-				seconds := seconds(n, a.Stage)
-				before, length = before+mean(a, most)*seconds, length+seconds
-				for k := a.Stage + 1; k < c.Stages[j+1].Stage; k++ { // those between that ask for nothing
-					length += n.Stages[k].Seconds
-				}
-			}
-			volume, over, r := busiest(&c.Stages[i], seconds(n, c.Stages[i].Stage), n.Burst, before, length, most)
-			if r > rate*(1+1e-12) {
-				rate, because = r, why{count: volume, over: over, from: c.Stages[j].Stage, to: c.Stages[i].Stage}
-			}
+	if _, served := serve(n, c, steady, most); served {
+		return steady, why{allDay: true}
+	}
+	low, high := steady, math.Max(1e-9, 2*steady)
+	for {
+		if _, served := serve(n, c, high, most); served {
+			break
+		}
+		low, high = high, 2*high
+	}
+	for range 100 {
+		middle := (low + high) / 2
+		if high-low <= 1e-12*high || middle <= low || middle >= high {
+			break
+		}
+		if _, served := serve(n, c, middle, most); served {
+			high = middle
+		} else {
+			low = middle
 		}
 	}
-	return rate, because
+	because, _ = serve(n, c, low, most)
+	return high, because
+}
+
+// serve plays the stages against a limit: a bucket that holds as much of its rate as a burst lasts, and is full at first. It returns what
+// is too much for it.
+func serve(n *plan.Need, c *plan.Class, limit float64, most bool) (too why, served bool) {
+	const little = 1e-9      // of what adding up loses
+	missing, since := 0.0, 0 // of a full bucket, and the stage since when
+	volume, length := 0.0, 0.0
+	next := 0
+	for i := range c.Stages {
+		a := &c.Stages[i]
+		for ; next < a.Stage; next++ { // stages that ask for nothing
+			missing = math.Max(0, missing-limit*n.Stages[next].Seconds)
+			length += n.Stages[next].Seconds
+		}
+		next = a.Stage + 1
+		if missing == 0 {
+			since, volume, length = a.Stage, 0, 0
+		}
+		stage := seconds(n, a.Stage)
+		v, over, takes := busiest(a, stage, limit, most)
+		if need := missing + v - limit*takes; need > limit*n.Burst*(1+little)+little*v {
+			return why{count: volume + v, over: length + over, from: since, to: a.Stage}, false
+		}
+		whole := mean(a, most) * stage
+		missing = math.Max(0, missing+whole-limit*stage)
+		volume, length = volume+whole, length+stage
+	}
+	return why{}, true
 }
 
 // seconds is how long a stage lasts; a rate is told over a second at least.
-func seconds(n *plan.Need, stage int) float64 { return max(1, n.Stages[stage].Seconds) }
+func seconds(n *plan.Need, stage int) float64 { return math.Max(1, n.Stages[stage].Seconds) }
 
 func mean(a *plan.Ask, most bool) float64 {
 	if most {
@@ -53,46 +88,58 @@ func mean(a *plan.Ask, most bool) float64 {
 	return a.MeanLeast
 }
 
-// busiest is the window of a stage that needs the largest limit, given what came before it.
-func busiest(a *plan.Ask, stage, burst, before, length float64, most bool) (volume, over, rate float64) {
-	try := func(w, takes float64) {
-		v := before
+// busiest is the window of a stage in which most comes beyond a limit: how many operations, how long the window is, and how much time the
+// limit has to serve them.
+func busiest(a *plan.Ask, stage, limit float64, most bool) (volume, over, takes float64) {
+	worst := math.Inf(-1)
+	try := func(w, serves float64) {
+		v := 0.0
 		for i := range a.Bursts {
 			v += within(&a.Bursts[i], w, stage, most)
 		}
-		if r := v / (length + takes + burst); r > rate*(1+1e-12) {
-			volume, over, rate = v, length+w, r
+		if beyond := v - limit*serves; beyond > worst {
+			worst, volume, over, takes = beyond, v, w, serves
 		}
 	}
 	try(stage, stage)
-	for _, b := range a.Bursts {
-		switch w := min(b.Seconds, stage); {
+	top, slope := 0.0, 0.0
+	for i := range a.Bursts {
+		b := &a.Bursts[i]
+		mean, peak := rates(b, most)
+		switch w := math.Min(b.Seconds, stage); {
 		case b.Rises:
-			const steps = 64 // of a curve that is smooth
-			for k := 1; k < steps; k++ {
-				try(stage*float64(k)/steps, stage*float64(k)/steps)
-			}
+			top, slope = top+peak, slope+2*math.Max(0, peak-mean)/stage
+			continue
 		case w <= 1: // all at once: no time passes in which the limit would serve some of it
 			try(w, 0)
 		default:
 			try(w, w)
 		}
+		top += mean
 	}
-	return volume, over, rate
+	if slope > 0 && top > limit { // until what rises was below the limit
+		w := math.Min(stage, (top-limit)/slope)
+		try(w, w)
+	}
+	return volume, over, takes
+}
+
+func rates(b *plan.Burst, most bool) (mean, peak float64) {
+	if most {
+		return b.Mean, b.Peak
+	}
+	return b.MeanLeast, b.PeakLeast
 }
 
 // within is how many operations of a part come at most in a window of a stage.
 func within(b *plan.Burst, window, stage float64, most bool) float64 {
-	mean, peak := b.MeanLeast, b.PeakLeast
-	if most {
-		mean, peak = b.Mean, b.Peak
-	}
+	mean, peak := rates(b, most)
 	if b.Rises {
-		slope := 2 * max(0, peak-mean) / stage
-		return min(peak*window-slope*window*window/2, max(peak, mean*stage))
+		slope := 2 * math.Max(0, peak-mean) / stage
+		return math.Min(peak*window-slope*window*window/2, math.Max(peak, mean*stage))
 	}
-	busy := peak * min(b.Seconds, window)
-	return min(busy+mean*max(0, window-b.Seconds), max(busy, mean*stage))
+	busy := peak * math.Min(b.Seconds, window)
+	return math.Min(busy+mean*math.Max(0, window-b.Seconds), math.Max(busy, mean*stage))
 }
 
 // text says what of a class is more than a limit carries.

@@ -205,13 +205,25 @@ func groupKnobs(sc *scenario.Scenario) (all []knob) {
 
 // stageKnobs are how fast devices come, and rates that stages ask for.
 func stageKnobs(sc *scenario.Scenario) (all []knob) {
-	active := 0
-	for i := range sc.Stages {
-		t := &sc.Stages[i]
-		before := active
-		if t.Devices >= 0 {
-			active = t.Devices
+	active := make([]int, len(sc.Stages)+1) // before each of them
+	order := make([]int, len(sc.Stages))
+	come := func(i int) float64 { // devices a second
+		if t := &sc.Stages[i]; t.Duration > 0 {
+			return float64(active[i+1]-active[i]) / t.Duration.Seconds()
 		}
+		return math.Inf(1)
+	}
+	for i := range sc.Stages {
+		order[i], active[i+1] = i, active[i]
+		if t := &sc.Stages[i]; t.Devices >= 0 {
+			active[i+1] = t.Devices
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(come(b), come(a)) })
+	const most = 10 // of a staircase the steepest stairs
+	for _, i := range order[:min(len(order), most)] {
+		t := &sc.Stages[i]
+		before, active := active[i], active[i+1]
 		key := "stages." + t.Name
 		if active > before {
 			if t.ConnectRate != nil {

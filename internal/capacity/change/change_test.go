@@ -57,11 +57,13 @@ func TestKnobs(t *testing.T) {
 			[]string{
 				"fleet.groups.a.reported.every: reports every 45s instead of 30s: S1, 7 units, 75 less",
 				"--devices: 1,120 devices instead of 1,400: S1, 9 units, 25 less",
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"telemetry", "fleet: {groups: [{name: a, count: 500, telemetry: {every: 10s}}]}\n" + hold,
-			[]string{"fleet.groups.a.telemetry.every: telemetry every 15s instead of 10s: S1, 8 units, 50 less"}, nil,
+			[]string{"fleet.groups.a.telemetry.every: telemetry every 15s instead of 10s: S1, 8 units, 50 less"},
+			nil,
 		},
 		{
 			"queries", "fleet: {groups: [{name: a, count: 10}]}\n" + hold + "service: {queries: [{name: q, every: 1s, sql: SELECT * FROM devices}]}",
@@ -70,24 +72,29 @@ func TestKnobs(t *testing.T) {
 		},
 		{
 			"pages", "fleet: {groups: [{name: a, count: 900}]}\n" + hold + "service: {queries: [{name: q, every: 1m, page_size: 10, sql: SELECT deviceId FROM devices}]}",
-			[]string{"service.queries.*.page_size: pages of 1,000 items in all queries (page_size: 1000): S1, 1 unit, 100 less"}, nil,
+			[]string{"service.queries.*.page_size: pages of 1,000 items in all queries (page_size: 1000): S1, 1 unit, 100 less"},
+			nil,
 		},
 		{
 			"all queries", "fleet: {groups: [{name: a, count: 10}]}\n" + hold +
 				"service: {queries: [{name: q, every: 4s, sql: SELECT * FROM devices}, {name: r, every: 4s, sql: SELECT * FROM devices}]}",
-			[]string{"service.queries.*.every: all queries 2 times as seldom: S1, 1 unit, 25 less"}, nil,
+			[]string{"service.queries.*.every: all queries 2 times as seldom: S1, 1 unit, 25 less"},
+			nil,
 		},
 		{
 			"in step", "fleet: {groups: [{name: a, count: 3300, reported: {connectivity: {type: wifi}, every: 2m, sync: true}}]}\n" + hold,
-			[]string{"fleet.groups.a.reported.sync: reports spread over their interval instead of in one instant (sync: false): S1, 6 units, 2350 less"}, nil,
+			[]string{"fleet.groups.a.reported.sync: reports spread over their interval instead of in one instant (sync: false): S1, 6 units, 2350 less"},
+			nil,
 		},
 		{
 			"a short ramp", "fleet: {groups: [{name: a, count: 9000}]}\nstages: [{name: ramp, duration: 10s, devices: 100%}, {name: hold, duration: 1h}]",
-			[]string{"stages.ramp.duration: stage ramp over 30s instead of 10s: S1, 1 unit, 2475 less"}, nil,
+			[]string{"stages.ramp.duration: stage ramp over 30s instead of 10s: S1, 1 unit, 2475 less"},
+			nil,
 		},
 		{
 			"a fast ramp", "fleet: {groups: [{name: a, count: 12000}]}\nstages: [{name: ramp, connect_rate: 300/s, devices: 100%}, {name: hold, duration: 1h}]",
-			[]string{"stages.ramp.connect_rate: devices come in stage ramp at 150/s instead of 300/s: S1, 1 unit, 2475 less"}, nil,
+			[]string{"stages.ramp.connect_rate: devices come in stage ramp at 150/s instead of 300/s: S1, 1 unit, 2475 less"},
+			nil,
 		},
 		{
 			"rates of a stage", "fleet: {groups: [{name: a, count: 10, reported: {connectivity: {type: wifi}}, telemetry: {}}]}\n" +
@@ -95,7 +102,8 @@ func TestKnobs(t *testing.T) {
 			[]string{
 				"stages.hold.report_rate: reports in stage hold at 3/s instead of 6/s: S1, 2 units, 25 less",
 				"stages.hold.telemetry_rate: telemetry in stage hold at 3/s instead of 6/s: S1, 2 units, 25 less",
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"methods and reads", "fleet: {groups: [{name: a, count: 10}]}\n" + hold +
@@ -103,18 +111,21 @@ func TestKnobs(t *testing.T) {
 			[]string{
 				"service.methods.m.rate: method m at 3.75/s instead of 5/s: S1, 3 units, 25 less",
 				"service.twin_reads[0].rate: twin reads of a at 3.75/s instead of 5/s: S1, 3 units, 25 less",
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"groups", "fleet: {groups: [{name: a, count: 500, reported: {connectivity: {type: wifi}, every: 20s}}, {name: b, count: 500, reported: {connectivity: {type: wifi}, every: 20s}}]}\n" + hold,
-			[]string{"fleet.groups.*.reported.every: reports of all groups 2 times as seldom: S1, 6 units, 100 less"}, nil,
+			[]string{"fleet.groups.*.reported.every: reports of all groups 2 times as seldom: S1, 6 units, 100 less"},
+			nil,
 		},
 		{
 			"the audit", "fleet: {groups: [{name: a, count: 10, reported: {connectivity: {type: wifi}}}]}\n" + hold + "service: {freshness: {probe: 1s}}",
 			[]string{
 				"service.freshness: without the freshness audit, which only tests have: S1, 1 unit, 50 less",
 				"service.freshness.probe: freshness probes every 2s instead of 1s: S1, 2 units, 25 less",
-			}, nil,
+			},
+			nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
