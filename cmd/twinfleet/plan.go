@@ -147,17 +147,20 @@ func runVerify(ctx context.Context, e env, s settings, o *verify.Options) (*veri
 	o.Version, o.AllowSaturated = versionText(), s.v.GetBool("allow-saturated")
 	o.Tell = func(line string) { fmt.Fprintln(e.stderr, line) }
 	r, err := verify.Run(hard, *o)
+	return r, verified(err)
+}
+
+// verified gives the end of a verification its exit code.
+func verified(err error) error {
 	switch {
-	case err == nil:
-		return r, nil
 	case errors.Is(err, verify.ErrNothing):
-		return r, usagef("--verify: %w", err)
+		return usagef("--verify: %w", err)
 	case errors.Is(err, verify.ErrSaturated):
-		return r, withCode(codeSaturated, err)
+		return withCode(codeSaturated, err)
 	case errors.Is(err, verify.ErrInterrupted):
-		return r, withCode(codeInterrupted, err)
+		return withCode(codeInterrupted, err)
 	}
-	return r, withCode(codeFailed, err)
+	return withCode(codeFailed, err)
 }
 
 // writeVerification says what a verification found, for people.

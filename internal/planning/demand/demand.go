@@ -69,7 +69,10 @@ func Rated(r *scenario.Range, s *Part) Demand {
 
 // Drawn counts operations whose times are drawn by chance.
 func Drawn(d Demand, s *Part, times iter.Seq[time.Duration]) Demand {
-	if s.Arrivals == "poisson" && d.Peak > 0 && !s.Endless {
+	if s.Arrivals != "poisson" || d.Peak == 0 || s.Endless {
+		return d
+	}
+	if d.About = s.Walk == nil; !d.About { // by means, it is as many as without chance
 		d.Total = 0
 		for range times {
 			d.Total++

@@ -26,7 +26,7 @@ func Write(w io.Writer, x *plan.Plan) error {
 	p.writeMachine(b)
 	p.writeTier(b)
 	for _, n := range p.Notes {
-		fmt.Fprintf(b, "! %s\n", n)
+		human.Wrap(b, "! ", "  ", n)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -90,7 +90,7 @@ func (p writer) writeOperations(b *strings.Builder) {
 		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
 	}
 	if estimates {
-		b.WriteString("about: it depends on how fast and how well the target answers; other totals are exact if it answers at once\n")
+		human.Wrap(b, "", "", "about: it depends on how fast and how well the target answers; other totals are exact if it answers at once")
 	}
 	b.WriteString("\n")
 }
@@ -165,7 +165,8 @@ func (p writer) writeMachine(b *strings.Builder) {
 	if p.Steady != nil {
 		text += fmt.Sprintf("; %s in a day that goes on %s", words.Between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
 	}
-	b.WriteString(text + "\n\n")
+	human.Wrap(b, "", "", text)
+	b.WriteString("\n")
 }
 
 func (p writer) writeTier(b *strings.Builder) {
@@ -180,16 +181,16 @@ func (p writer) writeTier(b *strings.Builder) {
 	rows = append(rows, []string{"messages a day", words.Count(p.Metering.Quota), "", "", ""})
 	table(b, rows)
 	for _, x := range c.Exceeded {
-		fmt.Fprintf(b, "✗ %s\n", x)
+		human.Wrap(b, "✗ ", "  ", x)
 	}
 	for _, x := range c.Possible {
-		fmt.Fprintf(b, "! %s\n", x)
+		human.Wrap(b, "! ", "  ", x)
 	}
 	if len(c.Exceeded) == 0 && len(c.Possible) == 0 {
-		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", human.Duration(c.Burst))
+		human.Wrap(b, "✓ ", "  ", fmt.Sprintf("within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass", human.Duration(c.Burst)))
 	}
 	use, text := p.Quota()
-	fmt.Fprintf(b, "%s messages: %s\n", mark(use), text)
+	human.Wrap(b, mark(use)+" ", "  ", "messages: "+text)
 	if c.SetUp >= 1 {
 		fmt.Fprintf(b, "  making the identities takes %s at the registry's rate\n", words.Short(c.SetUp))
 	}
