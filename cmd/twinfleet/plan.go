@@ -176,7 +176,7 @@ func writeVerification(w io.Writer, r *verify.Result) error {
 		if x.Clean == x.Want && x.Reason == "" {
 			mark = "✓"
 		}
-		if x.Near {
+		if x.Near || x.Reason != "" {
 			mark = "!"
 		}
 		should := "carries the load"

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -149,5 +151,45 @@ func TestNothingToVerify(t *testing.T) {
 	x = planOf(t, "basic", "fleet: {groups: [{name: a, count: 10}]}\nstages: [{name: s, duration: 10s, devices: 100%}]", string(tier.B1), 1)
 	if _, err := x.verify(t); !errors.Is(err, verify.ErrNothing) {
 		t.Errorf("%v", err)
+	}
+}
+
+// What was interrupted says nothing.
+func TestInterrupted(t *testing.T) {
+	scenarios, _ := documented(t)
+	x := planOf(t, "few", scenarios["few"], "", 0)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		r, err := verify.Run(ctx, verify.Options{Scenario: x.sc, Plan: x.plan, Purchase: x.purchase, Market: &x.market, AllowSaturated: true})
+		if !errors.Is(err, verify.ErrInterrupted) || len(r.Steps) != 1 || r.Steps[0].Clean || r.Steps[0].String() != "it was interrupted, and says nothing" {
+			t.Errorf("%v\n%+v", err, r)
+		}
+	})
+}
+
+// What is too near to tell is told, and one that lacks a tenth is run below it.
+func TestTooNearToTell(t *testing.T) {
+	// 1,391 devices, 30 s online and 10 s off, read 34.8 twins and send 26.1 messages a second: 5.26 m a day. With S1 alone for sale that
+	// is 14 units, and 13 lack a hundredth.
+	x := planOf(t, "near", "fleet: {groups: [{name: a, count: 1391, session: {online: 20s..40s, offline: 10s}, telemetry: {every: 40s}}]}\n"+
+		"stages: [{name: ramp, duration: 40s, devices: 100%}, {name: hold, duration: 5m}]", "", 0)
+	only := map[tier.Tier]float64{tier.S1: 25}
+	x.market.Prices.PerUnit = only
+	var err error
+	if x.purchase, err = x.market.Find(&x.plan.Need, buy.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	next, clear := x.purchase.Next, x.purchase.Clear
+	if next == nil || clear == nil || clear.Units >= next.Units {
+		t.Fatalf("%+v, %+v", next, clear)
+	}
+	r, err := x.verify(t)
+	if err != nil {
+		t.Fatalf("%v\n%+v", err, r)
+	}
+	last := r.Steps[len(r.Steps)-1]
+	if last.Clean || len(r.Steps) == 3 && (!r.Steps[1].Near || last.Offer.Units != clear.Units || !strings.Contains(strings.Join(r.Notes, "\n"), next.Name()+" did carry the load")) {
+		t.Errorf("%+v", r)
 	}
 }

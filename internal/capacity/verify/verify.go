@@ -72,7 +72,7 @@ func (s *Step) String() string {
 	if s.Reason != "" {
 		parts = append(parts, s.Reason)
 	}
-	if s.Clean {
+	if s.Clean && s.Reason == "" {
 		parts = append(parts, "clean: nothing was throttled, and the day's messages lasted")
 	}
 	return strings.Join(parts, "; ")
@@ -192,8 +192,10 @@ func (o *Options) try(ctx context.Context, t *trial, x *report.Offer) (Step, err
 	s.Shed, s.Refused = limits(rec)
 	switch {
 	case ctx.Err() != nil:
+		s.Reason = "it was interrupted, and says nothing"
 		return s, ErrInterrupted
 	case run.Outcome == report.Saturated:
+		s.Reason = "the generator did not deliver the load: it says nothing"
 		return s, fmt.Errorf("%w: %s", ErrSaturated, run.Reason)
 	case len(s.Shed) == 0 && s.Refused == 0 && run.Outcome != report.Passed:
 		s.Reason = "the run " + string(run.Outcome) + ": " + run.Reason
