@@ -60,10 +60,11 @@ func throttling() Board {
 					Height: 8, Steps: badFrom(0.8, 1), Queries: one(share(hub("", "quota_used_messages"), hub("", "quota_messages")), "used"),
 				},
 				{
-					Title: "Quota used", Description: "Messages that the hub counted today, beside what the tier allows.", Kind: "timeseries", Unit: "short",
+					Title: "Quota used", Description: "Messages that the hub counted today, beside what the tier allows, and operations that came after that.", Kind: "timeseries", Unit: "short",
 					Width: 10, Queries: []Query{
 						{Expr: hub("", "quota_used_messages"), Legend: "counted"},
 						{Expr: hub("", "quota_messages"), Legend: "allowed"},
+						{Expr: hub("", "quota_refused_total"), Legend: "refused"},
 					},
 				},
 				{

@@ -5,16 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/buy"
+	"github.com/twinfleet/twinfleet/internal/capacity/purchase"
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
+	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
 func newRun(e env) *cobra.Command {
@@ -88,7 +93,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated")})
+	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Purchase: purchaseFor(sc, log)})
 	page, err := newLive(ctx, s, sc, eng, log)
 	if err != nil {
 		return err
@@ -121,6 +126,28 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	}
 	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
+}
+
+// purchaseFor is what must be bought for a scenario, for the reports of its run; nil when that cannot be told.
+func purchaseFor(sc *scenario.Scenario, log *slog.Logger) *report.Purchase {
+	market, err := buy.BuiltIn()
+	var p *plan.Plan
+	if err == nil {
+		p, err = plan.Make(sc, plan.Options{Quick: true})
+	}
+	var found *report.Purchase
+	if err == nil {
+		o := purchase.Options{Market: market}
+		if p.Tier != nil {
+			o.Tier, o.Units = p.Tier.Tier, p.Tier.Units
+		}
+		found, err = purchase.Of(sc, p, o)
+	}
+	if err != nil { // the run goes on without
+		log.Warn("what must be bought cannot be told", "error", err)
+		return nil
+	}
+	return found
 }
 
 // errSilent ends a command whose summary has said everything.

@@ -34,14 +34,20 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 	if err != nil {
 		return nil, withCode(codeUsage, err)
 	}
+	return decodeScenario(file, text, s)
+}
+
+// scenarioOptions are how the flags want a scenario read.
+func (s settings) scenarioOptions() scenario.Options {
+	return scenario.Options{Set: s.v.GetStringSlice("set"), Devices: s.v.GetInt("devices"), Duration: s.v.GetDuration("duration")}
+}
+
+// decodeScenario checks the text of a scenario.
+func decodeScenario(file string, text []byte, s settings) (*scenario.Scenario, error) {
 	if file == standardInput {
 		file = "stdin"
 	}
-	sc, err := scenario.Decode(file, text, scenario.Options{
-		Set:      s.v.GetStringSlice("set"),
-		Devices:  s.v.GetInt("devices"),
-		Duration: s.v.GetDuration("duration"),
-	})
+	sc, err := scenario.Decode(file, text, s.scenarioOptions())
 	return sc, inScenario(err)
 }
 

@@ -11,7 +11,7 @@ func contractRooms() map[string][]string {
 	}
 	return map[string][]string{
 		iot + "/deviceid": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
-		iot + "/tier": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": {},
+		iot + "/tier": {iot + "/strictjson"}, iot + "/strictjson": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": {},
 		iot + "/connstring":      in(iot, "deviceid", "sas"),
 		iot + "/jobs":            in(iot, "methods", "timestamp"),
 		iot + "/jsonstring":      {},

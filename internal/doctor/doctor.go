@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/buy"
 	"github.com/twinfleet/twinfleet/internal/host"
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
@@ -173,16 +173,12 @@ func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 	if use != plan.QuotaFits {
 		quota.Level = Warning
 	}
+	remedy, lasting := purchase(p)
+	if len(p.Tier.Exceeded) == 0 && use == plan.QuotaFits && lasting != "" {
+		return []Finding{{Check: "tier", Level: Warning, Text: "a run keeps within the limits of " + p.Tier.Name() + "; a day of it does not: " + lasting, Remedy: remedy}, quota}
+	}
 	if len(p.Tier.Exceeded) == 0 && use == plan.QuotaFits {
 		return []Finding{{Check: "tier", Level: OK, Text: "within the limits of " + p.Tier.Name()}, quota}
-	}
-	remedy := "lower the rates, or spread them over more time: no tier takes them"
-	if better, ok := cheapest(*p); ok {
-		units := "1 unit"
-		if n := better.Tier.Units; n > 1 {
-			units = fmt.Sprintf("%d units", n)
-		}
-		remedy = fmt.Sprintf("take %s of %s, or lower the rates", units, better.Tier.Tier)
 	}
 	var all []Finding
 	for _, x := range p.Tier.Exceeded {
@@ -197,26 +193,24 @@ func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 	return append(all, quota)
 }
 
-// cheapest is the plan held to the least expensive hub whose rates and quota it keeps for sure, and whose quota is
-// enough also if queries find all.
-func cheapest(p plan.Plan) (best plan.Plan, ok bool) {
-	price := 0.0
-	for _, t := range tier.All() {
-		for units := 1; ; units++ {
-			l, err := tier.For(t, units)
-			if err != nil || (ok && l.USDPerMonth >= price) {
-				break
-			}
-			if p.Hold(plan.Options{Tier: string(t), Units: units}) != nil {
-				break
-			}
-			if use, _ := p.Quota(); len(p.Tier.Exceeded) == 0 && use == plan.QuotaFits {
-				best, price, ok = p, l.USDPerMonth, true
-				break
-			}
-		}
+// purchase is what to do about a tier that does not take a plan, and which of its limits a day of it exceeds for sure; "" for none.
+func purchase(p *plan.Plan) (remedy, lasting string) {
+	remedy = "lower the rates, or spread them over more time: no tier takes them"
+	market, err := buy.BuiltIn()
+	if err != nil {
+		return remedy, ""
 	}
-	return best, ok
+	found, err := market.Find(&p.Need, buy.Options{Tier: p.Tier.Tier, Units: p.Tier.Units})
+	if err != nil {
+		return remedy, ""
+	}
+	if b := found.Best; b != nil {
+		remedy = fmt.Sprintf("take %s of %s, or lower the rates", human.Number(b.Units, "unit"), b.Tier)
+	}
+	if len(found.Held.Fails) > 0 {
+		lasting = found.Held.Fails[0]
+	}
+	return remedy, lasting
 }
 
 // Target is what can be asked of a target without loading it.

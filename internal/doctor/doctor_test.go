@@ -203,6 +203,14 @@ func TestTier(t *testing.T) {
 				"warning daily quota: this run uses 18,194 of the day's 800,000 messages; kept up all day as in stage hold it would be 4,032,000: the hub cuts " +
 				"the whole fleet off after about 4h45m, until midnight UTC; take 1 unit of S2, or lower the rates",
 		},
+		"a run that a burst covers, and a day that none does": {
+			"fleet: {groups: [{name: a, count: 510, reported: {connectivity: {type: wifi}, every: 10s}}]}\n" +
+				"stages: [{name: ramp, duration: 1m, devices: 510}, {name: hold, duration: 1m}]\n",
+			plan.Options{Tier: "S1", Units: 20},
+			"warning tier: a run keeps within the limits of S1, 20 units; a day of it does not: twin updates: 51/s all day as in stage hold; the hub allows, " +
+				"whatever its units, 50/s; take 1 unit of S3, or lower the rates\n" +
+				"ok daily quota: this run uses 5,603 of the day's 8,000,000 messages; kept up all day as in stage hold it would be 4,406,400 (56 %)",
+		},
 		"more units": {
 			text(4000, "10s", ""),
 			plan.Options{Tier: "S1", Units: 1},

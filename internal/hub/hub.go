@@ -281,6 +281,17 @@ func (h *Hub) clientCAs() *x509.CertPool {
 // Arm begins to hold the limits of the tier.
 func (h *Hub) Arm() { h.limiter.Arm() }
 
+// Sustain, Resume and Skip are those of throttle.Limiter, for trials.
+func (h *Hub) Sustain(atOnce map[tier.Class]float64, share float64) { h.limiter.Sustain(atOnce, share) }
+
+// Resume takes a Sustain back.
+func (h *Hub) Resume() { h.limiter.Resume() }
+
+// Skip lets a time pass in an instant.
+func (h *Hub) Skip(d time.Duration, rates map[tier.Class]float64, messages float64) {
+	h.limiter.Skip(d, rates, messages)
+}
+
 // Faults is the switch that makes the hub misbehave on purpose.
 func (h *Hub) Faults() *faults.Switch { return h.front.Faults() }
 
@@ -313,6 +324,7 @@ type Stats struct {
 	Throttles []throttle.Stat       // nil without a tier
 	QuotaUsed int64                 // messages counted today
 	Quota     int64                 // messages that the tier allows a day; 0 without a tier
+	Refused   uint64                // operations that came after the day's messages were used up
 }
 
 // Stats tells the numbers as they are now.
@@ -321,5 +333,6 @@ func (h *Hub) Stats() Stats {
 	return Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
+		Refused: h.limiter.Refused(),
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
-	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
@@ -35,7 +34,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		t.Note = "devices reach the hub in memory: no socket and no kernel is in their figures"
 	}
 	h, err := hub.Open(ctx, hub.Options{
-		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: bucket.Shape{Burst: s.Burst}, ClientCAs: authorities, NoPort: memory,
+		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: shape(s), ClientCAs: authorities, NoPort: memory,
 	})
 	if err != nil {
 		return err
@@ -46,6 +45,9 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	}
 	t.host = "localhost"
 	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close
+	if s.Trial != nil {
+		t.onTrial(h, s.Trial)
+	}
 	addr, dial := h.Addr(), link.Dialer(nil)
 	if memory {
 		addr, dial = t.host, h.Dial

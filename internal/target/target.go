@@ -67,6 +67,7 @@ type Target struct {
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
 	arm       func()
+	stage     func(name string) (leave func()) // nil unless it is a trial
 	close     func() error
 }
 

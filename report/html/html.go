@@ -19,6 +19,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/purchase"
 	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
@@ -39,10 +40,29 @@ type page struct {
 	Times    []timesRow
 	Findings []findings.Finding
 	Events   []report.Event
+	Buy      *purchaseView // nil when the record does not tell
 	Scenario string
 	Data     template.JS // JSON, escaped for a script element
 	Style    template.CSS
 	Script   template.JS
+}
+
+// purchaseView is what to buy.
+type purchaseView struct {
+	Headline, Caption, Source string
+	Columns                   []string
+	Rows                      [][]string
+	Lines                     []purchase.Line
+	Changes                   []string
+}
+
+func viewOf(p *report.Purchase) *purchaseView {
+	if p == nil {
+		return nil
+	}
+	return &purchaseView{
+		purchase.Headline(p), purchase.Caption(p), purchase.Source(p), purchase.Columns(), purchase.Rows(p), purchase.Lines(p), purchase.Changes(p),
+	}
 }
 
 type opRow struct {
@@ -82,6 +102,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 	p := &page{
 		Run: h.Run, Whole: h.Whole, Findings: findings.Of(h.Run), Tables: account.Tables(h.Run), Errors: reasons.Parts(h.Run),
 		Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario),
+		Buy: viewOf(h.Run.Purchase),
 	}
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	data, err := json.Marshal(charts.New(h.Merged(maxPoints), withWait(h)))

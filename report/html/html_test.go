@@ -20,7 +20,7 @@ func TestPage(t *testing.T) {
 	page := b.String()
 	for _, want := range []string{
 		"a run &lt;to&gt; show | reports", "twin_report: p(99) &lt; 250ms", "2,500 connections were lost",
-		"&lt;b&gt;to know", "name: example # &lt;script&gt;",
+		"&lt;b&gt;to know", "What to buy", "S2, 1 unit: 250 USD a month", "something | to &lt;know&gt;", "name: example # &lt;script&gt;",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)

@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/account"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/purchase"
 	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
@@ -65,6 +66,13 @@ func Write(w io.Writer, r *report.Run) error {
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "\n⚠️ %s\n", cell(n))
+	}
+	if r.Purchase != nil {
+		fmt.Fprintf(b, "\n<details><summary>What to buy: %s</summary>\n\n", cell(purchase.Headline(r.Purchase)))
+		if err := purchase.Markdown(b, r.Purchase); err != nil {
+			return err
+		}
+		b.WriteString("\n</details>\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

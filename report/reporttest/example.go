@@ -31,7 +31,8 @@ func Example(n int) *report.History {
 			Measured: time.Duration(n) * time.Second, Cores: 2, CPUMean: 0.4, CPUPeak: 0.7, Late: 2 * ms, Lag: 3 * ms, GCPeak: 0.02, GCPause: ms,
 			MemoryPeak: 290e6, MemoryLimit: 8e9, Descriptors: 6026, MaxDescriptors: 20_000, Ports: 3000, MaxPorts: 28_232,
 		},
-		Notes: []string{"something <b>to know</b>"},
+		Notes:    []string{"something <b>to know</b>"},
+		Purchase: Purchase(),
 		Waves: []report.Wave{
 			{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 300, Took: 5 * time.Second},
 			{
@@ -105,6 +106,31 @@ func Example(n int) *report.History {
 	return h
 }
 
+// Purchase is what to buy, with everything that it may tell.
+func Purchase() *report.Purchase {
+	offer := func(tier string, units int, price float64) *report.Offer {
+		return &report.Offer{Tier: tier, Units: units, PerMonth: price, Carries: true}
+	}
+	cut := report.Offer{
+		Tier: "S1", Units: 9, PerMonth: 225, CutOff: 77142, CutOffFirst: 77142,
+		Fails: []string{"messages: a day counts 4,032,000, 9 units allow 3,600,000; the fleet is cut off after about 21h25m"},
+	}
+	return &report.Purchase{
+		Devices: 1400, Steady: "as in stage hold", Best: offer("S2", 1, 250), BestLeast: offer("S1", 1, 25), Against: *offer("S2", 1, 250), Next: &cut,
+		Classes: []report.PurchaseRow{
+			{Class: "twin updates", MeanLeast: 46.67, Mean: 46.67, Peak: 70, PeakStage: "ramp", NeededLeast: 46.67, Needed: 46.67, Allowed: 50, Headroom: 0.066, Binds: true},
+			{Class: "queries", MeanLeast: 0.1, Mean: 0.3, NeededLeast: 0.1, Needed: 0.3, Allowed: 0.33, Headroom: 0.09},
+			{Class: "messages a day", Day: true, MeanLeast: 4_032_000, Mean: 4_032_000, NeededLeast: 4_033_400, Needed: 4_033_400, Allowed: 6_000_000, Headroom: 0.32},
+		},
+		Tiers: []report.Offer{*offer("S2", 1, 250), *offer("S1", 11, 275), *offer("S3", 1, 2500), cut, {
+			Tier: "F1", Units: 1, Trial: true, Fails: []string{"messages: a day counts 4,032,000 of 512 bytes, one unit allows 8,000; the fleet is cut off after about 1 min"},
+		}},
+		Changes: []report.Change{{Key: "fleet.groups.robots.reported.every", Text: "reports every 45s instead of 30s", Offer: *offer("S1", 7, 175), Saves: 75}},
+		SetUp:   []string{"making the identities: 1,400 operations at 1.7/s, about 14m00s"}, Notes: []string{"something | to <know>"},
+		Prices: report.PurchasePrices{Currency: "USD", Region: "US", Date: "2026-11", Source: "a list", Limits: "the documentation, 2023-02"},
+	}
+}
+
 // Well is a run of n seconds in which everything was done, with no more than most have.
 func Well(n int) *report.Run {
 	run := Example(n).Run
@@ -134,6 +160,6 @@ func Well(n int) *report.Run {
 	rec.DeviceGauge("vehicles", "connected").Add(300)
 	run.Totals, run.Ran, run.Outcome, run.Reason = rec.Snapshot(), &run.Devices, report.Passed, ""
 	run.Stages[0].Totals, run.Stages[1].Totals = half, run.Totals.Sub(half)
-	run.Steps, run.Notes, run.Waves, run.Jobs, run.ServiceErrors, run.Freshness = nil, nil, nil, nil, nil, nil
+	run.Steps, run.Notes, run.Waves, run.Jobs, run.ServiceErrors, run.Freshness, run.Purchase = nil, nil, nil, nil, nil, nil, nil
 	return run
 }

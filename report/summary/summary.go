@@ -41,6 +41,7 @@ type Summary struct {
 	Outages       []Outage             `json:"outages"`               // in their order
 	Notes         []string             `json:"notes"`                 // what a reader must know to trust the figures
 	Generator     *Generator           `json:"generator,omitempty"`   // absent when the fleet never ran
+	Purchase      *report.Purchase     `json:"purchase,omitempty"`    // what must be bought for the scenario, by arithmetic
 	Service
 }
 
@@ -115,7 +116,7 @@ func Of(r *report.Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []Outage{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Service: summarizeService(r),
+		Outages: []Outage{}, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Purchase: r.Purchase, Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {

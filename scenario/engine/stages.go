@@ -100,6 +100,7 @@ func describe(t *scenario.Stage) string {
 func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer c.target.Stage(t.Name)()
 	defer c.fault(number, t)()
 	if t.Storm != nil {
 		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)

@@ -29,7 +29,10 @@ type Metering struct {
 func (p *Plan) meter(l tier.Limits) Metering {
 	m := Metering{MeterBytes: l.MeterBytes, Quota: float64(l.MessagesPerDay)}
 	use := func(most bool) (run, daily, cut float64) {
-		stages := make([]float64, len(p.spans))
+		stages, seconds := make([]float64, len(p.spans)), make([]float64, len(p.spans))
+		for i := range p.spans {
+			seconds[i] = p.spans[i].Duration.Seconds()
+		}
 		for _, d := range p.demands {
 			stages[max(0, d.Stage)] += messages(&d, l, most)
 		}
@@ -40,7 +43,7 @@ func (p *Plan) meter(l tier.Limits) Metering {
 			daily += messages(&d, l, most)
 		}
 		if m.Quota > 0 {
-			cut = cutOff(p.spans, stages, daily, m.Quota)
+			cut = cutOff(seconds, stages, daily, m.Quota)
 		}
 		return run, daily, cut
 	}
@@ -62,7 +65,7 @@ func messages(d *demand.Demand, l tier.Limits, most bool) float64 {
 
 // cutOff is when the quota of a day is used up for the first time, in seconds from the start: by the stages, each
 // evenly over its time, and by days after them; 0 for never.
-func cutOff(spans []span.Span, stages []float64, daily, quota float64) float64 {
+func cutOff(seconds, stages []float64, daily, quota float64) float64 {
 	at, used := 0.0, 0.0
 	spend := func(n, seconds float64) (cut bool) {
 		rate := n / max(seconds, 1e-9)
@@ -82,8 +85,8 @@ func cutOff(spans []span.Span, stages []float64, daily, quota float64) float64 {
 			}
 		}
 	}
-	for i := range spans {
-		if spend(stages[i], spans[i].Duration.Seconds()) {
+	for i := range stages {
+		if spend(stages[i], seconds[i]) {
 			return max(at, 1)
 		}
 	}

@@ -25,6 +25,7 @@ type Plan struct {
 	Scenario string  `json:"scenario"`         // its name
 	Seed     uint64  `json:"seed"`             // from which all chance follows
 	Target   string  `json:"target"`           // what kind of target; without credentials
+	Hub      bool    `json:"hub"`              // it is an IoT Hub, or stands for one: with twins, and limits by tier
 	Devices  int     `json:"devices"`          // of all groups
 	Peak     int     `json:"peak_devices"`     // active at once, at most
 	Seconds  float64 `json:"duration_seconds"` // of all stages
@@ -37,6 +38,7 @@ type Plan struct {
 	Machine    Machine    `json:"machine"`          // what the run needs where it runs
 	Metering   Metering   `json:"metering"`         // messages, as a hub bills them
 	Tier       *TierCheck `json:"tier,omitempty"`   // nil without a tier
+	Need       Need       `json:"need"`             // what must be bought
 	Notes      []string   `json:"notes,omitempty"`  // what a reader must know, one line each
 
 	spans   []span.Span
@@ -99,6 +101,8 @@ type Options struct {
 	// Tier and Units are what to hold the scenario to; those of its target when empty.
 	Tier  string
 	Units int // 1 when 0
+	// Quick plans by means alone: it follows no device and estimates no machine. Totals that chance decides differ a little.
+	Quick bool
 }
 
 // ErrTier is returned for a tier or a number of units that cannot be bought.
@@ -106,12 +110,15 @@ var ErrTier = tier.ErrTier
 
 // Make plans a scenario. It returns ErrTier for a tier that there is not, and the Plan without one.
 func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
-	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Devices: sc.Devices(), spans: span.Of(sc), burst: sc.Target.Burst}
+	p := &Plan{Scenario: sc.Name, Seed: sc.Seed, Target: sc.Target.Can().Name, Hub: sc.Target.Can().Twins, Devices: sc.Devices(), spans: span.Of(sc), burst: sc.Target.Burst}
 	for i := range sc.Fleet.Groups {
 		p.Groups = append(p.Groups, Group{sc.Fleet.Groups[i].Name, sc.Fleet.Groups[i].Count})
 	}
 	p.demands = add(nil, -1, service.SetUp(sc))
-	followed := walk.Of(sc, p.spans)
+	var followed *walk.Walk
+	if !o.Quick {
+		followed = walk.Of(sc, p.spans)
+	}
 	for i := range p.spans {
 		s := &p.spans[i]
 		p.Peak = max(p.Peak, s.Peak())
@@ -124,10 +131,13 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 	}
 	p.steady(sc)
 	p.Operations = p.loads()
-	p.Machine = p.machine(sc)
+	if !o.Quick {
+		p.Machine = p.machine(sc)
+	}
+	p.Need = p.need(sc)
 	p.Notes = slices.Concat(sc.Scaled, sc.Fitted, words.Notes(sc, p.spans))
 	if o.Tier == "" {
-		o = Options{sc.Target.Tier, sc.Target.Units}
+		o.Tier, o.Units = sc.Target.Tier, sc.Target.Units
 	}
 	return p, p.Hold(o)
 }

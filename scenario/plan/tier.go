@@ -56,13 +56,13 @@ type class struct {
 
 func classesOf(l tier.Limits) []class {
 	return []class{
-		{"connections", l.Connects, false, []metrics.Operation{metrics.OpConnect}},
-		{"telemetry", l.Telemetry, false, []metrics.Operation{metrics.OpTelemetry}},
-		{"twin reads", l.TwinReads, true, []metrics.Operation{metrics.OpTwinGet, metrics.OpTwinRead}},
-		{"twin updates", l.TwinWrites, true, []metrics.Operation{metrics.OpTwinReport, metrics.OpTag, metrics.OpDesiredPatch}},
-		{"queries", l.Queries, false, []metrics.Operation{metrics.OpQuery}},
-		{"direct methods", l.Methods, true, []metrics.Operation{metrics.OpMethod}},
-		{"jobs", l.Jobs, true, []metrics.Operation{metrics.OpJob}},
+		{ClassConnections, l.Connects, false, []metrics.Operation{metrics.OpConnect}},
+		{ClassTelemetry, l.Telemetry, false, []metrics.Operation{metrics.OpTelemetry}},
+		{ClassReads, l.TwinReads, true, []metrics.Operation{metrics.OpTwinGet, metrics.OpTwinRead}},
+		{ClassUpdates, l.TwinWrites, true, []metrics.Operation{metrics.OpTwinReport, metrics.OpTag, metrics.OpDesiredPatch}},
+		{ClassQueries, l.Queries, false, []metrics.Operation{metrics.OpQuery}},
+		{ClassMethods, l.Methods, true, []metrics.Operation{metrics.OpMethod}},
+		{ClassJobs, l.Jobs, true, []metrics.Operation{metrics.OpJob}},
 	}
 }
 

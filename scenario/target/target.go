@@ -73,6 +73,24 @@ type Target struct {
 	Topic     string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
 	Username  string              // likewise
 	Password  string              // likewise; a secret
+	Trial     *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
+}
+
+// Trial is how the embedded hub stands for a day of a tier in a run of minutes: see the command plan --verify. Classes are named as on
+// /metrics, twin_update.
+type Trial struct {
+	From   string             // the stage with which limits begin to hold; the first when empty
+	Skips  map[string]Skip    // by the stage at whose end a time is left out
+	Steady string             // the stage that stands for the day: what may come at once is used up when it begins; none when empty
+	AtOnce map[string]float64 // operations of a class that may come at once in it all the same; 1 of those that are not named
+	Share  float64            // of the day's messages that are left when it begins, what may be sent in it
+}
+
+// Skip is a time that is left out of a Trial.
+type Skip struct {
+	For      time.Duration      // that long
+	Rates    map[string]float64 // operations of a class a second that would have come in it
+	Messages float64            // that would have been counted in it
 }
 
 // Can is what the target can do.

@@ -14,7 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
-// What inspect says that a run takes of this machine's memory it takes, more or less: how far the heap has come when
+// What plan says that a run takes of this machine's memory it takes, more or less: how far the heap has come when
 // a short run ends is partly chance. docs/capacity.md has the figures of long ones.
 func TestMemoryIsAsPlanned(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
@@ -34,12 +34,12 @@ func TestMemoryIsAsPlanned(t *testing.T) {
 					Memory float64 `json:"memory_bytes"`
 				} `json:"machine"`
 			}
-			out, err := exec.CommandContext(t.Context(), binary, "inspect", file, "--json").Output()
+			out, err := exec.CommandContext(t.Context(), binary, "plan", file, "--json").Output()
 			if err == nil {
 				err = json.Unmarshal(out, &planned)
 			}
 			if err != nil {
-				t.Fatalf("inspect: %v\n%s", err, out)
+				t.Fatalf("plan: %v\n%s", err, out)
 			}
 			p := rig.Start(t, dir, nil, binary, "run", file, "--metrics-addr", "", "--no-ui", "--out", name)
 			if code := p.Wait(t, 2*time.Minute); code != 0 {

@@ -36,6 +36,7 @@ func figures(s hub.Stats) []metrics.Figure {
 		metrics.One("twinfleet_hub_telemetry_messages_total", "Telemetry messages that the embedded hub received.", float64(s.Telemetry)),
 		metrics.One("twinfleet_hub_quota_used_messages", "Messages that the embedded hub counted against its tier's quota today.", float64(s.QuotaUsed)),
 		metrics.One("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", float64(s.Quota)),
+		metrics.One("twinfleet_hub_quota_refused_total", "Operations that the embedded hub refused because the day's messages were used up.", float64(s.Refused)),
 		served,
 		throttles("rate", "Operations per second that the embedded hub's tier allows.", func(x throttle.Stat) float64 { return x.Rate }),
 		throttles("tokens", "What is left of the burst; below zero when operations wait.", func(x throttle.Stat) float64 { return x.Tokens }),

@@ -65,6 +65,9 @@ type Limiter struct {
 	messages int64     // counted today
 	day      time.Time // midnight UTC at which today began
 	armed    bool
+	trial    bool   // the day does not turn: see Sustain
+	kept     *kept  // nil unless it is sustained
+	refused  uint64 // operations that came after the day's messages were used up
 }
 
 // New makes a Limiter for a tier. It lets everything pass until Arm is called.
@@ -140,6 +143,7 @@ func (t *Limiter) begin(now time.Time, class tier.Class, n float64, take take) (
 	}
 	t.turnDay(now)
 	if needsQuota(class) && t.messages >= t.limits.MessagesPerDay {
+		t.refused++
 		return 0, iothub.ErrQuotaExceeded
 	}
 	s := t.classOf(class)
@@ -201,7 +205,7 @@ func (t *Limiter) Meter(bytes int) (usedUp bool) {
 
 // turnDay begins a new count at midnight UTC (iot-hub-devguide-quotas-throttling). The caller holds the lock.
 func (t *Limiter) turnDay(now time.Time) {
-	if today := midnight(now); today.After(t.day) {
+	if today := midnight(now); today.After(t.day) && !t.trial {
 		t.day, t.messages = today, 0
 	}
 }
@@ -236,4 +240,14 @@ func (t *Limiter) Quota() (used, allowed int64) {
 	defer t.mu.Unlock()
 	t.turnDay(time.Now())
 	return t.messages, t.limits.MessagesPerDay
+}
+
+// Refused is how many operations came after a day's messages were used up; 0 without a tier.
+func (t *Limiter) Refused() uint64 {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.refused
 }

@@ -26,6 +26,7 @@ type Demand struct {
 	Total     float64           // operations in the stage
 	Peak      float64           // operations in the busiest second; 0 when not on a schedule
 	PeakFor   time.Duration     // how long the busiest second goes on
+	Rises     bool              // it changes evenly over the stage: the busiest second is one end of it, no burst
 	Requests  float64           // that the target counts for one operation, at most: a query's pages; 1 when 0
 	Bytes     int               // of one operation as the target meters it; below 0 is free
 	Copies    int               // how often one is metered; once when 0
@@ -61,14 +62,17 @@ func Rated(r *scenario.Range, s *Part) Demand {
 	curve := schedule.Curve{{Duration: s.Duration, From: r.From, To: r.To}}
 	d := Demand{Total: float64(curve.Events(s.Duration)), Peak: max(r.From, r.To), PeakFor: s.Duration}
 	if r.From != r.To {
-		d.PeakFor = span.Second
+		d.PeakFor, d.Rises = span.Second, true
 	}
 	return d
 }
 
 // Drawn counts operations whose times are drawn by chance.
 func Drawn(d Demand, s *Part, times iter.Seq[time.Duration]) Demand {
-	if s.Arrivals == "poisson" && d.Peak > 0 && !s.Endless {
+	if s.Arrivals != "poisson" || d.Peak == 0 || s.Endless {
+		return d
+	}
+	if d.About = s.Walk == nil; !d.About { // by means, it is as many as without chance
 		d.Total = 0
 		for range times {
 			d.Total++

@@ -78,7 +78,7 @@ func arriving(s *demand.Part, n float64) demand.Demand {
 		d.Peak = s.Steepest * n / float64(s.To-s.From)
 	}
 	if !s.Steady {
-		d.PeakFor = span.Second
+		d.PeakFor, d.Rises = span.Second, true
 	}
 	return d
 }
@@ -89,7 +89,7 @@ func churning(g *scenario.Group, s *demand.Part, who span.Crowd) demand.Demand {
 		return demand.Demand{}
 	}
 	cycle := (g.Online.Mean() + g.Offline.Mean()).Seconds()
-	return demand.Demand{Total: who.Mean / cycle * s.Duration.Seconds(), Peak: who.Peak() / cycle, PeakFor: s.PeakFor(who)}
+	return demand.Demand{Total: who.Mean / cycle * s.Duration.Seconds(), Peak: who.Peak() / cycle, PeakFor: s.PeakFor(who), Rises: who.From != who.To}
 }
 
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
@@ -147,8 +147,9 @@ func periodic(sc *scenario.Scenario, i int, s *demand.Part, every time.Duration,
 	if s.Walk != nil {
 		d.Total = counted(s.Walk.At(s.Number, i))
 	}
-	d.Peak, d.PeakFor = who.Peak()*there/every.Seconds(), s.PeakFor(who)
+	d.Peak, d.PeakFor, d.Rises = who.Peak()*there/every.Seconds(), s.PeakFor(who), who.From != who.To
 	if sync {
+		d.Rises = false
 		d.Peak, d.PeakFor = span.Busiest(who.Peak()*there*max(1, span.Second.Seconds()/every.Seconds()), span.Second)
 	}
 	return d

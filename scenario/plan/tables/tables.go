@@ -22,10 +22,11 @@ func Write(w io.Writer, x *plan.Plan) error {
 	fmt.Fprintf(b, "%s · %s · %s · seed %d\n\n", p.Scenario, human.Number(p.Devices, "device"), p.Target, p.Seed)
 	p.writeStages(b)
 	p.writeOperations(b)
+	p.writeClasses(b)
 	p.writeMachine(b)
 	p.writeTier(b)
 	for _, n := range p.Notes {
-		fmt.Fprintf(b, "! %s\n", n)
+		human.Wrap(b, "! ", "  ", n)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -89,7 +90,56 @@ func (p writer) writeOperations(b *strings.Builder) {
 		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
 	}
 	if estimates {
-		b.WriteString("about: it depends on how fast and how well the target answers; other totals are exact if it answers at once\n")
+		human.Wrap(b, "", "", "about: it depends on how fast and how well the target answers; other totals are exact if it answers at once")
+	}
+	b.WriteString("\n")
+}
+
+// mostStages is how many stages have a row each in the table of classes.
+const mostStages = 20
+
+// writeClasses writes what each stage asks of each class that a hub limits: in the mean, and in the busiest second where that is more.
+func (p writer) writeClasses(b *strings.Builder) {
+	n := &p.Need
+	if len(n.Classes) == 0 || p.Metering.MeterBytes == 0 || !p.Hub {
+		return
+	}
+	header := []string{"asks of the hub"}
+	for _, c := range n.Classes {
+		header = append(header, strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct "))
+	}
+	rows, peaks := [][]string{append(header, "messages")}, false
+	for i, s := range n.Stages[:min(len(n.Stages), mostStages)] {
+		row := []string{s.Name}
+		for _, c := range n.Classes {
+			cell := "0"
+			for _, a := range c.Stages {
+				if a.Stage != i {
+					continue
+				}
+				cell = words.Rate(a.Mean)
+				if peak := words.Rate(a.Peak); a.Peak > a.Mean && peak != cell {
+					cell, peaks = cell+" ↑"+peak, true
+				}
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, append(row, words.Count(s.Messages)))
+	}
+	if n.Steady != "" {
+		row := []string{"all day"}
+		for _, c := range n.Classes {
+			row = append(row, words.Rate(c.Steady))
+		}
+		rows = append(rows, append(row, words.Count(p.Need.Messages(p.Metering.MeterBytes, true))))
+	}
+	table(b, rows)
+	trimTable(b)
+	if more := len(n.Stages) - mostStages; more > 0 {
+		fmt.Fprintf(b, "%s more: --json has them\n", human.Number(more, "stage"))
+	}
+	if peaks {
+		b.WriteString("↑ in the busiest second\n")
 	}
 	b.WriteString("\n")
 }
@@ -115,7 +165,8 @@ func (p writer) writeMachine(b *strings.Builder) {
 	if p.Steady != nil {
 		text += fmt.Sprintf("; %s in a day that goes on %s", words.Between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
 	}
-	b.WriteString(text + "\n\n")
+	human.Wrap(b, "", "", text)
+	b.WriteString("\n")
 }
 
 func (p writer) writeTier(b *strings.Builder) {
@@ -130,16 +181,16 @@ func (p writer) writeTier(b *strings.Builder) {
 	rows = append(rows, []string{"messages a day", words.Count(p.Metering.Quota), "", "", ""})
 	table(b, rows)
 	for _, x := range c.Exceeded {
-		fmt.Fprintf(b, "✗ %s\n", x)
+		human.Wrap(b, "✗ ", "  ", x)
 	}
 	for _, x := range c.Possible {
-		fmt.Fprintf(b, "! %s\n", x)
+		human.Wrap(b, "! ", "  ", x)
 	}
 	if len(c.Exceeded) == 0 && len(c.Possible) == 0 {
-		fmt.Fprintf(b, "✓ within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass\n", human.Duration(c.Burst))
+		human.Wrap(b, "✓ ", "  ", fmt.Sprintf("within the rates of the tier; bursts of up to %s of a limit's rate are assumed to pass", human.Duration(c.Burst)))
 	}
 	use, text := p.Quota()
-	fmt.Fprintf(b, "%s messages: %s\n", mark(use), text)
+	human.Wrap(b, mark(use)+" ", "  ", "messages: "+text)
 	if c.SetUp >= 1 {
 		fmt.Fprintf(b, "  making the identities takes %s at the registry's rate\n", words.Short(c.SetUp))
 	}

@@ -93,6 +93,19 @@ func (b *Bucket) Take(now time.Time, n float64) time.Duration {
 // Return gives back n tokens of an operation that did not take place after all.
 func (b *Bucket) Return(n float64) { b.tokens = min(b.burst, b.tokens+n) }
 
+// Sleep puts the bucket so much later, with what it has: no time passed for it.
+func (b *Bucket) Sleep(d time.Duration) { b.at = b.at.Add(d) }
+
+// Skip lets a time pass in an instant in which tokens are taken at a rate. It returns how many were missing.
+func (b *Bucket) Skip(now time.Time, d time.Duration, rate float64) (missing float64) {
+	b.refill(now)
+	b.tokens = min(b.burst, b.tokens+(b.rate-rate)*d.Seconds())
+	if b.tokens < 0 && rate > b.rate {
+		missing, b.tokens = -b.tokens, 0
+	}
+	return missing
+}
+
 // Tokens is what is left of the burst at a time; below 0 when operations wait.
 func (b *Bucket) Tokens(now time.Time) float64 {
 	b.refill(now)
