@@ -75,7 +75,7 @@ func TestCapacityOfServers(t *testing.T) {
 			t.Run(fmt.Sprintf("%d servers of %s, p99 below %s, seed %d", x.c, x.time, x.bound, seed), func(t *testing.T) {
 				t.Parallel()
 				want := most(x.mu, x.c, x.t)
-				out := seek(t, fmt.Sprintf(served, seed+1, x.c, x.time, x.bound), trial.ReportRate, search.Options{From: 7, To: 10_000, Least: 1}, trial.Options{})
+				out := seek(t, fmt.Sprintf(served, seed+1, x.c, x.time, x.bound), trial.ReportRate, search.Options{From: 7 + 2*float64(seed), To: 10_000, Least: 1}, trial.Options{})
 				t.Logf("found %.4g; theory %.4g: %+.1f %%", out.Held, want, 100*(out.Held/want-1))
 				if out.End != search.Found || math.Abs(out.Held/want-1) > 0.10 {
 					t.Errorf("found %g; queueing theory says %g", out.Held, want)
