@@ -46,7 +46,7 @@ load is judged once the figures have come to rest, and of a target that lets a b
 A search that was stopped goes on where it was when the same command is given again.
 
 Exit codes: 0 the limit was found, or all loads up to --to hold; 1 the target cannot be loaded; 2 the scenario or the usage is
-wrong; 97 nothing can be said: the target does not behave alike, or --for was too short; 98 the generator was the bottleneck; 99 no
+wrong; 97 no limit can be said: the target does not behave alike, the day's messages are used up, or --for was too short; 98 the generator was the bottleneck; 99 no
 load holds; 130 interrupted.`,
 		Example: "  twinfleet capacity connectivity --vary devices\n  twinfleet capacity my.yaml --vary report_rate --from 20/s --for 30m",
 		Args:    cobra.ExactArgs(1),

@@ -66,7 +66,7 @@ func (s *searching) try(ctx context.Context, a search.Asked) (search.Result, err
 		return search.Result{}, err
 	}
 	s.records = append(s.records, r)
-	if r.Verdict == search.Undelivered {
+	if r.Verdict == search.Undelivered || r.Verdict == search.Spent {
 		s.why = r.Why
 	}
 	s.longest = max(s.longest, time.Duration(r.Seconds*float64(time.Second)))

@@ -74,6 +74,16 @@ service:
 thresholds: {%s: ["p(95) < 500ms", "error_rate < 0.1%%"]}
 `
 
+// A day's messages that are used up within a trial are no limit of a rate: the search says so, and ends.
+func TestQuotaIsNoRate(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(fmt.Sprintf(limited, 1, "telemetry"), "tier: S1", "tier: F1", 1)
+	out := seek(t, text, trial.TelemetryRate, search.Options{From: 5, To: 1000, Least: 1}, trial.Options{})
+	if last := out.Records[len(out.Records)-1]; out.End != search.Exhausted || out.Missed != 0 || last.Limit != trial.ByQuota || last.Verdict != search.Spent {
+		t.Errorf("%+v, %s by %s", out.Answer, last.Verdict, last.Limit)
+	}
+}
+
 // The documented limits of one unit of S1 are found, with its burst on.
 func TestLimitsOfS1(t *testing.T) {
 	for _, x := range []struct {

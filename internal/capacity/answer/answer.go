@@ -45,7 +45,7 @@ type Answer struct {
 	Own   float64     `json:"own"`             // the load that the scenario makes as it stands; 0 for none
 	Day   *Day        `json:"day,omitempty"`   // what the day's messages allow; nil without a known quota
 
-	Curve      []Point        `json:"curve"`                // by load; trials that the generator did not deliver are left out
+	Curve      []Point        `json:"curve"`                // by load; trials that say nothing of the target are left out
 	Knee       float64        `json:"knee,omitempty"`       // the load with the most throughput for its latency; 0 when it is not known
 	Prediction *Prediction    `json:"prediction,omitempty"` // nil when no curve fits; NoFit says why
 	NoFit      string         `json:"no_fit,omitempty"`
@@ -132,7 +132,7 @@ func (a *Answer) Complete() {
 func curve(trials []trial.Record) []Point {
 	by := make(map[float64][]*trial.Record)
 	for i := range trials {
-		if r := &trials[i]; r.Verdict != search.Undelivered {
+		if r := &trials[i]; r.Verdict == search.Held || r.Verdict == search.Missed {
 			by[r.Load] = append(by[r.Load], r)
 		}
 	}

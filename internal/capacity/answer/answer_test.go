@@ -57,6 +57,9 @@ func example(end search.End) *answer.Answer {
 		a.Trials = a.Trials[:2]
 		a.Answer = search.Answer{End: end, Held: 40, Over: 80}
 		a.Why, a.Day = "stage hold was not delivered as asked: 812 of 2400 twin_report operations started late, by up to 1.2 s: this process used all of its processors", nil
+	case search.Exhausted:
+		a.Trials = a.Trials[:2]
+		a.Answer = search.Answer{End: end, Held: 40, Over: 80}
 	case search.AtLeast:
 		a.Trials = a.Trials[:2]
 		a.Answer, a.Day = search.Answer{End: end, Held: 40, Confirmed: true}, nil
@@ -80,7 +83,7 @@ func example(end search.End) *answer.Answer {
 
 // Every end of a search is told in a way that a person can act on.
 func TestForms(t *testing.T) {
-	for _, end := range []search.End{search.Found, search.AtLeast, search.Below, search.Generator, search.Unstable, search.Stopped, answer.Changed, answer.Unreachable} {
+	for _, end := range []search.End{search.Found, search.AtLeast, search.Below, search.Generator, search.Exhausted, search.Unstable, search.Stopped, answer.Changed, answer.Unreachable} {
 		a := example(end)
 		for ext, write := range map[string]func(io.Writer) error{
 			"txt": func(w io.Writer) error { return a.Text(w, color.Style{}) }, "md": a.Markdown,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -58,7 +59,7 @@ func (a *Answer) HTML(w io.Writer, live string) error {
 		p.Records = append(p.Records, row{
 			Number: r.Number, Load: a.Vary.Number(r.Load), Phase: string(r.Phase), Verdict: string(r.Verdict), Why: r.Why, Done: human.Rate(r.Done),
 			P50: duration(r.P50), P99: duration(r.P99), Took: roughly(r.Seconds), Dir: r.Dir, Settled: r.Settled,
-			Good: r.Verdict == "held", Bad: r.Verdict == "missed", Doubtful: r.Verdict == "undelivered",
+			Good: r.Verdict == search.Held, Bad: r.Verdict == search.Missed, Doubtful: r.Verdict == search.Undelivered || r.Verdict == search.Spent,
 		})
 	}
 	var b bytes.Buffer

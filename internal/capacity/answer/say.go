@@ -27,6 +27,11 @@ func (a *Answer) Headline() string {
 			return fmt.Sprintf("the generator did not deliver %s; of the target nothing can be said", a.text(a.Over))
 		}
 		return fmt.Sprintf("%s hold; the generator did not deliver %s", a.text(a.Held), a.Vary.Number(a.Over))
+	case search.Exhausted:
+		if a.Held == 0 {
+			return fmt.Sprintf("the day's messages were used up at %s; of the rate nothing can be said", a.text(a.Over))
+		}
+		return fmt.Sprintf("%s hold; at %s the day's messages were used up", a.text(a.Held), a.Vary.Number(a.Over))
 	case search.Unstable:
 		return "no answer: trials of one load contradict each other"
 	case Changed:
@@ -125,6 +130,8 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 		} else {
 			say("begin lower with --from, or run this on a larger machine, or the target on another one")
 		}
+	case search.Exhausted:
+		say("what binds is the day's messages, within minutes: what more of them would hold cannot be tried today; more units have more")
 	case search.Unstable:
 		say("%s held and was missed by turns: the target, or this machine, does not behave alike from trial to trial", a.contradicted())
 		say("make trials longer with --hold, or leave target and machine alone while it runs")

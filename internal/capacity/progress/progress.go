@@ -154,7 +154,7 @@ func (p *Printer) End(r trial.Record) {
 	p.clear()
 	p.trial, p.status = nil, ""
 	mark := p.style.Mark(r.Verdict == search.Held)
-	if r.Verdict == search.Undelivered {
+	if r.Verdict == search.Undelivered || r.Verdict == search.Spent {
 		mark = p.style.Unknown()
 	}
 	text := fmt.Sprintf("%s %2d  %-18s %-11s", mark, r.Number, p.vary.Text(r.Load), r.Verdict)

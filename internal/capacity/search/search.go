@@ -17,6 +17,7 @@ const (
 	Held        Verdict = "held"        // every threshold was met
 	Missed      Verdict = "missed"      // one was not
 	Undelivered Verdict = "undelivered" // the generator did not make the load: of the target nothing is said
+	Spent       Verdict = "spent"       // the target had no more to give for today: of the load nothing is said, and no other can be tried
 )
 
 // Phase is what a trial is for.
@@ -71,6 +72,7 @@ const (
 	AtLeast   End = "at_least"  // everything held, up to Options.To
 	Below     End = "below"     // even Options.Least was missed
 	Generator End = "generator" // the generator could not make the next load
+	Exhausted End = "quota"     // the target had no more to give for today
 	Unstable  End = "unstable"  // trials at the same load kept contradicting each other
 	Stopped   End = "stopped"   // ErrStop
 )
@@ -80,7 +82,7 @@ type Answer struct {
 	End        End     `json:"end"`
 	Held       float64 `json:"held"`                 // the highest load of which trials say that it is held
 	Missed     float64 `json:"missed,omitempty"`     // the lowest of which they say that it is not, above Held
-	Over       float64 `json:"over,omitempty"`       // the load that the generator could not make
+	Over       float64 `json:"over,omitempty"`       // the load that the generator could not make, or in which the day's messages were used up
 	Confidence float64 `json:"confidence,omitempty"` // that the limit lies from Held to Missed, 0 to 1; see Confidence
 	Confirmed  bool    `json:"confirmed"`            // Held was held once more at the end
 }
@@ -267,6 +269,8 @@ func (s *searcher) trial(ctx context.Context, x float64, why Phase) (close bool,
 			s.at(x).held++
 		case Missed:
 			s.at(x).missed++
+		case Spent:
+			return false, &errEnd{Exhausted, x}
 		default:
 			if undelivered++; undelivered == 2 || r.Final {
 				return false, &errEnd{Generator, x}

@@ -137,7 +137,9 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 			r.Why = "operations started late by the generator's own doing, which is most of what was missed: " + r.Why
 			return nil
 		}
-		r.Limit, r.Class = b.limit(r, run, hold)
+		if r.Limit, r.Class = b.limit(r, run, hold); r.Limit == ByQuota {
+			r.Verdict, r.Why = search.Spent, "the day's messages were used up in this trial: "+r.Why
+		}
 	case run.Outcome == report.Failed:
 		r.Verdict, r.Limit, r.Why = search.Missed, ByTarget, run.Reason
 	case rising != "":
@@ -254,7 +256,7 @@ func (b *Base) rising(w *watch) string {
 
 // limit finds what kept a load from being held.
 func (b *Base) limit(r *Record, run *report.Run, hold *metrics.Snapshot) (Limit, string) {
-	if quota(run.Totals) {
+	if b.quota(run.Totals) {
 		return ByQuota, "messages a day"
 	}
 	worst, shed := metrics.Operation(""), uint64(0)
@@ -273,9 +275,36 @@ func (b *Base) limit(r *Record, run *report.Run, hold *metrics.Snapshot) (Limit,
 	return ByTarget, ""
 }
 
-// quota reports whether the day's messages were used up.
-func quota(s *metrics.Snapshot) bool {
-	return s != nil && slices.ContainsFunc(s.Errors, func(e metrics.ErrorCount) bool { return e.Reason == iothub.ErrQuotaExceeded.Reason() })
+// quota reports whether the day's messages were used up: the service side was told so, or a target that began the day with this run took most of
+// what its tier allows, each twin read in as many messages as it has.
+func (b *Base) quota(s *metrics.Snapshot) bool {
+	if s == nil {
+		return false
+	}
+	if slices.ContainsFunc(s.Errors, func(e metrics.ErrorCount) bool { return e.Reason == iothub.ErrQuotaExceeded.Reason() }) {
+		return true
+	}
+	l, ok := b.Limits()
+	if !ok || !b.Fresh {
+		return false
+	}
+	const most, twinBytes = 0.8, 1100
+	used := 0.0
+	for i := range s.Series {
+		x := &s.Series[i]
+		each := 1.0
+		switch x.Operation {
+		case metrics.OpTelemetry, metrics.OpTwinReport, metrics.OpTag, metrics.OpDesiredPatch, metrics.OpQuery:
+		case metrics.OpMethod:
+			each = 2
+		case metrics.OpTwinGet, metrics.OpTwinRead:
+			each = float64(l.Messages(twinBytes))
+		default:
+			each = 0
+		}
+		used += each * float64(x.Count(metrics.OK))
+	}
+	return used >= most*float64(l.MessagesPerDay)
 }
 
 // shaped is the class of which more was due than its limit, although nothing was shed: a hub delays before it sheds. It is "" when the tier is
