@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -235,6 +236,29 @@ thresholds: `+x.thresholds+"\n"),
 			}
 			if run.Outcome != x.want || n != x.cannotSay {
 				t.Errorf("%s: %s (%s), %+v; want %s, and %d that cannot be told", x.name, run.Outcome, run.Reason, run.Thresholds, x.want, x.cannotSay)
+			}
+		}
+	})
+}
+
+// Leave ends the stage that it names, and no other; nothing was ended by hand then, and the run passes.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		eng := acting(t, long, func(eng *engine.Engine, stage string) {
+			eng.Leave("other")
+			if stage != "ramp" { // devices come in it
+				eng.Leave(stage)
+				eng.Leave(stage)
+			}
+		})
+		run := eng.Run(t.Context())
+		if run.Outcome != report.Passed || len(endedByHand(run)) > 0 || len(run.Stages) != 3 {
+			t.Fatalf("%s (%s): notes %q", run.Outcome, run.Reason, run.Notes)
+		}
+		for i, want := range []time.Duration{time.Hour, 0, 0} {
+			if d := run.Stages[i].To - run.Stages[i].From; d != want {
+				t.Errorf("stage %s lasted %s; want %s", run.Stages[i].Name, d, want)
 			}
 		}
 	})

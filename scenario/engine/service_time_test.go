@@ -51,3 +51,34 @@ stages:
 		}
 	})
 }
+
+// A model that the next stage has too goes on: what waits in its queue is not let go at the boundary.
+func TestServiceModelGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := decode(t, `
+name: served
+seed: 9
+fleet: {groups: [{name: robots, count: 20, reported: {connectivity: {type: wifi}}}]}
+stages:
+  - {name: ramp, duration: 1s, devices: 20}
+  - {name: one, duration: 3s, report_rate: 10/s, hub: {service: {servers: 1000, time: 1200ms, distribution: fixed}}}
+  - {name: two, duration: 3s, report_rate: 10/s, hub: {service: {servers: 1000, time: 1200ms, distribution: fixed}}}
+  - {name: other, duration: 3s, report_rate: 10/s, hub: {service: {servers: 1000, time: 600ms, distribution: fixed}}}
+`)
+		run := newEngine(s, newWatcher()).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		for i, quick := range []int{1: 0, 2: 12, 3: 6} { // those that the end of a model lets go
+			if i == 0 {
+				continue
+			}
+			x := run.Stages[i].Totals.Select(metrics.OpTwinReport, "")
+			latency := x.Latency(false)
+			if n := int(latency.Below(599 * time.Millisecond)); n > quick || latency.Count != 30 {
+				t.Errorf("stage %s: %d of %d reports took less than the model says; want at most %d", run.Stages[i].Name, n, latency.Count, quick)
+			}
+		}
+	})
+}

@@ -131,7 +131,7 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 			say("begin lower with --from, or run this on a larger machine, or the target on another one")
 		}
 	case search.Exhausted:
-		say("what binds is the day's messages, within minutes: what more of them would hold cannot be tried today; more units have more")
+		say("what binds is the day's messages, used up within minutes: a higher load cannot be tried today; more units have more messages")
 	case search.Unstable:
 		say("%s held and was missed by turns: the target, or this machine, does not behave alike from trial to trial", a.contradicted())
 		say("make trials longer with --hold, or leave target and machine alone while it runs")

@@ -429,3 +429,20 @@ func TestWorseNeverHelps(t *testing.T) {
 		}
 	})
 }
+
+// What only prepares for others is no reason, and is told all the same.
+func TestPreparing(t *testing.T) {
+	late := []generator.Started{of("connect", 100, 100, 90, 90, time.Second)}
+	for _, preparing := range [][]string{nil, {"drain"}} {
+		j := Judge{Preparing: preparing}
+		for _, name := range []string{"drain", "hold"} {
+			j.Stage(name)
+			j.Add(generator.Sample{Elapsed: time.Second, Cores: 2})
+		}
+		j.Stage("")
+		h := j.Health([][]generator.Started{late, nil})
+		if h.Saturated != (preparing == nil) || len(h.Stages) != 2 || h.Stages[0].AsAsked || !h.Stages[1].AsAsked {
+			t.Errorf("preparing %v: saturated %t, stages %+v", preparing, h.Saturated, h.Stages)
+		}
+	}
+}
