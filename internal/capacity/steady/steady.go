@@ -101,6 +101,26 @@ func (s *Series) Of(n int) Trend {
 	return Trend{Known: true, Significant: z > 2.58, Change: slope * span, Slope: slope, Median: median(slices.Clone(values))}
 }
 
+// Batches is the series in n parts of equal length, each the mean of its values: in a queue one value is like the next, and the test takes values
+// to be independent of each other. It is the series itself when there are fewer than two for each.
+func (s *Series) Batches(n int) *Series {
+	each := len(s.values) / n
+	if each < 2 {
+		return s
+	}
+	b := &Series{Options: s.Options}
+	skip := len(s.values) - n*each // the first ones
+	for i := skip; i < len(s.values); i += each {
+		value, time := 0.0, 0.0
+		for k := i; k < i+each; k++ {
+			value += s.values[k] / float64(each)
+			time += s.times[k] / float64(each)
+		}
+		b.values, b.times = append(b.values, value), append(b.times, time)
+	}
+	return b
+}
+
 // part is the share of its median by which a series may change over a window and still be steady.
 const part = 0.2
 

@@ -91,3 +91,31 @@ func TestBins(t *testing.T) {
 		t.Errorf("waits for %v; want 1s", s.Waiting())
 	}
 }
+
+// A queue near its limit has values that are like their neighbours: taken one by one they have trends that are none, in parts they have not.
+func TestBatchesOfAQueue(t *testing.T) {
+	const runs, batches = 1000, 8
+	single, parts := 0, 0
+	for seed := range uint64(runs) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		x := 0.0
+		s := fill(&steady.Series{}, 80, func(int) float64 { x = 0.8*x + r.ExpFloat64(); return x })
+		if s.Of(0).Significant {
+			single++
+		}
+		if s.Batches(batches).Of(0).Significant {
+			parts++
+		}
+	}
+	t.Logf("one by one %d, in parts %d of %d have a trend", single, parts, runs)
+	if parts > runs*3/100 || parts >= single/2 {
+		t.Errorf("%d of %d series without a trend have one in parts; one by one it is %d", parts, runs, single)
+	}
+	rising := fill(&steady.Series{}, 40, func(i int) float64 { return float64(i) })
+	if b := rising.Batches(batches); len(b.Values()) != batches || b.Values()[0] != 2 || !b.Of(0).Significant {
+		t.Errorf("%v", b.Values())
+	}
+	if b := rising.Batches(30); b != rising {
+		t.Error("too few values were put together")
+	}
+}

@@ -126,7 +126,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why
 		return nil
 	}
-	r.Close = b.isClose(hold)
+	r.Close = b.isClose(hold, w.seen.parts)
 	missed := missedOf(run.Thresholds)
 	switch rising := b.rising(w); {
 	case len(missed) > 0:
@@ -143,7 +143,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	case run.Outcome == report.Failed:
 		r.Verdict, r.Limit, r.Why = search.Missed, ByTarget, run.Reason
 	case rising != "":
-		r.Verdict, r.Limit, r.Why, r.Close = search.Missed, ByTrend, rising, false
+		r.Verdict, r.Limit, r.Why, r.Close = search.Missed, ByTrend, rising, true
 		if limit, class := b.limit(r, run, hold); limit != ByTarget {
 			r.Limit, r.Class = limit, class
 		}
@@ -188,10 +188,10 @@ func missedOf(all []threshold.Verdict) (missed []string) {
 	return missed
 }
 
-// isClose reports whether a threshold's figure is near its bound, so that chance may have decided.
-func (b *Base) isClose(hold *metrics.Snapshot) bool {
-	const near = 0.25
-	nearest, missed := math.Inf(1), false
+// isClose reports whether chance may have decided: a threshold's figure is nearer to its bound than a tenth, or than it varies over the parts of the
+// time in which the load was judged.
+func (b *Base) isClose(hold *metrics.Snapshot, parts []*metrics.Snapshot) bool {
+	nearest, missed := math.Inf(1), false // in what counts as near
 	thresholds, err := b.Thresholds()
 	if err != nil {
 		return true
@@ -202,17 +202,43 @@ func (b *Base) isClose(hold *metrics.Snapshot) bool {
 			continue
 		}
 		excess, ok := t.Excess(hold)
+		if !ok {
+			continue
+		}
+		const least, sure = 0.10, 2 // standard errors
+		away := math.Abs(excess) / max(least, sure*standardError(t, parts))
 		switch {
-		case !ok:
 		case excess > 0 && !missed:
-			nearest, missed = excess, true
+			nearest, missed = away, true
 		case excess > 0: // the clearest of those that were missed decides
-			nearest = max(nearest, excess)
+			nearest = max(nearest, away)
 		case !missed:
-			nearest = min(nearest, -excess)
+			nearest = min(nearest, away)
 		}
 	}
-	return nearest < near
+	return nearest < 1
+}
+
+// standardError is by how much the figure of a threshold is uncertain, as a share of its bound, given that of equal parts of the time.
+func standardError(t *threshold.Threshold, parts []*metrics.Snapshot) float64 {
+	var all []float64
+	mean := 0.0
+	for _, part := range parts {
+		if excess, ok := t.Excess(part); ok {
+			all = append(all, excess)
+			mean += excess
+		}
+	}
+	n := float64(len(all))
+	if n < 2 {
+		return 0
+	}
+	mean /= n
+	sum := 0.0
+	for _, x := range all {
+		sum += (x - mean) * (x - mean)
+	}
+	return math.Sqrt(sum / (n - 1) / n)
 }
 
 // own reports whether what was missed is mostly the generator's own lateness: a threshold of a time whose own lag alone comes near the bound.
@@ -242,7 +268,8 @@ func (b *Base) rising(w *watch) string {
 		if s == nil {
 			return ""
 		}
-		t := s.Of(0)
+		const batches = 8
+		t := s.Batches(batches).Of(0)
 		if !t.Rises(s.Floor) {
 			return ""
 		}

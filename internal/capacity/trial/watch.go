@@ -32,15 +32,16 @@ type watch struct {
 
 // seen is what a watch found.
 type seen struct {
-	settled  bool           // the figures had come to rest before the load was judged
-	clean    bool           // the target answered as it did at first, or that did not matter
-	drained  bool           // the burst was seen to be used up: something waited, or was throttled
-	lowest   float64        // seconds: how long operations took in stage clean, in the end
-	hold     *steady.Series // latency while the load was judged
-	holdOpen *steady.Series // operations under way, likewise
-	nobody   bool           // no device ever connected: nothing more was waited for
-	done     uint64         // operations that ended well while the load was judged, whenever they were due
-	doneIn   time.Duration  // the time in which they did
+	settled  bool                // the figures had come to rest before the load was judged
+	clean    bool                // the target answered as it did at first, or that did not matter
+	drained  bool                // the burst was seen to be used up: something waited, or was throttled
+	lowest   float64             // seconds: how long operations took in stage clean, in the end
+	hold     *steady.Series      // latency while the load was judged
+	holdOpen *steady.Series      // operations under way, likewise
+	nobody   bool                // no device ever connected: nothing more was waited for
+	done     uint64              // operations that ended well while the load was judged, whenever they were due
+	doneIn   time.Duration       // the time in which they did
+	parts    []*metrics.Snapshot // the time in which the load was judged, in equal parts
 }
 
 func newWatch(t *Trial, b *Base, rec *metrics.Recorder, baseline float64) *watch {
@@ -143,11 +144,22 @@ func (w *watch) look(s *report.Sample) (over bool) {
 		w.seen.settled = w.latency.Steady() && w.open.Steady() && w.allThere(s)
 		return w.seen.settled
 	case Hold:
+		w.keep(s.Window, in)
 		w.seen.done += well
 		w.seen.doneIn += s.Window.Elapsed
 		return w.vary == ConnectRate && in >= w.trial.Hold
 	}
 	return false
+}
+
+// keep adds a second to the part of the time that it belongs to. The caller holds the lock.
+func (w *watch) keep(second *metrics.Snapshot, in time.Duration) {
+	const parts = 5
+	n := min(parts-1, int(parts*(in-second.Elapsed/2)/max(w.trial.Hold, 1)))
+	for len(w.seen.parts) <= n {
+		w.seen.parts = append(w.seen.parts, &metrics.Snapshot{At: second.At})
+	}
+	w.seen.parts[n] = w.seen.parts[n].Merge(second)
 }
 
 // allThere reports whether every device that is active is connected, or offline by its own will.
