@@ -73,7 +73,6 @@ load holds; 130 interrupted.`,
 	f.Bool("markdown", false, "print the answer as Markdown")
 	f.Bool("quiet", false, "print no progress, only the answer")
 	f.String("color", "auto", "colours: auto, always or never")
-	c.MarkFlagsMutuallyExclusive("json", "markdown")
 	if err := c.RegisterFlagCompletionFunc("vary", cobra.FixedCompletions(strings.Split(varieties(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was added above
 	}
@@ -168,7 +167,7 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	switch {
 	case a.End == search.Stopped && soft.Err() != nil:
 		return withCode(codeInterrupted, errSilent)
-	case err != nil && a.End != answer.Changed && a.End != answer.Unreachable:
+	case err != nil && a.End != answer.Changed && a.End != answer.Unreachable && a.End != answer.NoData:
 		return withCode(codeFailed, err)
 	}
 	return withCode(capacityCode(a), errSilent)
@@ -204,6 +203,9 @@ func capacityUsage(err error) error {
 
 // capacity are the options of a search, as far as flags and files say.
 func (s settings) capacity(e env, file string) (o session.Options, err error) {
+	if s.v.GetBool("json") && s.v.GetBool("markdown") {
+		return o, usagef("--json and --markdown: give one of them")
+	}
 	if o.Vary, err = varyOf(s.v.GetString("vary")); err != nil {
 		return o, err
 	}

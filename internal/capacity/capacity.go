@@ -29,7 +29,7 @@ type Options struct {
 	End   func(trial.Record) // see Begin
 
 	Search search.Options
-	Until  time.Time // no trial is begun that would end later; zero is without end
+	Until  time.Time // no trial is begun that would end later, and one that lasts longer is given up; zero is without end
 	Now    func() time.Time
 }
 
@@ -93,6 +93,10 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 	}
 	first, baseline := s.reference()
 	t, err := s.o.Base.Make(a.Load, first, s.o.Base.Scenario.Seed+uint64(a.Number))
+	if err != nil && len(s.records) > 0 { // the first can be made: the load is more than a scenario may have
+		r := trial.Record{Number: a.Number, Phase: a.Phase, Load: a.Load, Verdict: search.Undelivered, Limit: trial.ByGenerator, Final: true, Started: s.now().UTC(), Why: oneLine(err)}
+		return r, s.keep(r)
+	}
 	if err != nil {
 		return trial.Record{}, err
 	}
@@ -105,18 +109,18 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 		err = s.o.Check(t)
 	}
 	if err != nil {
-		r.Why, r.Final = strings.ReplaceAll(err.Error(), "\n", "; "), true
+		r.Why, r.Final = oneLine(err), true
 	} else {
 		if s.o.Begin != nil {
 			s.o.Begin(a, t)
 		}
-		r, err = s.o.Base.Run(ctx, t, s.o.Start, baseline)
+		r, err = s.o.Base.Run(ctx, t, s.o.Start, baseline, s.o.Until)
 		switch {
 		case errors.Is(err, trial.ErrInterrupted):
-			s.why = "stopped"
+			if s.why = "stopped"; context.Cause(ctx) == nil && s.timeIsUp() {
+				s.why = "its time was up"
+			}
 			return r, fmt.Errorf("%w: %w", search.ErrStop, err)
-		case errors.Is(err, trial.ErrUnreachable) && len(s.records) > 0:
-			r.Verdict, r.Limit, r.Why = search.Missed, trial.ByTarget, err.Error()
 		case err != nil:
 			return r, err
 		}
@@ -125,13 +129,19 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 	if err := s.plausible(&r); err != nil {
 		return r, err
 	}
-	if s.o.Keep != nil {
-		if err := s.o.Keep(r); err != nil {
-			return r, err
-		}
-	}
-	return r, nil
+	return r, s.keep(r)
 }
+
+func (s *searching) keep(r trial.Record) error {
+	if s.o.Keep == nil {
+		return nil
+	}
+	return s.o.Keep(r)
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+func (s *searching) timeIsUp() bool { return !s.o.Until.IsZero() && !s.now().Before(s.o.Until) }
 
 // plausible holds a load that was missed to the one before, of which more was missed: a target that is slower with less is slow of itself.
 func (s *searching) plausible(r *trial.Record) error {

@@ -29,6 +29,9 @@ func (t Threshold) WantsMore() bool {
 	return (unit == aggregate.Count || unit == aggregate.PerSecond) && !t.bound.Upper() && t.bound.Op != "!="
 }
 
+// MetByNone reports whether the number 0 is on the right side of the bound.
+func (t Threshold) MetByNone() bool { return t.bound.Holds(0) }
+
 // WantsFailure reports whether a threshold asks that operations fail: it holds for the figures as they are, and would not if
 // every operation that was due had ended well at once.
 func (t Threshold) WantsFailure(s *metrics.Snapshot) bool {
@@ -89,4 +92,6 @@ func (t Threshold) OwnLag(s *metrics.Snapshot) float64 {
 }
 
 // Percentile is the share of the operations, 0 to 1, that a threshold of the form p(95) is about; false for all others.
-func (t Threshold) Percentile() (share float64, ok bool) { return t.quantile, t.aggregate == aggregate.P }
+func (t Threshold) Percentile() (share float64, ok bool) {
+	return t.quantile, t.aggregate == aggregate.P
+}

@@ -20,6 +20,7 @@ const Schema = 1
 const (
 	Changed     search.End = "changed"     // the target did not come back to what it was
 	Unreachable search.End = "unreachable" // the target could not be loaded
+	NoData      search.End = "no_data"     // a threshold had nothing to judge
 	Running     search.End = "running"     // the search goes on
 )
 
@@ -176,7 +177,7 @@ func median(x []float64) float64 {
 }
 
 // knee is the load at which throughput divided by latency is greatest (Kleinrock's power): beyond it more load buys more waiting than work. It
-// is 0 when that is at an end of the curve, so that the knee may lie outside.
+// is 0 when that is at an end of the curve, or at a load that does not hold.
 func knee(points []Point) float64 {
 	best, at := 0.0, -1
 	for i, p := range points {
@@ -187,7 +188,7 @@ func knee(points []Point) float64 {
 			best, at = power, i
 		}
 	}
-	if at <= 0 || at == len(points)-1 {
+	if at <= 0 || at == len(points)-1 || points[at].Missed >= points[at].Held {
 		return 0
 	}
 	return points[at].Load

@@ -167,3 +167,24 @@ func TestPrediction(t *testing.T) {
 		t.Errorf("%+v %s; the peak is at 316", p, a.NoFit)
 	}
 }
+
+// Of the scenario's own load nothing is said that no trial tells.
+func TestOwnLoad(t *testing.T) {
+	for _, x := range []struct {
+		own, held, missed float64
+		says              string
+	}{
+		{20, 50, 52, "2.5 times as much holds"},
+		{20, 50, 0, "at least 2.5 times as much holds"},
+		{20, 20, 0, "that holds"},
+		{20, 5, 0, "that was not tried"},
+		{20, 5, 40, "that was not tried"},
+		{20, 5, 20, "that does not hold, 25 % of it does"},
+		{20, 5, 6, "that does not hold, 25 % of it does"},
+	} {
+		a := &answer.Answer{Vary: trial.ReportRate, Own: x.own, Answer: search.Answer{End: search.Stopped, Held: x.held, Missed: x.missed}}
+		if lines := strings.Join(a.Lines(), "\n"); !strings.Contains(lines, "asks for 20/s: "+x.says) {
+			t.Errorf("own %g, held %g, missed %g:\n%s\nwant %q", x.own, x.held, x.missed, lines, x.says)
+		}
+	}
+}

@@ -36,7 +36,10 @@ func (a *Answer) Text(w io.Writer, style color.Style) error {
 	if len(a.Notes) > 0 {
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "\n  %s in %s", human.Number(len(a.Trials), "trial"), roughly(a.Seconds))
+	fmt.Fprintf(&b, "\n  %s", human.Number(len(a.Trials), "trial"))
+	if a.Seconds > 0 {
+		fmt.Fprintf(&b, " in %s", roughly(a.Seconds))
+	}
 	if a.Dir != "" {
 		fmt.Fprintf(&b, " · records and reports in %s", a.Dir)
 	}

@@ -37,7 +37,12 @@ func (a *Answer) Headline() string {
 	case Changed:
 		return "no answer: the target did not come back to what it was"
 	case Unreachable:
+		if a.Held > 0 {
+			return "the target went away: " + a.sofar()
+		}
 		return "no answer: the target cannot be loaded"
+	case NoData:
+		return "no answer: a threshold had nothing to judge"
 	}
 	return a.sofar()
 }
@@ -76,16 +81,7 @@ func (a *Answer) Lines() []string {
 		say("%s", text)
 	}
 	if a.Own > 0 && a.Held > 0 {
-		least := ""
-		if a.Missed == 0 {
-			least = "at least "
-		}
-		switch ratio := a.Held / a.Own; {
-		case ratio >= 1:
-			say("the scenario as it stands asks for %s: %s%s times as much holds", a.Vary.Number(a.Own), least, times(ratio))
-		default:
-			say("the scenario as it stands asks for %s: that does not hold, %.0f %% of it does", a.Vary.Number(a.Own), 100*ratio)
-		}
+		say("the scenario as it stands asks for %s: %s", a.Vary.Number(a.Own), a.ownHolds())
 	}
 	if d := a.Day; d != nil {
 		text := fmt.Sprintf("all day: %s messages a day allow %s", human.Count(int64(d.Quota)), a.text(d.Load))
@@ -104,6 +100,24 @@ func (a *Answer) Lines() []string {
 		lines = append(lines, text)
 	}
 	return lines
+}
+
+// ownHolds says whether the scenario's own load holds, and how much more.
+func (a *Answer) ownHolds() string {
+	least := ""
+	if a.Missed == 0 {
+		least = "at least "
+	}
+	const alike = 1.05
+	switch ratio := a.Held / a.Own; {
+	case ratio >= alike:
+		return fmt.Sprintf("%s%s times as much holds", least, times(ratio))
+	case ratio >= 1:
+		return "that holds"
+	case a.Missed > 0 && a.Missed <= a.Own:
+		return fmt.Sprintf("that does not hold, %.0f %% of it does", 100*ratio)
+	}
+	return "that was not tried"
 }
 
 func (a *Answer) trialsOf(load float64) Point {
@@ -138,11 +152,14 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 	case Changed:
 		say("%s", strings.TrimPrefix(a.Why, trial.ErrNotClean.Error()+": "))
 		say("it gets slower by itself, or needs longer to recover: of what it holds nothing can be said until that is mended")
+	case NoData:
+		say("%s", strings.TrimPrefix(a.Why, trial.ErrNoData.Error()+": "))
+		say("nothing of it was due while the load was judged: give a longer --hold, or leave the threshold out")
 	case Unreachable:
 		say("%s", strings.TrimPrefix(a.Why, trial.ErrUnreachable.Error()+": "))
 		say("see %q", "twinfleet doctor")
 	case search.Stopped:
-		say("%s; the same command goes on from the %s that are finished", a.Why, human.Number(len(a.Trials), "trial"))
+		say("%s; the same command goes on, with %s finished", a.Why, human.Number(len(a.Trials), "trial"))
 	}
 }
 
@@ -198,11 +215,11 @@ func (a *Answer) binds() string {
 func (a *Answer) sayPrediction() string {
 	p := a.Prediction
 	switch {
-	case len(a.Trials) < 2, p == nil && a.NoFit == "":
+	case len(a.Curve) < 2, p == nil && a.NoFit == "":
 		return ""
 	case p == nil:
 		return "no prediction: " + strings.TrimPrefix(a.NoFit, "no fit of the scalability law: ")
-	case p.Linear, p.Maximum.Estimate == 0:
+	case p.Linear, p.Maximum.Estimate == 0, p.Maximum.High == 0:
 		return fmt.Sprintf("prediction (Universal Scalability Law, %d loads): throughput bends too little to predict a maximum", p.Loads)
 	}
 	text := fmt.Sprintf("prediction (Universal Scalability Law, %d loads): at most %s done", p.Loads, within(p.Maximum, human.Rate))

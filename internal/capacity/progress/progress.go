@@ -28,6 +28,7 @@ type Printer struct {
 	trial  *trial.Trial
 	asked  search.Asked
 	began  time.Time
+	told   time.Time // when a line last told of it
 	stage  string
 	status string // that stands on the terminal's last line
 }
@@ -55,6 +56,7 @@ func (p *Printer) Begin(a search.Asked, t *trial.Trial) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.trial, p.asked, p.began, p.stage = t, a, time.Now(), "opening the target"
+	p.told = p.began
 	if p.width == 0 {
 		fmt.Fprintf(p.w, "trial %d: %s (%s), about %s\n", a.Number, p.vary.Text(a.Load), why(a.Phase), brief(t.Expected()))
 		return
@@ -103,10 +105,17 @@ func (p *Printer) event(e report.Event) {
 func (p *Printer) sample(s report.Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.width > 0 {
+	switch now := time.Now(); {
+	case p.width > 0:
 		p.draw(p.line(&s))
+	case now.Sub(p.told) >= heartbeat:
+		p.told = now
+		fmt.Fprintf(p.w, "  %s\n", p.line(&s))
 	}
 }
+
+// heartbeat is how often lines tell of a trial that goes on, where there is no terminal.
+const heartbeat = 30 * time.Second
 
 // Status is the trial under way in a line; "" between two.
 func (p *Printer) Status() string {

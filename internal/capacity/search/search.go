@@ -255,7 +255,7 @@ func (s *searcher) decide(ctx context.Context, x float64, why Phase) (held bool,
 
 // trial makes one trial of a load; one that the generator did not deliver is made once more.
 func (s *searcher) trial(ctx context.Context, x float64, why Phase) (close bool, err error) {
-	for undelivered := 0; ; {
+	for undelivered, doubtful := 0, false; ; {
 		if s.number >= mostTrials {
 			return false, &errEnd{end: Unstable}
 		}
@@ -268,6 +268,10 @@ func (s *searcher) trial(ctx context.Context, x float64, why Phase) (close bool,
 		case Held:
 			s.at(x).held++
 		case Missed:
+			if undelivered > 0 && !doubtful { // the generator is near its limit here: one miss does not tell whose it was
+				doubtful, why = true, Repeat
+				continue
+			}
 			s.at(x).missed++
 		case Spent:
 			return false, &errEnd{Exhausted, x}

@@ -206,3 +206,17 @@ func TestNoBounds(t *testing.T) {
 		}
 	}
 }
+
+// A load that the generator made only the second time, and that was missed then, is no limit of the target.
+func TestMissedAfterUndelivered(t *testing.T) {
+	tried := 0
+	a, err := search.Run(t.Context(), search.Options{From: 10, To: 1000, Least: 1}, func(ctx context.Context, x search.Asked) (search.Result, error) {
+		if tried++; x.Load > 70 && tried%2 == 0 { // it makes the load every other time: the fourth is the first of 80
+			return search.Result{Verdict: search.Undelivered}, nil
+		}
+		return limit(70)(ctx, x)
+	})
+	if err != nil || a.End != search.Generator || a.Held != 40 || a.Missed != 0 || a.Over != 80 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

@@ -71,9 +71,16 @@ func New(o Options) (*Session, error) {
 	if err := s.bounds(); err != nil {
 		return nil, err
 	}
+	expected, err := s.Expected()
+	if err != nil {
+		return nil, err
+	}
+	if o.For > 0 && expected.Each > o.For {
+		return nil, fmt.Errorf("%w: a trial takes about %s, more than --for %s", ErrNoStart, expected.Each.Round(time.Second), o.For)
+	}
 	if o.Root != "" {
 		if s.journal, err = journal.Open[trial.Record](o.Root, base.Scenario.Name, s.fingerprint(), s.began, o.Anew); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; give another folder with --out, or none with --out=", err)
 		}
 		s.began = s.journal.Started
 	}
@@ -262,6 +269,8 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	switch {
 	case errors.Is(err, trial.ErrNotClean):
 		a.End, a.Why = answer.Changed, err.Error()
+	case errors.Is(err, trial.ErrNoData):
+		a.End, a.Why = answer.NoData, err.Error()
 	case err != nil:
 		a.End, a.Why = answer.Unreachable, err.Error()
 	}

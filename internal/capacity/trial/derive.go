@@ -76,14 +76,15 @@ type Base struct {
 	Limited  bool     // the target may throttle, so that bursts are used up
 	Fresh    bool     // the target begins each trial anew
 
-	load    Load
-	o       Options
-	source  map[string]any
-	steady  *scenario.Stage
-	carried map[string]any // of the steady stage: what the target and the network do in it
-	judged  map[string][]rule
-	reports float64 // a second and device, in the steady state
-	sends   float64 // likewise
+	load     Load
+	o        Options
+	source   map[string]any
+	steady   *scenario.Stage
+	explicit bool           // somebody said how long a load is judged
+	carried  map[string]any // of the steady stage: what the target and the network do in it
+	judged   map[string][]rule
+	reports  float64 // a second and device, in the steady state
+	sends    float64 // likewise
 }
 
 // rule is a threshold as it is written in the scenario of a trial.
@@ -118,10 +119,30 @@ func NewBase(load Load, v Vary, o Options) (*Base, error) {
 	if err := yaml.Load(sc.Source, &b.source); err != nil {
 		return nil, fmt.Errorf("reading the scenario as it runs: %w", err)
 	}
+	b.explicit = o.Hold > 0
 	b.o.Hold = max(b.o.Hold, longestWindow(sc))
 	b.rates(p)
 	b.carry(p.Steady.Stage)
-	return b, b.scope()
+	if l, ok := b.Limits(); ok && !l.HasTwins && b.usesTwins() {
+		return nil, fmt.Errorf("%w: tier %s has no twins, which the scenario uses; take a standard tier", ErrNothingToVary, l.Tier)
+	}
+	if err := b.scope(); err != nil {
+		return nil, err
+	}
+	if b.explicit {
+		if t, err := b.make(b.probe(), 0); err == nil {
+			if few := t.few(b.enough()); few != "" {
+				b.note("%s", few)
+			}
+		}
+	}
+	return b, nil
+}
+
+// usesTwins reports whether a scenario does something with twins beside what connecting brings.
+func (b *Base) usesTwins() bool {
+	s := &b.Scenario.Service
+	return b.Vary == ReportRate || b.Vary == TwinReadRate || b.Vary == MethodRate || len(b.Scenario.Rated(true)) > 0 || len(s.Tags)+len(s.TwinReads)+len(s.Methods) > 0
 }
 
 // exampleOf is an operation whose thresholds make sense for what is varied.
@@ -170,9 +191,59 @@ func (b *Base) carry(steady string) {
 		if network := keys["network"]; network != nil {
 			b.carried["network"] = network
 		}
-		if hub, ok := keys["hub"].(map[string]any); ok && hub["service"] != nil {
-			b.carried["hub"] = map[string]any{"service": hub["service"]}
+		if network := keys["network"]; network != nil {
+			b.note("the network of stage %s goes on in every trial: what it delays and loses counts", steady)
 		}
+		if hub, ok := keys["hub"].(map[string]any); ok {
+			lasting := make(map[string]any)
+			for _, key := range []string{"service", "drop_acks"} { // those that last with the stage
+				if hub[key] != nil {
+					lasting[key] = hub[key]
+				}
+			}
+			if len(lasting) > 0 {
+				b.carried["hub"] = lasting
+			}
+		}
+	}
+	b.noteLeftOut()
+}
+
+// noteLeftOut says what of the scenario no trial does.
+func (b *Base) noteLeftOut() {
+	var stages, parts []string
+	most := 0
+	for i := range b.Scenario.Stages {
+		t := &b.Scenario.Stages[i]
+		comes := t.Devices > most
+		most = max(most, t.Devices)
+		if t.Name != b.steady.Name && !comes {
+			stages = append(stages, t.Name)
+		}
+		if t.Name != b.steady.Name {
+			continue
+		}
+		if t.Storm != nil {
+			parts = append(parts, "its storm")
+		}
+		if len(t.Steps) > 0 {
+			parts = append(parts, "its steps")
+		}
+		if h := t.Hub; h != nil && h.Refuse+h.Stall+h.Restart > 0 {
+			parts = append(parts, "what its hub refuses, stalls or restarts")
+		}
+	}
+	if len(parts) > 0 {
+		b.note("of stage %s trials leave out %s", b.steady.Name, strings.Join(parts, ", "))
+	}
+	if len(stages) > 0 {
+		b.note("trials are about stage %s; stages that they leave out: %s", b.steady.Name, strings.Join(stages, ", "))
+	}
+	switch s := &b.Scenario.Service; {
+	case b.Vary == ConnectRate && len(s.Tags)+len(s.Queries)+len(s.Methods)+len(s.TwinReads)+len(s.Rollouts)+len(s.Jobs) > 0:
+		b.note("trials leave out the service side: they are about connecting")
+	case len(s.Rollouts)+len(s.Jobs) > 0:
+		b.note("trials leave out rollouts and jobs")
 	}
 }
 
@@ -234,7 +305,7 @@ func (b *Base) unfit(t *threshold.Threshold) string {
 	switch {
 	case t.Operation == metrics.OpRecovery:
 		return "nothing is lost in trials; --rollout has storms"
-	case t.WantsMore():
+	case t.WantsMore() && !t.MetByNone():
 		return "what it asks for follows the load"
 	case b.Vary == Devices && strings.HasPrefix(t.Expr, "expected_rate") && b.expectsNumbers():
 		return "a query expects a number of devices; write a share, such as 100%"
@@ -389,13 +460,8 @@ func (b *Base) make(load, first float64, more ...string) (*Trial, error) {
 	t := &Trial{Load: load, Cleans: first > 0, Drains: b.Limited}
 	t.Rate = b.rateOf(load)
 	t.Hold = b.o.Hold
-	if t.Hold < defaultHold {
-		t.Hold = defaultHold
-	}
-	if b.o.Hold == 0 || b.o.Hold == longestWindow(b.Scenario) {
-		t.Hold = max(t.Hold, min(longestHold, time.Duration(b.enough()/max(t.Rate, 1e-3)*float64(time.Second)))).Round(time.Second)
-	} else {
-		t.Hold = b.o.Hold
+	if !b.explicit {
+		t.Hold = max(t.Hold, defaultHold, b.seldom(t.Load), min(longestHold, time.Duration(b.enough()/max(t.Rate, 1e-3)*float64(time.Second)))).Round(time.Second)
 	}
 	t.Settle = max(b.o.Settle, 2*t.Hold)
 	if b.o.Settle > 0 {
@@ -436,6 +502,36 @@ func (b *Base) enough() float64 {
 
 // most is how many operations are always enough.
 const most = 40_000
+
+// seldom is how long it takes until everything that is due now and then was due: queries, and what devices do in the same instant.
+func (b *Base) seldom(load float64) time.Duration {
+	longest := time.Duration(0)
+	for i := range b.Scenario.Service.Queries {
+		every := b.Scenario.Service.Queries[i].Every
+		if b.Vary == QueryRate && b.Own > 0 {
+			every = time.Duration(float64(every) * b.Own / load)
+		}
+		longest = max(longest, every)
+	}
+	for i := range b.Scenario.Fleet.Groups {
+		g := &b.Scenario.Fleet.Groups[i]
+		if g.Report.Sync {
+			longest = max(longest, g.Report.Every)
+		}
+		if g.Telemetry.Sync {
+			longest = max(longest, g.Telemetry.Every)
+		}
+	}
+	return min(longestHold, longest+longest/2)
+}
+
+// Few says that a verdict rests on fewer operations than its thresholds need; "" when it does not.
+func (t *Trial) few(enough float64) string {
+	if n := t.Rate * t.Hold.Seconds(); n < enough {
+		return fmt.Sprintf("in %s some %.0f operations are due, of %.0f that the thresholds need: verdicts rest on little", t.Hold, n, enough)
+	}
+	return ""
+}
 
 // rateOf is how many operations a second of what is judged a load is.
 func (b *Base) rateOf(load float64) float64 {

@@ -36,18 +36,23 @@ var (
 	ErrInterrupted = errors.New("the trial was stopped")
 	// ErrNotClean is returned when the target did not come back, at the lowest load, to what it was at first.
 	ErrNotClean = errors.New("the target is not what it was")
+	// ErrNoData is returned when a threshold had nothing to judge while the load was held: of the load nothing is said.
+	ErrNoData = errors.New("a threshold had nothing to judge")
 	// ErrUnreachable is returned when no device ever connected, or the run could not begin.
 	ErrUnreachable = errors.New("the target cannot be loaded")
 )
 
 // Run runs a trial and reads its record. baseline is how long operations took at the lowest load at first, in seconds; 0 when that is
-// not known yet. The seed is the trial's.
-func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64) (Record, error) {
+// not known yet; // until, when the trial is given up; never when it is zero.
+func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64, until time.Time) (Record, error) {
 	began := time.Now()
 	rec := metrics.NewRecorder(metrics.Options{})
 	w := newWatch(t, b, rec, baseline)
 	eng := start(engine.Options{Scenario: t.Scenario, Recorder: rec, Observers: []report.Observer{w.observer()}, Preparing: Preparing()})
 	w.leave = eng.Leave
+	if s, ok := eng.(interface{ Stop() }); ok && !until.IsZero() {
+		defer time.AfterFunc(time.Until(until), s.Stop).Stop()
+	}
 	watching, stop := context.WithCancel(ctx)
 	var idle sync.WaitGroup
 	idle.Go(func() { w.idle(watching) })
@@ -119,14 +124,25 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
 	case !w.seen.clean:
 		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), Seconds(w.seen.lowest), Seconds(w.baseline))
-	case hold == nil, w.seen.nobody, run.Outcome == report.Failed && connects(run) == 0:
+	case w.seen.gone && connects(run) > 0:
+		return fmt.Errorf("%w: all devices lost their connections and none came back for %s", ErrUnreachable, goneFor)
+	case hold == nil, w.seen.gone, run.Outcome == report.Failed && connects(run) == 0:
 		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
 	}
 	if why := undelivered(run); why != "" {
 		r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why
 		return nil
 	}
-	r.Close = b.isClose(hold, w.seen.parts)
+	for i := range run.Thresholds {
+		if v := &run.Thresholds[i]; v.NoData && !v.CannotSay {
+			return fmt.Errorf("%w: %s", ErrNoData, v.Threshold)
+		}
+	}
+	if why := b.fleetBound(hold, w); why != "" {
+		r.Verdict, r.Limit, r.Why, r.Final = search.Undelivered, ByGenerator, why, true
+		return nil
+	}
+	r.Close = b.isClose(hold, w.seen.parts) || float64(r.Offered)*hold.Elapsed.Seconds() < few
 	missed := missedOf(run.Thresholds)
 	switch rising := b.rising(w); {
 	case len(missed) > 0:
@@ -139,6 +155,9 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		}
 		if r.Limit, r.Class = b.limit(r, run, hold); r.Limit == ByQuota {
 			r.Verdict, r.Why = search.Spent, "the day's messages were used up in this trial: "+r.Why
+		}
+		if why := b.busy(run); why != "" && r.Limit == ByTarget {
+			r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why+": "+r.Why
 		}
 	case run.Outcome == report.Failed:
 		r.Verdict, r.Limit, r.Why = search.Missed, ByTarget, run.Reason
@@ -239,6 +258,35 @@ func standardError(t *threshold.Threshold, parts []*metrics.Snapshot) float64 {
 		sum += (x - mean) * (x - mean)
 	}
 	return math.Sqrt(sum / (n - 1) / n)
+}
+
+// fleetBound says that the devices could not make the load, whatever the target: all their unanswered operations were under way while the target
+// took no longer than at a load that held. It is "" when they could.
+func (b *Base) fleetBound(hold *metrics.Snapshot, w *watch) string {
+	const slower = 1.5
+	for _, op := range b.judgedOps() {
+		x := hold.Select(op, "")
+		if x == nil || x.Dropped[metrics.DropInFlight] == 0 || x.Count(metrics.OK) == 0 || !op.OfDevices() {
+			continue
+		}
+		l := x.Latency(true)
+		took := l.Quantile(0.5).Seconds()
+		if w.baseline > 0 && took <= max(slower*w.baseline, w.baseline+w.floor) {
+			return fmt.Sprintf("%d of %d %s operations were dropped since their device had in_flight of them unanswered, although the target took no longer than at less load, %s; "+
+				"give devices a higher in_flight, or take more of them", x.Dropped[metrics.DropInFlight], x.Scheduled(), op, Seconds(took))
+		}
+	}
+	return ""
+}
+
+// busy says that a target in this process had too little of the machine, with the devices beside it; "" when it had enough, or is elsewhere.
+func (b *Base) busy(run *report.Run) string {
+	const most = 0.85
+	h := run.Generator
+	if h == nil || !b.Fresh || h.CPUPeak < most*float64(h.Cores) {
+		return ""
+	}
+	return fmt.Sprintf("this process, with the hub in it, used %.1f of %d processors", h.CPUPeak, h.Cores)
 }
 
 // own reports whether what was missed is mostly the generator's own lateness: a threshold of a time whose own lag alone comes near the bound.

@@ -104,6 +104,7 @@ func TestLoads(t *testing.T) {
 		{trial.TelemetryRate, "12,000/s", 12_000, "12,000 messages/s"},
 		{trial.MethodRate, "3600/h", 1, "1 direct methods/s"},
 		{trial.ConnectRate, "1_000", 1000, "1,000 connects/s"},
+		{trial.ReportRate, "1,234,567/s", 1234567, "1,234,567 reports/s"},
 	} {
 		load, err := x.vary.ParseLoad(x.text)
 		if err != nil || math.Abs(load-x.load) > 1e-9 || x.vary.Text(load) != x.back {
@@ -113,7 +114,7 @@ func TestLoads(t *testing.T) {
 	for _, x := range []struct {
 		vary trial.Vary
 		text string
-	}{{trial.Devices, "1.5"}, {trial.Devices, "0"}, {trial.Devices, "10/s"}, {trial.ReportRate, "0/s"}, {trial.ReportRate, "-1/s"}, {trial.ReportRate, "NaN"}, {trial.ReportRate, "1e99/s"}, {trial.ReportRate, ""}} {
+	}{{trial.Devices, "1.5"}, {trial.Devices, "0"}, {trial.Devices, "10/s"}, {trial.ReportRate, "0/s"}, {trial.ReportRate, "-1/s"}, {trial.ReportRate, "NaN"}, {trial.ReportRate, "1,5/s"}, {trial.ReportRate, "1e99/s"}, {trial.ReportRate, ""}} {
 		if load, err := x.vary.ParseLoad(x.text); err == nil || !strings.Contains(err.Error(), "write a") {
 			t.Errorf("%s %q is %g, %v", x.vary, x.text, load, err)
 		}
@@ -133,6 +134,7 @@ func TestNothingToVary(t *testing.T) {
 		{bare, trial.QueryRate, trial.ErrNothingToVary, "service.queries"},
 		{bare, trial.MethodRate, trial.ErrNothingToVary, "service.methods"},
 		{bare, trial.TwinReadRate, trial.ErrNothingToVary, "service.twin_reads"},
+		{"target: {tier: B1}\n" + strings.Replace(bare, "count: 2", "count: 2, reported: {connectivity: {type: wifi}}", 1), trial.Devices, trial.ErrNothingToVary, "tier B1 has no twins"},
 		{broker, trial.ReportRate, trial.ErrNothingToVary, "no twins"},
 		{broker, trial.QueryRate, trial.ErrNothingToVary, "no service side"},
 		{strings.Split(bare, "thresholds")[0], trial.Devices, trial.ErrNoThresholds, "write, for example"},
@@ -141,5 +143,44 @@ func TestNothingToVary(t *testing.T) {
 		if _, err := trial.NewBase(load(x.text), x.vary, trial.Options{}); !errors.Is(err, x.want) || !strings.Contains(err.Error(), x.says) {
 			t.Errorf("%s of\n%s: %v; want %q", x.vary, x.text, err, x.says)
 		}
+	}
+}
+
+// What asks for nothing is judged whatever the load; what asks for a number is not, and what trials do not do is said.
+func TestWhatIsJudged(t *testing.T) {
+	const text = `
+fleet: {groups: [{name: robots, count: 20, reported: {connectivity: {type: wifi}, every: 1s}}]}
+stages:
+  - {name: up, duration: 5s, devices: 100%}
+  - {name: hold, duration: 1m, hub: {drop_acks: 5%, stall: 1s}, steps: [{await: {connected: 20, within: 1m}}]}
+  - {name: more, duration: 10s, devices: 10}
+service:
+  queries: [{name: all, every: 2m, sql: SELECT * FROM devices}]
+thresholds: {twin_report: ["errors == 0", "dropped <= 0", "throttled < 1", "count > 5", "rate >= 1/s", "scheduled == 100"], query: ["p(95) < 2s"]}
+`
+	b, err := trial.NewBase(load(text), trial.ReportRate, trial.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := b.Make(20, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var judged []string
+	for _, th := range x.Scenario.Thresholds {
+		judged = append(judged, th.Selector+" "+th.Expr)
+	}
+	want := []string{"query p(95) < 2s", "twin_report errors == 0", "twin_report dropped <= 0", "twin_report throttled < 1"}
+	if fmt.Sprint(judged) != fmt.Sprint(want) {
+		t.Errorf("judged by %q; want %q", judged, want)
+	}
+	for _, part := range []string{"count > 5", "rate >= 1/s", "scheduled == 100", "leave out its steps, what its hub refuses, stalls or restarts", "stages that they leave out: more"} {
+		if !strings.Contains(strings.Join(b.Notes, "\n"), part) {
+			t.Errorf("the notes do not tell of %q: %q", part, b.Notes)
+		}
+	}
+	hold := x.Scenario.Stages[len(x.Scenario.Stages)-1]
+	if hold.Hub == nil || hold.Hub.DropAcks != 0.05 || hold.Hub.Stall != 0 || hold.Duration < 2*time.Minute {
+		t.Errorf("the load is held for %s, hub %+v; a query is due every 2m, and acknowledgements are dropped", hold.Duration, hold.Hub)
 	}
 }

@@ -4,6 +4,7 @@ package trial
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -107,7 +108,10 @@ func significant(x float64) string {
 
 // ParseLoad reads a load: a whole number of devices, or a rate such as 50/s or 20/min.
 func (v Vary) ParseLoad(s string) (float64, error) {
-	text := strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(s), ",", ""), "_", "")
+	text := strings.ReplaceAll(strings.TrimSpace(s), "_", "")
+	if grouped := regexp.MustCompile(`^\d{1,3}(,\d{3})+(\D|$)`); grouped.MatchString(text) { // 12,000; not 1,5
+		text = strings.ReplaceAll(text, ",", "")
+	}
 	if v == Devices {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {

@@ -27,6 +27,7 @@ type watch struct {
 	latency *steady.Series
 	open    *steady.Series // operations under way
 	seen    seen
+	alone   time.Duration // for how long no device has been connected, of those that should be
 	changed chan struct{} // closed when the stage changes
 }
 
@@ -38,7 +39,7 @@ type seen struct {
 	lowest   float64             // seconds: how long operations took in stage clean, in the end
 	hold     *steady.Series      // latency while the load was judged
 	holdOpen *steady.Series      // operations under way, likewise
-	nobody   bool                // no device ever connected: nothing more was waited for
+	gone     bool                // no device ever connected, or all lost their connections: nothing more was waited for
 	done     uint64              // operations that ended well while the load was judged, whenever they were due
 	doneIn   time.Duration       // the time in which they did
 	parts    []*metrics.Snapshot // the time in which the load was judged, in equal parts
@@ -86,7 +87,7 @@ func (w *watch) event(e report.Event) {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
-	if w.seen.nobody && w.stage != "" {
+	if w.seen.gone && w.stage != "" {
 		w.leave(w.stage)
 	}
 }
@@ -128,12 +129,11 @@ func (w *watch) look(s *report.Sample) (over bool) {
 	w.latency.Add(s.Window.Elapsed, ended, sum)
 	w.open.Add(s.Window.Elapsed, 1, float64(open))
 	in := s.At - w.began
+	if w.isGone(s) {
+		w.seen.gone = true
+		return true
+	}
 	switch w.stage {
-	case stageGather:
-		const patience = 10 * time.Second
-		x := s.Total.Select(metrics.OpConnect, "")
-		w.seen.nobody = in > patience && x != nil && x.Ended() > 0 && x.Count(metrics.OK) == 0
-		return w.seen.nobody
 	case stageDrain:
 		const waits = 1.0 // second: what waits so long waits behind a limit
 		w.seen.drained = w.seen.drained || throttled > 0 || (ended > 0 && sum/float64(ended) > waits+10*w.baseline)
@@ -150,6 +150,20 @@ func (w *watch) look(s *report.Sample) (over bool) {
 		return w.vary == ConnectRate && in >= w.trial.Hold
 	}
 	return false
+}
+
+// goneFor is how long no device may be connected, of those that should be.
+const goneFor = 15 * time.Second
+
+// isGone reports whether the target went away, or never was there. The caller holds the lock.
+func (w *watch) isGone(s *report.Sample) bool {
+	connected, missing := s.Window.DevicesIn("connected"), s.Window.DevicesIn("connecting")+s.Window.DevicesIn("backoff")
+	if connected > 0 || missing == 0 {
+		w.alone = 0
+		return false
+	}
+	w.alone += s.Window.Elapsed
+	return w.alone >= goneFor
 }
 
 // keep adds a second to the part of the time that it belongs to. The caller holds the lock.
