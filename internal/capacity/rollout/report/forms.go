@@ -47,7 +47,7 @@ func (a *Answer) Text(w io.Writer, style color.Style) error {
 	}
 	grid("reconnect storm: all connections cut at once", StormColumns(), a.StormRows())
 	if len(a.Storms) > 0 {
-		wrapped(&b, "    ", a.Burst(), plain)
+		wrapped(&b, "    ", a.Legend(), plain)
 	}
 	grid("back-off at the whole fleet", BackoffColumns(), a.BackoffRows())
 	for _, line := range a.AdviceLines() {
@@ -117,7 +117,7 @@ func (a *Answer) Markdown(w io.Writer) error {
 	}
 	grid("Reconnect storm: all connections cut at once", StormColumns(), a.StormRows())
 	if len(a.Storms) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", escape(a.Burst()))
+		fmt.Fprintf(&b, "\n%s\n", escape(a.Legend()))
 	}
 	grid("Back-off at the whole fleet", BackoffColumns(), a.BackoffRows())
 	if lines := a.AdviceLines(); len(lines) > 0 {

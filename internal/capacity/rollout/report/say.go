@@ -214,49 +214,52 @@ func harmOf(c *advise.Choice) string {
 
 // StormColumns are the heads of StormRows.
 func StormColumns() []string {
-	return []string{"devices", "99 % back", "all back", "peak", "throttled", "refused", "failed", "attempts", "burst left", "thresholds"}
+	return []string{"devices", "99 % back", "all back", "peak", "throttled", "refused", "failed", "attempts", "missed", "burst"}
 }
 
 // StormRows are the storms by size, for people.
-func (a *Answer) StormRows() [][]string { return table(a.Storms, func(r *Row) string { return human.Count(r.Devices) }) }
+func (a *Answer) StormRows() [][]string {
+	rows := make([][]string, 0, len(a.Storms))
+	for i := range a.Storms {
+		r := &a.Storms[i]
+		left := "?"
+		if r.Burst > 0 {
+			left = fmt.Sprintf("%.0f %%", 100*max(0, r.LeftOver)/r.Burst)
+		}
+		rows = append(rows, append(figures(r, human.Count(r.Devices)), left))
+	}
+	return rows
+}
 
 // BackoffColumns are the heads of BackoffRows.
 func BackoffColumns() []string {
 	c := StormColumns()
 	c[0] = "back-off"
-	return c
+	return c[:len(c)-1]
 }
 
 // BackoffRows are the storms by back-off, for people.
 func (a *Answer) BackoffRows() [][]string {
-	return table(a.Backoffs, func(r *Row) string {
+	rows := make([][]string, 0, len(a.Backoffs))
+	for i := range a.Backoffs {
+		r := &a.Backoffs[i]
+		name := r.Backoff
 		if r.Seed != a.Seed {
-			return fmt.Sprintf("%s, seed %d", r.Backoff, r.Seed)
+			name += ", 2nd"
 		}
-		return r.Backoff
-	})
+		rows = append(rows, figures(r, name))
+	}
+	return rows
 }
 
-func table(rows []Row, name func(*Row) string) [][]string {
-	all := make([][]string, 0, len(rows))
-	for i := range rows {
-		r := &rows[i]
-		if r.Verdict == search.Undelivered {
-			all = append(all, []string{name(r), "the generator did not deliver", "", "", "", "", "", "", "", ""})
-			continue
-		}
-		left, thresholds := "?", "met"
-		if r.Burst > 0 {
-			left = fmt.Sprintf("%.0f %%", 100*max(0, r.LeftOver)/r.Burst)
-		}
-		if r.Missed > 0 {
-			thresholds = fmt.Sprintf("%d missed", r.Missed)
-		}
-		all = append(all, []string{
-			name(r), back(r.Back99), back(r.BackAll), rate(r.Peak), count(r.Throttled), count(r.Refused), count(r.Failed), fmt.Sprintf("%.1f", r.Attempts), left, thresholds,
-		})
+// figures are those of a storm, for people.
+func figures(r *Row, name string) []string {
+	if r.Verdict == search.Undelivered {
+		return []string{name, "generator", "-", "-", "-", "-", "-", "-", "-"}
 	}
-	return all
+	return []string{
+		name, back(r.Back99), back(r.BackAll), rate(r.Peak), count(r.Throttled), count(r.Refused), count(r.Failed), fmt.Sprintf("%.1f", r.Attempts), count(uint64(r.Missed)),
+	}
 }
 
 func back(s float64) string {
@@ -273,10 +276,11 @@ func count(n uint64) string {
 	return human.Count(n)
 }
 
-// Burst says what is known of bursts when connections are cut.
-func (a *Answer) Burst() string {
+// Legend says how the columns of the storms are to be read.
+func (a *Answer) Legend() string {
+	text := "attempts are a device's; missed are thresholds; "
 	if row := a.whole(); row != nil && row.Burst > 0 {
-		return "bursts are as the bring-up left them: \"burst left\" is that of connections at the cut, by arithmetic"
+		return text + "bursts are as the bring-up left them: burst is what was left of that of connections at the cut"
 	}
-	return "bursts, if the target has any, are as the bring-up left them"
+	return text + "bursts, if the target has any, are as the bring-up left them"
 }
