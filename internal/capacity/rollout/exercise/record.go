@@ -38,8 +38,9 @@ type Record struct {
 	Attempts float64 `json:"attempts,omitempty"`  // connects that were begun, a device
 	Returns  []int   `json:"returns,omitempty"`   // devices that came back, by Every
 	Every    float64 `json:"every,omitempty"`     // seconds
-	Burst    float64 `json:"burst,omitempty"`     // connections that the tier lets pass at once after a quiet time; 0 when it is not known
-	LeftOver float64 `json:"left_over,omitempty"` // of Burst when the connections were cut, by arithmetic
+	BurstOf  string  `json:"burst_of,omitempty"`  // the limit whose burst was used up most when the connections were cut; empty when the tier is not known
+	Burst    float64 `json:"burst,omitempty"`     // operations of it that pass at once after a quiet time
+	LeftOver float64 `json:"left_over,omitempty"` // of Burst at the cut, by arithmetic
 
 	Thresholds []threshold.Verdict `json:"thresholds,omitempty"` // by which the trial was judged
 	Dir        string              `json:"dir,omitempty"`        // folder of the run's record, beside the study's own file

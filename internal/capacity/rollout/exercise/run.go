@@ -21,7 +21,10 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	began := time.Now()
 	rec := metrics.NewRecorder(metrics.Options{})
 	w := newWatch(rec, b.periodic)
-	eng := start(engine.Options{Scenario: t.Scenario, Recorder: rec, Observers: []report.Observer{w.observer()}, Preparing: preparing(t)})
+	eng := start(engine.Options{
+		Scenario: t.Scenario, Recorder: rec, Observers: []report.Observer{w.observer()}, Preparing: preparing(t),
+		AllowSaturated: t.IsStorm(), // no machine lets a fleet go at once: how late it was is held against the time that is measured
+	})
 	w.leave = eng.Leave
 	watching, stop := context.WithCancel(ctx)
 	var waits sync.WaitGroup
@@ -78,7 +81,11 @@ func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	} else {
 		r.add(gather.Totals)
 	}
-	if why := undelivered(run, judged); why != "" {
+	why := undelivered(run, judged)
+	if t.IsStorm() && !matters(r, storm) {
+		why = ""
+	}
+	if why != "" {
 		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, why
 		return nil
 	}
@@ -135,10 +142,7 @@ func (b *Base) cut(r *Record, run *report.Run, up, gather, storm *report.Stage) 
 	if x := storm.Totals.Select(metrics.OpConnect, ""); x != nil {
 		r.Attempts = float64(x.Started()) / float64(max(1, r.Connected))
 	}
-	if l, ok := b.Limits(); ok && b.Scenario.Target.Limited() {
-		r.Burst = max(1, l.Connects.PerSecond*b.burst().Seconds())
-		r.LeftOver = left(r.Burst, l.Connects.PerSecond, r.Rate, float64(r.Devices), (gather.To - gather.From).Seconds())
-	}
+	b.bursts(r, up, gather)
 	for i := range run.Outages {
 		o := &run.Outages[i]
 		if o.From < storm.From {
@@ -160,13 +164,39 @@ func (b *Base) cut(r *Record, run *report.Run, up, gather, storm *report.Stage) 
 	}
 }
 
-// left is what is left of a burst after so many devices came at a rate, and a time in which none did.
-func left(burst, limit, rate, devices, quiet float64) float64 {
-	tokens := burst
-	if rate > limit {
-		tokens = burst - devices*(1-limit/rate)
+// bursts finds the limit whose burst was used up most when the connections were cut, of those that connecting asks something of.
+func (b *Base) bursts(r *Record, up, gather *report.Stage) {
+	limits, ok := b.Limits()
+	if !ok || !b.Scenario.Target.Limited() {
+		return
 	}
-	return min(burst, tokens+limit*quiet)
+	rising, waiting := asked(up.Totals), asked(gather.Totals)
+	for class, limit := range trial.Allowed(limits) {
+		if rising[class]+waiting[class] == 0 {
+			continue
+		}
+		burst := max(1, limit*b.burst().Seconds())
+		left := left(left(burst, burst, limit, rising[class], up.To-up.From), burst, limit, waiting[class], gather.To-gather.From)
+		if share := left / burst; r.Burst == 0 || share < r.LeftOver/r.Burst || share == r.LeftOver/r.Burst && class < r.BurstOf {
+			r.Burst, r.LeftOver, r.BurstOf = burst, left, class
+		}
+	}
+}
+
+// left is what is left of so much of a burst after so many operations in a time.
+func left(tokens, burst, limit, due float64, over time.Duration) float64 {
+	return max(0, min(burst, tokens+limit*over.Seconds()-due))
+}
+
+// asked is how many operations of devices began, by the limit that they count for.
+func asked(s *metrics.Snapshot) map[string]float64 {
+	by := make(map[string]float64)
+	for i := range s.Series {
+		if x := &s.Series[i]; x.Operation.OfDevices() && trial.ClassOf(x.Operation) != "" {
+			by[trial.ClassOf(x.Operation)] += float64(x.Started())
+		}
+	}
+	return by
 }
 
 // lostWith is how many operations that do not connect ended because their connection did.
@@ -196,6 +226,17 @@ func undelivered(run *report.Run, stage string) string {
 		}
 	}
 	return ""
+}
+
+// matters reports whether devices came back late by the generator's own doing, by what shows in the time that the storm took.
+func matters(r *Record, storm *report.Stage) bool {
+	const least, share = 0.1, 0.05 // seconds: as often connections are looked at; of the time
+	took := r.Back99
+	if took == 0 {
+		took = (storm.To - storm.From).Seconds()
+	}
+	x := storm.Totals.Select(metrics.OpConnect, "")
+	return x != nil && x.OwnLag.Quantile(0.99).Seconds() > max(least, share*took)
 }
 
 // ownLateness reports whether thresholds of times were missed, and no others, whose bound the generator's own lag comes near by itself.
@@ -323,13 +364,9 @@ func (b *Base) short(up, gather *report.Stage) (class string) {
 	if !ok {
 		return ""
 	}
-	due := make(map[string]float64)
-	for _, s := range []*metrics.Snapshot{up.Totals, gather.Totals} {
-		for i := range s.Series {
-			if x := &s.Series[i]; x.Operation.OfDevices() {
-				due[trial.ClassOf(x.Operation)] += float64(x.Started())
-			}
-		}
+	due := asked(up.Totals)
+	for class, n := range asked(gather.Totals) {
+		due[class] += n
 	}
 	longest := 0.0 // seconds that the last one waits
 	for name, allowed := range trial.Allowed(limits) {

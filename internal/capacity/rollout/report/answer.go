@@ -68,7 +68,8 @@ type Row struct {
 	Refused   uint64         `json:"refused"`             // likewise
 	Failed    uint64         `json:"failed"`              // likewise; without what went with the cut connections
 	Attempts  float64        `json:"attempts"`            // connects that were begun, a device
-	Burst     float64        `json:"burst,omitempty"`     // connections that the tier lets pass at once; 0 when it is not known
+	BurstOf   string         `json:"burst_of,omitempty"`  // the limit whose burst was used up most at the cut; empty when the tier is not known
+	Burst     float64        `json:"burst,omitempty"`     // operations of it that pass at once
 	LeftOver  float64        `json:"left_over,omitempty"` // of Burst at the cut
 	Clean     bool           `json:"clean"`               // the fleet had come up with nothing throttled and nothing failed
 	Missed    int            `json:"missed_thresholds"`   // number
@@ -104,7 +105,7 @@ func (a *Answer) Complete() {
 func rowOf(r *exercise.Record, own string) Row {
 	row := Row{
 		Devices: r.Devices, Backoff: r.Backoff, Seed: r.Seed, Verdict: r.Verdict, Back99: r.Back99, BackAll: r.BackAll, Peak: r.Peak, Throttled: r.Throttled, Refused: r.Refused,
-		Failed: r.Failed, Attempts: r.Attempts, Burst: r.Burst, LeftOver: r.LeftOver, Clean: r.Clean, Missed: len(r.Missed), Why: r.Why,
+		Failed: r.Failed, Attempts: r.Attempts, BurstOf: r.BurstOf, Burst: r.Burst, LeftOver: r.LeftOver, Clean: r.Clean, Missed: len(r.Missed), Why: r.Why,
 	}
 	if row.Backoff == "" {
 		row.Backoff = own

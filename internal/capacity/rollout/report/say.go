@@ -184,13 +184,16 @@ func (a *Answer) AdviceLines() []string {
 	if len(v.Order) > 1 {
 		next := &v.Order[1]
 		text := fmt.Sprintf("next is %s: 99 %% in %s, %s", next.Backoff, within(next.Back99), harmOf(next))
-		if v.Confirmed {
+		switch {
+		case v.Confirmed && v.Alike != "":
+			text = fmt.Sprintf("both were repeated with another seed: they differ by no more than %s, which is noise", seconds(v.Noise))
+		case v.Confirmed:
 			text += "; both were repeated with another seed"
 		}
 		say("%s", text)
 	}
 	if len(v.Silent) > 0 {
-		say("of %s nothing can be said: the generator did not deliver it", strings.Join(v.Silent, ", "))
+		say("of %s nothing can be said: the generator did not deliver the storm", strings.Join(v.Silent, ", "))
 	}
 	return lines
 }
@@ -280,7 +283,7 @@ func count(n uint64) string {
 func (a *Answer) Legend() string {
 	text := "attempts are a device's; missed are thresholds; "
 	if row := a.whole(); row != nil && row.Burst > 0 {
-		return text + "bursts are as the bring-up left them: burst is what was left of that of connections at the cut"
+		return text + "bursts are as the bring-up left them: burst is what was left of the one used up most at the cut (" + row.BurstOf + ")"
 	}
 	return text + "bursts, if the target has any, are as the bring-up left them"
 }
