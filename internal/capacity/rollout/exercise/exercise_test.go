@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -79,5 +80,42 @@ func TestStormByBackoff(t *testing.T) {
 				t.Errorf("%g of the burst left", r.LeftOver)
 			}
 		})
+	}
+}
+
+// Twelve thousand devices on one unit of S1, whose burst is six thousand connections: at R a second the shortage begins when 6,000 + 100·t have
+// come, so that all come up without waiting at 200 a second. With 99 % of them waiting for a tenth of a second at most it is
+// 100/(1 - 6,010/11,880) = 202.4 a second.
+func TestTwelveThousandOnS1(t *testing.T) {
+	const text = `
+name: twelve
+seed: 1
+target: {tier: S1, units: 1, transport: memory}
+fleet: {client: lean, groups: [{name: robots, count: 12000}]}
+stages: [{name: up, duration: 2m, devices: 100%}]
+thresholds: {connect: ["p(99) < 100ms"]}
+`
+	theory := 100 / (1 - 6010.0/11_880)
+	for share, want := range map[float64]search.Verdict{0.98: search.Held, 1.02: search.Missed} {
+		r := run(t, text, exercise.Options{}, exercise.Asked{Number: 1, Part: exercise.BringUp, Devices: 12_000, Rate: share * theory, Seed: 1})
+		if r.Verdict != want || (want == search.Missed) != (r.Class == "connections") {
+			t.Errorf("%.4g/s: %s %s", r.Rate, r.Verdict, r.Class)
+		}
+	}
+}
+
+// What a device does on its own schedule goes on through the storm, and what goes with a connection that is cut is no harm.
+func TestCutWithLoad(t *testing.T) {
+	const text = `
+name: busy
+seed: 3
+target: {transport: memory}
+fleet: {client: lean, groups: [{name: robots, count: 200, reported: {connectivity: {type: cellular}, every: 1s}, telemetry: {payload: {x: 1}, every: 2s}}]}
+stages: [{name: up, duration: 5s, devices: 100%, network: {latency: 200ms}}]
+thresholds: {connect: ["p(99) < 2s"], devices: ["connected_rate > 99%"], twin_report: ["error_rate < 90%"]}
+`
+	r := run(t, text, exercise.Options{}, exercise.Asked{Number: 1, Part: exercise.Storm, Devices: 200, Rate: 50, Backoff: "steep", Seed: 3})
+	if r.Verdict != search.Held || r.Harm() > 0 || r.BackAll == 0 || r.Attempts != 1 {
+		t.Errorf("%+v", r)
 	}
 }
