@@ -81,7 +81,10 @@ load holds; 130 interrupted.`,
 		panic(err) // the flag was added above
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if rollout, err := cmd.Flags().GetBool("rollout"); err == nil && rollout {
+		if asked, err := asksRollout(cmd); err != nil || asked {
+			if err != nil {
+				return err
+			}
 			return runRollout(cmd.Context(), e, cmd, args[0])
 		}
 		return runCapacity(cmd.Context(), e, cmd, args[0])

@@ -40,6 +40,20 @@ func addRolloutFlags(f *pflag.FlagSet) {
 	f.IntSlice("sizes", nil, "with --rollout: fleets that lose all connections, beside a quarter, half and all of the fleet: 500,1000")
 }
 
+// asksRollout reports whether a rollout study was asked for, wherever; its flags are for nothing else.
+func asksRollout(cmd *cobra.Command) (bool, error) {
+	s, err := loadSettings(cmd)
+	if err != nil || s.v.GetBool("rollout") {
+		return err == nil, err
+	}
+	for _, flag := range []string{"devices", "sizes"} {
+		if s.given(flag) {
+			return false, usagef("--%s needs --rollout", flag)
+		}
+	}
+	return false, nil
+}
+
 // rolling is a rollout study from the command line.
 type rolling struct {
 	e       env
@@ -65,7 +79,7 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	if err != nil {
 		return err
 	}
-	o, err := s.rollout(e, file)
+	o, err := s.rollout(e, cmd, file)
 	if err != nil {
 		return err
 	}
@@ -118,7 +132,7 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	switch {
 	case a.End == search.Stopped && soft.Err() != nil:
 		return withCode(codeInterrupted, errSilent)
-	case err != nil:
+	case err != nil && a.End != answer.Unreachable:
 		return withCode(codeFailed, err)
 	}
 	return withCode(rolloutCode(a), errSilent)
@@ -149,7 +163,7 @@ func rolloutUsage(err error) error {
 }
 
 // rollout are the options of a study, as far as flags and files say.
-func (s settings) rollout(e env, file string) (o rollout.Options, err error) {
+func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Options, err error) {
 	for _, flag := range []string{"vary", "hold", "settle", "connect-rate"} {
 		if s.given(flag) && s.v.GetString(flag) != "" {
 			return o, usagef("--rollout and --%s exclude each other", flag)
@@ -171,7 +185,9 @@ func (s settings) rollout(e env, file string) (o rollout.Options, err error) {
 	if o.Exercise.Devices = s.v.GetInt("devices"); s.given("devices") && o.Exercise.Devices < 1 {
 		return o, usagef("--devices %d: use 1 or more", o.Exercise.Devices)
 	}
-	o.Sizes = s.sizes()
+	if o.Sizes, err = cmd.Flags().GetIntSlice("sizes"); err != nil {
+		return o, usagef("--sizes: %w", err)
+	}
 	o.Exercise.Tier, o.Exercise.Units = strings.ToUpper(s.v.GetString("tier")), s.v.GetInt("units")
 	if o.Exercise.Tier != "" {
 		if _, err := tier.For(tier.Tier(o.Exercise.Tier), o.Exercise.Units); err != nil {
@@ -184,9 +200,6 @@ func (s settings) rollout(e env, file string) (o rollout.Options, err error) {
 	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
 	return o, nil
 }
-
-// sizes are those of --sizes, whose flag has parsed them wherever they came from.
-func (s settings) sizes() []int { return s.v.GetIntSlice("sizes") }
 
 // trials reads a scenario as often as trials need it.
 func (s settings) trials(e env, file string) (trial.Load, error) {

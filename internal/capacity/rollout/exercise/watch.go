@@ -17,6 +17,7 @@ type watch struct {
 
 	mu        sync.Mutex // protects the following fields
 	stage     string
+	began     time.Time     // when the first stage did
 	back      bool          // an outage is over in this stage
 	connected int           // devices when StageGather ended
 	changed   chan struct{} // closed when the stage changes
@@ -38,6 +39,9 @@ func (w *watch) event(e report.Event) {
 	case e.Kind == report.KindStage, e.Kind == report.KindStopping, e.Kind == report.KindDrain:
 		if w.stage == StageGather {
 			w.connected = w.rec.Snapshot().DevicesIn("connected")
+		}
+		if w.began.IsZero() {
+			w.began = time.Now()
 		}
 		w.stage, w.back = "", false
 		if e.Kind == report.KindStage {
@@ -62,7 +66,8 @@ func (w *watch) wait(ctx context.Context) {
 		w.mu.Lock()
 		stage, back, changed := w.stage, w.back, w.changed
 		w.mu.Unlock()
-		if stage != StageGather && (stage != StageStorm || !back) || !w.served(stage) {
+		serves := (stage == StageGather || stage == StageStorm && back) && w.served(stage)
+		if !serves && !w.hopeless(stage) {
 			continue
 		}
 		w.leave(stage)
@@ -72,6 +77,19 @@ func (w *watch) wait(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// hopeless reports whether for some time every connection that was tried failed, and none for want of room: nobody is there.
+func (w *watch) hopeless(stage string) bool {
+	const patience = 10 * time.Second
+	w.mu.Lock()
+	began := w.began
+	w.mu.Unlock()
+	if stage == "" || stage == stageRefill || began.IsZero() || time.Since(began) < patience {
+		return false
+	}
+	x := w.rec.Snapshot().Select(metrics.OpConnect, "")
+	return x != nil && x.Errors() > 0 && x.Count(metrics.OK)+x.Count(metrics.Throttled) == 0
 }
 
 // served reports whether all devices are connected, and what connecting brings is answered.

@@ -59,8 +59,10 @@ func (a *Answer) Text(w io.Writer, style color.Style) error {
 	for _, n := range a.Notes {
 		wrapped(&b, "  ", "note: "+n, plain)
 	}
-	fmt.Fprintf(&b, "\n  %s in %s", human.Number(len(a.Trials), "trial"), roughly(a.Seconds))
-	if a.Dir != "" {
+	if len(a.Trials) > 0 {
+		fmt.Fprintf(&b, "\n  %s in %s", human.Number(len(a.Trials), "trial"), roughly(a.Seconds))
+	}
+	if len(a.Trials) > 0 && a.Dir != "" {
 		fmt.Fprintf(&b, " · records and reports in %s", a.Dir)
 	}
 	b.WriteString("\n")
