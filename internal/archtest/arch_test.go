@@ -139,6 +139,9 @@ func TestArrows(t *testing.T) {
 			"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload",
 			"internal/identity", "internal/iothub", "metrics", "schedule",
 		},
+		"internal/capacity/rollout": {
+			"internal/capacity", "internal/iothub/tier", "fleet/link", "metrics", "report", "scenario",
+		},
 		"internal/fit":           {"scenario", "scenario/plan", "internal/host", "report"},
 		"internal/gc":            {},
 		"internal/capacity/usl":  {},

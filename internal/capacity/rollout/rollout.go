@@ -166,7 +166,8 @@ func (s *Study) Expected() (whole time.Duration, trials int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	const steps, confirming, again = 4, 2, 2
+	const mostSteps, confirming, again = 4, 2, 2
+	steps := min(mostSteps, 1+int(math.Ceil(math.Log2(s.search.To/s.search.From))))
 	n, ratio := 0, 2.0
 	precision := s.search.Precision
 	if precision == 0 {

@@ -272,7 +272,7 @@ func (b *Base) Make(a Asked) (*Trial, error) {
 		s := b.at(StageStorm, longestStorm(a.Devices))
 		s["storm"] = map[string]any{"drop": "100%"}
 		stages = append(stages, s)
-		t.Expected += max(30*time.Second, up/2)
+		t.Expected += max(12*time.Second, up/2) // the longest first wait of a back-off is 10 s
 	}
 	set := []string{"seed=" + strconv.FormatUint(a.Seed, 10)}
 	if b.Scenario.Target.Can().Service {
