@@ -47,7 +47,7 @@ func asksRollout(cmd *cobra.Command) (bool, error) {
 		return err == nil, err
 	}
 	for _, flag := range []string{"devices", "sizes"} {
-		if s.given(flag) {
+		if cmd.Flags().Changed(flag) { // the environment may have them for other commands
 			return false, usagef("--%s needs --rollout", flag)
 		}
 	}

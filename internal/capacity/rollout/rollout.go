@@ -256,8 +256,10 @@ func (s *Study) Run(ctx context.Context) (*report.Answer, error) {
 	switch {
 	case errors.Is(err, search.ErrStop):
 		a.End, err = search.Stopped, nil
-	case err != nil:
+	case errors.Is(err, trial.ErrUnreachable):
 		a.End, a.Why = answer.Unreachable, err.Error()
+	case err != nil:
+		a.End, a.Why = answer.Running, err.Error()
 	}
 	a.Complete()
 	if l, ok := s.base.Limits(); ok {

@@ -4,8 +4,10 @@ package exercise_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
@@ -117,5 +119,60 @@ thresholds: {connect: ["p(99) < 2s"], devices: ["connected_rate > 99%"], twin_re
 	r := run(t, text, exercise.Options{}, exercise.Asked{Number: 1, Part: exercise.Storm, Devices: 200, Rate: 50, Backoff: "steep", Seed: 3})
 	if r.Verdict != search.Held || r.Harm() > 0 || r.BackAll == 0 || r.Attempts != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A hub elsewhere, which an earlier trial loaded, is given the time of a burst; the fleet keeps the proportions of its groups at any size.
+func TestStages(t *testing.T) {
+	const text = `
+name: far
+target: {hub: "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0"}
+fleet: {groups: [{name: robots, count: 30, backoff: steep}, {name: gates, count: 10}]}
+stages: [{name: up, duration: 5s, devices: 100%, report_rate: 1/s}, {name: cut, duration: 1m, storm: {drop: 50%}}]
+service: {queries: [{name: all, sql: SELECT * FROM devices, every: 10s}]}
+thresholds:
+  connect: ["p(99) < 2s", {threshold: "p(95) < 1s", stage: cut}, {threshold: "p(95) < 3s", window: 4s}]
+  query: ["p(99) < 1s"]
+  devices: ["connected_rate > 99%"]
+`
+	text2 := strings.Replace(text, "count: 30, ", "count: 30, reported: {connectivity: {type: cellular}}, ", 1)
+	b, err := exercise.NewBase(loader(text2), exercise.Options{Devices: 400, Tier: "S1", Units: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Backoff() != "" || b.Fresh || b.Devices != 400 || b.Own != 8 {
+		t.Errorf("back-off %q, fresh %t, %d devices at %g/s", b.Backoff(), b.Fresh, b.Devices, b.Own)
+	}
+	notes := strings.Join(b.Notes, "\n")
+	for _, want := range []string{"report_rate", "service side", "the threshold query: p(99) < 1s is left out"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("no note of %q in %q", want, notes)
+		}
+	}
+	x, err := b.Make(exercise.Asked{Part: exercise.Storm, Devices: 400, Rate: 40, Backoff: "none", Seed: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i := range x.Scenario.Stages {
+		names = append(names, x.Scenario.Stages[i].Name)
+	}
+	if got := strings.Join(names, " "); got != "refill bring-up gather storm" || x.Scenario.Stages[0].Duration != time.Minute {
+		t.Errorf("stages %s", got)
+	}
+	if g := x.Scenario.Fleet.Groups; g[0].Count != 300 || g[1].Count != 100 || g[0].Backoff != "none" || g[1].Backoff != "none" || x.Scenario.Seed != 5 || len(x.Scenario.Service.Queries) != 0 {
+		t.Errorf("%+v", g)
+	}
+	for storm, want := range map[bool]string{
+		false: "connect: p(99) < 2s (stage bring-up) | connect: p(95) < 3s (stage bring-up, every 4s) | devices: connected_rate > 99% (stage gather)",
+		true:  "connect: p(99) < 2s (stage storm) | connect: p(95) < 1s (stage storm) | connect: p(95) < 3s (stage storm, every 4s) | devices: connected_rate > 99% (stage storm)",
+	} {
+		if got, err := b.Thresholds(storm); err != nil || strings.Join(got, " | ") != want {
+			t.Errorf("%s; want %s: %v", strings.Join(got, " | "), want, err)
+		}
+	}
+	// A window that is longer than the fleet takes to come up is all of it.
+	if x, err = b.Make(exercise.Asked{Part: exercise.BringUp, Devices: 400, Rate: 400}); err != nil || x.Scenario.Thresholds[1].Scope.Window != 0 {
+		t.Errorf("%+v: %v", x, err)
 	}
 }

@@ -154,6 +154,10 @@ func (a *Answer) Lines() []string {
 			say("%s", a.Why)
 		}
 	case search.Stopped:
+		if a.Dir == "" {
+			say("%s; nothing is kept to go on from", a.Why)
+			break
+		}
 		say("%s; the same command goes on from the %s that are finished", a.Why, human.Number(len(a.Trials), "trial"))
 	}
 	return lines
