@@ -42,13 +42,15 @@ missed, then the limit is narrowed by bisection and confirmed. Each trial is a r
 load is judged once the figures have come to rest, and of a target that lets a burst pass, once that is used up.
 
 --vary says what there is more and more of: ` + varieties() + `.
+--rollout asks instead how fast the whole fleet can be brought up, how long a full reconnect storm takes at each size, and
+which back-off brings it back soonest without harm.
 
 A search that was stopped goes on where it was when the same command is given again.
 
 Exit codes: 0 the limit was found, or all loads up to --to hold; 1 the target cannot be loaded; 2 the scenario or the usage is
 wrong; 97 no limit can be said: the target does not behave alike, the day's messages are used up, or --for was too short; 98 the generator was the bottleneck; 99 no
 load holds; 130 interrupted.`,
-		Example: "  twinfleet capacity connectivity --vary devices\n  twinfleet capacity my.yaml --vary report_rate --from 20/s --for 30m",
+		Example: "  twinfleet capacity connectivity --vary devices\n  twinfleet capacity my.yaml --vary report_rate --from 20/s --for 30m\n  twinfleet capacity my.yaml --rollout --sizes 500,1000",
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
@@ -69,6 +71,7 @@ load holds; 130 interrupted.`,
 	f.Bool("force", false, "make trials although this machine has too little for them")
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics of the trial under way; another port when this one is taken, unless it was asked for; none when empty")
 	addLiveFlags(c)
+	addRolloutFlags(f)
 	f.Bool("json", false, "print the answer as JSON")
 	f.Bool("markdown", false, "print the answer as Markdown")
 	f.Bool("quiet", false, "print no progress, only the answer")
@@ -76,7 +79,15 @@ load holds; 130 interrupted.`,
 	if err := c.RegisterFlagCompletionFunc("vary", cobra.FixedCompletions(strings.Split(varieties(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was added above
 	}
-	c.RunE = func(cmd *cobra.Command, args []string) error { return runCapacity(cmd.Context(), e, cmd, args[0]) }
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if asked, err := asksRollout(cmd); err != nil || asked {
+			if err != nil {
+				return err
+			}
+			return runRollout(cmd.Context(), e, cmd, args[0])
+		}
+		return runCapacity(cmd.Context(), e, cmd, args[0])
+	}
 	return c
 }
 

@@ -163,6 +163,9 @@ func TestArrows(t *testing.T) {
 		"internal/planning/span":     {"scenario", "schedule"},
 		"internal/planning/walk":     {"internal/planning/span", "scenario", "schedule"},
 		"internal/doctor":            {"internal/oserr", "internal/capacity/buy", "scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
+		"internal/capacity/rollout": {
+			"internal/capacity", "internal/iothub/tier", "fleet/link", "metrics", "report", "scenario",
+		},
 		"scenario/engine": {
 			"scenario", "fleet", "internal/backend", "internal/fit", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
 			"internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule",

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/twinfleet/twinfleet/internal/capacity/answer"
+	"github.com/twinfleet/twinfleet/internal/capacity/rollout"
+	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
+	"github.com/twinfleet/twinfleet/internal/capacity/rollout/progress"
+	told "github.com/twinfleet/twinfleet/internal/capacity/rollout/report"
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/internal/dashboard"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/oserr"
+	"github.com/twinfleet/twinfleet/metrics/prom"
+	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// addRolloutFlags gives the command the flags of a rollout study.
+func addRolloutFlags(f *pflag.FlagSet) {
+	f.Bool("rollout", false, "how fast the fleet can be brought up, how long a reconnect storm takes, and with which back-off; instead of --vary")
+	f.Int("devices", 0, "with --rollout: devices of the whole fleet, in the proportions of its groups (default: the scenario's own)")
+	f.IntSlice("sizes", nil, "with --rollout: fleets that lose all connections, beside a quarter, half and all of the fleet: 500,1000")
+}
+
+// asksRollout reports whether a rollout study was asked for, wherever; its flags are for nothing else.
+func asksRollout(cmd *cobra.Command) (bool, error) {
+	s, err := loadSettings(cmd)
+	if err != nil || s.v.GetBool("rollout") {
+		return err == nil, err
+	}
+	for _, flag := range []string{"devices", "sizes"} {
+		if cmd.Flags().Changed(flag) { // the environment may have them for other commands
+			return false, usagef("--%s needs --rollout", flag)
+		}
+	}
+	return false, nil
+}
+
+// rolling is a rollout study from the command line.
+type rolling struct {
+	e       env
+	s       settings
+	log     *slog.Logger
+	out     *progress.Printer
+	keeping string // folder of the study
+	metrics atomic.Pointer[http.Handler]
+	now     atomic.Pointer[engine.Engine]
+}
+
+func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	s, err := loadSettings(cmd)
+	if err != nil {
+		return err
+	}
+	logs := &logSink{w: e.stderr}
+	log, err := s.logger(logs)
+	if err != nil {
+		return err
+	}
+	colored, err := s.color(e)
+	if err != nil {
+		return err
+	}
+	o, err := s.rollout(e, cmd, file)
+	if err != nil {
+		return err
+	}
+	x := &rolling{e: e, s: s, log: log}
+	width, progressTo := e.terminal(), e.stderr
+	if s.v.GetBool("quiet") {
+		width, progressTo = 0, io.Discard
+	}
+	x.out = progress.New(progressTo, color.Style{Color: colored}, width)
+	defer x.out.Close()
+	o.Start, o.Check, o.Begin, o.End = x.start, x.check, x.out.Begin, x.out.End
+	study, err := rollout.New(o)
+	if err != nil {
+		return rolloutUsage(err)
+	}
+	x.keeping = study.Dir()
+	if !s.v.GetBool("quiet") {
+		logs.set(x.out)
+	}
+	server, err := serveHandler(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), http.HandlerFunc(x.serveMetrics), log)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	page, url, err := x.page(ctx, study)
+	if err != nil {
+		return err
+	}
+	defer page()
+	if err := x.tell(study, url, server.url()); err != nil {
+		return rolloutUsage(err)
+	}
+	soft, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	hard, done := e.stopperSaying(ctx, log, "stopping: the trial under way is given up, and what is known is reported; once more stops at once", func() {
+		stop(errInterrupted)
+		if eng := x.now.Load(); eng != nil {
+			eng.Stop()
+		}
+	})
+	defer done()
+	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
+	defer stopping()
+	a, err := study.Run(soft)
+	x.out.Close()
+	logs.set(e.stderr)
+	if printing := x.print(a, colored); printing != nil {
+		return withCode(codeFailed, fmt.Errorf("printing the answer: %w", printing))
+	}
+	switch {
+	case a.End == search.Stopped && soft.Err() != nil:
+		return withCode(codeInterrupted, errSilent)
+	case err != nil && a.End != answer.Unreachable:
+		return withCode(codeFailed, err)
+	}
+	return withCode(rolloutCode(a), errSilent)
+}
+
+// rolloutCode is the exit code of an answer.
+func rolloutCode(a *told.Answer) int {
+	switch a.End {
+	case search.Found:
+		return codeOK
+	case search.Generator:
+		return codeSaturated
+	case search.Below:
+		return codeThreshold
+	case answer.Unreachable:
+		return codeFailed
+	default:
+		return codeCannotTell
+	}
+}
+
+// rolloutUsage makes what a study cannot begin with a mistake of usage.
+func rolloutUsage(err error) error {
+	if errors.Is(err, exercise.ErrNoDevices) || errors.Is(err, rollout.ErrBounds) {
+		return usagef("%w", err)
+	}
+	return capacityUsage(err)
+}
+
+// rollout are the options of a study, as far as flags and files say.
+func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Options, err error) {
+	for _, flag := range []string{"vary", "hold", "settle", "connect-rate"} {
+		if s.given(flag) && s.v.GetString(flag) != "" {
+			return o, usagef("--rollout and --%s exclude each other", flag)
+		}
+	}
+	for flag, into := range map[string]*float64{"from": &o.From, "to": &o.To} {
+		if text := s.v.GetString(flag); text != "" {
+			if *into, err = trial.ConnectRate.ParseLoad(text); err != nil {
+				return o, usagef("--%s: %w", flag, err)
+			}
+		}
+	}
+	if o.Precision, err = shareOf(s.v.GetString("precision")); err != nil {
+		return o, usagef("--precision %w", err)
+	}
+	if o.For = s.v.GetDuration("for"); o.For < 0 || o.For > 0 && o.For < time.Second {
+		return o, usagef("--for %s: use a second or more", o.For)
+	}
+	if o.Exercise.Devices = s.v.GetInt("devices"); s.given("devices") && o.Exercise.Devices < 1 {
+		return o, usagef("--devices %d: use 1 or more", o.Exercise.Devices)
+	}
+	if o.Sizes, err = cmd.Flags().GetIntSlice("sizes"); err != nil {
+		return o, usagef("--sizes: %w", err)
+	}
+	o.Exercise.Tier, o.Exercise.Units = strings.ToUpper(s.v.GetString("tier")), s.v.GetInt("units")
+	if o.Exercise.Tier != "" {
+		if _, err := tier.For(tier.Tier(o.Exercise.Tier), o.Exercise.Units); err != nil {
+			return o, usagef("--tier: %w", err)
+		}
+	}
+	if o.Load, err = s.trials(e, file); err != nil {
+		return o, err
+	}
+	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
+	return o, nil
+}
+
+// trials reads a scenario as often as trials need it.
+func (s settings) trials(e env, file string) (trial.Load, error) {
+	text, err := scenarioText(file, e.stdin)
+	if err != nil {
+		return nil, withCode(codeUsage, err)
+	}
+	if file == standardInput {
+		file = "stdin"
+	}
+	own := s.v.GetStringSlice("set")
+	return func(set []string) (*scenario.Scenario, error) {
+		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
+		return sc, inScenario(err)
+	}, nil
+}
+
+// start makes the engine of a trial, with who watches it.
+func (x *rolling) start(o engine.Options) trial.Engine {
+	o.Logger, o.Version = x.log, versionText()
+	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
+	o.Observers = append(o.Observers, keep, x.out.Observer())
+	handler := prom.Handler(o.Recorder)
+	x.metrics.Store(&handler)
+	eng := engine.New(o)
+	x.now.Store(eng)
+	return tuned{eng, o.Scenario.Fleet.Client, keep}
+}
+
+// check says whether this machine can make a trial.
+func (x *rolling) check(sc *scenario.Scenario) error {
+	_, err := preflight(sc, x.s.v.GetBool("force"))
+	return err
+}
+
+// serveMetrics serves the figures of the trial under way.
+func (x *rolling) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if h := x.metrics.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "no trial has begun", http.StatusServiceUnavailable)
+}
+
+// page serves the live page of a study; the returned function ends it.
+func (x *rolling) page(ctx context.Context, study *rollout.Study) (end func(), url string, err error) {
+	addr := x.s.v.GetString("ui-addr")
+	if x.s.v.GetBool("no-ui") || addr == "" {
+		return func() {}, "", nil
+	}
+	p := &dashboard.Page{
+		Logger: x.log,
+		HTML:   func(w io.Writer) error { a := study.Answer(); return a.HTML(w, x.out.Status()) },
+		JSON:   func(w io.Writer) error { a := study.Answer(); return a.Write(w) },
+	}
+	url, err = p.Start(ctx, addr)
+	if oserr.Is(err, oserr.InUse) && !x.s.given("ui-addr") {
+		url, err = p.Start(ctx, freePort(addr))
+	}
+	if err != nil {
+		return nil, "", usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
+	}
+	return func() {
+		if err := p.Close(); err != nil {
+			x.log.Debug("closing the live page", "error", err)
+		}
+	}, url, nil
+}
+
+// tell says what is going to happen, and how long it may take.
+func (x *rolling) tell(study *rollout.Study, url, metrics string) error {
+	whole, trials, err := study.Expected()
+	if err != nil {
+		return err
+	}
+	a := study.Answer()
+	x.out.Say("%s · %s · rollout of %s, from %s", a.Scenario, a.Target, human.Number(a.Devices, "device"), trial.ConnectRate.Number(study.From()))
+	for _, n := range a.Notes {
+		x.out.Say("note: %s", n)
+	}
+	if n := study.Known(); n > 0 {
+		x.out.Say("going on from %s of %s; --fresh begins anew", human.Number(n, "finished trial"), study.Dir())
+	}
+	text := fmt.Sprintf("some %d trials, about %s together", trials, minutes(whole))
+	if d := x.s.v.GetDuration("for"); d > 0 {
+		text += fmt.Sprintf(", %s at most", minutes(d))
+	}
+	x.out.Say("%s; Ctrl-C stops, and the same command goes on", text)
+	for _, l := range []struct{ name, url string }{{"live page", url}, {"metrics", metrics}} {
+		if l.url != "" {
+			x.out.Say("%s: %s", l.name, l.url)
+		}
+	}
+	return nil
+}
+
+// print prints the answer as it is wanted.
+func (x *rolling) print(a *told.Answer, colored bool) error {
+	switch {
+	case x.s.v.GetBool("json"):
+		return a.Write(x.e.stdout)
+	case x.s.v.GetBool("markdown"):
+		return a.Markdown(x.e.stdout)
+	}
+	if a.Dir != "" {
+		a.Dir = filepath.Clean(a.Dir)
+	}
+	return a.Text(x.e.stdout, color.Style{Color: colored})
+}
