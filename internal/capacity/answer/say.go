@@ -23,6 +23,9 @@ func (a *Answer) Headline() string {
 	case search.Below:
 		return fmt.Sprintf("not even %s hold", a.text(a.lowest()))
 	case search.Generator:
+		if a.byFleet() {
+			return fmt.Sprintf("%s hold; %s are more than these devices make", a.text(a.Held), a.Vary.Number(a.Over))
+		}
 		if a.Held == 0 {
 			return fmt.Sprintf("the generator did not deliver %s; of the target nothing can be said", a.text(a.Over))
 		}
@@ -45,6 +48,12 @@ func (a *Answer) Headline() string {
 		return "no answer: a threshold had nothing to judge"
 	}
 	return a.sofar()
+}
+
+// byFleet reports whether the load that was not made is more than the devices' in_flight lets them make.
+func (a *Answer) byFleet() bool {
+	n := len(a.Trials)
+	return n > 0 && a.Trials[n-1].Limit == trial.ByFleet
 }
 
 // sofar says what is known of a search that has not ended.
@@ -139,9 +148,12 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 		say("begin lower, with --from %s for example, or ask whether the thresholds can be met at all", a.flag(a.lowest()/10))
 	case search.Generator:
 		say("%s", a.Why)
-		if a.Held > 0 {
+		switch {
+		case a.byFleet():
+			say("the limit of the target lies at %s or above", a.Vary.Number(a.Held))
+		case a.Held > 0:
 			say("the limit lies at %s or above; run this on a larger machine, or the target on another one", a.Vary.Number(a.Held))
-		} else {
+		default:
 			say("begin lower with --from, or run this on a larger machine, or the target on another one")
 		}
 	case search.Exhausted:

@@ -15,6 +15,7 @@ const (
 	ByTarget    Limit = "target"    // it was slow, or failed
 	ByThrottle  Limit = "throttle"  // it shed or delayed what was above a limit of its own; Record.Class says which
 	ByQuota     Limit = "quota"     // the day's messages were used up
+	ByFleet     Limit = "fleet"     // the devices' in_flight: the load was not made, whatever the target
 	ByGenerator Limit = "generator" // the load was not made: of the target nothing is said
 	ByTrend     Limit = "trend"     // the thresholds were met, but the figures kept getting worse
 )

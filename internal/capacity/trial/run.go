@@ -139,7 +139,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		}
 	}
 	if why := b.fleetBound(hold, w); why != "" {
-		r.Verdict, r.Limit, r.Why, r.Final = search.Undelivered, ByGenerator, why, true
+		r.Verdict, r.Limit, r.Why, r.Final = search.Undelivered, ByFleet, why, true
 		return nil
 	}
 	r.Close = b.isClose(hold, w.seen.parts) || float64(r.Offered)*hold.Elapsed.Seconds() < few
