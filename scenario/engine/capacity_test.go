@@ -64,7 +64,9 @@ func searchAt(t *testing.T, behaves slowly, o search.Options) (out capacity.Outc
 		}
 		out, err = capacity.Run(t.Context(), capacity.Options{
 			Base: base, Search: o,
-			Start: func(o engine.Options) trial.Engine { return engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial)) },
+			Start: func(o engine.Options) trial.Engine {
+				return engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial))
+			},
 			End: func(r trial.Record) {
 				t.Logf("%2d %-8s %4.0f devices %-11s %-9s p50 %.4f p99 %.4f lowest %.4f settled %t %4.0f s  %s", r.Number, r.Phase, r.Load, r.Verdict, r.Limit, r.P50, r.P99,
 					r.Lowest, r.Settled, r.Seconds, r.Why)
