@@ -19,7 +19,7 @@ func (a *Answer) Text(w io.Writer, style color.Style) error {
 	fmt.Fprintf(&b, "%s  %s\n", style.Headline("CAPACITY", a.Well(), a.Held > 0), a.about())
 	fmt.Fprintf(&b, "\n  %s\n", style.Bold(a.Headline()))
 	for _, line := range a.Lines() {
-		fmt.Fprintf(&b, "  %s\n", line)
+		human.Wrap(&b, "  ", "    ", line)
 	}
 	if rows := a.Rows(); len(rows) > 0 {
 		b.WriteString("\n")
@@ -30,11 +30,11 @@ func (a *Answer) Text(w io.Writer, style color.Style) error {
 			fmt.Fprintf(&b, "  %s\n", line)
 		}
 	}
-	for _, n := range a.Notes {
-		fmt.Fprintf(&b, "\n  note: %s", n)
-	}
 	if len(a.Notes) > 0 {
 		b.WriteString("\n")
+	}
+	for _, n := range a.Notes {
+		human.Wrap(&b, "  note: ", "    ", n)
 	}
 	fmt.Fprintf(&b, "\n  %s", human.Number(len(a.Trials), "trial"))
 	if a.Seconds > 0 {
