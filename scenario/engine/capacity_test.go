@@ -30,7 +30,7 @@ thresholds: {twin_report: ["p(95) < 30ms"]}
 
 // slowly is how long a hub takes for a twin operation, given the devices that are connected and the time since the search began. It is asked
 // ten times a second.
-type slowly func(connected int, since time.Duration) time.Duration
+type slowly func(h *hub.Hub, connected int, since time.Duration) time.Duration
 
 // searchAt searches a hub that goes on from trial to trial, as hubs elsewhere do, in virtual time.
 func searchAt(t *testing.T, behaves slowly, o search.Options) (out capacity.Outcome, err error) {
@@ -43,7 +43,7 @@ func searchAt(t *testing.T, behaves slowly, o search.Options) (out capacity.Outc
 		behaving.Go(func() {
 			last := time.Duration(-1)
 			for tick := time.NewTicker(100 * time.Millisecond); ; {
-				if d := behaves(h.Stats().Connected, time.Since(began)); d != last {
+				if d := behaves(h, h.Stats().Connected, time.Since(began)); d != last {
 					last = d
 					h.Faults().Serve(&servicetime.Model{Servers: 100_000, Time: d}) // nothing waits for anything
 				}
@@ -82,7 +82,7 @@ func searchAt(t *testing.T, behaves slowly, o search.Options) (out capacity.Outc
 // A target whose latency doubles above a number of devices holds that number.
 func TestCapacityOfHardKnee(t *testing.T) {
 	t.Parallel()
-	out, err := searchAt(t, func(connected int, _ time.Duration) time.Duration {
+	out, err := searchAt(t, func(_ *hub.Hub, connected int, _ time.Duration) time.Duration {
 		if connected > 53 {
 			return 40 * time.Millisecond
 		}
@@ -97,7 +97,7 @@ func TestCapacityOfHardKnee(t *testing.T) {
 func TestCapacityWithHysteresis(t *testing.T) {
 	t.Parallel()
 	slowUntil := time.Duration(-1)
-	out, err := searchAt(t, func(connected int, since time.Duration) time.Duration {
+	out, err := searchAt(t, func(_ *hub.Hub, connected int, since time.Duration) time.Duration {
 		if connected > 53 {
 			slowUntil = since + 20*time.Second
 		}
@@ -120,7 +120,7 @@ func TestCapacityOfLeak(t *testing.T) {
 	}{{"half a ms a minute", 500 * time.Microsecond}, {"1 ms a minute", time.Millisecond}, {"5 ms a minute", 5 * time.Millisecond}, {"20 ms a minute", 20 * time.Millisecond}} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			out, err := searchAt(t, func(connected int, since time.Duration) time.Duration {
+			out, err := searchAt(t, func(_ *hub.Hub, connected int, since time.Duration) time.Duration {
 				d := 10*time.Millisecond + time.Duration(since.Minutes()*float64(x.minute))
 				if connected > 53 {
 					d *= 4
@@ -132,6 +132,27 @@ func TestCapacityOfLeak(t *testing.T) {
 			case err == nil && out.End != search.Found && out.End != search.AtLeast:
 			default:
 				t.Errorf("%+v, %v; want a refusal", out.Answer, err)
+			}
+		})
+	}
+}
+
+// A target that goes away during a search has no limit of zero: the search ends, and what held until then is what is known.
+func TestCapacityOfTargetThatGoesAway(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Duration{3 * time.Second, 100 * time.Second, 140 * time.Second, 200 * time.Second} {
+		t.Run(at.String(), func(t *testing.T) {
+			t.Parallel()
+			gone := false
+			out, err := searchAt(t, func(h *hub.Hub, _ int, since time.Duration) time.Duration {
+				if since >= at && !gone {
+					gone = true
+					h.Restart(time.Hour)
+				}
+				return 20 * time.Millisecond
+			}, search.Options{From: 10, To: 1000, Least: 1, Whole: true})
+			if !errors.Is(err, trial.ErrUnreachable) || out.Missed != 0 || len(out.Records) == 0 && at > time.Minute*3/2 {
+				t.Errorf("%+v after %d trials, %v", out.Answer, len(out.Records), err)
 			}
 		})
 	}

@@ -122,11 +122,13 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	switch {
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
-	case !w.seen.clean:
-		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), Seconds(w.seen.lowest), Seconds(w.baseline))
 	case w.seen.gone && connects(run) > 0:
 		return fmt.Errorf("%w: all devices lost their connections and none came back for %s", ErrUnreachable, goneFor)
-	case hold == nil, w.seen.gone, run.Outcome == report.Failed && connects(run) == 0:
+	case w.seen.gone:
+		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
+	case !w.seen.clean:
+		return fmt.Errorf("%w: at the lowest load %s take %s in the median; at first it was %s", ErrNotClean, b.Vary.What(), Seconds(w.seen.lowest), Seconds(w.baseline))
+	case hold == nil, run.Outcome == report.Failed && connects(run) == 0:
 		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
 	}
 	if why := undelivered(run); why != "" {
