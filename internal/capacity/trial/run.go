@@ -140,12 +140,12 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 			return fmt.Errorf("%w: %s", ErrNoData, v.Threshold)
 		}
 	}
-	if why := b.fleetBound(hold, w); why != "" {
+	missed := missedOf(run.Thresholds)
+	if why := b.fleetBound(hold, w); why != "" && len(missed) > 0 {
 		r.Verdict, r.Limit, r.Why, r.Final = search.Undelivered, ByFleet, why, true
 		return nil
 	}
 	r.Close = b.isClose(hold, w.seen.parts) || float64(r.Offered)*hold.Elapsed.Seconds() < few
-	missed := missedOf(run.Thresholds)
 	switch rising := b.rising(w); {
 	case len(missed) > 0:
 		r.Verdict = search.Missed
