@@ -10,7 +10,7 @@ const (
 	codeOK          = 0   // passed
 	codeFailed      = 1   // the run failed
 	codeUsage       = 2   // the scenario or the usage is wrong
-	codeCannotTell  = 97  // a comparison cannot be told
+	codeCannotTell  = 97  // a comparison, or a capacity, cannot be told
 	codeSaturated   = 98  // the generator was the bottleneck
 	codeThreshold   = 99  // a threshold was missed or had no data
 	codeInterrupted = 130 // stopped by a signal
