@@ -67,6 +67,7 @@ type Metered struct {
 	Stage  int     // in which they come; SteadyDay for those of a day in the steady state
 	Count  float64 // operations
 	Bytes  int     // of each
+	Page   int     // of a full page, where Bytes come in pages that are metered each; 0 where not
 	Copies int     // how often each is metered; once when 0
 	Finds  bool    // Bytes is what a query finds at most; at least it counts once
 	Calls  float64 // then: how many queries that are
@@ -91,6 +92,9 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 	n := Need{Devices: sc.Devices(), Burst: cmp.Or(p.burst, defaultBurst).Seconds()}
 	if p.Steady != nil {
 		n.Steady = p.Steady.String()
+		if p.Steady.Longer != "" {
+			n.Assumes = append(n.Assumes, p.Steady.Choice())
+		}
 	}
 	for _, d := range service.SetUp(sc) {
 		n.Registry += d.Units()
@@ -181,7 +185,7 @@ func metered(all []demand.Demand, day bool) (out []Metered) {
 		if d.Paused || d.Bytes < 0 {
 			continue
 		}
-		m := Metered{Stage: max(0, d.Stage), Count: d.Units(), Bytes: d.Bytes, Copies: d.Copies, Finds: d.Finds, Calls: d.Total}
+		m := Metered{Stage: max(0, d.Stage), Count: d.Units(), Bytes: d.Bytes, Page: d.Page, Copies: d.Copies, Finds: d.Finds, Calls: d.Total}
 		if day {
 			m.Stage = SteadyDay
 		}
@@ -194,7 +198,7 @@ func (m *Metered) messages(l tier.Limits, most bool) float64 {
 	if m.Finds && !most {
 		return m.Calls
 	}
-	return m.Count * float64(l.Messages(m.Bytes)*int64(max(1, m.Copies)))
+	return m.Count * float64(l.Paged(m.Bytes, m.Page)*int64(max(1, m.Copies)))
 }
 
 // Messages is what a day in the steady state counts for, with a message for each started block of so many bytes: if queries find

@@ -187,10 +187,10 @@ func split(n *plan.Need, hubs int) *plan.Need {
 		part.Classes = append(part.Classes, x)
 	}
 	for _, x := range n.Metered {
-		if x.Finds {
+		if x.Finds && x.Page > 0 { // each hub is asked, and finds its part
 			x.Bytes = int(float64(x.Bytes) * share)
 		} else {
-			x.Count *= share
+			x.Count, x.Calls = x.Count*share, x.Calls*share
 		}
 		part.Metered = append(part.Metered, x)
 	}

@@ -220,6 +220,7 @@ func (r *Run) Need() plan.Need {
 			m.Copies = 2
 		case op == metrics.OpQuery:
 			m.Bytes, m.Finds = int(x.Rows*demand.TwinBytes), true
+			m.Page = max(1, int(math.Ceil(x.Rows/max(1, x.Pages)))) * demand.TwinBytes // all are about alike full
 		}
 		for _, part := range []struct {
 			stage   int

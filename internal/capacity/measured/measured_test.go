@@ -112,8 +112,8 @@ func TestOf(t *testing.T) {
 	if got := steady[plan.ClassUpdates]; got != [2]float64{1500, 1500} {
 		t.Errorf("updates: %v", got)
 	}
-	// 1,500 reports, 2,000 messages, 2 × 200 of methods a second; a query of 5,000 twins is 1,343 messages of 4 KB, or one
-	if least, most := n.Messages(4<<10, false), n.Messages(4<<10, true); least != 86400*(1500+2000+400+1) || most != 86400*(1500+2000+400+1343) {
+	// 1,500 reports, 2,000 messages, 2 × 200 of methods a second; a query of 5,000 twins is 5 pages of 269 messages of 4 KB, or one
+	if least, most := n.Messages(4<<10, false), n.Messages(4<<10, true); least != 86400*(1500+2000+400+1) || most != 86400*(1500+2000+400+1345) {
 		t.Errorf("%v to %v messages a day", least/86400, most/86400)
 	}
 	if text := strings.Join(r.Unknown(), "\n"); !strings.Contains(text, "latency with 10,000 devices: that of 100") || !strings.Contains(text, "what queries find") || !strings.Contains(text, "direct methods") {

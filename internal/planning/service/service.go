@@ -149,7 +149,8 @@ func jobs(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 const (
 	longestQuery = 8192
 	probeHead    = 90
-	probeRow     = 60 // bytes that are metered, of one device in the result of a probe
+	probePage    = 1000 // of a query that the scenario gives
+	probeRow     = 60   // bytes that are metered, of one device in the result of a probe
 )
 
 // freshness are the probing queries of the audit.
@@ -177,7 +178,8 @@ func freshness(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		}
 		if f.Query != "" {
 			d.Total, d.Peak = times, 1/f.Probe.Seconds()
-			d.Requests, d.Bytes, d.Finds = pages(sc, 1000), sc.Devices()*demand.TwinBytes, true
+			d.Requests, d.Finds = pages(sc, probePage), true
+			d.Bytes, d.Page = sc.Devices()*demand.TwinBytes, probePage*demand.TwinBytes
 		}
 		all = append(all, d)
 	}

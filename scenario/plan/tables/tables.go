@@ -87,7 +87,11 @@ func (p writer) writeOperations(b *strings.Builder) {
 	table(b, rows)
 	trimTable(b)
 	if p.Steady != nil {
-		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
+		text := fmt.Sprintf("steady: if it went on %s", p.Steady)
+		if p.Steady.Longer != "" {
+			text += fmt.Sprintf("; stage %s lasts longer and asks for less", p.Steady.Longer)
+		}
+		human.Wrap(b, "", "", text)
 	}
 	if estimates {
 		human.Wrap(b, "", "", "about: it depends on how fast and how well the target answers; other totals are exact if it answers at once")
