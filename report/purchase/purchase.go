@@ -154,6 +154,26 @@ func Changes(p *report.Purchase) []string {
 	return all
 }
 
+// mostKeys is how many keys inVain names.
+const mostKeys = 8
+
+// inVain says what was tried to make it cheaper, and did not: no more than that. It is empty where there is nothing to say.
+func inVain(p *report.Purchase) string {
+	t := p.Tried
+	if t == nil || t.Changes == 0 || len(p.Changes) > 0 || p.Best != nil && (p.Next == nil || p.Next.Trial) {
+		return ""
+	}
+	keys := strings.Join(t.Keys[:min(len(t.Keys), mostKeys)], ", ")
+	if more := len(t.Keys) - mostKeys; more > 0 {
+		keys += fmt.Sprintf(" and %s more", human.Number(more, "key"))
+	}
+	does := "makes it cheaper"
+	if p.Best == nil {
+		does = "lets one hub carry it"
+	}
+	return fmt.Sprintf("none of the %s that were tried, each alone, %s: of %s", human.Number(t.Changes, "change"), does, keys)
+}
+
 // Source says where prices and limits are from.
 func Source(p *report.Purchase) string {
 	return fmt.Sprintf("prices: %s, %s, %s (%s); limits: %s. Check both before you buy.", p.Prices.Currency, p.Prices.Region, p.Prices.Date, p.Prices.Source, p.Prices.Limits)
@@ -185,9 +205,9 @@ func Text(w io.Writer, p *report.Purchase) error {
 		cheaper = "one hub would do with"
 	}
 	section(cheaper, Changes(p))
-	if p.Best != nil && p.Next != nil && !p.Next.Trial && len(p.Changes) == 0 && !p.Measured {
+	if text := inVain(p); text != "" {
 		b.WriteString("\n")
-		human.Wrap(b, "  ", "  ", "no change of one value alone, within sensible steps, makes it cheaper")
+		human.Wrap(b, "  ", "  ", text)
 	}
 	section("what this cannot know", p.Unknown)
 	b.WriteString("\n")
@@ -222,6 +242,9 @@ func Markdown(w io.Writer, p *report.Purchase) error {
 		title = "One hub would do with"
 	}
 	section(title, Changes(p))
+	if text := inVain(p); text != "" {
+		fmt.Fprintf(b, "\n%s.\n", cell(strings.ToUpper(text[:1])+text[1:]))
+	}
 	section("What this cannot know", p.Unknown)
 	fmt.Fprintf(b, "\n%s\n", cell(Source(p)))
 	_, err := io.WriteString(w, b.String())

@@ -22,6 +22,7 @@ func all() map[string]*report.Purchase {
 	cut := *held.Next
 	cut.Units, cut.PerMonth, cut.Possible = 2, 50, []string{"if queries find the whole fleet, queries: 1/s all day as in stage hold; 2 units allow 40/min"}
 	held.Held, held.Against, held.Changes = &cut, cut, nil
+	held.Tried = &report.Tried{Changes: 1234, Keys: strings.Fields("stages.s.storm.within stages.s.storm.drop a b c d e f g h --devices")}
 	fine := reporttest.Purchase()
 	fine.Held = fine.Best
 	none := reporttest.Purchase()

@@ -30,6 +30,7 @@ func Of(sc *scenario.Scenario, p *plan.Plan, o Options) (*report.Purchase, error
 	if err != nil {
 		return nil, fmt.Errorf("finding what to buy: %w", err)
 	}
-	found.Changes = change.Find(sc, found.Best, change.Options{Market: &o.Market, Resize: o.Resize})
+	changes, tried := change.Find(sc, found.Best, change.Options{Market: &o.Market, Resize: o.Resize})
+	found.Changes, found.Tried = changes, &tried
 	return found, nil
 }
