@@ -25,6 +25,8 @@ func TestDuration(t *testing.T) {
 	f(time.Minute, "1m00s")
 	f(90*time.Minute+5*time.Second, "1h30m05s")
 	f(-1250*time.Millisecond, "-1.25s")
+	f(math.MinInt64, "-2562047h47m16s")
+	f(math.MaxInt64, "2562047h47m16s")
 }
 
 func TestCount(t *testing.T) {

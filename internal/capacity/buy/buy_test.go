@@ -342,3 +342,45 @@ func TestMoreDevicesAreNeverCheaper(t *testing.T) {
 		}
 	})
 }
+
+// A price list that has no tier for production is what is lacking, not a number of hubs; one that lacks the tier that would do says so.
+func TestShortPriceLists(t *testing.T) {
+	m := market(t)
+	twins, plain := needOf(t, robots(1200, ", reported: {connectivity: {type: wifi}, every: 20s}", slow, "")), &plan.Need{Devices: 10, Burst: 60}
+	for _, x := range []struct {
+		sold       []tier.Tier
+		need       *plan.Need
+		want, note string
+	}{
+		{[]tier.Tier{tier.F1}, twins, "one with twins for production", ""},
+		{[]tier.Tier{tier.F1, tier.B1}, twins, "one with twins for production", ""},
+		{[]tier.Tier{tier.F1}, plain, "one for production, B1 to B3 or S1 to S3", ""},
+		{[]tier.Tier{tier.B1}, plain, "", ""},
+		{[]tier.Tier{tier.S1}, twins, "", "S3, 1 unit would carry it: the price list does not have it"},
+		{tier.All(), twins, "", ""},
+	} {
+		few := *m
+		few.Prices.PerUnit = make(map[tier.Tier]float64)
+		for _, name := range x.sold {
+			few.Prices.PerUnit[name] = 1
+		}
+		p, err := few.Find(x.need, Options{})
+		if x.want != "" && (!errors.Is(err, ErrNotSold) || !strings.Contains(err.Error(), x.want)) || x.want == "" && err != nil {
+			t.Errorf("%v: %v; want %q", x.sold, err, x.want)
+		}
+		if err == nil && strings.Contains(strings.Join(p.Notes, "\n"), "the price list does not have it") != (x.note != "") {
+			t.Errorf("%v: %q; want %q", x.sold, p.Notes, x.note)
+		}
+	}
+}
+
+// A fleet is split among as many hubs as it takes.
+func TestManyHubs(t *testing.T) {
+	n := &plan.Need{Devices: 10_000_000, Burst: 60, Stages: []plan.StageNeed{{Name: "s", Seconds: 60}}, Classes: []plan.Class{
+		{Class: plan.ClassUpdates, SteadyLeast: 3e7, Steady: 3e7},
+	}}
+	p, err := market(t).Find(n, Options{})
+	if err != nil || p.Hubs == nil || p.Hubs.Count != 12_000 {
+		t.Errorf("%+v, %v", p.Hubs, err)
+	}
+}
