@@ -278,7 +278,7 @@ func Preparing(stages iter.Seq[string]) func(stage string) bool {
 		return func(string) bool { return false }
 	}
 	return func(stage string) bool {
-		return slices.Contains([]string{"first", "clean", "connect", "gather", "drain", "rest"}, stage)
+		return slices.Contains([]string{"first", "clean", "connect", "gather", "drain", "rest", "settle"}, stage)
 	}
 }
 
