@@ -165,6 +165,9 @@ func (p writer) writeMachine(b *strings.Builder) {
 		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},
 		{"local ports", words.Count(float64(m.PerAddress)), "of " + address},
 	})
+	if !p.Hub { // nobody counts them
+		return
+	}
 	text := fmt.Sprintf("messages of %s bytes: %s in this run", words.Count(float64(p.Metering.MeterBytes)), words.Between(p.Metering.RunLeast, p.Metering.Run))
 	if p.Steady != nil {
 		text += fmt.Sprintf("; %s in a day that goes on %s", words.Between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
