@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
@@ -54,7 +55,10 @@ func Rows(p *report.Purchase) [][]string {
 		if r.Day {
 			write = count
 		}
-		allowed, head := write(r.Allowed), fmt.Sprintf("%.0f %%", math.Floor(100*r.Headroom))
+		allowed, head := write(r.Allowed), fmt.Sprintf("%.0f %%", math.Floor(100*r.Headroom+1e-6))
+		if r.Headroom > 0 && r.Headroom < 0.01 {
+			head = "<1 %"
+		}
 		if r.PerHub && !r.Day {
 			allowed += " a hub"
 		}
@@ -68,7 +72,7 @@ func Rows(p *report.Purchase) [][]string {
 		if r.Peak > 0 {
 			peak = rate(r.Peak)
 		}
-		rows = append(rows, []string{r.Class, between(write, r.MeanLeast, r.Mean), peak, between(write, r.NeededLeast, r.Needed), allowed, head})
+		rows = append(rows, []string{r.Class, between(write, r.MeanLeast, r.Mean, r.Allowed), peak, between(write, r.NeededLeast, r.Needed, r.Allowed), allowed, head})
 	}
 	return rows
 }
@@ -275,20 +279,39 @@ func rate(perSecond float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", number), ".0") + unit
 }
 
-// between writes what is known to lie between two numbers: large ones roughly.
-func between(write func(float64) string, least, most float64) string {
+// between writes what is known to lie between two numbers, with as many digits as it takes to tell them from each other and from the
+// limit that they are held to.
+func between(write func(float64) string, least, most, limit float64) string {
 	if write(least) == write(most) {
-		return write(most)
+		return apart(write, most, limit)
 	}
-	return roughly(write, least) + " to " + roughly(write, most)
+	for places := 1; places < 6; places++ {
+		low, high := roughly(write, least, places), roughly(write, most, places)
+		if low != high && (high != roughly(write, limit, places) || most == limit) && (low != roughly(write, limit, places) || least == limit) {
+			return low + " to " + high
+		}
+	}
+	return apart(write, least, limit) + " to " + apart(write, most, limit)
 }
 
-func roughly(write func(float64) string, x float64) string {
-	if x >= 1e6 {
-		if x < 1e9 {
-			return fmt.Sprintf("%.1f M", x/1e6)
-		}
+// apart writes a number so that it differs from the limit if it is another.
+func apart(write func(float64) string, x, limit float64) string {
+	text := write(x)
+	if text != write(limit) || math.Abs(x-limit) <= 1e-9*limit || !strings.Contains(text, "/") {
+		return text
+	}
+	if strings.HasSuffix(text, "/min") {
+		return strconv.FormatFloat(x*60, 'g', 6, 64) + "/min"
+	}
+	return strconv.FormatFloat(x, 'g', 7, 64) + "/s"
+}
+
+func roughly(write func(float64) string, x float64, places int) string {
+	switch {
+	case x >= 1e9:
 		return human.Count(int64(x/1e6+0.5)) + " M"
+	case x >= 1e6:
+		return fmt.Sprintf("%.*f M", places, x/1e6)
 	}
 	return write(x)
 }

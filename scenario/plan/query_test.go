@@ -101,3 +101,38 @@ func TestBusiestStays(t *testing.T) {
 		}
 	}
 }
+
+// Direct methods count by each started 4 KB of a request, which is said where it is not the same as calls.
+func TestMethodUnits(t *testing.T) {
+	for _, x := range []struct {
+		bytes        int
+		units, says  string
+		unitsASecond float64
+	}{
+		{100, "", "", 3},
+		{4000, "", "", 3},
+		{5000, "by 4 KB", "direct methods count by each started 4 KB of their request: 3 calls/s all day are 6 units/s", 6},
+	} {
+		p := planOf(t, fmt.Sprintf("fleet: {groups: [{name: a, count: 10}]}\nstages: [{name: up, duration: 1m, devices: 100%%}, {name: hold, duration: 1m}]\n"+
+			"service: {methods: [{name: m, group: a, method: x, payload: {k: %q}, rate: 3/s}]}\n", strings.Repeat("y", x.bytes)), plan.Options{})
+		for _, c := range p.Need.Classes {
+			if c.Class == plan.ClassMethods && (c.Unit != x.units || math.Abs(c.Steady-x.unitsASecond) > 1e-9) {
+				t.Errorf("%d bytes: %q, %g units/s", x.bytes, c.Unit, c.Steady)
+			}
+		}
+		if got := strings.Join(p.Need.Assumes, "; "); got != x.says {
+			t.Errorf("%d bytes: %q", x.bytes, got)
+		}
+	}
+}
+
+// A query that a cron expression brings every so many seconds comes as often as seconds say, however often that is.
+func TestCronCountsADay(t *testing.T) {
+	for expression, want := range map[string]float64{"*/5 * * * * *": 17_280, "* * * * * *": 86_400, "*/5 * * * *": 288, "0 * * * *": 24, "0 0 * * 1": 1.0 / 7} {
+		p := planOf(t, fmt.Sprintf("fleet: {groups: [{name: a, count: 10}]}\nstages: [{name: up, duration: 1m, devices: 100%%}, {name: hold, duration: 1m}]\n"+
+			"service: {queries: [{name: q, cron: %q, sql: SELECT * FROM devices}]}\n", expression), plan.Options{})
+		if got := p.Metering.DayLeast; math.Abs(got-want) > 1e-6 {
+			t.Errorf("%s: %g a day; want %g", expression, got, want)
+		}
+	}
+}

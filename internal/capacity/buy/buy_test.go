@@ -384,3 +384,25 @@ func TestManyHubs(t *testing.T) {
 		t.Errorf("%+v, %v", p.Hubs, err)
 	}
 }
+
+// A reason says what is too much: of a day that asks for nothing, the stages before it; of a rate, the digits that tell it from the limit.
+func TestReasonsShowWhy(t *testing.T) {
+	m := market(t)
+	n := needOf(t, robots(9000, "", slow, ""))
+	x, err := m.Find(n, Options{Tier: "F1"})
+	if err != nil || x.Held == nil {
+		t.Fatal(err)
+	}
+	want := "messages: the stages of the run count 27,000 of 512 bytes, and a day that goes on 0, one unit allows 8,000; the fleet is cut off after about"
+	if why := strings.Join(x.Held.Fails, "\n"); !strings.Contains(why, want) {
+		t.Errorf("%s; want %s", why, want)
+	}
+	for needed, want := range map[float64]string{50.01: "50.01/s", 50.0000004: "50/s", 50.06: "50.1/s", 60: "60/s"} {
+		if got := beyond(needed, 50); got != want {
+			t.Errorf("%g of 50: %s; want %s", needed, got, want)
+		}
+	}
+	if got := beyond(20.001/60, 20.0/60); got != "20.001/min" {
+		t.Errorf("20.001 a minute of 20: %s", got)
+	}
+}

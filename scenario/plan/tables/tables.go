@@ -110,7 +110,11 @@ func (p writer) writeClasses(b *strings.Builder) {
 	}
 	header := []string{"asks of the hub"}
 	for _, c := range n.Classes {
-		header = append(header, strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct "))
+		name := strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct ")
+		if c.Unit != "" {
+			name += " (" + c.Unit + ")"
+		}
+		header = append(header, name)
 	}
 	rows, peaks := [][]string{append(header, "messages")}, false
 	for i, s := range n.Stages[:min(len(n.Stages), mostStages)] {
@@ -128,14 +132,14 @@ func (p writer) writeClasses(b *strings.Builder) {
 			}
 			row = append(row, cell)
 		}
-		rows = append(rows, append(row, words.Count(s.Messages)))
+		rows = append(rows, append(row, words.Messages(s.Messages)))
 	}
 	if n.Steady != "" {
 		row := []string{"all day"}
 		for _, c := range n.Classes {
 			row = append(row, words.Rate(c.Steady))
 		}
-		rows = append(rows, append(row, words.Count(p.Need.Messages(p.Metering.MeterBytes, true))))
+		rows = append(rows, append(row, words.Messages(p.Need.Messages(p.Metering.MeterBytes, true))))
 	}
 	table(b, rows)
 	trimTable(b)
