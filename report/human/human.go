@@ -63,6 +63,17 @@ func significant(x float64) string {
 	return strconv.FormatFloat(x, 'f', places, 64)
 }
 
+// Apart writes a number with as many digits as it takes to tell it from another.
+func Apart(x, from float64) string {
+	text := ""
+	for digits := 4; digits <= 12; digits++ {
+		if text = strconv.FormatFloat(x, 'g', digits, 64); text != strconv.FormatFloat(from, 'g', digits, 64) {
+			break
+		}
+	}
+	return text
+}
+
 // Rate writes a number of operations per second.
 func Rate(perSecond float64) string {
 	if perSecond >= 1000 {

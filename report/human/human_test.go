@@ -46,6 +46,14 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestApart(t *testing.T) {
+	for x, want := range map[float64]string{50: "50", 49.99075: "49.99", 50.0004: "50.0004", 60: "60", 49.9999: "49.9999"} {
+		if got := human.Apart(x, 50); got != want {
+			t.Errorf("Apart(%v, 50) = %s; want %s", x, got, want)
+		}
+	}
+}
+
 func TestRate(t *testing.T) {
 	f := func(x float64, want string) {
 		t.Helper()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
@@ -300,10 +299,11 @@ func apart(write func(float64) string, x, limit float64) string {
 	if text != write(limit) || math.Abs(x-limit) <= 1e-9*limit || !strings.Contains(text, "/") {
 		return text
 	}
+	unit := "/s"
 	if strings.HasSuffix(text, "/min") {
-		return strconv.FormatFloat(x*60, 'g', 6, 64) + "/min"
+		x, limit, unit = 60*x, 60*limit, "/min"
 	}
-	return strconv.FormatFloat(x, 'g', 7, 64) + "/s"
+	return human.Apart(x, limit) + unit
 }
 
 func roughly(write func(float64) string, x float64, places int) string {

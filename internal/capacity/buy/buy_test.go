@@ -397,7 +397,7 @@ func TestReasonsShowWhy(t *testing.T) {
 	if why := strings.Join(x.Held.Fails, "\n"); !strings.Contains(why, want) {
 		t.Errorf("%s; want %s", why, want)
 	}
-	for needed, want := range map[float64]string{50.01: "50.01/s", 50.0000004: "50/s", 50.06: "50.1/s", 60: "60/s"} {
+	for needed, want := range map[float64]string{50.01: "50.01/s", 50.0000004: "50.0000004/s", 50.06: "50.1/s", 60: "60/s"} {
 		if got := beyond(needed, 50); got != want {
 			t.Errorf("%g of 50: %s; want %s", needed, got, want)
 		}

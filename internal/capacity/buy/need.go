@@ -3,7 +3,6 @@ package buy
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -177,9 +176,9 @@ func beyond(needed, limit float64) string {
 		return text
 	}
 	if needed < 1 {
-		return strconv.FormatFloat(needed*60, 'g', 6, 64) + "/min"
+		return human.Apart(needed*60, limit*60) + "/min"
 	}
-	return strconv.FormatFloat(needed, 'g', 7, 64) + "/s"
+	return human.Apart(needed, limit) + "/s"
 }
 
 // rate writes a rate with the unit that a person would choose.
