@@ -136,6 +136,9 @@ func planFlags(cmd *cobra.Command, s settings) error {
 	if cmd.Flags().Changed("allow-saturated") && !s.v.GetBool("verify") {
 		return usagef("--allow-saturated is about runs: give --verify too, or leave it out")
 	}
+	if cmd.Flags().Changed("devices") && s.v.GetInt("devices") == 0 { // other numbers are the scenario's to judge
+		return usagef("--devices 0: a fleet has 1 to %s", human.Number(scenario.MostDevices, "device"))
+	}
 	return tierFlags(cmd, s)
 }
 

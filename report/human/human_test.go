@@ -46,6 +46,17 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestNumber(t *testing.T) {
+	for _, x := range []struct {
+		n         int
+		one, want string
+	}{{1, "device", "1 device"}, {0, "identity", "0 identities"}, {3, "key", "3 keys"}, {2000, "day", "2,000 days"}, {2, "query", "2 queries"}} {
+		if got := human.Number(x.n, x.one); got != x.want {
+			t.Errorf("%d %s: %s; want %s", x.n, x.one, got, x.want)
+		}
+	}
+}
+
 func TestApart(t *testing.T) {
 	for x, want := range map[float64]string{50: "50", 49.99075: "49.99", 50.0004: "50.0004", 60: "60", 49.9999: "49.9999"} {
 		if got := human.Apart(x, 50); got != want {
