@@ -26,6 +26,7 @@ type Purchase struct {
 	Tiers   []Offer        `json:"tiers"`                   // of each tier the smallest that carries the load, or its largest and why that does not
 	Hubs    *Hubs          `json:"hubs,omitempty"`          // when no single hub carries it
 	Changes []Change       `json:"changes,omitempty"`       // of the scenario that would make the purchase cheaper; smallest first
+	Tried   *Tried         `json:"tried,omitempty"`         // what was tried to find them; nil when nothing was
 	SetUp   []string       `json:"set_up,omitempty"`        // what is done once, before the load, and how long that takes at the limits
 	Notes   []string       `json:"notes,omitempty"`         // what a reader must know, one line each
 	Unknown []string       `json:"unknown,omitempty"`       // what such an answer cannot know, one line each
@@ -99,6 +100,12 @@ type Change struct {
 	Text  string  `json:"text"`  // what is changed: "queries every 30s instead of 10s"
 	Offer Offer   `json:"offer"` // that carries it then
 	Saves float64 `json:"saves"` // a month
+}
+
+// Tried says which changes of a scenario were tried, each alone.
+type Tried struct {
+	Changes int      `json:"changes"`        // that were planned
+	Keys    []string `json:"keys,omitempty"` // of the scenario that they are about, and "--devices" for the size of the fleet
 }
 
 // Money writes an amount in the currency of the prices: "250 USD", "21.50 USD".

@@ -92,7 +92,7 @@ func groupKeys(g *Group) []language.Key {
 	}
 	return append([]language.Key{
 		key("name", value.Name(&g.Name).Required(), none, "The group's name, in metrics and device ids."),
-		key("count", value.Count(&g.Count, 1, mostDevices), is("1"), "How many devices."),
+		key("count", value.Count(&g.Count, 1, MostDevices), is("1"), "How many devices."),
 		key("id", value.Text(&g.ID), is("{group}-{index}"),
 			"Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none "+
 				"of their characters."),

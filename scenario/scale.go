@@ -13,8 +13,8 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
-// mostDevices bounds a group, and a fleet that is asked for by its number.
-const mostDevices = 10_000_000
+// MostDevices bounds a group, and a fleet that is asked for by its number.
+const MostDevices = 10_000_000
 
 // Where mistakes of a size that was asked for stand.
 const (
@@ -33,9 +33,9 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	switch {
 	case len(groups) == 0 || r.Overlaps("fleet"):
 		return // was said, or will be
-	case want < len(groups) || want > mostDevices:
+	case want < len(groups) || want > MostDevices:
 		r.FailAt(askedDevices, problem.Place{},
-			"%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), mostDevices)
+			"%d devices for %d groups, of which each keeps one at least; use %d to %d", want, len(groups), len(groups), MostDevices)
 		return
 	}
 	r.finishNumbers(s)

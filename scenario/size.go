@@ -130,7 +130,7 @@ func (r *reader) finishNumbers(s *Scenario) {
 	for i := range r.numbers {
 		r.numbers[i].finish(r.numbers[i].of(s))
 	}
-	if !slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.goals != nil }) || s.Devices() > mostDevices {
+	if !slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.goals != nil }) || s.Devices() > MostDevices {
 		return
 	}
 	_, roster := s.Roster()

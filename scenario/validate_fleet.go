@@ -149,7 +149,7 @@ func (r *reader) validatePace(path string, g *Group, every time.Duration) {
 func (r *reader) validateGoals(path string, t *Stage, s *Scenario) {
 	path += ".devices"
 	if t.goals != nil && t.ByGroup == nil {
-		r.FailAt(path, t.place, "devices by group need a fleet of %d at most", mostDevices)
+		r.FailAt(path, t.place, "devices by group need a fleet of %d at most", MostDevices)
 	}
 	for _, x := range t.goals {
 		if g := s.Group(x.group); g != nil && x.n > g.Count && !r.Overlaps("fleet") {

@@ -59,7 +59,10 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
-	p, err := plan.Make(sc, s.tier())
+	if err := tierFlags(cmd, s); err != nil {
+		return err
+	}
+	p, err := plan.Make(sc, s.planned())
 	if err != nil {
 		return usagef("--tier: %w", err)
 	}

@@ -66,6 +66,9 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	if err != nil {
 		return err
 	}
+	if err := planFlags(cmd, s); err != nil {
+		return err
+	}
 	market, err := s.market()
 	if err != nil {
 		return err
@@ -86,7 +89,7 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	if sc, _, err = settle(sc); err != nil {
 		return err
 	}
-	p, err := plan.Make(sc, s.tier())
+	p, err := plan.Make(sc, s.planned())
 	if err != nil {
 		return usagef("--tier: %w", err)
 	}
@@ -100,7 +103,7 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	}
 	markdown, verifies := s.v.GetBool("markdown"), s.v.GetBool("verify")
 	if found == nil && (markdown || verifies) {
-		return usagef("%s: there is nothing to buy for a %s with %s", file, p.Target, human.Number(p.Devices, "device"))
+		return usagef("%s: %s", file, nothing(p))
 	}
 	if s.v.GetBool("json") {
 		out := planned{Plan: p, Purchase: found}
@@ -117,16 +120,42 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	return cmp.Or(writeVerification(e.stdout, result), failed)
 }
 
+// nothing says why there is nothing to buy for a plan.
+func nothing(p *plan.Plan) string {
+	if !p.Hub {
+		return fmt.Sprintf("there is nothing to buy: the target, of kind %s, is no IoT Hub", p.Target)
+	}
+	return "there is nothing to buy: no device is ever active; stages say how many are (devices: 100%)"
+}
+
+// planFlags refuses flags that would do nothing beside others.
+func planFlags(cmd *cobra.Command, s settings) error {
+	if s.v.GetBool("json") && s.v.GetBool("markdown") {
+		return usagef("--json and --markdown: one of them; the plan is printed once")
+	}
+	if cmd.Flags().Changed("allow-saturated") && !s.v.GetBool("verify") {
+		return usagef("--allow-saturated is about runs: give --verify too, or leave it out")
+	}
+	if cmd.Flags().Changed("devices") && s.v.GetInt("devices") == 0 { // other numbers are the scenario's to judge
+		return usagef("--devices 0: a fleet has 1 to %s", human.Number(scenario.MostDevices, "device"))
+	}
+	return tierFlags(cmd, s)
+}
+
 // writePlan writes plan and purchase for people.
 func writePlan(w io.Writer, p *plan.Plan, found *report.Purchase, markdown bool) error {
 	if markdown {
 		return written.Markdown(w, found)
 	}
-	if err := tables.Write(w, p); err != nil || found == nil {
+	if err := tables.Write(w, p); err != nil {
 		return err
 	}
 	if len(p.Notes) > 0 {
 		fmt.Fprintln(w)
+	}
+	if found == nil {
+		_, err := fmt.Fprintln(w, nothing(p))
+		return err
 	}
 	return written.Text(w, found)
 }
@@ -235,6 +264,20 @@ func addTierFlags(c *cobra.Command) {
 	c.Flags().Int("units", 1, "units of the tier")
 }
 
-func (s settings) tier() plan.Options {
+// tierFlags refuses a number of units that is none, and one of no tier.
+//
+// What the environment or a configuration file says is for all commands: only the command line is asked for its sense.
+func tierFlags(cmd *cobra.Command, s settings) error {
+	switch units := s.v.GetInt("units"); {
+	case units < 1:
+		return usagef("--units %d: a purchase has 1 unit or more", units)
+	case cmd.Flags().Changed("units") && s.v.GetString("tier") == "":
+		return usagef("--units %d: of which tier? Give --tier too", units)
+	}
+	return nil
+}
+
+// planned is the tier to hold a plan to; none is the scenario's own.
+func (s settings) planned() plan.Options {
 	return plan.Options{Tier: s.v.GetString("tier"), Units: s.v.GetInt("units")}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 	written "github.com/twinfleet/twinfleet/report/purchase"
 	"github.com/twinfleet/twinfleet/report/record"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // extrapolated is what plan --from prints as JSON.
@@ -27,8 +28,8 @@ func planFrom(e env, s settings, market *buy.Market) error {
 		return usagef("--from takes the figures of a run: --verify, --set and --duration are for scenarios; leave them out")
 	}
 	devices := s.v.GetInt("devices")
-	if devices < 0 {
-		return usagef("--devices %d: a fleet has 1 device or more", devices)
+	if s.given("devices") && (devices < 1 || devices > scenario.MostDevices) {
+		return usagef("--devices %d: a fleet has 1 to %s", devices, human.Number(scenario.MostDevices, "device"))
 	}
 	h, err := record.Read(s.v.GetString("from"))
 	if err != nil {

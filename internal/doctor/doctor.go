@@ -164,7 +164,7 @@ func Tier(sc *scenario.Scenario, p *plan.Plan) []Finding {
 		}
 		f := Finding{Check: "tier", Level: OK, Text: "not told; give --tier and --units to hold the scenario to the hub's"}
 		if p.Steady != nil {
-			f.Text += fmt.Sprintf(". A day that goes on %s counts for up to %s messages", p.Steady, count(int(math.Ceil(p.Metering.Day))))
+			f.Text += fmt.Sprintf(". A day that goes on %s counts for up to %s messages", p.Steady, count(int(math.Ceil(p.Metering.Day-1e-6))))
 		}
 		return []Finding{f}
 	}

@@ -3,6 +3,7 @@ package human
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ func Number(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	if stem, ok := strings.CutSuffix(one, "y"); ok {
+	if stem, ok := strings.CutSuffix(one, "y"); ok && stem != "" && !strings.ContainsRune("aeou", rune(stem[len(stem)-1])) { // a key, keys
 		one = stem + "ie"
 	}
 	return Count(n) + " " + one + "s"
@@ -36,7 +37,7 @@ func Count[N int | int64 | uint64](n N) string {
 func Duration(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "-" + Duration(-d)
+		return "-" + Duration(-max(d, math.MinInt64+1)) // the least has no negative
 	case d < time.Millisecond:
 		return strconv.FormatInt(d.Microseconds(), 10) + "µs"
 	case d < time.Second:
@@ -60,6 +61,17 @@ func significant(x float64) string {
 		places = 1
 	}
 	return strconv.FormatFloat(x, 'f', places, 64)
+}
+
+// Apart writes a number with as many digits as it takes to tell it from another.
+func Apart(x, from float64) string {
+	text := ""
+	for digits := 4; digits <= 12; digits++ {
+		if text = strconv.FormatFloat(x, 'g', digits, 64); text != strconv.FormatFloat(from, 'g', digits, 64) {
+			break
+		}
+	}
+	return text
 }
 
 // Rate writes a number of operations per second.

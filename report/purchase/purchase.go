@@ -54,7 +54,10 @@ func Rows(p *report.Purchase) [][]string {
 		if r.Day {
 			write = count
 		}
-		allowed, head := write(r.Allowed), fmt.Sprintf("%.0f %%", math.Floor(100*r.Headroom))
+		allowed, head := write(r.Allowed), fmt.Sprintf("%.0f %%", math.Floor(100*r.Headroom+1e-6))
+		if r.Headroom > 0 && r.Headroom < 0.01 {
+			head = "<1 %"
+		}
 		if r.PerHub && !r.Day {
 			allowed += " a hub"
 		}
@@ -68,7 +71,7 @@ func Rows(p *report.Purchase) [][]string {
 		if r.Peak > 0 {
 			peak = rate(r.Peak)
 		}
-		rows = append(rows, []string{r.Class, between(write, r.MeanLeast, r.Mean), peak, between(write, r.NeededLeast, r.Needed), allowed, head})
+		rows = append(rows, []string{r.Class, between(write, r.MeanLeast, r.Mean, r.Allowed), peak, between(write, r.NeededLeast, r.Needed, r.Allowed), allowed, head})
 	}
 	return rows
 }
@@ -154,6 +157,26 @@ func Changes(p *report.Purchase) []string {
 	return all
 }
 
+// mostKeys is how many keys inVain names.
+const mostKeys = 8
+
+// inVain says what was tried to make it cheaper, and did not: no more than that. It is empty where there is nothing to say.
+func inVain(p *report.Purchase) string {
+	t := p.Tried
+	if t == nil || t.Changes == 0 || len(p.Changes) > 0 || p.Best != nil && (p.Next == nil || p.Next.Trial) {
+		return ""
+	}
+	keys := strings.Join(t.Keys[:min(len(t.Keys), mostKeys)], ", ")
+	if more := len(t.Keys) - mostKeys; more > 0 {
+		keys += fmt.Sprintf(" and %s more", human.Number(more, "key"))
+	}
+	does := "makes it cheaper"
+	if p.Best == nil {
+		does = "lets one hub carry it"
+	}
+	return fmt.Sprintf("none of the %s that were tried, each alone, %s: of %s", human.Number(t.Changes, "change"), does, keys)
+}
+
 // Source says where prices and limits are from.
 func Source(p *report.Purchase) string {
 	return fmt.Sprintf("prices: %s, %s, %s (%s); limits: %s. Check both before you buy.", p.Prices.Currency, p.Prices.Region, p.Prices.Date, p.Prices.Source, p.Prices.Limits)
@@ -185,9 +208,9 @@ func Text(w io.Writer, p *report.Purchase) error {
 		cheaper = "one hub would do with"
 	}
 	section(cheaper, Changes(p))
-	if p.Best != nil && p.Next != nil && !p.Next.Trial && len(p.Changes) == 0 && !p.Measured {
+	if text := inVain(p); text != "" {
 		b.WriteString("\n")
-		human.Wrap(b, "  ", "  ", "no change of one value alone, within sensible steps, makes it cheaper")
+		human.Wrap(b, "  ", "  ", text)
 	}
 	section("what this cannot know", p.Unknown)
 	b.WriteString("\n")
@@ -222,6 +245,9 @@ func Markdown(w io.Writer, p *report.Purchase) error {
 		title = "One hub would do with"
 	}
 	section(title, Changes(p))
+	if text := inVain(p); text != "" {
+		fmt.Fprintf(b, "\n%s.\n", cell(strings.ToUpper(text[:1])+text[1:]))
+	}
 	section("What this cannot know", p.Unknown)
 	fmt.Fprintf(b, "\n%s\n", cell(Source(p)))
 	_, err := io.WriteString(w, b.String())
@@ -252,20 +278,40 @@ func rate(perSecond float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", number), ".0") + unit
 }
 
-// between writes what is known to lie between two numbers: large ones roughly.
-func between(write func(float64) string, least, most float64) string {
+// between writes what is known to lie between two numbers, with as many digits as it takes to tell them from each other and from the
+// limit that they are held to.
+func between(write func(float64) string, least, most, limit float64) string {
 	if write(least) == write(most) {
-		return write(most)
+		return apart(write, most, limit)
 	}
-	return roughly(write, least) + " to " + roughly(write, most)
+	for places := 1; places < 6; places++ {
+		low, high := roughly(write, least, places), roughly(write, most, places)
+		if low != high && (high != roughly(write, limit, places) || most == limit) && (low != roughly(write, limit, places) || least == limit) {
+			return low + " to " + high
+		}
+	}
+	return apart(write, least, limit) + " to " + apart(write, most, limit)
 }
 
-func roughly(write func(float64) string, x float64) string {
-	if x >= 1e6 {
-		if x < 1e9 {
-			return fmt.Sprintf("%.1f M", x/1e6)
-		}
+// apart writes a number so that it differs from the limit if it is another.
+func apart(write func(float64) string, x, limit float64) string {
+	text := write(x)
+	if text != write(limit) || math.Abs(x-limit) <= 1e-9*limit || !strings.Contains(text, "/") {
+		return text
+	}
+	unit := "/s"
+	if strings.HasSuffix(text, "/min") {
+		x, limit, unit = 60*x, 60*limit, "/min"
+	}
+	return human.Apart(x, limit) + unit
+}
+
+func roughly(write func(float64) string, x float64, places int) string {
+	switch {
+	case x >= 1e9:
 		return human.Count(int64(x/1e6+0.5)) + " M"
+	case x >= 1e6:
+		return fmt.Sprintf("%.*f M", places, x/1e6)
 	}
 	return write(x)
 }

@@ -60,7 +60,7 @@ func messages(d *demand.Demand, l tier.Limits, most bool) float64 {
 	case d.Finds && !most:
 		return d.Total
 	}
-	return d.Units() * float64(l.Messages(d.Bytes)*int64(max(1, d.Copies)))
+	return d.Messages(l)
 }
 
 // cutOff is when the quota of a day is used up for the first time, in seconds from the start: by the stages, each

@@ -2,8 +2,10 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/planning/demand"
@@ -40,6 +42,7 @@ type StageNeed struct {
 // Class is what is asked of one class of operations.
 type Class struct {
 	Class       string  `json:"class"`                   // its name, such as ClassReads
+	Unit        string  `json:"unit,omitempty"`          // what is counted, where that is not the operation: "by 4 KB"
 	SteadyLeast float64 `json:"steady_per_second_least"` // in the steady state, if queries find nothing
 	Steady      float64 `json:"steady_per_second"`       // likewise, if they find the whole fleet
 	Stages      []Ask   `json:"stages"`                  // those that ask for anything
@@ -67,6 +70,7 @@ type Metered struct {
 	Stage  int     // in which they come; SteadyDay for those of a day in the steady state
 	Count  float64 // operations
 	Bytes  int     // of each
+	Page   int     // of a full page, where Bytes come in pages that are metered each; 0 where not
 	Copies int     // how often each is metered; once when 0
 	Finds  bool    // Bytes is what a query finds at most; at least it counts once
 	Calls  float64 // then: how many queries that are
@@ -91,6 +95,9 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 	n := Need{Devices: sc.Devices(), Burst: cmp.Or(p.burst, defaultBurst).Seconds()}
 	if p.Steady != nil {
 		n.Steady = p.Steady.String()
+		if p.Steady.Longer != "" {
+			n.Assumes = append(n.Assumes, p.Steady.Choice())
+		}
 	}
 	for _, d := range service.SetUp(sc) {
 		n.Registry += d.Units()
@@ -138,12 +145,41 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 				c.Stages = append(c.Stages, a)
 			}
 		}
+		if blocks(x.name, all) {
+			c.Unit = unit4KB
+			n.Assumes = append(n.Assumes, p.methods(c.Steady))
+		}
 		if len(c.Stages) > 0 || c.Steady > 0 {
 			n.Classes = append(n.Classes, c)
 		}
 	}
 	return n
 }
+
+// unit4KB says that a started block counts, not a call.
+const unit4KB = "by 4 KB"
+
+// blocks tells whether an operation of a class counts more than once.
+func blocks(class string, all []demand.Demand) bool {
+	return class == ClassMethods && slices.ContainsFunc(all, func(d demand.Demand) bool { return d.Operation == metrics.OpMethod && d.Bytes > tier.MethodBytes })
+}
+
+// methods says how many calls are so many units that count.
+func (p *Plan) methods(units float64) string {
+	calls := 0.0
+	for _, d := range p.daily {
+		if d.Operation == metrics.OpMethod {
+			calls += d.Units() / span.Day.Seconds()
+		}
+	}
+	text := "direct methods count by each started 4 KB of their request"
+	if calls > 0 {
+		text += fmt.Sprintf(": %s calls/s all day are %s units/s", perSecond(calls), perSecond(units))
+	}
+	return text
+}
+
+func perSecond(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
 
 // counts is how often a demand counts for its limit.
 func counts(d *demand.Demand) (least, most float64) {
@@ -181,7 +217,7 @@ func metered(all []demand.Demand, day bool) (out []Metered) {
 		if d.Paused || d.Bytes < 0 {
 			continue
 		}
-		m := Metered{Stage: max(0, d.Stage), Count: d.Units(), Bytes: d.Bytes, Copies: d.Copies, Finds: d.Finds, Calls: d.Total}
+		m := Metered{Stage: max(0, d.Stage), Count: d.Units(), Bytes: d.Bytes, Page: d.Page, Copies: d.Copies, Finds: d.Finds, Calls: d.Total}
 		if day {
 			m.Stage = SteadyDay
 		}
@@ -194,7 +230,17 @@ func (m *Metered) messages(l tier.Limits, most bool) float64 {
 	if m.Finds && !most {
 		return m.Calls
 	}
-	return m.Count * float64(l.Messages(m.Bytes)*int64(max(1, m.Copies)))
+	return m.Count * float64(l.Paged(m.Bytes, m.Page)*int64(max(1, m.Copies)))
+}
+
+// RunMessages is what the stages count for, likewise.
+func (n *Need) RunMessages(meterBytes int, most bool) (sum float64) {
+	for _, m := range n.Metered {
+		if m.Stage >= 0 {
+			sum += m.messages(tier.Limits{MeterBytes: meterBytes}, most)
+		}
+	}
+	return sum
 }
 
 // Messages is what a day in the steady state counts for, with a message for each started block of so many bytes: if queries find

@@ -4,6 +4,8 @@
 package plan
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -52,6 +54,8 @@ type Steady struct {
 	Stage   string `json:"stage"`   // the one that is such a state, or that ends in it
 	Stays   bool   `json:"stays"`   // it is such a state
 	Devices int    `json:"devices"` // that are active in it
+	// Longer is the longest stage in which the run could stay, where that is another, which asks for less.
+	Longer string `json:"longer_stage,omitempty"`
 }
 
 // String says which state it is: "as in stage hold", or "with the 1,000 devices at the end of stage up".
@@ -60,6 +64,14 @@ func (s *Steady) String() string {
 		return "as in stage " + s.Stage
 	}
 	return "with the " + human.Number(s.Devices, "device") + " at the end of stage " + s.Stage
+}
+
+// Choice says why this state and not the longer one stands for a day; empty without one.
+func (s *Steady) Choice() string {
+	if s.Longer == "" {
+		return ""
+	}
+	return fmt.Sprintf("all day is as in stage %s, the busiest in which the run could stay: stage %s lasts longer and asks for less", s.Stage, s.Longer)
 }
 
 // Group is a group of devices.
@@ -142,31 +154,46 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 	return p, p.Hold(o)
 }
 
-// steady finds the busiest state in which the run could stay: that with the most devices; when stages tell groups apart, that
-// in which the devices do the most.
+// steady finds the busiest state in which the run could stay: the one that counts for the most messages.
 func (p *Plan) steady(sc *scenario.Scenario) {
-	most := 0.0
+	kb := tier.Limits{MeterBytes: 4 << 10}
+	type state struct {
+		span.State
+		messages, calls float64
+		daily           []demand.Demand
+	}
+	var best, longest *state
+	lasts := func(x *state) time.Duration { return p.spans[x.Number].Duration }
 	for i := range p.spans {
-		s, calm, ok := span.SteadyOf(p.spans, &p.spans[i])
-		if !ok {
-			continue
-		}
-		var daily []demand.Demand
-		for _, c := range contributors() {
-			daily = add(daily, s.Number, c(sc, &demand.Part{Span: &s}))
-		}
-		does := 0.0
-		for _, d := range daily {
-			if d.Bytes >= 0 {
-				does += d.Total
+		for _, s := range span.States(p.spans, &p.spans[i]) {
+			x := &state{State: s}
+			for _, c := range contributors() {
+				x.daily = add(x.daily, s.Number, c(sc, &demand.Part{Span: &s.Span}))
 			}
-		}
-		if p.Steady == nil || does > most || does == most && s.To > p.Steady.Devices {
-			most, p.Steady, p.daily = does, &Steady{s.Name, calm, s.To}, daily
+			for _, d := range x.daily {
+				x.messages += messages(&d, kb, true)
+				if d.Bytes >= 0 {
+					x.calls += d.Units()
+				}
+			}
+			if best == nil || cmp.Or(cmp.Compare(x.messages, best.messages), cmp.Compare(x.calls, best.calls),
+				cmp.Compare(x.To, best.To), cmp.Compare(lasts(x), lasts(best))) > 0 {
+				best = x
+			}
+			if x.Calm && (longest == nil || lasts(x) > lasts(longest)) {
+				longest = x
+			}
 		}
 		if p.spans[i].Groups == nil {
 			break
 		}
+	}
+	if best == nil {
+		return
+	}
+	p.Steady, p.daily = &Steady{Stage: best.Name, Stays: best.Calm, Devices: best.To}, best.daily
+	if best.Calm && lasts(longest) > lasts(best) && longest.messages < best.messages {
+		p.Steady.Longer = longest.Name
 	}
 }
 

@@ -127,6 +127,12 @@ func (d Distribution) At(u float64) time.Duration {
 	}
 }
 
+// Times is a length that is so many times as long.
+func (d Distribution) Times(factor float64) Distribution {
+	of := func(x time.Duration) time.Duration { return time.Duration(factor * float64(x)) }
+	return Distribution{d.kind, of(d.a), of(d.b)}
+}
+
 // Memoryless reports whether what is left of a length, once some of it is over, is distributed as the whole: an exponential one.
 func (d Distribution) Memoryless() bool { return d.kind == exponential }
 

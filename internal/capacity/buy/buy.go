@@ -235,7 +235,11 @@ func (m *Market) offer(l *load, p purchase) report.Offer {
 			meter = fmt.Sprintf(" of %d bytes", x.MeterBytes)
 		}
 		day := max(l.Messages(x.MeterBytes, find), 0)
-		return fmt.Sprintf("messages: a day counts %s%s, %s %s; the fleet is cut off after about %s", count(day), meter, allows, count(quota), roughly(at))
+		counts := fmt.Sprintf("a day counts %s%s", messages(day), meter)
+		if day <= quota { // what comes before the days that go on is too much
+			counts = fmt.Sprintf("the stages of the run count %s%s, and a day that goes on %s", messages(l.RunMessages(x.MeterBytes, find)), meter, messages(day))
+		}
+		return fmt.Sprintf("messages: %s, %s %s; the fleet is cut off after about %s", counts, allows, count(quota), roughly(at))
 	}
 	switch {
 	case o.CutOff > 0:
@@ -304,6 +308,9 @@ func (l *load) quota(meter int, find bool) float64 {
 	}
 	return math.Round(high)
 }
+
+// messages writes a number of them: a started one counts.
+func messages(x float64) string { return human.Count(int64(math.Ceil(x - 1e-6))) }
 
 // roughly writes a time that nobody needs to know to the second.
 func roughly(seconds float64) string {

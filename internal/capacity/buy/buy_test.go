@@ -342,3 +342,67 @@ func TestMoreDevicesAreNeverCheaper(t *testing.T) {
 		}
 	})
 }
+
+// A price list that has no tier for production is what is lacking, not a number of hubs; one that lacks the tier that would do says so.
+func TestShortPriceLists(t *testing.T) {
+	m := market(t)
+	twins, plain := needOf(t, robots(1200, ", reported: {connectivity: {type: wifi}, every: 20s}", slow, "")), &plan.Need{Devices: 10, Burst: 60}
+	for _, x := range []struct {
+		sold       []tier.Tier
+		need       *plan.Need
+		want, note string
+	}{
+		{[]tier.Tier{tier.F1}, twins, "one with twins for production", ""},
+		{[]tier.Tier{tier.F1, tier.B1}, twins, "one with twins for production", ""},
+		{[]tier.Tier{tier.F1}, plain, "one for production, B1 to B3 or S1 to S3", ""},
+		{[]tier.Tier{tier.B1}, plain, "", ""},
+		{[]tier.Tier{tier.S1}, twins, "", "S3, 1 unit would carry it: the price list does not have it"},
+		{tier.All(), twins, "", ""},
+	} {
+		few := *m
+		few.Prices.PerUnit = make(map[tier.Tier]float64)
+		for _, name := range x.sold {
+			few.Prices.PerUnit[name] = 1
+		}
+		p, err := few.Find(x.need, Options{})
+		if x.want != "" && (!errors.Is(err, ErrNotSold) || !strings.Contains(err.Error(), x.want)) || x.want == "" && err != nil {
+			t.Errorf("%v: %v; want %q", x.sold, err, x.want)
+		}
+		if err == nil && strings.Contains(strings.Join(p.Notes, "\n"), "the price list does not have it") != (x.note != "") {
+			t.Errorf("%v: %q; want %q", x.sold, p.Notes, x.note)
+		}
+	}
+}
+
+// A fleet is split among as many hubs as it takes.
+func TestManyHubs(t *testing.T) {
+	n := &plan.Need{Devices: 10_000_000, Burst: 60, Stages: []plan.StageNeed{{Name: "s", Seconds: 60}}, Classes: []plan.Class{
+		{Class: plan.ClassUpdates, SteadyLeast: 3e7, Steady: 3e7},
+	}}
+	p, err := market(t).Find(n, Options{})
+	if err != nil || p.Hubs == nil || p.Hubs.Count != 12_000 {
+		t.Errorf("%+v, %v", p.Hubs, err)
+	}
+}
+
+// A reason says what is too much: of a day that asks for nothing, the stages before it; of a rate, the digits that tell it from the limit.
+func TestReasonsShowWhy(t *testing.T) {
+	m := market(t)
+	n := needOf(t, robots(9000, "", slow, ""))
+	x, err := m.Find(n, Options{Tier: "F1"})
+	if err != nil || x.Held == nil {
+		t.Fatal(err)
+	}
+	want := "messages: the stages of the run count 27,000 of 512 bytes, and a day that goes on 0, one unit allows 8,000; the fleet is cut off after about"
+	if why := strings.Join(x.Held.Fails, "\n"); !strings.Contains(why, want) {
+		t.Errorf("%s; want %s", why, want)
+	}
+	for needed, want := range map[float64]string{50.01: "50.01/s", 50.0000004: "50.0000004/s", 50.06: "50.1/s", 60: "60/s"} {
+		if got := beyond(needed, 50); got != want {
+			t.Errorf("%g of 50: %s; want %s", needed, got, want)
+		}
+	}
+	if got := beyond(20.001/60, 20.0/60); got != "20.001/min" {
+		t.Errorf("20.001 a minute of 20: %s", got)
+	}
+}

@@ -3,6 +3,7 @@ package buy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -35,7 +36,11 @@ func (m *Market) Find(n *plan.Need, o Options) (*report.Purchase, error) {
 		m.around(l, against, p)
 	} else {
 		if against = m.largest(l); against.limits.Units == 0 {
-			return nil, fmt.Errorf("%w: it needs one with twins, S1, S2 or S3; add its price to per_unit_and_month", ErrNotSold)
+			needs := "one for production, B1 to B3 or S1 to S3: F1 is for trying things out"
+			if l.twins {
+				needs = "one with twins for production, S1, S2 or S3"
+			}
+			return nil, fmt.Errorf("%w: it needs %s; add its price to per_unit_and_month", ErrNotSold, needs)
 		}
 		p.Hubs = m.hubs(n)
 	}
@@ -52,6 +57,7 @@ func (m *Market) Find(n *plan.Need, o Options) (*report.Purchase, error) {
 		x := m.offer(l, held)
 		p.Held = &x
 	}
+	p.Notes = append(slices.Clone(p.Notes), m.unsold(l, ok)...)
 	p.Against, p.Classes = m.offer(l, against), m.rows(l, against)
 	p.SetUp = setUp(n, &against.limits)
 	if free, carries, sold := m.free(l); sold && carries {
@@ -105,11 +111,31 @@ func (m *Market) named(o Options) (purchase, error) {
 	return purchase{l, unit * float64(l.Units)}, nil
 }
 
-// largest is the purchase that allows the most: the last unit of the last tier that has what the load uses.
+// unsold names the tiers that would carry a load, had the price list them, when none that it has does.
+func (m *Market) unsold(l *load, carried bool) (lines []string) {
+	if carried {
+		return nil
+	}
+	for i := range m.Limits.Tiers {
+		t := &m.Limits.Tiers[i]
+		if _, sold := m.Prices.PerUnit[t.Name]; sold || !t.Production {
+			continue
+		}
+		for units := 1; units <= t.MaxUnits; units++ {
+			if x, err := m.Limits.For(t.Name, units); err == nil && l.carries(&x, m.Limits.DevicesPerHub, most) {
+				lines = append(lines, fmt.Sprintf("%s, %s would carry it: the price list does not have it", t.Name, human.Number(units, "unit")))
+				break
+			}
+		}
+	}
+	return lines
+}
+
+// largest is the purchase for production that allows the most: the last unit of the last tier that has what the load uses.
 func (m *Market) largest(l *load) (p purchase) {
 	for i := range m.Limits.Tiers {
 		t := &m.Limits.Tiers[i]
-		if l.twins && !t.Twins {
+		if l.twins && !t.Twins || !t.Production {
 			continue
 		}
 		m.each(t, func(x purchase) bool {
@@ -132,8 +158,8 @@ func (m *Market) free(l *load) (p purchase, carries, sold bool) {
 	return purchase{}, false, false
 }
 
-// mostHubs bounds the search for a number of hubs (50 a subscription are usual).
-const mostHubs = 10_000
+// mostHubs bounds the search for a number of hubs: one for each device of the largest fleet.
+const mostHubs = 10_000_000
 
 // hubs is how many hubs carry a load that one does not.
 func (m *Market) hubs(n *plan.Need) *report.Hubs {
@@ -187,10 +213,10 @@ func split(n *plan.Need, hubs int) *plan.Need {
 		part.Classes = append(part.Classes, x)
 	}
 	for _, x := range n.Metered {
-		if x.Finds {
+		if x.Finds && x.Page > 0 { // each hub is asked, and finds its part
 			x.Bytes = int(float64(x.Bytes) * share)
 		} else {
-			x.Count *= share
+			x.Count, x.Calls = x.Count*share, x.Calls*share
 		}
 		part.Metered = append(part.Metered, x)
 	}
@@ -207,7 +233,7 @@ func setUp(n *plan.Need, l *tier.Limits) (lines []string) {
 		if seconds := (operations - perSecond*burst) / perSecond; seconds > 0 {
 			takes = "about " + human.Duration(time.Duration(seconds*float64(time.Second)).Round(time.Second))
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s operations at %s, %s", what, count(operations), rate(perSecond), takes))
+		lines = append(lines, fmt.Sprintf("%s: %s at %s, %s", what, human.Number(int(operations+0.5), "operation"), rate(perSecond), takes))
 	}
 	add("making the identities", n.Registry, l.Registry.PerSecond, 0)
 	if l.HasTwins {

@@ -149,7 +149,7 @@ func (w why) text(n *plan.Need, class, allows string, needed, allowed float64) s
 		if n.Steady != "" {
 			state = " " + n.Steady
 		}
-		return fmt.Sprintf("%s: %s all day%s; %s %s", class, rate(needed), state, allows, rate(allowed))
+		return fmt.Sprintf("%s: %s all day%s; %s %s", class, beyond(needed, allowed), state, allows, rate(allowed))
 	}
 	stage := "stage " + n.Stages[w.from].Name
 	if w.to > w.from {
@@ -170,7 +170,18 @@ func short(seconds float64) string {
 	return human.Duration(time.Duration(seconds * float64(time.Second)))
 }
 
-// rate writes a rate with the unit that a person would choose, rounded up where rounding would hide that a limit is exceeded.
+// beyond writes a rate that is more than a limit, with as many digits as it takes to see that.
+func beyond(needed, limit float64) string {
+	if text := rate(needed); text != rate(limit) {
+		return text
+	}
+	if needed < 1 {
+		return human.Apart(needed*60, limit*60) + "/min"
+	}
+	return human.Apart(needed, limit) + "/s"
+}
+
+// rate writes a rate with the unit that a person would choose.
 func rate(perSecond float64) string {
 	number, unit := perSecond, "/s"
 	if perSecond < 1 {

@@ -37,8 +37,8 @@ type turn struct {
 type knob []turn
 
 // Find finds the smallest step of each knob that makes the purchase of a scenario cheaper, or possible, and returns the smallest of
-// them.
-func Find(sc *scenario.Scenario, best *report.Offer, o Options) []report.Change {
+// them, and what was tried.
+func Find(sc *scenario.Scenario, best *report.Offer, o Options) ([]report.Change, report.Tried) {
 	price := math.Inf(1)
 	if best != nil {
 		price = best.PerMonth
@@ -48,6 +48,7 @@ func Find(sc *scenario.Scenario, best *report.Offer, o Options) []report.Change 
 		size float64
 	}
 	var all []found
+	var tried report.Tried
 	for _, k := range append(knobs(sc), sizes(sc, o.Resize)) {
 		for _, t := range k {
 			changed, err := t.apply()
@@ -57,6 +58,10 @@ func Find(sc *scenario.Scenario, best *report.Offer, o Options) []report.Change 
 			p, err := plan.Make(changed, plan.Options{Quick: true})
 			if err != nil {
 				continue
+			}
+			tried.Changes++
+			if !slices.Contains(tried.Keys, t.key) {
+				tried.Keys = append(tried.Keys, t.key)
 			}
 			offer, ok := o.Market.Cheapest(&p.Need)
 			if !ok || offer.PerMonth >= price {
@@ -77,7 +82,7 @@ func Find(sc *scenario.Scenario, best *report.Offer, o Options) []report.Change 
 	for _, x := range all[:min(len(all), cmp.Or(o.Most, 4))] {
 		out = append(out, x.Change)
 	}
-	return out
+	return out, tried
 }
 
 // copyOf is a scenario of which everything that knobs turn may be changed.
@@ -87,6 +92,7 @@ func copyOf(sc *scenario.Scenario) *scenario.Scenario {
 	c.Stages = slices.Clone(sc.Stages)
 	c.Service.Queries = slices.Clone(sc.Service.Queries)
 	c.Service.Methods = slices.Clone(sc.Service.Methods)
+	c.Service.Rollouts = slices.Clone(sc.Service.Rollouts)
 	c.Service.TwinReads = slices.Clone(sc.Service.TwinReads)
 	if f := sc.Service.Freshness; f != nil {
 		g := *f
@@ -106,7 +112,7 @@ func with(sc *scenario.Scenario, do func(*scenario.Scenario)) func() (*scenario.
 
 // knobs are those of a scenario.
 func knobs(sc *scenario.Scenario) []knob {
-	return slices.Concat(groupKnobs(sc), stageKnobs(sc), queryKnobs(sc), rateKnobs(sc))
+	return slices.Concat(groupKnobs(sc), sessionKnobs(sc), stageKnobs(sc), stormKnobs(sc), queryKnobs(sc), rateKnobs(sc))
 }
 
 // ladder is the intervals that a person would try after one: at most a dozen times as long.
@@ -334,13 +340,20 @@ func queryKnobs(sc *scenario.Scenario) (all []knob) {
 	return all
 }
 
-// rateKnobs are direct methods and twin reads.
+// rateKnobs are direct methods, rollouts and twin reads.
 func rateKnobs(sc *scenario.Scenario) (all []knob) {
 	for i := range sc.Service.Methods {
 		m := &sc.Service.Methods[i]
 		all = append(all, slower(sc, "service.methods."+m.Name+".rate", "method "+m.Name, m.Rate, func(c *scenario.Scenario, r *scenario.Range) {
 			c.Service.Methods[i].Rate = r
 		}))
+	}
+	for i := range sc.Service.Rollouts {
+		if x := &sc.Service.Rollouts[i]; x.Rate != nil && x.Rate.To > 0 {
+			all = append(all, slower(sc, "service.rollouts."+x.Name+".rate", "rollout "+x.Name, x.Rate, func(c *scenario.Scenario, r *scenario.Range) {
+				c.Service.Rollouts[i].Rate = r
+			}))
+		}
 	}
 	for i := range sc.Service.TwinReads {
 		t := &sc.Service.TwinReads[i]

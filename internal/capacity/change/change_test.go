@@ -35,7 +35,11 @@ func changesOf(t testing.TB, text string, most int) (*report.Offer, []string) {
 		best = &x
 	}
 	var lines []string
-	for _, c := range Find(sc, best, Options{Market: &m, Resize: decode, Most: most}) {
+	changes, tried := Find(sc, best, Options{Market: &m, Resize: decode, Most: most})
+	if len(changes) > tried.Changes || len(tried.Keys) > tried.Changes || tried.Changes > 0 && len(tried.Keys) == 0 {
+		t.Errorf("%d changes of %+v", len(changes), tried)
+	}
+	for _, c := range changes {
 		lines = append(lines, fmt.Sprintf("%s: %s: %s, %.0f less", c.Key, c.Text, c.Offer.Name(), c.Saves))
 	}
 	if after := fmt.Sprintf("%+v", sc); after != before {
@@ -112,6 +116,39 @@ func TestKnobs(t *testing.T) {
 				"service.methods.m.rate: method m at 3.75/s instead of 5/s: S1, 3 units, 25 less",
 				"service.twin_reads[0].rate: twin reads of a at 3.75/s instead of 5/s: S1, 3 units, 25 less",
 			},
+			nil,
+		},
+		{
+			"a storm", "fleet: {groups: [{name: v, count: 9000, reported: {connectivity: {type: wifi}}}]}\n" +
+				"stages: [{name: ramp, duration: 10m, devices: 100%}, {name: calm, duration: 5m}, {name: s, duration: 5m, storm: {drop: 80%}}]",
+			[]string{
+				"stages.s.storm.within: connections cut in stage s over 2m instead of at once: S1, 1 unit, 2475 less",
+				"stages.s.storm.drop: 32 % of the connections cut in stage s instead of 80 %: S1, 1 unit, 2475 less",
+			},
+			[]string{"10m", "over 30s"}, // it is as long as the stage at most
+		},
+		{
+			"a storm over a minute", "fleet: {groups: [{name: v, count: 15000, reported: {connectivity: {type: wifi}}}]}\n" +
+				"stages: [{name: ramp, duration: 20m, devices: 100%}, {name: s, duration: 20m, storm: {drop: 80%, within: 1m}}]",
+			[]string{"stages.s.storm.within: connections cut in stage s over 3m instead of 1m: S1, 1 unit, 2475 less"},
+			nil,
+		},
+		{
+			"sessions", "fleet: {groups: [{name: v, count: 500, session: {online: 60s, offline: exp(30s)}}]}\n" + hold,
+			[]string{
+				"fleet.groups.v.session.online: devices online for 1m30s instead of 1m0s: S1, 1 unit, 25 less",
+				"fleet.groups.v.session.offline: devices offline for exp(1m0s) instead of exp(30s): S1, 1 unit, 25 less",
+			},
+			nil,
+		},
+		{
+			"short tokens", "fleet: {groups: [{name: v, count: 3000, tokens: {life: 5m}}]}\n" + hold,
+			[]string{"fleet.groups.v.tokens.life: tokens that live for 10m instead of 5m: S1, 2 units, 25 less"},
+			nil,
+		},
+		{
+			"a rollout", "fleet: {groups: [{name: v, count: 9000}]}\n" + hold + "service: {rollouts: [{name: r, group: v, properties: {a: 1}, rate: 80/s, stage: hold}]}",
+			[]string{"service.rollouts.r.rate: rollout r at 24/s instead of 80/s: S1, 1 unit, 2475 less"},
 			nil,
 		},
 		{

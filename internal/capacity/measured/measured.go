@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/planning/demand"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -45,13 +46,21 @@ var ErrNoSteady = errors.New("no stage of the run tells what its devices do in t
 // shortest is how long a stage must be.
 const shortest = 5 * time.Second
 
-// Of finds the steady stage of a run and what its devices did in it: of the stages with about as many devices from start to end the
-// one with the most of them, and of those the longest. devices is the size of the fleet to scale it to; the run's own when 0.
+// Of finds the steady stage of a run and what its devices did in it: of the stages with about as many devices from start to end, and
+// of those the ones with about as much load in both halves, the one with the most devices, of those the longest, and of those the
+// last. Stages of a capacity trial that only prepare are none. devices is the size of the fleet to scale it to; the run's own when 0.
 func Of(h *report.History, devices int) (*Run, error) {
 	best, active, likeness := -1, 0.0, 0
+	prepares := span.Preparing(func(yield func(string) bool) {
+		for i := range h.Run.Stages {
+			if !yield(h.Run.Stages[i].Name) {
+				return
+			}
+		}
+	})
 	for i := range h.Run.Stages {
 		s := &h.Run.Stages[i]
-		if s.Totals == nil || s.To-s.From < shortest {
+		if s.Totals == nil || s.To-s.From < shortest || prepares(s.Name) {
 			continue
 		}
 		mean, change := activeIn(h, s)
@@ -61,8 +70,11 @@ func Of(h *report.History, devices int) (*Run, error) {
 		like := 1
 		if change <= 0.02*mean {
 			like = 2
+			if evenLoad(h, s) {
+				like = 3
+			}
 		}
-		longer := best >= 0 && s.To-s.From > h.Run.Stages[best].To-h.Run.Stages[best].From
+		longer := best >= 0 && s.To-s.From >= h.Run.Stages[best].To-h.Run.Stages[best].From
 		if like > likeness || like == likeness && (mean > 1.02*active || mean > 0.98*active && longer) {
 			best, active, likeness = i, mean, like
 		}
@@ -77,6 +89,28 @@ func Of(h *report.History, devices int) (*Run, error) {
 	r := &Run{Name: h.Run.Name, Target: h.Run.Target, Stage: s.Name, Seconds: (s.To - s.From).Seconds(), Active: active, Devices: devices}
 	r.rates(h, s)
 	return r, nil
+}
+
+// evenLoad tells whether a stage had about as much load in its second half as in its first, but for what chance makes of it.
+func evenLoad(h *report.History, s *report.Stage) bool {
+	var halves [2]float64
+	middle := s.From + (s.To-s.From)/2
+	for _, x := range h.Samples {
+		if x.At <= s.From || x.At > s.To {
+			continue
+		}
+		half := 0
+		if x.At-x.Window.Elapsed/2 > middle {
+			half = 1
+		}
+		for i := range x.Window.Series {
+			if y := &x.Window.Series[i]; counts(y.Operation) {
+				halves[half] += float64(y.Started())
+			}
+		}
+	}
+	both := halves[0] + halves[1]
+	return math.Abs(halves[0]-halves[1]) <= 0.1*both/2+3*math.Sqrt(both)
 }
 
 // activeIn is how many devices were active in a stage, in the mean, and by how much that changed.
@@ -220,6 +254,7 @@ func (r *Run) Need() plan.Need {
 			m.Copies = 2
 		case op == metrics.OpQuery:
 			m.Bytes, m.Finds = int(x.Rows*demand.TwinBytes), true
+			m.Page = max(1, int(math.Ceil(x.Rows/max(1, x.Pages)))) * demand.TwinBytes // all are about alike full
 		}
 		for _, part := range []struct {
 			stage   int

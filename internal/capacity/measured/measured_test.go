@@ -3,11 +3,14 @@ package measured
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/buy"
+	trials "github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/plan"
@@ -112,8 +115,8 @@ func TestOf(t *testing.T) {
 	if got := steady[plan.ClassUpdates]; got != [2]float64{1500, 1500} {
 		t.Errorf("updates: %v", got)
 	}
-	// 1,500 reports, 2,000 messages, 2 × 200 of methods a second; a query of 5,000 twins is 1,343 messages of 4 KB, or one
-	if least, most := n.Messages(4<<10, false), n.Messages(4<<10, true); least != 86400*(1500+2000+400+1) || most != 86400*(1500+2000+400+1343) {
+	// 1,500 reports, 2,000 messages, 2 × 200 of methods a second; a query of 5,000 twins is 5 pages of 269 messages of 4 KB, or one
+	if least, most := n.Messages(4<<10, false), n.Messages(4<<10, true); least != 86400*(1500+2000+400+1) || most != 86400*(1500+2000+400+1345) {
 		t.Errorf("%v to %v messages a day", least/86400, most/86400)
 	}
 	if text := strings.Join(r.Unknown(), "\n"); !strings.Contains(text, "latency with 10,000 devices: that of 100") || !strings.Contains(text, "what queries find") || !strings.Contains(text, "direct methods") {
@@ -159,5 +162,45 @@ func TestWithoutSteadyStage(t *testing.T) {
 		if _, err := Of(h, 0); !errors.Is(err, ErrNoSteady) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Of the stages of a run the last longest in which devices and load stay is taken; those of a capacity trial that only prepare are not,
+// and their names are those that the trials have.
+func TestSteadyStage(t *testing.T) {
+	reports := func(n int) []count { return []count{{metrics.OpTwinReport, "a", n}} }
+	trial := []stage{{"connect", 10, 0, 100, reports(100)}, {"gather", 60, 100, 100, nil}, {"drain", 90, 100, 100, reports(80)}, {"rest", 60, 100, 100, nil}}
+	for _, x := range []struct {
+		name   string
+		stages []stage
+		want   string
+		rate   float64
+	}{
+		{"trial", append(slices.Clone(trial), stage{"settle", 30, 100, 100, reports(40)}, stage{"hold", 30, 100, 100, reports(40)}), "hold", 40},
+		{"trial that settled for long", append(slices.Clone(trial), stage{"settle", 40, 100, 100, reports(40)}, stage{"hold", 30, 100, 100, reports(41)}), "hold", 41},
+		{"the last of two", []stage{{"a", 30, 100, 100, reports(10)}, {"b", 30, 100, 100, reports(20)}}, "b", 20},
+		{"the longer of two", []stage{{"a", 31, 100, 100, reports(10)}, {"b", 30, 100, 100, reports(20)}}, "a", 10},
+		{"names alone", []stage{{"drain", 40, 100, 100, reports(10)}, {"hold", 30, 100, 100, reports(20)}}, "drain", 10},
+	} {
+		r, err := Of(history(x.stages...), 0)
+		if err != nil || r.Stage != x.want || len(r.Measured) != 1 || math.Abs(r.Measured[0].Measured-x.rate) > 1e-9 {
+			t.Errorf("%s: %+v, %v; want stage %s", x.name, r, err, x.want)
+		}
+	}
+	// a load that rises: two halves that differ
+	h := history(stage{"rises", 20, 100, 100, reports(5)}, stage{"more", 20, 100, 100, reports(50)}, stage{"even", 15, 100, 100, reports(30)})
+	h.Run.Stages[0].To, h.Run.Stages[0].Totals = h.Run.Stages[1].To, h.Run.Stages[0].Totals.Merge(h.Run.Stages[1].Totals)
+	h.Run.Stages = append(h.Run.Stages[:1], h.Run.Stages[2])
+	if r, err := Of(h, 0); err != nil || r.Stage != "even" {
+		t.Errorf("a load that rises: %+v, %v", r, err)
+	}
+	prepares := span.Preparing(slices.Values(append(trials.Preparing(), trials.Hold)))
+	for _, name := range trials.Preparing() {
+		if !prepares(name) {
+			t.Errorf("stage %s of a trial is taken", name)
+		}
+	}
+	if prepares(trials.Hold) {
+		t.Error("the stage that a trial is about is not taken")
 	}
 }

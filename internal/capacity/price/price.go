@@ -11,16 +11,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/strictjson"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // List is a price list. A tier that it does not name cannot be bought.
 type List struct {
 	About    string                `json:"about,omitempty"`    // for who reads the file
 	Source   string                `json:"source"`             // where the prices are from
-	Date     string                `json:"date"`               // of which they are
+	Date     string                `json:"date"`               // of which they are: 2026-11 or 2026-11-01
 	Currency string                `json:"currency"`           // such as USD
 	Region   string                `json:"region"`             // in which they hold
 	PerUnit  map[tier.Tier]float64 `json:"per_unit_and_month"` // of a unit of each tier, for a month
@@ -65,6 +67,14 @@ func Read(file string, text []byte) (List, error) {
 	for _, x := range []struct{ name, value string }{{"currency", l.Currency}, {"region", l.Region}, {"date", l.Date}, {"source", l.Source}} {
 		if strings.TrimSpace(x.value) == "" {
 			return List{}, fmt.Errorf("%s: %s is missing: a price says of which currency, region, date and source it is", file, x.name)
+		}
+	}
+	for _, x := range []*string{&l.About, &l.Source, &l.Date, &l.Currency, &l.Region} { // they are shown on terminals
+		*x = clean.Text(*x)
+	}
+	if _, err := time.Parse("2006-01-02", l.Date); err != nil {
+		if _, err := time.Parse("2006-01", l.Date); err != nil {
+			return List{}, fmt.Errorf("%s: date: %q is none; write 2026-11 or 2026-11-01, of when the prices are", file, l.Date)
 		}
 	}
 	if len(l.PerUnit) == 0 {

@@ -1,6 +1,7 @@
 package price
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,10 @@ func TestRead(t *testing.T) {
 	if err != nil || l.PerUnit["S1"] != 21.5 || l.Currency != "EUR" {
 		t.Fatalf("%+v, %v", l, err)
 	}
+	l, err = Read("p.json", []byte(strings.NewReplacer("contract", `contract\u001b[2J`, "EUR", `\u001b[31mEUR`, "2026-11-01", "2026-11").Replace(good)))
+	if err != nil || strings.Contains(fmt.Sprint(l), "\x1b") || !strings.Contains(l.Currency, "EUR") {
+		t.Fatalf("%+v, %v", l, err)
+	}
 	for _, tt := range []struct{ old, with, want string }{
 		{`"EUR"`, `""`, "p.json: currency is missing"},
 		{`"region": "West Europe", `, ``, "p.json: region is missing"},
@@ -43,6 +48,9 @@ func TestRead(t *testing.T) {
 		{`21.5`, `-1`, "p.json: per_unit_and_month: S1 costs -1"},
 		{`21.5`, `"much"`, "p.json:1: per_unit_and_month: expected a number, found a string"},
 		{`"source"`, `"sauce"`, `p.json:1: unknown member "sauce"`},
+		{`"2026-11-01"`, `"gestern"`, `p.json: date: "gestern" is none; write 2026-11`},
+		{`"2026-11-01"`, `"2026-13"`, `p.json: date: "2026-13" is none`},
+		{`{"S1": 21.5}`, `{"S1": 21.5, "S2": 3, "S1": 2}`, `p.json:1: member "S1" is there twice`},
 		{`}}`, `}`, "p.json: the JSON object ends too early"},
 	} {
 		_, err := Read("p.json", []byte(strings.Replace(good, tt.old, tt.with, 1)))

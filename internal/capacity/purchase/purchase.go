@@ -21,15 +21,17 @@ type Options struct {
 	Resize func(devices int) (*scenario.Scenario, error)
 }
 
-// Of says what must be bought for a planned scenario; nil for a target that is no IoT Hub and stands for none.
+// Of says what must be bought for a planned scenario; nil for a target that is no IoT Hub and stands for none, and for a scenario in
+// which no device is ever active.
 func Of(sc *scenario.Scenario, p *plan.Plan, o Options) (*report.Purchase, error) {
-	if !sc.Target.Can().Twins || sc.Devices() == 0 {
+	if !sc.Target.Can().Twins || p.Peak == 0 {
 		return nil, nil
 	}
 	found, err := o.Market.Find(&p.Need, buy.Options{Tier: o.Tier, Units: o.Units})
 	if err != nil {
 		return nil, fmt.Errorf("finding what to buy: %w", err)
 	}
-	found.Changes = change.Find(sc, found.Best, change.Options{Market: &o.Market, Resize: o.Resize})
+	changes, tried := change.Find(sc, found.Best, change.Options{Market: &o.Market, Resize: o.Resize})
+	found.Changes, found.Tried = changes, &tried
 	return found, nil
 }

@@ -1,5 +1,5 @@
-// Package strictjson reads JSON files that people write: a member that is not known, a value of another kind and text after the
-// end are mistakes, and each says in which line it is.
+// Package strictjson reads JSON files that people write: a member that is not known, one that is there twice, a value of another kind
+// and text after the end are mistakes, and each says in which line it is.
 package strictjson
 
 import (
@@ -22,7 +22,45 @@ func Decode(file string, text []byte, into any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s:%d: there is text after the end of the JSON object; remove it", file, lineAt(text, d.InputOffset()))
 	}
-	return nil
+	return repeated(file, text)
+}
+
+// repeated finds a member that an object has twice, of which a decoder would take the last. The text is JSON.
+func repeated(file string, text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	type level struct {
+		names map[string]bool // of an object's members; nil in an array
+		value bool            // what comes next is the value of a member
+	}
+	var open []level
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil // its end
+		}
+		var in *level
+		if len(open) > 0 {
+			in = &open[len(open)-1]
+		}
+		if name, ok := token.(string); ok && in != nil && in.names != nil && !in.value {
+			if in.names[name] {
+				return fmt.Errorf("%s:%d: member %q is there twice; remove one", file, lineAt(text, d.InputOffset()), name)
+			}
+			in.names[name], in.value = true, true
+			continue
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, level{names: make(map[string]bool)})
+		case json.Delim('['):
+			open = append(open, level{})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+		if d, ok := token.(json.Delim); (!ok || d == '}' || d == ']') && len(open) > 0 {
+			open[len(open)-1].value = false
+		}
+	}
 }
 
 // explain says where a mistake is, and what.

@@ -26,3 +26,25 @@ func TestDecode(t *testing.T) {
 		}
 	}
 }
+
+// A member that is there twice is a mistake; the same name elsewhere, or as a value, is none.
+func TestRepeated(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"a": 1, "b": {"a": 2}, "c": ["a", "a", {"a": 1}, {"a": 1}]}`: "",
+		`{"a": "a", "b": "a"}`:             "",
+		`{"a": [], "b": {}, "c": null}`:    "",
+		"{\"a\": 1,\n\"b\": 2,\n\"a\": 3}": `f.json:3: member "a" is there twice; remove one`,
+		`{"b": [{"c": {"x": 1}, "c": 2}]}`: `f.json:1: member "c" is there twice; remove one`,
+		`{"b": {"x": [1, {}], "x": "y"}}`:  `f.json:1: member "x" is there twice; remove one`,
+		"\ufeff" + `{"a": 1, "a": 1}`:      `f.json:1: member "a" is there twice; remove one`,
+	} {
+		var into map[string]any
+		got := ""
+		if err := Decode("f.json", []byte(text), &into); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q; want %q", text, got, want)
+		}
+	}
+}

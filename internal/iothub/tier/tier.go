@@ -73,3 +73,16 @@ func For(t Tier, units int) (Limits, error) {
 func (l Limits) Messages(bytes int) int64 {
 	return max(1, (int64(bytes)+int64(l.MeterBytes)-1)/int64(l.MeterBytes))
 }
+
+// Paged is how many messages so many bytes count for that come in pages, each metered on its own: the result of a query. All is one
+// page without a size of pages.
+func (l Limits) Paged(bytes, page int) int64 {
+	if page <= 0 || bytes <= page {
+		return l.Messages(bytes)
+	}
+	n := int64(bytes/page) * l.Messages(page)
+	if rest := bytes % page; rest > 0 {
+		n += l.Messages(rest)
+	}
+	return n
+}

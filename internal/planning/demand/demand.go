@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/internal/planning/walk"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -29,6 +30,7 @@ type Demand struct {
 	Rises     bool              // it changes evenly over the stage: the busiest second is one end of it, no burst
 	Requests  float64           // that the target counts for one operation, at most: a query's pages; 1 when 0
 	Bytes     int               // of one operation as the target meters it; below 0 is free
+	Page      int               // bytes of a full page, where Bytes come in pages that are metered each; 0 where not
 	Copies    int               // how often one is metered; once when 0
 	Devices   float64           // that the target counts for all of them, where one is about several; Total when 0
 	Finds     bool              // Bytes and Requests are what a query finds at most; at least it counts once
@@ -47,6 +49,11 @@ func (d *Demand) Units() float64 {
 
 // RequestsEach is how many requests the target counts for one operation, at most.
 func (d *Demand) RequestsEach() float64 { return max(1, d.Requests) }
+
+// Messages is how many messages all of them count for.
+func (d *Demand) Messages(l tier.Limits) float64 {
+	return d.Units() * float64(l.Paged(d.Bytes, d.Page)*int64(max(1, d.Copies)))
+}
 
 // Contributor is one part of the language: what it asks for in a stage. To plan a new key, add one.
 type Contributor func(sc *scenario.Scenario, s *Part) []Demand

@@ -44,7 +44,8 @@ func queries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 			continue
 		}
 		d := demand.Demand{
-			Operation: metrics.OpQuery, Group: q.Name, PeakFor: s.Duration, Requests: pages(sc, q.PageSize), Bytes: sc.Devices() * demand.TwinBytes, Finds: true,
+			Operation: metrics.OpQuery, Group: q.Name, PeakFor: s.Duration, Requests: pages(sc, q.PageSize), Finds: true,
+			Bytes: sc.Devices() * demand.TwinBytes, Page: max(1, q.PageSize) * demand.TwinBytes,
 		}
 		if q.Cron != nil {
 			mean, peak := clockwork(q.Cron)
@@ -116,7 +117,8 @@ func steps(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 				name = "step"
 			}
 			all = append(all, demand.Demand{
-				Operation: metrics.OpQuery, Group: name, Total: 1, Requests: pages(sc, stepPage), Bytes: sc.Devices() * demand.TwinBytes, Finds: true,
+				Operation: metrics.OpQuery, Group: name, Total: 1, Requests: pages(sc, stepPage), Finds: true,
+				Bytes: sc.Devices() * demand.TwinBytes, Page: stepPage * demand.TwinBytes,
 				About: x.Query.Expect >= 0 && x.Query.Within > 0, // repeated until it is as expected
 			})
 		case x.Desired != nil:

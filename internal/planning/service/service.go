@@ -23,10 +23,13 @@ func Contributors() []demand.Contributor {
 func clockwork(c *cron.Expression) (mean, peak float64) {
 	const week = 7 * 24 * time.Hour
 	from := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC) // a Monday
-	n, shortest, last := 0, week, time.Time{}
+	n, shortest := 0, week
+	var first, last time.Time
 	for at := c.After(from.Add(-time.Nanosecond)); !at.IsZero() && at.Before(from.Add(week)) && n < 10_000; at = c.After(at) {
 		if n++; n > 1 {
 			shortest = min(shortest, at.Sub(last))
+		} else {
+			first = at
 		}
 		last = at
 	}
@@ -34,7 +37,7 @@ func clockwork(c *cron.Expression) (mean, peak float64) {
 	case 0, 1:
 		return float64(n) / week.Seconds(), float64(n) / week.Seconds()
 	case 10_000: // so often that a part of the week tells
-		return float64(n) / last.Sub(from).Seconds(), 1 / shortest.Seconds()
+		return float64(n-1) / last.Sub(first).Seconds(), 1 / shortest.Seconds()
 	}
 	return float64(n) / week.Seconds(), 1 / shortest.Seconds()
 }
@@ -149,7 +152,8 @@ func jobs(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 const (
 	longestQuery = 8192
 	probeHead    = 90
-	probeRow     = 60 // bytes that are metered, of one device in the result of a probe
+	probePage    = 1000 // of a query that the scenario gives
+	probeRow     = 60   // bytes that are metered, of one device in the result of a probe
 )
 
 // freshness are the probing queries of the audit.
@@ -177,7 +181,8 @@ func freshness(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		}
 		if f.Query != "" {
 			d.Total, d.Peak = times, 1/f.Probe.Seconds()
-			d.Requests, d.Bytes, d.Finds = pages(sc, 1000), sc.Devices()*demand.TwinBytes, true
+			d.Requests, d.Finds = pages(sc, probePage), true
+			d.Bytes, d.Page = sc.Devices()*demand.TwinBytes, probePage*demand.TwinBytes
 		}
 		all = append(all, d)
 	}

@@ -2,6 +2,7 @@
 package span
 
 import (
+	"cmp"
 	"iter"
 	"math"
 	"slices"
@@ -24,7 +25,7 @@ type Span struct {
 	Steepest float64        // devices that come or go a second, at most
 	Steady   bool           // they come or go evenly
 	Rate     schedule.Curve // at which they do, with a connect_rate
-	Endless  bool           // it stands for a state that goes on, not for a part of the run; see SteadyOf
+	Endless  bool           // it stands for a state that goes on, not for a part of the run; see States
 	Groups   []Crowd        // active devices by group; nil when each has its share of them
 	All      []Span         // of the run
 	Open     bool           // a stage before, or this one, is as long as its steps take
@@ -178,26 +179,42 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) Span {
 	return s
 }
 
-// SteadyOf is a day in the busiest state in which the run could stay: with as many devices as are ever active, as
-// the longest stage has it in which that number and all rates stay, nothing is cut and devices do what they do. When
-// there is no such stage it is the state at the end of the longest that reaches the number. calm tells which; ok is
-// false for a run without devices.
+// State is a day in a state in which the run could stay.
+type State struct {
+	Span
+	Calm bool // a stage is such a state; else one ends in it
+}
+
+// States are those of a run: each stage in which the number of devices and all rates stay, nothing is cut and devices do what they
+// do. When no such stage has as many devices as are ever active, the end of the longest that reaches the number is one as well.
+// There is none for a run without devices. A stage of a capacity trial that only prepares is no such state.
 //
 // When stages tell groups apart, of only asks of the stages that end with the same devices as one of them.
-func SteadyOf(spans []Span, of *Span) (s Span, calm, ok bool) {
-	most, best, likeness := 0, -1, 0
+func States(spans []Span, of *Span) (states []State) {
+	most, likeness := 0, -1
 	for i := range spans {
 		most = max(most, spans[i].Peak())
 	}
 	if of.Groups != nil {
 		most = of.To
 	}
+	if most == 0 {
+		return nil
+	}
+	prepares := Preparing(func(yield func(string) bool) {
+		for i := range spans {
+			if !yield(spans[i].Name) {
+				return
+			}
+		}
+	})
 	there := func(x *Span) bool {
 		return x.To == most && slices.EqualFunc(x.Groups, of.Groups, func(a, b Crowd) bool { return a.To == b.To })
 	}
+	var alike []int // the stages that are most like a state that stays
 	for i := range spans {
 		x := &spans[i]
-		if !there(x) || x.Duration == 0 {
+		if x.Duration == 0 || prepares(x.Name) {
 			continue
 		}
 		like := 0
@@ -207,31 +224,62 @@ func SteadyOf(spans []Span, of *Span) (s Span, calm, ok bool) {
 				like++
 			}
 		}
-		if best < 0 || like > likeness || (like == likeness && x.Duration > spans[best].Duration) {
-			best, likeness = i, like
+		if !there(x) {
+			if like == 2 && x.To > 0 && of.Groups == nil { // fewer devices may do more
+				states = append(states, State{endless(spans, i, true), true})
+			}
+			continue
+		}
+		if like > likeness {
+			alike, likeness = nil, like
+		}
+		if like == likeness {
+			alike = append(alike, i)
 		}
 	}
-	calm = likeness == 2
-	if most == 0 {
-		return Span{}, false, false
+	calm := likeness == 2
+	if !calm && len(alike) > 0 {
+		alike = []int{slices.MaxFunc(alike, func(a, b int) int { return cmp.Compare(spans[a].Duration, spans[b].Duration) })}
 	}
-	if best < 0 { // it is reached in no time
-		best = slices.IndexFunc(spans, func(x Span) bool { return there(&x) })
+	if len(alike) == 0 { // it is reached in no time
+		alike = []int{max(0, slices.IndexFunc(spans, func(x Span) bool { return there(&x) }))}
 	}
-	t := *spans[best].Stage
+	for _, i := range alike {
+		states = append(states, State{endless(spans, i, calm), calm})
+	}
+	return states
+}
+
+// endless is a day in the state of a stage, or in that at its end.
+func endless(spans []Span, i int, calm bool) Span {
+	devices := spans[i].To
+	t := *spans[i].Stage
 	t.Steps, t.Storm, t.Paused = nil, nil, false
 	if !calm {
 		t.ReportRate, t.TelemetryRate = Last(t.ReportRate), Last(t.TelemetryRate)
 	}
 	t.Duration = Day
 	var groups []Crowd
-	for _, c := range spans[best].Groups {
+	for _, c := range spans[i].Groups {
 		groups = append(groups, Crowd{c.To, c.To, c.To})
 	}
 	return Span{
-		Stage: &t, Number: best, At: spans[best].At, Duration: Day, From: most, To: most, Mean: float64(most), Groups: groups,
+		Stage: &t, Number: i, At: spans[i].At, Duration: Day, From: devices, To: devices, Mean: float64(devices), Groups: groups,
 		Steady: true, Endless: true, All: spans,
-	}, calm, true
+	}
+}
+
+// Preparing tells, given the names of a run's stages, which of them only prepare for its stage hold, as those of a capacity trial
+// do: some ask for more than the load, to use up what may come at once. Of other runs none does.
+func Preparing(stages iter.Seq[string]) func(stage string) bool {
+	names := slices.Collect(stages)
+	has := func(stage string) bool { return slices.Contains(names, stage) }
+	if !has("hold") || !has("gather") && !(has("drain") && has("rest")) {
+		return func(string) bool { return false }
+	}
+	return func(stage string) bool {
+		return slices.Contains([]string{"first", "clean", "connect", "gather", "drain", "rest", "settle"}, stage)
+	}
 }
 
 func constant(r *scenario.Range) bool { return r == nil || r.From == r.To }

@@ -3,6 +3,7 @@ package words
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,13 +14,16 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// Between writes what is known to lie between two numbers.
+// Between writes a number of messages of which is known that it lies between two.
 func Between(least, most float64) string {
-	if Count(least) == Count(most) {
-		return Count(most)
+	if Messages(least) == Messages(most) {
+		return Messages(most)
 	}
-	return Count(least) + " to " + Count(most)
+	return Messages(least) + " to " + Messages(most)
 }
+
+// Messages writes a number of messages: a started one counts.
+func Messages(x float64) string { return human.Count(int64(math.Ceil(x - 1e-6))) }
 
 // Count writes a number.
 func Count(x float64) string { return human.Count(int64(x + 0.5)) }

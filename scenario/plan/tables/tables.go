@@ -87,7 +87,11 @@ func (p writer) writeOperations(b *strings.Builder) {
 	table(b, rows)
 	trimTable(b)
 	if p.Steady != nil {
-		fmt.Fprintf(b, "steady: if it went on %s\n", p.Steady)
+		text := fmt.Sprintf("steady: if it went on %s", p.Steady)
+		if p.Steady.Longer != "" {
+			text += fmt.Sprintf("; stage %s lasts longer and asks for less", p.Steady.Longer)
+		}
+		human.Wrap(b, "", "", text)
 	}
 	if estimates {
 		human.Wrap(b, "", "", "about: it depends on how fast and how well the target answers; other totals are exact if it answers at once")
@@ -106,7 +110,11 @@ func (p writer) writeClasses(b *strings.Builder) {
 	}
 	header := []string{"asks of the hub"}
 	for _, c := range n.Classes {
-		header = append(header, strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct "))
+		name := strings.TrimPrefix(strings.TrimPrefix(c.Class, "twin "), "direct ")
+		if c.Unit != "" {
+			name += " (" + c.Unit + ")"
+		}
+		header = append(header, name)
 	}
 	rows, peaks := [][]string{append(header, "messages")}, false
 	for i, s := range n.Stages[:min(len(n.Stages), mostStages)] {
@@ -124,14 +132,14 @@ func (p writer) writeClasses(b *strings.Builder) {
 			}
 			row = append(row, cell)
 		}
-		rows = append(rows, append(row, words.Count(s.Messages)))
+		rows = append(rows, append(row, words.Messages(s.Messages)))
 	}
 	if n.Steady != "" {
 		row := []string{"all day"}
 		for _, c := range n.Classes {
 			row = append(row, words.Rate(c.Steady))
 		}
-		rows = append(rows, append(row, words.Count(p.Need.Messages(p.Metering.MeterBytes, true))))
+		rows = append(rows, append(row, words.Messages(p.Need.Messages(p.Metering.MeterBytes, true))))
 	}
 	table(b, rows)
 	trimTable(b)
@@ -161,6 +169,9 @@ func (p writer) writeMachine(b *strings.Builder) {
 		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},
 		{"local ports", words.Count(float64(m.PerAddress)), "of " + address},
 	})
+	if !p.Hub { // nobody counts them
+		return
+	}
 	text := fmt.Sprintf("messages of %s bytes: %s in this run", words.Count(float64(p.Metering.MeterBytes)), words.Between(p.Metering.RunLeast, p.Metering.Run))
 	if p.Steady != nil {
 		text += fmt.Sprintf("; %s in a day that goes on %s", words.Between(p.Metering.DayLeast, p.Metering.Day), p.Steady)
