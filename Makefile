@@ -38,8 +38,8 @@ lint:
 unit: ## Unit tests with the race detector.
 	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 15m ./...
 	@$(GO) test -run Allocate ./fleet
-	$(GO) test -timeout 10m ./internal/capacity ./internal/capacity/session
-	$(GO) test -run 'TestCapacity' -timeout 10m ./scenario/engine
+	$(GO) test -timeout 15m ./internal/capacity/...
+	$(GO) test -run TestCapacity -timeout 10m ./scenario/engine
 
 outside: ## The public packages, from a module of somebody else's.
 	@cd test/outside && GOPROXY=off GONOSUMDB="*" GOFLAGS=-mod=mod $(GO) test ./...
