@@ -121,6 +121,20 @@ func (s *Series) Batches(n int) *Series {
 	return b
 }
 
+// After is the series with the last n values of the one before it, in one.
+func (s *Series) After(before *Series, n int) *Series {
+	if before == nil || before.at == 0 {
+		return s
+	}
+	j := &Series{Options: s.Options}
+	from := max(0, len(before.values)-n)
+	j.values, j.times = slices.Clone(before.values[from:]), slices.Clone(before.times[from:])
+	for i, v := range s.values {
+		j.values, j.times = append(j.values, v), append(j.times, before.at.Seconds()+s.times[i])
+	}
+	return j
+}
+
 // part is the share of its median by which a series may change over a window and still be steady.
 const part = 0.2
 

@@ -119,3 +119,18 @@ func TestBatchesOfAQueue(t *testing.T) {
 		t.Error("too few values were put together")
 	}
 }
+
+// What was before counts with what is judged: six values that rise are a trend that three do not tell.
+func TestAfter(t *testing.T) {
+	before := fill(&steady.Series{}, 3, func(i int) float64 { return float64(i) })
+	s := fill(&steady.Series{}, 3, func(i int) float64 { return float64(3 + i) })
+	if s.Of(0).Known || !s.After(before, steady.Window).Of(0).Rises(1) {
+		t.Errorf("%+v and %+v", s.Of(0), s.After(before, steady.Window).Of(0))
+	}
+	if n := len(s.After(before, 2).Values()); n != 5 {
+		t.Errorf("%d values; want the last two and three", n)
+	}
+	if s.After(nil, 2) != s || s.After(&steady.Series{}, 2) != s {
+		t.Error("nothing was before")
+	}
+}

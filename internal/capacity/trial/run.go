@@ -122,6 +122,9 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	switch {
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
+	case w.seen.gone && b.quota(run.Totals):
+		r.Verdict, r.Limit, r.Class, r.Why = search.Spent, ByQuota, "messages a day", "the day's messages were used up in this trial: the hub let nobody in any more"
+		return nil
 	case w.seen.gone && connects(run) > 0:
 		return fmt.Errorf("%w: all devices lost their connections and none came back for %s", ErrUnreachable, goneFor)
 	case w.seen.gone:
@@ -314,21 +317,21 @@ func (b *Base) own(hold *metrics.Snapshot, verdicts []threshold.Verdict) bool {
 
 // rising says that the figures got worse all the time; "" when they did not, or not so that it matters.
 func (b *Base) rising(w *watch) string {
-	say := func(s *steady.Series, what string, text func(float64) string) string {
+	say := func(s, before *steady.Series, what string, text func(float64) string) string {
 		if s == nil {
 			return ""
 		}
 		const batches = 8
-		t := s.Batches(batches).Of(0)
+		t := s.After(before, steady.Window).Batches(batches).Of(0)
 		if !t.Rises(s.Floor) {
 			return ""
 		}
-		return fmt.Sprintf("%s kept rising while the load was held, by %s in %s", what, text(t.Change), w.trial.Hold)
+		return fmt.Sprintf("%s kept rising while the load was held, by %s", what, text(t.Change))
 	}
-	if why := say(w.seen.hold, "the time that operations take", Seconds); why != "" {
+	if why := say(w.seen.hold, w.seen.settling, "the time that operations take", Seconds); why != "" {
 		return why
 	}
-	return say(w.seen.holdOpen, "the number of operations under way", func(n float64) string { return fmt.Sprintf("%.0f", n) })
+	return say(w.seen.holdOpen, w.seen.settlingOpen, "the number of operations under way", func(n float64) string { return fmt.Sprintf("%.0f", n) })
 }
 
 // limit finds what kept a load from being held.

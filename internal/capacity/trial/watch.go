@@ -33,16 +33,17 @@ type watch struct {
 
 // seen is what a watch found.
 type seen struct {
-	settled  bool                // the figures had come to rest before the load was judged
-	clean    bool                // the target answered as it did at first, or that did not matter
-	drained  bool                // the burst was seen to be used up: something waited, or was throttled
-	lowest   float64             // seconds: how long operations took in stage clean, in the end
-	hold     *steady.Series      // latency while the load was judged
-	holdOpen *steady.Series      // operations under way, likewise
-	gone     bool                // no device ever connected, or all lost their connections: nothing more was waited for
-	done     uint64              // operations that ended well while the load was judged, whenever they were due
-	doneIn   time.Duration       // the time in which they did
-	parts    []*metrics.Snapshot // the time in which the load was judged, in equal parts
+	settled                bool                // the figures had come to rest before the load was judged
+	clean                  bool                // the target answered as it did at first, or that did not matter
+	drained                bool                // the burst was seen to be used up: something waited, or was throttled
+	lowest                 float64             // seconds: how long operations took in stage clean, in the end
+	hold                   *steady.Series      // latency while the load was judged
+	holdOpen               *steady.Series      // operations under way, likewise
+	settling, settlingOpen *steady.Series      // both of them, before
+	gone                   bool                // no device ever connected, or all lost their connections: nothing more was waited for
+	done                   uint64              // operations that ended well while the load was judged, whenever they were due
+	doneIn                 time.Duration       // the time in which they did
+	parts                  []*metrics.Snapshot // the time in which the load was judged, in equal parts
 }
 
 func newWatch(t *Trial, b *Base, rec *metrics.Recorder, baseline float64) *watch {
@@ -80,6 +81,8 @@ func (w *watch) event(e report.Event) {
 	}
 	w.reset()
 	switch w.stage {
+	case stageSettle:
+		w.seen.settling, w.seen.settlingOpen = w.latency, w.open
 	case Hold:
 		w.seen.hold, w.seen.holdOpen = w.latency, w.open
 	case stageClean:
