@@ -123,7 +123,7 @@ fleet: {groups: [{name: pub, count: 100, telemetry: {topic: "plant/{device}", pa
 stages:
   - {name: up, duration: 1s, devices: 100%%}
   - {name: hold, duration: 30s, telemetry_rate: 1000/s}
-thresholds: {telemetry: ["p(95) < 50ms", "error_rate < 0.1%%"]}
+thresholds: {telemetry: ["p(95) < 250ms", "error_rate < 0.1%%"]}
 `
 
 // busy keeps a processor busy until the test ends.
@@ -133,18 +133,18 @@ func busy(t *testing.T, processor string, loops int) {
 	}
 }
 
-// A Mosquitto that has a part of a processor has a knee, or the generator says that it did not deliver; two searches agree.
+// A Mosquitto that has a quarter of a processor has a knee, or the generator says that it did not deliver; two searches agree.
 func TestCapacityOfMosquitto(t *testing.T) {
 	binary, dir := rig.Build(t), t.TempDir()
 	addr := rig.Mosquitto(t, "max_queued_messages 0", "max_inflight_messages 0", "set_tcp_nodelay true")
 	pin(t, "1")
-	busy(t, "1", 7)
+	busy(t, "1", 3)
 	if err := os.WriteFile(filepath.Join(dir, "published.yaml"), []byte(fmt.Sprintf(published, addr)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var answers []found
 	for n := range 2 {
-		a, code := search(t, dir, "taskset", "-c", "0", binary, "capacity", "published.yaml", "--vary", "telemetry_rate", "--hold", "5s", "--no-ui", "--metrics-addr=", "--json", "--set", fmt.Sprintf("seed=%d", 100*n+3), "--out=")
+		a, code := search(t, dir, "taskset", "-c", "0", binary, "capacity", "published.yaml", "--vary", "telemetry_rate", "--from", "4000/s", "--hold", "10s", "--no-ui", "--metrics-addr=", "--json", "--set", fmt.Sprintf("seed=%d", 100*n+3), "--out=")
 		if a.End == "found" && code == 0 || a.End == "generator" && code == 98 || code == 97 {
 			answers = append(answers, a)
 			continue
