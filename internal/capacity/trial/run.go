@@ -43,7 +43,7 @@ var (
 )
 
 // Run runs a trial and reads its record. baseline is how long operations took at the lowest load at first, in seconds; 0 when that is
-// not known yet; // until, when the trial is given up; never when it is zero.
+// not known yet. until is when the trial is given up; never when it is zero.
 func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64, until time.Time) (Record, error) {
 	began := time.Now()
 	rec := metrics.NewRecorder(metrics.Options{})
