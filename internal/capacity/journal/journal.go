@@ -7,6 +7,8 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -195,6 +197,42 @@ func (j *Journal[T]) write(x line[T]) error {
 		return fmt.Errorf("keeping the journal of the search: %w", err)
 	}
 	return nil
+}
+
+// Write writes the forms of an answer beside the journal, by the names of their files.
+func (j *Journal[T]) Write(forms map[string]func(io.Writer) error) error {
+	var errs []error
+	for name, write := range forms {
+		errs = append(errs, writeFile(filepath.Join(j.Dir, name), write))
+	}
+	return errors.Join(errs...)
+}
+
+// writeFile writes a file that is there whole or not at all.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("writing the answer: %w", err), os.Remove(f.Name()))
+		}
+	}()
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// Fingerprint is of plain data, all that trials depend on: other data have another one.
+func Fingerprint(data ...any) string {
+	text, err := json.Marshal(data)
+	if err != nil {
+		panic(err) // it is no plain data
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // Close closes the file.

@@ -4,15 +4,10 @@ package rollout
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -143,12 +138,7 @@ func (s *Study) bounds() error {
 
 // fingerprint is of all that trials depend on.
 func (s *Study) fingerprint() string {
-	text, err := json.Marshal([]any{"rollout", string(s.base.Scenario.Source), s.search, s.sizes, s.o.Exercise, s.o.Version})
-	if err != nil {
-		panic(err) // plain data
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
+	return journal.Fingerprint("rollout", string(s.base.Scenario.Source), s.search, s.sizes, s.o.Exercise, s.o.Version)
 }
 
 // Dir is the folder of the study; "" when nothing is kept.
@@ -168,15 +158,7 @@ func (s *Study) Expected() (whole time.Duration, trials int, err error) {
 	}
 	const mostSteps, confirming, again = 4, 2, 2
 	steps := min(mostSteps, 1+int(math.Ceil(math.Log2(s.search.To/s.search.From))))
-	n, ratio := 0, 2.0
-	precision := s.search.Precision
-	if precision == 0 {
-		precision = 0.05
-	}
-	for ratio > 1+precision {
-		ratio, n = math.Sqrt(ratio), n+1
-	}
-	trials = steps + n + confirming
+	trials = steps + s.search.Halvings() + confirming
 	whole = time.Duration(trials) * up.Expected
 	storms := len(backoffs()) + again
 	for _, size := range s.sizes {
@@ -217,30 +199,9 @@ const (
 
 // write writes the answer in all its forms.
 func (s *Study) write(a *report.Answer) error {
-	var errs []error
-	for name, write := range map[string]func(io.Writer) error{
+	return s.journal.Write(map[string]func(io.Writer) error{
 		JSON: a.Write, Markdown: a.Markdown, HTML: func(w io.Writer) error { return a.HTML(w, "") },
-	} {
-		errs = append(errs, writeFile(filepath.Join(s.journal.Dir, name), write))
-	}
-	return errors.Join(errs...)
-}
-
-// writeFile writes a file that is there whole or not at all.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing the answer: %w", err), os.Remove(f.Name()))
-		}
-	}()
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	})
 }
 
 // Run makes the trials, and writes the answer beside them. The error is what made the study impossible; the answer says what was found all the

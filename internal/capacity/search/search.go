@@ -63,6 +63,22 @@ type Options struct {
 	Precision float64 // at which to stop: the share by which the lowest missed load is above the highest held; 0.05 when 0
 }
 
+// precision is Precision, or its default.
+func (o Options) precision() float64 {
+	if o.Precision == 0 {
+		return 0.05
+	}
+	return o.Precision
+}
+
+// Halvings is how often what lies between a load and its double is halved until it is as narrow as the precision.
+func (o Options) Halvings() (n int) {
+	for ratio := 2.0; ratio > 1+o.precision(); ratio = math.Sqrt(ratio) {
+		n++
+	}
+	return n
+}
+
 // End is how a search ended.
 type End string
 
@@ -118,9 +134,7 @@ func Run(ctx context.Context, o Options, try Try) (Answer, error) {
 	if o.Factor == 0 {
 		o.Factor = 2
 	}
-	if o.Precision == 0 {
-		o.Precision = 0.05
-	}
+	o.Precision = o.precision()
 	if !(o.From > 0 && o.Least > 0 && o.Least <= o.From && o.From <= o.To && o.Factor > 1 && o.Precision > 0) {
 		return Answer{}, fmt.Errorf("searching from %g to %g, not below %g: these are no bounds", o.From, o.To, o.Least)
 	}

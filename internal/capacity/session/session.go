@@ -4,15 +4,9 @@ package session
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -152,14 +146,7 @@ func example(v trial.Vary) string {
 
 // fingerprint is of all that the trials depend on.
 func (s *Session) fingerprint() string {
-	text, err := json.Marshal([]any{
-		string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier,
-	})
-	if err != nil {
-		panic(err) // plain data
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
+	return journal.Fingerprint(string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier)
 }
 
 // Base is what trials are made from.
@@ -193,15 +180,7 @@ func (s *Session) Expected() (x Expectation, err error) {
 		return x, err
 	}
 	const steps, confirming = 4, 2 // of which the first is where it begins
-	n, ratio := 0, 2.0
-	precision := s.search.Precision
-	if precision == 0 {
-		precision = 0.05
-	}
-	for ratio > 1+precision {
-		ratio, n = math.Sqrt(ratio), n+1
-	}
-	x = Expectation{Each: t.Expected(), Trials: steps + n + confirming}
+	x = Expectation{Each: t.Expected(), Trials: steps + s.search.Halvings() + confirming}
 	if s.base.Limited && !s.base.Fresh {
 		p, err := plan.Make(t.Scenario, plan.Options{})
 		if err != nil {
@@ -331,28 +310,7 @@ const (
 
 // write writes the answer in all its forms.
 func (s *Session) write(a *answer.Answer) error {
-	var errs []error
-	for name, write := range map[string]func(io.Writer) error{
+	return s.journal.Write(map[string]func(io.Writer) error{
 		JSON: a.Write, Markdown: a.Markdown, HTML: func(w io.Writer) error { return a.HTML(w, "") },
-	} {
-		errs = append(errs, writeFile(filepath.Join(s.journal.Dir, name), write))
-	}
-	return errors.Join(errs...)
-}
-
-// writeFile writes a file that is there whole or not at all.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing the answer: %w", err), os.Remove(f.Name()))
-		}
-	}()
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	})
 }
