@@ -149,7 +149,7 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/trial":    {"internal/capacity/search", "internal/capacity/steady", "scenario", "internal/iothub", "metrics", "report"},
 		"internal/capacity/answer":   {"internal/capacity/search", "internal/capacity/trial", "internal/capacity/usl", "report"},
 		"internal/capacity/session":  {"internal/capacity", "scenario/plan"},
-		"internal/capacity/progress": {"internal/capacity/search", "internal/capacity/trial", "metrics", "report"},
+		"internal/capacity/progress": {"internal/capacity/progress/status", "internal/capacity/search", "internal/capacity/trial", "metrics", "report"},
 		"internal/capacity/price":    {"internal/iothub", "report/clean"},
 		"internal/capacity/buy":      {"internal/capacity/price", "internal/iothub", "report", "scenario/plan"},
 		"internal/capacity/change":   {"internal/capacity/buy", "report", "scenario", "schedule/chance"},
