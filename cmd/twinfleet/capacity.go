@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,17 +18,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/session"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
-	"github.com/twinfleet/twinfleet/internal/dashboard"
-	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/internal/oserr"
-	"github.com/twinfleet/twinfleet/metrics/prom"
-	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
-	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 func newCapacity(e env) *cobra.Command {
@@ -102,13 +92,8 @@ func varieties() string {
 
 // searching is a search from the command line.
 type searching struct {
-	e       env
-	s       settings
-	log     *slog.Logger
-	out     *progress.Printer
-	keeping string // folder of the search
-	metrics atomic.Pointer[http.Handler]
-	now     atomic.Pointer[engine.Engine]
+	trialing
+	out *progress.Printer
 }
 
 func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) error {
@@ -129,12 +114,13 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	x := &searching{e: e, s: s, log: log}
+	x := &searching{trialing: trialing{e: e, s: s, log: log}}
 	width, progressTo := e.terminal(), e.stderr
 	if s.v.GetBool("quiet") {
 		width, progressTo = 0, io.Discard
 	}
 	x.out = progress.New(progressTo, color.Style{Color: colored}, o.Vary, width)
+	x.shown = x.out.Line
 	defer x.out.Close()
 	o.Start, o.Check, o.Begin, o.End = x.start, x.check, x.out.Begin, x.out.End
 	found, err := session.New(o)
@@ -150,7 +136,9 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	defer server.close()
-	page, url, err := x.page(ctx, found)
+	page, url, err := x.page(ctx,
+		func(w io.Writer, live string) error { a := found.Answer(); return a.HTML(w, live) },
+		func(w io.Writer) error { a := found.Answer(); return a.Write(w) })
 	if err != nil {
 		return err
 	}
@@ -247,17 +235,8 @@ func (s settings) capacity(e env, file string) (o session.Options, err error) {
 			return o, usagef("--tier: %w", err)
 		}
 	}
-	text, err := scenarioText(file, e.stdin)
-	if err != nil {
-		return o, withCode(codeUsage, err)
-	}
-	if file == standardInput {
-		file = "stdin"
-	}
-	own := s.v.GetStringSlice("set")
-	o.Load = func(set []string) (*scenario.Scenario, error) {
-		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
-		return sc, inScenario(err)
+	if o.Load, err = s.trials(e, file); err != nil {
+		return o, err
 	}
 	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
 	return o, nil
@@ -285,76 +264,10 @@ func shareOf(text string) (float64, error) {
 	return share / 100, nil
 }
 
-// start makes the engine of a trial, with who watches it.
-func (x *searching) start(o engine.Options) trial.Engine {
-	o.Logger, o.Version = x.log, versionText()
-	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
-	o.Observers = append(o.Observers, keep, x.out.Observer())
-	handler := prom.Handler(o.Recorder)
-	x.metrics.Store(&handler)
-	eng := engine.New(o)
-	x.now.Store(eng)
-	return tuned{eng, o.Scenario.Fleet.Client, keep}
-}
-
-// tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
-type tuned struct {
-	*engine.Engine
-	client string
-	keep   *keeper
-}
-
-// Dir is the folder of the record, beside the search's own file; "" when nothing is kept.
-func (t tuned) Dir() string {
-	if dir := t.keep.folder(); dir != "" {
-		return filepath.Base(dir)
-	}
-	return ""
-}
-
-func (t tuned) Run(ctx context.Context) *report.Run {
-	defer gc.For(t.client).Tune()()
-	return t.Engine.Run(ctx)
-}
-
 // check says whether this machine can make a trial.
 func (x *searching) check(t *trial.Trial) error {
 	_, err := preflight(t.Scenario, x.s.v.GetBool("force"))
 	return err
-}
-
-// serveMetrics serves the figures of the trial under way.
-func (x *searching) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if h := x.metrics.Load(); h != nil {
-		(*h).ServeHTTP(w, r)
-		return
-	}
-	http.Error(w, "no trial has begun", http.StatusServiceUnavailable)
-}
-
-// page serves the live page of a search; the returned function ends it.
-func (x *searching) page(ctx context.Context, found *session.Session) (end func(), url string, err error) {
-	addr := x.s.v.GetString("ui-addr")
-	if x.s.v.GetBool("no-ui") || addr == "" {
-		return func() {}, "", nil
-	}
-	p := &dashboard.Page{
-		Logger: x.log,
-		HTML:   func(w io.Writer) error { a := found.Answer(); return a.HTML(w, x.out.Status()) },
-		JSON:   func(w io.Writer) error { a := found.Answer(); return a.Write(w) },
-	}
-	url, err = p.Start(ctx, addr)
-	if oserr.Is(err, oserr.InUse) && !x.s.given("ui-addr") {
-		url, err = p.Start(ctx, freePort(addr))
-	}
-	if err != nil {
-		return nil, "", usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
-	}
-	return func() {
-		if err := p.Close(); err != nil {
-			x.log.Debug("closing the live page", "error", err)
-		}
-	}, url, nil
 }
 
 // tell says what is going to happen, and how long it may take.

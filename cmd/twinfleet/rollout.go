@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,15 +20,10 @@ import (
 	told "github.com/twinfleet/twinfleet/internal/capacity/rollout/report"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
-	"github.com/twinfleet/twinfleet/internal/dashboard"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/internal/oserr"
-	"github.com/twinfleet/twinfleet/metrics/prom"
-	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // addRolloutFlags gives the command the flags of a rollout study.
@@ -56,13 +49,8 @@ func asksRollout(cmd *cobra.Command) (bool, error) {
 
 // rolling is a rollout study from the command line.
 type rolling struct {
-	e       env
-	s       settings
-	log     *slog.Logger
-	out     *progress.Printer
-	keeping string // folder of the study
-	metrics atomic.Pointer[http.Handler]
-	now     atomic.Pointer[engine.Engine]
+	trialing
+	out *progress.Printer
 }
 
 func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) error {
@@ -83,12 +71,13 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	if err != nil {
 		return err
 	}
-	x := &rolling{e: e, s: s, log: log}
+	x := &rolling{trialing: trialing{e: e, s: s, log: log}}
 	width, progressTo := e.terminal(), e.stderr
 	if s.v.GetBool("quiet") {
 		width, progressTo = 0, io.Discard
 	}
 	x.out = progress.New(progressTo, color.Style{Color: colored}, width)
+	x.shown = x.out.Line
 	defer x.out.Close()
 	o.Start, o.Check, o.Begin, o.End = x.start, x.check, x.out.Begin, x.out.End
 	study, err := rollout.New(o)
@@ -104,7 +93,9 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 		return err
 	}
 	defer server.close()
-	page, url, err := x.page(ctx, study)
+	page, url, err := x.page(ctx,
+		func(w io.Writer, live string) error { a := study.Answer(); return a.HTML(w, live) },
+		func(w io.Writer) error { a := study.Answer(); return a.Write(w) })
 	if err != nil {
 		return err
 	}
@@ -201,72 +192,10 @@ func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Opt
 	return o, nil
 }
 
-// trials reads a scenario as often as trials need it.
-func (s settings) trials(e env, file string) (trial.Load, error) {
-	text, err := scenarioText(file, e.stdin)
-	if err != nil {
-		return nil, withCode(codeUsage, err)
-	}
-	if file == standardInput {
-		file = "stdin"
-	}
-	own := s.v.GetStringSlice("set")
-	return func(set []string) (*scenario.Scenario, error) {
-		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
-		return sc, inScenario(err)
-	}, nil
-}
-
-// start makes the engine of a trial, with who watches it.
-func (x *rolling) start(o engine.Options) trial.Engine {
-	o.Logger, o.Version = x.log, versionText()
-	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
-	o.Observers = append(o.Observers, keep, x.out.Observer())
-	handler := prom.Handler(o.Recorder)
-	x.metrics.Store(&handler)
-	eng := engine.New(o)
-	x.now.Store(eng)
-	return tuned{eng, o.Scenario.Fleet.Client, keep}
-}
-
 // check says whether this machine can make a trial.
 func (x *rolling) check(sc *scenario.Scenario) error {
 	_, err := preflight(sc, x.s.v.GetBool("force"))
 	return err
-}
-
-// serveMetrics serves the figures of the trial under way.
-func (x *rolling) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if h := x.metrics.Load(); h != nil {
-		(*h).ServeHTTP(w, r)
-		return
-	}
-	http.Error(w, "no trial has begun", http.StatusServiceUnavailable)
-}
-
-// page serves the live page of a study; the returned function ends it.
-func (x *rolling) page(ctx context.Context, study *rollout.Study) (end func(), url string, err error) {
-	addr := x.s.v.GetString("ui-addr")
-	if x.s.v.GetBool("no-ui") || addr == "" {
-		return func() {}, "", nil
-	}
-	p := &dashboard.Page{
-		Logger: x.log,
-		HTML:   func(w io.Writer) error { a := study.Answer(); return a.HTML(w, x.out.Status()) },
-		JSON:   func(w io.Writer) error { a := study.Answer(); return a.Write(w) },
-	}
-	url, err = p.Start(ctx, addr)
-	if oserr.Is(err, oserr.InUse) && !x.s.given("ui-addr") {
-		url, err = p.Start(ctx, freePort(addr))
-	}
-	if err != nil {
-		return nil, "", usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
-	}
-	return func() {
-		if err := p.Close(); err != nil {
-			x.log.Debug("closing the live page", "error", err)
-		}
-	}, url, nil
 }
 
 // tell says what is going to happen, and how long it may take.

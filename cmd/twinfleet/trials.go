@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/twinfleet/twinfleet/internal/capacity/progress/status"
+	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/internal/dashboard"
+	"github.com/twinfleet/twinfleet/internal/gc"
+	"github.com/twinfleet/twinfleet/internal/oserr"
+	"github.com/twinfleet/twinfleet/metrics/prom"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// trialing is what a search and a rollout study from the command line have in common: trials, one after the other, and who watches them.
+type trialing struct {
+	e       env
+	s       settings
+	log     *slog.Logger
+	shown   *status.Line
+	keeping string // folder of the search, or study
+	metrics atomic.Pointer[http.Handler]
+	now     atomic.Pointer[engine.Engine]
+}
+
+// trials reads a scenario as often as trials need it.
+func (s settings) trials(e env, file string) (trial.Load, error) {
+	text, err := scenarioText(file, e.stdin)
+	if err != nil {
+		return nil, withCode(codeUsage, err)
+	}
+	if file == standardInput {
+		file = "stdin"
+	}
+	own := s.v.GetStringSlice("set")
+	return func(set []string) (*scenario.Scenario, error) {
+		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
+		return sc, inScenario(err)
+	}, nil
+}
+
+// start makes the engine of a trial, with who watches it.
+func (x *trialing) start(o engine.Options) trial.Engine {
+	o.Logger, o.Version = x.log, versionText()
+	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
+	o.Observers = append(o.Observers, keep, x.shown.Observer())
+	handler := prom.Handler(o.Recorder)
+	x.metrics.Store(&handler)
+	eng := engine.New(o)
+	x.now.Store(eng)
+	return tuned{eng, o.Scenario.Fleet.Client, keep}
+}
+
+// tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
+type tuned struct {
+	*engine.Engine
+	client string
+	keep   *keeper
+}
+
+// Dir is the folder of the record, beside the search's own file; "" when nothing is kept.
+func (t tuned) Dir() string {
+	if dir := t.keep.folder(); dir != "" {
+		return filepath.Base(dir)
+	}
+	return ""
+}
+
+func (t tuned) Run(ctx context.Context) *report.Run {
+	defer gc.For(t.client).Tune()()
+	return t.Engine.Run(ctx)
+}
+
+// serveMetrics serves the figures of the trial under way.
+func (x *trialing) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if h := x.metrics.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "no trial has begun", http.StatusServiceUnavailable)
+}
+
+// page serves the live page of a search or a study; the returned function ends it.
+func (x *trialing) page(ctx context.Context, html func(w io.Writer, live string) error, asJSON func(w io.Writer) error) (end func(), url string, err error) {
+	addr := x.s.v.GetString("ui-addr")
+	if x.s.v.GetBool("no-ui") || addr == "" {
+		return func() {}, "", nil
+	}
+	p := &dashboard.Page{
+		Logger: x.log,
+		HTML:   func(w io.Writer) error { return html(w, x.shown.Status()) },
+		JSON:   asJSON,
+	}
+	url, err = p.Start(ctx, addr)
+	if oserr.Is(err, oserr.InUse) && !x.s.given("ui-addr") {
+		url, err = p.Start(ctx, freePort(addr))
+	}
+	if err != nil {
+		return nil, "", usagef("--ui-addr %s: %w; give another address, or --no-ui", addr, err)
+	}
+	return func() {
+		if err := p.Close(); err != nil {
+			x.log.Debug("closing the live page", "error", err)
+		}
+	}, url, nil
+}
