@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -89,6 +90,9 @@ type Hub struct {
 	closeOnce sync.Once
 	closeErr  error
 }
+
+// bodyTimeout is how long the hub waits, in all, for the body of a request; the largest has 4 MB.
+const bodyTimeout = time.Minute
 
 // ErrNotLoopback is returned for an address that others could reach without Options.AllowRemote.
 var ErrNotLoopback = errors.New("the embedded hub listens on loopback only")
@@ -188,7 +192,7 @@ func (h *Hub) serve() {
 	})
 	root := http.NewServeMux()
 	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", api)
+	root.Handle("/", bodies.Guard(api, bodyTimeout))
 	h.server = &http.Server{
 		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
