@@ -11,7 +11,7 @@ func contractRooms() map[string][]string {
 	}
 	return map[string][]string{
 		iot + "/deviceid": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
-		iot + "/tier": {iot + "/strictjson"}, iot + "/strictjson": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": {},
+		iot + "/tier": {iot + "/strictjson"}, iot + "/strictjson": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": in(iot, "deviceid"),
 		iot + "/connstring":      in(iot, "deviceid", "sas"),
 		iot + "/jobs":            in(iot, "methods", "timestamp"),
 		iot + "/jsonstring":      {},
@@ -34,6 +34,7 @@ func contractRooms() map[string][]string {
 		iot + "/query/eval":      in(iot, "jsonvalue", "query/tree", "twin"),
 		iot + "/query/plan":      in(iot, "jsonvalue", "query/lazyset", "query/tree", "twin"),
 		iot + "/query/aggregate": in(iot, "jsonvalue", "query/eval", "query/tree", "twin"),
+		hub + "/bodies":          {},
 		hub + "/c2d":             in(iot, "topics"),
 		hub + "/calls":           {},
 		hub + "/certs":           {},
