@@ -143,8 +143,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.front = front.New(front.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "",
+		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
 	})
+	if err := h.front.Load(ctx); err != nil {
+		return err
+	}
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
 	})
@@ -207,6 +210,14 @@ func (h *Hub) serve() {
 	for _, l := range h.listeners {
 		h.wg.Go(func() { h.mux.Serve(ctx, l) })
 	}
+}
+
+// keeper keeps what outlives the program beside the devices; nil when nothing does.
+func (h *Hub) keeper() front.Keeper {
+	if h.opts.DataDir == "" {
+		return nil
+	}
+	return h.store
 }
 
 // Close stops the hub: connections end, goroutines end, what was acknowledged is on disk.

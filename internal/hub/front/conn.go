@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -226,6 +228,13 @@ func (c *conn) publish(topic string, payload []byte) error {
 	return c.answer(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }
 
+// takes reports whether a message is delivered to the device.
+func (c *conn) takes(m *c2d.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.filters.TakesMessages(m.Input != "")
+}
+
 // subscribed reports whether the device has a filter.
 func (c *conn) subscribed(k filters.Kind) bool {
 	c.mu.Lock()
@@ -247,13 +256,15 @@ func (c *conn) handleSubscribe(body []byte) error {
 		c.mu.Lock()
 		c.filters[kind] = qos + 1
 		c.mu.Unlock()
-		messages = messages || kind == filters.C2D
+		messages = messages || kind == filters.C2D || kind == filters.Module || kind == filters.ModuleInputs
 		codes = append(codes, qos)
 	})
 	if err := errors.Join(err, bad); err != nil {
 		return err
 	}
-	c.keepSession()
+	if err := c.keepSession(); err != nil {
+		return err
+	}
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendSuback(b, id, codes...) }); err != nil {
 		return err
 	}
@@ -274,17 +285,23 @@ func (c *conn) handleUnsubscribe(body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.keepSession()
+	if err := c.keepSession(); err != nil {
+		return err
+	}
 	return c.write(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.UNSUBACK, id) })
 }
 
-// keepSession copies the filters into the session, which outlives the connection unless it is clean.
-func (c *conn) keepSession() {
+// keepSession copies the filters into the session, which outlives the connection unless it is clean, and returns when it is kept.
+func (c *conn) keepSession() error {
+	var durable func(context.Context) error
 	c.front.existing(c.client, func(d *deviceState) {
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		if d.conn == c && !c.clean {
-			d.filters = c.filters
+		set, mine := c.filters, d.conn == c && !c.clean
+		c.mu.Unlock()
+		if mine {
+			c.front.keepFilters(c.client, d, set)
+			durable = d.durable
 		}
 	})
+	return c.front.wait(durable)
 }

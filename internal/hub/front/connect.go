@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -62,10 +63,15 @@ func (c *conn) handshake(p mqtt.Packet) error {
 type proven struct {
 	creds  registry.Credentials // against which it was checked
 	expiry time.Time            // when what it showed is no longer good; zero for never
+	model  string               // that it named; empty for none
 }
+
+// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
+const maxModelID = 2048
 
 // refuse answers with a return code and ends the connection.
 func (c *conn) refuse(code byte, why error) error {
+	c.will = nil // it is no connection of the device's
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, false, code) }); err != nil {
 		return errors.Join(why, err)
 	}
@@ -93,6 +99,11 @@ func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 		err = c.front.auth.Certificate(user, who.creds, state.PeerCertificates)
 	} else {
 		who.expiry, err = c.front.auth.Token(user, who.creds, string(m.Password))
+	}
+	if model := user.Parameter("model-id"); len(model) > maxModelID {
+		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), maxModelID)
+	} else if model != "" {
+		who.model = strings.Clone(model)
 	}
 	if err == nil && c.client == "" {
 		// The user name may be long: of it stays what is asked for again.
@@ -140,17 +151,20 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 func (c *conn) takeOver(m *mqtt.Connect, who proven) error {
 	clean := m.CleanSession
 	var old *conn
+	var restored filters.Set
+	var durable func(context.Context) error
 	present := false
 	c.front.device(c.client, func(d *deviceState) {
 		old = d.conn
 		d.conn = c
 		present = !clean && d.kept
 		if clean {
-			d.filters = filters.Set{} // nothing outlives a clean session
+			c.front.keepFilters(c.client, d, filters.Set{}) // nothing outlives a clean session
 		}
 		d.kept = !clean
+		durable, restored = d.durable, d.filters
 		c.mu.Lock()
-		c.clean, c.filters = clean, d.filters
+		c.clean = clean
 		c.mu.Unlock()
 		d.calls.FailAll(iothub.ErrDeviceNotOnline)
 		d.queue.Release()
@@ -162,7 +176,6 @@ func (c *conn) takeOver(m *mqtt.Connect, who proven) error {
 	// Whoever ends the identity from here on finds the connection; it may have ended just before.
 	if creds, err := c.front.opts.Backend.Credentials(c.client); err != nil || creds != who.creds {
 		if _, err := c.authenticate(m); err != nil {
-			c.will = nil
 			if errors.Is(err, iothub.ErrDeviceNotFound) { // and whoever deleted it has forgotten the session before it was made
 				c.front.existing(c.client, func(d *deviceState) { d.kept = d.kept && d.conn != c })
 			}
@@ -170,11 +183,20 @@ func (c *conn) takeOver(m *mqtt.Connect, who proven) error {
 		}
 	}
 	c.front.tellPresence(c.client)
-	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, present, mqtt.Accepted) }); err != nil {
-		return err
+	err := c.front.wait(durable)
+	if err == nil && who.model != "" {
+		err = c.front.opts.Backend.ModelID(c.front.ctx, c.client, who.model)
 	}
-	if c.subscribed(filters.C2D) {
-		return c.deliver()
+	if err != nil {
+		return c.refuse(mqtt.Unavailable, err)
 	}
-	return nil
+	// Others find the connection already: they have something to send from when the device is answered.
+	c.mu.Lock()
+	err = c.send(mqtt.AppendConnack(nil, present, mqtt.Accepted))
+	c.filters = restored
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("writing to the device: %w", err)
+	}
+	return c.deliver()
 }

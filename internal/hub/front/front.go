@@ -49,6 +49,16 @@ type Backend interface {
 	Telemetry(client string, m Message)
 	// QueueLength tells how many cloud-to-device messages wait for a device.
 	QueueLength(client string, n int)
+	// ModelID takes the model that a device names when it connects, and returns when it is kept.
+	ModelID(ctx context.Context, client, model string) error
+}
+
+// Keeper keeps sessions and messages when the program ends. Rows of one bucket and key are written in the order of the calls.
+type Keeper interface {
+	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	// Rows hands over what is kept in a bucket, in the order of the keys.
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 }
 
 // Message is a device's telemetry message. Its payload is the receiver's to keep.
@@ -62,6 +72,7 @@ type Message struct {
 // Options of a Front.
 type Options struct {
 	Backend Backend      // required
+	Keeper  Keeper       // nil: sessions and messages end with the program. With one Waits must be set, and Load be called
 	Logger  *slog.Logger // nil logs nothing
 	// Policy finds the keys of a shared access policy with the right DeviceConnect.
 	Policy func(name string) (primary, secondary sas.Key, ok bool)
@@ -120,7 +131,8 @@ type Front struct {
 	startMu  sync.Mutex         // protects starting
 	starting map[*conn]struct{} // connections that are no device's yet; nil once the Front closes
 
-	lastCall atomic.Uint64 // of all devices: a late answer of an earlier session meets no other call
+	lastCall    atomic.Uint64 // of all devices: a late answer of an earlier session meets no other call
+	lastMessage atomic.Uint64 // of all devices, by which messages are kept in their order
 
 	connections atomic.Int64
 	received    atomic.Uint64 // packets
@@ -146,6 +158,8 @@ type deviceState struct {
 	kept    bool        // there is such a session
 	queue   c2d.Queue
 	calls   calls.Table
+
+	durable func(context.Context) error // waits until the filters are kept as they are; nil when they have not changed
 }
 
 // empty reports whether there is nothing to remember.
@@ -198,7 +212,9 @@ func (f *Front) state(client string, create bool, do func(*deviceState)) {
 		d = &deviceState{}
 		s.devices[client] = d
 	}
-	if do(d); d.empty() {
+	do(d)
+	f.dropRows(client, d.queue.Removed())
+	if d.empty() {
 		delete(s.devices, client)
 	}
 }
@@ -328,14 +344,19 @@ func (f *Front) Forget(client string) {
 	s := f.shard(client)
 	s.mu.Lock()
 	d := s.devices[client]
-	delete(s.devices, client)
-	s.mu.Unlock()
 	if d == nil {
+		s.mu.Unlock()
 		return
 	}
-	d.calls.FailAll(iothub.ErrDeviceNotOnline) // nobody else finds them any more
-	if d.conn != nil {
-		d.conn.close(iothub.ErrDeviceNotFound)
+	delete(s.devices, client)
+	d.calls.FailAll(iothub.ErrDeviceNotOnline)
+	d.queue.Purge()
+	f.dropRows(client, d.queue.Removed())
+	f.keepFilters(client, d, filters.Set{})
+	c := d.conn
+	s.mu.Unlock()
+	if c != nil {
+		c.close(iothub.ErrDeviceNotFound)
 	}
 }
 

@@ -92,6 +92,11 @@ func (b *backend) Connected(client string, connected bool) {
 	b.connected = connected
 }
 
+func (b *backend) ModelID(_ context.Context, client, model string) error {
+	b.tell("model "+model, client)
+	return nil
+}
+
 func (b *backend) Active(client string) { b.tell("active", client) }
 
 func (b *backend) Telemetry(client string, m front.Message) {

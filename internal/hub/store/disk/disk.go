@@ -226,12 +226,13 @@ func (d *Disk) flush(b *Batch) bool {
 		}
 		d.mu.Unlock()
 		for _, b := range failed {
-			b.err = errFailed
+			b.err, b.ops = errFailed, nil
 			close(b.done)
 		}
 		return false
 	}
 	tell(b.ops)
+	b.ops = nil // somebody may keep the batch
 	close(b.done)
 	return true
 }
