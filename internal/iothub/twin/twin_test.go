@@ -340,3 +340,18 @@ func BenchmarkField(b *testing.B) {
 		}
 	}
 }
+
+// Thumbprints are named as was reported from the service: with a capital once there are any.
+func TestThumbprintsOfATwin(t *testing.T) {
+	x := New("d")
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	x.PrimaryThumbprint = "AB"
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"PrimaryThumbprint":"AB","SecondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	if got := x.Field("x509Thumbprint", "primaryThumbprint").Str(); got != "AB" {
+		t.Errorf("a query finds %q", got)
+	}
+}
