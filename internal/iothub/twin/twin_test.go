@@ -213,7 +213,7 @@ func TestField(t *testing.T) {
 		{"authenticationType", `"sas"`},
 		{"modelId", `"dtmi:x;1"`},
 		{"version", `4`},
-		{"x509Thumbprint", `{"primaryThumbprint":"AB12","secondaryThumbprint":null}`},
+		{"x509Thumbprint", `{"PrimaryThumbprint":"AB12","SecondaryThumbprint":null}`},
 		{"x509thumbprint.PrimaryThumbprint", `"AB12"`},
 		{"x509Thumbprint.secondaryThumbprint", "null"},
 		{"x509Thumbprint.x", "undefined"},
