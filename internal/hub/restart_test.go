@@ -182,6 +182,7 @@ func (b *mailbox) run(v *victim, id string, enough *atomic.Int64) error {
 		b.session = true
 	}
 	acknowledged := make(map[int]bool) // on this connection
+	clear(b.handled)                   // what the hub that was killed had not kept yet comes again
 	for {
 		n := b.next
 		b.next++
@@ -194,7 +195,7 @@ func (b *mailbox) run(v *victim, id string, enough *atomic.Int64) error {
 			return fmt.Errorf("%s: message %d: %d %s", id, n, status, body)
 		}
 		b.sent[n] = true
-		b.over = handled
+		maps.Copy(b.over, handled)
 		enough.Add(-1)
 		for !b.seen[n] {
 			err := b.take(nc, r, acknowledged)
