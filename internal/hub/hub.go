@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -61,6 +62,8 @@ type Options struct {
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
+	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
@@ -184,13 +187,19 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	root := http.NewServeMux()
-	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", api)
+	devices := websocket.Handler(h.front.Accept)
+	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
+	root := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == websocket.Path {
+			devices.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	}
 	h.server = &http.Server{
-		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: websocket.WithConn,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub

@@ -55,6 +55,7 @@ func (d *devices) Purge(string) int {
 type bench struct {
 	*testing.T
 	server   *rest.Server
+	options  rest.Options
 	store    *store.Store
 	devices  *devices
 	policies policy.Set
@@ -96,20 +97,31 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	b.server = rest.New(rest.Options{
+	b.options = rest.Options{
 		Registry: s, Twins: s, Source: s, Devices: b.devices, Jobs: runner, Policies: b.policies,
 		Admit: func(_ context.Context, class tier.Class, n int) error {
 			b.admitted = append(b.admitted, fmt.Sprint(class, " ", n))
 			return b.shed
 		},
 		Meter: func(n int) { b.metered = append(b.metered, n) },
-	})
+	}
+	b.restart()
 	return b
 }
 
-// do speaks as a policy does; headers are pairs of name and value.
+// restart makes the service side anew, with the options as they are now.
+func (b *bench) restart() { b.server = rest.New(b.options) }
+
+// do speaks as a policy does; headers are pairs of name and value. A path that names no version gets one.
 func (b *bench) do(policy, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	b.Helper()
+	if !strings.Contains(path, "api-version") {
+		separator := "?"
+		if strings.Contains(path, "?") {
+			separator = "&"
+		}
+		path += separator + "api-version=2021-04-12"
+	}
 	r := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 	if policy != "" {
 		r.Header.Set("Authorization", sas.Sign("localhost", b.policies[policy].Primary, policy, time.Now().Add(time.Hour)))
@@ -181,6 +193,8 @@ func TestTokens(t *testing.T) {
 		"wrong key":         {sas.Sign("localhost", sas.NewKey(), "owner", hour), 401},
 		"unknown policy":    {sas.Sign("localhost", key.Primary, "nobody", hour), 401},
 		"a device's":        {sas.Sign("localhost/devices/dev-1", key.Primary, "", hour), 401},
+		"encoded once more": {sas.Sign("localhost%2ftwins%2fdev-1", key.Primary, "owner", hour), 200},
+		"so, another path":  {sas.Sign("localhost%2ftwins%2fdev-10", key.Primary, "owner", hour), 401},
 		"none":              {"", 401},
 		"a bearer token":    {"Bearer abc", 401},
 		"not what it seems": {"SharedAccessSignature sr=&sig=&se=", 401},
@@ -232,7 +246,18 @@ func TestErrors(t *testing.T) {
 		{"POST", "/devices/nobody/messages/deviceBound", "x", 404, "DeviceNotFound"},
 		{"GET", "/jobs/v2/none", "", 404, "JobNotFound"},
 		{"GET", "/twins/dev-1/modules/m", "", 404, "ModuleNotFound"},
-		{"GET", "/nowhere", "", 400, "InvalidOperation"},
+		{"GET", "/nowhere", "", 404, "GenericNotFound"},
+		{"PATCH", "/devices/dev-1", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/.", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/..", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/%2e", "{}", 404, "GenericNotFound"},
+		{"GET", "/devices//dev-1", "", 404, "GenericNotFound"},
+		{"GET", "/twins/dev-1?api-version=", "", 400, "InvalidProtocolVersion"},
+		{"GET", "/twins/dev-1?api-version=1.0", "", 400, "InvalidProtocolVersion"},
+		{"GET", "/nowhere?api-version=", "", 400, "InvalidProtocolVersion"},
+		{"PATCH", "/twins/dev-1?api-version=2018-06-30", `{"tags":{"a":[1]}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/twins/dev-1?api-version=2018-06-30", `{"properties":{"desired":{"a":{"b":[1]}}}}`, 400, "ArgumentInvalid"},
+		{"PATCH", "/twins/dev-1?api-version=2018-06-30", `[1]`, 400, "ArgumentInvalid"},
 	} {
 		w := b.do("owner", tt.method, tt.path, tt.body)
 		if w.Code != tt.status || w.Header().Get("iothub-errorcode") != tt.name {

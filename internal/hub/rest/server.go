@@ -6,11 +6,15 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -66,6 +70,8 @@ type Options struct {
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
 	Policies policy.Set  // whose tokens are accepted
+	// Bearer says which bearer tokens are accepted, all of them with every right; the zero value accepts none.
+	Bearer bearer.Verifier
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -80,6 +86,8 @@ type Options struct {
 type Server struct {
 	opts Options
 	mux  *http.ServeMux
+	// unknown answers for paths that are no endpoint's.
+	unknown http.Handler
 }
 
 const (
@@ -97,56 +105,83 @@ func New(o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, mux: http.NewServeMux()}
-	route := func(pattern string, right policy.Rights, h handler) {
+	handle := func(pattern string, right policy.Rights, h handler) {
 		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
-	route("PUT /devices/{id}", policy.RegistryWrite, s.putDevice)
-	route("GET /devices/{id}", policy.RegistryRead, s.getDevice)
-	route("DELETE /devices/{id}", policy.RegistryWrite, s.deleteDevice)
+	handle("PUT /devices/{id}", policy.RegistryWrite, s.putDevice)
+	handle("GET /devices/{id}", policy.RegistryRead, s.getDevice)
+	handle("DELETE /devices/{id}", policy.RegistryWrite, s.deleteDevice)
 	for _, path := range []string{"/devices", "/devices/{$}"} {
-		route("GET "+path, policy.RegistryRead, s.listDevices)
-		route("POST "+path, policy.RegistryWrite, s.bulk)
+		handle("GET "+path, policy.RegistryRead, s.listDevices)
+		handle("POST "+path, policy.RegistryWrite, s.bulk)
 	}
-	route("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
-	route("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
-	route("GET /twins/{id}", policy.ServiceConnect, s.getTwin)
-	route("PATCH /twins/{id}", policy.ServiceConnect, s.patchTwin)
-	route("PUT /twins/{id}", policy.ServiceConnect, s.putTwin)
+	handle("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
+	handle("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
+	handle("GET /twins/{id}", policy.ServiceConnect, s.getTwin)
+	handle("PATCH /twins/{id}", policy.ServiceConnect, checked(s.patchTwin))
+	handle("PUT /twins/{id}", policy.ServiceConnect, checked(s.putTwin))
 	s.mux.Handle("POST /twins/{id}/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
-	route("POST /devices/query", policy.ServiceConnect, s.query)
-	route("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
-	route("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
-	route("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
-	route("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
-	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
-	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
-	route("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
-	route("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
-	route("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)
-	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
-		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
-	}, errorbody.FormText))
+	handle("POST /devices/query", policy.ServiceConnect, s.query)
+	handle("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
+	handle("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
+	handle("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
+	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
+	handle("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
+	handle("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
+	handle("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
+	handle("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
+	handle("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)
+	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
+		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
+	}, errorbody.FormText)
+	s.mux.Handle("/", s.unknown)
 	return s
 }
 
-// ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers a request. Its path may be percent-encoded as a whole.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reply.Begin(w)
+	routed, ok := route.Normalized(r)
+	if !ok {
+		s.unknown.ServeHTTP(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, routed)
+}
 
-// wrap checks the caller's right, bounds the body, and writes errors as the endpoint's clients expect them.
+// wrap checks the caller's right and the version of the protocol, then reads the body, and writes errors as the
+// endpoint's clients expect them. Who has no right is refused before its body is read.
 func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.opts.Wait != nil {
 			s.opts.Wait(r.Context())
 		}
-		reply.Bound(w, r)
-		err := s.opts.Policies.Authorize(r.Header.Get("Authorization"), r.URL.Path, right)
-		if err == nil {
+		err := s.permitted(r, right)
+		if err != nil {
+			reply.Refuse(w)
+		} else if err = reply.Body(w, r); err == nil {
 			err = h(w, r)
 		}
 		if err != nil {
 			reply.Error(w, r, err, body, s.opts.Logger)
 		}
 	})
+}
+
+// permitted refuses who has no right, and who names no version of the protocol (seen at the service).
+func (s *Server) permitted(r *http.Request, right policy.Rights) error {
+	header := r.Header.Get("Authorization")
+	if token, is := bearer.Token(header); is {
+		if err := s.opts.Bearer.Check(token, time.Now()); err != nil {
+			return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+		}
+	} else if err := s.opts.Policies.Authorize(header, r.URL.Path, right); err != nil {
+		return err
+	}
+	if !apiversion.Of(r.URL.Query()).Valid() {
+		return iothub.ErrInvalidProtocol
+	}
+	return nil
 }
 
 func (s *Server) admit(r *http.Request, class tier.Class, n int) error {

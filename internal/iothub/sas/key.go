@@ -38,6 +38,15 @@ func NewKey() Key {
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.raw == "" }
 
+// The bytes that the key of an identity may have (seen at the service).
+const (
+	MinKey = 16
+	MaxKey = 64
+)
+
+// Valid reports whether an identity may have the key: it has from MinKey to MaxKey bytes.
+func (k Key) Valid() bool { return len(k.raw) >= MinKey && len(k.raw) <= MaxKey }
+
 // Base64 reveals the key as the text that connection strings hold.
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString([]byte(k.raw)) }
 
