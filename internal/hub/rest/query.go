@@ -32,9 +32,12 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var page paging.Page
-	if q.From == tree.Jobs {
+	switch q.From {
+	case tree.Jobs:
 		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
-	} else {
+	case tree.Modules:
+		page, err = q.Plan(s.opts.Modules).Run(r.Context(), size, continuation)
+	default:
 		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
 	}
 	if errors.Is(err, paging.ErrContinuation) {

@@ -62,11 +62,12 @@ type Jobs interface {
 	Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error)
 }
 
-// Options of a Server. All but Admit and Logger are required.
+// Options of a Server. Required are those in the first block but Modules.
 type Options struct {
 	Registry Registry    // answers /devices
 	Twins    Twins       // answers /twins
-	Source   plan.Source // what queries read
+	Source   plan.Source // the twins of devices that queries read
+	Modules  plan.Source // the twins of modules that queries read; nil for none
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
 	Policies policy.Set  // whose tokens are accepted

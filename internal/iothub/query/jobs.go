@@ -16,7 +16,7 @@ type JobRow struct {
 
 // RunJobs answers one page of a query on devices.jobs.
 func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, continuation string) (paging.Page, error) {
-	from, err := paging.Decode(q.Text, continuation, size)
+	from, err := paging.Decode(q.Text, continuation)
 	if err != nil {
 		return paging.Page{}, err
 	}
@@ -33,7 +33,7 @@ func (q *Query) RunJobs(ctx context.Context, rows iter.Seq[JobRow], size int, co
 			break
 		}
 		if len(page.Items) == size {
-			page.Continuation = paging.Encode(q.Text, paging.Position{At: at - 1, Given: from.Given}, size)
+			page.Continuation = paging.Encode(q.Text, paging.Position{At: at - 1, Given: from.Given})
 			break
 		}
 		page.Items = append(page.Items, row.Value.AppendJSON(nil))
