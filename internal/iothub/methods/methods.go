@@ -1,7 +1,18 @@
 // Package methods is the documents of direct methods (iot-hub-devguide-direct-methods).
 package methods
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
+
+// The limits of a call's time-outs: what the service takes for the answer (an answer of the service to 4 and to 301),
+// and at most for the device to connect (iot-hub-devguide-direct-methods).
+const (
+	MinResponse = 5 * time.Second
+	MaxResponse = 300 * time.Second
+	MaxConnect  = 300 * time.Second
+)
 
 // Request is the body of a direct method call.
 type Request struct {
