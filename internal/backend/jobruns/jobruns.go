@@ -69,7 +69,7 @@ func document(b *side.Side, x *scenario.Job) (jobs.Job, error) {
 	}
 	if x.Type == "method" {
 		job.Type = jobs.DeviceMethod
-		job.Method = &methods.Request{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: int(x.Method.Timeout.Seconds())}
+		job.Method = &methods.Request{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: methods.Seconds(x.Method.Timeout)}
 		return job, nil
 	}
 	patch := map[string]any{"etag": "*"}

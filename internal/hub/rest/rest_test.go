@@ -241,6 +241,12 @@ func TestErrors(t *testing.T) {
 		{"POST", "/twins/dev-2/methods", `{"methodName":"m"}`, 404, "DeviceNotOnline"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"silent"}`, 504, "GatewayTimeout"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"a/b"}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-1/methods", `{"methodName":"m","responseTimeoutInSeconds":0}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":4}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":301}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":300,"connectTimeoutInSeconds":301}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":5,"connectTimeoutInSeconds":6}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-1/methods", `{"methodName":"m","responseTimeoutInSeconds":"5"}`, 400, "DeserializationError"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"` + strings.Repeat("x", 128<<10) + `"}`, 413, "MessageTooLarge"},
 		{"POST", "/devices/dev-1/messages/deviceBound", strings.Repeat("x", 64<<10+1), 413, "MessageTooLarge"},
 		{"POST", "/devices/nobody/messages/deviceBound", "x", 404, "DeviceNotFound"},
@@ -313,8 +319,12 @@ func TestMethod(t *testing.T) {
 		t.Errorf("%s; want %s", w.Body, want)
 	}
 	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"garbage"}`)
-	if want := `{"status":200,"payload":null}`; w.Body.String() != want {
+	if want := `{"status":200,"payload":no JSON}`; w.Body.String() != want {
 		t.Errorf("an answer that is no JSON: %s; want %s", w.Body, want)
+	}
+	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"echo"}`)
+	if want := `{"status":200,"payload":null}`; w.Body.String() != want {
+		t.Errorf("an answer without payload: %s; want %s", w.Body, want)
 	}
 	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"silent","responseTimeoutInSeconds":7}`)
 	var outer struct{ Message, ExceptionMessage string }
