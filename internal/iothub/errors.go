@@ -146,7 +146,8 @@ func Known() []*Error {
 	return []*Error{
 		ErrInvalidProtocol, ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
-		ErrNotFound, ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrNotInCurrentState, ErrDeviceExists, ErrJobExists, ErrModuleExists, ErrPreconditionFailed,
+		ErrNotFound, ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrNotInCurrentState, ErrDeviceExists, ErrModuleExists,
+		ErrJobExists, ErrPreconditionFailed,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed,

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -26,11 +27,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// Registry keeps identities. Errors are *iothub.Error.
+// Registry keeps identities of devices and modules, which go by their keys. Errors are *iothub.Error.
 type Registry interface {
 	CreateDevice(ctx context.Context, identity registry.Identity) (registry.Identity, error)
 	UpdateDevice(ctx context.Context, identity registry.Identity, ifMatch string) (registry.Identity, error)
 	Device(id string) (registry.Identity, error)
+	DeviceModules(device string) ([]registry.Identity, error)
 	Devices(top int) []registry.Identity
 	DeleteDevice(ctx context.Context, id, ifMatch string) error
 	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
@@ -109,19 +111,24 @@ func New(o Options) *Server {
 	handle := func(pattern string, right policy.Rights, h handler) {
 		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
-	handle("PUT /devices/{id}", policy.RegistryWrite, s.putDevice)
-	handle("GET /devices/{id}", policy.RegistryRead, s.getDevice)
-	handle("DELETE /devices/{id}", policy.RegistryWrite, s.deleteDevice)
+	for _, path := range []string{"/devices/{id}", "/devices/{id}/modules/{module}"} {
+		handle("PUT "+path, policy.RegistryWrite, s.putIdentity)
+		handle("GET "+path, policy.RegistryRead, s.getIdentity)
+		handle("DELETE "+path, policy.RegistryWrite, s.deleteIdentity)
+	}
+	handle("GET /devices/{id}/modules", policy.RegistryRead, s.listModules)
 	for _, path := range []string{"/devices", "/devices/{$}"} {
 		handle("GET "+path, policy.RegistryRead, s.listDevices)
 		handle("POST "+path, policy.RegistryWrite, s.bulk)
 	}
 	handle("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
 	handle("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
-	handle("GET /twins/{id}", policy.ServiceConnect, s.getTwin)
-	handle("PATCH /twins/{id}", policy.ServiceConnect, checked(s.patchTwin))
-	handle("PUT /twins/{id}", policy.ServiceConnect, checked(s.putTwin))
-	s.mux.Handle("POST /twins/{id}/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
+	for _, path := range []string{"/twins/{id}", "/twins/{id}/modules/{module}"} {
+		handle("GET "+path, policy.ServiceConnect, s.getTwin)
+		handle("PATCH "+path, policy.ServiceConnect, checked(s.patchTwin))
+		handle("PUT "+path, policy.ServiceConnect, checked(s.putTwin))
+		s.mux.Handle("POST "+path+"/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
+	}
 	handle("POST /devices/query", policy.ServiceConnect, s.query)
 	handle("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
 	handle("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
@@ -129,9 +136,6 @@ func New(o Options) *Server {
 	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
 	handle("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	handle("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
-	handle("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
-	handle("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
-	handle("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText)
@@ -184,6 +188,9 @@ func (s *Server) permitted(r *http.Request, right policy.Rights) error {
 	}
 	return nil
 }
+
+// key names the device or module of a request's path.
+func key(r *http.Request) string { return entity.Key(r.PathValue("id"), r.PathValue("module")) }
 
 func (s *Server) admit(r *http.Request, class tier.Class, n int) error {
 	if s.opts.Admit == nil {

@@ -114,7 +114,7 @@ const (
 // appendRow writes a row as the select list wants it. Missing values are left out.
 func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 	if q.Items == nil {
-		return t.AppendJSON(dst)
+		return t.AppendRow(dst)
 	}
 	members := make([]jsonvalue.Member, 0, len(q.Items))
 	for _, it := range q.Items {

@@ -38,14 +38,8 @@ func NewKey() Key {
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.raw == "" }
 
-// The bytes that the key of an identity may have (seen at the service).
-const (
-	MinKey = 16
-	MaxKey = 64
-)
-
-// Valid reports whether an identity may have the key: it has from MinKey to MaxKey bytes.
-func (k Key) Valid() bool { return len(k.raw) >= MinKey && len(k.raw) <= MaxKey }
+// Len is how many bytes the key has.
+func (k Key) Len() int { return len(k.raw) }
 
 // Base64 reveals the key as the text that connection strings hold.
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString([]byte(k.raw)) }
