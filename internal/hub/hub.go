@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -93,6 +94,9 @@ type Hub struct {
 	closeErr  error
 }
 
+// bodyTimeout is how long the hub waits, in all, for the body of a request; the largest has 4 MB.
+const bodyTimeout = time.Minute
+
 // ErrNotLoopback is returned for an address that others could reach without Options.AllowRemote.
 var ErrNotLoopback = errors.New("the embedded hub listens on loopback only")
 
@@ -142,8 +146,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.front = front.New(front.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "",
+		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
 	})
+	if err := h.front.Load(ctx); err != nil {
+		return err
+	}
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
 	})
@@ -189,14 +196,14 @@ func (h *Hub) serve() {
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	devices := websocket.Handler(h.front.Accept)
+	devices, services := websocket.Handler(h.front.Accept), bodies.Guard(api, bodyTimeout)
 	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
 	root := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == websocket.Path {
 			devices.ServeHTTP(w, r)
 			return
 		}
-		api.ServeHTTP(w, r)
+		services.ServeHTTP(w, r)
 	}
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -212,6 +219,14 @@ func (h *Hub) serve() {
 	for _, l := range h.listeners {
 		h.wg.Go(func() { h.mux.Serve(ctx, l) })
 	}
+}
+
+// keeper keeps what outlives the program beside the devices; nil when nothing does.
+func (h *Hub) keeper() front.Keeper {
+	if h.opts.DataDir == "" {
+		return nil
+	}
+	return h.store
 }
 
 // Close stops the hub: connections end, goroutines end, what was acknowledged is on disk.

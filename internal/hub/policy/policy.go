@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -79,7 +80,7 @@ func rights() map[string]Rights {
 const fileName = "policies.json"
 
 // Open reads the keys of the policies, or makes them; with a directory they are kept in it,
-// so that connection strings stay valid over restarts.
+// so that connection strings stay valid over restarts. A file that holds no keys is an error that says what to do.
 func Open(dir string) (Set, error) {
 	keys := make(map[string]registry.SymmetricKeys)
 	path := filepath.Join(dir, fileName)
@@ -88,10 +89,13 @@ func Open(dir string) (Set, error) {
 		switch {
 		case err == nil:
 			if err := json.Unmarshal(b, &keys); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", path, err)
+				return nil, fmt.Errorf("reading %s: %w; %s", path, err, remedy)
+			}
+			if keys == nil {
+				return nil, fmt.Errorf("reading %s: %w; %s", path, errNoKeys, remedy)
 			}
 		case !errors.Is(err, os.ErrNotExist):
-			return nil, err
+			return nil, fmt.Errorf("reading the keys of the policies: %w", err)
 		}
 	}
 	policies := make(Set)
@@ -112,7 +116,16 @@ func Open(dir string) (Set, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	return policies, os.WriteFile(path, b, 0o600)
+	if err := wholefile.Replace(path, b, 0o600); err != nil {
+		return nil, fmt.Errorf("keeping the keys of the policies: %w", err)
+	}
+	return policies, nil
 }
+
+// errNoKeys is what is wrong with a file that holds JSON, and no keys.
+var errNoKeys = errors.New("it holds no keys")
+
+// remedy is what can be done about a file that cannot be read.
+const remedy = "put a copy of it back, or remove it to have new keys made: connection strings with the old ones are no longer valid then"

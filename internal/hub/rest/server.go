@@ -162,9 +162,10 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 			s.opts.Wait(r.Context())
 		}
 		err := s.permitted(r, right)
-		if err != nil {
-			reply.Refuse(w)
-		} else if err = reply.Body(w, r); err == nil {
+		if err == nil {
+			err = reply.Body(w, r)
+		}
+		if err == nil {
 			err = h(w, r)
 		}
 		if err != nil {

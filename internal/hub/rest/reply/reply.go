@@ -21,12 +21,6 @@ import (
 // maxBody bounds the body of a request, in bytes; a bulk call of 100 full twins is below it.
 const maxBody = 4 << 20
 
-// How long a request's body may take to come: the whole of it, and what is left of one that was refused.
-const (
-	bodyTime    = 30 * time.Second
-	refusedTime = time.Second
-)
-
 // Begin writes the headers that each answer of the service has (recorded from the service), and gives the
 // request its id, a GUID.
 func Begin(w http.ResponseWriter) {
@@ -51,33 +45,22 @@ func trackingID(w http.ResponseWriter) string {
 	return strings.ReplaceAll(w.Header().Get(headerRequestID), "-", "")
 }
 
-// Body reads a request's body whole, so that no handler waits for what does not come: at most 4 MB, within
-// 30 s. Afterwards r.Body reads it from memory. Errors: *http.MaxBytesError, iothub.ErrDeserialization.
+// Body reads a request's body whole, at most 4 MB, so that no handler finds it broken. Afterwards r.Body reads it from
+// memory. Errors: *http.MaxBytesError, iothub.ErrDeserialization.
 func Body(w http.ResponseWriter, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	deadline(w, time.Now().Add(bodyTime))
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return err
 	}
 	if err != nil {
-		deadline(w, time.Now().Add(refusedTime))
-		return iothub.ErrDeserialization.With("the body could not be read: it is broken, or took longer than %s", bodyTime)
+		w.Header().Set("Connection", "close") // where the next request begins is not known
+		return iothub.ErrDeserialization.With("the body is broken, or did not come in time")
 	}
-	// What is read below a request while it is answered must not run into the body's deadline.
-	deadline(w, time.Time{})
 	r.Body = io.NopCloser(bytes.NewReader(b))
 	return nil
-}
-
-// Refuse waits for the body of a request that is refused before it was read only for a moment.
-func Refuse(w http.ResponseWriter) { deadline(w, time.Now().Add(refusedTime)) }
-
-// deadline is when reading from the client ends. Writers that have no connection have no deadline either.
-func deadline(w http.ResponseWriter, at time.Time) {
-	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
 // Error answers with an error, in the encoding that clients of the endpoint expect. What is no error of the
