@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 // devices are those that are connected: dev-1 answers methods, and keeps what it is sent.
@@ -360,17 +362,22 @@ func TestMethod(t *testing.T) {
 func TestMessagesToDevices(t *testing.T) {
 	b := newBench(t)
 	w := b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "hello",
-		"IotHub-MessageId", "m", "IotHub-CorrelationId", "c", "IotHub-App-Color", "red", "IotHub-Expiry", "2030-01-02T03:04:05Z")
+		"IotHub-MessageId", "m", "IotHub-CorrelationId", "c", "IotHub-App-Color", "red", "IotHub-App-Shape", "a b", "iothub-ack", "full", "iothub-userid", "u",
+		"ContentType", "application/json", "ContentEncoding", "utf-8", "IotHub-Expiry", "2030-01-02T03:04:05Z")
 	b.expect(w, 204, "")
-	m := b.devices.sent[0]
-	for name, want := range map[string]string{"$.mid": "m", "$.cid": "c", "color": "red"} {
-		if got, _ := m.Properties.Get(name); got != want {
-			t.Errorf("%s = %q; want %q", name, got, want)
-		}
+	want := c2d.Message{
+		MessageID: "m", CorrelationID: "c", UserID: "u", Ack: "full", ContentType: "application/json", ContentEncoding: "utf-8",
+		Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Payload: []byte("hello"),
+		Properties: topics.Bag{{Name: "color", Value: "red", HasValue: true}, {Name: "shape", Value: "a b", HasValue: true}},
 	}
-	if string(m.Payload) != "hello" || !m.Expires.Equal(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)) {
-		t.Errorf("%s until %v", m.Payload, m.Expires)
+	if m := b.devices.sent[0]; !reflect.DeepEqual(m, want) {
+		t.Errorf("%+v; want %+v", m, want)
 	}
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-Ack", "maybe"), 400, "ArgumentInvalid")
+	// Properties count, and so does the topic that they make.
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-App-A", strings.Repeat("x", 64<<10)), 413, "MessageTooLarge")
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-App-A", strings.Repeat("%", 30<<10)), 413, "MessageTooLarge")
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-MessageId", strings.Repeat("x", 64<<10)), 413, "MessageTooLarge")
 	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-Expiry", "tomorrow"), 400, "ArgumentInvalid")
 	b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x")
 	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x"), 403, "DeviceMaximumQueueDepthExceeded")

@@ -96,7 +96,6 @@ type Server struct {
 const (
 	defaultPage = 100 // items of a query's page
 	maxPage     = 1000
-	maxC2DBytes = 64 << 10 // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
 )
 
 // handler answers one endpoint: with a status and a body, or with an error.
