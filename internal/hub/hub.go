@@ -152,8 +152,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
 	})
+	if err := h.jobs.Load(ctx); err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -242,14 +245,15 @@ func (h *Hub) Close() error {
 		if h.server != nil {
 			errs = append(errs, ignoreClosed(h.server.Close()))
 		}
+		// Before the devices go: that they are gone is no failure of a job's.
+		if h.jobs != nil {
+			h.jobs.Close()
+		}
 		if h.front != nil {
 			h.front.Close()
 		}
 		if h.mux != nil {
 			h.mux.Close()
-		}
-		if h.jobs != nil {
-			h.jobs.Close()
 		}
 		h.wg.Wait()
 		if h.store != nil {

@@ -172,6 +172,10 @@ func TestRights(t *testing.T) {
 		{"GET", "/jobs/v2/j", "owner service"},
 		{"POST", "/jobs/v2/j/cancel", "owner service"},
 		{"GET", "/jobs/v2/query", "owner service"},
+		{"GET", "/jobs", "owner registry reader"},
+		{"GET", "/jobs/x", "owner registry reader"},
+		{"DELETE", "/jobs/x", "owner registry"},
+		{"POST", "/devices/keys/regenerate", "owner registry"},
 	} {
 		b := newBench(t)
 		for policy := range b.policies {
@@ -255,7 +259,18 @@ func TestErrors(t *testing.T) {
 		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"` + strings.Repeat("x", 128<<10) + `"}`, 413, "MessageTooLarge"},
 		{"POST", "/devices/dev-1/messages/deviceBound", strings.Repeat("x", 64<<10+1), 413, "MessageTooLarge"},
 		{"POST", "/devices/nobody/messages/deviceBound", "x", 404, "DeviceNotFound"},
-		{"GET", "/jobs/v2/none", "", 404, "JobNotFound"},
+		{"GET", "/jobs/none", "", 404, "JobNotFound"},
+		{"POST", "/jobs/v2/none/cancel", "", 404, "JobNotFound"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"tags":{"a":1}}}`, 412, "PreconditionFailed"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","desired":{"a":1}}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}},"startTime":"9999-01-01T00:00:00Z"}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}},"startTime":"soon"}`, 400, "DeserializationError"},
+		{"PUT", "/jobs/v2/j_2", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleDeviceMethod","cloudToDeviceMethod":{"methodName":"m","responseTimeoutInSeconds":4}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleDeviceMethod"}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"export"}`, 400, "ArgumentInvalid"},
+		{"POST", "/devices/keys/regenerate", `{"policyKey":"tertiary","devices":[{"id":"dev-1"}]}`, 400, "ArgumentInvalid"},
+		{"POST", "/devices/keys/regenerate", `{"policyKey":"both"}`, 400, "ArgumentInvalid"},
 		{"GET", "/twins/dev-1/modules/m", "", 404, "DeviceNotFound"},
 		{"GET", "/devices/dev-1/modules/m", "", 404, "ModuleNotFound"},
 		{"GET", "/devices/nobody/modules/m", "", 401, "IotHubUnauthorizedAccess"},
@@ -312,7 +327,7 @@ func TestAdmission(t *testing.T) {
 		{"POST", "/devices/query", `{"query":"SELECT * FROM devices"}`, tier.ClassQuery, 1, 1},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"1234"}`, tier.ClassMethod, 6, 2},
 		{"POST", "/devices/dev-1/messages/deviceBound", "x", tier.ClassC2D, 1, 1},
-		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"tags":{}}}`, tier.ClassJob, 1, 0},
+		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{}}}`, tier.ClassJob, 1, 0},
 	} {
 		b := newBench(t)
 		b.shed = iothub.ErrThrottled
@@ -418,7 +433,7 @@ func TestPages(t *testing.T) {
 // Lists are arrays, also empty ones.
 func TestEmptyLists(t *testing.T) {
 	b := newBench(t)
-	for path, policy := range map[string]string{"/devices/dev-1/modules": "reader", "/jobs/v2/query": "service"} {
+	for path, policy := range map[string]string{"/devices/dev-1/modules": "reader", "/jobs/v2/query": "service", "/jobs": "reader"} {
 		if w := b.do(policy, "GET", path, ""); strings.TrimSpace(w.Body.String()) != "[]" {
 			t.Errorf("%s: %s; want []", path, w.Body)
 		}

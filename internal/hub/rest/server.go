@@ -57,10 +57,10 @@ type Devices interface {
 
 // Jobs carries out scheduled jobs. Errors are *iothub.Error.
 type Jobs interface {
-	Create(job jobs.Job) (jobs.Job, error)
+	Create(ctx context.Context, job jobs.Job) (jobs.Job, error)
 	Job(id string) (jobs.Job, error)
-	Cancel(id string) (jobs.Job, error)
-	List(jobType, status string) []jobs.Job
+	Cancel(ctx context.Context, id string) (jobs.Job, error)
+	List(jobType, status string, behind uint64, size int) (list []jobs.Job, next uint64)
 	Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error)
 }
 
@@ -120,6 +120,7 @@ func New(o Options) *Server {
 		handle("GET "+path, policy.RegistryRead, s.listDevices)
 		handle("POST "+path, policy.RegistryWrite, s.bulk)
 	}
+	handle("POST /devices/keys/regenerate", policy.RegistryWrite, s.regenerateKeys)
 	handle("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
 	handle("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
 	for _, path := range []string{"/twins/{id}", "/twins/{id}/modules/{module}"} {
@@ -135,6 +136,9 @@ func New(o Options) *Server {
 	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
 	handle("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	handle("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
+	handle("GET /jobs", policy.RegistryRead, s.listTransfers)
+	handle("GET /jobs/{id}", policy.RegistryRead, s.noTransfer)
+	handle("DELETE /jobs/{id}", policy.RegistryWrite, s.noTransfer)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText)

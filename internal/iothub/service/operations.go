@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
@@ -187,10 +188,13 @@ func (c *Client) CreateJob(ctx context.Context, job jobs.Job) (jobs.Job, error) 
 	return out, err
 }
 
-// Job reads a job's state.
+// Job reads a job's state. It returns iothub.ErrJobNotFound for one that the service does not know.
 func (c *Client) Job(ctx context.Context, id string) (jobs.Job, error) {
 	var out jobs.Job
 	_, err := c.do(ctx, request{doing: "reading job " + id, method: http.MethodGet, path: "/jobs/v2/" + url.PathEscape(id)}, &out)
+	if err == nil && out.Status == jobs.Unknown {
+		return out, fmt.Errorf("reading job %s: %w", id, iothub.ErrJobNotFound)
+	}
 	return out, err
 }
 
