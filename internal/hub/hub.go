@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
@@ -62,6 +63,8 @@ type Options struct {
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
+	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
@@ -149,8 +152,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
 	})
+	if err := h.jobs.Load(ctx); err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -191,13 +197,19 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	root := http.NewServeMux()
-	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", bodies.Guard(api, bodyTimeout))
+	devices, services := websocket.Handler(h.front.Accept), bodies.Guard(api, bodyTimeout)
+	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
+	root := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == websocket.Path {
+			devices.ServeHTTP(w, r)
+			return
+		}
+		services.ServeHTTP(w, r)
+	}
 	h.server = &http.Server{
-		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: websocket.WithConn,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
@@ -233,14 +245,15 @@ func (h *Hub) Close() error {
 		if h.server != nil {
 			errs = append(errs, ignoreClosed(h.server.Close()))
 		}
+		// Before the devices go: that they are gone is no failure of a job's.
+		if h.jobs != nil {
+			h.jobs.Close()
+		}
 		if h.front != nil {
 			h.front.Close()
 		}
 		if h.mux != nil {
 			h.mux.Close()
-		}
-		if h.jobs != nil {
-			h.jobs.Close()
 		}
 		h.wg.Wait()
 		if h.store != nil {
