@@ -251,7 +251,7 @@ func TestReprovision(t *testing.T) {
 	enroll("")
 	register("")
 	online(t, h, "d", key)
-	must(t, h, "DELETE", "/devices/d", "")
+	must(t, h, "DELETE", "/devices/d", "", "If-Match", "*")
 	register("")
 	online(t, h, "d", key)
 }
