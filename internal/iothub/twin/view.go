@@ -52,7 +52,12 @@ func (t *Twin) AppendJSON(dst []byte) []byte {
 	dst = t.Desired.AppendJSON(dst, true, true)
 	dst = append(dst, `,"reported":`...)
 	dst = t.Reported.AppendJSON(dst, true, true)
-	dst = append(dst, `},"capabilities":{"iotEdge":`...)
+	dst = append(dst, '}')
+	if len(t.Configurations) > 0 {
+		dst = append(dst, `,"configurations":`...)
+		dst = t.configurations().AppendJSON(dst)
+	}
+	dst = append(dst, `,"capabilities":{"iotEdge":`...)
 	dst = strconv.AppendBool(dst, t.IoTEdge)
 	return append(dst, "}}"...)
 }
@@ -109,6 +114,8 @@ func (t *Twin) Field(path ...string) jsonvalue.Value {
 		return t.properties(rest)
 	case "x509Thumbprint":
 		return foldPath(t.thumbprints(), rest)
+	case "configurations":
+		return t.configuration(rest)
 	case "capabilities":
 		return foldPath(jsonvalue.ObjectValue(jsonvalue.Member{Key: "iotEdge", Value: jsonvalue.BoolValue(t.IoTEdge)}), rest)
 	}
