@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/configurations"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -58,6 +59,9 @@ type Options struct {
 	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
+	// ConfigurationsEvery is how often twins that changed are held against the target conditions of configurations;
+	// one second when 0. The service does so every five minutes.
+	ConfigurationsEvery time.Duration
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
@@ -73,6 +77,7 @@ type Hub struct {
 	store    *store.Store
 	front    *front.Front
 	jobs     *jobs.Runner
+	configs  *configurations.Manager
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -144,6 +149,12 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
 	})
+	h.configs, err = configurations.New(configurations.Options{
+		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
+	})
+	if err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -184,7 +195,8 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs,
+		Policies:       h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	root := http.NewServeMux()
 	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
@@ -228,6 +240,9 @@ func (h *Hub) Close() error {
 			h.jobs.Close()
 		}
 		h.wg.Wait()
+		if h.configs != nil {
+			h.configs.Close()
+		}
 		if h.store != nil {
 			errs = append(errs, h.store.Close())
 		}

@@ -65,6 +65,8 @@ type Options struct {
 	Source   plan.Source // what queries read
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
+
+	Configurations Configurations // answers /configurations
 	Policies policy.Set  // whose tokens are accepted
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
@@ -120,6 +122,7 @@ func New(o Options) *Server {
 	route("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
 	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
+	s.configurationRoutes(route)
 	route("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
 	route("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
 	route("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)

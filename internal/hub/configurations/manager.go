@@ -1,0 +1,251 @@
+// Package configurations is automatic device management of the embedded hub: it keeps configurations, writes their
+// content into the twins that they target, and counts how far they came (iot-hub-automatic-device-management).
+//
+// Twins are told apart by what changed: the store names each twin that changes, and the one goroutine of a Manager
+// looks at those, a moment later; at all of them only when a configuration changes. What a twin is due follows from the
+// twin and the configurations alone, so that a hub that was killed goes on where it was.
+package configurations
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+)
+
+// Store keeps the twins and the configurations. Errors are [*iothub.Error] where a client caused them.
+type Store interface {
+	plan.Source
+	Twin(key string) (*twin.Twin, error)
+	Each() iter.Seq[string]
+	Watch(changed func(key string, t *twin.Twin))
+	Configure(ctx context.Context, keys []string, write func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error)) error
+	Documents(kind string, adopt func(id string, document []byte) error) error
+	PutDocument(kind, id string, document []byte) error
+	EnsureModule(ctx context.Context, device, module string) error
+}
+
+// Options of a Manager.
+type Options struct {
+	Store Store // required
+	// Every is how often changed twins are looked at; one second when 0. The service looks every five minutes, and
+	// soon after a configuration was made.
+	Every time.Duration
+	// Most is how many configurations there may be; 0 is 100 (iot-hub-devguide-quotas-throttling).
+	Most   int
+	Logger *slog.Logger // nil logs nothing
+}
+
+const (
+	defaultEvery = time.Second
+	defaultMost  = 100
+	batchSize    = 500 // twins that wait for the disk together
+	// A count of all twins pauses this many times as long as it took: it costs a twentieth of a processor at most.
+	countPause = 20
+
+	documentKind = "configurations.1"
+)
+
+// Manager keeps configurations and applies them. Its methods may be called by any number of goroutines.
+type Manager struct {
+	opts   Options
+	log    *slog.Logger
+	cancel context.CancelFunc
+	done   chan struct{}
+	wake   chan struct{}         // holds a token when there is something to look at
+	active atomic.Bool           // whether there are configurations, or twins that may remember one
+	rules  atomic.Pointer[rules] // what the configurations come to
+
+	changing sync.Mutex // held through a change of a configuration, disk included
+
+	mu      sync.Mutex // protects the following fields
+	configs map[string]*configuration.Configuration
+	dirty   map[string]struct{} // keys of twins that changed
+	all     bool                // every twin is to be looked at
+	counted map[string]counts   // by configuration, as the last count found them
+	stale   bool                // something changed since the last count began
+}
+
+// New makes a Manager with the configurations that the store kept, and starts it.
+func New(o Options) (*Manager, error) {
+	if o.Every <= 0 {
+		o.Every = defaultEvery
+	}
+	if o.Most <= 0 {
+		o.Most = defaultMost
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Manager{
+		opts: o, log: o.Logger, done: make(chan struct{}), wake: make(chan struct{}, 1),
+		configs: make(map[string]*configuration.Configuration), dirty: make(map[string]struct{}), counted: make(map[string]counts),
+	}
+	err := o.Store.Documents(documentKind, func(id string, document []byte) error {
+		c := &configuration.Configuration{}
+		if err := json.Unmarshal(document, c); err != nil {
+			return fmt.Errorf("reading configuration %s: %w", id, err)
+		}
+		m.configs[id] = c
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := m.refresh(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	o.Store.Watch(m.changed)
+	go m.run(ctx)
+	return m, nil
+}
+
+// Close stops the Manager and waits for it.
+func (m *Manager) Close() {
+	m.opts.Store.Watch(nil)
+	m.cancel()
+	<-m.done
+}
+
+// changed notes that a twin changed. It is called with the twin's lock held.
+func (m *Manager) changed(key string, t *twin.Twin) {
+	if !m.active.Load() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stale = true
+	if t != nil && !m.all {
+		m.dirty[key] = struct{}{}
+	}
+	m.poke()
+}
+
+func (m *Manager) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// refresh makes the rules anew, and has every twin looked at. The caller holds no lock but changing.
+func (m *Manager) refresh() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, err := newRules(slices.Collect(maps.Values(m.configs)))
+	if err != nil {
+		return err
+	}
+	m.rules.Store(r)
+	m.active.Store(true)
+	m.all, m.stale = true, true
+	clear(m.dirty)
+	m.poke()
+	return nil
+}
+
+// run looks at what changed until ctx ends. After a look it rests, so that a twin that changes all the time is
+// looked at once in a while.
+func (m *Manager) run(ctx context.Context) {
+	defer close(m.done)
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	var countFrom time.Time // before it there is no further count
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-rest.C:
+		}
+		if err := m.look(ctx); err != nil && ctx.Err() == nil {
+			m.log.Error("applying configurations failed", "error", err)
+		}
+		began := time.Now()
+		if !began.Before(countFrom) {
+			m.count(ctx)
+			countFrom = time.Now().Add(countPause * time.Since(began))
+		}
+		rest.Reset(m.opts.Every)
+		m.again()
+	}
+}
+
+// again has the loop come back if something is left to do.
+func (m *Manager) again() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stale || m.all || len(m.dirty) > 0 {
+		m.poke()
+	}
+}
+
+// look brings the twins that changed to what they are due.
+func (m *Manager) look(ctx context.Context) error {
+	m.mu.Lock()
+	all, dirty := m.all, m.dirty
+	m.all, m.dirty = false, make(map[string]struct{})
+	m.mu.Unlock()
+	keys := maps.Keys(dirty)
+	if all {
+		keys = m.opts.Store.Each()
+	}
+	err := m.apply(ctx, m.rules.Load(), keys)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case err != nil:
+		m.all = true // what was not reached is looked at again
+	case all && !m.all && len(m.configs) == 0:
+		m.active.Store(false) // no twin remembers one either
+		clear(m.dirty)
+		m.stale = false
+	}
+	return err
+}
+
+// apply brings twins to what they are due, in batches.
+func (m *Manager) apply(ctx context.Context, r *rules, keys iter.Seq[string]) error {
+	var batch []string
+	flush := func() error {
+		err := m.opts.Store.Configure(ctx, batch, r.write)
+		batch = batch[:0]
+		return err
+	}
+	for key := range keys {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t, err := m.opts.Store.Twin(key)
+		if err != nil {
+			continue // deleted meanwhile
+		}
+		// Most changes are none to a configuration: that is found out without the twin's lock.
+		if next, _, err := r.write(t, time.Time{}); err == nil && next == t {
+			continue
+		}
+		if batch = append(batch, key); len(batch) == batchSize {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
