@@ -93,7 +93,7 @@ func (m *Manager) count(ctx context.Context) {
 // twins walks through all twins as queries see them.
 func (m *Manager) twins() iter.Seq[*twin.Twin] {
 	return func(yield func(*twin.Twin) bool) {
-		for _, source := range []plan.Source{m.opts.Store} {
+		for _, source := range []plan.Source{m.opts.Store, m.opts.Store.Modules()} {
 			for ord := range source.Max() {
 				if t := source.At(ord); t != nil && !yield(t) {
 					return

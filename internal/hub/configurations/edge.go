@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
@@ -45,7 +46,7 @@ func (m *Manager) ApplyContent(ctx context.Context, device string, body []byte) 
 			}
 			return t.Patch(jsonvalue.Value{}, doc, now)
 		}
-		if err := m.opts.Store.Configure(ctx, []string{device + "/" + module}, write); err != nil {
+		if err := m.opts.Store.Configure(ctx, []string{entity.Key(device, module)}, write); err != nil {
 			return err
 		}
 	}

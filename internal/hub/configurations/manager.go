@@ -21,12 +21,15 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
 // Store keeps the twins and the configurations. Errors are [*iothub.Error] where a client caused them.
 type Store interface {
 	plan.Source
+	Modules() plan.Source
+	DeviceModules(device string) ([]registry.Identity, error)
 	Twin(key string) (*twin.Twin, error)
 	Each() iter.Seq[string]
 	Watch(changed func(key string, t *twin.Twin))
@@ -223,12 +226,7 @@ func (m *Manager) look(ctx context.Context) error {
 
 // apply brings twins to what they are due, in batches.
 func (m *Manager) apply(ctx context.Context, r *rules, keys iter.Seq[string]) error {
-	var batch []string
-	flush := func() error {
-		err := m.opts.Store.Configure(ctx, batch, r.write)
-		batch = batch[:0]
-		return err
-	}
+	b := batch{store: m.opts.Store, rules: r, gateways: make(map[string]*twin.Twin)}
 	for key := range keys {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -237,15 +235,75 @@ func (m *Manager) apply(ctx context.Context, r *rules, keys iter.Seq[string]) er
 		if err != nil {
 			continue // deleted meanwhile
 		}
-		// Most changes are none to a configuration: that is found out without the twin's lock.
-		if next, _, err := r.write(t, time.Time{}); err == nil && next == t {
-			continue
+		if err := b.add(ctx, t); err != nil {
+			return err
 		}
-		if batch = append(batch, key); len(batch) == batchSize {
-			if err := flush(); err != nil {
+		if err := b.addModules(ctx, t); err != nil {
+			return err
+		}
+	}
+	return b.flush(ctx)
+}
+
+// batch is twins that are written together.
+type batch struct {
+	store    Store
+	rules    *rules
+	keys     []string
+	gateways map[string]*twin.Twin // IoT Edge devices of modules of the batch, by id
+}
+
+// add has a twin written if it is due something. Most changes of twins are none to a configuration: that is found out
+// without the twin's lock.
+func (b *batch) add(ctx context.Context, t *twin.Twin) error {
+	var above *twin.Twin
+	if t.ModuleID != "" && b.rules.edge {
+		if above = b.gateways[t.DeviceID]; above == nil {
+			above, _ = b.store.Twin(t.DeviceID) // nil for one that was deleted, with its modules
+		}
+	}
+	if next, _, err := b.rules.write(t, above, time.Time{}); err == nil && next == t {
+		return nil
+	}
+	if above != nil {
+		b.gateways[t.DeviceID] = above
+	}
+	if b.keys = append(b.keys, t.Key()); len(b.keys) < batchSize {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+// addModules makes the modules that the deployments of an IoT Edge device ask for, and adds all that it has.
+func (b *batch) addModules(ctx context.Context, t *twin.Twin) error {
+	if !b.rules.edge || t.ModuleID != "" || !t.IoTEdge {
+		return nil
+	}
+	for _, module := range b.rules.modulesOf(t) {
+		if err := b.store.EnsureModule(ctx, t.DeviceID, module); err != nil {
+			return fmt.Errorf("making module %s of %s: %w", module, t.DeviceID, err)
+		}
+	}
+	modules, err := b.store.DeviceModules(t.DeviceID)
+	if err != nil {
+		return nil // deleted meanwhile
+	}
+	b.gateways[t.DeviceID] = t
+	for _, identity := range modules {
+		if module, err := b.store.Twin(identity.Key()); err == nil {
+			if err := b.add(ctx, module); err != nil {
 				return err
 			}
 		}
 	}
-	return flush()
+	return nil
+}
+
+func (b *batch) flush(ctx context.Context) error {
+	err := b.store.Configure(ctx, b.keys, func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
+		return b.rules.write(t, b.gateways[t.DeviceID], now)
+	})
+	b.keys = b.keys[:0]
+	clear(b.gateways)
+	return err
 }

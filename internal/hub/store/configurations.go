@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -111,4 +114,14 @@ func (s *Store) PutDocument(kind, id string, document []byte) error {
 }
 
 // EnsureModule makes a module of a device unless there is one. Errors: ErrDeviceNotFound, ErrArgumentInvalid.
-func (s *Store) EnsureModule(context.Context, string, string) error { return nil }
+func (s *Store) EnsureModule(ctx context.Context, device, module string) error {
+	if _, err := s.Twin(entity.Key(device, module)); err == nil {
+		return nil
+	}
+	manager := managedByEdge
+	_, err := s.CreateDevice(ctx, registry.Identity{DeviceID: device, ModuleID: module, ManagedBy: &manager})
+	if errors.Is(err, iothub.ErrModuleExists) {
+		return nil // somebody was quicker
+	}
+	return err
+}

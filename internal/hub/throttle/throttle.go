@@ -27,7 +27,9 @@ func needsTwins(c tier.Class) bool {
 
 // needsQuota reports whether a class stops when the day's messages are used up. Connections cost
 // nothing, yet are refused; the registry and the handling of jobs and configurations go on (iot-hub-devguide-pricing).
-func needsQuota(c tier.Class) bool { return c != tier.ClassRegistry && c != tier.ClassJob && c != tier.ClassConfiguration }
+func needsQuota(c tier.Class) bool {
+	return c != tier.ClassRegistry && c != tier.ClassJob && c != tier.ClassConfiguration
+}
 
 // operationType is the class as the service's message names it.
 func operationType(c tier.Class) string {

@@ -142,6 +142,9 @@ func hasNull(v jsonvalue.Value) bool {
 	return false
 }
 
+// Leaves are the leaves of a document, in its order.
+func Leaves(doc jsonvalue.Value) []Leaf { return leaves(nil, nil, doc) }
+
 // leaves appends the leaves of a document.
 func leaves(all []Leaf, path []string, doc jsonvalue.Value) []Leaf {
 	for _, m := range doc.Map().Members() {

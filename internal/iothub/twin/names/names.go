@@ -61,6 +61,10 @@ func spelling(lower []byte) string {
 		return "capabilities"
 	case "configurations":
 		return "configurations"
+	case "devicescope":
+		return "deviceScope"
+	case "parentscopes":
+		return "parentScopes"
 	case "iotedge":
 		return "iotEdge"
 	case "modelid":
