@@ -59,8 +59,8 @@ type Options struct {
 	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
-	// ConfigurationsEvery is how often twins that changed are held against the target conditions of configurations;
-	// one second when 0. The service does so every five minutes.
+	// ConfigurationsEvery is how long after a change of a twin or a configuration the twins are held against target
+	// conditions; see configurations.Options. Two seconds when 0.
 	ConfigurationsEvery time.Duration
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration

@@ -23,6 +23,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // Store keeps the twins and the configurations. Errors are [*iothub.Error] where a client caused them.
@@ -42,8 +43,9 @@ type Store interface {
 // Options of a Manager.
 type Options struct {
 	Store Store // required
-	// Every is how often changed twins are looked at; one second when 0. The service looks every five minutes, and
-	// soon after a configuration was made.
+	// Every is how long after a change of twins or configurations the twins are looked at; two seconds when 0. The
+	// service takes two to four seconds after a configuration was made (recorded), and then looks every five minutes
+	// (iot-hub-automatic-device-management).
 	Every time.Duration
 	// Most is how many configurations there may be; 0 is 100 (iot-hub-devguide-quotas-throttling).
 	Most   int
@@ -51,7 +53,7 @@ type Options struct {
 }
 
 const (
-	defaultEvery = time.Second
+	defaultEvery = 2 * time.Second
 	defaultMost  = 100
 	batchSize    = 500 // twins that wait for the disk together
 	// A count of all twins pauses this many times as long as it took: it costs a twentieth of a processor at most.
@@ -160,12 +162,10 @@ func (m *Manager) refresh() error {
 	return nil
 }
 
-// run looks at what changed until ctx ends. After a look it rests, so that a twin that changes all the time is
-// looked at once in a while.
+// run looks at what changed until ctx ends, each time a moment after the first change: a twin that changes all the time
+// is looked at once in a while, and a configuration is applied about as late as by the service.
 func (m *Manager) run(ctx context.Context) {
 	defer close(m.done)
-	rest := time.NewTimer(0)
-	defer rest.Stop()
 	var countFrom time.Time // before it there is no further count
 	for {
 		select {
@@ -173,10 +173,8 @@ func (m *Manager) run(ctx context.Context) {
 			return
 		case <-m.wake:
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, m.opts.Every) != nil {
 			return
-		case <-rest.C:
 		}
 		if err := m.look(ctx); err != nil && ctx.Err() == nil {
 			m.log.Error("applying configurations failed", "error", err)
@@ -186,7 +184,6 @@ func (m *Manager) run(ctx context.Context) {
 			m.count(ctx)
 			countFrom = time.Now().Add(countPause * time.Since(began))
 		}
-		rest.Reset(m.opts.Every)
 		m.again()
 	}
 }

@@ -1,6 +1,7 @@
 package configuration
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -156,6 +157,24 @@ func leaves(all []Leaf, path []string, doc jsonvalue.Value) []Leaf {
 		all = append(all, Leaf{below, m.Value})
 	}
 	return all
+}
+
+// OfProperties is the content that writes desired properties of devices: a path for each member of an object. What is
+// no object has no content, which Parse refuses.
+func OfProperties(properties json.RawMessage) Content {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(properties, &members) != nil {
+		members = nil
+	}
+	paths := make(map[string]json.RawMessage, len(members))
+	for name, v := range members {
+		paths[desiredPrefix+"."+name] = v
+	}
+	text, err := json.Marshal(paths)
+	if err != nil { // its parts are JSON that was read
+		return Content{}
+	}
+	return Content{Device: text}
 }
 
 // Document puts leaves together again.

@@ -94,7 +94,7 @@ const (
 // Prepare makes the rollout ready for Told and Answered. It comes before all other methods. The error says that the
 // properties cannot be the content of a configuration.
 func (r *Rollout) Prepare() error {
-	content, err := r.content().Parse()
+	content, err := configuration.OfProperties(r.Properties).Parse()
 	if err != nil {
 		return fmt.Errorf("rollout %s: %w", r.Name, err)
 	}
@@ -111,18 +111,6 @@ func (r *Rollout) Prepare() error {
 		r.result.Shares = append(r.result.Shares, Share{Percent: percent})
 	}
 	return nil
-}
-
-// content is the properties as a content writes them: each member by its path.
-func (r *Rollout) content() configuration.Content {
-	var members map[string]json.RawMessage
-	_ = json.Unmarshal(r.Properties, &members) // what is no object has no content, which Parse refuses
-	paths := make(map[string]json.RawMessage, len(members))
-	for name, v := range members {
-		paths["properties.desired."+name] = v
-	}
-	text, _ := json.Marshal(paths) // texts of a document that was read
-	return configuration.Content{Device: text}
 }
 
 // ErrMissed is matched by Result.Missed of a share that was not reached.
@@ -157,7 +145,7 @@ func (r *Rollout) Run(ctx context.Context) Result {
 // put sends the configuration; from now on devices count.
 func (r *Rollout) put(ctx context.Context) error {
 	doc := configuration.Configuration{
-		ID: r.ID, Content: r.content(), TargetCondition: r.Condition, Priority: r.Priority,
+		ID: r.ID, Content: configuration.OfProperties(r.Properties), TargetCondition: r.Condition, Priority: r.Priority,
 		Labels: map[string]string{"rollout": r.Name},
 	}
 	intended := time.Now()

@@ -3,7 +3,6 @@ package metadata
 import (
 	"encoding/binary"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/codec"
 )
@@ -70,11 +69,11 @@ func (m *Node) AppendOrigins(dst []byte) []byte {
 	return append(dst, marks...)
 }
 
-// DecodeOrigins reads what AppendOrigins wrote into a node just decoded. Words come from the interner.
-func (m *Node) DecodeOrigins(d *codec.Reader, in *jsonparse.Interner) {
+// DecodeOrigins reads what AppendOrigins wrote into a node just decoded. Its words are made by text.
+func (m *Node) DecodeOrigins(d *codec.Reader, text func([]byte) string) {
 	var origins []*Origin
 	for range d.Uvarint() {
-		o := &Origin{ID: in.Text(d.Bytes()), Digest: in.Text(d.Bytes())}
+		o := &Origin{ID: text(d.Bytes()), Digest: text(d.Bytes())}
 		if d.Err != nil {
 			return
 		}

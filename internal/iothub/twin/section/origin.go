@@ -58,6 +58,6 @@ func (s *Section) AppendOrigins(dst []byte) []byte { return s.meta.AppendOrigins
 func (s *Section) DecodeOrigins(d *codec.Reader, in *jsonparse.Interner) *Section {
 	next := *s // a section of a new twin is shared
 	next.meta.Kids = slices.Clone(s.meta.Kids)
-	next.meta.DecodeOrigins(d, in)
+	next.meta.DecodeOrigins(d, in.Text)
 	return &next
 }
