@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -158,7 +159,7 @@ func (r *reader) validateConfiguration(path string, x *Rollout, s *Scenario) {
 	}
 	if x.Properties != nil {
 		if _, err := configuration.OfProperties(x.Properties).Parse(); err != nil {
-			r.FailAt(path+".properties", x.place, "%v", err)
+			r.FailAt(path+".properties", x.place, "%s", iothub.AsError(err).Message)
 		}
 	}
 	for i := 1; i < len(x.Shares); i++ {
