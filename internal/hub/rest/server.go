@@ -131,6 +131,7 @@ func New(o Options) *Server {
 	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
 	s.configurationRoutes(route)
+	s.digitalTwinRoutes(route)
 	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText))
