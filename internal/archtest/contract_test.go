@@ -10,7 +10,7 @@ func contractRooms() map[string][]string {
 		return rooms
 	}
 	return map[string][]string{
-		iot + "/deviceid": {}, iot + "/entity": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
+		iot + "/apiversion": {}, iot + "/deviceid": {}, iot + "/entity": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
 		iot + "/tier": {iot + "/strictjson"}, iot + "/strictjson": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": in(iot, "deviceid"),
 		iot + "/connstring":      in(iot, "deviceid", "sas"),
 		iot + "/jobs":            in(iot, "methods", "timestamp"),
@@ -32,7 +32,7 @@ func contractRooms() map[string][]string {
 		iot + "/query/attribute": in(iot, "query/tree", "twin/names"),
 		iot + "/query/parse":     in(iot, "jsonvalue", "query/attribute", "query/cursor", "query/scan", "query/tree", "twin/names"),
 		iot + "/query/eval":      in(iot, "jsonvalue", "query/tree", "twin"),
-		iot + "/query/plan":      in(iot, "jsonvalue", "query/lazyset", "query/tree", "twin"),
+		iot + "/query/plan":      in(iot, "jsonvalue", "query/attribute", "query/lazyset", "query/tree", "twin"),
 		iot + "/query/aggregate": in(iot, "jsonvalue", "query/eval", "query/tree", "twin"),
 		hub + "/bodies":          {},
 		hub + "/c2d":             in(iot, "entity", "topics"),
@@ -48,8 +48,10 @@ func contractRooms() map[string][]string {
 		hub + "/mux":             {"internal/nowait"},
 		hub + "/policy":          {hub + "/wholefile", iot},
 		hub + "/querylag":        {},
-		hub + "/rest":            append(in(hub, "c2d", "method", "policy", "rest"), iot),
+		hub + "/rest":            append(in(hub, "bearer", "c2d", "method", "policy", "rest"), iot),
 		hub + "/rest/reply":      {iot},
+		hub + "/rest/route":      {},
+		hub + "/bearer":          {},
 		hub + "/servicetime":     {},
 		hub + "/store":           {hub + "/store", iot},
 		hub + "/store/disk":      {hub + "/store/record", hub + "/wholefile", iot},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
@@ -43,6 +42,10 @@ func (s Set) Authorize(header, path string, right Rights) error {
 	if err != nil {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
 	}
+	if token.Policy == "" {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token names no shared access policy (skn): a device's own token "+
+			"opens its MQTT connection, but none of the service's endpoints; use the connection string of a policy such as %s", example)
+	}
 	policy, ok := s[token.Policy]
 	if !ok {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: no such shared access policy")
@@ -51,8 +54,7 @@ func (s Set) Authorize(header, path string, right Rights) error {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
 	}
 	// Any host name is the hub's: clients know it by different ones. The path must be covered.
-	host, _, _ := strings.Cut(token.Resource, "/")
-	if !token.Covers(host + path) {
+	if !token.CoversPath(path) {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token is for another resource")
 	}
 	if policy.Rights&right != right {
@@ -60,6 +62,9 @@ func (s Set) Authorize(header, path string, right Rights) error {
 	}
 	return nil
 }
+
+// example is the policy that messages name where any would do that has the right.
+const example = "service"
 
 // rights are those of the policies that a hub has from its beginning (iot-hub-dev-guide-sas).
 func rights() map[string]Rights {
