@@ -35,7 +35,7 @@ func contractRooms() map[string][]string {
 		iot + "/query/plan":      in(iot, "jsonvalue", "query/attribute", "query/lazyset", "query/tree", "twin"),
 		iot + "/query/aggregate": in(iot, "jsonvalue", "query/eval", "query/tree", "twin"),
 		hub + "/bodies":          {},
-		hub + "/c2d":             in(iot, "topics"),
+		hub + "/c2d":             in(iot, "entity", "topics"),
 		hub + "/calls":           {},
 		hub + "/certs":           {hub + "/wholefile"},
 		hub + "/deviceauth":      {iot},

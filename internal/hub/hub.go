@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -50,7 +51,7 @@ type Options struct {
 	HostName string
 	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
 	CertDir string
-	// DataDir keeps identities, twins and policies over restarts; in memory when empty.
+	// DataDir keeps identities, twins, sessions, queued messages and policies over restarts; in memory when empty.
 	DataDir string
 	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
 	// Limits begin to hold when Arm is called.
@@ -68,6 +69,8 @@ type Options struct {
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
+	// DPS adds a provisioning service on the same port; nil for none.
+	DPS *dps.Options
 }
 
 // Hub is a running hub.
@@ -77,6 +80,7 @@ type Hub struct {
 	store    *store.Store
 	front    *front.Front
 	jobs     *jobs.Runner
+	dps      *dps.Service // nil without one
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -157,6 +161,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err := h.jobs.Load(ctx); err != nil {
 		return err
 	}
+	if h.opts.DPS != nil {
+		if h.dps, err = dps.Open(h.provisioning()); err != nil {
+			return err
+		}
+	}
 	h.serve()
 	return nil
 }
@@ -194,12 +203,20 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
+	take, accept := h.front.Take, h.front.Accept
+	if h.dps != nil {
+		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
+	}
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	devices, services := websocket.Handler(h.front.Accept), bodies.Guard(api, bodyTimeout)
+	devices, services := websocket.Handler(accept), http.Handler(api)
+	if h.dps != nil {
+		services = h.dps.Handler(services, devices)
+	}
+	services = bodies.Guard(services, bodyTimeout)
 	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
 	root := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == websocket.Path {
@@ -210,8 +227,10 @@ func (h *Hub) serve() {
 	}
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: websocket.WithConn,
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {
@@ -254,6 +273,9 @@ func (h *Hub) Close() error {
 		}
 		if h.mux != nil {
 			h.mux.Close()
+		}
+		if h.dps != nil {
+			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
 		if h.store != nil {
@@ -353,14 +375,20 @@ type Stats struct {
 	QuotaUsed int64                 // messages counted today
 	Quota     int64                 // messages that the tier allows a day; 0 without a tier
 	Refused   uint64                // operations that came after the day's messages were used up
+	DPS       *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
-	return Stats{
+	stats := Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
+	if h.dps != nil {
+		provisioning := h.dps.Stats()
+		stats.DPS = &provisioning
+	}
+	return stats
 }

@@ -42,7 +42,7 @@ func (c *conn) handshake(p mqtt.Packet) error {
 			return c.refuse(c.front.opts.ThrottledCode, err)
 		}
 		// While it waited its token may have expired, and its identity may be another's now.
-		if who, err = c.authenticate(&m); err != nil {
+		if who, err = c.again(&m, who); err != nil {
 			return c.refuse(mqtt.NotAuthorized, err)
 		}
 	}
@@ -113,6 +113,15 @@ func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 	return who, err
 }
 
+// again is authenticate for who was found to be who it says: with little to do while nothing has changed.
+func (c *conn) again(m *mqtt.Connect, who proven) (proven, error) {
+	creds, err := c.front.opts.Backend.Credentials(c.client)
+	if err == nil && creds == who.creds && (who.expiry.IsZero() || time.Now().Before(who.expiry)) {
+		return who, nil
+	}
+	return c.authenticate(m)
+}
+
 // connectionState finds the TLS state of a connection, also below wrappers that have a NetConn method.
 func connectionState(nc any) (tls.ConnectionState, bool) {
 	for nc != nil {
@@ -174,13 +183,12 @@ func (c *conn) takeOver(m *mqtt.Connect, who proven) error {
 		old.close(iothub.ErrConnectionForceClosed)
 	}
 	// Whoever ends the identity from here on finds the connection; it may have ended just before.
-	if creds, err := c.front.opts.Backend.Credentials(c.client); err != nil || creds != who.creds {
-		if _, err := c.authenticate(m); err != nil {
-			if errors.Is(err, iothub.ErrDeviceNotFound) { // and whoever deleted it has forgotten the session before it was made
-				c.front.existing(c.client, func(d *deviceState) { d.kept = d.kept && d.conn != c })
-			}
-			return c.refuse(mqtt.NotAuthorized, err)
+	if _, err := c.again(m, who); err != nil {
+		if errors.Is(err, iothub.ErrDeviceNotFound) || errors.Is(err, iothub.ErrModuleNotFound) {
+			// Whoever deleted it has forgotten the session before it was made.
+			c.front.existing(c.client, func(d *deviceState) { d.kept = d.kept && d.conn != c })
 		}
+		return c.refuse(mqtt.NotAuthorized, err)
 	}
 	c.front.tellPresence(c.client)
 	err := c.front.wait(durable)

@@ -53,7 +53,8 @@ type Backend interface {
 	ModelID(ctx context.Context, client, model string) error
 }
 
-// Keeper keeps sessions and messages when the program ends. Rows of one bucket and key are written in the order of the calls.
+// Keeper keeps sessions and messages when the program ends. Rows are written in the order of the calls: when one is durable, so are
+// those before it.
 type Keeper interface {
 	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
 	Put(bucket, key string, value []byte) (durable func(context.Context) error)

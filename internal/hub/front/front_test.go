@@ -54,6 +54,8 @@ func (b *backend) Credentials(id string) (registry.Credentials, error) {
 	if !strings.HasPrefix(id, "dev-") {
 		return registry.Credentials{}, iothub.ErrDeviceNotFound
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	key := b.key
 	if strings.Contains(id, "/") {
 		var ok bool
@@ -61,8 +63,6 @@ func (b *backend) Credentials(id string) (registry.Credentials, error) {
 			return registry.Credentials{}, iothub.ErrModuleNotFound
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.deleted {
 		return registry.Credentials{}, iothub.ErrDeviceNotFound
 	}
@@ -391,6 +391,7 @@ func TestFaults(t *testing.T) {
 	t.Run("stall", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
+			synctest.Wait() // what is read with the CONNECT is served as if it had come before
 			s.Faults().Stall(5 * time.Second)
 			began := time.Now()
 			w.Publish(1, topics.Telemetry("dev-1", nil), "x")

@@ -390,3 +390,38 @@ func TestWhatNoPacketHolds(t *testing.T) {
 		w.Silent()
 	})
 }
+
+// Who takes what is left packet by packet, each just in time, does not hold a connection that has ended.
+func TestWhoReadsSlowlyIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{key: sas.NewKey()}
+		f := front.New(front.Options{Backend: b})
+		t.Cleanup(f.Close)
+		client, server := net.Pipe()
+		over := make(chan struct{})
+		go func() { defer close(over); f.ServeConn(server) }()
+		c := wiretest.Login("dev-1", b.key)
+		c.HasUsername, c.HasPassword = true, true
+		out := mqtt.AppendConnect(nil, &c)
+		out = append(out, bytes.Repeat(mqtt.AppendEmpty(nil, mqtt.PINGREQ), 100)...)
+		if _, err := client.Write(append(out, 0xf0, 0)); err != nil { // which ends it
+			t.Fatal(err)
+		}
+		began, read := time.Now(), make(chan struct{})
+		go func() {
+			defer close(read)
+			for {
+				time.Sleep(9 * time.Second)
+				if _, err := client.Read(make([]byte, 2)); err != nil {
+					return
+				}
+			}
+		}()
+		<-over
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		client.Close()
+		<-read
+	})
+}

@@ -90,12 +90,18 @@ func (c *conn) drain() {
 	}
 }
 
-// drained waits until all that waits was written, or cannot be.
+// drained waits until all that waits was written, or cannot be; at most for the time that one packet may take.
 func (c *conn) drained() {
 	c.mu.Lock()
 	idle := c.out.idle
 	c.mu.Unlock()
-	if idle != nil {
-		<-idle
+	if idle == nil {
+		return
+	}
+	late := time.NewTimer(c.front.opts.WriteTimeout)
+	defer late.Stop()
+	select {
+	case <-idle:
+	case <-late.C:
 	}
 }
