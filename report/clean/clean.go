@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // hidden stands for what looks like a secret.
@@ -49,14 +50,36 @@ func suspicious(s string) bool {
 
 // Text is a text as it may be shown: on one line, with control characters, and others that nobody sees, shown and not
 // sent, and without what looks like a secret. Some of what reports hold are a target's words.
+// Of a text of more than 8 KiB the beginning is shown.
 func Text(s string) string {
+	if len(s) > 2*maxText { // what is cut off here is cut off below, too: no secret is cut in two and shown
+		s = cut(s, 2*maxText)
+	}
 	s = Redact(s)
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return strings.Map(shown, s)
+			s = strings.Map(shown, s)
+			break
 		}
 	}
+	if len(s) > maxText {
+		s = cut(s, maxText-len(ellipsis)) + ellipsis
+	}
 	return s
+}
+
+// maxText bounds a text, in bytes: nobody reads more of it, and some come from afar.
+const (
+	maxText  = 8 << 10
+	ellipsis = "…"
+)
+
+// cut is the first bytes of a text, without half a character.
+func cut(s string, n int) string {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // shown is a character that stands for one that does something to a terminal, or hides.

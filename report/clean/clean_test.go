@@ -1,6 +1,7 @@
 package clean_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/twinfleet/twinfleet/report/clean"
@@ -27,10 +28,18 @@ func TestText(t *testing.T) {
 		"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC": "[hidden]",
 		"SharedAccessKey=[hidden]":                          "SharedAccessKey=[hidden]",
 		"p(99) < 250ms; a=b; x@y":                           "p(99) < 250ms; a=b; x@y",
+		strings.Repeat("largest ", 1024):                    strings.Repeat("largest ", 1024),
+		strings.Repeat("too much", 1<<20):                   strings.Repeat("too much", 1023) + "too m…",
+		strings.Repeat("größer", 2000):                      strings.Repeat("größer", 1023) + "grö…",
+		strings.Repeat("\x1b", 5000):                        strings.Repeat("␛", 2729) + "…",
+		strings.Repeat("x", 8<<10-20) + " " + key:           strings.Repeat("x", 8<<10-20) + " [hidden]",
 	} {
 		got := clean.Text(in)
+		if len(got) > 8<<10 {
+			t.Errorf("%d bytes are shown of %d", len(got), len(in))
+		}
 		if got != want {
-			t.Errorf("%q: %q; want %q", in, got, want)
+			t.Errorf("%.200q: %.200q; want %.200q", in, got, want)
 		}
 		if twice := clean.Text(got); twice != got {
 			t.Errorf("%q changes when it is cleaned once more: %q", got, twice)
