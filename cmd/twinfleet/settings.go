@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
@@ -39,6 +40,9 @@ func loadSettings(c *cobra.Command) (settings, error) {
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	v.AutomaticEnv()
 	if file := v.GetString("config"); file != "" {
+		if err := checkFile(file); err != nil {
+			return s, usagef("reading %s: %w", file, err)
+		}
 		v.SetConfigFile(file)
 		if err := v.ReadInConfig(); err != nil {
 			return s, usagef("reading %s: %w", file, err)
@@ -68,6 +72,23 @@ func setFlag(f *pflag.Flag, v *viper.Viper) error {
 		return many.Replace(v.GetStringSlice(f.Name))
 	}
 	return f.Value.Set(v.GetString(f.Name))
+}
+
+// maxSettings bounds a file with settings, in bytes.
+const maxSettings = 1 << 20
+
+// checkFile refuses a file that holds more than settings, or that has no end, such as /dev/zero.
+func checkFile(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file")
+	case info.Size() > maxSettings:
+		return fmt.Errorf("it has %d bytes; settings have %d at most", info.Size(), maxSettings)
+	}
+	return nil
 }
 
 // checkKeys refuses a configuration file with a key that no flag has.

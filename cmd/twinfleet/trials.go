@@ -74,6 +74,9 @@ func (t tuned) Dir() string {
 	return ""
 }
 
+// Kept says why the record could not be written; nil when it was.
+func (t tuned) Kept() error { return t.keep.lost }
+
 func (t tuned) Run(ctx context.Context) *report.Run {
 	defer gc.For(t.client).Tune()()
 	return t.Engine.Run(ctx)

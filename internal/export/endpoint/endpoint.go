@@ -4,6 +4,7 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,9 +60,20 @@ func ParseAuth(text string) (Auth, error) {
 	return Auth{r.Header.Get("Authorization")}, nil
 }
 
+// maxSecret bounds a file with a secret, in bytes; some files, such as /dev/zero, have no end.
+const maxSecret = 64 << 10
+
 // ReadAuth reads a secret from a file; see ParseAuth.
 func ReadAuth(file string) (Auth, error) {
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return Auth{}, fmt.Errorf("reading a secret: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(b) > maxSecret {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxSecret)
+	}
 	if err != nil {
 		return Auth{}, fmt.Errorf("reading a secret: %w", err)
 	}
