@@ -116,9 +116,9 @@ func (s settings) logger(w io.Writer) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch v := a.Value.Any().(type) {
 		case string:
-			a.Value = slog.StringValue(clean.Redact(v))
+			a.Value = slog.StringValue(clean.Text(v))
 		case error:
-			a.Value = slog.StringValue(clean.Redact(v.Error()))
+			a.Value = slog.StringValue(clean.Text(v.Error()))
 		}
 		return a
 	}}

@@ -120,7 +120,20 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", a.auth.header)
 	}
-	return a.next.RoundTrip(r)
+	resp, err := a.next.RoundTrip(r)
+	if err == nil { // the libraries read all of it
+		resp.Body = bounded{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	}
+	return resp, err
+}
+
+// maxAnswer bounds what a receiver of metrics has to say, in bytes; the rest is as if it had not been sent.
+const maxAnswer = 64 << 10
+
+// bounded is a body of which no more is read.
+type bounded struct {
+	io.Reader
+	io.Closer
 }
 
 // CloseIdleConnections is what http.Client.CloseIdleConnections calls.
