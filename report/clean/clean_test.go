@@ -49,3 +49,19 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkdown(t *testing.T) {
+	for in, want := range map[string]string{
+		"twin_report p99 · 3 %":              "twin_report p99 · 3 %",
+		"![x](http://e.example) [l](x)":      `!\[x\](http:<!-- -->//e.example) \[l\](x)`,
+		"@here #7 www.e.example <img> | `a`": `@<!-- -->here #<!-- -->7 www<!-- -->.e.example &lt;img> \| 'a'`,
+		"a\n# b \\| *c* ~d~":                 `a #<!-- --> b \\\| \*c\* \~d\~`,
+	} {
+		if got := clean.Markdown(in); got != want {
+			t.Errorf("%q: %q; want %q", in, got, want)
+		}
+	}
+	if got := clean.MarkdownCode("a`b|c\nd"); got != "`a'b\\|c d`" {
+		t.Errorf("code: %q", got)
+	}
+}
