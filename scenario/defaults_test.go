@@ -18,6 +18,7 @@ fleet:
     - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
+    - {name: homes, identity: {dps: {x509: {}}}}
 stages:
   - name: ramp
     devices: 1
@@ -73,6 +74,9 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
 			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
 	}
+	elsewhere := decodeDefaults(t, "target: {hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}\n"+
+		"fleet: {groups: [{name: robots, identity: {dps: {id_scope: 0ne1, group_key: a2V5}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n")
+	provisions := s.Fleet.Groups[3].Identity.DPS
 	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{
 		"name": said(s.Name == "defaults"), "seed": s.Seed,
@@ -86,6 +90,9 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.groups.identity":                 said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
 		"fleet.groups.identity.x509.ca":         said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
 		"fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,
+		"fleet.groups.identity.dps.endpoint":    said(elsewhere.Fleet.Groups[0].Identity.DPS.Address() == "global.azure-devices-provisioning.net:8883" && provisions.Endpoint == ""),
+		"fleet.groups.identity.dps.timeout":     provisions.Timeout,
+		"fleet.groups.identity.dps.x509.ca":     said(provisions.X509.CA == "" && provisions.X509.Authority == nil),
 		"fleet.groups.reported":                 said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
 		"fleet.groups.reported.properties": said(g.Report.Properties == nil), "fleet.groups.reported.every": said(g.Report.Every == 0),
 		"fleet.groups.reported.sync": g.Report.Sync,

@@ -24,6 +24,7 @@ type Stage struct {
 	Hub           *HubFault     // nil for a hub that behaves
 	Network       *Network      // nil for a good network
 	Steps         []Step        // in this order
+	slowed        bool          // ConnectRate is what a provisioning service takes: the file says none
 	goals         []goal        // what the file says by group
 	active        []int         // active devices of each group at the end of the stage; nil when no stage tells them apart
 	place         problem.Place
@@ -82,7 +83,7 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 				"share of its devices, and the others stay as they are."),
 		key("connect_rate", rate(&t.ConnectRate), means("spread over the duration"),
 			"Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for "+
-				"its duration."),
+				"its duration. Devices that provision at Azure come at 15/s at most unless it is given: its service takes 1,000 registrations a minute."),
 		key("paused", value.Bool(&t.Paused), is("false"),
 			"Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted."),
 		key("report_rate", rate(&t.ReportRate), means("none"),

@@ -18,9 +18,11 @@ func (r *reader) finish(s *Scenario) {
 	for i := range s.Fleet.Groups {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		r.finishIdentity(path, &s.Fleet.Groups[i])
+		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
 	r.finishSizes(s)
+	r.finishPace(s)
 	r.finishService(s)
 }
 

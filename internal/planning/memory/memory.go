@@ -127,7 +127,7 @@ func OverTLS(sc *scenario.Scenario) float64 {
 	}
 	n := 0.0
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
+		if g := &sc.Fleet.Groups[i]; g.Identity.Certificates() != nil {
 			n += span.Share(sc, g)
 		}
 	}
