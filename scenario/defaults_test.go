@@ -28,7 +28,7 @@ stages:
     network: {half_open: 1%, partition: {share: 1%}}
     steps: [{statistics: {}}, {tag: {group: robots, tags: {a: 1}}}, {query: {name: all}}, {desired: {group: robots, properties: {a: 1}}}, {await: {}}]
   - {name: more, duration: 1h, network: {latency: 1s}}
-  - {name: serve, duration: 1h, hub: {service: {time: 1ms}}}
+  - {name: serve, duration: 1h, hub: {service: {time: 1ms}, dps: {}}}
 service:
   queries: [{name: all, sql: SELECT * FROM devices}]
   rollouts: [{name: r, group: robots, properties: {a: 1}}, {name: s, group: robots, properties: {a: 1}, waves: [{percent: 100}]}]
@@ -69,7 +69,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
 	broker := decodeDefaults(t, "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
 	short := decodeDefaults(t, "fleet: {groups: [{name: robots, tokens: {life: 10m}}]}\nstages: [{name: s, devices: 1}]\n")
-	scope, served := s.Thresholds[0].Scope, s.Stages[2].Hub.Service
+	scope, served, faulty := s.Thresholds[0].Scope, s.Stages[2].Hub.Service, s.Stages[2].Hub.DPS
 	tolerance := func(target string) time.Duration {
 		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
 			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
@@ -114,8 +114,10 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
 		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers,
-		"stages.hub.service.distribution": served.Distribution,
-		"stages.storm":                    said(more.Storm == nil), "stages.storm.within": stage.Storm.Within,
+		"stages.hub.service.distribution": served.Distribution, "stages.hub.dps": said(stage.Hub.DPS == nil),
+		"stages.hub.dps.registrations_per_minute": said(faulty.Registrations == 0), "stages.hub.dps.polls_per_minute": said(faulty.Polls == 0),
+		"stages.hub.dps.delay": faulty.Delay, "stages.hub.dps.fail": percent(faulty.Fail),
+		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within,
 		"stages.storm.groups": said(len(stage.Storm.Groups) == 0),
 		"stages.hub":          said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
 		"stages.network.groups": said(len(stage.Network.Groups) == 0), "stages.network.latency": stage.Network.Latency, "stages.network.jitter": stage.Network.Jitter,

@@ -43,6 +43,8 @@ type Faults interface {
 	// Serve serves operations by a model until it is told another; nil serves at once. The n-th operation's time follows from
 	// the seed.
 	Serve(m *scenario.ServiceModel, seed uint64)
+	// Provision has the provisioning service misbehave until it is told another; nil has it behave.
+	Provision(m *scenario.DPSFault)
 }
 
 // Target is an open target. It is a fleet's Target.
