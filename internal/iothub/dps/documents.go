@@ -74,7 +74,15 @@ type RegistrationState struct {
 	ETag           string          `json:"etag,omitempty"`                   // base64 of a quoted GUID
 	Payload        json.RawMessage `json:"payload,omitempty"`                // what a custom allocation returned; any JSON
 	Chain          []string        `json:"issuedCertificateChain,omitempty"` // for a CSR: base64 of DER, leaf first
+	Profile        string          `json:"connectionProfile,omitempty"`      // the kind of hub, ProfileClassic; from ProfileSince on
 }
+
+// ProfileClassic is the connection profile of hubs that speak MQTT 3.1.1; ProfileSince is the first api-version whose
+// registration states have one.
+const (
+	ProfileClassic = "classic"
+	ProfileSince   = "2026-11-02-preview"
+)
 
 // The errors of the service. They are written as errorbody.MQTT writes errors, over HTTP too.
 var (

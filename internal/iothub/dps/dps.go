@@ -55,7 +55,7 @@ func CheckRegistrationID(id string) error {
 		switch {
 		case alphanumeric || c == '-':
 		case c != '.' && c != '_' && c != ':':
-			return fmt.Errorf("%w: it may have letters, digits and - . _ :", ErrRegistrationID)
+			return fmt.Errorf("%w: only letters, digits and the signs -._: are allowed", ErrRegistrationID)
 		case i == len(id)-1:
 			return fmt.Errorf("%w: its last character must be a letter, a digit or -", ErrRegistrationID)
 		}
