@@ -75,7 +75,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
 	}
 	elsewhere := decodeDefaults(t, "target: {hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}\n"+
-		"fleet: {groups: [{name: robots, identity: {dps: {id_scope: 0ne1, group_key: a2V5}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n")
+		"fleet: {groups: [{name: robots, identity: {dps: {id_scope: 0ne1, group_key: MDEyMzQ1Njc4OWFiY2RlZg==}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n")
 	provisions := s.Fleet.Groups[3].Identity.DPS
 	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{

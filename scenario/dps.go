@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"net"
@@ -152,6 +153,9 @@ func (r *reader) validateDPS(at string, g *Group, t *target.Target) {
 	case ways == 0 && !inProcess:
 		r.FailAt(at, g.place, "give one of group_key, file, x509: how devices prove to the provisioning service who they are")
 	}
+	if n := d.keyBytes(); n > 0 && (n < 16 || n > 64) {
+		r.FailAt(at+".group_key", g.place, "the key has %d bytes; those of enrollment groups have 16 to 64: take the primary key of the group", n)
+	}
 	if d.scope != "" && d.Scope != d.scope {
 		r.FailAt(at+".scope", g.place, "scope and id_scope are the same, and differ; remove one of them")
 	}
@@ -177,6 +181,15 @@ func (r *reader) validateDPS(at string, g *Group, t *target.Target) {
 	if d.X509 != nil {
 		r.validateX509(at+".x509", g, t, d.X509)
 	}
+}
+
+// keyBytes is how long the group's key is, 0 for none: (iot-dps: concepts-symmetric-key-attestation) says how long it may be.
+func (d *DPS) keyBytes() int {
+	b, err := base64.StdEncoding.DecodeString(d.Key.Reveal())
+	if err != nil {
+		return 0
+	}
+	return len(b)
 }
 
 func scopePattern() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]+$`) }
