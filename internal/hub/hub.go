@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -64,6 +65,8 @@ type Options struct {
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
+	// DPS adds a provisioning service on the same port; nil for none.
+	DPS *dps.Options
 }
 
 // Hub is a running hub.
@@ -73,6 +76,7 @@ type Hub struct {
 	store    *store.Store
 	front    *front.Front
 	jobs     *jobs.Runner
+	dps      *dps.Service // nil without one
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -144,6 +148,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
 	})
+	if h.opts.DPS != nil {
+		if h.dps, err = dps.Open(h.provisioning()); err != nil {
+			return err
+		}
+	}
 	h.serve()
 	return nil
 }
@@ -181,18 +190,26 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
+	take, accept := h.front.Take, h.front.Accept
+	if h.dps != nil {
+		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
+	}
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Devices: (*services)(h), Jobs: h.jobs,
 		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
+	devices, services := websocket.Handler(accept), http.Handler(api)
+	if h.dps != nil {
+		services = h.dps.Handler(services, devices)
+	}
 	root := http.NewServeMux()
-	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", api)
+	root.Handle(websocket.Path, devices)
+	root.Handle("/", services)
 	h.server = &http.Server{
 		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: websocket.WithConn,
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context { return dps.WithConn(websocket.WithConn(ctx, nc), nc) },
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {
@@ -226,6 +243,9 @@ func (h *Hub) Close() error {
 		}
 		if h.jobs != nil {
 			h.jobs.Close()
+		}
+		if h.dps != nil {
+			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
 		if h.store != nil {
@@ -325,14 +345,20 @@ type Stats struct {
 	QuotaUsed int64                 // messages counted today
 	Quota     int64                 // messages that the tier allows a day; 0 without a tier
 	Refused   uint64                // operations that came after the day's messages were used up
+	DPS       *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
-	return Stats{
+	stats := Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
+	if h.dps != nil {
+		provisioning := h.dps.Stats()
+		stats.DPS = &provisioning
+	}
+	return stats
 }

@@ -24,6 +24,9 @@ func WithConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
+// IsUpgrade reports whether a request asks for a WebSocket.
+func IsUpgrade(r *http.Request) bool { return gorilla.IsWebSocketUpgrade(r) }
+
 // Handler gives each connection to serve, which must return at once: the connection outlives the request, whose buffers
 // would otherwise stay.
 func Handler(serve func(net.Conn)) http.Handler {
