@@ -101,7 +101,7 @@ func readAuthority(file string) (*x509.Certificate, error) {
 type provisioning struct {
 	Endpoint         string `json:"endpoint"`         // for devices, host:port
 	IDScope          string `json:"idScope"`          //
-	ConnectionString string `json:"connectionString"` // for services
+	ConnectionString string `json:"serviceConnectionString"`
 	Group            string `json:"group,omitempty"`  // the group that is there from the beginning, unless it was removed
 	GroupKey         string `json:"groupKey,omitempty"`
 }
@@ -134,4 +134,3 @@ func announceDPS(w io.Writer, p *provisioning) {
 		fmt.Fprintf(w, "\nThe last is the service connection string.\n")
 	}
 }
-

@@ -208,7 +208,7 @@ func TestOwners(t *testing.T) {
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
 		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
-		"go.etcd.io/bbolt":                        {"internal/hub/store"},
+		"go.etcd.io/bbolt":                        {"internal/hub/store", "internal/hub/dps/book/disk"},
 		"github.com/netresearch/go-cron":          {"schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/viper":                  {"cmd"},

@@ -208,8 +208,10 @@ func (h *Hub) serve() {
 	root.Handle("/", services)
 	h.server = &http.Server{
 		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, nc net.Conn) context.Context { return dps.WithConn(websocket.WithConn(ctx, nc), nc) },
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {

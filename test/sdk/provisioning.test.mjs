@@ -24,7 +24,7 @@ const dps = JSON.parse(process.env.TWINFLEET_TEST_HUB).dps;
 const agent = new https.Agent({ keepAlive: true, ca });
 agent.defaultPort = port;
 const service = () => {
-  const client = ProvisioningServiceClient.fromConnectionString(dps.connectionString.replace(/HostName=[^;]*/, 'HostName=localhost'));
+  const client = ProvisioningServiceClient.fromConnectionString(dps.serviceConnectionString.replace(/HostName=[^;]*/, 'HostName=localhost'));
   client._restApiClient.setOptions({ http: { agent } });
   return client;
 };

@@ -116,7 +116,7 @@ func (w *Webhook) ask(ctx context.Context, r Request, hubs []string) (Decision, 
 	if err := json.Unmarshal(text, &a); err != nil {
 		return Decision{}, failure("Custom allocation failed: the webhook's answer is not the JSON that is expected")
 	}
-	d := Decision{Hub: a.Hub, InitialTwin: a.InitialTwin, Payload: a.Payload}
+	d := Decision(a)
 	if d.InitialTwin == nil {
 		d.InitialTwin = r.Enrollment.InitialTwin
 	}

@@ -31,23 +31,23 @@ const (
 
 // Enrollment is an individual enrollment, or an enrollment group.
 type Enrollment struct {
-	RegistrationID string                   `json:"registrationId,omitempty"`    // of an individual enrollment
-	GroupID        string                   `json:"enrollmentGroupId,omitempty"` // of a group
-	DeviceID       string                   `json:"deviceId,omitempty"`          // of an individual enrollment; the registration id when empty
-	State          *dps.RegistrationState   `json:"registrationState,omitempty"` // written in answers alone
-	Optional       json.RawMessage          `json:"optionalDeviceInformation,omitempty"`
-	Attestation    Attestation              `json:"attestation"`
-	Capabilities   *registry.Capabilities   `json:"capabilities,omitempty"`       // nil for a plain device
-	HubHostName    string                   `json:"iotHubHostName,omitempty"`     // the hub, as iotHubs with one member
-	InitialTwin    *InitialTwin             `json:"initialTwin,omitempty"`        // nil for an empty one
-	ETag           string                   `json:"etag,omitempty"`               // a GUID in quotes
-	Status         string                   `json:"provisioningStatus,omitempty"` // registry.StatusEnabled (default) or StatusDisabled
-	Reprovision    *Reprovision             `json:"reprovisionPolicy,omitempty"`  // nil for the default
-	Created        timestamp.Time           `json:"createdDateTimeUtc"`
-	Updated        timestamp.Time           `json:"lastUpdatedDateTimeUtc"`
-	Allocation     string                   `json:"allocationPolicy,omitempty"` // Hashed to Custom
-	Hubs           []string                 `json:"iotHubs,omitempty"`          // to choose from; all linked ones when empty
-	Webhook        *CustomAllocation        `json:"customAllocationDefinition,omitempty"`
+	RegistrationID string                 `json:"registrationId,omitempty"`    // of an individual enrollment
+	GroupID        string                 `json:"enrollmentGroupId,omitempty"` // of a group
+	DeviceID       string                 `json:"deviceId,omitempty"`          // of an individual enrollment; the registration id when empty
+	State          *dps.RegistrationState `json:"registrationState,omitempty"` // written in answers alone
+	Optional       json.RawMessage        `json:"optionalDeviceInformation,omitempty"`
+	Attestation    Attestation            `json:"attestation"`
+	Capabilities   *registry.Capabilities `json:"capabilities,omitempty"`       // nil for a plain device
+	HubHostName    string                 `json:"iotHubHostName,omitempty"`     // the hub, as iotHubs with one member
+	InitialTwin    *InitialTwin           `json:"initialTwin,omitempty"`        // nil for an empty one
+	ETag           string                 `json:"etag,omitempty"`               // a GUID in quotes
+	Status         string                 `json:"provisioningStatus,omitempty"` // registry.StatusEnabled (default) or StatusDisabled
+	Reprovision    *Reprovision           `json:"reprovisionPolicy,omitempty"`  // nil for the default
+	Created        timestamp.Time         `json:"createdDateTimeUtc"`
+	Updated        timestamp.Time         `json:"lastUpdatedDateTimeUtc"`
+	Allocation     string                 `json:"allocationPolicy,omitempty"` // Hashed to Custom
+	Hubs           []string               `json:"iotHubs,omitempty"`          // to choose from; all linked ones when empty
+	Webhook        *CustomAllocation      `json:"customAllocationDefinition,omitempty"`
 }
 
 // Reprovision says what a registration does that is not the first (concepts-device-reprovision).

@@ -82,16 +82,16 @@ type Service struct {
 
 // operation is one registration under way, and for a while its result.
 type operation struct {
-	id       string
-	folded   string // registration id
-	task     *task  // nil once done
-	started  time.Time
-	timer    *time.Timer
-	polls    *limits.Limiter
-	told     bool // the device has heard the result
-	status   string
-	state    *dps.RegistrationState // nil until done
-	place    *list.Element          // in oldest
+	id      string
+	folded  string // registration id
+	task    *task  // nil once done
+	started time.Time
+	timer   *time.Timer
+	polls   *limits.Limiter
+	told    bool // the device has heard the result
+	status  string
+	state   *dps.RegistrationState // nil until done
+	place   *list.Element          // in oldest
 }
 
 // task is what there is to do.
@@ -413,4 +413,3 @@ func (s *Service) Lookup(d attest.Device) (*dps.RegistrationState, error) {
 
 // unauthorized reports whether an error says that a device showed nothing that admits it.
 func unauthorized(err error) bool { return dps.AsError(err).Status == 401 }
-

@@ -69,7 +69,9 @@ type connKey struct{}
 
 // WithConn makes the connection below a request known: the client certificate is there. It is for an http.Server's
 // ConnContext.
-func WithConn(ctx context.Context, nc any) context.Context { return context.WithValue(ctx, connKey{}, nc) }
+func WithConn(ctx context.Context, nc any) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
+}
 
 // endpoint answers a request, or returns an error, which is an *iothub.Error if the client is to know it.
 type endpoint func(w http.ResponseWriter, r *http.Request) error
