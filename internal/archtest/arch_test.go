@@ -180,6 +180,9 @@ func TestArrows(t *testing.T) {
 	for room, rooms := range contractRooms() {
 		allowed[room] = rooms
 	}
+	for room, rooms := range dpsRooms() {
+		allowed[room] = rooms
+	}
 	for _, p := range packages(t) {
 		room := ""
 		for r := range allowed {

@@ -29,6 +29,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/allocate"
+	"github.com/twinfleet/twinfleet/internal/hub/dps/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	wire "github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -251,9 +252,52 @@ func TestReprovision(t *testing.T) {
 	enroll("")
 	register("")
 	online(t, h, "d", key)
-	must(t, h, "DELETE", "/devices/d", "")
+	must(t, h, "DELETE", "/devices/d", "", "If-Match", "*")
 	register("")
 	online(t, h, "d", key)
+}
+
+// A registration that came to nothing, or that the hub's end cut short, does not take away what the device had.
+func TestProvisionFailureKeepsAssignment(t *testing.T) {
+	dir := t.TempDir()
+	asked := make(chan struct{}, 1)
+	over := make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-over
+	}))
+	t.Cleanup(hook.Close)
+	t.Cleanup(func() { close(over) })
+	options := dps.Options{IDScope: "0ne00000001", LinkedHubs: []string{"second.example"}, Delay: func() time.Duration { return 0 }}
+	data := func(o *hub.Options) { o.DataDir = dir }
+	h := withDPS(t, options, data)
+	key := sas.NewKey()
+	enroll := func(more string) {
+		t.Helper()
+		mustService(t, h, "PUT", "/enrollments/d", `{"attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"`+key.Base64()+`"}}`+more+`}`)
+	}
+	enroll(`,"deviceId":"machine","iotHubHostName":"second.example"`)
+	provisioning(t, h, provisionLogin(h, "d", key)).done("")
+	h.DPS().Faults().Set(faults.Faults{Fail: 1})
+	if op := provisioning(t, h, provisionLogin(h, "d", key)).done(""); op.Status != wire.StatusFailed {
+		t.Fatalf("%+v", op)
+	}
+	h.DPS().Faults().Set(faults.Faults{})
+	enroll(`,"reprovisionPolicy":{"updateHubAssignment":false,"migrateDeviceData":false}`)
+	op := provisioning(t, h, provisionLogin(h, "d", key)).done("")
+	if op.State.AssignedHub != "second.example" || op.State.DeviceID != "machine" {
+		t.Errorf("after a failure: %+v", op.State)
+	}
+	enroll(`,"allocationPolicy":"custom","customAllocationDefinition":{"webhookUrl":"` + hook.URL + `"}`)
+	provisioning(t, h, provisionLogin(h, "d", key)).register("")
+	<-asked
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = withDPS(t, options, data)
+	if a := serviceCall(t, h, "GET", "/registrations/d", ""); a.member("status") != wire.StatusAssigned || a.member("assignedHub") != "second.example" {
+		t.Errorf("after the hub's end: %d %s", a.status, a.body)
+	}
 }
 
 // A webhook, or the rules of the service in its place, decide about the hub; what goes wrong is 400207.

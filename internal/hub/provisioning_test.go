@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -538,5 +539,33 @@ func TestEnrollmentsRefused(t *testing.T) {
 	}
 	if a := serviceCall(t, h, "POST", "/enrollments/query", `{"query":"SELECT * WHERE a = 1"}`); a.status != 400 {
 		t.Errorf("a query that the service has not: %d %s", a.status, a.body)
+	}
+	// One group is there from the beginning; a hundred are the most, and one that is there may be changed.
+	const group = `{"attestation":{"type":"symmetricKey"}}`
+	for i := range 99 {
+		mustService(t, h, "PUT", fmt.Sprintf("/enrollmentGroups/g%d", i), group)
+	}
+	if a := serviceCall(t, h, "PUT", "/enrollmentGroups/g100", group); a.status != 400 {
+		t.Errorf("the group after the hundredth: %d %s", a.status, a.body)
+	}
+	mustService(t, h, "PUT", "/enrollmentGroups/g98", group)
+	mustService(t, h, "DELETE", "/enrollmentGroups/g98", "")
+	mustService(t, h, "PUT", "/enrollmentGroups/g100", group)
+	var all []string
+	for token, pages := "", 0; ; pages++ {
+		a := mustService(t, h, "POST", "/enrollmentGroups/query", `{"query":"SELECT * FROM enrollmentGroups"}`, "x-ms-max-item-count", "25", "x-ms-continuation", token)
+		var page []struct{ EnrollmentGroupID string }
+		if err := json.Unmarshal([]byte(a.body), &page); err != nil || a.header.Get("x-ms-item-type") != "enrollmentGroup" {
+			t.Fatal(err, a.header)
+		}
+		for _, g := range page {
+			all = append(all, g.EnrollmentGroupID)
+		}
+		if token = a.header.Get("x-ms-continuation"); token == "" {
+			if pages != 3 || len(all) != 100 || !slices.IsSorted(all) || len(slices.Compact(all)) != 100 {
+				t.Errorf("%d groups on %d pages; want 100 on 4, in order", len(all), pages+1)
+			}
+			break
+		}
 	}
 }

@@ -30,6 +30,21 @@ type Registration struct {
 	dps.RegistrationState
 	Enrollment string `json:"enrollment"` // the folded id of the enrollment or group that admitted it
 	Group      bool   `json:"group"`      // it was a group
+	// Before is the last assignment, when the registration after it came to nothing; nil when there was none.
+	Before *dps.RegistrationState `json:"before,omitempty"`
+}
+
+// Assignment is the last assignment, also when a later registration came to nothing; nil when there was none, and of a nil
+// Registration.
+func (r *Registration) Assignment() *dps.RegistrationState {
+	switch {
+	case r == nil:
+		return nil
+	case r.Status == dps.StatusAssigned:
+		return &r.RegistrationState
+	default:
+		return r.Before
+	}
 }
 
 // Settings are what a service is called, and who may change it.

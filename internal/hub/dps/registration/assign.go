@@ -35,17 +35,22 @@ func (s *Service) state(t *task, status string) *dps.RegistrationState {
 // newETag is a registration's: base64 of a quoted GUID.
 func newETag() string { return base64.StdEncoding.EncodeToString([]byte(`"` + GUID() + `"`)) }
 
-// assign carries out a registration, and remembers what came of it before anybody hears of it.
+// assign carries out a registration, and remembers what came of it before anybody hears of it. One that the end of the
+// service cuts short leaves no trace: nobody hears of it.
 func (s *Service) assign(ctx context.Context, t *task) *dps.RegistrationState {
+	e := t.admission.Enrollment
+	kept := &book.Registration{Enrollment: dps.Fold(e.ID()), Group: e.IsGroup()}
 	state, err := s.decide(ctx, t)
 	if err != nil {
 		state = s.failed(t, err)
+		kept.Before = s.opts.Book.Registration(t.device).Assignment()
 	}
-	kept := *state
+	if ctx.Err() != nil {
+		return state
+	}
+	kept.RegistrationState = *state
 	kept.Chain = nil // for the device alone
-	e := t.admission.Enrollment
-	err = s.opts.Book.Keep(&book.Registration{RegistrationState: kept, Enrollment: dps.Fold(e.ID()), Group: e.IsGroup()})
-	if err != nil {
+	if err := s.opts.Book.Keep(kept); err != nil {
 		s.log.Error("a registration cannot be kept", "registration", t.device, "error", err)
 		return s.failed(t, err)
 	}
@@ -80,10 +85,7 @@ func (s *Service) decide(ctx context.Context, t *task) (*dps.RegistrationState, 
 		return nil, onPurpose{}
 	}
 	e := t.admission.Enrollment
-	old := s.opts.Book.Registration(t.device)
-	if old != nil && old.Status != dps.StatusAssigned {
-		old = nil // it has no hub yet
-	}
+	old := s.opts.Book.Registration(t.device).Assignment()
 	id := e.DeviceID
 	switch {
 	case id != "":
@@ -99,7 +101,7 @@ func (s *Service) decide(ctx context.Context, t *task) (*dps.RegistrationState, 
 	}
 	policy := e.Policy(t.apiVersion)
 	if old != nil && there && !policy.UpdateHub && t.csr == nil {
-		state := old.RegistrationState
+		state := *old
 		return &state, nil
 	}
 	state := s.state(t, dps.StatusAssigned)
@@ -144,14 +146,14 @@ func (s *Service) decide(ctx context.Context, t *task) (*dps.RegistrationState, 
 	return state, err
 }
 
-func hubOf(r *book.Registration) string {
+func hubOf(r *dps.RegistrationState) string {
 	if r == nil {
 		return ""
 	}
 	return r.AssignedHub
 }
 
-func deviceOf(r *book.Registration) string {
+func deviceOf(r *dps.RegistrationState) string {
 	if r == nil {
 		return ""
 	}
