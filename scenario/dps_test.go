@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,15 @@ func TestGroupKeyIsSecret(t *testing.T) {
 		Options{Lookup: func(name string) (string, bool) { return "MDEyMzQ1Njc4OWFiY2RlZg==", name == "TWINFLEET_GROUP_KEY" }})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if source := string(s.Source); !strings.Contains(source, "${TWINFLEET_GROUP_KEY}") {
+		t.Errorf("the scenario as it runs does not name the variable: %s", source)
+	}
+	for _, set := range []string{"", "fleet.groups.robots.identity.dps.group_key=MDEyMzQ1Njc4OWFiY2RlZg=="} {
+		s, err := Decode("test.yaml", []byte(atAzure+"stages: [{name: s, duration: 1s}]"), Options{Set: slices.DeleteFunc([]string{set}, func(x string) bool { return x == "" })})
+		if err != nil || strings.Contains(string(s.Source), "MDEyMzQ1Njc4OWFiY2RlZg==") {
+			t.Errorf("%v; the scenario as it runs holds the key:\n%s", err, s.Source)
+		}
 	}
 	key := s.Fleet.Groups[0].Identity.DPS.Key
 	if text := key.String(); text != redacted || key.Reveal() != "MDEyMzQ1Njc4OWFiY2RlZg==" {
