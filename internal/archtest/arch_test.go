@@ -93,6 +93,7 @@ func TestArrows(t *testing.T) {
 		"metrics/threshold":        {"metrics"},
 		"metrics/judge":            {"metrics"},
 		"internal/fleet":           {},
+		"internal/fleet/assign":    {"fleet/link", "internal/iothub", "metrics"},
 		"internal/timers":          {},
 		"fleet/link/lean":          {"fleet/link", "internal/mqtt", "internal/nowait", "internal/timers"},
 		"fleet/link/linktest":      {"fleet/link", "internal/memnet", "internal/mqtt", "metrics/reason", "test/loopback"},

@@ -208,7 +208,7 @@ func asked(s *metrics.Snapshot) map[string]float64 {
 func lostWith(s *metrics.Snapshot) (n uint64) {
 	for i := range s.Series {
 		x := &s.Series[i]
-		if !x.Operation.OfDevices() || x.Operation == metrics.OpConnect || x.Operation == metrics.OpSubscribe {
+		if !x.Operation.OfDevices() || x.Operation.OfDPS() || x.Operation == metrics.OpConnect || x.Operation == metrics.OpSubscribe {
 			continue
 		}
 		for _, e := range x.Reasons {
