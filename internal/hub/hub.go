@@ -20,11 +20,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
+	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -64,6 +66,8 @@ type Options struct {
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
+	// Page serves a page for people at the port's root: see package page.
+	Page bool
 }
 
 // Hub is a running hub.
@@ -78,6 +82,8 @@ type Hub struct {
 	ca       *certs.Authority
 	policies policy.Set
 	server   *http.Server
+	page     *page.Server // nil without one
+	tap      traffic.Tap
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -188,7 +194,11 @@ func (h *Hub) serve() {
 	})
 	root := http.NewServeMux()
 	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", api)
+	root.Handle("/", h.tapped(api))
+	if h.page = h.pageFor(h.tapped(api)); h.page != nil {
+		root.Handle("GET /{$}", h.page)
+		root.Handle(page.Prefix, h.page)
+	}
 	h.server = &http.Server{
 		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
