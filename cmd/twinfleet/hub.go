@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/nearby"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -52,6 +54,7 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
+	f.Bool("page", true, "serve a page for people at the port's root")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
 	return c
@@ -74,7 +77,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 			MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits"),
 		},
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
-		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")),
+		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")), Page: s.v.GetBool("page"),
 	}
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
@@ -104,6 +107,8 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
 	hubmetrics.Register(rec, h)
+	forget := leaveWord(h, log)
+	defer forget()
 	server, err := serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
 	if err == nil {
 		err = announce(e, h, s.v.GetBool("json"), server.url())
@@ -116,6 +121,47 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	server.close()
 	return firstOf(err, h.Close())
+}
+
+// leaveWord has runs on this machine find the hub's certificate by themselves. It is a comfort: when it fails the hub runs on. The
+// returned function takes the word back.
+func leaveWord(h *hub.Hub, log *slog.Logger) (forget func()) {
+	var takes []func() error
+	leave := func(addr string) error {
+		dir, err := nearby.Dir()
+		if err != nil {
+			return err
+		}
+		ca, err := filepath.Abs(h.CA())
+		if err != nil {
+			return err
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			return err
+		}
+		take, err := nearby.Leave(dir, n, nearby.Hub{Address: addr, CA: ca, PID: os.Getpid()})
+		if err == nil {
+			takes = append(takes, take)
+		}
+		return err
+	}
+	for _, addr := range h.Addrs() {
+		if err := leave(addr); err != nil {
+			log.Warn("runs on this machine will not find the hub's certificate by themselves", "address", addr, "error", err)
+		}
+	}
+	return func() {
+		for _, take := range takes {
+			if err := take(); err != nil {
+				log.Warn("a file is left behind", "error", err)
+			}
+		}
+	}
 }
 
 func firstOf(errs ...error) error {
@@ -137,13 +183,14 @@ type announcement struct {
 	CADir            string            `json:"caDir"`
 	Policies         map[string]string `json:"policies"`
 	Metrics          string            `json:"metrics,omitempty"`
+	Page             string            `json:"page,omitempty"` // with the token
 }
 
 func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	text := h.ConnectionString("iothubowner").Reveal()
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL}
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, Page: h.PageURL()}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			a.Policies[name] = h.ConnectionString(name).Key.Base64()
@@ -154,6 +201,9 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
+	if page := h.PageURL(); page != "" {
+		fmt.Fprintf(e.stdout, "A page to look at it, with the token to change things and lines for each SDK:\n\n  %s\n\n", page)
+	}
 	if metricsURL != "" {
 		fmt.Fprintf(e.stdout, "Metrics are at %s.\n", metricsURL)
 	}

@@ -261,6 +261,15 @@ func (h *Hub) Addr() string {
 	return h.listeners[0].Addr().String()
 }
 
+// Addrs are the addresses of all ports; none without one.
+func (h *Hub) Addrs() []string {
+	all := make([]string, len(h.listeners))
+	for i, l := range h.listeners {
+		all[i] = l.Addr().String()
+	}
+	return all
+}
+
 // ConnectionString is the one of a shared access policy, with the port in its host name.
 func (h *Hub) ConnectionString(policy string) connstring.Service {
 	host := h.opts.HostName

@@ -1,18 +1,12 @@
 package hub
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,10 +15,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/pointing"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -33,7 +27,6 @@ import (
 // people is the hub as its page sees it.
 type people struct {
 	*Hub
-	rest http.Handler
 
 	mu       sync.Mutex // protects the following fields
 	sessions page.Sessions
@@ -132,55 +125,18 @@ func (p *people) Switch(f page.Fault) {
 	}
 }
 
-func (p *people) Modules(ctx context.Context, id string) ([]string, error) {
-	var all []page.Identity
-	if err := p.get(ctx, "/devices/"+url.PathEscape(id)+"/modules", &all); err != nil {
-		return nil, err
-	}
+func (p *people) Modules(id string) ([]string, error) {
+	all, err := p.store.DeviceModules(id)
 	ids := make([]string, len(all))
 	for i, m := range all {
 		ids[i] = m.ModuleID
 	}
-	slices.Sort(ids)
-	return ids, nil
+	return ids, err
 }
 
-func (p *people) Identity(ctx context.Context, key string) (i page.Identity, err error) {
-	id, module, isModule := strings.Cut(key, "/")
-	path := "/devices/" + url.PathEscape(id)
-	if isModule {
-		path += "/modules/" + url.PathEscape(module)
-	}
-	return i, p.get(ctx, path, &i)
-}
+func (p *people) Identity(key string) (registry.Identity, error) { return p.store.Device(key) }
 
-// get asks the hub's own service side, as the owner.
-func (p *people) get(ctx context.Context, path string, into any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, path+"?api-version=2021-04-12", nil)
-	if err != nil {
-		return fmt.Errorf("asking the hub itself: %w", err)
-	}
-	r.Header.Set("Authorization", p.Sign(nil, time.Minute))
-	w := &answered{header: make(http.Header), status: http.StatusOK}
-	p.rest.ServeHTTP(w, r)
-	if w.status != http.StatusOK {
-		return errorbody.Parse(w.status, w.header, w.body.Bytes())
-	}
-	return json.Unmarshal(w.body.Bytes(), into)
-}
-
-// answered keeps an answer in memory.
-type answered struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *answered) Header() http.Header         { return a.header }
-func (a *answered) WriteHeader(status int)      { a.status = status }
-func (a *answered) Write(b []byte) (int, error) { return a.body.Write(b) }
-
-func (p *people) Sign(i *page.Identity, life time.Duration) string {
+func (p *people) Sign(i *registry.Identity, life time.Duration) string {
 	expiry := time.Now().Add(life)
 	if i == nil {
 		return sas.Sign(p.opts.HostName, p.policies["iothubowner"].Primary, "iothubowner", expiry)
@@ -211,7 +167,7 @@ func (h *Hub) pageFor(rest http.Handler) *page.Server {
 		return nil
 	}
 	return page.New(page.Options{
-		Hub: &people{Hub: h, rest: rest}, REST: rest, Tap: &h.tap, Host: h.opts.HostName, Remote: h.opts.AllowRemote, Logger: h.log,
+		Hub: &people{Hub: h}, REST: rest, Tap: &h.tap, Host: h.opts.HostName, Remote: h.opts.AllowRemote, Logger: h.log,
 	})
 }
 

@@ -50,7 +50,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) {
 
 // connection tells a device's or a module's connection string.
 func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
-	i, err := s.opts.Hub.Identity(r.Context(), r.URL.Query().Get("id"))
+	i, err := s.opts.Hub.Identity(r.URL.Query().Get("id"))
 	if err != nil {
 		failed(w, err)
 		return

@@ -36,7 +36,7 @@ type Hub interface {
 	// Twin is that of a device or a module.
 	Twin(key string) (*twin.Twin, error)
 	// Modules are the ids of a device's modules, in order.
-	Modules(ctx context.Context, id string) ([]string, error)
+	Modules(id string) ([]string, error)
 	// Session is what the device side keeps of a device or a module.
 	Session(key string) Session
 	// Query answers one page of a query.
@@ -46,9 +46,9 @@ type Hub interface {
 	// Switch sets a fault.
 	Switch(f Fault)
 	// Identity of a device or a module, with its keys.
-	Identity(ctx context.Context, key string) (Identity, error)
+	Identity(key string) (registry.Identity, error)
 	// Sign makes a token of the policy iothubowner, or of a device or a module with its key.
-	Sign(i *Identity, life time.Duration) string
+	Sign(i *registry.Identity, life time.Duration) string
 	// Pointing is where the hub is, with the owner's key.
 	Pointing() pointing.Options
 }
@@ -59,13 +59,6 @@ type Session struct {
 	Kept      bool     `json:"kept"`      // the session outlives its connection
 	Waiting   int      `json:"waiting"`   // cloud-to-device messages
 	Listens   []string `json:"listens"`   // to what, in words
-}
-
-// Identity is how a device or a module proves who it is; it holds keys.
-type Identity struct {
-	DeviceID       string                  `json:"deviceId"`       // never empty
-	ModuleID       string                  `json:"moduleId"`       // empty for a device
-	Authentication registry.Authentication `json:"authentication"` // with the keys, which are secrets
 }
 
 // Numbers are those of a hub.

@@ -131,7 +131,7 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request) {
 	}
 	modules := []string{}
 	if t.ModuleID == "" && r.URL.Query().Get("modules") != "" {
-		found, err := s.opts.Hub.Modules(r.Context(), key)
+		found, err := s.opts.Hub.Modules(key)
 		if err != nil {
 			failed(w, err)
 			return
@@ -204,7 +204,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	o.ServiceSAS = s.opts.Hub.Sign(nil, lineLife)
 	if o.DeviceID != "" {
-		i, err := s.opts.Hub.Identity(r.Context(), o.DeviceID)
+		i, err := s.opts.Hub.Identity(o.DeviceID)
 		if err != nil {
 			failed(w, err)
 			return
