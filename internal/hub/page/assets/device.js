@@ -72,7 +72,7 @@ export function device(main, hub, key) {
   }
   let remember = () => {};
 
-  main.append(el('h2', { class: 'mono' }, visible(key)), facts);
+  main.append(el('h2', { class: 'key' }, visible(key)), facts);
   if (hub.may) main.append(identity());
   main.append(state.line, twin);
   if (hub.may) main.append(el('h2', {}, 'Do'), el('div', { class: 'columns' }, editor(), el('div', {}, method(), !module && message())));

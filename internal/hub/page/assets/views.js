@@ -27,11 +27,11 @@ export function limits(main, hub) {
 export function faults(main, hub) {
   const state = stateLine();
   const input = (value, more) => el('input', { type: 'number', value, min: 0, step: 'any', disabled: !hub.may, required: true, ...more });
-  const card = (title, text, inputs, body, off) => {
-    const buttons = [el('button', { class: 'go', disabled: !hub.may }, 'Switch on')];
+  const card = (title, text, inputs, body, off, does = 'Switch on') => {
+    const buttons = [el('button', { class: 'go', disabled: !hub.may }, does)];
     const send = (what, said) => state.during(hub.may ? buttons : [], 'switching…', async () => { await post('api/fault', what); return said; });
     if (off) buttons.push(el('button', { type: 'button', disabled: !hub.may, click: () => send(off, `${title}: off`) }, 'Switch off'));
-    return el('form', { class: 'card', submit: (e) => { e.preventDefault(); send(body(), `${title}: on`); } }, el('h3', {}, title), el('p', { class: 'hint' }, text),
+    return el('form', { class: 'card', submit: (e) => { e.preventDefault(); send(body(), off ? `${title}: on` : `${title}: under way`); } }, el('h3', {}, title), el('p', { class: 'hint' }, text),
       el('div', { class: 'bar' }, inputs, buttons));
   };
   const stall = input(10);
@@ -44,7 +44,7 @@ export function faults(main, hub) {
     el('div', { class: 'columns' },
       card('Stall', 'The hub reads and answers nothing, neither devices nor services.', field('Seconds', stall), () => ({ kind: 'stall', seconds: Number(stall.value) }), { kind: 'stall', seconds: 0 }),
       card('Refuse connections', 'New connections of devices are closed at once; those that are open stay.', field('Seconds', refuse), () => ({ kind: 'refuse', seconds: Number(refuse.value) }), { kind: 'refuse', seconds: 0 }),
-      card('Restart', 'All connections end, also this page\'s, and new ones are refused for a time.', field('Seconds down', down), () => ({ kind: 'restart', seconds: Number(down.value) })),
+      card('Restart', 'All connections end, also this page\'s, and new ones are refused for a time.', field('Seconds down', down), () => ({ kind: 'restart', seconds: Number(down.value) }), null, 'Restart'),
       card('Drop answers', 'A share of the answers and acknowledgements to devices is not sent.', field('Percent', drop), () => ({ kind: 'drop', share: Number(drop.value) / 100 }), { kind: 'drop', share: 0 }),
       card('Take time', 'Reports and twin reads of devices wait for a server that is free, and take an exponential time.', [field('Servers', servers), field('Milliseconds on average', time)],
         () => ({ kind: 'slow', servers: Number(servers.value), time: Number(time.value), exponential: true }), { kind: 'slow' })), state.line);
