@@ -66,3 +66,6 @@ func (w *watched) WriteHeader(status int) {
 
 // Unwrap is the writer below, for http.ResponseController.
 func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Watched reports whether somebody looks at the live traffic now.
+func (h *Hub) Watched() bool { return h.tap.On() }
