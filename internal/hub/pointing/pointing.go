@@ -162,7 +162,7 @@ func services(o *Options) []Client {
 				`from azure.iot.hub import IoTHubRegistryManager`,
 				`registry = IoTHubRegistryManager.from_connection_string(`,
 				`    `+text(o.service(o.HostPort()))+`)`),
-			Note: "Messages to devices need AMQP, which the hub does not speak.",
+			Note: "Where it asks for six: pip install six, which it needs and does not name. Messages to devices go over AMQP in this SDK, which the hub does not speak.",
 		},
 		{
 			Name: ".NET service", Side: Service, Needs: o.needs(false, true), Lines: lines(
