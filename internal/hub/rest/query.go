@@ -47,6 +47,11 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for i, row := range page.Items {
+		if q.Items == nil {
+			page.Items[i] = asOf(r, row)
+		}
+	}
 	body := array(page.Items)
 	s.meter(reply.Size(body))
 	w.Header().Set(paging.HeaderItemType, page.ItemType)
