@@ -60,8 +60,8 @@ func (b *backend) Connected(id string, connected bool) {
 	}
 	(*Hub)(b).tell(kind, id, "", nil, nil)
 }
-func (b *backend) Active(id string)                    { b.store.Touch(id) }
-func (b *backend) QueueLength(id string, n int)        { b.store.SetC2DCount(id, n) }
+func (b *backend) Active(id string)             { b.store.Touch(id) }
+func (b *backend) QueueLength(id string, n int) { b.store.SetC2DCount(id, n) }
 
 // Telemetry counts messages: the embedded hub has nobody to route them to.
 func (b *backend) Telemetry(id string, m front.Message) {

@@ -127,8 +127,15 @@ func TestPageForAnybody(t *testing.T) {
 	for _, token := range []string{"", "x", owner.token + "x", owner.token[1:]} {
 		r := reader{t, h, token}
 		for _, call := range [][2]string{
-			{"GET", "api/token"}, {"GET", "api/connection?id=dev-1"}, {"POST", "api/fault"}, {"GET", "do/devices/dev-1"}, {"DELETE", "do/devices/dev-1"},
-			{"PATCH", "do/twins/dev-1"}, {"POST", "do/twins/dev-1/methods"}, {"POST", "do/devices/dev-1/messages/deviceBound"}, {"PUT", "do/devices/dev-2"},
+			{"GET", "api/token"},
+			{"GET", "api/connection?id=dev-1"},
+			{"POST", "api/fault"},
+			{"GET", "do/devices/dev-1"},
+			{"DELETE", "do/devices/dev-1"},
+			{"PATCH", "do/twins/dev-1"},
+			{"POST", "do/twins/dev-1/methods"},
+			{"POST", "do/devices/dev-1/messages/deviceBound"},
+			{"PUT", "do/devices/dev-2"},
 		} {
 			if got := r.ask(call[0], call[1], `{"kind":"drop","share":1,"tags":{"plant":null},"deviceId":"dev-2"}`); got.status != 401 {
 				t.Errorf("with %.4q, %s %s answers %d", token, call[0], call[1], got.status)
@@ -218,6 +225,9 @@ func TestPageFaults(t *testing.T) {
 	owner.must("POST", "api/fault", `{"kind":"stall","seconds":60}`)
 	owner.must("POST", "api/fault", `{"kind":"slow","servers":2,"time":5}`)
 	n := owner.must("GET", "api/numbers", "") // the page answers while the hub stalls
+	if n.member("connected") != 1.0 || n.member("sessions", "kept") != 1.0 || n.member("sessions", "away") != 0.0 {
+		t.Errorf("the sessions are %s", n.body)
+	}
 	refuse, _ := n.member("faults", "refuse").(float64)
 	stall, _ := n.member("faults", "stall").(float64)
 	if refuse <= 50 || stall <= 50 || n.member("faults", "dropAcks") != 0.25 || n.member("faults", "slow") != true {
@@ -305,8 +315,11 @@ func TestPageTraffic(t *testing.T) {
 		seen = append(seen, batch.Events...)
 	}
 	for _, e := range []event{
-		{"report", "d", "", "{\"a\":\"<b>\u202e\"}", 200}, {"telemetry", "d", "", "21 degrees", 200}, {"desired", "d", "", `{"x":1,"$version":2}`, 200},
-		{"request", "d", "PATCH /twins/d", "", 200}, {"message", "d", "", "come home", 200},
+		{"report", "d", "", "{\"a\":\"<b>\u202e\"}", 200},
+		{"telemetry", "d", "", "21 degrees", 200},
+		{"desired", "d", "", `{"x":1,"$version":2}`, 200},
+		{"request", "d", "PATCH /twins/d", "", 200},
+		{"message", "d", "", "come home", 200},
 	} {
 		if !slices.Contains(seen, e) {
 			t.Errorf("%+v is not among %+v", e, seen)

@@ -36,6 +36,7 @@ func Leave(dir string, port int, h Hub) (take func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("leaving word of the hub: %w", err)
 	}
+	sweep(dir)
 	b, err := json.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("leaving word of the hub: %w", err)
@@ -61,6 +62,19 @@ func Leave(dir string, port int, h Hub) (take func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// sweep takes away what hubs left that were killed.
+func sweep(dir string) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return
+	}
+	for _, f := range files {
+		if h, err := read(f); err == nil && !alive(h.PID) {
+			_ = os.Remove(f) // the next one tries again
+		}
+	}
 }
 
 // Find finds the hub of this machine that listens on a port. host must be a name of loopback. What a process that is gone left, what

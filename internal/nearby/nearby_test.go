@@ -27,8 +27,15 @@ func TestFind(t *testing.T) {
 		port int
 		want bool
 	}{
-		{"localhost", 8883, true}, {"127.0.0.1", 8883, true}, {"127.8.0.1", 8883, true}, {"::1", 8883, true},
-		{"localhost", 8884, false}, {"hub.azure-devices.net", 8883, false}, {"192.0.2.1", 8883, false}, {"", 8883, false}, {"localhost.evil.example", 8883, false},
+		{"localhost", 8883, true},
+		{"127.0.0.1", 8883, true},
+		{"127.8.0.1", 8883, true},
+		{"::1", 8883, true},
+		{"localhost", 8884, false},
+		{"hub.azure-devices.net", 8883, false},
+		{"192.0.2.1", 8883, false},
+		{"", 8883, false},
+		{"localhost.evil.example", 8883, false},
 	} {
 		if h, ok := Find(dir, tt.host, tt.port); ok != tt.want || ok && h != mine {
 			t.Errorf("%s:%d: %+v, %t", tt.host, tt.port, h, ok)
@@ -59,6 +66,12 @@ func TestStale(t *testing.T) {
 	}
 	if _, ok := Find(dir, "localhost", 1); ok {
 		t.Error("the hub of a process that is gone is found")
+	}
+	if _, err := Leave(dir, 2, Hub{CA: dead.CA, PID: os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file(dir, 1)); !os.IsNotExist(err) {
+		t.Errorf("the next hub leaves a stale word there: %v", err)
 	}
 	mine := Hub{CA: dead.CA, PID: os.Getpid()}
 	if _, err := Leave(dir, 1, mine); err != nil {

@@ -26,7 +26,9 @@ func fill(selector, text string) step {
 		selector, text))
 }
 
-func view(name string) step { return chromedp.Evaluate[chromedp.Void](`location.hash = "#` + name + `"`) }
+func view(name string) step {
+	return chromedp.Evaluate[chromedp.Void](`location.hash = "#` + name + `"`)
+}
 
 // The hub's page in a real browser, over a fleet that is connected: one looks, and with the token one acts; nothing of a device becomes a
 // part of the page, nothing is fetched from elsewhere, and it fits a phone.

@@ -13,9 +13,11 @@ import (
 // still is a hub of which nothing but its numbers is asked.
 type still struct{ Hub }
 
-func (still) Numbers() Numbers           { return Numbers{Host: "localhost"} }
-func (still) Switch(Fault)               {}
-func (still) Pointing() pointing.Options { return pointing.Options{Host: "localhost", OwnerKey: "c2VjcmV0"} }
+func (still) Numbers() Numbers { return Numbers{Host: "localhost"} }
+func (still) Switch(Fault)     {}
+func (still) Pointing() pointing.Options {
+	return pointing.Options{Host: "localhost", OwnerKey: "c2VjcmV0"}
+}
 
 func get(s *Server, from, host, path string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, path, nil)

@@ -26,10 +26,10 @@ type Options struct {
 
 // Client is how one client is pointed at the hub.
 type Client struct {
-	Name  string   `json:"name"`           // of the SDK or the tool
-	Side  string   `json:"side"`           // Device, Service or Tool
-	Lines string   `json:"lines"`          // to paste
-	Note  string   `json:"note,omitempty"` // what to see to; empty for nothing
+	Name  string   `json:"name"`            // of the SDK or the tool
+	Side  string   `json:"side"`            // Device, Service or Tool
+	Lines string   `json:"lines"`           // to paste
+	Note  string   `json:"note,omitempty"`  // what to see to; empty for nothing
 	Needs []string `json:"needs,omitempty"` // what the hub does not have as it was started; empty for nothing
 }
 
