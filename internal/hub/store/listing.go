@@ -8,7 +8,7 @@ import (
 )
 
 // List returns the twins of the devices with the smallest ids above after, in order: at most top of them, and at most MaxList. search
-// keeps those whose id holds it, in any case; empty keeps all. It walks over all devices, in about ten milliseconds for 100,000, and
+// keeps those whose id holds it, in any case; empty keeps all. It walks over all devices, in some tens of milliseconds for 100,000, and
 // holds one lock for no longer than a walk over one shard.
 func (s *Store) List(after, search string, top int) []*twin.Twin {
 	if top < 1 || top > MaxList {
