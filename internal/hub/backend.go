@@ -63,6 +63,10 @@ func (b *backend) Connected(id string, connected bool) {
 func (b *backend) Active(id string)             { b.store.Touch(id) }
 func (b *backend) QueueLength(id string, n int) { b.store.SetC2DCount(id, n) }
 
+func (b *backend) ModelID(ctx context.Context, id, model string) error {
+	return b.store.SetModelID(ctx, id, model)
+}
+
 // Telemetry counts messages: the embedded hub has nobody to route them to.
 func (b *backend) Telemetry(id string, m front.Message) {
 	(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)

@@ -165,6 +165,11 @@ func New(o Options) *Server {
 // Prefix is where all of the page lies but the page itself, which is at /.
 const Prefix = "/page/"
 
+// Owns reports whether a request is the page's: one that reads /, or of a path below Prefix.
+func Owns(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, Prefix) || r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
 // Token lets who has it act. It is a secret.
 func (s *Server) Token() string { return s.token }
 
