@@ -74,11 +74,14 @@ func (r reader) must(method, path, body string, headers ...string) answer {
 	return a
 }
 
+// versioned names the version of the service side's API.
+func versioned(path string) string { return path + "?api-version=2021-04-12" }
+
 // keyOf is a device's key.
 func keyOf(t *testing.T, h *hub.Hub, id string) sas.Key {
 	t.Helper()
 	var i registry.Identity
-	if err := json.Unmarshal([]byte(must(t, h, "GET", "/devices/"+url.PathEscape(id), "").body), &i); err != nil {
+	if err := json.Unmarshal([]byte(must(t, h, "GET", versioned("/devices/"+url.PathEscape(id)), "").body), &i); err != nil {
 		t.Fatal(err)
 	}
 	return i.Authentication.SymmetricKey.Primary
@@ -88,10 +91,10 @@ func keyOf(t *testing.T, h *hub.Hub, id string) sas.Key {
 func TestPageForAnybody(t *testing.T) {
 	h, _ := open(t, hub.Options{Page: true})
 	anybody, owner := pageOf(t, h)
-	must(t, h, "PUT", "/devices/dev-1", `{"deviceId":"dev-1"}`)
-	must(t, h, "PUT", "/devices/dev-1/modules/mod", `{"deviceId":"dev-1","moduleId":"mod"}`)
-	must(t, h, "PATCH", "/twins/dev-1", `{"tags":{"plant":"Redmond43"}}`)
-	must(t, h, "PATCH", "/twins/dev-1/modules/mod", `{"properties":{"desired":{"x":1}}}`)
+	must(t, h, "PUT", versioned("/devices/dev-1"), `{"deviceId":"dev-1"}`)
+	must(t, h, "PUT", versioned("/devices/dev-1/modules/mod"), `{"deviceId":"dev-1","moduleId":"mod"}`)
+	must(t, h, "PATCH", versioned("/twins/dev-1"), `{"tags":{"plant":"Redmond43"}}`)
+	must(t, h, "PATCH", versioned("/twins/dev-1/modules/mod"), `{"properties":{"desired":{"x":1}}}`)
 	key := keyOf(t, h, "dev-1")
 
 	list := anybody.must("GET", "api/devices?top=10", "")
@@ -123,7 +126,7 @@ func TestPageForAnybody(t *testing.T) {
 			t.Errorf("a secret is in %s", a.body)
 		}
 	}
-	before := must(t, h, "GET", "/twins/dev-1", "").body
+	before := must(t, h, "GET", versioned("/twins/dev-1"), "").body
 	for _, token := range []string{"", "x", owner.token + "x", owner.token[1:]} {
 		r := reader{t, h, token}
 		for _, call := range [][2]string{
@@ -142,7 +145,7 @@ func TestPageForAnybody(t *testing.T) {
 			}
 		}
 	}
-	if after := must(t, h, "GET", "/twins/dev-1", "").body; after != before {
+	if after := must(t, h, "GET", versioned("/twins/dev-1"), "").body; after != before {
 		t.Errorf("the twin changed to %s", after)
 	}
 	if s := h.Faults().State(); s.DropAcks != 0 {
@@ -164,7 +167,7 @@ func TestPageForTheOwner(t *testing.T) {
 		t.Errorf("a second creation answers %d %s", got.status, got.body)
 	}
 	owner.must("PATCH", "do/twins/"+path, `{"tags":{"plant":"Redmond43"},"properties":{"desired":{"interval":5}}}`, "If-Match", "*")
-	if got := must(t, h, "GET", "/twins/"+path, ""); got.member("properties", "desired", "interval") != 5.0 {
+	if got := must(t, h, "GET", versioned("/twins/"+path), ""); got.member("properties", "desired", "interval") != 5.0 {
 		t.Errorf("the twin is %s", got.body)
 	}
 	if got := owner.ask("PATCH", "do/twins/"+path, `{"tags":`); got.status != 400 {
@@ -218,7 +221,7 @@ func TestPageForTheOwner(t *testing.T) {
 func TestPageFaults(t *testing.T) {
 	h, _ := open(t, hub.Options{Page: true})
 	_, owner := pageOf(t, h)
-	must(t, h, "PUT", "/devices/d", `{"deviceId":"d"}`)
+	must(t, h, "PUT", versioned("/devices/d"), `{"deviceId":"d"}`)
 	w := online(t, h, "d", keyOf(t, h, "d"))
 	owner.must("POST", "api/fault", `{"kind":"drop","share":0.25}`)
 	owner.must("POST", "api/fault", `{"kind":"refuse","seconds":60}`)
@@ -248,8 +251,8 @@ func TestPageFaults(t *testing.T) {
 func TestPageTraffic(t *testing.T) {
 	h, _ := open(t, hub.Options{Page: true})
 	anybody, _ := pageOf(t, h)
-	must(t, h, "PUT", "/devices/d", `{"deviceId":"d"}`)
-	must(t, h, "PUT", "/devices/e", `{"deviceId":"e"}`)
+	must(t, h, "PUT", versioned("/devices/d"), `{"deviceId":"d"}`)
+	must(t, h, "PUT", versioned("/devices/e"), `{"deviceId":"e"}`)
 	key := keyOf(t, h, "d")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	watch := func(path string) (next func() string, end func()) {
@@ -280,10 +283,10 @@ func TestPageTraffic(t *testing.T) {
 	w.Expect(mqtt.PUBLISH)
 	w.Publish(1, "devices/d/messages/events/", "21 degrees")
 	w.Expect(mqtt.PUBACK)
-	must(t, h, "PATCH", "/twins/d", `{"properties":{"desired":{"x":1}}}`)
-	must(t, h, "GET", "/twins/e", "")
-	call(t, h, "POST", "/twins/d/methods", `{"methodName":"reboot","payload":7}`)
-	must(t, h, "POST", "/devices/d/messages/deviceBound", "come home")
+	must(t, h, "PATCH", versioned("/twins/d"), `{"properties":{"desired":{"x":1}}}`)
+	must(t, h, "GET", versioned("/twins/e"), "")
+	call(t, h, "POST", versioned("/twins/d/methods"), `{"methodName":"reboot","payload":7}`)
+	must(t, h, "POST", versioned("/devices/d/messages/deviceBound"), "come home")
 	w.Send(mqtt.AppendEmpty(nil, mqtt.DISCONNECT))
 
 	type event struct {
@@ -344,7 +347,7 @@ func TestNoPage(t *testing.T) {
 		t.Errorf("a page at %s", h.PageURL())
 	}
 	for _, path := range []string{"/", "/page/api/numbers", "/page/hub.js"} {
-		if got := call(t, h, "GET", path, ""); got.status < 400 {
+		if got := call(t, h, "GET", versioned(path), ""); got.status < 400 {
 			t.Errorf("%s answers %d", path, got.status)
 		}
 	}
