@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
@@ -30,8 +31,9 @@ func newHub(e env) *cobra.Command {
 		Use:   "hub",
 		Short: "Run the embedded hub alone: a local IoT Hub for devices and services",
 		Long: `Run the embedded hub alone. One port speaks MQTT, MQTT over WebSocket and REST, each in clear
-and over TLS. It prints a service connection string that scenarios and the official SDKs take.`,
-		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s",
+and over TLS. It prints a service connection string that scenarios and the official SDKs take.
+A Device Provisioning Service is on the same port, with an enrollment group that is ready for devices.`,
+		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s\n  twinfleet hub --dps-delay 2s..20s --dps-limits azure",
 		Args:    cobra.NoArgs,
 	}
 	addCommonFlags(c)
@@ -55,6 +57,7 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
 	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
+	addDPSFlags(f)
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("page", true, "serve a page for people at the port's root")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
@@ -87,6 +90,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	if opts.Bearer, err = bearer.Parse(s.v.GetString("accept-bearer")); err != nil {
 		return usagef("%s: %w", bearer.Switch, err)
 	}
+	if opts.DPS, err = dpsOptions(s); err != nil {
+		return err
+	}
 	if opts.CertDir == "" {
 		dir, err := os.UserConfigDir()
 		if err != nil {
@@ -103,6 +109,8 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	switch {
 	case errors.Is(err, hub.ErrNotLoopback):
 		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, dps.ErrOptions):
+		return withCode(codeUsage, err)
 	case errors.Is(err, tier.ErrTier):
 		return usagef("--tier and --units: %w", err)
 	case err != nil:
@@ -188,6 +196,7 @@ type announcement struct {
 	CADir            string            `json:"caDir"`
 	Policies         map[string]string `json:"policies"`
 	Metrics          string            `json:"metrics,omitempty"`
+	DPS              *provisioning     `json:"dps,omitempty"`
 	Page             string            `json:"page,omitempty"` // with the token
 }
 
@@ -195,7 +204,7 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	text := h.ConnectionString("iothubowner").Reveal()
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, Page: h.PageURL()}
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h), Page: h.PageURL()}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			a.Policies[name] = h.ConnectionString(name).Key.Base64()
@@ -206,8 +215,9 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
+	announceDPS(e.stdout, provisioningOf(h))
 	if page := h.PageURL(); page != "" {
-		fmt.Fprintf(e.stdout, "A page to look at it, with the token to change things and lines for each SDK:\n\n  %s\n\n", page)
+		fmt.Fprintf(e.stdout, "\nA page to look at it, with the token to change things and lines for each SDK:\n\n  %s\n\n", page)
 	}
 	if metricsURL != "" {
 		fmt.Fprintf(e.stdout, "Metrics are at %s.\n", metricsURL)

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -70,6 +71,8 @@ type Options struct {
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
+	// DPS adds a provisioning service on the same port; nil for none.
+	DPS *dps.Options
 	// Page serves a page for people at the port's root: see package page.
 	Page bool
 }
@@ -81,6 +84,7 @@ type Hub struct {
 	store    *store.Store
 	front    *front.Front
 	jobs     *jobs.Runner
+	dps      *dps.Service // nil without one
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -163,6 +167,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err := h.jobs.Load(ctx); err != nil {
 		return err
 	}
+	if h.opts.DPS != nil {
+		if h.dps, err = dps.Open(h.provisioning()); err != nil {
+			return err
+		}
+	}
 	h.serve()
 	return nil
 }
@@ -200,12 +209,20 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
+	take, accept := h.front.Take, h.front.Accept
+	if h.dps != nil {
+		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
+	}
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	devices, services := websocket.Handler(h.front.Accept), bodies.Guard(h.tapped(api), bodyTimeout)
+	devices, services := websocket.Handler(accept), http.Handler(api)
+	if h.dps != nil {
+		services = h.dps.Handler(services, devices)
+	}
+	services = h.tapped(bodies.Guard(services, bodyTimeout))
 	var people http.Handler
 	if h.page = h.pageFor(h.tapped(api)); h.page != nil {
 		people = bodies.Guard(h.page, bodyTimeout)
@@ -215,7 +232,7 @@ func (h *Hub) serve() {
 		switch {
 		case r.URL.Path == websocket.Path:
 			devices.ServeHTTP(w, r)
-		case people != nil && page.Owns(r):
+		case people != nil && page.Owns(r) && !websocket.IsUpgrade(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)
 		default:
 			services.ServeHTTP(w, r)
@@ -223,8 +240,10 @@ func (h *Hub) serve() {
 	}
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: websocket.WithConn,
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {
@@ -267,6 +286,9 @@ func (h *Hub) Close() error {
 		}
 		if h.mux != nil {
 			h.mux.Close()
+		}
+		if h.dps != nil {
+			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
 		if h.store != nil {
@@ -375,14 +397,20 @@ type Stats struct {
 	QuotaUsed int64                 // messages counted today
 	Quota     int64                 // messages that the tier allows a day; 0 without a tier
 	Refused   uint64                // operations that came after the day's messages were used up
+	DPS       *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
-	return Stats{
+	stats := Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
+	if h.dps != nil {
+		provisioning := h.dps.Stats()
+		stats.DPS = &provisioning
+	}
+	return stats
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	dpsfaults "github.com/twinfleet/twinfleet/internal/hub/dps/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/pointing"
@@ -82,6 +83,13 @@ func (p *people) Numbers() page.Numbers {
 		QuotaUsed: s.QuotaUsed, Quota: s.Quota, Refused: s.Refused,
 		Faults: page.Faults{Refuse: f.Refuse.Seconds(), Stall: f.Stall.Seconds(), DropAcks: f.DropAcks, Slow: f.Slow},
 	}
+	if d := p.DPS(); d != nil {
+		s, f := d.Stats(), d.Faults().Now()
+		n.DPS = &page.Provisioning{
+			Scope: d.IDScope(), Endpoint: d.Endpoint(), Known: s.Known, Assigning: s.Assigning, Results: s.Registrations,
+			Faults: page.ProvisioningFaults{Throttle: f.Throttle, Fail: f.Fail, Disable: f.Disable, Mute: f.Mute, Close: f.Close, Slow: f.Slow.Seconds()},
+		}
+	}
 	for _, class := range tier.Classes() {
 		c := page.Class{Name: string(class), Served: s.Served[class]}
 		for _, t := range s.Throttles {
@@ -122,6 +130,13 @@ func (p *people) Switch(f page.Fault) {
 			m = &servicetime.Model{Servers: f.Servers, Time: time.Duration(f.Time * float64(time.Millisecond)), Exponential: f.Exponential, Seed: 1}
 		}
 		s.Serve(m)
+	case "dps":
+		if d := p.DPS(); d != nil {
+			d.Faults().Set(dpsfaults.Faults{
+				Throttle: f.DPS.Throttle, Fail: f.DPS.Fail, Disable: f.DPS.Disable, Mute: f.DPS.Mute, Close: f.DPS.Close,
+				Slow: time.Duration(f.DPS.Slow * float64(time.Second)),
+			})
+		}
 	}
 }
 

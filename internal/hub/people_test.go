@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
+	dpsfaults "github.com/twinfleet/twinfleet/internal/hub/dps/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -219,7 +221,7 @@ func TestPageForTheOwner(t *testing.T) {
 }
 
 func TestPageFaults(t *testing.T) {
-	h, _ := open(t, hub.Options{Page: true})
+	h, _ := open(t, hub.Options{Page: true, DPS: &dps.Options{}})
 	_, owner := pageOf(t, h)
 	must(t, h, "PUT", versioned("/devices/d"), `{"deviceId":"d"}`)
 	w := online(t, h, "d", keyOf(t, h, "d"))
@@ -241,6 +243,14 @@ func TestPageFaults(t *testing.T) {
 	}
 	if s := h.Faults().State(); s.Refuse != 0 || s.Stall != 0 || s.DropAcks != 0 || s.Slow {
 		t.Errorf("after all are off: %+v", s)
+	}
+	owner.must("POST", "api/fault", `{"kind":"dps","dps":{"throttle":0.5,"slow":3}}`)
+	if n := owner.must("GET", "api/numbers", ""); n.member("dps", "faults", "throttle") != 0.5 || n.member("dps", "faults", "slow") != 3.0 || n.member("dps", "scope") != h.DPS().IDScope() {
+		t.Errorf("the provisioning service is %s", n.body)
+	}
+	owner.must("POST", "api/fault", `{"kind":"dps"}`)
+	if f := h.DPS().Faults().Now(); f != (dpsfaults.Faults{}) {
+		t.Errorf("after all are off: %+v", f)
 	}
 	owner.must("POST", "api/fault", `{"kind":"restart","seconds":0}`)
 	w.Closed("the hub restarted")

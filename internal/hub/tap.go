@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
+	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
@@ -26,7 +27,7 @@ func (h *Hub) tell(kind traffic.Kind, id, text string, body []byte, err error) {
 // may hold keys and are not shown.
 func (h *Hub) tapped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.tap.On() {
+		if !h.tap.On() || websocket.IsUpgrade(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

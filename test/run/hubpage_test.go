@@ -67,7 +67,7 @@ func TestHubPage(t *testing.T) {
 	b.picture(t, "hub.png")
 	b.do(t, "limits", view("limits"), visible("Nothing is limited"))
 	b.do(t, "lines to paste", view("connect"), visible("mosquitto_pub"), visible("SharedAccessKeyName=iothubowner;SharedAccessKey="))
-	b.do(t, "a fault", view("faults"), visible("Drop answers"), press("Restart"), badge("no answer"), badge("live"))
+	b.do(t, "a fault", view("faults"), visible("Drop answers"), visible("Provisioning"), press("Restart"), badge("no answer"), badge("live"))
 	b.do(t, "forgetting the token", press("Forget the token"), visible("Read-only."), view("connect"), visible("places to fill in"),
 		until(`!document.body.innerText.includes("SharedAccessSignature sr=")`))
 	phone := newBrowser(t, 390, 800)

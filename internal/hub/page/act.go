@@ -81,9 +81,14 @@ func (s *Server) fault(w http.ResponseWriter, r *http.Request) {
 		good = f.Share >= 0 && f.Share <= 1
 	case "slow":
 		good = f.Servers == 0 || f.Servers > 0 && f.Servers <= 1000 && f.Time > 0 && f.Time <= 60_000
+	case "dps":
+		good = f.DPS.Slow >= 0 && f.DPS.Slow <= longest.Seconds()
+		for _, share := range []float64{f.DPS.Throttle, f.DPS.Fail, f.DPS.Disable, f.DPS.Mute, f.DPS.Close} {
+			good = good && share >= 0 && share <= 1
+		}
 	}
 	if !good {
-		fail(w, http.StatusBadRequest, "stall, refuse and restart take seconds up to a day; drop a share from 0 to 1; slow up to 1,000 servers and a time up to a minute")
+		fail(w, http.StatusBadRequest, "stall, refuse and restart take seconds up to a day; drop and dps shares from 0 to 1; slow up to 1,000 servers and a time up to a minute")
 		return
 	}
 	if f.Kind == "restart" {

@@ -78,6 +78,27 @@ type Numbers struct {
 	Quota     int64               `json:"quota"`     // messages that the tier allows a day; 0 without a tier
 	Refused   uint64              `json:"refused"`   // operations that came after that
 	Faults    Faults              `json:"faults"`    // what is switched on
+	DPS       *Provisioning       `json:"dps"`       // nil without a provisioning service
+}
+
+// Provisioning is the numbers of a provisioning service.
+type Provisioning struct {
+	Scope     string             `json:"scope"`     // what devices name it
+	Endpoint  string             `json:"endpoint"`  // for devices, host:port
+	Known     int                `json:"known"`     // registrations that are remembered
+	Assigning int                `json:"assigning"` // registrations under way
+	Results   map[string]uint64  `json:"results"`   // registrations by result
+	Faults    ProvisioningFaults `json:"faults"`    // what is switched on
+}
+
+// ProvisioningFaults are what a provisioning service is set to do wrong. Shares go from 0 to 1.
+type ProvisioningFaults struct {
+	Throttle float64 `json:"throttle"` // share of registrations and polls that are answered with 429
+	Fail     float64 `json:"fail"`     // share of registrations that fail
+	Disable  float64 `json:"disable"`  // share of registrations that are answered as disabled
+	Mute     float64 `json:"mute"`     // share of polls that get no answer
+	Close    float64 `json:"close"`    // share of registrations in whose middle the connection ends
+	Slow     float64 `json:"slow"`     // seconds that a registration takes longer
 }
 
 // Sessions counts sessions of devices and modules.
@@ -109,12 +130,14 @@ type Faults struct {
 
 // Fault is a fault to switch.
 type Fault struct {
-	Kind        string  `json:"kind"`        // stall, refuse, restart, drop or slow
+	Kind        string  `json:"kind"`        // stall, refuse, restart, drop, slow or dps
 	Seconds     float64 `json:"seconds"`     // of stall, refuse and restart: how long; 0 ends a stall or a refusal
 	Share       float64 `json:"share"`       // of drop: 0 to 1
 	Servers     int     `json:"servers"`     // of slow: 1 or more; 0 ends it
 	Time        float64 `json:"time"`        // of slow: milliseconds of one operation
 	Exponential bool    `json:"exponential"` // of slow: times are exponential, else all alike
+
+	DPS ProvisioningFaults `json:"dps"` // of dps: all that the provisioning service does wrong from now on
 }
 
 // Options of a Server.

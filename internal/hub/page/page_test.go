@@ -166,7 +166,8 @@ func TestFaultsAreChecked(t *testing.T) {
 	for body, want := range map[string]int{
 		`{"kind":"drop","share":0.5}`: 204, `{"kind":"drop","share":1.5}`: 400, `{"kind":"drop","share":-1}`: 400, `{"kind":"stall","seconds":0}`: 204,
 		`{"kind":"stall","seconds":-1}`: 400, `{"kind":"refuse","seconds":1e9}`: 400, `{"kind":"slow","servers":1}`: 400, `{"kind":"slow"}`: 204,
-		`{"kind":"slow","servers":-1,"time":1}`: 400, `{"kind":"slow","servers":2,"time":5}`: 204, `{"kind":"melt"}`: 400, `{`: 400, ``: 400,
+		`{"kind":"slow","servers":-1,"time":1}`: 400, `{"kind":"slow","servers":2,"time":5}`: 204, `{"kind":"melt"}`: 400, `{"kind":"dps"}`: 204,
+		`{"kind":"dps","dps":{"throttle":0.5,"slow":3}}`: 204, `{"kind":"dps","dps":{"fail":1.5}}`: 400, `{"kind":"dps","dps":{"slow":-1}}`: 400, `{`: 400, ``: 400,
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/page/api/fault", strings.NewReader(body))
 		r.Host = "localhost"

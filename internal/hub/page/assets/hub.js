@@ -90,6 +90,7 @@ function head(n, before) {
   if (n.faults.refuse > 0) on.push(`refuses connections for ${Math.ceil(n.faults.refuse)} s more`);
   if (n.faults.dropAcks > 0) on.push(`leaves out ${Math.round(n.faults.dropAcks * 100)} % of its answers to devices`);
   if (n.faults.slow) on.push('takes its time for twin operations');
+  if (n.dps && Object.values(n.dps.faults).some((v) => v > 0)) on.push('provisions badly');
   at('alarm').hidden = on.length === 0;
   at('alarm').textContent = on.length ? `By a fault that is switched on, the hub ${on.join(', and ')}.` : '';
 }

@@ -11,12 +11,14 @@ export function limits(main, hub) {
   const draw = (n) => {
     const columns = [{ title: 'Operations' }, { title: 'Served', class: 'num' }, { title: 'A second', class: 'num' }];
     if (n.tier) columns.push(...['Allowed a second', 'Left of the burst', 'Waiting', 'Wait, s', 'Delayed', 'Shed (429)'].map((title) => ({ title, class: 'num' })));
-    body.replaceChildren(el('p', { class: 'lead' }, n.tier
+    body.replaceChildren(...[el('p', { class: 'lead' }, n.tier
       ? `The hub behaves like ${n.units} × ${n.tier}. A burst is served at once, then operations wait, then they are shed. Today ${number(n.quotaUsed)} of ${number(n.quota)} messages are used; ${number(n.refused)} operations came after the last.`
       : 'Nothing is limited. With --tier S1 --units 1 the hub behaves like so many units of a tier.'),
+    n.dps && el('p', { class: 'lead' }, `The provisioning service, id scope ${visible(n.dps.scope)}, knows ${number(n.dps.known)} registrations, ${number(n.dps.assigning)} under way; so far ${
+      Object.entries(n.dps.results).map(([name, count]) => `${visible(name)} ${number(count)}`).join(', ')}.`),
     table(columns, n.classes.map((c, i) => el('tr', {}, el('td', {}, classes[c.name] || visible(c.name)), [number(c.served), rate(n.per((x) => x.classes[i].served)),
       ...(n.tier ? (c.rate ? [rate(c.rate), number(c.tokens), number(c.waiting), c.wait.toFixed(1), number(c.delayed), number(c.rejected)] : ['–', '', '', '', '', '']) : [])]
-      .map((v) => el('td', { class: 'num' }, v)))), 'Operations'));
+      .map((v) => el('td', { class: 'num' }, v)))), 'Operations')].filter(Boolean));
   };
   main.append(el('h2', {}, 'Operations and limits'), body);
   draw(hub.numbers);
@@ -47,7 +49,18 @@ export function faults(main, hub) {
       card('Restart', 'All connections end, also this page\'s, and new ones are refused for a time.', field('Seconds down', down), () => ({ kind: 'restart', seconds: Number(down.value) }), null, 'Restart'),
       card('Drop answers', 'A share of the answers and acknowledgements to devices is not sent.', field('Percent', drop), () => ({ kind: 'drop', share: Number(drop.value) / 100 }), { kind: 'drop', share: 0 }),
       card('Take time', 'Reports and twin reads of devices wait for a server that is free, and take an exponential time.', [field('Servers', servers), field('Milliseconds on average', time)],
-        () => ({ kind: 'slow', servers: Number(servers.value), time: Number(time.value), exponential: true }), { kind: 'slow' })), state.line);
+        () => ({ kind: 'slow', servers: Number(servers.value), time: Number(time.value), exponential: true }), { kind: 'slow' }),
+      hub.numbers.dps ? provisioning() : ''), state.line);
+
+  // The provisioning service takes all of its faults at once.
+  function provisioning() {
+    const now = hub.numbers.dps.faults;
+    const shares = { throttle: 'Throttled, percent', fail: 'Failed, percent', disable: 'Answered as disabled, percent', mute: 'Polls without an answer, percent', close: 'Connection ended, percent' };
+    const inputs = Object.fromEntries(Object.keys(shares).map((name) => [name, input(Math.round(now[name] * 100), { max: 100 })]));
+    const slow = input(now.slow);
+    return card('Provisioning', 'What the provisioning service does to registrations.', [...Object.entries(shares).map(([name, title]) => field(title, inputs[name])), field('Seconds longer', slow)],
+      () => ({ kind: 'dps', dps: { ...Object.fromEntries(Object.entries(inputs).map(([name, i]) => [name, Number(i.value) / 100])), slow: Number(slow.value) } }), { kind: 'dps' });
+  }
   return () => {};
 }
 
@@ -67,6 +80,7 @@ export function connect(main, hub) {
     try {
       const a = await ask(`api/connect?${new URLSearchParams({ id: chosen })}`);
       body.replaceChildren(el('p', {}, 'The certificate to trust: ', el('code', {}, visible(a.ca || 'in memory only'))),
+        hub.numbers.dps ? el('p', {}, 'Devices provision at ', el('code', {}, visible(hub.numbers.dps.endpoint)), ' with the id scope ', el('code', {}, visible(hub.numbers.dps.scope)), '.') : '',
         a.service ? el('div', {}, el('p', {}, 'The service connection string, a secret:'), el('pre', { tabindex: '0' }, a.service), copy(a.service)) : el('p', { class: 'hint' },
           'With the token the lines hold the keys; without it, places to fill in.'),
         ...Object.entries(sides).flatMap(([side, title]) => [el('h2', {}, title), el('div', { class: 'columns' }, a.clients.filter((c) => c.side === side).map((c) =>
