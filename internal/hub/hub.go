@@ -244,7 +244,7 @@ func (h *Hub) serve() {
 		switch {
 		case r.URL.Path == websocket.Path:
 			devices.ServeHTTP(w, r)
-		case people != nil && page.Owns(r) && !websocket.IsUpgrade(r): // the first .NET SDK opens its WebSocket at the root
+		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)
 		default:
 			services.ServeHTTP(w, r)

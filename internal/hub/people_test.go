@@ -362,3 +362,37 @@ func TestNoPage(t *testing.T) {
 		}
 	}
 }
+
+// A device finds MQTT over WebSocket at the root, where people find the page: also while somebody looks.
+func TestPageAndWebSocketShareTheRoot(t *testing.T) {
+	h, _ := open(t, hub.Options{Page: true, DPS: &dps.Options{}})
+	anybody, _ := pageOf(t, h)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	looking, err := client.Do(anybody.request("GET", "api/traffic", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer looking.Body.Close()
+	eventually(t, "somebody looks", h.Watched)
+	for _, headers := range [][]string{nil, {"Upgrade", "websocket"}} {
+		r := anybody.request("GET", "", "")
+		r.URL.Path = "/"
+		want := http.StatusOK
+		if headers != nil {
+			want = http.StatusSwitchingProtocols
+			for name, value := range map[string]string{
+				"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "mqtt",
+			} {
+				r.Header.Set(name, value)
+			}
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("with %v the root answers %d", headers, resp.StatusCode)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
-	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
@@ -27,7 +26,7 @@ func (h *Hub) tell(kind traffic.Kind, id, text string, body []byte, err error) {
 // may hold keys and are not shown.
 func (h *Hub) tapped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.tap.On() || websocket.IsUpgrade(r) {
+		if !h.tap.On() || upgrades(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -70,3 +69,6 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Watched reports whether somebody looks at the live traffic now.
 func (h *Hub) Watched() bool { return h.tap.On() }
+
+// upgrades reports whether a request asks for a WebSocket, whose connection outlives it.
+func upgrades(r *http.Request) bool { return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") }
