@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -56,6 +57,13 @@ func decodeScenario(file string, text []byte, s settings) (*scenario.Scenario, e
 	}
 	sc, err := scenario.Decode(file, text, s.scenarioOptions())
 	return sc, inScenario(err)
+}
+
+// sayTrust says when a scenario's target is a hub of this machine whose certificate is found without being named.
+func sayTrust(e env, sc *scenario.Scenario) {
+	if ca := target.Nearby(&sc.Target); ca != "" {
+		fmt.Fprintf(e.stderr, "trusts the certificate of the hub on this machine: %s\n", ca)
+	}
 }
 
 // inScenario says how many mistakes a scenario has.

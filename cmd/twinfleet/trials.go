@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/progress/status"
@@ -41,8 +42,12 @@ func (s settings) trials(e env, file string) (trial.Load, error) {
 		file = "stdin"
 	}
 	own := s.v.GetStringSlice("set")
+	var once sync.Once
 	return func(set []string) (*scenario.Scenario, error) {
 		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
+		if err == nil {
+			once.Do(func() { sayTrust(e, sc) })
+		}
 		return sc, inScenario(err)
 	}, nil
 }

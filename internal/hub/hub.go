@@ -24,11 +24,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
+	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -75,6 +77,8 @@ type Options struct {
 	ClientCAs []*x509.Certificate
 	// DPS adds a provisioning service on the same port; nil for none.
 	DPS *dps.Options
+	// Page serves a page for people at the port's root: see package page.
+	Page bool
 }
 
 // Hub is a running hub.
@@ -91,6 +95,8 @@ type Hub struct {
 	ca       *certs.Authority
 	policies policy.Set
 	server   *http.Server
+	page     *page.Server // nil without one
+	tap      traffic.Tap
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -228,14 +234,21 @@ func (h *Hub) serve() {
 	if h.dps != nil {
 		services = h.dps.Handler(services, devices)
 	}
-	services = bodies.Guard(services, bodyTimeout)
+	services = h.tapped(bodies.Guard(services, bodyTimeout))
+	var people http.Handler
+	if h.page = h.pageFor(h.tapped(api)); h.page != nil {
+		people = bodies.Guard(h.page, bodyTimeout)
+	}
 	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
 	root := func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == websocket.Path {
+		switch {
+		case r.URL.Path == websocket.Path:
 			devices.ServeHTTP(w, r)
-			return
+		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
+			people.ServeHTTP(w, r)
+		default:
+			services.ServeHTTP(w, r)
 		}
-		services.ServeHTTP(w, r)
 	}
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -314,6 +327,15 @@ func (h *Hub) Addr() string {
 		return ""
 	}
 	return h.listeners[0].Addr().String()
+}
+
+// Addrs are the addresses of all ports; none without one.
+func (h *Hub) Addrs() []string {
+	all := make([]string, len(h.listeners))
+	for i, l := range h.listeners {
+		all[i] = l.Addr().String()
+	}
+	return all
 }
 
 // ConnectionString is the one of a shared access policy, with the port in its host name.
