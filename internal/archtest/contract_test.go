@@ -10,14 +10,14 @@ func contractRooms() map[string][]string {
 		return rooms
 	}
 	return map[string][]string{
-		iot + "/deviceid": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
+		iot + "/deviceid": {}, iot + "/entity": {}, iot + "/etag": {}, iot + "/methods": {}, iot + "/sas": {},
 		iot + "/tier": {iot + "/strictjson"}, iot + "/strictjson": {}, iot + "/timestamp": {}, iot + "/topics": {}, iot + "/username": {},
 		iot + "/connstring":      in(iot, "deviceid", "sas"),
 		iot + "/jobs":            in(iot, "methods", "timestamp"),
 		iot + "/jsonstring":      {},
 		iot + "/jsonvalue":       in(iot, "jsonstring"),
 		iot + "/jsonparse":       in(iot, "jsonvalue"),
-		iot + "/twin":            in(iot, "etag", "jsonparse", "jsonstring", "jsonvalue", "timestamp", "twin"),
+		iot + "/twin":            in(iot, "entity", "etag", "jsonparse", "jsonstring", "jsonvalue", "timestamp", "twin"),
 		iot + "/twin/codec":      {},
 		iot + "/twin/names":      {},
 		iot + "/twin/limits":     in(iot, "jsonvalue"),

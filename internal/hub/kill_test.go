@@ -97,6 +97,9 @@ func (v *victim) rest(c *http.Client, method, path, body string) (int, string, e
 		return 0, "", err
 	}
 	r.Header.Set("Authorization", sas.Sign("localhost", key, "iothubowner", time.Now().Add(time.Hour)))
+	if method == "DELETE" {
+		r.Header.Set("If-Match", "*")
+	}
 	resp, err := c.Do(r)
 	if err != nil {
 		return 0, "", err

@@ -137,7 +137,11 @@ func TestTraps(t *testing.T) {
 				{"GET", "/jobs/v2/job-1?api-version=2020-09-30", ""},
 				{"DELETE", "/devices/dev-9?api-version=2020-09-30", ""},
 			} {
-				a := b.must(r[0], r[1], r[2])
+				var condition []string
+				if r[0] == "DELETE" {
+					condition = []string{"If-Match", "*"}
+				}
+				a := b.must(r[0], r[1], r[2], condition...)
 				if a.status != 200 && a.status != 204 {
 					b.Errorf("%s %s: %d", r[0], r[1], a.status)
 				}

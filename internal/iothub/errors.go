@@ -43,6 +43,7 @@ var (
 	ErrModuleNotFound        = failure(404010, "ModuleNotFound", "Module not found")
 	ErrDeviceNotOnline       = failure(404103, "DeviceNotOnline", "Timed out waiting for device to connect.")
 	ErrJobNotFound           = failure(404002, "JobNotFound", "Job not found")
+	ErrModuleExists          = failure(409301, "ModuleAlreadyExistsOnDevice", "A module with this id exists on the device")
 	ErrDeviceExists          = failure(409001, "DeviceAlreadyExists", "Conflict")
 	ErrJobExists             = failure(409004, "JobAlreadyExists", "Conflict")
 	ErrPreconditionFailed    = failure(412001, "PreconditionFailed", "Precondition failed")
@@ -142,7 +143,7 @@ func Known() []*Error {
 	return []*Error{
 		ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
-		ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrDeviceExists, ErrJobExists, ErrPreconditionFailed,
+		ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrDeviceExists, ErrModuleExists, ErrJobExists, ErrPreconditionFailed,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed,

@@ -37,6 +37,7 @@ func TestErrorTable(t *testing.T) {
 		413002: {413, "TooManyDevices"},
 		429000: {429, "GenericTooManyRequests"},
 		429001: {429, "ThrottlingException"},
+		409301: {409, "ModuleAlreadyExistsOnDevice"},
 		429002: {429, "ThrottleBacklogLimitExceeded"},
 		429003: {429, "ThrottlingBacklogTimeout"},
 		429004: {429, "ThrottlingMaxActiveJobCountExceeded"},

@@ -24,7 +24,7 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 	if err := method.Check(&in); err != nil {
 		return err
 	}
-	id := r.PathValue("id")
+	id := key(r)
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
 	}

@@ -35,7 +35,11 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if q.From == tree.Jobs {
 		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
 	} else {
-		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
+		source := s.opts.Source
+		if q.From == tree.Modules {
+			source = s.opts.Modules
+		}
+		page, err = q.Plan(source).Run(r.Context(), size, continuation)
 	}
 	if errors.Is(err, paging.ErrContinuation) {
 		return iothub.ErrArgumentInvalid.With("%v", err)

@@ -97,7 +97,7 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	b.server = rest.New(rest.Options{
-		Registry: s, Twins: s, Source: s, Devices: b.devices, Jobs: runner, Policies: b.policies,
+		Registry: s, Twins: s, Source: s, Modules: s.Modules(), Devices: b.devices, Jobs: runner, Policies: b.policies,
 		Admit: func(_ context.Context, class tier.Class, n int) error {
 			b.admitted = append(b.admitted, fmt.Sprint(class, " ", n))
 			return b.shed
@@ -113,6 +113,9 @@ func (b *bench) do(policy, method, path, body string, headers ...string) *httpte
 	r := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 	if policy != "" {
 		r.Header.Set("Authorization", sas.Sign("localhost", b.policies[policy].Primary, policy, time.Now().Add(time.Hour)))
+	}
+	if method == "DELETE" {
+		r.Header.Set("If-Match", "*")
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -231,7 +234,9 @@ func TestErrors(t *testing.T) {
 		{"POST", "/devices/dev-1/messages/deviceBound", strings.Repeat("x", 64<<10+1), 413, "MessageTooLarge"},
 		{"POST", "/devices/nobody/messages/deviceBound", "x", 404, "DeviceNotFound"},
 		{"GET", "/jobs/v2/none", "", 404, "JobNotFound"},
-		{"GET", "/twins/dev-1/modules/m", "", 404, "ModuleNotFound"},
+		{"GET", "/twins/dev-1/modules/m", "", 404, "DeviceNotFound"},
+		{"GET", "/devices/dev-1/modules/m", "", 404, "ModuleNotFound"},
+		{"GET", "/devices/nobody/modules/m", "", 401, "IotHubUnauthorizedAccess"},
 		{"GET", "/nowhere", "", 400, "InvalidOperation"},
 	} {
 		w := b.do("owner", tt.method, tt.path, tt.body)
@@ -241,6 +246,17 @@ func TestErrors(t *testing.T) {
 		if w.Header().Get("Content-Type") != "application/json; charset=utf-8" || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%s %s: %s %.200s", tt.method, tt.path, w.Header().Get("Content-Type"), w.Body)
 		}
+	}
+}
+
+// A deletion needs a condition; the empty tag in quotes is none.
+func TestDeletionNeedsACondition(t *testing.T) {
+	b := newBench(t)
+	b.expect(b.do("owner", "DELETE", "/devices/dev-1", "", "If-Match", ""), 412, "PreconditionFailed")
+	b.expect(b.do("owner", "DELETE", "/devices/dev-1", "", "If-Match", `""`), 412, "PreconditionFailed")
+	b.expect(b.do("owner", "DELETE", "/devices/nobody", "", "If-Match", "*"), 404, "DeviceNotFound")
+	if w := b.do("owner", "DELETE", "/devices/dev-1", "", "If-Match", "*"); w.Code != 204 {
+		t.Errorf("with a condition: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -22,11 +23,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
-// Registry keeps identities. Errors are *iothub.Error.
+// Registry keeps identities of devices and modules, which go by their keys. Errors are *iothub.Error.
 type Registry interface {
 	CreateDevice(ctx context.Context, identity registry.Identity) (registry.Identity, error)
 	UpdateDevice(ctx context.Context, identity registry.Identity, ifMatch string) (registry.Identity, error)
 	Device(id string) (registry.Identity, error)
+	DeviceModules(device string) ([]registry.Identity, error)
 	Devices(top int) []registry.Identity
 	DeleteDevice(ctx context.Context, id, ifMatch string) error
 	Bulk(ctx context.Context, entries []registry.BulkEntry) (registry.BulkResult, error)
@@ -62,7 +64,8 @@ type Jobs interface {
 type Options struct {
 	Registry Registry    // answers /devices
 	Twins    Twins       // answers /twins
-	Source   plan.Source // what queries read
+	Source   plan.Source // what queries on devices read
+	Modules  plan.Source // what queries on devices.modules read
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
 	Policies policy.Set  // whose tokens are accepted
@@ -100,19 +103,24 @@ func New(o Options) *Server {
 	route := func(pattern string, right policy.Rights, h handler) {
 		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
-	route("PUT /devices/{id}", policy.RegistryWrite, s.putDevice)
-	route("GET /devices/{id}", policy.RegistryRead, s.getDevice)
-	route("DELETE /devices/{id}", policy.RegistryWrite, s.deleteDevice)
+	for _, path := range []string{"/devices/{id}", "/devices/{id}/modules/{module}"} {
+		route("PUT "+path, policy.RegistryWrite, s.putIdentity)
+		route("GET "+path, policy.RegistryRead, s.getIdentity)
+		route("DELETE "+path, policy.RegistryWrite, s.deleteIdentity)
+	}
+	route("GET /devices/{id}/modules", policy.RegistryRead, s.listModules)
 	for _, path := range []string{"/devices", "/devices/{$}"} {
 		route("GET "+path, policy.RegistryRead, s.listDevices)
 		route("POST "+path, policy.RegistryWrite, s.bulk)
 	}
 	route("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
 	route("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
-	route("GET /twins/{id}", policy.ServiceConnect, s.getTwin)
-	route("PATCH /twins/{id}", policy.ServiceConnect, s.patchTwin)
-	route("PUT /twins/{id}", policy.ServiceConnect, s.putTwin)
-	s.mux.Handle("POST /twins/{id}/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
+	for _, path := range []string{"/twins/{id}", "/twins/{id}/modules/{module}"} {
+		route("GET "+path, policy.ServiceConnect, s.getTwin)
+		route("PATCH "+path, policy.ServiceConnect, s.patchTwin)
+		route("PUT "+path, policy.ServiceConnect, s.putTwin)
+		s.mux.Handle("POST "+path+"/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
+	}
 	route("POST /devices/query", policy.ServiceConnect, s.query)
 	route("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
 	route("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
@@ -120,9 +128,6 @@ func New(o Options) *Server {
 	route("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
 	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
-	route("GET /devices/{id}/modules", policy.RegistryRead, s.noModules)
-	route("/devices/{id}/modules/{module}", policy.RegistryRead, s.noModule)
-	route("/twins/{id}/modules/{module}", policy.ServiceConnect, s.noModule)
 	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText))
@@ -148,6 +153,9 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 		}
 	})
 }
+
+// key names the device or module of a request's path.
+func key(r *http.Request) string { return entity.Key(r.PathValue("id"), r.PathValue("module")) }
 
 func (s *Server) admit(r *http.Request, class tier.Class, n int) error {
 	if s.opts.Admit == nil {

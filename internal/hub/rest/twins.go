@@ -16,7 +16,7 @@ func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassTwinRead, 1); err != nil {
 		return err
 	}
-	t, err := s.opts.Twins.Twin(r.PathValue("id"))
+	t, err := s.opts.Twins.Twin(key(r))
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 	if err := s.admit(r, tier.ClassTwinUpdate, 1); err != nil {
 		return err
 	}
-	t, err := write(r.Context(), r.PathValue("id"), doc.Get("tags"), doc.Path("properties", "desired"), reply.IfMatch(r))
+	t, err := write(r.Context(), key(r), doc.Get("tags"), doc.Path("properties", "desired"), reply.IfMatch(r))
 	if err != nil {
 		return err
 	}

@@ -62,10 +62,7 @@ func (q *Query) Plan(src plan.Source) *Plan {
 // is not read: its twins are found sooner without the index.
 func (p *Plan) Explain() string {
 	var b strings.Builder
-	switch p.query.From {
-	case tree.Modules:
-		return "empty\n"
-	case tree.Jobs:
+	if p.query.From == tree.Jobs {
 		return "jobs\n"
 	}
 	if p.access == nil {

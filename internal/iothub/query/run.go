@@ -33,8 +33,6 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.P
 	switch {
 	case p.query.From == tree.Jobs:
 		return paging.Page{}, ErrNotTwins
-	case p.query.From == tree.Modules:
-		return page, nil
 	case p.query.Aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
@@ -114,7 +112,7 @@ const (
 // appendRow writes a row as the select list wants it. Missing values are left out.
 func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 	if q.Items == nil {
-		return t.AppendJSON(dst)
+		return t.AppendRow(dst)
 	}
 	members := make([]jsonvalue.Member, 0, len(q.Items))
 	for _, it := range q.Items {

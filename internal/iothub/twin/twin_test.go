@@ -123,13 +123,14 @@ func TestVersions(t *testing.T) {
 		{"both", `{"a":1}`, `{"a":null}`, false, state{2, 1, 3, 2}, `{"a":null}`},
 		{"nothing", "", "", false, state{1, 1, 2, 1}, "undefined"},
 		{"empty sections", `{}`, `{}`, false, state{1, 1, 2, 1}, "undefined"},
-		{"null sections", `null`, `null`, false, state{1, 1, 2, 1}, "undefined"},
+		{"null sections", `null`, `null`, false, state{2, 1, 3, 2}, `{}`},
+		{"null desired alone", "", `null`, false, state{2, 1, 3, 2}, `{}`},
 		{"tags and empty desired", `{"a":1}`, `{}`, false, state{1, 1, 3, 2}, "undefined"},
 		{"desired read back", "", `{"$metadata":{"$lastUpdated":"x"},"$version":9,"a":1}`, false, state{2, 1, 3, 2}, `{"a":1}`},
 		{"desired read back, empty", "", `{"$metadata":{},"$version":9}`, false, state{1, 1, 2, 1}, "undefined"},
 		{"replace desired", "", `{"a":1}`, true, state{2, 1, 3, 2}, `{"a":1}`},
 		{"replace by nothing", `{}`, `{}`, true, state{2, 1, 3, 2}, `{}`},
-		{"replace no section", "", "null", true, state{1, 1, 2, 1}, "undefined"},
+		{"replace no section", "", "null", true, state{2, 1, 3, 2}, `{}`},
 	}
 	for _, tt := range tests {
 		write := start.Patch

@@ -164,7 +164,7 @@ func (d *Disk) Load(ctx context.Context, in *jsonparse.Interner, adopt func(reco
 				if err != nil {
 					return fmt.Errorf("device %q: %w", id, err)
 				}
-				if rec.Twin.DeviceID != string(id) {
+				if rec.Twin.Key() != string(id) {
 					return fmt.Errorf("device %q: %w: another device's record", id, codec.ErrDamaged)
 				}
 				adopt(rec)
@@ -180,8 +180,8 @@ func (d *Disk) Abandon() error { return d.guard(d.db.Close) }
 // Start begins to write.
 func (d *Disk) Start() { go d.run() }
 
-// Add puts a change into the next batch. Changes of one device must be added in their order.
-func (d *Disk) Add(op Operation) *Batch {
+// Add puts changes into the next batch, all into the same. Changes of one device must be added in their order.
+func (d *Disk) Add(ops ...Operation) *Batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.failedLocked(); err != nil {
@@ -196,7 +196,7 @@ func (d *Disk) Add(op Operation) *Batch {
 		default:
 		}
 	}
-	d.pending.ops = append(d.pending.ops, op)
+	d.pending.ops = append(d.pending.ops, ops...)
 	return d.pending
 }
 
