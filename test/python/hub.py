@@ -13,7 +13,7 @@ import tempfile
 import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = ROOT / "bin" / "twinfleet"
+BINARY = pathlib.Path(os.environ.get("TWINFLEET_BINARY", ROOT / "bin" / "twinfleet"))
 
 # MQTT and REST on 8883, MQTT over WebSocket on 443: the device SDK knows no other ports.
 PORTS = (8883, 443)
