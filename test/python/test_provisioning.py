@@ -101,4 +101,6 @@ def test_a_wrong_key_is_refused(hub, register):
 def test_a_disabled_enrollment_is_refused(register, enroll):
     name, key = unique("disabled"), base64.b64encode(b"d" * 64).decode()
     enroll(name, {"type": "symmetricKey", "symmetricKey": {"primaryKey": key, "secondaryKey": key}}, provisioningStatus="disabled")
-    assert register(name, key).status == "disabled"
+    with pytest.raises(ClientError) as e:
+        register(name, key)
+    assert "registration status disabled" in str(e.value.__cause__)
