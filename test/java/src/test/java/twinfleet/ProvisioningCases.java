@@ -18,8 +18,6 @@ import com.microsoft.azure.sdk.iot.provisioning.service.configs.IndividualEnroll
 import com.microsoft.azure.sdk.iot.provisioning.service.configs.SymmetricKeyAttestation;
 import com.microsoft.azure.sdk.iot.provisioning.service.exceptions.ProvisioningServiceClientNotFoundException;
 import java.util.Base64;
-import javax.crypto.Mac;
-import javax.crypto.spec.SecretKeySpec;
 import javax.net.ssl.SSLContext;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -43,12 +41,6 @@ class ProvisioningCases extends Suite {
         return hub.said.getAsJsonObject("dps").get(name).getAsString();
     }
 
-    private static String derived(String groupKey, String registrationId) throws Exception {
-        Mac mac = Mac.getInstance("HmacSHA256");
-        mac.init(new SecretKeySpec(Base64.getDecoder().decode(groupKey), "HmacSHA256"));
-        return Base64.getEncoder().encodeToString(mac.doFinal(registrationId.getBytes()));
-    }
-
     private static ProvisioningDeviceClientRegistrationResult register(Key key, ProvisioningDeviceClientTransportProtocol protocol) throws Exception {
         ProvisioningDeviceClient client = ProvisioningDeviceClient.create(hub.host, setting("idScope"), protocol, key);
         try {
@@ -66,11 +58,12 @@ class ProvisioningCases extends Suite {
     @EnumSource(names = {"MQTT", "MQTT_WS", "HTTPS"})
     void a_device_of_the_group_that_is_there_from_the_beginning(ProvisioningDeviceClientTransportProtocol protocol) throws Exception {
         String id = Hub.unique("group");
-        Key key = new Key(derived(setting("groupKey"), id), id);
-        var result = register(key, protocol);
+        String key = KeyCases.derived(setting("groupKey"), id);
+        var result = register(new Key(key, id), protocol);
         assertEquals(ProvisioningDeviceClientStatus.PROVISIONING_DEVICE_STATUS_ASSIGNED, result.getProvisioningDeviceClientStatus());
         assertEquals(id, result.getDeviceId());
-        DeviceClient client = opened(new DeviceClient(result.getIothubUri(), result.getDeviceId(), key, IotHubClientProtocol.MQTT, hub.options().build()));
+        DeviceClient client = opened(new DeviceClient("HostName=" + result.getIothubUri() + ";DeviceId=" + id + ";SharedAccessKey=" + key, IotHubClientProtocol.MQTT, hub.options().build()));
+        client.subscribeToDesiredProperties((twin, context) -> { }, null);
         TwinCollection report = new TwinCollection();
         report.put("provisioned", true);
         assertEquals(2, client.updateReportedProperties(report).getVersion());
@@ -79,7 +72,7 @@ class ProvisioningCases extends Suite {
     @Test
     void an_individual_enrollment_is_made_used_read_and_deleted() throws Exception {
         String id = Hub.unique("own");
-        String key = Base64.getEncoder().encodeToString(new byte[64]);
+        String key = KeyCases.derived(setting("groupKey"), "a key of its own");
         IndividualEnrollment enrollment = new IndividualEnrollment(id, new SymmetricKeyAttestation(key, key));
         enrollment.setDeviceId(id + "-device");
         assertEquals(id + "-device", service().createOrUpdateIndividualEnrollment(enrollment).getDeviceId());
@@ -96,6 +89,6 @@ class ProvisioningCases extends Suite {
         EnrollmentGroup made = service().createOrUpdateEnrollmentGroup(new EnrollmentGroup(id, new SymmetricKeyAttestation(null, null)));
         String groupKey = ((SymmetricKeyAttestation) made.getAttestation()).getPrimaryKey();
         String device = Hub.unique("member");
-        assertEquals(device, register(new Key(derived(groupKey, device), device), ProvisioningDeviceClientTransportProtocol.MQTT).getDeviceId());
+        assertEquals(device, register(new Key(KeyCases.derived(groupKey, device), device), ProvisioningDeviceClientTransportProtocol.MQTT).getDeviceId());
     }
 }
