@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
@@ -51,6 +52,7 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
+	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
@@ -78,6 +80,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
+	}
+	if opts.Bearer, err = bearer.Parse(s.v.GetString("accept-bearer")); err != nil {
+		return usagef("%s: %w", bearer.Switch, err)
 	}
 	if opts.CertDir == "" {
 		dir, err := os.UserConfigDir()

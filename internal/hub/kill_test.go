@@ -36,6 +36,7 @@ const hubVariable = "TWINFLEET_HUB_DATA"
 type aboutHub struct{ Address, Key string }
 
 func serveData(dir string) error {
+	ignoreFileLimit()
 	h, err := hub.Open(context.Background(), hub.Options{DataDir: dir})
 	if err != nil {
 		return err

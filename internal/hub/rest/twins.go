@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -20,7 +21,7 @@ func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body := t.AppendJSON(nil)
+	body := asOf(r, t.AppendJSON(nil))
 	s.meter(len(body))
 	return reply.Bytes(w, http.StatusOK, body)
 }
@@ -56,5 +57,20 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 		return err
 	}
 	s.meter(len(body))
-	return reply.Bytes(w, http.StatusOK, t.AppendJSON(nil))
+	return reply.Bytes(w, http.StatusOK, asOf(r, t.AppendJSON(nil)))
+}
+
+// modelSince is the first api-version whose twins have a modelId (recorded from the service without it in 2020-03-13).
+const modelSince = "2020-09-30"
+
+// asOf makes of a twin's document that of the request's api-version.
+func asOf(r *http.Request, doc []byte) []byte {
+	if version := r.URL.Query().Get("api-version"); version == "" || version >= modelSince {
+		return doc
+	}
+	const none = `,"modelId":""`
+	if i := bytes.Index(doc, []byte(none)); i >= 0 && i < bytes.Index(doc, []byte(`"properties"`)) {
+		return append(doc[:i:i], doc[i+len(none):]...)
+	}
+	return doc
 }

@@ -213,7 +213,7 @@ func TestField(t *testing.T) {
 		{"authenticationType", `"sas"`},
 		{"modelId", `"dtmi:x;1"`},
 		{"version", `4`},
-		{"x509Thumbprint", `{"primaryThumbprint":"AB12","secondaryThumbprint":null}`},
+		{"x509Thumbprint", `{"PrimaryThumbprint":"AB12","SecondaryThumbprint":null}`},
 		{"x509thumbprint.PrimaryThumbprint", `"AB12"`},
 		{"x509Thumbprint.secondaryThumbprint", "null"},
 		{"x509Thumbprint.x", "undefined"},
@@ -338,5 +338,20 @@ func BenchmarkField(b *testing.B) {
 		if tw.Field(path...).Str() != "cellular" {
 			b.Fatal("another value")
 		}
+	}
+}
+
+// Thumbprints are named as was reported from the service: with a capital once there are any.
+func TestThumbprintsOfATwin(t *testing.T) {
+	x := New("d")
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	x.PrimaryThumbprint = "AB"
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"PrimaryThumbprint":"AB","SecondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	if got := x.Field("x509Thumbprint", "primaryThumbprint").Str(); got != "AB" {
+		t.Errorf("a query finds %q", got)
 	}
 }

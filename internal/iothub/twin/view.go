@@ -110,11 +110,16 @@ func (t *Twin) connectionState() string {
 	return "Disconnected"
 }
 
-// thumbprints makes the member x509Thumbprint, with null for what is not set.
+// thumbprints makes the member x509Thumbprint, with null for what is not set. Names begin with a small letter as recorded
+// from the service, and with a large one where there is a thumbprint, as was reported from it.
 func (t *Twin) thumbprints() jsonvalue.Value {
+	primary, secondary := "primaryThumbprint", "secondaryThumbprint"
+	if t.PrimaryThumbprint != "" || t.SecondaryThumbprint != "" {
+		primary, secondary = "PrimaryThumbprint", "SecondaryThumbprint"
+	}
 	return jsonvalue.ObjectValue(
-		jsonvalue.Member{Key: "primaryThumbprint", Value: textOrNull(t.PrimaryThumbprint)},
-		jsonvalue.Member{Key: "secondaryThumbprint", Value: textOrNull(t.SecondaryThumbprint)},
+		jsonvalue.Member{Key: primary, Value: textOrNull(t.PrimaryThumbprint)},
+		jsonvalue.Member{Key: secondary, Value: textOrNull(t.SecondaryThumbprint)},
 	)
 }
 
