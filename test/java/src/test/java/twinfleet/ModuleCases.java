@@ -45,7 +45,7 @@ class ModuleCases extends Suite {
         Twin change = new Twin(m.getDeviceId(), m.getId());
         change.getDesiredProperties().put("rate", 5);
         twins.patch(change);
-        assertEquals(5.0, patches.poll(20, TimeUnit.SECONDS).getDesiredProperties().get("rate"));
+        assertEquals(5, number(patches.poll(20, TimeUnit.SECONDS).getDesiredProperties().get("rate")));
         TwinCollection report = new TwinCollection();
         report.put("running", true);
         client.updateReportedProperties(report);

@@ -99,7 +99,7 @@ class ServiceCases extends Suite {
         change.getDesiredProperties().put("rate", 5);
         Twin seen = twins.patch(change);
         assertEquals(Map.of("plant", "Redmond43"), seen.getTags().get("location"));
-        assertEquals(5.0, seen.getDesiredProperties().get("rate"));
+        assertEquals(5, number(seen.getDesiredProperties().get("rate")));
         assertEquals(2, seen.getDesiredProperties().getVersion());
     }
 
@@ -124,7 +124,7 @@ class ServiceCases extends Suite {
         other.getTags().put("b", 2);
         Twin seen = twins.replace(other);
         assertFalse(seen.getTags().containsKey("a"));
-        assertEquals(2.0, seen.getTags().get("b"));
+        assertEquals(2, number(seen.getTags().get("b")));
     }
 
     @Test
@@ -193,7 +193,7 @@ class ServiceCases extends Suite {
         c.setMetrics(metrics);
         Configuration made = configurations.create(c);
         assertEquals(10, made.getPriority());
-        eventually(() -> twins.get(d.getDeviceId()).getDesiredProperties().get("settings"), s -> Map.of("interval", 5.0).equals(s));
+        eventually(() -> twins.get(d.getDeviceId()).getDesiredProperties().get("settings"), s -> s instanceof Map<?, ?> m && number(m.get("interval")) == 5);
         eventually(() -> configurations.get(c.getId()).getSystemMetrics().getResults().get("appliedCount"), n -> n != null && n == 1);
         assertTrue(configurations.get(20).stream().anyMatch(other -> other.getId().equals(c.getId())));
         Configuration seen = configurations.get(c.getId());

@@ -69,6 +69,10 @@ abstract class Suite {
         return client;
     }
 
+    static int number(Object value) {
+        return ((Number) value).intValue();
+    }
+
     /** Asks until the answer pleases. */
     static <T> T eventually(Callable<T> question, Predicate<T> pleases) throws Exception {
         long end = System.nanoTime() + 20_000_000_000L;
