@@ -45,6 +45,7 @@ type Run struct {
 	Steps         []Step              `json:"steps,omitempty"`          // of the stages, as they ended
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
+	Configured    []Configured        `json:"configured,omitempty"`     // rollouts by a configuration, as they ended
 	Jobs          []Job               `json:"jobs,omitempty"`           // as they were last seen
 	Rows          []string            `json:"rows,omitempty"`           // names of queries whose results are rows of their own making, not devices
 	ServiceErrors []ServiceError      `json:"service_errors,omitempty"` // by task and code

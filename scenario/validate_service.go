@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
@@ -22,7 +24,13 @@ func (r *reader) finishService(s *Scenario) {
 		}
 	}
 	for i := range s.Service.Rollouts {
-		if x := &s.Service.Rollouts[i]; len(x.Waves) == 0 {
+		switch x := &s.Service.Rollouts[i]; {
+		case x.By == ByConfiguration:
+			x.Rate = nil // the service writes as fast as it will
+			if len(x.Shares) == 0 {
+				x.Shares = []int{50, 95, 100}
+			}
+		case len(x.Waves) == 0:
 			x.Waves = []Wave{{Percent: 100}}
 		}
 	}
@@ -140,6 +148,37 @@ func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map
 		before = w.Percent
 	}
 	r.validateStart(path, x.Stage, s, x.place)
+	r.validateConfiguration(path, x, s)
+}
+
+// validateConfiguration checks what rollouts by a configuration have of their own, and that no other has it.
+func (r *reader) validateConfiguration(path string, x *Rollout, s *Scenario) {
+	if x.By != ByConfiguration {
+		if x.Condition != "" || x.Shares != nil {
+			r.FailAt(path, x.place, "condition and shares are of a rollout by: configuration")
+		}
+		return
+	}
+	if len(x.Waves) > 0 {
+		r.FailAt(path+".waves", x.place, "the service writes all twins that the condition targets at once; remove waves, or write by: twins")
+	}
+	if x.Condition == "" {
+		r.FailAt(path, x.place, "condition is missing; write which twins the configuration targets, such as tags.plant = 'r43'")
+	}
+	doc := configuration.Configuration{TargetCondition: x.Condition}
+	if _, err := doc.Target(); err != nil && x.Condition != "" {
+		r.FailAt(path+".condition", x.place, "%v", err)
+	}
+	if x.Properties != nil {
+		if _, err := configuration.OfProperties(x.Properties).Parse(); err != nil {
+			r.FailAt(path+".properties", x.place, "%s", iothub.AsError(err).Message)
+		}
+	}
+	for i := 1; i < len(x.Shares); i++ {
+		if x.Shares[i] <= x.Shares[i-1] {
+			r.FailAt(path+".shares", x.place, "%d%% comes after %d%%; shares grow", x.Shares[i], x.Shares[i-1])
+		}
+	}
 }
 
 // validateTargetGroup holds a group of the service side to be there.

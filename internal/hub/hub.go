@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/configurations"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -61,6 +62,9 @@ type Options struct {
 	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
+	// ConfigurationsEvery is how long after a change of a twin or a configuration the twins are held against target
+	// conditions; see configurations.Options. Two seconds when 0.
+	ConfigurationsEvery time.Duration
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
@@ -81,6 +85,7 @@ type Hub struct {
 	front    *front.Front
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
+	configs  *configurations.Manager
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -166,6 +171,12 @@ func (h *Hub) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	h.configs, err = configurations.New(configurations.Options{
+		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
+	})
+	if err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -210,7 +221,8 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs,
+		Policies:       h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	devices, services := websocket.Handler(accept), http.Handler(api)
 	if h.dps != nil {
@@ -278,6 +290,9 @@ func (h *Hub) Close() error {
 			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
+		if h.configs != nil {
+			h.configs.Close()
+		}
 		if h.store != nil {
 			errs = append(errs, h.store.Close())
 		}
