@@ -167,7 +167,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(), Logger: h.log,
 	})
 	if err := h.jobs.Load(ctx); err != nil {
 		return err
