@@ -1,8 +1,12 @@
 package rest
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -10,54 +14,110 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
-func (s *Server) putDevice(w http.ResponseWriter, r *http.Request) error {
+// putIdentity makes a device or a module, or with a condition changes it.
+func (s *Server) putIdentity(w http.ResponseWriter, r *http.Request) error {
 	var in registry.Identity
 	if err := reply.Decode(r, &in); err != nil {
 		return err
 	}
-	id := r.PathValue("id")
-	if in.DeviceID == "" {
-		in.DeviceID = id
-	}
-	if in.DeviceID != id {
-		return iothub.ErrArgumentInvalid.With("the device id in the body is not the one in the path")
+	id, module := r.PathValue("id"), r.PathValue("module")
+	if in.DeviceID, in.ModuleID = cmp.Or(in.DeviceID, id), cmp.Or(in.ModuleID, module); in.DeviceID != id || in.ModuleID != module {
+		return iothub.ErrArgumentInvalid.With("the device or module id in the body is not the one in the path")
 	}
 	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
-	var out registry.Identity
-	var err error
-	if condition := reply.IfMatch(r); condition != "" {
-		out, err = s.opts.Registry.UpdateDevice(r.Context(), in, condition)
-	} else {
-		out, err = s.opts.Registry.CreateDevice(r.Context(), in)
+	if err := s.moduleAccess(r); err != nil {
+		return err
 	}
+	condition := reply.IfMatch(r)
+	if condition == "" { // Also the empty tag in quotes, with which a client of the service creates (recorded from it).
+		out, err := s.opts.Registry.CreateDevice(r.Context(), in)
+		if err != nil {
+			return err
+		}
+		body, err := json.Marshal(out)
+		if err != nil {
+			return err
+		}
+		identityTag(w, out)
+		// What was never is written without a zone in the answer to a creation alone (recorded from the service).
+		return reply.Bytes(w, http.StatusOK, bytes.ReplaceAll(body, []byte(`"0001-01-01T00:00:00Z"`), []byte(`"0001-01-01T00:00:00"`)))
+	}
+	out, err := s.opts.Registry.UpdateDevice(r.Context(), in, condition)
 	if err != nil {
 		return err
 	}
+	identityTag(w, out)
 	return reply.JSON(w, out)
 }
 
-func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
+// identityTag sets the header ETag, which answers with a device have and those with a module have not (recorded from the
+// service).
+func identityTag(w http.ResponseWriter, identity registry.Identity) {
+	if identity.ModuleID == "" {
+		w.Header().Set("ETag", `"`+identity.ETag+`"`)
+	}
+}
+
+// moduleAccess refuses calls about modules of a device that is absent or disabled, as was reported from the service.
+func (s *Server) moduleAccess(r *http.Request) error {
+	if !strings.Contains(r.Pattern, "/modules") {
+		return nil
+	}
+	device, err := s.opts.Registry.Device(r.PathValue("id"))
+	if err != nil || device.Status != registry.StatusEnabled {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the device %s is disabled or not registered", r.PathValue("id"))
+	}
+	return nil
+}
+
+func (s *Server) getIdentity(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
-	identity, err := s.opts.Registry.Device(r.PathValue("id"))
+	if err := s.moduleAccess(r); err != nil {
+		return err
+	}
+	identity, err := s.opts.Registry.Device(key(r))
 	if err != nil {
 		return err
 	}
+	identityTag(w, identity)
 	return reply.JSON(w, identity)
 }
 
-func (s *Server) deleteDevice(w http.ResponseWriter, r *http.Request) error {
+// deleteIdentity needs a condition, which "*" is too (as was reported from the service).
+func (s *Server) deleteIdentity(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
 		return err
 	}
-	if err := s.opts.Registry.DeleteDevice(r.Context(), r.PathValue("id"), reply.IfMatch(r)); err != nil {
+	if err := s.moduleAccess(r); err != nil {
+		return err
+	}
+	condition := reply.IfMatch(r)
+	if condition == "" {
+		return iothub.ErrPreconditionFailed.With("Precondition failed: a deletion needs an If-Match header with an ETag or *")
+	}
+	if err := s.opts.Registry.DeleteDevice(r.Context(), key(r), condition); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+func (s *Server) listModules(w http.ResponseWriter, r *http.Request) error {
+	if err := s.admit(r, tier.ClassRegistry, 1); err != nil {
+		return err
+	}
+	if err := s.moduleAccess(r); err != nil {
+		return err
+	}
+	list, err := s.opts.Registry.DeviceModules(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return reply.JSON(w, list)
 }
 
 // maxList is how many identities a list may have; a number out of range counts as it.
@@ -109,19 +169,4 @@ func (s *Server) registryStatistics(w http.ResponseWriter, _ *http.Request) erro
 
 func (s *Server) serviceStatistics(w http.ResponseWriter, _ *http.Request) error {
 	return reply.JSON(w, registry.ServiceStatistics{Connected: s.opts.Registry.ConnectedCount()})
-}
-
-// noModules answers for module identities, which the embedded hub has none of.
-func (s *Server) noModules(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.opts.Registry.Device(r.PathValue("id")); err != nil {
-		return err
-	}
-	return reply.JSON(w, []struct{}{})
-}
-
-func (s *Server) noModule(_ http.ResponseWriter, r *http.Request) error {
-	if _, err := s.opts.Registry.Device(r.PathValue("id")); err != nil {
-		return err
-	}
-	return iothub.ErrModuleNotFound.With("Module %s on device %s not found", r.PathValue("module"), r.PathValue("id"))
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -16,11 +17,11 @@ func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if err := s.admit(r, tier.ClassTwinRead, 1); err != nil {
 		return err
 	}
-	t, err := s.opts.Twins.Twin(r.PathValue("id"))
+	t, err := s.opts.Twins.Twin(key(r))
 	if err != nil {
 		return err
 	}
-	body := t.AppendJSON(nil)
+	body := asOf(r, t.AppendJSON(nil))
 	s.meter(len(body))
 	return reply.Bytes(w, http.StatusOK, body)
 }
@@ -51,10 +52,25 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 	if err := s.admit(r, tier.ClassTwinUpdate, 1); err != nil {
 		return err
 	}
-	t, err := write(r.Context(), r.PathValue("id"), doc.Get("tags"), doc.Path("properties", "desired"), reply.IfMatch(r))
+	t, err := write(r.Context(), key(r), doc.Get("tags"), doc.Path("properties", "desired"), reply.IfMatch(r))
 	if err != nil {
 		return err
 	}
 	s.meter(len(body))
-	return reply.Bytes(w, http.StatusOK, t.AppendJSON(nil))
+	return reply.Bytes(w, http.StatusOK, asOf(r, t.AppendJSON(nil)))
+}
+
+// modelSince is the first api-version whose twins have a modelId (recorded from the service without it in 2020-03-13).
+const modelSince = "2020-09-30"
+
+// asOf makes of a twin's document that of the request's api-version.
+func asOf(r *http.Request, doc []byte) []byte {
+	if version := r.URL.Query().Get("api-version"); version == "" || version >= modelSince {
+		return doc
+	}
+	const none = `,"modelId":""`
+	if i := bytes.Index(doc, []byte(none)); i >= 0 && i < bytes.Index(doc, []byte(`"properties"`)) {
+		return append(doc[:i:i], doc[i+len(none):]...)
+	}
+	return doc
 }

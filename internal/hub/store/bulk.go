@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
+	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
@@ -33,10 +34,10 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 	}
 	seen := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		if seen[e.ID] {
-			return registry.BulkResult{}, iothub.ErrDefinedMultipleTimes.With("Device %s is defined multiple times in the call", e.ID)
+		if seen[e.Key()] {
+			return registry.BulkResult{}, iothub.ErrDefinedMultipleTimes.With("Device %s is defined multiple times in the call", e.Key())
 		}
-		seen[e.ID] = true
+		seen[e.Key()] = true
 	}
 	if err := s.usable(); err != nil {
 		return registry.BulkResult{}, err
@@ -48,7 +49,9 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 		if err != nil {
 			e := iothub.AsError(err)
 			result.IsSuccessful = false
-			result.Errors = append(result.Errors, registry.BulkError{DeviceID: entries[i].ID, ErrorCode: e.Code, ErrorStatus: e.Message})
+			result.Errors = append(result.Errors, registry.BulkError{
+				DeviceID: entries[i].ID, ModuleID: entries[i].ModuleID, ErrorCode: e.Code, ErrorStatus: e.Message,
+			})
 			continue
 		}
 		batches = append(batches, b)
@@ -63,11 +66,17 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 
 // bulkEntry does one entry.
 func (s *Store) bulkEntry(e *registry.BulkEntry) (*disk.Batch, error) {
-	write, err := s.bulkTwin(e)
+	birth, write, err := s.bulkTwin(e)
 	if err != nil {
 		return nil, err
 	}
-	identity := registry.Identity{DeviceID: e.ID, Status: e.Status, StatusReason: e.StatusReason}
+	if strings.HasPrefix(e.ModuleID, "$") && !strings.EqualFold(e.ImportMode, registry.ImportUpdateTwin) && !strings.EqualFold(e.ImportMode, registry.ImportUpdateTwinIfEtag) {
+		return nil, iothub.ErrArgumentInvalid.With("Module ids that begin with $ are the hub's own")
+	}
+	identity := registry.Identity{
+		DeviceID: e.ID, ModuleID: e.ModuleID, Status: e.Status, StatusReason: e.StatusReason, ManagedBy: e.ManagedBy,
+		Scope: e.Scope, ParentScopes: e.ParentScopes,
+	}
 	if e.Authentication != nil {
 		identity.Authentication = *e.Authentication
 	}
@@ -79,28 +88,25 @@ func (s *Store) bulkEntry(e *registry.BulkEntry) (*disk.Batch, error) {
 	defer sh.mu.Unlock()
 	switch strings.ToLower(e.ImportMode) {
 	case strings.ToLower(registry.ImportCreate):
-		return s.createLocked(sh, identity, write)
+		return s.createLocked(sh, identity, birth)
 	case strings.ToLower(registry.ImportUpdate):
 		return s.bulkUpdate(sh, e, identity, "", write)
 	case strings.ToLower(registry.ImportUpdateIfMatch):
-		return s.bulkUpdateIfMatch(sh, e, identity, write)
+		return s.bulkUpdate(sh, e, identity, unquoted(e.ETag), write)
 	case "", strings.ToLower(registry.ImportCreateOrUpdate):
-		if sh.entries[e.ID] == nil {
-			return s.createLocked(sh, identity, write)
+		if sh.entries[e.Key()] == nil {
+			return s.createLocked(sh, identity, birth)
 		}
 		return s.bulkUpdate(sh, e, identity, "", write)
 	case strings.ToLower(importCreateOrUpdateIfMatch):
-		if sh.entries[e.ID] == nil {
-			return s.createLocked(sh, identity, write)
+		if sh.entries[e.Key()] == nil {
+			return s.createLocked(sh, identity, birth)
 		}
-		return s.bulkUpdateIfMatch(sh, e, identity, write)
+		return s.bulkUpdate(sh, e, identity, unquoted(e.ETag), write)
 	case strings.ToLower(registry.ImportDelete):
-		return s.deleteLocked(sh, e.ID, "")
+		return s.deleteLocked(sh, e.Key(), "")
 	case strings.ToLower(registry.ImportDeleteIfMatch):
-		if e.ETag == "" {
-			return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
-		}
-		return s.deleteLocked(sh, e.ID, e.ETag)
+		return s.deleteLocked(sh, e.Key(), unquoted(e.ETag))
 	case strings.ToLower(registry.ImportUpdateTwin):
 		return s.bulkUpdateTwin(sh, e, write, false)
 	case strings.ToLower(registry.ImportUpdateTwinIfEtag):
@@ -112,7 +118,7 @@ func (s *Store) bulkEntry(e *registry.BulkEntry) (*disk.Batch, error) {
 
 // bulkUpdate updates an identity, keeping what the entry does not name.
 func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.Identity, ifMatch string, write twinWrite) (*disk.Batch, error) {
-	if rec := sh.entries[e.ID]; rec != nil {
+	if rec := sh.entries[e.Key()]; rec != nil {
 		if e.Capabilities == nil {
 			identity.Capabilities.IoTEdge = rec.Twin.IoTEdge
 		}
@@ -120,28 +126,18 @@ func (s *Store) bulkUpdate(sh *shard, e *registry.BulkEntry, identity registry.I
 			return nil, preconditionFailed(e.ID)
 		}
 	}
-	return s.updateLocked(sh, identity, ifMatch, write)
-}
-
-// bulkUpdateIfMatch is bulkUpdate under the condition of the entry's ETag.
-func (s *Store) bulkUpdateIfMatch(sh *shard, e *registry.BulkEntry, identity registry.Identity, write twinWrite) (*disk.Batch, error) {
-	if e.ETag == "" {
-		return nil, iothub.ErrArgumentNull.With("The import mode %s needs an eTag", e.ImportMode)
-	}
-	return s.bulkUpdate(sh, e, identity, e.ETag, write)
+	return s.updateLocked(sh, identity, ifMatch, record.Change{Keep: true}, write)
 }
 
 // bulkUpdateTwin writes the twin alone.
 func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite, conditional bool) (*disk.Batch, error) {
-	rec := sh.entries[e.ID]
+	rec := sh.entries[e.Key()]
 	if rec == nil {
-		return nil, notFound(e.ID)
+		return nil, notFound(e.Key())
 	}
-	ifMatch := ""
+	ifMatch := "" // also for a conditional mode without an ETag, as recorded from the service
 	if conditional {
-		if ifMatch = e.TwinETag; ifMatch == "" {
-			return nil, iothub.ErrArgumentNull.With("The import mode %s needs a twinETag", e.ImportMode)
-		}
+		ifMatch = unquoted(e.TwinETag)
 	}
 	if write == nil {
 		if !etag.Matches(ifMatch, etag.OfTwin(rec.Twin.ETag)) {
@@ -152,31 +148,32 @@ func (s *Store) bulkUpdateTwin(sh *shard, e *registry.BulkEntry, write twinWrite
 	return s.writeTwinLocked(rec, ifMatch, write)
 }
 
-// bulkTwin makes the write of the tags and desired properties of an entry, nil for none.
-func (s *Store) bulkTwin(e *registry.BulkEntry) (twinWrite, error) {
+// bulkTwin makes the first content of a twin that is to be made, and the write of one there is, nil for none.
+func (s *Store) bulkTwin(e *registry.BulkEntry) (twin.Birth, twinWrite, error) {
 	var desiredText json.RawMessage
 	if e.Properties != nil {
 		desiredText = e.Properties.Desired
 	}
 	tags, err := s.section("tags", e.Tags)
 	if err != nil {
-		return nil, err
+		return twin.Birth{}, nil, err
 	}
 	desired, err := s.section("properties.desired", desiredText)
 	if err != nil {
-		return nil, err
+		return twin.Birth{}, nil, err
 	}
+	birth := twin.Birth{Bulk: true, Tags: tags, Desired: desired}
 	if !tags.IsDefined() && !desired.IsDefined() {
-		return nil, nil
+		return birth, nil, nil
 	}
-	return func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
+	return birth, func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error) {
 		return t.Patch(tags, desired, now)
 	}, nil
 }
 
-// section reads one section of an entry; no text is Undefined.
+// section reads one section of an entry; no text is Undefined, and so is null, which clients write for what they do not set.
 func (s *Store) section(name string, text []byte) (jsonvalue.Value, error) {
-	if len(text) == 0 {
+	if len(text) == 0 || string(text) == "null" {
 		return jsonvalue.Value{}, nil
 	}
 	v, err := s.interner.Parse(text)
@@ -189,6 +186,9 @@ func (s *Store) section(name string, text []byte) (jsonvalue.Value, error) {
 	}
 	return v, nil
 }
+
+// unquoted is an ETag without the quotes that some clients leave on it.
+func unquoted(s string) string { return strings.Trim(s, `"`) }
 
 // shorten keeps a message from growing with what a client sends.
 func shorten(s string) string {

@@ -51,7 +51,9 @@ func TestReopen(t *testing.T) {
 	report(t, s, "a", `{"connectivity":{"type":"cellular"},"text":"é \" \\ \u0000"}`)
 	report(t, s, "a", `{"text":null}`)
 	s.SetConnected("a", true)
-	s.SetModelID("a", "dtmi:x;1")
+	if err := s.SetModelID(t.Context(), "a", "dtmi:x;1"); err != nil {
+		t.Fatal(err)
+	}
 	s.SetC2DCount("a", 4)
 	patch(t, s, "a", "", `{"o":{"x":null}}`)
 	reason := "r"

@@ -12,8 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/section"
@@ -42,10 +44,14 @@ func newModelDevice(d registry.Identity) *modelDevice {
 
 // write does a service's write of tags and desired, and reports whether desired was touched.
 func (m *modelDevice) write(tags, desired jsonvalue.Value, replace bool) (told bool) {
-	touches := func(v jsonvalue.Value) bool { return v.Kind() == jsonvalue.Object && (replace || v.Len() > 0) }
+	touches := func(v jsonvalue.Value) bool {
+		return replace || v.Kind() == jsonvalue.Null || v.Kind() == jsonvalue.Object && v.Len() > 0
+	}
 	put := func(old, v jsonvalue.Value) jsonvalue.Value {
-		if replace {
-			old = jsonvalue.ObjectValue()
+		if empty := jsonvalue.ObjectValue(); v.Kind() != jsonvalue.Object {
+			return empty
+		} else if replace {
+			old = empty
 		}
 		return section.MergePatch(old, v)
 	}
@@ -78,7 +84,10 @@ var modelSections = rapid.SampledFrom([]string{
 	``, `null`, `{}`, `{"a":1}`, `{"a":null}`, `{"o":{"x":1}}`, `{"o":{"x":null,"y":[1,2]}}`, `{"o":5,"s":"t"}`, `{"o":{"p":{"q":true}}}`,
 })
 
-func (m *machine) id() string { return fmt.Sprint("d", rapid.IntRange(0, 6).Draw(m.t, "id")) }
+// id draws a device, or a module of the first two.
+func (m *machine) id() string {
+	return rapid.SampledFrom([]string{"d0", "d1", "d2", "d3", "d0/a", "d0/b", "d1/a"}).Draw(m.t, "id")
+}
 
 func (m *machine) section(name string) jsonvalue.Value {
 	text := modelSections.Draw(m.t, name)
@@ -116,14 +125,36 @@ func (m *machine) expect(what string, err, want error) bool {
 
 func (m *machine) create() {
 	id := m.id()
-	got, err := m.s.CreateDevice(context.Background(), registry.Identity{DeviceID: id})
+	got, err := m.s.CreateDevice(context.Background(), identityOf(id))
+	device, module := entity.Split(id)
 	var want error
-	if m.model[id] != nil {
+	switch {
+	case module != "" && m.model[device] == nil:
+		want = iothub.ErrDeviceNotFound
+	case module != "" && m.model[id] != nil:
+		want = iothub.ErrModuleExists
+	case m.model[id] != nil:
 		want = iothub.ErrDeviceExists
 	}
 	if m.expect("create "+id, err, want) {
 		m.model[id] = newModelDevice(got)
 	}
+}
+
+// modulesOf lists the modules of a device in the order of their ids.
+func (m *machine) modulesOf(id string) (keys []string) {
+	for key := range m.model {
+		if device, module := entity.Split(key); module != "" && device == id {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func identityOf(key string) registry.Identity {
+	device, module := entity.Split(key)
+	return registry.Identity{DeviceID: device, ModuleID: module}
 }
 
 func (m *machine) update() {
@@ -133,16 +164,27 @@ func (m *machine) update() {
 		current = d.identity
 	}
 	header, allowed := m.ifMatch(current)
-	got, err := m.s.UpdateDevice(context.Background(), registry.Identity{DeviceID: id, Status: status}, header)
-	if !m.expect("update "+id, err, m.writeError(d, allowed)) {
+	in := identityOf(id)
+	in.Status = status
+	got, err := m.s.UpdateDevice(context.Background(), in, header)
+	if !m.expect("update "+id, err, m.identityError(id, allowed)) {
 		return
 	}
-	if status == "disabled" && d.status == "enabled" {
-		m.want = append(m.want, id+" disabled")
+	if in.ModuleID == "" {
+		if status == "disabled" && d.status == "enabled" {
+			m.want = append(m.want, id+" disabled")
+			for _, key := range m.modulesOf(id) {
+				m.want = append(m.want, key+" disabled")
+			}
+		}
+		if status != "" {
+			d.status = status
+		}
 	}
-	if status != "" {
-		d.status = status
+	if got.Authentication.SymmetricKey.Primary == d.key {
+		m.t.Fatalf("update %s: no keys were given and none were made", id)
 	}
+	d.key = got.Authentication.SymmetricKey.Primary
 	if got.ETag == d.identity {
 		m.t.Fatalf("update %s: the ETag has not changed", id)
 	}
@@ -160,6 +202,14 @@ func (m *machine) writeError(d *modelDevice, allowed bool) error {
 	}
 }
 
+// identityError is writeError for a write of an identity, where a module that is not there is told as such.
+func (m *machine) identityError(id string, allowed bool) error {
+	if m.model[id] == nil && entity.IsModule(id) {
+		return iothub.ErrModuleNotFound
+	}
+	return m.writeError(m.model[id], allowed)
+}
+
 func (m *machine) remove() {
 	id := m.id()
 	d, current := m.model[id], ""
@@ -167,9 +217,11 @@ func (m *machine) remove() {
 		current = d.identity
 	}
 	header, allowed := m.ifMatch(current)
-	if m.expect("delete "+id, m.s.DeleteDevice(context.Background(), id, header), m.writeError(d, allowed)) {
-		delete(m.model, id)
-		m.want = append(m.want, id+" deleted")
+	if m.expect("delete "+id, m.s.DeleteDevice(context.Background(), id, header), m.identityError(id, allowed)) {
+		for _, key := range append([]string{id}, m.modulesOf(id)...) {
+			delete(m.model, key)
+			m.want = append(m.want, key+" deleted")
+		}
 	}
 }
 
@@ -244,11 +296,19 @@ func (m *machine) bulk() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if m.model[one] == nil {
+	if tags.Kind() == jsonvalue.Null { // As absent: clients write null for what they do not set.
+		tags = jsonvalue.Value{}
+	}
+	written := []string{one, two}
+	if m.model[one] == nil { // What a device is made with is no write of its twin.
 		m.model[one] = newModelDevice(device)
+		if tags.IsDefined() {
+			m.model[one].tags = section.MergePatch(jsonvalue.ObjectValue(), tags)
+		}
+		written = written[1:]
 	}
 	m.model[one].identity = device.ETag
-	for _, id := range []string{one, two} {
+	for _, id := range written {
 		if d := m.model[id]; d != nil {
 			d.write(tags, jsonvalue.Value{}, false)
 		}
@@ -275,18 +335,27 @@ func (m *machine) reopen() {
 
 // check holds everything the store shows against the model.
 func (m *machine) check() {
-	stats := registry.Statistics{Total: len(m.model)}
-	connected := 0
+	stats, connected, modules := registry.Statistics{}, 0, 0
 	for id, d := range m.model {
-		if d.status == "enabled" {
-			stats.Enabled++
-		}
-		if d.connected {
-			connected++
+		var source plan.Source = m.s
+		if entity.IsModule(id) {
+			source = m.s.Modules()
+			modules++
+		} else {
+			stats.Total++
+			if d.status == "enabled" {
+				stats.Enabled++
+			}
+			if d.connected {
+				connected++
+			}
+			if listed, err := m.s.DeviceModules(id); err != nil || len(listed) != len(m.modulesOf(id)) {
+				m.t.Fatalf("modules of %s: %d, %v; want %v", id, len(listed), err, m.modulesOf(id))
+			}
 		}
 		tw, err := m.s.Twin(id)
 		device, deviceErr := m.s.Device(id)
-		_, shown, ok := m.s.ByID(id)
+		_, shown, ok := source.ByID(id)
 		if err != nil || deviceErr != nil || !ok {
 			m.t.Fatalf("%s: %v, %v, queries see it: %v", id, err, deviceErr, ok)
 		}
@@ -297,7 +366,7 @@ func (m *machine) check() {
 			m.t.Fatalf("%s is\n%s\nthe model\n%s", id, got, want)
 		}
 		if device.ETag != d.identity || device.GenerationID != d.generation || device.Authentication.SymmetricKey.Primary != d.key ||
-			device.Status != d.status {
+			!entity.IsModule(id) && device.Status != d.status {
 			m.t.Fatalf("%s: identity %+v; the model %+v", id, device, d)
 		}
 		if shown.Version != tw.Version || shown.Connected != tw.Connected || shown.DeviceETag != tw.DeviceETag {
@@ -305,7 +374,7 @@ func (m *machine) check() {
 		}
 	}
 	stats.Disabled = stats.Total - stats.Enabled
-	if m.s.Statistics() != stats || m.s.ConnectedCount() != connected || m.s.Len() != stats.Total || len(m.s.Devices(0)) != stats.Total {
+	if m.s.Statistics() != stats || m.s.ConnectedCount() != connected || m.s.Len() != stats.Total || m.s.Modules().Len() != modules || len(m.s.Devices(0)) != stats.Total {
 		m.t.Fatalf("%+v, %d connected, queries see %d; want %+v, %d", m.s.Statistics(), m.s.ConnectedCount(), m.s.Len(), stats, connected)
 	}
 	if !slices.Equal(m.told, m.want) {

@@ -7,6 +7,9 @@ import (
 
 var _ plan.Source = (*Store)(nil)
 
+// Modules returns the twins of modules as queries see them. The store itself is those of devices.
+func (s *Store) Modules() plan.Source { return s.modules }
+
 // Len returns how many twins queries see.
 func (s *Store) Len() int { return s.view.Len() }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -18,22 +18,26 @@ import (
 // MaxList is how many devices a listing has at most (REST reference of the registry).
 const MaxList = 1000
 
-// CreateDevice registers a device and gives it a new twin. Of the identity only the id,
-// status, authentication and capabilities count; keys that are empty are made. Errors:
-// ErrDeviceExists, ErrArgumentInvalid.
+// CreateDevice registers a device, or a module of one, and gives it a new twin. Of the identity only the ids,
+// status, authentication, capabilities, scopes and manager count; keys that are empty are made. A device that is a
+// gateway gets the modules of its runtime. Errors: ErrDeviceExists, ErrModuleExists, ErrDeviceNotFound of a module's
+// device, ErrArgumentInvalid.
 func (s *Store) CreateDevice(ctx context.Context, in registry.Identity) (registry.Identity, error) {
-	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*disk.Batch, error) {
-		return s.createLocked(sh, in, nil)
+	return s.writeIdentity(ctx, in.Key(), func(sh *shard) (*disk.Batch, error) {
+		if strings.HasPrefix(in.ModuleID, "$") {
+			return nil, iothub.ErrArgumentInvalid.With("Module ids that begin with $ are the hub's own")
+		}
+		return s.createLocked(sh, in, twin.Birth{})
 	})
 }
 
-// UpdateDevice changes status, authentication and capabilities of a device. Keys, type and
-// status that are empty stay as they are. A device that is disabled must not stay connected:
-// Options.OnGone is told. Errors: ErrDeviceNotFound, ErrPreconditionFailed when ifMatch
-// names another ETag of the identity, ErrArgumentInvalid.
+// UpdateDevice changes status, authentication, capabilities and scopes of a device, or authentication and manager of a
+// module. Type and status that are empty stay as they are; keys that are empty are made anew. A device that is
+// disabled must not stay connected, nor its modules: Options.OnGone is told. Errors: ErrDeviceNotFound,
+// ErrModuleNotFound, ErrPreconditionFailed when ifMatch names another ETag of the identity, ErrArgumentInvalid.
 func (s *Store) UpdateDevice(ctx context.Context, in registry.Identity, ifMatch string) (registry.Identity, error) {
-	return s.writeIdentity(ctx, in.DeviceID, func(sh *shard) (*disk.Batch, error) {
-		return s.updateLocked(sh, in, ifMatch, nil)
+	return s.writeIdentity(ctx, in.Key(), func(sh *shard) (*disk.Batch, error) {
+		return s.updateLocked(sh, in, ifMatch, record.Change{}, nil)
 	})
 }
 
@@ -59,44 +63,63 @@ func (s *Store) writeIdentity(ctx context.Context, id string, write func(sh *sha
 	return out, nil
 }
 
-// createLocked registers a device. A write of its new twin, if any, is part of the creation.
-func (s *Store) createLocked(sh *shard, in registry.Identity, write twinWrite) (*disk.Batch, error) {
+// createLocked registers a device or a module. The birth's tags and desired properties are those of its new twin.
+func (s *Store) createLocked(sh *shard, in registry.Identity, birth twin.Birth) (*disk.Batch, error) {
+	rec, err := s.make(sh, in, birth)
+	if err != nil {
+		return nil, err
+	}
+	sh.entries[rec.Twin.Key()] = rec
+	s.count(rec.Twin, 1)
+	if rec.Twin.ModuleID != "" {
+		sh.addModule(rec.Twin.DeviceID, rec.Twin.ModuleID)
+	}
+	runtime, err := s.edgeModules(sh, rec.Twin)
+	if err != nil {
+		return nil, err
+	}
+	return s.settleAll(append([]settled{{rec.Twin.Key(), rec, effects{}}}, runtime...)), nil
+}
+
+// make checks an identity that is to be created and makes its entry.
+func (s *Store) make(sh *shard, in registry.Identity, birth twin.Birth) (*entry, error) {
 	if err := deviceid.Check(in.DeviceID); err != nil {
 		return nil, iothub.ErrArgumentInvalid.With("%v", err)
 	}
-	id := strings.Clone(in.DeviceID)
-	if sh.entries[id] != nil {
-		return nil, iothub.ErrDeviceExists.With("A device with ID '%s' is already registered.", id)
-	}
-	rec := &entry{Record: record.Record{Twin: twin.New(id)}}
-	if err := rec.Apply(in, time.Time{}); err != nil {
-		return nil, err
-	}
-	if write != nil {
-		next, _, err := write(rec.Twin, s.now())
-		if err != nil {
-			return nil, refused(err)
+	in.DeviceID, in.ModuleID = strings.Clone(in.DeviceID), strings.Clone(in.ModuleID)
+	switch {
+	case in.ModuleID != "":
+		if err := sh.checkModule(in); err != nil {
+			return nil, err
 		}
-		rec.Twin = next
+	case sh.entries[in.DeviceID] != nil:
+		return nil, iothub.ErrDeviceExists.With("A device with ID '%s' is already registered.", in.DeviceID)
 	}
-	rec.Generation = s.nextGeneration()
-	sh.entries[id] = rec
-	s.count(rec.Twin, 1)
-	return s.settle(id, rec, effects{}), nil
+	generation := s.nextGeneration()
+	rec := &entry{Record: record.Record{Generation: generation}}
+	birth.At = rec.Made()
+	t, err := twin.Created(in.DeviceID, in.ModuleID, birth)
+	if err != nil {
+		return nil, refused(err)
+	}
+	rec.Twin = t
+	return rec, rec.Apply(in, record.Change{})
 }
 
 // updateLocked changes an identity, and its twin too if there is a write of it; both or none.
-func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, write twinWrite) (*disk.Batch, error) {
-	rec := sh.entries[in.DeviceID]
+func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, change record.Change, write twinWrite) (*disk.Batch, error) {
+	rec := sh.entries[in.Key()]
 	if rec == nil {
-		return nil, notFound(in.DeviceID)
+		return nil, notFound(in.Key())
 	}
 	old := rec.Twin
 	if !etag.Matches(ifMatch, old.DeviceETag) {
-		return nil, preconditionFailed(old.DeviceID)
+		return nil, staleIdentity(old.DeviceETag, ifMatch)
 	}
-	next := record.Record{Twin: rec.current(), Keys: rec.Keys}
-	if err := next.Apply(in, s.now()); err != nil {
+	next := rec.Record
+	next.Twin = rec.current()
+	change.Now = s.now()
+	if err := next.Apply(in, change); err != nil {
 		return nil, err
 	}
 	var e effects
@@ -112,17 +135,27 @@ func (s *Store) updateLocked(sh *shard, in registry.Identity, ifMatch string, wr
 		}
 	}
 	s.count(old, -1)
-	rec.Twin, rec.Keys = next.Twin, next.Keys
+	rec.Record = next
 	s.count(rec.Twin, 1)
 	e.gone, e.reason = old.Status != registry.StatusDisabled && rec.Twin.Status == registry.StatusDisabled, GoneDisabled
-	return s.settle(old.DeviceID, rec, e), nil
+	all := []settled{{old.Key(), rec, e}}
+	if e.gone {
+		for _, module := range sh.modules[old.DeviceID] {
+			key := entity.Key(old.DeviceID, module)
+			all = append(all, settled{key, sh.entries[key], effects{gone: true, reason: GoneDisabled}})
+		}
+	}
+	runtime, err := s.edgeModules(sh, rec.Twin)
+	if err != nil {
+		return nil, err
+	}
+	return s.settleAll(append(all, runtime...)), nil
 }
 
 // nextGeneration makes a generation id: the time in ticks since year 1, as the service has
 // it, and never one given before.
 func (s *Store) nextGeneration() uint64 {
-	const ticksOf1970 = 621355968000000000
-	now := uint64(ticksOf1970 + s.now().UnixNano()/100)
+	now := record.GenerationAt(s.now())
 	for {
 		last := s.generation.Load()
 		next := max(now, last+1)
@@ -132,7 +165,7 @@ func (s *Store) nextGeneration() uint64 {
 	}
 }
 
-// Device returns the identity of a device. The error is ErrDeviceNotFound.
+// Device returns the identity of a device or a module. The error is ErrDeviceNotFound or ErrModuleNotFound.
 func (s *Store) Device(id string) (registry.Identity, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
@@ -175,7 +208,7 @@ func (s *Store) smallestIDs(n int) []string {
 		sh := &s.shards[i]
 		sh.mu.RLock()
 		for id := range sh.entries {
-			if bound != "" && id >= bound {
+			if bound != "" && id >= bound || entity.IsModule(id) {
 				continue
 			}
 			if ids = append(ids, id); len(ids) == 2*n {
@@ -189,10 +222,13 @@ func (s *Store) smallestIDs(n int) []string {
 	return ids[:min(n, len(ids))]
 }
 
-// DeleteDevice removes a device and its twin. Options.OnGone is told. Errors:
-// ErrDeviceNotFound, ErrPreconditionFailed when ifMatch names another ETag.
+// DeleteDevice removes a device with its twin and its modules, or a module. Options.OnGone is told of each. Errors:
+// ErrDeviceNotFound, ErrModuleNotFound, ErrPreconditionFailed when ifMatch names another ETag.
 func (s *Store) DeleteDevice(ctx context.Context, id, ifMatch string) error {
 	_, err := s.writeIdentity(ctx, id, func(sh *shard) (*disk.Batch, error) {
+		if _, module := entity.Split(id); strings.HasPrefix(module, "$") {
+			return nil, iothub.ErrArgumentInvalid.With("Module ids that begin with $ are the hub's own")
+		}
 		return s.deleteLocked(sh, id, ifMatch)
 	})
 	return err
@@ -205,16 +241,29 @@ func (s *Store) deleteLocked(sh *shard, id, ifMatch string) (*disk.Batch, error)
 		return nil, notFound(id)
 	}
 	if !etag.Matches(ifMatch, rec.Twin.DeviceETag) {
-		return nil, preconditionFailed(id)
+		return nil, staleIdentity(rec.Twin.DeviceETag, ifMatch)
 	}
-	id = rec.Twin.DeviceID
-	delete(sh.entries, id)
+	device, module := rec.Twin.DeviceID, rec.Twin.ModuleID
+	keys := []string{rec.Twin.Key()}
+	if module != "" {
+		sh.removeModule(device, module)
+	} else {
+		for _, m := range sh.modules[device] {
+			keys = append(keys, entity.Key(device, m))
+		}
+		delete(sh.modules, device)
+	}
 	s.count(rec.Twin, -1)
-	return s.settle(id, nil, effects{gone: true, reason: GoneDeleted}), nil
+	all := make([]settled, 0, len(keys))
+	for _, key := range keys {
+		delete(sh.entries, key)
+		all = append(all, settled{key, nil, effects{gone: true, reason: GoneDeleted}})
+	}
+	return s.settleAll(all), nil
 }
 
-// Credentials returns what a device that connects is checked against. The error is
-// ErrDeviceNotFound.
+// Credentials returns what a device that connects is checked against. A module of a disabled device is disabled.
+// The error is ErrDeviceNotFound or ErrModuleNotFound.
 func (s *Store) Credentials(id string) (registry.Credentials, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
@@ -223,7 +272,11 @@ func (s *Store) Credentials(id string) (registry.Credentials, error) {
 	if rec == nil {
 		return registry.Credentials{}, notFound(id)
 	}
-	return rec.Credentials(), nil
+	creds := rec.Credentials()
+	if device := sh.entries[rec.Twin.DeviceID]; device == nil || device.Twin.Status != registry.StatusEnabled {
+		creds.Enabled = false
+	}
+	return creds, nil
 }
 
 // Statistics counts the devices.

@@ -1,5 +1,6 @@
-// Package store keeps what the embedded hub knows of its devices: identities, twins, and
-// what queries see of them.
+// Package store keeps what the embedded hub knows of its devices and their modules: identities, twins, and
+// what queries see of them. Either goes by its key, see package entity; where a method speaks of a device, a module is
+// meant as well.
 //
 // The truth is a sharded map of devices; a twin in it is an immutable snapshot that a
 // write replaces. Beside the truth stands the view of the queries: twins by ordinal, and
@@ -24,6 +25,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/store/feed"
 	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/hub/store/view"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -85,7 +87,8 @@ type Store struct {
 	opts     Options
 	log      *slog.Logger
 	interner *jsonparse.Interner
-	view     *view.View
+	view     *view.View // Of devices.
+	modules  *view.View
 	feed     *feed.Feed // nil without lag.
 	disk     *disk.Disk // nil without a data directory.
 
@@ -98,13 +101,14 @@ type Store struct {
 	generation atomic.Uint64 // The last generation id given.
 }
 
-// shard is a part of the records, chosen by the hash of the device id.
+// shard is a part of the records, chosen by the hash of the device id: modules are with their device.
 type shard struct {
-	mu      sync.RWMutex // Protects the map and the entries in it.
+	mu      sync.RWMutex // Protects the maps and the entries in them.
 	entries map[string]*entry
+	modules map[string][]string // Ids of the modules of a device, in order; nil while no device has any.
 }
 
-// entry is one device: what is kept of it, and what is only noted.
+// entry is one device or module: what is kept of it, and what is only noted.
 type entry struct {
 	record.Record
 	touched atomic.Int64 // Nanoseconds since 1970 of the last activity; newer than the twin's at times.
@@ -119,7 +123,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{opts: opts, log: opts.Logger, interner: jsonparse.NewInterner(), view: view.New(), seed: maphash.MakeSeed()}
+	s := &Store{opts: opts, log: opts.Logger, interner: jsonparse.NewInterner(), view: view.New(), modules: view.New(), seed: maphash.MakeSeed()}
 	for i := range s.shards {
 		s.shards[i].entries = make(map[string]*entry)
 	}
@@ -131,11 +135,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		if err := d.Load(ctx, s.interner, s.adopt); err != nil {
 			return nil, errors.Join(err, d.Abandon())
 		}
+		s.dropOrphans()
 		d.Start()
 		s.disk = d
 	}
 	if opts.QueryLag != nil {
-		s.feed = feed.Start(s.view.Publish, opts.QueryLag)
+		s.feed = feed.Start(s.publish, opts.QueryLag)
 	}
 	return s, nil
 }
@@ -155,9 +160,19 @@ func (s *Store) Close() error {
 // ParseValue reads a JSON document whose words share the memory of the twins stored.
 func (s *Store) ParseValue(b []byte) (jsonvalue.Value, error) { return s.interner.Parse(b) }
 
-// shard returns the shard of a device id.
-func (s *Store) shard(id string) *shard {
-	return &s.shards[maphash.String(s.seed, id)%shardCount]
+// shard returns the shard of a key.
+func (s *Store) shard(key string) *shard {
+	device, _ := entity.Split(key)
+	return &s.shards[maphash.String(s.seed, device)%shardCount]
+}
+
+// publish makes a state visible to queries; nil takes it away.
+func (s *Store) publish(key string, t *twin.Twin) {
+	if entity.IsModule(key) {
+		s.modules.Publish(key, t)
+		return
+	}
+	s.view.Publish(key, t)
 }
 
 // now returns the time of a write, in the ticks of 100 ns that documents have.
@@ -167,11 +182,15 @@ func (s *Store) now() time.Time {
 
 // adopt takes over a record read from disk.
 func (s *Store) adopt(rec record.Record) {
-	id := rec.Twin.DeviceID
+	id := rec.Twin.Key()
 	e := &entry{Record: rec}
 	e.touched.Store(nanoseconds(rec.Twin.LastActivity))
-	s.shard(id).entries[id] = e
-	s.view.Publish(id, rec.Twin)
+	sh := s.shard(id)
+	sh.entries[id] = e
+	if rec.Twin.ModuleID != "" {
+		sh.addModule(rec.Twin.DeviceID, rec.Twin.ModuleID)
+	}
+	s.publish(id, rec.Twin)
 	s.count(rec.Twin, 1)
 	if rec.Generation > s.generation.Load() {
 		s.generation.Store(rec.Generation)
@@ -180,6 +199,9 @@ func (s *Store) adopt(rec record.Record) {
 
 // count adds a device to the statistics, or takes it out with -1.
 func (s *Store) count(t *twin.Twin, n int64) {
+	if t.ModuleID != "" {
+		return
+	}
 	s.total.Add(n)
 	if t.Status == registry.StatusEnabled {
 		s.enabled.Add(n)
@@ -196,7 +218,7 @@ func (s *Store) show(id string, t *twin.Twin) {
 		s.feed.Add(id, t)
 		return
 	}
-	s.view.Publish(id, t)
+	s.publish(id, t)
 }
 
 // effects are what must happen once a change is durable, in the order of the changes.
@@ -220,21 +242,40 @@ func (e effects) run(opts *Options, id string) {
 // settle makes a change of a device public; the shard is locked and the entry changed. A
 // nil entry is a device deleted. The batch is to be waited for after the lock is given up.
 func (s *Store) settle(id string, changed *entry, e effects) *disk.Batch {
-	var t *twin.Twin
-	if changed != nil {
-		t = changed.Twin
+	return s.settleAll([]settled{{id, changed, e}})
+}
+
+// settled is a change that is to be made public.
+type settled struct {
+	id      string
+	changed *entry // Nil for what is deleted.
+	effects effects
+}
+
+// settleAll is settle for changes that are on disk all or none: of a device and its modules.
+func (s *Store) settleAll(all []settled) *disk.Batch {
+	ops := make([]disk.Operation, 0, 1)
+	for _, one := range all {
+		var t *twin.Twin
+		if one.changed != nil {
+			t = one.changed.Twin
+		}
+		s.show(one.id, t)
+		if s.disk == nil {
+			one.effects.run(&s.opts, one.id)
+			continue
+		}
+		op := disk.Operation{ID: one.id, Then: func() { one.effects.run(&s.opts, one.id) }}
+		if one.changed != nil {
+			state := one.changed.Record
+			op.State = &state
+		}
+		ops = append(ops, op)
 	}
-	s.show(id, t)
-	if s.disk == nil {
-		e.run(&s.opts, id)
+	if len(ops) == 0 {
 		return nil
 	}
-	op := disk.Operation{ID: id, Then: func() { e.run(&s.opts, id) }}
-	if changed != nil {
-		state := changed.Record
-		op.State = &state
-	}
-	return s.disk.Add(op)
+	return s.disk.Add(ops...)
 }
 
 // usable fails once the disk has: the truth in memory must not run ahead of it for long.

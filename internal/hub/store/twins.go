@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -20,7 +22,7 @@ func (s *Store) Twin(id string) (*twin.Twin, error) {
 	defer sh.mu.RUnlock()
 	rec := sh.entries[id]
 	if rec == nil {
-		return nil, notFound(id)
+		return nil, noTwin(id)
 	}
 	return rec.current(), nil
 }
@@ -68,7 +70,7 @@ func (s *Store) writeTwin(ctx context.Context, id, ifMatch string, write twinWri
 	rec := sh.entries[id]
 	if rec == nil {
 		sh.mu.Unlock()
-		return nil, notFound(id)
+		return nil, noTwin(id)
 	}
 	b, err := s.writeTwinLocked(rec, ifMatch, write)
 	t := rec.current()
@@ -101,7 +103,7 @@ func (s *Store) writeTwinLocked(rec *entry, ifMatch string, write twinWrite) (*d
 		e.version = next.Desired.Version()
 		e.delta = twin.AppendDelta(nil, delta, e.version)
 	}
-	return s.settle(old.DeviceID, rec, e), nil
+	return s.settle(old.Key(), rec, e), nil
 }
 
 // Report merges a device's patch into its reported properties and returns their new
@@ -116,7 +118,7 @@ func (s *Store) Report(ctx context.Context, id string, patch jsonvalue.Value, ex
 	rec := sh.entries[id]
 	if rec == nil {
 		sh.mu.Unlock()
-		return 0, notFound(id)
+		return 0, noTwin(id)
 	}
 	b, err := s.reportLocked(rec, patch, expect)
 	version = rec.Twin.Reported.Version()
@@ -141,7 +143,7 @@ func (s *Store) reportLocked(rec *entry, patch jsonvalue.Value, expect int64) (*
 	next.LastActivity = now
 	rec.touched.Store(nanoseconds(now))
 	rec.Twin = next
-	return s.settle(old.DeviceID, rec, effects{}), nil
+	return s.settle(old.Key(), rec, effects{}), nil
 }
 
 // SetConnected notes that a device has connected or disconnected. It is not kept on disk:
@@ -150,7 +152,7 @@ func (s *Store) SetConnected(id string, connected bool) {
 	s.amend(id, func(rec *entry, t *twin.Twin, now time.Time) bool {
 		rec.StateAt = nanoseconds(now)
 		t.LastActivity = now
-		if t.Connected != connected {
+		if t.Connected != connected && t.ModuleID == "" {
 			s.connected.Add(map[bool]int64{true: 1, false: -1}[connected])
 		}
 		t.Connected = connected
@@ -158,14 +160,25 @@ func (s *Store) SetConnected(id string, connected bool) {
 	})
 }
 
-// SetModelID notes the model that a device named when it connected. It reaches the disk
-// with the next write of the twin.
-func (s *Store) SetModelID(id, model string) {
-	s.amend(id, func(_ *entry, t *twin.Twin, _ time.Time) bool {
-		changed := t.ModelID != model
-		t.ModelID = model
-		return changed
-	})
+// SetModelID notes the model that a device named when it connected, and returns when it is kept. A device that does not
+// exist is left alone.
+func (s *Store) SetModelID(ctx context.Context, id, model string) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	sh := s.shard(id)
+	sh.mu.Lock()
+	rec := sh.entries[id]
+	if rec == nil || rec.Twin.ModelID == model {
+		sh.mu.Unlock()
+		return nil
+	}
+	t := *rec.current()
+	t.ModelID = strings.Clone(model)
+	rec.Twin = &t
+	b := s.settle(t.Key(), rec, effects{})
+	sh.mu.Unlock()
+	return b.Wait(ctx)
 }
 
 // SetC2DCount notes how many cloud-to-device messages wait for a device.
@@ -228,12 +241,28 @@ func refused(err error) error {
 	return err
 }
 
-func notFound(id string) error {
-	return iothub.ErrDeviceNotFound.With("Device %s is not registered", id)
+func notFound(key string) error {
+	device, module := entity.Split(key)
+	if module != "" {
+		return iothub.ErrModuleNotFound.With("Module %s on device %s is not registered", module, device)
+	}
+	return iothub.ErrDeviceNotFound.With("Device %s is not registered", device)
 }
 
-func preconditionFailed(id string) error {
-	return iothub.ErrPreconditionFailed.With("Precondition failed: Device %s has another version, ETag or state", id)
+// noTwin is the error of a twin that is not there. One of a module is told as a device's, as was reported from the service.
+func noTwin(key string) error {
+	return iothub.ErrDeviceNotFound.With("Device %s is not registered", key)
+}
+
+// preconditionFailed is the error of a stale ETag of a twin; a module's names its device, as recorded from the service.
+func preconditionFailed(deviceID string) error {
+	return iothub.ErrPreconditionFailed.With("Precondition failed: the ETag is not that of the twin of '%s'", deviceID)
+}
+
+// staleIdentity is the error of a stale ETag of an identity: the service tells both numbers.
+func staleIdentity(present, wanted string) error {
+	return iothub.ErrPreconditionFailed.With("Precondition failed: Device version did not match, existingVersion:%d newVersion:%d",
+		etag.Number(present), etag.Number(wanted))
 }
 
 // nanoseconds is a time since 1970, and 0 for the zero time.

@@ -148,7 +148,9 @@ func TestTouch(t *testing.T) {
 func TestNotes(t *testing.T) {
 	s := open(t, Options{})
 	create(t, s, "d")
-	s.SetModelID("d", "dtmi:example:thermostat;1")
+	if err := s.SetModelID(t.Context(), "d", "dtmi:example:thermostat;1"); err != nil {
+		t.Fatal(err)
+	}
 	s.SetC2DCount("d", 2)
 	tw, err := s.Twin("d")
 	if err != nil || tw.ModelID != "dtmi:example:thermostat;1" || tw.C2DCount != 2 || tw.Version != 2 {

@@ -32,7 +32,7 @@ func TestEveryErrorReadsBackFromEveryEncoding(t *testing.T) {
 		t.Errorf("body = %s; want %s", got, want)
 	}
 	got = string(MQTT(iothub.ErrArgumentInvalid.With("no"), "66b8", now))
-	if want := `{"errorCode":400004,"trackingId":"66b8","message":"no","timestampUtc":"2026-01-02T03:04:05.0000000Z"}`; got != want {
+	if want := `{"errorCode":400004,"trackingId":"66b8","message":"no","timestampUtc":"2026-01-02T03:04:05Z"}`; got != want {
 		t.Errorf("body = %s; want %s", got, want)
 	}
 	if e := Parse(502, nil, []byte("<html>")); e.Status != 502 || e.Name != "BadGateway" {

@@ -2,9 +2,9 @@ package etag
 
 import (
 	"encoding/base64"
-	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Matches reports whether an If-Match header allows a write over the present ETag: it is
@@ -19,14 +19,29 @@ func Matches(ifMatch, etag string) bool {
 	return ifMatch == "" || wanted == "*" || wanted == etag
 }
 
-// New makes the ETag of an identity, other than the old one: base64 of a decimal
-// number, as the service has it.
-func New(old string) string {
-	for {
-		var buf [10]byte
-		digits := strconv.AppendUint(buf[:0], uint64(rand.Uint32()), 10)
-		if etag := base64.StdEncoding.EncodeToString(digits); etag != old {
-			return etag
-		}
+// First makes the ETag of an identity that was just made: base64 of a decimal number below 2^30 that looks random and
+// is the same for identities of the same instant, as recorded from the service.
+func First(at time.Time) string {
+	scattered := uint64(at.UnixNano()/100) * 0x9E3779B97F4A7C15 // Fibonacci hashing: neighbours end far apart.
+	return ofNumber(scattered >> 34)
+}
+
+// Next makes the ETag that follows one of First: the number goes up by one with each write of the identity.
+func Next(etag string) string { return ofNumber(Number(etag) + 1) }
+
+// Number is the number in the ETag of an identity, 0 when there is none.
+func Number(etag string) uint64 {
+	digits, err := base64.StdEncoding.DecodeString(etag)
+	if err != nil {
+		return 0
 	}
+	n, err := strconv.ParseUint(string(digits), 10, 62)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func ofNumber(n uint64) string {
+	return base64.StdEncoding.EncodeToString(strconv.AppendUint(nil, n, 10))
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
@@ -32,7 +33,8 @@ type BulkProperties struct {
 
 // BulkEntry is one device of a bulk call.
 type BulkEntry struct {
-	ID             string          `json:"id"`                       // of the device; once in a call
+	ID             string          `json:"id"`                       // of the device; once in a call, but for its modules
+	ModuleID       string          `json:"moduleId,omitempty"`       // of a module of the device; empty for the device itself
 	ETag           string          `json:"eTag,omitempty"`           // of the identity, for the modes that ask for it
 	ImportMode     string          `json:"importMode"`               // ImportCreate to ImportUpdateTwinIfEtag
 	Status         string          `json:"status,omitempty"`         // StatusEnabled or StatusDisabled; empty keeps what there is
@@ -42,11 +44,17 @@ type BulkEntry struct {
 	Tags           json.RawMessage `json:"tags,omitempty"`           // merged into the tags; absent for no change
 	Properties     *BulkProperties `json:"properties,omitempty"`     // nil for no change
 	Capabilities   *Capabilities   `json:"capabilities,omitempty"`   // nil keeps what there is
+	ManagedBy      *string         `json:"managedBy,omitempty"`      // who manages a module; nil for nobody
+	Scope          string          `json:"deviceScope,omitempty"`    // see Identity
+	ParentScopes   []string        `json:"parentScopes,omitempty"`   // see Identity
 }
+
+// Key names the device or module, see [entity.Key].
+func (e BulkEntry) Key() string { return entity.Key(e.ID, e.ModuleID) }
 
 // LogValue names the device without its keys.
 func (e BulkEntry) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("device", e.ID), slog.String("mode", e.ImportMode))
+	return slog.GroupValue(slog.String("device", e.Key()), slog.String("mode", e.ImportMode))
 }
 
 // NewBulkEntry is an entry for an enabled device with two symmetric keys.
@@ -59,9 +67,10 @@ func NewBulkEntry(mode, id string, primary, secondary sas.Key) BulkEntry {
 
 // BulkError is why one device of a bulk call failed.
 type BulkError struct {
-	DeviceID    string `json:"deviceId"`    // of the entry
-	ErrorCode   int    `json:"errorCode"`   // for example 409001; 0 for a name that is not known
-	ErrorStatus string `json:"errorStatus"` // text for people
+	DeviceID    string `json:"deviceId"`           // of the entry
+	ModuleID    string `json:"moduleId,omitempty"` // of the entry
+	ErrorCode   int    `json:"errorCode"`          // for example 409001; 0 for a name that is not known
+	ErrorStatus string `json:"errorStatus"`        // text for people
 }
 
 // UnmarshalJSON reads the code as a number or as a name: versions of the service differ.

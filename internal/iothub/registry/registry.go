@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
@@ -22,10 +23,28 @@ const (
 	StatusDisabled = "disabled"
 )
 
+// AuthNone is the authentication type of a module that has none of its own yet; the service makes it AuthSAS.
+const AuthNone = "none"
+
 // SymmetricKeys are the two keys of a device; either serves.
 type SymmetricKeys struct {
 	Primary   sas.Key `json:"primaryKey"`   // the zero key for none
 	Secondary sas.Key `json:"secondaryKey"` // the zero key for none
+}
+
+// MarshalJSON writes an absent key as null.
+func (k SymmetricKeys) MarshalJSON() ([]byte, error) {
+	var n struct {
+		Primary   *sas.Key `json:"primaryKey"`
+		Secondary *sas.Key `json:"secondaryKey"`
+	}
+	if !k.Primary.IsZero() {
+		n.Primary = &k.Primary
+	}
+	if !k.Secondary.IsZero() {
+		n.Secondary = &k.Secondary
+	}
+	return json.Marshal(n)
 }
 
 // LogValue hides the keys, also from log handlers that write JSON.
@@ -94,8 +113,11 @@ type Capabilities struct {
 	IoTEdge bool `json:"iotEdge"` // it is a gateway that runs IoT Edge
 }
 
-// Identity is a device's entry in the registry (iot-hub-devguide-identity-registry).
+// Identity is the entry of a device or a module in the registry (iot-hub-devguide-identity-registry). A module has no
+// status, capabilities and scopes of its own, and a device no manager.
 type Identity struct {
+	ModuleID               string         `json:"moduleId,omitempty"`         // empty for a device
+	ManagedBy              *string        `json:"managedBy,omitempty"`        // who manages a module; at most 128 characters, nil for nobody
 	DeviceID               string         `json:"deviceId"`                   // see package deviceid
 	GenerationID           string         `json:"generationId"`               // new for every device made, also under an old id
 	ETag                   string         `json:"etag"`                       // of the identity; the twin has its own
@@ -108,11 +130,42 @@ type Identity struct {
 	C2DMessages            int            `json:"cloudToDeviceMessageCount"`  // that wait for the device
 	Authentication         Authentication `json:"authentication"`             // its keys too
 	Capabilities           Capabilities   `json:"capabilities"`               // the zero value for a plain device
+	Scope                  string         `json:"deviceScope,omitempty"`      // of a gateway: its own; of a device below one: the gateway's
+	ParentScopes           []string       `json:"parentScopes,omitempty"`     // of the gateways above it
+}
+
+// Key names the device or module, see [entity.Key].
+func (i Identity) Key() string { return entity.Key(i.DeviceID, i.ModuleID) }
+
+// module is the document of a module, whose members and their order differ from a device's.
+type module struct {
+	ModuleID               string         `json:"moduleId"`
+	ManagedBy              *string        `json:"managedBy"`
+	DeviceID               string         `json:"deviceId"`
+	GenerationID           string         `json:"generationId"`
+	ETag                   string         `json:"etag"`
+	ConnectionState        string         `json:"connectionState"`
+	ConnectionStateUpdated timestamp.Time `json:"connectionStateUpdatedTime"`
+	LastActivity           timestamp.Time `json:"lastActivityTime"`
+	C2DMessages            int            `json:"cloudToDeviceMessageCount"`
+	Authentication         Authentication `json:"authentication"`
+}
+
+// MarshalJSON writes the document of a device or of a module.
+func (i Identity) MarshalJSON() ([]byte, error) {
+	if i.ModuleID == "" {
+		type device Identity
+		return json.Marshal(device(i))
+	}
+	return json.Marshal(module{
+		i.ModuleID, i.ManagedBy, i.DeviceID, i.GenerationID, i.ETag, i.ConnectionState, i.ConnectionStateUpdated, i.LastActivity,
+		i.C2DMessages, i.Authentication,
+	})
 }
 
 // LogValue names the device without its keys.
 func (i Identity) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("device", i.DeviceID), slog.String("status", i.Status), slog.Any("authentication", i.Authentication))
+	return slog.GroupValue(slog.String("device", i.Key()), slog.String("status", i.Status), slog.Any("authentication", i.Authentication))
 }
 
 // Statistics counts the identities of a hub.

@@ -38,6 +38,9 @@ func NewKey() Key {
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.raw == "" }
 
+// Len is how many bytes the key has.
+func (k Key) Len() int { return len(k.raw) }
+
 // Base64 reveals the key as the text that connection strings hold.
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString([]byte(k.raw)) }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Time is a time as the service writes it: UTC with seven fractional digits and Z. The zero Time is
+// Time is a time as the service writes it: UTC with up to seven fractional digits and Z. The zero Time is
 // 0001-01-01T00:00:00Z, which stands for never.
 type Time struct{ time.Time }
 

@@ -12,7 +12,10 @@ import (
 )
 
 // codecVersion is the first byte of an encoded twin. It changes with the encoding.
-const codecVersion = 1
+const codecVersion = 2
+
+// withoutScopes is the encoding of hubs that knew no scopes; it is read still.
+const withoutScopes = 1
 
 // AppendBinary appends the twin with its metadata and versions for keeping on disk.
 // Whether the device is connected is left out: after a restart it is not.
@@ -34,6 +37,11 @@ func (t *Twin) AppendBinary(dst []byte) []byte {
 		edge = 1
 	}
 	dst = append(dst, edge)
+	dst = codec.AppendText(dst, t.Scope)
+	dst = binary.AppendUvarint(dst, uint64(len(t.ParentScopes)))
+	for _, s := range t.ParentScopes {
+		dst = codec.AppendText(dst, s)
+	}
 	for _, s := range []*section.Section{t.Tags, t.Desired, t.Reported} {
 		dst = s.AppendBinary(dst)
 	}
@@ -45,8 +53,9 @@ func (t *Twin) AppendBinary(dst []byte) []byte {
 // which may be nil.
 func DecodeBinary(b []byte, in *jsonparse.Interner) (t *Twin, rest []byte, err error) {
 	d := codec.Reader{Rest: b}
-	if v := d.Byte(); v != codecVersion {
-		return nil, nil, fmt.Errorf("%w: unknown encoding %d", codec.ErrDamaged, v)
+	version := d.Byte()
+	if version != codecVersion && version != withoutScopes {
+		return nil, nil, fmt.Errorf("%w: unknown encoding %d", codec.ErrDamaged, version)
 	}
 	t = &Twin{}
 	for _, field := range []*string{
@@ -61,6 +70,12 @@ func DecodeBinary(b []byte, in *jsonparse.Interner) (t *Twin, rest []byte, err e
 	t.StatusUpdated = timestamp.Ticks(d.Varint()).Time()
 	t.LastActivity = timestamp.Ticks(d.Varint()).Time()
 	t.IoTEdge = d.Byte() == 1
+	if version != withoutScopes {
+		t.Scope = in.Text(d.Bytes())
+		for n := d.Uvarint(); n > 0 && d.Err == nil; n-- {
+			t.ParentScopes = append(t.ParentScopes, in.Text(d.Bytes()))
+		}
+	}
 	for kind, field := range []**section.Section{&t.Tags, &t.Desired, &t.Reported} {
 		*field = section.Decode(&d, limits.SectionKind(kind), in)
 	}

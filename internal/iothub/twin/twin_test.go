@@ -123,13 +123,14 @@ func TestVersions(t *testing.T) {
 		{"both", `{"a":1}`, `{"a":null}`, false, state{2, 1, 3, 2}, `{"a":null}`},
 		{"nothing", "", "", false, state{1, 1, 2, 1}, "undefined"},
 		{"empty sections", `{}`, `{}`, false, state{1, 1, 2, 1}, "undefined"},
-		{"null sections", `null`, `null`, false, state{1, 1, 2, 1}, "undefined"},
+		{"null sections", `null`, `null`, false, state{2, 1, 3, 2}, `{}`},
+		{"null desired alone", "", `null`, false, state{2, 1, 3, 2}, `{}`},
 		{"tags and empty desired", `{"a":1}`, `{}`, false, state{1, 1, 3, 2}, "undefined"},
 		{"desired read back", "", `{"$metadata":{"$lastUpdated":"x"},"$version":9,"a":1}`, false, state{2, 1, 3, 2}, `{"a":1}`},
 		{"desired read back, empty", "", `{"$metadata":{},"$version":9}`, false, state{1, 1, 2, 1}, "undefined"},
 		{"replace desired", "", `{"a":1}`, true, state{2, 1, 3, 2}, `{"a":1}`},
 		{"replace by nothing", `{}`, `{}`, true, state{2, 1, 3, 2}, `{}`},
-		{"replace no section", "", "null", true, state{1, 1, 2, 1}, "undefined"},
+		{"replace no section", "", "null", true, state{2, 1, 3, 2}, `{}`},
 	}
 	for _, tt := range tests {
 		write := start.Patch
@@ -212,7 +213,7 @@ func TestField(t *testing.T) {
 		{"authenticationType", `"sas"`},
 		{"modelId", `"dtmi:x;1"`},
 		{"version", `4`},
-		{"x509Thumbprint", `{"primaryThumbprint":"AB12","secondaryThumbprint":null}`},
+		{"x509Thumbprint", `{"PrimaryThumbprint":"AB12","SecondaryThumbprint":null}`},
 		{"x509thumbprint.PrimaryThumbprint", `"AB12"`},
 		{"x509Thumbprint.secondaryThumbprint", "null"},
 		{"x509Thumbprint.x", "undefined"},
@@ -337,5 +338,20 @@ func BenchmarkField(b *testing.B) {
 		if tw.Field(path...).Str() != "cellular" {
 			b.Fatal("another value")
 		}
+	}
+}
+
+// Thumbprints are named as was reported from the service: with a capital once there are any.
+func TestThumbprintsOfATwin(t *testing.T) {
+	x := New("d")
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	x.PrimaryThumbprint = "AB"
+	if got := string(x.AppendJSON(nil)); !strings.Contains(got, `"x509Thumbprint":{"PrimaryThumbprint":"AB","SecondaryThumbprint":null}`) {
+		t.Error(got)
+	}
+	if got := x.Field("x509Thumbprint", "primaryThumbprint").Str(); got != "AB" {
+		t.Errorf("a query finds %q", got)
 	}
 }

@@ -11,9 +11,15 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
-// AppendJSON appends the twin as the service sees it: identity members, tags, and both
-// property sections with $metadata and $version.
-func (t *Twin) AppendJSON(dst []byte) []byte {
+// AppendJSON appends the twin as the service sees it: identity members, tags, and both property sections with $metadata
+// and $version. Tags are left out while there are none, and the capabilities of a module's device too, as recorded from
+// the service.
+func (t *Twin) AppendJSON(dst []byte) []byte { return t.append(dst, t.ModuleID == "") }
+
+// AppendRow appends the twin as a query lists it: as AppendJSON, and with capabilities also for a module.
+func (t *Twin) AppendRow(dst []byte) []byte { return t.append(dst, true) }
+
+func (t *Twin) append(dst []byte, capabilities bool) []byte {
 	dst = append(dst, `{"deviceId":`...)
 	dst = jsonstring.Append(dst, t.DeviceID)
 	if t.ModuleID != "" {
@@ -46,15 +52,41 @@ func (t *Twin) AppendJSON(dst []byte) []byte {
 	dst = jsonstring.Append(dst, t.ModelID)
 	dst = append(dst, `,"version":`...)
 	dst = strconv.AppendInt(dst, t.Version, 10)
-	dst = append(dst, `,"tags":`...)
-	dst = t.Tags.AppendJSON(dst, true, true)
+	if t.Tags.Value().Len() > 0 {
+		dst = append(dst, `,"tags":`...)
+		dst = t.Tags.AppendJSON(dst, true, true)
+	}
 	dst = append(dst, `,"properties":{"desired":`...)
 	dst = t.Desired.AppendJSON(dst, true, true)
 	dst = append(dst, `,"reported":`...)
 	dst = t.Reported.AppendJSON(dst, true, true)
-	dst = append(dst, `},"capabilities":{"iotEdge":`...)
-	dst = strconv.AppendBool(dst, t.IoTEdge)
-	return append(dst, "}}"...)
+	dst = append(dst, '}')
+	if capabilities {
+		dst = append(dst, `,"capabilities":{"iotEdge":`...)
+		dst = strconv.AppendBool(dst, t.IoTEdge)
+		dst = append(dst, '}')
+	}
+	if t.Scope != "" {
+		dst = append(dst, `,"deviceScope":`...)
+		dst = jsonstring.Append(dst, t.Scope)
+	}
+	if len(t.ParentScopes) > 0 {
+		dst = append(dst, `,"parentScopes":`...)
+		dst = t.parentScopes().AppendJSON(dst)
+	}
+	return append(dst, '}')
+}
+
+// parentScopes makes the member parentScopes, Undefined when there are none.
+func (t *Twin) parentScopes() jsonvalue.Value {
+	if len(t.ParentScopes) == 0 {
+		return jsonvalue.Value{}
+	}
+	scopes := make([]jsonvalue.Value, len(t.ParentScopes))
+	for i, s := range t.ParentScopes {
+		scopes[i] = jsonvalue.StringValue(s)
+	}
+	return jsonvalue.ArrayValue(scopes...)
 }
 
 // MarshalJSON returns the service's view.
@@ -78,11 +110,16 @@ func (t *Twin) connectionState() string {
 	return "Disconnected"
 }
 
-// thumbprints makes the member x509Thumbprint, with null for what is not set.
+// thumbprints makes the member x509Thumbprint, with null for what is not set. Names begin with a small letter as recorded
+// from the service, and with a large one where there is a thumbprint, as was reported from it.
 func (t *Twin) thumbprints() jsonvalue.Value {
+	primary, secondary := "primaryThumbprint", "secondaryThumbprint"
+	if t.PrimaryThumbprint != "" || t.SecondaryThumbprint != "" {
+		primary, secondary = "PrimaryThumbprint", "SecondaryThumbprint"
+	}
 	return jsonvalue.ObjectValue(
-		jsonvalue.Member{Key: "primaryThumbprint", Value: textOrNull(t.PrimaryThumbprint)},
-		jsonvalue.Member{Key: "secondaryThumbprint", Value: textOrNull(t.SecondaryThumbprint)},
+		jsonvalue.Member{Key: primary, Value: textOrNull(t.PrimaryThumbprint)},
+		jsonvalue.Member{Key: secondary, Value: textOrNull(t.SecondaryThumbprint)},
 	)
 }
 
@@ -163,6 +200,10 @@ func (t *Twin) system(name string) jsonvalue.Value {
 		return jsonvalue.StringValue(t.AuthType)
 	case "modelId":
 		return jsonvalue.StringValue(t.ModelID)
+	case "deviceScope":
+		return textOrUndefined(t.Scope)
+	case "parentScopes":
+		return t.parentScopes()
 	case "version":
 		return jsonvalue.IntValue(t.Version)
 	default:

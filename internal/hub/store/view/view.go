@@ -87,7 +87,7 @@ func (v *View) Publish(id string, t *twin.Twin) {
 		delete(sh.ords, id)
 	case !known:
 		ord = v.take()
-		sh.ords[t.DeviceID] = ord
+		sh.ords[t.Key()] = ord
 	}
 	old := v.slot(ord).Swap(t)
 	for _, idx := range *v.indexes.Load() {
@@ -195,9 +195,9 @@ func (v *View) build(idx *index.Index) {
 		if t == nil {
 			continue
 		}
-		sh := v.shard(t.DeviceID)
+		sh := v.shard(t.Key())
 		sh.mu.RLock()
-		if now := v.At(ord); now != nil && now.DeviceID == t.DeviceID {
+		if now := v.At(ord); now != nil && now.DeviceID == t.DeviceID && now.ModuleID == t.ModuleID {
 			idx.Update(ord, nil, now)
 		}
 		sh.mu.RUnlock()

@@ -107,17 +107,19 @@ func (c checker) value(key string, v jsonvalue.Value, level int, inArray bool) e
 	return nil
 }
 
-// key checks a name: its length, and that it holds no control character, dot, dollar
-// sign or space.
+// key checks a name: its length, and that it holds no control character, dot, dollar sign, number sign or space.
 func (c checker) key(key string) error {
 	if len(key) > MaxKeyLength {
 		return c.fail("The name of Property or Tag %s has %d bytes; at most %d are allowed.", shorten(key), len(key), MaxKeyLength)
 	}
+	if key == "" {
+		return c.fail("The name of a Property or Tag is empty.")
+	}
 	for i := range len(key) {
 		b := key[i]
 		c1 := b == 0xC2 && i+1 < len(key) && key[i+1] < 0xA0 // U+0080 to U+009F in UTF-8.
-		if b <= ' ' || b == '.' || b == '$' || b == 0x7F || c1 {
-			return c.fail("The name of Property or Tag %s is not valid: it must not contain control characters, '.', '$' or a space.", shorten(key))
+		if b <= ' ' || b == '.' || b == '$' || b == '#' || b == 0x7F || c1 {
+			return c.fail("The name of Property or Tag %s is not valid: it must not contain control characters, '.', '$', '#' or a space.", shorten(key))
 		}
 	}
 	return nil

@@ -59,6 +59,10 @@ func spelling(lower []byte) string {
 		return "secondaryThumbprint"
 	case "capabilities":
 		return "capabilities"
+	case "devicescope":
+		return "deviceScope"
+	case "parentscopes":
+		return "parentScopes"
 	case "iotedge":
 		return "iotEdge"
 	case "modelid":

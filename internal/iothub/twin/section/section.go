@@ -29,12 +29,33 @@ type Section struct {
 	kind    limits.SectionKind
 }
 
-// The sections of a new twin. They never change.
+// The sections of a twin that was never written. They never change.
 var (
 	freshTags     = &Section{kind: limits.Tags, version: 1, meta: metadata.Node{At: timestamp.Never}}
 	freshDesired  = &Section{kind: limits.Desired, version: 1, meta: metadata.Node{At: timestamp.Never}}
 	freshReported = &Section{kind: limits.Reported, version: 1, meta: metadata.Node{At: timestamp.Never}}
 )
+
+// Created returns the section with which a twin begins: version 1, a document, and a stamp of the creation at every
+// node; the zero time stands for never. A written version above 0 is stamped beside it. An Undefined document is an
+// empty one. Errors are [*limits.Error].
+func Created(kind limits.SectionKind, doc jsonvalue.Value, at time.Time, written int64) (*Section, error) {
+	if !doc.IsDefined() {
+		doc = jsonvalue.ObjectValue()
+	}
+	if err := limits.Check(kind, doc); err != nil {
+		return nil, err
+	}
+	m := merger{at: timestamp.Of(at), version: written, stamps: kind != limits.Tags}
+	root, kids := m.object(jsonvalue.Map{}, nil, doc.Map())
+	if err := limits.CheckSize(kind, m.size); err != nil {
+		return nil, err
+	}
+	return &Section{
+		kind: kind, root: root, version: 1, size: int32(m.size),
+		meta: metadata.Node{At: m.at, Version: m.version, Kids: kids},
+	}, nil
+}
 
 // New returns the section of a new twin: empty, version 1, never updated.
 func New(kind limits.SectionKind) *Section {

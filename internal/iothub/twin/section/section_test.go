@@ -132,19 +132,21 @@ func TestLimits(t *testing.T) {
 		{"a name of 1 KB", limits.Reported, `{"` + text(1024) + `":1}`, ""},
 		{"a longer name", limits.Reported, `{"` + text(1025) + `":1}`, "The name of Property or Tag " + text(64) + "... has 1025 bytes; at most 1024 are allowed."},
 		{"a dot in a name", limits.Desired, `{"a":{"b.c":1}}`, "The name of Property or Tag b.c is not valid: it must not contain control characters, " +
-			"'.', '$' or a space."},
+			"'.', '$', '#' or a space."},
 		{"a space in a name", limits.Desired, `{"b c":1}`, "The name of Property or Tag b c is not valid: it must not contain control characters, '.', " +
-			"'$' or a space."},
+			"'$', '#' or a space."},
 		{"a dollar sign", limits.Reported, `{"$version":1}`, "The name of Property or Tag $version is not valid: it must not contain control " +
-			"characters, '.', '$' or a space."},
+			"characters, '.', '$', '#' or a space."},
 		{"a C0 control", limits.Reported, `{"a\u0007":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, " +
-			"'.', '$' or a space."},
+			"'.', '$', '#' or a space."},
 		{"a C1 control", limits.Reported, `{"a\u0085":1}`, "The name of Property or Tag a\ufffd is not valid: it must not contain control characters, " +
-			"'.', '$' or a space."},
-		{"no control", limits.Reported, `{"\u00a0é#":1}`, ""},
+			"'.', '$', '#' or a space."},
+		{"no control", limits.Reported, `{"\u00a0é-":1}`, ""},
+		{"a number sign", limits.Reported, `{"a#b":1}`, "The name of Property or Tag a#b is not valid: it must not contain control characters, '.', '$', '#' or a space."},
+		{"no name", limits.Tags, `{"a":{"":1}}`, "The name of a Property or Tag is empty."},
 		{
 			"a bad name deep in an array", limits.Reported, `{"a":[[{"b.":1}]]}`,
-			"The name of Property or Tag b. is not valid: it must not contain control characters, '.', '$' or a space.",
+			"The name of Property or Tag b. is not valid: it must not contain control characters, '.', '$', '#' or a space.",
 		},
 		{"a string of 4 KB", limits.Reported, `{"a":"` + text(4096) + `"}`, ""},
 		{"a longer string", limits.Reported, `{"a":"` + text(4097) + `"}`, "The value of Property or Tag a has 4097 bytes; at most 4096 are allowed."},
