@@ -19,7 +19,7 @@ import (
 //	   └──scaled down, stopped── (from every state)
 const (
 	StateWaiting    = "waiting"    // not started yet, or scaled away
-	StateConnecting = "connecting" // dialling, waiting for CONNACK, subscribing
+	StateConnecting = "connecting" // being assigned to a hub, dialling, waiting for CONNACK, subscribing
 	StateConnected  = "connected"  // does what is due
 	StateBackoff    = "backoff"    // lost its connection, or was refused; waits to retry
 	StateOffline    = "offline"    // its session is over; waits for the next one

@@ -15,7 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// device is one simulated device. It has a goroutine only while it connects or is connected, which does nothing but that; what the
+// device is one simulated device. It has a goroutine only while it is assigned to a hub and connects, which does nothing but that; what the
 // device does is done by whoever tells it that something has happened, one at a time: see tell.
 type device struct {
 	fleet *Fleet
@@ -47,6 +47,12 @@ type device struct {
 	free         time.Time // when the target let it connect again; what came before is the target's doing
 
 	topic string // of messages; "" before the first
+
+	assigned     bool // it knows its hub; for ever when its group provisions nothing
+	everAssigned bool
+	everArrived  bool               // it was connected since
+	reassigned   int                // in a row, because the hub refused its identity
+	giveUp       context.CancelFunc // of the registration under way; nil for none
 
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
@@ -88,12 +94,13 @@ type run struct {
 
 // opened is what has become of a session, as its goroutine and the driver's tell.
 type opened struct {
-	conn    link.Conn
-	failed  error // of connecting
-	settled bool  // SUBSCRIBE has its answer
-	answer  error // which is this
-	over    bool  // nothing of the connection is left
-	lost    error // why, unless this side ended it
+	conn     link.Conn
+	assigned bool  // it knows its hub
+	failed   error // of being assigned, or of connecting
+	settled  bool  // SUBSCRIBE has its answer
+	answer   error // which is this
+	over     bool  // nothing of the connection is left
+	lost     error // why, unless this side ended it
 }
 
 // phase is what a device does.
@@ -114,6 +121,7 @@ const (
 type turns struct {
 	sessions, renewals, attempts int64
 	methods                      int64
+	registrations                int64
 }
 
 // event is something that the target sent and that the device's own goroutine must act on.
@@ -290,6 +298,9 @@ func (d *device) backoff(why error) time.Duration {
 	if errors.As(why, &refused) && refused.Code == serverUnavailable && d.group.Throttled.Max > 0 {
 		b = d.group.Throttled
 	}
+	if errors.As(why, new(unassignedError)) {
+		b = retryRegistration()
+	}
 	delay := b.Delay(d.attempt, d.fleet.streams.backoff.Unit(d.index, d.turns.attempts))
 	d.attempt++
 	d.turns.attempts++
@@ -323,14 +334,22 @@ func (d *device) halted() bool { return d.halt.Load() || d.fleet.killed.Load() }
 // connect dials and shakes hands, within the group's time-out. The observation runs from the intended time to CONNACK.
 // A device that is stopped meanwhile still waits for the answer: one that is cut off tells nothing of the target.
 func (d *device) connect(intended time.Time) (link.Conn, error) {
-	o := d.fleet.cfg.Target.Link(d.index, d.id)
+	return d.dial(d.fleet.ctx, d.fleet.cfg.Target.Link(d.index, d.id), d.received, d.group.connect, intended)
+}
+
+// dial makes a connection, to the hub or to the provisioning service, and measures it.
+func (d *device) dial(ctx context.Context, o link.Options, handler func(link.Message), series *metrics.Series, intended time.Time) (link.Conn, error) {
 	o.KeepAlive = d.group.KeepAlive
-	o.Handler = d.received
-	op := d.group.connect.StartAfter(intended, d.free, time.Now())
-	ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
+	o.Handler = handler
+	op := series.StartAfter(intended, d.free, time.Now())
+	ctx, cancel := context.WithTimeout(ctx, d.group.Timeout)
 	defer cancel()
 	conn, err := d.fleet.cfg.Driver.Connect(ctx, o)
-	d.endConnecting(op, err)
+	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		op.Unanswered(time.Now(), stoppedFirst)
+	} else {
+		d.endConnecting(op, err)
+	}
 	if err != nil {
 		d.fleet.log.Debug("connecting failed", "device", d.id, "error", err)
 	}

@@ -65,6 +65,7 @@ type Fleet struct {
 type streams struct {
 	connectivity, properties, payload chance.Stream // by reports, and messages
 	backoff, methods                  chance.Stream // by the like
+	provisioning                      chance.Stream // by registrations, and draws of each
 }
 
 func newStreams(seed uint64) streams {
@@ -74,6 +75,7 @@ func newStreams(seed uint64) streams {
 		payload:      chance.NewStream(seed, "payload"),
 		backoff:      chance.NewStream(seed, "backoff"),
 		methods:      chance.NewStream(seed, "methods"),
+		provisioning: chance.NewStream(seed, "provisioning"),
 	}
 }
 
@@ -83,6 +85,8 @@ type group struct {
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
 	delivery                                       *metrics.Series
+	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
+	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
 	activities                                     []*activity
 }
 
@@ -149,6 +153,10 @@ func (f *Fleet) addGroup(g Group) {
 	}
 	for _, s := range []string{StateWaiting, StateConnecting, StateConnected, StateBackoff, StateOffline} {
 		in.states[s] = rec.DeviceGauge(g.Name, s)
+	}
+	if g.Provision != nil {
+		in.dpsRegister, in.dpsConnect = rec.Series(metrics.OpDPSRegister, g.Name), rec.Series(metrics.OpDPSConnect, g.Name)
+		in.dpsPut, in.dpsGet = rec.Series(metrics.OpDPSPut, g.Name), rec.Series(metrics.OpDPSGet, g.Name)
 	}
 	f.groups = append(f.groups, in)
 	f.longest = max(f.longest, g.Timeout)
@@ -266,6 +274,7 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 		if !d.ran {
 			d.ran = true
 			f.ran++
+			d.group.provisioned.started.Add(1)
 		}
 		d.start(intended)
 		return

@@ -23,6 +23,7 @@ type Group struct {
 	// schedule.ThrottledBackoff when that is zero too.
 	Throttled schedule.Backoff
 	Tokens    Tokens        // how credentials end; zero for never
+	Provision *Provisioning // has a provisioning service say which hub is theirs; nil connects to the target at once
 	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
 	Timeout   time.Duration // of an operation; 30 s when 0
 	Answer    bool          // answer desired properties in reported
@@ -100,6 +101,11 @@ func (g Group) withDefaults() Group {
 		if a := &g.Activities[i]; !a.Gaps.IsZero() {
 			a.Every = a.Gaps.Mean()
 		}
+	}
+	if p := g.Provision; p != nil && p.Timeout == 0 {
+		usual := *p
+		usual.Timeout = usualRegistration
+		g.Provision = &usual
 	}
 	if g.InFlight == 0 {
 		g.InFlight = 64

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -34,7 +35,30 @@ func (d *device) open(intended time.Time) {
 	d.mu.Lock()
 	d.opened = opened{}
 	d.mu.Unlock()
-	d.fleet.running.Go(func() { d.session(intended) })
+	if !d.unassigned() {
+		d.fleet.running.Go(func() { d.session(intended) })
+		return
+	}
+	d.turns.registrations++
+	ctx, giveUp := context.WithCancel(d.fleet.ctx)
+	d.giveUp = giveUp
+	d.fleet.running.Go(func() {
+		defer giveUp()
+		d.register(ctx, intended)
+	})
+}
+
+// register is the goroutine of a device that must be assigned to a hub first. The connection is due when that is done.
+func (d *device) register(ctx context.Context, intended time.Time) {
+	err := d.provision(ctx, intended)
+	d.mu.Lock()
+	d.opened.assigned, d.opened.failed = err == nil, err
+	d.mu.Unlock()
+	if err == nil {
+		d.session(time.Now())
+		return
+	}
+	d.tell()
 }
 
 // session is the goroutine of a device that connects.
@@ -140,10 +164,20 @@ func (d *device) pause(now time.Time) {
 
 // connected goes on when the device's goroutine has a connection, or has none.
 func (d *device) connected(session *opened, now time.Time) {
+	if session.assigned {
+		d.noteAssigned()
+	}
+	if d.giveUp != nil && d.halted() { // a connection is waited for, a registration may take for ever
+		d.giveUp()
+	}
+	if session.conn != nil || session.failed != nil {
+		d.giveUp = nil
+	}
 	switch {
 	case session.failed != nil && d.halted():
 		d.next(errStopped, now)
 	case session.failed != nil:
+		d.disown(session.failed)
 		d.next(session.failed, now)
 	case session.conn == nil:
 	case d.halted():
@@ -158,6 +192,7 @@ func (d *device) connected(session *opened, now time.Time) {
 // begun is a connected device that begins to do what is due.
 func (d *device) begun(now time.Time) {
 	d.attempt = 0
+	d.noteArrived()
 	d.enter(StateConnected)
 	d.back = now
 	d.fleet.returned(d)

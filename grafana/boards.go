@@ -24,6 +24,29 @@ func quantileChoice() Variable {
 	return Variable{Name: "quantile", Label: "Quantile", Options: []string{"0.5", "0.9", "0.95", "0.99", "0.999"}, Default: "0.99"}
 }
 
+// provisioning is the row of devices that are assigned to their hub by a provisioning service.
+func provisioning() Row {
+	register, request := op("dps_register"), op("dps_put", "dps_get")
+	return Row{Title: "Provisioning (DPS)", Folded: true, Panels: []Panel{
+		{
+			Title: "Registrations by outcome", Description: "Registrations that ended, a second: ok is a device that has a hub.", Kind: "timeseries", Unit: "ops", Width: 12,
+			Colors: outcomeColors(), Queries: one(rate("outcome", total, register, inGroup), "{{outcome}}"),
+		},
+		{
+			Title: "Being assigned", Description: "Registrations under way: devices that have no hub yet, those that the service throws back among them.",
+			Kind: "timeseries", Unit: "short", Width: 12, Queries: one(sum("group", "twinfleet_operations_in_flight", register, inGroup), "{{group}}"),
+		},
+		{
+			Title: "Time to be assigned", Description: "From when a device was due to be assigned until it is, waits after refusals for load among it.",
+			Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, register, inGroup),
+		},
+		{
+			Title: "Requests by outcome", Description: "Requests to be registered, and polls, a second; throttled is 429.", Kind: "timeseries", Unit: "ops", Width: 12,
+			Colors: outcomeColors(), Queries: one(rate("operation, outcome", total, request, inGroup), "{{operation}} {{outcome}}"),
+		},
+	}}
+}
+
 func overview() Board {
 	all := rate("", total, inGroup)
 	return Board{
@@ -99,6 +122,7 @@ func overview() Board {
 					},
 				},
 			}},
+			provisioning(),
 			{Title: "Stages", Folded: true, Panels: []Panel{
 				{Title: "Wanted by stage", Description: "Operations that the schedule wanted in each stage: the sum of the two tables beside it, and of what is " +
 					"under way.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage", "twinfleet_stage_operations_scheduled_total"), Instant: true}}},

@@ -19,6 +19,10 @@ const (
 	OpProvision    Operation = "provision"     // identities made in bulk
 	OpStatistics   Operation = "statistics"    // registry statistics read
 	OpTag          Operation = "tag"           // tags written to twins
+	OpDPSRegister  Operation = "dps_register"  // a device is assigned to its hub: from when that was due, whatever connections, polls and refusals it takes
+	OpDPSConnect   Operation = "dps_connect"   // of that: the connection to the provisioning service, from dialling to CONNACK
+	OpDPSPut       Operation = "dps_put"       // of that: one request to be registered, until its answer
+	OpDPSGet       Operation = "dps_get"       // of that: one poll, until its answer
 	OpConnect      Operation = "connect"       // a device's connection, from dialling to CONNACK
 	OpSubscribe    Operation = "subscribe"     // a device's subscriptions
 	OpTwinGet      Operation = "twin_get"      // a device reads its twin
@@ -45,7 +49,7 @@ type row struct {
 }
 
 // known is how many operations there are.
-const known = 19
+const known = 23
 
 // table has every operation, in the order in which reports list them: a new one is a line here.
 func table() [known]row { // an array costs no garbage
@@ -53,6 +57,10 @@ func table() [known]row { // an array costs no garbage
 		{op: OpProvision},
 		{op: OpStatistics},
 		{op: OpTag},
+		{op: OpDPSRegister, devices: true},
+		{op: OpDPSConnect, devices: true},
+		{op: OpDPSPut, devices: true},
+		{op: OpDPSGet, devices: true},
 		{op: OpConnect, devices: true, brokers: true},
 		{op: OpSubscribe, devices: true, brokers: true},
 		{op: OpTwinGet, devices: true},
@@ -98,6 +106,11 @@ func (o Operation) rank() int {
 		}
 	}
 	return len(all)
+}
+
+// OfDPS reports whether it is a part of having a device assigned to its hub by a provisioning service.
+func (o Operation) OfDPS() bool {
+	return o == OpDPSRegister || o == OpDPSConnect || o == OpDPSPut || o == OpDPSGet
 }
 
 // Outcome is how an operation ended. Throttled is not slow and slow is not failed: they are counted apart.

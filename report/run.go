@@ -44,6 +44,7 @@ type Run struct {
 	Stages        []Stage             `json:"stages"`                   // that began, in their order
 	Steps         []Step              `json:"steps,omitempty"`          // of the stages, as they ended
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
+	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
 	Configured    []Configured        `json:"configured,omitempty"`     // rollouts by a configuration, as they ended
 	Jobs          []Job               `json:"jobs,omitempty"`           // as they were last seen
@@ -76,6 +77,18 @@ func (r *Run) DevicesText() string {
 	}
 	return fmt.Sprintf("%s of %s", human.Count(*r.Ran), human.Number(r.Devices, "device"))
 }
+
+// Provisioned is what became of the devices of a group that a provisioning service assigns to their hub.
+type Provisioned struct {
+	Group     string `json:"group"`     // its name
+	Devices   int    `json:"devices"`   // that were started
+	Assigned  int    `json:"assigned"`  // of them: that were assigned to a hub at least once
+	Connected int    `json:"connected"` // of them: that connected to the hub at least once
+	Repeated  int    `json:"repeated"`  // registrations because the hub refused an identity that had been assigned
+}
+
+// Whole reports whether all that were started were assigned, and connected.
+func (p *Provisioned) Whole() bool { return p.Assigned >= p.Devices && p.Connected >= p.Devices }
 
 // Machine is what the generator ran on.
 type Machine struct {

@@ -19,6 +19,7 @@ fleet:
     - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
+    - {name: homes, identity: {dps: {x509: {}}}}
 stages:
   - name: ramp
     devices: 1
@@ -28,7 +29,7 @@ stages:
     network: {half_open: 1%, partition: {share: 1%}}
     steps: [{statistics: {}}, {tag: {group: robots, tags: {a: 1}}}, {query: {name: all}}, {desired: {group: robots, properties: {a: 1}}}, {await: {}}]
   - {name: more, duration: 1h, network: {latency: 1s}}
-  - {name: serve, duration: 1h, hub: {service: {time: 1ms}}}
+  - {name: serve, duration: 1h, hub: {service: {time: 1ms}, dps: {}}}
 service:
   queries: [{name: all, sql: SELECT * FROM devices}]
   rollouts: [{name: r, group: robots, properties: {a: 1}}, {name: s, group: robots, properties: {a: 1}, waves: [{percent: 100}]},
@@ -70,11 +71,14 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
 	broker := decodeDefaults(t, "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
 	short := decodeDefaults(t, "fleet: {groups: [{name: robots, tokens: {life: 10m}}]}\nstages: [{name: s, devices: 1}]\n")
-	scope, served := s.Thresholds[0].Scope, s.Stages[2].Hub.Service
+	scope, served, faulty := s.Thresholds[0].Scope, s.Stages[2].Hub.Service, s.Stages[2].Hub.DPS
 	tolerance := func(target string) time.Duration {
 		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
 			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
 	}
+	elsewhere := decodeDefaults(t, "target: {hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}\n"+
+		"fleet: {groups: [{name: robots, identity: {dps: {id_scope: 0ne1, group_key: MDEyMzQ1Njc4OWFiY2RlZg==}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n")
+	provisions := s.Fleet.Groups[3].Identity.DPS
 	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{
 		"name": said(s.Name == "defaults"), "seed": s.Seed,
@@ -88,6 +92,9 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.groups.identity":                 said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
 		"fleet.groups.identity.x509.ca":         said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
 		"fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,
+		"fleet.groups.identity.dps.endpoint":    said(elsewhere.Fleet.Groups[0].Identity.DPS.Address() == "global.azure-devices-provisioning.net:8883" && provisions.Endpoint == ""),
+		"fleet.groups.identity.dps.timeout":     provisions.Timeout,
+		"fleet.groups.identity.dps.x509.ca":     said(provisions.X509.CA == "" && provisions.X509.Authority == nil),
 		"fleet.groups.reported":                 said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
 		"fleet.groups.reported.properties": said(g.Report.Properties == nil), "fleet.groups.reported.every": said(g.Report.Every == 0),
 		"fleet.groups.reported.sync": g.Report.Sync,
@@ -109,8 +116,10 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
 		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers,
-		"stages.hub.service.distribution": served.Distribution,
-		"stages.storm":                    said(more.Storm == nil), "stages.storm.within": stage.Storm.Within,
+		"stages.hub.service.distribution": served.Distribution, "stages.hub.dps": said(stage.Hub.DPS == nil),
+		"stages.hub.dps.registrations_per_minute": said(faulty.Registrations == 0), "stages.hub.dps.polls_per_minute": said(faulty.Polls == 0),
+		"stages.hub.dps.delay": faulty.Delay, "stages.hub.dps.fail": percent(faulty.Fail),
+		"stages.storm": said(more.Storm == nil), "stages.storm.within": stage.Storm.Within,
 		"stages.storm.groups": said(len(stage.Storm.Groups) == 0),
 		"stages.hub":          said(more.Hub == nil), "stages.network": said(bare.Stages[0].Network == nil),
 		"stages.network.groups": said(len(stage.Network.Groups) == 0), "stages.network.latency": stage.Network.Latency, "stages.network.jitter": stage.Network.Jitter,

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,12 +27,13 @@ import (
 )
 
 // Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of File,
-// Key and X509 is set; with none the run makes identities with symmetric keys of their own.
+// Key, X509 and DPS is set; with none the run makes identities with symmetric keys of their own.
 type Identity struct {
 	File    string      // of connection strings; empty for none
-	Devices []DeviceKey // of the file, as many as the group has devices
+	Devices []DeviceKey // of that file, or of DPS, as many as the group has devices
 	Key     Secret      // of an enrollment group, in base64: keys of devices are derived from it
 	X509    *X509       // nil for devices with keys
+	DPS     *DPS        // nil for devices that are not assigned by a provisioning service
 }
 
 // DeviceKey is a device that a hub knows already.
@@ -49,34 +51,64 @@ type X509 struct {
 }
 
 // Made reports whether a run makes the group's identities.
-func (d *Identity) Made() bool { return d.File == "" }
+func (d *Identity) Made() bool { return d.File == "" && d.DPS == nil }
+
+// Creates reports whether the identities of a group's devices have to be made before the run. The embedded hub starts empty: it
+// is given also those that exist elsewhere, but for those that its provisioning service makes.
+func (s *Scenario) Creates(g *Group) bool {
+	return g.Identity.Made() || s.Target.Can().InProcess && g.Identity.DPS == nil
+}
+
+// file names the file that the group's devices are read from; empty for none.
+func (d *Identity) file() string {
+	if d.DPS != nil {
+		return d.DPS.File
+	}
+	return d.File
+}
+
+// Certificates are those of the devices, for whichever purpose; nil for devices with keys.
+func (d *Identity) Certificates() *X509 {
+	if d.DPS != nil {
+		return d.DPS.X509
+	}
+	return d.X509
+}
+
+// authorityKeys are who signs the certificates of devices; embedded is what the embedded hub does about it.
+func authorityKeys(x *X509, embedded string) []language.Key {
+	return []language.Key{
+		key("ca", value.Text(&x.CA), means("made in memory"),
+			"File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one "+
+				"of those above it, which follow in the file and are sent with the devices' own. "+embedded+" Its path is "+
+				"relative to the scenario."),
+		key("key", value.Text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."),
+	}
+}
 
 func identityKeys(d *Identity) []language.Key {
 	certificates := func(x *X509) []language.Key {
-		return []language.Key{
-			key("ca", value.Text(&x.CA), means("made in memory"),
-				"File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one "+
-					"of those above it, which follow in the file and are sent with the devices' own. The embedded hub is told. Its path is "+
-					"relative to the scenario."),
-			key("key", value.Text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."),
+		return append(authorityKeys(x, "The embedded hub is told."),
 			key("thumbprint", value.Bool(&x.Thumbprint), is("false"),
-				"Devices sign their certificates themselves, and the hub knows them by their thumbprints."),
-		}
+				"Devices sign their certificates themselves, and the hub knows them by their thumbprints."))
 	}
 	return []language.Key{
 		key("file", value.Text(&d.File), none,
 			"File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a "+
 				"single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of "+
 				"them to use."),
-		key("key", readGroupKey(d), none,
+		key("key", readKey(&d.Key), none,
 			"Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning "+
 				"does."),
 		key("x509", value.Optional(&d.X509, value.Empty, certificates), none,
 			"Certificates instead of keys, one a device with the device id as common name."),
+		key("dps", value.Optional(&d.DPS, freshDPS, dpsKeys), none,
+			"Devices are assigned to the hub by a provisioning service (DPS) before they connect: they register there, poll, and connect with the "+
+				"identity that it made. The embedded hub has such a service, and needs no more than {}. Such devices are neither made nor removed by the run."),
 	}
 }
 
-func readGroupKey(d *Identity) language.Value {
+func readKey(into *Secret) language.Value {
 	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		s, ok := r.Scalar(path, n, "a key", "!!str", "!!int", "!!float")
 		if !ok {
@@ -87,7 +119,7 @@ func readGroupKey(d *Identity) language.Value {
 			r.Fail(path, n, "%v; take the primary key of the enrollment group", err)
 			return
 		}
-		d.Key = NewSecret(key.Base64())
+		*into = NewSecret(key.Base64())
 	}}
 }
 
@@ -149,33 +181,38 @@ func (r *reader) readFile(name string) ([]byte, error) {
 func (r *reader) finishIdentity(path string, g *Group) {
 	d := &g.Identity
 	if d.File != "" {
-		r.readDevices(path, g)
+		r.readDevices(path, g, path+".identity.file", d.File)
 	}
-	if x := d.X509; x != nil && !x.Thumbprint && x.CA != "" && x.Key != "" {
-		cert, err := r.readFile(x.CA)
-		if err != nil {
-			r.FailAt(path+".identity.x509.ca", g.place, "the file cannot be read: %v", err)
-			return
-		}
-		key, err := r.readFile(x.Key)
-		if err != nil {
-			r.FailAt(path+".identity.x509.key", g.place, "the file cannot be read: %v", err)
-			return
-		}
-		authority, err := authority.Parse(cert, key)
-		if err != nil {
-			r.FailAt(path+".identity.x509", g.place, "%v", err)
-			return
-		}
-		x.Authority = authority.TLS()
-	}
+	r.readAuthority(path+".identity.x509", g, d.X509)
 }
 
-// readDevices reads the group's devices and counts them.
-func (r *reader) readDevices(path string, g *Group) {
+// readAuthority reads the files of who signs the certificates of a group's devices, where they are named.
+func (r *reader) readAuthority(path string, g *Group, x *X509) {
+	if x == nil || x.Thumbprint || x.CA == "" || x.Key == "" {
+		return
+	}
+	cert, err := r.readFile(x.CA)
+	if err != nil {
+		r.FailAt(path+".ca", g.place, "the file cannot be read: %v", err)
+		return
+	}
+	key, err := r.readFile(x.Key)
+	if err != nil {
+		r.FailAt(path+".key", g.place, "the file cannot be read: %v", err)
+		return
+	}
+	authority, err := authority.Parse(cert, key)
+	if err != nil {
+		r.FailAt(path, g.place, "%v", err)
+		return
+	}
+	x.Authority = authority.TLS()
+}
+
+// readDevices reads the group's devices from a file, which the key at a path names, and counts them.
+func (r *reader) readDevices(path string, g *Group, at, file string) {
 	d := &g.Identity
-	at := path + ".identity.file"
-	b, err := r.readFile(d.File)
+	b, err := r.readFile(file)
 	if err != nil {
 		r.FailAt(at, g.place, "the file cannot be read: %v", err)
 		return
@@ -183,14 +220,14 @@ func (r *reader) readDevices(path string, g *Group) {
 	all, err := keyfile.Parse(b)
 	if err != nil {
 		for _, one := range unjoin(err) {
-			r.FailAt(at, g.place, "%s: %s", d.File, strings.TrimPrefix(one.Error(), keyfile.ErrFile.Error()+": "))
+			r.FailAt(at, g.place, "%s: %s", file, strings.TrimPrefix(one.Error(), keyfile.ErrFile.Error()+": "))
 		}
 		return
 	}
 	if !r.Given(path + ".count") {
 		g.Count = len(all)
 	} else if g.Count > len(all) {
-		r.FailAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, d.File, len(all))
+		r.FailAt(path+".count", g.place, "%d devices, but %s has %d", g.Count, file, len(all))
 		return
 	}
 	for _, x := range all { // finishSizes takes as many as there are to be
@@ -212,19 +249,19 @@ func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
 	d := &g.Identity
 	at := path + ".identity"
 	parts := 0
-	for _, set := range []bool{d.File != "", !d.Key.IsZero(), d.X509 != nil} {
+	for _, set := range []bool{d.File != "", !d.Key.IsZero(), d.X509 != nil, d.DPS != nil} {
 		if set {
 			parts++
 		}
 	}
 	if parts == 0 {
 		if r.Given(at) {
-			r.FailAt(at, g.place, "give one of file, key, x509; without identity the run makes devices with keys of their own")
+			r.FailAt(at, g.place, "give one of file, key, x509, dps; without identity the run makes devices with keys of their own")
 		}
 		return
 	}
 	if parts > 1 {
-		r.FailAt(at, g.place, "give one of file, key, x509, not %d of them", parts)
+		r.FailAt(at, g.place, "give one of file, key, x509, dps, not %d of them", parts)
 		return
 	}
 	if !t.Can().Twins {
@@ -235,7 +272,10 @@ func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
 		r.validateFileDevices(path, g, t)
 	}
 	if d.X509 != nil {
-		r.validateX509(at+".x509", g, t)
+		r.validateX509(at+".x509", g, t, d.X509)
+	}
+	if d.DPS != nil {
+		r.validateDPS(at+".dps", g, t)
 	}
 }
 
@@ -258,13 +298,14 @@ func (r *reader) validateFileDevices(path string, g *Group, t *target.Target) {
 	}
 }
 
-func (r *reader) validateX509(at string, g *Group, t *target.Target) {
-	x := g.Identity.X509
+func (r *reader) validateX509(at string, g *Group, t *target.Target, x *X509) {
 	switch {
 	case x.Thumbprint && x.CA+x.Key != "":
 		r.FailAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
 	case (x.CA == "") != (x.Key == ""):
 		r.FailAt(at, g.place, "an authority needs both ca and key")
+	case !x.Thumbprint && x.CA == "" && !t.Can().InProcess && g.Identity.DPS != nil:
+		r.FailAt(at, g.place, "a provisioning service trusts only authorities that it knows; give ca and key")
 	case !x.Thumbprint && x.CA == "" && !t.Can().InProcess:
 		r.FailAt(at, g.place, "a hub elsewhere trusts only authorities that it knows; give ca and key, or thumbprint: true")
 	}
@@ -278,10 +319,15 @@ func (r *reader) validateX509(at string, g *Group, t *target.Target) {
 
 // validateDeviceIDs holds the ids of a group to the registry's rules and to those of topics, in which they stand.
 func (r *reader) validateDeviceIDs(path string, g *Group) {
-	if !g.Identity.Made() {
+	check, file, at := usableID, g.Identity.File, path+".identity.file"
+	if d := g.Identity.DPS; d != nil {
+		check = func(id string) error { return cmp.Or(usableID(id), registrationID(d, id)) }
+		file, at = d.File, path+".identity.dps.file"
+	}
+	if file != "" {
 		for n := range g.Identity.Devices {
-			if err := usableID(g.DeviceID(n)); err != nil {
-				r.FailAt(path+".identity.file", g.place, "%s: %v", g.Identity.File, err)
+			if err := check(g.DeviceID(n)); err != nil {
+				r.FailAt(at, g.place, "%s: %v", file, err)
 				return
 			}
 		}
@@ -290,7 +336,7 @@ func (r *reader) validateDeviceIDs(path string, g *Group) {
 	filled := g.DeviceID(g.Count - 1)
 	_, rest, found := strings.Cut(filled, "{")
 	name, _, closed := strings.Cut(rest, "}")
-	switch err := usableID(filled); {
+	switch err := check(filled); {
 	case g.Count > 1 && !strings.Contains(g.ID, "{index}"):
 		r.FailAt(path+".id", g.place, "%q gives all %d devices one id; put {index} into it", g.ID, g.Count)
 	case found && closed:

@@ -72,7 +72,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		tree.Override(r.Reader, root, set)
 	}
-	asRun := redact.Copy(root, "password", "key")
+	asRun := redact.Copy(root, "password", "key", "group_key")
 	tree.Fill(r.Reader, root, o.Lookup)
 	s := fresh(file)
 	r.Object("", root, r.scenarioKeys(s))

@@ -53,7 +53,7 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	}
 	for i, n := range apportion(counts, want) {
 		g := &groups[i]
-		if file := g.Identity.File; file != "" && n > len(g.Identity.Devices) {
+		if file := g.Identity.file(); file != "" && n > len(g.Identity.Devices) {
 			r.FailAt(askedDevices, problem.Place{},
 				"group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
 			continue

@@ -24,6 +24,7 @@ type Stage struct {
 	Hub           *HubFault     // nil for a hub that behaves
 	Network       *Network      // nil for a good network
 	Steps         []Step        // in this order
+	slowed        bool          // ConnectRate is what a provisioning service takes: the file says none
 	goals         []goal        // what the file says by group
 	active        []int         // active devices of each group at the end of the stage; nil when no stage tells them apart
 	place         problem.Place
@@ -43,6 +44,15 @@ type HubFault struct {
 	Restart  time.Duration // close all connections and refuse new ones for so long; likewise
 	DropAcks float64       // share of the answers that are not sent, until the stage ends
 	Service  *ServiceModel // the time that twin operations of devices take, until the stage ends
+	DPS      *DPSFault     // what its provisioning service does wrong, until the stage ends; nil for nothing
+}
+
+// DPSFault makes the provisioning service of the embedded hub misbehave.
+type DPSFault struct {
+	Registrations int           // that it takes in a minute, 1 to 1,000,000; 0 for all
+	Polls         int           // that it answers in a minute; likewise
+	Delay         time.Duration // that a registration is assigning, on top of the time that it takes
+	Fail          float64       // share of registrations that end as failed
 }
 
 // ServiceModel is a queue before servers: the embedded hub's time for a twin operation of a device.
@@ -71,6 +81,8 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 			key("service", value.Optional(&h.Service, value.Empty, serviceModelKeys), means("at once"),
 				"Let twin operations of devices, reports and reads, wait in one queue for servers that take a time for each, until the "+
 					"stage ends."),
+			key("dps", value.Optional(&h.DPS, value.Empty, dpsFaultKeys), means("as it should"),
+				"Make the embedded hub's provisioning service misbehave, until the stage ends."),
 		}
 	}
 	return []language.Key{
@@ -82,7 +94,7 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 				"share of its devices, and the others stay as they are."),
 		key("connect_rate", rate(&t.ConnectRate), means("spread over the duration"),
 			"Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for "+
-				"its duration."),
+				"its duration. Devices that provision at Azure come at 15/s at most unless it is given: its service takes 1,000 registrations a minute."),
 		key("paused", value.Bool(&t.Paused), is("false"),
 			"Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted."),
 		key("report_rate", rate(&t.ReportRate), means("none"),
@@ -99,6 +111,16 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 		key("steps", value.List(&t.Steps, value.Empty, r.stepKeys, nil), means("none"),
 			"What the service side does once, in order, at the start of the stage. A step that does not end as expected fails the "+
 				"run."),
+	}
+}
+
+func dpsFaultKeys(f *DPSFault) []language.Key {
+	return []language.Key{
+		key("registrations_per_minute", value.Count(&f.Registrations, 1, 1_000_000), means("all"),
+			"Registrations that it takes in a minute, at once when the minute before was quiet; 429 answers those on top. Azure's takes 1,000."),
+		key("polls_per_minute", value.Count(&f.Polls, 1, 1_000_000), means("all"), "Polls that it answers in a minute, likewise."),
+		key("delay", timing.Duration(&f.Delay, 0), is("0s"), "How much longer a registration is assigning."),
+		key("fail", value.Share(&f.Fail), is("0%"), "Share of registrations that end as failed, as when a custom allocation says no."),
 	}
 }
 

@@ -18,9 +18,11 @@ func (r *reader) finish(s *Scenario) {
 	for i := range s.Fleet.Groups {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		r.finishIdentity(path, &s.Fleet.Groups[i])
+		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 	}
 	r.finishSizes(s)
+	r.finishPace(s)
 	r.finishService(s)
 }
 
@@ -139,6 +141,9 @@ func (r *reader) validateStages(s *Scenario) {
 		}
 		if t.Hub != nil && t.Hub.Service != nil && t.Hub.Service.Time == 0 {
 			r.FailAt(path+".hub.service", t.place, "a model of service needs the time that an operation takes; write {servers: 2, time: 20ms}")
+		}
+		if t.Hub != nil && t.Hub.DPS != nil && !s.Provisions() {
+			r.FailAt(path+".hub.dps", t.place, "no group provisions; write identity: {dps: {}} in a group")
 		}
 		if t.Arrivals == "poisson" && t.ReportRate == nil && t.TelemetryRate == nil {
 			r.FailAt(path+".arrivals", t.place, "only operations of report_rate and telemetry_rate arrive so; give one of them")

@@ -39,7 +39,11 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 	case t.Duration > 0:
 		way := math.Abs(float64(t.Devices - before))
 		reach := t.ConnectCurve(before).Integral(t.Duration)
-		if reach < way-1e-6 {
+		if reach < way-1e-6 && t.slowed {
+			r.FailAt(strings.TrimSuffix(path, ".connect_rate")+".duration", t.place,
+				"only %.0f of %.0f devices come in %s at the %.0f/s that Azure's provisioning service takes; make the stage longer, or give it a connect_rate",
+				reach, way, t.Duration, registrationRate)
+		} else if reach < way-1e-6 {
 			r.FailAt(path, t.place, "only %.0f of %.0f devices come or go in %s; make the rate higher or the stage longer", reach, way, t.Duration)
 		}
 	}

@@ -77,6 +77,12 @@ func (r *reader) validateService(s *Scenario) {
 	for group, doc := range x.Tags {
 		r.checkSection(language.Join("service.tags", group), limits.Tags, doc, problem.Place{})
 	}
+	for i := range s.Fleet.Groups {
+		if g := &s.Fleet.Groups[i]; x.Tags[g.Name] != nil && g.Identity.DPS != nil {
+			r.FailAt("service.tags."+g.Name, problem.Place{}, "devices that provision have no twins before they do; tag them in a step, {tag: {group: %s, …}}, "+
+				"behind one that awaits them, or in the initial twin of their enrollment", g.Name)
+		}
+	}
 	names := make(map[string]bool)
 	for i := range x.Queries {
 		r.validateQuery(fmt.Sprintf("service.queries[%d]", i), &x.Queries[i], s, names)

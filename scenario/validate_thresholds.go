@@ -176,6 +176,8 @@ func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	switch op {
 	case metrics.OpConnect, metrics.OpTwinGet, threshold.OfDevices:
 		return series{s.groupsThat(func(*Group) bool { return true }), ""}, true
+	case metrics.OpDPSRegister, metrics.OpDPSConnect, metrics.OpDPSPut, metrics.OpDPSGet:
+		return series{s.groupsThat(func(g *Group) bool { return g.Identity.DPS != nil }), "write identity: {dps: {}} in a group"}, true
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
@@ -200,8 +202,8 @@ func (s *Scenario) measuredService(op metrics.Operation) (x series, ok bool) {
 	v := &s.Service
 	switch op {
 	case metrics.OpProvision:
-		x.remedy = "the devices of files are not made"
-		if s.Target.Can().InProcess || len(s.groupsThat(func(g *Group) bool { return g.Identity.Made() })) > 0 {
+		x.remedy = "the devices of files, and those that provision, are not made"
+		if len(s.groupsThat(func(g *Group) bool { return s.Creates(g) })) > 0 {
 			x.names = []string{""}
 		}
 	case metrics.OpStatistics:

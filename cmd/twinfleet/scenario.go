@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -98,7 +99,9 @@ func newValidate(e env) *cobra.Command {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage"))
+			if _, err := fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", clean.Text(file), human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage")); err != nil {
+				return err // who cannot be told that it is valid must not think so
+			}
 		}
 		return withCode(codeUsage, errors.Join(errs...))
 	}

@@ -2,7 +2,6 @@ package target
 
 import (
 	"cmp"
-	"crypto/tls"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -42,10 +41,8 @@ func (t *Target) Link(index int, id string) link.Options {
 		return o
 	}
 	o.Username = username.Name{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
-	if cert := t.devices.certs[index]; cert != nil {
-		config := t.certTLS.Clone()
-		config.Certificates = []tls.Certificate{*cert}
-		o.Dial = link.TLS(bare, config)
+	if t.devices.certs[index] != nil {
+		o.Dial = t.certified(bare, t.certTLS, index)
 		return o
 	}
 	life := t.devices.groups[index].Tokens.Life

@@ -9,6 +9,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
+	dpsfaults "github.com/twinfleet/twinfleet/internal/hub/dps/faults"
+	"github.com/twinfleet/twinfleet/internal/hub/dps/limits"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
@@ -33,9 +36,13 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	if memory && !o.Memory {
 		t.Note = "devices reach the hub in memory: no socket and no kernel is in their figures"
 	}
-	h, err := hub.Open(ctx, hub.Options{
+	options := hub.Options{
 		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: shape(s), ClientCAs: authorities, NoPort: memory,
-	})
+	}
+	if t.sc.Provisions() {
+		options.DPS = &dps.Options{}
+	}
+	h, err := hub.Open(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -54,6 +61,11 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	}
 	if err := t.openServices(h.ConnectionString("iothubowner"), "http://"+addr, nil, dial); err != nil {
 		return errors.Join(err, h.Close())
+	}
+	if t.sc.Provisions() {
+		if err := t.enroll(ctx, h, "http://"+addr, dial); err != nil {
+			return errors.Join(err, h.Close())
+		}
 	}
 	t.certTLS = clientTLS(t.host, h.CAPool())
 	inside := *o
@@ -81,11 +93,25 @@ func (s switches) Serve(m *scenario.ServiceModel, seed uint64) {
 	s.Switch.Serve(&servicetime.Model{Servers: m.Servers, Time: m.Time, Exponential: m.Distribution == "exponential", Seed: seed})
 }
 
+// Provision has no effect on a hub without a provisioning service.
+func (s switches) Provision(m *scenario.DPSFault) {
+	service := s.hub.DPS()
+	switch {
+	case service == nil:
+	case m == nil:
+		service.Faults().Set(dpsfaults.Faults{})
+		service.Limit(limits.Limits{})
+	default:
+		service.Faults().Set(dpsfaults.Faults{Fail: m.Fail, Slow: m.Delay})
+		service.Limit(limits.Limits{Registrations: m.Registrations, Polls: m.Polls})
+	}
+}
+
 // authorities are those that signed certificates of devices, for the embedded hub to trust. One that the scenario does not name
 // is made in memory.
 func (t *Target) authorities() (all []*x509.Certificate, err error) {
 	for i := range t.sc.Fleet.Groups {
-		x := t.sc.Fleet.Groups[i].Identity.X509
+		x := t.sc.Fleet.Groups[i].Identity.Certificates()
 		switch {
 		case x == nil || x.Thumbprint:
 		case x.Authority != nil:

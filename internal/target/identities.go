@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/identity/provision"
+	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -24,6 +25,7 @@ type Identities struct {
 	enrollment map[*scenario.Group]sas.Key // of groups that have one
 	authors    []*authority.Authority      // by device index; nil where devices sign themselves or have keys
 	Create     []int                       // indexes of those that have to be made
+	Assigned   []int                       // indexes of those that a provisioning service makes
 }
 
 // Known tells the scenario's devices from others.
@@ -45,12 +47,16 @@ func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identit
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		d := &g.Identity
-		author, err := authorOf(d, memory)
+		author, err := authorOf(d.Certificates(), memory)
 		if err != nil {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
-		if !d.Key.IsZero() {
-			if all.enrollment[g], err = sas.ParseKey(d.Key.Reveal()); err != nil {
+		key := d.Key
+		if d.DPS != nil {
+			key = d.DPS.Key
+		}
+		if !key.IsZero() {
+			if all.enrollment[g], err = sas.ParseKey(key.Reveal()); err != nil {
 				return nil, fmt.Errorf("group %s: %w", g.Name, err)
 			}
 		}
@@ -63,9 +69,14 @@ func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identit
 					return nil, fmt.Errorf("device %s: %w", d.Devices[k].DeviceID, err)
 				}
 			}
-			// The embedded hub starts empty: it is given also those that exist elsewhere.
-			if d.Made() || sc.Target.Can().InProcess {
+			switch {
+			case sc.Creates(g):
 				all.Create = append(all.Create, index)
+			case d.DPS != nil:
+				all.Assigned = append(all.Assigned, index)
+				if group := all.enrollment[g]; !group.IsZero() {
+					all.keys[index] = dps.DeriveKey(group, all.IDs[index])
+				}
 			}
 		}
 	}
@@ -73,8 +84,8 @@ func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identit
 }
 
 // authorOf is who signs the certificates of a group; nil when nobody does, or they do themselves.
-func authorOf(d *scenario.Identity, memory *authority.Authority) (*authority.Authority, error) {
-	switch x := d.X509; {
+func authorOf(x *scenario.X509, memory *authority.Authority) (*authority.Authority, error) {
+	switch {
 	case x == nil || x.Thumbprint:
 		return nil, nil
 	case x.Authority == nil:
@@ -175,7 +186,15 @@ func (all *Identities) Made(index int) bool { return all.made[index] }
 func (t *Target) Identities() (*Identities, error) {
 	var err error
 	t.devices, err = NewIdentities(t.sc, t.authority)
-	return t.devices, err
+	if err != nil || t.groupKey.IsZero() {
+		return t.devices, err
+	}
+	for _, index := range t.devices.Assigned {
+		if t.devices.keys[index].IsZero() {
+			t.devices.keys[index] = dps.DeriveKey(t.groupKey, t.devices.IDs[index])
+		}
+	}
+	return t.devices, nil
 }
 
 // First is the index of a group's first device.

@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/service"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -43,6 +44,8 @@ type Faults interface {
 	// Serve serves operations by a model until it is told another; nil serves at once. The n-th operation's time follows from
 	// the seed.
 	Serve(m *scenario.ServiceModel, seed uint64)
+	// Provision has the provisioning service misbehave until it is told another; nil has it behave.
+	Provision(m *scenario.DPSFault)
 }
 
 // Target is an open target. It is a fleet's Target.
@@ -66,6 +69,9 @@ type Target struct {
 	devices  *Identities                   // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
+	scope     string                        // id scope of a provisioning service in this process
+	groupKey  sas.Key                       // of the enrollment group that it has from its beginning
+	reach     func(addr string) link.Dialer // opens bare connections elsewhere than to the target, as to it
 	arm       func()
 	stage     func(name string) (leave func()) // nil unless it is a trial
 	close     func() error
@@ -150,19 +156,29 @@ func (t *Target) transport(o *Options, x spec.Endpoint, roots *x509.CertPool) {
 	for _, a := range t.sc.Fleet.SourceAddresses {
 		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
 	}
-	t.dial = o.Dial
-	if t.dial == nil {
-		t.dial = link.TCP(x.Addr, sources...)
+	dial, watch := o.Dial, o.Watch
+	t.reach = func(addr string) link.Dialer {
+		d := dial
+		if d == nil {
+			d = link.TCP(addr, sources...)
+		}
+		if watch != nil {
+			d = watch(d)
+		}
+		return d
 	}
-	if o.Watch != nil {
-		t.dial = o.Watch(t.dial)
-	}
+	t.dial, t.secure = t.transportTo(x, roots)
+}
+
+// transportTo is what connections to an address are made of: the bare ones, and what is spoken on them; nil for nothing.
+func (t *Target) transportTo(x spec.Endpoint, roots *x509.CertPool) (bare link.Dialer, secure func(link.Dialer) link.Dialer) {
+	bare = t.reach(x.Addr)
 	if !x.TLS && x.Web == "" {
-		return
+		return bare, nil
 	}
 	config := clientTLS(x.Host, roots)
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
-	t.secure = func(dial link.Dialer) link.Dialer {
+	return bare, func(dial link.Dialer) link.Dialer {
 		if x.TLS {
 			dial = link.TLS(dial, config)
 		}

@@ -12,9 +12,9 @@ import (
 // classicBuckets are the upper edges, in seconds, of the classic buckets. A quantile taken from them is
 // exact where it meets an edge, so the edges are what thresholds name (100 ms, 250 ms, 1 s, 5 s) and are
 // densest where twin operations of a hub answer; freshness takes seconds, clients give up after a minute,
-// and methods and jobs may take five.
+// methods and jobs may take five, and registrations at a provisioning service that throttles a quarter of an hour.
 func classicBuckets() []float64 {
-	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2, 3, 5, 10, 30, 60, 300}
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900}
 }
 
 // nativeSchema gives native histograms eight buckets for every doubling.

@@ -166,7 +166,7 @@ func TestClassicBuckets(t *testing.T) {
 	if !slices.IsSorted(edges) {
 		t.Errorf("edges are not in order: %v", edges)
 	}
-	for _, seconds := range []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 30, 60, 300} {
+	for _, seconds := range []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900} {
 		if !slices.Contains(edges, seconds) {
 			t.Errorf("%v s is no edge", seconds)
 		}

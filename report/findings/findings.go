@@ -39,6 +39,10 @@ func goodIf(ok bool, otherwise Mark) Mark {
 func Of(r *report.Run) []Finding {
 	var all []Finding
 	add := func(m Mark, format string, a ...any) { all = append(all, Finding{m, fmt.Sprintf(format, a...)}) }
+	for i := range r.Provisioned {
+		p := &r.Provisioned[i]
+		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))
+	}
 	for _, w := range r.Waves {
 		bad := Warn
 		if w.Stopped {
@@ -74,6 +78,28 @@ func Of(r *report.Run) []Finding {
 		freshness(r, add)
 	}
 	return all
+}
+
+// provisioned says what became of a group's registrations.
+func provisioned(r *report.Run, p *report.Provisioned) string {
+	text := fmt.Sprintf("%s: %s of %s assigned to a hub, %s connected to it", p.Group, human.Count(p.Assigned), human.Number(p.Devices, "device"), human.Count(p.Connected))
+	polls, throttled := uint64(0), uint64(0)
+	for _, op := range []metrics.Operation{metrics.OpDPSPut, metrics.OpDPSGet} {
+		if x := r.Totals.Find(op, p.Group); x != nil {
+			throttled += x.Count(metrics.Throttled)
+			if op == metrics.OpDPSGet {
+				polls = x.Started()
+			}
+		}
+	}
+	text += "; " + human.Number(int(polls), "poll")
+	if throttled > 0 {
+		text += fmt.Sprintf(", %s thrown back with 429", human.Number(int(throttled), "request"))
+	}
+	if p.Repeated > 0 {
+		text += fmt.Sprintf(", %s because the hub refused the identity", human.Number(p.Repeated, "further registration"))
+	}
+	return text
 }
 
 // freshness adds what the audit found.

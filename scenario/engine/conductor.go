@@ -85,6 +85,7 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		}
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
 		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
+		profile.Provision = c.target.Provisioning(g)
 		profile.Listens = len(g.Subscribe.Topics) > 0
 		cfg.Groups = append(cfg.Groups, profile)
 	}
@@ -110,6 +111,16 @@ func (c *conductor) noteConnecting(err error) {
 	if x := c.rec.Snapshot().Select(metrics.OpConnect, ""); err == nil && x != nil && x.OpenFor(long) > 0 {
 		c.ledger.Note("%s had been connecting for %s or longer when the last stage ended", human.Number(int(x.OpenFor(long)), "device"), human.Duration(long))
 	}
+}
+
+// noteProvisioned writes down what became of the devices that a provisioning service assigns.
+func (c *conductor) noteProvisioned() {
+	all := c.fleet.Provisioned()
+	c.ledger.Write(func(r *report.Run) {
+		for _, p := range all {
+			r.Provisioned = append(r.Provisioned, report.Provisioned(p))
+		}
+	})
 }
 
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
@@ -140,6 +151,7 @@ func (c *conductor) load(ctx context.Context) error {
 	cancelSoft()
 	service.Wait()
 	c.fleet.Stop(hard)
+	c.noteProvisioned()
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()

@@ -138,6 +138,18 @@ func examples() []example {
 			},
 		},
 		{
+			"provisioning",
+			[]string{"stages.hold.duration=1s"},
+			ends{},
+			func(r *report.Run) string {
+				whole, put := r.Totals.Find(metrics.OpDPSRegister, "robots"), r.Totals.Find(metrics.OpDPSPut, "robots")
+				if whole.Count(metrics.OK) != 200 || put.Count(metrics.OK) != 200 || put.Count(metrics.Throttled) < 40 {
+					return fmt.Sprintf("%s; requests: %s; want 200 registrations, and at least 40 refusals for load", outcomes(whole), outcomes(put))
+				}
+				return flawless(r)
+			},
+		},
+		{
 			// A device waits for one answer at a time, so that it takes more devices than the tier lets wait.
 			"tier",
 			[]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -93,6 +94,24 @@ func describe(t *scenario.Stage) string {
 		add("%d steps", n)
 	}
 	return text
+}
+
+// describeDPS says what a provisioning service does wrong, for people.
+func describeDPS(m *scenario.DPSFault) string {
+	var parts []string
+	if m.Registrations > 0 {
+		parts = append(parts, human.Number(m.Registrations, "registration")+" a minute")
+	}
+	if m.Polls > 0 {
+		parts = append(parts, human.Number(m.Polls, "poll")+" a minute")
+	}
+	if m.Delay > 0 {
+		parts = append(parts, human.Duration(m.Delay)+" longer")
+	}
+	if m.Fail > 0 {
+		parts = append(parts, fmt.Sprintf("%.3g %% fail", m.Fail*100))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
@@ -185,7 +204,12 @@ func (c *conductor) fault(number int, t *scenario.Stage) func() {
 		detail := fmt.Sprintf("%s servers, %s a twin operation, %s", human.Count(m.Servers), human.Duration(m.Time), m.Distribution)
 		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the hub takes its time", Detail: detail})
 	}
+	if m := t.Hub.DPS; m != nil {
+		f.Provision(m)
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the provisioning service misbehaves", Detail: describeDPS(m)})
+	}
 	return func() {
+		f.Provision(nil)
 		f.DropAcks(0)
 		if !goesOn(number, number+1) {
 			f.Serve(nil, 0)

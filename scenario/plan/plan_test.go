@@ -103,6 +103,14 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "20/s 0/s 100", "telemetry": "100/s 100/s 725"},
 		},
 		{
+			"devices provision when they come for the first time", head + ", identity: {dps: {}}, session: {online: 50s, offline: 1s}}]}\n" +
+				"stages: [{name: ramp, duration: 5s, devices: 50}, {name: down, duration: 1s, devices: 0}, {name: all, duration: 10s, devices: 100}, {name: hold, duration: 10s}]",
+			map[metrics.Operation]string{
+				"dps_register": "10/s 0/s 100", "dps_connect": "10/s 0/s 100", "dps_put": "10/s 0/s 100", "dps_get": "10/s 0/s 100", "connect": "10/s 1.961/s 150",
+				"provision": "none",
+			},
+		},
+		{
 			"churn", head + ", session: {online: 20s..40s, offline: exp(10s)}, telemetry: {every: 2s}}]}\n" +
 				"stages: [{name: s, duration: 1s, devices: 100}, {name: hold, duration: 40s}]",
 			// a cycle is 40 s: 2.5 come back a second, three in four are connected; at first all are, for 30 s on average

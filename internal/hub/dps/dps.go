@@ -252,3 +252,6 @@ type Stats struct {
 
 // Stats tells the numbers as they are now.
 func (s *Service) Stats() Stats { return Stats{s.core.Stats(), s.front.Connections()} }
+
+// Limit holds registrations and polls to other limits from now on.
+func (s *Service) Limit(l limits.Limits) { s.core.Limit(l) }

@@ -16,7 +16,7 @@ import (
 
 // Contributors are the parts that devices have.
 func Contributors() []demand.Contributor {
-	return []demand.Contributor{connections, reports, telemetry, deliveries}
+	return []demand.Contributor{registrations, connections, reports, telemetry, deliveries}
 }
 
 // Sizes, in bytes, of what is metered by size and that a scenario does not tell.
@@ -65,6 +65,39 @@ func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		}
 	}
 	return all
+}
+
+// registrations are what devices ask of a provisioning service before they connect for the first time: what a service that answers as
+// it should is asked. One that sheds registrations, or takes long, is asked more often.
+func registrations(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	var all []demand.Demand
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		if g.Identity.DPS == nil || s.Endless {
+			continue
+		}
+		n := max(0, s.CrowdOf(sc, i).Peak()-before(sc, s, i))
+		if s.Walk != nil {
+			n = s.Walk.At(s.Number, i).Firsts
+		}
+		d := arriving(s, n)
+		d.Group, d.Bytes = g.Name, -1
+		for _, op := range []metrics.Operation{metrics.OpDPSRegister, metrics.OpDPSConnect, metrics.OpDPSPut, metrics.OpDPSGet} {
+			d.Operation, d.About = op, op != metrics.OpDPSRegister
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// before is how many devices of the i-th group there ever were before a stage.
+func before(sc *scenario.Scenario, s *demand.Part, i int) (most float64) {
+	for k := range s.All {
+		if s.All[k].Number < s.Number {
+			most = max(most, s.All[k].CrowdOf(sc, i).Peak())
+		}
+	}
+	return most
 }
 
 // arriving are devices of a group that a stage adds.

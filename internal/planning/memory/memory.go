@@ -19,6 +19,10 @@ const (
 	secondGarbage = 250_000 // of the run's own figures, a second
 	identityLive  = 2_000   // of a device that only exists
 	identityMade  = 4_300   // allocated to make it
+
+	registering  = 24_000 // of a device that is being assigned to a hub: its goroutine, its connection, and the other end's
+	registration = 60_000 // allocated by it, tokens and documents at both ends
+	assigning    = 5      // seconds that it takes where nothing is said
 )
 
 // costs are what one kind of end of a connection takes, in bytes: of a device, of its TLS, of the embedded hub.
@@ -94,12 +98,15 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 	h.allocate(devices * identityMade)
 	for k := range spans {
 		s := &spans[k]
-		var connects, operations, rows, asked float64
+		var connects, operations, rows, asked, registers, registersAtOnce float64
 		for _, d := range demands {
 			switch {
 			case d.Stage != k || d.Paused:
 			case d.Operation == metrics.OpConnect:
 				connects += d.Total
+			case d.Operation == metrics.OpDPSRegister:
+				registers += d.Total
+				registersAtOnce += atOnce(s, &d)
 			case d.Finds:
 				rows += d.Total * float64(d.Bytes) / demand.TwinBytes
 				asked = devices
@@ -108,16 +115,24 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 			}
 		}
 		operations -= connects // the twin that each of them reads is part of connecting
-		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + secondGarbage*s.Duration.Seconds()
+		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + registration*registers + secondGarbage*s.Duration.Seconds()
 		h.rate = whole / max(s.Duration.Seconds(), 1)
 		for i := range memorySteps {
 			there := float64(s.From) + float64(s.To-s.From)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.Ramp.Seconds(), 1e-9))
-			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive
+			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive + min(there, registersAtOnce)*registering
 			h.scanned = there * c.scanned
 			h.allocate(whole / memorySteps)
 		}
 	}
 	return uint64(processMemory + float64(peak)*c.stack + h.peak)
+}
+
+// atOnce is how many devices are being assigned to a hub at the same time in a stage: all of them when the service throttles.
+func atOnce(s *span.Span, d *demand.Demand) float64 {
+	if s.Hub != nil && s.Hub.DPS != nil {
+		return d.Total
+	}
+	return min(d.Total, d.Peak*assigning)
 }
 
 // OverTLS is the share of the devices that speak TLS.
@@ -127,7 +142,7 @@ func OverTLS(sc *scenario.Scenario) float64 {
 	}
 	n := 0.0
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Identity.X509 != nil {
+		if g := &sc.Fleet.Groups[i]; g.Identity.Certificates() != nil {
 			n += span.Share(sc, g)
 		}
 	}

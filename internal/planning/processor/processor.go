@@ -36,9 +36,9 @@ func Estimate(sc *scenario.Scenario, demands []demand.Demand, tls float64) float
 		}
 		each := c.operation
 		switch d.Operation {
-		case metrics.OpConnect:
+		case metrics.OpConnect, metrics.OpDPSConnect:
 			each = c.connect + tls*c.handshake
-		case metrics.OpSubscribe, metrics.OpTwinGet: // part of connecting
+		case metrics.OpSubscribe, metrics.OpTwinGet, metrics.OpDPSRegister: // part of connecting
 			continue
 		}
 		stages[d.Stage] += d.Peak * each

@@ -21,7 +21,7 @@ func SetUp(sc *scenario.Scenario) []demand.Demand {
 	}
 	made := 0
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Identity.Made() || sc.Target.Can().InProcess {
+		if g := &sc.Fleet.Groups[i]; sc.Creates(g) {
 			made += g.Count
 		}
 	}

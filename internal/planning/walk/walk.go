@@ -25,6 +25,7 @@ const (
 // Tally is what becomes due in one stage in one group.
 type Tally struct {
 	Connects          [Causes]float64 // by their cause
+	Firsts            float64         // of those who arrive: that never were there before
 	Reports, Messages float64         // on the devices' own schedules
 }
 
@@ -74,7 +75,7 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 	}
 	w.devices = make([]walker, len(w.groups))
 	order, roster := sc.Roster()
-	since := make([]start, len(order))
+	since, known := make([]start, len(order)), make([]bool, len(order))
 	for k := range spans {
 		s := &spans[k]
 		if s.Storm != nil {
@@ -91,6 +92,10 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 			case !ok:
 			case m.Up:
 				since[place] = start{s.At + m.At, k}
+				if !known[place] {
+					known[place] = true
+					w.At(k, w.groups[order[place]]).Firsts++
+				}
 			default:
 				w.live(order[place], w.cuts[place], since[place], s.At+m.At)
 			}

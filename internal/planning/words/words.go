@@ -103,10 +103,40 @@ func Notes(sc *scenario.Scenario, spans []span.Span) []string {
 			all = append(all, fmt.Sprintf("job %s is due after the last stage: it does not begin", x.Name))
 		}
 	}
+	all = append(all, provisioning(sc)...)
 	if slices.ContainsFunc(sc.Stages, func(t scenario.Stage) bool { return span.Disturbs(&t) }) {
 		all = append(all, "connections after a fault of hub or network come on top: how many at once depends on back-off and chance")
 	}
 	return all
+}
+
+// registrationsPerMinute is what Azure's provisioning service takes (azure-docs: iot-dps-limits).
+const registrationsPerMinute = 1000
+
+// provisioning says what a provisioning service has to do with the plan.
+func provisioning(sc *scenario.Scenario) []string {
+	all, azure := 0, 0
+	for i := range sc.Fleet.Groups {
+		g := &sc.Fleet.Groups[i]
+		switch d := g.Identity.DPS; {
+		case d == nil:
+		case d.Azure():
+			azure += g.Count
+			fallthrough
+		default:
+			all += g.Count
+		}
+	}
+	if all == 0 {
+		return nil
+	}
+	notes := []string{"devices that provision are planned as if the service threw none back, and each polled once"}
+	if azure > 0 {
+		minutes := float64(azure) / registrationsPerMinute
+		notes = append(notes, fmt.Sprintf("Azure's provisioning service takes %s registrations a minute: %s need %s at least",
+			human.Count(registrationsPerMinute), human.Number(azure, "device"), Roughly(minutes*60)))
+	}
+	return notes
 }
 
 // Roughly writes a time that nobody needs to know to the second.

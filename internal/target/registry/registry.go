@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
 	"github.com/twinfleet/twinfleet/internal/identity/paced"
@@ -72,7 +73,7 @@ func Provision(ctx context.Context, o Options) (c Counts, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.OfFiles = len(all.IDs) - len(all.Create)
+	c.OfFiles = len(all.IDs) - len(all.Create) - len(all.Assigned)
 	c.Total = len(all.Create)
 	todo := all.Create
 	if o.Out != nil {
@@ -141,9 +142,9 @@ func Deprovision(ctx context.Context, o Options) (c Counts, err error) {
 	if err != nil {
 		return c, err
 	}
-	ids := make([]string, len(all.Create))
-	for i, index := range all.Create {
-		ids[i] = all.IDs[index]
+	ids := make([]string, 0, len(all.Create)+len(all.Assigned))
+	for _, index := range slices.Concat(all.Create, all.Assigned) { // whoever made them
+		ids = append(ids, all.IDs[index])
 	}
 	c.OfFiles, c.Total = len(all.IDs)-len(ids), len(ids)
 	p := &provision.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}

@@ -5,6 +5,7 @@ package vain
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -27,6 +28,9 @@ type Evidence struct {
 func (e *Evidence) Nobody() string {
 	all := e.Run.Totals.Select(metrics.OpConnect, "")
 	if all == nil || due(all) == 0 {
+		if slices.ContainsFunc(e.Run.Provisioned, func(p report.Provisioned) bool { return p.Devices > 0 }) { // they were due to be assigned first
+			return strings.Join(e.Unprovisioned(), "; ")
+		}
 		for i := range e.Scenario.Stages {
 			if t := &e.Scenario.Stages[i]; t.Devices > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
@@ -48,6 +52,7 @@ func (e *Evidence) Kinds() []string {
 		switch {
 		case x.Operation == metrics.OpProvision, x.Operation == metrics.OpStatistics: // the run itself acts on these
 		case x.Operation == metrics.OpRecovery: // nobody asked for it
+		case x.Operation.OfDPS(): // Unprovisioned has more to say
 		case due(x) == 0, x.Count(metrics.OK) > 0, e.wantsFailure(x), x.Operation == metrics.OpJob && e.jobDidSome(x.Group):
 		case x.Operation == metrics.OpConnect:
 			texts = append(texts, fmt.Sprintf("no device of %s ever connected: %s", x.Group, why(x)))

@@ -18,7 +18,7 @@ type Line struct {
 
 // Connecting reports whether the operation belongs to a connection's beginning: more of it means connections were lost.
 func (l Line) Connecting() bool {
-	return l.Op == metrics.OpConnect || l.Op == metrics.OpSubscribe || l.Op == metrics.OpTwinGet
+	return l.Op.OfDPS() || l.Op == metrics.OpConnect || l.Op == metrics.OpSubscribe || l.Op == metrics.OpTwinGet
 }
 
 // Lines are the operations of either run, and their groups where one has several.

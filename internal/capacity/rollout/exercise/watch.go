@@ -100,7 +100,7 @@ func (w *watch) served(stage string) bool {
 	}
 	for i := range s.Series {
 		x := &s.Series[i]
-		connecting := x.Operation == metrics.OpConnect || x.Operation == metrics.OpSubscribe || x.Operation == metrics.OpTwinGet
+		connecting := x.Operation.OfDPS() || x.Operation == metrics.OpConnect || x.Operation == metrics.OpSubscribe || x.Operation == metrics.OpTwinGet
 		if x.Operation.OfDevices() && x.Operation != metrics.OpDelivery && (connecting || !w.periodic) && x.InFlight() > 0 {
 			return false
 		}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps/allocate"
@@ -66,7 +67,7 @@ type Service struct {
 	cancel context.CancelFunc
 	counts counts
 
-	registrations, polls *limits.Limiter
+	registrations, polls atomic.Pointer[limits.Limiter]
 
 	mu      sync.Mutex // protects the following fields and those of operations
 	closed  bool
@@ -112,12 +113,18 @@ func New(o Options) *Service {
 		o.RetryAfter = 3 * time.Second
 	}
 	now := time.Now()
-	s := &Service{
-		opts: o, log: o.Logger, byID: make(map[string]*operation), newest: make(map[string]*operation),
-		registrations: limits.New(o.Limits.Registrations, time.Minute, now), polls: limits.New(o.Limits.Polls, time.Minute, now),
-	}
+	s := &Service{opts: o, log: o.Logger, byID: make(map[string]*operation), newest: make(map[string]*operation)}
+	s.limit(o.Limits, now)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
+}
+
+// Limit holds registrations and polls to other limits from now on, as after a quiet minute.
+func (s *Service) Limit(l limits.Limits) { s.limit(l, time.Now()) }
+
+func (s *Service) limit(l limits.Limits, now time.Time) {
+	s.registrations.Store(limits.New(l.Registrations, time.Minute, now))
+	s.polls.Store(limits.New(l.Polls, time.Minute, now))
 }
 
 // Close ends what is under way, and waits for it. Devices that register afterwards are assigning for ever.
@@ -165,7 +172,7 @@ func (s *Service) Register(d attest.Device, apiVersion string, body []byte) (Ans
 		return Answer{}, err
 	}
 	faulty := s.opts.Faults.Now()
-	if err := s.throttle(s.registrations, faulty); err != nil {
+	if err := s.throttle(s.registrations.Load(), faulty); err != nil {
 		s.counts.refused(err)
 		return Answer{}, err
 	}
@@ -356,7 +363,7 @@ func (s *Service) Poll(d attest.Device, apiVersion, operationID string) (Answer,
 	}
 	s.counts.polls.Add(1)
 	faulty := s.opts.Faults.Now()
-	if err := s.throttle(s.polls, faulty); err != nil {
+	if err := s.throttle(s.polls.Load(), faulty); err != nil {
 		s.counts.throttledPolls.Add(1)
 		return Answer{}, err
 	}

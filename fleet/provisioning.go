@@ -1,0 +1,158 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/fleet/assign"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
+)
+
+// Provisioning is how devices have a provisioning service (DPS) assign them to their hub before they connect to it. A device
+// keeps its assignment as long as the fleet lives; it asks once more when the hub refuses its identity, three times in a
+// row at most.
+type Provisioning struct {
+	// Link is what a device's connection to the service needs: client id, which is its registration id, credentials, transport.
+	// The fleet sets the rest. Required.
+	Link func(index int, id string) link.Options
+	// Assigned is told where a device was assigned, and returns an error when that is of no use; nil takes it anywhere.
+	Assigned func(index int, a Assignment) error
+	// Timeout is how long one registration may take, all refusals for load among it, before it has failed and the device
+	// begins another; 15 minutes when 0. One answer has the group's Timeout.
+	Timeout time.Duration
+}
+
+// Assignment is where a provisioning service has a device belong.
+type Assignment struct {
+	Hub    string // host name of the hub, with a port when that is not the usual one
+	Device string // the device's id there
+}
+
+// Provisioned is what became of the devices of a group that have a hub assigned.
+type Provisioned struct {
+	Group     string // its name
+	Devices   int    // that were started
+	Assigned  int    // of them: that were assigned to a hub at least once
+	Connected int    // of them: that connected to the hub at least once
+	Repeated  int    // times that a device asked once more because the hub refused its identity
+}
+
+// mostReassigned is how often in a row a device provisions once more because the hub refuses its identity.
+const mostReassigned = 3
+
+// usualRegistration is how long a registration may take.
+const usualRegistration = 15 * time.Minute
+
+// retryRegistration is the wait before the next registration after one that failed: a second to a minute, a fifth of it by chance.
+func retryRegistration() schedule.Backoff {
+	return schedule.Backoff{Base: time.Second, Max: time.Minute, StepLow: 800 * time.Millisecond, StepHigh: 1200 * time.Millisecond}
+}
+
+// unassignedError is why a device has no hub.
+type unassignedError struct{ error }
+
+func (e unassignedError) Unwrap() error { return e.error }
+
+// unassigned reports whether the device must be assigned before it connects.
+func (d *device) unassigned() bool { return d.group.Provision != nil && !d.assigned }
+
+// provision has the device assigned, on the session's goroutine. The observation runs from the intended time to the assignment.
+func (d *device) provision(ctx context.Context, intended time.Time) error {
+	p, g := d.group.Provision, d.group
+	op := g.dpsRegister.StartAfter(intended, d.free, time.Now())
+	draws := d.fleet.streams.provisioning
+	n := int64(0)
+	c := assign.Client{
+		ID: d.id, Timeout: g.Timeout, Within: p.Timeout, Put: g.dpsPut, Get: g.dpsGet,
+		Connect: func(ctx context.Context, handler func(link.Message)) (link.Conn, error) {
+			return d.dial(ctx, p.Link(d.index, d.id), handler, g.dpsConnect, intended)
+		},
+		Unit: func() float64 {
+			n++
+			return draws.Unit(d.index, d.turns.registrations<<16|n)
+		},
+	}
+	a, err := c.Assign(ctx)
+	if err == nil && p.Assigned != nil {
+		err = p.Assigned(d.index, Assignment(a))
+	}
+	if err != nil && context.Cause(ctx) != nil {
+		op.Unanswered(time.Now(), stoppedFirst)
+		return err
+	}
+	op.EndBecause(time.Now(), registrationOutcome(err), reasonOf(err))
+	if err != nil {
+		d.fleet.log.Debug("provisioning failed", "device", d.id, "error", err)
+		return unassignedError{fmt.Errorf("provisioning: %w", err)}
+	}
+	return nil
+}
+
+// registrationOutcome sorts a registration that failed.
+func registrationOutcome(err error) metrics.Outcome {
+	var status *assign.StatusError
+	switch {
+	case errors.Is(err, assign.ErrShed):
+		return metrics.Throttled
+	case errors.As(err, &status) && (status.Status == 401 || status.Status == 403):
+		return metrics.Refused
+	}
+	return connectOutcome(err)
+}
+
+// noteAssigned keeps that the device has a hub. It is for who acts.
+func (d *device) noteAssigned() {
+	if d.assigned {
+		return
+	}
+	d.assigned, d.attempt = true, 0
+	if !d.everAssigned {
+		d.everAssigned = true
+		d.group.provisioned.assigned.Add(1)
+	}
+}
+
+// noteArrived keeps that the device is connected to the hub that it was assigned to.
+func (d *device) noteArrived() {
+	d.reassigned = 0
+	if d.group.Provision != nil && !d.everArrived {
+		d.everArrived = true
+		d.group.provisioned.connected.Add(1)
+	}
+}
+
+// disown has the device be assigned once more when the hub would not have its identity.
+func (d *device) disown(why error) {
+	var refused *link.RefusedError
+	if !d.assigned || !errors.As(why, &refused) || (refused.Code != notAuthorized && refused.Code != badCredentials) || d.reassigned >= mostReassigned {
+		return
+	}
+	d.assigned = false
+	d.reassigned++
+	d.group.provisioned.repeated.Add(1)
+}
+
+// The return codes with which a hub refuses an identity (MQTT 3.1.1 section 3.2.2.3).
+const (
+	badCredentials = 4
+	notAuthorized  = 5
+)
+
+// Provisioned is what became of the devices of each group that have a hub assigned; nil when none has.
+func (f *Fleet) Provisioned() (all []Provisioned) {
+	for _, g := range f.groups {
+		if g.Provision == nil {
+			continue
+		}
+		n := &g.provisioned
+		all = append(all, Provisioned{
+			Group: g.Name, Devices: int(n.started.Load()), Assigned: int(n.assigned.Load()), Connected: int(n.connected.Load()),
+			Repeated: int(n.repeated.Load()),
+		})
+	}
+	return all
+}
