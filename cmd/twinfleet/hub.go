@@ -15,6 +15,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
@@ -53,6 +54,7 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
+	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
 	addDPSFlags(f)
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
@@ -81,6 +83,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
+	}
+	if opts.Bearer, err = bearer.Parse(s.v.GetString("accept-bearer")); err != nil {
+		return usagef("%s: %w", bearer.Switch, err)
 	}
 	if opts.DPS, err = dpsOptions(s); err != nil {
 		return err

@@ -99,10 +99,10 @@ func readAuthority(file string) (*x509.Certificate, error) {
 
 // provisioning is what a program needs to know of the provisioning service. It holds keys, as the announcement does.
 type provisioning struct {
-	Endpoint         string `json:"endpoint"`         // for devices, host:port
-	IDScope          string `json:"idScope"`          //
+	Endpoint         string `json:"endpoint"` // for devices, host:port
+	IDScope          string `json:"idScope"`  //
 	ConnectionString string `json:"serviceConnectionString"`
-	Group            string `json:"group,omitempty"`  // the group that is there from the beginning, unless it was removed
+	Group            string `json:"group,omitempty"` // the group that is there from the beginning, unless it was removed
 	GroupKey         string `json:"groupKey,omitempty"`
 }
 

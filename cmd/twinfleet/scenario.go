@@ -28,13 +28,19 @@ func addSetFlag(c *cobra.Command) {
 }
 
 // loadScenario reads and checks a scenario, from a file, from standard input, or a built-in one by its name; its problems
-// are printed as they are, one a line.
+// are printed as they are, one a line, and so are its warnings.
 func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 	text, err := scenarioText(file, e.stdin)
 	if err != nil {
 		return nil, withCode(codeUsage, err)
 	}
-	return decodeScenario(file, text, s)
+	sc, err := decodeScenario(file, text, s)
+	if err == nil {
+		for _, w := range sc.Warnings {
+			fmt.Fprintf(e.stderr, "warning: %s\n", w)
+		}
+	}
+	return sc, err
 }
 
 // scenarioOptions are how the flags want a scenario read.

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
@@ -49,7 +51,7 @@ type Options struct {
 	HostName string
 	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
 	CertDir string
-	// DataDir keeps identities, twins and policies over restarts; in memory when empty.
+	// DataDir keeps identities, twins, sessions, queued messages and policies over restarts; in memory when empty.
 	DataDir string
 	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
 	// Limits begin to hold when Arm is called.
@@ -62,6 +64,8 @@ type Options struct {
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
+	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
@@ -93,6 +97,9 @@ type Hub struct {
 	closeOnce sync.Once
 	closeErr  error
 }
+
+// bodyTimeout is how long the hub waits, in all, for the body of a request; the largest has 4 MB.
+const bodyTimeout = time.Minute
 
 // ErrNotLoopback is returned for an address that others could reach without Options.AllowRemote.
 var ErrNotLoopback = errors.New("the embedded hub listens on loopback only")
@@ -143,11 +150,17 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.front = front.New(front.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "",
+		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
 	})
+	if err := h.front.Load(ctx); err != nil {
+		return err
+	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
 	})
+	if err := h.jobs.Load(ctx); err != nil {
+		return err
+	}
 	if h.opts.DPS != nil {
 		if h.dps, err = dps.Open(h.provisioning()); err != nil {
 			return err
@@ -197,17 +210,23 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	devices, services := websocket.Handler(accept), http.Handler(api)
 	if h.dps != nil {
 		services = h.dps.Handler(services, devices)
 	}
-	root := http.NewServeMux()
-	root.Handle(websocket.Path, devices)
-	root.Handle("/", services)
+	services = bodies.Guard(services, bodyTimeout)
+	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
+	root := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == websocket.Path {
+			devices.ServeHTTP(w, r)
+			return
+		}
+		services.ServeHTTP(w, r)
+	}
 	h.server = &http.Server{
-		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
@@ -224,6 +243,14 @@ func (h *Hub) serve() {
 	}
 }
 
+// keeper keeps what outlives the program beside the devices; nil when nothing does.
+func (h *Hub) keeper() front.Keeper {
+	if h.opts.DataDir == "" {
+		return nil
+	}
+	return h.store
+}
+
 // Close stops the hub: connections end, goroutines end, what was acknowledged is on disk.
 func (h *Hub) Close() error {
 	h.closeOnce.Do(func() {
@@ -237,14 +264,15 @@ func (h *Hub) Close() error {
 		if h.server != nil {
 			errs = append(errs, ignoreClosed(h.server.Close()))
 		}
+		// Before the devices go: that they are gone is no failure of a job's.
+		if h.jobs != nil {
+			h.jobs.Close()
+		}
 		if h.front != nil {
 			h.front.Close()
 		}
 		if h.mux != nil {
 			h.mux.Close()
-		}
-		if h.jobs != nil {
-			h.jobs.Close()
 		}
 		if h.dps != nil {
 			errs = append(errs, h.dps.Close())

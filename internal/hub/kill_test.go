@@ -37,6 +37,7 @@ const hubVariable = "TWINFLEET_HUB_DATA"
 type aboutHub struct{ Address, Key, Scope, GroupKey string }
 
 func serveData(dir string) error {
+	ignoreFileLimit()
 	h, err := hub.Open(context.Background(), hub.Options{DataDir: dir, DPS: &dps.Options{}})
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func TestProvisionCertificates(t *testing.T) {
 			t.Errorf("%+v", op)
 		}
 	}
-	if a := must(t, h, "GET", "/devices/own", ""); a.member("authentication", "type") != "selfSigned" {
+	if a := must(t, h, "GET", "/devices/own?api-version=2021-04-12", ""); a.member("authentication", "type") != "selfSigned" {
 		t.Errorf("identity: %s", a.body)
 	}
 	if _, code := x509Login(t, h, "own", "other", own); code != mqtt.NotAuthorized {
@@ -228,10 +228,10 @@ func TestReprovision(t *testing.T) {
 		}
 		return op.State
 	}
-	twinTag := func() any { return must(t, h, "GET", "/twins/d", "").member("tags", "n") }
+	twinTag := func() any { return must(t, h, "GET", "/twins/d?api-version=2021-04-12", "").member("tags", "n") }
 	enroll(`,"iotHubHostName":"` + first + `"`)
 	register("")
-	must(t, h, "PATCH", "/twins/d", `{"tags":{"n":2}}`)
+	must(t, h, "PATCH", "/twins/d?api-version=2021-04-12", `{"tags":{"n":2}}`)
 	for _, tt := range []struct {
 		name, more, version, hub, substatus string
 		tag                                 float64
@@ -252,7 +252,7 @@ func TestReprovision(t *testing.T) {
 	enroll("")
 	register("")
 	online(t, h, "d", key)
-	must(t, h, "DELETE", "/devices/d", "", "If-Match", "*")
+	must(t, h, "DELETE", "/devices/d?api-version=2021-04-12", "", "If-Match", "*")
 	register("")
 	online(t, h, "d", key)
 }
@@ -342,7 +342,7 @@ func TestCustomAllocation(t *testing.T) {
 	if op.State.AssignedHub != "second.example" || string(op.State.Payload) != `{"a":[1]}` {
 		t.Errorf("%+v", op.State)
 	}
-	if tag := must(t, h, "GET", "/twins/hooked", "").member("tags", "from"); tag != "hook" {
+	if tag := must(t, h, "GET", "/twins/hooked?api-version=2021-04-12", "").member("tags", "from"); tag != "hook" {
 		t.Errorf("the webhook's twin: %v", tag)
 	}
 	q := asked.Load().(string)
@@ -368,7 +368,7 @@ func TestCustomAllocation(t *testing.T) {
 		if op.Status != wire.StatusFailed || op.State.ErrorCode != 400207 || !strings.Contains(op.State.ErrorMessage, tt[1]) {
 			t.Errorf("%s: %+v; want 400207 and %q", id, op.State, tt[1])
 		}
-		if a := call(t, h, "GET", "/devices/"+id, ""); a.status != 404 {
+		if a := call(t, h, "GET", "/devices/"+id+"?api-version=2021-04-12", ""); a.status != 404 {
 			t.Errorf("%s has an identity", id)
 		}
 	}
@@ -390,7 +390,7 @@ func TestProvisionHubRefuses(t *testing.T) {
 	if op.Status != wire.StatusFailed || op.State.ErrorCode/1000 != 400 || !json.Valid([]byte(op.State.ErrorMessage)) {
 		t.Errorf("%+v", op.State)
 	}
-	if a := call(t, h, "GET", "/devices/d", ""); a.status != 404 {
+	if a := call(t, h, "GET", "/devices/d?api-version=2021-04-12", ""); a.status != 404 {
 		t.Errorf("there is an identity: %d", a.status)
 	}
 }
@@ -565,7 +565,7 @@ func TestProvisionKill(t *testing.T) {
 		if a := serviceCall(t, h, "GET", "/registrations/"+id, ""); a.status != 200 || a.member("status") != "assigned" {
 			t.Errorf("%s was told that it is assigned; afterwards: %d %s", id, a.status, a.body)
 		}
-		must(t, h, "GET", "/devices/"+id, "")
+		must(t, h, "GET", "/devices/"+id+"?api-version=2021-04-12", "")
 	}
 }
 

@@ -273,8 +273,8 @@ func TestProvisionConnections(t *testing.T) {
 		w.Closed("refused")
 	}
 	// A CONNECT that comes byte by byte, of either kind.
-	must(t, h, "PUT", "/devices/plain", `{"deviceId":"plain"}`)
-	key, err := sas.ParseKey(must(t, h, "GET", "/devices/plain", "").member("authentication", "symmetricKey", "primaryKey").(string))
+	must(t, h, "PUT", "/devices/plain?api-version=2021-04-12", `{"deviceId":"plain"}`)
+	key, err := sas.ParseKey(must(t, h, "GET", "/devices/plain?api-version=2021-04-12", "").member("authentication", "symmetricKey", "primaryKey").(string))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -500,7 +500,7 @@ func TestEnrollmentConditions(t *testing.T) {
 	if a := call(t, h, "GET", "/enrollments/dev", ""); a.status != 401 || a.member("errorCode") != 401002.0 {
 		t.Errorf("a token of the hub: %d %s", a.status, a.body)
 	}
-	must(t, h, "PUT", "/devices/registrations", `{"deviceId":"registrations"}`)
+	must(t, h, "PUT", "/devices/registrations?api-version=2021-04-12", `{"deviceId":"registrations"}`)
 }
 
 // What is no enrollment is refused, and nothing of it is kept.

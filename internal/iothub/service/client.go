@@ -155,7 +155,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 				return header, nil
 			}
 			if err := json.Unmarshal(answer, out); err != nil {
-				return nil, fmt.Errorf("%s: decoding the answer: %w", r.doing, err)
+				return nil, fmt.Errorf("%s: %w", r.doing, answerError{"the answer is not the JSON that is expected", err})
 			}
 			return header, nil
 		}

@@ -14,9 +14,11 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI="
@@ -192,5 +194,22 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		if e == nil || strings.Contains(e.Error(), secret) || strings.Contains(e.Error(), "sig=") {
 			t.Errorf("err = %v", e)
 		}
+	}
+}
+
+// A device's answer that is no JSON reaches its caller as such, and is counted by that name.
+func TestMethodAnswersThatAreNoJSON(t *testing.T) {
+	body := `{"status":200,"payload":rebooting now}`
+	c := client(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
+	_, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"})
+	if !errors.Is(err, ErrMethodAnswer) || reason.Of(err) != "the device's answer to the method is no JSON" || strings.Contains(reason.Of(err), "rebooting") {
+		t.Errorf("%v, for the reason %q", err, reason.Of(err))
+	}
+	if _, err := c.Twin(t.Context(), "dev-1"); errors.Is(err, ErrMethodAnswer) || err == nil {
+		t.Errorf("a twin that is no JSON: %v", err)
+	}
+	body = `{"status":200,"payload":null}`
+	if answer, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"}); err != nil || answer.Status != 200 {
+		t.Errorf("%+v, %v", answer, err)
 	}
 }
