@@ -46,6 +46,7 @@ type Run struct {
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
+	Configured    []Configured        `json:"configured,omitempty"`     // rollouts by a configuration, as they ended
 	Jobs          []Job               `json:"jobs,omitempty"`           // as they were last seen
 	Rows          []string            `json:"rows,omitempty"`           // names of queries whose results are rows of their own making, not devices
 	ServiceErrors []ServiceError      `json:"service_errors,omitempty"` // by task and code

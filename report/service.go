@@ -76,6 +76,50 @@ func (w Wave) String() string {
 	return text
 }
 
+// Configured is a rollout by a configuration of automatic device management, as it ended. What counts as reached both the
+// devices and the service must say.
+type Configured struct {
+	Rollout  string        `json:"rollout"`          // the rollout's name
+	Group    string        `json:"group"`            // of devices
+	ID       string        `json:"id"`               // of the configuration
+	Devices  int           `json:"devices"`          // of the group
+	Before   int           `json:"before"`           // that held the properties before
+	Told     int           `json:"told"`             // that were told of the properties since
+	Answered int           `json:"answered"`         // that answered since
+	Targeted int64         `json:"targeted"`         // twins that the service says match; -1 when it never said
+	Applied  int64         `json:"applied"`          // twins that the service says it wrote; -1 when it never said
+	Shares   []Share       `json:"shares"`           // in their order
+	Took     time.Duration `json:"took"`             // until both said that the last share was reached, or the rollout was given up
+	Missed   string        `json:"missed,omitempty"` // why the last share was not reached: the run failed; empty when it was
+	Left     string        `json:"left,omitempty"`   // why the configuration is left at the service; empty when it is not
+}
+
+// Share is when a share of the devices had what a rollout brings, by what they said.
+type Share struct {
+	Percent int           `json:"percent"` // of the devices
+	Took    time.Duration `json:"took"`    // from the sending of the configuration; 0 for a share that was not reached
+	Reached bool          `json:"reached"` // whether it was
+}
+
+// String is the rollout in a line.
+func (c Configured) String() string {
+	text := fmt.Sprintf("%s told of %s, %s answered", human.Count(c.Told), human.Number(c.Devices, "device"), human.Count(c.Answered))
+	if c.Applied >= 0 {
+		text += fmt.Sprintf(", the service counts %s applied of %s", human.Count(int(c.Applied)), human.Count(int(c.Targeted)))
+	}
+	for _, s := range c.Shares {
+		if s.Reached {
+			text += fmt.Sprintf("; %d %% after %s", s.Percent, human.Duration(s.Took))
+		} else {
+			text += fmt.Sprintf("; %d %% not reached", s.Percent)
+		}
+	}
+	if c.Before > 0 {
+		text += fmt.Sprintf("; %s had the properties before", human.Count(c.Before))
+	}
+	return text
+}
+
 // Job is a scheduled job as it ended, or as it was when the run ended.
 type Job struct {
 	Name      string        `json:"name"`            // the scenario's

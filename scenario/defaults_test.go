@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ stages:
   - {name: serve, duration: 1h, hub: {service: {time: 1ms}, dps: {}}}
 service:
   queries: [{name: all, sql: SELECT * FROM devices}]
-  rollouts: [{name: r, group: robots, properties: {a: 1}}, {name: s, group: robots, properties: {a: 1}, waves: [{percent: 100}]}]
+  rollouts: [{name: r, group: robots, properties: {a: 1}}, {name: s, group: robots, properties: {a: 1}, waves: [{percent: 100}]},
+    {name: t, group: robots, properties: {a: 1}, by: configuration, condition: "tags.a = 1"}]
   methods: [{name: m, group: robots, method: ping, rate: 1/s}]
   twin_reads: [{group: robots, rate: 1/s}]
   jobs: [{name: j, type: twin, tags: {a: 1}}, {name: k, type: method, method: {name: ping}}]
@@ -141,7 +143,9 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"service.rollouts.waves.for": v.Rollouts[1].Waves[0].For, "service.rollouts.rate": fmt.Sprintf("%v/s", v.Rollouts[0].Rate.To),
 		"service.rollouts.timeout":   v.Rollouts[0].Timeout,
 		"service.rollouts.stop_over": percent(v.Rollouts[0].StopOver),
-		"service.methods":            said(len(bare.Service.Methods) == 0), "service.methods.payload": said(method.Payload == nil),
+		"service.rollouts.by":        v.Rollouts[0].By, "service.rollouts.priority": v.Rollouts[0].Priority,
+		"service.rollouts.shares": said(slices.Equal(v.Rollouts[2].Shares, []int{50, 95, 100})),
+		"service.methods":         said(len(bare.Service.Methods) == 0), "service.methods.payload": said(method.Payload == nil),
 		"service.methods.timeout": method.Timeout, "service.methods.stages": said(len(method.Stages) == 0),
 		"service.twin_reads": said(len(bare.Service.TwinReads) == 0), "service.twin_reads.stages": said(len(v.TwinReads[0].Stages) == 0),
 		"service.jobs": said(len(bare.Service.Jobs) == 0), "service.jobs.query": said(job.Query == ""), "service.jobs.tags": said(v.Jobs[1].Tags == nil),

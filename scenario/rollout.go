@@ -11,7 +11,10 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
-// Rollout brings desired properties to a group in waves.
+// ByConfiguration is the Rollout.By of one whose twins the service writes.
+const ByConfiguration = "configuration"
+
+// Rollout brings desired properties to a group: in waves, or by a configuration of automatic device management.
 type Rollout struct {
 	Name       string          // in the record
 	Group      string          // whose devices
@@ -22,6 +25,10 @@ type Rollout struct {
 	Rate       *Range          // twins patched a second
 	Timeout    time.Duration   // of a device's notification and answer
 	StopOver   float64         // share of a wave's devices that may fail; 1 never stops
+	By         string          // who writes the twins: twins (the worker) or configuration (the service)
+	Condition  string          // of a configuration: which twins it targets
+	Shares     []int           // of a configuration: percent of the group whose times are taken; the last must be reached
+	Priority   int             // of a configuration
 	place      problem.Place
 }
 
@@ -53,5 +60,14 @@ func rolloutKeys(x *Rollout) []language.Key {
 		key("stop_over", value.Share(&x.StopOver), is("100%"),
 			"Stop when more than this share of a wave's devices has not answered, or been told if they do not answer, by the end of "+
 				"the wave."),
+		key("by", value.OneOf(&x.By, "twins", ByConfiguration), is("twins"),
+			"Who writes the twins: twins is the worker, one PATCH each; configuration is the service, by a configuration of automatic "+
+				"device management, which is removed at the end."),
+		key("condition", value.Text(&x.Condition), none,
+			"By configuration: the twins that it targets, written as after WHERE; they should be those of the group."),
+		key("shares", value.Percents(&x.Shares), means("50%, 95%, 100%"),
+			"By configuration: shares of the group whose times are taken. The run fails when the last is not reached within timeout, by what "+
+				"the devices say and by the service's count."),
+		key("priority", value.Count(&x.Priority, 0, 1_000_000), is("10"), "By configuration: its priority; where two conflict the larger wins."),
 	}
 }

@@ -13,7 +13,7 @@ func targetKeys(t *target.Target) []language.Key {
 		key("hub", value.Text(&t.Hub), is("embedded"),
 			"embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a "+
 				"plain broker."),
-		key("ca", value.Text(&t.CA), means("the system's"),
+		key("ca", value.Text(&t.CA), means("the system's; of a twinfleet hub on this machine, that hub's"),
 			"File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario."),
 		key("plain", value.Bool(&t.Plain), is("false"), "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure."),
 		key("transport", value.OneOf(&t.Transport, target.Auto, target.TCP, target.Memory), is(target.Auto),

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
@@ -22,7 +24,13 @@ func (r *reader) finishService(s *Scenario) {
 		}
 	}
 	for i := range s.Service.Rollouts {
-		if x := &s.Service.Rollouts[i]; len(x.Waves) == 0 {
+		switch x := &s.Service.Rollouts[i]; {
+		case x.By == ByConfiguration:
+			x.Rate = nil // the service writes as fast as it will
+			if len(x.Shares) == 0 {
+				x.Shares = []int{50, 95, 100}
+			}
+		case len(x.Waves) == 0:
 			x.Waves = []Wave{{Percent: 100}}
 		}
 	}
@@ -66,14 +74,14 @@ func (r *reader) validateService(s *Scenario) {
 		}
 		return
 	}
+	for group, doc := range x.Tags {
+		r.checkSection(language.Join("service.tags", group), limits.Tags, doc, problem.Place{})
+	}
 	for i := range s.Fleet.Groups {
 		if g := &s.Fleet.Groups[i]; x.Tags[g.Name] != nil && g.Identity.DPS != nil {
 			r.FailAt("service.tags."+g.Name, problem.Place{}, "devices that provision have no twins before they do; tag them in a step, {tag: {group: %s, …}}, "+
 				"behind one that awaits them, or in the initial twin of their enrollment", g.Name)
 		}
-	}
-	for group, doc := range x.Tags {
-		r.checkSection(language.Join("service.tags", group), limits.Tags, doc, problem.Place{})
 	}
 	names := make(map[string]bool)
 	for i := range x.Queries {
@@ -146,6 +154,37 @@ func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map
 		before = w.Percent
 	}
 	r.validateStart(path, x.Stage, s, x.place)
+	r.validateConfiguration(path, x, s)
+}
+
+// validateConfiguration checks what rollouts by a configuration have of their own, and that no other has it.
+func (r *reader) validateConfiguration(path string, x *Rollout, s *Scenario) {
+	if x.By != ByConfiguration {
+		if x.Condition != "" || x.Shares != nil {
+			r.FailAt(path, x.place, "condition and shares are of a rollout by: configuration")
+		}
+		return
+	}
+	if len(x.Waves) > 0 {
+		r.FailAt(path+".waves", x.place, "the service writes all twins that the condition targets at once; remove waves, or write by: twins")
+	}
+	if x.Condition == "" {
+		r.FailAt(path, x.place, "condition is missing; write which twins the configuration targets, such as tags.plant = 'r43'")
+	}
+	doc := configuration.Configuration{TargetCondition: x.Condition}
+	if _, err := doc.Target(); err != nil && x.Condition != "" {
+		r.FailAt(path+".condition", x.place, "%v", err)
+	}
+	if x.Properties != nil {
+		if _, err := configuration.OfProperties(x.Properties).Parse(); err != nil {
+			r.FailAt(path+".properties", x.place, "%s", iothub.AsError(err).Message)
+		}
+	}
+	for i := 1; i < len(x.Shares); i++ {
+		if x.Shares[i] <= x.Shares[i-1] {
+			r.FailAt(path+".shares", x.place, "%d%% comes after %d%%; shares grow", x.Shares[i], x.Shares[i-1])
+		}
+	}
 }
 
 // validateTargetGroup holds a group of the service side to be there.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: a C compiler for the race
-# detector, a Mosquitto, a Prometheus, a Pushgateway and a Chromium from Debian's
+# detector, a Mosquitto and its clients, curl, a Prometheus, a Pushgateway and a Chromium from Debian's
 # packages, and the device and service SDKs from the npm lock file. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,8 @@ need() { # need COMMAND PACKAGE
 }
 need gcc gcc
 need mosquitto mosquitto
+need mosquitto_pub mosquitto-clients
+need curl curl
 need prometheus prometheus
 need promtool prometheus
 need prometheus-pushgateway prometheus-pushgateway

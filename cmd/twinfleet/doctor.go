@@ -51,6 +51,7 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
+	sayTrust(e, sc)
 	colored, err := s.color(e)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/nearby"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -57,6 +59,7 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
 	addDPSFlags(f)
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
+	f.Bool("page", true, "serve a page for people at the port's root")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
 	return c
@@ -79,7 +82,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 			MaxWait: s.v.GetDuration("max-wait"), SplitTwins: s.v.GetBool("split-twin-limits"),
 		},
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
-		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")),
+		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")), Page: s.v.GetBool("page"),
 	}
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
@@ -117,6 +120,8 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
 	hubmetrics.Register(rec, h)
+	forget := leaveWord(h, log)
+	defer forget()
 	server, err := serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
 	if err == nil {
 		err = announce(e, h, s.v.GetBool("json"), server.url())
@@ -129,6 +134,47 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	server.close()
 	return firstOf(err, h.Close())
+}
+
+// leaveWord has runs on this machine find the hub's certificate by themselves. It is a comfort: when it fails the hub runs on. The
+// returned function takes the word back.
+func leaveWord(h *hub.Hub, log *slog.Logger) (forget func()) {
+	var takes []func() error
+	leave := func(addr string) error {
+		dir, err := nearby.Dir()
+		if err != nil {
+			return err
+		}
+		ca, err := filepath.Abs(h.CA())
+		if err != nil {
+			return err
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			return err
+		}
+		take, err := nearby.Leave(dir, n, nearby.Hub{Address: addr, CA: ca, PID: os.Getpid()})
+		if err == nil {
+			takes = append(takes, take)
+		}
+		return err
+	}
+	for _, addr := range h.Addrs() {
+		if err := leave(addr); err != nil {
+			log.Warn("runs on this machine will not find the hub's certificate by themselves", "address", addr, "error", err)
+		}
+	}
+	return func() {
+		for _, take := range takes {
+			if err := take(); err != nil {
+				log.Warn("a file is left behind", "error", err)
+			}
+		}
+	}
 }
 
 func firstOf(errs ...error) error {
@@ -151,13 +197,14 @@ type announcement struct {
 	Policies         map[string]string `json:"policies"`
 	Metrics          string            `json:"metrics,omitempty"`
 	DPS              *provisioning     `json:"dps,omitempty"`
+	Page             string            `json:"page,omitempty"` // with the token
 }
 
 func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	text := h.ConnectionString("iothubowner").Reveal()
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h)}
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h), Page: h.PageURL()}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			a.Policies[name] = h.ConnectionString(name).Key.Base64()
@@ -169,6 +216,9 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
 	announceDPS(e.stdout, provisioningOf(h))
+	if page := h.PageURL(); page != "" {
+		fmt.Fprintf(e.stdout, "\nA page to look at it, with the token to change things and lines for each SDK:\n\n  %s\n\n", page)
+	}
 	if metricsURL != "" {
 		fmt.Fprintf(e.stdout, "Metrics are at %s.\n", metricsURL)
 	}

@@ -69,6 +69,7 @@ func onRegistry(ctx context.Context, e env, cmd *cobra.Command, file, what strin
 	if err != nil {
 		return err
 	}
+	sayTrust(e, sc)
 	stop := make(chan struct{})
 	hard, done := e.stopperSaying(ctx, log, "stopping: calls under way are waited for; once more stops at once", func() { close(stop) })
 	defer done()

@@ -76,6 +76,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
+	sayTrust(e, sc)
 	if sc, err = preflight(sc, s.v.GetBool("force")); err != nil {
 		return err
 	}

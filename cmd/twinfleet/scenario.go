@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -57,6 +59,13 @@ func decodeScenario(file string, text []byte, s settings) (*scenario.Scenario, e
 	return sc, inScenario(err)
 }
 
+// sayTrust says when a scenario's target is a hub of this machine whose certificate is found without being named.
+func sayTrust(e env, sc *scenario.Scenario) {
+	if ca := target.Nearby(&sc.Target); ca != "" {
+		fmt.Fprintf(e.stderr, "trusts the certificate of the hub on this machine: %s\n", ca)
+	}
+}
+
 // inScenario says how many mistakes a scenario has.
 func inScenario(err error) error {
 	var problems problem.List
@@ -90,7 +99,9 @@ func newValidate(e env) *cobra.Command {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage"))
+			if _, err := fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", clean.Text(file), human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage")); err != nil {
+				return err // who cannot be told that it is valid must not think so
+			}
 		}
 		return withCode(codeUsage, errors.Join(errs...))
 	}

@@ -11,7 +11,7 @@ func dpsRooms() map[string][]string {
 	}
 	return map[string][]string{
 		wire:                  {iot},
-		dps:                   {dps, hub + "/websocket", iot},
+		dps:                   {dps, iot},
 		dps + "/allocate":     in([]string{wire}, "enrollment"),
 		dps + "/attest":       in([]string{iot}, "enrollment"),
 		dps + "/book":         in([]string{wire}, "book", "enrollment"),

@@ -123,7 +123,7 @@ func (b *Backend) tagsUnknown() {
 func (b *Backend) OnDesired(u fleet.DesiredUpdate) {
 	b.Steps.OnDesired(u)
 	if b.rollouts != nil {
-		b.rollouts.Told(u.Index, u.Version, u.At)
+		b.rollouts.Told(u)
 	}
 }
 

@@ -142,7 +142,7 @@ func TestReach(t *testing.T) {
 			target.IoTHub,
 			fake{secure: true, handshake: fmt.Errorf("TLS handshake: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})},
 			known + open +
-				"problem certificate: the handshake failed: x509: certificate signed by unknown authority; name the file with the certificate to trust in target.ca",
+				"problem certificate: the handshake failed: x509: certificate signed by unknown authority; " + target.TrustRemedy,
 		},
 		"expired": {target.IoTHub, fake{secure: true, handshake: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "today"}}, known + open +
 			"problem certificate: the handshake failed: x509: certificate has expired or is not yet valid: today; renew the target's certificate, or set this " +

@@ -96,7 +96,7 @@ func handshake(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	var noTLS tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown):
-		f.Remedy = "name the file with the certificate to trust in target.ca"
+		f.Remedy = target.TrustRemedy
 	case errors.As(err, &wrongName):
 		f.Remedy = "write the host name for which the certificate was made into target.hub"
 	case errors.As(err, &ended):

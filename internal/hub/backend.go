@@ -2,12 +2,14 @@ package hub
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -26,6 +28,7 @@ func (b *backend) Credentials(id string) (registry.Credentials, error) {
 
 func (b *backend) DeviceTwin(id string) ([]byte, error) {
 	t, err := b.store.Twin(id)
+	(*Hub)(b).tell(traffic.TwinRead, id, "", nil, err)
 	if err != nil {
 		return nil, err
 	}
@@ -33,6 +36,12 @@ func (b *backend) DeviceTwin(id string) ([]byte, error) {
 }
 
 func (b *backend) Report(ctx context.Context, id string, patch []byte, expect int64, arrays bool) (int64, error) {
+	version, err := b.report(ctx, id, patch, expect, arrays)
+	(*Hub)(b).tell(traffic.Report, id, "", patch, err)
+	return version, err
+}
+
+func (b *backend) report(ctx context.Context, id string, patch []byte, expect int64, arrays bool) (int64, error) {
 	v, err := b.store.ParseValue(patch)
 	if err != nil {
 		return 0, iothub.ErrArgumentInvalid.With("Provided json is not valid: %v", err)
@@ -43,16 +52,24 @@ func (b *backend) Report(ctx context.Context, id string, patch []byte, expect in
 	return b.store.Report(ctx, id, v, expect)
 }
 
-func (b *backend) Connected(id string, connected bool) { b.store.SetConnected(id, connected) }
-func (b *backend) Active(id string)                    { b.store.Touch(id) }
-func (b *backend) QueueLength(id string, n int)        { b.store.SetC2DCount(id, n) }
+func (b *backend) Connected(id string, connected bool) {
+	b.store.SetConnected(id, connected)
+	kind := traffic.Disconnect
+	if connected {
+		kind = traffic.Connect
+	}
+	(*Hub)(b).tell(kind, id, "", nil, nil)
+}
+func (b *backend) Active(id string)             { b.store.Touch(id) }
+func (b *backend) QueueLength(id string, n int) { b.store.SetC2DCount(id, n) }
 
 func (b *backend) ModelID(ctx context.Context, id, model string) error {
 	return b.store.SetModelID(ctx, id, model)
 }
 
 // Telemetry counts messages: the embedded hub has nobody to route them to.
-func (b *backend) Telemetry(_ string, m front.Message) {
+func (b *backend) Telemetry(id string, m front.Message) {
+	(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
 	b.telemetry.Add(1)
 	if m.Will {
 		b.wills.Add(1)
@@ -65,11 +82,24 @@ type services Hub
 var _ rest.Devices = (*services)(nil)
 
 func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []byte) (int, []byte, error) {
-	return s.front.InvokeMethod(ctx, id, name, payload)
+	status, answer, err := s.front.InvokeMethod(ctx, id, name, payload)
+	if s.tap.On() {
+		text := name
+		if err == nil {
+			text += " → " + strconv.Itoa(status)
+		}
+		(*Hub)(s).tell(traffic.Method, id, text, payload, err)
+	}
+	return status, answer, err
 }
 
-func (s *services) Send(id string, m c2d.Message) error { return s.front.Send(id, m) }
-func (s *services) Purge(id string) int                 { return s.front.Purge(id) }
+func (s *services) Send(id string, m c2d.Message) error {
+	err := s.front.Send(id, m)
+	(*Hub)(s).tell(traffic.Message, id, "", m.Payload, err)
+	return err
+}
+
+func (s *services) Purge(id string) int { return s.front.Purge(id) }
 
 func (s *services) PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
 	return s.store.PatchTwin(ctx, id, tags, desired, ifMatch)
@@ -81,8 +111,11 @@ func (s *services) ParseValue(b []byte) (jsonvalue.Value, error) { return s.stor
 // (iot-hub-devguide-pricing).
 func (h *Hub) notifyDesired(id string, delta []byte, version int64) {
 	if h.front.NotifyDesired(id, delta, version) {
+		h.tell(traffic.Desired, id, "", delta, nil)
 		h.meter(len(delta))
+		return
 	}
+	h.tell(traffic.Desired, id, "nobody listens; the device will read its twin when it comes", delta, nil)
 }
 
 // gone ends the connection of a device that was deleted or disabled. It is called by the store and

@@ -18,16 +18,19 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
+	"github.com/twinfleet/twinfleet/internal/hub/configurations"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
+	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -61,6 +64,9 @@ type Options struct {
 	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
 	QueryLag func() time.Duration
+	// ConfigurationsEvery is how long after a change of a twin or a configuration the twins are held against target
+	// conditions; see configurations.Options. Two seconds when 0.
+	ConfigurationsEvery time.Duration
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
@@ -71,6 +77,8 @@ type Options struct {
 	ClientCAs []*x509.Certificate
 	// DPS adds a provisioning service on the same port; nil for none.
 	DPS *dps.Options
+	// Page serves a page for people at the port's root: see package page.
+	Page bool
 }
 
 // Hub is a running hub.
@@ -81,11 +89,14 @@ type Hub struct {
 	front    *front.Front
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
+	configs  *configurations.Manager
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
 	policies policy.Set
 	server   *http.Server
+	page     *page.Server // nil without one
+	tap      traffic.Tap
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -166,6 +177,12 @@ func (h *Hub) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	h.configs, err = configurations.New(configurations.Options{
+		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
+	})
+	if err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -210,20 +227,28 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs,
+		Policies:       h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	devices, services := websocket.Handler(accept), http.Handler(api)
 	if h.dps != nil {
 		services = h.dps.Handler(services, devices)
 	}
-	services = bodies.Guard(services, bodyTimeout)
+	services = h.tapped(bodies.Guard(services, bodyTimeout))
+	var people http.Handler
+	if h.page = h.pageFor(h.tapped(api)); h.page != nil {
+		people = bodies.Guard(h.page, bodyTimeout)
+	}
 	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
 	root := func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == websocket.Path {
+		switch {
+		case r.URL.Path == websocket.Path:
 			devices.ServeHTTP(w, r)
-			return
+		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
+			people.ServeHTTP(w, r)
+		default:
+			services.ServeHTTP(w, r)
 		}
-		services.ServeHTTP(w, r)
 	}
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -278,6 +303,9 @@ func (h *Hub) Close() error {
 			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
+		if h.configs != nil {
+			h.configs.Close()
+		}
 		if h.store != nil {
 			errs = append(errs, h.store.Close())
 		}
@@ -299,6 +327,15 @@ func (h *Hub) Addr() string {
 		return ""
 	}
 	return h.listeners[0].Addr().String()
+}
+
+// Addrs are the addresses of all ports; none without one.
+func (h *Hub) Addrs() []string {
+	all := make([]string, len(h.listeners))
+	for i, l := range h.listeners {
+		all[i] = l.Addr().String()
+	}
+	return all
 }
 
 // ConnectionString is the one of a shared access policy, with the port in its host name.

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -46,13 +47,22 @@ func inside(t *testing.T, dir string) (*hub.Hub, *service.Client) {
 // A device that asks and asks and never reads holds up nobody: neither who writes to it, nor the writes of others, nor who disables
 // or deletes it; whatever its connection is.
 func TestADeviceThatDoesNotReadHoldsUpNobody(t *testing.T) {
-	type opener = func(h *hub.Hub) (io.Writer, error)
+	type opener = func(t *testing.T, h *hub.Hub) (io.Writer, error)
 	for name, open := range map[string]opener{
-		"MQTT": func(h *hub.Hub) (io.Writer, error) {
+		"MQTT": func(t *testing.T, h *hub.Hub) (io.Writer, error) {
 			nc, err := h.Dial(t.Context())
 			return nc, err
 		},
-		"WebSocket": func(h *hub.Hub) (io.Writer, error) {
+		"MQTT over TLS": func(t *testing.T, h *hub.Hub) (io.Writer, error) { return dialSecure(t.Context(), h) },
+		"WebSocket over TLS": func(t *testing.T, h *hub.Hub) (io.Writer, error) {
+			d := websocket.Dialer{
+				Subprotocols:      []string{"mqtt"},
+				NetDialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSecure(ctx, h) },
+			}
+			ws, _, err := d.Dial("wss://localhost/$iothub/websocket", nil)
+			return frames{ws}, err
+		},
+		"WebSocket": func(t *testing.T, h *hub.Hub) (io.Writer, error) {
 			d := websocket.Dialer{Subprotocols: []string{"mqtt"}, NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx) }}
 			ws, _, err := d.Dial("ws://localhost/$iothub/websocket", nil)
 			return frames{ws}, err
@@ -66,7 +76,7 @@ func TestADeviceThatDoesNotReadHoldsUpNobody(t *testing.T) {
 				if _, err := c.PatchTwin(t.Context(), "mute", fmt.Appendf(nil, `{"properties":{"desired":{"a":{"b":%q}}}}`, strings.Repeat("x", 4000)), ""); err != nil {
 					t.Fatal(err)
 				}
-				nc, err := open(h)
+				nc, err := open(t, h)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,6 +121,16 @@ func TestADeviceThatDoesNotReadHoldsUpNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// dialSecure opens a connection with TLS that never touches the network.
+func dialSecure(ctx context.Context, h *hub.Hub) (net.Conn, error) {
+	nc, err := h.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(nc, &tls.Config{RootCAs: h.CAPool(), ServerName: "localhost"})
+	return c, c.HandshakeContext(ctx)
 }
 
 // frames writes to a WebSocket.

@@ -34,8 +34,10 @@ var (
 	ErrDefinedMultipleTimes  = failure(400011, "DeviceDefinedMultipleTimes", "BadRequest")
 	ErrDeserialization       = failure(400012, "DeserializationError", "BadRequest")
 	ErrBulkFailed            = failure(400013, "BulkRegistryOperationFailure", "BadRequest")
+	ErrBlobContainer         = failure(400008, "BlobContainerValidationError", "BadRequest")
 	ErrUnauthorizedAccess    = failure(401002, "IotHubUnauthorizedAccess", "Unauthorized")
 	ErrUnauthorized          = failure(401003, "IotHubUnauthorized", "Unauthorized")
+	ErrJobQuotaExceeded      = failure(403001, "JobQuotaExceeded", "Another import or export job is running")
 	ErrQuotaExceeded         = failure(403002, "IotHubQuotaExceeded", "Total number of messages on IotHub exceeded the allocated quota")
 	ErrMaximumQueueDepth     = failure(403004, "DeviceMaximumQueueDepthExceeded", "Device queue is full")
 	ErrNotInTier             = failure(403010, "OperationNotAvailableInCurrentTier", "The operation is not available in the hub's tier")
@@ -64,6 +66,14 @@ var (
 	ErrServerBusy            = failure(503005, "ServerBusy", "Server busy")
 	ErrMethodTimeout         = failure(504101, "GatewayTimeout", "Timed out waiting for the response from device.")
 	ErrConnectionForceClosed = failure(400027, "ConnectionForcefullyClosedOnNewConnection", "Connection closed by a newer one of the same device")
+)
+
+// Errors whose names are public and whose numbers are not: only the names go over the wire.
+var (
+	ErrInvalidConfigurationContent = failure(400901, "InvalidConfigurationContent", "BadRequest")
+	ErrTooManyConfigurations       = failure(403901, "ConfigurationQuotaExceeded", "Too many configurations")
+	ErrConfigurationNotFound       = failure(404901, "ConfigurationNotFound", "Configuration not found")
+	ErrConfigurationExists         = failure(409901, "ConfigurationAlreadyExists", "Conflict")
 )
 
 // failure is an error of the service; its HTTP status is the first three digits of its code.
@@ -150,7 +160,8 @@ func Known() []*Error {
 		ErrJobExists, ErrPreconditionFailed,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
-		ErrConnectionForceClosed,
+		ErrConnectionForceClosed, ErrBlobContainer, ErrJobQuotaExceeded, ErrInvalidConfigurationContent, ErrTooManyConfigurations,
+		ErrConfigurationNotFound, ErrConfigurationExists,
 	}
 }
 

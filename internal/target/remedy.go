@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/oserr"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // WithRemedy adds to the error of a call to the service side what one can do about it, where that is known.
@@ -30,7 +31,7 @@ func remedyFor(err error) string {
 	var answer *iothub.Error
 	switch {
 	case errors.As(err, &unknown):
-		return "name the file with the certificate to trust in target.ca"
+		return spec.TrustRemedy
 	case errors.As(err, &name):
 		return "write the host name for which the certificate was made into target.hub"
 	case errors.As(err, &invalid):

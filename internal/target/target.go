@@ -194,18 +194,6 @@ func clientTLS(name string, roots *x509.CertPool) *tls.Config {
 	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
-// trusted are the certificates to trust; nil is the system's.
-func trusted(t *spec.Target) *x509.CertPool {
-	if len(t.Trusted) == 0 {
-		return nil
-	}
-	pool := x509.NewCertPool()
-	for _, c := range t.Trusted {
-		pool.AddCert(c)
-	}
-	return pool
-}
-
 // Endpoint is where devices connect.
 func (t *Target) Endpoint() spec.Endpoint { return t.endpoint }
 

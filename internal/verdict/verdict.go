@@ -91,6 +91,11 @@ func (e *Evidence) conclude() {
 	nobody, failed := known.Nobody(), []string(nil)
 	if nobody == "" {
 		failed = slices.Concat(known.Unprovisioned(), known.Gone(), known.Kinds())
+		for _, c := range r.Configured {
+			if c.Missed != "" {
+				failed = append(failed, c.Missed)
+			}
+		}
 	}
 	switch {
 	case nobody != "" && !e.outOfMeans():

@@ -21,6 +21,8 @@ import (
 const (
 	NoAnswer = "no answer in time" // a time-out, or an outcome of which no more is known
 	Other    = "another reason"    // an error that Of does not know, and whatever is over a bound
+	// Untrusted is a certificate that no authority vouches for which this side trusts.
+	Untrusted = "the target's certificate is not trusted"
 )
 
 // Of says in a few words why an operation ended badly. Its texts are of a bounded set and hold no id,
@@ -95,7 +97,7 @@ func certificateReason(err error) string {
 	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &roots):
-		return "the target's certificate is not trusted"
+		return Untrusted
 	case errors.As(err, &name):
 		return "the target's certificate is for another name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

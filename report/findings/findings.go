@@ -50,6 +50,12 @@ func Of(r *report.Run) []Finding {
 		}
 		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
 	}
+	for _, c := range r.Configured {
+		add(goodIf(c.Missed == "", Bad), "rollout %s by configuration: %s", c.Rollout, c)
+		if c.Left != "" {
+			add(Warn, "rollout %s: %s", c.Rollout, c.Left)
+		}
+	}
 	for _, j := range r.Jobs {
 		text := fmt.Sprintf("job %s %s after %s", j.Name, j, human.Duration(j.Took))
 		if j.Status == "" {

@@ -43,12 +43,37 @@ type Job struct {
 	Error     string  `json:"error,omitempty"` // why it did not end well
 }
 
+// Configured is a rollout by a configuration; see report.Configured.
+type Configured struct {
+	Rollout  string  `json:"rollout"`          // its name
+	Group    string  `json:"group"`            // of devices
+	ID       string  `json:"id"`               // of the configuration
+	Devices  int     `json:"devices"`          // of the group
+	Before   int     `json:"before"`           // that held the properties before
+	Told     int     `json:"told"`             // since
+	Answered int     `json:"answered"`         // since
+	Targeted int64   `json:"targeted"`         // twins, by the service; -1 when it never said
+	Applied  int64   `json:"applied"`          // twins, by the service; -1 when it never said
+	Shares   []Share `json:"shares"`           // in their order
+	Took     float64 `json:"took_seconds"`     // until the last share was reached, or the rollout given up
+	Missed   string  `json:"missed,omitempty"` // why the run failed by it
+	Left     string  `json:"left,omitempty"`   // why the configuration is left at the service
+}
+
+// Share is when a share of the devices had the properties.
+type Share struct {
+	Percent int     `json:"percent"`      // of the devices
+	Took    float64 `json:"took_seconds"` // 0 for one that was not reached
+	Reached bool    `json:"reached"`      // whether it was
+}
+
 // Service is what became of the service side beside its operations.
 type Service struct {
-	Freshness *Freshness            `json:"freshness,omitempty"`      // nil when it was not measured
-	Waves     []Wave                `json:"waves,omitempty"`          // of rollouts, as they ended
-	Jobs      []Job                 `json:"jobs,omitempty"`           // as they were last seen
-	Errors    []report.ServiceError `json:"service_errors,omitempty"` // by task and code
+	Freshness  *Freshness            `json:"freshness,omitempty"`      // nil when it was not measured
+	Waves      []Wave                `json:"waves,omitempty"`          // of rollouts, as they ended
+	Configured []Configured          `json:"configured,omitempty"`     // rollouts by a configuration, as they ended
+	Jobs       []Job                 `json:"jobs,omitempty"`           // as they were last seen
+	Errors     []report.ServiceError `json:"service_errors,omitempty"` // by task and code
 }
 
 func summarizeService(r *report.Run) Service {
@@ -61,6 +86,13 @@ func summarizeService(r *report.Run) Service {
 			w.Rollout, w.Group, w.Number, w.Of, w.Percent, w.Devices, w.Patched, w.Told, w.Answered, w.Failed,
 			w.Took.Seconds(), w.Stopped,
 		})
+	}
+	for _, c := range r.Configured {
+		out := Configured{c.Rollout, c.Group, c.ID, c.Devices, c.Before, c.Told, c.Answered, c.Targeted, c.Applied, nil, c.Took.Seconds(), c.Missed, c.Left}
+		for _, x := range c.Shares {
+			out.Shares = append(out.Shares, Share{x.Percent, x.Took.Seconds(), x.Reached})
+		}
+		s.Configured = append(s.Configured, out)
 	}
 	for _, j := range r.Jobs {
 		s.Jobs = append(s.Jobs, Job{j.Name, j.Type, j.ID, j.Status, j.Devices, j.Succeeded, j.Failed, j.Took.Seconds(), j.Error})

@@ -76,6 +76,10 @@ type Target struct {
 	Trial     *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
 }
 
+// TrustRemedy is what to do about a target whose certificate is not trusted: what to write, and where.
+const TrustRemedy = "name the file with the certificate to trust in target.ca: that of a twinfleet hub is what it prints as TWINFLEET_CA, that of a broker its " +
+	"authority's in PEM"
+
 // Trial is how the embedded hub stands for a day of a tier in a run of minutes: see the command plan --verify. Classes are named as on
 // /metrics, twin_update.
 type Trial struct {

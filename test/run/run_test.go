@@ -157,9 +157,10 @@ func TestHubOfItsOwn(t *testing.T) {
 	if n := registry(t, said).Total; n != 0 {
 		t.Errorf("%d identities are left", n)
 	}
-	// Without the authority the certificate is not trusted, and nothing is started.
-	p = rig.Start(t, dir, environ, binary, append([]string{"run", scenarioFile("smoke")}, short...)...)
-	if code := p.Wait(t, time.Minute); code != 1 || !strings.Contains(p.Output(), "certificate") {
+	// Without the authority, and without the word that the hub left, the certificate is not trusted, and nothing is started.
+	elsewhere := append([]string{"HOME=" + dir, "XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}, environ...)
+	p = rig.Start(t, dir, elsewhere, binary, append([]string{"run", scenarioFile("smoke")}, short...)...)
+	if code := p.Wait(t, time.Minute); code != 1 || !strings.Contains(p.Output(), "target.ca") {
 		t.Errorf("without the authority: exit code %d\n%s", code, p.Output())
 	}
 	hub.Signal(t, syscall.SIGINT)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/backend/side"
 	"github.com/twinfleet/twinfleet/internal/worker/failure"
 	"github.com/twinfleet/twinfleet/internal/worker/rollout"
@@ -17,8 +18,15 @@ import (
 
 // Rollouts are those of a scenario, in its order.
 type Rollouts struct {
-	side *side.Side
-	all  []*rollout.Rollout
+	side       *side.Side
+	waves      []waves
+	configured []configured
+}
+
+// waves is a rollout by the worker.
+type waves struct {
+	scenario *scenario.Rollout
+	*rollout.Rollout
 }
 
 // New makes the rollouts; none has begun.
@@ -27,6 +35,10 @@ func New(b *side.Side) *Rollouts {
 	for i := range b.Scenario.Service.Rollouts {
 		x := &b.Scenario.Service.Rollouts[i]
 		g := b.Scenario.Group(x.Group)
+		if x.By == scenario.ByConfiguration {
+			out.configured = append(out.configured, configure(b, x, g))
+			continue
+		}
 		r := &rollout.Rollout{
 			Name: x.Name, Group: g.Name, First: b.Identities.First(g), IDs: b.Identities.Of(g), Properties: x.Properties,
 			Rate: x.Rate.To, Timeout: x.Timeout, StopOver: x.StopOver, Answers: g.Answer, Seed: b.Scenario.Seed,
@@ -37,7 +49,7 @@ func New(b *side.Side) *Rollouts {
 		}
 		r.OnWave = func(w rollout.WaveResult) { waveEnded(b, x, w) }
 		r.Prepare()
-		out.all = append(out.all, r)
+		out.waves = append(out.waves, waves{x, r})
 	}
 	return out
 }
@@ -45,22 +57,31 @@ func New(b *side.Side) *Rollouts {
 // Run carries them out, each at its time, until ctx ends.
 func (r *Rollouts) Run(ctx context.Context) {
 	var all sync.WaitGroup
-	for i, x := range r.all {
-		all.Go(func() { run(ctx, r.side, &r.side.Scenario.Service.Rollouts[i], x) })
+	for _, x := range r.waves {
+		all.Go(func() { run(ctx, r.side, x.scenario, x.Rollout) })
+	}
+	for _, x := range r.configured {
+		all.Go(func() { x.run(ctx, r.side) })
 	}
 	all.Wait()
 }
 
-// Told notes that a device was told of a version of its desired properties.
-func (r *Rollouts) Told(index int, version int64, at time.Time) {
-	for _, x := range r.all {
-		x.Told(index, version, at)
+// Told notes that desired properties reached a device.
+func (r *Rollouts) Told(u fleet.DesiredUpdate) {
+	for _, x := range r.waves {
+		x.Told(u.Index, u.Version, u.At)
+	}
+	for _, x := range r.configured {
+		x.Told(u.Index, u.Version, u.Complete, u.JSON, u.At)
 	}
 }
 
 // Answered notes that a device's answer to a version of its desired properties was acknowledged.
 func (r *Rollouts) Answered(index int, version int64, at time.Time) {
-	for _, x := range r.all {
+	for _, x := range r.waves {
+		x.Answered(index, version, at)
+	}
+	for _, x := range r.configured {
 		x.Answered(index, version, at)
 	}
 }

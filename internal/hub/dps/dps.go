@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps/allocate"
@@ -24,7 +25,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/dps/limits"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/registration"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/rest"
-	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -205,7 +205,7 @@ func (s *Service) ForkLater(hub func(net.Conn)) func(net.Conn) {
 // too, where the first .NET SDK looks for it.
 func (s *Service) Handler(hub http.Handler, devices http.Handler) http.Handler {
 	return s.rest.Before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/" && websocket.IsUpgrade(r) {
+		if r.URL.Path == "/" && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			devices.ServeHTTP(w, r)
 			return
 		}

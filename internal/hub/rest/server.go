@@ -74,7 +74,8 @@ type Options struct {
 	Jobs     Jobs        // answers /jobs
 	Policies policy.Set  // whose tokens are accepted
 	// Bearer says which bearer tokens are accepted, all of them with every right; the zero value accepts none.
-	Bearer bearer.Verifier
+	Bearer         bearer.Verifier
+	Configurations Configurations // answers /configurations
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -139,6 +140,8 @@ func New(o Options) *Server {
 	handle("GET /jobs", policy.RegistryRead, s.listTransfers)
 	handle("GET /jobs/{id}", policy.RegistryRead, s.noTransfer)
 	handle("DELETE /jobs/{id}", policy.RegistryWrite, s.noTransfer)
+	s.configurationRoutes(handle)
+	s.digitalTwinRoutes(handle)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText)

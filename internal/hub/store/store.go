@@ -98,7 +98,8 @@ type Store struct {
 	total      atomic.Int64
 	enabled    atomic.Int64
 	connected  atomic.Int64
-	generation atomic.Uint64 // The last generation id given.
+	generation atomic.Uint64                                 // The last generation id given.
+	watch      atomic.Pointer[func(id string, t *twin.Twin)] // See Watch.
 }
 
 // shard is a part of the records, chosen by the hash of the device id: modules are with their device.
@@ -214,6 +215,7 @@ func (s *Store) count(t *twin.Twin, n int64) {
 // show lets queries see a change, now or later. A nil twin is a device deleted. The shard
 // is locked.
 func (s *Store) show(id string, t *twin.Twin) {
+	s.changed(id, t)
 	if s.feed != nil {
 		s.feed.Add(id, t)
 		return

@@ -17,8 +17,8 @@ import (
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
 func needsTwins(c tier.Class) bool {
 	switch c {
-	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassServiceTwinRead,
-		tier.ClassServiceTwinUpdate:
+	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassConfiguration,
+		tier.ClassServiceTwinRead, tier.ClassServiceTwinUpdate:
 		return true
 	default:
 		return false
@@ -26,8 +26,10 @@ func needsTwins(c tier.Class) bool {
 }
 
 // needsQuota reports whether a class stops when the day's messages are used up. Connections cost
-// nothing, yet are refused; the registry and the handling of jobs go on (iot-hub-devguide-pricing).
-func needsQuota(c tier.Class) bool { return c != tier.ClassRegistry && c != tier.ClassJob }
+// nothing, yet are refused; the registry and the handling of jobs and configurations go on (iot-hub-devguide-pricing).
+func needsQuota(c tier.Class) bool {
+	return c != tier.ClassRegistry && c != tier.ClassJob && c != tier.ClassConfiguration
+}
 
 // operationType is the class as the service's message names it.
 func operationType(c tier.Class) string {
@@ -77,6 +79,7 @@ func New(l tier.Limits, s bucket.Shape) *Limiter {
 	rates := map[tier.Class]tier.Rate{
 		tier.ClassRegistry: l.Registry, tier.ClassConnect: l.Connects, tier.ClassTelemetry: l.Telemetry, tier.ClassQuery: l.Queries, tier.ClassTwinRead: l.TwinReads,
 		tier.ClassTwinUpdate: l.TwinWrites, tier.ClassC2D: l.C2D, tier.ClassMethod: l.Methods, tier.ClassJob: l.Jobs, tier.ClassJobDevice: l.JobDevices,
+		tier.ClassConfiguration: l.ConfigurationCalls,
 	}
 	if s.SplitTwins {
 		rates[tier.ClassServiceTwinRead], rates[tier.ClassServiceTwinUpdate] = l.TwinReads, l.TwinWrites

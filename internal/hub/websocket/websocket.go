@@ -28,9 +28,6 @@ func WithConn(ctx context.Context, nc net.Conn) context.Context {
 // protocol is the sub-protocol of MQTT (MQTT 3.1.1 section 6). A client that names none is taken to mean it.
 const protocol = "mqtt"
 
-// IsUpgrade reports whether a request asks for a WebSocket.
-func IsUpgrade(r *http.Request) bool { return gorilla.IsWebSocketUpgrade(r) }
-
 // Handler gives each connection to serve, which must return at once: the connection outlives the request, whose buffers
 // would otherwise stay. A client that names sub-protocols, and not that of MQTT among them, is refused with 400: it would take
 // whatever is agreed to for its own.

@@ -213,3 +213,44 @@ func TestMethodAnswersThatAreNoJSON(t *testing.T) {
 		t.Errorf("%+v, %v", answer, err)
 	}
 }
+
+// A target that answers without end, or with more text than anybody reads, costs no more than what is of use.
+func TestAnswersAreBounded(t *testing.T) {
+	const text = 60 << 20
+	var failing atomic.Bool
+	c := client(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if !failing.Load() {
+			chunk := []byte(strings.Repeat(" ", 1<<20))
+			for range maxAnswer/len(chunk) + 2 {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+			return
+		}
+		body, code := `{"Message":"ErrorCode:`+strings.Repeat("N", 5000)+`;`+strings.Repeat("ä", 5000)+`"}`, http.StatusInternalServerError
+		switch r.URL.Path {
+		case "/twins/endless":
+			body = `{"Message":"` + strings.Repeat("x", text)
+		case "/devices":
+			body, code = `{"isSuccessful":false,"errors":[{"deviceId":"d","errorCode":400004,"errorStatus":"`+strings.Repeat("y", 50_000)+`"}]}`, http.StatusBadRequest
+		}
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(body))
+	})
+	if _, err := c.Twin(t.Context(), "d"); !errors.Is(err, errTooLarge) {
+		t.Errorf("an answer without end: %v", err)
+	}
+	failing.Store(true)
+	for _, id := range []string{"d", "endless"} {
+		_, err := c.Twin(t.Context(), id)
+		var failed *iothub.Error
+		if !errors.As(err, &failed) || failed.Status != http.StatusInternalServerError || len(err.Error()) > 2500 {
+			t.Errorf("%s: an error of %d bytes: %.100v", id, len(err.Error()), err)
+		}
+	}
+	result, err := c.Bulk(t.Context(), []registry.BulkEntry{{ID: "d"}})
+	if err != nil || len(result.Errors) != 1 || len(result.Errors[0].ErrorStatus) > 2500 || !strings.HasPrefix(result.Errors[0].ErrorStatus, "yyy") {
+		t.Errorf("a bulk call: %d errors, %v", len(result.Errors), err)
+	}
+}

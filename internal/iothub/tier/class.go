@@ -17,6 +17,8 @@ const (
 	ClassJob        Class = "job"        // operations on jobs
 	ClassJobDevice  Class = "job_device" // devices that jobs work on
 
+	ClassConfiguration Class = "configuration" // operations on configurations
+
 	// What services do with twins, where a hub gives it limits of its own.
 	ClassServiceTwinRead   Class = "service_twin_read"
 	ClassServiceTwinUpdate Class = "service_twin_update"
@@ -26,6 +28,6 @@ const (
 func Classes() []Class {
 	return []Class{
 		ClassRegistry, ClassConnect, ClassTelemetry, ClassQuery, ClassTwinRead, ClassTwinUpdate, ClassC2D, ClassMethod, ClassJob,
-		ClassJobDevice, ClassServiceTwinRead, ClassServiceTwinUpdate,
+		ClassJobDevice, ClassConfiguration, ClassServiceTwinRead, ClassServiceTwinUpdate,
 	}
 }

@@ -28,6 +28,7 @@ type Row struct {
 	MessagesPerDay int64             `json:"messages_per_day"` // of each unit
 	MeterBytes     int               `json:"meter_bytes"`      // a message counts once for each started block of so many bytes
 	ActiveJobs     int               `json:"active_jobs"`      // that may run at once
+	Configurations int               `json:"configurations"`   // that a hub may have
 	Limits         map[string]Figure `json:"limits"`           // by name: see limitNames
 }
 
@@ -49,7 +50,7 @@ func (f Figure) rate(units int) Rate {
 
 // limitNames are the limits that every tier of a table has.
 func limitNames() []string {
-	return []string{"registry", "connects", "telemetry", "queries", "twin_reads", "twin_updates", "c2d", "method_kb", "jobs", "job_devices"}
+	return []string{"registry", "connects", "telemetry", "queries", "twin_reads", "twin_updates", "c2d", "method_kb", "jobs", "job_devices", "configurations"}
 }
 
 //go:embed tiers.json
@@ -77,8 +78,8 @@ func ReadTable(file string, text []byte) (Table, error) {
 			return Table{}, fmt.Errorf("%s: tier %d: %q is no name of its own", file, i+1, r.Name)
 		}
 		seen = append(seen, r.Name)
-		if r.MaxUnits < 1 || r.MessagesPerDay < 1 || r.MeterBytes < 1 || r.ActiveJobs < 1 {
-			return Table{}, fmt.Errorf("%s: tier %s: max_units, messages_per_day, meter_bytes and active_jobs must be above 0", file, r.Name)
+		if r.MaxUnits < 1 || r.MessagesPerDay < 1 || r.MeterBytes < 1 || r.ActiveJobs < 1 || r.Configurations < 1 {
+			return Table{}, fmt.Errorf("%s: tier %s: max_units, messages_per_day, meter_bytes, active_jobs and configurations must be above 0", file, r.Name)
 		}
 		for _, name := range limitNames() {
 			f, ok := r.Limits[name]
@@ -132,6 +133,7 @@ func (r *Row) limits(units int) Limits {
 		MessagesPerDay: int64(units) * r.MessagesPerDay,
 		Registry:       rate("registry"), Connects: rate("connects"), Telemetry: rate("telemetry"), Queries: rate("queries"), TwinReads: rate("twin_reads"),
 		TwinWrites: rate("twin_updates"), C2D: rate("c2d"), Methods: rate("method_kb"), Jobs: rate("jobs"), JobDevices: rate("job_devices"),
+		ConfigurationCalls: rate("configurations"), Configurations: r.Configurations,
 	}
 	l.Methods.PerSecond *= 1 << 10 / float64(MethodBytes)
 	return l

@@ -53,6 +53,9 @@ type Limits struct {
 	Jobs       Rate // operations on jobs
 	JobDevices Rate // devices that jobs work on
 	ActiveJobs int  // jobs that may run at once
+
+	ConfigurationCalls Rate // operations on configurations of automatic device management
+	Configurations     int  // that a hub may have
 }
 
 // MethodBytes is the block in which direct methods are metered: 160 KB a second and unit are forty

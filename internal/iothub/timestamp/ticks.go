@@ -1,6 +1,9 @@
 package timestamp
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Ticks is a time as twins keep it: ticks of 100 ns since 1970, UTC. Seven fractional
 // digits are what the service writes; a word instead of the three of time.Time is what a
@@ -74,3 +77,9 @@ func appendDigits(dst []byte, n, width int) []byte {
 	}
 	return append(dst, digits[:width]...)
 }
+
+// ticksOf1970 is how many ticks passed from 0001-01-01 to 1970.
+const ticksOf1970 = 621355968000000000
+
+// Digest writes a time as its ticks since 0001-01-01, as the service stamps what configurations write.
+func Digest(t time.Time) string { return strconv.FormatInt(int64(Of(t))+ticksOf1970, 10) }

@@ -56,7 +56,7 @@ func ValidFilter(filter, deviceID, moduleID string) bool {
 		return filter == FilterC2D(deviceID)
 	}
 	module := devicesPrefix + deviceID + "/modules/" + moduleID + "/"
-	return filter == module+"#" || filter == module+"inputs/#"
+	return filter == module+"#" || filter == module+"inputs/#" || filter == module+"messages/devicebound/#" // the last is the Java SDK's
 }
 
 // Topic is a parsed topic of the device interface. Its strings are parts of the text that was parsed.

@@ -124,6 +124,8 @@ func TestFilters(t *testing.T) {
 		{FilterC2D("d"), "m", false},
 		{"devices/d/modules/m/#", "m", true},
 		{"devices/d/modules/m/inputs/#", "m", true},
+		{"devices/d/modules/m/messages/devicebound/#", "m", true},
+		{"devices/d/modules/n/messages/devicebound/#", "m", false},
 		{"devices/d/modules/n/#", "m", false},
 		{"#", "", false},
 		{"$iothub/#", "", false},

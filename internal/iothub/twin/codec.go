@@ -36,6 +36,9 @@ func (t *Twin) AppendBinary(dst []byte) []byte {
 	if t.IoTEdge {
 		edge = 1
 	}
+	if t.configured() {
+		edge |= flagConfigured
+	}
 	dst = append(dst, edge)
 	dst = codec.AppendText(dst, t.Scope)
 	dst = binary.AppendUvarint(dst, uint64(len(t.ParentScopes)))
@@ -44,6 +47,9 @@ func (t *Twin) AppendBinary(dst []byte) []byte {
 	}
 	for _, s := range []*section.Section{t.Tags, t.Desired, t.Reported} {
 		dst = s.AppendBinary(dst)
+	}
+	if t.configured() {
+		dst = t.appendConfigurations(dst)
 	}
 	return dst
 }
@@ -69,7 +75,8 @@ func DecodeBinary(b []byte, in *jsonparse.Interner) (t *Twin, rest []byte, err e
 	t.C2DCount = int(d.Varint())
 	t.StatusUpdated = timestamp.Ticks(d.Varint()).Time()
 	t.LastActivity = timestamp.Ticks(d.Varint()).Time()
-	t.IoTEdge = d.Byte() == 1
+	flags := d.Byte()
+	t.IoTEdge = flags&1 != 0
 	if version != withoutScopes {
 		t.Scope = in.Text(d.Bytes())
 		for n := d.Uvarint(); n > 0 && d.Err == nil; n-- {
@@ -78,6 +85,9 @@ func DecodeBinary(b []byte, in *jsonparse.Interner) (t *Twin, rest []byte, err e
 	}
 	for kind, field := range []**section.Section{&t.Tags, &t.Desired, &t.Reported} {
 		*field = section.Decode(&d, limits.SectionKind(kind), in)
+	}
+	if d.Err == nil && flags&flagConfigured != 0 {
+		t.decodeConfigurations(&d, in)
 	}
 	if d.Err != nil {
 		return nil, nil, d.Err

@@ -36,6 +36,8 @@ type Twin struct {
 	Tags                *section.Section // Written and read by the service alone.
 	Desired             *section.Section // Written by the service, told to the device.
 	Reported            *section.Section // Written by the device.
+	Configurations      []Configuration  // That target it, in the order of their ids; never changed.
+	Stamped             bool             // Whether a configuration ever wrote into Desired.
 }
 
 // New returns a twin that was never written: empty sections of version 1, ETag 1, version 2, as the service has it.

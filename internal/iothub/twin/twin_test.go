@@ -284,6 +284,7 @@ func TestBinaryRoundTrip(t *testing.T) {
 func FuzzDecodeBinary(f *testing.F) {
 	f.Add(New("d").AppendBinary(nil))
 	f.Add(classic(f).AppendBinary(nil))
+	f.Add(configuredTwin(f).AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tw, _, err := DecodeBinary(b, nil)
 		if err != nil {

@@ -61,6 +61,10 @@ func (t *Twin) append(dst []byte, capabilities bool) []byte {
 	dst = append(dst, `,"reported":`...)
 	dst = t.Reported.AppendJSON(dst, true, true)
 	dst = append(dst, '}')
+	if len(t.Configurations) > 0 {
+		dst = append(dst, `,"configurations":`...)
+		dst = t.configurations().AppendJSON(dst)
+	}
 	if capabilities {
 		dst = append(dst, `,"capabilities":{"iotEdge":`...)
 		dst = strconv.AppendBool(dst, t.IoTEdge)
@@ -146,6 +150,8 @@ func (t *Twin) Field(path ...string) jsonvalue.Value {
 		return t.properties(rest)
 	case "x509Thumbprint":
 		return foldPath(t.thumbprints(), rest)
+	case "configurations":
+		return t.configuration(rest)
 	case "capabilities":
 		return foldPath(jsonvalue.ObjectValue(jsonvalue.Member{Key: "iotEdge", Value: jsonvalue.BoolValue(t.IoTEdge)}), rest)
 	}

@@ -2,6 +2,7 @@ package value
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -71,6 +72,24 @@ func Texts(into *[]string) language.Value {
 			r.Note(at, item)
 			Text(&s).Read(r, at, item)
 			*into = append(*into, s)
+		}
+	}}
+}
+
+// Percents is a list of shares in whole percent, such as [50%, 100%], each from 1% to 100%.
+func Percents(into *[]int) language.Value {
+	return language.Value{Form: form.Texts, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		var texts []string
+		Texts(&texts).Read(r, path, n)
+		*into = nil
+		for i, text := range texts {
+			share, ok := form.ParseShare(text)
+			percent := math.Round(share * 100)
+			if !ok || percent < 1 || math.Abs(percent-share*100) > 1e-9 {
+				r.Fail(fmt.Sprintf("%s[%d]", path, i), n.Content[i], "%q is not a share; write 1%% to 100%%, in whole percent", text)
+				continue
+			}
+			*into = append(*into, int(percent))
 		}
 	}}
 }

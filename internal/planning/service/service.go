@@ -85,6 +85,11 @@ func rollouts(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	for i := range sc.Service.Rollouts {
 		x := &sc.Service.Rollouts[i]
 		g := sc.Group(x.Group)
+		if x.By == scenario.ByConfiguration { // as fast as the default of a rollout by the worker
+			byHand := *x
+			byHand.Rate, byHand.Waves = &scenario.Range{From: 100, To: 100}, []scenario.Wave{{Percent: 100}}
+			x = &byHand
+		}
 		if g == nil || x.Rate == nil || x.Rate.To <= 0 || s.Endless {
 			continue
 		}
@@ -100,7 +105,7 @@ func rollouts(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		}
 		d.Group, d.Bytes, d.About = g.Name, len(x.Properties), s.Open
 		for _, op := range []metrics.Operation{metrics.OpDesiredPatch, metrics.OpDesired, metrics.OpDesiredReply} {
-			if op == metrics.OpDesiredReply && !g.Answer {
+			if op == metrics.OpDesiredReply && !g.Answer || op == metrics.OpDesiredPatch && x.By == scenario.ByConfiguration {
 				continue
 			}
 			d.Operation = op

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Evidence is what is known of a run.
@@ -128,23 +130,27 @@ func due(x *metrics.SeriesSnapshot) uint64 {
 
 // why is the most frequent reason of operations none of which ended well.
 func why(x *metrics.SeriesSnapshot) string {
-	reason, most := "", uint64(0)
+	cause, most := "", uint64(0)
 	for _, r := range x.Reasons {
 		if r.Count > most {
-			reason, most = r.Reason, r.Count
+			cause, most = r.Reason, r.Count
 		}
 	}
 	if most == 0 {
 		for _, name := range []string{metrics.DropNotConnected, metrics.DropInFlight, metrics.DropOther} {
 			if n := x.Dropped[name]; n > most {
-				reason, most = "dropped ("+name+")", n
+				cause, most = "dropped ("+name+")", n
 			}
 		}
 	}
 	if most == 0 {
 		return "nothing is known of why"
 	}
-	return fmt.Sprintf("%s (%s of %s)", reason, human.Count(most), human.Count(due(x)))
+	text := fmt.Sprintf("%s (%s of %s)", cause, human.Count(most), human.Count(due(x)))
+	if cause == reason.Untrusted {
+		text += "; " + target.TrustRemedy
+	}
+	return text
 }
 
 // wantsFailure reports whether a threshold on an operation asks that it fails, and is met.

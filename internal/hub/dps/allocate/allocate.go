@@ -57,7 +57,7 @@ type Request struct {
 
 // Decision is where a device goes.
 type Decision struct {
-	Hub         string
+	Hub         string                  // its name, as the service has it
 	InitialTwin *enrollment.InitialTwin // nil for an empty one
 	Payload     json.RawMessage         // for the device; nil for none
 }

@@ -38,7 +38,7 @@ type Device struct {
 
 // Admission is an enrollment that admits a device, and with what the device proves who it is at its hub.
 type Admission struct {
-	Enrollment *enrollment.Enrollment
+	Enrollment *enrollment.Enrollment // never nil once admitted
 	// Authentication is that of the identity at the hub: the keys of the device, or the thumbprint of its certificate.
 	Authentication registry.Authentication
 }

@@ -26,14 +26,14 @@ type X509 struct {
 
 // CAReferences name certificate authorities of the service.
 type CAReferences struct {
-	Primary   string `json:"primary,omitempty"`
-	Secondary string `json:"secondary,omitempty"`
+	Primary   string `json:"primary,omitempty"`   // required
+	Secondary string `json:"secondary,omitempty"` // empty for none
 }
 
 // CertificatePair is two certificates; either serves.
 type CertificatePair struct {
-	Primary   *Certificate `json:"primary,omitempty"`
-	Secondary *Certificate `json:"secondary,omitempty"`
+	Primary   *Certificate `json:"primary,omitempty"`   // required
+	Secondary *Certificate `json:"secondary,omitempty"` // nil for none
 }
 
 // each calls f for those of the pair that there are.
@@ -57,21 +57,21 @@ func (p *CertificatePair) All() (all []*x509.Certificate) {
 // Certificate is a certificate as clients write it, and what is in it as they read it.
 type Certificate struct {
 	Text string `json:"certificate,omitempty"` // PEM, with or without line ends, or base64 of DER
-	Info *Info  `json:"info,omitempty"`
+	Info *Info  `json:"info,omitempty"`        // the service sets it
 
 	parsed *x509.Certificate
 }
 
 // Info is what is in a certificate.
 type Info struct {
-	Subject    string         `json:"subjectName"`
-	SHA1       string         `json:"sha1Thumbprint"`
-	SHA256     string         `json:"sha256Thumbprint"`
-	Issuer     string         `json:"issuerName"`
-	NotBefore  timestamp.Time `json:"notBeforeUtc"`
-	NotAfter   timestamp.Time `json:"notAfterUtc"`
-	Serial     string         `json:"serialNumber"`
-	X509Number int            `json:"version"`
+	Subject   string         `json:"subjectName"`      // the distinguished name
+	SHA1      string         `json:"sha1Thumbprint"`   // upper-case hexadecimal
+	SHA256    string         `json:"sha256Thumbprint"` // upper-case hexadecimal
+	Issuer    string         `json:"issuerName"`       // the distinguished name
+	NotBefore timestamp.Time `json:"notBeforeUtc"`     // it is good from then on
+	NotAfter  timestamp.Time `json:"notAfterUtc"`      // it is good until then
+	Serial    string         `json:"serialNumber"`     // upper-case hexadecimal
+	Version   int            `json:"version"`          // of X.509, as 3
 }
 
 // Key sizes in bytes (concepts-symmetric-key-attestation).
@@ -218,7 +218,7 @@ func (c *Certificate) read() error {
 	c.Info = &Info{
 		Subject: cert.Subject.String(), Issuer: cert.Issuer.String(), SHA1: strings.ToUpper(hex.EncodeToString(short[:])),
 		SHA256: strings.ToUpper(hex.EncodeToString(long[:])), NotBefore: timestamp.Time{Time: cert.NotBefore}, NotAfter: timestamp.Time{Time: cert.NotAfter},
-		Serial: strings.ToUpper(cert.SerialNumber.Text(16)), X509Number: cert.Version,
+		Serial: strings.ToUpper(cert.SerialNumber.Text(16)), Version: cert.Version,
 	}
 	return nil
 }

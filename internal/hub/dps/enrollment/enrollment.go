@@ -31,23 +31,23 @@ const (
 
 // Enrollment is an individual enrollment, or an enrollment group.
 type Enrollment struct {
-	RegistrationID string                 `json:"registrationId,omitempty"`    // of an individual enrollment
-	GroupID        string                 `json:"enrollmentGroupId,omitempty"` // of a group
-	DeviceID       string                 `json:"deviceId,omitempty"`          // of an individual enrollment; the registration id when empty
-	State          *dps.RegistrationState `json:"registrationState,omitempty"` // written in answers alone
-	Optional       json.RawMessage        `json:"optionalDeviceInformation,omitempty"`
-	Attestation    Attestation            `json:"attestation"`
-	Capabilities   *registry.Capabilities `json:"capabilities,omitempty"`       // nil for a plain device
-	HubHostName    string                 `json:"iotHubHostName,omitempty"`     // the hub, as iotHubs with one member
-	InitialTwin    *InitialTwin           `json:"initialTwin,omitempty"`        // nil for an empty one
-	ETag           string                 `json:"etag,omitempty"`               // a GUID in quotes
-	Status         string                 `json:"provisioningStatus,omitempty"` // registry.StatusEnabled (default) or StatusDisabled
-	Reprovision    *Reprovision           `json:"reprovisionPolicy,omitempty"`  // nil for the default
-	Created        timestamp.Time         `json:"createdDateTimeUtc"`
-	Updated        timestamp.Time         `json:"lastUpdatedDateTimeUtc"`
-	Allocation     string                 `json:"allocationPolicy,omitempty"` // Hashed to Custom
-	Hubs           []string               `json:"iotHubs,omitempty"`          // to choose from; all linked ones when empty
-	Webhook        *CustomAllocation      `json:"customAllocationDefinition,omitempty"`
+	RegistrationID string                 `json:"registrationId,omitempty"`             // of an individual enrollment
+	GroupID        string                 `json:"enrollmentGroupId,omitempty"`          // of a group
+	DeviceID       string                 `json:"deviceId,omitempty"`                   // of an individual enrollment; the registration id when empty
+	State          *dps.RegistrationState `json:"registrationState,omitempty"`          // written in answers alone
+	Optional       json.RawMessage        `json:"optionalDeviceInformation,omitempty"`  // kept as it came; nil for none
+	Attestation    Attestation            `json:"attestation"`                          // how devices prove who they are
+	Capabilities   *registry.Capabilities `json:"capabilities,omitempty"`               // nil for a plain device
+	HubHostName    string                 `json:"iotHubHostName,omitempty"`             // the hub, as iotHubs with one member
+	InitialTwin    *InitialTwin           `json:"initialTwin,omitempty"`                // nil for an empty one
+	ETag           string                 `json:"etag,omitempty"`                       // a GUID in quotes
+	Status         string                 `json:"provisioningStatus,omitempty"`         // registry.StatusEnabled (default) or StatusDisabled
+	Reprovision    *Reprovision           `json:"reprovisionPolicy,omitempty"`          // nil for the default
+	Created        timestamp.Time         `json:"createdDateTimeUtc"`                   // the service sets it
+	Updated        timestamp.Time         `json:"lastUpdatedDateTimeUtc"`               // the service sets it
+	Allocation     string                 `json:"allocationPolicy,omitempty"`           // Hashed to Custom
+	Hubs           []string               `json:"iotHubs,omitempty"`                    // to choose from; all linked ones when empty
+	Webhook        *CustomAllocation      `json:"customAllocationDefinition,omitempty"` // of Custom; nil leaves the decision to the rules of the service
 }
 
 // Reprovision says what a registration does that is not the first (concepts-device-reprovision).
@@ -64,13 +64,13 @@ type CustomAllocation struct {
 
 // InitialTwin is what a twin begins with. Members that are absent are empty.
 type InitialTwin struct {
-	Tags       json.RawMessage `json:"tags,omitempty"`
-	Properties *Properties     `json:"properties,omitempty"`
+	Tags       json.RawMessage `json:"tags,omitempty"`       // an object
+	Properties *Properties     `json:"properties,omitempty"` // nil for none
 }
 
 // Properties of an InitialTwin.
 type Properties struct {
-	Desired json.RawMessage `json:"desired,omitempty"`
+	Desired json.RawMessage `json:"desired,omitempty"` // an object
 }
 
 // Desired is the twin's desired properties; nil when there are none.
@@ -91,15 +91,15 @@ func (t *InitialTwin) TagsOf() json.RawMessage {
 
 // Attestation is how the devices of an enrollment prove who they are.
 type Attestation struct {
-	Type         string         `json:"type"` // TypeSymmetricKey or TypeX509
-	SymmetricKey *SymmetricKeys `json:"symmetricKey,omitempty"`
-	X509         *X509          `json:"x509,omitempty"`
+	Type         string         `json:"type"`                   // TypeSymmetricKey or TypeX509
+	SymmetricKey *SymmetricKeys `json:"symmetricKey,omitempty"` // of TypeSymmetricKey; nil has keys made
+	X509         *X509          `json:"x509,omitempty"`         // of TypeX509
 }
 
 // SymmetricKeys of a device or, in a group, those from which devices' keys are derived; either serves.
 type SymmetricKeys struct {
-	Primary   sas.Key `json:"primaryKey"`
-	Secondary sas.Key `json:"secondaryKey"`
+	Primary   sas.Key `json:"primaryKey"`   // 16 to 64 bytes
+	Secondary sas.Key `json:"secondaryKey"` // 16 to 64 bytes
 }
 
 // Keys are the keys of the attestation; zero keys when it has none.

@@ -144,8 +144,8 @@ func (s *Service) Close() {
 
 // Answer is what a device is told.
 type Answer struct {
-	Status     int // 200 or 202
-	Operation  dps.Operation
+	Status     int           // 200 or 202
+	Operation  dps.Operation // the body
 	RetryAfter time.Duration // 0 when there is nothing to wait for
 }
 

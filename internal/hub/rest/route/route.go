@@ -1,5 +1,5 @@
 // Package route reads the path of a request as the service does: also one that is percent-encoded as a whole, as
-// Azure IoT Explorer sends it, and without cleaning it up.
+// Azure IoT Explorer sends it, and without cleaning it up; and its method, also one that a header overrides.
 package route
 
 import (
@@ -27,6 +27,10 @@ func Normalized(r *http.Request) (*http.Request, bool) {
 		escaped[i] = url.PathEscape(s)
 	}
 	out := r.WithContext(r.Context())
+	// Java's own HTTP client has no PATCH: Microsoft's service client for Java says it so (azure-iot-sdk-java, HttpRequest).
+	if r.Method == http.MethodPost && r.Header.Get("X-HTTP-Method-Override") == http.MethodPatch {
+		out.Method = http.MethodPatch
+	}
 	u := *r.URL
 	u.Path, u.RawPath = "/"+strings.Join(segments, "/"), "/"+strings.Join(escaped, "/")
 	out.URL = &u

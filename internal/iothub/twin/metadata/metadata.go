@@ -15,6 +15,7 @@ import (
 type Node struct {
 	At      timestamp.Ticks // When the node was written last.
 	Version int64           // Of the write that stamped the node; 0 outside desired and where nothing was written yet.
+	By      *Origin         // The configuration that wrote the node; nil for none. Never changed.
 	Kids    []Node          // In the order of the members of the object they describe; a scalar or an array has none.
 }
 
@@ -24,6 +25,10 @@ func (m *Node) Value(o jsonvalue.Map) jsonvalue.Value {
 	members = append(members, jsonvalue.Member{Key: KeyLastUpdated, Value: jsonvalue.StringValue(m.At.String())})
 	if m.Version != 0 {
 		members = append(members, jsonvalue.Member{Key: KeyLastUpdatedVersion, Value: jsonvalue.IntValue(m.Version)})
+	}
+	if m.By != nil {
+		members = append(members, jsonvalue.Member{Key: KeyLastUpdatedBy, Value: jsonvalue.StringValue(m.By.ID)},
+			jsonvalue.Member{Key: KeyLastUpdatedByDigest, Value: jsonvalue.StringValue(m.By.Digest)})
 	}
 	for i := range m.Kids {
 		members = append(members, jsonvalue.Member{Key: o.Members()[i].Key, Value: m.Kids[i].Value(o.Members()[i].Value.Map())})
@@ -39,6 +44,12 @@ func (m *Node) AppendJSON(dst []byte, o jsonvalue.Map) []byte {
 	if m.Version != 0 {
 		dst = append(dst, `,"$lastUpdatedVersion":`...)
 		dst = strconv.AppendInt(dst, m.Version, 10)
+	}
+	if m.By != nil {
+		dst = append(dst, `,"$lastUpdatedBy":`...)
+		dst = jsonstring.Append(dst, m.By.ID)
+		dst = append(dst, `,"$lastUpdatedByDigest":`...)
+		dst = jsonstring.Append(dst, m.By.Digest)
 	}
 	for i := range m.Kids {
 		dst = append(dst, ',')
@@ -60,6 +71,8 @@ func (m *Node) Field(o jsonvalue.Map, path []string) jsonvalue.Value {
 				return jsonvalue.Value{}
 			}
 			return jsonvalue.IntValue(m.Version).Path(path[1:]...)
+		case KeyLastUpdatedBy, KeyLastUpdatedByDigest:
+			return m.By.field(path[0]).Path(path[1:]...)
 		}
 		i := o.Find(path[0])
 		if i < 0 {
@@ -97,8 +110,10 @@ func Decode(d *codec.Reader, v jsonvalue.Value, below bool) Node {
 
 // The names of metadata in documents. No property may have such a name.
 const (
-	KeyMetadata           = "$metadata"           // beside the properties of a section
-	KeyVersion            = "$version"            // of the section
-	KeyLastUpdated        = "$lastUpdated"        // of a node: its time
-	KeyLastUpdatedVersion = "$lastUpdatedVersion" // of a node of desired: its version
+	KeyMetadata            = "$metadata"            // beside the properties of a section
+	KeyVersion             = "$version"             // of the section
+	KeyLastUpdated         = "$lastUpdated"         // of a node: its time
+	KeyLastUpdatedVersion  = "$lastUpdatedVersion"  // of a node of desired: its version
+	KeyLastUpdatedBy       = "$lastUpdatedBy"       // of a leaf that a configuration wrote: its id
+	KeyLastUpdatedByDigest = "$lastUpdatedByDigest" // and which state of it
 )

@@ -59,6 +59,8 @@ func spelling(lower []byte) string {
 		return "secondaryThumbprint"
 	case "capabilities":
 		return "capabilities"
+	case "configurations":
+		return "configurations"
 	case "devicescope":
 		return "deviceScope"
 	case "parentscopes":
@@ -86,6 +88,9 @@ func Canonical(path []string) []string {
 			return out
 		}
 		out[i] = name
+		if i == 0 && name == "configurations" {
+			return out // ids follow, which may be called like a name of the system's
+		}
 		section := i == 0 && name == "tags" || i == 1 && out[0] == "properties"
 		if section {
 			return out
