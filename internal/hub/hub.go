@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -78,6 +80,8 @@ type Hub struct {
 	front    *front.Front
 	jobs     *jobs.Runner
 	configs  *configurations.Manager
+	storage  *transfer.Storage
+	moves    *transfer.Runner
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -155,6 +159,14 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	storage := "" // in memory
+	if h.opts.DataDir != "" {
+		storage = filepath.Join(h.opts.DataDir, "storage")
+	}
+	h.storage = transfer.NewStorage(storage)
+	if h.moves, err = transfer.New(transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
+		return err
+	}
 	h.serve()
 	return nil
 }
@@ -195,8 +207,8 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Configurations: h.configs,
-		Policies:       h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
+		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	root := http.NewServeMux()
 	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
@@ -240,6 +252,9 @@ func (h *Hub) Close() error {
 			h.jobs.Close()
 		}
 		h.wg.Wait()
+		if h.moves != nil {
+			h.moves.Close()
+		}
 		if h.configs != nil {
 			h.configs.Close()
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
@@ -69,8 +70,10 @@ type Options struct {
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
 
-	Configurations Configurations // answers /configurations
-	Policies       policy.Set     // whose tokens are accepted
+	Configurations Configurations    // answers /configurations
+	Transfers      Transfers         // answers /jobs, but for /jobs/v2
+	Storage        *transfer.Storage // answers /storage
+	Policies       policy.Set        // whose tokens are accepted
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -132,6 +135,7 @@ func New(o Options) *Server {
 	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
 	s.configurationRoutes(route)
 	s.digitalTwinRoutes(route)
+	s.transferRoutes(route)
 	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText))
