@@ -86,6 +86,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	s.Warnings = r.Warnings()
 	for _, set := range r.scaled {
 		tree.Override(r.Reader, asRun, set)
 	}

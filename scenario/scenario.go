@@ -22,6 +22,8 @@ type Scenario struct {
 	Service     Service               // the service side, beside the stages
 	Thresholds  []threshold.Threshold // conditions of the verdict, in the order of the file; empty for none
 	Generator   Generator             // what follows from the generator's own health
+	// Warnings is what the file says that is no mistake and yet worth a look, in its order.
+	Warnings problem.List
 	// Scaled is what another size, that was asked for, makes of the file: a line each.
 	Scaled []string
 	// Fitted is what the machine that runs it made of what the file leaves open: a line each; see package fit.

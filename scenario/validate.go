@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -86,6 +86,9 @@ func (r *reader) validateGroup(path string, g *Group, can target.Capabilities) {
 	}
 	if !can.Topics && g.Telemetry.QoS == 2 {
 		r.FailAt(path+".telemetry.qos", g.place, "IoT Hub takes QoS 0 and 1 only")
+	}
+	if can.Twins && g.Report.Properties != nil {
+		r.checkNames(path+".reported.properties", g.Report.Properties, g.place)
 	}
 	if !can.Twins && len(g.Report.Types) > 0 {
 		r.FailAt(path+".reported", g.place, "a plain broker has no twins; remove reported, and send telemetry")
@@ -169,11 +172,13 @@ func (r *reader) validateStep(path string, x *Step, s *Scenario, at problem.Plac
 		if x.Tag.Tags == nil {
 			r.FailAt(path+".tag", at, "tags are missing")
 		}
+		r.checkSection(path+".tag.tags", limits.Tags, x.Tag.Tags, at)
 	case x.Desired != nil:
 		r.groupNames = append(r.groupNames, reference{path + ".desired.group", x.Desired.Group, at})
 		if x.Desired.Properties == nil {
 			r.FailAt(path+".desired", at, "properties are missing")
 		}
+		r.checkSection(path+".desired.properties", limits.Desired, x.Desired.Properties, at)
 	case x.Query != nil:
 		r.validateQueryStep(path+".query", x.Query, s, at)
 	case x.Await != nil:
@@ -188,7 +193,7 @@ func (r *reader) validateQueryStep(path string, q *QueryStep, s *Scenario, at pr
 	case (q.Name == "") == (q.SQL == ""):
 		r.FailAt(path, at, "give either the name of one of service.queries, or sql")
 	case q.SQL != "":
-		r.checkSQL(path+".sql", q.SQL, at)
+		r.checkSQL(path+".sql", q.SQL, &s.Target, at)
 	case s.Query(q.Name) == nil:
 		var names []string
 		for _, x := range s.Service.Queries {
@@ -216,12 +221,6 @@ func (s *Scenario) Group(name string) *Group {
 		}
 	}
 	return nil
-}
-
-func (r *reader) checkSQL(path, sql string, at problem.Place) {
-	if _, err := parse.Query(sql); err != nil {
-		r.FailAt(path, at, "the query is wrong at %v", err)
-	}
 }
 
 // unread reports whether the name of some item of a list is not known, so that others may be meant for it.

@@ -8,7 +8,10 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/parse"
+	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
+	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 )
@@ -71,6 +74,9 @@ func (r *reader) validateService(s *Scenario) {
 		}
 		return
 	}
+	for group, doc := range x.Tags {
+		r.checkSection(language.Join("service.tags", group), limits.Tags, doc, problem.Place{})
+	}
 	names := make(map[string]bool)
 	for i := range x.Queries {
 		r.validateQuery(fmt.Sprintf("service.queries[%d]", i), &x.Queries[i], s, names)
@@ -87,9 +93,7 @@ func (r *reader) validateService(s *Scenario) {
 		if m.Method == "" {
 			r.FailAt(path, m.place, "which method is called is missing; write method: reboot")
 		}
-		if s.Target.Can().Registry && !s.Target.Plain && (m.Timeout < 5*time.Second || m.Timeout > 5*time.Minute) {
-			r.FailAt(path+".timeout", m.place, "IoT Hub takes 5s to 5m")
-		}
+		r.validateTimeout(path+".timeout", m.Timeout, m.place)
 		r.validateRated(path, m.Group, m.Rate, m.Stages, s, m.place)
 	}
 	for i := range x.TwinReads {
@@ -101,6 +105,13 @@ func (r *reader) validateService(s *Scenario) {
 		r.validateJob(fmt.Sprintf("service.jobs[%d]", i), &x.Jobs[i], s, names)
 	}
 	r.validateFreshness(s)
+}
+
+// validateTimeout holds the time that a device may take to answer a direct method to what IoT Hub takes.
+func (r *reader) validateTimeout(path string, timeout time.Duration, at problem.Place) {
+	if timeout < methods.MinResponse || timeout > methods.MaxResponse {
+		r.FailAt(path, at, "IoT Hub takes 5s to 5m")
+	}
 }
 
 func (r *reader) validateQuery(path string, q *Query, s *Scenario, names map[string]bool) {
@@ -116,7 +127,7 @@ func (r *reader) validateQuery(path string, q *Query, s *Scenario, names map[str
 		r.FailAt(path, q.place, "the query has no sql")
 		return
 	}
-	r.checkSQL(path+".sql", q.SQL, q.place)
+	r.checkSQL(path+".sql", q.SQL, &s.Target, q.place)
 }
 
 func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map[string]bool) {
@@ -125,6 +136,7 @@ func (r *reader) validateRollout(path string, x *Rollout, s *Scenario, names map
 	if x.Properties == nil {
 		r.FailAt(path, x.place, "properties are missing")
 	}
+	r.checkSection(path+".properties", limits.Desired, x.Properties, x.place)
 	if x.Rate != nil && (x.Rate.From != x.Rate.To || x.Rate.To == 0) {
 		r.FailAt(path+".rate", x.place, "a rollout has one rate above 0, such as 100/s")
 	}
@@ -238,11 +250,14 @@ func (r *reader) validateJob(path string, x *Job, s *Scenario, names map[string]
 	case x.Type == "method" && (x.Method == nil || x.Method.Name == ""):
 		r.FailAt(path, x.place, "which method the job calls is missing; write method: {name: reboot}")
 	}
+	r.checkSection(path+".tags", limits.Tags, x.Tags, x.place)
+	r.checkSection(path+".desired", limits.Desired, x.Desired, x.place)
+	if x.Method != nil {
+		r.validateTimeout(path+".method.timeout", x.Method.Timeout, x.place)
+	}
 	if x.Query != "" && x.Query != "*" {
-		// The condition has a line of its own, so that columns are counted in it.
-		if _, err := parse.Query("SELECT * FROM devices WHERE\n" + x.Query); err != nil {
-			r.FailAt(path+".query", x.place, "the condition is wrong at %s", strings.Replace(err.Error(), "line 2,", "line 1,", 1))
-		}
+		q, err := parse.Condition(x.Query)
+		r.judge(path+".query", "condition", q, err, &s.Target, x.place)
 	}
 }
 
@@ -273,7 +288,7 @@ func (r *reader) validateFreshness(s *Scenario) {
 	if f.Probe == 0 {
 		r.FailAt(path+".query", problem.Place{}, "the query is never asked, for probe is 0s")
 	}
-	r.checkSQL(path+".query", f.Query, problem.Place{})
+	r.checkSQL(path+".query", f.Query, &s.Target, problem.Place{})
 	text := strings.ToLower(f.Query)
 	whole := strings.HasPrefix(strings.Join(strings.Fields(text), " "), "select * ")
 	if !whole && (!strings.Contains(text, "deviceid") || !strings.Contains(text, "properties.reported.$version")) {

@@ -97,6 +97,7 @@ type searching struct {
 }
 
 func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	e.outlive()
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -150,13 +151,11 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	defer stop(nil)
 	hard, done := e.stopperSaying(ctx, log, "stopping: the trial under way is given up, and what is known is reported; once more stops at once", func() {
 		stop(errInterrupted)
-		if eng := x.now.Load(); eng != nil {
-			eng.Stop()
-		}
 	})
 	defer done()
 	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
 	defer stopping()
+	x.hard = hard
 	a, err := found.Run(soft)
 	x.out.Close()
 	logs.set(e.stderr)

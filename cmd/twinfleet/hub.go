@@ -15,6 +15,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
@@ -27,8 +29,9 @@ func newHub(e env) *cobra.Command {
 		Use:   "hub",
 		Short: "Run the embedded hub alone: a local IoT Hub for devices and services",
 		Long: `Run the embedded hub alone. One port speaks MQTT, MQTT over WebSocket and REST, each in clear
-and over TLS. It prints a service connection string that scenarios and the official SDKs take.`,
-		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s",
+and over TLS. It prints a service connection string that scenarios and the official SDKs take.
+A Device Provisioning Service is on the same port, with an enrollment group that is ready for devices.`,
+		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s\n  twinfleet hub --dps-delay 2s..20s --dps-limits azure",
 		Args:    cobra.NoArgs,
 	}
 	addCommonFlags(c)
@@ -51,6 +54,8 @@ and over TLS. It prints a service connection string that scenarios and the offic
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
+	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
+	addDPSFlags(f)
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("json", false, "print one line of JSON for programs instead of text")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runHub(cmd.Context(), e, cmd) }
@@ -79,6 +84,12 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
 	}
+	if opts.Bearer, err = bearer.Parse(s.v.GetString("accept-bearer")); err != nil {
+		return usagef("%s: %w", bearer.Switch, err)
+	}
+	if opts.DPS, err = dpsOptions(s); err != nil {
+		return err
+	}
 	if opts.CertDir == "" {
 		dir, err := os.UserConfigDir()
 		if err != nil {
@@ -95,6 +106,8 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	switch {
 	case errors.Is(err, hub.ErrNotLoopback):
 		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, dps.ErrOptions):
+		return withCode(codeUsage, err)
 	case errors.Is(err, tier.ErrTier):
 		return usagef("--tier and --units: %w", err)
 	case err != nil:
@@ -137,13 +150,14 @@ type announcement struct {
 	CADir            string            `json:"caDir"`
 	Policies         map[string]string `json:"policies"`
 	Metrics          string            `json:"metrics,omitempty"`
+	DPS              *provisioning     `json:"dps,omitempty"`
 }
 
 func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	text := h.ConnectionString("iothubowner").Reveal()
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL}
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h)}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			a.Policies[name] = h.ConnectionString(name).Key.Base64()
@@ -154,6 +168,7 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
+	announceDPS(e.stdout, provisioningOf(h))
 	if metricsURL != "" {
 		fmt.Fprintf(e.stdout, "Metrics are at %s.\n", metricsURL)
 	}

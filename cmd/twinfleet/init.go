@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 func newInit(e env) *cobra.Command {
@@ -56,11 +57,11 @@ func initialize(e env, file string, template configs.Scenario, force bool) error
 	schema := filepath.Join(filepath.Dir(file), configs.SchemaFile)
 	err := writeNew(schema, configs.Schema(), force)
 	if before, _ := os.ReadFile(schema); errors.Is(err, fs.ErrExist) && !bytes.Equal(before, configs.Schema()) {
-		fmt.Fprintf(e.stderr, "%s is of another version and was left; twinfleet schema > %s renews it\n", schema, schema)
+		fmt.Fprintf(e.stderr, "%s is of another version and was left; twinfleet schema > %s renews it\n", clean.Text(schema), clean.Text(schema))
 	} else if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("writing the schema: %w", err)
 	}
-	_, err = fmt.Fprintf(e.stdout, "%s: %s; run it: twinfleet run %s\n", file, template.Description, file)
+	_, err = fmt.Fprintf(e.stdout, "%s: %s; run it: twinfleet run %s\n", clean.Text(file), template.Description, clean.Text(file))
 	return err
 }
 
@@ -75,5 +76,8 @@ func writeNew(file string, text []byte, force bool) error {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil && !force {
+		err = errors.Join(err, os.Remove(file)) // half of it would be in the way of another try
+	}
+	return err
 }

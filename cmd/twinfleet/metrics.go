@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/httpserve"
 	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
@@ -45,9 +46,12 @@ func serveHandler(addr string, another bool, figures http.Handler, log *slog.Log
 	mux.Handle("GET /metrics", figures)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m := &metricsServer{
-		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
-		addr:   l.Addr().String(), ended: make(chan struct{}),
+		server: httpserve.New(mux, log), addr: l.Addr().String(), ended: make(chan struct{}),
 	}
+	if !httpserve.Exposed(l.Addr()) { // who listens elsewhere is called by whatever names the machine has
+		m.server.Handler = httpserve.ByAddress(mux)
+	}
+	httpserve.Warn(log, l.Addr(), "/metrics", "it holds names of the scenario")
 	go func() {
 		defer close(m.ended)
 		if err := m.server.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {

@@ -17,6 +17,7 @@ type keeper struct {
 	log      *slog.Logger
 	writer   *record.Writer
 	told     sync.Once // that it cannot be written
+	lost     error     // why the record is not whole, once the run has ended
 }
 
 var _ report.Observer = (*keeper)(nil)
@@ -28,7 +29,8 @@ func (k *keeper) Begin(run *report.Run) error {
 	}
 	w, err := record.Create(k.root, run, k.scenario)
 	if err != nil {
-		return fmt.Errorf("%w; give another folder with --out, or none with --out=", err)
+		k.lost = fmt.Errorf("%w; give another folder with --out, or none with --out=", err)
+		return k.lost
 	}
 	k.writer = w
 	return nil
@@ -67,9 +69,9 @@ func (k *keeper) End(run *report.Run) error {
 		_, err = files.Write(k.writer.Dir())
 	}
 	if err != nil {
-		return fmt.Errorf("the record of the run is not whole: %w", err)
+		k.lost = fmt.Errorf("the record of the run is not whole: %w", err)
 	}
-	return nil
+	return k.lost
 }
 
 // folder is the record's folder, or "" when no report is in it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/files"
 	"github.com/twinfleet/twinfleet/report/record"
@@ -62,5 +63,5 @@ func reportPaths(dir string) string {
 	if len(names) > 0 {
 		names[0] = filepath.Join(dir, names[0])
 	}
-	return "report " + strings.Join(names, " · ")
+	return "report " + clean.Text(strings.Join(names, " · "))
 }

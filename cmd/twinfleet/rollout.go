@@ -54,6 +54,7 @@ type rolling struct {
 }
 
 func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+	e.outlive()
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -107,13 +108,11 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	defer stop(nil)
 	hard, done := e.stopperSaying(ctx, log, "stopping: the trial under way is given up, and what is known is reported; once more stops at once", func() {
 		stop(errInterrupted)
-		if eng := x.now.Load(); eng != nil {
-			eng.Stop()
-		}
 	})
 	defer done()
 	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
 	defer stopping()
+	x.hard = hard
 	a, err := study.Run(soft)
 	x.out.Close()
 	logs.set(e.stderr)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -28,13 +29,19 @@ func addSetFlag(c *cobra.Command) {
 }
 
 // loadScenario reads and checks a scenario, from a file, from standard input, or a built-in one by its name; its problems
-// are printed as they are, one a line.
+// are printed as they are, one a line, and so are its warnings.
 func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 	text, err := scenarioText(file, e.stdin)
 	if err != nil {
 		return nil, withCode(codeUsage, err)
 	}
-	return decodeScenario(file, text, s)
+	sc, err := decodeScenario(file, text, s)
+	if err == nil {
+		for _, w := range sc.Warnings {
+			fmt.Fprintf(e.stderr, "warning: %s\n", w)
+		}
+	}
+	return sc, err
 }
 
 // scenarioOptions are how the flags want a scenario read.
@@ -84,7 +91,9 @@ func newValidate(e env) *cobra.Command {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", file, human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage"))
+			if _, err := fmt.Fprintf(e.stdout, "%s: valid: %s, %s\n", clean.Text(file), human.Number(sc.Devices(), "device"), human.Number(len(sc.Stages), "stage")); err != nil {
+				return err // who cannot be told that it is valid must not think so
+			}
 		}
 		return withCode(codeUsage, errors.Join(errs...))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,5 +62,42 @@ func TestGiven(t *testing.T) {
 	t.Setenv("TWINFLEET_UI_ADDR", "127.0.0.1:9466")
 	if !given() {
 		t.Error("the environment does not count as given")
+	}
+}
+
+// Figures on loopback answer to no other's name, since that may be an attacker's; elsewhere to any, and then it is said that others can read them.
+func TestWhoReadsTheFigures(t *testing.T) {
+	for addr, want := range map[string]struct {
+		code int
+		said bool
+	}{"127.0.0.1:0": {http.StatusForbidden, false}, "0.0.0.0:0": {http.StatusOK, true}} {
+		var said bytes.Buffer
+		m, err := serveMetrics(addr, true, metrics.NewRecorder(metrics.Options{}), slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.close()
+		_, port, err := net.SplitHostPort(m.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for host, code := range map[string]int{"evil.example": want.code, "127.0.0.1:" + port: http.StatusOK, "localhost": http.StatusOK} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/metrics", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != code {
+				t.Errorf("at %s as %s: %d; want %d", addr, host, resp.StatusCode, code)
+			}
+		}
+		if got := strings.Contains(said.String(), "other machines can read /metrics over the network"); got != want.said {
+			t.Errorf("at %s it said %q", addr, &said)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
@@ -39,6 +40,9 @@ func loadSettings(c *cobra.Command) (settings, error) {
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	v.AutomaticEnv()
 	if file := v.GetString("config"); file != "" {
+		if err := checkFile(file); err != nil {
+			return s, usagef("reading %s: %w", file, err)
+		}
 		v.SetConfigFile(file)
 		if err := v.ReadInConfig(); err != nil {
 			return s, usagef("reading %s: %w", file, err)
@@ -70,6 +74,23 @@ func setFlag(f *pflag.Flag, v *viper.Viper) error {
 	return f.Value.Set(v.GetString(f.Name))
 }
 
+// maxSettings bounds a file with settings, in bytes.
+const maxSettings = 1 << 20
+
+// checkFile refuses a file that holds more than settings, or that has no end, such as /dev/zero.
+func checkFile(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file")
+	case info.Size() > maxSettings:
+		return fmt.Errorf("it has %d bytes; settings have %d at most", info.Size(), maxSettings)
+	}
+	return nil
+}
+
 // checkKeys refuses a configuration file with a key that no flag has.
 func checkKeys(c *cobra.Command, file string) error {
 	inFile := viper.New()
@@ -95,9 +116,9 @@ func (s settings) logger(w io.Writer) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch v := a.Value.Any().(type) {
 		case string:
-			a.Value = slog.StringValue(clean.Redact(v))
+			a.Value = slog.StringValue(clean.Text(v))
 		case error:
-			a.Value = slog.StringValue(clean.Redact(v.Error()))
+			a.Value = slog.StringValue(clean.Text(v.Error()))
 		}
 		return a
 	}}

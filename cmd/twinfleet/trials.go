@@ -28,7 +28,7 @@ type trialing struct {
 	shown   *status.Line
 	keeping string // folder of the search, or study
 	metrics atomic.Pointer[http.Handler]
-	now     atomic.Pointer[engine.Engine]
+	hard    context.Context // ends when everything is to stop at once; set before the first trial
 }
 
 // trials reads a scenario as often as trials need it.
@@ -54,9 +54,7 @@ func (x *trialing) start(o engine.Options) trial.Engine {
 	o.Observers = append(o.Observers, keep, x.shown.Observer())
 	handler := prom.Handler(o.Recorder)
 	x.metrics.Store(&handler)
-	eng := engine.New(o)
-	x.now.Store(eng)
-	return tuned{eng, o.Scenario.Fleet.Client, keep}
+	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard}
 }
 
 // tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
@@ -64,6 +62,7 @@ type tuned struct {
 	*engine.Engine
 	client string
 	keep   *keeper
+	hard   context.Context
 }
 
 // Dir is the folder of the record, beside the search's own file; "" when nothing is kept.
@@ -74,9 +73,15 @@ func (t tuned) Dir() string {
 	return ""
 }
 
+// Kept says why the record could not be written; nil when it was.
+func (t tuned) Kept() error { return t.keep.lost }
+
+// Run stops politely when ctx ends, as a run of its own does: it removes the identities that it made.
 func (t tuned) Run(ctx context.Context) *report.Run {
 	defer gc.For(t.client).Tune()()
-	return t.Engine.Run(ctx)
+	stop := context.AfterFunc(ctx, t.Stop)
+	defer stop()
+	return t.Engine.Run(t.hard)
 }
 
 // serveMetrics serves the figures of the trial under way.

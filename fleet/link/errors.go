@@ -28,6 +28,7 @@ const (
 	ErrTLSClosed     ProtocolError = "the target closed the connection in the TLS handshake"
 	ErrUpgradeClosed ProtocolError = "the target closed the connection in the WebSocket handshake"
 	ErrUpgrade       ProtocolError = "the target did not answer the WebSocket upgrade as HTTP does"
+	ErrUpgradeSize   ProtocolError = "the target answered the WebSocket upgrade with more than 64 KiB"
 )
 
 // Error is the text itself.

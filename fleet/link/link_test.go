@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,7 +152,7 @@ func TestWebSocket(t *testing.T) {
 	}))
 	defer server.Close()
 	addr := server.Listener.Addr().String()
-	for _, text := range []string{"hello", strings.Repeat("0123456789", 1000)} {
+	for _, text := range []string{"hello", strings.Repeat("0123456789", 1000), strings.Repeat("0123456789", 20_000)} {
 		c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt")(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -211,6 +212,31 @@ func TestWebSocketResource(t *testing.T) {
 			"s3cret") {
 			t.Errorf("the error of a resource that is none: %v", err)
 		}
+	}
+}
+
+// A target that answers an upgrade with a header without end is given up: what is kept of it is bounded. Frames may be as many as they like.
+func TestWebSocketAnswerIsBounded(t *testing.T) {
+	var sent atomic.Int64
+	endless := func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() {
+			defer far.Close()
+			go func() { _, _ = io.Copy(io.Discard, far) }()
+			n, err := far.Write([]byte("HTTP/1.1 101 Switching Protocols\r\n"))
+			for err == nil {
+				sent.Add(int64(n))
+				n, err = far.Write([]byte("X-More: " + strings.Repeat("x", 1000) + "\r\n"))
+			}
+		}()
+		return near, nil
+	}
+	nc, err := link.WebSocket(endless, "broker", "/mqtt")(t.Context())
+	if nc != nil || !errors.Is(err, link.ErrUpgradeSize) {
+		t.Errorf("an answer without end: %v", err)
+	}
+	if n := sent.Load(); n > 80<<10 {
+		t.Errorf("%d bytes of it were read", n)
 	}
 }
 

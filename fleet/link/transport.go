@@ -104,8 +104,9 @@ func WebSocket(dial Dialer, host, resource string) Dialer {
 		// The handshake minds the deadline of ctx, but not its end before that.
 		stop := context.AfterFunc(ctx, func() { nc.Close() })
 		defer stop()
+		answer := &answering{Conn: nc, left: maxUpgrade}
 		d := websocket.Dialer{
-			NetDialContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil },
+			NetDialContext: func(context.Context, string, string) (net.Conn, error) { return answer, nil },
 			Subprotocols:   []string{"mqtt"},
 			ReadBufferSize: 512, WriteBufferSize: 512,
 		}
@@ -117,6 +118,7 @@ func WebSocket(dial Dialer, host, resource string) Dialer {
 			nc.Close()
 			return nil, handshakeError(ctx, "WebSocket", upgradeError(resp, err), ErrUpgradeClosed)
 		}
+		answer.whole = true
 		return &wsConn{Conn: ws.NetConn(), ws: ws}, nil
 	}
 }
@@ -126,6 +128,8 @@ func upgradeError(resp *http.Response, err error) error {
 	var network net.Error
 	var address *url.Error
 	switch {
+	case errors.Is(err, ErrUpgradeSize):
+		return err
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		return &UpgradeError{resp.StatusCode}
 	case errors.As(err, &address): // its text has the resource in it

@@ -11,6 +11,31 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// maxUpgrade bounds the answer to an upgrade, in bytes: the library keeps the fields of its header, however many.
+const maxUpgrade = 64 << 10
+
+// answering is a connection of which so much is read, until the answer to an upgrade is whole.
+type answering struct {
+	net.Conn
+	left  int  // bytes that may still be read
+	whole bool // there is no bound any more
+}
+
+// NetConn is the connection below.
+func (a *answering) NetConn() net.Conn { return a.Conn }
+
+func (a *answering) Read(b []byte) (int, error) {
+	if a.whole {
+		return a.Conn.Read(b)
+	}
+	if a.left == 0 {
+		return 0, ErrUpgradeSize
+	}
+	n, err := a.Conn.Read(b[:min(len(b), a.left)])
+	a.left -= n
+	return n, err
+}
+
 // wsConn is a WebSocket as a stream of bytes. Like other connections it takes writes of several goroutines, which the
 // library does not: Paho pings from one of its own.
 type wsConn struct {

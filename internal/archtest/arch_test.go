@@ -130,7 +130,8 @@ func TestArrows(t *testing.T) {
 		"report/compare":           {"metrics", "report", "internal/linediff"},
 		"report/reporttest":        {"metrics", "report"},
 		"report/purchase":          {"metrics", "report"},
-		"internal/dashboard":       {"internal/dashboard", "report", "metrics"},
+		"internal/dashboard":       {"internal/dashboard", "internal/httpserve", "report", "metrics"},
+		"internal/httpserve":       {},
 		"internal/export":          {"internal/export", "metrics"},
 		"internal/terminal":        {"internal/terminal", "report", "metrics"},
 		"internal/language":        {"internal/language", "scenario/problem", "fleet/payload", "schedule"},
@@ -179,6 +180,9 @@ func TestArrows(t *testing.T) {
 	for room, rooms := range contractRooms() {
 		allowed[room] = rooms
 	}
+	for room, rooms := range dpsRooms() {
+		allowed[room] = rooms
+	}
 	for _, p := range packages(t) {
 		room := ""
 		for r := range allowed {
@@ -207,7 +211,7 @@ func TestOwners(t *testing.T) {
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
 		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
-		"go.etcd.io/bbolt":                        {"internal/hub/store"},
+		"go.etcd.io/bbolt":                        {"internal/hub/store", "internal/hub/dps/book/disk"},
 		"github.com/netresearch/go-cron":          {"schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/viper":                  {"cmd"},

@@ -4,7 +4,6 @@ package backend
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -159,10 +158,7 @@ func (b *Backend) scheduled() ([]queries.Query, error) {
 	var out []queries.Query
 	for i := range b.Scenario.Service.Queries {
 		q := &b.Scenario.Service.Queries[i]
-		shown, err := rows.Of(q.SQL, b.setsTag)
-		if err != nil {
-			return nil, fmt.Errorf("query %s: %w", q.Name, err)
-		}
+		shown := rows.Of(q.SQL, b.setsTag)
 		if parsed, err := parse.Query(q.SQL); err == nil && !parsed.PerDevice() {
 			b.Ledger.Write(func(r *report.Run) { r.Rows = append(r.Rows, q.Name) })
 		}

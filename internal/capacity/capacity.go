@@ -46,15 +46,20 @@ type searching struct {
 	records []trial.Record
 	longest time.Duration // that a trial took so far
 	why     string
+	unkept  error // why a trial could not be kept
 }
 
-// Run searches. Its error is what made a trial impossible: one that says why the target could not be loaded, or is not what it was.
+// Run searches. Its error is what made a trial impossible: one that says why the target could not be loaded, or is not what it was; or why a
+// trial could not be kept, which stops the search.
 // What was found before is in the Outcome all the same.
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	s := &searching{o: o}
 	a, err := search.Run(ctx, o.Search, s.try)
 	if err == nil && (a.End == search.Found || a.End == search.AtLeast) {
 		err = s.unchanged()
+	}
+	if err == nil {
+		err = s.unkept
 	}
 	return Outcome{Answer: a, Records: s.records, Why: s.why}, err
 }
@@ -121,6 +126,8 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 				s.why = "its time was up"
 			}
 			return r, fmt.Errorf("%w: %w", search.ErrStop, err)
+		case errors.Is(err, trial.ErrUnkept):
+			return r, s.lose(err)
 		case err != nil:
 			return r, err
 		}
@@ -136,7 +143,16 @@ func (s *searching) keep(r trial.Record) error {
 	if s.o.Keep == nil {
 		return nil
 	}
-	return s.o.Keep(r)
+	if err := s.o.Keep(r); err != nil {
+		return s.lose(fmt.Errorf("%w: %w", trial.ErrUnkept, err))
+	}
+	return nil
+}
+
+// lose stops a search that cannot be kept: of the load nothing is said.
+func (s *searching) lose(err error) error {
+	s.unkept, s.why = err, oneLine(err)
+	return fmt.Errorf("%w: %w", search.ErrStop, err)
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/httpserve"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/progress"
@@ -93,7 +94,8 @@ func (s *Server) Start(ctx context.Context, addr string) (url string, err error)
 	if err != nil {
 		return "", err
 	}
-	s.http = &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	httpserve.Warn(s.opts.Logger, l.Addr(), "the live page", "its buttons want the token")
+	s.http = httpserve.New(s.Handler(), s.opts.Logger)
 	s.serve.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.opts.Logger.Warn("the live page ended", "error", err)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/httpserve"
 )
 
 // Page serves one page that is made anew each time it is asked for, and the same as JSON: for what is watched over many runs. It has no
@@ -35,7 +37,8 @@ func (p *Page) Start(ctx context.Context, addr string) (url string, err error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.answer("text/html; charset=utf-8", p.HTML))
 	mux.HandleFunc("GET /answer.json", p.answer("application/json", p.JSON))
-	p.http = &http.Server{Handler: secured(mux), ReadHeaderTimeout: 10 * time.Second}
+	httpserve.Warn(p.Logger, l.Addr(), "the live page", "it has no buttons")
+	p.http = httpserve.New(secured(mux), p.Logger)
 	p.serve.Go(func() {
 		if err := p.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			p.Logger.Warn("the live page ended", "error", err)

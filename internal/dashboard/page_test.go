@@ -1,7 +1,10 @@
 package dashboard
 
 import (
+	"bytes"
+	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,5 +55,30 @@ func TestPage(t *testing.T) {
 	}
 	if err := (&Page{}).Close(); err != nil {
 		t.Error("closing one that never began:", err)
+	}
+}
+
+// A page that other machines can reach says so; one on loopback has nothing to say.
+func TestExposedPage(t *testing.T) {
+	for addr, want := range map[string]bool{"127.0.0.1:0": false, "0.0.0.0:0": true} {
+		var said bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&said, nil))
+		p := &Page{Logger: log}
+		s := New(Options{Logger: log})
+		for name, server := range map[string]interface {
+			Start(ctx context.Context, addr string) (string, error)
+			Close() error
+		}{"page": p, "server": s} {
+			said.Reset()
+			if _, err := server.Start(t.Context(), addr); err != nil {
+				t.Fatal(err)
+			}
+			if err := server.Close(); err != nil {
+				t.Error(err)
+			}
+			if got := strings.Contains(said.String(), "other machines can read the live page"); got != want {
+				t.Errorf("%s at %s: %q", name, addr, &said)
+			}
+		}
 	}
 }

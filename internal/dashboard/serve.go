@@ -4,13 +4,13 @@ import (
 	"crypto/subtle"
 	"embed"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/httpserve"
 	"github.com/twinfleet/twinfleet/report/html"
 )
 
@@ -30,17 +30,9 @@ func (s *Server) Handler() http.Handler {
 }
 
 // secured lets nothing into the page that is not its own, and answers no page that reached this machine by
-// another name: a name that an attacker points at loopback is not ours (DNS rebinding).
+// another's name.
 func secured(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil {
-			http.Error(w, "open the page by its address", http.StatusForbidden)
-			return
-		}
+	return httpserve.ByAddress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy",
 			"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "+
@@ -49,7 +41,7 @@ func secured(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
-	})
+	}))
 }
 
 func (s *Server) file(w http.ResponseWriter, name string) {
@@ -82,6 +74,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			return false
 		}
 		return control.Flush() == nil
+	}
+	if control.SetReadDeadline(time.Time{}) != nil { // the request has been read, and this goes on
+		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	soFar, next := s.watch()

@@ -47,6 +47,10 @@ func (b *backend) Connected(id string, connected bool) { b.store.SetConnected(id
 func (b *backend) Active(id string)                    { b.store.Touch(id) }
 func (b *backend) QueueLength(id string, n int)        { b.store.SetC2DCount(id, n) }
 
+func (b *backend) ModelID(ctx context.Context, id, model string) error {
+	return b.store.SetModelID(ctx, id, model)
+}
+
 // Telemetry counts messages: the embedded hub has nobody to route them to.
 func (b *backend) Telemetry(_ string, m front.Message) {
 	b.telemetry.Add(1)

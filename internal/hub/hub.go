@@ -16,8 +16,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -51,7 +54,7 @@ type Options struct {
 	HostName string
 	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
 	CertDir string
-	// DataDir keeps identities, twins and policies over restarts; in memory when empty.
+	// DataDir keeps identities, twins, sessions, queued messages and policies over restarts; in memory when empty.
 	DataDir string
 	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
 	// Limits begin to hold when Arm is called.
@@ -67,9 +70,13 @@ type Options struct {
 	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
+	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
 	// the hub's own.
 	ClientCAs []*x509.Certificate
+	// DPS adds a provisioning service on the same port; nil for none.
+	DPS *dps.Options
 }
 
 // Hub is a running hub.
@@ -79,6 +86,7 @@ type Hub struct {
 	store    *store.Store
 	front    *front.Front
 	jobs     *jobs.Runner
+	dps      *dps.Service // nil without one
 	configs  *configurations.Manager
 	storage  *transfer.Storage
 	moves    *transfer.Runner
@@ -98,6 +106,9 @@ type Hub struct {
 	closeOnce sync.Once
 	closeErr  error
 }
+
+// bodyTimeout is how long the hub waits, in all, for the body of a request; the largest has 4 MB.
+const bodyTimeout = time.Minute
 
 // ErrNotLoopback is returned for an address that others could reach without Options.AllowRemote.
 var ErrNotLoopback = errors.New("the embedded hub listens on loopback only")
@@ -148,11 +159,22 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	h.front = front.New(front.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
 		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "",
+		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
 	})
+	if err := h.front.Load(ctx); err != nil {
+		return err
+	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs,
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
 	})
+	if err := h.jobs.Load(ctx); err != nil {
+		return err
+	}
+	if h.opts.DPS != nil {
+		if h.dps, err = dps.Open(h.provisioning()); err != nil {
+			return err
+		}
+	}
 	h.configs, err = configurations.New(configurations.Options{
 		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
 	})
@@ -204,19 +226,35 @@ func (h *Hub) checkLoopback(addr string) error {
 func (h *Hub) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: h.front.Take, Logger: h.log})
+	take, accept := h.front.Take, h.front.Accept
+	if h.dps != nil {
+		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
+	}
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
-		Policies: h.policies, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
-	root := http.NewServeMux()
-	root.Handle(websocket.Path, websocket.Handler(h.front.Accept))
-	root.Handle("/", api)
+	devices, services := websocket.Handler(accept), http.Handler(api)
+	if h.dps != nil {
+		services = h.dps.Handler(services, devices)
+	}
+	services = bodies.Guard(services, bodyTimeout)
+	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
+	root := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == websocket.Path {
+			devices.ServeHTTP(w, r)
+			return
+		}
+		services.ServeHTTP(w, r)
+	}
 	h.server = &http.Server{
-		Handler: root, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog:    slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		ConnContext: websocket.WithConn,
+		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
 	h.wg.Go(func() {
@@ -227,6 +265,14 @@ func (h *Hub) serve() {
 	for _, l := range h.listeners {
 		h.wg.Go(func() { h.mux.Serve(ctx, l) })
 	}
+}
+
+// keeper keeps what outlives the program beside the devices; nil when nothing does.
+func (h *Hub) keeper() front.Keeper {
+	if h.opts.DataDir == "" {
+		return nil
+	}
+	return h.store
 }
 
 // Close stops the hub: connections end, goroutines end, what was acknowledged is on disk.
@@ -242,14 +288,18 @@ func (h *Hub) Close() error {
 		if h.server != nil {
 			errs = append(errs, ignoreClosed(h.server.Close()))
 		}
+		// Before the devices go: that they are gone is no failure of a job's.
+		if h.jobs != nil {
+			h.jobs.Close()
+		}
 		if h.front != nil {
 			h.front.Close()
 		}
 		if h.mux != nil {
 			h.mux.Close()
 		}
-		if h.jobs != nil {
-			h.jobs.Close()
+		if h.dps != nil {
+			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
 		if h.moves != nil {
@@ -355,14 +405,20 @@ type Stats struct {
 	QuotaUsed int64                 // messages counted today
 	Quota     int64                 // messages that the tier allows a day; 0 without a tier
 	Refused   uint64                // operations that came after the day's messages were used up
+	DPS       *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
-	return Stats{
+	stats := Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
+	if h.dps != nil {
+		provisioning := h.dps.Stats()
+		stats.DPS = &provisioning
+	}
+	return stats
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -33,14 +34,17 @@ var kills = flag.Int("kills", 4, "how many times TestKill kills a hub under load
 const hubVariable = "TWINFLEET_HUB_DATA"
 
 // aboutHub is what such a hub prints once it listens.
-type aboutHub struct{ Address, Key string }
+type aboutHub struct{ Address, Key, Scope, GroupKey string }
 
 func serveData(dir string) error {
-	h, err := hub.Open(context.Background(), hub.Options{DataDir: dir})
+	ignoreFileLimit()
+	h, err := hub.Open(context.Background(), hub.Options{DataDir: dir, DPS: &dps.Options{}})
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(aboutHub{h.Addr(), h.ConnectionString("iothubowner").Key.Base64()}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(aboutHub{
+		h.Addr(), h.ConnectionString("iothubowner").Key.Base64(), h.DPS().IDScope(), h.DPS().GroupKey(dps.DefaultGroup).Base64(),
+	}); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)

@@ -159,7 +159,7 @@ func TestBasicTiers(t *testing.T) {
 			{"PATCH", twinPath, `{"tags":{"a":1}}`},
 			{"POST", "/twins/dev-1/methods?api-version=2021-04-12", `{"methodName":"m"}`},
 			{"POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "x"},
-			{"PUT", "/jobs/v2/j?api-version=2021-04-12", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{}}`},
+			{"PUT", "/jobs/v2/j?api-version=2021-04-12", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{}}}`},
 		} {
 			a := call(t, b.hub, r[0], r[1], r[2])
 			if a.status != 403 || a.header.Get("iothub-errorcode") != "OperationNotAvailableInCurrentTier" {

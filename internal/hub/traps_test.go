@@ -248,10 +248,10 @@ func TestTraps(t *testing.T) {
 			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			b.must("POST", "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", "hi", "iothub-messageid", "m1", "iothub-app-color", "red")
 			f := w.Expect(mqtt.PUBLISH)
-			if want := "devices/dev-1/messages/devicebound/%24.to=%2Fdevices%2Fdev-1%2Fmessages%2FdeviceBound"; !strings.HasPrefix(f.Topic, want) {
+			if want := "devices/dev-1/messages/devicebound/%24."; !strings.HasPrefix(f.Topic, want) {
 				b.Errorf("topic %s; want %s…", f.Topic, want)
 			}
-			if !strings.Contains(f.Topic, "%24.mid=m1") || !strings.Contains(f.Topic, "color=red") || f.QoS != 1 {
+			if !strings.Contains(f.Topic, "%24.to=%2Fdevices%2Fdev-1%2Fmessages%2FdeviceBound") || !strings.Contains(f.Topic, "%24.mid=m1") || !strings.Contains(f.Topic, "color=red") || f.QoS != 1 {
 				b.Errorf("topic %s with QoS %d", f.Topic, f.QoS)
 			}
 		}},
@@ -299,7 +299,7 @@ func TestTraps(t *testing.T) {
 				b.must("GET", twinPath, "", "Authorization", sas.Sign(host, owner.Key, "iothubowner", time.Now().Add(time.Hour)))
 			}
 		}},
-		{"without its token a query begins anew; a token belongs to its query and page size", func(b *bench) {
+		{"without its token a query begins anew; a token belongs to its query, and not to a size of pages", func(b *bench) {
 			for _, id := range []string{"dev-2", "dev-3"} {
 				newDevice(b.T, b.service, id)
 			}
@@ -310,10 +310,10 @@ func TestTraps(t *testing.T) {
 			token := first.header.Get(paging.HeaderContinuation)
 			second := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "2", paging.HeaderContinuation, token)
 			b.equal("the second page", second.body, `[{"deviceId":"dev-3"}]`)
-			for _, other := range [][2]string{{sql, "3"}, {everything, "2"}} {
-				a := call(b, b.hub, "POST", queryPath, other[0], paging.HeaderMaxItemCount, other[1], paging.HeaderContinuation, token)
-				b.equal("a token with "+other[0]+" and pages of "+other[1], a.status, 400)
-			}
+			larger := b.must("POST", queryPath, sql, paging.HeaderMaxItemCount, "3", paging.HeaderContinuation, token)
+			b.equal("the second page in another size", larger.body, second.body)
+			a := call(b, b.hub, "POST", queryPath, everything, paging.HeaderMaxItemCount, "2", paging.HeaderContinuation, token)
+			b.equal("a token with another query", a.status, 400)
 		}},
 		{"a new connection ends the old one and is not harmed by its end", func(b *bench) {
 			old := b.online()

@@ -26,6 +26,7 @@ type Error struct {
 
 // The errors of the service (troubleshoot-error-codes; numbers as services return them).
 var (
+	ErrInvalidProtocol       = failure(400001, "InvalidProtocolVersion", "BadRequest")
 	ErrInvalidOperation      = failure(400003, "InvalidOperation", "BadRequest")
 	ErrArgumentInvalid       = failure(400004, "ArgumentInvalid", "BadRequest")
 	ErrArgumentNull          = failure(400005, "ArgumentNull", "BadRequest")
@@ -41,13 +42,15 @@ var (
 	ErrMaximumQueueDepth     = failure(403004, "DeviceMaximumQueueDepthExceeded", "Device queue is full")
 	ErrNotInTier             = failure(403010, "OperationNotAvailableInCurrentTier", "The operation is not available in the hub's tier")
 	ErrDeviceDisabled        = failure(403012, "DeviceDisabled", "Device is disabled")
+	ErrNotFound              = failure(404000, "GenericNotFound", "Not found")
 	ErrDeviceNotFound        = failure(404001, "DeviceNotFound", "Device not found")
 	ErrModuleNotFound        = failure(404010, "ModuleNotFound", "Module not found")
 	ErrDeviceNotOnline       = failure(404103, "DeviceNotOnline", "Timed out waiting for device to connect.")
 	ErrJobNotFound           = failure(404002, "JobNotFound", "Job not found")
-	ErrModuleExists          = failure(409301, "ModuleAlreadyExistsOnDevice", "A module with this id exists on the device")
+	ErrNotInCurrentState     = failure(405001, "OperationNotAllowedInCurrentState", "The operation is not allowed in the current state")
 	ErrDeviceExists          = failure(409001, "DeviceAlreadyExists", "Conflict")
 	ErrJobExists             = failure(409004, "JobAlreadyExists", "Conflict")
+	ErrModuleExists          = failure(409301, "ModuleAlreadyExistsOnDevice", "Conflict")
 	ErrPreconditionFailed    = failure(412001, "PreconditionFailed", "Precondition failed")
 	ErrMessageTooLarge       = failure(413001, "MessageTooLarge", "The message is too large")
 	ErrTooManyDevices        = failure(413002, "TooManyDevices", "At most 100 devices in one call")
@@ -151,9 +154,10 @@ func Throttled(err error) bool {
 // Known are all errors of the service.
 func Known() []*Error {
 	return []*Error{
-		ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
+		ErrInvalidProtocol, ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
-		ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrDeviceExists, ErrModuleExists, ErrJobExists, ErrPreconditionFailed,
+		ErrNotFound, ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrNotInCurrentState, ErrDeviceExists, ErrModuleExists,
+		ErrJobExists, ErrPreconditionFailed,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed, ErrBlobContainer, ErrJobQuotaExceeded, ErrInvalidConfigurationContent, ErrTooManyConfigurations,

@@ -12,6 +12,7 @@ func TestErrorTable(t *testing.T) {
 		status int
 		name   string
 	}{
+		400001: {400, "InvalidProtocolVersion"},
 		400003: {400, "InvalidOperation"},
 		400004: {400, "ArgumentInvalid"},
 		400005: {400, "ArgumentNull"},
@@ -26,6 +27,7 @@ func TestErrorTable(t *testing.T) {
 		403004: {403, "DeviceMaximumQueueDepthExceeded"},
 		403010: {403, "OperationNotAvailableInCurrentTier"},
 		403012: {403, "DeviceDisabled"},
+		404000: {404, "GenericNotFound"},
 		404001: {404, "DeviceNotFound"},
 		400008: {400, "BlobContainerValidationError"},
 		403001: {403, "JobQuotaExceeded"},
@@ -36,14 +38,15 @@ func TestErrorTable(t *testing.T) {
 		404002: {404, "JobNotFound"},
 		404010: {404, "ModuleNotFound"},
 		404103: {404, "DeviceNotOnline"},
+		405001: {405, "OperationNotAllowedInCurrentState"},
 		409001: {409, "DeviceAlreadyExists"},
 		409004: {409, "JobAlreadyExists"},
+		409301: {409, "ModuleAlreadyExistsOnDevice"},
 		412001: {412, "PreconditionFailed"},
 		413001: {413, "MessageTooLarge"},
 		413002: {413, "TooManyDevices"},
 		429000: {429, "GenericTooManyRequests"},
 		429001: {429, "ThrottlingException"},
-		409301: {409, "ModuleAlreadyExistsOnDevice"},
 		429002: {429, "ThrottleBacklogLimitExceeded"},
 		429003: {429, "ThrottlingBacklogTimeout"},
 		429004: {429, "ThrottlingMaxActiveJobCountExceeded"},

@@ -16,6 +16,7 @@ type Reader struct {
 	File string
 
 	problems   problem.List
+	warnings   problem.List
 	places     map[string]problem.Place // of values, by path
 	validating bool
 	decoded    int // problems that decoding found
@@ -34,6 +35,17 @@ func (r *Reader) Err() error { return r.problems.Err() }
 
 // Problems is how many problems there are so far.
 func (r *Reader) Problems() int { return len(r.problems) }
+
+// Warnings is what is no mistake and yet worth a look, in the order in which it was found.
+func (r *Reader) Warnings() problem.List { return r.warnings }
+
+// WarnAt notes a warning as FailAt notes a problem.
+func (r *Reader) WarnAt(path string, at problem.Place, format string, a ...any) {
+	before := len(r.problems)
+	r.FailAt(path, at, format, a...)
+	r.warnings = append(r.warnings, r.problems[before:]...)
+	r.problems = r.problems[:before]
+}
 
 // Validate ends decoding, or a part of what follows it: what overlaps a problem that was found until now is not told any more,
 // for it may only follow from that one.

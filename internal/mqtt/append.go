@@ -1,5 +1,24 @@
 package mqtt
 
+// Bounds of what a packet can hold (MQTT 3.1.1 sections 1.5.3 and 2.2.3).
+const (
+	MaxField = 65_535      // bytes of a string, such as a topic
+	MaxBody  = 268_435_455 // bytes after the fixed header
+)
+
+// PublishFits reports whether a PUBLISH can hold a topic and a payload of so many bytes.
+func PublishFits(topic, payload int) bool { return fits(4+topic+payload, topic) }
+
+// fits reports whether a packet can hold a body of n bytes, with fields of given lengths in it.
+func fits(n int, fields ...int) bool {
+	for _, field := range fields {
+		if field > MaxField {
+			return false
+		}
+	}
+	return n <= MaxBody
+}
+
 // AppendHeader appends a fixed header for a body of n bytes.
 func AppendHeader(dst []byte, t Type, flags byte, n int) []byte {
 	dst = append(dst, byte(t)<<4|flags)
@@ -16,7 +35,7 @@ func appendField[T []byte | string](dst []byte, v T) []byte {
 	return append(appendUint16(dst, uint16(len(v))), v...)
 }
 
-// AppendConnect appends a CONNECT of MQTT 3.1.1. Fields must not be longer than 65,535 bytes.
+// AppendConnect appends a CONNECT of MQTT 3.1.1. One with a field above MaxField is not written: dst is returned as it is.
 func AppendConnect(dst []byte, c *Connect) []byte {
 	var flags byte
 	n := 10 + 2 + len(c.ClientID)
@@ -37,6 +56,9 @@ func AppendConnect(dst []byte, c *Connect) []byte {
 	if c.HasPassword {
 		flags |= 0x40
 		n += 2 + len(c.Password)
+	}
+	if !fits(n, len(c.ClientID), len(c.WillTopic), len(c.WillPayload), len(c.Username), len(c.Password)) {
+		return dst
 	}
 	dst = AppendHeader(dst, CONNECT, 0, n)
 	dst = appendField(dst, "MQTT")
@@ -64,7 +86,8 @@ func AppendConnack(dst []byte, sessionPresent bool, code byte) []byte {
 	return append(AppendHeader(dst, CONNACK, 0, 2), flags, code)
 }
 
-// AppendPublish appends a PUBLISH. The packet identifier is left out for QoS 0.
+// AppendPublish appends a PUBLISH. The packet identifier is left out for QoS 0. One that does not fit, see PublishFits, is not
+// written: dst is returned as it is.
 func AppendPublish(dst []byte, topic string, payload []byte, qos byte, retain, dup bool, id uint16) []byte {
 	flags := qos << 1
 	if retain {
@@ -76,6 +99,9 @@ func AppendPublish(dst []byte, topic string, payload []byte, qos byte, retain, d
 	n := 2 + len(topic) + len(payload)
 	if qos > 0 {
 		n += 2
+	}
+	if !PublishFits(len(topic), len(payload)) {
+		return dst
 	}
 	dst = appendField(AppendHeader(dst, PUBLISH, flags, n), topic)
 	if qos > 0 {
@@ -93,11 +119,13 @@ func AppendAck(dst []byte, t Type, id uint16) []byte {
 	return appendUint16(AppendHeader(dst, t, flags, 2), id)
 }
 
-// AppendSubscribe appends a SUBSCRIBE.
+// AppendSubscribe appends a SUBSCRIBE. One with a filter above MaxField is not written: dst is returned as it is.
 func AppendSubscribe(dst []byte, id uint16, filters ...Subscription) []byte {
 	n := 2
 	for _, f := range filters {
-		n += 3 + len(f.Filter)
+		if n += 3 + len(f.Filter); !fits(n, len(f.Filter)) {
+			return dst
+		}
 	}
 	dst = appendUint16(AppendHeader(dst, SUBSCRIBE, 2, n), id)
 	for _, f := range filters {
@@ -106,11 +134,13 @@ func AppendSubscribe(dst []byte, id uint16, filters ...Subscription) []byte {
 	return dst
 }
 
-// AppendUnsubscribe appends an UNSUBSCRIBE.
+// AppendUnsubscribe appends an UNSUBSCRIBE. One with a filter above MaxField is not written: dst is returned as it is.
 func AppendUnsubscribe(dst []byte, id uint16, filters ...string) []byte {
 	n := 2
 	for _, f := range filters {
-		n += 2 + len(f)
+		if n += 2 + len(f); !fits(n, len(f)) {
+			return dst
+		}
 	}
 	dst = appendUint16(AppendHeader(dst, UNSUBSCRIBE, 2, n), id)
 	for _, f := range filters {

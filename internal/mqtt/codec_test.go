@@ -196,3 +196,31 @@ func FuzzAgainstPaho(f *testing.F) {
 		}
 	})
 }
+
+// What no packet can hold is not written, and what was there before stays.
+func TestWhatDoesNotFit(t *testing.T) {
+	before := []byte("before")
+	most := strings.Repeat("t", mqtt.MaxField)
+	long := most + "t"
+	for name, got := range map[string][]byte{
+		"topic":       mqtt.AppendPublish(before, long, nil, 1, false, false, 1),
+		"client id":   mqtt.AppendConnect(before, &mqtt.Connect{ClientID: []byte(long)}),
+		"will topic":  mqtt.AppendConnect(before, &mqtt.Connect{HasWill: true, WillTopic: []byte(long)}),
+		"will":        mqtt.AppendConnect(before, &mqtt.Connect{HasWill: true, WillPayload: []byte(long)}),
+		"user name":   mqtt.AppendConnect(before, &mqtt.Connect{HasUsername: true, Username: []byte(long)}),
+		"password":    mqtt.AppendConnect(before, &mqtt.Connect{HasPassword: true, Password: []byte(long)}),
+		"filter":      mqtt.AppendSubscribe(before, 1, mqtt.Subscription{Filter: []byte("a")}, mqtt.Subscription{Filter: []byte(long)}),
+		"unsubscribe": mqtt.AppendUnsubscribe(before, 1, "a", long),
+	} {
+		if string(got) != "before" {
+			t.Errorf("%s: %d bytes were written", name, len(got))
+		}
+	}
+	if mqtt.PublishFits(1, mqtt.MaxBody) || mqtt.PublishFits(len(long), 0) || !mqtt.PublishFits(1, mqtt.MaxBody-5) {
+		t.Error("PublishFits is wrong at its bounds")
+	}
+	var got mqtt.Publish
+	if err := mqtt.DecodePublish(next(t, mqtt.AppendPublish(nil, most, []byte("p"), 1, false, false, 1)), &got); err != nil || string(got.Topic) != most || string(got.Payload) != "p" {
+		t.Errorf("a topic of %d bytes: %v", len(most), err)
+	}
+}

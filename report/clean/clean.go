@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // hidden stands for what looks like a secret.
@@ -19,14 +20,35 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)(\bbearer )[A-Za-z0-9._~+/=-]{8,}`),
 	regexp.MustCompile(`(://[^/@:\s]*:)[^/@\s\[]+@`),
 	regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), // a JSON web token
-	regexp.MustCompile(`[A-Za-z0-9+/]{86}==|[A-Za-z0-9+/]{43}=`),                  // 64 or 32 bytes, as keys of a hub
+	regexp.MustCompile(`(?i)[a-z0-9+/]{86}(?:==|%3d%3d)|[a-z0-9+/]{43}(?:=|%3d)`), // 64 or 32 bytes, as keys of a hub
+}
+
+// unpadded is what may be such a key without its last character, as what stands before a "=" is taken for a name.
+var unpadded = regexp.MustCompile(`[A-Za-z0-9+/]{43,}`)
+
+// random reports whether a text is as long as a key without its padding, and has what chance gives all of them but one in a thousand.
+func random(s string) bool {
+	return (len(s) == 43 || len(s) == 86) && strings.ContainsFunc(s, unicode.IsUpper) && strings.ContainsFunc(s, unicode.IsLower) && strings.ContainsFunc(s, unicode.IsDigit)
 }
 
 // Redact hides what looks like a key or a token in a text, whoever wrote it there.
 func Redact(s string) string {
-	if !suspicious(s) {
+	if suspicious(s) {
+		s = redactNamed(s)
+	}
+	if len(s) < 43 {
 		return s
 	}
+	return unpadded.ReplaceAllStringFunc(s, func(found string) string {
+		if random(found) {
+			return hidden
+		}
+		return found
+	})
+}
+
+// redactNamed hides what looks like one of the secrets.
+func redactNamed(s string) string {
 	for _, secret := range secrets {
 		s = secret.ReplaceAllStringFunc(s, func(found string) string {
 			named := ""
@@ -44,19 +66,41 @@ func Redact(s string) string {
 
 // suspicious reports quickly whether there may be a secret: all of them have one of these.
 func suspicious(s string) bool {
-	return strings.ContainsAny(s, "=@") || strings.Contains(s, "-----BEGIN") || strings.Contains(s, "eyJ") || strings.Contains(strings.ToLower(s), "bearer ")
+	return strings.ContainsAny(s, "=@%") || strings.Contains(s, "-----BEGIN") || strings.Contains(s, "eyJ") || strings.Contains(strings.ToLower(s), "bearer ")
 }
 
 // Text is a text as it may be shown: on one line, with control characters, and others that nobody sees, shown and not
 // sent, and without what looks like a secret. Some of what reports hold are a target's words.
+// Of a text of more than 8 KiB the beginning is shown.
 func Text(s string) string {
+	if len(s) > 2*maxText { // what is cut off here is cut off below, too: no secret is cut in two and shown
+		s = cut(s, 2*maxText)
+	}
 	s = Redact(s)
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return strings.Map(shown, s)
+			s = strings.Map(shown, s)
+			break
 		}
 	}
+	if len(s) > maxText {
+		s = cut(s, maxText-len(ellipsis)) + ellipsis
+	}
 	return s
+}
+
+// maxText bounds a text, in bytes: nobody reads more of it, and some come from afar.
+const (
+	maxText  = 8 << 10
+	ellipsis = "…"
+)
+
+// cut is the first bytes of a text, without half a character.
+func cut(s string, n int) string {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // shown is a character that stands for one that does something to a terminal, or hides.

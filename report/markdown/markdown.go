@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/purchase"
@@ -35,12 +36,12 @@ func Write(w io.Writer, r *report.Run) error {
 			if v.CannotSay {
 				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
 			}
-			fmt.Fprintf(b, "| %s | `%s` | %s |\n", sign, strings.NewReplacer("|", "\\|", "`", "'").Replace(v.Threshold), cell(observed))
+			fmt.Fprintf(b, "| %s | %s | %s |\n", sign, clean.MarkdownCode(v.Threshold), cell(observed))
 		}
 	}
 	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, l := range account.Lines(r.Totals) {
-		fmt.Fprintf(b, "| %s |\n", strings.Join(l.Cells(r), " | "))
+		fmt.Fprintf(b, "| %s |\n", strings.Join(clean.MarkdownCells(l.Cells(r)), " | "))
 	}
 	writeAccounts(b, r)
 	for _, line := range findings.Queries(r) {
@@ -48,13 +49,13 @@ func Write(w io.Writer, r *report.Run) error {
 	}
 	worst, more := findings.Outages(r)
 	for _, o := range worst {
-		fmt.Fprintf(b, "\n%s\n", o)
+		fmt.Fprintf(b, "\n%s\n", cell(o.String()))
 		if back := o.Return(); back != "" {
-			fmt.Fprintf(b, "%s\n", back)
+			fmt.Fprintf(b, "%s\n", cell(back))
 		}
 	}
 	if more != "" {
-		fmt.Fprintf(b, "\n%s\n", more)
+		fmt.Fprintf(b, "\n%s\n", cell(more))
 	}
 	if r.Generator != nil {
 		for _, line := range r.GeneratorLines() {
@@ -78,16 +79,12 @@ func Write(w io.Writer, r *report.Run) error {
 	return err
 }
 
-// cell is text that cannot break out of a table or a line, and is text alone: no link, no picture, nobody's name.
-func cell(s string) string {
-	const nothing = "<!-- -->" // keeps apart what would be read as one
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "~", "\\~",
-		"@", "@"+nothing, "#", "#"+nothing, "http://", "http:"+nothing+"//", "https://", "https:"+nothing+"//", "www.", "www"+nothing+".").Replace(cmp.Or(s, "–"))
-}
+// cell is a text as clean.Markdown makes it; a dash stands for none.
+func cell(s string) string { return clean.Markdown(cmp.Or(s, "–")) }
 
 // writeAccounts says what became of everything that was scheduled, and why some of it ended badly.
 func writeAccounts(b *strings.Builder, r *report.Run) {
-	fmt.Fprintf(b, "\nScheduled %s\n", account.OfRun(r))
+	fmt.Fprintf(b, "\nScheduled %s\n", cell(fmt.Sprint(account.OfRun(r))))
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
 	for _, t := range account.Tables(r) {
 		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.Title)
@@ -98,7 +95,7 @@ func writeAccounts(b *strings.Builder, r *report.Run) {
 		}
 		fmt.Fprintf(b, "|%s%s\n", strings.Repeat("---|", names), strings.Repeat("--:|", len(t.Columns)-names))
 		for _, x := range t.Rows {
-			cells := x.Cells
+			cells := clean.MarkdownCells(x.Cells)
 			if t.Parts {
 				cells = append([]string{""}, cells...)
 			}

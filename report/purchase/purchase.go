@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
@@ -222,14 +223,14 @@ func Text(w io.Writer, p *report.Purchase) error {
 // Markdown writes the answer for a page or a comment.
 func Markdown(w io.Writer, p *report.Purchase) error {
 	b := &strings.Builder{}
-	fmt.Fprintf(b, "### What to buy: %s\n\n| %s |\n|---%s|\n", cell(Headline(p)), strings.Join(Columns(), " | "), strings.Repeat("|--:", len(Columns())-1))
+	fmt.Fprintf(b, "### What to buy: %s\n\n| %s |\n|---%s|\n", clean.Markdown(Headline(p)), strings.Join(Columns(), " | "), strings.Repeat("|--:", len(Columns())-1))
 	for _, row := range Rows(p) {
-		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+		fmt.Fprintf(b, "| %s |\n", strings.Join(clean.MarkdownCells(row), " | "))
 	}
-	fmt.Fprintf(b, "\n%s\n\n", cell(strings.ToUpper(Caption(p)[:1])+Caption(p)[1:]+"."))
+	fmt.Fprintf(b, "\n%s\n\n", clean.Markdown(strings.ToUpper(Caption(p)[:1])+Caption(p)[1:]+"."))
 	for _, l := range Lines(p) {
 		sign := map[Mark]string{Good: "✅ ", Bad: "❌ ", Warn: "⚠️ "}[l.Mark]
-		fmt.Fprintf(b, "- %s%s\n", sign, cell(l.Text))
+		fmt.Fprintf(b, "- %s%s\n", sign, clean.Markdown(l.Text))
 	}
 	section := func(title string, lines []string) {
 		if len(lines) == 0 {
@@ -237,7 +238,7 @@ func Markdown(w io.Writer, p *report.Purchase) error {
 		}
 		fmt.Fprintf(b, "\n**%s**\n\n", title)
 		for _, x := range lines {
-			fmt.Fprintf(b, "- %s\n", cell(x))
+			fmt.Fprintf(b, "- %s\n", clean.Markdown(x))
 		}
 	}
 	title := "Cheaper would be"
@@ -246,17 +247,12 @@ func Markdown(w io.Writer, p *report.Purchase) error {
 	}
 	section(title, Changes(p))
 	if text := inVain(p); text != "" {
-		fmt.Fprintf(b, "\n%s.\n", cell(strings.ToUpper(text[:1])+text[1:]))
+		fmt.Fprintf(b, "\n%s.\n", clean.Markdown(strings.ToUpper(text[:1])+text[1:]))
 	}
 	section("What this cannot know", p.Unknown)
-	fmt.Fprintf(b, "\n%s\n", cell(Source(p)))
+	fmt.Fprintf(b, "\n%s\n", clean.Markdown(Source(p)))
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// cell is text that cannot break out of a line or a table.
-func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "`", "'", "\\", "\\\\", "[", "\\[", "]", "\\]", "*", "\\*", "@", "@<!-- -->").Replace(s)
 }
 
 func count(x float64) string { return human.Count(int64(math.Ceil(x - 1e-6))) }

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,6 +218,30 @@ func TestProvisioningIsThrottled(t *testing.T) {
 		}
 		if n := h.Stats().Devices.Total; n != 0 {
 			t.Errorf("%d identities are left", n)
+		}
+	})
+}
+
+// A run that is stopped at once removes nothing, and says what is left and what removes it.
+func TestStoppedAtOnceSaysWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, set := openHub(t, hub.Options{CertDir: t.TempDir()})
+		c := client(t, h)
+		w := newWatcher()
+		eng := atHub(decode(t, small, append(set, "target.keep=false")...), w, h.Dial)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan *report.Run, 1)
+		go func() { done <- eng.Run(ctx) }()
+		w.until(t, "all devices connected", connected(50))
+		cancel()
+		run := <-done
+		want := "the registry still has 50 identities of this run; twinfleet deprovision removes what is left"
+		if run.Outcome != report.Interrupted || !slices.Contains(run.Notes, want) {
+			t.Errorf("%s: %s; notes %q; want %q", run.Outcome, run.Reason, run.Notes, want)
+		}
+		if s, err := c.Statistics(t.Context()); err != nil || s.Total != 50 {
+			t.Errorf("%d identities, %v", s.Total, err)
 		}
 	})
 }

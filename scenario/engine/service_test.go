@@ -37,7 +37,7 @@ service:
   twin_reads: [{group: robots, rate: 20/s}]
   jobs:
     - {name: retag, type: twin, stage: hold, at: 500ms, query: "tags.plant = 'A'", tags: {batch: 7}, desired: {mode: night}}
-    - {name: restart, type: method, stage: hold, query: "deviceId IN ['robots-000001', 'absent-000001']", method: {name: restart, timeout: 1s}}
+    - {name: restart, type: method, stage: hold, query: "deviceId IN ['robots-000001', 'absent-000001']", method: {name: restart, timeout: 5s}}
     - {name: late, type: twin, at: 1h, desired: {x: 1}}
 thresholds:
   query{name=all}: ["expected_rate >= 100%"]

@@ -32,5 +32,5 @@ export default async function* reporter(source) {
     for (const c of cases) yield `  ${c.passed ? 'pass' : 'FAIL'}  ${c.name}\n`;
   }
   for (const p of problems) yield `\n${p}\n`;
-  yield `\n${good} of ${all} cases passed with azure-iot-device, azure-iot-device-mqtt and azure-iothub\n`;
+  yield `\n${good} of ${all} cases passed with azure-iot-device, azure-iothub, azure-iot-provisioning-device and azure-iot-provisioning-service\n`;
 }

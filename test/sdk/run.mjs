@@ -10,7 +10,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const binary = path.resolve(here, '../../bin/twinfleet');
 const dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-sdk-'));
 
-const hub = spawn(binary, ['hub', '--json', '--listen', '127.0.0.1:0', '--cert-dir', path.join(dir, 'certs')],
+const hub = spawn(binary, ['hub', '--json', '--listen', '127.0.0.1:0', '--cert-dir', path.join(dir, 'certs'), '--dps-retry-after', '1s'],
   { stdio: ['ignore', 'pipe', 'inherit'] });
 const gone = new Promise((resolve) => hub.once('exit', resolve));
 const line = await Promise.race([

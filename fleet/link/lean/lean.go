@@ -276,7 +276,14 @@ func (c *conn) find(id uint16) int {
 // errFull is why a packet is not sent: it is waited for all the same, as one would that the target has not read.
 var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
 
+// errUnwritable is why a message is not sent that no packet holds.
+var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
+
 func (c *conn) Publish(m link.Message, done func(error)) {
+	if !mqtt.PublishFits(len(m.Topic), len(m.Payload)) {
+		done(errUnwritable)
+		return
+	}
 	c.mu.Lock()
 	if err := c.unsendable(m.QoS > 0); err != nil {
 		c.mu.Unlock()

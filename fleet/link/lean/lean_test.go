@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -52,6 +53,13 @@ func TestUnacknowledged(t *testing.T) {
 	c.Publish(link.Message{Topic: "a", QoS: 1}, func(err error) { why = err })
 	if ended > 0 || !errors.Is(why, context.DeadlineExceeded) {
 		t.Errorf("%d ended, and one more: %v", ended, why)
+	}
+	for _, qos := range []byte{0, 1} {
+		why = nil
+		c.Publish(link.Message{Topic: strings.Repeat("a", 65_536), QoS: qos}, func(err error) { why = err })
+		if why == nil || errors.Is(why, context.DeadlineExceeded) {
+			t.Errorf("a topic that no packet holds, with QoS %d: %v", qos, why)
+		}
 	}
 	c.Publish(link.Message{Topic: "a"}, func(err error) { why = err }) // which nobody acknowledges
 	if why != nil {

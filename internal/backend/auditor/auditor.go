@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -48,10 +47,7 @@ func New(b *side.Side, scheduled []queries.Query, knowsTag func(path []string) b
 	switch {
 	case f.Probe == 0:
 	case f.Query != "":
-		shown, err := rows.Of(f.Query, knowsTag)
-		if err != nil {
-			return nil, fmt.Errorf("service.freshness.query: %w", err)
-		}
+		shown := rows.Of(f.Query, knowsTag)
 		a.probes = []queries.Query{freshness.ProbeQuery(f.Query, f.Probe, shown)}
 	default:
 		a.probes = a.Probes(f.Probe)

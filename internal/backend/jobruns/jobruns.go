@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,10 +59,21 @@ func run(ctx context.Context, b *side.Side, x *scenario.Job, tagsUnknown func())
 	b.Ledger.Write(func(r *report.Run) { r.Jobs = append(r.Jobs, row) })
 }
 
-// document is the body of a job's creation. Its id is new with every run.
+// jobID is new with every run: the job's name and the run's start. The service takes 64 letters, digits and hyphens.
+func jobID(name string, began time.Time) string {
+	plain := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, name+"-"+began.UTC().Format("20060102-150405.000"))
+	return plain[max(0, len(plain)-64):]
+}
+
+// document is the body of a job's creation.
 func document(b *side.Side, x *scenario.Job) (jobs.Job, error) {
 	job := jobs.Job{
-		JobID: x.Name + "-" + b.Ledger.Began().UTC().Format("20060102-150405.000"), QueryCondition: x.Query,
+		JobID: jobID(x.Name, b.Ledger.Began()), QueryCondition: x.Query,
 		Start: timestamp.Time{Time: time.Now()}, MaxExecutionTime: int(x.MaxTime.Seconds()), Type: jobs.TwinUpdate,
 	}
 	if job.QueryCondition == "" {
@@ -69,7 +81,7 @@ func document(b *side.Side, x *scenario.Job) (jobs.Job, error) {
 	}
 	if x.Type == "method" {
 		job.Type = jobs.DeviceMethod
-		job.Method = &methods.Request{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: int(x.Method.Timeout.Seconds())}
+		job.Method = &methods.Request{Name: x.Method.Name, Payload: x.Method.Payload, ResponseTimeout: methods.Seconds(x.Method.Timeout)}
 		return job, nil
 	}
 	patch := map[string]any{"etag": "*"}

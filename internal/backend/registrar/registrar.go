@@ -69,8 +69,11 @@ const removeGrace = 5 * time.Minute
 
 // Deprovision removes the identities that Provision made, unless they go with the target.
 func (r *Registrar) Deprovision(ctx context.Context) error {
-	if !r.Target.Can.Registry || ctx.Err() != nil {
+	if !r.Target.Can.Registry {
 		return nil
+	}
+	if n := len(r.Identities.Mine()); n > 0 && ctx.Err() != nil {
+		return fmt.Errorf("the registry still has %s of this run; twinfleet deprovision removes what is left", human.Number(n, "identity"))
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeGrace)
 	defer cancel()

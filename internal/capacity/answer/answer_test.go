@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/report/color"
+	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -187,4 +188,17 @@ func TestOwnLoad(t *testing.T) {
 			t.Errorf("own %g, held %g, missed %g:\n%s\nwant %q", x.own, x.held, x.missed, lines, x.says)
 		}
 	}
+}
+
+// What a target says of why it cannot be loaded is text in a comment.
+func TestHostileTarget(t *testing.T) {
+	a := example(answer.Unreachable)
+	a.Trials = append(a.Trials, record(1, search.Step, 10, 5))
+	a.Why = "it says"
+	reporttest.Hostile(a)
+	var b strings.Builder
+	if err := a.Markdown(&b); err != nil {
+		t.Fatal(err)
+	}
+	reporttest.PlainMarkdown(t, b.String())
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -74,12 +75,12 @@ func (a *Answer) Markdown(w io.Writer) error {
 	if rows := a.Rows(); len(rows) > 0 {
 		fmt.Fprintf(&b, "\n| %s |\n|%s\n", strings.Join(Columns(), " | "), strings.Repeat("---|", len(Columns())))
 		for _, r := range rows {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(clean.MarkdownCells(r), " | "))
 		}
 	}
 	b.WriteString("\nA load is held when:\n\n")
 	for _, t := range a.Thresholds {
-		fmt.Fprintf(&b, "- `%s`\n", t)
+		fmt.Fprintf(&b, "- %s\n", clean.MarkdownCode(t))
 	}
 	for _, n := range a.Notes {
 		fmt.Fprintf(&b, "\n> %s\n", escape(n))
@@ -91,5 +92,5 @@ func (a *Answer) Markdown(w io.Writer) error {
 
 // escape keeps text from being markup.
 func escape(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`").Replace(s)
+	return strings.ReplaceAll(clean.Markdown(s), "_", `\_`)
 }

@@ -46,6 +46,7 @@ type Journal[T any] struct {
 	Started time.Time // UTC; of the search, when it began for the first time
 	trials  []T
 	file    *os.File
+	made    os.FileInfo // the file as it was opened
 }
 
 // Open goes on with the latest search of a fingerprint below a folder that has no answer yet, or begins one. The folders of searches are
@@ -63,7 +64,7 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 	base := filepath.Join(root, "capacity-"+name+"-"+now.UTC().Format("20060102-150405"))
 	dir := base
 	for n := 2; ; n++ {
-		err := os.Mkdir(dir, 0o755)
+		err := os.Mkdir(dir, 0o700)
 		if err == nil {
 			break
 		}
@@ -77,7 +78,11 @@ func Open[T any](root, name, fingerprint string, now time.Time, anew bool) (*Jou
 		return nil, fmt.Errorf("making the journal of the search: %w", err)
 	}
 	lock(f) // nobody else knows it yet
-	j := &Journal[T]{Dir: dir, Started: now.UTC(), file: f}
+	made, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the journal of the search: %w", err), f.Close())
+	}
+	j := &Journal[T]{Dir: dir, Started: now.UTC(), file: f, made: made}
 	if err := j.write(line[T]{Head: &Head{version, fingerprint, name, now.UTC()}}); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -113,10 +118,14 @@ func resume[T any](dir, fingerprint string) (*Journal[T], error) {
 	if err = f.Truncate(whole); err == nil {
 		_, err = f.Seek(whole, io.SeekStart)
 	}
+	var made os.FileInfo
+	if err == nil {
+		made, err = f.Stat()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("going on with the search: %w", err), f.Close())
 	}
-	return &Journal[T]{Dir: dir, Started: head.Started, trials: trials, file: f}, nil
+	return &Journal[T]{Dir: dir, Started: head.Started, trials: trials, file: f, made: made}, nil
 }
 
 // escape keeps what a name has of patterns from being one.
@@ -193,14 +202,29 @@ func (j *Journal[T]) write(x line[T]) error {
 	if err == nil {
 		err = j.file.Sync()
 	}
+	if err == nil && !j.There() {
+		err = fmt.Errorf("%s: %w", filepath.Join(j.Dir, Name), ErrGone)
+	}
 	if err != nil {
 		return fmt.Errorf("keeping the journal of the search: %w", err)
 	}
 	return nil
 }
 
+// ErrGone is returned when the file of a journal was removed or replaced: what is written then is in no folder.
+var ErrGone = errors.New("the journal's file was removed")
+
+// There reports whether the journal is where it was made.
+func (j *Journal[T]) There() bool {
+	there, err := os.Stat(filepath.Join(j.Dir, Name))
+	return err == nil && os.SameFile(there, j.made)
+}
+
 // Write writes the forms of an answer beside the journal, by the names of their files.
 func (j *Journal[T]) Write(forms map[string]func(io.Writer) error) error {
+	if !j.There() {
+		return fmt.Errorf("writing the answer: %s: %w", j.Dir, ErrGone)
+	}
 	var errs []error
 	for name, write := range forms {
 		errs = append(errs, writeFile(filepath.Join(j.Dir, name), write))

@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,5 +117,24 @@ func TestNoRoom(t *testing.T) {
 	}
 	if _, err := journal.Open[trial](file, "plant", "a", time.Now(), false); err == nil || !strings.Contains(err.Error(), "folder") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Writing to a file that was removed succeeds; the trial is kept nowhere all the same. The folder is its owner's alone.
+func TestRemoved(t *testing.T) {
+	root := t.TempDir()
+	j := open(t, root, "a", false)
+	if info, err := os.Stat(j.Dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+	add(t, j, 1)
+	if err := os.RemoveAll(j.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Add(trial{2}); !errors.Is(err, journal.ErrGone) || j.There() || len(j.Trials()) != 1 {
+		t.Errorf("a trial after that: %v, %d are kept", err, len(j.Trials()))
+	}
+	if err := j.Write(map[string]func(io.Writer) error{"a": nil, "b": nil}); !errors.Is(err, journal.ErrGone) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("an answer after that: %v", err)
 	}
 }

@@ -50,6 +50,7 @@ type Study struct {
 	known   []exercise.Record                 // of an earlier study that was stopped
 	until   time.Time
 	why     string // what ended the study early
+	unkept  error  // why a trial could not be kept
 
 	mu     sync.Mutex // protects the following field
 	answer report.Answer
@@ -216,7 +217,7 @@ func (s *Study) Run(ctx context.Context) (*report.Answer, error) {
 	a.End, a.Why = end, s.why
 	switch {
 	case errors.Is(err, search.ErrStop):
-		a.End, err = search.Stopped, nil
+		a.End, err = search.Stopped, s.unkept
 	case errors.Is(err, trial.ErrUnreachable):
 		a.End, a.Why = answer.Unreachable, err.Error()
 	case err != nil:
@@ -234,5 +235,9 @@ func (s *Study) Run(ctx context.Context) (*report.Answer, error) {
 	if whole.Ended() {
 		err = errors.Join(err, s.journal.End(&whole))
 	}
-	return &whole, errors.Join(err, s.write(&whole), s.journal.Close())
+	err = errors.Join(err, s.write(&whole), s.journal.Close())
+	if !s.journal.There() { // nobody is sent to files that are not there
+		whole.Dir = ""
+	}
+	return &whole, err
 }

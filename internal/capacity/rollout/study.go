@@ -194,6 +194,9 @@ func (s *Study) record(ctx context.Context, a exercise.Asked) (exercise.Record, 
 		switch {
 		case errors.Is(err, trial.ErrInterrupted):
 			return stop("stopped")
+		case errors.Is(err, trial.ErrUnkept):
+			s.unkept = err
+			return stop(err.Error())
 		case errors.Is(err, trial.ErrUnreachable) && !a.IsStorm() && a.Number > 1:
 			r.Verdict, r.Limit, r.Why = search.Missed, trial.ByTarget, err.Error()
 		case err != nil:
@@ -202,7 +205,8 @@ func (s *Study) record(ctx context.Context, a exercise.Asked) (exercise.Record, 
 	}
 	if s.journal != nil {
 		if err := s.journal.Add(r); err != nil {
-			return r, err
+			s.unkept = fmt.Errorf("%w: %w", trial.ErrUnkept, err)
+			return stop(s.unkept.Error())
 		}
 	}
 	return r, nil

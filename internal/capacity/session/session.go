@@ -209,7 +209,11 @@ func (s *Session) Run(ctx context.Context) (*answer.Answer, error) {
 	if a.End != search.Stopped && a.End != answer.Unreachable && a.End != answer.Running {
 		err = errors.Join(err, s.journal.End(a))
 	}
-	return a, errors.Join(err, s.write(a), s.journal.Close())
+	err = errors.Join(err, s.write(a), s.journal.Close())
+	if !s.journal.There() { // nobody is sent to files that are not there
+		a.Dir = ""
+	}
+	return a, err
 }
 
 // ended notes a trial that ended.
@@ -248,6 +252,7 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	switch {
 	case errors.Is(err, trial.ErrNotClean):
 		a.End, a.Why = answer.Changed, err.Error()
+	case errors.Is(err, trial.ErrUnkept): // it was stopped for that
 	case errors.Is(err, trial.ErrNoData):
 		a.End, a.Why = answer.NoData, err.Error()
 	case err != nil:

@@ -21,7 +21,7 @@ import (
 )
 
 // Engine runs a trial. It is scenario/engine's, or one of a test. One that keeps a record has a method Dir() string, which says in which
-// folder.
+// folder, and Kept() error, which says why it could not be written.
 type Engine interface {
 	Run(ctx context.Context) *report.Run
 	Leave(stage string)
@@ -40,7 +40,20 @@ var (
 	ErrNoData = errors.New("a threshold had nothing to judge")
 	// ErrUnreachable is returned when no device ever connected, or the run could not begin.
 	ErrUnreachable = errors.New("the target cannot be loaded")
+	// ErrUnkept is returned when a record that was asked for could not be written: that says nothing of the load, and the trials to
+	// come could not be kept either.
+	ErrUnkept = errors.New("a trial could not be kept")
 )
+
+// Kept says why the record of an engine's run could not be written, as an ErrUnkept; nil when it was, or none was asked for.
+func Kept(eng Engine) error {
+	if k, ok := eng.(interface{ Kept() error }); ok {
+		if err := k.Kept(); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnkept, err)
+		}
+	}
+	return nil
+}
 
 // Run runs a trial and reads its record. baseline is how long operations took at the lowest load at first, in seconds; 0 when that is
 // not known yet. until is when the trial is given up; never when it is zero.
@@ -72,7 +85,11 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	if v := w.seen.hold; !t.Cleans && v != nil && len(v.Values()) > 0 {
 		r.Lowest = v.Of(0).Median
 	}
-	return r, b.judge(&r, run, hold, w)
+	err := b.judge(&r, run, hold, w)
+	if unkept := Kept(eng); unkept != nil && !errors.Is(err, ErrInterrupted) {
+		err = unkept
+	}
+	return r, err
 }
 
 // held is the account of what was intended while the load was judged; nil when the run did not come so far.

@@ -4,6 +4,7 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,9 +60,20 @@ func ParseAuth(text string) (Auth, error) {
 	return Auth{r.Header.Get("Authorization")}, nil
 }
 
+// maxSecret bounds a file with a secret, in bytes; some files, such as /dev/zero, have no end.
+const maxSecret = 64 << 10
+
 // ReadAuth reads a secret from a file; see ParseAuth.
 func ReadAuth(file string) (Auth, error) {
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return Auth{}, fmt.Errorf("reading a secret: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(b) > maxSecret {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxSecret)
+	}
 	if err != nil {
 		return Auth{}, fmt.Errorf("reading a secret: %w", err)
 	}
@@ -108,7 +120,20 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", a.auth.header)
 	}
-	return a.next.RoundTrip(r)
+	resp, err := a.next.RoundTrip(r)
+	if err == nil { // the libraries read all of it
+		resp.Body = bounded{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	}
+	return resp, err
+}
+
+// maxAnswer bounds what a receiver of metrics has to say, in bytes; the rest is as if it had not been sent.
+const maxAnswer = 64 << 10
+
+// bounded is a body of which no more is read.
+type bounded struct {
+	io.Reader
+	io.Closer
 }
 
 // CloseIdleConnections is what http.Client.CloseIdleConnections calls.

@@ -3,6 +3,9 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,4 +50,31 @@ func auth(t *testing.T, text string) Auth {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// A receiver that answers without end costs no memory.
+func TestAnswersAreBounded(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		for {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	client := Endpoint{URL: server.URL}.Client()
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil || n != 64<<10 {
+		t.Errorf("%d bytes were read, %v", n, err)
+	}
 }

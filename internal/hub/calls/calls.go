@@ -1,8 +1,6 @@
 // Package calls is the direct method calls of a device that wait for its answer.
 package calls
 
-import "strconv"
-
 // Answer is how a call ended.
 type Answer struct {
 	Status  int    // what the device said, when Err is nil
@@ -12,20 +10,20 @@ type Answer struct {
 
 // Table holds the calls of one device. The zero Table is empty. It has no lock.
 type Table struct {
-	last    uint64
 	waiting map[string]chan Answer
 }
 
-// Begin enters a call. The channel gives its answer, unless the call ends before.
-func (t *Table) Begin() (rid string, answer <-chan Answer) {
-	t.last++
-	rid = strconv.FormatUint(t.last, 16)
+// Len is how many calls wait.
+func (t *Table) Len() int { return len(t.waiting) }
+
+// Begin enters a call by its request id, which no other has. The channel gives its answer, unless the call ends before.
+func (t *Table) Begin(rid string) (answer <-chan Answer) {
 	if t.waiting == nil {
 		t.waiting = make(map[string]chan Answer)
 	}
 	c := make(chan Answer, 1)
 	t.waiting[rid] = c
-	return rid, c
+	return c
 }
 
 // Answer ends the call with a request id. A late answer is dropped.

@@ -7,11 +7,10 @@ import (
 
 func TestACallEndsOnce(t *testing.T) {
 	var table Table
-	first, answered := table.Begin()
-	second, dropped := table.Begin()
-	third, failed := table.Begin()
-	if first == second || second == third {
-		t.Fatalf("request ids %s, %s, %s", first, second, third)
+	const first, second, third = "1", "2", "3"
+	answered, dropped, failed := table.Begin(first), table.Begin(second), table.Begin(third)
+	if table.Len() != 3 {
+		t.Fatalf("%d calls wait; want 3", table.Len())
 	}
 	table.Answer(first, Answer{Status: 200})
 	table.Answer(first, Answer{Status: 201}) // late
@@ -22,6 +21,9 @@ func TestACallEndsOnce(t *testing.T) {
 	table.FailAll(gone)
 	if a := <-answered; a.Status != 200 || len(answered) != 0 {
 		t.Errorf("the first call got %+v", a)
+	}
+	if table.Len() != 0 {
+		t.Errorf("%d calls wait at the end", table.Len())
 	}
 	if len(dropped) != 0 {
 		t.Error("a call that had ended got an answer")

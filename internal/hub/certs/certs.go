@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 )
 
 // The files in the directory of an Authority. A key file holds the certificate too, so that the two
@@ -46,7 +48,8 @@ type Authority struct {
 // Open reads the authority kept in a directory, or makes one there; with an empty directory name it
 // lives in memory. The server certificate is for loopback, testhub.local and the given host names;
 // it is made anew when it lacks one of them, expires within a month, or cannot be read. An
-// authority that cannot be read is an error: others may trust it.
+// authority that cannot be read is an error: others may trust it. One of an earlier version, below which no authority of a
+// manufacturer or a plant can stand, gets a new certificate for its old key: who trusts the old certificate goes on to trust what it signs.
 func Open(dir string, hosts ...string) (*Authority, error) { return open(dir, time.Now, hosts) }
 
 func open(dir string, now func() time.Time, hosts []string) (*Authority, error) {
@@ -70,15 +73,25 @@ func open(dir string, now func() time.Time, hosts []string) (*Authority, error) 
 func (a *Authority) openCA() error {
 	kept, err := a.load(caKeyFile)
 	switch {
+	case err == nil && a.lasts(kept) && kept.Leaf.MaxPathLenZero:
+		signer, ok := kept.PrivateKey.(crypto.Signer)
+		if !ok {
+			break
+		}
+		renewed, err := a.issueFor(signer, authority(a.now()))
+		if err != nil {
+			return err
+		}
+		if err := a.save(renewed, caKeyFile, false); err != nil {
+			return err
+		}
+		return a.adopt(renewed)
 	case err == nil && a.lasts(kept):
 		return a.adopt(kept)
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("%w; remove %s to have a new one made", err, filepath.Join(a.dir, caKeyFile))
 	}
-	made, makeErr := a.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "twinfleet embedded hub CA"}, NotAfter: a.now().Add(caLife),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	})
+	made, makeErr := a.issue(authority(a.now()))
 	if makeErr != nil {
 		return makeErr
 	}
@@ -92,6 +105,14 @@ func (a *Authority) openCA() error {
 		return err
 	}
 	return a.adopt(made)
+}
+
+// authority is what the authority's certificate says. Others may stand below it, such as those of a manufacturer or a plant.
+func authority(now time.Time) *x509.Certificate {
+	return &x509.Certificate{
+		Subject: pkix.Name{CommonName: "twinfleet embedded hub CA"}, NotAfter: now.Add(caLife),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
 }
 
 // adopt makes a pair the authority, and its certificate readable to others.
@@ -145,6 +166,11 @@ func (a *Authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	return a.issueFor(key, template)
+}
+
+// issueFor is issue for a key that there is already.
+func (a *Authority) issueFor(key crypto.Signer, template *x509.Certificate) (_ tls.Certificate, err error) {
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return tls.Certificate{}, err
 	}
@@ -153,7 +179,7 @@ func (a *Authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 	if parent == nil {
 		parent, signer = template, key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -168,6 +194,26 @@ func (a *Authority) Device(id string) (tls.Certificate, error) {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
+
+// Sign makes a client certificate of a device for the key of a request, whose other wishes do not count. It is returned with
+// its chain as DER, leaf first.
+func (a *Authority) Sign(request *x509.CertificateRequest, id string) ([][]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: id}, NotBefore: a.now().Add(-time.Hour), NotAfter: a.now().Add(leafLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, a.cert, request.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a certificate: %w", err)
+	}
+	return [][]byte{leaf, a.cert.Raw}, nil
+}
+
+// Certificate is the authority's certificate.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 
 // Pool holds the authority's certificate.
 func (a *Authority) Pool() *x509.CertPool {
@@ -242,21 +288,9 @@ func certificatePEM(pair tls.Certificate) []byte {
 // write puts a file in its place as a whole or not at all. As the first one it does not replace
 // another: os.ErrExist.
 func (a *Authority) write(name string, text []byte, mode os.FileMode, first bool) error {
-	f, err := os.CreateTemp(a.dir, name+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
-		return err
-	}
 	path := filepath.Join(a.dir, name)
 	if first {
-		if err := os.Link(f.Name(), path); err == nil || errors.Is(err, os.ErrExist) {
-			return err
-		}
-		// A file system without links: then the last one to start wins.
+		return wholefile.Create(path, text, mode)
 	}
-	return os.Rename(f.Name(), path)
+	return wholefile.Replace(path, text, mode)
 }

@@ -253,3 +253,56 @@ func TestConcurrentFirstStart(t *testing.T) {
 		t.Errorf("%s is not the authority's certificate: %v", CAFile, err)
 	}
 }
+
+// An authority of an earlier version allowed none below it. It keeps its key, so that what either certificate is trusted for holds on.
+func TestAuthorityOfAnEarlierVersion(t *testing.T) {
+	dir := t.TempDir()
+	old := &Authority{dir: dir, now: time.Now}
+	template := authority(time.Now())
+	template.MaxPathLenZero = true
+	pair, err := old.issue(template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(old.save(pair, caKeyFile, true), old.adopt(pair)); err != nil {
+		t.Fatal(err)
+	}
+	device, err := old.Device("dev-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := mustOpen(t, dir, time.Now)
+	if a.cert.MaxPathLenZero || a.cert.MaxPathLen != -1 || !a.cert.PublicKey.(*ecdsa.PublicKey).Equal(old.cert.PublicKey) {
+		t.Errorf("path length %d, %t", a.cert.MaxPathLen, a.cert.MaxPathLenZero)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, CAFile)); err != nil || string(b) != string(a.PEM()) {
+		t.Errorf("%s is not the new one: %v", CAFile, err)
+	}
+	if _, _, err := shake(t, a.ServerConfig(), &tls.Config{RootCAs: old.Pool(), ServerName: "localhost"}); err != nil {
+		t.Errorf("a client that trusts the old certificate: %v", err)
+	}
+	if _, err := device.Leaf.Verify(x509.VerifyOptions{Roots: a.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Errorf("a device's certificate: %v", err)
+	}
+	if again := mustOpen(t, dir, time.Now); !again.cert.Equal(a.cert) {
+		t.Error("it was made anew once more")
+	}
+}
+
+// An authority's file that was left empty says what to do; a server's is made anew.
+func TestEmptyFiles(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, time.Now)
+	for _, name := range []string{serverFile, serverKeyFile, CAFile} {
+		if err := os.Truncate(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustOpen(t, dir, time.Now)
+	if err := os.Truncate(filepath.Join(dir, caKeyFile), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(dir, time.Now, nil); err == nil || !strings.Contains(err.Error(), "remove ") {
+		t.Errorf("an empty authority: %v", err)
+	}
+}

@@ -1,4 +1,4 @@
-// Package deviceauth checks that a device is who it says it is: by a token, or by a certificate.
+// Package deviceauth checks that a device or a module is who it says it is: by a token, or by a certificate.
 package deviceauth
 
 import (
@@ -24,13 +24,18 @@ type Checker struct {
 	ClientCAs *x509.CertPool
 }
 
-// Token checks the password of a device, a shared access signature, and returns when it expires.
+// Token checks the password of a device or a module, a shared access signature, and returns when it expires. The credentials are
+// those of the identity itself: a module has keys of its own, and its device's do not serve.
 func (c Checker) Token(user username.Name, creds registry.Credentials, password string) (time.Time, error) {
 	token, err := sas.Parse(password)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if !token.Covers(user.Host + "/devices/" + user.DeviceID) {
+	resource := user.Host + "/devices/" + user.DeviceID
+	if user.ModuleID != "" {
+		resource += "/modules/" + user.ModuleID
+	}
+	if !token.Covers(resource) {
 		return time.Time{}, errors.New("the token is for another resource")
 	}
 	keys := []sas.Key{creds.Primary, creds.Secondary}
@@ -48,7 +53,7 @@ func (c Checker) Token(user username.Name, creds registry.Credentials, password 
 }
 
 // Certificate accepts a chain of client certificates whose first has the identity's thumbprint, or was signed by a
-// trusted authority for the device.
+// trusted authority for the client id: the device id, or device/module.
 func (c Checker) Certificate(user username.Name, creds registry.Credentials, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
@@ -64,7 +69,7 @@ func (c Checker) Certificate(user username.Name, creds registry.Credentials, cha
 		}
 		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
 	case registry.AuthCertificateAuthority:
-		if c.ClientCAs == nil || leaf.Subject.CommonName != user.DeviceID {
+		if c.ClientCAs == nil || leaf.Subject.CommonName != user.ClientID() {
 			return iothub.ErrUnauthorized.With("the certificate is not for this device")
 		}
 		between := x509.NewCertPool()

@@ -2,6 +2,8 @@
 package filters
 
 import (
+	"slices"
+
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 )
@@ -23,6 +25,31 @@ const (
 
 // Set holds the filters of a device: the granted QoS plus 1, or 0 for what it did not subscribe to.
 type Set [kinds]byte
+
+// TakesMessages reports whether cloud-to-device messages are delivered: of a module those to one of its inputs, or the others.
+func (s *Set) TakesMessages(input bool) bool {
+	return s[C2D] != 0 || s[Module] != 0 || input && s[ModuleInputs] != 0
+}
+
+// setVersion is the first byte of a set that is kept.
+const setVersion = 1
+
+// Encode is a set as bytes to keep; nil for an empty one.
+func (s *Set) Encode() []byte {
+	if *s == (Set{}) {
+		return nil
+	}
+	return append([]byte{setVersion}, s[:]...)
+}
+
+// Decode reads what Encode has written; false for anything else.
+func Decode(b []byte) (s Set, ok bool) {
+	if len(b) != 1+len(s) || b[0] != setVersion {
+		return s, false
+	}
+	copy(s[:], b[1:])
+	return s, !slices.ContainsFunc(s[:], func(granted byte) bool { return granted > 2 })
+}
 
 // KindOf is the kind of a filter; false when the device may not have it.
 func KindOf(filter string, user username.Name) (Kind, bool) {

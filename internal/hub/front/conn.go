@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -28,10 +30,11 @@ var errDisconnect = errors.New("the client disconnected")
 type conn struct {
 	front  *Front
 	nc     net.Conn
-	watch  *watched // nil for a connection with a goroutine
-	user   username.Name
-	client string // client id: the device id, or device/module
+	watch  *watched      // nil for a connection with a goroutine
+	user   username.Name // without what nobody asks for again
+	client string        // client id: the device id, or device/module
 	will   *Message
+	arrays bool // the client may use arrays
 
 	keepAlive time.Duration
 	expiry    time.Time // when the credentials are no longer good; zero for never
@@ -46,6 +49,7 @@ type conn struct {
 	busy   sync.WaitGroup
 
 	mu      sync.Mutex // protects the following fields, and orders writes
+	out     outbox     // of a connection with a goroutine
 	filters filters.Set
 	clean   bool  // the session ends with the connection
 	reason  error // why the connection was closed by this side
@@ -66,8 +70,10 @@ func (c *conn) close(reason error) {
 		c.mu.Unlock()
 		return
 	}
+	if first { // TLS says good-bye, which may wait; whoever closes it must not
+		c.front.conns.Go(func() { c.nc.Close() })
+	}
 	c.mu.Unlock()
-	c.nc.Close()
 }
 
 // serve runs the connection to its end and returns why it ended. A connection waits here for most of
@@ -100,6 +106,7 @@ func (c *conn) finish(mqtt.Packet) error {
 	if c.reason != nil {
 		err = c.reason
 	}
+	c.reason = err // from here on nothing is sent, and nobody else closes it
 	c.mu.Unlock()
 	switch {
 	case c.keepAlive == 0: // it never came as far as to be the device's
@@ -112,14 +119,14 @@ func (c *conn) finish(mqtt.Packet) error {
 	c.gone()
 	if c.will != nil && !errors.Is(err, errDisconnect) {
 		c.will.Received = time.Now()
-		c.front.opts.Backend.Telemetry(c.user.DeviceID, *c.will)
+		c.front.opts.Backend.Telemetry(c.client, *c.will)
 	}
 	return err
 }
 
 // gone takes the connection out of the table, unless a newer one took its place.
 func (c *conn) gone() {
-	c.front.device(c.client, func(d *deviceState) {
+	c.front.existing(c.client, func(d *deviceState) {
 		if d.conn != c {
 			return
 		}
@@ -127,7 +134,7 @@ func (c *conn) gone() {
 		d.calls.FailAll(iothub.ErrDeviceNotOnline)
 		d.queue.Release()
 	})
-	c.front.tellPresence(c.user)
+	c.front.tellPresence(c.client)
 }
 
 // extend moves the read deadline when a quarter of the keep-alive has gone by: setting it for every
@@ -188,22 +195,17 @@ const keepBuffer = 4 << 10 // larger ones are left to the collector
 
 var buffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, 512)} }}
 
-// write sends what build appends to an empty buffer. A device that does not read in time loses its connection.
+// write sends what build appends to an empty buffer. It does not wait for the device: one that does not read in time loses its
+// connection, as does one for which build appends nothing, since no packet holds it.
 func (c *conn) write(build func([]byte) []byte) error {
 	w := buffers.Get().(*writeBuffer)
 	w.b = build(w.b[:0])
-	c.mu.Lock()
-	var err error
-	if c.watch == nil {
-		err = c.nc.SetWriteDeadline(time.Now().Add(c.front.opts.WriteTimeout))
+	err := errUnwritable
+	if len(w.b) > 0 {
+		c.mu.Lock()
+		err = c.send(w.b)
+		c.mu.Unlock()
 	}
-	if err == nil {
-		_, err = c.nc.Write(w.b)
-	}
-	if c.watch != nil && c.watch.quick.Kept() > mostKept {
-		err = errUnread
-	}
-	c.mu.Unlock()
 	if cap(w.b) <= keepBuffer {
 		buffers.Put(w)
 	}
@@ -224,6 +226,13 @@ func (c *conn) answer(build func([]byte) []byte) error {
 // publish sends a message with QoS 0.
 func (c *conn) publish(topic string, payload []byte) error {
 	return c.answer(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
+}
+
+// takes reports whether a message is delivered to the device.
+func (c *conn) takes(m *c2d.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.filters.TakesMessages(m.Input != "")
 }
 
 // subscribed reports whether the device has a filter.
@@ -247,13 +256,15 @@ func (c *conn) handleSubscribe(body []byte) error {
 		c.mu.Lock()
 		c.filters[kind] = qos + 1
 		c.mu.Unlock()
-		messages = messages || kind == filters.C2D
+		messages = messages || kind == filters.C2D || kind == filters.Module || kind == filters.ModuleInputs
 		codes = append(codes, qos)
 	})
 	if err := errors.Join(err, bad); err != nil {
 		return err
 	}
-	c.keepSession()
+	if err := c.keepSession(); err != nil {
+		return err
+	}
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendSuback(b, id, codes...) }); err != nil {
 		return err
 	}
@@ -274,17 +285,23 @@ func (c *conn) handleUnsubscribe(body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.keepSession()
+	if err := c.keepSession(); err != nil {
+		return err
+	}
 	return c.write(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.UNSUBACK, id) })
 }
 
-// keepSession copies the filters into the session, which outlives the connection unless it is clean.
-func (c *conn) keepSession() {
-	c.front.device(c.client, func(d *deviceState) {
+// keepSession copies the filters into the session, which outlives the connection unless it is clean, and returns when it is kept.
+func (c *conn) keepSession() error {
+	var durable func(context.Context) error
+	c.front.existing(c.client, func(d *deviceState) {
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		if d.conn == c && !c.clean {
-			d.filters = c.filters
+		set, mine := c.filters, d.conn == c && !c.clean
+		c.mu.Unlock()
+		if mine {
+			c.front.keepFilters(c.client, d, set)
+			durable = d.durable
 		}
 	})
+	return c.front.wait(durable)
 }

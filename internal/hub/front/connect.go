@@ -1,13 +1,16 @@
 package front
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
@@ -27,7 +30,7 @@ func (c *conn) handshake(p mqtt.Packet) error {
 	if string(m.ProtocolName) != "MQTT" || m.ProtocolLevel != 4 {
 		return c.refuse(mqtt.BadProtocolVersion, errors.New("protocol version other than 3.1.1"))
 	}
-	expiry, err := c.authenticate(&m)
+	who, err := c.authenticate(&m)
 	if err != nil {
 		return c.refuse(mqtt.NotAuthorized, err)
 	}
@@ -38,6 +41,10 @@ func (c *conn) handshake(p mqtt.Packet) error {
 			}
 			return c.refuse(c.front.opts.ThrottledCode, err)
 		}
+		// While it waited its token may have expired, and its identity may be another's now.
+		if who, err = c.again(&m, who); err != nil {
+			return c.refuse(mqtt.NotAuthorized, err)
+		}
 	}
 	if err := c.takeWill(&m); err != nil {
 		return err
@@ -46,42 +53,73 @@ func (c *conn) handshake(p mqtt.Packet) error {
 	if c.keepAlive == 0 || c.keepAlive > maxKeepAlive {
 		c.keepAlive = maxKeepAlive
 	}
-	if !expiry.IsZero() {
-		c.expiry = expiry.Add(c.front.opts.TokenGrace)
+	if !who.expiry.IsZero() {
+		c.expiry = who.expiry.Add(c.front.opts.TokenGrace)
 	}
-	return c.takeOver(m.CleanSession)
+	return c.takeOver(&m, who)
 }
+
+// proven is who a connection has shown to be.
+type proven struct {
+	creds  registry.Credentials // against which it was checked
+	expiry time.Time            // when what it showed is no longer good; zero for never
+	model  string               // that it named; empty for none
+}
+
+// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
+const maxModelID = 2048
 
 // refuse answers with a return code and ends the connection.
 func (c *conn) refuse(code byte, why error) error {
+	c.will = nil // it is no connection of the device's
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, false, code) }); err != nil {
 		return errors.Join(why, err)
 	}
 	return fmt.Errorf("refused with return code %d: %w", code, why)
 }
 
-// authenticate checks user name, client id and credentials. The time is when they expire, or zero.
-func (c *conn) authenticate(m *mqtt.Connect) (time.Time, error) {
+// authenticate checks user name, client id and credentials: of a module its own.
+func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 	user, err := username.Parse(string(m.Username))
 	if err != nil {
-		return time.Time{}, err
+		return who, err
 	}
-	if user.ClientID() != string(m.ClientID) {
-		return time.Time{}, errors.New("the client id is not the user name's device")
+	client := user.ClientID()
+	if client != string(m.ClientID) {
+		return who, errors.New("the client id is not the user name's device or module")
 	}
-	c.user, c.client = user, user.ClientID()
-	creds, err := c.front.opts.Backend.Credentials(user.DeviceID)
-	if err != nil {
-		return time.Time{}, err
+	if who.creds, err = c.front.opts.Backend.Credentials(client); err != nil {
+		return who, err
 	}
-	if !creds.Enabled {
-		return time.Time{}, iothub.ErrDeviceDisabled
+	if !who.creds.Enabled {
+		return who, iothub.ErrDeviceDisabled
 	}
 	if !m.HasPassword || len(m.Password) == 0 {
 		state, _ := connectionState(c.nc)
-		return time.Time{}, c.front.auth.Certificate(user, creds, state.PeerCertificates)
+		err = c.front.auth.Certificate(user, who.creds, state.PeerCertificates)
+	} else {
+		who.expiry, err = c.front.auth.Token(user, who.creds, string(m.Password))
 	}
-	return c.front.auth.Token(user, creds, string(m.Password))
+	if model := user.Parameter("model-id"); len(model) > maxModelID {
+		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), maxModelID)
+	} else if model != "" {
+		who.model = strings.Clone(model)
+	}
+	if err == nil && c.client == "" {
+		// The user name may be long: of it stays what is asked for again.
+		c.client, c.arrays = strings.Clone(client), user.AllowsArrays()
+		c.user.DeviceID, c.user.ModuleID, _ = strings.Cut(c.client, "/")
+	}
+	return who, err
+}
+
+// again is authenticate for who was found to be who it says: with little to do while nothing has changed.
+func (c *conn) again(m *mqtt.Connect, who proven) (proven, error) {
+	creds, err := c.front.opts.Backend.Credentials(c.client)
+	if err == nil && creds == who.creds && (who.expiry.IsZero() || time.Now().Before(who.expiry)) {
+		return who, nil
+	}
+	return c.authenticate(m)
 }
 
 // connectionState finds the TLS state of a connection, also below wrappers that have a NetConn method.
@@ -105,7 +143,7 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 		return nil
 	}
 	topic, err := topics.Parse(string(m.WillTopic))
-	if err != nil || topic.Kind != topics.KindTelemetry || topic.DeviceID != c.user.DeviceID {
+	if err != nil || topic.Kind != topics.KindTelemetry || topic.DeviceID != c.user.DeviceID || topic.ModuleID != c.user.ModuleID {
 		return errors.New("the will's topic is not the device's own")
 	}
 	bag, err := topics.ParseBag(topic.Properties)
@@ -119,33 +157,54 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 
 // takeOver makes this the connection of its device: an older one is closed, and a session that is
 // not clean gets its filters back. The device hears of it in the same order as others do.
-func (c *conn) takeOver(clean bool) error {
+func (c *conn) takeOver(m *mqtt.Connect, who proven) error {
+	clean := m.CleanSession
 	var old *conn
+	var restored filters.Set
+	var durable func(context.Context) error
 	present := false
 	c.front.device(c.client, func(d *deviceState) {
 		old = d.conn
 		d.conn = c
 		present = !clean && d.kept
 		if clean {
-			d.filters = filters.Set{} // nothing outlives a clean session
+			c.front.keepFilters(c.client, d, filters.Set{}) // nothing outlives a clean session
 		}
 		d.kept = !clean
+		durable, restored = d.durable, d.filters
 		c.mu.Lock()
-		c.clean, c.filters = clean, d.filters
+		c.clean = clean
 		c.mu.Unlock()
 		d.calls.FailAll(iothub.ErrDeviceNotOnline)
 		d.queue.Release()
 	})
 	c.front.started(c)
-	c.front.tellPresence(c.user)
 	if old != nil {
 		old.close(iothub.ErrConnectionForceClosed)
 	}
-	if err := c.write(func(b []byte) []byte { return mqtt.AppendConnack(b, present, mqtt.Accepted) }); err != nil {
-		return err
+	// Whoever ends the identity from here on finds the connection; it may have ended just before.
+	if _, err := c.again(m, who); err != nil {
+		if errors.Is(err, iothub.ErrDeviceNotFound) || errors.Is(err, iothub.ErrModuleNotFound) {
+			// Whoever deleted it has forgotten the session before it was made.
+			c.front.existing(c.client, func(d *deviceState) { d.kept = d.kept && d.conn != c })
+		}
+		return c.refuse(mqtt.NotAuthorized, err)
 	}
-	if c.subscribed(filters.C2D) {
-		return c.deliver()
+	c.front.tellPresence(c.client)
+	err := c.front.wait(durable)
+	if err == nil && who.model != "" {
+		err = c.front.opts.Backend.ModelID(c.front.ctx, c.client, who.model)
 	}
-	return nil
+	if err != nil {
+		return c.refuse(mqtt.Unavailable, err)
+	}
+	// Others find the connection already: they have something to send from when the device is answered.
+	c.mu.Lock()
+	err = c.send(mqtt.AppendConnack(nil, present, mqtt.Accepted))
+	c.filters = restored
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("writing to the device: %w", err)
+	}
+	return c.deliver()
 }

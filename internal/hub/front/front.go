@@ -25,29 +25,41 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
-	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
-// Backend is what the front needs of the hub. Errors that are *iothub.Error reach the device.
+// Backend is what the front needs of the hub. A device or a module is known by its client id: the device id, or device/module.
+// Errors that are *iothub.Error reach the device.
 type Backend interface {
-	// Credentials of a device; iothub.ErrDeviceNotFound for an unknown one.
-	Credentials(deviceID string) (registry.Credentials, error)
+	// Credentials of a device or a module, its own; iothub.ErrDeviceNotFound for an unknown one. A module of a disabled device
+	// is disabled.
+	Credentials(client string) (registry.Credentials, error)
 	// DeviceTwin is the device's view of its twin, as JSON.
-	DeviceTwin(deviceID string) ([]byte, error)
+	DeviceTwin(client string) ([]byte, error)
 	// Report merges a patch into the reported properties, if their version is expect or expect is
 	// negative, and returns the new version. arrays says whether the client may use arrays.
-	Report(ctx context.Context, deviceID string, patch []byte, expect int64, arrays bool) (int64, error)
+	Report(ctx context.Context, client string, patch []byte, expect int64, arrays bool) (int64, error)
 	// Connected tells of a device that came or went. Calls for one device come in order.
-	Connected(deviceID string, connected bool)
+	Connected(client string, connected bool)
 	// Active tells that a device sent something.
-	Active(deviceID string)
+	Active(client string)
 	// Telemetry takes a message of a device.
-	Telemetry(deviceID string, m Message)
+	Telemetry(client string, m Message)
 	// QueueLength tells how many cloud-to-device messages wait for a device.
-	QueueLength(deviceID string, n int)
+	QueueLength(client string, n int)
+	// ModelID takes the model that a device names when it connects, and returns when it is kept.
+	ModelID(ctx context.Context, client, model string) error
+}
+
+// Keeper keeps sessions and messages when the program ends. Rows are written in the order of the calls: when one is durable, so are
+// those before it.
+type Keeper interface {
+	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	// Rows hands over what is kept in a bucket, in the order of the keys.
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 }
 
 // Message is a device's telemetry message. Its payload is the receiver's to keep.
@@ -61,6 +73,7 @@ type Message struct {
 // Options of a Front.
 type Options struct {
 	Backend Backend      // required
+	Keeper  Keeper       // nil: sessions and messages end with the program. With one Waits must be set, and Load be called
 	Logger  *slog.Logger // nil logs nothing
 	// Policy finds the keys of a shared access policy with the right DeviceConnect.
 	Policy func(name string) (primary, secondary sas.Key, ok bool)
@@ -73,8 +86,8 @@ type Options struct {
 	Waits bool
 	// ConnectTimeout is how long a connection may take to its CONNECT; 30 s when 0.
 	ConnectTimeout time.Duration
-	// WriteTimeout is how long a device may take to read what it is sent, where a goroutine waits for that; 10 s when 0. On a watched
-	// connection it has 10 s to read anything of it, and what waits is bounded.
+	// WriteTimeout is how long a device may take to read one packet that it is sent, where a goroutine waits for that; 10 s when 0.
+	// On a watched connection it has 10 s to read anything. What waits for it is bounded on either.
 	WriteTimeout time.Duration
 	// TokenGrace is how long after its token's expiry a connection is closed; 5 min when 0.
 	// The service takes five to ten minutes (iot-hub-troubleshoot-connectivity).
@@ -119,6 +132,9 @@ type Front struct {
 	startMu  sync.Mutex         // protects starting
 	starting map[*conn]struct{} // connections that are no device's yet; nil once the Front closes
 
+	lastCall    atomic.Uint64 // of all devices: a late answer of an earlier session meets no other call
+	lastMessage atomic.Uint64 // of all devices, by which messages are kept in their order
+
 	connections atomic.Int64
 	received    atomic.Uint64 // packets
 }
@@ -135,13 +151,21 @@ type shard struct {
 	telling sync.Mutex
 }
 
-// deviceState outlives connections: the session, the message queue, and who is connected now.
+// deviceState outlives connections: the session, the message queue, and who is connected now. There is one for a device or module
+// of which there is something to remember.
 type deviceState struct {
 	conn    *conn
 	filters filters.Set // of a session that is not clean
 	kept    bool        // there is such a session
 	queue   c2d.Queue
 	calls   calls.Table
+
+	durable func(context.Context) error // waits until the filters are kept as they are; nil when they have not changed
+}
+
+// empty reports whether there is nothing to remember.
+func (d *deviceState) empty() bool {
+	return d.conn == nil && !d.kept && d.queue.Len() == 0 && d.calls.Len() == 0
 }
 
 // New makes a Front.
@@ -171,17 +195,29 @@ func (f *Front) shard(client string) *shard {
 	return &f.shards[maphash.String(f.seed, client)%shardCount]
 }
 
-// device runs do with the state of a client id, under its shard's lock.
-func (f *Front) device(client string, do func(*deviceState)) {
+// device runs do with the state of a client id, which is made if there is none, under its shard's lock.
+func (f *Front) device(client string, do func(*deviceState)) { f.state(client, true, do) }
+
+// existing runs do with the state of a client id, if there is one, under its shard's lock.
+func (f *Front) existing(client string, do func(*deviceState)) { f.state(client, false, do) }
+
+func (f *Front) state(client string, create bool, do func(*deviceState)) {
 	s := f.shard(client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.devices[client]
 	if d == nil {
+		if !create {
+			return
+		}
 		d = &deviceState{}
 		s.devices[client] = d
 	}
 	do(d)
+	f.dropRows(client, d.queue.Removed())
+	if d.empty() {
+		delete(s.devices, client)
+	}
 }
 
 // lookup is the connection of a client id, or nil.
@@ -197,24 +233,21 @@ func (f *Front) lookup(client string) *conn {
 
 // tellPresence tells the backend whether a device is connected now. Of two calls that race, the
 // later one tells the later state.
-func (f *Front) tellPresence(user username.Name) {
-	if user.ModuleID != "" {
-		return
-	}
-	s := f.shard(user.DeviceID)
+func (f *Front) tellPresence(client string) {
+	s := f.shard(client)
 	s.telling.Lock()
 	defer s.telling.Unlock()
-	f.opts.Backend.Connected(user.DeviceID, f.lookup(user.DeviceID) != nil)
+	f.opts.Backend.Connected(client, f.lookup(client) != nil)
 }
 
 // tellQueue tells the backend how many messages wait for a device now.
-func (f *Front) tellQueue(deviceID string) {
-	s := f.shard(deviceID)
+func (f *Front) tellQueue(client string) {
+	s := f.shard(client)
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	n := 0
-	f.device(deviceID, func(d *deviceState) { n = d.queue.Len() })
-	f.opts.Backend.QueueLength(deviceID, n)
+	f.existing(client, func(d *deviceState) { n = d.queue.Len() })
+	f.opts.Backend.QueueLength(client, n)
 }
 
 // errClosed is why connections end when the Front closes.
@@ -234,6 +267,7 @@ func (f *Front) ServeConn(nc net.Conn) {
 	}
 	f.connections.Add(1)
 	err := c.serve()
+	c.drained() // such as why it is refused
 	f.connections.Add(-1)
 	f.ended(c, err)
 }
@@ -298,22 +332,32 @@ func (f *Front) Serve(l net.Listener) error {
 	}
 }
 
-// Disconnect ends a device's connection, if it has one.
-func (f *Front) Disconnect(deviceID string, reason error) {
-	if c := f.lookup(deviceID); c != nil {
+// Disconnect ends the connection of a device or a module, if it has one. It waits for nobody: the store may call it.
+func (f *Front) Disconnect(client string, reason error) {
+	if c := f.lookup(client); c != nil {
 		c.close(reason)
 	}
 }
 
-// Forget ends a device's connection and drops its session and messages: the device was deleted.
-func (f *Front) Forget(deviceID string) {
-	s := f.shard(deviceID)
+// Forget ends the connection of a device or a module and drops its session and messages: it was deleted. It waits for nobody: the
+// store may call it.
+func (f *Front) Forget(client string) {
+	s := f.shard(client)
 	s.mu.Lock()
-	d := s.devices[deviceID]
-	delete(s.devices, deviceID)
+	d := s.devices[client]
+	if d == nil {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.devices, client)
+	d.calls.FailAll(iothub.ErrDeviceNotOnline)
+	d.queue.Purge()
+	f.dropRows(client, d.queue.Removed())
+	f.keepFilters(client, d, filters.Set{})
+	c := d.conn
 	s.mu.Unlock()
-	if d != nil && d.conn != nil {
-		d.conn.close(iothub.ErrDeviceNotFound)
+	if c != nil {
+		c.close(iothub.ErrDeviceNotFound)
 	}
 }
 
@@ -353,11 +397,19 @@ func (f *Front) Close() {
 type Stats struct {
 	Connections int    // sockets, also those before their CONNECT
 	Packets     uint64 // received
+	Remembered  int    // devices and modules of which something is: a connection, a session, messages, or calls
 }
 
 // Stats tells the numbers as they are now.
 func (f *Front) Stats() Stats {
-	return Stats{int(f.connections.Load()), f.received.Load()}
+	remembered := 0
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		remembered += len(s.devices)
+		s.mu.Unlock()
+	}
+	return Stats{int(f.connections.Load()), f.received.Load(), remembered}
 }
 
 // Faults is the switch that makes the Front misbehave on purpose.

@@ -27,16 +27,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// backend is a hub of devices with one key and twins that count their reports.
+// backend is a hub of devices with one key and twins that count their reports. Modules have keys of their own.
 type backend struct {
-	key sas.Key
+	key     sas.Key
+	modules map[string]sas.Key
+	twin    []byte // of all
 
 	mu        sync.Mutex // protects the following fields
 	disabled  bool
+	deleted   bool
 	connected bool
 	reports   int64
 	messages  []front.Message
 	queue     int
+	told      []string // what was said of whom
+}
+
+// tell notes what was said of a device or a module.
+func (b *backend) tell(what, client string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = append(b.told, what+" "+client)
 }
 
 func (b *backend) Credentials(id string) (registry.Credentials, error) {
@@ -45,27 +56,51 @@ func (b *backend) Credentials(id string) (registry.Credentials, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return registry.Credentials{Enabled: !b.disabled, AuthType: registry.AuthSAS, Primary: b.key, Secondary: sas.NewKey()}, nil
+	key := b.key
+	if strings.Contains(id, "/") {
+		var ok bool
+		if key, ok = b.modules[id]; !ok {
+			return registry.Credentials{}, iothub.ErrModuleNotFound
+		}
+	}
+	if b.deleted {
+		return registry.Credentials{}, iothub.ErrDeviceNotFound
+	}
+	return registry.Credentials{Enabled: !b.disabled, AuthType: registry.AuthSAS, Primary: key}, nil
 }
 
-func (b *backend) DeviceTwin(string) ([]byte, error) { return []byte("{}"), nil }
+func (b *backend) DeviceTwin(client string) ([]byte, error) {
+	b.tell("twin", client)
+	if b.twin == nil {
+		return []byte("{}"), nil
+	}
+	return b.twin, nil
+}
 
-func (b *backend) Report(context.Context, string, []byte, int64, bool) (int64, error) {
+func (b *backend) Report(_ context.Context, client string, _ []byte, _ int64, _ bool) (int64, error) {
+	b.tell("report", client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reports++
 	return b.reports + 1, nil
 }
 
-func (b *backend) Connected(_ string, connected bool) {
+func (b *backend) Connected(client string, connected bool) {
+	b.tell(fmt.Sprint("connected ", connected), client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.connected = connected
 }
 
-func (b *backend) Active(string) {}
+func (b *backend) ModelID(_ context.Context, client, model string) error {
+	b.tell("model "+model, client)
+	return nil
+}
 
-func (b *backend) Telemetry(_ string, m front.Message) {
+func (b *backend) Active(client string) { b.tell("active", client) }
+
+func (b *backend) Telemetry(client string, m front.Message) {
+	b.tell("telemetry", client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = append(b.messages, m)
@@ -356,6 +391,7 @@ func TestFaults(t *testing.T) {
 	t.Run("stall", func(t *testing.T) {
 		inBubble(t, front.Options{}, func(s side) {
 			w := s.online()
+			synctest.Wait() // what is read with the CONNECT is served as if it had come before
 			s.Faults().Stall(5 * time.Second)
 			began := time.Now()
 			w.Publish(1, topics.Telemetry("dev-1", nil), "x")

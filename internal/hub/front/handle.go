@@ -16,6 +16,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
+// maxRequestID is the longest request id, in bytes: an answer's topic holds it beside a status and a version.
+const maxRequestID = mqtt.MaxField - 128
+
 // handlePublish serves a PUBLISH. An error ends the connection: MQTT 3.1.1 has no other way to
 // tell a publisher of one.
 func (c *conn) handlePublish(p mqtt.Packet) error {
@@ -30,7 +33,10 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q", err, m.Topic)
 	}
-	c.front.opts.Backend.Active(c.user.DeviceID)
+	if len(topic.RequestID) > maxRequestID {
+		return fmt.Errorf("%w: a request id of %d bytes", topics.ErrTopic, len(topic.RequestID))
+	}
+	c.front.opts.Backend.Active(c.client)
 	switch topic.Kind {
 	case topics.KindTelemetry:
 		return c.telemetry(topic, &m)
@@ -104,7 +110,7 @@ func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
 	if err := c.admit(tier.ClassTelemetry, size); err != nil {
 		return err
 	}
-	c.front.opts.Backend.Telemetry(c.user.DeviceID, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
+	c.front.opts.Backend.Telemetry(c.client, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
 	return c.puback(m)
 }
 
@@ -112,7 +118,7 @@ func (c *conn) twinGet(topic topics.Topic) error {
 	if topic.RequestID == "" {
 		return c.twinError(topic, iothub.ErrArgumentNull.With("Correlation id is missing or empty"))
 	}
-	body, err := c.front.opts.Backend.DeviceTwin(c.user.DeviceID)
+	body, err := c.front.opts.Backend.DeviceTwin(c.client)
 	if err == nil {
 		err = c.admit(tier.ClassTwinRead, len(body))
 	}
@@ -133,7 +139,7 @@ func (c *conn) report(topic topics.Topic, patch []byte) error {
 	if topic.HasVersion {
 		expect = topic.Version
 	}
-	version, err := c.front.opts.Backend.Report(c.front.ctx, c.user.DeviceID, patch, expect, c.user.AllowsArrays())
+	version, err := c.front.opts.Backend.Report(c.front.ctx, c.client, patch, expect, c.arrays)
 	if err != nil {
 		return c.twinError(topic, err)
 	}
@@ -159,11 +165,11 @@ func trackingID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// NotifyDesired tells a connected device of changed desired properties; an absent one will read
+// NotifyDesired tells a connected device or module of changed desired properties; an absent one will read
 // its twin when it comes. The payload is the change, with its $version. It reports whether there was
-// someone to tell.
-func (f *Front) NotifyDesired(deviceID string, payload []byte, version int64) bool {
-	c := f.lookup(deviceID)
+// someone to tell, and waits for nobody: the store may call it.
+func (f *Front) NotifyDesired(client string, payload []byte, version int64) bool {
+	c := f.lookup(client)
 	if c == nil || !c.subscribed(filters.Desired) {
 		return false
 	}

@@ -3,6 +3,7 @@ package front
 import (
 	"bytes"
 	"context"
+	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
@@ -11,19 +12,30 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-// InvokeMethod calls a direct method and waits for the device's answer until ctx ends. It returns
-// iothub.ErrDeviceNotOnline for a device that is not connected or not subscribed to methods, and
-// iothub.ErrMethodTimeout when ctx ended first. The name must be usable as one level of a topic.
-func (f *Front) InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error) {
-	c := f.lookup(deviceID)
+// InvokeMethod calls a direct method of a device or a module and waits for the answer until ctx ends. It returns
+// iothub.ErrDeviceNotOnline for a device that is not connected or not subscribed to methods,
+// iothub.ErrMethodTimeout when ctx ended first, and iothub.ErrMessageTooLarge for what no packet holds. The name must be usable as
+// one level of a topic.
+func (f *Front) InvokeMethod(ctx context.Context, client, name string, payload []byte) (int, []byte, error) {
+	c := f.lookup(client)
 	if c == nil || !c.subscribed(filters.Methods) {
 		return 0, nil, iothub.ErrDeviceNotOnline
 	}
-	var rid string
-	var answer <-chan calls.Answer
-	f.device(c.client, func(d *deviceState) { rid, answer = d.calls.Begin() })
-	defer f.device(c.client, func(d *deviceState) { d.calls.End(rid) })
+	rid := strconv.FormatUint(f.lastCall.Add(1), 16)
 	topic := topics.MethodRequest(name, rid)
+	if !mqtt.PublishFits(len(topic), len(payload)) {
+		return 0, nil, iothub.ErrMessageTooLarge.With("A method's name has at most %d bytes", mqtt.MaxField)
+	}
+	var answer <-chan calls.Answer
+	f.existing(client, func(d *deviceState) {
+		if d.conn == c {
+			answer = d.calls.Begin(rid)
+		}
+	})
+	if answer == nil {
+		return 0, nil, iothub.ErrDeviceNotOnline
+	}
+	defer f.existing(client, func(d *deviceState) { d.calls.End(rid) })
 	if err := c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) }); err != nil {
 		return 0, nil, iothub.ErrDeviceNotOnline
 	}
@@ -37,7 +49,7 @@ func (f *Front) InvokeMethod(ctx context.Context, deviceID, name string, payload
 
 // methodAnswered gives a device's answer to the call that waits for it. A late one is dropped.
 func (c *conn) methodAnswered(topic topics.Topic, payload []byte) error {
-	c.front.device(c.client, func(d *deviceState) {
+	c.front.existing(c.client, func(d *deviceState) {
 		if d.conn == c {
 			d.calls.Answer(topic.RequestID, calls.Answer{Status: topic.Status, Payload: bytes.Clone(payload)})
 		}

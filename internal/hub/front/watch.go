@@ -2,7 +2,6 @@ package front
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -13,12 +12,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
-
-// mostKept is how many bytes are kept for a device that does not read, before its connection ends: more than fifty messages of 64 KB.
-const mostKept = 8 << 20
-
-// errUnread is why a connection ends whose device does not read.
-var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
 
 // watched is the part of a connection without a goroutine: a poller calls when something has come, and a timer when nothing has.
 type watched struct {

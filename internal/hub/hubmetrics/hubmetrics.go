@@ -3,6 +3,8 @@ package hubmetrics
 
 import (
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
+	"github.com/twinfleet/twinfleet/internal/hub/dps/registration"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -28,7 +30,7 @@ func figures(s hub.Stats) []metrics.Figure {
 		}
 		return f
 	}
-	return []metrics.Figure{
+	return append([]metrics.Figure{
 		{Name: "twinfleet_hub_devices", Help: "Identities in the embedded hub's registry.", Labels: []string{"status"}, Samples: []metrics.Sample{
 			{Labels: []string{"enabled"}, Value: float64(s.Devices.Enabled)}, {Labels: []string{"disabled"}, Value: float64(s.Devices.Disabled)},
 		}},
@@ -45,5 +47,28 @@ func figures(s hub.Stats) []metrics.Figure {
 		throttles("admitted_total", "Operations served, also those that waited.", func(x throttle.Stat) float64 { return float64(x.Admitted) }),
 		throttles("delayed_total", "Operations served after a wait.", func(x throttle.Stat) float64 { return float64(x.Delayed) }),
 		throttles("rejected_total", "Operations shed with status 429.", func(x throttle.Stat) float64 { return float64(x.Rejected) }),
+	}, provisioning(s.DPS)...)
+}
+
+// provisioning are the numbers of the provisioning service, if there is one.
+func provisioning(s *dps.Stats) []metrics.Figure {
+	if s == nil {
+		return nil
+	}
+	results := metrics.Figure{
+		Name: "twinfleet_dps_registrations_total", Help: "Registrations that the provisioning service ended, by result.", Labels: []string{"result"},
+	}
+	for _, result := range registration.Results() {
+		results.Samples = append(results.Samples, metrics.Sample{Labels: []string{result}, Value: float64(s.Registrations[result])})
+	}
+	return []metrics.Figure{
+		results,
+		metrics.One("twinfleet_dps_assigning", "Registrations under way at the provisioning service.", float64(s.Assigning)),
+		metrics.One("twinfleet_dps_known_registrations", "Registrations that the provisioning service remembers.", float64(s.Known)),
+		metrics.One("twinfleet_dps_connections", "Devices that are connected to the provisioning service over MQTT.", float64(s.Connections)),
+		metrics.One("twinfleet_dps_polls_total", "Polls of registrations; by twinfleet_dps_answered_total it is the polls of each.", float64(s.Polls)),
+		metrics.One("twinfleet_dps_throttled_polls_total", "Polls that the provisioning service answered with 429.", float64(s.ThrottledPolls)),
+		metrics.One("twinfleet_dps_answered_total", "Registrations whose device has heard the result.", float64(s.Answered)),
+		metrics.One("twinfleet_dps_wait_seconds_total", "Time from registrations to the polls that told the result, added up; by twinfleet_dps_answered_total it is the mean.", s.Waited.Seconds()),
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 )
 
 // What the hub serves and how its throttles stand is on /metrics.
 func TestHubMetrics(t *testing.T) {
-	h, err := hub.Open(t.Context(), hub.Options{Tier: "S1", Units: 2})
+	h, err := hub.Open(t.Context(), hub.Options{Tier: "S1", Units: 2, DPS: &dps.Options{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +41,13 @@ func TestHubMetrics(t *testing.T) {
 		`twinfleet_hub_throttle_rejected_total{class="job"} 0`,
 		`twinfleet_hub_quota_messages 800000`,
 		`twinfleet_hub_quota_used_messages 0`,
+		`twinfleet_dps_registrations_total{result="assigned"} 0`,
+		`twinfleet_dps_registrations_total{result="throttled"} 0`,
+		`twinfleet_dps_assigning 0`,
+		`twinfleet_dps_polls_total 0`,
+		`twinfleet_dps_throttled_polls_total 0`,
+		`twinfleet_dps_answered_total 0`,
+		`twinfleet_dps_wait_seconds_total 0`,
 	} {
 		if !strings.Contains(w.Body.String(), want+"\n") {
 			t.Errorf("%s is missing", want)

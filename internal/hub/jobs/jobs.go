@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,17 +38,24 @@ type Options struct {
 	Admit func(ctx context.Context) error
 	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
 	Meter func(bytes int)
-	// Active is how many jobs may run at once; 0 is no limit. One more is refused; one that was
-	// scheduled for later and comes due waits.
+	// Active is how many jobs may wait or run at once; 0 is no limit. One more is refused.
 	Active int
+	// Keeper keeps jobs over restarts; nil keeps none.
+	Keeper Keeper
 	// Concurrency is how many devices of a job are worked on at once; 10 when 0.
 	Concurrency int
 }
 
 const (
-	defaultLife = time.Hour           // of a job that does not say how long it may take
-	keepFor     = 30 * 24 * time.Hour // after its end a job can be asked about (iot-hub-devguide-jobs)
-	keepAtMost  = 1000                // jobs that have ended; older ones are forgotten
+	defaultLife    = time.Hour           // of a job that does not say how long it may take
+	longestLife    = 30 * 24 * time.Hour // of one that says more
+	furthestStart  = 168 * time.Hour     // that a job may be scheduled ahead (seen at the service)
+	keepFor        = 30 * 24 * time.Hour // after its end a job can be asked about (iot-hub-devguide-jobs)
+	keepAtMost     = 1000                // jobs that have ended; older ones are forgotten
+	keepDevices    = 1_000_000           // devices of jobs that have ended, likewise
+	longestID      = 64                  // characters
+	idCharacters   = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-'"
+	conditionWrong = "the queryCondition is invalid: "
 )
 
 // Runner keeps and runs jobs. All its goroutines have ended when Close returns.
@@ -55,23 +63,30 @@ type Runner struct {
 	opts   Options
 	ctx    context.Context
 	cancel context.CancelFunc
-	slots  chan struct{} // one for each job that runs; nil without a limit
 
 	mu     sync.Mutex // protects the following fields and the state of each job
 	jobs   map[string]*job
+	last   uint64         // number of the job that was made last
 	all    sync.WaitGroup // started only while not closed
 	closed bool
 }
 
 type job struct {
-	doc     jobs.Job
-	query   *query.Query
-	patch   twinPatch
-	cancel  context.CancelFunc
-	devices []*progress.Device
+	number   uint64 // in the order of their making, from 1
+	doc      jobs.Job
+	query    *query.Query // nil when the condition is wrong: then the job fails when it comes due
+	mistake  error        // in the condition
+	patch    twinPatch
+	due      time.Time // when it starts
+	cancel   context.CancelFunc
+	selected bool // its devices are known
+	devices  []*progress.Device
 }
 
-type twinPatch struct{ tags, desired jsonvalue.Value }
+type twinPatch struct {
+	tags, desired jsonvalue.Value
+	etag          string // of the twins that it is for; * for all
+}
 
 // New makes a Runner without jobs.
 func New(o Options) *Runner {
@@ -79,14 +94,11 @@ func New(o Options) *Runner {
 		o.Concurrency = 10
 	}
 	r := &Runner{opts: o, jobs: make(map[string]*job)}
-	if o.Active > 0 {
-		r.slots = make(chan struct{}, o.Active)
-	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
 
-// Close cancels all jobs and waits for them.
+// Close ends all work and waits for it. Jobs that are kept go on when a Runner loads them.
 func (r *Runner) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -95,41 +107,69 @@ func (r *Runner) Close() {
 	r.all.Wait()
 }
 
-// Create takes a job and starts it at its time. Errors: ErrArgumentInvalid, ErrJobExists,
-// ErrTooManyJobs, ErrServiceUnavailable after Close.
-func (r *Runner) Create(in jobs.Job) (jobs.Job, error) {
-	j := &job{doc: in}
-	if err := r.check(j, in); err != nil {
+// Create takes a job and starts it at its time. A job that it returned is kept. Errors: ErrArgumentInvalid, ErrPreconditionFailed
+// for a twin update without an etag, ErrJobExists, ErrTooManyJobs, ErrServiceUnavailable after Close, ErrServer when it cannot be
+// kept.
+func (r *Runner) Create(ctx context.Context, in jobs.Job) (jobs.Job, error) {
+	now := time.Now()
+	j := &job{doc: in, due: now}
+	if in.Start.After(now) {
+		j.due = in.Start.Time // a job without a start time starts now
+	}
+	if err := r.check(j, now); err != nil {
 		return jobs.Job{}, err
 	}
-	now := time.Now()
-	wait := max(0, in.Start.Sub(now)) // a job without a start time starts now
+	j.doc.Created = timestamp.Time{Time: now}
+	j.doc.End, j.doc.FailureReason, j.doc.StatusMessage, j.doc.DeviceJobStatistic = nil, "", "", nil
+	j.doc.Status = jobs.Queued
+	durable, err := r.add(j, now)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if err := durable(ctx); err != nil {
+		r.mu.Lock()
+		delete(r.jobs, in.JobID)
+		r.mu.Unlock()
+		r.drop(in.JobID)
+		return jobs.Job{}, iothub.ErrServer.With("the job cannot be kept")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || ended(j.doc.Status) {
+		return j.state(), nil // whoever loads it starts it; or it was cancelled already
+	}
+	r.startLocked(j)
+	return j.state(), nil
+}
+
+// add gives a job its place among the others, and keeps it.
+func (r *Runner) add(j *job, now time.Time) (durable func(context.Context) error, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgetLocked(now)
 	switch {
 	case r.closed:
-		return jobs.Job{}, iothub.ErrServiceUnavailable
-	case r.jobs[in.JobID] != nil:
-		return jobs.Job{}, iothub.ErrJobExists.With("job %s exists", in.JobID)
-	case wait == 0 && r.opts.Active > 0 && r.activeLocked() >= r.opts.Active:
-		return jobs.Job{}, iothub.ErrTooManyJobs.With("%d jobs are active, which is the most in this tier", r.opts.Active)
+		return nil, iothub.ErrServiceUnavailable
+	case r.jobs[j.doc.JobID] != nil:
+		return nil, iothub.ErrJobExists.With("job %s exists", j.doc.JobID)
+	case r.opts.Active > 0 && r.activeLocked() >= r.opts.Active:
+		return nil, iothub.ErrTooManyJobs.With("%d jobs are active, which is the most in this tier", r.opts.Active)
 	}
-	j.doc.Created = timestamp.Time{Time: now}
-	j.doc.End, j.doc.FailureReason, j.doc.StatusMessage = nil, "", ""
-	j.doc.Status = jobs.Queued
-	if wait > 0 {
-		j.doc.Status = jobs.Scheduled
-	}
-	life := time.Duration(in.MaxExecutionTime) * time.Second
+	r.last++
+	j.number = r.last
+	r.jobs[j.doc.JobID] = j
+	return r.keep(j), nil
+}
+
+// startLocked begins to wait for a job's time. Its life counts from when it is due.
+func (r *Runner) startLocked(j *job) {
+	life := time.Duration(min(j.doc.MaxExecutionTime, int(longestLife/time.Second))) * time.Second
 	if life <= 0 {
 		life = defaultLife
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, wait+life)
+	ctx, cancel := context.WithDeadline(r.ctx, j.due.Add(life))
 	j.cancel = cancel
-	r.jobs[in.JobID] = j
-	r.all.Go(func() { r.run(ctx, j, wait) })
-	return j.state(), nil
+	r.all.Go(func() { r.run(ctx, j) })
 }
 
 // forgetLocked drops jobs that ended long ago, or before too many others.
@@ -141,38 +181,60 @@ func (r *Runner) forgetLocked(now time.Time) {
 		}
 	}
 	slices.SortFunc(over, func(a, b *job) int { return b.doc.End.Compare(a.doc.End.Time) })
+	devices := 0
 	for i, j := range over {
-		if i >= keepAtMost || now.Sub(j.doc.End.Time) > keepFor {
+		devices += len(j.devices)
+		if i >= keepAtMost || i > 0 && devices > keepDevices || now.Sub(j.doc.End.Time) > keepFor {
 			delete(r.jobs, j.doc.JobID)
+			r.drop(j.doc.JobID)
 		}
 	}
 }
 
-func (r *Runner) check(j *job, in jobs.Job) error {
-	var err error
-	if j.query, err = query.Condition(in.QueryCondition); err != nil {
-		return iothub.ErrArgumentInvalid.With("queryCondition: %v", err)
+// check holds a new job to the service's rules, and reads what it says.
+func (r *Runner) check(j *job, now time.Time) error {
+	in := &j.doc
+	switch {
+	case in.JobID == "" || len(in.JobID) > longestID || strings.Trim(in.JobID, idCharacters) != "":
+		return iothub.ErrArgumentInvalid.With("a job's id has 1 to %d letters, digits, hyphens and apostrophes", longestID)
+	case j.due.Sub(now) > furthestStart:
+		return iothub.ErrArgumentInvalid.With("startTime must be within the next %.0f hours", furthestStart.Hours())
+	case in.MaxExecutionTime < 0:
+		return iothub.ErrArgumentInvalid.With("maxExecutionTimeInSeconds is below 0")
 	}
-	switch in.Type {
+	return r.read(j)
+}
+
+// read is what a job's document says. A condition that is wrong is taken, and fails the job when it comes due (seen at
+// the service).
+func (r *Runner) read(j *job) error {
+	j.query, j.mistake = query.Condition(j.doc.QueryCondition)
+	switch j.doc.Type {
 	case jobs.TwinUpdate:
-		doc, err := r.opts.Hub.ParseValue(in.UpdateTwin)
+		doc, err := r.opts.Hub.ParseValue(j.doc.UpdateTwin)
 		if err != nil || doc.Kind() != jsonvalue.Object {
 			return iothub.ErrArgumentInvalid.With("updateTwin is no twin patch")
 		}
-		j.patch = twinPatch{doc.Get("tags"), doc.Path("properties", "desired")}
+		j.patch = twinPatch{doc.Get("tags"), doc.Path("properties", "desired"), strings.Trim(doc.Get("etag").Str(), `"`)}
+		switch {
+		case j.patch.etag == "":
+			return iothub.ErrPreconditionFailed.With("updateTwin has no etag; * updates every twin")
+		case !j.patch.tags.IsDefined() && !j.patch.desired.IsDefined():
+			return iothub.ErrArgumentInvalid.With("updateTwin has neither tags nor properties.desired")
+		}
 	case jobs.DeviceMethod:
-		return method.Check(in.Method)
+		return method.Check(j.doc.Method)
 	default:
 		return iothub.ErrArgumentInvalid.With("type must be %s or %s", jobs.TwinUpdate, jobs.DeviceMethod)
 	}
 	return nil
 }
 
-// activeLocked is how many jobs run or are about to.
+// activeLocked is how many jobs have not ended.
 func (r *Runner) activeLocked() int {
 	n := 0
 	for _, j := range r.jobs {
-		if j.doc.Status == jobs.Queued || j.doc.Status == jobs.Running {
+		if !ended(j.doc.Status) {
 			n++
 		}
 	}
@@ -183,38 +245,26 @@ func ended(status string) bool {
 	return status == jobs.Completed || status == jobs.Failed || status == jobs.Cancelled
 }
 
-// run waits for the job's time and turn, selects its devices and works on them.
-func (r *Runner) run(ctx context.Context, j *job, wait time.Duration) {
+// run waits for the job's time, selects its devices and works on them.
+func (r *Runner) run(ctx context.Context, j *job) {
 	defer j.cancel()
-	err := r.turn(ctx, j, wait)
+	err := r.turn(ctx, j)
 	if err == nil {
 		err = r.work(ctx, j)
-		r.release()
 	}
 	r.finish(ctx, j, err)
 }
 
-// turn waits until the job may run.
-func (r *Runner) turn(ctx context.Context, j *job, until time.Duration) error {
-	if err := wait.For(ctx, until); err != nil {
-		return err
+// turn waits until the job is due.
+func (r *Runner) turn(ctx context.Context, j *job) error {
+	if until := time.Until(j.due); until > 0 {
+		r.setStatus(j, jobs.Scheduled)
+		if err := wait.For(ctx, until); err != nil {
+			return err
+		}
 	}
 	r.setStatus(j, jobs.Queued)
-	if r.slots == nil {
-		return ctx.Err()
-	}
-	select {
-	case r.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (r *Runner) release() {
-	if r.slots != nil {
-		<-r.slots
-	}
+	return ctx.Err()
 }
 
 // setStatus moves a job on, unless it was cancelled meanwhile.
@@ -226,23 +276,35 @@ func (r *Runner) setStatus(j *job, status string) {
 	}
 }
 
-// work does the job on its devices. An error says why some were not reached.
+// work does the job on those of its devices that are not done. An error says why some were not reached.
 func (r *Runner) work(ctx context.Context, j *job) error {
-	var devices []*progress.Device
-	for _, t := range j.query.Plan(r.opts.Source).Matches() {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		devices = append(devices, &progress.Device{ID: t.DeviceID, Status: progress.Pending})
+	if j.mistake != nil {
+		return iothub.ErrArgumentInvalid.With("%s%v", conditionWrong, j.mistake)
 	}
-	r.setStatus(j, jobs.Running)
+	devices := j.devices // of a job that was begun before the program was; nobody else writes them now
+	if !j.selected {
+		for _, t := range j.query.Plan(r.opts.Source).Matches() {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			devices = append(devices, &progress.Device{ID: t.DeviceID, Status: progress.Pending})
+		}
+		// What was done can only be told from what was not when the selection is kept.
+		if err := r.keepSelection(j.doc.JobID, devices)(ctx); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
-	j.devices = devices
+	j.devices, j.selected = devices, true
 	r.mu.Unlock()
+	r.setStatus(j, jobs.Running)
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	places := make(chan struct{}, r.opts.Concurrency)
-	for _, d := range devices {
+	for i, d := range devices {
+		if d.Status != progress.Pending {
+			continue
+		}
 		if r.opts.Admit != nil {
 			if err := r.opts.Admit(ctx); err != nil {
 				return err
@@ -258,14 +320,14 @@ func (r *Runner) work(ctx context.Context, j *job) error {
 		}
 		workers.Go(func() {
 			defer func() { <-places }()
-			r.device(ctx, j, d)
+			r.device(ctx, j, i, d)
 		})
 	}
 	return nil
 }
 
 // device does the job on one device.
-func (r *Runner) device(ctx context.Context, j *job, d *progress.Device) {
+func (r *Runner) device(ctx context.Context, j *job, i int, d *progress.Device) {
 	r.mu.Lock()
 	d.Status, d.Start = jobs.Running, time.Now()
 	r.mu.Unlock()
@@ -273,7 +335,7 @@ func (r *Runner) device(ctx context.Context, j *job, d *progress.Device) {
 	var status int
 	var payload []byte
 	if j.doc.Type == jobs.TwinUpdate {
-		_, err = r.opts.Hub.PatchTwin(ctx, d.ID, j.patch.tags, j.patch.desired, "*")
+		_, err = r.opts.Hub.PatchTwin(ctx, d.ID, j.patch.tags, j.patch.desired, j.patch.etag)
 		if err == nil {
 			r.meter(len(j.doc.UpdateTwin))
 		}
@@ -283,17 +345,31 @@ func (r *Runner) device(ctx context.Context, j *job, d *progress.Device) {
 		r.meter(len(j.doc.Method.Payload))
 		r.meter(len(payload))
 	}
+	if err != nil && r.ctx.Err() != nil {
+		return // it is not the device that failed: it is tried again when the job goes on
+	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	d.End, d.Status = time.Now(), jobs.Completed
 	if err != nil {
 		d.Status, d.Err = jobs.Failed, iothub.AsError(err)
-		return
+	} else {
+		d.MethodAnswered, d.MethodStatus, d.Payload = j.doc.Type == jobs.DeviceMethod, status, asJSON(payload)
 	}
-	d.MethodAnswered, d.MethodStatus = j.doc.Type == jobs.DeviceMethod, status
-	if json.Valid(payload) {
-		d.Payload = payload
+	done := *d
+	r.mu.Unlock()
+	r.keepDevice(j.doc.JobID, i, &done)
+}
+
+// asJSON is a device's answer as a row can hold it: one that is no JSON becomes a text.
+func asJSON(answer []byte) json.RawMessage {
+	if len(answer) == 0 || json.Valid(answer) {
+		return answer
 	}
+	text, err := json.Marshal(string(answer))
+	if err != nil {
+		return nil // no string fails
+	}
+	return text
 }
 
 func (r *Runner) meter(bytes int) {
@@ -302,11 +378,15 @@ func (r *Runner) meter(bytes int) {
 	}
 }
 
-// finish gives the job its last state. A job that tried all its devices has completed, also when
-// some failed: its statistics say so. Devices it did not come to are cancelled or failed with it.
+// finish gives the job its last state, unless the program ends before it: then it goes on where it is loaded. A job that tried
+// all its devices has completed, also when some failed: its statistics say so. Devices it did not come to are cancelled or failed
+// with it.
 func (r *Runner) finish(ctx context.Context, j *job, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ctx.Err() != nil && r.opts.Keeper != nil && !ended(j.doc.Status) {
+		return
+	}
 	now := time.Now()
 	j.doc.End = &timestamp.Time{Time: now}
 	var left *iothub.Error
@@ -324,8 +404,9 @@ func (r *Runner) finish(ctx context.Context, j *job, err error) {
 		j.doc.Status = jobs.Completed
 	}
 	for _, d := range j.devices {
-		if d.Status == progress.Pending {
+		if d.Status == progress.Pending || d.Status == jobs.Running {
 			d.Status, d.End, d.Err = j.doc.Status, now, left
 		}
 	}
+	r.keepEndLocked(j)
 }

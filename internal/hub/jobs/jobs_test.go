@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	document "github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
@@ -99,7 +100,7 @@ func inBubble(t *testing.T, devices int, o jobs.Options, test func(*bench)) {
 
 func (b *bench) create(j document.Job) {
 	b.Helper()
-	if _, err := b.Create(j); err != nil {
+	if _, err := b.Create(b.Context(), j); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -202,35 +203,38 @@ func (b *bench) rows(sql string) []string {
 
 func TestSchedules(t *testing.T) {
 	inBubble(t, 3, jobs.Options{}, func(b *bench) {
-		later := update("later", "", `{"tags":{"a":1}}`)
+		later := update("later", "", `{"etag":"*","tags":{"a":1}}`)
 		later.Start = timestamp.Time{Time: time.Now().Add(time.Hour)}
 		b.create(later)
 		cancelled := later
 		cancelled.JobID = "cancelled"
 		b.create(cancelled)
+		if got := b.state("later"); got != "queued 0/0/0/0 of 0" {
+			b.Errorf("at first the job is %s; want it queued", got)
+		}
 		b.expect("later", "scheduled 0/0/0/0 of 0")
-		if _, err := b.Cancel("cancelled"); err != nil {
+		if _, err := b.Cancel(b.Context(), "cancelled"); err != nil {
 			b.Fatal(err)
 		}
 		<-time.After(time.Hour)
 		b.expect("later", "completed 3/0/0/0 of 3")
 		b.expect("cancelled", "cancelled 0/0/0/0 of 0")
-		if _, err := b.Cancel("later"); !errors.Is(err, iothub.ErrInvalidOperation) {
+		if _, err := b.Cancel(b.Context(), "later"); !errors.Is(err, iothub.ErrNotInCurrentState) {
 			b.Errorf("a job that has ended was cancelled: %v", err)
 		}
-		if _, err := b.Cancel("nobody"); !errors.Is(err, iothub.ErrJobNotFound) {
+		if _, err := b.Cancel(b.Context(), "nobody"); !errors.Is(err, iothub.ErrJobNotFound) {
 			b.Errorf("an unknown job was cancelled: %v", err)
 		}
 		for _, tt := range []struct {
 			kind, status string
 			want         int
 		}{{"", "", 2}, {document.TwinUpdate, "", 2}, {document.DeviceMethod, "", 0}, {"", document.Cancelled, 1}} {
-			if got := len(b.List(tt.kind, tt.status)); got != tt.want {
-				b.Errorf("List(%q, %q) has %d jobs; want %d", tt.kind, tt.status, got, tt.want)
+			if got, next := b.List(tt.kind, tt.status, 0, 100); len(got) != tt.want || next != 0 {
+				b.Errorf("List(%q, %q) has %d jobs, then %d; want %d", tt.kind, tt.status, len(got), next, tt.want)
 			}
 		}
 		<-time.After(31 * 24 * time.Hour)
-		b.create(update("new", "", `{"tags":{"a":1}}`))
+		b.create(update("new", "", `{"etag":"*","tags":{"a":1}}`))
 		if _, err := b.Job("later"); !errors.Is(err, iothub.ErrJobNotFound) {
 			b.Errorf("a job of last month: %v", err)
 		}
@@ -254,23 +258,26 @@ func TestTooLong(t *testing.T) {
 	})
 }
 
-// A tier allows so many jobs at once: one more is refused, one that comes due waits.
+// A tier allows so many jobs at once, those that wait included: one more is refused.
 func TestActive(t *testing.T) {
-	inBubble(t, 3, jobs.Options{Active: 1, Concurrency: 1}, func(b *bench) {
+	inBubble(t, 3, jobs.Options{Active: 1}, func(b *bench) {
 		due := call("due", "deviceId = 'dev-0'")
 		due.Start = timestamp.Time{Time: time.Now().Add(500 * time.Millisecond)}
 		b.create(due)
-		b.create(call("first", "deviceId IN ['dev-0', 'dev-2']"))
-		if _, err := b.Create(call("second", "")); !errors.Is(err, iothub.ErrTooManyJobs) {
-			b.Errorf("a second job: %v", err)
+		if _, err := b.Create(b.Context(), call("second", "")); !errors.Is(err, iothub.ErrTooManyJobs) {
+			b.Errorf("a second job while the first waits: %v", err)
 		}
 		<-time.After(time.Second)
-		b.expect("due", "queued 0/0/0/0 of 0")
-		<-time.After(1500 * time.Millisecond)
-		b.expect("first", "completed 2/0/0/0 of 2")
 		b.expect("due", "running 0/0/1/0 of 1")
+		if _, err := b.Cancel(b.Context(), "due"); !errors.Is(err, iothub.ErrNotInCurrentState) {
+			b.Errorf("a job that runs was cancelled: %v", err)
+		}
+		if _, err := b.Create(b.Context(), call("second", "")); !errors.Is(err, iothub.ErrTooManyJobs) {
+			b.Errorf("a second job while the first runs: %v", err)
+		}
 		<-time.After(time.Second)
 		b.expect("due", "completed 1/0/0/0 of 1")
+		b.create(call("second", ""))
 	})
 }
 
@@ -285,7 +292,7 @@ func TestAdmission(t *testing.T) {
 		return nil
 	}
 	inBubble(t, 5, jobs.Options{Admit: admit}, func(b *bench) {
-		b.create(update("j", "", `{"tags":{"a":1}}`))
+		b.create(update("j", "", `{"etag":"*","tags":{"a":1}}`))
 		<-time.After(15 * time.Second)
 		b.expect("j", "running 1/0/0/4 of 5")
 		<-time.After(time.Minute)
@@ -296,27 +303,101 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
+// at is a job that is due after a time; timed one of a method whose answer is waited for so many seconds.
+func at(id string, after time.Duration) document.Job {
+	j := update(id, "", `{"etag":"*","tags":{"a":1}}`)
+	j.Start = timestamp.Time{Time: time.Now().Add(after)}
+	return j
+}
+
+func timed(id string, seconds int) document.Job {
+	j := call(id, "")
+	j.Method.ResponseTimeout = &seconds
+	return j
+}
+
+// A condition that is wrong fails the job when it comes due; an etag that is stale fails the device.
+func TestFailures(t *testing.T) {
+	inBubble(t, 3, jobs.Options{}, func(b *bench) {
+		for id, condition := range map[string]string{"syntax": "tags.a ==", "query": "SELECT * FROM devices"} {
+			j := update(id, condition, `{"etag":"*","tags":{"a":1}}`)
+			j.Start = timestamp.Time{Time: time.Now().Add(time.Minute)}
+			b.create(j)
+			b.expect(id, "scheduled 0/0/0/0 of 0")
+		}
+		<-time.After(time.Minute)
+		for _, id := range []string{"syntax", "query"} {
+			b.expect(id, "failed 0/0/0/0 of 0")
+			if j, _ := b.Job(id); !strings.Contains(j.FailureReason, "queryCondition") {
+				b.Errorf("%s failed for %q", id, j.FailureReason)
+			}
+		}
+		tw, err := b.fleet.Twin("dev-1")
+		if err != nil {
+			b.Fatal(err)
+		}
+		own := etag.OfTwin(tw.ETag)
+		b.create(update("right", "deviceId = 'dev-1'", `{"etag":"`+own+`","tags":{"a":2}}`))
+		b.expect("right", "completed 1/0/0/0 of 1")
+		b.create(update("stale", "deviceId = 'dev-1'", `{"etag":"`+own+`","tags":{"a":3}}`))
+		b.expect("stale", "completed 0/1/0/0 of 1")
+		if rows := b.rows("SELECT * FROM devices.jobs WHERE devices.jobs.jobId = 'stale'"); len(rows) != 1 || !strings.Contains(rows[0], "PreconditionFailed") {
+			b.Errorf("rows of the stale job: %s", rows)
+		}
+	})
+}
+
+// Jobs are listed in pages, in the order of their making.
+func TestPagesOfJobs(t *testing.T) {
+	inBubble(t, 1, jobs.Options{}, func(b *bench) {
+		for i := range 25 {
+			b.create(at(fmt.Sprint("job-", 24-i), time.Hour))
+		}
+		var ids []string
+		for behind := uint64(0); ; {
+			page, next := b.List("", "", behind, 10)
+			for _, j := range page {
+				ids = append(ids, j.JobID)
+			}
+			if behind = next; next == 0 {
+				break
+			}
+		}
+		if len(ids) != 25 || ids[0] != "job-24" || ids[24] != "job-0" {
+			b.Errorf("pages list %q", ids)
+		}
+	})
+}
+
 func TestRefused(t *testing.T) {
 	inBubble(t, 1, jobs.Options{}, func(b *bench) {
-		b.create(update("there", "", `{"tags":{"a":1}}`))
+		b.create(update("there", "", `{"etag":"*","tags":{"a":1}}`))
 		for name, tt := range map[string]struct {
 			job  document.Job
 			want *iothub.Error
 		}{
-			"the same id":        {update("there", "", `{"tags":{}}`), iothub.ErrJobExists},
-			"a bad condition":    {update("a", "tags.a ==", `{"tags":{}}`), iothub.ErrArgumentInvalid},
-			"a whole query":      {update("b", "SELECT * FROM devices", `{"tags":{}}`), iothub.ErrArgumentInvalid},
+			"the same id":        {update("there", "", `{"etag":"*","tags":{}}`), iothub.ErrJobExists},
+			"no etag":            {update("a", "", `{"tags":{"a":1}}`), iothub.ErrPreconditionFailed},
+			"an empty etag":      {update("a", "", `{"etag":"","tags":{"a":1}}`), iothub.ErrPreconditionFailed},
+			"no properties":      {update("b", "", `{"etag":"*","desired":{"a":1}}`), iothub.ErrArgumentInvalid},
+			"nothing to write":   {update("b", "", `{"etag":"*"}`), iothub.ErrArgumentInvalid},
+			"no id":              {update("", "", `{"etag":"*","tags":{}}`), iothub.ErrArgumentInvalid},
+			"a long id":          {update(strings.Repeat("a", 65), "", `{"etag":"*","tags":{}}`), iothub.ErrArgumentInvalid},
+			"an id of a path":    {update("a/b", "", `{"etag":"*","tags":{}}`), iothub.ErrArgumentInvalid},
+			"in a week and more": {at("a", 169*time.Hour), iothub.ErrArgumentInvalid},
+			"in the year 9999":   {at("a", time.Until(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))), iothub.ErrArgumentInvalid},
+			"no time to wait":    {timed("a", 4), iothub.ErrArgumentInvalid},
 			"no patch":           {update("c", "", `[]`), iothub.ErrArgumentInvalid},
 			"no method":          {document.Job{JobID: "d", Type: document.DeviceMethod}, iothub.ErrArgumentInvalid},
 			"an unknown type":    {document.Job{JobID: "e", Type: "export"}, iothub.ErrArgumentInvalid},
 			"a method of a path": {document.Job{JobID: "f", Type: document.DeviceMethod, Method: &methods.Request{Name: "a/b"}}, iothub.ErrArgumentInvalid},
 		} {
-			if _, err := b.Create(tt.job); !errors.Is(err, tt.want) {
+			if _, err := b.Create(b.Context(), tt.job); !errors.Is(err, tt.want) {
 				b.Errorf("%s: %v; want %v", name, err, tt.want)
 			}
 		}
 		b.Close()
-		if _, err := b.Create(update("g", "", `{"tags":{}}`)); !errors.Is(err, iothub.ErrServiceUnavailable) {
+		if _, err := b.Create(b.Context(), update("g", "", `{"etag":"*","tags":{}}`)); !errors.Is(err, iothub.ErrServiceUnavailable) {
 			b.Errorf("after Close: %v", err)
 		}
 	})

@@ -17,7 +17,6 @@ import (
 const (
 	MaxPayload  = 128 << 10 // bytes, each way
 	DefaultWait = 30 * time.Second
-	MaxWait     = 300 * time.Second
 )
 
 // maxName is the longest name of a method, in bytes: it is one level of a topic.
@@ -39,8 +38,12 @@ func Check(call *methods.Request) error {
 		return iothub.ErrArgumentInvalid.With("the method call is missing")
 	case call.Name == "" || len(call.Name) > maxName || strings.ContainsAny(call.Name, "/#+?\x00"):
 		return iothub.ErrArgumentInvalid.With("methodName must be 1 to %d bytes without / # + ?", maxName)
-	case call.ResponseTimeout < 0 || call.ConnectTimeout < 0:
-		return iothub.ErrArgumentInvalid.With("a time-out is below 0")
+	case outside(call.ResponseTimeout, methods.MinResponse, methods.MaxResponse):
+		return iothub.ErrArgumentInvalid.With("responseTimeoutInSeconds must be within [%.0f; %.0f].", methods.MinResponse.Seconds(), methods.MaxResponse.Seconds())
+	case outside(call.ConnectTimeout, 0, methods.MaxConnect):
+		return iothub.ErrArgumentInvalid.With("connectTimeoutInSeconds must be within [0; %.0f].", methods.MaxConnect.Seconds())
+	case limit(call.ConnectTimeout, 0) > limit(call.ResponseTimeout, DefaultWait):
+		return iothub.ErrArgumentInvalid.With("connectTimeoutInSeconds must not be larger than responseTimeoutInSeconds.")
 	case len(call.Payload) > MaxPayload:
 		return iothub.ErrMessageTooLarge.With("a method's payload has at most %d bytes", MaxPayload)
 	}
@@ -71,11 +74,16 @@ func Call(ctx context.Context, c Caller, deviceID string, call *methods.Request)
 	}
 }
 
-func limit(seconds int, none time.Duration) time.Duration {
-	if seconds <= 0 {
+// outside reports whether a time-out was given that is not in a range.
+func outside(seconds *int, low, high time.Duration) bool {
+	return seconds != nil && (*seconds < int(low/time.Second) || *seconds > int(high/time.Second))
+}
+
+func limit(seconds *int, none time.Duration) time.Duration {
+	if seconds == nil {
 		return none
 	}
-	return time.Duration(min(seconds, int(MaxWait/time.Second))) * time.Second
+	return time.Duration(*seconds) * time.Second
 }
 
 // pause waits before the next check of the device; false when ctx ended first.

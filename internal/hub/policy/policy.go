@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -42,6 +42,10 @@ func (s Set) Authorize(header, path string, right Rights) error {
 	if err != nil {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
 	}
+	if token.Policy == "" {
+		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token names no shared access policy (skn): a device's own token "+
+			"opens its MQTT connection, but none of the service's endpoints; use the connection string of a policy such as %s", example)
+	}
 	policy, ok := s[token.Policy]
 	if !ok {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: no such shared access policy")
@@ -50,8 +54,7 @@ func (s Set) Authorize(header, path string, right Rights) error {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
 	}
 	// Any host name is the hub's: clients know it by different ones. The path must be covered.
-	host, _, _ := strings.Cut(token.Resource, "/")
-	if !token.Covers(host + path) {
+	if !token.CoversPath(path) {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token is for another resource")
 	}
 	if policy.Rights&right != right {
@@ -59,6 +62,9 @@ func (s Set) Authorize(header, path string, right Rights) error {
 	}
 	return nil
 }
+
+// example is the policy that messages name where any would do that has the right.
+const example = "service"
 
 // rights are those of the policies that a hub has from its beginning (iot-hub-dev-guide-sas).
 func rights() map[string]Rights {
@@ -74,7 +80,7 @@ func rights() map[string]Rights {
 const fileName = "policies.json"
 
 // Open reads the keys of the policies, or makes them; with a directory they are kept in it,
-// so that connection strings stay valid over restarts.
+// so that connection strings stay valid over restarts. A file that holds no keys is an error that says what to do.
 func Open(dir string) (Set, error) {
 	keys := make(map[string]registry.SymmetricKeys)
 	path := filepath.Join(dir, fileName)
@@ -83,10 +89,13 @@ func Open(dir string) (Set, error) {
 		switch {
 		case err == nil:
 			if err := json.Unmarshal(b, &keys); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", path, err)
+				return nil, fmt.Errorf("reading %s: %w; %s", path, err, remedy)
+			}
+			if keys == nil {
+				return nil, fmt.Errorf("reading %s: %w; %s", path, errNoKeys, remedy)
 			}
 		case !errors.Is(err, os.ErrNotExist):
-			return nil, err
+			return nil, fmt.Errorf("reading the keys of the policies: %w", err)
 		}
 	}
 	policies := make(Set)
@@ -107,7 +116,16 @@ func Open(dir string) (Set, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	return policies, os.WriteFile(path, b, 0o600)
+	if err := wholefile.Replace(path, b, 0o600); err != nil {
+		return nil, fmt.Errorf("keeping the keys of the policies: %w", err)
+	}
+	return policies, nil
 }
+
+// errNoKeys is what is wrong with a file that holds JSON, and no keys.
+var errNoKeys = errors.New("it holds no keys")
+
+// remedy is what can be done about a file that cannot be read.
+const remedy = "put a copy of it back, or remove it to have new keys made: connection strings with the old ones are no longer valid then"

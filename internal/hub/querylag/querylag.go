@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ErrMalformed is returned for text that is no query lag.
-var ErrMalformed = errors.New("no query lag")
+// ErrMalformed is returned for text that is no time and no range of times.
+var ErrMalformed = errors.New("not a time")
 
 // Parse reads a fixed lag, "2s", or an evenly random one, "500ms..3s", that follows from the
 // seed. Empty text is no lag: nil.

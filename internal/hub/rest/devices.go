@@ -1,9 +1,12 @@
 package rest
 
 import (
-	"encoding/json"
+	"cmp"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,53 +41,73 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if len(payload) == 0 || !json.Valid(payload) {
+	if len(payload) == 0 {
 		payload = []byte("null")
 	}
-	return reply.JSON(w, methods.Response{Status: status, Payload: payload})
+	// What the device said goes out as it is, also where it breaks the document: its fault is not to be hidden.
+	return reply.Bytes(w, http.StatusOK, fmt.Appendf(nil, `{"status":%d,"payload":`, status), payload, []byte("}"))
 }
 
 // appProperty marks the headers that become a message's application properties.
 const appProperty = "Iothub-App-"
+
+// maxTopic is the most bytes that the topic of a delivery has: its length goes over the wire in two of them.
+const maxTopic = 1<<16 - 1
 
 func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(r.Body)
+	m, err := message(r)
 	if err != nil {
 		return err
 	}
-	if len(body) > maxC2DBytes {
-		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes", maxC2DBytes)
+	if m.Size() > c2d.MaxSize || len(m.Topic(id)) > maxTopic {
+		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes with its properties, which go into a topic of at most %d", c2d.MaxSize, maxTopic)
 	}
 	if err := s.admit(r, tier.ClassC2D, 1); err != nil {
 		return err
 	}
-	m := c2d.Message{Payload: body}
-	for header, name := range map[string]string{"Iothub-Messageid": "$.mid", "Iothub-Correlationid": "$.cid", "Iothub-Userid": "$.uid"} {
-		if v := r.Header.Get(header); v != "" {
-			m.Properties = append(m.Properties, topics.Property{Name: name, Value: v, HasValue: true})
-		}
-	}
-	for header, values := range r.Header {
-		if name, ok := strings.CutPrefix(header, appProperty); ok {
-			// net/http spells header names its own way; properties sent over HTTP are in lower case.
-			m.Properties = append(m.Properties, topics.Property{Name: strings.ToLower(name), Value: values[0], HasValue: true})
-		}
-	}
-	if expiry := r.Header.Get("Iothub-Expiry"); expiry != "" {
-		if m.Expires, err = time.Parse(time.RFC3339, expiry); err != nil {
-			return iothub.ErrArgumentInvalid.With("iothub-expiry is not a time such as 2026-01-02T03:04:05Z")
-		}
-	}
 	if err := s.opts.Devices.Send(id, m); err != nil {
 		return err
 	}
-	s.meter(len(body) + m.Properties.Size())
+	s.meter(m.Size())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// message is the one of a request: system properties and application properties are headers
+// (iot-hub-devguide-messages-construct).
+func message(r *http.Request) (c2d.Message, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return c2d.Message{}, err
+	}
+	h := r.Header
+	m := c2d.Message{
+		MessageID: h.Get("IotHub-MessageId"), CorrelationID: h.Get("IotHub-CorrelationId"), UserID: h.Get("IotHub-UserId"), Ack: h.Get("IotHub-Ack"),
+		ContentType:     cmp.Or(h.Get("ContentType"), h.Get("IotHub-ContentType")),
+		ContentEncoding: cmp.Or(h.Get("ContentEncoding"), h.Get("IotHub-ContentEncoding")),
+		Payload:         body,
+	}
+	switch m.Ack {
+	case "", "none", "positive", "negative", "full":
+	default:
+		return m, iothub.ErrArgumentInvalid.With("iothub-ack is none of none, positive, negative and full")
+	}
+	for _, header := range slices.Sorted(maps.Keys(h)) {
+		if name, ok := strings.CutPrefix(header, appProperty); ok {
+			// net/http spells header names its own way; properties sent over HTTP are in lower case.
+			m.Properties = append(m.Properties, topics.Property{Name: strings.ToLower(name), Value: h.Get(header), HasValue: true})
+		}
+	}
+	if expiry := h.Get("IotHub-Expiry"); expiry != "" {
+		if m.Expires, err = time.Parse(time.RFC3339, expiry); err != nil {
+			return m, iothub.ErrArgumentInvalid.With("iothub-expiry is not a time such as 2026-01-02T03:04:05Z")
+		}
+	}
+	return m, nil
 }
 
 func (s *Server) purge(w http.ResponseWriter, r *http.Request) error {

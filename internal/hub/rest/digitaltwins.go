@@ -102,11 +102,13 @@ func (s *Server) invokeCommand(w http.ResponseWriter, r *http.Request) error {
 	if component := r.PathValue("component"); component != "" {
 		call.Name = component + "*" + call.Name
 	}
-	for name, into := range map[string]*int{"connectTimeoutInSeconds": &call.ConnectTimeout, "responseTimeoutInSeconds": &call.ResponseTimeout} {
+	for name, into := range map[string]**int{"connectTimeoutInSeconds": &call.ConnectTimeout, "responseTimeoutInSeconds": &call.ResponseTimeout} {
 		if text := r.URL.Query().Get(name); text != "" {
-			if *into, err = strconv.Atoi(text); err != nil {
+			seconds, err := strconv.Atoi(text)
+			if err != nil {
 				return iothub.ErrArgumentInvalid.With("%s must be a number of seconds", name)
 			}
+			*into = &seconds
 		}
 	}
 	if err := method.Check(&call); err != nil {
@@ -125,7 +127,7 @@ func (s *Server) invokeCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if len(payload) == 0 || !json.Valid(payload) {
+	if len(payload) == 0 { // What is no JSON goes as it is, as the answer to a method does.
 		payload = []byte("null")
 	}
 	w.Header().Set("x-ms-command-statuscode", strconv.Itoa(status))

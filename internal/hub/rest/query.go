@@ -22,24 +22,19 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return iothub.ErrArgumentInvalid.With("The query is invalid: %v", err)
 	}
-	size, err := strconv.Atoi(r.Header.Get(paging.HeaderMaxItemCount))
-	if err != nil || size < 1 {
-		size = defaultPage
-	}
-	size = min(size, maxPage)
+	size := pageSize(r)
 	continuation := r.Header.Get(paging.HeaderContinuation)
 	if err := s.admit(r, tier.ClassQuery, 1); err != nil {
 		return err
 	}
 	var page paging.Page
-	if q.From == tree.Jobs {
+	switch q.From {
+	case tree.Jobs:
 		page, err = s.opts.Jobs.Query(r.Context(), q, size, continuation)
-	} else {
-		source := s.opts.Source
-		if q.From == tree.Modules {
-			source = s.opts.Modules
-		}
-		page, err = q.Plan(source).Run(r.Context(), size, continuation)
+	case tree.Modules:
+		page, err = q.Plan(s.opts.Modules).Run(r.Context(), size, continuation)
+	default:
+		page, err = q.Plan(s.opts.Source).Run(r.Context(), size, continuation)
 	}
 	if errors.Is(err, paging.ErrContinuation) {
 		return iothub.ErrArgumentInvalid.With("%v", err)
@@ -59,6 +54,15 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set(paging.HeaderContinuation, page.Continuation)
 	}
 	return reply.Bytes(w, http.StatusOK, body...)
+}
+
+// pageSize is how many items a page may have: as many as are asked for, up to 1000.
+func pageSize(r *http.Request) int {
+	size, err := strconv.Atoi(r.Header.Get(paging.HeaderMaxItemCount))
+	if err != nil || size < 1 {
+		size = defaultPage
+	}
+	return min(size, maxPage)
 }
 
 // array is the pieces of a JSON array.

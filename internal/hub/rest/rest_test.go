@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +16,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 // devices are those that are connected: dev-1 answers methods, and keeps what it is sent.
@@ -55,6 +58,7 @@ func (d *devices) Purge(string) int {
 type bench struct {
 	*testing.T
 	server   *rest.Server
+	options  rest.Options
 	store    *store.Store
 	devices  *devices
 	policies policy.Set
@@ -96,20 +100,38 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	b.server = rest.New(rest.Options{
+	storage := transfer.NewStorage("")
+	moves, err := transfer.New(transfer.Options{Registry: s, Storage: storage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(moves.Close)
+	b.options = rest.Options{
+		Transfers: moves, Storage: storage,
 		Registry: s, Twins: s, Source: s, Modules: s.Modules(), Devices: b.devices, Jobs: runner, Policies: b.policies,
 		Admit: func(_ context.Context, class tier.Class, n int) error {
 			b.admitted = append(b.admitted, fmt.Sprint(class, " ", n))
 			return b.shed
 		},
 		Meter: func(n int) { b.metered = append(b.metered, n) },
-	})
+	}
+	b.restart()
 	return b
 }
 
-// do speaks as a policy does; headers are pairs of name and value.
+// restart makes the service side anew, with the options as they are now.
+func (b *bench) restart() { b.server = rest.New(b.options) }
+
+// do speaks as a policy does; headers are pairs of name and value. A path that names no version gets one.
 func (b *bench) do(policy, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	b.Helper()
+	if !strings.Contains(path, "api-version") {
+		separator := "?"
+		if strings.Contains(path, "?") {
+			separator = "&"
+		}
+		path += separator + "api-version=2021-04-12"
+	}
 	r := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 	if policy != "" {
 		r.Header.Set("Authorization", sas.Sign("localhost", b.policies[policy].Primary, policy, time.Now().Add(time.Hour)))
@@ -158,6 +180,11 @@ func TestRights(t *testing.T) {
 		{"GET", "/jobs/v2/j", "owner service"},
 		{"POST", "/jobs/v2/j/cancel", "owner service"},
 		{"GET", "/jobs/v2/query", "owner service"},
+		{"POST", "/jobs/create", "owner registry"},
+		{"GET", "/jobs", "owner registry reader"},
+		{"GET", "/jobs/x", "owner registry reader"},
+		{"DELETE", "/jobs/x", "owner registry"},
+		{"POST", "/devices/keys/regenerate", "owner registry"},
 	} {
 		b := newBench(t)
 		for policy := range b.policies {
@@ -184,6 +211,8 @@ func TestTokens(t *testing.T) {
 		"wrong key":         {sas.Sign("localhost", sas.NewKey(), "owner", hour), 401},
 		"unknown policy":    {sas.Sign("localhost", key.Primary, "nobody", hour), 401},
 		"a device's":        {sas.Sign("localhost/devices/dev-1", key.Primary, "", hour), 401},
+		"encoded once more": {sas.Sign("localhost%2ftwins%2fdev-1", key.Primary, "owner", hour), 200},
+		"so, another path":  {sas.Sign("localhost%2ftwins%2fdev-10", key.Primary, "owner", hour), 401},
 		"none":              {"", 401},
 		"a bearer token":    {"Bearer abc", 401},
 		"not what it seems": {"SharedAccessSignature sr=&sig=&se=", 401},
@@ -230,14 +259,42 @@ func TestErrors(t *testing.T) {
 		{"POST", "/twins/dev-2/methods", `{"methodName":"m"}`, 404, "DeviceNotOnline"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"silent"}`, 504, "GatewayTimeout"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"a/b"}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-1/methods", `{"methodName":"m","responseTimeoutInSeconds":0}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":4}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":301}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":300,"connectTimeoutInSeconds":301}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-2/methods", `{"methodName":"m","responseTimeoutInSeconds":5,"connectTimeoutInSeconds":6}`, 400, "ArgumentInvalid"},
+		{"POST", "/twins/dev-1/methods", `{"methodName":"m","responseTimeoutInSeconds":"5"}`, 400, "DeserializationError"},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"` + strings.Repeat("x", 128<<10) + `"}`, 413, "MessageTooLarge"},
 		{"POST", "/devices/dev-1/messages/deviceBound", strings.Repeat("x", 64<<10+1), 413, "MessageTooLarge"},
 		{"POST", "/devices/nobody/messages/deviceBound", "x", 404, "DeviceNotFound"},
-		{"GET", "/jobs/v2/none", "", 404, "JobNotFound"},
+		{"GET", "/jobs/none", "", 404, "JobNotFound"},
+		{"POST", "/jobs/v2/none/cancel", "", 404, "JobNotFound"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"tags":{"a":1}}}`, 412, "PreconditionFailed"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","desired":{"a":1}}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}},"startTime":"9999-01-01T00:00:00Z"}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}},"startTime":"soon"}`, 400, "DeserializationError"},
+		{"PUT", "/jobs/v2/j_2", `{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"a":1}}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleDeviceMethod","cloudToDeviceMethod":{"methodName":"m","responseTimeoutInSeconds":4}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"scheduleDeviceMethod"}`, 400, "ArgumentInvalid"},
+		{"PUT", "/jobs/v2/j", `{"type":"export"}`, 400, "ArgumentInvalid"},
+		{"POST", "/devices/keys/regenerate", `{"policyKey":"tertiary","devices":[{"id":"dev-1"}]}`, 400, "ArgumentInvalid"},
+		{"POST", "/devices/keys/regenerate", `{"policyKey":"both"}`, 400, "ArgumentInvalid"},
 		{"GET", "/twins/dev-1/modules/m", "", 404, "DeviceNotFound"},
 		{"GET", "/devices/dev-1/modules/m", "", 404, "ModuleNotFound"},
 		{"GET", "/devices/nobody/modules/m", "", 401, "IotHubUnauthorizedAccess"},
-		{"GET", "/nowhere", "", 400, "InvalidOperation"},
+		{"GET", "/nowhere", "", 404, "GenericNotFound"},
+		{"PATCH", "/devices/dev-1", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/.", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/..", "{}", 404, "GenericNotFound"},
+		{"PUT", "/devices/%2e", "{}", 404, "GenericNotFound"},
+		{"GET", "/devices//dev-1", "", 404, "GenericNotFound"},
+		{"GET", "/twins/dev-1?api-version=", "", 400, "InvalidProtocolVersion"},
+		{"GET", "/twins/dev-1?api-version=1.0", "", 400, "InvalidProtocolVersion"},
+		{"GET", "/nowhere?api-version=", "", 400, "InvalidProtocolVersion"},
+		{"PATCH", "/twins/dev-1?api-version=2018-06-30", `{"tags":{"a":[1]}}`, 400, "ArgumentInvalid"},
+		{"PUT", "/twins/dev-1?api-version=2018-06-30", `{"properties":{"desired":{"a":{"b":[1]}}}}`, 400, "ArgumentInvalid"},
+		{"PATCH", "/twins/dev-1?api-version=2018-06-30", `[1]`, 400, "ArgumentInvalid"},
 	} {
 		w := b.do("owner", tt.method, tt.path, tt.body)
 		if w.Code != tt.status || w.Header().Get("iothub-errorcode") != tt.name {
@@ -279,7 +336,7 @@ func TestAdmission(t *testing.T) {
 		{"POST", "/devices/query", `{"query":"SELECT * FROM devices"}`, tier.ClassQuery, 1, 1},
 		{"POST", "/twins/dev-1/methods", `{"methodName":"m","payload":"1234"}`, tier.ClassMethod, 6, 2},
 		{"POST", "/devices/dev-1/messages/deviceBound", "x", tier.ClassC2D, 1, 1},
-		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"tags":{}}}`, tier.ClassJob, 1, 0},
+		{"PUT", "/jobs/v2/j", `{"jobId":"j","type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{}}}`, tier.ClassJob, 1, 0},
 	} {
 		b := newBench(t)
 		b.shed = iothub.ErrThrottled
@@ -304,8 +361,12 @@ func TestMethod(t *testing.T) {
 		t.Errorf("%s; want %s", w.Body, want)
 	}
 	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"garbage"}`)
-	if want := `{"status":200,"payload":null}`; w.Body.String() != want {
+	if want := `{"status":200,"payload":no JSON}`; w.Body.String() != want {
 		t.Errorf("an answer that is no JSON: %s; want %s", w.Body, want)
+	}
+	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"echo"}`)
+	if want := `{"status":200,"payload":null}`; w.Body.String() != want {
+		t.Errorf("an answer without payload: %s; want %s", w.Body, want)
 	}
 	w = b.do("service", "POST", "/twins/dev-1/methods", `{"methodName":"silent","responseTimeoutInSeconds":7}`)
 	var outer struct{ Message, ExceptionMessage string }
@@ -325,17 +386,22 @@ func TestMethod(t *testing.T) {
 func TestMessagesToDevices(t *testing.T) {
 	b := newBench(t)
 	w := b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "hello",
-		"IotHub-MessageId", "m", "IotHub-CorrelationId", "c", "IotHub-App-Color", "red", "IotHub-Expiry", "2030-01-02T03:04:05Z")
+		"IotHub-MessageId", "m", "IotHub-CorrelationId", "c", "IotHub-App-Color", "red", "IotHub-App-Shape", "a b", "iothub-ack", "full", "iothub-userid", "u",
+		"ContentType", "application/json", "ContentEncoding", "utf-8", "IotHub-Expiry", "2030-01-02T03:04:05Z")
 	b.expect(w, 204, "")
-	m := b.devices.sent[0]
-	for name, want := range map[string]string{"$.mid": "m", "$.cid": "c", "color": "red"} {
-		if got, _ := m.Properties.Get(name); got != want {
-			t.Errorf("%s = %q; want %q", name, got, want)
-		}
+	want := c2d.Message{
+		MessageID: "m", CorrelationID: "c", UserID: "u", Ack: "full", ContentType: "application/json", ContentEncoding: "utf-8",
+		Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Payload: []byte("hello"),
+		Properties: topics.Bag{{Name: "color", Value: "red", HasValue: true}, {Name: "shape", Value: "a b", HasValue: true}},
 	}
-	if string(m.Payload) != "hello" || !m.Expires.Equal(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)) {
-		t.Errorf("%s until %v", m.Payload, m.Expires)
+	if m := b.devices.sent[0]; !reflect.DeepEqual(m, want) {
+		t.Errorf("%+v; want %+v", m, want)
 	}
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-Ack", "maybe"), 400, "ArgumentInvalid")
+	// Properties count, and so does the topic that they make.
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-App-A", strings.Repeat("x", 64<<10)), 413, "MessageTooLarge")
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-App-A", strings.Repeat("%", 30<<10)), 413, "MessageTooLarge")
+	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-MessageId", strings.Repeat("x", 64<<10)), 413, "MessageTooLarge")
 	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x", "IotHub-Expiry", "tomorrow"), 400, "ArgumentInvalid")
 	b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x")
 	b.expect(b.do("service", "POST", "/devices/dev-1/messages/deviceBound", "x"), 403, "DeviceMaximumQueueDepthExceeded")
@@ -376,7 +442,7 @@ func TestPages(t *testing.T) {
 // Lists are arrays, also empty ones.
 func TestEmptyLists(t *testing.T) {
 	b := newBench(t)
-	for path, policy := range map[string]string{"/devices/dev-1/modules": "reader", "/jobs/v2/query": "service"} {
+	for path, policy := range map[string]string{"/devices/dev-1/modules": "reader", "/jobs/v2/query": "service", "/jobs": "reader"} {
 		if w := b.do(policy, "GET", path, ""); strings.TrimSpace(w.Body.String()) != "[]" {
 			t.Errorf("%s: %s; want []", path, w.Body)
 		}

@@ -6,12 +6,16 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
 	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -54,26 +58,27 @@ type Devices interface {
 
 // Jobs carries out scheduled jobs. Errors are *iothub.Error.
 type Jobs interface {
-	Create(job jobs.Job) (jobs.Job, error)
+	Create(ctx context.Context, job jobs.Job) (jobs.Job, error)
 	Job(id string) (jobs.Job, error)
-	Cancel(id string) (jobs.Job, error)
-	List(jobType, status string) []jobs.Job
+	Cancel(ctx context.Context, id string) (jobs.Job, error)
+	List(jobType, status string, behind uint64, size int) (list []jobs.Job, next uint64)
 	Query(ctx context.Context, q *query.Query, size int, continuation string) (paging.Page, error)
 }
 
-// Options of a Server. All but Admit and Logger are required.
+// Options of a Server. Required are those in the first block but Modules.
 type Options struct {
 	Registry Registry    // answers /devices
 	Twins    Twins       // answers /twins
-	Source   plan.Source // what queries on devices read
-	Modules  plan.Source // what queries on devices.modules read
+	Source   plan.Source // the twins of devices that queries read
+	Modules  plan.Source // the twins of modules that queries read; nil for none
 	Devices  Devices     // direct methods and messages go there
 	Jobs     Jobs        // answers /jobs
-
+	Policies policy.Set  // whose tokens are accepted
+	// Bearer says which bearer tokens are accepted, all of them with every right; the zero value accepts none.
+	Bearer         bearer.Verifier
 	Configurations Configurations    // answers /configurations
 	Transfers      Transfers         // answers /jobs, but for /jobs/v2
 	Storage        *transfer.Storage // answers /storage
-	Policies       policy.Set        // whose tokens are accepted
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -88,12 +93,13 @@ type Options struct {
 type Server struct {
 	opts Options
 	mux  *http.ServeMux
+	// unknown answers for paths that are no endpoint's.
+	unknown http.Handler
 }
 
 const (
 	defaultPage = 100 // items of a query's page
 	maxPage     = 1000
-	maxC2DBytes = 64 << 10 // a cloud-to-device message (iot-hub-devguide-quotas-throttling)
 )
 
 // handler answers one endpoint: with a status and a body, or with an error.
@@ -105,54 +111,67 @@ func New(o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, mux: http.NewServeMux()}
-	route := func(pattern string, right policy.Rights, h handler) {
+	handle := func(pattern string, right policy.Rights, h handler) {
 		s.mux.Handle(pattern, s.wrap(right, h, errorbody.FormText))
 	}
 	for _, path := range []string{"/devices/{id}", "/devices/{id}/modules/{module}"} {
-		route("PUT "+path, policy.RegistryWrite, s.putIdentity)
-		route("GET "+path, policy.RegistryRead, s.getIdentity)
-		route("DELETE "+path, policy.RegistryWrite, s.deleteIdentity)
+		handle("PUT "+path, policy.RegistryWrite, s.putIdentity)
+		handle("GET "+path, policy.RegistryRead, s.getIdentity)
+		handle("DELETE "+path, policy.RegistryWrite, s.deleteIdentity)
 	}
-	route("GET /devices/{id}/modules", policy.RegistryRead, s.listModules)
+	handle("GET /devices/{id}/modules", policy.RegistryRead, s.listModules)
 	for _, path := range []string{"/devices", "/devices/{$}"} {
-		route("GET "+path, policy.RegistryRead, s.listDevices)
-		route("POST "+path, policy.RegistryWrite, s.bulk)
+		handle("GET "+path, policy.RegistryRead, s.listDevices)
+		handle("POST "+path, policy.RegistryWrite, s.bulk)
 	}
-	route("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
-	route("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
+	handle("POST /devices/keys/regenerate", policy.RegistryWrite, s.regenerateKeys)
+	handle("GET /statistics/devices", policy.RegistryRead, s.registryStatistics)
+	handle("GET /statistics/service", policy.ServiceConnect, s.serviceStatistics)
 	for _, path := range []string{"/twins/{id}", "/twins/{id}/modules/{module}"} {
-		route("GET "+path, policy.ServiceConnect, s.getTwin)
-		route("PATCH "+path, policy.ServiceConnect, s.patchTwin)
-		route("PUT "+path, policy.ServiceConnect, s.putTwin)
+		handle("GET "+path, policy.ServiceConnect, s.getTwin)
+		handle("PATCH "+path, policy.ServiceConnect, checked(s.patchTwin))
+		handle("PUT "+path, policy.ServiceConnect, checked(s.putTwin))
 		s.mux.Handle("POST "+path+"/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
 	}
-	route("POST /devices/query", policy.ServiceConnect, s.query)
-	route("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
-	route("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
-	route("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
-	route("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
-	route("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
-	route("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
-	s.configurationRoutes(route)
-	s.digitalTwinRoutes(route)
-	s.transferRoutes(route)
-	s.mux.Handle("/", s.wrap(0, func(http.ResponseWriter, *http.Request) error {
-		return iothub.ErrInvalidOperation.With("the embedded hub has no such endpoint")
-	}, errorbody.FormText))
+	handle("POST /devices/query", policy.ServiceConnect, s.query)
+	handle("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
+	handle("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
+	handle("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
+	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
+	handle("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
+	handle("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
+	s.configurationRoutes(handle)
+	s.digitalTwinRoutes(handle)
+	s.transferRoutes(handle)
+	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
+		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
+	}, errorbody.FormText)
+	s.mux.Handle("/", s.unknown)
 	return s
 }
 
-// ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers a request. Its path may be percent-encoded as a whole.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reply.Begin(w)
+	routed, ok := route.Normalized(r)
+	if !ok {
+		s.unknown.ServeHTTP(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, routed)
+}
 
-// wrap checks the caller's right, bounds the body, and writes errors as the endpoint's clients expect them.
+// wrap checks the caller's right and the version of the protocol, then reads the body, and writes errors as the
+// endpoint's clients expect them. Who has no right is refused before its body is read.
 func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.opts.Wait != nil {
 			s.opts.Wait(r.Context())
 		}
-		reply.Bound(w, r)
-		err := s.opts.Policies.Authorize(r.Header.Get("Authorization"), r.URL.Path, right)
+		err := s.permitted(r, right)
+		if err == nil {
+			err = reply.Body(w, r)
+		}
 		if err == nil {
 			err = h(w, r)
 		}
@@ -160,6 +179,22 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 			reply.Error(w, r, err, body, s.opts.Logger)
 		}
 	})
+}
+
+// permitted refuses who has no right, and who names no version of the protocol (seen at the service).
+func (s *Server) permitted(r *http.Request, right policy.Rights) error {
+	header := r.Header.Get("Authorization")
+	if token, is := bearer.Token(header); is {
+		if err := s.opts.Bearer.Check(token, time.Now()); err != nil {
+			return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+		}
+	} else if err := s.opts.Policies.Authorize(header, r.URL.Path, right); err != nil {
+		return err
+	}
+	if !apiversion.Of(r.URL.Query()).Valid() {
+		return iothub.ErrInvalidProtocol
+	}
+	return nil
 }
 
 // key names the device or module of a request's path.

@@ -31,8 +31,8 @@ const registryRights = policy.RegistryRead | policy.RegistryWrite
 // transferRoutes are the endpoints of imports and exports, and the storage that they use.
 func (s *Server) transferRoutes(route func(pattern string, right policy.Rights, h handler)) {
 	route("POST /jobs/create", registryRights, s.createTransfer)
-	route("GET /jobs", registryRights, s.listTransfers)
-	route("GET /jobs/{id}", registryRights, s.getTransfer)
+	route("GET /jobs", policy.RegistryRead, s.listTransfers)
+	route("GET /jobs/{id}", policy.RegistryRead, s.getTransfer)
 	route("DELETE /jobs/{id}", registryRights, s.cancelTransfer)
 	s.mux.HandleFunc(transfer.Path+"{container}/{blob}", s.blob)
 }

@@ -155,7 +155,7 @@ func (r *Runner) Create(in Job, access func(container, query string) error) (Job
 	ctx, stop := context.WithCancel(r.ctx)
 	r.jobs[j.doc.ID], r.stop = &j.doc, stop
 	answer := j.doc
-	answer.InputURI = in.InputURI
+	answer.InputURI, answer.OutputURI = in.InputURI, in.OutputURI
 	r.all.Go(func() { r.run(ctx, j) })
 	return answer, nil
 }
@@ -176,8 +176,9 @@ type work struct {
 
 // checkJob refuses what cannot be done before anything is.
 func checkJob(in Job, access func(container, query string) error) (*work, error) {
+	plain, _, _ := strings.Cut(in.OutputURI, "?") // the access is nobody else's
 	w := &work{doc: Job{
-		Type: in.Type, InputBlob: in.InputBlob, OutputURI: in.OutputURI, OutputBlob: in.OutputBlob, ExcludeKeys: in.ExcludeKeys,
+		Type: in.Type, InputBlob: in.InputBlob, OutputURI: plain, OutputBlob: in.OutputBlob, ExcludeKeys: in.ExcludeKeys,
 	}}
 	if in.Configurations {
 		return nil, iothub.ErrArgumentInvalid.With("includeConfigurations: this hub imports and exports identities with their twins only")
@@ -210,11 +211,9 @@ func checkJob(in Job, access func(container, query string) error) (*work, error)
 	return w, nil
 }
 
-// keepLocked writes a job down. The access in its URIs, a secret, is left out.
+// keepLocked writes a job down.
 func (r *Runner) keepLocked(j *Job) error {
-	doc := *j
-	doc.OutputURI, _, _ = strings.Cut(doc.OutputURI, "?")
-	document, err := json.Marshal(doc)
+	document, err := json.Marshal(j)
 	if err != nil {
 		return fmt.Errorf("writing job %s: %w", j.ID, err)
 	}

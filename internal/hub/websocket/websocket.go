@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,16 +25,24 @@ func WithConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
+// protocol is the sub-protocol of MQTT (MQTT 3.1.1 section 6). A client that names none is taken to mean it.
+const protocol = "mqtt"
+
 // Handler gives each connection to serve, which must return at once: the connection outlives the request, whose buffers
-// would otherwise stay.
+// would otherwise stay. A client that names sub-protocols, and not that of MQTT among them, is refused with 400: it would take
+// whatever is agreed to for its own.
 func Handler(serve func(net.Conn)) http.Handler {
 	upgrader := gorilla.Upgrader{
-		Subprotocols:    []string{"mqtt"},
+		Subprotocols:    []string{protocol},
 		ReadBufferSize:  512,
 		WriteBufferPool: new(sync.Pool),
 		CheckOrigin:     func(*http.Request) bool { return true }, // devices are no browsers, and show their own credentials
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if named := gorilla.Subprotocols(r); len(named) > 0 && !slices.Contains(named, protocol) {
+			http.Error(w, "this hub speaks the WebSocket sub-protocol "+protocol+" alone", http.StatusBadRequest)
+			return
+		}
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return // Upgrade has answered

@@ -50,9 +50,13 @@ const (
 	FormNested             // the JSON of MQTT within the text
 )
 
-// Of is the body of an error answer in one of the encodings.
+// Of is the body of an error answer in one of the encodings. For a module that exists already the service
+// answers the JSON of MQTT on every endpoint (seen at the service).
 func Of(e *iothub.Error, form Form, trackingID string, now time.Time) []byte {
-	if form == FormNested {
+	switch {
+	case e.Code == iothub.ErrModuleExists.Code:
+		return MQTT(e, trackingID, now)
+	case form == FormNested:
 		return Nested(e, trackingID, now)
 	}
 	return REST(e, trackingID, now)

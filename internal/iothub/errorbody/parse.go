@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
@@ -29,8 +30,26 @@ func Parse(status int, header http.Header, body []byte) *iothub.Error {
 	if json.Unmarshal(body, &plain) == nil && plain.ErrorCode != 0 {
 		e.Code, e.Message, e.TrackingID, e.Info = int(plain.ErrorCode), plain.Message, plain.TrackingID, plain.Info
 	}
+	e.Name, e.Message, e.TrackingID = Clip(e.Name, maxName), Clip(e.Message, MaxText), Clip(e.TrackingID, maxName)
 	e.Complete()
 	return e
+}
+
+// Bounds of what an answer says for people, in bytes: it goes into logs and reports.
+const (
+	MaxText = 2000
+	maxName = 100
+)
+
+// Clip is a text of n bytes at the most; an ellipsis follows what is left of a longer one.
+func Clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return strings.Clone(text[:n]) + "…" // all of it need not be kept
 }
 
 // readText reads the text form, ErrorCode:Name;text. Gateways in front of the service also answer

@@ -19,6 +19,8 @@ const (
 	Completed = "completed"
 	Failed    = "failed"
 	Cancelled = "cancelled"
+
+	Unknown = "unknown" // type and state of a job that the service does not know
 )
 
 // Job is a scheduled job: the body of its creation and, with the later fields, its state.

@@ -64,7 +64,7 @@ func (p *Plan) aggregate(ctx context.Context, page paging.Page, size int, from p
 		page.Items = append(page.Items, g.Row(n))
 	}
 	if last < all {
-		page.Continuation = paging.Encode(p.query.Text, paging.Position{At: uint64(last)}, size)
+		page.Continuation = paging.Encode(p.query.Text, paging.Position{At: uint64(last)})
 	}
 	return page, nil
 }

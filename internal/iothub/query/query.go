@@ -49,11 +49,12 @@ type Plan struct {
 	access plan.Access // nil for a scan of all twins.
 }
 
-// Plan chooses the indexes for a query.
+// Plan chooses the indexes for a query. The source holds the twins of the collection that the query reads, devices
+// or modules; a nil one is empty.
 func (q *Query) Plan(src plan.Source) *Plan {
 	p := &Plan{query: q, source: src}
-	if q.Where != nil && q.From == tree.Devices {
-		p.access = plan.For(q.Where, src)
+	if q.Where != nil && q.From != tree.Jobs && src != nil {
+		p.access = plan.For(q.Where, q.From, src)
 	}
 	return p
 }
@@ -62,8 +63,11 @@ func (q *Query) Plan(src plan.Source) *Plan {
 // is not read: its twins are found sooner without the index.
 func (p *Plan) Explain() string {
 	var b strings.Builder
-	if p.query.From == tree.Jobs {
+	switch {
+	case p.query.From == tree.Jobs:
 		return "jobs\n"
+	case p.source == nil:
+		return "empty\n"
 	}
 	if p.access == nil {
 		b.WriteString("scan\n")

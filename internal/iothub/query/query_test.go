@@ -156,6 +156,22 @@ func TestQueries(t *testing.T) {
 		{"properties.reported.$version = 2", "a b c e"},
 		{"properties.reported.link.deep = 1", "e"},
 		{"properties.reported.link = properties.reported.connectivity.type", "b"},
+		{"ARRAY_CONTAINS(properties.reported.n, 1)", "e"},
+		{"array_contains(properties.reported.n, 3)", ""},
+		{"NOT ARRAY_CONTAINS(properties.reported.n, 3)", "e"},
+		{"ARRAY_CONTAINS(properties.reported.n, '1')", ""},
+		{"ARRAY_CONTAINS(properties.reported.link, 'wired')", ""},
+		{"ARRAY_CONTAINS(['a', 'e'], deviceId)", "a e"},
+		{"ARRAY_CONTAINS(parentScopes, 'ms-azure-iot-edge://x-1')", ""},
+		{"deviceScope = 'ms-azure-iot-edge://x-1'", ""},
+		{"STARTSWITH(id, 'p')", ""},
+		{"NOT STARTSWITH(id, 'p')", ""},
+		{"NOT IS_DEFINED(plant.x)", "a b c d e"},
+		{"plant = 'x' OR deviceId = 'a'", "a"},
+		{"plant = 'x' AND deviceId = 'a'", ""},
+		{"plant > 1 OR STARTSWITH(plant, 'x')", ""},
+		{"tags.location.plant = 'O''Brien' OR tags.location.plant = 'Redmond44'", "c"},
+		{"deviceId IN ['', '''', 'a']", "a"},
 		{"true", "a b c d e"},
 		{"'text'", ""},
 		{"1", ""},
@@ -189,12 +205,14 @@ func TestSelectLists(t *testing.T) {
 		{"SELECT DeviceId, properties.reported.link FROM devices WHERE deviceId IN ['a', 'd']", []string{`{"deviceId":"a","link":"wired"}`, `{"deviceId":"d"}`}},
 		{"SELECT AVG(properties.reported.n) AS avg, SUM(properties.reported.n) AS sum, MIN(properties.reported.n) AS min, MAX(properties.reported.n) " +
 			"AS max, COUNT() AS n FROM devices", []string{`{"avg":1.5,"sum":3,"min":1,"max":2,"n":5}`}},
+		{"SELECT deviceId AS DeviceId, statusUpdatedTime AS S, capabilities.iotEdge AS E FROM devices WHERE deviceId = 'a'", []string{`{"DeviceId":"a","E":false}`}},
+		{"SELECT plant FROM devices WHERE deviceId = 'a'", []string{`{}`}},
+		{"SELECT COUNT() AS n, plant AS p, MAX(plant) AS m FROM devices GROUP BY plant", []string{`{"n":5}`}},
 		{"SELECT TOP 2 deviceId FROM devices", []string{`{"deviceId":"a"}`, `{"deviceId":"b"}`}},
 		{
 			"select top 1 tags.location.region as r, count() as n from Devices where is_defined(tags.location) group by tags.location.region",
 			[]string{`{"r":"US","n":3}`},
 		},
-		{"SELECT * FROM devices.modules WHERE properties.reported.status = 'scanning' AND deviceId IN ['device1', 'device2']", nil},
 	} {
 		for _, size := range []int{1, 100} {
 			if got := rows(t, src, tt.sql, size); !slices.Equal(got, tt.want) {
@@ -219,13 +237,21 @@ func TestContinuations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, run := range map[string]func() error{
-		"another query":     func() error { _, err := other.Plan(src).Run(t.Context(), 2, page.Continuation); return err },
-		"another page size": func() error { _, err := q.Plan(src).Run(t.Context(), 3, page.Continuation); return err },
-		"garbage":           func() error { _, err := q.Plan(src).Run(t.Context(), 2, "x"); return err },
+		"another query": func() error { _, err := other.Plan(src).Run(t.Context(), 2, page.Continuation); return err },
+		"garbage":       func() error { _, err := q.Plan(src).Run(t.Context(), 2, "x"); return err },
 	} {
 		if err := run(); !errors.Is(err, paging.ErrContinuation) {
 			t.Errorf("%s: %v; want ErrContinuation", name, err)
 		}
+	}
+	// The size of pages may change on the way: a client that wants 150 items asks for 100, then for 50.
+	second, err := q.Plan(src).Run(t.Context(), 1, page.Continuation)
+	if err != nil || len(second.Items) != 1 {
+		t.Fatalf("a page of another size: %d items, %v", len(second.Items), err)
+	}
+	third, err := q.Plan(src).Run(t.Context(), 100, second.Continuation)
+	if err != nil || len(third.Items) != 2 || third.Continuation != "" {
+		t.Errorf("the rest: %d items, %v", len(third.Items), err)
 	}
 	last, err := q.Plan(src).Run(t.Context(), 5, "")
 	if err != nil || last.Continuation != "" {
@@ -245,6 +271,9 @@ func TestPlans(t *testing.T) {
 		{"tags.a = null", "scan"},
 		{"STARTSWITH(tags.a, 'Red')", "index tags.a from 'Red' below 'Ree'"},
 		{"deviceId = 'a'", "ids ['a']"},
+		{"plant = 'a' AND tags.a = 'x'", "index tags.a in ['x']"},
+		{"plant > 1", "scan"},
+		{"STARTSWITH(plant, 'x')", "scan"},
 		{"tags.a + 1 = 2", "scan"},
 	} {
 		q, err := query.Parse("SELECT * FROM devices WHERE " + tt.where)
@@ -255,6 +284,33 @@ func TestPlans(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s:\n%s\nwant\n%s", tt.where, got, tt.want)
 		}
+	}
+}
+
+// The twins of modules are found by their device, which has several, through an index; without a source of them
+// there are none.
+func TestModules(t *testing.T) {
+	src := fleet(t)
+	q, err := query.Parse("select * from devices.modules where devices.deviceId = 'a'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := strings.Cut(q.Plan(src).Explain(), "\n"); got != "index deviceId in ['a']" {
+		t.Errorf("the plan: %s", got)
+	}
+	page, err := q.Plan(src).Run(t.Context(), 100, "")
+	if err != nil || len(page.Items) != 1 || page.ItemType != paging.ItemTwin {
+		t.Errorf("%d items of type %s, %v; want 1", len(page.Items), page.ItemType, err)
+	}
+	page, err = q.Plan(nil).Run(t.Context(), 100, "")
+	if err != nil || len(page.Items) != 0 || page.Items == nil {
+		t.Errorf("without a source: %v, %v", page.Items, err)
+	}
+	if got := q.Plan(nil).Explain(); got != "empty\n" {
+		t.Errorf("without a source the plan is %s", got)
+	}
+	for range q.Plan(nil).Matches() {
+		t.Error("a twin of no source")
 	}
 }
 
@@ -358,6 +414,8 @@ func FuzzParse(f *testing.F) {
 			"= 0x1F", "SELECT * FROM devices WHERE STARTSWITH(tags.a, \"\\u0041\")",
 		"SELECT * FROM devices WHERE properties.reported.n > 0 AND properties.reported.n <= 2 OR deviceId = 'e'",
 		"SELECT AVG(properties.reported.n) AS a, MAX(tags.location.region) AS m FROM devices WHERE IS_DEFINED(tags.location)",
+		"SELECT deviceId AS D, statusUpdatedTime AS S FROM devices WHERE array_contains(parentScopes, 'O''Brien') OR ARRAY_CONTAINS([1, 'a'], plant)",
+		"select * from devices.modules where devices.deviceId = 'x' and modules.moduleId = '$edgeAgent'",
 	} {
 		f.Add(sql)
 	}

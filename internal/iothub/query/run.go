@@ -22,7 +22,7 @@ const checkEvery = 4096
 // Run answers one page of at most size items. The continuation is empty for the first page. It
 // returns [paging.ErrContinuation], [ErrNotTwins], or the cause of ctx.
 func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.Page, error) {
-	from, err := paging.Decode(p.query.Text, continuation, size)
+	from, err := paging.Decode(p.query.Text, continuation)
 	if err != nil {
 		return paging.Page{}, err
 	}
@@ -33,6 +33,8 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.P
 	switch {
 	case p.query.From == tree.Jobs:
 		return paging.Page{}, ErrNotTwins
+	case p.source == nil:
+		return page, nil
 	case p.query.Aggregates():
 		return p.aggregate(ctx, page, size, from)
 	}
@@ -49,7 +51,7 @@ func (p *Plan) Run(ctx context.Context, size int, continuation string) (paging.P
 			break
 		}
 		if len(page.Items) == size {
-			page.Continuation = paging.Encode(p.query.Text, paging.Position{At: uint64(ord), Given: from.Given}, size)
+			page.Continuation = paging.Encode(p.query.Text, paging.Position{At: uint64(ord), Given: from.Given})
 			break
 		}
 		if cap(room)-len(room) < usualTwin {
@@ -126,6 +128,9 @@ func (q *Query) appendRow(dst []byte, t *twin.Twin) []byte {
 // Matches walks through all twins that the condition keeps, in the order of their numbers.
 func (p *Plan) Matches() iter.Seq2[uint32, *twin.Twin] {
 	return func(yield func(uint32, *twin.Twin) bool) {
+		if p.source == nil {
+			return
+		}
 		for ord, t := range p.rows(0, true) {
 			if p.query.keeps(eval.Record{Twin: t}) && !yield(ord, t) {
 				return

@@ -83,7 +83,7 @@ func (e *BulkError) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("reading an entry of a bulk result: %w", err)
 	}
-	e.ErrorCode = int(in.ErrorCode)
+	e.ErrorCode, e.ErrorStatus = int(in.ErrorCode), errorbody.Clip(e.ErrorStatus, errorbody.MaxText)
 	return nil
 }
 

@@ -96,14 +96,31 @@ func (s Token) Verify(now time.Time, keys ...Key) error {
 }
 
 // Covers reports whether the token's resource is the given one or an ancestor of it, by whole path
-// segments: /a/b covers /a/b/c but not /a/bc. Host names compare without regard to case or port.
+// segments: /a/b covers /a/b/c but not /a/bc. Host names compare without regard to case or port. A resource that
+// is still percent-encoded counts as what it stands for: clients encode it twice (recorded from the service).
 func (s Token) Covers(resource string) bool {
-	host, path, _ := strings.Cut(strings.Trim(s.Resource, "/"), "/")
 	wantHost, wantPath, _ := strings.Cut(strings.Trim(resource, "/"), "/")
-	if !strings.EqualFold(hostOnly(host), hostOnly(wantHost)) {
-		return false
+	return s.covers(func(host string) bool { return strings.EqualFold(hostOnly(host), hostOnly(wantHost)) }, wantPath)
+}
+
+// CoversPath is Covers for a path on whatever host.
+func (s Token) CoversPath(path string) bool {
+	return s.covers(func(string) bool { return true }, strings.Trim(path, "/"))
+}
+
+func (s Token) covers(isHost func(string) bool, want string) bool {
+	for text := s.Resource; ; {
+		host, path, _ := strings.Cut(strings.Trim(text, "/"), "/")
+		// A host has no percent sign: where one stands, the rest of the resource is still encoded.
+		if !strings.Contains(host, "%") && isHost(host) && (path == "" || path == want || strings.HasPrefix(want, path+"/")) {
+			return true
+		}
+		decoded, err := url.PathUnescape(text)
+		if err != nil || decoded == text {
+			return false
+		}
+		text = decoded
 	}
-	return path == "" || path == wantPath || strings.HasPrefix(wantPath, path+"/")
 }
 
 func hostOnly(host string) string {

@@ -82,6 +82,11 @@ func TestCovers(t *testing.T) {
 		{"h/devices", "h/devices/x", true},
 		{"h/twins", "h/devices/x", false},
 		{"h/devices/x/modules/m", "h/devices/x", false},
+		{"h%2fdevices%2fx", "h/devices/x", true},
+		{"h%252fdevices%252fx", "h/devices/x/modules/m", true},
+		{"h%2fdevices%2fx", "h/devices/xy", false},
+		{"h/devices/a%23b", "h/devices/a#b", true},
+		{"h/devices/100%", "h/devices/100%", true},
 	} {
 		if got := (Token{Resource: tt.token}).Covers(tt.resource); got != tt.want {
 			t.Errorf("%s covers %s = %v; want %v", tt.token, tt.resource, got, tt.want)
@@ -122,6 +127,19 @@ func TestATokenMustHaveASignature(t *testing.T) {
 		if s, err := Parse(token); !errors.Is(err, ErrMalformed) {
 			t.Errorf("Parse(%q) = %v, %v; want ErrSAS", token, s, err)
 		}
+	}
+}
+
+// Encoded twice, a resource covers no more than it does in clear.
+func TestCoversPath(t *testing.T) {
+	for _, resource := range []string{"h/devices/x", "h%2fdevices%2fx", "h%252fdevices%252fx", "h:8883%2Fdevices%2Fx"} {
+		token := Token{Resource: resource}
+		if !token.CoversPath("/devices/x") || !token.CoversPath("/devices/x/modules") || token.CoversPath("/devices/y") || token.CoversPath("/twins/x") {
+			t.Errorf("%s covers the wrong paths", resource)
+		}
+	}
+	if !(Token{Resource: "h"}).CoversPath("/devices/y") {
+		t.Error("a host covers all that is on it")
 	}
 }
 

@@ -32,6 +32,8 @@ const (
 	tokenLife   = time.Hour
 	tokenMargin = 10 * time.Minute // a token is made anew when less than this is left of it
 	maxAnswer   = 64 << 20         // bytes; a page of 1,000 twins of the largest size is below it
+	maxAtOnce   = 4 << 20          // bytes for which memory is taken before they have come
+	maxFailure  = 1 << 20          // bytes of an answer that says what failed; that to 100 entries of a bulk call is below it
 	dialTimeout = 30 * time.Second // of the connection, and of the TLS handshake on it: they go on when their call is given up
 )
 
@@ -155,7 +157,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 				return header, nil
 			}
 			if err := json.Unmarshal(answer, out); err != nil {
-				return nil, fmt.Errorf("%s: decoding the answer: %w", r.doing, err)
+				return nil, fmt.Errorf("%s: %w", r.doing, answerError{"the answer is not the JSON that is expected", err})
 			}
 			return header, nil
 		}
@@ -182,15 +184,26 @@ func retryAfter(err error, wait time.Duration) (time.Duration, bool) {
 	return wait, true
 }
 
-// readAnswer reads a body, into one piece of memory when its length was said before.
+// readAnswer reads a body, into one piece of memory when its length was said before and is no more than answers usually have: what
+// is said costs nothing to say. The body of an error is read as far as it may be of use.
 func readAnswer(resp *http.Response) ([]byte, error) {
-	if n := resp.ContentLength; n >= 0 && n <= maxAnswer {
+	if resp.StatusCode/100 != 2 {
+		return io.ReadAll(io.LimitReader(resp.Body, maxFailure))
+	}
+	if n := resp.ContentLength; n >= 0 && n <= maxAtOnce {
 		b := make([]byte, n)
 		_, err := io.ReadFull(resp.Body, b)
 		return b, err
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(b) > maxAnswer {
+		return nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, maxAnswer)
+	}
+	return b, err
 }
+
+// errTooLarge is returned for an answer that no service gives.
+var errTooLarge = errors.New("the answer is too large")
 
 func (c *Client) once(ctx context.Context, r request, body []byte) (http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout+r.hold)

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
@@ -121,15 +121,52 @@ func (c *Client) ReplaceTwin(ctx context.Context, id string, document []byte, et
 // defaultResponseTimeout of a direct method, in seconds (iot-hub-devguide-direct-methods).
 const defaultResponseTimeout = 30
 
+// ErrMethodAnswer is returned for a device's answer to a direct method that is no JSON: the service passes it on as it is.
+var ErrMethodAnswer error = answerError{what: "the device's answer to the method is no JSON"}
+
+// answerError is an answer that cannot be decoded.
+type answerError struct {
+	what string
+	err  error // of decoding; nil for one that stands for its kind
+}
+
+// Error says what is wrong, and where.
+func (e answerError) Error() string {
+	if e.err == nil {
+		return e.what
+	}
+	return e.what + ": " + e.err.Error()
+}
+
+// Reason is the kind of the error: package metrics/reason shows it.
+func (e answerError) Reason() string { return e.what }
+
+// Is reports whether another error is of the same kind.
+func (e answerError) Is(other error) bool {
+	x, ok := other.(answerError)
+	return ok && x.what == e.what
+}
+
 // InvokeMethod calls a direct method and waits for the device's answer. It returns
-// iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout when the device cannot or does not answer.
+// iothub.ErrDeviceNotOnline or iothub.ErrMethodTimeout when the device cannot or does not answer, and ErrMethodAnswer when
+// what it answers is no JSON.
 func (c *Client) InvokeMethod(ctx context.Context, id string, call methods.Request) (methods.Response, error) {
 	var out methods.Response
-	hold := time.Duration(cmp.Or(call.ResponseTimeout, defaultResponseTimeout)+call.ConnectTimeout) * time.Second
+	hold := defaultResponseTimeout * time.Second
+	if call.ResponseTimeout != nil {
+		hold = time.Duration(*call.ResponseTimeout) * time.Second
+	}
+	if call.ConnectTimeout != nil {
+		hold += time.Duration(*call.ConnectTimeout) * time.Second
+	}
 	_, err := c.do(ctx, request{
 		doing: "calling method " + call.Name + " of " + id, method: http.MethodPost, path: twinPath(id) + "/methods", body: call,
 		hold: hold,
 	}, &out)
+	var undecoded answerError
+	if errors.As(err, &undecoded) {
+		return out, fmt.Errorf("calling method %s of %s: %w", call.Name, id, answerError{ErrMethodAnswer.Error(), undecoded.err})
+	}
 	return out, err
 }
 
@@ -151,10 +188,13 @@ func (c *Client) CreateJob(ctx context.Context, job jobs.Job) (jobs.Job, error) 
 	return out, err
 }
 
-// Job reads a job's state.
+// Job reads a job's state. It returns iothub.ErrJobNotFound for one that the service does not know.
 func (c *Client) Job(ctx context.Context, id string) (jobs.Job, error) {
 	var out jobs.Job
 	_, err := c.do(ctx, request{doing: "reading job " + id, method: http.MethodGet, path: "/jobs/v2/" + url.PathEscape(id)}, &out)
+	if err == nil && out.Status == jobs.Unknown {
+		return out, fmt.Errorf("reading job %s: %w", id, iothub.ErrJobNotFound)
+	}
 	return out, err
 }
 

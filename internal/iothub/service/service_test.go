@@ -14,9 +14,11 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI="
@@ -192,5 +194,63 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		if e == nil || strings.Contains(e.Error(), secret) || strings.Contains(e.Error(), "sig=") {
 			t.Errorf("err = %v", e)
 		}
+	}
+}
+
+// A device's answer that is no JSON reaches its caller as such, and is counted by that name.
+func TestMethodAnswersThatAreNoJSON(t *testing.T) {
+	body := `{"status":200,"payload":rebooting now}`
+	c := client(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
+	_, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"})
+	if !errors.Is(err, ErrMethodAnswer) || reason.Of(err) != "the device's answer to the method is no JSON" || strings.Contains(reason.Of(err), "rebooting") {
+		t.Errorf("%v, for the reason %q", err, reason.Of(err))
+	}
+	if _, err := c.Twin(t.Context(), "dev-1"); errors.Is(err, ErrMethodAnswer) || err == nil {
+		t.Errorf("a twin that is no JSON: %v", err)
+	}
+	body = `{"status":200,"payload":null}`
+	if answer, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"}); err != nil || answer.Status != 200 {
+		t.Errorf("%+v, %v", answer, err)
+	}
+}
+
+// A target that answers without end, or with more text than anybody reads, costs no more than what is of use.
+func TestAnswersAreBounded(t *testing.T) {
+	const text = 60 << 20
+	var failing atomic.Bool
+	c := client(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if !failing.Load() {
+			chunk := []byte(strings.Repeat(" ", 1<<20))
+			for range maxAnswer/len(chunk) + 2 {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+			return
+		}
+		body, code := `{"Message":"ErrorCode:`+strings.Repeat("N", 5000)+`;`+strings.Repeat("ä", 5000)+`"}`, http.StatusInternalServerError
+		switch r.URL.Path {
+		case "/twins/endless":
+			body = `{"Message":"` + strings.Repeat("x", text)
+		case "/devices":
+			body, code = `{"isSuccessful":false,"errors":[{"deviceId":"d","errorCode":400004,"errorStatus":"`+strings.Repeat("y", 50_000)+`"}]}`, http.StatusBadRequest
+		}
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(body))
+	})
+	if _, err := c.Twin(t.Context(), "d"); !errors.Is(err, errTooLarge) {
+		t.Errorf("an answer without end: %v", err)
+	}
+	failing.Store(true)
+	for _, id := range []string{"d", "endless"} {
+		_, err := c.Twin(t.Context(), id)
+		var failed *iothub.Error
+		if !errors.As(err, &failed) || failed.Status != http.StatusInternalServerError || len(err.Error()) > 2500 {
+			t.Errorf("%s: an error of %d bytes: %.100v", id, len(err.Error()), err)
+		}
+	}
+	result, err := c.Bulk(t.Context(), []registry.BulkEntry{{ID: "d"}})
+	if err != nil || len(result.Errors) != 1 || len(result.Errors[0].ErrorStatus) > 2500 || !strings.HasPrefix(result.Errors[0].ErrorStatus, "yyy") {
+		t.Errorf("a bulk call: %d errors, %v", len(result.Errors), err)
 	}
 }

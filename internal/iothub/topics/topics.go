@@ -21,6 +21,7 @@ const (
 	KindDesired             // hub tells of a change of desired properties
 	KindMethodRequest       // hub calls a direct method
 	KindC2D                 // hub delivers a cloud-to-device message
+	KindInput               // hub delivers a message to an input of a module
 )
 
 const (
@@ -61,12 +62,13 @@ func ValidFilter(filter, deviceID, moduleID string) bool {
 // Topic is a parsed topic of the device interface. Its strings are parts of the text that was parsed.
 type Topic struct {
 	Kind       Kind   // never KindUnknown once parsed
-	DeviceID   string // telemetry and cloud-to-device
+	DeviceID   string // telemetry and messages of the hub
 	ModuleID   string // of a module; empty for a device
 	RequestID  string // $rid, as written
 	Method     string // method requests
-	Properties string // raw property bag of telemetry and cloud-to-device messages
-	Status     int    // responses
+	Input      string // messages to an input of a module
+	Properties string // raw property bag of telemetry and messages of the hub
+	Status     int    // responses; any integer of a device, else not negative
 	Version    int64  // $version, when HasVersion
 	HasVersion bool
 }
@@ -110,7 +112,7 @@ func statusTopic(kind Kind, rest string) (Topic, error) {
 		return Topic{}, ErrTopic
 	}
 	n, err := strconv.Atoi(status)
-	if err != nil || n < 0 || status[0] == '+' {
+	if err != nil || n < 0 && kind != KindMethodResponse || status[0] == '+' {
 		return Topic{}, ErrTopic
 	}
 	return parameters(Topic{Kind: kind, Status: n}, rest)
@@ -150,6 +152,13 @@ func deviceTopic(rest string) (Topic, error) {
 	if module, found := strings.CutPrefix(rest, "modules/"); found {
 		if t.ModuleID, rest, ok = strings.Cut(module, "/"); !ok || t.ModuleID == "" {
 			return Topic{}, ErrTopic
+		}
+		if input, found := strings.CutPrefix(rest, "inputs/"); found {
+			if t.Input, t.Properties, _ = strings.Cut(input, "/"); t.Input == "" {
+				return Topic{}, ErrTopic
+			}
+			t.Kind = KindInput
+			return t, nil
 		}
 	}
 	if bag, found := strings.CutPrefix(rest, "messages/events"); found && (bag == "" || bag[0] == '/') {
@@ -207,4 +216,13 @@ func Telemetry(deviceID string, properties Bag) string {
 // C2D is where the hub delivers a cloud-to-device message.
 func C2D(deviceID string, properties Bag) string {
 	return devicesPrefix + deviceID + "/messages/devicebound/" + properties.Encode()
+}
+
+// ModuleC2D is where the hub delivers a cloud-to-device message of a module, to one of its inputs unless that is empty.
+func ModuleC2D(deviceID, moduleID, input string, properties Bag) string {
+	module := devicesPrefix + deviceID + "/modules/" + moduleID
+	if input == "" {
+		return module + "/messages/devicebound/" + properties.Encode()
+	}
+	return module + "/inputs/" + input + "/" + properties.Encode()
 }

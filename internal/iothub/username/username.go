@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/deviceid"
 )
 
 // Name is the MQTT user name of a connection (iot-mqtt-connect-to-iot-hub).
@@ -17,7 +19,7 @@ type Name struct {
 	Query      string // all parameters as sent, without the question mark
 }
 
-// ErrMalformed is returned for a user name that names no host or device.
+// ErrMalformed is returned for a user name that names no host or device, or one with an id longer than deviceid.Max.
 var ErrMalformed = errors.New("malformed MQTT user name")
 
 // Parse reads {host}/{device}[/{module}]/?api-version=…; older clients leave out the
@@ -31,6 +33,9 @@ func Parse(s string) (Name, error) {
 	u := Name{Host: host, DeviceID: device}
 	if rest != "" && !isQuery(rest) {
 		u.ModuleID, rest, _ = strings.Cut(rest, "/")
+	}
+	if len(u.DeviceID) > deviceid.Max || len(u.ModuleID) > deviceid.Max {
+		return Name{}, fmt.Errorf("%w: an id has at most %d characters", ErrMalformed, deviceid.Max)
 	}
 	u.Query = strings.TrimPrefix(rest, "?")
 	for pair := range strings.SplitSeq(u.Query, "&") {

@@ -106,3 +106,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// An id that no registry has is refused before anything is kept of it.
+func TestLongIDs(t *testing.T) {
+	long := strings.Repeat("x", 129)
+	for _, s := range []string{"h/" + long, "h/d/" + long, "h/d/" + long + "/?api-version=1"} {
+		if u, err := Parse(s); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d bytes: %+v, %v", len(s), u.DeviceID, err)
+		}
+	}
+	if u, err := Parse("h/" + long[1:] + "/" + long[1:] + "/?api-version=1"); err != nil || len(u.ModuleID) != 128 {
+		t.Errorf("%+v, %v", u, err)
+	}
+}

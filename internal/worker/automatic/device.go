@@ -130,7 +130,7 @@ func (r *Rollout) Told(index int, version int64, complete bool, text []byte, at 
 	d.version = version
 	paths, values := r.expected()
 	d.learn(paths, values, said, complete)
-	if r.began.IsZero() || at.Before(r.began) || d.since > 0 || !d.holds() {
+	if r.began.IsZero() || at.Before(r.began) || r.late(at) || d.since > 0 || !d.holds() {
 		return
 	}
 	d.since = version
@@ -158,7 +158,7 @@ func (r *Rollout) Answered(index int, version int64, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := &r.devices[i]
-	if r.over || d.since == 0 || version < d.since || d.answered {
+	if r.over || d.since == 0 || version < d.since || d.answered || r.late(at) {
 		return
 	}
 	d.answered = true
@@ -166,6 +166,9 @@ func (r *Rollout) Answered(index int, version int64, at time.Time) {
 	d.replyOp.End(at, metrics.OK)
 	r.count(at)
 }
+
+// late reports whether a time is not within that of the rollout, whoever comes first at its very end.
+func (r *Rollout) late(at time.Time) bool { return !at.Before(r.began.Add(r.Timeout)) }
 
 // count counts one more device, and the shares that it completes. The caller holds the lock.
 func (r *Rollout) count(at time.Time) {

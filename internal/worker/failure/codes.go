@@ -36,6 +36,7 @@ func (c *Codes) Add(err error) {
 	}
 	code := "other"
 	var e *iothub.Error
+	var own interface{ Reason() string } // a bounded text
 	switch {
 	case errors.As(err, &e):
 		code = fmt.Sprintf("%d %s", e.Code, e.Name)
@@ -43,6 +44,8 @@ func (c *Codes) Add(err error) {
 		code = "device status"
 	case errors.Is(err, context.DeadlineExceeded):
 		code = "no answer"
+	case errors.As(err, &own):
+		code = own.Reason()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,15 +29,23 @@ func TestKindsAreBounded(t *testing.T) {
 	}
 }
 
+// named is an error that knows its reason.
+type named string
+
+func (n named) Error() string  { return "error of dev-1: " + string(n) }
+func (n named) Reason() string { return string(n) }
+
 // Errors are counted by what the service calls them; those without a name of its own by what happened.
 func TestCodesByName(t *testing.T) {
 	var none *Codes
 	none.Add(iothub.ErrThrottled) // counts nothing
 	var c Codes
-	for _, err := range []error{nil, iothub.ErrDeviceNotOnline, iothub.ErrDeviceNotOnline, ErrDeviceStatus, context.DeadlineExceeded, errors.New("x")} {
+	for _, err := range []error{
+		nil, iothub.ErrDeviceNotOnline, iothub.ErrDeviceNotOnline, ErrDeviceStatus, context.DeadlineExceeded, errors.New("x"), fmt.Errorf("y: %w", named("no JSON")),
+	} {
 		c.Add(err)
 	}
-	want := "[{404103 DeviceNotOnline 2} {device status 1} {no answer 1} {other 1}]"
+	want := "[{404103 DeviceNotOnline 2} {device status 1} {no JSON 1} {no answer 1} {other 1}]"
 	if got := fmt.Sprint(c.List()); got != want {
 		t.Errorf("codes = %s; want %s", got, want)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
@@ -25,7 +24,7 @@ const answerMargin = 10 * time.Second
 func Call(
 	service Caller, ids []string, order []int, method string, payload json.RawMessage, timeout time.Duration,
 ) func(context.Context, int64) error {
-	call := methods.Request{Name: method, Payload: payload, ResponseTimeout: int(math.Ceil(timeout.Seconds()))}
+	call := methods.Request{Name: method, Payload: payload, ResponseTimeout: methods.Seconds(timeout)}
 	return func(ctx context.Context, n int64) error {
 		ctx, cancel := context.WithTimeout(ctx, timeout+answerMargin)
 		defer cancel()

@@ -52,7 +52,7 @@ func TestMethodsGoFromDeviceToDevice(t *testing.T) {
 			t.Errorf("%s was called %d times; want 3", id, c.calls[id])
 		}
 	}
-	if c.last.Name != "reboot" || string(c.last.Payload) != `{"delay":1}` || c.last.ResponseTimeout != 2 {
+	if c.last.Name != "reboot" || string(c.last.Payload) != `{"delay":1}` || *c.last.ResponseTimeout != 2 {
 		t.Errorf("called with %+v", c.last)
 	}
 	if outcomes[metrics.OK] != 6 || outcomes[metrics.Timeout] != 3 || outcomes[metrics.Failed] != 3 {

@@ -30,12 +30,15 @@ type Search struct {
 	ids map[string]string // the query that showed each
 }
 
-// maxStrangers bounds how many are noted.
-const maxStrangers = 20
+// What is noted is bounded: so many, with ids of so many bytes, as a device's and a module's have together.
+const (
+	maxStrangers = 20
+	longestID    = 257
+)
 
 // Note takes note of a device that a query showed.
 func (s *Search) Note(id, query string) {
-	if s.Known == nil || id == "" || s.Known(id) {
+	if s.Known == nil || id == "" || len(id) > longestID || s.Known(id) {
 		return
 	}
 	s.mu.Lock()

@@ -40,11 +40,11 @@ const (
 )
 
 // Of is what the rows of a query tell the audit, and how its condition is evaluated on what the audit knows. knowsTag reports
-// whether the worker writes a tag.
-func Of(sql string, knowsTag func(path []string) bool) (Meaning, error) {
+// whether the worker writes a tag. Of a query that another hub may understand, and we do not, rows tell nothing.
+func Of(sql string, knowsTag func(path []string) bool) Meaning {
 	q, err := query.Parse(sql)
 	if err != nil {
-		return Meaning{}, err
+		return Meaning{Unchecked: "it is not in the query language as it is documented"}
 	}
 	m := Meaning{
 		Whole: !q.Raw() && q.From == tree.Devices, Device: q.Column(pathDevice), Version: q.Column("properties", "reported", "$version"),
@@ -52,10 +52,10 @@ func Of(sql string, knowsTag func(path []string) bool) (Meaning, error) {
 	switch {
 	case !q.Whole():
 		m.Unchecked = "it does not list every device that it selects"
-		return m, nil
+		return m
 	case !m.Whole && m.Device == "":
 		m.Unchecked = "its rows have no deviceId"
-		return m, nil
+		return m
 	}
 	for _, p := range q.Paths() {
 		path := strings.Join(p, ".")
@@ -65,11 +65,11 @@ func Of(sql string, knowsTag func(path []string) bool) (Meaning, error) {
 		case path == pathDevice, path == pathConnectivity:
 		default:
 			m.Unchecked = path + " is not known to the fleet"
-			return m, nil
+			return m
 		}
 	}
 	m.Holds = condition(q)
-	return m, nil
+	return m
 }
 
 // condition evaluates a query's condition on what the audit knows of a device.

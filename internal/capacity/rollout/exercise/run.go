@@ -2,6 +2,7 @@ package exercise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -16,7 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
-// Run runs a trial and reads its record. Its errors are trial.ErrInterrupted and trial.ErrUnreachable.
+// Run runs a trial and reads its record. Its errors are trial.ErrInterrupted, trial.ErrUnreachable and trial.ErrUnkept.
 func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, error) {
 	began := time.Now()
 	rec := metrics.NewRecorder(metrics.Options{})
@@ -36,7 +37,11 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	if kept, ok := eng.(interface{ Dir() string }); ok {
 		r.Dir = kept.Dir()
 	}
-	return r, b.read(&r, run, t)
+	err := b.read(&r, run, t)
+	if unkept := trial.Kept(eng); unkept != nil && !errors.Is(err, trial.ErrInterrupted) {
+		err = unkept
+	}
+	return r, err
 }
 
 // preparing are the stages of a trial of which nothing is asked.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -114,7 +115,7 @@ func (a *Answer) Markdown(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\n### %s\n\n| %s |\n|%s\n", title, strings.Join(columns, " | "), "---|"+strings.Repeat("--:|", len(columns)-1))
 		for _, r := range rows {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(clean.MarkdownCells(r), " | "))
 		}
 	}
 	grid("Reconnect storm: all connections cut at once", StormColumns(), a.StormRows())
@@ -131,7 +132,7 @@ func (a *Answer) Markdown(w io.Writer) error {
 	if len(a.Thresholds) > 0 {
 		b.WriteString("\nTrials were judged by:\n\n")
 		for _, t := range a.Thresholds {
-			fmt.Fprintf(&b, "- `%s`\n", t)
+			fmt.Fprintf(&b, "- %s\n", clean.MarkdownCode(t))
 		}
 	}
 	for _, n := range a.Notes {
@@ -144,5 +145,5 @@ func (a *Answer) Markdown(w io.Writer) error {
 
 // escape keeps text from being markup.
 func escape(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`").Replace(s)
+	return strings.ReplaceAll(clean.Markdown(s), "_", `\_`)
 }

@@ -2,10 +2,11 @@
 package reply
 
 import (
+	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,8 +21,47 @@ import (
 // maxBody bounds the body of a request, in bytes; a bulk call of 100 full twins is below it.
 const maxBody = 4 << 20
 
-// Bound lets no more of a request's body be read than a hub takes.
-func Bound(w http.ResponseWriter, r *http.Request) { r.Body = http.MaxBytesReader(w, r.Body, maxBody) }
+// Begin writes the headers that each answer of the service has (recorded from the service), and gives the
+// request its id, a GUID.
+func Begin(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Server", "Microsoft-HTTPAPI/2.0")
+	h.Set("Vary", "Origin")
+	h.Set(headerRequestID, requestID())
+}
+
+const headerRequestID = "x-ms-request-id"
+
+// requestID is a random GUID in lower case.
+func requestID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails, by its own documentation
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// trackingID is the id of an answer as its error's text has it: the request's, without dashes.
+func trackingID(w http.ResponseWriter) string {
+	return strings.ReplaceAll(w.Header().Get(headerRequestID), "-", "")
+}
+
+// Body reads a request's body whole, at most 4 MB, so that no handler finds it broken. Afterwards r.Body reads it from
+// memory. Errors: *http.MaxBytesError, iothub.ErrDeserialization.
+func Body(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return err
+	}
+	if err != nil {
+		w.Header().Set("Connection", "close") // where the next request begins is not known
+		return iothub.ErrDeserialization.With("the body is broken, or did not come in time")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
+}
 
 // Error answers with an error, in the encoding that clients of the endpoint expect. What is no error of the
 // service is logged and answered as one of the server.
@@ -35,16 +75,8 @@ func Error(w http.ResponseWriter, r *http.Request, err error, form errorbody.For
 		log.Error("request failed", "method", r.Method, "error", err)
 		known = iothub.ErrServer
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("iothub-errorcode", known.Name)
-	w.WriteHeader(known.Status)
-	_, _ = w.Write(errorbody.Of(known, form, trackingID(), time.Now()))
-}
-
-func trackingID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails, by its own documentation
-	return hex.EncodeToString(b[:])
+	_ = Bytes(w, known.Status, errorbody.Of(known, form, trackingID(w), time.Now())) // never an error
 }
 
 // Decode reads a request's JSON body.
@@ -92,8 +124,14 @@ func Bytes(w http.ResponseWriter, status int, pieces ...[]byte) error {
 	return nil
 }
 
-// IfMatch is the condition of a request without quotes and weakness mark; "" for none.
+// IfMatch is the condition of a request without quotes and weakness mark; "" for none. A quoted empty tag is
+// none too: clients create with it (recorded from the service).
 func IfMatch(r *http.Request) string {
 	etag := strings.TrimPrefix(strings.TrimSpace(r.Header.Get("If-Match")), "W/")
 	return strings.Trim(etag, `"`)
+}
+
+// MatchesNothing reports whether a request has the condition of a quoted empty tag, which no document has.
+func MatchesNothing(r *http.Request) bool {
+	return IfMatch(r) == "" && strings.TrimSpace(r.Header.Get("If-Match")) != ""
 }

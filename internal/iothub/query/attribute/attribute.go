@@ -11,8 +11,8 @@ import (
 )
 
 // Resolve finds the path that an attribute names in the collection that is read: the collection's own name before it
-// is left out, and the system's names get their usual spelling. Where there is no such attribute, problem says so and
-// hint what was probably meant; text is the attribute as it was written.
+// is left out, and the system's names get their usual spelling. Where there is no such attribute, which is then
+// undefined, problem says so and hint what was probably meant; text is the attribute as it was written.
 func Resolve(written tree.Path, text string, from tree.Collection) (full tree.Path, problem, hint string) {
 	full = withoutCollection(written, from)
 	if from == tree.Jobs {
@@ -20,23 +20,18 @@ func Resolve(written tree.Path, text string, from tree.Collection) (full tree.Pa
 	}
 	full = names.Canonical(full)
 	if !Queryable(full) {
-		return nil, "unknown attribute " + text, "did you mean " + guess(full, text) + "?"
+		return full, "unknown attribute " + text, "did you mean " + guess(full, text) + "?"
 	}
 	return full, "", ""
 }
 
-// withoutCollection leaves out the collection that queries may name before an attribute, as in
-// devices.jobs.status.
+// withoutCollection leaves out the collection that queries may name before an attribute, whole as in
+// devices.jobs.status, or in part as in devices.deviceId and modules.moduleId.
 func withoutCollection(full tree.Path, from tree.Collection) tree.Path {
-	if len(full) < 2 || !strings.EqualFold(full[0], "devices") {
-		return full
-	}
-	switch {
-	case len(full) > 2 && from == tree.Modules && strings.EqualFold(full[1], "modules"),
-		len(full) > 2 && from == tree.Jobs && strings.EqualFold(full[1], "jobs"):
-		return full[2:]
-	case from == tree.Devices:
-		return full[1:]
+	for part := range strings.SplitSeq(from.String(), ".") {
+		if len(full) > 1 && strings.EqualFold(full[0], part) {
+			full = full[1:]
+		}
 	}
 	return full
 }
@@ -144,7 +139,7 @@ func jobAttribute(full tree.Path, text string) (found tree.Path, problem, hint s
 		if name := nearest(full[0], known); name != "" && len(full) == 1 {
 			hint = "did you mean " + name + "?"
 		}
-		return nil, "jobs have no attribute " + text, hint
+		return full, "jobs have no attribute " + text, hint
 	}
 	full = slices.Clone(full)
 	full[0] = known[i]

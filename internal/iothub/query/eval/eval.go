@@ -67,8 +67,8 @@ func (c compiler) evaluator(e tree.Expr) Evaluator {
 	switch e := e.(type) {
 	case tree.Literal:
 		return func(Record) jsonvalue.Value { return e.Value }
-	case tree.Array: // No operator takes an array but IN, which has its own: all that counts is that it is one.
-		v := jsonvalue.ArrayValue()
+	case tree.Array:
+		v := jsonvalue.ArrayValue(e...)
 		return func(Record) jsonvalue.Value { return v }
 	case tree.Path:
 		return Lookup(e, c.from)
@@ -106,6 +106,9 @@ func (c compiler) function(f tree.Call) Predicate {
 		return func(r Record) Truth { return truthOf(x(r).IsDefined()) }
 	}
 	y := c.evaluator(f.Args[1])
+	if f.Name == "ARRAY_CONTAINS" {
+		return func(r Record) Truth { return contains(x(r), y(r)) }
+	}
 	test := strings.HasPrefix
 	if f.Name == "ENDSWITH" {
 		test = strings.HasSuffix
@@ -117,6 +120,19 @@ func (c compiler) function(f tree.Call) Predicate {
 		}
 		return truthOf(test(s.Str(), part.Str()))
 	}
+}
+
+// contains is undefined for what is no array, and for a value that is none (as in Azure Cosmos DB's SQL).
+func contains(array, v jsonvalue.Value) Truth {
+	if array.Kind() != jsonvalue.Array || !v.IsDefined() {
+		return Undefined
+	}
+	for each := range array.Elems() {
+		if each.Equal(v) {
+			return True
+		}
+	}
+	return False
 }
 
 // comparison compiles = != < <= > >=, those with a constant to its right so that a row costs no more

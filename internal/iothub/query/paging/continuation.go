@@ -7,8 +7,8 @@ import (
 	"hash/fnv"
 )
 
-// ErrContinuation is returned for a continuation that another query, another page size, or nobody gave.
-var ErrContinuation = errors.New("the continuation token does not belong to this query and page size")
+// ErrContinuation is returned for a continuation that another query or nobody gave.
+var ErrContinuation = errors.New("the continuation token does not belong to this query")
 
 // Position is where a page begins. The zero Position is the start.
 type Position struct {
@@ -19,11 +19,11 @@ type Position struct {
 // tokenLength is the bytes of a continuation: a sum over all that it belongs to, and the position.
 const tokenLength = 24
 
-// sum binds a position to the text of its query and to the size of its pages.
-func sum(text string, p Position, size int) uint64 {
+// sum binds a position to the text of its query, and not to the size of its pages: clients that want 150 items
+// ask for 100 and then for 50 (az iot hub query).
+func sum(text string, p Position) uint64 {
 	h := fnv.New64a()
-	b := be.BigEndian.AppendUint64(nil, uint64(size))
-	b = be.BigEndian.AppendUint64(b, p.At)
+	b := be.BigEndian.AppendUint64(nil, p.At)
 	b = be.BigEndian.AppendUint64(b, p.Given)
 	_, _ = h.Write(b) // Never fails.
 	_, _ = h.Write([]byte(text))
@@ -31,16 +31,15 @@ func sum(text string, p Position, size int) uint64 {
 }
 
 // Encode makes the continuation of a query, by its text, at a position.
-func Encode(text string, p Position, size int) string {
-	b := be.BigEndian.AppendUint64(make([]byte, 0, tokenLength), sum(text, p, size))
+func Encode(text string, p Position) string {
+	b := be.BigEndian.AppendUint64(make([]byte, 0, tokenLength), sum(text, p))
 	b = be.BigEndian.AppendUint64(b, p.At)
 	b = be.BigEndian.AppendUint64(b, p.Given)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// Decode returns the start for no token, and ErrContinuation for one that encode did not write for
-// this query and size.
-func Decode(text, token string, size int) (Position, error) {
+// Decode returns the start for no token, and ErrContinuation for one that Encode did not write for this query.
+func Decode(text, token string) (Position, error) {
 	if token == "" {
 		return Position{}, nil
 	}
@@ -49,7 +48,7 @@ func Decode(text, token string, size int) (Position, error) {
 		return Position{}, ErrContinuation
 	}
 	p := Position{be.BigEndian.Uint64(b[8:]), be.BigEndian.Uint64(b[16:])}
-	if be.BigEndian.Uint64(b) != sum(text, p, size) {
+	if be.BigEndian.Uint64(b) != sum(text, p) {
 		return Position{}, ErrContinuation
 	}
 	return p, nil

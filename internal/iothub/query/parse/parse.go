@@ -54,13 +54,15 @@ func Condition(text string) (*tree.Query, error) {
 	if p.Now.Kind != scan.End {
 		return nil, p.Unexpected("an operator or the end of the condition")
 	}
+	q.Doubts = p.sortedDoubts()
 	return q, nil
 }
 
 type parser struct {
 	cursor.Cursor
-	from  tree.Collection
-	depth int
+	from   tree.Collection
+	depth  int
+	doubts []*scan.SyntaxError
 }
 
 func newParser(sql string) (*parser, error) {
@@ -120,6 +122,7 @@ func (p *parser) query() (*tree.Query, error) {
 	for _, e := range list {
 		q.Items = append(q.Items, e.Item)
 	}
+	q.Doubts = p.sortedDoubts()
 	return q, nil
 }
 

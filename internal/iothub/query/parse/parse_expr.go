@@ -64,9 +64,7 @@ func (p *parser) expr(power int) (tree.Expr, error) {
 			continue
 		}
 		if strength == tree.PowerCompare {
-			if err := p.unquoted(); err != nil {
-				return nil, err
-			}
+			p.unquoted()
 		}
 		y, err := p.expr(strength)
 		if err != nil {
@@ -76,16 +74,28 @@ func (p *parser) expr(power int) (tree.Expr, error) {
 	}
 }
 
-// unquoted is the error for a bare word after a comparison, which mostly is a string without quotes.
-func (p *parser) unquoted() error {
+// unquoted doubts a bare word after a comparison, which mostly is a string without quotes.
+func (p *parser) unquoted() {
 	t := p.Now
 	if t.Kind != scan.Name || t.Escaped || len(t.Path) != 1 || scan.Keyword(t.Text) || p.from == tree.Jobs || p.FollowedBy("(") {
-		return nil
+		return
 	}
-	if full := names.Canonical(t.Path); attribute.Queryable(full) {
-		return nil
+	if full := names.Canonical(t.Path); !attribute.Queryable(full) {
+		p.doubt(p.Fail("unknown attribute %s", t.Text).WithHint("did you mean the string '%s', or properties.reported.%s?", t.Text, t.Text))
 	}
-	return p.Fail("unknown attribute %s", t.Text).WithHint("did you mean the string '%s', or properties.reported.%s?", t.Text, t.Text)
+}
+
+// doubt notes a doubt; the first about a place stands.
+func (p *parser) doubt(d *scan.SyntaxError) {
+	if !slices.ContainsFunc(p.doubts, func(x *scan.SyntaxError) bool { return x.Offset == d.Offset }) {
+		p.doubts = append(p.doubts, d)
+	}
+}
+
+// sortedDoubts is what was noted, in the order of the text.
+func (p *parser) sortedDoubts() []*scan.SyntaxError {
+	slices.SortFunc(p.doubts, func(a, b *scan.SyntaxError) int { return a.Offset - b.Offset })
+	return p.doubts
 }
 
 func (p *parser) in(x tree.Expr, op string) (tree.Expr, error) {
@@ -242,7 +252,7 @@ func arity(function string) int {
 	switch function {
 	case "IS_DEFINED":
 		return 1
-	case "STARTSWITH", "ENDSWITH":
+	case "STARTSWITH", "ENDSWITH", "ARRAY_CONTAINS":
 		return 2
 	default:
 		return 0
@@ -250,7 +260,7 @@ func arity(function string) int {
 }
 
 func (p *parser) unknownFunction(name string) error {
-	err := p.Fail("unknown function %s", p.Now.Text).WithHint("there are IS_DEFINED, STARTSWITH and ENDSWITH")
+	err := p.Fail("unknown function %s", p.Now.Text).WithHint("there are IS_DEFINED, STARTSWITH, ENDSWITH and ARRAY_CONTAINS")
 	routing := []string{
 		"CONTAINS", "CONCAT", "LENGTH", "LOWER", "UPPER", "SUBSTRING", "INDEX_OF", "AS_NUMBER", "ABS", "EXP", "POWER", "SQUARE",
 		"CEILING", "FLOOR", "SIGN", "SQRT",
@@ -263,7 +273,7 @@ func (p *parser) unknownFunction(name string) error {
 	case isAggregate(name):
 		err.Hint = "aggregates stand after SELECT only"
 	case slices.Contains(routing, name), strings.HasPrefix(name, "IS_"):
-		err.Hint = "message routing has it, queries on twins have only IS_DEFINED, STARTSWITH and ENDSWITH"
+		err.Hint = "message routing has it, queries on twins have only IS_DEFINED, STARTSWITH, ENDSWITH and ARRAY_CONTAINS"
 	}
 	return err
 }
@@ -323,7 +333,7 @@ func (p *parser) arguments(c *tree.Call) error {
 	}
 }
 
-// attribute reads a path and holds it to what can be queried.
+// attribute reads a path.
 func (p *parser) attribute() (tree.Path, error) {
 	var t scan.Token
 	if err := p.named(&t); err != nil {
@@ -332,14 +342,14 @@ func (p *parser) attribute() (tree.Path, error) {
 	return p.resolve(t)
 }
 
-// resolve finds the path that an attribute names in the collection that is read.
+// resolve finds the path that an attribute names in the collection that is read, and doubts one that nothing has.
 func (p *parser) resolve(t scan.Token) (tree.Path, error) {
 	if t.Reserved != "" {
 		return nil, scan.ErrorAt(p.SQL, t.Offset, "%s is a keyword", t.Reserved).WithHint("write it as [[%s]] where it is a name, as in tags.[[group]].x", t.Reserved)
 	}
 	full, problem, hint := attribute.Resolve(t.Path, t.Text, p.from)
 	if problem != "" {
-		return nil, scan.ErrorAt(p.SQL, t.Offset, "%s", problem).WithHint("%s", hint)
+		p.doubt(scan.ErrorAt(p.SQL, t.Offset, "%s", problem).WithHint("%s", hint))
 	}
 	return full, nil
 }

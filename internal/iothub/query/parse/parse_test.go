@@ -20,6 +20,8 @@ func TestPrinting(t *testing.T) {
 			"0x10) AND tags.c NIN [1, -2, 'x', null, true]",
 		"SELECT COUNT() AS n, AVG(tags.x) AS m FROM devices WHERE IS_DEFINED(tags.x) AND STARTSWITH(tags.y, \"q\\u0041\") GROUP BY tags.z, status",
 		"SELECT * FROM devices.jobs WHERE devices.jobs.status = 'completed'",
+		"SELECT statusUpdatedTime AS S FROM devices WHERE ARRAY_CONTAINS(parentScopes, 'O''Brien') AND ARRAY_CONTAINS(['a'], plant)",
+		"SELECT * FROM devices.modules WHERE devices.deviceId = 'x' AND modules.moduleId != ''",
 	} {
 		q, err := parse.Query(sql)
 		if err != nil {
@@ -32,6 +34,32 @@ func TestPrinting(t *testing.T) {
 	}
 }
 
+// What nothing has is undefined, and doubted: each place once, in the order of the text.
+func TestDoubts(t *testing.T) {
+	for sql, want := range map[string]string{
+		"SELECT deviceId, tags.a FROM devices WHERE tags.a = 'x'":                  "",
+		"SELECT deviceId AS D, statusUpdatedTime AS S FROM devices":                "unknown attribute statusUpdatedTime",
+		"SELECT plant FROM devices WHERE STARTSWITH(id, 'p') AND tags.a = x":       "unknown attribute plant, unknown attribute id, unknown attribute x",
+		"SELECT COUNT() AS n, plant.x FROM devices GROUP BY plant.x":               "unknown attribute plant.x, unknown attribute plant.x",
+		"SELECT * FROM devices.modules WHERE devices.deviceId = 'x'":               "",
+		"SELECT * FROM devices.modules WHERE modules.moduleId = devices.modules.x": "unknown attribute devices.modules.x",
+		"SELECT * FROM devices.jobs WHERE jobs.jobId = 'x' AND devices.x = 1":      "jobs have no attribute devices.x",
+	} {
+		q, err := parse.Query(sql)
+		if err != nil {
+			t.Errorf("%s: %v", sql, err)
+			continue
+		}
+		var got []string
+		for _, d := range q.Doubts {
+			got = append(got, d.Message)
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: doubts %q; want %q", sql, got, want)
+		}
+	}
+}
+
 func TestSyntaxErrors(t *testing.T) {
 	const path = "testdata/errors.golden"
 	b, err := os.ReadFile(path)
@@ -40,7 +68,10 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 	for i := 0; i+1 < len(lines); i += 2 {
-		_, err := parse.Query(lines[i])
+		q, err := parse.Query(lines[i])
+		if err == nil && len(q.Doubts) > 0 {
+			err = q.Doubts[0] // what is answered, and yet hardly meant
+		}
 		var syntax *scan.SyntaxError
 		if !errors.As(err, &syntax) {
 			t.Errorf("%s: %v; want a syntax error", lines[i], err)

@@ -10,6 +10,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/attribute"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/lazyset"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
 )
@@ -27,16 +28,24 @@ func indent(b *strings.Builder, depth int, format string, a ...any) {
 	fmt.Fprintf(b, format+"\n", a...)
 }
 
-// For finds an access for a condition, or nil when no index helps. What it finds is a superset,
-// because the condition is evaluated on every twin afterwards.
-func For(e tree.Expr, src Source) Access {
+// For finds an access for a condition on a collection of twins, or nil when no index helps. What it finds is a
+// superset, because the condition is evaluated on every twin afterwards.
+func For(e tree.Expr, from tree.Collection, src Source) Access { return planner{from, src}.access(e) }
+
+// planner chooses among the indexes of a source, which holds a collection.
+type planner struct {
+	from tree.Collection
+	src  Source
+}
+
+func (pl planner) access(e tree.Expr) Access {
 	switch e := e.(type) {
 	case tree.Binary:
 		switch e.Op {
 		case "AND":
 			var parts []Access
 			for _, side := range conjuncts(e, nil) {
-				if a := For(side, src); a != nil {
+				if a := pl.access(side); a != nil {
 					parts = append(parts, a)
 				}
 			}
@@ -48,19 +57,19 @@ func For(e tree.Expr, src Source) Access {
 			}
 			return intersection(parts)
 		case "OR":
-			x, y := For(e.X, src), For(e.Y, src)
+			x, y := pl.access(e.X), pl.access(e.Y)
 			if x == nil || y == nil {
 				return nil // one side needs a scan, so both do
 			}
 			return union{x, y}
 		}
-		return planComparison(e, src)
+		return pl.comparison(e)
 	case tree.In:
 		if p, ok := e.X.(tree.Path); ok && !e.Not {
-			return planIn(p, e.Values, src)
+			return pl.in(p, e.Values)
 		}
 	case tree.Call:
-		return planPrefix(e, src)
+		return pl.prefix(e)
 	}
 	return nil
 }
@@ -72,10 +81,14 @@ func conjuncts(e tree.Expr, into []tree.Expr) []tree.Expr {
 	return append(into, e)
 }
 
-func isDeviceID(p tree.Path) bool { return len(p) == 1 && p[0] == "deviceId" }
+// isKey reports whether a path is the id by which the source finds a twin. A device has one; its modules have the
+// same device id, all of them.
+func (pl planner) isKey(p tree.Path) bool {
+	return pl.from == tree.Devices && len(p) == 1 && p[0] == "deviceId"
+}
 
-// planComparison serves path op constant, and constant op path the other way round.
-func planComparison(b tree.Binary, src Source) Access {
+// comparison serves path op constant, and constant op path the other way round.
+func (pl planner) comparison(b tree.Binary) Access {
 	p, isPath := b.X.(tree.Path)
 	l, isLiteral := b.Y.(tree.Literal)
 	op := b.Op
@@ -92,53 +105,61 @@ func planComparison(b tree.Binary, src Source) Access {
 		return nil
 	}
 	if op == "=" {
-		return planIn(p, tree.Array{l.Value}, src)
+		return pl.in(p, tree.Array{l.Value})
 	}
 	bound := Bound{Value: l.Value, Open: op == "<" || op == ">"}
 	switch op {
 	case "<", "<=":
-		return planRange(p, Bound{}, bound, src)
+		return pl.between(p, Bound{}, bound)
 	case ">", ">=":
-		return planRange(p, bound, Bound{}, src)
+		return pl.between(p, bound, Bound{})
 	}
 	return nil
 }
 
-func planIn(p tree.Path, values tree.Array, src Source) Access {
+func (pl planner) in(p tree.Path, values tree.Array) Access {
 	if !slices.ContainsFunc(values, func(v jsonvalue.Value) bool { return !v.IsScalar() }) {
-		if isDeviceID(p) {
-			return byID{values, src}
+		if pl.isKey(p) {
+			return byID{values, pl.src}
 		}
-		if index := src.Lookup(p); index != nil {
+		if index := pl.index(p); index != nil {
 			return equal{p, values, index}
 		}
 	}
 	return nil
 }
 
-func planRange(p tree.Path, low, high Bound, src Source) Access {
-	index := src.Lookup(p)
+// index is the one over a path. What twins do not have is not worth one.
+func (pl planner) index(p tree.Path) Index {
+	if !attribute.Queryable(p) {
+		return nil
+	}
+	return pl.src.Lookup(p)
+}
+
+func (pl planner) between(p tree.Path, low, high Bound) Access {
+	index := pl.index(p)
 	if index == nil {
 		return nil
 	}
 	return between{p, low, high, index}
 }
 
-// planPrefix serves STARTSWITH(path, 'text') as a range of strings.
-func planPrefix(c tree.Call, src Source) Access {
+// prefix serves STARTSWITH(path, 'text') as a range of strings.
+func (pl planner) prefix(c tree.Call) Access {
 	if c.Name != "STARTSWITH" {
 		return nil
 	}
 	p, isPath := c.Args[0].(tree.Path)
 	l, isLiteral := c.Args[1].(tree.Literal)
-	if !isPath || !isLiteral || l.Value.Kind() != jsonvalue.String || isDeviceID(p) {
+	if !isPath || !isLiteral || l.Value.Kind() != jsonvalue.String || pl.isKey(p) {
 		return nil
 	}
 	high := Bound{}
 	if end := prefixEnd(l.Value.Str()); end != "" {
 		high = Bound{Value: jsonvalue.StringValue(end), Open: true}
 	}
-	return planRange(p, Bound{Value: l.Value}, high, src)
+	return pl.between(p, Bound{Value: l.Value}, high)
 }
 
 // prefixEnd is the first string after all that begin with s, or "" when there is none.

@@ -194,6 +194,10 @@ func (l *Lexer) string(quote byte) (Token, error) {
 		switch c {
 		case quote:
 			l.pos++
+			if l.pos < len(l.SQL) && l.SQL[l.pos] == quote { // a quote that is doubled is one of the string's
+				b.WriteByte(quote)
+				continue
+			}
 			return Token{Kind: String, Offset: start, Text: b.String()}, nil
 		case '\\':
 			if err := l.escape(&b); err != nil {

@@ -3,6 +3,7 @@ package tree
 import (
 	"slices"
 
+	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/names"
 )
 
@@ -55,3 +56,28 @@ func (q *Query) Whole() bool { return q.From == Devices && q.Top == 0 && !q.Aggr
 
 // PerDevice reports whether every row of the result is of one device: nothing is summed up, and no jobs are read.
 func (q *Query) PerDevice() bool { return q.From == Devices && !q.Aggregates() }
+
+// Equals is the text that a path must be equal to for the condition to hold; false where it may be another. Who has
+// rows by that path can leave out all others.
+func (q *Query) Equals(p ...string) (string, bool) { return equals(q.Where, p) }
+
+func equals(e Expr, p Path) (string, bool) {
+	b, ok := e.(Binary)
+	if !ok {
+		return "", false
+	}
+	switch b.Op {
+	case "AND":
+		if text, ok := equals(b.X, p); ok {
+			return text, true
+		}
+		return equals(b.Y, p)
+	case "=":
+		path, isPath := b.X.(Path)
+		l, isLiteral := b.Y.(Literal)
+		if isPath && isLiteral && slices.Equal(path, p) && l.Value.Kind() == jsonvalue.String {
+			return l.Value.Str(), true
+		}
+	}
+	return "", false
+}

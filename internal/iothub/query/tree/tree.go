@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
+	"github.com/twinfleet/twinfleet/internal/iothub/query/scan"
 )
 
 // Collection is what a query reads.
@@ -30,6 +31,9 @@ type Query struct {
 	From    Collection // What it reads.
 	Where   Expr       // nil for all.
 	GroupBy []Path     // nil for none.
+	// Doubts are places that are answered and yet hardly meant: attributes that nothing has, which are undefined.
+	// Nil for none.
+	Doubts []*scan.SyntaxError
 }
 
 // Item is one element of a select list.
@@ -75,7 +79,7 @@ type (
 
 	// Call is a function of conditions.
 	Call struct {
-		Name string // IS_DEFINED, STARTSWITH, ENDSWITH.
+		Name string // IS_DEFINED, STARTSWITH, ENDSWITH, ARRAY_CONTAINS.
 		Args []Expr // As many as the function takes.
 	}
 )

@@ -1,0 +1,106 @@
+package c2d
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+)
+
+// MaxSize is the most bytes that a message has: its body, and its properties' names and values (iot-hub-devguide-quotas-throttling).
+const MaxSize = 64 << 10
+
+// Message is a cloud-to-device message. What is empty is left out of the topic.
+type Message struct {
+	MessageID       string     // chosen by the sender
+	CorrelationID   string     // of the message that it answers
+	UserID          string     // who sent it
+	To              string     // where it goes; empty for the device's own address
+	ContentType     string     // of the payload, such as application/json
+	ContentEncoding string     // of the payload, such as utf-8
+	Ack             string     // which feedback the sender wants: none, positive, negative or full
+	Expires         time.Time  // when it is no longer delivered; the zero time leaves it to the hub
+	Input           string     // of a module, to which the message goes; empty for none
+	Properties      topics.Bag // of the application; system properties among them stand as they are
+	Payload         []byte     // any bytes
+}
+
+// Topic is where a message is delivered to a device or a module, known by its key: with the names of system properties that the
+// service's device SDKs read (azure-iot-sdk-python, mqtt_topic_iothub).
+func (m *Message) Topic(key string) string {
+	device, module := entity.Split(key)
+	bag := m.bag(device, module)
+	if module == "" {
+		return topics.C2D(device, bag)
+	}
+	return topics.ModuleC2D(device, module, m.Input, bag)
+}
+
+// expiryLayout is how the service writes $.exp: with seven digits, whatever they are.
+const expiryLayout = "2006-01-02T15:04:05.0000000Z"
+
+// bag is the property bag of a topic. Some clients need a system property to find it, so $.to is always there.
+func (m *Message) bag(device, module string) topics.Bag {
+	to, expires := m.To, ""
+	if to == "" {
+		to = "/devices/" + device
+		if module != "" {
+			to += "/modules/" + module
+		}
+		to += "/messages/deviceBound"
+	}
+	if !m.Expires.IsZero() {
+		expires = m.Expires.UTC().Format(expiryLayout)
+	}
+	bag := make(topics.Bag, 0, 8+len(m.Properties))
+	for _, p := range []topics.Property{
+		{Name: "$.exp", Value: expires},
+		{Name: "$.cid", Value: m.CorrelationID},
+		{Name: "$.mid", Value: m.MessageID},
+		{Name: "$.uid", Value: m.UserID},
+		{Name: "$.to", Value: to},
+		{Name: "$.ct", Value: m.ContentType},
+		{Name: "$.ce", Value: m.ContentEncoding},
+		{Name: "iothub-ack", Value: m.Ack},
+	} {
+		if _, given := m.Properties.Get(p.Name); p.Value != "" && !given {
+			p.HasValue = true
+			bag = append(bag, p)
+		}
+	}
+	return append(bag, m.Properties...)
+}
+
+// Size is how many bytes the message has, as its limit and metering count them: the payload, the values of system properties, and
+// the names and values of the application's (iot-hub-devguide-messages-construct).
+func (m *Message) Size() int {
+	n := len(m.Payload) + m.Properties.Size()
+	for _, value := range []string{m.MessageID, m.CorrelationID, m.UserID, m.To, m.ContentType, m.ContentEncoding, m.Ack} {
+		n += len(value)
+	}
+	return n
+}
+
+// kept is a message as it is kept when the program ends.
+type kept struct {
+	Version int // 1
+	Message Message
+	Until   time.Time
+}
+
+// Encode is a message that is delivered until a time, as bytes to keep.
+func Encode(m *Message, until time.Time) ([]byte, error) { return json.Marshal(kept{1, *m, until}) }
+
+// Decode reads what Encode has written.
+func Decode(b []byte) (m Message, until time.Time, err error) {
+	var k kept
+	if err := json.Unmarshal(b, &k); err != nil {
+		return m, until, fmt.Errorf("reading a message that was kept: %w", err)
+	}
+	if k.Version != 1 {
+		return m, until, fmt.Errorf("reading a message that was kept: version %d is unknown", k.Version)
+	}
+	return k.Message, k.Until, nil
+}

@@ -1,0 +1,150 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
+	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+)
+
+// Keeper keeps rows over restarts, by bucket and key.
+type Keeper interface {
+	// Put keeps a row in place of one of the same bucket and key; nil takes it away. What it returns waits until that is durable.
+	// Rows of one bucket and key are kept in the order of the calls.
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	// Rows hands over the rows of a bucket, in the order of their keys.
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
+}
+
+// The buckets of the Keeper. A job has one row each in the first and, once its devices are known, in the second; while it runs, each
+// device that is done has a row in the third, by the job's id and its place in the selection.
+const (
+	jobRows    = "jobs.1"
+	deviceRows = "jobs.devices.1"
+	doneRows   = "jobs.done.1"
+)
+
+func doneKey(id string, place int) string { return fmt.Sprintf("%s\x00%08d", id, place) }
+
+// keptJob is a job as it is kept.
+type keptJob struct {
+	Number uint64   // see job
+	Job    jobs.Job // its document; statistics are counted anew
+}
+
+// durable is what a Runner without a Keeper waits for.
+func durable(context.Context) error { return nil }
+
+// put keeps a row of what encoding/json takes.
+func (r *Runner) put(bucket, key string, v any) func(context.Context) error {
+	if r.opts.Keeper == nil {
+		return durable
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return func(context.Context) error { return fmt.Errorf("keeping a job: %w", err) }
+	}
+	return r.opts.Keeper.Put(bucket, key, b)
+}
+
+func (r *Runner) keep(j *job) func(context.Context) error {
+	return r.put(jobRows, j.doc.JobID, keptJob{j.number, j.doc})
+}
+
+func (r *Runner) keepSelection(id string, devices []*progress.Device) func(context.Context) error {
+	return r.put(deviceRows, id, devices)
+}
+
+func (r *Runner) keepDevice(id string, place int, d *progress.Device) {
+	r.put(doneRows, doneKey(id, place), d)
+}
+
+// keepEndLocked keeps a job that has ended: one row for all its devices takes the place of theirs.
+func (r *Runner) keepEndLocked(j *job) {
+	if r.opts.Keeper == nil {
+		return
+	}
+	if j.selected {
+		r.keepSelection(j.doc.JobID, j.devices)
+	}
+	r.keep(j)
+	for place := range j.devices {
+		r.opts.Keeper.Put(doneRows, doneKey(j.doc.JobID, place), nil)
+	}
+}
+
+// drop forgets what is kept of a job that has ended.
+func (r *Runner) drop(id string) {
+	if r.opts.Keeper == nil {
+		return
+	}
+	r.opts.Keeper.Put(jobRows, id, nil)
+	r.opts.Keeper.Put(deviceRows, id, nil)
+}
+
+// Load takes up the jobs that are kept: those that have not ended go on with the devices that are not done. A device whose work was
+// under way when the program ended is worked on once more. It is called once, before any other method.
+func (r *Runner) Load(ctx context.Context) error {
+	if r.opts.Keeper == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.opts.Keeper.Rows(ctx, jobRows, r.takeJob)
+	if err != nil {
+		return fmt.Errorf("reading the jobs that were kept: %w", err)
+	}
+	err = r.opts.Keeper.Rows(ctx, deviceRows, func(id string, value []byte) error {
+		j, ok := r.jobs[id]
+		if !ok {
+			r.opts.Keeper.Put(deviceRows, id, nil)
+			return nil
+		}
+		j.selected = true
+		return json.Unmarshal(value, &j.devices)
+	})
+	if err != nil {
+		return fmt.Errorf("reading the devices of jobs that were kept: %w", err)
+	}
+	err = r.opts.Keeper.Rows(ctx, doneRows, func(key string, value []byte) error {
+		id, text, _ := strings.Cut(key, "\x00")
+		place, err := strconv.Atoi(text)
+		j, ok := r.jobs[id]
+		if err != nil || !ok || place >= len(j.devices) || ended(j.doc.Status) {
+			r.opts.Keeper.Put(doneRows, key, nil)
+			return nil
+		}
+		return json.Unmarshal(value, j.devices[place])
+	})
+	if err != nil {
+		return fmt.Errorf("reading what jobs that were kept have done: %w", err)
+	}
+	for _, j := range r.jobs {
+		if !ended(j.doc.Status) {
+			r.startLocked(j)
+		}
+	}
+	return nil
+}
+
+// takeJob takes up one job.
+func (r *Runner) takeJob(id string, value []byte) error {
+	var kept keptJob
+	if err := json.Unmarshal(value, &kept); err != nil {
+		return fmt.Errorf("job %s: %w", id, err)
+	}
+	j := &job{number: kept.Number, doc: kept.Job, due: kept.Job.Created.Time}
+	if j.doc.Start.After(j.due) {
+		j.due = j.doc.Start.Time
+	}
+	if err := r.read(j); err != nil {
+		return fmt.Errorf("job %s: %w", id, err)
+	}
+	r.jobs[id] = j
+	r.last = max(r.last, j.number)
+	return nil
+}

@@ -1,0 +1,154 @@
+package hub_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
+	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+)
+
+// subscriber is what the hub has acknowledged of the session of one device.
+type subscriber struct {
+	key        string
+	subscribed bool // to twin responses, as acknowledged
+	asked      bool // as asked for last, which may not have been acknowledged
+	changes    int
+}
+
+// run changes the session until the hub is killed; an error says what the hub did wrong. A connection that ends is no error.
+func (s *subscriber) run(v *victim, id string, enough *atomic.Int64) error {
+	c := &http.Client{Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	if s.key == "" {
+		_, body, err := v.rest(c, "PUT", "/devices/"+id, `{"deviceId":"`+id+`"}`)
+		var d registry.Identity
+		if err != nil || json.Unmarshal([]byte(body), &d) != nil {
+			return nil
+		}
+		s.key = d.Authentication.SymmetricKey.Primary.Base64()
+	}
+	for {
+		if ended, err := s.session(v, id, s.changes%7 == 6, enough); ended || err != nil {
+			return err
+		}
+	}
+}
+
+// session is one connection; ended says that the hub is gone.
+func (s *subscriber) session(v *victim, id string, clean bool, enough *atomic.Int64) (ended bool, err error) {
+	nc, err := net.Dial("tcp", v.Address)
+	if err != nil {
+		return true, nil
+	}
+	defer nc.Close()
+	key, err := sas.ParseKey(s.key)
+	if err != nil {
+		return true, err
+	}
+	r := framing.NewReader(nc)
+	// ask sends packets and reads until the answer to the last.
+	ask := func(b []byte, last mqtt.Type) (published bool, p mqtt.Packet, err error) {
+		if _, err := nc.Write(b); err != nil {
+			return false, p, err
+		}
+		for {
+			if p, err = r.Next(); err != nil || p.Type == last {
+				return published, p, err
+			}
+			published = published || p.Type == mqtt.PUBLISH
+		}
+	}
+	l := wiretest.Login(id, key)
+	l.HasUsername, l.HasPassword, l.CleanSession = true, true, clean
+	if clean {
+		s.asked = false
+	}
+	_, p, err := ask(mqtt.AppendConnect(nil, &l), mqtt.CONNACK)
+	if err != nil {
+		return true, nil
+	}
+	if present, code, err := mqtt.DecodeConnack(p.Body); err != nil || code != mqtt.Accepted || clean && present || !clean && s.subscribed && s.asked && !present {
+		return true, fmt.Errorf("%s: CONNACK %d, %v, session present %t, clean %t, subscribed %t", id, code, err, present, clean, s.subscribed)
+	}
+	if clean {
+		s.subscribed = false
+		s.changes++
+		enough.Add(-1)
+		return false, nil
+	}
+	got, _, err := ask(mqtt.AppendEmpty(mqtt.AppendPublish(nil, topics.TwinGet("1"), nil, 0, false, false, 0), mqtt.PINGREQ), mqtt.PINGRESP)
+	if err != nil {
+		return true, nil
+	}
+	if got != s.subscribed && got != s.asked {
+		return true, fmt.Errorf("%s: the filter is there: %t; acknowledged %t, asked for %t", id, got, s.subscribed, s.asked)
+	}
+	s.subscribed = got
+	for range 3 {
+		b, acknowledgement := mqtt.AppendSubscribe(nil, 1, mqtt.Subscription{Filter: []byte(topics.FilterTwinResponses)}), mqtt.SUBACK
+		if s.subscribed {
+			b, acknowledgement = mqtt.AppendUnsubscribe(nil, 1, topics.FilterTwinResponses), mqtt.UNSUBACK
+		}
+		s.asked = !s.subscribed
+		if _, _, err := ask(b, acknowledgement); err != nil {
+			return true, nil
+		}
+		s.subscribed = s.asked
+		s.changes++
+		enough.Add(-1)
+	}
+	return false, nil
+}
+
+// A hub with --data is killed while devices subscribe, take that back, and begin clean sessions, repeatedly: the next hub has the filters
+// that were acknowledged last.
+func TestKillSessions(t *testing.T) {
+	dir := t.TempDir()
+	var devices [killWriters]subscriber
+	for round := range *kills + 1 {
+		v := startVictim(t, dir)
+		var enough atomic.Int64
+		enough.Store(int64(20 + round*11%50))
+		ctx, gone := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		for i := range devices {
+			work.Go(func() {
+				defer gone()
+				if err := devices[i].run(v, fmt.Sprint("dev-", i), &enough); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for enough.Load() > 0 && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+		v.kill(t)
+		work.Wait()
+		gone()
+		if t.Failed() {
+			return
+		}
+	}
+	total := 0
+	for i := range devices {
+		total += devices[i].changes
+	}
+	if total < 15**kills {
+		t.Errorf("%d changes in %d rounds: the load does not bite", total, *kills)
+	}
+}

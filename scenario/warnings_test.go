@@ -1,0 +1,56 @@
+package scenario_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// What our parser does not understand, another hub may: of a query for one it is a warning, for the embedded hub a
+// mistake. What every hub understands is neither.
+func TestQueriesOfOtherHubs(t *testing.T) {
+	const others = `target: {hub: "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg=="}`
+	for sql, warned := range map[string]bool{
+		"SELECT deviceId AS D, statusUpdatedTime AS S FROM devices":            true,
+		"SELECT * FROM devices WHERE WIBBLE(tags.a, 1)":                        true,
+		"SELECT * FROM devices ORDER BY deviceId":                              true,
+		"SELECT deviceId FROM devices WHERE array_contains(parentScopes, 'x')": false,
+		"select * from devices.modules where devices.deviceId = 'x'":           false,
+		"SELECT * FROM devices WHERE tags.a = 'O''Brien'":                      false,
+	} {
+		for _, target := range []string{others, `target: {hub: embedded}`} {
+			text := fmt.Sprintf(`
+fleet: {groups: [{name: robots, count: 10, reported: {connectivity: {type: wifi}}}]}
+stages: [{name: hold, duration: 10s, devices: 10, steps: [{query: {sql: %q}}]}]
+service: {queries: [{name: q, sql: %q}], jobs: [{name: j, type: twin, tags: {a: 1}, query: "tags.a ="}]}
+%s`, sql, sql, target)
+			s, err := scenario.Decode("x.yaml", []byte(text), options())
+			if target != others {
+				if n := strings.Count(fmt.Sprint(err), "the query is wrong"); err == nil || n > 0 != warned {
+					t.Errorf("%s on the embedded hub: %v", sql, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s on another hub: %v", sql, err)
+				continue
+			}
+			var found []string
+			for _, w := range s.Warnings {
+				found = append(found, w.Path)
+			}
+			want := "service.jobs[0].query"
+			if warned {
+				want = "stages[0].steps[0].query.sql service.queries[0].sql " + want
+			}
+			if got := strings.Join(found, " "); got != want {
+				t.Errorf("%s: warnings at %q; want %q", sql, got, want)
+			}
+			if len(s.Warnings) > 0 && s.Warnings[0].Line == 0 {
+				t.Errorf("%s: the warning has no place: %v", sql, s.Warnings[0])
+			}
+		}
+	}
+}
