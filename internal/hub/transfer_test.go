@@ -54,8 +54,10 @@ func TestExportAndImport(t *testing.T) {
 		b.must("PUT", "/devices/dev-1/modules/m1"+version, `{"deviceId":"dev-1","moduleId":"m1"}`)
 		newDevice(t, c, "dev-2")
 		made := b.must("POST", makePath, fmt.Sprintf(`{"type":"export","outputBlobContainerUri":%q,"excludeKeysInExport":false}`, container(h, "out")))
-		for _, want := range []string{`{"jobId":"`, `","startTimeUtc":"`, `"type":"export","status":"enqueued","progress":0,"outputBlobContainerUri":"`,
-			`"excludeKeysInExport":false,"useSecondaryStorageAsSource":false}`} {
+		for _, want := range []string{
+			`{"jobId":"`, `","startTimeUtc":"`, `"type":"export","status":"enqueued","progress":0,"outputBlobContainerUri":"`,
+			`"excludeKeysInExport":false,"useSecondaryStorageAsSource":false}`,
+		} {
 			if !strings.Contains(made.body, want) {
 				t.Errorf("no %s in %s", want, made.body)
 			}
