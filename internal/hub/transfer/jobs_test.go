@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -105,6 +106,7 @@ func TestOneJobAtATime(t *testing.T) {
 		for range 3 {
 			h.calls <- struct{}{}
 		}
+		time.Sleep(time.Second) // they are listed by their start
 		second, err := r.Create(anImport, anybody)
 		if err != nil {
 			t.Fatal(err)
