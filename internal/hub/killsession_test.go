@@ -1,15 +1,12 @@
 package hub_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -117,7 +114,9 @@ func (s *subscriber) session(v *victim, id string, clean bool, enough *atomic.In
 func TestKillSessions(t *testing.T) {
 	dir := t.TempDir()
 	var devices [killWriters]subscriber
-	killRounds(t, dir, func(round int) int { return 20 + round*11%50 }, func(v *victim, i int, enough *atomic.Int64) error { return devices[i].run(v, fmt.Sprint("dev-", i), enough) })
+	killRounds(t, dir, func(round int) int { return 20 + round*11%50 }, func(v *victim, i int, enough *atomic.Int64) error {
+		return devices[i].run(v, fmt.Sprint("dev-", i), enough)
+	})
 	total := 0
 	for i := range devices {
 		total += devices[i].changes

@@ -1,14 +1,12 @@
 package hub_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -275,7 +273,9 @@ func TestKillMessages(t *testing.T) {
 	for i := range boxes {
 		boxes[i] = mailbox{sent: map[int]bool{}, seen: map[int]bool{}, handled: map[int]bool{}, over: map[int]bool{}}
 	}
-	killRounds(t, dir, func(round int) int { return 20 + round*7%40 }, func(v *victim, i int, enough *atomic.Int64) error { return boxes[i].run(v, fmt.Sprint("dev-", i), enough) })
+	killRounds(t, dir, func(round int) int { return 20 + round*7%40 }, func(v *victim, i int, enough *atomic.Int64) error {
+		return boxes[i].run(v, fmt.Sprint("dev-", i), enough)
+	})
 	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
