@@ -66,6 +66,7 @@ class ProvisioningCases extends Suite {
         client.subscribeToDesiredProperties((twin, context) -> { }, null);
         TwinCollection report = new TwinCollection();
         report.put("provisioned", true);
+        pause();
         assertEquals(2, client.updateReportedProperties(report).getVersion());
     }
 
