@@ -29,8 +29,8 @@ func provisioning() Row {
 	register, request := op("dps_register"), op("dps_put", "dps_get")
 	return Row{Title: "Provisioning (DPS)", Folded: true, Panels: []Panel{
 		{
-			Title: "Registrations by outcome", Description: "Registrations that ended, a second: ok is a device that has a hub.", Kind: "timeseries", Unit: "ops", Width: 12,
-			Colors: outcomeColors(), Queries: one(rate("outcome", total, register, inGroup), "{{outcome}}"),
+			Title: "Registrations by outcome", Description: "Registrations that ended, a second: ok is a device that has a hub.", Kind: "timeseries",
+			Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, register, inGroup), "{{outcome}}"),
 		},
 		{
 			Title: "Being assigned", Description: "Registrations under way: devices that have no hub yet, those that the service throws back among them.",

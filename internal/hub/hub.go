@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -90,6 +92,8 @@ type Hub struct {
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
 	configs  *configurations.Manager
+	storage  *transfer.Storage
+	moves    *transfer.Runner
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -167,7 +171,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.jobs = jobs.New(jobs.Options{
-		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(),
+		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(), Logger: h.log,
 	})
 	if err := h.jobs.Load(ctx); err != nil {
 		return err
@@ -181,6 +185,14 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
 	})
 	if err != nil {
+		return err
+	}
+	storage := "" // in memory
+	if h.opts.DataDir != "" {
+		storage = filepath.Join(h.opts.DataDir, "storage")
+	}
+	h.storage = transfer.NewStorage(storage)
+	if h.moves, err = transfer.New(transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
 		return err
 	}
 	h.serve()
@@ -227,8 +239,8 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Configurations: h.configs,
-		Policies:       h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
 	})
 	devices, services := websocket.Handler(accept), http.Handler(api)
 	if h.dps != nil {
@@ -303,6 +315,9 @@ func (h *Hub) Close() error {
 			errs = append(errs, h.dps.Close())
 		}
 		h.wg.Wait()
+		if h.moves != nil {
+			h.moves.Close()
+		}
 		if h.configs != nil {
 			h.configs.Close()
 		}

@@ -82,7 +82,8 @@ func Of(r *report.Run) []Finding {
 
 // provisioned says what became of a group's registrations.
 func provisioned(r *report.Run, p *report.Provisioned) string {
-	text := fmt.Sprintf("%s: %s of %s assigned to a hub, %s connected to it", p.Group, human.Count(p.Assigned), human.Number(p.Devices, "device"), human.Count(p.Connected))
+	text := fmt.Sprintf("%s: %s of %s assigned to a hub, %s connected to it", p.Group, human.Count(p.Assigned), human.Number(p.Devices, "device"),
+		human.Count(p.Connected))
 	polls, throttled := uint64(0), uint64(0)
 	for _, op := range []metrics.Operation{metrics.OpDPSPut, metrics.OpDPSGet} {
 		if x := r.Totals.Find(op, p.Group); x != nil {

@@ -34,7 +34,8 @@ func TestTenThousandDevicesProvision(t *testing.T) {
 				if run.Outcome != report.Passed || p != (report.Provisioned{Group: "robots", Devices: n, Assigned: n, Connected: n}) {
 					t.Fatalf("%+v; the run %s: %s", p, run.Outcome, run.Reason)
 				}
-				whole, put, get := run.Totals.Find(metrics.OpDPSRegister, "robots"), run.Totals.Find(metrics.OpDPSPut, "robots"), run.Totals.Find(metrics.OpDPSGet, "robots")
+				whole := run.Totals.Find(metrics.OpDPSRegister, "robots")
+				put, get := run.Totals.Find(metrics.OpDPSPut, "robots"), run.Totals.Find(metrics.OpDPSGet, "robots")
 				if whole.Count(metrics.OK) != n || whole.Scheduled() != n || put.Count(metrics.OK) != n || put.Errors()+get.Errors() > 0 {
 					t.Errorf("%d of %d registrations, %d requests accepted, %d and %d errors", whole.Count(metrics.OK), whole.Scheduled(), put.Count(metrics.OK),
 						put.Errors(), get.Errors())

@@ -73,11 +73,12 @@ func TestDevicesProvision(t *testing.T) {
 }
 
 // elsewhere is a hub with a provisioning service that outlives the run, and a scenario pointed at both.
-func elsewhere(t *testing.T, set ...string) (h *hub.Hub, run func(stages string, more ...string) *report.Run) {
+func elsewhere(t *testing.T) (h *hub.Hub, run func(stages string, more ...string) *report.Run) {
 	h, at := openHub(t, hub.Options{DPS: &dps.Options{}})
 	return h, func(stages string, more ...string) *report.Run {
-		text := fmt.Sprintf("fleet: {groups: [{name: robots, count: 20, identity: {dps: {endpoint: localhost, id_scope: %s, group_key: %q}}}]}\n%s", h.DPS().IDScope(), h.DPS().GroupKey(dps.DefaultGroup).Base64(), stages)
-		return atHub(decode(t, text, append(append(at, set...), more...)...), newWatcher(), h.Dial).Run(t.Context())
+		const devices = "fleet: {groups: [{name: robots, count: 20, identity: {dps: {endpoint: localhost, id_scope: %s, group_key: %q}}}]}\n%s"
+		text := fmt.Sprintf(devices, h.DPS().IDScope(), h.DPS().GroupKey(dps.DefaultGroup).Base64(), stages)
+		return atHub(decode(t, text, append(at, more...)...), newWatcher(), h.Dial).Run(t.Context())
 	}
 }
 
@@ -129,14 +130,16 @@ func robots(n int) (ids []string) {
 // threshold on registrations finds. Devices ask for another assignment three times in a row, and no more.
 func TestAssignedAndUnknown(t *testing.T) {
 	t.Parallel()
-	const stages = "stages: [{name: ramp, duration: 500ms, devices: 20}, {name: hold, duration: 5m}]\nthresholds: {dps_register: [success_rate >= 100%, p(99) < 5s]}"
+	const stages = "stages: [{name: ramp, duration: 500ms, devices: 20}, {name: hold, duration: 5m}]\n" +
+		"thresholds: {dps_register: [success_rate >= 100%, p(99) < 5s]}"
 	for name, tt := range map[string]struct {
 		gone      []string
 		connected int
 		reason    string
 	}{
 		"all": {robots(20), 0, "no device ever connected: connection refused: not authorized (return code 5)"},
-		"one": {robots(20)[7:8], 19, "1 of 20 devices of robots were assigned to a hub and never connected to it: connection refused: not authorized (return code 5)"},
+		"one": {robots(20)[7:8], 19, "1 of 20 devices of robots were assigned to a hub and never connected to it: " +
+			"connection refused: not authorized (return code 5)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -227,7 +230,8 @@ func TestNotProvisioned(t *testing.T) {
 			reason: "12 of 20 devices of robots were not assigned to a hub before the run ended: 12 registrations were under way then, of a service that threw back",
 		},
 		"throttled, and a threshold on devices": {
-			stages: stages("{registrations_per_minute: 2}"), rules: "thresholds: {devices: [connected_rate >= 20%]}", outcome: metrics.Unanswered, assigned: 4, passes: true,
+			stages: stages("{registrations_per_minute: 2}"), rules: "thresholds: {devices: [connected_rate >= 20%]}",
+			outcome: metrics.Unanswered, assigned: 4, passes: true,
 		},
 		"failed allocations, as wanted": {
 			stages: stages("{fail: 100%}"), rules: "thresholds: {dps_register: [error_rate >= 100%], devices: [connected == 0], connect: [scheduled == 0]}",
@@ -256,7 +260,8 @@ func TestNotProvisioned(t *testing.T) {
 				x := run.Totals.Find(metrics.OpDPSRegister, "robots")
 				if x.Count(tt.outcome) == 0 || int(x.Count(metrics.OK)) != p.Assigned || x.Ended() != x.Started() ||
 					x.Ended()-x.Count(metrics.OK)-x.Count(metrics.Unanswered) != x.Count(tt.outcome)*b2u(tt.outcome != metrics.Unanswered) {
-					t.Errorf("registrations: %d of %d ended, %d well, %d %s; errors %v", x.Ended(), x.Started(), x.Count(metrics.OK), x.Count(tt.outcome), tt.outcome, run.Totals.Errors)
+					t.Errorf("registrations: %d of %d ended, %d well, %d %s; errors %v", x.Ended(), x.Started(), x.Count(metrics.OK), x.Count(tt.outcome), tt.outcome,
+						run.Totals.Errors)
 				}
 				if passed := run.Outcome == report.Passed; passed != tt.passes || !passed && (run.Outcome != report.Failed || !strings.Contains(run.Reason, tt.reason)) {
 					t.Errorf("%s: %s\nwant %s", run.Outcome, run.Reason, tt.reason)

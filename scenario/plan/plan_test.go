@@ -104,7 +104,8 @@ func TestArithmetic(t *testing.T) {
 		},
 		{
 			"devices provision when they come for the first time", head + ", identity: {dps: {}}, session: {online: 50s, offline: 1s}}]}\n" +
-				"stages: [{name: ramp, duration: 5s, devices: 50}, {name: down, duration: 1s, devices: 0}, {name: all, duration: 10s, devices: 100}, {name: hold, duration: 10s}]",
+				"stages: [{name: ramp, duration: 5s, devices: 50}, {name: down, duration: 1s, devices: 0}, {name: all, duration: 10s, devices: 100}, " +
+				"{name: hold, duration: 10s}]",
 			map[metrics.Operation]string{
 				"dps_register": "10/s 0/s 100", "dps_connect": "10/s 0/s 100", "dps_put": "10/s 0/s 100", "dps_get": "10/s 0/s 100", "connect": "10/s 1.961/s 150",
 				"provision": "none",

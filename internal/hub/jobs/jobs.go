@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type Options struct {
 	Active int
 	// Keeper keeps jobs over restarts; nil keeps none.
 	Keeper Keeper
+	Logger *slog.Logger // nil logs nothing
 	// Concurrency is how many devices of a job are worked on at once; 10 when 0.
 	Concurrency int
 }
@@ -92,6 +94,9 @@ type twinPatch struct {
 func New(o Options) *Runner {
 	if o.Concurrency == 0 {
 		o.Concurrency = 10
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Runner{opts: o, jobs: make(map[string]*job)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())

@@ -3,12 +3,15 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
 
 // Keeper keeps rows over restarts, by bucket and key.
@@ -87,41 +90,28 @@ func (r *Runner) drop(id string) {
 }
 
 // Load takes up the jobs that are kept: those that have not ended go on with the devices that are not done. A device whose work was
-// under way when the program ended is worked on once more. It is called once, before any other method.
+// under way when the program ended is worked on once more. What cannot be read is told in the log and left out. It is called once,
+// before any other method.
 func (r *Runner) Load(ctx context.Context) error {
 	if r.opts.Keeper == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.opts.Keeper.Rows(ctx, jobRows, r.takeJob)
-	if err != nil {
-		return fmt.Errorf("reading the jobs that were kept: %w", err)
-	}
-	err = r.opts.Keeper.Rows(ctx, deviceRows, func(id string, value []byte) error {
-		j, ok := r.jobs[id]
-		if !ok {
-			r.opts.Keeper.Put(deviceRows, id, nil)
+	for _, bucket := range []struct {
+		name string
+		take func(key string, value []byte) error
+	}{{jobRows, r.takeJob}, {deviceRows, r.takeDevices}, {doneRows, r.takeDone}} {
+		err := r.opts.Keeper.Rows(ctx, bucket.name, func(key string, value []byte) error {
+			if err := bucket.take(key, value); err != nil {
+				r.opts.Logger.Warn("what was kept of a job cannot be read, and is dropped", "bucket", bucket.name, "job", strings.ReplaceAll(key, "\x00", " "), "error", err)
+				r.opts.Keeper.Put(bucket.name, key, nil)
+			}
 			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("reading the jobs that were kept: %w", err)
 		}
-		j.selected = true
-		return json.Unmarshal(value, &j.devices)
-	})
-	if err != nil {
-		return fmt.Errorf("reading the devices of jobs that were kept: %w", err)
-	}
-	err = r.opts.Keeper.Rows(ctx, doneRows, func(key string, value []byte) error {
-		id, text, _ := strings.Cut(key, "\x00")
-		place, err := strconv.Atoi(text)
-		j, ok := r.jobs[id]
-		if err != nil || !ok || place >= len(j.devices) || ended(j.doc.Status) {
-			r.opts.Keeper.Put(doneRows, key, nil)
-			return nil
-		}
-		return json.Unmarshal(value, j.devices[place])
-	})
-	if err != nil {
-		return fmt.Errorf("reading what jobs that were kept have done: %w", err)
 	}
 	for _, j := range r.jobs {
 		if !ended(j.doc.Status) {
@@ -131,20 +121,68 @@ func (r *Runner) Load(ctx context.Context) error {
 	return nil
 }
 
+var (
+	errNoJob  = errors.New("there is no such job that goes on")
+	errNoRows = errors.New("it is no list of devices")
+)
+
 // takeJob takes up one job.
 func (r *Runner) takeJob(id string, value []byte) error {
 	var kept keptJob
 	if err := json.Unmarshal(value, &kept); err != nil {
-		return fmt.Errorf("job %s: %w", id, err)
+		return err
 	}
 	j := &job{number: kept.Number, doc: kept.Job, due: kept.Job.Created.Time}
 	if j.doc.Start.After(j.due) {
 		j.due = j.doc.Start.Time
 	}
 	if err := r.read(j); err != nil {
-		return fmt.Errorf("job %s: %w", id, err)
+		return err
 	}
+	if ended(j.doc.Status) && j.doc.End == nil {
+		j.doc.End = &timestamp.Time{Time: j.due}
+	}
+	j.doc.JobID = id
 	r.jobs[id] = j
 	r.last = max(r.last, j.number)
+	return nil
+}
+
+// takeDevices takes up the devices that a job has selected. Without them it selects anew.
+func (r *Runner) takeDevices(id string, value []byte) error {
+	j, ok := r.jobs[id]
+	if !ok {
+		return errNoJob
+	}
+	var devices []*progress.Device
+	if err := json.Unmarshal(value, &devices); err != nil {
+		return err
+	}
+	if slices.Contains(devices, nil) {
+		return errNoRows
+	}
+	j.devices, j.selected = devices, true
+	return nil
+}
+
+// takeDone takes up what became of one device.
+func (r *Runner) takeDone(key string, value []byte) error {
+	id, text, _ := strings.Cut(key, "\x00")
+	place, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	j, ok := r.jobs[id]
+	if !ok || place < 0 || place >= len(j.devices) || ended(j.doc.Status) {
+		return errNoJob
+	}
+	var done progress.Device
+	if err := json.Unmarshal(value, &done); err != nil {
+		return err
+	}
+	if done.ID != j.devices[place].ID {
+		return errNoRows
+	}
+	j.devices[place] = &done
 	return nil
 }

@@ -127,6 +127,44 @@ func TestJobsThatCannotBeKept(t *testing.T) {
 	})
 }
 
+// What cannot be read is dropped, and harms nothing else.
+func TestBrokenRows(t *testing.T) {
+	s := newShelf()
+	o := jobs.Options{Keeper: s}
+	inBubble(t, 3, o, func(b *bench) {
+		for _, id := range []string{"null", "text", "rule", "devices", "nil", "done", "whole"} {
+			b.create(at(id, time.Minute))
+		}
+		for key, value := range map[[2]string]string{
+			{"jobs.1", "null"}:                         `null`,
+			{"jobs.1", "text"}:                         `{`,
+			{"jobs.1", "rule"}:                         `{"Number":3,"Job":{"jobId":"rule","type":"export"}}`,
+			{"jobs.devices.1", "devices"}:              `{"a":1}`,
+			{"jobs.devices.1", "nil"}:                  `[null]`,
+			{"jobs.devices.1", "nobody"}:               `[]`,
+			{"jobs.done.1", "done\x0000000000"}:        `{}`,
+			{"jobs.done.1", "done"}:                    `{}`,
+			{"jobs.done.1", "done\x00-1"}:              `{}`,
+			{"jobs.done.1", "whole\x0099999999999999"}: `{}`,
+		} {
+			s.Put(key[0], key[1], []byte(value))
+		}
+		b.restart(o, time.Second)
+		for _, id := range []string{"null", "text", "rule"} {
+			if _, err := b.Job(id); !errors.Is(err, iothub.ErrJobNotFound) {
+				b.Errorf("job %s: %v", id, err)
+			}
+		}
+		<-time.After(time.Minute)
+		for _, id := range []string{"devices", "nil", "done", "whole"} {
+			b.expect(id, "completed 3/0/0/0 of 3")
+		}
+		if len(s.rows) != 8 {
+			b.Errorf("%d rows are left; want two of each job", len(s.rows))
+		}
+	})
+}
+
 // What is kept of jobs goes with them.
 func TestForgottenJobs(t *testing.T) {
 	s := newShelf()

@@ -69,13 +69,3 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) error {
 	}
 	return reply.JSON(w, list)
 }
-
-// listTransfers lists imports and exports of identities: clients that list all jobs ask for them too. The embedded hub has
-// none, for it has no storage to read or write.
-func (s *Server) listTransfers(w http.ResponseWriter, _ *http.Request) error {
-	return reply.JSON(w, []struct{}{})
-}
-
-func (s *Server) noTransfer(_ http.ResponseWriter, r *http.Request) error {
-	return iothub.ErrJobNotFound.With("job %s not found", r.PathValue("id"))
-}

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -99,7 +100,14 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
+	storage := transfer.NewStorage("")
+	moves, err := transfer.New(transfer.Options{Registry: s, Storage: storage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(moves.Close)
 	b.options = rest.Options{
+		Transfers: moves, Storage: storage,
 		Registry: s, Twins: s, Source: s, Modules: s.Modules(), Devices: b.devices, Jobs: runner, Policies: b.policies,
 		Admit: func(_ context.Context, class tier.Class, n int) error {
 			b.admitted = append(b.admitted, fmt.Sprint(class, " ", n))
@@ -172,6 +180,7 @@ func TestRights(t *testing.T) {
 		{"GET", "/jobs/v2/j", "owner service"},
 		{"POST", "/jobs/v2/j/cancel", "owner service"},
 		{"GET", "/jobs/v2/query", "owner service"},
+		{"POST", "/jobs/create", "owner registry"},
 		{"GET", "/jobs", "owner registry reader"},
 		{"GET", "/jobs/x", "owner registry reader"},
 		{"DELETE", "/jobs/x", "owner registry"},

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
+	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
@@ -75,7 +76,9 @@ type Options struct {
 	Policies policy.Set  // whose tokens are accepted
 	// Bearer says which bearer tokens are accepted, all of them with every right; the zero value accepts none.
 	Bearer         bearer.Verifier
-	Configurations Configurations // answers /configurations
+	Configurations Configurations    // answers /configurations
+	Transfers      Transfers         // answers /jobs, but for /jobs/v2
+	Storage        *transfer.Storage // answers /storage
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -137,11 +140,9 @@ func New(o Options) *Server {
 	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
 	handle("POST /jobs/v2/{id}/cancel", policy.ServiceConnect, s.cancelJob)
 	handle("GET /jobs/v2/query", policy.ServiceConnect, s.listJobs)
-	handle("GET /jobs", policy.RegistryRead, s.listTransfers)
-	handle("GET /jobs/{id}", policy.RegistryRead, s.noTransfer)
-	handle("DELETE /jobs/{id}", policy.RegistryWrite, s.noTransfer)
 	s.configurationRoutes(handle)
 	s.digitalTwinRoutes(handle)
+	s.transferRoutes(handle)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
 	}, errorbody.FormText)

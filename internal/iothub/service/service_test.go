@@ -197,23 +197,6 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	}
 }
 
-// A device's answer that is no JSON reaches its caller as such, and is counted by that name.
-func TestMethodAnswersThatAreNoJSON(t *testing.T) {
-	body := `{"status":200,"payload":rebooting now}`
-	c := client(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
-	_, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"})
-	if !errors.Is(err, ErrMethodAnswer) || reason.Of(err) != "the device's answer to the method is no JSON" || strings.Contains(reason.Of(err), "rebooting") {
-		t.Errorf("%v, for the reason %q", err, reason.Of(err))
-	}
-	if _, err := c.Twin(t.Context(), "dev-1"); errors.Is(err, ErrMethodAnswer) || err == nil {
-		t.Errorf("a twin that is no JSON: %v", err)
-	}
-	body = `{"status":200,"payload":null}`
-	if answer, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"}); err != nil || answer.Status != 200 {
-		t.Errorf("%+v, %v", answer, err)
-	}
-}
-
 // A target that answers without end, or with more text than anybody reads, costs no more than what is of use.
 func TestAnswersAreBounded(t *testing.T) {
 	const text = 60 << 20
@@ -252,5 +235,22 @@ func TestAnswersAreBounded(t *testing.T) {
 	result, err := c.Bulk(t.Context(), []registry.BulkEntry{{ID: "d"}})
 	if err != nil || len(result.Errors) != 1 || len(result.Errors[0].ErrorStatus) > 2500 || !strings.HasPrefix(result.Errors[0].ErrorStatus, "yyy") {
 		t.Errorf("a bulk call: %d errors, %v", len(result.Errors), err)
+	}
+}
+
+// A device's answer that is no JSON reaches its caller as such, and is counted by that name.
+func TestMethodAnswersThatAreNoJSON(t *testing.T) {
+	body := `{"status":200,"payload":rebooting now}`
+	c := client(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
+	_, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"})
+	if !errors.Is(err, ErrMethodAnswer) || reason.Of(err) != "the device's answer to the method is no JSON" || strings.Contains(reason.Of(err), "rebooting") {
+		t.Errorf("%v, for the reason %q", err, reason.Of(err))
+	}
+	if _, err := c.Twin(t.Context(), "dev-1"); errors.Is(err, ErrMethodAnswer) || err == nil {
+		t.Errorf("a twin that is no JSON: %v", err)
+	}
+	body = `{"status":200,"payload":null}`
+	if answer, err := c.InvokeMethod(t.Context(), "dev-1", methods.Request{Name: "reboot"}); err != nil || answer.Status != 200 {
+		t.Errorf("%+v, %v", answer, err)
 	}
 }

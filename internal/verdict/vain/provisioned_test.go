@@ -31,33 +31,44 @@ func TestUnprovisioned(t *testing.T) {
 	}{
 		"all are there": {report.Provisioned{Devices: 10, Assigned: 10, Connected: 10}, []end{ok}, nil, false, ""},
 		"refused": {
-			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok, {metrics.OpDPSRegister, metrics.Refused, "status 401 (401000)", 3}}, nil, false,
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok, {metrics.OpDPSRegister, metrics.Refused, "status 401 (401000)", 3}},
+			nil, false,
 			missing + "status 401 (401000) (3 of 10)",
 		},
 		"under way": {
-			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok, {metrics.OpDPSRegister, metrics.Unanswered, "the run was stopped first", 3}}, nil, false,
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok, {metrics.OpDPSRegister, metrics.Unanswered, "the run was stopped first", 3}},
+			nil, false,
 			missing + "3 registrations were under way then; a step await",
 		},
 		"under way, and thrown back": {
 			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
-			[]end{ok, {metrics.OpDPSRegister, metrics.Unanswered, "the run was stopped first", 3}, {metrics.OpDPSPut, metrics.Throttled, "status 429", 40}}, nil, false,
+			[]end{ok, {metrics.OpDPSRegister, metrics.Unanswered, "the run was stopped first", 3}, {metrics.OpDPSPut, metrics.Throttled, "status 429", 40}},
+			nil, false,
 			missing + "3 registrations were under way then, of a service that threw back 40 requests with 429",
 		},
 		"a percentile says nothing of them": {
-			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok, {metrics.OpDPSRegister, metrics.Refused, "status 401", 3}},
-			[]string{"dps_register: p(99) < 1h"}, false, missing,
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok, {metrics.OpDPSRegister, metrics.Refused, "status 401", 3}},
+			[]string{"dps_register: p(99) < 1h"},
+			false, missing,
 		},
 		"nor do those who did well": {
-			report.Provisioned{Devices: 10, Assigned: 10, Connected: 9}, []end{ok, {metrics.OpConnect, metrics.Refused, "not authorized", 4}},
-			[]string{"dps_register: success_rate >= 100%"}, false,
+			report.Provisioned{Devices: 10, Assigned: 10, Connected: 9},
+			[]end{ok, {metrics.OpConnect, metrics.Refused, "not authorized", 4}},
+			[]string{"dps_register: success_rate >= 100%"},
+			false,
 			"1 of 10 devices of robots were assigned to a hub and never connected to it: not authorized (4 of 4)",
 		},
 		"a threshold on devices does": {
 			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok}, []string{"devices: connected_rate >= 50%"}, false, "",
 		},
 		"they were to fail": {
-			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok, {metrics.OpDPSRegister, metrics.Failed, "x", 3}},
-			[]string{"dps_register: errors >= 3"}, false, "",
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok, {metrics.OpDPSRegister, metrics.Failed, "x", 3}},
+			[]string{"dps_register: errors >= 3"},
+			false, "",
 		},
 		"a stage was ended by hand": {report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok}, nil, true, ""},
 	} {

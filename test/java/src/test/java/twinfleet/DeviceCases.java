@@ -53,11 +53,8 @@ class DeviceCases extends Suite {
     void a_report_reaches_the_device_and_the_service(IotHubClientProtocol protocol) throws Exception {
         Device d = newDevice("report");
         DeviceClient client = withTwin(d, protocol);
-        pause();
         assertEquals(1, client.getTwin().getDesiredProperties().getVersion());
-        pause();
         assertEquals(2, client.updateReportedProperties(one("connectivity", Map.of("type", "cellular"))).getVersion());
-        pause();
         assertEquals(Map.of("type", "cellular"), client.getTwin().getReportedProperties().get("connectivity"));
         Twin seen = twins.get(d.getDeviceId());
         assertEquals(Map.of("type", "cellular"), seen.getReportedProperties().get("connectivity"));
@@ -67,11 +64,8 @@ class DeviceCases extends Suite {
     @Test
     void null_removes_a_reported_property() throws Exception {
         DeviceClient client = withTwin(newDevice("null"), IotHubClientProtocol.MQTT);
-        pause();
         client.updateReportedProperties(one("a", 1));
-        pause();
         client.updateReportedProperties(one("a", null));
-        pause();
         TwinCollection reported = client.getTwin().getReportedProperties();
         assertFalse(reported.containsKey("a"));
         assertEquals(3, reported.getVersion());
@@ -109,7 +103,6 @@ class DeviceCases extends Suite {
         DeviceClient client = withTwin(d, IotHubClientProtocol.MQTT);
         client.subscribeToMethods((name, payload, context) -> new DirectMethodResponse(-1, null), null);
         assertEquals(-1, methods.invoke(d.getDeviceId(), "reboot").getStatus());
-        pause();
         assertEquals(2, client.updateReportedProperties(one("still", "there")).getVersion());
     }
 

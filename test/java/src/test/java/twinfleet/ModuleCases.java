@@ -48,7 +48,6 @@ class ModuleCases extends Suite {
         assertEquals(5, number(patches.poll(20, TimeUnit.SECONDS).getDesiredProperties().get("rate")));
         TwinCollection report = new TwinCollection();
         report.put("running", true);
-        pause();
         client.updateReportedProperties(report);
         assertEquals(true, twins.get(m.getDeviceId(), m.getId()).getReportedProperties().get("running"));
         assertFalse(twins.get(m.getDeviceId()).getReportedProperties().containsKey("running"));

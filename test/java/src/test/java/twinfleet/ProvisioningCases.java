@@ -66,7 +66,6 @@ class ProvisioningCases extends Suite {
         client.subscribeToDesiredProperties((twin, context) -> { }, null);
         TwinCollection report = new TwinCollection();
         report.put("provisioned", true);
-        pause();
         assertEquals(2, client.updateReportedProperties(report).getVersion());
     }
 

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 
 /** What all cases share: one hub, and clients that end with their case. */
-@Timeout(60)
+@Timeout(20)
 abstract class Suite {
     static final Hub hub = start();
     static final RegistryClient registry = new RegistryClient(hub.service("iothubowner"));
@@ -67,14 +67,6 @@ abstract class Suite {
         open.add(client::close);
         client.open(false);
         return client;
-    }
-
-    /**
-     * Comes before an operation on a twin. The device client tells from a thread that wakes every 10 ms that an operation was sent; when the next one is sent before that, the client
-     * now and then drops the next one's answer, which its log shows to have arrived, and waits for ever (1 in 20, device client 2.5.0).
-     */
-    static void pause() throws InterruptedException {
-        Thread.sleep(50);
     }
 
     static int number(Object value) {
