@@ -201,10 +201,10 @@ func (s *Service) ForkLater(hub func(net.Conn)) func(net.Conn) {
 }
 
 // Handler answers the service's requests over HTTP, and has hub answer others. MQTT over WebSocket is served at the root
-// too, where the first .NET SDK looks for it.
+// too, where the first .NET SDK looks for it, and at /mqtt, where the Java SDK does (the path of Eclipse Paho's client when it is given none).
 func (s *Service) Handler(hub http.Handler, devices http.Handler) http.Handler {
 	return s.rest.Before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/" && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		if (r.URL.Path == "/" || r.URL.Path == "/mqtt") && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			devices.ServeHTTP(w, r)
 			return
 		}
