@@ -73,6 +73,6 @@ fi
 marker=test/java/target/.installed-pom.xml
 if ! cmp -s test/java/pom.xml "$marker"; then
 	echo "setup: installing the clients of test/java"
-	(cd test/java && mvn --quiet --batch-mode test -Dtest=KeyCases)
+	(cd test/java && mvn --quiet --batch-mode -Dstyle.color=never test -Dtest=KeyCases)
 	cp test/java/pom.xml "$marker"
 fi
