@@ -24,25 +24,33 @@ import javax.net.ssl.HttpsURLConnection;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** The hub under test: the real program, on a loopback address of its own, since the SDKs' ports are fixed: MQTT on 8883, REST on 443. */
+/** The hub under test: the real program, known by a loopback address of its own, since the SDKs' ports are fixed: MQTT on 8883, REST on 443. It listens on a second one, behind a wire. */
 final class Hub implements AutoCloseable {
     private static final int[] PORTS = {8883, 443};
 
     private final Process process;
     private final Path dir;
+    private final List<Wire> wires = new ArrayList<>();
     final String host;
     final JsonObject said;
     final SSLContext tls;
 
     Hub() throws Exception {
         host = ownAddress();
+        String behind = ownAddress();
+        while (behind.equals(host)) {
+            behind = ownAddress();
+        }
         dir = Files.createTempDirectory("twinfleet-java-");
         List<String> command = new ArrayList<>(List.of(binary().toString(), "hub", "--json", "--hostname", host, "--cert-dir", dir.resolve("certs").toString()));
-        command.addAll(List.of("--listen", host + ":8883", "--extra-listen", host + ":443"));
+        command.addAll(List.of("--listen", behind + ":8883", "--extra-listen", behind + ":443"));
         process = new ProcessBuilder(command).redirectError(dir.resolve("log").toFile()).start();
         String line = new BufferedReader(new InputStreamReader(process.getInputStream())).readLine();
         if (line == null) {
             throw new IOException("the hub ended at once: " + Files.readString(dir.resolve("log")));
+        }
+        for (int port : PORTS) {
+            wires.add(new Wire(host, behind, port));
         }
         said = JsonParser.parseString(line).getAsJsonObject();
         tls = trusting(Path.of(said.get("ca").getAsString()));
@@ -115,6 +123,9 @@ final class Hub implements AutoCloseable {
 
     @Override
     public void close() throws Exception {
+        for (Wire w : wires) {
+            w.close();
+        }
         process.destroy();
         if (!process.waitFor(30, TimeUnit.SECONDS)) {
             process.destroyForcibly();
