@@ -88,6 +88,8 @@ func outcome(op dps.Operation) (a Assignment, err error) {
 	switch {
 	case op.Status != dps.StatusAssigned:
 		return a, &FailedError{Status: op.Status, Code: state.ErrorCode, Message: state.ErrorMessage}
+	case state.Status != "" && state.Status != op.Status:
+		return a, fmt.Errorf("%w: it says assigned, and of the registration another status", ErrAnswer)
 	case state.AssignedHub == "" || state.DeviceID == "":
 		return a, fmt.Errorf("%w: it says assigned, and not to which hub or as what device", ErrAnswer)
 	}
