@@ -29,11 +29,11 @@ func (e *Evidence) Unprovisioned() []string {
 		registers, connects := e.Run.Totals.Find(metrics.OpDPSRegister, p.Group), e.Run.Totals.Find(metrics.OpConnect, p.Group)
 		switch {
 		case p.Assigned < p.Devices && registers != nil && !e.wantsFailure(registers):
-			texts = append(texts, fmt.Sprintf("%s of %s were not assigned to a hub before the run ended: %s", of(p.Devices-p.Assigned, p.Devices), p.Group,
-				e.unassigned(registers)))
+			texts = append(texts, fmt.Sprintf("%s of %s %s not assigned to a hub before the run ended: %s", of(p.Devices-p.Assigned, p.Devices), p.Group,
+				were(p.Devices-p.Assigned), e.unassigned(registers)))
 		case p.Connected < p.Assigned && connects != nil && !e.wantsFailure(connects):
-			texts = append(texts, fmt.Sprintf("%s of %s were assigned to a hub and never connected to it: %s", of(p.Assigned-p.Connected, p.Assigned), p.Group,
-				unconnected(connects)))
+			texts = append(texts, fmt.Sprintf("%s of %s %s assigned to a hub and never connected to it: %s", of(p.Assigned-p.Connected, p.Assigned), p.Group,
+				were(p.Assigned-p.Connected), unconnected(connects)))
 		}
 	}
 	return texts
@@ -42,6 +42,14 @@ func (e *Evidence) Unprovisioned() []string {
 // of is some of all devices, in words.
 func of(n, all int) string {
 	return fmt.Sprintf("%s of %s", human.Count(n), human.Number(all, "device"))
+}
+
+// were is the verb of so many.
+func were(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
 
 // counted reports whether a threshold is about the devices of a group, or of all, that are connected at some time that is not
@@ -63,7 +71,7 @@ func (e *Evidence) unassigned(registers *metrics.SeriesSnapshot) string {
 	if 2*open < registers.Errors()+registers.Count(metrics.Throttled) {
 		return why(registers)
 	}
-	text := fmt.Sprintf("%s were under way then", human.Number(int(open), "registration"))
+	text := fmt.Sprintf("%s %s under way then", human.Number(int(open), "registration"), were(int(open)))
 	thrown := uint64(0)
 	for _, op := range []metrics.Operation{metrics.OpDPSPut, metrics.OpDPSGet} {
 		if x := e.Run.Totals.Find(op, registers.Group); x != nil {

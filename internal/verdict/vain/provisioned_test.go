@@ -59,7 +59,7 @@ func TestUnprovisioned(t *testing.T) {
 			[]end{ok, {metrics.OpConnect, metrics.Refused, "not authorized", 4}},
 			[]string{"dps_register: success_rate >= 100%"},
 			false,
-			"1 of 10 devices of robots were assigned to a hub and never connected to it: not authorized (4 of 4)",
+			"1 of 10 devices of robots was assigned to a hub and never connected to it: not authorized (4 of 4)",
 		},
 		"a threshold on devices does": {
 			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok}, []string{"devices: connected_rate >= 50%"}, false, "",
