@@ -12,6 +12,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 )
 
 // FileName is the name of the file in the data directory.
@@ -24,6 +26,9 @@ var (
 	ErrLocked  = errors.New("another process is using it")
 	ErrDamaged = errors.New("the file is damaged or no data file of a provisioning service")
 )
+
+// remedy is what can be done about a damaged file.
+const remedy = "put a copy of it back, or remove it to begin without enrollments and with new keys of the service"
 
 // Disk is the open file. Its methods may be called by any number of goroutines.
 type Disk struct {
@@ -43,6 +48,9 @@ func Open(dir string, sections ...string) (*Disk, error) {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
 	d := &Disk{path: filepath.Join(dir, FileName)}
+	if err := d.create(); err != nil {
+		return nil, fmt.Errorf("making %s: %w", d.path, err)
+	}
 	var file *os.File
 	err := d.guard(func() (err error) {
 		d.db, err = bbolt.Open(d.path, 0o600, &bbolt.Options{
@@ -77,13 +85,40 @@ func Open(dir string, sections ...string) (*Disk, error) {
 	return d, nil
 }
 
+// create makes an empty file, unless there is one: aside, so that no half of it is ever found in its place.
+func (d *Disk) create() error {
+	if _, err := os.Stat(d.path); !errors.Is(err, os.ErrNotExist) {
+		return nil // what is wrong with it, opening it tells
+	}
+	f, err := os.CreateTemp(filepath.Dir(d.path), FileName+".*")
+	if err != nil {
+		return err
+	}
+	aside := f.Name()
+	defer os.Remove(aside)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(aside, 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	if err := wholefile.Adopt(aside, d.path); err != nil && !errors.Is(err, os.ErrExist) { // else another hub was faster
+		return err
+	}
+	return wholefile.SyncDir(filepath.Dir(d.path))
+}
+
 // guard does something with a file that may hold anything. The library panics over pages that make no sense, and a file
 // cut short faults when it is read: both are damage.
 func (d *Disk) guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("opening %s: %w: %v", d.path, ErrDamaged, r)
+			err = fmt.Errorf("opening %s: %w: %v; %s", d.path, ErrDamaged, r, remedy)
 		}
 	}()
 	err = do()
@@ -94,7 +129,7 @@ func (d *Disk) guard(do func() error) (err error) {
 		return fmt.Errorf("opening %s: %w", d.path, ErrLocked)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum),
 		errors.Is(err, berrors.ErrInvalidMapping):
-		return fmt.Errorf("opening %s: %w: %w", d.path, ErrDamaged, err)
+		return fmt.Errorf("opening %s: %w: %w; %s", d.path, ErrDamaged, err, remedy)
 	default:
 		return fmt.Errorf("opening %s: %w", d.path, err)
 	}
