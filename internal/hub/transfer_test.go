@@ -14,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
@@ -330,18 +331,30 @@ func TestABlobThatBreaksOff(t *testing.T) {
 	}
 }
 
-// Who has a bearer token where those are accepted reaches blobs too; where they are not, the answer names the switch.
-func TestBlobsWithBearerTokens(t *testing.T) {
+// Who has a bearer token where those are accepted reaches blobs and enrollments too; where they are not, the answer names the switch.
+func TestBearerTokensReachAll(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]int{"any": 201, "": 403} {
+	for text, accepted := range map[string]bool{"any": true, "": false} {
 		v, err := bearer.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, _ := open(t, hub.Options{Bearer: v})
-		a := call(t, h, "PUT", "/storage/box/a.txt", "x", "Authorization", "Bearer abc")
-		if a.status != want || want == 403 && !strings.Contains(a.body, bearer.Switch) {
-			t.Errorf("%q: %d %s", text, a.status, a.body)
+		h, _ := open(t, hub.Options{Bearer: v, DPS: &dps.Options{}})
+		for _, c := range []struct {
+			method, path, body string
+			good, bad          int
+		}{
+			{"PUT", "/storage/box/a.txt", "x", 201, 403},
+			{"GET", "/statistics/devices" + version, "", 200, 401},
+			{"GET", "/enrollmentGroups/default?api-version=2021-10-01", "", 200, 401},
+		} {
+			a, want := call(t, h, c.method, c.path, c.body, "Authorization", "Bearer abc"), c.bad
+			if accepted {
+				want = c.good
+			}
+			if a.status != want || !accepted && !strings.Contains(a.body, bearer.Switch) {
+				t.Errorf("%s, accepted: %t: %d %s", c.path, accepted, a.status, a.body)
+			}
 		}
 	}
 }

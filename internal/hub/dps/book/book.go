@@ -161,8 +161,9 @@ func change(section, key string, document any) (disk.Change, error) {
 	return c, nil
 }
 
-// Settings reads the settings, or keeps those that fresh makes when there are none yet.
-func (b *Book) Settings(fresh func() Settings) (s Settings, first bool, err error) {
+// Settings reads the settings, or keeps those that fresh makes when there are none yet. They are kept last of all that a first start
+// makes: when fresh fails, or the program ends before, the next start is the first one.
+func (b *Book) Settings(fresh func() (Settings, error)) (s Settings, err error) {
 	found := false
 	if b.disk != nil {
 		err = b.disk.Each(settingsSection, func(key string, value []byte) error {
@@ -170,15 +171,17 @@ func (b *Book) Settings(fresh func() Settings) (s Settings, first bool, err erro
 			return json.Unmarshal(value, &s)
 		})
 		if err != nil || found {
-			return s, false, err
+			return s, err
 		}
 	}
-	s = fresh()
+	if s, err = fresh(); err != nil {
+		return s, err
+	}
 	c, err := change(settingsSection, settingsKey, s)
 	if err == nil {
 		err = b.write(c)
 	}
-	return s, true, err
+	return s, err
 }
 
 func (b *Book) tree(group bool) (*btree.BTreeG[*item[*enrollment.Enrollment]], string) {
