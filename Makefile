@@ -5,12 +5,12 @@ FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 RUNS ?= 10
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside integration sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside integration clients sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-test: setup fmt-check vet lint unit outside integration sdk ## Everything a change must pass.
+test: setup fmt-check vet lint unit outside integration clients ## Everything a change must pass.
 	@echo "make test: all suites passed"
 
 setup: ## Install what the tests need and this machine lacks.
@@ -27,6 +27,7 @@ vet:
 	@$(GO) vet ./...
 	@$(GO) vet -tags integration ./...
 	@$(GO) vet -tags integration,soak ./test/soak
+	@$(GO) vet -tags clients ./test/clients
 	@$(GO) vet -tags portable ./internal/host
 	@for os in darwin windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
 
@@ -48,7 +49,10 @@ integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -parallel 3 -timeout 15m ./test/...
 	$(GO) test -tags integration -run Fleet -timeout 4m ./scenario/engine
 
-sdk: build ## Microsoft's own SDKs against the embedded hub.
+clients: ## Microsoft's own clients for Node.js, Python and Java against the embedded hub, and the list of their cases in docs/embedded-hub.md.
+	$(GO) test -tags clients -count 1 -timeout 12m ./test/clients
+
+sdk: build ## The clients for Node.js alone, with each case's name.
 	@cd test/sdk && node run.mjs
 
 build: ## Build bin/twinfleet.

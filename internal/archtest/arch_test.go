@@ -75,7 +75,7 @@ func TestArrows(t *testing.T) {
 		"internal/linediff":       {},
 		"internal/memnet":         {"internal/nowait"},
 		"internal/nowait":         {},
-		"internal/hub/page":       {"internal/hub", "internal/iothub", "report/html"},
+		"internal/hub/page":       {"internal/httpserve", "internal/hub", "internal/iothub", "report/html"},
 		"internal/nearby":         {},
 		"internal/hub/hubmetrics": {"internal/hub", "internal/iothub", "metrics"},
 		"internal/ledger":         {"metrics", "report"},

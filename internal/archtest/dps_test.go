@@ -15,7 +15,6 @@ func dpsRooms() map[string][]string {
 		dps + "/allocate":     in([]string{wire}, "enrollment"),
 		dps + "/attest":       in([]string{iot}, "enrollment"),
 		dps + "/book":         in([]string{wire}, "book", "enrollment"),
-		dps + "/book/disk":    {hub + "/wholefile"},
 		dps + "/divert":       {wire, "internal/mqtt"},
 		dps + "/enrollment":   {iot},
 		dps + "/faults":       {},

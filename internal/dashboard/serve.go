@@ -5,7 +5,6 @@ import (
 	"embed"
 	"mime"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -114,7 +113,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	case !ok || subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) != 1:
 		http.Error(w, "the token is missing or wrong; open the address that the run printed, all of it", http.StatusUnauthorized)
 		return
-	case !sameOrigin(r):
+	case !httpserve.SameOrigin(r):
 		http.Error(w, "only the page itself may do this", http.StatusForbidden)
 		return
 	}
@@ -131,17 +130,4 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// sameOrigin reports whether a request comes from a page of this server, or from no page at all.
-func sameOrigin(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return false
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host == r.Host
 }

@@ -177,11 +177,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		return err
 	}
 	if h.opts.DPS != nil {
-		if h.dps, err = dps.Open(h.provisioning()); err != nil {
+		if h.dps, err = dps.Open(ctx, h.provisioning()); err != nil {
 			return err
 		}
 	}
-	h.configs, err = configurations.New(configurations.Options{
+	h.configs, err = configurations.New(ctx, configurations.Options{
 		Store: h.store, Every: h.opts.ConfigurationsEvery, Most: limits.Configurations, Logger: h.log,
 	})
 	if err != nil {
@@ -192,7 +192,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		storage = filepath.Join(h.opts.DataDir, "storage")
 	}
 	h.storage = transfer.NewStorage(storage)
-	if h.moves, err = transfer.New(transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
+	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
 		return err
 	}
 	h.serve()
@@ -312,7 +312,7 @@ func (h *Hub) Close() error {
 			h.mux.Close()
 		}
 		if h.dps != nil {
-			errs = append(errs, h.dps.Close())
+			h.dps.Close()
 		}
 		h.wg.Wait()
 		if h.moves != nil {

@@ -279,3 +279,36 @@ func checkSurvivors(t *testing.T, dir string, writers *[killWriters]expected, al
 	}
 	return total
 }
+
+// killRounds starts a hub, has writers work with it, and kills it when they have done enough together or one of them is through,
+// repeatedly. A writer takes what it has done off enough; it returns nil when its hub was killed.
+func killRounds(t *testing.T, dir string, enoughOf func(round int) int, write func(v *victim, i int, enough *atomic.Int64) error) {
+	t.Helper()
+	for round := range *kills + 1 {
+		v := startVictim(t, dir)
+		var enough atomic.Int64
+		enough.Store(int64(enoughOf(round)))
+		ctx, gone := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		for i := range killWriters {
+			work.Go(func() {
+				defer gone()
+				if err := write(v, i, &enough); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for enough.Load() > 0 && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+		v.kill(t)
+		work.Wait()
+		gone()
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}

@@ -1,15 +1,12 @@
 package hub_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -117,33 +114,9 @@ func (s *subscriber) session(v *victim, id string, clean bool, enough *atomic.In
 func TestKillSessions(t *testing.T) {
 	dir := t.TempDir()
 	var devices [killWriters]subscriber
-	for round := range *kills + 1 {
-		v := startVictim(t, dir)
-		var enough atomic.Int64
-		enough.Store(int64(20 + round*11%50))
-		ctx, gone := context.WithCancel(t.Context())
-		var work sync.WaitGroup
-		for i := range devices {
-			work.Go(func() {
-				defer gone()
-				if err := devices[i].run(v, fmt.Sprint("dev-", i), &enough); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		for enough.Load() > 0 && ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Microsecond):
-			}
-		}
-		v.kill(t)
-		work.Wait()
-		gone()
-		if t.Failed() {
-			return
-		}
-	}
+	killRounds(t, dir, func(round int) int { return 20 + round*11%50 }, func(v *victim, i int, enough *atomic.Int64) error {
+		return devices[i].run(v, fmt.Sprint("dev-", i), enough)
+	})
 	total := 0
 	for i := range devices {
 		total += devices[i].changes

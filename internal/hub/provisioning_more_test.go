@@ -492,7 +492,7 @@ func TestProvisionKept(t *testing.T) {
 	mustService(t, h, "PUT", "/enrollmentGroups/certificates", `{"attestation":{"type":"x509","x509":{"signingCertificates":{"primary":{"certificate":`+string(text)+`}}}}}`)
 	mustService(t, h, "PUT", "/enrollments/gone", `{"attestation":{"type":"symmetricKey"}}`)
 	mustService(t, h, "DELETE", "/enrollments/gone", "")
-	info, err := os.Stat(filepath.Join(dir, "dps.db"))
+	info, err := os.Stat(filepath.Join(dir, "hub.db"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)
 	}
@@ -525,7 +525,7 @@ func TestProvisionKept(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "dps.db"), []byte("no data file, and longer than the page that says what it is"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "hub.db"), []byte("no data file, and longer than the page that says what it is"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if h, err := hub.Open(t.Context(), hub.Options{DataDir: dir, DPS: &dps.Options{}}); err == nil || !strings.Contains(err.Error(), "damaged") {

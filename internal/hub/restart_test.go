@@ -1,14 +1,12 @@
 package hub_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -275,33 +273,9 @@ func TestKillMessages(t *testing.T) {
 	for i := range boxes {
 		boxes[i] = mailbox{sent: map[int]bool{}, seen: map[int]bool{}, handled: map[int]bool{}, over: map[int]bool{}}
 	}
-	for round := range *kills + 1 {
-		v := startVictim(t, dir)
-		var enough atomic.Int64
-		enough.Store(int64(20 + round*7%40))
-		ctx, gone := context.WithCancel(t.Context())
-		var work sync.WaitGroup
-		for i := range boxes {
-			work.Go(func() {
-				defer gone()
-				if err := boxes[i].run(v, fmt.Sprint("dev-", i), &enough); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		for enough.Load() > 0 && ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Microsecond):
-			}
-		}
-		v.kill(t)
-		work.Wait()
-		gone()
-		if t.Failed() {
-			return
-		}
-	}
+	killRounds(t, dir, func(round int) int { return 20 + round*7%40 }, func(v *victim, i int, enough *atomic.Int64) error {
+		return boxes[i].run(v, fmt.Sprint("dev-", i), enough)
+	})
 	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir})
 	if err != nil {
 		t.Fatal(err)

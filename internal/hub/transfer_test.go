@@ -44,11 +44,6 @@ func (b *bench) over(id string) answer {
 	return a
 }
 
-func (b *bench) exported() answer {
-	b.Helper()
-	return b.moved(fmt.Sprintf(`{"type":"export","outputBlobContainerUri":%q}`, container(b.hub, "out")))
-}
-
 // An export and an import of it, as they were recorded from the service.
 func TestExportAndImport(t *testing.T) {
 	t.Parallel()

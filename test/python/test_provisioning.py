@@ -42,7 +42,7 @@ def enroll(hub):
     """Makes an individual enrollment; Microsoft has no service client for Python that does."""
 
     def call(registration_id, attestation, **more):
-        parts = dict(p.split("=", 1) for p in hub.said["dps"]["connectionString"].split(";"))
+        parts = dict(p.split("=", 1) for p in hub.said["dps"]["serviceConnectionString"].split(";"))
         token = str(SasToken(parts["HostName"], parts["SharedAccessKey"], parts["SharedAccessKeyName"]))
         body = {"registrationId": registration_id, "attestation": attestation, **more}
         answer = requests.put(f"https://{hub.host}:8883/enrollments/{registration_id}?api-version=2021-10-01", json=body, headers={"Authorization": token}, timeout=30)

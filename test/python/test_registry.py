@@ -308,9 +308,10 @@ def test_a_configuration_reaches_the_devices_that_it_targets(configurations, reg
     seen = eventually(lambda: configurations.get_configuration(name), lambda c: c.system_metrics.results.get("targetedCount") == 1 and c.system_metrics.results.get("appliedCount") == 1)
     assert name in [c.id for c in configurations.get_configurations(20)]
     seen.priority = 20
-    changed = configurations.update_configuration(seen, seen.etag)
+    etag = f'"{seen.etag}"'  # the SDK sends it as it is, and the service takes one in quotes alone
+    changed = configurations.update_configuration(seen, etag)
     assert changed.priority == 20
-    refused(412, configurations.update_configuration, seen, seen.etag)
+    refused(412, configurations.update_configuration, seen, etag)
     configurations.delete_configuration(name)
     refused(404, configurations.get_configuration, name)
 

@@ -56,7 +56,7 @@ test('the documents\' example queries', { timeout: 60_000 }, async (t) => {
 
   await t.test('SELECT * FROM devices.jobs WHERE devices.jobs.deviceId = … AND devices.jobs.jobType = …', async () => {
     const id = uniqueId('examplejob');
-    await jobs().scheduleTwinUpdate(id, `deviceId = '${us}'`, { tags: { job: true } }, new Date(), 60);
+    await jobs().scheduleTwinUpdate(id, `deviceId = '${us}'`, { tags: { job: true }, etag: '*' }, new Date(), 60);
     await eventually(() => jobs().getJob(id), (r) => r.jobStatus.status === 'completed');
     const { rows } = await queryAll(`SELECT * FROM devices.jobs WHERE devices.jobs.deviceId = '${us}' AND devices.jobs.jobType = 'scheduleUpdateTwin' AND devices.jobs.status = 'completed' AND devices.jobs.createdTimeUtc > '2016-09-01'`);
     assert.deepEqual(rows.map((r) => [r.deviceId, r.jobId]), [[us, id]]);

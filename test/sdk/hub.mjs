@@ -19,6 +19,7 @@ export const port = hub.port;
 export const ca = readFileSync(hub.ca, 'utf8');
 export const caDir = hub.caDir;
 const policies = hub.policies;
+export const binary = hub.binary; // the program, for cases that start one of their own
 
 // The service SDK cannot take host:port; an agent with another default port can.
 const agent = new https.Agent({ keepAlive: true, ca });

@@ -41,9 +41,9 @@ test('registry', { concurrency: 1, timeout: 60_000 }, async (t) => {
     await registry().delete(id);
   });
 
-  await t.test('update disables with a reason, keeps the keys, moves the etag', async () => {
+  await t.test('update with the keys disables with a reason, keeps them, moves the etag', async () => {
     const d = await newDevice('update');
-    const { responseBody: u } = await registry().update({ deviceId: d.deviceId, status: 'disabled', statusReason: 'lost' });
+    const { responseBody: u } = await registry().update({ deviceId: d.deviceId, status: 'disabled', statusReason: 'lost', authentication: d.authentication });
     assert.equal(u.status, 'disabled');
     assert.equal(u.statusReason, 'lost');
     assert.notEqual(u.etag, d.etag);

@@ -1,4 +1,6 @@
 // A reporter for node --test: the list of cases, and for each group how many passed.
+import { writeFileSync } from 'node:fs';
+
 export default async function* reporter(source) {
   const groups = new Map(); // name of a top-level test to its cases
   let open = [];
@@ -30,6 +32,9 @@ export default async function* reporter(source) {
     good += passed;
     yield `${name}: ${passed} of ${cases.length} passed\n`;
     for (const c of cases) yield `  ${c.passed ? 'pass' : 'FAIL'}  ${c.name}\n`;
+  }
+  if (process.env.TWINFLEET_RESULTS) {
+    writeFileSync(process.env.TWINFLEET_RESULTS, JSON.stringify({ groups: [...groups].map(([name, cases]) => ({ name, cases })) }));
   }
   for (const p of problems) yield `\n${p}\n`;
   yield `\n${good} of ${all} cases passed with azure-iot-device, azure-iothub, azure-iot-provisioning-device and azure-iot-provisioning-service\n`;

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import readline from 'node:readline';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const binary = path.resolve(here, '../../bin/twinfleet');
+const binary = process.env.TWINFLEET_BINARY ?? path.resolve(here, '../../bin/twinfleet');
 const dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-sdk-'));
 
 const hub = spawn(binary, ['hub', '--json', '--listen', '127.0.0.1:0', '--cert-dir', path.join(dir, 'certs'), '--dps-retry-after', '1s'],
@@ -22,7 +22,7 @@ const files = readdirSync(here).filter((f) => f.endsWith('.test.mjs')).map((f) =
 const tests = spawn(process.execPath, ['--test', `--test-reporter=${path.join(here, 'reporter.mjs')}`, '--test-reporter-destination=stdout', '--test-concurrency=2', ...files], {
   stdio: 'inherit',
   // Some clients take neither an agent nor an authority of their own.
-  env: { ...process.env, TWINFLEET_TEST_HUB: line, NODE_EXTRA_CA_CERTS: JSON.parse(line).ca },
+  env: { ...process.env, TWINFLEET_TEST_HUB: JSON.stringify({ ...JSON.parse(line), binary }), NODE_EXTRA_CA_CERTS: JSON.parse(line).ca },
 });
 // A case that hangs has its own time limit; what it leaves open must not hold the suite.
 const limit = setTimeout(() => { console.error('the suite took longer than five minutes'); tests.kill('SIGKILL'); }, 300_000);

@@ -1,6 +1,7 @@
 package configurations
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -78,7 +79,7 @@ func (m *Manager) keep(id string, c *configuration.Configuration) error {
 			return fmt.Errorf("writing configuration %s: %w", id, err)
 		}
 	}
-	if err := m.opts.Store.PutDocument(documentKind, id, document); err != nil {
+	if err := m.opts.Store.Put(bucket, id, document)(context.Background()); err != nil {
 		return err
 	}
 	m.mu.Lock()

@@ -38,8 +38,8 @@ type Store interface {
 	Each() iter.Seq[string]
 	Watch(changed func(key string, t *twin.Twin))
 	Configure(ctx context.Context, keys []string, write func(t *twin.Twin, now time.Time) (*twin.Twin, jsonvalue.Value, error)) error
-	Documents(kind string, adopt func(id string, document []byte) error) error
-	PutDocument(kind, id string, document []byte) error
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 	EnsureModule(ctx context.Context, device, module string) error
 }
 
@@ -62,7 +62,7 @@ const (
 	// A count of all twins pauses this many times as long as it took: it costs a twentieth of a processor at most.
 	countPause = 20
 
-	documentKind = "configurations.1"
+	bucket = "configurations.1" // of the store, by id
 )
 
 // Manager keeps configurations and applies them. Its methods may be called by any number of goroutines.
@@ -86,7 +86,7 @@ type Manager struct {
 }
 
 // New makes a Manager with the configurations that the store kept, and starts it.
-func New(o Options) (*Manager, error) {
+func New(ctx context.Context, o Options) (*Manager, error) {
 	if o.Every <= 0 {
 		o.Every = defaultEvery
 	}
@@ -100,7 +100,7 @@ func New(o Options) (*Manager, error) {
 		opts: o, log: o.Logger, done: make(chan struct{}), wake: make(chan struct{}, 1),
 		configs: make(map[string]*configuration.Configuration), dirty: make(map[string]struct{}), counted: make(map[string]counts),
 	}
-	err := o.Store.Documents(documentKind, func(id string, document []byte) error {
+	err := o.Store.Rows(ctx, bucket, func(id string, document []byte) error {
 		c := &configuration.Configuration{}
 		if err := json.Unmarshal(document, c); err != nil {
 			return fmt.Errorf("reading configuration %s: %w", id, err)
@@ -114,10 +114,10 @@ func New(o Options) (*Manager, error) {
 	if err := m.refresh(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	running, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	o.Store.Watch(m.changed)
-	go m.run(ctx)
+	go m.run(running)
 	return m, nil
 }
 

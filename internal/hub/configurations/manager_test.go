@@ -47,7 +47,7 @@ func fleet(t *testing.T, devices int) (*Manager, *counting) {
 		}
 	}
 	c := &counting{Store: s}
-	m, err := New(Options{Store: c})
+	m, err := New(t.Context(), Options{Store: c})
 	if err != nil {
 		t.Fatal(err)
 	}

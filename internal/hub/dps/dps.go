@@ -60,7 +60,7 @@ type Options struct {
 type Config struct {
 	Options
 	Logger   *slog.Logger // nil logs nothing
-	DataDir  string       // keeps enrollments and registrations over restarts; in memory when empty
+	Keeper   book.Keeper  // keeps enrollments and registrations over restarts; in memory when nil
 	Hub      registration.Hub
 	HostName string // of the hub, with its port when that is not 8883: what devices are told
 	// Endpoint is the address that services and devices reach, host:port.
@@ -91,7 +91,7 @@ var ErrOptions = errors.New("options of the provisioning service")
 var scopeShape = regexp.MustCompile(`^0ne[0-9A-Fa-f]{8}$`)
 
 // Open starts a service. The caller must Close it.
-func Open(c Config) (*Service, error) {
+func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,19 +104,19 @@ func Open(c Config) (*Service, error) {
 			return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 		}
 	}
-	b, err := book.Open(c.DataDir)
+	b, err := book.Open(ctx, c.Keeper)
 	if err != nil {
 		return nil, fmt.Errorf("opening the provisioning service: %w", err)
 	}
 	s := &Service{config: c, book: b, faults: new(faults.Switch), webhook: allocate.NewWebhook(c.RemoteWebhooks)}
-	if err := s.open(linked); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the provisioning service: %w", err), b.Close())
+	if err := s.open(ctx, linked); err != nil {
+		return nil, fmt.Errorf("opening the provisioning service: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Service) open(linked []string) error {
-	settings, err := s.book.Settings(func() (book.Settings, error) {
+func (s *Service) open(ctx context.Context, linked []string) error {
+	settings, err := s.book.Settings(ctx, func() (book.Settings, error) {
 		return book.Settings{
 			IDScope: fmt.Sprintf("0ne%08d", rand.IntN(1e8)), Primary: sas.NewKey().Base64(), Secondary: sas.NewKey().Base64(),
 		}, s.addDefaultGroup()
@@ -180,12 +180,11 @@ func (s *Service) addDefaultGroup() error {
 	return err
 }
 
-// Close ends the service: its connections, and what is under way. What was acknowledged is on disk.
-func (s *Service) Close() error {
+// Close ends the service: its connections, and what is under way.
+func (s *Service) Close() {
 	s.front.Close()
 	s.core.Close()
 	s.webhook.Close()
-	return s.book.Close()
 }
 
 // Fork gives MQTT connections of provisioning devices to the service, and others to the hub.
@@ -200,10 +199,10 @@ func (s *Service) ForkLater(hub func(net.Conn)) func(net.Conn) {
 }
 
 // Handler answers the service's requests over HTTP, and has hub answer others. MQTT over WebSocket is served at the root
-// too, where the first .NET SDK looks for it.
+// too, where the first .NET SDK looks for it, and at /mqtt, where the Java SDK does (the path of Eclipse Paho's client when it is given none).
 func (s *Service) Handler(hub http.Handler, devices http.Handler) http.Handler {
 	return s.rest.Before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/" && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		if (r.URL.Path == "/" || r.URL.Path == "/mqtt") && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			devices.ServeHTTP(w, r)
 			return
 		}

@@ -12,11 +12,11 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/httpserve"
 	"github.com/twinfleet/twinfleet/internal/hub/pointing"
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
@@ -232,7 +232,7 @@ const header = "X-Twinfleet-Page"
 func (s *Server) guarded(act bool, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case !sameOrigin(r) || r.Method != http.MethodGet && r.Header.Get(header) == "":
+		case !httpserve.SameOrigin(r) || r.Method != http.MethodGet && r.Header.Get(header) == "":
 			fail(w, http.StatusForbidden, "only the page itself may do this")
 		case (act || s.opts.Remote && !local(r)) && !s.allowed(r):
 			fail(w, http.StatusUnauthorized, "the token is missing or wrong; the hub printed it when it started")
@@ -256,19 +256,6 @@ func local(r *http.Request) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-// sameOrigin reports whether a request comes from a page of this server, or from no page at all.
-func sameOrigin(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return false
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host == r.Host
 }
 
 func (s *Server) file(w http.ResponseWriter, name string) {

@@ -101,7 +101,7 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	storage := transfer.NewStorage("")
-	moves, err := transfer.New(transfer.Options{Registry: s, Storage: storage})
+	moves, err := transfer.New(t.Context(), transfer.Options{Registry: s, Storage: storage})
 	if err != nil {
 		t.Fatal(err)
 	}

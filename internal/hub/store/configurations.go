@@ -93,26 +93,6 @@ func (s *Store) configure(id string, write twinWrite) *disk.Batch {
 	return b
 }
 
-// Documents hands over the documents of a kind that PutDocument kept, by id. Without a data directory there are none.
-func (s *Store) Documents(kind string, adopt func(id string, document []byte) error) error {
-	if s.disk == nil {
-		return nil
-	}
-	return s.disk.Documents(kind, adopt)
-}
-
-// PutDocument keeps a document of the hub's own, such as a configuration; nil deletes it. It is on disk when the call
-// returns; without a data directory the call does nothing.
-func (s *Store) PutDocument(kind, id string, document []byte) error {
-	if s.disk == nil {
-		return nil
-	}
-	if err := s.usable(); err != nil {
-		return err
-	}
-	return s.disk.PutDocument(kind, id, document)
-}
-
 // EnsureModule makes a module of a device unless there is one. Errors: ErrDeviceNotFound, ErrArgumentInvalid.
 func (s *Store) EnsureModule(ctx context.Context, device, module string) error {
 	if _, err := s.Twin(entity.Key(device, module)); err == nil {

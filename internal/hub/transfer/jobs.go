@@ -63,8 +63,8 @@ type Registry interface {
 	Device(key string) (registry.Identity, error)
 	Twin(key string) (*twin.Twin, error)
 	Each() iter.Seq[string]
-	Documents(kind string, adopt func(id string, document []byte) error) error
-	PutDocument(kind, id string, document []byte) error
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 }
 
 // Options of a Runner.
@@ -75,8 +75,8 @@ type Options struct {
 }
 
 const (
-	documentKind = "transfers.1"
-	keepAtMost   = 100 // jobs that have ended
+	bucket     = "transfers.1" // of the registry, by id
+	keepAtMost = 100           // jobs that have ended
 )
 
 // Runner keeps and runs jobs, one at a time. All its goroutines have ended when Close returns.
@@ -94,12 +94,12 @@ type Runner struct {
 }
 
 // New makes a Runner with the jobs that the registry kept. Those that had not ended have failed with the hub.
-func New(o Options) (*Runner, error) {
+func New(ctx context.Context, o Options) (*Runner, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Runner{opts: o, log: o.Logger, jobs: make(map[string]*Job)}
-	err := o.Registry.Documents(documentKind, func(id string, document []byte) error {
+	err := o.Registry.Rows(ctx, bucket, func(id string, document []byte) error {
 		j := &Job{}
 		if err := json.Unmarshal(document, j); err != nil {
 			return fmt.Errorf("reading job %s: %w", id, err)
@@ -217,7 +217,7 @@ func (r *Runner) keepLocked(j *Job) error {
 	if err != nil {
 		return fmt.Errorf("writing job %s: %w", j.ID, err)
 	}
-	return r.opts.Registry.PutDocument(documentKind, j.ID, document)
+	return r.opts.Registry.Put(bucket, j.ID, document)(context.Background())
 }
 
 // forgetLocked drops the oldest jobs when there are many.
@@ -226,9 +226,7 @@ func (r *Runner) forgetLocked() {
 	for _, j := range all[:max(0, len(all)-keepAtMost)] {
 		if j.ended() {
 			delete(r.jobs, j.ID)
-			if err := r.opts.Registry.PutDocument(documentKind, j.ID, nil); err != nil {
-				r.log.Warn("forgetting a job failed", "job", j.ID, "error", err)
-			}
+			r.opts.Registry.Put(bucket, j.ID, nil) // it may be there once more after a crash
 		}
 	}
 }

@@ -36,7 +36,7 @@ func runner(t *testing.T) (*Runner, *held, *Storage) {
 		t.Fatal(err)
 	}
 	h, storage := &held{s, make(chan struct{}, 10)}, NewStorage("")
-	r, err := New(Options{Registry: h, Storage: storage})
+	r, err := New(t.Context(), Options{Registry: h, Storage: storage})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,27 +1,35 @@
 // Package book keeps what a provisioning service knows: enrollments, groups, registrations, and what it is called itself.
-// With a data directory every change is on disk before the call that made it returns.
+// With a keeper every change is on disk before the call that made it returns.
 package book
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/google/btree"
 
-	"github.com/twinfleet/twinfleet/internal/hub/dps/book/disk"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/enrollment"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 )
 
-// The sections of the file.
+// The keeper's buckets.
 const (
-	individualSection   = "enrollments.1"
-	groupSection        = "groups.1"
-	registrationSection = "registrations.1"
-	settingsSection     = "settings.1"
+	individualSection   = "dps.enrollments.1"
+	groupSection        = "dps.groups.1"
+	registrationSection = "dps.registrations.1"
+	settingsSection     = "dps.settings.1"
 )
+
+// Keeper keeps rows on disk.
+type Keeper interface {
+	// Put keeps a row in place of one of the same bucket and key; nil takes it away. The function returned waits until it is on disk.
+	// Rows are written in the order of the calls.
+	Put(bucket, key string, value []byte) (durable func(context.Context) error)
+	// Rows hands over the rows of a bucket, in the order of their keys.
+	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
+}
 
 const settingsKey = "service"
 
@@ -55,7 +63,7 @@ type Settings struct {
 
 // Book holds it all. Its methods may be called by any number of goroutines. What it gives out must not be changed.
 type Book struct {
-	disk *disk.Disk // nil in memory
+	keeper Keeper // nil in memory
 
 	writing sync.Mutex // held over a change of enrollments: they are few, and a condition must hold until it is written
 
@@ -87,69 +95,69 @@ func lessMember(a, b member) bool {
 
 const degree = 32 // of the trees
 
-// Open makes a book, from the file of the data directory if there is one; in memory when the directory is "". The caller
-// must Close it.
-func Open(dir string) (*Book, error) {
+// Open makes a book with what a keeper has; in memory when that is nil.
+func Open(ctx context.Context, keeper Keeper) (*Book, error) {
 	b := &Book{
 		individuals: btree.NewG(degree, lessItem[*enrollment.Enrollment]), groups: btree.NewG(degree, lessItem[*enrollment.Enrollment]),
 		registrations: btree.NewG(degree, lessItem[*Registration]), members: btree.NewG(degree, lessMember),
-		counts: make(map[string]int),
+		counts: make(map[string]int), keeper: keeper,
 	}
-	if dir == "" {
+	if keeper == nil {
 		return b, nil
 	}
-	d, err := disk.Open(dir, individualSection, groupSection, registrationSection, settingsSection)
-	if err != nil {
-		return nil, err
-	}
-	b.disk = d
-	if err := b.load(); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return b, nil
+	return b, b.load(ctx)
 }
 
-func (b *Book) load() error {
+func (b *Book) load(ctx context.Context) error {
 	for _, section := range []string{individualSection, groupSection} {
-		err := b.disk.Each(section, func(key string, value []byte) error {
+		err := b.keeper.Rows(ctx, section, func(key string, value []byte) error {
 			e, err := enrollment.Decode(value)
-			if err == nil {
-				b.putEnrollment(e)
+			if err != nil {
+				return fmt.Errorf("reading enrollment %q: %w", key, err)
 			}
-			return err
+			b.putEnrollment(e)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return b.disk.Each(registrationSection, func(key string, value []byte) error {
+	return b.keeper.Rows(ctx, registrationSection, func(key string, value []byte) error {
 		r := &Registration{}
 		if err := json.Unmarshal(value, r); err != nil {
-			return err
+			return fmt.Errorf("reading registration %q: %w", key, err)
 		}
 		b.putRegistration(r)
 		return nil
 	})
 }
 
-// Close closes the file.
-func (b *Book) Close() error {
-	if b.disk == nil {
-		return nil
-	}
-	return b.disk.Close()
+// change is one document to be written, or to be removed.
+type change struct {
+	section, key string
+	value        []byte // nil removes
 }
 
-func (b *Book) write(changes ...disk.Change) error {
-	if b.disk == nil {
+// write makes changes durable, in their order.
+func (b *Book) write(changes ...change) error {
+	if b.keeper == nil {
 		return nil
 	}
-	return b.disk.Write(changes...)
+	waits := make([]func(context.Context) error, 0, len(changes))
+	for _, c := range changes {
+		waits = append(waits, b.keeper.Put(c.section, c.key, c.value))
+	}
+	for _, durable := range waits {
+		if err := durable(context.Background()); err != nil {
+			return fmt.Errorf("keeping what changed: %w", err)
+		}
+	}
+	return nil
 }
 
-// change is a document for the file; a nil document is removed.
-func change(section, key string, document any) (disk.Change, error) {
-	c := disk.Change{Section: section, Key: key}
+// written is the change that keeps a document; a nil document is removed.
+func written(section, key string, document any) (change, error) {
+	c := change{section: section, key: key}
 	if document == nil {
 		return c, nil
 	}
@@ -157,16 +165,16 @@ func change(section, key string, document any) (disk.Change, error) {
 	if err != nil {
 		return c, fmt.Errorf("encoding %s %q: %w", section, key, err)
 	}
-	c.Value = value
+	c.value = value
 	return c, nil
 }
 
 // Settings reads the settings, or keeps those that fresh makes when there are none yet. They are kept last of all that a first start
 // makes: when fresh fails, or the program ends before, the next start is the first one.
-func (b *Book) Settings(fresh func() (Settings, error)) (s Settings, err error) {
+func (b *Book) Settings(ctx context.Context, fresh func() (Settings, error)) (s Settings, err error) {
 	found := false
-	if b.disk != nil {
-		err = b.disk.Each(settingsSection, func(key string, value []byte) error {
+	if b.keeper != nil {
+		err = b.keeper.Rows(ctx, settingsSection, func(key string, value []byte) error {
 			found = found || key == settingsKey
 			return json.Unmarshal(value, &s)
 		})
@@ -177,7 +185,7 @@ func (b *Book) Settings(fresh func() (Settings, error)) (s Settings, err error) 
 	if s, err = fresh(); err != nil {
 		return s, err
 	}
-	c, err := change(settingsSection, settingsKey, s)
+	c, err := written(settingsSection, settingsKey, s)
 	if err == nil {
 		err = b.write(c)
 	}
@@ -253,14 +261,15 @@ func (b *Book) Change(group bool, id string, decide func(old *enrollment.Enrollm
 	} else {
 		orphans = b.of(group, dps.Fold(id))
 	}
-	c, err := change(section, dps.Fold(id), document)
+	c, err := written(section, dps.Fold(id), document)
 	if err != nil {
 		return nil, err
 	}
-	changes := []disk.Change{c}
+	var changes []change // The registrations go first: none outlives its enrollment.
 	for _, r := range orphans {
-		changes = append(changes, disk.Change{Section: registrationSection, Key: dps.Fold(r.RegistrationID)})
+		changes = append(changes, change{section: registrationSection, key: dps.Fold(r.RegistrationID)})
 	}
+	changes = append(changes, c)
 	if err := b.write(changes...); err != nil {
 		return nil, err
 	}
@@ -352,7 +361,7 @@ func (b *Book) Members(group, after string, most int) (all []*Registration) {
 
 // Keep writes a registration. Calls for one registration must not overlap.
 func (b *Book) Keep(r *Registration) error {
-	c, err := change(registrationSection, dps.Fold(r.RegistrationID), r)
+	c, err := written(registrationSection, dps.Fold(r.RegistrationID), r)
 	if err == nil {
 		err = b.write(c)
 	}
@@ -393,7 +402,7 @@ func (b *Book) Drop(id string, allow func(*Registration) error) (bool, error) {
 	if err := allow(r); err != nil {
 		return true, err
 	}
-	if err := b.write(disk.Change{Section: registrationSection, Key: dps.Fold(id)}); err != nil {
+	if err := b.write(change{section: registrationSection, key: dps.Fold(id)}); err != nil {
 		return true, err
 	}
 	b.mu.Lock()

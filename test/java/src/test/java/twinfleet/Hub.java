@@ -30,7 +30,6 @@ final class Hub implements AutoCloseable {
 
     private final Process process;
     private final Path dir;
-    private final List<Distance> ways = new ArrayList<>();
     final String host;
     final JsonObject said;
     final SSLContext tls;
@@ -39,15 +38,11 @@ final class Hub implements AutoCloseable {
         host = ownAddress();
         dir = Files.createTempDirectory("twinfleet-java-");
         List<String> command = new ArrayList<>(List.of(binary().toString(), "hub", "--json", "--hostname", host, "--cert-dir", dir.resolve("certs").toString()));
-        String behind = ownAddress();
-        command.addAll(List.of("--listen", behind + ":8883", "--extra-listen", behind + ":443"));
+        command.addAll(List.of("--listen", host + ":8883", "--extra-listen", host + ":443"));
         process = new ProcessBuilder(command).redirectError(dir.resolve("log").toFile()).start();
         String line = new BufferedReader(new InputStreamReader(process.getInputStream())).readLine();
         if (line == null) {
             throw new IOException("the hub ended at once: " + Files.readString(dir.resolve("log")));
-        }
-        for (int port : PORTS) {
-            ways.add(new Distance(host, behind, port));
         }
         said = JsonParser.parseString(line).getAsJsonObject();
         tls = trusting(Path.of(said.get("ca").getAsString()));
@@ -120,9 +115,6 @@ final class Hub implements AutoCloseable {
 
     @Override
     public void close() throws Exception {
-        for (Distance way : ways) {
-            way.close();
-        }
         process.destroy();
         if (!process.waitFor(30, TimeUnit.SECONDS)) {
             process.destroyForcibly();

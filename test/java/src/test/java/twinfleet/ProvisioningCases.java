@@ -51,7 +51,7 @@ class ProvisioningCases extends Suite {
     }
 
     private static ProvisioningServiceClient service() {
-        return new ProvisioningServiceClient(setting("connectionString").replaceFirst("HostName=[^;]*", "HostName=" + hub.host));
+        return new ProvisioningServiceClient(setting("serviceConnectionString").replaceFirst("HostName=[^;]*", "HostName=" + hub.host));
     }
 
     @ParameterizedTest

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 
 /** What all cases share: one hub, and clients that end with their case. */
-@Timeout(60)
+@Timeout(20)
 abstract class Suite {
     static final Hub hub = start();
     static final RegistryClient registry = new RegistryClient(hub.service("iothubowner"));

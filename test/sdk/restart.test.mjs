@@ -1,0 +1,100 @@
+// A device and a module of clean session 0 stay with a hub that keeps its data while it is stopped or killed again and again. The SDK does not subscribe again when
+// the hub answers "session present": what was subscribed before must hold after. TWINFLEET_ROUNDS is the number of rounds; every second one is a kill -9.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import https from 'node:https';
+import readline from 'node:readline';
+import { iothub, device, Mqtt, binary, report, eventually } from './hub.mjs';
+
+const rounds = Number(process.env.TWINFLEET_ROUNDS ?? 4);
+
+class Hub {
+  constructor() {
+    this.dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-restart-'));
+    this.port = 0;
+  }
+
+  async start() {
+    this.process = spawn(binary, ['hub', '--json', '--listen', `127.0.0.1:${this.port}`, '--cert-dir', path.join(this.dir, 'certs'), '--data', path.join(this.dir, 'data')], { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.gone = new Promise((resolve) => this.process.once('exit', resolve));
+    const said = JSON.parse(await Promise.race([
+      new Promise((resolve) => readline.createInterface({ input: this.process.stdout }).once('line', resolve)),
+      this.gone.then((code) => Promise.reject(new Error(`the hub ended at once with code ${code}`))),
+    ]));
+    this.port = said.port;
+    this.ca = readFileSync(said.ca, 'utf8');
+    this.policies = said.policies;
+    const agent = new https.Agent({ ca: this.ca });
+    agent.defaultPort = this.port;
+    const text = `HostName=localhost;SharedAccessKeyName=iothubowner;SharedAccessKey=${said.policies.iothubowner}`;
+    this.registry = iothub.Registry.fromConnectionString(text);
+    this.service = iothub.Client.fromConnectionString(text);
+    for (const c of [this.registry, this.service]) c._restApiClient.setOptions({ http: { agent } });
+  }
+
+  async stop(signal) {
+    this.process.kill(signal);
+    await this.gone;
+  }
+}
+
+test('restarts of the hub under connected devices', { timeout: 60_000 + rounds * 15_000 }, async (t) => {
+  const hub = new Hub();
+  await hub.start();
+  const clients = [];
+  t.after(async () => {
+    for (const c of clients) await c.close();
+    await hub.stop('SIGINT');
+    rmSync(hub.dir, { recursive: true, force: true });
+  });
+  await t.test(`twin reads, reports, desired changes and methods go on: ${rounds} rounds`, async () => {
+    const identity = (await hub.registry.create({ deviceId: 'device' })).responseBody;
+    const module = (await hub.registry.addModule({ deviceId: 'device', moduleId: 'module' })).responseBody;
+    const key = (i) => i.authentication.symmetricKey.primaryKey;
+    const open = async (client) => {
+      await client.setOptions({ ca: hub.ca });
+      await client.open();
+      clients.push(client);
+      return client;
+    };
+    const host = `HostName=localhost:${hub.port};DeviceId=device`;
+    const sides = [
+      { name: 'device', client: await open(device.Client.fromConnectionString(`${host};SharedAccessKey=${key(identity)}`, Mqtt)), on: 'onDeviceMethod', of: ['device'] },
+      { name: 'module', client: await open(device.ModuleClient.fromConnectionString(`${host};ModuleId=module;SharedAccessKey=${key(module)}`, Mqtt)), on: 'onMethod', of: ['device', 'module'] },
+    ];
+    for (const s of sides) {
+      s.twin = await s.client.getTwin();
+      s.client[s.on]('echo', (request, response) => response.send(200, request.payload, () => {}));
+      s.patches = [];
+      s.twin.on('properties.desired', (patch) => s.patches.push(patch));
+      await report(s.twin, { round: -1 });
+      // The SDK subscribes in the background; a first change and a first answer show that it has.
+      const change = { properties: { desired: { round: -1 } } };
+      await (s.of.length === 1 ? hub.registry.updateTwin('device', change, '*') : hub.registry.updateModuleTwin('device', 'module', change, '*'));
+      await eventually(() => s.patches, (p) => p.some((d) => d.round === -1));
+      await eventually(() => hub.service.invokeDeviceMethod(...s.of, { methodName: 'echo', payload: 1, responseTimeoutInSeconds: 10 }).catch(() => undefined), Boolean);
+    }
+    for (let n = 0; n < rounds; n++) {
+      await hub.stop(n % 2 ? 'SIGKILL' : 'SIGINT');
+      await hub.start();
+      for (const s of sides) {
+        const where = `round ${n}, ${s.name}`;
+        const asked = hub.registry;
+        const twinOf = () => (s.of.length === 1 ? asked.getTwin('device') : asked.getModuleTwin('device', 'module'));
+        await eventually(async () => (await twinOf()).responseBody.connectionState, (state) => state === 'Connected');
+        assert.equal((await s.client.getTwin()).properties.reported.round, n - 1, where);
+        await report(s.twin, { round: n });
+        assert.equal((await twinOf()).responseBody.properties.reported.round, n, where);
+        const change = { properties: { desired: { round: n } } };
+        await (s.of.length === 1 ? asked.updateTwin('device', change, '*') : asked.updateModuleTwin('device', 'module', change, '*'));
+        await eventually(() => s.patches, (p) => p.some((d) => d.round === n));
+        const { result } = await hub.service.invokeDeviceMethod(...s.of, { methodName: 'echo', payload: { n }, responseTimeoutInSeconds: 10 });
+        assert.deepEqual(result, { status: 200, payload: { n } }, where);
+      }
+    }
+  });
+});
