@@ -37,12 +37,20 @@ func (e *Evidence) Nobody() string {
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
 			}
 		}
+		if len(e.ByHand) == 0 && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
+			return "nothing was asked of the target: no stage has devices, and the service side has nothing to do"
+		}
 		return ""
 	}
 	if all.Count(metrics.OK) > 0 || e.wantsFailure(all) {
 		return ""
 	}
 	return "no device ever connected: " + why(all)
+}
+
+// asked reports whether operations that a scenario asks for were due; the run makes identities and counts them by itself.
+func asked(x metrics.SeriesSnapshot) bool {
+	return x.Operation != metrics.OpProvision && x.Operation != metrics.OpStatistics && due(&x) > 0
 }
 
 // Kinds says which kinds of operations never succeeded, of those that were due, and why.
