@@ -53,9 +53,9 @@ class DeviceCases extends Suite {
     void a_report_reaches_the_device_and_the_service(IotHubClientProtocol protocol) throws Exception {
         Device d = newDevice("report");
         DeviceClient client = withTwin(d, protocol);
-        assertEquals(1, client.getTwin().getDesiredProperties().getVersion());
-        assertEquals(2, client.updateReportedProperties(one("connectivity", Map.of("type", "cellular"))).getVersion());
-        assertEquals(Map.of("type", "cellular"), client.getTwin().getReportedProperties().get("connectivity"));
+        assertEquals(1, Twins.get(client).getDesiredProperties().getVersion());
+        assertEquals(2, Twins.report(client, one("connectivity", Map.of("type", "cellular"))).getVersion());
+        assertEquals(Map.of("type", "cellular"), Twins.get(client).getReportedProperties().get("connectivity"));
         Twin seen = twins.get(d.getDeviceId());
         assertEquals(Map.of("type", "cellular"), seen.getReportedProperties().get("connectivity"));
         assertEquals("connected", seen.getConnectionState().toLowerCase());
@@ -64,9 +64,9 @@ class DeviceCases extends Suite {
     @Test
     void null_removes_a_reported_property() throws Exception {
         DeviceClient client = withTwin(newDevice("null"), IotHubClientProtocol.MQTT);
-        client.updateReportedProperties(one("a", 1));
-        client.updateReportedProperties(one("a", null));
-        TwinCollection reported = client.getTwin().getReportedProperties();
+        Twins.report(client, one("a", 1));
+        Twins.report(client, one("a", null));
+        TwinCollection reported = Twins.get(client).getReportedProperties();
         assertFalse(reported.containsKey("a"));
         assertEquals(3, reported.getVersion());
     }
@@ -103,7 +103,7 @@ class DeviceCases extends Suite {
         DeviceClient client = withTwin(d, IotHubClientProtocol.MQTT);
         client.subscribeToMethods((name, payload, context) -> new DirectMethodResponse(-1, null), null);
         assertEquals(-1, methods.invoke(d.getDeviceId(), "reboot").getStatus());
-        assertEquals(2, client.updateReportedProperties(one("still", "there")).getVersion());
+        assertEquals(2, Twins.report(client, one("still", "there")).getVersion());
     }
 
     @Test

@@ -48,7 +48,7 @@ class ModuleCases extends Suite {
         assertEquals(5, number(patches.poll(20, TimeUnit.SECONDS).getDesiredProperties().get("rate")));
         TwinCollection report = new TwinCollection();
         report.put("running", true);
-        client.updateReportedProperties(report);
+        Twins.report(client, report);
         assertEquals(true, twins.get(m.getDeviceId(), m.getId()).getReportedProperties().get("running"));
         assertFalse(twins.get(m.getDeviceId()).getReportedProperties().containsKey("running"));
     }

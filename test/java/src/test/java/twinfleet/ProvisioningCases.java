@@ -66,7 +66,7 @@ class ProvisioningCases extends Suite {
         client.subscribeToDesiredProperties((twin, context) -> { }, null);
         TwinCollection report = new TwinCollection();
         report.put("provisioned", true);
-        assertEquals(2, client.updateReportedProperties(report).getVersion());
+        assertEquals(2, Twins.report(client, report).getVersion());
     }
 
     @Test
