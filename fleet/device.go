@@ -48,7 +48,8 @@ type device struct {
 
 	topic string // of messages; "" before the first
 
-	assigned     bool // it knows its hub; for ever when its group provisions nothing
+	assigned     bool      // it knows its hub; for ever when its group provisions nothing
+	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
 	everAssigned bool
 	everArrived  bool               // it was connected since
 	reassigned   int                // in a row, because the hub refused its identity

@@ -20,7 +20,7 @@ func (d *device) begin(now time.Time) {
 	d.runs = d.runs[1:]
 	d.halt.Store(r.halt)
 	d.mu.Unlock()
-	d.attempt, d.gap, d.ends, d.free = 0, time.Time{}, time.Time{}, r.intended
+	d.attempt, d.gap, d.ends, d.free, d.hubDue = 0, time.Time{}, time.Time{}, r.intended, time.Time{}
 	if r.waits {
 		d.free = now // until then the device was the other run's
 	}
@@ -40,17 +40,21 @@ func (d *device) open(intended time.Time) {
 		return
 	}
 	d.turns.registrations++
+	if d.hubDue.IsZero() {
+		d.hubDue = intended
+	}
+	due := d.hubDue
 	ctx, giveUp := context.WithCancel(d.fleet.ctx)
 	d.giveUp = giveUp
 	d.fleet.running.Go(func() {
 		defer giveUp()
-		d.register(ctx, intended)
+		d.register(ctx, due, intended)
 	})
 }
 
 // register is the goroutine of a device that must be assigned to a hub first. The connection is due when that is done.
-func (d *device) register(ctx context.Context, intended time.Time) {
-	err := d.provision(ctx, intended)
+func (d *device) register(ctx context.Context, due, intended time.Time) {
+	err := d.provision(ctx, due, intended)
 	d.mu.Lock()
 	d.opened.assigned, d.opened.failed = err == nil, err
 	d.mu.Unlock()

@@ -60,10 +60,11 @@ func (e unassignedError) Unwrap() error { return e.error }
 // unassigned reports whether the device must be assigned before it connects.
 func (d *device) unassigned() bool { return d.group.Provision != nil && !d.assigned }
 
-// provision has the device assigned, on the session's goroutine. The observation runs from the intended time to the assignment.
-func (d *device) provision(ctx context.Context, intended time.Time) error {
+// provision has the device assigned, on the session's goroutine. The observation runs from the time at which the device was due to
+// have a hub, which is before the intended time of a registration that follows one that failed, to the assignment.
+func (d *device) provision(ctx context.Context, due, intended time.Time) error {
 	p, g := d.group.Provision, d.group
-	op := g.dpsRegister.StartAfter(intended, d.free, time.Now())
+	op := g.dpsRegister.StartAfter(due, d.free, time.Now())
 	draws := d.fleet.streams.provisioning
 	n := int64(0)
 	c := assign.Client{
@@ -109,7 +110,7 @@ func (d *device) noteAssigned() {
 	if d.assigned {
 		return
 	}
-	d.assigned, d.attempt = true, 0
+	d.assigned, d.attempt, d.hubDue = true, 0, time.Time{}
 	if !d.everAssigned {
 		d.everAssigned = true
 		d.group.provisioned.assigned.Add(1)

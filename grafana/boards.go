@@ -33,11 +33,11 @@ func provisioning() Row {
 			Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, register, inGroup), "{{outcome}}"),
 		},
 		{
-			Title: "Being assigned", Description: "Registrations under way: devices that have no hub yet, those that the service throws back among them.",
+			Title: "Being assigned", Description: "Registrations under way, those that the service throws back among them; a device that waits to register once more after a failure is not.",
 			Kind: "timeseries", Unit: "short", Width: 12, Queries: one(sum("group", "twinfleet_operations_in_flight", register, inGroup), "{{group}}"),
 		},
 		{
-			Title: "Time to be assigned", Description: "From when a device was due to be assigned until it is, waits after refusals for load among it.",
+			Title: "Time to be assigned", Description: "From when a device was due to be assigned until it is, or until a registration failed; waits after refusals for load and failed registrations before are among it.",
 			Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, register, inGroup),
 		},
 		{

@@ -103,9 +103,12 @@ type Share struct {
 
 // String is the rollout in a line.
 func (c Configured) String() string {
-	text := fmt.Sprintf("%s told of %s, %s answered", human.Count(c.Told), human.Number(c.Devices, "device"), human.Count(c.Answered))
+	text := fmt.Sprintf("%s of %s told, %s answered", human.Count(c.Told), human.Number(c.Devices, "device"), human.Count(c.Answered))
 	if c.Applied >= 0 {
-		text += fmt.Sprintf(", the service counts %s applied of %s", human.Count(int(c.Applied)), human.Count(int(c.Targeted)))
+		text += fmt.Sprintf(", the service says that it was applied to %s of %s", human.Count(int(c.Applied)), human.Number(int(c.Targeted), "twin"))
+	}
+	if c.Targeted > int64(c.Devices) {
+		text += fmt.Sprintf(" (%s more than the group has)", human.Count(int(c.Targeted)-c.Devices))
 	}
 	for _, s := range c.Shares {
 		if s.Reached {

@@ -42,7 +42,7 @@ func dpsKeys(d *DPS) []language.Key {
 		key("id_scope", value.Text(&d.Scope), none, "Which provisioning service is meant: its id scope, 0ne and eight digits. The embedded hub's is found without."),
 		key("scope", value.Text(&d.scope), none, "The same as id_scope."),
 		key("group_key", readKey(&d.Key), none,
-			"Key of an enrollment group, best as ${TWINFLEET_GROUP_KEY}: the key of each device is derived from it. The embedded hub gets such a group; it "+
+			"Key of an enrollment group, best as ${TWINFLEET_DPS_KEY}: the key of each device is derived from it. The embedded hub gets such a group; it "+
 				"has one without it."),
 		key("file", value.Text(&d.File), none,
 			"File of devices with individual enrollments, as identity.file has it: the device ids are registration ids, host names are not looked at. The "+

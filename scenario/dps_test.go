@@ -60,13 +60,13 @@ func TestEndpointOfProvisioning(t *testing.T) {
 // A group's key shows nowhere.
 func TestGroupKeyIsSecret(t *testing.T) {
 	const key, stages = "MDEyMzQ1Njc4OWFiY2RlZg==", "stages: [{name: s, duration: 1s}]"
-	s, err := Decode("test.yaml", []byte(strings.Replace(atAzure, key, "\"${TWINFLEET_GROUP_KEY}\"", 1)+stages), Options{
-		Lookup: func(name string) (string, bool) { return key, name == "TWINFLEET_GROUP_KEY" },
+	s, err := Decode("test.yaml", []byte(strings.Replace(atAzure, key, "\"${TWINFLEET_DPS_KEY}\"", 1)+stages), Options{
+		Lookup: func(name string) (string, bool) { return key, name == "TWINFLEET_DPS_KEY" },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if source := string(s.Source); !strings.Contains(source, "${TWINFLEET_GROUP_KEY}") {
+	if source := string(s.Source); !strings.Contains(source, "${TWINFLEET_DPS_KEY}") {
 		t.Errorf("the scenario as it runs does not name the variable: %s", source)
 	}
 	for _, set := range [][]string{nil, {"fleet.groups.robots.identity.dps.group_key=" + key}} {

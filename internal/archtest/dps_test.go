@@ -11,17 +11,16 @@ func dpsRooms() map[string][]string {
 	}
 	return map[string][]string{
 		wire:                  {iot},
-		dps:                   {dps, iot},
+		dps:                   {dps, hub + "/bearer", iot},
 		dps + "/allocate":     in([]string{wire}, "enrollment"),
 		dps + "/attest":       in([]string{iot}, "enrollment"),
 		dps + "/book":         in([]string{wire}, "book", "enrollment"),
-		dps + "/book/disk":    {},
 		dps + "/divert":       {wire, "internal/mqtt"},
 		dps + "/enrollment":   {iot},
 		dps + "/faults":       {},
 		dps + "/front":        in([]string{iot, "internal/mqtt"}, "attest", "faults", "registration"),
 		dps + "/limits":       {hub + "/throttle/bucket"},
 		dps + "/registration": in([]string{iot}, "allocate", "attest", "book", "enrollment", "faults", "limits"),
-		dps + "/rest":         in([]string{iot}, "attest", "book", "enrollment", "faults", "front", "limits", "registration"),
+		dps + "/rest":         in([]string{iot, hub + "/bearer"}, "attest", "book", "enrollment", "faults", "front", "limits", "registration"),
 	}
 }

@@ -390,3 +390,26 @@ func TestLimitsOfConfigurations(t *testing.T) {
 	b.equal("basic", call(t, basic.hub, "GET", "/configurations"+version, "").header.Get("iothub-errorcode"), "OperationNotAvailableInCurrentTier")
 	b.equal("no token", call(t, b.hub, "GET", "/configurations"+version, "", "Authorization", "").status, 401)
 }
+
+// A deployment whose module a device has no room for leaves others out of nothing.
+func TestDeploymentWithoutRoomForItsModule(t *testing.T) {
+	t.Parallel()
+	b := managed(t, hub.Options{})
+	b.must("PUT", "/devices/a-full"+version, `{"deviceId":"a-full","capabilities":{"iotEdge":true}}`)
+	b.must("PUT", "/devices/b-edge"+version, `{"deviceId":"b-edge","capabilities":{"iotEdge":true}}`)
+	full := false
+	for i := range 60 {
+		path := fmt.Sprintf("/devices/a-full/modules/m%d", i)
+		if a := call(t, b.hub, "PUT", path+version, fmt.Sprintf(`{"deviceId":"a-full","moduleId":"m%d"}`, i)); a.status == 400 {
+			full = true
+			break
+		}
+	}
+	b.equal("the device is full", full, true)
+	b.must("PUT", "/configurations/edge"+version, `{"id":"edge","content":{"modulesContent":{"$edgeAgent":{"properties.desired.a":1},"more":{"properties.desired.b":2}}},"targetCondition":"*","priority":1}`)
+	b.configure("plain", "*", 1, `{"properties.desired.c":3}`)
+	b.settled("/twins/dev-1", `"c":3`)
+	b.settled("/twins/b-edge/modules/more", `"b":2`)
+	b.settled("/twins/a-full/modules/$edgeAgent", `"a":1`)
+	b.equal("no room", call(t, b.hub, "GET", "/twins/a-full/modules/more"+version, "").status, 404)
+}

@@ -148,3 +148,39 @@ func TestModuleCertificate(t *testing.T) {
 		}
 	}
 }
+
+// A device's id with a slash is no other way to a module: neither in a path, nor in a body.
+func TestNoModuleGoesAsADevice(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	newModule(t, b.hub, "dev-1", "m")
+	const twin = "/twins/dev-1/modules/m" + version
+	before := b.must("GET", twin, "").body
+	keys := b.must("GET", "/devices/dev-1/modules/m"+version, "").body
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/devices/dev-1%2Fm" + version, ""},
+		{"GET", "/devices/dev-1%2Fm/modules" + version, ""},
+		{"DELETE", "/devices/dev-1%2Fm" + version, ""},
+		{"GET", "/twins/dev-1%2Fm" + version, ""},
+		{"PATCH", "/twins/dev-1%2fm" + version, `{"tags":{"a":1}}`},
+		{"PUT", "/twins/dev-1%2Fm" + version, `{"tags":{"a":1}}`},
+		{"POST", "/twins/dev-1%2Fm/methods" + version, `{"methodName":"x"}`},
+		{"GET", "/digitaltwins/dev-1%2Fm" + version, ""},
+		{"PATCH", "/digitaltwins/dev-1%2Fm" + version, `[{"op":"add","path":"/a","value":1}]`},
+		{"POST", "/digitaltwins/dev-1%2Fm/commands/x" + version, ""},
+		{"POST", "/devices/dev-1%2Fm/messages/deviceBound" + version, "x"},
+		{"DELETE", "/devices/dev-1%2Fm/commands" + version, ""},
+		{"POST", "/devices/dev-1%2Fm/applyConfigurationContent" + version, `{"modulesContent":{"$edgeAgent":{"properties.desired":{"a":1}}}}`},
+		{"GET", "/twins/dev-1/modules/m%2Fm" + version, ""},
+		{"POST", "/devices" + version, `[{"id":"dev-1/m","importMode":"delete"}]`},
+		{"POST", "/devices" + version, `[{"id":"dev-1/m","importMode":"updateTwin","tags":{"a":1}}]`},
+		{"POST", "/devices" + version, `[{"id":"dev-1","moduleId":"m/m","importMode":"delete"}]`},
+		{"POST", "/devices/keys/regenerate" + version, `{"policyKey":"primaryKey","devices":[{"id":"dev-1/m"}]}`},
+	} {
+		if a := call(t, b.hub, c.method, c.path, c.body); a.status != 400 {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, a.status, a.body)
+		}
+	}
+	b.equal("the twin", b.must("GET", twin, "").body, before)
+	b.equal("the identity", b.must("GET", "/devices/dev-1/modules/m"+version, "").body, keys)
+}

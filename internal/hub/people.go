@@ -63,9 +63,12 @@ func (p *people) Query(ctx context.Context, text string, size int, continuation 
 	if err != nil {
 		return out, err
 	}
-	if q.From == tree.Jobs {
+	switch q.From {
+	case tree.Jobs:
 		out, err = p.jobs.Query(ctx, q, size, continuation)
-	} else {
+	case tree.Modules:
+		out, err = q.Plan(p.store.Modules()).Run(ctx, size, continuation)
+	default:
 		out, err = q.Plan(p.store).Run(ctx, size, continuation)
 	}
 	if errors.Is(err, paging.ErrContinuation) {

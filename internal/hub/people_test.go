@@ -396,3 +396,16 @@ func TestPageAndWebSocketShareTheRoot(t *testing.T) {
 		}
 	}
 }
+
+// A query of modules answers modules on the page too.
+func TestPageQueriesModules(t *testing.T) {
+	t.Parallel()
+	h, c := open(t, hub.Options{Page: true})
+	newDevice(t, c, "dev-1")
+	newModule(t, h, "dev-1", "m1")
+	anybody, _ := pageOf(t, h)
+	a := anybody.must("POST", "api/query", `{"query":"SELECT deviceId, moduleId FROM devices.modules"}`)
+	if !strings.Contains(a.body, `"items":[{"deviceId":"dev-1","moduleId":"m1"}]`) {
+		t.Error(a.body)
+	}
+}

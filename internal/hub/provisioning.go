@@ -25,7 +25,7 @@ func (h *Hub) provisioning() dps.Config {
 	}
 	return dps.Config{
 		Options: *h.opts.DPS, Logger: h.log, Keeper: keeper, Hub: h.store, HostName: name, Endpoint: endpoint,
-		Authority: h.ca.Certificate(), Issue: h.ca.Sign,
+		Authority: h.ca.Certificate(), Issue: h.ca.Sign, Bearer: h.opts.Bearer,
 	}
 }
 

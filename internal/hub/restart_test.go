@@ -109,6 +109,22 @@ func TestMethodStatus(t *testing.T) {
 	w.Silent()
 }
 
+// A report for a version that no twin has is refused, and ends no connection: a device would send it again and again.
+func TestReportForNoVersion(t *testing.T) {
+	h, service := open(t, hub.Options{})
+	w := online(t, h, "dev-1", newDevice(t, service, "dev-1").Authentication.SymmetricKey.Primary)
+	w.Subscribe(0, topics.FilterTwinResponses)
+	for _, version := range []string{"-1", "x", "", "99999999999999999999"} {
+		w.Publish(0, topics.Report("r")+"&$version="+version, `{"a":1}`)
+		if f := w.Expect(mqtt.PUBLISH); f.Topic != "$iothub/twin/res/412/?$rid=r" {
+			t.Errorf("$version=%s: %s %s", version, f.Topic, f.Payload)
+		}
+	}
+	if a := must(t, h, "GET", "/twins/dev-1?api-version=2021-04-12", ""); a.member("properties", "reported", "$version") != 1.0 {
+		t.Errorf("reported all the same: %s", a.body)
+	}
+}
+
 // Only a client that means MQTT gets a WebSocket.
 func TestSubprotocols(t *testing.T) {
 	h, _ := open(t, hub.Options{})

@@ -1,14 +1,20 @@
 package hub_test
 
 import (
+	"bufio"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
 
@@ -235,4 +241,115 @@ func TestTransfersSurviveARestart(t *testing.T) {
 		t.Errorf("a token is on disk: %s", again.body)
 	}
 	b.must("GET", "/storage/out/devices.txt", "")
+}
+
+// A client that says what must be there, or that nothing may, has its way, and leaves what there is else.
+func TestConditionsOfBlobs(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"", t.TempDir()} {
+		h, c := open(t, hub.Options{DataDir: dir})
+		b := &bench{T: t, hub: h, service: c}
+		const path = "/storage/box/a.txt"
+		refused := func(method, body string, status int, code string, headers ...string) {
+			t.Helper()
+			a := call(t, h, method, path, body, headers...)
+			b.equal(method+strings.Join(headers, " "), fmt.Sprint(a.status, " ", a.header.Get("x-ms-error-code")), fmt.Sprint(status, " ", code))
+		}
+		refused("PUT", "no", 412, "ConditionNotMet", "If-Match", "*")
+		first := b.must("PUT", path, "first", "If-None-Match", "*").header.Get("ETag")
+		refused("PUT", "again", 409, "BlobAlreadyExists", "If-None-Match", "*")
+		refused("PUT", "other", 412, "ConditionNotMet", "If-Match", `"0x0"`)
+		refused("PUT", "same", 412, "ConditionNotMet", "If-None-Match", first)
+		refused("DELETE", "", 412, "ConditionNotMet", "If-Match", `"0x0"`)
+		b.equal("unchanged", b.must("GET", path, "").body, "first")
+		second := b.must("PUT", path, "second one", "If-Match", first).header.Get("ETag")
+		refused("DELETE", "", 412, "ConditionNotMet", "If-Match", first)
+		b.must("DELETE", path, "", "If-Match", second)
+		// Of many that make it at once, one does.
+		var made atomic.Int64
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				if call(t, h, "PUT", path, fmt.Sprint("by ", i), "If-None-Match", "*").status == 201 {
+					made.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		b.equal("made", made.Load(), int64(1))
+	}
+}
+
+// What a hub that was killed left unfinished of a blob is gone when the next begins.
+func TestUnfinishedBlobsAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	box := filepath.Join(dir, "storage", "box")
+	if err := os.MkdirAll(box, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".new-ABC", "whole.txt"} {
+		if err := os.WriteFile(filepath.Join(box, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, c := open(t, hub.Options{DataDir: dir})
+	b := &bench{T: t, hub: h, service: c}
+	b.equal("whole", b.must("GET", "/storage/box/whole.txt", "").body, "x")
+	left, err := os.ReadDir(box)
+	if err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A blob whose content breaks off is the client's fault, and not there.
+func TestABlobThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"", t.TempDir()} {
+		h, c := open(t, hub.Options{DataDir: dir})
+		b := &bench{T: t, hub: h, service: c}
+		cs := h.ConnectionString("iothubowner")
+		nc, err := h.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		fmt.Fprintf(nc, "PUT /storage/box/a.txt HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+			sas.Sign(cs.HostName, cs.Key, cs.Policy, time.Now().Add(time.Hour)))
+		a, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		b.equal("answer", fmt.Sprint(a.StatusCode, " ", a.Header.Get("x-ms-error-code")), "400 InvalidInput")
+		b.equal("no blob", call(t, h, "GET", "/storage/box/a.txt", "").status, 404)
+	}
+}
+
+// Who has a bearer token where those are accepted reaches blobs and enrollments too; where they are not, the answer names the switch.
+func TestBearerTokensReachAll(t *testing.T) {
+	t.Parallel()
+	for text, accepted := range map[string]bool{"any": true, "": false} {
+		v, err := bearer.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := open(t, hub.Options{Bearer: v, DPS: &dps.Options{}})
+		for _, c := range []struct {
+			method, path, body string
+			good, bad          int
+		}{
+			{"PUT", "/storage/box/a.txt", "x", 201, 403},
+			{"GET", "/statistics/devices" + version, "", 200, 401},
+			{"GET", "/enrollmentGroups/default?api-version=2021-10-01", "", 200, 401},
+		} {
+			a, want := call(t, h, c.method, c.path, c.body, "Authorization", "Bearer abc"), c.bad
+			if accepted {
+				want = c.good
+			}
+			if a.status != want || !accepted && !strings.Contains(a.body, bearer.Switch) {
+				t.Errorf("%s, accepted: %t: %d %s", c.path, accepted, a.status, a.body)
+			}
+		}
+	}
 }

@@ -42,12 +42,21 @@ type Evidence struct {
 func Judge(e *Evidence) {
 	e.conclude()
 	r := e.Run
+	var left []string
+	if e.Left != nil {
+		left = append(left, e.Left.Error())
+	}
+	for _, c := range r.Configured {
+		if c.Left != "" { // it goes on writing into twins
+			left = append(left, fmt.Sprintf("rollout %s: %s", c.Rollout, c.Left))
+		}
+	}
 	switch {
-	case e.Left == nil:
+	case len(left) == 0:
 	case r.Outcome == report.Passed:
-		r.Outcome, r.Reason = report.Failed, e.Left.Error()
-	default: // why the run went wrong is the news; that identities are left may follow from it
-		r.Notes = append(r.Notes, e.Left.Error())
+		r.Outcome, r.Reason = report.Failed, strings.Join(left, "; ")
+	default: // why the run went wrong is the news; that something is left may follow from it
+		r.Notes = append(r.Notes, left...)
 	}
 }
 

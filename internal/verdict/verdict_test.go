@@ -43,3 +43,29 @@ func TestIdentitiesThatAreLeft(t *testing.T) {
 		}
 	}
 }
+
+// A configuration that could not be removed goes on writing into twins: it fails a run as identities do that are left.
+func TestConfigurationsThatAreLeft(t *testing.T) {
+	sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 1}]}\nstages: [{name: s, duration: 1s, devices: 1}]\n"), scenario.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const left = "rollout firmware: configuration c is left at the service: no"
+	for name, x := range map[string]struct {
+		missed, left string
+		outcome      report.Outcome
+		reason       string
+	}{
+		"all is well":     {"", "", report.Passed, ""},
+		"it is left":      {"", "configuration c is left at the service: no", report.Failed, left},
+		"and was not all": {"rollout firmware: 0 of 1", "configuration c is left at the service: no", report.Failed, "rollout firmware: 0 of 1"},
+	} {
+		rec, start := metrics.NewRecorder(metrics.Options{}), time.Now()
+		rec.Series(metrics.OpConnect, "a").Start(start, start).End(start, metrics.OK)
+		r := &report.Run{Totals: rec.Snapshot(), Configured: []report.Configured{{Rollout: "firmware", Missed: x.missed, Left: x.left}}}
+		Judge(&Evidence{Scenario: sc, Run: r})
+		if r.Outcome != x.outcome || r.Reason != x.reason || slices.Contains(r.Notes, left) != (x.left != "" && x.reason != left) {
+			t.Errorf("%s: %s: %s, notes %q", name, r.Outcome, r.Reason, r.Notes)
+		}
+	}
+}

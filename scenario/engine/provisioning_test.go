@@ -138,7 +138,7 @@ func TestAssignedAndUnknown(t *testing.T) {
 		reason    string
 	}{
 		"all": {robots(20), 0, "no device ever connected: connection refused: not authorized (return code 5)"},
-		"one": {robots(20)[7:8], 19, "1 of 20 devices of robots were assigned to a hub and never connected to it: " +
+		"one": {robots(20)[7:8], 19, "1 of 20 devices of robots was assigned to a hub and never connected to it: " +
 			"connection refused: not authorized (return code 5)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,6 +305,34 @@ stages: [{name: boot, devices: 300, connect_rate: 300/s, hub: {dps: {registratio
 		// The connection to the hub is due when the device has one: none of that wait is the hub's.
 		if x := run.Totals.Find(metrics.OpConnect, "robots").Latency(false); x.Maximum() > time.Second {
 			t.Errorf("connecting took %v", x.Maximum())
+		}
+	})
+}
+
+// A registration that failed hides none of the wait: that of the device goes on with the next one, until it has a hub.
+func TestRegistrationsThatFailFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const text = `
+fleet: {client: lean, groups: [{name: robots, count: 50, identity: {dps: {}}, reported: {connectivity: {type: wifi}}}]}
+stages:
+  - {name: boot, duration: 1s, devices: 50}
+  - {name: ill, duration: 40s, hub: {dps: {fail: 100%}}}
+  - {name: well, steps: [{await: {connected: 50, within: 10m}}]}
+`
+		run := newEngine(decode(t, strings.Replace(text, "devices: 50}\n", "devices: 50, hub: {dps: {fail: 100%}}}\n", 1)), newWatcher()).Run(t.Context())
+		x := run.Totals.Find(metrics.OpDPSRegister, "robots")
+		if p := provisioned(t, run); p.Connected != 50 || x.Count(metrics.OK) != 50 || x.Count(metrics.Failed) < 100 || x.LateOwn > 0 {
+			t.Fatalf("%+v, %d registrations ok, %d failed, %d late by the generator's doing", p, x.Count(metrics.OK), x.Count(metrics.Failed), x.LateOwn)
+		}
+		if ok := x.Response[metrics.OK]; ok.Minimum() < 40*time.Second {
+			t.Errorf("a device that was without a hub for 40 s and more waited %v", ok.Minimum())
+		}
+		if asked := x.Service[metrics.OK]; asked.Maximum() > 10*time.Second {
+			t.Errorf("the last registration took %v of the service", asked.Maximum())
+		}
+		if connect := run.Totals.Find(metrics.OpDPSConnect, "robots").Latency(false); connect.Maximum() > time.Second {
+			t.Errorf("connecting to the service took %v", connect.Maximum())
 		}
 	})
 }

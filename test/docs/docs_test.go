@@ -159,7 +159,7 @@ func hubOf(t *testing.T, binary, dir string) []string {
 	if err := json.Unmarshal([]byte(p.Line(t, "connectionString", 20*time.Second)), &said); err != nil {
 		t.Fatal(err)
 	}
-	return []string{"TWINFLEET_HUB=" + said.ConnectionString, "TWINFLEET_CA=" + said.CA, "TWINFLEET_ENDPOINT=" + said.DPS.Endpoint, "TWINFLEET_ID_SCOPE=" + said.DPS.IDScope, "TWINFLEET_GROUP_KEY=" + said.DPS.GroupKey}
+	return []string{"TWINFLEET_HUB=" + said.ConnectionString, "TWINFLEET_CA=" + said.CA, "TWINFLEET_DPS_ENDPOINT=" + said.DPS.Endpoint, "TWINFLEET_DPS_SCOPE=" + said.DPS.IDScope, "TWINFLEET_DPS_KEY=" + said.DPS.GroupKey}
 }
 
 // Every yaml block is a scenario, or a part of one that fits into the usual rest.
@@ -194,7 +194,7 @@ func decode(text string) error {
 	}
 	_, err = scenario.Decode("block", []byte(text), scenario.Options{
 		Lookup: func(name string) (string, bool) {
-			return map[string]string{"GROUP_KEY": "c2VjcmV0", "TWINFLEET_ENDPOINT": "dps.example", "TWINFLEET_ID_SCOPE": "0ne00000001", "TWINFLEET_GROUP_KEY": "MDEyMzQ1Njc4OWFiY2RlZg==", "TWINFLEET_HUB": "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0", "TWINFLEET_CA": "ca.pem"}[name], true
+			return map[string]string{"GROUP_KEY": "c2VjcmV0", "TWINFLEET_DPS_ENDPOINT": "dps.example", "TWINFLEET_DPS_SCOPE": "0ne00000001", "TWINFLEET_DPS_KEY": "MDEyMzQ1Njc4OWFiY2RlZg==", "TWINFLEET_HUB": "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0", "TWINFLEET_CA": "ca.pem"}[name], true
 		},
 		ReadFile: func(name string) ([]byte, error) {
 			if filepath.Ext(name) == ".pem" {

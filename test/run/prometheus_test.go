@@ -35,9 +35,10 @@ fleet:
   groups:
     - {name: robots, count: 30, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 3s}, telemetry: {every: 2s}, methods: {delay: 1ms..5ms}}
     - {name: meters, count: 30, reported: {connectivity: {type: cellular}, every: 2s}}
+    - {name: newcomers, count: 40, identity: {dps: {}}, reported: {connectivity: {type: wifi}, every: 5s}}
 stages:
-  - {name: ramp, duration: 3s, devices: 60}
-  - {name: hold, duration: 25s}
+  - {name: ramp, duration: 3s, devices: {robots: 30, meters: 30, newcomers: 0}}
+  - {name: hold, duration: 25s, devices: {robots: 30, meters: 30, newcomers: 40}}
 service:
   tags: {robots: {plant: A}}
   queries:

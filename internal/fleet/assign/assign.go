@@ -88,6 +88,8 @@ func outcome(op dps.Operation) (a Assignment, err error) {
 	switch {
 	case op.Status != dps.StatusAssigned:
 		return a, &FailedError{Status: op.Status, Code: state.ErrorCode, Message: state.ErrorMessage}
+	case state.Status != "" && state.Status != op.Status:
+		return a, fmt.Errorf("%w: it says assigned, and of the registration another status", ErrAnswer)
 	case state.AssignedHub == "" || state.DeviceID == "":
 		return a, fmt.Errorf("%w: it says assigned, and not to which hub or as what device", ErrAnswer)
 	}
@@ -149,7 +151,7 @@ func (s *session) idle(ctx context.Context, d time.Duration) error {
 }
 
 // ErrAnswer is returned for an answer that is none of the protocol's.
-var ErrAnswer = errors.New("the provisioning service's answer cannot be read")
+var ErrAnswer error = plainError("the provisioning service's answer cannot be read")
 
 // What takes too long.
 var (
@@ -158,5 +160,11 @@ var (
 	// ErrNotYet is returned when the time for all of it is over.
 	ErrNotYet = fmt.Errorf("the registration was not over in time: %w", context.DeadlineExceeded)
 	// ErrShed is ErrNotYet when the last that the service said was that it throttles.
-	ErrShed = errors.New("the provisioning service throttled the device until its time was over")
+	ErrShed error = plainError("the provisioning service throttled the device until its time was over")
 )
+
+// plainError is an error whose text is its reason too: package metrics/reason shows it.
+type plainError string
+
+func (e plainError) Error() string  { return string(e) }
+func (e plainError) Reason() string { return string(e) }

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fleet/assign"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 // answer is what the service of a test says to one request.
@@ -167,9 +168,13 @@ func TestNotAssigned(t *testing.T) {
 			s:  service{answers: []answer{ok, state("failed", `,"errorCode":400207,"errorMessage":"no"`)}},
 			as: &failed, text: "the registration failed (400207): no", asks: 2,
 		},
-		"a failure without words":   {s: service{answers: []answer{{status: 200, body: `{"status":"failed"}`}}}, as: &failed, text: "the registration failed", asks: 1},
-		"a disabled enrollment":     {s: service{answers: []answer{state("disabled", "")}}, as: &failed, text: "the enrollment is disabled", asks: 1},
-		"a status nobody knows":     {s: service{answers: []answer{state("odd", "")}}, as: &failed, text: "the registration ended in a status that is not known", asks: 1},
+		"a failure without words": {s: service{answers: []answer{{status: 200, body: `{"status":"failed"}`}}}, as: &failed, text: "the registration failed", asks: 1},
+		"a disabled enrollment":   {s: service{answers: []answer{state("disabled", "")}}, as: &failed, text: "the enrollment is disabled", asks: 1},
+		"a status nobody knows":   {s: service{answers: []answer{state("odd", "")}}, as: &failed, text: "the registration ended in a status that is not known", asks: 1},
+		"assigned and failed": {
+			s:  service{answers: []answer{{status: 200, body: strings.Replace(assigned, `"dev","status":"assigned"`, `"dev","status":"failed"`, 1)}}},
+			is: assign.ErrAnswer, asks: 1,
+		},
 		"assigned to nothing":       {s: service{answers: []answer{state("assigned", "")}}, is: assign.ErrAnswer, asks: 1},
 		"an answer that is no JSON": {s: service{answers: []answer{{status: 200, body: "{"}}}, is: assign.ErrAnswer, asks: 1},
 		"an empty answer":           {s: service{answers: []answer{{status: 202}}}, is: assign.ErrAnswer, asks: 1},
@@ -194,6 +199,8 @@ func TestNotAssigned(t *testing.T) {
 			}
 			run(t, &tt.s, within, func(a assign.Assignment, err error, rec *metrics.Snapshot) {
 				switch {
+				case !errors.Is(err, context.Canceled) && !errors.Is(err, link.ErrLost) && reason.Of(err) == reason.Other:
+					t.Errorf("nobody is told why: %v", err)
 				case tt.is != nil && !errors.Is(err, tt.is), tt.as != nil && !errors.As(err, tt.as), tt.text != "" && err.Error() != tt.text:
 					t.Errorf("%v; want %v", err, tt)
 				case a != (assign.Assignment{}):

@@ -9,15 +9,18 @@ package configurations
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/configuration"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/plan"
@@ -223,7 +226,7 @@ func (m *Manager) look(ctx context.Context) error {
 
 // apply brings twins to what they are due, in batches.
 func (m *Manager) apply(ctx context.Context, r *rules, keys iter.Seq[string]) error {
-	b := batch{store: m.opts.Store, rules: r, gateways: make(map[string]*twin.Twin)}
+	b := batch{store: m.opts.Store, log: m.log, rules: r, gateways: make(map[string]*twin.Twin)}
 	for key := range keys {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -245,6 +248,7 @@ func (m *Manager) apply(ctx context.Context, r *rules, keys iter.Seq[string]) er
 // batch is twins that are written together.
 type batch struct {
 	store    Store
+	log      *slog.Logger
 	rules    *rules
 	keys     []string
 	gateways map[string]*twin.Twin // IoT Edge devices of modules of the batch, by id
@@ -277,7 +281,13 @@ func (b *batch) addModules(ctx context.Context, t *twin.Twin) error {
 		return nil
 	}
 	for _, module := range b.rules.modulesOf(t) {
-		if err := b.store.EnsureModule(ctx, t.DeviceID, module); err != nil {
+		err := b.store.EnsureModule(ctx, t.DeviceID, module)
+		if refused := (*iothub.Error)(nil); errors.As(err, &refused) && refused.Status < http.StatusInternalServerError {
+			// Such as a device that has all the modules it may have, or that was deleted meanwhile: no reason to leave others out.
+			b.log.Warn("a deployment cannot have its module", "device", t.DeviceID, "module", module, "reason", err)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("making module %s of %s: %w", module, t.DeviceID, err)
 		}
 	}

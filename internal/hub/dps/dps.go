@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/allocate"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/attest"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/book"
@@ -64,6 +65,8 @@ type Config struct {
 	HostName string // of the hub, with its port when that is not 8883: what devices are told
 	// Endpoint is the address that services and devices reach, host:port.
 	Endpoint string
+	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
+	Bearer bearer.Verifier
 	// Authority is the hub's certificate authority, which groups name as "hub"; nil for none.
 	Authority *x509.Certificate
 	// Issue signs certificates that devices ask for; nil refuses.
@@ -113,10 +116,10 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 }
 
 func (s *Service) open(ctx context.Context, linked []string) error {
-	settings, first, err := s.book.Settings(ctx, func() book.Settings {
+	settings, err := s.book.Settings(ctx, func() (book.Settings, error) {
 		return book.Settings{
 			IDScope: fmt.Sprintf("0ne%08d", rand.IntN(1e8)), Primary: sas.NewKey().Base64(), Secondary: sas.NewKey().Base64(),
-		}
+		}, s.addDefaultGroup()
 	})
 	if err != nil {
 		return err
@@ -125,11 +128,6 @@ func (s *Service) open(ctx context.Context, linked []string) error {
 		settings.IDScope = s.config.IDScope
 	}
 	s.settings = settings
-	if first {
-		if err := s.addDefaultGroup(); err != nil {
-			return err
-		}
-	}
 	keys, err := s.keys()
 	if err != nil {
 		return err
@@ -142,7 +140,7 @@ func (s *Service) open(ctx context.Context, linked []string) error {
 	})
 	s.front = front.New(front.Options{Service: s.core, Faults: s.faults, Logger: s.config.Logger})
 	s.rest = rest.New(rest.Options{
-		Service: s.core, Book: s.book, Faults: s.faults, Keys: keys, Linked: linked, Logger: s.config.Logger,
+		Service: s.core, Book: s.book, Faults: s.faults, Keys: keys, Linked: linked, Logger: s.config.Logger, Bearer: s.config.Bearer,
 		Authority: func(name string) bool { return s.authority(name) != nil },
 		Limiter:   limits.New(s.config.Limits.Service, time.Minute, time.Now()),
 	})

@@ -36,7 +36,11 @@ func (s *Server) regenerateKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := registry.Regenerated{PolicyKey: in.PolicyKey, Rotated: []registry.RotatedKeys{}, Errors: []registry.RegenerateFail{}}
 	for _, of := range in.Devices {
-		keys, err := s.rotate(r.Context(), entity.Key(of.ID, of.ModuleID), in.PolicyKey)
+		var keys registry.SymmetricKeys
+		var err error = iothub.ErrArgumentInvalid.With("no id of the hub has a slash")
+		if !entity.IsModule(of.ID) && !entity.IsModule(of.ModuleID) {
+			keys, err = s.rotate(r.Context(), entity.Key(of.ID, of.ModuleID), in.PolicyKey)
+		}
 		if err != nil {
 			e := iothub.AsError(err)
 			out.Errors = append(out.Errors, registry.RegenerateFail{RegenerateOf: of, Code: e.Name, Status: e.Message})

@@ -244,6 +244,8 @@ func TestErrors(t *testing.T) {
 		{"PUT", "/devices/dev-1", `{"deviceId":"dev-1"}`, 409, "DeviceAlreadyExists"},
 		{"PUT", "/devices/dev-9", `{"deviceId":"dev-1"}`, 400, "ArgumentInvalid"},
 		{"PUT", "/devices/a%2Fb", `{"deviceId":"a/b"}`, 400, "ArgumentInvalid"},
+		{"DELETE", "/devices/dev-1%2Fm", "", 400, "ArgumentInvalid"},
+		{"GET", "/devices/dev-1/modules/m%2Fm", "", 400, "ArgumentInvalid"},
 		{"PUT", "/devices/dev-9", `{`, 400, "DeserializationError"},
 		{"POST", "/devices", string(many), 413, "TooManyDevices"},
 		{"POST", "/devices", `[{"id":"x","importMode":"create"},{"id":"x","importMode":"create"}]`, 400, "DeviceDefinedMultipleTimes"},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
@@ -170,6 +171,9 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 		}
 		err := s.permitted(r, right)
 		if err == nil {
+			err = named(r)
+		}
+		if err == nil {
 			err = reply.Body(w, r)
 		}
 		if err == nil {
@@ -193,6 +197,16 @@ func (s *Server) permitted(r *http.Request, right policy.Rights) error {
 	}
 	if !apiversion.Of(r.URL.Query()).Valid() {
 		return iothub.ErrInvalidProtocol
+	}
+	return nil
+}
+
+// named refuses a path whose ids hold an encoded slash: none has one, and a device's id with it would read as a module's key.
+func named(r *http.Request) error {
+	for _, name := range []string{"id", "module"} {
+		if id := r.PathValue(name); strings.Contains(id, "/") {
+			return iothub.ErrArgumentInvalid.With("no id of the hub has a slash: %q", id)
+		}
 	}
 	return nil
 }

@@ -9,7 +9,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/hub/transfer"
@@ -119,7 +122,7 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request) {
 	if token == "" {
 		token = "SharedAccessSignature " + r.URL.RawQuery
 	}
-	if err := s.opts.Policies.Authorize(token, r.URL.Path, registryRights); err != nil {
+	if err := s.mayAccess(token, r.URL.Path); err != nil {
 		fail(http.StatusForbidden, "AuthenticationFailed", iothub.AsError(err).Message)
 		return
 	}
@@ -133,12 +136,73 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusBadRequest, "InvalidResourceName", err.Error())
 	case errors.Is(err, transfer.ErrTooLarge), errors.As(err, &large):
 		fail(http.StatusRequestEntityTooLarge, "RequestBodyTooLarge", fmt.Sprintf("a blob has at most %d bytes", transfer.MaxBlob))
+	case errors.Is(err, errBody):
+		w.Header().Set("Connection", "close") // where the next request begins is not known
+		fail(http.StatusBadRequest, "InvalidInput", errBody.Error())
+	case errors.Is(err, errBlobExists):
+		fail(http.StatusConflict, "BlobAlreadyExists", err.Error())
+	case errors.Is(err, errBlobChanged):
+		fail(http.StatusPreconditionFailed, "ConditionNotMet", err.Error())
 	case errors.Is(err, errBlobOperation):
 		fail(http.StatusBadRequest, "UnsupportedHttpVerb", err.Error())
 	default:
 		s.opts.Logger.Error("serving a blob failed", "error", err)
 		fail(http.StatusInternalServerError, "InternalError", "the hub failed")
 	}
+}
+
+// mayAccess checks the access to a blob: a shared access signature, or a bearer token where those are accepted.
+func (s *Server) mayAccess(header, path string) error {
+	if token, is := bearer.Token(header); is {
+		if err := s.opts.Bearer.Check(token, time.Now()); err != nil {
+			return iothub.ErrUnauthorizedAccess.With("Unauthorized: %v", err)
+		}
+		return nil
+	}
+	return s.opts.Policies.Authorize(header, path, registryRights)
+}
+
+// The conditions of a request that is not to replace what there is, and of one that is to replace nothing else.
+var (
+	errBlobExists  = fmt.Errorf("%w: the blob exists already", transfer.ErrCondition)
+	errBlobChanged = fmt.Errorf("%w: the blob is another one", transfer.ErrCondition)
+)
+
+// condition is that of a write: If-None-Match with a star, and If-Match. Clients say the former whenever a blob that is there is not to
+// be overwritten (rest/api/storageservices: specifying-conditional-headers-for-blob-service-operations).
+func condition(r *http.Request) transfer.Condition {
+	none, match := strings.TrimSpace(r.Header.Get("If-None-Match")), strings.TrimSpace(r.Header.Get("If-Match"))
+	if none == "" && match == "" {
+		return nil
+	}
+	return func(b *transfer.Blob) error {
+		etag := ""
+		if b != nil {
+			etag = blobETag(b.At.UnixNano(), b.Size)
+		}
+		switch {
+		case b != nil && none == "*":
+			return errBlobExists
+		case b != nil && none == etag, b == nil && match != "", match != "" && match != "*" && match != etag:
+			return errBlobChanged
+		}
+		return nil
+	}
+}
+
+// errBody is why a blob is not written whose content does not come.
+var errBody = errors.New("the body is broken, or did not come in time")
+
+// fromClient tells the failures of reading a request's body from those of the storage.
+type fromClient struct{ io.Reader }
+
+// Read reads the body.
+func (f fromClient) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errBody, err)
+	}
+	return n, err
 }
 
 var errBlobOperation = errors.New("this hub reads, writes and deletes block blobs, each in one call, and no more")
@@ -168,8 +232,8 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, container, na
 			return errBlobOperation
 		}
 		body := http.MaxBytesReader(w, r.Body, transfer.MaxBlob)
-		err := s.opts.Storage.Write(container, name, func(into io.Writer) error {
-			_, err := io.Copy(into, body)
+		err := s.opts.Storage.Write(container, name, condition(r), func(into io.Writer) error {
+			_, err := io.Copy(into, fromClient{body})
 			return err
 		})
 		if err != nil {
@@ -186,7 +250,7 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, container, na
 		w.WriteHeader(http.StatusCreated)
 		return nil
 	case http.MethodDelete:
-		if err := s.opts.Storage.Delete(container, name); err != nil {
+		if err := s.opts.Storage.Delete(container, name, condition(r)); err != nil {
 			return err
 		}
 		w.WriteHeader(http.StatusAccepted)

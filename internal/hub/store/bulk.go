@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
 	"github.com/twinfleet/twinfleet/internal/hub/store/record"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/etag"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonparse"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -66,6 +67,9 @@ func (s *Store) Bulk(ctx context.Context, entries []registry.BulkEntry) (registr
 
 // bulkEntry does one entry.
 func (s *Store) bulkEntry(e *registry.BulkEntry) (*disk.Batch, error) {
+	if entity.IsModule(e.ID) || entity.IsModule(e.ModuleID) { // it would name another one's key
+		return nil, iothub.ErrArgumentInvalid.With("no id of the hub has a slash")
+	}
 	birth, write, err := s.bulkTwin(e)
 	if err != nil {
 		return nil, err

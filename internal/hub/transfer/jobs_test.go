@@ -51,7 +51,7 @@ func runner(t *testing.T) (*Runner, *held, *Storage) {
 
 func lines(t *testing.T, s *Storage, n int) {
 	t.Helper()
-	err := s.Write("box", devicesBlob, func(w io.Writer) error {
+	err := s.Write("box", devicesBlob, nil, func(w io.Writer) error {
 		for range n {
 			if _, err := io.WriteString(w, `{"id":"d`+newID()+`","importMode":"create"}`+"\n"); err != nil {
 				return err
@@ -124,7 +124,7 @@ func TestOneJobAtATime(t *testing.T) {
 func TestALineThatIsTooLongFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, s := runner(t)
-		err := s.Write("box", devicesBlob, func(w io.Writer) error {
+		err := s.Write("box", devicesBlob, nil, func(w io.Writer) error {
 			_, err := io.WriteString(w, strings.Repeat("x", maxLine+1))
 			return err
 		})
@@ -159,7 +159,7 @@ func TestOldJobsAreForgotten(t *testing.T) {
 
 func TestBlobsAreBounded(t *testing.T) {
 	s := NewStorage(t.TempDir())
-	err := s.Write("box", "a", func(w io.Writer) error {
+	err := s.Write("box", "a", nil, func(w io.Writer) error {
 		_, err := (&bounded{w: w, left: 3}).Write([]byte("four"))
 		return err
 	})

@@ -41,7 +41,7 @@ type line struct {
 // export writes all devices and their modules, a line each, into a blob.
 func (r *Runner) export(ctx context.Context, w *work) error {
 	keys := slices.Sorted(r.opts.Registry.Each()) // a device comes before its modules
-	return r.opts.Storage.Write(w.output, cmp.Or(w.doc.OutputBlob, devicesBlob), func(into io.Writer) error {
+	return r.opts.Storage.Write(w.output, cmp.Or(w.doc.OutputBlob, devicesBlob), nil, func(into io.Writer) error {
 		out := bufio.NewWriter(into)
 		for i, key := range keys {
 			if err := ctx.Err(); err != nil {
@@ -95,7 +95,7 @@ func (r *Runner) imports(ctx context.Context, w *work) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	return r.opts.Storage.Write(w.output, cmp.Or(w.doc.OutputBlob, errorsBlob), func(into io.Writer) error {
+	return r.opts.Storage.Write(w.output, cmp.Or(w.doc.OutputBlob, errorsBlob), nil, func(into io.Writer) error {
 		b := bulk{registry: r.opts.Registry, errors: json.NewEncoder(into), seen: make(map[string]bool)}
 		lines := bufio.NewScanner(blob)
 		lines.Buffer(nil, maxLine)

@@ -39,9 +39,20 @@ type memoryBlob struct {
 	at      time.Time
 }
 
+// unfinished begins the names of files whose content is still coming. No blob has such a name.
+const unfinished = ".new-"
+
 // NewStorage keeps blobs in a directory, which is made with the first of them, readable by its owner alone; in memory when
-// it is empty.
-func NewStorage(dir string) *Storage { return &Storage{dir: dir, blobs: make(map[string]memoryBlob)} }
+// it is empty. What a hub that was killed left unfinished is removed.
+func NewStorage(dir string) *Storage {
+	if dir != "" {
+		left, _ := filepath.Glob(filepath.Join(dir, "*", unfinished+"*")) // the pattern is well formed
+		for _, name := range left {
+			_ = os.Remove(name) // it takes up room, and no more
+		}
+	}
+	return &Storage{dir: dir, blobs: make(map[string]memoryBlob)}
+}
 
 // Blob is a blob that is being read. The caller must Close it.
 type Blob struct {
@@ -65,6 +76,27 @@ var ErrNoBlob = errors.New("the blob does not exist")
 // ErrTooLarge is returned for a blob of more than MaxBlob bytes.
 var ErrTooLarge = errors.New("the blob is too large")
 
+// ErrCondition is returned by a Condition that a blob, or that there is none, does not meet.
+var ErrCondition = errors.New("the condition of the request is not met")
+
+// Condition says by a blob's contents, nil when there is none, whether it may be written or deleted: nil or an error.
+type Condition func(present *Blob) error
+
+// allowedLocked asks a condition; nil allows all. The caller holds the lock until it has done what it asked for.
+func (s *Storage) allowedLocked(container, name string, may Condition) error {
+	if may == nil {
+		return nil
+	}
+	b, err := s.openLocked(container, name)
+	switch {
+	case errors.Is(err, ErrNoBlob):
+		return may(nil)
+	case err != nil:
+		return err
+	}
+	return errors.Join(may(b), b.Close())
+}
+
 // ErrName is returned for names that no container or blob can have.
 var ErrName = errors.New("no name of a container and a blob")
 
@@ -86,9 +118,13 @@ func (s *Storage) Open(container, name string) (*Blob, error) {
 	if err := check(container, name); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openLocked(container, name)
+}
+
+func (s *Storage) openLocked(container, name string) (*Blob, error) {
 	if s.dir == "" {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		b, ok := s.blobs[container+"/"+name]
 		if !ok {
 			return nil, fmt.Errorf("%w: %s/%s", ErrNoBlob, container, name)
@@ -109,9 +145,9 @@ func (s *Storage) Open(container, name string) (*Blob, error) {
 	return &Blob{ReadSeeker: f, Size: info.Size(), At: info.ModTime(), closer: f}, nil
 }
 
-// Write puts a blob in the place of what there was, when all of it has come; write writes its content. It returns
-// ErrTooLarge, ErrName, or the error of write; then there is what there was.
-func (s *Storage) Write(container, name string, write func(io.Writer) error) error {
+// Write puts a blob in the place of what there was, when all of it has come and the condition, nil for none, is met then; write writes
+// its content. It returns ErrTooLarge, ErrName, or the error of write or of the condition; then there is what there was.
+func (s *Storage) Write(container, name string, may Condition, write func(io.Writer) error) error {
 	if err := check(container, name); err != nil {
 		return err
 	}
@@ -122,6 +158,9 @@ func (s *Storage) Write(container, name string, write func(io.Writer) error) err
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if err := s.allowedLocked(container, name, may); err != nil {
+			return err
+		}
 		s.blobs[container+"/"+name] = memoryBlob{content.Bytes(), time.Now()}
 		return nil
 	}
@@ -129,7 +168,7 @@ func (s *Storage) Write(container, name string, write func(io.Writer) error) err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making container %s: %w", container, err)
 	}
-	aside := filepath.Join(dir, ".new-"+rand.Text())
+	aside := filepath.Join(dir, unfinished+rand.Text())
 	f, err := os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing blob %s/%s: %w", container, name, err)
@@ -139,7 +178,7 @@ func (s *Storage) Write(container, name string, write func(io.Writer) error) err
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(aside, filepath.Join(dir, name))
+		err = s.adopt(aside, container, name, may)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(aside))
@@ -147,14 +186,27 @@ func (s *Storage) Write(container, name string, write func(io.Writer) error) err
 	return nil
 }
 
-// Delete removes a blob. It returns ErrNoBlob or ErrName.
-func (s *Storage) Delete(container, name string) error {
+// adopt gives a file the name of a blob.
+func (s *Storage) adopt(aside, container, name string, may Condition) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.allowedLocked(container, name, may); err != nil {
+		return err
+	}
+	return os.Rename(aside, filepath.Join(s.dir, container, name))
+}
+
+// Delete removes a blob if a condition, nil for none, is met. It returns ErrNoBlob, ErrName, or the error of the condition.
+func (s *Storage) Delete(container, name string, may Condition) error {
 	if err := check(container, name); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.allowedLocked(container, name, may); err != nil {
+		return err
+	}
 	if s.dir == "" {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		if _, ok := s.blobs[container+"/"+name]; !ok {
 			return fmt.Errorf("%w: %s/%s", ErrNoBlob, container, name)
 		}

@@ -115,6 +115,19 @@ func TestResponsesAsClientsReadThem(t *testing.T) {
 	}
 }
 
+// However long the service asks devices to wait, the time is one that can be added to others; one that is none is none.
+func TestRetryAfterBounds(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"3": 3 * time.Second, "0": 0, "-5": 0, "soon": 0, "": 0, "1000000000": mostRetryAfter, "9000000000": mostRetryAfter, "18446744074": mostRetryAfter,
+		"99999999999999999999": mostRetryAfter, "-99999999999999999999": 0,
+	} {
+		r, err := ParseResponse("$dps/registrations/res/429/?$rid=1&retry-after=" + text)
+		if err != nil || r.RetryAfter != want {
+			t.Errorf("%q is %v, %v; want %v", text, r.RetryAfter, err, want)
+		}
+	}
+}
+
 // The bodies of section "register" of each SDK, and those that the service refuses.
 func TestRegisterBodies(t *testing.T) {
 	for body, want := range map[string]RegisterRequest{

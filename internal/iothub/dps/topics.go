@@ -79,8 +79,11 @@ func Seconds(retryAfter time.Duration) string {
 type Response struct {
 	Status     int           // as in HTTP: below 300 the body is an Operation, else an error (errorbody.Parse)
 	RequestID  string        // $rid of the request
-	RetryAfter time.Duration // when to ask again, or to try again; 0 when the service does not say
+	RetryAfter time.Duration // when to ask again, or to try again, at most mostRetryAfter; 0 when the service does not say
 }
+
+// mostRetryAfter is what a longer retry-after counts as: no device waits for that, and a time.Duration holds it a few times over.
+const mostRetryAfter = 365 * 24 * time.Hour
 
 // ParseResponse reads the topic of a response. Errors match ErrTopic.
 func ParseResponse(topic string) (Response, error) {
@@ -99,8 +102,9 @@ func ParseResponse(topic string) (Response, error) {
 		case "$rid":
 			r.RequestID = value
 		case "retry-after":
-			if s, err := strconv.Atoi(value); err == nil && s > 0 {
-				r.RetryAfter = time.Duration(s) * time.Second
+			s, err := strconv.ParseInt(value, 10, 64)
+			if (err == nil || errors.Is(err, strconv.ErrRange)) && s > 0 {
+				r.RetryAfter = time.Duration(min(s, int64(mostRetryAfter/time.Second))) * time.Second
 			}
 		}
 	}

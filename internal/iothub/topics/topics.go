@@ -3,6 +3,7 @@ package topics
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -118,6 +119,9 @@ func statusTopic(kind Kind, rest string) (Topic, error) {
 	return parameters(Topic{Kind: kind, Status: n}, rest)
 }
 
+// NoVersion stands for a $version that no twin ever has: a text that is no number, or one out of range.
+const NoVersion = math.MaxInt64
+
 // parameters reads ?$rid=…&$version=…; unknown ones are passed over, as the service does.
 func parameters(t Topic, rest string) (Topic, error) {
 	if rest == "" {
@@ -134,8 +138,8 @@ func parameters(t Topic, rest string) (Topic, error) {
 			t.RequestID = value
 		} else if value, ok := strings.CutPrefix(part, versionParameter); ok {
 			version, err := strconv.ParseInt(value, 10, 64)
-			if err != nil || version < 0 || value[0] == '+' {
-				return Topic{}, ErrTopic
+			if err != nil || version < 0 || strings.HasPrefix(value, "+") {
+				version = NoVersion // A device that asked so again and again would be lost if its connection ended.
 			}
 			t.Version, t.HasVersion = version, true
 		}

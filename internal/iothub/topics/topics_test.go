@@ -16,6 +16,9 @@ func TestParse(t *testing.T) {
 	}{
 		{"$iothub/twin/GET/?$rid=1", Topic{Kind: KindTwinGet, RequestID: "1"}},
 		{"$iothub/twin/PATCH/properties/reported/?$rid=a-b&$version=7", Topic{Kind: KindReport, RequestID: "a-b", Version: 7, HasVersion: true}},
+		{"$iothub/twin/PATCH/properties/reported/?$rid=1&$version=-1", Topic{Kind: KindReport, RequestID: "1", Version: NoVersion, HasVersion: true}},
+		{"$iothub/twin/PATCH/properties/reported/?$rid=1&$version=99999999999999999999", Topic{Kind: KindReport, RequestID: "1", Version: NoVersion, HasVersion: true}},
+		{"$iothub/twin/PATCH/properties/reported/?$rid=1&$version=x", Topic{Kind: KindReport, RequestID: "1", Version: NoVersion, HasVersion: true}},
 		{"$iothub/twin/res/204/?$rid=1&$version=5", Topic{Kind: KindTwinResponse, Status: 204, RequestID: "1", Version: 5, HasVersion: true}},
 		{"$iothub/twin/PATCH/properties/desired/?$version=9", Topic{Kind: KindDesired, Version: 9, HasVersion: true}},
 		{"$iothub/methods/POST/reboot/?$rid=f", Topic{Kind: KindMethodRequest, Method: "reboot", RequestID: "f"}},
@@ -36,7 +39,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "a", "$iothub/twin/res/x/?$rid=1", "$iothub/twin/res/200", "$iothub/methods/POST//?$rid=1",
-		"$iothub/twin/res/-1/?$rid=1", "devices/d/inputs/i/", "devices/d/modules/m/inputs/", "devices//messages/events/", "devices/d/messages/events2", "$iothub/twin/GET/x", "$iothub/twin/PATCH/properties/reported/?$version=x",
+		"$iothub/twin/res/-1/?$rid=1", "devices/d/inputs/i/", "devices/d/modules/m/inputs/", "devices//messages/events/", "devices/d/messages/events2", "$iothub/twin/GET/x",
 	} {
 		if got, err := Parse(bad); !errors.Is(err, ErrTopic) {
 			t.Errorf("Parse(%q) = %+v, %v; want ErrTopic", bad, got, err)

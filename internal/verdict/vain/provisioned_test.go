@@ -59,10 +59,28 @@ func TestUnprovisioned(t *testing.T) {
 			[]end{ok, {metrics.OpConnect, metrics.Refused, "not authorized", 4}},
 			[]string{"dps_register: success_rate >= 100%"},
 			false,
-			"1 of 10 devices of robots were assigned to a hub and never connected to it: not authorized (4 of 4)",
+			"1 of 10 devices of robots was assigned to a hub and never connected to it: not authorized (4 of 4)",
 		},
 		"a threshold on devices does": {
 			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7}, []end{ok}, []string{"devices: connected_rate >= 50%"}, false, "",
+		},
+		"one of the last stage does": {
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok},
+			[]string{"devices: connected_rate >= 50% @hold"},
+			false, "",
+		},
+		"one of an earlier stage knows nothing of them": {
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok},
+			[]string{"devices: connected_rate >= 50% @boot"},
+			false, missing,
+		},
+		"nor does one of another group": {
+			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
+			[]end{ok},
+			[]string{"devices{group=gates}: connected_rate >= 50%"},
+			false, missing,
 		},
 		"they were to fail": {
 			report.Provisioned{Devices: 10, Assigned: 7, Connected: 7},
@@ -82,12 +100,15 @@ func TestUnprovisioned(t *testing.T) {
 		}
 		tt.p.Group = "robots"
 		e := &vain.Evidence{Scenario: &scenario.Scenario{}, Run: &report.Run{Totals: rec.Snapshot(), Provisioned: []report.Provisioned{tt.p}}}
+		e.Run.Stages = []report.Stage{{Name: "boot", To: time.Minute}, {Name: "hold", From: time.Minute, To: 2 * time.Minute}}
 		for _, rule := range tt.rules {
 			selector, expr, _ := strings.Cut(rule, ": ")
+			expr, stage, _ := strings.Cut(expr, " @")
 			x, err := threshold.Parse(selector, expr)
 			if err != nil {
 				t.Fatal(err)
 			}
+			x.Scope.Stage = stage
 			e.Scenario.Thresholds = append(e.Scenario.Thresholds, x)
 			e.Run.Thresholds = append(e.Run.Thresholds, threshold.Verdict{Pass: true})
 		}
@@ -96,6 +117,46 @@ func TestUnprovisioned(t *testing.T) {
 		}
 		if got := strings.Join(e.Unprovisioned(), "; "); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
 			t.Errorf("%s: %q; want %q", name, got, tt.want)
+		}
+	}
+}
+
+// Devices that were lost and did not come back fail a run whose thresholds on devices know nothing of that.
+func TestGoneAfterTheThreshold(t *testing.T) {
+	lost := report.Outage{From: 90 * time.Second, To: 2 * time.Minute, Lost: 4, Total: 4}
+	stopped := report.Outage{From: 30 * time.Second, To: time.Minute, Lost: 4, Total: 4, Left: 4}
+	for name, tt := range map[string]struct {
+		outage report.Outage
+		rules  []string // selector, and stage
+		want   bool
+	}{
+		"no threshold":                {lost, nil, true},
+		"of the whole run":            {lost, []string{"devices"}, false},
+		"of the last stage":           {lost, []string{"devices @hold"}, false},
+		"of an earlier stage":         {lost, []string{"devices @boot"}, true},
+		"of one group of two":         {lost, []string{"devices{group=robots}"}, true},
+		"of both groups":              {lost, []string{"devices{group=robots}", "devices{group=gates} @hold"}, false},
+		"stopped, of that stage":      {stopped, []string{"devices @boot"}, false},
+		"stopped, of the whole run":   {stopped, []string{"devices"}, false},
+		"stopped, of one before that": {stopped, []string{"devices @before"}, true},
+	} {
+		e := &vain.Evidence{Scenario: &scenario.Scenario{}, Run: &report.Run{Totals: &metrics.Snapshot{}, Outages: []report.Outage{tt.outage}}}
+		e.Scenario.Fleet.Groups = []scenario.Group{{Name: "robots"}, {Name: "gates"}}
+		e.Run.Stages = []report.Stage{
+			{Name: "before", To: 10 * time.Second}, {Name: "boot", From: 10 * time.Second, To: time.Minute}, {Name: "hold", From: time.Minute, To: 2 * time.Minute},
+		}
+		e.Scenario.Stages = []scenario.Stage{{Name: "before"}, {Name: "boot"}, {Name: "hold"}}
+		for _, rule := range tt.rules {
+			selector, stage, _ := strings.Cut(rule, " @")
+			x, err := threshold.Parse(selector, "connected_rate >= 50%")
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Scope.Stage = stage
+			e.Scenario.Thresholds = append(e.Scenario.Thresholds, x)
+		}
+		if got := e.Gone(); (len(got) > 0) != tt.want {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package vain
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -36,12 +37,20 @@ func (e *Evidence) Nobody() string {
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
 			}
 		}
+		if len(e.ByHand) == 0 && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
+			return "nothing was asked of the target: no stage has devices, and the service side has nothing to do"
+		}
 		return ""
 	}
 	if all.Count(metrics.OK) > 0 || e.wantsFailure(all) {
 		return ""
 	}
 	return "no device ever connected: " + why(all)
+}
+
+// asked reports whether operations that a scenario asks for were due; the run makes identities and counts them by itself.
+func asked(x metrics.SeriesSnapshot) bool {
+	return x.Operation != metrics.OpProvision && x.Operation != metrics.OpStatistics && due(&x) > 0
 }
 
 // Kinds says which kinds of operations never succeeded, of those that were due, and why.
@@ -64,20 +73,22 @@ func (e *Evidence) Kinds() []string {
 }
 
 // Gone says that devices had lost their connections and were not back when the last stage ended, or when a stage
-// stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on devices
-// or recovery says what may be, and so does a fault of the scenario.
+// stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on recovery
+// says what may be, one on devices does if it is about a time after that, and so does a fault of the scenario.
 func (e *Evidence) Gone() []string {
 	r := e.Run
 	connects := r.Totals.Select(metrics.OpConnect, "")
-	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t threshold.Threshold) bool {
-		return t.Operation == metrics.OpRecovery || t.Operation == threshold.OfDevices
-	})
+	judged := slices.ContainsFunc(e.Scenario.Thresholds, func(t threshold.Threshold) bool { return t.Operation == metrics.OpRecovery })
 	if judged || connects != nil && e.wantsFailure(connects) {
 		return nil
 	}
 	for i := range slices.Backward(r.Outages) {
 		o := &r.Outages[i]
-		if o.Recovered || e.faulty(o.From) {
+		until := time.Duration(math.MaxInt64) // they are gone to the end
+		if o.Left > 0 {
+			until = o.From
+		}
+		if o.Recovered || e.faulty(o.From) || e.allCounted(until) {
 			continue
 		}
 		text := fmt.Sprintf("%s of those connected were gone when the last stage ended, the first since %s", human.Number(o.Lost, "device"), human.Duration(o.From))
@@ -91,6 +102,16 @@ func (e *Evidence) Gone() []string {
 		return []string{text}
 	}
 	return nil
+}
+
+// allCounted reports whether thresholds are about the connected devices of every group at some time that is not before at.
+func (e *Evidence) allCounted(at time.Duration) bool {
+	for i := range e.Scenario.Fleet.Groups {
+		if !e.counted(e.Scenario.Fleet.Groups[i].Name, at) {
+			return false
+		}
+	}
+	return len(e.Scenario.Fleet.Groups) > 0 || e.counted("", at)
 }
 
 // faulty reports whether the stage of a time, or the one before it, whose faults may last, has devices lose their connections.

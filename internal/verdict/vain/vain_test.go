@@ -15,6 +15,8 @@ import (
 func TestNobodyDue(t *testing.T) {
 	paused := metrics.NewRecorder(metrics.Options{})
 	paused.Series(metrics.OpConnect, "robots").Drop(time.Now(), metrics.DropPaused)
+	serving := metrics.NewRecorder(metrics.Options{})
+	serving.Series(metrics.OpQuery, "all").Start(time.Now(), time.Now()).End(time.Now(), metrics.OK)
 	for _, tt := range []struct {
 		name   string
 		rec    *metrics.Recorder
@@ -25,7 +27,8 @@ func TestNobodyDue(t *testing.T) {
 		{"none due", metrics.NewRecorder(metrics.Options{}), []int{0, 3}, false, "no device was ever due to connect, although stage s1 has 3 devices"},
 		{"dropped on purpose", paused, []int{1}, false, "no device was ever due to connect, although stage s0 has 1 device"},
 		{"ended by hand", metrics.NewRecorder(metrics.Options{}), []int{3}, true, ""},
-		{"none asked for", metrics.NewRecorder(metrics.Options{}), []int{0, -1}, false, ""},
+		{"nothing asked for", metrics.NewRecorder(metrics.Options{}), []int{0, -1}, false, "nothing was asked of the target: no stage has devices, and the service side has nothing to do"},
+		{"the service side alone", serving, []int{0, -1}, false, ""},
 	} {
 		sc := &scenario.Scenario{}
 		for i, n := range tt.stages {

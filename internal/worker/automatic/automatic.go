@@ -242,7 +242,7 @@ func (r *Rollout) missed(when string) error {
 	if r.Answers {
 		verb = "answered it"
 	}
-	said := "the service counts none"
+	said := "the service had not said yet to how many twins it was applied"
 	if r.result.Applied >= 0 {
 		said = fmt.Sprintf("the service says that it was applied to %d of %d twins", r.result.Applied, r.result.Targeted)
 	}

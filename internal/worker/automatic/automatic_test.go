@@ -150,7 +150,7 @@ func TestWhatDoesNotCount(t *testing.T) {
 		told    int
 	}{
 		"accepted and never applied": {made: func(h *hub, _ *Rollout) { h.counts(10, 0) }, says: "applied to 0 of 10"},
-		"the service never counts":   {made: func(_ *hub, r *Rollout) { told(r, 0, 0, 10, content, 2) }, says: "the service counts none", told: 10},
+		"the service never counts":   {made: func(_ *hub, r *Rollout) { told(r, 0, 0, 10, content, 2) }, says: "the service had not said yet to how many twins it was applied", told: 10},
 		"counted and not delivered":  {made: func(h *hub, _ *Rollout) { h.counts(10, 10) }, says: "0 of 10 devices answered"},
 		"delivered and not counted": {made: func(h *hub, r *Rollout) {
 			h.counts(10, 3)

@@ -169,8 +169,9 @@ func written(section, key string, document any) (change, error) {
 	return c, nil
 }
 
-// Settings reads the settings, or keeps those that fresh makes when there are none yet.
-func (b *Book) Settings(ctx context.Context, fresh func() Settings) (s Settings, first bool, err error) {
+// Settings reads the settings, or keeps those that fresh makes when there are none yet. They are kept last of all that a first start
+// makes: when fresh fails, or the program ends before, the next start is the first one.
+func (b *Book) Settings(ctx context.Context, fresh func() (Settings, error)) (s Settings, err error) {
 	found := false
 	if b.keeper != nil {
 		err = b.keeper.Rows(ctx, settingsSection, func(key string, value []byte) error {
@@ -178,15 +179,17 @@ func (b *Book) Settings(ctx context.Context, fresh func() Settings) (s Settings,
 			return json.Unmarshal(value, &s)
 		})
 		if err != nil || found {
-			return s, false, err
+			return s, err
 		}
 	}
-	s = fresh()
+	if s, err = fresh(); err != nil {
+		return s, err
+	}
 	c, err := written(settingsSection, settingsKey, s)
 	if err == nil {
 		err = b.write(c)
 	}
-	return s, true, err
+	return s, err
 }
 
 func (b *Book) tree(group bool) (*btree.BTreeG[*item[*enrollment.Enrollment]], string) {

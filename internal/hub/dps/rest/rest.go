@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/attest"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/book"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/faults"
@@ -38,6 +39,7 @@ type Options struct {
 	Book      *book.Book             // required
 	Faults    *faults.Switch         // required
 	Keys      []sas.Key              // of dps.ServicePolicy
+	Bearer    bearer.Verifier        // bearer tokens that services may show instead; the zero value accepts none
 	Linked    []string               // names of the hubs that enrollments may name
 	Authority func(name string) bool // whether there is a certificate authority of that name; required
 	Limiter   *limits.Limiter        // of the service side; nil for none
@@ -176,7 +178,14 @@ func (h *Handler) service(do endpoint) endpoint {
 // authorize checks the token of a client of the service side. Any host name is the service's: clients know it by different
 // ones.
 func (h *Handler) authorize(r *http.Request) error {
-	token, err := sas.Parse(r.Header.Get("Authorization"))
+	header := r.Header.Get("Authorization")
+	if token, is := bearer.Token(header); is {
+		if err := h.opts.Bearer.Check(token, time.Now()); err != nil {
+			return dps.ErrUnauthorizedHTTP.With("Unauthorized: %v", err)
+		}
+		return nil
+	}
+	token, err := sas.Parse(header)
 	if err != nil {
 		return dps.ErrUnauthorizedHTTP.With("Unauthorized: %v", err)
 	}
