@@ -44,7 +44,7 @@ type group struct {
 var clients = []client{
 	{"Node.js", "`azure-iot-device`, `azure-iot-device-mqtt`, `azure-iothub` and the provisioning clients, from npm", "sdk", []string{"node", "run.mjs"}, fromJSON},
 	{"Python", "`azure-iot-device` and `azure-iot-hub`, from PyPI", "python", []string{".venv/bin/pytest"}, fromJSON},
-	{"Java", "`iot-device-client`, `iot-service-client` and the provisioning clients, from Maven Central", "java", []string{"mvn", "--offline", "--quiet", "--batch-mode", "test"}, fromSurefire},
+	{"Java", "`iot-device-client`, `iot-service-client` and the provisioning clients, from Maven Central", "java", []string{"mvn", "--offline", "--quiet", "--batch-mode", "-Dstyle.color=never", "test"}, fromSurefire},
 }
 
 // Every case of every client passes, and docs/embedded-hub.md lists them all and no other.
