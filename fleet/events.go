@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/fleet/status"
 	"github.com/twinfleet/twinfleet/internal/fleet/versions"
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -62,7 +63,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 		return // it came after its time-out
 	}
 	defer d.counted(op)
-	outcome := inTime(op.deadline, now, statusOutcome(in.Status))
+	outcome := inTime(op.deadline, now, status.Outcome(in.Status))
 	reason := ""
 	if outcome != metrics.OK && outcome != metrics.Timeout {
 		reason = statusReason(in.Status)
@@ -134,20 +135,6 @@ func (d *device) settle(op *operation, in protocol.Inbound, twin protocol.Twin, 
 
 // reports says whether the operation writes reported properties.
 func (op *operation) reports() bool { return op.writes }
-
-// statusOutcome sorts the status of a twin response.
-func statusOutcome(status int) metrics.Outcome {
-	switch {
-	case status < 300:
-		return metrics.OK
-	case status == 429:
-		return metrics.Throttled
-	case status == 401 || status == 403:
-		return metrics.Refused
-	default:
-		return metrics.Failed
-	}
-}
 
 // react does what an event asks for.
 func (d *device) react(conn link.Conn, a *agenda, e event) {

@@ -280,6 +280,16 @@ func checkSurvivors(t *testing.T, dir string, writers *[killWriters]expected, al
 	return total
 }
 
+// register makes a device and returns its key; not ok when the hub was killed meanwhile.
+func (v *victim) register(c *http.Client, id string) (key string, ok bool) {
+	_, body, err := v.rest(c, "PUT", "/devices/"+id, `{"deviceId":"`+id+`"}`)
+	var d registry.Identity
+	if err != nil || json.Unmarshal([]byte(body), &d) != nil {
+		return "", false
+	}
+	return d.Authentication.SymmetricKey.Primary.Base64(), true
+}
+
 // killRounds starts a hub, has writers work with it, and kills it when they have done enough together or one of them is through,
 // repeatedly. A writer takes what it has done off enough; it returns nil when its hub was killed.
 func killRounds(t *testing.T, dir string, enoughOf func(round int) int, write func(v *victim, i int, enough *atomic.Int64) error) {

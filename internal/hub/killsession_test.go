@@ -1,7 +1,6 @@
 package hub_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -29,12 +27,10 @@ func (s *subscriber) run(v *victim, id string, enough *atomic.Int64) error {
 	c := &http.Client{Transport: &http.Transport{}}
 	defer c.CloseIdleConnections()
 	if s.key == "" {
-		_, body, err := v.rest(c, "PUT", "/devices/"+id, `{"deviceId":"`+id+`"}`)
-		var d registry.Identity
-		if err != nil || json.Unmarshal([]byte(body), &d) != nil {
+		var ok bool
+		if s.key, ok = v.register(c, id); !ok {
 			return nil
 		}
-		s.key = d.Authentication.SymmetricKey.Primary.Base64()
 	}
 	for {
 		if ended, err := s.session(v, id, s.changes%7 == 6, enough); ended || err != nil {

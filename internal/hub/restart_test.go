@@ -1,7 +1,6 @@
 package hub_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -170,12 +169,10 @@ func (b *mailbox) run(v *victim, id string, enough *atomic.Int64) error {
 	c := &http.Client{Transport: &http.Transport{}}
 	defer c.CloseIdleConnections()
 	if b.key == "" {
-		_, body, err := v.rest(c, "PUT", "/devices/"+id, `{"deviceId":"`+id+`"}`)
-		var d registry.Identity
-		if err != nil || json.Unmarshal([]byte(body), &d) != nil {
+		var ok bool
+		if b.key, ok = v.register(c, id); !ok {
 			return nil
 		}
-		b.key = d.Authentication.SymmetricKey.Primary.Base64()
 	}
 	nc, err := net.Dial("tcp", v.Address)
 	if err != nil {

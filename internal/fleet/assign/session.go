@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/fleet/status"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/metrics"
 )
@@ -136,7 +137,7 @@ func (s *session) request(ctx context.Context, series *metrics.Series, operation
 	select {
 	case r := <-s.answer:
 		if r.at.Sub(sent) < s.client.Timeout {
-			op.EndBecause(r.at, outcomeOf(r.Status), reasonOf(r))
+			op.EndBecause(r.at, status.Outcome(r.Status), reasonOf(r))
 			return r, nil
 		}
 		err = ErrNoAnswer
@@ -169,19 +170,6 @@ func registerBody(id string) []byte {
 		panic(err) // text always marshals
 	}
 	return b
-}
-
-// outcomeOf sorts the status of an answer.
-func outcomeOf(status int) metrics.Outcome {
-	switch {
-	case status < 300:
-		return metrics.OK
-	case status == 429:
-		return metrics.Throttled
-	case status == 401 || status == 403:
-		return metrics.Refused
-	}
-	return metrics.Failed
 }
 
 // reasonOf is why an answer is no good one.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
@@ -42,9 +43,9 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for i, row := range page.Items {
-		if q.Items == nil {
-			page.Items[i] = asOf(r, row)
+	if version := apiversion.Of(r.URL.Query()); q.Items == nil {
+		for i, row := range page.Items {
+			page.Items[i] = asOf(version, row)
 		}
 	}
 	body := array(page.Items)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
@@ -21,7 +22,7 @@ func (s *Server) getTwin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body := asOf(r, t.AppendJSON(nil))
+	body := asOf(apiversion.Of(r.URL.Query()), t.AppendJSON(nil))
 	s.meter(len(body))
 	return reply.Bytes(w, http.StatusOK, body)
 }
@@ -57,15 +58,12 @@ func (s *Server) writeTwin(w http.ResponseWriter, r *http.Request, write twinWri
 		return err
 	}
 	s.meter(len(body))
-	return reply.Bytes(w, http.StatusOK, asOf(r, t.AppendJSON(nil)))
+	return reply.Bytes(w, http.StatusOK, asOf(apiversion.Of(r.URL.Query()), t.AppendJSON(nil)))
 }
 
-// modelSince is the first api-version whose twins have a modelId (recorded from the service without it in 2020-03-13).
-const modelSince = "2020-09-30"
-
-// asOf makes of a twin's document that of the request's api-version.
-func asOf(r *http.Request, doc []byte) []byte {
-	if version := r.URL.Query().Get("api-version"); version == "" || version >= modelSince {
+// asOf makes of a twin's document that of an api-version.
+func asOf(version apiversion.Version, doc []byte) []byte {
+	if version.HasModelID() {
 		return doc
 	}
 	const none = `,"modelId":""`

@@ -20,6 +20,12 @@ func (v Version) Valid() bool {
 	return err == nil
 }
 
+// modelIDSince is the first version whose twins have a modelId (recorded from the service without it in 2020-03-13).
+const modelIDSince Version = "2020-09-30"
+
+// HasModelID reports whether twins show a modelId, also an empty one. Versions compare as text; no version counts as a current one.
+func (v Version) HasModelID() bool { return v == "" || v >= modelIDSince }
+
 // arraysSince is the first version in which twins may hold arrays (azure-iot-explorer issue 305).
 const arraysSince Version = "2019-10-01"
 
