@@ -113,11 +113,13 @@ export function next(emitter, event, pleases = () => true) {
   });
 }
 
-// eventually asks again until the answer pleases; it never waits longer than the case's own time limit.
-export async function eventually(ask, pleases) {
+// eventually asks again until the answer pleases; after a minute it says what it waited for.
+export async function eventually(ask, pleases, what = String(pleases)) {
+  const limit = Date.now() + 60_000;
   for (;;) {
     const answer = await ask();
     if (pleases(answer)) return answer;
+    if (Date.now() > limit) throw new Error(`nothing pleased within a minute: ${what}; last: ${JSON.stringify(answer)}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
