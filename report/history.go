@@ -24,6 +24,8 @@ type Sample struct {
 	Total   *metrics.Snapshot `json:"-"`      // since the run began; the record has the sum, and this is nil there
 	Waiting int               `json:"-"`      // after the last stage: operations whose answers are waited for
 	Left    time.Duration     `json:"-"`      // how long that takes at most; 0 when it is not known
+	// Standing is how the run stands with it; nil in records.
+	Standing *Standing `json:"-"`
 }
 
 // TooShort is the length of an interval that is too short for a rate: the rest of a second at the end of a run.

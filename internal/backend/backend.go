@@ -197,6 +197,14 @@ func (b *Backend) setsTag(path []string) bool {
 	})
 }
 
+// Rollouts is what became of the rollouts until now.
+func (b *Backend) Rollouts() []report.Progress {
+	if b.rollouts == nil {
+		return nil
+	}
+	return b.rollouts.Progress()
+}
+
 // EndAudit ends the freshness audit, where there is one: see auditor.Auditor.End.
 func (b *Backend) EndAudit(ctx context.Context, devices *fleet.Fleet, whole bool) error {
 	if b.audit == nil {

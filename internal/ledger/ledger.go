@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -20,6 +19,7 @@ type Ledger struct {
 	start time.Time // zero before the run
 	stage string    // that runs; empty before the first and after the last
 	from  time.Duration
+	began int // stages that have begun
 }
 
 // Observe adds those who watch, before Begin.
@@ -68,11 +68,11 @@ func (l *Ledger) Warn(text string, err error) {
 	l.Note("%s: %v", text, err)
 }
 
-// Sample tells of what came since the last sample, in the stage that runs, and of the whole. waiting is how many operations
-// are waited for after the last stage, and for how long at most.
-func (l *Ledger) Sample(window, total *metrics.Snapshot, waiting int, left time.Duration) {
-	window.Stage, _ = l.Stage() // also of the rest of the last one
-	l.observers.sample(report.Sample{At: l.Since(), Window: window, Total: total, Waiting: waiting, Left: left})
+// Sample tells of a sample, whose time and stage it fills in.
+func (l *Ledger) Sample(s report.Sample) {
+	s.Window.Stage, _ = l.Stage() // also of the rest of the last one
+	s.At = l.Since()
+	l.observers.sample(s)
 }
 
 // Began is when the run did; the zero time before it.
@@ -95,7 +95,20 @@ func (l *Ledger) Enter(stage string, at time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stage, l.from = stage, at.Sub(l.start)
+	if stage != "" {
+		l.began++
+	}
 	return l.from
+}
+
+// Stages is how many stages have begun, whether the last of them runs, and for how long it does.
+func (l *Ledger) Stages() (began int, running bool, into time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stage == "" {
+		return l.began, false, 0
+	}
+	return l.began, true, time.Since(l.start) - l.from
 }
 
 // Stage is the stage that runs, and when it began.

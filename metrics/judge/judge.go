@@ -16,16 +16,17 @@ import (
 // A threshold of a stage judges what was intended in the stage, whenever it ended: what a stage leaves
 // unanswered is not forgotten with its end.
 type Judge struct {
-	mu     sync.Mutex // protects the following fields
-	rec    *metrics.Recorder
-	begun  time.Time // of the first stage; zero before it
-	ended  time.Time // of the last one; zero while it runs
-	rules  []*rule
-	recent map[string][]*metrics.Snapshot // by stage, empty for the whole run: of the longest window, oldest first
-	keep   time.Duration
-	stage  string
-	stages []string // that began, in their order
-	doubt  func(stage string) string
+	mu        sync.Mutex // protects the following fields
+	rec       *metrics.Recorder
+	begun     time.Time // of the first stage; zero before it
+	ended     time.Time // of the last one; zero while it runs
+	rules     []*rule
+	recent    map[string][]*metrics.Snapshot // by stage, empty for the whole run: of the longest window, oldest first
+	keep      time.Duration
+	stage     string
+	stages    []string                     // that began, in their order
+	figuresOf map[string]*metrics.Snapshot // figures of stages that the Recorder tells apart, of one call of Sample; nil between calls
+	doubt     func(stage string) string
 }
 
 // rule is one threshold with what was seen of it.
@@ -39,6 +40,8 @@ type rule struct {
 	missing  time.Time         // since when windows have been missing; zero when the last one held
 	missed   bool              // whether they were missing long enough
 	reported bool              // that it aborts the run
+
+	state State // as of the last sample
 }
 
 // New makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
@@ -46,7 +49,7 @@ type rule struct {
 func New(rec *metrics.Recorder, thresholds []threshold.Threshold) *Judge {
 	j := &Judge{rec: rec, recent: make(map[string][]*metrics.Snapshot)}
 	for _, t := range thresholds {
-		j.rules = append(j.rules, &rule{Threshold: t})
+		j.rules = append(j.rules, &rule{Threshold: t, state: notYet(t)})
 		j.keep = max(j.keep, t.Scope.Window)
 	}
 	return j
@@ -89,10 +92,17 @@ func (j *Judge) figures(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 	if !j.split(r) {
 		return now
 	}
-	if s := j.rec.StageSnapshot(r.Scope.Stage); s != nil {
-		return s
+	name := r.Scope.Stage
+	s := j.figuresOf[name]
+	if s == nil {
+		if s = j.rec.StageSnapshot(name); s == nil {
+			s = &metrics.Snapshot{At: now.At}
+		}
+		if j.figuresOf != nil {
+			j.figuresOf[name] = s
+		}
 	}
-	return &metrics.Snapshot{At: now.At}
+	return s
 }
 
 // remember keeps the figures of whole windows.
@@ -111,9 +121,9 @@ func (j *Judge) remember(now *metrics.Snapshot) {
 	for _, r := range j.rules {
 		if name := r.Scope.Stage; name == j.stage && r.Scope.Window > 0 && j.split(r) {
 			if kept := j.recent[name]; len(kept) == 0 || kept[len(kept)-1].At.Before(now.At) {
-				s := j.figures(r, now)
+				s := *j.figures(r, now)
 				s.At = now.At
-				add(name, s)
+				add(name, &s)
 			}
 		}
 	}
@@ -135,14 +145,18 @@ func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 	if j.begun.IsZero() || !j.ended.IsZero() {
 		return nil
 	}
+	j.figuresOf = make(map[string]*metrics.Snapshot)
+	defer func() { j.figuresOf = nil }()
 	j.remember(now)
 	var aborting []threshold.Verdict
 	for _, r := range j.rules {
-		if r.from == nil || r.to != nil || (r.Scope.Window == 0 && !r.Scope.Abort) {
-			continue
+		running := r.from != nil && r.to == nil
+		var v threshold.Verdict
+		if running && (r.Scope.Window > 0 || r.Scope.Abort) {
+			v = j.sample(r, now)
 		}
-		v := j.sample(r, now)
-		if r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
+		r.state = j.stand(r, now)
+		if running && r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
 			r.reported = true
 			aborting = append(aborting, v)
 		}
@@ -222,8 +236,11 @@ func (j *Judge) End(now *metrics.Snapshot) []threshold.Verdict {
 	defer j.mu.Unlock()
 	verdicts := make([]threshold.Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
-		v := j.end(r, now)
-		verdicts = append(verdicts, j.unlessInDoubt(r, v))
+		v := j.unlessInDoubt(r, j.end(r, now))
+		if v.Missed() {
+			v.Since = r.state.Since
+		}
+		verdicts = append(verdicts, v)
 	}
 	return verdicts
 }

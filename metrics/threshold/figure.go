@@ -87,20 +87,25 @@ func (t Threshold) observeQueries(s *metrics.Snapshot) (value float64, text stri
 	return t.observePart(uint64(q.Met), uint64(q.Met+q.Unmet))
 }
 
-// observeDevices compares the devices that are connected with those that should be: all but those which have not been
-// started, or which are offline by their own will.
+// observeDevices compares the devices that are connected with those that should be.
 func (t Threshold) observeDevices(s *metrics.Snapshot) (value float64, text string, ok bool) {
-	var connected, wanted uint64
+	connected, wanted := Devices(s, t.Group)
+	return t.observePart(uint64(connected), uint64(wanted))
+}
+
+// Devices is how many devices of a group, or of all when it is empty, are connected, and how many should be: without those that
+// have not been started, or are offline by their own will.
+func Devices(s *metrics.Snapshot, group string) (connected, wanted int) {
 	for _, d := range s.Devices {
-		if t.Group != "" && d.Group != t.Group || d.State == "waiting" || d.State == "offline" || d.Count < 0 {
+		if group != "" && d.Group != group || d.State == "waiting" || d.State == "offline" || d.Count < 0 {
 			continue
 		}
-		wanted += uint64(d.Count)
+		wanted += d.Count
 		if d.State == "connected" {
-			connected += uint64(d.Count)
+			connected += d.Count
 		}
 	}
-	return t.observePart(connected, wanted)
+	return connected, wanted
 }
 
 // observeTime compares a time. A recovery that did not come has no time that could be short enough.

@@ -1,5 +1,7 @@
 package threshold
 
+import "time"
+
 // Verdict is what became of a threshold.
 type Verdict struct {
 	Threshold string `json:"threshold"`         // as written
@@ -9,6 +11,9 @@ type Verdict struct {
 	// CannotSay is that the threshold was neither met nor missed: the load was not the one that was asked for, as Why says.
 	CannotSay bool   `json:"cannot_say,omitempty"`
 	Why       string `json:"why,omitempty"` // why nothing can be said; empty unless CannotSay
+	// Since is when it was seen to be missed, from then on to the end without a break; UTC. Zero when it was not missed, or
+	// when that was not seen before the end. Of windows it is the end of the first that counted.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Missed reports whether it is sure that the threshold was missed, or that there was nothing to judge.

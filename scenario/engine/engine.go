@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -53,6 +54,8 @@ type Engine struct {
 	soft context.Context // ends when the run should wind down
 	stop context.CancelCauseFunc
 
+	standing atomic.Pointer[report.Standing] // the last; nil before the first
+	final    atomic.Pointer[report.Outcome]  // nil while it runs
 	controls controls
 	drain    drain
 	ledger   ledger.Ledger
@@ -99,6 +102,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
+	e.rec.Register(e.figures)
 	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
 	err := cmp.Or(e.ledger.Begin(start, r), e.unfit)
 	if err == nil {
@@ -173,6 +177,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
 		ByHand: came.byHand, Left: came.left, AllowSaturated: e.allowsSaturated(),
 	})
+	e.finish(r)
 	e.ledger.End()
 	return r
 }

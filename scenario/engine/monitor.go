@@ -21,7 +21,8 @@ const lostEvery = 100 * time.Millisecond
 type monitor struct {
 	*conductor
 
-	told bool // that answers are waited for
+	told   bool // that answers are waited for
+	doubts doubts
 }
 
 // run samples the Recorder once a second until its context ends, then once more; outages it
@@ -71,21 +72,30 @@ func (m *monitor) leave(last *metrics.Snapshot) *metrics.Snapshot {
 // judge judges what came since the last figures, and returns the new ones.
 func (m *monitor) judge(last *metrics.Snapshot) *metrics.Snapshot {
 	m.outages.Poll()
-	now := m.sample(last)
+	now := m.rec.Snapshot()
 	m.measured(m.generator.Sample(now, m.connections()))
-	m.abortOn(m.bounds.Sample(now))
+	missed := m.bounds.Sample(now)
+	m.tell(now, last)
+	m.abortOn(missed)
 	return now
 }
 
 // sample tells of what came since the last figures, and returns the new ones.
 func (m *monitor) sample(last *metrics.Snapshot) *metrics.Snapshot {
 	now := m.rec.Snapshot()
+	m.tell(now, last)
+	return now
+}
+
+// tell tells of what came since the last figures.
+func (m *monitor) tell(now, last *metrics.Snapshot) {
 	waiting, left := 0, time.Duration(0)
 	if stage, _ := m.ledger.Stage(); stage == "" {
 		waiting, left = m.drain.waiting(m.sc, now)
 	}
-	m.ledger.Sample(now.Sub(last), now, waiting, left)
-	return now
+	standing := m.stand(now)
+	m.standing.Store(standing)
+	m.ledger.Sample(report.Sample{Window: now.Sub(last), Total: now, Waiting: waiting, Left: left, Standing: standing})
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.

@@ -66,6 +66,36 @@ func (r *Rollouts) Run(ctx context.Context) {
 	all.Wait()
 }
 
+// Progress is what became of the rollouts until now: of those in waves all waves that began, of those by a configuration one row.
+func (r *Rollouts) Progress() (all []report.Progress) {
+	for _, x := range r.waves {
+		for _, w := range x.Progress() {
+			all = append(all, report.Progress{
+				Rollout: x.scenario.Name, Wave: w.Number, Of: len(x.Waves), Devices: w.Devices, Patched: w.Patched, Told: w.Told, Answered: w.Answered,
+				Failed: w.Failed, Running: w.Running, Stopped: w.Stopped, Took: w.Took,
+			})
+		}
+	}
+	for _, x := range r.configured {
+		now, ok := x.Progress()
+		if !ok {
+			continue
+		}
+		p := report.Progress{
+			Rollout: x.scenario.Name, Wave: 1, Of: 1, Devices: now.Devices, Patched: int(max(0, now.Applied)), Told: now.Told, Answered: now.Answered,
+			Running: now.Running, Took: now.Took,
+		}
+		if !now.Running {
+			p.Failed = now.Devices - now.Told
+			if x.Answers {
+				p.Failed = now.Devices - now.Answered
+			}
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
 // Told notes that desired properties reached a device.
 func (r *Rollouts) Told(u fleet.DesiredUpdate) {
 	for _, x := range r.waves {

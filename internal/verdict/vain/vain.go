@@ -72,6 +72,19 @@ func (e *Evidence) Kinds() []string {
 	return texts
 }
 
+// Failing says of a run that goes on which kinds of operations have failed, and never succeeded so far.
+func (e *Evidence) Failing() []string {
+	failed := *e.Run.Totals
+	failed.Series = slices.DeleteFunc(slices.Clone(failed.Series), func(x metrics.SeriesSnapshot) bool {
+		return x.Errors()+x.Count(metrics.Throttled) == 0
+	})
+	run := *e.Run
+	run.Totals = &failed
+	sofar := *e
+	sofar.Run = &run
+	return sofar.Kinds()
+}
+
 // Gone says that devices had lost their connections and were not back when the last stage ended, or when a stage
 // stopped them, if nobody asked for that: a percentile knows nothing of those who are no longer there. A threshold on recovery
 // says what may be, one on devices does if it is about a time after that, and so does a fault of the scenario.

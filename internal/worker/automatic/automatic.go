@@ -52,6 +52,7 @@ type Result struct {
 	Took     time.Duration // until the last share was reached, or the rollout given up
 	Missed   error         // why the last share was not reached; nil when it was
 	Left     error         // why the configuration could not be removed; nil when it was
+	Running  bool          // whether it still goes on; only Progress tells it
 }
 
 // Rollout is one rollout. Told and Answered may be called from several goroutines, at any time.
@@ -111,6 +112,18 @@ func (r *Rollout) Prepare() error {
 		r.result.Shares = append(r.result.Shares, Share{Percent: percent})
 	}
 	return nil
+}
+
+// Progress is what became of the rollout until now; ok is false before the configuration was sent. Missed and Left are of its end.
+func (r *Rollout) Progress() (now Result, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now = r.result
+	now.Shares, now.Running = slices.Clone(now.Shares), !r.over
+	if now.Took == 0 && !r.began.IsZero() {
+		now.Took = time.Since(r.began)
+	}
+	return now, !r.began.IsZero()
 }
 
 // ErrMissed is matched by Result.Missed of a share that was not reached.

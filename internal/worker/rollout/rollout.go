@@ -37,6 +37,7 @@ type WaveResult struct {
 	Failed   int           // devices that have not answered, or not been told if they do not answer
 	Took     time.Duration // from the wave's start to its end
 	Stopped  bool          // whether the rollout stopped here
+	Running  bool          // whether it still goes on: Failed is of its end
 }
 
 // Rollout brings desired properties to devices in waves, and measures the time from each PATCH to the
@@ -69,6 +70,31 @@ type Rollout struct {
 
 	patches    *metrics.Series
 	deliveries *delivery.Book
+
+	mu    sync.Mutex // protects the following fields
+	waves []*running // that began
+}
+
+// running is a wave that began.
+type running struct {
+	WaveResult // whole once the wave is over; before that without what became of it
+	over       bool
+	begin      time.Time
+	wave       *delivery.Wave
+}
+
+// Progress are the waves that began, the last of them perhaps with what became of it until now.
+func (r *Rollout) Progress() []WaveResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]WaveResult, len(r.waves))
+	for i, w := range r.waves {
+		if all[i] = w.WaveResult; !w.over {
+			came := r.deliveries.Count(w.wave)
+			all[i].Patched, all[i].Told, all[i].Answered, all[i].Took, all[i].Running = came.Patched, came.Told, came.Answered, time.Since(w.begin), true
+		}
+	}
+	return all
 }
 
 // patchTimeout is how long one PATCH may take.
@@ -112,6 +138,9 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 		begun = end
 		last := i == len(r.Waves)-1
 		result.Stopped = !last && ctx.Err() == nil && float64(result.Failed) > r.StopOver*float64(result.Devices)
+		r.mu.Lock()
+		r.waves[i].WaveResult, r.waves[i].over = result, true
+		r.mu.Unlock()
 		results = append(results, result)
 		if r.OnWave != nil {
 			r.OnWave(result)
@@ -129,6 +158,9 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, patch []byte) WaveResult {
 	wave := new(delivery.Wave)
 	begin := time.Now()
+	r.mu.Lock()
+	r.waves = append(r.waves, &running{WaveResult{Number: number + 1, Percent: w.Percent, Devices: len(devices)}, false, begin, wave})
+	r.mu.Unlock()
 	places := make(chan struct{}, cmp.Or(r.InFlight, pace.DefaultInFlight))
 	var under sync.WaitGroup
 	pace.Run(ctx, begin, pace.Steady(r.Rate), func(n int64, intended time.Time) bool {

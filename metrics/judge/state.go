@@ -1,0 +1,58 @@
+package judge
+
+import (
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
+)
+
+// State is how a threshold stands in the middle of a run.
+type State struct {
+	threshold.Verdict // as it would be if its scope ended now
+	// Pending is that nothing can be missed or met yet: its scope has not begun, nothing was measured, or there is still time for
+	// what it wants.
+	Pending bool
+	Over    bool // its scope has ended: of what came of it only the last answers are missing
+}
+
+// notYet is how a threshold stands before its scope begins.
+func notYet(t threshold.Threshold) State {
+	return State{Verdict: threshold.Verdict{Threshold: t.String(), Observed: "not yet", NoData: true}, Pending: true}
+}
+
+// States are how the thresholds stand, in their order: at the last Sample while stages run, after that with the figures now.
+func (j *Judge) States(now *metrics.Snapshot) []State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	states := make([]State, 0, len(j.rules))
+	for _, r := range j.rules {
+		if !j.ended.IsZero() {
+			r.state = j.stand(r, now)
+		}
+		states = append(states, r.state)
+	}
+	return states
+}
+
+// stand is how a rule stands, after it was judged as its scope wants.
+func (j *Judge) stand(r *rule, now *metrics.Snapshot) State {
+	s := State{Over: r.to != nil || !j.ended.IsZero()}
+	switch {
+	case r.from == nil, r.Scope.Window > 0 && !r.judged:
+		return notYet(r.Threshold)
+	case r.Scope.Window > 0: // the last one is judged at the end, when its operations have ended
+		s.Verdict = r.window
+		s.Pass = !r.missed
+	case s.Over:
+		s.Verdict = j.end(r, now)
+	default:
+		s.Verdict = r.Evaluate(j.since(r, j.figures(r, now), now.At))
+	}
+	s.Pending = s.NoData || !s.Over && !s.Pass && r.WantsMore()
+	s.Verdict = j.unlessInDoubt(r, s.Verdict)
+	if s.Missed() && !s.Pending {
+		if s.Since = r.state.Since; s.Since.IsZero() {
+			s.Since = now.At.UTC()
+		}
+	}
+	return s
+}

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"strconv"
+
+	"github.com/twinfleet/twinfleet/internal/verdict/standing"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/judge"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// doubts are why stages were not delivered as asked, so far; those of earlier stages are not looked at anew.
+type doubts struct {
+	stage string
+	now   string // of the stage
+	first string // of the stages before it
+}
+
+// of is why the load was not the one that was asked for; empty when it was.
+func (d *doubts) of(stage string, doubt func(stage string) string) string {
+	if stage != d.stage {
+		if d.first == "" {
+			d.first = d.now
+		}
+		d.stage, d.now = stage, ""
+	}
+	if stage != "" {
+		d.now = doubt(stage)
+	}
+	if d.first != "" {
+		return d.first
+	}
+	return d.now
+}
+
+// stand is how the run stands with the figures now.
+func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
+	e := standing.Evidence{Scenario: m.sc, Figures: now, Thresholds: m.bounds.States(now), AllowSaturated: m.allowsSaturated()}
+	stage, _ := m.ledger.Stage()
+	e.Doubt = m.doubts.of(stage, m.generator.Doubt)
+	e.Began, e.Running, e.Into = m.ledger.Stages()
+	s := standing.Of(&e)
+	if last := m.standing.Load(); last != nil && e.Began > 0 && !e.Running { // after the last stage the devices are stopped
+		s.Connected, s.Wanted = last.Connected, last.Wanted
+	}
+	s.Rollouts = m.backend.Rollouts()
+	return s
+}
+
+// finish says what the thresholds came to in the end, and the verdict.
+func (e *Engine) finish(r *report.Run) {
+	s := report.Standing{Fleet: e.sc.Devices()}
+	if last := e.standing.Load(); last != nil {
+		s = *last
+	}
+	s.Thresholds, s.Left = nil, 0
+	for _, v := range r.Thresholds {
+		s.Thresholds = append(s.Thresholds, judge.State{Verdict: v, Over: true})
+	}
+	e.standing.Store(&s)
+	e.final.Store(&r.Outcome)
+}
+
+// figures are how the run stands, for /metrics.
+func (e *Engine) figures() []metrics.Figure {
+	s := e.standing.Load()
+	if s == nil {
+		s = &report.Standing{Outlook: report.Starting, Fleet: e.sc.Devices()}
+	}
+	now := string(s.Outlook)
+	if o := e.final.Load(); o != nil {
+		now = string(*o)
+	}
+	verdict := metrics.Figure{
+		Name: "twinfleet_run_verdict", Labels: []string{"verdict"},
+		Help: "The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; " +
+			"then passed, missed, saturated, interrupted or failed.",
+	}
+	for _, name := range verdicts() {
+		value := 0.0
+		if name == now {
+			value = 1
+		}
+		verdict.Samples = append(verdict.Samples, metrics.Sample{Labels: []string{name}, Value: value})
+	}
+	met := metrics.Figure{
+		Name: "twinfleet_threshold_met", Labels: []string{"threshold"},
+		Help: "Whether a threshold holds: 1 met, 0 missed, -1 when nothing can be said, or not yet.",
+	}
+	for i := range s.Thresholds {
+		t := &s.Thresholds[i]
+		value := 1.0
+		switch {
+		case t.Pending || t.CannotSay:
+			value = -1
+		case !t.Pass:
+			value = 0
+		}
+		met.Samples = append(met.Samples, metrics.Sample{Labels: []string{t.Threshold}, Value: value})
+	}
+	devices := metrics.Figure{
+		Name: "twinfleet_rollout_devices", Labels: []string{"rollout", "wave", "state"},
+		Help: "Devices of a wave of a rollout: planned, and of them patched (the twin is written), told, answered, and failed once the wave is over.",
+	}
+	for _, p := range s.Rollouts {
+		for _, x := range []struct {
+			state string
+			n     int
+		}{{"planned", p.Devices}, {"patched", p.Patched}, {"told", p.Told}, {"answered", p.Answered}, {"failed", p.Failed}} {
+			devices.Samples = append(devices.Samples, metrics.Sample{Labels: []string{p.Rollout, strconv.Itoa(p.Wave), x.state}, Value: float64(x.n)})
+		}
+	}
+	return []metrics.Figure{
+		verdict, met, devices,
+		metrics.One("twinfleet_run_devices_wanted", "Devices that should be connected: without those not started, or offline by their own will.", float64(s.Wanted)),
+		metrics.One("twinfleet_run_devices_planned", "Devices of the scenario.", float64(s.Fleet)),
+		metrics.One("twinfleet_run_left_seconds", "Time until the last stage is over, as it is planned; 0 when that is not known.", s.Left.Seconds()),
+	}
+}
+
+// verdicts are all values of the label of twinfleet_run_verdict.
+func verdicts() []string {
+	return []string{
+		string(report.Starting), string(report.Holding), string(report.CannotSay), string(report.Missing), string(report.Failing),
+		string(report.Passed), string(report.Missed), string(report.Saturated), string(report.Interrupted), string(report.Failed),
+	}
+}
