@@ -75,7 +75,7 @@ class Inbox:
             self.items.append(item)
             self.changed.notify_all()
 
-    def get(self, pleases=lambda item: True, within=20):
+    def get(self, pleases=lambda item: True, within=45):
         """The first item that pleases; it is taken out."""
         with self.changed:
             found = self.changed.wait_for(lambda: any(pleases(i) for i in self.items), within)
@@ -94,7 +94,7 @@ def inbox():
 def eventually():
     """Asks until the answer pleases."""
 
-    def ask(question, pleases=bool, within=20):
+    def ask(question, pleases=bool, within=45):
         end = time.monotonic() + within
         while True:
             answer = question()

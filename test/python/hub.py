@@ -43,7 +43,8 @@ class Hub:
 
     def __init__(self, *extra, keep=False):
         self.host = own_address()
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="twinfleet-python-"))
+        # Each write is synced: in memory where there is such a place, for what other tests do to the disk is not the subject.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="twinfleet-python-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
         self.args = [str(BINARY), "hub", "--json", "--hostname", self.host, "--cert-dir", str(self.dir / "certs"), "--listen", f"{self.host}:8883", "--extra-listen", f"{self.host}:443", *extra]
         if keep:
             self.args += ["--data", str(self.dir / "data")]

@@ -21,7 +21,7 @@ from hub import Hub
 ROUNDS = int(os.environ.get("TWINFLEET_ROUNDS", "4"))
 
 
-@pytest.mark.timeout(30 + 10 * ROUNDS)
+@pytest.mark.timeout(100 + 15 * ROUNDS)
 def test_twin_reads_reports_desired_changes_and_methods_go_on(monkeypatch, inbox):
     hub = Hub(keep=True)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", hub.ca_file)

@@ -1,7 +1,7 @@
 // Automatic device management through azure-iothub's Registry.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { registry, newDevice, uniqueId, connect, eventually, next, promise, request } from './hub.mjs';
+import { registry, newDevice, uniqueId, connect, eventually, listen, promise, request } from './hub.mjs';
 
 const answer = async (call) => (await call).responseBody;
 
@@ -38,7 +38,7 @@ test('configurations', { concurrency: 1, timeout: 90_000 }, async (t) => {
     const client = await connect(identity);
     try {
       const twin = await promise((done) => client.getTwin(done));
-      const told = next(twin, 'properties.desired', (delta) => delta.mode !== undefined);
+      const [told] = await listen(twin, (delta) => delta.mode !== undefined);
       const c = configuration({ targetCondition: `deviceId = '${identity.deviceId}'`, content: { deviceContent: { 'properties.desired.mode': { eco: true } } } });
       await registry().addConfiguration(c);
       assert.deepEqual((await told).mode, { eco: true });

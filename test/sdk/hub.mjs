@@ -113,6 +113,14 @@ export function next(emitter, event, pleases = () => true) {
   });
 }
 
+// listen waits, in the promise that it returns in a list, for a change of desired properties, once the hub knows of it: the SDK subscribes at
+// the first listener, in the background, and on its connection a report comes after that. A change by REST has no such order.
+export async function listen(twin, pleases) {
+  const change = next(twin, 'properties.desired', pleases);
+  await report(twin, { listens: true });
+  return [change];
+}
+
 // eventually asks again until the answer pleases; after a minute it says what it waited for.
 export async function eventually(ask, pleases, what = String(pleases)) {
   const limit = Date.now() + 60_000;

@@ -1,7 +1,7 @@
 // Modules, and what the service's own suites found: registry.test.mjs and twin.test.mjs have the rest.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { registry, service, jobs, newDevice, connect, device, Mqtt, NoRetry, port, ca, next, report, request, eventually, uniqueId, queryAll } from './hub.mjs';
+import { registry, service, jobs, newDevice, connect, device, Mqtt, NoRetry, port, ca, next, report, request, eventually, uniqueId, queryAll, listen } from './hub.mjs';
 
 async function newModule(name = 'module') {
   const d = await newDevice(name);
@@ -35,7 +35,7 @@ test('modules', { timeout: 60_000 }, async (t) => {
   await t.test('its twin is its own: desired, reported and tags', async (t) => {
     const m = await newModule();
     const twin = await (await connectModule(t, m)).getTwin();
-    const change = next(twin, 'properties.desired', (d) => d.rate === 5);
+    const [change] = await listen(twin, (d) => d.rate === 5);
     await registry().updateModuleTwin(m.deviceId, m.moduleId, { tags: { a: 1 }, properties: { desired: { rate: 5 } } }, '*');
     assert.equal((await change).$version, 2);
     await report(twin, { running: true });
@@ -74,7 +74,7 @@ test('found by the SDK\'s own suites', { timeout: 60_000 }, async (t) => {
     await registry().updateTwin(d.deviceId, { properties: { desired: { a: 1, b: { c: 2 } } } }, '*');
     const client = await connect(d);
     const twin = await client.getTwin();
-    const told = next(twin, 'properties.desired', (p) => p.$version === 3);
+    const [told] = await listen(twin, (p) => p.$version === 3);
     const { body } = await request('PATCH', `/twins/${d.deviceId}`, { properties: { desired: null } });
     assert.equal(body.properties.desired.$version, 3);
     assert.equal(body.properties.desired.a, undefined);
