@@ -41,7 +41,8 @@ type rule struct {
 	missed   bool              // whether they were missing long enough
 	reported bool              // that it aborts the run
 
-	state State // as of the last sample
+	value *float64 // of the last window
+	state State    // as of the last sample
 }
 
 // New makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
@@ -193,6 +194,7 @@ func (j *Judge) since(r *rule, figures *metrics.Snapshot, until time.Time) *metr
 
 // take judges one window.
 func (r *rule) take(window *metrics.Snapshot) threshold.Verdict {
+	r.value = valueOf(r, window)
 	v, excess, ok := r.EvaluateWindow(window)
 	if !ok {
 		return threshold.Verdict{Pass: true}
@@ -251,20 +253,11 @@ func (j *Judge) end(r *rule, now *metrics.Snapshot) threshold.Verdict {
 		none.Observed = "the stage did not run"
 		return none
 	}
-	until := now.At
-	if r.to != nil {
-		until = r.to.At
-	}
 	if r.Scope.Window == 0 {
-		figures := j.figures(r, now)
-		// After the last stage the devices are stopped.
-		if !j.split(r) && r.to != nil && (r.Scope.Stage != "" && until.Before(j.ended) || r.Operation == threshold.OfDevices) {
-			figures = r.to
-		}
-		return r.Evaluate(j.since(r, figures, until))
+		return r.Evaluate(j.whole(r, now))
 	}
 	if r.from != nil {
-		j.lastWindow(r, now, until)
+		j.lastWindow(r, now, r.until(now))
 	}
 	if !r.judged {
 		none.Observed = "no data in any window"
@@ -273,6 +266,24 @@ func (j *Judge) end(r *rule, now *metrics.Snapshot) threshold.Verdict {
 	v := r.window
 	v.Pass = !r.missed
 	return v
+}
+
+// until is when a rule's scope ended, or now.
+func (r *rule) until(now *metrics.Snapshot) time.Time {
+	if r.to != nil {
+		return r.to.At
+	}
+	return now.At
+}
+
+// whole is the figures of a rule's whole scope, which has ended.
+func (j *Judge) whole(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
+	figures, until := j.figures(r, now), r.until(now)
+	// After the last stage the devices are stopped.
+	if !j.split(r) && r.to != nil && (r.Scope.Stage != "" && until.Before(j.ended) || r.Operation == threshold.OfDevices) {
+		figures = r.to
+	}
+	return j.since(r, figures, until)
 }
 
 // lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.

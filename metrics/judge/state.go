@@ -12,6 +12,8 @@ type State struct {
 	// what it wants.
 	Pending bool
 	Over    bool // its scope has ended: of what came of it only the last answers are missing
+	// Value is what is compared, in the threshold's Unit, of windows that of the last one; nil when there is no data, or no end to it.
+	Value *float64
 }
 
 // notYet is how a threshold stands before its scope begins.
@@ -40,12 +42,13 @@ func (j *Judge) stand(r *rule, now *metrics.Snapshot) State {
 	case r.from == nil, r.Scope.Window > 0 && !r.judged:
 		return notYet(r.Threshold)
 	case r.Scope.Window > 0: // the last one is judged at the end, when its operations have ended
-		s.Verdict = r.window
+		s.Verdict, s.Value = r.window, r.value
 		s.Pass = !r.missed
 	case s.Over:
-		s.Verdict = j.end(r, now)
+		s.Verdict, s.Value = j.end(r, now), valueOf(r, j.whole(r, now))
 	default:
-		s.Verdict = r.Evaluate(j.since(r, j.figures(r, now), now.At))
+		figures := j.since(r, j.figures(r, now), now.At)
+		s.Verdict, s.Value = r.Evaluate(figures), valueOf(r, figures)
 	}
 	s.Pending = s.NoData || !s.Over && !s.Pass && r.WantsMore()
 	s.Verdict = j.unlessInDoubt(r, s.Verdict)
@@ -55,4 +58,12 @@ func (j *Judge) stand(r *rule, now *metrics.Snapshot) State {
 		}
 	}
 	return s
+}
+
+// valueOf is what a rule compares of some figures; nil when there is nothing.
+func valueOf(r *rule, figures *metrics.Snapshot) *float64 {
+	if value, ok := r.Value(figures); ok {
+		return &value
+	}
+	return nil
 }

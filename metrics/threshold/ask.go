@@ -1,6 +1,7 @@
 package threshold
 
 import (
+	"math"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -69,6 +70,37 @@ func (t Threshold) Time() (time.Duration, bool) {
 		return 0, false
 	}
 	return time.Duration(t.bound.Value), true
+}
+
+// Unit is what a threshold's value and bound are in: seconds, ratio, per_second or number.
+func (t Threshold) Unit() string {
+	switch t.aggregate.Unit() {
+	case aggregate.Time:
+		return "seconds"
+	case aggregate.Share:
+		return "ratio"
+	case aggregate.PerSecond:
+		return "per_second"
+	default:
+		return "number"
+	}
+}
+
+// Bound is what the value is compared with, in the threshold's Unit, and how: <, <=, >, >=, == or !=.
+func (t Threshold) Bound() (op string, value float64) { return t.bound.Op, t.inUnit(t.bound.Value) }
+
+// Value is what a threshold compares of a snapshot, in its Unit. It is false when there is no data, and when what is compared has no
+// end: the time of what nobody waited for.
+func (t Threshold) Value(s *metrics.Snapshot) (value float64, ok bool) {
+	value, _, ok = t.observe(s)
+	return t.inUnit(value), ok && !math.IsInf(value, 0)
+}
+
+func (t Threshold) inUnit(x float64) float64 {
+	if t.aggregate.Unit() == aggregate.Time {
+		return x / float64(time.Second)
+	}
+	return x
 }
 
 // OwnLag is the part of the bound that the generator's own lateness is, by the same figure of what the threshold is about: 0 when it is

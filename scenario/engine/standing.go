@@ -53,9 +53,14 @@ func (e *Engine) finish(r *report.Run) {
 	if last := e.standing.Load(); last != nil {
 		s = *last
 	}
+	states := s.Thresholds
 	s.Thresholds, s.Left = nil, 0
-	for _, v := range r.Thresholds {
-		s.Thresholds = append(s.Thresholds, judge.State{Verdict: v, Over: true})
+	for i, v := range r.Thresholds {
+		state := judge.State{Verdict: v, Over: true}
+		if i < len(states) {
+			state.Value = states[i].Value
+		}
+		s.Thresholds = append(s.Thresholds, state)
 	}
 	e.standing.Store(&s)
 	e.final.Store(&r.Outcome)
@@ -98,6 +103,22 @@ func (e *Engine) figures() []metrics.Figure {
 		}
 		met.Samples = append(met.Samples, metrics.Sample{Labels: []string{t.Threshold}, Value: value})
 	}
+	observed := metrics.Figure{
+		Name: "twinfleet_threshold_observed", Labels: []string{"threshold", "unit"},
+		Help: "What a threshold compares, so far, of windows that of the last one, in its unit: seconds, ratio, per_second or number. Absent while there is no data.",
+	}
+	bound := metrics.Figure{
+		Name: "twinfleet_threshold_bound", Labels: []string{"threshold", "unit"}, Help: "What a threshold compares with, in its unit.",
+	}
+	for i := range min(len(e.sc.Thresholds), len(s.Thresholds)) {
+		t := &e.sc.Thresholds[i]
+		labels := []string{t.String(), t.Unit()}
+		_, value := t.Bound()
+		bound.Samples = append(bound.Samples, metrics.Sample{Labels: labels, Value: value})
+		if v := s.Thresholds[i].Value; v != nil {
+			observed.Samples = append(observed.Samples, metrics.Sample{Labels: labels, Value: *v})
+		}
+	}
 	devices := metrics.Figure{
 		Name: "twinfleet_rollout_devices", Labels: []string{"rollout", "wave", "state"},
 		Help: "Devices of a wave of a rollout: planned, and of them patched (the twin is written), told, answered, and failed once the wave is over.",
@@ -111,7 +132,7 @@ func (e *Engine) figures() []metrics.Figure {
 		}
 	}
 	return []metrics.Figure{
-		verdict, met, devices,
+		verdict, met, observed, bound, devices,
 		metrics.One("twinfleet_run_devices_wanted", "Devices that should be connected: without those not started, or offline by their own will.", float64(s.Wanted)),
 		metrics.One("twinfleet_run_devices_planned", "Devices of the scenario.", float64(s.Fleet)),
 		metrics.One("twinfleet_run_left_seconds", "Time until the last stage is over, as it is planned; 0 when that is not known.", s.Left.Seconds()),
