@@ -27,7 +27,7 @@ const (
 	KindStage     Kind = "stage"     // a stage began; Text is its name, Done its number, Total how many there are
 	KindStep      Kind = "step"      // a step ended; OK says whether it did what was expected
 	KindOutage    Kind = "outage"    // devices lost their connections, or came back
-	KindThreshold Kind = "threshold" // a threshold that aborts the run was missed
+	KindThreshold Kind = "threshold" // a threshold is missed, holds once more, or ends the run
 	KindStopping  Kind = "stopping"  // the run winds down
 	KindDrain     Kind = "drain"     // answers that are waited for after the last stage: Done is how many
 	KindRollout   Kind = "rollout"   // a rollout began, or a wave of it ended; OK says that it goes on

@@ -23,6 +23,7 @@ type monitor struct {
 
 	told   bool // that answers are waited for
 	doubts doubts
+	turns  turns
 }
 
 // run samples the Recorder once a second until its context ends, then once more; outages it
@@ -95,6 +96,9 @@ func (m *monitor) tell(now, last *metrics.Snapshot) {
 	}
 	standing := m.stand(now)
 	m.standing.Store(standing)
+	for _, e := range m.turns.of(standing.Thresholds) {
+		m.ledger.Tell(e)
+	}
 	m.ledger.Sample(report.Sample{Window: now.Sub(last), Total: now, Waiting: waiting, Left: left, Standing: standing})
 }
 

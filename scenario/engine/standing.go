@@ -47,6 +47,43 @@ func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
 	return s
 }
 
+// maxTurns is how often it is told of one threshold that it begins to be missed.
+const maxTurns = 3
+
+// turns are the thresholds that are missed, and how often it was told of each.
+type turns struct {
+	missed []bool
+	told   []int
+}
+
+// of is the news: the thresholds that have begun to be missed, and those that hold once more.
+func (t *turns) of(states []judge.State) (news []report.Event) {
+	if t.missed == nil {
+		t.missed, t.told = make([]bool, len(states)), make([]int, len(states))
+	}
+	for i := range states {
+		s := &states[i]
+		missed := s.Missed() && !s.Pending
+		if missed == t.missed[i] || t.told[i] == maxTurns {
+			continue
+		}
+		e := report.Event{Kind: report.KindThreshold, Text: "a threshold is missed", Detail: s.Threshold + ": " + s.Observed}
+		if !missed {
+			e.Text, e.OK = "a threshold holds once more", s.Pass
+			if s.CannotSay {
+				e.Text = "of a threshold nothing can be said any more"
+			}
+		}
+		if t.missed[i] = missed; missed {
+			if t.told[i]++; t.told[i] == maxTurns {
+				e.Text += ", as often before; of its further turns nothing is told"
+			}
+		}
+		news = append(news, e)
+	}
+	return news
+}
+
 // finish says what the thresholds came to in the end, and the verdict.
 func (e *Engine) finish(r *report.Run) {
 	s := report.Standing{Fleet: e.sc.Devices()}
