@@ -6,6 +6,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/verdict/standing"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/judge"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -125,37 +126,7 @@ func (e *Engine) figures() []metrics.Figure {
 		}
 		verdict.Samples = append(verdict.Samples, metrics.Sample{Labels: []string{name}, Value: value})
 	}
-	met := metrics.Figure{
-		Name: "twinfleet_threshold_met", Labels: []string{"threshold"},
-		Help: "Whether a threshold holds: 1 met, 0 missed, -1 when nothing can be said, or not yet.",
-	}
-	for i := range s.Thresholds {
-		t := &s.Thresholds[i]
-		value := 1.0
-		switch {
-		case t.Pending || t.CannotSay:
-			value = -1
-		case !t.Pass:
-			value = 0
-		}
-		met.Samples = append(met.Samples, metrics.Sample{Labels: []string{t.Threshold}, Value: value})
-	}
-	observed := metrics.Figure{
-		Name: "twinfleet_threshold_observed", Labels: []string{"threshold", "unit"},
-		Help: "What a threshold compares, so far, of windows that of the last one, in its unit: seconds, ratio, per_second or number. Absent while there is no data.",
-	}
-	bound := metrics.Figure{
-		Name: "twinfleet_threshold_bound", Labels: []string{"threshold", "unit"}, Help: "What a threshold compares with, in its unit.",
-	}
-	for i := range min(len(e.sc.Thresholds), len(s.Thresholds)) {
-		t := &e.sc.Thresholds[i]
-		labels := []string{t.String(), t.Unit()}
-		_, value := t.Bound()
-		bound.Samples = append(bound.Samples, metrics.Sample{Labels: labels, Value: value})
-		if v := s.Thresholds[i].Value; v != nil {
-			observed.Samples = append(observed.Samples, metrics.Sample{Labels: labels, Value: *v})
-		}
-	}
+	met, observed, bound := thresholdFigures(e.sc.Thresholds, s.Thresholds)
 	devices := metrics.Figure{
 		Name: "twinfleet_rollout_devices", Labels: []string{"rollout", "wave", "state"},
 		Help: "Devices of a wave of a rollout: planned, and of them patched (the twin is written), told, answered, and failed once the wave is over.",
@@ -174,6 +145,44 @@ func (e *Engine) figures() []metrics.Figure {
 		metrics.One("twinfleet_run_devices_planned", "Devices of the scenario.", float64(s.Fleet)),
 		metrics.One("twinfleet_run_left_seconds", "Time until the last stage is over, as it is planned; 0 when that is not known.", s.Left.Seconds()),
 	}
+}
+
+// thresholdFigures are whether thresholds are met, what they compare, and with what. One that is written twice is shown once.
+func thresholdFigures(rules []threshold.Threshold, states []judge.State) (met, observed, bound metrics.Figure) {
+	met = metrics.Figure{
+		Name: "twinfleet_threshold_met", Labels: []string{"threshold"},
+		Help: "Whether a threshold holds: 1 met, 0 missed, -1 when nothing can be said, or not yet.",
+	}
+	observed = metrics.Figure{
+		Name: "twinfleet_threshold_observed", Labels: []string{"threshold", "unit"},
+		Help: "What a threshold compares, so far, of windows that of the last one, in its unit: seconds, ratio, per_second or number. Absent while there is no data.",
+	}
+	bound = metrics.Figure{
+		Name: "twinfleet_threshold_bound", Labels: []string{"threshold", "unit"}, Help: "What a threshold compares with, in its unit.",
+	}
+	seen := make(map[string]bool)
+	for i := range min(len(rules), len(states)) {
+		rule, s := rules[i], &states[i]
+		name := rule.String()
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		value := 1.0
+		switch {
+		case s.Pending || s.CannotSay:
+			value = -1
+		case !s.Pass:
+			value = 0
+		}
+		met.Samples = append(met.Samples, metrics.Sample{Labels: []string{name}, Value: value})
+		_, edge := rule.Bound()
+		bound.Samples = append(bound.Samples, metrics.Sample{Labels: []string{name, rule.Unit()}, Value: edge})
+		if s.Value != nil {
+			observed.Samples = append(observed.Samples, metrics.Sample{Labels: []string{name, rule.Unit()}, Value: *s.Value})
+		}
+	}
+	return met, observed, bound
 }
 
 // verdicts are all values of the label of twinfleet_run_verdict.

@@ -1,0 +1,100 @@
+package engine_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/twinfleet/twinfleet/metrics/prom"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// slows is a run whose hub stalls in its second stage, so that a threshold that held is missed from then on.
+const slows = `
+name: slows
+fleet:
+  groups: [{name: robots, count: 4, timeout: 2s, reported: {connectivity: {type: wifi}, every: 100ms}}]
+stages:
+  - {name: fine, duration: 10s, devices: 4}
+  - {name: stalled, duration: 10s, hub: {stall: 3s}}
+thresholds:
+  twin_report: ["max < 500ms", "max < 500ms", {threshold: "max < 500ms", stage: fine}]
+  connect: ["count >= 4"]
+`
+
+// What somebody sees while a run goes on is what happens: it holds, then it is missed, since when the hub stalls; and what is
+// seen last is the verdict.
+func TestStanding(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec, w := punctual(), newWatcher()
+		o := engine.Options{
+			Scenario: decode(t, slows), Recorder: rec, AllowSaturated: true, Observers: []report.Observer{report.Funcs{OnEvent: w.event, OnSample: w.tick}},
+		}
+		run := engine.New(engine.InMemory(engine.Sampled(o, calm()), nil)).Run(t.Context())
+		if run.Outcome != report.Missed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		var outlooks []string
+		for _, p := range w.progress {
+			s := p.Standing
+			if s == nil {
+				t.Fatalf("nothing is known at %v", p.At)
+			}
+			if n := len(outlooks); n == 0 || outlooks[n-1] != string(s.Outlook) {
+				outlooks = append(outlooks, string(s.Outlook))
+			}
+			left := 20 - p.At.Seconds()
+			if stage := p.Window.Stage; stage != "" && (s.Connected != s.Wanted || s.Fleet != 4 || stage == "stalled" && s.Wanted != 4 || s.Left.Seconds() < left || s.Left.Seconds() > left+1) {
+				t.Errorf("at %v: %s, %v left", p.At, s.DevicesText(), s.Left)
+			}
+		}
+		if got := strings.Join(outlooks, " "); got != "holding missing" {
+			t.Errorf("outlooks: %s", got)
+		}
+		begun := run.Started.Add(run.Stages[1].From)
+		for i, want := range []bool{true, true, false, false} {
+			if since := run.Thresholds[i].Since; since.IsZero() == want || want && (since.Before(begun) || since.Sub(begun).Seconds() > 5) {
+				t.Errorf("threshold %d is missed since %v: the hub stalls since %v", i, since, begun)
+			}
+		}
+		if n := len(slices.DeleteFunc(slices.Clone(w.events), func(e report.Event) bool { return e.Kind != report.KindThreshold })); n != 2 {
+			t.Errorf("%d events of thresholds; want one for each of two", n)
+		}
+		const want = `
+# HELP twinfleet_run_verdict The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; then passed, missed, saturated, interrupted or failed.
+# TYPE twinfleet_run_verdict gauge
+twinfleet_run_verdict{verdict="cannot_say"} 0
+twinfleet_run_verdict{verdict="failed"} 0
+twinfleet_run_verdict{verdict="failing"} 0
+twinfleet_run_verdict{verdict="holding"} 0
+twinfleet_run_verdict{verdict="interrupted"} 0
+twinfleet_run_verdict{verdict="missed"} 1
+twinfleet_run_verdict{verdict="missing"} 0
+twinfleet_run_verdict{verdict="passed"} 0
+twinfleet_run_verdict{verdict="saturated"} 0
+twinfleet_run_verdict{verdict="starting"} 0
+# HELP twinfleet_threshold_met Whether a threshold holds: 1 met, 0 missed, -1 when nothing can be said, or not yet.
+# TYPE twinfleet_threshold_met gauge
+twinfleet_threshold_met{threshold="connect: count >= 4"} 1
+twinfleet_threshold_met{threshold="twin_report: max < 500ms"} 0
+twinfleet_threshold_met{threshold="twin_report: max < 500ms (stage fine)"} 1
+# HELP twinfleet_threshold_bound What a threshold compares with, in its unit.
+# TYPE twinfleet_threshold_bound gauge
+twinfleet_threshold_bound{threshold="connect: count >= 4",unit="number"} 4
+twinfleet_threshold_bound{threshold="twin_report: max < 500ms",unit="seconds"} 0.5
+twinfleet_threshold_bound{threshold="twin_report: max < 500ms (stage fine)",unit="seconds"} 0.5
+# HELP twinfleet_run_devices_wanted Devices that should be connected: without those not started, or offline by their own will.
+# TYPE twinfleet_run_devices_wanted gauge
+twinfleet_run_devices_wanted 4
+`
+		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want),
+			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted"); err != nil {
+			t.Error(err)
+		}
+	})
+}
