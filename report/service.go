@@ -50,7 +50,7 @@ type Unchecked struct {
 	Why   string `json:"why"`   // after "for": a few words
 }
 
-// Wave is one wave of a rollout, as it ended.
+// Wave is one wave of a rollout, as it ended, or so far while it runs.
 type Wave struct {
 	Rollout  string        `json:"rollout"`           // the rollout's name
 	Group    string        `json:"group"`             // of devices
@@ -64,6 +64,7 @@ type Wave struct {
 	Failed   int           `json:"failed"`            // devices that had not answered, or been told if they do not answer
 	Took     time.Duration `json:"took"`              // until its end, or its time-out
 	Stopped  bool          `json:"stopped,omitempty"` // the rollout stopped here: too many devices had failed
+	Running  bool          `json:"running,omitempty"` // it goes on: nobody has failed yet
 }
 
 // String is the wave in a line.

@@ -33,24 +33,9 @@ type Standing struct {
 	Wanted    int `json:"wanted"`    // devices that should be: without those not started, or offline by their own will
 	Fleet     int `json:"fleet"`     // devices of the scenario
 
-	Rollouts []Progress `json:"rollouts,omitempty"` // of their waves that began, in the order of the scenario
+	Rollouts []Wave `json:"rollouts,omitempty"` // waves that began, in the order of the scenario; a rollout by a configuration is one
 
 	Left time.Duration `json:"left"` // until the last stage is over, as it is planned; 0 when that is not known, or when it is over
-}
-
-// Progress is what became of a wave of a rollout until now; a rollout by a configuration is one wave.
-type Progress struct {
-	Rollout  string        `json:"rollout"`  // its name
-	Wave     int           `json:"wave"`     // from 1
-	Of       int           `json:"of"`       // waves of the rollout
-	Devices  int           `json:"devices"`  // of this wave alone
-	Patched  int           `json:"patched"`  // twins written
-	Told     int           `json:"told"`     // devices that were notified
-	Answered int           `json:"answered"` // devices that answered in reported
-	Failed   int           `json:"failed"`   // of an ended one: devices that had not answered, or been told if they do not answer
-	Took     time.Duration `json:"took"`     // so far
-	Running  bool          `json:"running"`  // it goes on
-	Stopped  bool          `json:"stopped"`  // the rollout stopped here: too many devices had failed
 }
 
 // DevicesText is how many devices are connected, of how many.
@@ -60,12 +45,4 @@ func (s *Standing) DevicesText() string {
 		text += ", " + human.Count(s.Fleet) + " in all"
 	}
 	return text
-}
-
-// GeneratorText says whether the figures can be believed.
-func (s *Standing) GeneratorText() string {
-	if s.Doubt != "" {
-		return "the bottleneck: " + s.Doubt
-	}
-	return "as asked"
 }

@@ -198,7 +198,7 @@ func (b *Backend) setsTag(path []string) bool {
 }
 
 // Rollouts is what became of the rollouts until now.
-func (b *Backend) Rollouts() []report.Progress {
+func (b *Backend) Rollouts() []report.Wave {
 	if b.rollouts == nil {
 		return nil
 	}

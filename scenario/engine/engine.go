@@ -55,7 +55,7 @@ type Engine struct {
 	stop context.CancelCauseFunc
 
 	standing atomic.Pointer[report.Standing] // the last; nil before the first
-	final    atomic.Pointer[report.Outcome]  // nil while it runs
+	final    atomic.Pointer[report.Outcome]  // nil until all is told
 	controls controls
 	drain    drain
 	ledger   ledger.Ledger
@@ -177,8 +177,8 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
 		ByHand: came.byHand, Left: came.left, AllowSaturated: e.allowsSaturated(),
 	})
+	e.ledger.End() // may take a pass away
 	e.finish(r)
-	e.ledger.End()
 	return r
 }
 

@@ -101,7 +101,8 @@ func (e *Engine) finish(r *report.Run) {
 		s.Thresholds = append(s.Thresholds, state)
 	}
 	e.standing.Store(&s)
-	e.final.Store(&r.Outcome)
+	outcome := r.Outcome // the record is its owner's from here on
+	e.final.Store(&outcome)
 }
 
 // figures are how the run stands, for /metrics.
@@ -136,7 +137,7 @@ func (e *Engine) figures() []metrics.Figure {
 			state string
 			n     int
 		}{{"planned", p.Devices}, {"patched", p.Patched}, {"told", p.Told}, {"answered", p.Answered}, {"failed", p.Failed}} {
-			devices.Samples = append(devices.Samples, metrics.Sample{Labels: []string{p.Rollout, strconv.Itoa(p.Wave), x.state}, Value: float64(x.n)})
+			devices.Samples = append(devices.Samples, metrics.Sample{Labels: []string{p.Rollout, strconv.Itoa(p.Number), x.state}, Value: float64(x.n)})
 		}
 	}
 	return []metrics.Figure{

@@ -1,8 +1,10 @@
 package engine_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -95,6 +97,34 @@ twinfleet_run_devices_wanted 4
 		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want),
 			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted"); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A pass that an Observer takes away at the very end is none on /metrics either, and who scrapes meanwhile races with nobody.
+func TestVerdictOfMetricsIsTheLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec := punctual()
+		var scraping sync.WaitGroup
+		o := engine.Options{Scenario: decode(t, slows), Recorder: rec, AllowSaturated: true, Observers: []report.Observer{report.Funcs{
+			OnEnd: func(*report.Run) error {
+				scraping.Go(func() { rec.Figures() })
+				return errors.New("the disk is full")
+			},
+		}}}
+		o.Scenario.Thresholds, o.Scenario.Stages = nil, o.Scenario.Stages[:1]
+		run := engine.New(engine.InMemory(engine.Sampled(o, calm()), nil)).Run(t.Context())
+		scraping.Wait()
+		if run.Outcome != report.Failed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		for _, f := range rec.Figures() {
+			for _, x := range f.Samples {
+				if f.Name == "twinfleet_run_verdict" && (x.Value == 1) != (x.Labels[0] == "failed") {
+					t.Errorf("%s is %v", x.Labels[0], x.Value)
+				}
+			}
 		}
 	})
 }

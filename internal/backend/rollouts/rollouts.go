@@ -67,13 +67,10 @@ func (r *Rollouts) Run(ctx context.Context) {
 }
 
 // Progress is what became of the rollouts until now: of those in waves all waves that began, of those by a configuration one row.
-func (r *Rollouts) Progress() (all []report.Progress) {
+func (r *Rollouts) Progress() (all []report.Wave) {
 	for _, x := range r.waves {
 		for _, w := range x.Progress() {
-			all = append(all, report.Progress{
-				Rollout: x.scenario.Name, Wave: w.Number, Of: len(x.Waves), Devices: w.Devices, Patched: w.Patched, Told: w.Told, Answered: w.Answered,
-				Failed: w.Failed, Running: w.Running, Stopped: w.Stopped, Took: w.Took,
-			})
+			all = append(all, row(x.scenario, w))
 		}
 	}
 	for _, x := range r.configured {
@@ -81,9 +78,9 @@ func (r *Rollouts) Progress() (all []report.Progress) {
 		if !ok {
 			continue
 		}
-		p := report.Progress{
-			Rollout: x.scenario.Name, Wave: 1, Of: 1, Devices: now.Devices, Patched: int(max(0, now.Applied)), Told: now.Told, Answered: now.Answered,
-			Running: now.Running, Took: now.Took,
+		p := report.Wave{
+			Rollout: x.scenario.Name, Group: x.scenario.Group, Number: 1, Of: 1, Percent: x.Shares[len(x.Shares)-1], Devices: now.Devices,
+			Patched: int(max(0, now.Applied)), Told: now.Told, Answered: now.Answered, Running: now.Running, Took: now.Took,
 		}
 		if !now.Running {
 			p.Failed = now.Devices - now.Told
@@ -129,11 +126,16 @@ func run(ctx context.Context, b *side.Side, x *scenario.Rollout, r *rollout.Roll
 	b.AddErrors("rollout "+x.Name, r.Codes)
 }
 
-func waveEnded(b *side.Side, x *scenario.Rollout, w rollout.WaveResult) {
-	row := report.Wave{
+// row is a wave as reports have it.
+func row(x *scenario.Rollout, w rollout.WaveResult) report.Wave {
+	return report.Wave{
 		Rollout: x.Name, Group: x.Group, Number: w.Number, Of: len(x.Waves), Percent: w.Percent, Devices: w.Devices,
-		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped,
+		Patched: w.Patched, Told: w.Told, Answered: w.Answered, Failed: w.Failed, Took: w.Took, Stopped: w.Stopped, Running: w.Running,
 	}
+}
+
+func waveEnded(b *side.Side, x *scenario.Rollout, w rollout.WaveResult) {
+	row := row(x, w)
 	b.Ledger.Write(func(r *report.Run) { r.Waves = append(r.Waves, row) })
 	b.Ledger.Tell(report.Event{Kind: report.KindRollout, OK: !w.Stopped, Text: "rollout " + x.Name, Detail: row.String()})
 }

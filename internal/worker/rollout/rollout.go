@@ -77,8 +77,7 @@ type Rollout struct {
 
 // running is a wave that began.
 type running struct {
-	WaveResult // whole once the wave is over; before that without what became of it
-	over       bool
+	WaveResult // whole once it does not run any more
 	begin      time.Time
 	wave       *delivery.Wave
 }
@@ -89,12 +88,18 @@ func (r *Rollout) Progress() []WaveResult {
 	defer r.mu.Unlock()
 	all := make([]WaveResult, len(r.waves))
 	for i, w := range r.waves {
-		if all[i] = w.WaveResult; !w.over {
-			came := r.deliveries.Count(w.wave)
-			all[i].Patched, all[i].Told, all[i].Answered, all[i].Took, all[i].Running = came.Patched, came.Told, came.Answered, time.Since(w.begin), true
+		if all[i] = w.WaveResult; w.Running {
+			all[i] = r.count(w)
 		}
 	}
 	return all
+}
+
+// count is what became of a wave that runs.
+func (r *Rollout) count(w *running) WaveResult {
+	now, came := w.WaveResult, r.deliveries.Count(w.wave)
+	now.Patched, now.Told, now.Answered, now.Took = came.Patched, came.Told, came.Answered, time.Since(w.begin)
+	return now
 }
 
 // patchTimeout is how long one PATCH may take.
@@ -130,7 +135,6 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 	defer under.Wait()
 	defer stop()
 	order := pace.Order(r.Seed, "rollout "+r.Name, len(r.IDs))
-	var results []WaveResult
 	begun := 0
 	for i, w := range r.Waves {
 		end := (len(order)*w.Percent + 99) / 100
@@ -139,9 +143,8 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 		last := i == len(r.Waves)-1
 		result.Stopped = !last && ctx.Err() == nil && float64(result.Failed) > r.StopOver*float64(result.Devices)
 		r.mu.Lock()
-		r.waves[i].WaveResult, r.waves[i].over = result, true
+		r.waves[i].WaveResult = result
 		r.mu.Unlock()
-		results = append(results, result)
 		if r.OnWave != nil {
 			r.OnWave(result)
 		}
@@ -151,15 +154,16 @@ func (r *Rollout) Run(ctx context.Context) ([]WaveResult, error) {
 	}
 	r.deliveries.Settle(call.Context(ctx), nil) // every delivery has its time-out: the sweep ends it
 	r.deliveries.Close(time.Now())
-	return results, nil
+	return r.Progress(), nil
 }
 
 // wave patches the twins of one wave at the rollout's rate, and watches it until it is over.
 func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, patch []byte) WaveResult {
 	wave := new(delivery.Wave)
 	begin := time.Now()
+	begun := &running{WaveResult{Number: number + 1, Percent: w.Percent, Devices: len(devices), Running: true}, begin, wave}
 	r.mu.Lock()
-	r.waves = append(r.waves, &running{WaveResult{Number: number + 1, Percent: w.Percent, Devices: len(devices)}, false, begin, wave})
+	r.waves = append(r.waves, begun)
 	r.mu.Unlock()
 	places := make(chan struct{}, cmp.Or(r.InFlight, pace.DefaultInFlight))
 	var under sync.WaitGroup
@@ -185,11 +189,8 @@ func (r *Rollout) wave(ctx context.Context, number int, w Wave, devices []int, p
 	} else {
 		r.deliveries.Settle(ctx, wave)
 	}
-	came := r.deliveries.Count(wave)
-	result := WaveResult{
-		Number: number + 1, Percent: w.Percent, Devices: len(devices),
-		Patched: came.Patched, Told: came.Told, Answered: came.Answered, Took: time.Since(begin),
-	}
+	result := r.count(begun)
+	result.Running = false
 	good := result.Answered
 	if !r.Answers {
 		good = result.Told
