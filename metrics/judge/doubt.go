@@ -17,14 +17,25 @@ func (j *Judge) doubts(r *rule) string {
 		return ""
 	}
 	if r.Scope.Stage != "" {
-		return j.doubt(r.Scope.Stage)
+		return j.doubtOf(r.Scope.Stage)
 	}
 	for _, name := range j.stages {
-		if why := j.doubt(name); why != "" {
+		if why := j.doubtOf(name); why != "" {
 			return why
 		}
 	}
 	return ""
+}
+
+// doubtOf asks why nothing can be said of a stage. The answer takes figures of the stage: see once.
+func (j *Judge) doubtOf(stage string) string {
+	why, known := j.doubted[stage]
+	if !known {
+		if why = j.doubt(stage); j.doubted != nil {
+			j.doubted[stage] = why
+		}
+	}
+	return why
 }
 
 // unlessInDoubt is the verdict on a rule, or that there is none. How the schedule was kept is known whatever the load was.

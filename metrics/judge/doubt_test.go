@@ -70,3 +70,34 @@ func TestDoubt(t *testing.T) {
 		}
 	}
 }
+
+// However many rules there are, a stage is looked at once a sample: what is looked up there costs the generator.
+func TestDoubtIsAskedOnceASample(t *testing.T) {
+	rec := metrics.NewRecorder(metrics.Options{})
+	rules := make([]threshold.Threshold, 5)
+	for i := range rules {
+		rules[i] = parse(t, "p(95) < 250ms", threshold.Scope{})
+	}
+	rules[4].Scope.Stage = "b"
+	now := time.Now()
+	rec.Series(metrics.OpConnect, "g").Start(now, now).End(now, metrics.OK)
+	j, asked := New(rec, rules), make(map[string]int)
+	j.Doubt(func(stage string) string {
+		asked[stage]++
+		return ""
+	})
+	for _, stage := range []string{"a", "b"} {
+		rec.SetStage(stage)
+		j.Stage(stage, rec.Snapshot())
+	}
+	for n, look := range []func(){
+		func() { j.Sample(rec.Snapshot()) },
+		func() { j.Sample(rec.Snapshot()) },
+		func() { j.Stage("", rec.Snapshot()); j.States(rec.Snapshot()) },
+		func() { j.End(rec.Snapshot()) },
+	} {
+		if look(); asked["a"] != n+1 || asked["b"] != n+1 {
+			t.Errorf("after %d looks it was asked %v", n+1, asked)
+		}
+	}
+}

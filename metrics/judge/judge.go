@@ -25,7 +25,8 @@ type Judge struct {
 	keep      time.Duration
 	stage     string
 	stages    []string                     // that began, in their order
-	figuresOf map[string]*metrics.Snapshot // figures of stages that the Recorder tells apart, of one call of Sample; nil between calls
+	figuresOf map[string]*metrics.Snapshot // of stages that the Recorder tells apart; see once
+	doubted   map[string]string            // what doubt said of stages; see once
 	doubt     func(stage string) string
 }
 
@@ -88,6 +89,12 @@ func (j *Judge) split(r *rule) bool {
 	return r.Scope.Stage != "" && j.rec != nil && r.ByStage()
 }
 
+// once has all rules share what is looked up of a stage, until the returned function is called.
+func (j *Judge) once() func() {
+	j.figuresOf, j.doubted = make(map[string]*metrics.Snapshot), make(map[string]string)
+	return func() { j.figuresOf, j.doubted = nil, nil }
+}
+
 // figures are what a rule judges, as they are now.
 func (j *Judge) figures(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 	if !j.split(r) {
@@ -146,8 +153,7 @@ func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 	if j.begun.IsZero() || !j.ended.IsZero() {
 		return nil
 	}
-	j.figuresOf = make(map[string]*metrics.Snapshot)
-	defer func() { j.figuresOf = nil }()
+	defer j.once()()
 	j.remember(now)
 	var aborting []threshold.Verdict
 	for _, r := range j.rules {
@@ -236,6 +242,7 @@ func begin(now *metrics.Snapshot, recent []*metrics.Snapshot, window time.Durati
 func (j *Judge) End(now *metrics.Snapshot) []threshold.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	defer j.once()()
 	verdicts := make([]threshold.Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
 		v := j.unlessInDoubt(r, j.end(r, now))

@@ -25,6 +25,7 @@ func notYet(t threshold.Threshold) State {
 func (j *Judge) States(now *metrics.Snapshot) []State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	defer j.once()()
 	states := make([]State, 0, len(j.rules))
 	for _, r := range j.rules {
 		if !j.ended.IsZero() {
