@@ -68,8 +68,10 @@ def test_a_token_that_the_SDK_renews_keeps_twin_and_desired_changes(new_device, 
     client.on_connection_state_change = lambda: states.put(client.connected)
     client.on_twin_desired_properties_patch_received = patches.put
     client.patch_twin_reported_properties({"before": True})
-    states.get()  # the SDK goes; it may be back when its state is asked for
+    connected = registry.get_device(device.device_id).connection_state_updated_time
+    states.get()  # the SDK goes; it may be back when its state is asked for, so that the hub must tell that it went
     assert states.get() is True  # and comes back with a new token
+    assert registry.get_device(device.device_id).connection_state_updated_time > connected
     registry.update_twin(device.device_id, Twin(properties=TwinProperties(desired={"after": "renewal"})), "*")
     assert patches.get(lambda p: "after" in p) == {"after": "renewal", "$version": 2}  # the SDK also hands out what it read on return
     client.patch_twin_reported_properties({"before": False})
