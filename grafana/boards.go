@@ -53,6 +53,24 @@ func overview() Board {
 		UID: "twinfleet-overview", Title: "Fleet overview", More: []Variable{quantileChoice()},
 		Description: "A run at a glance: its stage, devices by state, operations with their latency and outcomes, and whether the generator kept up.",
 		Rows: []Row{
+			{Title: "How it stands", Panels: []Panel{
+				{
+					Title: "Verdict", Description: "Of each chosen run: holding, missing, cannot_say or failing while it goes on, then passed, missed, saturated, interrupted or failed.",
+					Kind: "stat", Unit: "none", Width: 12, Height: 4, ShowName: true, Queries: one(sum("verdict", "twinfleet_run_verdict")+" > 0", "{{verdict}}"),
+				},
+				{
+					Title: "Devices wanted", Description: "Devices that should be connected: without those not started, or offline by their own will.", Kind: "stat",
+					Unit: "none", Width: 4, Height: 4, Queries: one(sum("", "twinfleet_run_devices_wanted"), "wanted"),
+				},
+				{
+					Title: "Devices in all", Description: "Devices of the scenario.", Kind: "stat", Unit: "none", Width: 4, Height: 4,
+					Queries: one(sum("", "twinfleet_run_devices_planned"), "in all"),
+				},
+				{
+					Title: "Time left", Description: "Until the last stage of the last of the chosen runs is over, as it is planned; 0 when that is not known.", Kind: "stat",
+					Unit: "s", Width: 4, Height: 4, Queries: one("max ("+chosen("twinfleet_run_left_seconds")+")", "left"),
+				},
+			}},
 			{Title: "Now", Panels: []Panel{
 				{
 					Title: "Stage", Description: "The stage that each chosen run is in.", Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true,
