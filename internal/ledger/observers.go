@@ -66,15 +66,21 @@ func (o *observers) tellLocked() {
 	for len(o.queue) > 0 {
 		next := o.queue[0]
 		o.queue = o.queue[1:]
-		o.mu.Unlock()
-		for _, who := range o.all {
-			next(who)
-		}
-		o.mu.Lock()
+		o.unlocked(next)
 	}
 	o.telling = false
 	if o.over {
 		close(o.quiet)
+	}
+}
+
+// unlocked tells one thing while the lock is free. It is held again also when an observer panics: an unlock of what is not
+// locked would hide why the program ends.
+func (o *observers) unlocked(what func(report.Observer)) {
+	o.mu.Unlock()
+	defer o.mu.Lock()
+	for _, who := range o.all {
+		what(who)
 	}
 }
 

@@ -96,3 +96,20 @@ func TestObserverThatCauses(t *testing.T) {
 		}
 	}
 }
+
+// When one who watches panics, that is what the program ends with, and it ends: no lock is in the way.
+func TestObserverThatPanics(t *testing.T) {
+	o := observers{all: []report.Observer{report.Funcs{OnEvent: func(report.Event) { panic("a mistake") }}}}
+	if err := o.begin(&report.Run{}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if got := recover(); got != "a mistake" {
+			t.Errorf("panicked with %v", got)
+		}
+		if !o.mu.TryLock() {
+			t.Error("the lock is held for good")
+		}
+	}()
+	o.event(report.Event{})
+}

@@ -169,10 +169,11 @@ func (w *watch) isGone(s *report.Sample) bool {
 	return w.alone >= goneFor
 }
 
-// keep adds a second to the part of the time that it belongs to. The caller holds the lock.
+// keep adds a second to the part of the time that it belongs to; one that began before the stage, to the first. The caller
+// holds the lock.
 func (w *watch) keep(second *metrics.Snapshot, in time.Duration) {
 	const parts = 5
-	n := min(parts-1, int(parts*(in-second.Elapsed/2)/max(w.trial.Hold, 1)))
+	n := min(parts-1, int(parts*max(0, in-second.Elapsed/2)/max(w.trial.Hold, 1)))
 	for len(w.seen.parts) <= n {
 		w.seen.parts = append(w.seen.parts, &metrics.Snapshot{At: second.At})
 	}
