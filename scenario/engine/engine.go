@@ -178,7 +178,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 		ByHand: came.byHand, Left: came.left, AllowSaturated: e.allowsSaturated(),
 	})
 	e.ledger.End() // may take a pass away
-	e.finish(r)
+	e.finish(r, came.bounds)
 	return r
 }
 

@@ -85,20 +85,16 @@ func (t *turns) of(states []judge.State) (news []report.Event) {
 	return news
 }
 
-// finish says what the thresholds came to in the end, and the verdict.
-func (e *Engine) finish(r *report.Run) {
+// finish says what the thresholds came to in the end, and the verdict. What they compare is of the same figures: identities are
+// removed after the last sample.
+func (e *Engine) finish(r *report.Run, bounds *judge.Judge) {
 	s := report.Standing{Fleet: e.sc.Devices()}
 	if last := e.standing.Load(); last != nil {
 		s = *last
 	}
-	states := s.Thresholds
-	s.Thresholds, s.Left = nil, 0
+	s.Thresholds, s.Left = bounds.States(r.Totals), 0
 	for i, v := range r.Thresholds {
-		state := judge.State{Verdict: v, Over: true}
-		if i < len(states) {
-			state.Value = states[i].Value
-		}
-		s.Thresholds = append(s.Thresholds, state)
+		s.Thresholds[i] = judge.State{Verdict: v, Over: true, Value: s.Thresholds[i].Value}
 	}
 	e.standing.Store(&s)
 	outcome := r.Outcome // the record is its owner's from here on

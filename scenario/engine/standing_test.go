@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -97,6 +98,36 @@ twinfleet_run_devices_wanted 4
 		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want),
 			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted"); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// What a threshold compared last, as /metrics has it in the end, is what the verdict was made of: also of reports that the last
+// window wanted, and that ended after it.
+func TestLastFiguresOfMetricsAreTheVerdicts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec := punctual()
+		sc := decode(t, `
+fleet: {groups: [{name: robots, count: 4, timeout: 5s, reported: {connectivity: {type: wifi}, every: 100ms}}]}
+stages: [{name: fine, duration: 4500ms, devices: 4}, {name: stalled, duration: 500ms, hub: {stall: 3s}}]
+thresholds: {twin_report: ["count >= 1", {threshold: "max < 500ms", window: 2s}]}
+`)
+		o := engine.Options{Scenario: sc, Recorder: rec, AllowSaturated: true}
+		run := engine.New(engine.InMemory(engine.Sampled(o, calm()), nil)).Run(t.Context())
+		told := make(map[string]float64)
+		for _, f := range rec.Figures() {
+			for _, x := range f.Samples {
+				if f.Name == "twinfleet_threshold_observed" {
+					told[x.Labels[0]] = x.Value
+				}
+			}
+		}
+		if x := told["twin_report: max < 500ms (every 2s)"]; run.Outcome != report.Missed || x < 2.9 || x > 3 {
+			t.Errorf("the run %s with a last window of %vs; the hub stalls for 3s", run.Outcome, x)
+		}
+		if all := run.Totals.Select(metrics.OpTwinReport, ""); told["twin_report: count >= 1"] != float64(all.Count(metrics.OK)) {
+			t.Errorf("%v reports; all %d ended well", told["twin_report: count >= 1"], all.Count(metrics.OK))
 		}
 	})
 }

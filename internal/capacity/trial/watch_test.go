@@ -11,21 +11,32 @@ import (
 // Every second of the time in which a load is judged belongs to a fifth of it: also one that began before the stage, and one
 // that ends after it, however short the load is held.
 func TestSecondsAtTheEnds(t *testing.T) {
-	for _, hold := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
-		for _, tt := range []struct {
-			at   time.Duration // since the stage began
-			part int
-		}{{0, 0}, {100 * time.Millisecond, 0}, {hold / 2, 0}, {hold + time.Second/2, 4}, {hold + time.Minute, 4}} {
-			w := &watch{trial: &Trial{Hold: hold}, changed: make(chan struct{})}
-			w.event(report.Event{Kind: report.KindStage, Text: Hold, At: 10 * time.Second})
-			second := &metrics.Snapshot{Stage: Hold, Elapsed: time.Second}
-			w.sample(report.Sample{At: 10*time.Second + tt.at, Window: second, Total: second})
-			if tt.at == hold/2 {
-				tt.part = int(5 * max(0, hold/2-time.Second/2) / hold)
-			}
-			if got := len(w.seen.parts) - 1; got != tt.part {
-				t.Errorf("held for %s: a second that ends at %s is of part %d; want %d", hold, tt.at, got, tt.part)
-			}
+	for _, tt := range []struct {
+		hold, at time.Duration // at: since the stage began
+		part     int
+	}{
+		{time.Second, 0, 0},
+		{time.Second, 100 * time.Millisecond, 0},
+		{time.Second, 500 * time.Millisecond, 0},
+		{time.Second, 1500 * time.Millisecond, 4},
+		{time.Second, 61 * time.Second, 4},
+		{5 * time.Second, 0, 0},
+		{5 * time.Second, 100 * time.Millisecond, 0},
+		{5 * time.Second, 2500 * time.Millisecond, 2},
+		{5 * time.Second, 5500 * time.Millisecond, 4},
+		{5 * time.Second, 65 * time.Second, 4},
+		{time.Minute, 0, 0},
+		{time.Minute, 100 * time.Millisecond, 0},
+		{time.Minute, 30 * time.Second, 2},
+		{time.Minute, 60500 * time.Millisecond, 4},
+		{time.Minute, 2 * time.Minute, 4},
+	} {
+		w := &watch{trial: &Trial{Hold: tt.hold}, changed: make(chan struct{})}
+		w.event(report.Event{Kind: report.KindStage, Text: Hold, At: 10 * time.Second})
+		second := &metrics.Snapshot{Stage: Hold, Elapsed: time.Second}
+		w.sample(report.Sample{At: 10*time.Second + tt.at, Window: second, Total: second})
+		if got := len(w.seen.parts) - 1; got != tt.part {
+			t.Errorf("held for %s: a second that ends at %s is of part %d; want %d", tt.hold, tt.at, got, tt.part)
 		}
 	}
 }
