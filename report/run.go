@@ -43,6 +43,7 @@ type Run struct {
 	Rules         []Rule              `json:"rules,omitempty"`          // the thresholds, to judge them once more
 	Stages        []Stage             `json:"stages"`                   // that began, in their order
 	Steps         []Step              `json:"steps,omitempty"`          // of the stages, as they ended
+	Interventions Interventions       `json:"interventions,omitempty"`  // what somebody did by hand to its load, in their order
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended

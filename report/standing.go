@@ -14,7 +14,7 @@ type Outlook string
 const (
 	Starting  Outlook = "starting"   // no stage has begun
 	Holding   Outlook = "holding"    // no threshold is missed, and all that was tried worked at least once
-	CannotSay Outlook = "cannot_say" // the load is not the one asked for: of thresholds nothing can be said
+	CannotSay Outlook = "cannot_say" // the load is not the one asked for, or was changed by hand
 	Missing   Outlook = "missing"    // a threshold is missed
 	Failing   Outlook = "failing"    // something that was tried never worked
 )

@@ -80,9 +80,10 @@ func TestArrows(t *testing.T) {
 		"internal/hub/hubmetrics":   {"internal/hub", "internal/iothub", "metrics"},
 		"internal/ledger":           {"metrics", "report"},
 		"internal/outage":           {"internal/ledger", "metrics", "report"},
-		"internal/verdict":          {"internal/verdict/vain", "metrics", "report", "scenario"},
+		"internal/verdict":          {"internal/verdict/byhand", "internal/verdict/vain", "metrics", "report", "scenario"},
 		"internal/verdict/vain":     {"metrics", "report", "scenario"},
-		"internal/verdict/standing": {"internal/verdict/vain", "metrics", "report", "scenario"},
+		"internal/verdict/byhand":   {"metrics", "report", "scenario"},
+		"internal/verdict/standing": {"internal/verdict/byhand", "internal/verdict/vain", "metrics", "report", "scenario"},
 		"internal/backend": {
 			"internal/backend", "fleet", "internal/identity", "internal/iothub", "internal/ledger", "internal/target",
 			"internal/worker", "metrics", "report", "scenario",

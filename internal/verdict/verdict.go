@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/internal/verdict/byhand"
 	"github.com/twinfleet/twinfleet/internal/verdict/vain"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
@@ -29,11 +30,10 @@ type Evidence struct {
 	Run      *report.Run        // whole, but for what Judge finds
 	// Thresholds are those of the scenario, judged by the figures alone.
 	Thresholds []threshold.Verdict
-	Err        error    // what the run failed of; nil for nothing
-	Cause      error    // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
-	Hard       bool     // it was stopped at once
-	ByHand     []string // stages that were ended by hand
-	Left       error    // why identities of the run could not be removed; nil when they were
+	Err        error // what the run failed of; nil for nothing
+	Cause      error // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
+	Hard       bool  // it was stopped at once
+	Left       error // why identities of the run could not be removed; nil when they were
 	// AllowSaturated judges a run whose load was not the one that was asked for all the same.
 	AllowSaturated bool
 }
@@ -68,9 +68,11 @@ func (e *Evidence) note(format string, a ...any) {
 // delivered as asked was missed; what was not delivered as asked; what never worked.
 func (e *Evidence) conclude() {
 	r := e.Run
-	missed, unsure := 0, 0
+	missed, unsure, byHand := 0, 0, r.Interventions.String()
 	r.Thresholds = e.Thresholds
-	e.excuseHand(r.Thresholds)
+	for i := range r.Thresholds {
+		byhand.Excuse(e.Scenario, r.Started, r.Interventions, i, &r.Thresholds[i])
+	}
 	for i := range r.Thresholds {
 		switch v := &r.Thresholds[i]; {
 		case v.CannotSay:
@@ -96,7 +98,7 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
 		return
 	}
-	known := vain.Evidence{Scenario: e.Scenario, Run: r, ByHand: e.ByHand}
+	known := vain.Evidence{Scenario: e.Scenario, Run: r}
 	nobody, failed := known.Nobody(), []string(nil)
 	if nobody == "" {
 		failed = slices.Concat(known.Unprovisioned(), known.Gone(), known.Kinds())
@@ -113,40 +115,20 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
-	case unsure > 0 && len(e.ByHand) > 0 && !e.saturated():
-		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.handText(), unsure, len(r.Thresholds))
+	case unsure > 0 && byHand != "" && !e.saturated():
+		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", byHand, unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
 		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
 	case len(failed) > 0:
 		r.Outcome, r.Reason = report.Failed, strings.Join(failed, "; ")
 		failed = nil
+	case byHand != "":
+		r.Outcome, r.Reason = report.Interrupted, byHand
 	default:
 		r.Outcome = report.Passed
 	}
 	r.Notes = append(r.Notes, failed...)
 	r.Notes = append(r.Notes, known.NeverDue()...)
-}
-
-// excuseHand takes back that thresholds were missed for which a stage that somebody ended by hand was too short.
-func (e *Evidence) excuseHand(verdicts []threshold.Verdict) {
-	if len(e.ByHand) == 0 {
-		return
-	}
-	for i := range verdicts {
-		t, v := &e.Scenario.Thresholds[i], &verdicts[i]
-		short := t.Scope.Stage == "" || slices.Contains(e.ByHand, t.Scope.Stage)
-		if v.Missed() && short && t.Scope.Window == 0 && (v.NoData || t.WantsMore()) {
-			v.CannotSay, v.Why = true, e.handText()
-		}
-	}
-}
-
-// handText says which stages were ended by hand.
-func (e *Evidence) handText() string {
-	if len(e.ByHand) == 1 {
-		return "stage " + e.ByHand[0] + " was ended early by hand"
-	}
-	return "stages " + strings.Join(e.ByHand, ", ") + " were ended early by hand"
 }
 
 func missedText(missed, unsure, all int) string {

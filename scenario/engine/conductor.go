@@ -141,6 +141,7 @@ func (c *conductor) load(ctx context.Context) error {
 	service.Go(func() { serviceErr = c.backend.Run(soft) })
 
 	err := c.walk(soft)
+	c.controls.change(func(x *controls) { x.over = true })
 	c.noteConnecting(err)
 	c.rec.SetStage("")
 	c.beginStage("")

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -24,12 +25,26 @@ type controls struct {
 	next   context.CancelCauseFunc // ends the stage that runs; nil when none does, or it was ended already
 	name   string                  // of the stage that runs
 	wanted int                     // how many of the stages to come are to end as they begin
+	load   *load                   // of the stage that runs; nil when none does
+	over   bool                    // no stage is to come
+	did    report.Interventions    // what was done by hand so far
 }
 
 // Pause stops what devices do on their own schedules and at the rates of stages, or lets it go on. They stay connected,
-// the stages go on, and what was due meanwhile is dropped and counted. It may be called at any time.
+// the stages go on, and what was due meanwhile is dropped and counted. A run that was paused is never Passed. It may be called at any time.
 func (e *Engine) Pause(paused bool) {
-	e.controls.change(func(c *controls) { c.byHand = paused })
+	at, news := e.ledger.Since(), false
+	e.controls.change(func(c *controls) {
+		if news = c.byHand != paused && !c.over; news {
+			c.byHand = paused
+			if paused {
+				c.did = append(c.did, report.Intervention{At: at, Stage: c.name, Act: report.ActPaused})
+			}
+		}
+	})
+	if !news {
+		return
+	}
 	text := "going on"
 	if paused {
 		text = "paused by hand"
@@ -38,8 +53,8 @@ func (e *Engine) Pause(paused bool) {
 }
 
 // Next ends a stage, and with it the waiting of its steps; after the last one the run ends. Each call ends one: the stage
-// that runs; before the first, between two, or when the one that runs was ended so already, the next to begin. It may be
-// called at any time, and does nothing once the last stage is over.
+// that runs; before the first, between two, or when the one that runs was ended so already, the next to begin. A run with such a stage
+// is never Passed. It may be called at any time, and does nothing once the last stage is over.
 func (e *Engine) Next() {
 	e.controls.change(func(c *controls) {
 		if c.next == nil {
@@ -60,6 +75,17 @@ func (e *Engine) Leave(stage string) {
 			c.next = nil
 		}
 	})
+}
+
+// act keeps what was done by hand.
+func (c *controls) act(did report.Intervention) {
+	c.change(func(c *controls) { c.did = append(c.did, did) })
+}
+
+// acts is what was done by hand so far.
+func (c *controls) acts() (did report.Interventions) {
+	c.change(func(c *controls) { did = slices.Clone(c.did) })
+	return did
 }
 
 // change changes the controls and pauses the fleet accordingly.

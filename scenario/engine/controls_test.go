@@ -70,9 +70,7 @@ func TestNextIsNotLost(t *testing.T) {
 					eng.Next()
 				}
 				run := eng.Run(t.Context())
-				// Where all was skipped nothing happened, and that is no pass.
-				skipped := run.Outcome == report.Failed && strings.Contains(run.Reason, "no device was ever due")
-				if got := endedByHand(run); (run.Outcome != report.Passed && !skipped) || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
+				if got := endedByHand(run); run.Outcome != report.Interrupted || !strings.Contains(run.Reason, "ramp, hold, steps were ended early by hand") || !slices.Equal(got, []string{"ramp", "hold", "steps"}) {
 					t.Errorf("%s (%s): ended by hand %q, notes %q", run.Outcome, run.Reason, got, run.Notes)
 				}
 			})
@@ -132,7 +130,7 @@ service:
 	})
 }
 
-// Controls may be used before the run, from anywhere; a fleet that is paused so stays paused.
+// Controls may be used before the run, from anywhere; a fleet that is paused so stays paused, and nothing has passed.
 func TestPauseBeforeTheRun(t *testing.T) {
 	t.Parallel()
 	const text = `
@@ -144,13 +142,13 @@ stages: [{name: ramp, steps: [{await: {connected: 5, within: 1m}}], devices: 5},
 		eng.Pause(true)
 		run := eng.Run(t.Context())
 		x := run.Totals.Select(metrics.OpTelemetry, "")
-		if run.Outcome != report.Passed || x == nil || x.Started() > 0 || x.Dropped[metrics.DropPaused] == 0 {
+		if run.Outcome != report.Interrupted || run.Reason != "the load was paused by hand before the first stage" || x == nil || x.Started() > 0 || x.Dropped[metrics.DropPaused] == 0 {
 			t.Errorf("%s (%s): telemetry %+v; want all of it dropped", run.Outcome, run.Reason, x)
 		}
 	})
 }
 
-// Somebody who watches ends a stage early, pauses the load and lets it go on; the run still passes, and says so.
+// Somebody who watches ends a stage early, pauses the load and lets it go on: what ran is not what the scenario asks for, and has not passed.
 func TestControls(t *testing.T) {
 	t.Parallel()
 	const text = `
@@ -189,7 +187,7 @@ stages: [{name: ramp, duration: 1h, devices: 5}, {name: hold, devices: 5, connec
 		w.until(t, "reports once more", reports(func(x *metrics.SeriesSnapshot) bool { return x.Started() > paused }))
 		eng.Next()
 		run := <-done
-		if run.Outcome != report.Passed || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {
+		if run.Outcome != report.Interrupted || run.Reason != "stages ramp, hold were ended early by hand, the load was paused by hand in stage hold" || len(run.Stages) != 2 || !slices.Equal(endedByHand(run), []string{"ramp", "hold"}) {
 			t.Errorf("%s (%s): %+v %q", run.Outcome, run.Reason, run.Stages, run.Notes)
 		}
 		eng.Next() // too late, and harmless
@@ -208,7 +206,7 @@ func TestThresholdsOfAStageEndedByHand(t *testing.T) {
 		}{
 			{"too few", `{"connect{group=gates}": ["count == 8"], "devices{group=gates}": [{threshold: "connected == 8", stage: g}], connect: [{threshold: "p(95) < 1m", stage: g}]}`, report.Interrupted, 3},
 			{"too many", `{connect: ["count < 6", "count > 100"]}`, report.Missed, 1},
-			{"met", `{connect: ["count >= 6", "error_rate < 1%"]}`, report.Passed, 0},
+			{"met", `{connect: ["count >= 6", "error_rate < 1%"]}`, report.Interrupted, 0},
 			{"of another stage", `{devices: [{threshold: "connected == 9", stage: h}]}`, report.Missed, 0},
 		} {
 			var eng *engine.Engine

@@ -117,7 +117,6 @@ type outcome struct {
 	bounds    *judge.Judge
 	generator *watch.Watch // nil when nothing was measured
 	ran       int          // devices that have been started
-	byHand    []string     // stages that were ended by hand
 	left      error        // why identities of the run could not be removed
 }
 
@@ -168,14 +167,14 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	r := e.ledger.Whole()
 	r.Ended = time.Now().UTC()
 	r.Totals = e.rec.Snapshot()
-	r.Ran = &came.ran
+	r.Ran, r.Interventions = &came.ran, e.controls.acts()
 	splitByStage(r, e.rec.Stages())
 	if came.generator != nil {
 		r.Generator = came.generator.Health()
 	}
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
-		ByHand: came.byHand, Left: came.left, AllowSaturated: e.allowsSaturated(),
+		Left: came.left, AllowSaturated: e.allowsSaturated(),
 	})
 	e.ledger.End() // may take a pass away
 	e.finish(r, came.bounds)

@@ -211,7 +211,7 @@ func runUntil(t testing.TB, s *scenario.Scenario, over ends) *report.Run {
 		Observers: []report.Observer{report.Funcs{OnSample: func(p report.Sample) {
 			if seen := over[p.Window.Stage]; seen != nil && !ended[p.Window.Stage] && seen(p) {
 				ended[p.Window.Stage] = true
-				eng.Next()
+				eng.Leave(p.Window.Stage)
 			}
 		}}},
 	}, calm()))

@@ -32,7 +32,7 @@ func (c *conductor) walk(ctx context.Context) error {
 		c.ran = c.fleet.Ran()
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
-			c.byHand = append(c.byHand, t.Name)
+			c.controls.act(report.Intervention{At: c.ledger.Since(), Stage: t.Name, Act: report.ActEnded})
 			c.ledger.Note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: c.ledger.Since()}
@@ -141,19 +141,29 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 		})
 	}
 	defer c.disturb(ctx, t, run)()
-	run(func() error { return c.scale(ctx, t) })
+	l := c.newLoad(ctx, number)
+	run(func() error {
+		return l.devices.run(func(ctx context.Context) error { return c.scale(ctx, t) }, t.Duration)
+	})
 	if t.ReportRate != nil {
 		run(func() error {
-			return c.fleet.LoadAt(ctx, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
+			return l.reports.run(func(ctx context.Context) error {
+				return c.fleet.LoadAt(ctx, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
+			}, t.Duration)
 		})
 	}
 	if t.TelemetryRate != nil {
 		run(func() error {
-			return c.fleet.LoadAt(ctx, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
+			return l.telemetry.run(func(ctx context.Context) error {
+				return c.fleet.LoadAt(ctx, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
+			}, t.Duration)
 		})
 	}
+	c.controls.change(func(x *controls) { x.load = l })
 	run(func() error { return c.runSteps(ctx, t) })
 	parts.Wait()
+	c.controls.change(func(x *controls) { x.load = nil })
+	l.end()
 	return errors.Join(errs...)
 }
 

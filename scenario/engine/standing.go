@@ -38,6 +38,7 @@ func (d *doubts) of(stage string, doubt func(stage string) string) string {
 func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
 	e := standing.Evidence{Scenario: m.sc, Figures: now, Thresholds: m.bounds.States(now), AllowSaturated: m.allowsSaturated()}
 	stage, _ := m.ledger.Stage()
+	e.Started, e.ByHand = m.ledger.Began(), m.controls.acts()
 	e.Doubt = m.doubts.of(stage, m.generator.Doubt)
 	e.Began, e.Running, e.Into = m.ledger.Stages()
 	s := standing.Of(&e)

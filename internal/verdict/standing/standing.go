@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/verdict/byhand"
 	"github.com/twinfleet/twinfleet/internal/verdict/vain"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/judge"
@@ -20,7 +21,9 @@ type Evidence struct {
 	Scenario   *scenario.Scenario
 	Figures    *metrics.Snapshot // of the whole run
 	Thresholds []judge.State     // of the scenario, in its order
-	Doubt      string            // why the load is not the one that was asked for; empty while it is
+	Started    time.Time         // when the run began
+	ByHand     report.Interventions
+	Doubt      string // why the load is not the one that was asked for; empty while it is
 	// AllowSaturated judges the run whatever its load was.
 	AllowSaturated bool
 	Began          int           // stages that began
@@ -33,6 +36,9 @@ func Of(e *Evidence) *report.Standing {
 	s := &report.Standing{Thresholds: e.Thresholds, Doubt: e.Doubt, Fleet: e.Scenario.Devices(), Left: e.left()}
 	s.Connected, s.Wanted = threshold.Devices(e.Figures, "")
 	s.Failing = e.failing()
+	for i := range e.Thresholds {
+		byhand.Excuse(e.Scenario, e.Started, e.ByHand, i, &e.Thresholds[i].Verdict)
+	}
 	var missed, unsure, pending int
 	first := ""
 	for i := range e.Thresholds {
@@ -55,6 +61,8 @@ func Of(e *Evidence) *report.Standing {
 		s.Outlook, s.Reason = report.Missing, first
 	case missed > 1:
 		s.Outlook, s.Reason = report.Missing, fmt.Sprintf("%d of %d thresholds are missed, the first is %s", missed, all, first)
+	case unsure > 0 && len(e.ByHand) > 0 && (e.Doubt == "" || e.AllowSaturated):
+		s.Outlook, s.Reason = report.CannotSay, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.ByHand, unsure, all)
 	case e.Doubt != "" && !e.AllowSaturated, unsure > 0:
 		s.Outlook, s.Reason = report.CannotSay, "the generator is the bottleneck"
 		if unsure > 0 {
@@ -62,6 +70,8 @@ func Of(e *Evidence) *report.Standing {
 		}
 	case len(s.Failing) > 0:
 		s.Outlook, s.Reason = report.Failing, strings.Join(s.Failing, "; ")
+	case len(e.ByHand) > 0:
+		s.Outlook, s.Reason = report.CannotSay, e.ByHand.String()
 	case all == 0:
 		s.Outlook, s.Reason = report.Holding, "no thresholds were set: all that was tried works"
 	default:

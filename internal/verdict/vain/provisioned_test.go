@@ -113,7 +113,7 @@ func TestUnprovisioned(t *testing.T) {
 			e.Run.Thresholds = append(e.Run.Thresholds, threshold.Verdict{Pass: true})
 		}
 		if tt.byHand {
-			e.ByHand = []string{"s"}
+			e.Run.Interventions = report.Interventions{{Stage: "s", Act: report.ActEnded}}
 		}
 		if got := strings.Join(e.Unprovisioned(), "; "); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
 			t.Errorf("%s: %q; want %q", name, got, tt.want)

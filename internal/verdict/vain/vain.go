@@ -22,8 +22,10 @@ import (
 type Evidence struct {
 	Scenario *scenario.Scenario // that was run
 	Run      *report.Run        // whole, with the verdicts of the scenario's thresholds in their order
-	ByHand   []string           // stages that were ended by hand
 }
+
+// endedByHand reports whether somebody ended a stage before its time: then what was to come in it is no loss.
+func (e *Evidence) endedByHand() bool { return len(e.Run.Interventions.Ended()) > 0 }
 
 // Nobody says why no device ever connected, or was due to, although stages have devices; "" when one connected.
 func (e *Evidence) Nobody() string {
@@ -33,11 +35,11 @@ func (e *Evidence) Nobody() string {
 			return strings.Join(e.Unprovisioned(), "; ")
 		}
 		for i := range e.Scenario.Stages {
-			if t := &e.Scenario.Stages[i]; t.Devices > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
+			if t := &e.Scenario.Stages[i]; t.Devices > 0 && !e.endedByHand() { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
 			}
 		}
-		if len(e.ByHand) == 0 && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
+		if !e.endedByHand() && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
 			return "nothing was asked of the target: no stage has devices, and the service side has nothing to do"
 		}
 		return ""

@@ -36,7 +36,7 @@ func TestNobodyDue(t *testing.T) {
 		}
 		e := &vain.Evidence{Scenario: sc, Run: &report.Run{Totals: tt.rec.Snapshot()}}
 		if tt.byHand {
-			e.ByHand = []string{"s0"}
+			e.Run.Interventions = report.Interventions{{Stage: "s0", Act: report.ActEnded}}
 		}
 		if got := e.Nobody(); got != tt.want {
 			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)
