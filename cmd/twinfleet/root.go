@@ -66,6 +66,7 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 	} {
 		root.AddCommand(withUsageCode(c))
 	}
+	completeBashAlone(root, e.stdout)
 	return root
 }
 
