@@ -16,6 +16,6 @@ COPY --from=build /src/configs /configs
 COPY --from=build --chown=65532:65532 /out/runs /runs
 COPY --from=build --chown=65532:65532 /out/hub /hub
 USER 65532:65532
-EXPOSE 9464 9466 8883
+EXPOSE 8883 9464 9465 9466
 ENTRYPOINT ["/twinfleet"]
 CMD ["run", "/configs/scenarios/connectivity.yaml", "--out", "/runs", "--metrics-addr", "0.0.0.0:9464", "--ui-addr", "0.0.0.0:9466"]
