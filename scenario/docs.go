@@ -16,7 +16,7 @@ Made from the decoder's own table by ` + "`go test ./scenario -update`" + `; eve
 
 A scenario is a YAML file. Keys are strict: an unknown or repeated one is a mistake, and all mistakes are reported at
 once, each with its place. Values from the environment are written ` + "`${NAME}`" + `, with a default ` + "`${NAME:-text}`" + `; a name that
-is not set is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` overrides any key.
+is not set is the text of the file that ` + "`NAME_FILE`" + ` names, as containers are given secrets; without one it is a mistake. ` + "`--set fleet.groups.robots.count=10`" + ` overrides any key.
 
 | form | looks like |
 |---|---|

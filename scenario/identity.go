@@ -177,6 +177,15 @@ func (r *reader) readFile(name string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
+// readNamed reads a file that the environment names, relative to the working directory.
+func (r *reader) readNamed(name string) ([]byte, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return nil, err
+	}
+	return r.readFile(name)
+}
+
 // finishIdentity reads the files that a group's identity names.
 func (r *reader) finishIdentity(path string, g *Group) {
 	d := &g.Identity

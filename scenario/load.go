@@ -25,7 +25,8 @@ type Options struct {
 	Devices int
 	// Duration is how long the stages are to last together, likewise in proportion. 0 for what the file says.
 	Duration time.Duration
-	// Lookup finds environment variables; os.LookupEnv when nil.
+	// Lookup finds environment variables; os.LookupEnv when nil. A variable NAME that it does not find is the text of the
+	// file that NAME_FILE names, if it finds that.
 	Lookup func(name string) (string, bool)
 	// ReadFile reads a file that the scenario names; nil reads regular files of the system.
 	ReadFile func(name string) ([]byte, error)
@@ -73,7 +74,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 		tree.Override(r.Reader, root, set)
 	}
 	asRun := redact.Copy(root, "password", "key", "group_key")
-	tree.Fill(r.Reader, root, o.Lookup)
+	tree.Fill(r.Reader, root, o.Lookup, r.readNamed)
 	s := fresh(file)
 	r.Object("", root, r.scenarioKeys(s))
 	if root.Kind != yaml.MappingNode {

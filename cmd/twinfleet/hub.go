@@ -21,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/nearby"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -57,6 +58,7 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
 	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
+	f.String("connection-string-file", "", "file that takes the service connection string, for its owner alone, instead of standard output")
 	addDPSFlags(f)
 	f.String("metrics-addr", "", "address that serves /metrics; none when empty")
 	f.Bool("page", true, "serve a page for people at the port's root")
@@ -122,9 +124,13 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	hubmetrics.Register(rec, h)
 	forget := leaveWord(h, log)
 	defer forget()
-	server, err := serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
+	var server *metricsServer
+	err = writeConnectionString(s.v.GetString("connection-string-file"), h)
+	if err == nil { // who finds /metrics finds the file
+		server, err = serveMetrics(s.v.GetString("metrics-addr"), false, rec, log)
+	}
 	if err == nil {
-		err = announce(e, h, s.v.GetBool("json"), server.url())
+		err = announce(e, h, s.v.GetBool("json"), server.url(), s.v.GetString("connection-string-file"))
 	}
 	if err == nil {
 		select {
@@ -134,6 +140,19 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	server.close()
 	return firstOf(err, h.Close())
+}
+
+// writeConnectionString leaves the service connection string in a file that only its owner may read, for runs elsewhere; an empty
+// name leaves none.
+func writeConnectionString(file string, h *hub.Hub) error {
+	if file == "" {
+		return nil
+	}
+	text := h.ConnectionString("iothubowner").Reveal() + "\n"
+	if err := wholefile.Replace(file, []byte(text), 0o600); err != nil {
+		return usagef("--connection-string-file: %w", err)
+	}
+	return nil
 }
 
 // leaveWord has runs on this machine find the hub's certificate by themselves. It is a comfort: when it fails the hub runs on. The
@@ -191,7 +210,7 @@ func firstOf(errs ...error) error {
 type announcement struct {
 	Address          string            `json:"address"`
 	Port             int               `json:"port"`
-	ConnectionString string            `json:"connectionString"`
+	ConnectionString string            `json:"connectionString,omitempty"` // unless it is in a file
 	CA               string            `json:"ca"`
 	CADir            string            `json:"caDir"`
 	Policies         map[string]string `json:"policies"`
@@ -200,19 +219,29 @@ type announcement struct {
 	Page             string            `json:"page,omitempty"` // with the token
 }
 
-func announce(e env, h *hub.Hub, asJSON bool, metricsURL string) error {
+// announce says where the hub is. The connection string is not said when a file has it.
+func announce(e env, h *hub.Hub, asJSON bool, metricsURL, file string) error {
 	text := h.ConnectionString("iothubowner").Reveal()
+	if file != "" {
+		text = ""
+	}
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
 		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h), Page: h.PageURL()}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
-			a.Policies[name] = h.ConnectionString(name).Key.Base64()
+			if file == "" {
+				a.Policies[name] = h.ConnectionString(name).Key.Base64()
+			}
 		}
 		return json.NewEncoder(e.stdout).Encode(a)
 	}
 	fmt.Fprintf(e.stdout, "The embedded hub listens on %s: MQTT, MQTT over WebSocket and REST, in clear and over TLS.\n\n", h.Addr())
-	fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
+	if file == "" {
+		fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
+	} else {
+		fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB_FILE='%s'\n", file)
+	}
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
 	announceDPS(e.stdout, provisioningOf(h))

@@ -46,7 +46,7 @@ func serveHandler(addr string, another bool, figures http.Handler, log *slog.Log
 	mux.Handle("GET /metrics", figures)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m := &metricsServer{
-		server: httpserve.New(mux, log), addr: l.Addr().String(), ended: make(chan struct{}),
+		server: httpserve.New(mux, log), addr: httpserve.Reached(l.Addr()), ended: make(chan struct{}),
 	}
 	if !httpserve.Exposed(l.Addr()) { // who listens elsewhere is called by whatever names the machine has
 		m.server.Handler = httpserve.ByAddress(mux)

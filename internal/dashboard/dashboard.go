@@ -101,7 +101,7 @@ func (s *Server) Start(ctx context.Context, addr string) (url string, err error)
 			s.opts.Logger.Warn("the live page ended", "error", err)
 		}
 	})
-	return "http://" + l.Addr().String() + "/#" + s.token, nil
+	return "http://" + httpserve.Reached(l.Addr()) + "/#" + s.token, nil
 }
 
 // Close ends the page; pages that are open are let go first.

@@ -41,6 +41,15 @@ func Exposed(a net.Addr) bool {
 	return err != nil || ip == nil || !ip.IsLoopback()
 }
 
+// Reached is where this machine reaches what listens at an address: on loopback when that is every address, which browsers do not open.
+func Reached(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return a.String()
+}
+
 // Warn says that other machines can reach what is served at an address, and what follows; nothing of one on loopback.
 func Warn(log *slog.Logger, a net.Addr, what, and string) {
 	if Exposed(a) {

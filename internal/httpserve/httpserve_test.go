@@ -139,3 +139,19 @@ func TestExposed(t *testing.T) {
 		}
 	}
 }
+
+// What listens on every address is opened on this machine by one of them.
+func TestReached(t *testing.T) {
+	for addr, want := range map[string]string{
+		"127.0.0.1:9466": "127.0.0.1:9466", "[::1]:9466": "[::1]:9466", "192.0.2.7:9466": "192.0.2.7:9466",
+		"[::]:9466": "127.0.0.1:9466", "0.0.0.0:9466": "127.0.0.1:9466",
+	} {
+		a, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := httpserve.Reached(a); got != want {
+			t.Errorf("%s is opened at %s; want %s", addr, got, want)
+		}
+	}
+}

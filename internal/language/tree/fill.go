@@ -13,15 +13,30 @@ import (
 const maxNesting = 50
 
 // Fill replaces ${NAME} in values by environment variables, which lookup finds: after parsing, so that a value can
-// add no keys. ${NAME:-text} has a default, $${ stands for ${.
-func Fill(r *language.Reader, root *yaml.Node, lookup func(name string) (string, bool)) {
-	filler{r, lookup}.fill("", root, 0)
+// add no keys. ${NAME:-text} has a default, $${ stands for ${. A NAME that is not set is the text of the file that NAME_FILE
+// names, as containers are given secrets, without the end of its last line.
+func Fill(r *language.Reader, root *yaml.Node, lookup func(name string) (string, bool), read func(file string) ([]byte, error)) {
+	filler{r, lookup, read}.fill("", root, 0)
 }
 
 // filler fills the values of a file.
 type filler struct {
 	*language.Reader
 	lookup func(name string) (string, bool)
+	read   func(file string) ([]byte, error)
+}
+
+// find is the value of a variable, or that of its file.
+func (r filler) find(name string) (value string, ok bool, err error) {
+	if value, ok = r.lookup(name); ok {
+		return value, true, nil
+	}
+	file, ok := r.lookup(name + "_FILE")
+	if !ok || file == "" {
+		return "", false, nil
+	}
+	b, err := r.read(file)
+	return strings.TrimRight(string(b), "\r\n"), err == nil, err
 }
 
 func (r filler) fill(path string, n *yaml.Node, depth int) {
@@ -65,8 +80,12 @@ func (r filler) expand(path string, n *yaml.Node) {
 			return
 		}
 		name, def, hasDefault := strings.Cut(inner, ":-")
-		value, ok := r.lookup(name)
+		value, ok, err := r.find(name)
 		switch {
+		case err != nil:
+			r.Fail(path, n, "the file of %s_FILE cannot be read: %v", name, err)
+			r.Unfilled(path)
+			return
 		case ok && (value != "" || !hasDefault):
 			b.WriteString(value)
 			if len(value) > 3 {

@@ -1,6 +1,7 @@
 package tree_test
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -43,14 +44,40 @@ func TestParseFails(t *testing.T) {
 // Values come from the environment, with defaults, and stay of the type that they look like.
 func TestFill(t *testing.T) {
 	r, root := language.NewReader("x.yaml"), parse(t, "a: ${N}\nb: \"${N}\"\nc: x-${M:-text}-y\nd: $${N}\n")
-	tree.Fill(r, root, func(name string) (string, bool) { return "7", name == "N" })
+	tree.Fill(r, root, func(name string) (string, bool) { return "7", name == "N" }, noFile)
 	if got, want := dump(t, root), "a: 7\nb: \"7\"\nc: x-text-y\nd: ${N}\n"; got != want || r.Err() != nil {
 		t.Errorf("%s, %v; want %s", got, r.Err(), want)
 	}
 	root = parse(t, "a: ${NONE}\nb: ${open\n")
-	tree.Fill(r, root, func(string) (string, bool) { return "", false })
+	tree.Fill(r, root, func(string) (string, bool) { return "", false }, noFile)
 	if r.Problems() != 2 || !r.Unknown("a") || !r.Unknown("b") {
 		t.Errorf("problems are %v", r.Err())
+	}
+}
+
+func noFile(string) ([]byte, error) { return nil, fs.ErrNotExist }
+
+// A variable that is not set is what its file says, so that a secret need not be in the environment.
+func TestFillFromFiles(t *testing.T) {
+	environ := map[string]string{"HUB_FILE": "/run/secrets/hub", "BOTH": "set", "BOTH_FILE": "/run/secrets/hub", "EMPTY_FILE": "", "GONE_FILE": "/run/secrets/gone"}
+	lookup := func(name string) (string, bool) {
+		value, ok := environ[name]
+		return value, ok
+	}
+	read := func(file string) ([]byte, error) {
+		if file != "/run/secrets/hub" {
+			return nil, fs.ErrNotExist
+		}
+		return []byte("HostName=hub\r\n"), nil
+	}
+	r, root := language.NewReader("x.yaml"), parse(t, "a: ${HUB}\nb: ${BOTH}\nc: ${EMPTY:-text}\n")
+	tree.Fill(r, root, lookup, read)
+	if got, want := dump(t, root), "a: HostName=hub\nb: set\nc: text\n"; got != want || r.Err() != nil {
+		t.Errorf("%s, %v; want %s", got, r.Err(), want)
+	}
+	tree.Fill(r, parse(t, "a: ${GONE:-text}\n"), lookup, read)
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "the file of GONE_FILE cannot be read: "+fs.ErrNotExist.Error()) || !r.Unknown("a") {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }
 
