@@ -17,6 +17,8 @@ func Boards() map[string]Board {
 		"freshness.json":            freshness(),
 		"throttling-and-tiers.json": throttling(),
 		"generator-health.json":     generator(),
+		"capacity-search.json":      search(),
+		"runs.json":                 runs(),
 	}
 }
 
@@ -34,11 +36,11 @@ func provisioning() Row {
 		},
 		{
 			Title: "Being assigned", Description: "Registrations under way, those that the service throws back among them; a device that waits to register once more after a failure is not.",
-			Kind: "timeseries", Unit: "short", Width: 12, Queries: one(sum("group", "twinfleet_operations_in_flight", register, inGroup), "{{group}}"),
+			Kind: "timeseries", Unit: "locale", Width: 12, Queries: one(sum("group", "twinfleet_operations_in_flight", register, inSomeGroup), "{{group}}"),
 		},
 		{
 			Title: "Time to be assigned", Description: "From when a device was due to be assigned until it is, or until a registration failed; waits after refusals for load and failed registrations before are among it.",
-			Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, register, inGroup),
+			Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: quantiles(response, register, inGroup),
 		},
 		{
 			Title: "Requests by outcome", Description: "Requests to be registered, and polls, a second; throttled is 429.", Kind: "timeseries", Unit: "ops", Width: 12,
@@ -51,68 +53,26 @@ func overview() Board {
 	all := rate("", total, inGroup)
 	return Board{
 		UID: "twinfleet-overview", Title: "Fleet overview", More: []Variable{quantileChoice()},
-		Description: "A run at a glance: its stage, devices by state, operations with their latency and outcomes, and whether the generator kept up.",
+		Description: "A run at a glance: its verdict and thresholds, devices, rollouts, what failed, and whether the generator kept up; then operations with their " +
+			"latency and outcomes.",
 		Rows: []Row{
-			{Title: "How it stands", Panels: []Panel{
-				{
-					Title: "Verdict", Description: "Of each chosen run: holding, missing, cannot_say or failing while it goes on, then passed, missed, saturated, interrupted or failed.",
-					Kind: "stat", Unit: "none", Width: 12, Height: 4, ShowName: true, Queries: one(sum("verdict", "twinfleet_run_verdict")+" > 0", "{{verdict}}"),
-				},
-				{
-					Title: "Devices wanted", Description: "Devices that should be connected: without those not started, or offline by their own will.", Kind: "stat",
-					Unit: "none", Width: 4, Height: 4, Queries: one(sum("", "twinfleet_run_devices_wanted"), "wanted"),
-				},
-				{
-					Title: "Devices in all", Description: "Devices of the scenario.", Kind: "stat", Unit: "none", Width: 4, Height: 4,
-					Queries: one(sum("", "twinfleet_run_devices_planned"), "in all"),
-				},
-				{
-					Title: "Time left", Description: "Until the last stage of the last of the chosen runs is over, as it is planned; 0 when that is not known.", Kind: "stat",
-					Unit: "s", Width: 4, Height: 4, Queries: one("max ("+chosen("twinfleet_run_left_seconds")+")", "left"),
-				},
-			}},
-			{Title: "Now", Panels: []Panel{
-				{
-					Title: "Stage", Description: "The stage that each chosen run is in.", Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true,
-					Queries: one("twinfleet_run_info{"+ofRun+"}", "{{stage}}"),
-				},
-				{
-					Title: "Connected", Description: "Devices that hold a connection.", Kind: "stat", Unit: "short", Width: 4, Height: 4,
-					Queries: one(sum("", "twinfleet_devices", `state="connected"`, inGroup), "connected"),
-				},
-				{
-					Title: "Operations", Description: "Operations of the chosen groups that ended, a second.", Kind: "stat", Unit: "ops", Width: 4, Height: 4,
-					Queries: one(all, "ended"),
-				},
-				{
-					Title: "Errors", Description: "Share of operations that timed out, were refused or failed. Throttled ones are not among them.", Kind: "stat",
-					Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.001, 0.01), Queries: one(share(rate("", total, failed, inGroup), all), "errors"),
-				},
-				{
-					Title: "Throttled", Description: "Share of operations that the target shed with 429.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4,
-					Steps: badFrom(0.001, 0.05), Queries: one(share(rate("", total, shed, inGroup), all), "throttled"),
-				},
-				{
-					Title: "Started late", Description: "Share of operations that started more than ten milliseconds after the schedule wanted: the generator, not " +
-						"the target.", Kind: "stat", Unit: "percentunit", Width: 4, Height: 4, Steps: badFrom(0.01, 0.1),
-					Queries: one(share(rate("", "twinfleet_operations_late_total", inGroup), rate("", "twinfleet_operations_scheduled_total", inGroup)), "late"),
-				},
-			}},
+			standing(),
+			now(),
 			{Title: "Devices", Panels: []Panel{
 				{
 					Title: "Devices by state", Description: "Waiting: not started. Backoff: lost or refused, will try again. Offline: between two sessions.",
-					Kind: "timeseries", Unit: "short", Width: 12, Stacked: true, Colors: stateColors(), Queries: one(sum("state", "twinfleet_devices", inGroup), "{{state}}"),
+					Kind: "timeseries", Unit: "locale", Width: 12, Stacked: true, Colors: stateColors(), Queries: one(sum("state", "twinfleet_devices", inGroup), "{{state}}"),
 				},
 				{
-					Title: "Connected by group", Description: "Devices of each group that hold a connection.", Kind: "timeseries", Unit: "short", Width: 12,
-					Queries: one(sum("group", "twinfleet_devices", `state="connected"`, inGroup), "{{group}}"),
+					Title: "Connected by group", Description: "Devices of each group that hold a connection.", Kind: "timeseries", Unit: "locale", Width: 12,
+					Queries: one(sum("group", "twinfleet_devices", `state="connected"`, inSomeGroup), "{{group}}"),
 				},
 				{
 					Title: "Connects by outcome", Description: "Attempts to connect that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("connect"), inGroup), "{{outcome}}"),
 				},
 				{
-					Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Width: 12,
+					Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
 					Queries: quantiles(response, op("connect"), inGroup),
 				},
 			}},
@@ -124,7 +84,7 @@ func overview() Board {
 				{
 					Title:       "Latency by operation",
 					Description: "The chosen quantile of the time from when the schedule wanted an operation to its end, of those that went well.", Kind: "timeseries",
-					Unit: "s", Width: 12, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
+					Unit: "s", Log: true, Width: 12, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
 				},
 				{
 					Title: "Outcomes", Description: "Operations of the chosen groups by how they ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
@@ -141,28 +101,7 @@ func overview() Board {
 				},
 			}},
 			provisioning(),
-			{Title: "Stages", Folded: true, Panels: []Panel{
-				{Title: "Wanted by stage", Description: "Operations that the schedule wanted in each stage: the sum of the two tables beside it, and of what is " +
-					"under way.", Kind: "table", Unit: "none", Width: 8, Queries: []Query{{Expr: sum("stage", "twinfleet_stage_operations_scheduled_total"), Instant: true}}},
-				{
-					Title: "Ended by stage", Description: "What was wanted in each stage, by how it ended, whenever that was.", Kind: "table", Unit: "none", Width: 8,
-					Queries: []Query{{Expr: sum("stage, outcome", "twinfleet_stage_operations_total"), Instant: true}},
-				},
-				{
-					Title: "Dropped by stage", Description: "What was wanted in each stage and never started, by reason.", Kind: "table", Unit: "none", Width: 8,
-					Queries: []Query{{Expr: sum("stage, reason", "twinfleet_stage_operations_dropped_total"), Instant: true}},
-				},
-			}},
-			{Title: "Runs", Folded: true, Panels: []Panel{
-				{
-					Title: "Runs and stages", Description: "The chosen runs as they are now.", Kind: "table", Unit: "none", Width: 12,
-					Queries: []Query{{Expr: "twinfleet_run_info{" + ofRun + "}", Instant: true}},
-				},
-				{
-					Title: "Versions", Description: "The versions of twinfleet and of Go that made the figures.", Kind: "table", Unit: "none", Width: 12,
-					Queries: []Query{{Expr: chosen("twinfleet_build_info"), Instant: true}},
-				},
-			}},
+			stageTables(),
 		},
 	}
 }
@@ -176,7 +115,7 @@ func twins() Board {
 				Queries: one(rate("outcome", total, op(operation), inGroup), "{{outcome}}"),
 			},
 			{
-				Title: title + ": latency", Description: "From when the schedule wanted it to the answer, of those that went well.", Kind: "timeseries", Unit: "s",
+				Title: title + ": latency", Description: "From when the schedule wanted it to the answer, of those that went well.", Kind: "timeseries", Unit: "s", Log: true,
 				Queries: quantiles(response, op(operation), ok, inGroup),
 			},
 			{
@@ -204,7 +143,7 @@ func twins() Board {
 					Queries: one(share(rate("", total, device, failed, inGroup), rate("", total, device, inGroup)), "errors"),
 				},
 				{
-					Title: "Unanswered", Description: "Twin operations that were sent and have neither been answered nor given up.", Kind: "stat", Unit: "short",
+					Title: "Unanswered", Description: "Twin operations that were sent and have neither been answered nor given up.", Kind: "stat", Unit: "locale",
 					Width: 6, Height: 4, Queries: one(sum("", "twinfleet_operations_in_flight", device, inGroup), "in flight"),
 				},
 			}},
@@ -212,19 +151,19 @@ func twins() Board {
 			{Title: "By group", Panels: []Panel{
 				{
 					Title: "Reports by group", Description: "Reports that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
-					Queries: one(rate("group", total, op("twin_report"), inGroup), "{{group}}"),
+					Queries: one(rate("group", total, op("twin_report"), inSomeGroup), "{{group}}"),
 				},
 				{
-					Title: "Latency of reports by group", Description: "The chosen quantile.", Kind: "timeseries", Unit: "s", Width: 12,
-					Queries: one(quantile("$quantile", "group", response, op("twin_report"), ok, inGroup), "{{group}}"),
+					Title: "Latency of reports by group", Description: "The chosen quantile.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
+					Queries: one(quantile("$quantile", "group", response, op("twin_report"), ok, inSomeGroup), "{{group}}"),
 				},
 				{Title: "Waited or slow?", Description: "The chosen quantile of the time from when the schedule wanted a report beside that from when it was " +
-					"sent. Apart, the generator or a full queue is the cause, not the target.", Kind: "timeseries", Unit: "s", Width: 12, Queries: []Query{
+					"sent. Apart, the generator or a full queue is the cause, not the target.", Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: []Query{
 					{Expr: quantile("$quantile", "", response, op("twin_report"), ok, inGroup), Legend: "from the intended time"},
 					{Expr: quantile("$quantile", "", service, op("twin_report"), ok, inGroup), Legend: "from the send"},
 				}},
 				{
-					Title: "In flight", Description: "Operations that were sent and have no answer yet.", Kind: "timeseries", Unit: "short", Width: 12,
+					Title: "In flight", Description: "Operations that were sent and have no answer yet.", Kind: "timeseries", Unit: "locale", Width: 12,
 					Queries: one(sum("operation", "twinfleet_operations_in_flight", device, inGroup), "{{operation}}"),
 				},
 			}},
@@ -235,7 +174,7 @@ func twins() Board {
 					Kind: "timeseries", Unit: "ops", Queries: one(rate("operation", total, desired, ok, inGroup), "{{operation}}"),
 				},
 				{Title: "Desired: latency", Description: "The chosen quantile: of the patch itself, from the patch to the device, and from the patch to the " +
-					"device's answer.", Kind: "timeseries", Unit: "s", Queries: one(quantile("$quantile", "operation", response, desired, ok, inGroup), "{{operation}}")},
+					"device's answer.", Kind: "timeseries", Unit: "s", Log: true, Queries: one(quantile("$quantile", "operation", response, desired, ok, inGroup), "{{operation}}")},
 				{
 					Title: "Desired: not well", Description: "Patches, notifications and answers that were throttled, late or lost, a second.", Kind: "timeseries",
 					Unit: "ops", Queries: one(rate("operation, outcome", total, desired, `outcome!="ok"`, inGroup), "{{operation}} {{outcome}}"),
@@ -247,7 +186,7 @@ func twins() Board {
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("telemetry"), inGroup), "{{outcome}}"),
 				},
 				{
-					Title: "Telemetry: latency", Description: "From when the schedule wanted a message to its acknowledgement.", Kind: "timeseries", Unit: "s",
+					Title: "Telemetry: latency", Description: "From when the schedule wanted a message to its acknowledgement.", Kind: "timeseries", Unit: "s", Log: true,
 					Width: 12, Queries: quantiles(response, op("telemetry"), ok, inGroup),
 				},
 			}},

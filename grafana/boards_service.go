@@ -32,7 +32,7 @@ func worker() Board {
 					Width: 6, Height: 4, Steps: badFrom(0.0001, 0.1), Queries: one(rate("", "twinfleet_query_expectations_total", `result="unmet"`, inQuery), "unexpected"),
 				},
 				{
-					Title: "Latency by query", Description: "The chosen quantile, through all pages.", Kind: "timeseries", Unit: "s", Width: 12,
+					Title: "Latency by query", Description: "The chosen quantile, through all pages.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
 					Queries: one(quantile("$quantile", "group", response, op("query"), ok, named), "{{group}}"),
 				},
 				{
@@ -44,7 +44,7 @@ func worker() Board {
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("query"), named), "{{outcome}}"),
 				},
 				{
-					Title: "Items of the last result", Description: "How many items each query found last.", Kind: "timeseries", Unit: "short", Width: 12,
+					Title: "Items of the last result", Description: "How many items each query found last.", Kind: "timeseries", Unit: "locale", Width: 12,
 					Queries: one(sum("query", "twinfleet_query_results", inQuery), "{{query}}"),
 				},
 				{
@@ -64,7 +64,7 @@ func worker() Board {
 				},
 				{
 					Title: "Latency by call", Description: "The chosen quantile. A method takes until the device has answered, a job until its end.",
-					Kind: "timeseries", Unit: "s", Queries: one(quantile("$quantile", "operation", response, calls, ok), "{{operation}}"),
+					Kind: "timeseries", Unit: "s", Log: true, Queries: one(quantile("$quantile", "operation", response, calls, ok), "{{operation}}"),
 				},
 				{
 					Title: "Calls not well", Description: "Calls that were throttled, timed out, were refused or failed, a second.", Kind: "timeseries", Unit: "ops",
@@ -74,20 +74,24 @@ func worker() Board {
 					Title: "Methods by name", Description: "Direct methods that ended, a second.", Kind: "timeseries", Unit: "ops",
 					Queries: one(rate("group, outcome", total, op("method")), "{{group}} {{outcome}}"),
 				},
-				{Title: "Latency of methods", Description: "Until the device's answer.", Kind: "timeseries", Unit: "s", Queries: quantiles(response, op("method"), ok)},
+				{Title: "Latency of methods", Description: "Until the device's answer.", Kind: "timeseries", Unit: "s", Log: true, Queries: quantiles(response, op("method"), ok)},
 				{
-					Title: "Latency of twin reads", Description: "A twin by its device id.", Kind: "timeseries", Unit: "s",
+					Title: "Latency of twin reads", Description: "A twin by its device id.", Kind: "timeseries", Unit: "s", Log: true,
 					Queries: quantiles(response, op("twin_read"), ok, inGroup),
 				},
 			}},
 			{Title: "Tags and registry", Folded: true, Panels: []Panel{
 				{
-					Title: "Tags and identities", Description: "Twins tagged and identities made, a second; most before the first stage.", Kind: "timeseries",
-					Unit: "ops", Width: 12, Queries: one(rate("operation", total, op("tag", "provision")), "{{operation}}"),
+					Title: "Tags and identities", Description: "Twins tagged and identities made so far, most of them before the first stage, by how that ended.",
+					Kind: "table", Unit: "locale", Width: 12, NoValue: "The scenario sets no tags and makes no identities.",
+					Queries: []Query{{Expr: kept(sum("operation, outcome", total, op("tag", "provision"))) + " > 0", Instant: true}},
+					Columns: []Column{{Field: "operation", Title: "Operation"}, {Field: "outcome", Title: "Outcome"}, {Field: "Value", Title: "Operations"}},
 				},
 				{
-					Title: "Latency of tags and registry", Description: "The chosen quantile.", Kind: "timeseries", Unit: "s", Width: 12,
-					Queries: one(quantile("$quantile", "operation", response, op("tag", "provision"), ok), "{{operation}}"),
+					Title: "Longest of tags and registry", Description: "The longest that tagging a twin or making identities took; most of it is before the first scrape, of which a rate knows nothing.",
+					Kind: "table", Unit: "s", Width: 12, NoValue: "The scenario sets no tags and makes no identities.",
+					Queries: []Query{{Expr: kept("max by (operation, outcome) ("+chosen(pick("twinfleet_operation_duration_max_seconds", op("tag", "provision")))+")") + " > 0", Instant: true}},
+					Columns: []Column{{Field: "operation", Title: "Operation"}, {Field: "outcome", Title: "Outcome"}, {Field: "Value", Title: "Longest"}},
 				},
 			}},
 		},
@@ -132,7 +136,7 @@ func freshness() Board {
 			}},
 			{Title: "How late", Panels: []Panel{
 				{Title: "Freshness", Description: "From the acknowledgement of a report to the first query result that shows it. Its resolution is the time " +
-					"between two probes.", Kind: "timeseries", Unit: "s", Width: 12, Queries: quantiles(response, fresh, ok, inGroup)},
+					"between two probes.", Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: quantiles(response, fresh, ok, inGroup)},
 				{Title: "Freshness, heat map", Description: "How many took how long.", Kind: "heatmap", Unit: "s", Width: 12, Queries: heat(response, fresh, ok, inGroup)},
 				{
 					Title: "Seen within", Description: "Share of the reports that were in a result within a second, two, five and ten.", Kind: "timeseries",
@@ -144,8 +148,8 @@ func freshness() Board {
 					},
 				},
 				{
-					Title: "By group", Description: "95th percentile.", Kind: "timeseries", Unit: "s", Width: 12,
-					Queries: one(quantile("0.95", "group", response, fresh, ok, inGroup), "{{group}}"),
+					Title: "By group", Description: "95th percentile.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
+					Queries: one(quantile("0.95", "group", response, fresh, ok, inSomeGroup), "{{group}}"),
 				},
 			}},
 			{Title: "How right", Panels: []Panel{
@@ -163,11 +167,11 @@ func freshness() Board {
 				},
 				{
 					Title: "What freshness is made of", Description: "The 95th percentile of reports, of queries, and of freshness: where the time goes.",
-					Kind: "timeseries", Unit: "s", Width: 12,
+					Kind: "timeseries", Unit: "s", Log: true, Width: 12,
 					Queries: one(quantile("0.95", "operation", response, op("twin_report", "query", "freshness"), ok), "{{operation}}"),
 				},
 				{
-					Title: "Items of the last result", Description: "How many items each query found last.", Kind: "timeseries", Unit: "short", Width: 12,
+					Title: "Items of the last result", Description: "How many items each query found last.", Kind: "timeseries", Unit: "locale", Width: 12,
 					Queries: one(sum("query", "twinfleet_query_results", inQuery), "{{query}}"),
 				},
 			}},

@@ -4,8 +4,8 @@ package grafana
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"strings"
 )
 
@@ -16,7 +16,8 @@ type Board struct {
 	Description string // what one learns from it, in a sentence or two
 	// More variables beside those that every board has: data source, scenario, run and group.
 	More []Variable
-	Rows []Row // from top to bottom
+	Rows []Row  // from top to bottom
+	From string // where the time range begins; now-5m when empty
 }
 
 // Row is a heading with panels below it.
@@ -44,16 +45,34 @@ type Panel struct {
 	Queries            []Query           // drawn together
 	Steps              []Step            // colours from a value on; the first is the colour below all others
 	Stacked            bool              // timeseries: one series on top of the other
+	Log                bool              // timeseries: the axis is logarithmic, for times of which some are a thousand others
 	Max                float64           // of the axis; none when 0
 	Colors             map[string]string // of series, by legend
+	Names              map[string]string // of series, by legend: what is shown instead
 	ShowName           bool              // stat: the legend instead of the value
+	Filled             bool              // stat: the tile in its colour, and not the text
+	NoValue            string            // why there may be nothing to show; "No data" when empty
+	Columns            []Column          // table: those that are shown, from left to right
+	Zero               string            // what is shown for 0; the number when empty
+}
+
+// Column is one of a table.
+type Column struct {
+	Field  string            // a label, or Value; with several queries Value #A, Value #B …
+	Title  string            // the heading
+	Unit   string            // Grafana's name of it; of the panel when empty
+	Width  int               // in pixels; what is left when 0
+	Steps  []Step            // colours from a value on
+	Marks  map[string]string // texts in a colour: of a value or a text, "colour text"
+	Number bool              // a label that is a number
+	Link   string            // where a click leads to, and what it does
 }
 
 // Query is what a panel asks Prometheus.
 type Query struct {
 	Expr   string // in PromQL
 	Legend string // of its series; {{label}} stands for a label
-	// Instant asks for the last value alone: tables and bars.
+	// Instant asks for the last value alone: tables, and names that are labels.
 	Instant bool
 }
 
@@ -62,6 +81,12 @@ type Step struct {
 	Color string  // Grafana's name of it
 	From  float64 // the value; of the first step it is not used
 }
+
+// What the boards are written for.
+const (
+	schemaVersion = 42       // of dashboards
+	pluginVersion = "13.2.3" // of Grafana's panels
+)
 
 type object = map[string]any
 
@@ -79,7 +104,7 @@ func (b Board) JSON() ([]byte, error) {
 		x, tallest := 0, 0
 		for _, p := range row.Panels {
 			id++
-			w, h := orElse(p.Width, 8), orElse(p.Height, 8)
+			w, h := cmp.Or(p.Width, 8), cmp.Or(p.Height, 8)
 			if x+w > 24 {
 				x, y, tallest = 0, y+tallest, 0
 			}
@@ -100,24 +125,17 @@ func (b Board) JSON() ([]byte, error) {
 	e.SetIndent("", "  ")
 	err := e.Encode(object{
 		"uid": b.UID, "title": "twinfleet / " + b.Title, "description": b.Description, "tags": []string{"twinfleet"}, "editable": true, "graphTooltip": 1,
-		"schemaVersion": 39, "version": 1, "refresh": "5s", "time": object{"from": "now-15m", "to": "now"}, "timezone": "browser",
+		"schemaVersion": schemaVersion, "version": 1, "refresh": "5s", "time": object{"from": cmp.Or(b.From, "now-5m"), "to": "now"}, "timezone": "browser",
 		"templating": object{"list": b.variables()}, "annotations": object{"list": []any{stages()}}, "links": links(), "panels": panels,
 	})
 	return out.Bytes(), err
-}
-
-func orElse(n, otherwise int) int {
-	if n == 0 {
-		return otherwise
-	}
-	return n
 }
 
 // links lead to the other boards and take the choices along.
 func links() []any {
 	return []any{object{
 		"title": "twinfleet boards", "type": "dashboards", "tags": []string{"twinfleet"}, "asDropdown": false, "includeVars": true, "keepTime": true,
-		"icon": "external link",
+		"icon": "external link", "url": "", "tooltip": "The same choices and times on another board", "targetBlank": false,
 	}}
 }
 
@@ -125,14 +143,16 @@ func links() []any {
 func stages() object {
 	info := "twinfleet_run_info{" + ofRun + `,stage!=""}`
 	return object{
-		"name": "Stages", "datasource": datasource(), "enable": true, "iconColor": "blue",
-		"expr":        info + " unless " + info + " offset $__interval",
+		"name": "Stages", "datasource": datasource(), "enable": true, "hide": false, "iconColor": "blue",
+		"target": object{
+			"refId": "stages", "datasource": datasource(), "expr": info + " unless " + info + " offset $__interval", "range": true, "instant": false,
+		},
 		"titleFormat": "{{stage}}", "textFormat": "{{scenario}}, run {{run}}", "tagKeys": "stage",
 	}
 }
 
 func (b Board) variables() []any {
-	list := []any{object{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": object{}, "hide": 0}}
+	list := []any{object{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": object{"text": "", "value": ""}, "hide": 0}}
 	for _, v := range append([]Variable{
 		{Name: "scenario", Label: "Scenario", Values: "label_values(twinfleet_run_info, scenario)"},
 		{Name: "run", Label: "Run", Values: `label_values(twinfleet_run_info{scenario=~"$scenario"}, run)`},
@@ -159,92 +179,4 @@ func (v Variable) json() object {
 	out["includeAll"], out["allValue"], out["multi"] = true, ".*", true
 	out["current"] = object{"text": "All", "value": "$__all"}
 	return out
-}
-
-func (p Panel) json(id int, at object) object {
-	defaults := object{"unit": p.Unit, "min": 0, "color": object{"mode": "palette-classic"}}
-	if p.Max > 0 {
-		defaults["max"] = p.Max
-	}
-	if len(p.Steps) > 0 {
-		var steps []any
-		for i, s := range p.Steps {
-			var from any = s.From
-			if i == 0 {
-				from = nil
-			}
-			steps = append(steps, object{"color": s.Color, "value": from})
-		}
-		defaults["thresholds"] = object{"mode": "absolute", "steps": steps}
-		if p.Kind != "timeseries" {
-			defaults["color"] = object{"mode": "thresholds"}
-		}
-	}
-	overrides := []any{}
-	for _, legend := range sorted(p.Colors) {
-		overrides = append(overrides, object{
-			"matcher":    object{"id": "byName", "options": legend},
-			"properties": []any{object{"id": "color", "value": object{"mode": "fixed", "fixedColor": p.Colors[legend]}}},
-		})
-	}
-	var targets []any
-	for i, q := range p.Queries {
-		t := object{"refId": string(rune('A' + i)), "datasource": datasource(), "expr": q.Expr, "legendFormat": q.Legend, "range": !q.Instant, "instant": q.Instant}
-		if p.Kind == "heatmap" {
-			t["format"] = "heatmap"
-		}
-		if p.Kind == "table" {
-			t["format"] = "table"
-		}
-		targets = append(targets, t)
-	}
-	out := object{
-		"id": id, "title": p.Title, "description": p.Description, "type": p.Kind, "datasource": datasource(), "gridPos": at,
-		"fieldConfig": object{"defaults": defaults, "overrides": overrides}, "targets": targets,
-	}
-	p.dress(out, defaults)
-	return out
-}
-
-// dress adds what a kind of panel has beside the rest.
-func (p Panel) dress(out, defaults object) {
-	last := object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
-	switch p.Kind {
-	case "timeseries":
-		custom := object{
-			"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false,
-			"stacking": object{"mode": "none", "group": "A"},
-		}
-		if p.Stacked {
-			custom["fillOpacity"], custom["stacking"] = 40, object{"mode": "normal", "group": "A"}
-		}
-		if len(p.Steps) > 0 {
-			custom["thresholdsStyle"] = object{"mode": "dashed"}
-		}
-		defaults["custom"] = custom
-		out["options"] = object{
-			"legend":  object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}},
-			"tooltip": object{"mode": "multi", "sort": "desc"},
-		}
-	case "stat":
-		text := "auto"
-		if p.ShowName {
-			text = "name"
-		}
-		out["options"] = object{"reduceOptions": last, "textMode": text, "colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto"}
-	case "bargauge":
-		out["options"] = object{"reduceOptions": last, "displayMode": "gradient", "orientation": "horizontal", "showUnfilled": true}
-	case "heatmap":
-		out["options"] = object{
-			"calculate": false, "cellGap": 1, "color": object{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5},
-			"yAxis": object{"unit": p.Unit, "axisPlacement": "left"}, "tooltip": object{"mode": "single", "showColorScale": true}, "legend": object{"show": false},
-		}
-		delete(defaults, "color")
-	case "table":
-		hide := object{"Time": true, "__name__": true, "instance": true, "job": true}
-		out["transformations"] = []any{object{"id": "organize", "options": object{"excludeByName": hide}}}
-		out["options"] = object{"showHeader": true, "cellHeight": "sm"}
-	default:
-		panic(fmt.Sprintf("grafana: no kind of panel %q", p.Kind))
-	}
 }

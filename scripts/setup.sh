@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: a C compiler for the race
 # detector, a Mosquitto and its clients, curl, a Prometheus, a Pushgateway and a Chromium from Debian's
-# packages; a Python and a Java with Maven; and Microsoft's device and service clients: from the npm lock file, from PyPI by their
-# hashes into test/python/.venv, and from Maven Central by their versions. Says nothing when all is there.
+# packages; a Python and a Java with Maven; Microsoft's device and service clients: from the npm lock file, from PyPI by their
+# hashes into test/python/.venv, and from Maven Central by their versions; Grafana's components, from the npm lock file; and a
+# Prometheus that knows the settings of configs/prometheus.yml, which Debian's does not. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,6 +55,20 @@ if ! cmp -s test/sdk/package-lock.json "$marker"; then
 	echo "setup: installing the SDKs under test/sdk"
 	(cd test/sdk && npm ci --no-audit --no-fund --silent)
 	cp test/sdk/package-lock.json "$marker"
+fi
+
+marker=test/boards/node_modules/.installed-lock.json
+if ! cmp -s test/boards/package-lock.json "$marker"; then
+	echo "setup: installing Grafana's components under test/boards (460 MB)"
+	(cd test/boards && npm ci --no-audit --no-fund --silent)
+	cp test/boards/package-lock.json "$marker"
+fi
+
+marker=test/prometheus/bin/.built-go.sum
+if ! cmp -s test/prometheus/go.sum "$marker"; then
+	echo "setup: building Prometheus under test/prometheus (a few minutes)"
+	(cd test/prometheus && go build -tags remove_all_sd -o bin/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool)
+	cp test/prometheus/go.sum "$marker"
 fi
 
 marker=test/python/.venv/.installed-requirements.txt

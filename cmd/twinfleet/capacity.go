@@ -19,6 +19,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/session"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -129,6 +130,7 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return capacityUsage(err)
 	}
 	x.keeping = found.Dir()
+	x.figures = func() []metrics.Figure { a := found.Answer(); return a.Figures() }
 	if !s.v.GetBool("quiet") {
 		logs.set(x.out)
 	}

@@ -14,6 +14,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/answer"
+	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
@@ -32,9 +35,17 @@ stages: [{name: hold, duration: 1s, devices: 3}]
 service:
   queries: [{name: all, every: 200ms, expect: 3, sql: "SELECT * FROM devices"}]
   freshness: {probe: 200ms}
+  rollouts: [{name: firmware, group: robots, properties: {firmware: "2"}, rate: 50/s, timeout: 5s}]
+thresholds: {connect: ["count >= 1"]}
 `
 
-// families are all metrics of such a run.
+// searched is a capacity search that shows what it found.
+func searched() []metrics.Figure {
+	a := answer.Answer{Scenario: "everything", Vary: trial.Devices, Answer: search.Answer{End: search.Found, Held: 100, Missed: 110}, Trials: []trial.Record{{Number: 1, Load: 100, Verdict: search.Held}}}
+	return a.Figures()
+}
+
+// families are all metrics of such a run, while it goes on and when it is over, and those of a search.
 func families(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	sc, err := scenario.Decode("everything.yaml", []byte(everything), scenario.Options{})
@@ -58,6 +69,17 @@ func families(t *testing.T) []*dto.MetricFamily {
 	if exitCodeOf(record.Outcome) != codeOK {
 		t.Fatalf("the run ended with %v: %s", record.Outcome, record.Reason)
 	}
+	rec.Register(searched)
+	ended, err := prom.Registry(rec).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range ended {
+		if !slices.ContainsFunc(all, func(o *dto.MetricFamily) bool { return o.GetName() == f.GetName() }) {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return all
 }
 

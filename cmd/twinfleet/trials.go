@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/dashboard"
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/oserr"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
@@ -29,7 +30,8 @@ type trialing struct {
 	shown   *status.Line
 	keeping string // folder of the search, or study
 	metrics atomic.Pointer[http.Handler]
-	hard    context.Context // ends when everything is to stop at once; set before the first trial
+	figures func() []metrics.Figure // what the trials have shown so far; nil for nothing
+	hard    context.Context         // ends when everything is to stop at once; set before the first trial
 }
 
 // trials reads a scenario as often as trials need it.
@@ -57,6 +59,9 @@ func (x *trialing) start(o engine.Options) trial.Engine {
 	o.Logger, o.Version = x.log, versionText()
 	keep := &keeper{root: x.keeping, scenario: []byte(clean.Redact(string(o.Scenario.Source))), log: x.log}
 	o.Observers = append(o.Observers, keep, x.shown.Observer())
+	if x.figures != nil {
+		o.Recorder.Register(x.figures)
+	}
 	handler := prom.Handler(o.Recorder)
 	x.metrics.Store(&handler)
 	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard}

@@ -154,7 +154,7 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/journal":  {},
 		"internal/capacity/usl":      {},
 		"internal/capacity/trial":    {"internal/capacity/search", "internal/capacity/steady", "scenario", "internal/iothub", "metrics", "report"},
-		"internal/capacity/answer":   {"internal/capacity/search", "internal/capacity/trial", "internal/capacity/usl", "report"},
+		"internal/capacity/answer":   {"internal/capacity/search", "internal/capacity/trial", "internal/capacity/usl", "metrics", "report"},
 		"internal/capacity/session":  {"internal/capacity", "scenario/plan"},
 		"internal/capacity/progress": {"internal/capacity/progress/status", "internal/capacity/search", "internal/capacity/trial", "metrics", "report"},
 		"internal/capacity/price":    {"internal/iothub", "report/clean"},

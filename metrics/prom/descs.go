@@ -7,6 +7,7 @@ type descs struct {
 	response, service, lag                                    *prometheus.Desc
 	total, scheduled, late, dropped, inFlight                 *prometheus.Desc
 	devices, queryResults, queryPages, queryRuns, build, info *prometheus.Desc
+	runTotal, responseMax, serviceMax, lagMax                 *prometheus.Desc
 	queryExpectations, queryRows                              *prometheus.Desc
 	stageScheduled, stageTotal, stageDropped                  *prometheus.Desc
 }
@@ -23,6 +24,12 @@ func newDescs() descs {
 			"Time of operations that ended, from when they were really sent: what the target alone took.", "operation", "group", "outcome"),
 		lag: desc("schedule_lag_seconds",
 			"Time from when the schedule wanted operations to start to when they were sent: how far behind the generator is.", "operation", "group"),
+		responseMax: desc("operation_duration_max_seconds",
+			"The longest time so far of an operation that ended, from when the schedule wanted it to start.", "operation", "group", "outcome"),
+		serviceMax: desc("operation_service_duration_max_seconds",
+			"The longest time so far of an operation that ended, from when it was really sent.", "operation", "group", "outcome"),
+		lagMax: desc("schedule_lag_max_seconds",
+			"The longest time so far from when the schedule wanted an operation to start to when it was sent.", "operation", "group"),
 		total: desc("operations_total",
 			"Operations that ended, by outcome: ok, throttled (429), timeout, refused (credentials or permissions), error, unanswered "+
 				"(nobody waited to the end).", "operation", "group", "outcome"),
@@ -55,6 +62,8 @@ func newDescs() descs {
 		queryRows: desc("query_rows_total",
 			"Sampled devices in the results of a query by what the freshness audit found: ok, missing, extra, stale, unjudged.", "query", "check"),
 
+		runTotal: desc("run_operations_total",
+			"Operations of the run that ended, of all kinds and groups together, by outcome.", "run", "outcome"),
 		build: desc("build_info",
 			"The version of this program as labels; always 1.", "version", "goversion"),
 		info: desc("run_info",

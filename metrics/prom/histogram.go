@@ -11,10 +11,14 @@ import (
 
 // classicBuckets are the upper edges, in seconds, of the classic buckets. A quantile taken from them is
 // exact where it meets an edge, so the edges are what thresholds name (100 ms, 250 ms, 1 s, 5 s) and are
-// densest where twin operations of a hub answer; freshness takes seconds, clients give up after a minute,
-// methods and jobs may take five, and registrations at a provisioning service that throttles a quarter of an hour.
+// densest where twin operations of a hub answer. Between a second and a minute, where freshness, connects of a storm and
+// throttled operations are, none reaches further than half as far again as it begins at; what a quantile is still above the longest
+// operation, boards cut off by the maximum. Clients give up after a minute, methods and jobs may take five, and registrations at a
+// provisioning service that throttles a quarter of an hour.
 func classicBuckets() []float64 {
-	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900}
+	return []float64{
+		.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, .75, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300, 900,
+	}
 }
 
 // nativeSchema gives native histograms eight buckets for every doubling.

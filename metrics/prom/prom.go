@@ -44,15 +44,27 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			if x.Response[o].Count > 0 || o == metrics.OK {
 				out <- c.histogram(d.response, x.Response[o], op, group, o.String())
 				out <- c.histogram(d.service, x.Service[o], op, group, o.String())
+				value(d.responseMax, x.Response[o].Maximum().Seconds(), op, group, o.String())
+				value(d.serviceMax, x.Service[o].Maximum().Seconds(), op, group, o.String())
 			}
 		}
 		out <- c.histogram(d.lag, x.Lag, op, group)
+		value(d.lagMax, x.Lag.Maximum().Seconds(), op, group)
 		counter(d.scheduled, x.Scheduled(), op, group)
 		counter(d.late, x.Late, op, group)
 		for _, reason := range metrics.DropReasons() {
 			counter(d.dropped, x.Dropped[reason], op, group, reason)
 		}
 		value(d.inFlight, float64(x.InFlight()), op, group)
+	}
+	if run := c.rec.Run().Run; run != "" {
+		for _, o := range metrics.Outcomes() {
+			var ended uint64
+			for i := range s.Series {
+				ended += s.Series[i].Count(o)
+			}
+			counter(d.runTotal, ended, run, o.String())
+		}
 	}
 	c.stages(counter)
 	for _, x := range s.Devices {

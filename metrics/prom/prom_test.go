@@ -166,13 +166,13 @@ func TestClassicBuckets(t *testing.T) {
 	if !slices.IsSorted(edges) {
 		t.Errorf("edges are not in order: %v", edges)
 	}
-	for _, seconds := range []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900} {
+	for _, seconds := range []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 120, 300, 900} {
 		if !slices.Contains(edges, seconds) {
 			t.Errorf("%v s is no edge", seconds)
 		}
 	}
 	for i := 1; i < len(edges)-1; i++ {
-		if edges[i]/edges[i-1] > 3 {
+		if reach := edges[i] / edges[i-1]; reach > 3 || edges[i] > 1 && edges[i] <= 60 && reach > 1.5 {
 			t.Errorf("nothing between %v and %v s", edges[i-1], edges[i])
 		}
 	}

@@ -55,7 +55,7 @@ type Engine struct {
 	stop context.CancelCauseFunc
 
 	standing atomic.Pointer[report.Standing] // the last; nil before the first
-	final    atomic.Pointer[report.Outcome]  // nil until all is told
+	final    atomic.Pointer[ending]          // nil until all is told
 	controls controls
 	drain    drain
 	ledger   ledger.Ledger

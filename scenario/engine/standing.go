@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/verdict/standing"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -86,6 +87,12 @@ func (t *turns) of(states []judge.State) (news []report.Event) {
 	return news
 }
 
+// ending is how a run ended, and when.
+type ending struct {
+	outcome report.Outcome
+	at      time.Time
+}
+
 // finish says what the thresholds came to in the end, and the verdict. What they compare is of the same figures: identities are
 // removed after the last sample.
 func (e *Engine) finish(r *report.Run, bounds *judge.Judge) {
@@ -98,19 +105,20 @@ func (e *Engine) finish(r *report.Run, bounds *judge.Judge) {
 		s.Thresholds[i] = judge.State{Verdict: v, Over: true, Value: s.Thresholds[i].Value}
 	}
 	e.standing.Store(&s)
-	outcome := r.Outcome // the record is its owner's from here on
-	e.final.Store(&outcome)
+	e.final.Store(&ending{r.Outcome, r.Ended}) // the record is its owner's from here on
 }
 
-// figures are how the run stands, for /metrics.
+// figures are how the run stands, for /metrics. All have the run as a label, so that what was scraped of it is found when it is over and
+// another run is where it was.
 func (e *Engine) figures() []metrics.Figure {
 	s := e.standing.Load()
 	if s == nil {
 		s = &report.Standing{Outlook: report.Starting, Fleet: e.sc.Devices()}
 	}
 	now := string(s.Outlook)
-	if o := e.final.Load(); o != nil {
-		now = string(*o)
+	o := e.final.Load()
+	if o != nil {
+		now = string(o.outcome)
 	}
 	verdict := metrics.Figure{
 		Name: "twinfleet_run_verdict", Labels: []string{"verdict"},
@@ -118,18 +126,52 @@ func (e *Engine) figures() []metrics.Figure {
 			"then passed, missed, saturated, interrupted or failed.",
 	}
 	for _, name := range verdicts() {
-		value := 0.0
-		if name == now {
-			value = 1
-		}
-		verdict.Samples = append(verdict.Samples, metrics.Sample{Labels: []string{name}, Value: value})
+		verdict.Samples = append(verdict.Samples, metrics.Sample{Labels: []string{name}, Value: truth(name == now)})
 	}
 	met, observed, bound := thresholdFigures(e.sc.Thresholds, s.Thresholds)
+	all := []metrics.Figure{
+		verdict, met, observed, bound, rolloutFigure(s.Rollouts),
+		metrics.One("twinfleet_run_devices_connected", "Devices that are connected; once the last stage is over, those that were then.", float64(s.Connected)),
+		metrics.One("twinfleet_run_devices_wanted", "Devices that should be connected: without those not started, or offline by their own will.", float64(s.Wanted)),
+		metrics.One("twinfleet_run_devices_planned", "Devices of the scenario.", float64(s.Fleet)),
+		metrics.One("twinfleet_run_left_seconds", "Time until the last stage is over, as it is planned; 0 when that is not known.", s.Left.Seconds()),
+		metrics.One("twinfleet_run_as_asked", "Whether the generator made the load that was asked for, so far: 1, or 0 when the figures speak of it and not of the target.",
+			truth(s.Doubt == "" && now != string(report.Saturated))),
+	}
+	if began := e.ledger.Began(); !began.IsZero() {
+		all = append(all, metrics.One("twinfleet_run_started_timestamp_seconds", "When the run began, as Unix time.", unix(began)))
+	}
+	if o != nil {
+		all = append(all, metrics.One("twinfleet_run_ended_timestamp_seconds", "When the run ended, as Unix time; absent while it goes on.", unix(o.at)))
+	}
+	run := e.rec.Run().Run
+	for i := range all {
+		f := &all[i]
+		f.Labels = append([]string{"run"}, f.Labels...)
+		for j := range f.Samples {
+			f.Samples[j].Labels = append([]string{run}, f.Samples[j].Labels...)
+		}
+	}
+	return all
+}
+
+// truth is 1 for what is so, else 0.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func unix(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
+
+// rolloutFigure is how far the waves of rollouts are.
+func rolloutFigure(waves []report.Wave) metrics.Figure {
 	devices := metrics.Figure{
 		Name: "twinfleet_rollout_devices", Labels: []string{"rollout", "wave", "state"},
 		Help: "Devices of a wave of a rollout: planned, and of them patched (the twin is written), told, answered, and failed once the wave is over.",
 	}
-	for _, p := range s.Rollouts {
+	for _, p := range waves {
 		for _, x := range []struct {
 			state string
 			n     int
@@ -137,12 +179,7 @@ func (e *Engine) figures() []metrics.Figure {
 			devices.Samples = append(devices.Samples, metrics.Sample{Labels: []string{p.Rollout, strconv.Itoa(p.Number), x.state}, Value: float64(x.n)})
 		}
 	}
-	return []metrics.Figure{
-		verdict, met, observed, bound, devices,
-		metrics.One("twinfleet_run_devices_wanted", "Devices that should be connected: without those not started, or offline by their own will.", float64(s.Wanted)),
-		metrics.One("twinfleet_run_devices_planned", "Devices of the scenario.", float64(s.Fleet)),
-		metrics.One("twinfleet_run_left_seconds", "Time until the last stage is over, as it is planned; 0 when that is not known.", s.Left.Seconds()),
-	}
+	return devices
 }
 
 // thresholdFigures are whether thresholds are met, what they compare, and with what. One that is written twice is shown once.

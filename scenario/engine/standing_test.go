@@ -71,32 +71,42 @@ func TestStanding(t *testing.T) {
 		const want = `
 # HELP twinfleet_run_verdict The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; then passed, missed, saturated, interrupted or failed.
 # TYPE twinfleet_run_verdict gauge
-twinfleet_run_verdict{verdict="cannot_say"} 0
-twinfleet_run_verdict{verdict="failed"} 0
-twinfleet_run_verdict{verdict="failing"} 0
-twinfleet_run_verdict{verdict="holding"} 0
-twinfleet_run_verdict{verdict="interrupted"} 0
-twinfleet_run_verdict{verdict="missed"} 1
-twinfleet_run_verdict{verdict="missing"} 0
-twinfleet_run_verdict{verdict="passed"} 0
-twinfleet_run_verdict{verdict="saturated"} 0
-twinfleet_run_verdict{verdict="starting"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="cannot_say"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="failed"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="failing"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="holding"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="interrupted"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="missed"} 1
+twinfleet_run_verdict{run="20000101-000000",verdict="missing"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="passed"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="saturated"} 0
+twinfleet_run_verdict{run="20000101-000000",verdict="starting"} 0
 # HELP twinfleet_threshold_met Whether a threshold holds: 1 met, 0 missed, -1 when nothing can be said, or not yet.
 # TYPE twinfleet_threshold_met gauge
-twinfleet_threshold_met{threshold="connect: count >= 4"} 1
-twinfleet_threshold_met{threshold="twin_report: max < 500ms"} 0
-twinfleet_threshold_met{threshold="twin_report: max < 500ms (stage fine)"} 1
+twinfleet_threshold_met{run="20000101-000000",threshold="connect: count >= 4"} 1
+twinfleet_threshold_met{run="20000101-000000",threshold="twin_report: max < 500ms"} 0
+twinfleet_threshold_met{run="20000101-000000",threshold="twin_report: max < 500ms (stage fine)"} 1
 # HELP twinfleet_threshold_bound What a threshold compares with, in its unit.
 # TYPE twinfleet_threshold_bound gauge
-twinfleet_threshold_bound{threshold="connect: count >= 4",unit="number"} 4
-twinfleet_threshold_bound{threshold="twin_report: max < 500ms",unit="seconds"} 0.5
-twinfleet_threshold_bound{threshold="twin_report: max < 500ms (stage fine)",unit="seconds"} 0.5
+twinfleet_threshold_bound{run="20000101-000000",threshold="connect: count >= 4",unit="number"} 4
+twinfleet_threshold_bound{run="20000101-000000",threshold="twin_report: max < 500ms",unit="seconds"} 0.5
+twinfleet_threshold_bound{run="20000101-000000",threshold="twin_report: max < 500ms (stage fine)",unit="seconds"} 0.5
 # HELP twinfleet_run_devices_wanted Devices that should be connected: without those not started, or offline by their own will.
 # TYPE twinfleet_run_devices_wanted gauge
-twinfleet_run_devices_wanted 4
+twinfleet_run_devices_wanted{run="20000101-000000"} 4
+# HELP twinfleet_run_started_timestamp_seconds When the run began, as Unix time.
+# TYPE twinfleet_run_started_timestamp_seconds gauge
+twinfleet_run_started_timestamp_seconds{run="20000101-000000"} 9.466848e+08
+# HELP twinfleet_run_as_asked Whether the generator made the load that was asked for, so far: 1, or 0 when the figures speak of it and not of the target.
+# TYPE twinfleet_run_as_asked gauge
+twinfleet_run_as_asked{run="20000101-000000"} 1
+# HELP twinfleet_run_devices_connected Devices that are connected; once the last stage is over, those that were then.
+# TYPE twinfleet_run_devices_connected gauge
+twinfleet_run_devices_connected{run="20000101-000000"} 4
 `
 		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want),
-			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted"); err != nil {
+			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted",
+			"twinfleet_run_started_timestamp_seconds", "twinfleet_run_as_asked", "twinfleet_run_devices_connected"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -1,0 +1,299 @@
+//go:build integration
+
+package boards
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"image"
+	_ "image/png"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/twinfleet/twinfleet/test/rig"
+)
+
+var (
+	update   = flag.Bool("update", false, "rewrite the golden files")
+	pictures = flag.String("pictures", "", "folder that takes the pictures of all boards; a temporary one when empty")
+	docs     = flag.Bool("docs", false, "keep two pictures in docs/images, drawn with Grafana's components")
+)
+
+// bundle is the page that draws, made once for its sources and the versions of the libraries.
+func bundle(t *testing.T) string {
+	t.Helper()
+	here := filepath.Join(rig.Root(), "test", "boards")
+	hash := sha256.New()
+	sources := []string{filepath.Join(here, "package-lock.json")}
+	if err := filepath.WalkDir(filepath.Join(here, "draw"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			sources = append(sources, path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash.Write(b)
+	}
+	dir := filepath.Join(here, ".cache", hex.EncodeToString(hash.Sum(nil))[:16])
+	if _, err := os.Stat(filepath.Join(dir, "main.js")); err == nil {
+		return dir
+	}
+	making := dir + fmt.Sprintf(".%d", os.Getpid()) // another process may make it too
+	cmd := exec.Command("node_modules/.bin/esbuild", "draw/main.jsx", "--bundle", "--minify", "--format=iife", "--jsx=automatic", "--log-level=warning",
+		"--loader:.woff2=file", "--loader:.woff=file", "--loader:.ttf=file", "--loader:.svg=text", "--define:global=window",
+		`--define:process.env.NODE_ENV="production"`, "--outdir="+making)
+	cmd.Dir = here
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("bundling (make setup installs what it needs): %v\n%s", err, out)
+	}
+	if err := os.Rename(making, dir); err != nil {
+		os.RemoveAll(making) // the other one was first
+	}
+	return dir
+}
+
+// drawing is a board that is to be drawn, of a run.
+type drawing struct {
+	name  string // of the picture
+	board *board
+	of    server
+	run   string // "" for all
+	from  time.Time
+	to    time.Time
+	dark  bool
+}
+
+// asked is what the page is given.
+func (d *drawing) asked(t *testing.T) []byte {
+	t.Helper()
+	answers := make(map[int]map[string]found)
+	fill := d.board.filler(d.run)
+	for _, p := range d.board.flat() {
+		answers[p.ID] = make(map[string]found)
+		for _, q := range p.Targets {
+			answers[p.ID][q.RefID] = d.of.ask(t, strings.ReplaceAll(fill(q.Expr), "[300s", fmt.Sprintf("[%ds", int(d.to.Sub(d.from).Seconds()))), q.Instant, d.from, d.to)
+		}
+	}
+	theme := "light"
+	if d.dark {
+		theme = "dark"
+	}
+	b, err := json.Marshal(map[string]any{
+		"board": d.board.raw, "answers": answers, "from": d.from.UnixMilli(), "to": d.to.UnixMilli(), "stepMs": step.Milliseconds(), "theme": theme,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const page = `<!doctype html><meta charset="utf-8"><title>board</title><link rel="icon" href="data:,"><link rel="stylesheet" href="main.css">
+<body style="margin:0"><div id="board"></div><script>window.grafanaBootData={settings:{buildInfo:{}},user:{}};window.__grafana_public_path__="/public/";</script><script src="main.js"></script>`
+
+// told is what the page says of a panel, or a row, that it has drawn.
+type told struct {
+	Title, Type, Unit, Note string
+	Data                    bool
+	Names                   []string
+}
+
+// draw draws the boards and holds them to what is approved: which panels there are, which have data, their units and the names of what they show.
+func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
+	dir := *pictures
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var drawings []*drawing
+	boards := allBoards(t)
+	for i := range boards {
+		b := &boards[i]
+		d := &drawing{name: b.name, board: b, of: servers[0], run: good.id, from: later.Add(-3 * time.Minute), to: later, dark: i%2 == 1}
+		if b.name == "runs" || b.name == "capacity-search" {
+			d.run = ""
+		}
+		drawings = append(drawings, d)
+		switch b.name {
+		case "fleet-overview":
+			drawings = append(drawings, &drawing{name: "fleet-overview-failed", board: b, of: servers[0], run: bad.id, from: d.from, to: d.to, dark: true})
+		case "twin-operations":
+			drawings = append(drawings, &drawing{name: "twin-operations-native", board: b, of: servers[2], run: good.id, from: d.from, to: d.to})
+		}
+	}
+	drawn := drawAll(t, dir, drawings)
+	for i, d := range drawings {
+		panels := drawn[i]
+		for _, p := range panels {
+			if p.Type != "row" && !p.Data && empty[p.Title] == "" && p.Note == "" {
+				t.Errorf("%s: %s has no data, and says not why", d.name, p.Title)
+			}
+		}
+		approve(t, d.name, panels)
+	}
+	if *docs {
+		for from, to := range map[string]string{"fleet-overview": "board-overview", "fleet-overview-failed": "board-failed"} {
+			b, err := os.ReadFile(filepath.Join(dir, from+".png"))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(rig.Root(), "docs", "images", to+".png"), b, 0o644)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// drawAll draws, one after the other, in one browser.
+func drawAll(t *testing.T, dir string, drawings []*drawing) [][]told {
+	t.Helper()
+	made := bundle(t)
+	asked := make(map[string][]byte)
+	for _, d := range drawings {
+		asked["/data/"+d.name] = d.asked(t)
+	}
+	icons := http.FileServer(http.Dir(filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist")))
+	files := http.FileServer(http.Dir(made))
+	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/":
+			fmt.Fprint(w, page)
+		case strings.HasPrefix(r.URL.Path, "/public/build/"):
+			r.URL.Path = "/public/" + strings.TrimPrefix(r.URL.Path, "/public/build/")
+			icons.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, "/public/"):
+			icons.ServeHTTP(w, r)
+		case asked[r.URL.Path] != nil:
+			w.Header().Set("Content-Type", "application/json")
+			w.Write(asked[r.URL.Path])
+		default:
+			files.ServeHTTP(w, r)
+		}
+	}))
+	defer pages.Close()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(rig.Program(t, "chromium")), chromedp.NoSandbox, chromedp.WindowSize(1600, 1000),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	defer cancel()
+	ctx, cancel = chromedp.NewContext(ctx)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("starting the browser: %v", err)
+	}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	console := chromedp.Console(watching)
+	watch.Go(func() {
+		for m, err := range console {
+			if err == nil && (m.IsException() || m.Type == "error" || m.Type == "assert") {
+				t.Errorf("in the page: %s", m.String())
+			}
+		}
+	})
+	all := make([][]told, len(drawings))
+	for i, d := range drawings {
+		all[i] = drawOne(ctx, t, pages.URL+"/?of=/data/"+d.name, filepath.Join(dir, d.name+".png"))
+	}
+	stop()
+	watch.Wait()
+	return all
+}
+
+func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
+	t.Helper()
+	within, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	if err := chromedp.Do(within, chromedp.Navigate(address)); err != nil {
+		t.Fatalf("%s: %v", address, err)
+	}
+	if _, err := chromedp.Run(within, chromedp.Poll[chromedp.Void]("window.drawn !== undefined", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))); err != nil {
+		t.Errorf("%s is not drawn: %v", address, err)
+		return nil
+	}
+	text, err := chromedp.Run(within, chromedp.Evaluate[string]("JSON.stringify(window.drawn)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var panels []told
+	if err := json.Unmarshal([]byte(text), &panels); err != nil {
+		t.Fatal(err)
+	}
+	shot, err := chromedp.Run(within, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, _, err := image.DecodeConfig(bytes.NewReader(shot)); err != nil || img.Width < 1600 || img.Height < 500 {
+		t.Errorf("%s: a picture of %d by %d: %v", address, img.Width, img.Height, err)
+	}
+	if err := os.WriteFile(file, shot, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return panels
+}
+
+// byMachine are panels whose series depend on what the machine tells.
+var byMachine = []string{"The machine's processors", "Descriptors and ports", "Memory in use"}
+
+// approve holds what was drawn to testdata.
+func approve(t *testing.T, name string, panels []told) {
+	t.Helper()
+	var b strings.Builder
+	for _, p := range panels {
+		if p.Type == "row" {
+			fmt.Fprintf(&b, "%s\n", p.Title)
+			continue
+		}
+		what := strings.Join(distinct(p.Names), " | ")
+		switch {
+		case !p.Data:
+			what = "(" + p.Note + ")"
+		case slices.Contains(byMachine, p.Title):
+			what = "as the machine tells"
+		}
+		fmt.Fprintf(&b, "  %s, %s, %s: %s\n", p.Title, p.Type, p.Unit, what)
+	}
+	file := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(file); err != nil || string(want) != b.String() {
+		t.Errorf("%s is not what was drawn (%v; -update rewrites it):\n%s", file, err, b.String())
+	}
+}
+
+// distinct are names without what differs from run to run.
+func distinct(names []string) (all []string) {
+	id := regexp.MustCompile(`\d{8}-\d{6}`)
+	for _, n := range names {
+		if n = id.ReplaceAllString(n, "a run"); !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
