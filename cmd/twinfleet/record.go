@@ -20,7 +20,7 @@ type keeper struct {
 	lost     error     // why the record is not whole, once the run has ended
 }
 
-var _ report.Observer = (*keeper)(nil)
+var _ report.Follower = (*keeper)(nil)
 
 // Begin makes the record. A folder that cannot be made fails the run before anything was started.
 func (k *keeper) Begin(run *report.Run) error {
@@ -40,6 +40,14 @@ func (k *keeper) Begin(run *report.Run) error {
 func (k *keeper) Event(e report.Event) {
 	if k.writer != nil && !e.Counting() {
 		k.writer.Event(e)
+		k.check()
+	}
+}
+
+// Known keeps what has become known of the run, for reports of one that is killed.
+func (k *keeper) Known(run *report.Run) {
+	if k.writer != nil {
+		k.writer.Known(run)
 		k.check()
 	}
 }
