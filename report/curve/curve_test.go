@@ -26,7 +26,7 @@ func ExampleOf() {
 	// Output:
 	// twin_report: p(99) < 250ms: 20 points, the last 0.111 seconds; wanted < 0.25
 	// connect: error_rate < 0.1%: 20 points, the last 0 ratio; wanted < 0.001
-	// p(99) = 110.6ms
+	// p(99) = 111.04ms
 }
 
 // ofWorld is a run of seconds in each of which one report takes so long.
