@@ -15,6 +15,7 @@ type keeper struct {
 	root     string
 	scenario []byte
 	log      *slog.Logger
+	shows    files.Options // what the reports show
 	writer   *record.Writer
 	told     sync.Once // that it cannot be written
 	lost     error     // why the record is not whole, once the run has ended
@@ -74,7 +75,7 @@ func (k *keeper) End(run *report.Run) error {
 	}
 	err := k.writer.End(run)
 	if err == nil {
-		_, err = files.Write(k.writer.Dir())
+		_, err = files.WriteWith(k.writer.Dir(), k.shows)
 	}
 	if err != nil {
 		k.lost = fmt.Errorf("the record of the run is not whole: %w", err)

@@ -14,6 +14,7 @@ import (
 type Finding struct {
 	Mark Mark   // whether it is good news
 	Text string // one line
+	Wave bool   // it is about a wave of a rollout; reports with room have a table of them
 }
 
 // Mark says what a finding means.
@@ -38,7 +39,9 @@ func goodIf(ok bool, otherwise Mark) Mark {
 // of queries were and whether they were right.
 func Of(r *report.Run) []Finding {
 	var all []Finding
-	add := func(m Mark, format string, a ...any) { all = append(all, Finding{m, fmt.Sprintf(format, a...)}) }
+	add := func(m Mark, format string, a ...any) {
+		all = append(all, Finding{Mark: m, Text: fmt.Sprintf(format, a...)})
+	}
 	for i := range r.Provisioned {
 		p := &r.Provisioned[i]
 		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))
@@ -49,6 +52,7 @@ func Of(r *report.Run) []Finding {
 			bad = Bad
 		}
 		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
+		all[len(all)-1].Wave = true
 	}
 	for _, c := range r.Configured {
 		add(goodIf(c.Missed == "", Bad), "rollout %s by configuration: %s", c.Rollout, c)
