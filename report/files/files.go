@@ -59,7 +59,7 @@ func WriteWith(dir string, o Options) (*report.History, error) {
 		{JUnit, func(w io.Writer) error { return junit.Write(w, h.Run) }},
 		{Markdown, func(w io.Writer) error { return markdown.WriteWith(w, h.Run, o.Percentiles) }},
 	} {
-		if err := whole(filepath.Join(dir, r.name), r.write); err != nil {
+		if err := Whole(filepath.Join(dir, r.name), r.write); err != nil {
 			errs = append(errs, fmt.Errorf("writing %s: %w", r.name, err))
 		}
 	}
@@ -77,8 +77,8 @@ func Existing(dir string) []string {
 	return names
 }
 
-// whole writes a file beside its place and moves it there. Its owner alone may read it.
-func whole(path string, write func(io.Writer) error) error {
+// Whole writes a file beside its place and moves it there. Its owner alone may read it.
+func Whole(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return err
