@@ -16,6 +16,15 @@ type Observer interface {
 	End(r *Run) error
 }
 
+// Follower is an Observer that is also told what becomes known of a run while it goes on: whoever keeps a record has it when the run
+// is killed.
+type Follower interface {
+	Observer
+	// Known is given the record as it is known so far, after it has changed and before what is told next, at most once a second. Its Totals
+	// are what came before the first Sample. It belongs to the one who is told.
+	Known(r *Run)
+}
+
 // Kind says what an Event is about.
 type Kind string
 

@@ -67,5 +67,9 @@ func (o Outage) Return() string {
 	if o.AllBack > 0 {
 		all = "all were back after " + human.Duration(o.AllBack)
 	}
-	return fmt.Sprintf("came back %s  at most %s, %s after it began; %s", human.Spark(o.Returns), human.Rate(rate), human.Duration(at), all)
+	when := "at once"
+	if at > 0 {
+		when = human.Duration(at) + " after it began"
+	}
+	return fmt.Sprintf("came back %s  at most %s, %s; %s", human.Spark(o.Returns), human.Rate(rate), when, all)
 }

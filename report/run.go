@@ -39,6 +39,8 @@ type Run struct {
 	Outcome     Outcome   `json:"outcome"`               // the verdict
 	Reason      string    `json:"reason,omitempty"`      // one line that says why the outcome is not Passed
 
+	Grafana string `json:"grafana,omitempty"` // address of a Grafana with twinfleet's boards; empty when none was named
+
 	Machine       Machine             `json:"machine"`                  // what the generator ran on
 	Rules         []Rule              `json:"rules,omitempty"`          // the thresholds, to judge them once more
 	Stages        []Stage             `json:"stages"`                   // that began, in their order
@@ -90,6 +92,29 @@ type Provisioned struct {
 
 // Whole reports whether all that were started were assigned, and connected.
 func (p *Provisioned) Whole() bool { return p.Assigned >= p.Devices && p.Connected >= p.Devices }
+
+// At is a time of the run as people read it: how long after its start, and in which stage.
+func (r *Run) At(t time.Duration) string {
+	text := human.Duration(t.Round(100 * time.Millisecond))
+	for i := len(r.Stages) - 1; i >= 0; i-- {
+		if s := r.Stages[i]; t >= s.From && t <= s.To {
+			return text + " in stage " + s.Name
+		}
+	}
+	return text
+}
+
+// MissedText says since when a threshold was missed: "missed since 31.0s in stage hold", or that only the end showed it; "" of one that
+// was not missed, or that had nothing to judge.
+func (r *Run) MissedText(v *threshold.Verdict) string {
+	switch {
+	case !v.Missed() || v.NoData:
+		return ""
+	case v.Since.IsZero():
+		return "missed, as only the end showed"
+	}
+	return "missed since " + r.At(v.Since.Sub(r.Started))
+}
 
 // Machine is what the generator ran on.
 type Machine struct {

@@ -31,12 +31,12 @@ type Verified struct {
 
 // String is the comparison in a line.
 func (v *Verified) String() string {
-	text := fmt.Sprintf("the twins of %s of %s devices hold all of them", human.Count(v.Held), human.Count(v.Devices))
+	text := fmt.Sprintf("the twins of %s of %s hold all of them", human.Count(v.Held), human.Number(v.Devices, "device"))
 	if v.Reports > 0 {
 		text += fmt.Sprintf(", %s in all", human.Count(v.Reports))
 	}
 	if v.Missing > 0 {
-		text += fmt.Sprintf("; %s are missing", human.Count(v.Missing))
+		text += "; " + human.Count(v.Missing) + map[bool]string{true: " is", false: " are"}[v.Missing == 1] + " missing"
 	}
 	if v.Unread > 0 {
 		text += fmt.Sprintf("; %s could not be read", human.Count(v.Unread))

@@ -15,12 +15,13 @@ type keeper struct {
 	root     string
 	scenario []byte
 	log      *slog.Logger
+	shows    files.Options // what the reports show
 	writer   *record.Writer
 	told     sync.Once // that it cannot be written
 	lost     error     // why the record is not whole, once the run has ended
 }
 
-var _ report.Observer = (*keeper)(nil)
+var _ report.Follower = (*keeper)(nil)
 
 // Begin makes the record. A folder that cannot be made fails the run before anything was started.
 func (k *keeper) Begin(run *report.Run) error {
@@ -40,6 +41,14 @@ func (k *keeper) Begin(run *report.Run) error {
 func (k *keeper) Event(e report.Event) {
 	if k.writer != nil && !e.Counting() {
 		k.writer.Event(e)
+		k.check()
+	}
+}
+
+// Known keeps what has become known of the run, for reports of one that is killed.
+func (k *keeper) Known(run *report.Run) {
+	if k.writer != nil {
+		k.writer.Known(run)
 		k.check()
 	}
 }
@@ -66,7 +75,7 @@ func (k *keeper) End(run *report.Run) error {
 	}
 	err := k.writer.End(run)
 	if err == nil {
-		_, err = files.Write(k.writer.Dir())
+		_, err = files.WriteWith(k.writer.Dir(), k.shows)
 	}
 	if err != nil {
 		k.lost = fmt.Errorf("the record of the run is not whole: %w", err)

@@ -42,6 +42,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	addCommonFlags(c)
 	addScenarioFlags(c)
 	addPushFlags(c)
+	addReportFlags(c)
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; another port when this one is taken, unless it was asked for; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
@@ -84,6 +85,10 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
+	shows, err := s.reports()
+	if err != nil {
+		return err
+	}
 	rec := metrics.NewRecorder(metrics.Options{})
 	server, err := serveMetrics(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), rec, log)
 	if err != nil {
@@ -94,13 +99,13 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Purchase: purchaseFor(sc, log)})
+	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log)})
 	page, err := newLive(ctx, s, sc, rec, eng, log)
 	if err != nil {
 		return err
 	}
 	defer page.close()
-	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(clean.Redact(string(sc.Source))), log: log}
+	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(clean.Redact(string(sc.Source))), log: log, shows: shows}
 	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored)
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
@@ -121,7 +126,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err := out.Close(); err != nil {
 		log.Error("showing the run failed", "error", err)
 	}
-	if err := summarize(e, out, record, keep.folder(), colored); err != nil {
+	if err := summarize(e, out, record, keep, colored); err != nil {
 		// What the run found stays its exit code; one that passed has not told anybody.
 		return withCode(cmp.Or(exitCodeOf(record.Outcome), codeFailed), fmt.Errorf("printing the summary: %w", err))
 	}

@@ -70,14 +70,15 @@ func planOf(sc *scenario.Scenario, pageURL, metricsURL string) runstate.Plan {
 }
 
 // summarize ends the output of a run: with the summary for people or for programs, and where the reports are.
-func summarize(e env, out watcher, record *report.Run, dir string, colored bool) error {
+func summarize(e env, out watcher, record *report.Run, keep *keeper, colored bool) error {
+	dir := keep.folder()
 	switch j := out.(type) {
 	case jsonWatcher:
 		return j.Summary(record, dir)
 	case quietJSON:
 		return jsonlines.WriteSummary(e.stdout, record, dir)
 	}
-	if err := text.Write(e.stdout, record, color.Style{Color: colored}); err != nil {
+	if err := text.WriteWith(e.stdout, record, color.Style{Color: colored}, keep.shows.Percentiles); err != nil {
 		return err
 	}
 	if dir == "" {

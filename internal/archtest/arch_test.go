@@ -133,6 +133,8 @@ func TestArrows(t *testing.T) {
 		"report/record":            {"metrics", "report"},
 		"report/files":             {"metrics", "report"},
 		"report/charts":            {"metrics", "report"},
+		"report/curve":             {"metrics", "report"},
+		"report/answers":           {"metrics", "report"},
 		"report/compare":           {"metrics", "report", "internal/linediff"},
 		"report/reporttest":        {"metrics", "report"},
 		"report/purchase":          {"metrics", "report"},

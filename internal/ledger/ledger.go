@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ type Ledger struct {
 	stage string    // that runs; empty before the first and after the last
 	from  time.Duration
 	began int // stages that have begun
+
+	changed bool      // since those who watch were told of the record
+	toldAt  time.Time // when they were
 }
 
 // Observe adds those who watch, before Begin.
@@ -30,7 +34,7 @@ func (l *Ledger) Observe(who ...report.Observer) {
 // Begin begins the record at a time, with what is known of the run. The error is that of an Observer.
 func (l *Ledger) Begin(at time.Time, r report.Run) error {
 	l.mu.Lock()
-	l.start, l.run = at, r
+	l.start, l.run, l.changed = at, r, false
 	l.mu.Unlock()
 	return l.observers.begin(&l.run)
 }
@@ -43,6 +47,33 @@ func (l *Ledger) Write(change func(r *report.Run)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.run)
+	l.changed = true
+}
+
+// knownEvery is how often those who watch are told of a record that changes all the time.
+const knownEvery = time.Second
+
+// known is a copy of the record for those who were not told of its last changes; nil when there are none, or when they were told just now.
+func (l *Ledger) known() *report.Run {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.changed || time.Since(l.toldAt) < knownEvery {
+		return nil
+	}
+	b, err := json.Marshal(&l.run)
+	r := &report.Run{}
+	if err != nil || json.Unmarshal(b, r) != nil {
+		return nil // what JSON does not hold: the end of the record says so
+	}
+	l.changed, l.toldAt = false, time.Now()
+	return r
+}
+
+// follow tells of what has become known, before something else is told.
+func (l *Ledger) follow() {
+	if r := l.known(); r != nil {
+		l.observers.known(r)
+	}
 }
 
 // Note adds a line of what a reader must know.
@@ -59,6 +90,7 @@ func (l *Ledger) Tell(e report.Event) {
 	if e.Stage == "" {
 		e.Stage, _ = l.Stage()
 	}
+	l.follow()
 	l.observers.event(e)
 }
 
@@ -72,6 +104,10 @@ func (l *Ledger) Warn(text string, err error) {
 func (l *Ledger) Sample(s report.Sample) {
 	s.Window.Stage, _ = l.Stage() // also of the rest of the last one
 	s.At = l.Since()
+	if s.Standing != nil {
+		s.Judged = report.JudgedOf(s.Standing.Thresholds)
+	}
+	l.follow()
 	l.observers.sample(s)
 }
 
@@ -98,6 +134,7 @@ func (l *Ledger) Enter(stage string, at time.Time) time.Duration {
 	if stage != "" {
 		l.began++
 	}
+	l.toldAt = time.Time{} // a stage begins with all that is known
 	return l.from
 }
 

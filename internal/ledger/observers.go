@@ -43,6 +43,15 @@ func (o *observers) event(e report.Event) {
 	o.tell(func(who report.Observer) { who.Event(e) })
 }
 
+func (o *observers) known(r *report.Run) {
+	clean.All(r)
+	o.tell(func(who report.Observer) {
+		if f, ok := who.(report.Follower); ok {
+			f.Known(r)
+		}
+	})
+}
+
 func (o *observers) sample(s report.Sample) {
 	o.tell(func(who report.Observer) { who.Sample(s) })
 }

@@ -2,6 +2,7 @@ package outage
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,15 @@ type Fleet struct {
 	Losses    int // connections lost so far
 	Returns   int // devices that came back so far
 	Left      int // devices stopped so far while they were gone
+	Active    int // devices that are started and not scaled away; 0 when that is not known
+}
+
+// held is Fleet without devices that are counted twice: Connected is read a little before Lost, and who is lost in between is in both.
+func (f Fleet) held() Fleet {
+	if f.Active > 0 {
+		f.Connected = max(0, min(f.Connected, f.Active-f.Lost))
+	}
+	return f
 }
 
 // Watch tells of outages as they begin and end, and measures the recovery from each as an operation. It is safe for
@@ -43,8 +53,8 @@ func (w *Watch) Poll() {
 
 // poll is Poll. The caller holds the lock.
 func (w *Watch) poll() {
-	f := w.Fleet()
-	wasOpen := w.finder.open
+	f := w.Fleet().held()
+	wasOpen, tail := w.finder.open, w.finder.tail
 	at := w.Ledger.Since()
 	_, from := w.Ledger.Stage()
 	w.finder.add(state{at: at, connected: f.Connected, lost: f.Lost, losses: f.Losses, returns: f.Returns, left: f.Left, since: max(w.last, from)})
@@ -53,11 +63,35 @@ func (w *Watch) poll() {
 	case !wasOpen && w.finder.open:
 		began := w.Ledger.Began().Add(w.finder.now.From)
 		w.recovery = w.Recorder.Series(metrics.OpRecovery, "").Start(began, began)
-		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: fmt.Sprintf("%s of %s are gone",
-			human.Count(f.Lost), human.Count(f.Connected+f.Lost))})
+		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: gone(f)})
+		w.write()
 	case wasOpen && !w.finder.open:
 		w.over(&w.finder.found[len(w.finder.found)-1])
+		w.write()
+	case !w.finder.open && tail && !w.finder.tail: // the last of them is back
+		w.write()
 	}
+}
+
+// gone is how many devices are gone when an outage begins, of those that were connected.
+func gone(f Fleet) string {
+	verb := "are"
+	if f.Lost == 1 {
+		verb = "is"
+	}
+	return fmt.Sprintf("%s of %s %s gone", human.Count(f.Lost), human.Count(f.Connected+f.Lost), verb)
+}
+
+// write writes down the outages so far: a run that is killed has no end.
+func (w *Watch) write() {
+	found := slices.Clone(w.finder.found)
+	if w.finder.open {
+		found = append(found, w.finder.now)
+	}
+	for i := range found {
+		found[i].Returns = slices.Clone(found[i].Returns)
+	}
+	w.Ledger.Write(func(r *report.Run) { r.Outages = found })
 }
 
 // over tells of an outage that has ended.
@@ -67,8 +101,7 @@ func (w *Watch) over(o *report.Outage) {
 		w.recovery.End(at, metrics.OK)
 		w.Ledger.Tell(report.Event{
 			Kind: report.KindOutage, OK: true, Text: "devices are back",
-			Detail: fmt.Sprintf("%s connections were lost; 99 %% were back after %s",
-				human.Count(o.Total), human.Duration(o.To-o.From)),
+			Detail: fmt.Sprintf("%s lost; 99 %% were back after %s", wereLost(o.Total), human.Duration(o.To-o.From)),
 		})
 	} else {
 		text := o.Stopped()
@@ -76,6 +109,13 @@ func (w *Watch) over(o *report.Outage) {
 		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "nobody is left to come back", Detail: text})
 	}
 	w.recovery = metrics.Started{}
+}
+
+func wereLost(connections int) string {
+	if connections == 1 {
+		return "1 connection was"
+	}
+	return human.Number(connections, "connection") + " were"
 }
 
 // End polls once more when the last stage is over, closes what is open, and records all: devices that are stopped do not come

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/report/human"
+
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
@@ -48,7 +50,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	}
 	t.Name = t.Can.Name
 	if s.Tier != "" {
-		t.Name += fmt.Sprintf(" (%s, %d units)", s.Tier, s.Units)
+		t.Name += fmt.Sprintf(" (%s, %s)", s.Tier, human.Number(s.Units, "unit"))
 	}
 	t.host = "localhost"
 	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close

@@ -56,7 +56,7 @@ func TestOutsideTheStages(t *testing.T) {
 
 // Tables have as many cells as columns, and no column that holds nothing.
 func TestTables(t *testing.T) {
-	for _, table := range account.Tables(reporttest.Example(20).Run) {
+	for _, table := range account.Tables(reporttest.Example(20).Run, nil) {
 		columns := len(table.Columns)
 		if table.Parts {
 			columns--

@@ -33,15 +33,11 @@ func Lines(s *metrics.Snapshot) []Line {
 }
 
 // Cells are the line's figures, for people.
-func (l Line) Cells(r *report.Run) []string {
+func (l Line) Cells(r *report.Run, p Percentiles) []string {
 	x := l.Series
 	cells := []string{
 		l.Name, human.Count(x.Ended()), human.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
 		human.Count(x.Count(metrics.Throttled)), human.Count(x.Errors()),
 	}
-	h := x.Latency(false)
-	if h.Count == 0 { // nothing ended, or all was refused
-		return append(cells, "–", "–", "–", "–")
-	}
-	return append(cells, human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()))
+	return append(cells, p.Cells(x.Latency(false), "–")...)
 }

@@ -1,6 +1,8 @@
 package account
 
 import (
+	"slices"
+
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -21,8 +23,8 @@ type Row struct {
 }
 
 // Tables are the accounts of the operations, and of those of each stage and group where there is more than one. A column
-// that would hold nothing is left out.
-func Tables(r *report.Run) []Table {
+// that would hold nothing is left out. Stages and groups have times too, as the percentiles say.
+func Tables(r *report.Run, p Percentiles) []Table {
 	all := OfRun(r)
 	var operations []Row
 	for _, l := range Lines(r.Totals) {
@@ -37,18 +39,13 @@ func Tables(r *report.Run) []Table {
 		if len(x.parts) == 0 {
 			continue
 		}
-		t := Table{Title: x.title, Parts: true, Columns: append(append([]string{x.column, "operation"}, all.headings()...), "p50", "p99", "max")}
-		for _, p := range x.parts {
-			t.Rows = append(t.Rows, Row{p.Name, append(append([]string{""}, all.columns(p.Account)...), "", "", "")})
-			for _, l := range p.Lines {
-				h := l.Series.Latency(false)
+		times := p.Headings()
+		t := Table{Title: x.title, Parts: true, Columns: append(append([]string{x.column, "operation"}, all.headings()...), times...)}
+		for _, part := range x.parts {
+			t.Rows = append(t.Rows, Row{part.Name, append(append([]string{""}, all.columns(part.Account)...), slices.Repeat([]string{""}, len(times))...)})
+			for _, l := range part.Lines {
 				cells := append([]string{l.Name}, all.columns(Of(l.Series))...)
-				if h.Count > 0 {
-					cells = append(cells, human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()))
-				} else {
-					cells = append(cells, "", "", "")
-				}
-				t.Rows = append(t.Rows, Row{"", cells})
+				t.Rows = append(t.Rows, Row{"", append(cells, p.Cells(l.Series.Latency(false), "")...)})
 			}
 		}
 		tables = append(tables, t)

@@ -101,6 +101,7 @@ type Row struct {
 	Verdict       Verdict // what follows from that
 
 	Floor time.Duration // the floor of latencies, when Margin stands for it; 0 when it does not
+	Less  bool          // less is worse: a rate of what devices do, other than connecting
 }
 
 // Bad reports whether the figure is worse.

@@ -120,7 +120,7 @@ func (c *Comparison) rate(l series.Line, s *series.Pair, p *align.Plan, alpha fl
 	row := newRow(l, "rate", PerSecond, max(c.Margins.Rate, 1.5/float64(n[0])))
 	row.Before, row.After = perSecond(n[0], p.Length[0]), perSecond(n[1], p.Length[1])
 	sign := -1.0
-	if l.Connecting() {
+	if row.Less = !l.Connecting(); !row.Less {
 		sign = 1
 	}
 	e := effect.Rate(float64(n[0]), float64(n[1]), s.Dues(0), s.Dues(1), p.Length)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 	"github.com/twinfleet/twinfleet/report/html"
 	"github.com/twinfleet/twinfleet/report/junit"
 	"github.com/twinfleet/twinfleet/report/markdown"
@@ -27,10 +28,22 @@ const (
 
 // Write reads the record in a folder and writes every report beside it. A report is there whole or not at all; those
 // that can be written are, also when another cannot.
-func Write(dir string) (*report.History, error) {
+func Write(dir string) (*report.History, error) { return WriteWith(dir, Options{}) }
+
+// Options of WriteWith. The zero value is what Write does.
+type Options struct {
+	Percentiles account.Percentiles // that tables show; none for the default of each report
+	Grafana     string              // takes the place of the one that the record names; empty for that one
+}
+
+// WriteWith is Write with choices of one's own.
+func WriteWith(dir string, o Options) (*report.History, error) {
 	h, err := record.Read(dir)
 	if err != nil {
 		return nil, err
+	}
+	if o.Grafana != "" {
+		h.Run.Grafana = o.Grafana
 	}
 	scenario, err := os.ReadFile(filepath.Join(dir, record.ScenarioFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -41,12 +54,12 @@ func Write(dir string) (*report.History, error) {
 		name  string
 		write func(io.Writer) error
 	}{
-		{HTML, func(w io.Writer) error { return html.Write(w, h, scenario) }},
+		{HTML, func(w io.Writer) error { return html.WriteWith(w, h, scenario, o.Percentiles) }},
 		{JSON, func(w io.Writer) error { return summary.Write(w, h.Run) }},
 		{JUnit, func(w io.Writer) error { return junit.Write(w, h.Run) }},
-		{Markdown, func(w io.Writer) error { return markdown.Write(w, h.Run) }},
+		{Markdown, func(w io.Writer) error { return markdown.WriteWith(w, h.Run, o.Percentiles) }},
 	} {
-		if err := whole(filepath.Join(dir, r.name), r.write); err != nil {
+		if err := Whole(filepath.Join(dir, r.name), r.write); err != nil {
 			errs = append(errs, fmt.Errorf("writing %s: %w", r.name, err))
 		}
 	}
@@ -64,8 +77,8 @@ func Existing(dir string) []string {
 	return names
 }
 
-// whole writes a file beside its place and moves it there. Its owner alone may read it.
-func whole(path string, write func(io.Writer) error) error {
+// Whole writes a file beside its place and moves it there. Its owner alone may read it.
+func Whole(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 type Finding struct {
 	Mark Mark   // whether it is good news
 	Text string // one line
+	Wave bool   // it is about a wave of a rollout; reports with room have a table of them
 }
 
 // Mark says what a finding means.
@@ -38,7 +39,9 @@ func goodIf(ok bool, otherwise Mark) Mark {
 // of queries were and whether they were right.
 func Of(r *report.Run) []Finding {
 	var all []Finding
-	add := func(m Mark, format string, a ...any) { all = append(all, Finding{m, fmt.Sprintf(format, a...)}) }
+	add := func(m Mark, format string, a ...any) {
+		all = append(all, Finding{Mark: m, Text: fmt.Sprintf(format, a...)})
+	}
 	for i := range r.Provisioned {
 		p := &r.Provisioned[i]
 		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))
@@ -49,6 +52,7 @@ func Of(r *report.Run) []Finding {
 			bad = Bad
 		}
 		add(goodIf(w.Failed == 0, bad), "rollout %s, %s", w.Rollout, w)
+		all[len(all)-1].Wave = true
 	}
 	for _, c := range r.Configured {
 		add(goodIf(c.Missed == "", Bad), "rollout %s by configuration: %s", c.Rollout, c)
@@ -71,13 +75,21 @@ func Of(r *report.Run) []Finding {
 	}
 	for _, q := range r.Totals.Queries {
 		if n := q.Met + q.Unmet; n > 0 {
-			add(goodIf(q.Unmet == 0, Warn), "query %s had the expected size in %s of %s results", q.Query, human.Count(q.Met), human.Count(n))
+			add(goodIf(q.Unmet == 0, Warn), "query %s had the expected size in %s of %s", q.Query, human.Count(q.Met), human.Number(n, "result"))
 		}
 	}
 	if r.Freshness != nil {
 		freshness(r, add)
 	}
 	return all
+}
+
+// were is a number of things of which something was so.
+func were(n int, one string) string {
+	if n == 1 {
+		return "1 " + one + " was"
+	}
+	return human.Number(n, one) + " were"
 }
 
 // provisioned says what became of a group's registrations.
@@ -109,7 +121,7 @@ func freshness(r *report.Run, add func(m Mark, format string, a ...any)) {
 	if f.Devices > 0 {
 		share = 100 * float64(f.Sampled) / float64(f.Devices)
 	}
-	sample := fmt.Sprintf("sampled %s of %s devices (%.3g %%)", human.Count(f.Sampled), human.Count(f.Devices), share)
+	sample := fmt.Sprintf("sampled %s of %s (%.3g %%)", human.Count(f.Sampled), human.Number(f.Devices, "device"), share)
 	if f.Probe > 0 {
 		sample += ", probed every " + human.Duration(f.Probe)
 	}
@@ -120,11 +132,11 @@ func freshness(r *report.Run, add func(m Mark, format string, a ...any)) {
 		add(None, "freshness p50 %s p95 %s p99 %s max %s; %s", human.Duration(h.Quantile(0.5)), human.Duration(h.Quantile(0.95)),
 			human.Duration(h.Quantile(0.99)), human.Duration(h.Maximum()), sample)
 		if late := x.Count(metrics.Timeout); late > 0 {
-			add(Warn, "%s reports were not shown in time; they count with the time-out", human.Count(late))
+			add(Warn, "%s not shown in time; counted with the time-out", were(int(late), "report"))
 		}
 	}
 	if f.Unseen > 0 {
-		add(Warn, "%s acknowledged reports were not shown before the run ended", human.Count(f.Unseen))
+		add(Warn, "%s not shown before the run ended", were(f.Unseen, "acknowledged report"))
 	}
 	for _, q := range r.Totals.Queries {
 		if c := q.Rows; c != (metrics.RowCounts{}) {

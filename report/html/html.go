@@ -12,15 +12,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/answers"
 	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/purchase"
-	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
 //go:embed assets
@@ -31,20 +30,29 @@ const maxPoints = 400
 
 // page is what the template shows.
 type page struct {
-	Run      *report.Run
-	Whole    bool
-	Ops      []opRow
-	Tables   []account.Table
-	Errors   []reasons.Part
-	Queries  []string
-	Times    []timesRow
-	Findings []findings.Finding
-	Events   []report.Event
-	Buy      *purchaseView // nil when the record does not tell
-	Scenario string
-	Data     template.JS // JSON, escaped for a script element
-	Style    template.CSS
-	Script   template.JS
+	Run        *report.Run
+	Whole      bool
+	Answers    []answers.Answer
+	Thresholds []thresholdView
+	Columns    []string // of Ops
+	Ops        [][]string
+	Tables     []account.Table
+	Reasons    []reasonRow
+	MoreWhy    int
+	Queries    []string
+	TimesOf    []string // columns of Times
+	Times      []timesRow
+	Waves      []waveRow
+	Outages    []outageRow
+	MoreOut    int
+	Gaps       []string
+	Findings   []findings.Finding
+	Events     []eventRow
+	Buy        *purchaseView // nil when the record does not tell
+	Scenario   string
+	Data       template.JS // JSON, escaped for a script element
+	Style      template.CSS
+	Script     template.JS
 }
 
 // purchaseView is what to buy.
@@ -65,28 +73,33 @@ func viewOf(p *report.Purchase) *purchaseView {
 	}
 }
 
-type opRow struct {
-	Name                             string
-	Count, Rate, Throttled, Errors   string
-	P50, P95, P99, Max, Sent, LateBy string
-}
-
 // timesRow is all that is told of one distribution of times.
 type timesRow struct {
 	Operation, Group, Of string
 	Figures              []string
 }
 
+// usual are the percentiles that a page shows unless others are chosen.
+func usual() account.Percentiles { return account.Percentiles{50, 90, 95, 99, 99.9} }
+
 // Write writes the page. The scenario is shown as it is given: without secrets.
 func Write(w io.Writer, h *report.History, scenario []byte) error {
+	return WriteWith(w, h, scenario, nil)
+}
+
+// WriteWith is Write with percentiles of one's choice.
+func WriteWith(w io.Writer, h *report.History, scenario []byte, percentiles account.Percentiles) error {
+	if len(percentiles) == 0 {
+		percentiles = usual()
+	}
 	t, err := template.New("report.tmpl").Funcs(template.FuncMap{
-		"duration": human.Duration, "count": func(n uint64) string { return human.Count(n) },
-		"time": func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+		"duration": human.Duration,
+		"time":     func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 	}).ParseFS(assets, "assets/report.tmpl")
 	if err != nil {
 		return fmt.Errorf("reading the report's template: %w", err)
 	}
-	p, err := newPage(h, scenario)
+	p, err := newPage(h, scenario, percentiles)
 	if err != nil {
 		return err
 	}
@@ -98,12 +111,16 @@ func Write(w io.Writer, h *report.History, scenario []byte) error {
 	return err
 }
 
-func newPage(h *report.History, scenario []byte) (*page, error) {
+func newPage(h *report.History, scenario []byte, percentiles account.Percentiles) (*page, error) {
 	p := &page{
-		Run: h.Run, Whole: h.Whole, Findings: findings.Of(h.Run), Tables: account.Tables(h.Run), Errors: reasons.Parts(h.Run),
-		Queries: findings.Queries(h.Run), Times: times(h.Run), Events: h.Events, Scenario: string(scenario),
-		Buy: viewOf(h.Run.Purchase),
+		Run: h.Run, Whole: h.Whole, Answers: answers.Of(h), Thresholds: thresholds(h), Tables: account.Tables(h.Run, percentiles),
+		Columns: append([]string{"operation", "count", "rate", "throttled", "errors"}, percentiles.Headings()...),
+		Queries: findings.Queries(h.Run), TimesOf: percentiles.Headings(), Times: times(h.Run, percentiles), Waves: waves(h.Run), Gaps: gaps(h),
+		Events: events(h), Scenario: string(scenario), Buy: viewOf(h.Run.Purchase),
 	}
+	p.Reasons, p.MoreWhy = why(h)
+	p.Outages, p.MoreOut = outages(h.Run)
+	p.Findings = slices.DeleteFunc(findings.Of(h.Run), func(f findings.Finding) bool { return f.Wave }) // they have a table
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	data, err := json.Marshal(charts.New(h.Merged(maxPoints), withWait(h)))
 	if err != nil {
@@ -115,6 +132,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 		into  func(string)
 	}{
 		{[]string{"uplot.min.css", "report.css", "charts.css"}, func(s string) { p.Style += template.CSS(s) }},
+		{[]string{"page.css"}, func(s string) { p.Style += template.CSS(s) }},
 		{[]string{"uplot.min.js", "charts.js"}, func(s string) { p.Script += template.JS(s) }},
 	} {
 		for _, name := range part.names {
@@ -126,7 +144,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 		}
 	}
 	for _, l := range account.Lines(h.Run.Totals) {
-		p.Ops = append(p.Ops, newRow(l, h.Run))
+		p.Ops = append(p.Ops, l.Cells(h.Run, percentiles))
 	}
 	return p, nil
 }
@@ -144,19 +162,8 @@ func withWait(h *report.History) []report.Stage {
 	return append(slices.Clip(stages), report.Stage{Name: "waiting for answers", From: over, To: end})
 }
 
-func newRow(l account.Line, r *report.Run) opRow {
-	x, latency := l.Series, l.Series.Latency(false)
-	q := func(q float64) string { return human.Duration(latency.Quantile(q)) }
-	n := func(n uint64) string { return human.Count(n) }
-	return opRow{
-		Name: l.Name, Count: n(x.Ended()), Rate: human.Rate(float64(x.Ended()) / max(r.Loaded().Seconds(), 1e-9)),
-		Throttled: n(x.Count(metrics.Throttled)), Errors: n(x.Errors()), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: human.Duration(latency.Maximum()),
-		Sent: human.Duration(x.Latency(true).Quantile(0.99)), LateBy: human.Duration(x.Lag.Quantile(0.99)),
-	}
-}
-
 // times are the distributions of every operation and group.
-func times(r *report.Run) []timesRow {
+func times(r *report.Run, p account.Percentiles) []timesRow {
 	var rows []timesRow
 	for i := range r.Totals.Series {
 		x := &r.Totals.Series[i]
@@ -167,12 +174,7 @@ func times(r *report.Run) []timesRow {
 			if of.h.Count == 0 {
 				continue
 			}
-			row := timesRow{string(x.Operation), x.Group, of.name, []string{human.Duration(of.h.Mean())}}
-			for _, q := range []float64{0.5, 0.9, 0.95, 0.99, 0.999} {
-				row.Figures = append(row.Figures, human.Duration(of.h.Quantile(q)))
-			}
-			row.Figures = append(row.Figures, human.Duration(of.h.Maximum()))
-			rows = append(rows, row)
+			rows = append(rows, timesRow{string(x.Operation), x.Group, of.name, p.Cells(of.h, "–")})
 		}
 	}
 	return rows

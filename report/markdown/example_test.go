@@ -30,7 +30,7 @@ func ExampleWrite() {
 	//
 	// | | threshold | observed |
 	// |---|---|---|
-	// | ❌ | `connect: p(99) < 250ms` | p(99) = 412ms |
+	// | ❌ | `connect: p(99) < 250ms` | p(99) = 412ms; missed, as only the end showed |
 	//
 	// | operation | count | rate | throttled | errors | p50 | p95 | p99 | max |
 	// |---|--:|--:|--:|--:|--:|--:|--:|--:|

@@ -17,7 +17,10 @@ import (
 )
 
 // Write writes the run for a comment on a pull request.
-func Write(w io.Writer, r *report.Run) error {
+func Write(w io.Writer, r *report.Run) error { return WriteWith(w, r, nil) }
+
+// WriteWith is Write with percentiles of one's choice.
+func WriteWith(w io.Writer, r *report.Run, p account.Percentiles) error {
 	b := &strings.Builder{}
 	mark := map[bool]string{true: "✅", false: "❌"}
 	client := ""
@@ -33,17 +36,21 @@ func Write(w io.Writer, r *report.Run) error {
 		b.WriteString("\n| | threshold | observed |\n|---|---|---|\n")
 		for _, v := range r.Thresholds {
 			sign, observed := mark[v.Pass], v.Observed
+			if missed := r.MissedText(&v); missed != "" {
+				observed += "; " + missed
+			}
 			if v.CannotSay {
 				sign, observed = "❔", observed+": cannot say, the load was not the one asked for"
 			}
 			fmt.Fprintf(b, "| %s | %s | %s |\n", sign, clean.MarkdownCode(v.Threshold), cell(observed))
 		}
 	}
-	b.WriteString("\n| operation | count | rate | throttled | errors | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	times := p.Headings()
+	fmt.Fprintf(b, "\n| operation | count | rate | throttled | errors | %s |\n|---|--:|--:|--:|--:%s|\n", strings.Join(times, " | "), strings.Repeat("|--:", len(times)))
 	for _, l := range account.Lines(r.Totals) {
-		fmt.Fprintf(b, "| %s |\n", strings.Join(clean.MarkdownCells(l.Cells(r)), " | "))
+		fmt.Fprintf(b, "| %s |\n", strings.Join(clean.MarkdownCells(l.Cells(r, p)), " | "))
 	}
-	writeAccounts(b, r)
+	writeAccounts(b, r, p)
 	for _, line := range findings.Queries(r) {
 		fmt.Fprintf(b, "\n%s\n", cell(line))
 	}
@@ -56,6 +63,9 @@ func Write(w io.Writer, r *report.Run) error {
 	}
 	if more != "" {
 		fmt.Fprintf(b, "\n%s\n", cell(more))
+	}
+	if board := r.Board(); board != "" {
+		fmt.Fprintf(b, "\n[the run on its board](<%s>)\n", board)
 	}
 	if r.Generator != nil {
 		for _, line := range r.GeneratorLines() {
@@ -83,10 +93,10 @@ func Write(w io.Writer, r *report.Run) error {
 func cell(s string) string { return clean.Markdown(cmp.Or(s, "–")) }
 
 // writeAccounts says what became of everything that was scheduled, and why some of it ended badly.
-func writeAccounts(b *strings.Builder, r *report.Run) {
+func writeAccounts(b *strings.Builder, r *report.Run, p account.Percentiles) {
 	fmt.Fprintf(b, "\nScheduled %s\n", cell(fmt.Sprint(account.OfRun(r))))
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
-	for _, t := range account.Tables(r) {
+	for _, t := range account.Tables(r, p) {
 		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n", t.Title)
 		row(t.Columns...)
 		names := 1

@@ -61,6 +61,8 @@ func read(r io.Reader) (*report.History, error) {
 			return nil, fmt.Errorf("%w: format %d, this version reads %d", ErrVersion, l.Version, Version)
 		case l.Type == "start" && l.Run != nil:
 			h.Run = l.Run
+		case l.Type == "known" && l.Run != nil:
+			h.Run = l.Run
 		case l.Type == "sample" && l.Sample != nil && l.Sample.Window != nil:
 			h.Samples = append(h.Samples, *l.Sample)
 		case l.Type == "event" && l.Event != nil:

@@ -2,7 +2,7 @@
 // from which every report can be made for what had happened.
 //
 // A record is a folder. Its record.jsonl has a JSON object a line: first the start, then samples and events as
-// they come, and last the end. Each line is written whole; a last one that is cut is ignored.
+// they come and between them what has become known of the run, and last the end. Each line is written whole; a last one that is cut is ignored.
 package record
 
 import (
@@ -28,7 +28,7 @@ const Version = 1
 
 // line is one line of a record.
 type line struct {
-	Type    string         `json:"type"` // start, sample, event, end
+	Type    string         `json:"type"` // start, known, sample, event, end
 	Version int            `json:"version,omitempty"`
 	Run     *report.Run    `json:"run,omitempty"`
 	Sample  *report.Sample `json:"sample,omitempty"`
@@ -43,6 +43,9 @@ type Writer struct {
 	file io.WriteCloser
 	made os.FileInfo // the file as it was made
 	err  error       // the first; after it nothing is written
+
+	known []byte // a line that waits until it is no large part of the record; nil when none does
+	since int    // bytes written since the last one
 }
 
 // ErrGone is returned when the file of a record was removed or replaced: what is written then is in no folder.
@@ -96,11 +99,40 @@ func (w *Writer) Sample(s report.Sample) {
 	w.check()
 }
 
+// knownAlways is how large a line of what is known may be that is written at once, in bytes.
+const knownAlways = 64 << 10
+
+// Known adds what has become known of the run: the record is read with it when it has no end. The last one counts. One that is large
+// waits until as much else was written, so that a record is never mostly these.
+func (w *Writer) Known(run *report.Run) {
+	b, err := json.Marshal(line{Type: "known", Run: run})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.known = append(b, '\n')
+	w.writeKnown()
+}
+
+// writeKnown writes what waits, when it may. The caller holds the lock.
+func (w *Writer) writeKnown() {
+	if w.known == nil || len(w.known) > w.since+knownAlways {
+		return
+	}
+	w.put(w.known)
+	w.known, w.since = nil, 0
+}
+
 // Event adds something that happened.
 func (w *Writer) Event(e report.Event) { w.write(line{Type: "event", Event: &e}) }
 
 // End adds the run's last word and closes the record. It returns the first error of all writing.
 func (w *Writer) End(run *report.Run) error {
+	w.mu.Lock()
+	w.known = nil // the end says more
+	w.mu.Unlock()
 	w.write(line{Type: "end", Run: run})
 	w.check()
 	w.mu.Lock()
@@ -141,13 +173,28 @@ func (w *Writer) write(l line) {
 	b, err := json.Marshal(l)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.put(append(b, '\n'))
+	w.since += len(b)
+	w.writeKnown()
+}
+
+// put writes a whole line. The caller holds the lock.
+func (w *Writer) put(b []byte) {
 	if w.err != nil {
 		return
 	}
-	if err == nil {
-		_, err = w.file.Write(append(b, '\n'))
+	if _, err := w.file.Write(b); err != nil {
+		w.fail(err)
 	}
-	if err != nil {
+}
+
+// fail keeps the first error. The caller holds the lock.
+func (w *Writer) fail(err error) {
+	if w.err == nil {
 		w.err = fmt.Errorf("writing the record: %w", err)
 	}
 }

@@ -26,6 +26,7 @@ type Summary struct {
 	Reason        string               `json:"reason,omitempty"`      // one line that says why the outcome is not passed
 	Started       time.Time            `json:"started"`               // UTC
 	Duration      float64              `json:"duration_seconds"`      // of the whole run
+	Board         string               `json:"board,omitempty"`       // address of the run's board in Grafana, at its times; absent when none was named
 	Target        string               `json:"target"`                // what was loaded, without credentials
 	Client        string               `json:"client,omitempty"`      // the MQTT client that drove the devices; absent in old records
 	Devices       int                  `json:"devices"`               // the scenario's whole fleet
@@ -97,6 +98,7 @@ type Error struct {
 
 // Percentiles are of a distribution of times, in seconds.
 type Percentiles struct {
+	Min  float64 `json:"min"`   // the shortest
 	Mean float64 `json:"mean"`  // the average
 	P50  float64 `json:"p50"`   // half of all take so long at most
 	P90  float64 `json:"p90"`   // 90 of 100
@@ -108,14 +110,14 @@ type Percentiles struct {
 
 func percentiles(h histogram.Histogram) Percentiles {
 	q := func(x float64) float64 { return h.Quantile(x).Seconds() }
-	return Percentiles{h.Mean().Seconds(), q(0.5), q(0.9), q(0.95), q(0.99), q(0.999), h.Maximum().Seconds()}
+	return Percentiles{h.Minimum().Seconds(), h.Mean().Seconds(), q(0.5), q(0.9), q(0.95), q(0.99), q(0.999), h.Maximum().Seconds()}
 }
 
 // Of makes the summary of a run.
 func Of(r *report.Run) Summary {
 	s := Summary{
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
-		Duration: r.Duration().Seconds(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
+		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
 		Outages: []Outage{}, Provisioned: r.Provisioned, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Purchase: r.Purchase, Service: summarizeService(r),
 	}

@@ -23,6 +23,9 @@ func writeThresholds(b *strings.Builder, r *report.Run, style color.Style) {
 	}
 	for _, v := range r.Thresholds {
 		mark, observed := style.Mark(v.Pass), v.Observed
+		if missed := r.MissedText(&v); missed != "" {
+			observed += "; " + missed
+		}
 		if v.CannotSay {
 			mark, observed = style.Unknown(), observed+": cannot say, the load was not the one asked for"
 		}
@@ -31,10 +34,10 @@ func writeThresholds(b *strings.Builder, r *report.Run, style color.Style) {
 	b.WriteString("\n")
 }
 
-func writeOperations(b *strings.Builder, r *report.Run, style color.Style) {
-	rows := [][]string{{"operation", "count", "rate", "throttled", "errors", "p50", "p95", "p99", "max"}}
+func writeOperations(b *strings.Builder, r *report.Run, style color.Style, p account.Percentiles) {
+	rows := [][]string{append([]string{"operation", "count", "rate", "throttled", "errors"}, p.Headings()...)}
 	for _, l := range account.Lines(r.Totals) {
-		rows = append(rows, l.Cells(r))
+		rows = append(rows, l.Cells(r, p))
 	}
 	if len(rows) == 1 {
 		return

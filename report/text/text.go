@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/account"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -15,12 +16,17 @@ import (
 // Write writes the end of a run on one screen: the verdict, the thresholds, the
 // operations, the queries, and what a reader must know to trust the figures.
 func Write(w io.Writer, r *report.Run, style color.Style) error {
+	return WriteWith(w, r, style, nil)
+}
+
+// WriteWith is Write with percentiles of one's choice.
+func WriteWith(w io.Writer, r *report.Run, style color.Style, p account.Percentiles) error {
 	b := &strings.Builder{}
 	b.WriteString("\n")
 	writeHeadline(b, r, style)
 	writeSteps(b, r, style)
 	writeThresholds(b, r, style)
-	writeOperations(b, r, style)
+	writeOperations(b, r, style, p)
 	writeQueries(b, r, style)
 	writeFindings(b, r, style)
 	writeOutages(b, r, style)

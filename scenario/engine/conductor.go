@@ -53,7 +53,7 @@ func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *out
 // connected is how the devices are connected now.
 func (c *conductor) connected() outage.Fleet {
 	f := c.fleet
-	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left()}
+	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(), Active: f.Active()}
 }
 
 func (c *conductor) newBackend() (*backend.Backend, error) {
@@ -117,6 +117,7 @@ func (c *conductor) noteConnecting(err error) {
 func (c *conductor) noteProvisioned() {
 	all := c.fleet.Provisioned()
 	c.ledger.Write(func(r *report.Run) {
+		r.Provisioned = nil
 		for _, p := range all {
 			r.Provisioned = append(r.Provisioned, report.Provisioned(p))
 		}
@@ -135,6 +136,7 @@ func (c *conductor) load(ctx context.Context) error {
 	waitForMeter := c.generator.Begin(watching)
 	var monitoring, service sync.WaitGroup
 	last := c.rec.Snapshot()
+	c.ledger.Write(func(r *report.Run) { r.Totals = last })
 	m := &monitor{conductor: c}
 	monitoring.Go(func() { last = m.run(watching, last) })
 	var serviceErr error

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -102,7 +101,7 @@ func (m *monitor) tellOfDrain(now *metrics.Snapshot) {
 		m.told = true
 		m.ledger.Tell(report.Event{
 			Kind: report.KindDrain, OK: true, Text: "waiting for answers", Done: open,
-			Detail: fmt.Sprintf("%s operations have none yet; Ctrl-C ends the wait", human.Count(open)),
+			Detail: human.Number(open, "operation") + " without an answer; Ctrl-C ends the wait",
 		})
 	}
 }

@@ -31,6 +31,7 @@ type Options struct {
 	Logger    *slog.Logger       // nil logs nothing
 	Version   string             // of the program, for the record
 	Observers []report.Observer  // who watches the run; Observe adds others
+	Grafana   string             // address of a Grafana to which reports link, for the record; empty for none
 	Purchase  *report.Purchase   // what must be bought for the scenario, for the record; nil for nothing
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
 	AllowSaturated bool
@@ -94,7 +95,7 @@ func (e *Engine) Observe(who ...report.Observer) { e.ledger.Observe(who...) }
 func (e *Engine) Run(ctx context.Context) *report.Run {
 	start := time.Now()
 	r := report.Run{
-		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Client: e.sc.Fleet.Client, Started: start.UTC(), Purchase: e.opts.Purchase,
+		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Client: e.sc.Fleet.Client, Started: start.UTC(), Purchase: e.opts.Purchase, Grafana: e.opts.Grafana,
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
 	r.Notes = append(append(r.Notes, e.sc.Scaled...), e.sc.Fitted...)

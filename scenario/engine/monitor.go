@@ -22,6 +22,7 @@ type monitor struct {
 	*conductor
 
 	told   bool // that answers are waited for
+	known  int  // samples since what is known of generator and devices was written down
 	doubts doubts
 	turns  turns
 }
@@ -99,7 +100,21 @@ func (m *monitor) tell(now, last *metrics.Snapshot) {
 	for _, e := range m.turns.of(standing.Thresholds) {
 		m.ledger.Tell(e)
 	}
+	m.write()
 	m.ledger.Sample(report.Sample{Window: now.Sub(last), Total: now, Waiting: waiting, Left: left, Standing: standing})
+}
+
+// writeEvery is after how many samples it is written down what the generator did and what became of devices.
+const writeEvery = 10
+
+// write writes down, now and then, what else is only known in the end: a run that is killed has no end.
+func (m *monitor) write() {
+	if m.known++; m.known%writeEvery != 0 {
+		return
+	}
+	health := m.generator.Health()
+	m.ledger.Write(func(r *report.Run) { r.Generator = health })
+	m.noteProvisioned()
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.

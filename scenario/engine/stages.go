@@ -36,7 +36,8 @@ func (c *conductor) walk(ctx context.Context) error {
 			c.ledger.Note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: c.ledger.Since()}
-		c.ledger.Write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
+		ran := c.ran
+		c.ledger.Write(func(r *report.Run) { r.Stages, r.Ran = append(r.Stages, row), &ran })
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -123,7 +124,7 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	defer c.fault(number, t)()
 	if t.Storm != nil {
 		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		detail := fmt.Sprintf("%s connections%s are cut within %s", human.Count(n), t.Storm.Whose(), human.Duration(t.Storm.Within))
+		detail := fmt.Sprintf("%s%s cut within %s", human.Number(n, "connection"), t.Storm.Whose(), human.Duration(t.Storm.Within))
 		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: detail})
 	}
 	var parts sync.WaitGroup

@@ -52,6 +52,7 @@ func (r *Registrar) Provision(ctx context.Context) error {
 			if last = p.Done; last == p.Total {
 				return // what follows says how long it took
 			}
+			r.note()
 			r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made" + p.Hindrance(), Done: p.Done, Total: p.Total})
 		},
 	})
@@ -62,6 +63,12 @@ func (r *Registrar) Provision(ctx context.Context) error {
 		r.Ledger.Tell(report.Event{Kind: report.KindProvision, OK: true, Text: "identities made", Done: last, Total: last, Detail: human.Duration(time.Since(began))})
 	}
 	return target.WithRemedy(err)
+}
+
+// note writes down what the making of identities has come to so far.
+func (r *Registrar) note() {
+	now := r.Recorder.Snapshot()
+	r.Ledger.Write(func(run *report.Run) { run.Totals = now })
 }
 
 // removeGrace is how long removing the identities may take.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/report/human"
+
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/journal"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
@@ -83,7 +85,7 @@ func New(o Options) (*Study, error) {
 		Own: base.Backoff(), BringUp: report.BringUp{Answer: search.Answer{End: answer.Running}, Own: base.Own},
 	}
 	if l, ok := base.Limits(); ok {
-		s.answer.Tier = fmt.Sprintf("%s, %d units", l.Tier, l.Units)
+		s.answer.Tier = fmt.Sprintf("%s, %s", l.Tier, human.Number(l.Units, "unit"))
 		if l.Units == 1 {
 			s.answer.Tier = string(l.Tier) + ", 1 unit"
 		}

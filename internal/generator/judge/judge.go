@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/report/human"
+
 	"github.com/twinfleet/twinfleet/internal/generator"
 	"github.com/twinfleet/twinfleet/internal/generator/rules"
 	"github.com/twinfleet/twinfleet/report"
@@ -236,13 +238,13 @@ func (j *Judge) JudgeStage(i int, ops []generator.Started) report.StageHealth {
 	if s.noDescriptor > 0 {
 		x.Causes = append(x.Causes, report.Cause{
 			Kind: report.CauseDescriptors,
-			Text: fmt.Sprintf("%d connections failed for want of a descriptor; raise ulimit -n", s.noDescriptor),
+			Text: fmt.Sprintf("%s failed for want of a descriptor; raise ulimit -n", human.Number(int(s.noDescriptor), "connection")),
 		})
 	}
 	if s.noPort > 0 {
 		x.Causes = append(x.Causes, report.Cause{
 			Kind: report.CausePorts,
-			Text: fmt.Sprintf("%d connections failed for want of a local port; name more fleet.source_addresses", s.noPort),
+			Text: fmt.Sprintf("%s failed for want of a local port; name more fleet.source_addresses", human.Number(int(s.noPort), "connection")),
 		})
 	}
 	x.AsAsked = len(x.Causes) == 0

@@ -248,7 +248,7 @@ func TestBadSamples(t *testing.T) {
 		{
 			"one connection without a descriptor", append(repeat(calm(), 1000), with(func(s *generator.Sample) { s.NoDescriptor = 1 })),
 			[]report.CauseKind{report.CauseDescriptors},
-			"1 connections failed for want of a descriptor",
+			"1 connection failed for want of a descriptor",
 		},
 		{
 			"connections without a port", append(repeat(calm(), 1000), repeat(with(func(s *generator.Sample) { s.NoPort = 3 }), 2)...),

@@ -56,6 +56,10 @@ func (k *Kinds) Err() error {
 	slices.SortFunc(all, func(a, b *kind) int { return b.count - a.count })
 	errs := make([]error, 0, len(all))
 	for _, x := range all {
+		if x.count == 1 {
+			errs = append(errs, fmt.Errorf("1 device failed, %s: %w", x.example, x.err))
+			continue
+		}
 		errs = append(errs, fmt.Errorf("%d devices failed, among them %s: %w", x.count, x.example, x.err))
 	}
 	return errors.Join(errs...)

@@ -272,7 +272,7 @@ func (p *Plan) setup(before, after *report.History) {
 			}
 		}
 		if missing > 0 {
-			p.Doubt(fmt.Sprintf("the record of the %s run lacks %s operations that its end counts", remarks.Which(i), human.Count(missing)))
+			p.Doubt(fmt.Sprintf("the record of the %s run lacks %s that its end counts", remarks.Which(i), human.Number(int(missing), "operation")))
 		}
 		block[i] = rest
 	}

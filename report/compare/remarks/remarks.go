@@ -44,7 +44,7 @@ func Of(before, after *report.History, scenarios [2]string) Remarks {
 		c.Doubt("the runs are of different scenarios: " + a.Name + " and " + b.Name)
 	}
 	if a.Devices != b.Devices && a.Devices > 0 && b.Devices > 0 {
-		c.Doubt(fmt.Sprintf("the fleets differ in size: %s and %s devices", human.Count(a.Devices), human.Count(b.Devices)))
+		c.Doubt(fmt.Sprintf("the fleets differ in size: %s and %s", human.Count(a.Devices), human.Number(b.Devices, "device")))
 	}
 	if a.Target != b.Target && a.Target != "" && b.Target != "" {
 		c.Note("the targets differ: " + a.Target + " and " + b.Target)

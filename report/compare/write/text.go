@@ -180,6 +180,8 @@ func change(r *compare.Row, x float64) string {
 		return fmt.Sprintf("×%.0f", 1+x)
 	case x >= 1:
 		return fmt.Sprintf("×%.1f", 1+x)
+	case x > -0.0005 && x < 0: // what is nothing has no sign
+		return "+0.0%"
 	default:
 		return fmt.Sprintf("%+.1f%%", 100*x)
 	}
