@@ -31,8 +31,8 @@ through the stages, and end with a summary and a verdict. SCENARIO is a file, or
 built-in one ("twinfleet examples" lists them), or - for standard input. Ctrl-C once stops politely
 and still reports; twice stops at once.
 
-On a terminal of 60 columns or more the run is drawn in place; elsewhere, in CI, with TERM=dumb and
-with --plain it is told in lines.
+On a terminal of 40 columns or more the run is drawn in place, and ? lists its keys; elsewhere, in CI,
+with TERM=dumb and with --plain it is told in lines.
 
 Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
 was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
@@ -52,6 +52,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	addLiveFlags(c)
 	f.Bool("quiet", false, "print no progress, only the summary")
 	f.Bool("plain", false, "print lines of progress, also on a terminal that could be drawn on")
+	f.Bool("alternate-screen", false, "draw on the terminal's alternate screen: what was there comes back afterwards")
 	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output; with --quiet the summary alone")
 	f.String("color", "auto", "colours: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
@@ -106,7 +107,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	}
 	defer page.close()
 	keep := &keeper{root: s.v.GetString("out"), scenario: []byte(clean.Redact(string(sc.Source))), log: log, shows: shows}
-	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored)
+	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored, controlsOf(eng))
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
 	eng.Observe(keep, out)
@@ -115,7 +116,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	// Signals are watched until the summary is out: one that comes late must not take it away.
 	lingering, noLinger := context.WithCancel(ctx)
 	defer noLinger()
-	hard, done := e.stopper(ctx, log, func() {
+	hard, done := e.stopper(ctx, stopLog(out, log), func() {
 		eng.Stop()
 		noLinger()
 	})

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/text"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // watcher shows a run while it goes on, and takes the log lines that are written meanwhile.
@@ -36,7 +39,7 @@ var (
 const countEvery = time.Second
 
 // newWatcher is the one that the settings and the terminal ask for.
-func newWatcher(e env, s settings, plan runstate.Plan, colored bool) watcher {
+func newWatcher(e env, s settings, plan runstate.Plan, colored bool, controls terminal.Controls) watcher {
 	switch {
 	case s.v.GetBool("json") && s.v.GetBool("quiet"):
 		return quietJSON{Writer: e.stderr}
@@ -46,10 +49,27 @@ func newWatcher(e env, s settings, plan runstate.Plan, colored bool) watcher {
 		return silent{Writer: e.stderr}
 	}
 	if screen := e.screen(); screen != nil && !s.v.GetBool("plain") && e.terminal() >= view.MinWidth {
-		screen.Color = colored
-		return terminal.Start(*screen, plan)
+		screen.Color, screen.Alternate = colored, s.v.GetBool("alternate-screen")
+		return terminal.Start(*screen, plan, controls)
 	}
 	return plain.New(e.stderr, plan, color.Style{Color: colored})
+}
+
+// controlsOf are what keys do to a run. To stop it they do what Ctrl-C does, so that there is one way to stop.
+func controlsOf(eng *engine.Engine) terminal.Controls {
+	return terminal.Controls{Pause: eng.Pause, Stop: func() {
+		if self, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = self.Signal(os.Interrupt)
+		}
+	}}
+}
+
+// stopLog is where it is said that a run stops: a view that is drawn says so itself.
+func stopLog(out watcher, log *slog.Logger) *slog.Logger {
+	if _, drawn := out.(*terminal.Display); drawn {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
 }
 
 // planOf is what a run will do, for those who watch it.

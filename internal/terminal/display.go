@@ -19,15 +19,21 @@ import (
 	"github.com/twinfleet/twinfleet/internal/terminal/view"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
-	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // Screen is the terminal that a Display draws on.
 type Screen struct {
-	Out   *os.File // the terminal
-	In    *os.File // whose echo is switched off meanwhile; nil for none
-	Color bool     // whether it shows colours
-	Env   []string // "NAME=value"; the terminal's kind is looked up in it
+	Out       *os.File // the terminal
+	In        *os.File // that keys are read from; nil for none
+	Color     bool     // whether it shows colours
+	Alternate bool     // to draw on the alternate screen: what was there comes back afterwards
+	Env       []string // "NAME=value"; the terminal's kind is looked up in it
+}
+
+// Controls are what keys do to the run. They are called by whoever draws, must be quick, and may be called at any time until Close.
+type Controls struct {
+	Stop  func()            // as Ctrl-C: politely, and at once when called once more
+	Pause func(paused bool) // stops what devices do on their schedules, or lets it go on
 }
 
 // Display draws a run in place. Events, figures and log lines are taken without waiting for the terminal: a
@@ -36,9 +42,10 @@ type Display struct {
 	runstate.Spectator
 
 	program *tea.Program
-	out     *os.File
+	screen  Screen
 	style   color.Style
-	echo    func() // gives the terminal its echo back
+	keys    *tty // nil when none are read
+	guard   *guard
 	began   time.Time
 
 	mu    sync.Mutex // protects the following fields
@@ -49,41 +56,62 @@ type Display struct {
 	wake    chan struct{}
 	done    chan struct{} // closed by Close
 	closing sync.Once
-	ended   sync.WaitGroup
-	err     error // of the program
+	drawing sync.WaitGroup // the program, and who hands it what to draw
+	reading sync.WaitGroup // who reads keys
+	err     error          // of the program
 }
 
 const (
 	// redrawEvery is how often clock and progress are drawn; figures come once a second.
 	redrawEvery = 250 * time.Millisecond
-	// maxAbove bounds the lines that wait for a terminal which is slow to take them.
+	// maxAbove bounds the lines that wait for a terminal which is slow to take them, or for the end of the alternate screen.
 	maxAbove = 1000
 )
 
-// Start takes the terminal over until Close. Signals and the keyboard are left to the caller: Ctrl-C is a
-// signal as ever.
-func Start(screen Screen, plan runstate.Plan) *Display {
+// Start takes the terminal over until Close. Signals are left to the caller, but for Ctrl-Z: Ctrl-C is a signal as ever.
+func Start(screen Screen, plan runstate.Plan, controls Controls) *Display {
 	d := &Display{
-		out: screen.Out, style: color.Style{Color: screen.Color}, began: time.Now(), state: runstate.State{Plan: plan},
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		screen: screen, style: color.Style{Color: screen.Color}, began: time.Now(), state: runstate.State{Plan: plan},
+		wake: make(chan struct{}, 1), done: make(chan struct{}), keys: openTTY(screen.In),
 	}
 	profile := colorprofile.NoTTY
 	if screen.Color {
 		profile = colorprofile.ANSI
 	}
-	d.echo = quiet(screen.In)
-	d.program = tea.NewProgram(model{color: screen.Color, state: d.state.Clone()},
+	d.guard = newGuard(screen, d.keys)
+	if d.keys != nil {
+		d.keys.hold()
+	}
+	d.guard.watch()
+	ui := &view.UI{Keys: d.keys != nil && canRead}
+	d.program = tea.NewProgram(model{screen: screen, controls: controls, ui: ui, state: d.state.Clone()},
 		tea.WithInput(nil), tea.WithOutput(screen.Out), tea.WithEnvironment(screen.Env), tea.WithoutSignalHandler(),
 		tea.WithColorProfile(profile), tea.WithFPS(20))
-	d.ended.Go(func() { _, d.err = d.program.Run() })
-	d.ended.Go(d.pump)
+	d.drawing.Go(func() { _, d.err = d.program.Run() })
+	d.drawing.Go(d.pump)
+	if d.keys != nil {
+		d.reading.Go(d.read)
+	}
 	return d
+}
+
+// read hands the program what keys are pressed.
+func (d *Display) read() {
+	var keys decoder
+	d.keys.read(func(b []byte) {
+		for _, name := range keys.feed(b) {
+			d.program.Send(key(name))
+		}
+	})
 }
 
 // pump hands the program what there is to draw, until Close.
 func (d *Display) pump() {
 	tick := time.NewTicker(redrawEvery)
 	defer tick.Stop()
+	stops, ignore := suspensions()
+	defer ignore()
+	away := false // in the background of a shell: the terminal is not ours
 	for {
 		over := false
 		select {
@@ -91,23 +119,30 @@ func (d *Display) pump() {
 		case <-d.wake:
 		case <-d.done:
 			over = true
+		case <-stops:
+			if !away {
+				d.leave()
+				away = true
+			}
+			suspend(stops)
 		}
-		d.mu.Lock()
-		above, lost := d.above, d.lost
-		d.above, d.lost = nil, 0
-		if d.state.Figures() != nil { // the clock begins with the run
-			d.state.At = max(d.state.At, time.Since(d.began))
+		if away {
+			if Foreground(d.screen.Out) {
+				d.back()
+				away = false
+			} else if !over {
+				continue
+			}
 		}
-		frame := d.state.Clone()
-		d.mu.Unlock()
-		if lost > 0 {
-			above = append(above, fmt.Sprintf("%d lines were left out: the terminal is slow", lost))
-		}
-		// One by one: the program makes room by scrolling, and beside the view there is room for one.
-		for _, line := range d.wrap(above) {
-			d.program.Send(tea.Println(line)())
+		above, frame := d.take()
+		if !away {
+			d.printAbove(above)
 		}
 		if over {
+			if away { // all that may be done is to end
+				d.program.Kill()
+				return
+			}
 			d.program.Send(last{})
 			d.program.Quit()
 			return
@@ -116,10 +151,55 @@ func (d *Display) pump() {
 	}
 }
 
+// leave wipes the view and gives the terminal back for a while.
+func (d *Display) leave() {
+	d.program.Send(hidden(true))
+	drawn := make(seen)
+	d.program.Send(drawn) // once this is taken the wiped view has been drawn
+	select {
+	case <-drawn:
+	case <-d.done:
+	}
+	_ = d.program.ReleaseTerminal()
+	d.keys.give()
+}
+
+// back takes the terminal over once more.
+func (d *Display) back() {
+	if d.keys != nil {
+		d.keys.hold()
+	}
+	_ = d.program.RestoreTerminal()
+	d.program.Send(hidden(false))
+}
+
+// take is the lines that are to be printed above the view, and what it is to show.
+func (d *Display) take() (above []string, frame *runstate.State) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.screen.Alternate { // else they wait for its end
+		if above = d.above; d.lost > 0 {
+			above = append(above, fmt.Sprintf("%d lines were left out: the terminal is slow", d.lost))
+		}
+		d.above, d.lost = nil, 0
+	}
+	if d.state.Figures() != nil { // the clock begins with the run
+		d.state.At = max(d.state.At, time.Since(d.began))
+	}
+	return above, d.state.Clone()
+}
+
+// printAbove prints lines above the view. One by one: the program makes room by scrolling, and beside the view there is room for one.
+func (d *Display) printAbove(lines []string) {
+	for _, line := range d.wrap(lines) {
+		d.program.Send(tea.Println(line)())
+	}
+}
+
 // wrap breaks lines that are too long for the terminal, less the last column: the program counts a line as one, and
 // blanks what is right of it.
 func (d *Display) wrap(lines []string) []string {
-	width, _, err := term.GetSize(int(d.out.Fd()))
+	width, _, err := term.GetSize(int(d.screen.Out.Fd()))
 	if len(lines) == 0 || err != nil || width < 2 {
 		return lines
 	}
@@ -176,52 +256,21 @@ func (d *Display) poke() {
 // Close does nothing.
 func (d *Display) Close() error {
 	d.closing.Do(func() {
+		d.keys.stop()
+		d.reading.Wait()
 		close(d.done)
-		d.ended.Wait()
-		d.echo()
+		d.drawing.Wait()
+		if Foreground(d.screen.Out) { // else it is another's, and was given back when it became so
+			d.keys.give()
+		}
+		d.guard.dismiss()
+		d.keys.close()
+		if len(d.above) > 0 { // of the alternate screen, or of one that was another's
+			fmt.Fprintln(d.screen.Out, strings.Join(d.above, "\n"))
+		}
 	})
-	if d.err != nil && !errors.Is(d.err, io.EOF) {
+	if d.err != nil && !errors.Is(d.err, io.EOF) && !errors.Is(d.err, tea.ErrProgramKilled) {
 		return fmt.Errorf("drawing on the terminal: %w", d.err)
 	}
 	return nil
-}
-
-// model is what the program draws.
-type model struct {
-	state         *runstate.State
-	width, height int
-	color, over   bool
-}
-
-// last asks for an empty view.
-type last struct{}
-
-func (m model) Init() tea.Cmd { return nil }
-
-func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.WindowSizeMsg:
-		m.width, m.height = msg.Width, msg.Height
-	case *runstate.State:
-		before := m.state.Figures()
-		m.state = msg
-		if m.width > 0 && m.width < view.MinWidth && msg.Figures() != before && msg.Latest() != nil {
-			// No room to draw: the figures are lines.
-			if msg.Waiting > 0 {
-				return m, tea.Println(progress.WaitingLine(msg.Figures().Elapsed, msg.Waiting, msg.Left))
-			}
-			return m, tea.Println(progress.Line(msg.StageName(), msg.Figures(), msg.Latest()))
-		}
-	case last:
-		m.over = true
-	}
-	return m, nil
-}
-
-func (m model) View() tea.View {
-	v := tea.View{DisableBracketedPasteMode: true}
-	if !m.over {
-		v.SetContent(view.Draw(m.state, m.width, m.height, m.color))
-	}
-	return v
 }

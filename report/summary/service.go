@@ -76,16 +76,21 @@ type Service struct {
 	Errors     []report.ServiceError `json:"service_errors,omitempty"` // by task and code
 }
 
+// WaveOf is a wave for programs.
+func WaveOf(w report.Wave) Wave {
+	return Wave{
+		w.Rollout, w.Group, w.Number, w.Of, w.Percent, w.Devices, w.Patched, w.Told, w.Answered, w.Failed,
+		w.Took.Seconds(), w.Stopped,
+	}
+}
+
 func summarizeService(r *report.Run) Service {
 	s := Service{Errors: r.ServiceErrors}
 	if f := r.Freshness; f != nil {
 		s.Freshness = &Freshness{f.Sampled, f.Devices, f.Probe.Seconds(), f.Tolerance.Seconds(), f.Unseen, f.Verified, f.Unchecked}
 	}
 	for _, w := range r.Waves {
-		s.Waves = append(s.Waves, Wave{
-			w.Rollout, w.Group, w.Number, w.Of, w.Percent, w.Devices, w.Patched, w.Told, w.Answered, w.Failed,
-			w.Took.Seconds(), w.Stopped,
-		})
+		s.Waves = append(s.Waves, WaveOf(w))
 	}
 	for _, c := range r.Configured {
 		out := Configured{c.Rollout, c.Group, c.ID, c.Devices, c.Before, c.Told, c.Answered, c.Targeted, c.Applied, nil, c.Took.Seconds(), c.Missed, c.Left}

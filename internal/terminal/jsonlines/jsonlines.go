@@ -4,10 +4,12 @@ package jsonlines
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
+	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/summary"
 )
@@ -51,6 +53,79 @@ type progressLine struct {
 	Waiting int     `json:"waiting,omitempty"`
 	Left    float64 `json:"waiting_at_most_seconds,omitempty"`
 	summary.Interval
+	Standing *standing `json:"standing,omitempty"`
+}
+
+// standing is how the run stands; see report.Standing.
+type standing struct {
+	Outlook    report.Outlook `json:"outlook"`
+	Reason     string         `json:"reason,omitempty"`
+	Thresholds []rule         `json:"thresholds"`
+	Failing    []string       `json:"failing,omitempty"`
+	Doubt      string         `json:"doubt,omitempty"`
+	Connected  int            `json:"connected"`
+	Wanted     int            `json:"wanted"`
+	Fleet      int            `json:"fleet"`
+	Rollouts   []wave         `json:"rollouts,omitempty"`
+	Left       float64        `json:"left_seconds,omitempty"`
+}
+
+// rule is how a threshold stands; see judge.State.
+type rule struct {
+	Threshold string   `json:"threshold"`
+	Observed  string   `json:"observed"`
+	Value     *float64 `json:"value,omitempty"` // what is compared, as a number in the threshold's unit
+	State     string   `json:"state"`           // holds, missed, cannot_say or pending
+	Why       string   `json:"why,omitempty"`
+	Since     *float64 `json:"missed_since_seconds,omitempty"` // since the run began
+	Over      bool     `json:"over,omitempty"`
+}
+
+// wave is a wave of a rollout; see report.Wave.
+type wave struct {
+	summary.Wave
+	Running bool `json:"running"`
+}
+
+// standingOf is how the run stands with a sample; nil when that is not told.
+func standingOf(p report.Sample) *standing {
+	s := p.Standing
+	if s == nil {
+		return nil
+	}
+	out := &standing{
+		s.Outlook, s.Reason, make([]rule, 0, len(s.Thresholds)), s.Failing, s.Doubt, s.Connected, s.Wanted, s.Fleet, nil, s.Left.Seconds(),
+	}
+	for i := range s.Thresholds {
+		t := &s.Thresholds[i]
+		r := rule{Threshold: t.Threshold, Observed: t.Observed, Value: t.Value, State: stateOf(t), Why: t.Why, Over: t.Over}
+		if r.Value != nil && (math.IsInf(*r.Value, 0) || math.IsNaN(*r.Value)) {
+			r.Value = nil // there is no end to it
+		}
+		if !t.Since.IsZero() {
+			since := runstate.RunTime(p, t.Since).Seconds()
+			r.Since = &since
+		}
+		out.Thresholds = append(out.Thresholds, r)
+	}
+	for _, w := range s.Rollouts {
+		out.Rollouts = append(out.Rollouts, wave{summary.WaveOf(w), w.Running})
+	}
+	return out
+}
+
+// stateOf is how a threshold stands, in a word.
+func stateOf(t *judge.State) string {
+	switch {
+	case t.Pending:
+		return "pending"
+	case t.CannotSay:
+		return "cannot_say"
+	case t.Pass:
+		return "holds"
+	default:
+		return "missed"
+	}
 }
 
 type summaryLine struct {
@@ -98,7 +173,7 @@ func (j *Writer) Event(e report.Event) {
 
 // Sample tells the figures of another second.
 func (j *Writer) Sample(p report.Sample) {
-	j.line(progressLine{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), summary.OfInterval(p.Window.Stage, p.Window)})
+	j.line(progressLine{"progress", p.At.Seconds(), p.Waiting, p.Left.Seconds(), summary.OfInterval(p.Window.Stage, p.Window), standingOf(p)})
 }
 
 // Summary writes the last line: the whole run, and the folder of its reports when there is one.

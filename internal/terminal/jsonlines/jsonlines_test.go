@@ -3,11 +3,13 @@ package jsonlines_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/terminal/jsonlines"
+	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
 	"github.com/twinfleet/twinfleet/internal/terminal/terminaltest"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/reporttest"
@@ -41,4 +43,29 @@ func TestJSON(t *testing.T) {
 	if kinds[0] != "start" || kinds[len(kinds)-1] != "summary" || !slices.Contains(kinds, "progress") || !slices.Contains(kinds, "event") {
 		t.Errorf("%v", kinds)
 	}
+}
+
+// How a run stands is in each line of progress, in every condition, with the names that docs/terminal.md has.
+func TestStanding(t *testing.T) {
+	var b bytes.Buffer
+	worlds := terminaltest.Worlds()
+	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "rollouts"} {
+		var line bytes.Buffer
+		p := worlds[name].LastSample()
+		never := math.Inf(1)
+		p.Standing.Thresholds[2].Value = &never // JSON has no word for it
+		jsonlines.New(&line, runstate.Plan{}).Sample(p)
+		var x struct {
+			Standing json.RawMessage `json:"standing"`
+		}
+		_, second, _ := strings.Cut(line.String(), "\n")
+		if err := json.Unmarshal([]byte(second), &x); err != nil {
+			t.Fatal(name, err)
+		}
+		if err := json.Indent(&b, x.Standing, "", "  "); err != nil {
+			t.Fatal(name, err)
+		}
+		b.WriteByte('\n')
+	}
+	terminaltest.Golden(t, "standing.json", b.String())
 }

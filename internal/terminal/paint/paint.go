@@ -17,6 +17,7 @@ const (
 	Cyan   = "\x1b[36m"
 	Bold   = "\x1b[1m"
 	Faint  = "\x1b[2m"
+	Invert = "\x1b[7m"
 	reset  = "\x1b[0m"
 )
 
@@ -86,4 +87,24 @@ func Spark(times []time.Duration) string {
 		}
 	}
 	return b.String()
+}
+
+// StageBar is Bar with a mark where each stage but the last ends, at a share of the whole.
+func (p Painter) StageBar(share float64, ends []float64, width int) string {
+	width = max(width, 0)
+	cells := []rune(Painter(false).Bar(share, width))
+	full := 0
+	for full < len(cells) && cells[full] == '━' {
+		full++
+	}
+	for i := range max(0, len(ends)-1) {
+		at := int(ends[i]*float64(width) + 0.5)
+		if at > 0 && at < width {
+			cells[at] = '┃'
+			if at >= full {
+				cells[at] = '│'
+			}
+		}
+	}
+	return p.Paint(Cyan, string(cells[:full])) + p.Paint(Faint, string(cells[full:]))
 }

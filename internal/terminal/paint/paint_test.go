@@ -33,3 +33,13 @@ func TestBarsAndSparklines(t *testing.T) {
 		t.Errorf("a sparkline: %q", got)
 	}
 }
+
+// The bar of the whole run has a mark where each stage but the last ends, whether it is over or to come.
+func TestStageBar(t *testing.T) {
+	if got, want := Painter(false).StageBar(0.5, []float64{0.25, 0.75, 1}, 12), "━━━┃━━───│──"; got != want {
+		t.Errorf("%s; want %s", got, want)
+	}
+	if got := Painter(false).StageBar(1, nil, 3); got != "━━━" {
+		t.Errorf("at the end: %s", got)
+	}
+}

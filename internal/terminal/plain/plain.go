@@ -4,11 +4,14 @@ package plain
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/progress"
@@ -61,11 +64,64 @@ func (p *Writer) Sample(x report.Sample) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	fmt.Fprintln(p.w, Sample(x))
+}
+
+// Sample is the figures of a second, and how the run stands with them, in one line.
+func Sample(x report.Sample) string {
+	line := progress.Line(x.Window.Stage, x.Total, x.Window)
 	if x.Waiting > 0 {
-		fmt.Fprintln(p.w, progress.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left))
-		return
+		line = progress.WaitingLine(x.Total.Elapsed, x.Waiting, x.Left)
 	}
-	fmt.Fprintln(p.w, progress.Line(x.Window.Stage, x.Total, x.Window))
+	if x.Standing == nil {
+		return line
+	}
+	return line + "  | " + strings.Join(standing(x), " · ")
+}
+
+// standing is how a run stands: the verdict so far, why when all is not well, who is there, what fails most, and how long it takes.
+func standing(x report.Sample) []string {
+	s := x.Standing
+	verdict := strings.ReplaceAll(string(s.Outlook), "_", " ")
+	if s.Outlook != report.Holding && s.Reason != "" {
+		if at, ok := runstate.MissedSince(x); ok && s.Outlook == report.Missing {
+			verdict += " since " + human.Duration(at)
+		}
+		verdict += ": " + clean.Text(s.Reason)
+	}
+	parts := []string{verdict}
+	if s.Connected < s.Wanted { // else the line has it
+		parts = append(parts, s.DevicesText())
+	}
+	if reason := worst(x.Total.Errors); reason != nil {
+		text := reason.Outcome
+		if reason.Reason != reason.Outcome {
+			text += ": " + clean.Text(reason.Reason)
+		}
+		parts = append(parts, fmt.Sprintf("%s %s %s", human.Count(reason.Count), reason.Operation, text))
+	}
+	if s.Doubt != "" {
+		parts = append(parts, "the generator cannot be believed: "+clean.Text(s.Doubt))
+	}
+	if s.Left > 0 {
+		parts = append(parts, human.Duration(s.Left.Round(time.Second))+" left")
+	}
+	return parts
+}
+
+// worst is the reason why most operations ended badly: an error when there is any, and else what was throttled; nil for none.
+func worst(all []metrics.ErrorCount) (most *metrics.ErrorCount) {
+	throttled := func(e *metrics.ErrorCount) bool { return e.Outcome == metrics.Throttled.String() }
+	for i := range all {
+		e := &all[i]
+		if e.Count == 0 {
+			continue
+		}
+		if most == nil || throttled(most) && !throttled(e) || throttled(most) == throttled(e) && e.Count > most.Count {
+			most = e
+		}
+	}
+	return most
 }
 
 // Write writes log lines between the others.

@@ -20,3 +20,13 @@ func TestPlain(t *testing.T) {
 	fmt.Fprintln(p, "level=WARN")
 	terminaltest.Golden(t, "plain", b.String())
 }
+
+// How a run stands is in each line, whatever its condition.
+func TestPlainStanding(t *testing.T) {
+	var b bytes.Buffer
+	worlds := terminaltest.Worlds()
+	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "ended", "groups"} {
+		fmt.Fprintf(&b, "%s\n", plain.Sample(worlds[name].LastSample()))
+	}
+	terminaltest.Golden(t, "standing", b.String())
+}

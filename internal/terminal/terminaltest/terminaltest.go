@@ -50,7 +50,7 @@ func Play(p runstate.Plan, seconds int, event func(report.Event), sample func(re
 		now.At, now.Elapsed = at.Add(time.Second), time.Duration(second+1)*time.Second
 		window := now.Sub(last)
 		window.Stage = stage.Name
-		sample(report.Sample{At: now.Elapsed, Total: now, Window: window})
+		sample(report.Sample{At: now.Elapsed, Total: now, Window: window, Standing: standing(p, now)})
 		last = now
 	}
 }
