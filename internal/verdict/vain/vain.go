@@ -33,8 +33,8 @@ func (e *Evidence) Nobody() string {
 			return strings.Join(e.Unprovisioned(), "; ")
 		}
 		for i := range e.Scenario.Stages {
-			if t := &e.Scenario.Stages[i]; t.Devices > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
-				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
+			if t := &e.Scenario.Stages[i]; t.MostDevices(0) > 0 && len(e.ByHand) == 0 { // who ends stages by hand may be before the first device
+				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.MostDevices(0), "device"))
 			}
 		}
 		if len(e.ByHand) == 0 && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
