@@ -19,6 +19,9 @@ type Options struct {
 	// MaxGroups bounds the groups per operation, those that devices are counted by, and the queries whose
 	// results are counted; 100 when 0. Further ones are counted as "other".
 	MaxGroups int
+	// Tap, when not nil, is told of every operation as it ends or is dropped, by whoever ended it: it must not wait, and may be called by
+	// several at once.
+	Tap func(Ended)
 	// Operations are those of a program's own, beside the ones of this package: small letters, digits and _, as Prometheus has them.
 	Operations []Operation
 }

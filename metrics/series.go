@@ -124,12 +124,16 @@ func (o Started) EndBecause(done time.Time, outcome Outcome, reason string) {
 		outcome = Failed
 	}
 	if outcome != OK {
-		o.cell.errors.Add(errorKey{outcome, o.series.rec.bound(outcome, reason)}, done)
+		reason = o.series.rec.bound(outcome, reason)
+		o.cell.errors.Add(errorKey{outcome, reason}, done)
 	}
 	o.cell.response[outcome].Record(done.Sub(o.Intended))
 	o.cell.service[outcome].Record(done.Sub(o.Sent))
 	o.cell.ended.Add(1)
 	o.series.open.Add(o.series.rec.start, o.Intended, -1)
+	if o.series.rec.opts.Tap != nil {
+		o.tap(done, outcome, reason)
+	}
 }
 
 // Unanswered counts that nobody waits for the operation any more, and why: it took the time until then at least.
@@ -144,7 +148,11 @@ func (s *Series) DropMany(n uint64, intended time.Time, reason string) {
 	if i < 0 {
 		i = reasons - 1
 	}
-	s.at(intended).dropped[i].Add(n)
+	c := s.at(intended)
+	c.dropped[i].Add(n)
+	if tap := s.rec.opts.Tap; tap != nil && n > 0 {
+		tap(Ended{Operation: s.operation, Group: s.group, Stage: c.stage, Intended: intended, Dropped: n, Reason: DropReasons()[i]})
+	}
 }
 
 // snapshot copies the cell, or gives the last copy when nothing has come since.

@@ -3,8 +3,6 @@ package scenario
 import (
 	"iter"
 	"time"
-
-	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Reports are the times, from the beginning of a stage, at which operations of its report_rate are due; none without one.
@@ -24,7 +22,7 @@ func (s *Scenario) arrivals(stage int, name string, r *Range) iter.Seq[time.Dura
 	if r == nil {
 		return func(func(time.Duration) bool) {}
 	}
-	curve := schedule.Curve{{Duration: t.Duration, From: r.From, To: r.To}}
+	curve := r.Over(t.Duration)
 	if t.Arrivals == "poisson" {
 		return curve.Poisson(s.Seed, name, stage)
 	}

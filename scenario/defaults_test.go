@@ -29,6 +29,12 @@ stages:
     network: {half_open: 1%, partition: {share: 1%}}
     steps: [{statistics: {}}, {tag: {group: robots, tags: {a: 1}}}, {query: {name: all}}, {desired: {group: robots, properties: {a: 1}}}, {await: {}}]
   - {name: more, duration: 1h, network: {latency: 1s}}
+  - name: waves
+    duration: 1h
+    devices: {sine: {mean: 1, amplitude: 1, period: 1m}}
+    report_rate: {sine: {mean: 1/s, amplitude: 1/s, period: 1m}}
+    telemetry_rate: {sine: {mean: 1/s, amplitude: 1/s, period: 1m}}
+  - {name: come, duration: 1h, devices: 2, connect_rate: {sine: {mean: 1/s, amplitude: 1/s, period: 1m}}}
   - {name: serve, duration: 1h, hub: {service: {time: 1ms}, dps: {}}}
 service:
   queries: [{name: all, sql: SELECT * FROM devices}]
@@ -71,7 +77,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"1}]\nthresholds: {freshness: \"p(99) < 5s\"}\n")
 	broker := decodeDefaults(t, "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1}]\n")
 	short := decodeDefaults(t, "fleet: {groups: [{name: robots, tokens: {life: 10m}}]}\nstages: [{name: s, devices: 1}]\n")
-	scope, served, faulty := s.Thresholds[0].Scope, s.Stages[2].Hub.Service, s.Stages[2].Hub.DPS
+	scope, served, faulty := s.Thresholds[0].Scope, s.Stages[4].Hub.Service, s.Stages[4].Hub.DPS
 	tolerance := func(target string) time.Duration {
 		return decodeDefaults(t, "target: "+target+"\nfleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}}}]}\nstages: [{name: s, devices: "+
 			"1}]\nservice: {freshness: {}}\n").Service.Freshness.Tolerance
@@ -115,6 +121,8 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 
 		"stages.duration": said(bare.Stages[0].Duration == 0), "stages.devices": said(more.Devices < 0), "stages.connect_rate": said(stage.ConnectRate == nil),
 		"stages.paused": stage.Paused, "stages.report_rate": said(stage.ReportRate == nil), "stages.telemetry_rate": said(stage.TelemetryRate == nil),
+		"stages.devices.sine.phase": percent(s.Stages[2].Course.wave.phase), "stages.connect_rate.sine.phase": percent(s.Stages[3].ConnectRate.Shape.wave.phase),
+		"stages.report_rate.sine.phase": percent(s.Stages[2].ReportRate.Shape.wave.phase), "stages.telemetry_rate.sine.phase": percent(s.Stages[2].TelemetryRate.Shape.wave.phase),
 		"stages.arrivals": stage.Arrivals, "stages.hub.service": said(stage.Hub.Service == nil), "stages.hub.service.servers": served.Servers,
 		"stages.hub.service.distribution": served.Distribution, "stages.hub.dps": said(stage.Hub.DPS == nil),
 		"stages.hub.dps.registrations_per_minute": said(faulty.Registrations == 0), "stages.hub.dps.polls_per_minute": said(faulty.Polls == 0),

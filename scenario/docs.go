@@ -24,6 +24,7 @@ is not set is the text of the file that ` + "`NAME_FILE`" + ` names, as containe
 | random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)` or `~20m`; `normal(20m, 5m)`" + ` |
 | time, or random gaps | ` + "`15s`; `10s..20s`; `~15s`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
+| rate, or a shape | a rate; ` + "`{points: [[0s, 10/s], [30s, 100/s]]}`, `{sine: {mean: 100/s, amplitude: 50/s, period: 1m}}`" + ` |
 | share | ` + "`80%`" + ` |
 | number of devices | ` + "`100`; `80%`" + ` of the whole fleet, to the nearest, and one device at least unless it is ` + "`0%`" + ` |
 | bandwidth | ` + "`64KB/s`, `1.5MB/s`, `32KiB/s`, `250kbit/s`" + ` |

@@ -131,8 +131,8 @@ func (r *reader) finishPace(s *Scenario) {
 		}
 		come := float64(t.Devices - before)
 		before = t.Devices
-		if come > 0 && t.ConnectRate == nil && t.goals == nil && (t.Duration == 0 || come/t.Duration.Seconds() > registrationRate) {
-			t.ConnectRate, t.slowed = &Range{registrationRate, registrationRate}, true
+		if come > 0 && t.ConnectRate == nil && t.Course == nil && t.goals == nil && (t.Duration == 0 || come/t.Duration.Seconds() > registrationRate) {
+			t.ConnectRate, t.slowed = &Range{From: registrationRate, To: registrationRate}, true
 		}
 	}
 }

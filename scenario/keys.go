@@ -27,7 +27,7 @@ const none = language.None
 
 // rate reads a rate.
 func rate(into **Range) language.Value {
-	return value.Rate(func(from, to float64) { *into = &Range{from, to} }, maxRate)
+	return value.Rate(func(from, to float64) { *into = &Range{From: from, To: to} }, maxRate)
 }
 
 // weights reads weights.
@@ -47,7 +47,8 @@ type Weight struct {
 	Weight float64 // in proportion to the others; 0 is never chosen
 }
 
-// Range is a rate per second that changes linearly over a stage.
+// Range is a rate per second that may change over a stage: linearly, or as its shape says.
 type Range struct {
 	From, To float64 // at the start of the stage, and at its end; alike for a rate that stays
+	Shape    *Shape  // how it goes from one to the other; nil for a straight line
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -125,8 +124,8 @@ func (r *reader) scaleRate(asked string, stage int, t *Stage, factor float64) {
 	if c == nil || factor == 1 {
 		return
 	}
-	t.ConnectRate = &Range{c.From * factor, c.To * factor}
-	if fastest := max(t.ConnectRate.From, t.ConnectRate.To); fastest > maxRate {
+	t.ConnectRate = c.Scaled(factor)
+	if fastest := t.ConnectRate.Peak(); fastest > maxRate {
 		r.FailAt(asked, problem.Place{},
 			"the devices of stage %s would come or go at %.0f/s, which is more than one process can start; make it longer, or the fleet smaller", t.Name, fastest)
 	}
@@ -219,6 +218,12 @@ func stageLengths(s *Scenario) []time.Duration {
 // scaleStage makes a stage of one length have another.
 func (r *reader) scaleStage(i int, t *Stage, from, to time.Duration) {
 	path, factor := fmt.Sprintf("stages[%d]", i), float64(to)/float64(from)
+	for key, x := range map[string]*Range{".connect_rate": t.ConnectRate, ".report_rate": t.ReportRate, ".telemetry_rate": t.TelemetryRate} {
+		if x != nil {
+			r.scaleShape(path+key, x.Shape, factor, from, to)
+		}
+	}
+	r.scaleShape(path+".devices", t.Course, factor, from, to)
 	r.scaleRate(askedDuration, i, t, 1/factor)
 	if t.Duration > 0 {
 		t.Duration = to
@@ -277,13 +282,4 @@ func brief(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// String is the rate as a scenario has it.
-func (x Range) String() string {
-	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) + "/s" }
-	if x.From == x.To {
-		return number(x.From)
-	}
-	return number(x.From) + ".." + number(x.To)
 }

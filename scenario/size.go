@@ -70,9 +70,16 @@ type goal struct {
 
 // goals reads the number of devices at the end of a stage: one for all, or one for each of some groups.
 func (in *reader) goals(t *Stage) language.Value {
-	return language.Value{Form: form.Goals, Read: func(r *language.Reader, path string, n *yaml.Node) {
+	return language.Value{Form: form.Goals, Keys: in.courseKeys(new(Shape)), Read: func(r *language.Reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
 			in.devices(&t.Devices).Read(r, path, n)
+			return
+		}
+		if isShape(n) {
+			x := new(Shape)
+			if readShape(r, path, n, x, in.courseKeys(x)) {
+				t.Course = x
+			}
 			return
 		}
 		if len(n.Content) == 0 {
@@ -122,6 +129,7 @@ func (r *reader) finishSizes(s *Scenario) {
 	r.finishNumbers(s)
 	if r.wantDuration != 0 {
 		r.scaleDuration(s, r.wantDuration)
+		r.finishShapes(s)
 	}
 }
 
@@ -130,6 +138,7 @@ func (r *reader) finishNumbers(s *Scenario) {
 	for i := range r.numbers {
 		r.numbers[i].finish(r.numbers[i].of(s))
 	}
+	r.finishShapes(s)
 	if !slices.ContainsFunc(s.Stages, func(t Stage) bool { return t.goals != nil }) || s.Devices() > MostDevices {
 		return
 	}
@@ -137,9 +146,7 @@ func (r *reader) finishNumbers(s *Scenario) {
 	for i := range s.Stages {
 		t := &s.Stages[i]
 		if t.goals == nil {
-			if t.Devices >= 0 {
-				roster.Bring(t.Devices)
-			}
+			r.bring(roster, t)
 		} else {
 			t.ByGroup = make([]int, len(s.Fleet.Groups))
 			for g := range t.ByGroup {
@@ -155,6 +162,17 @@ func (r *reader) finishNumbers(s *Scenario) {
 		for g := range t.active {
 			t.active[g] = roster.ActiveOf(g)
 		}
+	}
+}
+
+// bring has devices come and go as a stage says that has one number for all. Who is there at its end depends on how they came
+// and went when groups were told apart before.
+func (r *reader) bring(devices *roster.Roster, t *Stage) {
+	for step := range t.DeviceCurve(devices.Active()).Steps(devices.Active()) {
+		devices.Bring(step.Count)
+	}
+	if t.Devices >= 0 {
+		devices.Bring(t.Devices)
 	}
 }
 

@@ -15,6 +15,7 @@ type Stage struct {
 	Duration      time.Duration // 0 ends the stage with its last step
 	Devices       int           // active devices at the end of the stage; below 0 leaves them as they are
 	ByGroup       []int         // active devices of each group at the end of the stage, below 0 for as before; nil when the stage says nothing of groups
+	Course        *Shape        // how the number of devices goes to Devices, when that is no straight line; nil when it is
 	ConnectRate   *Range        // devices that come or go a second, until there are Devices; nil spreads them over Duration
 	Paused        bool          // devices stay connected and start nothing on their own
 	ReportRate    *Range        // of the whole fleet
@@ -91,15 +92,15 @@ func (r *reader) stageKeys(t *Stage) []language.Key {
 		key("devices", r.goals(t), means("as before"),
 			"Active devices at the end of the stage, or a share of all, 100%; the number changes linearly: of n that come or go each "+
 				"has an n-th of the stage and is due in its middle. By group, {robots: 100, gates: 50%}, each goes to its own number, or "+
-				"share of its devices, and the others stay as they are."),
-		key("connect_rate", rate(&t.ConnectRate), means("spread over the duration"),
+				"share of its devices, and the others stay as they are. points and sine say how the number of all changes when that is no straight line."),
+		key("connect_rate", r.shaped(&t.ConnectRate), means("spread over the duration"),
 			"Devices that come, or go, a second until there are as many as devices says: 100/s. The stage then ends, or goes on for "+
 				"its duration. Devices that provision at Azure come at 15/s at most unless it is given: its service takes 1,000 registrations a minute."),
 		key("paused", value.Bool(&t.Paused), is("false"),
 			"Devices stay connected and start nothing on their own; what is due meanwhile is dropped and counted."),
-		key("report_rate", rate(&t.ReportRate), means("none"),
-			"Reports a second of the whole fleet, beside what devices do on their own: 100/s, or 0/s..100/s."),
-		key("telemetry_rate", rate(&t.TelemetryRate), means("none"), "Messages a second of the whole fleet."),
+		key("report_rate", r.shaped(&t.ReportRate), means("none"),
+			"Reports a second of the whole fleet, beside what devices do on their own: 100/s, 0/s..100/s for a ramp, or by points or a sine."),
+		key("telemetry_rate", r.shaped(&t.TelemetryRate), means("none"), "Messages a second of the whole fleet, likewise."),
 		key("arrivals", value.OneOf(&t.Arrivals, "even", "poisson"), is("even"),
 			"When operations of report_rate and telemetry_rate are due: even, at equal distances, or poisson, at random and "+
 				"independently of each other, as in queueing theory."),

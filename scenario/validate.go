@@ -114,6 +114,7 @@ func (r *reader) validateStages(s *Scenario) {
 		t := &s.Stages[i]
 		path := fmt.Sprintf("stages[%d]", i)
 		r.validateShape(path, t, devices)
+		r.validateCurves(path, t, s)
 		r.validateNetwork(path, t)
 		r.validateStorm(path+".storm", t, s, before)
 		before = t.active
@@ -130,7 +131,7 @@ func (r *reader) validateStages(s *Scenario) {
 			names[t.Name] = i
 		}
 		r.validateGoals(path, t, s)
-		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 && t.goals == nil {
+		if t.Duration == 0 && len(t.Steps) == 0 && t.Devices < 0 && t.goals == nil && t.Course == nil {
 			r.FailAt(path, t.place, "the stage does nothing; give it a duration, devices or steps")
 		}
 		if t.Duration == 0 && (t.ReportRate != nil || t.TelemetryRate != nil) {

@@ -30,11 +30,13 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 	switch {
 	case t.goals != nil:
 		r.FailAt(path, t.place, "devices by group come and go evenly over the stage; remove connect_rate, or write one number of devices")
+	case t.Course != nil:
+		r.FailAt(path, t.place, "points and a sine say when devices come and go; remove connect_rate, or write one number of devices")
 	case t.Devices < 0:
 		r.FailAt(path, t.place, "a connect_rate needs devices: how many to go to")
-	case c.From+c.To == 0:
+	case c.Peak() == 0:
 		r.FailAt(path, t.place, "a rate of 0 reaches nothing")
-	case c.From != c.To && t.Duration == 0:
+	case !c.Constant() && t.Duration == 0:
 		r.FailAt(path, t.place, "a rate that changes needs a duration")
 	case t.Duration > 0:
 		way := math.Abs(float64(t.Devices - before))
@@ -160,7 +162,7 @@ func (r *reader) validateGoals(path string, t *Stage, s *Scenario) {
 			r.FailAt(language.Join(path, x.group), x.at, "%d devices, but the group has %d; write 100%% for all of them", x.n, g.Count)
 		}
 	}
-	if t.goals == nil && t.Devices > s.Devices() && !r.Overlaps("fleet") {
+	if t.goals == nil && t.Course == nil && t.Devices > s.Devices() && !r.Overlaps("fleet") {
 		r.FailAt(path, t.place, "%d devices, but the groups have %d in all; write 100%% for all of them", t.Devices, s.Devices())
 	}
 }
@@ -177,7 +179,7 @@ func (t *Stage) ConnectCurve(before int) schedule.Curve {
 		way := math.Abs(float64(t.Devices - before))
 		d = time.Duration(math.Ceil(way/c.To*float64(time.Second))) + time.Millisecond // the last one must not be lost to rounding
 	}
-	return schedule.Curve{{Duration: d, From: c.From, To: c.To}}
+	return c.Over(d)
 }
 
 // validateStorm holds a storm to groups that there are.

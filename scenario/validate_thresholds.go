@@ -339,7 +339,11 @@ func (s *Scenario) unstarted(t *threshold.Threshold) string {
 	}
 	most, own, listeners := 0, 0, 0
 	for i := range s.Stages {
-		most, own = max(most, s.Stages[i].Devices), max(own, s.left(i, t.Group))
+		here := s.Stages[i].MostDevices(0)
+		most, own = max(most, here), max(own, s.left(i, t.Group))
+		if s.Stages[i].Course != nil {
+			own = max(own, min(here, 1)) // whoever comes may be of the group
+		}
 	}
 	for i := range s.Fleet.Groups {
 		if g := &s.Fleet.Groups[i]; len(g.Subscribe.Topics) > 0 {
@@ -425,7 +429,7 @@ func aggregation(t *threshold.Threshold) string {
 func (s *Scenario) listens() bool {
 	for i := range s.Stages {
 		for k, n := range s.Stages[i].active {
-			if n > 0 && len(s.Fleet.Groups[k].Subscribe.Topics) > 0 {
+			if (n > 0 || s.Stages[i].MostDevices(0) > 0 && s.Stages[i].Course != nil) && len(s.Fleet.Groups[k].Subscribe.Topics) > 0 {
 				return true
 			}
 		}
@@ -439,7 +443,7 @@ func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
 	v := &s.Service
 	if s.Group(name) != nil && op.OfDevices() && t.active != nil {
 		n := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Name })
-		if s.left(n, name) == 0 && (n == 0 || s.left(n-1, name) == 0) {
+		if t.Course == nil && s.left(n, name) == 0 && (n == 0 || s.left(n-1, name) == 0) {
 			return false
 		}
 	}

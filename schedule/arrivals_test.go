@@ -10,7 +10,7 @@ import (
 )
 
 func TestEven(t *testing.T) {
-	got := slices.Collect(Curve{{2 * s, 1, 1}, {s, 0, 4}}.Even())
+	got := slices.Collect(Curve{{Duration: 2 * s, From: 1, To: 1}, {Duration: s, From: 0, To: 4}}.Even())
 	want := []time.Duration{s / 2, 3 * s / 2, 5 * s / 2, 2*s + 866025404}
 	if !slices.Equal(got, want) {
 		t.Errorf("even events at %v; want %v", got, want)
@@ -21,7 +21,7 @@ func TestEven(t *testing.T) {
 // do not go together, and the count in a second is spread as much as it is large.
 func TestPoisson(t *testing.T) {
 	const rate, seconds = 50, 4000
-	c := Curve{{seconds * s, rate, rate}}
+	c := Curve{{Duration: seconds * s, From: rate, To: rate}}
 	times := slices.Collect(c.Poisson(7, "test", 1))
 	if !slices.Equal(times, slices.Collect(c.Poisson(7, "test", 1))) || slices.Equal(times, slices.Collect(c.Poisson(7, "test", 2))) || slices.Equal(times,
 		slices.Collect(c.Poisson(8, "test", 1))) {
@@ -62,7 +62,7 @@ func TestPoisson(t *testing.T) {
 func TestPoissonFollowsTheCurve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rapid.Float64Range(0, 50)
-		c := Curve{{2 * s, r.Draw(t, "from"), r.Draw(t, "to")}, {3 * s, 0, 0}, {s, r.Draw(t, "last"), 0}}
+		c := Curve{{Duration: 2 * s, From: r.Draw(t, "from"), To: r.Draw(t, "to")}, {Duration: 3 * s, From: 0, To: 0}, {Duration: s, From: r.Draw(t, "last"), To: 0}}
 		last := time.Duration(-1)
 		for at := range c.Poisson(rapid.Uint64().Draw(t, "seed"), "test", 0) {
 			if at < last || at > c.Total() || at > 2*s && at < 5*s {

@@ -112,15 +112,15 @@ func TestSteps(t *testing.T) {
 		from int
 		want []Step
 	}{
-		{"up", Curve{{10 * s, 0, 2}}, 0, []Step{{2500 * ms, 1}, {7500 * ms, 2}}},
-		{"one", Curve{{2 * s, 0, 1}}, 0, []Step{{s, 1}}},
-		{"down", Curve{{10 * s, 2, 0}}, 2, []Step{{2500 * ms, 1}, {7500 * ms, 0}}},
-		{"hold", Curve{{10 * s, 2, 2}}, 2, nil},
-		{"at once", Curve{{0, 0, 2}}, 0, []Step{{0, 1}, {0, 2}}},
-		{"up, hold and down", Curve{{2 * s, 0, 2}, {s, 2, 2}, {4 * s, 2, 1}}, 0, []Step{{500 * ms, 1}, {1500 * ms, 2}, {5 * s, 1}}},
-		{"a staircase", Curve{{2 * s, 0, 1}, {2 * s, 1, 2}}, 0, []Step{{s, 1}, {3 * s, 2}}},
-		{"a jump", Curve{{2 * s, 0, 1}, {2 * s, 3, 3}}, 0, []Step{{s, 1}, {2 * s, 2}, {2 * s, 3}}},
-		{"from elsewhere", Curve{{2 * s, 1, 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {s, 2}}},
+		{"up", Curve{{Duration: 10 * s, From: 0, To: 2}}, 0, []Step{{2500 * ms, 1}, {7500 * ms, 2}}},
+		{"one", Curve{{Duration: 2 * s, From: 0, To: 1}}, 0, []Step{{s, 1}}},
+		{"down", Curve{{Duration: 10 * s, From: 2, To: 0}}, 2, []Step{{2500 * ms, 1}, {7500 * ms, 0}}},
+		{"hold", Curve{{Duration: 10 * s, From: 2, To: 2}}, 2, nil},
+		{"at once", Curve{{Duration: 0, From: 0, To: 2}}, 0, []Step{{0, 1}, {0, 2}}},
+		{"up, hold and down", Curve{{Duration: 2 * s, From: 0, To: 2}, {Duration: s, From: 2, To: 2}, {Duration: 4 * s, From: 2, To: 1}}, 0, []Step{{500 * ms, 1}, {1500 * ms, 2}, {5 * s, 1}}},
+		{"a staircase", Curve{{Duration: 2 * s, From: 0, To: 1}, {Duration: 2 * s, From: 1, To: 2}}, 0, []Step{{s, 1}, {3 * s, 2}}},
+		{"a jump", Curve{{Duration: 2 * s, From: 0, To: 1}, {Duration: 2 * s, From: 3, To: 3}}, 0, []Step{{s, 1}, {2 * s, 2}, {2 * s, 3}}},
+		{"from elsewhere", Curve{{Duration: 2 * s, From: 1, To: 2}}, 4, []Step{{0, 3}, {0, 2}, {0, 1}, {s, 2}}},
 		{"no curve", nil, 3, nil},
 	} {
 		var got []Step
@@ -137,7 +137,7 @@ func TestSteps(t *testing.T) {
 			}
 		}
 	}
-	for range (Curve{{s, 0, 9}}).Steps(0) {
+	for range (Curve{{Duration: s, From: 0, To: 9}}).Steps(0) {
 		break // whoever stops is not asked any more
 	}
 }
@@ -148,7 +148,9 @@ func TestStepsFollowTheCurve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		segment := rapid.Custom(func(t *rapid.T) Segment {
 			quarters := rapid.IntRange(0, 1200)
-			return Segment{time.Duration(rapid.Int64Range(0, 5000).Draw(t, "ms")) * ms, float64(quarters.Draw(t, "from")) / 4, float64(quarters.Draw(t, "to")) / 4}
+			return Segment{
+				Duration: time.Duration(rapid.Int64Range(0, 5000).Draw(t, "ms")) * ms, From: float64(quarters.Draw(t, "from")) / 4, To: float64(quarters.Draw(t, "to")) / 4,
+			}
 		})
 		c := Curve(rapid.SliceOfN(segment, 1, 5).Draw(t, "curve"))
 		count, at := rapid.IntRange(0, 300).Draw(t, "from"), time.Duration(0)
@@ -193,7 +195,7 @@ func TestChurn(t *testing.T) {
 }
 
 func BenchmarkTimeOf(b *testing.B) {
-	c := Curve{{10 * s, 0, 5000}, {60 * s, 5000, 5000}, {10 * s, 5000, 0}}
+	c := Curve{{Duration: 10 * s, From: 0, To: 5000}, {Duration: 60 * s, From: 5000, To: 5000}, {Duration: 10 * s, From: 5000, To: 0}}
 	for i := 0; b.Loop(); i++ {
 		c.TimeOf(float64(i % 350_000))
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Segment is a stretch of time over which a value changes linearly.
+// Segment is a stretch of time over which a value changes linearly, with a wave around the line or without.
 //
 //	To   |        ____/
 //	     |   ____/
@@ -14,11 +14,12 @@ import (
 //	     0          Duration
 type Segment struct {
 	Duration time.Duration // 0 for a jump
-	From, To float64       // at its start, and at its end
+	From, To float64       // of the line, at its start and at its end
+	Wave     Wave          // around the line; the zero value is none
 }
 
-// Curve is a value that changes piecewise linearly with time: a number of devices, or a rate per
-// second. Before its start it has its first value, after its end its last.
+// Curve is a value that changes with time, segment by segment: a number of devices, or a rate per
+// second. Before its start it has its first value, after its end its last. Rates are never below 0.
 type Curve []Segment
 
 // Total is how long the curve is.
@@ -36,38 +37,38 @@ func (c Curve) At(t time.Duration) float64 {
 		return 0
 	}
 	t = max(t, 0)
-	for _, s := range c {
-		if t < s.Duration {
-			return s.From + (s.To-s.From)*float64(t)/float64(s.Duration)
+	for i := range c {
+		if t < c[i].Duration {
+			return c[i].at(t)
 		}
-		t -= s.Duration
+		t -= c[i].Duration
 	}
-	return c[len(c)-1].To
+	return c[len(c)-1].last()
 }
 
 // Integral is the area under the curve up to a time, in value-seconds: for a rate, how many
 // events are due by then.
 func (c Curve) Integral(t time.Duration) float64 {
 	var area float64
-	for _, s := range c {
+	for i := range c {
 		if t <= 0 {
 			break
 		}
-		d := min(t, s.Duration)
-		area += s.area(d)
+		d := min(t, c[i].Duration)
+		area += c[i].area(d)
 		t -= d
 	}
 	return area
 }
 
 // area under the first d of the segment.
-func (s Segment) area(d time.Duration) float64 {
+func (s *Segment) area(d time.Duration) float64 {
 	if s.Duration == 0 {
 		return 0
 	}
 	x := d.Seconds()
 	slope := (s.To - s.From) / s.Duration.Seconds()
-	return s.From*x + slope*x*x/2
+	return s.From*x + slope*x*x/2 + s.Wave.area(d)
 }
 
 // TimeOf is when the integral reaches n: for a rate, when the n-th event is due. It is false when
@@ -77,7 +78,8 @@ func (c Curve) TimeOf(n float64) (time.Duration, bool) {
 		return 0, true
 	}
 	var at time.Duration
-	for _, s := range c {
+	for i := range c {
+		s := &c[i]
 		whole := s.area(s.Duration)
 		if n <= whole && whole > 0 {
 			return at + min(s.timeOf(n), s.Duration), true
@@ -89,7 +91,10 @@ func (c Curve) TimeOf(n float64) (time.Duration, bool) {
 }
 
 // timeOf solves From·x + slope·x²/2 = n for x, in the form that does not lose digits for a small slope.
-func (s Segment) timeOf(n float64) time.Duration {
+func (s *Segment) timeOf(n float64) time.Duration {
+	if !s.Wave.IsZero() {
+		return s.timeOfWave(n)
+	}
 	slope := (s.To - s.From) / s.Duration.Seconds()
 	// The root of From² + 2·slope·n, without squares: those of rates next to 0 are 0.
 	q := math.Sqrt(2*math.Abs(slope)) * math.Sqrt(n)
@@ -160,20 +165,24 @@ type Step struct {
 func (c Curve) Steps(from int) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		count, at := from, time.Duration(0)
-		for _, s := range c {
+		for i := range c {
+			s := &c[i]
 			// The curve may jump where a segment begins.
-			for math.Abs(s.From-float64(count)) > 0.5 {
-				count += sign(s.From - float64(count))
+			first := s.first()
+			for math.Abs(first-float64(count)) > 0.5 {
+				count += sign(first - float64(count))
 				if !yield(Step{at, count}) {
 					return
 				}
 			}
-			for math.Abs(s.To-float64(count)) > 0.5 {
-				up := sign(s.To - float64(count))
-				share := (float64(count) + float64(up)/2 - s.From) / (s.To - s.From)
-				count += up
-				if !yield(Step{at + time.Duration(max(0, share)*float64(s.Duration)), count}) {
-					return
+			for part := range s.monotone() {
+				for math.Abs(part.To-float64(count)) > 0.5 {
+					up := sign(part.To - float64(count))
+					step := at + part.reach(float64(count)+float64(up)/2)
+					count += up
+					if !yield(Step{step, count}) {
+						return
+					}
 				}
 			}
 			at += s.Duration

@@ -12,7 +12,7 @@ import (
 const s = time.Second
 
 func TestCurve(t *testing.T) {
-	ramp := Curve{{10 * s, 0, 100}, {5 * s, 100, 100}, {10 * s, 100, 50}}
+	ramp := Curve{{Duration: 10 * s, From: 0, To: 100}, {Duration: 5 * s, From: 100, To: 100}, {Duration: 10 * s, From: 100, To: 50}}
 	for _, tt := range []struct {
 		at              time.Duration
 		value, integral float64
@@ -26,7 +26,7 @@ func TestCurve(t *testing.T) {
 			t.Errorf("Integral(%v) = %v; want %v", tt.at, got, tt.integral)
 		}
 	}
-	if at, ok := (Curve{{10 * s, 50, 50}}).TimeOf(501); ok {
+	if at, ok := (Curve{{Duration: 10 * s, From: 50, To: 50}}).TimeOf(501); ok {
 		t.Errorf("TimeOf past the end = %v; want none", at)
 	}
 }
@@ -34,8 +34,8 @@ func TestCurve(t *testing.T) {
 func curves() *rapid.Generator[Curve] {
 	segment := rapid.Custom(func(t *rapid.T) Segment {
 		return Segment{
-			time.Duration(rapid.Int64Range(1, 60_000).Draw(t, "ms")) * time.Millisecond,
-			rapid.Float64Range(0, 10_000).Draw(t, "from"), rapid.Float64Range(0, 10_000).Draw(t, "to"),
+			Duration: time.Duration(rapid.Int64Range(1, 60_000).Draw(t, "ms")) * time.Millisecond,
+			From:     rapid.Float64Range(0, 10_000).Draw(t, "from"), To: rapid.Float64Range(0, 10_000).Draw(t, "to"),
 		}
 	})
 	return rapid.Custom(func(t *rapid.T) Curve { return rapid.SliceOfN(segment, 1, 6).Draw(t, "segments") })
@@ -85,13 +85,13 @@ func TestNth(t *testing.T) {
 		n           int64
 		first, last time.Duration
 	}{
-		{"constant", Curve{{2 * s, 100, 100}}, 200, 5 * ms, 1995 * ms},
-		{"one", Curve{{2 * s, 0.5, 0.5}}, 1, s, s},
-		{"a half comes at the end: not any more", Curve{{2 * s, 0.25, 0.25}}, 0, 0, 0},
-		{"a little more than a half", Curve{{2 * s, 0.3, 0.3}}, 1, 1666666667, 1666666667},
-		{"up", Curve{{2 * s, 0, 4}}, 4, 707106781, 1870828693}, // t² = n − 1/2
-		{"down", Curve{{2 * s, 4, 0}}, 4, 129171307, 1292893219},
-		{"in parts", Curve{{s, 2, 2}, {s, 0, 0}, {s, 2, 2}}, 4, 250 * ms, 2750 * ms},
+		{"constant", Curve{{Duration: 2 * s, From: 100, To: 100}}, 200, 5 * ms, 1995 * ms},
+		{"one", Curve{{Duration: 2 * s, From: 0.5, To: 0.5}}, 1, s, s},
+		{"a half comes at the end: not any more", Curve{{Duration: 2 * s, From: 0.25, To: 0.25}}, 0, 0, 0},
+		{"a little more than a half", Curve{{Duration: 2 * s, From: 0.3, To: 0.3}}, 1, 1666666667, 1666666667},
+		{"up", Curve{{Duration: 2 * s, From: 0, To: 4}}, 4, 707106781, 1870828693}, // t² = n − 1/2
+		{"down", Curve{{Duration: 2 * s, From: 4, To: 0}}, 4, 129171307, 1292893219},
+		{"in parts", Curve{{Duration: s, From: 2, To: 2}, {Duration: s, From: 0, To: 0}, {Duration: s, From: 2, To: 2}}, 4, 250 * ms, 2750 * ms},
 		{"nothing", nil, 0, 0, 0},
 	} {
 		if got := tt.c.Events(tt.c.Total()); got != tt.n {
@@ -128,7 +128,7 @@ func TestEventsCountNth(t *testing.T) {
 }
 
 func TestArrivals(t *testing.T) {
-	constant := Curve{{2 * s, 2, 2}}
+	constant := Curve{{Duration: 2 * s, From: 2, To: 2}}
 	for _, tt := range []struct {
 		name     string
 		from, to int

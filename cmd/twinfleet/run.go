@@ -24,29 +24,35 @@ import (
 
 func newRun(e env) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "run SCENARIO",
+		Use:   "run [SCENARIO]",
 		Short: "Run a scenario and say whether the target held",
 		Long: `Run a scenario: open its target, make the identities, start the fleet and the service side, walk
 through the stages, and end with a summary and a verdict. SCENARIO is a file, or the name of a
 built-in one ("twinfleet examples" lists them), or - for standard input. Ctrl-C once stops politely
 and still reports; twice stops at once.
 
+Without SCENARIO, --devices says how many devices to run, and --hub, --every, --tag, --query,
+--threshold and --duration what they do. The scenario that this stands for is printed first; --print
+prints it alone, to keep it.
+
 On a terminal of 40 columns or more the run is drawn in place, and ? lists its keys; elsewhere, in CI,
 with TERM=dumb and with --plain it is told in lines.
 
 Exit codes: 0 passed, 1 the run failed, 2 the scenario or the usage is wrong, 98 the generator
 was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
-		Example: "  twinfleet run connectivity\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7",
-		Args:    cobra.ExactArgs(1),
+		Example: "  twinfleet run connectivity\n  twinfleet run my.yaml --set fleet.groups.robots.count=100 --set seed=7\n  twinfleet run --devices 1000 --every 30s --duration 2m",
+		Args:    scenarioArgs,
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)
+	addQuickFlags(c)
 	addPushFlags(c)
 	addReportFlags(c)
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; another port when this one is taken, unless it was asked for; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
+	f.String("raw", "", "file that takes every operation, a row each: its name ends in .csv.gz or .parquet; none when empty")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	addLiveFlags(c)
@@ -55,11 +61,11 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f.Bool("alternate-screen", false, "draw on the terminal's alternate screen: what was there comes back afterwards")
 	f.Bool("json", false, "print one line of JSON for everything that happens, for programs, and no other output; with --quiet the summary alone")
 	f.String("color", "auto", "colours: auto, always or never")
-	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args[0]) }
+	c.RunE = func(cmd *cobra.Command, args []string) error { return runScenario(cmd.Context(), e, cmd, args) }
 	return c
 }
 
-func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) error {
+func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) error {
 	e.outlive()
 	if e.closed {
 		e.stdout = e.stderr
@@ -74,9 +80,15 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	sc, err := loadScenario(e, file, s)
+	sc, err := loadAsked(e, cmd, args, s)
 	if err != nil {
 		return err
+	}
+	if s.v.GetBool("print") {
+		return printScenario(e, sc)
+	}
+	if len(args) == 0 {
+		sayScenario(e, s, sc)
 	}
 	sayTrust(e, sc)
 	if sc, err = preflight(sc, s.v.GetBool("force")); err != nil {
@@ -90,7 +102,12 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	rec := metrics.NewRecorder(metrics.Options{})
+	rawFile, err := openRaw(s.v.GetString("raw"))
+	if err != nil {
+		return err
+	}
+	defer rawFile.abandon()
+	rec := metrics.NewRecorder(metrics.Options{Tap: rawFile.tap()})
 	server, err := serveMetrics(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), rec, log)
 	if err != nil {
 		return err
@@ -110,6 +127,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	out := newWatcher(e, s, planOf(sc, page.address(), server.url()), colored, controlsOf(eng))
 	defer out.Close() // also when something panics: the terminal is the user's
 	logs.set(out)
+	eng.Observe(rawFile.watching()...) // before the record, which has its notes
 	eng.Observe(keep, out)
 	eng.Observe(page.watching()...)
 	defer gc.For(sc.Fleet.Client).Tune()()
@@ -131,6 +149,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		// What the run found stays its exit code; one that passed has not told anybody.
 		return withCode(cmp.Or(exitCodeOf(record.Outcome), codeFailed), fmt.Errorf("printing the summary: %w", err))
 	}
+	rawFile.say(e, s)
 	linger(lingering, s.v.GetDuration("linger"), server)
 	return withCode(exitCodeOf(record.Outcome), errSilent)
 }

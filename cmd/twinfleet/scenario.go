@@ -38,11 +38,16 @@ func loadScenario(e env, file string, s settings) (*scenario.Scenario, error) {
 	}
 	sc, err := decodeScenario(file, text, s)
 	if err == nil {
-		for _, w := range sc.Warnings {
-			fmt.Fprintf(e.stderr, "warning: %s\n", w)
-		}
+		tellWarnings(e, sc)
 	}
 	return sc, err
+}
+
+// tellWarnings prints what is no mistake and yet worth a look.
+func tellWarnings(e env, sc *scenario.Scenario) {
+	for _, w := range sc.Warnings {
+		fmt.Fprintf(e.stderr, "warning: %s\n", w)
+	}
 }
 
 // scenarioOptions are how the flags want a scenario read.

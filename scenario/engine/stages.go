@@ -70,20 +70,22 @@ func describe(t *scenario.Stage) string {
 	switch {
 	case t.ByGroup != nil:
 		add("to %s (%s)", devices(t.Devices), t.Goals())
+	case t.Course != nil:
+		add("devices: %s", t.CourseWords())
 	case t.Devices >= 0:
 		add("to %s", devices(t.Devices))
 	}
 	if t.ConnectRate != nil {
-		add("at %s", human.Rate(t.ConnectRate.To))
+		add("at %s", t.ConnectRate.Words(human.Rate))
 	}
 	if t.Paused {
 		add("paused")
 	}
 	if t.ReportRate != nil {
-		add("reports at %s", human.Rate(t.ReportRate.To))
+		add("reports at %s", t.ReportRate.Words(human.Rate))
 	}
 	if t.TelemetryRate != nil {
-		add("telemetry at %s", human.Rate(t.TelemetryRate.To))
+		add("telemetry at %s", t.TelemetryRate.Words(human.Rate))
 	}
 	if t.Storm != nil {
 		add("storm of %.0f %%%s", t.Storm.Drop*100, t.Storm.Whose())
@@ -174,6 +176,9 @@ func (c *conductor) scale(ctx context.Context, t *scenario.Stage) error {
 		return c.fleet.ScaleGroups(ctx, t.ByGroup, t.Duration)
 	}
 	began, active := time.Now(), c.fleet.Active()
+	if course := t.DeviceCurve(active); course != nil {
+		return c.fleet.Scale(ctx, course)
+	}
 	goal := active
 	if t.Devices >= 0 {
 		goal = t.Devices

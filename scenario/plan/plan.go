@@ -54,6 +54,8 @@ type Steady struct {
 	Stage   string `json:"stage"`   // the one that is such a state, or that ends in it
 	Stays   bool   `json:"stays"`   // it is such a state
 	Devices int    `json:"devices"` // that are active in it
+	// Within says that the stage has so many devices at the most, and ends without any.
+	Within bool `json:"within,omitempty"`
 	// Longer is the longest stage in which the run could stay, where that is another, which asks for less.
 	Longer string `json:"longer_stage,omitempty"`
 }
@@ -62,6 +64,9 @@ type Steady struct {
 func (s *Steady) String() string {
 	if s.Stays {
 		return "as in stage " + s.Stage
+	}
+	if s.Within {
+		return "with the " + human.Number(s.Devices, "device") + " that stage " + s.Stage + " has at the most"
 	}
 	return "with the " + human.Number(s.Devices, "device") + " at the end of stage " + s.Stage
 }
@@ -86,6 +91,7 @@ type Stage struct {
 	Seconds float64 `json:"duration_seconds"`          // 0 when it ends with its last step
 	From    int     `json:"from_devices"`              // active at its start
 	To      int     `json:"to_devices"`                // active at its end
+	Most    int     `json:"most_devices,omitempty"`    // active at the most, where that is more than at both ends; else 0
 	Does    string  `json:"does,omitempty"`            // what it does beside changing the number of devices
 	Steps   bool    `json:"ends_with_steps,omitempty"` // it lasts as long as its steps take
 }
@@ -136,7 +142,10 @@ func Make(sc *scenario.Scenario, o Options) (*Plan, error) {
 		p.Peak = max(p.Peak, s.Peak())
 		p.Seconds += s.Duration.Seconds()
 		p.Open = p.Open || s.WithSteps()
-		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.From, s.To, words.Does(s.Stage), s.WithSteps()})
+		p.Stages = append(p.Stages, Stage{s.Name, s.Duration.Seconds(), s.From, s.To, 0, words.Does(s.Stage), s.WithSteps()})
+		if most := s.Peak(); most > max(s.From, s.To) {
+			p.Stages[i].Most = most
+		}
 		for _, c := range contributors() {
 			p.demands = add(p.demands, i, c(sc, &demand.Part{Span: s, Walk: followed}))
 		}
@@ -191,7 +200,7 @@ func (p *Plan) steady(sc *scenario.Scenario) {
 	if best == nil {
 		return
 	}
-	p.Steady, p.daily = &Steady{Stage: best.Name, Stays: best.Calm, Devices: best.To}, best.daily
+	p.Steady, p.daily = &Steady{Stage: best.Name, Stays: best.Calm, Devices: best.To, Within: best.To != p.spans[best.Number].To}, best.daily
 	if best.Calm && lasts(longest) > lasts(best) && longest.messages < best.messages {
 		p.Steady.Longer = longest.Name
 	}

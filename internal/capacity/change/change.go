@@ -265,7 +265,7 @@ func stageKnobs(sc *scenario.Scenario) (all []knob) {
 func slower(sc *scenario.Scenario, key, what string, now *scenario.Range, set func(*scenario.Scenario, *scenario.Range)) knob {
 	var k knob
 	for _, share := range []float64{0.75, 0.5, 0.3, 0.2, 0.1} {
-		r := &scenario.Range{From: now.From * share, To: now.To * share}
+		r := now.Scaled(share)
 		k = append(k, turn{
 			key: key, text: fmt.Sprintf("%s at %s instead of %s", what, span(r), span(now)), size: 1 / share,
 			apply: with(sc, func(c *scenario.Scenario) { set(c, r) }),
@@ -276,10 +276,10 @@ func slower(sc *scenario.Scenario, key, what string, now *scenario.Range, set fu
 
 // span is a rate as a scenario has it.
 func span(r *scenario.Range) string {
-	if r.From == r.To {
-		return perSecond(r.To)
+	if r.Shape == nil && !r.Constant() {
+		return perSecond(r.From) + ".." + perSecond(r.To)
 	}
-	return perSecond(r.From) + ".." + perSecond(r.To)
+	return r.Words(perSecond)
 }
 
 func perSecond(x float64) string {

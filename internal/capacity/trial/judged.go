@@ -16,8 +16,9 @@ func (b *Base) noteLeftOut() {
 	most := 0
 	for i := range b.Scenario.Stages {
 		t := &b.Scenario.Stages[i]
-		comes := t.Devices > most
-		most = max(most, t.Devices)
+		here := t.MostDevices(0)
+		comes := here > most
+		most = max(most, here)
 		if t.Name != b.steady.Name && !comes {
 			stages = append(stages, t.Name)
 		}
@@ -133,9 +134,9 @@ func (b *Base) brings(name string) bool {
 	for i := range b.Scenario.Stages {
 		t := &b.Scenario.Stages[i]
 		if t.Name == name {
-			return t.Devices > active
+			return t.MostDevices(0) > active
 		}
-		active = max(active, t.Devices)
+		active = max(active, t.MostDevices(0))
 	}
 	return false
 }

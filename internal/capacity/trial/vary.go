@@ -169,7 +169,7 @@ func highest(r *scenario.Range) float64 {
 	if r == nil {
 		return 0
 	}
-	return max(r.From, r.To)
+	return r.Peak()
 }
 
 // possible says why a scenario has nothing of a kind to vary, and what to do; "" when it has.
@@ -202,12 +202,16 @@ func rampRate(sc *scenario.Scenario) float64 {
 		if t.Devices < 0 {
 			continue
 		}
-		way := float64(t.Devices - active)
+		way, course := float64(t.Devices-active), t.DeviceCurve(active)
 		active = t.Devices
 		switch {
+		case course != nil:
+			for at := time.Duration(0); at < t.Duration; at += max(time.Second, t.Duration/1000) {
+				steepest = max(steepest, course.Climb(at, at+time.Second))
+			}
 		case way <= 0:
 		case t.ConnectRate != nil:
-			steepest = max(steepest, t.ConnectRate.From, t.ConnectRate.To)
+			steepest = max(steepest, t.ConnectRate.Peak())
 		default:
 			steepest = max(steepest, way/max(t.Duration, time.Second).Seconds())
 		}

@@ -89,7 +89,7 @@ func derive(sc *scenario.Scenario, p *plan.Plan, o *report.Offer, steady time.Du
 			s.Duration = calm
 		}
 		t.takes += s.Duration
-		if s.ConnectRate != nil && s.ConnectRate.To > 0 {
+		if s.ConnectRate != nil && s.ConnectRate.To > 0 && s.Duration == 0 {
 			t.takes = max(t.takes, t.takes-s.Duration+time.Duration(math.Abs(float64(active-before))/s.ConnectRate.To*float64(time.Second)))
 		}
 		c.Stages = append(c.Stages, s)
@@ -134,8 +134,8 @@ func setUp(sc *scenario.Scenario, name string) (s scenario.Stage, ok bool) {
 
 // constant tells whether a stage without devices that come or go is the same all along.
 func constant(s *scenario.Stage) bool {
-	same := func(r *scenario.Range) bool { return r == nil || r.From == r.To }
-	return s.Storm == nil && !s.Paused && len(s.Steps) == 0 && same(s.ReportRate) && same(s.TelemetryRate)
+	same := func(r *scenario.Range) bool { return r == nil || r.Constant() }
+	return s.Course == nil && s.Storm == nil && !s.Paused && len(s.Steps) == 0 && same(s.ReportRate) && same(s.TelemetryRate)
 }
 
 // skipped is what comes in the rest of a stage that is cut short.
@@ -161,15 +161,9 @@ func upTo(n *plan.Need, stage int) (at float64) {
 
 // lasting is a stage in which the state at the end of another goes on.
 func lasting(s scenario.Stage, name string, d time.Duration) scenario.Stage {
-	s.Name, s.Duration, s.Devices, s.ByGroup, s.ConnectRate = name, d, -1, nil, nil
+	s.Name, s.Duration, s.Devices, s.ByGroup, s.Course, s.ConnectRate = name, d, -1, nil, nil, nil
 	s.Storm, s.Paused, s.Steps = nil, false, nil
-	end := func(r *scenario.Range) *scenario.Range {
-		if r == nil {
-			return nil
-		}
-		return &scenario.Range{From: r.To, To: r.To}
-	}
-	s.ReportRate, s.TelemetryRate = end(s.ReportRate), end(s.TelemetryRate)
+	s.ReportRate, s.TelemetryRate = s.ReportRate.Last(), s.TelemetryRate.Last()
 	return s
 }
 

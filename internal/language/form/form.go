@@ -15,13 +15,14 @@ const (
 	Name    Form = "name"
 	Count   Form = "whole number"
 	Devices Form = "number of devices"
-	Goals   Form = "number of devices, or one by group"
+	Goals   Form = "number of devices, one by group, or a shape"
 	Switch  Form = "true or false"
 	Time    Form = "time"
 	Times   Form = "random time"
 	Gaps    Form = "time, or random gaps"
 	Share   Form = "share"
 	Rate    Form = "rate"
+	OneRate Form = "rate that stays"
 	Object  Form = "object"
 	List    Form = "list"
 	Weights Form = "weights"
@@ -30,6 +31,10 @@ const (
 	Texts   Form = "list of texts"
 	Bytes   Form = "bandwidth"
 	Bounds  Form = "thresholds by operation"
+
+	RateShape    Form = "rate, or a shape"
+	RatePoints   Form = "list of times with rates"
+	DevicePoints Form = "list of times with numbers of devices"
 )
 
 // aTime matches what time.ParseDuration reads.
@@ -50,6 +55,8 @@ func (f Form) Pattern() string {
 		return `^[0-9.]+%$`
 	case Rate:
 		return `^[0-9.]+/[smh](\.\.[0-9.]+/[smh])?$`
+	case OneRate:
+		return `^[0-9.]+/[smh]$`
 	case Bytes:
 		return `^[0-9.]+ ?(B|KB|MB|KiB|MiB|kbit|Mbit)/s$`
 	}

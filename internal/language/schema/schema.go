@@ -64,6 +64,12 @@ func either(what map[string]any) map[string]any {
 	return map[string]any{"anyOf": []any{what, map[string]any{"type": "string", "pattern": fromEnvironment}}}
 }
 
+// points are pairs of a time and a value.
+func points(of map[string]any) map[string]any {
+	pair := map[string]any{"type": "array", "items": []any{pattern(form.Time.Pattern()), of}, "minItems": 2, "maxItems": 2}
+	return map[string]any{"type": "array", "items": pair, "minItems": 1}
+}
+
 func value(v language.Value) map[string]any {
 	if v.Choices != nil {
 		return either(map[string]any{"enum": v.Choices})
@@ -82,9 +88,15 @@ func value(v language.Value) map[string]any {
 		one := []any{map[string]any{"type": "integer", "minimum": 0}, pattern(form.Share.Pattern())}
 		if v.Form == form.Goals {
 			byGroup := map[string]any{"anyOf": slices.Clone(one)}
-			one = append(one, map[string]any{"type": "object", "minProperties": 1, "additionalProperties": byGroup})
+			one = append(one, map[string]any{"type": "object", "minProperties": 1, "additionalProperties": byGroup}, object(v.Keys))
 		}
 		return map[string]any{"anyOf": one}
+	case form.RateShape:
+		return map[string]any{"anyOf": []any{pattern(form.Rate.Pattern()), object(v.Keys)}}
+	case form.RatePoints:
+		return points(pattern(form.OneRate.Pattern()))
+	case form.DevicePoints:
+		return points(map[string]any{"anyOf": []any{map[string]any{"type": "integer", "minimum": 0}, pattern(form.Share.Pattern())}})
 	case form.Switch:
 		return either(map[string]any{"type": "boolean"})
 	case form.Object:

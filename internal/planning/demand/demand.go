@@ -11,7 +11,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/planning/walk"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // Part is the stage that is asked about.
@@ -66,9 +65,12 @@ func Rated(r *scenario.Range, s *Part) Demand {
 	if r == nil {
 		return Demand{}
 	}
-	curve := schedule.Curve{{Duration: s.Duration, From: r.From, To: r.To}}
-	d := Demand{Total: float64(curve.Events(s.Duration)), Peak: max(r.From, r.To), PeakFor: s.Duration}
-	if r.From != r.To {
+	curve := r.Over(s.Duration)
+	d := Demand{Total: float64(curve.Events(s.Duration)), Peak: curve.Most(0, s.Duration), PeakFor: s.Duration}
+	switch {
+	case r.Shape != nil:
+		d.PeakFor = span.Busy(curve, curve.Integral, d.Peak)
+	case r.From != r.To:
 		d.PeakFor, d.Rises = span.Second, true
 	}
 	return d

@@ -107,10 +107,22 @@ func arriving(s *demand.Part, n float64) demand.Demand {
 	}
 	d := demand.Demand{Total: n, PeakFor: max(s.Ramp, span.Second)}
 	d.Peak, _ = span.Busiest(n, s.Ramp)
-	if s.Rate != nil {
+	switch {
+	case s.Course != nil:
+		climbed := max(0, s.Course.At(0)-float64(s.From))
+		d.Peak = s.Steepest * n / max(s.Come, 1e-9)
+		d.PeakFor = span.Busy(s.Course, func(at time.Duration) float64 { return (climbed + s.Course.Climb(0, at)) * n / max(s.Come, 1e-9) }, d.Peak)
+		return d
+	case s.Rate != nil:
 		d.Peak = s.Steepest * n / float64(s.To-s.From)
 	}
-	if !s.Steady {
+	switch {
+	case s.Steady:
+	case s.ConnectRate.Shape != nil:
+		d.PeakFor = span.Busy(s.Rate, func(at time.Duration) float64 {
+			return min(s.Rate.Integral(at), float64(s.To-s.From)) * n / float64(s.To-s.From)
+		}, d.Peak)
+	default:
 		d.PeakFor, d.Rises = span.Second, true
 	}
 	return d
@@ -122,7 +134,7 @@ func churning(g *scenario.Group, s *demand.Part, who span.Crowd) demand.Demand {
 		return demand.Demand{}
 	}
 	cycle := (g.Online.Mean() + g.Offline.Mean()).Seconds()
-	return demand.Demand{Total: who.Mean / cycle * s.Duration.Seconds(), Peak: who.Peak() / cycle, PeakFor: s.PeakFor(who), Rises: who.From != who.To}
+	return demand.Demand{Total: who.Mean / cycle * s.Duration.Seconds(), Peak: who.Peak() / cycle, PeakFor: s.PeakFor(who), Rises: s.Rises(who)}
 }
 
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
@@ -180,7 +192,7 @@ func periodic(sc *scenario.Scenario, i int, s *demand.Part, every time.Duration,
 	if s.Walk != nil {
 		d.Total = counted(s.Walk.At(s.Number, i))
 	}
-	d.Peak, d.PeakFor, d.Rises = who.Peak()*there/every.Seconds(), s.PeakFor(who), who.From != who.To
+	d.Peak, d.PeakFor, d.Rises = who.Peak()*there/every.Seconds(), s.PeakFor(who), s.Rises(who)
 	if sync {
 		d.Rises = false
 		d.Peak, d.PeakFor = span.Busiest(who.Peak()*there*max(1, span.Second.Seconds()/every.Seconds()), span.Second)

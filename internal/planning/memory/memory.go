@@ -2,6 +2,8 @@
 package memory
 
 import (
+	"time"
+
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/planning/demand"
 	"github.com/twinfleet/twinfleet/internal/planning/span"
@@ -118,7 +120,7 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 		whole := c.connect*connects + c.operation*max(0, operations) + c.row*rows + registration*registers + secondGarbage*s.Duration.Seconds()
 		h.rate = whole / max(s.Duration.Seconds(), 1)
 		for i := range memorySteps {
-			there := float64(s.From) + float64(s.To-s.From)*min(1, float64(i+1)/memorySteps*s.Duration.Seconds()/max(s.Ramp.Seconds(), 1e-9))
+			there := s.There(time.Duration(float64(i+1) / memorySteps * float64(s.Duration)))
 			h.live = startHeap + devices*identityLive + there*c.live + asked*c.rowLive + min(there, registersAtOnce)*registering
 			h.scanned = there * c.scanned
 			h.allocate(whole / memorySteps)

@@ -53,7 +53,7 @@ func ratedService(r *scenario.Range, stages []string, s *demand.Part) demand.Dem
 	}
 	whole := span.EndOf(s.All)
 	if s.Endless || whole == 0 {
-		return demand.Rated(span.Last(r), s)
+		return demand.Rated(r.Last(), s)
 	}
 	curve := schedule.Curve{{Duration: whole, From: r.From, To: r.To}}
 	d := demand.Rated(&scenario.Range{From: curve.At(s.At), To: curve.At(s.End())}, s)

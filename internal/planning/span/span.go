@@ -25,6 +25,8 @@ type Span struct {
 	Steepest float64        // devices that come or go a second, at most
 	Steady   bool           // they come or go evenly
 	Rate     schedule.Curve // at which they do, with a connect_rate
+	Course   schedule.Curve // of their number, when points or a sine say it; nil for a line
+	Come     float64        // devices that come, in all; more than To has above From where others go meanwhile
 	Endless  bool           // it stands for a state that goes on, not for a part of the run; see States
 	Groups   []Crowd        // active devices by group; nil when each has its share of them
 	All      []Span         // of the run
@@ -47,13 +49,23 @@ func (s *Span) End() time.Duration { return s.At + s.Duration }
 type Crowd struct {
 	From, To float64 // at the start and at the end of the stage
 	Mean     float64 // over it
+	Most     float64 // at the most
+	Come     float64 // that come in it, all ways up together
+}
+
+// straight is a crowd that goes from one number to another.
+func straight(from, to, mean float64) Crowd {
+	return Crowd{from, to, mean, max(from, to), max(0, to-from)}
 }
 
 // More is how many of them come in the span.
-func (c Crowd) More() float64 { return max(0, c.To-c.From) }
+func (c Crowd) More() float64 { return c.Come }
 
 // Peak is how many there are at the most.
-func (c Crowd) Peak() float64 { return max(c.From, c.To) }
+func (c Crowd) Peak() float64 { return c.Most }
+
+// Stays reports whether there are as many all along.
+func (c Crowd) Stays() bool { return c.From == c.To && c.Come == 0 && c.Most == c.To }
 
 // CrowdOf is that of the i-th group.
 func (s *Span) CrowdOf(sc *scenario.Scenario, i int) Crowd {
@@ -61,13 +73,16 @@ func (s *Span) CrowdOf(sc *scenario.Scenario, i int) Crowd {
 		return s.Groups[i]
 	}
 	part := Share(sc, &sc.Fleet.Groups[i])
-	return Crowd{float64(s.From) * part, float64(s.To) * part, s.Mean * part}
+	return Crowd{float64(s.From) * part, float64(s.To) * part, s.Mean * part, float64(s.Peak()) * part, s.Come * part}
 }
 
 // crowds are the active devices by group, when a stage tells them apart: before are those of the stage before.
-func (s *Span) crowds(before []Crowd, after []int) []Crowd {
+func (s *Span) crowds(sc *scenario.Scenario, before []Crowd, after []int) []Crowd {
 	if after == nil {
 		return nil
+	}
+	if s.Course != nil {
+		return s.coursing(sc, before, after)
 	}
 	come := 0.5 // of the way, in the mean
 	if s.From != s.To && s.ByGroup == nil {
@@ -79,7 +94,28 @@ func (s *Span) crowds(before []Crowd, after []int) []Crowd {
 		if before != nil {
 			from = before[i].To
 		}
-		all[i] = Crowd{from, to, from + come*(to-from)}
+		all[i] = straight(from, to, from+come*(to-from))
+	}
+	return all
+}
+
+// coursing are the active devices by group of a stage with a course: those who come are of a group as often as it has devices that
+// are not there, and those who go as often as it has some that are.
+func (s *Span) coursing(sc *scenario.Scenario, before []Crowd, after []int) []Crowd {
+	all := make([]Crowd, len(after))
+	for i, n := range after {
+		from, to, count := 0.0, float64(n), float64(sc.Fleet.Groups[i].Count)
+		if before != nil {
+			from = before[i].To
+		}
+		share := func(devices float64) float64 {
+			if more := devices - float64(s.From); more >= 0 {
+				return from + more*(count-from)/max(1, float64(sc.Devices()-s.From))
+			}
+			return from * devices / max(1, float64(s.From))
+		}
+		part := count / float64(sc.Devices())
+		all[i] = Crowd{from, to, share(s.Mean), max(from, to, share(float64(s.Peak()))), max(0, to-from, s.Come*part)}
 	}
 	return all
 }
@@ -90,21 +126,82 @@ func (s *Span) Moves(active *roster.Roster) iter.Seq[roster.Move] {
 		return slices.Values(active.Moves(s.ByGroup, s.Duration))
 	}
 	steps := schedule.Curve{{Duration: s.Duration, From: float64(s.From), To: float64(s.To)}}.Steps(s.From)
-	if s.Rate != nil {
+	switch {
+	case s.Rate != nil:
 		steps = s.Rate.Arrivals(s.From, s.To)
+	case s.Course != nil:
+		steps = s.Course.Steps(s.From)
 	}
 	return roster.Toward(s.From, steps)
 }
 
 // Peak is how many devices there are at the most.
-func (s *Span) Peak() int { return max(s.From, s.To) }
+func (s *Span) Peak() int {
+	if s.Course != nil {
+		return max(s.MostDevices(s.From), s.To)
+	}
+	return max(s.From, s.To)
+}
+
+// There is how many devices are active at a time of the stage, by means.
+func (s *Span) There(at time.Duration) float64 {
+	if s.Course != nil {
+		return s.Course.At(at)
+	}
+	return float64(s.From) + float64(s.To-s.From)*min(1, at.Seconds()/max(s.Ramp.Seconds(), 1e-9))
+}
 
 // PeakFor is how long the busiest second of a group goes on: the whole stage when the number of devices stays.
 func (s *Span) PeakFor(who Crowd) time.Duration {
-	if who.From != who.To {
-		return Second
+	switch {
+	case who.Stays():
+		return s.Duration
+	case s.Course != nil:
+		return Busy(s.Course, s.Course.Integral, float64(s.Peak()))
 	}
-	return s.Duration
+	return Second
+}
+
+// Rises reports whether the number of a group's devices changes evenly over the stage.
+func (s *Span) Rises(who Crowd) bool { return s.Course == nil && !who.Stays() }
+
+// Busy is for how long what comes along a curve comes at its peak, a second, so that a burst of that length on top of the mean holds
+// whatever comes in any window: sum tells what has come by a time.
+//
+// The peak holds as long as the most that comes beyond the mean, between any two times, takes at the difference of both.
+func Busy(c schedule.Curve, sum func(time.Duration) float64, peak float64) time.Duration {
+	whole := c.Total()
+	mean := sum(whole) / max(whole.Seconds(), 1e-9)
+	if peak <= mean*(1+1e-9) {
+		return whole
+	}
+	least, most := 0.0, 0.0
+	for at := range samples(c) {
+		beyond := sum(at) - mean*at.Seconds()
+		least = min(least, beyond)
+		most = max(most, beyond-least)
+	}
+	return min(whole, max(Second, time.Duration(most/(peak-mean)*float64(time.Second))))
+}
+
+// samples are times of a curve, close enough that what lies between two is almost a line; ends of its segments are among them.
+func samples(c schedule.Curve) iter.Seq[time.Duration] {
+	return func(yield func(time.Duration) bool) {
+		const lines, waves = 64, 32
+		var begin time.Duration
+		for i := range c {
+			n := lines
+			if w := c[i].Wave; !w.IsZero() {
+				n = max(n, int(math.Ceil(waves*float64(c[i].Duration)/float64(w.Period))))
+			}
+			for k := 1; k <= n; k++ {
+				if !yield(begin + time.Duration(float64(c[i].Duration)*float64(k)/float64(n))) {
+					return
+				}
+			}
+			begin += c[i].Duration
+		}
+	}
 }
 
 // Second is the shortest time over which a rate is told.
@@ -129,7 +226,7 @@ func Of(sc *scenario.Scenario) []Span {
 			before = spans[i-1].Groups
 			spans[i].Open, spans[i].Faults = spans[i-1].Open, spans[i-1].Faults
 		}
-		spans[i].Groups = spans[i].crowds(before, sc.ActiveAt(i))
+		spans[i].Groups = spans[i].crowds(sc, before, sc.ActiveAt(i))
 		spans[i].Open = spans[i].Open || spans[i].WithSteps()
 		spans[i].Faults = spans[i].Faults || spans[i].Storm != nil || Disturbs(&sc.Stages[i])
 	}
@@ -156,6 +253,11 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) Span {
 		s.To = t.Devices
 	}
 	way := math.Abs(float64(s.To - s.From))
+	s.Come = max(0, float64(s.To-s.From))
+	if s.Course = t.DeviceCurve(active); s.Course != nil {
+		s.follow()
+		return s
+	}
 	rate := t.ConnectCurve(active)
 	if rate == nil || way == 0 {
 		s.Ramp = s.Duration
@@ -168,15 +270,37 @@ func newSpan(t *scenario.Stage, number, active int, at time.Duration) Span {
 		s.Ramp = over
 	}
 	s.Duration = max(s.Duration, s.Ramp)
-	s.Steady = t.ConnectRate.From == t.ConnectRate.To
-	s.Steepest = max(rate.At(0), rate.At(s.Ramp))
-	s.Steepest = min(s.Steepest, way) // that of a second
-	// What came so far is a parabola; Simpson's rule is exact for it.
-	middle := rate.Integral(s.Ramp / 2)
-	come := (4*middle + way) / 6 / max(way, 1) * float64(s.To-s.From)
+	s.Steady = t.ConnectRate.Constant()
+	s.Steepest = min(rate.Most(0, s.Ramp), way) // that of a second
+	// What came so far is a parabola; Simpson's rule is exact for it, and for other shapes in small parts.
+	parts := 1
+	if t.ConnectRate.Shape != nil {
+		parts = 500
+	}
+	come := 0.0
+	for i := range parts {
+		at := func(part float64) float64 {
+			return rate.Integral(time.Duration((float64(i) + part) / float64(parts) * float64(s.Ramp)))
+		}
+		come += (at(0) + 4*at(0.5) + at(1)) / 6 / float64(parts)
+	}
+	come *= float64(s.To-s.From) / max(way, 1)
 	changing := (float64(s.From) + come) * s.Ramp.Seconds()
 	s.Mean = (changing + float64(s.To)*(s.Duration-s.Ramp).Seconds()) / max(s.Duration.Seconds(), 1e-9)
 	return s
+}
+
+// follow has the number of devices follow a course: how many come, how fast at most, and how many there are in the mean.
+func (s *Span) follow() {
+	c, whole := s.Course, s.Duration
+	s.Ramp, s.Steady = whole, false
+	s.Mean = c.Integral(whole) / max(whole.Seconds(), 1e-9)
+	jump := max(0, c.At(0)-float64(s.From)) // at its beginning
+	s.Come = jump + c.Climb(0, whole)
+	s.Steepest = jump + c.Climb(0, Second)
+	for at := range samples(c) {
+		s.Steepest = max(s.Steepest, c.Climb(at-Second/2, at+Second/2), c.Climb(max(0, at-Second), at), c.Climb(at, at+Second))
+	}
 }
 
 // State is a day in a state in which the run could stay.
@@ -193,10 +317,10 @@ type State struct {
 func States(spans []Span, of *Span) (states []State) {
 	most, likeness := 0, -1
 	for i := range spans {
-		most = max(most, spans[i].Peak())
+		most = max(most, spans[i].goal())
 	}
 	if of.Groups != nil {
-		most = of.To
+		most = of.goal()
 	}
 	if most == 0 {
 		return nil
@@ -209,7 +333,7 @@ func States(spans []Span, of *Span) (states []State) {
 		}
 	})
 	there := func(x *Span) bool {
-		return x.To == most && slices.EqualFunc(x.Groups, of.Groups, func(a, b Crowd) bool { return a.To == b.To })
+		return x.goal() == most && slices.EqualFunc(x.Groups, of.Groups, func(a, b Crowd) bool { return a.To == b.To })
 	}
 	var alike []int // the stages that are most like a state that stays
 	for i := range spans {
@@ -220,7 +344,7 @@ func States(spans []Span, of *Span) (states []State) {
 		like := 0
 		if x.Storm == nil && !x.Paused {
 			like++
-			if x.From == x.To && constant(x.ReportRate) && constant(x.TelemetryRate) {
+			if x.From == x.To && x.Course == nil && constant(x.ReportRate) && constant(x.TelemetryRate) {
 				like++
 			}
 		}
@@ -252,16 +376,19 @@ func States(spans []Span, of *Span) (states []State) {
 
 // endless is a day in the state of a stage, or in that at its end.
 func endless(spans []Span, i int, calm bool) Span {
-	devices := spans[i].To
+	devices := spans[i].goal()
 	t := *spans[i].Stage
-	t.Steps, t.Storm, t.Paused = nil, nil, false
+	t.Steps, t.Storm, t.Paused, t.Course = nil, nil, false, nil
 	if !calm {
-		t.ReportRate, t.TelemetryRate = Last(t.ReportRate), Last(t.TelemetryRate)
+		t.ReportRate, t.TelemetryRate = t.ReportRate.Last(), t.TelemetryRate.Last()
 	}
 	t.Duration = Day
 	var groups []Crowd
 	for _, c := range spans[i].Groups {
-		groups = append(groups, Crowd{c.To, c.To, c.To})
+		if spans[i].To == 0 { // it ends without devices
+			c.To = c.Most
+		}
+		groups = append(groups, straight(c.To, c.To, c.To))
 	}
 	return Span{
 		Stage: &t, Number: i, At: spans[i].At, Duration: Day, From: devices, To: devices, Mean: float64(devices), Groups: groups,
@@ -282,14 +409,14 @@ func Preparing(stages iter.Seq[string]) func(stage string) bool {
 	}
 }
 
-func constant(r *scenario.Range) bool { return r == nil || r.From == r.To }
+func constant(r *scenario.Range) bool { return r == nil || r.Constant() }
 
-// Last is a rate that stays what it came to.
-func Last(r *scenario.Range) *scenario.Range {
-	if r == nil {
-		return nil
+// goal is how many devices the stage comes to: at its end, or, when a course ends without any, at the most.
+func (s *Span) goal() int {
+	if s.Course != nil && s.To == 0 {
+		return s.Peak()
 	}
-	return &scenario.Range{From: r.To, To: r.To}
+	return s.To
 }
 
 // Share is the part of the fleet that a group is: devices start in random order.

@@ -87,6 +87,9 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 			}
 		}
 		for m := range s.Moves(roster) {
+			if w.left < 0 || w.draws < 0 {
+				return nil // a course may go up and down more often than anybody waits for
+			}
 			place, ok := roster.Move(m.Group, m.Up)
 			switch {
 			case !ok:

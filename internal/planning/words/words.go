@@ -60,13 +60,12 @@ func Does(t *scenario.Stage) string {
 		what string
 		r    *scenario.Range
 	}{{"devices", t.ConnectRate}, {"reports", t.ReportRate}, {"telemetry", t.TelemetryRate}} {
-		switch {
-		case x.r == nil:
-		case x.r.From != x.r.To:
-			add("%s at %s to %s", x.what, Rate(x.r.From), Rate(x.r.To))
-		default:
-			add("%s at %s", x.what, Rate(x.r.To))
+		if x.r != nil {
+			add("%s at %s", x.what, x.r.Words(Rate))
 		}
+	}
+	if t.Course != nil {
+		add("devices: %s", t.CourseWords())
 	}
 	if t.ByGroup != nil {
 		add("devices by group: %s", t.Goals())

@@ -35,8 +35,8 @@ func (e *Evidence) Nobody() string {
 			return strings.Join(e.Unprovisioned(), "; ")
 		}
 		for i := range e.Scenario.Stages {
-			if t := &e.Scenario.Stages[i]; t.Devices > 0 && !e.endedByHand() { // who ends stages by hand may be before the first device
-				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.Devices, "device"))
+			if t := &e.Scenario.Stages[i]; t.MostDevices(0) > 0 && !e.endedByHand() { // who ends stages by hand may be before the first device
+				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.MostDevices(0), "device"))
 			}
 		}
 		if !e.endedByHand() && !slices.ContainsFunc(e.Run.Totals.Series, asked) {

@@ -39,6 +39,9 @@ func (p writer) writeStages(b *strings.Builder) {
 		if s.From != s.To {
 			devices = words.Count(float64(s.From)) + " → " + devices
 		}
+		if s.Most > 0 {
+			devices += ", up to " + words.Count(float64(s.Most))
+		}
 		rows = append(rows, []string{s.Name, lasts(s.Seconds, s.Steps), devices, s.Does})
 	}
 	total := lasts(p.Seconds, p.Open)

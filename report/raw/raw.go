@@ -1,0 +1,236 @@
+// Package raw writes every operation of a run into a file, a row each: for those who want to look further than the record of a run does. Its
+// rows are as many as the record counts; docs/measuring.md says what the columns mean.
+//
+// Whoever measures does not wait for the file: rows wait in a bounded buffer, and what does not fit is counted and said.
+package raw
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
+)
+
+// Forms are the ends of the names of files that can be written.
+func Forms() []string { return []string{".csv.gz", ".parquet"} }
+
+const (
+	room  = 1 << 16                // operations that wait to be written, at most
+	pause = 100 * time.Millisecond // at most, before those that wait are written
+	keep  = time.Second            // how much of a run is lost when the process is killed, of a form that can be cut off
+)
+
+// File is a file that takes the operations of one run: its Tap is that of the run's Recorder, and the File an Observer of the run.
+// It is begun by Create and ended by End, or by Close when there was no run.
+type File struct {
+	name string
+	file io.Closer
+	rows rows
+	wake chan struct{} // that many wait; holds one
+	done chan struct{} // closed when the writer has ended
+
+	mu      sync.Mutex // protects the following fields
+	waiting []metrics.Ended
+	spare   []metrics.Ended
+	lost    uint64 // operations that found no room
+	closed  bool
+
+	// Of the writer, and of everybody once done is closed.
+	written uint64 // operations that are in the file
+	broken  error  // why nothing more can be written
+	ended   bool   // Close was called
+}
+
+var _ report.Observer = (*File)(nil)
+
+// rows is a form of file.
+type rows interface {
+	write(e *metrics.Ended) error
+	// flush brings what was written to the file, as far as the form can be cut off anywhere.
+	flush() error
+	// close ends the form; not the file.
+	close() error
+}
+
+// Create begins a file, whose name says its form: one of Forms. A file that is there is not overwritten.
+func Create(name string) (*File, error) {
+	form, err := formOf(name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("%s is there already; give the raw output another name", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the raw output: %w", err)
+	}
+	return begin(name, file, form(file), room), nil
+}
+
+// Check says why a name cannot be that of a raw output; nil when it can.
+func Check(name string) error {
+	_, err := formOf(name)
+	return err
+}
+
+func formOf(name string) (func(io.Writer) rows, error) {
+	switch {
+	case strings.HasSuffix(name, ".csv.gz"):
+		return newCSV, nil
+	case strings.HasSuffix(name, ".parquet"):
+		return newParquet, nil
+	}
+	return nil, fmt.Errorf("the name of the raw output says its form: %q ends in neither of %s", name, strings.Join(Forms(), ", "))
+}
+
+func begin(name string, file io.Closer, form rows, room int) *File {
+	f := &File{
+		name: name, file: file, rows: form, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		waiting: make([]metrics.Ended, 0, room), spare: make([]metrics.Ended, 0, room),
+	}
+	go f.writeAll()
+	return f
+}
+
+// Tap takes an operation that has ended, or was dropped. It never waits for the file, and may be called by several at once.
+func (f *File) Tap(e metrics.Ended) {
+	f.mu.Lock()
+	n := len(f.waiting)
+	if n == cap(f.waiting) || f.closed {
+		f.lost += max(1, e.Dropped)
+		f.mu.Unlock()
+		return
+	}
+	f.waiting = append(f.waiting, e)
+	f.mu.Unlock()
+	if n == cap(f.waiting)/4 {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// writeAll writes what waits until the file is closed.
+func (f *File) writeAll() {
+	defer close(f.done)
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	flushed := time.Now()
+	for {
+		select {
+		case <-f.wake:
+		case <-tick.C:
+		}
+		f.mu.Lock()
+		batch, last := f.waiting, f.closed
+		f.waiting, f.spare = f.spare[:0], batch
+		f.mu.Unlock()
+		for i := range batch {
+			f.write(&batch[i])
+		}
+		clear(batch) // names and reasons are not held
+		if last {
+			return
+		}
+		if now := time.Now(); now.Sub(flushed) >= keep {
+			flushed = now
+			f.breaks(f.rows.flush())
+		}
+	}
+}
+
+// write writes the rows of one entry.
+func (f *File) write(e *metrics.Ended) {
+	for range max(1, e.Dropped) {
+		if f.broken != nil {
+			return
+		}
+		if f.breaks(f.rows.write(e)); f.broken == nil {
+			f.written++
+		}
+	}
+}
+
+// breaks notes the first error.
+func (f *File) breaks(err error) {
+	if f.broken == nil && err != nil {
+		f.broken = err
+	}
+}
+
+// Close writes what waits and ends the file. The error is the first that writing had.
+func (f *File) Close() error {
+	if f.ended {
+		return f.broken
+	}
+	f.ended = true
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+	<-f.done
+	f.breaks(f.rows.close())
+	f.breaks(f.file.Close())
+	return f.broken
+}
+
+// Written is how many operations the file has, once it is closed.
+func (f *File) Written() uint64 { return f.written }
+
+// Begin does nothing: the file was made before the run.
+func (f *File) Begin(*report.Run) error { return nil }
+
+// Event does nothing.
+func (f *File) Event(report.Event) {}
+
+// Sample does nothing.
+func (f *File) Sample(report.Sample) {}
+
+// End ends the file and says in the record of the run what is not in it. The error is that it could not be written: what was asked for is
+// not there. That operations found no room says nothing of the run, and is a note.
+func (f *File) End(r *report.Run) error {
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("the raw output is not whole: after %s: %w", human.Number(int(f.written), "operation"), err)
+	}
+	if f.lost > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("the raw output is not whole: %s came faster than they could be written, and are not in it; the record has them",
+			human.Number(int(f.lost), "operation")))
+	}
+	if r.Totals == nil {
+		return nil
+	}
+	var counted, open uint64
+	for i := range r.Totals.Series {
+		x := &r.Totals.Series[i]
+		counted += x.Ended() + x.DroppedTotal()
+		open += x.InFlight()
+	}
+	if open > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("the raw output is without %s that had not ended when the run did", human.Number(int(open), "operation")))
+	}
+	if counted != f.written+f.lost {
+		r.Notes = append(r.Notes, fmt.Sprintf("the raw output does not agree with the record: it has %s of %s",
+			human.Count(int(f.written)), human.Number(int(counted), "operation")))
+	}
+	return nil
+}
+
+// outcome is how an operation ended, as the files have it.
+func outcome(e *metrics.Ended) string {
+	if e.Dropped > 0 {
+		return "dropped"
+	}
+	return e.Outcome.String()
+}
