@@ -16,7 +16,7 @@ import (
 // The program installs as Go's programs do, from the modules of go.sum alone, and knows what it was built from.
 func TestInstall(t *testing.T) {
 	bin := t.TempDir()
-	environ := append(os.Environ(), "GOBIN="+bin, "GOPROXY=off", "GOFLAGS=")
+	environ := append(os.Environ(), "GOBIN="+bin, "GOPROXY=off", "GOFLAGS=-buildvcs=auto")
 	command := func(name string, args ...string) string {
 		cmd := exec.CommandContext(t.Context(), name, args...)
 		cmd.Dir, cmd.Env = rig.Root(), environ
