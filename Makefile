@@ -5,13 +5,13 @@ FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 RUNS ?= 10
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside integration clients sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 # The suites at the end wait more than they compute, so that two go side by side.
-test: setup fmt-check vet lint unit outside ## Everything a change must pass.
+test: setup fmt-check vet lint unit outside deploy ## Everything a change must pass.
 	@$(MAKE) --no-print-directory -j 2 -O integration clients
 	@echo "make test: all suites passed"
 
@@ -46,6 +46,9 @@ unit: ## Unit tests with the race detector.
 
 outside: ## The public packages, from a module of somebody else's.
 	@cd test/outside && GOPROXY=off $(GO) test ./...
+
+deploy: ## The Dockerfile, configs/compose.yaml and configs/kubernetes, read strictly and run without an engine.
+	@cd test/deploy && $(GO) vet ./... && $(GO) test -count 1 ./... # what is outside the module does not end what Go remembers of a test
 
 integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -parallel 3 -timeout 15m ./test/...

@@ -330,6 +330,9 @@ func TestComposeFile(t *testing.T) {
 		}
 		for _, v := range s.Volumes {
 			source, _, _ := strings.Cut(v, ":")
+			if !strings.HasPrefix(source, ".") {
+				continue // a volume
+			}
 			if _, err := os.Stat(filepath.Join("../configs", source)); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

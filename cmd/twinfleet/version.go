@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -23,13 +25,20 @@ func versionText() string {
 	return versionOf(info)
 }
 
+// untagged is the version that Go makes up for a module without a tag: its revision, and whether files were changed.
+var untagged = regexp.MustCompile(`^v0\.0\.0-\d{14}-([0-9a-f]{12})(\+dirty)?$`)
+
 // versionOf is the version of a binary that was not released: of its module, or else the next one with the revision that it
 // was built from.
 func versionOf(info *debug.BuildInfo) string {
 	if info == nil {
 		return next
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
+	v := info.Main.Version
+	if made := untagged.FindStringSubmatch(v); made != nil {
+		return next + "+" + made[1] + strings.Replace(made[2], "+", ".", 1)
+	}
+	if v != "" && v != "(devel)" {
 		return v
 	}
 	settings := make(map[string]string, len(info.Settings))
