@@ -95,7 +95,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		return err
 	}
 	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Purchase: purchaseFor(sc, log)})
-	page, err := newLive(ctx, s, sc, eng, log)
+	page, err := newLive(ctx, s, sc, rec, eng, log)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package dashboard is the live page of a run: it shows the figures as they come, once a second, and lets
-// whoever has its token pause, resume and stop the run.
+// Package dashboard is the live page of a run: it shows how the run stands and its figures as they come, once a second, lets whoever has
+// its token pause, resume, change and stop the run, and stays as its report when it is over.
 package dashboard
 
 import (
@@ -13,10 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/dashboard/tables"
 	"github.com/twinfleet/twinfleet/internal/httpserve"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/charts"
-	"github.com/twinfleet/twinfleet/report/progress"
 )
 
 // Controls are what the page's buttons do. All may be called at any time, more than once.
@@ -24,6 +26,8 @@ type Controls interface {
 	Pause(paused bool) // stops what devices do on their schedules, or lets it go on
 	Next()             // ends the stage that runs
 	Stop()             // ends the run politely
+	// Change changes the load of the stage that runs. Its error says why it cannot be, for people.
+	Change(c report.LoadChange) error
 }
 
 // Stage is a stage as the scenario plans it.
@@ -37,6 +41,12 @@ type Options struct {
 	Controls Controls     // required
 	Logger   *slog.Logger // required
 	Stages   []Stage      // that the run will go through
+	// Thresholds are those of the scenario, in its order; without them the page knows no bounds.
+	Thresholds []threshold.Threshold
+	// Recorder takes the run's operations: it tells the stages apart and knows the generator's figures. Nil shows neither before the end.
+	Recorder *metrics.Recorder
+	Probe    string // name of the queries with which the run watches itself: they are no headline; empty for none
+	Scenario []byte // the file, without secrets, for the report
 }
 
 // Server serves the page of one run. It is safe for concurrent use.
@@ -53,6 +63,15 @@ type Server struct {
 	stages   []report.Stage
 	events   []report.Event
 	watchers map[chan []byte]struct{}
+	last     report.Sample         // with its Total; the zero value before the first
+	devices  []metrics.DeviceCount // of the last sample in which a stage ran
+	figures  []metrics.Figure      // that are registered with the Recorder, at the last sample
+	peaks    map[string]float64    // of the generator
+	course   course
+	final    *tables.Tables // nil while the run goes on
+	page     []byte         // the report; nil while the run goes on
+	waited   int            // pages that were open when the run ended and have not asked for the report
+	taken    chan struct{}  // closed when none of these is left
 }
 
 // headline is what the page says of the run as a whole.
@@ -70,12 +89,15 @@ type headline struct {
 	Waiting     string         `json:"waiting"` // for the last answers, in words; empty before and after
 	Outcome     report.Outcome `json:"outcome"` // empty while it runs
 	Reason      string         `json:"reason"`
+	Changed     string         `json:"changed"` // what was last changed by hand in the load; empty when nothing was
+	Probe       string         `json:"probe"`   // see Options
+	Report      bool           `json:"report"`  // there is a report to ask for
 }
 
 const (
 	keepSamples = 1200 // then neighbours are merged, so that a long run takes no more memory
 	keepEvents  = 200
-	backlog     = 16 // messages that a slow page may be behind before it is cut off; it reconnects
+	backlog     = 32 // messages that a slow page may be behind before it is cut off; it reconnects
 )
 
 // New makes a Server.
@@ -83,7 +105,10 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{opts: o, token: rand.Text(), done: make(chan struct{}), watchers: make(map[chan []byte]struct{})}
+	return &Server{
+		opts: o, token: rand.Text(), done: make(chan struct{}), watchers: make(map[chan []byte]struct{}), peaks: make(map[string]float64),
+		taken: make(chan struct{}), run: headline{Probe: o.Probe},
+	}
 }
 
 // Start serves the page on an address, such as 127.0.0.1:9465, and returns the page's own: it ends in the token, in a part that
@@ -104,8 +129,19 @@ func (s *Server) Start(ctx context.Context, addr string) (url string, err error)
 	return "http://" + l.Addr().String() + "/#" + s.token, nil
 }
 
-// Close ends the page; pages that are open are let go first.
+// goodbye is how long Close waits for pages that are open to take the report with them.
+const goodbye = time.Second
+
+// Close ends the page; pages that are open take the report, and are let go first.
 func (s *Server) Close() error {
+	if s.expected() {
+		timer := time.NewTimer(goodbye)
+		defer timer.Stop()
+		select {
+		case <-s.taken:
+		case <-timer.C:
+		}
+	}
 	close(s.done)
 	if s.http == nil {
 		return nil
@@ -118,71 +154,6 @@ func (s *Server) Close() error {
 	}
 	s.serve.Wait()
 	return err
-}
-
-// Begin tells of the run.
-func (s *Server) Begin(r *report.Run) error {
-	s.update(func(h *headline) {
-		*h = headline{
-			Name: r.Name, Description: r.Description, Target: r.Target, Devices: r.Devices, Seed: r.Seed, Version: r.Version, Started: r.Started,
-			Paused: h.Paused,
-		}
-	})
-	return nil
-}
-
-// End tells of its verdict.
-func (s *Server) End(r *report.Run) error {
-	s.update(func(h *headline) { h.Outcome, h.Reason, h.Target, h.Waiting = r.Outcome, r.Reason, r.Target, "" })
-	return nil
-}
-
-// update changes the headline and tells everybody.
-func (s *Server) update(change func(*headline)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(&s.run)
-	s.tellLocked("run", s.run)
-}
-
-// Sample tells of a second. After the last stage it also tells, in words, what is waited for.
-func (s *Server) Sample(x report.Sample) {
-	waiting := ""
-	if x.Waiting > 0 {
-		waiting = progress.Waiting(x.Waiting, x.Left)
-	}
-	x.Total = nil // what is kept shares nothing with the run
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name := x.Window.Stage; name != "" {
-		if len(s.stages) == 0 || s.stages[len(s.stages)-1].Name != name {
-			s.stages = append(s.stages, report.Stage{Name: name, From: x.At - x.Window.Elapsed})
-		}
-		s.stages[len(s.stages)-1].To = x.At
-	}
-	s.samples = append(s.samples, x)
-	if len(s.samples) > keepSamples {
-		h := report.History{Samples: s.samples}
-		s.samples = h.Merged(keepSamples / 2)
-	}
-	s.run.Stage, s.run.At, s.run.Waiting = x.Window.Stage, x.At.Seconds(), waiting
-	s.tellLocked("run", s.run)
-	s.tellLocked("sample", charts.New([]report.Sample{x}, s.stages))
-}
-
-// Event tells of something that happened. Counts that go up are no news.
-func (s *Server) Event(e report.Event) {
-	if e.Counting() {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events = append(s.events, e)
-	s.events = s.events[max(0, len(s.events)-keepEvents):]
-	if e.Kind == report.KindTarget {
-		s.run.Target = e.Detail
-	}
-	s.tellLocked("event", e)
 }
 
 // tellLocked sends a message to every page that is open; one that cannot keep up is cut off.
@@ -218,7 +189,7 @@ func (s *Server) watch() (soFar []byte, next chan []byte) {
 	next = make(chan []byte, backlog)
 	s.watchers[next] = struct{}{}
 	return s.message("all", map[string]any{
-		"run": s.run, "plan": s.opts.Stages, "events": s.events, "data": charts.New(s.samples, s.stages),
+		"run": s.run, "plan": s.opts.Stages, "events": s.events, "data": charts.New(s.samples, s.stages), "tables": s.tablesLocked(), "course": s.course,
 	}), next
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/twinfleet/twinfleet/internal/dashboard/tables"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/charts"
 	"github.com/twinfleet/twinfleet/report/reporttest"
@@ -23,6 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // buttons notes what was pressed.
 type buttons struct {
+	refuses error // what a change of the load ends with
+
 	mu      sync.Mutex
 	pressed []string
 }
@@ -42,6 +45,11 @@ func (b *buttons) Pause(paused bool) {
 }
 func (b *buttons) Next() { b.press("next") }
 func (b *buttons) Stop() { b.press("stop") }
+
+func (b *buttons) Change(c report.LoadChange) error {
+	b.press("change " + c.String())
+	return b.refuses
+}
 
 // stream reads the page's stream.
 type stream struct {
@@ -98,7 +106,8 @@ func TestStream(t *testing.T) {
 	url := serve(t, s)
 	s.Begin(h.Run)
 	s.Event(h.Events[0])
-	for _, x := range h.Samples[:4] {
+	samples := reporttest.Live(h)
+	for _, x := range samples[:4] {
 		s.Sample(x)
 	}
 	page := open(t, url)
@@ -112,17 +121,24 @@ func TestStream(t *testing.T) {
 		all.Run.Stage != "hold" {
 		t.Errorf("%s: %+v", kind, all)
 	}
-	s.Sample(h.Samples[4])
+	s.Sample(samples[4])
 	var run headline
 	if kind := page.next(&run); kind != "run" || run.At != 5 {
 		t.Errorf("%s: %+v", kind, run)
+	}
+	var now tables.Tables
+	if kind := page.next(&now); kind != "tables" || len(now.Operations) == 0 || len(now.Stages) != 2 {
+		t.Errorf("%s: %+v", kind, now)
 	}
 	var more charts.Data
 	if kind := page.next(&more); kind != "sample" || len(more.Times) != 1 || more.Times[0] != 5 || len(more.Stages) != 2 {
 		t.Errorf("%s: %+v", kind, more)
 	}
 	s.End(h.Run)
-	if kind := page.next(&run); kind != "run" || run.Outcome != report.Missed {
+	if kind := page.next(&now); kind != "tables" || now.Answer.Verdict != "missed" || len(now.Thresholds) != 2 {
+		t.Errorf("%s: %+v", kind, now)
+	}
+	if kind := page.next(&run); kind != "run" || run.Outcome != report.Missed || !run.Report {
 		t.Errorf("%s: %+v", kind, run)
 	}
 	if err := s.Close(); err != nil {

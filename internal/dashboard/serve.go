@@ -16,14 +16,22 @@ import (
 //go:embed assets
 var assets embed.FS
 
+// Files are the parts of the page beside itself.
+func Files() []string {
+	return []string{
+		"live.css", "live.js", "parts.js", "tables.js", "dialogs.js", "charts.js", "charts.css", "report.css", "uplot.min.js", "uplot.min.css",
+	}
+}
+
 // Handler serves the page, its stream and its buttons.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { s.file(w, "live.html") })
-	for _, name := range []string{"live.css", "live.js", "charts.js", "report.css", "uplot.min.js", "uplot.min.css"} {
+	for _, name := range Files() {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, _ *http.Request) { s.file(w, name) })
 	}
 	mux.HandleFunc("GET /events", s.stream)
+	mux.HandleFunc("GET /report.html", s.report)
 	mux.HandleFunc("POST /do/{action}", s.act)
 	return secured(mux)
 }
@@ -54,6 +62,21 @@ func (s *Server) file(w http.ResponseWriter, name string) {
 	}
 	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
 	_, _ = w.Write(b) // who has gone does not miss it
+}
+
+// report serves the report of the run, once it is over. Its scripts are within it; it reaches nothing of this page.
+func (s *Server) report(w http.ResponseWriter, _ *http.Request) {
+	page := s.take()
+	if page == nil {
+		http.Error(w, "the run is not over; its report comes with its end", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Security-Policy",
+		"sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if _, err := w.Write(page); err == nil {
+		s.took()
+	}
 }
 
 // How long a page may take to take a message, and how often it hears something even when nothing happens.
@@ -125,6 +148,11 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		s.opts.Controls.Next()
 	case "stop":
 		s.opts.Controls.Stop()
+	case "change":
+		if code, err := s.change(w, r); err != nil {
+			http.Error(w, err.Error(), code)
+			return
+		}
 	default:
 		http.Error(w, "there is no such button", http.StatusNotFound)
 		return

@@ -114,7 +114,7 @@ func newPage(h *report.History, scenario []byte) (*page, error) {
 		names []string
 		into  func(string)
 	}{
-		{[]string{"uplot.min.css", "report.css"}, func(s string) { p.Style += template.CSS(s) }},
+		{[]string{"uplot.min.css", "report.css", "charts.css"}, func(s string) { p.Style += template.CSS(s) }},
 		{[]string{"uplot.min.js", "charts.js"}, func(s string) { p.Script += template.JS(s) }},
 	} {
 		for _, name := range part.names {
@@ -178,6 +178,6 @@ func times(r *report.Run) []timesRow {
 	return rows
 }
 
-// Asset is one of the page's own parts, for a page that draws the same charts: charts.js, report.css,
+// Asset is one of the page's own parts, for a page that draws the same charts: charts.js, charts.css, report.css,
 // uplot.min.js or uplot.min.css.
 func Asset(name string) ([]byte, error) { return assets.ReadFile("assets/" + name) }

@@ -1,14 +1,35 @@
 // Draws the charts of a run from its columns. The live page and the report share it.
 "use strict";
 function twinfleetCharts(root, data) {
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const palette = ["#0969da", "#1a7f37", "#bf8700", "#8250df", "#cf222e", "#0598bc", "#bf3989", "#57606a", "#4d2d00", "#2da44e", "#6639ba", "#953800"];
-  const dash = { p50: [], p95: [6, 3], p99: [2, 2] };
-  const charts = [];
+  const HEIGHT = 200, HUES = 8, SHADES = 32;
+  const dashes = { p50: [], p95: [7, 3], p99: [2, 2] };
+  // Each operation has its colour in all charts; those that are drawn together in one chart of latencies have different ones.
+  const operations = ["connect", "twin_report", "telemetry", "twin_get", "subscribe", "freshness", "desired", "desired_reply",
+    "method", "twin_read", "delivery", "tag", "provision", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery"];
+  const states = ["connecting", "backoff", "connected", "offline", "waiting"];
+  const made = [];
+  let theme = {};
+
+  function readTheme() {
+    const style = getComputedStyle(document.documentElement), css = (name) => style.getPropertyValue(name).trim();
+    theme = { faint: css("--faint"), line: css("--line"), heat: css("--heat"), hues: Array.from({ length: HUES }, (_, i) => css("--series-" + (i + 1))) };
+    theme.shades = Array.from({ length: SHADES }, (_, i) => `rgba(${theme.heat}, ${0.15 + 0.85 * i / (SHADES - 1)})`);
+  }
+  readTheme();
+
   const short = (v) => v == null ? "–" : v >= 1e6 ? (v / 1e6).toFixed(1) + "M" : v >= 1e4 ? Math.round(v / 1e3) + "k" : String(+v.toPrecision(4));
+  const whole = (v) => v == null ? "–" : Math.round(v).toLocaleString("en");
+  const rate = (v) => v == null ? "–" : short(v) + "/s";
   const latency = (ms) => ms == null ? "–" : ms >= 1000 ? +(ms / 1000).toPrecision(3) + " s" : ms >= 1 ? +ms.toPrecision(3) + " ms" : +(ms * 1000).toPrecision(3) + " µs";
   const clock = (s) => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 120 ? Math.floor(s / 60) + "m" + String(Math.round(s % 60)).padStart(2, "0") : +s.toFixed(1) + " s";
   const last = (column) => column && column.length ? column[column.length - 1] : null;
+
+  function element(tag, className, content) {
+    const el = document.createElement(tag);
+    if (className) el.className = className;
+    if (content != null) el.textContent = content;
+    return el;
+  }
 
   // A line joins two values unless there should have been one in between: what comes every ten seconds has none for nine.
   const spacing = (values) => {
@@ -42,69 +63,136 @@ function twinfleetCharts(root, data) {
     return { gaps, alone };
   };
 
-  // Bands behind the lines show the stages.
-  const bands = {
-    hooks: {
-      drawClear: (u) => {
-        const ctx = u.ctx;
-        ctx.save();
-        data.stages.forEach((stage, i) => {
-          const from = Math.max(u.valToPos(stage.from, "x", true), u.bbox.left), to = Math.min(u.valToPos(stage.to, "x", true), u.bbox.left + u.bbox.width);
-          if (to <= from) return;
-          ctx.fillStyle = `rgba(${css("--heat")}, ${i % 2 ? 0.09 : 0.03})`;
-          ctx.fillRect(from, u.bbox.top, to - from, u.bbox.height);
-          ctx.fillStyle = css("--faint");
-          ctx.font = `${11 * devicePixelRatio}px system-ui`;
-          ctx.textAlign = "left";
-          ctx.textBaseline = "alphabetic";
-          if (to - from > ctx.measureText(stage.name).width) ctx.fillText(stage.name, from + 4, u.bbox.top + 12 * devicePixelRatio);
-        });
-        ctx.restore();
-      },
-    },
+  // Bands behind the lines show the stages; their names stand above, where no line goes through them.
+  const bands = (u) => {
+    const ctx = u.ctx, ratio = devicePixelRatio || 1;
+    ctx.save();
+    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
+    data.stages.forEach((stage, i) => {
+      const from = Math.max(u.valToPos(stage.from, "x", true), u.bbox.left), to = Math.min(u.valToPos(stage.to, "x", true), u.bbox.left + u.bbox.width);
+      if (to <= from) return;
+      ctx.fillStyle = `rgba(${theme.heat}, ${i % 2 ? 0.1 : 0.04})`;
+      ctx.fillRect(from, u.bbox.top, to - from, u.bbox.height);
+      let name = stage.name;
+      while (name && ctx.measureText(name).width > to - from - 6 * ratio) name = name.length > 4 ? name.slice(0, -3) + "…" : "";
+      ctx.fillStyle = theme.faint;
+      if (name) ctx.fillText(name, from + 2 * ratio, u.bbox.top - 5 * ratio);
+    });
+    ctx.restore();
   };
 
-  function panel(title) {
-    const box = document.createElement("div");
-    box.className = "chart";
-    const head = document.createElement("h3");
-    const text = document.createElement("span");
-    text.textContent = title;
-    head.append(text);
+  function panel(title, order) {
+    const box = element("section", "chart"), head = element("h3");
+    head.append(element("span", "", title));
     box.append(head);
+    box.style.order = order;
     root.append(box);
     return { box, head };
   }
 
-  function lines(title, unit, columns, log) {
-    const { box } = panel(title);
-    const names = () => columns().map((c) => c.name);
-    let drawn = "", plot;
-    const axis = { stroke: () => css("--faint"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { stroke: () => css("--line") } };
+  // The legend is a table of the last values, or of those under the pointer; its names hide and show their lines.
+  function legend(box, unit, toggle) {
+    const scroll = element("div", "legend"), table = element("table");
+    scroll.append(table);
+    box.append(scroll);
+    const hidden = new Set();
+    let cells = [], at;
+    return {
+      hidden,
+      build(columns) {
+        cells = [];
+        table.replaceChildren();
+        const parts = [...new Set(columns.map((c) => c.part))], rows = [...new Set(columns.map((c) => c.row))];
+        const head = table.createTHead().insertRow(), body = table.createTBody();
+        at = element("th", "at");
+        at.scope = "col";
+        head.append(at);
+        for (const part of parts) {
+          const th = element("th", part ? "part " + part : "", part || "value");
+          th.scope = "col";
+          head.append(th);
+        }
+        for (const row of rows) {
+          const tr = body.insertRow(), th = element("th"), button = element("button", "line");
+          const first = columns.find((c) => c.row === row);
+          button.type = "button";
+          button.style.setProperty("--hue", `var(--series-${first.hue % HUES + 1})`);
+          button.classList.toggle("dashed", !first.part && !!first.dash && first.dash.length > 0);
+          button.setAttribute("aria-pressed", String(!hidden.has(row)));
+          button.append(element("i"), row);
+          button.onclick = () => {
+            if (!hidden.delete(row)) hidden.add(row);
+            button.setAttribute("aria-pressed", String(!hidden.has(row)));
+            toggle();
+          };
+          th.scope = "row";
+          th.append(button);
+          tr.append(th);
+          for (const part of parts) {
+            const td = tr.insertCell();
+            cells.push({ td, index: columns.findIndex((c) => c.row === row && c.part === part) });
+          }
+        }
+      },
+      show(columns, i) {
+        const pointed = i != null;
+        at.textContent = data.times.length ? (pointed ? "at " + clock(data.times[i]) : "last") : "";
+        for (const { td, index } of cells) {
+          if (index < 0) continue;
+          const values = columns[index].values, k = pointed ? i : values.findLastIndex((v) => v != null);
+          td.textContent = unit(k < 0 ? null : values[k]);
+          td.classList.toggle("old", !pointed && k >= 0 && last(data.times) - data.times[k] > Math.max(5, 1.5 * (values.spacing ?? 0)));
+        }
+      },
+    };
+  }
+
+  function lines(title, order, unit, columns, { log, none } = {}) {
+    const { box } = panel(title, order);
+    const empty = element("p", "empty", none), plotBox = element("div");
+    box.append(empty, plotBox);
+    let drawn = "", plot, all = [];
+    const names = legend(box, unit, () => setVisible());
+    const setVisible = () => plot && all.forEach((c, i) => plot.setSeries(i + 1, { show: !names.hidden.has(c.row) }));
+    const axis = { stroke: () => theme.faint, grid: { stroke: () => theme.line, width: 1 }, ticks: { stroke: () => theme.line, size: 4 }, font: "11px system-ui, sans-serif" };
+    const width = () => Math.max(120, box.clientWidth - 24);
     const draw = () => {
-      const all = columns();
-      const values = [data.times, ...all.map((c) => c.values)];
+      all = columns();
       all.forEach((c) => { delete c.values.spacing; });
-      if (plot && drawn === names().join()) {
+      empty.hidden = all.length > 0 || !none;
+      plotBox.hidden = all.length === 0 && !!none;
+      const values = [data.times, ...all.map((c) => c.values)], key = all.map((c) => c.row + " " + c.part).join();
+      if (plot && drawn === key) {
         plot.setData(values);
+        names.show(all, plot.cursor.idx);
         return;
       }
       if (plot) plot.destroy();
-      drawn = names().join();
+      plot = null;
+      drawn = key;
+      names.build(all);
+      if (plotBox.hidden) return;
       plot = new uPlot({
-        width: box.clientWidth - 24, height: 220, plugins: [bands], cursor: { sync: { key: "twinfleet" } },
+        width: width(), height: HEIGHT, legend: { show: false }, padding: [20, 8, 0, 0],
+        cursor: { sync: { key: "twinfleet" } },
+        hooks: { drawClear: [bands], setCursor: [(u) => names.show(all, u.cursor.idx)] },
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
-        series: [{ label: "at", value: (u, v) => v == null ? "–" : clock(v) },
-          ...all.map((c, i) => ({ label: c.name, stroke: palette[(c.color ?? i) % palette.length], width: 1.5, dash: c.dash, spanGaps: false, gaps: (u, index) => broken(u, index).gaps, points: { show: data.times.length < 30, filter: (u, index, show) => show ? null : broken(u, index).alone }, value: (u, v) => unit(v) }))],
-      }, values, box);
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 60, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
+        series: [{}, ...all.map((c) => ({
+          stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row), gaps: (u, index) => broken(u, index).gaps,
+          points: { show: data.times.length < 30, filter: (u, index, show) => show ? null : broken(u, index).alone },
+        }))],
+      }, values, plotBox);
+      names.show(all, null);
     };
-    charts.push({ draw, resize: () => plot.setSize({ width: box.clientWidth - 24, height: 220 }), redraw: () => plot.redraw(false), destroy: () => plot.destroy() });
+    made.push({ box, order, draw, resize: () => plot && plot.setSize({ width: width(), height: HEIGHT }), redraw: () => plot && plot.redraw(false), destroy: () => plot && plot.destroy() });
     draw();
   }
 
   function chooser(head, label, options, choose) {
-    const select = document.createElement("select");
+    const select = element("select");
     select.setAttribute("aria-label", label);
     const update = () => {
       const names = options();
@@ -120,75 +208,107 @@ function twinfleetCharts(root, data) {
   }
 
   // Colour says how many answers of a time took how long.
-  function heat() {
-    const { box, head } = panel("Latency heat map");
-    const canvas = document.createElement("canvas");
-    canvas.className = "heat";
+  function heat(order) {
+    const { box, head } = panel("Latency heat map", order);
+    const canvas = element("canvas", "heat"), key = element("p", "key"), least = element("span", "", "1"), scale = element("i"), greatest = element("span");
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", "how many answers took how long, over time");
-    box.append(canvas);
-    const names = () => [...data.ops].sort((a, b) => last(b.rate) - last(a.rate)).map((o) => o.name);
+    key.append(least, scale, greatest);
+    box.append(canvas, key);
+    // In the order in which they came: an operation keeps its place while somebody chooses.
+    const names = () => data.ops.map((o) => o.name);
     const draw = () => {
       choice.update();
       const op = data.ops.find((o) => o.name === choice.select.value);
-      const ratio = devicePixelRatio || 1, width = canvas.clientWidth * ratio, height = 220 * ratio;
-      canvas.width = width; canvas.height = height;
+      const ratio = devicePixelRatio || 1, width = canvas.clientWidth * ratio, height = HEIGHT * ratio;
+      canvas.width = width;
+      canvas.height = height;
       const ctx = canvas.getContext("2d");
-      if (!op || !data.times.length) return;
-      const left = 64 * ratio, bottom = 22 * ratio, rows = data.edges.length;
-      const most = Math.max(1, ...op.heat.map((column) => Math.max(0, ...column)));
+      key.hidden = !op || !data.times.length;
+      canvas.setAttribute("aria-label", op ? `how many answers of ${op.name} took how long, over time` : "nothing was measured yet");
+      if (key.hidden) return;
+      const left = 60 * ratio, bottom = 22 * ratio, rows = data.edges.length;
+      let most = 1;
+      for (const column of op.heat) for (const n of column) if (n > most) most = n;
+      greatest.textContent = `${whole(most)} answers in a cell`;
       const start = Math.min(data.stages.length ? data.stages[0].from : 0, data.times[0]), span = Math.max(last(data.times) - start, 1);
-      const x = (t) => left + (t - start) / span * (width - left), cell = (height - bottom) / rows;
+      const x = (t) => left + (t - start) / span * (width - left), cell = (height - bottom) / rows, steps = (SHADES - 1) / Math.log1p(most);
       op.heat.forEach((column, i) => {
         const from = x(i ? data.times[i - 1] : start), to = x(data.times[i]);
         column.forEach((n, row) => {
           if (!n) return;
-          ctx.fillStyle = `rgba(${css("--heat")}, ${0.12 + 0.88 * Math.log1p(n) / Math.log1p(most)})`;
+          ctx.fillStyle = theme.shades[Math.round(Math.log1p(n) * steps)];
           ctx.fillRect(from, height - bottom - (row + 1) * cell, Math.max(to - from, 1), cell);
         });
       });
-      ctx.fillStyle = css("--faint");
-      ctx.font = `${11 * ratio}px system-ui`;
-      ctx.textBaseline = "alphabetic";
+      ctx.fillStyle = theme.faint;
+      ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+      ctx.textBaseline = "middle";
       ctx.textAlign = "right";
-      data.edges.forEach((edge, row) => { if (row % 3 === 0) ctx.fillText(latency(edge), left - 6 * ratio, height - bottom - (row + 1) * cell + cell / 2); });
+      data.edges.forEach((edge, row) => { if (row % 3 === 0) ctx.fillText(latency(edge), left - 6 * ratio, height - bottom - (row + 1) * cell); });
       ctx.textAlign = "center";
-      for (let i = 1; i < 6; i++) ctx.fillText(clock(start + span * i / 6), x(start + span * i / 6), height - 6 * ratio);
+      ctx.textBaseline = "alphabetic";
+      const ticks = width / ratio < 420 ? 4 : 6;
+      for (let i = 1; i < ticks; i++) ctx.fillText(clock(start + span * i / ticks), x(start + span * i / ticks), height - 6 * ratio);
     };
     const choice = chooser(head, "operation of the heat map", names, draw);
-    if (data.ops.some((o) => o.name === "twin_report")) choice.select.value = "twin_report";
-    charts.push({ draw, resize: draw, redraw: draw, destroy: () => {} });
+    const first = ["twin_report", "telemetry", "delivery"].find((name) => data.ops.some((o) => o.name === name));
+    if (first) choice.select.value = first;
+    made.push({ box, order, draw, resize: draw, redraw: draw, destroy: () => {} });
     draw();
   }
 
   const plain = (o) => !o.name.startsWith("query ");
-  const some = (list) => list.length ? list : [{ name: "none", values: data.times.map(() => 0) }];
-  lines("Devices by state", short, () => some(Object.keys(data.devices).sort().map((name) => ({ name, values: data.devices[name] }))));
-  lines("Operations a second", (v) => short(v) + (v == null ? "" : "/s"), () => some(data.ops.filter(plain).map((o) => ({ name: o.name, values: o.rate }))));
-  const percentiles = (title, pick) => lines(title, latency, () => some(data.ops.filter(pick).flatMap((o, i) =>
-    ["p50", "p95", "p99"].map((p) => ({ name: `${o.name} ${p}`, values: o[p], color: i, dash: dash[p] })))), true);
-  percentiles("Latency of devices", (o) => ["connect", "twin_report", "telemetry"].includes(o.name));
-  heat();
-  lines("Throttled and failed a second", (v) => short(v) + (v == null ? "" : "/s"), () => some(data.ops.flatMap((o, i) => [
-    { name: o.name + " throttled", values: o.throttled, color: i, dash: [6, 3] }, { name: o.name + " errors", values: o.errors, color: i },
-  ]).filter((c) => c.values.some((v) => v > 0))));
-  if (data.ops.some((o) => !plain(o))) {
-    percentiles("Latency of queries", (o) => !plain(o));
-    lines("Results of queries", short, () => some(Object.keys(data.queries).sort().map((name) => ({ name, values: data.queries[name] }))));
-  }
-  const others = (o) => plain(o) && ["freshness", "desired", "desired_reply", "method", "twin_read", "delivery"].includes(o.name);
-  if (data.ops.some(others)) percentiles("Freshness and the service side", others);
+  const hue = (o) => {
+    const i = operations.indexOf(o.name);
+    return i >= 0 ? i : plain(o) ? operations.length : data.ops.filter((x) => !plain(x)).indexOf(o);
+  };
+  // When there are more lines than colours, those of the second round are dashed.
+  const round = (h) => h >= HUES ? [7, 3] : [];
+  const latencies = (pick) => () => data.ops.filter(pick).flatMap((o) =>
+    Object.keys(dashes).map((p) => ({ row: o.name, part: p, values: o[p], hue: hue(o), dash: dashes[p] })));
+  const kinds = [
+    { when: () => true, make: (n) => lines("Devices by state", n, whole, () => Object.keys(data.devices).sort().map((name) => (
+      { row: name, part: "", values: data.devices[name], hue: Math.max(0, states.indexOf(name)) + (name === "offline" ? 3 : 0) })), { none: "no device has been started yet" }) },
+    { when: () => true, make: (n) => lines("Operations a second", n, rate, () => data.ops.filter(plain).map((o) => (
+      { row: o.name, part: "", values: o.rate, hue: hue(o), dash: round(hue(o)) })), { none: "no operation has ended yet" }) },
+    { when: () => true, make: (n) => lines("Latency of devices", n, latency, latencies((o) => ["connect", "twin_report", "telemetry"].includes(o.name)), { log: true, none: "no operation has ended yet" }) },
+    { when: () => true, make: heat },
+    { when: () => true, make: (n) => lines("Throttled and failed a second", n, rate, () => data.ops.flatMap((o, i) => [
+      { row: o.name + " throttled", part: "", values: o.throttled, hue: hue(o), dash: [7, 3] }, { row: o.name + " failed", part: "", values: o.errors, hue: hue(o) },
+    ]).filter((c) => c.values.some((v) => v > 0)), { none: "nothing was throttled, nothing failed" }) },
+    { when: () => data.ops.some((o) => !plain(o)), make: (n) => lines("Latency of queries", n, latency, latencies((o) => !plain(o)), { log: true }) },
+    { when: () => Object.keys(data.queries).length > 0, make: (n) => lines("Results of queries", n, whole, () => Object.keys(data.queries).sort().map((name, i) => (
+      { row: name, part: "", values: data.queries[name], hue: i, dash: round(i) }))) },
+    { when: () => data.ops.some(served), make: (n) => lines("Freshness and the service side", n, latency, latencies(served), { log: true }) },
+  ];
+  function served(o) { return ["freshness", "desired", "desired_reply", "method", "twin_read", "delivery"].includes(o.name); }
 
-  const sizes = new ResizeObserver(() => charts.forEach((c) => c.resize()));
+  // What a run comes to do later gets its chart then. A chart that would stand alone in its row takes all of it.
+  const complete = () => {
+    const before = made.length;
+    kinds.forEach((kind, n) => {
+      if (kind.made || !kind.when()) return;
+      kind.made = true;
+      kind.make(n);
+    });
+    if (made.length === before) return;
+    const lastOne = made.reduce((a, b) => a.order > b.order ? a : b);
+    made.forEach((c) => c.box.classList.toggle("wide", made.length % 2 === 1 && c === lastOne));
+    made.forEach((c) => c.resize());
+  };
+  complete();
+
+  const sizes = new ResizeObserver(() => { if (root.clientWidth) made.forEach((c) => c.resize()); });
   sizes.observe(root);
-  const theme = matchMedia("(prefers-color-scheme: dark)"), redraw = () => charts.forEach((c) => c.redraw());
-  theme.addEventListener("change", redraw);
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  const recolour = () => { readTheme(); made.forEach((c) => c.redraw()); };
+  scheme.addEventListener("change", recolour);
   return {
-    update: () => charts.forEach((c) => c.draw()),
+    update: () => { complete(); made.forEach((c) => c.draw()); },
     destroy: () => {
       sizes.disconnect();
-      theme.removeEventListener("change", redraw);
-      charts.forEach((c) => c.destroy());
+      scheme.removeEventListener("change", recolour);
+      made.forEach((c) => c.destroy());
       root.replaceChildren();
     },
   };
