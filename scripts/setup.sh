@@ -56,6 +56,13 @@ if ! cmp -s test/sdk/package-lock.json "$marker"; then
 	cp test/sdk/package-lock.json "$marker"
 fi
 
+# axe-core, with which the tests look over the live page.
+if ! cmp -s test/page/package-lock.json test/page/node_modules/.installed-lock.json; then
+	echo "setup: installing axe-core under test/page"
+	(cd test/page && npm ci --no-audit --no-fund --silent)
+	cp test/page/package-lock.json test/page/node_modules/.installed-lock.json
+fi
+
 marker=test/python/.venv/.installed-requirements.txt
 if ! cmp -s test/python/requirements.txt "$marker" || ! test/python/.venv/bin/python -c '' 2>/dev/null; then
 	if ! python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 15))'; then

@@ -33,6 +33,7 @@
     set($("changed"), run.changed ? `The load was changed by hand: ${run.changed}. Such a run is never PASSED.` : "");
     set($("pause"), run.paused ? "Resume" : "Pause");
     const idle = !!run.outcome || !token || gone;
+    $("controls").hidden = !!run.outcome;
     for (const id of ["pause", "next", "change"]) $(id).disabled = idle || !!run.waiting || !run.name;
     $("stop").disabled = idle;
     if (idle) dialogs.close();
@@ -44,7 +45,9 @@
     const a = tables.answer, c = a.counts, over = !!run.outcome, [word, tone] = words[a.verdict] || [a.verdict, ""];
     answer("verdict", word, a.reason || (a.verdict === "passed" ? "everything ran, and every threshold held" : ""), tone);
     document.title = `${word}: ${run.name || "twinfleet"}`;
-    answer("devices", a.devices ? a.devices.replace(/ devices?/, "") : "–", over ? "when the last stage ended" : a.share >= 1 ? "all that should be" : a.share > 0 ? percent(a.share) + " of those that should be" : "",
+    const [connected, fleet] = (a.devices || "–").split(", ").map((x) => x.replace(/ devices?/, ""));
+    const whole = fleet ? `; ${fleet}` : "";
+    answer("devices", connected, over ? "when the last stage ended" + whole : a.share >= 1 ? "all that should be" + whole : a.devices && a.share > 0 ? percent(a.share) + " of those that should be" + whole : fleet || "",
       over || !a.devices || a.share >= 0.999 ? "" : "warn", a.devices ? a.share : null);
     const stage = run.stage ? `stage ${run.stage}, ` : "";
     if (over) answer("left", "It is over", `after ${seconds(run.at)}`, "", null);
@@ -57,10 +60,10 @@
       const spare = t.past == null ? "" : t.past > 0 ? `, ${percent(t.past)} past its bound` : `, ${percent(-t.past)} to spare`;
       answer("worst", t.text, t.observed + (t.state === "cannot_say" ? ": cannot say" : t.state === "pending" ? "" : spare) + since, { met: "good", missed: "bad", cannot_say: "warn" }[t.state]);
     }
-    const bad = [[c.failed, "failed"], [c.throttled, "throttled"], [c.dropped, "dropped"]].filter(([n]) => n > 0);
-    answer("failed", !c.scheduled ? "–" : bad.length ? bad.map(([n, what]) => `${share(n, c.scheduled)} ${what}`).join(", ") : "nothing",
-      bad.length ? `${a.why ? "mostly " + a.why + "; " : ""}${bad.map(([n]) => number(n)).join(" + ")} of ${number(c.scheduled)} operations` : c.scheduled ? `of ${number(c.scheduled)} operations so far` : "",
-      !c.scheduled ? "" : c.failed ? "bad" : bad.length ? "warn" : "good");
+    const [first, ...also] = [[c.failed, "failed"], [c.throttled, "throttled"], [c.dropped, "dropped"]].filter(([n]) => n > 0).map(([n, what]) => `${share(n, c.scheduled)} ${what}`);
+    answer("failed", !c.scheduled ? "–" : first || "nothing",
+      [also.length && "and " + also.join(", "), a.why && "mostly " + a.why, c.scheduled && `of ${number(c.scheduled)} operations so far`.replace(over ? " so far" : "", "")].filter(Boolean).join("; "),
+      !c.scheduled ? "" : c.failed ? "bad" : first ? "warn" : "good");
     const knows = run.stage || over && tables.generator.line || tables.stages.length;
     answer("believe", !knows ? "–" : a.doubt ? "No" : "Yes", !knows ? "" : a.doubt || "the load is the one that was asked for", !knows ? "" : a.doubt ? "warn" : "good");
   }

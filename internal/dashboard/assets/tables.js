@@ -24,7 +24,7 @@ function twinfleetTables() {
         { title: "value", text: (r) => r.state === "cannot_say" ? `${r.observed}: the load was not the one asked for` : r.observed, className: "wide" },
         { title: "bound", number: true, text: (r) => r.op ? `${r.op} ${quantity(r.bound, r.unit)}` : "" },
         { title: "to spare", number: true, tone: (r) => r.past > 0 ? "bad" : "", text: (r) => r.past == null ? "" : r.past > 0 ? `${percent(r.past)} past` : percent(-r.past) },
-        { title: "missed since", text: (r) => r.state !== "missed" ? "" : r.since == null ? "seen at the very end" : `${seconds(r.since)} into the run` },
+        { title: "missed since", text: (r) => r.state !== "missed" ? "" : r.since == null ? "the very end" : `${seconds(r.since)} into the run` },
         { title: "so far", draw: (td, r, i) => course(td, ways.times, ways.values[i], r.bound, `the value over time, ${r.observed} now, with the bound`) },
       ], { empty: "The scenario sets no thresholds: the run passes when all that was tried works." }),
     },
@@ -40,7 +40,7 @@ function twinfleetTables() {
       id: "errors", title: "Errors", rows: () => all.reasons, count: () => all.reasons.length ? [all.reasons.length, "warn", "reasons"] : null,
       make: (p) => table(p, "errors by reason", [
         count("count", "count"), text("operation", "operation"), text("what happened", "text", "wide"), text("group", "groups"), text("stage", "stages"),
-        { title: "last seen", number: true, text: (r) => `${seconds(r.last)} into the run`, sort: (r) => r.last },
+        { title: "last seen, into the run", number: true, text: (r) => seconds(r.last), sort: (r) => r.last },
       ], { sortable: true, empty: "Nothing has failed, nothing was throttled." }),
     },
     {
@@ -72,13 +72,13 @@ function twinfleetTables() {
         const line = element("p", "", "state");
         p.append(line);
         const used = table(p, "what the generator uses", [text("what", "name"), { title: "now", number: true, text: (r) => r.now || "–" }, { title: "at most", number: true, text: (r) => r.most }, { title: "of", number: true, text: (r) => r.limit || "–" }],
-          { empty: "The fleet has not started yet." });
+          { empty: "Nothing is known of the generator." });
         const title = element("h3", "Was each stage delivered as asked?");
         p.append(title);
         const stages = table(p, "stages as they were delivered", [
           { title: "stage", text: (r) => r.name }, { title: "as asked", draw: (td, r) => mark(td, ...(r.as_asked ? ["✓", "yes", "good"] : ["✗", "no", "bad"])) }, count("asked", "asked"), count("started", "started"),
           { title: "late by its own doing", number: true, text: (r) => number(r.late) }, text("why not", "why", "wide"),
-        ], { empty: "No stage has begun yet." });
+        ], { empty: "Nothing is known of the stages." });
         return { fill(rows) { set(line, all.answer.doubt || all.generator.line || "The load is the one that was asked for."); used.fill(rows); stages.fill(all.generator.stages); } };
       },
       hint: "Whether the figures speak of the target, or of the machine that loads it.",

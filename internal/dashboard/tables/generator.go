@@ -39,7 +39,15 @@ type Delivered struct {
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 func megabytes(b float64) string   { return human.Count(int64(b/1e6)) + " MB" }
 func whole(n float64) string       { return human.Count(int64(n)) }
-func seconds(s float64) string     { return human.Duration(time.Duration(s * float64(time.Second))) }
+func seconds(s float64) string     { return length(time.Duration(s * float64(time.Second))) }
+
+// length is a time, with 0 for none.
+func length(d time.Duration) string {
+	if d <= 0 {
+		return "0"
+	}
+	return human.Duration(d)
+}
 
 func generator(e *Evidence) Generator {
 	g := Generator{Rows: []Measure{}, Stages: []Delivered{}}
@@ -154,10 +162,10 @@ func atMost(h *report.Health) []Measure {
 	}
 	return append(rows, []Measure{
 		{Name: "collecting garbage", Most: percent(h.GCPeak)},
-		{Name: "pause for garbage", Most: human.Duration(h.GCPause)},
-		{Name: "timers late, 99th percentile", Most: human.Duration(h.Late)},
-		{Name: "operations late, 99th percentile", Most: human.Duration(h.Lag)},
-		{Name: "stood still", Most: human.Duration(h.Stopped)},
+		{Name: "pause for garbage", Most: length(h.GCPause)},
+		{Name: "timers late, 99th percentile", Most: length(h.Late)},
+		{Name: "operations late, 99th percentile", Most: length(h.Lag)},
+		{Name: "stood still", Most: length(h.Stopped)},
 		{Name: "memory", Most: megabytes(float64(h.MemoryPeak)), Limit: limit(float64(h.MemoryLimit), megabytes)},
 		{Name: "descriptors", Most: human.Count(h.Descriptors), Limit: limit(float64(h.MaxDescriptors), whole)},
 		{Name: "local ports", Most: human.Count(h.Ports), Limit: limit(float64(h.MaxPorts), whole)},

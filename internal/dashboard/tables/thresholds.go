@@ -47,7 +47,7 @@ func thresholds(e *Evidence) []Threshold {
 	for i := range states {
 		s := &states[i]
 		t := Threshold{Text: s.Threshold, State: stateOf(s), Observed: s.Observed, Why: s.Why}
-		if v := s.Value; v != nil && !math.IsNaN(*v) && !math.IsInf(*v, 0) {
+		if v := s.Value; v != nil && !s.NoData && !math.IsNaN(*v) && !math.IsInf(*v, 0) {
 			t.Value = v
 		}
 		if i < len(e.Rules) {

@@ -92,58 +92,75 @@ function twinfleetCharts(root, data) {
     return { box, head };
   }
 
-  // The legend is a table of the last values, or of those under the pointer; its names hide and show their lines.
+  // The legend has the last values, or those under the pointer: a table where an operation has several, else a list. Its names hide and
+  // show their lines.
   function legend(box, unit, toggle) {
-    const scroll = element("div", "legend"), table = element("table");
-    scroll.append(table);
+    const scroll = element("div", "legend");
     box.append(scroll);
     const hidden = new Set();
     let cells = [], at;
+    const name = (row, column) => {
+      const button = element("button", "line");
+      button.type = "button";
+      button.style.setProperty("--hue", `var(--series-${column.hue % HUES + 1})`);
+      button.classList.toggle("dashed", !column.part && !!column.dash && column.dash.length > 0);
+      button.setAttribute("aria-pressed", String(!hidden.has(row)));
+      button.append(element("i"), row);
+      button.onclick = () => {
+        if (!hidden.delete(row)) hidden.add(row);
+        button.setAttribute("aria-pressed", String(!hidden.has(row)));
+        toggle();
+      };
+      return button;
+    };
+    const asTable = (columns, parts) => {
+      const table = element("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+      at = element("th", "at", "last");
+      at.scope = "col";
+      head.append(at);
+      for (const part of parts) {
+        const th = element("th", "part " + part, part);
+        th.scope = "col";
+        head.append(th);
+      }
+      for (const row of new Set(columns.map((c) => c.row))) {
+        const tr = body.insertRow(), th = element("th");
+        th.scope = "row";
+        th.append(name(row, columns.find((c) => c.row === row)));
+        tr.append(th);
+        for (const part of parts) cells.push({ cell: tr.insertCell(), index: columns.findIndex((c) => c.row === row && c.part === part) });
+      }
+      scroll.append(table);
+    };
+    const asList = (columns) => {
+      const list = element("ul");
+      at = element("li", "at", "last");
+      list.append(at);
+      columns.forEach((c, index) => {
+        const item = element("li"), cell = element("span");
+        item.append(name(c.row, c), cell);
+        list.append(item);
+        cells.push({ cell, index });
+      });
+      scroll.append(list);
+    };
     return {
       hidden,
       build(columns) {
         cells = [];
-        table.replaceChildren();
-        const parts = [...new Set(columns.map((c) => c.part))], rows = [...new Set(columns.map((c) => c.row))];
-        const head = table.createTHead().insertRow(), body = table.createTBody();
-        at = element("th", "at");
-        at.scope = "col";
-        head.append(at);
-        for (const part of parts) {
-          const th = element("th", part ? "part " + part : "", part || "value");
-          th.scope = "col";
-          head.append(th);
-        }
-        for (const row of rows) {
-          const tr = body.insertRow(), th = element("th"), button = element("button", "line");
-          const first = columns.find((c) => c.row === row);
-          button.type = "button";
-          button.style.setProperty("--hue", `var(--series-${first.hue % HUES + 1})`);
-          button.classList.toggle("dashed", !first.part && !!first.dash && first.dash.length > 0);
-          button.setAttribute("aria-pressed", String(!hidden.has(row)));
-          button.append(element("i"), row);
-          button.onclick = () => {
-            if (!hidden.delete(row)) hidden.add(row);
-            button.setAttribute("aria-pressed", String(!hidden.has(row)));
-            toggle();
-          };
-          th.scope = "row";
-          th.append(button);
-          tr.append(th);
-          for (const part of parts) {
-            const td = tr.insertCell();
-            cells.push({ td, index: columns.findIndex((c) => c.row === row && c.part === part) });
-          }
-        }
+        at = null;
+        scroll.replaceChildren();
+        const parts = [...new Set(columns.map((c) => c.part))];
+        if (parts.some(Boolean)) asTable(columns, parts);
+        else if (columns.length) asList(columns);
       },
       show(columns, i) {
         const pointed = i != null;
-        at.textContent = data.times.length ? (pointed ? "at " + clock(data.times[i]) : "last") : "";
-        for (const { td, index } of cells) {
-          if (index < 0) continue;
+        if (at) at.textContent = pointed ? "at " + clock(data.times[i]) : "last";
+        for (const { cell, index } of cells) {
           const values = columns[index].values, k = pointed ? i : values.findLastIndex((v) => v != null);
-          td.textContent = unit(k < 0 ? null : values[k]);
-          td.classList.toggle("old", !pointed && k >= 0 && last(data.times) - data.times[k] > Math.max(5, 1.5 * (values.spacing ?? 0)));
+          cell.textContent = unit(k < 0 ? null : values[k]);
+          cell.classList.toggle("old", !pointed && k >= 0 && last(data.times) - data.times[k] > Math.max(5, 1.5 * (values.spacing ?? 0)));
         }
       },
     };
@@ -157,6 +174,8 @@ function twinfleetCharts(root, data) {
     const names = legend(box, unit, () => setVisible());
     const setVisible = () => plot && all.forEach((c, i) => plot.setSeries(i + 1, { show: !names.hidden.has(c.row) }));
     const axis = { stroke: () => theme.faint, grid: { stroke: () => theme.line, width: 1 }, ticks: { stroke: () => theme.line, size: 4 }, font: "11px system-ui, sans-serif" };
+    // Lines behind a logarithmic scale stand at whole decades alone.
+    const decades = { grid: { ...axis.grid, filter: (u, ticks) => ticks.map((v) => Number.isInteger(+Math.log10(v).toFixed(6)) ? v : null) } };
     const width = () => Math.max(120, box.clientWidth - 24);
     const draw = () => {
       all = columns();
@@ -175,11 +194,11 @@ function twinfleetCharts(root, data) {
       names.build(all);
       if (plotBox.hidden) return;
       plot = new uPlot({
-        width: width(), height: HEIGHT, legend: { show: false }, padding: [20, 8, 0, 0],
+        width: width(), height: HEIGHT, legend: { show: false }, padding: [20, 18, 0, 0],
         cursor: { sync: { key: "twinfleet" } },
         hooks: { drawClear: [bands], setCursor: [(u) => names.show(all, u.cursor.idx)] },
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 60, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
+        axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{}, ...all.map((c) => ({
           stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row), gaps: (u, index) => broken(u, index).gaps,
           points: { show: data.times.length < 30, filter: (u, index, show) => show ? null : broken(u, index).alone },
