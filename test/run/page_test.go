@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,7 @@ type browser struct {
 
 type step = chromedp.Action[chromedp.Void]
 
-func newBrowser(t *testing.T, width, height int) *browser {
+func newBrowser(t testing.TB, width, height int) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(rig.Program(t, "chromium")), chromedp.NoSandbox,
 		chromedp.WindowSize(width, height),
@@ -84,7 +85,7 @@ func (b *browser) note(problem string) {
 	b.problems = append(b.problems, problem)
 }
 
-func (b *browser) do(t *testing.T, what string, steps ...step) {
+func (b *browser) do(t testing.TB, what string, steps ...step) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(b, time.Minute)
 	defer cancel()
@@ -111,6 +112,19 @@ func until(expression string) step {
 func leftBehind(err error) bool {
 	text := strings.ToLower(err.Error())
 	return strings.Contains(text, "cannot find context") || strings.Contains(text, "execution context was destroyed")
+}
+
+// expected takes what a test has brought about from what went wrong in the page: a message that holds a text, once.
+func (b *browser) expected(t *testing.T, text string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.problems, func(p string) bool { return strings.Contains(p, text) })
+	if i < 0 {
+		t.Errorf("the page did not say %q", text)
+		return
+	}
+	b.problems = slices.Delete(b.problems, i, i+1)
 }
 
 // clean fails the test for everything that went wrong in the page.
@@ -149,12 +163,12 @@ func badge(state string) step {
 	return until(`document.getElementById("badge").textContent === "` + state + `"`)
 }
 
-// drawn says how many pixels have the colours of the first two lines of charts.
+// drawn says how many pixels have the colours of two lines of charts: devices that are connected, and what they report.
 func drawn(img image.Image) int {
 	n := 0
 	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y++ {
 		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
-			if near(img.At(x, y), color.RGBA{0x09, 0x69, 0xda, 255}) || near(img.At(x, y), color.RGBA{0x1a, 0x7f, 0x37, 255}) {
+			if near(img.At(x, y), color.RGBA{0x00, 0x6f, 0x47, 255}) || near(img.At(x, y), color.RGBA{0xb2, 0x3a, 0x00, 255}) {
 				n++
 			}
 		}
@@ -174,8 +188,8 @@ func TestLivePage(t *testing.T) {
 	address := line[strings.Index(line, "http://"):]
 	b := newBrowser(t, 1280, 1000)
 	b.do(t, "opening the page", chromedp.Navigate(address), badge("running"), visible("Devices by state"))
-	b.do(t, "all devices", until(`[...document.querySelectorAll(".tile")].some((t) => t.textContent === "300connected")`))
-	b.do(t, "some seconds of charts", until(`document.querySelectorAll(".uplot canvas").length >= 4 && document.querySelectorAll("#events tr").length >= 3`))
+	b.do(t, "all devices", until(`document.querySelector("#devices b").textContent === "300 of 300"`))
+	b.do(t, "some seconds of charts", until(`document.querySelectorAll(".uplot canvas").length >= 3`))
 	p.Line(t, "report p50", 30*time.Second)
 	p.Line(t, "report p50", 30*time.Second)
 	if n := drawn(b.picture(t, "live.png")); n < 300 {
@@ -188,10 +202,13 @@ func TestLivePage(t *testing.T) {
 	b.do(t, "a page without the token", chromedp.Navigate(strings.SplitN(address, "#", 2)[0]), badge("running"),
 		until(`document.getElementById("stop").disabled`))
 	b.do(t, "the page again", chromedp.Navigate("about:blank"), chromedp.Navigate(address), badge("running"), chromedp.Click(chromedp.CSS("#stop")),
-		badge("interrupted"))
+		chromedp.Click(chromedp.CSS("#ask-yes")), badge("interrupted"), until(`document.getElementById("save").checkVisibility()`))
 	if code := p.Wait(t, time.Minute); code != 130 {
 		t.Errorf("the run ended with %d", code)
 	}
+	// The program is gone; the page has taken its report along, and shows how far the stage came.
+	b.do(t, "the page of a run that is over", visible("its program has ended"), visible("cut short"), chromedp.Evaluate[chromedp.Void](`document.getElementById("tab-events").click()`),
+		until(`document.querySelectorAll("#panel-events tbody tr").length >= 3`), visible("Save the report"))
 	b.clean(t)
 }
 

@@ -1,7 +1,7 @@
 // The live page: it takes the run's stream of events and keeps answers, charts, tables and buttons current.
 "use strict";
 (() => {
-  const { number, seconds, latency, rate, share, percent, element, set } = live;
+  const { number, seconds, latency, rate, share, percent, spare, element, set } = live;
   const $ = (id) => document.getElementById(id);
   const token = location.hash.slice(1);
   const mostPoints = 1500; // then the page asks for all once more: the server has put neighbours together
@@ -57,23 +57,23 @@
     if (!t) answer("worst", "none", "the scenario sets no thresholds", "");
     else {
       const since = t.state !== "missed" ? "" : t.since == null ? "; seen at the very end" : `; missed since ${seconds(t.since)} into the run`;
-      const spare = t.past == null ? "" : t.past > 0 ? `, ${percent(t.past)} past its bound` : `, ${percent(-t.past)} to spare`;
-      answer("worst", t.text, t.observed + (t.state === "cannot_say" ? ": cannot say" : t.state === "pending" ? "" : spare) + since, { met: "good", missed: "bad", cannot_say: "warn" }[t.state]);
+      const far = t.past == null ? "" : ", " + spare(t.past);
+      answer("worst", t.text, t.observed + (t.state === "cannot_say" ? ": cannot say" : t.state === "pending" ? "" : far) + since, { met: "good", missed: "bad", cannot_say: "warn" }[t.state]);
     }
     const [first, ...also] = [[c.failed, "failed"], [c.throttled, "throttled"], [c.dropped, "dropped"]].filter(([n]) => n > 0).map(([n, what]) => `${share(n, c.scheduled)} ${what}`);
     answer("failed", !c.scheduled ? "–" : first || "nothing",
-      [also.length && "and " + also.join(", "), a.why && "mostly " + a.why, c.scheduled && `of ${number(c.scheduled)} operations so far`.replace(over ? " so far" : "", "")].filter(Boolean).join("; "),
+      [also.length && "and " + also.join(", "), a.why && "mostly " + a.why, c.dropped && "dropped: " + c.why, c.scheduled && `of ${number(c.scheduled)} operations so far`.replace(over ? " so far" : "", "")].filter(Boolean).join("; "),
       !c.scheduled ? "" : c.failed ? "bad" : first ? "warn" : "good");
-    const knows = run.stage || over && tables.generator.line || tables.stages.length;
+    const knows = run.stage || over && tables.generator.lines.length || tables.stages.length;
     answer("believe", !knows ? "–" : a.doubt ? "No" : "Yes", !knows ? "" : a.doubt || "the load is the one that was asked for", !knows ? "" : a.doubt ? "warn" : "good");
   }
 
   // A stage's bar is as full as the stage was long: one that was cut short is not full.
   function showStages() {
-    const began = Object.fromEntries((data ? data.stages : []).map((s) => [s.name, s]));
+    const list = tables ? tables.stages.filter((s) => s.to > 0) : [], began = Object.fromEntries(list.map((s) => [s.name, s]));
     const items = plan.map((stage) => {
       const seen = began[stage.name], current = stage.name === run.stage && !run.outcome;
-      const part = !seen ? 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || run.outcome && seen === data.stages.at(-1) && run.outcome !== "passed" ? 0.5 : 1;
+      const part = !seen ? 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || run.outcome && seen === list.at(-1) && run.outcome !== "passed" ? 0.5 : 1;
       // A sample may end a moment before its stage.
       return { stage, seen, current, part: !current && stage.seconds && stage.seconds * (1 - part) < 1.5 ? 1 : part };
     });
@@ -90,7 +90,9 @@
     });
   }
 
+  // The last second; of a run that is over there is none.
   function showTiles() {
+    $("tiles").hidden = !!run.outcome;
     const last = (column) => column && column.length ? column[column.length - 1] : null;
     const op = (name) => data.ops.find((o) => o.name === name);
     // The last value, unless it is older than so many seconds: then there is none.

@@ -8,6 +8,8 @@ const live = (() => {
   const rate = (n) => n == null ? "–" : (n >= 100 ? number(n) : +n.toPrecision(3)) + "/s";
   const share = (part, whole) => whole ? percent(part / whole) : "–";
   const percent = (x) => x === 0 ? "0 %" : x < 0.0001 ? "< 0.01 %" : +(100 * x).toPrecision(x >= 0.0995 ? 3 : 2) + " %";
+  // spare says how far a value is from its bound, of which past is the share.
+  const spare = (past) => past > 2 ? `${number(1 + past)} times the bound` : past > 0 ? `${percent(past)} past the bound` : `${percent(-past)} to spare`;
   // quantity writes a value in the unit of a threshold.
   const quantity = (v, unit) => v == null ? "–" : unit === "seconds" ? latency(1000 * v) : unit === "ratio" ? percent(v) : unit === "per_second" ? rate(v) : +v.toPrecision(6) + "";
 
@@ -118,5 +120,5 @@ const live = (() => {
     svg.setAttribute("aria-label", label);
   }
 
-  return { number, seconds, latency, rate, share, percent, quantity, element, set, table, mark, course };
+  return { number, seconds, latency, rate, share, percent, spare, quantity, element, set, table, mark, course };
 })();

@@ -1,7 +1,7 @@
 // The tabs of the live page with their tables.
 "use strict";
 function twinfleetTables() {
-  const { number, seconds, latency, rate, share, percent, quantity, element, set, table, mark, course } = live;
+  const { number, seconds, latency, rate, share, spare, quantity, element, set, table, mark, course } = live;
   const $ = (id) => document.getElementById(id);
   const signs = { met: ["✓", "holds", "good"], missed: ["✗", "missed", "bad"], cannot_say: ["?", "cannot say", "warn"], pending: ["…", "not yet", ""] };
   const count = (title, key, tone) => ({ title, number: true, text: (r) => number(r[key]), sort: (r) => r[key], tone: tone && ((r) => r[key] > 0 ? tone : "") });
@@ -23,7 +23,7 @@ function twinfleetTables() {
         { title: "threshold", text: (r) => r.text, className: "wide" },
         { title: "value", text: (r) => r.state === "cannot_say" ? `${r.observed}: the load was not the one asked for` : r.observed, className: "wide" },
         { title: "bound", number: true, text: (r) => r.op ? `${r.op} ${quantity(r.bound, r.unit)}` : "" },
-        { title: "to spare", number: true, tone: (r) => r.past > 0 ? "bad" : "", text: (r) => r.past == null ? "" : r.past > 0 ? `${percent(r.past)} past` : percent(-r.past) },
+        { title: "distance", number: true, text: (r) => r.past == null ? "" : spare(r.past) },
         { title: "missed since", text: (r) => r.state !== "missed" ? "" : r.since == null ? "the very end" : `${seconds(r.since)} into the run` },
         { title: "so far", draw: (td, r, i) => course(td, ways.times, ways.values[i], r.bound, `the value over time, ${r.observed} now, with the bound`) },
       ], { empty: "The scenario sets no thresholds: the run passes when all that was tried works." }),
@@ -79,14 +79,14 @@ function twinfleetTables() {
           { title: "stage", text: (r) => r.name }, { title: "as asked", draw: (td, r) => mark(td, ...(r.as_asked ? ["✓", "yes", "good"] : ["✗", "no", "bad"])) }, count("asked", "asked"), count("started", "started"),
           { title: "late by its own doing", number: true, text: (r) => number(r.late) }, text("why not", "why", "wide"),
         ], { empty: "Nothing is known of the stages." });
-        return { fill(rows) { set(line, all.answer.doubt || all.generator.line || "The load is the one that was asked for."); used.fill(rows); stages.fill(all.generator.stages); } };
+        return { fill(rows) { set(line, all.generator.lines.join("\n")); used.fill(rows); stages.fill(all.generator.stages); } };
       },
       hint: "Whether the figures speak of the target, or of the machine that loads it.",
     },
     {
       id: "events", title: "Events", rows: () => events,
       make: (p) => table(p, "events", [
-        { title: "at", number: true, text: (r) => seconds(r.at / 1e9) }, text("stage", "stage"), { title: "what", text: (r) => (r.ok ? "" : "! ") + r.text, tone: (r) => r.ok ? "" : "bad" }, text("more", "detail", "wide"),
+        { title: "at", number: true, text: (r) => seconds(r.at / 1e9) }, text("stage", "stage"), { title: "what", className: "wide", text: (r) => (r.ok ? "" : "! ") + r.text, tone: (r) => r.ok ? "" : "bad" }, text("more", "detail", "wide"),
       ], { empty: "Nothing has happened yet." }),
     },
   ];

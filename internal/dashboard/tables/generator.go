@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -13,7 +14,7 @@ func waveName(w report.Wave) string { return fmt.Sprintf("%d of %d", w.Number, w
 
 // Generator says whether the load generator can be believed.
 type Generator struct {
-	Line   string      `json:"line"`   // in a line; empty before the fleet ran
+	Lines  []string    `json:"lines"`  // in words, one line for each stage that was not delivered as asked; none before the fleet ran
 	Rows   []Measure   `json:"rows"`   // what it uses
 	Stages []Delivered `json:"stages"` // whether each stage was delivered as asked
 }
@@ -50,9 +51,9 @@ func length(d time.Duration) string {
 }
 
 func generator(e *Evidence) Generator {
-	g := Generator{Rows: []Measure{}, Stages: []Delivered{}}
+	g := Generator{Lines: []string{}, Rows: []Measure{}, Stages: []Delivered{}}
 	if h := e.Run.Generator; e.Over && h != nil {
-		g.Line, g.Rows = e.Run.GeneratorLine(), atMost(h)
+		g.Lines, g.Rows = e.Run.GeneratorLines(), atMost(h)
 		for _, x := range h.Stages {
 			d := Delivered{x.Name, x.AsAsked, x.Asked, x.Started, x.Late, x.What}
 			for _, c := range x.Causes {
@@ -66,12 +67,25 @@ func generator(e *Evidence) Generator {
 		return g
 	}
 	g.Rows = now(e)
+	doubt := ""
+	if s := e.Standing; s != nil && s.Outlook != report.Starting {
+		if doubt = s.Doubt; doubt == "" {
+			g.Lines = append(g.Lines, "the load is the one that was asked for, so far")
+		} else {
+			g.Lines = append(g.Lines, doubt)
+		}
+	}
 	for _, f := range e.Generator {
 		if f.Name != "twinfleet_generator_not_as_asked" {
 			continue
 		}
 		for _, x := range f.Samples {
-			g.Stages = append(g.Stages, delivered(e.Run, x.Labels[0], x.Value == 0))
+			d := delivered(e.Run, x.Labels[0], x.Value == 0)
+			d.Why, _ = strings.CutPrefix(doubt, "stage "+d.Name+": ")
+			if d.Why == doubt { // it is of another stage
+				d.Why = ""
+			}
+			g.Stages = append(g.Stages, d)
 		}
 	}
 	return g

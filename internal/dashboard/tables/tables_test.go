@@ -81,7 +81,7 @@ func TestInTheEnd(t *testing.T) {
 	if len(got.Waves) != 2 || got.Waves[0].State != "done" || got.Waves[1].State != "stopped" {
 		t.Errorf("%+v", got.Waves)
 	}
-	if !strings.HasPrefix(got.Generator.Line, "ok (at most 0.7 of 2 processors") || len(got.Generator.Rows) < 8 {
+	if !strings.HasPrefix(got.Generator.Lines[0], "ok (at most 0.7 of 2 processors") || len(got.Generator.Rows) < 8 {
 		t.Errorf("%+v", got.Generator)
 	}
 	for _, x := range got.Operations {
@@ -197,6 +197,7 @@ func TestGeneratorNow(t *testing.T) {
 		metrics.One("twinfleet_generator_cpu_ratio", "", 0.5), metrics.One("twinfleet_hub_something", "", 1),
 		{Name: "twinfleet_generator_not_as_asked", Labels: []string{"stage"}, Samples: []metrics.Sample{{Labels: []string{"ramp"}, Value: 1}}},
 	}
+	e.Standing.Doubt = "stage ramp: late"
 	e.Peaks = make(map[string]float64)
 	tables.Peaks(e.Peaks, []metrics.Figure{metrics.One("twinfleet_generator_cpu_ratio", "", 0.9)})
 	tables.Peaks(e.Peaks, e.Generator)
@@ -205,7 +206,7 @@ func TestGeneratorNow(t *testing.T) {
 	if fmt.Sprint(got.Rows) != fmt.Sprint(want) {
 		t.Errorf("%+v; want %+v", got.Rows, want)
 	}
-	if len(got.Stages) != 1 || got.Stages[0].AsAsked || got.Stages[0].Asked == 0 {
+	if len(got.Stages) != 1 || got.Stages[0].AsAsked || got.Stages[0].Asked == 0 || got.Stages[0].Why != "late" || got.Lines[0] != "stage ramp: late" {
 		t.Errorf("%+v", got.Stages)
 	}
 }

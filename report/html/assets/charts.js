@@ -5,7 +5,7 @@ function twinfleetCharts(root, data) {
   const dashes = { p50: [], p95: [7, 3], p99: [2, 2] };
   // Each operation has its colour in all charts; those that are drawn together in one chart of latencies have different ones.
   const operations = ["connect", "twin_report", "telemetry", "twin_get", "subscribe", "freshness", "desired", "desired_reply",
-    "method", "twin_read", "delivery", "tag", "provision", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery"];
+    "delivery", "tag", "provision", "method", "twin_read", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery"];
   const states = ["connecting", "backoff", "connected", "offline", "waiting"];
   const made = [];
   let theme = {};
@@ -201,7 +201,7 @@ function twinfleetCharts(root, data) {
         axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{}, ...all.map((c) => ({
           stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row), gaps: (u, index) => broken(u, index).gaps,
-          points: { show: data.times.length < 30, filter: (u, index, show) => show ? null : broken(u, index).alone },
+          points: { show: () => data.times.length < 15, filter: (u, index, show) => show ? null : broken(u, index).alone },
         }))],
       }, values, plotBox);
       names.show(all, null);
@@ -225,6 +225,9 @@ function twinfleetCharts(root, data) {
     update();
     return { select, update };
   }
+
+  // A time that people count in, and at least so long.
+  const round = (seconds) => [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600].find((s) => s >= seconds) || 86400 * Math.ceil(seconds / 86400);
 
   // Colour says how many answers of a time took how long.
   function heat(order) {
@@ -266,8 +269,8 @@ function twinfleetCharts(root, data) {
       data.edges.forEach((edge, row) => { if (row % 3 === 0) ctx.fillText(latency(edge), left - 6 * ratio, height - bottom - (row + 1) * cell); });
       ctx.textAlign = "center";
       ctx.textBaseline = "alphabetic";
-      const ticks = width / ratio < 420 ? 4 : 6;
-      for (let i = 1; i < ticks; i++) ctx.fillText(clock(start + span * i / ticks), x(start + span * i / ticks), height - 6 * ratio);
+      const step = round(span / (width / ratio < 420 ? 4 : 7));
+      for (let t = Math.ceil(start / step + 0.2) * step; t < start + 0.97 * span; t += step) ctx.fillText(clock(t), x(t), height - 6 * ratio);
     };
     const choice = chooser(head, "operation of the heat map", names, draw);
     const first = ["twin_report", "telemetry", "delivery"].find((name) => data.ops.some((o) => o.name === name));
@@ -281,15 +284,15 @@ function twinfleetCharts(root, data) {
     const i = operations.indexOf(o.name);
     return i >= 0 ? i : plain(o) ? operations.length : data.ops.filter((x) => !plain(x)).indexOf(o);
   };
-  // When there are more lines than colours, those of the second round are dashed.
-  const round = (h) => h >= HUES ? [7, 3] : [];
+  // When there are more lines than colours, those of the second round are dashed, further ones dotted.
+  const again = (h) => [[], [7, 3], [2, 2]][Math.min(2, Math.floor(h / HUES))];
   const latencies = (pick) => () => data.ops.filter(pick).flatMap((o) =>
     Object.keys(dashes).map((p) => ({ row: o.name, part: p, values: o[p], hue: hue(o), dash: dashes[p] })));
   const kinds = [
     { when: () => true, make: (n) => lines("Devices by state", n, whole, () => Object.keys(data.devices).sort().map((name) => (
       { row: name, part: "", values: data.devices[name], hue: Math.max(0, states.indexOf(name)) + (name === "offline" ? 3 : 0) })), { none: "no device has been started yet" }) },
     { when: () => true, make: (n) => lines("Operations a second", n, rate, () => data.ops.filter(plain).map((o) => (
-      { row: o.name, part: "", values: o.rate, hue: hue(o), dash: round(hue(o)) })), { none: "no operation has ended yet" }) },
+      { row: o.name, part: "", values: o.rate, hue: hue(o), dash: again(hue(o)) })), { none: "no operation has ended yet" }) },
     { when: () => true, make: (n) => lines("Latency of devices", n, latency, latencies((o) => ["connect", "twin_report", "telemetry"].includes(o.name)), { log: true, none: "no operation has ended yet" }) },
     { when: () => true, make: heat },
     { when: () => true, make: (n) => lines("Throttled and failed a second", n, rate, () => data.ops.flatMap((o, i) => [
@@ -297,7 +300,7 @@ function twinfleetCharts(root, data) {
     ]).filter((c) => c.values.some((v) => v > 0)), { none: "nothing was throttled, nothing failed" }) },
     { when: () => data.ops.some((o) => !plain(o)), make: (n) => lines("Latency of queries", n, latency, latencies((o) => !plain(o)), { log: true }) },
     { when: () => Object.keys(data.queries).length > 0, make: (n) => lines("Results of queries", n, whole, () => Object.keys(data.queries).sort().map((name, i) => (
-      { row: name, part: "", values: data.queries[name], hue: i, dash: round(i) }))) },
+      { row: name, part: "", values: data.queries[name], hue: i, dash: again(i) }))) },
     { when: () => data.ops.some(served), make: (n) => lines("Freshness and the service side", n, latency, latencies(served), { log: true }) },
   ];
   function served(o) { return ["freshness", "desired", "desired_reply", "method", "twin_read", "delivery"].includes(o.name); }
