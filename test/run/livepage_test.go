@@ -143,11 +143,14 @@ func TestLivePageForEverybody(t *testing.T) {
 			for state, play := range pageStates() {
 				s, url := livePage(t, newHands())
 				play(s)
-				b.do(t, "opening the page", chromedp.Navigate("about:blank"), chromedp.Navigate(url), until(`document.title !== "twinfleet"`),
+				b.do(t, "opening the page", chromedp.Navigate(url), until(`document.title !== "twinfleet"`),
 					chromedp.Evaluate[chromedp.Void](string(axe)))
 				tabs, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[role=tab]:not([hidden])")].map((t) => t.id)`))
 				if err != nil {
 					t.Fatal(err)
+				}
+				if state != "missed" && (state != "running" || name != "desktop") { // the tables are the same
+					tabs = tabs[:2]
 				}
 				for _, colours := range []string{"light", "dark"} {
 					b.do(t, "colours", scheme(colours))
@@ -163,6 +166,7 @@ func TestLivePageForEverybody(t *testing.T) {
 						b.look(t, fmt.Sprintf("%s-%s-%s-%s.png", state, name, colours, strings.TrimPrefix(tab, "tab-")))
 					}
 				}
+				b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
 				if err := s.Close(); err != nil {
 					t.Error(err)
 				}
@@ -256,6 +260,7 @@ func TestLivePageByKeyboard(t *testing.T) {
 		until(`!document.getElementById("load").open`), focused("change"), visible("The load was changed by hand: to 1,200 devices, reports at 2.50/s. Such a run is never PASSED."))
 	h.did(t, "change to 1,200 devices, reports at 2.50/s")
 	b.expected(t, "409 (Conflict)") // the browser says of itself that it was refused
+	b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
 	b.clean(t)
 	if err := s.Close(); err != nil {
 		t.Error(err)
