@@ -30,7 +30,7 @@
     set($("description"), run.description || "");
     if (run.outcome || run.waiting || waited) set($("message"), run.outcome ? "" : run.waiting);
     waited = !!run.waiting;
-    set($("changed"), run.changed ? `The load was changed by hand: ${run.changed}. Such a run is never PASSED.` : "");
+    set($("changed"), run.by_hand && !run.outcome ? `${run.by_hand[0].toUpperCase()}${run.by_hand.slice(1)}. Such a run is never PASSED.` : "");
     set($("pause"), run.paused ? "Resume" : "Pause");
     const idle = !!run.outcome || !token || gone;
     $("controls").hidden = !!run.outcome;
@@ -157,12 +157,14 @@
   }
   const dialogs = twinfleetDialogs(press);
   const tabs = twinfleetTables();
-  $("pause").onclick = () => press(run.paused ? "resume" : "pause");
+  // The first thing that is done by hand takes the run its pass away, and so it asks.
+  $("pause").onclick = () => run.paused || run.by_hand ? press(run.paused ? "resume" : "pause")
+    : dialogs.ask("Pause the load?", "Devices stay connected and the stages go on, but what is due is dropped until you resume. A run whose load was paused by hand is never PASSED: it ends as interrupted.", "Pause the load", () => press("pause"));
   $("change").onclick = () => dialogs.change(run.devices || 0);
   $("next").onclick = () => {
     const stage = plan.find((s) => s.name === run.stage), seen = data && data.stages.at(-1);
     const left = stage && stage.seconds && seen ? Math.max(0, stage.seconds - (run.at - seen.from)) : 0;
-    dialogs.ask("End this stage now?", `${run.stage ? `Stage ${run.stage}` : "The stage"} ends at once${left >= 1 ? `: ${seconds(left)} of its load will never be sent` : ""}.`, "End the stage", () => press("next"));
+    dialogs.ask("End this stage now?", `${run.stage ? `Stage ${run.stage}` : "The stage"} ends at once${left >= 1 ? `: ${seconds(left)} of its load will never be sent` : ""}. A run of which a stage was ended by hand is never PASSED: it ends as interrupted.`, "End the stage", () => press("next"));
   };
   $("stop").onclick = () => dialogs.ask("Stop the run?", "The run ends politely and still reports, but its verdict will be “interrupted”, whatever its thresholds say. It cannot be taken up again.", "Stop the run", () => press("stop"));
 
