@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -281,5 +282,27 @@ func TestStart(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	if _, err := New(Options{Controls: &buttons{}}).Start(context.Background(), "127.0.0.1:1:2"); err == nil {
 		t.Error("a wrong address was taken")
+	}
+}
+
+// A stage that is over before anything is sampled is there all the same, and a sample of the one before comes late.
+func TestStages(t *testing.T) {
+	h := reporttest.Example(4)
+	s := New(Options{Controls: &buttons{}})
+	began := func(name string, at time.Duration) {
+		s.Event(report.Event{Kind: report.KindStage, Text: name, At: at})
+	}
+	began("ramp", 0)
+	began("steps", 900*time.Millisecond)
+	s.Sample(reporttest.Live(h)[0]) // of ramp, at 1 s
+	began("hold", 1100*time.Millisecond)
+	s.Sample(reporttest.Live(h)[3]) // of hold, at 4 s
+	want := []report.Stage{
+		{Name: "ramp", To: time.Second},
+		{Name: "steps", From: 900 * time.Millisecond, To: 1100 * time.Millisecond},
+		{Name: "hold", From: 1100 * time.Millisecond, To: 4 * time.Second},
+	}
+	if !slices.Equal(s.stages, want) {
+		t.Errorf("%+v; want %+v", s.stages, want)
 	}
 }

@@ -70,10 +70,11 @@
 
   // A stage's bar is as full as the stage was long: one that was cut short is not full.
   function showStages() {
+    const now = plan.findIndex((stage) => stage.name === run.stage);
     const list = tables ? tables.stages.filter((s) => s.to > 0) : [], began = Object.fromEntries(list.map((s) => [s.name, s]));
-    const items = plan.map((stage) => {
+    const items = plan.map((stage, i) => {
       const seen = began[stage.name], current = stage.name === run.stage && !run.outcome;
-      const part = !seen ? 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || run.outcome && seen === list.at(-1) && run.outcome !== "passed" ? 0.5 : 1;
+      const part = !seen ? i < now ? 1 : 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || run.outcome && seen === list.at(-1) && run.outcome !== "passed" ? 0.5 : 1;
       // A sample may end a moment before its stage.
       return { stage, seen, current, part: !current && stage.seconds && stage.seconds * (1 - part) < 1.5 ? 1 : part };
     });
@@ -211,7 +212,7 @@
       showAnswers();
       draw();
     });
-    on("run", (r) => { run = r; showRun(); showStages(); showAnswers(); });
+    on("run", (r) => { run = r; showRun(); showStages(); showTiles(); showAnswers(); });
     on("tables", (t) => {
       tables = t;
       const way = tabs.course();
