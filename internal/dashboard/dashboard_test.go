@@ -2,11 +2,13 @@ package dashboard
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -230,10 +232,9 @@ func TestButtons(t *testing.T) {
 func TestPages(t *testing.T) {
 	s := New(Options{Controls: &buttons{}})
 	url := serve(t, s)
-	for path, kind := range map[string]string{
-		"/": "text/html", "/live.js": "javascript", "/charts.js": "javascript", "/report.css": "text/css",
-		"/uplot.min.js": "javascript",
-	} {
+	kinds := map[string]string{".html": "text/html", ".js": "javascript", ".css": "text/css"}
+	for _, name := range append([]string{""}, Files()...) {
+		path, kind := "/"+name, kinds[cmp.Or(filepath.Ext(name), ".html")]
 		resp, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)

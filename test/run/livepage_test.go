@@ -213,11 +213,13 @@ func TestLivePageByKeyboard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.do(t, "the first", chromedp.Evaluate[chromedp.Void](`window.stops = new Set(); document.addEventListener("focusin", (e) => window.stops.add(e.target.dataset.stop)); document.activeElement.blur()`))
+	b.do(t, "the first", chromedp.Evaluate[chromedp.Void](`window.stops = new Set();
+		document.addEventListener("focusin", (e) => window.stops.add(e.target.dataset.stop)); document.activeElement.blur()`))
 	for range len(reached) + 3 {
 		b.do(t, "TAB", key(kb.Tab))
 	}
-	missed, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[data-stop]")].filter((e) => !window.stops.has(e.dataset.stop)).map((e) => e.id || e.textContent)`))
+	missed, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[data-stop]")]
+		.filter((e) => !window.stops.has(e.dataset.stop)).map((e) => e.id || e.textContent)`))
 	if err != nil || len(missed) > 0 || len(reached) < 20 {
 		t.Errorf("of %d controls TAB does not reach %q (%v)", len(reached), missed, err)
 	}
@@ -280,13 +282,15 @@ func TestLivePageOfAFinishedRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	over := []step{
-		badge("missed"), visible("1 of 2 thresholds were missed"), visible("The run is over; this page stays as its report."), until(`document.getElementById("save").href.startsWith("blob:")`),
+		badge("missed"), visible("1 of 2 thresholds were missed"), visible("The run is over; this page stays as its report."),
+		until(`document.getElementById("save").href.startsWith("blob:")`),
 		until(`!document.getElementById("controls").checkVisibility()`),
 	}
 	b.do(t, "the end", over...)
 	b.do(t, "a reload", append([]step{chromedp.Reload()}, over...)...)
 	b.do(t, "a bar that is not full", until(`Math.abs(parseFloat(document.querySelectorAll("#stages li")[1].style.getPropertyValue("--done")) - 50) < 1`))
-	b.do(t, "the report", chromedp.Navigate(strings.SplitN(url, "#", 2)[0]+"report.html"), visible("The scenario as it ran"), until(`document.querySelectorAll(".uplot canvas").length >= 4`),
+	b.do(t, "the report", chromedp.Navigate(strings.SplitN(url, "#", 2)[0]+"report.html"), visible("The scenario as it ran"),
+		until(`document.querySelectorAll(".uplot canvas").length >= 4`),
 		chromedp.Navigate(url))
 	b.do(t, "the page again", over...)
 	if err := s.Close(); err != nil {

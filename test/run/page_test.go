@@ -199,7 +199,8 @@ func TestLivePage(t *testing.T) {
 	p.Line(t, "paused by hand", 10*time.Second)
 	b.do(t, "resuming with the keyboard", chromedp.Focus(chromedp.CSS("#pause")), chromedp.KeyEvent("\r"), badge("running"))
 	p.Line(t, "going on", 10*time.Second)
-	b.do(t, "another load", chromedp.Click(chromedp.CSS("#change")), chromedp.SetValue(chromedp.CSS("#load-devices"), "200"), chromedp.Focus(chromedp.CSS("#load-devices")), chromedp.KeyEvent("\r"),
+	b.do(t, "another load", chromedp.Click(chromedp.CSS("#change")), chromedp.SetValue(chromedp.CSS("#load-devices"), "200"),
+		chromedp.Focus(chromedp.CSS("#load-devices")), chromedp.KeyEvent("\r"),
 		visible("The load was changed by hand: to 200 devices."), until(`document.querySelector("#devices b").textContent === "200 of 200"`), visible("Cannot say"))
 	p.Line(t, "the load was changed by hand", 10*time.Second)
 	b.do(t, "a page without the token", chromedp.Navigate(strings.SplitN(address, "#", 2)[0]), badge("running"),
