@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,6 +302,49 @@ func TestLivePageOfAFinishedRun(t *testing.T) {
 		chromedp.Evaluate[chromedp.Void](`document.getElementById("tab-operations").click()`), visible("twin_report"),
 		until(`document.getElementById("save").checkVisibility() && !document.getElementById("open").checkVisibility()`))
 	b.clean(t)
+}
+
+// A page that is open for long does not grow: it asks once more for all, which the server has put together meanwhile. What the run watches
+// itself with is no headline.
+func TestLivePageOfALongRun(t *testing.T) {
+	t.Parallel()
+	s := dashboard.New(dashboard.Options{Controls: newHands(), Probe: "redmond"})
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			asked.Add(1)
+		}
+		s.Handler().ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	h := reporttest.Example(4)
+	if err := s.Begin(h.Run); err != nil {
+		t.Fatal(err)
+	}
+	sample, second := reporttest.Live(h)[3], 0
+	play := func(n int) {
+		for range n {
+			second++
+			sample.At = time.Duration(second) * time.Second
+			s.Sample(sample)
+		}
+	}
+	play(1195)
+	b := newBrowser(t, 1280, 1000)
+	b.do(t, "opening the page", chromedp.Navigate(server.URL+"/#token"), badge("running"), visible("p99 of twin_report"),
+		until(`!document.body.innerText.includes("p95 of query redmond")`), chromedp.Evaluate[chromedp.Void](`document.getElementById("tab-operations").click()`))
+	for asked.Load() < 2 && second < 2000 {
+		play(8)
+		b.do(t, "the next seconds", visible(fmt.Sprintf("%dm%02ds into the run", second/60, second%60)))
+	}
+	if asked.Load() != 2 || second < 1500 {
+		t.Errorf("after %d s all was asked for %d times; want twice, after 1,500", second, asked.Load())
+	}
+	b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
+	b.clean(t)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // All files of the page together are small, and a thousand samples are drawn with no more than a bounded number of strokes.
