@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -23,23 +22,6 @@ type live struct {
 	log    *slog.Logger
 }
 
-// buttons are what the page's buttons do with the engine.
-type buttons interface {
-	Pause(paused bool)
-	Next()
-	Stop()
-}
-
-// byHand has the engine change the load, when it can.
-type byHand struct{ buttons }
-
-func (b byHand) Change(c report.LoadChange) error {
-	if e, ok := b.buttons.(interface{ Change(report.LoadChange) error }); ok {
-		return e.Change(c)
-	}
-	return errors.New("the load of this run cannot be changed by hand")
-}
-
 func addLiveFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("ui-addr", "127.0.0.1:9466", "address that serves the live page; another port when this one is taken, unless it was asked for")
@@ -47,13 +29,13 @@ func addLiveFlags(c *cobra.Command) {
 }
 
 // newLive serves the page of a scenario's run. The default port may be another run's: then any other one serves.
-func newLive(ctx context.Context, s settings, sc *scenario.Scenario, rec *metrics.Recorder, controls buttons, log *slog.Logger) (*live, error) {
+func newLive(ctx context.Context, s settings, sc *scenario.Scenario, rec *metrics.Recorder, controls dashboard.Controls, log *slog.Logger) (*live, error) {
 	addr := s.v.GetString("ui-addr")
 	if s.v.GetBool("no-ui") || addr == "" {
 		return nil, nil
 	}
 	o := dashboard.Options{
-		Controls: byHand{controls}, Logger: log, Thresholds: sc.Thresholds, Recorder: rec, Probe: freshness.ProbeName,
+		Controls: controls, Logger: log, Thresholds: sc.Thresholds, Recorder: rec, Probe: freshness.ProbeName,
 		Scenario: []byte(clean.Redact(string(sc.Source))),
 	}
 	for i := range sc.Stages {

@@ -74,8 +74,8 @@ func TestChangingTheLoad(t *testing.T) {
 			t.Errorf("%s: %d %q; want %d, %q", tt.name, code, text, tt.code, tt.want)
 		}
 	}
-	if s.run.Changed != "to 1 device" {
-		t.Errorf("the page says %q", s.run.Changed)
+	if s.run.ByHand != "the load was changed by hand: to 1 device" {
+		t.Errorf("the page says %q", s.run.ByHand)
 	}
 	if err := s.End(reporttest.Example(2).Run); err != nil {
 		t.Fatal(err)

@@ -2,11 +2,14 @@ package dashboard
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -229,10 +232,9 @@ func TestButtons(t *testing.T) {
 func TestPages(t *testing.T) {
 	s := New(Options{Controls: &buttons{}})
 	url := serve(t, s)
-	for path, kind := range map[string]string{
-		"/": "text/html", "/live.js": "javascript", "/charts.js": "javascript", "/report.css": "text/css",
-		"/uplot.min.js": "javascript",
-	} {
+	kinds := map[string]string{".html": "text/html", ".js": "javascript", ".css": "text/css"}
+	for _, name := range append([]string{""}, Files()...) {
+		path, kind := "/"+name, kinds[cmp.Or(filepath.Ext(name), ".html")]
 		resp, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -281,5 +283,27 @@ func TestStart(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	if _, err := New(Options{Controls: &buttons{}}).Start(context.Background(), "127.0.0.1:1:2"); err == nil {
 		t.Error("a wrong address was taken")
+	}
+}
+
+// A stage that is over before anything is sampled is there all the same, and a sample of the one before comes late.
+func TestStages(t *testing.T) {
+	h := reporttest.Example(4)
+	s := New(Options{Controls: &buttons{}})
+	began := func(name string, at time.Duration) {
+		s.Event(report.Event{Kind: report.KindStage, Text: name, At: at})
+	}
+	began("ramp", 0)
+	began("steps", 900*time.Millisecond)
+	s.Sample(reporttest.Live(h)[0]) // of ramp, at 1 s
+	began("hold", 1100*time.Millisecond)
+	s.Sample(reporttest.Live(h)[3]) // of hold, at 4 s
+	want := []report.Stage{
+		{Name: "ramp", To: time.Second},
+		{Name: "steps", From: 900 * time.Millisecond, To: 1100 * time.Millisecond},
+		{Name: "hold", From: 1100 * time.Millisecond, To: 4 * time.Second},
+	}
+	if !slices.Equal(s.stages, want) {
+		t.Errorf("%+v; want %+v", s.stages, want)
 	}
 }

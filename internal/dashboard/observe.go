@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/dashboard/tables"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -100,10 +101,8 @@ func (s *Server) Sample(x report.Sample) {
 		s.course.add(x.At, x.Standing.Thresholds)
 	}
 	if name := x.Window.Stage; name != "" {
-		if len(s.stages) == 0 || s.stages[len(s.stages)-1].Name != name {
-			s.stages = append(s.stages, report.Stage{Name: name, From: x.At - x.Window.Elapsed})
-		}
-		s.stages[len(s.stages)-1].To = x.At
+		i := s.stageLocked(name, x.At-x.Window.Elapsed)
+		s.stages[i].To = max(s.stages[i].To, x.At)
 		s.devices = x.Window.Devices
 	}
 	kept := x // without what is of this second alone
@@ -170,6 +169,18 @@ func (s *Server) stageFrom(from int, name string) int {
 	return -1
 }
 
+// stageLocked is the index of a stage, which begins at a time if it is a new one.
+func (s *Server) stageLocked(name string, from time.Duration) int {
+	if i := s.stageFrom(0, name); i >= 0 {
+		return i
+	}
+	if n := len(s.stages); n > 0 {
+		s.stages[n-1].To = from
+	}
+	s.stages = append(s.stages, report.Stage{Name: name, From: from, To: from})
+	return len(s.stages) - 1
+}
+
 // Event tells of something that happened. Counts that go up are no news.
 func (s *Server) Event(e report.Event) {
 	if e.Counting() {
@@ -179,8 +190,11 @@ func (s *Server) Event(e report.Event) {
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)
 	s.events = s.events[max(0, len(s.events)-keepEvents):]
-	if e.Kind == report.KindTarget {
+	switch e.Kind {
+	case report.KindTarget:
 		s.run.Target = e.Detail
+	case report.KindStage: // it may be over before the next sample
+		s.stageLocked(e.Text, e.At)
 	}
 	s.tellLocked("event", e)
 }

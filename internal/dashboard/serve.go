@@ -143,9 +143,14 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	switch action := r.PathValue("action"); action {
 	case "pause", "resume":
 		s.opts.Controls.Pause(action == "pause")
-		s.update(func(h *headline) { h.Paused = action == "pause" })
+		s.update(func(h *headline) {
+			if h.Paused = action == "pause"; h.Paused {
+				h.ByHand = "the load was paused by hand"
+			}
+		})
 	case "next":
 		s.opts.Controls.Next()
+		s.update(func(h *headline) { h.ByHand = "a stage was ended early by hand" })
 	case "stop":
 		s.opts.Controls.Stop()
 	case "change":

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,11 +145,14 @@ func TestLivePageForEverybody(t *testing.T) {
 			for state, play := range pageStates() {
 				s, url := livePage(t, newHands())
 				play(s)
-				b.do(t, "opening the page", chromedp.Navigate("about:blank"), chromedp.Navigate(url), until(`document.title !== "twinfleet"`),
+				b.do(t, "opening the page", chromedp.Navigate(url), until(`document.title !== "twinfleet"`),
 					chromedp.Evaluate[chromedp.Void](string(axe)))
 				tabs, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[role=tab]:not([hidden])")].map((t) => t.id)`))
 				if err != nil {
 					t.Fatal(err)
+				}
+				if state != "missed" && (state != "running" || name != "desktop") { // the tables are the same
+					tabs = tabs[:2]
 				}
 				for _, colours := range []string{"light", "dark"} {
 					b.do(t, "colours", scheme(colours))
@@ -163,6 +168,7 @@ func TestLivePageForEverybody(t *testing.T) {
 						b.look(t, fmt.Sprintf("%s-%s-%s-%s.png", state, name, colours, strings.TrimPrefix(tab, "tab-")))
 					}
 				}
+				b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
 				if err := s.Close(); err != nil {
 					t.Error(err)
 				}
@@ -209,11 +215,13 @@ func TestLivePageByKeyboard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.do(t, "the first", chromedp.Evaluate[chromedp.Void](`window.stops = new Set(); document.addEventListener("focusin", (e) => window.stops.add(e.target.dataset.stop)); document.activeElement.blur()`))
+	b.do(t, "the first", chromedp.Evaluate[chromedp.Void](`window.stops = new Set();
+		document.addEventListener("focusin", (e) => window.stops.add(e.target.dataset.stop)); document.activeElement.blur()`))
 	for range len(reached) + 3 {
 		b.do(t, "TAB", key(kb.Tab))
 	}
-	missed, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[data-stop]")].filter((e) => !window.stops.has(e.dataset.stop)).map((e) => e.id || e.textContent)`))
+	missed, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[data-stop]")]
+		.filter((e) => !window.stops.has(e.dataset.stop)).map((e) => e.id || e.textContent)`))
 	if err != nil || len(missed) > 0 || len(reached) < 20 {
 		t.Errorf("of %d controls TAB does not reach %q (%v)", len(reached), missed, err)
 	}
@@ -256,6 +264,7 @@ func TestLivePageByKeyboard(t *testing.T) {
 		until(`!document.getElementById("load").open`), focused("change"), visible("The load was changed by hand: to 1,200 devices, reports at 2.50/s. Such a run is never PASSED."))
 	h.did(t, "change to 1,200 devices, reports at 2.50/s")
 	b.expected(t, "409 (Conflict)") // the browser says of itself that it was refused
+	b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
 	b.clean(t)
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -275,13 +284,15 @@ func TestLivePageOfAFinishedRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	over := []step{
-		badge("missed"), visible("1 of 2 thresholds were missed"), visible("The run is over; this page stays as its report."), until(`document.getElementById("save").href.startsWith("blob:")`),
+		badge("missed"), visible("1 of 2 thresholds were missed"), visible("The run is over; this page stays as its report."),
+		until(`document.getElementById("save").href.startsWith("blob:")`),
 		until(`!document.getElementById("controls").checkVisibility()`),
 	}
 	b.do(t, "the end", over...)
 	b.do(t, "a reload", append([]step{chromedp.Reload()}, over...)...)
 	b.do(t, "a bar that is not full", until(`Math.abs(parseFloat(document.querySelectorAll("#stages li")[1].style.getPropertyValue("--done")) - 50) < 1`))
-	b.do(t, "the report", chromedp.Navigate(strings.SplitN(url, "#", 2)[0]+"report.html"), visible("The scenario as it ran"), until(`document.querySelectorAll(".uplot canvas").length >= 4`),
+	b.do(t, "the report", chromedp.Navigate(strings.SplitN(url, "#", 2)[0]+"report.html"), visible("The scenario as it ran"),
+		until(`document.querySelectorAll(".uplot canvas").length >= 4`),
 		chromedp.Navigate(url))
 	b.do(t, "the page again", over...)
 	if err := s.Close(); err != nil {
@@ -291,6 +302,49 @@ func TestLivePageOfAFinishedRun(t *testing.T) {
 		chromedp.Evaluate[chromedp.Void](`document.getElementById("tab-operations").click()`), visible("twin_report"),
 		until(`document.getElementById("save").checkVisibility() && !document.getElementById("open").checkVisibility()`))
 	b.clean(t)
+}
+
+// A page that is open for long does not grow: it asks once more for all, which the server has put together meanwhile. What the run watches
+// itself with is no headline.
+func TestLivePageOfALongRun(t *testing.T) {
+	t.Parallel()
+	s := dashboard.New(dashboard.Options{Controls: newHands(), Probe: "redmond"})
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			asked.Add(1)
+		}
+		s.Handler().ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	h := reporttest.Example(4)
+	if err := s.Begin(h.Run); err != nil {
+		t.Fatal(err)
+	}
+	sample, second := reporttest.Live(h)[3], 0
+	play := func(n int) {
+		for range n {
+			second++
+			sample.At = time.Duration(second) * time.Second
+			s.Sample(sample)
+		}
+	}
+	play(1195)
+	b := newBrowser(t, 1280, 1000)
+	b.do(t, "opening the page", chromedp.Navigate(server.URL+"/#token"), badge("running"), visible("p99 of twin_report"),
+		until(`!document.body.innerText.includes("p95 of query redmond")`), chromedp.Evaluate[chromedp.Void](`document.getElementById("tab-operations").click()`))
+	for asked.Load() < 2 && second < 2000 {
+		play(8)
+		b.do(t, "the next seconds", visible(fmt.Sprintf("%dm%02ds into the run", second/60, second%60)))
+	}
+	if asked.Load() != 2 || second < 1500 {
+		t.Errorf("after %d s all was asked for %d times; want twice, after 1,500", second, asked.Load())
+	}
+	b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
+	b.clean(t)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // All files of the page together are small, and a thousand samples are drawn with no more than a bounded number of strokes.

@@ -30,14 +30,15 @@
     set($("description"), run.description || "");
     if (run.outcome || run.waiting || waited) set($("message"), run.outcome ? "" : run.waiting);
     waited = !!run.waiting;
-    set($("changed"), run.changed ? `The load was changed by hand: ${run.changed}. Such a run is never PASSED.` : "");
+    set($("changed"), run.by_hand && !run.outcome ? `${run.by_hand[0].toUpperCase()}${run.by_hand.slice(1)}. Such a run is never PASSED.` : "");
     set($("pause"), run.paused ? "Resume" : "Pause");
     const idle = !!run.outcome || !token || gone;
     $("controls").hidden = !!run.outcome;
     for (const id of ["pause", "next", "change"]) $(id).disabled = idle || !!run.waiting || !run.name;
     $("stop").disabled = idle;
     if (idle) dialogs.close();
-    set($("facts"), [`${number(run.devices || 0)} devices`, run.target, `seed ${run.seed}`, `twinfleet ${run.version}`, run.started && run.name && `started ${new Date(run.started).toLocaleString()}`].filter(Boolean).join(" · "));
+    set($("facts"), [`${number(run.devices || 0)} devices`, run.target, `seed ${run.seed}`, `twinfleet ${run.version}`,
+      run.started && run.name && `started ${new Date(run.started).toLocaleString()}`].filter(Boolean).join(" · "));
     if (run.outcome) showOver();
   }
 
@@ -47,22 +48,27 @@
     document.title = `${word}: ${run.name || "twinfleet"}`;
     const [connected, fleet] = (a.devices || "–").split(", ").map((x) => x.replace(/ devices?/, ""));
     const whole = fleet ? `; ${fleet}` : "";
-    answer("devices", connected, over ? "when the last stage ended" + whole : a.share >= 1 ? "all that should be" + whole : a.devices && a.share > 0 ? percent(a.share) + " of those that should be" + whole : fleet || "",
+    const there = over ? "when the last stage ended" : a.share >= 1 ? "all that should be" : a.share > 0 ? percent(a.share) + " of those that should be" : "";
+    answer("devices", connected, there ? there + whole : fleet || "",
       over || !a.devices || a.share >= 0.999 ? "" : "warn", a.devices ? a.share : null);
     const stage = run.stage ? `stage ${run.stage}, ` : "";
     if (over) answer("left", "It is over", `after ${seconds(run.at)}`, "", null);
     else if (a.left > 0) answer("left", seconds(a.left), `${stage}${seconds(run.at)} into the run`, "", a.done >= 0 ? a.done : 0);
-    else answer("left", run.waiting ? "the last answers" : "not known", run.waiting ? "the stages are over" : `${stage}${seconds(run.at)} into the run`, "", run.waiting ? 1 : null);
+    else answer("left", run.waiting ? "the last answers" : "not known", run.waiting ? "the stages are over" : `${stage}${seconds(run.at)} into the run`, "",
+      run.waiting ? 1 : null);
     const t = tables.thresholds[a.worst];
     if (!t) answer("worst", "none", "the scenario sets no thresholds", "");
     else {
       const since = t.state !== "missed" ? "" : t.since == null ? "; seen at the very end" : `; missed since ${seconds(t.since)} into the run`;
       const far = t.past == null ? "" : ", " + spare(t.past);
-      answer("worst", t.text, t.observed + (t.state === "cannot_say" ? ": cannot say" : t.state === "pending" ? "" : far) + since, { met: "good", missed: "bad", cannot_say: "warn" }[t.state]);
+      answer("worst", t.text, t.observed + (t.state === "cannot_say" ? ": cannot say" : t.state === "pending" ? "" : far) + since,
+        { met: "good", missed: "bad", cannot_say: "warn" }[t.state]);
     }
-    const [first, ...also] = [[c.failed, "failed"], [c.throttled, "throttled"], [c.dropped, "dropped"]].filter(([n]) => n > 0).map(([n, what]) => `${share(n, c.scheduled)} ${what}`);
+    const [first, ...also] = [[c.failed, "failed"], [c.throttled, "throttled"], [c.dropped, "dropped"]].filter(([n]) => n > 0)
+      .map(([n, what]) => `${share(n, c.scheduled)} ${what}`);
     answer("failed", !c.scheduled ? "–" : first || "nothing",
-      [also.length && "and " + also.join(", "), a.why && "mostly " + a.why, c.dropped && "dropped: " + c.why, c.scheduled && `of ${number(c.scheduled)} operations so far`.replace(over ? " so far" : "", "")].filter(Boolean).join("; "),
+      [also.length && "and " + also.join(", "), a.why && "mostly " + a.why, c.dropped && "dropped: " + c.why,
+        c.scheduled && `of ${number(c.scheduled)} operations so far`.replace(over ? " so far" : "", "")].filter(Boolean).join("; "),
       !c.scheduled ? "" : c.failed ? "bad" : first ? "warn" : "good");
     const knows = run.stage || over && tables.generator.lines.length || tables.stages.length;
     answer("believe", !knows ? "–" : a.doubt ? "No" : "Yes", !knows ? "" : a.doubt || "the load is the one that was asked for", !knows ? "" : a.doubt ? "warn" : "good");
@@ -70,10 +76,12 @@
 
   // A stage's bar is as full as the stage was long: one that was cut short is not full.
   function showStages() {
+    const now = plan.findIndex((stage) => stage.name === run.stage);
     const list = tables ? tables.stages.filter((s) => s.to > 0) : [], began = Object.fromEntries(list.map((s) => [s.name, s]));
-    const items = plan.map((stage) => {
+    const items = plan.map((stage, i) => {
       const seen = began[stage.name], current = stage.name === run.stage && !run.outcome;
-      const part = !seen ? 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || run.outcome && seen === list.at(-1) && run.outcome !== "passed" ? 0.5 : 1;
+      const cut = run.outcome && run.outcome !== "passed" && seen === list.at(-1);
+      const part = !seen ? i < now ? 1 : 0 : stage.seconds ? Math.min(1, ((current ? run.at : seen.to) - seen.from) / stage.seconds) : current || cut ? 0.5 : 1;
       // A sample may end a moment before its stage.
       return { stage, seen, current, part: !current && stage.seconds && stage.seconds * (1 - part) < 1.5 ? 1 : part };
     });
@@ -102,7 +110,8 @@
     const query = data.ops.find((o) => o.name.startsWith("query ") && o.name !== "query " + run.probe), fresh = op("freshness");
     const tiles = [
       ["operations a second", rate(sum("rate"))], main && [`p99 of ${main.name}`, latency(recent(main.p99))], query && [`p95 of ${query.name}`, latency(recent(query.p95, 120))],
-      fresh && ["p95 of freshness", latency(recent(fresh.p95, 120))], ["throttled a second", rate(sum("throttled")), sum("throttled") > 0 && "warn"], ["failed a second", rate(sum("errors")), sum("errors") > 0 && "bad"],
+      fresh && ["p95 of freshness", latency(recent(fresh.p95, 120))], ["throttled a second", rate(sum("throttled")), sum("throttled") > 0 && "warn"],
+        ["failed a second", rate(sum("errors")), sum("errors") > 0 && "bad"],
       ["lost, coming back", number(last(data.devices.backoff) || 0), last(data.devices.backoff) > 0 && "warn"],
     ].filter(Boolean);
     $("tiles").style.setProperty("--tiles", tiles.length);
@@ -157,14 +166,21 @@
   }
   const dialogs = twinfleetDialogs(press);
   const tabs = twinfleetTables();
-  $("pause").onclick = () => press(run.paused ? "resume" : "pause");
+  // The first thing that is done by hand takes the run its pass away, and so it asks.
+  $("pause").onclick = () => {
+    if (run.paused || run.by_hand) press(run.paused ? "resume" : "pause");
+    else dialogs.ask("Pause the load?", "Devices stay connected and the stages go on, but what is due is dropped until you resume. " +
+      "A run whose load was paused by hand is never PASSED: it ends as interrupted.", "Pause the load", () => press("pause"));
+  };
   $("change").onclick = () => dialogs.change(run.devices || 0);
   $("next").onclick = () => {
     const stage = plan.find((s) => s.name === run.stage), seen = data && data.stages.at(-1);
     const left = stage && stage.seconds && seen ? Math.max(0, stage.seconds - (run.at - seen.from)) : 0;
-    dialogs.ask("End this stage now?", `${run.stage ? `Stage ${run.stage}` : "The stage"} ends at once${left >= 1 ? `: ${seconds(left)} of its load will never be sent` : ""}.`, "End the stage", () => press("next"));
+    dialogs.ask("End this stage now?", `${run.stage ? `Stage ${run.stage}` : "The stage"} ends at once${left >= 1 ? `: ${seconds(left)} of its load will never be sent` : ""}. ` +
+      "A run of which a stage was ended by hand is never PASSED: it ends as interrupted.", "End the stage", () => press("next"));
   };
-  $("stop").onclick = () => dialogs.ask("Stop the run?", "The run ends politely and still reports, but its verdict will be “interrupted”, whatever its thresholds say. It cannot be taken up again.", "Stop the run", () => press("stop"));
+  $("stop").onclick = () => dialogs.ask("Stop the run?", "The run ends politely and still reports, but its verdict will be “interrupted”, whatever its thresholds say. " +
+    "It cannot be taken up again.", "Stop the run", () => press("stop"));
 
   function draw() {
     showStages();
@@ -209,7 +225,7 @@
       showAnswers();
       draw();
     });
-    on("run", (r) => { run = r; showRun(); showStages(); showAnswers(); });
+    on("run", (r) => { run = r; showRun(); showStages(); showTiles(); showAnswers(); });
     on("tables", (t) => {
       tables = t;
       const way = tabs.course();

@@ -4,14 +4,16 @@ const live = (() => {
   const number = (n) => n == null ? "–" : Math.round(n).toLocaleString("en");
   const seconds = (s) => s == null ? "–" : s >= 3600 ? `${Math.floor(s / 3600)}h${String(Math.floor(s / 60) % 60).padStart(2, "0")}m`
     : s >= 60 ? `${Math.floor(s / 60)}m${String(Math.floor(s % 60)).padStart(2, "0")}s` : `${Math.floor(s)}s`;
-  const latency = (ms) => ms == null ? "–" : ms >= 60000 ? seconds(ms / 1000) : ms >= 1000 ? +(ms / 1000).toPrecision(3) + " s" : ms >= 1 ? +ms.toPrecision(3) + " ms" : Math.round(ms * 1000) + " µs";
+  const latency = (ms) => ms == null ? "–" : ms >= 60000 ? seconds(ms / 1000) : ms >= 1000 ? +(ms / 1000).toPrecision(3) + " s" : ms >= 1 ? +ms.toPrecision(3) + " ms"
+    : Math.round(ms * 1000) + " µs";
   const rate = (n) => n == null ? "–" : (n >= 100 ? number(n) : +n.toPrecision(3)) + "/s";
   const share = (part, whole) => whole ? percent(part / whole) : "–";
   const percent = (x) => x === 0 ? "0 %" : x < 0.0001 ? "< 0.01 %" : +(100 * x).toPrecision(x >= 0.0995 ? 3 : 2) + " %";
   // spare says how far a value is from its bound, of which past is the share.
   const spare = (past) => past > 2 ? `${number(1 + past)} times the bound` : past > 0 ? `${percent(past)} past the bound` : `${percent(-past)} to spare`;
   // quantity writes a value in the unit of a threshold.
-  const quantity = (v, unit) => v == null ? "–" : unit === "seconds" ? latency(1000 * v) : unit === "ratio" ? percent(v) : unit === "per_second" ? rate(v) : +v.toPrecision(6) + "";
+  const quantity = (v, unit) => v == null ? "–" : unit === "seconds" ? latency(1000 * v) : unit === "ratio" ? percent(v) : unit === "per_second" ? rate(v)
+    : +v.toPrecision(6) + "";
 
   function element(tag, content, className) {
     const el = document.createElement(tag);
@@ -116,7 +118,8 @@ const live = (() => {
     const y = (v) => high === low ? 16 : 30 - 28 * (v - low) / (high - low);
     const [line, path] = svg.children;
     for (const [name, v] of [["x1", 0], ["x2", 140], ["y1", y(bound)], ["y2", y(bound)]]) line.setAttribute(name, v);
-    path.setAttribute("points", values.map((v, i) => v == null || !isFinite(v) ? "" : `${(140 * (times[i] - from) / span).toFixed(1)},${y(v).toFixed(1)}`).filter(Boolean).join(" "));
+    path.setAttribute("points", values.map((v, i) => v == null || !isFinite(v) ? ""
+      : `${(140 * (times[i] - from) / span).toFixed(1)},${y(v).toFixed(1)}`).filter(Boolean).join(" "));
     svg.setAttribute("aria-label", label);
   }
 

@@ -46,15 +46,18 @@ function twinfleetTables() {
     {
       id: "groups", title: "Groups", rows: () => all.groups,
       make: (p) => table(p, "groups of devices", [
-        text("group", "name"), { title: "connected", number: true, text: (r) => `${number(r.connected)} of ${number(r.wanted)}`, sort: (r) => r.connected }, count("coming back", "lost", "warn"), ...account,
-        { title: "not done", number: true, text: (r) => share(r.failed + r.throttled + r.dropped, r.scheduled), sort: (r) => r.scheduled ? (r.failed + r.throttled + r.dropped) / r.scheduled : null },
+        text("group", "name"), { title: "connected", number: true, text: (r) => `${number(r.connected)} of ${number(r.wanted)}`, sort: (r) => r.connected },
+          count("coming back", "lost", "warn"), ...account,
+        { title: "not done", number: true, text: (r) => share(r.failed + r.throttled + r.dropped, r.scheduled),
+          sort: (r) => r.scheduled ? (r.failed + r.throttled + r.dropped) / r.scheduled : null },
         text("mostly", "reason", "wide"),
       ], { sortable: true, empty: "No device has been made yet." }),
     },
     {
       id: "stages", title: "Stages", rows: () => all.stages,
       make: (p) => table(p, "stages", [
-        { title: "stage", text: (r) => r.name }, { title: "from", number: true, text: (r) => r.to ? seconds(r.from) : "" }, { title: "took", number: true, text: (r) => r.to ? seconds(r.to - r.from) : "" },
+        { title: "stage", text: (r) => r.name }, { title: "from", number: true, text: (r) => r.to ? seconds(r.from) : "" },
+          { title: "took", number: true, text: (r) => r.to ? seconds(r.to - r.from) : "" },
         count("scheduled", "scheduled"), ...account, count("under way", "open"), count("late", "late"),
       ], { empty: "No stage has begun yet." }),
       hint: "An operation belongs to the stage that wanted it, whenever it ended. Late ones started more than 10 ms after their time.",
@@ -62,8 +65,10 @@ function twinfleetTables() {
     {
       id: "rollouts", title: "Rollouts", rows: () => all.waves, shown: () => all.waves.length > 0,
       make: (p) => table(p, "rollouts", [
-        text("rollout", "rollout"), text("group", "group"), text("wave", "wave"), { title: "reaches", number: true, text: (r) => r.percent + " %" }, count("devices", "devices"), count("patched", "patched"), count("told", "told"),
-        count("answered", "answered"), count("failed", "failed", "bad"), { title: "took", number: true, text: (r) => seconds(r.took) }, { ...text("state", "state"), tone: (r) => r.state === "stopped" ? "bad" : "" },
+        text("rollout", "rollout"), text("group", "group"), text("wave", "wave"), { title: "reaches", number: true, text: (r) => r.percent + " %" },
+          count("devices", "devices"), count("patched", "patched"), count("told", "told"),
+        count("answered", "answered"), count("failed", "failed", "bad"), { title: "took", number: true, text: (r) => seconds(r.took) },
+          { ...text("state", "state"), tone: (r) => r.state === "stopped" ? "bad" : "" },
       ], { empty: "No wave has begun yet." }),
     },
     {
@@ -71,12 +76,14 @@ function twinfleetTables() {
       make(p) {
         const line = element("p", "", "state");
         p.append(line);
-        const used = table(p, "what the generator uses", [text("what", "name"), { title: "now", number: true, text: (r) => r.now || "–" }, { title: "at most", number: true, text: (r) => r.most }, { title: "of", number: true, text: (r) => r.limit || "–" }],
+        const used = table(p, "what the generator uses", [text("what", "name"), { title: "now", number: true, text: (r) => r.now || "–" },
+          { title: "at most", number: true, text: (r) => r.most }, { title: "of", number: true, text: (r) => r.limit || "–" }],
           { empty: "Nothing is known of the generator." });
         const title = element("h3", "Was each stage delivered as asked?");
         p.append(title);
         const stages = table(p, "stages as they were delivered", [
-          { title: "stage", text: (r) => r.name }, { title: "as asked", draw: (td, r) => mark(td, ...(r.as_asked ? ["✓", "yes", "good"] : ["✗", "no", "bad"])) }, count("asked", "asked"), count("started", "started"),
+          { title: "stage", text: (r) => r.name }, { title: "as asked", draw: (td, r) => mark(td, ...(r.as_asked ? ["✓", "yes", "good"] : ["✗", "no", "bad"])) },
+            count("asked", "asked"), count("started", "started"),
           { title: "late by its own doing", number: true, text: (r) => number(r.late) }, text("why not", "why", "wide"),
         ], { empty: "Nothing is known of the stages." });
         return { fill(rows) { set(line, all.generator.lines.join("\n")); used.fill(rows); stages.fill(all.generator.stages); } };
@@ -86,7 +93,8 @@ function twinfleetTables() {
     {
       id: "events", title: "Events", rows: () => events,
       make: (p) => table(p, "events", [
-        { title: "at", number: true, text: (r) => seconds(r.at / 1e9) }, text("stage", "stage"), { title: "what", className: "wide", text: (r) => (r.ok ? "" : "! ") + r.text, tone: (r) => r.ok ? "" : "bad" }, text("more", "detail", "wide"),
+        { title: "at", number: true, text: (r) => seconds(r.at / 1e9) }, text("stage", "stage"),
+          { title: "what", className: "wide", text: (r) => (r.ok ? "" : "! ") + r.text, tone: (r) => r.ok ? "" : "bad" }, text("more", "detail", "wide"),
       ], { empty: "Nothing has happened yet." }),
     },
   ];

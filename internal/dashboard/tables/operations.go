@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
@@ -26,13 +27,12 @@ type Operation struct {
 
 // operations are the rows of all operations and groups; where these are too many, of all groups of an operation together.
 func operations(e *Evidence) []Operation {
-	all := e.Run.Totals.Series
+	all, w := e.Run.Totals.Series, e.Window
 	if len(all) > maxRows {
-		all = nil
-		for _, op := range metrics.Operations() {
-			if x := e.Run.Totals.Select(op, ""); x != nil {
-				all = append(all, *x)
-			}
+		all = together(e.Run.Totals).Series
+		if w != nil {
+			w = together(w)
+			w.Elapsed = e.Window.Elapsed
 		}
 	}
 	rows := make([]Operation, 0, len(all))
@@ -42,9 +42,9 @@ func operations(e *Evidence) []Operation {
 			continue
 		}
 		row := Operation{Name: string(x.Operation), Group: x.Group, Counts: countsOf(account.Of(x))}
-		if w := e.Window; w != nil && w.Elapsed >= report.TooShort && !e.Over {
+		if w != nil && w.Elapsed >= report.TooShort && !e.Over {
 			rate := 0.0
-			if now := w.Select(x.Operation, x.Group); now != nil {
+			if now := w.Find(x.Operation, x.Group); now != nil {
 				rate = float64(now.Ended()) / w.Elapsed.Seconds()
 			}
 			row.Rate = &rate
@@ -59,6 +59,22 @@ func operations(e *Evidence) []Operation {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// together is all groups of each operation as one. What is not shown of them is left out: it would take most of the time.
+func together(s *metrics.Snapshot) *metrics.Snapshot {
+	plain, sum := &metrics.Snapshot{Series: slices.Clone(s.Series)}, &metrics.Snapshot{}
+	for i := range plain.Series {
+		x := &plain.Series[i]
+		x.Reasons, x.Lag, x.OwnLag = nil, histogram.Histogram{}, histogram.Histogram{}
+		clear(x.Service[:])
+	}
+	for _, op := range metrics.Operations() {
+		if x := plain.Select(op, ""); x != nil {
+			sum.Series = append(sum.Series, *x)
+		}
+	}
+	return sum
 }
 
 // Reason is one reason why operations of a kind ended badly.

@@ -198,15 +198,20 @@ function twinfleetCharts(root, data) {
         cursor: { sync: { key: "twinfleet" } },
         hooks: { drawClear: [bands], setCursor: [(u) => names.show(all, u.cursor.idx)] },
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-        axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60, values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
+        axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60,
+          values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{}, ...all.map((c) => ({
-          stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row), gaps: (u, index) => broken(u, index).gaps,
+          stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row),
+            gaps: (u, index) => broken(u, index).gaps,
           points: { show: () => data.times.length < 15, filter: (u, index, show) => show ? null : broken(u, index).alone },
         }))],
       }, values, plotBox);
       names.show(all, null);
     };
-    made.push({ box, order, draw, resize: () => plot && plot.setSize({ width: width(), height: HEIGHT }), redraw: () => plot && plot.redraw(false), destroy: () => plot && plot.destroy() });
+    made.push({
+      box, order, draw, resize: () => plot && plot.setSize({ width: width(), height: HEIGHT }), redraw: () => plot && plot.redraw(false),
+      destroy: () => plot && plot.destroy(),
+    });
     draw();
   }
 
@@ -293,7 +298,8 @@ function twinfleetCharts(root, data) {
       { row: name, part: "", values: data.devices[name], hue: Math.max(0, states.indexOf(name)) + (name === "offline" ? 3 : 0) })), { none: "no device has been started yet" }) },
     { when: () => true, make: (n) => lines("Operations a second", n, rate, () => data.ops.filter(plain).map((o) => (
       { row: o.name, part: "", values: o.rate, hue: hue(o), dash: again(hue(o)) })), { none: "no operation has ended yet" }) },
-    { when: () => true, make: (n) => lines("Latency of devices", n, latency, latencies((o) => ["connect", "twin_report", "telemetry"].includes(o.name)), { log: true, none: "no operation has ended yet" }) },
+    { when: () => true, make: (n) => lines("Latency of devices", n, latency, latencies((o) => ["connect", "twin_report", "telemetry"].includes(o.name)),
+      { log: true, none: "no operation has ended yet" }) },
     { when: () => true, make: heat },
     { when: () => true, make: (n) => lines("Throttled and failed a second", n, rate, () => data.ops.flatMap((o, i) => [
       { row: o.name + " throttled", part: "", values: o.throttled, hue: hue(o), dash: [7, 3] }, { row: o.name + " failed", part: "", values: o.errors, hue: hue(o) },
