@@ -81,25 +81,25 @@ func search() Board {
 		UID: "twinfleet-capacity", Title: "Capacity search", From: "now-1h", More: []Variable{quantileChoice()},
 		Description: "A search for the most that a target holds: the highest load that holds, the lowest that does not, and each trial. The boards of runs show the trial under way.",
 		Rows: []Row{
-			{Title: "The search", Panels: explained(none,
-				Panel{
+			{Title: "The search", NoValue: none, Panels: []Panel{
+				{
 					Title: "State", Description: "Running, found, all loads hold, no load holds, or why no limit can be said.", Kind: "stat", Unit: "none", Width: 6, Height: 4,
 					ShowName: true, Filled: true, Names: names, Colors: colors, Queries: []Query{{Expr: last("end, "+each, "end") + " == 1", Legend: "{{end}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Holds", Description: "The highest load that holds so far, in what is varied: devices, or operations a second.", Kind: "stat", Unit: "locale", Width: 6,
 					Height: 4, Steps: []Step{{"green", 0}}, Queries: []Query{{Expr: last(each, "held"), Legend: "{{vary}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Does not hold", Description: "The lowest load that does not hold so far, above the one that does.", Kind: "stat", Unit: "locale", Width: 6, Height: 4,
 					Steps: []Step{{"red", 0}}, Queries: []Query{{Expr: last(each, "missed"), Legend: "{{vary}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Trials", Description: "Trials that ended, by verdict: undelivered is a load that the generator did not make, spent one without messages left for today.",
 					Kind: "stat", Unit: "locale", Width: 6, Height: 4, Colors: map[string]string{"held": "green", "missed": "red", "undelivered": "purple", "spent": "orange"},
 					Queries: []Query{{Expr: last("verdict", "trials_total") + " > 0", Legend: "{{verdict}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Each trial", Description: "Loads in what is varied; what was due and what ended well, a second; times from the intended time.", Kind: "table", Unit: "none",
 					Width: 24, Height: 10, Queries: []Query{
 						{Expr: last("trial, phase, verdict, limit", "trial_load"), Instant: true},
@@ -120,10 +120,10 @@ func search() Board {
 						{Field: "Value #G", Title: "Failed", Unit: "percentunit"},
 					},
 				},
-			)},
-			{Title: "The trial under way", Panels: []Panel{
+			}},
+			{Title: "The trial under way", NoValue: none, Panels: []Panel{
 				{
-					Title: "Bracket", Description: "Between which loads the limit is, as the search goes on.", Kind: "timeseries", Unit: "locale", Width: 12, NoValue: none,
+					Title: "Bracket", Description: "Between which loads the limit is, as the search goes on.", Kind: "timeseries", Unit: "locale", Width: 12,
 					Colors: map[string]string{"holds": "green", "does not hold": "red"}, Queries: []Query{
 						{Expr: `max (twinfleet_capacity_held{scenario=~"$scenario"})`, Legend: "holds"},
 						{Expr: `max (twinfleet_capacity_missed{scenario=~"$scenario"})`, Legend: "does not hold"},

@@ -121,7 +121,7 @@ type told struct {
 }
 
 // draw draws the boards and holds them to what is approved: which panels there are, which have data, their units and the names of what they show.
-func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
+func draw(t *testing.T, servers []server, good, bad process, later, searched time.Time) {
 	dir := *pictures
 	if dir == "" {
 		dir = t.TempDir()
@@ -134,8 +134,11 @@ func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
 	for i := range boards {
 		b := &boards[i]
 		d := &drawing{name: b.name, board: b, of: servers[0], run: good.id, from: later.Add(-3 * time.Minute), to: later, dark: i%2 == 1}
-		if b.name == "runs" || b.name == "capacity-search" {
+		switch b.name {
+		case "runs":
 			d.run = ""
+		case "capacity-search":
+			d.run, d.from, d.to = "", searched.Add(-3*time.Minute), searched
 		}
 		drawings = append(drawings, d)
 		switch b.name {
@@ -176,22 +179,24 @@ func drawAll(t *testing.T, dir string, drawings []*drawing) [][]told {
 	for _, d := range drawings {
 		asked["/data/"+d.name] = d.asked(t)
 	}
-	icons := http.FileServer(http.Dir(filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist")))
-	files := http.FileServer(http.Dir(made))
+	icons := filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist", "public")
 	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
+		public, icon := strings.CutPrefix(r.URL.Path, "/public/")
+		file := filepath.Join(made, filepath.Base(r.URL.Path))
+		if icon {
+			file = filepath.Join(icons, filepath.FromSlash(strings.TrimPrefix(public, "build/")))
+		}
+		switch data := asked[r.URL.Path]; {
 		case r.URL.Path == "/":
 			fmt.Fprint(w, page)
-		case strings.HasPrefix(r.URL.Path, "/public/build/"):
-			r.URL.Path = "/public/" + strings.TrimPrefix(r.URL.Path, "/public/build/")
-			icons.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/public/"):
-			icons.ServeHTTP(w, r)
-		case asked[r.URL.Path] != nil:
+		case data != nil:
 			w.Header().Set("Content-Type", "application/json")
-			w.Write(asked[r.URL.Path])
+			w.Write(data)
 		default:
-			files.ServeHTTP(w, r)
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the page asked for %s", r.URL.Path)
+			}
+			http.ServeFile(w, r, file)
 		}
 	}))
 	defer pages.Close()
@@ -269,6 +274,8 @@ func approve(t *testing.T, name string, panels []told) {
 		}
 		what := strings.Join(distinct(p.Names), " | ")
 		switch {
+		case empty[p.Title] != "":
+			what = "or nothing: " + empty[p.Title]
 		case !p.Data:
 			what = "(" + p.Note + ")"
 		case slices.Contains(byMachine, p.Title):

@@ -1,7 +1,7 @@
 // Draws a board with Grafana's own components. The page is given a board, what Prometheus answered to its queries, and a theme; it tells what
 // it has drawn in window.drawn.
 import {
-  applyFieldOverrides, createTheme, dateTime, getFieldDisplayName, getFieldDisplayValues, getValueFormat, Registry, standardTransformers, standardTransformersRegistry,
+  applyFieldOverrides, createTheme, dateTime, getDisplayValueAlignmentFactors, getFieldDisplayName, getFieldDisplayValues, getValueFormat, Registry, standardTransformers, standardTransformersRegistry,
   ThemeContext, transformDataFrame,
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
@@ -30,7 +30,7 @@ const registry = new Registry(() =>
 
 standardTransformersRegistry.setInit(() =>
   [standardTransformers.mergeTransformer, standardTransformers.organizeFieldsTransformer, standardTransformers.filterFieldsByNameTransformer, standardTransformers.convertFieldTypeTransformer].map(
-    (transformation) => ({ id: transformation.id, name: transformation.name, transformation, editor: () => null })));
+    (transformation) => ({ id: transformation.id, name: transformation.name, transformation: () => Promise.resolve(transformation), editor: () => null })));
 
 const unknown = new Set(); // settings that the registry lacks: they would be drawn as if they were not there
 
@@ -68,7 +68,7 @@ function Stats({ panel, frames, given, theme, width, height, draw }) {
       fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables: (s) => s, theme, data: frames, sparkline: panel.options.graphMode === 'area', timeZone: 'utc',
     });
   return (
-    <VizRepeater getValues={values} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
+    <VizRepeater getValues={values} getAlignmentFactors={panel.type === 'bargauge' ? getDisplayValueAlignmentFactors : undefined} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
       maxVizHeight={panel.options.maxVizHeight} minVizHeight={panel.options.minVizHeight} minVizWidth={panel.options.minVizWidth} autoGrid={panel.type === 'stat'} renderValue={draw} />
   );
 }
