@@ -54,7 +54,7 @@ name: broken
 seed: 42
 target: {hub: embedded, tier: S1, units: 1, burst: 1s}
 fleet:
-  groups: [{name: robots, count: 60, timeout: 2s, reported: {connectivity: {type: wifi}, every: 1s}}]
+  groups: [{name: robots, count: 60, timeout: 2s, reported: {connectivity: {type: wifi}, every: 300ms}}]
 stages:
   - {name: ramp, duration: 5s, devices: 60}
   - {name: loss, duration: 45s, hub: {drop_acks: 50%}}

@@ -31,6 +31,7 @@ import (
 )
 
 var (
+	again    = flag.Bool("again", false, "draw once more from what is in the folder of -pictures, without runs")
 	update   = flag.Bool("update", false, "rewrite the golden files")
 	pictures = flag.String("pictures", "", "folder that takes the pictures of all boards; a temporary one when empty")
 	docs     = flag.Bool("docs", false, "keep two pictures in docs/images, drawn with Grafana's components")
@@ -171,13 +172,41 @@ func draw(t *testing.T, servers []server, good, bad process, later, searched tim
 	}
 }
 
+// What was asked before is drawn once more: for whoever works on the drawing.
+func TestAgain(t *testing.T) {
+	if !*again {
+		t.Skip("only with -again")
+	}
+	files, err := filepath.Glob(filepath.Join(*pictures, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing was drawn into %q: %v", *pictures, err)
+	}
+	var drawings []*drawing
+	for _, f := range files {
+		drawings = append(drawings, &drawing{name: strings.TrimSuffix(filepath.Base(f), ".json")})
+	}
+	drawAll(t, *pictures, drawings)
+}
+
 // drawAll draws, one after the other, in one browser.
 func drawAll(t *testing.T, dir string, drawings []*drawing) [][]told {
 	t.Helper()
 	made := bundle(t)
 	asked := make(map[string][]byte)
 	for _, d := range drawings {
-		asked["/data/"+d.name] = d.asked(t)
+		data, kept := []byte(nil), filepath.Join(dir, d.name+".json")
+		if *again {
+			var err error
+			if data, err = os.ReadFile(kept); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			data = d.asked(t)
+			if err := os.WriteFile(kept, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked["/data/"+d.name] = data
 	}
 	icons := filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist", "public")
 	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

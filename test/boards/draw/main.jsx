@@ -53,9 +53,11 @@ async function prepared(panel, given, theme) {
   if (panel.transformations?.length) {
     frames = await lastValueFrom(transformDataFrame(panel.transformations, frames, { interpolate: (s) => s }));
   }
-  return applyFieldOverrides({
+  frames = applyFieldOverrides({
     data: frames, fieldConfig: panel.fieldConfig, fieldConfigRegistry: registry, replaceVariables: (s) => s, theme, timeZone: 'utc', timeRange: given.range,
   });
+  frames.forEach((frame) => frame.fields.forEach((field) => getFieldDisplayName(field, frame, frames))); // is kept in the field
+  return frames;
 }
 
 function Empty({ panel, height }) {
@@ -68,7 +70,7 @@ function Stats({ panel, frames, given, theme, width, height, draw }) {
       fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables: (s) => s, theme, data: frames, sparkline: panel.options.graphMode === 'area', timeZone: 'utc',
     });
   return (
-    <VizRepeater getValues={values} getAlignmentFactors={panel.type === 'bargauge' ? getDisplayValueAlignmentFactors : undefined} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
+    <VizRepeater getValues={values} getAlignmentFactors={getDisplayValueAlignmentFactors} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
       maxVizHeight={panel.options.maxVizHeight} minVizHeight={panel.options.minVizHeight} minVizWidth={panel.options.minVizWidth} autoGrid={panel.type === 'stat'} renderValue={draw} />
   );
 }
