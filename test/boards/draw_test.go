@@ -208,12 +208,16 @@ func drawAll(t *testing.T, dir string, drawings []*drawing) [][]told {
 		}
 		asked["/data/"+d.name] = data
 	}
-	icons := filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist", "public")
+	modules := filepath.Join(rig.Root(), "test", "boards", "node_modules")
+	icons := filepath.Join(modules, "@grafana", "ui", "dist", "public")
 	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		public, icon := strings.CutPrefix(r.URL.Path, "/public/")
 		file := filepath.Join(made, filepath.Base(r.URL.Path))
 		if icon {
 			file = filepath.Join(icons, filepath.FromSlash(strings.TrimPrefix(public, "build/")))
+		}
+		if weight := map[string]string{"Inter-Regular.woff2": "400", "Inter-Medium.woff2": "500"}[filepath.Base(file)]; weight != "" {
+			file = filepath.Join(modules, "@fontsource", "inter", "files", "inter-latin-"+weight+"-normal.woff2")
 		}
 		switch data := asked[r.URL.Path]; {
 		case r.URL.Path == "/":
