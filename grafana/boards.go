@@ -72,7 +72,7 @@ func overview() Board {
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("connect"), inGroup), "{{outcome}}"),
 				},
 				{
-					Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
+					Title: "Time to connect", NoValue: "No device connected between two scrapes.", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
 					Queries: quantiles(response, op("connect"), inGroup),
 				},
 			}},

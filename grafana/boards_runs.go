@@ -8,9 +8,9 @@ func byRun(metric string, labels ...string) string {
 // runs lists the runs, each with a link to its own times.
 func runs() Board {
 	// A run that was not seen to its end ended when it was last seen, or soon after it began.
-	ended := "1000 * max by (run) (" + ofRuns("twinfleet_run_ended_timestamp_seconds") + " or on (job, instance, run) max_over_time(timestamp(twinfleet_run_started_timestamp_seconds{" +
+	ended := "1000 * max by (" + eachRun + ") (" + ofRuns("twinfleet_run_ended_timestamp_seconds") + " or on (job, instance, run) max_over_time(timestamp(twinfleet_run_started_timestamp_seconds{" +
 		`run=~"$run"})[$__range:$__interval]) or on (job, instance, run) ` + ofRuns("twinfleet_run_started_timestamp_seconds") + " + 60)"
-	share := func(labels ...string) string { return share(ofWholeRun("run", labels...), ofWholeRun("run")) }
+	share := func(labels ...string) string { return share(ofWholeRun(eachRun, labels...), ofWholeRun(eachRun)) }
 	const open = `Show the run at its own times: /d/twinfleet-overview?var-datasource=${datasource}&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #C"].numeric}`
 	return Board{
 		UID: "twinfleet-runs", Title: "Runs", From: "now-24h",
@@ -21,13 +21,13 @@ func runs() Board {
 					Title: "All runs", Description: "The latest first. A run that was not seen to its end shows how it stood when it was last seen.", Kind: "table", Unit: "none",
 					Width: 24, Height: 12, NoValue: "No run in this time.",
 					Queries: []Query{
-						{Expr: "max by (run, scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ")", Instant: true},
+						{Expr: "max by (" + eachRun + ", scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ")", Instant: true},
 						{Expr: "1000 * " + byRun("twinfleet_run_started_timestamp_seconds"), Instant: true},
 						{Expr: ended, Instant: true},
-						{Expr: "max by (run, verdict) (" + ofRuns("twinfleet_run_verdict") + " == 1)", Instant: true},
-						{Expr: "sum by (run) (" + ofRuns("twinfleet_threshold_met") + " == bool 0)", Instant: true},
+						{Expr: "max by (" + eachRun + ", verdict) (" + ofRuns("twinfleet_run_verdict") + " == 1)", Instant: true},
+						{Expr: "sum by (" + eachRun + ") (" + ofRuns("twinfleet_threshold_met") + " == bool 0)", Instant: true},
 						{Expr: byRun("twinfleet_run_devices_planned"), Instant: true},
-						{Expr: ofWholeRun("run"), Instant: true},
+						{Expr: ofWholeRun(eachRun), Instant: true},
 						{Expr: share(failed), Instant: true},
 						{Expr: share(shed), Instant: true},
 						{Expr: byRun("twinfleet_run_as_asked"), Instant: true},

@@ -111,10 +111,9 @@ func TestBoards(t *testing.T) {
 	}
 	good := begin(0, "all", all, "run", "--linger", linger.String())
 	good.Line(t, "stage 1 of", time.Minute)
-	for second := time.Now().Unix(); time.Now().Unix() == second; { // a run is named by the second in which it begins
-		<-time.After(20 * time.Millisecond)
-	}
+	nextSecond()
 	bad := begin(1, "broken", broken, "run", "--linger", linger.String())
+	nextSecond()
 	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s")
 	if code := good.Wait(t, 3*time.Minute); code != 0 {
 		t.Errorf("the run ended with %d:\n%s", code, good.Output())
@@ -156,6 +155,11 @@ func TestBoards(t *testing.T) {
 		})
 	}
 	draw(t, servers, good, bad, later, searched.Add(2*step))
+}
+
+// nextSecond waits for it: a run is named by the second in which it begins.
+func nextSecond() {
+	<-time.After(time.Until(time.Now().Truncate(time.Second).Add(time.Second + 50*time.Millisecond)))
 }
 
 // runOf is the run of a scenario.

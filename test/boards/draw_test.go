@@ -265,7 +265,8 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 	t.Helper()
 	within, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	if err := chromedp.Do(within, chromedp.Navigate(address)); err != nil {
+	// What is outside of the window is not all drawn: the window is as high as the highest board, then as this one.
+	if err := chromedp.Do(within, chromedp.EmulateViewport(1600, 4500), chromedp.Navigate(address)); err != nil {
 		t.Fatalf("%s: %v", address, err)
 	}
 	if _, err := chromedp.Run(within, chromedp.Poll[chromedp.Void]("window.drawn !== undefined", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))); err != nil {
@@ -280,7 +281,14 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 	if err := json.Unmarshal([]byte(text), &panels); err != nil {
 		t.Fatal(err)
 	}
-	shot, err := chromedp.Run(within, chromedp.FullScreenshot(100))
+	height, err := chromedp.Run(within, chromedp.Evaluate[float64]("document.getElementById('board').offsetHeight"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chromedp.Do(within, chromedp.EmulateViewport(1600, int64(height))); err != nil {
+		t.Fatal(err)
+	}
+	shot, err := chromedp.Run(within, chromedp.CaptureScreenshot())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -212,7 +212,11 @@ async function main() {
       <Board board={given.board} panels={panels} theme={theme} given={given} />
     </ThemeContext.Provider>));
   if (unknown.size) throw new Error(`the page does not know these settings of fields: ${[...unknown].join(', ')}`);
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  const ready = () => document.fonts.status === 'loaded' && [...document.querySelectorAll('[role="grid"]')].every((g) => g.querySelector('[role="gridcell"]'));
+  for (let tries = 0; !ready(); tries++) { // tables fill themselves once they know their size
+    if (tries === 600) throw new Error('a table stays empty');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   const rows = panels.map((p) => (p.type === 'row' ? { title: p.title, type: 'row' } : told(p, p.frames, given.answers[p.id] ?? {})));
   // Pictures of uPlot come a frame or two later.
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { window.drawn = rows; }, 200)));
