@@ -1,8 +1,11 @@
 package grafana
 
+// eachRun tells runs apart, also those that began in the same second and so have the same name.
+const eachRun = "job, instance, run"
+
 // byRun is the last of a figure of each chosen run.
 func byRun(metric string, labels ...string) string {
-	return "max by (run) " + ofRuns(metric, labels...)
+	return "max by (" + eachRun + ") " + ofRuns(metric, labels...)
 }
 
 // runs lists the runs, each with a link to its own times.
