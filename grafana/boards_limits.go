@@ -136,31 +136,31 @@ func generator() Board {
 			{Title: "The schedule", Panels: []Panel{
 				{
 					Title: "Schedule lag by operation", Description: "99th percentile of the time from when the schedule wanted operations to when they were sent.",
-					Kind: "timeseries", Unit: "s", Log: true, FromZero: true, Queries: one(quantile("0.99", "operation", lag), "{{operation}}"),
+					Kind: "timeseries", Width: 12, Height: 12, Unit: "s", Queries: one(quantile("0.99", "operation", lag), "{{operation}}"),
 				},
 				{
 					Title:       "Timers and operations late",
 					Description: "99th percentile of the last second. Timers punctual and operations late: the target stalls. Both late: the generator does.",
-					Kind:        "timeseries", Unit: "s", Log: true, FromZero: true, Queries: []Query{
+					Kind:        "timeseries", Width: 12, Height: 12, Unit: "s", Queries: []Query{
 						{Expr: own("timer_lateness_seconds"), Legend: "timers"},
 						{Expr: own("schedule_lag_seconds"), Legend: "operations"},
 					},
 				},
 				{
 					Title: "Started late", Description: "Share of what was scheduled that started more than ten milliseconds late.", Kind: "timeseries",
-					Unit: "percentunit", Steps: badFrom(0.01, 0.1),
+					Width: 12, Height: 12, Unit: "percentunit", Steps: badFrom(0.01, 0.1),
 					Queries: one(share(rate("operation", "twinfleet_operations_late_total", inGroup),
 						rate("operation", "twinfleet_operations_scheduled_total", inGroup)), "{{operation}}"),
 				},
 				{
-					Title: "Dropped by reason", Description: "Operations that were scheduled and never sent, a second.", Kind: "timeseries", Unit: "ops",
+					Title: "Dropped by reason", Description: "Operations that were scheduled and never sent, a second.", Kind: "timeseries", Width: 12, Height: 12, Unit: "ops",
 					Stacked: true, Queries: one(rate("reason", "twinfleet_operations_dropped_total", inGroup), "{{reason}}"),
 				},
 				{
-					Title: "In flight", Description: "Operations without an answer yet, by kind.", Kind: "timeseries", Unit: "locale",
+					Title: "In flight", Description: "Operations without an answer yet, by kind.", Kind: "timeseries", Width: 12, Height: 12, Unit: "locale",
 					Queries: one(sum("operation", "twinfleet_operations_in_flight"), "{{operation}}"),
 				},
-				{Title: "Schedule lag, heat map", Description: "How many operations started how late.", Kind: "heatmap", Unit: "s", Queries: heat(lag, inGroup)},
+				{Title: "Schedule lag, heat map", Description: "How many operations started how late.", Kind: "heatmap", Width: 12, Height: 12, Unit: "s", Queries: heat(lag, inGroup)},
 			}},
 			{Title: "The load that was asked for", Panels: []Panel{
 				{

@@ -48,7 +48,6 @@ type Panel struct {
 	Steps              []Step            // colours from a value on; the first is the colour below all others
 	Stacked            bool              // timeseries: one series on top of the other
 	Log                bool              // timeseries: the axis is logarithmic, for times of which some are a thousand others
-	FromZero           bool              // with Log: what is below a millisecond, as zero is, is drawn evenly
 	Max                float64           // of the axis; none when 0
 	Colors             map[string]string // of series, by legend
 	Names              map[string]string // of series, by legend: what is shown instead

@@ -9,7 +9,7 @@ import (
 
 func (p Panel) json(id int, at object) object {
 	defaults := object{"unit": p.Unit, "color": object{"mode": "palette-classic"}, "mappings": p.mappings()}
-	if !p.Log || p.FromZero {
+	if !p.Log {
 		defaults["min"] = 0
 	}
 	if p.Unit == "locale" {
@@ -186,9 +186,6 @@ func (p Panel) lines() object {
 	if p.Log {
 		custom["scaleDistribution"] = object{"type": "log", "log": 10}
 		custom["fillOpacity"] = 0
-		if p.FromZero {
-			custom["scaleDistribution"] = object{"type": "symlog", "log": 10, "linearThreshold": 0.001}
-		}
 	} else if most, there := map[string]float64{"percentunit": 0.01, "ops": 1, "locale": 1, "short": 1, "s": 0.001}[p.Unit]; there {
 		custom["axisSoftMax"] = most // where all is zero
 	}

@@ -54,9 +54,11 @@ name: broken
 seed: 42
 target: {hub: embedded, tier: S1, units: 1, burst: 1s}
 fleet:
-  groups: [{name: robots, count: 500, timeout: 2s, reported: {connectivity: {type: wifi}, every: 5s}}]
+  groups:
+    - {name: robots, count: 100, timeout: 2s, reported: {connectivity: {type: wifi}, every: 1s}}
+    - {name: greedy, count: 1000, reported: {connectivity: {type: wifi}, every: 10s}}
 stages:
-  - {name: ramp, duration: 8s, devices: 500}
+  - {name: ramp, duration: 10s, devices: {robots: 100, greedy: 1000}}
   - {name: loss, duration: 45s, hub: {drop_acks: 50%}}
 thresholds:
   twin_report: ["error_rate < 1%", "p(95) < 30s"]
