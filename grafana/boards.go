@@ -29,7 +29,7 @@ func quantileChoice() Variable {
 // provisioning is the row of devices that are assigned to their hub by a provisioning service.
 func provisioning() Row {
 	register, request := op("dps_register"), op("dps_put", "dps_get")
-	return Row{Title: "Provisioning (DPS)", Folded: true, Panels: []Panel{
+	return Row{Title: "Provisioning (DPS)", Folded: true, NoValue: "No group of the run is assigned to its hub by a provisioning service.", Panels: []Panel{
 		{
 			Title: "Registrations by outcome", Description: "Registrations that ended, a second: ok is a device that has a hub.", Kind: "timeseries",
 			Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, register, inGroup), "{{outcome}}"),
@@ -44,7 +44,7 @@ func provisioning() Row {
 		},
 		{
 			Title: "Requests by outcome", Description: "Requests to be registered, and polls, a second; throttled is 429.", Kind: "timeseries", Unit: "ops", Width: 12,
-			Colors: outcomeColors(), Queries: one(rate("operation, outcome", total, request, inGroup), "{{operation}} {{outcome}}"),
+			Colors: outcomeColors(), Queries: one(happened("operation, outcome", total, request, inGroup), "{{operation}} {{outcome}}"),
 		},
 	}}
 }
@@ -72,19 +72,19 @@ func overview() Board {
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("connect"), inGroup), "{{outcome}}"),
 				},
 				{
-					Title: "Time to connect", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
+					Title: "Time to connect", NoValue: "No device connected between two scrapes.", Description: "From dialling to CONNACK, TLS among it.", Kind: "timeseries", Unit: "s", Log: true, Width: 12,
 					Queries: quantiles(response, op("connect"), inGroup),
 				},
 			}},
 			{Title: "Operations", Panels: []Panel{
 				{
 					Title: "Rate by operation", Description: "Operations that ended, a second. Queries count by name, not by group.", Kind: "timeseries", Unit: "ops",
-					Width: 12, Queries: one(rate("operation", total), "{{operation}}"),
+					Width: 12, Height: 13, Queries: one(rate("operation", total), "{{operation}}"),
 				},
 				{
 					Title:       "Latency by operation",
 					Description: "The chosen quantile of the time from when the schedule wanted an operation to its end, of those that went well.", Kind: "timeseries",
-					Unit: "s", Log: true, Width: 12, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
+					Unit: "s", Log: true, Width: 12, Height: 13, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
 				},
 				{
 					Title: "Outcomes", Description: "Operations of the chosen groups by how they ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
@@ -109,7 +109,7 @@ func overview() Board {
 func twins() Board {
 	const device, desired = `operation=~"twin_get|twin_report"`, `operation=~"desired_patch|desired|desired_reply"`
 	row := func(title, operation, what string) Row {
-		return Row{Title: title, Panels: []Panel{
+		return Row{Title: title, NoValue: "The run has none.", Panels: []Panel{
 			{
 				Title: title + ": rate by outcome", Description: what, Kind: "timeseries", Unit: "ops", Colors: outcomeColors(),
 				Queries: one(rate("outcome", total, op(operation), inGroup), "{{outcome}}"),
@@ -128,7 +128,7 @@ func twins() Board {
 		UID: "twinfleet-twins", Title: "Twin operations", More: []Variable{quantileChoice()},
 		Description: "What devices and the service side do to twins: reports, reads, desired properties on their way to the devices and back.",
 		Rows: []Row{
-			{Title: "All twin operations", Panels: []Panel{
+			{Title: "All twin operations", NoValue: "none", Panels: []Panel{
 				{
 					Title: "Reports", Description: "Patches of reported properties that were acknowledged, a second.", Kind: "stat", Unit: "ops", Width: 6, Height: 4,
 					Queries: one(rate("", total, op("twin_report"), ok, inGroup), "reports"),
@@ -148,7 +148,7 @@ func twins() Board {
 				},
 			}},
 			row("Reports", "twin_report", "Devices patch their reported properties, a second."),
-			{Title: "By group", Panels: []Panel{
+			{Title: "By group", NoValue: "The run reports nothing.", Panels: []Panel{
 				{
 					Title: "Reports by group", Description: "Reports that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
 					Queries: one(rate("group", total, op("twin_report"), inSomeGroup), "{{group}}"),
@@ -168,7 +168,7 @@ func twins() Board {
 				},
 			}},
 			row("Reads by devices", "twin_get", "Devices read their twins, after each connect, a second."),
-			{Title: "Desired properties", Panels: []Panel{
+			{Title: "Desired properties", NoValue: "The run changes no desired properties.", Panels: []Panel{
 				{
 					Title: "Desired: rate", Description: "Patches by the service side, notifications that reached devices, answers in reported properties, a second.",
 					Kind: "timeseries", Unit: "ops", Queries: one(rate("operation", total, desired, ok, inGroup), "{{operation}}"),
@@ -177,10 +177,10 @@ func twins() Board {
 					"device's answer.", Kind: "timeseries", Unit: "s", Log: true, Queries: one(quantile("$quantile", "operation", response, desired, ok, inGroup), "{{operation}}")},
 				{
 					Title: "Desired: not well", Description: "Patches, notifications and answers that were throttled, late or lost, a second.", Kind: "timeseries",
-					Unit: "ops", Queries: one(rate("operation, outcome", total, desired, `outcome!="ok"`, inGroup), "{{operation}} {{outcome}}"),
+					Unit: "ops", Queries: one(happened("operation, outcome", total, desired, `outcome!="ok"`, inGroup), "{{operation}} {{outcome}}"), NoValue: "All went well, or there were none.",
 				},
 			}},
-			{Title: "Telemetry", Folded: true, Panels: []Panel{
+			{Title: "Telemetry", Folded: true, NoValue: "The run sends no telemetry.", Panels: []Panel{
 				{
 					Title: "Telemetry: rate by outcome", Description: "Messages, beside the twins, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
 					Colors: outcomeColors(), Queries: one(rate("outcome", total, op("telemetry"), inGroup), "{{outcome}}"),

@@ -6,14 +6,6 @@ const (
 	noHub  = "The target tells nothing of itself: these are the embedded hub's figures, the quota's when it has a tier."
 )
 
-// explained are panels that say why there may be nothing to show.
-func explained(why string, panels ...Panel) []Panel {
-	for i := range panels {
-		panels[i].NoValue = why
-	}
-	return panels
-}
-
 func throttling() Board {
 	hub := func(by, metric string, labels ...string) string { return sum(by, "twinfleet_hub_"+metric, labels...) }
 	perSecond := func(metric string) string { return rate("class", "twinfleet_hub_"+metric) }
@@ -30,50 +22,50 @@ func throttling() Board {
 				},
 				{
 					Title: "Throttled by operation", Description: "Operations that the target shed with 429, a second.", Kind: "timeseries", Unit: "ops", Width: 9,
-					Queries: one(rate("operation", total, shed), "{{operation}}"),
+					Queries: one(happened("operation", total, shed), "{{operation}}"), NoValue: "Nothing was throttled.",
 				},
 				{
 					Title: "Throttled by group", Description: "Whose operations the target shed, a second.", Kind: "timeseries", Unit: "ops", Width: 9,
-					Queries: one(rate("group", total, shed, inSomeGroup), "{{group}}"),
+					Queries: one(happened("group", total, shed, inSomeGroup), "{{group}}"), NoValue: "Nothing of a group was throttled.",
 				},
 			}},
-			{Title: "Limits of the tier (of the embedded hub with a tier)", Folded: true, Panels: explained(noTier,
-				Panel{
+			{Title: "Limits of the tier (of the embedded hub with a tier)", Folded: true, NoValue: noTier, Panels: []Panel{
+				{
 					Title: "Use of each limit", Description: "Operations served as a share of what the tier allows a second. Over 100 % the burst is being used up.",
 					Kind: "bargauge", Unit: "percentunit", Width: 8, Height: 10, Max: 1, Steps: badFrom(0.8, 1),
 					Queries: one(use, "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Use of each limit over time", Description: "Operations served as a share of what the tier allows a second.", Kind: "timeseries",
 					Unit: "percentunit", Width: 8, Height: 10, Steps: badFrom(0.8, 1), Queries: one(use, "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Burst left", Description: "Operations that may still come at once; below zero operations wait.", Kind: "timeseries", Unit: "locale",
 					Width: 8, Height: 10, Queries: one(hub("class", "throttle_tokens"), "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Delayed", Description: "Operations served after a wait, a second: slow, not failed.", Kind: "timeseries", Unit: "ops", Width: 6,
 					Queries: one(perSecond("throttle_delayed_total"), "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Rejected", Description: "Operations shed with 429, a second.", Kind: "timeseries", Unit: "ops", Width: 6,
 					Queries: one(perSecond("throttle_rejected_total"), "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Waiting", Description: "Operations that wait for their turn.", Kind: "timeseries", Unit: "locale", Width: 6,
 					Queries: one(hub("class", "throttle_waiting"), "{{class}}"),
 				},
-				Panel{
-					Title: "Wait", Description: "How long one more operation would wait.", Kind: "timeseries", Unit: "s", Log: true, Width: 6,
+				{
+					Title: "Wait", Description: "How long one more operation would wait.", Kind: "timeseries", Unit: "s", Width: 6,
 					Queries: one(hub("class", "throttle_wait_seconds"), "{{class}}"),
 				},
-			)},
-			{Title: "Quota and load of the hub (of the embedded hub)", Folded: true, Panels: explained(noHub,
-				Panel{
+			}},
+			{Title: "Quota and load of the hub (of the embedded hub)", Folded: true, NoValue: noHub, Panels: []Panel{
+				{
 					Title: "Daily quota", Description: "Messages counted today as a share of what the tier allows a day.", Kind: "stat", Unit: "percentunit", Width: 4,
 					Height: 8, Steps: badFrom(0.8, 1), Queries: one(share(hub("", "quota_used_messages"), hub("", "quota_messages")), "used"),
 				},
-				Panel{
+				{
 					Title: "Quota used", Description: "Messages that the hub counted today, beside what the tier allows, and operations that came after that.", Kind: "timeseries", Unit: "locale",
 					Width: 10, Queries: []Query{
 						{Expr: hub("", "quota_used_messages"), Legend: "counted"},
@@ -81,26 +73,26 @@ func throttling() Board {
 						{Expr: hub("", "quota_refused_total"), Legend: "refused"},
 					},
 				},
-				Panel{
+				{
 					Title: "Operations of the hub", Description: "What the hub served, by the class that a tier limits, a second.", Kind: "timeseries", Unit: "ops",
 					Width: 10, Queries: one(perSecond("operations_total"), "{{class}}"),
 				},
-				Panel{
+				{
 					Title: "Identities", Description: "Identities in the hub's registry.", Kind: "timeseries", Unit: "locale",
 					Queries: one(hub("status", "devices"), "{{status}}"),
 				},
-				Panel{
+				{
 					Title: "Connections of the hub", Description: "Devices that the hub sees connected, beside what devices say.", Kind: "timeseries", Unit: "locale",
 					Queries: []Query{
 						{Expr: hub("", "connected_devices"), Legend: "hub"},
 						{Expr: sum("", "twinfleet_devices", `state="connected"`), Legend: "devices"},
 					},
 				},
-				Panel{
+				{
 					Title: "Telemetry of the hub", Description: "Messages that the hub received, a second.", Kind: "timeseries", Unit: "ops",
 					Queries: one(rate("", "twinfleet_hub_telemetry_messages_total"), "messages"),
 				},
-			)},
+			}},
 		},
 	}
 }
@@ -144,31 +136,31 @@ func generator() Board {
 			{Title: "The schedule", Panels: []Panel{
 				{
 					Title: "Schedule lag by operation", Description: "99th percentile of the time from when the schedule wanted operations to when they were sent.",
-					Kind: "timeseries", Unit: "s", Log: true, Queries: one(quantile("0.99", "operation", lag), "{{operation}}"),
+					Kind: "timeseries", Width: 12, Height: 12, Unit: "s", Queries: one(quantile("0.99", "operation", lag), "{{operation}}"),
 				},
 				{
 					Title:       "Timers and operations late",
 					Description: "99th percentile of the last second. Timers punctual and operations late: the target stalls. Both late: the generator does.",
-					Kind:        "timeseries", Unit: "s", Log: true, Queries: []Query{
+					Kind:        "timeseries", Width: 12, Height: 12, Unit: "s", Queries: []Query{
 						{Expr: own("timer_lateness_seconds"), Legend: "timers"},
 						{Expr: own("schedule_lag_seconds"), Legend: "operations"},
 					},
 				},
 				{
 					Title: "Started late", Description: "Share of what was scheduled that started more than ten milliseconds late.", Kind: "timeseries",
-					Unit: "percentunit", Steps: badFrom(0.01, 0.1),
+					Width: 12, Height: 12, Unit: "percentunit", Steps: badFrom(0.01, 0.1),
 					Queries: one(share(rate("operation", "twinfleet_operations_late_total", inGroup),
 						rate("operation", "twinfleet_operations_scheduled_total", inGroup)), "{{operation}}"),
 				},
 				{
-					Title: "Dropped by reason", Description: "Operations that were scheduled and never sent, a second.", Kind: "timeseries", Unit: "ops",
+					Title: "Dropped by reason", Description: "Operations that were scheduled and never sent, a second.", Kind: "timeseries", Width: 12, Height: 12, Unit: "ops",
 					Stacked: true, Queries: one(rate("reason", "twinfleet_operations_dropped_total", inGroup), "{{reason}}"),
 				},
 				{
-					Title: "In flight", Description: "Operations without an answer yet, by kind.", Kind: "timeseries", Unit: "locale",
+					Title: "In flight", Description: "Operations without an answer yet, by kind.", Kind: "timeseries", Width: 12, Height: 12, Unit: "locale",
 					Queries: one(sum("operation", "twinfleet_operations_in_flight"), "{{operation}}"),
 				},
-				{Title: "Schedule lag, heat map", Description: "How many operations started how late.", Kind: "heatmap", Unit: "s", Queries: heat(lag, inGroup)},
+				{Title: "Schedule lag, heat map", Description: "How many operations started how late.", Kind: "heatmap", Width: 12, Height: 12, Unit: "s", Queries: heat(lag, inGroup)},
 			}},
 			{Title: "The load that was asked for", Panels: []Panel{
 				{
@@ -188,7 +180,7 @@ func generator() Board {
 				},
 				{
 					Title: "Standing still", Description: "Longest time for which the process stood still: stopped, suspended, or without a processor.",
-					Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: one(own("stopped_seconds"), "longest"),
+					Kind: "timeseries", Unit: "s", Width: 12, Queries: one(own("stopped_seconds"), "longest"),
 				},
 			}},
 			{Title: "The process", Panels: []Panel{
@@ -208,7 +200,7 @@ func generator() Board {
 					Steps: badFrom(0.1, 0.25), Queries: one(own("gc_cpu_ratio"), "share of time"),
 				},
 				{
-					Title: "Pauses", Description: "Longest pause for collecting garbage in the last second.", Kind: "timeseries", Unit: "s", Log: true,
+					Title: "Pauses", Description: "Longest pause for collecting garbage in the last second.", Kind: "timeseries", Unit: "s",
 					Queries: one(own("gc_pause_seconds"), "longest"),
 				},
 				{Title: "Descriptors and ports", Description: "In use, beside their limits.", Kind: "timeseries", Unit: "locale", Queries: []Query{

@@ -1,16 +1,19 @@
 package grafana
 
+// eachRun tells runs apart, also those that began in the same second and so have the same name.
+const eachRun = "job, instance, run"
+
 // byRun is the last of a figure of each chosen run.
 func byRun(metric string, labels ...string) string {
-	return "max by (run) " + ofRuns(metric, labels...)
+	return "max by (" + eachRun + ") " + ofRuns(metric, labels...)
 }
 
 // runs lists the runs, each with a link to its own times.
 func runs() Board {
 	// A run that was not seen to its end ended when it was last seen, or soon after it began.
-	ended := "1000 * max by (run) (" + ofRuns("twinfleet_run_ended_timestamp_seconds") + " or on (job, instance, run) max_over_time(timestamp(twinfleet_run_started_timestamp_seconds{" +
+	ended := "1000 * max by (" + eachRun + ") (" + ofRuns("twinfleet_run_ended_timestamp_seconds") + " or on (job, instance, run) max_over_time(timestamp(twinfleet_run_started_timestamp_seconds{" +
 		`run=~"$run"})[$__range:$__interval]) or on (job, instance, run) ` + ofRuns("twinfleet_run_started_timestamp_seconds") + " + 60)"
-	share := func(labels ...string) string { return share(ofWholeRun("run", labels...), ofWholeRun("run")) }
+	share := func(labels ...string) string { return share(ofWholeRun(eachRun, labels...), ofWholeRun(eachRun)) }
 	const open = `Show the run at its own times: /d/twinfleet-overview?var-datasource=${datasource}&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #C"].numeric}`
 	return Board{
 		UID: "twinfleet-runs", Title: "Runs", From: "now-24h",
@@ -21,13 +24,13 @@ func runs() Board {
 					Title: "All runs", Description: "The latest first. A run that was not seen to its end shows how it stood when it was last seen.", Kind: "table", Unit: "none",
 					Width: 24, Height: 12, NoValue: "No run in this time.",
 					Queries: []Query{
-						{Expr: "max by (run, scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ")", Instant: true},
+						{Expr: "max by (" + eachRun + ", scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ")", Instant: true},
 						{Expr: "1000 * " + byRun("twinfleet_run_started_timestamp_seconds"), Instant: true},
 						{Expr: ended, Instant: true},
-						{Expr: "max by (run, verdict) (" + ofRuns("twinfleet_run_verdict") + " == 1)", Instant: true},
-						{Expr: "sum by (run) (" + ofRuns("twinfleet_threshold_met") + " == bool 0)", Instant: true},
+						{Expr: "max by (" + eachRun + ", verdict) (" + ofRuns("twinfleet_run_verdict") + " == 1)", Instant: true},
+						{Expr: "sum by (" + eachRun + ") (" + ofRuns("twinfleet_threshold_met") + " == bool 0)", Instant: true},
 						{Expr: byRun("twinfleet_run_devices_planned"), Instant: true},
-						{Expr: ofWholeRun("run"), Instant: true},
+						{Expr: ofWholeRun(eachRun), Instant: true},
 						{Expr: share(failed), Instant: true},
 						{Expr: share(shed), Instant: true},
 						{Expr: byRun("twinfleet_run_as_asked"), Instant: true},
@@ -81,25 +84,25 @@ func search() Board {
 		UID: "twinfleet-capacity", Title: "Capacity search", From: "now-1h", More: []Variable{quantileChoice()},
 		Description: "A search for the most that a target holds: the highest load that holds, the lowest that does not, and each trial. The boards of runs show the trial under way.",
 		Rows: []Row{
-			{Title: "The search", Panels: explained(none,
-				Panel{
+			{Title: "The search", NoValue: none, Panels: []Panel{
+				{
 					Title: "State", Description: "Running, found, all loads hold, no load holds, or why no limit can be said.", Kind: "stat", Unit: "none", Width: 6, Height: 4,
 					ShowName: true, Filled: true, Names: names, Colors: colors, Queries: []Query{{Expr: last("end, "+each, "end") + " == 1", Legend: "{{end}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Holds", Description: "The highest load that holds so far, in what is varied: devices, or operations a second.", Kind: "stat", Unit: "locale", Width: 6,
 					Height: 4, Steps: []Step{{"green", 0}}, Queries: []Query{{Expr: last(each, "held"), Legend: "{{vary}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Does not hold", Description: "The lowest load that does not hold so far, above the one that does.", Kind: "stat", Unit: "locale", Width: 6, Height: 4,
 					Steps: []Step{{"red", 0}}, Queries: []Query{{Expr: last(each, "missed"), Legend: "{{vary}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Trials", Description: "Trials that ended, by verdict: undelivered is a load that the generator did not make, spent one without messages left for today.",
 					Kind: "stat", Unit: "locale", Width: 6, Height: 4, Colors: map[string]string{"held": "green", "missed": "red", "undelivered": "purple", "spent": "orange"},
 					Queries: []Query{{Expr: last("verdict", "trials_total") + " > 0", Legend: "{{verdict}}", Instant: true}},
 				},
-				Panel{
+				{
 					Title: "Each trial", Description: "Loads in what is varied; what was due and what ended well, a second; times from the intended time.", Kind: "table", Unit: "none",
 					Width: 24, Height: 10, Queries: []Query{
 						{Expr: last("trial, phase, verdict, limit", "trial_load"), Instant: true},
@@ -120,10 +123,10 @@ func search() Board {
 						{Field: "Value #G", Title: "Failed", Unit: "percentunit"},
 					},
 				},
-			)},
-			{Title: "The trial under way", Panels: []Panel{
+			}},
+			{Title: "The trial under way", NoValue: none, Panels: []Panel{
 				{
-					Title: "Bracket", Description: "Between which loads the limit is, as the search goes on.", Kind: "timeseries", Unit: "locale", Width: 12, NoValue: none,
+					Title: "Bracket", Description: "Between which loads the limit is, as the search goes on.", Kind: "timeseries", Unit: "locale", Width: 12,
 					Colors: map[string]string{"holds": "green", "does not hold": "red"}, Queries: []Query{
 						{Expr: `max (twinfleet_capacity_held{scenario=~"$scenario"})`, Legend: "holds"},
 						{Expr: `max (twinfleet_capacity_missed{scenario=~"$scenario"})`, Legend: "does not hold"},

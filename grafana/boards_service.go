@@ -13,7 +13,7 @@ func worker() Board {
 		Description: "The service side: scheduled twin queries with their results, direct methods, twin reads, tags and jobs. Groups of methods and jobs " +
 			"are their names.",
 		Rows: []Row{
-			{Title: "Queries", Panels: []Panel{
+			{Title: "Queries", NoValue: "The run asks no queries.", Panels: []Panel{
 				{
 					Title: "p95 of queries", Description: "Through all pages, from when the schedule wanted the query.", Kind: "stat", Unit: "s", Width: 6, Height: 4,
 					Steps: badFrom(0.5, 2), Queries: one(quantile("0.95", "", response, op("query"), ok, named), "p95"),
@@ -57,7 +57,7 @@ func worker() Board {
 					Queries: one(rate("result", "twinfleet_query_expectations_total", inQuery), "{{result}}"),
 				},
 			}},
-			{Title: "Calls", Panels: []Panel{
+			{Title: "Calls", NoValue: "The run has none of these.", Panels: []Panel{
 				{
 					Title: "Rate by call", Description: "Methods, twin reads, tags, patches and jobs that ended, a second.", Kind: "timeseries", Unit: "ops",
 					Queries: one(rate("operation", total, calls), "{{operation}}"),
@@ -68,7 +68,7 @@ func worker() Board {
 				},
 				{
 					Title: "Calls not well", Description: "Calls that were throttled, timed out, were refused or failed, a second.", Kind: "timeseries", Unit: "ops",
-					Queries: one(rate("operation, outcome", total, calls, `outcome!="ok"`), "{{operation}} {{outcome}}"),
+					Queries: one(happened("operation, outcome", total, calls, `outcome!="ok"`), "{{operation}} {{outcome}}"), NoValue: "All went well, or there were none.",
 				},
 				{
 					Title: "Methods by name", Description: "Direct methods that ended, a second.", Kind: "timeseries", Unit: "ops",
@@ -80,16 +80,16 @@ func worker() Board {
 					Queries: quantiles(response, op("twin_read"), ok, inGroup),
 				},
 			}},
-			{Title: "Tags and registry", Folded: true, Panels: []Panel{
+			{Title: "Tags and registry", Folded: true, NoValue: "The scenario sets no tags and makes no identities.", Panels: []Panel{
 				{
 					Title: "Tags and identities", Description: "Twins tagged and identities made so far, most of them before the first stage, by how that ended.",
-					Kind: "table", Unit: "locale", Width: 12, NoValue: "The scenario sets no tags and makes no identities.",
+					Kind: "table", Unit: "locale", Width: 12,
 					Queries: []Query{{Expr: kept(sum("operation, outcome", total, op("tag", "provision"))) + " > 0", Instant: true}},
 					Columns: []Column{{Field: "operation", Title: "Operation"}, {Field: "outcome", Title: "Outcome"}, {Field: "Value", Title: "Operations"}},
 				},
 				{
 					Title: "Longest of tags and registry", Description: "The longest that tagging a twin or making identities took; most of it is before the first scrape, of which a rate knows nothing.",
-					Kind: "table", Unit: "s", Width: 12, NoValue: "The scenario sets no tags and makes no identities.",
+					Kind: "table", Unit: "s", Width: 12,
 					Queries: []Query{{Expr: kept("max by (operation, outcome) ("+chosen(pick("twinfleet_operation_duration_max_seconds", op("tag", "provision")))+")") + " > 0", Instant: true}},
 					Columns: []Column{{Field: "operation", Title: "Operation"}, {Field: "outcome", Title: "Outcome"}, {Field: "Value", Title: "Longest"}},
 				},
@@ -107,7 +107,7 @@ func freshness() Board {
 		Description: "How old is what the service side sees: from the acknowledgement of a report to the first query result that shows it, and whether " +
 			"results are right.",
 		Rows: []Row{
-			{Title: "Now", Panels: []Panel{
+			{Title: "Now", NoValue: "no audit", Panels: []Panel{
 				{
 					Title: "p50", Description: "Half of the reports are in query results after this time.", Kind: "stat", Unit: "s", Width: 4, Height: 4,
 					Queries: one(quantile("0.5", "", response, fresh, ok, inGroup), "p50"),
@@ -134,7 +134,7 @@ func freshness() Board {
 					Queries: one(share(rate("", "twinfleet_query_rows_total", `check="ok"`, inQuery), judged), "right"),
 				},
 			}},
-			{Title: "How late", Panels: []Panel{
+			{Title: "How late", NoValue: "The run has no freshness audit.", Panels: []Panel{
 				{Title: "Freshness", Description: "From the acknowledgement of a report to the first query result that shows it. Its resolution is the time " +
 					"between two probes.", Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: quantiles(response, fresh, ok, inGroup)},
 				{Title: "Freshness, heat map", Description: "How many took how long.", Kind: "heatmap", Unit: "s", Width: 12, Queries: heat(response, fresh, ok, inGroup)},
@@ -152,7 +152,7 @@ func freshness() Board {
 					Queries: one(quantile("0.95", "group", response, fresh, ok, inSomeGroup), "{{group}}"),
 				},
 			}},
-			{Title: "How right", Panels: []Panel{
+			{Title: "How right", NoValue: "The run has no freshness audit, or asks no queries.", Panels: []Panel{
 				{
 					Title: "Rows by finding", Description: "Sampled devices in query results, a second. Missing: should be there and is not. Extra: is there and " +
 						"should not be. Stale: older than what was acknowledged. Unjudged: was changing.", Kind: "timeseries", Unit: "ops", Width: 12, Stacked: true,

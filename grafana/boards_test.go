@@ -171,7 +171,7 @@ func catalogue(t *testing.T) map[string][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := make(map[string][]string)
+	all := map[string][]string{"up": {"job", "instance"}} // Prometheus' own
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
 		have := append([]string{"job", "instance"}, f[2:]...)
@@ -352,5 +352,65 @@ func TestComposeFile(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+}
+
+// The rules are tested with the intervals that ship; each alert says of which run it is, where to look, and what to do.
+func TestAlerts(t *testing.T) {
+	var shipped struct {
+		Global struct {
+			Scrape   string `yaml:"scrape_interval"`
+			Evaluate string `yaml:"evaluation_interval"`
+		}
+	}
+	var tested struct {
+		Evaluate string `yaml:"evaluation_interval"`
+		Tests    []struct{ Interval string }
+	}
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+				Annotations map[string]string
+			}
+		}
+	}
+	for file, into := range map[string]any{"prometheus.yml": &shipped, "prometheus-rules.test.yml": &tested, "prometheus-rules.yml": &rules} {
+		b, err := os.ReadFile(filepath.Join("../configs", file))
+		if err == nil {
+			err = yaml.Unmarshal(b, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if shipped.Global.Evaluate == "" || tested.Evaluate != shipped.Global.Evaluate {
+		t.Errorf("rules are tested each %q, and evaluated each %q", tested.Evaluate, shipped.Global.Evaluate)
+	}
+	for _, x := range tested.Tests {
+		if x.Interval != shipped.Global.Scrape {
+			t.Errorf("rules are tested with a scrape each %s; %s ships", x.Interval, shipped.Global.Scrape)
+		}
+	}
+	alerts := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if r.Alert == "" {
+				continue
+			}
+			alerts++
+			page, ok := strings.CutPrefix(r.Annotations["runbook_url"], "https://github.com/twinfleet/twinfleet/blob/main/")
+			if text, err := os.ReadFile(filepath.Join("..", page)); !ok || err != nil || !strings.HasPrefix(string(text), "# "+r.Alert+"\n") {
+				t.Errorf("%s: its runbook is %q: %v", r.Alert, page, err)
+			}
+			board := regexp.MustCompile(`/d/([a-z-]+)\?var-run={{ \$labels.run }}&from=.*&to=now$`).FindStringSubmatch(r.Annotations["dashboard_url"])
+			if board == nil || !slices.ContainsFunc(slices.Collect(maps.Values(Boards())), func(b Board) bool { return b.UID == board[1] }) {
+				t.Errorf("%s: it leads to no board: %s", r.Alert, r.Annotations["dashboard_url"])
+			}
+		}
+	}
+	pages, err := filepath.Glob("../docs/runbooks/*.md")
+	if err != nil || len(pages) != alerts {
+		t.Errorf("%d runbooks for %d alerts: %v", len(pages), alerts, err)
 	}
 }

@@ -26,6 +26,8 @@ type Row struct {
 	Panels []Panel // from left to right, as many a line as fit
 	// Folded rows show their panels when they are clicked on; Grafana does not query them before.
 	Folded bool
+	// NoValue says why there may be nothing to show in panels that do not say it themselves.
+	NoValue string
 }
 
 // Variable is a choice at the top of a board.
@@ -104,6 +106,7 @@ func (b Board) JSON() ([]byte, error) {
 		x, tallest := 0, 0
 		for _, p := range row.Panels {
 			id++
+			p.NoValue = cmp.Or(p.NoValue, row.NoValue)
 			w, h := cmp.Or(p.Width, 8), cmp.Or(p.Height, 8)
 			if x+w > 24 {
 				x, y, tallest = 0, y+tallest, 0

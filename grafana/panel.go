@@ -99,7 +99,7 @@ func (p Panel) overrides() []any {
 }
 
 func (c Column) properties() []any {
-	all := []any{}
+	all := []any{property("noValue", "–")}
 	if c.Unit != "" {
 		all = append(all, property("unit", c.Unit))
 	}

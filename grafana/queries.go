@@ -50,6 +50,11 @@ func rate(by, metric string, labels ...string) string {
 	return "sum" + clause(by) + " (" + chosen("rate("+pick(metric, labels...)+perStep+")") + ")"
 }
 
+// happened is rate without what never happened in the run.
+func happened(by, metric string, labels ...string) string {
+	return rate(by, metric, labels...) + " and on (" + by + ") (" + sum(by, metric, labels...) + " > 0)"
+}
+
 func clause(by string) string {
 	if by == "" {
 		return ""
@@ -111,8 +116,12 @@ func quantile(q, by, metric string, labels ...string) string {
 	}
 	most, counted := longest(metric)
 	limit := "max" + clause(by) + " (" + chosen(pick(most, labels...)) + ") and on (" + by + ") " + rate(by, counted, labels...) + " > 0"
-	return "min" + clause(by) + " (histogram_quantile(" + q + ", " + rate(by, metric, labels...) + ") or histogram_quantile(" + q + ", " +
-		rate(le, metric+"_bucket", labels...) + `) or label_replace(` + limit + `, "is", "the maximum", "", ""))`
+	some := " > 0" // where nothing ended native buckets give 0
+	if metric == lag {
+		some = "" // most operations start in time
+	}
+	return "min" + clause(by) + " (histogram_quantile(" + q + ", " + rate(by, metric, labels...) + ")" + some + " or histogram_quantile(" + q + ", " +
+		rate(le, metric+"_bucket", labels...) + ")" + some + ` or label_replace(` + limit + `, "is", "the maximum", "", ""))`
 }
 
 // within is the share of a histogram's values that are at the most an edge, in seconds. Servers write the

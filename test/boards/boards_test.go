@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ fleet:
     - {name: newcomers, count: 40, identity: {dps: {}}, reported: {connectivity: {type: wifi}, every: 5s}}
 stages:
   - {name: ramp, duration: 5s, devices: {robots: 30, meters: 30, newcomers: 0}}
-  - {name: hold, duration: 40s, devices: {robots: 30, meters: 30, newcomers: 40}}
+  - {name: join, duration: 10s, devices: {robots: 30, meters: 30, newcomers: 40}}
+  - {name: hold, duration: 35s, devices: {robots: 30, meters: 30, newcomers: 40}}
 service:
   tags: {robots: {plant: A}}
   queries:
@@ -39,34 +41,37 @@ service:
     - {name: count, every: 3s, sql: "SELECT COUNT() AS n FROM devices"}
   methods: [{name: ping, group: robots, method: ping, rate: 5/s, timeout: 5s}]
   twin_reads: [{group: robots, rate: 5/s}]
-  rollouts: [{name: firmware, group: robots, properties: {firmware: "2"}, rate: 5/s, timeout: 5s}]
+  rollouts: [{name: firmware, group: robots, properties: {firmware: "2"}, rate: 1/s, timeout: 5s}]
   freshness: {probe: 500ms, sample: 60, verify: false}
 thresholds:
   twin_report: ["p(95) < 30s", "error_rate < 50%"]
   connect: ["count >= 60"]
 `
 
-// broken is a run that ends with 99: the hub loses answers.
+// broken is a run that ends with 99: the hub loses answers, and its tier is too small.
 const broken = `
 name: broken
 seed: 42
+target: {hub: embedded, tier: S1, units: 1, burst: 1s}
 fleet:
-  groups: [{name: robots, count: 60, timeout: 2s, reported: {connectivity: {type: wifi}, every: 1s}}]
+  groups:
+    - {name: robots, count: 100, timeout: 2s, reported: {connectivity: {type: wifi}, every: 1s}}
+    - {name: greedy, count: 1000, reported: {connectivity: {type: wifi}, every: 10s}}
 stages:
-  - {name: ramp, duration: 5s, devices: 60}
-  - {name: loss, duration: 65s, hub: {drop_acks: 50%}}
+  - {name: ramp, duration: 10s, devices: {robots: 100, greedy: 1000}}
+  - {name: loss, duration: 45s, hub: {drop_acks: 50%}}
 thresholds:
   twin_report: ["error_rate < 1%", "p(95) < 30s"]
   connect: ["count >= 60"]
 `
 
-// limited is searched for its limit, which is where its threshold puts it.
+// limited is searched for its limit, which is where its threshold puts it: twenty devices report faster than it allows.
 const limited = `
 name: limited
 seed: 42
 fleet: {groups: [{name: robots, count: 10, reported: {connectivity: {type: wifi}, every: 500ms}}]}
 stages: [{name: hold, duration: 5s, devices: 10}]
-thresholds: {connect: ["count < 15"]}
+thresholds: {twin_report: ["rate < 30/s"]}
 `
 
 // process is a run, or a search, that is scraped.
@@ -76,10 +81,18 @@ type process struct {
 	id   string // of the run; empty for a search
 }
 
-// empty are panels without data in these runs, and why.
+// linger is how long a run is scraped when it is over: twice at least.
+const linger = 12 * time.Second
+
+// empty are panels that may have no data in these runs, and why.
 var empty = map[string]string{
-	"Dropped by stage": "nothing is dropped",
+	"Dropped by stage":  "nothing is dropped, on a machine that is not too busy",
+	"Desired: not well": "all go well",
+	"Calls not well":    "all go well, or methods come before a device is there",
 }
+
+// oneOfTwo is the panel of which one query gives data when the other does not.
+const oneOfTwo = "Generator"
 
 // Real runs, scraped by a Prometheus with the file that ships, and by two that keep histograms otherwise: every query of every board gives
 // data, in the runs and a minute after their end; the verdicts are what the runs ended with; an alert fires in time; and the boards are drawn.
@@ -98,42 +111,57 @@ func TestBoards(t *testing.T) {
 		command := append([]string{args[0], file, "--metrics-addr", addrs[n], "--out", "", "--ui-addr", ""}, args[1:]...)
 		return process{rig.Start(t, dir, nil, rig.Build(t), command...), addrs[n], ""}
 	}
-	good := begin(0, "all", all, "run", "--linger", "12s")
-	bad := begin(1, "broken", broken, "run", "--linger", "12s")
+	good := begin(0, "all", all, "run", "--linger", linger.String())
+	good.Line(t, "stage 1 of", time.Minute)
+	nextSecond()
+	bad := begin(1, "broken", broken, "run", "--linger", linger.String())
+	nextSecond()
 	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s")
-	good.Line(t, "linger", 3*time.Minute)
-	during := time.Now().Add(-2 * step)
-	if code := good.Wait(t, time.Minute); code != 0 {
+	if code := good.Wait(t, 3*time.Minute); code != 0 {
 		t.Errorf("the run ended with %d:\n%s", code, good.Output())
 	}
-	bad.Line(t, "linger", 3*time.Minute)
-	ended := time.Now()
-	if code := bad.Wait(t, time.Minute); code != 99 {
+	during := time.Now().Add(-linger - 2*step)
+	if code := bad.Wait(t, 3*time.Minute); code != 99 {
 		t.Errorf("the broken run ended with %d:\n%s", code, bad.Output())
 	}
-	if code := search.Wait(t, 3*time.Minute); code != 0 {
-		t.Errorf("the search ended with %d:\n%s", code, search.Output())
-	}
+	ended := time.Now().Add(-step)
+	servers[0].eventually(t, "count(twinfleet_capacity_held) + count(twinfleet_capacity_missed)", 2)
+	searched := time.Now()
+	search.Signal(t, syscall.SIGINT)
+	search.Wait(t, time.Minute)
 	for _, s := range servers {
 		s.eventually(t, "sum(up)", 0) // then everything is marked as ended
 	}
 	good.id, bad.id = runOf(t, servers[0], "all"), runOf(t, servers[0], "broken")
-	later := time.Now().Add(time.Minute)
+	later := ended.Add(time.Minute)
 	for _, s := range servers {
 		t.Run(string(s.kind), func(t *testing.T) {
-			allAnswered(t, s, during, ended)
+			allAnswered(t, s, func(board string) time.Time {
+				switch board {
+				case "capacity-search":
+					return searched
+				case "runs":
+					return ended
+				}
+				return during
+			})
 			for id, want := range map[string]string{good.id: "passed", bad.id: "missed"} {
-				expr := fmt.Sprintf(`last_over_time(twinfleet_run_verdict{run=%q,verdict=%q}[5m])`, id, want)
+				expr := fmt.Sprintf(`max(last_over_time(twinfleet_run_verdict{run=%q,verdict=%q}[5m]))`, id, want)
 				if got, ok := s.number(t, expr, later); !ok || got != 1 {
 					t.Errorf("%s is %v (%v)", expr, got, ok)
 				}
 			}
-			tablesOutlive(t, s, later)
+			tablesOutlive(t, s, map[bool]time.Time{false: later, true: searched.Add(time.Minute)})
 			quantilesStayBelow(t, s, bad.id, ended)
 			rulesWork(t, s, bad.id, ended)
 		})
 	}
-	draw(t, servers, good, bad, later)
+	draw(t, servers, good, bad, later, searched.Add(2*step))
+}
+
+// nextSecond waits for it: a run is named by the second in which it begins.
+func nextSecond() {
+	<-time.After(time.Until(time.Now().Truncate(time.Second).Add(time.Second + 50*time.Millisecond)))
 }
 
 // runOf is the run of a scenario.
@@ -152,25 +180,20 @@ func runOf(t *testing.T, s server, scenario string) string {
 }
 
 // allAnswered holds every query of panels, variables and annotations to give data.
-func allAnswered(t *testing.T, s server, during, ended time.Time) {
+func allAnswered(t *testing.T, s server, when func(board string) time.Time) {
 	for _, b := range allBoards(t) {
-		fill := b.filler("")
+		fill, to := b.filler(""), when(b.name)
 		for _, p := range b.flat() {
-			to := during
-			if b.name == "capacity-search" || b.name == "runs" {
-				to = ended
-			}
 			why := empty[p.Title]
-			answered := false
+			either := 0
 			for _, q := range p.Targets {
 				n := len(s.ask(t, fill(q.Expr), q.Instant, to.Add(-shown), to).Result)
-				answered = answered || n > 0
-				if n == 0 && why == "" && !(p.Title == "Generator" && q.RefID == "B") { // which of the two holds
+				if either += n; n == 0 && why == "" && p.Title != oneOfTwo {
 					t.Errorf("%s: %s: no data for %s", b.name, p.Title, fill(q.Expr))
 				}
 			}
-			if answered && why != "" {
-				t.Errorf("%s: %s has data: strike it off the list of those that have none (%s)", b.name, p.Title, why)
+			if either == 0 && why == "" {
+				t.Errorf("%s: %s: no data", b.name, p.Title)
 			}
 		}
 		for _, v := range b.values(t) {
@@ -181,7 +204,7 @@ func allAnswered(t *testing.T, s server, during, ended time.Time) {
 			}
 		}
 		for _, a := range b.Annotations.List {
-			if len(s.ask(t, fill(a.Target.Expr), false, ended.Add(-shown), ended).Result) == 0 {
+			if len(s.ask(t, fill(a.Target.Expr), false, to.Add(-shown), to).Result) == 0 {
 				t.Errorf("%s: no annotation: %s", b.name, a.Target.Expr)
 			}
 		}
@@ -189,17 +212,17 @@ func allAnswered(t *testing.T, s server, during, ended time.Time) {
 }
 
 // tablesOutlive holds what is asked of the end of the time alone, tables and facts, to give data a minute after the runs.
-func tablesOutlive(t *testing.T, s server, later time.Time) {
+func tablesOutlive(t *testing.T, s server, later map[bool]time.Time) {
 	asked := 0
 	for _, b := range allBoards(t) {
-		fill := b.filler("")
+		fill, to := b.filler(""), later[b.name == "capacity-search"]
 		for _, p := range b.flat() {
 			for _, q := range p.Targets {
 				if p.Type == "timeseries" || p.Type == "heatmap" || empty[p.Title] != "" {
 					continue
 				}
 				asked++
-				if len(s.ask(t, fill(q.Expr), q.Instant, later.Add(-shown), later).Result) == 0 && !(p.Title == "Generator" && q.RefID == "B") {
+				if len(s.ask(t, fill(q.Expr), q.Instant, to.Add(-shown), to).Result) == 0 && p.Title != oneOfTwo {
 					t.Errorf("%s: a minute after the end %s is empty: %s", b.name, p.Title, fill(q.Expr))
 				}
 			}
@@ -278,7 +301,7 @@ func rulesWork(t *testing.T, s server, run string, ended time.Time) {
 	}
 	fired := fmt.Sprintf(`count(count_over_time(ALERTS{alertname="TwinfleetErrors",alertstate="firing",run=%q}[5m]))`, run)
 	if n, ok := s.number(t, fired, ended); !ok || n < 1 {
-		t.Errorf("TwinfleetErrors did not fire in a run of a minute of which half of the reports fail: %s", fired)
+		t.Errorf("TwinfleetErrors did not fire in a run of which many reports fail: %s", fired)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 )
 
 var (
+	again    = flag.Bool("again", false, "draw once more from what is in the folder of -pictures, without runs")
 	update   = flag.Bool("update", false, "rewrite the golden files")
 	pictures = flag.String("pictures", "", "folder that takes the pictures of all boards; a temporary one when empty")
 	docs     = flag.Bool("docs", false, "keep two pictures in docs/images, drawn with Grafana's components")
@@ -121,7 +122,7 @@ type told struct {
 }
 
 // draw draws the boards and holds them to what is approved: which panels there are, which have data, their units and the names of what they show.
-func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
+func draw(t *testing.T, servers []server, good, bad process, later, searched time.Time) {
 	dir := *pictures
 	if dir == "" {
 		dir = t.TempDir()
@@ -134,8 +135,11 @@ func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
 	for i := range boards {
 		b := &boards[i]
 		d := &drawing{name: b.name, board: b, of: servers[0], run: good.id, from: later.Add(-3 * time.Minute), to: later, dark: i%2 == 1}
-		if b.name == "runs" || b.name == "capacity-search" {
+		switch b.name {
+		case "runs":
 			d.run = ""
+		case "capacity-search":
+			d.run, d.from, d.to = "", searched.Add(-3*time.Minute), searched
 		}
 		drawings = append(drawings, d)
 		switch b.name {
@@ -168,30 +172,64 @@ func draw(t *testing.T, servers []server, good, bad process, later time.Time) {
 	}
 }
 
+// What was asked before is drawn once more: for whoever works on the drawing.
+func TestAgain(t *testing.T) {
+	if !*again {
+		t.Skip("only with -again")
+	}
+	files, err := filepath.Glob(filepath.Join(*pictures, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing was drawn into %q: %v", *pictures, err)
+	}
+	var drawings []*drawing
+	for _, f := range files {
+		drawings = append(drawings, &drawing{name: strings.TrimSuffix(filepath.Base(f), ".json")})
+	}
+	drawAll(t, *pictures, drawings)
+}
+
 // drawAll draws, one after the other, in one browser.
 func drawAll(t *testing.T, dir string, drawings []*drawing) [][]told {
 	t.Helper()
 	made := bundle(t)
 	asked := make(map[string][]byte)
 	for _, d := range drawings {
-		asked["/data/"+d.name] = d.asked(t)
+		data, kept := []byte(nil), filepath.Join(dir, d.name+".json")
+		if *again {
+			var err error
+			if data, err = os.ReadFile(kept); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			data = d.asked(t)
+			if err := os.WriteFile(kept, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked["/data/"+d.name] = data
 	}
-	icons := http.FileServer(http.Dir(filepath.Join(rig.Root(), "test", "boards", "node_modules", "@grafana", "ui", "dist")))
-	files := http.FileServer(http.Dir(made))
+	modules := filepath.Join(rig.Root(), "test", "boards", "node_modules")
+	icons := filepath.Join(modules, "@grafana", "ui", "dist", "public")
 	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
+		public, icon := strings.CutPrefix(r.URL.Path, "/public/")
+		file := filepath.Join(made, filepath.Base(r.URL.Path))
+		if icon {
+			file = filepath.Join(icons, filepath.FromSlash(strings.TrimPrefix(public, "build/")))
+		}
+		if weight := map[string]string{"Inter-Regular.woff2": "400", "Inter-Medium.woff2": "500"}[filepath.Base(file)]; weight != "" {
+			file = filepath.Join(modules, "@fontsource", "inter", "files", "inter-latin-"+weight+"-normal.woff2")
+		}
+		switch data := asked[r.URL.Path]; {
 		case r.URL.Path == "/":
 			fmt.Fprint(w, page)
-		case strings.HasPrefix(r.URL.Path, "/public/build/"):
-			r.URL.Path = "/public/" + strings.TrimPrefix(r.URL.Path, "/public/build/")
-			icons.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/public/"):
-			icons.ServeHTTP(w, r)
-		case asked[r.URL.Path] != nil:
+		case data != nil:
 			w.Header().Set("Content-Type", "application/json")
-			w.Write(asked[r.URL.Path])
+			w.Write(data)
 		default:
-			files.ServeHTTP(w, r)
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the page asked for %s", r.URL.Path)
+			}
+			http.ServeFile(w, r, file)
 		}
 	}))
 	defer pages.Close()
@@ -227,7 +265,8 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 	t.Helper()
 	within, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	if err := chromedp.Do(within, chromedp.Navigate(address)); err != nil {
+	// What is outside of the window is not all drawn: the window is as high as the highest board, then as this one.
+	if err := chromedp.Do(within, chromedp.EmulateViewport(1600, 4500), chromedp.Navigate(address)); err != nil {
 		t.Fatalf("%s: %v", address, err)
 	}
 	if _, err := chromedp.Run(within, chromedp.Poll[chromedp.Void]("window.drawn !== undefined", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))); err != nil {
@@ -242,7 +281,14 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 	if err := json.Unmarshal([]byte(text), &panels); err != nil {
 		t.Fatal(err)
 	}
-	shot, err := chromedp.Run(within, chromedp.FullScreenshot(100))
+	height, err := chromedp.Run(within, chromedp.Evaluate[float64]("document.getElementById('board').offsetHeight"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chromedp.Do(within, chromedp.EmulateViewport(1600, int64(height))); err != nil {
+		t.Fatal(err)
+	}
+	shot, err := chromedp.Run(within, chromedp.CaptureScreenshot())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,6 +315,8 @@ func approve(t *testing.T, name string, panels []told) {
 		}
 		what := strings.Join(distinct(p.Names), " | ")
 		switch {
+		case empty[p.Title] != "":
+			what = "or nothing: " + empty[p.Title]
 		case !p.Data:
 			what = "(" + p.Note + ")"
 		case slices.Contains(byMachine, p.Title):

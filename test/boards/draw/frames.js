@@ -72,5 +72,8 @@ export function framesOf(panel, answers, stepMs) {
   if (panel.type === 'table') {
     return shown.map((t) => tableFrame(t, answers[t.refId], panel.targets.length > 1)).filter((f) => f.length > 0);
   }
+  if (panel.type === 'heatmap') {
+    return [];
+  }
   return shown.flatMap((t) => seriesFrames(t, answers[t.refId], stepMs));
 }

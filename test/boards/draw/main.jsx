@@ -1,7 +1,7 @@
 // Draws a board with Grafana's own components. The page is given a board, what Prometheus answered to its queries, and a theme; it tells what
 // it has drawn in window.drawn.
 import {
-  applyFieldOverrides, createTheme, dateTime, getFieldDisplayName, getFieldDisplayValues, getValueFormat, Registry, standardTransformers, standardTransformersRegistry,
+  applyFieldOverrides, createTheme, dateTime, getDisplayValueAlignmentFactors, getFieldDisplayName, getFieldDisplayValues, getValueFormat, Registry, standardTransformers, standardTransformersRegistry,
   ThemeContext, transformDataFrame,
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
@@ -30,7 +30,7 @@ const registry = new Registry(() =>
 
 standardTransformersRegistry.setInit(() =>
   [standardTransformers.mergeTransformer, standardTransformers.organizeFieldsTransformer, standardTransformers.filterFieldsByNameTransformer, standardTransformers.convertFieldTypeTransformer].map(
-    (transformation) => ({ id: transformation.id, name: transformation.name, transformation, editor: () => null })));
+    (transformation) => ({ id: transformation.id, name: transformation.name, transformation: () => Promise.resolve(transformation), editor: () => null })));
 
 const unknown = new Set(); // settings that the registry lacks: they would be drawn as if they were not there
 
@@ -53,9 +53,11 @@ async function prepared(panel, given, theme) {
   if (panel.transformations?.length) {
     frames = await lastValueFrom(transformDataFrame(panel.transformations, frames, { interpolate: (s) => s }));
   }
-  return applyFieldOverrides({
+  frames = applyFieldOverrides({
     data: frames, fieldConfig: panel.fieldConfig, fieldConfigRegistry: registry, replaceVariables: (s) => s, theme, timeZone: 'utc', timeRange: given.range,
   });
+  frames.forEach((frame) => frame.fields.forEach((field) => getFieldDisplayName(field, frame, frames))); // is kept in the field
+  return frames;
 }
 
 function Empty({ panel, height }) {
@@ -68,7 +70,7 @@ function Stats({ panel, frames, given, theme, width, height, draw }) {
       fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables: (s) => s, theme, data: frames, sparkline: panel.options.graphMode === 'area', timeZone: 'utc',
     });
   return (
-    <VizRepeater getValues={values} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
+    <VizRepeater getValues={values} getAlignmentFactors={getDisplayValueAlignmentFactors} source={frames} width={width} height={height} renderCounter={0} itemSpacing={8} orientation={panel.type === 'bargauge' ? 'horizontal' : 'auto'}
       maxVizHeight={panel.options.maxVizHeight} minVizHeight={panel.options.minVizHeight} minVizWidth={panel.options.minVizWidth} autoGrid={panel.type === 'stat'} renderValue={draw} />
   );
 }
@@ -210,7 +212,11 @@ async function main() {
       <Board board={given.board} panels={panels} theme={theme} given={given} />
     </ThemeContext.Provider>));
   if (unknown.size) throw new Error(`the page does not know these settings of fields: ${[...unknown].join(', ')}`);
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  const ready = () => document.fonts.status === 'loaded' && [...document.querySelectorAll('[role="grid"]')].every((g) => g.querySelector('[role="gridcell"]'));
+  for (let tries = 0; !ready(); tries++) { // tables fill themselves once they know their size
+    if (tries === 600) throw new Error('a table stays empty');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   const rows = panels.map((p) => (p.type === 'row' ? { title: p.title, type: 'row' } : told(p, p.frames, given.answers[p.id] ?? {})));
   // Pictures of uPlot come a frame or two later.
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { window.drawn = rows; }, 200)));
