@@ -23,8 +23,13 @@ const (
 // figureColumns are those of the table of operations: left is what the last seconds were like, right is the whole run.
 func figureColumns() []column {
 	return []column{
-		{"rate", rateWidth, 1}, {"p50", timeWidth, 5}, {"p95", timeWidth, 6}, {"p99", timeWidth, 2},
-		{"in all", countWidth, 4}, {"throttled", countWidth, 3}, {"errors", countWidth - 1, 0},
+		{"rate", rateWidth, 1},
+		{"p50", timeWidth, 5},
+		{"p95", timeWidth, 6},
+		{"p99", timeWidth, 2},
+		{"in all", countWidth, 4},
+		{"throttled", countWidth, 3},
+		{"errors", countWidth - 1, 0},
 	}
 }
 

@@ -26,8 +26,18 @@ func TestStopIsAskedFor(t *testing.T) {
 		keys string
 		want view.Action
 	}{
-		{"q", view.None}, {"q y", view.Stop}, {"q n", view.None}, {"q n y", view.None}, {"q q", view.None}, {"q esc y", view.None}, {"y", view.None},
-		{"? q y", view.Stop}, {"down enter q y", view.Stop}, {"p", view.None}, {"p y", view.Pause}, {"p q", view.None},
+		{"q", view.None},
+		{"q y", view.Stop},
+		{"q n", view.None},
+		{"q n y", view.None},
+		{"q q", view.None},
+		{"q esc y", view.None},
+		{"y", view.None},
+		{"? q y", view.Stop},
+		{"down enter q y", view.Stop},
+		{"p", view.None},
+		{"p y", view.Pause},
+		{"p q", view.None},
 	} {
 		u := &view.UI{Keys: true}
 		keys := strings.Fields(tt.keys)
@@ -104,9 +114,14 @@ func TestPickFollowsTheRow(t *testing.T) {
 func TestDetail(t *testing.T) {
 	worlds := terminaltest.Worlds()
 	for _, tt := range []struct{ name, world, keys string }{
-		{"operation", "groups", "down enter"}, {"group", "groups", "tab tab enter"}, {"threshold", "missing", "tab enter"},
-		{"threshold-unsure", "cannot-say", "tab enter"}, {"rollout", "rollouts", "tab tab enter"}, {"failure", "missing", "shift+tab shift+tab enter"},
-		{"event", "missing", "shift+tab enter"}, {"help", "holding", "?"},
+		{"operation", "groups", "down enter"},
+		{"group", "groups", "tab tab enter"},
+		{"threshold", "missing", "tab enter"},
+		{"threshold-unsure", "cannot-say", "tab enter"},
+		{"rollout", "rollouts", "tab tab enter"},
+		{"failure", "missing", "shift+tab shift+tab enter"},
+		{"event", "missing", "shift+tab enter"},
+		{"help", "holding", "?"},
 	} {
 		s, u := worlds[tt.world], &view.UI{Keys: true}
 		press(u, s, strings.Fields(tt.keys)...)
