@@ -294,10 +294,11 @@ func (v view) foot() []string {
 		return []string{v.Paint(paint.Faint, v.spread("", left, help))}
 	}
 	if v.ui.Keys && v.height < 30 { // the help has them all
-		for _, p := range parts {
-			if ansi.StringWidth(p)+ansi.StringWidth(help)+4 <= v.width {
-				return []string{v.Paint(paint.Faint, v.spread("", p, help))}
-			}
+		switch {
+		case len(parts) > 0 && ansi.StringWidth(parts[0])+ansi.StringWidth(help)+4 <= v.width:
+			return []string{v.Paint(paint.Faint, v.spread("", parts[0], help))}
+		case len(parts) > 0 && ansi.StringWidth(parts[0]) <= v.width-2 && v.height >= 24:
+			return []string{" " + v.Paint(paint.Faint, parts[0]), " " + v.Paint(paint.Faint, paint.Cut(help, v.width-2))}
 		}
 		return []string{" " + v.Paint(paint.Faint, paint.Cut(help, v.width-2))}
 	}

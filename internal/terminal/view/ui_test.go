@@ -21,7 +21,7 @@ func press(u *view.UI, s *runstate.State, keys ...string) (last view.Action) {
 
 // q asks, and only y stops.
 func TestStopIsAskedFor(t *testing.T) {
-	s := terminaltest.Worlds()["holding"]
+	s := terminaltest.Worlds()["holding"]()
 	for _, tt := range []struct {
 		keys string
 		want view.Action
@@ -69,7 +69,7 @@ func TestPauseGoesOn(t *testing.T) {
 
 // Tab goes through the sections, arrows through rows: the picked row is on the screen, whatever there is no room for otherwise.
 func TestPick(t *testing.T) {
-	s := terminaltest.Worlds()["groups"]
+	s := terminaltest.Worlds()["groups"]()
 	for keys, want := range map[string]string{
 		"down":                       "›telemetry ",
 		"down down":                  "›method ",
@@ -81,9 +81,9 @@ func TestPick(t *testing.T) {
 		"tab tab":                    "›plant-12 ",
 		"tab tab end":                "›plant-10 ",
 		"tab tab tab tab":            "›       15  telemetry timeout",
-		"tab tab tab tab tab":        "›  30.0s  stage hold",
+		"tab tab tab tab tab":        "›  12.0s  stage hold",
 		"tab tab tab tab tab tab":    "›✓ twin_report: p(99)",
-		"shift+tab":                  "›  30.0s  stage hold",
+		"shift+tab":                  "›  12.0s  stage hold",
 		"shift+tab up":               "›  500ms  stage ramp",
 		"tab tab down shift+tab tab": "›plant-13 ",
 	} {
@@ -123,7 +123,7 @@ func TestDetail(t *testing.T) {
 		{"event", "missing", "shift+tab enter"},
 		{"help", "holding", "?"},
 	} {
-		s, u := worlds[tt.world], &view.UI{Keys: true}
+		s, u := worlds[tt.world](), &view.UI{Keys: true}
 		press(u, s, strings.Fields(tt.keys)...)
 		terminaltest.Golden(t, "detail-"+tt.name+"-80x24", view.Draw(s, u, 80, 24, false)+"\n")
 		press(u, s, "esc", "esc")
@@ -135,7 +135,7 @@ func TestDetail(t *testing.T) {
 
 // What is longer than the screen is scrolled, to its end and no further.
 func TestDetailScrolls(t *testing.T) {
-	s, u := terminaltest.Worlds()["groups"], &view.UI{Keys: true}
+	s, u := terminaltest.Worlds()["groups"](), &view.UI{Keys: true}
 	press(u, s, "?", "end", "end", "pgdown")
 	text := view.Draw(s, u, 80, 12, false)
 	if !strings.Contains(text, "http://127.0.0.1:9464/metrics") || strings.Contains(text, "below") {
