@@ -228,10 +228,10 @@ func (v view) fleet() []string {
 		}
 		return v.joined(parts)
 	}
-	doubt := wrap("the generator cannot be believed: "+s.Doubt, v.width-4, "")
-	most := 2
-	if v.short() {
-		most = 1
+	doubt := wrap("generator, not to be believed: "+s.Doubt, v.width-4, "")
+	most := 1
+	if s.Outlook == report.CannotSay && !v.short() || v.height >= 30 { // else there is no room for more than what is the matter
+		most = 2
 	}
 	if len(doubt) > most {
 		doubt = append(doubt[:most-1:most-1], paint.Cut(strings.Join(doubt[most-1:], " "), v.width-4))

@@ -82,7 +82,7 @@ func TestFiveQuestions(t *testing.T) {
 		"holding":    {"✓ HOLDING", "✓ telemetry: error_rate < 1%", "3,080 of 3,300 devices", "✓ generator ok", "20.0s left"},
 		"missing":    {"✗ MISSING  since 28.0s", "✗ telemetry: error_rate < 1%  4.2% (34 of 800)         since 33.0s"},
 		"failing":    {"✗ FAILING  none of 312 twin_read worked: refused: 401 Unauthorized"},
-		"cannot-say": {"? CANNOT SAY", "? the generator cannot be believed: stage hold: 7,887 of 8,000", "cannot say"},
+		"cannot-say": {"? CANNOT SAY", "? generator, not to be believed: stage hold: 7,887 of 8,000", "cannot say"},
 		"rollouts":   {"▸ firmware 2/3 to 50 %", "850 of 1,200 answered"},
 		"groups":     {"plant-12     ✗", "plant-13     !", "telemetry timeout: no answer in time · plant-12", "telemetry        ✗"},
 	} {
