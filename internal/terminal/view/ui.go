@@ -184,7 +184,7 @@ func (u *UI) question() string {
 	case Stop:
 		return "Stop the run? y yes, any other key no. The report is made; asked twice, it ends at once."
 	case Pause:
-		return "Pause the run? y yes, any other key no. What is due meanwhile is dropped, and counted."
+		return "Pause the run? y yes, any other key no. A run that was paused never passes."
 	default:
 		return ""
 	}
