@@ -59,6 +59,7 @@ type Display struct {
 	drawing sync.WaitGroup // the program, and who hands it what to draw
 	reading sync.WaitGroup // who reads keys
 	err     error          // of the program
+	away    bool           // the terminal was given back, or taken away; the pump's until drawing ends
 }
 
 const (
@@ -79,9 +80,7 @@ func Start(screen Screen, plan runstate.Plan, controls Controls) *Display {
 		profile = colorprofile.ANSI
 	}
 	d.guard = newGuard(screen, d.keys)
-	if d.keys != nil {
-		d.keys.hold()
-	}
+	d.keys.hold()
 	d.guard.watch()
 	ui := &view.UI{Keys: d.keys != nil && canRead}
 	d.program = tea.NewProgram(model{screen: screen, controls: controls, ui: ui, state: d.state.Clone()},
@@ -105,13 +104,12 @@ func (d *Display) read() {
 	})
 }
 
-// pump hands the program what there is to draw, until Close.
+// pump hands the program what there is to draw, until Close. In the background of a shell nothing is drawn.
 func (d *Display) pump() {
 	tick := time.NewTicker(redrawEvery)
 	defer tick.Stop()
 	stops, ignore := suspensions()
 	defer ignore()
-	away := false // in the background of a shell: the terminal is not ours
 	for {
 		over := false
 		select {
@@ -120,29 +118,25 @@ func (d *Display) pump() {
 		case <-d.done:
 			over = true
 		case <-stops:
-			if !away {
-				d.leave()
-				away = true
-			}
-			suspend(stops)
+			d.leave()
+			suspend()
 		}
-		if away {
-			if Foreground(d.screen.Out) {
-				d.back()
-				away = false
-			} else if !over {
-				continue
-			}
+		switch background := Background(d.screen.Out); {
+		case background:
+			d.leave()
+		case d.away:
+			d.back()
+		}
+		if d.away && !over {
+			continue
+		}
+		if d.away { // all that may be done is to end
+			d.program.Kill()
+			return
 		}
 		above, frame := d.take()
-		if !away {
-			d.printAbove(above)
-		}
+		d.printAbove(above)
 		if over {
-			if away { // all that may be done is to end
-				d.program.Kill()
-				return
-			}
 			d.program.Send(last{})
 			d.program.Quit()
 			return
@@ -151,8 +145,12 @@ func (d *Display) pump() {
 	}
 }
 
-// leave wipes the view and gives the terminal back for a while.
+// leave wipes the view and gives the terminal back for a while; what another has in the foreground already is left alone.
 func (d *Display) leave() {
+	if d.away {
+		return
+	}
+	d.away = true
 	d.program.Send(hidden(true))
 	drawn := make(seen)
 	d.program.Send(drawn) // once this is taken the wiped view has been drawn
@@ -161,14 +159,15 @@ func (d *Display) leave() {
 	case <-d.done:
 	}
 	_ = d.program.ReleaseTerminal()
-	d.keys.give()
+	if !Background(d.screen.Out) {
+		d.keys.give()
+	}
 }
 
 // back takes the terminal over once more.
 func (d *Display) back() {
-	if d.keys != nil {
-		d.keys.hold()
-	}
+	d.away = false
+	d.keys.hold()
 	_ = d.program.RestoreTerminal()
 	d.program.Send(hidden(false))
 }
@@ -260,7 +259,7 @@ func (d *Display) Close() error {
 		d.reading.Wait()
 		close(d.done)
 		d.drawing.Wait()
-		if Foreground(d.screen.Out) { // else it is another's, and was given back when it became so
+		if !d.away { // else it is another's
 			d.keys.give()
 		}
 		d.guard.dismiss()

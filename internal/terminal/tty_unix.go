@@ -38,12 +38,17 @@ func openTTY(in *os.File) *tty {
 
 // hold takes the terminal. What a shell has made of it meanwhile is what it is given back as.
 func (t *tty) hold() {
-	before, err := unix.IoctlGetTermios(t.fd, getAttributes)
+	if t == nil {
+		return
+	}
+	found, err := unix.IoctlGetTermios(t.fd, getAttributes)
 	if err != nil {
 		return
 	}
-	t.before = *before
-	now := *before
+	if found.Lflag&unix.ICANON != 0 { // else a shell has given it back as it was held
+		t.before = *found
+	}
+	now := *found
 	now.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON
 	now.Cc[unix.VMIN], now.Cc[unix.VTIME] = 1, 0
 	_ = unix.IoctlSetTermios(t.fd, setNow, &now)
@@ -128,23 +133,30 @@ func Foreground(f *os.File) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
+// Background reports whether a terminal of this process is another's now: a shell's, or that of a program which it runs.
+func Background(f *os.File) bool {
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err == nil && group != unix.Getpgrp()
+}
+
 // suspensions delivers Ctrl-Z until stop is called.
-func suspensions() (c chan os.Signal, stop func()) {
-	c = make(chan os.Signal, 1)
+func suspensions() (signals <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
 	signal.Notify(c, unix.SIGTSTP)
 	return c, func() { signal.Stop(c) }
 }
 
-// suspend stands still, as Ctrl-Z has it, until the shell lets the process go on. A process that no shell watches cannot stand still.
-func suspend(c chan os.Signal) {
+// suspend stands still, as Ctrl-Z has it, until the shell lets the process go on. Where no shell has jobs nobody would: the process
+// goes on then. SIGTSTP, once asked for, has no effect of its own any more.
+func suspend() {
+	if session, err := unix.Getsid(0); err != nil || session == unix.Getpgrp() || unix.Getppid() == 1 {
+		return
+	}
 	on := make(chan os.Signal, 1)
 	signal.Notify(on, unix.SIGCONT)
 	defer signal.Stop(on)
-	signal.Stop(c)
-	signal.Reset(unix.SIGTSTP)
-	defer signal.Notify(c, unix.SIGTSTP)
-	_ = unix.Kill(unix.Getpid(), unix.SIGTSTP)
-	timer := time.NewTimer(restWait)
+	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	timer := time.NewTimer(restWait) // it is not known by when a process stands still
 	defer timer.Stop()
 	select {
 	case <-on:

@@ -26,7 +26,11 @@ func openTTY(in *os.File) *tty {
 	return t
 }
 
-func (t *tty) hold() { _ = windows.SetConsoleMode(t.console, t.before&^windows.ENABLE_ECHO_INPUT) }
+func (t *tty) hold() {
+	if t != nil {
+		_ = windows.SetConsoleMode(t.console, t.before&^windows.ENABLE_ECHO_INPUT)
+	}
+}
 
 func (t *tty) give() {
 	if t == nil {
@@ -54,10 +58,13 @@ const canRead = false
 // Foreground reports whether this process may draw on a terminal: Windows knows no background of a console.
 func Foreground(*os.File) bool { return true }
 
-// suspensions delivers nothing: Windows has no Ctrl-Z.
-func suspensions() (c chan os.Signal, stop func()) { return make(chan os.Signal), func() {} }
+// Background reports whether a terminal is another's now: see Foreground.
+func Background(*os.File) bool { return false }
 
-func suspend(chan os.Signal) {}
+// suspensions delivers nothing: Windows has no Ctrl-Z.
+func suspensions() (c <-chan os.Signal, stop func()) { return make(chan os.Signal), func() {} }
+
+func suspend() {}
 
 // guard gives a console back when the process is killed: on Windows a shell does so itself.
 type guard struct{}

@@ -158,6 +158,41 @@ func (t *Terminal) CursorHidden() bool {
 	return t.emulator.CursorHidden()
 }
 
+// AlternateScreen reports whether a program draws on the alternate screen.
+func (t *Terminal) AlternateScreen() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.emulator.IsAltScreen()
+}
+
+// Attributes are the terminal's settings as stty knows them: echo, whole lines, signals.
+func (t *Terminal) Attributes(tb testing.TB) unix.Termios {
+	tb.Helper()
+	raw, err := t.Tty.SyscallConn()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var now *unix.Termios
+	if outer := raw.Control(func(fd uintptr) { now, err = unix.IoctlGetTermios(int(fd), unix.TCGETS) }); outer != nil || err != nil {
+		tb.Fatalf("asking the terminal for its settings: %v %v", outer, err)
+	}
+	return *now
+}
+
+// Eventually waits for something about the terminal that what is on the screen does not tell.
+func (t *Terminal) Eventually(tb testing.TB, what string, within time.Duration, ok func() bool) {
+	tb.Helper()
+	deadline, tick := time.After(within), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatalf("%s: not within %v; settings %+v; the screen is\n%s", what, within, t.Attributes(tb), strings.Join(t.Screen(), "\n"))
+		}
+	}
+}
+
 // Raw is all that programs have written.
 func (t *Terminal) Raw() string {
 	t.mu.Lock()

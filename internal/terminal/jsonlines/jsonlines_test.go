@@ -51,7 +51,7 @@ func TestStanding(t *testing.T) {
 	worlds := terminaltest.Worlds()
 	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "rollouts"} {
 		var line bytes.Buffer
-		p := worlds[name].LastSample()
+		p := worlds[name]().LastSample()
 		never := math.Inf(1)
 		p.Standing.Thresholds[2].Value = &never // JSON has no word for it
 		jsonlines.New(&line, runstate.Plan{}).Sample(p)

@@ -16,16 +16,16 @@ type Row struct {
 
 // Section is rows under a heading. When room is short it shows its first rows, or those around the picked one.
 type Section struct {
-	Name  string // by which it is found again
+	Name string // by which it is found again
 	// Head is the heading when some rows are left out; nil for none.
 	Head  func(out []Row) string
-	Rows  []Row  // a section without any is left out
-	Rank  int    // sections of a lower rank get their rows before others
-	Least int    // rows that it gets before any other gets more
-	First int    // rows that it gets before what is left is shared
-	Last  bool   // the last rows are shown, and not the first
-	Focus bool   // a row of it is picked: it gets room before others
-	Pick  int    // the picked row; of no meaning without Focus
+	Rows  []Row // a section without any is left out
+	Rank  int   // sections of a lower rank get their rows before others
+	Least int   // rows that it gets before any other gets more
+	First int   // rows that it gets before what is left is shared
+	Last  bool  // the last rows are shown, and not the first
+	Focus bool  // a row of it is picked: it gets room before others
+	Pick  int   // the picked row; of no meaning without Focus
 }
 
 // Band is sections side by side, each in its share of the width.
@@ -33,9 +33,9 @@ type Band []Section
 
 // Texts are the words that a layout needs.
 type Texts struct {
-	More func(out []Row) string         // for rows that are left out of a section without a heading
-	Idle func(out []Row) string         // for rows that have ended, in place of them
-	Pick func(text string) string    // a picked row
+	More func(out []Row) string          // for rows that are left out of a section without a heading
+	Idle func(out []Row) string          // for rows that have ended, in place of them
+	Pick func(text string) string        // a picked row
 	Fit  func(text string, n int) string // a text in exactly n columns
 }
 

@@ -153,6 +153,9 @@ func Event(e report.Event, style color.Style) string {
 	case report.KindStopping:
 		return ""
 	default:
+		if e.Detail == "" {
+			return fmt.Sprintf("%s%s\n", at, e.Text)
+		}
 		return fmt.Sprintf("%s%s: %s\n", at, e.Text, e.Detail)
 	}
 }

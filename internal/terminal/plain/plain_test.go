@@ -26,7 +26,7 @@ func TestPlainStanding(t *testing.T) {
 	var b bytes.Buffer
 	worlds := terminaltest.Worlds()
 	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "ended", "groups"} {
-		fmt.Fprintf(&b, "%s\n", plain.Sample(worlds[name].LastSample()))
+		fmt.Fprintf(&b, "%s\n", plain.Sample(worlds[name]().LastSample()))
 	}
 	terminaltest.Golden(t, "standing", b.String())
 }

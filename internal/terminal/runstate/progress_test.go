@@ -34,13 +34,13 @@ func TestProgress(t *testing.T) {
 // Reasons that go on are first, errors before what is throttled, each with its groups.
 func TestReasons(t *testing.T) {
 	var got []string
-	for _, r := range terminaltest.Worlds()["groups"].Reasons() {
+	for _, r := range terminaltest.Worlds()["groups"]().Reasons() {
 		got = append(got, fmt.Sprintf("%s %s %d of %d %v", r.Operation, r.Outcome, r.Lately, r.Count, r.Groups))
 	}
 	if want := "[telemetry timeout 10 of 15 [{plant-12 15}] method throttled 10 of 15 [{plant-13 15}]]"; fmt.Sprint(got) != want {
 		t.Errorf("%v; want %s", got, want)
 	}
-	lately, inAll := terminaltest.Worlds()["groups"].TroubleOf("plant-13")
+	lately, inAll := terminaltest.Worlds()["groups"]().TroubleOf("plant-13")
 	if lately != (runstate.Trouble{Throttled: 10}) || inAll != (runstate.Trouble{Throttled: 15}) || !inAll.Any() {
 		t.Errorf("%+v %+v", lately, inAll)
 	}
@@ -48,7 +48,7 @@ func TestReasons(t *testing.T) {
 
 // What comes now and then has not ended between two times.
 func TestAliveKnowsTheUsualGap(t *testing.T) {
-	s := terminaltest.Worlds()["groups"]
+	s := terminaltest.Worlds()["groups"]()
 	at := func(op metrics.Operation) bool {
 		return s.Alive(terminaltest.Line(s, op))
 	}

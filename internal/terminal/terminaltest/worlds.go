@@ -52,43 +52,56 @@ func missed(t *judge.State, observed string, since int) {
 }
 
 // Worlds are runs in every condition, by name, for pictures of them.
-func Worlds() map[string]*runstate.State {
-	starting := &runstate.State{Plan: Plan()}
-	starting.Event(report.Event{At: 100 * time.Millisecond, Kind: report.KindTarget, Text: "target", Detail: "embedded hub", OK: true})
-	starting.Event(report.Event{At: 200 * time.Millisecond, Kind: report.KindProvision, Text: "identities made", OK: true, Done: 1200, Total: 3300})
-	ended := StateAt(Plan(), 60)
-	ended.Event(report.Event{At: 60500 * time.Millisecond, Kind: report.KindStopping, Text: "stopping", OK: true})
-	ended.Sample(report.Sample{At: 62 * time.Second, Total: ended.Figures(), Window: ended.Latest(), Waiting: 1234, Left: 18 * time.Second, Standing: ended.Standing()})
-	return map[string]*runstate.State{
-		"opening":  {Plan: Plan()},
-		"starting": starting,
-		"ramp":     StateAt(Plan(), 12),
-		"holding":  StateAt(Plan(), 40),
-		"missing": tell(StateAt(Plan(), 40), func(now *report.Standing) {
+func Worlds() map[string]func() *runstate.State {
+	return map[string]func() *runstate.State{
+		"opening":  func() *runstate.State { return &runstate.State{Plan: Plan()} },
+		"starting": starting, "ended": ended, "groups": crowd,
+		"ramp":    func() *runstate.State { return StateAt(Plan(), 12) },
+		"holding": func() *runstate.State { return StateAt(Plan(), 40) },
+		"missing": told(40, func(now *report.Standing) {
 			missed(&now.Thresholds[0], "p(99) = 812.40ms", 28)
 			missed(&now.Thresholds[1], "error_rate = 4.2% (34 of 800)", 33)
 			now.Outlook, now.Reason = report.Missing, "2 of 3 thresholds are missed, the first is twin_report: p(99) < 500ms: p(99) = 812.40ms"
 		}),
-		"failing": tell(StateAt(Plan(), 20), func(now *report.Standing) {
+		"failing": told(20, func(now *report.Standing) {
 			now.Failing = []string{"none of 312 twin_read worked: refused: 401 Unauthorized"}
 			now.Outlook, now.Reason = report.Failing, now.Failing[0]
 		}),
-		"cannot-say": tell(StateAt(Plan(), 40), func(now *report.Standing) {
+		"cannot-say": told(40, func(now *report.Standing) {
 			now.Doubt = "stage hold: 7,887 of 8,000 twin_report started late, by 1.2 s at worst: this process used all of the 2 processors that there are for it"
 			for i := range 2 {
 				now.Thresholds[i].CannotSay, now.Thresholds[i].Why, now.Thresholds[i].Pass = true, now.Doubt, false
 			}
 			now.Outlook, now.Reason = report.CannotSay, "the generator is the bottleneck; of 2 of 3 thresholds nothing can be said"
 		}),
-		"rollouts": tell(StateAt(Plan(), 40), func(now *report.Standing) {
+		"rollouts": told(40, func(now *report.Standing) {
 			now.Rollouts = []report.Wave{
 				{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 299, Failed: 1, Took: 5 * time.Second},
 				{Rollout: "firmware", Group: "robots", Number: 2, Of: 3, Percent: 50, Devices: 1200, Patched: 1200, Told: 1100, Answered: 850, Took: 9500 * time.Millisecond, Running: true},
 			}
 		}),
-		"ended":  ended,
-		"groups": crowd(),
 	}
+}
+
+// starting is a run whose identities are made.
+func starting() *runstate.State {
+	s := &runstate.State{Plan: Plan()}
+	s.Event(report.Event{At: 100 * time.Millisecond, Kind: report.KindTarget, Text: "target", Detail: "embedded hub", OK: true})
+	s.Event(report.Event{At: 200 * time.Millisecond, Kind: report.KindProvision, Text: "identities made", OK: true, Done: 1200, Total: 3300})
+	return s
+}
+
+// ended is a run that waits for the last answers.
+func ended() *runstate.State {
+	s := StateAt(Plan(), 60)
+	s.Event(report.Event{At: 60500 * time.Millisecond, Kind: report.KindStopping, Text: "stopping", OK: true})
+	s.Sample(report.Sample{At: 62 * time.Second, Total: s.Figures(), Window: s.Latest(), Waiting: 1234, Left: 18 * time.Second, Standing: s.Standing()})
+	return s
+}
+
+// told is the run after some seconds, with another standing.
+func told(seconds int, change func(now *report.Standing)) func() *runstate.State {
+	return func() *runstate.State { return tell(StateAt(Plan(), seconds), change) }
 }
 
 // crowd is a run of more groups and operations than fit, two of which fail.
@@ -102,16 +115,16 @@ func crowd() *runstate.State {
 	rec := metrics.NewRecorder(metrics.Options{})
 	s.Event(report.Event{At: 100 * time.Millisecond, Kind: report.KindTarget, Text: "target", Detail: "hub.example.net", OK: true})
 	s.Event(report.Event{At: 500 * time.Millisecond, Kind: report.KindStage, Text: "ramp", Detail: "30.0s", OK: true, Done: 1, Total: 2})
-	s.Event(report.Event{At: 30 * time.Second, Kind: report.KindStage, Text: "hold", Detail: "30.0s", OK: true, Done: 2, Total: 2})
+	s.Event(report.Event{At: 12 * time.Second, Kind: report.KindStage, Text: "hold", Detail: "30.0s", OK: true, Done: 2, Total: 2})
 	last := rec.Snapshot()
 	last.At, last.Elapsed = epoch(), 0
-	for second := range 45 {
+	for second := range 27 {
 		at := epoch().Add(time.Duration(second) * time.Second)
 		for g, group := range p.Groups {
 			rec.DeviceGauge(group.Name, "connected").Store(int64(group.Count - g%3))
 			rec.DeviceGauge(group.Name, "backoff").Store(int64(g % 3))
 			ops := []metrics.Operation{metrics.OpTwinReport, metrics.OpTelemetry, metrics.OpMethod}
-			if second < 30 {
+			if second < 12 {
 				ops = []metrics.Operation{metrics.OpProvision, metrics.OpTag, metrics.OpConnect, metrics.OpSubscribe, metrics.OpTwinGet}
 			}
 			for _, op := range ops {

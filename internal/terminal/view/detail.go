@@ -96,8 +96,14 @@ func (v view) ofRollout(key string) []string {
 			state = "it goes on"
 		}
 		for _, x := range [][2]string{
-			{"state", state}, {"group", w.Group}, {"devices", human.Count(w.Devices)}, {"twins written", human.Count(w.Patched)}, {"told", human.Count(w.Told)},
-			{"answered", human.Count(w.Answered)}, {"failed", human.Count(w.Failed)}, {"for", human.Duration(w.Took)},
+			{"state", state},
+			{"group", w.Group},
+			{"devices", human.Count(w.Devices)},
+			{"twins written", human.Count(w.Patched)},
+			{"told", human.Count(w.Told)},
+			{"answered", human.Count(w.Answered)},
+			{"failed", human.Count(w.Failed)},
+			{"for", human.Duration(w.Took)},
 		} {
 			lines = append(lines, v.fact(x[0], x[1])...)
 		}
@@ -297,15 +303,25 @@ func (v view) ofEvent(key string) []string {
 func (v view) help() []string {
 	lines := v.title("help")
 	rows := [][2]string{
-		{"q", "stop the run, after a question; once more: at once"}, {"p", "pause what devices do on their schedules, after a question; or go on"},
-		{"↑ ↓ k j", "pick a row; PgUp PgDn Home End go further"}, {"Tab", "the next section; Shift-Tab the one before"},
-		{"Enter", "open the picked row: its groups, outcomes, percentiles"}, {"Esc", "back"}, {"? h", "this help"},
-		{"Ctrl-C", "stop politely; twice at once"}, {"Ctrl-Z", "stand still; fg goes on"},
+		{"q", "stop the run, after a question; once more: at once"},
+		{"p", "pause what devices do on their schedules, after a question; or go on"},
+		{"↑ ↓ k j", "pick a row; PgUp PgDn Home End go further"},
+		{"Tab", "the next section; Shift-Tab the one before"},
+		{"Enter", "open the picked row: its groups, outcomes, percentiles"},
+		{"Esc", "back"},
+		{"? h", "this help"},
+		{"Ctrl-C", "stop politely; twice at once"},
+		{"Ctrl-Z", "stand still; fg goes on"},
 		{"", ""},
-		{"✓ HOLDING", "no threshold is missed, and all that was tried worked"}, {"✗ MISSING", "a threshold is missed"},
-		{"✗ FAILING", "something that was tried never worked"}, {"? CANNOT SAY", "the load is not the one asked for: of the target nothing can be said"},
-		{"… STARTING", "no stage has begun"}, {"✓ ✗ ? …", "of a threshold: met, missed, nothing can be said, not yet"},
-		{"✗ !", "of an operation or group: errors, throttled or lost devices in the last 10 s"}, {"–", "nothing was measured"}, {"+3", "rows that are left out; +3! when something is wrong with any"},
+		{"✓ HOLDING", "no threshold is missed, and all that was tried worked"},
+		{"✗ MISSING", "a threshold is missed"},
+		{"✗ FAILING", "something that was tried never worked"},
+		{"? CANNOT SAY", "the load is not the one asked for: of the target nothing can be said"},
+		{"… STARTING", "no stage has begun"},
+		{"✓ ✗ ? …", "of a threshold: met, missed, nothing can be said, not yet"},
+		{"✗ !", "of an operation or group: errors, throttled or lost devices in the last 10 s"},
+		{"–", "nothing was measured"},
+		{"+3", "rows that are left out; +3! when something is wrong with any"},
 		{"in all", "operations that ended since the run began, with those throttled or in error"},
 	}
 	for _, l := range v.Links {
@@ -316,4 +332,3 @@ func (v view) help() []string {
 	}
 	return lines
 }
-

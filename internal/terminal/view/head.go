@@ -228,10 +228,10 @@ func (v view) fleet() []string {
 		}
 		return v.joined(parts)
 	}
-	doubt := wrap("the generator cannot be believed: "+s.Doubt, v.width-4, "")
-	most := 2
-	if v.short() {
-		most = 1
+	doubt := wrap("generator, not to be believed: "+s.Doubt, v.width-4, "")
+	most := 1
+	if s.Outlook == report.CannotSay && !v.short() || v.height >= 30 { // else there is no room for more than what is the matter
+		most = 2
 	}
 	if len(doubt) > most {
 		doubt = append(doubt[:most-1:most-1], paint.Cut(strings.Join(doubt[most-1:], " "), v.width-4))
@@ -294,10 +294,11 @@ func (v view) foot() []string {
 		return []string{v.Paint(paint.Faint, v.spread("", left, help))}
 	}
 	if v.ui.Keys && v.height < 30 { // the help has them all
-		for _, p := range parts {
-			if ansi.StringWidth(p)+ansi.StringWidth(help)+4 <= v.width {
-				return []string{v.Paint(paint.Faint, v.spread("", p, help))}
-			}
+		switch {
+		case len(parts) > 0 && ansi.StringWidth(parts[0])+ansi.StringWidth(help)+4 <= v.width:
+			return []string{v.Paint(paint.Faint, v.spread("", parts[0], help))}
+		case len(parts) > 0 && ansi.StringWidth(parts[0]) <= v.width-2 && v.height >= 24:
+			return []string{" " + v.Paint(paint.Faint, parts[0]), " " + v.Paint(paint.Faint, paint.Cut(help, v.width-2))}
 		}
 		return []string{" " + v.Paint(paint.Faint, paint.Cut(help, v.width-2))}
 	}

@@ -23,8 +23,13 @@ const (
 // figureColumns are those of the table of operations: left is what the last seconds were like, right is the whole run.
 func figureColumns() []column {
 	return []column{
-		{"rate", rateWidth, 1}, {"p50", timeWidth, 5}, {"p95", timeWidth, 6}, {"p99", timeWidth, 2},
-		{"in all", countWidth, 4}, {"throttled", countWidth, 3}, {"errors", countWidth - 1, 0},
+		{"rate", rateWidth, 1},
+		{"p50", timeWidth, 5},
+		{"p95", timeWidth, 6},
+		{"p99", timeWidth, 2},
+		{"in all", countWidth, 4},
+		{"throttled", countWidth, 3},
+		{"errors", countWidth - 1, 0},
 	}
 }
 
@@ -113,7 +118,7 @@ func (v view) lines() (all []line) {
 
 // operations is what the operations did in the last seconds, and how many there were in all.
 func (v view) operations() layout.Section {
-	out := layout.Section{Name: operations, Rank: 1, Least: 3, First: 6}
+	out := layout.Section{Name: operations, Rank: 1, Least: 4, First: 7}
 	lines := v.lines()
 	if len(lines) == 0 {
 		return out
@@ -127,7 +132,7 @@ func (v view) operations() layout.Section {
 	head := "  " + titles(columns)
 	spark := 0
 	if v.width >= wide {
-		spark = min(v.width-3-name-widthOf(columns)-3-1-timeWidth, runstate.HistoryLength)
+		spark = min(v.width-3-name-widthOf(columns)-3-1-timeWidth-1, runstate.HistoryLength)
 		head += "   " + paint.Fit("p99, second by second", spark) + " " + paint.Right("at most", timeWidth)
 	}
 	out.Head = v.heading(fmt.Sprintf("last %d s", runstate.WindowLength), name, head)

@@ -129,10 +129,8 @@ func (u *UI) move(key string, s *runstate.State) {
 		return
 	}
 	if u.focus == "" {
-		u.focus = operations
-		if len(v.operations().Rows) == 0 {
-			u.turn(v, 1)
-		}
+		u.focus = groups // the operations are next
+		u.turn(v, 1)
 		return
 	}
 	if section := v.section(u.focus); len(section.Rows) > 0 {
@@ -152,6 +150,7 @@ func (u *UI) turn(v view, by int) {
 		at = (at + by + len(names)) % len(names)
 		if section := v.section(names[at]); len(section.Rows) > 0 {
 			u.focus = names[at]
+			u.pick(section, u.index(section)) // it stays picked wherever it goes
 			return
 		}
 	}
@@ -185,7 +184,7 @@ func (u *UI) question() string {
 	case Stop:
 		return "Stop the run? y yes, any other key no. The report is made; asked twice, it ends at once."
 	case Pause:
-		return "Pause the run? y yes, any other key no. What is due meanwhile is dropped, and counted."
+		return "Pause the run? y yes, any other key no. A run that was paused never passes."
 	default:
 		return ""
 	}

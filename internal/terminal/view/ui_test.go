@@ -21,13 +21,23 @@ func press(u *view.UI, s *runstate.State, keys ...string) (last view.Action) {
 
 // q asks, and only y stops.
 func TestStopIsAskedFor(t *testing.T) {
-	s := terminaltest.Worlds()["holding"]
+	s := terminaltest.Worlds()["holding"]()
 	for _, tt := range []struct {
 		keys string
 		want view.Action
 	}{
-		{"q", view.None}, {"q y", view.Stop}, {"q n", view.None}, {"q n y", view.None}, {"q q", view.None}, {"q esc y", view.None}, {"y", view.None},
-		{"? q y", view.Stop}, {"down enter q y", view.Stop}, {"p", view.None}, {"p y", view.Pause}, {"p q", view.None},
+		{"q", view.None},
+		{"q y", view.Stop},
+		{"q n", view.None},
+		{"q n y", view.None},
+		{"q q", view.None},
+		{"q esc y", view.None},
+		{"y", view.None},
+		{"? q y", view.Stop},
+		{"down enter q y", view.Stop},
+		{"p", view.None},
+		{"p y", view.Pause},
+		{"p q", view.None},
 	} {
 		u := &view.UI{Keys: true}
 		keys := strings.Fields(tt.keys)
@@ -59,7 +69,7 @@ func TestPauseGoesOn(t *testing.T) {
 
 // Tab goes through the sections, arrows through rows: the picked row is on the screen, whatever there is no room for otherwise.
 func TestPick(t *testing.T) {
-	s := terminaltest.Worlds()["groups"]
+	s := terminaltest.Worlds()["groups"]()
 	for keys, want := range map[string]string{
 		"down":                       "›telemetry ",
 		"down down":                  "›method ",
@@ -71,9 +81,9 @@ func TestPick(t *testing.T) {
 		"tab tab":                    "›plant-12 ",
 		"tab tab end":                "›plant-10 ",
 		"tab tab tab tab":            "›       15  telemetry timeout",
-		"tab tab tab tab tab":        "›  30.0s  stage hold",
+		"tab tab tab tab tab":        "›  12.0s  stage hold",
 		"tab tab tab tab tab tab":    "›✓ twin_report: p(99)",
-		"shift+tab":                  "›  30.0s  stage hold",
+		"shift+tab":                  "›  12.0s  stage hold",
 		"shift+tab up":               "›  500ms  stage ramp",
 		"tab tab down shift+tab tab": "›plant-13 ",
 	} {
@@ -104,11 +114,16 @@ func TestPickFollowsTheRow(t *testing.T) {
 func TestDetail(t *testing.T) {
 	worlds := terminaltest.Worlds()
 	for _, tt := range []struct{ name, world, keys string }{
-		{"operation", "groups", "down enter"}, {"group", "groups", "tab tab enter"}, {"threshold", "missing", "tab enter"},
-		{"threshold-unsure", "cannot-say", "tab enter"}, {"rollout", "rollouts", "tab tab enter"}, {"failure", "missing", "shift+tab shift+tab enter"},
-		{"event", "missing", "shift+tab enter"}, {"help", "holding", "?"},
+		{"operation", "groups", "down enter"},
+		{"group", "groups", "tab tab enter"},
+		{"threshold", "missing", "tab enter"},
+		{"threshold-unsure", "cannot-say", "tab enter"},
+		{"rollout", "rollouts", "tab tab enter"},
+		{"failure", "missing", "shift+tab shift+tab enter"},
+		{"event", "missing", "shift+tab enter"},
+		{"help", "holding", "?"},
 	} {
-		s, u := worlds[tt.world], &view.UI{Keys: true}
+		s, u := worlds[tt.world](), &view.UI{Keys: true}
 		press(u, s, strings.Fields(tt.keys)...)
 		terminaltest.Golden(t, "detail-"+tt.name+"-80x24", view.Draw(s, u, 80, 24, false)+"\n")
 		press(u, s, "esc", "esc")
@@ -120,7 +135,7 @@ func TestDetail(t *testing.T) {
 
 // What is longer than the screen is scrolled, to its end and no further.
 func TestDetailScrolls(t *testing.T) {
-	s, u := terminaltest.Worlds()["groups"], &view.UI{Keys: true}
+	s, u := terminaltest.Worlds()["groups"](), &view.UI{Keys: true}
 	press(u, s, "?", "end", "end", "pgdown")
 	text := view.Draw(s, u, 80, 12, false)
 	if !strings.Contains(text, "http://127.0.0.1:9464/metrics") || strings.Contains(text, "below") {

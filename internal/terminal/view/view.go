@@ -71,7 +71,9 @@ const (
 	events     = "events"
 )
 
-func sectionNames() []string { return []string{thresholds, rollouts, groups, operations, failures, events} }
+func sectionNames() []string {
+	return []string{thresholds, rollouts, groups, operations, failures, events}
+}
 
 // short says that there is no room for what is not needed.
 func (v view) short() bool { return v.height < 20 }

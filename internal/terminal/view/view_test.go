@@ -17,22 +17,23 @@ import (
 // What a person sees in the usual sizes and in a tiny one, in every condition of a run.
 func TestView(t *testing.T) {
 	worlds := terminaltest.Worlds()
-	worlds["large"] = terminaltest.StateAt(terminaltest.Large(), 40)
-	for name, s := range worlds {
+	worlds["large"] = func() *runstate.State { return terminaltest.StateAt(terminaltest.Large(), 40) }
+	for name, make := range worlds {
+		s := make()
 		for _, size := range [][2]int{{80, 24}, {200, 50}, {40, 10}} {
 			terminaltest.Golden(t, fmt.Sprintf("%s-%dx%d", name, size[0], size[1]), view.Draw(s, &view.UI{Keys: true}, size[0], size[1], false)+"\n")
 		}
 	}
-	terminaltest.Golden(t, "missing-color-80x24", view.Draw(worlds["missing"], &view.UI{Keys: true}, 80, 24, true)+"\n")
-	terminaltest.Golden(t, "holding-keyless-80x24", view.Draw(worlds["holding"], &view.UI{}, 80, 24, false)+"\n")
+	terminaltest.Golden(t, "missing-color-80x24", view.Draw(worlds["missing"](), &view.UI{Keys: true}, 80, 24, true)+"\n")
+	terminaltest.Golden(t, "holding-keyless-80x24", view.Draw(worlds["holding"](), &view.UI{}, 80, 24, false)+"\n")
 }
 
 // In whatever size, no line is wider and there are not more of them than there is room for; colours take no room, and say nothing
 // that the text does not.
 func TestViewFits(t *testing.T) {
 	states := []*runstate.State{{Plan: runstate.Plan{Name: "x"}}, terminaltest.StateAt(terminaltest.Plan(), 2), terminaltest.StateAt(terminaltest.Large(), 50)}
-	for _, s := range terminaltest.Worlds() {
-		states = append(states, s)
+	for _, make := range terminaltest.Worlds() {
+		states = append(states, make())
 	}
 	bad := terminaltest.StateAt(terminaltest.Plan(), 30)
 	bad.Event(report.Event{Kind: "warning", Text: "evil\x1b[2J\n\ttext", Detail: strings.Repeat("長い", 200)})
@@ -81,11 +82,11 @@ func TestFiveQuestions(t *testing.T) {
 		"holding":    {"✓ HOLDING", "✓ telemetry: error_rate < 1%", "3,080 of 3,300 devices", "✓ generator ok", "20.0s left"},
 		"missing":    {"✗ MISSING  since 28.0s", "✗ telemetry: error_rate < 1%  4.2% (34 of 800)         since 33.0s"},
 		"failing":    {"✗ FAILING  none of 312 twin_read worked: refused: 401 Unauthorized"},
-		"cannot-say": {"? CANNOT SAY", "? the generator cannot be believed: stage hold: 7,887 of 8,000", "cannot say"},
+		"cannot-say": {"? CANNOT SAY", "? generator, not to be believed: stage hold: 7,887 of 8,000", "cannot say"},
 		"rollouts":   {"▸ firmware 2/3 to 50 %", "850 of 1,200 answered"},
 		"groups":     {"plant-12     ✗", "plant-13     !", "telemetry timeout: no answer in time · plant-12", "telemetry        ✗"},
 	} {
-		text := view.Draw(worlds[world], &view.UI{Keys: true}, 80, 24, false)
+		text := view.Draw(worlds[world](), &view.UI{Keys: true}, 80, 24, false)
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: the view lacks %q:\n%s", world, want, text)
@@ -96,7 +97,7 @@ func TestFiveQuestions(t *testing.T) {
 
 // What has ended is below what goes on, and nothing is measured where nothing happened.
 func TestEndedOperationsAreLast(t *testing.T) {
-	s := terminaltest.Worlds()["groups"]
+	s := terminaltest.Worlds()["groups"]()
 	text := view.Draw(s, &view.UI{}, 200, 50, false)
 	if ended, alive := strings.Index(text, "provision "), strings.Index(text, "query by-plant-4"); ended < alive {
 		t.Errorf("what has ended is first:\n%s", text)
