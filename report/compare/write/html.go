@@ -186,7 +186,7 @@ func split(text string) warning {
 
 // sides are two runs side by side: what they are, a row each.
 func sides(c *compare.Comparison) (headings []string, rows [][]string) {
-	headings = []string{"", "before", "after"}
+	headings = []string{"what", "before", "after"}
 	add := func(name string, of func(*report.Run) string) {
 		a, b := of(c.Before), of(c.After)
 		if a+b != "" {
