@@ -117,7 +117,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
-	eng := engine.New(engine.Options{Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log)})
+	eng := engine.New(engine.Options{
+		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log),
+	})
 	page, err := newLive(ctx, s, sc, rec, eng, log)
 	if err != nil {
 		return err

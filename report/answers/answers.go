@@ -53,7 +53,7 @@ func held(r *report.Run) Answer {
 	default:
 		a.Text = "No: the run failed: " + orElse(r.Reason, "it could not do what the scenario says") + "."
 	}
-	missed, unsure, met := 0, 0, 0
+	var missed, unsure, met, none int
 	for i := range r.Thresholds {
 		v := &r.Thresholds[i]
 		switch {
@@ -61,6 +61,8 @@ func held(r *report.Run) Answer {
 			unsure++
 		case v.Pass:
 			met++
+		case v.NoData && r.Outcome != report.Missed: // it did not come so far
+			none++
 		default:
 			if missed++; missed <= most {
 				a.Lines = append(a.Lines, v.Threshold+": "+v.Observed)
@@ -70,13 +72,15 @@ func held(r *report.Run) Answer {
 	if missed > most {
 		a.Lines = append(a.Lines, fmt.Sprintf("and %d more", missed-most))
 	}
-	if r.Outcome != report.Passed && len(r.Thresholds) > 0 {
+	if told := r.Outcome == report.Passed || r.Outcome == report.Missed && unsure == 0; !told && len(r.Thresholds) > 0 {
 		text := fmt.Sprintf("%d of %s held", met, n)
-		if missed > 0 {
-			text += fmt.Sprintf(", %d missed", missed)
-		}
-		if unsure > 0 {
-			text += fmt.Sprintf(", of %d nothing can be said", unsure)
+		for _, x := range []struct {
+			n    int
+			what string
+		}{{missed, "%d missed"}, {unsure, "of %d nothing can be said"}, {none, "%d had nothing to judge"}} {
+			if x.n > 0 {
+				text += ", " + fmt.Sprintf(x.what, x.n)
+			}
 		}
 		a.Lines = append(a.Lines, text)
 	}
@@ -94,12 +98,15 @@ func orElse(text, otherwise string) string {
 func since(r *report.Run) Answer {
 	a := Answer{Question: "Since when not?"}
 	var first *threshold.Verdict // of those that are missed since a time that is known
-	missed := 0
+	missed, unsure := 0, 0
 	for i := range r.Thresholds {
 		v := &r.Thresholds[i]
 		when := r.MissedText(v)
-		if v.Missed() && v.NoData {
+		if v.Missed() && v.NoData && r.Outcome == report.Missed {
 			when = "there was nothing to judge: " + v.Observed
+		}
+		if v.CannotSay {
+			unsure++
 		}
 		if when == "" {
 			continue
@@ -118,6 +125,8 @@ func since(r *report.Run) Answer {
 		a.Mark, a.Text = findings.Bad, "Only the end of the run showed that thresholds were missed."
 	case len(r.Thresholds) == 0:
 		a.Text = "There is no threshold that could be missed."
+	case unsure > 0:
+		a.Mark, a.Text = findings.Warn, fmt.Sprintf("Nobody knows: of %d of %s nothing can be said.", unsure, human.Number(len(r.Thresholds), "threshold"))
 	default:
 		a.Text = "No threshold was missed."
 	}
@@ -150,7 +159,10 @@ func failed(r *report.Run) Answer {
 	case all.Scheduled == 0:
 		a.Text = "Nothing was begun."
 	case len(parts) == 0:
-		a.Mark, a.Text = findings.Good, "Nothing: "+human.Number(int(all.Scheduled), "operation")+", all done."
+		if r.Outcome == report.Passed || r.Outcome == report.Missed {
+			a.Mark = findings.Good
+		}
+		a.Text = "Nothing: " + human.Number(int(all.Scheduled), "operation") + ", all done."
 	default:
 		a.Mark = findings.Warn
 		if bad > 0 {
@@ -187,10 +199,14 @@ func failed(r *report.Run) Answer {
 // share is a part of a whole, for people.
 func share(n, of uint64) string {
 	x := 100 * float64(n) / float64(max(of, 1))
-	if x < 0.01 {
+	switch {
+	case x < 0.01:
 		return "less than 0.01 %"
+	case x < 10:
+		return fmt.Sprintf("%.2g %%", x)
+	default:
+		return fmt.Sprintf("%.1f %%", x)
 	}
-	return fmt.Sprintf("%.3g %%", x)
 }
 
 // groups says which groups of devices it was.
@@ -216,6 +232,8 @@ func groups(r *report.Run) Answer {
 		}
 	}
 	switch {
+	case len(bad) == 0 && !account.OfRun(r).Well():
+		a.Text = fmt.Sprintf("None of the %d groups of devices: what failed was of the service side.", len(parts))
 	case len(bad) == 0:
 		a.Mark, a.Text = findings.Good, fmt.Sprintf("None of the %d groups: all did all they should.", len(parts))
 	case len(well) == 0:

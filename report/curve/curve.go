@@ -59,9 +59,10 @@ func Of(h *report.History, n int) []*Curve {
 			}
 		}
 	}
+	merged := h.Merged(n)
 	for _, i := range known {
 		c := curves[i]
-		c.moments(h, n)
+		c.moments(merged)
 		c.Points = c.thin(c.Points, n)
 	}
 	return curves
@@ -131,13 +132,13 @@ func extend(spans []Span, from, to time.Duration) []Span {
 	return append(spans, Span{from, to})
 }
 
-// moments adds the figures of the samples, put together to n at most.
-func (c *Curve) moments(h *report.History, n int) {
+// moments adds the figures of samples.
+func (c *Curve) moments(samples []report.Sample) {
 	t := c.Threshold
 	if t.Scope.Window > 0 || t.Unit() == "number" || !t.ByStage() {
 		return
 	}
-	for _, s := range h.Merged(n) {
+	for _, s := range samples {
 		if stage := t.Scope.Stage; stage != "" && s.Window.Stage != stage || s.Window.Elapsed < report.TooShort {
 			continue
 		}

@@ -38,13 +38,13 @@ type page struct {
 	Ops        [][]string
 	Tables     []account.Table
 	Reasons    []reasonRow
-	MoreWhy    int
+	MoreWhy    string
 	Queries    []string
 	TimesOf    []string // columns of Times
 	Times      []timesRow
 	Waves      []waveRow
 	Outages    []outageRow
-	MoreOut    int
+	MoreOut    string
 	Gaps       []string
 	Findings   []findings.Finding
 	Events     []eventRow

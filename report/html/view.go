@@ -61,7 +61,7 @@ type reasonRow struct {
 }
 
 // why are the reasons with their times, and how many more there are.
-func why(h *report.History) (rows []reasonRow, more int) {
+func why(h *report.History) (rows []reasonRow, more string) {
 	all := reasons.WithTimes(h)
 	at := func(t time.Duration) string {
 		if t < 0 {
@@ -72,7 +72,15 @@ func why(h *report.History) (rows []reasonRow, more int) {
 	for _, x := range all[:min(len(all), mostReasons)] {
 		rows = append(rows, reasonRow{human.Count(x.Count), string(x.Operation), x.Text(), x.Group, x.Stage, at(x.First), at(x.Last)})
 	}
-	return rows, len(all) - len(rows)
+	return rows, rest(len(all) - len(rows))
+}
+
+// rest is how many rows of a table are left out; empty when none are.
+func rest(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return human.Count(n) + " more"
 }
 
 // outageRow is a time in which devices were gone.
@@ -80,7 +88,8 @@ type outageRow struct {
 	From, Lost, Gone, Back, All, Curve string
 }
 
-func outages(r *report.Run) (rows []outageRow, more int) {
+// outages are those of a run, and how many there are beside.
+func outages(r *report.Run) (rows []outageRow, more string) {
 	for _, o := range r.Outages[:min(len(r.Outages), mostOutages)] {
 		row := outageRow{From: r.At(o.From), Lost: human.Count(o.Total), Gone: human.Count(o.Lost), Back: "not before the end", Curve: human.Spark(o.Returns)}
 		switch {
@@ -94,7 +103,7 @@ func outages(r *report.Run) (rows []outageRow, more int) {
 		}
 		rows = append(rows, row)
 	}
-	return rows, len(r.Outages) - len(rows)
+	return rows, rest(len(r.Outages) - len(rows))
 }
 
 // waveRow is a wave of a rollout.

@@ -113,7 +113,8 @@ func TrendHTML(w io.Writer, t *trend.Trend) error {
 		p.Warnings = append(p.Warnings, split(text))
 	}
 	if c := t.Last().Against; c != nil {
-		p.Remarks = append([]string{"A dot is a run; red is worse than the first by more than the margin, and that is sure. Figures are of whole runs; what is worse is told from the part that both have."}, remarks(c, false)...)
+		p.Remarks = append([]string{"A dot is a run; red is worse than the first by more than the margin, and that is sure. " +
+			"Figures are of whole runs; what is worse is told from the part that both have."}, remarks(c, false)...)
 	}
 	for i := range t.Figures {
 		f := &t.Figures[i]
@@ -186,7 +187,7 @@ func split(text string) warning {
 
 // sides are two runs side by side: what they are, a row each.
 func sides(c *compare.Comparison) (headings []string, rows [][]string) {
-	headings = []string{"", "before", "after"}
+	headings = []string{"what", "before", "after"}
 	add := func(name string, of func(*report.Run) string) {
 		a, b := of(c.Before), of(c.After)
 		if a+b != "" {

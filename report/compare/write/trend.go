@@ -132,7 +132,7 @@ func trendWarnings(t *trend.Trend) []string {
 				g = &group{}
 				keys, groups[key] = append(keys, key), g
 			}
-			g.text, g.runs = text, append(g.runs, fmt.Sprint(i+1))
+			g.text, g.runs = strings.ReplaceAll(text, "the second run", "the later run"), append(g.runs, fmt.Sprint(i+1))
 		}
 	}
 	lines := make([]string, 0, len(keys))
