@@ -81,6 +81,23 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	}
 	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %d: the fleet has %d devices instead of %d, and the numbers of its groups and stages follow",
 		askedDevices, want, want, before))
+	if rates := fleetRates(s); len(rates) > 0 {
+		s.Scaled = append(s.Scaled, fmt.Sprintf("%s %d: rates of the whole fleet stay as they are: %s", askedDevices, want, strings.Join(rates, ", ")))
+	}
+}
+
+// fleetRates names the rates that stages ask of the whole fleet, whatever its size.
+func fleetRates(s *Scenario) (all []string) {
+	for i := range s.Stages {
+		t := &s.Stages[i]
+		if t.ReportRate != nil {
+			all = append(all, "report_rate of "+t.Name)
+		}
+		if t.TelemetryRate != nil {
+			all = append(all, "telemetry_rate of "+t.Name)
+		}
+	}
+	return all
 }
 
 // scaleAwaits holds the numbers that steps wait for to those of their stages, of which each was rounded for itself: ends has

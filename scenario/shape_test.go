@@ -68,6 +68,10 @@ func TestShapes(t *testing.T) {
 // A scenario of another size keeps its shapes: at the same share of a stage there is the same share of the fleet, and the record of such a
 // run, decoded without another size, is the same.
 func TestShapesOfAnotherSize(t *testing.T) {
+	scaled := strings.Join(decode(t, shaped, scenario.Options{Devices: 50}).Scaled, "\n")
+	if !strings.Contains(scaled, "rates of the whole fleet stay as they are: report_rate of day, telemetry_rate of tide") {
+		t.Errorf("what was scaled:\n%s", scaled)
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		before := decode(t, shaped, scenario.Options{})
 		o := scenario.Options{Devices: rapid.IntRange(2, 5000).Draw(rt, "devices"), Duration: time.Duration(rapid.IntRange(60, 10_000).Draw(rt, "seconds")) * time.Second}

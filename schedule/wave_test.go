@@ -165,7 +165,7 @@ func TestMostAndClimb(t *testing.T) {
 		}
 		jump := 0.0 // at one of the ends: in it or not
 		for i := range c {
-			jump += math.Abs(c[i].first()-plainAt(c[max(0, i-1):max(1, i)], time.Hour))
+			jump += math.Abs(c[i].first() - plainAt(c[max(0, i-1):max(1, i)], time.Hour))
 			if c[i].Duration == 0 {
 				jump += math.Abs(c[i].last() - c[i].first())
 			}

@@ -390,9 +390,13 @@ func randomScenario(t *rapid.T) string {
 	for i := range stages {
 		d := number("duration", 300, 9_000)
 		fmt.Fprintf(&b, "  - {name: s%d, duration: %dms%dns", i, d, 137_713)
+		jumps := false
 		if flip("by group") {
 			active = -1 // as the seed has it
 			fmt.Fprintf(&b, ", devices: {%s}", goalsOf(names, counts, number, flip))
+		} else if flip("by a shape") && flip("really") {
+			active, jumps = -1, true
+			fmt.Fprintf(&b, ", devices: %s", shapeOf(d, whole, "", number, flip))
 		} else if i == 0 || flip("changes") {
 			before := active
 			active = number("devices", 0, whole)
@@ -413,7 +417,11 @@ func randomScenario(t *rapid.T) string {
 		}
 		if !paused && strings.Contains(b.String(), "reported:") && flip("report rate") {
 			rated = true
-			fmt.Fprintf(&b, ", report_rate: %d/s..%d/s", number("from", 0, 20), number("to", 1, 20))
+			rate := fmt.Sprintf("%d/s..%d/s", number("from", 0, 20), number("to", 1, 20))
+			if flip("a shape") {
+				rate = shapeOf(d, 20, "/s", number, flip)
+			}
+			fmt.Fprintf(&b, ", report_rate: %s", rate)
 		}
 		if !paused && strings.Contains(b.String(), "telemetry:") && flip("telemetry rate") {
 			rated = true
@@ -422,7 +430,7 @@ func randomScenario(t *rapid.T) string {
 		if rated && flip("at random") {
 			b.WriteString(", arrivals: poisson")
 		}
-		if storms && flip("storm") {
+		if storms && !jumps && flip("storm") { // who is cut and leaves in one instant may be back before it has left
 			fmt.Fprintf(&b, ", storm: {drop: %d%%, within: %s%s}", number("drop", 1, 100), length("within", 0, d), rapid.SampledFrom([]string{
 				"", ", groups: [a]",
 				", groups: [" + strings.Join(names, ", ") + "]",
@@ -439,6 +447,24 @@ func randomScenario(t *rapid.T) string {
 	}
 	randomService(t, &b, names, stages, number, flip, length)
 	return b.String()
+}
+
+// shapeOf is a shape, of values up to one, over so many milliseconds.
+func shapeOf(d, most int, unit string, number func(string, int, int) int, flip func(string) bool) string {
+	if flip("a sine") {
+		mean := number("mean", 0, most)
+		return fmt.Sprintf("{sine: {mean: %d%s, amplitude: %d%s, period: %dms, phase: %d%%}}", mean, unit, number("amplitude", 0, min(mean, most-mean)), unit,
+			number("period", 1000, 20_000), number("phase", 0, 100))
+	}
+	points, at := []string{}, 0
+	if unit == "" {
+		at = number("first", 0, d)
+	}
+	for range number("points", 1, 5) {
+		points = append(points, fmt.Sprintf("[%dms, %d%s]", at, number("value", 0, most), unit))
+		at = min(d, at+number("gap", 0, d))
+	}
+	return "{points: [" + strings.Join(points, ", ") + "]}"
 }
 
 // goalsOf is numbers of devices of some groups.

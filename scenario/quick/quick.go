@@ -134,7 +134,7 @@ func (r *Run) Text() ([]byte, error) {
 	if len(tags) > 0 {
 		side.Tags = map[string]map[string]any{group: tags}
 	}
-	often := min(rarestQuery, max(time.Second, (lasts / 10).Round(time.Millisecond)))
+	often := min(rarestQuery, max(time.Second, (lasts/10).Round(time.Millisecond)))
 	for i, sql := range r.Queries {
 		side.Queries = append(side.Queries, query{fmt.Sprintf("query-%d", i+1), escape(sql), short(often)})
 	}
