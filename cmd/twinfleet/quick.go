@@ -15,6 +15,9 @@ import (
 // hubVariable is where a connection string comes from: it is a secret.
 const hubVariable = "TWINFLEET_HUB"
 
+// caVariable names the file with the certificate of a hub of one's own, as twinfleet hub prints it.
+const caVariable = "TWINFLEET_CA"
+
 // quickFlags are those that only a run without a file has.
 func quickFlags() []string { return []string{"hub", "every", "tag", "query", "threshold"} }
 
@@ -70,6 +73,9 @@ func loadQuick(e env, s settings) (*scenario.Scenario, error) {
 	}
 	if run.Hub == e.getenv(hubVariable) {
 		run.HubVariable = hubVariable
+		if e.getenv(caVariable) != "" {
+			run.CAVariable = caVariable
+		}
 	}
 	text, err := run.Text()
 	if errors.Is(err, quick.ErrSecret) {

@@ -110,8 +110,9 @@ func (f *File) Tap(e metrics.Ended) {
 		return
 	}
 	f.waiting = append(f.waiting, e)
+	many := n == cap(f.waiting)/4
 	f.mu.Unlock()
-	if n == cap(f.waiting)/4 {
+	if many {
 		select {
 		case f.wake <- struct{}{}:
 		default:

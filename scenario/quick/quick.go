@@ -21,6 +21,7 @@ type Run struct {
 	// ${HubVariable} in its place.
 	Hub         string
 	HubVariable string        // the environment variable that has a connection string
+	CAVariable  string        // the environment variable that names the file with the certificates to trust of such a hub; none when empty
 	Devices     int           // of the one group; above 0
 	Every       string        // how often each reports, or sends: a time or random gaps, as in a scenario; 30s when empty
 	Duration    time.Duration // of the run, of which the devices come in the first quarter, and in half a minute at the most; a minute when 0
@@ -99,13 +100,16 @@ func (r *Run) Text() ([]byte, error) {
 	if hub == "" {
 		hub = "embedded"
 	}
-	of := target.Target{Hub: hub}
+	at, of := make(map[string]string), target.Target{Hub: hub}
 	of.Resolve()
 	if of.Kind == target.IoTHub {
 		if r.HubVariable == "" {
 			return nil, ErrSecret
 		}
 		hub = "${" + r.HubVariable + "}"
+		if r.CAVariable != "" {
+			at["ca"] = "${" + r.CAVariable + "}"
+		}
 	} else {
 		hub = escape(hub)
 	}
@@ -116,7 +120,8 @@ func (r *Run) Text() ([]byte, error) {
 	if lasts == 0 {
 		lasts = DefaultDuration
 	}
-	doc := document{Name: "quick", Target: map[string]string{"hub": hub}}
+	at["hub"] = hub
+	doc := document{Name: "quick", Target: at}
 	all, does := devices{Name: group, Count: r.Devices}, "twin_report"
 	if of.Can().Twins {
 		all.Reported = &reported{Connectivity: map[string]string{"type": "cellular"}, Every: escape(every)}
