@@ -14,7 +14,8 @@ func runs() Board {
 	ended := "1000 * max by (" + eachRun + ") (" + ofRuns("twinfleet_run_ended_timestamp_seconds") + " or on (job, instance, run) max_over_time(timestamp(twinfleet_run_started_timestamp_seconds{" +
 		`run=~"$run"})[$__range:$__interval]) or on (job, instance, run) ` + ofRuns("twinfleet_run_started_timestamp_seconds") + " + 60)"
 	share := func(labels ...string) string { return share(ofWholeRun(eachRun, labels...), ofWholeRun(eachRun)) }
-	const open = `Show the run at its own times: /d/twinfleet-overview?var-datasource=${datasource}&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #C"].numeric}`
+	const open = `Show the run at its own times: /d/twinfleet-overview?var-datasource=${datasource}` +
+		`&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #C"].numeric}`
 	return Board{
 		UID: "twinfleet-runs", Title: "Runs", From: "now-24h",
 		Description: "The runs that Prometheus knows of, with their verdicts. A click on one shows it on the fleet overview, at its own times.",

@@ -58,7 +58,8 @@ func standing() Row {
 			Steps: badFrom(0.00001, 0.05), Queries: []Query{{Expr: share(ofWholeRun("", shed), ofWholeRun("")), Legend: "throttled", Instant: true}},
 		},
 		{
-			Title: "Generator", Description: "Whether the load was the one that was asked for. When it was not, the figures speak of the generator, not of the target: see the board Generator health.",
+			Title: "Generator", Description: "Whether the load was the one that was asked for. When it was not, the figures speak of the generator, not of the " +
+				"target: see the board Generator health.",
 			Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true, Names: map[string]string{"kept up": "kept up", "not as asked": "NOT AS ASKED"},
 			Colors: map[string]string{"kept up": "green", "not as asked": "red"}, Queries: []Query{
 				{Expr: "min (" + ofRuns("twinfleet_run_as_asked") + ") == 1", Legend: "kept up", Instant: true},

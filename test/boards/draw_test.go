@@ -95,7 +95,8 @@ func (d *drawing) asked(t *testing.T) []byte {
 	for _, p := range d.board.flat() {
 		answers[p.ID] = make(map[string]found)
 		for _, q := range p.Targets {
-			answers[p.ID][q.RefID] = d.of.ask(t, strings.ReplaceAll(fill(q.Expr), "[300s", fmt.Sprintf("[%ds", int(d.to.Sub(d.from).Seconds()))), q.Instant, d.from, d.to)
+			expr := strings.ReplaceAll(fill(q.Expr), "[300s", fmt.Sprintf("[%ds", int(d.to.Sub(d.from).Seconds())))
+			answers[p.ID][q.RefID] = d.of.ask(t, expr, q.Instant, d.from, d.to)
 		}
 	}
 	theme := "light"
@@ -185,7 +186,9 @@ func TestAgain(t *testing.T) {
 	for _, f := range files {
 		drawings = append(drawings, &drawing{name: strings.TrimSuffix(filepath.Base(f), ".json")})
 	}
-	drawAll(t, *pictures, drawings)
+	for i, panels := range drawAll(t, *pictures, drawings) {
+		approve(t, drawings[i].name, panels)
+	}
 }
 
 // drawAll draws, one after the other, in one browser.
@@ -301,8 +304,11 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 	return panels
 }
 
-// byMachine are panels whose series depend on what the machine tells.
-var byMachine = []string{"The machine's processors", "Descriptors and ports", "Memory in use"}
+// byMachine are panels whose series depend on what the machine tells and how busy it is, or on which operations ended between two scrapes.
+var byMachine = []string{
+	"The machine's processors", "Descriptors and ports", "Memory in use", "Generator", "Trials", "Latency by operation", "Latency by call", "Rate by operation",
+	"Requests by outcome", "Throttled by operation", "Throttled by group", "Started late", "Schedule lag by operation", "In flight", "What freshness is made of",
+}
 
 // approve holds what was drawn to testdata.
 func approve(t *testing.T, name string, panels []told) {
@@ -320,7 +326,7 @@ func approve(t *testing.T, name string, panels []told) {
 		case !p.Data:
 			what = "(" + p.Note + ")"
 		case slices.Contains(byMachine, p.Title):
-			what = "as the machine tells"
+			what = "as the machine and the moment have it"
 		}
 		fmt.Fprintf(&b, "  %s, %s, %s: %s\n", p.Title, p.Type, p.Unit, what)
 	}

@@ -17,7 +17,8 @@ func (a *Answer) Figures() []metrics.Figure {
 	add := func(f *metrics.Figure, value float64, more ...string) {
 		f.Samples = append(f.Samples, metrics.Sample{Labels: append(of[:len(of):len(of)], more...), Value: value})
 	}
-	end := figure("end", "How the search stands: 1 for the one that holds now, 0 for the others: running, found, at_least (all loads hold), below (none does), or why no limit can be said.", "end")
+	end := figure("end", "How the search stands: 1 for the one that holds now, 0 for the others: running, found, at_least (all loads hold), "+
+		"below (none does), or why no limit can be said.", "end")
 	for _, e := range ends() {
 		value := 0.0
 		if e == a.End {
