@@ -36,7 +36,7 @@ const (
 	DefaultDuration = time.Minute
 	rarestQuery     = 10 * time.Second
 	longestRamp     = 30 * time.Second
-	group           = "devices"
+	group           = "fleet"
 )
 
 // ErrSecret is returned for a connection string that no environment variable has.

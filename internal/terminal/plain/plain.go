@@ -26,6 +26,7 @@ type Writer struct {
 	mu   sync.Mutex // orders lines, and protects the following fields
 	w    io.Writer
 	last time.Time // of the last line about a count that goes up
+	told string    // of what the last doubt about the generator was: of a stage
 }
 
 // New writes to w, beginning with what is planned.
@@ -64,6 +65,12 @@ func (p *Writer) Sample(x report.Sample) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s := x.Standing; s != nil && s.Doubt != "" {
+		if of, _, _ := strings.Cut(s.Doubt, ":"); of != p.told { // its figures change each second: said once a stage
+			p.told = of
+			fmt.Fprintf(p.w, "%7s  the generator cannot be believed: %s\n", human.Duration(x.At), clean.Text(s.Doubt))
+		}
+	}
 	fmt.Fprintln(p.w, Sample(x))
 }
 
@@ -100,11 +107,11 @@ func standing(x report.Sample) []string {
 		}
 		parts = append(parts, fmt.Sprintf("%s %s %s", human.Count(reason.Count), reason.Operation, text))
 	}
-	if s.Doubt != "" {
-		parts = append(parts, "the generator cannot be believed: "+clean.Text(s.Doubt))
+	if s.Doubt != "" && s.Outlook != report.CannotSay { // else the reason says it
+		parts = append(parts, "the generator cannot be believed")
 	}
-	if s.Left > 0 {
-		parts = append(parts, human.Duration(s.Left.Round(time.Second))+" left")
+	if left := s.Left.Round(time.Second); left > 0 {
+		parts = append(parts, human.Duration(left)+" left")
 	}
 	return parts
 }
