@@ -2,6 +2,9 @@ module github.com/twinfleet/twinfleet
 
 go 1.26.0
 
+// A package of npm brings a Go file along.
+ignore ./test/boards/node_modules
+
 require (
 	charm.land/bubbletea/v2 v2.1.1
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0

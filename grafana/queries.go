@@ -118,7 +118,7 @@ func quantile(q, by, metric string, labels ...string) string {
 	limit := "max" + clause(by) + " (" + chosen(pick(most, labels...)) + ") and on (" + by + ") " + rate(by, counted, labels...) + " > 0"
 	some := " > 0" // where nothing ended native buckets give 0
 	if metric == lag {
-		some = "" // most operations start in time
+		some = " >= 0" // most operations start in time; not a number is left out
 	}
 	return "min" + clause(by) + " (histogram_quantile(" + q + ", " + rate(by, metric, labels...) + ")" + some + " or histogram_quantile(" + q + ", " +
 		rate(le, metric+"_bucket", labels...) + ")" + some + ` or label_replace(` + limit + `, "is", "the maximum", "", ""))`
