@@ -49,52 +49,71 @@ if [ "${#missing[@]}" -gt 0 ]; then
 	fi
 fi
 
-# npm writes its own copy of the lock file when it has finished; equal means installed.
-marker=test/sdk/node_modules/.installed-lock.json
-if ! cmp -s test/sdk/package-lock.json "$marker"; then
-	echo "setup: installing the SDKs under test/sdk"
-	(cd test/sdk && npm ci --no-audit --no-fund --silent)
-	cp test/sdk/package-lock.json "$marker"
-fi
+# What follows installs side by side: it waits for the network more than it computes.
+fresh() { # fresh MARKER SOURCE: whether what SOURCE pins was installed to its end
+	cmp -s "$2" "$1"
+}
 
-marker=test/boards/node_modules/.installed-lock.json
-if ! cmp -s test/boards/package-lock.json "$marker"; then
-	echo "setup: installing Grafana's components under test/boards (460 MB)"
-	(cd test/boards && npm ci --no-audit --no-fund --silent)
-	cp test/boards/package-lock.json "$marker"
-fi
-
-marker=test/prometheus/bin/.built-go.sum
-if ! cmp -s test/prometheus/go.sum "$marker"; then
-	echo "setup: building Prometheus under test/prometheus (a few minutes)"
-	(cd test/prometheus && go build -tags remove_all_sd -o bin/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool)
-	cp test/prometheus/go.sum "$marker"
-fi
-
-# axe-core, with which the tests look over the live page.
-if ! cmp -s test/page/package-lock.json test/page/node_modules/.installed-lock.json; then
-	echo "setup: installing axe-core under test/page"
-	(cd test/page && npm ci --no-audit --no-fund --silent)
-	cp test/page/package-lock.json test/page/node_modules/.installed-lock.json
-fi
-
-marker=test/python/.venv/.installed-requirements.txt
-if ! cmp -s test/python/requirements.txt "$marker" || ! test/python/.venv/bin/python -c '' 2>/dev/null; then
-	if ! python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 15))'; then
-		echo "setup: Microsoft's clients for Python want Python 3.9 to 3.14; here is $(python3 --version)" >&2
-		exit 1
+npm_packages() { # npm_packages FOLDER WHAT
+	local marker=$1/node_modules/.installed-lock.json
+	if ! fresh "$marker" "$1/package-lock.json"; then
+		echo "setup: installing $2 under $1"
+		(cd "$1" && npm ci --no-audit --no-fund --silent)
+		cp "$1/package-lock.json" "$marker"
 	fi
-	echo "setup: installing the clients under test/python"
-	rm -rf test/python/.venv
-	python3 -m venv test/python/.venv
-	test/python/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r test/python/requirements.txt
-	cp test/python/requirements.txt "$marker"
-fi
+}
+
+from_npm() {
+	npm_packages test/boards "Grafana's components (460 MB)"
+	npm_packages test/sdk "the SDKs"
+	npm_packages test/page "axe-core, which looks over pages,"
+}
+
+prometheus() {
+	local marker=test/prometheus/bin/.built-go.sum
+	if ! fresh "$marker" test/prometheus/go.sum; then
+		echo "setup: building Prometheus under test/prometheus (a few minutes)"
+		(cd test/prometheus && go build -tags remove_all_sd -o bin/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool)
+		cp test/prometheus/go.sum "$marker"
+	fi
+}
+
+from_pypi() {
+	local marker=test/python/.venv/.installed-requirements.txt
+	if ! fresh "$marker" test/python/requirements.txt || ! test/python/.venv/bin/python -c '' 2>/dev/null; then
+		if ! python3 -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 15))'; then
+			echo "setup: Microsoft's clients for Python want Python 3.9 to 3.14; here is $(python3 --version)" >&2
+			return 1
+		fi
+		echo "setup: installing the clients under test/python"
+		rm -rf test/python/.venv
+		python3 -m venv test/python/.venv
+		test/python/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r test/python/requirements.txt
+		cp test/python/requirements.txt "$marker"
+	fi
+}
 
 # Maven takes part of what it needs only when a test runs: one that needs no hub does, and afterwards Maven needs no network.
-marker=test/java/target/.installed-pom.xml
-if ! cmp -s test/java/pom.xml "$marker"; then
-	echo "setup: installing the clients of test/java"
-	(cd test/java && mvn --quiet --batch-mode -Dstyle.color=never test -Dtest=KeyCases)
-	cp test/java/pom.xml "$marker"
+from_maven() {
+	local marker=test/java/target/.installed-pom.xml
+	if ! fresh "$marker" test/java/pom.xml; then
+		echo "setup: installing the clients of test/java"
+		(cd test/java && mvn --quiet --batch-mode -Dstyle.color=never test -Dtest=KeyCases)
+		cp test/java/pom.xml "$marker"
+	fi
+}
+
+# In subshells that -e ends at the first failure.
+parts=()
+for part in from_npm prometheus from_pypi from_maven; do
+	(set -e; "$part") &
+	parts+=("$!")
+done
+failed=0
+for part in "${parts[@]}"; do
+	wait "$part" || failed=1
+done
+if [ "$failed" -ne 0 ]; then
+	echo "setup: not all could be installed; run make test again when the reason above is gone" >&2
+	exit 1
 fi
