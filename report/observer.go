@@ -42,6 +42,9 @@ const (
 	KindRollout   Kind = "rollout"   // a rollout began, or a wave of it ended; OK says that it goes on
 	KindJob       Kind = "job"       // the state of a job has changed
 	KindVerified  Kind = "verified"  // twins were compared with what was acknowledged: so far, Done of Total
+	KindPaused    Kind = "paused"    // somebody paused the load by hand
+	KindResumed   Kind = "resumed"   // somebody let it go on
+	KindChanged   Kind = "changed"   // somebody changed the load by hand, or ended a stage early
 	KindWarning   Kind = "warning"   // something a reader of the figures must know
 )
 
@@ -56,6 +59,9 @@ type Event struct {
 	Done   int           `json:"-"`                // see Kind; records do not keep it
 	Total  int           `json:"-"`                // see Kind
 }
+
+// ByHand reports whether the event takes a run its pass: somebody did something to its load.
+func (e *Event) ByHand() bool { return e.Kind == KindPaused || e.Kind == KindChanged }
 
 // Counting reports whether the event is one of a count that still goes up: it is for those who wait, and is not recorded.
 func (e *Event) Counting() bool { return e.Kind != KindStage && e.Done < e.Total }

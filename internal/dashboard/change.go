@@ -38,7 +38,6 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) (status int, err
 	if err := s.opts.Controls.Change(change); err != nil {
 		return http.StatusConflict, err
 	}
-	s.update(func(h *headline) { h.ByHand = "the load was changed by hand: " + change.String() })
 	return 0, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
@@ -73,9 +74,6 @@ func TestChangingTheLoad(t *testing.T) {
 		if code != tt.code || !strings.Contains(text, tt.want) {
 			t.Errorf("%s: %d %q; want %d, %q", tt.name, code, text, tt.code, tt.want)
 		}
-	}
-	if s.run.ByHand != "the load was changed by hand: to 1 device" {
-		t.Errorf("the page says %q", s.run.ByHand)
 	}
 	if err := s.End(reporttest.Example(2).Run); err != nil {
 		t.Fatal(err)
@@ -167,5 +165,25 @@ func TestCourse(t *testing.T) {
 	}
 	if c.Values[0][n-1] == nil || *c.Values[0][n-1] != *states[0].Value {
 		t.Error("the last value is not there")
+	}
+}
+
+// What was done by hand is on the page whoever did it, here or on the terminal.
+func TestByHand(t *testing.T) {
+	s := New(Options{Controls: &buttons{}})
+	for _, x := range []struct {
+		event  report.Event
+		paused bool
+		byHand string
+	}{
+		{report.Event{Kind: report.KindWarning, Text: "the hub is slow"}, false, ""},
+		{report.Event{Kind: report.KindPaused, Text: "the load was paused by hand"}, true, "the load was paused by hand"},
+		{report.Event{Kind: report.KindResumed, Text: "the load goes on"}, false, "the load was paused by hand"},
+		{report.Event{Kind: report.KindChanged, Text: "the load was changed by hand", Detail: "to 1 device"}, false, "the load was changed by hand: to 1 device"},
+		{report.Event{Kind: report.KindChanged, Text: "stage hold was ended early by hand"}, false, "stage hold was ended early by hand"},
+	} {
+		if s.Event(x.event); s.run.Paused != x.paused || s.run.ByHand != x.byHand {
+			t.Errorf("after %q: paused %v, %q", x.event.Text, s.run.Paused, s.run.ByHand)
+		}
 	}
 }

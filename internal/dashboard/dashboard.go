@@ -89,7 +89,7 @@ type headline struct {
 	Waiting     string         `json:"waiting"` // for the last answers, in words; empty before and after
 	Outcome     report.Outcome `json:"outcome"` // empty while it runs
 	Reason      string         `json:"reason"`
-	ByHand      string         `json:"by_hand"` // what was last done to the load by hand, here; empty when nothing was
+	ByHand      string         `json:"by_hand"` // what was last done to the load by hand; empty when nothing was
 	Probe       string         `json:"probe"`   // see Options
 	Report      bool           `json:"report"`  // there is a report to ask for
 }

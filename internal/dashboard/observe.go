@@ -195,6 +195,16 @@ func (s *Server) Event(e report.Event) {
 		s.run.Target = e.Detail
 	case report.KindStage: // it may be over before the next sample
 		s.stageLocked(e.Text, e.At)
+	case report.KindPaused, report.KindResumed:
+		s.run.Paused = e.Kind == report.KindPaused
+	}
+	if e.ByHand() {
+		if s.run.ByHand = e.Text; e.Detail != "" {
+			s.run.ByHand += ": " + e.Detail
+		}
 	}
 	s.tellLocked("event", e)
+	if e.ByHand() || e.Kind == report.KindResumed { // the button turns at once
+		s.tellLocked("run", s.run)
+	}
 }

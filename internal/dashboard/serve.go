@@ -142,15 +142,9 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	}
 	switch action := r.PathValue("action"); action {
 	case "pause", "resume":
-		s.opts.Controls.Pause(action == "pause")
-		s.update(func(h *headline) {
-			if h.Paused = action == "pause"; h.Paused {
-				h.ByHand = "the load was paused by hand"
-			}
-		})
+		s.opts.Controls.Pause(action == "pause") // what came of it the run tells
 	case "next":
 		s.opts.Controls.Next()
-		s.update(func(h *headline) { h.ByHand = "a stage was ended early by hand" })
 	case "stop":
 		s.opts.Controls.Stop()
 	case "change":

@@ -209,7 +209,8 @@ func (d *Display) wrap(lines []string) []string {
 func (d *Display) Event(e report.Event) {
 	d.mu.Lock()
 	d.state.Event(e)
-	if e.Kind == report.KindStep || e.Kind == report.KindWarning {
+	switch e.Kind {
+	case report.KindStep, report.KindWarning, report.KindPaused, report.KindResumed, report.KindChanged:
 		d.print(plain.Event(e, d.style))
 	}
 	d.mu.Unlock()

@@ -221,7 +221,7 @@ func TestKeysControlTheRun(t *testing.T) {
 	expect("stop")
 	term.Type(t, "py")
 	expect("pause true")
-	d.Event(report.Event{At: time.Minute, Kind: report.KindWarning, Text: "paused by hand", OK: true})
+	d.Event(report.Event{At: time.Minute, Kind: report.KindPaused, Text: "the load was paused by hand", OK: true})
 	term.Until(t, "that it is paused", patience, rig.Shows("PAUSED"))
 	term.Type(t, "p")
 	expect("pause false")

@@ -45,11 +45,11 @@ func (e *Engine) Pause(paused bool) {
 	if !news {
 		return
 	}
-	text := "going on"
+	told := report.Event{Kind: report.KindResumed, OK: true, Text: "the load goes on"}
 	if paused {
-		text = "paused by hand"
+		told.Kind, told.Text = report.KindPaused, "the load was paused by hand"
 	}
-	e.ledger.Tell(report.Event{Kind: report.KindWarning, OK: true, Text: text})
+	e.ledger.Tell(told)
 }
 
 // Next ends a stage, and with it the waiting of its steps; after the last one the run ends. Each call ends one: the stage

@@ -103,7 +103,7 @@ func (e *Engine) Change(change report.LoadChange) error {
 		}
 	})
 	if err == nil {
-		e.ledger.Tell(report.Event{Kind: report.KindWarning, OK: true, Text: "the load was changed by hand", Detail: change.String()})
+		e.ledger.Tell(report.Event{Kind: report.KindChanged, OK: true, Text: "the load was changed by hand", Detail: change.String()})
 	}
 	return err
 }

@@ -33,6 +33,7 @@ func (c *conductor) walk(ctx context.Context) error {
 		over()
 		if errors.Is(context.Cause(stage), errNext) {
 			c.controls.act(report.Intervention{At: c.ledger.Since(), Stage: t.Name, Act: report.ActEnded})
+			c.ledger.Tell(report.Event{Kind: report.KindChanged, OK: true, Stage: t.Name, Text: "stage " + t.Name + " was ended early by hand"})
 			c.ledger.Note("stage %s was ended early by hand", t.Name)
 		}
 		row := report.Stage{Name: t.Name, From: from, To: c.ledger.Since()}

@@ -196,9 +196,9 @@ func TestLivePage(t *testing.T) {
 		t.Errorf("the charts have %d pixels of their lines", n)
 	}
 	b.do(t, "pausing", chromedp.Click(chromedp.CSS("#pause")), visible("is never PASSED"), chromedp.Click(chromedp.CSS("#ask-yes")), badge("paused"))
-	p.Line(t, "paused by hand", 10*time.Second)
+	p.Line(t, "the load was paused by hand", 10*time.Second)
 	b.do(t, "resuming with the keyboard", chromedp.Focus(chromedp.CSS("#pause")), chromedp.KeyEvent("\r"), badge("running"))
-	p.Line(t, "going on", 10*time.Second)
+	p.Line(t, "the load goes on", 10*time.Second)
 	b.do(t, "another load", chromedp.Click(chromedp.CSS("#change")), chromedp.SetValue(chromedp.CSS("#load-devices"), "200"),
 		chromedp.Focus(chromedp.CSS("#load-devices")), chromedp.KeyEvent("\r"),
 		visible("The load was changed by hand: to 200 devices."), until(`document.querySelector("#devices b").textContent === "200 of 200"`), visible("Cannot say"))

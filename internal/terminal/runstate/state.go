@@ -73,13 +73,8 @@ func (s *State) Event(e report.Event) {
 		s.Stopping, s.Over = true, max(e.At, 1)
 	case report.KindDrain:
 		return // the progress tells it
-	case report.KindWarning:
-		switch e.Text { // as the engine tells of its pauses
-		case "paused by hand":
-			s.Paused = true
-		case "going on":
-			s.Paused = false
-		}
+	case report.KindPaused, report.KindResumed:
+		s.Paused = e.Kind == report.KindPaused
 	}
 	s.events = append(s.events, e)
 	if extra := len(s.events) - keptEvents; extra > 0 {

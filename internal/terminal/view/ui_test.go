@@ -54,14 +54,14 @@ func TestStopIsAskedFor(t *testing.T) {
 // A pause that was asked for anywhere can be ended here.
 func TestPauseGoesOn(t *testing.T) {
 	s := terminaltest.StateAt(terminaltest.Plan(), 20)
-	s.Event(report.Event{At: 20 * time.Second, Kind: report.KindWarning, Text: "paused by hand", OK: true})
+	s.Event(report.Event{At: 20 * time.Second, Kind: report.KindPaused, Text: "the load was paused by hand", OK: true})
 	if text := view.Draw(s, &view.UI{}, 80, 24, false); !strings.Contains(text, "PAUSED") {
 		t.Errorf("it is not said that the run is paused:\n%s", text)
 	}
 	if got := press(&view.UI{}, s, "p"); got != view.Resume {
 		t.Errorf("p: %v", got)
 	}
-	s.Event(report.Event{At: 21 * time.Second, Kind: report.KindWarning, Text: "going on", OK: true})
+	s.Event(report.Event{At: 21 * time.Second, Kind: report.KindResumed, Text: "the load goes on", OK: true})
 	if got := press(&view.UI{}, s, "p", "y"); got != view.Pause {
 		t.Errorf("p after that: %v", got)
 	}
