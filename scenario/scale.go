@@ -216,7 +216,7 @@ func (r *reader) scaleDuration(s *Scenario, want time.Duration) {
 		r.scaleTime(fmt.Sprintf("service.jobs[%d].at", i), &s.Service.Jobs[i].At, factor)
 	}
 	s.Scaled = append(s.Scaled, fmt.Sprintf("%s %s: the stages last %s together instead of %s, and the times in them follow",
-		askedDuration, brief(want), brief(want), brief(before.Round(timing.Shortest))))
+		askedDuration, timing.Text(want), timing.Text(want), timing.Text(before.Round(timing.Shortest))))
 }
 
 // stageLengths are how long the stages last, as far as they say; 0 for those that end with their last step.
@@ -287,16 +287,4 @@ func (r *reader) scaleTime(path string, d *time.Duration, factor float64) {
 // scaledTime is a time by a factor, in whole milliseconds.
 func scaledTime(d time.Duration, factor float64) time.Duration {
 	return time.Duration(math.Round(float64(d)*factor/float64(timing.Shortest))) * timing.Shortest
-}
-
-// brief writes a time without the parts that are 0: 2m, not 2m0s.
-func brief(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

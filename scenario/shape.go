@@ -85,12 +85,12 @@ func (x *Shape) scaled(factor float64) *Shape {
 // text is the shape as a scenario has it, with its values written by write.
 func (x *Shape) text(write func(float64) string) string {
 	if w := x.wave; w != nil {
-		return fmt.Sprintf("{sine: {mean: %s, amplitude: %s, period: %s, phase: %s%%}}", write(w.mean), write(w.amplitude), brief(w.period),
+		return fmt.Sprintf("{sine: {mean: %s, amplitude: %s, period: %s, phase: %s%%}}", write(w.mean), write(w.amplitude), timing.Text(w.period),
 			strconv.FormatFloat(w.phase*100, 'f', -1, 64))
 	}
 	parts := make([]string, len(x.points))
 	for i, p := range x.points {
-		parts[i] = fmt.Sprintf("[%s, %s]", brief(p.at), write(p.value))
+		parts[i] = fmt.Sprintf("[%s, %s]", timing.Text(p.at), write(p.value))
 	}
 	return "{points: [" + strings.Join(parts, ", ") + "]}"
 }
@@ -98,7 +98,7 @@ func (x *Shape) text(write func(float64) string) string {
 // words is the shape for people.
 func (x *Shape) words(write func(float64) string) string {
 	if w := x.wave; w != nil {
-		return fmt.Sprintf("%s ± %s in waves of %s", write(w.mean), write(w.amplitude), brief(w.period))
+		return fmt.Sprintf("%s ± %s in waves of %s", write(w.mean), write(w.amplitude), timing.Text(w.period))
 	}
 	const few = 5
 	if len(x.points) > few {
@@ -392,13 +392,13 @@ func (r *reader) validateCurves(path string, t *Stage, s *Scenario) {
 			r.FailAt(at, t.place, "points and a sine need the stage's duration")
 			return
 		case x.wave != nil && t.Duration/x.wave.period > mostPeriods:
-			r.FailAt(at+".sine.period", t.place, "%s has more than %d waves of %s; make them longer", brief(t.Duration), mostPeriods, brief(x.wave.period))
+			r.FailAt(at+".sine.period", t.place, "%s has more than %d waves of %s; make them longer", timing.Text(t.Duration), mostPeriods, timing.Text(x.wave.period))
 		case x.wave != nil && x.wave.period < time.Second:
-			r.FailAt(at+".sine.period", t.place, "a wave of %s is shorter than a second; ask for longer stages", brief(x.wave.period))
+			r.FailAt(at+".sine.period", t.place, "a wave of %s is shorter than a second; ask for longer stages", timing.Text(x.wave.period))
 		}
 		for i, p := range x.points {
 			if p.at > t.Duration {
-				r.FailAt(fmt.Sprintf("%s.points[%d][0]", at, i), t.place, "%s is after the end of the stage, which lasts %s", brief(p.at), brief(t.Duration))
+				r.FailAt(fmt.Sprintf("%s.points[%d][0]", at, i), t.place, "%s is after the end of the stage, which lasts %s", timing.Text(p.at), timing.Text(t.Duration))
 				return
 			}
 		}

@@ -162,7 +162,7 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/progress": {"internal/capacity/progress/status", "internal/capacity/search", "internal/capacity/trial", "metrics", "report"},
 		"internal/capacity/price":    {"internal/iothub", "report/clean"},
 		"internal/capacity/buy":      {"internal/capacity/price", "internal/iothub", "report", "scenario/plan"},
-		"internal/capacity/change":   {"internal/capacity/buy", "report", "scenario", "schedule/chance"},
+		"internal/capacity/change":   {"internal/capacity/buy", "internal/language", "report", "scenario", "schedule/chance"},
 		"internal/capacity/purchase": {"internal/capacity/buy", "internal/capacity/change", "report", "scenario"},
 		"internal/capacity/verify":   {"internal/capacity/buy", "internal/iothub", "metrics", "report", "scenario"},
 		"internal/capacity/measured": {"internal/planning/demand", "internal/planning/span", "metrics", "report", "scenario/plan"},

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
@@ -130,7 +131,7 @@ func (r *Run) Text() ([]byte, error) {
 	}
 	doc.Fleet.Groups = []devices{all}
 	ramp := min(longestRamp, (lasts / 4).Round(time.Millisecond))
-	doc.Stages = []stage{{"ramp", short(ramp), "100%"}, {"hold", short(lasts - ramp), ""}}
+	doc.Stages = []stage{{"ramp", timing.Text(ramp), "100%"}, {"hold", timing.Text(lasts - ramp), ""}}
 	tags, err := tags(r.Tags)
 	if err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func (r *Run) Text() ([]byte, error) {
 	}
 	often := min(rarestQuery, max(time.Second, (lasts/10).Round(time.Millisecond)))
 	for i, sql := range r.Queries {
-		side.Queries = append(side.Queries, query{fmt.Sprintf("query-%d", i+1), escape(sql), short(often)})
+		side.Queries = append(side.Queries, query{fmt.Sprintf("query-%d", i+1), escape(sql), timing.Text(often)})
 	}
 	if side.Tags != nil || side.Queries != nil {
 		doc.Service = &side
@@ -162,18 +163,6 @@ func (r *Run) Text() ([]byte, error) {
 
 // escape has a text mean itself where a scenario would look for an environment variable.
 func escape(text string) string { return strings.ReplaceAll(text, "${", "$${") }
-
-// short writes a time as a scenario would: 1m30s, 2m.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
 
 // split takes the operation off a threshold: "connect: p(95) < 1s". A condition without one is about something else.
 func split(text, otherwise string) (selector, condition string) {

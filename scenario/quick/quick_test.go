@@ -28,7 +28,7 @@ target:
   hub: embedded
 fleet:
   groups:
-  - name: devices
+  - name: fleet
     count: 3
     reported:
       connectivity:
@@ -46,7 +46,7 @@ target:
   hub: mqtt://127.0.0.1
 fleet:
   groups:
-  - name: devices
+  - name: fleet
     count: 1
     telemetry:
       every: ~5s
@@ -72,7 +72,7 @@ target:
   hub: ${TWINFLEET_HUB}
 fleet:
   groups:
-  - name: devices
+  - name: fleet
     count: 2
     reported:
       connectivity:
@@ -86,7 +86,7 @@ stages:
   duration: 45s
 service:
   tags:
-    devices:
+    fleet:
       location:
         floor: 2
         plant: Redmond43
@@ -159,7 +159,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		var set []string
 		if rapid.Bool().Draw(t, "more") {
-			set = []string{"fleet.groups.devices.count=7", "seed=5"}
+			set = []string{"fleet.groups.fleet.count=7", "seed=5"}
 		}
 		one, err := scenario.Decode("a.yaml", text, scenario.Options{Lookup: lookup, Set: set})
 		if err != nil {

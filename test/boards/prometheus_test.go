@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -81,30 +79,7 @@ func changed(t *testing.T, text, from, to string) string {
 
 // get asks Prometheus and decodes the data of its answer.
 func (s server) get(ctx context.Context, path string, data any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	answer := struct {
-		Status, Error string
-		Data          any
-	}{Data: data}
-	if err := json.Unmarshal(b, &answer); err != nil {
-		return fmt.Errorf("%s: %w", b, err)
-	}
-	if answer.Status != "success" {
-		return fmt.Errorf("%s: %s", path, answer.Error)
-	}
-	return nil
+	return rig.AskPrometheus(ctx, s.addr, path, data)
 }
 
 // found is what a query gave.

@@ -3,11 +3,8 @@
 package run
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -49,34 +46,6 @@ func TestRules(t *testing.T) {
 			t.Errorf("promtool %v:\n%s", args, p.Output())
 		}
 	}
-}
-
-// get asks Prometheus and decodes the data of its answer.
-func get(ctx context.Context, addr, path string, data any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	answer := struct {
-		Status, Error string
-		Data          any
-	}{Data: data}
-	if err := json.Unmarshal(b, &answer); err != nil {
-		return fmt.Errorf("%s: %w", b, err)
-	}
-	if answer.Status != "success" {
-		return fmt.Errorf("%s: %s", path, answer.Error)
-	}
-	return nil
 }
 
 // What is pushed to a real Pushgateway and written to a real Prometheus is what the report counts; the secret is
@@ -154,7 +123,7 @@ func eventually(t *testing.T, addr, expr, want string) (got string) {
 		var data struct {
 			Result []struct{ Value [2]any }
 		}
-		if err := get(t.Context(), addr, "/api/v1/query?query="+url.QueryEscape(expr), &data); err != nil {
+		if err := rig.AskPrometheus(t.Context(), addr, "/api/v1/query?query="+url.QueryEscape(expr), &data); err != nil {
 			t.Fatal(err)
 		}
 		if len(data.Result) == 1 {

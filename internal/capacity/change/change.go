@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/buy"
+	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -134,22 +134,11 @@ func every(sc *scenario.Scenario, key, what string, now time.Duration, set func(
 	var k knob
 	for _, d := range ladder(now) {
 		k = append(k, turn{
-			key: key, text: fmt.Sprintf("%s every %s instead of %s", what, brief(d), brief(now)), size: float64(d) / float64(now),
+			key: key, text: fmt.Sprintf("%s every %s instead of %s", what, timing.Text(d), timing.Text(now)), size: float64(d) / float64(now),
 			apply: with(sc, func(c *scenario.Scenario) { set(c, d) }),
 		})
 	}
 	return k
-}
-
-// brief is a time as a scenario has it: 30s, 1m, 1m30s.
-func brief(d time.Duration) string {
-	text := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
 }
 
 // groupKnobs are how often devices report and send, and whether all at once.
@@ -240,7 +229,7 @@ func stageKnobs(sc *scenario.Scenario) (all []knob) {
 				var k knob
 				for _, d := range ladder(t.Duration) {
 					k = append(k, turn{
-						key: key + ".duration", text: fmt.Sprintf("stage %s over %s instead of %s", t.Name, brief(d), brief(t.Duration)), size: float64(d) / float64(t.Duration),
+						key: key + ".duration", text: fmt.Sprintf("stage %s over %s instead of %s", t.Name, timing.Text(d), timing.Text(t.Duration)), size: float64(d) / float64(t.Duration),
 						apply: with(sc, func(c *scenario.Scenario) { c.Stages[i].Duration = d }),
 					})
 				}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -35,7 +36,7 @@ func stormKnobs(sc *scenario.Scenario) (all []knob) {
 				break
 			}
 			within = append(within, turn{
-				key: key + ".within", text: fmt.Sprintf("connections cut in stage %s over %s instead of %s", t.Name, brief(d), over(t.Storm.Within)),
+				key: key + ".within", text: fmt.Sprintf("connections cut in stage %s over %s instead of %s", t.Name, timing.Text(d), over(t.Storm.Within)),
 				size: size(d, t.Storm.Within), apply: storm(func(s *scenario.Storm) { s.Within = d }),
 			})
 		}
@@ -75,7 +76,7 @@ func over(d time.Duration) string {
 	if d == 0 {
 		return "at once"
 	}
-	return brief(d)
+	return timing.Text(d)
 }
 
 // sessionKnobs are how long devices stay and stay away, and how long their tokens live.
@@ -110,7 +111,7 @@ func sessionKnobs(sc *scenario.Scenario) (all []knob) {
 						continue // such a scenario is refused
 					}
 					k = append(k, turn{
-						key: key + ".tokens." + name, text: fmt.Sprintf(text, whose, brief(d), over(from)), size: size(d, from),
+						key: key + ".tokens." + name, text: fmt.Sprintf(text, whose, timing.Text(d), over(from)), size: size(d, from),
 						apply: with(sc, func(c *scenario.Scenario) { c.Fleet.Groups[i].Tokens = to }),
 					})
 				}

@@ -42,6 +42,17 @@ func Duration(into *time.Duration, low time.Duration) language.Value {
 	}}
 }
 
+// Text writes a time as a scenario would, without the parts that are 0: 2m, not 2m0s.
+func Text(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 func written(d time.Duration) string {
 	if d <= 0 {
 		return "0s"
