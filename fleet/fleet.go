@@ -52,7 +52,8 @@ type Fleet struct {
 	losses   atomic.Int64
 	returns  atomic.Int64
 	left     atomic.Int64
-	ran      int // devices that have been started
+	started  atomic.Int64 // devices of active, for those who watch
+	ran      int          // devices that have been started
 
 	subscribers atomic.Int64    // connected devices that have subscribed
 	undelivered atomic.Int64    // messages that subscribers have yet to get
@@ -177,8 +178,8 @@ func (f *Fleet) addGroup(g Group) {
 // Len is how many devices there are, running or not.
 func (f *Fleet) Len() int { return len(f.devices) }
 
-// Active is how many devices are started and not scaled away.
-func (f *Fleet) Active() int { return f.active.Active() }
+// Active is how many devices are started and not scaled away. It may be called at any time.
+func (f *Fleet) Active() int { return int(f.started.Load()) }
 
 // Counts is how many devices are in each state.
 func (f *Fleet) Counts() map[string]int {
@@ -269,6 +270,7 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 	if !ok {
 		return
 	}
+	f.started.Store(int64(f.active.Active()))
 	d := f.devices[f.order[place]]
 	if up {
 		if !d.ran {
