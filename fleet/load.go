@@ -33,12 +33,21 @@ func (f *Fleet) LoadAt(ctx context.Context, op metrics.Operation, times iter.Seq
 
 // hand gives an operation to the device whose turn it is.
 func (f *Fleet) hand(op metrics.Operation, intended time.Time) {
-	turns := f.turns[op]
+	turns, paused := f.turns[op], f.paused.Load()
 	if turns == nil || !turns.Next(func(i int) {
 		d := f.devices[i]
-		d.offer(command{d.group.activityOf(op), intended})
+		c := command{d.group.activityOf(op), intended}
+		if paused {
+			c.act.series.Drop(intended, metrics.DropPaused)
+			return
+		}
+		d.offer(c)
 	}) {
-		f.absent(op).Drop(intended, metrics.DropNotConnected)
+		reason := metrics.DropNotConnected
+		if paused {
+			reason = metrics.DropPaused
+		}
+		f.absent(op).Drop(intended, reason)
 	}
 }
 

@@ -30,6 +30,9 @@ type Interventions []Intervention
 // Ended are the stages that were ended before their time.
 func (all Interventions) Ended() []string { return all.stages(ActEnded) }
 
+// Changed reports whether the load was another than the scenario's for the rest of a stage.
+func (all Interventions) Changed() bool { return len(all.stages(ActChanged)) > 0 }
+
 // stages are those of an act, each once.
 func (all Interventions) stages(act Act) (names []string) {
 	seen := make(map[string]bool)

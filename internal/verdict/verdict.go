@@ -33,6 +33,7 @@ type Evidence struct {
 	Err        error // what the run failed of; nil for nothing
 	Cause      error // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
 	Hard       bool  // it was stopped at once
+	Unexpected bool  // Err is that a step did not come to what the scenario expects
 	Left       error // why identities of the run could not be removed; nil when they were
 	// AllowSaturated judges a run whose load was not the one that was asked for all the same.
 	AllowSaturated bool
@@ -85,6 +86,9 @@ func (e *Evidence) conclude() {
 	err, cause := e.Err, e.Cause
 	aborted := errors.Is(cause, ErrAborted)
 	switch {
+	case err != nil && e.Unexpected && r.Interventions.Changed(): // a step expects what the scenario's load comes to
+		r.Outcome, r.Reason = report.Interrupted, byHand+"; "+err.Error()
+		return
 	case err != nil:
 		r.Outcome, r.Reason = report.Failed, err.Error()
 		return
@@ -95,7 +99,7 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Interrupted, "stopped at once"+e.where()+"; operations under way were not waited for"
 		return
 	case errors.Is(cause, ErrStopped):
-		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()
+		r.Outcome, r.Reason = report.Interrupted, "stopped"+e.where()+e.missedBefore()
 		return
 	}
 	known := vain.Evidence{Scenario: e.Scenario, Run: r}
@@ -111,7 +115,7 @@ func (e *Evidence) conclude() {
 	switch {
 	case nobody != "" && !e.outOfMeans():
 		r.Outcome, r.Reason = report.Failed, nobody
-	case aborted && missed > 0:
+	case aborted && (missed > 0 || unsure == 0): // what ended the run stays missed, whatever the last answers make of it
 		r.Outcome, r.Reason = report.Missed, "ended early"+e.where()+": "+cause.Error()
 	case missed > 0:
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
@@ -129,6 +133,20 @@ func (e *Evidence) conclude() {
 	}
 	r.Notes = append(r.Notes, failed...)
 	r.Notes = append(r.Notes, known.NeverDue()...)
+}
+
+// missedBefore says how many thresholds were missed for sure when a run was stopped: by what was, not by what was still to come.
+func (e *Evidence) missedBefore() string {
+	n := 0
+	for i := range e.Run.Thresholds {
+		if v, t := &e.Run.Thresholds[i], &e.Scenario.Thresholds[i]; v.Missed() && !v.NoData && !t.WantsMore() {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of %s had been missed by then", n, human.Number(len(e.Run.Thresholds), "threshold"))
 }
 
 func missedText(missed, unsure, all int) string {

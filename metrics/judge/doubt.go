@@ -11,6 +11,22 @@ func (j *Judge) Doubt(why func(stage string) string) {
 	j.doubt = why
 }
 
+// Excuse says how to learn, at any time, that a verdict on the i-th threshold says nothing of the target, for reasons that the Judge does not
+// know: excuse then sets its CannotSay. Such a threshold does not abort the run.
+func (j *Judge) Excuse(excuse func(i int, v *threshold.Verdict)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.excuse = excuse
+}
+
+// excused reports whether a verdict says nothing of the target.
+func (j *Judge) excused(i int, v threshold.Verdict) bool {
+	if j.excuse != nil {
+		j.excuse(i, &v)
+	}
+	return v.CannotSay
+}
+
 // doubts is why nothing can be said of a rule's scope; "" when something can.
 func (j *Judge) doubts(r *rule) string {
 	if j.doubt == nil {

@@ -28,6 +28,7 @@ type Judge struct {
 	figuresOf map[string]*metrics.Snapshot // of stages that the Recorder tells apart; see once
 	doubted   map[string]string            // what doubt said of stages; see once
 	doubt     func(stage string) string
+	excuse    func(i int, v *threshold.Verdict)
 }
 
 // rule is one threshold with what was seen of it.
@@ -35,12 +36,12 @@ type rule struct {
 	threshold.Threshold
 	from, to *metrics.Snapshot // at the ends of its scope; nil before they are known
 
-	window   threshold.Verdict // of windows: the worst so far
-	judged   bool              // whether a window had data
-	worst    float64           // how far the worst window was from the bound, as a share of it; above 0 misses
-	missing  time.Time         // since when windows have been missing; zero when the last one held
-	missed   bool              // whether they were missing long enough
-	reported bool              // that it aborts the run
+	window  threshold.Verdict  // of windows: the worst so far
+	judged  bool               // whether a window had data
+	worst   float64            // how far the worst window was from the bound, as a share of it; above 0 misses
+	missing time.Time          // since when windows have been missing; zero when the last one held
+	missed  bool               // whether they were missing long enough
+	aborted *threshold.Verdict // what it was when it ended the run, whatever the last answers make of it; nil when it did not
 
 	value *float64 // of the last window
 	state State    // as of the last sample
@@ -156,16 +157,24 @@ func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 	defer j.once()()
 	j.remember(now)
 	var aborting []threshold.Verdict
-	for _, r := range j.rules {
+	for i, r := range j.rules {
 		running := r.from != nil && r.to == nil
 		var v threshold.Verdict
 		if running && (r.Scope.Window > 0 || r.Scope.Abort) {
 			v = j.sample(r, now)
 		}
 		r.state = j.stand(r, now)
-		if running && r.Scope.Abort && !r.reported && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
-			r.reported = true
+		if running && r.Scope.Abort && r.aborted == nil && !v.Pass && !v.NoData && now.At.Sub(r.from.At) >= r.Scope.Delay && j.doubts(r) == "" {
+			if v.Since = r.state.Since; v.Since.IsZero() {
+				v.Since = now.At.UTC()
+			}
+			if j.excused(i, v) {
+				continue
+			}
 			aborting = append(aborting, v)
+			v.Observed += ", which ended the run"
+			r.aborted = &v
+			r.state = j.stand(r, now)
 		}
 	}
 	return aborting
@@ -246,7 +255,7 @@ func (j *Judge) End(now *metrics.Snapshot) []threshold.Verdict {
 	verdicts := make([]threshold.Verdict, 0, len(j.rules))
 	for _, r := range j.rules {
 		v := j.unlessInDoubt(r, j.end(r, now))
-		if v.Missed() {
+		if v.Missed() && r.aborted == nil {
 			v.Since = r.state.Since
 		}
 		verdicts = append(verdicts, v)
@@ -255,6 +264,9 @@ func (j *Judge) End(now *metrics.Snapshot) []threshold.Verdict {
 }
 
 func (j *Judge) end(r *rule, now *metrics.Snapshot) threshold.Verdict {
+	if r.aborted != nil {
+		return *r.aborted
+	}
 	none := threshold.Verdict{Threshold: r.String(), Observed: "no data", NoData: true}
 	if r.from == nil && r.Scope.Stage != "" {
 		none.Observed = "the stage did not run"

@@ -164,9 +164,9 @@ func TestJudge(t *testing.T) {
 			threshold.Scope{Window: 10 * time.Second},
 			late, false, "worst error_rate = 55.6% (10 of 18)", -1,
 		},
-		{"abort at the first miss", "p(95) < 100ms", threshold.Scope{Abort: true}, calm, false, "p(95) = 500.22ms", 1},
-		{"abort after a delay", "p(95) < 100ms", threshold.Scope{Abort: true, Delay: 5 * time.Second}, calm, false, "p(95) = 500.22ms", 5},
-		{"abort on a window", "p(95) < 100ms", threshold.Scope{Abort: true, Window: 2 * time.Second}, spike, false, "worst p(95) = 500ms", 21},
+		{"abort at the first miss", "p(95) < 100ms", threshold.Scope{Abort: true}, calm, false, "p(95) = 500ms, which ended the run", 1},
+		{"abort after a delay", "p(95) < 100ms", threshold.Scope{Abort: true, Delay: 5 * time.Second}, calm, false, "p(95) = 500ms, which ended the run", 5},
+		{"abort on a window", "p(95) < 100ms", threshold.Scope{Abort: true, Window: 2 * time.Second}, spike, false, "p(95) = 500ms, which ended the run", 21},
 		{"nothing to abort on", "p(95) < 100ms", threshold.Scope{Abort: true}, seconds("hold", 5), false, "", -1},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -40,6 +40,10 @@ func (j *Judge) States(now *metrics.Snapshot) []State {
 func (j *Judge) stand(r *rule, now *metrics.Snapshot) State {
 	s := State{Over: r.to != nil || !j.ended.IsZero()}
 	switch {
+	case r.aborted != nil:
+		s.Verdict, s.Value = *r.aborted, r.state.Value
+		s.Verdict = j.unlessInDoubt(r, s.Verdict)
+		return s
 	case r.from == nil, r.Scope.Window > 0 && !r.judged:
 		return notYet(r.Threshold)
 	case r.Scope.Window > 0: // the last one is judged at the end, when its operations have ended

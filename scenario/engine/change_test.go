@@ -178,3 +178,107 @@ func TestThresholdsOfAChangedLoad(t *testing.T) {
 		})
 	}
 }
+
+// What ended a run stays missed, though the answers that were still under way make it look well: one that was ended early has not passed.
+func TestWhatEndedTheRunStaysMissed(t *testing.T) {
+	t.Parallel()
+	for name, threshold := range map[string]string{
+		"a rate that late answers bring back": `{threshold: "rate > 12/s", stage: load, abort_on_fail: true}`,
+		"one that stays missed anyway":        `{threshold: "max < 500ms", stage: load, abort_on_fail: true}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				text := `
+fleet: {groups: [{name: robots, count: 20, timeout: 10s, reported: {connectivity: {type: wifi}, every: 500ms}}]}
+stages:
+  - {name: ramp, duration: 1s, devices: 100%}
+  - {name: calm, duration: 4s}
+  - {name: load, duration: 1m, network: {latency: 900ms}}
+thresholds: {twin_report: [` + threshold + "]}\n"
+				run := changing(t, text, func(*engine.Engine, report.Sample) {})
+				v := run.Thresholds[0]
+				if run.Outcome != report.Missed || !strings.HasPrefix(run.Reason, "ended early in stage load") || !v.Missed() || !strings.HasSuffix(v.Observed, ", which ended the run") || v.Since.IsZero() {
+					t.Errorf("%s (%s), %+v", run.Outcome, run.Reason, v)
+				}
+			})
+		})
+	}
+}
+
+// A pause holds back what stages ask for at a rate, as it does what devices do on their own schedules.
+func TestPauseOfARate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		run := changing(t, steady, func(eng *engine.Engine, s report.Sample) {
+			switch s.At {
+			case 20 * time.Second:
+				eng.Pause(true)
+			case 30 * time.Second:
+				eng.Pause(false)
+			}
+		})
+		x := run.Stages[1].Totals.Select(metrics.OpTwinReport, "")
+		if n := x.Dropped[metrics.DropPaused]; n < 98 || n > 102 || x.Scheduled() != 600 || run.Outcome != report.Interrupted {
+			t.Errorf("%s: %d of %d reports were held back; want 100 of 600", run.Outcome, n, x.Scheduled())
+		}
+		checkAccounts(t, run)
+	})
+}
+
+// A stage without a time ends when the fleet is where somebody wants it, no sooner.
+func TestChangeInAStageWithoutATime(t *testing.T) {
+	t.Parallel()
+	const text = `
+fleet: {groups: [{name: robots, count: 40, reported: {connectivity: {type: wifi}, every: 1s}}]}
+stages:
+  - {name: up, devices: 20, connect_rate: 1/s}
+  - {name: hold, duration: 10s}
+`
+	for goal, lasts := range map[int]time.Duration{10: 9 * time.Second, 30: 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			wanted := 0
+			run := changing(t, text, func(eng *engine.Engine, s report.Sample) {
+				if s.At == 3*time.Second {
+					if err := eng.Change(report.LoadChange{Devices: &goal}); err != nil {
+						t.Error(err)
+					}
+				}
+				if s.Window.Stage == "hold" {
+					wanted = s.Standing.Wanted
+				}
+			})
+			took := run.Stages[0].To - run.Stages[0].From
+			if wanted != goal || took < lasts || took > lasts+2*time.Second || run.Outcome != report.Interrupted {
+				t.Errorf("%s: %d devices in the end, the stage took %s; want %d, and about %s", run.Outcome, wanted, took, goal, lasts)
+			}
+		})
+	}
+}
+
+// That a step waits for another fleet than somebody wants is no failure of the target, nor is that there was nobody.
+func TestAStepOfAChangedLoad(t *testing.T) {
+	t.Parallel()
+	for name, stages := range map[string]string{
+		"it waits in vain": `[{name: up, duration: 30s, devices: 20, connect_rate: 10/s, steps: [{await: {connected: 20, within: 20s}}]}]`,
+		"nobody comes":     `[{name: up, duration: 30s, devices: 20}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				none, done := 0, false
+				run := changing(t, "fleet: {groups: [{name: robots, count: 20}]}\nstages: "+stages+"\n", func(eng *engine.Engine, s report.Sample) {
+					if !done {
+						done = true
+						if err := eng.Change(report.LoadChange{Devices: &none}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+				if run.Outcome != report.Interrupted || !strings.HasPrefix(run.Reason, "the load was changed by hand in stage up") {
+					t.Errorf("%s (%s)", run.Outcome, run.Reason)
+				}
+			})
+		})
+	}
+}

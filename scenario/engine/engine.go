@@ -12,14 +12,17 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/backend/registrar"
+	"github.com/twinfleet/twinfleet/internal/backend/steps"
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/ledger"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/verdict"
+	"github.com/twinfleet/twinfleet/internal/verdict/byhand"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/judge"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -105,6 +108,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	e.rec.Register(e.figures)
 	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
+	came.bounds.Excuse(func(i int, v *threshold.Verdict) { byhand.Excuse(e.sc, e.ledger.Began(), e.controls.acts(), i, v) })
 	err := cmp.Or(e.ledger.Begin(start, r), e.unfit)
 	if err == nil {
 		err = e.run(ctx, &came)
@@ -176,6 +180,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
 		Left: came.left, AllowSaturated: e.allowsSaturated(),
+		Unexpected: errors.Is(err, steps.ErrUnexpected),
 	})
 	e.ledger.End() // may take a pass away
 	e.finish(r, came.bounds)

@@ -35,7 +35,8 @@ func (k *knob) beginLocked() (ctx context.Context, before <-chan struct{}, over 
 	return ctx, last, func() { close(done) }
 }
 
-// run does what the scenario says until it is over or the knob is turned. Then it waits for the time that the stage takes, as if it went on.
+// run does what the scenario says until it is over or the knob is turned. Then it waits for the time that the
+// stage takes, as if it went on, or in a stage without a time until what goes on instead is over.
 func (k *knob) run(part func(context.Context) error, lasts time.Duration) error {
 	began := time.Now()
 	k.mu.Lock()
@@ -50,10 +51,33 @@ func (k *knob) run(part func(context.Context) error, lasts time.Duration) error 
 	} else {
 		k.mu.Unlock()
 	}
+	if lasts == 0 { // the stage ends when what goes on instead is over
+		return k.await()
+	}
 	if err := wait.For(k.ctx, max(0, lasts-time.Since(began))); err != nil {
 		return context.Cause(k.ctx)
 	}
 	return nil
+}
+
+// await waits for the last that goes on.
+func (k *knob) await() error {
+	for {
+		k.mu.Lock()
+		over := k.over
+		k.mu.Unlock()
+		select {
+		case <-over:
+		case <-k.ctx.Done():
+			return context.Cause(k.ctx)
+		}
+		k.mu.Lock()
+		last := k.over == over
+		k.mu.Unlock()
+		if last {
+			return nil
+		}
+	}
 }
 
 // turn has another part go on until the stage is over.

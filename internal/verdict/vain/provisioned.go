@@ -17,7 +17,7 @@ import (
 // the hub does not know the device. A threshold on devices says how many may be missing, if it is about the group at the end
 // of the run, and one on registrations, or connections, that wants them to fail; so does who ends a stage by hand.
 func (e *Evidence) Unprovisioned() []string {
-	if e.endedByHand() {
+	if e.byHand() {
 		return nil
 	}
 	var texts []string

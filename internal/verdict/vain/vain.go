@@ -24,8 +24,10 @@ type Evidence struct {
 	Run      *report.Run        // whole, with the verdicts of the scenario's thresholds in their order
 }
 
-// endedByHand reports whether somebody ended a stage before its time: then what was to come in it is no loss.
-func (e *Evidence) endedByHand() bool { return len(e.Run.Interventions.Ended()) > 0 }
+// byHand reports whether somebody ended a stage before its time, or had other devices in it: then what was to come in it is no loss.
+func (e *Evidence) byHand() bool {
+	return len(e.Run.Interventions.Ended()) > 0 || e.Run.Interventions.Changed()
+}
 
 // Nobody says why no device ever connected, or was due to, although stages have devices; "" when one connected.
 func (e *Evidence) Nobody() string {
@@ -35,11 +37,11 @@ func (e *Evidence) Nobody() string {
 			return strings.Join(e.Unprovisioned(), "; ")
 		}
 		for i := range e.Scenario.Stages {
-			if t := &e.Scenario.Stages[i]; t.MostDevices(0) > 0 && !e.endedByHand() { // who ends stages by hand may be before the first device
+			if t := &e.Scenario.Stages[i]; t.MostDevices(0) > 0 && !e.byHand() { // who ends stages by hand may be before the first device
 				return fmt.Sprintf("no device was ever due to connect, although stage %s has %s", t.Name, human.Number(t.MostDevices(0), "device"))
 			}
 		}
-		if !e.endedByHand() && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
+		if !e.byHand() && !slices.ContainsFunc(e.Run.Totals.Series, asked) {
 			return "nothing was asked of the target: no stage has devices, and the service side has nothing to do"
 		}
 		return ""
