@@ -149,6 +149,23 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// largestVariable bounds a file that has the value of a variable.
+const largestVariable = 1 << 20
+
+// ReadVariable is the text of a file that NAME_FILE in the environment names, relative to the working directory, without the end of its last
+// line. One that is empty, larger than 1 MiB, or no regular file is an error.
+func ReadVariable(name string) (string, error) {
+	b, err := readRegular(name, largestVariable)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimRight(string(b), "\r\n")
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", name)
+	}
+	return text, nil
+}
+
 // largestFile bounds a file that a scenario names; it holds millions of devices.
 const largestFile = 1 << 30
 
@@ -160,30 +177,35 @@ func (r *reader) readFile(name string) ([]byte, error) {
 	if r.files != nil {
 		return r.files(name)
 	}
+	return readRegular(name, largestFile)
+}
+
+// readRegular reads a regular file: opening another kind, such as a named pipe, may wait for ever.
+func readRegular(name string, largest int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", name)
+	case info.Size() > largest:
+		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), largest)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file", name)
-	case info.Size() > largestFile:
-		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), largestFile)
-	}
-	return io.ReadAll(f)
+	return io.ReadAll(io.LimitReader(f, largest))
 }
 
-// readNamed reads a file that the environment names, relative to the working directory.
-func (r *reader) readNamed(name string) ([]byte, error) {
-	name, err := filepath.Abs(name)
-	if err != nil {
-		return nil, err
+// readNamed is the value in a file that the environment names.
+func (r *reader) readNamed(name string) (string, error) {
+	if r.files != nil {
+		b, err := r.files(name)
+		return strings.TrimRight(string(b), "\r\n"), err
 	}
-	return r.readFile(name)
+	return ReadVariable(name)
 }
 
 // finishIdentity reads the files that a group's identity names.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -219,15 +220,19 @@ type announcement struct {
 	Page             string            `json:"page,omitempty"` // with the token
 }
 
-// announce says where the hub is. The connection string is not said when a file has it.
+// announce says where the hub is. When a file has the connection string no secret is said.
 func announce(e env, h *hub.Hub, asJSON bool, metricsURL, file string) error {
-	text := h.ConnectionString("iothubowner").Reveal()
-	if file != "" {
+	text, dps, page := h.ConnectionString("iothubowner").Reveal(), provisioningOf(h), h.PageURL()
+	if file != "" { // what is printed is kept where others read it
 		text = ""
+		page, _, _ = strings.Cut(page, "#")
+		if dps != nil {
+			dps.ConnectionString, dps.GroupKey = "", ""
+		}
 	}
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: provisioningOf(h), Page: h.PageURL()}
+		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: dps, Page: page}
 		a.Port, _ = strconv.Atoi(port)
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			if file == "" {
@@ -244,8 +249,10 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL, file string) error {
 	}
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
 	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
-	announceDPS(e.stdout, provisioningOf(h))
-	if page := h.PageURL(); page != "" {
+	announceDPS(e.stdout, dps)
+	if page != "" && file != "" {
+		fmt.Fprintf(e.stdout, "\nA page to look at it is at %s\n", page)
+	} else if page != "" {
 		fmt.Fprintf(e.stdout, "\nA page to look at it, with the token to change things and lines for each SDK:\n\n  %s\n\n", page)
 	}
 	if metricsURL != "" {

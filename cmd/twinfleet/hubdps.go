@@ -126,6 +126,9 @@ func announceDPS(w io.Writer, p *provisioning) {
 	fmt.Fprintf(w, "\nDevices provision at the same port:\n\n")
 	fmt.Fprintf(w, "  export TWINFLEET_DPS_ENDPOINT='%s'\n", p.Endpoint)
 	fmt.Fprintf(w, "  export TWINFLEET_DPS_SCOPE='%s'\n", p.IDScope)
+	if p.ConnectionString == "" {
+		return
+	}
 	fmt.Fprintf(w, "  export TWINFLEET_DPS_SERVICE='%s'\n", p.ConnectionString)
 	if p.GroupKey != "" {
 		fmt.Fprintf(w, "  export TWINFLEET_DPS_KEY='%s'\n\n", p.GroupKey)

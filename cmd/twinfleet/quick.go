@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -48,7 +50,7 @@ func scenarioArgs(cmd *cobra.Command, args []string) error {
 // loadAsked reads the scenario to run: of a file, or, when none is named, what the flags stand for.
 func loadAsked(e env, cmd *cobra.Command, args []string, s settings) (*scenario.Scenario, error) {
 	if len(args) == 0 {
-		return loadQuick(e, s)
+		return loadQuick(e, cmd, s)
 	}
 	var beside []string
 	for _, name := range quickFlags() {
@@ -63,15 +65,33 @@ func loadAsked(e env, cmd *cobra.Command, args []string, s settings) (*scenario.
 }
 
 // loadQuick makes the scenario that the flags stand for.
-func loadQuick(e env, s settings) (*scenario.Scenario, error) {
+func loadQuick(e env, cmd *cobra.Command, s settings) (*scenario.Scenario, error) {
 	run := quick.Run{
 		Hub: s.v.GetString("hub"), Devices: s.v.GetInt("devices"), Every: s.v.GetString("every"), Duration: s.v.GetDuration("duration"),
-		Tags: s.v.GetStringSlice("tag"), Queries: s.v.GetStringSlice("query"), Thresholds: s.v.GetStringSlice("threshold"),
+	}
+	for _, x := range []struct {
+		name string
+		into *[]string
+	}{{"tag", &run.Tags}, {"query", &run.Queries}, {"threshold", &run.Thresholds}} {
+		*x.into = s.lines(cmd, x.name)
+		if slices.ContainsFunc(*x.into, func(text string) bool { return strings.TrimSpace(text) == "" }) {
+			return nil, usagef("--%s is empty: a variable that is not set?", x.name)
+		}
+	}
+	if !s.given("devices") {
+		return nil, usagef("a run without a scenario needs --devices, how many: 1 to %d", scenario.MostDevices)
 	}
 	if run.Devices < 1 || run.Devices > scenario.MostDevices {
 		return nil, usagef("--devices %d: a run without a scenario needs 1 to %d", run.Devices, scenario.MostDevices)
 	}
-	if run.Hub == e.getenv(hubVariable) {
+	fromFile, err := s.hubOfFile(e)
+	if err != nil {
+		return nil, err
+	}
+	if fromFile != "" {
+		run.Hub = fromFile
+	}
+	if fromFile != "" || run.Hub == e.getenv(hubVariable) {
 		run.HubVariable = hubVariable
 		if e.getenv(caVariable) != "" {
 			run.CAVariable = caVariable
@@ -90,6 +110,33 @@ func loadQuick(e env, s settings) (*scenario.Scenario, error) {
 	}
 	tellWarnings(e, sc)
 	return sc, nil
+}
+
+// lines are the values of a flag that may be repeated; in the environment they stand one a line, for they have spaces.
+func (s settings) lines(cmd *cobra.Command, name string) []string {
+	if f := cmd.Flags().Lookup(name); f.Changed {
+		if given, ok := f.Value.(pflag.SliceValue); ok { // of one that is empty nobody else knows
+			return given.GetSlice()
+		}
+	}
+	if text, ok := s.v.Get(name).(string); ok {
+		return strings.Split(strings.TrimRight(text, "\n"), "\n")
+	}
+	return s.v.GetStringSlice(name)
+}
+
+// hubOfFile is the target in the file that the environment names, as twinfleet hub leaves it; empty when there is none, or --hub or the variable itself
+// says the target.
+func (s settings) hubOfFile(e env) (string, error) {
+	name := e.getenv(hubVariable + "_FILE")
+	if name == "" || s.given("hub") {
+		return "", nil
+	}
+	b, err := scenario.ReadVariable(name)
+	if err != nil {
+		return "", usagef("the file of %s_FILE: %w", hubVariable, err)
+	}
+	return b, nil
 }
 
 // numbered is a text with the numbers of its lines, which messages name.

@@ -31,6 +31,7 @@ const (
 // It is begun by Create and ended by End, or by Close when there was no run.
 type File struct {
 	name string
+	made os.FileInfo // the file as it was made; nil when it is none of the system
 	file io.Closer
 	rows rows
 	wake chan struct{} // that many wait; holds one
@@ -65,14 +66,20 @@ func Create(name string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("%s is there already; give the raw output another name", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making the raw output: %w", err)
 	}
-	return begin(name, file, form(file), room), nil
+	made, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the raw output: %w", err), file.Close())
+	}
+	f := begin(name, file, form(file), room)
+	f.made = made
+	return f, nil
 }
 
 // Check says why a name cannot be that of a raw output; nil when it can.
@@ -204,6 +211,11 @@ func (f *File) Sample(report.Sample) {}
 func (f *File) End(r *report.Run) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("the raw output is not whole: after %s: %w", human.Number(int(f.written), "operation"), err)
+	}
+	if f.made != nil {
+		if now, err := os.Stat(f.name); err != nil || !os.SameFile(now, f.made) {
+			return fmt.Errorf("the raw output %s was removed, or another file is in its place", f.name)
+		}
 	}
 	if f.lost > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the raw output is not whole: %s came faster than they could be written, and are not in it; the record has them",

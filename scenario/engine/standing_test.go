@@ -129,7 +129,7 @@ thresholds: {twin_report: ["count >= 1", {threshold: "max < 500ms", window: 2s}]
 		for _, f := range rec.Figures() {
 			for _, x := range f.Samples {
 				if f.Name == "twinfleet_threshold_observed" {
-					told[x.Labels[0]] = x.Value
+					told[x.Labels[1]] = x.Value
 				}
 			}
 		}
@@ -162,8 +162,8 @@ func TestVerdictOfMetricsIsTheLast(t *testing.T) {
 		}
 		for _, f := range rec.Figures() {
 			for _, x := range f.Samples {
-				if f.Name == "twinfleet_run_verdict" && (x.Value == 1) != (x.Labels[0] == "failed") {
-					t.Errorf("%s is %v", x.Labels[0], x.Value)
+				if f.Name == "twinfleet_run_verdict" && (x.Value == 1) != (x.Labels[1] == "failed") {
+					t.Errorf("%s is %v", x.Labels[1], x.Value)
 				}
 			}
 		}

@@ -210,8 +210,12 @@ func plain(text string) any {
 	var v any
 	if err := yaml.Load([]byte(text), &v); err == nil {
 		switch x := v.(type) {
-		case bool, int, int64:
+		case bool:
 			return x
+		case int, int64:
+			if fmt.Sprint(x) == text { // 007 is a text
+				return x
+			}
 		case float64:
 			if !math.IsInf(x, 0) && !math.IsNaN(x) {
 				return x

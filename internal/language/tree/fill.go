@@ -14,8 +14,8 @@ const maxNesting = 50
 
 // Fill replaces ${NAME} in values by environment variables, which lookup finds: after parsing, so that a value can
 // add no keys. ${NAME:-text} has a default, $${ stands for ${. A NAME that is not set is the text of the file that NAME_FILE
-// names, as containers are given secrets, without the end of its last line.
-func Fill(r *language.Reader, root *yaml.Node, lookup func(name string) (string, bool), read func(file string) ([]byte, error)) {
+// names, as containers are given secrets, as read gives it.
+func Fill(r *language.Reader, root *yaml.Node, lookup func(name string) (string, bool), read func(file string) (string, error)) {
 	filler{r, lookup, read}.fill("", root, 0)
 }
 
@@ -23,7 +23,7 @@ func Fill(r *language.Reader, root *yaml.Node, lookup func(name string) (string,
 type filler struct {
 	*language.Reader
 	lookup func(name string) (string, bool)
-	read   func(file string) ([]byte, error)
+	read   func(file string) (string, error)
 }
 
 // find is the value of a variable, or that of its file.
@@ -35,8 +35,8 @@ func (r filler) find(name string) (value string, ok bool, err error) {
 	if !ok || file == "" {
 		return "", false, nil
 	}
-	b, err := r.read(file)
-	return strings.TrimRight(string(b), "\r\n"), err == nil, err
+	value, err = r.read(file)
+	return value, err == nil, err
 }
 
 func (r filler) fill(path string, n *yaml.Node, depth int) {
@@ -83,7 +83,7 @@ func (r filler) expand(path string, n *yaml.Node) {
 		value, ok, err := r.find(name)
 		switch {
 		case err != nil:
-			r.Fail(path, n, "the file of %s_FILE cannot be read: %v", name, err)
+			r.Fail(path, n, "the file of %s_FILE: %v", name, err)
 			r.Unfilled(path)
 			return
 		case ok && (value != "" || !hasDefault):

@@ -55,7 +55,7 @@ func TestFill(t *testing.T) {
 	}
 }
 
-func noFile(string) ([]byte, error) { return nil, fs.ErrNotExist }
+func noFile(string) (string, error) { return "", fs.ErrNotExist }
 
 // A variable that is not set is what its file says, so that a secret need not be in the environment.
 func TestFillFromFiles(t *testing.T) {
@@ -64,11 +64,11 @@ func TestFillFromFiles(t *testing.T) {
 		value, ok := environ[name]
 		return value, ok
 	}
-	read := func(file string) ([]byte, error) {
+	read := func(file string) (string, error) {
 		if file != "/run/secrets/hub" {
-			return nil, fs.ErrNotExist
+			return "", fs.ErrNotExist
 		}
-		return []byte("HostName=hub\r\n"), nil
+		return "HostName=hub", nil
 	}
 	r, root := language.NewReader("x.yaml"), parse(t, "a: ${HUB}\nb: ${BOTH}\nc: ${EMPTY:-text}\n")
 	tree.Fill(r, root, lookup, read)
@@ -76,7 +76,7 @@ func TestFillFromFiles(t *testing.T) {
 		t.Errorf("%s, %v; want %s", got, r.Err(), want)
 	}
 	tree.Fill(r, parse(t, "a: ${GONE:-text}\n"), lookup, read)
-	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "the file of GONE_FILE cannot be read: "+fs.ErrNotExist.Error()) || !r.Unknown("a") {
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "the file of GONE_FILE: "+fs.ErrNotExist.Error()) || !r.Unknown("a") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
