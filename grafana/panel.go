@@ -21,6 +21,13 @@ func (p Panel) json(id int, at object) object {
 	if p.NoValue != "" {
 		defaults["noValue"] = p.NoValue
 	}
+	if p.Kind == "stat" && len(p.Steps) == 0 && len(p.Colors) == 0 { // a fact is neither good nor bad
+		color := "blue"
+		if p.ShowName || p.Zero != "" {
+			color = "text"
+		}
+		defaults["color"] = object{"mode": "fixed", "fixedColor": color}
+	}
 	if len(p.Steps) > 0 {
 		defaults["thresholds"] = object{"mode": "absolute", "steps": steps(p.Steps)}
 		if p.Kind != "timeseries" {
