@@ -65,7 +65,7 @@ function twinfleetTables() {
     {
       id: "rollouts", title: "Rollouts", rows: () => all.waves, shown: () => all.waves.length > 0,
       make: (p) => table(p, "rollouts", [
-        text("rollout", "rollout"), text("group", "group"), text("wave", "wave"), { title: "reaches", number: true, text: (r) => r.percent + " %" },
+        text("rollout", "rollout"), text("group", "group"), { ...text("wave", "wave"), number: true }, { title: "reaches", number: true, text: (r) => r.percent + " %" },
           count("devices", "devices"), count("patched", "patched"), count("told", "told"),
         count("answered", "answered"), count("failed", "failed", "bad"), { title: "took", number: true, text: (r) => seconds(r.took) },
           { ...text("state", "state"), tone: (r) => r.state === "stopped" ? "bad" : "" },

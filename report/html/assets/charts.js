@@ -22,6 +22,7 @@ function twinfleetCharts(root, data) {
   const rate = (v) => v == null ? "–" : short(v) + "/s";
   const latency = (ms) => ms == null ? "–" : ms >= 1000 ? +(ms / 1000).toPrecision(3) + " s" : ms >= 1 ? +ms.toPrecision(3) + " ms" : +(ms * 1000).toPrecision(3) + " µs";
   const clock = (s) => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 120 ? Math.floor(s / 60) + "m" + String(Math.round(s % 60)).padStart(2, "0") : +s.toFixed(1) + " s";
+  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800, 6048000];
   const last = (column) => column && column.length ? column[column.length - 1] : null;
   // Of a run that is over the last values are those of its last stage: then its devices go.
   const upTo = () => data.over && data.stages.length ? last(data.stages).to + 0.1 : Infinity;
@@ -201,7 +202,7 @@ function twinfleetCharts(root, data) {
         cursor: { sync: { key: "twinfleet" } },
         hooks: { drawClear: [bands], setCursor: [(u) => names.show(all, u.cursor.idx)] },
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-        axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60,
+        axes: [{ ...axis, size: 30, incrs: steps, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60,
           values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{}, ...all.map((c) => ({
           stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row),
@@ -236,7 +237,7 @@ function twinfleetCharts(root, data) {
   }
 
   // A time that people count in, and at least so long.
-  const round = (seconds) => [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600].find((s) => s >= seconds) || 86400 * Math.ceil(seconds / 86400);
+  const round = (seconds) => steps.find((s) => s >= seconds) || 86400 * Math.ceil(seconds / 86400);
 
   // Colour says how many answers of a time took how long.
   function heat(order) {
