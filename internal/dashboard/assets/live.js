@@ -187,7 +187,7 @@
   function draw() {
     showStages();
     showTiles();
-    data.over = !!run.outcome;
+    if (run.outcome && data.stages.length) data.end = data.stages.at(-1).to;
     if (!tabs.chartsShown()) return;
     if (charts) charts.update();
     else charts = twinfleetCharts($("charts"), data);
