@@ -92,7 +92,7 @@ func standing() Row {
 				{Field: "threshold", Title: "Threshold"},
 				{Field: "observed", Title: "Observed", Width: 95},
 				{Field: "bound", Title: "Bound", Width: 80},
-				{Field: "Value #B", Title: "Since", Unit: "s", Width: 75},
+				{Field: "Value #B", Title: "Since", Unit: "suffix: s", Width: 75},
 			},
 		},
 		{
@@ -101,11 +101,11 @@ func standing() Row {
 			Kind: "table", Unit: "none", Width: 8, Height: 8, NoValue: "All operations went well.",
 			Queries: []Query{{Expr: "sort_desc(" + notWell + ")", Instant: true}, {Expr: notWell + " / on (operation, group) group_left () " + kept(sum("operation, group", total)), Instant: true}},
 			Columns: []Column{
-				{Field: "operation", Title: "Operation"},
+				{Field: "operation", Title: "Operation", Width: 120},
 				{Field: "group", Title: "Group"},
-				{Field: "outcome", Title: "Outcome", Width: 95, Marks: outcomeMarks()},
-				{Field: "Value #A", Title: "Number", Unit: "locale", Width: 85},
-				{Field: "Value #B", Title: "Share", Unit: "percentunit", Width: 75},
+				{Field: "outcome", Title: "Outcome", Width: 88, Marks: outcomeMarks()},
+				{Field: "Value #A", Title: "Number", Unit: "locale", Width: 76},
+				{Field: "Value #B", Title: "Share", Unit: "percentunit", Width: 70},
 			},
 		},
 		{
@@ -121,7 +121,7 @@ func standing() Row {
 func thresholds() string {
 	const each = "job, instance, run, threshold"
 	met := "max by (" + each + ") " + ofRuns("twinfleet_threshold_met")
-	observed := "(" + measured("observed", each, "twinfleet_threshold_observed") + ` or (label_replace(` + met + ` * 0 + 1, "observed", "no data yet", "", "") unless on (` + each + ") " +
+	observed := "(" + measured("observed", each, "twinfleet_threshold_observed") + ` or (label_replace(` + met + ` * 0 + 1, "observed", "no data", "", "") unless on (` + each + ") " +
 		ofRuns("twinfleet_threshold_observed") + "))"
 	return "sort(" + met + " * on (" + each + ") group_left (observed) " + observed + " * on (" + each + ") group_left (bound) (" +
 		measured("bound", each, "twinfleet_threshold_bound") + "))"
@@ -133,7 +133,7 @@ func missedSince() string {
 	at := func(how, is string) string {
 		return how + " by (" + each + ") (" + how + `_over_time(timestamp(twinfleet_threshold_met{run=~"$run"}` + is + ")[$__range:$__interval]))"
 	}
-	return "((" + at("max", " != 0") + " or " + at("min", "") + ") - on (job, instance, run) group_left () max by (job, instance, run) " + ofRuns("twinfleet_run_started_timestamp_seconds") +
+	return "round((" + at("max", " != 0") + " or " + at("min", "") + ") - on (job, instance, run) group_left () max by (job, instance, run) " + ofRuns("twinfleet_run_started_timestamp_seconds") +
 		") and on (" + each + ") (" + ofRuns("twinfleet_threshold_met") + " == 0)"
 }
 
@@ -175,7 +175,7 @@ func stageTables() Row {
 	table := func(title, what, by, metric string, columns ...Column) Panel {
 		return Panel{
 			Title: title, Description: what, Kind: "table", Unit: "locale", Width: 8, NoValue: "No stage has begun.",
-			Queries: []Query{{Expr: kept(sum(by, metric)) + " > 0", Instant: true}},
+			Queries: []Query{{Expr: "sort_desc(" + kept(sum(by, metric)) + " > 0)", Instant: true}},
 			Columns: append(append([]Column{{Field: "stage", Title: "Stage"}}, columns...), Column{Field: "Value", Title: "Operations"}),
 		}
 	}

@@ -157,7 +157,7 @@ func (s server) times(t *testing.T, run string, at time.Time) (from, to time.Tim
 		}
 		return time.UnixMilli(int64(1000 * seconds))
 	}
-	return read("started"), read("ended").Add(step)
+	return read("started"), read("ended").Add(2 * step)
 }
 
 // eventually waits until a query gives a value.

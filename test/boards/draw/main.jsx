@@ -22,7 +22,7 @@ import { framesOf, heat } from './frames.js';
 const settings = [
   ...['unit', 'min', 'max', 'decimals', 'displayName', 'noValue', 'mappings', 'thresholds', 'color', 'links'].map((id) => [id, id, false]),
   ...[
-    'drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls', 'stacking', 'thresholdsStyle', 'scaleDistribution', 'axisSoftMax', 'align', 'cellOptions', 'width', 'inspect',
+    'drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls', 'stacking', 'thresholdsStyle', 'scaleDistribution', 'axisSoftMax', 'align', 'cellOptions', 'width', 'inspect', 'hideFrom',
   ].map((path) => [`custom.${path}`, path, true]),
 ];
 const registry = new Registry(() =>
@@ -108,7 +108,7 @@ function Heat({ panel, cells, given, theme, width, height }) {
       {ticks.map((e) => <text key={e} x={left - 6} y={y(e) + 4} textAnchor="end" {...text}>{format(e)}</text>)}
       {[0, 0.25, 0.5, 0.75].map((s) => <text key={s} x={left + s * (width - left - right)} y={height - bottom + 14} {...text}>{dateTime(given.from + s * (given.to - given.from)).utc().format('HH:mm:ss')}</text>)}
       {[0, 0.25, 0.5, 0.75, 1].map((s) => <rect key={s} x={left + 30 * s * 4} y={height - 18} width={28} height={8} fill={color(most * s)} />)}
-      <text x={left + 156} y={height - 10} {...text}>{`0 to ${most.toPrecision(2)} a second`}</text>
+      <text x={left + 156} y={height - 10} {...text}>{`0 to ${Number(most.toPrecision(2))} a second`}</text>
     </svg>
   );
 }
