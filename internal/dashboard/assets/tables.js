@@ -12,13 +12,13 @@ function twinfleetTables() {
     draw: (td, r) => { set(td, number(r.dropped)); td.title = r.why || ""; },
   }];
   // What is in trouble comes first; the rest keeps its order, so that rows do not jump about.
-  const first = (rows, rank) => rows.toSorted((a, b) => rank(a) - rank(b));
+  const worstFirst = (rows, rank) => rows.toSorted((a, b) => rank(a) - rank(b));
   let all = null, ways = { times: [], values: [] };
 
   const panels = [
     { id: "charts", title: "Charts" },
     {
-      id: "thresholds", title: "Thresholds", rows: () => first(all.thresholds, (t) => ["missed", "cannot_say", "pending", "met"].indexOf(t.state)),
+      id: "thresholds", title: "Thresholds", rows: () => worstFirst(all.thresholds, (t) => ["missed", "cannot_say", "pending", "met"].indexOf(t.state)),
       count: () => { const n = all.thresholds.filter((t) => t.state === "missed").length; return n ? [n, "bad", "missed"] : null; },
       make: (p) => table(p, "thresholds", [
         { title: "", spoken: "state", mark: true, draw: (td, r) => mark(td, ...signs[r.state]) },
@@ -31,7 +31,7 @@ function twinfleetTables() {
       ], { empty: "The scenario sets no thresholds: the run passes when all that was tried works." }),
     },
     {
-      id: "operations", title: "Operations", rows: () => first(all.operations, (o) => o.failed ? 0 : o.throttled ? 1 : 2),
+      id: "operations", title: "Operations", rows: () => worstFirst(all.operations, (o) => o.failed ? 0 : o.throttled ? 1 : 2),
       make: (p) => table(p, "operations", [
         text("operation", "name"), text("group", "group"), ...account, { title: "rate now", number: true, text: (r) => rate(r.rate), sort: (r) => r.rate },
         time("p50", "p50"), time("p95", "p95"), time("p99", "p99"), time("max", "max"),
@@ -46,7 +46,7 @@ function twinfleetTables() {
       ], { sortable: true, empty: "Nothing has failed, nothing was throttled." }),
     },
     {
-      id: "groups", title: "Groups", rows: () => first(all.groups, (g) => g.failed ? 0 : g.throttled ? 1 : 2),
+      id: "groups", title: "Groups", rows: () => worstFirst(all.groups, (g) => g.failed ? 0 : g.throttled ? 1 : 2),
       make: (p) => table(p, "groups of devices", [
         text("group", "name"), { title: "connected", number: true, text: (r) => `${number(r.connected)} of ${number(r.wanted)}`, sort: (r) => r.connected },
           count("coming back", "lost", "warn"), ...account,
