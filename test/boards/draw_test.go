@@ -177,7 +177,16 @@ func draw(t *testing.T, servers []server, good, bad process, later, searched tim
 	}
 }
 
-// inDocs keeps a picture for the documents, with 256 colours: those that are there most often, and for the others the nearest of them.
+// apart is how far two colours are from each other, of 255, in the channel in which they differ most.
+func apart(a, b color.Color) int {
+	r, g, bl, _ := a.RGBA()
+	r2, g2, bl2, _ := b.RGBA()
+	far := func(x, y uint32) int { return max(int(x>>8)-int(y>>8), int(y>>8)-int(x>>8)) }
+	return max(far(r, r2), far(g, g2), far(bl, bl2))
+}
+
+// inDocs keeps a picture for the documents, with 256 colours: those that are there most often, each unlike the others, so that a line of a few
+// pixels keeps its own.
 func inDocs(t *testing.T, file string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -195,7 +204,13 @@ func inDocs(t *testing.T, file string) {
 		}
 	}
 	colors := slices.SortedFunc(maps.Keys(often), func(a, b color.Color) int { return often[b] - often[a] })
-	few := image.NewPaletted(bounds, colors[:min(len(colors), 256)])
+	var palette color.Palette
+	for _, c := range colors {
+		if len(palette) < 256 && (len(palette) == 0 || apart(c, palette[palette.Index(c)]) > 8) {
+			palette = append(palette, c)
+		}
+	}
+	few := image.NewPaletted(bounds, palette)
 	imagedraw.Draw(few, bounds, img, bounds.Min, imagedraw.Src)
 	var out bytes.Buffer
 	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, few); err != nil {
