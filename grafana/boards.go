@@ -60,7 +60,7 @@ func overview() Board {
 			now(),
 			{Title: "Devices", Panels: []Panel{
 				{
-					Title: "Devices by state", Description: "Waiting: not started. Backoff: lost or refused, will try again. Offline: between two sessions.",
+					Title: "Devices by state", Description: "Waiting: not started, or the run is over. Backoff: lost or refused, will try again. Offline: between two sessions.",
 					Kind: "timeseries", Unit: "locale", Width: 12, Stacked: true, Colors: stateColors(), Queries: one(sum("state", "twinfleet_devices", inGroup), "{{state}}"),
 				},
 				{
@@ -79,12 +79,12 @@ func overview() Board {
 			{Title: "Operations", Panels: []Panel{
 				{
 					Title: "Rate by operation", Description: "Operations that ended, a second. Queries count by name, not by group.", Kind: "timeseries", Unit: "ops",
-					Width: 12, Height: 13, Queries: one(rate("operation", total), "{{operation}}"),
+					Width: 12, Height: 15, Queries: one(happened("operation", total), "{{operation}}"),
 				},
 				{
 					Title:       "Latency by operation",
 					Description: "The chosen quantile of the time from when the schedule wanted an operation to its end, of those that went well.", Kind: "timeseries",
-					Unit: "s", Log: true, Width: 12, Height: 13, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
+					Unit: "s", Log: true, Width: 12, Height: 15, Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
 				},
 				{
 					Title: "Outcomes", Description: "Operations of the chosen groups by how they ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,

@@ -9,6 +9,12 @@ const (
 func throttling() Board {
 	hub := func(by, metric string, labels ...string) string { return sum(by, "twinfleet_hub_"+metric, labels...) }
 	perSecond := func(metric string) string { return rate("class", "twinfleet_hub_"+metric) }
+	// Of a dozen classes a fleet meets two or three: the others have no line.
+	met := func(metric string) string { return happened("class", "twinfleet_hub_"+metric) }
+	been := func(metric string) string {
+		now := hub("class", metric)
+		return now + " and on (class) (max_over_time((" + now + ")[$__range:$__interval]) > 0)"
+	}
 	use := perSecond("throttle_admitted_total") + " / " + hub("class", "throttle_rate")
 	return Board{
 		UID: "twinfleet-throttling", Title: "Throttling and tiers",
@@ -17,8 +23,11 @@ func throttling() Board {
 		Rows: []Row{
 			{Title: "As seen from outside", Panels: []Panel{
 				{
-					Title: "Throttled", Description: "Share of all operations that the target shed with 429.", Kind: "stat", Unit: "percentunit", Width: 6, Height: 8,
-					Steps: badFrom(0.001, 0.05), Queries: one(share(rate("", total, shed), rate("", total)), "throttled"),
+					Title: "Throttled", Description: "Share of all operations that the target shed with 429: of the whole run, and at the end of the time.", Kind: "stat",
+					Unit: "percentunit", Width: 6, Height: 8, Steps: badFrom(0.001, 0.05), Queries: []Query{
+						{Expr: share(ofWholeRun("", shed), ofWholeRun("")), Legend: "of the whole run", Instant: true},
+						{Expr: share(rate("", total, shed), rate("", total)), Legend: "now"},
+					},
 				},
 				{
 					Title: "Throttled by operation", Description: "Operations that the target shed with 429, a second.", Kind: "timeseries", Unit: "ops", Width: 9,
@@ -31,8 +40,8 @@ func throttling() Board {
 			}},
 			{Title: "Limits of the tier (of the embedded hub with a tier)", Folded: true, NoValue: noTier, Panels: []Panel{
 				{
-					Title: "Use of each limit", Description: "Operations served as a share of what the tier allows a second. Over 100 % the burst is being used up.",
-					Kind: "bargauge", Unit: "percentunit", Width: 8, Height: 10, Max: 1, Steps: badFrom(0.8, 1),
+					Title: "Most use of each limit", Description: "Operations served as a share of what the tier allows a second, at most. Over 100 % the burst is being used up.",
+					Kind: "bargauge", Most: true, Unit: "percentunit", Width: 8, Height: 10, Max: 1, Steps: badFrom(0.8, 1),
 					Queries: one(use, "{{class}}"),
 				},
 				{
@@ -40,24 +49,25 @@ func throttling() Board {
 					Unit: "percentunit", Width: 8, Height: 10, Steps: badFrom(0.8, 1), Queries: one(use, "{{class}}"),
 				},
 				{
-					Title: "Burst left", Description: "Operations that may still come at once; below zero operations wait.", Kind: "timeseries", Unit: "locale",
+					Negative: true,
+					Title:    "Burst left", Description: "Operations that may still come at once; below zero operations wait.", Kind: "timeseries", Unit: "locale",
 					Width: 8, Height: 10, Queries: one(hub("class", "throttle_tokens"), "{{class}}"),
 				},
 				{
 					Title: "Delayed", Description: "Operations served after a wait, a second: slow, not failed.", Kind: "timeseries", Unit: "ops", Width: 6,
-					Queries: one(perSecond("throttle_delayed_total"), "{{class}}"),
+					NoValue: "Nothing was delayed.", Queries: one(met("throttle_delayed_total"), "{{class}}"),
 				},
 				{
 					Title: "Rejected", Description: "Operations shed with 429, a second.", Kind: "timeseries", Unit: "ops", Width: 6,
-					Queries: one(perSecond("throttle_rejected_total"), "{{class}}"),
+					NoValue: "Nothing was rejected.", Queries: one(met("throttle_rejected_total"), "{{class}}"),
 				},
 				{
 					Title: "Waiting", Description: "Operations that wait for their turn.", Kind: "timeseries", Unit: "locale", Width: 6,
-					Queries: one(hub("class", "throttle_waiting"), "{{class}}"),
+					NoValue: "Nothing waited.", Queries: one(been("throttle_waiting"), "{{class}}"),
 				},
 				{
 					Title: "Wait", Description: "How long one more operation would wait.", Kind: "timeseries", Unit: "s", Width: 6,
-					Queries: one(hub("class", "throttle_wait_seconds"), "{{class}}"),
+					NoValue: "Nothing would wait.", Queries: one(been("throttle_wait_seconds"), "{{class}}"),
 				},
 			}},
 			{Title: "Quota and load of the hub (of the embedded hub)", Folded: true, NoValue: noHub, Panels: []Panel{
@@ -75,7 +85,7 @@ func throttling() Board {
 				},
 				{
 					Title: "Operations of the hub", Description: "What the hub served, by the class that a tier limits, a second.", Kind: "timeseries", Unit: "ops",
-					Width: 10, Queries: one(perSecond("operations_total"), "{{class}}"),
+					Width: 10, Queries: one(met("operations_total"), "{{class}}"),
 				},
 				{
 					Title: "Identities", Description: "Identities in the hub's registry.", Kind: "timeseries", Unit: "locale",
@@ -165,14 +175,14 @@ func generator() Board {
 			{Title: "The load that was asked for", Panels: []Panel{
 				{
 					Title: "Stages not as asked", Description: "Stages whose load was not the one that was asked for: 1. Nothing can be said of their thresholds.",
-					Kind: "timeseries", Unit: "locale", Width: 12, Steps: badFrom(0.5, 1),
+					Kind: "timeseries", Unit: "locale", Width: 8, Steps: badFrom(0.5, 1),
 					Queries: one("max by (stage) ("+chosen("twinfleet_generator_not_as_asked")+")", "{{stage}}"),
 				},
 				{
 					Title: "The machine's processors",
 					Description: "Shares: in use by all programs in the busiest quarter of a second, taken by the hypervisor, held up by a limit of the control " +
-						"group, and of the time in which some program waited for a processor.", Kind: "timeseries", Unit: "percentunit", Width: 12, Queries: []Query{
-						{Expr: own("machine_cpu_ratio"), Legend: "in use"},
+						"group, and of the time in which some program waited for a processor.", Kind: "timeseries", Unit: "percentunit", Width: 8, Queries: []Query{
+						{Expr: "clamp_max(" + own("machine_cpu_ratio") + ", 1)", Legend: "in use"}, // shares of quarters of a second come out a little above
 						{Expr: own("steal_ratio"), Legend: "stolen"},
 						{Expr: own("cpu_limited_ratio"), Legend: "limited"},
 						{Expr: own("cpu_waiting_ratio"), Legend: "waiting"},
@@ -180,7 +190,7 @@ func generator() Board {
 				},
 				{
 					Title: "Standing still", Description: "Longest time for which the process stood still: stopped, suspended, or without a processor.",
-					Kind: "timeseries", Unit: "s", Width: 12, Queries: one(own("stopped_seconds"), "longest"),
+					Kind: "timeseries", Unit: "s", Width: 8, Queries: one(own("stopped_seconds"), "longest"),
 				},
 			}},
 			{Title: "The process", Panels: []Panel{

@@ -15,7 +15,7 @@ func runs() Board {
 		`run=~"$run"})[$__range:$__interval]) or on (job, instance, run) ` + ofRuns("twinfleet_run_started_timestamp_seconds") + " + 60)"
 	share := func(labels ...string) string { return share(ofWholeRun(eachRun, labels...), ofWholeRun(eachRun)) }
 	const open = `Show the run at its own times: /d/twinfleet-overview?var-datasource=${datasource}` +
-		`&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #C"].numeric}`
+		`&var-run=${__data.fields["run"]}&from=${__data.fields["Value #B"].numeric}&to=${__data.fields["Value #K"].numeric}`
 	return Board{
 		UID: "twinfleet-runs", Title: "Runs", From: "now-24h",
 		Description: "The runs that Prometheus knows of, with their verdicts. A click on one shows it on the fleet overview, at its own times.",
@@ -25,7 +25,8 @@ func runs() Board {
 					Title: "All runs", Description: "The latest first. A run that was not seen to its end shows how it stood when it was last seen.", Kind: "table", Unit: "none",
 					Width: 24, Height: 12, NoValue: "No run in this time.",
 					Queries: []Query{
-						{Expr: "max by (" + eachRun + ", scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ")", Instant: true},
+						{Expr: "sort_desc(max by (" + eachRun + ", scenario) (" + seen("twinfleet_run_info{"+ofRun+"}") + ") * on (" + eachRun + ") group_left () " +
+							byRun("twinfleet_run_started_timestamp_seconds") + ")", Instant: true}, // its value is not shown: it puts the latest first
 						{Expr: "1000 * " + byRun("twinfleet_run_started_timestamp_seconds"), Instant: true},
 						{Expr: ended, Instant: true},
 						{Expr: "max by (" + eachRun + ", verdict) (" + ofRuns("twinfleet_run_verdict") + " == 1)", Instant: true},
@@ -35,6 +36,7 @@ func runs() Board {
 						{Expr: share(failed), Instant: true},
 						{Expr: share(shed), Instant: true},
 						{Expr: byRun("twinfleet_run_as_asked"), Instant: true},
+						{Expr: ended + " + 30000", Instant: true}, // the last scrape, which has the verdict, comes after the end
 					},
 					Columns: []Column{
 						{Field: "run", Title: "Run", Width: 150, Link: open},
@@ -42,12 +44,13 @@ func runs() Board {
 						{Field: "verdict", Title: "Verdict", Width: 200, Marks: marked(verdictNames(), verdictColors())},
 						{Field: "Value #B", Title: "Began", Unit: "dateTimeAsIso", Width: 170},
 						{Field: "Value #C", Title: "Ended", Unit: "dateTimeAsIso", Width: 170},
-						{Field: "Value #E", Title: "Thresholds missed", Unit: "locale", Width: 140, Steps: []Step{{"green", 0}, {"red", 1}}},
+						{Field: "Value #E", Title: "Thresholds missed", Unit: "locale", Width: 155, Steps: []Step{{"green", 0}, {"red", 1}}},
 						{Field: "Value #F", Title: "Devices", Unit: "locale", Width: 90},
 						{Field: "Value #G", Title: "Operations", Unit: "locale", Width: 110},
 						{Field: "Value #H", Title: "Failed", Unit: "percentunit", Width: 90, Steps: badFrom(0.00001, 0.01)},
 						{Field: "Value #I", Title: "Throttled", Unit: "percentunit", Width: 90, Steps: badFrom(0.00001, 0.05)},
 						{Field: "Value #J", Title: "Generator", Width: 120, Marks: map[string]string{"1": "green kept up", "0": "red not as asked"}},
+						{Field: "Value #K", Title: "Shown until", Hidden: true},
 					},
 				},
 			}},
@@ -138,11 +141,11 @@ func search() Board {
 					Queries: one(sum("", "twinfleet_devices", `state="connected"`), "connected"),
 				},
 				{
-					Title: "Rate by operation", Description: "Operations that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12,
-					Queries: one(rate("operation", total), "{{operation}}"),
+					Title: "Rate by operation", Description: "Operations that ended, a second.", Kind: "timeseries", Unit: "ops", Width: 12, Height: 15,
+					Queries: one(happened("operation", total), "{{operation}}"),
 				},
 				{
-					Title: "Latency by operation", Description: "The chosen quantile, of operations that went well.", Kind: "timeseries", Unit: "s", Width: 12, Log: true,
+					Title: "Latency by operation", Description: "The chosen quantile, of operations that went well.", Kind: "timeseries", Unit: "s", Width: 12, Height: 15, Log: true,
 					Queries: one(quantile("$quantile", "operation", response, ok), "{{operation}}"),
 				},
 			}},

@@ -72,7 +72,7 @@ func worker() Board {
 				},
 				{
 					Title: "Methods by name", Description: "Direct methods that ended, a second.", Kind: "timeseries", Unit: "ops",
-					Queries: one(rate("group, outcome", total, op("method")), "{{group}} {{outcome}}"),
+					Queries: one(happened("group, outcome", total, op("method")), "{{group}} {{outcome}}"),
 				},
 				{Title: "Latency of methods", Description: "Until the device's answer.", Kind: "timeseries", Unit: "s", Log: true, Queries: quantiles(response, op("method"), ok)},
 				{

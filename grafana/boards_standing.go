@@ -29,12 +29,24 @@ func ofWholeRun(by string, labels ...string) string {
 	return "sum" + clause(by) + " (" + ofRuns("twinfleet_run_operations_total", labels...) + ")"
 }
 
+// outcomeMarks are outcomes in their colours; no one reads dark red or gray on a dark board.
+func outcomeMarks() map[string]string {
+	colors := outcomeColors()
+	colors["error"], colors["unanswered"] = "red", "text"
+	marks := make(map[string]string)
+	for outcome, color := range colors {
+		marks[outcome] = color + " " + outcome
+	}
+	return marks
+}
+
 // standing says how a run stands, at a glance: it outlives the run.
 func standing() Row {
 	const each = "job, instance, run"
 	connected, wanted := "max by ("+each+") "+ofRuns("twinfleet_run_devices_connected"), "max by ("+each+") "+ofRuns("twinfleet_run_devices_wanted")
 	devices := "(" + connected + " / " + wanted + ") * on (" + each + ") group_left (connected) " + thousands("connected", each, connected) +
 		" * on (" + each + ") group_left (wanted) " + thousands("wanted", each, wanted)
+	notWell := "(" + kept(sum("operation, group, outcome", total, `outcome!="ok"`)) + " > 0)"
 	return Row{Title: "How it stands", Panels: []Panel{
 		{
 			Title: "Verdict", Description: "Of each chosen run: holding so far, missing a threshold, cannot say, or failing while it goes on; then passed, missed, " +
@@ -71,18 +83,33 @@ func standing() Row {
 			Unit: "s", Width: 3, Height: 4, Zero: "–", Queries: []Query{{Expr: "max (" + ofRuns("twinfleet_run_left_seconds") + ")", Legend: "left", Instant: true}},
 		},
 		{
-			Title: "Thresholds", Description: "What the run is judged by: what was observed so far, of thresholds with a window in the last one, beside the bound.",
-			Kind: "table", Unit: "none", Width: 16, Height: 7, NoValue: "The scenario has no thresholds: nothing is judged but that the run works.",
-			Queries: []Query{{Expr: thresholds(), Instant: true}},
+			Title: "Thresholds", Description: "What the run is judged by: what was observed so far, of thresholds with a window in the last one, beside the bound, and of one that is missed " +
+				"since how far into the run, as scrapes saw it.",
+			Kind: "table", Unit: "none", Width: 11, Height: 8, NoValue: "The scenario has no thresholds: nothing is judged but that the run works.",
+			Queries: []Query{{Expr: thresholds(), Instant: true}, {Expr: missedSince(), Instant: true}},
 			Columns: []Column{
-				{Field: "Value", Title: "Holds", Width: 130, Marks: map[string]string{"1": "green ✓ holds", "0": "red ✗ missed", "-1": "orange ? cannot say"}},
+				{Field: "Value #A", Title: "Holds", Width: 105, Marks: map[string]string{"1": "green ✓ holds", "0": "red ✗ missed", "-1": "orange ? cannot say"}},
 				{Field: "threshold", Title: "Threshold"},
-				{Field: "observed", Title: "Observed", Width: 130},
-				{Field: "bound", Title: "Bound", Width: 110},
+				{Field: "observed", Title: "Observed", Width: 95},
+				{Field: "bound", Title: "Bound", Width: 80},
+				{Field: "Value #B", Title: "Since", Unit: "suffix: s", Width: 75},
 			},
 		},
 		{
-			Title: "Rollouts", Description: "Devices that answered, of those of each wave of a rollout.", Kind: "bargauge", Unit: "percentunit", Width: 8, Height: 7, Max: 1,
+			Title: "What did not go well", Description: "Operations of the run that did not end well, by kind, group and how they ended: the most first, in number and as a share of those of " +
+				"their kind and group.",
+			Kind: "table", Unit: "none", Width: 8, Height: 8, NoValue: "All operations went well.",
+			Queries: []Query{{Expr: "sort_desc(" + notWell + ")", Instant: true}, {Expr: notWell + " / on (operation, group) group_left () " + kept(sum("operation, group", total)), Instant: true}},
+			Columns: []Column{
+				{Field: "operation", Title: "Operation", Width: 120},
+				{Field: "group", Title: "Group"},
+				{Field: "outcome", Title: "Outcome", Width: 88, Marks: outcomeMarks()},
+				{Field: "Value #A", Title: "Number", Unit: "locale", Width: 76},
+				{Field: "Value #B", Title: "Share", Unit: "percentunit", Width: 70},
+			},
+		},
+		{
+			Title: "Rollouts", Description: "Devices that answered, of those of each wave of a rollout.", Kind: "bargauge", Unit: "percentunit", Width: 5, Height: 8, Max: 1,
 			Steps: []Step{{"orange", 0}, {"green", 0.999}}, NoValue: "The run has no rollout, or none has begun.",
 			Queries: []Query{{Expr: "sum by (rollout, wave) (" + ofRuns("twinfleet_rollout_devices", `state="answered"`) + ") / (sum by (rollout, wave) (" +
 				ofRuns("twinfleet_rollout_devices", `state="planned"`) + ") > 0)", Legend: "{{rollout}}, wave {{wave}}", Instant: true}},
@@ -94,17 +121,27 @@ func standing() Row {
 func thresholds() string {
 	const each = "job, instance, run, threshold"
 	met := "max by (" + each + ") " + ofRuns("twinfleet_threshold_met")
-	observed := "(" + measured("observed", each, "twinfleet_threshold_observed") + ` or (label_replace(` + met + ` * 0 + 1, "observed", "no data yet", "", "") unless on (` + each + ") " +
+	observed := "(" + measured("observed", each, "twinfleet_threshold_observed") + ` or (label_replace(` + met + ` * 0 + 1, "observed", "no data", "", "") unless on (` + each + ") " +
 		ofRuns("twinfleet_threshold_observed") + "))"
-	return met + " * on (" + each + ") group_left (observed) " + observed + " * on (" + each + ") group_left (bound) (" +
-		measured("bound", each, "twinfleet_threshold_bound") + ")"
+	return "sort(" + met + " * on (" + each + ") group_left (observed) " + observed + " * on (" + each + ") group_left (bound) (" +
+		measured("bound", each, "twinfleet_threshold_bound") + "))"
+}
+
+// missedSince is how far into the run each threshold that is missed began to be, as scrapes saw it: when it was last not missed, else when it was first seen.
+func missedSince() string {
+	const each = "job, instance, run, threshold"
+	at := func(how, is string) string {
+		return how + " by (" + each + ") (" + how + `_over_time(timestamp(twinfleet_threshold_met{run=~"$run"}` + is + ")[$__range:$__interval]))"
+	}
+	return "round((" + at("max", " != 0") + " or " + at("min", "") + ") - on (job, instance, run) group_left () max by (job, instance, run) " + ofRuns("twinfleet_run_started_timestamp_seconds") +
+		") and on (" + each + ") (" + ofRuns("twinfleet_threshold_met") + " == 0)"
 }
 
 // now is what happens at this moment.
 func now() Row {
 	all := rate("", total, inGroup)
 	stage := "topk by (job, instance, run) (1, max_over_time(timestamp(twinfleet_run_info{" + ofRun + `,stage!=""})[$__range:$__interval]))`
-	return Row{Title: "Now", Panels: []Panel{
+	return Row{Title: "Now, or when the run was last seen", Panels: []Panel{
 		{
 			Title: "Stage", Description: "The stage that each chosen run is in, or was in last.", Kind: "stat", Unit: "none", Width: 4, Height: 4, ShowName: true,
 			NoValue: "no stage yet", Queries: []Query{{Expr: stage, Legend: "{{stage}}", Instant: true}},
@@ -138,7 +175,7 @@ func stageTables() Row {
 	table := func(title, what, by, metric string, columns ...Column) Panel {
 		return Panel{
 			Title: title, Description: what, Kind: "table", Unit: "locale", Width: 8, NoValue: "No stage has begun.",
-			Queries: []Query{{Expr: kept(sum(by, metric)) + " > 0", Instant: true}},
+			Queries: []Query{{Expr: "sort_desc(" + kept(sum(by, metric)) + " > 0)", Instant: true}},
 			Columns: append(append([]Column{{Field: "stage", Title: "Stage"}}, columns...), Column{Field: "Value", Title: "Operations"}),
 		}
 	}

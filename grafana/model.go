@@ -56,6 +56,8 @@ type Panel struct {
 	NoValue            string            // why there may be nothing to show; "No data" when empty
 	Columns            []Column          // table: those that are shown, from left to right
 	Zero               string            // what is shown for 0; the number when empty
+	Most               bool              // stat, bargauge: the highest value of the time, and not the last one
+	Negative           bool              // timeseries: values may be below zero
 }
 
 // Column is one of a table.
@@ -67,6 +69,7 @@ type Column struct {
 	Steps  []Step            // colours from a value on
 	Marks  map[string]string // texts in a colour: of a value or a text, "colour text"
 	Number bool              // a label that is a number
+	Hidden bool              // not drawn: for links
 	Link   string            // where a click leads to, and what it does
 }
 

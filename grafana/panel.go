@@ -9,7 +9,7 @@ import (
 
 func (p Panel) json(id int, at object) object {
 	defaults := object{"unit": p.Unit, "color": object{"mode": "palette-classic"}, "mappings": p.mappings()}
-	if !p.Log {
+	if !p.Log && !p.Negative {
 		defaults["min"] = 0
 	}
 	if p.Unit == "locale" {
@@ -20,6 +20,13 @@ func (p Panel) json(id int, at object) object {
 	}
 	if p.NoValue != "" {
 		defaults["noValue"] = p.NoValue
+	}
+	if p.Kind == "stat" && len(p.Steps) == 0 && len(p.Colors) == 0 { // a fact is neither good nor bad
+		color := "blue"
+		if p.ShowName || p.Zero != "" {
+			color = "text"
+		}
+		defaults["color"] = object{"mode": "fixed", "fixedColor": color}
 	}
 	if len(p.Steps) > 0 {
 		defaults["thresholds"] = object{"mode": "absolute", "steps": steps(p.Steps)}
@@ -60,10 +67,14 @@ func steps(of []Step) (all []any) {
 
 // mappings are what is shown instead of numbers.
 func (p Panel) mappings() []any {
-	if p.Zero == "" {
-		return []any{}
+	all := []any{}
+	if p.Zero != "" {
+		all = append(all, object{"type": "value", "options": object{"0": object{"text": p.Zero, "index": 0}}})
 	}
-	return []any{object{"type": "value", "options": object{"0": object{"text": p.Zero, "index": 0}}}}
+	if p.Kind == "stat" && p.NoValue != "" { // that there is nothing is neither good nor bad
+		all = append(all, object{"type": "special", "options": object{"match": "null", "result": object{"text": p.NoValue, "color": "text", "index": len(all)}}})
+	}
+	return all
 }
 
 // override is what a field has of its own.
@@ -106,6 +117,9 @@ func (c Column) properties() []any {
 	if c.Unit == "locale" {
 		all = append(all, property("decimals", 0))
 	}
+	if c.Hidden {
+		all = append(all, property("custom.hideFrom", object{"viz": true, "legend": false, "tooltip": false}))
+	}
 	if c.Width > 0 {
 		all = append(all, property("custom.width", c.Width))
 	}
@@ -133,12 +147,18 @@ func (c Column) properties() []any {
 // dress adds what a kind of panel has beside the rest.
 func (p Panel) dress(out, defaults object) {
 	last := object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
+	if p.Most {
+		last["calcs"] = []string{"max"}
+	}
 	switch p.Kind {
 	case "timeseries":
 		defaults["custom"] = p.lines()
 		out["options"] = object{"legend": p.legend(), "tooltip": object{"mode": "multi", "sort": "desc", "hideZeros": false}}
 	case "stat":
 		text, color, graph := "auto", "value", "area"
+		if len(p.Queries) > 1 {
+			graph = "none" // beside one that has none it would stand higher
+		}
 		if p.ShowName {
 			text, graph = "name", "none"
 		}
@@ -150,8 +170,12 @@ func (p Panel) dress(out, defaults object) {
 			"wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard",
 		}
 	case "bargauge":
+		names := "auto"
+		if p.Width < wide/2 { // beside the bars they would be cut off
+			names = "top"
+		}
 		out["options"] = object{
-			"reduceOptions": last, "displayMode": "gradient", "valueMode": "color", "namePlacement": "auto", "orientation": "horizontal", "showUnfilled": true,
+			"reduceOptions": last, "displayMode": "basic", "valueMode": "color", "namePlacement": names, "orientation": "horizontal", "showUnfilled": true,
 			"sizing": "auto", "minVizWidth": 8, "minVizHeight": 16, "maxVizHeight": 40,
 			"legend": object{"displayMode": "list", "placement": "bottom", "showLegend": false, "calcs": []string{}},
 		}
@@ -176,6 +200,9 @@ func (p Panel) dress(out, defaults object) {
 func (p Panel) lines() object {
 	custom := object{
 		"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": false, "stacking": object{"mode": "none", "group": "A"},
+	}
+	if len(p.Queries) > 1 || p.Negative { // what is filled below a limit hides what it limits
+		custom["fillOpacity"] = 0
 	}
 	if p.Stacked {
 		custom["lineWidth"], custom["fillOpacity"], custom["stacking"] = 0, 60, object{"mode": "normal", "group": "A"}

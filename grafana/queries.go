@@ -81,7 +81,7 @@ func text(label, by, expr, form string) string {
 	return `label_replace(count_values by (` + by + `) ("` + label + `", ` + expr + `), "` + label + `", "` + form + `", "` + label + `", "(.*)")`
 }
 
-// thousands is text of whole numbers, with commas.
+// thousands is text of numbers, whole ones with commas.
 func thousands(label, by, expr string) string {
 	return `label_replace(label_replace(` + text(label, by, expr, "$1") + `, "` + label + `", "$1,$2", "` + label + `", "([0-9]+)([0-9]{3})"), "` +
 		label + `", "$1,$2", "` + label + `", "([0-9]+)([0-9]{3},.*)")`
@@ -95,7 +95,7 @@ func measured(label, by, metric string) string {
 		text(label, by, "round("+of("seconds")+" >= 1, 0.01)", "$1 s"),
 		text(label, by, "round(100 * "+of("ratio")+", 0.01)", "$1 %"),
 		text(label, by, "round("+of("per_second")+", 0.01)", "$1/s"),
-		text(label, by, "round("+of("number")+", 0.01)", "$1"),
+		thousands(label, by, "round("+of("number")+", 0.01)"),
 	}, " or ")
 }
 

@@ -3,7 +3,9 @@
 package answers
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -222,9 +224,13 @@ func groups(r *report.Run) Answer {
 		}
 		return a
 	}
+	undone := func(p account.Part) uint64 { return p.Scheduled - min(p.Scheduled, p.Outcomes[metrics.OK]) }
+	slices.SortStableFunc(parts, func(a, b account.Part) int { // the worst first
+		return cmp.Compare(float64(undone(b))/float64(max(b.Scheduled, 1)), float64(undone(a))/float64(max(a.Scheduled, 1)))
+	})
 	var well, bad []string
 	for _, p := range parts {
-		if n := p.Scheduled - min(p.Scheduled, p.Outcomes[metrics.OK]); n > 0 {
+		if n := undone(p); n > 0 {
 			bad = append(bad, p.Name)
 			a.Lines = append(a.Lines, fmt.Sprintf("%s: %s of %s not done (%s)", p.Name, human.Count(n), human.Number(int(p.Scheduled), "operation"), share(n, p.Scheduled)))
 		} else {
@@ -237,7 +243,7 @@ func groups(r *report.Run) Answer {
 	case len(bad) == 0:
 		a.Mark, a.Text = findings.Good, fmt.Sprintf("None of the %d groups: all did all they should.", len(parts))
 	case len(well) == 0:
-		a.Mark, a.Text = findings.Warn, fmt.Sprintf("All of the %d groups.", len(parts))
+		a.Mark, a.Text = findings.Warn, fmt.Sprintf("All of the %d groups, %s most.", len(parts), bad[0])
 	default:
 		a.Mark, a.Text = findings.Warn, list(bad)+"; not "+list(well)+"."
 	}

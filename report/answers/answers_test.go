@@ -25,7 +25,7 @@ func ExampleOf() {
 	// bad  Did it hold? No: 1 of 2 thresholds were missed.
 	// bad  Since when not? The first threshold was missed since 12.0s in stage hold, 12:00:12 UTC.
 	// bad  What failed, and why? Of 2,470 operations: 10 failed (0.4 %), 24 throttled (0.97 %), 20 never started (0.81 %).
-	// warn Which group? All of the 2 groups.
+	// warn Which group? All of the 2 groups, vehicles most.
 	// good Can I believe it? Yes: the machine delivered the load that was asked for.
 }
 

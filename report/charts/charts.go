@@ -18,6 +18,7 @@ type Data struct {
 	Ops     []OpData             `json:"ops"`     // in the order in which they came
 	Queries map[string][]float64 `json:"queries"` // results, by query
 	Edges   []float64            `json:"edges"`   // of the rows of heat, milliseconds
+	End     float64              `json:"end"`     // of the last stage of a run that is over, since the run began; 0 of one that goes on
 	Rest    bool                 `json:"rest"`    // the last sample is too short for a rate, also for one of 0
 }
 

@@ -122,7 +122,11 @@ func newPage(h *report.History, scenario []byte, percentiles account.Percentiles
 	p.Outages, p.MoreOut = outages(h.Run)
 	p.Findings = slices.DeleteFunc(findings.Of(h.Run), func(f findings.Finding) bool { return f.Wave }) // they have a table
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
-	data, err := json.Marshal(charts.New(h.Merged(maxPoints), withWait(h)))
+	columns := charts.New(h.Merged(maxPoints), withWait(h))
+	if n := len(h.Run.Stages); n > 0 {
+		columns.End = h.Run.Stages[n-1].To.Seconds()
+	}
+	data, err := json.Marshal(columns)
 	if err != nil {
 		return nil, fmt.Errorf("writing the charts' data: %w", err)
 	}

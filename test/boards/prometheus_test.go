@@ -122,6 +122,19 @@ func (s server) number(t *testing.T, expr string, at time.Time) (value float64, 
 	return value, err == nil
 }
 
+// times are when a run began and ended, with a moment for the last scrape.
+func (s server) times(t *testing.T, run string, at time.Time) (from, to time.Time) {
+	t.Helper()
+	read := func(what string) time.Time {
+		seconds, ok := s.number(t, fmt.Sprintf(`max(last_over_time(twinfleet_run_%s_timestamp_seconds{run=%q}[5m]))`, what, run), at)
+		if !ok {
+			t.Fatalf("run %s: not known when it %s", run, what)
+		}
+		return time.UnixMilli(int64(1000 * seconds))
+	}
+	return read("started"), read("ended").Add(2 * step)
+}
+
 // eventually waits until a query gives a value.
 func (s server) eventually(t *testing.T, expr string, want float64) {
 	t.Helper()

@@ -67,6 +67,7 @@ func livePage(t testing.TB, controls dashboard.Controls) (s *dashboard.Server, u
 	t.Helper()
 	s = dashboard.New(dashboard.Options{
 		Controls: controls, Thresholds: reporttest.Rules(), Stages: []dashboard.Stage{{Name: "ramp", Duration: 30}, {Name: "hold", Duration: 60}},
+		Scenario: []byte("name: example\n"),
 	})
 	url, err := s.Start(t.Context(), "127.0.0.1:0")
 	if err != nil {

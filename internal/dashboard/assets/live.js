@@ -44,7 +44,9 @@
 
   function showAnswers() {
     const a = tables.answer, c = a.counts, over = !!run.outcome, [word, tone] = words[a.verdict] || [a.verdict, ""];
-    answer("verdict", word, a.reason || (a.verdict === "passed" ? "everything ran, and every threshold held" : ""), tone);
+    // A threshold that holds on a load that was not the one asked for says little: that is read in the same place.
+    const doubted = a.verdict === "holding" && a.doubt;
+    answer("verdict", word, doubted ? `${a.reason}, of a load that was not the one asked for` : a.reason || (a.verdict === "passed" ? "everything ran, and every threshold held" : ""), doubted ? "warn" : tone);
     document.title = `${word}: ${run.name || "twinfleet"}`;
     const [connected, fleet] = (a.devices || "–").split(", ").map((x) => x.replace(/ devices?/, ""));
     const whole = fleet ? `; ${fleet}` : "";
@@ -185,6 +187,7 @@
   function draw() {
     showStages();
     showTiles();
+    if (run.outcome && data.stages.length) data.end = data.stages.at(-1).to;
     if (!tabs.chartsShown()) return;
     if (charts) charts.update();
     else charts = twinfleetCharts($("charts"), data);
@@ -225,7 +228,15 @@
       showAnswers();
       draw();
     });
-    on("run", (r) => { run = r; showRun(); showStages(); showTiles(); showAnswers(); });
+    on("run", (r) => {
+      const ends = r.outcome && !run.outcome;
+      run = r;
+      showRun();
+      showStages();
+      showTiles();
+      showAnswers();
+      if (ends && data) draw();
+    });
     on("tables", (t) => {
       tables = t;
       const way = tabs.course();

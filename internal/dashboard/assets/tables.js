@@ -11,12 +11,14 @@ function twinfleetTables() {
     ...count("dropped", "dropped"),
     draw: (td, r) => { set(td, number(r.dropped)); td.title = r.why || ""; },
   }];
+  // What is in trouble comes first; the rest keeps its order, so that rows do not jump about.
+  const worstFirst = (rows, rank) => rows.toSorted((a, b) => rank(a) - rank(b));
   let all = null, ways = { times: [], values: [] };
 
   const panels = [
     { id: "charts", title: "Charts" },
     {
-      id: "thresholds", title: "Thresholds", rows: () => all.thresholds,
+      id: "thresholds", title: "Thresholds", rows: () => worstFirst(all.thresholds, (t) => ["missed", "cannot_say", "pending", "met"].indexOf(t.state)),
       count: () => { const n = all.thresholds.filter((t) => t.state === "missed").length; return n ? [n, "bad", "missed"] : null; },
       make: (p) => table(p, "thresholds", [
         { title: "", spoken: "state", mark: true, draw: (td, r) => mark(td, ...signs[r.state]) },
@@ -25,11 +27,11 @@ function twinfleetTables() {
         { title: "bound", number: true, text: (r) => r.op ? `${r.op} ${quantity(r.bound, r.unit)}` : "" },
         { title: "distance", number: true, text: (r) => r.past == null ? "" : spare(r.past) },
         { title: "missed since", text: (r) => r.state !== "missed" ? "" : r.since == null ? "the very end" : `${seconds(r.since)} into the run` },
-        { title: "so far", draw: (td, r, i) => course(td, ways.times, ways.values[i], r.bound, `the value over time, ${r.observed} now, with the bound`) },
+        { title: "so far", draw: (td, r) => course(td, ways.times, ways.values[all.thresholds.indexOf(r)], r.bound, `the value over time, ${r.observed} now, with the bound`) },
       ], { empty: "The scenario sets no thresholds: the run passes when all that was tried works." }),
     },
     {
-      id: "operations", title: "Operations", rows: () => all.operations,
+      id: "operations", title: "Operations", rows: () => worstFirst(all.operations, (o) => o.failed ? 0 : o.throttled ? 1 : 2),
       make: (p) => table(p, "operations", [
         text("operation", "name"), text("group", "group"), ...account, { title: "rate now", number: true, text: (r) => rate(r.rate), sort: (r) => r.rate },
         time("p50", "p50"), time("p95", "p95"), time("p99", "p99"), time("max", "max"),
@@ -44,7 +46,7 @@ function twinfleetTables() {
       ], { sortable: true, empty: "Nothing has failed, nothing was throttled." }),
     },
     {
-      id: "groups", title: "Groups", rows: () => all.groups,
+      id: "groups", title: "Groups", rows: () => worstFirst(all.groups, (g) => g.failed ? 0 : g.throttled ? 1 : 2),
       make: (p) => table(p, "groups of devices", [
         text("group", "name"), { title: "connected", number: true, text: (r) => `${number(r.connected)} of ${number(r.wanted)}`, sort: (r) => r.connected },
           count("coming back", "lost", "warn"), ...account,
@@ -65,7 +67,7 @@ function twinfleetTables() {
     {
       id: "rollouts", title: "Rollouts", rows: () => all.waves, shown: () => all.waves.length > 0,
       make: (p) => table(p, "rollouts", [
-        text("rollout", "rollout"), text("group", "group"), text("wave", "wave"), { title: "reaches", number: true, text: (r) => r.percent + " %" },
+        text("rollout", "rollout"), text("group", "group"), { ...text("wave", "wave"), number: true }, { title: "reaches", number: true, text: (r) => r.percent + " %" },
           count("devices", "devices"), count("patched", "patched"), count("told", "told"),
         count("answered", "answered"), count("failed", "failed", "bad"), { title: "took", number: true, text: (r) => seconds(r.took) },
           { ...text("state", "state"), tone: (r) => r.state === "stopped" ? "bad" : "" },

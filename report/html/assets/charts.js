@@ -17,12 +17,15 @@ function twinfleetCharts(root, data) {
   }
   readTheme();
 
-  const short = (v) => v == null ? "–" : v >= 1e6 ? (v / 1e6).toFixed(1) + "M" : v >= 1e4 ? Math.round(v / 1e3) + "k" : String(+v.toPrecision(4));
+  const short = (v) => v == null ? "–" : v >= 1e6 ? (v / 1e6).toFixed(1) + "M" : v >= 1e4 ? Math.round(v / 1e3) + "k" : (+v.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 4 });
   const whole = (v) => v == null ? "–" : Math.round(v).toLocaleString("en");
   const rate = (v) => v == null ? "–" : short(v) + "/s";
   const latency = (ms) => ms == null ? "–" : ms >= 1000 ? +(ms / 1000).toPrecision(3) + " s" : ms >= 1 ? +ms.toPrecision(3) + " ms" : +(ms * 1000).toPrecision(3) + " µs";
   const clock = (s) => s >= 3600 ? (s / 3600).toFixed(1) + " h" : s >= 120 ? Math.floor(s / 60) + "m" + String(Math.round(s % 60)).padStart(2, "0") : +s.toFixed(1) + " s";
+  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800, 6048000];
   const last = (column) => column && column.length ? column[column.length - 1] : null;
+  // Of a run that is over the last values are those of its last stage: then its devices go.
+  const upTo = () => data.end ? data.end + 0.1 : Infinity;
 
   function element(tag, className, content) {
     const el = document.createElement(tag);
@@ -157,10 +160,11 @@ function twinfleetCharts(root, data) {
       show(columns, i) {
         const pointed = i != null;
         if (at) at.textContent = pointed ? "at " + clock(data.times[i]) : "last";
+        const end = upTo();
         for (const { cell, index } of cells) {
-          const values = columns[index].values, k = pointed ? i : values.findLastIndex((v) => v != null);
+          const values = columns[index].values, k = pointed ? i : values.findLastIndex((v, n) => v != null && data.times[n] <= end);
           cell.textContent = unit(k < 0 ? null : values[k]);
-          cell.classList.toggle("old", !pointed && k >= 0 && last(data.times) - data.times[k] > Math.max(5, 1.5 * (values.spacing ?? 0)));
+          cell.classList.toggle("old", !pointed && k >= 0 && Math.min(end, last(data.times)) - data.times[k] > Math.max(5, 1.5 * (values.spacing ?? 0)));
         }
       },
     };
@@ -198,7 +202,7 @@ function twinfleetCharts(root, data) {
         cursor: { sync: { key: "twinfleet" } },
         hooks: { drawClear: [bands], setCursor: [(u) => names.show(all, u.cursor.idx)] },
         scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-        axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60,
+        axes: [{ ...axis, size: 30, incrs: steps, values: (u, ticks) => ticks.map(clock) }, { ...axis, ...(log && decades), size: 60,
           values: (u, ticks) => ticks.map((v) => v == null ? "" : unit(v)) }],
         series: [{}, ...all.map((c) => ({
           stroke: () => theme.hues[c.hue % HUES], width: c.part === "p99" ? 2 : 1.5, dash: c.dash, spanGaps: false, show: !names.hidden.has(c.row),
@@ -225,14 +229,15 @@ function twinfleetCharts(root, data) {
       select.replaceChildren(...names.map((n) => new Option(n, n)));
       if (names.includes(chosen)) select.value = chosen;
     };
-    select.onchange = choose;
+    let byHand = false;
+    select.onchange = () => { byHand = true; choose(); };
     head.append(select);
     update();
-    return { select, update };
+    return { select, update, chosen: () => byHand };
   }
 
   // A time that people count in, and at least so long.
-  const round = (seconds) => [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600].find((s) => s >= seconds) || 86400 * Math.ceil(seconds / 86400);
+  const round = (seconds) => steps.find((s) => s >= seconds) || 86400 * Math.ceil(seconds / 86400);
 
   // Colour says how many answers of a time took how long.
   function heat(order) {
@@ -245,6 +250,7 @@ function twinfleetCharts(root, data) {
     const names = () => data.ops.map((o) => o.name);
     const draw = () => {
       choice.update();
+      if (!choice.chosen()) choice.select.value = usual() || choice.select.value;
       const op = data.ops.find((o) => o.name === choice.select.value);
       const ratio = devicePixelRatio || 1, width = canvas.clientWidth * ratio, height = HEIGHT * ratio;
       canvas.width = width;
@@ -256,7 +262,7 @@ function twinfleetCharts(root, data) {
       const left = 60 * ratio, bottom = 22 * ratio, rows = data.edges.length;
       let most = 1;
       for (const column of op.heat) for (const n of column) if (n > most) most = n;
-      greatest.textContent = `${whole(most)} answers in a cell`;
+      greatest.textContent = `${whole(most)} ${most === 1 ? "answer" : "answers"} in a cell`;
       const start = Math.min(data.stages.length ? data.stages[0].from : 0, data.times[0]), span = Math.max(last(data.times) - start, 1);
       const x = (t) => left + (t - start) / span * (width - left), cell = (height - bottom) / rows, steps = (SHADES - 1) / Math.log1p(most);
       op.heat.forEach((column, i) => {
@@ -277,9 +283,9 @@ function twinfleetCharts(root, data) {
       const step = round(span / (width / ratio < 420 ? 4 : 7));
       for (let t = Math.ceil(start / step + 0.2) * step; t < start + 0.97 * span; t += step) ctx.fillText(clock(t), x(t), height - 6 * ratio);
     };
+    // Until somebody chooses: what devices do most, also when it began later than the rest.
+    const usual = () => ["twin_report", "telemetry", "delivery"].find((name) => data.ops.some((o) => o.name === name));
     const choice = chooser(head, "operation of the heat map", names, draw);
-    const first = ["twin_report", "telemetry", "delivery"].find((name) => data.ops.some((o) => o.name === name));
-    if (first) choice.select.value = first;
     made.push({ box, order, draw, resize: draw, redraw: draw, destroy: () => {} });
     draw();
   }

@@ -22,7 +22,7 @@ import { framesOf, heat } from './frames.js';
 const settings = [
   ...['unit', 'min', 'max', 'decimals', 'displayName', 'noValue', 'mappings', 'thresholds', 'color', 'links'].map((id) => [id, id, false]),
   ...[
-    'drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls', 'stacking', 'thresholdsStyle', 'scaleDistribution', 'axisSoftMax', 'align', 'cellOptions', 'width', 'inspect',
+    'drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls', 'stacking', 'thresholdsStyle', 'scaleDistribution', 'axisSoftMax', 'align', 'cellOptions', 'width', 'inspect', 'hideFrom',
   ].map((path) => [`custom.${path}`, path, true]),
 ];
 const registry = new Registry(() =>
@@ -108,7 +108,7 @@ function Heat({ panel, cells, given, theme, width, height }) {
       {ticks.map((e) => <text key={e} x={left - 6} y={y(e) + 4} textAnchor="end" {...text}>{format(e)}</text>)}
       {[0, 0.25, 0.5, 0.75].map((s) => <text key={s} x={left + s * (width - left - right)} y={height - bottom + 14} {...text}>{dateTime(given.from + s * (given.to - given.from)).utc().format('HH:mm:ss')}</text>)}
       {[0, 0.25, 0.5, 0.75, 1].map((s) => <rect key={s} x={left + 30 * s * 4} y={height - 18} width={28} height={8} fill={color(most * s)} />)}
-      <text x={left + 156} y={height - 10} {...text}>{`0 to ${most.toPrecision(2)} a second`}</text>
+      <text x={left + 156} y={height - 10} {...text}>{`0 to ${Number(most.toPrecision(2))} a second`}</text>
     </svg>
   );
 }
@@ -153,13 +153,16 @@ function told(panel, frames, answers) {
 
 const rowHeight = 30, gap = 8, boardWidth = 1600;
 
-// laid are the panels with where they are: rows that are folded are opened, and those below move down.
-function laid(board) {
+// laid are the panels with where they are: rows that are folded are opened, and those below move down, unless they are to stay folded.
+function laid(board, folded) {
   const all = [];
   let down = 0;
   for (const p of board.panels) {
     all.push({ ...p, gridPos: { ...p.gridPos, y: p.gridPos.y + down } });
-    if (p.type === 'row' && p.collapsed) {
+    if (p.type === 'row' && p.collapsed && folded) {
+      const next = board.panels.find((o) => o.gridPos.y > p.gridPos.y);
+      if (next) down -= next.gridPos.y - p.gridPos.y - 1;
+    } else if (p.type === 'row' && p.collapsed) {
       let most = 0;
       for (const inner of p.panels) {
         all.push({ ...inner, gridPos: { ...inner.gridPos, y: inner.gridPos.y + down } });
@@ -181,7 +184,7 @@ function Board({ board, panels, theme, given }) {
       {panels.map((p) => {
         const at = { position: 'absolute', left: gap + p.gridPos.x * unit, top: 44 + p.gridPos.y * (rowHeight + gap), width: p.gridPos.w * unit - gap, height: p.gridPos.h * rowHeight + (p.gridPos.h - 1) * gap };
         if (p.type === 'row') {
-          return <div key={p.id} style={{ ...at, fontSize: 16, fontWeight: 500, paddingTop: 4 }}>{(p.collapsed ? '▸ ' : '▾ ') + p.title}</div>;
+          return <div key={p.id} style={{ ...at, fontSize: 16, fontWeight: 500, paddingTop: 4 }}>{(p.collapsed && given.folded ? '▸ ' : '▾ ') + p.title}</div>;
         }
         return (
           <div key={p.id} style={at}>
@@ -201,7 +204,7 @@ async function main() {
   await initPluginTranslations('grafana');
   await Promise.all(['400 14px Inter', '500 14px Inter'].map((font) => document.fonts.load(font)));
   const theme = createTheme({ colors: { mode: given.theme } });
-  const panels = laid(given.board);
+  const panels = laid(given.board, given.folded);
   for (const p of panels) {
     if (p.type !== 'row') p.frames = await prepared(p, given, theme);
   }
