@@ -262,8 +262,10 @@ func TestLivePageByKeyboard(t *testing.T) {
 		key("many"), key(kb.Enter), visible("a whole number of devices"), focused("load-devices"),
 		chromedp.SetValue(chromedp.CSS("#load-devices"), "13"), key(kb.Enter), visible("no stage runs whose load could be changed"),
 		chromedp.SetValue(chromedp.CSS("#load-devices"), "1,200"), key(kb.Tab), focused("load-reports"), key("2.5"), key(kb.Enter),
-		until(`!document.getElementById("load").open`), focused("change"), visible("The load was changed by hand: to 1,200 devices, reports at 2.50/s. Such a run is never PASSED."))
+		until(`!document.getElementById("load").open`), focused("change"))
 	h.did(t, "change to 1,200 devices, reports at 2.50/s")
+	s.Event(report.Event{Kind: report.KindChanged, OK: true, Text: "the load was changed by hand", Detail: "to 1,200 devices, reports at 2.50/s"})
+	b.do(t, "what the run tells of it", visible("The load was changed by hand: to 1,200 devices, reports at 2.50/s. Such a run is never PASSED."))
 	b.expected(t, "409 (Conflict)") // the browser says of itself that it was refused
 	b.do(t, "leaving the page", chromedp.Navigate("about:blank"))
 	b.clean(t)
