@@ -122,9 +122,12 @@ func newPage(h *report.History, scenario []byte, percentiles account.Percentiles
 	p.Outages, p.MoreOut = outages(h.Run)
 	p.Findings = slices.DeleteFunc(findings.Of(h.Run), func(f findings.Finding) bool { return f.Wave }) // they have a table
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
-	columns := charts.New(h.Merged(maxPoints), withWait(h))
-	if n := len(h.Run.Stages); n > 0 {
-		columns.End = h.Run.Stages[n-1].To.Seconds()
+	samples := h.Merged(maxPoints)
+	columns := charts.New(samples, withWait(h))
+	for i := range samples {
+		if samples[i].Window.Stage != "" {
+			columns.End = samples[i].At.Seconds()
+		}
 	}
 	data, err := json.Marshal(columns)
 	if err != nil {

@@ -25,7 +25,7 @@ function twinfleetCharts(root, data) {
   const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800, 6048000];
   const last = (column) => column && column.length ? column[column.length - 1] : null;
   // Of a run that is over the last values are those of its last stage: then its devices go.
-  const upTo = () => data.end ? data.end + 0.1 : Infinity;
+  const upTo = () => data.end ? data.end + 0.001 : Infinity;
 
   function element(tag, className, content) {
     const el = document.createElement(tag);
