@@ -40,7 +40,7 @@ func TestFilesAreBesideTheScenario(t *testing.T) {
 	}
 	for ca, want := range map[string]string{
 		"only-here.pem": "there is one in the working directory: write " + filepath.Join(here, "only-here.pem"),
-		"nowhere.pem":   "the file cannot be read", "empty.pem": "empty.pem: there is no certificate in PEM form", ".": "is no file",
+		"nowhere.pem":   "the file cannot be read", "empty.pem": "empty.pem: there is no certificate in PEM form", ".": "is no regular file",
 	} {
 		if _, err := decode(ca); err == nil || !strings.Contains(err.Error(), "x.yaml:1:") || !strings.Contains(err.Error(), "target.ca: ") ||
 			!strings.Contains(err.Error(), want) {
