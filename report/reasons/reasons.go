@@ -9,7 +9,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // Line is one reason why operations ended badly, for people: 1,234 twin_report throttled: status 429.
@@ -89,63 +88,26 @@ func Parts(r *report.Run) []Part {
 	return all
 }
 
-// share is a part of a count with its name.
-type share struct {
-	name string
-	n    uint64
-}
-
-// shares are a count by name, the largest first, as a short list.
-type shares []share
-
-func (s *shares) add(name string, n uint64) {
-	if name == "" {
-		return
-	}
-	for i := range *s {
-		if (*s)[i].name == name {
-			(*s)[i].n += n
-			return
-		}
-	}
-	*s = append(*s, share{name, n})
-}
-
-// String is the largest of them with their counts; a single one is its name.
-func (s shares) String() string {
-	const most = 3
-	slices.SortStableFunc(s, func(a, b share) int { return cmp.Compare(b.n, a.n) })
-	if len(s) == 1 {
-		return s[0].name
-	}
-	var parts []string
-	for _, x := range s[:min(len(s), most)] {
-		parts = append(parts, x.name+" "+human.Count(x.n))
-	}
-	if len(s) > most {
-		parts = append(parts, "…")
-	}
-	return strings.Join(parts, ", ")
-}
-
 // Reason is one outcome and reason with where it was met: in which operations, groups and stages.
 type Reason struct {
 	Text  string // the outcome with its reason, on one line
 	Count uint64 // operations that ended so
 
-	operations, groups, stages shares
+	operations, groups, stages Shares
 }
 
 // Where lists the operations, and the groups and stages where there is more than one.
 func (x Reason) Where() string {
-	parts := []string{x.operations.String()}
-	for _, s := range []shares{x.groups, x.stages} {
+	parts := []string{listed(x.operations)}
+	for _, s := range []Shares{x.groups, x.stages} {
 		if len(s) > 0 {
-			parts = append(parts, s.String())
+			parts = append(parts, listed(s))
 		}
 	}
 	return strings.Join(parts, " · ")
 }
+
+func listed(s Shares) string { return s.Text(3, func(int) string { return "…" }) }
 
 // Of gives the reasons why operations of a run ended badly, the most frequent first.
 func Of(r *report.Run) []Reason {
@@ -158,12 +120,12 @@ func Of(r *report.Run) []Reason {
 		}
 		x := &all[i]
 		x.Count += e.Count
-		x.operations.add(string(e.Operation), e.Count)
+		x.operations.Add(string(e.Operation), e.Count)
 		if len(groups) > 1 && e.Operation != metrics.OpQuery && slices.Contains(groups, e.Group) {
-			x.groups.add(e.Group, e.Count)
+			x.groups.Add(e.Group, e.Count)
 		}
 		if stages {
-			x.stages.add(e.Stage, e.Count)
+			x.stages.Add(e.Stage, e.Count)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(b.Count, a.Count) })

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
-	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
 // Answer is what somebody must know who looks for five seconds.
@@ -104,47 +104,7 @@ func worst(all []Threshold) int {
 	})
 }
 
-// listed is names with their counts, the largest first, as a short text; a single one is its name.
-type listed []struct {
-	name string
-	n    uint64
-}
-
-func (l *listed) add(name string, n uint64) {
-	if name == "" {
-		return
-	}
-	for i := range *l {
-		if (*l)[i].name == name {
-			(*l)[i].n += n
-			return
-		}
-	}
-	*l = append(*l, struct {
-		name string
-		n    uint64
-	}{name, n})
-}
-
-// String is at most four of them.
-func (l listed) String() string {
-	const most = 4
-	slices.SortStableFunc(l, func(a, b struct {
-		name string
-		n    uint64
-	},
-	) int {
-		return cmp.Compare(b.n, a.n)
-	})
-	if len(l) == 1 {
-		return l[0].name
-	}
-	var parts []string
-	for _, x := range l[:min(len(l), most)] {
-		parts = append(parts, x.name+" "+human.Count(x.n))
-	}
-	if more := len(l) - most; more > 0 {
-		parts = append(parts, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(parts, ", ")
+// listed is the parts of a count as a short text.
+func listed(s reasons.Shares) string {
+	return s.Text(4, func(others int) string { return fmt.Sprintf("%d more", others) })
 }

@@ -91,7 +91,7 @@ type Reason struct {
 func reasonRows(e *Evidence, parts []reasons.Part) []Reason {
 	type tally struct {
 		Reason
-		groups, stages listed
+		groups, stages reasons.Shares
 	}
 	var all []*tally
 	for _, p := range parts {
@@ -103,13 +103,13 @@ func reasonRows(e *Evidence, parts []reasons.Part) []Reason {
 		x := all[i]
 		x.Count += p.Count
 		x.Last = max(x.Last, p.Last.Sub(e.Run.Started).Seconds())
-		x.groups.add(p.Group, p.Count)
-		x.stages.add(p.Stage, p.Count)
+		x.groups.Add(p.Group, p.Count)
+		x.stages.Add(p.Stage, p.Count)
 	}
 	slices.SortStableFunc(all, func(a, b *tally) int { return cmp.Compare(b.Count, a.Count) })
 	rows := make([]Reason, 0, len(all))
 	for _, x := range all[:min(len(all), maxRows)] {
-		x.Groups, x.Stages = x.groups.String(), x.stages.String()
+		x.Groups, x.Stages = listed(x.groups), listed(x.stages)
 		rows = append(rows, x.Reason)
 	}
 	return rows
@@ -139,16 +139,13 @@ func groups(e *Evidence, parts []reasons.Part) []Group {
 				g.Lost += d.Count
 			}
 		}
-		var why listed
+		var why reasons.Shares
 		for _, p := range parts {
 			if p.Group == name && p.Operation != metrics.OpQuery {
-				why.add(string(p.Operation)+" "+p.Text(), p.Count)
+				why.Add(string(p.Operation)+" "+p.Text(), p.Count)
 			}
 		}
-		if len(why) > 0 {
-			_ = why.String() // sorts them
-			g.Reason = why[0].name
-		}
+		g.Reason = why.Most()
 		rows = append(rows, g)
 	}
 	return rows
