@@ -29,6 +29,10 @@ type Ledger struct {
 // Observe adds those who watch, before Begin.
 func (l *Ledger) Observe(who ...report.Observer) {
 	l.observers.all = append(l.observers.all, who...)
+	for _, one := range who {
+		_, follows := one.(report.Follower)
+		l.observers.follows = l.observers.follows || follows
+	}
 }
 
 // Begin begins the record at a time, with what is known of the run. The error is that of an Observer.
@@ -71,6 +75,9 @@ func (l *Ledger) known() *report.Run {
 
 // follow tells of what has become known, before something else is told.
 func (l *Ledger) follow() {
+	if !l.observers.follows { // a copy of the record is dear
+		return
+	}
 	if r := l.known(); r != nil {
 		l.observers.known(r)
 	}

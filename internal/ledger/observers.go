@@ -11,7 +11,8 @@ import (
 // observers are told of a run one thing at a time, in order. Who tells while another does leaves it to that one: an Observer
 // may so use the Engine that it watches. Much of it is the target's words: it is cleaned before anybody sees it.
 type observers struct {
-	all []report.Observer // as many as began, once they have
+	all     []report.Observer // as many as began, once they have
+	follows bool              // one of them is a Follower; set before they begin
 
 	mu      sync.Mutex // protects the following fields
 	queue   []func(report.Observer)

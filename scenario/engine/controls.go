@@ -79,13 +79,16 @@ func (e *Engine) Leave(stage string) {
 
 // act keeps what was done by hand.
 func (c *controls) act(did report.Intervention) {
-	c.change(func(c *controls) { c.did = append(c.did, did) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.did = append(c.did, did)
 }
 
 // acts is what was done by hand so far.
-func (c *controls) acts() (did report.Interventions) {
-	c.change(func(c *controls) { did = slices.Clone(c.did) })
-	return did
+func (c *controls) acts() report.Interventions {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.did)
 }
 
 // change changes the controls and pauses the fleet accordingly.
