@@ -208,7 +208,7 @@ func FuzzMessage(f *testing.F) {
 		walk(m.Value)
 		payload, _ := m.Payload()
 		var other goamqp.Message
-		if !understood(b) || other.UnmarshalBinary(bytes.Clone(b)) != nil {
+		if err := unmarshal(&other, b); err != nil {
 			return
 		}
 		if m.Value == nil && !m.Sequence && !bytes.Equal(payload, bytes.Join(other.Data, nil)) {
@@ -217,6 +217,9 @@ func FuzzMessage(f *testing.F) {
 		for k, v := range m.Application.Pairs() {
 			key, ok := k.Text()
 			mine := native(v)
+			if _, symbol := mine.(goamqp.Symbol); symbol { // a string to the other
+				mine, _ = v.Text()
+			}
 			if !ok || mine == nil || m.Application.Len() != 2*len(other.ApplicationProperties) { // a key twice is nobody's business
 				continue
 			}
@@ -227,8 +230,15 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// understood keeps from the other codec what it is known to read otherwise or to panic at: nothing so far.
-func understood([]byte) bool { return true }
+// unmarshal reads with the other codec, which panics at keys that are lists.
+func unmarshal(m *goamqp.Message, b []byte) (err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			err = fmt.Errorf("it panics: %v", x)
+		}
+	}()
+	return m.UnmarshalBinary(bytes.Clone(b))
+}
 
 func walk(v amqp.Value) {
 	if _, inner, ok := v.Describe(); ok {
