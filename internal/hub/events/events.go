@@ -63,13 +63,14 @@ type Message struct {
 	ContentType     string    // of the payload, such as application/json
 	ContentEncoding string    // of the payload, such as utf-8
 	Expires         time.Time // when it is of no more use, by the sender; the zero time for never
-	Created         string    // when the sender made it, as it wrote it: iothub-creation-time-utc
-	Ack             string    // which feedback the sender wants: none, positive, negative or full
+	Created         time.Time // when the sender made it, where its protocol has a place for that; else the zero time
+	CreatedText     string    // when the sender made it, as it wrote it: iothub-creation-time-utc
+	Ack             string    // which feedback the sender wants: none, positive, negative or full: iothub-ack
 	Schema          string    // of the payload: iothub-message-schema
-	InterfaceID     string    // the interface of the device's model that it belongs to
-	Component       string    // of the device's model: readers' dt-subject
-	Output          string    // of a module
-	Input           string    // of a module, for which it is
+	Output          string    // of a module: iothub-outputname
+	Input           string    // of a module, for which it is: x-opt-input-name
+	InterfaceID     string    // the interface of the device's model that it belongs to: iothub-interface-id
+	Component       string    // of the device's model: dt-subject
 	DiagnosticID    string    // of a distributed trace: Diagnostic-Id
 	Trace           string    // of a distributed trace: Correlation-Context
 
@@ -79,9 +80,31 @@ type Message struct {
 	Will       bool       // an MQTT will, sent for a device that went without DISCONNECT
 }
 
-// field is where the system property of an MQTT topic goes (iot-mqtt-connect-to-iot-hub; iothub-ack is written in full). Nil for a
-// name that is no system property.
-func (m *Message) field(name string) *string {
+// Names of properties that stand among the application's and are the system's (iot-hub-devguide-messages-construct).
+const (
+	nameAck     = "iothub-ack"
+	nameSchema  = "iothub-message-schema"
+	nameOutput  = "iothub-outputname"
+	nameCreated = "iothub-creation-time-utc"
+)
+
+// reserved is where a property goes that stands among the application's; nil for one that is the application's.
+func (m *Message) reserved(name string) *string {
+	switch name {
+	case nameAck:
+		return &m.Ack
+	case nameSchema:
+		return &m.Schema
+	case nameOutput:
+		return &m.Output
+	case nameCreated:
+		return &m.CreatedText
+	}
+	return nil
+}
+
+// system is where the system property of an MQTT topic goes (iot-mqtt-connect-to-iot-hub); nil for what is none.
+func (m *Message) system(name string) *string {
 	switch name {
 	case "$.mid":
 		return &m.MessageID
@@ -96,7 +119,7 @@ func (m *Message) field(name string) *string {
 	case "$.ce":
 		return &m.ContentEncoding
 	case "$.ctime":
-		return &m.Created
+		return &m.CreatedText
 	case "$.on":
 		return &m.Output
 	case "$.sub":
@@ -109,34 +132,40 @@ func (m *Message) field(name string) *string {
 		return &m.DiagnosticID
 	case "$.diagctx":
 		return &m.Trace
-	case "iothub-ack":
-		return &m.Ack
 	}
 	return nil
 }
 
-// SetBag takes the properties of an MQTT topic: the system's by their names, the others as the application's. Of a name that comes twice
-// the first counts, as in topics.Bag.Get. What the hub alone says, who sent it ($.cdid, $.cmid), is passed over. $.exp is a date of
-// ISO 8601; one that is none never expires.
-func (m *Message) SetBag(bag topics.Bag) {
+// SetBag takes the properties of an MQTT topic: the system's, whose names begin with "$.", and those of SetApplication. $.exp is a date of
+// ISO 8601; what is none never expires.
+func (m *Message) SetBag(bag topics.Bag) { m.set(bag, true) }
+
+// SetApplication takes the properties of the application, among which some of the system's stand with names in full, such as iothub-ack.
+// Of a name that comes twice the first counts, as in topics.Bag.Get; what is no UTF-8 in a name is replaced. Who sent the message only
+// the hub says: what the sender says of that is passed over.
+func (m *Message) SetApplication(bag topics.Bag) { m.set(bag, false) }
+
+func (m *Message) set(bag topics.Bag, mqtt bool) {
 	m.Properties = nil
 	seen := newNames(len(bag))
 	for _, p := range bag {
+		p.Name = strings.ToValidUTF8(p.Name, "\uFFFD")
 		if !seen.add(p.Name) {
 			continue
 		}
-		switch p.Name {
-		case "$.cdid", "$.cmid":
-			continue
-		case "$.exp":
+		to := m.reserved(p.Name)
+		if to == nil && mqtt {
+			to = m.system(p.Name)
+		}
+		switch {
+		case to != nil:
+			*to = p.Value
+		case mqtt && p.Name == "$.exp":
 			m.Expires = parseTime(p.Value)
-			continue
+		case mqtt && (p.Name == "$.cdid" || p.Name == "$.cmid"), p.Name == "iothub-connection-device-id":
+		default:
+			m.Properties = append(m.Properties, p)
 		}
-		if field := m.field(p.Name); field != nil {
-			*field = p.Value
-			continue
-		}
-		m.Properties = append(m.Properties, p)
 	}
 }
 
