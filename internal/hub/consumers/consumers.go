@@ -128,7 +128,7 @@ func (g *Groups) Attach(r Reader) (*Attached, error) {
 			text = fmt.Sprintf(" with epoch '%d'", other.Epoch)
 		}
 		other.Stolen(fmt.Errorf("%w: New receiver '%s' with higher epoch of '%d' is created hence current receiver '%s'%s is getting disconnected. "+
-			"If you are recreating the receiver, make sure a higher epoch is used.", ErrStolen, r.name(), r.Epoch, other.name(), text))
+			"If you are recreating the receiver, make sure a higher epoch is used", ErrStolen, r.name(), r.Epoch, other.name(), text))
 	}
 	return a, nil
 }
@@ -140,15 +140,15 @@ func admit(r *Reader, others []*Attached) error {
 		case !other.HasEpoch:
 		case !r.HasEpoch:
 			return fmt.Errorf("%w: At least one receiver for the endpoint is created with epoch of '%d', and so non-epoch receiver is not allowed. "+
-				"Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected.", ErrStolen, other.Epoch)
+				"Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected", ErrStolen, other.Epoch)
 		case other.Epoch > r.Epoch:
 			return fmt.Errorf("%w: Receiver '%s' with a higher epoch '%d' already exists. Receiver '%s' with epoch %d cannot be created. "+
 				"Make sure you are creating receiver with increasing epoch value to ensure connectivity, or ensure all old epoch receivers "+
-				"are closed or disconnected.", ErrStolen, other.name(), other.Epoch, r.name(), r.Epoch)
+				"are closed or disconnected", ErrStolen, other.name(), other.Epoch, r.name(), r.Epoch)
 		}
 	}
 	if !r.HasEpoch && len(others) >= MaxReaders {
-		return fmt.Errorf("%w: Exceeded the maximum number of allowed receivers per partition in a consumer group which is %d.", ErrTooMany, MaxReaders)
+		return fmt.Errorf("%w: Exceeded the maximum number of allowed receivers per partition in a consumer group which is %d", ErrTooMany, MaxReaders)
 	}
 	return nil
 }
