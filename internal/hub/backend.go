@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
@@ -67,12 +68,19 @@ func (b *backend) ModelID(ctx context.Context, id, model string) error {
 	return b.store.SetModelID(ctx, id, model)
 }
 
-// Telemetry counts messages: the embedded hub has nobody to route them to.
+// Telemetry counts messages, and keeps them for those who read them. One that could not be kept ends its connection, so that it is not
+// acknowledged: MQTT has no other way to refuse it.
 func (b *backend) Telemetry(id string, m front.Message) {
 	(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
 	b.telemetry.Add(1)
 	if m.Will {
 		b.wills.Add(1)
+	}
+	if !b.events.On() {
+		return
+	}
+	if err := (*Hub)(b).keepEvents(context.Background(), id, nil, []events.Message{eventOf(&m)}); err != nil {
+		b.front.Disconnect(id, err)
 	}
 }
 

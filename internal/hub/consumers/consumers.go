@@ -22,8 +22,9 @@ const MaxReaders = 5
 // maxName is the longest name of a group (event-hubs-quotas).
 const maxName = 50
 
-// Errors of Attach, and what an owner is told whose reader was ended. Their texts reach clients.
+// Errors of New and Attach, and what an owner is told whose reader was ended. Their texts reach clients.
 var (
+	ErrName    = errors.New("no consumer group can have this name")
 	ErrNoGroup = errors.New("the consumer group does not exist")   // amqp:not-found
 	ErrStolen  = errors.New("another receiver owns the partition") // amqp:link:stolen, for who is refused and for who is ended
 	ErrTooMany = errors.New("too many receivers")                  // amqp:resource-limit-exceeded
@@ -45,12 +46,12 @@ type place struct {
 }
 
 // New makes groups: Default and those named. Without a name there is every group that a reader asks for, since none has to be made. The
-// case of names does not matter. The error is for a name that no group can have.
+// case of names does not matter. The error for a name that no group can have matches ErrName.
 func New(names ...string) (*Groups, error) {
 	g := &Groups{}
 	for _, name := range names {
 		if !valid(name) {
-			return nil, fmt.Errorf("consumer group %q: a name has up to %d letters, digits, periods, hyphens and underscores", name, maxName)
+			return nil, fmt.Errorf("%w: %q; it has up to %d letters, digits, periods, hyphens and underscores", ErrName, name, maxName)
 		}
 		g.names = append(g.names, strings.ToLower(name))
 	}

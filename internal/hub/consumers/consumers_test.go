@@ -42,8 +42,8 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q: %v", c.name, err)
 		}
 	}
-	if _, err := consumers.New("a b"); err == nil {
-		t.Error("a group has a name that none can have")
+	if _, err := consumers.New("a b"); !errors.Is(err, consumers.ErrName) {
+		t.Errorf("a name that no group can have: %v", err)
 	}
 }
 
