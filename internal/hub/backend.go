@@ -6,6 +6,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
@@ -67,16 +68,24 @@ func (b *backend) ModelID(ctx context.Context, id, model string) error {
 	return b.store.SetModelID(ctx, id, model)
 }
 
-// Telemetry counts messages: the embedded hub has nobody to route them to.
-func (b *backend) Telemetry(_ context.Context, id string, batch []devices.Message) error {
-	for _, m := range batch {
+// Telemetry counts messages, and keeps them for those who read them.
+func (b *backend) Telemetry(ctx context.Context, id string, batch []devices.Message) error {
+	for i := range batch {
+		m := &batch[i]
 		(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
 		b.telemetry.Add(1)
 		if m.Will {
 			b.wills.Add(1)
 		}
 	}
-	return nil
+	if !b.events.On() {
+		return nil
+	}
+	kept := make([]events.Message, len(batch))
+	for i := range batch {
+		kept[i] = eventOf(&batch[i])
+	}
+	return (*Hub)(b).keepEvents(ctx, id, nil, kept)
 }
 
 // services is the hub as its service side and its jobs see it.

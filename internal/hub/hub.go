@@ -20,8 +20,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
+	"github.com/twinfleet/twinfleet/internal/hub/consumers"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
+	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
@@ -57,7 +59,7 @@ type Options struct {
 	HostName string
 	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
 	CertDir string
-	// DataDir keeps identities, twins, sessions, queued messages and policies over restarts; in memory when empty.
+	// DataDir keeps identities, twins, sessions, queued messages, what is kept of telemetry and policies over restarts; in memory when empty.
 	DataDir string
 	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
 	// Limits begin to hold when Arm is called.
@@ -73,6 +75,15 @@ type Options struct {
 	// TokenGrace, ThrottledCode and QuotaCode, see front.Options; MessageTTL, see devices.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// TelemetryLog is how many bytes of messages of devices are kept for those who read them, once somebody has: 64 MiB when 0, at least
+	// 1 MiB. Below 0 none ever are.
+	TelemetryLog int64
+	// TelemetryRetention is how long such a message is kept; a day when 0.
+	TelemetryRetention time.Duration
+	// TelemetryAlways keeps such messages from the start.
+	TelemetryAlways bool
+	// ConsumerGroups are the groups of those who read messages, beside $Default; any group when nil.
+	ConsumerGroups []string
 	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
 	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
@@ -86,23 +97,25 @@ type Options struct {
 
 // Hub is a running hub.
 type Hub struct {
-	opts     Options
-	log      *slog.Logger
-	store    *store.Store
-	devices  *devices.Table
-	front    *front.Front
-	jobs     *jobs.Runner
-	dps      *dps.Service // nil without one
-	configs  *configurations.Manager
-	storage  *transfer.Storage
-	moves    *transfer.Runner
-	mux      *mux.Mux
-	limiter  *throttle.Limiter
-	ca       *certs.Authority
-	policies policy.Set
-	server   *http.Server
-	page     *page.Server // nil without one
-	tap      traffic.Tap
+	opts      Options
+	log       *slog.Logger
+	store     *store.Store
+	devices   *devices.Table
+	front     *front.Front
+	jobs      *jobs.Runner
+	dps       *dps.Service // nil without one
+	configs   *configurations.Manager
+	storage   *transfer.Storage
+	moves     *transfer.Runner
+	mux       *mux.Mux
+	limiter   *throttle.Limiter
+	ca        *certs.Authority
+	policies  policy.Set
+	events    *eventlog.Log
+	consumers *consumers.Groups
+	server    *http.Server
+	page      *page.Server // nil without one
+	tap       traffic.Tap
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -162,6 +175,9 @@ func (h *Hub) open(ctx context.Context) (err error) {
 		OnGone:    h.gone,
 	})
 	if err != nil {
+		return err
+	}
+	if err := h.openEvents(ctx); err != nil {
 		return err
 	}
 	h.devices = devices.New(devices.Options{
@@ -329,6 +345,9 @@ func (h *Hub) Close() error {
 		if h.configs != nil {
 			h.configs.Close()
 		}
+		if h.events != nil {
+			h.events.Close()
+		}
 		if h.store != nil {
 			errs = append(errs, h.store.Close())
 		}
@@ -431,6 +450,7 @@ type Stats struct {
 	Remembered int                   // devices and modules of which something is: a connection, a session, messages, or calls
 	Telemetry  uint64                // messages received
 	Wills      uint64                // of them wills
+	Events     eventlog.Stats        // of them those that are kept for who reads them
 	Served     map[tier.Class]uint64 // operations, also without a tier
 	Throttles  []throttle.Stat       // nil without a tier
 	QuotaUsed  int64                 // messages counted today
@@ -444,7 +464,8 @@ func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
 	stats := Stats{
 		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(), Remembered: h.devices.Remembered(),
-		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
+		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Events: h.events.Stats(),
+		Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
 	if h.dps != nil {

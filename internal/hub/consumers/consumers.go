@@ -22,8 +22,9 @@ const MaxReaders = 5
 // maxName is the longest name of a group (event-hubs-quotas).
 const maxName = 50
 
-// Errors of Attach, and what an owner is told whose reader was ended. Their texts reach clients.
+// Errors of New and Attach, and what an owner is told whose reader was ended. Their texts reach clients.
 var (
+	ErrName    = errors.New("no consumer group can have this name")
 	ErrNoGroup = errors.New("the consumer group does not exist")   // amqp:not-found
 	ErrStolen  = errors.New("another receiver owns the partition") // amqp:link:stolen, for who is refused and for who is ended
 	ErrTooMany = errors.New("too many receivers")                  // amqp:resource-limit-exceeded
@@ -45,12 +46,12 @@ type place struct {
 }
 
 // New makes groups: Default and those named. Without a name there is every group that a reader asks for, since none has to be made. The
-// case of names does not matter. The error is for a name that no group can have.
+// case of names does not matter. The error for a name that no group can have matches ErrName.
 func New(names ...string) (*Groups, error) {
 	g := &Groups{}
 	for _, name := range names {
 		if !valid(name) {
-			return nil, fmt.Errorf("consumer group %q: a name has up to %d letters, digits, periods, hyphens and underscores", name, maxName)
+			return nil, fmt.Errorf("%w: %q; it has up to %d letters, digits, periods, hyphens and underscores", ErrName, name, maxName)
 		}
 		g.names = append(g.names, strings.ToLower(name))
 	}
@@ -128,7 +129,7 @@ func (g *Groups) Attach(r Reader) (*Attached, error) {
 			text = fmt.Sprintf(" with epoch '%d'", other.Epoch)
 		}
 		other.Stolen(fmt.Errorf("%w: New receiver '%s' with higher epoch of '%d' is created hence current receiver '%s'%s is getting disconnected. "+
-			"If you are recreating the receiver, make sure a higher epoch is used.", ErrStolen, r.name(), r.Epoch, other.name(), text))
+			"If you are recreating the receiver, make sure a higher epoch is used", ErrStolen, r.name(), r.Epoch, other.name(), text))
 	}
 	return a, nil
 }
@@ -140,15 +141,15 @@ func admit(r *Reader, others []*Attached) error {
 		case !other.HasEpoch:
 		case !r.HasEpoch:
 			return fmt.Errorf("%w: At least one receiver for the endpoint is created with epoch of '%d', and so non-epoch receiver is not allowed. "+
-				"Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected.", ErrStolen, other.Epoch)
+				"Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected", ErrStolen, other.Epoch)
 		case other.Epoch > r.Epoch:
 			return fmt.Errorf("%w: Receiver '%s' with a higher epoch '%d' already exists. Receiver '%s' with epoch %d cannot be created. "+
 				"Make sure you are creating receiver with increasing epoch value to ensure connectivity, or ensure all old epoch receivers "+
-				"are closed or disconnected.", ErrStolen, other.name(), other.Epoch, r.name(), r.Epoch)
+				"are closed or disconnected", ErrStolen, other.name(), other.Epoch, r.name(), r.Epoch)
 		}
 	}
 	if !r.HasEpoch && len(others) >= MaxReaders {
-		return fmt.Errorf("%w: Exceeded the maximum number of allowed receivers per partition in a consumer group which is %d.", ErrTooMany, MaxReaders)
+		return fmt.Errorf("%w: Exceeded the maximum number of allowed receivers per partition in a consumer group which is %d", ErrTooMany, MaxReaders)
 	}
 	return nil
 }

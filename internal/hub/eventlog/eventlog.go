@@ -284,7 +284,7 @@ func (l *Log) run() {
 		now := l.opts.Now()
 		l.evict(now)
 		if oldest := l.oldest(); oldest != nil {
-			timer.Reset(time.UnixMilli(oldest.first().enqueued).Add(l.opts.Retention + time.Millisecond).Sub(now))
+			timer.Reset(max(time.Millisecond, time.UnixMilli(oldest.first().enqueued).Add(l.opts.Retention+time.Millisecond).Sub(now)))
 		} else {
 			timer.Reset(l.opts.Retention)
 		}

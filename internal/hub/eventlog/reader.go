@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"time"
@@ -95,7 +96,7 @@ func (r *Reader) seek(from From) error {
 	p := r.partition
 	seen := p.visible()
 	least := from.value // of what is read
-	if !from.inclusive {
+	if !from.inclusive && least < math.MaxInt64 {
 		least++
 	}
 	// begin is the first message that is, or the end.
@@ -116,7 +117,7 @@ func (r *Reader) seek(from From) error {
 		}
 		begin(func(e *entry) bool { return e.offset >= least })
 	case bySequence:
-		if from.value < 0 || least > p.settled {
+		if from.value < 0 || from.value > p.last.Sequence && (from.value > p.settled || !from.inclusive) {
 			return fmt.Errorf("%w: The supplied sequence number '%d' is invalid. The last sequence number in the system is '%d'",
 				ErrPosition, from.value, p.last.Sequence)
 		}
