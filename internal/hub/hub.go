@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
@@ -92,7 +93,7 @@ type Hub struct {
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
 	configs  *configurations.Manager
-	storage  *transfer.Storage
+	storage  *blobs.Storage
 	moves    *transfer.Runner
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
@@ -191,7 +192,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.opts.DataDir != "" {
 		storage = filepath.Join(h.opts.DataDir, "storage")
 	}
-	h.storage = transfer.NewStorage(storage)
+	h.storage = blobs.New(blobs.Options{Dir: storage})
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
 		return err
 	}
