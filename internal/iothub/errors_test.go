@@ -48,6 +48,7 @@ func TestErrorTable(t *testing.T) {
 		409004: {409, "JobAlreadyExists"},
 		409301: {409, "ModuleAlreadyExistsOnDevice"},
 		412001: {412, "PreconditionFailed"},
+		412002: {412, "DeviceMessageLockLost"},
 		413001: {413, "MessageTooLarge"},
 		413002: {413, "TooManyDevices"},
 		429000: {429, "GenericTooManyRequests"},

@@ -137,7 +137,7 @@ func New(o Options) *Server {
 		s.mux.Handle("POST "+path+"/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
 	}
 	handle("POST /devices/query", policy.ServiceConnect, s.query)
-	handle("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
+	handle("POST /devices/{id}/messages/{direction}", policy.ServiceConnect, s.sendMessage)
 	handle("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
 	handle("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
 	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
@@ -148,7 +148,7 @@ func New(o Options) *Server {
 	s.transferRoutes(handle)
 	blob.New(blob.Options{Storage: o.Storage, Access: s.mayAccess, Signer: o.Signer, Logger: o.Logger}).Routes(s.mux)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
-		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
+		return errNoEndpoint
 	}, errorbody.FormText)
 	s.mux.Handle("/", s.unknown)
 	return s
