@@ -125,6 +125,9 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 		return
 	}
 	if reason == store.GoneDeleted {
+		if h.uploads != nil {
+			h.uploads.Forget(id)
+		}
 		h.front.Forget(id)
 		return
 	}

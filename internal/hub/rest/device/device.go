@@ -55,6 +55,10 @@ type Devices interface {
 	// Telemetry takes messages that a device sent at once, all of them or none. They count as one operation of their size together. Of a
 	// message, the device fills in what it says itself.
 	Telemetry(ctx context.Context, client string, auth events.Auth, batch []events.Message) error
+}
+
+// Queue is the cloud-to-device messages that wait for devices.
+type Queue interface {
 	// Receive gives out the next message that waits for a device, for so long. It is false when none does.
 	Receive(ctx context.Context, client string, lock time.Duration) (Delivery, bool, error)
 	// Settle takes what a device says of a message. The error is iothub.ErrMessageLockLost when it does not hold it any more.
@@ -71,6 +75,7 @@ type Uploads interface {
 type Options struct {
 	Devices  Devices
 	Uploads  Uploads
+	Queue    Queue
 	HostName string // of the hub, where a request does not say it
 
 	// Admit waits until an operation of a class may go on, or returns the error for the client. Telemetry is admitted by Devices. Nil lets

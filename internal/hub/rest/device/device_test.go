@@ -78,7 +78,7 @@ func (h *hub) End(_ context.Context, device, id string, success bool) error {
 // call asks a Server before a service side that answers 418. Headers are name, value, …; the device's token is there unless they say another.
 func call(t *testing.T, h *hub, o Options, method, path, body string, headers ...string) *http.Response {
 	t.Helper()
-	o.Devices, o.Uploads, o.HostName = h, h, "hub.test"
+	o.Devices, o.Uploads, o.Queue, o.HostName = h, h, h, "hub.test"
 	r := httptest.NewRequestWithContext(t.Context(), method, "https://hub.test"+path, strings.NewReader(body))
 	r.Header.Set("Authorization", "token of d")
 	for i := 0; i < len(headers); i += 2 {

@@ -34,7 +34,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 	if err := s.opts.Admit(r.Context(), tier.ClassC2DReceive); err != nil {
 		return err
 	}
-	d, ok, err := s.opts.Devices.Receive(r.Context(), c.client, lock)
+	d, ok, err := s.opts.Queue.Receive(r.Context(), c.client, lock)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request, c *caller) error
 	case r.URL.Query().Has("reject"):
 		outcome = Reject
 	}
-	if err := s.opts.Devices.Settle(r.Context(), c.client, strings.Trim(c.token, `"`), outcome); err != nil {
+	if err := s.opts.Queue.Settle(r.Context(), c.client, strings.Trim(c.token, `"`), outcome); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
