@@ -48,7 +48,7 @@ func (h *Hub) quotaUsedUp() {
 	today := time.Now().UTC().Unix() / int64(24*time.Hour/time.Second)
 	if h.dropped.Swap(today) != today {
 		h.log.Warn("the tier's daily quota is used up; connections end until midnight UTC")
-		h.front.DisconnectAll(iothub.ErrQuotaExceeded)
+		h.devices.DisconnectAll(iothub.ErrQuotaExceeded)
 	}
 }
 

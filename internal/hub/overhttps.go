@@ -3,17 +3,16 @@ package hub
 import (
 	"context"
 	"crypto/x509"
-	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
-	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
-	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/internal/iothub/username"
+	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 // overHTTPS is the hub as devices see it that speak HTTPS.
@@ -22,61 +21,67 @@ type overHTTPS Hub
 var _ device.Devices = (*overHTTPS)(nil)
 
 func (o *overHTTPS) Authenticate(client, token string, chain []*x509.Certificate) (events.Auth, error) {
-	b := (*backend)(o)
-	creds, err := b.Credentials(client)
-	if err != nil {
+	if _, err := o.devices.Authenticate(devices.Claim{Client: client, Token: token, Chain: chain}); err != nil {
 		return 0, err
 	}
-	check := deviceauth.Checker{Policy: (*Hub)(o).devicePolicy, ClientCAs: (*Hub)(o).clientCAs()}
-	var user username.Name
-	user.DeviceID, user.ModuleID = entity.Split(client)
-	if token != "" {
-		parsed, err := sas.Parse(token)
-		if err != nil {
-			return 0, err
-		}
-		user.Host, _, _ = strings.Cut(parsed.Resource, "/") // any host name is the hub's: clients know it by different ones
-		_, err = check.Token(user, creds, token)
-		return authOf(client, parsed.Policy, false), err
-	}
-	return authOf(client, "", true), check.Certificate(user, creds, chain)
-}
-
-// authOf is how a client has shown who it is: by a token of a policy, or of its own, or by a certificate.
-func authOf(client, policy string, certificate bool) events.Auth {
+	shown, _ := sas.Parse(token) // it was one, or there is none
 	switch module := entity.IsModule(client); {
-	case policy != "":
-		return events.HubSAS
-	case module && certificate:
-		return events.ModuleX509
+	case shown.Policy != "":
+		return events.HubSAS, nil
+	case module && token == "":
+		return events.ModuleX509, nil
 	case module:
-		return events.ModuleSAS
-	case certificate:
-		return events.DeviceX509
+		return events.ModuleSAS, nil
+	case token == "":
+		return events.DeviceX509, nil
 	default:
-		return events.DeviceSAS
+		return events.DeviceSAS, nil
 	}
 }
 
-func (o *overHTTPS) Active(client string) { o.store.Touch(client) }
+func (o *overHTTPS) Active(client string) { o.devices.Active(client) }
 
 func (o *overHTTPS) Telemetry(ctx context.Context, client string, _ events.Auth, batch []events.Message) error {
-	size := 0
+	all := make([]devices.Message, len(batch))
 	for i := range batch {
-		size += len(batch[i].Payload) + batch[i].Properties.Size()
+		all[i] = devices.Message{Properties: bagOf(&batch[i]), Payload: batch[i].Payload}
 	}
-	if err := (*Hub)(o).admitDevice(ctx, tier.ClassTelemetry, size); err != nil {
-		return err
-	}
-	for i := range batch {
-		(*backend)(o).Telemetry(client, front.Message{Properties: batch[i].Properties, Payload: batch[i].Payload})
-	}
-	return nil
+	return o.devices.Telemetry(ctx, client, all...)
 }
 
-// admitOverHTTPS admits what is no message.
+// bagOf is the properties of a message with the names that the topics of MQTT have for them.
+func bagOf(m *events.Message) topics.Bag {
+	expires := ""
+	if !m.Expires.IsZero() {
+		expires = string(timestamp.Append(nil, m.Expires))
+	}
+	var bag topics.Bag
+	for _, p := range []topics.Property{
+		{Name: "$.mid", Value: m.MessageID},
+		{Name: "$.cid", Value: m.CorrelationID},
+		{Name: "$.uid", Value: m.UserID},
+		{Name: "$.to", Value: m.To},
+		{Name: "$.ct", Value: m.ContentType},
+		{Name: "$.ce", Value: m.ContentEncoding},
+		{Name: "$.exp", Value: expires},
+		{Name: "$.ctime", Value: m.Created},
+		{Name: "$.on", Value: m.Output},
+		{Name: "$.sub", Value: m.Component},
+		{Name: "$.ifid", Value: m.InterfaceID},
+		{Name: "$.schema", Value: m.Schema},
+		{Name: "iothub-ack", Value: m.Ack},
+	} {
+		if p.Value != "" {
+			p.HasValue = true
+			bag = append(bag, p)
+		}
+	}
+	return append(bag, m.Properties...)
+}
+
+// admit admits what is no message.
 func (o *overHTTPS) admit(ctx context.Context, class tier.Class) error {
-	return (*Hub)(o).admitDevice(ctx, class, 0)
+	return o.devices.Admit(ctx, class, 0)
 }
 
 // signer gives access to blobs. Its key follows from that of a policy, so that access outlives the program as connection strings do.
