@@ -224,7 +224,7 @@ func module(r *http.Request, c *caller) error {
 
 func (s *Server) authenticate(r *http.Request, c *caller) error {
 	if _, id := entity.Split(c.client); c.device == "" || strings.Contains(c.device, "/") || strings.Contains(id, "/") || strings.HasSuffix(c.client, "/") {
-		return iothub.ErrArgumentInvalid.With("no id of the hub has a slash, or is empty")
+		return iothub.ErrDeviceNotFound.With("no id of the hub has a slash, or is empty") // clients know what this means (azure-iot-sdk-node, e2etests)
 	}
 	token := r.Header.Get("Authorization")
 	chain := deviceauth.Chain(r.Context().Value(connKey{}))
