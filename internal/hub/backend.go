@@ -137,6 +137,9 @@ func (h *Hub) gone(id string, reason store.GoneReason) {
 		return
 	}
 	if reason == store.GoneDeleted {
+		if h.uploads != nil {
+			h.uploads.Forget(id)
+		}
 		h.devices.Forget(id)
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
@@ -31,11 +32,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/transfer"
+	"github.com/twinfleet/twinfleet/internal/hub/uploads"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -105,8 +108,9 @@ type Hub struct {
 	jobs      *jobs.Runner
 	dps       *dps.Service // nil without one
 	configs   *configurations.Manager
-	storage   *transfer.Storage
+	storage   *blobs.Storage
 	moves     *transfer.Runner
+	uploads   *uploads.Uploads
 	mux       *mux.Mux
 	limiter   *throttle.Limiter
 	ca        *certs.Authority
@@ -212,8 +216,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.opts.DataDir != "" {
 		storage = filepath.Join(h.opts.DataDir, "storage")
 	}
-	h.storage = transfer.NewStorage(storage)
+	h.storage = blobs.New(blobs.Options{Dir: storage})
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
+		return err
+	}
+	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Keeper: h.keeper(), Logger: h.log}); err != nil {
 		return err
 	}
 	h.serve()
@@ -260,10 +267,13 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
+		Configurations: h.configs, Transfers: h.moves, Storage: h.storage, Signer: h.signer(),
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
-	sockets, services := websocket.Handler(accept), http.Handler(api)
+	https := device.New(device.Options{
+		Devices: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
+	})
+	sockets, services := websocket.Handler(accept), https.Before(api)
 	if h.dps != nil {
 		services = h.dps.Handler(services, sockets)
 	}
@@ -287,7 +297,7 @@ func (h *Hub) serve() {
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+			return device.WithConn(dps.WithConn(websocket.WithConn(ctx, nc), nc), nc)
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}

@@ -51,7 +51,13 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 // appProperty marks the headers that become a message's application properties.
 const appProperty = "Iothub-App-"
 
+// errNoEndpoint answers for paths that are no endpoint's.
+var errNoEndpoint = iothub.ErrNotFound.With("the embedded hub has no such endpoint")
+
 func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
+	if !strings.EqualFold(r.PathValue("direction"), "deviceBound") { // SDKs write it differently
+		return errNoEndpoint
+	}
 	id := r.PathValue("id")
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
