@@ -70,18 +70,16 @@ func (b *backend) ModelID(ctx context.Context, id, model string) error {
 
 // Telemetry counts messages, and keeps them for those who read them. One that could not be kept ends its connection, so that it is not
 // acknowledged: MQTT has no other way to refuse it.
-func (b *backend) Telemetry(id string, m front.Message) {
+func (b *backend) Telemetry(ctx context.Context, id string, m front.Message) error {
 	(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
 	b.telemetry.Add(1)
 	if m.Will {
 		b.wills.Add(1)
 	}
 	if !b.events.On() {
-		return
+		return nil
 	}
-	if err := (*Hub)(b).keepEvents(context.Background(), id, nil, []events.Message{eventOf(&m)}); err != nil {
-		b.front.Disconnect(id, err)
-	}
+	return (*Hub)(b).keepEvents(ctx, id, nil, []events.Message{eventOf(&m)})
 }
 
 // services is the hub as its service side and its jobs see it.

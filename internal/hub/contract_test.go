@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -97,10 +98,11 @@ func (l *listener) Connected(id string, connected bool) {
 	l.connected[id] = connected
 }
 
-func (l *listener) Telemetry(_ string, m front.Message) {
+func (l *listener) Telemetry(_ context.Context, _ string, m front.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.messages = append(l.messages, m)
+	return nil
 }
 
 func (l *listener) message(t testing.TB) front.Message {

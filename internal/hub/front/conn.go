@@ -119,7 +119,9 @@ func (c *conn) finish(mqtt.Packet) error {
 	c.gone()
 	if c.will != nil && !errors.Is(err, errDisconnect) {
 		c.will.Received = time.Now()
-		c.front.opts.Backend.Telemetry(c.client, *c.will)
+		if err := c.front.opts.Backend.Telemetry(c.front.ctx, c.client, *c.will); err != nil {
+			c.front.log.Debug("a will may be lost", "device", c.client, "reason", err) // there is nobody to tell
+		}
 	}
 	return err
 }

@@ -45,8 +45,8 @@ type Backend interface {
 	Connected(client string, connected bool)
 	// Active tells that a device sent something.
 	Active(client string)
-	// Telemetry takes a message of a device.
-	Telemetry(client string, m Message)
+	// Telemetry takes a message of a device, and returns when it may be acknowledged: until then it may wait for a disk.
+	Telemetry(ctx context.Context, client string, m Message) error
 	// QueueLength tells how many cloud-to-device messages wait for a device.
 	QueueLength(client string, n int)
 	// ModelID takes the model that a device names when it connects, and returns when it is kept.

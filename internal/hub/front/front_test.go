@@ -99,11 +99,12 @@ func (b *backend) ModelID(_ context.Context, client, model string) error {
 
 func (b *backend) Active(client string) { b.tell("active", client) }
 
-func (b *backend) Telemetry(client string, m front.Message) {
+func (b *backend) Telemetry(_ context.Context, client string, m front.Message) error {
 	b.tell("telemetry", client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = append(b.messages, m)
+	return nil
 }
 
 func (b *backend) QueueLength(_ string, n int) {

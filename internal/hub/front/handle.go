@@ -110,7 +110,10 @@ func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
 	if err := c.admit(tier.ClassTelemetry, size); err != nil {
 		return err
 	}
-	c.front.opts.Backend.Telemetry(c.client, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
+	message := Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()}
+	if err := c.front.opts.Backend.Telemetry(c.front.ctx, c.client, message); err != nil {
+		return err
+	}
 	return c.puback(m)
 }
 
