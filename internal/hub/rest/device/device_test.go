@@ -98,7 +98,9 @@ func call(t *testing.T, h *hub, o Options, method, path, body string, headers ..
 const version = "?api-version=2021-04-12"
 
 func TestRoutes(t *testing.T) {
-	const file = `{"blobName":"f.txt"}`
+	const file, lock = `{"blobName":"f.txt"}`, "01234567-89ab-4def-8123-456789abcdef"
+	const held = "/devices/d/messages/devicebound/" + lock
+	const done = `{"isSuccess":true,"statusCode":200,"statusDescription":"ok"}`
 	for name, c := range map[string]struct {
 		method, path, body string
 		headers            []string
@@ -129,11 +131,11 @@ func TestRoutes(t *testing.T) {
 		"receive for too long":       {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "301"}, 400, "ArgumentInvalid", ""},
 		"receive for no time":        {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "0"}, 400, "ArgumentInvalid", ""},
 		"receive for what":           {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "a"}, 400, "ArgumentInvalid", ""},
-		"complete":                   {"DELETE", "/devices/d/messages/devicebound/01234567-89ab-4def-8123-456789abcdef" + version, "", []string{"If-Match", "01234567-89ab-4def-8123-456789abcdef"}, 204, "", "settle d 01234567-89ab-4def-8123-456789abcdef 0"},
-		"complete with quotes":       {"DELETE", "/devices/d/messages/devicebound/%2201234567-89ab-4def-8123-456789abcdef%22" + version, "", nil, 204, "", "settle d 01234567-89ab-4def-8123-456789abcdef 0"},
-		"reject":                     {"DELETE", "/devices/d/messages/devicebound/01234567-89ab-4def-8123-456789abcdef" + version + "&reject", "", nil, 204, "", "settle d 01234567-89ab-4def-8123-456789abcdef 1"},
-		"reject with a value":        {"DELETE", "/devices/d/messages/devicebound/01234567-89ab-4def-8123-456789abcdef" + version + "&reject=true", "", nil, 204, "", "settle d 01234567-89ab-4def-8123-456789abcdef 1"},
-		"abandon":                    {"POST", "/devices/d/messages/deviceBound/01234567-89ab-4def-8123-456789abcdef/abandon" + version, "", nil, 204, "", "settle d 01234567-89ab-4def-8123-456789abcdef 2"},
+		"complete":                   {"DELETE", held + version, "", []string{"If-Match", lock}, 204, "", "settle d " + lock + " 0"},
+		"complete with quotes":       {"DELETE", strings.Replace(held, lock, "%22"+lock+"%22", 1) + version, "", nil, 204, "", "settle d " + lock + " 0"},
+		"reject":                     {"DELETE", held + version + "&reject", "", nil, 204, "", "settle d " + lock + " 1"},
+		"reject with a value":        {"DELETE", held + version + "&reject=true", "", nil, 204, "", "settle d " + lock + " 1"},
+		"abandon":                    {"POST", strings.Replace(held, "b", "B", 1) + "/abandon" + version, "", nil, 204, "", "settle d " + lock + " 2"},
 		"what is no token":           {"DELETE", "/devices/d/messages/devicebound/t-1" + version, "", nil, 412, "DeviceMessageLockLost", ""},
 		"begin an upload":            {"POST", "/devices/d/files" + version, file, nil, 200, "", "begin d f.txt hub.test"},
 		"an upload without a name":   {"POST", "/devices/d/files" + version, `{}`, nil, 400, "ArgumentNull", ""},
@@ -142,7 +144,7 @@ func TestRoutes(t *testing.T) {
 		"a hub on a port":            {"POST", "/devices/d/files" + version, file, []string{"Host", "localhost:8443"}, 200, "", "begin d f.txt localhost:8443"},
 		"a hub on the port of HTTPS": {"POST", "/devices/d/files" + version, file, []string{"Host", "hub.test:443"}, 200, "", "begin d f.txt hub.test"},
 		"a host name too long":       {"POST", "/devices/d/files" + version, file, []string{"Host", strings.Repeat("x", 300)}, 200, "", "begin d f.txt hub.test"},
-		"end it by path":             {"POST", "/devices/d/files/notifications/cid" + version, `{"isSuccess":true,"statusCode":200,"statusDescription":"ok"}`, nil, 204, "", "end d cid true"},
+		"end it by path":             {"POST", "/devices/d/files/notifications/cid" + version, done, nil, 204, "", "end d cid true"},
 		"end it by body":             {"POST", "/devices/d/files/notifications" + version, `{"correlationId":"cid","isSuccess":false,"statusCode":500}`, nil, 204, "", "end d cid false"},
 		"end what":                   {"POST", "/devices/d/files/notifications" + version, `{"isSuccess":false}`, nil, 400, "InvalidFileUploadCorrelationId", ""},
 		"end how":                    {"POST", "/devices/d/files/notifications/cid" + version, `{}`, nil, 400, "InvalidFileUploadCompletionStatus", ""},
@@ -267,7 +269,7 @@ func TestBatches(t *testing.T) {
 		code   string
 		want   []string // payload and properties of each
 	}{
-		"as Node sends it":     {`[{"body": "` + b64([]byte("one")) + `"},{"body": "` + b64([]byte{0, 255}) + `", "properties":{"iothub-app-K":"v","dt-subject":"t"}}]`, 204, "", []string{"one [] ", "\x00\xff [{K v true}] t"}},
+		"as Node sends it":     {`[{"body": "b25l"},{"body": "AP8=", "properties":{"iothub-app-K":"v","dt-subject":"t"}}]`, 204, "", []string{"one [] ", "\x00\xff [{K v true}] t"}},
 		"as Java sends it":     {`[{"body":"b25l","base64Encoded":true,"properties":{"iothub-messageid":"m"}}]`, 204, "", []string{"one [] m"}},
 		"as C sends text":      {`[{"body":"one","base64Encoded":false}]`, 204, "", []string{"one [] "}},
 		"text of any kind":     {`[{"body":"ü\n\"","base64Encoded":false,"properties":{"n":1.50,"t":true}}]`, 204, "", []string{"ü\n\" [{n 1.50 true} {t true true}] "}},
