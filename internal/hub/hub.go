@@ -271,7 +271,7 @@ func (h *Hub) serve() {
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
 	https := device.New(device.Options{
-		Devices: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
+		Devices: (*overHTTPS)(h), Queue: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
 	sockets, services := websocket.Handler(accept), https.Before(api)
 	if h.dps != nil {

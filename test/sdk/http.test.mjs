@@ -9,22 +9,22 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import crypto from 'node:crypto';
 import { createRequire } from 'node:module';
-import { registry, newDevice, uniqueId, request, device, SharedAccessSignature, NoRetry, PortAgent, ca, sha1, promise } from './hub.mjs';
+import { registry, newDevice, uniqueId, request, device, SharedAccessSignature, NoRetry, PortAgent, ca, sha1 } from './hub.mjs';
 
 const require = createRequire(import.meta.url);
 const { Http } = require('azure-iot-device-http');
 const { errors, Message } = require('azure-iot-common');
 
 // The transport takes no port beside the host name; its agent does.
-async function over(client, pair) {
+async function over(client, pair, receivePolicy = { manualPolling: true }) {
   client.setRetryPolicy(new NoRetry());
-  await client.setOptions({ ca, http: { agent: new PortAgent(pair), receivePolicy: { manualPolling: true } }, ...pair });
+  await client.setOptions({ ca, http: { agent: new PortAgent(pair), receivePolicy }, ...pair });
   return client;
 }
-const withKey = (id, key) => over(device.Client.fromConnectionString(`HostName=localhost;DeviceId=${id};SharedAccessKey=${key}`, Http));
+const withKey = (id, key, policy) => over(device.Client.fromConnectionString(`HostName=localhost;DeviceId=${id};SharedAccessKey=${key}`, Http), undefined, policy);
 const withToken = (token) => over(device.Client.fromSharedAccessSignature(token, Http));
-const opened = async (d) => {
-  const client = await withKey(d.deviceId, d.authentication.symmetricKey.primaryKey);
+const opened = async (d, policy) => {
+  const client = await withKey(d.deviceId, d.authentication.symmetricKey.primaryKey, policy);
   await client.open();
   return client;
 };
@@ -72,6 +72,81 @@ test('messages of a device', { timeout: 60_000 }, async (t) => {
     assert.throws(() => client.onDeviceMethod('reboot', () => {}), { name: 'NotImplementedError' });
   });
   await client.close();
+});
+
+test('messages for a device', { timeout: 60_000 }, async (t) => {
+  const d = await newDevice('http-c2d');
+  const client = await opened(d, { interval: 0.05 }); // seconds between two questions; without a policy it is one
+  const send = async (text, headers = {}) => {
+    const answer = await request('POST', `/devices/${d.deviceId}/messages/deviceBound`, text, headers);
+    assert.equal(answer.status, 204);
+  };
+  const left = async () => (await request('GET', `/devices/${d.deviceId}`)).body.cloudToDeviceMessageCount;
+  const text = (message) => JSON.parse(message.getData().toString());
+  t.after(() => client.close());
+
+  // given resolves with the next messages.
+  const given = (n) => new Promise((resolve) => {
+    const all = [];
+    const listener = (message) => {
+      all.push(message);
+      if (all.length === n) {
+        client.removeListener('message', listener);
+        resolve(all);
+      }
+    };
+    client.on('message', listener);
+  });
+
+  await t.test('one comes with all that it has', async () => {
+    const coming = given(1);
+    await send('hello', { 'iothub-messageid': 'm1', 'iothub-correlationid': 'c1', 'iothub-app-alert': 'hot' });
+    const [message] = await coming;
+    assert.equal(text(message), 'hello');
+    assert.equal(message.messageId, 'm1');
+    assert.equal(message.correlationId, 'c1');
+    assert.equal(message.to.toLowerCase(), `/devices/${d.deviceId}/messages/devicebound`);
+    assert.ok(Date.parse(message.expiryTimeUtc) > Date.now());
+    assert.deepEqual(message.properties.propertyList, [{ key: 'iothub-app-alert', value: 'hot' }]);
+    assert.match(message.lockToken, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    assert.equal((await client.complete(message)).constructor.name, 'MessageCompleted');
+    assert.equal(await left(), 0);
+    await assert.rejects(client.complete(message), (err) => err.response.statusCode === 412);
+  });
+
+  for (const [outcome, result] of [['complete', 'MessageCompleted'], ['reject', 'MessageRejected']]) {
+    await t.test(`one that is abandoned comes again, until there is a ${outcome}`, async () => {
+      const coming = given(1);
+      await send(outcome);
+      const [first] = await coming;
+      const again = given(1);
+      assert.equal((await client.abandon(first)).constructor.name, 'MessageAbandoned');
+      const [second] = await again;
+      assert.equal(text(second), outcome);
+      assert.notEqual(second.lockToken, first.lockToken);
+      await assert.rejects(client[outcome](first), (err) => err.response.statusCode === 412);
+      assert.equal((await client[outcome](second)).constructor.name, result);
+      assert.equal(await left(), 0);
+    });
+  }
+
+  await t.test('several, one at a time', async () => {
+    const coming = given(3);
+    for (const n of [1, 2, 3]) await send(n);
+    const all = await coming;
+    assert.deepEqual(all.map(text).sort(), [1, 2, 3]); // questions are under way side by side
+    for (const message of all) await client.complete(message);
+    assert.equal(await left(), 0);
+  });
+
+  await t.test('the largest', async () => {
+    const coming = given(1);
+    const content = 'x'.repeat(64 * 1024 - 100);
+    await send(content);
+    const [message] = await coming;
+    assert.equal(text(message), content);
+    await client.complete(message);
+  });
 });
 
 test('who is sent away', { timeout: 60_000 }, async (t) => {
