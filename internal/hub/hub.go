@@ -1,5 +1,5 @@
-// Package hub is the embedded hub: a local Azure IoT Hub that speaks its wire protocol to devices
-// (MQTT, MQTT over WebSocket) and to services (REST), all on one port, in clear and over TLS.
+// Package hub is the embedded hub: a local Azure IoT Hub that speaks its wire protocols to devices
+// (MQTT and AMQP, each also over WebSocket) and to services (REST), all on one port, in clear and over TLS.
 package hub
 
 import (
@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
@@ -109,6 +111,7 @@ type Hub struct {
 	store     *store.Store
 	devices   *devices.Table
 	front     *front.Front
+	amqp      *peer.Front
 	feedback  *notices.Queue // of cloud-to-device messages
 	files     *notices.Queue // of files that were uploaded
 	jobs      *jobs.Runner
@@ -203,8 +206,9 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	}
 	h.front = front.New(front.Options{
 		Devices: h.devices, Logger: h.log, TokenGrace: h.opts.TokenGrace, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "",
+		Waits: h.waits(),
 	})
+	h.amqp = h.amqpFront()
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(), Logger: h.log,
 	})
@@ -274,7 +278,7 @@ func (h *Hub) serve() {
 	if h.dps != nil {
 		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
 	}
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, AMQP: h.amqp.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Configurations: h.configs, Transfers: h.moves, Storage: h.storage, Signer: h.signer(),
@@ -283,9 +287,10 @@ func (h *Hub) serve() {
 	https := device.New(device.Options{
 		Devices: (*overHTTPS)(h), Queue: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
-	sockets, services := websocket.Handler(accept), https.Before(api)
+	sockets := websocket.Handler(map[string]func(net.Conn){websocket.MQTT: accept, websocket.AMQP: h.amqp.Accept})
+	eventHubs, services := websocket.Handler(map[string]func(net.Conn){websocket.AMQP: h.amqp.Accept}), https.Before(api)
 	if h.dps != nil {
-		services = h.dps.Handler(services, sockets)
+		services = h.dps.Handler(services, websocket.Handler(map[string]func(net.Conn){websocket.MQTT: accept}))
 	}
 	services = h.tapped(bodies.Guard(services, bodyTimeout))
 	var people http.Handler
@@ -297,6 +302,8 @@ func (h *Hub) serve() {
 		switch {
 		case r.URL.Path == websocket.Path:
 			sockets.ServeHTTP(w, r)
+		case r.URL.Path == websocket.EventHubsPath:
+			eventHubs.ServeHTTP(w, r)
 		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)
 		default:
@@ -348,6 +355,9 @@ func (h *Hub) Close() error {
 		}
 		if h.front != nil {
 			h.front.Close()
+		}
+		if h.amqp != nil {
+			h.amqp.Close()
 		}
 		if h.devices != nil {
 			h.devices.Close()
@@ -456,6 +466,7 @@ var errRestart = errors.New("the hub restarts")
 func (h *Hub) Restart(down time.Duration) {
 	h.devices.Faults().Refuse(down)
 	h.mux.Refuse(down)
+	h.amqp.Disconnect(&amqp.Error{Condition: amqp.ConnectionForced, Description: errRestart.Error()})
 	h.devices.DisconnectAll(errRestart)
 	h.mux.Disconnect()
 }
@@ -471,7 +482,8 @@ func (h *Hub) Dial(context.Context) (net.Conn, error) {
 type Stats struct {
 	Devices    registry.Statistics   // identities
 	Connected  int                   // devices
-	Front      front.Stats           // connections and packets
+	Front      front.Stats           // connections and packets of MQTT
+	AMQP       int                   // connections of AMQP
 	Remembered int                   // devices and modules of which something is: a connection, a session, messages, or calls
 	Telemetry  uint64                // messages received
 	Wills      uint64                // of them wills
@@ -488,7 +500,7 @@ type Stats struct {
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
 	stats := Stats{
-		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(), Remembered: h.devices.Remembered(),
+		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(), AMQP: h.amqp.Connections(), Remembered: h.devices.Remembered(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Events: h.events.Stats(),
 		Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
