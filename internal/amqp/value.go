@@ -5,10 +5,12 @@ package amqp
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -368,6 +370,41 @@ func (v Value) Text() (value string, ok bool) {
 	default:
 		return "", false
 	}
+}
+
+// String prints a value of a simple type for people, and where ids and properties may be of any: a uuid in lower case, a timestamp as
+// RFC 3339 has it. It is empty for null and for lists and their like.
+func (v Value) String() string {
+	switch v.Kind() {
+	case String, Symbol, Binary:
+		return string(v.Bytes())
+	case UUID:
+		b := make([]byte, 0, 36)
+		for i, part := range [][]byte{v[1:5], v[5:7], v[7:9], v[9:11], v[11:17]} {
+			if i > 0 {
+				b = append(b, '-')
+			}
+			b = hex.AppendEncode(b, part)
+		}
+		return string(b)
+	case Bool:
+		b, _ := v.Bool()
+		return strconv.FormatBool(b)
+	case Float, Double:
+		f, _ := v.Float()
+		return strconv.FormatFloat(f, 'g', -1, 64)
+	case Timestamp:
+		t, _ := v.Time()
+		return t.Format(time.RFC3339Nano)
+	default:
+	}
+	if n, ok := v.Uint(); ok {
+		return strconv.FormatUint(n, 10)
+	}
+	if n, ok := v.Int(); ok {
+		return strconv.FormatInt(n, 10)
+	}
+	return ""
 }
 
 // Is reports whether the value is a string or a symbol with a text.

@@ -3,9 +3,10 @@
 package eventhub
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
 )
 
 // Kind is what an address names.
@@ -17,6 +18,7 @@ const (
 	Management             // the node that tells of the hub and its partitions
 	Partition              // a partition, for a consumer group
 	Hub                    // the event hub itself: where others send, and from where nobody reads
+	Elsewhere              // a partition of an event hub of another name
 )
 
 // Address is what an address of the endpoint names.
@@ -31,19 +33,10 @@ type Address struct {
 // fold compares fixed parts, whose case does not matter.
 var fold = strings.EqualFold
 
-// ParseAddress reads an address: relative, with or without a slash before it, or absolute. Its Kind is None when it is none of the
-// endpoint's. name is that of the event hub.
-func ParseAddress(address, name string) (a Address) {
-	if _, rest, ok := strings.Cut(address, "://"); ok { // the host was chosen by connecting
-		_, address, _ = strings.Cut(rest, "/")
-	}
-	parts := strings.Split(strings.Trim(address, "/"), "/")
-	for i, p := range parts {
-		decoded, err := url.PathUnescape(p)
-		if err != nil {
-			return a
-		}
-		parts[i] = decoded
+// ParseAddress reads an address. Its Kind is None when it is none of the endpoint's. name is that of the event hub.
+func ParseAddress(parts address.Address, name string) (a Address) {
+	if len(parts) == 0 {
+		return a
 	}
 	switch {
 	case len(parts) >= 2 && fold(parts[0], "messages") && fold(parts[1], "events"):
@@ -51,6 +44,8 @@ func ParseAddress(address, name string) (a Address) {
 	case fold(parts[0], "$management"):
 	case fold(parts[0], name):
 		a.Hub, parts = parts[0], parts[1:]
+	case parts.Is("*", "ConsumerGroups", "*", "Partitions", "*"):
+		return Address{Kind: Elsewhere, Hub: parts[0]}
 	default:
 		return a
 	}

@@ -12,11 +12,17 @@ import (
 	goamqp "github.com/Azure/go-amqp"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 )
 
+func parsed(text string) Address {
+	parts, _ := address.Parse(text)
+	return ParseAddress(parts, "hub")
+}
+
 func TestParseAddress(t *testing.T) {
-	for address, want := range map[string]Address{
+	for text, want := range map[string]Address{
 		"$management":                            {Kind: Management},
 		"/$management":                           {Kind: Management},
 		"Hub/$management":                        {Kind: Management, Hub: "Hub"},
@@ -31,14 +37,15 @@ func TestParseAddress(t *testing.T) {
 		"messages/Events/$management":                          {Kind: Management, Device: true},
 		"messages/events/ConsumerGroups/$Default/Partitions/1": {Kind: Partition, Group: "$Default", Partition: 1, Device: true},
 		"other/$management":                                    {},
-		"":                                                     {},
-		"hub/ConsumerGroups/g/Partitions":                      {Hub: "hub"},
-		"hub/Publishers/x":                                     {Hub: "hub"},
-		"/devices/d/messages/events":                           {},
-		"%zz":                                                  {},
+		"other/ConsumerGroups/$Default/Partitions/0":           {Kind: Elsewhere, Hub: "other"},
+		"":                                {},
+		"hub/ConsumerGroups/g/Partitions": {Hub: "hub"},
+		"hub/Publishers/x":                {Hub: "hub"},
+		"/devices/d/messages/events":      {},
+		"%zz":                             {},
 	} {
-		if got := ParseAddress(address, "hub"); got != want {
-			t.Errorf("%s: %+v, want %+v", address, got, want)
+		if got := parsed(text); got != want {
+			t.Errorf("%s: %+v, want %+v", text, got, want)
 		}
 	}
 }
@@ -178,20 +185,20 @@ func TestManagement(t *testing.T) {
 
 // Clients take the path out of the address of a redirect.
 func TestRedirect(t *testing.T) {
-	a := ParseAddress("messages/events/ConsumerGroups/g/Partitions/1", "hub")
-	e := RedirectTo("localhost", 5671, "hub", a, "id")
-	address, _ := e.Info.Get("address").Text()
+	a := parsed("messages/events/ConsumerGroups/g/Partitions/1")
+	e := RedirectTo("localhost", 5671, "hub", a)
+	to, _ := e.Info.Get("address").Text()
 	port := e.Info.Get("port")
-	if address != "amqps://localhost:5671/hub/ConsumerGroups/g/Partitions/1" || port.Kind() != amqp.Int || e.Condition != "amqp:link:redirect" {
-		t.Errorf("%q %v %v", address, port.Kind(), e)
+	if to != "amqps://localhost:5671/hub/ConsumerGroups/g/Partitions/1" || port.Kind() != amqp.Int || e.Condition != "amqp:link:redirect" {
+		t.Errorf("%q %v %v", to, port.Kind(), e)
 	}
-	if got := ParseAddress(address, "hub"); got.Kind != Partition || got.Group != "g" || got.Partition != 1 || got.Device {
+	if got := parsed(to); got.Kind != Partition || got.Group != "g" || got.Partition != 1 || got.Device {
 		t.Errorf("%+v", got)
 	}
-	for address, want := range map[string]string{"messages/events": "/hub/", "messages/events/$management": "/hub/$management"} {
-		e := RedirectTo("localhost", 5671, "hub", ParseAddress(address, "hub"), "id")
+	for text, want := range map[string]string{"messages/events": "/hub/", "messages/events/$management": "/hub/$management"} {
+		e := RedirectTo("localhost", 5671, "hub", parsed(text))
 		if got, _ := e.Info.Get("address").Text(); !strings.HasSuffix(got, ":5671"+want) {
-			t.Errorf("%s: %s", address, got)
+			t.Errorf("%s: %s", text, got)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 )
 
@@ -136,13 +137,13 @@ func (d Describer) partition(number string, s eventlog.Status) amqp.Value {
 }
 
 // RedirectTo is the error with which a client is sent to the endpoint: at a host and a port, to what it asked for.
-func RedirectTo(host string, port int, name string, a Address, tracking string) *amqp.Error {
-	address := "amqps://" + host + ":" + strconv.Itoa(port) + "/" + a.Path(name)
+func RedirectTo(host string, port int, name string, a Address) *amqp.Error {
+	to := "amqps://" + host + ":" + strconv.Itoa(port) + "/" + a.Path(name)
 	b, start := amqp.BeginMap(nil)
 	b = amqp.AppendString(amqp.AppendSymbol(b, "hostname"), host)
 	b = amqp.AppendString(amqp.AppendSymbol(b, "network-host"), host)
 	b = amqp.AppendInt(amqp.AppendSymbol(b, "port"), int32(port))
-	b = amqp.AppendString(amqp.AppendSymbol(b, "address"), address)
-	b = amqp.AppendString(amqp.AppendSymbol(b, "com.microsoft:tracking-id"), tracking)
-	return &amqp.Error{Condition: amqp.Redirect, Description: "Moved to the Event-Hubs-compatible endpoint: " + address, Info: amqp.EndMap(b, start, 5)}
+	b = amqp.AppendString(amqp.AppendSymbol(b, "address"), to)
+	b = amqp.AppendString(amqp.AppendSymbol(b, "com.microsoft:tracking-id"), condition.TrackingID())
+	return &amqp.Error{Condition: amqp.Redirect, Description: "Moved to the Event-Hubs-compatible endpoint: " + to, Info: amqp.EndMap(b, start, 5)}
 }

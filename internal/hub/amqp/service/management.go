@@ -2,15 +2,18 @@ package service
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 )
 
 // replies is a link by which a service gets the answers of $management.
 type replies struct {
 	engine.Ignore
-	conn *Conn
+	node *node
 	link *engine.Link
 	to   string // where requests want their answers: the address of its target
 }
@@ -19,44 +22,56 @@ type replies struct {
 func (r *replies) Deliver(engine.Delivery) {}
 
 // Detached implements engine.Handler.
-func (r *replies) Detached() { r.conn.forget(r) }
+func (r *replies) Detached() { r.node.forget(r) }
 
 // requests is a link by which a service asks $management.
 type requests struct {
 	engine.Ignore
-	conn *Conn
-	link *engine.Link
+	peer      *peer.Peer
+	node      *node
+	link      *engine.Link
+	describer eventhub.Describer
 }
 
-func (c *Conn) requests(l *engine.Link) (engine.Grant, error) {
-	return engine.Grant{Handler: &requests{conn: c, link: l}, Credit: managementCredit, SndSettleMode: amqp.SenderMixed}, nil
+func (o Options) requests(p *peer.Peer, r peer.Request, _ eventhub.Address) (engine.Grant, error) {
+	return engine.Grant{Handler: &requests{peer: p, node: of(p), link: r.Link, describer: o.Describer}, Credit: managementCredit, SndSettleMode: amqp.SenderMixed}, nil
 }
 
 // managementCredit is how many requests may be under way: each is answered at once.
 const managementCredit = 100
 
-func (c *Conn) answers(l *engine.Link, a *amqp.Attach) (engine.Grant, error) {
-	to, _ := a.Target.Address.Text()
-	r := &replies{conn: c, link: l, to: to}
-	c.mu.Lock()
-	c.replies = append(c.replies, r)
-	c.mu.Unlock()
-	return engine.Grant{Handler: r, SndSettleMode: amqp.SenderSettled, RcvSettleMode: amqp.ReceiverFirst}, nil
+func (o Options) answers(p *peer.Peer, r peer.Request, _ eventhub.Address) (engine.Grant, error) {
+	to, _ := r.Attach.Target.Address.Text()
+	reader := &replies{node: of(p), link: r.Link, to: to}
+	reader.node.mu.Lock()
+	defer reader.node.mu.Unlock()
+	reader.node.replies = append(reader.node.replies, reader)
+	return engine.Grant{Handler: reader, SndSettleMode: amqp.SenderSettled, RcvSettleMode: amqp.ReceiverFirst}, nil
 }
 
-func (c *Conn) forget(r *replies) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replies = slices.DeleteFunc(c.replies, func(other *replies) bool { return other == r })
+// node is $management of one connection: who reads answers.
+type node struct {
+	mu      sync.Mutex // protects replies
+	replies []*replies
+}
+
+type nodeKey struct{}
+
+func of(p *peer.Peer) *node { return p.Value(nodeKey{}, func() any { return new(node) }).(*node) }
+
+func (n *node) forget(r *replies) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.replies = slices.DeleteFunc(n.replies, func(other *replies) bool { return other == r })
 }
 
 // replyTo is the link for an answer: the one that is named, in the session of the request first; or the only one of that session, or of
 // the connection.
-func (c *Conn) replyTo(request *engine.Link, to string) *engine.Link {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (n *node) replyTo(request *engine.Link, to string) *engine.Link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var together, named, all []*engine.Link
-	for _, r := range c.replies {
+	for _, r := range n.replies {
 		all = append(all, r.link)
 		if r.link.Together(request) {
 			if r.to == to {
@@ -82,7 +97,7 @@ func (r *requests) Deliver(d engine.Delivery) {
 		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}})
 		return
 	}
-	answer := r.conn.replyTo(r.link, m.Properties.ReplyTo)
+	answer := r.node.replyTo(r.link, m.Properties.ReplyTo)
 	if answer == nil {
 		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{
 			Condition: amqp.NotFound, Description: "no receiver of $management is attached whose target is the reply-to of the request",
@@ -90,6 +105,5 @@ func (r *requests) Deliver(d engine.Delivery) {
 		return
 	}
 	r.link.Settle(d, amqp.State{Code: amqp.Accepted})
-	e := r.conn.endpoint
-	_ = answer.Post(e.opts.Describer.Answer(e.ctx, &m)) // a link that is gone wants none
+	_ = answer.Post(r.describer.Answer(r.peer.Context(), &m)) // a link that is gone wants none
 }

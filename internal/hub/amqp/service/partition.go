@@ -4,9 +4,10 @@ import (
 	"errors"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/convert"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/consumers"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 )
@@ -30,23 +31,24 @@ type reader struct {
 // most is how many messages are taken from the log at once.
 const most = 64
 
-func (e *Endpoint) read(l *engine.Link, a *amqp.Attach, at eventhub.Address) (engine.Grant, error) {
+func (o Options) read(p *peer.Peer, request peer.Request, at eventhub.Address) (engine.Grant, error) {
+	l, a := request.Link, request.Attach
 	from, err := eventhub.From(a.Source.Filter)
 	if err != nil {
-		return engine.Grant{}, &amqp.Error{Condition: convert.ArgumentError, Description: err.Error()}
+		return engine.Grant{}, condition.New(condition.ArgumentError, err.Error())
 	}
 	r := &reader{link: l}
 	want := consumers.Reader{Group: at.Group, Partition: at.Partition}
 	want.Name, _ = a.Properties.Get(receiverName).Text()
 	want.Epoch, want.HasEpoch = a.Properties.Get(epoch).Int()
-	if at.Partition < 0 || at.Partition >= e.opts.Log.Partitions() {
+	if at.Partition < 0 || at.Partition >= o.Log.Partitions() {
 		return engine.Grant{}, refusal(eventlog.ErrNoPartition)
 	}
 	want.Stolen = func(why error) { l.Detach(refusal(why)) }
-	if r.place, err = e.opts.Groups.Attach(want); err != nil {
+	if r.place, err = o.Groups.Attach(want); err != nil {
 		return engine.Grant{}, refusal(err)
 	}
-	if r.events, err = e.opts.Log.Open(e.ctx, at.Partition, from, r.deliver); err != nil {
+	if r.events, err = o.Log.Open(p.Context(), at.Partition, from, r.deliver); err != nil {
 		r.place.Detach()
 		return engine.Grant{}, refusal(err)
 	}
@@ -55,20 +57,20 @@ func (e *Endpoint) read(l *engine.Link, a *amqp.Attach, at eventhub.Address) (en
 
 // refusal is why a partition is not read, or no longer.
 func refusal(err error) *amqp.Error {
-	condition := amqp.InternalError
+	name := amqp.InternalError
 	switch {
 	case errors.Is(err, consumers.ErrNoGroup), errors.Is(err, eventlog.ErrNoPartition):
-		condition = amqp.NotFound
+		name = amqp.NotFound
 	case errors.Is(err, consumers.ErrStolen):
-		condition = amqp.Stolen
+		name = amqp.Stolen
 	case errors.Is(err, consumers.ErrTooMany):
-		condition = amqp.LimitExceeded
+		name = amqp.LimitExceeded
 	case errors.Is(err, eventlog.ErrPosition):
-		condition = convert.ArgumentError
+		name = condition.ArgumentError
 	case errors.Is(err, eventlog.ErrOff):
-		condition = amqp.NotAllowed
+		name = amqp.NotAllowed
 	}
-	return &amqp.Error{Condition: condition, Description: err.Error()}
+	return condition.New(name, err.Error())
 }
 
 // Deliver implements engine.Handler; the peer receives.

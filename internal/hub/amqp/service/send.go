@@ -2,16 +2,39 @@ package service
 
 import (
 	"bytes"
+	"context"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/convert"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/iothub"
-	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
+
+// sender is a link on which a service sends messages to devices.
+type sender struct {
+	engine.Ignore
+	peer *peer.Peer
+	link *engine.Link
+	send func(ctx context.Context, client string, m c2d.Message) error
+}
+
+// Deliver implements engine.Handler.
+func (s *sender) Deliver(d engine.Delivery) {
+	client, m, err := message(d)
+	if err == nil {
+		err = s.send(s.peer.Context(), client, m)
+	}
+	if err != nil {
+		s.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: condition.Of(err)})
+		return
+	}
+	s.link.Settle(d, amqp.State{Code: amqp.Accepted})
+}
 
 // ack is the property of the application that says which feedback a sender wants.
 const ack = "iothub-ack"
@@ -30,20 +53,21 @@ func message(d engine.Delivery) (client string, out c2d.Message, err error) {
 		return "", out, iothub.ErrArgumentInvalid.With("the body of a cloud-to-device message is Data, a binary or a string")
 	}
 	to, _ := m.Properties.To.Text()
-	device, module, rest, ok := convert.DeviceOf(to)
-	if !ok || rest != devicebound {
+	where, err := address.Parse(to)
+	client, rest, ok := where.Device()
+	if err != nil || !ok || !rest.Is("messages", "devicebound") {
 		return "", out, iothub.ErrArgumentInvalid.With("to: %.200q names no device; write /devices/{id}/messages/devicebound", to)
 	}
 	p := &m.Properties
 	out = c2d.Message{
-		MessageID: convert.Text(p.MessageID), CorrelationID: convert.Text(p.CorrelationID), UserID: string(p.UserID), To: to,
+		MessageID: p.MessageID.String(), CorrelationID: p.CorrelationID.String(), UserID: string(p.UserID), To: to,
 		ContentType: p.ContentType, ContentEncoding: p.ContentEncoding, Expires: p.AbsoluteExpiryTime, Payload: bytes.Clone(payload),
 	}
 	if out.Expires.IsZero() && m.TTL.Set && m.TTL.V > 0 {
 		out.Expires = time.Now().Add(time.Duration(m.TTL.V) * time.Millisecond).UTC()
 	}
 	for key, value := range m.Application.Pairs() {
-		name, text := convert.Text(key), convert.Text(value)
+		name, text := key.String(), value.String()
 		if name != ack {
 			out.Properties = append(out.Properties, topics.Property{Name: name, Value: text, HasValue: true})
 			continue
@@ -55,7 +79,7 @@ func message(d engine.Delivery) (client string, out c2d.Message, err error) {
 			return "", out, iothub.ErrArgumentInvalid.With("%s is none of none, positive, negative and full", ack)
 		}
 	}
-	return entity.Key(device, module), out, checkIDs(&out)
+	return client, out, checkIDs(&out)
 }
 
 // maxID is the longest message id and correlation id, in bytes (iot-hub-devguide-messages-construct).

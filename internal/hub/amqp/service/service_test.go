@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,134 +13,86 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/consumers"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
-	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
+	"github.com/twinfleet/twinfleet/internal/hub/faults"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// anyone is a connection whose peer may do everything of the service side.
-type anyone struct{ conn *Conn }
-
-func (anyone) Plain(string, string) error { return nil }
-func (anyone) External() error            { return nil }
-func (anyone) Alarm()                     {}
-func (anyone) Ended(error)                {}
-func (a anyone) Attach(l *engine.Link, at *amqp.Attach) (engine.Grant, error) {
-	if _, ok := a.conn.Owns(at); !ok {
-		return engine.Grant{}, &amqp.Error{Condition: amqp.NotFound, Description: "nothing of the service side"}
-	}
-	l.Conn().Identified()
-	return a.conn.Attach(l, at)
-}
-
-// notices is a queue that notes what becomes of its one notice.
-type notices struct {
-	mu      sync.Mutex
-	waiting []Notice
-	settled []string
-	notify  func()
-}
-
-func (n *notices) Take(_ any, most int) []Notice {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	k := min(most, len(n.waiting))
-	taken := n.waiting[:k]
-	n.waiting = n.waiting[k:]
-	return taken
-}
-
-func (n *notices) Settle(t lockqueue.Token, o lockqueue.Outcome) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.settled = append(n.settled, fmt.Sprint(t[0], map[lockqueue.Outcome]string{lockqueue.Complete: " complete", lockqueue.Reject: " reject", lockqueue.Abandon: " abandon"}[o]))
-	if t[0] == 99 {
-		return lockqueue.ErrLost
-	}
-	return nil
-}
-
-func (n *notices) Release(any) { n.note("release") }
-func (n *notices) note(s string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.settled = append(n.settled, s)
-}
-
-func (n *notices) Watch(notify func()) func() {
-	n.notify = notify
-	return func() { n.note("stop") }
-}
-
-func (n *notices) add(number byte) {
-	n.mu.Lock()
-	n.waiting = append(n.waiting, Notice{
-		Token: lockqueue.Token{number}, Enqueued: time.UnixMilli(1764300000000), Tries: 2, Sequence: 7, Body: []byte(`[{"statusCode":"Success"}]`), UserID: "hub",
-	})
-	n.mu.Unlock()
-	n.notify()
-}
-
-func (n *notices) seen() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return strings.Join(n.settled, ", ")
-}
-
-// rig is an endpoint with Microsoft's Go client connected to it.
+// rig is the service side with Microsoft's Go client connected to it.
 type rig struct {
-	log   *eventlog.Log
-	sent  chan c2d.Message
-	fails error
-	queue notices
+	log      *eventlog.Log
+	sent     chan c2d.Message
+	fails    error
+	feedback *notices.Queue
 
 	client *goamqp.Conn
 }
 
-func newRig(t *testing.T) *rig {
+// nobody is no device.
+type nobody struct{}
+
+func (nobody) Authenticate(devices.Claim) (devices.Proof, error) {
+	return devices.Proof{}, iothub.ErrDeviceNotFound
+}
+
+func newRig(t *testing.T, rights policy.Rights) *rig {
 	log, err := eventlog.New(eventlog.Options{Partitions: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{log: log, sent: make(chan c2d.Message, 10)}
+	queue := notices.ForFeedback(0)
+	queue.Deliveries = 3
+	r := &rig{log: log, sent: make(chan c2d.Message, 10), feedback: notices.New(queue)}
 	groups, err := consumers.New("readers")
 	if err != nil {
 		t.Fatal(err)
 	}
+	key := sas.NewKey()
 	ctx, cancel := context.WithCancel(context.Background())
-	e := New(ctx, Options{
-		Send: func(_ context.Context, client string, m c2d.Message) error {
-			if client != "dev 1/x" && client != "d" {
-				return iothub.ErrDeviceNotFound
-			}
-			if r.fails == nil {
-				r.sent <- m
-			}
-			return r.fails
+	f := peer.New(peer.Options{
+		Identities: nobody{}, Faults: faults.New(ctx, new(sync.WaitGroup)), Waits: true,
+		Policy: func(name string) (policy.Policy, bool) {
+			return policy.Policy{Primary: key, Rights: rights}, name == "service"
 		},
-		Feedback: &r.queue, Files: &r.queue, Log: log, Groups: groups, Describer: eventhub.Describer{Name: "hub", Created: time.Now(), Log: log},
-		At: func() (string, int) { return "localhost", 5671 },
+		Kinds: Kinds(Options{
+			Send: func(_ context.Context, client string, m c2d.Message) error {
+				if client != "dev 1/x" && client != "d" {
+					return iothub.ErrDeviceNotFound
+				}
+				if r.fails == nil {
+					r.sent <- m
+				}
+				return r.fails
+			},
+			Feedback: r.feedback, Files: r.feedback, Log: log, Groups: groups, Describer: eventhub.Describer{Name: "hub", Created: time.Now(), Log: log},
+			At: func() (string, int) { return "localhost", 5671 },
+		}),
 	})
-	s := engine.New(engine.Options{User: func(*engine.Conn) engine.User { return anyone{e.Conn()} }, Patient: func() bool { return true }})
 	near, far := memnet.Pipe()
-	s.Accept(far)
-	r.client, err = goamqp.NewConn(t.Context(), near, nil)
+	f.Accept(far)
+	token := sas.Sign("hub", key, "service", time.Now().Add(time.Hour))
+	r.client, err = goamqp.NewConn(t.Context(), near, &goamqp.ConnOptions{SASLType: goamqp.SASLTypePlain("service@sas.root.hub", token)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = r.client.Close()
 		cancel()
-		s.Close()
+		f.Close()
 		log.Close()
+		r.feedback.Close()
 	})
 	return r
 }
@@ -166,7 +117,7 @@ func (r *rig) append(t *testing.T, device, payload string) {
 	}
 }
 
-func condition(err error) string {
+func conditionOf(err error) string {
 	var remote *goamqp.Error
 	var link *goamqp.LinkError
 	if errors.As(err, &link) && link.RemoteErr != nil {
@@ -179,7 +130,7 @@ func condition(err error) string {
 }
 
 func TestSend(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, policy.ServiceConnect)
 	sender, err := r.session(t).NewSender(t.Context(), "/messages/devicebound", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -216,57 +167,81 @@ func TestSend(t *testing.T) {
 		"a body of a map": {"/devices/d/messages/devicebound", "com.microsoft:argument-error", func(m *goamqp.Message) { m.Data, m.Value = nil, map[string]any{"a": 1} }},
 		"a batch":         {"/devices/d/messages/devicebound", "com.microsoft:argument-error", func(m *goamqp.Message) { m.Format = amqp.FormatBatch }},
 	} {
-		if err := send(c.to, c.change); condition(err) != c.want {
+		if err := send(c.to, c.change); conditionOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
 	r.fails = iothub.ErrMaximumQueueDepth
-	if err := send("/devices/d/messages/devicebound", nil); condition(err) != "amqp:resource-limit-exceeded" {
+	if err := send("/devices/d/messages/devicebound", nil); conditionOf(err) != "amqp:resource-limit-exceeded" {
 		t.Error(err)
 	}
 }
 
 func TestFeedback(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, policy.ServiceConnect)
 	receiver, err := r.session(t).NewReceiver(t.Context(), "messages/serviceBound/feedback", &goamqp.ReceiverOptions{
 		SettlementMode: goamqp.ReceiverSettleModeSecond.Ptr(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, settle := range []func(context.Context, *goamqp.Message) error{
-		receiver.AcceptMessage,
-		receiver.ReleaseMessage,
-		func(ctx context.Context, m *goamqp.Message) error { return receiver.RejectMessage(ctx, m, nil) },
-		func(ctx context.Context, m *goamqp.Message) error { return receiver.ModifyMessage(ctx, m, nil) },
-	} {
-		r.queue.add(byte(i))
+	next := func(record string, deliveries uint32) *goamqp.Message {
+		t.Helper()
 		m, err := receiver.Receive(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		at, _ := m.Annotations["iothub-enqueuedtime"].(time.Time)
-		if *m.Properties.ContentType != feedbackType || string(m.Properties.UserID) != "hub" || at.UnixMilli() != 1764300000000 ||
-			len(m.DeliveryTag) != 16 || !json.Valid(m.GetData()) || m.Header.DeliveryCount != 2 {
-			t.Errorf("%+v %+v", m, m.Properties)
+		if *m.Properties.ContentType != notices.FeedbackType || time.Since(at) > time.Minute || len(m.DeliveryTag) != 16 ||
+			string(m.GetData()) != `["`+record+`"]` || m.Header.DeliveryCount != deliveries {
+			t.Errorf("%s, %d, %+v %+v; want %s, %d", m.GetData(), m.Header.DeliveryCount, m, m.Properties, record, deliveries)
 		}
-		if err := settle(t.Context(), m); err != nil { // in second mode the hub has answered
+		return m
+	}
+	settled := func(err error) { // in second mode the hub has answered
+		t.Helper()
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	add := func(record string) {
+		if _, err := r.feedback.Add(record, record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("done")
+	settled(receiver.AcceptMessage(t.Context(), next("done", 0)))
+	add("later")
+	settled(receiver.ReleaseMessage(t.Context(), next("later", 0)))
+	settled(receiver.ModifyMessage(t.Context(), next("later", 1), nil))
+	settled(receiver.RejectMessage(t.Context(), next("later", 2), nil))
+	add("left")
+	next("left", 0)
 	if err := receiver.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.queue.seen(); got != "0 complete, 1 abandon, 2 reject, 3 abandon, stop, release" {
-		t.Error(got)
+	if receiver, err = r.session(t).NewReceiver(t.Context(), "messages/servicebound/feedback", nil); err != nil {
+		t.Fatal(err)
+	}
+	settled(receiver.AcceptMessage(t.Context(), next("left", 1))) // what a receiver has left is another's
+	if n := r.feedback.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
 	}
 }
 
-// A peer in second mode hears that the lock was lost.
-func TestLockLost(t *testing.T) {
-	got := settle(&notices{}, lockqueue.Token{99}, amqp.State{Code: amqp.Accepted})
-	if got.Code != amqp.Rejected || got.Error.Condition != "com.microsoft:message-lock-lost" {
-		t.Errorf("%+v", got)
+// Who has no right to the service side attaches nothing of it.
+func TestRights(t *testing.T) {
+	r := newRig(t, policy.RegistryRead|policy.RegistryWrite|policy.DeviceConnect)
+	s := r.session(t)
+	for _, address := range []string{"messages/serviceBound/feedback", "messages/events", "hub/ConsumerGroups/$Default/Partitions/0", "hub/$management"} {
+		if _, err := s.NewReceiver(t.Context(), address, nil); conditionOf(err) != "amqp:unauthorized-access" {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"messages/devicebound", "hub", "$management"} {
+		if _, err := s.NewSender(t.Context(), address, nil); conditionOf(err) != "amqp:unauthorized-access" {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 
@@ -279,7 +254,7 @@ func (r *rig) partition(t *testing.T, s *goamqp.Session, address, filter string,
 }
 
 func TestPartitions(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, policy.ServiceConnect)
 	if err := r.log.Enable(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -330,19 +305,19 @@ func TestPartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := all.Receive(t.Context(), nil); condition(err) != "amqp:link:stolen" {
+	if _, err := all.Receive(t.Context(), nil); conditionOf(err) != "amqp:link:stolen" {
 		t.Errorf("a reader beside one with an epoch: %v", err)
 	}
-	if _, err := r.partition(t, s, address, "", nil); condition(err) != "amqp:link:stolen" {
+	if _, err := r.partition(t, s, address, "", nil); conditionOf(err) != "amqp:link:stolen" {
 		t.Errorf("a reader without an epoch: %v", err)
 	}
-	if _, err := r.partition(t, s, address, "", map[string]any{"com.microsoft:epoch": int64(2)}); condition(err) != "amqp:link:stolen" {
+	if _, err := r.partition(t, s, address, "", map[string]any{"com.microsoft:epoch": int64(2)}); conditionOf(err) != "amqp:link:stolen" {
 		t.Errorf("a reader with a lower epoch: %v", err)
 	}
 	if _, err := r.partition(t, s, address, "", map[string]any{"com.microsoft:epoch": int64(3)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := owner.Receive(t.Context(), nil); condition(err) != "amqp:link:stolen" {
+	if _, err := owner.Receive(t.Context(), nil); conditionOf(err) != "amqp:link:stolen" {
 		t.Errorf("the owner before: %v", err)
 	}
 	for where, want := range map[string]string{
@@ -354,23 +329,23 @@ func TestPartitions(t *testing.T) {
 		"messages/events":                                      "amqp:link:redirect",
 		"messages/events/$management":                          "amqp:link:redirect",
 		"messages/events/ConsumerGroups/$Default/Partitions/0": "amqp:link:redirect",
-		"messages/devicebound":                                 "amqp:not-allowed",
+		"messages/devicebound":                                 "com.microsoft:argument-error",
 	} {
-		if _, err := r.partition(t, s, where, "", nil); condition(err) != want {
+		if _, err := r.partition(t, s, where, "", nil); conditionOf(err) != want {
 			t.Errorf("%s: %v, want %s", where, err, want)
 		}
 	}
-	if _, err := r.partition(t, s, address, "properties.a > '1'", nil); condition(err) != "com.microsoft:argument-error" {
+	if _, err := r.partition(t, s, address, "properties.a > '1'", nil); conditionOf(err) != "com.microsoft:argument-error" {
 		t.Errorf("a filter of another kind: %v", err)
 	}
-	if _, err := s.NewSender(t.Context(), "hub", nil); condition(err) != "amqp:unauthorized-access" {
+	if _, err := s.NewSender(t.Context(), "hub", nil); conditionOf(err) != "amqp:unauthorized-access" {
 		t.Errorf("sending to the event hub: %v", err)
 	}
 }
 
 // Each answer comes on the link that its request names.
 func TestRequestsFindTheirAnswers(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, policy.ServiceConnect)
 	for i := range 2 { // both sessions name their links alike
 		s := r.session(t)
 		to := "reply"
@@ -399,7 +374,7 @@ func TestRequestsFindTheirAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sender.Send(t.Context(), &goamqp.Message{Properties: &goamqp.MessageProperties{MessageID: "x"}}, nil); condition(err) != "amqp:not-found" {
+	if err := sender.Send(t.Context(), &goamqp.Message{Properties: &goamqp.MessageProperties{MessageID: "x"}}, nil); conditionOf(err) != "amqp:not-found" {
 		t.Errorf("nowhere to answer: %v", err)
 	}
 }
