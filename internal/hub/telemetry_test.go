@@ -57,11 +57,16 @@ func TestTelemetryIsKeptForReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now().Truncate(time.Millisecond)
-		send(topics.Bag{{Name: "$.mid", Value: "m 1", HasValue: true}, {Name: "$.ct", Value: "application/json", HasValue: true}, {Name: "alert", Value: "yes", HasValue: true}}, `{"t":1}`)
+		send(topics.Bag{
+			{Name: "$.mid", Value: "m 1", HasValue: true},
+			{Name: "$.ct", Value: "application/json", HasValue: true},
+			{Name: "alert", Value: "yes", HasValue: true},
+		}, `{"t":1}`)
 		var all []*amqp.Message
 		eventually(t, "the message is there", func() bool { all = readAll(t, h); return len(all) > 0 })
 		m := all[0]
-		if len(all) != 1 || string(m.GetData()) != `{"t":1}` || m.ApplicationProperties["alert"] != "yes" || m.Properties.MessageID != "m 1" || *m.Properties.ContentType != "application/json" {
+		if len(all) != 1 || string(m.GetData()) != `{"t":1}` || m.ApplicationProperties["alert"] != "yes" ||
+			m.Properties.MessageID != "m 1" || *m.Properties.ContentType != "application/json" {
 			t.Errorf("%d messages; the first is %+v", len(all), m)
 		}
 		for name, want := range map[string]any{

@@ -48,6 +48,18 @@ func (d *disk) Put(bucket, key string, value []byte) func(context.Context) error
 	}
 }
 
+// writing is the last row on its way that ends with a text.
+func (d *disk) writing(text string) *write {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range slices.Backward(d.waiting) { // behind it may be rows that it drove out
+		if w.value != nil && strings.HasSuffix(string(w.value), text) {
+			return w
+		}
+	}
+	return nil
+}
+
 // flush makes the first n rows that wait durable.
 func (d *disk) flush(n int) {
 	d.mu.Lock()

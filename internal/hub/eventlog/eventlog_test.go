@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -350,5 +351,74 @@ func TestAClockThatGoesBack(t *testing.T) {
 	e := reader(t, l, 0, eventlog.Start(), nil).Take(nil, 9)
 	if len(e) != 2 || e[1].Enqueued.Before(e[0].Enqueued) {
 		t.Errorf("read %+v", e)
+	}
+}
+
+// While many write, messages are driven out, and readers of all partitions read whenever they are told: each has every message that is
+// not driven out before it comes to it, in its order, and none twice; of each device in the order in which it sent.
+func TestManyAtOnce(t *testing.T) {
+	const devices, each = 8, 500
+	l := open(t, eventlog.Options{Partitions: 3, Bytes: eventlog.MinBytes, Always: true})
+	big := strings.Repeat("x", 1<<10)
+	var writers, readers sync.WaitGroup
+	done := make(chan struct{})
+	for n := range l.Partitions() {
+		for range 2 {
+			wake := make(chan struct{}, 1)
+			r := reader(t, l, n, eventlog.Start(), func() {
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			})
+			readers.Go(func() {
+				next, last := int64(0), make(map[string]int)
+				read := func() {
+					for {
+						got := r.Take(nil, 7)
+						for _, e := range got {
+							var sequence, offset, at int64
+							var device string
+							var i int
+							if _, err := fmt.Sscan(string(e.Bytes), &sequence, &offset, &at, &device, &i); err != nil || sequence != e.Sequence {
+								t.Errorf("message %.40q at %d: %v", e.Bytes, e.Sequence, err)
+							}
+							if before, ok := last[device]; e.Sequence < next || ok && i <= before {
+								t.Errorf("partition %d: %d comes when %d may, and %s's %d after %d", n, e.Sequence, next, device, i, before)
+							}
+							next, last[device] = e.Sequence+1, i
+						}
+						if len(got) == 0 {
+							return
+						}
+					}
+				}
+				for {
+					select {
+					case <-wake:
+						read()
+					case <-done:
+						read()
+						if s, err := l.Status(t.Context(), n); err != nil || !s.Empty && next != s.Last.Sequence+1 { // what others drove out it missed
+							t.Errorf("partition %d: read up to %d of %+v, %v", n, next, s, err)
+						}
+						return
+					}
+				}
+			})
+		}
+	}
+	for d := range devices {
+		writers.Go(func() {
+			for i := range each {
+				appendText(l, fmt.Sprint("dev-", d), fmt.Sprint("dev-", d, " ", i, " ", big))
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	readers.Wait()
+	if s := l.Stats(); s.Appended != devices*each || s.Dropped.Room == 0 || s.Bytes > eventlog.MinBytes {
+		t.Errorf("%+v", s)
 	}
 }

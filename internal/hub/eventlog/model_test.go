@@ -156,12 +156,7 @@ func (m *model) append(t *rapid.T) {
 	if m.disk == nil {
 		m.show(r)
 	} else {
-		for _, w := range slices.Backward(m.disk.waiting) { // behind it are rows that it drove out
-			if w.value != nil && strings.HasSuffix(string(w.value), r.bytes) {
-				r.write = w
-				break
-			}
-		}
+		r.write = m.disk.writing(r.bytes)
 	}
 	m.evict()
 	m.settle()
