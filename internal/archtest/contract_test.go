@@ -53,6 +53,7 @@ func contractRooms() map[string][]string {
 		hub + "/jobs":            {hub + "/jobs", hub + "/method", iot},
 		hub + "/jobs/progress":   {iot},
 		hub + "/method":          {iot},
+		hub + "/notices":         {hub + "/lockqueue", iot},
 		hub + "/mux":             {"internal/nowait"},
 		hub + "/policy":          {hub + "/wholefile", iot},
 		hub + "/querylag":        {},

@@ -200,3 +200,20 @@ func TestModel(t *testing.T) {
 		})
 	})
 }
+
+// What is exhausted when its lock times out is free for nobody.
+func TestExhaustedBySweep(t *testing.T) {
+	var q Queue[int]
+	began := time.Unix(0, 0)
+	q.Add(Entry[int]{})
+	for n := range 2 {
+		now := began.Add(time.Duration(n) * time.Second)
+		q.Take(now, 1, time.Second, nil, func(*Entry[int]) bool { return true })
+		if freed := q.Sweep(now.Add(time.Second), 2); freed != (n == 0) {
+			t.Errorf("lock %d ended: free %v", n, freed)
+		}
+	}
+	if ended := q.Ended(); len(ended) != 1 || ended[0].Cause != Exhausted || q.Len() != 0 {
+		t.Errorf("ended: %v", ended)
+	}
+}
