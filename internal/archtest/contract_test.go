@@ -54,7 +54,7 @@ func contractRooms() map[string][]string {
 		hub + "/deviceauth":      {iot},
 		hub + "/digitaltwins":    {iot},
 		hub + "/transfer":        {hub + "/blobs", iot},
-		hub + "/uploads":         {hub + "/blobs", iot},
+		hub + "/uploads":         {hub + "/blobs", hub + "/notices", iot},
 		hub + "/faults":          in(hub, "servicetime"),
 		hub + "/filters":         in(iot, "topics", "username"),
 		hub + "/devices":         append(in(hub, "c2d", "calls", "deviceauth", "faults", "filters", "lockqueue"), iot, "internal/timers"),

@@ -227,6 +227,12 @@ func TestUploads(t *testing.T) {
 			b.equal("after a restart", blob("GET", up, "", "").body, "hello")
 		}
 		b.equal("end", end(id, `{"isSuccess":true,"statusCode":200,"statusDescription":"ok"}`).status, 204)
+		told := h.FileNotifications().Take(b, 10)
+		if len(told) != 1 || !strings.Contains(string(told[0].Body), `"deviceId":"dev-1","blobUri":"https://`) ||
+			!strings.Contains(string(told[0].Body), `/uploads/dev-1/logs/a%20b.txt","blobName":"dev-1/logs/a b.txt","lastUpdatedTime":"`) ||
+			!strings.Contains(string(told[0].Body), `"blobSizeInBytes":5,`) {
+			t.Errorf("services are told %+v", told)
+		}
 		b.wants("again", end(id, `{"isSuccess":true}`), 400, "InvalidFileUploadCorrelationId")
 		for i := range 9 { // and one is under way
 			b.equal("begin", begin(fmt.Sprint("f", i)).status, 200)

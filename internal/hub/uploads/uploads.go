@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
@@ -26,21 +27,6 @@ const Most = 10
 // Life is how long a device has for an upload when Options say nothing, as long as its access to the blob
 // (iot-hub-configure-file-upload: the default of an hour).
 const Life = time.Hour
-
-// Notification tells of a file that a device has uploaded (iot-hub-devguide-file-upload).
-type Notification struct {
-	DeviceID    string         `json:"deviceId"`        // whose file it is
-	BlobURI     string         `json:"blobUri"`         // where it is, without access to it
-	BlobName    string         `json:"blobName"`        // in its container: the device id, a slash, and the device's own name
-	LastUpdated timestamp.Time `json:"lastUpdatedTime"` // of the blob's last writing
-	Size        int64          `json:"blobSizeInBytes"` // of the blob
-	Enqueued    timestamp.Time `json:"enqueuedTimeUtc"` // when the device said that it was done
-}
-
-// Notifications takes what is told of files; when Add returns, it is kept.
-type Notifications interface {
-	Add(ctx context.Context, n Notification) error
-}
 
 // Keeper keeps rows over restarts, by bucket and key.
 type Keeper interface {
@@ -57,12 +43,13 @@ type Storage interface {
 
 // Options of an Uploads.
 type Options struct {
-	Storage Storage       // required
-	Signer  blobs.Signer  // gives access to blobs
-	Notify  Notifications // nil tells nobody: file notifications are off
-	Keeper  Keeper        // nil: what is under way ends with the program
-	Life    time.Duration // see the constant Life, its default; in whole seconds
-	Logger  *slog.Logger  // nil logs nothing
+	Storage Storage      // required
+	Signer  blobs.Signer // gives access to blobs
+	// Notify tells of a file that a device has uploaded, and returns when that is kept; nil tells nobody.
+	Notify func(ctx context.Context, f notices.File) error
+	Keeper Keeper        // nil: what is under way ends with the program
+	Life   time.Duration // see the constant Life, its default; in whole seconds
+	Logger *slog.Logger  // nil logs nothing
 }
 
 // Upload is one that is under way, as the device is told of it.
@@ -218,9 +205,9 @@ func (u *Uploads) tell(ctx context.Context, p pending, now time.Time) error {
 	for i, part := range escaped {
 		escaped[i] = url.PathEscape(part)
 	}
-	return u.opts.Notify.Add(ctx, Notification{
+	return u.opts.Notify(ctx, notices.File{
 		DeviceID: p.Device, BlobName: p.Blob, BlobURI: "https://" + p.Host + "/" + blobs.Uploads + "/" + strings.Join(escaped, "/"),
-		LastUpdated: timestamp.Time{Time: b.At.UTC()}, Size: b.Size, Enqueued: timestamp.Time{Time: now.UTC()},
+		LastUpdatedTime: timestamp.Time{Time: b.At.UTC()}, BlobSizeInBytes: b.Size, EnqueuedTimeUTC: timestamp.Time{Time: now.UTC()},
 	})
 }
 

@@ -13,17 +13,18 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
 // told is what was told of files.
 type told struct {
 	mu  sync.Mutex
-	all []Notification
+	all []notices.File
 	err error
 }
 
-func (t *told) Add(_ context.Context, n Notification) error {
+func (t *told) Add(_ context.Context, n notices.File) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err != nil {
@@ -80,7 +81,7 @@ func start(t *testing.T) *bench {
 
 func (b *bench) restart() {
 	b.t.Helper()
-	u, err := New(b.t.Context(), Options{Storage: b.storage, Signer: blobs.NewSigner([]byte("k")), Notify: b.told, Keeper: b.kept})
+	u, err := New(b.t.Context(), Options{Storage: b.storage, Signer: blobs.NewSigner([]byte("k")), Notify: b.told.Add, Keeper: b.kept})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -128,8 +129,8 @@ func TestAFileIsToldOf(t *testing.T) {
 		b.ends(up, "dev 1", true, iothub.ErrUploadID)
 		failed := b.begin("dev 1", "d")
 		b.ends(failed, "dev 1", false, nil)
-		if len(b.told.all) != 1 || b.told.all[0].BlobURI != "https://localhost:8443/uploads/dev%201/a%20b/c.txt" || b.told.all[0].Size != 5 ||
-			b.told.all[0].BlobName != up.Blob || b.told.all[0].DeviceID != "dev 1" || b.told.all[0].LastUpdated.IsZero() || b.told.all[0].Enqueued.IsZero() {
+		if len(b.told.all) != 1 || b.told.all[0].BlobURI != "https://localhost:8443/uploads/dev%201/a%20b/c.txt" || b.told.all[0].BlobSizeInBytes != 5 ||
+			b.told.all[0].BlobName != up.Blob || b.told.all[0].DeviceID != "dev 1" || b.told.all[0].LastUpdatedTime.IsZero() || b.told.all[0].EnqueuedTimeUTC.IsZero() {
 			t.Errorf("told: %+v", b.told.all)
 		}
 		if len(b.kept.rows) != 0 || len(b.byID) != 0 || len(b.byDevice) != 0 {
