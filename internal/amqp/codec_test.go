@@ -200,6 +200,8 @@ func TestMessageSections(t *testing.T) {
 		"no section":               {tNull},
 		"data that is a string":    AppendString(AppendDescriptor(nil, SectionData), "x"),
 		"a performative inside":    (&End{}).Append(nil),
+		"annotations by list":      append(AppendDescriptor(nil, SectionMessageAnnotations), tMap8, 3, 2, tList0, tNull),
+		"properties by number":     append(AppendDescriptor(nil, SectionApplicationProperties), tMap8, 3, 2, tUlong0, tNull),
 		"a message id that is int": append(AppendDescriptor(nil, SectionProperties), tList8, 3, 1, tSmallInt, 1),
 	} {
 		if _, err := ParseMessage(bad); !errors.Is(err, ErrDecode) {

@@ -176,6 +176,13 @@ func (m *Message) section(code byte, v Value) error {
 	if v.Kind() != want {
 		return malformed("the section 0x%02x of a message is a %v where it must be a %v", code, v.Kind(), want)
 	}
+	if want == Map {
+		for k := range v.Pairs() {
+			if kind := k.Kind(); kind != Symbol && kind != String && (kind != Ulong || code == SectionApplicationProperties) {
+				return malformed("a key of the section 0x%02x of a message is a %v", code, kind)
+			}
+		}
+	}
 	switch code {
 	case SectionHeader:
 		f := fieldsOf("header", v)
