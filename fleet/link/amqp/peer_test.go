@@ -283,6 +283,9 @@ func (p *peer) transfer(ch uint16, b amqp.Body) error {
 	resource, _ := m.Annotations.Get("resource").Text()
 	p.messages = append(p.messages, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", l.address[strings.LastIndexByte(l.address, '/')+1:], operation, resource, payload)))
 	settles := amqp.State{Code: amqp.Accepted}
+	if p.credit == 0 && l.count%500 == 0 {
+		p.flow(ch, x.Handle, 1000)
+	}
 	answer := func(end string, build func(b []byte) []byte) {
 		for handle, to := range p.links {
 			if handle>>16 == uint32(ch) && !to.receives && to.address == l.address {

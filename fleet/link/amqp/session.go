@@ -171,6 +171,9 @@ func (s *session) flows(body amqp.Body) error {
 	if e != nil {
 		s.empty(e)
 	}
+	if s.c.tokens != nil {
+		s.c.tokens.pump()
+	}
 	drained := e != nil && e.sends() && p.Drain && e.state == attached
 	if drained {
 		e.count, e.credit = e.count+e.credit, 0

@@ -94,7 +94,7 @@ func TestThousandOnOneConnection(t *testing.T) {
 		if err := all[2].publish(link.Message{Topic: topics.Telemetry("dev2", nil), QoS: 1}); err != nil {
 			t.Error(err)
 		}
-		for _, c := range append(all[2:n-1], back) {
+		for _, c := range append(all[2:n-1:n-1], back) {
 			c.Abort()
 			if err := <-c.over; err != nil {
 				t.Error(err)

@@ -49,12 +49,12 @@ func (c *conn) put(x *device, done func(error)) bool {
 	return true
 }
 
-// pump sends tokens.
+// pump sends tokens, as many as there is credit for: one that waited might be nobody's any more.
 func (t *tokens) pump() {
 	if t.out.state != attached || t.in.state != attached {
 		return
 	}
-	for t.sent < len(t.puts) && t.sent < mostTokens {
+	for t.sent < len(t.puts) && t.sent < mostTokens && t.out.credit > 0 && t.s.window > 0 && len(t.out.queue) == 0 {
 		p := &t.puts[t.sent]
 		t.sent++
 		c, id := t.s.c, p.id
