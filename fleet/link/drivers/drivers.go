@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/https"
 	"github.com/twinfleet/twinfleet/fleet/link/lean"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 )
@@ -29,7 +30,9 @@ func table() []driver {
 
 // others are the drivers of transports that are not MQTT, by the transport's name: likewise.
 func others() []driver {
-	return []driver{}
+	return []driver{
+		{"https", func() link.Driver { return https.New() }},
+	}
 }
 
 // Names are the names of all drivers of MQTT.
