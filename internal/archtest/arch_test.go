@@ -104,6 +104,7 @@ func TestArrows(t *testing.T) {
 		"internal/wire":            {"internal/nowait"},
 		"fleet/link/lean":          {"fleet/link", "internal/mqtt", "internal/nowait", "internal/timers", "internal/wire"},
 		"fleet/link/amqp":          {"fleet/link", "internal/amqp", "internal/iothub/topics", "internal/nowait", "internal/timers", "internal/wire"},
+		"fleet/link/https":         {"fleet/link", "internal/iothub/topics"},
 		"fleet/link/linktest":      {"fleet/link", "internal/memnet", "internal/mqtt", "metrics/reason", "test/loopback"},
 		"fleet/link/drivers":       {"fleet/link"},
 		"fleet":                    append([]string{"fleet", "metrics", "internal/table", "internal/oserr", "internal/fleet", "internal/nowait", "internal/timers", "internal/wire"}, contract...),
