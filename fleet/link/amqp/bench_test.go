@@ -24,7 +24,7 @@ type hollow struct {
 	mu      sync.Mutex
 	greeted bool
 	closed  bool
-	in, out []byte
+	out     []byte
 	watched *nowait.Watched
 	sent    uint32
 }

@@ -295,7 +295,7 @@ func stranger(b []byte) error {
 func (c *conn) Fail(why error) {
 	c.lock()
 	defer c.unlock()
-	why, condition := broken(why)
+	condition, why := broken(why)
 	if c.phase == opening && (errors.Is(why, io.EOF) || errors.Is(why, io.ErrUnexpectedEOF)) {
 		why = errors.Join(ErrNoOpen, why)
 	}

@@ -61,17 +61,17 @@ func breach(condition, format string, args ...any) error {
 }
 
 // broken is why reading ended, and the condition that the target is told when it is to blame.
-func broken(err error) (why error, condition string) {
+func broken(err error) (condition string, why error) {
 	var v *violation
 	switch {
 	case errors.As(err, &v):
-		return v.err, v.condition
+		return v.condition, v.err
 	case errors.Is(err, amqp.ErrFrameSize):
-		return errors.Join(ErrFrameSize, err), amqp.FramingError
+		return amqp.FramingError, errors.Join(ErrFrameSize, err)
 	case errors.Is(err, amqp.ErrDecode):
-		return errors.Join(ErrViolation, err), amqp.DecodeError
+		return amqp.DecodeError, errors.Join(ErrViolation, err)
 	}
-	return err, ""
+	return "", err
 }
 
 var (

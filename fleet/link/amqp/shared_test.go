@@ -57,6 +57,7 @@ func TestThousandOnOneConnection(t *testing.T) {
 				t.Fatalf("device %d hears %s", i, got)
 			}
 		}
+		synctest.Wait()
 		if begun := strings.Count(strings.Join(p.said, "\n"), "begin"); p.dials != 1 || begun != 1 {
 			t.Errorf("%d connections, %d sessions", p.dials, begun)
 		}
