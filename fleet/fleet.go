@@ -85,7 +85,6 @@ type group struct {
 	Group
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
-	renew                                          *metrics.Series
 	driver                                         link.Driver
 	blocking                                       bool // its Publish may wait
 	protocol                                       protocol.Protocol
@@ -170,9 +169,6 @@ func (f *Fleet) addGroup(g Group) error {
 	}
 	if d, ok := in.driver.(link.Sharing); g.Shared > 1 && !(ok && d.Sharing()) {
 		return errSharing
-	}
-	if g.Tokens.Life > 0 {
-		in.renew = rec.Series(metrics.OpRenew, g.Name)
 	}
 	if in.protocol.Twins() {
 		in.twinGet, in.report = rec.Series(metrics.OpTwinGet, g.Name), rec.Series(metrics.OpTwinReport, g.Name)

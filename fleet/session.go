@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -196,7 +197,8 @@ const renewOnceMore = 5 * time.Second
 func (d *device) renew(conn link.Renewer, a *agenda, now time.Time) {
 	op := d.newOperation()
 	op.renews = true
-	rid, _ := d.started(d.group.renew, op, a.renew, a.renew)
+	series := d.fleet.cfg.Recorder.Series(metrics.OpRenew, d.group.Name) // there is none of groups that connect anew
+	rid, _ := d.started(series, op, a.renew, a.renew)
 	a.renew = d.nextRenewal(d.group.Tokens, now)
 	conn.Renew(d.sending(sending{rid: rid}))
 }

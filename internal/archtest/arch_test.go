@@ -102,6 +102,7 @@ func TestArrows(t *testing.T) {
 		"internal/fleet/status":    {"metrics"},
 		"internal/timers":          {},
 		"fleet/link/lean":          {"fleet/link", "internal/mqtt", "internal/nowait", "internal/timers"},
+		"fleet/link/https":         {"fleet/link", "internal/iothub/topics"},
 		"fleet/link/linktest":      {"fleet/link", "internal/memnet", "internal/mqtt", "metrics/reason", "test/loopback"},
 		"fleet/link/drivers":       {"fleet/link"},
 		"fleet":                    append([]string{"fleet", "metrics", "internal/table", "internal/oserr", "internal/fleet", "internal/nowait", "internal/timers"}, contract...),

@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
@@ -28,11 +30,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/transfer"
+	"github.com/twinfleet/twinfleet/internal/hub/uploads"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -69,7 +73,7 @@ type Options struct {
 	// ConfigurationsEvery is how long after a change of a twin or a configuration the twins are held against target
 	// conditions; see configurations.Options. Two seconds when 0.
 	ConfigurationsEvery time.Duration
-	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
+	// TokenGrace, ThrottledCode and QuotaCode, see front.Options; MessageTTL, see devices.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
 	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
@@ -88,12 +92,14 @@ type Hub struct {
 	opts     Options
 	log      *slog.Logger
 	store    *store.Store
+	devices  *devices.Table
 	front    *front.Front
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
 	configs  *configurations.Manager
-	storage  *transfer.Storage
+	storage  *blobs.Storage
 	moves    *transfer.Runner
+	uploads  *uploads.Uploads
 	mux      *mux.Mux
 	limiter  *throttle.Limiter
 	ca       *certs.Authority
@@ -162,14 +168,17 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.front = front.New(front.Options{
+	h.devices = devices.New(devices.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
-		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
+		MessageTTL: h.opts.MessageTTL, Keeper: h.keeper(),
 	})
-	if err := h.front.Load(ctx); err != nil {
+	if err := h.devices.Load(ctx); err != nil {
 		return err
 	}
+	h.front = front.New(front.Options{
+		Devices: h.devices, Logger: h.log, TokenGrace: h.opts.TokenGrace, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
+		Waits: h.limiter != nil || h.opts.DataDir != "",
+	})
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(), Logger: h.log,
 	})
@@ -191,8 +200,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.opts.DataDir != "" {
 		storage = filepath.Join(h.opts.DataDir, "storage")
 	}
-	h.storage = transfer.NewStorage(storage)
+	h.storage = blobs.New(blobs.Options{Dir: storage})
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
+		return err
+	}
+	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Keeper: h.keeper(), Logger: h.log}); err != nil {
 		return err
 	}
 	h.serve()
@@ -239,12 +251,15 @@ func (h *Hub) serve() {
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
-		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs, Transfers: h.moves, Storage: h.storage, Signer: h.signer(),
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
-	devices, services := websocket.Handler(accept), http.Handler(api)
+	https := device.New(device.Options{
+		Devices: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
+	})
+	sockets, services := websocket.Handler(accept), https.Before(api)
 	if h.dps != nil {
-		services = h.dps.Handler(services, devices)
+		services = h.dps.Handler(services, sockets)
 	}
 	services = h.tapped(bodies.Guard(services, bodyTimeout))
 	var people http.Handler
@@ -255,7 +270,7 @@ func (h *Hub) serve() {
 	root := func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == websocket.Path:
-			devices.ServeHTTP(w, r)
+			sockets.ServeHTTP(w, r)
 		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)
 		default:
@@ -266,7 +281,7 @@ func (h *Hub) serve() {
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+			return device.WithConn(dps.WithConn(websocket.WithConn(ctx, nc), nc), nc)
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
@@ -281,7 +296,7 @@ func (h *Hub) serve() {
 }
 
 // keeper keeps what outlives the program beside the devices; nil when nothing does.
-func (h *Hub) keeper() front.Keeper {
+func (h *Hub) keeper() devices.Keeper {
 	if h.opts.DataDir == "" {
 		return nil
 	}
@@ -307,6 +322,9 @@ func (h *Hub) Close() error {
 		}
 		if h.front != nil {
 			h.front.Close()
+		}
+		if h.devices != nil {
+			h.devices.Close()
 		}
 		if h.mux != nil {
 			h.mux.Close()
@@ -395,16 +413,16 @@ func (h *Hub) Skip(d time.Duration, rates map[tier.Class]float64, messages float
 }
 
 // Faults is the switch that makes the hub misbehave on purpose.
-func (h *Hub) Faults() *faults.Switch { return h.front.Faults() }
+func (h *Hub) Faults() *faults.Switch { return h.devices.Faults() }
 
 // errRestart is why connections end when the hub restarts.
 var errRestart = errors.New("the hub restarts")
 
 // Restart closes all connections, of devices and of services, and refuses new ones for a time.
 func (h *Hub) Restart(down time.Duration) {
-	h.front.Faults().Refuse(down)
+	h.devices.Faults().Refuse(down)
 	h.mux.Refuse(down)
-	h.front.DisconnectAll(errRestart)
+	h.devices.DisconnectAll(errRestart)
 	h.mux.Disconnect()
 }
 
@@ -417,24 +435,25 @@ func (h *Hub) Dial(context.Context) (net.Conn, error) {
 
 // Stats are numbers of the hub.
 type Stats struct {
-	Devices   registry.Statistics   // identities
-	Connected int                   // devices
-	Front     front.Stats           // connections and packets
-	Telemetry uint64                // messages received
-	Wills     uint64                // of them wills
-	Served    map[tier.Class]uint64 // operations, also without a tier
-	Throttles []throttle.Stat       // nil without a tier
-	QuotaUsed int64                 // messages counted today
-	Quota     int64                 // messages that the tier allows a day; 0 without a tier
-	Refused   uint64                // operations that came after the day's messages were used up
-	DPS       *dps.Stats            // nil without a provisioning service
+	Devices    registry.Statistics   // identities
+	Connected  int                   // devices
+	Front      front.Stats           // connections and packets
+	Remembered int                   // devices and modules of which something is: a connection, a session, messages, or calls
+	Telemetry  uint64                // messages received
+	Wills      uint64                // of them wills
+	Served     map[tier.Class]uint64 // operations, also without a tier
+	Throttles  []throttle.Stat       // nil without a tier
+	QuotaUsed  int64                 // messages counted today
+	Quota      int64                 // messages that the tier allows a day; 0 without a tier
+	Refused    uint64                // operations that came after the day's messages were used up
+	DPS        *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
 	stats := Stats{
-		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
+		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(), Remembered: h.devices.Remembered(),
 		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}

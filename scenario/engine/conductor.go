@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/backend/side"
@@ -21,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // conductor leads a run from its first stage to the last answer: fleet, worker and monitor play, it gives the time.
@@ -64,12 +66,10 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 }
 
 func (c *conductor) newFleet() (*fleet.Fleet, error) {
-	driver := c.opts.driver
-	if driver == nil {
-		var err error
-		if driver, err = drivers.New(c.sc.Fleet.Client); err != nil {
-			return nil, fmt.Errorf("fleet.client: %w", err)
-		}
+	speak := voices{all: c.opts.driver, made: make(map[string]link.Driver)}
+	driver, err := speak.mqtt(c.sc.Fleet.Client)
+	if err != nil {
+		return nil, err
 	}
 	cfg := fleet.Config{
 		Run:  strings.ToLower(rand.Text()[:5]),
@@ -83,6 +83,10 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
+		if profile.Driver, err = speak.over(g.Over()); err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		profile.Protocol = c.target.ProtocolOver(g.Over())
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
 		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
 		profile.Provision = c.target.Provisioning(g)
@@ -90,6 +94,43 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)
+}
+
+// voices are the drivers of a run: one for all groups that speak the same.
+type voices struct {
+	all  link.Driver // of tests: instead of all of them; nil for none
+	made map[string]link.Driver
+}
+
+// mqtt is the driver of MQTT.
+func (v *voices) mqtt(client string) (link.Driver, error) {
+	if v.all != nil {
+		return v.all, nil
+	}
+	d, err := drivers.New(client)
+	if err != nil {
+		return nil, fmt.Errorf("fleet.client: %w", err)
+	}
+	return d, nil
+}
+
+// over is the driver of a transport; nil for MQTT, which is everybody's who has none of his own.
+func (v *voices) over(x spec.DeviceTransport) (link.Driver, error) {
+	if x.IsMQTT() || v.all != nil {
+		return nil, nil
+	}
+	name := string(x)
+	if x.IsAMQP() {
+		name = string(spec.AMQP) // over WebSocket it is no other
+	}
+	if v.made[name] == nil {
+		d, err := drivers.Over(name)
+		if err != nil {
+			return nil, err
+		}
+		v.made[name] = d
+	}
+	return v.made[name], nil
 }
 
 // either ends when ctx does or the run winds down.

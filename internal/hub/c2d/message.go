@@ -12,6 +12,9 @@ import (
 // MaxSize is the most bytes that a message has: its body, and its properties' names and values (iot-hub-devguide-quotas-throttling).
 const MaxSize = 64 << 10
 
+// MaxTopic is the most bytes that the topic of a delivery over MQTT has: its length goes over the wire in two of them (section 1.5.3).
+const MaxTopic = 1<<16 - 1
+
 // Message is a cloud-to-device message. What is empty is left out of the topic.
 type Message struct {
 	MessageID       string     // chosen by the sender

@@ -1,4 +1,4 @@
-package front
+package devices
 
 import (
 	"context"
@@ -23,33 +23,33 @@ func messageKey(client string, number uint64) string {
 }
 
 // Load takes up the sessions and messages that are kept. What is left of devices that are gone, and what cannot be read, is dropped. It
-// is called once, before the Front serves.
-func (f *Front) Load(ctx context.Context) error {
-	if f.opts.Keeper == nil {
+// is called once, before the fronts serve.
+func (t *Table) Load(ctx context.Context) error {
+	if t.opts.Keeper == nil {
 		return nil
 	}
 	drop := func(bucket, key string, why error) {
-		f.log.Debug("dropping what was kept of a session", "bucket", bucket, "key", strings.ReplaceAll(key, "\x00", " "), "reason", why)
-		f.opts.Keeper.Put(bucket, key, nil)
+		t.log.Debug("dropping what was kept of a session", "bucket", bucket, "key", strings.ReplaceAll(key, "\x00", " "), "reason", why)
+		t.opts.Keeper.Put(bucket, key, nil)
 	}
-	err := f.opts.Keeper.Rows(ctx, sessionRows, func(client string, value []byte) error {
+	err := t.opts.Keeper.Rows(ctx, sessionRows, func(client string, value []byte) error {
 		set, ok := filters.Decode(value)
-		if _, err := f.opts.Backend.Credentials(client); err != nil || !ok {
+		if _, err := t.opts.Backend.Credentials(client); err != nil || !ok {
 			drop(sessionRows, client, err)
 			return nil
 		}
-		f.device(client, func(d *deviceState) { d.kept, d.filters = true, set })
+		t.device(client, func(d *state) { d.kept, d.filters = true, set })
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading the sessions that were kept: %w", err)
 	}
 	queued := make(map[string]bool)
-	err = f.opts.Keeper.Rows(ctx, messageRows, func(key string, value []byte) error {
+	err = t.opts.Keeper.Rows(ctx, messageRows, func(key string, value []byte) error {
 		client, text, _ := strings.Cut(key, "\x00")
 		number, err := strconv.ParseUint(text, 16, 64)
 		if err == nil {
-			_, err = f.opts.Backend.Credentials(client)
+			_, err = t.opts.Backend.Credentials(client)
 		}
 		var m c2d.Message
 		var until time.Time
@@ -61,8 +61,8 @@ func (f *Front) Load(ctx context.Context) error {
 			return nil
 		}
 		queued[client] = true
-		f.lastMessage.Store(max(f.lastMessage.Load(), number))
-		f.device(client, func(d *deviceState) {
+		t.lastMessage.Store(max(t.lastMessage.Load(), number))
+		t.device(client, func(d *state) {
 			if now := time.Now(); now.After(until) || !d.queue.Add(m, number, until, now) {
 				drop(messageRows, key, nil)
 			}
@@ -73,45 +73,45 @@ func (f *Front) Load(ctx context.Context) error {
 		return fmt.Errorf("reading the messages that were kept: %w", err)
 	}
 	for client := range queued {
-		f.tellQueue(client)
+		t.tellQueue(client)
 	}
 	return nil
 }
 
 // dropRows forgets messages that left their queue. The caller holds the lock of the device's shard.
-func (f *Front) dropRows(client string, numbers []uint64) (durable func(context.Context) error) {
-	if f.opts.Keeper == nil {
+func (t *Table) dropRows(client string, numbers []uint64) (durable func(context.Context) error) {
+	if t.opts.Keeper == nil {
 		return nil
 	}
 	for _, number := range numbers {
-		durable = f.opts.Keeper.Put(messageRows, messageKey(client, number), nil)
+		durable = t.opts.Keeper.Put(messageRows, messageKey(client, number), nil)
 	}
 	return durable
 }
 
 // keepMessage keeps a message that was queued. The caller holds the lock of the device's shard.
-func (f *Front) keepMessage(client string, number uint64, value []byte) (durable func(context.Context) error) {
-	if f.opts.Keeper == nil {
+func (t *Table) keepMessage(client string, number uint64, value []byte) (durable func(context.Context) error) {
+	if t.opts.Keeper == nil {
 		return nil
 	}
-	return f.opts.Keeper.Put(messageRows, messageKey(client, number), value)
+	return t.opts.Keeper.Put(messageRows, messageKey(client, number), value)
 }
 
 // keepFilters makes filters those of the kept session. The caller holds the lock of the device's shard.
-func (f *Front) keepFilters(client string, d *deviceState, set filters.Set) {
+func (t *Table) keepFilters(client string, d *state, set filters.Set) {
 	if d.filters == set {
 		return
 	}
 	d.filters = set
-	if f.opts.Keeper != nil {
-		d.durable = f.opts.Keeper.Put(sessionRows, client, set.Encode())
+	if t.opts.Keeper != nil {
+		d.durable = t.opts.Keeper.Put(sessionRows, client, set.Encode())
 	}
 }
 
 // wait waits until something is durable; nil is.
-func (f *Front) wait(durable func(context.Context) error) error {
+func (t *Table) wait(durable func(context.Context) error) error {
 	if durable == nil {
 		return nil
 	}
-	return durable(f.ctx)
+	return durable(t.ctx)
 }
