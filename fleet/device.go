@@ -85,6 +85,7 @@ type device struct {
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
 	marked     int64               // turns whose messages were marked
+	strays     *strays             // nil when there are none
 }
 
 // run is a run of a device that is to begin when the one before is over.

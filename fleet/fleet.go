@@ -55,7 +55,9 @@ type Fleet struct {
 	started  atomic.Int64 // devices of active, for those who watch
 	ran      int          // devices that have been started
 
-	subscribers atomic.Int64    // connected devices that have subscribed
+	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
+	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	outside     atomic.Bool     // that there is one that is no device
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	run         []byte          // of marks, with a hyphen; empty without one
 	publishers  map[int]*device // those whose deliveries are measured, by index
@@ -89,6 +91,7 @@ type group struct {
 	blocking                                       bool // its Publish may wait
 	protocol                                       protocol.Protocol
 	delivery                                       *metrics.Series
+	duplicates, late                               atomic.Uint64 // copies of messages
 	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
 	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
 	activities                                     []*activity
@@ -138,6 +141,9 @@ func New(cfg Config) (*Fleet, error) {
 		groups = append(groups, slices.Repeat([]int{i}, len(g.IDs))...)
 	}
 	f.active = roster.New(f.order, groups)
+	if len(f.publishers) > 0 {
+		cfg.Recorder.Register(f.figures)
+	}
 	return f, nil
 }
 
@@ -184,6 +190,9 @@ func (f *Fleet) addGroup(g Group) error {
 	f.longest = max(f.longest, g.Timeout)
 	if g.Telemetry.Deliveries > 0 {
 		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
+	}
+	if g.Listens {
+		f.listeners.Add(int64(len(g.IDs)))
 	}
 	f.addActivities(in)
 	for i, id := range g.IDs {

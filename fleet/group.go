@@ -65,7 +65,7 @@ type Telemetry struct {
 	QoS     byte                // 0 to 2
 	Retain  bool                // set the retain flag
 	Sync    bool                // all devices in one instant, instead of spread over Every
-	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
+	// Deliveries is how many of the fleet's subscribers, among them that of Fleet.Listening, get each message: the time until each has it is
 	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
 	Deliveries int
 }
