@@ -22,6 +22,8 @@ export const address = hub.address; // has the same port, and 443
 export const ca = readFileSync(hub.ca, 'utf8');
 export const caDir = hub.caDir;
 const policies = hub.policies;
+export const eventHub = hub.eventHub ?? 'twinfleet'; // the name of the Event-Hubs-compatible endpoint
+export const policyKey = (policy) => policies[policy];
 export const binary = hub.binary; // the program, for cases that start one of their own
 
 // The service SDK cannot take host:port; an agent with another default port can.
