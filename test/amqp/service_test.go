@@ -136,7 +136,7 @@ func TestEventHubs(t *testing.T) {
 	}
 	open := func(t *testing.T, socket bool, policy, key, name string) *azeventhubs.ConsumerClient {
 		t.Helper()
-		opts := &azeventhubs.ConsumerClientOptions{TLSConfig: hub.tls.Clone(), CustomEndpoint: "https://" + hub.host, RetryOptions: azeventhubs.RetryOptions{MaxRetries: -1}}
+		opts := &azeventhubs.ConsumerClientOptions{TLSConfig: hub.tls.Clone(), CustomEndpoint: hub.host, RetryOptions: azeventhubs.RetryOptions{MaxRetries: -1}}
 		if socket {
 			opts.NewWebSocketConn, opts.TLSConfig, opts.CustomEndpoint = overSocket, nil, ""
 		}

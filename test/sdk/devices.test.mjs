@@ -12,6 +12,12 @@ const opened = async (t, transport, name) => {
   const d = await newDevice(name);
   return [d, await connect(t, d, transport)];
 };
+// The SDK takes messages as long as somebody listens, and settles none afterwards.
+const listening = (client) => client.on('message', () => {});
+const taking = async (t, transport, name) => {
+  const [d, client] = await opened(t, transport, name);
+  return [d, listening(client)];
+};
 // invoke asks until the device has subscribed, which the SDK does in the background.
 const invoke = (d, methodName, payload, seconds = 10) => service().invokeDeviceMethod(d.deviceId, { methodName, payload, responseTimeoutInSeconds: seconds }).then((r) => r.result);
 const answering = async (client, d, name, answer) => {
@@ -69,7 +75,7 @@ hold('telemetry', [
 
 hold('messages to devices', [
   ['a message arrives with its properties, and is completed', '', async (t, over) => {
-    const [d, client] = await opened(t, over, 'c2d');
+    const [d, client] = await taking(t, over, 'c2d');
     const message = next(client, 'message');
     await send(d, { hello: 'device' }, { 'iothub-app-color': 'blue', 'iothub-messageid': 'm1', 'iothub-correlationid': 'c1' });
     const m = await message;
@@ -80,7 +86,7 @@ hold('messages to devices', [
     await eventually(() => waiting(d), (n) => n === 0);
   }],
   ['an id that looks like a UUID arrives as it was sent', '', async (t, over) => {
-    const [d, client] = await opened(t, over, 'c2d');
+    const [d, client] = await taking(t, over, 'c2d');
     const id = crypto.randomUUID();
     const message = next(client, 'message');
     await send(d, 1, { 'iothub-messageid': id });
@@ -89,7 +95,7 @@ hold('messages to devices', [
   ['messages queued while away arrive in their order', '', async (t, over) => {
     const d = await newDevice('queued');
     for (let n = 0; n < 3; n++) await send(d, { n });
-    const client = await connect(t, d, over);
+    const client = listening(await connect(t, d, over));
     const got = [];
     const all = next(client, 'message', (m) => {
       got.push(json(m).n);
@@ -101,7 +107,7 @@ hold('messages to devices', [
     await eventually(() => waiting(d), (n) => n === 0);
   }],
   ['one that is abandoned comes again', 'settles', async (t, over) => {
-    const [d, client] = await opened(t, over, 'abandon');
+    const [d, client] = await taking(t, over, 'abandon');
     const first = next(client, 'message');
     await send(d, { again: true }, { 'iothub-messageid': 'again' });
     const m = await first;
@@ -113,7 +119,7 @@ hold('messages to devices', [
     await eventually(() => waiting(d), (n) => n === 0);
   }],
   ['one that is rejected is gone', 'settles', async (t, over) => {
-    const [d, client] = await opened(t, over, 'reject');
+    const [d, client] = await taking(t, over, 'reject');
     const first = next(client, 'message');
     await send(d, 1);
     await client.reject(await first);
@@ -123,7 +129,7 @@ hold('messages to devices', [
     assert.equal(json(await other), 2);
   }],
   ['complete, abandon and reject side by side settle each its own', 'settles', async (t, over) => {
-    const [d, client] = await opened(t, over, 'settle');
+    const [d, client] = await taking(t, over, 'settle');
     const got = new Map();
     const seen = next(client, 'message', (m) => got.set(json(m).n, m).size === 3);
     for (let n = 0; n < 3; n++) await send(d, { n });
@@ -137,20 +143,20 @@ hold('messages to devices', [
   }],
   ['one that was not settled comes to the next connection', 'inBand', async (t, over) => {
     const d = await newDevice('unsettled');
-    const first = await connect(t, d, over);
+    const first = listening(await connect(t, d, over));
     const message = next(first, 'message');
     await send(d, 'kept');
     assert.equal(json(await message), 'kept');
     await first.close();
     assert.equal(await waiting(d), 1);
-    const second = await connect(t, d, over);
+    const second = listening(await connect(t, d, over));
     const again = await next(second, 'message');
     assert.equal(json(again), 'kept');
     await second.complete(again);
     await eventually(() => waiting(d), (n) => n === 0);
   }],
   ['the listener that goes takes the subscription along', 'connects', async (t, over) => {
-    const [d, client] = await opened(t, over, 'unlisten');
+    const [d, client] = await taking(t, over, 'unlisten');
     const first = next(client, 'message');
     await send(d, 1);
     await client.complete(await first);

@@ -31,6 +31,8 @@ const receiverOf = async (asked) => {
   const answer = await asked;
   return answer.receiver ?? answer.result ?? answer;
 };
+// The SDK takes messages as long as somebody listens, and settles none afterwards.
+const taking = async (...args) => (await connect(...args)).on('message', () => {});
 const waiting = async (d) => (await registry().getTwin(d.deviceId)).responseBody.cloudToDeviceMessageCount;
 const message = (body, more = {}) => Object.assign(new Message(body), more);
 const text = (m) => m.getData().toString();
@@ -80,7 +82,7 @@ for (const over of both) {
         const client = await opened(tt, over);
         for (const way of [over.device, mqtt]) {
           const d = await newDevice('sent');
-          const side = await connect(tt, d, way);
+          const side = await taking(tt, d, way);
           const got = next(side, 'message');
           const m = message('{"hello":"device"}', { messageId: 'm-1', correlationId: 'c-1', contentType: 'application/json', contentEncoding: 'utf-8', expiryTimeUtc: new Date(Date.now() + 60_000) });
           m.properties.add('color', 'blue/green&1');
@@ -98,7 +100,7 @@ for (const over of both) {
       ['text, bytes and nothing arrive as they are', async (tt) => {
         const client = await opened(tt, over);
         const d = await newDevice('bytes');
-        const side = await connect(tt, d, over.device);
+        const side = await taking(tt, d, over.device);
         for (const body of ['grüße', Buffer.from([0, 255, 128]), Buffer.alloc(0)]) {
           const got = next(side, 'message');
           await client.send(d.deviceId, message(body));
@@ -110,7 +112,7 @@ for (const over of both) {
       ['ids that look like a UUID, and others, arrive as they were given', async (tt) => {
         const client = await opened(tt, over);
         const d = await newDevice('ids');
-        const side = await connect(tt, d, over.device);
+        const side = await taking(tt, d, over.device);
         for (const id of [crypto.randomUUID(), 'plain', '17', 'a b/c']) {
           const got = next(side, 'message');
           await client.send(d.deviceId, message('x', { messageId: id, correlationId: id }));
@@ -160,7 +162,7 @@ for (const over of both) {
     // sent sends one message that wants feedback, to a device that does something with it.
     const sent = async (tt, ack, settle, more = {}) => {
       const d = await newDevice('ack');
-      const side = settle && await connect(tt, d, over.device);
+      const side = settle && await taking(tt, d, over.device);
       const got = side && next(side, 'message');
       const messageId = uniqueId('ack');
       await client.send(d.deviceId, message('x', { messageId, ack, ...more }));
@@ -189,7 +191,7 @@ for (const over of both) {
       }],
       ['negative: one that is abandoned ten times is DeliveryCountExceeded', async (tt) => {
         const d = await newDevice('ack');
-        const side = await connect(tt, d, over.device);
+        const side = await taking(tt, d, over.device);
         side.on('message', (m) => setImmediate(() => side.abandon(m, () => {})));
         const messageId = uniqueId('ack');
         await client.send(d.deviceId, message('x', { messageId, ack: 'negative' }));
@@ -209,7 +211,7 @@ for (const over of both) {
       const second = await opened(tt, over);
       let times = 0;
       const d = await newDevice('ack');
-      const side = await connect(tt, d, over.device);
+      const side = await taking(tt, d, over.device);
       const messageId = uniqueId('again');
       const { one, about } = await feedback(tt, second, (receiver, m, batch) => (batch.some((r) => r.originalMessageId === messageId) && times++ === 0 ? receiver.abandon(m) : receiver.complete(m)));
       const got = next(side, 'message');
@@ -222,7 +224,7 @@ for (const over of both) {
       const clients = [await opened(tt, over), await opened(tt, over)];
       const boxes = [await feedback(tt, clients[0]), await feedback(tt, clients[1])];
       const d = await newDevice('ack');
-      const side = await connect(tt, d, over.device);
+      const side = await taking(tt, d, over.device);
       side.on('message', (m) => setImmediate(() => side.complete(m, () => {})));
       const ids = Array.from({ length: 5 }, () => uniqueId('shared'));
       for (const messageId of ids) await clients[0].send(d.deviceId, message('x', { messageId, ack: 'full' }));
@@ -244,7 +246,7 @@ for (const over of both) {
           if (body.deviceId === d.deviceId) resolve(body);
         });
       });
-      const side = await connect(tt, d, over.device);
+      const side = await taking(tt, d, over.device);
       const content = Buffer.from('line\n'.repeat(1000));
       const { Readable } = require('node:stream');
       await side.uploadToBlob('logs/today.txt', Readable.from(content), content.length);
@@ -260,7 +262,7 @@ for (const over of both) {
       const d = await newDevice('files');
       const told = [];
       receiver.on('message', (m) => { told.push(JSON.parse(text(m))); receiver.complete(m); });
-      const side = await connect(tt, d, over.device);
+      const side = await taking(tt, d, over.device);
       const access = async (name) => side.getBlobSharedAccessSignature(name);
       const failed = await access('failed.txt');
       await side.notifyBlobUploadStatus(failed.correlationId, false, 500, 'it did not work');
