@@ -30,6 +30,7 @@ vet:
 	@$(GO) vet -tags integration ./...
 	@$(GO) vet -tags integration,soak ./test/soak
 	@$(GO) vet -tags clients ./test/clients
+	@cd test/amqp && $(GO) vet ./...
 	@$(GO) vet -tags portable ./internal/host
 	@for os in darwin windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
 
@@ -54,7 +55,7 @@ integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -parallel 3 -timeout 15m ./test/...
 	$(GO) test -tags integration -run Fleet -timeout 4m ./scenario/engine
 
-clients: ## Microsoft's own clients for Node.js, Python and Java against the embedded hub, and the list of their cases in docs/embedded-hub.md.
+clients: ## Microsoft's own clients for Node.js, Python, Java and Go against the embedded hub, and the list of their cases in docs/embedded-hub.md.
 	$(GO) test -tags clients -count 1 -timeout 12m ./test/clients
 
 sdk: build ## The clients for Node.js alone, with each case's name.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: a C compiler for the race
 # detector, a Mosquitto and its clients, curl, a Prometheus, a Pushgateway and a Chromium from Debian's
-# packages; a Python and a Java with Maven; Microsoft's device and service clients: from the npm lock file, from PyPI by their
+# packages; a Python, Qpid Proton and a Java with Maven; Microsoft's device and service clients: from the npm lock file, from PyPI by their
 # hashes into test/python/.venv, and from Maven Central by their versions; Grafana's components, from the npm lock file; and a
 # Prometheus that knows the settings of configs/prometheus.yml, which Debian's does not. Says nothing when all is there.
 set -euo pipefail
@@ -21,6 +21,7 @@ need prometheus-pushgateway prometheus-pushgateway
 need chromium chromium
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+/usr/bin/python3 -c 'import proton' 2>/dev/null || missing+=(python3-qpid-proton) # for Debian's own Python
 need javac default-jdk-headless
 need mvn maven
 

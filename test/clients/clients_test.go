@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,16 +22,16 @@ import (
 
 var (
 	update = flag.Bool("update", false, "rewrite the list of what Microsoft's clients are held to")
-	only   = flag.String("only", "", "run one client's suite (Node.js, Python or Java) and leave the list alone")
+	only   = flag.String("only", "", "run one client's suite (Node.js, Python, Java or Go) and leave the list alone")
 )
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// client is a suite: its program, and how its results are read.
+// client is a suite: its program, and how its results are read: from a file or a folder, or from what the program printed.
 type client struct {
 	name, packages, folder string
 	command                []string
-	results                func(dir string) ([]group, error)
+	results                func(path string) ([]group, error)
 }
 
 type group struct {
@@ -42,9 +43,10 @@ type group struct {
 }
 
 var clients = []client{
-	{"Node.js", "`azure-iot-device`, `azure-iot-device-mqtt`, `azure-iothub` and the provisioning clients, from npm", "sdk", []string{"node", "run.mjs"}, fromJSON},
-	{"Python", "`azure-iot-device` and `azure-iot-hub`, from PyPI", "python", []string{".venv/bin/pytest"}, fromJSON},
+	{"Node.js", "`azure-iot-device` with its transports for MQTT, AMQP and HTTPS, `azure-iothub`, `@azure/event-hubs` and the provisioning clients, from npm", "sdk", []string{"node", "run.mjs"}, fromJSON},
+	{"Python", "`azure-iot-device`, `azure-iot-hub`, `azure-eventhub` and `uamqp`, from PyPI, and Qpid Proton", "python", []string{".venv/bin/pytest"}, fromJSON},
 	{"Java", "`iot-device-client`, `iot-service-client` and the provisioning clients, from Maven Central", "java", []string{"mvn", "--offline", "--quiet", "--batch-mode", "-Dstyle.color=never", "test"}, fromSurefire},
+	{"Go", "`azeventhubs` and `go-amqp`", "amqp", []string{"go", "test", "-count", "1", "-parallel", "8", "-json", "./..."}, fromGo},
 }
 
 // Every case of every client passes, and docs/embedded-hub.md lists them all and no other.
@@ -105,6 +107,11 @@ func (c client) run(t *testing.T) string {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%s: %v\n%s", strings.Join(c.command, " "), err, out)
+	}
+	if c.name == "Go" {
+		if err := os.WriteFile(results, out, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	groups, err := c.results(results)
 	if err != nil {
@@ -178,6 +185,41 @@ func fromSurefire(dir string) ([]group, error) {
 				Name   string `json:"name"`
 				Passed bool   `json:"passed"`
 			}{strings.ReplaceAll(name, "_", " "), c.Failure == nil && c.Error == nil && c.Skipped == nil})
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// fromGo reads what go test -json prints: a test is a group, and those below it are its cases.
+func fromGo(file string) ([]group, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	cases := make(map[string]map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		var e struct{ Action, Test string }
+		if json.Unmarshal([]byte(line), &e) != nil { // what a compiler said
+			continue
+		}
+		test, name, found := strings.Cut(e.Test, "/")
+		if !found || e.Action != "pass" && e.Action != "fail" && e.Action != "skip" {
+			continue
+		}
+		if cases[test] == nil {
+			cases[test] = make(map[string]bool)
+		}
+		cases[test][strings.ReplaceAll(name, "_", " ")] = e.Action == "pass"
+	}
+	var groups []group
+	for _, test := range slices.Sorted(maps.Keys(cases)) {
+		g := group{Name: words(strings.TrimPrefix(test, "Test"))}
+		for _, name := range slices.Sorted(maps.Keys(cases[test])) {
+			g.Cases = append(g.Cases, struct {
+				Name   string `json:"name"`
+				Passed bool   `json:"passed"`
+			}{name, cases[test][name]})
 		}
 		groups = append(groups, g)
 	}

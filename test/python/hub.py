@@ -15,8 +15,8 @@ import uuid
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("TWINFLEET_BINARY", ROOT / "bin" / "twinfleet"))
 
-# MQTT and REST on 8883, MQTT over WebSocket on 443: the device SDK knows no other ports.
-PORTS = (8883, 443)
+# MQTT and REST on 8883, AMQP on 5671, both over WebSocket on 443: the SDKs know no other ports.
+PORTS = (8883, 5671, 443)
 
 
 def own_address():
@@ -35,7 +35,7 @@ def own_address():
                     "the SDKs use port 443, which this user may not open: run as root, or run\n"
                     "  sudo sysctl -w net.ipv4.ip_unprivileged_port_start=443"
                 ) from e
-    raise OSError("no loopback address has the ports 8883 and 443 free")
+    raise OSError(f"no loopback address has the ports {PORTS} free")
 
 
 class Hub:
@@ -45,7 +45,7 @@ class Hub:
         self.host = own_address()
         # Each write is synced: in memory where there is such a place, for what other tests do to the disk is not the subject.
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="twinfleet-python-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-        self.args = [str(BINARY), "hub", "--json", "--hostname", self.host, "--cert-dir", str(self.dir / "certs"), "--listen", f"{self.host}:8883", "--extra-listen", f"{self.host}:443", *extra]
+        self.args = [str(BINARY), "hub", "--json", "--hostname", self.host, "--cert-dir", str(self.dir / "certs"), "--listen", f"{self.host}:8883", "--extra-listen", f"{self.host}:5671,{self.host}:443", *extra]
         if keep:
             self.args += ["--data", str(self.dir / "data")]
         self.process = None
@@ -76,6 +76,15 @@ class Hub:
     def service(self, policy="iothubowner"):
         """A service connection string. The service SDK takes a port."""
         return f"HostName={self.host}:8883;SharedAccessKeyName={policy};SharedAccessKey={self.said['policies'][policy]}"
+
+    @property
+    def event_hub(self):
+        """The name of the Event-Hubs-compatible endpoint."""
+        return self.said.get("eventHub", "twinfleet")
+
+    def events(self, policy="service", key=None):
+        """A connection string of the Event-Hubs-compatible endpoint."""
+        return f"Endpoint=sb://{self.host}/;SharedAccessKeyName={policy};SharedAccessKey={key or self.said['policies'][policy]};EntityPath={self.event_hub}"
 
     def device(self, identity, key=None):
         """The connection string of an identity that the registry has made; the device SDK takes no port."""

@@ -10,15 +10,20 @@ const require = createRequire(import.meta.url);
 export const iothub = require('azure-iothub');
 export const device = require('azure-iot-device');
 export const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
+export const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
+export const { Http } = require('azure-iot-device-http');
 export const { SharedAccessSignature, NoRetry } = require('azure-iot-common');
 export const mqtt = require('mqtt');
 
 // run.mjs starts the hub and puts what it printed here.
 const hub = JSON.parse(process.env.TWINFLEET_TEST_HUB);
 export const port = hub.port;
+export const address = hub.address; // has the same port, and 443
 export const ca = readFileSync(hub.ca, 'utf8');
 export const caDir = hub.caDir;
 const policies = hub.policies;
+export const eventHub = hub.eventHub ?? 'twinfleet'; // the name of the Event-Hubs-compatible endpoint
+export const policyKey = (policy) => policies[policy];
 export const binary = hub.binary; // the program, for cases that start one of their own
 
 // The service SDK cannot take host:port; an agent with another default port can.
@@ -74,13 +79,14 @@ export function deviceConnectionString(identity, key = identity.authentication.s
 
 // The WebSocket transport appends :443 to the host name; this agent dials the hub's port instead.
 export class PortAgent extends https.Agent {
-  constructor(pair = {}) {
+  constructor(pair = {}, to = port) {
     super();
     this.pair = pair; // a client certificate and its key
+    this.to = to;
   }
 
   createConnection(options, done) {
-    const socket = tls.connect({ ca, ...this.pair, servername: 'localhost', socket: net.connect(port, '127.0.0.1') });
+    const socket = tls.connect({ ca, ...this.pair, servername: 'localhost', socket: net.connect(this.to, '127.0.0.1') });
     socket.once('secureConnect', () => done(null, socket));
     socket.once('error', done);
     return undefined;
