@@ -15,7 +15,19 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
+
+// everyHub runs a test with hubs on which operations wait for nothing, for a disk, and for a tier's limits.
+func everyHub(t *testing.T, run func(*testing.T, *hub.Hub, *service.Client)) {
+	for name, o := range map[string]hub.Options{"memory": {}, "disk": {DataDir: t.TempDir()}, "tier": {Tier: "S3", Units: 1}} {
+		t.Run(name, func(t *testing.T) {
+			h, c := open(t, o)
+			h.Arm()
+			run(t, h, c)
+		})
+	}
+}
 
 // amqpConn is a connection of Microsoft's AMQP client to a hub, in memory.
 func amqpConn(t *testing.T, h *hub.Hub, o *amqp.ConnOptions) *amqp.Conn {
@@ -139,8 +151,9 @@ func refusal(err error) (string, string) {
 	return "", fmt.Sprint(err)
 }
 
-func TestAMQPTelemetry(t *testing.T) {
-	h, c := open(t, hub.Options{})
+func TestAMQPTelemetry(t *testing.T) { everyHub(t, testAMQPTelemetry) }
+
+func testAMQPTelemetry(t *testing.T, h *hub.Hub, c *service.Client) {
 	key := newDevice(t, c, "dev#1+%").Authentication.SymmetricKey.Primary
 	d := newAMQPDevice(t, h, "dev#1+%", key)
 	d.id = "dev%231+%25"
@@ -262,8 +275,9 @@ func twinRequest(t *testing.T, s *amqp.Sender, r *amqp.Receiver, operation, reso
 	return m.Annotations["status"].(int32), m.Annotations["version"], string(m.GetData())
 }
 
-func TestAMQPTwin(t *testing.T) {
-	h, c := open(t, hub.Options{})
+func TestAMQPTwin(t *testing.T) { everyHub(t, testAMQPTwin) }
+
+func testAMQPTwin(t *testing.T, h *hub.Hub, c *service.Client) {
 	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
 	d := newAMQPDevice(t, h, "dev-1", key)
 	pair := map[string]any{"com.microsoft:channel-correlation-id": "twin:1", "com.microsoft:api-version": "2021-04-12"}
@@ -310,8 +324,9 @@ func TestAMQPTwin(t *testing.T) {
 	}
 }
 
-func TestAMQPMethods(t *testing.T) {
-	h, c := open(t, hub.Options{})
+func TestAMQPMethods(t *testing.T) { everyHub(t, testAMQPMethods) }
+
+func testAMQPMethods(t *testing.T, h *hub.Hub, c *service.Client) {
 	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
 	d := newAMQPDevice(t, h, "dev-1", key)
 	call := func() (methods.Response, error) {
@@ -358,8 +373,9 @@ func TestAMQPMethods(t *testing.T) {
 	<-done
 }
 
-func TestAMQPMessages(t *testing.T) {
-	h, c := open(t, hub.Options{})
+func TestAMQPMessages(t *testing.T) { everyHub(t, testAMQPMessages) }
+
+func testAMQPMessages(t *testing.T, h *hub.Hub, c *service.Client) {
 	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
 	send := func(text string) {
 		must(t, h, http.MethodPost, "/devices/dev-1/messages/deviceBound?api-version=2021-04-12", text, "iothub-messageid", "m-"+text, "iothub-app-color", "red")
@@ -420,8 +436,9 @@ func TestAMQPMessages(t *testing.T) {
 }
 
 // A newer connection takes a device over, whatever either speaks, and the other devices of the older connection stay.
-func TestAMQPTakeOver(t *testing.T) {
-	h, c := open(t, hub.Options{})
+func TestAMQPTakeOver(t *testing.T) { everyHub(t, testAMQPTakeOver) }
+
+func testAMQPTakeOver(t *testing.T, h *hub.Hub, c *service.Client) {
 	conn := amqpConn(t, h, nil)
 	s := amqpSession(t, conn)
 	var keys []sas.Key

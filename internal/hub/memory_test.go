@@ -32,6 +32,7 @@ type crowd struct {
 	Key     string // of all devices
 	Devices int
 	CA      []byte // in clear when empty
+	AMQP    bool   // they speak AMQP; else MQTT
 }
 
 func crowdID(i int) string { return fmt.Sprintf("robot-%06d", i) }
@@ -52,7 +53,11 @@ func crowdOf(text string) error {
 			return err
 		}
 		defer nc.Close()
-		if err := c.enter(nc, crowdID(i), key); err != nil {
+		enter := c.enter
+		if c.AMQP {
+			enter = enterAMQP
+		}
+		if err := enter(nc, crowdID(i), key); err != nil {
 			return fmt.Errorf("device %d: %w", i, err)
 		}
 	}
@@ -101,6 +106,13 @@ func held() float64 {
 // connectionMemory connects so many devices and answers the hub's memory of each.
 func connectionMemory(t testing.TB, n int, secure bool) float64 {
 	t.Helper()
+	return memoryOf(t, crowd{Devices: n}, secure)
+}
+
+// memoryOf connects a crowd, whose address and key are the hub's, and answers the hub's memory of each.
+func memoryOf(t testing.TB, c crowd, secure bool) float64 {
+	t.Helper()
+	n := c.Devices
 	dir := t.TempDir()
 	h, err := hub.Open(t.Context(), hub.Options{CertDir: dir})
 	if err != nil {
@@ -121,7 +133,7 @@ func connectionMemory(t testing.TB, n int, secure bool) float64 {
 		}
 		must(t, h, "POST", "/devices?api-version=2021-04-12", string(body))
 	}
-	c := crowd{Address: h.Addr(), Key: key.Base64(), Devices: n}
+	c.Address, c.Key = h.Addr(), key.Base64()
 	if secure {
 		if c.CA, err = os.ReadFile(h.CA()); err != nil {
 			t.Fatal(err)

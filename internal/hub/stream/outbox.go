@@ -73,18 +73,25 @@ func (c *Conn) pieces(b []byte, ends []int) error {
 	return nil
 }
 
-// drained waits until all that waits was written, or cannot be; at most for the time that one piece may take.
-func (c *Conn) drained() {
+// flush waits until all that waits was written, or cannot be; at most for the time that one piece may take.
+func (c *Conn) flush() {
+	late := time.NewTimer(c.server.opts.WriteTimeout)
+	defer late.Stop()
+	c.drained(late.C)
+}
+
+// drained waits until nothing waits to be written; false when it is late before.
+func (c *Conn) drained(late <-chan time.Time) bool {
 	c.mu.Lock()
 	o := c.out
 	c.mu.Unlock()
 	if o == nil {
-		return
+		return true
 	}
-	late := time.NewTimer(c.server.opts.WriteTimeout)
-	defer late.Stop()
 	select {
 	case <-o.idle:
-	case <-late.C:
+		return true
+	case <-late:
+		return false
 	}
 }

@@ -20,9 +20,9 @@ import (
 type Handler interface {
 	// Begin is called first, once, and must not wait.
 	Begin()
-	// Feed takes what has come, of which it must keep no part. There is one call at a time. An error ends the connection, when what was
-	// written before has gone.
-	Feed(b []byte) error
+	// Feed takes what has come, of which it must keep no part. There is one call at a time, which may wait if it is patient. An error
+	// ends the connection, when what was written before has gone.
+	Feed(b []byte, patient bool) error
 	// Alarm is called when the time given to Conn.Wake has come, also while Feed is. It must not wait.
 	Alarm()
 	// Ended tells, once and after the last Feed, that the connection is over and why. It may wait.
@@ -84,15 +84,30 @@ func (s *Server) Connections() int {
 
 // Each calls do with the handler of each connection that is open now, without a lock.
 func (s *Server) Each(do func(Handler)) {
+	for _, c := range s.all() {
+		do(c.handler)
+	}
+}
+
+// Flush waits until what was written on the connections has gone, at most for a time.
+func (s *Server) Flush(most time.Duration) {
+	late := time.NewTimer(most)
+	defer late.Stop()
+	for _, c := range s.all() {
+		if !c.drained(late.C) {
+			return
+		}
+	}
+}
+
+func (s *Server) all() []*Conn {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := make([]*Conn, 0, len(s.open))
 	for c := range s.open {
 		all = append(all, c)
 	}
-	s.mu.Unlock()
-	for _, c := range all {
-		do(c.handler)
-	}
+	return all
 }
 
 // Close ends all connections and waits for their goroutines.
@@ -233,7 +248,7 @@ func (c *Conn) end() {
 	switch {
 	case c.quick == nil: // the reader cleans up
 		c.server.Go(func() {
-			c.drained()
+			c.flush()
 			c.nc.Close()
 		})
 	case c.busy: // who is busy cleans up; TLS says good-bye, which may wait
@@ -266,7 +281,7 @@ func (c *Conn) serve() {
 	for {
 		n, err := c.nc.Read(b[:])
 		if n > 0 && c.alive() {
-			if fed := c.handler.Feed(b[:n]); fed != nil {
+			if fed := c.handler.Feed(b[:n], true); fed != nil {
 				err = fed
 			}
 		}
@@ -278,7 +293,7 @@ func (c *Conn) serve() {
 		}
 	}
 	buffers.Put(b)
-	c.drained()
+	c.flush()
 	c.ended()
 }
 
@@ -306,17 +321,17 @@ func (c *Conn) readable(buffer []byte) {
 		c.server.Go(func() {
 			b := buffers.Get().(*[bufferSize]byte)
 			defer buffers.Put(b)
-			c.pull(b[:])
+			c.pull(b[:], true)
 		})
 		return
 	}
-	c.pull(buffer)
+	c.pull(buffer, false)
 }
 
 // pull reads until there is no more, or the connection is over.
-func (c *Conn) pull(buffer []byte) {
+func (c *Conn) pull(buffer []byte, patient bool) {
 	for {
-		err := c.read(buffer)
+		err := c.read(buffer, patient)
 		c.mu.Lock()
 		if err != nil && c.reason == nil {
 			c.reason = err
@@ -337,14 +352,14 @@ func (c *Conn) pull(buffer []byte) {
 }
 
 // read hands over what has come.
-func (c *Conn) read(buffer []byte) error {
+func (c *Conn) read(buffer []byte, patient bool) error {
 	for {
 		n, err := c.nc.Read(buffer)
 		if n > 0 {
 			if !c.alive() {
 				return nil
 			}
-			if err := c.handler.Feed(buffer[:n]); err != nil {
+			if err := c.handler.Feed(buffer[:n], patient); err != nil {
 				return err
 			}
 		}

@@ -103,20 +103,20 @@ type Options struct {
 
 // What a Server says of itself in its open (recorded from the service), and the bounds of what it takes.
 const (
-	maxFrame       = 64 << 10          // bytes of a frame
-	channelMax     = 8191              // the highest channel
-	handleMax      = 262143            // the highest handle
-	idleTimeOut    = 240 * time.Second // of silence, after which a peer is given up
-	window         = 5000              // transfers that a peer may send, by session
-	maxMessage     = 1 << 20           // bytes of a delivery
-	maxAssembled   = 4 << 20           // bytes of deliveries that have come in part, by connection
-	maxUnsettled   = 10000             // deliveries that were sent and not settled, by session
-	maxPosted      = 256               // deliveries that wait for credit, by link
-	minIdleTimeOut = 5 * time.Second   // of a peer; the service's own server refuses less
-	closeTimeout   = 5 * time.Second   // for a peer to answer a close
-	firstLinks     = 16                // until Conn.SetLimits
-	firstSessions  = 16                // likewise
-	moreRefused    = 64                // links beyond the limit that are refused one by one, before the connection is
+	maxFrame       = 64 << 10               // bytes of a frame
+	channelMax     = 8191                   // the highest channel
+	handleMax      = 262143                 // the highest handle
+	idleTimeOut    = 240 * time.Second      // of silence, after which a peer is given up
+	window         = 5000                   // transfers that a peer may send, by session
+	maxMessage     = 1 << 20                // bytes of a delivery
+	maxAssembled   = 4 << 20                // bytes of deliveries that have come in part, by connection
+	maxUnsettled   = 10000                  // deliveries that were sent and not settled, by session
+	maxPosted      = 256                    // deliveries that wait for credit, by link
+	minIdleTimeOut = 100 * time.Millisecond // of a peer, which hears more often than half of it
+	closeTimeout   = 5 * time.Second        // for a peer to answer a close
+	firstLinks     = 16                     // until Conn.SetLimits
+	firstSessions  = 16                     // likewise
+	moreRefused    = 64                     // links beyond the limit that are refused one by one, before the connection is
 )
 
 // Server serves connections.
@@ -157,9 +157,10 @@ func (s *Server) Go(do func()) { s.stream.Go(do) }
 // Connections is how many connections there are.
 func (s *Server) Connections() int { return s.stream.Connections() }
 
-// Disconnect closes all connections with an error, as peers see it. It waits for nobody.
+// Disconnect closes all connections with an error, as peers see it, and returns when they have been told, or a second has gone by.
 func (s *Server) Disconnect(why *amqp.Error) {
 	s.stream.Each(func(h stream.Handler) { h.(*Conn).Close(why) })
+	s.stream.Flush(time.Second)
 }
 
 // Close ends all connections without a word and waits for their goroutines.

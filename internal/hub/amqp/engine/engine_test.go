@@ -41,6 +41,7 @@ type hub struct {
 	over     []string
 	ended    []error
 	alarms   int
+	attached int // links that were granted
 	links    map[string]*engine.Link
 }
 
@@ -90,6 +91,7 @@ func (u *user) Attach(l *engine.Link, a *amqp.Attach) (engine.Grant, error) {
 	u.hub.mu.Lock()
 	defer u.hub.mu.Unlock()
 	u.hub.links[fmt.Sprint(address, a.Role)] = l
+	u.hub.attached++
 	return engine.Grant{
 		Handler: &handler{link: l, hub: u.hub, address: address}, Credit: u.hub.credit,
 		SndSettleMode: amqp.ModeUnset, RcvSettleMode: amqp.ModeUnset,

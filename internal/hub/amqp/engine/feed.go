@@ -13,11 +13,11 @@ import (
 )
 
 // Feed implements stream.Handler.
-func (c *Conn) Feed(b []byte) error {
-	if c.server.opts.Before != nil {
+func (c *Conn) Feed(b []byte, patient bool) error {
+	if patient && c.server.opts.Before != nil {
 		c.server.opts.Before()
 	}
-	patient := c.server.opts.Patient()
+	patient = patient && c.server.opts.Patient()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.heard, c.feeding, c.corked = time.Now(), true, !patient

@@ -219,7 +219,7 @@ func TestMistakes(t *testing.T) {
 		}, append([]string{"header 0", "open"}, closed(amqp.InvalidField)...)},
 		"impatience": {func(r *raw) {
 			o := open()
-			o.IdleTimeOut = amqp.Some(4999)
+			o.IdleTimeOut = amqp.Some(99)
 			r.write(amqp.HeaderAMQP[:]...).send(0, o)
 		}, append([]string{"header 0", "open"}, closed(amqp.NotAllowed)...)},
 		"no name": {func(r *raw) {

@@ -85,7 +85,7 @@ func New(o Options) *Front {
 	f.server = engine.New(engine.Options{
 		User:         func(c *engine.Conn) engine.User { return &Peer{front: f, conn: c} },
 		Patient:      f.patient,
-		Before:       f.before,
+		Before:       func() { o.Faults.Wait(f.ctx) }, // while the hub stalls
 		External:     true,
 		WriteTimeout: o.WriteTimeout,
 	})
@@ -94,13 +94,6 @@ func New(o Options) *Front {
 
 // patient reports whether what is called for a connection may wait.
 func (f *Front) patient() bool { return f.opts.Waits || f.opts.Faults.Stalling() }
-
-// before waits while the hub stalls, unless a poller calls, for which all its connections would.
-func (f *Front) before() {
-	if f.patient() {
-		f.opts.Faults.Wait(f.ctx)
-	}
-}
 
 // Take serves a connection and closes it at its end. It returns at once, unless only a goroutine can wait for what comes.
 func (f *Front) Take(nc net.Conn) {
@@ -123,7 +116,7 @@ func (f *Front) Accept(nc net.Conn) {
 // Connections is how many connections there are.
 func (f *Front) Connections() int { return f.server.Connections() }
 
-// Disconnect closes all connections with an error, as their clients see it. It waits for nobody.
+// Disconnect closes all connections with an error, as their clients see it, and returns when they have been told, or a second has gone by.
 func (f *Front) Disconnect(why *amqp.Error) { f.server.Disconnect(why) }
 
 // Close ends all connections and waits for their goroutines.
