@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 // openNotices opens what the hub tells services. reported says of a message that is kept that its feedback was given: the hub was killed
 // before it forgot the message.
-func (h *Hub) openNotices(ctx context.Context) (reported func(client string, number uint64) bool, err error) {
+func (h *Hub) openNotices(ctx context.Context) (reported func(origin string) bool, err error) {
 	linger := max(0, h.opts.FeedbackEvery)
 	if h.opts.FeedbackEvery == 0 {
 		linger = 15 * time.Second
@@ -27,17 +26,14 @@ func (h *Hub) openNotices(ctx context.Context) (reported func(client string, num
 		return nil, err
 	}
 	origins, err := h.feedback.Load(ctx)
-	return func(client string, number uint64) bool { return origins[origin(client, number)] }, err
+	return func(origin string) bool { return origins[origin] }, err
 }
-
-// origin is the message of which there is feedback.
-func origin(client string, number uint64) string { return fmt.Sprintf("%s %x", client, number) }
 
 // addFeedback tells services what became of a message. What cannot be kept now is kept when the disk can be written; until then the
 // message is too.
 func (h *Hub) addFeedback(f devices.Feedback) {
 	device, _ := entity.Split(f.Client)
-	_, err := h.feedback.Add(origin(f.Client, f.Number), notices.Feedback{
+	_, err := h.feedback.Add(f.Origin, notices.Feedback{
 		OriginalMessageID: f.MessageID, EnqueuedTimeUTC: timestamp.Time{Time: f.At}, StatusCode: f.Status, Description: f.Status,
 		DeviceID: device, DeviceGenerationID: strconv.FormatUint(f.Generation, 10),
 	})

@@ -123,8 +123,9 @@ type Options struct {
 	// Feedback takes what became of a message whose sender wants to know, before the message is forgotten. It is called with a lock of
 	// the Table held: it waits for nobody and does not call the Table. Nil for nobody.
 	Feedback func(Feedback)
-	// Reported says of messages that are kept that their feedback was given: they have ended. Nil for none.
-	Reported func(client string, number uint64) bool
+	// Reported says of messages that are kept, by Feedback.Origin, that their feedback was given: they have ended. It is asked by Load
+	// only. Nil for none.
+	Reported func(origin string) bool
 	// MessageTTL is how long a cloud-to-device message waits for its device; 1 h when 0.
 	MessageTTL time.Duration
 }

@@ -59,18 +59,19 @@ func (t *Table) Load(ctx context.Context) error {
 			return nil
 		}
 		t.lastMessage.Store(max(t.lastMessage.Load(), number))
-		if t.opts.Reported != nil && t.opts.Reported(client, number) {
+		e.Number = number
+		if t.opts.Reported != nil && t.opts.Reported(origin(client, &e)) {
 			drop(messageRows, key, nil)
 			return nil
 		}
 		queued[client] = true
-		e.Number = number
 		t.device(client, func(d *state) { t.queue(client, d).Queue.Add(e) }) // what has expired meanwhile is due now
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading the messages that were kept: %w", err)
 	}
+	t.opts.Reported = nil // it may hold much
 	for client := range queued {
 		t.tellQueue(client)
 	}

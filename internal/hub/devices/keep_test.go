@@ -67,13 +67,13 @@ func TestFeedbackBeforeForgetting(t *testing.T) {
 	}
 	s := &shelf{note: note, rows: map[string][]byte{}}
 	in(t, devices.Options{Keeper: s}, func(b *bed) {
-		next := func(reported uint64) *bed {
+		next := func(reported string) *bed {
 			b.Table.Close()
 			other := &bed{T: b.T, backend: b.backend}
 			other.Table = devices.New(devices.Options{
 				Backend: b.backend, Keeper: s,
 				Feedback: func(f devices.Feedback) { note(f.MessageID + " " + f.Status) },
-				Reported: func(client string, number uint64) bool { return client == "d" && number == reported },
+				Reported: func(origin string) bool { return origin == reported },
 			})
 			if err := other.Load(b.Context()); err != nil {
 				b.Fatal(err)
@@ -88,7 +88,7 @@ func TestFeedbackBeforeForgetting(t *testing.T) {
 		}
 		began := time.Now()
 		time.Sleep(time.Minute)
-		second := next(2) // b
+		second := next("d 2 2000-01-01T00:00:00Z") // b
 		all := second.Receive("d", nil, 9, 0)
 		if got := notes(); len(all) != 2 || got != "forget d" || all[1].Message.MessageID != "c" || !all[1].Enqueued.Equal(began) || all[1].Sequence != 3 {
 			b.Fatalf("%+v wait; %s", all, got)
@@ -104,7 +104,7 @@ func TestFeedbackBeforeForgetting(t *testing.T) {
 		second.Table.Close()
 		notes()
 		time.Sleep(time.Hour)
-		third := next(0)
+		third := next("d 4 2000-01-01T00:00:00Z") // as an earlier message with this number
 		if got := notes(); got != "c Expired, forget d, d Expired, forget d" || third.Remembered() != 0 {
 			b.Errorf("after their time: %s", got)
 		}

@@ -2,6 +2,7 @@ package devices
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
@@ -14,10 +15,15 @@ import (
 type Feedback struct {
 	Client     string    // the device or module that the message was for
 	Generation uint64    // of that identity when the message was sent
-	Number     uint64    // of the message: no other has it
+	Origin     string    // the message: no other has it
 	MessageID  string    // chosen by the sender
 	Status     string    // Success, Expired, DeliveryCountExceeded, Rejected or Purged
 	At         time.Time // when it came to that
+}
+
+// origin names a message for good. Numbers begin anew when a hub starts that has kept none: so it has the time too.
+func origin(client string, e *c2d.Entry) string {
+	return fmt.Sprintf("%s %x %s", client, e.Number, e.Enqueued.UTC().Format(time.RFC3339Nano))
 }
 
 // waiting is the messages of a device that has some, and when something becomes due of them.
@@ -65,7 +71,7 @@ func (t *Table) tidy(client string, d *state) (ended Durable) {
 				at = e.Until
 			}
 			t.opts.Feedback(Feedback{
-				Client: client, Generation: e.Value.Generation, Number: e.Number, MessageID: e.Value.MessageID, Status: status, At: at,
+				Client: client, Generation: e.Value.Generation, Origin: origin(client, e.Entry), MessageID: e.Value.MessageID, Status: status, At: at,
 			})
 		}
 		ended = t.keepMessage(client, e.Number, nil)
