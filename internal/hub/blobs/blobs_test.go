@@ -143,14 +143,19 @@ func TestTheRoomIsBounded(t *testing.T) {
 }
 
 func TestABlobIsBounded(t *testing.T) {
-	s := New(Options{})
-	b := bounded{w: io.Discard, storage: s, size: MaxBlob - 3}
-	if _, err := b.Write([]byte("four")); !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
-	}
-	if _, err := b.Write([]byte("two")); err != nil {
-		t.Error(err)
-	}
+	both(t, Options{Largest: 6}, func(t *testing.T, s *Storage, left func() []string) {
+		is(t, "the largest", s.Write("box", "a", nil, writes("sixsix")), nil)
+		is(t, "a byte more", s.Write("box", "a", nil, writes("sevenxx")), ErrTooLarge)
+		is(t, "block", s.PutBlock("box", "b", id(1), writes("four")), nil)
+		is(t, "more than a blob in blocks", s.PutBlock("box", "b", id(2), writes("abc")), ErrTooLarge)
+		is(t, "in its place", s.PutBlock("box", "b", id(1), writes("abcde")), nil)
+		is(t, "what there is room for", s.PutBlock("box", "b", id(2), writes("f")), nil)
+		is(t, "one twice", s.Commit("box", "b", []string{id(1), id(1)}, nil), ErrTooLarge)
+		is(t, "each once", s.Commit("box", "b", []string{id(1), id(2)}, nil), nil)
+		if a, b := text(t, s, "box", "a"), text(t, s, "box", "b"); a != "sixsix" || b != "abcdef" || len(left()) > 2 {
+			t.Errorf("a holds %q, b %q; left: %v", a, b, left())
+		}
+	})
 }
 
 func TestBlocksDoNotLast(t *testing.T) {

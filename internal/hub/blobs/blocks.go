@@ -56,7 +56,7 @@ func (s *Storage) PutBlock(container, name, id string, write func(io.Writer) err
 	switch {
 	case !replaces && len(b.byID) >= maxBlocks:
 		return errors.Join(ErrBlocks, s.dropLocked(a))
-	case b.size-old.size+a.size > MaxBlob:
+	case b.size-old.size+a.size > s.opts.Largest:
 		return errors.Join(ErrTooLarge, s.dropLocked(a))
 	}
 	b.byID[id], b.at = a, time.Now()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// MaxBlob is the largest blob, in bytes, and the most that the blocks of one that is still coming have together.
+// MaxBlob is the largest blob, in bytes, when Options say nothing.
 const MaxBlob = 512 << 20
 
 // How much a Storage holds when Options say nothing: in a directory, and in memory.
@@ -34,6 +34,8 @@ type Options struct {
 	// Room is how many bytes all blobs and blocks may have together; 16 GB in a directory and 1 GB in memory when 0. Blobs and
 	// blocks cost 4 KB of it at least. What was there already may be more; then nothing can be added.
 	Room int64
+	// Largest is the most bytes of a blob, and of the blocks of one that is still coming together; MaxBlob when 0.
+	Largest int64
 	// BlocksLast is how long blocks wait for the list that makes a blob of them, from the last of them on; an hour when 0, which is
 	// how long the access lasts that devices are given.
 	BlocksLast time.Duration
@@ -65,6 +67,9 @@ func New(o Options) *Storage {
 		if o.Dir != "" {
 			o.Room = defaultOnDisk
 		}
+	}
+	if o.Largest == 0 {
+		o.Largest = MaxBlob
 	}
 	if o.BlocksLast == 0 {
 		o.BlocksLast = time.Hour
@@ -106,7 +111,7 @@ func (b *Blob) Close() error {
 // What can be wrong with a blob.
 var (
 	ErrNoBlob   = errors.New("the blob does not exist")
-	ErrTooLarge = errors.New("the blob is too large")                                                // of more than MaxBlob bytes
+	ErrTooLarge = errors.New("the blob is too large")                                                // of more than Options.Largest bytes
 	ErrFull     = errors.New("the storage is full")                                                  // there is no room left for what came
 	ErrBlock    = errors.New("the list names a block that has not come")                             // or was given up
 	ErrBlockID  = errors.New("a block's id is base64 of 1 to 64 bytes")                              // rest/api/storageservices: put-block
@@ -314,7 +319,7 @@ func (b *bounded) take(write func(io.Writer) error) error {
 // Write passes on what there is room for.
 func (b *bounded) Write(p []byte) (int, error) {
 	size := b.size + int64(len(p))
-	if size > MaxBlob {
+	if size > b.storage.opts.Largest {
 		return 0, ErrTooLarge
 	}
 	if err := b.storage.reserve(cost(size) - cost(b.size)); err != nil {
