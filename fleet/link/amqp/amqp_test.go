@@ -261,6 +261,37 @@ func TestSubscriptionRefused(t *testing.T) {
 	})
 }
 
+// A pair of which one link is refused is none; it may be had later.
+func TestHalfOfAPairRefused(t *testing.T) {
+	for _, role := range []string{"true", "false"} {
+		p := newPeer()
+		p.refuse = map[string]string{role + " /devices/dev/methods/devicebound": amqp.LimitExceeded}
+		in(t, p, func(t *testing.T, c *client) {
+			told := make(chan error, 1)
+			c.Subscribe(func(err error) { told <- err }, link.Filter{Topic: topics.FilterMethods})
+			if err := c.subscribe(topics.FilterDesired); err != nil {
+				t.Error(err)
+			}
+			var refused *link.RefusedError
+			if err := <-told; !errors.As(err, &refused) || !refused.Throttled() {
+				t.Errorf("half of a pair: %v", err)
+			}
+			if err := c.publish(link.Message{Topic: topics.MethodResponse(200, "1"), QoS: 1}); err == nil {
+				t.Error("an answer went over half of a pair")
+			}
+			p.locked(func() { p.refuse = nil })
+			if err := c.subscribe(topics.FilterMethods); err != nil {
+				t.Error(err)
+			}
+			if err := c.publish(link.Message{Topic: topics.MethodResponse(200, "1"), QoS: 1}); err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			<-c.over
+		})
+	}
+}
+
 func TestOutcomes(t *testing.T) {
 	p := newPeer()
 	p.settle = func(payload []byte) amqp.State {

@@ -31,8 +31,8 @@ type device struct {
 	password func() string
 	handler  func(link.Message)
 
-	links    [kinds]endpoint
-	place    int // among the connection's devices
+	links    [kinds]*endpoint // nil until they are asked for
+	place    int              // among the connection's devices
 	progress progress
 	ours     bool  // this side ended it
 	finished bool  // nothing is left of it
@@ -68,8 +68,11 @@ func (x *device) start() {
 	if x.progress != starting {
 		return
 	}
-	if x.s = x.c.openSession(); x.s == nil {
-		x.end(errNoRoom, false)
+	var wait bool
+	if x.s, wait = x.c.openSession(); x.s == nil {
+		if !wait {
+			x.end(errNoRoom, false)
+		}
 		return
 	}
 	x.s.devices++
@@ -123,8 +126,13 @@ func (x *device) attach(k kind, with amqp.Value) bool {
 	if with == nil {
 		with = properties(clientVersion, "twinfleet")
 	}
+	e := new(endpoint)
+	if !e.attach(x.s, k, x, x.address(k), with) {
+		return false
+	}
+	x.links[k] = e
 	x.asked |= 1 << k
-	return x.links[k].attach(x.s, k, x, x.address(k), with)
+	return true
 }
 
 // pair asks for the two links of a kind, which have an id in common, unless they are there or on their way.
@@ -133,7 +141,15 @@ func (x *device) pair(name string, out, in kind) bool {
 		return true
 	}
 	with := properties(clientVersion, "twinfleet", apiVersion, "2021-04-12", correlation, name+":"+uuid())
-	return x.attach(out, with) && x.attach(in, with)
+	if !x.attach(out, with) {
+		return false
+	}
+	if !x.attach(in, with) {
+		x.links[out].detach()
+		x.asked &^= 1 << out
+		return false
+	}
+	return true
 }
 
 // linked is told that a link is attached.
@@ -199,7 +215,16 @@ func (x *device) unlinked(k kind, was bool, why error) {
 	if errors.As(why, &refused) {
 		why = &subscriptionError{refused}
 	}
-	x.lack(1<<k, why)
+	bits := uint8(1) << k
+	if other, ok := k.partner(); ok && x.links[other] != nil { // of which one alone is of no use
+		x.links[other].detach()
+		bits |= 1 << other
+	}
+	if k == twinOut || k == twinIn {
+		bits |= notified
+	}
+	x.have &^= bits
+	x.lack(bits, why)
 }
 
 // subscriptionError is a link that was refused: link.ErrSubscription, and the refusal.
@@ -234,16 +259,16 @@ func (x *device) stop(why error, ours bool) {
 	x.progress, x.why, x.ours = gone, why, x.ours || ours
 	c, lost := x.c, because(why)
 	leave := func(done func(error)) { x.left = append(x.left, call{done, lost}) }
-	for i := range x.links {
-		e := &x.links[i]
+	for _, e := range x.links {
+		if e == nil {
+			continue
+		}
 		for _, q := range e.queue {
 			if q.settled || !q.begun { // else it is among those that are not settled
 				leave(q.done)
 			}
 		}
-		if e.s != nil {
-			e.detach()
-		}
+		e.detach()
 	}
 	if s := x.s; s != nil {
 		s.unsettled = slices.DeleteFunc(s.unsettled, func(u delivery) bool {
@@ -384,7 +409,7 @@ func (x *device) Publish(m link.Message, done func(error)) {
 	}
 	x.c.lock()
 	defer x.c.unlock()
-	e := &x.links[k]
+	e := x.links[k]
 	if err == nil {
 		err = x.unsendable(e, len(*buffer), m.QoS > 0)
 	}
@@ -417,7 +442,7 @@ func (x *device) unsendable(e *endpoint, size int, waits bool) error {
 		return err
 	}
 	switch {
-	case e.state != attached:
+	case e == nil || e.state != attached:
 		return errNoLink
 	case e.most > 0 && uint64(size) > e.most:
 		return errOversized

@@ -39,6 +39,21 @@ func (k kind) sends() bool {
 	return k == telemetry || k == twinOut || k == methodsOut || k == tokensOut
 }
 
+// partner is the other link of a pair.
+func (k kind) partner() (other kind, ok bool) {
+	switch k {
+	case twinOut:
+		return twinIn, true
+	case twinIn:
+		return twinOut, true
+	case methodsOut:
+		return methodsIn, true
+	case methodsIn:
+		return methodsOut, true
+	}
+	return k, false
+}
+
 // state is how far a link is.
 type state uint8
 

@@ -28,7 +28,7 @@ type peer struct {
 	begin  amqp.Begin
 	credit uint32                                     // that its links give; 1000 when 0
 	token  func(name, token string) (status int)      // nil takes all
-	refuse map[string]string                          // conditions, by ends of addresses
+	refuse map[string]string                          // conditions, by ends of roles (true of who receives) and addresses
 	settle func(payload []byte) amqp.State            // what becomes of telemetry; nil takes all, and one without a code is not settled
 	twin   func(operation string) (status int)        // nil is 200
 	on     func(p *peer, ch uint16, b amqp.Body) bool // sees each performative first; true when it is dealt with
@@ -226,9 +226,10 @@ func (p *peer) attach(ch uint16, x *amqp.Attach) {
 	kind, _, _ := strings.Cut(pair, ":")
 	p.said = append(p.said, strings.TrimSpace(fmt.Sprintf("attach %s %v %d/%d %s", l.address, x.Role, x.SndSettleMode, x.RcvSettleMode, kind)))
 	p.links[uint32(ch)<<16|x.Handle] = l
+	asked := fmt.Sprint(x.Role, " ", l.address)
 	x.Role = !x.Role
 	for end, condition := range p.refuse {
-		if strings.HasSuffix(l.address, end) {
+		if strings.HasSuffix(asked, end) {
 			x.HasSource, x.HasTarget = false, false
 			p.say(ch, x)
 			p.say(ch, &amqp.Detach{Handle: x.Handle, Closed: true, Error: &amqp.Error{Condition: condition}})

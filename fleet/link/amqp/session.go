@@ -42,25 +42,31 @@ type delivery struct {
 	done func(error)
 }
 
-// openSession finds a session with room for a device, or begins one; nil when the other side has room for none.
-func (c *conn) openSession() *session {
-	if n := len(c.sessions); n > 0 {
-		if s := c.sessions[n-1]; s != nil && uint64(s.devices+1)*uint64(kinds)+spareLinks <= uint64(min(s.handleMax, ourHandles))+1 {
-			return s
+// openSession finds a session with room for a device, or begins one; nil when the other side has room for none. wait is true while one
+// is about to tell how much room it has.
+func (c *conn) openSession() (s *session, wait bool) {
+	channel := -1
+	for i, s := range c.sessions {
+		switch {
+		case s == nil && channel < 0:
+			channel = i
+		case s != nil && !s.begun:
+			return nil, true
+		case s != nil && uint64(s.devices+1)*uint64(kinds)+spareLinks <= uint64(min(s.handleMax, ourHandles))+1:
+			return s, false
 		}
 	}
-	channel := slices.Index(c.sessions, nil)
 	if channel < 0 {
 		channel = len(c.sessions)
 		if channel > int(c.peerMax) {
-			return nil
+			return nil, false
 		}
 		c.sessions = append(c.sessions, nil)
 	}
-	s := &session{c: c, channel: uint16(channel), handleMax: roomForMost, left: ourWindow}
+	s = &session{c: c, channel: uint16(channel), handleMax: roomForMost, left: ourWindow}
 	c.sessions[channel] = s
 	c.say(s.channel, &amqp.Begin{NextOutgoingID: s.outgoing, IncomingWindow: ourWindow, OutgoingWindow: roomForMost, HandleMax: ourHandles})
-	return s
+	return s, false
 }
 
 // session is the one that the other side has on a channel of its own; nil when there is none.
@@ -89,6 +95,11 @@ func (c *conn) begins(channel uint16, body amqp.Body) error {
 	s.begun, s.remote, s.handleMax = true, channel, p.HandleMax
 	s.incoming, s.window = p.NextOutgoingID, p.IncomingWindow
 	s.pump()
+	for _, x := range slices.Clone(c.devices) { // those that waited for it
+		if x.s == nil {
+			x.start()
+		}
+	}
 	return nil
 }
 

@@ -213,21 +213,14 @@ func TestFewHandles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, d := newPeer(), driver.New()
 		p.begin.HandleMax, p.open.ChannelMax = 7, 1
-		var all []*client
-		for i := range 2 {
-			o := p.options(fmt.Sprint("dev", i), nil)
-			o.Connection = 7
-			c, err := connect(t, d, o)
-			if err != nil {
-				t.Fatal(err)
-			}
+		all := together(t, d, p, 2) // at once: neither knows how much room there is
+		for i, c := range all {
 			if err := c.subscribe(topics.FilterTwinResponses, topics.FilterMethods, topics.FilterC2D(fmt.Sprint("dev", i))); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.publish(link.Message{Topic: topics.Telemetry(fmt.Sprint("dev", i), nil), QoS: 1}); err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, c)
 		}
 		o := p.options("dev2", nil)
 		o.Connection = 7
