@@ -29,7 +29,7 @@ const (
 	OpTwinGet      Operation = "twin_get"      // a device reads its twin
 	OpTwinReport   Operation = "twin_report"   // a device patches its reported properties
 	OpTelemetry    Operation = "telemetry"     // a device sends a message, until it is acknowledged
-	OpDelivery     Operation = "delivery"      // a message on a broker, from publisher to subscriber
+	OpDelivery     Operation = "delivery"      // a device's message, from when it was due until a subscriber has it: of a hub, who reads its messages
 	OpQuery        Operation = "query"         // a twin query through all its pages; the group is the query's name
 	OpDesiredPatch Operation = "desired_patch" // the service writes desired properties
 	OpDesired      Operation = "desired"       // from that write to the device's notification

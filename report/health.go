@@ -60,6 +60,7 @@ const (
 	CauseMemory      CauseKind = "memory"      // this process used most of what it may have
 	CauseDescriptors CauseKind = "descriptors" // likewise
 	CausePorts       CauseKind = "ports"       // likewise
+	CauseReader      CauseKind = "reader"      // this process read messages late
 	CauseTimers      CauseKind = "timers"      // timers fired late although processors were free
 	CauseUnknown     CauseKind = "unknown"     // nothing was short
 )

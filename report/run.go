@@ -48,6 +48,7 @@ type Run struct {
 	Interventions Interventions       `json:"interventions,omitempty"`  // what somebody did by hand to its load, in their order
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
+	Deliveries    *Deliveries         `json:"deliveries,omitempty"`     // nil when none were measured
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
 	Configured    []Configured        `json:"configured,omitempty"`     // rollouts by a configuration, as they ended
 	Jobs          []Job               `json:"jobs,omitempty"`           // as they were last seen
@@ -88,6 +89,31 @@ type Provisioned struct {
 	Assigned  int    `json:"assigned"`  // of them: that were assigned to a hub at least once
 	Connected int    `json:"connected"` // of them: that connected to the hub at least once
 	Repeated  int    `json:"repeated"`  // registrations because the hub refused an identity that had been assigned
+}
+
+// Deliveries is what a reader of a run should know of its operation delivery beside its figures.
+type Deliveries struct {
+	Groups []Copies `json:"groups"`           // those whose deliveries were measured
+	Reader *Reading `json:"reader,omitempty"` // who read them at a hub; nil for a broker, whose subscribers are devices
+}
+
+// Copies are those of the messages of a group that count as no delivery.
+type Copies struct {
+	Group      string `json:"group"`      // its name
+	Duplicates uint64 `json:"duplicates"` // that a subscriber had before
+	Late       uint64 `json:"late"`       // that came after their time was up: they are among the deliveries that timed out
+}
+
+// Reading is how messages were read at the Event-Hubs-compatible endpoint of a hub.
+type Reading struct {
+	Messages   uint64        `json:"messages"`        // that were read, whoever sent them
+	Losses     int           `json:"losses"`          // times that the connection was lost
+	Away       time.Duration `json:"away"`            // without a connection: what came meanwhile was read late
+	Repeated   uint64        `json:"repeated"`        // that the hub sent once more after that, and which count as nothing
+	Missing    uint64        `json:"missing"`         // that the hub's log left out
+	Unreadable uint64        `json:"unreadable"`      // that were no messages
+	Restarts   int           `json:"restarts"`        // times that the hub's log began anew
+	Error      string        `json:"error,omitempty"` // why the last connection was lost
 }
 
 // Whole reports whether all that were started were assigned, and connected.

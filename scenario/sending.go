@@ -37,7 +37,7 @@ type Telemetry struct {
 	Present    bool       // the file says something of telemetry
 	Rows       *rows.Rows // instead of Payload
 	Topic      string     // broker only: instead of the target's
-	Deliveries int        // broker only: subscribers of the run that get each message
+	Deliveries int        // subscribers of the run that get each message: of a broker devices, of a hub the run's reader, which is one
 }
 
 func reportKeys(p *Report) []language.Key {
@@ -91,7 +91,8 @@ func telemetryKeys(t *Telemetry) []language.Key {
 		key("topic", value.Text(&t.Topic), means("target.topic"),
 			"Broker: where the group's devices send; {device}, {group} and {index} are replaced."),
 		key("deliveries", value.Count(&t.Deliveries, 0, 10_000), means("not measured"),
-			"Broker: how many subscribers of this run get each message. Measures the time until each has it, as the operation "+
-				"delivery; the payload carries a mark for that, the member _delivery."),
+			"How many subscribers of this run get each message: on a broker devices with subscribe, on a hub 1, the run itself, which reads "+
+				"the messages at the Event-Hubs-compatible endpoint as a service does (its policy needs ServiceConnect). Measures the time "+
+				"until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery."),
 	}
 }

@@ -74,11 +74,15 @@ func (r *reader) validateMessages(s *Scenario) {
 			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
 		}
 		if !s.Target.Can().Topics {
-			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != "", "telemetry.deliveries": t.Deliveries > 0} {
+			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != ""} {
 				if set {
 					r.FailAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
 				}
 			}
+			if t.Deliveries > 1 {
+				r.FailAt(path+".telemetry.deliveries", g.place, "a hub's messages have one reader, that of this run; write deliveries: 1")
+			}
+			r.validateMark(path, g)
 			continue
 		}
 		if s.Target.Can().Twins {
@@ -90,13 +94,19 @@ func (r *reader) validateMessages(s *Scenario) {
 		for j, filter := range g.Subscribe.Topics {
 			r.validateTopic(fmt.Sprintf("%s.subscribe.topics[%d]", path, j), g.place, filter, true)
 		}
-		switch {
-		case t.Deliveries > listeners:
+		if t.Deliveries > listeners {
 			r.FailAt(path+".telemetry.deliveries", g.place,
 				"%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
-		case t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects():
-			r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
+		} else {
+			r.validateMark(path, g)
 		}
+	}
+}
+
+// validateMark holds the messages of a group to what can carry the mark of deliveries that are measured.
+func (r *reader) validateMark(path string, g *Group) {
+	if t := &g.Telemetry; t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects() {
+		r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
 	}
 }
 

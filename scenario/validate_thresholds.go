@@ -361,7 +361,7 @@ func (s *Scenario) unstarted(t *threshold.Threshold) string {
 		return "no stage starts devices; write devices: 100% in the first"
 	case g != nil && own == 0 && s.Stages[0].active != nil:
 		return fmt.Sprintf("no stage starts devices of %s; write devices: {%[1]s: 100%%}", g.Name)
-	case t.Operation == metrics.OpDelivery && s.Stages[0].active != nil && !s.listens():
+	case t.Operation == metrics.OpDelivery && s.Target.Can().Topics && s.Stages[0].active != nil && !s.listens():
 		return "no stage starts devices that subscribe, so that nothing is delivered"
 	case s.Stages[0].active != nil:
 	case !s.Target.Can().Twins && !listens && most <= listeners && (g != nil || listeners < s.Devices()):

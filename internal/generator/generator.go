@@ -37,6 +37,10 @@ type Sample struct {
 	// target is not in it. 0 when none started.
 	Lag time.Duration
 
+	// Behind is the longest time for which messages of the target may have waited in this process until they were read: a part of what
+	// their deliveries took that is not the target's. 0 when nobody reads any.
+	Behind time.Duration
+
 	NoDescriptor, NoPort uint64 // connections that failed for want of a descriptor, of a local port
 }
 

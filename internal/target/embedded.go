@@ -73,6 +73,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	inside := *o
 	inside.Dial = dial
 	t.transport(&inside, spec.Endpoint{Host: t.host, Addr: addr}, nil)
+	t.amqp = spec.Endpoint{Host: t.host, Addr: addr}
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

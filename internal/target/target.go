@@ -70,6 +70,8 @@ type Target struct {
 	devices  *Identities                   // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
+	service   connstring.Service // of the service side; zero where there is none
+	amqp      spec.Endpoint      // where its AMQP is
 	scope     string                        // id scope of a provisioning service in this process
 	groupKey  sas.Key                       // of the enrollment group that it has from its beginning
 	reach     func(addr string) link.Dialer // opens bare connections elsewhere than to the target, as to it
@@ -120,6 +122,7 @@ func Bare(sc *scenario.Scenario, c *service.Client) *Target {
 
 // openServices makes the clients of the service side.
 func (t *Target) openServices(c connstring.Service, base string, roots *x509.CertPool, dial link.Dialer) (err error) {
+	t.service = c
 	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Retries: 5}); err != nil {
 		return err
 	}
@@ -148,7 +151,8 @@ func (t *Target) openHub(o *Options) error {
 	}
 	t.certTLS = clientTLS(t.endpoint.Host, roots)
 	t.transport(o, t.endpoint, roots)
-	return nil
+	t.amqp, err = s.EndpointOver(spec.AMQP)
+	return err
 }
 
 // openBroker opens a plain broker.

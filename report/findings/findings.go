@@ -46,6 +46,9 @@ func Of(r *report.Run) []Finding {
 		p := &r.Provisioned[i]
 		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))
 	}
+	if r.Deliveries != nil {
+		deliveries(r.Deliveries, add)
+	}
 	for _, w := range r.Waves {
 		bad := Warn
 		if w.Stopped {

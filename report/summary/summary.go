@@ -41,6 +41,7 @@ type Summary struct {
 	Errors        []metrics.ErrorCount `json:"errors"`                // why operations ended badly, by operation, outcome and reason
 	Outages       []Outage             `json:"outages"`               // in their order
 	Provisioned   []report.Provisioned `json:"provisioned,omitempty"` // by group of devices that a provisioning service assigns
+	Deliveries    *report.Deliveries   `json:"deliveries,omitempty"`  // copies of messages, and how they were read, times in nanoseconds; absent when none were measured
 	Notes         []string             `json:"notes"`                 // what a reader must know to trust the figures
 	Generator     *Generator           `json:"generator,omitempty"`   // absent when the fleet never ran
 	Purchase      *report.Purchase     `json:"purchase,omitempty"`    // what must be bought for the scenario, by arithmetic
@@ -119,7 +120,7 @@ func Of(r *report.Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []Outage{}, Provisioned: r.Provisioned, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Purchase: r.Purchase, Service: summarizeService(r),
+		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Purchase: r.Purchase, Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {

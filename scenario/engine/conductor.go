@@ -37,6 +37,7 @@ type conductor struct {
 	gate           *gate.Gate
 	outages        *outage.Watch
 	contradictions contradictions
+	reading        reading
 }
 
 func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *outcome) (*conductor, error) {
@@ -171,6 +172,10 @@ func (c *conductor) load(ctx context.Context) error {
 	soft, cancelSoft := c.either(ctx)
 	defer cancelSoft()
 	soft = call.Patient(soft, hard)
+	var err error
+	if c.reading, err = c.read(soft); err != nil {
+		return err
+	}
 	watching, stopWatching := context.WithCancel(context.Background())
 	waitForMeter := c.generator.Begin(watching)
 	var monitoring, service sync.WaitGroup
@@ -181,7 +186,7 @@ func (c *conductor) load(ctx context.Context) error {
 	var serviceErr error
 	service.Go(func() { serviceErr = c.backend.Run(soft) })
 
-	err := c.walk(soft)
+	err = c.walk(soft)
 	c.controls.change(func(x *controls) { x.over = true })
 	c.noteConnecting(err)
 	c.rec.SetStage("")
@@ -193,7 +198,9 @@ func (c *conductor) load(ctx context.Context) error {
 	cancelSoft()
 	service.Wait()
 	c.fleet.Stop(hard)
+	c.reading.stop()
 	c.noteProvisioned()
+	c.noteDeliveries()
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()

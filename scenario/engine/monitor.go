@@ -115,6 +115,7 @@ func (m *monitor) write() {
 	health := m.generator.Health()
 	m.ledger.Write(func(r *report.Run) { r.Generator = health })
 	m.noteProvisioned()
+	m.noteDeliveries()
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.

@@ -60,21 +60,22 @@ const (
 
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
-	Hub       string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
-	Kind      Kind                // follows from Hub
-	CA        string              // file with certificates in PEM, the only ones to trust; the system's when empty
-	Trusted   []*x509.Certificate // of that file
-	Plain     bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
-	Transport string              // how devices reach a target in this process: Auto, TCP or Memory
-	Keep      bool                // leave the identities that the run made
-	Tier      string              // of a target with faults only
-	Units     int                 // likewise
-	Burst     time.Duration       // likewise: so much of the tier's rate may come at once
-	QueryLag  string              // likewise
-	Topic     string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
-	Username  string              // likewise
-	Password  string              // likewise; a secret
-	Trial     *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
+	Hub           string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
+	Kind          Kind                // follows from Hub
+	CA            string              // file with certificates in PEM, the only ones to trust; the system's when empty
+	Trusted       []*x509.Certificate // of that file
+	Plain         bool                // speak MQTT and HTTP in clear; for a twinfleet hub on this machine
+	Transport     string              // how devices reach a target in this process: Auto, TCP or Memory
+	Keep          bool                // leave the identities that the run made
+	Tier          string              // of a target with faults only
+	Units         int                 // likewise
+	Burst         time.Duration       // likewise: so much of the tier's rate may come at once
+	QueryLag      string              // likewise
+	Topic         string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
+	Username      string              // likewise
+	Password      string              // likewise; a secret
+	ConsumerGroup string              // of a target with a registry: whose place in its messages the reader of deliveries has; the usual one when empty
+	Trial         *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
 }
 
 // TrustRemedy is what to do about a target whose certificate is not trusted: what to write, and where.

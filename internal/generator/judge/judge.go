@@ -208,7 +208,7 @@ func (j *Judge) Health(started [][]generator.Started) report.Health {
 func ofProcess(s report.StageHealth) bool {
 	return slices.ContainsFunc(s.Causes, func(c report.Cause) bool {
 		switch c.Kind {
-		case report.CauseProcess, report.CauseGarbage, report.CauseMemory, report.CauseDescriptors, report.CausePorts:
+		case report.CauseProcess, report.CauseGarbage, report.CauseMemory, report.CauseDescriptors, report.CausePorts, report.CauseReader:
 			return true
 		}
 		return false

@@ -19,6 +19,7 @@ import (
 //	machine      more than busy of the machine's processors were in use by all programs, or some waited most of the time
 //	garbage      more than collecting of the processors' time went into it
 //	memory, descriptors, ports   more than full of the limit
+//	reader       messages waited in the process for more than robbed until they were read
 //	timers       the probe's timers fired more than late behind, whatever the reason
 const (
 	busy       = 0.90
@@ -117,6 +118,16 @@ func All() []Rule {
 			func(s *generator.Sample) (float64, float64) { return float64(s.Descriptors), float64(s.MaxDescriptors) }, ""),
 		filling(report.CausePorts, "local ports", "name more fleet.source_addresses",
 			func(s *generator.Sample) (float64, float64) { return float64(s.Ports), float64(s.MaxPorts) }, ""),
+		{
+			Kind:     report.CauseReader,
+			Bad:      func(s *generator.Sample) bool { return s.Behind > robbed },
+			Explains: func(*generator.Sample) bool { return false }, // reading makes nothing start late
+			Size:     func(s *generator.Sample) float64 { return float64(s.Behind) },
+			Text: func(s *generator.Sample) string {
+				return fmt.Sprintf("messages waited up to %s in this process until they were read, which deliveries have on top", Milliseconds(s.Behind))
+			},
+			Remedy: "give it more processors, or fewer messages to read",
+		},
 		{
 			Kind: report.CauseTimers, Starting: true,
 			Bad: func(s *generator.Sample) bool {

@@ -50,6 +50,7 @@ type Watch struct {
 	own   histogram.Histogram // by how much operations started late until the last sample
 	bad   time.Duration       // time of samples that a rule found bad
 	cpu   time.Duration       // processors' time since the first sample
+	behind func() time.Duration // of who reads messages; nil when nobody does
 }
 
 // New begins to measure, and shows the last sample on /metrics.
@@ -82,6 +83,13 @@ func (w *Watch) Dialer(dial link.Dialer) link.Dialer {
 		}
 		return nc, err
 	}
+}
+
+// Reads has samples say how long messages waited in this process until they were read: behind is the longest time since it was last asked.
+func (w *Watch) Reads(behind func() time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.behind = behind
 }
 
 // Begin starts the probe and leaves out what came before; the returned function waits for its end.
@@ -118,6 +126,7 @@ func (w *Watch) Wait(connections int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x, err := w.sampler.Sample(connections, 0)
+	w.addReader(&x)
 	if err == nil {
 		w.judge.AddWait(x)
 	}
@@ -134,6 +143,7 @@ func (w *Watch) take(now *metrics.Snapshot, connections int) error {
 	if err != nil {
 		return err
 	}
+	w.addReader(&x)
 	w.judge.Add(x)
 	w.last, w.own = x, own
 	w.cpu += time.Duration(x.CPU * float64(x.Elapsed))
@@ -141,6 +151,13 @@ func (w *Watch) take(now *metrics.Snapshot, connections int) error {
 		w.bad += x.Elapsed
 	}
 	return nil
+}
+
+// addReader adds to a sample what the reader of messages did. The caller holds the lock.
+func (w *Watch) addReader(x *generator.Sample) {
+	if w.behind != nil {
+		x.Behind = w.behind()
+	}
 }
 
 // Health is the judgement so far of the stages that the Recorder tells apart; nil when nothing was measured.

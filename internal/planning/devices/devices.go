@@ -241,7 +241,7 @@ func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	return of(metrics.OpTelemetry, all)
 }
 
-// deliveries are the copies of messages that subscribers of the run get on a broker. Messages at the rate of a
+// deliveries are the copies of messages that subscribers of the run get: on a broker devices, on a hub the run's reader. Messages at the rate of a
 // stage come from the groups in turn, as many as each has devices.
 func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	var all []demand.Demand

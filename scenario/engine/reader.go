@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/eventhub"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/clean"
+)
+
+// attaching is how long a run waits at most until its reader of messages reads: devices begin after that, for what they send before
+// nobody would see arrive.
+const attaching = time.Minute
+
+// errReader is the class of errors of a reader that could not begin.
+var errReader = errors.New("deliveries cannot be measured, since nobody can read the hub's messages")
+
+// reading is the run's reader of the messages that devices send to a hub.
+type reading struct {
+	reader *eventhub.Reader // nil when there is none
+	stop   func()           // ends it, and waits for it
+}
+
+// delivers reports whether a group's deliveries are measured.
+func (c *conductor) delivers() bool {
+	for i := range c.sc.Fleet.Groups {
+		if c.sc.Fleet.Groups[i].Telemetry.Deliveries > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// read begins to read what devices send to a hub, when deliveries are measured there, and returns when whatever they send from now on is
+// read. ctx ends the wait for that alone.
+func (c *conductor) read(ctx context.Context) (x reading, err error) {
+	x.stop = func() {}
+	if !c.delivers() || c.target.Can.Topics { // a broker's subscribers are devices
+		return x, nil
+	}
+	x.reader, err = c.target.Reader(eventhub.Options{
+		Deliver: func(m eventhub.Message) { c.fleet.Delivered(m.Body, m.At) },
+		Tell:    c.tellOfReader(),
+	})
+	if err != nil {
+		return reading{}, fmt.Errorf("%w: %w", errReader, err)
+	}
+	running, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- x.reader.Run(running) }()
+	stop := func() error {
+		cancel()
+		return <-ended
+	}
+	timer := time.NewTimer(attaching)
+	defer timer.Stop()
+	select {
+	case <-x.reader.Attached():
+	case err := <-ended:
+		cancel()
+		return reading{}, fmt.Errorf("%w: %w; the policy of target.hub must have ServiceConnect", errReader, err)
+	case <-timer.C:
+		last := x.reader.Stats().Err
+		_ = stop()
+		return reading{}, fmt.Errorf("%w within %s: %w", errReader, attaching, last)
+	case <-ctx.Done():
+		_ = stop()
+		return reading{}, context.Cause(ctx)
+	}
+	c.generator.Reads(x.reader.Behind)
+	c.fleet.Listening(true)
+	x.stop = func() { _ = stop() } // once attached it ends without an error
+	return x, nil
+}
+
+// tellOfReader tells of a reader that lost its connection, and that is back: once each, however often it tries.
+func (c *conductor) tellOfReader() func(error) {
+	away := false
+	return func(err error) {
+		if (err != nil) == away {
+			return
+		}
+		away = err != nil
+		e := report.Event{Kind: report.KindWarning, OK: !away, Text: "the reader of messages is back"}
+		if away {
+			e.Text, e.Detail = "the reader of messages lost its connection", clean.Redact(err.Error())
+		}
+		c.ledger.Tell(e)
+	}
+}
+
+// noteDeliveries writes down what is to be known of deliveries beside their figures.
+func (c *conductor) noteDeliveries() {
+	if !c.delivers() {
+		return
+	}
+	d := &report.Deliveries{}
+	for _, x := range c.fleet.Deliveries() {
+		d.Groups = append(d.Groups, report.Copies(x))
+	}
+	if c.reading.reader != nil {
+		s := c.reading.reader.Stats()
+		d.Reader = &report.Reading{
+			Messages: s.Messages, Losses: s.Losses, Away: s.Away, Repeated: s.Repeated, Missing: s.Missing, Unreadable: s.Unreadable, Restarts: s.Restarts,
+		}
+		if s.Losses > 0 {
+			d.Reader.Error = clean.Redact(s.Err.Error())
+		}
+	}
+	c.ledger.Write(func(r *report.Run) { r.Deliveries = d })
+}
