@@ -7,6 +7,7 @@ ignore ./test/boards/node_modules
 
 require (
 	charm.land/bubbletea/v2 v2.1.1
+	github.com/Azure/go-amqp v1.7.0
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794

@@ -54,14 +54,14 @@ func (t *Turn) Publish(m link.Message) {
 
 // Report writes reported properties, a JSON object: the operation ends with the target's answer. It is for targets with twins.
 func (t *Turn) Report(patch []byte) {
-	if t.started || !t.d.fleet.protocol.Twins() {
+	if t.started || !t.d.group.protocol.Twins() {
 		return
 	}
 	t.started = true
 	op := t.d.newOperation()
 	op.writes = true
 	rid, _ := t.d.started(t.act.series, op, t.intended, t.free)
-	t.d.publish(t.conn, t.d.fleet.protocol.Report(t.Device, ridText(rid), patch), sending{rid: rid, answered: true})
+	t.d.publish(t.conn, t.d.group.protocol.Report(t.Device, ridText(rid), patch), sending{rid: rid, answered: true})
 }
 
 // activity is an Activity of a group, resolved.

@@ -27,9 +27,9 @@ const (
 
 // Target is where the devices connect.
 type Target interface {
-	// Link is what a device's connection needs: client id, credentials, transport. The fleet sets the rest.
+	// Link is what a device's connection needs: client id, credentials, transport. The fleet sets the rest, Connection too.
 	Link(index int, id string) link.Options
-	// Protocol is what devices say to it. It is asked once.
+	// Protocol is what devices say to it, but those of groups with a protocol of their own. It is asked once.
 	Protocol() protocol.Protocol
 }
 
@@ -38,7 +38,7 @@ type Config struct {
 	Seed     uint64            // every random choice follows from it
 	Groups   []Group           // in the order of their devices
 	Target   Target            // needed
-	Driver   link.Driver       // of the connections; needed
+	Driver   link.Driver       // of the connections, but those of groups with a driver of their own, and of those to a provisioning service; needed
 	Recorder *metrics.Recorder // gets every operation; needed
 	Logger   *slog.Logger      // nil logs nothing
 	// Run, letters and digits, names the run in the marks of messages whose deliveries are measured, so that two runs on the

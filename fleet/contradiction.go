@@ -21,8 +21,8 @@ const (
 
 // Contradiction is something that a target told and that cannot be true beside what it told before.
 type Contradiction struct {
-	Index  int               // of the device in the fleet
-	Device string            // its id
+	Index  int               // of the device in the fleet; -1 for the subscriber that is no device
+	Device string            // its id; "reader" for the subscriber that is no device
 	Kind   ContradictionKind // what cannot be true
 	Detail string            // the numbers of it, for people
 }
@@ -30,13 +30,18 @@ type Contradiction struct {
 // contradict tells of a contradiction. It must be called without the device's lock.
 func (d *device) contradict(c Contradiction) {
 	c.Index, c.Device = d.index, d.id
+	d.fleet.contradict(c)
+}
+
+// contradict tells of a contradiction.
+func (f *Fleet) contradict(c Contradiction) {
 	// Each device may have some: who takes them tells of them in his own way.
 	level := slog.LevelWarn
-	if d.fleet.cfg.OnContradiction != nil {
+	if f.cfg.OnContradiction != nil {
 		level = slog.LevelInfo
 	}
-	d.fleet.log.Log(d.fleet.ctx, level, "the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
-	if hook := d.fleet.cfg.OnContradiction; hook != nil {
+	f.log.Log(f.ctx, level, "the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
+	if hook := f.cfg.OnContradiction; hook != nil {
 		hook(c)
 	}
 }

@@ -25,6 +25,9 @@ func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	d.mu.Unlock()
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
+		d.mu.Lock()
+		d.stray(turn, n, false)
+		d.mu.Unlock()
 		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
 		return
 	}
@@ -41,12 +44,13 @@ func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n, op: op}
 }
 
-// delivered notes that a subscriber has a message of this device. A copy that it had before counts as nothing, and one that came
-// after its time as none, also when that is noticed first.
+// delivered notes that a subscriber has a message of this device. A copy that it had before is a duplicate, and one that came after its
+// time counts as none, also when that is noticed first.
 func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	d.mu.Lock()
 	x := d.deliveries[turn]
 	if x == nil || slices.Contains(x.seen, subscriber) {
+		d.further(turn, x)
 		d.mu.Unlock()
 		return
 	}
@@ -59,23 +63,153 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	}
 	d.ending++
 	d.mu.Unlock()
-	x.op.End(now, inTime(x.deadline, now, metrics.OK))
+	outcome := inTime(x.deadline, now, metrics.OK)
+	if outcome == metrics.Timeout {
+		d.group.late.Add(1)
+	}
+	x.op.End(now, outcome)
 	d.counted(nil)
+}
+
+// strays are messages of a device of which copies may come that nobody waits for: their time was up, or nobody waited from the
+// beginning. Without them a copy that comes late looks like one that comes twice.
+type strays struct {
+	copies map[int64]stray // by turn
+	floor  int64           // of the turns below nothing is known
+}
+
+// stray is one of them.
+type stray struct {
+	left int  // copies
+	late bool // their time was up
+}
+
+// mostStrays are those of a device that are kept.
+const mostStrays = 1024
+
+// stray notes copies that nobody waits for. The caller holds the lock.
+func (d *device) stray(turn int64, left int, late bool) {
+	if d.strays == nil {
+		d.strays = &strays{copies: make(map[int64]stray)}
+	}
+	if len(d.strays.copies) == mostStrays {
+		clear(d.strays.copies)
+		d.strays.floor = d.marked
+	}
+	d.strays.copies[turn] = stray{left, late}
+}
+
+// further counts a copy that nobody waits for: x is the message while others wait for theirs, else nil. One that was not waited for ends
+// as such; any other is a duplicate when all who listen have had theirs, and when they have not, nobody knows whose it is. The caller
+// holds the lock.
+func (d *device) further(turn int64, x *delivery) {
+	if x != nil {
+		d.group.duplicates.Add(1)
+		return
+	}
+	if d.strays != nil {
+		if turn < d.strays.floor {
+			return
+		}
+		if s, ok := d.strays.copies[turn]; ok {
+			if s.late {
+				d.group.late.Add(1)
+			}
+			if s.left--; s.left == 0 {
+				delete(d.strays.copies, turn)
+			} else {
+				d.strays.copies[turn] = s
+			}
+			return
+		}
+	}
+	if int(d.fleet.listeners.Load()) == d.group.Telemetry.Deliveries {
+		d.group.duplicates.Add(1)
+	}
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
 // retained when somebody subscribes: that tells nothing of how long a delivery takes.
 func (d *device) arrived(body []byte, retained bool, now time.Time) {
-	index, turn, ok := mark.Read(body, d.fleet.run)
-	if !ok || retained {
+	if !retained {
+		d.fleet.arrived(body, d.index, now, d.contradict)
+	}
+}
+
+// arrived takes a message that a subscriber got.
+func (f *Fleet) arrived(body []byte, subscriber int, now time.Time, contradict func(Contradiction)) {
+	index, turn, ok := mark.Read(body, f.run)
+	if !ok {
 		return
 	}
-	publisher := d.fleet.publishers[index]
+	publisher := f.publishers[index]
 	if publisher == nil || !publisher.sent(turn) {
-		d.contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
+		contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
 		return
 	}
-	publisher.delivered(turn, d.index, now)
+	publisher.delivered(turn, subscriber, now)
+}
+
+// outsider is the index of the subscriber that is no device.
+const outsider = -1
+
+// Listening says that somebody who is no device gets the messages of all devices and tells of them with Delivered: he is one of
+// the fleet's subscribers, until he says that he is no more. Before devices start, no message escapes him. Saying the same twice has no
+// effect.
+func (f *Fleet) Listening(on bool) {
+	if f.outside.Swap(on) == on {
+		return
+	}
+	n := int64(1)
+	if !on {
+		n = -1
+	}
+	f.listeners.Add(n)
+	f.subscribers.Add(n)
+}
+
+// Delivered tells that a message reached the subscriber that is no device, and when. What has no mark of this fleet's run is ignored. It
+// may be called from any goroutine, does not wait, and does not keep the body.
+func (f *Fleet) Delivered(body []byte, at time.Time) {
+	f.arrived(body, outsider, at, func(c Contradiction) {
+		c.Index, c.Device = outsider, "reader"
+		f.contradict(c)
+	})
+}
+
+// Deliveries is what became, beside the operation delivery, of the messages of a group whose deliveries are measured.
+type Deliveries struct {
+	Group      string // its name
+	Duplicates uint64 // copies that a subscriber had before
+	Late       uint64 // copies that came after their time was up: they are among the deliveries that timed out
+}
+
+// Deliveries are those of all groups whose deliveries are measured, in their order. Where more subscribers listen than a message is for, a
+// duplicate is known only while others wait for theirs.
+func (f *Fleet) Deliveries() (all []Deliveries) {
+	for _, g := range f.groups {
+		if g.delivery != nil {
+			all = append(all, Deliveries{Group: g.Name, Duplicates: g.duplicates.Load(), Late: g.late.Load()})
+		}
+	}
+	return all
+}
+
+// figures are Deliveries for /metrics.
+func (f *Fleet) figures() []metrics.Figure {
+	duplicates := metrics.Figure{
+		Name: "twinfleet_delivery_duplicates_total", Labels: []string{"group"},
+		Help: "Copies of messages that a subscriber had before, by the group that sent them.",
+	}
+	late := metrics.Figure{
+		Name: "twinfleet_delivery_late_total", Labels: []string{"group"},
+		Help: "Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.",
+	}
+	for _, d := range f.Deliveries() {
+		duplicates.Samples = append(duplicates.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(d.Duplicates)})
+		late.Samples = append(late.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(d.Late)})
+	}
+	return []metrics.Figure{duplicates, late}
 }
 
 // sent reports whether the device has sent the message of a turn, or is about to.
@@ -92,6 +226,7 @@ func (d *device) forget(turn int64) {
 	delete(d.deliveries, turn)
 	if x != nil {
 		d.ending++
+		d.stray(turn, x.left, false)
 	}
 	d.mu.Unlock()
 	if x != nil {
@@ -116,6 +251,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 		if !x.deadline.After(now) {
 			late = append(late, x)
 			delete(d.deliveries, turn)
+			d.stray(turn, x.left, true)
 		}
 	}
 	d.mu.Unlock()
@@ -145,6 +281,9 @@ func (d *device) giveUpDeliveries() {
 	d.mu.Lock()
 	left := d.deliveries
 	d.deliveries = nil
+	for turn, x := range left {
+		d.stray(turn, x.left, false)
+	}
 	d.mu.Unlock()
 	for _, x := range left {
 		d.endDelivery(x, time.Now(), metrics.Unanswered, stoppedFirst)

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -166,6 +167,138 @@ func TestALateDeliveryIsNone(t *testing.T) {
 		x := rec.Snapshot().Find(metrics.OpDelivery, "sensors")
 		if good < 10 || x.Count(metrics.OK) != good || x.Count(metrics.Timeout) < 4 || x.Started() != x.Ended() {
 			t.Errorf("%d delivered in time, then %d more; %d timed out of %d", good, x.Count(metrics.OK)-good, x.Count(metrics.Timeout), x.Started())
+		}
+	})
+}
+
+// hubFleet is ten devices of a hub with twins that send once a second, for one reader.
+func hubFleet(t *testing.T, h *hub) (*fleet.Fleet, *metrics.Recorder, *[]fleet.Contradiction) {
+	t.Helper()
+	g := fleet.Group{Name: "robots", Telemetry: fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: 1}, Timeout: 5 * time.Second}
+	for i := range 10 {
+		g.IDs = append(g.IDs, fmt.Sprintf("robots-%d", i))
+	}
+	var all []fleet.Contradiction
+	rec := metrics.NewRecorder(metrics.Options{})
+	f, err := fleet.New(fleet.Config{
+		Seed: 1, Target: h, Driver: h, Recorder: rec, Groups: []fleet.Group{g}, Run: "run1",
+		OnContradiction: func(c fleet.Contradiction) { all = append(all, c) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, rec, &all
+}
+
+// readerOf has a reader tell of what reaches a hub: every tenth message of a device is lost, every tenth comes twice, and every tenth when its
+// time is up; then also for a second time.
+func readerOf(h *hub, f *fleet.Fleet) (lost, twice, late *int) {
+	lost, twice, late = new(int), new(int), new(int)
+	h.read = func(m link.Message) {
+		var v struct {
+			Delivery string `json:"_delivery"`
+		}
+		if json.Unmarshal(m.Payload, &v) != nil {
+			return
+		}
+		body := append([]byte(nil), m.Payload...)
+		arrive := func(after time.Duration) {
+			time.AfterFunc(after, func() { f.Delivered(body, time.Now()) })
+		}
+		switch v.Delivery[len(v.Delivery)-1] {
+		case '3':
+			*lost++
+		case '5':
+			*twice++
+			arrive(20 * time.Millisecond)
+			arrive(40 * time.Millisecond)
+		case '7':
+			*late++
+			*twice++
+			arrive(6 * time.Second)
+			arrive(7 * time.Second)
+		default:
+			arrive(20 * time.Millisecond)
+		}
+	}
+	return lost, twice, late
+}
+
+// A reader that is no device is a subscriber: what it tells of is delivered, and what it does not is lost, to the message.
+func TestDeliveriesToReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		f, rec, contradictions := hubFleet(t, h)
+		lost, twice, late := readerOf(h, f)
+		f.Listening(true)
+		f.Listening(true)
+		to(t, f, 10, 0)
+		time.Sleep(60*time.Second + 500*time.Millisecond)
+		for _, of := range []string{`{"_delivery":"other-0-1"}`, `{}`, ``} { // of another run, or of nobody
+			f.Delivered([]byte(of), time.Now())
+		}
+		f.Pause(true)
+		time.Sleep(8 * time.Second)
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "robots"), rec.Snapshot().Find(metrics.OpDelivery, "robots")
+		if *lost == 0 || *twice == 0 || *late == 0 {
+			t.Fatal("nothing was lost, late, or came twice")
+		}
+		if n := uint64(*lost + *late); x.Count(metrics.Timeout) != n || x.Count(metrics.OK) != sent.Started()-n || x.Started() != sent.Started() {
+			t.Errorf("%d messages: %d lost, %d delivered; want %d lost", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), n)
+		}
+		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late)}}
+		if got := f.Deliveries(); !slices.Equal(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if figures := rec.Figures(); len(figures) != 2 || figures[0].Samples[0].Value != float64(*twice) {
+			t.Errorf("%+v", figures)
+		}
+		if len(*contradictions) != 0 {
+			t.Errorf("%+v", *contradictions)
+		}
+		f.Delivered([]byte(`{"_delivery":"run1-3-100000"}`), time.Now())
+		f.Delivered([]byte(`{"_delivery":"run1-77-1"}`), time.Now())
+		if len(*contradictions) != 2 || (*contradictions)[0].Kind != fleet.UnknownDelivery || (*contradictions)[0].Device != "reader" {
+			t.Errorf("%+v", *contradictions)
+		}
+	})
+}
+
+// Without a reader nobody expects a message.
+func TestDeliveriesWithoutReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		f, rec, _ := hubFleet(t, h)
+		readerOf(h, f)
+		to(t, f, 10, 0)
+		time.Sleep(10 * time.Second)
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		sent, x := rec.Snapshot().Find(metrics.OpTelemetry, "robots"), rec.Snapshot().Find(metrics.OpDelivery, "robots")
+		if x.Started() != 0 || x.Dropped[metrics.DropNotConnected] != sent.Started() || f.Deliveries()[0] != (fleet.Deliveries{Group: "robots"}) {
+			t.Errorf("%d messages, %d deliveries, %v dropped, %+v", sent.Started(), x.Started(), x.Dropped, f.Deliveries())
+		}
+	})
+}
+
+// On a broker a copy that a subscriber had is a duplicate too, of each for himself.
+func TestDuplicatesOnBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.copies = func(m link.Message) int {
+			if strings.Contains(string(m.Payload), `"n":5}`) {
+				return 3
+			}
+			return 1
+		}
+		f, _ := brokerFleet(t, h, nil)
+		to(t, f, 12, 0)
+		time.Sleep(20500 * time.Millisecond)
+		f.Stop(t.Context())
+		if want := []fleet.Deliveries{{Group: "sensors", Duplicates: 10 * 2 * 2}}; !slices.Equal(f.Deliveries(), want) {
+			t.Errorf("%+v, want %+v", f.Deliveries(), want)
 		}
 	})
 }

@@ -75,6 +75,7 @@ type device struct {
 	waiting queue        // due, but not started
 	room    time.Time    // when an answer last made room for what waits
 	leaving bool         // it waits for its last answers
+	soon    bool         // a token was not renewed: that is to be tried once more
 	ending  int          // operations and deliveries that a driver's goroutine has taken and not counted yet
 	lastRID uint64
 	acked   Report
@@ -84,6 +85,7 @@ type device struct {
 
 	deliveries map[int64]*delivery // by turn; nil when there are none
 	marked     int64               // turns whose messages were marked
+	strays     *strays             // nil when there are none
 }
 
 // run is a run of a device that is to begin when the one before is over.
@@ -143,6 +145,7 @@ type operation struct {
 	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
+	renews       bool          // a token in band
 	told         versions.Told // of a twin request
 }
 
@@ -192,7 +195,7 @@ func (d *device) tell() {
 		return
 	}
 	d.acting = true
-	if d.fleet.blocking {
+	if d.group.blocking {
 		d.fleet.running.Go(func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -296,7 +299,7 @@ func (d *device) setLost(lost bool) {
 func (d *device) backoff(why error) time.Duration {
 	b := d.group.Backoff
 	var refused *link.RefusedError
-	if errors.As(why, &refused) && refused.Code == serverUnavailable && d.group.Throttled.Max > 0 {
+	if errors.As(why, &refused) && refused.Throttled() && d.group.Throttled.Max > 0 {
 		b = d.group.Throttled
 	}
 	if errors.As(why, new(unassignedError)) {
@@ -335,17 +338,18 @@ func (d *device) halted() bool { return d.halt.Load() || d.fleet.killed.Load() }
 // connect dials and shakes hands, within the group's time-out. The observation runs from the intended time to CONNACK.
 // A device that is stopped meanwhile still waits for the answer: one that is cut off tells nothing of the target.
 func (d *device) connect(intended time.Time) (link.Conn, error) {
-	return d.dial(d.fleet.ctx, d.fleet.cfg.Target.Link(d.index, d.id), d.received, d.group.connect, intended)
+	o := d.fleet.cfg.Target.Link(d.index, d.id)
+	o.Handler, o.Connection = d.received, d.connection()
+	return d.dial(d.fleet.ctx, d.group.driver, o, d.group.connect, intended)
 }
 
 // dial makes a connection, to the hub or to the provisioning service, and measures it.
-func (d *device) dial(ctx context.Context, o link.Options, handler func(link.Message), series *metrics.Series, intended time.Time) (link.Conn, error) {
-	o.KeepAlive = d.group.KeepAlive
-	o.Handler = handler
+func (d *device) dial(ctx context.Context, by link.Driver, o link.Options, series *metrics.Series, intended time.Time) (link.Conn, error) {
+	o.KeepAlive, o.Timeout = d.group.KeepAlive, d.group.Timeout
 	op := series.StartAfter(intended, d.free, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, d.group.Timeout)
 	defer cancel()
-	conn, err := d.fleet.cfg.Driver.Connect(ctx, o)
+	conn, err := by.Connect(ctx, o)
 	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		op.Unanswered(time.Now(), stoppedFirst)
 	} else {
@@ -366,9 +370,6 @@ func (d *device) endConnecting(op metrics.Started, err error) {
 	op.EndBecause(time.Now(), connectOutcome(err), reasonOf(err))
 }
 
-// serverUnavailable is the return code with which a hub sheds load (MQTT 3.1.1 section 3.2.2.3).
-const serverUnavailable = 3
-
 // connectOutcome sorts a failed connection.
 func connectOutcome(err error) metrics.Outcome {
 	var refused *link.RefusedError
@@ -377,9 +378,9 @@ func connectOutcome(err error) metrics.Outcome {
 	switch {
 	case err == nil:
 		return metrics.OK
-	case errors.As(err, &refused) && refused.Code == serverUnavailable:
-		return metrics.Throttled
-	case errors.As(err, &refused), errors.As(err, &subscription):
+	case errors.As(err, &refused):
+		return refusal(refused)
+	case errors.As(err, &subscription):
 		return metrics.Refused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return metrics.Timeout
@@ -388,10 +389,22 @@ func connectOutcome(err error) metrics.Outcome {
 	}
 }
 
+// refusal sorts what the target would not do.
+func refusal(err *link.RefusedError) metrics.Outcome {
+	switch {
+	case err.Throttled():
+		return metrics.Throttled
+	case err.Failure():
+		return metrics.Failed
+	default:
+		return metrics.Refused
+	}
+}
+
 // setUp subscribes and asks for the twin, as a device must after every connection: a change of desired
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(now time.Time) {
-	if !d.fleet.protocol.Twins() && !d.group.Listens {
+	if !d.group.protocol.Twins() && !d.group.Listens {
 		d.begun(now)
 		return
 	}
@@ -402,7 +415,7 @@ func (d *device) setUp(now time.Time) {
 		d.opened.settled, d.opened.answer = true, err
 		d.mu.Unlock()
 		d.tell()
-	}, d.fleet.protocol.Filters(d.who)...)
+	}, d.group.protocol.Filters(d.who)...)
 }
 
 // subscribes waits for the answer to SUBSCRIBE, also when the device is to stop.
@@ -424,7 +437,7 @@ func (d *device) subscribes(session *opened, now time.Time) {
 	case answer != nil:
 		d.abandon(answer)
 		return
-	case d.fleet.protocol.Twins():
+	case d.group.protocol.Twins():
 		d.getTwin(d.conn, now)
 	default:
 		d.subscribed = true

@@ -18,7 +18,7 @@ import (
 // received takes what the target sent, on the driver's goroutine.
 func (d *device) received(m link.Message) {
 	now := time.Now()
-	in, ok := d.fleet.protocol.Parse(m)
+	in, ok := d.group.protocol.Parse(m)
 	if !ok {
 		return
 	}
@@ -72,7 +72,7 @@ func (d *device) answered(in protocol.Inbound, now time.Time) {
 	twin, read := protocol.Twin{}, false
 	if op.twinGet && in.Status < 300 {
 		var err error
-		twin, err = d.fleet.protocol.Twin(in.Body)
+		twin, err = d.group.protocol.Twin(in.Body)
 		read = err == nil
 	}
 	d.settle(op, in, twin, read)
@@ -206,7 +206,7 @@ func (d *device) answerDesired(conn link.Conn, properties map[string]json.RawMes
 	op := d.newOperation()
 	op.answers, op.writes = version, true
 	rid, _ := d.started(d.group.report, op, now, now)
-	d.publish(conn, d.fleet.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
+	d.publish(conn, d.group.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
 }
 
 // answerMethod puts the answer to a direct method on the agenda, after the group's delay.
@@ -217,6 +217,6 @@ func (d *device) answerMethod(a *agenda, e event) {
 	d.turns.methods++
 	a.answers = append(a.answers, delayedAnswer{
 		at:      time.Now().Add(d.group.Methods.Delay.Draw(x.context.Rand)),
-		message: d.fleet.protocol.MethodResult(d.who, e.rid, d.group.Methods.Status, fmt.Appendf(nil, `{"method":%q}`, e.method)),
+		message: d.group.protocol.MethodResult(d.who, e.rid, d.group.Methods.Status, fmt.Appendf(nil, `{"method":%q}`, e.method)),
 	})
 }

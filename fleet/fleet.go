@@ -31,6 +31,7 @@ type Fleet struct {
 	groups  []*group
 	devices []*device
 	order   []int // the n-th device to start
+	places  []int // when each device starts: the inverse of order
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
@@ -38,10 +39,9 @@ type Fleet struct {
 	running  sync.WaitGroup // devices, and their goroutines
 	alarms   timers.Set
 	pools    pools
-	blocking bool           // the driver's Publish may wait
 	active   *roster.Roster // which devices are started and not scaled away
 	streams  streams
-	protocol protocol.Protocol
+	protocol protocol.Protocol // of groups without one of their own
 
 	calendar schedule.Calendar
 	turns    map[metrics.Operation]*rotation.Rotation // who is to do what a rate asks for; connected devices only
@@ -55,7 +55,9 @@ type Fleet struct {
 	started  atomic.Int64 // devices of active, for those who watch
 	ran      int          // devices that have been started
 
-	subscribers atomic.Int64    // connected devices that have subscribed
+	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
+	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	outside     atomic.Bool     // that there is one that is no device
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	run         []byte          // of marks, with a hyphen; empty without one
 	publishers  map[int]*device // those whose deliveries are measured, by index
@@ -85,7 +87,11 @@ type group struct {
 	Group
 	states                                         map[string]*atomic.Int64
 	connect, subscribe, twinGet, report, telemetry *metrics.Series
+	driver                                         link.Driver
+	blocking                                       bool // its Publish may wait
+	protocol                                       protocol.Protocol
 	delivery                                       *metrics.Series
+	duplicates, late                               atomic.Uint64 // copies of messages
 	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
 	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
 	activities                                     []*activity
@@ -103,9 +109,6 @@ func New(cfg Config) (*Fleet, error) {
 		cfg: cfg, log: cfg.Logger, start: time.Now(), streams: newStreams(cfg.Seed), calendar: schedule.NewCalendar(cfg.Seed),
 		over: make(chan struct{}), publishers: make(map[int]*device), turns: make(map[metrics.Operation]*rotation.Rotation), protocol: cfg.Target.Protocol(),
 	}
-	if d, ok := cfg.Driver.(link.Blocking); ok {
-		f.blocking = d.Blocking()
-	}
 	if cfg.Run != "" {
 		f.run = []byte(cfg.Run + "-")
 	}
@@ -117,7 +120,9 @@ func New(cfg Config) (*Fleet, error) {
 				return nil, fmt.Errorf("group %s: %w", g.Name, err)
 			}
 		}
-		f.addGroup(g.withDefaults())
+		if err := f.addGroup(g.withDefaults()); err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
 	}
 	for op := range f.turns {
 		f.turns[op] = rotation.New(len(f.devices))
@@ -127,11 +132,18 @@ func New(cfg Config) (*Fleet, error) {
 		ranks[i] = d.group.rank()
 	}
 	f.order = f.calendar.Order(ranks)
+	f.places = make([]int, len(f.order))
+	for place, i := range f.order {
+		f.places[i] = place
+	}
 	var groups []int
 	for i, g := range f.groups {
 		groups = append(groups, slices.Repeat([]int{i}, len(g.IDs))...)
 	}
 	f.active = roster.New(f.order, groups)
+	if len(f.publishers) > 0 {
+		cfg.Recorder.Register(f.figures)
+	}
 	return f, nil
 }
 
@@ -143,13 +155,28 @@ func (g *group) rank() int {
 	return 1
 }
 
-func (f *Fleet) addGroup(g Group) {
+// errSharing is returned for a group whose driver cannot have several devices on one connection.
+var errSharing = errors.New("its driver cannot have several devices on one connection")
+
+func (f *Fleet) addGroup(g Group) error {
 	rec := f.cfg.Recorder
 	in := &group{
 		Group: g, states: make(map[string]*atomic.Int64),
 		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name), telemetry: rec.Series(metrics.OpTelemetry, g.Name),
 	}
-	if f.protocol.Twins() {
+	if in.driver = g.Driver; in.driver == nil {
+		in.driver = f.cfg.Driver
+	}
+	if in.protocol = g.Protocol; in.protocol == nil {
+		in.protocol = f.protocol
+	}
+	if d, ok := in.driver.(link.Blocking); ok {
+		in.blocking = d.Blocking()
+	}
+	if d, ok := in.driver.(link.Sharing); g.Shared > 1 && !(ok && d.Sharing()) {
+		return errSharing
+	}
+	if in.protocol.Twins() {
 		in.twinGet, in.report = rec.Series(metrics.OpTwinGet, g.Name), rec.Series(metrics.OpTwinReport, g.Name)
 	}
 	for _, s := range []string{StateWaiting, StateConnecting, StateConnected, StateBackoff, StateOffline} {
@@ -164,6 +191,9 @@ func (f *Fleet) addGroup(g Group) {
 	if g.Telemetry.Deliveries > 0 {
 		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
 	}
+	if g.Listens {
+		f.listeners.Add(int64(len(g.IDs)))
+	}
 	f.addActivities(in)
 	for i, id := range g.IDs {
 		d := newDevice(f, in, g.First+i, id)
@@ -173,6 +203,7 @@ func (f *Fleet) addGroup(g Group) {
 		}
 	}
 	in.states[StateWaiting].Add(int64(len(g.IDs)))
+	return nil
 }
 
 // Len is how many devices there are, running or not.
@@ -330,18 +361,44 @@ func (f *Fleet) tell() {
 
 // Storm cuts the connections of a share, from 0 to 1, of the active devices of some groups, or of all when none is
 // named, each at a random time within a span, without a word to the target. They come back as their back-off says. It
-// returns at once with the number of devices that it will cut.
+// returns at once with the number of devices that it will cut. Devices that share a connection lose it together: the share is then of
+// the connections that an active device has.
 func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...string) int {
 	cut, now := 0, time.Now()
 	hits := func(place int) bool {
-		return f.active.IsActive(place) && (len(groups) == 0 || slices.Contains(groups, f.devices[f.order[place]].group.Name))
+		d := f.devices[f.order[place]]
+		return (len(groups) == 0 || slices.Contains(groups, d.group.Name)) && d.leads() && f.anyActive(d)
 	}
 	for _, x := range f.calendar.Storm(round, len(f.order), hits, share, within) {
-		if f.devices[f.order[x.Place]].cutAt(now.Add(x.After)) {
-			cut++
+		for _, d := range f.sharers(f.devices[f.order[x.Place]]) {
+			if f.active.IsActive(f.places[d.place]) && d.cutAt(now.Add(x.After)) {
+				cut++
+			}
 		}
 	}
 	return cut
+}
+
+// leads reports whether a device is the first of those that share its connection.
+func (d *device) leads() bool { return (d.index-d.group.First)%d.group.Shared == 0 }
+
+// connection is the number of the connection that a device shares with others; 0 for one of its own.
+func (d *device) connection() int {
+	if d.group.Shared == 1 {
+		return 0
+	}
+	return d.index - (d.index-d.group.First)%d.group.Shared + 1
+}
+
+// sharers are the devices on the connection of the first of them, itself among them.
+func (f *Fleet) sharers(first *device) []*device {
+	left := len(first.group.IDs) - (first.index - first.group.First)
+	return f.devices[first.place : first.place+min(first.group.Shared, left)]
+}
+
+// anyActive reports whether any of those who share a connection is active.
+func (f *Fleet) anyActive(first *device) bool {
+	return slices.ContainsFunc(f.sharers(first), func(d *device) bool { return f.active.IsActive(f.places[d.place]) })
 }
 
 // cutAt has a storm cut the connection at a time; false when one cut is on its way to it already.

@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -15,14 +17,19 @@ type Group struct {
 	IDs   []string // one a device
 	First int      // how many devices the groups before have; it is not checked
 
+	Driver   link.Driver       // of their connections; nil is the Config's
+	Protocol protocol.Protocol // what they say; nil is the target's
+	// Shared is how many devices share one connection, in their order, as behind a gateway: its driver must be link.Sharing. 1 when 0.
+	Shared int
+
 	Report    Reporting        // what goes into twins; zero reports nothing
 	Telemetry Telemetry        // messages; zero sends none
 	Session   schedule.Churn   // the zero value stays for ever
 	Backoff   schedule.Backoff // the zero value is schedule.ExponentialBackoff
-	// Throttled is the back-off after a refusal with return code 3, "server unavailable". The zero value is as Backoff, or
+	// Throttled is the back-off after a refusal for load (link.RefusedError.Throttled). The zero value is as Backoff, or
 	// schedule.ThrottledBackoff when that is zero too.
 	Throttled schedule.Backoff
-	Tokens    Tokens        // how credentials end; zero for never
+	Tokens    Tokens        // how credentials end, and are renewed: in band where connections can (link.Renewer); zero for never
 	Provision *Provisioning // has a provisioning service say which hub is theirs; nil connects to the target at once
 	KeepAlive time.Duration // 180 s when 0, as the Node device SDK has it
 	Timeout   time.Duration // of an operation; 30 s when 0
@@ -58,14 +65,15 @@ type Telemetry struct {
 	QoS     byte                // 0 to 2
 	Retain  bool                // set the retain flag
 	Sync    bool                // all devices in one instant, instead of spread over Every
-	// Deliveries is how many of the fleet's subscribers get each message: the time until each has it is
+	// Deliveries is how many of the fleet's subscribers, among them that of Fleet.Listening, get each message: the time until each has it is
 	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
 	Deliveries int
 }
 
-// Tokens is how long the credentials of a connection live. A device connects anew before they end.
+// Tokens is how long the credentials of a connection live. Before they end a device renews them on its connection, which is an
+// operation of its own, or connects anew where the connection cannot.
 type Tokens struct {
-	Life   time.Duration // 0 for connections that never need a new token
+	Life   time.Duration // 0 for credentials that never end
 	Margin time.Duration // how long before the end
 	Spread time.Duration // the renewal comes up to so much earlier, by chance
 }
@@ -110,6 +118,7 @@ func (g Group) withDefaults() Group {
 	if g.InFlight == 0 {
 		g.InFlight = 64
 	}
+	g.Shared = max(1, g.Shared)
 	if g.Methods.Status == 0 {
 		g.Methods.Status = 200
 	}

@@ -40,6 +40,8 @@ type hub struct {
 	desired  string // the whole section, as a new connection reads it
 	// copies is how often a plain broker hands a message to each of its subscribers; nil for once.
 	copies func(m link.Message) int
+	// read is told of each message that reached the hub; nil for nobody.
+	read func(m link.Message)
 }
 
 type reply struct {
@@ -205,6 +207,9 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 
 // route hands a message to whoever subscribed to all of a device's messages, after the broker's latency.
 func (h *hub) route(m link.Message) {
+	if h.read != nil {
+		h.read(m)
+	}
 	for _, c := range h.open {
 		for _, f := range c.filters {
 			if h.twins || (f.Topic != "#" && f.Topic != m.Topic) {

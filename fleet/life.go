@@ -33,7 +33,7 @@ func (d *device) open(intended time.Time) {
 	d.enter(StateConnecting)
 	d.phase, d.conn = connecting, nil
 	d.mu.Lock()
-	d.opened = opened{}
+	d.opened, d.soon = opened{}, false
 	d.mu.Unlock()
 	if !d.unassigned() {
 		d.fleet.running.Go(func() { d.session(intended) })
@@ -228,7 +228,11 @@ func (d *device) depart(why error, now time.Time) {
 // abandon ends a session whose connection is lost, or of no use.
 func (d *device) abandon(why error) {
 	d.leave(false)
-	d.conn.Abort()
+	if shared, ok := d.conn.(link.Cutter); ok && errors.Is(why, errCut) {
+		shared.Cut()
+	} else {
+		d.conn.Abort()
+	}
 	d.dropWaiting(link.ErrLost)
 	d.endPending(metrics.Failed)
 	d.why, d.phase = why, closing

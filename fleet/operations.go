@@ -138,11 +138,16 @@ type sending struct {
 
 // publish sends a message. Unless the target answers it, its operation ends with the acknowledgement; a failed write ends both.
 func (d *device) publish(conn link.Conn, m link.Message, what sending) {
+	conn.Publish(m, d.sending(what))
+}
+
+// sending is who is told what became of something that is sent.
+func (d *device) sending(what sending) (told func(error)) {
 	s := d.fleet.pools.sendings.Get().(*sending)
 	what.told = s.told
 	*s = what
 	s.d = d
-	conn.Publish(m, s.told)
+	return s.told
 }
 
 // done is what became of the message.
@@ -161,18 +166,44 @@ func (s *sending) done(err error) {
 		return
 	}
 	defer x.d.counted(op)
-	if err != nil {
-		op.end(metrics.Failed)
-	} else {
+	if err == nil {
 		op.end(metrics.OK)
+		return
 	}
+	op.fail(err)
+	if op.renews {
+		x.d.renewSoon()
+	}
+}
+
+// fail ends an operation with an error: what the target refused says so, and everything else went with its connection.
+func (op *operation) fail(err error) {
+	var refused *link.RefusedError
+	if !errors.As(err, &refused) {
+		op.end(metrics.Failed)
+		return
+	}
+	now := time.Now()
+	if o := inTime(op.deadline, now, refusal(refused)); o != metrics.Timeout {
+		op.EndBecause(now, o, refused.Reason())
+		return
+	}
+	op.EndBecause(now, metrics.Timeout, endReason(metrics.Timeout))
+}
+
+// renewSoon has a token renewed once more, which was not.
+func (d *device) renewSoon() {
+	d.mu.Lock()
+	d.soon = true
+	d.mu.Unlock()
+	d.tell()
 }
 
 func (d *device) getTwin(conn link.Conn, intended time.Time) {
 	op := d.newOperation()
 	op.twinGet = true
 	rid, _ := d.started(d.group.twinGet, op, intended, intended)
-	d.publish(conn, d.fleet.protocol.GetTwin(d.who, ridText(rid)), sending{rid: rid, answered: true})
+	d.publish(conn, d.group.protocol.GetTwin(d.who, ridText(rid)), sending{rid: rid, answered: true})
 }
 
 // report sends the device's connectivity: {"connectivity":{"type":"cellular"}}.
@@ -201,7 +232,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	op := d.newOperation()
 	op.connectivity, op.writes = d.connectivity, true
 	rid, _ := d.started(d.group.report, op, intended, free)
-	d.publish(conn, d.fleet.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
+	d.publish(conn, d.group.protocol.Report(d.who, ridText(rid), body), sending{rid: rid, answered: true})
 	d.release(buffer, body)
 }
 
@@ -236,7 +267,7 @@ func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 		body = mark.Stamp(body, d.fleet.run, d.index, turn)
 	}
 	if d.topic == "" {
-		d.topic = d.fleet.protocol.Telemetry(d.who)
+		d.topic = d.group.protocol.Telemetry(d.who)
 	}
 	rid, sent := d.started(d.group.telemetry, d.newOperation(), intended, free)
 	if marked {
@@ -286,6 +317,9 @@ func (d *device) sweep(now time.Time) {
 	d.mu.Unlock()
 	for _, op := range late {
 		op.end(metrics.Timeout)
+		if op.renews {
+			d.renewSoon()
+		}
 		d.fleet.pools.operations.Put(op)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // row at most.
 type Provisioning struct {
 	// Link is what a device's connection to the service needs: client id, which is its registration id, credentials, transport.
-	// The fleet sets the rest. Required.
+	// The fleet sets the rest. It speaks MQTT, by the driver of the Config, whatever the group speaks to its hub. Required.
 	Link func(index int, id string) link.Options
 	// Assigned is told where a device was assigned, and returns an error when that is of no use; nil takes it anywhere.
 	Assigned func(index int, a Assignment) error
@@ -70,7 +70,9 @@ func (d *device) provision(ctx context.Context, due, intended time.Time) error {
 	c := assign.Client{
 		ID: d.id, Timeout: g.Timeout, Within: p.Timeout, Put: g.dpsPut, Get: g.dpsGet,
 		Connect: func(ctx context.Context, handler func(link.Message)) (link.Conn, error) {
-			return d.dial(ctx, p.Link(d.index, d.id), handler, g.dpsConnect, intended)
+			o := p.Link(d.index, d.id)
+			o.Handler = handler
+			return d.dial(ctx, d.fleet.cfg.Driver, o, g.dpsConnect, intended)
 		},
 		Unit: func() float64 {
 			n++
@@ -129,19 +131,13 @@ func (d *device) noteArrived() {
 // disown has the device be assigned once more when the hub would not have its identity.
 func (d *device) disown(why error) {
 	var refused *link.RefusedError
-	if !d.assigned || !errors.As(why, &refused) || (refused.Code != notAuthorized && refused.Code != badCredentials) || d.reassigned >= mostReassigned {
+	if !d.assigned || !errors.As(why, &refused) || !refused.Identity() || d.reassigned >= mostReassigned {
 		return
 	}
 	d.assigned = false
 	d.reassigned++
 	d.group.provisioned.repeated.Add(1)
 }
-
-// The return codes with which a hub refuses an identity (MQTT 3.1.1 section 3.2.2.3).
-const (
-	badCredentials = 4
-	notAuthorized  = 5
-)
 
 // Provisioned is what became of the devices of each group that have a hub assigned; nil when none has.
 func (f *Fleet) Provisioned() (all []Provisioned) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
 )
 
@@ -103,9 +104,15 @@ func (d *device) plan(now time.Time) {
 		a.end = d.ends
 	}
 	if t := d.group.Tokens; t.Life > 0 {
-		a.renew = now.Add(d.fleet.calendar.Renewal(d.index, d.turns.renewals, t.Life, t.Margin, t.Spread))
-		d.turns.renewals++
+		a.renew = d.nextRenewal(t, now)
 	}
+}
+
+// nextRenewal is when a token that the device gets now is renewed.
+func (d *device) nextRenewal(t Tokens, now time.Time) time.Time {
+	at := now.Add(d.fleet.calendar.Renewal(d.index, d.turns.renewals, t.Life, t.Margin, t.Spread))
+	d.turns.renewals++
+	return at
 }
 
 // follow is the connected device: it starts what is due and acts on what has arrived.
@@ -116,9 +123,12 @@ func (d *device) follow(session *opened, now time.Time) {
 		return
 	}
 	d.mu.Lock()
-	events, at := d.events, d.cut
-	d.events, d.cut = nil, time.Time{}
+	events, at, soon := d.events, d.cut, d.soon
+	d.events, d.cut, d.soon = nil, time.Time{}, false
 	d.mu.Unlock()
+	if again := now.Add(renewOnceMore); soon && !a.retired && again.Before(a.renew) {
+		a.renew = again
+	}
 	if !at.IsZero() {
 		a.cut = at
 	}
@@ -170,10 +180,27 @@ func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
 	case !a.end.After(now):
 		return errOffline
 	case !a.renew.After(now):
-		d.openGap(now)
-		return errRenew
+		renewer, ok := conn.(link.Renewer)
+		if !ok {
+			d.openGap(now)
+			return errRenew
+		}
+		d.renew(renewer, a, now)
 	}
 	return nil
+}
+
+// renewOnceMore is how long after a renewal that failed the device tries once more (azure-iot-sdk-java does so after 5 s).
+const renewOnceMore = 5 * time.Second
+
+// renew renews the device's token on its connection. One that fails costs the connection when the old token ends, and not before.
+func (d *device) renew(conn link.Renewer, a *agenda, now time.Time) {
+	op := d.newOperation()
+	op.renews = true
+	series := d.fleet.cfg.Recorder.Series(metrics.OpRenew, d.group.Name) // there is none of groups that connect anew
+	rid, _ := d.started(series, op, a.renew, a.renew)
+	a.renew = d.nextRenewal(d.group.Tokens, now)
+	conn.Renew(d.sending(sending{rid: rid}))
 }
 
 // errCut is a connection that a storm cut.

@@ -24,6 +24,7 @@ const (
 	OpDPSPut       Operation = "dps_put"       // of that: one request to be registered, until its answer
 	OpDPSGet       Operation = "dps_get"       // of that: one poll, until its answer
 	OpConnect      Operation = "connect"       // a device's connection, from dialling to CONNACK
+	OpRenew        Operation = "renew"         // a device renews its token on its connection, until the answer
 	OpSubscribe    Operation = "subscribe"     // a device's subscriptions
 	OpTwinGet      Operation = "twin_get"      // a device reads its twin
 	OpTwinReport   Operation = "twin_report"   // a device patches its reported properties
@@ -49,7 +50,7 @@ type row struct {
 }
 
 // known is how many operations there are.
-const known = 23
+const known = 24
 
 // table has every operation, in the order in which reports list them: a new one is a line here.
 func table() [known]row { // an array costs no garbage
@@ -62,6 +63,7 @@ func table() [known]row { // an array costs no garbage
 		{op: OpDPSPut, devices: true},
 		{op: OpDPSGet, devices: true},
 		{op: OpConnect, devices: true, brokers: true},
+		{op: OpRenew, devices: true},
 		{op: OpSubscribe, devices: true, brokers: true},
 		{op: OpTwinGet, devices: true},
 		{op: OpTwinReport, devices: true},

@@ -94,7 +94,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),
 		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
-		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID,
+		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,
 		"fleet.groups.identity":                 said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
 		"fleet.groups.identity.x509.ca":         said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
 		"fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,

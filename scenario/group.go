@@ -8,11 +8,24 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
 // AnyClient leaves the choice of the client to the machine that runs the scenario: see package fit.
 const AnyClient = "auto"
+
+// MostShared is how many devices IoT Hub takes on one connection: as many tokens (azure iotedge-lorawan 1337).
+const MostShared = 1000
+
+// Over is what carries what the group's devices say.
+func (g *Group) Over() target.DeviceTransport { return target.DeviceTransport(g.Transport) }
+
+// Reconnects reports whether devices connect anew because their tokens end, as MQTT has it.
+func (g *Group) Reconnects() bool { return g.Tokens.Life > 0 && g.Over().IsMQTT() }
+
+// Renews reports whether devices renew their tokens on their connections. Over HTTPS each message has a fresh one.
+func (g *Group) Renews() bool { return g.Tokens.Life > 0 && g.Over().IsAMQP() }
 
 // Fleet is the devices.
 type Fleet struct {
@@ -24,6 +37,8 @@ type Fleet struct {
 // Group is devices that share a profile.
 type Group struct {
 	Name      string              // in metrics and device ids
+	Transport string              // what carries what devices say to a hub: a name of target.DeviceTransport
+	Shared    int                 // how many devices are on one connection, in their order; 1 unless the transport is AMQP
 	Count     int                 // devices, 1 to 10,000,000
 	ID        string              // template: {group} and {index}
 	Identity  Identity            // how the hub knows the devices
@@ -64,7 +79,7 @@ type Subscribe struct {
 func fleetKeys(f *Fleet) []language.Key {
 	return []language.Key{
 		key("client", value.OneOf(&f.Client, append([]string{AnyClient}, drivers.Names()...)...), is(AnyClient),
-			"The MQTT client that drives the devices: paho is Eclipse's, lean takes a tenth of its memory and half of its processor time, and auto takes paho while this machine carries the fleet with it."),
+			"The MQTT client that drives the devices that speak MQTT: paho is Eclipse's, lean takes a tenth of its memory and half of its processor time, and auto takes paho while this machine carries the fleet with it."),
 		key("source_addresses", value.Texts(&f.SourceAddresses), means("the system's choice"),
 			"Local addresses that devices connect from, in turn: each has some 28,000 ports."),
 		key("groups", value.List(&f.Groups, value.Empty, groupKeys, func(g *Group, p problem.Place) { g.place = p }).Required(), none,
@@ -81,7 +96,7 @@ func groupKeys(g *Group) []language.Key {
 	tokens := []language.Key{
 		key("life", timing.Duration(&g.Tokens.Life, time.Second), is("1h"), "How long a token lives."),
 		key("margin", timing.Duration(&g.Tokens.Margin, 0), means("15m, or a quarter of life when that is shorter"),
-			"How long before the end the device connects anew."),
+			"How long before the end the device renews it."),
 		key("spread", timing.Duration(&g.Tokens.Spread, 0), is("0s"),
 			"Renewals come up to so much earlier, by chance; 0s renews all devices at once."),
 	}
@@ -98,15 +113,24 @@ func groupKeys(g *Group) []language.Key {
 				"of their characters."),
 		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own"),
 			"How devices get to be known by the hub, and prove who they are."),
+		key("transport", value.OneOf(&g.Transport, target.DeviceTransports()...), is(string(target.MQTT)),
+			"IoT Hub: what devices speak to it. mqtt and mqtt_ws (MQTT over WebSocket) are driven by fleet.client, amqp and amqp_ws are AMQP, and "+
+				"https only sends telemetry: it has no twins and no direct methods. A hub with one port speaks all of them there; Azure "+
+				"has 8883 for mqtt, 5671 for amqp, and 443 for the others. Devices that provision do so over MQTT."),
+		key("devices_per_connection", value.Count(&g.Shared, 1, MostShared), is("1"),
+			"amqp, amqp_ws: so many devices share one connection, as behind a gateway, and lose it together. They prove who they are with keys."),
 		key("reported", value.Object(reported), means("nothing is reported"), "What devices report into their twins."),
 		key("telemetry", value.Present(&g.Telemetry.Present, telemetry).Part(), means("none"), "Messages that devices send."),
 		key("session", value.Object(session), means("always online"), "Churn: devices come and go."),
-		key("tokens", value.Present(&g.Tokens.Present, tokens), means("no renewal"), "SAS tokens that end and are renewed by connecting anew."),
+		key("tokens", value.Present(&g.Tokens.Present, tokens), means("no renewal"),
+			"SAS tokens that end and are renewed: by connecting anew over MQTT, on the living connection over AMQP, where it is the operation renew. "+
+				"Over HTTPS each message has a fresh one."),
 		key("backoff", value.OneOf(&g.Backoff, "exponential", "steep", "fixed", "none"), is("exponential"),
 			"How devices come back after a loss: exponential (100 ms to 10 s, as the Node SDK, and 10 s to a minute after the hub "+
 				"said that it is busy), steep (100 ms, doubled, to 10 s, as the .NET and Java SDKs), fixed (10 s, as the Python SDK), "+
 				"none."),
-		key("keepalive", timing.KeepAlive(&g.KeepAlive), is("3m"), "MQTT keep-alive, in whole seconds, 65535s at most."),
+		key("keepalive", timing.KeepAlive(&g.KeepAlive), is("3m"),
+			"Keep-alive of MQTT, idle time-out of AMQP, in whole seconds, 65535s at most."),
 		key("timeout", timing.Duration(&g.Timeout, timing.Shortest), is("30s"), "How long a device waits for an answer."),
 		key("desired", value.Object(desired), means("answered"), "What devices do with desired properties."),
 		key("methods", value.Object(methods), means("answered at once"), "How devices answer direct methods."),

@@ -196,7 +196,7 @@ func (s *Scenario) Sockets(devices int) (connections, descriptors int) {
 	if s.Target.Transport == spec.Memory {
 		return 0, baseDescriptors
 	}
-	connections = devices
+	connections = s.Connections(devices)
 	if s.Target.Can().Service {
 		connections += serviceConnections
 	}
@@ -205,6 +205,17 @@ func (s *Scenario) Sockets(devices int) (connections, descriptors int) {
 		descriptors += connections
 	}
 	return connections, descriptors
+}
+
+// Connections is how many connections so many devices have at the most: of those that share one, each may be the only one there.
+func (s *Scenario) Connections(devices int) int {
+	most := 0
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		shared := max(1, g.Shared)
+		most += (g.Count + shared - 1) / shared
+	}
+	return min(devices, most)
 }
 
 // Networks reports whether a stage makes the network bad.

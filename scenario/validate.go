@@ -46,6 +46,7 @@ func (r *reader) validate(s *Scenario) {
 	r.validateMessages(s)
 	r.validateStages(s)
 	r.validateService(s)
+	r.validateListening(s)
 	r.validateReferences(s)
 	r.validateThresholds(s)
 }
@@ -69,6 +70,7 @@ func (r *reader) validateFleet(s *Scenario) {
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Can())
 		r.validateIdentity(path, g, &s.Target)
+		r.validateTransport(path, g, &s.Target)
 	}
 	r.validateIDs(s)
 }

@@ -174,14 +174,18 @@ func (x series) named(name string) []string {
 // measured is what the scenario measures of an operation; false when that is not known here.
 func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	switch op {
-	case metrics.OpConnect, metrics.OpTwinGet, threshold.OfDevices:
+	case metrics.OpConnect, threshold.OfDevices:
 		return series{s.groupsThat(func(*Group) bool { return true }), ""}, true
+	case metrics.OpTwinGet:
+		return series{s.groupsThat(func(g *Group) bool { return g.Over().Twins() }), "write another transport than https in a group"}, true
+	case metrics.OpRenew:
+		return series{s.groupsThat((*Group).Renews), "tokens are renewed on a connection over AMQP; write transport: amqp and tokens: {life: 1h} in a group"}, true
 	case metrics.OpDPSRegister, metrics.OpDPSConnect, metrics.OpDPSPut, metrics.OpDPSGet:
 		return series{s.groupsThat(func(g *Group) bool { return g.Identity.DPS != nil }), "write identity: {dps: {}} in a group"}, true
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
-		listens := func(g *Group) bool { return s.Target.Can().Twins || len(g.Subscribe.Topics) > 0 }
+		listens := func(g *Group) bool { return s.Target.Can().Twins && g.Over().Twins() || len(g.Subscribe.Topics) > 0 }
 		return series{s.groupsThat(listens), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
 		reports := func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }
@@ -311,7 +315,7 @@ func (s *Scenario) setsDesired(g *Group) bool {
 // mayBeTold reports whether desired properties may reach a group: those that the scenario writes, and on a hub
 // elsewhere those of others.
 func (s *Scenario) mayBeTold(g *Group) bool {
-	return s.Target.Can().Registry || s.setsDesired(g) || slices.ContainsFunc(s.Service.Jobs, func(x Job) bool { return x.Desired != nil })
+	return g.Over().Twins() && (s.Target.Can().Registry || s.setsDesired(g) || slices.ContainsFunc(s.Service.Jobs, func(x Job) bool { return x.Desired != nil }))
 }
 
 // unnamed says what is wrong with the name in a selector.

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/consumers"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
 	"github.com/twinfleet/twinfleet/internal/hub/hubmetrics"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
@@ -58,6 +59,10 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
+	f.Int("telemetry-log", 64, "MiB of messages of devices that are kept for those who read them, once somebody has; 0 keeps none")
+	f.Duration("telemetry-retention", 24*time.Hour, "how long such a message is kept")
+	f.Bool("telemetry-always", false, "keep such messages from the start, not only once somebody has read some")
+	f.StringSlice("consumer-groups", nil, "consumer groups beside $Default; any group when not given")
 	f.String("accept-bearer", "", "accept bearer tokens of services: any, or those of a test issuer: issuer=NAME,key=FILE (an RSA public key in PEM, or the secret of HS256)")
 	f.String("connection-string-file", "", "file that takes the service connection string, for its owner alone, instead of standard output")
 	addDPSFlags(f)
@@ -87,6 +92,14 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
 		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")), Page: s.v.GetBool("page"),
 	}
+	opts.TelemetryRetention, opts.TelemetryAlways = s.v.GetDuration("telemetry-retention"), s.v.GetBool("telemetry-always")
+	opts.ConsumerGroups = s.v.GetStringSlice("consumer-groups")
+	if opts.TelemetryLog, err = telemetryLog(s.v.GetInt("telemetry-log")); err != nil {
+		return err
+	}
+	if opts.TelemetryRetention <= 0 {
+		return usagef("--telemetry-retention: %s is not above 0", opts.TelemetryRetention)
+	}
 	if opts.QueryLag, err = querylag.Parse(s.v.GetString("query-lag"), s.v.GetUint64("seed")); err != nil {
 		return usagef("--query-lag: %w", err)
 	}
@@ -112,6 +125,8 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	switch {
 	case errors.Is(err, hub.ErrNotLoopback):
 		return usagef("%w; --allow-remote lets it, and lets anyone who reaches it load it", err)
+	case errors.Is(err, consumers.ErrName):
+		return usagef("--consumer-groups: %w", err)
 	case errors.Is(err, dps.ErrOptions):
 		return withCode(codeUsage, err)
 	case errors.Is(err, tier.ErrTier):
@@ -141,6 +156,18 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	server.close()
 	return firstOf(err, h.Close())
+}
+
+// telemetryLog is the bytes of --telemetry-log.
+func telemetryLog(mebibytes int) (int64, error) {
+	const most = 1 << 20 // a tebibyte
+	switch {
+	case mebibytes < 0 || mebibytes > most:
+		return 0, usagef("--telemetry-log: %d is not from 0 to %d", mebibytes, most)
+	case mebibytes == 0:
+		return -1, nil
+	}
+	return int64(mebibytes) << 20, nil
 }
 
 // writeConnectionString leaves the service connection string in a file that only its owner may read, for runs elsewhere; an empty

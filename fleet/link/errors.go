@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 )
 
@@ -37,13 +38,29 @@ func (e ProtocolError) Error() string { return string(e) }
 // Reason is the text, which is of a bounded set.
 func (e ProtocolError) Reason() string { return string(e) }
 
-// RefusedError is a CONNACK with a return code other than 0 (MQTT 3.1.1 section 3.2.2.3).
+// RefusedError is a connection, a token or a message that the target refused: with a return code of MQTT, a condition of AMQP, or a
+// status, of HTTP or of an answer over AMQP. One of the three is set.
 type RefusedError struct {
-	Code byte // 1 to 255; 1 to 5 have a meaning
+	Code      byte   // of a CONNACK (MQTT 3.1.1 section 3.2.2.3): 1 to 255, of which 1 to 5 have a meaning; 0 for none
+	Condition string // error condition, such as amqp:not-found (AMQP 1.0 section 2.8.15), as the target wrote it; empty for none
+	Status    int    // 300 to 599, as HTTP has it; 0 for none
 }
 
-// Error says what the return code means.
+// The return codes of CONNACK that say more than that the connection was refused.
+const (
+	codeUnavailable    = 3 // a hub that sheds load
+	codeBadCredentials = 4
+	codeNotAuthorized  = 5
+)
+
+// Error says what the refusal means.
 func (e *RefusedError) Error() string {
+	switch {
+	case e.Condition != "":
+		return "refused " + conditionText(e.Condition)
+	case e.Status != 0:
+		return statusText(e.Status)
+	}
 	text := connackText(e.Code)
 	if text == "" {
 		return fmt.Sprintf("connection refused (return code %d)", e.Code)
@@ -51,8 +68,80 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("connection refused: %s (return code %d)", text, e.Code)
 }
 
-// Reason is what the return code means: package metrics/reason shows it.
+// Reason is what the refusal means, of a bounded set: package metrics/reason shows it.
 func (e *RefusedError) Reason() string { return e.Error() }
+
+// Throttled reports whether the target sheds load, or has a quota that is used up: the device is not to blame.
+func (e *RefusedError) Throttled() bool {
+	switch {
+	case e.Condition != "":
+		return meaningOf(e.Condition) == sheds
+	case e.Status != 0:
+		return e.Status == http.StatusTooManyRequests
+	}
+	return e.Code == codeUnavailable
+}
+
+// Identity reports whether the target would not have the identity: it does not know the device, or not its credentials.
+func (e *RefusedError) Identity() bool {
+	switch {
+	case e.Condition != "":
+		return meaningOf(e.Condition) == identity
+	case e.Status != 0:
+		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusNotFound
+	}
+	return e.Code == codeBadCredentials || e.Code == codeNotAuthorized
+}
+
+// Failure reports whether it is neither load nor identity, but something that went wrong: a fault of the target, or of what it was sent.
+// A return code of MQTT never says so.
+func (e *RefusedError) Failure() bool { return e.Code == 0 && !e.Throttled() && !e.Identity() }
+
+// meaning is what an error condition is about.
+type meaning uint8
+
+const (
+	unknown  meaning = iota // no condition that is known: the target's own words
+	sheds                   // the target sheds load, or has a quota that is used up
+	identity                // it would not have the identity
+	wrong                   // anything else
+)
+
+// meaningOf sorts the conditions that hubs send: those of AMQP 1.0 (sections 2.8.15 to 2.8.18) and of IoT Hub, as its SDKs know them
+// (azure-iot-sdk-csharp AmqpIotErrorAdapter, azure-iot-sdk-node amqp_common_errors).
+func meaningOf(condition string) meaning {
+	switch condition {
+	case "com.microsoft:device-container-throttled", "amqp:resource-limit-exceeded", "com.microsoft:quota-exceeded":
+		return sheds
+	case "amqp:unauthorized-access", "amqp:not-found":
+		return identity
+	case "amqp:connection:forced", "amqp:connection:framing-error", "amqp:connection:redirect", "amqp:decode-error", "amqp:frame-size-too-small",
+		"amqp:illegal-state", "amqp:internal-error", "amqp:invalid-field", "amqp:link:detach-forced", "amqp:link:message-size-exceeded",
+		"amqp:link:redirect", "amqp:link:stolen", "amqp:link:transfer-limit-exceeded", "amqp:not-allowed", "amqp:not-implemented",
+		"amqp:precondition-failed", "amqp:resource-deleted", "amqp:resource-locked", "amqp:session:errant-link", "amqp:session:handle-in-use",
+		"amqp:session:unattached-handle", "amqp:session:window-violation", "com.microsoft:argument-error", "com.microsoft:argument-out-of-range",
+		"com.microsoft:device-already-exists", "com.microsoft:iot-hub-not-found-error", "com.microsoft:iot-hub-suspended",
+		"com.microsoft:link-creation-conflict", "com.microsoft:message-lock-lost", "com.microsoft:precondition-failed", "com.microsoft:timeout":
+		return wrong
+	}
+	return unknown
+}
+
+// conditionText names a condition that is known; others are the target's own words.
+func conditionText(name string) string {
+	if meaningOf(name) == unknown {
+		return "with a condition that is not known"
+	}
+	return "with " + name
+}
+
+// statusText names a status; one that HTTP does not have is the target's own.
+func statusText(status int) string {
+	if status < 300 || status > 599 {
+		return "refused with a status that is none"
+	}
+	return fmt.Sprintf("refused with status %d", status)
+}
 
 // connackText is what a return code means: 1 to 5 in MQTT 3.1.1, from 128 in MQTT 5 (section 3.2.2.2), which
 // brokers send also to clients of the older version. Empty for a code that neither defines.

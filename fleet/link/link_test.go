@@ -153,14 +153,14 @@ func TestWebSocket(t *testing.T) {
 	defer server.Close()
 	addr := server.Listener.Addr().String()
 	for _, text := range []string{"hello", strings.Repeat("0123456789", 1000), strings.Repeat("0123456789", 20_000)} {
-		c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt")(t.Context())
+		c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt", link.WebMQTT)(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		talk(t, c, text)
 	}
 	// A connection takes writes of several goroutines, as Paho's are, and what each wrote in one piece.
-	c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt")(t.Context())
+	c, err := link.WebSocket(link.TCP(addr), "broker", "/mqtt", link.WebMQTT)(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestWebSocket(t *testing.T) {
 		}
 	}
 	var refused *link.UpgradeError
-	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere")(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound ||
+	if _, err := link.WebSocket(link.TCP(addr), "broker", "/elsewhere", link.WebMQTT)(t.Context()); !errors.As(err, &refused) || refused.Status != http.StatusNotFound ||
 		refused.Reason() != "the WebSocket upgrade was refused with 404" {
 		t.Errorf("a path without a WebSocket: %v", err)
 	}
@@ -199,7 +199,7 @@ func TestWebSocketResource(t *testing.T) {
 	}))
 	defer server.Close()
 	for _, resource := range []string{"/mqtt", "/mqtt?token=a%2Fb&x=1+2", "/plant%2F7/mqtt", "/a%20b?token=s3cret", "/?x"} {
-		_, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context())
+		_, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource, link.WebMQTT)(t.Context())
 		if got := <-asked; got != resource {
 			t.Errorf("asked for %s; want %s", got, resource)
 		}
@@ -208,7 +208,7 @@ func TestWebSocketResource(t *testing.T) {
 		}
 	}
 	for _, resource := range []string{"/%zz?token=s3cret", "/\x7f?token=s3cret"} {
-		if _, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource)(t.Context()); err == nil || strings.Contains(err.Error(),
+		if _, err := link.WebSocket(link.TCP(server.Listener.Addr().String()), "broker", resource, link.WebMQTT)(t.Context()); err == nil || strings.Contains(err.Error(),
 			"s3cret") {
 			t.Errorf("the error of a resource that is none: %v", err)
 		}
@@ -231,7 +231,7 @@ func TestWebSocketAnswerIsBounded(t *testing.T) {
 		}()
 		return near, nil
 	}
-	nc, err := link.WebSocket(endless, "broker", "/mqtt")(t.Context())
+	nc, err := link.WebSocket(endless, "broker", "/mqtt", link.WebMQTT)(t.Context())
 	if nc != nil || !errors.Is(err, link.ErrUpgradeSize) {
 		t.Errorf("an answer without end: %v", err)
 	}
@@ -253,8 +253,8 @@ func TestSilentTarget(t *testing.T) {
 	}
 	config := &tls.Config{ServerName: "example.com", MinVersion: tls.VersionTLS12}
 	for name, dial := range map[string]link.Dialer{
-		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt"), "both": link.WebSocket(link.TLS(silent, config), "broker", "/mqtt"),
-		"deaf TLS": link.TLS(deaf, config), "deaf WebSocket": link.WebSocket(deaf, "broker", "/mqtt"),
+		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt", link.WebMQTT), "both": link.WebSocket(link.TLS(silent, config), "broker", "/mqtt", link.WebMQTT),
+		"deaf TLS": link.TLS(deaf, config), "deaf WebSocket": link.WebSocket(deaf, "broker", "/mqtt", link.WebMQTT),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -146,11 +146,11 @@ func TestReasons(t *testing.T) {
 		{"TLS to a port that talks first", link.TLS(link.TCP(babbles), client(roots, name)), "the target does not speak TLS"},
 		{"TLS to a port that hangs up", link.TLS(link.TCP(hangsUp), client(roots, name)), "the target closed the connection in the TLS handshake"},
 		{"TLS to a web server", link.TLS(link.TCP(webAddr), client(roots, name)), "the target does not speak TLS"},
-		{"WebSocket to no page", link.WebSocket(link.TCP(webAddr), "broker", "/mqtt"), "the WebSocket upgrade was refused with 404"},
-		{"WebSocket to a teapot", link.WebSocket(link.TCP(webAddr), "broker", "/teapot"), "the WebSocket upgrade was refused with 418"},
-		{"WebSocket to another upgrade", link.WebSocket(link.TCP(webAddr), "broker", "/half"), "the target did not answer the WebSocket upgrade as HTTP does"},
-		{"WebSocket to another protocol", link.WebSocket(link.TCP(babbles), "broker", "/mqtt"), "the target did not answer the WebSocket upgrade as HTTP does"},
-		{"WebSocket to a port that hangs up", link.WebSocket(link.TCP(hangsUp), "broker", "/mqtt"), "the target closed the connection in the WebSocket handshake"},
+		{"WebSocket to no page", link.WebSocket(link.TCP(webAddr), "broker", "/mqtt", link.WebMQTT), "the WebSocket upgrade was refused with 404"},
+		{"WebSocket to a teapot", link.WebSocket(link.TCP(webAddr), "broker", "/teapot", link.WebMQTT), "the WebSocket upgrade was refused with 418"},
+		{"WebSocket to another upgrade", link.WebSocket(link.TCP(webAddr), "broker", "/half", link.WebMQTT), "the target did not answer the WebSocket upgrade as HTTP does"},
+		{"WebSocket to another protocol", link.WebSocket(link.TCP(babbles), "broker", "/mqtt", link.WebMQTT), "the target did not answer the WebSocket upgrade as HTTP does"},
+		{"WebSocket to a port that hangs up", link.WebSocket(link.TCP(hangsUp), "broker", "/mqtt", link.WebMQTT), "the target closed the connection in the WebSocket handshake"},
 		{"MQTT to a TLS port", link.TCP(plainTLS), "the target closed the connection before CONNACK"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -89,10 +89,16 @@ func handshakeError(ctx context.Context, layer string, err error, hungUp Protoco
 	return fmt.Errorf("%s handshake: %w", layer, err)
 }
 
-// WebSocket speaks MQTT over WebSocket (MQTT 3.1.1 section 6) on the connections of a dialer, which
-// does TLS itself where it is wanted. The resource is the path, and the query if there is one, as the URL has them:
-// escapes are kept. It may hold a secret; no error names it.
-func WebSocket(dial Dialer, host, resource string) Dialer {
+// The sub-protocols of WebSocket, which say what its messages carry.
+const (
+	WebMQTT = "mqtt"      // MQTT 3.1.1 section 6
+	WebAMQP = "AMQPWSB10" // AMQP over WebSocket, as IoT Hub names it (azure-iot-sdk-node, amqp_ws)
+)
+
+// WebSocket speaks WebSocket, with a sub-protocol, on the connections of a dialer, which does TLS itself where it is wanted. What is
+// written is sent as binary messages, which may hold any part of a stream. The resource is the path, and the query if there is one, as the
+// URL has them: escapes are kept. It may hold a secret; no error names it.
+func WebSocket(dial Dialer, host, resource, protocol string) Dialer {
 	target := "ws://" + host + resource
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := bounded(ctx)
@@ -107,7 +113,7 @@ func WebSocket(dial Dialer, host, resource string) Dialer {
 		answer := &answering{Conn: nc, left: maxUpgrade}
 		d := websocket.Dialer{
 			NetDialContext: func(context.Context, string, string) (net.Conn, error) { return answer, nil },
-			Subprotocols:   []string{"mqtt"},
+			Subprotocols:   []string{protocol},
 			ReadBufferSize: 512, WriteBufferSize: 512,
 		}
 		ws, resp, err := d.DialContext(ctx, target, http.Header{})

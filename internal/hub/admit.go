@@ -48,7 +48,7 @@ func (h *Hub) quotaUsedUp() {
 	today := time.Now().UTC().Unix() / int64(24*time.Hour/time.Second)
 	if h.dropped.Swap(today) != today {
 		h.log.Warn("the tier's daily quota is used up; connections end until midnight UTC")
-		h.front.DisconnectAll(iothub.ErrQuotaExceeded)
+		h.devices.DisconnectAll(iothub.ErrQuotaExceeded)
 	}
 }
 
@@ -57,7 +57,7 @@ func (h *Hub) quotaUsedUp() {
 // (troubleshoot-error-codes).
 func (h *Hub) admitDevice(ctx context.Context, class tier.Class, bytes int) error {
 	switch class {
-	case tier.ClassConnect:
+	case tier.ClassConnect, tier.ClassC2DReceive, tier.ClassFileUpload: // none is a message (iot-hub-devguide-pricing)
 		return h.admit(ctx, class, 1)
 	case tier.ClassTelemetry:
 		return h.admitMetered(ctx, class, bytes, iothub.ErrThrottleBacklogFull)

@@ -5,7 +5,8 @@ import (
 	"strconv"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
-	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
@@ -20,7 +21,7 @@ import (
 // backend is the hub as its device side sees it.
 type backend Hub
 
-var _ front.Backend = (*backend)(nil)
+var _ devices.Backend = (*backend)(nil)
 
 func (b *backend) Credentials(id string) (registry.Credentials, error) {
 	return b.store.Credentials(id)
@@ -67,13 +68,24 @@ func (b *backend) ModelID(ctx context.Context, id, model string) error {
 	return b.store.SetModelID(ctx, id, model)
 }
 
-// Telemetry counts messages: the embedded hub has nobody to route them to.
-func (b *backend) Telemetry(id string, m front.Message) {
-	(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
-	b.telemetry.Add(1)
-	if m.Will {
-		b.wills.Add(1)
+// Telemetry counts messages, and keeps them for those who read them.
+func (b *backend) Telemetry(ctx context.Context, id string, batch []devices.Message) error {
+	for i := range batch {
+		m := &batch[i]
+		(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
+		b.telemetry.Add(1)
+		if m.Will {
+			b.wills.Add(1)
+		}
 	}
+	if !b.events.On() {
+		return nil
+	}
+	kept := make([]events.Message, len(batch))
+	for i := range batch {
+		kept[i] = eventOf(&batch[i])
+	}
+	return (*Hub)(b).keepEvents(ctx, id, nil, kept)
 }
 
 // services is the hub as its service side and its jobs see it.
@@ -82,7 +94,7 @@ type services Hub
 var _ rest.Devices = (*services)(nil)
 
 func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []byte) (int, []byte, error) {
-	status, answer, err := s.front.InvokeMethod(ctx, id, name, payload)
+	status, answer, err := s.devices.InvokeMethod(ctx, id, name, payload)
 	if s.tap.On() {
 		text := name
 		if err == nil {
@@ -94,12 +106,12 @@ func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []
 }
 
 func (s *services) Send(id string, m c2d.Message) error {
-	err := s.front.Send(id, m)
+	err := s.devices.Send(id, m)
 	(*Hub)(s).tell(traffic.Message, id, "", m.Payload, err)
 	return err
 }
 
-func (s *services) Purge(id string) int { return s.front.Purge(id) }
+func (s *services) Purge(id string) int { return s.devices.Purge(id) }
 
 func (s *services) PatchTwin(ctx context.Context, id string, tags, desired jsonvalue.Value, ifMatch string) (*twin.Twin, error) {
 	return s.store.PatchTwin(ctx, id, tags, desired, ifMatch)
@@ -110,7 +122,7 @@ func (s *services) ParseValue(b []byte) (jsonvalue.Value, error) { return s.stor
 // notifyDesired tells a device of changed desired properties. What reaches it is metered
 // (iot-hub-devguide-pricing).
 func (h *Hub) notifyDesired(id string, delta []byte, version int64) {
-	if h.front.NotifyDesired(id, delta, version) {
+	if h.devices.NotifyDesired(id, delta, version) {
 		h.tell(traffic.Desired, id, "", delta, nil)
 		h.meter(len(delta))
 		return
@@ -121,14 +133,17 @@ func (h *Hub) notifyDesired(id string, delta []byte, version int64) {
 // gone ends the connection of a device that was deleted or disabled. It is called by the store and
 // must not block it.
 func (h *Hub) gone(id string, reason store.GoneReason) {
-	if h.front == nil {
+	if h.devices == nil {
 		return
 	}
 	if reason == store.GoneDeleted {
-		h.front.Forget(id)
+		if h.uploads != nil {
+			h.uploads.Forget(id)
+		}
+		h.devices.Forget(id)
 		return
 	}
-	h.front.Disconnect(id, iothub.ErrDeviceDisabled)
+	h.devices.Disconnect(id, iothub.ErrDeviceDisabled)
 }
 
 func (h *Hub) devicePolicy(name string) (primary, secondary sas.Key, ok bool) {

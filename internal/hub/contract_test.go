@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -70,11 +72,11 @@ func rawToken(sr string, key sas.Key, policy string) string {
 
 // listener is a backend that keeps what it hears.
 type listener struct {
-	front.Backend
+	devices.Backend
 	keys map[string]sas.Key
 
 	mu        sync.Mutex // protects the following fields
-	messages  []front.Message
+	messages  []devices.Message
 	connected map[string]bool
 }
 
@@ -97,13 +99,14 @@ func (l *listener) Connected(id string, connected bool) {
 	l.connected[id] = connected
 }
 
-func (l *listener) Telemetry(_ string, m front.Message) {
+func (l *listener) Telemetry(_ context.Context, _ string, batch []devices.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.messages = append(l.messages, m)
+	l.messages = append(l.messages, batch...)
+	return nil
 }
 
-func (l *listener) message(t testing.TB) front.Message {
+func (l *listener) message(t testing.TB) devices.Message {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,12 +117,13 @@ func (l *listener) message(t testing.TB) front.Message {
 }
 
 // pipe connects to a device side of its own, in memory, so that its clock may be a test's.
-func pipe(t testing.TB, b front.Backend, o front.Options) *wiretest.Wire {
-	o.Backend = b
+func pipe(t testing.TB, b devices.Backend, o front.Options) *wiretest.Wire {
+	table := devices.New(devices.Options{Backend: b})
+	o.Devices = table
 	f := front.New(o)
 	client, server := net.Pipe()
 	done := make(chan struct{})
 	go func() { defer close(done); f.ServeConn(server) }()
-	t.Cleanup(func() { client.Close(); <-done; f.Close() })
+	t.Cleanup(func() { client.Close(); <-done; f.Close(); table.Close() })
 	return wiretest.New(t, client)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -67,5 +68,50 @@ func TestDiskFull(t *testing.T) {
 		if a := call(t, h, "GET", fmt.Sprintf("/devices/dev-%d?api-version=2021-04-12", i), ""); a.status != 200 && (i < refused || i == n) {
 			t.Errorf("dev-%d: %d; it was acknowledged", i, a.status)
 		}
+	}
+}
+
+// A message that a full disk does not take is not acknowledged, and its connection ends; nobody reads it.
+func TestTelemetryOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Events().Enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v := startVictim(t, dir)
+	info, err := os.Stat(filepath.Join(dir, disk.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var device talker
+	c := &http.Client{Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	var ok bool
+	if device.key, ok = v.register(c, "dev-0"); !ok {
+		t.Fatal("the hub registers nothing")
+	}
+	if err := unix.Prlimit(v.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(info.Size()), Max: unix.RLIM_INFINITY}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var enough atomic.Int64
+	if err := device.run(v, "dev-0", &enough); err != nil { // until the hub ends the connection
+		t.Fatal(err)
+	}
+	if n := len(device.acknowledged); device.next != n+1 {
+		t.Errorf("%d messages were sent and %d acknowledged", device.next, n)
+	}
+	v.kill(t)
+	if h, err = hub.Open(t.Context(), hub.Options{DataDir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if all := readAll(t, h); len(all) != len(device.acknowledged) {
+		t.Errorf("%d messages are there; %d were acknowledged", len(all), len(device.acknowledged))
 	}
 }

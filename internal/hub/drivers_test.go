@@ -27,7 +27,7 @@ func TestDrivers(t *testing.T) {
 		trust := &tls.Config{RootCAs: h.CAPool(), ServerName: "localhost", MinVersion: tls.VersionTLS12}
 		clear := link.TCP(h.Addr())
 		for transport, dial := range map[string]link.Dialer{
-			"tcp": clear, "tls": link.TLS(clear, trust), "ws": link.WebSocket(clear, "localhost", "/$iothub/websocket"), "memory": h.Dial,
+			"tcp": clear, "tls": link.TLS(clear, trust), "ws": link.WebSocket(clear, "localhost", "/$iothub/websocket", link.WebMQTT), "memory": h.Dial,
 		} {
 			t.Run(name+"/"+transport, func(t *testing.T) {
 				suite.RunHub(t, dial, func(t *testing.T, what string) *linktest.Hub {

@@ -1,5 +1,5 @@
-// Package hub is the embedded hub: a local Azure IoT Hub that speaks its wire protocol to devices
-// (MQTT, MQTT over WebSocket) and to services (REST), all on one port, in clear and over TLS.
+// Package hub is the embedded hub: a local Azure IoT Hub that speaks its wire protocols to devices
+// (MQTT and AMQP, each also over WebSocket) and to services (REST), all on one port, in clear and over TLS.
 package hub
 
 import (
@@ -16,23 +16,32 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/bodies"
 	"github.com/twinfleet/twinfleet/internal/hub/certs"
 	"github.com/twinfleet/twinfleet/internal/hub/configurations"
+	"github.com/twinfleet/twinfleet/internal/hub/consumers"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
+	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/traffic"
 	"github.com/twinfleet/twinfleet/internal/hub/transfer"
+	"github.com/twinfleet/twinfleet/internal/hub/uploads"
 	"github.com/twinfleet/twinfleet/internal/hub/websocket"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -56,7 +65,7 @@ type Options struct {
 	HostName string
 	// CertDir keeps the certificate authority and the server certificate; in memory when empty.
 	CertDir string
-	// DataDir keeps identities, twins, sessions, queued messages and policies over restarts; in memory when empty.
+	// DataDir keeps identities, twins, sessions, queued messages, what is kept of telemetry and policies over restarts; in memory when empty.
 	DataDir string
 	// Tier and Units make the hub behave like so many units of a tier; "" is without limits.
 	// Limits begin to hold when Arm is called.
@@ -69,9 +78,21 @@ type Options struct {
 	// ConfigurationsEvery is how long after a change of a twin or a configuration the twins are held against target
 	// conditions; see configurations.Options. Two seconds when 0.
 	ConfigurationsEvery time.Duration
-	// TokenGrace, MessageTTL, ThrottledCode and QuotaCode, see front.Options.
+	// TokenGrace, ThrottledCode and QuotaCode, see front.Options; MessageTTL, see devices.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// TelemetryLog is how many bytes of messages of devices are kept for those who read them, once somebody has: 64 MiB when 0, at least
+	// 1 MiB. Below 0 none ever are.
+	TelemetryLog int64
+	// TelemetryRetention is how long such a message is kept; a day when 0.
+	TelemetryRetention time.Duration
+	// TelemetryAlways keeps such messages from the start.
+	TelemetryAlways bool
+	// ConsumerGroups are the groups of those who read messages, beside $Default; any group when nil.
+	ConsumerGroups []string
+	// FeedbackEvery is how long feedback of cloud-to-device messages waits for more before services get it, in one batch; 15 s when 0,
+	// as with the service (iot-hub-devguide-messages-c2d), and not at all when negative.
+	FeedbackEvery time.Duration
 	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
 	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
@@ -85,22 +106,29 @@ type Options struct {
 
 // Hub is a running hub.
 type Hub struct {
-	opts     Options
-	log      *slog.Logger
-	store    *store.Store
-	front    *front.Front
-	jobs     *jobs.Runner
-	dps      *dps.Service // nil without one
-	configs  *configurations.Manager
-	storage  *transfer.Storage
-	moves    *transfer.Runner
-	mux      *mux.Mux
-	limiter  *throttle.Limiter
-	ca       *certs.Authority
-	policies policy.Set
-	server   *http.Server
-	page     *page.Server // nil without one
-	tap      traffic.Tap
+	opts      Options
+	log       *slog.Logger
+	store     *store.Store
+	devices   *devices.Table
+	front     *front.Front
+	amqp      *peer.Front
+	feedback  *notices.Queue // of cloud-to-device messages
+	files     *notices.Queue // of files that were uploaded
+	jobs      *jobs.Runner
+	dps       *dps.Service // nil without one
+	configs   *configurations.Manager
+	storage   *blobs.Storage
+	moves     *transfer.Runner
+	uploads   *uploads.Uploads
+	mux       *mux.Mux
+	limiter   *throttle.Limiter
+	ca        *certs.Authority
+	policies  policy.Set
+	events    *eventlog.Log
+	consumers *consumers.Groups
+	server    *http.Server
+	page      *page.Server // nil without one
+	tap       traffic.Tap
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -162,14 +190,25 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.front = front.New(front.Options{
-		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
-		TokenGrace: h.opts.TokenGrace, MessageTTL: h.opts.MessageTTL, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
-		Waits: h.limiter != nil || h.opts.DataDir != "", Keeper: h.keeper(),
-	})
-	if err := h.front.Load(ctx); err != nil {
+	if err := h.openEvents(ctx); err != nil {
 		return err
 	}
+	reported, err := h.openNotices(ctx)
+	if err != nil {
+		return err
+	}
+	h.devices = devices.New(devices.Options{
+		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
+		MessageTTL: h.opts.MessageTTL, Keeper: h.keeper(), Feedback: h.addFeedback, Reported: reported,
+	})
+	if err := h.devices.Load(ctx); err != nil {
+		return err
+	}
+	h.front = front.New(front.Options{
+		Devices: h.devices, Logger: h.log, TokenGrace: h.opts.TokenGrace, ThrottledCode: h.opts.ThrottledCode, QuotaCode: h.opts.QuotaCode,
+		Waits: h.waits(),
+	})
+	h.amqp = h.amqpFront()
 	h.jobs = jobs.New(jobs.Options{
 		Hub: (*services)(h), Source: h.store, Admit: h.admitJob, Meter: h.meter, Active: limits.ActiveJobs, Keeper: h.keeper(), Logger: h.log,
 	})
@@ -191,8 +230,11 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.opts.DataDir != "" {
 		storage = filepath.Join(h.opts.DataDir, "storage")
 	}
-	h.storage = transfer.NewStorage(storage)
+	h.storage = blobs.New(blobs.Options{Dir: storage})
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
+		return err
+	}
+	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Notify: h.AddFileNotification, Keeper: h.keeper(), Logger: h.log}); err != nil {
 		return err
 	}
 	h.serve()
@@ -236,15 +278,19 @@ func (h *Hub) serve() {
 	if h.dps != nil {
 		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
 	}
-	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, Logger: h.log})
+	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, AMQP: h.amqp.Take, Logger: h.log})
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
-		Configurations: h.configs, Transfers: h.moves, Storage: h.storage,
-		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.front.Faults().Wait, Logger: h.log,
+		Configurations: h.configs, Transfers: h.moves, Storage: h.storage, Signer: h.signer(),
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
-	devices, services := websocket.Handler(accept), http.Handler(api)
+	https := device.New(device.Options{
+		Devices: (*overHTTPS)(h), Queue: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
+	})
+	sockets := websocket.Handler(map[string]func(net.Conn){websocket.MQTT: accept, websocket.AMQP: h.amqp.Accept})
+	eventHubs, services := websocket.Handler(map[string]func(net.Conn){websocket.AMQP: h.amqp.Accept}), https.Before(api)
 	if h.dps != nil {
-		services = h.dps.Handler(services, devices)
+		services = h.dps.Handler(services, websocket.Handler(map[string]func(net.Conn){websocket.MQTT: accept}))
 	}
 	services = h.tapped(bodies.Guard(services, bodyTimeout))
 	var people http.Handler
@@ -255,7 +301,9 @@ func (h *Hub) serve() {
 	root := func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == websocket.Path:
-			devices.ServeHTTP(w, r)
+			sockets.ServeHTTP(w, r)
+		case r.URL.Path == websocket.EventHubsPath:
+			eventHubs.ServeHTTP(w, r)
 		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)
 		default:
@@ -266,7 +314,7 @@ func (h *Hub) serve() {
 		Handler: http.HandlerFunc(root), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return dps.WithConn(websocket.WithConn(ctx, nc), nc)
+			return device.WithConn(dps.WithConn(websocket.WithConn(ctx, nc), nc), nc)
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what waits inside a request ends with the hub
 	}
@@ -281,7 +329,7 @@ func (h *Hub) serve() {
 }
 
 // keeper keeps what outlives the program beside the devices; nil when nothing does.
-func (h *Hub) keeper() front.Keeper {
+func (h *Hub) keeper() devices.Keeper {
 	if h.opts.DataDir == "" {
 		return nil
 	}
@@ -308,6 +356,17 @@ func (h *Hub) Close() error {
 		if h.front != nil {
 			h.front.Close()
 		}
+		if h.amqp != nil {
+			h.amqp.Close()
+		}
+		if h.devices != nil {
+			h.devices.Close()
+		}
+		for _, q := range []*notices.Queue{h.feedback, h.files} {
+			if q != nil {
+				q.Close()
+			}
+		}
 		if h.mux != nil {
 			h.mux.Close()
 		}
@@ -320,6 +379,9 @@ func (h *Hub) Close() error {
 		}
 		if h.configs != nil {
 			h.configs.Close()
+		}
+		if h.events != nil {
+			h.events.Close()
 		}
 		if h.store != nil {
 			errs = append(errs, h.store.Close())
@@ -395,16 +457,17 @@ func (h *Hub) Skip(d time.Duration, rates map[tier.Class]float64, messages float
 }
 
 // Faults is the switch that makes the hub misbehave on purpose.
-func (h *Hub) Faults() *faults.Switch { return h.front.Faults() }
+func (h *Hub) Faults() *faults.Switch { return h.devices.Faults() }
 
 // errRestart is why connections end when the hub restarts.
 var errRestart = errors.New("the hub restarts")
 
 // Restart closes all connections, of devices and of services, and refuses new ones for a time.
 func (h *Hub) Restart(down time.Duration) {
-	h.front.Faults().Refuse(down)
+	h.devices.Faults().Refuse(down)
 	h.mux.Refuse(down)
-	h.front.DisconnectAll(errRestart)
+	h.amqp.Disconnect(&amqp.Error{Condition: amqp.ConnectionForced, Description: errRestart.Error()})
+	h.devices.DisconnectAll(errRestart)
 	h.mux.Disconnect()
 }
 
@@ -417,25 +480,29 @@ func (h *Hub) Dial(context.Context) (net.Conn, error) {
 
 // Stats are numbers of the hub.
 type Stats struct {
-	Devices   registry.Statistics   // identities
-	Connected int                   // devices
-	Front     front.Stats           // connections and packets
-	Telemetry uint64                // messages received
-	Wills     uint64                // of them wills
-	Served    map[tier.Class]uint64 // operations, also without a tier
-	Throttles []throttle.Stat       // nil without a tier
-	QuotaUsed int64                 // messages counted today
-	Quota     int64                 // messages that the tier allows a day; 0 without a tier
-	Refused   uint64                // operations that came after the day's messages were used up
-	DPS       *dps.Stats            // nil without a provisioning service
+	Devices    registry.Statistics   // identities
+	Connected  int                   // devices
+	Front      front.Stats           // connections and packets of MQTT
+	AMQP       int                   // connections of AMQP
+	Remembered int                   // devices and modules of which something is: a connection, a session, messages, or calls
+	Telemetry  uint64                // messages received
+	Wills      uint64                // of them wills
+	Events     eventlog.Stats        // of them those that are kept for who reads them
+	Served     map[tier.Class]uint64 // operations, also without a tier
+	Throttles  []throttle.Stat       // nil without a tier
+	QuotaUsed  int64                 // messages counted today
+	Quota      int64                 // messages that the tier allows a day; 0 without a tier
+	Refused    uint64                // operations that came after the day's messages were used up
+	DPS        *dps.Stats            // nil without a provisioning service
 }
 
 // Stats tells the numbers as they are now.
 func (h *Hub) Stats() Stats {
 	used, quota := h.limiter.Quota()
 	stats := Stats{
-		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(),
-		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
+		Devices: h.store.Statistics(), Connected: h.store.ConnectedCount(), Front: h.front.Stats(), AMQP: h.amqp.Connections(), Remembered: h.devices.Remembered(),
+		Telemetry: h.telemetry.Load(), Wills: h.wills.Load(), Events: h.events.Stats(),
+		Served: h.served.snapshot(), Throttles: h.limiter.Stats(), QuotaUsed: used, Quota: quota,
 		Refused: h.limiter.Refused(),
 	}
 	if h.dps != nil {

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// Some tests need a process of their own for one side.
-	for variable, be := range map[string]func(string) error{devicesVariable: devices, hubVariable: serveData} {
+	for variable, be := range map[string]func(string) error{devicesVariable: crowdOf, hubVariable: serveData} {
 		text := os.Getenv(variable)
 		if text == "" {
 			continue

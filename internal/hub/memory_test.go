@@ -36,8 +36,8 @@ type crowd struct {
 
 func crowdID(i int) string { return fmt.Sprintf("robot-%06d", i) }
 
-// devices connects a crowd and says so on standard output. They stay until standard input ends.
-func devices(text string) error {
+// crowdOf connects a crowd and says so on standard output. They stay until standard input ends.
+func crowdOf(text string) error {
 	var c crowd
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err

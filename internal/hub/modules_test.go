@@ -116,7 +116,7 @@ func TestModules(t *testing.T) {
 	w = connect()
 	must(t, h, "DELETE", "/devices/dev-1"+apiVersion, "", "If-Match", "*")
 	w.Closed("a module of a device that was deleted")
-	if n := h.Stats().Front.Remembered; n != 0 {
+	if n := h.Stats().Remembered; n != 0 {
 		t.Errorf("%d are remembered", n)
 	}
 }

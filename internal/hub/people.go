@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	dpsfaults "github.com/twinfleet/twinfleet/internal/hub/dps/faults"
-	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/pointing"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
@@ -46,13 +46,13 @@ func (p *people) List(after, search string, top int) []*twin.Twin {
 func (p *people) Twin(key string) (*twin.Twin, error) { return p.store.Twin(key) }
 
 func (p *people) Session(key string) page.Session {
-	s := p.front.Session(key)
+	s := p.devices.Session(key)
 	out := page.Session{Connected: s.Connected, Kept: s.Kept, Waiting: s.Waiting, Listens: []string{}}
-	words := map[filters.Kind]string{
-		filters.TwinResponses: "answers to twin requests", filters.Desired: "desired properties", filters.Methods: "direct methods",
-		filters.C2D: "messages", filters.Module: "messages", filters.ModuleInputs: "inputs",
+	words := map[devices.Kind]string{
+		devices.TwinResponses: "answers to twin requests", devices.Desired: "desired properties", devices.Methods: "direct methods",
+		devices.Messages: "messages", devices.Inputs: "inputs",
 	}
-	for _, kind := range s.Filters {
+	for _, kind := range s.Listens {
 		out.Listens = append(out.Listens, words[kind])
 	}
 	return out
@@ -110,7 +110,7 @@ func (p *people) countSessions() page.Sessions {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.counted.IsZero() || time.Since(p.counted) >= recount {
-		n := p.front.Sessions()
+		n := p.devices.Sessions()
 		p.sessions, p.counted = page.Sessions{Kept: n.Kept, Away: n.Away, Waiting: n.Waiting}, time.Now()
 	}
 	return p.sessions

@@ -124,7 +124,7 @@ func TestReportForNoVersion(t *testing.T) {
 	}
 }
 
-// Only a client that means MQTT gets a WebSocket.
+// Only a client that means MQTT or AMQP gets a WebSocket.
 func TestSubprotocols(t *testing.T) {
 	h, _ := open(t, hub.Options{})
 	for _, tt := range []struct {
@@ -133,9 +133,9 @@ func TestSubprotocols(t *testing.T) {
 		agreed string
 	}{
 		{[]string{"mqtt"}, 101, "mqtt"},
-		{[]string{"AMQPWSB10", "mqtt"}, 101, "mqtt"},
+		{[]string{"AMQPWSB10"}, 101, "AMQPWSB10"},
 		{nil, 101, ""},
-		{[]string{"AMQPWSB10"}, 400, ""},
+		{[]string{"amqp"}, 400, ""},
 		{[]string{"mqttv3.1", "MQTT"}, 400, ""},
 	} {
 		d := websocket.Dialer{Subprotocols: tt.named}

@@ -192,15 +192,17 @@ func TestStorage(t *testing.T) {
 			status       int
 			code         string
 		}{
-			"no token":          {"GET", "/storage/box/a.txt", 403, "AuthenticationFailed"},
-			"another container": {"GET", "/storage/boxy/a.txt?" + token("/storage/box", time.Hour), 403, "AuthenticationFailed"},
-			"expired":           {"GET", "/storage/box/a.txt?" + token("/storage/box", -time.Hour), 403, "AuthenticationFailed"},
-			"no blob":           {"GET", "/storage/box/b.txt?" + token("/storage/box", time.Hour), 404, "BlobNotFound"},
-			"a hidden name":     {"GET", "/storage/box/.new?" + token("/storage/box", time.Hour), 400, "InvalidResourceName"},
-			"a way out":         {"GET", "/storage/box/..%2Fpolicies.json?" + token("", time.Hour), 400, "InvalidResourceName"},
-			"a bad container":   {"PUT", "/storage/B/a.txt?" + token("", time.Hour), 400, "InvalidResourceName"},
-			"a block":           {"PUT", good + "&comp=block&blockid=x", 400, "UnsupportedHttpVerb"},
-			"a post":            {"POST", good, 400, "UnsupportedHttpVerb"},
+			"no token":            {"GET", "/storage/box/a.txt", 403, "AuthenticationFailed"},
+			"another container":   {"GET", "/storage/boxy/a.txt?" + token("/storage/box", time.Hour), 403, "AuthenticationFailed"},
+			"expired":             {"GET", "/storage/box/a.txt?" + token("/storage/box", -time.Hour), 403, "AuthenticationFailed"},
+			"no blob":             {"GET", "/storage/box/b.txt?" + token("/storage/box", time.Hour), 404, "BlobNotFound"},
+			"a hidden name":       {"GET", "/storage/box/.new-A?" + token("/storage/box", time.Hour), 404, "BlobNotFound"},
+			"a control character": {"GET", "/storage/box/a%0Ab?" + token("/storage/box", time.Hour), 400, "InvalidResourceName"},
+			"a way out":           {"GET", "/storage/box/..%2Fpolicies.json?" + token("", time.Hour), 400, "InvalidResourceName"},
+			"a bad container":     {"PUT", "/storage/B/a.txt?" + token("", time.Hour), 400, "InvalidResourceName"},
+			"a block":             {"PUT", good + "&comp=block&blockid=x", 400, "InvalidQueryParameterValue"},
+			"an unknown part":     {"PUT", good + "&comp=page", 400, "UnsupportedHttpVerb"},
+			"a post":              {"POST", good, 400, "UnsupportedHttpVerb"},
 		} {
 			if a := blob(c.method, c.path, ""); a.status != c.status || a.header.Get("x-ms-error-code") != c.code {
 				t.Errorf("%s: %d %s; want %d %s", name, a.status, a.header.Get("x-ms-error-code"), c.status, c.code)

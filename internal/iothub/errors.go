@@ -35,11 +35,16 @@ var (
 	ErrDeserialization       = failure(400012, "DeserializationError", "BadRequest")
 	ErrBulkFailed            = failure(400013, "BulkRegistryOperationFailure", "BadRequest")
 	ErrBlobContainer         = failure(400008, "BlobContainerValidationError", "BadRequest")
+	ErrUploadID              = failure(400015, "InvalidFileUploadCorrelationId", "BadRequest")
+	ErrUploadExpired         = failure(400016, "ExpiredFileUploadCorrelationId", "BadRequest")
+	ErrUploadStatus          = failure(400019, "InvalidFileUploadCompletionStatus", "BadRequest")
+	ErrUploadBlob            = failure(400020, "InvalidStorageEndpointOrBlob", "BadRequest")
 	ErrUnauthorizedAccess    = failure(401002, "IotHubUnauthorizedAccess", "Unauthorized")
 	ErrUnauthorized          = failure(401003, "IotHubUnauthorized", "Unauthorized")
 	ErrJobQuotaExceeded      = failure(403001, "JobQuotaExceeded", "Another import or export job is running")
 	ErrQuotaExceeded         = failure(403002, "IotHubQuotaExceeded", "Total number of messages on IotHub exceeded the allocated quota")
 	ErrMaximumQueueDepth     = failure(403004, "DeviceMaximumQueueDepthExceeded", "Device queue is full")
+	ErrTooManyUploads        = failure(403006, "DeviceMaximumActiveFileUploadLimitExceeded", "Number of active file upload requests cannot exceed 10")
 	ErrNotInTier             = failure(403010, "OperationNotAvailableInCurrentTier", "The operation is not available in the hub's tier")
 	ErrDeviceDisabled        = failure(403012, "DeviceDisabled", "Device is disabled")
 	ErrNotFound              = failure(404000, "GenericNotFound", "Not found")
@@ -52,6 +57,7 @@ var (
 	ErrJobExists             = failure(409004, "JobAlreadyExists", "Conflict")
 	ErrModuleExists          = failure(409301, "ModuleAlreadyExistsOnDevice", "Conflict")
 	ErrPreconditionFailed    = failure(412001, "PreconditionFailed", "Precondition failed")
+	ErrMessageLockLost       = failure(412002, "DeviceMessageLockLost", "The lock of the message is lost")
 	ErrMessageTooLarge       = failure(413001, "MessageTooLarge", "The message is too large")
 	ErrTooManyDevices        = failure(413002, "TooManyDevices", "At most 100 devices in one call")
 	ErrTooManyRequests       = failure(429000, "GenericTooManyRequests", throttledText)
@@ -157,7 +163,8 @@ func Known() []*Error {
 		ErrInvalidProtocol, ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
 		ErrNotFound, ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrNotInCurrentState, ErrDeviceExists, ErrModuleExists,
-		ErrJobExists, ErrPreconditionFailed,
+		ErrJobExists, ErrPreconditionFailed, ErrMessageLockLost,
+		ErrUploadID, ErrUploadExpired, ErrUploadStatus, ErrUploadBlob, ErrTooManyUploads,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed, ErrBlobContainer, ErrJobQuotaExceeded, ErrInvalidConfigurationContent, ErrTooManyConfigurations,

@@ -18,20 +18,25 @@ const tokenLife = time.Hour
 // apiVersion is what devices name in their user names; twins may hold arrays with it.
 const apiVersion = "2021-04-12"
 
-// Protocol is what devices say to the target.
-func (t *Target) Protocol() protocol.Protocol {
-	return t.sc.Target.Kind.Protocol(spec.Topics{Telemetry: t.topic, Filters: t.filters})
+// Protocol is what devices say to the target over MQTT.
+func (t *Target) Protocol() protocol.Protocol { return t.ProtocolOver(spec.MQTT) }
+
+// ProtocolOver is what devices say to the target over a transport.
+func (t *Target) ProtocolOver(over spec.DeviceTransport) protocol.Protocol {
+	return t.sc.Target.Kind.Protocol(spec.Topics{Telemetry: t.topic, Filters: t.filters}, over)
 }
 
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
-	bare := t.dial
+	g, i := t.groupOf(index)
+	way := t.ways[g.Over()]
+	bare := way.dial
 	if t.sc.Networks() {
-		bare = t.Network.Dial(index, t.dial)
+		bare = t.Network.Dial(index-i%max(1, g.Shared), bare) // the network is bad for a connection, and for all who share it
 	}
-	o := link.Options{ClientID: id, CleanSession: true, Dial: bare}
-	if t.secure != nil {
-		o.Dial = t.secure(bare)
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: t.host}
+	if way.secure != nil {
+		o.Dial = way.secure(bare)
 	}
 	if t.Can.Topics {
 		o.Username = t.fill(t.sc.Target.Username, index, id)
@@ -43,6 +48,9 @@ func (t *Target) Link(index int, id string) link.Options {
 	o.Username = username.Name{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
 	if t.devices.certs[index] != nil {
 		o.Dial = t.certified(bare, t.certTLS, index)
+		if way.web != nil {
+			o.Dial = way.web(o.Dial)
+		}
 		return o
 	}
 	life := t.devices.groups[index].Tokens.Life

@@ -72,7 +72,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	t.certTLS = clientTLS(t.host, h.CAPool())
 	inside := *o
 	inside.Dial = dial
-	t.transport(&inside, spec.Endpoint{Addr: addr}, nil)
+	t.transport(&inside, spec.Endpoint{Host: t.host, Addr: addr}, nil)
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

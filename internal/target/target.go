@@ -63,8 +63,9 @@ type Target struct {
 	sc       *scenario.Scenario
 	host     string                        // in user names and tokens
 	hostName string                        // in connection strings of devices
-	dial     link.Dialer                   // TCP, or what stands for it
+	dial     link.Dialer                   // TCP, or what stands for it, as the first group's devices reach the target
 	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	ways     map[spec.DeviceTransport]way  // how devices reach it, by what they speak: those of the scenario's groups
 	certTLS  *tls.Config                   // for devices with certificates
 	devices  *Identities                   // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
@@ -84,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Target, error) {
 	}
 	t := Bare(o.Scenario, nil)
 	var err error
-	if t.endpoint, err = o.Scenario.Target.Endpoint(); err != nil {
+	if t.endpoint, err = o.Scenario.Target.EndpointOver(first(o.Scenario)); err != nil {
 		return nil, err
 	}
 	switch {
@@ -99,6 +100,14 @@ func Open(ctx context.Context, o Options) (*Target, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// first is what devices of the first group speak.
+func first(sc *scenario.Scenario) spec.DeviceTransport {
+	if len(sc.Fleet.Groups) == 0 {
+		return spec.MQTT
+	}
+	return sc.Fleet.Groups[0].Over()
 }
 
 // Bare is a target of which nothing is opened: for a driver that needs no connections, and a service side that is given.
@@ -167,7 +176,46 @@ func (t *Target) transport(o *Options, x spec.Endpoint, roots *x509.CertPool) {
 		}
 		return d
 	}
+	if t.Can.InProcess {
+		x = x.Over(first(t.sc))
+	}
 	t.dial, t.secure = t.transportTo(x, roots)
+	t.ways = make(map[spec.DeviceTransport]way)
+	bare := map[string]link.Dialer{x.Addr: t.dial} // those with source addresses use them in turn
+	for i := range t.sc.Fleet.Groups {
+		over := t.sc.Fleet.Groups[i].Over()
+		if _, known := t.ways[over]; known {
+			continue
+		}
+		y := x.Over(over)
+		if t.Can.Registry { // Azure has a port for each
+			if other, err := t.sc.Target.EndpointOver(over); err == nil { // as the first was
+				y = other
+			}
+		}
+		w := way{dial: bare[y.Addr]}
+		dial, secure := t.transportTo(y, roots)
+		if w.dial == nil {
+			w.dial, bare[y.Addr] = dial, dial
+		}
+		w.secure, w.web = secure, webOn(y)
+		t.ways[over] = w
+	}
+}
+
+// way is how devices reach a target that speak one transport.
+type way struct {
+	dial   link.Dialer                   // TCP, or what stands for it
+	secure func(link.Dialer) link.Dialer // what is spoken on it; nil for nothing
+	web    func(link.Dialer) link.Dialer // of that, what is spoken on TLS, for devices with certificates; nil for nothing
+}
+
+// webOn is the WebSocket of an endpoint; nil for none.
+func webOn(x spec.Endpoint) func(link.Dialer) link.Dialer {
+	if x.Web == "" {
+		return nil
+	}
+	return func(dial link.Dialer) link.Dialer { return link.WebSocket(dial, x.Web, x.Path, x.SubProtocol) }
 }
 
 // transportTo is what connections to an address are made of: the bare ones, and what is spoken on them; nil for nothing.
@@ -178,12 +226,13 @@ func (t *Target) transportTo(x spec.Endpoint, roots *x509.CertPool) (bare link.D
 	}
 	config := clientTLS(x.Host, roots)
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	web := webOn(x)
 	return bare, func(dial link.Dialer) link.Dialer {
 		if x.TLS {
 			dial = link.TLS(dial, config)
 		}
-		if x.Web != "" {
-			dial = link.WebSocket(dial, x.Web, x.Path)
+		if web != nil {
+			dial = web(dial)
 		}
 		return dial
 	}
@@ -194,7 +243,7 @@ func clientTLS(name string, roots *x509.CertPool) *tls.Config {
 	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
-// Endpoint is where devices connect.
+// Endpoint is where the devices of the first group connect.
 func (t *Target) Endpoint() spec.Endpoint { return t.endpoint }
 
 // HostName is what connection strings of devices name.
@@ -203,7 +252,7 @@ func (t *Target) HostName() string { return t.hostName }
 // Roots are the certificates that the service side trusts; nil is the system's.
 func (t *Target) Roots() *x509.CertPool { return trusted(&t.sc.Target) }
 
-// Dialer opens the connections of a device: the bare ones, or with all that is spoken below MQTT.
+// Dialer opens the connections of a device of the first group: the bare ones, or with all that is spoken below what the device says.
 func (t *Target) Dialer(bare bool) link.Dialer {
 	if bare || t.secure == nil {
 		return t.dial

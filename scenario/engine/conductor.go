@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/backend/side"
@@ -21,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // conductor leads a run from its first stage to the last answer: fleet, worker and monitor play, it gives the time.
@@ -64,12 +66,10 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 }
 
 func (c *conductor) newFleet() (*fleet.Fleet, error) {
-	driver := c.opts.driver
-	if driver == nil {
-		var err error
-		if driver, err = drivers.New(c.sc.Fleet.Client); err != nil {
-			return nil, fmt.Errorf("fleet.client: %w", err)
-		}
+	speak := voices{client: c.sc.Fleet.Client, test: c.opts.driver, made: make(map[spec.DeviceTransport]link.Driver)}
+	driver, err := speak.over(spec.MQTT)
+	if err != nil {
+		return nil, err
 	}
 	cfg := fleet.Config{
 		Run:  strings.ToLower(rand.Text()[:5]),
@@ -83,6 +83,10 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("group %s: %w", g.Name, err)
 		}
+		if profile.Driver, err = speak.over(g.Over()); err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		profile.Protocol = c.target.ProtocolOver(g.Over())
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
 		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
 		profile.Provision = c.target.Provisioning(g)
@@ -90,6 +94,41 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	return fleet.New(cfg)
+}
+
+// voices are the drivers of a run: one for all groups that speak the same.
+type voices struct {
+	client string // that drives those who speak MQTT
+	test   func(spec.DeviceTransport) link.Driver
+	made   map[spec.DeviceTransport]link.Driver
+}
+
+// over is the driver of a transport, which WebSocket below it does not change.
+func (v *voices) over(x spec.DeviceTransport) (d link.Driver, err error) {
+	switch {
+	case x.IsMQTT():
+		x = spec.MQTT
+	case x.IsAMQP():
+		x = spec.AMQP
+	}
+	if v.made[x] != nil {
+		return v.made[x], nil
+	}
+	switch {
+	case v.test != nil:
+		d = v.test(x)
+	case x == spec.MQTT:
+		if d, err = drivers.New(v.client); err != nil {
+			err = fmt.Errorf("fleet.client: %w", err)
+		}
+	default:
+		d, err = drivers.Over(string(x))
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.made[x] = d
+	return d, nil
 }
 
 // either ends when ctx does or the run winds down.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -26,7 +27,10 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},
 		KeepAlive: g.KeepAlive, Timeout: g.Timeout, Answer: g.Answer,
 		Methods:  fleet.Methods{Delay: g.Method.Delay, Status: g.Method.Status},
-		InFlight: g.InFlight, Wait: g.Overflow == "wait",
+		InFlight: g.InFlight, Wait: g.Overflow == "wait", Shared: g.Shared,
+	}
+	if g.Over() == spec.HTTPS {
+		p.Tokens = fleet.Tokens{} // each message has a fresh one
 	}
 	if t := g.Telemetry.Payload; t != nil {
 		p.Telemetry.Payload = t

@@ -42,7 +42,7 @@ func (c *conductor) connections() int {
 		return 0
 	}
 	counts := c.fleet.Counts()
-	return counts[fleet.StateConnected] + counts[fleet.StateConnecting]
+	return c.sc.Connections(counts[fleet.StateConnected] + counts[fleet.StateConnecting])
 }
 
 // measured tells of a sample of the generator that could not be taken.

@@ -34,7 +34,8 @@ func (p *Plan) machine(sc *scenario.Scenario) Machine {
 		Descriptors: descriptors, Ports: connections, Addresses: max(1, len(sc.Fleet.SourceAddresses)),
 	}
 	if connections > 0 {
-		m.PerAddress = (p.Peak+m.Addresses-1)/m.Addresses + connections - p.Peak // those of the service side may leave by any of them
+		ofDevices := sc.Connections(p.Peak)
+		m.PerAddress = (ofDevices+m.Addresses-1)/m.Addresses + connections - ofDevices // those of the service side may leave by any of them
 	}
 	return m
 }

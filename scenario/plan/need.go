@@ -134,7 +134,7 @@ func (p *Plan) need(sc *scenario.Scenario) Need {
 	for _, x := range classesOf(tier.Limits{}) {
 		c := Class{Class: x.name}
 		for _, d := range p.daily {
-			if slices.Contains(x.ops, d.Operation) {
+			if slices.Contains(x.ops, d.Operation) && !d.Free {
 				least, most := counts(&d)
 				c.SteadyLeast += least / span.Day.Seconds()
 				c.Steady += most / span.Day.Seconds()
@@ -195,7 +195,7 @@ func counts(d *demand.Demand) (least, most float64) {
 func ask(all []demand.Demand, stage int, ops []metrics.Operation, seconds float64) (a Ask, any bool) {
 	a.Stage = stage
 	for _, d := range all {
-		if !slices.Contains(ops, d.Operation) {
+		if !slices.Contains(ops, d.Operation) || d.Free {
 			continue
 		}
 		least, most := counts(&d)

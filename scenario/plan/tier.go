@@ -99,7 +99,7 @@ func (p *Plan) checkClass(c *TierCheck, x class, l tier.Limits, requests func(*d
 		var steady, peak, total float64
 		var mine []demand.Demand
 		for _, d := range p.demands {
-			if d.Stage != i || d.Paused || !slices.Contains(x.ops, d.Operation) {
+			if d.Stage != i || d.Paused || d.Free || !slices.Contains(x.ops, d.Operation) {
 				continue
 			}
 			mine = append(mine, d)

@@ -14,10 +14,13 @@ type Topics struct {
 	Filters   func(protocol.Device) []link.Filter // what a device listens to; nil for nothing
 }
 
-// Protocol is what devices say to targets of the kind.
-func (k Kind) Protocol(t Topics) protocol.Protocol {
-	if k == Broker {
+// Protocol is what devices say to targets of the kind over a transport.
+func (k Kind) Protocol(t Topics, over DeviceTransport) protocol.Protocol {
+	switch {
+	case k == Broker:
 		return plain.Protocol{Topic: t.Telemetry, Listen: t.Filters}
+	case !over.Twins():
+		return iothub.Sender{}
 	}
 	return iothub.Protocol{}
 }

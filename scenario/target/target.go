@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 )
 
@@ -111,12 +112,14 @@ type Endpoint struct {
 	Scheme string // of a URL: mqtt, mqtts, ws, wss, tcp or ssl; empty without one
 	Web    string // host of a WebSocket's URL, as it is written; empty for all others
 	Path   string // of a WebSocket, with its query, which may hold a secret
+	// SubProtocol is that of a WebSocket: what its messages carry.
+	SubProtocol string
 }
 
 // mqttsPort is the port of MQTT over TLS (iot-mqtt-connect-to-iot-hub).
 const mqttsPort = "8883"
 
-// Endpoint is where devices connect; of a target in the run's process only its host is known before the run.
+// Endpoint is where devices connect that speak MQTT; of a target in the run's process only its host is known before the run.
 func (t *Target) Endpoint() (Endpoint, error) {
 	switch t.Kind {
 	case Embedded:
@@ -142,7 +145,7 @@ func (t *Target) Endpoint() (Endpoint, error) {
 	ports := map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}
 	x.Addr = net.JoinHostPort(x.Host, cmp.Or(u.Port(), ports[u.Scheme]))
 	if u.Scheme == "ws" || u.Scheme == "wss" {
-		x.Web, x.Path = u.Host, cmp.Or(u.EscapedPath(), "/mqtt")
+		x.Web, x.Path, x.SubProtocol = u.Host, cmp.Or(u.EscapedPath(), "/mqtt"), link.WebMQTT
 		if u.RawQuery != "" || u.ForceQuery {
 			x.Path += "?" + u.RawQuery
 		}

@@ -16,6 +16,14 @@ func TestDrivers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for _, name := range []string{"amqp", "https"} {
+		if d, err := drivers.Over(name); d == nil || err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := drivers.Over("mqtt"); err == nil {
+		t.Error("MQTT has a client, and was made without")
+	}
 	if _, err := drivers.New("carrier-pigeon"); err == nil {
 		t.Error("a driver that does not exist was made")
 	}

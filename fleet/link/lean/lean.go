@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -16,13 +15,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
+	"github.com/twinfleet/twinfleet/internal/wire"
 )
 
 const (
 	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
 	farewellTime   = 50 * time.Millisecond
-	// mostKept is how many bytes a target that does not read is owed before what comes on top is not sent, and has no answer.
-	mostKept = 256 << 10
 )
 
 // Driver makes connections. Make it with New.
@@ -38,26 +36,17 @@ func New() Driver { return Driver{new(timers.Set), new(nowait.Pollers)} }
 
 // conn is one connection.
 type conn struct {
-	nc      net.Conn
-	bottom  net.Conn
-	quick   nowait.Conn // below nc, when no call on it waits; nil otherwise
 	pollers *nowait.Pollers
 	handler func(link.Message)
-	writers sync.WaitGroup // where writes wait; one at a time
 
 	keepAlive time.Duration
 	pinging   timers.Timer
 
-	reading sync.Mutex // one packet at a time; before mu
-	joiner  framing.Joiner
+	joiner framing.Joiner // of what is read
 
-	mu       sync.Mutex  // protects the following fields, and the order of what is written
+	wire     wire.Conn   // its lock protects the following fields, and the order of what is written
 	told     func(error) // of the end
-	unwatch  func()      // ends the watch of the connection; nil without one
-	over     error       // why nothing more is sent; nil while it lives
 	ours     bool        // this side ended it
-	out      []byte      // that the writer has yet to write
-	writing  bool        // there is a writer
 	written  time.Time   // when something was sent last
 	came     time.Time   // when something came last
 	asked    time.Time   // when a PINGREQ was sent that has no answer; zero for none
@@ -85,16 +74,14 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
 	}
-	c := &conn{nc: nc, bottom: link.Bottom(nc), handler: o.Handler, keepAlive: o.KeepAlive, pollers: d.pollers}
-	if err := c.shakeHands(ctx, o); err != nil {
-		c.bottom.Close()
+	c := &conn{handler: o.Handler, keepAlive: o.KeepAlive, pollers: d.pollers}
+	bottom := link.Bottom(nc)
+	if err := shakeHands(ctx, nc, bottom, o); err != nil {
+		bottom.Close()
 		nc.Close()
 		return nil, link.ConnectError(ctx, err)
 	}
-	if quick, ok := nowait.Of(nc); ok {
-		quick.SetNoWait()
-		c.quick = quick
-	}
+	c.wire.Begin(nc, bottom, c)
 	now := time.Now()
 	c.written, c.came = now, now
 	if c.keepAlive > 0 {
@@ -105,23 +92,23 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 }
 
 // shakeHands sends CONNECT and reads CONNACK, within the time of ctx.
-func (c *conn) shakeHands(ctx context.Context, o link.Options) error {
+func shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Options) error {
 	deadline, _ := ctx.Deadline()
-	if err := c.nc.SetDeadline(deadline); err != nil {
+	if err := nc.SetDeadline(deadline); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { c.bottom.Close() }) // the deadline does not mind an end before it
+	stop := context.AfterFunc(ctx, func() { bottom.Close() }) // the deadline does not mind an end before it
 	defer stop()
-	if _, err := c.nc.Write(mqtt.AppendConnect(nil, connect(o))); err != nil {
+	if _, err := nc.Write(mqtt.AppendConnect(nil, connect(o))); err != nil {
 		return err
 	}
-	if err := readConnack(c.nc); err != nil {
+	if err := readConnack(nc); err != nil {
 		return err
 	}
 	if !stop() {
 		return context.Cause(ctx)
 	}
-	return c.nc.SetDeadline(time.Time{})
+	return nc.SetDeadline(time.Time{})
 }
 
 func connect(o link.Options) *mqtt.Connect {
@@ -147,14 +134,14 @@ var errSilent = fmt.Errorf("no answer to PINGREQ: %w", os.ErrDeadlineExceeded)
 // ping keeps the connection alive: a PINGREQ goes out when for a whole keep-alive nothing was sent, or nothing came. A target that
 // does not answer it has died.
 func (c *conn) ping() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over != nil || c.ours {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	if c.wire.Over() != nil || c.ours {
 		return
 	}
 	now := time.Now()
 	if !c.asked.IsZero() {
-		c.end(errSilent)
+		c.wire.End(errSilent)
 		return
 	}
 	idle := c.written
@@ -172,77 +159,18 @@ func (c *conn) ping() {
 
 // pong takes the answer to a PINGREQ.
 func (c *conn) pong() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.keepAlive > 0 && c.over == nil && !c.ours {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	if c.keepAlive > 0 && c.wire.Over() == nil && !c.ours {
 		c.asked = time.Time{}
 		c.pinging.Reset(c.written.Add(c.keepAlive))
 	}
 }
 
-// end notes why the connection is over, and sees to what is left to do. The caller holds the lock.
-func (c *conn) end(why error) {
-	if c.over != nil {
-		return
-	}
-	c.over = why
-	if c.unwatch != nil {
-		c.unwatch()
-		go c.finish() // whoever is told may hold locks
-	}
-	c.bottom.Close()
-}
-
-// buffers are for what is written: a connection needs one only while it writes.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
 // send writes a packet, without waiting. The caller holds the lock.
 func (c *conn) send(build func([]byte) []byte) {
 	c.written = time.Now()
-	if c.quick == nil {
-		c.out = build(c.out)
-		if !c.writing {
-			c.writing = true
-			c.writers.Go(c.write)
-		}
-		return
-	}
-	buffer := buffers.Get().(*[]byte)
-	*buffer = build((*buffer)[:0])
-	if _, err := c.nc.Write(*buffer); err != nil {
-		c.end(err)
-	}
-	if cap(*buffer) <= 4<<10 {
-		buffers.Put(buffer)
-	}
-}
-
-// write writes what there is on a transport whose writes wait.
-func (c *conn) write() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.out) > 0 && c.over == nil {
-		b := c.out
-		c.out = nil
-		c.mu.Unlock()
-		_, err := c.nc.Write(b)
-		c.mu.Lock()
-		if err != nil {
-			c.end(err)
-		}
-	}
-	c.writing = false
-	if c.ours {
-		c.leave()
-	}
-}
-
-// full reports whether the target owes so much reading that nothing more is sent. The caller holds the lock.
-func (c *conn) full() bool {
-	if c.quick != nil {
-		return c.quick.Kept() > mostKept
-	}
-	return len(c.out) > mostKept
+	c.wire.Send(build)
 }
 
 // await adds a packet to those that wait for acknowledgements, and returns its identifier. The caller holds the lock.
@@ -284,9 +212,9 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		done(errUnwritable)
 		return
 	}
-	c.mu.Lock()
+	c.wire.Lock()
 	if err := c.unsendable(m.QoS > 0); err != nil {
-		c.mu.Unlock()
+		c.wire.Unlock()
 		done(err)
 		return
 	}
@@ -298,8 +226,8 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		id = c.await(mqtt.PUBREC, 0, done)
 	}
 	c.send(func(b []byte) []byte { return mqtt.AppendPublish(b, m.Topic, m.Payload, m.QoS, m.Retain, false, id) })
-	err := c.over
-	c.mu.Unlock()
+	err := c.wire.Over()
+	c.wire.Unlock()
 	if m.QoS == 0 {
 		done(because(err))
 	}
@@ -308,11 +236,11 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 // unsent is why nothing can be sent; nil when something can. The caller holds the lock.
 func (c *conn) unsent() error {
 	switch {
-	case c.over != nil:
-		return because(c.over)
+	case c.wire.Over() != nil:
+		return because(c.wire.Over())
 	case c.ours:
 		return errOver
-	case c.full():
+	case c.wire.Full():
 		return errFull
 	}
 	return nil
@@ -343,51 +271,35 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 	for i, f := range filters {
 		wanted[i] = mqtt.Subscription{Filter: []byte(f.Topic), QoS: f.QoS}
 	}
-	c.mu.Lock()
+	c.wire.Lock()
 	if err := c.unsendable(true); err != nil {
-		c.mu.Unlock()
+		c.wire.Unlock()
 		done(err)
 		return
 	}
 	id := c.await(mqtt.SUBACK, len(filters), done)
 	c.send(func(b []byte) []byte { return mqtt.AppendSubscribe(b, id, wanted...) })
-	c.mu.Unlock()
+	c.wire.Unlock()
 }
 
 // Close says DISCONNECT, when the target reads, and ends the connection.
 func (c *conn) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over != nil || c.ours {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	if c.wire.Over() != nil || c.ours {
 		return
 	}
-	if !c.full() {
+	if !c.wire.Full() {
 		c.send(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.DISCONNECT) })
 	}
 	c.ours = true
-	if c.writing { // whose end is the connection's
-		_ = c.nc.SetWriteDeadline(time.Now().Add(farewellTime)) // a connection that is over has no use for it
-		return
-	}
-	c.leave()
-}
-
-// leave ends a connection that said what it had to say. The caller holds the lock.
-func (c *conn) leave() {
-	if c.over != nil {
-		return
-	}
-	if c.unwatch != nil && c.bottom != c.nc {
-		c.unwatch()
-		c.nc.Close() // says goodbye in its own words, where there are some
-	}
-	c.end(errOver)
+	c.wire.Leave(errOver, farewellTime)
 }
 
 // Abort ends the connection without a word.
 func (c *conn) Abort() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.wire.Lock()
+	defer c.wire.Unlock()
 	c.ours = true
-	c.end(errOver)
+	c.wire.End(errOver)
 }

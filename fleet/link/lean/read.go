@@ -11,7 +11,6 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
-	"github.com/twinfleet/twinfleet/internal/nowait"
 )
 
 // maxPacket bounds an incoming packet, in bytes.
@@ -86,84 +85,37 @@ func stranger(b []byte) error {
 	}
 }
 
-// Serve begins to read: when something has come, where a connection tells that, and else with a goroutine that waits for it.
+// Serve begins to read.
 func (c *conn) Serve(over func(error)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.wire.Lock()
+	defer c.wire.Unlock()
 	c.told = over
-	if c.quick != nil && c.over == nil {
-		stop, err := c.pollers.Watch(c.quick, c.readable)
-		if err == nil {
-			c.unwatch = stop
-			return
-		}
-		c.end(errUnwatched)
-	}
-	go c.read()
+	c.wire.Serve(c.pollers)
 }
 
-// errUnwatched is why a connection ends that was to be watched, and cannot be.
-var errUnwatched = errors.New("the system does not tell when something has come")
+// Take implements wire.Owner.
+func (c *conn) Take(b []byte) error { return c.joiner.Feed(b, maxPacket, c.take) }
 
-// readable reads what has come. One that polls calls it, with a buffer.
-func (c *conn) readable(buffer []byte) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	err := c.receive(buffer)
-	for err == nil {
-		err = c.receive(buffer)
-	}
-	if !errors.Is(err, nowait.ErrAgain) {
-		c.fail(err)
-	}
-}
-
-// receive reads once, and acts on what came.
-func (c *conn) receive(buffer []byte) error {
-	n, err := c.nc.Read(buffer)
-	if n > 0 {
-		if err := c.joiner.Feed(buffer[:n], maxPacket, c.take); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// read is the goroutine of a connection whose reads wait.
-func (c *conn) read() {
-	buffer := make([]byte, 512)
-	err := c.receive(buffer)
-	for err == nil {
-		err = c.receive(buffer)
-	}
-	c.fail(err)
-	c.finish()
-}
-
-// fail ends the connection.
-func (c *conn) fail(why error) {
+// Fail implements wire.Owner: it ends the connection.
+func (c *conn) Fail(why error) {
 	switch {
 	case errors.Is(why, framing.ErrTooLarge):
 		why = link.ErrPacketSize
 	case errors.Is(why, mqtt.ErrProtocol):
 		why = errors.Join(link.ErrViolation, why)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.end(why)
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	c.wire.End(why)
 }
 
-// finish tells all who wait that the connection is over, when nothing is read any more.
-func (c *conn) finish() {
-	c.writers.Wait()
-	c.reading.Lock()
-	defer c.reading.Unlock()
+// Finished implements wire.Owner: it tells all who wait that the connection is over.
+func (c *conn) Finished() {
 	c.pinging.Stop()
-	c.nc.Close()
-	c.mu.Lock()
-	why, ours, left := c.over, c.ours, c.awaited
+	c.wire.Lock()
+	why, ours, left := c.wire.Over(), c.ours, c.awaited
 	c.awaited = nil
-	c.mu.Unlock()
+	c.wire.Unlock()
 	for _, a := range left {
 		a.done(because(why))
 	}
@@ -176,10 +128,10 @@ func (c *conn) finish() {
 // take acts on a packet.
 func (c *conn) take(p mqtt.Packet) error {
 	now := time.Now()
-	c.mu.Lock()
+	c.wire.Lock()
 	c.came = now
-	over := c.over
-	c.mu.Unlock()
+	over := c.wire.Over()
+	c.wire.Unlock()
 	if over != nil {
 		return over
 	}
@@ -197,8 +149,8 @@ func (c *conn) take(p mqtt.Packet) error {
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
+		c.wire.Lock()
+		defer c.wire.Unlock()
 		c.received = slices.DeleteFunc(c.received, func(x uint16) bool { return x == id })
 		c.answer(mqtt.PUBCOMP, id)
 	case mqtt.SUBACK:
@@ -228,11 +180,11 @@ func (c *conn) arrived(p mqtt.Packet) error {
 	}
 	fresh := true
 	if m.QoS == 2 {
-		c.mu.Lock()
+		c.wire.Lock()
 		if fresh = !slices.Contains(c.received, m.PacketID); fresh {
 			c.received = append(c.received, m.PacketID)
 		}
-		c.mu.Unlock()
+		c.wire.Unlock()
 	}
 	if fresh {
 		c.handler(link.Message{Topic: unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
@@ -242,8 +194,8 @@ func (c *conn) arrived(p mqtt.Packet) error {
 		if m.QoS == 2 {
 			t = mqtt.PUBREC
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
+		c.wire.Lock()
+		defer c.wire.Unlock()
 		c.answer(t, m.PacketID)
 	}
 	return nil
@@ -251,20 +203,20 @@ func (c *conn) arrived(p mqtt.Packet) error {
 
 // acknowledged ends what a packet acknowledges; nothing is known of what is not waited for.
 func (c *conn) acknowledged(t mqtt.Type, id uint16) {
-	c.mu.Lock()
+	c.wire.Lock()
 	i := c.find(id)
 	if i < 0 || c.awaited[i].by != t {
-		c.mu.Unlock()
+		c.wire.Unlock()
 		return
 	}
 	if t == mqtt.PUBREC {
 		c.awaited[i].by = mqtt.PUBCOMP
 		c.answer(mqtt.PUBREL, id)
-		c.mu.Unlock()
+		c.wire.Unlock()
 		return
 	}
 	done := c.forget(i)
-	c.mu.Unlock()
+	c.wire.Unlock()
 	done(nil)
 }
 
@@ -281,18 +233,18 @@ func (c *conn) subscribed(body []byte) error {
 		return link.ErrSuback
 	}
 	id, codes := uint16(body[0])<<8|uint16(body[1]), body[2:]
-	c.mu.Lock()
+	c.wire.Lock()
 	i := c.find(id)
 	if i < 0 || c.awaited[i].by != mqtt.SUBACK {
-		c.mu.Unlock()
+		c.wire.Unlock()
 		return nil
 	}
 	if len(codes) != c.awaited[i].filters {
-		c.mu.Unlock()
+		c.wire.Unlock()
 		return link.ErrSuback // who waits is told when the connection is over
 	}
 	done := c.forget(i)
-	c.mu.Unlock()
+	c.wire.Unlock()
 	for _, code := range codes {
 		if code > 2 {
 			done(&link.SubscriptionError{Code: code})

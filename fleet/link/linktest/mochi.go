@@ -54,7 +54,7 @@ func Mochi(t *testing.T) map[string]link.Dialer {
 	trust.ServerName = "example.com"
 	return map[string]link.Dialer{
 		"tcp": link.TCP(clear.Addr().String()), "tls": link.TLS(link.TCP(secure.Addr().String()), trust),
-		"ws": link.WebSocket(link.TCP(web.Address()), "localhost", "/mqtt"),
+		"ws": link.WebSocket(link.TCP(web.Address()), "localhost", "/mqtt", link.WebMQTT),
 	}
 }
 

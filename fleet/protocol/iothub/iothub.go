@@ -79,3 +79,13 @@ func (Protocol) Parse(m link.Message) (in protocol.Inbound, ok bool) {
 		return in, false
 	}
 }
+
+// Sender is the dialect of devices that send and hear nothing: over HTTPS they have no twins and no direct methods
+// (iot-hub-devguide-protocols). It has no state.
+type Sender struct{ Protocol }
+
+// Twins implements protocol.Protocol.
+func (Sender) Twins() bool { return false }
+
+// Filters implements protocol.Protocol.
+func (Sender) Filters(protocol.Device) []link.Filter { return nil }

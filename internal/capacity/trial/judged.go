@@ -90,7 +90,7 @@ func (b *Base) scope() error {
 
 // due reports whether devices do something of a kind while a load is held. That they might, were their connections lost, is not enough.
 func (b *Base) due(op metrics.Operation) bool {
-	comeBack := slices.ContainsFunc(b.Scenario.Fleet.Groups, func(g scenario.Group) bool { return !g.Online.IsZero() || g.Tokens.Life > 0 })
+	comeBack := slices.ContainsFunc(b.Scenario.Fleet.Groups, func(g scenario.Group) bool { return !g.Online.IsZero() || g.Reconnects() })
 	if op.OfDPS() {
 		return b.Vary == ConnectRate // who comes back knows its hub
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Guard bounds how long a handler waits for the body of a request, in all; the time that the handler takes for itself does not count. A
-// client that is not authorised, to which the handler answers 401, has the answer at once, and a second until its connection ends: who
+// client that is not authorised, to which the handler answers 401 or 403, has the answer at once, and a second until its connection ends: who
 // is still sending would else lose the answer with the connection.
 func Guard(next http.Handler, limit time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,7 +71,7 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader writes the status.
 func (a *answer) WriteHeader(status int) {
-	if status == http.StatusUnauthorized && !a.body.ended {
+	if (status == http.StatusUnauthorized || status == http.StatusForbidden) && !a.body.ended {
 		a.Header().Set("Connection", "close")
 		a.body.left = min(a.body.left, grace)
 	}

@@ -67,6 +67,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "who are you", http.StatusUnauthorized)
 		return
 	}
+	if r.Header.Get("Authorization") == "other" {
+		http.Error(w, "not yours", http.StatusForbidden)
+		return
+	}
 	time.Sleep(10 * time.Minute)
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -90,6 +94,7 @@ func TestGuard(t *testing.T) {
 	}{
 		{"no body comes, and no token", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 401, "who are you\n", 0, time.Second},
 		{"chunks without end, and no token", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 401, "who are you\n", 0, time.Second},
+		{"no body comes, and a token for another", "POST / HTTP/1.1\r\nHost: h\r\nAuthorization: other\r\nContent-Length: 10\r\n\r\n", 403, "not yours\n", 0, time.Second},
 		{"a body and no token", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", 401, "who are you\n", 0, 0},
 		{
 			"no body comes", "POST / HTTP/1.1\r\nHost: h\r\nAuthorization: x\r\nContent-Length: 10\r\n\r\nabc",

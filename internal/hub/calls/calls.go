@@ -10,37 +10,37 @@ type Answer struct {
 
 // Table holds the calls of one device. The zero Table is empty. It has no lock.
 type Table struct {
-	waiting map[string]chan Answer
+	waiting map[uint64]chan Answer
 }
 
 // Len is how many calls wait.
 func (t *Table) Len() int { return len(t.waiting) }
 
-// Begin enters a call by its request id, which no other has. The channel gives its answer, unless the call ends before.
-func (t *Table) Begin(rid string) (answer <-chan Answer) {
+// Begin enters a call by an id that no other has. The channel gives its answer, unless the call ends before.
+func (t *Table) Begin(id uint64) (answer <-chan Answer) {
 	if t.waiting == nil {
-		t.waiting = make(map[string]chan Answer)
+		t.waiting = make(map[uint64]chan Answer)
 	}
 	c := make(chan Answer, 1)
-	t.waiting[rid] = c
+	t.waiting[id] = c
 	return c
 }
 
-// Answer ends the call with a request id. A late answer is dropped.
-func (t *Table) Answer(rid string, a Answer) {
-	if c, ok := t.waiting[rid]; ok {
-		delete(t.waiting, rid)
+// Answer ends the call with an id. A late answer is dropped.
+func (t *Table) Answer(id uint64, a Answer) {
+	if c, ok := t.waiting[id]; ok {
+		delete(t.waiting, id)
 		c <- a
 	}
 }
 
 // End ends a call that nobody waits for any more.
-func (t *Table) End(rid string) { delete(t.waiting, rid) }
+func (t *Table) End(id uint64) { delete(t.waiting, id) }
 
 // FailAll ends all calls with an error.
 func (t *Table) FailAll(err error) {
-	for rid, c := range t.waiting {
+	for id, c := range t.waiting {
 		c <- Answer{Err: err}
-		delete(t.waiting, rid)
+		delete(t.waiting, id)
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 func TestACallEndsOnce(t *testing.T) {
 	var table Table
-	const first, second, third = "1", "2", "3"
+	const first, second, third = uint64(1), uint64(2), uint64(3)
 	answered, dropped, failed := table.Begin(first), table.Begin(second), table.Begin(third)
 	if table.Len() != 3 {
 		t.Fatalf("%d calls wait; want 3", table.Len())

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/username"
 )
 
 // Checker checks devices. The zero Checker knows no policies and no authorities.
@@ -24,18 +24,20 @@ type Checker struct {
 	ClientCAs *x509.CertPool
 }
 
-// Token checks the password of a device or a module, a shared access signature, and returns when it expires. The credentials are
+// Token checks the shared access signature that a device or a module shows, known by its client id, and returns when it expires. Its
+// resource must be the identity, or what the identity is part of, on a host; with an empty one on any. The credentials are
 // those of the identity itself: a module has keys of its own, and its device's do not serve.
-func (c Checker) Token(user username.Name, creds registry.Credentials, password string) (time.Time, error) {
-	token, err := sas.Parse(password)
+func (c Checker) Token(host, client string, creds registry.Credentials, signature string) (time.Time, error) {
+	token, err := sas.Parse(signature)
 	if err != nil {
 		return time.Time{}, err
 	}
-	resource := user.Host + "/devices/" + user.DeviceID
-	if user.ModuleID != "" {
-		resource += "/modules/" + user.ModuleID
+	device, module := entity.Split(client)
+	path := "/devices/" + device
+	if module != "" {
+		path += "/modules/" + module
 	}
-	if !token.Covers(resource) {
+	if covered := host == "" && token.CoversPath(path) || host != "" && token.Covers(host+path); !covered {
 		return time.Time{}, errors.New("the token is for another resource")
 	}
 	keys := []sas.Key{creds.Primary, creds.Secondary}
@@ -54,7 +56,7 @@ func (c Checker) Token(user username.Name, creds registry.Credentials, password 
 
 // Certificate accepts a chain of client certificates whose first has the identity's thumbprint, or was signed by a
 // trusted authority for the client id: the device id, or device/module.
-func (c Checker) Certificate(user username.Name, creds registry.Credentials, chain []*x509.Certificate) error {
+func (c Checker) Certificate(client string, creds registry.Credentials, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return iothub.ErrUnauthorized.With("neither a token nor a certificate")
 	}
@@ -69,7 +71,7 @@ func (c Checker) Certificate(user username.Name, creds registry.Credentials, cha
 		}
 		return iothub.ErrUnauthorized.With("thumbprint does not match configuration")
 	case registry.AuthCertificateAuthority:
-		if c.ClientCAs == nil || leaf.Subject.CommonName != user.ClientID() {
+		if c.ClientCAs == nil || leaf.Subject.CommonName != client {
 			return iothub.ErrUnauthorized.With("the certificate is not for this device")
 		}
 		between := x509.NewCertPool()

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
-	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -33,8 +31,9 @@ type conn struct {
 	watch  *watched      // nil for a connection with a goroutine
 	user   username.Name // without what nobody asks for again
 	client string        // client id: the device id, or device/module
-	will   *Message
+	will   *devices.Message
 	arrays bool // the client may use arrays
+	clean  bool // the session ends with the connection
 
 	keepAlive time.Duration
 	expiry    time.Time // when the credentials are no longer good; zero for never
@@ -51,13 +50,14 @@ type conn struct {
 	mu      sync.Mutex // protects the following fields, and orders writes
 	out     outbox     // of a connection with a goroutine
 	filters filters.Set
-	clean   bool  // the session ends with the connection
 	reason  error // why the connection was closed by this side
 	nextID  uint16
 }
 
-// close ends the connection from this side; the reader wakes with an error. The first reason holds.
-func (c *conn) close(reason error) {
+var _ devices.Outlet = (*conn)(nil)
+
+// Close ends the connection from this side; the reader wakes with an error. The first reason holds.
+func (c *conn) Close(reason error) {
 	c.mu.Lock()
 	first := c.reason == nil
 	if first {
@@ -116,25 +116,11 @@ func (c *conn) finish(mqtt.Packet) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.expiry.IsZero() && !time.Now().Before(c.expiry):
 		err = sas.ErrExpired
 	}
-	c.gone()
+	c.front.devices.Detach(c.client, c)
 	if c.will != nil && !errors.Is(err, errDisconnect) {
-		c.will.Received = time.Now()
-		c.front.opts.Backend.Telemetry(c.client, *c.will)
+		c.front.devices.Will(c.client, *c.will)
 	}
 	return err
-}
-
-// gone takes the connection out of the table, unless a newer one took its place.
-func (c *conn) gone() {
-	c.front.existing(c.client, func(d *deviceState) {
-		if d.conn != c {
-			return
-		}
-		d.conn = nil
-		d.calls.FailAll(iothub.ErrDeviceNotOnline)
-		d.queue.Release()
-	})
-	c.front.tellPresence(c.client)
 }
 
 // extend moves the read deadline when a quarter of the keep-alive has gone by: setting it for every
@@ -174,7 +160,7 @@ func (c *conn) handle(p mqtt.Packet) error {
 		if err != nil {
 			return err
 		}
-		return c.completed(id)
+		return c.front.devices.Complete(c.client, c, id)
 	case mqtt.SUBSCRIBE:
 		return c.handleSubscribe(p.Body)
 	case mqtt.UNSUBSCRIBE:
@@ -210,7 +196,7 @@ func (c *conn) write(build func([]byte) []byte) error {
 		buffers.Put(w)
 	}
 	if err != nil {
-		c.close(fmt.Errorf("writing to the device: %w", err))
+		c.Close(fmt.Errorf("writing to the device: %w", err))
 	}
 	return err
 }
@@ -228,18 +214,11 @@ func (c *conn) publish(topic string, payload []byte) error {
 	return c.answer(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }
 
-// takes reports whether a message is delivered to the device.
-func (c *conn) takes(m *c2d.Message) bool {
+// Listens reports whether the device has a filter for a kind.
+func (c *conn) Listens(kind devices.Kind) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.filters.TakesMessages(m.Input != "")
-}
-
-// subscribed reports whether the device has a filter.
-func (c *conn) subscribed(k filters.Kind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.filters[k] != 0
+	return devices.Listens(c.filters, kind)
 }
 
 func (c *conn) handleSubscribe(body []byte) error {
@@ -293,15 +272,11 @@ func (c *conn) handleUnsubscribe(body []byte) error {
 
 // keepSession copies the filters into the session, which outlives the connection unless it is clean, and returns when it is kept.
 func (c *conn) keepSession() error {
-	var durable func(context.Context) error
-	c.front.existing(c.client, func(d *deviceState) {
-		c.mu.Lock()
-		set, mine := c.filters, d.conn == c && !c.clean
-		c.mu.Unlock()
-		if mine {
-			c.front.keepFilters(c.client, d, set)
-			durable = d.durable
-		}
-	})
-	return c.front.wait(durable)
+	if c.clean {
+		return nil
+	}
+	c.mu.Lock()
+	set := c.filters
+	c.mu.Unlock()
+	return c.front.devices.Keep(c.client, c, set)
 }

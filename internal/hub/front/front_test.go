@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -38,7 +39,7 @@ type backend struct {
 	deleted   bool
 	connected bool
 	reports   int64
-	messages  []front.Message
+	messages  []devices.Message
 	queue     int
 	told      []string // what was said of whom
 }
@@ -99,11 +100,12 @@ func (b *backend) ModelID(_ context.Context, client, model string) error {
 
 func (b *backend) Active(client string) { b.tell("active", client) }
 
-func (b *backend) Telemetry(client string, m front.Message) {
+func (b *backend) Telemetry(_ context.Context, client string, batch []devices.Message) error {
 	b.tell("telemetry", client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.messages = append(b.messages, m)
+	b.messages = append(b.messages, batch...)
+	return nil
 }
 
 func (b *backend) QueueLength(_ string, n int) {
@@ -122,12 +124,32 @@ func (b *backend) heard() int {
 type side struct {
 	*testing.T
 	*front.Front
+	*devices.Table
 	backend *backend
 	pipe    func() (client, server net.Conn)
 }
 
+// Close closes the front, and then what is below it.
+func (s side) Close() { s.Front.Close(); s.Table.Close() }
+
+// options of a device side.
+type options struct {
+	front.Options
+	devices devices.Options
+}
+
+// open opens a device side.
+func open(t *testing.T, b devices.Backend, o options, pipe func() (client, server net.Conn)) side {
+	o.devices.Backend = b
+	table := devices.New(o.devices)
+	o.Devices = table
+	s := side{t, front.New(o.Options), table, nil, pipe}
+	s.backend, _ = b.(*backend)
+	return s
+}
+
 // inBubble runs a test with a device side whose time is the test's own.
-func inBubble(t *testing.T, o front.Options, test func(side)) {
+func inBubble(t *testing.T, o options, test func(side)) {
 	t.Helper()
 	for _, x := range []struct {
 		name  string
@@ -138,10 +160,10 @@ func inBubble(t *testing.T, o front.Options, test func(side)) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &backend{key: sas.NewKey()}
 				o := o
-				o.Backend, o.Waits = b, x.waits || o.Admit != nil
-				f := front.New(o)
-				t.Cleanup(f.Close)
-				test(side{t, f, b, x.pipe})
+				o.Waits = x.waits || o.devices.Admit != nil
+				s := open(t, b, o, x.pipe)
+				t.Cleanup(s.Close)
+				test(s)
 			})
 		})
 	}
@@ -175,14 +197,14 @@ func lasted(w *wiretest.Wire) time.Duration {
 
 func TestWhatTimeEnds(t *testing.T) {
 	t.Run("no CONNECT", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			if got := lasted(s.dial()); got != 30*time.Second {
 				s.Errorf("closed after %v; want 30s", got)
 			}
 		})
 	})
 	t.Run("half a CONNECT", func(t *testing.T) {
-		inBubble(t, front.Options{ConnectTimeout: time.Second}, func(s side) {
+		inBubble(t, options{Options: front.Options{ConnectTimeout: time.Second}}, func(s side) {
 			w := s.dial()
 			w.Send([]byte{0x10, 40, 0, 4, 'M'})
 			if got := lasted(w); got != time.Second {
@@ -191,7 +213,7 @@ func TestWhatTimeEnds(t *testing.T) {
 		})
 	})
 	t.Run("a token, some minutes after it expired", func(t *testing.T) {
-		inBubble(t, front.Options{TokenGrace: 7 * time.Minute}, func(s side) {
+		inBubble(t, options{Options: front.Options{TokenGrace: 7 * time.Minute}}, func(s side) {
 			w := s.dial()
 			c := wiretest.Login("dev-1", s.backend.key)
 			c.KeepAlive, c.HasWill, c.WillTopic = 0, true, []byte("devices/dev-1/messages/events/")
@@ -211,7 +233,7 @@ func TestWhatTimeEnds(t *testing.T) {
 		})
 	})
 	t.Run("a device that does not read", func(t *testing.T) {
-		inBubble(t, front.Options{WriteTimeout: 5 * time.Second}, func(s side) {
+		inBubble(t, options{Options: front.Options{WriteTimeout: 5 * time.Second}}, func(s side) {
 			client, server := net.Pipe()
 			done := make(chan struct{})
 			go func() { defer close(done); s.ServeConn(server) }()
@@ -229,7 +251,7 @@ func TestWhatTimeEnds(t *testing.T) {
 		})
 	})
 	t.Run("Close, whatever the connection has said", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			silent, online := s.dial(), s.online()
 			synctest.Wait()
 			s.Close()
@@ -250,7 +272,7 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	t.Run("wait for the device, and are gone when it has them", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			send(s, "a", "b")
 			w := s.online()
 			w.Subscribe(1, topics.FilterC2D("dev-1"))
@@ -271,7 +293,7 @@ func TestMessages(t *testing.T) {
 		})
 	})
 	t.Run("come once more when they were not acknowledged, ten times", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			w := s.online()
 			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			send(s, "a")
@@ -288,7 +310,7 @@ func TestMessages(t *testing.T) {
 		})
 	})
 	t.Run("must be acknowledged in their order", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			w := s.online()
 			w.Subscribe(1, topics.FilterC2D("dev-1"))
 			send(s, "a", "b")
@@ -299,7 +321,7 @@ func TestMessages(t *testing.T) {
 		})
 	})
 	t.Run("fifty fit, an hour they last, and a purge takes them all", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			for range 50 {
 				send(s, "x")
 			}
@@ -341,7 +363,7 @@ func TestMethods(t *testing.T) {
 		}()
 		return out
 	}
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		if r := <-invoke(s, time.Minute); !errors.Is(r.err, iothub.ErrDeviceNotOnline) {
 			s.Errorf("an absent device: %v", r.err)
 		}
@@ -379,7 +401,7 @@ func TestMethods(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	t.Run("refuse", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			there := s.online()
 			s.Faults().Refuse(time.Minute)
 			s.dial().Closed("a connection while refused")
@@ -389,7 +411,7 @@ func TestFaults(t *testing.T) {
 		})
 	})
 	t.Run("stall", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			w := s.online()
 			synctest.Wait() // what is read with the CONNECT is served as if it had come before
 			s.Faults().Stall(5 * time.Second)
@@ -402,7 +424,7 @@ func TestFaults(t *testing.T) {
 		})
 	})
 	t.Run("drop answers", func(t *testing.T) {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			w := s.online()
 			w.Subscribe(0, topics.FilterTwinResponses)
 			s.Faults().DropAcks(1)
@@ -444,7 +466,7 @@ func TestThrottled(t *testing.T) {
 		}
 	}
 	t.Run("a connection waits for its CONNACK", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(tier.ClassConnect, nil, 8*time.Second)}, func(s side) {
+		inBubble(t, options{devices: devices.Options{Admit: admit(tier.ClassConnect, nil, 8*time.Second)}}, func(s side) {
 			began := time.Now()
 			s.online()
 			if got := time.Since(began); got != 8*time.Second {
@@ -453,7 +475,7 @@ func TestThrottled(t *testing.T) {
 		})
 	})
 	t.Run("or is refused with code 3", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(tier.ClassConnect, shed, 0)}, func(s side) {
+		inBubble(t, options{devices: devices.Options{Admit: admit(tier.ClassConnect, shed, 0)}}, func(s side) {
 			w := s.dial()
 			if _, code := w.Connect(wiretest.Login("dev-1", s.backend.key)); code != mqtt.Unavailable {
 				s.Errorf("CONNACK %d; want 3", code)
@@ -463,7 +485,7 @@ func TestThrottled(t *testing.T) {
 	})
 	for name, class := range map[string]tier.Class{"a twin that is read": tier.ClassTwinRead, "a report": tier.ClassTwinUpdate} {
 		t.Run(name+" is answered with 429", func(t *testing.T) {
-			inBubble(t, front.Options{Admit: admit(class, shed, 0)}, func(s side) {
+			inBubble(t, options{devices: devices.Options{Admit: admit(class, shed, 0)}}, func(s side) {
 				w := s.online()
 				w.Subscribe(0, topics.FilterTwinResponses)
 				topic := topics.TwinGet("7")
@@ -479,7 +501,7 @@ func TestThrottled(t *testing.T) {
 		})
 	}
 	t.Run("telemetry is late", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, nil, 3*time.Second)}, func(s side) {
+		inBubble(t, options{devices: devices.Options{Admit: admit(tier.ClassTelemetry, nil, 3*time.Second)}}, func(s side) {
 			w, began := s.online(), time.Now()
 			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Expect(mqtt.PUBACK)
@@ -489,7 +511,7 @@ func TestThrottled(t *testing.T) {
 		})
 	})
 	t.Run("or ends the connection", func(t *testing.T) {
-		inBubble(t, front.Options{Admit: admit(tier.ClassTelemetry, shed, 0)}, func(s side) {
+		inBubble(t, options{devices: devices.Options{Admit: admit(tier.ClassTelemetry, shed, 0)}}, func(s side) {
 			w := s.online()
 			w.Publish(1, topics.Telemetry("dev-1", nil), "x")
 			w.Closed("telemetry that is shed")
@@ -501,7 +523,7 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestIdentityEnds(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		w := s.online()
 		w.Subscribe(0, topics.FilterDesired)
 		s.backend.mu.Lock()
@@ -528,9 +550,8 @@ func TestIdentityEnds(t *testing.T) {
 // Many devices at once, more than there are workers that stay: each is served, and they all come to their end.
 func TestCrowd(t *testing.T) {
 	b := &backend{key: sas.NewKey()}
-	f := front.New(front.Options{Backend: b})
-	defer f.Close()
-	s := side{t, f, b, net.Pipe}
+	s := open(t, b, options{}, net.Pipe)
+	defer s.Close()
 	var crowd sync.WaitGroup
 	for i := range 300 {
 		id := fmt.Sprint("dev-", i)
@@ -552,7 +573,7 @@ func TestCrowd(t *testing.T) {
 	if b.heard() != 300*20 {
 		t.Errorf("%d messages; want %d", b.heard(), 300*20)
 	}
-	if got := f.Stats().Connections; got != 300 {
+	if got := s.Stats().Connections; got != 300 {
 		t.Errorf("%d connections; want 300", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -46,7 +47,7 @@ func (s side) mute(id string, filters ...string) io.Writer {
 
 // Whoever tells something to a device that does not read what it is sent does not wait for it; nor does who ends its connection.
 func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		s.backend.twin = bytes.Repeat([]byte("x"), 64<<10)
 		for _, what := range []func(id string){
 			func(id string) { s.Disconnect(id, iothub.ErrDeviceDisabled) },
@@ -83,7 +84,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 
 // What waits for a device that does not read is bounded: the connection ends, and others never notice.
 func TestWhoDoesNotReadIsDropped(t *testing.T) {
-	inBubble(t, front.Options{WriteTimeout: time.Hour}, func(s side) {
+	inBubble(t, options{Options: front.Options{WriteTimeout: time.Hour}}, func(s side) {
 		s.backend.twin = bytes.Repeat([]byte("x"), 256<<10)
 		nc, other := s.mute("dev-1", topics.FilterTwinResponses), s.device("dev-2")
 		began, sent := time.Now(), 0
@@ -111,7 +112,7 @@ func moduleLogin(client string, key sas.Key, resource, policy string) mqtt.Conne
 func TestModuleLogin(t *testing.T) {
 	owner := sas.NewKey()
 	policy := func(name string) (a, b sas.Key, ok bool) { return owner, sas.Key{}, name == "device" }
-	inBubble(t, front.Options{Policy: policy}, func(s side) {
+	inBubble(t, options{devices: devices.Options{Policy: policy}}, func(s side) {
 		own := sas.NewKey()
 		s.backend.modules = map[string]sas.Key{"dev-1/m": own}
 		for _, tt := range []struct {
@@ -142,7 +143,7 @@ func TestModuleLogin(t *testing.T) {
 
 // A module's session is the module's, and ends with it.
 func TestModuleSession(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		own := sas.NewKey()
 		s.backend.modules = map[string]sas.Key{"dev-1/m": own}
 		login := moduleLogin("dev-1/m", own, "devices/dev-1/modules/m", "")
@@ -209,7 +210,7 @@ func TestModuleSession(t *testing.T) {
 
 // Nothing is remembered of who was refused, nor of who went and left nothing.
 func TestWhatIsRemembered(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		for i := range 20 {
 			w := s.dial()
 			c := moduleLogin(fmt.Sprint("dev-1/m", i), s.backend.key, "", "")
@@ -233,11 +234,11 @@ func TestWhatIsRemembered(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := s.Stats().Remembered; n != 0 {
+		if n := s.Remembered(); n != 0 {
 			s.Errorf("%d devices are remembered; want none", n)
 		}
 		s.online()
-		if n := s.Stats().Remembered; n != 1 {
+		if n := s.Remembered(); n != 1 {
 			s.Errorf("%d devices are remembered; want 1", n)
 		}
 	})
@@ -245,7 +246,7 @@ func TestWhatIsRemembered(t *testing.T) {
 
 // An id that is too long is nobody's.
 func TestLongIDs(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		for id, want := range map[string]byte{
 			"dev-" + strings.Repeat("x", 124):   mqtt.Accepted,
 			"dev-" + strings.Repeat("x", 125):   mqtt.NotAuthorized,
@@ -276,7 +277,7 @@ func TestIdentityEndsInTheThrottle(t *testing.T) {
 				}
 				return nil
 			}
-			inBubble(t, front.Options{Admit: admit}, func(s side) {
+			inBubble(t, options{devices: devices.Options{Admit: admit}}, func(s side) {
 				w := s.dial()
 				c := wiretest.Login("dev-1", s.backend.key)
 				c.HasUsername, c.HasPassword = true, true
@@ -294,7 +295,7 @@ func TestIdentityEndsInTheThrottle(t *testing.T) {
 				}
 				w.Closed("a connection that is refused")
 				synctest.Wait()
-				if n := s.Stats().Remembered; n != 0 || s.backend.heard() != 0 || s.backend.connected {
+				if n := s.Remembered(); n != 0 || s.backend.heard() != 0 || s.backend.connected {
 					s.Errorf("%d remembered, %d wills, connected %t; want nothing", n, s.backend.heard(), s.backend.connected)
 				}
 			})
@@ -325,16 +326,15 @@ func TestIdentityEndsAtTheLastMoment(t *testing.T) {
 	for _, why := range []error{nil, iothub.ErrDeviceNotFound} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &backend{key: sas.NewKey()}
-			f := front.New(front.Options{Backend: &late{b, 0, why}})
-			t.Cleanup(f.Close)
-			s := side{t, f, b, net.Pipe}
+			s := open(t, &late{b, 0, why}, options{}, net.Pipe)
+			t.Cleanup(s.Close)
 			w := s.dial()
 			if _, code := w.Connect(wiretest.Login("dev-1", b.key)); code != mqtt.NotAuthorized {
 				t.Errorf("CONNACK %d; want 5", code)
 			}
 			w.Closed("a connection that is refused")
 			synctest.Wait()
-			if n := f.Stats().Remembered; why != nil && n != 0 {
+			if n := s.Remembered(); why != nil && n != 0 {
 				t.Errorf("%d devices are remembered", n)
 			}
 		})
@@ -344,7 +344,7 @@ func TestIdentityEndsAtTheLastMoment(t *testing.T) {
 // What no packet can hold is not sent as another: the connection ends, or the caller is told.
 func TestWhatNoPacketHolds(t *testing.T) {
 	for _, topic := range []func(rid string) string{topics.TwinGet, topics.Report} {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			w := s.device("dev-1")
 			rid := strings.Repeat("r", 65_400)
 			w.Publish(0, topic(rid), "{}")
@@ -359,7 +359,7 @@ func TestWhatNoPacketHolds(t *testing.T) {
 			}
 		})
 	}
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		w := s.online()
 		w.Subscribe(1, topics.FilterC2D("dev-1"), topics.FilterMethods)
 		property := func(n int, char string) topics.Bag {
@@ -395,7 +395,7 @@ func TestWhatNoPacketHolds(t *testing.T) {
 func TestWhoReadsSlowlyIsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &backend{key: sas.NewKey()}
-		f := front.New(front.Options{Backend: b})
+		f := open(t, b, options{}, nil)
 		t.Cleanup(f.Close)
 		client, server := net.Pipe()
 		over := make(chan struct{})

@@ -1,17 +1,15 @@
 package front
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/filters"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
@@ -36,7 +34,7 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	if len(topic.RequestID) > maxRequestID {
 		return fmt.Errorf("%w: a request id of %d bytes", topics.ErrTopic, len(topic.RequestID))
 	}
-	c.front.opts.Backend.Active(c.client)
+	c.front.devices.Active(c.client)
 	switch topic.Kind {
 	case topics.KindTelemetry:
 		return c.telemetry(topic, &m)
@@ -53,28 +51,14 @@ func (c *conn) handlePublish(p mqtt.Packet) error {
 	case topics.KindReport:
 		return c.twinOperation(m.Payload, func(patch []byte) error { return c.report(topic, patch) })
 	default:
-		return c.methodAnswered(topic, m.Payload)
+		c.methodAnswered(topic, m.Payload)
+		return nil
 	}
 }
 
-// twinOperation carries out a twin operation of the connection: when its service is over, or now and by the
-// caller when no model of that is set. An error ends the connection.
+// twinOperation carries out a twin operation of the connection. An error ends the connection.
 func (c *conn) twinOperation(payload []byte, do func(payload []byte) error) error {
-	faults := c.front.faults
-	if faults.Idle() {
-		return do(payload)
-	}
-	payload = bytes.Clone(payload) // it is the reader's
-	later := func() {
-		faults.Wait(c.front.ctx)
-		if err := do(payload); err != nil {
-			c.close(err)
-		}
-	}
-	if faults.Enter(c.client, later) {
-		return nil
-	}
-	return do(payload)
+	return c.front.devices.TwinOperation(c.front.ctx, c.client, payload, do, c.Close)
 }
 
 func (c *conn) puback(m *mqtt.Publish) error {
@@ -82,13 +66,6 @@ func (c *conn) puback(m *mqtt.Publish) error {
 		return nil
 	}
 	return c.answer(func(b []byte) []byte { return mqtt.AppendAck(b, mqtt.PUBACK, m.PacketID) })
-}
-
-func (c *conn) admit(class tier.Class, size int) error {
-	if c.front.opts.Admit == nil {
-		return nil
-	}
-	return c.front.opts.Admit(c.front.ctx, class, size)
 }
 
 func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
@@ -102,15 +79,10 @@ func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
 	if m.Retain {
 		bag = append(bag, topics.Property{Name: "mqtt-retain", Value: "true", HasValue: true})
 	}
-	size := len(m.Payload) + bag.Size()
-	if size > maxMessage {
-		return iothub.ErrMessageTooLarge
-	}
 	// A throttled message is late; one that is shed ends the connection, since it cannot be refused.
-	if err := c.admit(tier.ClassTelemetry, size); err != nil {
+	if err := c.front.devices.Telemetry(c.front.ctx, c.client, devices.Message{Properties: bag, Payload: m.Payload}); err != nil {
 		return err
 	}
-	c.front.opts.Backend.Telemetry(c.client, Message{Properties: bag, Payload: bytes.Clone(m.Payload), Received: time.Now()})
 	return c.puback(m)
 }
 
@@ -118,32 +90,26 @@ func (c *conn) twinGet(topic topics.Topic) error {
 	if topic.RequestID == "" {
 		return c.twinError(topic, iothub.ErrArgumentNull.With("Correlation id is missing or empty"))
 	}
-	body, err := c.front.opts.Backend.DeviceTwin(c.client)
-	if err == nil {
-		err = c.admit(tier.ClassTwinRead, len(body))
-	}
+	body, err := c.front.devices.Twin(c.front.ctx, c.client)
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if !c.subscribed(filters.TwinResponses) {
+	if !c.Listens(devices.TwinResponses) {
 		return nil
 	}
 	return c.publish(topics.TwinResponse(200, topic.RequestID), body)
 }
 
 func (c *conn) report(topic topics.Topic, patch []byte) error {
-	if err := c.admit(tier.ClassTwinUpdate, len(patch)); err != nil {
-		return c.twinError(topic, err)
-	}
 	expect := int64(-1)
 	if topic.HasVersion {
 		expect = topic.Version
 	}
-	version, err := c.front.opts.Backend.Report(c.front.ctx, c.client, patch, expect, c.arrays)
+	version, err := c.front.devices.Report(c.front.ctx, c.client, patch, expect, c.arrays)
 	if err != nil {
 		return c.twinError(topic, err)
 	}
-	if topic.RequestID == "" || !c.subscribed(filters.TwinResponses) {
+	if topic.RequestID == "" || !c.Listens(devices.TwinResponses) {
 		return nil
 	}
 	return c.publish(topics.ReportAccepted(topic.RequestID, version), nil)
@@ -151,7 +117,7 @@ func (c *conn) report(topic topics.Topic, patch []byte) error {
 
 // twinError answers a twin request with the error's status and body. Clients read either.
 func (c *conn) twinError(topic topics.Topic, err error) error {
-	if topic.RequestID == "" || !c.subscribed(filters.TwinResponses) {
+	if topic.RequestID == "" || !c.Listens(devices.TwinResponses) {
 		return nil
 	}
 	e := iothub.AsError(err)
@@ -165,15 +131,8 @@ func trackingID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// NotifyDesired tells a connected device or module of changed desired properties; an absent one will read
-// its twin when it comes. The payload is the change, with its $version. It reports whether there was
-// someone to tell, and waits for nobody: the store may call it.
-func (f *Front) NotifyDesired(client string, payload []byte, version int64) bool {
-	c := f.lookup(client)
-	if c == nil || !c.subscribed(filters.Desired) {
-		return false
-	}
+// Desired tells of changed desired properties. A failed write has closed the connection; there is nobody else to tell.
+func (c *conn) Desired(payload []byte, version int64) bool {
 	topic := topics.Desired(version)
-	// A failed write has closed the connection; there is nobody else to tell.
 	return nil == c.write(func(b []byte) []byte { return mqtt.AppendPublish(b, topic, payload, 0, false, false, 0) })
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -92,12 +93,12 @@ func kept(t *testing.T, test func(s side, k *keeper, killed func() side)) {
 		k := &keeper{rows: map[string][]byte{}}
 		b := &backend{key: sas.NewKey(), modules: map[string]sas.Key{}}
 		begin := func() side {
-			f := front.New(front.Options{Backend: b, Keeper: k, Waits: true})
-			if err := f.Load(t.Context()); err != nil {
+			s := open(t, b, options{front.Options{Waits: true}, devices.Options{Keeper: k}}, memnet.Pipe)
+			if err := s.Load(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(f.Close)
-			return side{t, f, b, memnet.Pipe}
+			t.Cleanup(s.Close)
+			return s
 		}
 		test(begin(), k, func() side { // what is under way is lost
 			k.mu.Lock()
@@ -179,7 +180,7 @@ func TestSessionsAreKept(t *testing.T) {
 		}
 		w.Closed("a newer connection")
 		s = killed()
-		if _, present = s.connect(false); present || s.Stats().Remembered != 1 {
+		if _, present = s.connect(false); present || s.Remembered() != 1 {
 			t.Errorf("what a clean session ended: present %t", present)
 		}
 	})
@@ -263,7 +264,7 @@ func TestNothingIsKeptOfTheDeleted(t *testing.T) {
 		s.backend.mu.Unlock()
 		s = killed()
 		time.Sleep(2 * time.Second)
-		if n := s.Stats().Remembered; n != 0 {
+		if n := s.Remembered(); n != 0 {
 			t.Errorf("%d are remembered", n)
 		}
 		s.backend.mu.Lock()
@@ -326,7 +327,7 @@ func TestModuleMessages(t *testing.T) {
 
 // What a device names as its model reaches the hub before it is let in; one too long does not.
 func TestModelID(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		for model, code := range map[string]byte{"dtmi%3Aa%3Bb%3B1": mqtt.Accepted, strings.Repeat("x", 2049): mqtt.NotAuthorized} {
 			c := wiretest.Login("dev-1", s.backend.key)
 			c.Username = []byte("localhost/dev-1/?api-version=2021-04-12&model-id=" + model)

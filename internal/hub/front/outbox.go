@@ -77,7 +77,7 @@ func (c *conn) drain() {
 				_, err = c.nc.Write(b[begin:end])
 			}
 			if err != nil {
-				c.close(fmt.Errorf("writing to the device: %w", err)) // from here on nothing is sent
+				c.Close(fmt.Errorf("writing to the device: %w", err)) // from here on nothing is sent
 				c.mu.Lock()
 				o.waiting, o.ends = nil, nil
 				close(o.idle)

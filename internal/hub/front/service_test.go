@@ -49,7 +49,7 @@ func TestServiceQueue(t *testing.T) {
 		{"two servers", 2, "1@10 2@10", "1@20 2@20"},
 		{"a server for each", 4, "1@10 2@10", "1@10 2@10"},
 	} {
-		inBubble(t, front.Options{}, func(s side) {
+		inBubble(t, options{}, func(s side) {
 			s.Faults().Serve(&servicetime.Model{Servers: tt.servers, Time: 10 * time.Millisecond})
 			a, b := s.device("dev-a"), s.device("dev-b")
 			began := time.Now()
@@ -83,7 +83,7 @@ func (s side) reported() int64 {
 
 // One seed gives one sequence of times with the mean that was asked for; a device's answers keep their order.
 func TestServiceTimes(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		const n = 4000
 		run := func(seed uint64) (ends []time.Duration) {
 			s.Faults().Serve(&servicetime.Model{Servers: 1, Time: 10 * time.Millisecond, Exponential: true, Seed: seed})
@@ -121,7 +121,7 @@ func TestServiceTimes(t *testing.T) {
 
 // What waits when the model is taken away is carried out at once, in order, and before what comes then.
 func TestServiceEnds(t *testing.T) {
-	inBubble(t, front.Options{}, func(s side) {
+	inBubble(t, options{}, func(s side) {
 		s.Faults().Serve(&servicetime.Model{Servers: 1, Time: time.Minute})
 		w := s.device("dev-a")
 		began := time.Now()
@@ -148,7 +148,7 @@ func TestServiceEnds(t *testing.T) {
 
 // A stall holds up what would be answered; a device that went away, and one that does not read, hold up nobody.
 func TestServiceAndOtherFaults(t *testing.T) {
-	inBubble(t, front.Options{WriteTimeout: 5 * time.Second}, func(s side) {
+	inBubble(t, options{Options: front.Options{WriteTimeout: 5 * time.Second}}, func(s side) {
 		s.Faults().Serve(&servicetime.Model{Servers: 1, Time: 10 * time.Millisecond})
 		a, b, gone := s.device("dev-a"), s.device("dev-b"), s.device("dev-c")
 		began := time.Now()

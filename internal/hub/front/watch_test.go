@@ -46,7 +46,7 @@ func (p *punctual) Read(b []byte) (int, error) {
 func TestWhatComesMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &backend{key: sas.NewKey()}
-		f := front.New(front.Options{Backend: b, Waits: true})
+		f := open(t, b, options{Options: front.Options{Waits: true}}, nil)
 		t.Cleanup(f.Close)
 		client, server := memnet.Pipe()
 		p := &punctual{Conn: server.(nowait.Conn)}

@@ -36,6 +36,17 @@ func figures(s hub.Stats) []metrics.Figure {
 		}},
 		metrics.One("twinfleet_hub_connected_devices", "Devices that are connected to the embedded hub.", float64(s.Connected)),
 		metrics.One("twinfleet_hub_telemetry_messages_total", "Telemetry messages that the embedded hub received.", float64(s.Telemetry)),
+		metrics.One("twinfleet_hub_telemetry_log_messages", "Telemetry messages that the embedded hub keeps for readers.", float64(s.Events.Messages)),
+		metrics.One("twinfleet_hub_telemetry_log_bytes", "Memory of the telemetry messages that the embedded hub keeps for readers.", float64(s.Events.Bytes)),
+		metrics.One("twinfleet_hub_telemetry_log_readers", "Readers of telemetry that the embedded hub has.", float64(s.Events.Readers)),
+		{
+			Name: "twinfleet_hub_telemetry_log_dropped_total", Help: "Telemetry messages that the embedded hub keeps no longer, by why.",
+			Labels: []string{"reason"}, Samples: []metrics.Sample{
+				{Labels: []string{"age"}, Value: float64(s.Events.Dropped.Old)},
+				{Labels: []string{"space"}, Value: float64(s.Events.Dropped.Room)},
+				{Labels: []string{"disk"}, Value: float64(s.Events.Dropped.Refused)},
+			},
+		},
 		metrics.One("twinfleet_hub_quota_used_messages", "Messages that the embedded hub counted against its tier's quota today.", float64(s.QuotaUsed)),
 		metrics.One("twinfleet_hub_quota_messages", "Messages that the embedded hub's tier allows a day; 0 without a tier.", float64(s.Quota)),
 		metrics.One("twinfleet_hub_quota_refused_total", "Operations that the embedded hub refused because the day's messages were used up.", float64(s.Refused)),

@@ -1,5 +1,5 @@
-// Package mux lets one port speak several protocols: MQTT and HTTP, each in clear or within TLS.
-// The first byte of a connection tells which.
+// Package mux lets one port speak several protocols: MQTT, AMQP and HTTP, each in clear or within TLS.
+// The first bytes of a connection tell which.
 package mux
 
 import (
@@ -15,20 +15,23 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
-// The first bytes: of a TLS record that holds a handshake (RFC 8446 section 5.1), and of an MQTT
-// CONNECT (MQTT 3.1.1 section 3.1). Everything else is left to HTTP, which answers what it cannot read.
+// The first bytes: of a TLS record that holds a handshake (RFC 8446 section 5.1), of an MQTT CONNECT (MQTT 3.1.1 section 3.1), and
+// of an AMQP protocol header (part 2, section 2.2), with which no method of HTTP begins. Everything else is left to HTTP, which answers
+// what it cannot read.
 const (
-	tlsHandshake = 0x16
-	mqttConnect  = 0x10
+	tlsHandshake = "\x16"
+	mqttConnect  = "\x10"
+	amqpHeader   = "AMQP"
 )
 
 // Options of a Mux.
 type Options struct {
 	TLS    *tls.Config    // required; serves the connections that begin with a TLS handshake
 	MQTT   func(net.Conn) // required; serves an MQTT connection, and closes it at its end, which may come after it returns
+	AMQP   func(net.Conn) // likewise of AMQP; nil leaves it to HTTP
 	Logger *slog.Logger   // nil logs nothing
 	// FirstByte is how long a connection may take to say something, and after that to say something
-	// within TLS; 30 s when 0. Who speaks later speaks under the deadlines of MQTT and HTTP.
+	// within TLS; 30 s when 0. Who speaks later speaks under the deadlines of what it speaks.
 	FirstByte time.Duration
 }
 
@@ -37,7 +40,7 @@ type Mux struct {
 	opts Options
 	http httpListener
 
-	serving sync.WaitGroup // connections being sorted, and those of MQTT whose server waits for their end
+	serving sync.WaitGroup // connections being sorted, and those whose server waits for their end
 	mu      sync.Mutex     // protects the following fields
 	open    map[*conn]struct{}
 	closed  bool
@@ -118,21 +121,30 @@ func (m *Mux) sort(c *conn) {
 		c.Close()
 	case first == mqttConnect:
 		m.opts.MQTT(sorted)
+	case first == amqpHeader && m.opts.AMQP != nil:
+		m.opts.AMQP(sorted)
 	default:
 		m.http.give(sorted)
 	}
 }
 
-// peek reads the first byte and returns a connection that still has it. For TLS that includes the handshake.
-func (m *Mux) peek(nc net.Conn) (byte, net.Conn, error) {
+// peek reads the first byte, or the first four while they may be AMQP's, and returns a connection that still has them. For TLS that
+// includes the handshake.
+func (m *Mux) peek(nc net.Conn) (string, net.Conn, error) {
 	if err := nc.SetDeadline(time.Now().Add(m.opts.FirstByte)); err != nil {
-		return 0, nil, err
+		return "", nil, err
 	}
-	var b [1]byte
-	if _, err := nc.Read(b[:]); err != nil {
-		return 0, nil, err
+	var b [len(amqpHeader)]byte
+	n := 0
+	for n == 0 || n < len(b) && string(b[:n]) == amqpHeader[:n] {
+		k, err := nc.Read(b[n : n+1])
+		if err != nil {
+			return "", nil, err
+		}
+		n += k
 	}
-	return b[0], &peeked{Conn: nc, first: b[0], unread: true}, nc.SetDeadline(time.Time{})
+	first := string(b[:n])
+	return first, &peeked{Conn: nc, unread: first}, nc.SetDeadline(time.Time{})
 }
 
 // Refuse closes new connections at once, for a time; 0 ends it. A pending refusal is replaced.
@@ -195,20 +207,19 @@ func (c *conn) Close() error {
 // Through is the connection below.
 func (c *conn) Through() net.Conn { return c.Conn }
 
-// peeked is a connection whose first byte was read already.
+// peeked is a connection whose first bytes were read already.
 type peeked struct {
 	net.Conn
-	first  byte
-	unread bool
+	unread string
 }
 
 func (p *peeked) Read(b []byte) (int, error) {
-	if !p.unread || len(b) == 0 {
+	if p.unread == "" {
 		return p.Conn.Read(b)
 	}
-	p.unread = false
-	b[0] = p.first
-	return 1, nil
+	n := copy(b, p.unread)
+	p.unread = p.unread[n:]
+	return n, nil
 }
 
 // Through is the connection below.

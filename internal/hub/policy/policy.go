@@ -44,7 +44,7 @@ func (s Set) Authorize(header, path string, right Rights) error {
 	}
 	if token.Policy == "" {
 		return iothub.ErrUnauthorizedAccess.With("Unauthorized: the token names no shared access policy (skn): a device's own token "+
-			"opens its MQTT connection, but none of the service's endpoints; use the connection string of a policy such as %s", example)
+			"opens its connections and the paths below /devices that are for devices, but none of the service's endpoints; use the connection string of a policy such as %s", example)
 	}
 	policy, ok := s[token.Policy]
 	if !ok {

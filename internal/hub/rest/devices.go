@@ -51,10 +51,13 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) error {
 // appProperty marks the headers that become a message's application properties.
 const appProperty = "Iothub-App-"
 
-// maxTopic is the most bytes that the topic of a delivery has: its length goes over the wire in two of them.
-const maxTopic = 1<<16 - 1
+// errNoEndpoint answers for paths that are no endpoint's.
+var errNoEndpoint = iothub.ErrNotFound.With("the embedded hub has no such endpoint")
 
 func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
+	if !strings.EqualFold(r.PathValue("direction"), "deviceBound") { // SDKs write it differently
+		return errNoEndpoint
+	}
 	id := r.PathValue("id")
 	if _, err := s.opts.Registry.Device(id); err != nil {
 		return err
@@ -63,8 +66,8 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if m.Size() > c2d.MaxSize || len(m.Topic(id)) > maxTopic {
-		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes with its properties, which go into a topic of at most %d", c2d.MaxSize, maxTopic)
+	if m.Size() > c2d.MaxSize || len(m.Topic(id)) > c2d.MaxTopic {
+		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes with its properties, which go into a topic of at most %d", c2d.MaxSize, c2d.MaxTopic)
 	}
 	if err := s.admit(r, tier.ClassC2D, 1); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
@@ -100,7 +101,7 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	storage := transfer.NewStorage("")
+	storage := blobs.New(blobs.Options{})
 	moves, err := transfer.New(t.Context(), transfer.Options{Registry: s, Storage: storage})
 	if err != nil {
 		t.Fatal(err)

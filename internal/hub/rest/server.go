@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/bearer"
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
+	"github.com/twinfleet/twinfleet/internal/hub/rest/blob"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
-	"github.com/twinfleet/twinfleet/internal/hub/transfer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/apiversion"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
@@ -77,9 +78,10 @@ type Options struct {
 	Policies policy.Set  // whose tokens are accepted
 	// Bearer says which bearer tokens are accepted, all of them with every right; the zero value accepts none.
 	Bearer         bearer.Verifier
-	Configurations Configurations    // answers /configurations
-	Transfers      Transfers         // answers /jobs, but for /jobs/v2
-	Storage        *transfer.Storage // answers /storage
+	Configurations Configurations // answers /configurations
+	Transfers      Transfers      // answers /jobs, but for /jobs/v2
+	Storage        *blobs.Storage // answers /storage
+	Signer         blobs.Signer   // whose access to single blobs is accepted; the zero value accepts none
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
 	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, n int) error
@@ -135,7 +137,7 @@ func New(o Options) *Server {
 		s.mux.Handle("POST "+path+"/methods", s.wrap(policy.ServiceConnect, s.method, errorbody.FormNested))
 	}
 	handle("POST /devices/query", policy.ServiceConnect, s.query)
-	handle("POST /devices/{id}/messages/deviceBound", policy.ServiceConnect, s.sendMessage)
+	handle("POST /devices/{id}/messages/{direction}", policy.ServiceConnect, s.sendMessage)
 	handle("DELETE /devices/{id}/commands", policy.ServiceConnect, s.purge)
 	handle("PUT /jobs/v2/{id}", policy.ServiceConnect, s.createJob)
 	handle("GET /jobs/v2/{id}", policy.ServiceConnect, s.getJob)
@@ -144,8 +146,9 @@ func New(o Options) *Server {
 	s.configurationRoutes(handle)
 	s.digitalTwinRoutes(handle)
 	s.transferRoutes(handle)
+	blob.New(blob.Options{Storage: o.Storage, Access: s.mayAccess, Signer: o.Signer, Logger: o.Logger}).Routes(s.mux)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
-		return iothub.ErrNotFound.With("the embedded hub has no such endpoint")
+		return errNoEndpoint
 	}, errorbody.FormText)
 	s.mux.Handle("/", s.unknown)
 	return s

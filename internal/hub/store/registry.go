@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/hub/store/disk"
@@ -277,6 +278,25 @@ func (s *Store) Credentials(id string) (registry.Credentials, error) {
 		creds.Enabled = false
 	}
 	return creds, nil
+}
+
+// Origin is what readers of a message are told of the identity that sent it.
+type Origin struct {
+	GenerationID string // of the identity
+	ModelID      string // that the device named; empty for none
+	AuthType     string // registry.AuthSAS, …
+}
+
+// Origin returns what readers of a message are told of who sent it; its zero value for what is deleted.
+func (s *Store) Origin(id string) Origin {
+	sh := s.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	rec := sh.entries[id]
+	if rec == nil {
+		return Origin{}
+	}
+	return Origin{strconv.FormatUint(rec.Generation, 10), rec.Twin.ModelID, rec.Twin.AuthType}
 }
 
 // Statistics counts the devices.

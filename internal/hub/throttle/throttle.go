@@ -17,7 +17,7 @@ import (
 // needsTwins reports whether a class is of the features that the basic tiers lack (iot-hub-scaling).
 func needsTwins(c tier.Class) bool {
 	switch c {
-	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassConfiguration,
+	case tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassC2D, tier.ClassMethod, tier.ClassJob, tier.ClassJobDevice, tier.ClassConfiguration, tier.ClassC2DReceive,
 		tier.ClassServiceTwinRead, tier.ClassServiceTwinUpdate:
 		return true
 	default:
@@ -79,7 +79,7 @@ func New(l tier.Limits, s bucket.Shape) *Limiter {
 	rates := map[tier.Class]tier.Rate{
 		tier.ClassRegistry: l.Registry, tier.ClassConnect: l.Connects, tier.ClassTelemetry: l.Telemetry, tier.ClassQuery: l.Queries, tier.ClassTwinRead: l.TwinReads,
 		tier.ClassTwinUpdate: l.TwinWrites, tier.ClassC2D: l.C2D, tier.ClassMethod: l.Methods, tier.ClassJob: l.Jobs, tier.ClassJobDevice: l.JobDevices,
-		tier.ClassConfiguration: l.ConfigurationCalls,
+		tier.ClassConfiguration: l.ConfigurationCalls, tier.ClassC2DReceive: l.C2DReceives, tier.ClassFileUpload: l.FileUploads,
 	}
 	if s.SplitTwins {
 		rates[tier.ClassServiceTwinRead], rates[tier.ClassServiceTwinUpdate] = l.TwinReads, l.TwinWrites

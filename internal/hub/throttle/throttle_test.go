@@ -54,25 +54,29 @@ func TestRatesOfTiers(t *testing.T) {
 			tier.ClassConfiguration: 20.0 / 60,
 			tier.ClassRegistry:      100.0 / 60, tier.ClassConnect: 100, tier.ClassTelemetry: 100, tier.ClassQuery: 20.0 / 60, tier.ClassTwinRead: 100,
 			tier.ClassTwinUpdate: 50,
-			tier.ClassC2D:        100.0 / 60, tier.ClassMethod: 40, tier.ClassJob: 100.0 / 60, tier.ClassJobDevice: 10,
+			tier.ClassC2DReceive: 1000.0 / 60, tier.ClassFileUpload: 100.0 / 60,
+			tier.ClassC2D: 100.0 / 60, tier.ClassMethod: 40, tier.ClassJob: 100.0 / 60, tier.ClassJobDevice: 10,
 		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
 		{"S1", 10, map[tier.Class]float64{
 			tier.ClassConfiguration: 200.0 / 60,
 			tier.ClassRegistry:      1000.0 / 60, tier.ClassConnect: 120, tier.ClassTelemetry: 120, tier.ClassQuery: 200.0 / 60, tier.ClassTwinRead: 100,
 			tier.ClassTwinUpdate: 50,
-			tier.ClassC2D:        1000.0 / 60, tier.ClassMethod: 400, tier.ClassJob: 1000.0 / 60, tier.ClassJobDevice: 10,
+			tier.ClassC2DReceive: 10000.0 / 60, tier.ClassFileUpload: 1000.0 / 60,
+			tier.ClassC2D: 1000.0 / 60, tier.ClassMethod: 400, tier.ClassJob: 1000.0 / 60, tier.ClassJobDevice: 10,
 		}, []tier.Class{tier.ClassTwinRead, tier.ClassTwinUpdate, tier.ClassJobDevice}},
 		{"S2", 20, map[tier.Class]float64{
 			tier.ClassConfiguration: 400.0 / 60,
 			tier.ClassRegistry:      2000.0 / 60, tier.ClassConnect: 2400, tier.ClassTelemetry: 2400, tier.ClassQuery: 400.0 / 60, tier.ClassTwinRead: 200,
 			tier.ClassTwinUpdate: 100,
-			tier.ClassC2D:        2000.0 / 60, tier.ClassMethod: 2400, tier.ClassJob: 2000.0 / 60, tier.ClassJobDevice: 20,
+			tier.ClassC2DReceive: 20000.0 / 60, tier.ClassFileUpload: 2000.0 / 60,
+			tier.ClassC2D: 2000.0 / 60, tier.ClassMethod: 2400, tier.ClassJob: 2000.0 / 60, tier.ClassJobDevice: 20,
 		}, nil},
 		{"S3", 1, map[tier.Class]float64{
 			tier.ClassConfiguration: 20.0 / 60,
 			tier.ClassRegistry:      5000.0 / 60, tier.ClassConnect: 6000, tier.ClassTelemetry: 6000, tier.ClassQuery: 1000.0 / 60, tier.ClassTwinRead: 500,
 			tier.ClassTwinUpdate: 250,
-			tier.ClassC2D:        5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
+			tier.ClassC2DReceive: 50000.0 / 60, tier.ClassFileUpload: 5000.0 / 60,
+			tier.ClassC2D: 5000.0 / 60, tier.ClassMethod: 6144, tier.ClassJob: 5000.0 / 60, tier.ClassJobDevice: 50,
 		}, nil},
 	} {
 		l := armed(t, tt.tier, tt.units, bucket.Shape{})
@@ -293,7 +297,7 @@ func TestBasicTiersHaveNoTwins(t *testing.T) {
 		l := armed(t, name, 1, bucket.Shape{})
 		for _, class := range tier.Classes() {
 			want := error(nil)
-			if strings.Contains("twin_read twin_update c2d method job job_device configuration service_twin_read service_twin_update", string(class)) {
+			if strings.Contains("twin_read twin_update c2d c2d_receive method job job_device configuration service_twin_read service_twin_update", string(class)) {
 				want = iothub.ErrNotInTier
 			}
 			if err := l.Admit(t.Context(), class, 1); !errors.Is(err, want) {

@@ -1,3 +1,4 @@
+// Package transfer is the import and export of identities in bulk (iot-hub-bulk-identity-mgmt), from and to the hub's own storage.
 package transfer
 
 import (
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
@@ -69,9 +71,9 @@ type Registry interface {
 
 // Options of a Runner.
 type Options struct {
-	Registry Registry     // required
-	Storage  *Storage     // required
-	Logger   *slog.Logger // nil logs nothing
+	Registry Registry       // required
+	Storage  *blobs.Storage // required
+	Logger   *slog.Logger   // nil logs nothing
 }
 
 const (
@@ -204,8 +206,8 @@ func checkJob(in Job, access func(container, query string) error) (*work, error)
 		return nil, err
 	}
 	for _, blob := range []string{in.InputBlob, in.OutputBlob} {
-		if blob != "" && !blobName.MatchString(blob) {
-			return nil, iothub.ErrArgumentInvalid.With("a blob's name has letters, digits and ._- only here")
+		if blob != "" && blobs.CheckName(blob) != nil {
+			return nil, iothub.ErrArgumentInvalid.With("a blob has a name of at most %d bytes, without control characters, and no empty part between its slashes", blobs.MaxName)
 		}
 	}
 	return w, nil

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -29,13 +30,13 @@ func (h *held) Bulk(ctx context.Context, entries []registry.BulkEntry) (registry
 	}
 }
 
-func runner(t *testing.T) (*Runner, *held, *Storage) {
+func runner(t *testing.T) (*Runner, *held, *blobs.Storage) {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, storage := &held{s, make(chan struct{}, 10)}, NewStorage("")
+	h, storage := &held{s, make(chan struct{}, 10)}, blobs.New(blobs.Options{})
 	r, err := New(t.Context(), Options{Registry: h, Storage: storage})
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func runner(t *testing.T) (*Runner, *held, *Storage) {
 	return r, h, storage
 }
 
-func lines(t *testing.T, s *Storage, n int) {
+func lines(t *testing.T, s *blobs.Storage, n int) {
 	t.Helper()
 	err := s.Write("box", devicesBlob, nil, func(w io.Writer) error {
 		for range n {
@@ -97,7 +98,7 @@ func TestOneJobAtATime(t *testing.T) {
 		if n := h.Statistics().Total; n != 100 {
 			t.Errorf("%d devices; what was done stays, and no more is", n)
 		}
-		if _, err := s.Open("box", errorsBlob); !errors.Is(err, ErrNoBlob) {
+		if _, err := s.Open("box", errorsBlob); !errors.Is(err, blobs.ErrNoBlob) {
 			t.Errorf("errors of a job that did not end: %v", err)
 		}
 		if err := r.Cancel(first.ID); err != nil {
@@ -155,18 +156,4 @@ func TestOldJobsAreForgotten(t *testing.T) {
 			t.Errorf("%d jobs are kept", n)
 		}
 	})
-}
-
-func TestBlobsAreBounded(t *testing.T) {
-	s := NewStorage(t.TempDir())
-	err := s.Write("box", "a", nil, func(w io.Writer) error {
-		_, err := (&bounded{w: w, left: 3}).Write([]byte("four"))
-		return err
-	})
-	if !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
-	}
-	if _, err := s.Open("box", "a"); !errors.Is(err, ErrNoBlob) {
-		t.Errorf("a part of a blob is there: %v", err)
-	}
 }

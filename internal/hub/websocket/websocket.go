@@ -1,21 +1,27 @@
-// Package websocket is MQTT over WebSocket: a handler for HTTP that makes connections of requests.
+// Package websocket is MQTT and AMQP over WebSocket: a handler for HTTP that makes connections of requests.
 package websocket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	gorilla "github.com/gorilla/websocket"
 )
 
-// Path is where devices find MQTT over WebSocket (iot-mqtt-connect-to-iot-hub).
-const Path = "/$iothub/websocket"
+// Where clients find a hub over WebSocket: devices and services (iot-mqtt-connect-to-iot-hub), and those of Event Hubs.
+const (
+	Path          = "/$iothub/websocket"
+	EventHubsPath = "/$servicebus/websocket"
+)
 
 type connKey struct{}
 
@@ -25,29 +31,36 @@ func WithConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// protocol is the sub-protocol of MQTT (MQTT 3.1.1 section 6). A client that names none is taken to mean it.
-const protocol = "mqtt"
+// The sub-protocols: of MQTT (MQTT 3.1.1 section 6), which a client that names none is taken to mean, and of AMQP (OASIS, AMQP over
+// WebSocket binding).
+const (
+	MQTT = "mqtt"
+	AMQP = "AMQPWSB10"
+)
 
-// Handler gives each connection to serve, which must return at once: the connection outlives the request, whose buffers
-// would otherwise stay. A client that names sub-protocols, and not that of MQTT among them, is refused with 400: it would take
-// whatever is agreed to for its own.
-func Handler(serve func(net.Conn)) http.Handler {
+// Handler gives each connection to who serves its sub-protocol, and must return at once: the connection outlives the request, whose
+// buffers would otherwise stay. A client that names sub-protocols, and none that is served among them, is refused with 400: it would take
+// whatever is agreed to for its own. Compression, which some clients offer, is declined.
+func Handler(serve map[string]func(net.Conn)) http.Handler {
+	served := slices.Sorted(maps.Keys(serve))
 	upgrader := gorilla.Upgrader{
-		Subprotocols:    []string{protocol},
+		Subprotocols:    served,
 		ReadBufferSize:  512,
 		WriteBufferPool: new(sync.Pool),
 		CheckOrigin:     func(*http.Request) bool { return true }, // devices are no browsers, and show their own credentials
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if named := gorilla.Subprotocols(r); len(named) > 0 && !slices.Contains(named, protocol) {
-			http.Error(w, "this hub speaks the WebSocket sub-protocol "+protocol+" alone", http.StatusBadRequest)
+		named := gorilla.Subprotocols(r)
+		if len(named) > 0 && !slices.ContainsFunc(named, func(n string) bool { return serve[n] != nil }) || len(named) == 0 && serve[MQTT] == nil {
+			http.Error(w, "this hub speaks no WebSocket sub-protocol here but "+strings.Join(served, " and "), http.StatusBadRequest)
 			return
 		}
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return // Upgrade has answered
 		}
-		serve(&socket{ws: ws, below: r.Context().Value(connKey{})})
+		protocol := cmp.Or(ws.Subprotocol(), MQTT)
+		serve[protocol](&socket{ws: ws, below: r.Context().Value(connKey{})})
 	})
 }
 
@@ -75,7 +88,7 @@ func (s *socket) Read(b []byte) (int, error) {
 				return 0, err
 			}
 			if kind != gorilla.BinaryMessage {
-				return 0, errors.New("a text frame on an MQTT connection")
+				return 0, errors.New("a text frame on a connection of bytes")
 			}
 			s.frame = frame
 		}

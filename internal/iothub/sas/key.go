@@ -44,6 +44,10 @@ func (k Key) Len() int { return len(k.raw) }
 // Base64 reveals the key as the text that connection strings hold.
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString([]byte(k.raw)) }
 
+// OfText is the key whose bytes are the text of this one: clients of Event Hubs sign with that, also those of a hub's
+// Event-Hubs-compatible endpoint, which has the hub's keys.
+func (k Key) OfText() Key { return Key{k.Base64()} }
+
 // Sign is the HMAC-SHA256 of data under the key.
 func (k Key) Sign(data string) []byte {
 	mac := hmac.New(sha256.New, []byte(k.raw))

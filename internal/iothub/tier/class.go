@@ -19,6 +19,9 @@ const (
 
 	ClassConfiguration Class = "configuration" // operations on configurations
 
+	ClassC2DReceive Class = "c2d_receive" // a device asks for a cloud-to-device message over HTTPS
+	ClassFileUpload Class = "file_upload" // a device begins to upload a file
+
 	// What services do with twins, where a hub gives it limits of its own.
 	ClassServiceTwinRead   Class = "service_twin_read"
 	ClassServiceTwinUpdate Class = "service_twin_update"
@@ -28,6 +31,6 @@ const (
 func Classes() []Class {
 	return []Class{
 		ClassRegistry, ClassConnect, ClassTelemetry, ClassQuery, ClassTwinRead, ClassTwinUpdate, ClassC2D, ClassMethod, ClassJob,
-		ClassJobDevice, ClassConfiguration, ClassServiceTwinRead, ClassServiceTwinUpdate,
+		ClassJobDevice, ClassConfiguration, ClassC2DReceive, ClassFileUpload, ClassServiceTwinRead, ClassServiceTwinUpdate,
 	}
 }

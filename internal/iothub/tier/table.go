@@ -50,7 +50,7 @@ func (f Figure) rate(units int) Rate {
 
 // limitNames are the limits that every tier of a table has.
 func limitNames() []string {
-	return []string{"registry", "connects", "telemetry", "queries", "twin_reads", "twin_updates", "c2d", "method_kb", "jobs", "job_devices", "configurations"}
+	return []string{"registry", "connects", "telemetry", "queries", "twin_reads", "twin_updates", "c2d", "c2d_receives", "file_uploads", "method_kb", "jobs", "job_devices", "configurations"}
 }
 
 //go:embed tiers.json
@@ -133,7 +133,7 @@ func (r *Row) limits(units int) Limits {
 		MessagesPerDay: int64(units) * r.MessagesPerDay,
 		Registry:       rate("registry"), Connects: rate("connects"), Telemetry: rate("telemetry"), Queries: rate("queries"), TwinReads: rate("twin_reads"),
 		TwinWrites: rate("twin_updates"), C2D: rate("c2d"), Methods: rate("method_kb"), Jobs: rate("jobs"), JobDevices: rate("job_devices"),
-		ConfigurationCalls: rate("configurations"), Configurations: r.Configurations,
+		ConfigurationCalls: rate("configurations"), Configurations: r.Configurations, C2DReceives: rate("c2d_receives"), FileUploads: rate("file_uploads"),
 	}
 	l.Methods.PerSecond *= 1 << 10 / float64(MethodBytes)
 	return l

@@ -56,6 +56,9 @@ type Limits struct {
 
 	ConfigurationCalls Rate // operations on configurations of automatic device management
 	Configurations     int  // that a hub may have
+
+	C2DReceives Rate // times that devices ask for cloud-to-device messages over HTTPS
+	FileUploads Rate // file uploads that devices begin
 }
 
 // MethodBytes is the block in which direct methods are metered: 160 KB a second and unit are forty

@@ -33,6 +33,7 @@ type Demand struct {
 	Copies    int               // how often one is metered; once when 0
 	Devices   float64           // that the target counts for all of them, where one is about several; Total when 0
 	Finds     bool              // Bytes and Requests are what a query finds at most; at least it counts once
+	Free      bool              // no limit of the target counts it
 	Paused    bool              // it becomes due in a pause and is dropped
 	About     bool              // Total is an estimate
 	Stage     int               // its number; -1 before the first one

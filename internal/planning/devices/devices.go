@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/planning/walk"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Contributors are the parts that devices have.
@@ -28,9 +29,9 @@ const (
 // first report. How many devices arrive is known; when one comes back depends on how fast the target answers.
 func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	var all []demand.Demand
-	twins := sc.Target.Can().Twins
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
+		twins := sc.Target.Can().Twins && g.Over().Twins()
 		who := s.CrowdOf(sc, i)
 		come := who.More()
 		if s.Walk != nil {
@@ -51,7 +52,16 @@ func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 				c.Operation, c.Group, c.Bytes = op, g.Name, bytes
 				all = append(all, c)
 			}
+			if walk.Cause(why) == walk.Renews && g.Renews() { // the connection goes on
+				if s.Walk != nil {
+					c.Total = s.Walk.At(s.Number, i).Renewals
+				}
+				add(metrics.OpRenew, -1)
+				continue
+			}
+			c.Free = g.Over() == target.HTTPS // which has no connections in the sense of a hub
 			add(metrics.OpConnect, -1)
+			c.Free = false
 			if twins || len(g.Subscribe.Topics) > 0 {
 				add(metrics.OpSubscribe, -1)
 			}
@@ -140,9 +150,10 @@ func churning(g *scenario.Group, s *demand.Part, who span.Crowd) demand.Demand {
 // renewing are devices whose token ends. They connected as the stages before added them, and come back in the
 // same order a token's life later, spread a little more.
 func renewing(sc *scenario.Scenario, i int, s *demand.Part) demand.Demand {
-	t, who := sc.Fleet.Groups[i].Tokens, s.CrowdOf(sc, i)
+	g, who := &sc.Fleet.Groups[i], s.CrowdOf(sc, i)
+	t := g.Tokens
 	period := t.Life - t.Margin - t.Spread/2
-	if t.Life == 0 || period <= 0 {
+	if !g.Reconnects() && !g.Renews() || period <= 0 {
 		return demand.Demand{}
 	}
 	if s.Endless {

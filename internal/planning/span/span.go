@@ -36,7 +36,7 @@ type Span struct {
 
 // Unsure tells whether counts of a group's devices depend on how fast the target answers.
 func (s *Span) Unsure(g *scenario.Group) bool {
-	return s.Open || s.Faults || !g.Online.IsZero() || g.Tokens.Life > 0
+	return s.Open || s.Faults || !g.Online.IsZero() || g.Reconnects()
 }
 
 // WithSteps reports whether the stage ends with its last step.

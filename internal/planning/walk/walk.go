@@ -27,6 +27,7 @@ type Tally struct {
 	Connects          [Causes]float64 // by their cause
 	Firsts            float64         // of those who arrive: that never were there before
 	Reports, Messages float64         // on the devices' own schedules
+	Renewals          float64         // of tokens, on the connections that there are
 }
 
 // Walk follows every device through the stages, by the calendar that the run goes by, and counts what becomes
@@ -75,15 +76,32 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 	}
 	w.devices = make([]walker, len(w.groups))
 	order, roster := sc.Roster()
+	places := make([]int, len(order))
+	for place, index := range order {
+		places[index] = place
+	}
 	since, known := make([]start, len(order)), make([]bool, len(order))
 	for k := range spans {
 		s := &spans[k]
 		if s.Storm != nil {
+			there := func(index int) bool { return roster.IsActive(places[index]) }
 			hits := func(place int) bool {
-				return roster.IsActive(place) && s.Storm.Hits(sc.Fleet.Groups[w.groups[order[place]]].Name)
+				index := order[place]
+				first, last := w.sharers(index)
+				if first != index || !s.Storm.Hits(sc.Fleet.Groups[w.groups[index]].Name) {
+					return false
+				}
+				for ; first < last; first++ {
+					if there(first) {
+						return true
+					}
+				}
+				return false
 			}
 			for _, x := range w.calendar.Storm(k, len(order), hits, s.Storm.Drop, s.Storm.Within) {
-				w.cuts[x.Place] = append(w.cuts[x.Place], cut{s.At, s.At + x.After})
+				for first, last := w.sharers(order[x.Place]); first < last; first++ {
+					w.cuts[places[first]] = append(w.cuts[places[first]], cut{s.At, s.At + x.After})
+				}
 			}
 		}
 		for m := range s.Moves(roster) {
@@ -115,6 +133,18 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 	return w
 }
 
+// sharers are the indexes of the devices on the connection of one: from the first to before the last.
+func (w *Walk) sharers(index int) (first, last int) {
+	begin := 0
+	for i := range w.groups[index] {
+		begin += w.sc.Fleet.Groups[i].Count
+	}
+	g := &w.sc.Fleet.Groups[w.groups[index]]
+	shared := max(1, g.Shared)
+	first = index - (index-begin)%shared
+	return first, min(first+shared, begin+g.Count)
+}
+
 // live follows a device from its start to its stop.
 func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 	g, d := &w.sc.Fleet.Groups[w.groups[index]], &w.devices[index]
@@ -137,7 +167,7 @@ func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 				end, next = max(ends, at), ComesOn
 			}
 		}
-		if t := g.Tokens; t.Life > 0 {
+		if t := g.Tokens; g.Reconnects() {
 			renewal := at + w.calendar.Renewal(index, d.renewals, t.Life, t.Margin, t.Spread)
 			d.renewals++
 			if renewal < end {
@@ -149,6 +179,9 @@ func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 			if at <= x.begin && x.begin < end && x.at < end {
 				end, next, used = x.at, Recovers, i
 			}
+		}
+		if g.Renews() {
+			w.renew(index, g, at, end)
 		}
 		cuts = cuts[used+1:]
 		stage, why = -1, next
@@ -173,6 +206,19 @@ func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 			return
 		}
 		stage = w.stageAt(at)
+	}
+}
+
+// renew counts the tokens that a device renews on a connection, without ending it.
+func (w *Walk) renew(index int, g *scenario.Group, from, to time.Duration) {
+	t, d := g.Tokens, &w.devices[index]
+	for at := from; w.left >= 0; w.left-- {
+		at = max(at, at+w.calendar.Renewal(index, d.renewals, t.Life, t.Margin, t.Spread))
+		d.renewals++
+		if at >= to {
+			return
+		}
+		w.At(w.stageAt(at), w.groups[index]).Renewals++
 	}
 }
 

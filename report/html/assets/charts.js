@@ -5,7 +5,7 @@ function twinfleetCharts(root, data) {
   const dashes = { p50: [], p95: [7, 3], p99: [2, 2] };
   // Each operation has its colour in all charts; those that are drawn together in one chart of latencies have different ones.
   const operations = ["connect", "twin_report", "telemetry", "twin_get", "subscribe", "freshness", "desired", "desired_reply",
-    "delivery", "tag", "provision", "method", "twin_read", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery"];
+    "delivery", "tag", "provision", "method", "twin_read", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery", "renew"];
   const states = ["connecting", "backoff", "connected", "offline", "waiting"];
   const made = [];
   let theme = {};

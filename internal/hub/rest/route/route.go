@@ -15,15 +15,12 @@ import (
 // A path without a slash but its first is encoded as a whole, and is decoded once: what its segments hold then
 // is what was meant, so that a percent sign in an id stays one.
 func Normalized(r *http.Request) (*http.Request, bool) {
-	segments, ok := split(r.URL.EscapedPath())
-	if !ok || slices.ContainsFunc(segments[:len(segments)-1], func(s string) bool { return s == "" }) {
+	segments, ok := Segments(r)
+	if !ok {
 		return nil, false
 	}
 	escaped := make([]string, len(segments))
 	for i, s := range segments {
-		if s == "." || s == ".." {
-			return nil, false
-		}
 		escaped[i] = url.PathEscape(s)
 	}
 	out := r.WithContext(r.Context())
@@ -35,6 +32,16 @@ func Normalized(r *http.Request) (*http.Request, bool) {
 	u.Path, u.RawPath = "/"+strings.Join(segments, "/"), "/"+strings.Join(escaped, "/")
 	out.URL = &u
 	return out, true
+}
+
+// Segments are the decoded segments of a request's path. It is false for a path that Normalized refuses.
+func Segments(r *http.Request) ([]string, bool) {
+	segments, ok := split(r.URL.EscapedPath())
+	if !ok || slices.ContainsFunc(segments[:len(segments)-1], func(s string) bool { return s == "" }) ||
+		slices.Contains(segments, ".") || slices.Contains(segments, "..") {
+		return nil, false
+	}
+	return segments, true
 }
 
 // split decodes the segments of a path; there is at least one.

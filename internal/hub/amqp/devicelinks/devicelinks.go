@@ -1,0 +1,313 @@
+// Package devicelinks is the links of devices and modules over AMQP: telemetry, cloud-to-device messages, the twin, direct methods
+// (iot-hub-amqp-support, and the SDKs). What devices do it carries out in devices.Table, of which the links of one identity on one
+// connection are an outlet.
+package devicelinks
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+)
+
+// credit is how many deliveries a device may have under way on a link (recorded).
+const credit = 1000
+
+// maxLinks is how many links an identity has at most; one with everything has six, or eight with two twin pairs.
+const maxLinks = 16
+
+// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
+const maxModelID = 2048
+
+// Kinds are the links of devices and modules.
+func Kinds(t *devices.Table) []peer.Kind {
+	kind := func(name string, sends bool, path []string, make func(*unit, peer.Request) (link, error)) peer.Kind {
+		return peer.Kind{
+			Name: name, Sends: sends,
+			Match: func(a address.Address) bool {
+				_, rest, ok := a.Device()
+				return ok && rest.Is(path...)
+			},
+			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) { return attach(t, p, r, make) },
+		}
+	}
+	telemetry, messages := []string{"messages", "events"}, []string{"messages", "devicebound"}
+	methods, twin := []string{"methods", "devicebound"}, []string{"twin"}
+	return []peer.Kind{
+		kind("telemetry", true, telemetry, newTelemetry),
+		kind("inputs of a module", false, telemetry, newInputs),
+		kind("cloud-to-device messages", false, messages, newMessages),
+		kind("twin requests", true, twin, newTwinRequests),
+		kind("twin answers", false, twin, newTwinAnswers),
+		kind("method calls", false, methods, newMethodCalls),
+		kind("method answers", true, methods, newMethodAnswers),
+	}
+}
+
+// link is one of a unit's.
+type link interface {
+	engine.Handler
+	base() *common
+}
+
+// common is what all links of a unit have.
+type common struct {
+	engine.Ignore
+	unit *unit
+	link *engine.Link
+	pair string // the correlation of the two links of a pair
+	snd  uint8  // the settle modes that the service has for this kind (recorded)
+	rcv  uint8
+}
+
+func (b *common) base() *common { return b }
+
+// Deliver implements engine.Handler: nothing is delivered to who sends.
+func (b *common) Deliver(engine.Delivery) {}
+
+// Detached implements engine.Handler.
+func (b *common) Detached() { b.unit.remove(b) }
+
+// unit is the links of one identity on one connection: its outlet. It has one as long as it has links, and is over with the last of them.
+type unit struct {
+	table  *devices.Table
+	peer   *peer.Peer
+	client string
+	arrays bool // the client may use arrays
+
+	mu     sync.Mutex // protects the following fields; of others only links of the engine are called with it held
+	links  []link
+	over   bool
+	queue  []func() // what is to be done, in order
+	queued int      // bytes of it
+	room   *sync.Cond
+	busy   bool // a goroutine does it
+}
+
+var _ devices.Outlet = (*unit)(nil)
+
+type unitsKey struct{}
+
+// units are those of a connection, by client id.
+type units struct {
+	mu sync.Mutex
+	of map[string]*unit
+}
+
+// attach attaches a link to the unit of its identity, which is made with the first.
+func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, peer.Request) (link, error)) (engine.Grant, error) {
+	client, _, _ := r.Address.Device()
+	if _, err := p.AsDevice(r.Link, client); err != nil {
+		return engine.Grant{}, err
+	}
+	all := p.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
+	all.mu.Lock()
+	u := all.of[client]
+	all.mu.Unlock()
+	var l link
+	var err error
+	if u != nil {
+		l, err = u.add(r, make)
+	}
+	if u == nil || l == nil && err == nil { // there is none, or it is over
+		if err := t.Admit(p.Context(), tier.ClassConnect, 0); err != nil {
+			return engine.Grant{}, err
+		}
+		u = &unit{table: t, peer: p, client: client}
+		u.room = sync.NewCond(&u.mu)
+		if l, err = u.add(r, make); err != nil {
+			return engine.Grant{}, err
+		}
+		all.mu.Lock()
+		all.of[client] = u
+		all.mu.Unlock()
+		// While it waited its token may have expired; whoever ends the identity from here on finds the unit.
+		err = t.Attach(client, u, func() error {
+			_, err := p.AsDevice(r.Link, client)
+			return err
+		})
+		if err != nil {
+			u.remove(l.base())
+		}
+	}
+	if err == nil {
+		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= maxModelID {
+			err = t.ModelID(p.Context(), client, model)
+			if err != nil {
+				u.remove(l.base())
+			}
+		}
+	}
+	if err != nil {
+		return engine.Grant{}, err
+	}
+	b := l.base()
+	return engine.Grant{Handler: l, Credit: credit, SndSettleMode: b.snd, RcvSettleMode: b.rcv}, nil
+}
+
+// add adds a link; it is nil, without an error, when the unit is over.
+func (u *unit) add(r peer.Request, make func(*unit, peer.Request) (link, error)) (link, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return nil, nil
+	}
+	if len(u.links) >= maxLinks {
+		return nil, &amqp.Error{Condition: amqp.LimitExceeded, Description: "an identity has at most 16 links"}
+	}
+	l, err := make(u, r)
+	if err != nil {
+		return nil, err
+	}
+	b := l.base()
+	b.unit, b.link = u, r.Link
+	u.links = append(u.links, l)
+	return l, nil
+}
+
+// remove takes a link away, and the unit with the last.
+func (u *unit) remove(b *common) {
+	u.mu.Lock()
+	i := slices.IndexFunc(u.links, func(l link) bool { return l.base() == b })
+	if i < 0 {
+		u.mu.Unlock()
+		return
+	}
+	l := u.links[i]
+	u.links = slices.Delete(u.links, i, i+1)
+	last := len(u.links) == 0
+	u.over = u.over || last
+	u.mu.Unlock()
+	if _, messages := l.(*messages); messages && !last {
+		u.table.Release(u.client, u)
+	}
+	if last {
+		all := u.peer.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
+		all.mu.Lock()
+		if all.of[u.client] == u {
+			delete(all.of, u.client)
+		}
+		all.mu.Unlock()
+		u.table.Detach(u.client, u)
+	}
+}
+
+// Close implements devices.Outlet.
+func (u *unit) Close(reason error) {
+	why := condition.Gone(reason)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return
+	}
+	u.over = true
+	for _, l := range u.links {
+		l.base().link.Detach(why)
+	}
+}
+
+// Listens implements devices.Outlet.
+func (u *unit) Listens(kind devices.Kind) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return false
+	}
+	return slices.ContainsFunc(u.links, func(l link) bool {
+		switch l := l.(type) {
+		case *twinAnswers:
+			return kind == devices.TwinResponses || kind == devices.Desired && l.notified
+		case *methodCalls:
+			return kind == devices.Methods && l.link.Credit() > 0
+		case *messages:
+			return kind == l.kind && l.link.Credit() > 0
+		}
+		return false
+	})
+}
+
+// each calls do with the links of a type that a unit has now, without a lock.
+func each[T link](u *unit, do func(T)) {
+	u.mu.Lock()
+	var all []T
+	for _, l := range u.links {
+		if l, ok := l.(T); ok {
+			all = append(all, l)
+		}
+	}
+	u.mu.Unlock()
+	for _, l := range all {
+		do(l)
+	}
+}
+
+// mostQueued is how many bytes wait to be served of what a device has sent, before its connection waits.
+const mostQueued = 1 << 20
+
+// serve has a delivery served by do: now, or where it may wait behind those before it in a goroutine of the unit's, so that no identity of a
+// connection waits for another.
+func (u *unit) serve(d engine.Delivery, do func(d engine.Delivery)) {
+	u.table.Active(u.client)
+	u.mu.Lock()
+	if !u.busy && !u.peer.Waits() {
+		u.mu.Unlock()
+		do(d)
+		return
+	}
+	d.Payload = bytes.Clone(d.Payload)
+	for u.queued > mostQueued {
+		u.room.Wait()
+	}
+	u.queued += len(d.Payload) + 1
+	u.queue = append(u.queue, func() { do(d) })
+	if !u.busy {
+		u.busy = true
+		u.peer.Conn().Server().Go(u.work)
+	}
+	n := len(d.Payload) + 1
+	u.queue = append(u.queue, func() {
+		u.mu.Lock()
+		u.queued -= n
+		u.mu.Unlock()
+		u.room.Signal()
+	})
+	u.mu.Unlock()
+}
+
+// work does what is queued until nothing is.
+func (u *unit) work() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for len(u.queue) > 0 {
+		do := u.queue[0]
+		u.queue[0] = nil
+		u.queue = u.queue[1:]
+		u.mu.Unlock()
+		do()
+		u.mu.Lock()
+	}
+	u.queue, u.busy = nil, false
+}
+
+func (u *unit) context() context.Context { return u.peer.Context() }
+
+// settle answers a delivery, unless answers are to be lost.
+func (b *common) settle(d engine.Delivery, s amqp.State) {
+	if b.unit.peer.Faults().Dropping() {
+		b.link.Forget(d)
+		return
+	}
+	b.link.Settle(d, s)
+}
+
+func accepted() amqp.State { return amqp.State{Code: amqp.Accepted} }
+
+func rejected(err error) amqp.State { return amqp.State{Code: amqp.Rejected, Error: condition.Of(err)} }

@@ -1,0 +1,103 @@
+package service
+
+import (
+	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
+)
+
+// receiver is a link by which a service receives notices.
+type receiver struct {
+	peer  *peer.Peer
+	link  *engine.Link
+	queue *notices.Queue
+	kind  string // content type
+	stop  func()
+	pump  pump
+}
+
+func receive(p *peer.Peer, l *engine.Link, q *notices.Queue, kind string) (engine.Grant, error) {
+	r := &receiver{peer: p, link: l, queue: q, kind: kind}
+	r.stop = q.Watch(r.deliver)
+	return engine.Grant{Handler: r, SndSettleMode: amqp.SenderUnsettled, RcvSettleMode: amqp.ReceiverSecond}, nil
+}
+
+// Deliver implements engine.Handler; the peer receives.
+func (r *receiver) Deliver(engine.Delivery) {}
+
+// Credit implements engine.Handler.
+func (r *receiver) Credit() { r.deliver() }
+
+// deliver sends what waits while there is credit.
+func (r *receiver) deliver() {
+	r.pump.run(r.send)
+}
+
+func (r *receiver) send() {
+	for {
+		n := r.link.Credit()
+		if n == 0 {
+			return
+		}
+		taken := r.queue.Take(r, min(n, 64))
+		if len(taken) == 0 {
+			return
+		}
+		for i, notice := range taken {
+			_, err := r.link.Send(string(notice.Token[:]), false, r.encode(&notice))
+			if err == nil {
+				continue
+			}
+			// Nobody has seen it: what cannot be sent stays, what has no credit any more goes back.
+			for _, left := range taken[i:] {
+				_, _ = r.queue.Settle(left.Token, lockqueue.Abandon) // a lock that was lost is free
+			}
+			return
+		}
+	}
+}
+
+func (r *receiver) encode(n *notices.Message) []byte {
+	b, l := amqp.BeginList(amqp.AppendDescriptor(nil, amqp.SectionHeader))
+	b = amqp.AppendBool(b, true) // durable
+	b = amqp.AppendNull(amqp.AppendNull(amqp.AppendNull(b)))
+	b = amqp.EndList(amqp.AppendUint(b, uint32(n.Deliveries)), l, 5)
+	b, start := amqp.BeginSection(b, amqp.SectionMessageAnnotations)
+	b = amqp.AppendTime(amqp.AppendSymbol(b, "iothub-enqueuedtime"), n.Enqueued)
+	b = amqp.AppendUbyte(amqp.AppendSymbol(b, "iothub-deliverycount"), uint8(min(n.Deliveries, 255)))
+	b = amqp.AppendUlong(amqp.AppendSymbol(b, "x-opt-sequence-number"), n.Sequence)
+	b = amqp.EndMap(b, start, 3)
+	p := amqp.Properties{ContentType: r.kind, ContentEncoding: "utf-8"}
+	return amqp.AppendData(amqp.AppendProperties(b, &p), n.Body)
+}
+
+// Outcome implements engine.Handler.
+func (r *receiver) Outcome(o engine.Outcome) amqp.State {
+	if len(o.Tag) != len(lockqueue.Token{}) {
+		return o.State
+	}
+	s, outcome := o.State, lockqueue.Complete // also of who settles without a word
+	switch {
+	case s.Code == amqp.Released, s.Code == amqp.Modified && !s.UndeliverableHere:
+		outcome = lockqueue.Abandon
+	case s.Code == amqp.Rejected, s.Code == amqp.Modified:
+		outcome = lockqueue.Reject
+	}
+	durable, err := r.queue.Settle(lockqueue.Token([]byte(o.Tag)), outcome)
+	if err == nil && r.peer.Waits() {
+		err = durable(r.peer.Context())
+	}
+	if err != nil {
+		return amqp.State{Code: amqp.Rejected, Error: condition.Of(err)}
+	}
+	return s
+}
+
+// Detached implements engine.Handler.
+func (r *receiver) Detached() {
+	r.stop()
+	r.queue.Release(r)
+}

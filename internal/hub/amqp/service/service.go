@@ -1,0 +1,101 @@
+// Package service is what services attach to over AMQP: cloud-to-device messages to send, feedback and file notifications to receive, and
+// the Event-Hubs-compatible endpoint, from which they read what devices sent.
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/consumers"
+	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
+	"github.com/twinfleet/twinfleet/internal/hub/policy"
+)
+
+// Options of the service side.
+type Options struct {
+	// Send queues a message for a device or a module, by its key; when it returns the message is kept. Its errors reach the sender.
+	Send            func(ctx context.Context, client string, m c2d.Message) error
+	Feedback, Files *notices.Queue       // of cloud-to-device messages, and of files that were uploaded
+	Log             *eventlog.Log        // what devices sent
+	Groups          *consumers.Groups    // who reads it
+	Describer       eventhub.Describer   // tells of it
+	At              func() (string, int) // host and port of the Event-Hubs-compatible endpoint, as clients are sent there
+}
+
+// usual credit of links on which services send (recorded from the service).
+const credit = 1000
+
+// Kinds are the links of services. Who may use them has a policy's right ServiceConnect.
+func Kinds(o Options) []peer.Kind {
+	allowed := func(attach func(p *peer.Peer, r peer.Request) (engine.Grant, error)) func(*peer.Peer, peer.Request) (engine.Grant, error) {
+		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+			if err := p.AsPolicy(r.Link, policy.ServiceConnect, r.Address); err != nil {
+				return engine.Grant{}, err
+			}
+			return attach(p, r)
+		}
+	}
+	fixed := func(name string, sends bool, path [3]string, attach func(*peer.Peer, peer.Request) (engine.Grant, error)) peer.Kind {
+		return peer.Kind{Name: name, Sends: sends, Attach: allowed(attach), Match: func(a address.Address) bool {
+			return a.Is(path[0], path[1], path[2]) || path[2] == "" && a.Is(path[0], path[1])
+		}}
+	}
+	hub := func(name string, sends bool, kinds ...eventhub.Kind) func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
+		return func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
+			parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Describer.Name) }
+			return peer.Kind{
+				Name: name, Sends: sends,
+				Match: func(a address.Address) bool {
+					at := parse(a)
+					for _, k := range kinds {
+						if at.Kind == k {
+							return true
+						}
+					}
+					return false
+				},
+				Attach: allowed(func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+					at := parse(r.Address)
+					if at.Device {
+						host, port := o.At()
+						return engine.Grant{}, eventhub.RedirectTo(host, port, o.Describer.Name, at)
+					}
+					return attach(p, r, at)
+				}),
+			}
+		}
+	}
+	receive := func(q *notices.Queue, kind string) func(*peer.Peer, peer.Request) (engine.Grant, error) {
+		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) { return receive(p, r.Link, q, kind) }
+	}
+	return []peer.Kind{
+		fixed("messages to devices", true, [3]string{"messages", "devicebound"}, func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+			return engine.Grant{Handler: &sender{peer: p, link: r.Link, send: o.Send}, Credit: credit, SndSettleMode: amqp.SenderMixed}, nil
+		}),
+		fixed("feedback", false, [3]string{"messages", "serviceBound", "feedback"}, receive(o.Feedback, notices.FeedbackType)),
+		fixed("file notifications", false, [3]string{"messages", "serviceBound", "filenotifications"}, receive(o.Files, notices.FileType)),
+		// So one page of the documentation calls them.
+		fixed("file notifications", false, [3]string{"messages", "serviceBound", "fileuploadnotifications"}, receive(o.Files, notices.FileType)),
+		hub("$management requests", true, eventhub.Management)(o.requests),
+		hub("$management answers", false, eventhub.Management)(o.answers),
+		hub("partition", false, eventhub.Partition)(o.read),
+		hub("partition elsewhere", false, eventhub.Elsewhere)(func(_ *peer.Peer, _ peer.Request, at eventhub.Address) (engine.Grant, error) {
+			return engine.Grant{}, condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Describer.Name))
+		}),
+		hub("event hub", false, eventhub.Hub)(func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error) {
+			return engine.Grant{}, condition.New(amqp.NotAllowed, "The event hub itself is not read: read its partitions, "+
+				o.Describer.Name+"/ConsumerGroups/$Default/Partitions/0 and so on")
+		}),
+		hub("event hub", true, eventhub.Hub, eventhub.Partition)(func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error) {
+			return engine.Grant{}, condition.Unauthorized("Unauthorized access. 'Send' claim(s) are required: devices send, to addresses of their own")
+		}),
+	}
+}

@@ -1,0 +1,135 @@
+package hub_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
+	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/mqtt"
+	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+)
+
+// talker is what the hub has acknowledged of the telemetry of one device: numbers, one after the other.
+type talker struct {
+	key          string
+	acknowledged []int
+	next         int
+}
+
+// run sends until the hub is killed.
+func (s *talker) run(v *victim, id string, enough *atomic.Int64) error {
+	c := &http.Client{Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	if s.key == "" {
+		var ok bool
+		if s.key, ok = v.register(c, id); !ok {
+			return nil
+		}
+	}
+	key, err := sas.ParseKey(s.key)
+	if err != nil {
+		return err
+	}
+	nc, err := net.Dial("tcp", v.Address)
+	if err != nil {
+		return nil
+	}
+	defer nc.Close()
+	r := framing.NewReader(nc)
+	l := wiretest.Login(id, key)
+	l.HasUsername, l.HasPassword, l.CleanSession = true, true, true
+	if _, err := nc.Write(mqtt.AppendConnect(nil, &l)); err != nil {
+		return nil
+	}
+	if p, err := r.Next(); err != nil {
+		return nil
+	} else if _, code, err := mqtt.DecodeConnack(p.Body); err != nil || code != mqtt.Accepted {
+		return fmt.Errorf("%s: CONNACK %d, %w", id, code, err)
+	}
+	for {
+		n := s.next
+		s.next++
+		if _, err := nc.Write(mqtt.AppendPublish(nil, topics.Telemetry(id, nil), []byte(strconv.Itoa(n)), 1, false, false, 1)); err != nil {
+			return nil
+		}
+		p, err := r.Next()
+		if err != nil {
+			return nil
+		}
+		if p.Type != mqtt.PUBACK {
+			return fmt.Errorf("%s: the hub sent %v", id, p.Type)
+		}
+		s.acknowledged = append(s.acknowledged, n)
+		enough.Add(-1)
+	}
+}
+
+// A hub with --data is killed while devices send telemetry that somebody reads, repeatedly: what was acknowledged is there, in its order,
+// and no sequence number stands twice or is left out.
+func TestKillTelemetry(t *testing.T) {
+	dir := t.TempDir()
+	h, err := hub.Open(t.Context(), hub.Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Events().Enable(t.Context()); err != nil { // the hubs that are killed go on with it
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var devices [killWriters]talker
+	killRounds(t, dir, func(round int) int { return 20 + round*11%50 }, func(v *victim, i int, enough *atomic.Int64) error {
+		return devices[i].run(v, fmt.Sprint("dev-", i), enough)
+	})
+	if h, err = hub.Open(t.Context(), hub.Options{DataDir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	next := make(map[int]int64)
+	sent := make(map[string][]int)
+	for _, m := range readAll(t, h) {
+		id := m.Annotations["iothub-connection-device-id"].(string)
+		partition := h.Events().PartitionOf(id)
+		if got := m.Annotations["x-opt-sequence-number"].(int64); got != next[partition] {
+			t.Errorf("partition %d: sequence number %d follows %d", partition, got, next[partition]-1)
+		}
+		next[partition]++
+		n, err := strconv.Atoi(string(m.GetData()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := sent[id]; len(all) > 0 && n <= all[len(all)-1] {
+			t.Errorf("%s: %d comes behind %d", id, n, all[len(all)-1])
+		}
+		sent[id] = append(sent[id], n)
+	}
+	total := 0
+	for i := range devices {
+		there := make(map[int]bool)
+		for _, n := range sent[fmt.Sprint("dev-", i)] {
+			there[n] = true
+		}
+		for _, n := range devices[i].acknowledged {
+			if !there[n] {
+				t.Errorf("dev-%d: message %d was acknowledged and is gone", i, n)
+			}
+		}
+		total += len(devices[i].acknowledged)
+	}
+	if total < 15**kills {
+		t.Errorf("%d messages in %d rounds: the load does not bite", total, *kills)
+	}
+	t.Logf("%d kills, %d acknowledged messages, none lost", *kills+1, total)
+	if _, err := h.Events().Open(t.Context(), 0, eventlog.AfterSequence(next[0]-1, false), nil); err != nil {
+		t.Errorf("a checkpoint from before does not serve: %v", err)
+	}
+}

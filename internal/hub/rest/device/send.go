@@ -1,0 +1,214 @@
+package device
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/twinfleet/twinfleet/internal/hub/events"
+	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+)
+
+// batchType is the content type of several messages in one request (iot-hub-devguide-messages-d2c).
+const batchType = "application/vnd.microsoft.iothub.json"
+
+// maxBatch is how many messages a batch has at most (iot-hub-devguide-quotas-throttling).
+const maxBatch = 500
+
+// appProperty marks the properties of the application among those of a message.
+const appProperty = "iothub-app-"
+
+// send takes one message, or a batch.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, c *caller) error {
+	var batch []events.Message
+	var err error
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.EqualFold(kind, batchType) {
+		batch, err = readBatch(r.Body)
+	} else {
+		batch, err = readMessage(r)
+	}
+	if err != nil {
+		return err
+	}
+	size := 0
+	for i := range batch {
+		size += sizeOf(&batch[i])
+	}
+	if size > maxMessage {
+		return tooLarge(int64(size))
+	}
+	if err := s.opts.Devices.Telemetry(r.Context(), c.client, c.auth, batch); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// sizeOf is the size of a message as its limit counts it: its payload, the values of the system properties, and the names and values of
+// the application's (iot-hub-devguide-messages-construct).
+func sizeOf(m *events.Message) int {
+	n := len(m.Payload) + m.Properties.Size()
+	for _, value := range []string{
+		m.MessageID, m.CorrelationID, m.UserID, m.To, m.ContentType, m.ContentEncoding, m.CreatedText, m.Ack, m.Schema, m.InterfaceID, m.Component, m.Output,
+	} {
+		n += len(value)
+	}
+	return n
+}
+
+// system is the name that a system property has in the topics of MQTT, by the name of its header in lower case; empty for what is none
+// (azure-iot-sdk-csharp, -java and -c, HTTP transports).
+func system(header string) string {
+	switch header {
+	case "iothub-messageid":
+		return "$.mid"
+	case "iothub-correlationid":
+		return "$.cid"
+	case "iothub-userid":
+		return "$.uid"
+	case "iothub-to":
+		return "$.to"
+	case "iothub-ack":
+		return "iothub-ack"
+	case "iothub-expiry":
+		return "$.exp"
+	case "iothub-contenttype":
+		return "$.ct"
+	case "iothub-contentencoding":
+		return "$.ce"
+	case "iothub-messageschema", "iothub-message-schema":
+		return "$.schema"
+	case "iothub-creationtimeutc", "iothub-creation-time-utc":
+		return "$.ctime"
+	case "iothub-interface-id":
+		return "$.ifid"
+	case "iothub-outputname":
+		return "$.on"
+	case "dt-subject":
+		return "$.sub"
+	}
+	return ""
+}
+
+// message makes one of its payload and of its properties by name, of which the system's may be in any case. Of two names that mean the
+// same the first counts. Names of headers that mean nothing here are passed over; with other it takes them for the application's.
+func message(payload []byte, names []string, value func(name string) string, other bool) events.Message {
+	m := events.Message{Source: events.Telemetry}
+	var known, own topics.Bag
+	for _, name := range names {
+		lower := strings.ToLower(name)
+		switch {
+		case system(lower) != "":
+			known = append(known, topics.Property{Name: system(lower), Value: value(name), HasValue: true})
+		case strings.HasPrefix(lower, appProperty):
+			short := name[len(appProperty):]
+			if _, twice := own.Get(short); short != "" && !twice {
+				own = append(own, topics.Property{Name: short, Value: value(name), HasValue: true})
+			}
+		case other && !strings.HasPrefix(lower, "iothub-"):
+			if _, twice := own.Get(name); !twice {
+				own = append(own, topics.Property{Name: name, Value: value(name), HasValue: true})
+			}
+		}
+	}
+	m.SetBag(known)
+	m.Properties, m.Payload = own, payload
+	return m
+}
+
+// readMessage reads the one message of a request: its properties are headers, and the body its payload. The names of the application's
+// properties are in lower case: HTTP does not keep it.
+func readMessage(r *http.Request) ([]events.Message, error) {
+	payload, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]string, len(r.Header))
+	for name, values := range r.Header {
+		byName[strings.ToLower(name)] = text(values[0])
+	}
+	names := slices.Sorted(maps.Keys(byName))
+	return []events.Message{message(payload, names, func(name string) string { return byName[name] }, false)}, nil
+}
+
+// text is the value of a header: UTF-8, or else ISO 8859-1, as some clients write it.
+func text(value string) string {
+	if utf8.ValidString(value) {
+		return value
+	}
+	runes := make([]rune, len(value))
+	for i := range len(value) {
+		runes[i] = rune(value[i])
+	}
+	return string(runes)
+}
+
+// entry is a message of a batch.
+type entry struct {
+	Body       *string                    `json:"body"`
+	Base64     *bool                      `json:"base64Encoded"` // true when it is left out
+	Properties map[string]json.RawMessage `json:"properties"`
+}
+
+// readBatch reads a batch: an array of messages.
+func readBatch(body io.Reader) ([]events.Message, error) {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	var in []entry
+	switch err := json.Unmarshal(b, &in); {
+	case err != nil:
+		return nil, iothub.ErrDeserialization.With("the body is no batch of messages: %v", err)
+	case len(in) == 0:
+		return nil, iothub.ErrArgumentInvalid.With("a batch has at least one message")
+	case len(in) > maxBatch:
+		return nil, iothub.ErrArgumentInvalid.With("a batch has at most %d messages, not %d", maxBatch, len(in))
+	}
+	out := make([]events.Message, len(in))
+	for i, e := range in {
+		if e.Body == nil {
+			return nil, iothub.ErrArgumentInvalid.With("message %d of the batch has no body", i+1)
+		}
+		payload := []byte(*e.Body)
+		if e.Base64 == nil || *e.Base64 {
+			if payload, err = base64.StdEncoding.DecodeString(*e.Body); err != nil {
+				return nil, iothub.ErrArgumentInvalid.With("the body of message %d of the batch is not base64; say base64Encoded false for text", i+1)
+			}
+		}
+		values := make(map[string]string, len(e.Properties))
+		for name, value := range e.Properties {
+			if values[name], err = plain(value); err != nil {
+				return nil, iothub.ErrArgumentInvalid.With("property %.100q of message %d of the batch: %v", name, i+1, err)
+			}
+		}
+		out[i] = message(payload, slices.Sorted(maps.Keys(values)), func(name string) string { return values[name] }, true)
+	}
+	return out, nil
+}
+
+// errValue is why a property is refused.
+var errValue = errors.New("it must be text, a number, true or false")
+
+// plain is the value of a property as text.
+func plain(value json.RawMessage) (string, error) {
+	value = bytes.TrimSpace(value)
+	switch value[0] {
+	case '"':
+		var s string
+		err := json.Unmarshal(value, &s)
+		return s, err
+	case '{', '[', 'n':
+		return "", errValue
+	}
+	return string(value), nil // a number, true or false
+}

@@ -1,0 +1,386 @@
+// Package stream serves connections by what comes on them: whoever speaks a protocol is given the bytes, and writes without ever
+// waiting. A connection has no goroutine where the system tells when something has come (internal/nowait), and one where it does not:
+// over WebSocket.
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/nowait"
+	"github.com/twinfleet/twinfleet/internal/timers"
+)
+
+// Handler speaks a protocol on one connection.
+type Handler interface {
+	// Begin is called first, once, and must not wait.
+	Begin()
+	// Feed takes what has come, of which it must keep no part. There is one call at a time. An error ends the connection, when what was
+	// written before has gone.
+	Feed(b []byte) error
+	// Alarm is called when the time given to Conn.Wake has come, also while Feed is. It must not wait.
+	Alarm()
+	// Ended tells, once and after the last Feed, that the connection is over and why. It may wait.
+	Ended(why error)
+}
+
+// Options of a Server.
+type Options struct {
+	// Patient reports whether Feed may wait, for a disk or a limit: each call has then a goroutine of its own, where else one of few
+	// calls them all. Nil for never.
+	Patient func() bool
+	// WriteTimeout is how long a peer may take to read one piece that it is sent, where a goroutine waits for that; 10 s when 0. On a
+	// watched connection it has 10 s to read anything. What waits for it is bounded on either.
+	WriteTimeout time.Duration
+}
+
+// Server serves connections. All its goroutines have ended when Close returns.
+type Server struct {
+	opts    Options
+	pollers nowait.Pollers
+	alarms  timers.Set
+	work    sync.WaitGroup
+
+	ctx    context.Context // ends when Close is called
+	cancel context.CancelFunc
+
+	mu   sync.Mutex // protects open
+	open map[*Conn]struct{}
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 10 * time.Second
+	}
+	if o.Patient == nil {
+		o.Patient = func() bool { return false }
+	}
+	s := &Server{opts: o, open: make(map[*Conn]struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// ErrClosed is why connections end when the Server closes.
+var ErrClosed = errors.New("the server is closing")
+
+// Context ends when the Server closes.
+func (s *Server) Context() context.Context { return s.ctx }
+
+// Go runs do in a goroutine for which Close waits. It is called by who is served, before its connection has ended.
+func (s *Server) Go(do func()) { s.work.Go(do) }
+
+// Connections is how many connections there are.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
+// Each calls do with the handler of each connection that is open now, without a lock.
+func (s *Server) Each(do func(Handler)) {
+	s.mu.Lock()
+	all := make([]*Conn, 0, len(s.open))
+	for c := range s.open {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		do(c.handler)
+	}
+}
+
+// Close ends all connections and waits for their goroutines.
+func (s *Server) Close() {
+	s.cancel()
+	s.mu.Lock()
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	for c := range open {
+		c.Close(ErrClosed)
+	}
+	s.work.Wait()
+}
+
+// Take serves a connection, with the handler that is made for it, and closes it at its end. It returns at once, unless only a goroutine
+// can wait for what comes.
+func (s *Server) Take(nc net.Conn, handler func(*Conn) Handler) {
+	c := &Conn{server: s, nc: nc}
+	quick, watchable := nowait.Of(nc)
+	if watchable {
+		c.quick = quick
+	}
+	if !s.enter(c, handler) {
+		nc.Close()
+		return
+	}
+	c.handler.Begin()
+	if !watchable {
+		defer s.work.Done()
+		c.serve()
+		return
+	}
+	quick.SetNoWait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stop, err := s.pollers.Watch(quick, c.readable)
+	if err != nil {
+		if c.reason == nil {
+			c.reason = err
+		}
+		c.end()
+		return
+	}
+	c.stop = stop
+	if c.reason != nil { // the Server closes
+		c.end()
+	}
+}
+
+// Accept is Take in a goroutine of the Server's; it returns at once.
+func (s *Server) Accept(nc net.Conn, handler func(*Conn) Handler) {
+	s.mu.Lock()
+	closed := s.open == nil
+	if !closed {
+		s.work.Add(1)
+	}
+	s.mu.Unlock()
+	if closed {
+		nc.Close()
+		return
+	}
+	go func() {
+		defer s.work.Done()
+		s.Take(nc, handler)
+	}()
+}
+
+// enter makes a connection one that Close ends and waits for; false once the Server closes.
+func (s *Server) enter(c *Conn, handler func(*Conn) Handler) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return false
+	}
+	s.work.Add(1)
+	c.handler = handler(c)
+	s.alarms.Init(&c.alarm, c.handler.Alarm)
+	s.open[c] = struct{}{}
+	return true
+}
+
+func (s *Server) leave(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+// Conn is a connection. It is safe for concurrent use.
+type Conn struct {
+	server  *Server
+	nc      net.Conn
+	quick   nowait.Conn // below nc; nil for a connection with a goroutine
+	handler Handler
+	alarm   timers.Timer
+
+	mu     sync.Mutex // protects the following fields, and orders writes
+	out    *outbox    // of a connection with a goroutine; nil while nothing waits
+	stop   func()     // ends the watch
+	busy   bool       // somebody reads or cleans up; for ever once the connection is over
+	more   bool       // something has come since
+	reason error      // why the connection is over; nil while it is not
+}
+
+// Server is the one that serves the connection.
+func (c *Conn) Server() *Server { return c.server }
+
+// Net is the connection as it was given, for those who ask for its TLS state or its address.
+func (c *Conn) Net() net.Conn { return c.nc }
+
+// Wake sets the time at which the handler's Alarm is called, in place of one that was set before.
+func (c *Conn) Wake(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == nil {
+		c.alarm.Reset(at)
+	}
+}
+
+// Close ends the connection from this side, when what was written has gone or has had its time. It waits for nobody. The first reason
+// holds.
+func (c *Conn) Close(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason != nil {
+		return
+	}
+	c.reason = reason
+	c.end()
+}
+
+// end ends a connection that has a reason to. The caller holds the lock.
+func (c *Conn) end() {
+	if c.stop != nil {
+		c.stop()
+	}
+	c.alarm.Stop()
+	switch {
+	case c.quick == nil: // the reader cleans up
+		c.server.Go(func() {
+			c.drained()
+			c.nc.Close()
+		})
+	case c.busy: // who is busy cleans up; TLS says good-bye, which may wait
+		c.server.Go(func() { c.nc.Close() })
+	default:
+		c.busy = true
+		go c.over() // whoever closes it may hold locks
+	}
+}
+
+// over closes the connection and tells the handler. Nobody reads any more.
+func (c *Conn) over() {
+	defer c.server.work.Done()
+	c.ended()
+}
+
+func (c *Conn) ended() {
+	c.nc.Close()
+	c.server.leave(c)
+	c.mu.Lock()
+	why := c.reason
+	c.mu.Unlock()
+	c.alarm.Stop()
+	c.handler.Ended(why)
+}
+
+// serve reads in a goroutine, until the connection is over.
+func (c *Conn) serve() {
+	b := buffers.Get().(*[bufferSize]byte)
+	for {
+		n, err := c.nc.Read(b[:])
+		if n > 0 && c.alive() {
+			if fed := c.handler.Feed(b[:n]); fed != nil {
+				err = fed
+			}
+		}
+		if err != nil {
+			c.Close(err)
+		}
+		if !c.alive() {
+			break
+		}
+	}
+	buffers.Put(b)
+	c.drained()
+	c.ended()
+}
+
+func (c *Conn) alive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason == nil
+}
+
+const bufferSize = 4 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// readable handles what has come, with a buffer of a poller's, which waits for nothing: what may wait has a goroutine of its own.
+func (c *Conn) readable(buffer []byte) {
+	c.mu.Lock()
+	if c.busy {
+		c.more = true
+		c.mu.Unlock()
+		return
+	}
+	c.busy = true
+	c.mu.Unlock()
+	if c.server.opts.Patient() {
+		c.server.Go(func() {
+			b := buffers.Get().(*[bufferSize]byte)
+			defer buffers.Put(b)
+			c.pull(b[:])
+		})
+		return
+	}
+	c.pull(buffer)
+}
+
+// pull reads until there is no more, or the connection is over.
+func (c *Conn) pull(buffer []byte) {
+	for {
+		err := c.read(buffer)
+		c.mu.Lock()
+		if err != nil && c.reason == nil {
+			c.reason = err
+			c.end()
+		}
+		over, again := c.reason != nil, c.more
+		c.more = false
+		c.busy = over || again
+		c.mu.Unlock()
+		switch {
+		case over:
+			c.over()
+			return
+		case !again:
+			return
+		}
+	}
+}
+
+// read hands over what has come.
+func (c *Conn) read(buffer []byte) error {
+	for {
+		n, err := c.nc.Read(buffer)
+		if n > 0 {
+			if !c.alive() {
+				return nil
+			}
+			if err := c.handler.Feed(buffer[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, nowait.ErrAgain):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// mostKept is how many bytes are kept for a peer that does not read, before its connection ends.
+const mostKept = 8 << 20
+
+// errUnread is why a connection ends whose peer does not read.
+var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
+
+// Write gives bytes to the connection, which are the caller's again when it returns. It does not wait: a peer that does not read loses
+// its connection.
+func (c *Conn) Write(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason != nil {
+		return
+	}
+	var err error
+	if c.quick != nil {
+		if _, err = c.nc.Write(b); err == nil && c.quick.Kept() > mostKept {
+			err = errUnread
+		}
+	} else {
+		err = c.later(b)
+	}
+	if err != nil {
+		c.reason = fmt.Errorf("writing: %w", err)
+		c.end()
+	}
+}
