@@ -38,7 +38,7 @@ class Peer(MessagingHandler):
     def on_start(self, event):
         ssl = SSLDomain(SSLDomain.MODE_CLIENT)
         ssl.set_trusted_ca_db(given["ca"])
-        ssl.set_peer_authentication(SSLDomain.VERIFY_PEER_NAME)
+        ssl.set_peer_authentication(SSLDomain.VERIFY_PEER)
         options = {"user": self.user, "password": given["token"]} if self.sasl == "PLAIN" else {}
         self.container = event.container
         self.connection = event.container.connect(given["url"], ssl_domain=ssl, allowed_mechs=self.sasl, reconnect=False, heartbeat=10, **options)
@@ -110,9 +110,9 @@ class Messages(Peer):
         self.container.create_receiver(self.connection, self.address("messages/devicebound"))
 
     def message(self, event):
-        text = bytes(event.message.body).decode()
-        again = text == '{"n":1}' and text not in seen
-        seen.append(text)
+        n = json.loads(bytes(event.message.body))["n"]
+        again = n == 1 and n not in seen
+        seen.append(n)
         if again:
             self.release(event.delivery, delivered=False)
             return

@@ -114,7 +114,7 @@ def test_proton_takes_and_settles_messages(hub, new_device, registry, rest):
     device = new_device()
     for n in range(3):
         rest("POST", f"/devices/{device.device_id}/messages/deviceBound", {"n": n})
-    assert proton(hub, "messages", device, "ANONYMOUS", "") == ['{"n":0}', '{"n":1}', '{"n":1}', '{"n":2}']  # it releases the second once
+    assert sorted(proton(hub, "messages", device, "ANONYMOUS", "")) == [0, 1, 1, 2]  # it releases the second once
     assert registry.get_twin(device.device_id).cloud_to_device_message_count == 0
 
 

@@ -80,7 +80,7 @@ hold('messages to devices', [
     await send(d, { hello: 'device' }, { 'iothub-app-color': 'blue', 'iothub-messageid': 'm1', 'iothub-correlationid': 'c1' });
     const m = await message;
     assert.deepEqual(json(m), { hello: 'device' });
-    assert.equal(m.properties.getValue('color'), 'blue');
+    assert.equal(m.properties.getValue(`${over.prefix ?? ''}color`), 'blue');
     assert.deepEqual([m.messageId, m.correlationId], ['m1', 'c1']);
     await client.complete(m);
     await eventually(() => waiting(d), (n) => n === 0);
