@@ -415,7 +415,7 @@ func testAMQPMessages(t *testing.T, h *hub.Hub, c *service.Client) {
 		t.Errorf("the second is %s", m.GetData())
 	}
 	_ = r.RejectMessage(t.Context(), m, nil) // which is told what it said
-	m = one()
+	one()
 	if err := r.Close(t.Context()); err != nil { // with the third under way
 		t.Error(err)
 	}
