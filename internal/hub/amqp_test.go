@@ -2,15 +2,18 @@ package hub_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
+	"github.com/gorilla/websocket"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/methods"
@@ -415,7 +418,7 @@ func testAMQPMessages(t *testing.T, h *hub.Hub, c *service.Client) {
 		t.Errorf("the second is %s", m.GetData())
 	}
 	_ = r.RejectMessage(t.Context(), m, nil) // which is told what it said
-	m = one()
+	one()
 	if err := r.Close(t.Context()); err != nil { // with the third under way
 		t.Error(err)
 	}
@@ -492,6 +495,113 @@ func testAMQPTakeOver(t *testing.T, h *hub.Hub, c *service.Client) {
 	}
 	if n := h.Stats().AMQP; n != 2 {
 		t.Errorf("%d connections; want 2", n)
+	}
+}
+
+// wsConn is a WebSocket as a stream.
+type wsConn struct {
+	*websocket.Conn
+	frame io.Reader
+}
+
+func (c *wsConn) Read(b []byte) (int, error) {
+	for {
+		if c.frame == nil {
+			_, frame, err := c.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			c.frame = frame
+		}
+		n, err := c.frame.Read(b)
+		if errors.Is(err, io.EOF) {
+			c.frame, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *wsConn) Write(b []byte) (int, error) {
+	half := len(b) / 2 // a message holds part of a frame
+	return len(b), errors.Join(c.WriteMessage(websocket.BinaryMessage, b[:half]), c.WriteMessage(websocket.BinaryMessage, b[half:]))
+}
+
+func (c *wsConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// Over WebSocket, on both paths, within TLS and offering compression, all is the same; a restart is told there, too.
+func TestAMQPOverWebSocket(t *testing.T) {
+	h, c := open(t, hub.Options{})
+	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
+	for _, path := range []string{"/$iothub/websocket?iothub-no-client-cert=true", "/$servicebus/websocket"} {
+		d := websocket.Dialer{Subprotocols: []string{"AMQPWSB10"}, EnableCompression: true, TLSClientConfig: &tls.Config{RootCAs: h.CAPool(), ServerName: "localhost"}}
+		ws, resp, err := d.Dial("wss://"+h.Addr()+path, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != "AMQPWSB10" {
+			t.Errorf("%s speaks %q", path, got)
+		}
+		conn, err := amqp.NewConn(t.Context(), &wsConn{Conn: ws}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, text := putToken(t, conn, "localhost/devices/dev-1", deviceToken("dev-1", key, time.Hour)); status != 200 {
+			t.Fatalf("%d %s", status, text)
+		}
+		snd, err := amqpSession(t, conn).NewSender(t.Context(), "/devices/dev-1/messages/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := snd.Send(t.Context(), amqp.NewMessage(make([]byte, 200_000)), nil); err != nil {
+			t.Error(err)
+		}
+		h.Restart(0)
+		<-conn.Done()
+		var gone *amqp.ConnError
+		if err := conn.Err(); !errors.As(err, &gone) || gone.RemoteErr == nil || gone.RemoteErr.Condition != "amqp:connection:forced" {
+			t.Errorf("the connection ended with %v", err)
+		}
+		conn.Close()
+	}
+	ws, resp, err := (&websocket.Dialer{Subprotocols: []string{"mqtt"}}).Dial("ws://"+h.Addr()+"/$servicebus/websocket", nil)
+	if err == nil || resp == nil || resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("MQTT on the path of Event Hubs: %v, %v", resp, err)
+	}
+	if ws != nil {
+		ws.Close()
+	}
+}
+
+// An identity has at most sixteen links; those of others on the connection are its own.
+func TestAMQPLinksOfOneIdentity(t *testing.T) {
+	h, c := open(t, hub.Options{})
+	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
+	other := newDevice(t, c, "dev-2").Authentication.SymmetricKey.Primary
+	conn := amqpConn(t, h, nil)
+	putToken(t, conn, "localhost/devices/dev-1", deviceToken("dev-1", key, time.Hour))
+	putToken(t, conn, "localhost/devices/dev-2", deviceToken("dev-2", other, time.Hour))
+	s := amqpSession(t, conn)
+	for i := range 17 {
+		_, err := s.NewSender(t.Context(), "/devices/dev-1/messages/events", nil)
+		if i < 16 && err != nil {
+			t.Fatal(err)
+		}
+		if condition, text := refusal(err); i == 16 && condition != "amqp:resource-limit-exceeded" {
+			t.Errorf("the 17th: %s %s", condition, text)
+		}
+	}
+	if _, err := s.NewSender(t.Context(), "/devices/dev-2/messages/events", nil); err != nil {
+		t.Error(err)
+	}
+	// The same names in two sessions are two links.
+	for range 2 {
+		if _, err := amqpSession(t, conn).NewSender(t.Context(), "/devices/dev-2/messages/events", &amqp.SenderOptions{Name: "TelemetrySenderLink"}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// rig is a Mux whose MQTT side answers with the client's own words, and an HTTP server that says hello.
+// rig is a Mux whose MQTT and AMQP sides answer with the client's own words, and an HTTP server that says hello.
 type rig struct {
 	*Mux
 	listener *pipes
@@ -101,17 +101,17 @@ func start(t *testing.T) *rig {
 	t.Helper()
 	cert, roots := certificate(t)
 	r := &rig{listener: newPipes(), roots: roots}
-	r.Mux = New(Options{
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
-		MQTT: func(nc net.Conn) {
+	echo := func(name string) func(net.Conn) {
+		return func(nc net.Conn) {
 			defer nc.Close()
 			_, secure := nc.(*peeked).Unwrap().(*tls.Conn)
-			if _, err := io.WriteString(nc, map[bool]string{true: "mqtts ", false: "mqtt "}[secure]); err != nil {
+			if _, err := io.WriteString(nc, name+map[bool]string{true: "s ", false: " "}[secure]); err != nil {
 				return
 			}
 			_, _ = io.Copy(nc, nc)
-		},
-	})
+		}
+	}
+	r.Mux = New(Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, MQTT: echo("mqtt"), AMQP: echo("amqp")})
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.WriteString(w, "hello "+req.URL.Path)
 	})}
@@ -193,6 +193,9 @@ func TestFirstByteDecides(t *testing.T) {
 		{"MQTT within TLS", connect, "mqtts " + connect, true},
 		{"HTTP", get, "hello /statistics", false},
 		{"HTTP within TLS", get, "hello /statistics", true},
+		{"AMQP", "AMQP\x00\x01\x00\x00", "amqp AMQP\x00\x01\x00\x00", false},
+		{"AMQP within TLS", "AMQP\x03\x01\x00\x00", "amqps AMQP\x03\x01\x00\x00", true},
+		{"no AMQP", "AM /statistics HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n", "hello /statistics", false},
 		{"neither", "\x00nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request", false},
 		{"TLS within TLS is taken for HTTP", "\x16\x03\x01\r\n\r\n", "HTTP/1.1 400 Bad Request", true},
 	} {
@@ -206,7 +209,7 @@ func TestFirstByteDecides(t *testing.T) {
 					nc = r.secure(t, nc)
 				}
 				defer saying(t, nc, tt.say)()
-				if !strings.HasPrefix(tt.hear, "mqtt") {
+				if !strings.HasPrefix(tt.hear, "mqtt") && !strings.HasPrefix(tt.hear, "amqp") {
 					answer, err := io.ReadAll(bufio.NewReader(nc))
 					if err != nil || !strings.Contains(string(answer), tt.hear) {
 						t.Errorf("answer = %q, %v; want %q in it", answer, err, tt.hear)

@@ -100,7 +100,7 @@ func (r *requests) Deliver(d engine.Delivery) {
 	status, text := r.put(&m)
 	r.link.Settle(d, amqp.State{Code: amqp.Accepted})
 	reader := r.node.reader(r.link)
-	if reader == nil || r.peer.Faults().Dropping() {
+	if reader == nil {
 		return
 	}
 	p := amqp.Properties{CorrelationID: m.Properties.MessageID}
@@ -145,7 +145,7 @@ func statusOf(err error) (int32, string) {
 	case errors.Is(err, sas.ErrExpired):
 		return 401, "The specified SAS token is expired."
 	case errors.Is(err, peer.ErrTooManyTokens):
-		return 500, err.Error()
+		return 500, "The maximum number of tokens per connection (1000) has been reached."
 	case errors.Is(err, iothub.ErrDeviceNotFound), errors.Is(err, iothub.ErrModuleNotFound):
 		return 404, iothub.AsError(err).Message
 	case errors.As(err, &e):

@@ -81,7 +81,6 @@ type unit struct {
 	table  *devices.Table
 	peer   *peer.Peer
 	client string
-	arrays bool // the client may use arrays
 
 	mu     sync.Mutex // protects the following fields; of others only links of the engine are called with it held
 	links  []link

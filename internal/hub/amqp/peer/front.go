@@ -119,9 +119,10 @@ func (f *Front) Connections() int { return f.server.Connections() }
 // Disconnect closes all connections with an error, as their clients see it, and returns when they have been told, or a second has gone by.
 func (f *Front) Disconnect(why *amqp.Error) { f.server.Disconnect(why) }
 
-// Close ends all connections and waits for their goroutines.
+// Close ends all connections, whose clients are told, and waits for their goroutines.
 func (f *Front) Close() {
 	f.cancel()
+	f.server.Disconnect(&amqp.Error{Condition: amqp.ConnectionForced, Description: "the hub is closing"})
 	f.server.Close()
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 const maxTokens = 1000
 
 // ErrTooManyTokens is returned for one more.
-var ErrTooManyTokens = errors.New("The maximum number of tokens per connection (1000) has been reached.") //nolint:staticcheck // the service's words
+var ErrTooManyTokens = fmt.Errorf("the maximum number of tokens per connection (%d) has been reached", maxTokens)
 
 // slot is a token that the peer has shown. What is in it changes under the lock of the Peer when the token is renewed.
 type slot struct {

@@ -1,0 +1,198 @@
+package stream_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/twinfleet/twinfleet/internal/hub/stream"
+	"github.com/twinfleet/twinfleet/internal/memnet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// handler writes back what comes, and ends the connection for a "!".
+type handler struct {
+	conn *stream.Conn
+	wait time.Duration // before it answers
+
+	mu     sync.Mutex
+	got    bytes.Buffer
+	calls  []string
+	why    error
+	inside int
+}
+
+func (h *handler) note(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, what)
+}
+
+func (h *handler) Begin() { h.note("begin") }
+func (h *handler) Alarm() { h.note("alarm") }
+
+var errBang = errors.New("bang")
+
+func (h *handler) Feed(b []byte, patient bool) error {
+	h.mu.Lock()
+	h.inside++
+	if h.inside > 1 {
+		h.calls = append(h.calls, "two calls at once")
+	}
+	h.got.Write(b)
+	h.mu.Unlock()
+	if patient {
+		time.Sleep(h.wait)
+	}
+	h.mu.Lock()
+	h.inside--
+	h.mu.Unlock()
+	h.conn.Write(b)
+	if bytes.IndexByte(b, '!') >= 0 {
+		return errBang
+	}
+	return nil
+}
+
+func (h *handler) Ended(why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls, h.why = append(h.calls, "ended"), why
+}
+
+// slow is a connection that no poller can watch.
+type slow struct{ net.Conn }
+
+// each runs a test with a connection that is watched, and one with a goroutine.
+func each(t *testing.T, o stream.Options, run func(t *testing.T, s *stream.Server, h *handler, client net.Conn)) {
+	for name, hide := range map[string]bool{"watched": false, "goroutine": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := stream.New(o)
+				h := &handler{}
+				client, server := memnet.Pipe()
+				if hide {
+					server = slow{server}
+				}
+				s.Accept(server, func(c *stream.Conn) stream.Handler {
+					h.conn = c
+					return h
+				})
+				synctest.Wait()
+				run(t, s, h, client)
+				s.Close()
+				client.Close()
+				synctest.Wait()
+				if n := len(h.calls); h.calls[0] != "begin" || h.calls[n-1] != "ended" {
+					t.Errorf("%v", h.calls)
+				}
+				if n := s.Connections(); n != 0 {
+					t.Errorf("%d connections are left", n)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatComesIsFed(t *testing.T) {
+	each(t, stream.Options{}, func(t *testing.T, _ *stream.Server, h *handler, client net.Conn) {
+		h.conn.Wake(time.Now().Add(time.Minute))
+		for _, text := range []string{"a", "bc", "de!"} {
+			if _, err := io.WriteString(client, text); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		all, err := io.ReadAll(client) // also what was said last
+		if err != nil || string(all) != "abcde!" || h.got.String() != "abcde!" || !errors.Is(h.why, errBang) {
+			t.Errorf("%q, %v came back of %q; it ended with %v", all, err, h.got.String(), h.why)
+		}
+		time.Sleep(time.Hour)
+		if len(h.calls) != 2 {
+			t.Errorf("after its end: %v", h.calls)
+		}
+	})
+}
+
+// Where it may wait, one call waits for the one before, and the alarm for none.
+func TestPatience(t *testing.T) {
+	each(t, stream.Options{Patient: func() bool { return true }}, func(t *testing.T, _ *stream.Server, h *handler, client net.Conn) {
+		h.wait = time.Minute
+		began := time.Now()
+		h.conn.Wake(began.Add(time.Second))
+		for _, text := range []string{"a", "b", "c"} {
+			if _, err := io.WriteString(client, text); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		all := make([]byte, 3)
+		if _, err := io.ReadFull(client, all); err != nil || string(all) != "abc" {
+			t.Fatalf("%q, %v", all, err)
+		}
+		if d := time.Since(began); d != 2*time.Minute { // b and c came together
+			t.Errorf("after %v", d)
+		}
+		if len(h.calls) != 2 || h.calls[1] != "alarm" {
+			t.Errorf("%v", h.calls)
+		}
+	})
+}
+
+// Who does not read loses its connection, after some megabytes or some time, and nobody has waited for it.
+func TestAPeerThatDoesNotRead(t *testing.T) {
+	each(t, stream.Options{}, func(t *testing.T, _ *stream.Server, h *handler, _ net.Conn) {
+		began := time.Now()
+		for range 100 {
+			h.conn.Write(make([]byte, 100_000))
+		}
+		synctest.Wait()
+		if d := time.Since(began); d != 0 {
+			t.Errorf("writing took %v", d)
+		}
+		time.Sleep(time.Minute)
+		if !errors.Is(h.why, os.ErrDeadlineExceeded) {
+			t.Errorf("it ended with %v", h.why)
+		}
+	})
+}
+
+// What was written has gone before the connection ends, also from outside, and Flush waits for that.
+func TestClose(t *testing.T) {
+	each(t, stream.Options{}, func(t *testing.T, s *stream.Server, h *handler, client net.Conn) {
+		h.conn.Write([]byte("last words"))
+		h.conn.Close(errBang)
+		h.conn.Close(io.EOF)
+		h.conn.Write([]byte("never"))
+		s.Flush(time.Second)
+		all, err := io.ReadAll(client)
+		if err != nil || string(all) != "last words" {
+			t.Errorf("%q, %v", all, err)
+		}
+		synctest.Wait()
+		if !errors.Is(h.why, errBang) {
+			t.Errorf("it ended with %v", h.why)
+		}
+	})
+}
+
+func TestAClosedServer(t *testing.T) {
+	s := stream.New(stream.Options{})
+	s.Close()
+	for _, serve := range []func(net.Conn, func(*stream.Conn) stream.Handler){s.Take, s.Accept} {
+		a, b := memnet.Pipe()
+		serve(b, func(*stream.Conn) stream.Handler { panic("a connection of a closed server") })
+		if _, err := a.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection lives")
+		}
+	}
+}
