@@ -255,7 +255,8 @@ func TestSilentTarget(t *testing.T) {
 	}
 	config := &tls.Config{ServerName: "example.com", MinVersion: tls.VersionTLS12}
 	for name, dial := range map[string]link.Dialer{
-		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt", link.WebMQTT), "both": link.WebSocket(link.TLS(silent, config), "broker", "/mqtt", link.WebMQTT),
+		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt", link.WebMQTT),
+		"both":     link.WebSocket(link.TLS(silent, config), "broker", "/mqtt", link.WebMQTT),
 		"deaf TLS": link.TLS(deaf, config), "deaf WebSocket": link.WebSocket(deaf, "broker", "/mqtt", link.WebMQTT),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -31,7 +31,6 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
-	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // instant is a target in memory that does everything at once: a hub with its service side, or a broker. It works in
@@ -62,45 +61,6 @@ func (h *instant) Connect(_ context.Context, o link.Options) (link.Conn, error) 
 	defer h.mu.Unlock()
 	h.open[o.ClientID] = c
 	return c, nil
-}
-
-// over is the driver of a transport.
-func (h *instant) over(x spec.DeviceTransport) link.Driver {
-	if x.IsAMQP() {
-		return sharing{h}
-	}
-	return h
-}
-
-// sharing is an instant target over AMQP: tokens are renewed on connections, and several devices share one.
-type sharing struct{ *instant }
-
-func (sharing) Sharing() bool { return true }
-
-func (s sharing) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
-	c, err := s.instant.Connect(ctx, o)
-	return sharedConn{c.(*instantConn)}, err
-}
-
-type sharedConn struct{ *instantConn }
-
-func (c sharedConn) Renew(done func(error)) { done(nil) }
-
-// Cut cuts the connection for all who share it, at once.
-func (c sharedConn) Cut() {
-	c.hub.mu.Lock()
-	var others []*instantConn
-	for _, o := range c.hub.open {
-		if !c.closed && o != c.instantConn && c.options.Connection > 0 && o.options.Connection == c.options.Connection {
-			others = append(others, o)
-			o.leave()
-		}
-	}
-	c.hub.mu.Unlock()
-	c.Abort()
-	for _, o := range others {
-		o.over(link.ErrLost)
-	}
 }
 
 func (c *instantConn) Serve(over func(error)) { c.over = over }

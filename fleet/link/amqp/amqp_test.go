@@ -354,15 +354,19 @@ func TestCreditWindowAndFrames(t *testing.T) {
 		if len(told) != 1 {
 			t.Fatalf("%d are done with credit for one", len(told))
 		}
-		for _, window := range []uint32{0, 10, 20, 5000} {
+		for _, grant := range []struct{ window, credit uint32 }{{0, 1}, {10, 1}, {20, 1}, {5000, 1}, {5000, 2}} {
+			window := grant.window
 			p.locked(func() {
 				h := uint32(2)
 				p.say(0, &amqp.Flow{
 					NextIncomingID: amqp.Some(p.got[0]), IncomingWindow: window, NextOutgoingID: 1, OutgoingWindow: 1, Handle: amqp.Some(h),
-					DeliveryCount: amqp.Some(1), LinkCredit: amqp.Some(2),
+					DeliveryCount: amqp.Some(1), LinkCredit: amqp.Some(grant.credit),
 				})
 			})
 			synctest.Wait()
+			if window == 5000 && grant.credit == 1 && len(told) != 2 { // credit is for messages, whatever their frames
+				t.Fatalf("%d are done with credit for two", len(told))
+			}
 			if window < 5000 && len(told) != 1 {
 				t.Fatalf("%d are done in a window of %d frames", len(told), window)
 			}
@@ -435,8 +439,8 @@ func TestSecondMode(t *testing.T) {
 			t.Error(err)
 		}
 		synctest.Wait()
-		if last := p.said[len(p.said)-1]; last != "disposition 1 accepted settled true" {
-			t.Errorf("said %s", last)
+		if n := strings.Count(strings.Join(p.said, "\n"), "disposition 1 accepted settled true"); n != 2 { // of the answer to its token, and this one
+			t.Errorf("said %q", p.said)
 		}
 		c.Close()
 		<-c.over
@@ -689,6 +693,59 @@ func TestDeafPeer(t *testing.T) {
 		})
 		if full == 0 || full == 50 {
 			t.Errorf("%d of 50 were not sent", full)
+		}
+	})
+}
+
+// What the other side does not settle does not grow without end, and what it would not take is not sent.
+func TestBounds(t *testing.T) {
+	p := newPeer()
+	p.credit, p.most = 1<<31-1, 1000
+	p.begin.IncomingWindow = 1<<31 - 1
+	p.settle = func([]byte) amqp.State { return amqp.State{} }
+	in(t, p, func(t *testing.T, c *client) {
+		say := func(n int) (done bool, why error) {
+			c.Publish(link.Message{Topic: topics.Telemetry("dev", nil), Payload: make([]byte, n), QoS: 1}, func(err error) { done, why = true, err })
+			return done, why
+		}
+		if done, err := say(1000); !done || err == nil || errors.Is(err, link.ErrLost) {
+			t.Errorf("a message that is too large: %v", err)
+		}
+		told := 0
+		for range 10_000 {
+			c.Publish(link.Message{Topic: topics.Telemetry("dev", nil), QoS: 1}, func(error) { told++ })
+		}
+		if done, err := say(0); !done || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one more than ten thousand: %v", err)
+		}
+		c.Abort()
+		<-c.over
+		if told != 10_000 {
+			t.Errorf("%d are told", told)
+		}
+	})
+}
+
+// Without credit, messages wait; so many that it can only be the target's doing are too many.
+func TestManyWithoutCredit(t *testing.T) {
+	p := newPeer()
+	p.credit = 1
+	in(t, p, func(t *testing.T, c *client) {
+		full, ended := 0, 0
+		for range 10_003 { // one of them goes out
+			c.Publish(link.Message{Topic: topics.Telemetry("dev", nil)}, func(err error) {
+				if ended++; errors.Is(err, context.DeadlineExceeded) {
+					full++
+				}
+			})
+		}
+		if full != 2 || ended != 3 {
+			t.Errorf("%d were too many, %d ended", full, ended)
+		}
+		c.Abort()
+		<-c.over
+		if ended != 10_003 {
+			t.Errorf("%d ended", ended)
 		}
 	})
 }

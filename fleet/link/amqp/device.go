@@ -38,7 +38,7 @@ type device struct {
 	finished bool  // nothing is left of it
 	have     uint8 // bits of links that are attached, and notified
 	asked    uint8 // and of those that were asked for
-	open     int   // messages that are not settled
+	open     int   // messages that are to be settled
 	queued   int   // bytes that wait for credit
 	why      error // it is gone
 	ready    chan error
@@ -446,7 +446,7 @@ func (x *device) unsendable(e *endpoint, size int, waits bool) error {
 		return errNoLink
 	case e.most > 0 && uint64(size) > e.most:
 		return errOversized
-	case x.queued > 0 && x.queued+size > mostQueued:
+	case x.queued > 0 && x.queued+size > mostQueued, len(e.queue) >= mostOpen:
 		return errFull
 	case waits && x.open >= mostOpen:
 		return errUnacknowledged

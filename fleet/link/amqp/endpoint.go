@@ -251,6 +251,9 @@ func (s *session) detached(body amqp.Body) error {
 // transmit sends a message, or has it wait for credit. message is not kept.
 func (e *endpoint) transmit(message []byte, settled bool, done func(error)) {
 	q := queued{rest: message, settled: settled, done: done}
+	if !settled && e.x != nil {
+		e.x.open++
+	}
 	if len(e.queue) == 0 && e.state == attached && e.credit > 0 && e.s.window > 0 && e.push(&q) {
 		return
 	}
@@ -271,19 +274,23 @@ func (e *endpoint) waitForWindow() {
 
 // empty sends what waits on a link, as far as credit and window go.
 func (s *session) empty(e *endpoint) {
-	for len(e.queue) > 0 && e.state == attached && s.window > 0 && (e.credit > 0 || e.queue[0].begun) && s.c.wire.Over() == nil {
-		q := &e.queue[0]
+	sent := 0
+	for ; sent < len(e.queue) && e.state == attached && s.window > 0 && s.c.wire.Over() == nil; sent++ {
+		q := &e.queue[sent]
+		if e.credit == 0 && !q.begun {
+			break
+		}
 		before := len(q.rest)
-		sent := e.push(q)
+		whole := e.push(q)
 		if e.x != nil {
 			e.x.queued -= before - len(q.rest)
 		}
-		if !sent {
+		if !whole {
 			break
 		}
-		if e.queue = slices.Delete(e.queue, 0, 1); len(e.queue) == 0 {
-			e.queue = nil
-		}
+	}
+	if e.queue = slices.Delete(e.queue, 0, sent); len(e.queue) == 0 {
+		e.queue = nil
 	}
 	if len(e.queue) > 0 && e.state == attached {
 		e.waitForWindow()
@@ -301,9 +308,6 @@ func (e *endpoint) push(q *queued) bool {
 		e.credit--
 		if !q.settled {
 			s.unsettled = append(s.unsettled, delivery{id, e.x, q.done})
-			if e.x != nil {
-				e.x.open++
-			}
 		}
 	}
 	room := int(c.peerFrame) - transferTop

@@ -32,6 +32,7 @@ type peer struct {
 	settle func(payload []byte) amqp.State            // what becomes of telemetry; nil takes all, and one without a code is not settled
 	twin   func(operation string) (status int)        // nil is 200
 	on     func(p *peer, ch uint16, b amqp.Body) bool // sees each performative first; true when it is dealt with
+	most   uint64                                     // bytes of a message that its links take; 0 for no limit
 	mute   bool                                       // does not say CLOSE
 
 	mu       sync.Mutex
@@ -238,6 +239,9 @@ func (p *peer) attach(ch uint16, x *amqp.Attach) {
 		}
 	}
 	x.InitialDeliveryCount = amqp.Uint32{V: 0, Set: !l.receives}
+	if l.receives {
+		x.MaxMessageSize = p.most
+	}
 	p.say(ch, x)
 	if credit := p.credit; l.receives {
 		if credit == 0 {
@@ -354,6 +358,16 @@ func (p *peer) handle(end string) uint32 {
 		}
 	}
 	return 1<<16 - 1
+}
+
+// addresses are the addresses of links on a channel.
+func (p *peer) addresses(ch uint16) (all []string) {
+	for handle, l := range p.links {
+		if handle>>16 == uint32(ch) {
+			all = append(all, l.address)
+		}
+	}
+	return all
 }
 
 // options are those of a device.

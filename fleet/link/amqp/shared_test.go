@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -227,13 +228,63 @@ func TestFewHandles(t *testing.T) {
 		if _, err := connect(t, d, o); err == nil {
 			t.Error("a third device has found room")
 		}
-		for _, c := range all {
-			c.Close()
-			<-c.over
+		// What ends with a session is only what is in it: the second device, which came to the second.
+		synctest.Wait()
+		early, late := all[0], all[1]
+		if slices.ContainsFunc(p.addresses(1), func(s string) bool { return strings.Contains(s, "/dev0/") }) {
+			early, late = late, early
 		}
+		p.locked(func() { p.say(1, &amqp.End{Error: &amqp.Error{Condition: amqp.LimitExceeded}}) })
+		var refused *link.RefusedError
+		if err := <-late.over; !errors.As(err, &refused) || !refused.Throttled() {
+			t.Errorf("the device of a session that ended: %v", err)
+		}
+		synctest.Wait()
+		if len(early.over) > 0 {
+			t.Error("the other one ended too")
+		}
+		early.Close()
+		<-early.over
 		<-p.done
 		if n := strings.Count(strings.Join(p.said, "\n"), "begin"); n != 2 {
 			t.Errorf("%d sessions", n)
 		}
 	})
+}
+
+// Tokens go out as there is credit for them, and no more than the service has under way.
+func TestTokensUnderWay(t *testing.T) {
+	for _, c := range []struct{ credit, want uint32 }{{0, 30}, {3, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			p, d := newPeer(), driver.New()
+			p.credit = c.credit
+			p.token = func(string, string) int { return 0 } // no answer
+			results := make(chan error, 40)
+			for i := range 40 {
+				go func() {
+					o := p.options(fmt.Sprint("dev", i), nil)
+					o.Connection = 1
+					_, err := connect(t, d, o)
+					results <- err
+				}()
+			}
+			synctest.Wait()
+			if n := len(p.messages); n != int(c.want) {
+				t.Errorf("%d tokens are under way with credit for %d", n, c.credit)
+			}
+			if c.credit > 0 {
+				p.locked(func() { p.flow(0, 0, 2) })
+				synctest.Wait()
+				if n := len(p.messages); n != int(c.want)+2 {
+					t.Errorf("%d tokens are under way", n)
+				}
+			}
+			for range 40 {
+				if err := <-results; !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+			<-p.done
+		})
+	}
 }
