@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/backend/registrar"
 	"github.com/twinfleet/twinfleet/internal/backend/steps"
+	"github.com/twinfleet/twinfleet/internal/eventhub"
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/host"
@@ -41,10 +42,11 @@ type Options struct {
 	// Preparing are stages that only prepare for others: that their load was not delivered as asked says nothing of the run.
 	Preparing []string
 
-	driver  link.Driver   // of tests: of devices; nil is the scenario's
-	dial    link.Dialer   // of tests: to a target elsewhere; nil is the network
-	memory  bool          // of tests: the embedded hub has no port
-	sampler watch.Sampler // of tests; nil measures this process
+	driver  link.Driver                                      // of tests: of devices; nil is the scenario's
+	dial    link.Dialer                                      // of tests: to a target elsewhere; nil is the network
+	memory  bool                                             // of tests: the embedded hub has no port
+	sampler watch.Sampler                                    // of tests; nil measures this process
+	reader  func(eventhub.Options) (*eventhub.Reader, error) // of tests: reads the hub's messages; nil is the target's
 }
 
 // Engine runs one scenario once: Observe comes before Run, and the others may be called at any time, from any goroutine.
