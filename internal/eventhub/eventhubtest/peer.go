@@ -41,6 +41,7 @@ type Peer struct {
 	tokens   []string
 	down     bool
 	behavior Behavior
+	tolerant bool // errors of connections fail no test
 }
 
 // Behavior is what a Peer does that others do not. The zero value is a good hub.
@@ -102,8 +103,9 @@ func (p *Peer) Dial(_ context.Context, addr string) (net.Conn, error) {
 		err := c.serve()
 		p.mu.Lock()
 		delete(p.conns, c)
+		tolerant := p.tolerant
 		p.mu.Unlock()
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		if err != nil && !tolerant && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			p.t.Errorf("the peer at %s: %v", addr, err)
 		}
 	})
@@ -474,3 +476,19 @@ func (c *Conn) Link(suffix string) (handle uint32, ok bool) {
 
 // Next is the number of the delivery that is sent next.
 func (c *Conn) Next() uint32 { return c.next }
+
+// Say writes bytes on all connections.
+func (p *Peer) Say(b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Write(b)
+	}
+}
+
+// Tolerate has no error of a connection fail the test: who is told nonsense may answer with it.
+func (p *Peer) Tolerate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tolerant = true
+}
