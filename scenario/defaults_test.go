@@ -90,7 +90,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"name": said(s.Name == "defaults"), "seed": s.Seed,
 		"target": said(bare.Target.Kind == target.Embedded), "target.hub": bare.Target.Hub, "target.ca": said(s.Target.CA == ""),
 		"target.plain": s.Target.Plain, "target.transport": s.Target.Transport, "target.keep": s.Target.Keep, "target.tier": said(s.Target.Tier == ""), "target.units": s.Target.Units,
-		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.topic": broker.Target.Topic,
+		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.consumer_group": said(s.Target.ConsumerGroup == ""), "target.topic": broker.Target.Topic,
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),
 		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 

@@ -26,7 +26,7 @@ func targetKeys(t *target.Target) []language.Key {
 		key("burst", timing.Duration(&t.Burst, timing.Shortest), is("1m"), "Embedded hub: so much of the tier's rate may come at once."),
 		key("query_lag", value.Text(&t.QueryLag).As(form.Times), means("none"),
 			"Embedded hub: how long a change stays hidden from queries, 2s or 500ms..3s."),
-		key("consumer_group", value.Text(&t.ConsumerGroup), is("$Default"),
+		key("consumer_group", value.Text(&t.ConsumerGroup), means("$Default"),
 			"IoT Hub: the consumer group with which deliveries are read. One of its own keeps a run out of the way of those who read the hub's "+
 				"messages: five readers share a group at most, and one that claims it alone shuts others out."),
 		key("topic", value.Text(&t.Topic), means("devices/{device}/messages/events/"),

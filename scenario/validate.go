@@ -56,6 +56,7 @@ func (r *reader) validateFleet(s *Scenario) {
 		r.FailAt("fleet.groups", problem.Place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
 	}
 	r.validateSources(s)
+	r.validateConsumerGroup(s)
 	names := make(map[string]bool)
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]

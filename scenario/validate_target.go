@@ -3,6 +3,7 @@ package scenario
 import (
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
@@ -16,6 +17,21 @@ func (r *reader) finishTarget(t *target.Target) {
 	case !t.Resolve():
 		r.FailAt("target.hub", problem.Place{}, "this is no target; write embedded, a service connection string "+
 			"HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, or mqtt://host:port of a broker")
+	}
+}
+
+// longestGroup is the longest name of a consumer group (event-hubs-quotas).
+const longestGroup = 50
+
+// validateConsumerGroup holds the name of a consumer group to what Event Hubs takes, where there is one to read with.
+func (r *reader) validateConsumerGroup(s *Scenario) {
+	g := s.Target.ConsumerGroup
+	switch {
+	case g == "":
+	case !s.Target.Can().Registry:
+		r.FailAt("target.consumer_group", problem.Place{}, "only an IoT Hub elsewhere has consumer groups; remove it")
+	case len(g) > longestGroup || strings.ContainsFunc(g, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`/'"\?#`, c) }):
+		r.FailAt("target.consumer_group", problem.Place{}, "this is no name of a consumer group: letters, digits, - . _ and $, at most %d", longestGroup)
 	}
 }
 

@@ -74,7 +74,8 @@ type Stats struct {
 	Losses     int           // connections that were lost once it was attached
 	Restarts   int           // times that a log of the hub began anew, with what was in it
 	Away       time.Duration // without a connection, since it was first attached
-	Err        error         // of the last connection that was lost or not to be had; nil for none
+	Lost       error         // why the last one was lost; nil for none
+	Err        error         // of the last attempt to connect that came to nothing, or connection that was lost; nil for none
 }
 
 // Reader reads the messages of one hub.
@@ -180,6 +181,7 @@ func (r *Reader) away(lost bool, err error) {
 	r.stats.Err = err
 	if lost {
 		r.stats.Losses++
+		r.stats.Lost = err
 	}
 	if told && r.since.IsZero() {
 		r.since = time.Now()

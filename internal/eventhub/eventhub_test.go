@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/eventhub/eventhubtest"
 )
 
 // reading is a Reader that runs, and what it was given.
@@ -25,11 +26,11 @@ type reading struct {
 }
 
 // read runs a Reader in a bubble until the test stops it.
-func read(t *testing.T, p *peer, change func(*Options)) *reading {
+func read(t *testing.T, p *eventhubtest.Peer, change func(*Options)) *reading {
 	t.Helper()
 	x := &reading{}
 	o := Options{
-		Host: "iot", Addr: "iot:5671", Policy: "service", Key: p.key, Dial: p.dial, Tell: func(err error) { x.told = append(x.told, err) },
+		Host: "iot", Addr: "iot:5671", Policy: "service", Key: p.Key, Dial: p.Dial, Tell: func(err error) { x.told = append(x.told, err) },
 		Deliver: func(m Message) {
 			x.got = append(x.got, fmt.Sprintf("%s/%d %s", m.Partition, m.Sequence, m.Body))
 			x.at = append(x.at, m.At)
@@ -60,26 +61,26 @@ func TestReadsWhatComesIn(t *testing.T) {
 		for _, frame := range []int{0, 10} {
 			t.Run(fmt.Sprint(unsettled, frame), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					p := newPeer(t, 4)
-					p.unsettle, p.frame = unsettled, frame
-					p.put(1, "from before")
+					p := eventhubtest.New(t, 4)
+					p.Behave(eventhubtest.Behavior{Unsettled: unsettled, Frame: frame})
+					p.Put(1, "from before")
 					x := read(t, p, nil)
 					if !x.isAttached() {
 						t.Fatal("not attached")
 					}
-					p.put(0, "a")
-					p.put(1, "b")
-					p.put(1, "c")
+					p.Put(0, "a")
+					p.Put(1, "b")
+					p.Put(1, "c")
 					synctest.Wait()
 					x.stop()
 					if want := []string{"0/0 a", "1/1 b", "1/2 c"}; !reflect.DeepEqual(x.got, want) || x.err != nil {
 						t.Errorf("%q, %v", x.got, x.err)
 					}
-					if want := []string{"iot:5671", "events:5671"}; !slices.Equal(p.dials, want) {
-						t.Errorf("dialled %v", p.dials)
+					if want := []string{"iot:5671", "events:5671"}; !slices.Equal(p.Dials(), want) {
+						t.Errorf("dialled %v", p.Dials())
 					}
-					if want := []string{"iot", "sb://events/ehub"}; !slices.Equal(p.tokens, want) {
-						t.Errorf("tokens for %v", p.tokens)
+					if want := []string{"iot", "sb://events/ehub"}; !slices.Equal(p.Tokens(), want) {
+						t.Errorf("tokens for %v", p.Tokens())
 					}
 					if s := x.Stats(); s != (Stats{Messages: 3}) {
 						t.Errorf("%+v", s)
@@ -93,10 +94,10 @@ func TestReadsWhatComesIn(t *testing.T) {
 // More messages than there is credit for come all.
 func TestGivesCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 1)
+		p := eventhubtest.New(t, 1)
 		x := read(t, p, nil)
 		for range 3*credit + 7 {
-			p.put(0, "x")
+			p.Put(0, "x")
 		}
 		synctest.Wait()
 		x.stop()
@@ -109,15 +110,15 @@ func TestGivesCredit(t *testing.T) {
 // After a lost connection it goes on behind the last message, and says how long it was away. What the hub sends again is left out.
 func TestGoesOnWhereItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 2)
+		p := eventhubtest.New(t, 2)
 		x := read(t, p, nil)
-		p.put(0, "a")
+		p.Put(0, "a")
 		synctest.Wait()
-		p.again = true
-		go p.cut(3 * time.Second)
+		p.Behave(eventhubtest.Behavior{Again: true})
+		go p.Cut(3 * time.Second)
 		time.Sleep(time.Second)
-		p.put(0, "b")
-		p.put(1, "c")
+		p.Put(0, "b")
+		p.Put(1, "c")
 		time.Sleep(time.Minute)
 		s := x.Stats()
 		x.stop()
@@ -139,18 +140,16 @@ func TestGoesOnWhereItWas(t *testing.T) {
 func TestNewLogIsReadFromItsBeginning(t *testing.T) {
 	for _, more := range []int{1, 5} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPeer(t, 1)
+			p := eventhubtest.New(t, 1)
 			x := read(t, p, nil)
-			p.put(0, "a")
-			p.put(0, "b")
+			p.Put(0, "a")
+			p.Put(0, "b")
 			synctest.Wait()
-			go p.cut(time.Second)
+			go p.Cut(time.Second)
 			time.Sleep(500 * time.Millisecond)
-			p.mu.Lock()
-			p.logs, p.created = make([][][]byte, 1), time.Now()
-			p.mu.Unlock()
+			p.Renew()
 			for range more {
-				p.put(0, "new")
+				p.Put(0, "new")
 			}
 			time.Sleep(time.Minute)
 			x.stop()
@@ -164,17 +163,12 @@ func TestNewLogIsReadFromItsBeginning(t *testing.T) {
 // What a log left out is counted.
 func TestCountsWhatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 1)
+		p := eventhubtest.New(t, 1)
 		x := read(t, p, nil)
-		p.put(0, "a")
+		p.Put(0, "a")
 		synctest.Wait()
-		p.mu.Lock()
-		p.logs[0] = append(p.logs[0], []byte{0x00}, amqp.AppendData(nil, []byte("without a number")))
-		for c := range p.conns {
-			c.feed()
-		}
-		p.mu.Unlock()
-		p.put(0, "d")
+		p.Append(0, []byte{0x00}, amqp.AppendData(nil, []byte("without a number")))
+		p.Put(0, "d")
 		synctest.Wait()
 		x.stop()
 		if s := x.Stats(); s.Missing != 2 || s.Unreadable != 2 || !reflect.DeepEqual(x.got, []string{"0/0 a", "0/3 d"}) {
@@ -186,26 +180,22 @@ func TestCountsWhatIsMissing(t *testing.T) {
 // Tokens are renewed on the connection, and heartbeats keep it, on both sides.
 func TestKeepsItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 1)
+		p := eventhubtest.New(t, 1)
 		x := read(t, p, func(o *Options) { o.Life = 10 * time.Minute })
 		for range 3600 / 30 {
 			time.Sleep(30 * time.Second)
-			p.mu.Lock()
-			for c := range p.conns {
-				c.write(amqp.AppendHeartbeat(nil))
-			}
-			p.mu.Unlock()
+			p.Heartbeat()
 		}
 		x.stop()
-		if len(p.dials) != 2 || len(p.tokens) != 2+7 {
-			t.Errorf("%d connections, %d tokens in an hour", len(p.dials), len(p.tokens))
+		if len(p.Dials()) != 2 || len(p.Tokens()) != 2+7 {
+			t.Errorf("%d connections, %d tokens in an hour", len(p.Dials()), len(p.Tokens()))
 		}
 	})
 }
 
 func TestGivesUpSilentHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 1)
+		p := eventhubtest.New(t, 1)
 		x := read(t, p, nil)
 		time.Sleep(idle + time.Second)
 		x.stop()
@@ -219,28 +209,28 @@ func TestGivesUpSilentHub(t *testing.T) {
 func TestSaysWhatIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Options)
-		peer   func(*peer)
+		peer   func(*eventhubtest.Peer)
 		want   string
 	}{
 		"another policy": {change: func(o *Options) { o.Policy = "iothubowner" }, want: "token of policy iothubowner: the hub refuses it with status 401"},
 		"no such group":  {change: func(o *Options) { o.Group = "mine" }, want: "partitions for consumer group mine: the hub refuses it: amqp:not-found: no such consumer group xxx"},
 		"no endpoint": {
-			peer: func(p *peer) {
-				p.onAttach = func(c *peerConn, a *amqp.Attach) bool {
+			peer: func(p *eventhubtest.Peer) {
+				p.Behave(eventhubtest.Behavior{OnAttach: func(c *eventhubtest.Conn, a *amqp.Attach) bool {
 					if address, _ := a.Source.Address.Text(); address != managing {
 						return false
 					}
 					a.Role = amqp.RoleSender
 					a.InitialDeliveryCount = amqp.Some(0)
-					c.refuse(a, &amqp.Error{Condition: amqp.UnauthorizedAccess})
+					c.Refuse(a, &amqp.Error{Condition: amqp.UnauthorizedAccess})
 					return true
-				}
+				}})
 			}, want: "asking iot where its messages are: the link to messages/events/$management: the hub refuses it: amqp:unauthorized-access",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPeer(t, 2)
+				p := eventhubtest.New(t, 2)
 				if c.peer != nil {
 					c.peer(p)
 				}
@@ -258,15 +248,15 @@ func TestSaysWhatIsRefused(t *testing.T) {
 // A hub that is not there yet is waited for.
 func TestWaitsForTheHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, 2)
-		p.down = true
+		p := eventhubtest.New(t, 2)
+		go p.Cut(time.Minute)
+		synctest.Wait()
 		x := read(t, p, nil)
-		time.Sleep(time.Minute)
+		time.Sleep(50 * time.Second)
 		if s := x.Stats(); x.isAttached() || s.Err == nil || s.Losses != 0 || s.Away != 0 {
 			t.Errorf("%+v", s)
 		}
-		p.cut(0)
-		time.Sleep(LongestWait + time.Second)
+		time.Sleep(10*time.Second + LongestWait + time.Second)
 		if !x.isAttached() {
 			t.Error("not attached")
 		}
@@ -276,40 +266,39 @@ func TestWaitsForTheHub(t *testing.T) {
 
 // Whatever a hub does, the reader takes no more than its bounds, and goes on trying.
 func TestHostileHubs(t *testing.T) {
-	onEvents := func(do func(c *peerConn)) func(*peer) {
-		return func(p *peer) {
-			p.answer = func(c *peerConn, _ *peerLink, operation string) bool {
+	onEvents := func(do func(c *eventhubtest.Conn)) func(*eventhubtest.Peer) {
+		return func(p *eventhubtest.Peer) {
+			p.Behave(eventhubtest.Behavior{Answer: func(c *eventhubtest.Conn, operation string) bool {
 				if operation == "READ" {
 					do(c)
 				}
 				return operation == "READ"
-			}
+			}})
 		}
 	}
-	raw := func(b ...byte) func(*peer) { return onEvents(func(c *peerConn) { c.write(b) }) }
-	send := func(x amqp.Performative) func(*peer) { return onEvents(func(c *peerConn) { c.send(x) }) }
+	raw := func(b ...byte) func(*eventhubtest.Peer) { return onEvents(func(c *eventhubtest.Conn) { c.Write(b) }) }
+	send := func(x amqp.Performative) func(*eventhubtest.Peer) {
+		return onEvents(func(c *eventhubtest.Conn) { c.Send(x) })
+	}
 	// a list as the key of a map, in the info of an error
 	key := []byte{0, 0x53, 0x1d, 0xc0, 12, 3, 0xa3, 1, 'x', 0x40, 0xc1, 5, 2, 0xc0, 2, 1, 0x40, 0x40}
 	body := append([]byte{0, 0x53, amqp.CodeClose, 0xc0, byte(len(key) + 1), 1}, key...)
 	frame, start := amqp.BeginFrame(nil, amqp.FrameAMQP, 0)
 	frame = amqp.EndFrame(append(frame, body...), start)
-	answers := func(body func([]byte) []byte) func(*peer) {
-		return onEvents(func(c *peerConn) {
-			for handle, l := range c.links {
-				if strings.HasSuffix(l.name, "$management-answers") {
-					b := amqp.AppendProperties(nil, &amqp.Properties{CorrelationID: amqp.AppendString(nil, "r2")})
-					b, start := amqp.BeginSection(b, amqp.SectionApplicationProperties)
-					b = amqp.EndMap(amqp.AppendInt(amqp.AppendString(b, "status-code"), 200), start, 1)
-					c.transfer(handle, body(amqp.AppendBody(b)), true)
-				}
-			}
+	answers := func(body func([]byte) []byte) func(*eventhubtest.Peer) {
+		return onEvents(func(c *eventhubtest.Conn) {
+			handle, _ := c.Link("$management-answers")
+			b := amqp.AppendProperties(nil, &amqp.Properties{CorrelationID: amqp.AppendString(nil, "r2")})
+			b, start := amqp.BeginSection(b, amqp.SectionApplicationProperties)
+			b = amqp.EndMap(amqp.AppendInt(amqp.AppendString(b, "status-code"), 200), start, 1)
+			c.Transfer(handle, body(amqp.AppendBody(b)), true)
 		})
 	}
 	many := make([]string, mostPartitions+1)
 	for i := range many {
 		many[i] = fmt.Sprint(i)
 	}
-	for name, do := range map[string]func(*peer){
+	for name, do := range map[string]func(*eventhubtest.Peer){
 		"a frame of 2 GB":       raw(0x7f, 0xff, 0xff, 0xff, 2, 0, 0, 0),
 		"no frame":              raw([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")...),
 		"a list as a key":       raw(frame...),
@@ -321,38 +310,32 @@ func TestHostileHubs(t *testing.T) {
 		"credit for nobody":     send(&amqp.Flow{Handle: amqp.Some(99)}),
 		"a message for nobody":  send(&amqp.Transfer{Handle: 99, DeliveryID: amqp.Some(1)}),
 		"a message by a sender": send(&amqp.Transfer{Handle: 0, DeliveryID: amqp.Some(1)}),
-		"an endless message": onEvents(func(c *peerConn) {
+		"an endless message": onEvents(func(c *eventhubtest.Conn) {
 			for i := range 40 {
 				x := amqp.Transfer{Handle: 1, More: true}
 				if i == 0 {
-					x.DeliveryID = amqp.Some(c.next)
+					x.DeliveryID = amqp.Some(c.Next())
 				}
-				c.write(amqp.AppendFrame(nil, 7, &x, make([]byte, 60<<10)))
+				c.Write(amqp.AppendFrame(nil, 7, &x, make([]byte, 60<<10)))
 			}
-		}),
-		"messages beyond the credit": onEvents(func(c *peerConn) {
-			for range 3 * atOnce {
-				c.transfer(3, nil, true)
-			}
-			c.send(&amqp.End{})
 		}),
 		"no partitions":       answers(func(b []byte) []byte { return amqp.AppendNull(b) }),
 		"too many partitions": answers(func(b []byte) []byte { return hubMap(b, many...) }),
 		"a partition twice":   answers(func(b []byte) []byte { return hubMap(b, "1", "1") }),
 		"a quote in an id":    answers(func(b []byte) []byte { return hubMap(b, "1' or '") }),
-		"silence":             onEvents(func(*peerConn) {}),
+		"silence":             onEvents(func(*eventhubtest.Conn) {}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPeer(t, 2)
+				p := eventhubtest.New(t, 2)
 				do(p)
 				x := read(t, p, nil)
 				time.Sleep(40 * time.Second)
 				s := x.Stats()
-				if x.isAttached() || len(p.dials) < 3 || s.Err == nil || len(s.Err.Error()) > 700 {
-					t.Errorf("attached: %v, %d connections, %+v", x.isAttached(), len(p.dials), s)
+				if x.isAttached() || len(p.Dials()) < 3 || s.Err == nil || len(s.Err.Error()) > 700 {
+					t.Errorf("attached: %v, %d connections, %+v", x.isAttached(), len(p.Dials()), s)
 				}
-				p.answer = nil
+				p.Behave(eventhubtest.Behavior{})
 				time.Sleep(40 * time.Second)
 				if !x.isAttached() {
 					t.Error("it did not go on trying")

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/backend/registrar"
 	"github.com/twinfleet/twinfleet/internal/backend/steps"
+	"github.com/twinfleet/twinfleet/internal/eventhub"
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/host"
@@ -44,9 +45,10 @@ type Options struct {
 
 	// Of tests: the driver of devices that speak a transport; nil is the scenario's.
 	driver  func(spec.DeviceTransport) link.Driver
-	dial    link.Dialer   // of tests: to a target elsewhere; nil is the network
-	memory  bool          // of tests: the embedded hub has no port
-	sampler watch.Sampler // of tests; nil measures this process
+	dial    link.Dialer                                      // of tests: to a target elsewhere; nil is the network
+	memory  bool                                             // of tests: the embedded hub has no port
+	sampler watch.Sampler                                    // of tests; nil measures this process
+	reader  func(eventhub.Options) (*eventhub.Reader, error) // of tests: reads the hub's messages; nil is the target's
 }
 
 // Engine runs one scenario once: Observe comes before Run, and the others may be called at any time, from any goroutine.

@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/eventhub"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 )
 
@@ -16,6 +17,12 @@ func Sampled(o Options, s watch.Sampler) Options {
 // may be nil, reaches a hub elsewhere.
 func InMemory(o Options, dial link.Dialer) Options {
 	o.memory, o.dial = true, dial
+	return o
+}
+
+// ReadBy has a run's messages read elsewhere than at its target, and its devices driven by a driver.
+func ReadBy(o Options, reader func(eventhub.Options) (*eventhub.Reader, error), d link.Driver) Options {
+	o.reader, o.driver = reader, d
 	return o
 }
 

@@ -41,7 +41,11 @@ func (c *conductor) read(ctx context.Context) (x reading, err error) {
 	if !c.delivers() || c.target.Can.Topics { // a broker's subscribers are devices
 		return x, nil
 	}
-	x.reader, err = c.target.Reader(eventhub.Options{
+	open := c.opts.reader
+	if open == nil {
+		open = c.target.Reader
+	}
+	x.reader, err = open(eventhub.Options{
 		Deliver: func(m eventhub.Message) { c.fleet.Delivered(m.Body, m.At) },
 		Tell:    c.tellOfReader(),
 	})
@@ -107,7 +111,7 @@ func (c *conductor) noteDeliveries() {
 			Messages: s.Messages, Losses: s.Losses, Away: s.Away, Repeated: s.Repeated, Missing: s.Missing, Unreadable: s.Unreadable, Restarts: s.Restarts,
 		}
 		if s.Losses > 0 {
-			d.Reader.Error = clean.Redact(s.Err.Error())
+			d.Reader.Error = clean.Redact(s.Lost.Error())
 		}
 	}
 	c.ledger.Write(func(r *report.Run) { r.Deliveries = d })

@@ -74,7 +74,7 @@ type Target struct {
 	Topic         string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
 	Username      string              // likewise
 	Password      string              // likewise; a secret
-	ConsumerGroup string              // of a target with a registry: whose place in its messages the reader of deliveries has; the usual one when empty
+	ConsumerGroup string              // of a target with a registry: with which the reader of deliveries reads; $Default when empty
 	Trial         *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
 }
 

@@ -446,3 +446,15 @@ func TestPreparing(t *testing.T) {
 		}
 	}
 }
+
+// A process that reads messages late makes their deliveries look slow, though all that it sends starts in time.
+func TestReadsLate(t *testing.T) {
+	punctual := of("telemetry", 8000, 8000, 0, 0, 0)
+	slow := func(n int, behind time.Duration) []generator.Sample {
+		return append(repeat(calm(), 20), repeat(with(func(s *generator.Sample) { s.Behind = behind }), n)...)
+	}
+	check(t, "seconds on end", samples(slow(10, 90*time.Millisecond), punctual), []report.CauseKind{report.CauseReader},
+		"this process read messages up to 90 ms late for 10 s; give it more processors, or fewer messages to read")
+	check(t, "a hiccup", samples(slow(2, 90*time.Millisecond), punctual), nil, "")
+	check(t, "what does not matter", samples(slow(30, 9*time.Millisecond), punctual), nil, "")
+}

@@ -124,7 +124,7 @@ func All() []Rule {
 			Explains: func(*generator.Sample) bool { return false }, // reading makes nothing start late
 			Size:     func(s *generator.Sample) float64 { return float64(s.Behind) },
 			Text: func(s *generator.Sample) string {
-				return fmt.Sprintf("messages waited up to %s in this process until they were read, which deliveries have on top", Milliseconds(s.Behind))
+				return fmt.Sprintf("this process read messages up to %s late", Milliseconds(s.Behind))
 			},
 			Remedy: "give it more processors, or fewer messages to read",
 		},

@@ -64,6 +64,14 @@ func ParseAddress(parts address.Address, name string) (a Address) {
 	return a
 }
 
+// Resource is of what a token must speak for a link to an address: its own, or for a bare $management that below the event hub of a name.
+func (a Address) Resource(of address.Address, name string) address.Address {
+	if a.Device || a.Hub != "" {
+		return of
+	}
+	return append(address.Address{name}, of...)
+}
+
 // Path is the address below the event hub of a name, as one without a slash before it.
 func (a Address) Path(name string) string {
 	switch a.Kind {

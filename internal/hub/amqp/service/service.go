@@ -35,18 +35,19 @@ const credit = 1000
 
 // Kinds are the links of services. Who may use them has a policy's right ServiceConnect.
 func Kinds(o Options) []peer.Kind {
-	allowed := func(attach func(p *peer.Peer, r peer.Request) (engine.Grant, error)) func(*peer.Peer, peer.Request) (engine.Grant, error) {
-		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
-			if err := p.AsPolicy(r.Link, policy.ServiceConnect, r.Address); err != nil {
-				return engine.Grant{}, err
-			}
-			return attach(p, r)
-		}
-	}
 	fixed := func(name string, sends bool, path [3]string, attach func(*peer.Peer, peer.Request) (engine.Grant, error)) peer.Kind {
-		return peer.Kind{Name: name, Sends: sends, Attach: allowed(attach), Match: func(a address.Address) bool {
-			return a.Is(path[0], path[1], path[2]) || path[2] == "" && a.Is(path[0], path[1])
-		}}
+		return peer.Kind{
+			Name: name, Sends: sends,
+			Match: func(a address.Address) bool {
+				return a.Is(path[0], path[1], path[2]) || path[2] == "" && a.Is(path[0], path[1])
+			},
+			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+				if err := p.AsPolicy(r.Link, policy.ServiceConnect, r.Address); err != nil {
+					return engine.Grant{}, err
+				}
+				return attach(p, r)
+			},
+		}
 	}
 	hub := func(name string, sends bool, kinds ...eventhub.Kind) func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
 		return func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
@@ -62,14 +63,17 @@ func Kinds(o Options) []peer.Kind {
 					}
 					return false
 				},
-				Attach: allowed(func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+				Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 					at := parse(r.Address)
+					if err := p.AsPolicy(r.Link, policy.ServiceConnect, at.Resource(r.Address, o.Describer.Name)); err != nil {
+						return engine.Grant{}, err
+					}
 					if at.Device {
 						host, port := o.At()
 						return engine.Grant{}, eventhub.RedirectTo(host, port, o.Describer.Name, at)
 					}
 					return attach(p, r, at)
-				}),
+				},
 			}
 		}
 	}

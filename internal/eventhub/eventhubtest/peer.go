@@ -1,4 +1,6 @@
-package eventhub
+// Package eventhubtest is a hub of a few lines for tests of those who read messages of hubs, written from the standard and from what the
+// service was seen to do. It does what a test tells it, also what no hub does.
+package eventhubtest
 
 import (
 	"context"
@@ -6,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,35 +20,75 @@ import (
 	"github.com/twinfleet/twinfleet/internal/memnet"
 )
 
-// peer is a hub of a few lines, written from the standard and from what the service was seen to do: the IoT Hub at iot:5671, which
-// redirects, and its event hub at events:5671. It does what a test tells it, also what no hub does.
-type peer struct {
-	t   *testing.T
-	key sas.Key
-	wg  sync.WaitGroup
+// Managing is the address from which the IoT Hub redirects.
+const Managing = "messages/events/$management"
 
-	mu       sync.Mutex
+// selector is the filter of a reader.
+const selector = "apache.org:selector-filter:string"
+
+// Peer is the IoT Hub at iot:5671, which redirects, and its event hub ehub at events:5671.
+type Peer struct {
+	Key sas.Key // of the policy service
+
+	t  *testing.T
+	wg sync.WaitGroup
+
+	mu       sync.Mutex // protects the following fields
 	created  time.Time
 	logs     [][][]byte // encoded messages by partition
-	conns    map[*peerConn]bool
+	conns    map[*Conn]bool
 	dials    []string
-	tokens   []string                                              // resources of the tokens, as they came
-	down     bool                                                  // refuses connections
-	unsettle bool                                                  // sends messages that are not settled
-	frame    int                                                   // bytes of a message in one frame; 0 for all
-	again    bool                                                  // sends the last message that a reader has once more
-	answer   func(p *peerConn, l *peerLink, operation string) bool // instead of an answer to a request
-	onAttach func(p *peerConn, a *amqp.Attach) bool
-	onOpen   func(p *peerConn) bool
+	tokens   []string
+	down     bool
+	behavior Behavior
+	tolerant bool // errors of connections fail no test
 }
 
-func newPeer(t *testing.T, partitions int) *peer {
-	p := &peer{t: t, key: sas.NewKey(), created: time.Now(), logs: make([][][]byte, partitions), conns: make(map[*peerConn]bool)}
+// Behavior is what a Peer does that others do not. The zero value is a good hub.
+type Behavior struct {
+	Unsettled bool                                 // messages are not settled
+	Frame     int                                  // bytes of a message in one frame; 0 for all
+	Again     bool                                 // a reader gets the last message that it has once more
+	Answer    func(c *Conn, operation string) bool // is called instead of an answer to a request, unless it is false; nil for none
+	OnAttach  func(c *Conn, a *amqp.Attach) bool   // likewise of a link
+}
+
+// New makes a Peer whose connections end before the test does.
+func New(t *testing.T, partitions int) *Peer {
+	p := &Peer{t: t, Key: sas.NewKey(), created: time.Now(), logs: make([][][]byte, partitions), conns: make(map[*Conn]bool)}
 	t.Cleanup(p.wg.Wait)
 	return p
 }
 
-func (p *peer) dial(_ context.Context, addr string) (net.Conn, error) {
+// Behave has the peer do what others do not.
+func (p *Peer) Behave(b Behavior) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.behavior = b
+}
+
+func (p *Peer) how() Behavior {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.behavior
+}
+
+// Dials are the addresses that were dialled, one after the other.
+func (p *Peer) Dials() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.dials)
+}
+
+// Tokens are the resources of the tokens that came, one after the other.
+func (p *Peer) Tokens() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.tokens)
+}
+
+// Dial opens a connection.
+func (p *Peer) Dial(_ context.Context, addr string) (net.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dials = append(p.dials, addr)
@@ -53,23 +96,50 @@ func (p *peer) dial(_ context.Context, addr string) (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	a, b := memnet.Pipe()
-	c := &peerConn{p: p, nc: b, addr: addr, links: make(map[uint32]*peerLink)}
+	c := &Conn{p: p, nc: b, addr: addr, links: make(map[uint32]*peerLink)}
 	p.conns[c] = true
 	p.wg.Go(func() {
 		defer b.Close()
 		err := c.serve()
 		p.mu.Lock()
 		delete(p.conns, c)
+		tolerant := p.tolerant
 		p.mu.Unlock()
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		if err != nil && !tolerant && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			p.t.Errorf("the peer at %s: %v", addr, err)
 		}
 	})
 	return a, nil
 }
 
-// put logs a message of a device.
-func (p *peer) put(partition int, body string) {
+// Heartbeat sends an empty frame on all connections.
+func (p *Peer) Heartbeat() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Write(amqp.AppendHeartbeat(nil))
+	}
+}
+
+// Renew begins the log anew.
+func (p *Peer) Renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.logs, p.created = make([][][]byte, len(p.logs)), time.Now()
+}
+
+// Append logs bytes as they are.
+func (p *Peer) Append(partition int, messages ...[]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.logs[partition] = append(p.logs[partition], messages...)
+	for c := range p.conns {
+		c.feed()
+	}
+}
+
+// Put logs a message of a device.
+func (p *Peer) Put(partition int, body string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.logs[partition])
@@ -84,8 +154,8 @@ func (p *peer) put(partition int, body string) {
 	}
 }
 
-// cut ends all connections, and refuses others for a time.
-func (p *peer) cut(d time.Duration) {
+// Cut ends all connections, and refuses others for a time, after which it returns.
+func (p *Peer) Cut(d time.Duration) {
 	p.mu.Lock()
 	p.down = true
 	for c := range p.conns {
@@ -98,8 +168,9 @@ func (p *peer) cut(d time.Duration) {
 	p.mu.Unlock()
 }
 
-type peerConn struct {
-	p      *peer
+// Conn is a connection to a Peer.
+type Conn struct {
+	p      *Peer
 	nc     net.Conn
 	addr   string
 	allows string // resource of the last good token
@@ -119,13 +190,15 @@ type peerLink struct {
 	count     uint32
 }
 
-func (c *peerConn) write(b []byte) {
+// Write writes bytes as they are.
+func (c *Conn) Write(b []byte) {
 	_, _ = c.nc.Write(b)
 }
 
-func (c *peerConn) send(x amqp.Performative) { c.write(amqp.AppendFrame(nil, 7, x, nil)) } // on a channel of its own
+// Send sends a performative on the channel of the session.
+func (c *Conn) Send(x amqp.Performative) { c.Write(amqp.AppendFrame(nil, 7, x, nil)) } // on a channel of its own
 
-func (c *peerConn) serve() error {
+func (c *Conn) serve() error {
 	var in []byte
 	buffer := make([]byte, 32<<10)
 	need := func() error {
@@ -158,18 +231,18 @@ func (c *peerConn) serve() error {
 		return errors.New("no security layer")
 	}
 	in = in[8:]
-	c.write(amqp.AppendSASL(append([]byte(nil), amqp.HeaderSASL[:]...), &amqp.Mechanisms{Names: []string{"EXTERNAL", "MSSBCBS", "ANONYMOUS", "PLAIN"}}))
+	c.Write(amqp.AppendSASL(append([]byte(nil), amqp.HeaderSASL[:]...), &amqp.Mechanisms{Names: []string{"EXTERNAL", "MSSBCBS", "ANONYMOUS", "PLAIN"}}))
 	if _, err := frame(); err != nil {
 		return err
 	}
-	c.write(amqp.AppendSASL(nil, &amqp.Outcome{Additional: []byte("Welcome!")}))
+	c.Write(amqp.AppendSASL(nil, &amqp.Outcome{Additional: []byte("Welcome!")}))
 	for len(in) < 8 {
 		if err := need(); err != nil {
 			return err
 		}
 	}
 	in = in[8:]
-	c.write(amqp.HeaderAMQP[:])
+	c.Write(amqp.HeaderAMQP[:])
 	for {
 		f, err := frame()
 		if err != nil {
@@ -188,16 +261,13 @@ func (c *peerConn) serve() error {
 	}
 }
 
-func (c *peerConn) handle(x *amqp.Body) error {
+func (c *Conn) handle(x *amqp.Body) error {
 	p := c.p
 	switch x.Code {
 	case amqp.CodeOpen:
-		if p.onOpen != nil && p.onOpen(c) {
-			return nil
-		}
-		c.send0(&amqp.Open{ContainerID: "DeviceGateway_1", HostName: "localhost", MaxFrameSize: 1024, ChannelMax: 8191, IdleTimeOut: amqp.Some(240000)})
+		c.open(&amqp.Open{ContainerID: "DeviceGateway_1", HostName: "localhost", MaxFrameSize: 1024, ChannelMax: 8191, IdleTimeOut: amqp.Some(240000)})
 	case amqp.CodeBegin:
-		c.send(&amqp.Begin{HasRemote: true, NextOutgoingID: 1, IncomingWindow: 5000, OutgoingWindow: 5000, HandleMax: 262143})
+		c.Send(&amqp.Begin{HasRemote: true, NextOutgoingID: 1, IncomingWindow: 5000, OutgoingWindow: 5000, HandleMax: 262143})
 		c.next = 1
 	case amqp.CodeAttach:
 		var a amqp.Attach
@@ -223,18 +293,19 @@ func (c *peerConn) handle(x *amqp.Body) error {
 		if err := t.Decode(x.Fields); err != nil {
 			return err
 		}
-		return c.request(c.links[t.Handle], x.Payload)
+		return c.request(x.Payload)
 	case amqp.CodeClose:
-		c.send(&amqp.Close{})
+		c.Send(&amqp.Close{})
 		return io.EOF
 	}
 	return nil
 }
 
-func (c *peerConn) send0(x amqp.Performative) { c.write(amqp.AppendFrame(nil, 0, x, nil)) }
+func (c *Conn) open(x amqp.Performative) { c.Write(amqp.AppendFrame(nil, 0, x, nil)) }
 
-func (c *peerConn) attached(a *amqp.Attach) error {
-	if c.p.onAttach != nil && c.p.onAttach(c, a) {
+func (c *Conn) attached(a *amqp.Attach) error {
+	how := c.p.how()
+	if how.OnAttach != nil && how.OnAttach(c, a) {
 		return nil
 	}
 	l := &peerLink{attach: *a, name: string(a.Name), partition: -1}
@@ -247,7 +318,7 @@ func (c *peerConn) attached(a *amqp.Attach) error {
 		l.address, _ = a.Source.Address.Text()
 		answer.InitialDeliveryCount = amqp.Some(0)
 	}
-	if l.address == managing {
+	if l.address == Managing {
 		if c.allows != "iot" {
 			return fmt.Errorf("asked with a token for %q", c.allows)
 		}
@@ -255,7 +326,7 @@ func (c *peerConn) attached(a *amqp.Attach) error {
 		b = amqp.AppendString(amqp.AppendSymbol(b, "hostname"), "events")
 		b = amqp.AppendInt(amqp.AppendSymbol(b, "port"), 5671)
 		b = amqp.AppendString(amqp.AppendSymbol(b, "address"), "amqps://events:5671/ehub/$management")
-		c.refuse(&answer, &amqp.Error{Condition: amqp.Redirect, Info: amqp.EndMap(b, start, 3)})
+		c.Refuse(&answer, &amqp.Error{Condition: amqp.Redirect, Info: amqp.EndMap(b, start, 3)})
 		return nil
 	}
 	if _, id, ok := strings.Cut(l.address, "/Partitions/"); ok {
@@ -264,7 +335,7 @@ func (c *peerConn) attached(a *amqp.Attach) error {
 			return fmt.Errorf("%s with a token for %q", l.address, c.allows)
 		}
 		if !strings.Contains(l.address, "/$Default/") {
-			c.refuse(&answer, &amqp.Error{Condition: amqp.NotFound, Description: "no such consumer group\n" + strings.Repeat("x", 5000)})
+			c.Refuse(&answer, &amqp.Error{Condition: amqp.NotFound, Description: "no such consumer group\n" + strings.Repeat("x", 5000)})
 			return nil
 		}
 		_, filter, _ := a.Source.Filter.Get(selector).Describe()
@@ -275,7 +346,7 @@ func (c *peerConn) attached(a *amqp.Attach) error {
 		}
 		if l.partition = n; offset >= 0 {
 			l.at = offset/100 + 1
-			if c.p.again {
+			if how.Again {
 				l.at--
 			}
 		}
@@ -283,27 +354,27 @@ func (c *peerConn) attached(a *amqp.Attach) error {
 	c.wmu.Lock()
 	c.links[a.Handle] = l
 	c.wmu.Unlock()
-	c.send(&answer)
+	c.Send(&answer)
 	if a.Role == amqp.RoleSender {
-		c.send(&amqp.Flow{NextIncomingID: amqp.Some(0), IncomingWindow: 5000, NextOutgoingID: c.next, OutgoingWindow: 5000, Handle: amqp.Some(a.Handle), DeliveryCount: amqp.Some(0), LinkCredit: amqp.Some(100)})
+		c.Send(&amqp.Flow{NextIncomingID: amqp.Some(0), IncomingWindow: 5000, NextOutgoingID: c.next, OutgoingWindow: 5000, Handle: amqp.Some(a.Handle), DeliveryCount: amqp.Some(0), LinkCredit: amqp.Some(100)})
 	}
 	return nil
 }
 
-// refuse is the sequence of the service.
-func (c *peerConn) refuse(a *amqp.Attach, why *amqp.Error) {
+// Refuse refuses a link, in the sequence of the service.
+func (c *Conn) Refuse(a *amqp.Attach, why *amqp.Error) {
 	a.HasSource, a.HasTarget = false, false
-	c.send(a)
-	c.send(&amqp.Detach{Handle: a.Handle, Closed: true, Error: why})
+	c.Send(a)
+	c.Send(&amqp.Detach{Handle: a.Handle, Closed: true, Error: why})
 }
 
 // feed sends what links have credit for. The peer's lock is held.
-func (c *peerConn) feed() {
+func (c *Conn) feed() {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	for handle, l := range c.links {
 		for l.partition >= 0 && l.credit > 0 && l.at < len(c.p.logs[l.partition]) {
-			c.transfer(handle, c.p.logs[l.partition][l.at], !c.p.unsettle)
+			c.Transfer(handle, c.p.logs[l.partition][l.at], !c.p.behavior.Unsettled)
 			l.at++
 			l.credit--
 			l.count++
@@ -311,10 +382,11 @@ func (c *peerConn) feed() {
 	}
 }
 
-func (c *peerConn) transfer(handle uint32, message []byte, settled bool) {
+// Transfer sends a message on a link of the reader's handle. Next is the number of its delivery.
+func (c *Conn) Transfer(handle uint32, message []byte, settled bool) {
 	step := len(message)
-	if c.p.frame > 0 {
-		step = c.p.frame
+	if step == 0 || c.p.behavior.Frame > 0 {
+		step = max(1, c.p.behavior.Frame)
 	}
 	id := c.next
 	for first := true; first || len(message) > 0; first = false {
@@ -323,19 +395,19 @@ func (c *peerConn) transfer(handle uint32, message []byte, settled bool) {
 		if first {
 			x.DeliveryID, x.DeliveryTag = amqp.Some(id), []byte("0123456789abcdef")
 		}
-		c.write(amqp.AppendFrame(nil, 7, &x, message[:n]))
+		c.Write(amqp.AppendFrame(nil, 7, &x, message[:n]))
 		message = message[n:]
 		c.next++
 	}
 }
 
-func (c *peerConn) request(l *peerLink, payload []byte) error {
+func (c *Conn) request(payload []byte) error {
 	m, err := amqp.ParseMessage(payload)
 	if err != nil {
 		return err
 	}
 	get := func(key string) string { s, _ := m.Application.Get(key).Text(); return s }
-	if c.p.answer != nil && c.p.answer(c, l, get("operation")) {
+	if how := c.p.how(); how.Answer != nil && how.Answer(c, get("operation")) {
 		return nil
 	}
 	code, body := int32(200), amqp.AppendNull(nil)
@@ -348,7 +420,7 @@ func (c *peerConn) request(l *peerLink, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		key := c.p.key
+		key := c.p.Key
 		if c.addr == "events:5671" {
 			key = key.OfText()
 		}
@@ -384,10 +456,39 @@ func (c *peerConn) request(l *peerLink, payload []byte) error {
 			b = amqp.AppendString(amqp.AppendString(b, "status-description"), "as you like it")
 			b = amqp.AppendValue(amqp.AppendBody(amqp.EndMap(b, start, 2)), body)
 			c.wmu.Lock()
-			c.transfer(handle, b, false)
+			c.Transfer(handle, b, false)
 			c.wmu.Unlock()
 			return nil
 		}
 	}
 	return errors.New("nobody to answer to")
+}
+
+// Link is the reader's handle of a link of a name; false when there is none.
+func (c *Conn) Link(suffix string) (handle uint32, ok bool) {
+	for handle, l := range c.links {
+		if strings.HasSuffix(l.name, suffix) {
+			return handle, true
+		}
+	}
+	return 0, false
+}
+
+// Next is the number of the delivery that is sent next.
+func (c *Conn) Next() uint32 { return c.next }
+
+// Say writes bytes on all connections.
+func (p *Peer) Say(b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Write(b)
+	}
+}
+
+// Tolerate has no error of a connection fail the test: who is told nonsense may answer with it.
+func (p *Peer) Tolerate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tolerant = true
 }

@@ -1,0 +1,175 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/lean"
+	"github.com/twinfleet/twinfleet/internal/eventhub"
+	"github.com/twinfleet/twinfleet/internal/eventhub/eventhubtest"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/findings"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// relay is a driver that has messages of devices logged by a peer too, as many times as copies says.
+type relay struct {
+	link.Driver
+	peer   *eventhubtest.Peer
+	copies func(n int64) int
+	sent   atomic.Int64
+}
+
+func (r *relay) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
+	c, err := r.Driver.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &relayed{c, r}, nil
+}
+
+type relayed struct {
+	link.Conn
+	relay *relay
+}
+
+func (c *relayed) Publish(m link.Message, done func(error)) {
+	if strings.HasSuffix(m.Topic, "/messages/events/") {
+		n := c.relay.sent.Add(1)
+		body := string(m.Payload)
+		for range c.relay.copies(n) {
+			time.AfterFunc(25*time.Millisecond, func() { c.relay.peer.Put(int(n%4), body) })
+		}
+	}
+	c.Conn.Publish(m, done)
+}
+
+const delivering = `
+name: delivering
+fleet: {groups: [{name: robots, count: 10, timeout: 5s, telemetry: {every: 1s, payload: {n: "{{ seq }}"}, deliveries: 1}}]}
+stages: [{name: hold, duration: 30s, devices: 100%}, {name: quiet, duration: 10s, paused: true}]
+thresholds:
+  delivery: ["max < 100ms", "scheduled > 100"]
+`
+
+// runRead runs a scenario whose messages are read at a peer.
+func runRead(t *testing.T, yaml string, peer *eventhubtest.Peer, copies func(n int64) int) (*report.Run, *relay) {
+	t.Helper()
+	r := &relay{Driver: lean.New(), peer: peer, copies: copies}
+	o := engine.Options{Scenario: decode(t, yaml), Recorder: punctual(), AllowSaturated: true}
+	o = engine.InMemory(engine.Sampled(o, calm()), nil)
+	o = engine.ReadBy(o, func(x eventhub.Options) (*eventhub.Reader, error) {
+		x.Host, x.Addr, x.Policy, x.Key, x.Dial = "iot", "iot:5671", "service", peer.Key, peer.Dial
+		return eventhub.New(x)
+	}, r)
+	return engine.New(o).Run(t.Context()), r
+}
+
+// What devices send over MQTT, and what the run reads of it, are the deliveries of a hub: all of them, in the time that they took.
+func TestDeliveriesOfHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		run, relay := runRead(t, delivering, eventhubtest.New(t, 4), func(int64) int { return 1 })
+		x := run.Totals.Find(metrics.OpDelivery, "robots")
+		if run.Outcome != report.Passed || x.Count(metrics.OK) != uint64(relay.sent.Load()) || x.Scheduled() != x.Count(metrics.OK) {
+			t.Errorf("%s: %s; %d of %d delivered, of %d", run.Outcome, run.Reason, x.Count(metrics.OK), x.Scheduled(), relay.sent.Load())
+		}
+		if p := x.Latency(false); p.Minimum().Round(time.Millisecond) != 25*time.Millisecond || p.Maximum().Round(time.Millisecond) != 25*time.Millisecond {
+			t.Errorf("deliveries took %v to %v", p.Minimum(), p.Maximum())
+		}
+		if d := run.Deliveries; d == nil || d.Groups[0] != (report.Copies{Group: "robots"}) || *d.Reader != (report.Reading{Messages: uint64(relay.sent.Load())}) {
+			b, _ := json.Marshal(d)
+			t.Errorf("%s", b)
+		}
+		checkParts(t, run)
+	})
+}
+
+// A message that the hub loses is lost, one that it has twice comes twice: to the message.
+func TestLossAndDuplicatesOfHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		run, relay := runRead(t, delivering, eventhubtest.New(t, 4), func(n int64) int {
+			switch n % 10 {
+			case 3:
+				return 0
+			case 5:
+				return 2
+			}
+			return 1
+		})
+		sent := relay.sent.Load()
+		lost, twice := uint64((sent+6)/10), uint64((sent+4)/10)
+		x := run.Totals.Find(metrics.OpDelivery, "robots")
+		if x.Count(metrics.Timeout) != lost || x.Count(metrics.OK) != uint64(sent)-lost || run.Deliveries.Groups[0].Duplicates != twice {
+			t.Errorf("of %d messages %d were lost, %d delivered and %d came twice; want %d and %d", sent, x.Count(metrics.Timeout), x.Count(metrics.OK),
+				run.Deliveries.Groups[0].Duplicates, lost, twice)
+		}
+		if run.Outcome != report.Missed {
+			t.Errorf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		if all := findings.Of(run); len(all) != 1 || !strings.Contains(all[0].Text, "of messages came twice") {
+			t.Errorf("%+v", all)
+		}
+		checkParts(t, run)
+	})
+}
+
+// A reader that loses its connection reads what came meanwhile, and the report says that.
+func TestReaderLosesItsConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		peer := eventhubtest.New(t, 4)
+		run, relay := runRead(t, strings.Replace(delivering, "max < 100ms", "max < 5s", 1), peer, func(n int64) int {
+			if n == 100 {
+				go peer.Cut(2 * time.Second)
+			}
+			return 1
+		})
+		x := run.Totals.Find(metrics.OpDelivery, "robots")
+		d := run.Deliveries.Reader
+		if run.Outcome != report.Passed || x.Count(metrics.OK) != uint64(relay.sent.Load()) || d.Losses != 1 || d.Away < 2*time.Second || !strings.Contains(d.Error, "the connection is lost") || d.Repeated != 0 {
+			t.Errorf("%s: %s; %d of %d, %+v", run.Outcome, run.Reason, x.Count(metrics.OK), relay.sent.Load(), d)
+		}
+		if all := findings.Of(run); len(all) != 1 || !strings.Contains(all[0].Text, "the reader of messages lost its connection once and was away for 3.00s") {
+			t.Errorf("%+v", all)
+		}
+	})
+}
+
+// A run whose reader cannot begin fails before its devices start.
+func TestReaderThatCannotBegin(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*eventhub.Options){
+		"the policy of target.hub must have ServiceConnect": func(o *eventhub.Options) { o.Policy = "registryRead" },
+		"within 1m0s: ": func(o *eventhub.Options) { o.Addr = "elsewhere:5671"; o.Dial = nobody },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			peer := eventhubtest.New(t, 1)
+			o := engine.InMemory(engine.Sampled(engine.Options{Scenario: decode(t, delivering), Recorder: punctual()}, calm()), nil)
+			o = engine.ReadBy(o, func(x eventhub.Options) (*eventhub.Reader, error) {
+				x.Host, x.Addr, x.Policy, x.Key, x.Dial = "iot", "iot:5671", "service", peer.Key, peer.Dial
+				change(&x)
+				return eventhub.New(x)
+			}, nil)
+			run := engine.New(o).Run(t.Context())
+			if run.Outcome != report.Failed || !strings.Contains(run.Reason, name) || !strings.Contains(run.Reason, "deliveries cannot be measured") {
+				t.Errorf("the run %s: %s", run.Outcome, run.Reason)
+			}
+			if x := run.Totals.Select(metrics.OpConnect, ""); x != nil && x.Started() > 0 {
+				t.Errorf("%d devices connected", x.Started())
+			}
+		})
+	}
+}
+
+func nobody(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") }
