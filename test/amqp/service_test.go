@@ -19,9 +19,14 @@ func partitionAddress(n int) string {
 	return fmt.Sprintf("%s/ConsumerGroups/$Default/Partitions/%d", hub.EventHub, n)
 }
 
+// reading holds the readers to one at a time: a partition takes five of a consumer group.
+var reading sync.Mutex
+
 // eventsOf reads a device's events from the beginning until there are n.
 func eventsOf(t *testing.T, d identity, n int) []*amqp.Message {
 	t.Helper()
+	reading.Lock()
+	defer reading.Unlock()
 	s := service(t, "service")
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
@@ -45,8 +50,11 @@ func eventsOf(t *testing.T, d identity, n int) []*amqp.Message {
 			}
 		})
 	}
-	defer readers.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		readers.Wait()
+		_ = s.Close(context.Background())
+	}()
 	var all []*amqp.Message
 	for len(all) < n {
 		select {
@@ -109,14 +117,14 @@ func TestServices(t *testing.T) {
 		t.Parallel()
 		for _, address := range []string{"messages/events", "messages/events/$management", "messages/events/ConsumerGroups/$Default/Partitions/0"} {
 			err := refusedReceiver(within(t), service(t, "service"), address)
-			var link *amqp.LinkError
-			if !errors.As(err, &link) || link.RemoteErr == nil || link.RemoteErr.Condition != "amqp:link:redirect" {
+			var told *amqp.Error
+			if !errors.As(err, &told) || told.Condition != "amqp:link:redirect" {
 				t.Errorf("%s: %v", address, err)
 				continue
 			}
-			info := link.RemoteErr.Info
+			info := told.Info
 			if _, ok := info["port"].(int32); !ok || info["hostname"] == "" || info["network-host"] == nil || info["address"] == nil {
-				t.Errorf("%s: %#v", address, info)
+				t.Errorf("%s: %#v, the port is a %T", address, info, info["port"])
 			}
 		}
 	})
@@ -180,6 +188,7 @@ func TestEventHubs(t *testing.T) {
 			c := open(t, socket, "service", hub.Policies["service"], hub.EventHub)
 			read := func(id string, start azeventhubs.StartPosition, want int) []*azeventhubs.ReceivedEventData {
 				p := partition(t, c, id, azeventhubs.PartitionClientOptions{StartPosition: start})
+				defer func() { _ = p.Close(context.Background()) }()
 				var got []*azeventhubs.ReceivedEventData
 				for end := time.Now().Add(10 * time.Second); len(got) < want && time.Now().Before(end); {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -200,6 +209,8 @@ func TestEventHubs(t *testing.T) {
 				return got
 			}
 			where := partitionOf(t, d)
+			reading.Lock()
+			defer reading.Unlock()
 			all := read(where, azeventhubs.StartPosition{Earliest: &earliest}, 3)
 			for n, e := range all {
 				if string(e.Body) != fmt.Sprint(n) || e.Properties["n"] != fmt.Sprint(n) || e.EnqueuedTime == nil || e.PartitionKey == nil || *e.PartitionKey != d.id {
@@ -215,6 +226,8 @@ func TestEventHubs(t *testing.T) {
 	}
 	t.Run("a higher owner level takes the partition", func(t *testing.T) {
 		t.Parallel()
+		reading.Lock()
+		t.Cleanup(reading.Unlock) // when the readers below are closed
 		c := open(t, false, "service", hub.Policies["service"], hub.EventHub)
 		low, high := int64(1), int64(2)
 		first := partition(t, c, "1", azeventhubs.PartitionClientOptions{OwnerLevel: &low})
@@ -254,6 +267,8 @@ func TestEventHubs(t *testing.T) {
 // partitionOf is the partition that has a device's events.
 func partitionOf(t *testing.T, d identity) string {
 	t.Helper()
+	reading.Lock()
+	defer reading.Unlock()
 	s := service(t, "service")
 	found := make(chan int, 4)
 	ctx, cancel := context.WithCancel(within(t))
@@ -273,8 +288,11 @@ func partitionOf(t *testing.T, d identity) string {
 			}
 		})
 	}
-	defer readers.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		readers.Wait()
+		_ = s.Close(context.Background())
+	}()
 	select {
 	case p := <-found:
 		return fmt.Sprint(p)

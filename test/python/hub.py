@@ -45,7 +45,7 @@ class Hub:
         self.host = own_address()
         # Each write is synced: in memory where there is such a place, for what other tests do to the disk is not the subject.
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="twinfleet-python-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-        self.args = [str(BINARY), "hub", "--json", "--hostname", self.host, "--cert-dir", str(self.dir / "certs"), "--listen", f"{self.host}:8883", "--extra-listen", f"{self.host}:5671,{self.host}:443", *extra]
+        self.args = [str(BINARY), "hub", "--json", "--hostname", self.host, "--telemetry-always", "--cert-dir", str(self.dir / "certs"), "--listen", f"{self.host}:8883", "--extra-listen", f"{self.host}:5671,{self.host}:443", *extra]
         if keep:
             self.args += ["--data", str(self.dir / "data")]
         self.process = None
@@ -79,8 +79,8 @@ class Hub:
 
     @property
     def event_hub(self):
-        """The name of the Event-Hubs-compatible endpoint."""
-        return self.said.get("eventHub", "twinfleet")
+        """The name of the Event-Hubs-compatible endpoint: the short name of the hub."""
+        return self.host.split(".")[0]
 
     def events(self, policy="service", key=None):
         """A connection string of the Event-Hubs-compatible endpoint."""

@@ -22,7 +22,7 @@ export const address = hub.address; // has the same port, and 443
 export const ca = readFileSync(hub.ca, 'utf8');
 export const caDir = hub.caDir;
 const policies = hub.policies;
-export const eventHub = hub.eventHub ?? 'twinfleet'; // the name of the Event-Hubs-compatible endpoint
+export const eventHub = address.split('.')[0]; // the hub's short name, the Event-Hubs-compatible endpoint
 export const policyKey = (policy) => policies[policy];
 export const binary = hub.binary; // the program, for cases that start one of their own
 
