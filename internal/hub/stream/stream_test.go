@@ -113,10 +113,12 @@ func TestWhatComesIsFed(t *testing.T) {
 			synctest.Wait()
 		}
 		all, err := io.ReadAll(client) // also what was said last
+		synctest.Wait()
 		if err != nil || string(all) != "abcde!" || h.got.String() != "abcde!" || !errors.Is(h.why, errBang) {
 			t.Errorf("%q, %v came back of %q; it ended with %v", all, err, h.got.String(), h.why)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(h.calls) != 2 {
 			t.Errorf("after its end: %v", h.calls)
 		}
@@ -139,6 +141,7 @@ func TestPatience(t *testing.T) {
 		if _, err := io.ReadFull(client, all); err != nil || string(all) != "abc" {
 			t.Fatalf("%q, %v", all, err)
 		}
+		synctest.Wait()
 		if d := time.Since(began); d != 2*time.Minute { // b and c came together
 			t.Errorf("after %v", d)
 		}
@@ -160,6 +163,7 @@ func TestAPeerThatDoesNotRead(t *testing.T) {
 			t.Errorf("writing took %v", d)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if !errors.Is(h.why, os.ErrDeadlineExceeded) {
 			t.Errorf("it ended with %v", h.why)
 		}

@@ -105,11 +105,16 @@ func (c *Conn) Wake(at time.Time) {
 // Close closes the connection with an error, as the peer sees it; nil for none. It waits for nobody.
 func (c *Conn) Close(why *amqp.Error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.leave()
 	c.close(why)
+}
+
+// leave gives the lock back, for who may hold locks of its own: the handlers of links that are over are told by who feeds, or later.
+func (c *Conn) leave() {
 	if !c.feeding {
 		c.tellLater()
 	}
+	c.mu.Unlock()
 }
 
 // close sends a close. The caller holds the lock.
@@ -257,10 +262,7 @@ func (c *Conn) Alarm() {
 		call = c.due(now)
 	}
 	c.arm()
-	if !c.feeding {
-		c.tellLater()
-	}
-	c.mu.Unlock()
+	c.leave()
 	if call {
 		c.user.Alarm()
 	}

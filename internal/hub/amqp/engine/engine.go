@@ -15,13 +15,15 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/stream"
 )
 
-// User knows what is behind one connection. Plain, External and Attach are called one at a time; they may wait when Options.Patient says
+// User knows what is behind one connection. Plain, External, Opened and Attach are called one at a time; they may wait when Options.Patient says
 // so. None is called with a lock of the connection held.
 type User interface {
 	// Plain checks a user name and a password of SASL PLAIN. With an error the peer is refused, and is not told why.
 	Plain(user, password string) error
 	// External checks the client certificate of the connection, for SASL EXTERNAL. An error refuses the peer.
 	External() error
+	// Opened tells that the connection is open.
+	Opened()
 	// Attach says what a link leads to that the peer attaches. An error refuses the link: the peer is told of an *amqp.Error, and for
 	// any other of amqp:internal-error. What a points to is the connection's again when it returns. The link has no credit yet.
 	Attach(l *Link, a *amqp.Attach) (Grant, error)

@@ -68,6 +68,7 @@ func (u *user) Plain(name, password string) error {
 }
 
 func (u *user) External() error { return errors.New("no certificate") }
+func (u *user) Opened()         {}
 func (u *user) Alarm() {
 	u.hub.mu.Lock()
 	defer u.hub.mu.Unlock()

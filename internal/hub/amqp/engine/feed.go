@@ -217,6 +217,9 @@ func (c *Conn) opened(list amqp.Value) error {
 	c.open()
 	c.phase, c.wrote = atWork, time.Now()
 	c.arm()
+	c.mu.Unlock()
+	c.user.Opened()
+	c.mu.Lock()
 	return nil
 }
 

@@ -231,11 +231,8 @@ func (l *Link) abandon() {
 func (l *Link) Detach(why *amqp.Error) {
 	c := l.session.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.leave()
 	l.end(why)
-	if !c.feeding {
-		c.tellLater()
-	}
 }
 
 // end detaches the link from this side. The caller holds the lock.
@@ -289,7 +286,7 @@ var (
 func (l *Link) Send(tag string, settled bool, payload []byte) (uint32, error) {
 	c := l.session.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.leave()
 	switch {
 	case l.state == detached:
 		return 0, ErrDetached
@@ -310,7 +307,7 @@ func (l *Link) Post(payload []byte) error {
 	}
 	c := l.session.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.leave()
 	switch {
 	case l.state == detached:
 		return ErrDetached
@@ -384,7 +381,7 @@ func (l *Link) peerSent(p *amqp.Flow) {
 func (l *Link) Settle(d Delivery, state amqp.State) {
 	c := l.session.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.leave()
 	if l.state != attached {
 		return
 	}

@@ -111,6 +111,17 @@ func (p *Peer) External() error {
 	return nil
 }
 
+// Opened implements engine.User: who has shown the certificate of the device that it names may stay, also before it attaches a link.
+func (p *Peer) Opened() {
+	shown := chain(p.conn.Net())
+	if len(shown) == 0 {
+		return
+	}
+	if _, err := p.front.opts.Identities.Authenticate(devices.Claim{Client: shown[0].Subject.CommonName, Chain: shown}); err == nil {
+		p.conn.Identified()
+	}
+}
+
 // ErrAlone is returned for a token on a connection that was opened with SASL PLAIN, which is one identity's.
 var ErrAlone = errors.New("the connection is one identity's, by SASL PLAIN")
 
