@@ -28,7 +28,6 @@ type Link struct {
 	// The connection's lock protects the following fields.
 	state  linkState
 	sender bool // this side sends
-	second bool // the receiver settles after the sender
 	drain  bool // the peer wants its credit used, or used up
 	known  bool // the handler has been told that it is over, or is about to be
 
@@ -59,7 +58,6 @@ func (s *session) attach(list amqp.Value) error {
 	}
 	l := &Link{
 		session: s, handle: p.Handle, name: maphash.Bytes(seed, p.Name), sender: p.Role == amqp.RoleReceiver,
-		second: p.RcvSettleMode == amqp.ReceiverSecond,
 	}
 	if l.sender {
 		l.most = p.MaxMessageSize
@@ -385,8 +383,8 @@ func (l *Link) Settle(d Delivery, state amqp.State) {
 	if l.state != attached {
 		return
 	}
-	if !d.Settled { // in second mode the peer settles
-		c.put(l.session.channel, &amqp.Disposition{Role: amqp.RoleReceiver, First: d.ID, Settled: !l.second, State: state}, nil)
+	if !d.Settled { // also in second mode, as the service does: some clients wait for that
+		c.put(l.session.channel, &amqp.Disposition{Role: amqp.RoleReceiver, First: d.ID, Settled: true, State: state}, nil)
 	}
 	l.done()
 }

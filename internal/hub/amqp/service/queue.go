@@ -15,12 +15,13 @@ type receiver struct {
 	link  *engine.Link
 	queue *notices.Queue
 	kind  string // content type
+	hub   string // the hub's name
 	stop  func()
 	pump  pump
 }
 
-func receive(p *peer.Peer, l *engine.Link, q *notices.Queue, kind string) (engine.Grant, error) {
-	r := &receiver{peer: p, link: l, queue: q, kind: kind}
+func receive(p *peer.Peer, l *engine.Link, q *notices.Queue, kind, hub string) (engine.Grant, error) {
+	r := &receiver{peer: p, link: l, queue: q, kind: kind, hub: hub}
 	r.stop = q.Watch(r.deliver)
 	return engine.Grant{Handler: r, SndSettleMode: amqp.SenderUnsettled, RcvSettleMode: amqp.ReceiverSecond}, nil
 }
@@ -70,7 +71,7 @@ func (r *receiver) encode(n *notices.Message) []byte {
 	b = amqp.AppendUbyte(amqp.AppendSymbol(b, "iothub-deliverycount"), uint8(min(n.Deliveries, 255)))
 	b = amqp.AppendUlong(amqp.AppendSymbol(b, "x-opt-sequence-number"), n.Sequence)
 	b = amqp.EndMap(b, start, 3)
-	p := amqp.Properties{ContentType: r.kind, ContentEncoding: "utf-8"}
+	p := amqp.Properties{UserID: []byte(r.hub), ContentType: r.kind, ContentEncoding: "utf-8"}
 	return amqp.AppendData(amqp.AppendProperties(b, &p), n.Body)
 }
 

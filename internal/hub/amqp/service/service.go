@@ -78,7 +78,9 @@ func Kinds(o Options) []peer.Kind {
 		}
 	}
 	receive := func(q *notices.Queue, kind string) func(*peer.Peer, peer.Request) (engine.Grant, error) {
-		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) { return receive(p, r.Link, q, kind) }
+		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+			return receive(p, r.Link, q, kind, o.Describer.Name)
+		}
 	}
 	return []peer.Kind{
 		fixed("messages to devices", true, [3]string{"messages", "devicebound"}, func(p *peer.Peer, r peer.Request) (engine.Grant, error) {

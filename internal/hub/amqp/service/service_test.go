@@ -193,7 +193,7 @@ func TestFeedback(t *testing.T) {
 		}
 		at, _ := m.Annotations["iothub-enqueuedtime"].(time.Time)
 		if *m.Properties.ContentType != notices.FeedbackType || time.Since(at) > time.Minute || len(m.DeliveryTag) != 16 ||
-			string(m.GetData()) != `["`+record+`"]` || m.Header.DeliveryCount != deliveries {
+			string(m.Properties.UserID) != "hub" || string(m.GetData()) != `["`+record+`"]` || m.Header.DeliveryCount != deliveries {
 			t.Errorf("%s, %d, %+v %+v; want %s, %d", m.GetData(), m.Header.DeliveryCount, m, m.Properties, record, deliveries)
 		}
 		return m
