@@ -117,7 +117,7 @@ func TestLossAndDuplicatesOfHub(t *testing.T) {
 		if run.Outcome != report.Missed {
 			t.Errorf("the run %s: %s", run.Outcome, run.Reason)
 		}
-		if all := findings.Of(run); len(all) != 1 || !strings.Contains(all[0].Text, "of messages came twice") {
+		if all := findings.Of(run); len(all) != 1 || !strings.Contains(all[0].Text, "further copies of messages came") {
 			t.Errorf("%+v", all)
 		}
 		checkParts(t, run)
