@@ -48,6 +48,21 @@ func (g *gateway) Connect(ctx context.Context, o link.Options) (link.Conn, error
 	return p, nil
 }
 
+// count is how many devices have such a part of a connection, by its number.
+func (g *gateway) count(such func(*part) bool) map[int]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := make(map[int]int)
+	for number, parts := range g.shared {
+		for _, p := range parts {
+			if such(p) {
+				n[number]++
+			}
+		}
+	}
+	return n
+}
+
 // part is what one device has of a connection.
 type part struct {
 	*conn
@@ -183,23 +198,17 @@ func TestStormOnSharedConnections(t *testing.T) {
 		f, rec := behind(t, g, 95, fleet.Group{Shared: 10, Backoff: schedule.FixedBackoff()})
 		to(t, f, 95, time.Second)
 		time.Sleep(time.Second)
-		sizes := make(map[int]int)
-		for number, parts := range g.shared {
-			sizes[number] = len(parts)
-		}
+		sizes := g.count(func(*part) bool { return true })
 		if want := map[int]int{1: 10, 11: 10, 21: 10, 31: 10, 41: 10, 51: 10, 61: 10, 71: 10, 81: 10, 91: 5}; !maps.Equal(sizes, want) {
 			t.Fatalf("devices by connection: %v; want %v", sizes, want)
 		}
 		cut := f.Storm(0.5, time.Second, 1)
 		time.Sleep(5 * time.Second)
-		lost := make(map[int]int)
-		for number, parts := range g.shared {
-			for _, p := range parts {
-				if p.closed {
-					lost[number]++
-				}
-			}
-		}
+		lost := g.count(func(p *part) bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.closed
+		})
 		if len(lost) != 5 || f.Losses() != cut || cut < 45 || cut > 50 {
 			t.Errorf("%d devices were to be cut, %d were, by connection %v; want 5 whole connections", cut, f.Losses(), lost)
 		}

@@ -79,7 +79,8 @@ type Subscribe struct {
 func fleetKeys(f *Fleet) []language.Key {
 	return []language.Key{
 		key("client", value.OneOf(&f.Client, append([]string{AnyClient}, drivers.Names()...)...), is(AnyClient),
-			"The MQTT client that drives the devices that speak MQTT: paho is Eclipse's, lean takes a tenth of its memory and half of its processor time, and auto takes paho while this machine carries the fleet with it."),
+			"The MQTT client that drives the devices that speak MQTT: paho is "+
+				"Eclipse's, lean takes a tenth of its memory and half of its processor time, and auto takes paho while this machine carries the fleet with it."),
 		key("source_addresses", value.Texts(&f.SourceAddresses), means("the system's choice"),
 			"Local addresses that devices connect from, in turn: each has some 28,000 ports."),
 		key("groups", value.List(&f.Groups, value.Empty, groupKeys, func(g *Group, p problem.Place) { g.place = p }).Required(), none,

@@ -94,7 +94,7 @@ type Renewer interface {
 
 // Cutter is a Conn that is part of a connection, and can cut all of it.
 type Cutter interface {
-	// Cut cuts the connection without a word, as a lost network does, for all who share it. It does not wait. Over of Serve is told
-	// nil by this part, and why it was lost by all others.
+	// Cut cuts the connection without a word, as a lost network does, for all who share it: all are off it before any of them is told.
+	// It does not wait. Over of Serve is told nil by this part, and why it was lost by all others. When this part is over it does nothing.
 	Cut()
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -253,7 +255,8 @@ func TestSilentTarget(t *testing.T) {
 	}
 	config := &tls.Config{ServerName: "example.com", MinVersion: tls.VersionTLS12}
 	for name, dial := range map[string]link.Dialer{
-		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt", link.WebMQTT), "both": link.WebSocket(link.TLS(silent, config), "broker", "/mqtt", link.WebMQTT),
+		"TLS": link.TLS(silent, config), "WebSocket": link.WebSocket(silent, "broker", "/mqtt", link.WebMQTT),
+		"both":     link.WebSocket(link.TLS(silent, config), "broker", "/mqtt", link.WebMQTT),
 		"deaf TLS": link.TLS(deaf, config), "deaf WebSocket": link.WebSocket(deaf, "broker", "/mqtt", link.WebMQTT),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -290,6 +293,34 @@ func TestRefusedError(t *testing.T) {
 	} {
 		if err := error(&link.RefusedError{Code: code}); !strings.Contains(err.Error(), want) {
 			t.Errorf("return code %d: %v; want %s", code, err, want)
+		}
+	}
+}
+
+// What a refusal says is of a bounded set, whatever a target writes.
+func TestRefusedErrorsOfOtherTransports(t *testing.T) {
+	for _, tt := range []struct {
+		err                          link.RefusedError
+		text                         string
+		throttled, identity, failure bool
+	}{
+		{link.RefusedError{Condition: "com.microsoft:device-container-throttled"}, "refused with com.microsoft:device-container-throttled", true, false, false},
+		{link.RefusedError{Condition: "amqp:resource-limit-exceeded"}, "refused with amqp:resource-limit-exceeded", true, false, false},
+		{link.RefusedError{Condition: "amqp:unauthorized-access"}, "refused with amqp:unauthorized-access", false, true, false},
+		{link.RefusedError{Condition: "amqp:not-found"}, "refused with amqp:not-found", false, true, false},
+		{link.RefusedError{Condition: "amqp:link:stolen"}, "refused with amqp:link:stolen", false, false, true},
+		{link.RefusedError{Condition: "SharedAccessSignature sr=x"}, "refused with a condition that is not known", false, false, true},
+		{link.RefusedError{Status: 429}, "refused with status 429", true, false, false},
+		{link.RefusedError{Status: 404}, "refused with status 404", false, true, false},
+		{link.RefusedError{Status: 500}, "refused with status 500", false, false, true},
+		{link.RefusedError{Status: 12345}, "refused with a status that is none", false, false, true},
+		{link.RefusedError{Code: 3}, "connection refused: server unavailable (return code 3)", true, false, false},
+		{link.RefusedError{Code: 4}, "connection refused: bad user name or password (return code 4)", false, true, false},
+		{link.RefusedError{Code: 1}, "connection refused: unacceptable protocol version (return code 1)", false, false, false},
+	} {
+		x := &tt.err
+		if reason.Of(fmt.Errorf("sending: %w", x)) != tt.text || x.Throttled() != tt.throttled || x.Identity() != tt.identity || x.Failure() != tt.failure {
+			t.Errorf("%+v: %q, throttled %v, identity %v, failure %v", tt.err, reason.Of(x), x.Throttled(), x.Identity(), x.Failure())
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
+	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/hub/page"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
@@ -76,6 +77,9 @@ type Options struct {
 	// TokenGrace, ThrottledCode and QuotaCode, see front.Options; MessageTTL, see devices.Options.
 	TokenGrace, MessageTTL   time.Duration
 	ThrottledCode, QuotaCode byte
+	// FeedbackEvery is how long feedback of cloud-to-device messages waits for more before services get it, in one batch; 15 s when 0,
+	// as with the service (iot-hub-devguide-messages-c2d), and not at all when negative.
+	FeedbackEvery time.Duration
 	// Bearer says which bearer tokens services may show instead of shared access signatures; none by default.
 	Bearer bearer.Verifier
 	// ClientCAs are authorities whose certificates devices of type certificateAuthority may show, beside
@@ -94,6 +98,8 @@ type Hub struct {
 	store    *store.Store
 	devices  *devices.Table
 	front    *front.Front
+	feedback *notices.Queue // of cloud-to-device messages
+	files    *notices.Queue // of files that were uploaded
 	jobs     *jobs.Runner
 	dps      *dps.Service // nil without one
 	configs  *configurations.Manager
@@ -168,9 +174,13 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	reported, err := h.openNotices(ctx)
+	if err != nil {
+		return err
+	}
 	h.devices = devices.New(devices.Options{
 		Backend: (*backend)(h), Logger: h.log, Policy: h.devicePolicy, ClientCAs: h.clientCAs(), Admit: h.admitDevice,
-		MessageTTL: h.opts.MessageTTL, Keeper: h.keeper(),
+		MessageTTL: h.opts.MessageTTL, Keeper: h.keeper(), Feedback: h.addFeedback, Reported: reported,
 	})
 	if err := h.devices.Load(ctx); err != nil {
 		return err
@@ -255,7 +265,7 @@ func (h *Hub) serve() {
 		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
 	https := device.New(device.Options{
-		Devices: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
+		Devices: (*overHTTPS)(h), Queue: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
 	sockets, services := websocket.Handler(accept), https.Before(api)
 	if h.dps != nil {
@@ -325,6 +335,11 @@ func (h *Hub) Close() error {
 		}
 		if h.devices != nil {
 			h.devices.Close()
+		}
+		for _, q := range []*notices.Queue{h.feedback, h.files} {
+			if q != nil {
+				q.Close()
+			}
 		}
 		if h.mux != nil {
 			h.mux.Close()

@@ -3,10 +3,12 @@ package hub
 import (
 	"context"
 	"crypto/x509"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -18,7 +20,10 @@ import (
 // overHTTPS is the hub as devices see it that speak HTTPS.
 type overHTTPS Hub
 
-var _ device.Devices = (*overHTTPS)(nil)
+var (
+	_ device.Devices = (*overHTTPS)(nil)
+	_ device.Queue   = (*overHTTPS)(nil)
+)
 
 func (o *overHTTPS) Authenticate(client, token string, chain []*x509.Certificate) (events.Auth, error) {
 	if _, err := o.devices.Authenticate(devices.Claim{Client: client, Token: token, Chain: chain}); err != nil {
@@ -77,6 +82,22 @@ func bagOf(m *events.Message) topics.Bag {
 		}
 	}
 	return append(bag, m.Properties...)
+}
+
+func (o *overHTTPS) Receive(client string, lock time.Duration) (devices.Delivery, bool) {
+	all := o.devices.Receive(client, nil, 1, lock)
+	if len(all) == 0 {
+		return devices.Delivery{}, false
+	}
+	return all[0], true
+}
+
+func (o *overHTTPS) Settle(ctx context.Context, client string, token lockqueue.Token, outcome lockqueue.Outcome) error {
+	durable, err := o.devices.Settle(client, token, outcome)
+	if err != nil {
+		return err
+	}
+	return durable.Wait(ctx)
 }
 
 // admit admits what is no message.

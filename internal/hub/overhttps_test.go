@@ -2,14 +2,17 @@ package hub_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
@@ -266,4 +269,132 @@ func TestABlobThatIsRefusedEnds(t *testing.T) {
 		a.Body.Close()
 		nc.Close()
 	}
+}
+
+const boundPath = "/devices/dev-1/messages/deviceBound"
+
+// Messages for a device that asks for them: each is held until it is settled, or for a time.
+func TestMessagesOverHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"", t.TempDir()} {
+		o := hub.Options{DataDir: dir}
+		h, c := open(t, o)
+		b := &bench{t, h, c, newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary}
+		own := asDevice("dev-1", b.key)
+		receive := func() answer { return call(t, b.hub, "GET", boundPath+version, "", own...) }
+		settle := func(method string, given answer, rest string) answer {
+			return call(t, b.hub, method, boundPath+"/"+strings.Trim(given.header.Get("ETag"), `"`)+rest, "", own...)
+		}
+		waiting := func() any { return b.must("GET", devicePath, "").member("cloudToDeviceMessageCount") }
+		b.equal("none", receive().status, 204)
+		b.must("POST", boundPath+version, "one", "iothub-messageid", "m1", "iothub-correlationid", "c1", "iothub-ack", "full", "iothub-app-alert", "hot",
+			"iothub-contenttype", "text/plain")
+		b.must("POST", boundPath+version, "two")
+		one := receive()
+		b.equal("one", one.body, "one")
+		for name, want := range map[string]string{
+			"iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-ack": "full", "iothub-app-alert": "hot", "iothub-contenttype": "text/plain",
+			"iothub-deliverycount": "0", "iothub-to": "/devices/dev-1/messages/deviceBound",
+		} {
+			b.equal(name, one.header.Get(name), want)
+		}
+		for _, name := range []string{"iothub-sequencenumber", "iothub-enqueuedtime", "iothub-expiry"} {
+			if one.header.Get(name) == "" {
+				t.Errorf("no %s", name)
+			}
+		}
+		two := receive()
+		b.equal("two", two.body, "two")
+		b.equal("both are held", receive().status, 204)
+		b.equal("both wait", waiting(), 2)
+		b.equal("abandon", settle("POST", one, "/abandon"+version).status, 204)
+		b.wants("abandon again", settle("POST", one, "/abandon"+version), 412, "DeviceMessageLockLost")
+		again := receive()
+		b.equal("it comes again", again.body+again.header.Get("iothub-deliverycount"), "one1")
+		b.wants("another device's", call(t, b.hub, "DELETE", strings.Replace(boundPath, "dev-1", "dev-2", 1)+"/"+strings.Trim(again.header.Get("ETag"), `"`)+version, "",
+			asDevice("dev-2", newDevice(t, c, "dev-2").Authentication.SymmetricKey.Primary)...), 412, "DeviceMessageLockLost")
+		b.equal("complete", settle("DELETE", again, version).status, 204)
+		b.wants("complete again", settle("DELETE", again, version), 412, "DeviceMessageLockLost")
+		b.equal("reject", settle("DELETE", two, version+"&reject").status, 204)
+		b.equal("none is left", waiting(), 0)
+		b.must("POST", boundPath+version, "three")
+		for range 10 { // as often as a message is delivered
+			given := receive()
+			b.equal("three", given.body, "three")
+			b.equal("abandon", settle("POST", given, "/abandon"+version).status, 204)
+		}
+		b.equal("it is given up", receive().status, 204)
+		if dir == "" {
+			continue
+		}
+		b.must("POST", boundPath+version, "four")
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b.hub, b.service = open(t, o)
+		b.equal("after a restart", receive().body, "four")
+	}
+}
+
+// A message that is not settled comes again when its lock ends.
+func TestLocksOverHTTPSEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := hub.Open(t.Context(), hub.Options{NoPort: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx) }, DisableKeepAlives: true}
+		ask := func(method, path, body, token string, headers ...string) *http.Response {
+			r, err := http.NewRequestWithContext(t.Context(), method, "http://hub"+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", token)
+			for i := 0; i < len(headers); i += 2 {
+				r.Header.Set(headers[i], headers[i+1])
+			}
+			resp, err := (&http.Client{Transport: transport}).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			return resp
+		}
+		cs := h.ConnectionString("iothubowner")
+		owner := sas.Sign(cs.HostName, cs.Key, cs.Policy, time.Now().Add(24*time.Hour))
+		ask("PUT", "/devices/dev-1"+version, `{"deviceId":"dev-1"}`, owner)
+		ask("POST", boundPath+version, "hello", owner)
+		for i, c := range []struct {
+			headers []string
+			lock    time.Duration
+		}{{nil, time.Minute}, {[]string{"iothub-messagelocktimeout", "5"}, 5 * time.Second}, {[]string{"iothub-messagelocktimeout", "300"}, 5 * time.Minute}} {
+			given := ask("GET", boundPath+version, "", owner, c.headers...)
+			if n := given.Header.Get("iothub-deliverycount"); given.StatusCode != 200 || n != fmt.Sprint(i) {
+				t.Fatalf("given for the time %d: %d, delivered before: %s", i+1, given.StatusCode, n)
+			}
+			time.Sleep(c.lock - time.Millisecond)
+			if a := ask("GET", boundPath+version, "", owner); a.StatusCode != 204 {
+				t.Errorf("held for %v, and given out a moment before: %d", c.lock, a.StatusCode)
+			}
+			time.Sleep(2 * time.Millisecond)
+			if a := ask("DELETE", boundPath+"/"+strings.Trim(given.Header.Get("ETag"), `"`)+version, "", owner); a.StatusCode != 412 {
+				t.Errorf("completed %v later: %d", c.lock, a.StatusCode)
+			}
+		}
+		time.Sleep(time.Hour)
+		if a := ask("GET", boundPath+version, "", owner); a.StatusCode != 204 {
+			t.Errorf("after the message's life: %d", a.StatusCode)
+		}
+	})
+}
+
+// What a service writes into a message comes out as it went in.
+func TestTextOfPropertiesOverHTTPS(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.must("POST", boundPath+version, "x", "iothub-messageid", "ü", "iothub-app-a", "b\tc")
+	given := call(t, b.hub, "GET", boundPath+version, "", asDevice("dev-1", b.key)...)
+	b.equal("id", given.header.Get("iothub-messageid"), "ü")
+	b.equal("property", given.header.Get("iothub-app-a"), "b\tc")
 }

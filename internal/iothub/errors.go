@@ -57,7 +57,7 @@ var (
 	ErrJobExists             = failure(409004, "JobAlreadyExists", "Conflict")
 	ErrModuleExists          = failure(409301, "ModuleAlreadyExistsOnDevice", "Conflict")
 	ErrPreconditionFailed    = failure(412001, "PreconditionFailed", "Precondition failed")
-	ErrMessageLockLost       = failure(412002, "DeviceMessageLockLost", "The lock of the message was lost")
+	ErrMessageLockLost       = failure(412002, "DeviceMessageLockLost", "The lock of the message is lost")
 	ErrMessageTooLarge       = failure(413001, "MessageTooLarge", "The message is too large")
 	ErrTooManyDevices        = failure(413002, "TooManyDevices", "At most 100 devices in one call")
 	ErrTooManyRequests       = failure(429000, "GenericTooManyRequests", throttledText)
@@ -163,8 +163,8 @@ func Known() []*Error {
 		ErrInvalidProtocol, ErrInvalidOperation, ErrArgumentInvalid, ErrArgumentNull, ErrFormat, ErrDefinedMultipleTimes, ErrDeserialization, ErrBulkFailed,
 		ErrUnauthorizedAccess, ErrUnauthorized, ErrQuotaExceeded, ErrMaximumQueueDepth, ErrNotInTier, ErrDeviceDisabled,
 		ErrNotFound, ErrDeviceNotFound, ErrModuleNotFound, ErrDeviceNotOnline, ErrJobNotFound, ErrNotInCurrentState, ErrDeviceExists, ErrModuleExists,
-		ErrJobExists, ErrPreconditionFailed,
-		ErrMessageLockLost, ErrUploadID, ErrUploadExpired, ErrUploadStatus, ErrUploadBlob, ErrTooManyUploads,
+		ErrJobExists, ErrPreconditionFailed, ErrMessageLockLost,
+		ErrUploadID, ErrUploadExpired, ErrUploadStatus, ErrUploadBlob, ErrTooManyUploads,
 		ErrMessageTooLarge, ErrTooManyDevices, ErrTooManyRequests, ErrThrottled, ErrThrottleBacklogFull, ErrThrottleBacklogWait,
 		ErrTooManyJobs, ErrDeviceThrottled, ErrServer, ErrGenericTimeout, ErrServiceUnavailable, ErrServerBusy, ErrMethodTimeout,
 		ErrConnectionForceClosed, ErrBlobContainer, ErrJobQuotaExceeded, ErrInvalidConfigurationContent, ErrTooManyConfigurations,

@@ -67,8 +67,8 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 }
 
 func (c *conductor) newFleet() (*fleet.Fleet, error) {
-	speak := voices{all: c.opts.driver, made: make(map[string]link.Driver)}
-	driver, err := speak.mqtt(c.sc.Fleet.Client)
+	speak := voices{client: c.sc.Fleet.Client, test: c.opts.driver, made: make(map[spec.DeviceTransport]link.Driver)}
+	driver, err := speak.over(spec.MQTT)
 	if err != nil {
 		return nil, err
 	}
@@ -99,39 +99,37 @@ func (c *conductor) newFleet() (*fleet.Fleet, error) {
 
 // voices are the drivers of a run: one for all groups that speak the same.
 type voices struct {
-	all  link.Driver // of tests: instead of all of them; nil for none
-	made map[string]link.Driver
+	client string // that drives those who speak MQTT
+	test   func(spec.DeviceTransport) link.Driver
+	made   map[spec.DeviceTransport]link.Driver
 }
 
-// mqtt is the driver of MQTT.
-func (v *voices) mqtt(client string) (link.Driver, error) {
-	if v.all != nil {
-		return v.all, nil
+// over is the driver of a transport, which WebSocket below it does not change.
+func (v *voices) over(x spec.DeviceTransport) (d link.Driver, err error) {
+	switch {
+	case x.IsMQTT():
+		x = spec.MQTT
+	case x.IsAMQP():
+		x = spec.AMQP
 	}
-	d, err := drivers.New(client)
-	if err != nil {
-		return nil, fmt.Errorf("fleet.client: %w", err)
+	if v.made[x] != nil {
+		return v.made[x], nil
 	}
-	return d, nil
-}
-
-// over is the driver of a transport; nil for MQTT, which is everybody's who has none of his own.
-func (v *voices) over(x spec.DeviceTransport) (link.Driver, error) {
-	if x.IsMQTT() || v.all != nil {
-		return nil, nil
-	}
-	name := string(x)
-	if x.IsAMQP() {
-		name = string(spec.AMQP) // over WebSocket it is no other
-	}
-	if v.made[name] == nil {
-		d, err := drivers.Over(name)
-		if err != nil {
-			return nil, err
+	switch {
+	case v.test != nil:
+		d = v.test(x)
+	case x == spec.MQTT:
+		if d, err = drivers.New(v.client); err != nil {
+			err = fmt.Errorf("fleet.client: %w", err)
 		}
-		v.made[name] = d
+	default:
+		d, err = drivers.Over(string(x))
 	}
-	return v.made[name], nil
+	if err != nil {
+		return nil, err
+	}
+	v.made[x] = d
+	return d, nil
 }
 
 // either ends when ctx does or the run winds down.

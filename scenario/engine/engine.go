@@ -26,6 +26,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Options of an Engine.
@@ -42,7 +43,8 @@ type Options struct {
 	// Preparing are stages that only prepare for others: that their load was not delivered as asked says nothing of the run.
 	Preparing []string
 
-	driver  link.Driver                                      // of tests: of devices; nil is the scenario's
+	// Of tests: the driver of devices that speak a transport; nil is the scenario's.
+	driver  func(spec.DeviceTransport) link.Driver
 	dial    link.Dialer                                      // of tests: to a target elsewhere; nil is the network
 	memory  bool                                             // of tests: the embedded hub has no port
 	sampler watch.Sampler                                    // of tests; nil measures this process

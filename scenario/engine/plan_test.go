@@ -76,10 +76,16 @@ func (c *instantConn) Close() { c.Abort() }
 
 func (c *instantConn) Abort() {
 	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
-	if !c.closed {
-		defer c.over(nil)
+	ended := c.closed
+	c.leave()
+	c.hub.mu.Unlock()
+	if !ended {
+		c.over(nil)
 	}
+}
+
+// leave ends the connection. The caller holds the hub's lock.
+func (c *instantConn) leave() {
 	c.closed = true
 	if c.hub.open[c.options.ClientID] == c {
 		delete(c.hub.open, c.options.ClientID)
@@ -198,7 +204,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 			t.Fatal(err)
 		}
 		h := newInstant(listed.IDs)
-		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}, driver: h})
+		e := New(Options{Scenario: sc, Recorder: rec, sampler: idle{}, driver: h.over})
 		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
 			t.Fatal(err)
 		}
@@ -316,6 +322,35 @@ service:
 	}
 }
 
+// A storm cuts connections that devices share as a whole, in the plan as in the run.
+func TestPlanAndRunAgreeOnSharedConnections(t *testing.T) {
+	sc, err := scenario.Decode("shared.yaml", []byte(`
+fleet:
+  groups:
+    - {name: a, count: 23, transport: amqp, devices_per_connection: 5, desired: {answer: false}, telemetry: {every: 211ms}, tokens: {life: 11s, margin: 2s, spread: 1s}}
+    - {name: b, count: 9, transport: https, telemetry: {every: 307ms}, backoff: none}
+    - {name: c, count: 8, transport: mqtt_ws, desired: {answer: false}, tokens: {life: 11s, margin: 2s, spread: 1s}}
+stages:
+  - {name: come, devices: 75%, duration: 3s}
+  - {name: storm, duration: 20s137us, storm: {drop: 40%, within: 3s}}
+  - {name: calm, duration: 10s137us}
+  - {name: another, duration: 20s137us, storm: {drop: 70%, within: 0s, groups: [a, b]}}
+`), scenario.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := p.Find(metrics.OpRenew); x == nil || x.Total < 50 {
+		t.Errorf("renewals that are planned: %+v", x)
+	}
+	for _, line := range compare(p, runVirtually(t, sc), true) {
+		t.Error(line)
+	}
+}
+
 // A device whose session should have ended while its connection was cut has no time that is counted twice.
 func TestSessionEndsWhileGone(t *testing.T) {
 	sc, err := scenario.Decode("gone.yaml", []byte(`
@@ -355,12 +390,28 @@ func randomScenario(t *rapid.T) string {
 	b.WriteString("fleet:\n  groups:\n")
 	whole, storms, counts := 0, flip("storms"), []int(nil)
 	names := []string{"a", "b", "c"}[:number("groups", 1, 3)]
+	var hear []string // the groups that hear of what the service side says
 	listeners := broker && len(names) > 1 && flip("listeners")
 	for i, name := range names {
 		n := number("count", 1, 20)
 		whole, counts = whole+n, append(counts, n)
 		fmt.Fprintf(&b, "    - {name: %s, count: %d", name, n)
-		if !broker && flip("reports") {
+		transport := "mqtt"
+		if !broker {
+			transport = rapid.SampledFrom([]string{"mqtt", "mqtt", "mqtt_ws", "amqp", "amqp_ws", "https"}).Draw(t, "transport")
+			if i == 0 && transport == "https" {
+				transport = "amqp" // the first one hears
+			}
+			fmt.Fprintf(&b, ", transport: %s", transport)
+			if strings.HasPrefix(transport, "amqp") && !storms && flip("shared") { // who comes to a connection that is cut loses it, too
+				fmt.Fprintf(&b, ", devices_per_connection: %d", number("devices per connection", 1, 7))
+			}
+		}
+		deaf := transport == "https"
+		if !deaf {
+			hear = append(hear, name)
+		}
+		if !broker && !deaf && flip("reports") {
 			b.WriteString(", reported: {connectivity: {type: {wifi: 1, cellular: 2}}")
 			if flip("periodic") {
 				fmt.Fprintf(&b, ", every: %s%s, sync: %t", gaps(), length("report every", 300, 9000), flip("report sync"))
@@ -382,7 +433,10 @@ func randomScenario(t *rapid.T) string {
 		if !broker && flip("tokens") {
 			fmt.Fprintf(&b, ", tokens: {life: %ds, margin: %ds, spread: %ds}", number("life", 8, 30), number("margin", 1, 3), number("spread", 0, 3))
 		}
-		fmt.Fprintf(&b, ", desired: {answer: false}, backoff: %s}\n", rapid.SampledFrom([]string{"exponential", "steep", "fixed", "none"}).Draw(t, "backoff"))
+		if !deaf {
+			b.WriteString(", desired: {answer: false}")
+		}
+		fmt.Fprintf(&b, ", backoff: %s}\n", rapid.SampledFrom([]string{"exponential", "steep", "fixed", "none"}).Draw(t, "backoff"))
 	}
 	fmt.Fprintf(&b, "stages:\n")
 	active := 0
@@ -445,7 +499,7 @@ func randomScenario(t *rapid.T) string {
 	if broker {
 		return b.String()
 	}
-	randomService(t, &b, names, stages, number, flip, length)
+	randomService(t, &b, hear, stages, number, flip, length)
 	return b.String()
 }
 

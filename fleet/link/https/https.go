@@ -380,7 +380,7 @@ func (c *conn) request(m link.Message) ([]byte, error) {
 		r.Header.Set("Authorization", c.o.Password())
 	}
 	for _, p := range bag {
-		r.Header.Add(header(p.Name), p.Value)
+		r.Header.Set(header(p.Name), p.Value) // a second one of a name would be an argument over which of them counts
 	}
 	var b bytes.Buffer
 	b.Grow(512 + len(m.Payload))
@@ -411,6 +411,10 @@ func header(property string) string {
 		return "Dt-Subject"
 	case "$.ifid":
 		return "Iothub-Interface-Id"
+	case "$.schema":
+		return "Iothub-Messageschema"
+	case "$.to":
+		return "Iothub-To"
 	}
 	return "Iothub-App-" + strings.TrimPrefix(property, "$.")
 }

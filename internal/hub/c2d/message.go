@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
@@ -86,24 +87,47 @@ func (m *Message) Size() int {
 	return n
 }
 
-// kept is a message as it is kept when the program ends.
-type kept struct {
-	Version int // 1
-	Message Message
-	Until   time.Time
+// Feedback is what the sender of a message is told that has left its queue, as a status code; false when it does not want that.
+func (m *Message) Feedback(why lockqueue.Cause) (status string, wanted bool) {
+	switch why {
+	case lockqueue.Completed:
+		return "Success", m.Ack == "positive" || m.Ack == "full"
+	case lockqueue.Rejected:
+		status = "Rejected"
+	case lockqueue.Expired:
+		status = "Expired"
+	case lockqueue.Exhausted:
+		status = "DeliveryCountExceeded"
+	case lockqueue.Purged:
+		status = "Purged"
+	default:
+		return "", false
+	}
+	return status, m.Ack == "negative" || m.Ack == "full"
 }
 
-// Encode is a message that is delivered until a time, as bytes to keep.
-func Encode(m *Message, until time.Time) ([]byte, error) { return json.Marshal(kept{1, *m, until}) }
+// kept is a message as it is kept when the program ends.
+type kept struct {
+	Version    int // 1
+	Message    Message
+	Until      time.Time
+	Enqueued   time.Time `json:",omitzero"`
+	Generation uint64    `json:",omitempty"`
+}
+
+// Encode is a message in its queue as bytes to keep, without its number and what its takers did.
+func Encode(e *Entry) ([]byte, error) {
+	return json.Marshal(kept{1, e.Value.Message, e.Until, e.Enqueued, e.Value.Generation})
+}
 
 // Decode reads what Encode has written.
-func Decode(b []byte) (m Message, until time.Time, err error) {
+func Decode(b []byte) (Entry, error) {
 	var k kept
 	if err := json.Unmarshal(b, &k); err != nil {
-		return m, until, fmt.Errorf("reading a message that was kept: %w", err)
+		return Entry{}, fmt.Errorf("reading a message that was kept: %w", err)
 	}
 	if k.Version != 1 {
-		return m, until, fmt.Errorf("reading a message that was kept: version %d is unknown", k.Version)
+		return Entry{}, fmt.Errorf("reading a message that was kept: version %d is unknown", k.Version)
 	}
-	return k.Message, k.Until, nil
+	return Entry{Value: Item{Message: k.Message, Generation: k.Generation}, Enqueued: k.Enqueued, Until: k.Until}, nil
 }

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
@@ -23,6 +22,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
 // Backend is what the table needs of the hub. A device or a module is known by its client id: the device id, or device/module.
@@ -56,6 +56,17 @@ type Keeper interface {
 	Put(bucket, key string, value []byte) (durable func(context.Context) error)
 	// Rows hands over what is kept in a bucket, in the order of the keys.
 	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
+}
+
+// Durable waits until something that was done is kept, and tells why it is not; nil when there is nothing to wait for.
+type Durable func(context.Context) error
+
+// Wait waits, also for nothing.
+func (d Durable) Wait(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	return d(ctx)
 }
 
 // Message is a device's telemetry message.
@@ -93,7 +104,7 @@ type Outlet interface {
 	// Call sends a direct method call, whose answer comes to Table.Answer with the id, which no other call of any device has. An
 	// error that is an *iothub.Error reaches the caller; for any other the device counts as gone.
 	Call(id uint64, method string, payload []byte) error
-	// Deliver tells that messages may wait, which it takes by Table.Deliver.
+	// Deliver tells that messages may wait, which it takes by Table.Receive, or over MQTT by Table.Deliver.
 	Deliver()
 }
 
@@ -109,6 +120,11 @@ type Options struct {
 	// Admit waits until an operation of a class may go on, or returns the error for the device.
 	// bytes is the size that metering counts. Nil lets everything pass.
 	Admit func(ctx context.Context, class tier.Class, bytes int) error
+	// Feedback takes what became of a message whose sender wants to know, before the message is forgotten. It is called with a lock of
+	// the Table held: it waits for nobody and does not call the Table. Nil for nobody.
+	Feedback func(Feedback)
+	// Reported says of messages that are kept that their feedback was given: they have ended. Nil for none.
+	Reported func(client string, number uint64) bool
 	// MessageTTL is how long a cloud-to-device message waits for its device; 1 h when 0.
 	MessageTTL time.Duration
 }
@@ -124,7 +140,11 @@ type Table struct {
 
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc
-	work   sync.WaitGroup // operations that take their time of service
+	work   sync.WaitGroup // operations that take their time of service, and alarms
+
+	alarms  timers.Set // of messages
+	closing sync.Mutex // protects closed
+	closed  bool       // no alarm begins any more
 
 	lastCall    atomic.Uint64 // of all devices: a late answer of an earlier session meets no other call
 	lastMessage atomic.Uint64 // of all devices, by which messages are kept in their order
@@ -148,15 +168,15 @@ type state struct {
 	outlet  Outlet
 	filters filters.Set // of an MQTT session that is not clean
 	kept    bool        // there is such a session
-	queue   c2d.Queue
+	waiting *waiting    // messages; nil for none
 	calls   calls.Table
 
-	durable func(context.Context) error // waits until the filters are kept as they are; nil when they have not changed
+	durable Durable // waits until the filters are kept as they are; nil when they have not changed
 }
 
 // empty reports whether there is nothing to remember.
 func (d *state) empty() bool {
-	return d.outlet == nil && !d.kept && d.queue.Len() == 0 && d.calls.Len() == 0
+	return d.outlet == nil && !d.kept && d.waiting == nil && d.calls.Len() == 0
 }
 
 // New makes a Table.
@@ -178,7 +198,11 @@ func New(o Options) *Table {
 
 // Close ends what goes on in the Table and waits for it. The fronts are closed before.
 func (t *Table) Close() {
+	t.closing.Lock()
+	t.closed = true
+	t.closing.Unlock()
 	t.cancel()
+	t.stopAlarms()
 	t.work.Wait()
 }
 
@@ -190,29 +214,35 @@ func (t *Table) shard(client string) *shard {
 	return &t.shards[maphash.String(t.seed, client)%shardCount]
 }
 
-// device runs do with the state of a client id, which is made if there is none, under its shard's lock.
-func (t *Table) device(client string, do func(*state)) { t.state(client, true, do) }
+// device runs do with the state of a client id, which is made if there is none, under its shard's lock. ended is when the end of the
+// messages that leave the queue is durable.
+func (t *Table) device(client string, do func(*state)) (ended Durable) {
+	return t.state(client, true, do)
+}
 
-// existing runs do with the state of a client id, if there is one, under its shard's lock.
-func (t *Table) existing(client string, do func(*state)) { t.state(client, false, do) }
+// existing runs do with the state of a client id, if there is one, under its shard's lock. ended is as with device.
+func (t *Table) existing(client string, do func(*state)) (ended Durable) {
+	return t.state(client, false, do)
+}
 
-func (t *Table) state(client string, create bool, do func(*state)) {
+func (t *Table) state(client string, create bool, do func(*state)) (ended Durable) {
 	s := t.shard(client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.devices[client]
 	if d == nil {
 		if !create {
-			return
+			return nil
 		}
 		d = &state{}
 		s.devices[client] = d
 	}
 	do(d)
-	t.dropRows(client, d.queue.Removed())
+	ended = t.tidy(client, d)
 	if d.empty() {
 		delete(s.devices, client)
 	}
+	return ended
 }
 
 // lookup is the outlet of a client id, or nil.
@@ -241,7 +271,7 @@ func (t *Table) tellQueue(client string) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	n := 0
-	t.existing(client, func(d *state) { n = d.queue.Len() })
+	t.existing(client, func(d *state) { n = d.messages() })
 	t.opts.Backend.QueueLength(client, n)
 }
 
@@ -258,7 +288,7 @@ func (t *Table) attach(client string, o Outlet, check func() error, also func(*s
 		old, d.outlet = d.outlet, o
 		also(d)
 		d.calls.FailAll(iothub.ErrDeviceNotOnline)
-		d.queue.Release()
+		d.release(old)
 	})
 	if old != nil {
 		old.Close(iothub.ErrConnectionForceClosed)
@@ -282,7 +312,7 @@ func (t *Table) Detach(client string, o Outlet) {
 		}
 		d.outlet = nil
 		d.calls.FailAll(iothub.ErrDeviceNotOnline)
-		d.queue.Release()
+		d.release(o)
 	})
 	t.tellPresence(client)
 }
@@ -294,8 +324,8 @@ func (t *Table) Disconnect(client string, reason error) {
 	}
 }
 
-// Forget closes the outlet of a device or a module and drops its session and messages: it was deleted. It waits for nobody: the
-// store may call it.
+// Forget closes the outlet of a device or a module and drops its session and messages, without feedback: it was deleted. It waits for
+// nobody: the store may call it.
 func (t *Table) Forget(client string) {
 	s := t.shard(client)
 	s.mu.Lock()
@@ -306,8 +336,7 @@ func (t *Table) Forget(client string) {
 	}
 	delete(s.devices, client)
 	d.calls.FailAll(iothub.ErrDeviceNotOnline)
-	d.queue.Purge()
-	t.dropRows(client, d.queue.Removed())
+	t.drop(client, d)
 	t.keepFilters(client, d, filters.Set{})
 	o := d.outlet
 	s.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
@@ -51,22 +50,22 @@ func (t *Table) Load(ctx context.Context) error {
 		if err == nil {
 			_, err = t.opts.Backend.Credentials(client)
 		}
-		var m c2d.Message
-		var until time.Time
+		var e c2d.Entry
 		if err == nil {
-			m, until, err = c2d.Decode(value)
+			e, err = c2d.Decode(value)
 		}
 		if err != nil {
 			drop(messageRows, key, err)
 			return nil
 		}
-		queued[client] = true
 		t.lastMessage.Store(max(t.lastMessage.Load(), number))
-		t.device(client, func(d *state) {
-			if now := time.Now(); now.After(until) || !d.queue.Add(m, number, until, now) {
-				drop(messageRows, key, nil)
-			}
-		})
+		if t.opts.Reported != nil && t.opts.Reported(client, number) {
+			drop(messageRows, key, nil)
+			return nil
+		}
+		queued[client] = true
+		e.Number = number
+		t.device(client, func(d *state) { t.queue(client, d).Queue.Add(e) }) // what has expired meanwhile is due now
 		return nil
 	})
 	if err != nil {
@@ -78,19 +77,8 @@ func (t *Table) Load(ctx context.Context) error {
 	return nil
 }
 
-// dropRows forgets messages that left their queue. The caller holds the lock of the device's shard.
-func (t *Table) dropRows(client string, numbers []uint64) (durable func(context.Context) error) {
-	if t.opts.Keeper == nil {
-		return nil
-	}
-	for _, number := range numbers {
-		durable = t.opts.Keeper.Put(messageRows, messageKey(client, number), nil)
-	}
-	return durable
-}
-
 // keepMessage keeps a message that was queued. The caller holds the lock of the device's shard.
-func (t *Table) keepMessage(client string, number uint64, value []byte) (durable func(context.Context) error) {
+func (t *Table) keepMessage(client string, number uint64, value []byte) Durable {
 	if t.opts.Keeper == nil {
 		return nil
 	}
@@ -106,12 +94,4 @@ func (t *Table) keepFilters(client string, d *state, set filters.Set) {
 	if t.opts.Keeper != nil {
 		d.durable = t.opts.Keeper.Put(sessionRows, client, set.Encode())
 	}
-}
-
-// wait waits until something is durable; nil is.
-func (t *Table) wait(durable func(context.Context) error) error {
-	if durable == nil {
-		return nil
-	}
-	return durable(t.ctx)
 }

@@ -127,7 +127,7 @@ func (t *Table) InvokeMethod(ctx context.Context, client, name string, payload [
 	if answer == nil {
 		return 0, nil, iothub.ErrDeviceNotOnline
 	}
-	defer t.existing(client, func(d *state) { d.calls.End(id) })
+	defer func() { t.existing(client, func(d *state) { d.calls.End(id) }) }()
 	if err := o.Call(id, name, payload); err != nil {
 		var known *iothub.Error
 		if errors.As(err, &known) {

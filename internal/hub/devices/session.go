@@ -1,8 +1,6 @@
 package devices
 
 import (
-	"context"
-
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 )
 
@@ -10,12 +8,12 @@ import (
 type Resumed struct {
 	Present bool        // there is a session from before
 	Filters filters.Set // of it
-	durable func(context.Context) error
+	durable Durable
 	table   *Table
 }
 
 // Durable waits until the session is kept as it is: before, it must not be acknowledged.
-func (r Resumed) Durable() error { return r.table.wait(r.durable) }
+func (r Resumed) Durable() error { return r.durable.Wait(r.table.ctx) }
 
 // Resume is Attach for an MQTT connection: a session that is not clean gets its filters back, and nothing outlives a clean one.
 func (t *Table) Resume(client string, o Outlet, clean bool, check func() error) (Resumed, error) {
@@ -33,14 +31,14 @@ func (t *Table) Resume(client string, o Outlet, clean bool, check func() error) 
 
 // Keep makes filters those of the kept session of an outlet's device, and returns when they are.
 func (t *Table) Keep(client string, o Outlet, set filters.Set) error {
-	var durable func(context.Context) error
+	var durable Durable
 	t.existing(client, func(d *state) {
 		if d.outlet == o {
 			t.keepFilters(client, d, set)
 			durable = d.durable
 		}
 	})
-	return t.wait(durable)
+	return durable.Wait(t.ctx)
 }
 
 // Listens reports whether a device with so many filters listens to a kind.
@@ -78,7 +76,7 @@ func (t *Table) Session(client string) Session {
 	if d == nil {
 		return Session{}
 	}
-	out := Session{Connected: d.outlet != nil, Kept: d.kept, Waiting: d.queue.Len()}
+	out := Session{Connected: d.outlet != nil, Kept: d.kept, Waiting: d.messages()}
 	for kind := range kinds {
 		if d.outlet != nil && d.outlet.Listens(kind) || d.outlet == nil && Listens(d.filters, kind) {
 			out.Listens = append(out.Listens, kind)
@@ -101,7 +99,7 @@ func (t *Table) Sessions() (n Sessions) {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for _, d := range s.devices {
-			n.Waiting += d.queue.Len()
+			n.Waiting += d.messages()
 			if d.outlet != nil {
 				n.Connected++
 			}

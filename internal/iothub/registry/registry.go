@@ -106,6 +106,7 @@ type Credentials struct {
 	Primary     sas.Key     // of AuthSAS
 	Secondary   sas.Key     // of AuthSAS; it serves as well
 	Thumbprints Thumbprints // of AuthSelfSigned
+	Generation  uint64      // new for every identity made, also under an old id
 }
 
 // Capabilities of a device.

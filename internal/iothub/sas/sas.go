@@ -110,7 +110,11 @@ func (s Token) CoversPath(path string) bool {
 
 func (s Token) covers(isHost func(string) bool, want string) bool {
 	for text := s.Resource; ; {
-		host, path, _ := strings.Cut(strings.Trim(text, "/"), "/")
+		named := text
+		if _, rest, ok := strings.Cut(text, "://"); ok {
+			named = rest // some clients of AMQP name the scheme too
+		}
+		host, path, _ := strings.Cut(strings.Trim(named, "/"), "/")
 		// A host has no percent sign: where one stands, the rest of the resource is still encoded.
 		if !strings.Contains(host, "%") && isHost(host) && (path == "" || path == want || strings.HasPrefix(want, path+"/")) {
 			return true

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/reply"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/route"
 	"github.com/twinfleet/twinfleet/internal/hub/uploads"
@@ -23,25 +24,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-)
-
-// Delivery is a cloud-to-device message that a device has been given, and holds until its lock ends.
-type Delivery struct {
-	c2d.Message
-	Token    string    // of the lock: a GUID
-	Sequence uint64    // of the message, ascending
-	Enqueued time.Time // when the hub took it
-	Count    int       // how often it was delivered before
-}
-
-// Outcome is what a device says of a message that it was given.
-type Outcome uint8
-
-// The outcomes.
-const (
-	Complete Outcome = iota // it is done with
-	Reject                  // it cannot be: it goes
-	Abandon                 // it is to be delivered again
 )
 
 // Devices is the devices and modules of the hub, known by their keys. Errors that are *iothub.Error reach the client.
@@ -60,9 +42,10 @@ type Devices interface {
 // Queue is the cloud-to-device messages that wait for devices.
 type Queue interface {
 	// Receive gives out the next message that waits for a device, for so long. It is false when none does.
-	Receive(ctx context.Context, client string, lock time.Duration) (Delivery, bool, error)
-	// Settle takes what a device says of a message. The error is iothub.ErrMessageLockLost when it does not hold it any more.
-	Settle(ctx context.Context, client, token string, o Outcome) error
+	Receive(client string, lock time.Duration) (devices.Delivery, bool)
+	// Settle takes what a device says of a message, and returns when that is kept. The error is iothub.ErrMessageLockLost when it does not
+	// hold it any more.
+	Settle(ctx context.Context, client string, token lockqueue.Token, o lockqueue.Outcome) error
 }
 
 // Uploads is the file uploads of devices; see uploads.Uploads.
@@ -224,7 +207,7 @@ func module(r *http.Request, c *caller) error {
 
 func (s *Server) authenticate(r *http.Request, c *caller) error {
 	if _, id := entity.Split(c.client); c.device == "" || strings.Contains(c.device, "/") || strings.Contains(id, "/") || strings.HasSuffix(c.client, "/") {
-		return iothub.ErrArgumentInvalid.With("no id of the hub has a slash, or is empty")
+		return iothub.ErrDeviceNotFound.With("no id of the hub has a slash, or is empty") // clients know what this means (azure-iot-sdk-node, e2etests)
 	}
 	token := r.Header.Get("Authorization")
 	chain := deviceauth.Chain(r.Context().Value(connKey{}))

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/uploads"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -27,7 +29,7 @@ import (
 type hub struct {
 	did   []string
 	batch []events.Message
-	next  *Delivery
+	next  *devices.Delivery
 	err   error // of what is asked for after authentication
 }
 
@@ -55,15 +57,15 @@ func (h *hub) Telemetry(_ context.Context, client string, auth events.Auth, batc
 	return h.note("telemetry %s %d %d", client, auth, len(batch))
 }
 
-func (h *hub) Receive(_ context.Context, client string, lock time.Duration) (Delivery, bool, error) {
-	err := h.note("receive %s %v", client, lock)
+func (h *hub) Receive(client string, lock time.Duration) (devices.Delivery, bool) {
+	_ = h.note("receive %s %v", client, lock)
 	if h.next == nil {
-		return Delivery{}, false, err
+		return devices.Delivery{}, false
 	}
-	return *h.next, true, err
+	return *h.next, true
 }
 
-func (h *hub) Settle(_ context.Context, client, token string, o Outcome) error {
+func (h *hub) Settle(_ context.Context, client string, token lockqueue.Token, o lockqueue.Outcome) error {
 	return h.note("settle %s %s %d", client, token, o)
 }
 
@@ -96,7 +98,9 @@ func call(t *testing.T, h *hub, o Options, method, path, body string, headers ..
 const version = "?api-version=2021-04-12"
 
 func TestRoutes(t *testing.T) {
-	const file = `{"blobName":"f.txt"}`
+	const file, lock = `{"blobName":"f.txt"}`, "01234567-89ab-4def-8123-456789abcdef"
+	const held = "/devices/d/messages/devicebound/" + lock
+	const done = `{"isSuccess":true,"statusCode":200,"statusDescription":"ok"}`
 	for name, c := range map[string]struct {
 		method, path, body string
 		headers            []string
@@ -113,8 +117,8 @@ func TestRoutes(t *testing.T) {
 		"a module of another":        {"POST", "/devices/d/messages/events" + version, "x", []string{headerModule, "e/m"}, 400, "ArgumentInvalid", ""},
 		"two modules":                {"POST", "/devices/d/modules/m/messages/events" + version, "x", []string{headerModule, "n"}, 400, "ArgumentInvalid", ""},
 		"a module by its device":     {"POST", "/devices/d/modules/m/messages/events" + version, "x", nil, 401, "IotHubUnauthorizedAccess", ""},
-		"a slash in an id":           {"POST", "/devices/d%2Fm/messages/events" + version, "x", nil, 400, "ArgumentInvalid", ""},
-		"a slash in a module's":      {"POST", "/devices/d/modules/m%2Fn/messages/events" + version, "x", nil, 400, "ArgumentInvalid", ""},
+		"a slash in an id":           {"POST", "/devices/d%2Fm/messages/events" + version, "x", nil, 404, "DeviceNotFound", ""},
+		"a slash in a module's":      {"POST", "/devices/d/modules/m%2Fn/messages/events" + version, "x", nil, 404, "DeviceNotFound", ""},
 		"no token":                   {"POST", "/devices/d/messages/events" + version, "x", []string{"Authorization", ""}, 401, "IotHubUnauthorized", ""},
 		"another's token":            {"POST", "/devices/e/messages/events" + version, "x", nil, 401, "IotHubUnauthorizedAccess", ""},
 		"unknown":                    {"POST", "/devices/unknown/messages/events" + version, "x", nil, 404, "DeviceNotFound", ""},
@@ -127,11 +131,12 @@ func TestRoutes(t *testing.T) {
 		"receive for too long":       {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "301"}, 400, "ArgumentInvalid", ""},
 		"receive for no time":        {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "0"}, 400, "ArgumentInvalid", ""},
 		"receive for what":           {"GET", "/devices/d/messages/devicebound" + version, "", []string{headerLock, "a"}, 400, "ArgumentInvalid", ""},
-		"complete":                   {"DELETE", "/devices/d/messages/devicebound/t-1" + version, "", []string{"If-Match", "t-1"}, 204, "", "settle d t-1 0"},
-		"complete with quotes":       {"DELETE", "/devices/d/messages/devicebound/%22t-1%22" + version, "", nil, 204, "", "settle d t-1 0"},
-		"reject":                     {"DELETE", "/devices/d/messages/devicebound/t-1" + version + "&reject", "", nil, 204, "", "settle d t-1 1"},
-		"reject with a value":        {"DELETE", "/devices/d/messages/devicebound/t-1" + version + "&reject=true", "", nil, 204, "", "settle d t-1 1"},
-		"abandon":                    {"POST", "/devices/d/messages/deviceBound/t-1/abandon" + version, "", nil, 204, "", "settle d t-1 2"},
+		"complete":                   {"DELETE", held + version, "", []string{"If-Match", lock}, 204, "", "settle d " + lock + " 0"},
+		"complete with quotes":       {"DELETE", strings.Replace(held, lock, "%22"+lock+"%22", 1) + version, "", nil, 204, "", "settle d " + lock + " 0"},
+		"reject":                     {"DELETE", held + version + "&reject", "", nil, 204, "", "settle d " + lock + " 1"},
+		"reject with a value":        {"DELETE", held + version + "&reject=true", "", nil, 204, "", "settle d " + lock + " 1"},
+		"abandon":                    {"POST", strings.Replace(held, "b", "B", 1) + "/abandon" + version, "", nil, 204, "", "settle d " + lock + " 2"},
+		"what is no token":           {"DELETE", "/devices/d/messages/devicebound/t-1" + version, "", nil, 412, "DeviceMessageLockLost", ""},
 		"begin an upload":            {"POST", "/devices/d/files" + version, file, nil, 200, "", "begin d f.txt hub.test"},
 		"an upload without a name":   {"POST", "/devices/d/files" + version, `{}`, nil, 400, "ArgumentNull", ""},
 		"an upload of what":          {"POST", "/devices/d/files" + version, `x`, nil, 400, "DeserializationError", ""},
@@ -139,7 +144,7 @@ func TestRoutes(t *testing.T) {
 		"a hub on a port":            {"POST", "/devices/d/files" + version, file, []string{"Host", "localhost:8443"}, 200, "", "begin d f.txt localhost:8443"},
 		"a hub on the port of HTTPS": {"POST", "/devices/d/files" + version, file, []string{"Host", "hub.test:443"}, 200, "", "begin d f.txt hub.test"},
 		"a host name too long":       {"POST", "/devices/d/files" + version, file, []string{"Host", strings.Repeat("x", 300)}, 200, "", "begin d f.txt hub.test"},
-		"end it by path":             {"POST", "/devices/d/files/notifications/cid" + version, `{"isSuccess":true,"statusCode":200,"statusDescription":"ok"}`, nil, 204, "", "end d cid true"},
+		"end it by path":             {"POST", "/devices/d/files/notifications/cid" + version, done, nil, 204, "", "end d cid true"},
 		"end it by body":             {"POST", "/devices/d/files/notifications" + version, `{"correlationId":"cid","isSuccess":false,"statusCode":500}`, nil, 204, "", "end d cid false"},
 		"end what":                   {"POST", "/devices/d/files/notifications" + version, `{"isSuccess":false}`, nil, 400, "InvalidFileUploadCorrelationId", ""},
 		"end how":                    {"POST", "/devices/d/files/notifications/cid" + version, `{}`, nil, 400, "InvalidFileUploadCompletionStatus", ""},
@@ -176,8 +181,7 @@ func TestRefusals(t *testing.T) {
 	for _, err := range []*iothub.Error{iothub.ErrThrottleBacklogFull, iothub.ErrQuotaExceeded, iothub.ErrMessageLockLost, iothub.ErrTooManyUploads} {
 		for _, c := range [][3]string{
 			{"POST", "/devices/d/messages/events", "x"},
-			{"GET", "/devices/d/messages/devicebound", ""},
-			{"DELETE", "/devices/d/messages/devicebound/t", ""},
+			{"DELETE", "/devices/d/messages/devicebound/01234567-89ab-4def-8123-456789abcdef", ""},
 			{"POST", "/devices/d/files", `{"blobName":"f"}`},
 			{"POST", "/devices/d/files/notifications/cid", `{"isSuccess":true}`},
 		} {
@@ -265,7 +269,7 @@ func TestBatches(t *testing.T) {
 		code   string
 		want   []string // payload and properties of each
 	}{
-		"as Node sends it":     {`[{"body": "` + b64([]byte("one")) + `"},{"body": "` + b64([]byte{0, 255}) + `", "properties":{"iothub-app-K":"v","dt-subject":"t"}}]`, 204, "", []string{"one [] ", "\x00\xff [{K v true}] t"}},
+		"as Node sends it":     {`[{"body": "b25l"},{"body": "AP8=", "properties":{"iothub-app-K":"v","dt-subject":"t"}}]`, 204, "", []string{"one [] ", "\x00\xff [{K v true}] t"}},
 		"as Java sends it":     {`[{"body":"b25l","base64Encoded":true,"properties":{"iothub-messageid":"m"}}]`, 204, "", []string{"one [] m"}},
 		"as C sends text":      {`[{"body":"one","base64Encoded":false}]`, 204, "", []string{"one [] "}},
 		"text of any kind":     {`[{"body":"ü\n\"","base64Encoded":false,"properties":{"n":1.50,"t":true}}]`, 204, "", []string{"ü\n\" [{n 1.50 true} {t true true}] "}},
@@ -327,20 +331,19 @@ func TestSizesOfMessages(t *testing.T) {
 }
 
 func TestAMessageForADevice(t *testing.T) {
-	h := &hub{next: &Delivery{
-		Token: "0123", Sequence: 7, Enqueued: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Count: 2,
-		Message: c2d.Message{
+	h := &hub{next: &devices.Delivery{
+		Sequence: 7, Enqueued: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Until: time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC), Deliveries: 2,
+		Message: &c2d.Message{
 			MessageID: "m1", CorrelationID: "c1", UserID: "u1", Ack: "full", ContentType: "application/json", ContentEncoding: "utf-8",
-			Expires:    time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
 			Properties: topics.Bag{{Name: "alert", Value: "a\r\nb", HasValue: true}, {Name: "$.x", Value: "1", HasValue: true}}, Payload: []byte("hello"),
 		},
 	}}
 	a := call(t, h, Options{}, "GET", "/devices/d/messages/devicebound"+version, "")
 	for name, want := range map[string]string{
-		"ETag": `"0123"`, "iothub-sequencenumber": "7", "iothub-enqueuedtime": "2026-01-02T03:04:05Z", "iothub-deliverycount": "2",
+		"ETag": `"00000000-0000-0000-0000-000000000000"`, "iothub-sequencenumber": "7", "iothub-enqueuedtime": "2026-01-02T03:04:05Z", "iothub-deliverycount": "2",
 		"iothub-to": "/devices/d/messages/deviceBound", "iothub-messageid": "m1", "iothub-correlationid": "c1", "iothub-userid": "u1",
 		"iothub-ack": "full", "iothub-contenttype": "application/json", "iothub-contentencoding": "utf-8", "iothub-expiry": "2026-01-02T04:04:05Z",
-		"iothub-app-$.x": "", "Content-Length": "5",
+		"iothub-app-$.x": "", "iothub-app-alert": "a\r\nb", "Content-Length": "5",
 	} {
 		if got := a.Header.Get(name); got != want {
 			t.Errorf("%s: %q; want %q", name, got, want)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -34,15 +35,12 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 	if err := s.opts.Admit(r.Context(), tier.ClassC2DReceive); err != nil {
 		return err
 	}
-	d, ok, err := s.opts.Queue.Receive(r.Context(), c.client, lock)
-	if err != nil {
-		return err
-	}
+	given, ok := s.opts.Queue.Receive(c.client, lock)
 	if !ok {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	h := w.Header()
+	d, h := given.Message, w.Header()
 	set := func(name, value string) {
 		if value != "" {
 			h.Set(name, value)
@@ -53,10 +51,12 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 		device, _ := entity.Split(c.client)
 		to = "/devices/" + device + "/messages/deviceBound"
 	}
-	h.Set("ETag", `"`+d.Token+`"`)
-	h.Set("iothub-sequencenumber", strconv.FormatUint(d.Sequence, 10))
-	h.Set("iothub-enqueuedtime", string(timestamp.Append(nil, d.Enqueued)))
-	h.Set("iothub-deliverycount", strconv.Itoa(d.Count))
+	h.Set("ETag", `"`+given.Token.String()+`"`)
+	h.Set("iothub-sequencenumber", strconv.FormatUint(given.Sequence, 10))
+	h.Set("iothub-deliverycount", strconv.Itoa(given.Deliveries))
+	if !given.Enqueued.IsZero() {
+		h.Set("iothub-enqueuedtime", string(timestamp.Append(nil, given.Enqueued)))
+	}
 	h.Set("iothub-to", to)
 	set("iothub-messageid", d.MessageID)
 	set("iothub-correlationid", d.CorrelationID)
@@ -64,8 +64,8 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 	set("iothub-ack", d.Ack)
 	set("iothub-contenttype", d.ContentType)
 	set("iothub-contentencoding", d.ContentEncoding)
-	if !d.Expires.IsZero() {
-		h.Set("iothub-expiry", string(timestamp.Append(nil, d.Expires)))
+	if !given.Until.IsZero() {
+		h.Set("iothub-expiry", string(timestamp.Append(nil, given.Until)))
 	}
 	for _, p := range d.Properties {
 		if !strings.HasPrefix(p.Name, "$.") { // those are of MQTT's topics
@@ -82,14 +82,18 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 // settle takes what a device says of a message that it holds. The path has the lock token; the header If-Match, which some clients send
 // too, says nothing else.
 func (s *Server) settle(w http.ResponseWriter, r *http.Request, c *caller) error {
-	outcome := Complete
+	outcome := lockqueue.Complete
 	switch {
 	case r.Method == http.MethodPost:
-		outcome = Abandon
+		outcome = lockqueue.Abandon
 	case r.URL.Query().Has("reject"):
-		outcome = Reject
+		outcome = lockqueue.Reject
 	}
-	if err := s.opts.Queue.Settle(r.Context(), c.client, strings.Trim(c.token, `"`), outcome); err != nil {
+	token, ok := lockqueue.ParseToken(strings.Trim(c.token, `"`))
+	if !ok {
+		return iothub.ErrMessageLockLost // it never was one
+	}
+	if err := s.opts.Queue.Settle(r.Context(), c.client, token, outcome); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -237,5 +237,6 @@ func (r *Record) Credentials() registry.Credentials {
 		Enabled: t.Status == registry.StatusEnabled, AuthType: t.AuthType,
 		Primary: r.Keys.Primary, Secondary: r.Keys.Secondary,
 		Thumbprints: registry.Thumbprints{Primary: t.PrimaryThumbprint, Secondary: t.SecondaryThumbprint},
+		Generation:  r.Generation,
 	}
 }
