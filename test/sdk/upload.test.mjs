@@ -34,16 +34,14 @@ test('file uploads', { timeout: 90_000 }, async (t) => {
   const d = await newDevice('upload');
   const client = await clientOf(d);
 
-  for (const [what, size] of [['small', 10 * 1024], ['in several blocks', 9 * 1024 * 1024]]) {
-    await t.test(`uploadToBlob takes a file, ${what}`, async () => {
-      const content = Buffer.alloc(size, what);
-      await promise((done) => client.uploadToBlob(`dir/${what}.bin`, Readable.from([content.subarray(0, 100), content.subarray(100)]), size, done));
-      const info = await client.getBlobSharedAccessSignature(`dir/${what}.bin`); // the name again gives access to what is there
-      assert.equal(info.blobName, `${d.deviceId}/dir/${what}.bin`);
-      assert.deepEqual(await blob(info).downloadToBuffer(), content);
-      await client.notifyBlobUploadStatus(info.correlationId, true, 200, 'ok');
-    });
-  }
+  await t.test('uploadToBlob takes a file, in several blocks', async () => {
+    const content = Buffer.alloc(9 * 1024 * 1024, 'large');
+    await promise((done) => client.uploadToBlob('dir/large.bin', Readable.from([content.subarray(0, 100), content.subarray(100)]), content.length, done));
+    const info = await client.getBlobSharedAccessSignature('dir/large.bin'); // the name again gives access to what is there
+    assert.equal(info.blobName, `${d.deviceId}/dir/large.bin`);
+    assert.deepEqual(await blob(info).downloadToBuffer(), content);
+    await client.notifyBlobUploadStatus(info.correlationId, true, 200, 'ok');
+  });
 
   await t.test('the three steps one by one', async () => {
     const info = await client.getBlobSharedAccessSignature('step.txt');
