@@ -5,6 +5,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/eventhub"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Sampled has a run measured by another than its own process: the machine that runs the tests may be busy.
@@ -22,7 +23,10 @@ func InMemory(o Options, dial link.Dialer) Options {
 
 // ReadBy has a run's messages read elsewhere than at its target, and its devices driven by a driver.
 func ReadBy(o Options, reader func(eventhub.Options) (*eventhub.Reader, error), d link.Driver) Options {
-	o.reader, o.driver = reader, d
+	o.reader = reader
+	if d != nil {
+		o.driver = func(target.DeviceTransport) link.Driver { return d }
+	}
 	return o
 }
 
