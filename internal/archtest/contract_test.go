@@ -43,6 +43,7 @@ func contractRooms() map[string][]string {
 		hub + "/amqp/service":     append(in(hub, "amqp", "c2d", "consumers", "eventlog", "lockqueue", "notices", "policy"), "internal/amqp", iot),
 		hub + "/blobs":            {},
 		hub + "/amqp/engine":      {"internal/amqp", hub + "/stream"},
+		hub + "/amqp/locks":       append(in(hub, "amqp/condition", "amqp/engine", "lockqueue"), "internal/amqp"),
 		hub + "/amqp/peer": append(
 			in(hub, "amqp/address", "amqp/condition", "amqp/engine", "deviceauth", "devices", "faults", "policy"), "internal/amqp", iot),
 		hub + "/bodies":          {},
