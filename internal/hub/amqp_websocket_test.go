@@ -52,7 +52,7 @@ func (c *wsConn) SetDeadline(t time.Time) error {
 func TestAMQPOverWebSocket(t *testing.T) {
 	h, c := open(t, hub.Options{})
 	key := newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary
-	for _, path := range []string{"/$iothub/websocket?iothub-no-client-cert=true", "/$servicebus/websocket"} {
+	for _, path := range []string{"/$iothub/websocket?iothub-no-client-cert=true", "/$servicebus/websocket", "/$servicebus/websocket/"} {
 		d := websocket.Dialer{Subprotocols: []string{"AMQPWSB10"}, EnableCompression: true, TLSClientConfig: &tls.Config{RootCAs: h.CAPool(), ServerName: "localhost"}}
 		ws, resp, err := d.Dial("wss://"+h.Addr()+path, nil)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -299,10 +300,10 @@ func (h *Hub) serve() {
 	}
 	// No ServeMux: it cleans paths up, and answers those that it would change with a redirect.
 	root := func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == websocket.Path:
+		switch path := strings.TrimSuffix(r.URL.Path, "/"); { // azure-uamqp-c writes one behind it
+		case path == websocket.Path:
 			sockets.ServeHTTP(w, r)
-		case r.URL.Path == websocket.EventHubsPath:
+		case path == websocket.EventHubsPath:
 			eventHubs.ServeHTTP(w, r)
 		case people != nil && page.Owns(r) && !upgrades(r): // the first .NET SDK opens its WebSocket at the root
 			people.ServeHTTP(w, r)

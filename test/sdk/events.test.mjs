@@ -48,7 +48,7 @@ const [MQTT, , AMQP] = transports;
 const bodies = (list) => list.map((e) => e.body.n);
 
 for (const way of ways) {
-  test(`reading telemetry over ${way.name}`, { timeout: 180_000 }, async (t) => {
+  test(`reading telemetry over ${way.name}`, { timeout: 90_000 }, async (t) => {
     const cases = [
       ['properties of the hub and of its partitions', async (tt) => {
         const client = reader(tt, way);
@@ -149,10 +149,10 @@ for (const way of ways) {
   });
 }
 
-test('telemetry as readers see it', { concurrency: 5, timeout: 120_000 }, async (t) => {
+test('telemetry as readers see it', { concurrency: 5, timeout: 60_000 }, async (t) => {
   const client = reader(t, ways[0]);
   const box = subscribed(t, client, earliestEventPosition);
-  await Promise.all(transports.map((over) => t.test(`sent over ${over.name}`, { timeout: 60_000 }, async (tt) => {
+  await Promise.all(transports.map((over) => t.test(`sent over ${over.name}`, { timeout: 20_000 }, async (tt) => {
     const d = await newDevice('seen');
     const side = await connect(tt, d, over);
     const uuid = crypto.randomUUID();

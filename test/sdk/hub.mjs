@@ -127,13 +127,13 @@ export async function listen(twin, pleases) {
   return [change];
 }
 
-// eventually asks again until the answer pleases; after a minute it says what it waited for.
-export async function eventually(ask, pleases, what = String(pleases)) {
-  const limit = Date.now() + 60_000;
+// eventually asks again until the answer pleases; before the case is given up it says what it waited for.
+export async function eventually(ask, pleases, what = String(pleases), within = 15_000) {
+  const limit = Date.now() + within;
   for (;;) {
     const answer = await ask();
     if (pleases(answer)) return answer;
-    if (Date.now() > limit) throw new Error(`nothing pleased within a minute: ${what}; last: ${JSON.stringify(answer)}`);
+    if (Date.now() > limit) throw new Error(`nothing pleased within ${within / 1000} s: ${what}; last: ${JSON.stringify(answer)}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -26,7 +26,7 @@ const line = await Promise.race([
 const patience = 180_000 + Number(process.env.TWINFLEET_ROUNDS ?? 4) * 15_000;
 const only = process.argv.slice(2); // names of files, to run some alone
 const files = readdirSync(here).filter((f) => f.endsWith('.test.mjs') && (only.length === 0 || only.includes(f))).map((f) => path.join(here, f));
-const tests = spawn(process.execPath, ['--test', `--test-reporter=${path.join(here, 'reporter.mjs')}`, '--test-reporter-destination=stdout', '--test-concurrency=2', `--test-timeout=${patience}`, ...files], {
+const tests = spawn(process.execPath, ['--test', `--test-reporter=${path.join(here, 'reporter.mjs')}`, '--test-reporter-destination=stdout', '--test-concurrency=4', `--test-timeout=${patience}`, ...files], {
   stdio: 'inherit',
   // Some clients take neither an agent nor an authority of their own.
   env: { ...process.env, TWINFLEET_TEST_HUB: JSON.stringify({ ...JSON.parse(line), address, binary }), NODE_EXTRA_CA_CERTS: JSON.parse(line).ca },
