@@ -36,7 +36,7 @@ func contractRooms() map[string][]string {
 		iot + "/query/plan":       in(iot, "jsonvalue", "query/attribute", "query/lazyset", "query/tree", "twin"),
 		iot + "/query/aggregate":  in(iot, "jsonvalue", "query/eval", "query/tree", "twin"),
 		hub + "/amqp/address":     in(iot, "deviceid", "entity"),
-		hub + "/amqp/cbs":         append(in(hub, "amqp/address", "amqp/engine", "amqp/peer"), "internal/amqp", iot),
+		hub + "/amqp/cbs":         append(in(hub, "amqp/address", "amqp/condition", "amqp/engine", "amqp/peer"), "internal/amqp", iot),
 		hub + "/amqp/condition":   {"internal/amqp", hub + "/amqp/address", iot},
 		hub + "/amqp/devicelinks": append(in(hub, "amqp", "c2d", "calls", "devices", "events", "lockqueue"), "internal/amqp", iot),
 		hub + "/amqp/eventhub":    append(in(hub, "amqp/address", "amqp/condition", "eventlog"), "internal/amqp"),

@@ -10,8 +10,17 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
-// maxMessage is the largest message or batch of a device: bodies and properties (iot-hub-devguide-quotas-throttling).
-const maxMessage = 256 << 10
+// Limits of what devices send.
+const (
+	MaxMessage = 256 << 10 // bytes of a message, or of all of a batch, as Batch.Size counts them (iot-hub-devguide-quotas-throttling)
+	MaxBatch   = 500       // messages of a batch (iot-hub-devguide-quotas-throttling)
+	MaxModelID = 2048      // bytes of a model id that a twin keeps: more than a digital twin's model may have (DTDL v2)
+)
+
+// TooLarge is the error for messages of so many bytes.
+func TooLarge(size int64) error {
+	return iothub.ErrMessageTooLarge.With("Message size is %d bytes which is greater than the max size %d bytes allowed.", size, MaxMessage)
+}
 
 // Admit waits until an operation of a class may go on, or returns the error for the device. bytes is the size that metering counts.
 // The operations of the Table that have a class ask for themselves; a front asks for tier.ClassConnect.
@@ -36,8 +45,8 @@ func (t *Table) ModelID(ctx context.Context, client, model string) error {
 // Telemetry takes messages that a device sent at once, all of them or none: they count as one operation of their size together. When it
 // returns they may be acknowledged. Errors: iothub.ErrMessageTooLarge, those of admission, which a throttle may delay, and the backend's.
 func (t *Table) Telemetry(ctx context.Context, client string, b Batch) error {
-	if b.Size > maxMessage {
-		return iothub.ErrMessageTooLarge.With("Message size is %d bytes which is greater than the max size %d bytes allowed.", b.Size, maxMessage)
+	if b.Size > MaxMessage {
+		return TooLarge(int64(b.Size))
 	}
 	if err := t.Admit(ctx, tier.ClassTelemetry, b.Size); err != nil {
 		return err

@@ -64,9 +64,6 @@ type proven struct {
 	model string // that it named; empty for none
 }
 
-// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
-const maxModelID = 2048
-
 // refuse answers with a return code and ends the connection.
 func (c *conn) refuse(code byte, why error) error {
 	c.will = nil // it is no connection of the device's
@@ -90,8 +87,8 @@ func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 	if who.claim.Token == "" {
 		who.claim.Chain = deviceauth.Chain(c.nc)
 	}
-	if model := user.Parameter("model-id"); len(model) > maxModelID {
-		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), maxModelID)
+	if model := user.Parameter("model-id"); len(model) > devices.MaxModelID {
+		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), devices.MaxModelID)
 	} else if model != "" {
 		who.model = strings.Clone(model)
 	}

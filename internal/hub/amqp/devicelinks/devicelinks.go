@@ -25,9 +25,6 @@ const credit = 1000
 // maxLinks is how many links an identity has at most; one with everything has six, or eight with two twin pairs.
 const maxLinks = 16
 
-// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
-const maxModelID = 2048
-
 // Kinds are the links of devices and modules.
 func Kinds(t *devices.Table) []peer.Kind {
 	kind := func(name string, sends bool, path []string, make func(*unit, peer.Request) (link, error)) peer.Kind {
@@ -140,7 +137,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 		}
 	}
 	if err == nil {
-		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= maxModelID {
+		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= devices.MaxModelID {
 			err = t.ModelID(p.Context(), client, model)
 			if err != nil {
 				u.remove(l.base())

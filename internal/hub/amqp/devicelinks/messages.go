@@ -114,7 +114,7 @@ func encode(client string, d *devices.Delivery) []byte {
 	}
 	b = amqp.EndMap(b, start, n)
 	p := amqp.Properties{
-		MessageID: value(m.MessageID), To: value(to(client, m)), CorrelationID: value(m.CorrelationID), ContentType: m.ContentType,
+		MessageID: amqp.Text(m.MessageID), To: amqp.Text(to(client, m)), CorrelationID: amqp.Text(m.CorrelationID), ContentType: m.ContentType,
 		ContentEncoding: m.ContentEncoding, AbsoluteExpiryTime: m.Expires,
 	}
 	if m.UserID != "" {
@@ -150,12 +150,4 @@ func to(client string, m *c2d.Message) string {
 		device += "/modules/" + module
 	}
 	return "/devices/" + device + "/messages/devicebound"
-}
-
-// value is a text as a string; none for an empty one.
-func value(text string) amqp.Value {
-	if text == "" {
-		return nil
-	}
-	return amqp.AppendString(nil, text)
 }

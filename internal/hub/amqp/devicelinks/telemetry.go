@@ -1,7 +1,10 @@
 package devicelinks
 
 import (
+	"fmt"
+
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
@@ -32,14 +35,11 @@ func (l *telemetry) take(d engine.Delivery) {
 	l.settle(d, accepted())
 }
 
-// maxBatch is how many messages a batch has at most (iot-hub-devguide-quotas-throttling).
-const maxBatch = 500
-
 // messagesOf reads a message, or a batch: then each Data section holds a message.
 func messagesOf(d engine.Delivery) ([]events.Message, error) {
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		return nil, &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}
+		return nil, condition.Undecodable(err)
 	}
 	if d.Format != amqp.FormatBatch {
 		one, err := messageOf(&m)
@@ -48,14 +48,14 @@ func messagesOf(d engine.Delivery) ([]events.Message, error) {
 		}
 		return []events.Message{one}, nil
 	}
-	if !m.HasData || len(m.MoreData) >= maxBatch {
-		return nil, iothub.ErrArgumentInvalid.With("A batch has from 1 to %d messages, each in a Data section", maxBatch)
+	if !m.HasData || len(m.MoreData) >= devices.MaxBatch {
+		return nil, iothub.ErrArgumentInvalid.With("A batch has from 1 to %d messages, each in a Data section", devices.MaxBatch)
 	}
 	var batch []events.Message
 	for _, b := range append([][]byte{m.Data}, m.MoreData...) {
 		inner, err := amqp.ParseMessage(b)
 		if err != nil {
-			return nil, &amqp.Error{Condition: amqp.DecodeError, Description: "a message of the batch: " + err.Error()}
+			return nil, condition.Undecodable(fmt.Errorf("a message of the batch: %w", err))
 		}
 		one, err := messageOf(&inner)
 		if err != nil {

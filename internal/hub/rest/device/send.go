@@ -23,9 +23,6 @@ import (
 // batchType is the content type of several messages in one request (iot-hub-devguide-messages-d2c).
 const batchType = "application/vnd.microsoft.iothub.json"
 
-// maxBatch is how many messages a batch has at most (iot-hub-devguide-quotas-throttling).
-const maxBatch = 500
-
 // appProperty marks the properties of the application among those of a message.
 const appProperty = "iothub-app-"
 
@@ -41,11 +38,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *caller) error {
 	if err != nil {
 		return err
 	}
-	all := devices.BatchOf(c.auth, batch)
-	if all.Size > maxMessage {
-		return tooLarge(int64(all.Size))
-	}
-	if err := s.opts.Devices.Telemetry(r.Context(), c.client, all); err != nil {
+	if err := s.opts.Devices.Telemetry(r.Context(), c.client, devices.BatchOf(c.auth, batch)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -164,8 +157,8 @@ func readBatch(body io.Reader) ([]events.Message, error) {
 		return nil, iothub.ErrDeserialization.With("the body is no batch of messages: %v", err)
 	case len(in) == 0:
 		return nil, iothub.ErrArgumentInvalid.With("a batch has at least one message")
-	case len(in) > maxBatch:
-		return nil, iothub.ErrArgumentInvalid.With("a batch has at most %d messages, not %d", maxBatch, len(in))
+	case len(in) > devices.MaxBatch:
+		return nil, iothub.ErrArgumentInvalid.With("a batch has at most %d messages, not %d", devices.MaxBatch, len(in))
 	}
 	out := make([]events.Message, len(in))
 	for i, e := range in {
