@@ -91,7 +91,7 @@ type group struct {
 	blocking                                       bool // its Publish may wait
 	protocol                                       protocol.Protocol
 	delivery                                       *metrics.Series
-	duplicates, late                               atomic.Uint64 // copies of messages
+	duplicates, late                               atomic.Uint64   // copies of messages
 	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
 	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
 	activities                                     []*activity

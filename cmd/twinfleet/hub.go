@@ -33,8 +33,9 @@ func newHub(e env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "hub",
 		Short: "Run the embedded hub alone: a local IoT Hub for devices and services",
-		Long: `Run the embedded hub alone. One port speaks MQTT, MQTT over WebSocket and REST, each in clear
-and over TLS. It prints a service connection string that scenarios and the official SDKs take.
+		Long: `Run the embedded hub alone. One port speaks MQTT, AMQP, both over WebSocket, and HTTPS for devices and services,
+each in clear and over TLS. It prints a service connection string that scenarios and the official SDKs take, and the one with which
+readers of Event Hubs get what devices send.
 A Device Provisioning Service is on the same port, with an enrollment group that is ready for devices.`,
 		Example: "  twinfleet hub\n  twinfleet hub --data ./hub-data --tier S1 --units 2\n  twinfleet hub --query-lag 500ms..3s\n  twinfleet hub --dps-delay 2s..20s --dps-limits azure",
 		Args:    cobra.NoArgs,
@@ -59,6 +60,7 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.Uint8("quota-connack", 5, "CONNACK return code for a connection when the day's messages are used up")
 	f.Duration("token-grace", 5*time.Minute, "how long after its token's expiry a device is disconnected")
 	f.Duration("c2d-ttl", time.Hour, "how long a cloud-to-device message without expiry waits for its device")
+	f.Duration("feedback-every", 15*time.Second, "how long feedback of cloud-to-device messages waits for more, to be told in one batch; 0 for not at all")
 	f.Int("telemetry-log", 64, "MiB of messages of devices that are kept for those who read them, once somebody has; 0 keeps none")
 	f.Duration("telemetry-retention", 24*time.Hour, "how long such a message is kept")
 	f.Bool("telemetry-always", false, "keep such messages from the start, not only once somebody has read some")
@@ -93,6 +95,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")), Page: s.v.GetBool("page"),
 	}
 	opts.TelemetryRetention, opts.TelemetryAlways = s.v.GetDuration("telemetry-retention"), s.v.GetBool("telemetry-always")
+	if opts.FeedbackEvery = s.v.GetDuration("feedback-every"); opts.FeedbackEvery <= 0 {
+		opts.FeedbackEvery = -1 // at once
+	}
 	opts.ConsumerGroups = s.v.GetStringSlice("consumer-groups")
 	if opts.TelemetryLog, err = telemetryLog(s.v.GetInt("telemetry-log")); err != nil {
 		return err
@@ -239,6 +244,8 @@ type announcement struct {
 	Address          string            `json:"address"`
 	Port             int               `json:"port"`
 	ConnectionString string            `json:"connectionString,omitempty"` // unless it is in a file
+	EventHub         string            `json:"eventHub"`                   // the EntityPath of the Event-Hubs-compatible endpoint
+	EventHubs        string            `json:"eventHubConnectionString,omitempty"`
 	CA               string            `json:"ca"`
 	CADir            string            `json:"caDir"`
 	Policies         map[string]string `json:"policies"`
@@ -259,8 +266,11 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL, file string) error {
 	}
 	if asJSON {
 		_, port, _ := net.SplitHostPort(h.Addr())
-		a := announcement{Address: h.Addr(), ConnectionString: text, CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: dps, Page: page}
+		a := announcement{Address: h.Addr(), ConnectionString: text, EventHub: h.EventHubName(), CA: h.CA(), CADir: filepath.Dir(h.CA()), Policies: make(map[string]string), Metrics: metricsURL, DPS: dps, Page: page}
 		a.Port, _ = strconv.Atoi(port)
+		if file == "" {
+			a.EventHubs = h.EventHubConnectionString("service")
+		}
 		for _, name := range []string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"} {
 			if file == "" {
 				a.Policies[name] = h.ConnectionString(name).Key.Base64()
@@ -268,14 +278,19 @@ func announce(e env, h *hub.Hub, asJSON bool, metricsURL, file string) error {
 		}
 		return json.NewEncoder(e.stdout).Encode(a)
 	}
-	fmt.Fprintf(e.stdout, "The embedded hub listens on %s: MQTT, MQTT over WebSocket and REST, in clear and over TLS.\n\n", h.Addr())
+	fmt.Fprintf(e.stdout, "The embedded hub listens on %s: MQTT, AMQP, both over WebSocket, and HTTPS, in clear and over TLS.\n\n", h.Addr())
 	if file == "" {
 		fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB='%s'\n", text)
+		fmt.Fprintf(e.stdout, "  export TWINFLEET_EVENTHUB='%s'\n", h.EventHubConnectionString("service"))
 	} else {
 		fmt.Fprintf(e.stdout, "  export TWINFLEET_HUB_FILE='%s'\n", file)
 	}
 	fmt.Fprintf(e.stdout, "  export TWINFLEET_CA='%s'\n\n", h.CA())
-	fmt.Fprintf(e.stdout, "The first is the service connection string, the second the certificate to trust.\n")
+	if file == "" {
+		fmt.Fprintf(e.stdout, "The first is the service connection string, the second that of the Event-Hubs-compatible endpoint, for who reads\nwhat devices send; the third is the certificate to trust.\n")
+	} else {
+		fmt.Fprintf(e.stdout, "The first is the file with the service connection string, the second the certificate to trust.\n")
+	}
 	announceDPS(e.stdout, dps)
 	if page != "" && file != "" {
 		fmt.Fprintf(e.stdout, "\nA page to look at it is at %s\n", page)

@@ -22,18 +22,19 @@ const longestName = 255
 // managing is what the IoT Hub redirects from.
 const managing = "messages/events/$management"
 
-// redirected asks for what is read elsewhere. A hub refuses it, and says where.
+// redirected asks for what is read elsewhere. A hub refuses it, and says where: at the earliest when it has answered, as if there were such
+// a link.
 func (c *conn) redirected() (*endpoint, error) {
 	l := &link{name: "where", receives: true, source: managing}
 	if err := c.attach(l); err != nil {
 		return nil, err
 	}
-	err := c.until("the address of the endpoint", func() bool { return l.ended != nil || l.up && !l.refused })
-	if err != nil {
+	err := c.until("the address of the endpoint", func() bool { return l.ended != nil })
+	switch {
+	case err != nil && l.up:
+		return nil, fmt.Errorf("it does not redirect from %s: %w", managing, err)
+	case err != nil:
 		return nil, err
-	}
-	if l.ended == nil {
-		return nil, fmt.Errorf("%w: it does not redirect from %s", ErrProtocol, managing)
 	}
 	if l.ended.Condition != amqp.Redirect {
 		return nil, refusal("the link to "+managing, l.ended)

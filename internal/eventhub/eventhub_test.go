@@ -390,3 +390,42 @@ func TestEndpointOf(t *testing.T) {
 		}
 	}
 }
+
+// How long messages waited in the process is known, and is no part of when they came: one that handles each for a tenth of a second is
+// behind by all of them.
+func TestKnowsThatItIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := eventhubtest.New(t, 1)
+		slow := time.Duration(0)
+		var came []time.Time
+		x := read(t, p, func(o *Options) {
+			o.Deliver = func(m Message) {
+				came = append(came, m.At)
+				time.Sleep(slow)
+			}
+		})
+		for range 5 {
+			p.Put(0, "x")
+			time.Sleep(time.Second)
+		}
+		if d := x.Behind(); d != 0 {
+			t.Errorf("behind by %v when it waits for messages", d)
+		}
+		slow = 100 * time.Millisecond
+		began := time.Now()
+		for range 20 {
+			p.Put(0, "x")
+		}
+		time.Sleep(time.Minute / 2)
+		if d := x.Behind(); d != 2*time.Second {
+			t.Errorf("behind by %v; want 2s", d)
+		}
+		if d := x.Behind(); d != 0 {
+			t.Errorf("behind by %v once it has caught up", d)
+		}
+		x.stop()
+		if got := came[5].Sub(began); got != 0 {
+			t.Errorf("the first message came after %v", got)
+		}
+	})
+}

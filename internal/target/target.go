@@ -70,8 +70,8 @@ type Target struct {
 	devices  *Identities                   // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
-	service   connstring.Service // of the service side; zero where there is none
-	amqp      spec.Endpoint      // where its AMQP is
+	service   connstring.Service            // of the service side; zero where there is none
+	amqp      spec.Endpoint                 // where its AMQP is
 	scope     string                        // id scope of a provisioning service in this process
 	groupKey  sas.Key                       // of the enrollment group that it has from its beginning
 	reach     func(addr string) link.Dialer // opens bare connections elsewhere than to the target, as to it

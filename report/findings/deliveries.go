@@ -9,11 +9,14 @@ import (
 func deliveries(d *report.Deliveries, add func(m Mark, format string, a ...any)) {
 	for _, g := range d.Groups {
 		if g.Duplicates > 0 {
-			add(Warn, "%s: %s of messages came twice; a target that promises at least once may do so, and its readers must expect it", g.Group,
-				human.Number(int(g.Duplicates), "further copy"))
+			add(Warn, "%s: %s of messages came; a target that promises at least once may send one twice, and its readers must expect it", g.Group,
+				furtherCopies(g.Duplicates))
 		}
-		if g.Late > 0 {
-			add(Warn, "%s: %s after its time was up, and counted with the time-outs of delivery", g.Group, came(int(g.Late)))
+		switch {
+		case g.Late == 1:
+			add(Warn, "%s: 1 message came after its time was up, and is among the time-outs of delivery", g.Group)
+		case g.Late > 1:
+			add(Warn, "%s: %s came after their time was up, and are among the time-outs of delivery", g.Group, human.Number(int(g.Late), "message"))
 		}
 	}
 	r := d.Reader
@@ -31,16 +34,16 @@ func deliveries(d *report.Deliveries, add func(m Mark, format string, a ...any))
 		add(Warn, "%s missing in the hub's log", were(int(r.Missing), "message"))
 	}
 	if r.Unreadable > 0 {
-		add(Warn, "%s no messages that can be read", were(int(r.Unreadable), "entry of the hub's log"))
+		add(Warn, "%s of the hub's log could not be read", human.Number(int(r.Unreadable), "message"))
 	}
 }
 
-// came is a number of messages that came.
-func came(n int) string {
+// furtherCopies is a number of them.
+func furtherCopies(n uint64) string {
 	if n == 1 {
-		return "1 message came"
+		return "1 further copy"
 	}
-	return human.Number(n, "message") + " came, each"
+	return human.Count(int(n)) + " further copies"
 }
 
 // times is how often something happened.

@@ -112,7 +112,7 @@ for (const way of ways) {
       }],
       ['several readers of one group, and of another, get all each', async (tt) => {
         const d = await newDevice('several');
-        const boxes = ['$Default', '$default', '$Default'].map((group) => subscribed(tt, reader(tt, way, { group }), earliestEventPosition));
+        const boxes = ['$Default', '$default', 'others'].map((group) => subscribed(tt, reader(tt, way, { group }), earliestEventPosition));
         await send(tt, MQTT, d, 3);
         for (const box of boxes) assert.deepEqual(bodies(await box.some(d, 3)), [0, 1, 2]);
       }],

@@ -14,7 +14,7 @@ const dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-sdk-'));
 // Over WebSocket and HTTPS the clients know port 443 alone: the hub has it on an address of its own, and the same other port there as on localhost.
 const { address, port } = await freeAddress();
 const hub = spawn(binary, ['hub', '--json', '--hostname', address, '--listen', `127.0.0.1:${port}`, '--extra-listen', `${address}:${port},${address}:443`,
-  '--cert-dir', path.join(dir, 'certs'), '--dps-retry-after', '1s', '--token-grace', '1s', '--telemetry-always'],
+  '--cert-dir', path.join(dir, 'certs'), '--dps-retry-after', '1s', '--token-grace', '1s', '--telemetry-always', '--feedback-every', '200ms', '--consumer-groups', 'others'],
   { stdio: ['ignore', 'pipe', 'inherit'] });
 const gone = new Promise((resolve) => hub.once('exit', resolve));
 const line = await Promise.race([

@@ -34,8 +34,12 @@ const receiverOf = async (asked) => {
 // The SDK takes messages as long as somebody listens, and settles none afterwards.
 const taking = async (...args) => (await connect(...args)).on('message', () => {});
 const waiting = async (d) => (await registry().getTwin(d.deviceId)).responseBody.cloudToDeviceMessageCount;
+// An expiry is milliseconds since 1970: of a Date rhea's encoder throws, and the connection with all that goes on over it is lost.
 const message = (body, more = {}) => Object.assign(new Message(body), more);
 const text = (m) => m.getData().toString();
+
+// Of what $cbs answered the SDK makes an error of its kind, and puts it into another that says where.
+const unauthorized = (err) => err.amqpError?.name === 'UnauthorizedError';
 
 // Feedback is one queue for all: a receiver keeps what it gets, by the message that it is about.
 async function feedback(t, client, settle = (receiver, m) => receiver.complete(m)) {
@@ -52,14 +56,14 @@ async function feedback(t, client, settle = (receiver, m) => receiver.complete(m
 }
 
 for (const over of both) {
-  test(`messages from services over ${over.name}`, { concurrency: 4, timeout: 120_000 }, async (t) => {
+  test(`messages from services over ${over.name}`, { concurrency: 4, timeout: 60_000 }, async (t) => {
     const cases = [
       ['a client opens, closes and opens again', async (tt) => {
         const client = await opened(tt, over);
         await client.close();
         await client.open();
       }],
-      ['a wrong key is UnauthorizedError', (tt) => assert.rejects(opened(tt, over, 'service', Buffer.alloc(32, 1).toString('base64')), { name: 'UnauthorizedError' })],
+      ['a wrong key is UnauthorizedError', (tt) => assert.rejects(opened(tt, over, 'service', Buffer.alloc(32, 1).toString('base64')), unauthorized)],
       ['a policy without ServiceConnect may not send', async (tt) => {
         const d = await newDevice('rights');
         await assert.rejects(opened(tt, over, 'registryReadWrite').then((client) => client.send(d.deviceId, message('x'))), { name: 'UnauthorizedError' });
@@ -68,7 +72,7 @@ for (const over of both) {
       ['a token that has ended is UnauthorizedError', async (tt) => {
         const token = SharedAccessSignature.create(over.host, 'service', policyKey('service'), Math.floor(Date.now() / 1000) - 60).toString();
         const client = closing(tt, iothub.Client.fromSharedAccessSignature(token, over.of));
-        await assert.rejects(client.open(), { name: 'UnauthorizedError' });
+        await assert.rejects(client.open(), unauthorized);
       }],
       ['a token of its own making serves', async (tt) => {
         const token = SharedAccessSignature.create(over.host, 'service', policyKey('service'), Math.floor(Date.now() / 1000) + 60).toString();
@@ -84,7 +88,7 @@ for (const over of both) {
           const d = await newDevice('sent');
           const side = await taking(tt, d, way);
           const got = next(side, 'message');
-          const m = message('{"hello":"device"}', { messageId: 'm-1', correlationId: 'c-1', contentType: 'application/json', contentEncoding: 'utf-8', expiryTimeUtc: new Date(Date.now() + 60_000) });
+          const m = message('{"hello":"device"}', { messageId: 'm-1', correlationId: 'c-1', contentType: 'application/json', contentEncoding: 'utf-8', expiryTimeUtc: Date.now() + 60_000 });
           m.properties.add('color', 'blue/green&1');
           await client.send(d.deviceId, m);
           const seen = await got;
@@ -153,10 +157,10 @@ for (const over of both) {
         await opened(tt, over);
       }],
     ];
-    await Promise.all(cases.map(([name, run]) => t.test(name, { timeout: 40_000 }, run)));
+    await Promise.all(cases.map(([name, run]) => t.test(name, { timeout: 20_000 }, run)));
   });
 
-  test(`feedback over ${over.name}`, { timeout: 240_000 }, async (t) => {
+  test(`feedback over ${over.name}`, { timeout: 90_000 }, async (t) => {
     const client = await opened(t, over);
     const box = await feedback(t, client);
     // sent sends one message that wants feedback, to a device that does something with it.
@@ -181,7 +185,7 @@ for (const over of both) {
       ['negative: Rejected', async (tt) => assert.equal((await box.one((await sent(tt, 'negative', 'reject'))[0])).statusCode, 'Rejected')],
       ['full: Rejected', async (tt) => assert.equal((await box.one((await sent(tt, 'full', 'reject'))[0])).statusCode, 'Rejected')],
       ['negative: one that ends before its device comes is Expired', async (tt) => {
-        const [id] = await sent(tt, 'negative', undefined, { expiryTimeUtc: new Date(Date.now() + 300) });
+        const [id] = await sent(tt, 'negative', undefined, { expiryTimeUtc: Date.now() + 300 });
         assert.equal((await box.one(id)).statusCode, 'Expired');
       }],
       ['full: a purge is Purged', async (tt) => {
@@ -203,11 +207,11 @@ for (const over of both) {
         for (const [id] of without) assert.deepEqual(box.about(id), []);
       }],
     ];
-    await t.test('records', { concurrency: true }, (all) => Promise.all(cases.map(([name, run]) => all.test(name, { timeout: 60_000 }, run))));
+    await t.test('records', { concurrency: true }, (all) => Promise.all(cases.map(([name, run]) => all.test(name, { timeout: 20_000 }, run))));
     box.receiver.removeAllListeners('message');
     await client.close();
 
-    await t.test('one that is abandoned comes again', { timeout: 60_000 }, async (tt) => {
+    await t.test('one that is abandoned comes again', { timeout: 20_000 }, async (tt) => {
       const second = await opened(tt, over);
       let times = 0;
       const d = await newDevice('ack');
@@ -220,7 +224,7 @@ for (const over of both) {
       await one(messageId);
       await eventually(() => about(messageId), (found) => found.length === 2);
     });
-    await t.test('two receivers share the queue: each record comes once', { timeout: 60_000 }, async (tt) => {
+    await t.test('two receivers share the queue: each record comes once', { timeout: 20_000 }, async (tt) => {
       const clients = [await opened(tt, over), await opened(tt, over)];
       const boxes = [await feedback(tt, clients[0]), await feedback(tt, clients[1])];
       const d = await newDevice('ack');
@@ -234,8 +238,9 @@ for (const over of both) {
     });
   });
 
-  test(`notifications of files over ${over.name}`, { timeout: 90_000 }, async (t) => {
-    await t.test('a device uploads a file, and the service is told', { timeout: 60_000 }, async (tt) => {
+  // Files go by HTTPS, for which the SDK has no other port than 443.
+  test(`notifications of files over ${over.name}`, { timeout: 45_000 }, async (t) => {
+    await t.test('a device uploads a file, and the service is told', { timeout: 20_000 }, async (tt) => {
       const client = await opened(tt, over);
       const receiver = await receiverOf(client.getFileNotificationReceiver());
       const d = await newDevice('files');
@@ -246,7 +251,7 @@ for (const over of both) {
           if (body.deviceId === d.deviceId) resolve(body);
         });
       });
-      const side = await taking(tt, d, over.device);
+      const side = await taking(tt, d, transports[3]);
       const content = Buffer.from('line\n'.repeat(1000));
       const { Readable } = require('node:stream');
       await side.uploadToBlob('logs/today.txt', Readable.from(content), content.length);
@@ -256,13 +261,13 @@ for (const over of both) {
       assert.ok(body.blobUri.endsWith(`/${d.deviceId}/logs/today.txt`));
       assert.ok(Math.abs(Date.now() - Date.parse(body.enqueuedTimeUtc)) < 60_000);
     });
-    await t.test('an upload that failed is told to nobody', { timeout: 60_000 }, async (tt) => {
+    await t.test('an upload that failed is told to nobody', { timeout: 20_000 }, async (tt) => {
       const client = await opened(tt, over);
       const receiver = await receiverOf(client.getFileNotificationReceiver());
       const d = await newDevice('files');
       const told = [];
       receiver.on('message', (m) => { told.push(JSON.parse(text(m))); receiver.complete(m); });
-      const side = await taking(tt, d, over.device);
+      const side = await taking(tt, d, transports[3]);
       const access = async (name) => side.getBlobSharedAccessSignature(name);
       const failed = await access('failed.txt');
       await side.notifyBlobUploadStatus(failed.correlationId, false, 500, 'it did not work');

@@ -105,7 +105,7 @@ func (p *Peer) Dial(_ context.Context, addr string) (net.Conn, error) {
 		delete(p.conns, c)
 		tolerant := p.tolerant
 		p.mu.Unlock()
-		if err != nil && !tolerant && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		if !tolerant && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			p.t.Errorf("the peer at %s: %v", addr, err)
 		}
 	})

@@ -44,12 +44,12 @@ type Watch struct {
 	meter   *meter.Meter // nil when others sample
 	spills  spills
 
-	mu    sync.Mutex // protects the following fields
-	judge judge.Judge
-	last  generator.Sample
-	own   histogram.Histogram // by how much operations started late until the last sample
-	bad   time.Duration       // time of samples that a rule found bad
-	cpu   time.Duration       // processors' time since the first sample
+	mu     sync.Mutex // protects the following fields
+	judge  judge.Judge
+	last   generator.Sample
+	own    histogram.Histogram  // by how much operations started late until the last sample
+	bad    time.Duration        // time of samples that a rule found bad
+	cpu    time.Duration        // processors' time since the first sample
 	behind func() time.Duration // of who reads messages; nil when nobody does
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
@@ -56,7 +57,7 @@ func (l *messages) pull() {
 				back = append(back, d.Token)
 				continue
 			}
-			_, err := to.link.Send(string(d.Token[:]), to.settled, encode(u.client, &d))
+			_, err := to.link.Send(locks.Tag(d.Token), to.settled, encode(u.client, &d))
 			switch {
 			case err != nil:
 				back = append(back, d.Token)
@@ -83,26 +84,7 @@ func (u *unit) messagesOf(input bool) (to *messages) {
 
 // Outcome implements engine.Handler.
 func (l *messages) Outcome(o engine.Outcome) amqp.State {
-	if len(o.Tag) != len(lockqueue.Token{}) {
-		return o.State
-	}
-	outcome := lockqueue.Complete // also of who settles without a word
-	switch o.State.Code {
-	case amqp.Rejected:
-		outcome = lockqueue.Reject
-	case amqp.Released:
-		outcome = lockqueue.Abandon
-	case amqp.Modified:
-		outcome = lockqueue.Abandon
-		if o.State.UndeliverableHere {
-			outcome = lockqueue.Reject
-		}
-	default:
-	}
-	if err := l.unit.end(lockqueue.Token([]byte(o.Tag)), outcome); err != nil {
-		return rejected(err)
-	}
-	return o.State
+	return locks.Settle(o, l.unit.end)
 }
 
 // end ends the lock of a message. What was completed is forgotten for good when it returns, where it may wait.

@@ -109,7 +109,11 @@ func TestWhatTokensOpen(t *testing.T) {
 		{"localhost%2Fdevices%2FDev", "owner", true, 401, nil, nil},
 		{"localhost", "owner", true, 401, nil, nil},
 		{"sb%3A%2F%2Flocalhost%2Fhub", "service", true, 200, []string{"hub/ConsumerGroups/$Default/Partitions/0"}, []string{"/messages/devicebound", "hubs/x"}},
-		{"amqps%3a%2f%2flocalhost%2fhub%2fconsumergroups%2f%24default%2fpartitions%2f0", "service", true, 200, []string{"Hub/ConsumerGroups/$Default/Partitions/0"}, []string{"hub/ConsumerGroups/$Default/Partitions/1"}},
+		{
+			"amqps%3a%2f%2flocalhost%2fhub%2fconsumergroups%2f%24default%2fpartitions%2f0", "service", true, 200,
+			[]string{"Hub/ConsumerGroups/$Default/Partitions/0"},
+			[]string{"hub/ConsumerGroups/$Default/Partitions/1"},
+		},
 		{"localhost", "nobody", false, 401, nil, nil},
 	} {
 		a, b := memnet.Pipe()

@@ -52,9 +52,9 @@ func (h *hub) Authenticate(client, token string, _ []*x509.Certificate) (events.
 
 func (h *hub) Active(client string) { _ = h.note("active %s", client) }
 
-func (h *hub) Telemetry(_ context.Context, client string, auth events.Auth, batch []events.Message) error {
-	h.batch = batch
-	return h.note("telemetry %s %d %d", client, auth, len(batch))
+func (h *hub) Telemetry(_ context.Context, client string, b devices.Batch) error {
+	h.batch = b.Messages()
+	return h.note("telemetry %s %d %d", client, b.Auth, b.Count)
 }
 
 func (h *hub) Receive(client string, lock time.Duration) (devices.Delivery, bool) {

@@ -1,0 +1,43 @@
+package findings_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/findings"
+)
+
+// What makes deliveries other than they seem is said; where all is well, nothing is.
+func TestDeliveries(t *testing.T) {
+	for _, tt := range []struct {
+		in   report.Deliveries
+		want []string
+	}{
+		{report.Deliveries{Groups: []report.Copies{{Group: "robots"}}, Reader: &report.Reading{Messages: 7}}, nil},
+		{report.Deliveries{Groups: []report.Copies{{Group: "robots", Duplicates: 1200, Late: 1}, {Group: "arms", Late: 2}}}, []string{
+			"robots: 1,200 further copies of messages came; a target that promises at least once may send one twice, and its readers must expect it",
+			"robots: 1 message came after its time was up, and is among the time-outs of delivery",
+			"arms: 2 messages came after their time was up, and are among the time-outs of delivery",
+		}},
+		{report.Deliveries{Reader: &report.Reading{Losses: 2, Away: 3 * time.Second, Error: "the connection is lost: EOF", Restarts: 1, Missing: 1, Unreadable: 3}}, []string{
+			"the reader of messages lost its connection 2 times and was away for 3.00s: what came meanwhile was read late, and may have timed out; the connection is lost: EOF",
+			"the hub's log of messages began anew once: what was in it and not read is lost",
+			"1 message was missing in the hub's log",
+			"3 messages of the hub's log could not be read",
+		}},
+	} {
+		var got []string
+		for _, f := range findings.Of(&report.Run{Deliveries: &tt.in, Totals: &metrics.Snapshot{}}) {
+			if f.Mark != findings.Warn {
+				t.Errorf("%+v", f)
+			}
+			got = append(got, f.Text)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
