@@ -5,13 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 ulimit -n "$(ulimit -H -n)"
-bin/twinfleet hub --json --listen 127.0.0.1:0 --page=false --dps=false --cert-dir "$work" >"$work/said" &
+bin/twinfleet hub --json --listen 127.0.0.1:0 --page=false --dps=false --cert-dir "$work" >"$work/said" 2>"$work/log" &
 hub=$!
 trap 'kill "$hub"; wait "$hub" || true; rm -rf "$work"' EXIT
 for _ in {1..100}; do
 	[ -s "$work/said" ] && break
 	sleep 0.1
 done
+[ -s "$work/said" ] || { cat "$work/log" >&2; exit 1; }
 code=0
 TWINFLEET_HUB=$(sed -E 's/.*"connectionString":"([^"]+)".*/\1/' "$work/said") bin/twinfleet run test/scenarios/every-transport.yaml --plain --no-ui --metrics-addr "" --out "" "$@" || code=$?
 if [ -r "/proc/$hub/status" ]; then
