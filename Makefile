@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 RUNS ?= 10
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing busy soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing bench-transports busy soak fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,14 +25,12 @@ fmt-check:
 fmt: ## Format the code.
 	@$(TOOL) gofumpt -w $$(git ls-files '*.go')
 
+# For other systems it is built: what only tests need compiles there as it does here.
 vet:
-	@$(GO) vet ./...
-	@$(GO) vet -tags integration ./...
-	@$(GO) vet -tags integration,soak ./test/soak
-	@$(GO) vet -tags clients ./test/clients
+	@$(GO) vet -tags integration,soak,clients ./...
 	@cd test/amqp && $(GO) vet ./...
 	@$(GO) vet -tags portable ./internal/host
-	@for os in darwin windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
+	@for os in darwin windows; do GOOS=$$os $(GO) build ./... || exit 1; done
 
 lint:
 	@$(TOOL) staticcheck -tags integration ./...
@@ -73,6 +71,9 @@ bench-rate: ## 5,000 reports a second at 5,000 devices: how many started, and ho
 
 bench-queueing: ## The embedded hub as M/M/c and M/D/1: measured mean and p99 against theory, in virtual time.
 	$(GO) test -run TestMeasuredResponseIsTheSimulations -v -timeout 30m ./internal/hub -queued 200000
+
+bench-transports: build ## 30,000 devices over MQTT, AMQP, shared AMQP connections and HTTPS, in one fleet over TCP, against a hub in a process of its own.
+	@./scripts/transports.sh
 
 busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
 	RUNS=$(RUNS) ./scripts/busy.sh

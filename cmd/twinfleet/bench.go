@@ -25,7 +25,7 @@ func newBench(e env) *cobra.Command {
 embedded hub, in processes of their own on loopback, beside bare programs that do nothing but what
 must be done. Ratios matter, not figures: those depend on the machine and on what else it does.
 
-It takes some four minutes. Ctrl-C ends it, with the figures that there are by then.`,
+It takes some ten minutes. Ctrl-C ends it, with the figures that there are by then.`,
 		Example: "  twinfleet bench\n  twinfleet bench --json",
 	}
 	c.Flags().Bool("json", false, "print JSON for programs instead of a table")

@@ -177,3 +177,11 @@ func endArray(b []byte, start, count int) []byte {
 
 // AppendDescriptor appends the descriptor of a described value, which must follow.
 func AppendDescriptor(b []byte, code byte) []byte { return append(b, tDescribed, tSmallUlong, code) }
+
+// Text is a string as a value; none for an empty one.
+func Text(s string) Value {
+	if s == "" {
+		return nil
+	}
+	return AppendString(nil, s)
+}

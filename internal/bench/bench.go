@@ -31,7 +31,9 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"connect", (*bench).connecting}, {"publish", (*bench).publishing}, {"report", (*bench).trips}, {"memory", (*bench).memories}}
+	return []part{
+		{"connect", (*bench).connecting}, {"publish", (*bench).publishing}, {"report", (*bench).trips}, {"transports", (*bench).transports}, {"memory", (*bench).memories},
+	}
 }
 
 // Parts are the names of the parts of a bench, in their order.
@@ -93,7 +95,7 @@ type announcement struct {
 	Policies         map[string]string `json:"policies"`
 }
 
-// Run measures. It takes some four minutes; with an error come the figures that it has by then.
+// Run measures. It takes some ten minutes; with an error come the figures that it has by then.
 func Run(ctx context.Context, o Options) ([]Row, error) {
 	if o.Devices == 0 {
 		o.Devices = 8000
@@ -367,49 +369,4 @@ func (b *bench) trips(ctx context.Context) error {
 	}
 	b.rows = append(b.rows, row.against("bare echo of as many bytes", (most+float64(again.Trips)/again.Seconds)/2))
 	return nil
-}
-
-// memories measures what a further device takes of fleet and hub, in clear and with TLS.
-func (b *bench) memories(ctx context.Context) error {
-	for _, x := range []struct {
-		name, client string
-		secure       bool
-		few, many    int
-	}{{"memory a device", "lean", false, 1000, 6000}, {"memory a device, TLS", "lean", true, 2000, 6000}, {"memory a device, client paho", "paho", false, 300, 1300}} {
-		var fleets, hubs [2]float64
-		for i, n := range []int{x.few, x.many} {
-			b.Tell(fmt.Sprintf("%s: %d of them", x.name, n))
-			f, h, err := b.memory(ctx, fmt.Sprintf("m%s%t%d", x.client, x.secure, i), x.client, n, x.secure)
-			if err != nil {
-				return err
-			}
-			fleets[i], hubs[i] = f, h
-		}
-		more := float64(x.many - x.few)
-		b.rows = append(b.rows, Row{Name: x.name, Unit: "KB", Here: (fleets[1] - fleets[0]) / more / 1e3, Hub: (hubs[1] - hubs[0]) / more / 1e3})
-	}
-	return nil
-}
-
-// memory is what so many devices take of fleet and hub when they have reported for some time.
-func (b *bench) memory(ctx context.Context, name, client string, devices int, secure bool) (fleet, hub float64, err error) {
-	b.hub.end()
-	if err := b.openHub(ctx); err != nil { // one that has seen no other fleet
-		return 0, 0, err
-	}
-	r, err := b.fleet(ctx, name, client, devices, secure, "reported: {connectivity: {type: cellular}, every: 30s}",
-		fmt.Sprintf("{name: connect, devices: %d, duration: %ds}, {name: hold, duration: 12s}", devices, 4+devices/500))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer r.end()
-	there, _, err := r.until(ctx, connected(devices))
-	if err != nil {
-		return 0, 0, err
-	}
-	f, h, err := r.until(ctx, func(f *figures) bool { return f.at.Sub(there.at) > 10*time.Second })
-	if err != nil {
-		return 0, 0, err
-	}
-	return f.memory, h.memory, r.ends()
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
-	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/hub/rest"
 	"github.com/twinfleet/twinfleet/internal/hub/store"
@@ -69,23 +68,19 @@ func (b *backend) ModelID(ctx context.Context, id, model string) error {
 }
 
 // Telemetry counts messages, and keeps them for those who read them.
-func (b *backend) Telemetry(ctx context.Context, id string, batch []devices.Message) error {
-	for i := range batch {
-		m := &batch[i]
-		(*Hub)(b).tell(traffic.Telemetry, id, "", m.Payload, nil)
-		b.telemetry.Add(1)
-		if m.Will {
-			b.wills.Add(1)
-		}
+func (b *backend) Telemetry(ctx context.Context, id string, batch devices.Batch) error {
+	b.telemetry.Add(uint64(batch.Count))
+	if batch.Will {
+		b.wills.Add(uint64(batch.Count))
 	}
-	if !b.events.On() {
+	if !b.tap.On() && !b.events.On() {
 		return nil
 	}
-	kept := make([]events.Message, len(batch))
-	for i := range batch {
-		kept[i] = eventOf(&batch[i])
+	all := batch.Messages()
+	for i := range all {
+		(*Hub)(b).tell(traffic.Telemetry, id, "", all[i].Payload, nil)
 	}
-	return (*Hub)(b).keepEvents(ctx, id, nil, kept)
+	return (*Hub)(b).keepEvents(ctx, id, batch.Auth, all)
 }
 
 // services is the hub as its service side and its jobs see it.

@@ -215,7 +215,7 @@ func TestChecklist(t *testing.T) {
 			m := hears.message(b)
 			kind, _ := m.Properties.Get("iothub-MessageType")
 			own, _ := m.Properties.Get("a")
-			if kind != "Will" || own != "b" || string(m.Payload) != "gone" || !m.Will {
+			if kind != "Will" || own != "b" || string(m.Payload) != "gone" || hears.wills != 1 {
 				b.Errorf("will: %v %s", m.Properties, m.Payload)
 			}
 		}},

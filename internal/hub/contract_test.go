@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -76,7 +78,8 @@ type listener struct {
 	keys map[string]sas.Key
 
 	mu        sync.Mutex // protects the following fields
-	messages  []devices.Message
+	messages  []events.Message
+	wills     int
 	connected map[string]bool
 }
 
@@ -99,14 +102,20 @@ func (l *listener) Connected(id string, connected bool) {
 	l.connected[id] = connected
 }
 
-func (l *listener) Telemetry(_ context.Context, _ string, batch []devices.Message) error {
+func (l *listener) Telemetry(_ context.Context, _ string, batch devices.Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.messages = append(l.messages, batch...)
+	if batch.Will {
+		l.wills++
+	}
+	for _, m := range batch.Messages() {
+		m.Payload = bytes.Clone(m.Payload)
+		l.messages = append(l.messages, m)
+	}
 	return nil
 }
 
-func (l *listener) message(t testing.TB) devices.Message {
+func (l *listener) message(t testing.TB) events.Message {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()

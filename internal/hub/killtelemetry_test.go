@@ -94,7 +94,21 @@ func TestKillTelemetry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	next := make(map[int]int64)
+	total, next := checkTalkers(t, h, func(i int) *talker { return &devices[i] })
+	if total < 15**kills {
+		t.Errorf("%d messages in %d rounds: the load does not bite", total, *kills)
+	}
+	t.Logf("%d kills, %d acknowledged messages, none lost", *kills+1, total)
+	if _, err := h.Events().Open(t.Context(), 0, eventlog.AfterSequence(next[0]-1, false), nil); err != nil {
+		t.Errorf("a checkpoint from before does not serve: %v", err)
+	}
+}
+
+// checkTalkers reads all that a hub has kept of devices, and tells how many messages it had acknowledged, and the sequence number that is
+// next in each partition.
+func checkTalkers(t *testing.T, h *hub.Hub, device func(i int) *talker) (total int, next map[int]int64) {
+	t.Helper()
+	next = make(map[int]int64)
 	sent := make(map[string][]int)
 	for _, m := range readAll(t, h) {
 		id := m.Annotations["iothub-connection-device-id"].(string)
@@ -112,24 +126,17 @@ func TestKillTelemetry(t *testing.T) {
 		}
 		sent[id] = append(sent[id], n)
 	}
-	total := 0
-	for i := range devices {
+	for i := range killWriters {
 		there := make(map[int]bool)
 		for _, n := range sent[fmt.Sprint("dev-", i)] {
 			there[n] = true
 		}
-		for _, n := range devices[i].acknowledged {
+		for _, n := range device(i).acknowledged {
 			if !there[n] {
 				t.Errorf("dev-%d: message %d was acknowledged and is gone", i, n)
 			}
 		}
-		total += len(devices[i].acknowledged)
+		total += len(device(i).acknowledged)
 	}
-	if total < 15**kills {
-		t.Errorf("%d messages in %d rounds: the load does not bite", total, *kills)
-	}
-	t.Logf("%d kills, %d acknowledged messages, none lost", *kills+1, total)
-	if _, err := h.Events().Open(t.Context(), 0, eventlog.AfterSequence(next[0]-1, false), nil); err != nil {
-		t.Errorf("a checkpoint from before does not serve: %v", err)
-	}
+	return total, next
 }

@@ -10,11 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/rest/device"
-	"github.com/twinfleet/twinfleet/internal/iothub/entity"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
-	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
 // overHTTPS is the hub as devices see it that speak HTTPS.
@@ -26,62 +22,14 @@ var (
 )
 
 func (o *overHTTPS) Authenticate(client, token string, chain []*x509.Certificate) (events.Auth, error) {
-	if _, err := o.devices.Authenticate(devices.Claim{Client: client, Token: token, Chain: chain}); err != nil {
-		return 0, err
-	}
-	shown, _ := sas.Parse(token) // it was one, or there is none
-	switch module := entity.IsModule(client); {
-	case shown.Policy != "":
-		return events.HubSAS, nil
-	case module && token == "":
-		return events.ModuleX509, nil
-	case module:
-		return events.ModuleSAS, nil
-	case token == "":
-		return events.DeviceX509, nil
-	default:
-		return events.DeviceSAS, nil
-	}
+	proof, err := o.devices.Authenticate(devices.Claim{Client: client, Token: token, Chain: chain})
+	return proof.Auth, err
 }
 
 func (o *overHTTPS) Active(client string) { o.devices.Active(client) }
 
-func (o *overHTTPS) Telemetry(ctx context.Context, client string, _ events.Auth, batch []events.Message) error {
-	all := make([]devices.Message, len(batch))
-	for i := range batch {
-		all[i] = devices.Message{Properties: bagOf(&batch[i]), Payload: batch[i].Payload}
-	}
-	return o.devices.Telemetry(ctx, client, all...)
-}
-
-// bagOf is the properties of a message with the names that the topics of MQTT have for them.
-func bagOf(m *events.Message) topics.Bag {
-	expires := ""
-	if !m.Expires.IsZero() {
-		expires = string(timestamp.Append(nil, m.Expires))
-	}
-	var bag topics.Bag
-	for _, p := range []topics.Property{
-		{Name: "$.mid", Value: m.MessageID},
-		{Name: "$.cid", Value: m.CorrelationID},
-		{Name: "$.uid", Value: m.UserID},
-		{Name: "$.to", Value: m.To},
-		{Name: "$.ct", Value: m.ContentType},
-		{Name: "$.ce", Value: m.ContentEncoding},
-		{Name: "$.exp", Value: expires},
-		{Name: "$.ctime", Value: m.CreatedText},
-		{Name: "$.on", Value: m.Output},
-		{Name: "$.sub", Value: m.Component},
-		{Name: "$.ifid", Value: m.InterfaceID},
-		{Name: "$.schema", Value: m.Schema},
-		{Name: "iothub-ack", Value: m.Ack},
-	} {
-		if p.Value != "" {
-			p.HasValue = true
-			bag = append(bag, p)
-		}
-	}
-	return append(bag, m.Properties...)
+func (o *overHTTPS) Telemetry(ctx context.Context, client string, b devices.Batch) error {
+	return o.devices.Telemetry(ctx, client, b)
 }
 
 func (o *overHTTPS) Receive(client string, lock time.Duration) (devices.Delivery, bool) {

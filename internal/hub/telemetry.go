@@ -4,11 +4,9 @@ import (
 	"context"
 
 	"github.com/twinfleet/twinfleet/internal/hub/consumers"
-	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
-	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
@@ -39,22 +37,17 @@ func (h *Hub) Events() *eventlog.Log { return h.events }
 func (h *Hub) Consumers() *consumers.Groups { return h.consumers }
 
 // keepEvents keeps messages that a device or a module sent at once, for those who read them, and returns when they outlive the program.
-// Where they have nothing of who sent them it is filled in; auth is how the sender showed who it is, nil for the way that its identity
-// has. Of messages that the disk does not take all together, a reader may see the first ones: their sender sends all of them again.
-func (h *Hub) keepEvents(ctx context.Context, id string, auth *events.Auth, batch []events.Message) error {
+// Who sent them is filled in. Of messages that the disk does not take all together, a reader may see the first ones: their sender sends all of them again.
+func (h *Hub) keepEvents(ctx context.Context, id string, auth events.Auth, batch []events.Message) error {
 	if !h.events.On() {
 		return nil
 	}
 	device, module := entity.Split(id)
 	origin := h.store.Origin(id)
-	how := authOf(origin.AuthType, module != "")
-	if auth != nil {
-		how = *auth
-	}
 	var waits []func(context.Context) error
 	for i := range batch {
 		m := &batch[i]
-		m.DeviceID, m.ModuleID, m.GenerationID, m.ModelID, m.Auth = device, module, origin.GenerationID, origin.ModelID, how
+		m.DeviceID, m.ModuleID, m.GenerationID, m.ModelID, m.Auth = device, module, origin.GenerationID, origin.ModelID, auth
 		durable := h.events.Append(device, m.Size(), func(b []byte, at eventlog.Position) []byte {
 			return m.Append(b, at.Sequence, at.Offset, at.Enqueued)
 		})
@@ -68,25 +61,4 @@ func (h *Hub) keepEvents(ctx context.Context, id string, auth *events.Auth, batc
 		}
 	}
 	return nil
-}
-
-// authOf is how an identity of a type of authentication shows who it is.
-func authOf(authType string, module bool) events.Auth {
-	certificate := authType == registry.AuthSelfSigned || authType == registry.AuthCertificateAuthority
-	switch {
-	case module && certificate:
-		return events.ModuleX509
-	case module:
-		return events.ModuleSAS
-	case certificate:
-		return events.DeviceX509
-	}
-	return events.DeviceSAS
-}
-
-// eventOf is a message of a device as readers see it.
-func eventOf(m *devices.Message) events.Message {
-	e := events.Message{Payload: m.Payload, Received: m.Received, Will: m.Will}
-	e.SetBag(m.Properties)
-	return e
 }

@@ -150,6 +150,39 @@ func examples() []example {
 			},
 		},
 		{
+			"transports",
+			nil,
+			ends{},
+			func(r *report.Run) string {
+				for _, group := range []string{"mqtt", "mqtt-ws", "amqp", "amqp-ws", "https"} {
+					sent, read := r.Totals.Find(metrics.OpTelemetry, group), r.Totals.Find(metrics.OpDelivery, group)
+					if sent.Count(metrics.OK) < 40*4 || read.Count(metrics.OK) != sent.Count(metrics.OK) {
+						return fmt.Sprintf("%s: sent %s, read %s; want four messages of each of 40 devices, and each of them read", group, outcomes(sent), outcomes(read))
+					}
+					if reports := r.Totals.Find(metrics.OpTwinReport, group); (reports != nil && reports.Count(metrics.OK) >= 40*4) != (group != "https") {
+						return fmt.Sprintf("%s: reports %s", group, outcomes(reports))
+					}
+				}
+				return flawless(r)
+			},
+		},
+		{
+			"gateways",
+			nil,
+			ends{},
+			func(r *report.Run) string {
+				renewed, lost := r.Totals.Find(metrics.OpRenew, "sensors"), 0
+				for _, o := range r.Outages {
+					lost += o.Total
+				}
+				// Two gateways of 200 devices, and some 40 robots.
+				if renewed.Count(metrics.OK) < 2000 || lost < 400 || lost > 480 {
+					return fmt.Sprintf("renewals %s, outages %+v; want each token renewed, and two gateways lost", outcomes(renewed), r.Outages)
+				}
+				return flawless(r)
+			},
+		},
+		{
 			// A device waits for one answer at a time, so that it takes more devices than the tier lets wait.
 			"tier",
 			[]string{

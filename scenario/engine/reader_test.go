@@ -173,3 +173,34 @@ func TestReaderThatCannotBegin(t *testing.T) {
 }
 
 func nobody(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") }
+
+// What devices send over each transport is read at the embedded hub's own endpoint, all of it.
+func TestDeliveriesOfEmbeddedHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := engine.Options{Scenario: decode(t, `
+name: delivering
+fleet:
+  client: lean
+  groups:
+    - {name: mqtt, count: 5, telemetry: {every: 1s, qos: 1, payload: {n: "{{ seq }}"}, deliveries: 1}}
+    - {name: amqp, count: 5, transport: amqp, telemetry: {every: 1s, qos: 1, payload: {n: "{{ seq }}"}, deliveries: 1}}
+    - {name: gateway, count: 20, transport: amqp, devices_per_connection: 10, telemetry: {every: 1s, qos: 1, payload: {n: "{{ seq }}"}, deliveries: 1}}
+    - {name: https, count: 5, transport: https, telemetry: {every: 1s, payload: {n: "{{ seq }}"}, deliveries: 1}}
+stages: [{name: hold, duration: 30s, devices: 100%}, {name: quiet, duration: 10s, paused: true}]
+thresholds:
+  delivery: ["max < 100ms", "scheduled > 400"]
+`), Recorder: punctual(), AllowSaturated: true}
+		run := engine.New(engine.InMemory(engine.Sampled(o, calm()), nil)).Run(t.Context())
+		if run.Outcome != report.Passed {
+			t.Errorf("%s: %s", run.Outcome, run.Reason)
+		}
+		for _, group := range []string{"mqtt", "amqp", "gateway", "https"} {
+			sent, got := run.Totals.Find(metrics.OpTelemetry, group), run.Totals.Find(metrics.OpDelivery, group)
+			if n := sent.Count(metrics.OK); n < 50 || got.Count(metrics.OK) != n || got.Scheduled() != n {
+				t.Errorf("%s: %d of %d sent, %d of %d delivered", group, n, sent.Scheduled(), got.Count(metrics.OK), got.Scheduled())
+			}
+		}
+		checkParts(t, run)
+	})
+}

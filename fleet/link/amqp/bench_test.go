@@ -203,9 +203,10 @@ func BenchmarkTelemetry(b *testing.B) {
 	}
 }
 
-// A device with all its links takes of the heap what docs say, alone and on a connection that it shares.
+// A device with all its links takes of the heap what docs say, and what plan counts (internal/planning/memory), alone and on a connection
+// that it shares.
 func TestMemory(t *testing.T) {
-	for name, c := range map[string]struct{ shares, most int }{"alone": {1, 4000}, "shared": {500, 2000}} {
+	for name, c := range map[string]struct{ shares, most int }{"alone": {1, 3000}, "shared": {500, 1500}} {
 		t.Run(name, func(t *testing.T) {
 			const n = 1000
 			d, all := driver.New(), make([]link.Conn, 0, n)

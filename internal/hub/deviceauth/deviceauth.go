@@ -24,13 +24,13 @@ type Checker struct {
 	ClientCAs *x509.CertPool
 }
 
-// Token checks the shared access signature that a device or a module shows, known by its client id, and returns when it expires. Its
+// Token checks the shared access signature that a device or a module shows, known by its client id, and returns it. Its
 // resource must be the identity, or what the identity is part of, on a host; with an empty one on any. The credentials are
 // those of the identity itself: a module has keys of its own, and its device's do not serve.
-func (c Checker) Token(host, client string, creds registry.Credentials, signature string) (time.Time, error) {
+func (c Checker) Token(host, client string, creds registry.Credentials, signature string) (sas.Token, error) {
 	token, err := sas.Parse(signature)
 	if err != nil {
-		return time.Time{}, err
+		return sas.Token{}, err
 	}
 	device, module := entity.Split(client)
 	path := "/devices/" + device
@@ -38,20 +38,20 @@ func (c Checker) Token(host, client string, creds registry.Credentials, signatur
 		path += "/modules/" + module
 	}
 	if covered := host == "" && token.CoversPath(path) || host != "" && token.Covers(host+path); !covered {
-		return time.Time{}, errors.New("the token is for another resource")
+		return sas.Token{}, errors.New("the token is for another resource")
 	}
 	keys := []sas.Key{creds.Primary, creds.Secondary}
 	if token.Policy != "" {
 		if c.Policy == nil {
-			return time.Time{}, iothub.ErrUnauthorized
+			return sas.Token{}, iothub.ErrUnauthorized
 		}
 		primary, secondary, ok := c.Policy(token.Policy)
 		if !ok {
-			return time.Time{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
+			return sas.Token{}, iothub.ErrUnauthorized.With("the policy %q may not connect devices", token.Policy)
 		}
 		keys = []sas.Key{primary, secondary}
 	}
-	return token.Expiry, token.Verify(time.Now(), keys...)
+	return token, token.Verify(time.Now(), keys...)
 }
 
 // Certificate accepts a chain of client certificates whose first has the identity's thumbprint, or was signed by a

@@ -4,7 +4,9 @@ import (
 	"crypto/x509"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 )
 
@@ -19,7 +21,8 @@ type Claim struct {
 
 // Proof is who somebody has shown to be. The zero Proof is nobody.
 type Proof struct {
-	Expiry time.Time // when what was shown is no longer good; zero for never
+	Expiry time.Time   // when what was shown is no longer good; zero for never
+	Auth   events.Auth // how it was shown, as readers of what it sends see it
 
 	creds registry.Credentials // against which it was checked
 }
@@ -35,10 +38,21 @@ func (t *Table) Authenticate(c Claim) (Proof, error) {
 		return Proof{}, iothub.ErrDeviceDisabled
 	}
 	p := Proof{creds: creds}
+	module := entity.IsModule(c.Client)
 	if c.Token == "" {
-		err = t.auth.Certificate(c.Client, creds, c.Chain)
-	} else {
-		p.Expiry, err = t.auth.Token(c.Host, c.Client, creds, c.Token)
+		p.Auth = events.DeviceX509
+		if module {
+			p.Auth = events.ModuleX509
+		}
+		return p, t.auth.Certificate(c.Client, creds, c.Chain)
+	}
+	token, err := t.auth.Token(c.Host, c.Client, creds, c.Token)
+	p.Expiry = token.Expiry
+	switch {
+	case token.Policy != "":
+		p.Auth = events.HubSAS
+	case module:
+		p.Auth = events.ModuleSAS
 	}
 	return p, err
 }

@@ -15,13 +15,13 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
-	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
@@ -41,8 +41,8 @@ type Backend interface {
 	// Active tells that a device sent something.
 	Active(client string)
 	// Telemetry takes messages that a device sent at once, all of them or none, and returns when they may be acknowledged: until
-	// then it may wait for a disk. The messages are the backend's to keep.
-	Telemetry(ctx context.Context, client string, batch []Message) error
+	// then it may wait for a disk. What Batch.Messages makes is good until it returns.
+	Telemetry(ctx context.Context, client string, b Batch) error
 	// QueueLength tells how many cloud-to-device messages wait for a device.
 	QueueLength(client string, n int)
 	// ModelID takes the model that a device names when it connects, and returns when it is kept.
@@ -69,12 +69,24 @@ func (d Durable) Wait(ctx context.Context) error {
 	return d(ctx)
 }
 
-// Message is a device's telemetry message.
-type Message struct {
-	Properties topics.Bag // the sender's, and those that the hub adds; system properties have the names of an MQTT topic ($.mid …)
-	Payload    []byte     // as it came
-	Received   time.Time  // when the hub took it
-	Will       bool       // it is a will, sent for a device that went without DISCONNECT
+// Batch is telemetry messages that a device sent at once.
+type Batch struct {
+	Auth  events.Auth // how their sender showed who it is
+	Count int         // how many messages they are
+	Size  int         // bytes of all, as limits and metering count them
+	Will  bool        // it is a will, sent for a device that went without DISCONNECT
+	// Messages makes them, without what the hub says of their sender: most are never read, and cost nothing then. Their payloads may be
+	// where they were received, and are not kept longer than the call that takes the Batch.
+	Messages func() []events.Message
+}
+
+// BatchOf is a batch of messages that are made anyhow.
+func BatchOf(auth events.Auth, all []events.Message) Batch {
+	b := Batch{Auth: auth, Count: len(all), Messages: func() []events.Message { return all }}
+	for i := range all {
+		b.Size += all[i].Metered()
+	}
+	return b
 }
 
 // Kind is what a device or a module may listen to, whatever it speaks.

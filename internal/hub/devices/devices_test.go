@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
@@ -59,9 +60,9 @@ func (b *backend) QueueLength(_ string, n int) {
 	b.queue = n
 }
 
-func (b *backend) Telemetry(_ context.Context, client string, batch []devices.Message) error {
-	for _, m := range batch {
-		b.note("%s said %s at %d, will %v", client, m.Payload, m.Received.Unix(), m.Will)
+func (b *backend) Telemetry(_ context.Context, client string, batch devices.Batch) error {
+	for _, m := range batch.Messages() {
+		b.note("%s said %s, auth %d, will %v", client, m.Payload, batch.Auth, batch.Will)
 	}
 	return b.kept
 }
@@ -387,29 +388,55 @@ func TestTelemetry(t *testing.T) {
 		return nil
 	}
 	in(t, devices.Options{Admit: admit}, func(b *bed) {
-		m := func(payload string) devices.Message {
-			return devices.Message{Payload: []byte(payload), Properties: topics.Bag{{Name: "n", Value: "v", HasValue: true}}}
+		batch := func(auth events.Auth, payloads ...string) devices.Batch {
+			var all []events.Message
+			for _, payload := range payloads {
+				all = append(all, events.Message{Payload: []byte(payload), Properties: topics.Bag{{Name: "n", Value: "v", HasValue: true}}})
+			}
+			return devices.BatchOf(auth, all)
 		}
-		if err := b.Telemetry(b.Context(), "d", m("x"), m("y")); err != nil {
+		if err := b.Telemetry(b.Context(), "d", batch(events.HubSAS, "x", "y")); err != nil {
 			t.Error(err)
 		}
-		b.Will("d", m("z"))
-		now := time.Now().Unix()
-		if got, want := b.backend.heard(), fmt.Sprintf("d said x at %d, will false; d said y at %[1]d, will false; d said z at %[1]d, will true", now); got != want {
+		b.Will("d", batch(events.DeviceX509, "z"))
+		if got, want := b.backend.heard(), "d said x, auth 4, will false; d said y, auth 4, will false; d said z, auth 1, will true"; got != want {
 			t.Errorf("the hub heard %s; want %s", got, want)
 		}
 		half := strings.Repeat("x", 128<<10-2)
-		if err := b.Telemetry(b.Context(), "d", m(half), m(half+"x")); !errors.Is(err, iothub.ErrMessageTooLarge) {
+		if err := b.Telemetry(b.Context(), "d", batch(0, half, half+"x")); !errors.Is(err, iothub.ErrMessageTooLarge) {
 			t.Errorf("a byte too much: %v", err)
 		}
 		b.backend.kept = iothub.ErrServer
-		if err := b.Telemetry(b.Context(), "d", m(half), m(half)); !errors.Is(err, iothub.ErrServer) {
+		if err := b.Telemetry(b.Context(), "d", batch(0, half, half)); !errors.Is(err, iothub.ErrServer) {
 			t.Errorf("what is not kept: %v", err)
 		}
 		if !slices.Equal(admitted, []int{6, 256 << 10}) {
 			t.Errorf("admitted %v", admitted)
 		}
 	})
+}
+
+// quiet is a backend that counts messages and never looks at them.
+type quiet struct {
+	devices.Backend
+	n int
+}
+
+func (q *quiet) Telemetry(_ context.Context, _ string, b devices.Batch) error {
+	q.n += b.Count
+	return nil
+}
+
+// What nobody reads is not made, and costs nothing here.
+func TestTelemetryThatNobodyReads(t *testing.T) {
+	q := new(quiet)
+	table := devices.New(devices.Options{Backend: q})
+	defer table.Close()
+	batch := devices.Batch{Count: 1, Size: 1, Messages: func() []events.Message { t.Error("it is made"); return nil }}
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() { _ = table.Telemetry(ctx, "d", batch) }); n != 0 || q.n != 101 {
+		t.Errorf("%v allocations; %d messages came", n, q.n)
+	}
 }
 
 // Who somebody is, by a token for whatever name of the hub.

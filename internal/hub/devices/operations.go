@@ -4,15 +4,23 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
-// maxMessage is the largest message or batch of a device: bodies and properties (iot-hub-devguide-quotas-throttling).
-const maxMessage = 256 << 10
+// Limits of what devices send.
+const (
+	MaxMessage = 256 << 10 // bytes of a message, or of all of a batch, as Batch.Size counts them (iot-hub-devguide-quotas-throttling)
+	MaxBatch   = 500       // messages of a batch (iot-hub-devguide-quotas-throttling)
+	MaxModelID = 2048      // bytes of a model id that a twin keeps: more than a digital twin's model may have (DTDL v2)
+)
+
+// TooLarge is the error for messages of so many bytes.
+func TooLarge(size int64) error {
+	return iothub.ErrMessageTooLarge.With("Message size is %d bytes which is greater than the max size %d bytes allowed.", size, MaxMessage)
+}
 
 // Admit waits until an operation of a class may go on, or returns the error for the device. bytes is the size that metering counts.
 // The operations of the Table that have a class ask for themselves; a front asks for tier.ClassConnect.
@@ -35,30 +43,21 @@ func (t *Table) ModelID(ctx context.Context, client, model string) error {
 }
 
 // Telemetry takes messages that a device sent at once, all of them or none: they count as one operation of their size together. When it
-// returns they may be acknowledged. Received is set here and the payloads are copied. Errors: iothub.ErrMessageTooLarge, those of
-// admission, which a throttle may delay, and the backend's.
-func (t *Table) Telemetry(ctx context.Context, client string, batch ...Message) error {
-	size := 0
-	for i := range batch {
-		size += len(batch[i].Payload) + batch[i].Properties.Size()
+// returns they may be acknowledged. Errors: iothub.ErrMessageTooLarge, those of admission, which a throttle may delay, and the backend's.
+func (t *Table) Telemetry(ctx context.Context, client string, b Batch) error {
+	if b.Size > MaxMessage {
+		return TooLarge(int64(b.Size))
 	}
-	if size > maxMessage {
-		return iothub.ErrMessageTooLarge.With("Message size is %d bytes which is greater than the max size %d bytes allowed.", size, maxMessage)
-	}
-	if err := t.Admit(ctx, tier.ClassTelemetry, size); err != nil {
+	if err := t.Admit(ctx, tier.ClassTelemetry, b.Size); err != nil {
 		return err
 	}
-	now := time.Now()
-	for i := range batch {
-		batch[i].Payload, batch[i].Received = bytes.Clone(batch[i].Payload), now
-	}
-	return t.opts.Backend.Telemetry(ctx, client, batch)
+	return t.opts.Backend.Telemetry(ctx, client, b)
 }
 
-// Will takes the will of a device that went, whose payload is the Table's to keep. Nobody is left to be told of an error.
-func (t *Table) Will(client string, m Message) {
-	m.Received, m.Will = time.Now(), true
-	if err := t.opts.Backend.Telemetry(t.ctx, client, []Message{m}); err != nil {
+// Will takes the will of a device that went. Nobody is left to be told of an error.
+func (t *Table) Will(client string, b Batch) {
+	b.Will = true
+	if err := t.opts.Backend.Telemetry(t.ctx, client, b); err != nil {
 		t.log.Warn("the will of a device is lost", "device", client, "error", err)
 	}
 }

@@ -88,6 +88,7 @@ type Log struct {
 	mu         sync.Mutex // protects the following fields; no function of others but the Keeper's is called with it held
 	closed     bool
 	remembered func(context.Context) error // waits until it is kept that the log is on; nil when it is
+	created    time.Time                   // when the log began
 	partitions []partition
 	latest     int64 // milliseconds since 1970 of the last message
 	bytes      int64 // of all messages, with their overhead
@@ -130,7 +131,7 @@ func New(o Options) (*Log, error) {
 	case o.Partitions < 0 || o.Partitions > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d partitions; there are 1 to %d", ErrOptions, o.Partitions, MaxPartitions)
 	}
-	l := &Log{opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions)}
+	l := &Log{opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions), created: o.Now().UTC().Truncate(time.Millisecond)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if o.Always && o.Keeper == nil {
 		l.mu.Lock()
@@ -138,6 +139,14 @@ func New(o Options) (*Log, error) {
 		l.mu.Unlock()
 	}
 	return l, nil
+}
+
+// Created is when the log began, in UTC, in whole milliseconds: for one that is kept that stays when the program starts again, so that
+// readers know it for the one that they have read.
+func (l *Log) Created() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.created
 }
 
 // On reports whether messages are kept: who appends asks it before a message is made. It costs one load.

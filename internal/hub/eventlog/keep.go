@@ -16,8 +16,11 @@ const (
 	stateRows   = "telemetrystate.1"
 )
 
-// onKey is the row that says that the log is on, and in how many partitions.
+// onKey is the row that says that the log is on, in how many partitions, and since when.
 const onKey = "on"
+
+// onSize is the bytes of that row: its version, the partitions, and milliseconds since 1970.
+const onSize = 2 + 8
 
 // mostRow is the most bytes of a message that are read back: an AMQP delivery has at most a megabyte.
 const mostRow = 2 << 20
@@ -108,7 +111,8 @@ func decodeState(b []byte) (s state, err error) {
 
 // keepOn keeps that the log is on. The caller holds the lock.
 func (l *Log) keepOn() func(context.Context) error {
-	return l.opts.Keeper.Put(stateRows, onKey, []byte{1, byte(len(l.partitions))})
+	row := []byte{1, byte(len(l.partitions))}
+	return l.opts.Keeper.Put(stateRows, onKey, binary.BigEndian.AppendUint64(row, uint64(l.created.UnixMilli())))
 }
 
 // Load takes up the messages that are kept, and turns the log on when it was, or when Options.Always says so. What cannot be read is
@@ -144,11 +148,12 @@ func (l *Log) loadStates(ctx context.Context) (on bool, err error) {
 	states := make(map[int]state)
 	err = l.opts.Keeper.Rows(ctx, stateRows, func(key string, value []byte) error {
 		if key == onKey {
-			if len(value) != 2 || value[0] != 1 || value[1] < 1 || value[1] > MaxPartitions {
+			if len(value) != onSize || value[0] != 1 || value[1] < 1 || value[1] > MaxPartitions {
 				l.drop(stateRows, key, errRow)
 				return nil
 			}
 			on = true
+			l.created = time.UnixMilli(int64(binary.BigEndian.Uint64(value[2:]))).UTC()
 			if n := int(value[1]); n != len(l.partitions) {
 				l.log.Info("messages for readers stay in as many partitions as they are in", "partitions", n, "asked for", len(l.partitions))
 				l.partitions = makePartitions(n)

@@ -185,6 +185,9 @@ func TestEnableIsKept(t *testing.T) {
 			t.Error(err)
 		}
 		l.Close()
+		if again := open(t, eventlog.Options{Keeper: d.crash(), Now: func() time.Time { return time.Now().Add(time.Hour) }}); !again.Created().Equal(l.Created()) {
+			t.Errorf("the log began at %v, and after a restart at %v", l.Created(), again.Created())
+		}
 		if l := open(t, eventlog.Options{Keeper: d.crash()}); !l.On() {
 			t.Error("the log is off after a restart")
 		}

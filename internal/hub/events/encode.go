@@ -64,7 +64,7 @@ func (m *Message) appendAnnotations(b []byte, sequence, offset int64, enqueued t
 // appendProperties appends the section of AMQP's own properties, unless it would be empty.
 func (m *Message) appendProperties(b []byte) []byte {
 	p := amqp.Properties{
-		MessageID: text(m.MessageID), To: text(m.To), CorrelationID: text(m.CorrelationID),
+		MessageID: amqp.Text(m.MessageID), To: amqp.Text(m.To), CorrelationID: amqp.Text(m.CorrelationID),
 		ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, AbsoluteExpiryTime: m.Expires, CreationTime: m.Created,
 	}
 	if m.UserID != "" {
@@ -75,14 +75,6 @@ func (m *Message) appendProperties(b []byte) []byte {
 		return b
 	}
 	return amqp.AppendProperties(b, &p)
-}
-
-// text is a string as a value; none for an empty one.
-func text(s string) amqp.Value {
-	if s == "" {
-		return nil
-	}
-	return amqp.AppendString(nil, s)
 }
 
 // appendApplication appends the section of the application's properties, unless it would be empty.

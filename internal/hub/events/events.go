@@ -76,8 +76,24 @@ type Message struct {
 
 	Properties topics.Bag // of the application, in the sender's order; no name twice
 	Payload    []byte     // any bytes
-	Received   time.Time  // when the hub took it
-	Will       bool       // an MQTT will, sent for a device that went without DISCONNECT
+}
+
+// Metered is the size of a message as limits and metering count it that came over AMQP or HTTPS: its payload, the values of the system
+// properties, eight bytes for a date, and the names and values of the application's (iot-hub-devguide-messages-construct).
+func (m *Message) Metered() int {
+	n := len(m.Payload) + m.Properties.Size()
+	for _, value := range [...]string{
+		m.MessageID, m.CorrelationID, m.UserID, m.To, m.ContentType, m.ContentEncoding, m.CreatedText, m.Ack, m.Schema, m.Output, m.InterfaceID,
+		m.Component, m.DiagnosticID, m.Trace,
+	} {
+		n += len(value)
+	}
+	for _, date := range [...]time.Time{m.Expires, m.Created} {
+		if !date.IsZero() {
+			n += 8
+		}
+	}
+	return n
 }
 
 // Names of properties that stand among the application's and are the system's (iot-hub-devguide-messages-construct).
@@ -161,7 +177,7 @@ func (m *Message) set(bag topics.Bag, mqtt bool) {
 		case to != nil:
 			*to = p.Value
 		case mqtt && p.Name == "$.exp":
-			m.Expires = parseTime(p.Value)
+			m.Expires = ParseTime(p.Value)
 		case mqtt && (p.Name == "$.cdid" || p.Name == "$.cmid"), p.Name == "iothub-connection-device-id":
 		default:
 			m.Properties = append(m.Properties, p)
@@ -169,8 +185,8 @@ func (m *Message) set(bag topics.Bag, mqtt bool) {
 	}
 }
 
-// parseTime reads a date as SDKs write it: with a zone, or in UTC without one.
-func parseTime(text string) time.Time {
+// ParseTime reads a date as SDKs write it: with a zone, or in UTC without one. It is the zero time for what is none.
+func ParseTime(text string) time.Time {
 	text = strings.ToUpper(text)
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05"} {
 		if t, err := time.Parse(layout, text); err == nil {

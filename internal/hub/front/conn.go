@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
@@ -31,9 +32,10 @@ type conn struct {
 	watch  *watched      // nil for a connection with a goroutine
 	user   username.Name // without what nobody asks for again
 	client string        // client id: the device id, or device/module
-	will   *devices.Message
-	arrays bool // the client may use arrays
-	clean  bool // the session ends with the connection
+	will   *will         // nil for none
+	auth   events.Auth   // how it showed who it is
+	arrays bool          // the client may use arrays
+	clean  bool          // the session ends with the connection
 
 	keepAlive time.Duration
 	expiry    time.Time // when the credentials are no longer good; zero for never
@@ -118,7 +120,7 @@ func (c *conn) finish(mqtt.Packet) error {
 	}
 	c.front.devices.Detach(c.client, c)
 	if c.will != nil && !errors.Is(err, errDisconnect) {
-		c.front.devices.Will(c.client, *c.will)
+		c.front.devices.Will(c.client, batchOf(c.auth, c.will.bag, c.will.payload))
 	}
 	return err
 }

@@ -1,12 +1,13 @@
 package front
 
 import (
-	"crypto/tls"
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
@@ -63,9 +64,6 @@ type proven struct {
 	model string // that it named; empty for none
 }
 
-// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
-const maxModelID = 2048
-
 // refuse answers with a return code and ends the connection.
 func (c *conn) refuse(code byte, why error) error {
 	c.will = nil // it is no connection of the device's
@@ -87,11 +85,10 @@ func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 	}
 	who.claim = devices.Claim{Client: strings.Clone(client), Host: user.Host, Token: string(m.Password)}
 	if who.claim.Token == "" {
-		state, _ := connectionState(c.nc)
-		who.claim.Chain = state.PeerCertificates
+		who.claim.Chain = deviceauth.Chain(c.nc)
 	}
-	if model := user.Parameter("model-id"); len(model) > maxModelID {
-		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), maxModelID)
+	if model := user.Parameter("model-id"); len(model) > devices.MaxModelID {
+		return who, fmt.Errorf("a model id of %d bytes: at most %d are kept", len(model), devices.MaxModelID)
 	} else if model != "" {
 		who.model = strings.Clone(model)
 	}
@@ -99,7 +96,7 @@ func (c *conn) authenticate(m *mqtt.Connect) (who proven, err error) {
 		return who, err
 	}
 	// The user name may be long: of it stays what is asked for again.
-	c.client, c.arrays = who.claim.Client, user.AllowsArrays()
+	c.client, c.auth, c.arrays = who.claim.Client, who.proof.Auth, user.AllowsArrays()
 	c.user.DeviceID, c.user.ModuleID, _ = strings.Cut(c.client, "/")
 	return who, nil
 }
@@ -110,19 +107,10 @@ func (c *conn) still(who *proven) (err error) {
 	return err
 }
 
-// connectionState finds the TLS state of a connection, also below wrappers that have a NetConn method.
-func connectionState(nc any) (tls.ConnectionState, bool) {
-	for nc != nil {
-		if t, ok := nc.(*tls.Conn); ok {
-			return t.ConnectionState(), true
-		}
-		w, ok := nc.(interface{ Unwrap() any })
-		if !ok {
-			break
-		}
-		nc = w.Unwrap()
-	}
-	return tls.ConnectionState{}, false
+// will is a message that is sent when its device goes without DISCONNECT.
+type will struct {
+	bag     topics.Bag
+	payload []byte
 }
 
 // takeWill keeps the will, which becomes telemetry when the connection ends without DISCONNECT.
@@ -139,7 +127,7 @@ func (c *conn) takeWill(m *mqtt.Connect) error {
 		return err
 	}
 	bag = append(bag, topics.Property{Name: "iothub-MessageType", Value: "Will", HasValue: true})
-	c.will = &devices.Message{Properties: bag, Payload: append([]byte(nil), m.WillPayload...), Will: true}
+	c.will = &will{bag, bytes.Clone(m.WillPayload)}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -118,8 +119,7 @@ func (f *Front) start(nc net.Conn) *conn {
 	if f.starting == nil {
 		return nil
 	}
-	_, deep := connectionState(nc)
-	c := &conn{front: f, nc: nc, deep: deep}
+	c := &conn{front: f, nc: nc, deep: deviceauth.TLS(nc) != nil}
 	f.starting[c] = struct{}{}
 	return c
 }

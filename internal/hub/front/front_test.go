@@ -39,7 +39,7 @@ type backend struct {
 	deleted   bool
 	connected bool
 	reports   int64
-	messages  []devices.Message
+	messages  int
 	queue     int
 	told      []string // what was said of whom
 }
@@ -100,11 +100,11 @@ func (b *backend) ModelID(_ context.Context, client, model string) error {
 
 func (b *backend) Active(client string) { b.tell("active", client) }
 
-func (b *backend) Telemetry(_ context.Context, client string, batch []devices.Message) error {
+func (b *backend) Telemetry(_ context.Context, client string, batch devices.Batch) error {
 	b.tell("telemetry", client)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.messages = append(b.messages, batch...)
+	b.messages += batch.Count
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (b *backend) QueueLength(_ string, n int) {
 func (b *backend) heard() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.messages)
+	return b.messages
 }
 
 // side is a device side in memory, in the bubble of a test.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
@@ -80,10 +81,19 @@ func (c *conn) telemetry(topic topics.Topic, m *mqtt.Publish) error {
 		bag = append(bag, topics.Property{Name: "mqtt-retain", Value: "true", HasValue: true})
 	}
 	// A throttled message is late; one that is shed ends the connection, since it cannot be refused.
-	if err := c.front.devices.Telemetry(c.front.ctx, c.client, devices.Message{Properties: bag, Payload: m.Payload}); err != nil {
+	if err := c.front.devices.Telemetry(c.front.ctx, c.client, batchOf(c.auth, bag, m.Payload)); err != nil {
 		return err
 	}
 	return c.puback(m)
+}
+
+// batchOf is a message with the properties of its topic. Its size is that of all that the topic names, and of the payload.
+func batchOf(auth events.Auth, bag topics.Bag, payload []byte) devices.Batch {
+	return devices.Batch{Auth: auth, Count: 1, Size: len(payload) + bag.Size(), Messages: func() []events.Message {
+		m := events.Message{Payload: payload}
+		m.SetBag(bag)
+		return []events.Message{m}
+	}}
 }
 
 func (c *conn) twinGet(topic topics.Topic) error {

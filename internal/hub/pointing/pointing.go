@@ -66,6 +66,12 @@ func (o *Options) service(host string) string {
 	return fmt.Sprintf("HostName=%s;SharedAccessKeyName=iothubowner;SharedAccessKey=%s", host, cmp.Or(o.OwnerKey, "<the policy's key>"))
 }
 
+// events is the Event-Hubs-compatible connection string of the owner's policy. Its clients are told the port beside it.
+func (o *Options) events() string {
+	entity, _, _ := strings.Cut(o.Host, ".")
+	return fmt.Sprintf("Endpoint=sb://%s/;SharedAccessKeyName=iothubowner;SharedAccessKey=%s;EntityPath=%s", o.Host, cmp.Or(o.OwnerKey, "<the policy's key>"), entity)
+}
+
 func (o *Options) needs(mqtts, https bool) (all []string) {
 	if mqtts && !o.MQTTS {
 		all = append(all, needMQTTS)
@@ -162,7 +168,29 @@ func services(o *Options) []Client {
 				`from azure.iot.hub import IoTHubRegistryManager`,
 				`registry = IoTHubRegistryManager.from_connection_string(`,
 				`    `+text(o.service(o.HostPort()))+`)`),
-			Note: "Where it asks for six: pip install six, which it needs and does not name. Messages to devices go over AMQP in this SDK, which the hub does not speak.",
+			Note: "Where it asks for six: pip install six, which it needs and does not name. Messages to devices go over AMQP, whose port is fixed: start the hub with --extra-listen 127.0.0.1:5671.",
+		},
+		{
+			Name: "Node.js, reading telemetry", Side: Service, Lines: lines(
+				`// export NODE_EXTRA_CA_CERTS=`+shell(o.CA)+`   before node`,
+				`const { EventHubConsumerClient, earliestEventPosition } = require('@azure/event-hubs');`,
+				`const reader = new EventHubConsumerClient('$Default',`,
+				`    `+text(o.events())+`,`,
+				`    { customEndpointAddress: `+text("https://"+o.HostPort())+` });`,
+				`reader.subscribe({`,
+				`    processEvents: async (events) => events.forEach((e) => console.log(e.systemProperties['iothub-connection-device-id'], e.body)),`,
+				`    processError: async (err) => console.error(err),`,
+				`}, { startPosition: earliestEventPosition });`),
+			Note: "The hub keeps what devices send once somebody reads it.",
+		},
+		{
+			Name: "Python, reading telemetry", Side: Service, Lines: lines(
+				`from azure.eventhub import EventHubConsumerClient`,
+				`reader = EventHubConsumerClient.from_connection_string(`,
+				`    `+text(o.events())+`, "$Default",`,
+				`    custom_endpoint_address=`+text("https://"+o.HostPort())+`, connection_verify=`+text(o.CA)+`)`,
+				`reader.receive(lambda partition, event: print(event.system_properties, event.body_as_str()), starting_position="-1")`),
+			Note: "The hub keeps what devices send once somebody reads it.",
 		},
 		{
 			Name: ".NET service", Side: Service, Needs: o.needs(false, true), Lines: lines(

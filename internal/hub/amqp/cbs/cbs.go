@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/iothub"
@@ -94,7 +95,7 @@ type requests struct {
 func (r *requests) Deliver(d engine.Delivery) {
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}})
+		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: condition.Undecodable(err)})
 		return
 	}
 	status, text := r.put(&m)

@@ -111,3 +111,8 @@ func TrackingID() string {
 	rand.Read(b[:]) // never fails, by its own documentation
 	return fmt.Sprintf("%s-G:0-TimeStamp:%s", strings.ToUpper(hex.EncodeToString(b[:])), time.Now().UTC().Format("01/02/2006 15:04:05"))
 }
+
+// Undecodable is the error for a message that is none.
+func Undecodable(err error) *amqp.Error {
+	return &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}
+}

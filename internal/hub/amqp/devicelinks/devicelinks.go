@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
@@ -23,9 +24,6 @@ const credit = 1000
 
 // maxLinks is how many links an identity has at most; one with everything has six, or eight with two twin pairs.
 const maxLinks = 16
-
-// maxModelID is the longest model id, in bytes, that a twin keeps: more than a digital twin's model may have (DTDL v2).
-const maxModelID = 2048
 
 // Kinds are the links of devices and modules.
 func Kinds(t *devices.Table) []peer.Kind {
@@ -63,8 +61,9 @@ type common struct {
 	engine.Ignore
 	unit *unit
 	link *engine.Link
-	pair string // the correlation of the two links of a pair
-	snd  uint8  // the settle modes that the service has for this kind (recorded)
+	auth events.Auth // how the identity showed who it is when it attached
+	pair string      // the correlation of the two links of a pair
+	snd  uint8       // the settle modes that the service has for this kind (recorded)
 	rcv  uint8
 }
 
@@ -104,7 +103,8 @@ type units struct {
 // attach attaches a link to the unit of its identity, which is made with the first.
 func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, peer.Request) (link, error)) (engine.Grant, error) {
 	client, _, _ := r.Address.Device()
-	if _, err := p.AsDevice(r.Link, client); err != nil {
+	proof, err := p.AsDevice(r.Link, client)
+	if err != nil {
 		return engine.Grant{}, err
 	}
 	all := p.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
@@ -112,9 +112,8 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 	u := all.of[client]
 	all.mu.Unlock()
 	var l link
-	var err error
 	if u != nil {
-		l, err = u.add(r, make)
+		l, err = u.add(r, proof.Auth, make)
 	}
 	if u == nil || l == nil && err == nil { // there is none, or it is over
 		if err := t.Admit(p.Context(), tier.ClassConnect, 0); err != nil {
@@ -122,7 +121,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 		}
 		u = &unit{table: t, peer: p, client: client}
 		u.room = sync.NewCond(&u.mu)
-		if l, err = u.add(r, make); err != nil {
+		if l, err = u.add(r, proof.Auth, make); err != nil {
 			return engine.Grant{}, err
 		}
 		all.mu.Lock()
@@ -138,7 +137,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 		}
 	}
 	if err == nil {
-		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= maxModelID {
+		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= devices.MaxModelID {
 			err = t.ModelID(p.Context(), client, model)
 			if err != nil {
 				u.remove(l.base())
@@ -153,7 +152,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 }
 
 // add adds a link; it is nil, without an error, when the unit is over.
-func (u *unit) add(r peer.Request, make func(*unit, peer.Request) (link, error)) (link, error) {
+func (u *unit) add(r peer.Request, auth events.Auth, make func(*unit, peer.Request) (link, error)) (link, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.over {
@@ -167,7 +166,7 @@ func (u *unit) add(r peer.Request, make func(*unit, peer.Request) (link, error))
 		return nil, err
 	}
 	b := l.base()
-	b.unit, b.link = u, r.Link
+	b.unit, b.link, b.auth = u, r.Link, auth
 	u.links = append(u.links, l)
 	return l, nil
 }

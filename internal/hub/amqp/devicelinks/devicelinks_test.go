@@ -1,7 +1,9 @@
 package devicelinks_test
 
 import (
+	"bytes"
 	"context"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,9 +16,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/devicelinks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/memnet"
 )
 
@@ -27,8 +29,9 @@ type backend struct {
 	key sas.Key
 	let chan struct{}
 
-	mu  sync.Mutex
-	got []devices.Message
+	mu   sync.Mutex
+	got  []events.Message
+	size int // of the first batch
 }
 
 func (b *backend) Credentials(string) (registry.Credentials, error) {
@@ -42,7 +45,7 @@ func (*backend) Connected(string, bool)                        {}
 func (*backend) Active(string)                                 {}
 func (*backend) QueueLength(string, int)                       {}
 func (*backend) ModelID(context.Context, string, string) error { return nil }
-func (b *backend) Telemetry(ctx context.Context, id string, batch []devices.Message) error {
+func (b *backend) Telemetry(ctx context.Context, id string, batch devices.Batch) error {
 	if id == "slow" {
 		select {
 		case <-b.let:
@@ -52,7 +55,13 @@ func (b *backend) Telemetry(ctx context.Context, id string, batch []devices.Mess
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.got = append(b.got, batch...)
+	if len(b.got) == 0 {
+		b.size = batch.Size
+	}
+	for _, m := range batch.Messages() {
+		m.Payload = bytes.Clone(m.Payload)
+		b.got = append(b.got, m)
+	}
 	return nil
 }
 
@@ -138,18 +147,18 @@ func TestNobodyWaitsForAnother(t *testing.T) {
 	})
 }
 
-// The properties of a message have the names that they have over MQTT, whatever their types were.
+// The properties of a message are where readers see them, as text whatever their types were; an application may name its own as it likes.
 func TestPropertiesOfMessages(t *testing.T) {
 	rig(t, func(t *testing.T, b *backend, s *client.Session) {
-		at := time.UnixMilli(1700000000123).UTC()
+		at, made := time.UnixMilli(1700000000123).UTC(), time.UnixMilli(1600000000000).UTC()
 		text := func(s string) *string { return &s }
 		err := sender(t, s, "fast").Send(t.Context(), &client.Message{
 			Annotations: client.Annotations{"iothub-interface-id": "i", "dt-subject": "c", "Diagnostic-Id": "d", "Correlation-Context": "x", "other": "o"},
 			Properties: &client.MessageProperties{
 				MessageID: client.UUID{0xab, 1}, CorrelationID: uint64(9), UserID: []byte("u"), To: text("/devices/fast"), ContentType: text("a/b"),
-				ContentEncoding: text("utf-8"), AbsoluteExpiryTime: &at,
+				ContentEncoding: text("utf-8"), AbsoluteExpiryTime: &at, CreationTime: &made,
 			},
-			ApplicationProperties: map[string]any{"n": nil}, Data: [][]byte{[]byte("p")},
+			ApplicationProperties: map[string]any{"n": nil, "$.mid": "not the system's", "iothub-ack": "full"}, Data: [][]byte{[]byte("p")},
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -164,28 +173,21 @@ func TestPropertiesOfMessages(t *testing.T) {
 				t.Errorf("%v is %q; want %q", value, got, want)
 			}
 		}
-		want := topics.Bag{
-			{Name: "$.mid", Value: "ab010000-0000-0000-0000-000000000000", HasValue: true},
-			{Name: "$.cid", Value: "9", HasValue: true},
-			{Name: "$.uid", Value: "u", HasValue: true},
-			{Name: "$.to", Value: "/devices/fast", HasValue: true},
-			{Name: "$.ct", Value: "a/b", HasValue: true},
-			{Name: "$.ce", Value: "utf-8", HasValue: true},
-			{Name: "$.exp", Value: "2023-11-14T22:13:20.123Z", HasValue: true},
-			{Name: "$.ifid", Value: "i", HasValue: true},
-			{Name: "$.sub", Value: "c", HasValue: true},
-			{Name: "$.diagid", Value: "d", HasValue: true},
-			{Name: "$.diagctx", Value: "x", HasValue: true},
-			{Name: "n"},
+		want := events.Message{
+			MessageID: "ab010000-0000-0000-0000-000000000000", CorrelationID: "9", UserID: "u", To: "/devices/fast", ContentType: "a/b",
+			ContentEncoding: "utf-8", Expires: at, Created: made, InterfaceID: "i", Component: "c", DiagnosticID: "d", Trace: "x", Ack: "full",
+			Properties: b.got[0].Properties, Payload: []byte("p"),
 		}
-		got := b.got[0]
-		if len(got.Properties) != len(want) || string(got.Payload) != "p" {
-			t.Fatalf("%v, %q", got.Properties, got.Payload)
+		if got := b.got[0]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v\nwant %+v", got, want)
 		}
-		for i, p := range got.Properties {
-			if p != want[i] {
-				t.Errorf("%v; want %v", p, want[i])
-			}
+		own := b.got[0].Properties
+		mid, isOwn := own.Get("$.mid")
+		if _, has := own.Get("n"); len(own) != 2 || mid != "not the system's" || !isOwn || !has {
+			t.Errorf("the application's: %v", own)
+		}
+		if n := want.Metered(); b.size != n || n != len("p")+36+1+1+len("/devices/fast")+3+5+8+8+1+1+1+1+4+len("$.midnot the system'sn") {
+			t.Errorf("%d bytes count; want %d", b.size, n)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
@@ -56,7 +57,7 @@ func (l *messages) pull() {
 				back = append(back, d.Token)
 				continue
 			}
-			_, err := to.link.Send(string(d.Token[:]), to.settled, encode(u.client, &d))
+			_, err := to.link.Send(locks.Tag(d.Token), to.settled, encode(u.client, &d))
 			switch {
 			case err != nil:
 				back = append(back, d.Token)
@@ -83,26 +84,7 @@ func (u *unit) messagesOf(input bool) (to *messages) {
 
 // Outcome implements engine.Handler.
 func (l *messages) Outcome(o engine.Outcome) amqp.State {
-	if len(o.Tag) != len(lockqueue.Token{}) {
-		return o.State
-	}
-	outcome := lockqueue.Complete // also of who settles without a word
-	switch o.State.Code {
-	case amqp.Rejected:
-		outcome = lockqueue.Reject
-	case amqp.Released:
-		outcome = lockqueue.Abandon
-	case amqp.Modified:
-		outcome = lockqueue.Abandon
-		if o.State.UndeliverableHere {
-			outcome = lockqueue.Reject
-		}
-	default:
-	}
-	if err := l.unit.end(lockqueue.Token([]byte(o.Tag)), outcome); err != nil {
-		return rejected(err)
-	}
-	return o.State
+	return locks.Settle(o, l.unit.end)
 }
 
 // end ends the lock of a message. What was completed is forgotten for good when it returns, where it may wait.
@@ -132,7 +114,7 @@ func encode(client string, d *devices.Delivery) []byte {
 	}
 	b = amqp.EndMap(b, start, n)
 	p := amqp.Properties{
-		MessageID: value(m.MessageID), To: value(to(client, m)), CorrelationID: value(m.CorrelationID), ContentType: m.ContentType,
+		MessageID: amqp.Text(m.MessageID), To: amqp.Text(to(client, m)), CorrelationID: amqp.Text(m.CorrelationID), ContentType: m.ContentType,
 		ContentEncoding: m.ContentEncoding, AbsoluteExpiryTime: m.Expires,
 	}
 	if m.UserID != "" {
@@ -168,12 +150,4 @@ func to(client string, m *c2d.Message) string {
 		device += "/modules/" + module
 	}
 	return "/devices/" + device + "/messages/devicebound"
-}
-
-// value is a text as a string; none for an empty one.
-func value(text string) amqp.Value {
-	if text == "" {
-		return nil
-	}
-	return amqp.AppendString(nil, text)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/calls"
@@ -72,7 +73,7 @@ func (l *methodAnswers) Deliver(d engine.Delivery) { l.unit.serve(d, l.take) }
 func (l *methodAnswers) take(d engine.Delivery) {
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		l.settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}})
+		l.settle(d, rejected(condition.Undecodable(err)))
 		return
 	}
 	status, ok := m.Application.Get("IoThub-status").Int()

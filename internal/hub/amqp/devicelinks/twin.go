@@ -82,7 +82,7 @@ const (
 func (l *twinRequests) take(d engine.Delivery) {
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		l.settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}})
+		l.settle(d, rejected(condition.Undecodable(err)))
 		return
 	}
 	to := l.answers()

@@ -102,6 +102,7 @@ func TestFrom(t *testing.T) {
 // fixed is a log of two partitions.
 type fixed struct{ enabled bool }
 
+func (f *fixed) Created() time.Time           { return time.UnixMilli(1764000000000) }
 func (f *fixed) Partitions() int              { return 2 }
 func (f *fixed) Enable(context.Context) error { f.enabled = true; return nil }
 func (f *fixed) Status(_ context.Context, n int) (eventlog.Status, error) {
@@ -144,7 +145,7 @@ func ask(t *testing.T, d Describer, id any, properties map[string]any) (*goamqp.
 func TestManagement(t *testing.T) {
 	created := time.UnixMilli(1764000000000).UTC()
 	log := &fixed{}
-	d := Describer{Name: "hub", Created: created, Log: log}
+	d := Describer{Name: "hub", Log: log}
 	answer, body := ask(t, d, uint64(7), map[string]any{"operation": "READ", "name": "HUB", "type": "com.microsoft:eventhub", "security_token": "secret"})
 	want := map[string]any{
 		"name": "hub", "type": "com.microsoft:eventhub", "created_at": created, "partition_count": int32(2), "partition_ids": []string{"0", "1"},

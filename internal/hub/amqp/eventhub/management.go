@@ -15,6 +15,7 @@ import (
 
 // Log is what the endpoint tells of.
 type Log interface {
+	Created() time.Time
 	Partitions() int
 	Status(ctx context.Context, number int) (eventlog.Status, error)
 	Enable(ctx context.Context) error
@@ -22,9 +23,8 @@ type Log interface {
 
 // Describer answers the requests of $management.
 type Describer struct {
-	Name    string    // of the event hub
-	Created time.Time // when it was made
-	Log     Log
+	Name string // of the event hub
+	Log  Log
 }
 
 // Types of what is described.
@@ -112,7 +112,7 @@ func (d Describer) hub() amqp.Value {
 	b, start := amqp.BeginMap(nil)
 	b = amqp.AppendString(amqp.AppendString(b, "name"), d.Name)
 	b = amqp.AppendString(amqp.AppendString(b, "type"), typeHub)
-	b = amqp.AppendTime(amqp.AppendString(b, "created_at"), d.Created)
+	b = amqp.AppendTime(amqp.AppendString(b, "created_at"), d.Log.Created())
 	b = amqp.AppendInt(amqp.AppendString(b, "partition_count"), int32(len(ids)))
 	b = amqp.AppendStrings(amqp.AppendString(b, "partition_ids"), ids...)
 	b = amqp.AppendInt(amqp.AppendString(b, "georeplication_factor"), 1) // Microsoft's client for Go wants it

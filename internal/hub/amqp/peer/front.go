@@ -4,8 +4,6 @@ package peer
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"time"
@@ -124,20 +122,4 @@ func (f *Front) Close() {
 	f.cancel()
 	f.server.Disconnect(&amqp.Error{Condition: amqp.ConnectionForced, Description: "the hub is closing"})
 	f.server.Close()
-}
-
-// chain is the certificates that a client has shown, its own first; none without TLS. Connections over WebSocket are found below wrappers
-// that have a method Unwrap.
-func chain(nc any) []*x509.Certificate {
-	for nc != nil {
-		if t, ok := nc.(*tls.Conn); ok {
-			return t.ConnectionState().PeerCertificates
-		}
-		w, ok := nc.(interface{ Unwrap() any })
-		if !ok {
-			return nil
-		}
-		nc = w.Unwrap()
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/policy"
@@ -105,7 +106,7 @@ func (p *Peer) Plain(user, password string) error {
 
 // External implements engine.User: a certificate there must be; whose it is the first link tells.
 func (p *Peer) External() error {
-	if len(chain(p.conn.Net())) == 0 {
+	if len(deviceauth.Chain(p.conn.Net())) == 0 {
 		return iothub.ErrUnauthorized
 	}
 	return nil
@@ -113,7 +114,7 @@ func (p *Peer) External() error {
 
 // Opened implements engine.User: who has shown the certificate of the device that it names may stay, also before it attaches a link.
 func (p *Peer) Opened() {
-	shown := chain(p.conn.Net())
+	shown := deviceauth.Chain(p.conn.Net())
 	if len(shown) == 0 {
 		return
 	}
@@ -199,7 +200,7 @@ func (p *Peer) AsDevice(l *engine.Link, client string) (devices.Proof, error) {
 	}
 	p.mu.Unlock()
 	if shown.Token == "" {
-		if shown.Chain = chain(p.conn.Net()); len(shown.Chain) == 0 {
+		if shown.Chain = deviceauth.Chain(p.conn.Net()); len(shown.Chain) == 0 {
 			return devices.Proof{}, iothub.ErrUnauthorized.With("Unauthorized: the connection holds no token for the device")
 		}
 	}

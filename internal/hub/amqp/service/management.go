@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
@@ -94,7 +95,7 @@ func (n *node) replyTo(request *engine.Link, to string) *engine.Link {
 func (r *requests) Deliver(d engine.Delivery) {
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}})
+		r.link.Settle(d, amqp.State{Code: amqp.Rejected, Error: condition.Undecodable(err)})
 		return
 	}
 	answer := r.node.replyTo(r.link, m.Properties.ReplyTo)

@@ -2,8 +2,8 @@ package service
 
 import (
 	"github.com/twinfleet/twinfleet/internal/amqp"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
@@ -48,7 +48,7 @@ func (r *receiver) send() {
 			return
 		}
 		for i, notice := range taken {
-			_, err := r.link.Send(string(notice.Token[:]), false, r.encode(&notice))
+			_, err := r.link.Send(locks.Tag(notice.Token), false, r.encode(&notice))
 			if err == nil {
 				continue
 			}
@@ -77,24 +77,13 @@ func (r *receiver) encode(n *notices.Message) []byte {
 
 // Outcome implements engine.Handler.
 func (r *receiver) Outcome(o engine.Outcome) amqp.State {
-	if len(o.Tag) != len(lockqueue.Token{}) {
-		return o.State
-	}
-	s, outcome := o.State, lockqueue.Complete // also of who settles without a word
-	switch {
-	case s.Code == amqp.Released, s.Code == amqp.Modified && !s.UndeliverableHere:
-		outcome = lockqueue.Abandon
-	case s.Code == amqp.Rejected, s.Code == amqp.Modified:
-		outcome = lockqueue.Reject
-	}
-	durable, err := r.queue.Settle(lockqueue.Token([]byte(o.Tag)), outcome)
-	if err == nil && r.peer.Waits() {
-		err = durable(r.peer.Context())
-	}
-	if err != nil {
-		return amqp.State{Code: amqp.Rejected, Error: condition.Of(err)}
-	}
-	return s
+	return locks.Settle(o, func(token lockqueue.Token, outcome lockqueue.Outcome) error {
+		durable, err := r.queue.Settle(token, outcome)
+		if err == nil && r.peer.Waits() {
+			err = durable(r.peer.Context())
+		}
+		return err
+	})
 }
 
 // Detached implements engine.Handler.

@@ -46,7 +46,7 @@ func message(d engine.Delivery) (client string, out c2d.Message, err error) {
 	}
 	m, err := amqp.ParseMessage(d.Payload)
 	if err != nil {
-		return "", out, &amqp.Error{Condition: amqp.DecodeError, Description: err.Error()}
+		return "", out, condition.Undecodable(err)
 	}
 	payload, ok := m.Payload()
 	if !ok {

@@ -76,7 +76,7 @@ func newRig(t *testing.T, rights policy.Rights) *rig {
 				}
 				return r.fails
 			},
-			Feedback: r.feedback, Files: r.feedback, Log: log, Groups: groups, Describer: eventhub.Describer{Name: "hub", Created: time.Now(), Log: log},
+			Feedback: r.feedback, Files: r.feedback, Log: log, Groups: groups, Describer: eventhub.Describer{Name: "hub", Log: log},
 			At: func() (string, int) { return "localhost", 5671 },
 		}),
 	})

@@ -34,9 +34,8 @@ type Devices interface {
 	Authenticate(client, token string, chain []*x509.Certificate) (events.Auth, error)
 	// Active tells that a device sent something.
 	Active(client string)
-	// Telemetry takes messages that a device sent at once, all of them or none. They count as one operation of their size together. Of a
-	// message, the device fills in what it says itself.
-	Telemetry(ctx context.Context, client string, auth events.Auth, batch []events.Message) error
+	// Telemetry takes messages that a device sent at once, all of them or none. They count as one operation of their size together.
+	Telemetry(ctx context.Context, client string, b devices.Batch) error
 }
 
 // Queue is the cloud-to-device messages that wait for devices.

@@ -52,9 +52,12 @@ func (h *hub) Authenticate(client, token string, _ []*x509.Certificate) (events.
 
 func (h *hub) Active(client string) { _ = h.note("active %s", client) }
 
-func (h *hub) Telemetry(_ context.Context, client string, auth events.Auth, batch []events.Message) error {
-	h.batch = batch
-	return h.note("telemetry %s %d %d", client, auth, len(batch))
+func (h *hub) Telemetry(_ context.Context, client string, b devices.Batch) error {
+	if b.Size > devices.MaxMessage { // as devices.Table has it
+		return devices.TooLarge(int64(b.Size))
+	}
+	h.batch = b.Messages()
+	return h.note("telemetry %s %d %d", client, b.Auth, b.Count)
 }
 
 func (h *hub) Receive(client string, lock time.Duration) (devices.Delivery, bool) {
@@ -286,9 +289,9 @@ func TestBatches(t *testing.T) {
 		"a body of what":       {`[{"body":{"a":1}}]`, 400, "DeserializationError", nil},
 		"a property of what":   {`[{"body":"","properties":{"a":{}}}]`, 400, "ArgumentInvalid", nil},
 		"a property of null":   {`[{"body":"","properties":{"a":null}}]`, 400, "ArgumentInvalid", nil},
-		"the largest":          {`[{"body":"` + b64(make([]byte, maxMessage/2)) + `"},{"body":"` + b64(make([]byte, maxMessage/2)) + `"}]`, 204, "", nil},
-		"a byte more":          {`[{"body":"` + b64(make([]byte, maxMessage/2)) + `"},{"body":"` + b64(make([]byte, maxMessage/2+1)) + `"}]`, 413, "MessageTooLarge", nil},
-		"a property too large": {`[{"body":"` + b64(make([]byte, maxMessage)) + `","properties":{"a":""}}]`, 413, "MessageTooLarge", nil},
+		"the largest":          {`[{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"},{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"}]`, 204, "", nil},
+		"a byte more":          {`[{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"},{"body":"` + b64(make([]byte, devices.MaxMessage/2+1)) + `"}]`, 413, "MessageTooLarge", nil},
+		"a property too large": {`[{"body":"` + b64(make([]byte, devices.MaxMessage)) + `","properties":{"a":""}}]`, 413, "MessageTooLarge", nil},
 		"a body too large":     {`[{"body":"` + strings.Repeat(" ", maxBody) + `"}]`, 413, "MessageTooLarge", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -315,11 +318,11 @@ func TestSizesOfMessages(t *testing.T) {
 		payload, status int
 		headers         []string
 	}{
-		{maxMessage, 204, nil},
-		{maxMessage + 1, 413, nil},
-		{maxMessage - 3, 204, []string{"iothub-app-a", "xy"}},
-		{maxMessage - 2, 413, []string{"iothub-app-a", "xy"}},
-		{maxMessage - 1, 413, []string{"iothub-messageid", "xy"}},
+		{devices.MaxMessage, 204, nil},
+		{devices.MaxMessage + 1, 413, nil},
+		{devices.MaxMessage - 3, 204, []string{"iothub-app-a", "xy"}},
+		{devices.MaxMessage - 2, 413, []string{"iothub-app-a", "xy"}},
+		{devices.MaxMessage - 1, 413, []string{"iothub-messageid", "xy"}},
 		{maxBody, 413, nil},
 		{maxBody + 1, 413, nil},
 	} {
@@ -360,7 +363,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add(`[]`)
 	f.Fuzz(func(t *testing.T, body string) {
 		batch, err := readBatch(strings.NewReader(body))
-		if err == nil && (len(batch) == 0 || len(batch) > maxBatch || !json.Valid([]byte(body))) {
+		if err == nil && (len(batch) == 0 || len(batch) > devices.MaxBatch || !json.Valid([]byte(body))) {
 			t.Errorf("%d messages of %q", len(batch), body)
 		}
 		if err != nil && iothub.AsError(err).Status != http.StatusBadRequest {

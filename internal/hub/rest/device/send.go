@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
@@ -20,9 +22,6 @@ import (
 
 // batchType is the content type of several messages in one request (iot-hub-devguide-messages-d2c).
 const batchType = "application/vnd.microsoft.iothub.json"
-
-// maxBatch is how many messages a batch has at most (iot-hub-devguide-quotas-throttling).
-const maxBatch = 500
 
 // appProperty marks the properties of the application among those of a message.
 const appProperty = "iothub-app-"
@@ -39,89 +38,76 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *caller) error {
 	if err != nil {
 		return err
 	}
-	size := 0
-	for i := range batch {
-		size += sizeOf(&batch[i])
-	}
-	if size > maxMessage {
-		return tooLarge(int64(size))
-	}
-	if err := s.opts.Devices.Telemetry(r.Context(), c.client, c.auth, batch); err != nil {
+	if err := s.opts.Devices.Telemetry(r.Context(), c.client, devices.BatchOf(c.auth, batch)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// sizeOf is the size of a message as its limit counts it: its payload, the values of the system properties, and the names and values of
-// the application's (iot-hub-devguide-messages-construct).
-func sizeOf(m *events.Message) int {
-	n := len(m.Payload) + m.Properties.Size()
-	for _, value := range []string{
-		m.MessageID, m.CorrelationID, m.UserID, m.To, m.ContentType, m.ContentEncoding, m.CreatedText, m.Ack, m.Schema, m.InterfaceID, m.Component, m.Output,
-	} {
-		n += len(value)
-	}
-	return n
-}
-
-// system is the name that a system property has in the topics of MQTT, by the name of its header in lower case; empty for what is none
+// system is where a system property goes, by the name of its header in lower case; nil for what is none, and for headerExpiry
 // (azure-iot-sdk-csharp, -java and -c, HTTP transports).
-func system(header string) string {
+func system(m *events.Message, header string) *string {
 	switch header {
 	case "iothub-messageid":
-		return "$.mid"
+		return &m.MessageID
 	case "iothub-correlationid":
-		return "$.cid"
+		return &m.CorrelationID
 	case "iothub-userid":
-		return "$.uid"
+		return &m.UserID
 	case "iothub-to":
-		return "$.to"
+		return &m.To
 	case "iothub-ack":
-		return "iothub-ack"
-	case "iothub-expiry":
-		return "$.exp"
+		return &m.Ack
 	case "iothub-contenttype":
-		return "$.ct"
+		return &m.ContentType
 	case "iothub-contentencoding":
-		return "$.ce"
+		return &m.ContentEncoding
 	case "iothub-messageschema", "iothub-message-schema":
-		return "$.schema"
+		return &m.Schema
 	case "iothub-creationtimeutc", "iothub-creation-time-utc":
-		return "$.ctime"
+		return &m.CreatedText
 	case "iothub-interface-id":
-		return "$.ifid"
+		return &m.InterfaceID
 	case "iothub-outputname":
-		return "$.on"
+		return &m.Output
 	case "dt-subject":
-		return "$.sub"
+		return &m.Component
 	}
-	return ""
+	return nil
 }
+
+// headerExpiry says when a message is of no more use.
+const headerExpiry = "iothub-expiry"
 
 // message makes one of its payload and of its properties by name, of which the system's may be in any case. Of two names that mean the
 // same the first counts. Names of headers that mean nothing here are passed over; with other it takes them for the application's.
 func message(payload []byte, names []string, value func(name string) string, other bool) events.Message {
-	m := events.Message{Source: events.Telemetry}
-	var known, own topics.Bag
+	known := events.Message{Source: events.Telemetry, Payload: payload}
+	var own topics.Bag
 	for _, name := range names {
 		lower := strings.ToLower(name)
+		to := system(&known, lower)
 		switch {
-		case system(lower) != "":
-			known = append(known, topics.Property{Name: system(lower), Value: value(name), HasValue: true})
+		case to != nil:
+			*to = cmp.Or(*to, value(name))
+		case lower == headerExpiry:
+			if known.Expires.IsZero() {
+				known.Expires = events.ParseTime(value(name))
+			}
 		case strings.HasPrefix(lower, appProperty):
-			short := name[len(appProperty):]
-			if _, twice := own.Get(short); short != "" && !twice {
+			if short := name[len(appProperty):]; short != "" {
 				own = append(own, topics.Property{Name: short, Value: value(name), HasValue: true})
 			}
 		case other && !strings.HasPrefix(lower, "iothub-"):
-			if _, twice := own.Get(name); !twice {
-				own = append(own, topics.Property{Name: name, Value: value(name), HasValue: true})
-			}
+			own = append(own, topics.Property{Name: name, Value: value(name), HasValue: true})
 		}
 	}
-	m.SetBag(known)
-	m.Properties, m.Payload = own, payload
+	// What stands among the application's properties and is the system's gives way to what is the system's by its place.
+	m := known
+	m.SetApplication(own)
+	m.Ack, m.Schema, m.Output = cmp.Or(known.Ack, m.Ack), cmp.Or(known.Schema, m.Schema), cmp.Or(known.Output, m.Output)
+	m.CreatedText = cmp.Or(known.CreatedText, m.CreatedText)
 	return m
 }
 
@@ -171,8 +157,8 @@ func readBatch(body io.Reader) ([]events.Message, error) {
 		return nil, iothub.ErrDeserialization.With("the body is no batch of messages: %v", err)
 	case len(in) == 0:
 		return nil, iothub.ErrArgumentInvalid.With("a batch has at least one message")
-	case len(in) > maxBatch:
-		return nil, iothub.ErrArgumentInvalid.With("a batch has at most %d messages, not %d", maxBatch, len(in))
+	case len(in) > devices.MaxBatch:
+		return nil, iothub.ErrArgumentInvalid.With("a batch has at most %d messages, not %d", devices.MaxBatch, len(in))
 	}
 	out := make([]events.Message, len(in))
 	for i, e := range in {
