@@ -53,8 +53,9 @@ integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -parallel 3 -timeout 15m ./test/...
 	$(GO) test -tags integration -run Fleet -timeout 4m ./scenario/engine
 
+# The suites wait more than they compute, so that all go side by side.
 clients: ## Microsoft's own clients for Node.js, Python, Java and Go against the embedded hub, and the list of their cases in docs/embedded-hub.md.
-	$(GO) test -tags clients -count 1 -timeout 12m ./test/clients
+	$(GO) test -tags clients -count 1 -parallel 4 -timeout 12m ./test/clients
 
 sdk: build ## The clients for Node.js alone, with each case's name.
 	@cd test/sdk && node run.mjs
