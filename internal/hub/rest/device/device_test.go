@@ -266,6 +266,7 @@ func TestPropertiesOfAMessage(t *testing.T) {
 func TestBatches(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	many := func(n int, e string) string { return "[" + strings.TrimSuffix(strings.Repeat(e+",", n), ",") + "]" }
+	const half = devices.MaxMessage / 2
 	for name, c := range map[string]struct {
 		body   string
 		status int
@@ -289,8 +290,8 @@ func TestBatches(t *testing.T) {
 		"a body of what":       {`[{"body":{"a":1}}]`, 400, "DeserializationError", nil},
 		"a property of what":   {`[{"body":"","properties":{"a":{}}}]`, 400, "ArgumentInvalid", nil},
 		"a property of null":   {`[{"body":"","properties":{"a":null}}]`, 400, "ArgumentInvalid", nil},
-		"the largest":          {`[{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"},{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"}]`, 204, "", nil},
-		"a byte more":          {`[{"body":"` + b64(make([]byte, devices.MaxMessage/2)) + `"},{"body":"` + b64(make([]byte, devices.MaxMessage/2+1)) + `"}]`, 413, "MessageTooLarge", nil},
+		"the largest":          {`[{"body":"` + b64(make([]byte, half)) + `"},{"body":"` + b64(make([]byte, half)) + `"}]`, 204, "", nil},
+		"a byte more":          {`[{"body":"` + b64(make([]byte, half)) + `"},{"body":"` + b64(make([]byte, half+1)) + `"}]`, 413, "MessageTooLarge", nil},
 		"a property too large": {`[{"body":"` + b64(make([]byte, devices.MaxMessage)) + `","properties":{"a":""}}]`, 413, "MessageTooLarge", nil},
 		"a body too large":     {`[{"body":"` + strings.Repeat(" ", maxBody) + `"}]`, 413, "MessageTooLarge", nil},
 	} {
