@@ -188,7 +188,7 @@ func (p *Attach) Decode(list Value) error {
 	f.mapping("unsettled")
 	f.bool("incomplete-unsettled")
 	p.InitialDeliveryCount = f.uint("initial-delivery-count")
-	if p.Role == RoleSender && !p.InitialDeliveryCount.Set && (p.HasSource || p.HasTarget) { // one that refuses may do without
+	if sends := !p.Role; sends && !p.InitialDeliveryCount.Set && (p.HasSource || p.HasTarget) { // one that refuses may do without
 		f.missing("initial-delivery-count")
 	}
 	p.MaxMessageSize = f.ulong("max-message-size")
