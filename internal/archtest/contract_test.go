@@ -59,7 +59,7 @@ func contractRooms() map[string][]string {
 		hub + "/faults":          in(hub, "servicetime"),
 		hub + "/filters":         in(iot, "topics", "username"),
 		hub + "/devices":         append(in(hub, "c2d", "calls", "deviceauth", "events", "faults", "filters", "lockqueue"), iot, "internal/timers"),
-		hub + "/front":           append(in(hub, "c2d", "calls", "deviceauth", "devices", "events", "faults", "filters"), iot, "internal/mqtt", "internal/nowait", "internal/timers"),
+		hub + "/front":           append(in(hub, "c2d", "calls", "deviceauth", "devices", "events", "faults", "filters", "stream"), iot, "internal/mqtt", "internal/nowait", "internal/timers"),
 		hub + "/jobs":            {hub + "/jobs", hub + "/method", iot},
 		hub + "/jobs/progress":   {iot},
 		hub + "/method":          {iot},

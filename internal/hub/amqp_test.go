@@ -440,21 +440,7 @@ func TestAMQPTakeOver(t *testing.T) { everyHub(t, testAMQPTakeOver) }
 
 func testAMQPTakeOver(t *testing.T, h *hub.Hub, c *service.Client) {
 	conn := amqpConn(t, h, nil)
-	s := amqpSession(t, conn)
-	var keys []sas.Key
-	var senders []*amqp.Sender
-	for i := range 3 {
-		id := fmt.Sprintf("dev-%d", i)
-		keys = append(keys, newDevice(t, c, id).Authentication.SymmetricKey.Primary)
-		if status, text := putToken(t, conn, "localhost/devices/"+id, deviceToken(id, keys[i], time.Hour)); status != 200 {
-			t.Fatalf("%d %s", status, text)
-		}
-		snd, err := s.NewSender(t.Context(), "/devices/"+id+"/messages/events", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		senders = append(senders, snd)
-	}
+	s, keys, senders := threeSenders(t, conn, c)
 	mqtt, _, err := connect(t, h, "dev-0", keys[0])
 	if err != nil {
 		t.Fatal(err)

@@ -52,25 +52,30 @@ func virtualConn(t *testing.T, h *hub.Hub, o *amqp.ConnOptions) *amqp.Conn {
 	return c
 }
 
+// threeSenders are links of three new devices, in one session of a connection that has shown a token of each for an hour.
+func threeSenders(t *testing.T, conn *amqp.Conn, c *service.Client) (s *amqp.Session, keys []sas.Key, senders []*amqp.Sender) {
+	t.Helper()
+	s = amqpSession(t, conn)
+	for i := range 3 {
+		id := fmt.Sprintf("dev-%d", i)
+		keys = append(keys, newDevice(t, c, id).Authentication.SymmetricKey.Primary)
+		if status, text := putToken(t, conn, "localhost/devices/"+id, deviceToken(id, keys[i], time.Hour)); status != 200 {
+			t.Fatalf("%d %s", status, text)
+		}
+		snd, err := s.NewSender(t.Context(), "/devices/"+id+"/messages/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		senders = append(senders, snd)
+	}
+	return s, keys, senders
+}
+
 // A token that expires takes the links of its identity along, after the grace, and only these; one that is renewed in band keeps them.
 func TestAMQPTokenExpiry(t *testing.T) {
 	inVirtualTime(t, hub.Options{TokenGrace: 10 * time.Minute}, func(t *testing.T, h *hub.Hub, c *service.Client) {
 		conn := virtualConn(t, h, nil)
-		s := amqpSession(t, conn)
-		var keys []sas.Key
-		var senders []*amqp.Sender
-		for i := range 3 {
-			id := fmt.Sprintf("dev-%d", i)
-			keys = append(keys, newDevice(t, c, id).Authentication.SymmetricKey.Primary)
-			if status, text := putToken(t, conn, "localhost/devices/"+id, deviceToken(id, keys[i], time.Hour)); status != 200 {
-				t.Fatalf("%d %s", status, text)
-			}
-			snd, err := s.NewSender(t.Context(), "/devices/"+id+"/messages/events", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			senders = append(senders, snd)
-		}
+		_, keys, senders := threeSenders(t, conn, c)
 		time.Sleep(50 * time.Minute)
 		putToken(t, conn, "localhost/devices/dev-1", deviceToken("dev-1", keys[1], time.Hour))
 		// Who may act for any device may for this one, too.

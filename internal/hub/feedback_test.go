@@ -3,7 +3,6 @@ package hub_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -14,12 +13,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
-	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
-	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 const sendTo = "/devices/%s/messages/deviceBound?api-version=2021-04-12"
@@ -147,28 +144,11 @@ type asker struct {
 func (a *asker) run(v *victim, id string, enough *atomic.Int64) error {
 	c := &http.Client{Transport: &http.Transport{}}
 	defer c.CloseIdleConnections()
-	if a.key == "" {
-		var ok bool
-		if a.key, ok = v.register(c, id); !ok {
-			return nil
-		}
-	}
-	key, err := sas.ParseKey(a.key)
-	if err != nil {
+	nc, r, ok, err := v.login(id, &a.key, false, mqtt.AppendSubscribe(nil, 1, mqtt.Subscription{Filter: []byte(topics.FilterC2D(id)), QoS: 1}))
+	if !ok {
 		return err
 	}
-	nc, err := net.Dial("tcp", v.Address)
-	if err != nil {
-		return nil
-	}
 	defer nc.Close()
-	l := wiretest.Login(id, key)
-	l.HasUsername, l.HasPassword = true, true
-	b := mqtt.AppendConnect(nil, &l)
-	if _, err := nc.Write(mqtt.AppendSubscribe(b, 1, mqtt.Subscription{Filter: []byte(topics.FilterC2D(id)), QoS: 1})); err != nil {
-		return nil
-	}
-	r := framing.NewReader(nc)
 	for n := 0; ; n++ {
 		name := fmt.Sprintf("%s %d %d", id, v.cmd.Process.Pid, n)
 		if status, err := v.send(c, id, name); err != nil || status != http.StatusNoContent {

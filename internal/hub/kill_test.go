@@ -290,6 +290,38 @@ func (v *victim) register(c *http.Client, id string) (key string, ok bool) {
 	return d.Authentication.SymmetricKey.Primary.Base64(), true
 }
 
+// keyOf is the key of a device, which is registered unless its key is known. ok is false when the hub was killed meanwhile.
+func (v *victim) keyOf(id string, known *string) (key sas.Key, ok bool, err error) {
+	if *known == "" {
+		c := &http.Client{Transport: &http.Transport{}}
+		defer c.CloseIdleConnections()
+		if *known, ok = v.register(c, id); !ok {
+			return key, false, nil
+		}
+	}
+	key, err = sas.ParseKey(*known)
+	return key, err == nil, err
+}
+
+// login opens a connection of a device as keyOf knows it. ok is false when the hub was killed meanwhile. more is
+// sent behind the CONNECT.
+func (v *victim) login(id string, key *string, clean bool, more []byte) (nc net.Conn, r *framing.Reader, ok bool, err error) {
+	k, ok, err := v.keyOf(id, key)
+	if !ok {
+		return nil, nil, false, err
+	}
+	if nc, err = net.Dial("tcp", v.Address); err != nil {
+		return nil, nil, false, nil
+	}
+	l := wiretest.Login(id, k)
+	l.HasUsername, l.HasPassword, l.CleanSession = true, true, clean
+	if _, err := nc.Write(append(mqtt.AppendConnect(nil, &l), more...)); err != nil {
+		nc.Close()
+		return nil, nil, false, nil
+	}
+	return nc, framing.NewReader(nc), true, nil
+}
+
 // killRounds starts a hub, has writers work with it, and kills it when they have done enough together or one of them is through,
 // repeatedly. A writer takes what it has done off enough; it returns nil when its hub was killed.
 func killRounds(t *testing.T, dir string, enoughOf func(round int) int, write func(v *victim, i int, enough *atomic.Int64) error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,16 +66,8 @@ const mostHeld = 20
 // run sends telemetry, and messages of which the device completes two of three, until the hub is killed. An error says what the hub did
 // wrong.
 func (x *exchange) run(v *victim, id string, enough *atomic.Int64) error {
-	if x.key == "" {
-		c := &http.Client{Transport: &http.Transport{}}
-		defer c.CloseIdleConnections()
-		var ok bool
-		if x.key, ok = v.register(c, id); !ok {
-			return nil
-		}
-	}
-	key, err := sas.ParseKey(x.key)
-	if err != nil {
+	key, ok, err := v.keyOf(id, &x.key)
+	if !ok {
 		return err
 	}
 	owner, err := sas.ParseKey(v.Key)

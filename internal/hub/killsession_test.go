@@ -2,16 +2,11 @@ package hub_test
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"sync/atomic"
 	"testing"
 
-	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
-	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // subscriber is what the hub has acknowledged of the session of one device.
@@ -24,14 +19,6 @@ type subscriber struct {
 
 // run changes the session until the hub is killed; an error says what the hub did wrong. A connection that ends is no error.
 func (s *subscriber) run(v *victim, id string, enough *atomic.Int64) error {
-	c := &http.Client{Transport: &http.Transport{}}
-	defer c.CloseIdleConnections()
-	if s.key == "" {
-		var ok bool
-		if s.key, ok = v.register(c, id); !ok {
-			return nil
-		}
-	}
 	for {
 		if ended, err := s.session(v, id, s.changes%7 == 6, enough); ended || err != nil {
 			return err
@@ -41,16 +28,14 @@ func (s *subscriber) run(v *victim, id string, enough *atomic.Int64) error {
 
 // session is one connection; ended says that the hub is gone.
 func (s *subscriber) session(v *victim, id string, clean bool, enough *atomic.Int64) (ended bool, err error) {
-	nc, err := net.Dial("tcp", v.Address)
-	if err != nil {
-		return true, nil
+	if clean {
+		s.asked = false
 	}
-	defer nc.Close()
-	key, err := sas.ParseKey(s.key)
-	if err != nil {
+	nc, r, ok, err := v.login(id, &s.key, clean, nil)
+	if !ok {
 		return true, err
 	}
-	r := framing.NewReader(nc)
+	defer nc.Close()
 	// ask sends packets and reads until the answer to the last.
 	ask := func(b []byte, last mqtt.Type) (published bool, p mqtt.Packet, err error) {
 		if _, err := nc.Write(b); err != nil {
@@ -63,12 +48,7 @@ func (s *subscriber) session(v *victim, id string, clean bool, enough *atomic.In
 			published = published || p.Type == mqtt.PUBLISH
 		}
 	}
-	l := wiretest.Login(id, key)
-	l.HasUsername, l.HasPassword, l.CleanSession = true, true, clean
-	if clean {
-		s.asked = false
-	}
-	_, p, err := ask(mqtt.AppendConnect(nil, &l), mqtt.CONNACK)
+	_, p, err := ask(nil, mqtt.CONNACK)
 	if err != nil {
 		return true, nil
 	}

@@ -2,19 +2,14 @@ package hub_test
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"strconv"
 	"sync/atomic"
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/eventlog"
-	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
-	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 )
 
 // talker is what the hub has acknowledged of the telemetry of one device: numbers, one after the other.
@@ -26,29 +21,11 @@ type talker struct {
 
 // run sends until the hub is killed.
 func (s *talker) run(v *victim, id string, enough *atomic.Int64) error {
-	c := &http.Client{Transport: &http.Transport{}}
-	defer c.CloseIdleConnections()
-	if s.key == "" {
-		var ok bool
-		if s.key, ok = v.register(c, id); !ok {
-			return nil
-		}
-	}
-	key, err := sas.ParseKey(s.key)
-	if err != nil {
+	nc, r, ok, err := v.login(id, &s.key, true, nil)
+	if !ok {
 		return err
 	}
-	nc, err := net.Dial("tcp", v.Address)
-	if err != nil {
-		return nil
-	}
 	defer nc.Close()
-	r := framing.NewReader(nc)
-	l := wiretest.Login(id, key)
-	l.HasUsername, l.HasPassword, l.CleanSession = true, true, true
-	if _, err := nc.Write(mqtt.AppendConnect(nil, &l)); err != nil {
-		return nil
-	}
 	if p, err := r.Next(); err != nil {
 		return nil
 	} else if _, code, err := mqtt.DecodeConnack(p.Body); err != nil || code != mqtt.Accepted {

@@ -87,6 +87,37 @@ func TestTelemetryIsKeptForReaders(t *testing.T) {
 	}
 }
 
+// An application may name its properties as it likes: over AMQP and HTTPS those of the system have places of their own.
+func TestNamesOfAnApplicationsProperties(t *testing.T) {
+	h, service := open(t, hub.Options{TelemetryAlways: true})
+	key := newDevice(t, service, "dev-1").Authentication.SymmetricKey.Primary
+	made := time.UnixMilli(1600000000000).UTC()
+	m := amqp.NewMessage([]byte("AMQP"))
+	m.Properties = &amqp.MessageProperties{MessageID: "the system's", CreationTime: &made}
+	m.ApplicationProperties = map[string]any{"$.mid": "its own", "$.on": "x", "iothub-creation-time-utc": made.Format(time.RFC3339)}
+	if err := newAMQPDevice(t, h, "dev-1", key).sender("/messages/events", nil).Send(t.Context(), m, nil); err != nil {
+		t.Fatal(err)
+	}
+	headers := append(asDevice("dev-1", key), "iothub-messageid", "the system's", "iothub-app-$.mid", "its own", "iothub-app-$.on", "x",
+		"iothub-creation-time-utc", made.Format(time.RFC3339))
+	if a := call(t, h, "POST", eventsPath, "HTTPS", headers...); a.status != 204 {
+		t.Fatal(a.status, a.body)
+	}
+	all := readAll(t, h)
+	if len(all) != 2 {
+		t.Fatalf("%d messages", len(all))
+	}
+	for i, got := range all {
+		if got.Properties.MessageID != "the system's" || len(got.ApplicationProperties) != 3 || got.ApplicationProperties["$.mid"] != "its own" ||
+			got.ApplicationProperties["$.on"] != "x" || got.ApplicationProperties["iothub-creation-time-utc"] != made.Format(time.RFC3339) {
+			t.Errorf("%s: id %v, %v", got.GetData(), got.Properties.MessageID, got.ApplicationProperties)
+		}
+		if at := got.Properties.CreationTime; i == 0 && (at == nil || !at.Equal(made)) {
+			t.Errorf("made at %v", at)
+		}
+	}
+}
+
 // What the options say of telemetry holds.
 func TestTelemetryOptions(t *testing.T) {
 	free, _ := open(t, hub.Options{Tier: "F1", Units: 1, TelemetryAlways: true, ConsumerGroups: []string{"mine"}})

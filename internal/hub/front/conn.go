@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
+	"github.com/twinfleet/twinfleet/internal/hub/stream"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/username"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -49,8 +50,8 @@ type conn struct {
 	err    error
 	busy   sync.WaitGroup
 
-	mu      sync.Mutex // protects the following fields, and orders writes
-	out     outbox     // of a connection with a goroutine
+	mu      sync.Mutex     // protects the following fields, and orders writes
+	out     *stream.Outbox // of a connection with a goroutine; nil before anything was sent
 	filters filters.Set
 	reason  error // why the connection was closed by this side
 	nextID  uint16

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -205,7 +204,7 @@ type Conn struct {
 	alarm   timers.Timer
 
 	mu     sync.Mutex // protects the following fields, and orders writes
-	out    *outbox    // of a connection with a goroutine; nil while nothing waits
+	out    *Outbox    // of a connection with a goroutine; nil before anything was written
 	stop   func()     // ends the watch
 	busy   bool       // somebody reads or cleans up; for ever once the connection is over
 	more   bool       // something has come since
@@ -372,12 +371,6 @@ func (c *Conn) read(buffer []byte, patient bool) error {
 	}
 }
 
-// mostKept is how many bytes are kept for a peer that does not read, before its connection ends.
-const mostKept = 8 << 20
-
-// errUnread is why a connection ends whose peer does not read.
-var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
-
 // Write gives bytes to the connection, which are the caller's again when it returns. It does not wait: a peer that does not read loses
 // its connection.
 func (c *Conn) Write(b []byte) {
@@ -388,9 +381,7 @@ func (c *Conn) Write(b []byte) {
 	}
 	var err error
 	if c.quick != nil {
-		if _, err = c.nc.Write(b); err == nil && c.quick.Kept() > mostKept {
-			err = errUnread
-		}
+		err = WriteNow(c.nc, c.quick, b)
 	} else {
 		err = c.later(b)
 	}

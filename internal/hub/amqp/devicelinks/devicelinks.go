@@ -6,6 +6,7 @@ package devicelinks
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -21,9 +22,6 @@ import (
 
 // credit is how many deliveries a device may have under way on a link (recorded).
 const credit = 1000
-
-// maxLinks is how many links an identity has at most; one with everything has six, or eight with two twin pairs.
-const maxLinks = 16
 
 // Kinds are the links of devices and modules.
 func Kinds(t *devices.Table) []peer.Kind {
@@ -158,8 +156,8 @@ func (u *unit) add(r peer.Request, auth events.Auth, make func(*unit, peer.Reque
 	if u.over {
 		return nil, nil
 	}
-	if len(u.links) >= maxLinks {
-		return nil, &amqp.Error{Condition: amqp.LimitExceeded, Description: "an identity has at most 16 links"}
+	if len(u.links) >= peer.MaxLinks {
+		return nil, &amqp.Error{Condition: amqp.LimitExceeded, Description: fmt.Sprintf("an identity has at most %d links", peer.MaxLinks)}
 	}
 	l, err := make(u, r)
 	if err != nil {

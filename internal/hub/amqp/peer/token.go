@@ -36,11 +36,12 @@ type slot struct {
 // devicesBelow is how many devices' links a token of a policy may open on one connection.
 const devicesBelow = 1000
 
-// linksOf is how many links each identity has at most, and one connection beside them.
-const (
-	linksOf    = 16
-	sessionsOf = 2
-)
+// MaxLinks is how many links each identity has at most, and one connection beside them: one with everything has six, or eight with two twin
+// pairs.
+const MaxLinks = 16
+
+// sessionsOf is how many sessions each identity has at most.
+const sessionsOf = 2
 
 // PutToken takes a token that the peer shows. It is known for what it is by the token itself, and replaces the one before of the same
 // identity. Errors: those of package sas, of devices.Table.Authenticate, ErrAlone, ErrTooManyTokens.
@@ -86,7 +87,7 @@ func (p *Peer) put(s *slot) {
 		}
 	}
 	p.conn.Identified()
-	p.conn.SetLimits(linksOf*(n+1), linksOf+sessionsOf*n)
+	p.conn.SetLimits(MaxLinks*(n+1), MaxLinks+sessionsOf*n)
 	p.rearm()
 }
 
