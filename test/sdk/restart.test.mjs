@@ -66,7 +66,7 @@ class Hub {
   }
 }
 
-await test('restarts of the hub under connected devices', { timeout: 150_000 + rounds * 15_000 }, async (t) => {
+await test('restarts of the hub under connected devices', { timeout: 60_000 + rounds * 15_000 }, async (t) => {
   const hub = new Hub();
   await hub.start();
   const clients = [];

@@ -23,7 +23,7 @@ const line = await Promise.race([
 ]);
 
 // A file that hangs is given up, and named, before the suite is.
-const patience = 180_000 + Number(process.env.TWINFLEET_ROUNDS ?? 4) * 15_000;
+const patience = 75_000 + Number(process.env.TWINFLEET_ROUNDS ?? 4) * 15_000;
 const only = process.argv.slice(2); // names of files, to run some alone
 const files = readdirSync(here).filter((f) => f.endsWith('.test.mjs') && (only.length === 0 || only.includes(f))).map((f) => path.join(here, f));
 const tests = spawn(process.execPath, ['--test', `--test-reporter=${path.join(here, 'reporter.mjs')}`, '--test-reporter-destination=stdout', '--test-concurrency=4', `--test-timeout=${patience}`, ...files], {
