@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/cbs"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/devicelinks"
@@ -32,7 +31,7 @@ func (h *Hub) amqpFront() *peer.Front {
 		},
 		Kinds: slices.Concat(cbs.Kinds(), devicelinks.Kinds(h.devices), service.Kinds(service.Options{
 			Send: h.sendMessage, Feedback: h.feedback, Files: h.files, Log: h.events, Groups: h.consumers,
-			Describer: eventhub.Describer{Name: h.EventHubName(), Created: time.Now(), Log: h.events}, At: h.at,
+			Describer: eventhub.Describer{Name: h.EventHubName(), Created: h.events.Created(), Log: h.events}, At: h.at,
 		})),
 	})
 }

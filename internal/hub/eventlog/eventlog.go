@@ -89,8 +89,9 @@ type Log struct {
 	closed     bool
 	remembered func(context.Context) error // waits until it is kept that the log is on; nil when it is
 	partitions []partition
-	latest     int64 // milliseconds since 1970 of the last message
-	bytes      int64 // of all messages, with their overhead
+	created    time.Time // in UTC, in whole milliseconds
+	latest     int64     // milliseconds since 1970 of the last message
+	bytes      int64     // of all messages, with their overhead
 	messages   int
 	readers    int
 	appended   uint64
@@ -130,7 +131,9 @@ func New(o Options) (*Log, error) {
 	case o.Partitions < 0 || o.Partitions > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d partitions; there are 1 to %d", ErrOptions, o.Partitions, MaxPartitions)
 	}
-	l := &Log{opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions)}
+	l := &Log{
+		opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions), created: o.Now().UTC().Truncate(time.Millisecond),
+	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if o.Always && o.Keeper == nil {
 		l.mu.Lock()
@@ -191,6 +194,14 @@ func (l *Log) Close() {
 	l.mu.Unlock()
 	l.cancel()
 	l.wg.Wait()
+}
+
+// Created is when the log was made, in UTC and in whole milliseconds. It stays as it is when the program begins anew with what a Keeper
+// kept: readers take a log with another time for another one, and read it from its beginning.
+func (l *Log) Created() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.created
 }
 
 // Partitions is how many there are.

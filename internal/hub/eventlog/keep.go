@@ -19,6 +19,9 @@ const (
 // onKey is the row that says that the log is on, and in how many partitions.
 const onKey = "on"
 
+// createdKey is the row that says when the log was made.
+const createdKey = "created"
+
 // mostRow is the most bytes of a message that are read back: an AMQP delivery has at most a megabyte.
 const mostRow = 2 << 20
 
@@ -106,8 +109,25 @@ func decodeState(b []byte) (s state, err error) {
 	return s, nil
 }
 
-// keepOn keeps that the log is on. The caller holds the lock.
+// createdSize is the bytes of the time at which a log was made: a checksum and milliseconds since 1970.
+const createdSize = checksum + 8
+
+func encodeCreated(at time.Time) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, checksum, createdSize), uint64(at.UnixMilli()))
+	binary.BigEndian.PutUint32(b, sum(b[checksum:]))
+	return b
+}
+
+func decodeCreated(b []byte) (time.Time, error) {
+	if len(b) != createdSize || binary.BigEndian.Uint32(b) != sum(b[checksum:]) {
+		return time.Time{}, errRow
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[checksum:]))).UTC(), nil
+}
+
+// keepOn keeps that the log is on, and since when there is one. The caller holds the lock.
 func (l *Log) keepOn() func(context.Context) error {
+	l.opts.Keeper.Put(stateRows, createdKey, encodeCreated(l.created))
 	return l.opts.Keeper.Put(stateRows, onKey, []byte{1, byte(len(l.partitions))})
 }
 
@@ -153,6 +173,15 @@ func (l *Log) loadStates(ctx context.Context) (on bool, err error) {
 				l.log.Info("messages for readers stay in as many partitions as they are in", "partitions", n, "asked for", len(l.partitions))
 				l.partitions = makePartitions(n)
 			}
+			return nil
+		}
+		if key == createdKey {
+			created, err := decodeCreated(value)
+			if err != nil {
+				l.drop(stateRows, key, err)
+				return nil
+			}
+			l.created = created
 			return nil
 		}
 		var n int
