@@ -375,6 +375,19 @@ func (c *Conn) read(buffer []byte, patient bool) error {
 // mostKept is how many bytes are kept for a peer that does not read, before its connection ends.
 const mostKept = 8 << 20
 
+// Unread is how many bytes were written that the peer has yet to take.
+func (c *Conn) Unread() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.quick != nil:
+		return c.quick.Kept()
+	case c.out != nil:
+		return len(c.out.waiting) + c.out.writing
+	}
+	return 0
+}
+
 // errUnread is why a connection ends whose peer does not read.
 var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
 
