@@ -15,6 +15,7 @@ type delivery struct {
 	left                     int             // subscribers that do not have it
 	op                       metrics.Started // of each of them
 	seen                     []int           // those that do
+	taken                    bool            // the target has acknowledged the message
 }
 
 // expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
@@ -26,7 +27,7 @@ func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
 		d.mu.Lock()
-		d.stray(turn, n, false)
+		d.stray(turn, stray{left: n})
 		d.mu.Unlock()
 		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
 		return
@@ -82,13 +83,14 @@ type strays struct {
 type stray struct {
 	left int  // copies
 	late bool // their time was up
+	lost bool // and they count as lost: the target has acknowledged the message
 }
 
 // mostStrays are those of a device that are kept.
 const mostStrays = 1024
 
 // stray notes copies that nobody waits for. The caller holds the lock.
-func (d *device) stray(turn int64, left int, late bool) {
+func (d *device) stray(turn int64, s stray) {
 	if d.strays == nil {
 		d.strays = &strays{copies: make(map[int64]stray)}
 	}
@@ -96,7 +98,7 @@ func (d *device) stray(turn int64, left int, late bool) {
 		clear(d.strays.copies)
 		d.strays.floor = d.marked
 	}
-	d.strays.copies[turn] = stray{left, late}
+	d.strays.copies[turn] = s
 }
 
 // further counts a copy that nobody waits for: x is the message while others wait for theirs, else nil. One that was not waited for ends
@@ -114,6 +116,9 @@ func (d *device) further(turn int64, x *delivery) {
 		if s, ok := d.strays.copies[turn]; ok {
 			if s.late {
 				d.group.late.Add(1)
+			}
+			if s.lost {
+				d.group.missing.Add(-1)
 			}
 			if s.left--; s.left == 0 {
 				delete(d.strays.copies, turn)
@@ -182,6 +187,9 @@ type Deliveries struct {
 	Group      string // its name
 	Duplicates uint64 // copies that a subscriber had before
 	Late       uint64 // copies that came after their time was up: they are among the deliveries that timed out
+	// Missing are copies that have not come, though their time is up and the target has acknowledged the message: of QoS 1 and 2, and of
+	// each over HTTPS. They are among the deliveries that timed out too.
+	Missing uint64
 }
 
 // Deliveries are those of all groups whose deliveries are measured, in their order. Where more subscribers listen than a message is for, a
@@ -189,7 +197,7 @@ type Deliveries struct {
 func (f *Fleet) Deliveries() (all []Deliveries) {
 	for _, g := range f.groups {
 		if g.delivery != nil {
-			all = append(all, Deliveries{Group: g.Name, Duplicates: g.duplicates.Load(), Late: g.late.Load()})
+			all = append(all, Deliveries{Group: g.Name, Duplicates: g.duplicates.Load(), Late: g.late.Load(), Missing: uint64(max(0, g.missing.Load()))})
 		}
 	}
 	return all
@@ -226,12 +234,21 @@ func (d *device) forget(turn int64) {
 	delete(d.deliveries, turn)
 	if x != nil {
 		d.ending++
-		d.stray(turn, x.left, false)
+		d.stray(turn, stray{left: x.left})
 	}
 	d.mu.Unlock()
 	if x != nil {
 		defer d.counted(nil)
 		d.endDelivery(x, time.Now(), metrics.Failed, "the message was not sent")
+	}
+}
+
+// taken notes that the target has acknowledged the message of a turn.
+func (d *device) taken(turn int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if x := d.deliveries[turn]; x != nil {
+		x.taken = true
 	}
 }
 
@@ -251,7 +268,10 @@ func (d *device) sweepDeliveries(now time.Time) {
 		if !x.deadline.After(now) {
 			late = append(late, x)
 			delete(d.deliveries, turn)
-			d.stray(turn, x.left, true)
+			d.stray(turn, stray{left: x.left, late: true, lost: x.taken})
+			if x.taken {
+				d.group.missing.Add(int64(x.left))
+			}
 		}
 	}
 	d.mu.Unlock()
@@ -282,7 +302,7 @@ func (d *device) giveUpDeliveries() {
 	left := d.deliveries
 	d.deliveries = nil
 	for turn, x := range left {
-		d.stray(turn, x.left, false)
+		d.stray(turn, stray{left: x.left})
 	}
 	d.mu.Unlock()
 	for _, x := range left {

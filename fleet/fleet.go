@@ -92,6 +92,7 @@ type group struct {
 	protocol                                       protocol.Protocol
 	delivery                                       *metrics.Series
 	duplicates, late                               atomic.Uint64   // copies of messages
+	missing                                        atomic.Int64    // likewise
 	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
 	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
 	activities                                     []*activity

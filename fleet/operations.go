@@ -158,8 +158,12 @@ func (s *sending) done(err error) {
 	if errors.Is(err, context.DeadlineExceeded) || x.answered && err == nil {
 		return // it is waited for, as if it had gone out
 	}
-	if err != nil && x.marked {
+	switch {
+	case !x.marked:
+	case err != nil:
 		x.d.forget(x.turn)
+	case x.d.group.Telemetry.QoS > 0:
+		x.d.taken(x.turn)
 	}
 	op := x.d.take(x.rid)
 	if op == nil {

@@ -102,6 +102,7 @@ type Copies struct {
 	Group      string `json:"group"`      // its name
 	Duplicates uint64 `json:"duplicates"` // that a subscriber had before
 	Late       uint64 `json:"late"`       // that came after their time was up: they are among the deliveries that timed out
+	Missing    uint64 `json:"missing"`    // that have not come, though the target has acknowledged the message: among them too
 }
 
 // Reading is how messages were read at the Event-Hubs-compatible endpoint of a hub.

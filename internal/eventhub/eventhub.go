@@ -68,6 +68,7 @@ type Message struct {
 // Stats are what a Reader has seen.
 type Stats struct {
 	Messages   uint64        // given to Deliver
+	Connected  bool          // it was attached, and has not lost its connection since
 	Repeated   uint64        // that the hub sent once more, and which were left out
 	Missing    uint64        // numbers of messages that a partition left out
 	Unreadable uint64        // messages that are none
@@ -128,6 +129,12 @@ func (r *Reader) Stats() Stats {
 	s := r.stats
 	if !r.since.IsZero() {
 		s.Away += time.Since(r.since)
+		return s
+	}
+	select {
+	case <-r.attached:
+		s.Connected = true
+	default:
 	}
 	return s
 }

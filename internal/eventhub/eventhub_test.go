@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,7 +83,7 @@ func TestReadsWhatComesIn(t *testing.T) {
 					if want := []string{"iot", "sb://events/ehub"}; !slices.Equal(p.Tokens(), want) {
 						t.Errorf("tokens for %v", p.Tokens())
 					}
-					if s := x.Stats(); s != (Stats{Messages: 3}) {
+					if s := x.Stats(); s != (Stats{Messages: 3, Connected: true}) {
 						t.Errorf("%+v", s)
 					}
 				})
@@ -396,12 +397,12 @@ func TestEndpointOf(t *testing.T) {
 func TestKnowsThatItIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := eventhubtest.New(t, 1)
-		slow := time.Duration(0)
+		var slow atomic.Int64
 		var came []time.Time
 		x := read(t, p, func(o *Options) {
 			o.Deliver = func(m Message) {
 				came = append(came, m.At)
-				time.Sleep(slow)
+				time.Sleep(time.Duration(slow.Load()))
 			}
 		})
 		for range 5 {
@@ -411,7 +412,7 @@ func TestKnowsThatItIsBehind(t *testing.T) {
 		if d := x.Behind(); d != 0 {
 			t.Errorf("behind by %v when it waits for messages", d)
 		}
-		slow = 100 * time.Millisecond
+		slow.Store(int64(100 * time.Millisecond))
 		began := time.Now()
 		for range 20 {
 			p.Put(0, "x")

@@ -8,6 +8,9 @@ import (
 // deliveries adds what makes figures of deliveries other than they seem.
 func deliveries(d *report.Deliveries, add func(m Mark, format string, a ...any)) {
 	for _, g := range d.Groups {
+		if g.Missing > 0 {
+			add(Warn, "%s: %s acknowledged, and never arrived", g.Group, were(int(g.Missing), "message"))
+		}
 		if g.Duplicates > 0 {
 			add(Warn, "%s: %s of messages came; a target that promises at least once may send one twice, and its readers must expect it", g.Group,
 				furtherCopies(g.Duplicates))

@@ -17,9 +17,10 @@ func TestDeliveries(t *testing.T) {
 		want []string
 	}{
 		{report.Deliveries{Groups: []report.Copies{{Group: "robots"}}, Reader: &report.Reading{Messages: 7}}, nil},
-		{report.Deliveries{Groups: []report.Copies{{Group: "robots", Duplicates: 1200, Late: 1}, {Group: "arms", Late: 2}}}, []string{
+		{report.Deliveries{Groups: []report.Copies{{Group: "robots", Duplicates: 1200, Late: 1}, {Group: "arms", Late: 2, Missing: 3}}}, []string{
 			"robots: 1,200 further copies of messages came; a target that promises at least once may send one twice, and its readers must expect it",
 			"robots: 1 message came after its time was up, and is among the time-outs of delivery",
+			"arms: 3 messages were acknowledged, and never arrived",
 			"arms: 2 messages came after their time was up, and are among the time-outs of delivery",
 		}},
 		{report.Deliveries{Reader: &report.Reading{Losses: 2, Away: 3 * time.Second, Error: "the connection is lost: EOF", Restarts: 1, Missing: 1, Unreadable: 3}}, []string{

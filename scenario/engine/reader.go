@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/eventhub"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // attaching is how long a run waits at most until its reader of messages reads: devices begin after that, for what they send before
@@ -93,6 +94,21 @@ func (c *conductor) tellOfReader() func(error) {
 			e.Text, e.Detail = "the reader of messages lost its connection", clean.Redact(err.Error())
 		}
 		c.ledger.Tell(e)
+	}
+}
+
+// judgeDeliveries fails a run whose hub has acknowledged messages that nobody could read, unless the reader cannot tell.
+func (c *conductor) judgeDeliveries() {
+	if c.reading.reader == nil {
+		return
+	}
+	if s := c.reading.reader.Stats(); !s.Connected || s.Missing > 0 || s.Unreadable > 0 {
+		return
+	}
+	for _, x := range c.fleet.Deliveries() {
+		if x.Missing > 0 {
+			c.contradicted("messages were acknowledged that never arrived where the hub's messages are read", fmt.Sprintf("%s of %s", human.Number(int(x.Missing), "message"), x.Group))
+		}
 	}
 }
 

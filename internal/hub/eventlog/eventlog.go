@@ -90,8 +90,8 @@ type Log struct {
 	remembered func(context.Context) error // waits until it is kept that the log is on; nil when it is
 	created    time.Time                   // when the log began
 	partitions []partition
-	latest     int64 // milliseconds since 1970 of the last message
-	bytes      int64 // of all messages, with their overhead
+	latest     int64     // milliseconds since 1970 of the last message
+	bytes      int64     // of all messages, with their overhead
 	messages   int
 	readers    int
 	appended   uint64
@@ -131,7 +131,9 @@ func New(o Options) (*Log, error) {
 	case o.Partitions < 0 || o.Partitions > MaxPartitions:
 		return nil, fmt.Errorf("%w: %d partitions; there are 1 to %d", ErrOptions, o.Partitions, MaxPartitions)
 	}
-	l := &Log{opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions), created: o.Now().UTC().Truncate(time.Millisecond)}
+	l := &Log{
+		opts: o, log: o.Logger, wake: make(chan struct{}, 1), partitions: makePartitions(o.Partitions), created: o.Now().UTC().Truncate(time.Millisecond),
+	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if o.Always && o.Keeper == nil {
 		l.mu.Lock()

@@ -109,7 +109,7 @@ func decodeState(b []byte) (s state, err error) {
 	return s, nil
 }
 
-// keepOn keeps that the log is on. The caller holds the lock.
+// keepOn keeps that the log is on, and since when there is one. The caller holds the lock.
 func (l *Log) keepOn() func(context.Context) error {
 	row := []byte{1, byte(len(l.partitions))}
 	return l.opts.Keeper.Put(stateRows, onKey, binary.BigEndian.AppendUint64(row, uint64(l.created.UnixMilli())))

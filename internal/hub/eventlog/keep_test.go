@@ -73,9 +73,14 @@ func TestRestart(t *testing.T) {
 		synctest.Wait()
 		l.Close()
 		d = d.crash()
+		created := l.Created()
+		time.Sleep(time.Minute)
 		l = open(t, eventlog.Options{Partitions: 2, Keeper: d})
 		if !l.On() || l.Partitions() != 3 {
 			t.Fatalf("on %t, in %d partitions", l.On(), l.Partitions())
+		}
+		if got := l.Created(); !got.Equal(created) { // readers would take it for another log, and read all of it once more
+			t.Errorf("created at %v, and at %v before", got, created)
 		}
 		all := 0
 		d.flush(99)

@@ -371,6 +371,19 @@ func (c *Conn) read(buffer []byte, patient bool) error {
 	}
 }
 
+// Unread is how many bytes were written that the peer has yet to take.
+func (c *Conn) Unread() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.quick != nil:
+		return c.quick.Kept()
+	case c.out != nil:
+		return len(c.out.waiting) + c.out.writing
+	}
+	return 0
+}
+
 // Write gives bytes to the connection, which are the caller's again when it returns. It does not wait: a peer that does not read loses
 // its connection.
 func (c *Conn) Write(b []byte) {

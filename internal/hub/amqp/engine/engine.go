@@ -112,6 +112,7 @@ const (
 	window         = 5000                   // transfers that a peer may send, by session
 	maxMessage     = 1 << 20                // bytes of a delivery
 	maxAssembled   = 4 << 20                // bytes of deliveries that have come in part, by connection
+	maxOfStrangers = 32 << 10               // likewise, of a peer that has not shown who it is: a token is smaller
 	maxUnsettled   = 10000                  // deliveries that were sent and not settled, by session
 	maxPosted      = 256                    // deliveries that wait for credit, by link
 	minIdleTimeOut = 100 * time.Millisecond // of a peer, which hears more often than half of it

@@ -30,6 +30,7 @@ type user struct {
 }
 
 type hub struct {
+	known  bool // everybody is, from the start
 	server *engine.Server
 	credit uint32
 	mute   bool // links leave deliveries unanswered
@@ -68,7 +69,12 @@ func (u *user) Plain(name, password string) error {
 }
 
 func (u *user) External() error { return errors.New("no certificate") }
-func (u *user) Opened()         {}
+func (u *user) Opened() {
+	if u.hub.known {
+		u.conn.Identified()
+	}
+}
+
 func (u *user) Alarm() {
 	u.hub.mu.Lock()
 	defer u.hub.mu.Unlock()
@@ -200,6 +206,7 @@ func session(t *testing.T, c *client.Conn) *client.Session {
 func TestDeliveriesOfAllSizes(t *testing.T) {
 	transports(t, func(t *testing.T, dial func(*hub) net.Conn) {
 		h := newHub(t, engine.Options{})
+		h.known = true
 		c := connect(t, dial(h), &client.ConnOptions{MaxFrameSize: 4096})
 		s := session(t, c)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

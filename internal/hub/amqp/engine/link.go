@@ -271,6 +271,19 @@ func (l *Link) Credit() int {
 	return int(l.maySend())
 }
 
+// Unread is how many bytes the peer has yet to read on the connection, or to make room for in the session's window. A peer that lets too
+// many come together loses its connection, or its session, so that who has much to send looks before each delivery.
+func (l *Link) Unread() int {
+	c := l.session.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := l.session.kept + c.stream.Unread()
+	if c.buf != nil {
+		n += len(c.buf.b)
+	}
+	return n
+}
+
 // What keeps a delivery from being sent.
 var (
 	ErrNoCredit = errors.New("the peer takes no more deliveries now")

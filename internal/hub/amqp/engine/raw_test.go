@@ -421,11 +421,16 @@ func TestFloods(t *testing.T) {
 		}
 		r.send(100, begin()).expect("close amqp:resource-limit-exceeded", "")
 
-		// One delivery of more than a megabyte, and five that are not whole.
+		// Of who has not shown who it is nothing is kept that is larger than a token.
 		r = dialRaw(t, h).sending()
 		m := transfer(5, 0)
 		m.More = true
 		piece := make([]byte, 60000)
+		r.send(3, m, piece...).expect("detach 5 amqp:resource-limit-exceeded")
+
+		// One delivery of more than a megabyte, and five that are not whole.
+		h.known = true
+		r = dialRaw(t, h).sending()
 		for range 17 {
 			r.send(3, m, piece...)
 		}

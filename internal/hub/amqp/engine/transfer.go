@@ -85,8 +85,8 @@ func (l *Link) assemble(p *amqp.Transfer, payload []byte) (d Delivery, whole boo
 	case begun == nil && !p.More:
 		d.Payload = payload
 		return d, true
-	case c.assembled+len(payload) > maxAssembled:
-		l.fail(amqp.LimitExceeded, "deliveries of more than %d bytes have come in part", maxAssembled)
+	case c.assembled+len(payload) > c.mayAssemble():
+		l.fail(amqp.LimitExceeded, "deliveries of more than %d bytes have come in part", c.mayAssemble())
 		return d, false
 	case begun == nil:
 		begun = &partial{b: make([]byte, 0, 2*len(payload))}
@@ -101,6 +101,14 @@ func (l *Link) assemble(p *amqp.Transfer, payload []byte) (d Delivery, whole boo
 	d.Payload = begun.b
 	l.abandon()
 	return d, true
+}
+
+// mayAssemble is how many bytes of deliveries may have come in part. The caller holds the lock.
+func (c *Conn) mayAssemble() int {
+	if !c.identified {
+		return maxOfStrangers
+	}
+	return maxAssembled
 }
 
 // outgoing is what is left of a delivery that waits for the session's window.

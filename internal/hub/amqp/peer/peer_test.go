@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +141,26 @@ func TestWhatTokensOpen(t *testing.T) {
 			}
 		}
 		c.Close()
+	}
+}
+
+// Of what is longer than any token nothing is kept.
+func TestALongToken(t *testing.T) {
+	f := peer.New(peer.Options{Identities: identities{"dev-1": true}, Faults: faults.New(t.Context(), nil), Kinds: kinds()})
+	defer f.Close()
+	a, b := memnet.Pipe()
+	f.Take(b)
+	c, err := client.NewConn(t.Context(), a, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.NewSession(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := put(t, s, signed("localhost%2Fdevices%2Fdev-1", "", false)+"&x="+strings.Repeat("x", 8<<10)); status != 400 {
+		t.Errorf("status %d; want 400", status)
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 // maxTokens is how many tokens a connection holds (iotedge-lorawan-starterkit issue 1337).
 const maxTokens = 1000
 
+// maxToken is the longest token that is kept, in bytes: those of SDKs have a few hundred.
+const maxToken = 8 << 10
+
 // ErrTooManyTokens is returned for one more.
 var ErrTooManyTokens = fmt.Errorf("the maximum number of tokens per connection (%d) has been reached", maxTokens)
 
@@ -46,6 +49,9 @@ const sessionsOf = 2
 // PutToken takes a token that the peer shows. It is known for what it is by the token itself, and replaces the one before of the same
 // identity. Errors: those of package sas, of devices.Table.Authenticate, ErrAlone, ErrTooManyTokens.
 func (p *Peer) PutToken(text string) error {
+	if len(text) > maxToken {
+		return sas.ErrMalformed
+	}
 	token, err := sas.Parse(text)
 	if err != nil {
 		return err

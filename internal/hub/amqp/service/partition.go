@@ -2,6 +2,9 @@ package service
 
 import (
 	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
@@ -24,12 +27,21 @@ type reader struct {
 	place  *consumers.Attached
 	events *eventlog.Reader
 
-	pump  pump
-	batch []eventlog.Event // of who sends
+	pump    pump
+	batch   []eventlog.Event // of who sends
+	sent    int              // of the batch; the rest waits for credit, or for the peer to read
+	delayed atomic.Bool      // it is looked once more whether the peer has read
 }
 
 // most is how many messages are taken from the log at once.
 const most = 64
+
+// A peer grants credit for more than it reads at once, over a slow network or of large messages. What it has not read yet waits in the
+// log, and no more than about so many bytes on the connection; it is looked after a while whether it has.
+const (
+	mostUnread = 1 << 20
+	lookAgain  = 20 * time.Millisecond
+)
 
 func (o Options) read(p *peer.Peer, request peer.Request, at eventhub.Address) (engine.Grant, error) {
 	l, a := request.Link, request.Attach
@@ -99,14 +111,36 @@ func (r *reader) send() {
 		if n == 0 {
 			return
 		}
-		r.batch = r.events.Take(r.batch[:0], min(n, most))
+		if r.sent == len(r.batch) {
+			r.batch, r.sent = r.events.Take(r.batch[:0], min(n, most)), 0
+		}
 		if len(r.batch) == 0 {
 			return
 		}
-		for _, e := range r.batch {
-			if _, err := r.link.Send("", true, e.Bytes); err != nil {
+		for ; r.sent < len(r.batch); r.sent++ {
+			if r.link.Unread() > mostUnread {
+				r.later()
+				return
+			}
+			b := r.batch[r.sent].Bytes
+			switch _, err := r.link.Send("", true, b); {
+			case errors.Is(err, engine.ErrTooLarge): // to leave it out would be to lose it without a word
+				r.link.Detach(condition.New(amqp.MessageSizeExceeded, fmt.Sprintf("a message of %d bytes is more than the link takes", len(b))))
+				return
+			case err != nil: // the credit was taken back: it is the first when there is more
 				return
 			}
 		}
 	}
+}
+
+// later delivers once more after a while.
+func (r *reader) later() {
+	if r.delayed.Swap(true) {
+		return
+	}
+	time.AfterFunc(lookAgain, func() {
+		r.delayed.Store(false)
+		r.deliver()
+	})
 }

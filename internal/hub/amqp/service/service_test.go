@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	goamqp "github.com/Azure/go-amqp"
@@ -48,6 +50,11 @@ func (nobody) Authenticate(devices.Claim) (devices.Proof, error) {
 }
 
 func newRig(t *testing.T, rights policy.Rights) *rig {
+	return newRigOver(t, rights, func(nc net.Conn) net.Conn { return nc })
+}
+
+// newRigOver is newRig with a client whose end of the connection is wrapped.
+func newRigOver(t *testing.T, rights policy.Rights, over func(net.Conn) net.Conn) *rig {
 	log, err := eventlog.New(eventlog.Options{Partitions: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +90,7 @@ func newRig(t *testing.T, rights policy.Rights) *rig {
 	near, far := memnet.Pipe()
 	f.Accept(far)
 	token := sas.Sign("hub", key, "service", time.Now().Add(time.Hour))
-	r.client, err = goamqp.NewConn(t.Context(), near, &goamqp.ConnOptions{SASLType: goamqp.SASLTypePlain("service@sas.root.hub", token)})
+	r.client, err = goamqp.NewConn(t.Context(), over(near), &goamqp.ConnOptions{SASLType: goamqp.SASLTypePlain("service@sas.root.hub", token)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,6 +347,106 @@ func TestPartitions(t *testing.T) {
 	}
 	if _, err := s.NewSender(t.Context(), "hub", nil); conditionOf(err) != "amqp:unauthorized-access" {
 		t.Errorf("sending to the event hub: %v", err)
+	}
+}
+
+// gate is a connection on which nothing is read while it is shut.
+type gate struct {
+	net.Conn
+	mu   sync.Mutex // protects shut
+	cond *sync.Cond
+	shut bool
+}
+
+func (g *gate) Read(b []byte) (int, error) {
+	g.mu.Lock()
+	for g.shut {
+		g.cond.Wait()
+	}
+	g.mu.Unlock()
+	return g.Conn.Read(b)
+}
+
+func (g *gate) set(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = shut
+	g.cond.Broadcast()
+}
+
+// A reader grants credit for far more than it reads at once, and takes it back: it keeps its connection, and gets every message once.
+func TestAReaderThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g *gate
+		r := newRigOver(t, policy.ServiceConnect, func(nc net.Conn) net.Conn {
+			g = &gate{Conn: nc}
+			g.cond = sync.NewCond(&g.mu)
+			return g
+		})
+		if err := r.log.Enable(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		const messages = 60
+		for i := range messages {
+			r.append(t, "d", fmt.Sprint(i, strings.Repeat(" ", 300_000)))
+		}
+		address := fmt.Sprintf("hub/ConsumerGroups/$default/Partitions/%d", r.log.PartitionOf("d"))
+		receiver, err := r.session(t).NewReceiver(t.Context(), address, &goamqp.ReceiverOptions{
+			Credit: -1, SettlementMode: goamqp.ReceiverSettleModeFirst.Ptr(), RequestedSenderSettleMode: goamqp.SenderSettleModeSettled.Ptr(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		take := func() {
+			for m := receiver.Prefetched(); m != nil; m = receiver.Prefetched() {
+				if text := strings.TrimSpace(string(m.GetData())); text != fmt.Sprint(got) {
+					t.Fatalf("message %s came; want %d", text, got)
+				}
+				got++
+			}
+		}
+		g.set(true)
+		if err := receiver.IssueCredit(200); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		drained := make(chan error)
+		go func() { drained <- receiver.DrainCredit(t.Context(), nil) }()
+		synctest.Wait()
+		g.set(false)
+		if err := <-drained; err != nil {
+			t.Fatal(err)
+		}
+		take()
+		if got == 0 || got > 20 {
+			t.Errorf("%d messages came to who reads nothing", got)
+		}
+		if err := receiver.IssueCredit(200); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if take(); got != messages {
+			t.Errorf("%d messages came of %d", got, messages)
+		}
+	})
+}
+
+// A message that is larger than a reader takes ends its link: left out it would be lost without a word.
+func TestAReaderOfSmallMessages(t *testing.T) {
+	r := newRig(t, policy.ServiceConnect)
+	if err := r.log.Enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.append(t, "d", strings.Repeat("x", 5000))
+	address := fmt.Sprintf("hub/ConsumerGroups/$default/Partitions/%d", r.log.PartitionOf("d"))
+	receiver, err := r.session(t).NewReceiver(t.Context(), address, &goamqp.ReceiverOptions{MaxMessageSize: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := receiver.Receive(t.Context(), nil); conditionOf(err) != "amqp:link:message-size-exceeded" {
+		t.Error(err)
 	}
 }
 
