@@ -298,6 +298,10 @@ func TestMemoryAsMeasured(t *testing.T) {
 		{"lean", 3000, inClear, busy, "20s", "60s", asks, 76.0},
 		{"lean", 3000, hub, "", "20s", "40s", "", 86.1},
 		{"lean", 3000, hub, busy, "20s", "40s", "", 87.6},
+		{"lean", 5000, "hub: embedded", busy, "10s", "12s", "", 84.2},
+		{"lean", 5000, "hub: embedded", ", transport: amqp" + busy, "10s", "12s", "", 146.1},
+		{"lean", 5000, "hub: embedded", ", transport: amqp, devices_per_connection: 500" + busy, "10s", "12s", "", 118.4},
+		{"lean", 5000, "hub: embedded", ", transport: https, telemetry: {every: 10s}", "10s", "12s", "", 236.1},
 	} {
 		text := fmt.Sprintf("target: {%s}\nfleet: {client: %s, groups: [{name: a, count: %d%s}]}\n"+
 			"stages: [{name: ramp, duration: %s, devices: %[3]d}, {name: hold, duration: %[6]s}]\n%[7]s",
