@@ -95,6 +95,11 @@ func Gone(err error) *amqp.Error {
 	return Of(err)
 }
 
+// TooLarge is why a link ends that takes no message as large as the next one: to leave it out would be to lose it without a word.
+func TooLarge(bytes int) *amqp.Error {
+	return New(amqp.MessageSizeExceeded, fmt.Sprintf("a message of %d bytes is more than the link takes", bytes))
+}
+
 // Unauthorized is a refusal.
 func Unauthorized(text string) *amqp.Error { return New(amqp.UnauthorizedAccess, text) }
 

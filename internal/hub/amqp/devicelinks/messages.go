@@ -1,9 +1,11 @@
 package devicelinks
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
@@ -49,6 +51,8 @@ func (l *messages) Credit() { l.pull() }
 func (l *messages) pull() {
 	u := l.unit
 	var back []lockqueue.Token // what the client does not take after all
+	var large *messages        // the link that takes no message of a size
+	size := 0
 	l.taking.Lock()
 	if n := l.link.Credit(); n > 0 {
 		for _, d := range u.table.Receive(u.client, u, n, 0) {
@@ -57,8 +61,12 @@ func (l *messages) pull() {
 				back = append(back, d.Token)
 				continue
 			}
-			_, err := to.link.Send(locks.Tag(d.Token), to.settled, encode(u.client, &d))
+			b := encode(u.client, &d)
+			_, err := to.link.Send(locks.Tag(d.Token), to.settled, b)
 			switch {
+			case errors.Is(err, engine.ErrTooLarge):
+				large, back = to, append(back, d.Token)
+				size = len(b)
 			case err != nil:
 				back = append(back, d.Token)
 			case to.settled:
@@ -67,6 +75,9 @@ func (l *messages) pull() {
 		}
 	}
 	l.taking.Unlock()
+	if large != nil { // before the message comes back, which it would at once
+		large.link.Detach(condition.TooLarge(size))
+	}
 	for _, token := range back {
 		u.end(token, lockqueue.Abandon)
 	}

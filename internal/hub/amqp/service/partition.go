@@ -2,7 +2,6 @@ package service
 
 import (
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -124,8 +123,8 @@ func (r *reader) send() {
 			}
 			b := r.batch[r.sent].Bytes
 			switch _, err := r.link.Send("", true, b); {
-			case errors.Is(err, engine.ErrTooLarge): // to leave it out would be to lose it without a word
-				r.link.Detach(condition.New(amqp.MessageSizeExceeded, fmt.Sprintf("a message of %d bytes is more than the link takes", len(b))))
+			case errors.Is(err, engine.ErrTooLarge):
+				r.link.Detach(condition.TooLarge(len(b)))
 				return
 			case err != nil: // the credit was taken back: it is the first when there is more
 				return

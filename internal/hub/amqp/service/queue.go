@@ -1,7 +1,10 @@
 package service
 
 import (
+	"errors"
+
 	"github.com/twinfleet/twinfleet/internal/amqp"
+	"github.com/twinfleet/twinfleet/internal/hub/amqp/condition"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/engine"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
@@ -48,9 +51,13 @@ func (r *receiver) send() {
 			return
 		}
 		for i, notice := range taken {
-			_, err := r.link.Send(locks.Tag(notice.Token), false, r.encode(&notice))
+			b := r.encode(&notice)
+			_, err := r.link.Send(locks.Tag(notice.Token), false, b)
 			if err == nil {
 				continue
+			}
+			if errors.Is(err, engine.ErrTooLarge) {
+				r.link.Detach(condition.TooLarge(len(b)))
 			}
 			// Nobody has seen it: what cannot be sent stays, what has no credit any more goes back.
 			for _, left := range taken[i:] {

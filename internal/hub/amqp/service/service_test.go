@@ -236,6 +236,28 @@ func TestFeedback(t *testing.T) {
 	}
 }
 
+// A link that takes no message as large as the next ends, and does not use up the tries that the message has.
+func TestFeedbackThatIsTooLarge(t *testing.T) {
+	r := newRig(t, policy.ServiceConnect)
+	if _, err := r.feedback.Add("big", strings.Repeat("x", 100)); err != nil {
+		t.Fatal(err)
+	}
+	small, err := r.session(t).NewReceiver(t.Context(), "messages/servicebound/feedback", &goamqp.ReceiverOptions{MaxMessageSize: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := small.Receive(t.Context(), nil); conditionOf(err) != "amqp:link:message-size-exceeded" {
+		t.Errorf("%v, %v", m, err)
+	}
+	whole, err := r.session(t).NewReceiver(t.Context(), "messages/servicebound/feedback", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := whole.Receive(t.Context(), nil); err != nil || m.Header.DeliveryCount != 1 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 // Who has no right to the service side attaches nothing of it.
 func TestRights(t *testing.T) {
 	r := newRig(t, policy.RegistryRead|policy.RegistryWrite|policy.DeviceConnect)
