@@ -40,7 +40,11 @@ func open(t *testing.T, o hub.Options) (*hub.Hub, *service.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()})
+	to := service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://" + h.Addr()}
+	if o.NoPort {
+		to.BaseURL, to.Dial = "http://hub", h.Dial
+	}
+	c, err := service.New(to)
 	if err != nil {
 		t.Fatal(err)
 	}

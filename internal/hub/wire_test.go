@@ -1,6 +1,8 @@
 package hub_test
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -73,7 +75,7 @@ func (a answer) member(path ...string) any {
 // call speaks REST as a client of the policy iothubowner does; headers are pairs of name and value.
 func call(t testing.TB, h *hub.Hub, method, path, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+h.Addr()+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+cmp.Or(h.Addr(), "hub")+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +84,11 @@ func call(t testing.TB, h *hub.Hub, method, path, body string, headers ...string
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(r)
+	transport := &http.Transport{DisableKeepAlives: true}
+	if h.Addr() == "" { // it has no port
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx) }
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,8 +90,8 @@ type Log struct {
 	remembered func(context.Context) error // waits until it is kept that the log is on; nil when it is
 	created    time.Time                   // when the log began
 	partitions []partition
-	latest     int64     // milliseconds since 1970 of the last message
-	bytes      int64     // of all messages, with their overhead
+	latest     int64 // milliseconds since 1970 of the last message
+	bytes      int64 // of all messages, with their overhead
 	messages   int
 	readers    int
 	appended   uint64
