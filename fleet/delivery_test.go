@@ -248,7 +248,7 @@ func TestDeliveriesToReader(t *testing.T) {
 		if n := uint64(*lost + *late); x.Count(metrics.Timeout) != n || x.Count(metrics.OK) != sent.Started()-n || x.Started() != sent.Started() {
 			t.Errorf("%d messages: %d lost, %d delivered; want %d lost", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), n)
 		}
-		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late)}}
+		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late), Missing: uint64(*lost)}}
 		if got := f.Deliveries(); !slices.Equal(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}

@@ -467,9 +467,10 @@ var errRestart = errors.New("the hub restarts")
 func (h *Hub) Restart(down time.Duration) {
 	h.devices.Faults().Refuse(down)
 	h.mux.Refuse(down)
+	disconnect := h.mux.Open() // who comes back at once, having been told, stays
 	h.amqp.Disconnect(&amqp.Error{Condition: amqp.ConnectionForced, Description: errRestart.Error()})
 	h.devices.DisconnectAll(errRestart)
-	h.mux.Disconnect()
+	disconnect()
 }
 
 // Dial is a connection to the hub that never touches the network. It speaks all that the port does.

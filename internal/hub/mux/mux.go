@@ -155,15 +155,20 @@ func (m *Mux) Refuse(d time.Duration) {
 }
 
 // Disconnect closes all connections, whatever they speak.
-func (m *Mux) Disconnect() {
+func (m *Mux) Disconnect() { m.Open()() }
+
+// Open notes the connections that there are, and returns what closes them: none that come after it.
+func (m *Mux) Open() (disconnect func()) {
 	m.mu.Lock()
 	open := make([]*conn, 0, len(m.open))
 	for c := range m.open {
 		open = append(open, c)
 	}
 	m.mu.Unlock()
-	for _, c := range open {
-		c.Close()
+	return func() {
+		for _, c := range open {
+			c.Close()
+		}
 	}
 }
 
