@@ -67,7 +67,7 @@ func TestProton(t *testing.T) {
 	if err := r.Run(reading); err != nil {
 		t.Error(err)
 	}
-	if s := r.Stats(); s != (eventhub.Stats{Messages: count}) {
+	if s := r.Stats(); s != (eventhub.Stats{Messages: count, Connected: true}) {
 		t.Errorf("%+v; Proton: %s", s, said.String())
 	}
 }
