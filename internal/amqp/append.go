@@ -63,11 +63,6 @@ func AppendLong(b []byte, v int64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, tLong), uint64(v))
 }
 
-// AppendDouble appends a double.
-func AppendDouble(b []byte, v float64) []byte {
-	return binary.BigEndian.AppendUint64(append(b, tDouble), math.Float64bits(v))
-}
-
 // AppendTime appends a timestamp, which has milliseconds.
 func AppendTime(b []byte, v time.Time) []byte {
 	return binary.BigEndian.AppendUint64(append(b, tTimestamp), uint64(v.UnixMilli()))

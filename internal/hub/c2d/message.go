@@ -87,6 +87,15 @@ func (m *Message) Size() int {
 	return n
 }
 
+// ValidAck reports whether a text says which feedback a sender wants; an empty one wants none.
+func ValidAck(ack string) bool {
+	switch ack {
+	case "", "none", "positive", "negative", "full":
+		return true
+	}
+	return false
+}
+
 // Feedback is what the sender of a message is told that has left its queue, as a status code; false when it does not want that.
 func (m *Message) Feedback(why lockqueue.Cause) (status string, wanted bool) {
 	switch why {

@@ -94,9 +94,7 @@ func message(r *http.Request) (c2d.Message, error) {
 		ContentEncoding: cmp.Or(h.Get("ContentEncoding"), h.Get("IotHub-ContentEncoding")),
 		Payload:         body,
 	}
-	switch m.Ack {
-	case "", "none", "positive", "negative", "full":
-	default:
+	if !c2d.ValidAck(m.Ack) {
 		return m, iothub.ErrArgumentInvalid.With("iothub-ack is none of none, positive, negative and full")
 	}
 	for _, header := range slices.Sorted(maps.Keys(h)) {

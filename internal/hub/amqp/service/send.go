@@ -72,10 +72,7 @@ func message(d engine.Delivery) (client string, out c2d.Message, err error) {
 			out.Properties = append(out.Properties, topics.Property{Name: name, Value: text, HasValue: true})
 			continue
 		}
-		switch text {
-		case "", "none", "positive", "negative", "full":
-			out.Ack = text
-		default:
+		if out.Ack = text; !c2d.ValidAck(text) {
 			return "", out, iothub.ErrArgumentInvalid.With("%s is none of none, positive, negative and full", ack)
 		}
 	}

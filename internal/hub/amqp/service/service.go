@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/address"
@@ -35,12 +36,12 @@ const credit = 1000
 
 // Kinds are the links of services. Who may use them has a policy's right ServiceConnect.
 func Kinds(o Options) []peer.Kind {
-	fixed := func(name string, sends bool, path [3]string, attach func(*peer.Peer, peer.Request) (engine.Grant, error)) peer.Kind {
+	type attacher = func(*peer.Peer, peer.Request) (engine.Grant, error)
+	type hubAttacher = func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)
+	fixed := func(name string, sends bool, attach attacher, path ...string) peer.Kind {
 		return peer.Kind{
 			Name: name, Sends: sends,
-			Match: func(a address.Address) bool {
-				return a.Is(path[0], path[1], path[2]) || path[2] == "" && a.Is(path[0], path[1])
-			},
+			Match: func(a address.Address) bool { return a.Is(path...) },
 			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 				if err := p.AsPolicy(r.Link, policy.ServiceConnect, r.Address); err != nil {
 					return engine.Grant{}, err
@@ -49,59 +50,55 @@ func Kinds(o Options) []peer.Kind {
 			},
 		}
 	}
-	hub := func(name string, sends bool, kinds ...eventhub.Kind) func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
-		return func(attach func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)) peer.Kind {
-			parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Describer.Name) }
-			return peer.Kind{
-				Name: name, Sends: sends,
-				Match: func(a address.Address) bool {
-					at := parse(a)
-					for _, k := range kinds {
-						if at.Kind == k {
-							return true
-						}
-					}
-					return false
-				},
-				Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
-					at := parse(r.Address)
-					if err := p.AsPolicy(r.Link, policy.ServiceConnect, at.Resource(r.Address, o.Describer.Name)); err != nil {
-						return engine.Grant{}, err
-					}
-					if at.Device {
-						host, port := o.At()
-						return engine.Grant{}, eventhub.RedirectTo(host, port, o.Describer.Name, at)
-					}
-					return attach(p, r, at)
-				},
-			}
+	parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Describer.Name) }
+	hub := func(name string, sends bool, attach hubAttacher, kinds ...eventhub.Kind) peer.Kind {
+		return peer.Kind{
+			Name: name, Sends: sends,
+			Match: func(a address.Address) bool { return slices.Contains(kinds, parse(a).Kind) },
+			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+				at := parse(r.Address)
+				if err := p.AsPolicy(r.Link, policy.ServiceConnect, at.Resource(r.Address, o.Describer.Name)); err != nil {
+					return engine.Grant{}, err
+				}
+				if at.Device {
+					host, port := o.At()
+					return engine.Grant{}, eventhub.RedirectTo(host, port, o.Describer.Name, at)
+				}
+				return attach(p, r, at)
+			},
 		}
 	}
-	receive := func(q *notices.Queue, kind string) func(*peer.Peer, peer.Request) (engine.Grant, error) {
+	send := func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+		return engine.Grant{Handler: &sender{peer: p, link: r.Link, send: o.Send}, Credit: credit, SndSettleMode: amqp.SenderMixed}, nil
+	}
+	receiving := func(q *notices.Queue, kind string) attacher {
 		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 			return receive(p, r.Link, q, kind, o.Describer.Name)
 		}
 	}
+	refusing := func(why func(at eventhub.Address) *amqp.Error) hubAttacher {
+		return func(_ *peer.Peer, _ peer.Request, at eventhub.Address) (engine.Grant, error) {
+			return engine.Grant{}, why(at)
+		}
+	}
+	files := receiving(o.Files, notices.FileType)
 	return []peer.Kind{
-		fixed("messages to devices", true, [3]string{"messages", "devicebound"}, func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
-			return engine.Grant{Handler: &sender{peer: p, link: r.Link, send: o.Send}, Credit: credit, SndSettleMode: amqp.SenderMixed}, nil
-		}),
-		fixed("feedback", false, [3]string{"messages", "serviceBound", "feedback"}, receive(o.Feedback, notices.FeedbackType)),
-		fixed("file notifications", false, [3]string{"messages", "serviceBound", "filenotifications"}, receive(o.Files, notices.FileType)),
-		// So one page of the documentation calls them.
-		fixed("file notifications", false, [3]string{"messages", "serviceBound", "fileuploadnotifications"}, receive(o.Files, notices.FileType)),
-		hub("$management requests", true, eventhub.Management)(o.requests),
-		hub("$management answers", false, eventhub.Management)(o.answers),
-		hub("partition", false, eventhub.Partition)(o.read),
-		hub("partition elsewhere", false, eventhub.Elsewhere)(func(_ *peer.Peer, _ peer.Request, at eventhub.Address) (engine.Grant, error) {
-			return engine.Grant{}, condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Describer.Name))
-		}),
-		hub("event hub", false, eventhub.Hub)(func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error) {
-			return engine.Grant{}, condition.New(amqp.NotAllowed, "The event hub itself is not read: read its partitions, "+
+		fixed("messages to devices", true, send, "messages", "devicebound"),
+		fixed("feedback", false, receiving(o.Feedback, notices.FeedbackType), "messages", "serviceBound", "feedback"),
+		fixed("file notifications", false, files, "messages", "serviceBound", "filenotifications"),
+		fixed("file notifications", false, files, "messages", "serviceBound", "fileuploadnotifications"), // as one page of the documentation has it
+		hub("$management requests", true, o.requests, eventhub.Management),
+		hub("$management answers", false, o.answers, eventhub.Management),
+		hub("partition", false, o.read, eventhub.Partition),
+		hub("partition elsewhere", false, refusing(func(at eventhub.Address) *amqp.Error {
+			return condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Describer.Name))
+		}), eventhub.Elsewhere),
+		hub("event hub", false, refusing(func(eventhub.Address) *amqp.Error {
+			return condition.New(amqp.NotAllowed, "The event hub itself is not read: read its partitions, "+
 				o.Describer.Name+"/ConsumerGroups/$Default/Partitions/0 and so on")
-		}),
-		hub("event hub", true, eventhub.Hub, eventhub.Partition)(func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error) {
-			return engine.Grant{}, condition.Unauthorized("Unauthorized access. 'Send' claim(s) are required: devices send, to addresses of their own")
-		}),
+		}), eventhub.Hub),
+		hub("event hub", true, refusing(func(eventhub.Address) *amqp.Error {
+			return condition.Unauthorized("Unauthorized access. 'Send' claim(s) are required: devices send, to addresses of their own")
+		}), eventhub.Hub, eventhub.Partition),
 	}
 }
