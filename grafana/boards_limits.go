@@ -103,6 +103,24 @@ func throttling() Board {
 					Queries: one(rate("", "twinfleet_hub_telemetry_messages_total"), "messages"),
 				},
 			}},
+			{Title: "Telemetry that the hub keeps for readers (of the embedded hub)", Folded: true, NoValue: noHub, Panels: []Panel{
+				{
+					Title: "Kept messages", Description: "Telemetry messages that readers can still read.", Kind: "timeseries", Unit: "locale", Width: 6,
+					Queries: one(hub("", "telemetry_log_messages"), "messages"),
+				},
+				{
+					Title: "Memory of kept messages", Description: "What the kept messages take.", Kind: "timeseries", Unit: "bytes", Width: 6,
+					Queries: one(hub("", "telemetry_log_bytes"), "memory"),
+				},
+				{
+					Title: "Readers", Description: "Links that read telemetry.", Kind: "timeseries", Unit: "locale", Width: 6,
+					Queries: one(hub("", "telemetry_log_readers"), "readers"),
+				},
+				{
+					Title: "No longer kept", Description: "Messages that can be read no longer, a second, by why: too old, no space, the disk refused.", Kind: "timeseries",
+					Unit: "ops", Width: 6, NoValue: "Every message is still kept.", Queries: one(happened("reason", "twinfleet_hub_telemetry_log_dropped_total"), "{{reason}}"),
+				},
+			}},
 		},
 	}
 }
