@@ -118,7 +118,7 @@ func throttling() Board {
 				},
 				{
 					Title: "No longer kept", Description: "Messages that can be read no longer, a second, by why: too old, no space, the disk refused.", Kind: "timeseries",
-					Unit: "ops", Width: 6, NoValue: "Every message is still kept.", Queries: one(happened("reason", "twinfleet_hub_telemetry_log_dropped_total"), "{{reason}}"),
+					Unit: "ops", Width: 6, Queries: one(rate("reason", "twinfleet_hub_telemetry_log_dropped_total"), "{{reason}}"),
 				},
 			}},
 		},
