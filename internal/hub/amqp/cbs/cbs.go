@@ -3,6 +3,7 @@ package cbs
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
@@ -51,12 +52,7 @@ func (n *node) add(l *engine.Link) {
 func (n *node) remove(l *engine.Link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i, other := range n.readers {
-		if other == l {
-			n.readers = append(n.readers[:i:i], n.readers[i+1:]...)
-			return
-		}
-	}
+	n.readers = slices.DeleteFunc(n.readers, func(other *engine.Link) bool { return other == l })
 }
 
 // reader is the link that answers requests of another: one of its session, or any.
@@ -77,9 +73,6 @@ type answers struct {
 	link *engine.Link
 	node *node
 }
-
-// Deliver implements engine.Handler: nothing is delivered to who answers.
-func (*answers) Deliver(engine.Delivery) {}
 
 // Detached implements engine.Handler.
 func (a *answers) Detached() { a.node.remove(a.link) }

@@ -67,9 +67,6 @@ type common struct {
 
 func (b *common) base() *common { return b }
 
-// Deliver implements engine.Handler: nothing is delivered to who sends.
-func (b *common) Deliver(engine.Delivery) {}
-
 // Detached implements engine.Handler.
 func (b *common) Detached() { b.unit.remove(b) }
 

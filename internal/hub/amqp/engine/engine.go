@@ -46,7 +46,7 @@ type Grant struct {
 // Handler is what a link leads to. Its methods are called without a lock, and but for Detached one at a time for all links of a
 // connection. They may wait when Options.Patient says so. Embed Ignore for those that have no meaning.
 type Handler interface {
-	// Deliver takes a delivery of a peer that sends, whole. Each is to be answered once by Link.Settle or Link.Forget, then or later,
+	// Deliver takes a delivery of a peer that sends, whole; of one that receives it is never called. Each is to be answered once by Link.Settle or Link.Forget, then or later,
 	// also one that the peer has settled: that gives its credit back.
 	Deliver(d Delivery)
 	// Credit tells that Link.Credit has changed. When it returns without using the credit of a peer that drains, that is used up.
@@ -58,8 +58,11 @@ type Handler interface {
 	Detached()
 }
 
-// Ignore is a Handler to embed, which does nothing. What is delivered to it is released.
+// Ignore is a Handler to embed, which does nothing. It answers no delivery: the Handler of a peer that sends has a Deliver of its own.
 type Ignore struct{}
+
+// Deliver implements Handler.
+func (Ignore) Deliver(Delivery) {}
 
 // Credit implements Handler.
 func (Ignore) Credit() {}

@@ -19,9 +19,6 @@ type replies struct {
 	to   string // where requests want their answers: the address of its target
 }
 
-// Deliver implements engine.Handler; the peer receives.
-func (r *replies) Deliver(engine.Delivery) {}
-
 // Detached implements engine.Handler.
 func (r *replies) Detached() { r.node.forget(r) }
 

@@ -20,8 +20,9 @@ const (
 	epoch        = "com.microsoft:epoch"
 )
 
-// reader is a link by which a service reads a partition.
+// reader is a link by which a service reads a partition. Outcomes mean nothing to it: readers keep their positions themselves.
 type reader struct {
+	engine.Ignore
 	link   *engine.Link
 	place  *consumers.Attached
 	events *eventlog.Reader
@@ -84,14 +85,8 @@ func refusal(err error) *amqp.Error {
 	return condition.New(name, err.Error())
 }
 
-// Deliver implements engine.Handler; the peer receives.
-func (r *reader) Deliver(engine.Delivery) {}
-
 // Credit implements engine.Handler.
 func (r *reader) Credit() { r.deliver() }
-
-// Outcome implements engine.Handler: readers keep their positions themselves.
-func (r *reader) Outcome(o engine.Outcome) amqp.State { return o.State }
 
 // Detached implements engine.Handler.
 func (r *reader) Detached() {

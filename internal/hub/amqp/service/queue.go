@@ -14,6 +14,7 @@ import (
 
 // receiver is a link by which a service receives notices.
 type receiver struct {
+	engine.Ignore
 	peer  *peer.Peer
 	link  *engine.Link
 	queue *notices.Queue
@@ -28,9 +29,6 @@ func receive(p *peer.Peer, l *engine.Link, q *notices.Queue, kind, hub string) (
 	r.stop = q.Watch(r.deliver)
 	return engine.Grant{Handler: r, SndSettleMode: amqp.SenderUnsettled, RcvSettleMode: amqp.ReceiverSecond}, nil
 }
-
-// Deliver implements engine.Handler; the peer receives.
-func (r *receiver) Deliver(engine.Delivery) {}
 
 // Credit implements engine.Handler.
 func (r *receiver) Credit() { r.deliver() }
