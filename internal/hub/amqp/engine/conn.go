@@ -222,7 +222,7 @@ func (c *Conn) arm() {
 func (c *Conn) next() time.Time {
 	switch {
 	case c.phase < atWork:
-		return c.began.Add(c.server.opts.HandshakeTimeout)
+		return c.began.Add(openTimeout)
 	case c.phase >= atClose:
 		return c.closing.Add(closeTimeout)
 	}
@@ -234,7 +234,7 @@ func (c *Conn) next() time.Time {
 	}
 	earlier(c.wrote.Add(c.heartbeat))
 	if !c.identified {
-		earlier(c.began.Add(c.server.opts.IdentityTimeout))
+		earlier(c.began.Add(namelessTime))
 	}
 	if !c.wake.IsZero() {
 		earlier(c.wake)
@@ -277,7 +277,7 @@ func (c *Conn) due(now time.Time) (call bool) {
 		c.fail(amqp.LimitExceeded, "nothing came for %v", idleTimeOut)
 		return false
 	}
-	if !c.identified && !now.Before(c.began.Add(c.server.opts.IdentityTimeout)) {
+	if !c.identified && !now.Before(c.began.Add(namelessTime)) {
 		c.close(&amqp.Error{Condition: amqp.UnauthorizedAccess, Description: errNobody.Error()})
 		return false
 	}
@@ -301,10 +301,7 @@ func (c *Conn) Ended(why error) {
 		c.forget(s)
 	}
 	c.tell()
-	c.rest = nil
-	if c.buf != nil {
-		c.buf = nil
-	}
+	c.rest, c.buf = nil, nil
 	c.mu.Unlock()
 	c.user.Ended(why)
 }

@@ -98,12 +98,6 @@ type Options struct {
 	Before func()
 	// External says whether SASL EXTERNAL is offered.
 	External bool
-	// HandshakeTimeout is how long a connection may take until it is open; 10 s when 0.
-	HandshakeTimeout time.Duration
-	// IdentityTimeout is how long a connection may take until Conn.Identified; 60 s when 0.
-	IdentityTimeout time.Duration
-	// WriteTimeout, see stream.Options.
-	WriteTimeout time.Duration
 }
 
 // What a Server says of itself in its open (recorded from the service), and the bounds of what it takes.
@@ -119,6 +113,8 @@ const (
 	maxUnsettled   = 10000                  // deliveries that were sent and not settled, by session
 	maxPosted      = 256                    // deliveries that wait for credit, by link
 	minIdleTimeOut = 100 * time.Millisecond // of a peer, which hears more often than half of it
+	openTimeout    = 10 * time.Second       // until a connection is open
+	namelessTime   = 60 * time.Second       // until Conn.Identified
 	closeTimeout   = 5 * time.Second        // for a peer to answer a close
 	firstLinks     = 16                     // until Conn.SetLimits
 	firstSessions  = 16                     // likewise
@@ -133,16 +129,10 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	if o.HandshakeTimeout == 0 {
-		o.HandshakeTimeout = 10 * time.Second
-	}
-	if o.IdentityTimeout == 0 {
-		o.IdentityTimeout = 60 * time.Second
-	}
 	if o.Patient == nil {
 		o.Patient = func() bool { return false }
 	}
-	return &Server{opts: o, stream: stream.New(stream.Options{Patient: o.Patient, WriteTimeout: o.WriteTimeout})}
+	return &Server{opts: o, stream: stream.New(stream.Options{Patient: o.Patient})}
 }
 
 func (s *Server) handler(sc *stream.Conn) stream.Handler {

@@ -116,7 +116,6 @@ type outgoing struct {
 	link     *Link
 	transfer amqp.Transfer
 	payload  []byte
-	begun    bool // its first frame has gone
 }
 
 // maxWaiting is how many bytes of deliveries wait for a session's window, or for credit, before the session ends.
@@ -172,7 +171,6 @@ func (s *session) write(o *outgoing) bool {
 			return true
 		}
 		o.transfer.DeliveryID, o.transfer.DeliveryTag, o.transfer.MessageFormat = amqp.Uint32{}, nil, amqp.Uint32{}
-		o.begun = true
 	}
 	return false
 }

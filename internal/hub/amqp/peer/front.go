@@ -58,8 +58,6 @@ type Options struct {
 	Waits bool
 	// TokenGrace is how long after its token's expiry the links of an identity are detached; 5 min when 0.
 	TokenGrace time.Duration
-	// WriteTimeout, see stream.Options.
-	WriteTimeout time.Duration
 }
 
 // Front serves AMQP connections. All its goroutines have ended when Close returns.
@@ -81,11 +79,10 @@ func New(o Options) *Front {
 	f := &Front{opts: o}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.server = engine.New(engine.Options{
-		User:         func(c *engine.Conn) engine.User { return &Peer{front: f, conn: c} },
-		Patient:      f.patient,
-		Before:       func() { o.Faults.Wait(f.ctx) }, // while the hub stalls
-		External:     true,
-		WriteTimeout: o.WriteTimeout,
+		User:     func(c *engine.Conn) engine.User { return &Peer{front: f, conn: c} },
+		Patient:  f.patient,
+		Before:   func() { o.Faults.Wait(f.ctx) }, // while the hub stalls
+		External: true,
 	})
 	return f
 }
