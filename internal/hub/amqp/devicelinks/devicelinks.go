@@ -79,8 +79,8 @@ type unit struct {
 	mu     sync.Mutex // protects the following fields; of others only links of the engine are called with it held
 	links  []link
 	over   bool
-	queue  []func() // what is to be done, in order
-	queued int      // bytes of it
+	queue  []work // what is to be done, in order
+	queued int    // bytes of it, with what is being done
 	room   *sync.Cond
 	busy   bool // a goroutine does it
 }
@@ -95,6 +95,10 @@ type units struct {
 	of map[string]*unit
 }
 
+func unitsOf(p *peer.Peer) *units {
+	return p.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
+}
+
 // attach attaches a link to the unit of its identity, which is made with the first.
 func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, peer.Request) (link, error)) (engine.Grant, error) {
 	client, _, _ := r.Address.Device()
@@ -102,7 +106,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 	if err != nil {
 		return engine.Grant{}, err
 	}
-	all := p.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
+	all := unitsOf(p)
 	all.mu.Lock()
 	u := all.of[client]
 	all.mu.Unlock()
@@ -133,8 +137,7 @@ func attach(t *devices.Table, p *peer.Peer, r peer.Request, make func(*unit, pee
 	}
 	if err == nil {
 		if model := r.Property("com.microsoft:model-id"); model != "" && len(model) <= devices.MaxModelID {
-			err = t.ModelID(p.Context(), client, model)
-			if err != nil {
+			if err = t.ModelID(p.Context(), client, model); err != nil {
 				u.remove(l.base())
 			}
 		}
@@ -183,7 +186,7 @@ func (u *unit) remove(b *common) {
 		u.table.Release(u.client, u)
 	}
 	if last {
-		all := u.peer.Value(unitsKey{}, func() any { return &units{of: map[string]*unit{}} }).(*units)
+		all := unitsOf(u.peer)
 		all.mu.Lock()
 		if all.of[u.client] == u {
 			delete(all.of, u.client)
@@ -259,33 +262,38 @@ func (u *unit) serve(d engine.Delivery, do func(d engine.Delivery)) {
 	for u.queued > mostQueued {
 		u.room.Wait()
 	}
-	u.queued += len(d.Payload) + 1
-	u.queue = append(u.queue, func() { do(d) })
+	w := work{d, do}
+	u.queued += w.size()
+	u.queue = append(u.queue, w)
 	if !u.busy {
 		u.busy = true
 		u.peer.Conn().Server().Go(u.work)
 	}
-	n := len(d.Payload) + 1
-	u.queue = append(u.queue, func() {
-		u.mu.Lock()
-		u.queued -= n
-		u.mu.Unlock()
-		u.room.Signal()
-	})
 	u.mu.Unlock()
 }
+
+// work is a delivery that waits, and what serves it.
+type work struct {
+	delivery engine.Delivery
+	do       func(engine.Delivery)
+}
+
+// size is what the delivery counts for among those that wait.
+func (w *work) size() int { return len(w.delivery.Payload) + 1 }
 
 // work does what is queued until nothing is.
 func (u *unit) work() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for len(u.queue) > 0 {
-		do := u.queue[0]
-		u.queue[0] = nil
+		w := u.queue[0]
+		u.queue[0] = work{}
 		u.queue = u.queue[1:]
 		u.mu.Unlock()
-		do()
+		w.do(w.delivery)
 		u.mu.Lock()
+		u.queued -= w.size()
+		u.room.Signal()
 	}
 	u.queue, u.busy = nil, false
 }
