@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/pointing"
 	"github.com/twinfleet/twinfleet/internal/hub/servicetime"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/paging"
 	"github.com/twinfleet/twinfleet/internal/iothub/query/tree"
@@ -159,11 +160,7 @@ func (p *people) Sign(i *registry.Identity, life time.Duration) string {
 	if i == nil {
 		return sas.Sign(p.opts.HostName, p.policies["iothubowner"].Primary, "iothubowner", expiry)
 	}
-	resource := p.opts.HostName + "/devices/" + i.DeviceID
-	if i.ModuleID != "" {
-		resource += "/modules/" + i.ModuleID
-	}
-	return sas.Sign(resource, i.Authentication.SymmetricKey.Primary, "", expiry)
+	return sas.Sign(p.opts.HostName+entity.Path(i.Key()), i.Authentication.SymmetricKey.Primary, "", expiry)
 }
 
 func (p *people) Pointing() pointing.Options {

@@ -35,7 +35,7 @@ type Message struct {
 // service's device SDKs read (azure-iot-sdk-python, mqtt_topic_iothub).
 func (m *Message) Topic(key string) string {
 	device, module := entity.Split(key)
-	bag := m.bag(device, module)
+	bag := m.bag(key)
 	if module == "" {
 		return topics.C2D(device, bag)
 	}
@@ -46,14 +46,10 @@ func (m *Message) Topic(key string) string {
 const expiryLayout = "2006-01-02T15:04:05.0000000Z"
 
 // bag is the property bag of a topic. Some clients need a system property to find it, so $.to is always there.
-func (m *Message) bag(device, module string) topics.Bag {
+func (m *Message) bag(key string) topics.Bag {
 	to, expires := m.To, ""
 	if to == "" {
-		to = "/devices/" + device
-		if module != "" {
-			to += "/modules/" + module
-		}
-		to += "/messages/deviceBound"
+		to = entity.Path(key) + "/messages/deviceBound"
 	}
 	if !m.Expires.IsZero() {
 		expires = m.Expires.UTC().Format(expiryLayout)

@@ -32,11 +32,7 @@ func (c Checker) Token(host, client string, creds registry.Credentials, signatur
 	if err != nil {
 		return sas.Token{}, err
 	}
-	device, module := entity.Split(client)
-	path := "/devices/" + device
-	if module != "" {
-		path += "/modules/" + module
-	}
+	path := entity.Path(client)
 	if covered := host == "" && token.CoversPath(path) || host != "" && token.Covers(host+path); !covered {
 		return sas.Token{}, errors.New("the token is for another resource")
 	}

@@ -18,5 +18,15 @@ func Split(key string) (deviceID, moduleID string) {
 	return deviceID, moduleID
 }
 
+// Path is where the device or the module of a key is below its hub, with the ids as they are: /devices/{id}, or
+// /devices/{id}/modules/{id}.
+func Path(key string) string {
+	device, module := Split(key)
+	if module == "" {
+		return "/devices/" + device
+	}
+	return "/devices/" + device + "/modules/" + module
+}
+
 // IsModule reports whether a key is a module's.
 func IsModule(key string) bool { return strings.IndexByte(key, '/') >= 0 }

@@ -156,9 +156,5 @@ func to(client string, m *c2d.Message) string {
 	if m.To != "" {
 		return m.To
 	}
-	device, module := entity.Split(client)
-	if module != "" {
-		device += "/modules/" + module
-	}
-	return "/devices/" + device + "/messages/devicebound"
+	return entity.Path(client) + "/messages/devicebound"
 }
