@@ -372,3 +372,12 @@ func FuzzBatch(f *testing.F) {
 		}
 	})
 }
+
+// A message that names no address is for the module that asks for it, as it is over MQTT and AMQP.
+func TestAMessageForAModule(t *testing.T) {
+	h := &hub{next: &devices.Delivery{Message: &c2d.Message{Payload: []byte("hello")}}}
+	a := call(t, h, Options{}, "GET", "/devices/d/messages/devicebound"+version, "", "Authorization", "token of d/m", headerModule, "m")
+	if got, want := a.Header.Get("iothub-to"), "/devices/d/modules/m/messages/deviceBound"; a.StatusCode != 200 || got != want {
+		t.Errorf("%d, to %q; want %q", a.StatusCode, got, want)
+	}
+}

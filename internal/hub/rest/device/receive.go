@@ -48,8 +48,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) erro
 	}
 	to := d.To
 	if to == "" {
-		device, _ := entity.Split(c.client)
-		to = "/devices/" + device + "/messages/deviceBound"
+		to = entity.Path(c.client) + "/messages/deviceBound"
 	}
 	h.Set("ETag", `"`+given.Token.String()+`"`)
 	h.Set("iothub-sequencenumber", strconv.FormatUint(given.Sequence, 10))
