@@ -177,7 +177,7 @@ func (s *Server) wrap(right policy.Rights, h handler, body errorbody.Form) http.
 			err = named(r)
 		}
 		if err == nil {
-			err = reply.Body(w, r)
+			err = reply.Body(w, r, reply.MaxBody)
 		}
 		if err == nil {
 			err = h(w, r)

@@ -18,8 +18,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 )
 
-// maxBody bounds the body of a request, in bytes; a bulk call of 100 full twins is below it.
-const maxBody = 4 << 20
+// MaxBody bounds the body of a request of a service, in bytes; a bulk call of 100 full twins is below it.
+const MaxBody = 4 << 20
 
 // Begin writes the headers that each answer of the service has (recorded from the service), and gives the
 // request its id, a GUID.
@@ -45,13 +45,13 @@ func trackingID(w http.ResponseWriter) string {
 	return strings.ReplaceAll(w.Header().Get(headerRequestID), "-", "")
 }
 
-// Body reads a request's body whole, at most 4 MB, so that no handler finds it broken. Afterwards r.Body reads it from
+// Body reads a request's body whole, of at most so many bytes, so that no handler finds it broken. Afterwards r.Body reads it from
 // memory. Errors: *http.MaxBytesError, iothub.ErrDeserialization.
-func Body(w http.ResponseWriter, r *http.Request) error {
+func Body(w http.ResponseWriter, r *http.Request, most int64) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return err
 	}
@@ -70,7 +70,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error, form errorbody.For
 	var known *iothub.Error
 	switch {
 	case errors.As(err, &large):
-		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", maxBody)
+		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", MaxBody)
 	case !errors.As(err, &known):
 		log.Error("request failed", "method", r.Method, "error", err)
 		known = iothub.ErrServer
