@@ -14,7 +14,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/service"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
-	"github.com/twinfleet/twinfleet/internal/hub/policy"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
@@ -25,10 +24,7 @@ func (h *Hub) waits() bool { return h.limiter != nil || h.opts.DataDir != "" }
 func (h *Hub) amqpFront() *peer.Front {
 	return peer.New(peer.Options{
 		Identities: h.devices, Faults: h.devices.Faults(), Logger: h.log, Waits: h.waits(), TokenGrace: h.opts.TokenGrace,
-		Policy: func(name string) (policy.Policy, bool) {
-			p, ok := h.policies[name]
-			return p, ok
-		},
+		Policies: h.policies,
 		Kinds: slices.Concat(cbs.Kinds(), devicelinks.Kinds(h.devices), service.Kinds(service.Options{
 			Send: h.sendMessage, Feedback: h.feedback, Files: h.files, Log: h.events, Groups: h.consumers,
 			Describer: eventhub.Describer{Name: h.EventHubName(), Log: h.events}, At: h.at,

@@ -48,12 +48,11 @@ type Identities interface {
 
 // Options of a Front.
 type Options struct {
-	Identities Identities // required
-	// Policy finds a shared access policy by its name.
-	Policy func(name string) (p policy.Policy, ok bool)
-	Kinds  []Kind         // of links
-	Faults *faults.Switch // required
-	Logger *slog.Logger   // nil logs nothing
+	Identities Identities     // required
+	Policies   policy.Set     // whose tokens are accepted
+	Kinds      []Kind         // of links
+	Faults     *faults.Switch // required
+	Logger     *slog.Logger   // nil logs nothing
 	// Waits says that kinds may wait: for a disk, or for a tier's limits.
 	Waits bool
 	// TokenGrace is how long after its token's expiry the links of an identity are detached; 5 min when 0.

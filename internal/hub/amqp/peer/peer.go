@@ -73,13 +73,11 @@ func (p *Peer) Value(key any, make func() any) any {
 // Plain implements engine.User: the user is {device}[/modules/{module}]@sas.{hub} or {policy}@sas.root.{hub}, the password a shared access
 // signature (iot-hub-dev-guide-sas).
 func (p *Peer) Plain(user, password string) error {
-	name, hub, ok := strings.Cut(user, "@")
-	if at := strings.LastIndexByte(user, '@'); ok {
-		name, hub = user[:at], user[at+1:] // an id may have such a sign
-	}
-	if !ok || name == "" {
+	at := strings.LastIndexByte(user, '@') // an id may have such a sign
+	if at <= 0 {
 		return iothub.ErrUnauthorized
 	}
+	name, hub := user[:at], user[at+1:]
 	token, err := sas.Parse(password)
 	if err != nil {
 		return err

@@ -85,10 +85,9 @@ func signed(resource, policy string, text bool) string {
 func TestWhatTokensOpen(t *testing.T) {
 	var all identities = map[string]bool{"dev-1": true, "dev-1/mod": true, "a b": true, "a%20b": true, "Dev": true}
 	h := faults.New(t.Context(), nil)
-	f := peer.New(peer.Options{Identities: all, Faults: h, Kinds: kinds(), Policy: func(name string) (policy.Policy, bool) {
-		rights := map[string]policy.Rights{"service": policy.ServiceConnect, "device": policy.DeviceConnect, "owner": policy.ServiceConnect | policy.DeviceConnect}
-		r, ok := rights[name]
-		return policy.Policy{Primary: key, Rights: r}, ok
+	f := peer.New(peer.Options{Identities: all, Faults: h, Kinds: kinds(), Policies: policy.Set{
+		"service": {Primary: key, Rights: policy.ServiceConnect}, "device": {Primary: key, Rights: policy.DeviceConnect},
+		"owner": {Primary: key, Rights: policy.ServiceConnect | policy.DeviceConnect},
 	}})
 	defer f.Close()
 	for _, tt := range []struct {

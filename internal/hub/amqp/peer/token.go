@@ -161,10 +161,7 @@ func (f *Front) check(token sas.Token, text string) (*slot, error) {
 		}
 		return s, err
 	}
-	p, ok := policy.Policy{}, false
-	if f.opts.Policy != nil {
-		p, ok = f.opts.Policy(token.Policy)
-	}
+	p, ok := f.opts.Policies[token.Policy]
 	if !ok {
 		return nil, iothub.ErrUnauthorized.With("Unauthorized: no such shared access policy")
 	}

@@ -70,9 +70,7 @@ func newRigOver(t *testing.T, rights policy.Rights, over func(net.Conn) net.Conn
 	ctx, cancel := context.WithCancel(context.Background())
 	f := peer.New(peer.Options{
 		Identities: nobody{}, Faults: faults.New(ctx, new(sync.WaitGroup)), Waits: true,
-		Policy: func(name string) (policy.Policy, bool) {
-			return policy.Policy{Primary: key, Rights: rights}, name == "service"
-		},
+		Policies: policy.Set{"service": {Primary: key, Rights: rights}},
 		Kinds: Kinds(Options{
 			Send: func(_ context.Context, client string, m c2d.Message) error {
 				if client != "dev 1/x" && client != "d" {
