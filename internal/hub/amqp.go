@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/cbs"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/devicelinks"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/service"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
@@ -26,8 +25,8 @@ func (h *Hub) amqpFront() *peer.Front {
 		Identities: h.devices, Faults: h.devices.Faults(), Logger: h.log, Waits: h.waits(), TokenGrace: h.opts.TokenGrace,
 		Policies: h.policies,
 		Kinds: slices.Concat(cbs.Kinds(), devicelinks.Kinds(h.devices), service.Kinds(service.Options{
-			Send: h.sendMessage, Feedback: h.feedback, Files: h.files, Log: h.events, Groups: h.consumers,
-			Describer: eventhub.Describer{Name: h.EventHubName(), Log: h.events}, At: h.at,
+			Send: h.sendMessage, Feedback: h.feedback, Files: h.files, Name: h.EventHubName(), Log: h.events, Groups: h.consumers,
+			At: h.at,
 		})),
 	})
 }

@@ -32,7 +32,8 @@ type requests struct {
 }
 
 func (o Options) requests(p *peer.Peer, r peer.Request, _ eventhub.Address) (engine.Grant, error) {
-	return engine.Grant{Handler: &requests{peer: p, node: of(p), link: r.Link, describer: o.Describer}, Credit: managementCredit, SndSettleMode: amqp.SenderMixed}, nil
+	h := &requests{peer: p, node: of(p), link: r.Link, describer: eventhub.Describer{Name: o.Name, Log: o.Log}}
+	return engine.Grant{Handler: h, Credit: managementCredit, SndSettleMode: amqp.SenderMixed}, nil
 }
 
 // managementCredit is how many requests may be under way: each is answered at once.

@@ -25,9 +25,9 @@ type Options struct {
 	// Send queues a message for a device or a module, by its key; when it returns the message is kept. Its errors reach the sender.
 	Send            func(ctx context.Context, client string, m c2d.Message) error
 	Feedback, Files *notices.Queue       // of cloud-to-device messages, and of files that were uploaded
+	Name            string               // of the hub, and of its event hub
 	Log             *eventlog.Log        // what devices sent
 	Groups          *consumers.Groups    // who reads it
-	Describer       eventhub.Describer   // tells of it
 	At              func() (string, int) // host and port of the Event-Hubs-compatible endpoint, as clients are sent there
 }
 
@@ -50,19 +50,19 @@ func Kinds(o Options) []peer.Kind {
 			},
 		}
 	}
-	parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Describer.Name) }
+	parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Name) }
 	hub := func(name string, sends bool, attach hubAttacher, kinds ...eventhub.Kind) peer.Kind {
 		return peer.Kind{
 			Name: name, Sends: sends,
 			Match: func(a address.Address) bool { return slices.Contains(kinds, parse(a).Kind) },
 			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 				at := parse(r.Address)
-				if err := p.AsPolicy(r.Link, policy.ServiceConnect, at.Resource(r.Address, o.Describer.Name)); err != nil {
+				if err := p.AsPolicy(r.Link, policy.ServiceConnect, at.Resource(r.Address, o.Name)); err != nil {
 					return engine.Grant{}, err
 				}
 				if at.Device {
 					host, port := o.At()
-					return engine.Grant{}, eventhub.RedirectTo(host, port, o.Describer.Name, at)
+					return engine.Grant{}, eventhub.RedirectTo(host, port, o.Name, at)
 				}
 				return attach(p, r, at)
 			},
@@ -73,7 +73,7 @@ func Kinds(o Options) []peer.Kind {
 	}
 	receiving := func(q *notices.Queue, kind string) attacher {
 		return func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
-			return receive(p, r.Link, q, kind, o.Describer.Name)
+			return receive(p, r.Link, q, kind, o.Name)
 		}
 	}
 	refusing := func(why func(at eventhub.Address) *amqp.Error) hubAttacher {
@@ -91,11 +91,11 @@ func Kinds(o Options) []peer.Kind {
 		hub("$management answers", false, o.answers, eventhub.Management),
 		hub("partition", false, o.read, eventhub.Partition),
 		hub("partition elsewhere", false, refusing(func(at eventhub.Address) *amqp.Error {
-			return condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Describer.Name))
+			return condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Name))
 		}), eventhub.Elsewhere),
 		hub("event hub", false, refusing(func(eventhub.Address) *amqp.Error {
 			return condition.New(amqp.NotAllowed, "The event hub itself is not read: read its partitions, "+
-				o.Describer.Name+"/ConsumerGroups/$Default/Partitions/0 and so on")
+				o.Name+"/ConsumerGroups/$Default/Partitions/0 and so on")
 		}), eventhub.Hub),
 		hub("event hub", true, refusing(func(eventhub.Address) *amqp.Error {
 			return condition.Unauthorized("Unauthorized access. 'Send' claim(s) are required: devices send, to addresses of their own")

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
-	"github.com/twinfleet/twinfleet/internal/hub/amqp/eventhub"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/consumers"
@@ -81,7 +80,7 @@ func newRigOver(t *testing.T, rights policy.Rights, over func(net.Conn) net.Conn
 				}
 				return r.fails
 			},
-			Feedback: r.feedback, Files: r.feedback, Log: log, Groups: groups, Describer: eventhub.Describer{Name: "hub", Log: log},
+			Feedback: r.feedback, Files: r.feedback, Name: "hub", Log: log, Groups: groups,
 			At: func() (string, int) { return "localhost", 5671 },
 		}),
 	})
