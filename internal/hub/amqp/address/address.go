@@ -68,12 +68,3 @@ func (a Address) Device() (client string, rest Address, ok bool) {
 	}
 	return a[1], a[2:], true
 }
-
-// String is the address as it is written.
-func (a Address) String() string {
-	escaped := make([]string, len(a))
-	for i, s := range a {
-		escaped[i] = url.PathEscape(s)
-	}
-	return "/" + strings.Join(escaped, "/")
-}

@@ -27,7 +27,7 @@ func TestAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		client, rest, ok := a.Device()
-		if ok != (tt.client != "") || ok && (client != tt.client || rest.String() != tt.rest) {
+		if ok != (tt.client != "") || ok && (client != tt.client || "/"+strings.Join(rest, "/") != tt.rest) {
 			t.Errorf("%s: %q, %s, %v", tt.text, client, rest, ok)
 		}
 	}

@@ -22,10 +22,10 @@ const credit = 100
 func Kinds() []peer.Kind {
 	match := func(a address.Address) bool { return a.Is("$cbs") }
 	return []peer.Kind{
-		{Name: "$cbs requests", Sends: true, Match: match, Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+		{Sends: true, Match: match, Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 			return engine.Grant{Handler: &requests{peer: p, link: r.Link, node: of(p)}, Credit: credit}, nil
 		}},
-		{Name: "$cbs answers", Match: match, Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
+		{Match: match, Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 			n := of(p)
 			n.add(r.Link)
 			return engine.Grant{Handler: &answers{link: r.Link, node: n}}, nil

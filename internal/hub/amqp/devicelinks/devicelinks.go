@@ -25,9 +25,10 @@ const credit = 1000
 
 // Kinds are the links of devices and modules.
 func Kinds(t *devices.Table) []peer.Kind {
-	kind := func(name string, sends bool, path []string, make func(*unit, peer.Request) (link, error)) peer.Kind {
+	const sends, receives = true, false // what the device does
+	kind := func(sending bool, path []string, make func(*unit, peer.Request) (link, error)) peer.Kind {
 		return peer.Kind{
-			Name: name, Sends: sends,
+			Sends: sending,
 			Match: func(a address.Address) bool {
 				_, rest, ok := a.Device()
 				return ok && rest.Is(path...)
@@ -38,13 +39,13 @@ func Kinds(t *devices.Table) []peer.Kind {
 	telemetry, messages := []string{"messages", "events"}, []string{"messages", "devicebound"}
 	methods, twin := []string{"methods", "devicebound"}, []string{"twin"}
 	return []peer.Kind{
-		kind("telemetry", true, telemetry, newTelemetry),
-		kind("inputs of a module", false, telemetry, newInputs),
-		kind("cloud-to-device messages", false, messages, newMessages),
-		kind("twin requests", true, twin, newTwinRequests),
-		kind("twin answers", false, twin, newTwinAnswers),
-		kind("method calls", false, methods, newMethodCalls),
-		kind("method answers", true, methods, newMethodAnswers),
+		kind(sends, telemetry, newTelemetry),
+		kind(receives, telemetry, newInputs),
+		kind(receives, messages, newMessages),
+		kind(sends, twin, newTwinRequests),
+		kind(receives, twin, newTwinAnswers),
+		kind(receives, methods, newMethodCalls),
+		kind(sends, methods, newMethodAnswers),
 	}
 }
 

@@ -19,8 +19,7 @@ import (
 // Kind is a kind of link. To add one, implement Attach and register it in Options.Kinds; its links are served by the engine.Handler that
 // Attach grants.
 type Kind struct {
-	Name  string // for people who read the log
-	Sends bool   // the client sends on it; else it receives
+	Sends bool // the client sends on it; else it receives
 	// Match says whether an address is of this kind. Kinds are asked in their order.
 	Match func(a address.Address) bool
 	// Attach attaches a link, or refuses it with an error, which the client reads as condition.Of says it. Before it grants anything it

@@ -36,11 +36,12 @@ const credit = 1000
 
 // Kinds are the links of services. Who may use them has a policy's right ServiceConnect.
 func Kinds(o Options) []peer.Kind {
+	const sends, receives = true, false // what the service does
 	type attacher = func(*peer.Peer, peer.Request) (engine.Grant, error)
 	type hubAttacher = func(*peer.Peer, peer.Request, eventhub.Address) (engine.Grant, error)
-	fixed := func(name string, sends bool, attach attacher, path ...string) peer.Kind {
+	fixed := func(sending bool, attach attacher, path ...string) peer.Kind {
 		return peer.Kind{
-			Name: name, Sends: sends,
+			Sends: sending,
 			Match: func(a address.Address) bool { return a.Is(path...) },
 			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 				if err := p.AsPolicy(r.Link, policy.ServiceConnect, r.Address); err != nil {
@@ -51,9 +52,9 @@ func Kinds(o Options) []peer.Kind {
 		}
 	}
 	parse := func(a address.Address) eventhub.Address { return eventhub.ParseAddress(a, o.Name) }
-	hub := func(name string, sends bool, attach hubAttacher, kinds ...eventhub.Kind) peer.Kind {
+	hub := func(sending bool, attach hubAttacher, kinds ...eventhub.Kind) peer.Kind {
 		return peer.Kind{
-			Name: name, Sends: sends,
+			Sends: sending,
 			Match: func(a address.Address) bool { return slices.Contains(kinds, parse(a).Kind) },
 			Attach: func(p *peer.Peer, r peer.Request) (engine.Grant, error) {
 				at := parse(r.Address)
@@ -83,21 +84,21 @@ func Kinds(o Options) []peer.Kind {
 	}
 	files := receiving(o.Files, notices.FileType)
 	return []peer.Kind{
-		fixed("messages to devices", true, send, "messages", "devicebound"),
-		fixed("feedback", false, receiving(o.Feedback, notices.FeedbackType), "messages", "serviceBound", "feedback"),
-		fixed("file notifications", false, files, "messages", "serviceBound", "filenotifications"),
-		fixed("file notifications", false, files, "messages", "serviceBound", "fileuploadnotifications"), // as one page of the documentation has it
-		hub("$management requests", true, o.requests, eventhub.Management),
-		hub("$management answers", false, o.answers, eventhub.Management),
-		hub("partition", false, o.read, eventhub.Partition),
-		hub("partition elsewhere", false, refusing(func(at eventhub.Address) *amqp.Error {
+		fixed(sends, send, "messages", "devicebound"),
+		fixed(receives, receiving(o.Feedback, notices.FeedbackType), "messages", "serviceBound", "feedback"),
+		fixed(receives, files, "messages", "serviceBound", "filenotifications"),
+		fixed(receives, files, "messages", "serviceBound", "fileuploadnotifications"), // as one page of the documentation has it
+		hub(sends, o.requests, eventhub.Management),
+		hub(receives, o.answers, eventhub.Management),
+		hub(receives, o.read, eventhub.Partition),
+		hub(receives, refusing(func(at eventhub.Address) *amqp.Error {
 			return condition.New(amqp.NotFound, fmt.Sprintf("The messaging entity %.100q could not be found: the event hub is %q", at.Hub, o.Name))
 		}), eventhub.Elsewhere),
-		hub("event hub", false, refusing(func(eventhub.Address) *amqp.Error {
+		hub(receives, refusing(func(eventhub.Address) *amqp.Error {
 			return condition.New(amqp.NotAllowed, "The event hub itself is not read: read its partitions, "+
 				o.Name+"/ConsumerGroups/$Default/Partitions/0 and so on")
 		}), eventhub.Hub),
-		hub("event hub", true, refusing(func(eventhub.Address) *amqp.Error {
+		hub(sends, refusing(func(eventhub.Address) *amqp.Error {
 			return condition.Unauthorized("Unauthorized access. 'Send' claim(s) are required: devices send, to addresses of their own")
 		}), eventhub.Hub, eventhub.Partition),
 	}
