@@ -13,7 +13,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/peer"
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/service"
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
-	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 )
 
 // waits says that operations of devices may wait: for a disk, or for a tier's limits.
@@ -31,19 +30,12 @@ func (h *Hub) amqpFront() *peer.Front {
 	})
 }
 
-// sendMessage sends a message to a device, as services do over AMQP.
+// sendMessage sends a message to a device, as services do over AMQP. One for nobody counts for nothing.
 func (h *Hub) sendMessage(ctx context.Context, client string, m c2d.Message) error {
 	if _, err := h.store.Device(client); err != nil {
 		return err
 	}
-	if err := h.admitService(ctx, tier.ClassC2D, 1); err != nil {
-		return err
-	}
-	if err := (*services)(h).Send(client, m); err != nil {
-		return err
-	}
-	h.meter(m.Size())
-	return nil
+	return (*services)(h).Send(ctx, client, m)
 }
 
 // EventHubName is the name of the Event-Hubs-compatible endpoint, the EntityPath of its connection string: the hub's own.

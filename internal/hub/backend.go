@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
 )
 
@@ -100,9 +101,17 @@ func (s *services) InvokeMethod(ctx context.Context, id, name string, payload []
 	return status, answer, err
 }
 
-func (s *services) Send(id string, m c2d.Message) error {
-	err := s.devices.Send(id, m)
-	(*Hub)(s).tell(traffic.Message, id, "", m.Payload, err)
+// Send sends a message to a device or a module, whatever its sender speaks: it is admitted, and metered when it is queued.
+func (s *services) Send(ctx context.Context, id string, m c2d.Message) error {
+	h := (*Hub)(s)
+	if err := h.admitService(ctx, tier.ClassC2D, 1); err != nil {
+		return err
+	}
+	err := h.devices.Send(id, m)
+	h.tell(traffic.Message, id, "", m.Payload, err)
+	if err == nil {
+		h.meter(m.Size())
+	}
 	return err
 }
 

@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/Azure/go-amqp"
+
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
+	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
@@ -224,6 +227,62 @@ func TestQuota(t *testing.T) {
 	a := call(t, b.hub, "GET", twinPath, "")
 	b.equal("REST without quota", fmt.Sprintf("%d %s", a.status, a.header.Get("iothub-errorcode")), "403 IotHubQuotaExceeded")
 	b.must("GET", devicePath, "") // the registry goes on
+}
+
+// A message to a device counts the same over HTTPS and over AMQP: one against its throttle, and its size against the day. One that is
+// shed, or for nobody, counts for nothing.
+func TestMessagesToDevicesCount(t *testing.T) {
+	t.Parallel()
+	const size = 5000 // two started blocks of 4 KB
+	overHTTPS := func(t *testing.T, b *bench) func(id string) (refused string) {
+		return func(id string) string {
+			a := call(t, b.hub, "POST", fmt.Sprintf(sendTo, id), strings.Repeat("x", size))
+			return a.header.Get("iothub-errorcode")
+		}
+	}
+	overAMQP := func(t *testing.T, b *bench) func(id string) (refused string) {
+		token := sas.Sign("localhost", b.hub.ConnectionString("service").Key, "service", time.Now().Add(time.Hour))
+		conn := amqpConn(t, b.hub, &amqp.ConnOptions{SASLType: amqp.SASLTypePlain("service@sas.root.localhost", token)})
+		s, err := amqpSession(t, conn).NewSender(t.Context(), "/messages/devicebound", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(id string) string {
+			to := "/devices/" + id + "/messages/devicebound"
+			m := &amqp.Message{Properties: &amqp.MessageProperties{To: &to}, Data: [][]byte{make([]byte, size-len(to))}}
+			if err := s.Send(t.Context(), m, nil); err != nil {
+				condition, _ := refusal(err)
+				return condition
+			}
+			return ""
+		}
+	}
+	for name, c := range map[string]struct {
+		dial          func(t *testing.T, b *bench) func(id string) string
+		unknown, shed string
+	}{
+		"HTTPS": {overHTTPS, "DeviceNotFound", "ThrottlingException"},
+		"AMQP":  {overAMQP, "amqp:not-found", "com.microsoft:device-container-throttled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := tiered(t, hub.Options{Tier: "S1", Units: 1, Shape: shut()})
+			send := c.dial(t, b)
+			b.equal("for nobody", send("nobody"), c.unknown)
+			sent, got := 0, ""
+			for ; got == "" && sent < 20; sent++ {
+				got = send("dev-1")
+			}
+			sent-- // the last was shed
+			s := b.hub.Stats()
+			if got != c.shed || sent == 0 || s.Served[tier.ClassC2D] != uint64(sent) || s.QuotaUsed != int64(2*sent) {
+				t.Errorf("%d messages, then %q; %d were served, of %d blocks", sent, got, s.Served[tier.ClassC2D], s.QuotaUsed)
+			}
+			if n := b.must("DELETE", "/devices/dev-1/commands?api-version=2021-04-12", "").member("totalMessagesPurged"); n != float64(sent) {
+				t.Errorf("%v messages wait; want %d", n, sent)
+			}
+		})
+	}
 }
 
 // Services share the limits for twins with devices, unless they are split.

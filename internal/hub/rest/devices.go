@@ -69,13 +69,9 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if m.Size() > c2d.MaxSize || len(m.Topic(id)) > c2d.MaxTopic {
 		return iothub.ErrMessageTooLarge.With("a cloud-to-device message has at most %d bytes with its properties, which go into a topic of at most %d", c2d.MaxSize, c2d.MaxTopic)
 	}
-	if err := s.admit(r, tier.ClassC2D, 1); err != nil {
+	if err := s.opts.Devices.Send(r.Context(), id, m); err != nil {
 		return err
 	}
-	if err := s.opts.Devices.Send(id, m); err != nil {
-		return err
-	}
-	s.meter(m.Size())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -54,7 +54,8 @@ type Twins interface {
 // Devices reaches connected devices.
 type Devices interface {
 	InvokeMethod(ctx context.Context, deviceID, name string, payload []byte) (int, []byte, error)
-	Send(deviceID string, m c2d.Message) error
+	// Send admits a message, queues it and meters it: services send over AMQP too.
+	Send(ctx context.Context, deviceID string, m c2d.Message) error
 	Purge(deviceID string) int
 }
 
@@ -83,7 +84,7 @@ type Options struct {
 	Storage        *blobs.Storage // answers /storage
 	Signer         blobs.Signer   // whose access to single blobs is accepted; the zero value accepts none
 	// Admit waits until an operation of a class may go on, or returns the error for the client. n is
-	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass.
+	// devices for the registry, bytes of payload for direct methods, else 1. Nil lets everything pass. Messages are admitted by Devices.
 	Admit func(ctx context.Context, class tier.Class, n int) error
 	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
 	Meter func(bytes int)
