@@ -69,7 +69,7 @@ func contractRooms() map[string][]string {
 		hub + "/querylag":        {},
 		hub + "/rest":            append(in(hub, "bearer", "blobs", "c2d", "digitaltwins", "method", "policy", "rest", "transfer"), iot),
 		hub + "/rest/blob":       {hub + "/blobs", iot},
-		hub + "/rest/device":     append(in(hub, "deviceauth", "devices", "events", "lockqueue", "rest/reply", "rest/route", "uploads"), iot),
+		hub + "/rest/device":     append(in(hub, "c2d", "deviceauth", "devices", "events", "lockqueue", "rest/reply", "rest/route", "uploads"), iot),
 		hub + "/rest/reply":      {iot},
 		hub + "/rest/route":      {},
 		hub + "/bearer":          {},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
@@ -13,18 +14,15 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
 
-// How long a device holds a message when it does not say, and at most (iot-hub-devguide-messages-c2d).
-const (
-	lockTime = time.Minute
-	maxLock  = 5 * time.Minute
-)
+// maxLock is how long a device holds a message at most (iot-hub-devguide-messages-c2d); when it does not say it is c2d.Lock.
+const maxLock = 5 * time.Minute
 
 // headerLock is how many seconds a device wants to hold the message that it asks for.
 const headerLock = "iothub-messagelocktimeout"
 
 // receive gives out the next message that waits: with 200, or 204 when none does.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, c *caller) error {
-	lock := lockTime
+	lock := c2d.Lock
 	if text := r.Header.Get(headerLock); text != "" {
 		seconds, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || seconds < 1 || seconds > int(maxLock/time.Second) {
