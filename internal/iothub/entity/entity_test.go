@@ -4,7 +4,8 @@ import "testing"
 
 func TestKeysNameDevicesAndModules(t *testing.T) {
 	for _, c := range []struct{ device, module, key, path string }{
-		{"d", "", "d", "/devices/d"}, {"d", "m", "d/m", "/devices/d/modules/m"},
+		{"d", "", "d", "/devices/d"},
+		{"d", "m", "d/m", "/devices/d/modules/m"},
 		{"$d.e", "$edgeAgent", "$d.e/$edgeAgent", "/devices/$d.e/modules/$edgeAgent"},
 	} {
 		if got := Key(c.device, c.module); got != c.key {
