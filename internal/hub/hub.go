@@ -235,7 +235,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
 		return err
 	}
-	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Notify: h.AddFileNotification, Keeper: h.keeper(), Logger: h.log}); err != nil {
+	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Notify: h.AddFileNotification, Keeper: h.keeper()}); err != nil {
 		return err
 	}
 	h.serve()
