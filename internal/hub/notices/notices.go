@@ -31,8 +31,6 @@ type Options struct {
 	Batch int
 	// Linger is how long a batch with fewer records waits for more; 0 for not at all.
 	Linger time.Duration
-	// Lock is how long a message that was taken is its receiver's; 1 min when 0.
-	Lock time.Duration
 	// TTL is how long a record waits for a receiver; 1 h when 0.
 	TTL time.Duration
 	// Deliveries is how often a message is taken in vain before it is dropped; 10 when 0.
@@ -40,6 +38,9 @@ type Options struct {
 	// Most is how many messages wait at most; the oldest are dropped for newer ones. 1000 when 0.
 	Most int
 }
+
+// lock is how long a message that was taken is its receiver's.
+const lock = time.Minute
 
 // Message is a message that a receiver has taken.
 type Message struct {
@@ -83,9 +84,6 @@ type batch struct {
 func New(o Options) *Queue {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Lock == 0 {
-		o.Lock = time.Minute
 	}
 	if o.TTL == 0 {
 		o.TTL = time.Hour
@@ -255,7 +253,7 @@ func (q *Queue) Take(receiver any, most int) (all []Message) {
 	defer q.mu.Unlock()
 	now := time.Now()
 	q.settle(now)
-	for _, e := range q.queue.Take(now, most, q.opts.Lock, receiver, func(*lockqueue.Entry[batch]) bool { return true }) {
+	for _, e := range q.queue.Take(now, most, lock, receiver, func(*lockqueue.Entry[batch]) bool { return true }) {
 		all = append(all, Message{
 			Token: e.Token, Body: e.Value.body, Sequence: e.Number, Enqueued: e.Enqueued, Until: e.Until, LockedUntil: e.LockedUntil,
 			Deliveries: e.Deliveries - 1,
