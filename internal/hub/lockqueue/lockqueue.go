@@ -225,16 +225,11 @@ func (q *Queue[T]) exhaust(most int) {
 }
 
 func (q *Queue[T]) end(why Cause, which func(*Entry[T]) bool) {
-	if !slices.ContainsFunc(q.entries, which) {
-		return
-	}
-	var left []*Entry[T]
-	for _, e := range q.entries {
-		if which(e) {
-			q.ended = append(q.ended, Ended[T]{e, why})
-		} else {
-			left = append(left, e)
+	q.entries = slices.DeleteFunc(q.entries, func(e *Entry[T]) bool {
+		if !which(e) {
+			return false
 		}
-	}
-	q.entries = left
+		q.ended = append(q.ended, Ended[T]{e, why})
+		return true
+	})
 }
