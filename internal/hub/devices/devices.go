@@ -227,13 +227,11 @@ func (t *Table) shard(client string) *shard {
 	return &t.shards[maphash.String(t.seed, client)%shardCount]
 }
 
-// device runs do with the state of a client id, which is made if there is none, under its shard's lock. ended is when the end of the
-// messages that leave the queue is durable.
-func (t *Table) device(client string, do func(*state)) (ended Durable) {
-	return t.state(client, true, do)
-}
+// device runs do with the state of a client id, which is made if there is none, under its shard's lock.
+func (t *Table) device(client string, do func(*state)) { t.state(client, true, do) }
 
-// existing runs do with the state of a client id, if there is one, under its shard's lock. ended is as with device.
+// existing runs do with the state of a client id, if there is one, under its shard's lock. ended is when the end of the messages that
+// leave the queue is durable.
 func (t *Table) existing(client string, do func(*state)) (ended Durable) {
 	return t.state(client, false, do)
 }
