@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // How long a device holds a message when it does not say, and at most (iot-hub-devguide-messages-c2d).
@@ -89,7 +90,7 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request, c *caller) error
 	case r.URL.Query().Has("reject"):
 		outcome = lockqueue.Reject
 	}
-	token, ok := lockqueue.ParseToken(strings.Trim(c.token, `"`))
+	token, ok := uuid.Parse(strings.Trim(c.token, `"`))
 	if !ok {
 		return iothub.ErrMessageLockLost // it never was one
 	}
