@@ -31,6 +31,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // DefaultGroup is the enrollment group that a service has from its beginning.
@@ -174,7 +175,7 @@ func (s *Service) addDefaultGroup() error {
 			GroupID:     DefaultGroup,
 			Attestation: enrollment.Attestation{Type: enrollment.TypeSymmetricKey, SymmetricKey: enrollment.NewKeys()},
 			Status:      registry.StatusEnabled, Allocation: enrollment.Hashed,
-			ETag: `"` + registration.GUID() + `"`, Created: now, Updated: now,
+			ETag: `"` + uuid.New().String() + `"`, Created: now, Updated: now,
 		}, nil
 	})
 	return err
