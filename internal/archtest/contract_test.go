@@ -62,6 +62,7 @@ func contractRooms() map[string][]string {
 		hub + "/front":           append(in(hub, "c2d", "calls", "deviceauth", "devices", "events", "faults", "filters", "stream"), iot, "internal/mqtt", "internal/nowait", "internal/timers"),
 		hub + "/jobs":            {hub + "/jobs", hub + "/method", iot},
 		hub + "/jobs/progress":   {iot},
+		hub + "/keeptest":        {},
 		hub + "/method":          {iot},
 		hub + "/notices":         {hub + "/lockqueue", iot},
 		hub + "/mux":             {"internal/nowait"},
