@@ -80,7 +80,7 @@ func TestArrows(t *testing.T) {
 		"internal/hub/page":         {"internal/httpserve", "internal/hub", "internal/iothub", "report/html"},
 		"internal/nearby":           {},
 		"internal/hub/events":       {"internal/amqp", "internal/iothub"},
-		"internal/hub/eventlog":     {},
+		"internal/hub/eventlog":     {"internal/hub/keep"},
 		"internal/hub/consumers":    {},
 		"internal/hub/hubmetrics":   {"internal/hub", "internal/iothub", "metrics"},
 		"internal/ledger":           {"metrics", "report"},

@@ -11,10 +11,10 @@ func dpsRooms() map[string][]string {
 	}
 	return map[string][]string{
 		wire:                  {iot},
-		dps:                   {dps, hub + "/bearer", iot, "internal/uuid"},
+		dps:                   {dps, hub + "/bearer", hub + "/keep", iot, "internal/uuid"},
 		dps + "/allocate":     in([]string{wire}, "enrollment"),
 		dps + "/attest":       in([]string{iot}, "enrollment"),
-		dps + "/book":         in([]string{wire}, "book", "enrollment"),
+		dps + "/book":         in([]string{wire, hub + "/keep"}, "book", "enrollment"),
 		dps + "/divert":       {wire, "internal/mqtt"},
 		dps + "/enrollment":   {iot},
 		dps + "/faults":       {},

@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -47,15 +48,6 @@ type Backend interface {
 	QueueLength(client string, n int)
 	// ModelID takes the model that a device names when it connects, and returns when it is kept.
 	ModelID(ctx context.Context, client, model string) error
-}
-
-// Keeper keeps sessions and messages when the program ends. Rows are written in the order of the calls: when one is durable, so are
-// those before it.
-type Keeper interface {
-	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over what is kept in a bucket, in the order of the keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 }
 
 // Durable waits until something that was done is kept, and tells why it is not; nil when there is nothing to wait for.
@@ -123,7 +115,7 @@ type Outlet interface {
 // Options of a Table.
 type Options struct {
 	Backend Backend      // required
-	Keeper  Keeper       // nil: sessions and messages end with the program. With one Load must be called
+	Keeper  keep.Keeper  // nil: sessions and messages end with the program. With one Load must be called
 	Logger  *slog.Logger // nil logs nothing
 	// Policy finds the keys of a shared access policy with the right DeviceConnect; nil for no policies.
 	Policy func(name string) (primary, secondary sas.Key, ok bool)

@@ -10,22 +10,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
-// Keeper keeps records when the program ends. Rows are written in the order of the calls: when one is durable, so are those before it.
-type Keeper interface {
-	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over what is kept in a bucket, in the order of the keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
-
 // Options of a Queue; see ForFeedback and ForFiles.
 type Options struct {
 	Bucket string       // of the Keeper; required with one
-	Keeper Keeper       // nil: records end with the program. With one Load must be called
+	Keeper keep.Keeper  // nil: records end with the program. With one Load must be called
 	Logger *slog.Logger // nil logs nothing
 	// Batch is how many records a message has at most, which is an array of them; with 0 it is one record and no array.
 	Batch int
@@ -162,12 +155,9 @@ func (q *Queue) shut(now time.Time) {
 	q.queue.Withdraw(q.queue.First(func(*lockqueue.Entry[batch]) bool { return true }).Number)
 }
 
-// nothing is what there is to wait for when nothing is kept.
-func nothing(context.Context) error { return nil }
-
 // settle does what is due, forgets what has left the queue and sets the alarm. The caller holds the lock.
 func (q *Queue) settle(now time.Time) (durable func(context.Context) error) {
-	durable = nothing
+	durable = keep.Nothing
 	if len(q.open.rows) > 0 && !now.Before(q.since.Add(q.opts.Linger)) {
 		q.shut(now)
 	}
@@ -300,7 +290,7 @@ func (q *Queue) Waiting() int {
 // forget drops the row of a record. The caller holds the lock.
 func (q *Queue) forget(row string) (durable func(context.Context) error) {
 	if q.opts.Keeper == nil {
-		return nothing
+		return keep.Nothing
 	}
 	return q.opts.Keeper.Put(q.opts.Bucket, row, nil)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
@@ -27,14 +28,6 @@ const Most = 10
 // (iot-hub-configure-file-upload: the default of an hour).
 const Life = time.Hour
 
-// Keeper keeps rows over restarts, by bucket and key.
-type Keeper interface {
-	// Put keeps a row in place of one of the same bucket and key; nil takes it away. What it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over the rows of a bucket, in the order of their keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
-
 // Storage is where blobs are.
 type Storage interface {
 	Open(container, name string) (*blobs.Blob, error)
@@ -46,7 +39,7 @@ type Options struct {
 	Signer  blobs.Signer // gives access to blobs
 	// Notify tells of a file that a device has uploaded, and returns when that is kept; nil tells nobody.
 	Notify func(ctx context.Context, f notices.File) error
-	Keeper Keeper // nil: what is under way ends with the program
+	Keeper keep.Keeper // nil: what is under way ends with the program
 }
 
 // Upload is one that is under way, as the device is told of it.
@@ -220,7 +213,7 @@ func (u *Uploads) end(id string) (durable func(context.Context) error) {
 
 func (u *Uploads) put(id string, value []byte) (durable func(context.Context) error) {
 	if u.opts.Keeper == nil {
-		return func(context.Context) error { return nil }
+		return keep.Nothing
 	}
 	return u.opts.Keeper.Put(rows, id, value)
 }
@@ -238,7 +231,7 @@ func (u *Uploads) addLocked(id string, p pending) {
 func (u *Uploads) removeLocked(id string) (durable func(context.Context) error) {
 	p, ok := u.byID[id]
 	if !ok {
-		return func(context.Context) error { return nil }
+		return keep.Nothing
 	}
 	delete(u.byID, id)
 	if ids := u.byDevice[p.Device]; len(ids) > 1 {
