@@ -5,7 +5,6 @@ package amqp
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // ErrDecode is matched by errors of everything that is no AMQP 1.0, amqp:decode-error.
@@ -379,14 +380,8 @@ func (v Value) String() string {
 	case String, Symbol, Binary:
 		return string(v.Bytes())
 	case UUID:
-		b := make([]byte, 0, 36)
-		for i, part := range [][]byte{v[1:5], v[5:7], v[7:9], v[9:11], v[11:17]} {
-			if i > 0 {
-				b = append(b, '-')
-			}
-			b = hex.AppendEncode(b, part)
-		}
-		return string(b)
+		u, _ := v.UUID()
+		return uuid.UUID(u).String()
 	case Bool:
 		b, _ := v.Bool()
 		return strconv.FormatBool(b)

@@ -11,16 +11,16 @@ func dpsRooms() map[string][]string {
 	}
 	return map[string][]string{
 		wire:                  {iot},
-		dps:                   {dps, hub + "/bearer", iot},
+		dps:                   {dps, hub + "/bearer", hub + "/keep", iot, "internal/uuid"},
 		dps + "/allocate":     in([]string{wire}, "enrollment"),
 		dps + "/attest":       in([]string{iot}, "enrollment"),
-		dps + "/book":         in([]string{wire}, "book", "enrollment"),
+		dps + "/book":         in([]string{wire, hub + "/keep"}, "book", "enrollment"),
 		dps + "/divert":       {wire, "internal/mqtt"},
 		dps + "/enrollment":   {iot},
 		dps + "/faults":       {},
-		dps + "/front":        in([]string{iot, "internal/mqtt"}, "attest", "faults", "registration"),
+		dps + "/front":        in([]string{iot, "internal/mqtt", "internal/uuid"}, "attest", "faults", "registration"),
 		dps + "/limits":       {hub + "/throttle/bucket"},
-		dps + "/registration": in([]string{iot}, "allocate", "attest", "book", "enrollment", "faults", "limits"),
-		dps + "/rest":         in([]string{iot, hub + "/bearer"}, "attest", "book", "enrollment", "faults", "front", "limits", "registration"),
+		dps + "/registration": in([]string{iot, "internal/uuid"}, "allocate", "attest", "book", "enrollment", "faults", "limits"),
+		dps + "/rest":         in([]string{iot, hub + "/bearer", "internal/uuid"}, "attest", "book", "enrollment", "faults", "front", "limits", "registration"),
 	}
 }

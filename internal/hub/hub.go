@@ -31,6 +31,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/mux"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/hub/page"
@@ -235,7 +236,7 @@ func (h *Hub) open(ctx context.Context) (err error) {
 	if h.moves, err = transfer.New(ctx, transfer.Options{Registry: h.store, Storage: h.storage, Logger: h.log}); err != nil {
 		return err
 	}
-	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Notify: h.AddFileNotification, Keeper: h.keeper(), Logger: h.log}); err != nil {
+	if h.uploads, err = uploads.New(ctx, uploads.Options{Storage: h.storage, Signer: h.signer(), Notify: h.AddFileNotification, Keeper: h.keeper()}); err != nil {
 		return err
 	}
 	h.serve()
@@ -330,7 +331,7 @@ func (h *Hub) serve() {
 }
 
 // keeper keeps what outlives the program beside the devices; nil when nothing does.
-func (h *Hub) keeper() devices.Keeper {
+func (h *Hub) keeper() keep.Keeper {
 	if h.opts.DataDir == "" {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"net"
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps"
-	"github.com/twinfleet/twinfleet/internal/hub/dps/book"
 )
 
 // devicePort is where devices look for a hub that is named without a port.
@@ -19,12 +18,8 @@ func (h *Hub) provisioning() dps.Config {
 			name = endpoint
 		}
 	}
-	var keeper book.Keeper
-	if h.opts.DataDir != "" {
-		keeper = h.store
-	}
 	return dps.Config{
-		Options: *h.opts.DPS, Logger: h.log, Keeper: keeper, Hub: h.store, HostName: name, Endpoint: endpoint,
+		Options: *h.opts.DPS, Logger: h.log, Keeper: h.keeper(), Hub: h.store, HostName: name, Endpoint: endpoint,
 		Authority: h.ca.Certificate(), Issue: h.ca.Sign, Bearer: h.opts.Bearer,
 	}
 }

@@ -2,8 +2,6 @@ package amqp
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"math"
@@ -13,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 	"github.com/twinfleet/twinfleet/internal/wire"
 )
 
@@ -88,31 +87,13 @@ func (c *conn) begin(x *device) {
 	defer c.unlock()
 	c.came = time.Now()
 	c.admit(x)
-	p := amqp.Open{ContainerID: uuid(), HostName: c.host, MaxFrameSize: ourFrame, ChannelMax: ourChannel}
+	p := amqp.Open{ContainerID: uuid.New().String(), HostName: c.host, MaxFrameSize: ourFrame, ChannelMax: ourChannel}
 	if ms := c.idle.Milliseconds(); ms > 0 {
 		p.IdleTimeOut = amqp.Some(uint32(min(ms, math.MaxUint32)))
 	}
 	c.send(func(b []byte) []byte { return amqp.AppendFrame(append(b, amqp.HeaderAMQP[:]...), 0, &p, nil) })
 	c.wire.Serve(c.pollers)
 	c.beatNext(c.came)
-}
-
-// uuid is the text of a random one (RFC 9562 section 5.4).
-func uuid() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // it never fails
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
-	return string(appendUUID(nil, id))
-}
-
-func appendUUID(b []byte, id [16]byte) []byte {
-	for i, part := range [][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		b = hex.AppendEncode(b, part)
-	}
-	return b
 }
 
 // add adds a device; false when the connection is over, or about to be.

@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // progress is how far a device is.
@@ -140,7 +141,7 @@ func (x *device) pair(name string, out, in kind) bool {
 	if x.asked&(1<<out) != 0 {
 		return true
 	}
-	with := properties(clientVersion, "twinfleet", apiVersion, "2021-04-12", correlation, name+":"+uuid())
+	with := properties(clientVersion, "twinfleet", apiVersion, "2021-04-12", correlation, name+":"+uuid.New().String())
 	if !x.attach(out, with) {
 		return false
 	}

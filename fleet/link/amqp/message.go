@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // What twin links speak of.
@@ -57,7 +57,7 @@ func appendTwin(b []byte, operation, resource, id string, body []byte) []byte {
 func appendResult(b []byte, id string, status int, body []byte) []byte {
 	var own [64]byte
 	correlation := amqp.Value(own[:0])
-	if u, ok := parseUUID(id); ok {
+	if u, ok := uuid.Parse(id); ok {
 		correlation = amqp.AppendUUID(correlation, u)
 	} else {
 		correlation = amqp.AppendString(correlation, id)
@@ -67,15 +67,6 @@ func appendResult(b []byte, id string, status int, body []byte) []byte {
 	b = amqp.AppendInt(amqp.AppendString(b, "IoThub-status"), int32(max(math.MinInt32, min(status, math.MaxInt32))))
 	b = amqp.EndMap(b, start, 1)
 	return amqp.AppendData(b, body)
-}
-
-// parseUUID reads the text of a uuid.
-func parseUUID(text string) (id [16]byte, ok bool) {
-	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
-		return id, false
-	}
-	n, err := hex.Decode(id[:], []byte(strings.ReplaceAll(text, "-", "")))
-	return id, err == nil && n == len(id)
 }
 
 // appendTelemetry appends a message of the device, with what its topic says of it: system properties have names that begin with "$.".
@@ -204,7 +195,7 @@ func idText(v amqp.Value) (string, bool) {
 		return text, !strings.ContainsAny(text, "&#+/")
 	}
 	if id, ok := v.UUID(); ok {
-		return string(appendUUID(nil, id)), true
+		return uuid.UUID(id).String(), true
 	}
 	n, ok := v.Uint()
 	if !ok {

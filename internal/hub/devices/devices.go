@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/events"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
 	"github.com/twinfleet/twinfleet/internal/hub/filters"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -47,15 +48,6 @@ type Backend interface {
 	QueueLength(client string, n int)
 	// ModelID takes the model that a device names when it connects, and returns when it is kept.
 	ModelID(ctx context.Context, client, model string) error
-}
-
-// Keeper keeps sessions and messages when the program ends. Rows are written in the order of the calls: when one is durable, so are
-// those before it.
-type Keeper interface {
-	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over what is kept in a bucket, in the order of the keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
 }
 
 // Durable waits until something that was done is kept, and tells why it is not; nil when there is nothing to wait for.
@@ -123,7 +115,7 @@ type Outlet interface {
 // Options of a Table.
 type Options struct {
 	Backend Backend      // required
-	Keeper  Keeper       // nil: sessions and messages end with the program. With one Load must be called
+	Keeper  keep.Keeper  // nil: sessions and messages end with the program. With one Load must be called
 	Logger  *slog.Logger // nil logs nothing
 	// Policy finds the keys of a shared access policy with the right DeviceConnect; nil for no policies.
 	Policy func(name string) (primary, secondary sas.Key, ok bool)
@@ -227,13 +219,11 @@ func (t *Table) shard(client string) *shard {
 	return &t.shards[maphash.String(t.seed, client)%shardCount]
 }
 
-// device runs do with the state of a client id, which is made if there is none, under its shard's lock. ended is when the end of the
-// messages that leave the queue is durable.
-func (t *Table) device(client string, do func(*state)) (ended Durable) {
-	return t.state(client, true, do)
-}
+// device runs do with the state of a client id, which is made if there is none, under its shard's lock.
+func (t *Table) device(client string, do func(*state)) { t.state(client, true, do) }
 
-// existing runs do with the state of a client id, if there is one, under its shard's lock. ended is as with device.
+// existing runs do with the state of a client id, if there is one, under its shard's lock. ended is when the end of the messages that
+// leave the queue is durable.
 func (t *Table) existing(client string, do func(*state)) (ended Durable) {
 	return t.state(client, false, do)
 }

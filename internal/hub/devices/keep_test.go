@@ -2,8 +2,6 @@ package devices_test
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,42 +9,23 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 )
 
-// shelf keeps rows in memory, and notes what is done.
+// shelf notes what is done with it.
 type shelf struct {
+	keeptest.Shelf
 	note func(what string)
-
-	mu   sync.Mutex // protects the following field
-	rows map[string][]byte
 }
 
 func (s *shelf) Put(bucket, key string, value []byte) func(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	client, _, _ := strings.Cut(key, "\x00")
 	if value == nil {
 		s.note("forget " + client)
-		delete(s.rows, bucket+" "+key)
 	} else {
 		s.note("keep " + client)
-		s.rows[bucket+" "+key] = value
 	}
-	return func(context.Context) error { return nil }
-}
-
-func (s *shelf) Rows(_ context.Context, bucket string, each func(key string, value []byte) error) error {
-	s.mu.Lock()
-	rows := maps.Clone(s.rows)
-	s.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		if name, ok := strings.CutPrefix(key, bucket+" "); ok {
-			if err := each(name, rows[key]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s.Shelf.Put(bucket, key, value)
 }
 
 // Feedback comes before the message is forgotten: whenever the hub is killed, its sender hears. A message whose feedback is kept has ended.
@@ -65,7 +44,7 @@ func TestFeedbackBeforeForgetting(t *testing.T) {
 		noted = nil
 		return all
 	}
-	s := &shelf{note: note, rows: map[string][]byte{}}
+	s := &shelf{note: note}
 	in(t, devices.Options{Keeper: s}, func(b *bed) {
 		next := func(reported string) *bed {
 			b.Table.Close()

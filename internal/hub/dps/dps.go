@@ -26,11 +26,13 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/dps/limits"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/registration"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/rest"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // DefaultGroup is the enrollment group that a service has from its beginning.
@@ -60,7 +62,7 @@ type Options struct {
 type Config struct {
 	Options
 	Logger   *slog.Logger // nil logs nothing
-	Keeper   book.Keeper  // keeps enrollments and registrations over restarts; in memory when nil
+	Keeper   keep.Keeper  // keeps enrollments and registrations over restarts; in memory when nil
 	Hub      registration.Hub
 	HostName string // of the hub, with its port when that is not 8883: what devices are told
 	// Endpoint is the address that services and devices reach, host:port.
@@ -174,7 +176,7 @@ func (s *Service) addDefaultGroup() error {
 			GroupID:     DefaultGroup,
 			Attestation: enrollment.Attestation{Type: enrollment.TypeSymmetricKey, SymmetricKey: enrollment.NewKeys()},
 			Status:      registry.StatusEnabled, Allocation: enrollment.Hashed,
-			ETag: `"` + registration.GUID() + `"`, Created: now, Updated: now,
+			ETag: `"` + uuid.New().String() + `"`, Created: now, Updated: now,
 		}, nil
 	})
 	return err

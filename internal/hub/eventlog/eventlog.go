@@ -14,15 +14,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// Keeper keeps messages when the program ends. Rows are written in the order of the calls: when one is durable, so are those before it.
-type Keeper interface {
-	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over what is kept in a bucket, in the order of the keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
+)
 
 // Bounds of Options.
 const (
@@ -54,7 +48,7 @@ type Options struct {
 	Retention  time.Duration // how long a message is kept; a day when 0
 	Partitions int           // up to MaxPartitions; 4 when 0. What is kept already stays in as many as it is
 	Always     bool          // the log is on from the start
-	Keeper     Keeper        // nil: messages end with the program. With one Load must be called before anything else
+	Keeper     keep.Keeper   // nil: messages end with the program. With one Load must be called before anything else
 	Logger     *slog.Logger  // nil logs nothing
 
 	// Now is the clock of retention and of the time of messages. Default: time.Now.

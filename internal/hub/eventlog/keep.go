@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,6 +27,12 @@ const onSize = 2 + 8
 const mostRow = 2 << 20
 
 func partitionKey(n int) string { return fmt.Sprintf("%02x", n) }
+
+// parsePartition reads what partitionKey has written.
+func parsePartition(key string) (n int, ok bool) {
+	number, err := strconv.ParseUint(key, 16, 31)
+	return int(number), err == nil && partitionKey(int(number)) == key
+}
 
 func messageKey(n int, sequence int64) string { return fmt.Sprintf("%02x-%016x", n, sequence) }
 
@@ -50,9 +57,10 @@ func sealMessage(row []byte, e *entry) {
 
 // openMessage reads a row, with its key.
 func openMessage(key string, row []byte) (n int, e entry, err error) {
-	number, text, ok := strings.Cut(key, "-")
-	var sequence uint64
-	if _, err := fmt.Sscanf(number+" "+text, "%x %x", &n, &sequence); err != nil || !ok || int64(sequence) < 0 || messageKey(n, int64(sequence)) != key {
+	partition, text, _ := strings.Cut(key, "-")
+	n, ok := parsePartition(partition)
+	sequence, err := strconv.ParseUint(text, 16, 63)
+	if err != nil || !ok || messageKey(n, int64(sequence)) != key {
 		return 0, e, fmt.Errorf("%w: its key is none", errRow)
 	}
 	if len(row) < rowHeader || len(row) > rowHeader+mostRow {
@@ -160,9 +168,9 @@ func (l *Log) loadStates(ctx context.Context) (on bool, err error) {
 			}
 			return nil
 		}
-		var n int
 		s, err := decodeState(value)
-		if _, scan := fmt.Sscanf(key, "%x", &n); scan != nil || partitionKey(n) != key {
+		n, ok := parsePartition(key)
+		if !ok {
 			err = errRow
 		}
 		if err != nil {

@@ -61,3 +61,17 @@ func FuzzStateRow(f *testing.F) {
 		}
 	})
 }
+
+// A key is read when it is one that is written: a negative number, of which the hub once took a state for its own and fell over it, is none.
+func TestPartitionKeys(t *testing.T) {
+	for want := range MaxPartitions {
+		if n, ok := parsePartition(partitionKey(want)); !ok || n != want {
+			t.Errorf("%d is read as %d, %v", want, n, ok)
+		}
+	}
+	for _, key := range []string{"", "-1", "+1", "1", "001", "zz", "1F", "ffffffffff"} {
+		if n, ok := parsePartition(key); ok {
+			t.Errorf("%q is read as %d", key, n)
+		}
+	}
+}

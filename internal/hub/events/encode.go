@@ -1,7 +1,6 @@
 package events
 
 import (
-	"cmp"
 	"strconv"
 	"time"
 
@@ -10,6 +9,9 @@ import (
 
 // overhead is more than the bytes of an encoded message that depend on nothing: names of annotations, numbers, headers.
 const overhead = 768
+
+// source is the annotation iothub-message-source of what a device sent (iot-hub-devguide-messages-d2c). The hub makes no other messages.
+const source = "Telemetry"
 
 // Size is about how many bytes Append appends: seldom fewer than it does.
 func (m *Message) Size() int {
@@ -45,7 +47,7 @@ func (m *Message) appendAnnotations(b []byte, sequence, offset int64, enqueued t
 		{"iothub-connection-module-id", m.ModuleID},
 		{"iothub-connection-auth-method", m.Auth.String()},
 		{"iothub-connection-auth-generation-id", m.GenerationID},
-		{"iothub-message-source", string(cmp.Or(m.Source, Telemetry))},
+		{"iothub-message-source", source},
 		{"iothub-interface-id", m.InterfaceID},
 		{"dt-dataschema", m.ModelID},
 		{"dt-subject", m.Component},

@@ -9,17 +9,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 )
 
-// Source is what a message tells of: the annotation iothub-message-source.
-type Source string
-
-// The sources (iot-hub-devguide-messages-d2c). The hub makes messages of the first alone.
-const (
-	Telemetry        Source = "Telemetry"                   // a device sent it
-	TwinChanges      Source = "twinChangeEvents"            // a twin changed
-	DeviceLifecycle  Source = "deviceLifecycleEvents"       // an identity was made or deleted
-	ConnectionStates Source = "deviceConnectionStateEvents" // a device came or went
-)
-
 // Auth is how the sender showed who it is: the annotation iothub-connection-auth-method (iot-hub-devguide-messages-d2c).
 type Auth uint8
 
@@ -54,7 +43,6 @@ type Message struct {
 	GenerationID string // of the identity that sent it
 	ModelID      string // that the device named when it connected: readers' dt-dataschema
 	Auth         Auth   // how it showed who it is
-	Source       Source // Telemetry when empty
 
 	MessageID       string    // chosen by the sender
 	CorrelationID   string    // of what it belongs to

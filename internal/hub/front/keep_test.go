@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/c2d"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/front"
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 	"github.com/twinfleet/twinfleet/internal/hub/wiretest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
@@ -25,8 +25,9 @@ import (
 
 // keeper is a disk that takes a second for all that it is given.
 type keeper struct {
+	keeptest.Shelf // what is on it
+
 	mu     sync.Mutex // protects the following fields
-	rows   map[string][]byte
 	failed error
 	last   chan struct{} // closed when the last is done
 }
@@ -43,14 +44,8 @@ func (k *keeper) Put(bucket, key string, value []byte) func(context.Context) err
 		if before != nil {
 			<-before
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		switch {
-		case err != nil:
-		case value == nil:
-			delete(k.rows, bucket+" "+key)
-		default:
-			k.rows[bucket+" "+key] = value
+		if err == nil {
+			k.Shelf.Put(bucket, key, value)
 		}
 	}()
 	return func(context.Context) error {
@@ -59,28 +54,12 @@ func (k *keeper) Put(bucket, key string, value []byte) func(context.Context) err
 	}
 }
 
-func (k *keeper) Rows(_ context.Context, bucket string, each func(key string, value []byte) error) error {
-	k.mu.Lock()
-	rows := maps.Clone(k.rows)
-	k.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		if name, ok := strings.CutPrefix(key, bucket+" "); ok {
-			if err := each(name, rows[key]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // held is what a disk holds, without the numbers of messages.
 func (k *keeper) held() string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	var all []string
-	for key := range k.rows {
-		key, _, _ = strings.Cut(key, "\x00")
-		all = append(all, key)
+	for row := range k.All() {
+		client, _, _ := strings.Cut(row.Key, "\x00")
+		all = append(all, row.Bucket+" "+client)
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")
@@ -90,7 +69,7 @@ func (k *keeper) held() string {
 func kept(t *testing.T, test func(s side, k *keeper, killed func() side)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		k := &keeper{rows: map[string][]byte{}}
+		k := &keeper{}
 		b := &backend{key: sas.NewKey(), modules: map[string]sas.Key{}}
 		begin := func() side {
 			s := open(t, b, options{front.Options{Waits: true}, devices.Options{Keeper: k}}, memnet.Pipe)
@@ -101,9 +80,10 @@ func kept(t *testing.T, test func(s side, k *keeper, killed func() side)) {
 			return s
 		}
 		test(begin(), k, func() side { // what is under way is lost
-			k.mu.Lock()
-			after := &keeper{rows: maps.Clone(k.rows)}
-			k.mu.Unlock()
+			after := &keeper{}
+			for row, value := range k.All() {
+				after.Shelf.Put(row.Bucket, row.Key, value)
+			}
 			k = after
 			return begin()
 		})

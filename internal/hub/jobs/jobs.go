@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/method"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
@@ -42,7 +43,7 @@ type Options struct {
 	// Active is how many jobs may wait or run at once; 0 is no limit. One more is refused.
 	Active int
 	// Keeper keeps jobs over restarts; nil keeps none.
-	Keeper Keeper
+	Keeper keep.Keeper
 	Logger *slog.Logger // nil logs nothing
 	// Concurrency is how many devices of a job are worked on at once; 10 when 0.
 	Concurrency int

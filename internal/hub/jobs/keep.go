@@ -10,18 +10,10 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/hub/jobs/progress"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/iothub/jobs"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 )
-
-// Keeper keeps rows over restarts, by bucket and key.
-type Keeper interface {
-	// Put keeps a row in place of one of the same bucket and key; nil takes it away. What it returns waits until that is durable.
-	// Rows of one bucket and key are kept in the order of the calls.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over the rows of a bucket, in the order of their keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
 
 // The buckets of the Keeper. A job has one row each in the first and, once its devices are known, in the second; while it runs, each
 // device that is done has a row in the third, by the job's id and its place in the selection.
@@ -39,13 +31,10 @@ type keptJob struct {
 	Job    jobs.Job // its document; statistics are counted anew
 }
 
-// durable is what a Runner without a Keeper waits for.
-func durable(context.Context) error { return nil }
-
 // put keeps a row of what encoding/json takes.
 func (r *Runner) put(bucket, key string, v any) func(context.Context) error {
 	if r.opts.Keeper == nil {
-		return durable
+		return keep.Nothing
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -1,57 +1,18 @@
 package jobs_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/jobs"
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/query"
 )
-
-// shelf keeps rows in memory; with a fault none becomes durable.
-type shelf struct {
-	mu    sync.Mutex // protects the following fields
-	rows  map[[2]string][]byte
-	fault error
-}
-
-func newShelf() *shelf { return &shelf{rows: make(map[[2]string][]byte)} }
-
-func (s *shelf) Put(bucket, key string, value []byte) func(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if value == nil {
-		delete(s.rows, [2]string{bucket, key})
-	} else {
-		s.rows[[2]string{bucket, key}] = value
-	}
-	fault := s.fault
-	return func(context.Context) error { return fault }
-}
-
-func (s *shelf) Rows(_ context.Context, bucket string, each func(key string, value []byte) error) error {
-	s.mu.Lock()
-	all := maps.Clone(s.rows)
-	s.mu.Unlock()
-	for _, k := range slices.SortedFunc(maps.Keys(all), func(a, b [2]string) int { return strings.Compare(a[1], b[1]) }) {
-		if k[0] != bucket {
-			continue
-		}
-		if err := each(k[1], all[k]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // restart ends the runner and lets another take up what was kept; after a time that nothing runs.
 func (b *bench) restart(o jobs.Options, down time.Duration) {
@@ -67,7 +28,7 @@ func (b *bench) restart(o jobs.Options, down time.Duration) {
 
 // A job goes on where it was with the devices that are not done, whenever the program ends.
 func TestJobsOutliveTheProgram(t *testing.T) {
-	o := jobs.Options{Keeper: newShelf(), Concurrency: 1}
+	o := jobs.Options{Keeper: &keeptest.Shelf{}, Concurrency: 1}
 	inBubble(t, 20, o, func(b *bench) {
 		b.create(call("done", "deviceId = 'dev-0'"))
 		<-time.After(2 * time.Second)
@@ -112,24 +73,24 @@ func TestJobsOutliveTheProgram(t *testing.T) {
 
 // A job that cannot be kept is not acknowledged, and is not there.
 func TestJobsThatCannotBeKept(t *testing.T) {
-	s := newShelf()
+	s := &keeptest.Shelf{}
 	inBubble(t, 1, jobs.Options{Keeper: s}, func(b *bench) {
-		s.fault = errors.New("disk full")
+		s.Fail(errors.New("disk full"))
 		if _, err := b.Create(b.Context(), at("j", time.Hour)); !errors.Is(err, iothub.ErrServer) {
 			b.Errorf("Create: %v", err)
 		}
 		if _, err := b.Job("j"); !errors.Is(err, iothub.ErrJobNotFound) {
 			b.Errorf("the job: %v", err)
 		}
-		if len(s.rows) != 0 {
-			b.Errorf("rows are left: %d", len(s.rows))
+		if s.Len() != 0 {
+			b.Errorf("rows are left: %d", s.Len())
 		}
 	})
 }
 
 // What cannot be read is dropped, and harms nothing else.
 func TestBrokenRows(t *testing.T) {
-	s := newShelf()
+	s := &keeptest.Shelf{}
 	o := jobs.Options{Keeper: s}
 	inBubble(t, 3, o, func(b *bench) {
 		for _, id := range []string{"null", "text", "rule", "devices", "nil", "done", "whole"} {
@@ -159,23 +120,23 @@ func TestBrokenRows(t *testing.T) {
 		for _, id := range []string{"devices", "nil", "done", "whole"} {
 			b.expect(id, "completed 3/0/0/0 of 3")
 		}
-		if len(s.rows) != 8 {
-			b.Errorf("%d rows are left; want two of each job", len(s.rows))
+		if s.Len() != 8 {
+			b.Errorf("%d rows are left; want two of each job", s.Len())
 		}
 	})
 }
 
 // What is kept of jobs goes with them.
 func TestForgottenJobs(t *testing.T) {
-	s := newShelf()
+	s := &keeptest.Shelf{}
 	inBubble(t, 3, jobs.Options{Keeper: s}, func(b *bench) {
 		b.create(update("old", "", `{"etag":"*","tags":{"a":1}}`))
 		b.expect("old", "completed 3/0/0/0 of 3")
 		<-time.After(31 * 24 * time.Hour)
 		b.create(update("new", "", `{"etag":"*","tags":{"a":1}}`))
 		b.expect("new", "completed 3/0/0/0 of 3")
-		if len(s.rows) != 2 {
-			b.Errorf("%d rows; want the new job's two", len(s.rows))
+		if s.Len() != 2 {
+			b.Errorf("%d rows; want the new job's two", s.Len())
 		}
 	})
 }
@@ -225,5 +186,3 @@ func TestPagesOfRows(t *testing.T) {
 		}
 	})
 }
-
-var _ jobs.Keeper = (*shelf)(nil)

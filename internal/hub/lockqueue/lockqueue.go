@@ -3,46 +3,15 @@
 package lockqueue
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
-// Token names a lock: a random GUID, which over AMQP is the delivery tag.
-type Token [16]byte
-
-// NewToken makes a Token (RFC 9562, version 4).
-func NewToken() (t Token) {
-	rand.Read(t[:]) // never fails, by its own documentation
-	t[6], t[8] = t[6]&0x0f|0x40, t[8]&0x3f|0x80
-	return t
-}
-
-// String is a token as HTTPS writes it: 8-4-4-4-12 hexadecimal digits.
-func (t Token) String() string {
-	b := make([]byte, 0, 36)
-	for i, part := range [][]byte{t[:4], t[4:6], t[6:8], t[8:10], t[10:]} {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		b = hex.AppendEncode(b, part)
-	}
-	return string(b)
-}
-
-// ParseToken reads what String has written, in either case; false for anything else.
-func ParseToken(s string) (t Token, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return t, false
-	}
-	b, err := hex.DecodeString(s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:])
-	if err != nil {
-		return t, false
-	}
-	return Token(b), true
-}
+// Token names a lock: a random one, which over AMQP is the delivery tag.
+type Token = uuid.UUID
 
 // ErrLost is returned for a token whose lock is over, or never was.
 var ErrLost = errors.New("the lock is lost")
@@ -127,7 +96,7 @@ func (q *Queue[T]) Take(now time.Time, most int, lock time.Duration, holder any,
 		if e.locked || !wants(e) {
 			continue
 		}
-		e.locked, e.holder, e.Token, e.LockedUntil = true, holder, NewToken(), time.Time{}
+		e.locked, e.holder, e.Token, e.LockedUntil = true, holder, uuid.New(), time.Time{}
 		if lock > 0 {
 			e.LockedUntil = now.Add(lock)
 		}
@@ -225,16 +194,11 @@ func (q *Queue[T]) exhaust(most int) {
 }
 
 func (q *Queue[T]) end(why Cause, which func(*Entry[T]) bool) {
-	if !slices.ContainsFunc(q.entries, which) {
-		return
-	}
-	var left []*Entry[T]
-	for _, e := range q.entries {
-		if which(e) {
-			q.ended = append(q.ended, Ended[T]{e, why})
-		} else {
-			left = append(left, e)
+	q.entries = slices.DeleteFunc(q.entries, func(e *Entry[T]) bool {
+		if !which(e) {
+			return false
 		}
-	}
-	q.entries = left
+		q.ended = append(q.ended, Ended[T]{e, why})
+		return true
+	})
 }

@@ -4,34 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
-)
 
-func TestTokens(t *testing.T) {
-	seen := make(map[Token]bool)
-	for range 100 {
-		token := NewToken()
-		text := token.String()
-		if seen[token] || text[14] != '4' || !strings.ContainsRune("89ab", rune(text[19])) {
-			t.Errorf("%s", text)
-		}
-		seen[token] = true
-		for _, written := range []string{text, strings.ToUpper(text)} {
-			if got, ok := ParseToken(written); !ok || got != token {
-				t.Errorf("%s is read as %v, %v", written, got, ok)
-			}
-		}
-		for _, bad := range []string{"", text[1:], text + "0", strings.Replace(text, "-", "0", 1), "g" + text[1:]} {
-			if _, ok := ParseToken(bad); ok {
-				t.Errorf("%q is a token", bad)
-			}
-		}
-	}
-}
+	"github.com/twinfleet/twinfleet/internal/uuid"
+)
 
 // modelled is an entry as the contract says what becomes of it, kept as plainly as can be.
 type modelled struct {
@@ -52,7 +31,7 @@ func TestModel(t *testing.T) {
 		var ended []string
 		now, number := 0, uint64(0)
 		at := func(second int) time.Time { return time.Unix(int64(second), 0) }
-		lost := []Token{{}, NewToken()} // tokens of locks that are over
+		lost := []Token{{}, uuid.New()} // tokens of locks that are over
 		end := func(why Cause, which func(*modelled) bool) {
 			model = slices.DeleteFunc(model, func(m *modelled) bool {
 				if which(m) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 )
 
 // kept is a record as it is kept when the program ends, under its number in so many hexadecimal digits that their order is that of the
@@ -22,7 +24,7 @@ func rowKey(number uint64) string { return fmt.Sprintf("%016x", number) }
 // keep keeps a record. The caller holds the lock.
 func (q *Queue) keep(row string, k kept) (durable func(context.Context) error) {
 	if q.opts.Keeper == nil {
-		return nothing
+		return keep.Nothing
 	}
 	value, err := json.Marshal(k)
 	if err != nil {

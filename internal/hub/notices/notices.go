@@ -10,29 +10,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
-// Keeper keeps records when the program ends. Rows are written in the order of the calls: when one is durable, so are those before it.
-type Keeper interface {
-	// Put keeps a row, or with nil none. It waits for nobody; the function that it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over what is kept in a bucket, in the order of the keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
-
 // Options of a Queue; see ForFeedback and ForFiles.
 type Options struct {
 	Bucket string       // of the Keeper; required with one
-	Keeper Keeper       // nil: records end with the program. With one Load must be called
+	Keeper keep.Keeper  // nil: records end with the program. With one Load must be called
 	Logger *slog.Logger // nil logs nothing
 	// Batch is how many records a message has at most, which is an array of them; with 0 it is one record and no array.
 	Batch int
 	// Linger is how long a batch with fewer records waits for more; 0 for not at all.
 	Linger time.Duration
-	// Lock is how long a message that was taken is its receiver's; 1 min when 0.
-	Lock time.Duration
 	// TTL is how long a record waits for a receiver; 1 h when 0.
 	TTL time.Duration
 	// Deliveries is how often a message is taken in vain before it is dropped; 10 when 0.
@@ -40,6 +31,9 @@ type Options struct {
 	// Most is how many messages wait at most; the oldest are dropped for newer ones. 1000 when 0.
 	Most int
 }
+
+// lock is how long a message that was taken is its receiver's.
+const lock = time.Minute
 
 // Message is a message that a receiver has taken.
 type Message struct {
@@ -83,9 +77,6 @@ type batch struct {
 func New(o Options) *Queue {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Lock == 0 {
-		o.Lock = time.Minute
 	}
 	if o.TTL == 0 {
 		o.TTL = time.Hour
@@ -164,12 +155,9 @@ func (q *Queue) shut(now time.Time) {
 	q.queue.Withdraw(q.queue.First(func(*lockqueue.Entry[batch]) bool { return true }).Number)
 }
 
-// nothing is what there is to wait for when nothing is kept.
-func nothing(context.Context) error { return nil }
-
 // settle does what is due, forgets what has left the queue and sets the alarm. The caller holds the lock.
 func (q *Queue) settle(now time.Time) (durable func(context.Context) error) {
-	durable = nothing
+	durable = keep.Nothing
 	if len(q.open.rows) > 0 && !now.Before(q.since.Add(q.opts.Linger)) {
 		q.shut(now)
 	}
@@ -255,7 +243,7 @@ func (q *Queue) Take(receiver any, most int) (all []Message) {
 	defer q.mu.Unlock()
 	now := time.Now()
 	q.settle(now)
-	for _, e := range q.queue.Take(now, most, q.opts.Lock, receiver, func(*lockqueue.Entry[batch]) bool { return true }) {
+	for _, e := range q.queue.Take(now, most, lock, receiver, func(*lockqueue.Entry[batch]) bool { return true }) {
 		all = append(all, Message{
 			Token: e.Token, Body: e.Value.body, Sequence: e.Number, Enqueued: e.Enqueued, Until: e.Until, LockedUntil: e.LockedUntil,
 			Deliveries: e.Deliveries - 1,
@@ -302,7 +290,7 @@ func (q *Queue) Waiting() int {
 // forget drops the row of a record. The caller holds the lock.
 func (q *Queue) forget(row string) (durable func(context.Context) error) {
 	if q.opts.Keeper == nil {
-		return nothing
+		return keep.Nothing
 	}
 	return q.opts.Keeper.Put(q.opts.Bucket, row, nil)
 }

@@ -1,57 +1,24 @@
 package notices_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// shelf keeps rows in memory.
-type shelf struct {
-	mu   sync.Mutex // protects the following field
-	rows map[string][]byte
-}
-
-func (s *shelf) Put(_, key string, value []byte) func(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rows == nil {
-		s.rows = make(map[string][]byte)
-	}
-	if value == nil {
-		delete(s.rows, key)
-	} else {
-		s.rows[key] = value
-	}
-	return func(context.Context) error { return nil }
-}
-
-func (s *shelf) Rows(_ context.Context, _ string, each func(key string, value []byte) error) error {
-	s.mu.Lock()
-	rows := maps.Clone(s.rows)
-	s.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		if err := each(key, rows[key]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // bed is a queue in the bubble of a test.
 type bed struct {
@@ -174,24 +141,26 @@ func TestReceivers(t *testing.T) {
 
 // Nobody receives: messages expire, and their number is bounded.
 func TestNobodyReceives(t *testing.T) {
-	s := &shelf{}
+	s := &keeptest.Shelf{}
 	in(t, notices.Options{Keeper: s, Most: 2, TTL: time.Minute}, func(b *bed) {
 		b.add(1, 2, 3)
-		if b.Waiting() != 2 || len(s.rows) != 2 {
-			b.Errorf("%d wait, %d rows; want 2", b.Waiting(), len(s.rows))
+		if b.Waiting() != 2 || s.Len() != 2 {
+			b.Errorf("%d wait, %d rows; want 2", b.Waiting(), s.Len())
 		}
 		b.take(b, "20 30")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if b.Waiting() != 0 || len(s.rows) != 0 {
-			b.Errorf("%d wait, %d rows after their time", b.Waiting(), len(s.rows))
+		if b.Waiting() != 0 || s.Len() != 0 {
+			b.Errorf("%d wait, %d rows after their time", b.Waiting(), s.Len())
 		}
 	})
 }
 
 // What was not completed is there when the hub begins anew, whether its batch was closed or not, and of what it is.
 func TestRecordsAreKept(t *testing.T) {
-	s := &shelf{rows: map[string][]byte{"no number": nil, "0000000000000000": []byte(`{"Version":2}`)}}
+	s := &keeptest.Shelf{}
+	s.Put("", "no number", []byte{})
+	s.Put("", "0000000000000000", []byte(`{"Version":2}`))
 	o := notices.Options{Keeper: s, Batch: 2, Linger: time.Second, TTL: time.Minute}
 	in(t, o, func(b *bed) {
 		load := func(want string) {
@@ -204,8 +173,8 @@ func TestRecordsAreKept(t *testing.T) {
 			}
 		}
 		load("")
-		if len(s.rows) != 0 {
-			b.Errorf("%d rows that cannot be read are there", len(s.rows))
+		if s.Len() != 0 {
+			b.Errorf("%d rows that cannot be read are there", s.Len())
 		}
 		b.add(1, 2, 3, 4, 5)
 		b.settle(b.take(b, "[1,2]0 [3,4]0")[0], lockqueue.Complete)
@@ -216,8 +185,8 @@ func TestRecordsAreKept(t *testing.T) {
 		b.Queue.Close()
 		time.Sleep(59 * time.Second)
 		load("of 5, of 6") // whose time was over meanwhile
-		if b.Waiting() != 0 || len(s.rows) != 0 {
-			b.Errorf("%d wait, %d rows", b.Waiting(), len(s.rows))
+		if b.Waiting() != 0 || s.Len() != 0 {
+			b.Errorf("%d wait, %d rows", b.Waiting(), s.Len())
 		}
 		b.add(7)
 		time.Sleep(time.Second)

@@ -284,7 +284,6 @@ func (s *Store) Credentials(id string) (registry.Credentials, error) {
 type Origin struct {
 	GenerationID string // of the identity
 	ModelID      string // that the device named; empty for none
-	AuthType     string // registry.AuthSAS, …
 }
 
 // Origin returns what readers of a message are told of who sent it; its zero value for what is deleted.
@@ -296,7 +295,7 @@ func (s *Store) Origin(id string) Origin {
 	if rec == nil {
 		return Origin{}
 	}
-	return Origin{strconv.FormatUint(rec.Generation, 10), rec.Twin.ModelID, rec.Twin.AuthType}
+	return Origin{strconv.FormatUint(rec.Generation, 10), rec.Twin.ModelID}
 }
 
 // Statistics counts the devices.

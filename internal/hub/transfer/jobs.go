@@ -4,7 +4,6 @@ package transfer
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -19,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // The kinds and states of jobs.
@@ -147,7 +147,7 @@ func (r *Runner) Create(in Job, access func(container, query string) error) (Job
 	case r.stop != nil:
 		return Job{}, iothub.ErrJobQuotaExceeded.With("Another import or export job is running; there may be one at a time")
 	}
-	j.doc.ID = newID()
+	j.doc.ID = uuid.New().String()
 	j.doc.Start = timestamp.Time{Time: time.Now().UTC()}
 	j.doc.Status = Enqueued
 	if err := r.keepLocked(&j.doc); err != nil {
@@ -160,14 +160,6 @@ func (r *Runner) Create(in Job, access func(container, query string) error) (Job
 	answer.InputURI, answer.OutputURI = in.InputURI, in.OutputURI
 	r.all.Go(func() { r.run(ctx, j) })
 	return answer, nil
-}
-
-// newID makes an id as the service does, a GUID.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails, by its own documentation
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // work is a job with where it reads and writes.

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/store"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // held is a registry whose bulk calls wait.
@@ -54,7 +55,7 @@ func lines(t *testing.T, s *blobs.Storage, n int) {
 	t.Helper()
 	err := s.Write("box", devicesBlob, nil, func(w io.Writer) error {
 		for range n {
-			if _, err := io.WriteString(w, `{"id":"d`+newID()+`","importMode":"create"}`+"\n"); err != nil {
+			if _, err := io.WriteString(w, `{"id":"d`+uuid.New().String()+`","importMode":"create"}`+"\n"); err != nil {
 				return err
 			}
 		}

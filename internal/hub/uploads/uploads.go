@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
@@ -24,17 +24,9 @@ import (
 // Most is how many uploads of a device may be under way (iot-hub-devguide-quotas-throttling).
 const Most = 10
 
-// Life is how long a device has for an upload when Options say nothing, as long as its access to the blob
+// Life is how long a device has for an upload, as long as its access to the blob
 // (iot-hub-configure-file-upload: the default of an hour).
 const Life = time.Hour
-
-// Keeper keeps rows over restarts, by bucket and key.
-type Keeper interface {
-	// Put keeps a row in place of one of the same bucket and key; nil takes it away. What it returns waits until that is durable.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over the rows of a bucket, in the order of their keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
 
 // Storage is where blobs are.
 type Storage interface {
@@ -47,9 +39,7 @@ type Options struct {
 	Signer  blobs.Signer // gives access to blobs
 	// Notify tells of a file that a device has uploaded, and returns when that is kept; nil tells nobody.
 	Notify func(ctx context.Context, f notices.File) error
-	Keeper Keeper        // nil: what is under way ends with the program
-	Life   time.Duration // see the constant Life, its default; in whole seconds
-	Logger *slog.Logger  // nil logs nothing
+	Keeper keep.Keeper // nil: what is under way ends with the program
 }
 
 // Upload is one that is under way, as the device is told of it.
@@ -86,12 +76,6 @@ type Uploads struct {
 
 // New makes an Uploads, with those that the Keeper kept.
 func New(ctx context.Context, o Options) (*Uploads, error) {
-	if o.Life == 0 {
-		o.Life = Life
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	u := &Uploads{opts: o, byID: make(map[string]pending), byDevice: make(map[string]map[string]struct{})}
 	if o.Keeper == nil {
 		return u, nil
@@ -119,7 +103,7 @@ func (u *Uploads) Begin(ctx context.Context, device, name, host string) (Upload,
 		return Upload{}, iothub.ErrArgumentInvalid.With("blobName is no name of a blob: it has at most %d bytes with the device id before it, "+
 			"no control characters, and no empty part between its slashes", blobs.MaxName)
 	}
-	p := pending{Version: 1, Device: device, Blob: blob, Host: host, Until: time.Now().Add(u.opts.Life).Truncate(time.Second)}
+	p := pending{Version: 1, Device: device, Blob: blob, Host: host, Until: time.Now().Add(Life).Truncate(time.Second)}
 	id := rand.Text()
 	value, err := json.Marshal(p)
 	if err != nil {
@@ -229,7 +213,7 @@ func (u *Uploads) end(id string) (durable func(context.Context) error) {
 
 func (u *Uploads) put(id string, value []byte) (durable func(context.Context) error) {
 	if u.opts.Keeper == nil {
-		return func(context.Context) error { return nil }
+		return keep.Nothing
 	}
 	return u.opts.Keeper.Put(rows, id, value)
 }
@@ -247,7 +231,7 @@ func (u *Uploads) addLocked(id string, p pending) {
 func (u *Uploads) removeLocked(id string) (durable func(context.Context) error) {
 	p, ok := u.byID[id]
 	if !ok {
-		return func(context.Context) error { return nil }
+		return keep.Nothing
 	}
 	delete(u.byID, id)
 	if ids := u.byDevice[p.Device]; len(ids) > 1 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub/blobs"
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 	"github.com/twinfleet/twinfleet/internal/hub/notices"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 )
@@ -33,47 +34,17 @@ func (t *told) Add(_ context.Context, n notices.File) error {
 	return nil
 }
 
-// memory keeps rows.
-type memory struct {
-	mu   sync.Mutex
-	rows map[string][]byte
-	err  error // of what is to be durable
-}
-
-func (m *memory) Put(bucket, key string, value []byte) func(context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.err != nil {
-		return func(context.Context) error { return m.err }
-	}
-	if value == nil {
-		delete(m.rows, bucket+key)
-	} else {
-		m.rows[bucket+key] = value
-	}
-	return func(context.Context) error { return nil }
-}
-
-func (m *memory) Rows(_ context.Context, bucket string, each func(string, []byte) error) error {
-	for key, value := range m.rows {
-		if err := each(key[len(bucket):], value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 type bench struct {
 	*Uploads
 	t       *testing.T
 	told    *told
 	storage *blobs.Storage
-	kept    *memory
+	kept    *keeptest.Shelf
 }
 
 func start(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, told: &told{}, storage: blobs.New(blobs.Options{}), kept: &memory{rows: make(map[string][]byte)}}
+	b := &bench{t: t, told: &told{}, storage: blobs.New(blobs.Options{}), kept: &keeptest.Shelf{}}
 	b.restart()
 	return b
 }
@@ -132,8 +103,8 @@ func TestAFileIsToldOf(t *testing.T) {
 			b.told.all[0].BlobName != up.Blob || b.told.all[0].DeviceID != "dev 1" || b.told.all[0].LastUpdatedTime.IsZero() || b.told.all[0].EnqueuedTimeUTC.IsZero() {
 			t.Errorf("told: %+v", b.told.all)
 		}
-		if len(b.kept.rows) != 0 || len(b.byID) != 0 || len(b.byDevice) != 0 {
-			t.Errorf("left: %v, %v, %v", b.kept.rows, b.byID, b.byDevice)
+		if b.kept.Len() != 0 || len(b.byID) != 0 || len(b.byDevice) != 0 {
+			t.Errorf("left: %v, %v, %v", b.kept.All(), b.byID, b.byDevice)
 		}
 	})
 }
@@ -169,8 +140,8 @@ func TestUploadsOfADeviceAreBounded(t *testing.T) {
 		}
 		b.Forget("d")
 		b.begin("d", "more")
-		if len(b.byID) != 2 || len(b.kept.rows) != 2 {
-			t.Errorf("left: %v, %d rows", b.byID, len(b.kept.rows))
+		if len(b.byID) != 2 || b.kept.Len() != 2 {
+			t.Errorf("left: %v, %d rows", b.byID, b.kept.Len())
 		}
 	})
 }
@@ -195,15 +166,16 @@ func TestUploadsExpireAndOutliveTheHub(t *testing.T) {
 		b.ends(all[2], "d2", true, nil)
 		time.Sleep(Life)
 		b.begin("e", "f")
-		if len(b.byID) != 1 || len(b.order) != 1 || len(b.kept.rows) != 1 {
-			t.Errorf("left: %v, %v, %d rows", b.byID, b.order, len(b.kept.rows))
+		if len(b.byID) != 1 || len(b.order) != 1 || b.kept.Len() != 1 {
+			t.Errorf("left: %v, %v, %d rows", b.byID, b.order, b.kept.Len())
 		}
-		b.kept.err = errors.New("disk full")
-		if _, err := b.Begin(t.Context(), "e", "g", "h"); !errors.Is(err, b.kept.err) || len(b.byDevice["e"]) != 1 {
+		full := errors.New("disk full")
+		b.kept.Fail(full)
+		if _, err := b.Begin(t.Context(), "e", "g", "h"); !errors.Is(err, full) || len(b.byDevice["e"]) != 1 {
 			t.Errorf("begun on a full disk: %v; %v", err, b.byDevice)
 		}
-		b.kept.err = nil
-		b.kept.rows[rows+"x"] = []byte(`{"Version":2}`)
+		b.kept.Fail(nil)
+		b.kept.Put(rows, "x", []byte(`{"Version":2}`))
 		if _, err := New(t.Context(), Options{Storage: b.storage, Keeper: b.kept}); err == nil {
 			t.Error("a later version was read")
 		}

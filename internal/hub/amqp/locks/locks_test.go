@@ -8,10 +8,11 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/amqp/locks"
 	"github.com/twinfleet/twinfleet/internal/hub/lockqueue"
 	"github.com/twinfleet/twinfleet/internal/iothub"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 func TestSettle(t *testing.T) {
-	token := lockqueue.NewToken()
+	token := uuid.New()
 	for _, tt := range []struct {
 		state amqp.State
 		want  lockqueue.Outcome

@@ -11,6 +11,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps/enrollment"
+	"github.com/twinfleet/twinfleet/internal/hub/keep"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 )
 
@@ -21,15 +22,6 @@ const (
 	registrationSection = "dps.registrations.1"
 	settingsSection     = "dps.settings.1"
 )
-
-// Keeper keeps rows on disk.
-type Keeper interface {
-	// Put keeps a row in place of one of the same bucket and key; nil takes it away. The function returned waits until it is on disk.
-	// Rows are written in the order of the calls.
-	Put(bucket, key string, value []byte) (durable func(context.Context) error)
-	// Rows hands over the rows of a bucket, in the order of their keys.
-	Rows(ctx context.Context, bucket string, each func(key string, value []byte) error) error
-}
 
 const settingsKey = "service"
 
@@ -63,7 +55,7 @@ type Settings struct {
 
 // Book holds it all. Its methods may be called by any number of goroutines. What it gives out must not be changed.
 type Book struct {
-	keeper Keeper // nil in memory
+	keeper keep.Keeper // nil in memory
 
 	writing sync.Mutex // held over a change of enrollments: they are few, and a condition must hold until it is written
 
@@ -96,7 +88,7 @@ func lessMember(a, b member) bool {
 const degree = 32 // of the trees
 
 // Open makes a book with what a keeper has; in memory when that is nil.
-func Open(ctx context.Context, keeper Keeper) (*Book, error) {
+func Open(ctx context.Context, keeper keep.Keeper) (*Book, error) {
 	b := &Book{
 		individuals: btree.NewG(degree, lessItem[*enrollment.Enrollment]), groups: btree.NewG(degree, lessItem[*enrollment.Enrollment]),
 		registrations: btree.NewG(degree, lessItem[*Registration]), members: btree.NewG(degree, lessMember),

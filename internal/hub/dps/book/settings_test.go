@@ -1,35 +1,16 @@
 package book_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps/book"
+	"github.com/twinfleet/twinfleet/internal/hub/keeptest"
 )
-
-// rows is a keeper in memory.
-type rows map[[2]string][]byte
-
-func (r rows) Put(bucket, key string, value []byte) func(context.Context) error {
-	r[[2]string{bucket, key}] = value
-	return func(context.Context) error { return nil }
-}
-
-func (r rows) Rows(_ context.Context, bucket string, each func(key string, value []byte) error) error {
-	for at, value := range r {
-		if at[0] == bucket {
-			if err := each(at[1], value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // A first start that fails in its middle is followed by another first start, and no more after one that did not.
 func TestSettingsAreKeptLast(t *testing.T) {
-	kept := make(rows)
+	kept := &keeptest.Shelf{}
 	failed := errors.New("no room")
 	for _, start := range []struct {
 		fail error

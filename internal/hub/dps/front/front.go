@@ -23,6 +23,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // Service is what the front needs of the provisioning service. Errors are *iothub.Error.
@@ -351,5 +352,5 @@ func TrackingID(code int) string {
 	if code == dps.ErrDeserialization.Code {
 		return ""
 	}
-	return registration.GUID()
+	return uuid.New().String()
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // state is a registration state with what is known at the beginning.
@@ -33,7 +34,9 @@ func (s *Service) state(t *task, status string) *dps.RegistrationState {
 }
 
 // newETag is a registration's: base64 of a quoted GUID.
-func newETag() string { return base64.StdEncoding.EncodeToString([]byte(`"` + GUID() + `"`)) }
+func newETag() string {
+	return base64.StdEncoding.EncodeToString([]byte(`"` + uuid.New().String() + `"`))
+}
 
 // assign carries out a registration, and remembers what came of it before anybody hears of it. One that the end of the
 // service cuts short leaves no trace: nobody hears of it.
@@ -69,7 +72,7 @@ func (s *Service) failed(t *task, err error) *dps.RegistrationState {
 	if e == iothub.ErrServer {
 		s.log.Error("a registration failed", "registration", t.device, "error", err)
 	}
-	state.ErrorCode, state.ErrorMessage = e.Code, string(errorbody.MQTT(e, GUID(), time.Now()))
+	state.ErrorCode, state.ErrorMessage = e.Code, string(errorbody.MQTT(e, uuid.New().String(), time.Now()))
 	return state
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/twin"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // Hub is where identities are made. Errors are *iothub.Error.
@@ -290,15 +291,7 @@ func (s *Service) begin(t *task, slow time.Duration) *operation {
 func operationID() string {
 	var b [8]byte
 	rand.Read(b[:]) // never fails, by its own documentation
-	return "5." + hex.EncodeToString(b[:]) + "." + GUID()
-}
-
-// GUID makes a random GUID.
-func GUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails, by its own documentation
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return "5." + hex.EncodeToString(b[:]) + "." + uuid.New().String()
 }
 
 // forget drops operations that began too long ago. The caller holds the lock.

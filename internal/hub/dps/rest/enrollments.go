@@ -12,9 +12,9 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/hub/dps/book"
 	"github.com/twinfleet/twinfleet/internal/hub/dps/enrollment"
-	"github.com/twinfleet/twinfleet/internal/hub/dps/registration"
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // enrollments finds the endpoint of a request about enrollments or groups; parts are those after the first word.
@@ -79,7 +79,7 @@ func (h *Handler) save(group bool, e *enrollment.Enrollment, before func(old *en
 			return nil, err
 		}
 		now := timestamp.Time{Time: time.Now()}
-		e.Created, e.Updated, e.ETag = now, now, `"`+registration.GUID()+`"`
+		e.Created, e.Updated, e.ETag = now, now, `"`+uuid.New().String()+`"`
 		if old != nil {
 			e.Created = old.Created
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/dps"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // Service is what devices talk to. Errors are *iothub.Error.
@@ -105,7 +106,7 @@ func (h *Handler) Before(next http.Handler) http.Handler {
 // ServeHTTP answers a request. Words of paths may be in any case, and a slash may end them: SDKs differ.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	w.Header().Set("x-ms-request-id", registration.GUID())
+	w.Header().Set("x-ms-request-id", uuid.New().String())
 	parts := segments(r.URL.Path)
 	var do endpoint
 	switch strings.ToLower(parts[0]) {

@@ -253,7 +253,7 @@ func TestPropertiesOfAMessage(t *testing.T) {
 		t.Fatal(a.Status)
 	}
 	want := events.Message{
-		Source: events.Telemetry, MessageID: "m1", CorrelationID: "c1", UserID: "u1", To: "/devices/d/messages/events", Ack: "full",
+		MessageID: "m1", CorrelationID: "c1", UserID: "u1", To: "/devices/d/messages/events", Ack: "full",
 		ContentType: "application/json", ContentEncoding: "utf-8", Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Schema: "s1",
 		CreatedText: "2026-01-02T03:04:05Z", InterfaceID: "i1", Component: "thermostat", Payload: []byte("hello"),
 		Properties: topics.Bag{{Name: "$.mid", Value: "no", HasValue: true}, {Name: "alert", Value: "hot", HasValue: true}, {Name: "b", Value: "ä", HasValue: true}},

@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/entity"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/iothub/timestamp"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // maxLock is how long a device holds a message at most (iot-hub-devguide-messages-c2d); when it does not say it is c2d.Lock.
@@ -86,7 +87,7 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request, c *caller) error
 	case r.URL.Query().Has("reject"):
 		outcome = lockqueue.Reject
 	}
-	token, ok := lockqueue.ParseToken(strings.Trim(c.token, `"`))
+	token, ok := uuid.Parse(strings.Trim(c.token, `"`))
 	if !ok {
 		return iothub.ErrMessageLockLost // it never was one
 	}

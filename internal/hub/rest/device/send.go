@@ -83,7 +83,7 @@ const headerExpiry = "iothub-expiry"
 // message makes one of its payload and of its properties by name, of which the system's may be in any case. Of two names that mean the
 // same the first counts. Names of headers that mean nothing here are passed over; with other it takes them for the application's.
 func message(payload []byte, names []string, value func(name string) string, other bool) events.Message {
-	known := events.Message{Source: events.Telemetry, Payload: payload}
+	known := events.Message{Payload: payload}
 	var own topics.Bag
 	for _, name := range names {
 		lower := strings.ToLower(name)

@@ -3,10 +3,8 @@ package reply
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/errorbody"
+	"github.com/twinfleet/twinfleet/internal/uuid"
 )
 
 // MaxBody bounds the body of a request of a service, in bytes; a bulk call of 100 full twins is below it.
@@ -27,18 +26,10 @@ func Begin(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Server", "Microsoft-HTTPAPI/2.0")
 	h.Set("Vary", "Origin")
-	h.Set(headerRequestID, requestID())
+	h.Set(headerRequestID, uuid.New().String())
 }
 
 const headerRequestID = "x-ms-request-id"
-
-// requestID is a random GUID in lower case.
-func requestID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails, by its own documentation
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
 
 // trackingID is the id of an answer as its error's text has it: the request's, without dashes.
 func trackingID(w http.ResponseWriter) string {
