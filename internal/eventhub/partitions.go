@@ -38,9 +38,7 @@ func (c *conn) attachAll() error {
 			name: "partition-" + id, receives: true, source: e.partition(c.r.opts.Group, id), filter: behind(c.r.places[id].offset),
 			grant: credit, take: func(body []byte) error { return c.take(id, body) },
 		}
-		if err := c.attach(links[i]); err != nil {
-			return err
-		}
+		c.attach(links[i])
 	}
 	return c.ready("partitions for consumer group "+c.r.opts.Group, links...)
 }

@@ -1,7 +1,9 @@
 package eventhub
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 )
@@ -28,7 +30,7 @@ type link struct {
 }
 
 // attach asks for a link.
-func (c *conn) attach(l *link) error {
+func (c *conn) attach(l *link) {
 	l.handle = uint32(len(c.links))
 	c.links = append(c.links, l)
 	a := amqp.Attach{
@@ -46,7 +48,6 @@ func (c *conn) attach(l *link) error {
 		a.InitialDeliveryCount = amqp.Some(0)
 	}
 	c.send(&a)
-	return nil
 }
 
 // ready waits until the hub has answered a link, and a sender may send.
@@ -69,7 +70,7 @@ func (c *conn) frame(f amqp.Frame) error {
 	if err == nil {
 		err = c.performative(&p, f.Channel)
 	}
-	if err != nil && isDecode(err) {
+	if errors.Is(err, amqp.ErrDecode) {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	return err
@@ -129,7 +130,7 @@ func (c *conn) onOpen(list amqp.Value) error {
 	}
 	c.opened, c.mostOut = true, min(x.MaxFrameSize, maxFrame)
 	if x.IdleTimeOut.V > 0 {
-		c.beat = max(milliseconds(x.IdleTimeOut.V)/2, fastest)
+		c.beat = max(time.Duration(x.IdleTimeOut.V)*time.Millisecond/2, fastest)
 	}
 	return nil
 }
