@@ -210,6 +210,24 @@ func TestMessageSections(t *testing.T) {
 	}
 }
 
+// What is under way is no part of what is left of a window, or of credit: numbers begin anew after the highest, what was taken back leaves
+// nothing, and the largest grant is one.
+func TestWhatFlowsGrant(t *testing.T) {
+	const most = 1<<32 - 1
+	for _, c := range []struct{ seen, granted, sent, want uint32 }{
+		{0, 10, 0, 10}, {0, 10, 4, 6}, {4, 10, 4, 10}, {0, 3, 4, 0}, {0, 0, 4, 0}, {0, most, 0, most}, {0, most, 4, most - 4}, {most, 10, 2, 7}, {5, 10, 4, 10},
+	} {
+		f := Flow{NextIncomingID: Some(c.seen), IncomingWindow: c.granted, DeliveryCount: Some(c.seen), LinkCredit: Some(c.granted)}
+		if window, credit := f.Window(1, c.sent), f.Credit(c.sent); window != c.want || credit != c.want {
+			t.Errorf("%+v: a window of %d, %d credit", c, window, credit)
+		}
+	}
+	f := Flow{IncomingWindow: 10, LinkCredit: Some(10)}
+	if window, credit := f.Window(1, 4), f.Credit(3); window != 7 || credit != 7 {
+		t.Errorf("of a peer that has seen nothing: a window of %d, %d credit", window, credit)
+	}
+}
+
 // Frames of every operation are read and written without allocating.
 func TestAllocations(t *testing.T) {
 	frame := func(p Performative) []byte { return AppendFrame(nil, 1, p, []byte("x")) }

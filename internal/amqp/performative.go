@@ -326,6 +326,27 @@ func (p *Flow) Decode(list Value) error {
 	return f.done()
 }
 
+// Window is how many transfers whoever sent the flow takes now, of a peer whose next one is next: what is under way counts too. One that
+// has seen none yet, and therefore names none, counts from first.
+func (p *Flow) Window(first, next uint32) uint32 {
+	if p.NextIncomingID.Set {
+		first = p.NextIncomingID.V
+	}
+	return left(p.IncomingWindow, next-first)
+}
+
+// Credit is how many deliveries whoever sent the flow takes now on its link, of a peer that has sent count, from 0.
+func (p *Flow) Credit(count uint32) uint32 { return left(p.LinkCredit.V, count-p.DeliveryCount.V) }
+
+// left is what remains of a window or a credit when so many that it counts are under way: a difference of serial numbers (RFC 1982), of
+// which a negative one is of a peer that counts ahead.
+func left(granted, underWay uint32) uint32 {
+	if int32(underWay) < 0 {
+		underWay = 0
+	}
+	return granted - min(granted, underWay)
+}
+
 // Transfer carries a delivery, or a part of one.
 type Transfer struct {
 	Handle        uint32

@@ -193,10 +193,7 @@ func (c *conn) onFlow(list amqp.Value) error {
 	if err := x.Decode(list); err != nil {
 		return err
 	}
-	c.window = x.IncomingWindow
-	if x.NextIncomingID.Set { // what is on its way to the hub counts too
-		c.window = x.NextIncomingID.V + x.IncomingWindow - c.nextOut
-	}
+	c.window = x.Window(0, c.nextOut)
 	if !x.Handle.Set {
 		if x.Echo {
 			c.flow(nil)
@@ -208,10 +205,7 @@ func (c *conn) onFlow(list amqp.Value) error {
 		return fmt.Errorf("%w: credit of a link that there is not", ErrProtocol)
 	}
 	if !l.receives {
-		l.credit = x.DeliveryCount.V + x.LinkCredit.V - l.count
-		if l.credit > 1<<31 { // it has been taken back
-			l.credit = 0
-		}
+		l.credit = x.Credit(l.count)
 	}
 	if x.Echo {
 		c.flow(l)

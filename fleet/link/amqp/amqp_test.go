@@ -406,6 +406,19 @@ func TestCreditWindowAndFrames(t *testing.T) {
 	})
 }
 
+// The largest grants that there are are grants.
+func TestLargestGrants(t *testing.T) {
+	p := newPeer()
+	p.credit, p.begin.IncomingWindow = 1<<32-1, 1<<32-1
+	in(t, p, func(t *testing.T, c *client) {
+		if err := c.publish(link.Message{Topic: topics.Telemetry("dev", nil), QoS: 1}); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		<-c.over
+	})
+}
+
 func TestEcho(t *testing.T) {
 	p := newPeer()
 	in(t, p, func(t *testing.T, c *client) {
