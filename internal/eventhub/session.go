@@ -1,6 +1,7 @@
 package eventhub
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -310,16 +311,12 @@ func (c *conn) transfer(l *link, message []byte) {
 	l.count++
 	l.credit--
 	id := c.deliveries - 1
-	tag := []byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}
+	x := amqp.Transfer{
+		Handle: l.handle, DeliveryID: amqp.Some(id), DeliveryTag: binary.BigEndian.AppendUint32(nil, id), MessageFormat: amqp.Some(amqp.FormatMessage),
+	}
 	const around = 64 // bytes of the frame beside the payload, at most
 	for first := true; first || len(message) > 0; first = false {
-		n := min(len(message), int(c.mostOut)-around)
-		x := amqp.Transfer{Handle: l.handle, More: n < len(message)}
-		if first {
-			x.DeliveryID, x.DeliveryTag, x.MessageFormat = amqp.Some(id), tag, amqp.Some(amqp.FormatMessage)
-		}
-		c.out = amqp.AppendFrame(c.out, 0, &x, message[:n])
-		message = message[n:]
+		c.out, message = amqp.AppendTransfer(c.out, 0, &x, message, int(c.mostOut)-around)
 		c.nextOut++
 		c.window--
 	}

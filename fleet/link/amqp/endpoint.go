@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strconv"
 
@@ -301,7 +302,11 @@ func (s *session) empty(e *endpoint) {
 func (e *endpoint) push(q *queued) bool {
 	s, c := e.s, e.s.c
 	first, id := !q.begun, s.deliveries
+	t := amqp.Transfer{Handle: e.handle, Settled: q.settled}
+	var tag [4]byte
 	if first {
+		binary.BigEndian.PutUint32(tag[:], id)
+		t.DeliveryID, t.DeliveryTag, t.MessageFormat = amqp.Some(id), tag[:], amqp.Some(amqp.FormatMessage)
 		q.begun = true
 		s.deliveries++
 		e.count++
@@ -310,21 +315,10 @@ func (e *endpoint) push(q *queued) bool {
 			s.unsettled = append(s.unsettled, delivery{id, e.x, q.done})
 		}
 	}
-	room := int(c.peerFrame) - transferTop
 	c.send(func(b []byte) []byte {
 		for s.window > 0 && (first || len(q.rest) > 0) {
-			part := q.rest[:min(len(q.rest), room)]
-			q.rest = q.rest[len(part):]
-			t := amqp.Transfer{Handle: e.handle, Settled: q.settled, More: len(q.rest) > 0}
-			var tag [4]byte
-			if first {
-				tag = [4]byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}
-				t.DeliveryID, t.DeliveryTag, t.MessageFormat = amqp.Some(id), tag[:], amqp.Some(amqp.FormatMessage)
-				first = false
-			}
-			var start int
-			b, start = amqp.BeginFrame(b, amqp.FrameAMQP, s.channel)
-			b = amqp.EndFrame(append(t.Append(b), part...), start)
+			b, q.rest = amqp.AppendTransfer(b, s.channel, &t, q.rest, int(c.peerFrame)-transferTop)
+			first = false
 			s.window--
 			s.outgoing++
 		}

@@ -388,15 +388,11 @@ func (c *Conn) Transfer(handle uint32, message []byte, settled bool) {
 	if step == 0 || c.p.behavior.Frame > 0 {
 		step = max(1, c.p.behavior.Frame)
 	}
-	id := c.next
+	x := amqp.Transfer{Handle: handle, Settled: settled, DeliveryID: amqp.Some(c.next), DeliveryTag: []byte("0123456789abcdef")}
 	for first := true; first || len(message) > 0; first = false {
-		n := min(step, len(message))
-		x := amqp.Transfer{Handle: handle, Settled: settled, More: n < len(message)}
-		if first {
-			x.DeliveryID, x.DeliveryTag = amqp.Some(id), []byte("0123456789abcdef")
-		}
-		c.Write(amqp.AppendFrame(nil, 7, &x, message[:n]))
-		message = message[n:]
+		var frame []byte
+		frame, message = amqp.AppendTransfer(nil, 7, &x, message, step)
+		c.Write(frame)
 		c.next++
 	}
 }
