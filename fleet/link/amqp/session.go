@@ -116,15 +116,13 @@ func (s *session) ends(body amqp.Body) error {
 	c.sessions[s.channel] = nil
 	for _, e := range s.links {
 		if e != nil {
-			c.parts -= len(e.part)
-			e.state, e.part = detached, nil
+			e.abandon()
+			e.state = detached
 		}
 	}
 	s.links, s.peers = nil, nil
 	if c.tokens != nil && c.tokens.s == s { // without tokens there is no going on
-		c.phase = closed
-		c.say(0, &amqp.Close{})
-		c.wire.Leave(why, farewellTime)
+		c.leave(why)
 		return nil
 	}
 	for _, x := range slices.Clone(c.devices) {
