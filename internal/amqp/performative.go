@@ -123,7 +123,6 @@ type Attach struct {
 	Target               Target // when HasTarget
 	InitialDeliveryCount Uint32 // of a sender, who must have one
 	MaxMessageSize       uint64 // bytes; 0 for no limit
-	DesiredCapabilities  Value  // read only; nil for none
 	Properties           Value  // a map; nil for none
 }
 
@@ -193,7 +192,7 @@ func (p *Attach) Decode(list Value) error {
 	}
 	p.MaxMessageSize = f.ulong("max-message-size")
 	f.next()
-	p.DesiredCapabilities = f.next()
+	f.next()
 	p.Properties = f.mapping("properties")
 	return f.done()
 }
