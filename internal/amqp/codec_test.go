@@ -210,6 +210,52 @@ func TestMessageSections(t *testing.T) {
 	}
 }
 
+// A message goes in as many frames as it needs, and the first of them says of which delivery they are.
+func TestAppendTransfer(t *testing.T) {
+	for message, want := range map[string][]string{"": {""}, "abc": {"abc"}, "abcd": {"abc", "d"}, "abcdefg": {"abc", "def", "g"}} {
+		x := Transfer{Handle: 1, DeliveryID: Some(4), DeliveryTag: []byte{9}, MessageFormat: Some(FormatMessage), Settled: true}
+		rest := []byte(message)
+		for i, part := range want {
+			var b []byte
+			b, rest = AppendTransfer(nil, 7, &x, rest, 3)
+			f, n, err := Cut(b, 0)
+			body, wrong := Parse(f.Body)
+			var got Transfer
+			if err := errors.Join(err, wrong, got.Decode(body.Fields)); err != nil || n != len(b) || f.Channel != 7 {
+				t.Fatalf("%q: %v", message, err)
+			}
+			asked := Transfer{Handle: 1, Settled: true, More: i < len(want)-1}
+			if i == 0 {
+				asked.DeliveryID, asked.DeliveryTag, asked.MessageFormat = Some(4), []byte{9}, Some(FormatMessage)
+			}
+			if !reflect.DeepEqual(got, asked) || string(body.Payload) != part {
+				t.Errorf("%q: frame %d is %+v with %q", message, i, got, body.Payload)
+			}
+		}
+		if len(rest) > 0 {
+			t.Errorf("%q: %q is left", message, rest)
+		}
+	}
+}
+
+// What is under way is no part of what is left of a window, or of credit: numbers begin anew after the highest, what was taken back leaves
+// nothing, and the largest grant is one.
+func TestWhatFlowsGrant(t *testing.T) {
+	const most = 1<<32 - 1
+	for _, c := range []struct{ seen, granted, sent, want uint32 }{
+		{0, 10, 0, 10}, {0, 10, 4, 6}, {4, 10, 4, 10}, {0, 3, 4, 0}, {0, 0, 4, 0}, {0, most, 0, most}, {0, most, 4, most - 4}, {most, 10, 2, 7}, {5, 10, 4, 10},
+	} {
+		f := Flow{NextIncomingID: Some(c.seen), IncomingWindow: c.granted, DeliveryCount: Some(c.seen), LinkCredit: Some(c.granted)}
+		if window, credit := f.Window(1, c.sent), f.Credit(c.sent); window != c.want || credit != c.want {
+			t.Errorf("%+v: a window of %d, %d credit", c, window, credit)
+		}
+	}
+	f := Flow{IncomingWindow: 10, LinkCredit: Some(10)}
+	if window, credit := f.Window(1, 4), f.Credit(3); window != 7 || credit != 7 {
+		t.Errorf("of a peer that has seen nothing: a window of %d, %d credit", window, credit)
+	}
+}
+
 // Frames of every operation are read and written without allocating.
 func TestAllocations(t *testing.T) {
 	frame := func(p Performative) []byte { return AppendFrame(nil, 1, p, []byte("x")) }

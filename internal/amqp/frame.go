@@ -99,6 +99,18 @@ func AppendFrame(b []byte, channel uint16, p Performative, payload []byte) []byt
 	return EndFrame(b, start)
 }
 
+// AppendTransfer appends the next frame of a delivery, with at most so many bytes of what is left of its message, and returns what is
+// left then. Of t it says whether more follows, and leaves what is for the frame after it: the first one alone has the delivery's id, tag
+// and format. An empty message has a frame too.
+func AppendTransfer(b []byte, channel uint16, t *Transfer, message []byte, most int) (frame, rest []byte) {
+	n := min(len(message), most)
+	t.More = n < len(message)
+	b, start := BeginFrame(b, FrameAMQP, channel)
+	b = EndFrame(append(t.Append(b), message[:n]...), start)
+	t.DeliveryID, t.DeliveryTag, t.MessageFormat = Uint32{}, nil, Uint32{}
+	return b, message[n:]
+}
+
 // AppendSASL appends a frame of the security layer.
 func AppendSASL(b []byte, p Performative) []byte {
 	b, start := BeginFrame(b, FrameSASL, 0)

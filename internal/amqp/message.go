@@ -1,8 +1,6 @@
 package amqp
 
-import (
-	"time"
-)
+import "time"
 
 // Sections of a message (part 3, section 3.2), in their order.
 const (
@@ -56,7 +54,7 @@ type Properties struct {
 	ReplyToGroupID     string
 }
 
-// idField reads an id, of any of the four types.
+// id is an id, of any of the four types.
 func (f *fields) id(name string) Value {
 	v := f.next()
 	switch v.Kind() {

@@ -123,7 +123,6 @@ type Attach struct {
 	Target               Target // when HasTarget
 	InitialDeliveryCount Uint32 // of a sender, who must have one
 	MaxMessageSize       uint64 // bytes; 0 for no limit
-	DesiredCapabilities  Value  // read only; nil for none
 	Properties           Value  // a map; nil for none
 }
 
@@ -193,7 +192,7 @@ func (p *Attach) Decode(list Value) error {
 	}
 	p.MaxMessageSize = f.ulong("max-message-size")
 	f.next()
-	p.DesiredCapabilities = f.next()
+	f.next()
 	p.Properties = f.mapping("properties")
 	return f.done()
 }
@@ -324,6 +323,27 @@ func (p *Flow) Decode(list Value) error {
 	p.Echo = f.bool("echo")
 	f.mapping("properties")
 	return f.done()
+}
+
+// Window is how many transfers whoever sent the flow takes now, of a peer whose next one is next: what is under way counts too. One that
+// has seen none yet, and therefore names none, counts from first.
+func (p *Flow) Window(first, next uint32) uint32 {
+	if p.NextIncomingID.Set {
+		first = p.NextIncomingID.V
+	}
+	return left(p.IncomingWindow, next-first)
+}
+
+// Credit is how many deliveries whoever sent the flow takes now on its link, of a peer that has sent count, from 0.
+func (p *Flow) Credit(count uint32) uint32 { return left(p.LinkCredit.V, count-p.DeliveryCount.V) }
+
+// left is what remains of a window or a credit when so many that it counts are under way: a difference of serial numbers (RFC 1982), of
+// which a negative one is of a peer that counts ahead.
+func left(granted, underWay uint32) uint32 {
+	if int32(underWay) < 0 {
+		underWay = 0
+	}
+	return granted - min(granted, underWay)
 }
 
 // Transfer carries a delivery, or a part of one.

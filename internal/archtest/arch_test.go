@@ -154,7 +154,7 @@ func TestArrows(t *testing.T) {
 		"internal/language":              {"internal/language", "scenario/problem", "fleet/payload", "schedule"},
 		"scenario/problem":               {},
 		"scenario/target":                {"fleet/link", "fleet/protocol", "scenario/problem", "internal/language/topic", "internal/iothub", "schedule"},
-		"internal/eventhub":              {"internal/amqp", "internal/iothub"},
+		"internal/eventhub":              {"internal/amqp", "internal/iothub", "internal/wait"},
 		"internal/eventhub/eventhubtest": {"internal/amqp", "internal/iothub", "internal/memnet"},
 		"scenario": {
 			"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload",

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/wait"
 )
 
 // DefaultGroup is the consumer group that every hub has (iot-hub-devguide-messages-read-builtin).
@@ -146,7 +147,7 @@ func (r *Reader) Behind() time.Duration { return time.Duration(r.behind.Swap(0))
 // Run reads until ctx ends, whose end is no error, and connects anew as often as it must. It returns an error, that matches
 // ErrRefused, when it has not been attached yet and trying once more is in vain. It is called once.
 func (r *Reader) Run(ctx context.Context) error {
-	wait := r.opts.FirstWait
+	pause := r.opts.FirstWait
 	for {
 		attached, err := r.attempt(ctx)
 		if ctx.Err() != nil {
@@ -157,18 +158,14 @@ func (r *Reader) Run(ctx context.Context) error {
 		}
 		r.away(attached, err)
 		if attached {
-			wait = r.opts.FirstWait
+			pause = r.opts.FirstWait
 		} else {
 			r.endpoint = nil // a hub that has moved says where to
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if wait.For(ctx, pause) != nil {
 			return nil
 		}
-		wait = min(2*wait, LongestWait)
+		pause = min(2*pause, LongestWait)
 	}
 }
 

@@ -38,9 +38,7 @@ func (c *conn) attachAll() error {
 			name: "partition-" + id, receives: true, source: e.partition(c.r.opts.Group, id), filter: behind(c.r.places[id].offset),
 			grant: credit, take: func(body []byte) error { return c.take(id, body) },
 		}
-		if err := c.attach(links[i]); err != nil {
-			return err
-		}
+		c.attach(links[i])
 	}
 	return c.ready("partitions for consumer group "+c.r.opts.Group, links...)
 }
@@ -94,12 +92,9 @@ func (c *conn) settle(manager *node, ids []string, created time.Time) error {
 			}
 			place := r.places[id]
 			switch {
-			case first && last < 0:
-				at := start()
-				r.places[id] = &at
-			case first:
+			case first && last >= 0:
 				r.places[id] = &position{sequence: last, offset: offset}
-			case place == nil: // it came later: all of it is new
+			case first, place == nil: // it is empty, or came later: all of it is new
 				at := start()
 				r.places[id] = &at
 			case last < place.sequence:
@@ -196,7 +191,7 @@ func (c *conn) take(id string, body []byte) error {
 		return nil
 	}
 	missing := uint64(out.Sequence - place.sequence - 1)
-	if place.sequence < 0 && place.offset == "-1" { // from wherever the log begins
+	if *place == start() { // from wherever the log begins
 		missing = 0
 	}
 	place.sequence, place.offset = out.Sequence, offset

@@ -1,7 +1,6 @@
 package eventhub
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,10 +8,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 )
-
-func isDecode(err error) bool { return errors.Is(err, amqp.ErrDecode) }
-
-func milliseconds(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // node is a node of the hub that answers requests: two links.
 type node struct {
@@ -29,11 +24,8 @@ func (c *conn) open(address string) (*node, error) {
 	n := &node{address: address, replyTo: address + "-answers"}
 	n.out = &link{name: address + "-requests", target: address}
 	n.answered = &link{name: n.replyTo, receives: true, source: address, target: n.replyTo, grant: atOnce, take: c.answered}
-	for _, l := range []*link{n.out, n.answered} {
-		if err := c.attach(l); err != nil {
-			return nil, err
-		}
-	}
+	c.attach(n.out)
+	c.attach(n.answered)
 	return n, c.ready("the node "+address, n.out, n.answered)
 }
 

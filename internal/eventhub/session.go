@@ -1,7 +1,10 @@
 package eventhub
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twinfleet/twinfleet/internal/amqp"
 )
@@ -28,7 +31,7 @@ type link struct {
 }
 
 // attach asks for a link.
-func (c *conn) attach(l *link) error {
+func (c *conn) attach(l *link) {
 	l.handle = uint32(len(c.links))
 	c.links = append(c.links, l)
 	a := amqp.Attach{
@@ -46,7 +49,6 @@ func (c *conn) attach(l *link) error {
 		a.InitialDeliveryCount = amqp.Some(0)
 	}
 	c.send(&a)
-	return nil
 }
 
 // ready waits until the hub has answered a link, and a sender may send.
@@ -69,7 +71,7 @@ func (c *conn) frame(f amqp.Frame) error {
 	if err == nil {
 		err = c.performative(&p, f.Channel)
 	}
-	if err != nil && isDecode(err) {
+	if errors.Is(err, amqp.ErrDecode) {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	return err
@@ -129,7 +131,7 @@ func (c *conn) onOpen(list amqp.Value) error {
 	}
 	c.opened, c.mostOut = true, min(x.MaxFrameSize, maxFrame)
 	if x.IdleTimeOut.V > 0 {
-		c.beat = max(milliseconds(x.IdleTimeOut.V)/2, fastest)
+		c.beat = max(time.Duration(x.IdleTimeOut.V)*time.Millisecond/2, fastest)
 	}
 	return nil
 }
@@ -192,10 +194,7 @@ func (c *conn) onFlow(list amqp.Value) error {
 	if err := x.Decode(list); err != nil {
 		return err
 	}
-	c.window = x.IncomingWindow
-	if x.NextIncomingID.Set { // what is on its way to the hub counts too
-		c.window = x.NextIncomingID.V + x.IncomingWindow - c.nextOut
-	}
+	c.window = x.Window(0, c.nextOut)
 	if !x.Handle.Set {
 		if x.Echo {
 			c.flow(nil)
@@ -207,10 +206,7 @@ func (c *conn) onFlow(list amqp.Value) error {
 		return fmt.Errorf("%w: credit of a link that there is not", ErrProtocol)
 	}
 	if !l.receives {
-		l.credit = x.DeliveryCount.V + x.LinkCredit.V - l.count
-		if l.credit > 1<<31 { // it has been taken back
-			l.credit = 0
-		}
+		l.credit = x.Credit(l.count)
 	}
 	if x.Echo {
 		c.flow(l)
@@ -315,16 +311,12 @@ func (c *conn) transfer(l *link, message []byte) {
 	l.count++
 	l.credit--
 	id := c.deliveries - 1
-	tag := []byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}
+	x := amqp.Transfer{
+		Handle: l.handle, DeliveryID: amqp.Some(id), DeliveryTag: binary.BigEndian.AppendUint32(nil, id), MessageFormat: amqp.Some(amqp.FormatMessage),
+	}
 	const around = 64 // bytes of the frame beside the payload, at most
 	for first := true; first || len(message) > 0; first = false {
-		n := min(len(message), int(c.mostOut)-around)
-		x := amqp.Transfer{Handle: l.handle, More: n < len(message)}
-		if first {
-			x.DeliveryID, x.DeliveryTag, x.MessageFormat = amqp.Some(id), tag, amqp.Some(amqp.FormatMessage)
-		}
-		c.out = amqp.AppendFrame(c.out, 0, &x, message[:n])
-		message = message[n:]
+		c.out, message = amqp.AppendTransfer(c.out, 0, &x, message, int(c.mostOut)-around)
 		c.nextOut++
 		c.window--
 	}

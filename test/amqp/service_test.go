@@ -22,15 +22,26 @@ func partitionAddress(n int) string {
 // reading holds the readers to one at a time: a partition takes five of a consumer group.
 var reading sync.Mutex
 
-// eventsOf reads a device's events from the beginning until there are n.
+// eventsOf are a device's first n events.
 func eventsOf(t *testing.T, d identity, n int) []*amqp.Message {
+	t.Helper()
+	all, _ := readEvents(t, d, n)
+	return all
+}
+
+// readEvents reads a device's events from the beginning until there are n, and says which partition has them.
+func readEvents(t *testing.T, d identity, n int) (all []*amqp.Message, partition int) {
 	t.Helper()
 	reading.Lock()
 	defer reading.Unlock()
 	s := service(t, "service")
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
-	found := make(chan *amqp.Message)
+	type event struct {
+		m         *amqp.Message
+		partition int
+	}
+	found := make(chan event)
 	var readers sync.WaitGroup
 	for p := range 4 {
 		r := receiver(t, s, partitionAddress(p), &amqp.ReceiverOptions{Credit: 100})
@@ -42,7 +53,7 @@ func eventsOf(t *testing.T, d identity, n int) []*amqp.Message {
 				}
 				if m.Annotations["iothub-connection-device-id"] == d.id {
 					select {
-					case found <- m:
+					case found <- event{m, p}:
 					case <-ctx.Done():
 						return
 					}
@@ -55,16 +66,15 @@ func eventsOf(t *testing.T, d identity, n int) []*amqp.Message {
 		readers.Wait()
 		_ = s.Close(context.Background())
 	}()
-	var all []*amqp.Message
 	for len(all) < n {
 		select {
-		case m := <-found:
-			all = append(all, m)
+		case e := <-found:
+			all, partition = append(all, e.m), e.partition
 		case <-ctx.Done():
 			t.Fatalf("%d events of %d", len(all), n)
 		}
 	}
-	return all
+	return all, partition
 }
 
 // Services' links.
@@ -267,37 +277,6 @@ func TestEventHubs(t *testing.T) {
 // partitionOf is the partition that has a device's events.
 func partitionOf(t *testing.T, d identity) string {
 	t.Helper()
-	reading.Lock()
-	defer reading.Unlock()
-	s := service(t, "service")
-	found := make(chan int, 4)
-	ctx, cancel := context.WithCancel(within(t))
-	var readers sync.WaitGroup
-	for p := range 4 {
-		r := receiver(t, s, partitionAddress(p), &amqp.ReceiverOptions{Credit: 100})
-		readers.Go(func() {
-			for {
-				m, err := r.Receive(ctx, nil)
-				if err != nil {
-					return
-				}
-				if m.Annotations["iothub-connection-device-id"] == d.id {
-					found <- p
-					return
-				}
-			}
-		})
-	}
-	defer func() {
-		cancel()
-		readers.Wait()
-		_ = s.Close(context.Background())
-	}()
-	select {
-	case p := <-found:
-		return fmt.Sprint(p)
-	case <-ctx.Done():
-		t.Fatal("no partition has it")
-		return ""
-	}
+	_, partition := readEvents(t, d, 1)
+	return fmt.Sprint(partition)
 }

@@ -167,6 +167,19 @@ func (x *device) subscribe(t *testing.T, filters ...string) {
 	}
 }
 
+func (x *device) leaves(t *testing.T) {
+	t.Helper()
+	x.Close()
+	select {
+	case err := <-x.over:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the device does not leave")
+	}
+}
+
 func TestServers(t *testing.T) {
 	for name, command := range map[string][]string{"rhea": {"node", "rhea.mjs"}, "proton": {"/usr/bin/python3", "qpid.py"}} {
 		t.Run(name, func(t *testing.T) {
@@ -258,15 +271,7 @@ func alone(t *testing.T, s *server) {
 		x.hears(t, fmt.Sprintf(`$iothub/twin/res/200/?$rid=%d {"desired":{"$version":1},"reported":{"$version":1}}`, i))
 		s.next(t)
 	}
-	x.Close()
-	select {
-	case err := <-x.over:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Error("the connection does not end")
-	}
+	x.leaves(t)
 }
 
 // many devices have a connection, of which one is not taken.
@@ -306,14 +311,6 @@ func many(t *testing.T, s *server) {
 		s.next(t)
 	}
 	for _, x := range devices {
-		x.Close()
-		select {
-		case err := <-x.over:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(patience):
-			t.Fatal("a device does not leave")
-		}
+		x.leaves(t)
 	}
 }

@@ -152,6 +152,13 @@ func (c *conn) close() {
 	c.beating.Reset(time.Now().Add(farewellTime))
 }
 
+// leave says CLOSE, and ends the connection without waiting for the other side's.
+func (c *conn) leave(why error) {
+	c.phase = closed
+	c.say(0, &amqp.Close{})
+	c.wire.Leave(why, farewellTime)
+}
+
 // beat keeps the connection alive, and finds out whether it is.
 func (c *conn) beat() {
 	c.lock()

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strconv"
 
@@ -58,9 +59,8 @@ func (k kind) partner() (other kind, ok bool) {
 type state uint8
 
 const (
-	none      state = iota
-	attaching       // ATTACH was sent
-	refused         // and answered with one that says no: DETACH follows
+	attaching state = iota // ATTACH was sent
+	refused                // and answered with one that says no: DETACH follows
 	attached
 	detaching // DETACH was sent
 	detached
@@ -202,12 +202,18 @@ func (s *session) attached(body amqp.Body) error {
 	return nil
 }
 
+// abandon drops what has come of a message that is not whole.
+func (e *endpoint) abandon() {
+	e.s.c.parts -= len(e.part)
+	e.part, e.partial = nil, false
+}
+
 // detach asks for the end of a link.
 func (e *endpoint) detach() {
 	c := e.s.c
-	c.parts -= len(e.part)
-	e.part, e.partial, e.queue = nil, false, nil
-	if e.state == none || e.state >= detaching {
+	e.abandon()
+	e.queue = nil
+	if e.state >= detaching {
 		return
 	}
 	e.state = detaching
@@ -229,8 +235,8 @@ func (s *session) detached(body amqp.Body) error {
 	c := s.c
 	s.peers[p.Handle], s.links[e.handle] = nil, nil
 	was := e.state
-	c.parts -= len(e.part)
-	e.state, e.part, e.partial = detached, nil, false
+	e.abandon()
+	e.state = detached
 	if was == detaching {
 		return nil
 	}
@@ -239,9 +245,7 @@ func (s *session) detached(body amqp.Body) error {
 	}
 	why := ended(p.Error, errDetached)
 	if e.x == nil { // without tokens there is no going on
-		c.phase = closed
-		c.say(0, &amqp.Close{})
-		c.wire.Leave(why, farewellTime)
+		c.leave(why)
 		return nil
 	}
 	e.x.unlinked(e.kind, was == attached, why)
@@ -301,7 +305,11 @@ func (s *session) empty(e *endpoint) {
 func (e *endpoint) push(q *queued) bool {
 	s, c := e.s, e.s.c
 	first, id := !q.begun, s.deliveries
+	t := amqp.Transfer{Handle: e.handle, Settled: q.settled}
+	var tag [4]byte
 	if first {
+		binary.BigEndian.PutUint32(tag[:], id)
+		t.DeliveryID, t.DeliveryTag, t.MessageFormat = amqp.Some(id), tag[:], amqp.Some(amqp.FormatMessage)
 		q.begun = true
 		s.deliveries++
 		e.count++
@@ -310,21 +318,10 @@ func (e *endpoint) push(q *queued) bool {
 			s.unsettled = append(s.unsettled, delivery{id, e.x, q.done})
 		}
 	}
-	room := int(c.peerFrame) - transferTop
 	c.send(func(b []byte) []byte {
 		for s.window > 0 && (first || len(q.rest) > 0) {
-			part := q.rest[:min(len(q.rest), room)]
-			q.rest = q.rest[len(part):]
-			t := amqp.Transfer{Handle: e.handle, Settled: q.settled, More: len(q.rest) > 0}
-			var tag [4]byte
-			if first {
-				tag = [4]byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}
-				t.DeliveryID, t.DeliveryTag, t.MessageFormat = amqp.Some(id), tag[:], amqp.Some(amqp.FormatMessage)
-				first = false
-			}
-			var start int
-			b, start = amqp.BeginFrame(b, amqp.FrameAMQP, s.channel)
-			b = amqp.EndFrame(append(t.Append(b), part...), start)
+			b, q.rest = amqp.AppendTransfer(b, s.channel, &t, q.rest, int(c.peerFrame)-transferTop)
+			first = false
 			s.window--
 			s.outgoing++
 		}
@@ -418,8 +415,7 @@ func (c *conn) receive(channel uint16, p *amqp.Transfer, payload []byte) (*endpo
 	e.frames++
 	switch {
 	case p.Aborted:
-		c.parts -= len(e.part)
-		e.part, e.partial = nil, false
+		e.abandon()
 		s.topUp(e)
 		return nil, nil, nil
 	case len(e.part)+len(payload) > mostMessage || e.frames > mostFrames || p.More && c.parts+len(payload) > mostParts:
@@ -431,10 +427,9 @@ func (c *conn) receive(channel uint16, p *amqp.Transfer, payload []byte) (*endpo
 		return nil, nil, nil
 	}
 	if len(e.part) > 0 {
-		c.parts -= len(e.part)
 		payload = append(e.part, payload...)
 	}
-	e.part, e.partial = nil, false
+	e.abandon()
 	if payload == nil {
 		payload = []byte{}
 	}

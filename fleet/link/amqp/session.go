@@ -116,15 +116,13 @@ func (s *session) ends(body amqp.Body) error {
 	c.sessions[s.channel] = nil
 	for _, e := range s.links {
 		if e != nil {
-			c.parts -= len(e.part)
-			e.state, e.part = detached, nil
+			e.abandon()
+			e.state = detached
 		}
 	}
 	s.links, s.peers = nil, nil
 	if c.tokens != nil && c.tokens.s == s { // without tokens there is no going on
-		c.phase = closed
-		c.say(0, &amqp.Close{})
-		c.wire.Leave(why, farewellTime)
+		c.leave(why)
 		return nil
 	}
 	for _, x := range slices.Clone(c.devices) {
@@ -155,24 +153,17 @@ func (s *session) flows(body amqp.Body) error {
 		return err
 	}
 	// Before the other side has seen a frame of this one, it may not know how they are numbered: from 0.
-	seen := p.NextIncomingID.V
-	if sent := s.outgoing - seen; sent > math.MaxInt32 {
+	if sent := s.outgoing - p.NextIncomingID.V; sent > math.MaxInt32 {
 		return breach(amqp.InvalidField, "a next-incoming-id of frames that were not sent")
 	}
-	s.window = 0
-	if end := seen + p.IncomingWindow; p.IncomingWindow > s.outgoing-seen {
-		s.window = end - s.outgoing
-	}
+	s.window = p.Window(0, s.outgoing)
 	var e *endpoint
 	if p.Handle.Set {
 		if e = s.peer(p.Handle.V); e == nil {
 			return breach(amqp.UnattachedHandle, "a FLOW of a link that is not attached")
 		}
 		if e.sends() {
-			e.credit = 0
-			if given := p.DeliveryCount.V + p.LinkCredit.V - e.count; given <= math.MaxInt32 {
-				e.credit = given
-			}
+			e.credit = p.Credit(e.count)
 		} else if ahead := p.DeliveryCount.V - e.count; p.DeliveryCount.Set && ahead <= e.credit { // it has given up credit
 			e.count, e.credit = e.count+ahead, e.credit-ahead
 			s.topUp(e)

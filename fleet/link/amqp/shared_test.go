@@ -288,3 +288,42 @@ func TestTokensUnderWay(t *testing.T) {
 		})
 	}
 }
+
+// Where there is room for one link more, and not for the two that show a token, a device is not connected, and the others do not notice.
+func TestNoRoomForToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, d := newPeer(), driver.New()
+		p.begin.HandleMax = 13
+		p.on = func(_ *peer, _ uint16, b amqp.Body) bool { return b.Code == amqp.CodeDetach } // no handle is free again
+		certified := func(id string) *client {
+			o := p.options(id, nil)
+			o.Connection, o.Password = 7, nil
+			c, err := connect(t, d, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		stays := certified("stays") // it has one link, and two that come and go have six each
+		for _, id := range []string{"dev1", "dev2"} {
+			c := certified(id)
+			if err := c.subscribe(topics.FilterTwinResponses, topics.FilterMethods, topics.FilterC2D(id)); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			<-c.over
+		}
+		o := p.options("late", nil)
+		o.Connection = 7
+		if _, err := connect(t, d, o); err == nil {
+			t.Error("there was room")
+		}
+		synctest.Wait()
+		if err := stays.publish(link.Message{Topic: topics.Telemetry("stays", nil), QoS: 1}); err != nil {
+			t.Error(err)
+		}
+		stays.Close()
+		<-stays.over
+		<-p.done
+	})
+}

@@ -38,7 +38,11 @@ func (c *conn) put(x *device, done func(error)) bool {
 	t := c.tokens
 	if t == nil {
 		t = &tokens{s: x.s}
-		if !t.out.attach(x.s, tokensOut, nil, tokenAddress, nil) || !t.in.attach(x.s, tokensIn, nil, tokenAddress, nil) {
+		if !t.out.attach(x.s, tokensOut, nil, tokenAddress, nil) {
+			return false
+		}
+		if !t.in.attach(x.s, tokensIn, nil, tokenAddress, nil) {
+			t.out.detach() // of which one alone is of no use
 			return false
 		}
 		c.tokens = t

@@ -3,6 +3,7 @@
 package eventhubtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,13 +114,7 @@ func (p *Peer) Dial(_ context.Context, addr string) (net.Conn, error) {
 }
 
 // Heartbeat sends an empty frame on all connections.
-func (p *Peer) Heartbeat() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.Write(amqp.AppendHeartbeat(nil))
-	}
-}
+func (p *Peer) Heartbeat() { p.Say(amqp.AppendHeartbeat(nil)) }
 
 // Renew begins the log anew.
 func (p *Peer) Renew() {
@@ -132,6 +127,11 @@ func (p *Peer) Renew() {
 func (p *Peer) Append(partition int, messages ...[]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.append(partition, messages...)
+}
+
+// append is Append for who holds the lock.
+func (p *Peer) append(partition int, messages ...[]byte) {
 	p.logs[partition] = append(p.logs[partition], messages...)
 	for c := range p.conns {
 		c.feed()
@@ -148,10 +148,7 @@ func (p *Peer) Put(partition int, body string) {
 	b = amqp.AppendString(amqp.AppendSymbol(b, "x-opt-offset"), strconv.Itoa(n*100))
 	b = amqp.AppendTime(amqp.AppendSymbol(b, "x-opt-enqueued-time"), time.Now())
 	b = amqp.AppendString(amqp.AppendSymbol(b, "iothub-connection-device-id"), "dev")
-	p.logs[partition] = append(p.logs[partition], amqp.AppendData(amqp.EndMap(b, start, 4), []byte(body)))
-	for c := range p.conns {
-		c.feed()
-	}
+	p.append(partition, amqp.AppendData(amqp.EndMap(b, start, 4), []byte(body)))
 }
 
 // Cut ends all connections, and refuses others for a time, after which it returns.
@@ -222,26 +219,26 @@ func (c *Conn) serve() error {
 			}
 		}
 	}
-	for len(in) < 8 {
-		if err := need(); err != nil {
-			return err
+	header := func() (h amqp.Header, err error) {
+		for len(in) < len(h) {
+			if err := need(); err != nil {
+				return h, err
+			}
 		}
+		h, in = amqp.Header(in), in[len(h):]
+		return h, nil
 	}
-	if amqp.Header(in[:8]) != amqp.HeaderSASL {
-		return errors.New("no security layer")
+	if h, err := header(); err != nil || h != amqp.HeaderSASL {
+		return cmp.Or(err, errors.New("no security layer"))
 	}
-	in = in[8:]
 	c.Write(amqp.AppendSASL(append([]byte(nil), amqp.HeaderSASL[:]...), &amqp.Mechanisms{Names: []string{"EXTERNAL", "MSSBCBS", "ANONYMOUS", "PLAIN"}}))
 	if _, err := frame(); err != nil {
 		return err
 	}
 	c.Write(amqp.AppendSASL(nil, &amqp.Outcome{Additional: []byte("Welcome!")}))
-	for len(in) < 8 {
-		if err := need(); err != nil {
-			return err
-		}
+	if _, err := header(); err != nil {
+		return err
 	}
-	in = in[8:]
 	c.Write(amqp.HeaderAMQP[:])
 	for {
 		f, err := frame()
@@ -388,15 +385,11 @@ func (c *Conn) Transfer(handle uint32, message []byte, settled bool) {
 	if step == 0 || c.p.behavior.Frame > 0 {
 		step = max(1, c.p.behavior.Frame)
 	}
-	id := c.next
+	x := amqp.Transfer{Handle: handle, Settled: settled, DeliveryID: amqp.Some(c.next), DeliveryTag: []byte("0123456789abcdef")}
 	for first := true; first || len(message) > 0; first = false {
-		n := min(step, len(message))
-		x := amqp.Transfer{Handle: handle, Settled: settled, More: n < len(message)}
-		if first {
-			x.DeliveryID, x.DeliveryTag = amqp.Some(id), []byte("0123456789abcdef")
-		}
-		c.Write(amqp.AppendFrame(nil, 7, &x, message[:n]))
-		message = message[n:]
+		var frame []byte
+		frame, message = amqp.AppendTransfer(nil, 7, &x, message, step)
+		c.Write(frame)
 		c.next++
 	}
 }
