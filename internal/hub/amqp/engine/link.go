@@ -345,11 +345,7 @@ func (l *Link) maySend() uint32 {
 // credited takes the credit of a peer that receives. The caller holds the lock, which is released while the handler is called.
 func (l *Link) credited(p *amqp.Flow) {
 	if p.LinkCredit.Set {
-		count := uint32(0) // the initial one
-		if p.DeliveryCount.Set {
-			count = p.DeliveryCount.V
-		}
-		l.credit = left(p.LinkCredit.V, l.count-count)
+		l.credit = p.Credit(l.count)
 	}
 	l.drain = p.Drain
 	for len(l.posted) > 0 && l.maySend() > 0 {
@@ -365,15 +361,6 @@ func (l *Link) credited(p *amqp.Flow) {
 		l.count += l.credit
 		l.credit = 0
 	}
-}
-
-// left is what remains of a credit or a window when so many that it counts are under way: a difference of serial numbers (RFC 1982), of which
-// a negative one is of a peer that counts ahead.
-func left(granted, underWay uint32) uint32 {
-	if int32(underWay) < 0 {
-		underWay = 0
-	}
-	return granted - min(granted, underWay)
 }
 
 // peerSent takes how many deliveries a peer that sends counts: its credit may have been used up without any. The caller holds the lock.

@@ -138,11 +138,7 @@ func (s *session) flow(list amqp.Value) error {
 	if err := p.Decode(list); err != nil {
 		return err
 	}
-	next := uint32(firstOutgoing) // before it has seen the begin
-	if p.NextIncomingID.Set {
-		next = p.NextIncomingID.V
-	}
-	s.peerWindow = left(p.IncomingWindow, s.nextOutgoing-next)
+	s.peerWindow = p.Window(firstOutgoing, s.nextOutgoing)
 	s.push()
 	if !p.Handle.Set {
 		if p.Echo {

@@ -161,16 +161,14 @@ func (s *session) write(o *outgoing) bool {
 	for s.peerWindow > 0 {
 		// What is before the payload is smaller than this: nothing in it but the tag has no fixed size.
 		const overhead = 128
-		n := min(len(o.payload), int(c.peerFrame)-overhead)
-		o.transfer.More = n < len(o.payload)
-		c.put(s.channel, &o.transfer, o.payload[:n])
+		out := c.out()
+		out.b, o.payload = amqp.AppendTransfer(out.b, s.channel, &o.transfer, o.payload, int(c.peerFrame)-overhead)
+		c.written()
 		s.peerWindow--
 		s.nextOutgoing++
-		o.payload = o.payload[n:]
 		if !o.transfer.More {
 			return true
 		}
-		o.transfer.DeliveryID, o.transfer.DeliveryTag, o.transfer.MessageFormat = amqp.Uint32{}, nil, amqp.Uint32{}
 	}
 	return false
 }
