@@ -66,6 +66,33 @@ func TestTransportsInOneFleet(t *testing.T) {
 	})
 }
 
+// How the first group reaches the hub is no business of the others: over WebSocket, here, and they without.
+func TestTransportsBehindWebSocket(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, first := range []string{"mqtt_ws", "amqp_ws"} {
+			text := `
+fleet:
+  client: lean
+  groups:
+    - {name: pages, count: 5, transport: ` + first + `, telemetry: {every: 5s}}
+    - {name: robots, count: 5, telemetry: {every: 5s}}
+    - {name: doors, count: 5, transport: amqp, telemetry: {every: 5s}}
+    - {name: posts, count: 5, transport: https, telemetry: {every: 5s}}
+stages: [{name: come, devices: 100%, duration: 5s}, {name: hold, duration: 30s}]
+`
+			run := newEngine(decode(t, text), newWatcher()).Run(t.Context())
+			accounts(t, run)
+			for _, group := range []string{"pages", "robots", "doors", "posts"} {
+				connects, messages := run.Totals.Find(metrics.OpConnect, group), run.Totals.Find(metrics.OpTelemetry, group)
+				if connects.Count(metrics.OK) != 5 || messages.Count(metrics.OK) < 5*6 || messages.Count(metrics.OK) != messages.Scheduled() {
+					t.Errorf("%s behind %s: connections: %s; messages: %s", group, first, outcomes(connects), outcomes(messages))
+				}
+			}
+		}
+	})
+}
+
 // A hub that restarts loses MQTT devices at once, and HTTPS devices when they have something to say. All are back, and all is accounted for.
 func TestTransportsThroughARestart(t *testing.T) {
 	t.Parallel()
