@@ -25,14 +25,13 @@ stages:
   - {name: hold, duration: 2m}
 `
 
-// accounts holds every operation of every group to its account: what was scheduled is what ended and what was dropped.
+// accounts holds every operation of every group to its account, and nothing is left unanswered.
 func accounts(t *testing.T, run *report.Run) {
 	t.Helper()
+	checkAccounts(t, run)
 	for i := range run.Totals.Series {
-		x := &run.Totals.Series[i]
-		if x.Scheduled() != x.Ended()+x.DroppedTotal() || x.Count(metrics.Unanswered) > 0 {
-			t.Errorf("%s of %s: %d scheduled, %d ended, %d dropped, %d of them unanswered", x.Operation, x.Group, x.Scheduled(), x.Ended(), x.DroppedTotal(),
-				x.Count(metrics.Unanswered))
+		if x := &run.Totals.Series[i]; x.Count(metrics.Unanswered) > 0 {
+			t.Errorf("%s of %s: %d of %d unanswered", x.Operation, x.Group, x.Count(metrics.Unanswered), x.Scheduled())
 		}
 	}
 }
