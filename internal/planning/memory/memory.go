@@ -98,7 +98,7 @@ func costsOf(sc *scenario.Scenario) costs {
 		if secure(sc, g) {
 			own = own.plus(tlsCosts(), ends*connection)
 		}
-		if over := g.Over(); over == target.MQTTWeb || over == target.AMQPWeb {
+		if g.Over().IsWeb() {
 			own = own.plus(webCosts(), ends*connection)
 		}
 		if ends > 1 {
