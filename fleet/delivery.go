@@ -76,7 +76,8 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 // beginning. Without them a copy that comes late looks like one that comes twice.
 type strays struct {
 	copies map[int64]stray // by turn
-	floor  int64           // of the turns below nothing is known
+	floor  int64           // of the turns below nothing else is known but
+	lost   int             // how many of their copies count as lost
 }
 
 // stray is one of them.
@@ -95,6 +96,11 @@ func (d *device) stray(turn int64, s stray) {
 		d.strays = &strays{copies: make(map[int64]stray)}
 	}
 	if len(d.strays.copies) == mostStrays {
+		for _, old := range d.strays.copies {
+			if old.lost {
+				d.strays.lost += old.left
+			}
+		}
 		clear(d.strays.copies)
 		d.strays.floor = d.marked
 	}
@@ -110,9 +116,6 @@ func (d *device) further(turn int64, x *delivery) {
 		return
 	}
 	if d.strays != nil {
-		if turn < d.strays.floor {
-			return
-		}
 		if s, ok := d.strays.copies[turn]; ok {
 			if s.late {
 				d.group.late.Add(1)
@@ -124,6 +127,14 @@ func (d *device) further(turn int64, x *delivery) {
 				delete(d.strays.copies, turn)
 			} else {
 				d.strays.copies[turn] = s
+			}
+			return
+		}
+		if turn < d.strays.floor {
+			if d.strays.lost > 0 {
+				d.strays.lost--
+				d.group.late.Add(1)
+				d.group.missing.Add(-1)
 			}
 			return
 		}

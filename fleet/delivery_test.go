@@ -302,3 +302,33 @@ func TestDuplicatesOnBroker(t *testing.T) {
 		}
 	})
 }
+
+// A reader that was away for long reads everything late, more than a device keeps in mind: nothing of it is missing.
+func TestMoreComesLateThanIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		g := fleet.Group{Name: "robots", Telemetry: fleet.Telemetry{Every: 100 * time.Millisecond, QoS: 1, Deliveries: 1}, Timeout: 5 * time.Second}
+		f, rec := newFleet(t, h, 1, 1, g)
+		var away [][]byte
+		h.read = func(m link.Message) {
+			if strings.Contains(string(m.Payload), `"_delivery"`) {
+				away = append(away, append([]byte(nil), m.Payload...))
+			}
+		}
+		f.Listening(true)
+		to(t, f, 1, 0)
+		time.Sleep(3 * time.Minute)
+		f.Pause(true)
+		time.Sleep(8 * time.Second)
+		for _, body := range away {
+			f.Delivered(body, time.Now())
+		}
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		n := uint64(len(away))
+		x := rec.Snapshot().Find(metrics.OpDelivery, "robots")
+		if want := (fleet.Deliveries{Group: "robots", Late: n}); n < 1500 || x.Count(metrics.Timeout) != n || f.Deliveries()[0] != want {
+			t.Errorf("of %d messages %d timed out: %+v, want %+v", n, x.Count(metrics.Timeout), f.Deliveries()[0], want)
+		}
+	})
+}

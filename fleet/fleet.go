@@ -368,11 +368,15 @@ func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...
 	cut, now := 0, time.Now()
 	hits := func(place int) bool {
 		d := f.devices[f.order[place]]
-		return (len(groups) == 0 || slices.Contains(groups, d.group.Name)) && d.leads() && f.anyActive(d)
+		if len(groups) > 0 && !slices.Contains(groups, d.group.Name) {
+			return false
+		}
+		all := d.sharers()
+		return all[0] == d && slices.ContainsFunc(all, f.isActive)
 	}
 	for _, x := range f.calendar.Storm(round, len(f.order), hits, share, within) {
-		for _, d := range f.sharers(f.devices[f.order[x.Place]]) {
-			if f.active.IsActive(f.places[d.place]) && d.cutAt(now.Add(x.After)) {
+		for _, d := range f.devices[f.order[x.Place]].sharers() {
+			if f.isActive(d) && d.cutAt(now.Add(x.After)) {
 				cut++
 			}
 		}
@@ -380,26 +384,22 @@ func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...
 	return cut
 }
 
-// leads reports whether a device is the first of those that share its connection.
-func (d *device) leads() bool { return (d.index-d.group.First)%d.group.Shared == 0 }
+// isActive reports whether a device is started and not scaled away.
+func (f *Fleet) isActive(d *device) bool { return f.active.IsActive(f.places[d.place]) }
 
 // connection is the number of the connection that a device shares with others; 0 for one of its own.
 func (d *device) connection() int {
 	if d.group.Shared == 1 {
 		return 0
 	}
-	return d.index - (d.index-d.group.First)%d.group.Shared + 1
+	return d.sharers()[0].index + 1
 }
 
-// sharers are the devices on the connection of the first of them, itself among them.
-func (f *Fleet) sharers(first *device) []*device {
-	left := len(first.group.IDs) - (first.index - first.group.First)
-	return f.devices[first.place : first.place+min(first.group.Shared, left)]
-}
-
-// anyActive reports whether any of those who share a connection is active.
-func (f *Fleet) anyActive(first *device) bool {
-	return slices.ContainsFunc(f.sharers(first), func(d *device) bool { return f.active.IsActive(f.places[d.place]) })
+// sharers are the devices on a device's connection, in their order, itself among them.
+func (d *device) sharers() []*device {
+	i := d.index - d.group.First
+	first, last := schedule.Sharers(i, d.group.Shared, len(d.group.IDs))
+	return d.fleet.devices[d.place-i+first : d.place-i+last]
 }
 
 // cutAt has a storm cut the connection at a time; false when one cut is on its way to it already.

@@ -9,6 +9,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
+	"github.com/twinfleet/twinfleet/schedule"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
 
@@ -26,6 +27,12 @@ func (g *Group) Reconnects() bool { return g.Tokens.Life > 0 && g.Over().IsMQTT(
 
 // Renews reports whether devices renew their tokens on their connections. Over HTTPS each message has a fresh one.
 func (g *Group) Renews() bool { return g.Tokens.Life > 0 && g.Over().IsAMQP() }
+
+// PerConnection is how many devices share a connection.
+func (g *Group) PerConnection() int { return max(1, g.Shared) }
+
+// Sharers are the devices of the group that have one connection with the i-th of them: from first to before last.
+func (g *Group) Sharers(i int) (first, last int) { return schedule.Sharers(i, g.Shared, g.Count) }
 
 // Fleet is the devices.
 type Fleet struct {

@@ -212,8 +212,7 @@ func (s *Scenario) Connections(devices int) int {
 	most := 0
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
-		shared := max(1, g.Shared)
-		most += (g.Count + shared - 1) / shared
+		most += (g.Count + g.PerConnection() - 1) / g.PerConnection()
 	}
 	return min(devices, most)
 }

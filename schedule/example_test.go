@@ -36,3 +36,14 @@ func ExampleBackoff_Delay() {
 	// Output:
 	// 10s 10s
 }
+
+// 25 devices, ten on a connection: the last connection has five.
+func ExampleSharers() {
+	fmt.Println(schedule.Sharers(13, 10, 25))
+	fmt.Println(schedule.Sharers(20, 10, 25))
+	fmt.Println(schedule.Sharers(20, 1, 25))
+	// Output:
+	// 10 20
+	// 20 25
+	// 20 21
+}

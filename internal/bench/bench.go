@@ -239,8 +239,7 @@ func (b *bench) connecting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := float64(b.Devices)
-	cost := Row{Name: "CPU to connect, subscribe, read the twin, report", Unit: "ms", Here: millis * (after.cpu - before.cpu) / n, Hub: millis * (hubAfter.cpu - hubBefore.cpu) / n}
+	cost := spent([2]*figures{before, after}, [2]*figures{hubBefore, hubAfter}, float64(b.Devices)).row("CPU to connect, subscribe, read the twin, report", "ms", millis)
 	rate := Row{Name: "connects with twin and report", Unit: "/s", Here: float64(ended(after, "twin_report")-ended(first, "twin_report")) / after.at.Sub(first.at).Seconds()}
 	if err := r.ends(); err != nil {
 		return err
@@ -299,7 +298,7 @@ func (b *bench) publishing(ctx context.Context) error {
 			return Row{}, err
 		}
 		n := float64(ended(after, "telemetry") - ended(before, "telemetry"))
-		return Row{Name: name, Unit: "µs", Here: 1e6 * (after.cpu - before.cpu) / n, Hub: 1e6 * (hubAfter.cpu - hubBefore.cpu) / n}, r.ends()
+		return spent([2]*figures{before, after}, [2]*figures{hubBefore, hubAfter}, n).row(name, "µs", 1e6), r.ends()
 	}
 	steady, err := row(fmt.Sprintf("CPU a message, QoS 1, %d/s", publishRate), publishRate, "steady")
 	if err != nil {

@@ -41,6 +41,11 @@ func spent(fleet, hub [2]*figures, n float64) costs {
 	return costs{(fleet[1].cpu - fleet[0].cpu) / n, (hub[1].cpu - hub[0].cpu) / n}
 }
 
+// row shows them in a unit that has so many in a second.
+func (c costs) row(name, unit string, scale float64) Row {
+	return Row{Name: name, Unit: unit, Here: scale * c.fleet, Hub: scale * c.hub}
+}
+
 // transports measures what a connection, a message and a report take over each transport, and holds it against MQTT.
 func (b *bench) transports(ctx context.Context) error {
 	kinds := []struct {
@@ -62,7 +67,7 @@ func (b *bench) transports(ctx context.Context) error {
 			continue
 		}
 		for k, c := range all {
-			row := Row{Name: kinds[k].name + ", " + x.name, Unit: kinds[k].unit, Here: kinds[k].scale * c.fleet, Hub: kinds[k].scale * c.hub}
+			row := c.row(kinds[k].name+", "+x.name, kinds[k].unit, kinds[k].scale)
 			rows[k] = append(rows[k], row.against(overMQTT, kinds[k].scale*mqtt[k].fleet))
 		}
 	}

@@ -32,7 +32,8 @@ func (t *Target) Link(index int, id string) link.Options {
 	way := t.ways[g.Over()]
 	bare := way.dial
 	if t.sc.Networks() {
-		bare = t.Network.Dial(index-i%max(1, g.Shared), bare) // the network is bad for a connection, and for all who share it
+		first, _ := g.Sharers(i)
+		bare = t.Network.Dial(index-i+first, bare) // the network is bad for a connection, and for all who share it
 	}
 	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: t.host}
 	if way.secure != nil {

@@ -72,8 +72,10 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	t.certTLS = clientTLS(t.host, h.CAPool())
 	inside := *o
 	inside.Dial = dial
-	t.transport(&inside, spec.Endpoint{Host: t.host, Addr: addr}, nil)
-	t.amqp = spec.Endpoint{Host: t.host, Addr: addr}
+	at := spec.Endpoint{Host: t.host, Addr: addr} // one for all
+	if err := t.transport(&inside, func(over spec.DeviceTransport) (spec.Endpoint, error) { return at.Over(over), nil }, nil); err != nil {
+		return errors.Join(err, h.Close())
+	}
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

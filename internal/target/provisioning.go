@@ -42,7 +42,7 @@ func (t *Target) Provisioning(g *scenario.Group) *fleet.Provisioning {
 // provisioner is the provisioning service of a group.
 func (t *Target) provisioner(d *scenario.DPS) *provisioner {
 	if t.Can.InProcess { // it is on the hub's own port, and speaks MQTT there whatever the group speaks
-		return &provisioner{scope: t.scope, dial: t.dial, tls: t.certTLS}
+		return &provisioner{scope: t.scope, dial: t.Dialer(true), tls: t.certTLS}
 	}
 	x := spec.Endpoint{Host: strings.Trim(d.Host(), "[]"), Addr: d.Address(), TLS: !t.sc.Target.Plain}
 	s := &provisioner{scope: d.Scope, tls: clientTLS(x.Host, t.Roots())}

@@ -27,7 +27,7 @@ func (t *Target) Reader(o eventhub.Options) (*eventhub.Reader, error) {
 			if err != nil {
 				return nil, err
 			}
-			dial = link.TLS(dial, clientTLS(host, trusted(&t.sc.Target)))
+			dial = link.TLS(dial, clientTLS(host, t.Roots()))
 		}
 		return dial(ctx)
 	}

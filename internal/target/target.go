@@ -61,13 +61,11 @@ type Target struct {
 
 	endpoint spec.Endpoint
 	sc       *scenario.Scenario
-	host     string                        // in user names and tokens
-	hostName string                        // in connection strings of devices
-	dial     link.Dialer                   // TCP, or what stands for it, as the first group's devices reach the target
-	secure   func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
-	ways     map[spec.DeviceTransport]way  // how devices reach it, by what they speak: those of the scenario's groups
-	certTLS  *tls.Config                   // for devices with certificates
-	devices  *Identities                   // how devices prove who they are; nil before Prove
+	host     string                       // in user names and tokens
+	hostName string                       // in connection strings of devices
+	ways     map[spec.DeviceTransport]way // how devices reach it, by what they speak: those of the scenario's groups
+	certTLS  *tls.Config                  // for devices with certificates
+	devices  *Identities                  // how devices prove who they are; nil before Prove
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
 	service   connstring.Service            // of the service side; zero where there is none
@@ -150,21 +148,18 @@ func (t *Target) openHub(o *Options) error {
 		return err
 	}
 	t.certTLS = clientTLS(t.endpoint.Host, roots)
-	t.transport(o, t.endpoint, roots)
-	t.amqp, err = s.EndpointOver(spec.AMQP)
-	return err
+	return t.transport(o, s.EndpointOver, roots)
 }
 
 // openBroker opens a plain broker.
 func (t *Target) openBroker(o *Options) error {
 	x := t.endpoint
 	t.Name = x.Scheme + "://" + x.Addr
-	t.transport(o, x, trusted(&t.sc.Target))
-	return nil
+	return t.transport(o, t.sc.Target.EndpointOver, trusted(&t.sc.Target))
 }
 
-// transport settles what devices' connections are made of.
-func (t *Target) transport(o *Options, x spec.Endpoint, roots *x509.CertPool) {
+// transport settles what connections are made of: at is where devices are reached that speak a transport.
+func (t *Target) transport(o *Options, at func(spec.DeviceTransport) (spec.Endpoint, error), roots *x509.CertPool) (err error) {
 	var sources []net.IP
 	for _, a := range t.sc.Fleet.SourceAddresses {
 		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
@@ -180,37 +175,34 @@ func (t *Target) transport(o *Options, x spec.Endpoint, roots *x509.CertPool) {
 		}
 		return d
 	}
-	if t.Can.InProcess {
-		x = x.Over(first(t.sc))
-	}
-	t.dial, t.secure = t.transportTo(x, roots)
 	t.ways = make(map[spec.DeviceTransport]way)
-	bare := map[string]link.Dialer{x.Addr: t.dial} // those with source addresses use them in turn
+	bare := make(map[string]link.Dialer) // by address: those with source addresses use them in turn
+	spoken := []spec.DeviceTransport{first(t.sc)}
 	for i := range t.sc.Fleet.Groups {
-		over := t.sc.Fleet.Groups[i].Over()
+		spoken = append(spoken, t.sc.Fleet.Groups[i].Over())
+	}
+	for _, over := range spoken {
 		if _, known := t.ways[over]; known {
 			continue
 		}
-		y := x.Over(over)
-		if t.Can.Registry { // Azure has a port for each
-			if other, err := t.sc.Target.EndpointOver(over); err == nil { // as the first was
-				y = other
-			}
+		x, err := at(over)
+		if err != nil {
+			return err
 		}
-		w := way{dial: bare[y.Addr]}
-		dial, secure := t.transportTo(y, roots)
-		if w.dial == nil {
-			w.dial, bare[y.Addr] = dial, dial
+		dial, secure := t.transportTo(x, roots)
+		if bare[x.Addr] == nil {
+			bare[x.Addr] = dial
 		}
-		w.secure, w.web = secure, webOn(y)
-		t.ways[over] = w
+		t.ways[over] = way{dial: bare[x.Addr], secure: secure, web: webOn(x)}
 	}
+	t.amqp, err = at(spec.AMQP)
+	return err
 }
 
 // way is how devices reach a target that speak one transport.
 type way struct {
 	dial   link.Dialer                   // TCP, or what stands for it
-	secure func(link.Dialer) link.Dialer // what is spoken on it; nil for nothing
+	secure func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
 	web    func(link.Dialer) link.Dialer // of that, what is spoken on TLS, for devices with certificates; nil for nothing
 }
 
@@ -258,10 +250,11 @@ func (t *Target) Roots() *x509.CertPool { return trusted(&t.sc.Target) }
 
 // Dialer opens the connections of a device of the first group: the bare ones, or with all that is spoken below what the device says.
 func (t *Target) Dialer(bare bool) link.Dialer {
-	if bare || t.secure == nil {
-		return t.dial
+	w := t.ways[first(t.sc)]
+	if bare || w.secure == nil {
+		return w.dial
 	}
-	return t.secure(t.dial)
+	return w.secure(w.dial)
 }
 
 // Arm begins to hold the limits of a target in this process: setting it up is no load.

@@ -171,12 +171,9 @@ func examples() []example {
 			nil,
 			ends{},
 			func(r *report.Run) string {
-				renewed, lost := r.Totals.Find(metrics.OpRenew, "sensors"), 0
-				for _, o := range r.Outages {
-					lost += o.Total
-				}
+				renewed, n := r.Totals.Find(metrics.OpRenew, "sensors"), lost(r)
 				// Two gateways of 200 devices, and some 40 robots.
-				if renewed.Count(metrics.OK) < 2000 || lost < 400 || lost > 480 {
+				if renewed.Count(metrics.OK) < 2000 || n < 400 || n > 480 {
 					return fmt.Sprintf("renewals %s, outages %+v; want each token renewed, and two gateways lost", outcomes(renewed), r.Outages)
 				}
 				return flawless(r)
@@ -288,4 +285,12 @@ func passed(r *report.Run) string {
 		return fmt.Sprintf("the run %s: %s %+v", r.Outcome, r.Reason, r.Thresholds)
 	}
 	return ""
+}
+
+// lost is how many devices lost their connections in all outages.
+func lost(r *report.Run) (n int) {
+	for _, o := range r.Outages {
+		n += o.Total
+	}
+	return n
 }

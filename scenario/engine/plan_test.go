@@ -243,6 +243,20 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 	return s
 }
 
+// planned is a scenario and its plan.
+func planned(t *testing.T, text string, o scenario.Options) (*scenario.Scenario, *plan.Plan) {
+	t.Helper()
+	sc, err := scenario.Decode("planned.yaml", []byte(text), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Make(sc, plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sc, p
+}
+
 // compare holds a plan against the figures of its run, operation by operation. What became due while a storm had cut a
 // device off is counted when it is back: perhaps in another stage, which was paused or not.
 func compare(p *plan.Plan, s *metrics.Snapshot, storms bool) (differ []string) {
@@ -297,7 +311,7 @@ func TestPlanAndRunAgree(t *testing.T) {
 
 // In a run of another length, too.
 func TestPlanAndShortRunAgree(t *testing.T) {
-	sc, err := scenario.Decode("short.yaml", []byte(`
+	sc, p := planned(t, `
 fleet:
   groups: [{name: a, count: 7, desired: {answer: false}, reported: {connectivity: {type: wifi}, every: 137ms}}, {name: b, count: 5, telemetry: {every: 211ms}, backoff: none}]
 stages:
@@ -306,14 +320,7 @@ stages:
   - {name: leave, duration: 30s, devices: 25%, connect_rate: 1/s}
 service:
   rollouts: [{name: r, group: a, properties: {v: 2}, at: 5s, rate: 9/s, waves: [{percent: 40, for: 30s}, {percent: 100}]}]
-`), scenario.Options{Devices: 20, Duration: 9 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := plan.Make(sc, plan.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+`, scenario.Options{Devices: 20, Duration: 9 * time.Second})
 	if p.Seconds < 8.9 || p.Seconds > 9.1 {
 		t.Errorf("the stages last %g s", p.Seconds)
 	}
@@ -324,7 +331,7 @@ service:
 
 // A storm cuts connections that devices share as a whole, in the plan as in the run.
 func TestPlanAndRunAgreeOnSharedConnections(t *testing.T) {
-	sc, err := scenario.Decode("shared.yaml", []byte(`
+	sc, p := planned(t, `
 fleet:
   groups:
     - {name: a, count: 23, transport: amqp, devices_per_connection: 5, desired: {answer: false}, telemetry: {every: 211ms}, tokens: {life: 11s, margin: 2s, spread: 1s}}
@@ -335,14 +342,7 @@ stages:
   - {name: storm, duration: 20s137us, storm: {drop: 40%, within: 3s}}
   - {name: calm, duration: 10s137us}
   - {name: another, duration: 20s137us, storm: {drop: 70%, within: 0s, groups: [a, b]}}
-`), scenario.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := plan.Make(sc, plan.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+`, scenario.Options{})
 	if x := p.Find(metrics.OpRenew); x == nil || x.Total < 50 {
 		t.Errorf("renewals that are planned: %+v", x)
 	}
@@ -353,20 +353,13 @@ stages:
 
 // A device whose session should have ended while its connection was cut has no time that is counted twice.
 func TestSessionEndsWhileGone(t *testing.T) {
-	sc, err := scenario.Decode("gone.yaml", []byte(`
+	sc, p := planned(t, `
 name: gone
 fleet: {groups: [{name: a, count: 1, telemetry: {every: 300ms}, session: {online: 2s..9s, offline: exp(500ms)}, backoff: fixed}]}
 stages:
   - {name: up, duration: 900ms137us, devices: 1}
   - {name: storm, duration: 10s137us, storm: {drop: 100%}}
-`), scenario.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := plan.Make(sc, plan.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+`, scenario.Options{})
 	if differ := compare(p, runVirtually(t, sc), true); len(differ) > 0 {
 		t.Errorf("%s", differ)
 	}

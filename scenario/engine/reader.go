@@ -25,21 +25,11 @@ type reading struct {
 	stop   func()           // ends it, and waits for it
 }
 
-// delivers reports whether a group's deliveries are measured.
-func (c *conductor) delivers() bool {
-	for i := range c.sc.Fleet.Groups {
-		if c.sc.Fleet.Groups[i].Telemetry.Deliveries > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // read begins to read what devices send to a hub, when deliveries are measured there, and returns when whatever they send from now on is
 // read. ctx ends the wait for that alone.
 func (c *conductor) read(ctx context.Context) (x reading, err error) {
 	x.stop = func() {}
-	if !c.delivers() || c.target.Can.Topics { // a broker's subscribers are devices
+	if len(c.fleet.Deliveries()) == 0 || c.target.Can.Topics { // a broker's subscribers are devices
 		return x, nil
 	}
 	open := c.opts.reader
@@ -56,9 +46,9 @@ func (c *conductor) read(ctx context.Context) (x reading, err error) {
 	running, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- x.reader.Run(running) }()
-	stop := func() error {
+	stop := func() {
 		cancel()
-		return <-ended
+		<-ended // it was told to: its error says nothing
 	}
 	timer := time.NewTimer(attaching)
 	defer timer.Stop()
@@ -69,15 +59,15 @@ func (c *conductor) read(ctx context.Context) (x reading, err error) {
 		return reading{}, fmt.Errorf("%w: %w; the policy of target.hub must have ServiceConnect", errReader, err)
 	case <-timer.C:
 		last := x.reader.Stats().Err
-		_ = stop()
+		stop()
 		return reading{}, fmt.Errorf("%w within %s: %w", errReader, attaching, last)
 	case <-ctx.Done():
-		_ = stop()
+		stop()
 		return reading{}, context.Cause(ctx)
 	}
 	c.generator.Reads(x.reader.Behind)
 	c.fleet.Listening(true)
-	x.stop = func() { _ = stop() } // once attached it ends without an error
+	x.stop = stop
 	return x, nil
 }
 
@@ -114,11 +104,12 @@ func (c *conductor) judgeDeliveries() {
 
 // noteDeliveries writes down what is to be known of deliveries beside their figures.
 func (c *conductor) noteDeliveries() {
-	if !c.delivers() {
+	all := c.fleet.Deliveries()
+	if len(all) == 0 {
 		return
 	}
 	d := &report.Deliveries{}
-	for _, x := range c.fleet.Deliveries() {
+	for _, x := range all {
 		d.Groups = append(d.Groups, report.Copies(x))
 	}
 	if c.reading.reader != nil {

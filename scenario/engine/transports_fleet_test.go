@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/report"
 )
 
 // 30,000 devices in one fleet: 5,000 with AMQP connections of their own, 20,000 on 40 that they share, 2,000 over HTTPS and 3,000 over MQTT.
@@ -46,12 +45,4 @@ func TestEveryTransportInAFleet(t *testing.T) {
 			t.Errorf("%d connections were lost; want those of 2,000 devices", lost(run))
 		}
 	})
-}
-
-// lost is how many devices lost their connections in all outages.
-func lost(r *report.Run) (n int) {
-	for _, o := range r.Outages {
-		n += o.Total
-	}
-	return n
 }

@@ -33,6 +33,9 @@ func (x DeviceTransport) IsAMQP() bool { return x == AMQP || x == AMQPWeb }
 // Twins reports whether devices have twins and direct methods over it: HTTPS has neither.
 func (x DeviceTransport) Twins() bool { return x != HTTPS }
 
+// IsWeb reports whether it goes over WebSocket.
+func (x DeviceTransport) IsWeb() bool { return x.webSocket() != "" }
+
 // webSocket is the sub-protocol of WebSocket; empty for none.
 func (x DeviceTransport) webSocket() string {
 	switch x {

@@ -1,7 +1,7 @@
 // How devices and modules come, stay and go, over each of the SDK's transports: credentials, tokens that end, lines that are cut, and others of the same name.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
-import { device, registry, service, newDevice, uniqueId, next, report, listen, eventually, port, PortAgent, Mqtt, SharedAccessSignature } from './hub.mjs';
+import { device, registry, service, newDevice, uniqueId, next, report, listen, eventually, PortAgent, SharedAccessSignature } from './hub.mjs';
 import { hold, connect, prepare, host, keyOf, stringOf, send, transports, Line } from './transports.mjs';
 import { certificates, thumbprint } from './certificates.mjs';
 

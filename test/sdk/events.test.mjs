@@ -3,8 +3,8 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { createRequire } from 'node:module';
-import { device, registry, newDevice, uniqueId, eventually, address, port, eventHub, policyKey } from './hub.mjs';
-import { connect, transports, stringOf } from './transports.mjs';
+import { device, registry, newDevice, eventually, address, port, eventHub, policyKey } from './hub.mjs';
+import { connect, transports } from './transports.mjs';
 
 const require = createRequire(import.meta.url);
 const { EventHubConsumerClient, EventHubProducerClient, earliestEventPosition, latestEventPosition } = require('@azure/event-hubs');
@@ -39,9 +39,9 @@ function subscribed(t, client, startPosition, { partition, ...options } = {}) {
   return { events, errors, of, close: () => subscription.close(), some: (d, n) => eventually(() => of(d), (list) => list.length >= n, `${n} events of ${d.deviceId}; errors: ${errors}`) };
 }
 
-const send = async (t, over, d, n, extra = (m) => m) => {
+const send = async (t, over, d, n) => {
   const client = await connect(t, d, over);
-  for (let i = 0; i < n; i++) await client.sendEvent(extra(new Message(JSON.stringify({ n: i }))));
+  for (let i = 0; i < n; i++) await client.sendEvent(new Message(JSON.stringify({ n: i })));
   return client;
 };
 const [MQTT, , AMQP] = transports;

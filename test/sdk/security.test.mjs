@@ -1,12 +1,8 @@
 // Who may connect, and who is sent away.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import crypto from 'node:crypto';
-import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, NoRetry, port, ca, caDir, PortAgent, sha1, next, uniqueId, report, eventually } from './hub.mjs';
+import { registry, newDevice, connect, device, Mqtt, MqttWs, SharedAccessSignature, NoRetry, port, ca, PortAgent, next, uniqueId, report, eventually } from './hub.mjs';
+import { certificates, thumbprint } from './certificates.mjs';
 
 const open = async (client) => {
   client.setRetryPolicy(new NoRetry());
@@ -107,13 +103,7 @@ test('token renewal', { timeout: 60_000 }, async (t) => {
 });
 
 test('X.509', { timeout: 60_000 }, async (t) => {
-  const dir = mkdtempSync(path.join(tmpdir(), 'twinfleet-x509-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const make = (cn) => {
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-      '-subj', `/CN=${cn}`, '-keyout', path.join(dir, `${cn}.key`), '-out', path.join(dir, `${cn}.pem`)], { stdio: 'ignore' });
-    return { cert: readFileSync(path.join(dir, `${cn}.pem`), 'utf8'), key: readFileSync(path.join(dir, `${cn}.key`), 'utf8') };
-  };
+  const { selfSigned, signed } = certificates(t);
   const x509 = async (id, pair, { transport = Mqtt, websocket = false } = {}) => {
     const client = device.Client.fromConnectionString(`HostName=localhost${websocket ? '' : `:${port}`};DeviceId=${id};x509=true`, transport);
     client.setRetryPolicy(new NoRetry());
@@ -124,25 +114,14 @@ test('X.509', { timeout: 60_000 }, async (t) => {
   for (const [name, options] of [['MQTT', {}], ['MQTT over WebSocket', { transport: MqttWs, websocket: true }]]) {
     await t.test(`a self-signed certificate with the right thumbprint over ${name}`, async () => {
       const id = uniqueId('x509');
-      const pair = make(id);
-      const thumbprint = sha1(new crypto.X509Certificate(pair.cert).raw);
-      await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: thumbprint, secondaryThumbprint: thumbprint } } });
+      const pair = selfSigned(id);
+      await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: thumbprint(pair), secondaryThumbprint: thumbprint(pair) } } });
       const client = await x509(id, pair, options);
       await report(await client.getTwin(), { via: 'x509' });
       assert.equal((await registry().getTwin(id)).responseBody.authenticationType, 'selfSigned');
       await client.close();
     });
   }
-  // The hub's authority signs for devices too; its key lies beside its certificate.
-  const signed = (cn) => {
-    const file = (end) => path.join(dir, `${cn}.${end}`);
-    execFileSync('openssl', ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', `/CN=${cn}`,
-      '-keyout', file('key'), '-out', file('csr')], { stdio: 'ignore' });
-    writeFileSync(file('ext'), 'extendedKeyUsage=clientAuth\n');
-    execFileSync('openssl', ['x509', '-req', '-in', file('csr'), '-CA', path.join(caDir, 'ca.pem'), '-CAkey', path.join(caDir, 'ca.key'),
-      '-CAserial', file('srl'), '-CAcreateserial', '-days', '2', '-extfile', file('ext'), '-out', file('pem')], { stdio: 'ignore' });
-    return { cert: readFileSync(file('pem'), 'utf8'), key: readFileSync(file('key'), 'utf8') };
-  };
   await t.test('a certificate that the authority signed for the device', async () => {
     const id = uniqueId('x509ca');
     await registry().create({ deviceId: id, authentication: { type: 'certificateAuthority' } });
@@ -157,7 +136,7 @@ test('X.509', { timeout: 60_000 }, async (t) => {
   });
   await t.test('another certificate is UnauthorizedError', async () => {
     const id = uniqueId('x509no');
-    const pair = make(id);
+    const pair = selfSigned(id);
     await registry().create({ deviceId: id, authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: '00'.repeat(20), secondaryThumbprint: '00'.repeat(20) } } });
     const client = device.Client.fromConnectionString(`HostName=localhost:${port};DeviceId=${id};x509=true`, Mqtt);
     client.setRetryPolicy(new NoRetry());

@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { createRequire } from 'node:module';
 import { iothub, registry, newDevice, uniqueId, next, eventually, request, address, port, policyKey, SharedAccessSignature } from './hub.mjs';
-import { connect, transports } from './transports.mjs';
+import { closing, connect, transports } from './transports.mjs';
 
 const require = createRequire(import.meta.url);
-const { Amqp, AmqpWs } = { Amqp: require('azure-iothub/dist/amqp').Amqp, AmqpWs: require('azure-iothub/dist/amqp_ws').AmqpWs };
+const { Amqp } = require('azure-iothub/dist/amqp');
+const { AmqpWs } = require('azure-iothub/dist/amqp_ws');
 const { Message } = require('azure-iot-common');
 const mqtt = transports[0];
 
@@ -17,10 +18,6 @@ const both = [
 ];
 
 const stringOf = (over, policy, key = policyKey(policy)) => `HostName=${over.host};SharedAccessKeyName=${policy};SharedAccessKey=${key}`;
-const closing = (t, client) => {
-  t.after(() => Promise.race([client.close().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2_000).unref())]));
-  return client;
-};
 const opened = async (t, over, policy = 'service', key) => {
   const client = closing(t, iothub.Client.fromConnectionString(stringOf(over, policy, key), over.of));
   await client.open();

@@ -14,15 +14,15 @@ export const transports = [
   { name: 'HTTPS', of: Http, settles: true, batches: true, fixedPort: true, prefix: 'iothub-app-' },
 ];
 
-// hold makes a group of cases for each transport: a case is its name, what a transport must be able to (a word of the above, or nothing), and what it does.
 const chosen = process.env.TWINFLEET_OVER?.split(','); // names of transports, to hold cases over some alone
 
-export function hold(what, cases, { over = transports, side = 4, patience = 20_000 } = {}) {
-  for (const transport of over.filter((o) => !chosen || chosen.includes(o.name))) {
+// hold makes a group of cases for each transport: a case is its name, what a transport must be able to (a word of the above, or nothing), and what it does.
+export function hold(what, cases) {
+  for (const transport of transports.filter((o) => !chosen || chosen.includes(o.name))) {
     const can = cases.filter(([, word]) => !word || transport[word]);
     if (can.length === 0) continue;
-    test(`${what} over ${transport.name}`, { concurrency: side, timeout: 4 * patience }, async (t) => {
-      await Promise.all(can.map(([name, , run]) => t.test(name, { timeout: patience }, (tt) => run(tt, transport))));
+    test(`${what} over ${transport.name}`, { concurrency: 4, timeout: 80_000 }, async (t) => {
+      await Promise.all(can.map(([name, , run]) => t.test(name, { timeout: 20_000 }, (tt) => run(tt, transport))));
     });
   }
 }
@@ -34,10 +34,16 @@ export function stringOf(identity, transport, key = keyOf(identity), at = host(t
   return `HostName=${at};DeviceId=${identity.deviceId};${identity.moduleId ? `ModuleId=${identity.moduleId};` : ''}SharedAccessKey=${key}`;
 }
 
+// closing closes a client after the case, which does not wait for long.
+export function closing(t, client) {
+  t.after(() => Promise.race([client.close().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2_000).unref())]));
+  return client;
+}
+
 // prepare gives a client the options of its transport, and closes it after the case.
 export async function prepare(t, client, { retry = false, options = {} } = {}) {
   if (!retry) client.setRetryPolicy(new NoRetry());
-  t.after(() => Promise.race([client.close().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2_000).unref())]));
+  closing(t, client);
   // HTTPS asks for messages again and again, once a second if nobody says otherwise.
   await client.setOptions({ ca, http: { receivePolicy: { interval: 0.1 } }, ...options });
   return client;

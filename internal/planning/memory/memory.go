@@ -45,7 +45,7 @@ type costs struct {
 func deviceCosts(client string, g *scenario.Group) costs {
 	switch over := g.Over(); {
 	case over.IsAMQP():
-		return costs{live: 1_800, connect: 9_000, operation: 950, row: 2_200, rowLive: 890}.plus(amqpConnection(), 1/float64(max(1, g.Shared)))
+		return costs{live: 1_800, connect: 9_000, operation: 950, row: 2_200, rowLive: 890}.plus(amqpConnection(), 1/float64(g.PerConnection()))
 	case over == target.HTTPS:
 		return costs{stack: 4_200, scanned: 1_000, live: 1_800, connect: 12_000, operation: 4_000, row: 2_200, rowLive: 890}
 	case client == "lean":
@@ -69,7 +69,7 @@ func hubCosts(g *scenario.Group) costs {
 	c := costs{live: 1_600, connect: 5_500, operation: 1_700, row: 1_600, rowLive: 1_030}
 	switch over := g.Over(); {
 	case over.IsAMQP():
-		return c.plus(costs{live: 3_700}, 1).plus(costs{live: 2_700, connect: 6_000}, 1/float64(max(1, g.Shared)))
+		return c.plus(costs{live: 3_700}, 1).plus(costs{live: 2_700, connect: 6_000}, 1/float64(g.PerConnection()))
 	case over == target.HTTPS:
 		return c.plus(costs{stack: 8_800, scanned: 3_000, live: 9_500}, 1)
 	}
@@ -94,11 +94,11 @@ func costsOf(sc *scenario.Scenario) costs {
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		own := deviceCosts(sc.Fleet.Client, g)
-		connection := 1 / float64(max(1, g.Shared)) // that is so much of one
+		connection := 1 / float64(g.PerConnection()) // that is so much of one
 		if secure(sc, g) {
 			own = own.plus(tlsCosts(), ends*connection)
 		}
-		if over := g.Over(); over == target.MQTTWeb || over == target.AMQPWeb {
+		if g.Over().IsWeb() {
 			own = own.plus(webCosts(), ends*connection)
 		}
 		if ends > 1 {
@@ -183,7 +183,7 @@ func OverTLS(sc *scenario.Scenario) float64 {
 	n := 0.0
 	for i := range sc.Fleet.Groups {
 		if g := &sc.Fleet.Groups[i]; secure(sc, g) {
-			n += span.Share(sc, g) / float64(max(1, g.Shared))
+			n += span.Share(sc, g) / float64(g.PerConnection())
 		}
 	}
 	return n

@@ -139,10 +139,8 @@ func (w *Walk) sharers(index int) (first, last int) {
 	for i := range w.groups[index] {
 		begin += w.sc.Fleet.Groups[i].Count
 	}
-	g := &w.sc.Fleet.Groups[w.groups[index]]
-	shared := max(1, g.Shared)
-	first = index - (index-begin)%shared
-	return first, min(first+shared, begin+g.Count)
+	first, last = w.sc.Fleet.Groups[w.groups[index]].Sharers(index - begin)
+	return begin + first, begin + last
 }
 
 // live follows a device from its start to its stop.
