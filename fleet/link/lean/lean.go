@@ -4,7 +4,6 @@ package lean
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -229,7 +228,7 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	err := c.wire.Over()
 	c.wire.Unlock()
 	if m.QoS == 0 {
-		done(because(err))
+		done(link.LostBecause(err))
 	}
 }
 
@@ -237,7 +236,7 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 func (c *conn) unsent() error {
 	switch {
 	case c.wire.Over() != nil:
-		return because(c.wire.Over())
+		return link.LostBecause(c.wire.Over())
 	case c.ours:
 		return errOver
 	case c.wire.Full():
@@ -252,18 +251,6 @@ func (c *conn) unsendable(waits bool) error {
 		return err
 	}
 	return errUnacknowledged
-}
-
-// because is the error of an operation whose connection is over: how the target broke the protocol, or that it was lost.
-func because(over error) error {
-	var broken link.ProtocolError
-	switch {
-	case over == nil, errors.Is(over, link.ErrLost):
-		return over
-	case errors.As(over, &broken):
-		return broken
-	}
-	return errors.Join(link.ErrLost, over)
 }
 
 func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
