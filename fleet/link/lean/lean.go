@@ -17,10 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wire"
 )
 
-const (
-	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
-	farewellTime   = 50 * time.Millisecond
-)
+const farewellTime = 50 * time.Millisecond
 
 // Driver makes connections. Make it with New.
 type Driver struct {
@@ -64,11 +61,8 @@ type awaited struct {
 
 // Connect makes a connection.
 func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-	}
+	ctx, cancel := link.Connecting(ctx)
+	defer cancel()
 	nc, err := o.Dial(ctx)
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
