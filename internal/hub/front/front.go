@@ -153,30 +153,6 @@ func (f *Front) Accept(nc net.Conn) {
 	f.conns.Go(func() { f.ServeConn(nc) })
 }
 
-// Serve accepts connections until the listener closes; it returns when it does. A shortage of
-// descriptors is waited out.
-func (f *Front) Serve(l net.Listener) error {
-	wait := 5 * time.Millisecond
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || f.closed.Load() {
-				return nil
-			}
-			f.log.Warn("accepting a connection failed; trying again", "error", err)
-			select {
-			case <-time.After(wait):
-				wait = min(2*wait, time.Second)
-				continue
-			case <-f.ctx.Done():
-				return nil
-			}
-		}
-		wait = 5 * time.Millisecond
-		f.conns.Go(func() { f.ServeConn(nc) })
-	}
-}
-
 // Close ends all connections and waits for their goroutines.
 func (f *Front) Close() {
 	f.closed.Store(true)
