@@ -249,3 +249,16 @@ func ConnectError(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// LostBecause is the error of an operation whose connection is over, by why it is: how the target broke the protocol, or that it was
+// lost. Nil for one that is not over.
+func LostBecause(over error) error {
+	var broken ProtocolError
+	switch {
+	case over == nil, errors.Is(over, ErrLost):
+		return over
+	case errors.As(over, &broken):
+		return broken
+	}
+	return errors.Join(ErrLost, over)
+}

@@ -34,7 +34,7 @@ func TCP(addr string, sources ...net.IP) Dialer {
 		keepAlive = -1 // there is none, and probes cost four system calls a connection
 	}
 	return func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := bounded(ctx)
+		ctx, cancel := bounded(ctx, dialTimeout)
 		defer cancel()
 		d := net.Dialer{KeepAlive: keepAlive}
 		if len(sources) > 0 {
@@ -50,17 +50,25 @@ func TCP(addr string, sources ...net.IP) Dialer {
 }
 
 // bounded gives a context without a deadline one.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func bounded(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, dialTimeout)
+	return context.WithTimeout(ctx, within)
+}
+
+// connectTimeout is that of the official SDKs.
+const connectTimeout = 60 * time.Second
+
+// Connecting gives Driver.Connect a deadline, for a caller whose context has none.
+func Connecting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return bounded(ctx, connectTimeout)
 }
 
 // TLS shakes hands on the connections of a dialer. The configuration names the server.
 func TLS(dial Dialer, config *tls.Config) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := bounded(ctx)
+		ctx, cancel := bounded(ctx, dialTimeout)
 		defer cancel()
 		nc, err := dial(ctx)
 		if err != nil {
@@ -101,7 +109,7 @@ const (
 func WebSocket(dial Dialer, host, resource, protocol string) Dialer {
 	target := "ws://" + host + resource
 	return func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := bounded(ctx)
+		ctx, cancel := bounded(ctx, dialTimeout)
 		defer cancel()
 		nc, err := dial(ctx)
 		if err != nil {

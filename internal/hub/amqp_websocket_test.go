@@ -17,27 +17,10 @@ import (
 // wsConn is a WebSocket as a stream.
 type wsConn struct {
 	*websocket.Conn
-	frame io.Reader
+	stream io.Reader // of what comes
 }
 
-func (c *wsConn) Read(b []byte) (int, error) {
-	for {
-		if c.frame == nil {
-			_, frame, err := c.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			c.frame = frame
-		}
-		n, err := c.frame.Read(b)
-		if errors.Is(err, io.EOF) {
-			c.frame, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
+func (c *wsConn) Read(b []byte) (int, error) { return c.stream.Read(b) }
 
 func (c *wsConn) Write(b []byte) (int, error) {
 	half := len(b) / 2 // a message holds part of a frame
@@ -61,7 +44,7 @@ func TestAMQPOverWebSocket(t *testing.T) {
 		if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != "AMQPWSB10" {
 			t.Errorf("%s speaks %q", path, got)
 		}
-		conn, err := amqp.NewConn(t.Context(), &wsConn{Conn: ws}, nil)
+		conn, err := amqp.NewConn(t.Context(), &wsConn{ws, websocket.JoinMessages(ws, "")}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

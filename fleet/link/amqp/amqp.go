@@ -17,10 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
-const (
-	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
-	farewellTime   = time.Second      // for the other side's CLOSE, after which nobody waits
-)
+const farewellTime = time.Second // for the other side's CLOSE, after which nobody waits
 
 // Driver makes connections. Make it with New.
 type Driver struct {
@@ -67,11 +64,8 @@ func (s *shared) forget(number int, old *slot) {
 // Connect makes a connection, or a part of one: it returns when the hub has taken the token and the link for telemetry. A token that is
 // refused is a *link.RefusedError with the status, and a link that is, or a connection, one with the condition.
 func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-	}
+	ctx, cancel := link.Connecting(ctx)
+	defer cancel()
 	x := newDevice(o)
 	if err := d.join(ctx, o, x); err != nil {
 		return nil, link.ConnectError(ctx, err)

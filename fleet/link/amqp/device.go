@@ -258,7 +258,7 @@ func (x *device) stop(why error, ours bool) {
 		x.ready <- why
 	}
 	x.progress, x.why, x.ours = gone, why, x.ours || ours
-	c, lost := x.c, because(why)
+	c, lost := x.c, link.LostBecause(why)
 	leave := func(done func(error)) { x.left = append(x.left, call{done, lost}) }
 	for _, e := range x.links {
 		if e == nil {
@@ -341,9 +341,9 @@ func (x *device) unsent() error {
 	case x.progress == gone && x.ours, c.phase == closing:
 		return errOver
 	case x.progress == gone:
-		return because(x.why)
+		return link.LostBecause(x.why)
 	case c.wire.Over() != nil:
-		return because(c.wire.Over())
+		return link.LostBecause(c.wire.Over())
 	case c.phase == closed:
 		return link.ErrLost
 	case c.wire.Full():

@@ -93,15 +93,3 @@ var (
 	errCut       = fmt.Errorf("%w: it was cut", link.ErrLost)
 	errNoRoom    = errors.New("the target has no room for more links on this connection")
 )
-
-// because is the error of an operation whose connection is over: how the target broke the protocol, or that it was lost.
-func because(over error) error {
-	var bad link.ProtocolError
-	switch {
-	case over == nil, errors.Is(over, link.ErrLost):
-		return over
-	case errors.As(over, &bad):
-		return bad
-	}
-	return errors.Join(link.ErrLost, over)
-}

@@ -208,15 +208,13 @@ func (c *conn) reopen() (*stream, error) {
 // watch reads a connection until its end. The caller holds the lock.
 func (c *conn) watch(s *stream) {
 	c.parts.Go(func() {
-		for err := error(nil); ; {
-			if err = c.answer(s); err == nil {
-				continue
-			}
-			s.nc.Close() // says goodbye in TLS's words, where that is spoken
-			if !errors.Is(err, errQuiet) {
-				c.end(err, false)
-			}
-			return
+		err := c.answer(s)
+		for err == nil {
+			err = c.answer(s)
+		}
+		s.nc.Close() // says goodbye in TLS's words, where that is spoken
+		if !errors.Is(err, errQuiet) {
+			c.end(err, false)
 		}
 	})
 }
@@ -244,9 +242,7 @@ func (c *conn) answer(s *stream) error {
 	if err != nil {
 		return err
 	}
-	if status < 300 {
-		err = nil
-	} else {
+	if status >= 300 {
 		err = &link.RefusedError{Status: status}
 	}
 	c.mu.Lock()

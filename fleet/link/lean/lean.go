@@ -4,7 +4,6 @@ package lean
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -18,10 +17,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wire"
 )
 
-const (
-	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
-	farewellTime   = 50 * time.Millisecond
-)
+const farewellTime = 50 * time.Millisecond
 
 // Driver makes connections. Make it with New.
 type Driver struct {
@@ -65,11 +61,8 @@ type awaited struct {
 
 // Connect makes a connection.
 func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-	}
+	ctx, cancel := link.Connecting(ctx)
+	defer cancel()
 	nc, err := o.Dial(ctx)
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
@@ -229,7 +222,7 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	err := c.wire.Over()
 	c.wire.Unlock()
 	if m.QoS == 0 {
-		done(because(err))
+		done(link.LostBecause(err))
 	}
 }
 
@@ -237,7 +230,7 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 func (c *conn) unsent() error {
 	switch {
 	case c.wire.Over() != nil:
-		return because(c.wire.Over())
+		return link.LostBecause(c.wire.Over())
 	case c.ours:
 		return errOver
 	case c.wire.Full():
@@ -252,18 +245,6 @@ func (c *conn) unsendable(waits bool) error {
 		return err
 	}
 	return errUnacknowledged
-}
-
-// because is the error of an operation whose connection is over: how the target broke the protocol, or that it was lost.
-func because(over error) error {
-	var broken link.ProtocolError
-	switch {
-	case over == nil, errors.Is(over, link.ErrLost):
-		return over
-	case errors.As(over, &broken):
-		return broken
-	}
-	return errors.Join(link.ErrLost, over)
 }
 
 func (c *conn) Subscribe(done func(error), filters ...link.Filter) {

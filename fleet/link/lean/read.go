@@ -117,7 +117,7 @@ func (c *conn) Finished() {
 	c.awaited = nil
 	c.wire.Unlock()
 	for _, a := range left {
-		a.done(because(why))
+		a.done(link.LostBecause(why))
 	}
 	if ours {
 		why = nil

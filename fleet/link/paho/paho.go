@@ -21,10 +21,9 @@ import (
 )
 
 const (
-	connectTimeout = 60 * time.Second // of the official SDKs; for a caller without a deadline
-	writeTimeout   = 10 * time.Second
-	handTimeout    = time.Second // for the client's writer to take a packet; its caller is blocked meanwhile
-	quiesce        = 50          // milliseconds that Disconnect gives to what is under way
+	writeTimeout = 10 * time.Second
+	handTimeout  = time.Second // for the client's writer to take a packet; its caller is blocked meanwhile
+	quiesce      = 50          // milliseconds that Disconnect gives to what is under way
 )
 
 // Driver makes connections with Paho clients. The zero value is ready.
@@ -57,11 +56,8 @@ type conn struct {
 // Connect makes a connection.
 func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	c := &conn{gone: make(chan struct{}), farewell: make(chan struct{})}
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-	}
+	ctx, cancel := link.Connecting(ctx)
+	defer cancel()
 	deadline, _ := ctx.Deadline()
 	var dialErr error
 	opts := mqtt.NewClientOptions().

@@ -25,12 +25,12 @@ const maxKeepAlive = 1767 * time.Second
 // errDisconnect ends a connection whose client said DISCONNECT: its will is not sent.
 var errDisconnect = errors.New("the client disconnected")
 
-// conn is one connection. It has no goroutine when calls on it need not wait: see watched. Else its reader is the goroutine that runs
-// serve; what it reads is handled by a worker, for which it waits. Anyone may write.
+// conn is one connection. It has no goroutine when calls on it need not wait: see watched. Else it has a reader. Anyone may write.
 type conn struct {
 	front  *Front
 	nc     net.Conn
 	watch  *watched      // nil for a connection with a goroutine
+	read   *reader       // nil for one without
 	user   username.Name // without what nobody asks for again
 	client string        // client id: the device id, or device/module
 	will   *will         // nil for none
@@ -40,9 +40,18 @@ type conn struct {
 
 	keepAlive time.Duration
 	expiry    time.Time // when the credentials are no longer good; zero for never
-	deadline  time.Time // the read deadline that is set now
 
-	deep bool // the reader's stack is deep anyhow: it needs no worker
+	mu      sync.Mutex // protects the following fields, and orders writes
+	filters filters.Set
+	nextID  uint16
+}
+
+// reader is the part of a connection with a goroutine, which runs serve: what it reads is handled by a worker, for which it waits. That of
+// package stream is not used for it: it has a larger buffer and a deeper stack for each connection, and closes one only when what was
+// written has gone.
+type reader struct {
+	deadline time.Time // of reads, that is set now
+	deep     bool      // its stack is deep anyhow: it needs no worker
 
 	// What the worker is to do, and what came of it.
 	step   func(*conn, mqtt.Packet) error
@@ -50,33 +59,25 @@ type conn struct {
 	err    error
 	busy   sync.WaitGroup
 
-	mu      sync.Mutex     // protects the following fields, and orders writes
-	out     *stream.Outbox // of a connection with a goroutine; nil before anything was sent
-	filters filters.Set
-	reason  error // why the connection was closed by this side
-	nextID  uint16
+	// The lock of the connection protects the following fields.
+	out    *stream.Outbox // nil before anything was sent
+	reason error          // why the connection was closed by this side
 }
 
 var _ devices.Outlet = (*conn)(nil)
 
-// Close ends the connection from this side; the reader wakes with an error. The first reason holds.
+// Close ends the connection from this side; a reader wakes with an error. The first reason holds.
 func (c *conn) Close(reason error) {
-	c.mu.Lock()
-	first := c.reason == nil
-	if first {
-		c.reason = reason
-	}
 	if c.watch != nil {
-		if first {
-			c.watch.close(c)
-		}
-		c.mu.Unlock()
+		c.watch.stream.Close(reason)
 		return
 	}
-	if first { // TLS says good-bye, which may wait; whoever closes it must not
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.read.reason == nil { // TLS says good-bye, which may wait; whoever closes it must not
+		c.read.reason = reason
 		c.front.conns.Go(func() { c.nc.Close() })
 	}
-	c.mu.Unlock()
 }
 
 // serve runs the connection to its end and returns why it ended. A connection waits here for most of
@@ -97,20 +98,25 @@ func (c *conn) serve() error {
 			err = c.extend()
 		}
 		if err != nil {
-			return c.work((*conn).finish, mqtt.Packet{}, err)
+			return c.work((*conn).leave, mqtt.Packet{}, err)
 		}
 	}
 }
 
-// finish cleans up after a connection, and returns why it ended.
-func (c *conn) finish(mqtt.Packet) error {
-	err := c.err
+// leave finishes a connection with a goroutine.
+func (c *conn) leave(mqtt.Packet) error {
+	err := c.read.err
 	c.mu.Lock()
-	if c.reason != nil {
-		err = c.reason
+	if c.read.reason != nil {
+		err = c.read.reason
 	}
-	c.reason = err // from here on nothing is sent, and nobody else closes it
+	c.read.reason = err // from here on nothing is sent, and nobody else closes it
 	c.mu.Unlock()
+	return c.finish(err)
+}
+
+// finish cleans up after a connection that ended with an error, and returns why that was.
+func (c *conn) finish(err error) error {
 	switch {
 	case c.keepAlive == 0: // it never came as far as to be the device's
 		return err
@@ -130,17 +136,17 @@ func (c *conn) finish(mqtt.Packet) error {
 // packet would cost more than reading one. The deadline is never later than the credentials' end.
 func (c *conn) extend() error {
 	now := time.Now()
-	if c.deadline.Sub(now) > c.keepAlive*3/4 {
+	if c.read.deadline.Sub(now) > c.keepAlive*3/4 {
 		return nil
 	}
 	deadline := now.Add(c.keepAlive)
 	if !c.expiry.IsZero() && deadline.After(c.expiry) {
 		deadline = c.expiry
 	}
-	if deadline.Equal(c.deadline) {
+	if deadline.Equal(c.read.deadline) {
 		return nil
 	}
-	c.deadline = deadline
+	c.read.deadline = deadline
 	return c.nc.SetReadDeadline(deadline)
 }
 

@@ -16,9 +16,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/deviceauth"
 	"github.com/twinfleet/twinfleet/internal/hub/devices"
 	"github.com/twinfleet/twinfleet/internal/hub/faults"
+	"github.com/twinfleet/twinfleet/internal/hub/stream"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
-	"github.com/twinfleet/twinfleet/internal/nowait"
-	"github.com/twinfleet/twinfleet/internal/timers"
 )
 
 // Options of a Front.
@@ -54,22 +53,22 @@ type Front struct {
 	devices *devices.Table
 	faults  *faults.Switch // of the devices
 
-	ctx    context.Context // ends when Close is called
-	cancel context.CancelFunc
+	stream *stream.Server  // of connections without a goroutine
+	ctx    context.Context // ends when Close is called; its own
+
+	// Of connections with a goroutine.
 	conns  sync.WaitGroup
 	closed atomic.Bool
-
-	pollers nowait.Pollers // of connections without a goroutine
-	alarms  timers.Set     // of them
 
 	steps   chan *conn   // to workers that wait
 	waiting atomic.Int64 // workers that wait
 
 	startMu  sync.Mutex         // protects starting
-	starting map[*conn]struct{} // connections that are no device's yet; nil once the Front closes
+	starting map[*conn]struct{} // those that are no device's yet; nil once the Front closes
 
 	connections atomic.Int64
-	received    atomic.Uint64 // packets
+
+	received atomic.Uint64 // packets, of all connections
 }
 
 // New makes a Front.
@@ -86,14 +85,18 @@ func New(o Options) *Front {
 		opts: o, devices: o.Devices, faults: o.Devices.Faults(), log: o.Logger,
 		steps: make(chan *conn), starting: make(map[*conn]struct{}),
 	}
-	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.stream = stream.New(stream.Options{
+		// What comes just before a stall is served as if it had come just before.
+		Patient: func() bool { return o.Waits || f.faults.Stalling() },
+	})
+	f.ctx = f.stream.Context()
 	return f
 }
 
 // errClosed is why connections end when the Front closes.
 var errClosed = errors.New("the hub is closing")
 
-// ServeConn serves one connection until it ends. It closes nc.
+// ServeConn serves one connection, in the goroutine that calls it, until it ends. It closes nc.
 func (f *Front) ServeConn(nc net.Conn) {
 	f.conns.Add(1)
 	defer f.conns.Done()
@@ -109,6 +112,7 @@ func (f *Front) ServeConn(nc net.Conn) {
 	err := c.serve()
 	c.drained() // such as why it is refused
 	f.connections.Add(-1)
+	f.started(c)
 	f.ended(c, err)
 }
 
@@ -119,20 +123,22 @@ func (f *Front) start(nc net.Conn) *conn {
 	if f.starting == nil {
 		return nil
 	}
-	c := &conn{front: f, nc: nc, deep: deviceauth.TLS(nc) != nil}
+	c := &conn{front: f, nc: nc, read: &reader{deep: deviceauth.TLS(nc) != nil}}
 	f.starting[c] = struct{}{}
 	return c
 }
 
 // started notes that a connection is its device's now, where Close finds it too.
 func (f *Front) started(c *conn) {
+	if c.watch != nil {
+		return // stream has them all
+	}
 	f.startMu.Lock()
 	defer f.startMu.Unlock()
 	delete(f.starting, c)
 }
 
 func (f *Front) ended(c *conn, why error) {
-	f.started(c)
 	if f.log.Enabled(f.ctx, slog.LevelDebug) {
 		f.log.Debug("connection ended", "device", c.client, "reason", why)
 	}
@@ -147,34 +153,9 @@ func (f *Front) Accept(nc net.Conn) {
 	f.conns.Go(func() { f.ServeConn(nc) })
 }
 
-// Serve accepts connections until the listener closes; it returns when it does. A shortage of
-// descriptors is waited out.
-func (f *Front) Serve(l net.Listener) error {
-	wait := 5 * time.Millisecond
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || f.closed.Load() {
-				return nil
-			}
-			f.log.Warn("accepting a connection failed; trying again", "error", err)
-			select {
-			case <-time.After(wait):
-				wait = min(2*wait, time.Second)
-				continue
-			case <-f.ctx.Done():
-				return nil
-			}
-		}
-		wait = 5 * time.Millisecond
-		f.conns.Go(func() { f.ServeConn(nc) })
-	}
-}
-
 // Close ends all connections and waits for their goroutines.
 func (f *Front) Close() {
 	f.closed.Store(true)
-	f.cancel()
 	f.startMu.Lock()
 	starting := f.starting
 	f.starting = nil
@@ -187,6 +168,7 @@ func (f *Front) Close() {
 			c.Close(errClosed)
 		}
 	})
+	f.stream.Close()
 	f.conns.Wait()
 }
 
@@ -198,5 +180,5 @@ type Stats struct {
 
 // Stats tells the numbers as they are now.
 func (f *Front) Stats() Stats {
-	return Stats{int(f.connections.Load()), f.received.Load()}
+	return Stats{f.stream.Connections() + int(f.connections.Load()), f.received.Load()}
 }

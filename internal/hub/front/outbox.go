@@ -21,18 +21,18 @@ func (c *conn) send(b []byte) error {
 	if c.watch != nil {
 		return stream.WriteNow(c.nc, c.watch.quick, b)
 	}
-	if c.reason != nil {
+	if c.read.reason != nil {
 		return errEnded
 	}
-	if c.out == nil {
-		c.out = new(stream.Outbox)
+	if c.read.out == nil {
+		c.read.out = new(stream.Outbox)
 	}
-	return c.out.Add(b, func() { c.front.conns.Go(c.drain) })
+	return c.read.out.Add(b, func() { c.front.conns.Go(c.drain) })
 }
 
 // drain writes what waits. A device that does not read a packet in time loses its connection.
 func (c *conn) drain() {
-	if err := c.out.Drain(&c.mu, c.nc, c.front.opts.WriteTimeout); err != nil {
+	if err := c.read.out.Drain(&c.mu, c.nc, c.front.opts.WriteTimeout); err != nil {
 		c.Close(fmt.Errorf("writing to the device: %w", err))
 	}
 }
@@ -40,7 +40,7 @@ func (c *conn) drain() {
 // drained waits until all that waits was written, or cannot be; at most for the time that one packet may take.
 func (c *conn) drained() {
 	c.mu.Lock()
-	out := c.out
+	out := c.read.out
 	c.mu.Unlock()
 	if out == nil {
 		return

@@ -8,31 +8,32 @@ const idleWorkers = 64
 // work lets a worker take a step of the connection and waits for it. Handling a packet needs a deep
 // stack, which the reader of every connection would keep for as long as it lives: so the readers
 // borrow the stacks of few workers, for a microsecond or two a packet. A reader whose stack TLS has
-// made deep already takes its steps itself. err is what the step finds in c.err.
+// made deep already takes its steps itself. err is what the step finds in the reader's err.
 func (c *conn) work(step func(*conn, mqtt.Packet) error, p mqtt.Packet, err ...error) error {
-	c.step, c.packet, c.err = step, p, nil
+	r := c.read
+	r.step, r.packet, r.err = step, p, nil
 	if len(err) > 0 {
-		c.err = err[0]
+		r.err = err[0]
 	}
-	if c.deep {
-		c.err = step(c, p)
-		return c.err
+	if r.deep {
+		r.err = step(c, p)
+		return r.err
 	}
-	c.busy.Add(1)
+	r.busy.Add(1)
 	select {
 	case c.front.steps <- c:
 	default:
 		c.front.conns.Go(func() { c.front.worker(c) })
 	}
-	c.busy.Wait()
-	return c.err
+	r.busy.Wait()
+	return r.err
 }
 
 // worker takes a step, and then those of other connections until the Front closes or enough others wait.
 func (f *Front) worker(c *conn) {
 	for {
-		c.err = c.step(c, c.packet)
-		c.busy.Done()
+		c.read.err = c.read.step(c, c.read.packet)
+		c.read.busy.Done()
 		if f.waiting.Add(1) > idleWorkers {
 			f.waiting.Add(-1)
 			return

@@ -179,7 +179,7 @@ func (m *Mux) Connections() int {
 	return len(m.open)
 }
 
-// Close closes all connections and the HTTP listener, and waits until the MQTT ones have been served.
+// Close closes all connections and the HTTP listener, and waits until those of MQTT and AMQP have been served.
 // Listeners are closed by their owner.
 func (m *Mux) Close() {
 	m.mu.Lock()

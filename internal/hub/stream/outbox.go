@@ -16,7 +16,8 @@ const mostKept = 8 << 20
 // errUnread is why a connection ends whose peer does not read.
 var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
 
-// WriteNow writes to a connection on which no call waits; quick is what is below it. An error is the connection's end: also that of a
+// WriteNow writes to a connection on which no call waits; quick is what is below it. It is Conn.Write for who has an order of its own for
+// what is written, and ends the connection itself. An error is the connection's end: also that of a
 // peer which does not read.
 func WriteNow(nc net.Conn, quick nowait.Conn, b []byte) error {
 	_, err := nc.Write(b)

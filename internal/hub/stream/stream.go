@@ -125,7 +125,7 @@ func (s *Server) Close() {
 // Take serves a connection, with the handler that is made for it, and closes it at its end. It returns at once, unless only a goroutine
 // can wait for what comes.
 func (s *Server) Take(nc net.Conn, handler func(*Conn) Handler) {
-	c := &Conn{server: s, nc: nc}
+	c := &Conn{server: s, nc: nc, heard: time.Now()}
 	quick, watchable := nowait.Of(nc)
 	if watchable {
 		c.quick = quick
@@ -144,15 +144,12 @@ func (s *Server) Take(nc net.Conn, handler func(*Conn) Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stop, err := s.pollers.Watch(quick, c.readable)
-	if err != nil {
-		if c.reason == nil {
-			c.reason = err
-		}
-		c.end()
-		return
-	}
 	c.stop = stop
-	if c.reason != nil { // the Server closes
+	switch {
+	case c.reason != nil: // it was closed meanwhile: who did that cleans up
+		c.quit()
+	case err != nil:
+		c.reason = err
 		c.end()
 	}
 }
@@ -208,6 +205,7 @@ type Conn struct {
 	stop   func()     // ends the watch
 	busy   bool       // somebody reads or cleans up; for ever once the connection is over
 	more   bool       // something has come since
+	heard  time.Time  // when what came last had been read
 	reason error      // why the connection is over; nil while it is not
 }
 
@@ -238,12 +236,25 @@ func (c *Conn) Close(reason error) {
 	c.end()
 }
 
-// end ends a connection that has a reason to. The caller holds the lock.
-func (c *Conn) end() {
+// Heard is when what came last had been read; the connection's begin before that. busy says that something is read, or fed, now. Of a
+// connection with a goroutine it tells neither.
+func (c *Conn) Heard() (at time.Time, busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard, c.busy
+}
+
+// quit is the end of what calls for the connection. The caller holds the lock.
+func (c *Conn) quit() {
 	if c.stop != nil {
 		c.stop()
 	}
 	c.alarm.Stop()
+}
+
+// end ends a connection that has a reason to. The caller holds the lock.
+func (c *Conn) end() {
+	c.quit()
 	switch {
 	case c.quick == nil: // the reader cleans up
 		c.server.Go(func() {
@@ -334,10 +345,10 @@ func (c *Conn) pull(buffer []byte, patient bool) {
 		c.mu.Lock()
 		if err != nil && c.reason == nil {
 			c.reason = err
-			c.end()
+			c.quit() // who is busy cleans up
 		}
 		over, again := c.reason != nil, c.more
-		c.more = false
+		c.more, c.heard = false, time.Now()
 		c.busy = over || again
 		c.mu.Unlock()
 		switch {
