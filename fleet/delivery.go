@@ -75,9 +75,9 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 // strays are messages of a device of which copies may come that nobody waits for: their time was up, or nobody waited from the
 // beginning. Without them a copy that comes late looks like one that comes twice.
 type strays struct {
-	copies map[int64]stray // by turn
-	floor  int64           // of the turns below nothing else is known but
-	lost   int             // how many of their copies count as lost
+	copies map[int64]stray  // by turn
+	floor  int64            // of the turns below nothing else is known but
+	lost   map[int64]uint64 // which messages count as lost: a bit each, 64 turns a word
 }
 
 // stray is one of them.
@@ -96,15 +96,35 @@ func (d *device) stray(turn int64, s stray) {
 		d.strays = &strays{copies: make(map[int64]stray)}
 	}
 	if len(d.strays.copies) == mostStrays {
-		for _, old := range d.strays.copies {
-			if old.lost {
-				d.strays.lost += old.left
+		for old, s := range d.strays.copies {
+			if s.lost {
+				d.strays.lose(old)
 			}
 		}
 		clear(d.strays.copies)
 		d.strays.floor = d.marked
 	}
 	d.strays.copies[turn] = s
+}
+
+// lose remembers, of a message that is forgotten, that it counts as lost.
+func (s *strays) lose(turn int64) {
+	if s.lost == nil {
+		s.lost = make(map[int64]uint64)
+	}
+	s.lost[turn/64] |= 1 << (turn % 64)
+}
+
+// found is true, once, for a forgotten message that counts as lost.
+func (s *strays) found(turn int64) bool {
+	word, bit := s.lost[turn/64], uint64(1)<<(turn%64)
+	if word&bit == 0 {
+		return false
+	}
+	if s.lost[turn/64] = word &^ bit; word == bit {
+		delete(s.lost, turn/64)
+	}
+	return true
 }
 
 // further counts a copy that nobody waits for: x is the message while others wait for theirs, else nil. One that was not waited for ends
@@ -131,8 +151,7 @@ func (d *device) further(turn int64, x *delivery) {
 			return
 		}
 		if turn < d.strays.floor {
-			if d.strays.lost > 0 {
-				d.strays.lost--
+			if d.strays.found(turn) {
 				d.group.late.Add(1)
 				d.group.missing.Add(-1)
 			}
