@@ -32,6 +32,19 @@ const (
 	ErrUpgradeSize   ProtocolError = "the target answered the WebSocket upgrade with more than 64 KiB"
 )
 
+// Stranger is who began its answer with bytes of another protocol than the driver's: which of the errors is tls when they are an alert of TLS,
+// http when they are an answer of HTTP, else other.
+func Stranger(answer []byte, tls, http, other ProtocolError) ProtocolError {
+	switch string(answer[:min(len(answer), 2)]) {
+	case "\x15\x03": // an alert (RFC 8446 section 5.1)
+		return tls
+	case "HT":
+		return http
+	default:
+		return other
+	}
+}
+
 // Error is the text itself.
 func (e ProtocolError) Error() string { return string(e) }
 

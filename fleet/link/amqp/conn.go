@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/amqp"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
@@ -251,7 +252,7 @@ func (c *conn) greet(b []byte) (int, error) {
 	header := amqp.HeaderAMQP
 	for i := range min(len(b), 4) {
 		if b[i] != header[i] {
-			return 0, stranger(b)
+			return 0, link.Stranger(b, ErrSpeaksTLS, ErrSpeaksHTTP, ErrNotAMQP)
 		}
 	}
 	if len(b) < len(header) {
@@ -265,18 +266,6 @@ func (c *conn) greet(b []byte) (int, error) {
 		return 0, ErrSASL
 	}
 	return 0, ErrVersion
-}
-
-// stranger is who answers with something else than a header.
-func stranger(b []byte) error {
-	switch b = b[:min(len(b), 2)]; string(b) {
-	case "\x15\x03": // an alert (RFC 8446 section 5.1)
-		return ErrSpeaksTLS
-	case "HT":
-		return ErrSpeaksHTTP
-	default:
-		return ErrNotAMQP
-	}
 }
 
 // Fail implements wire.Owner.

@@ -75,14 +75,7 @@ func connackSize(nc net.Conn, b []byte) (body []byte, size int, err error) {
 
 // stranger is who answers CONNECT with something else than CONNACK.
 func stranger(b []byte) error {
-	switch b = b[:min(len(b), 2)]; string(b) {
-	case "\x15\x03": // an alert (RFC 8446 section 5.1)
-		return link.ErrSpeaksTLS
-	case "HT":
-		return link.ErrSpeaksHTTP
-	default:
-		return link.ErrNotMQTT
-	}
+	return link.Stranger(b, link.ErrSpeaksTLS, link.ErrSpeaksHTTP, link.ErrNotMQTT)
 }
 
 // Serve begins to read.

@@ -145,14 +145,7 @@ func (in *incoming) connack(header, size int) error {
 // stranger is who answers CONNECT with something else than CONNACK.
 func (in *incoming) stranger() error {
 	b, _ := in.r.Peek(2) // one byte, if there is no second
-	switch {
-	case string(b) == "\x15\x03": // an alert (RFC 8446 section 5.1)
-		return link.ErrSpeaksTLS
-	case string(b) == "HT":
-		return link.ErrSpeaksHTTP
-	default:
-		return link.ErrNotMQTT
-	}
+	return link.Stranger(b, link.ErrSpeaksTLS, link.ErrSpeaksHTTP, link.ErrNotMQTT)
 }
 
 // ended is why the stream ended before the next packet was there.

@@ -13,6 +13,10 @@ import (
 // mostKept is how many bytes are kept for a peer that does not read, before its connection ends: more than fifty messages of 64 KB.
 const mostKept = 8 << 20
 
+// writeTimeout is how long a peer may take to read one piece that it is sent, where a goroutine waits for that. On a watched connection it has
+// as long to read anything. What waits for it is bounded on either.
+const writeTimeout = 10 * time.Second
+
 // errUnread is why a connection ends whose peer does not read.
 var errUnread = fmt.Errorf("%d bytes wait for it: %w", mostKept, os.ErrDeadlineExceeded)
 
@@ -114,14 +118,14 @@ func (c *Conn) later(b []byte) error {
 }
 
 func (c *Conn) drain() {
-	if err := c.out.Drain(&c.mu, c.nc, c.server.opts.WriteTimeout); err != nil {
+	if err := c.out.Drain(&c.mu, c.nc, writeTimeout); err != nil {
 		c.Close(fmt.Errorf("writing: %w", err))
 	}
 }
 
 // flush waits until all that waits was written, or cannot be; at most for the time that one piece may take.
 func (c *Conn) flush() {
-	late := time.NewTimer(c.server.opts.WriteTimeout)
+	late := time.NewTimer(writeTimeout)
 	defer late.Stop()
 	c.drained(late.C)
 }

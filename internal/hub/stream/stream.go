@@ -33,9 +33,6 @@ type Options struct {
 	// Patient reports whether Feed may wait, for a disk or a limit: each call has then a goroutine of its own, where else one of few
 	// calls them all. Nil for never.
 	Patient func() bool
-	// WriteTimeout is how long a peer may take to read one piece that it is sent, where a goroutine waits for that; 10 s when 0. On a
-	// watched connection it has 10 s to read anything. What waits for it is bounded on either.
-	WriteTimeout time.Duration
 }
 
 // Server serves connections. All its goroutines have ended when Close returns.
@@ -54,9 +51,6 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	if o.WriteTimeout == 0 {
-		o.WriteTimeout = 10 * time.Second
-	}
 	if o.Patient == nil {
 		o.Patient = func() bool { return false }
 	}
