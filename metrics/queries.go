@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 )
 
@@ -95,4 +97,22 @@ func (s *Snapshot) Query(name string) (sum QueryCount, ok bool) {
 		}
 	}
 	return sum, ok
+}
+
+// addQueries adds what another Recorder had of queries, earlier: sizes are those of a result that came later, if there is one.
+func addQueries(all, more []QueryCount) []QueryCount {
+	for _, q := range more {
+		i, found := slices.BinarySearchFunc(all, q, func(a, b QueryCount) int { return cmp.Compare(a.Query, b.Query) })
+		if !found {
+			all = slices.Insert(all, i, q)
+			continue
+		}
+		x := &all[i]
+		if x.Runs == 0 {
+			x.Results = q.Results
+		}
+		x.Pages, x.Runs, x.Met, x.Unmet = x.Pages+q.Pages, x.Runs+q.Runs, x.Met+q.Met, x.Unmet+q.Unmet
+		x.Rows = x.Rows.combine(q.Rows, func(a, b int) int { return a + b })
+	}
+	return all
 }

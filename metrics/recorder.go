@@ -34,6 +34,7 @@ type Recorder struct {
 	series  sync.Map // key → *Series
 	reasons tally.Bound[errorKey]
 	marks   atomic.Pointer[[]stageMark]
+	parts   atomic.Pointer[[]*Part] // other Recorders, whose numbers count too
 
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
@@ -73,6 +74,7 @@ func NewRecorder(o Options) *Recorder {
 	}
 	r.reasons.Most = maxReasons
 	r.marks.Store(&[]stageMark{})
+	r.parts.Store(&[]*Part{})
 	return r
 }
 
@@ -197,20 +199,31 @@ func (r *Recorder) Snapshot() *Snapshot {
 		s.Series = append(s.Series, x)
 		s.Errors = mergeErrors(s.Errors, ofAllGroups(x.Reasons))
 	}
+	s.Devices, s.Queries = r.ownCounts()
+	for _, p := range *r.parts.Load() {
+		devices, queries := p.counts()
+		s.Devices, s.Queries = addDevices(s.Devices, devices), addQueries(s.Queries, queries)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Stage = r.stage()
-	for _, k := range slices.SortedFunc(maps.Keys(r.devices), func(a, b deviceKey) int {
-		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.state, b.state))
-	}) {
-		s.Devices = append(s.Devices, DeviceCount{k.group, k.state, int(r.devices[k].Load())})
+	return s
+}
+
+// ownCounts are the devices and the results of queries, without those of the Parts.
+func (r *Recorder) ownCounts() (devices []DeviceCount, queries []QueryCount) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, n := range r.devices {
+		devices = append(devices, DeviceCount{k.group, k.state, int(n.Load())})
 	}
+	slices.SortFunc(devices, DeviceCount.compare)
 	for _, name := range slices.Sorted(maps.Keys(r.queries)) {
 		q := r.queries[name]
-		s.Queries = append(s.Queries, QueryCount{
+		queries = append(queries, QueryCount{
 			Query: name, Results: int(q.results.Load()), Pages: int(q.pages.Load()), Runs: int(q.runs.Load()),
 			Met: int(q.met.Load()), Unmet: int(q.unmet.Load()), Rows: q.counts(),
 		})
 	}
-	return s
+	return devices, queries
 }

@@ -23,10 +23,13 @@ type Series struct {
 	rec       *Recorder
 	open      inflight.Times
 
-	mu    sync.Mutex                // protects the making of cells
-	cells atomic.Pointer[[]*cell]   // by stage; nil where the series has none yet
-	whole atomic.Pointer[wholeCopy] // of the last snapshot
+	mu    sync.Mutex              // protects the making of cells, and sums
+	cells atomic.Pointer[[]*cell] // by stage; nil where the series has none yet
+	sums  map[int]*sumCopy        // of the last snapshots: by stage, and of all of them
 }
+
+// allStages is where the sum of all stages is kept among the sums.
+const allStages = -1
 
 // cell is what a series has of one stage.
 type cell struct {
@@ -47,8 +50,8 @@ type cell struct {
 	copied *SeriesSnapshot
 }
 
-// wholeCopy is a series over all stages, with the copies of the cells that it was made from.
-type wholeCopy struct {
+// sumCopy is a sum of cells, with the copies that it was made from.
+type sumCopy struct {
 	parts []*SeriesSnapshot
 	sum   SeriesSnapshot
 }
@@ -198,15 +201,50 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 			parts = append(parts, c.snapshot(s.operation, s.group))
 		}
 	}
-	last := s.whole.Load()
-	if last == nil || !slices.Equal(last.parts, parts) {
-		last = &wholeCopy{parts: parts, sum: SeriesSnapshot{Operation: s.operation, Group: s.group}}
-		for _, p := range parts {
-			last.sum = last.sum.plus(*p)
-		}
-		s.whole.Store(last)
+	open := s.open.Ages(s.rec.start, s.rec.start, now, now)
+	for _, p := range *s.rec.parts.Load() {
+		more, theirs := p.of(key{s.operation, s.group}, now)
+		parts, open = append(parts, more...), append(open, theirs...)
 	}
-	out := last.sum
-	out.open = s.open.Ages(s.rec.start, s.rec.start, now, now)
+	out := s.sum(allStages, parts)
+	out.open = open
 	return out
+}
+
+// stageSnapshot copies the series in a stage that lasted from a time to another; ok is false when it has nothing of it.
+func (s *Series) stageSnapshot(number int, from, to, now time.Time) (out SeriesSnapshot, ok bool) {
+	var parts []*SeriesSnapshot
+	var open []inflight.Age
+	if cells := *s.cells.Load(); number < len(cells) && cells[number] != nil {
+		parts, open = append(parts, cells[number].snapshot(s.operation, s.group)), s.open.Ages(s.rec.start, from, to, now)
+	}
+	for _, p := range *s.rec.parts.Load() {
+		if x, theirs := p.ofStage(key{s.operation, s.group}, number, now); x != nil {
+			parts, open = append(parts, x), append(open, theirs...)
+		}
+	}
+	if len(parts) == 0 {
+		return out, false
+	}
+	out = s.sum(number, parts)
+	out.open = open
+	return out, true
+}
+
+// sum adds up copies of cells: of a stage, or of all of them. What was added up the last time is not once more.
+func (s *Series) sum(of int, parts []*SeriesSnapshot) SeriesSnapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := s.sums[of]; last != nil && slices.Equal(last.parts, parts) {
+		return last.sum
+	}
+	x := &sumCopy{parts: parts, sum: SeriesSnapshot{Operation: s.operation, Group: s.group}}
+	for _, p := range parts {
+		x.sum = x.sum.plus(*p)
+	}
+	if s.sums == nil {
+		s.sums = make(map[int]*sumCopy)
+	}
+	s.sums[of] = x
+	return x.sum
 }

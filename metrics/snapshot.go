@@ -27,6 +27,23 @@ type DeviceCount struct {
 	Count int    `json:"count"` // devices in it
 }
 
+func (d DeviceCount) compare(o DeviceCount) int {
+	return cmp.Or(cmp.Compare(d.Group, o.Group), cmp.Compare(d.State, o.State))
+}
+
+// addDevices adds the devices of another part of the fleet.
+func addDevices(all, more []DeviceCount) []DeviceCount {
+	for _, d := range more {
+		i, found := slices.BinarySearchFunc(all, d, DeviceCount.compare)
+		if found {
+			all[i].Count += d.Count
+		} else {
+			all = slices.Insert(all, i, d)
+		}
+	}
+	return all
+}
+
 // QueryCount is the size of a query's last result, with its pages and runs so far.
 type QueryCount struct {
 	Query   string `json:"query"`   // its name

@@ -24,16 +24,24 @@ func (r *Recorder) stageOf(at time.Time) (number int, name string) {
 
 // SetStage begins a stage now: what is intended from now on counts for it, what was intended before does not.
 // It gives the time at which the stage begins. With an empty name the last stage is over. The stage that runs goes on.
-func (r *Recorder) SetStage(name string) time.Time {
+func (r *Recorder) SetStage(name string) time.Time { return r.SetStageAt(name, time.Now()) }
+
+// SetStageAt is SetStage for a stage that begins, or began, at a time, which is not before the stage before it began.
+func (r *Recorder) SetStageAt(name string, at time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now, marks := time.Now(), slices.Clone(*r.marks.Load())
-	if n := len(marks); n > 0 && marks[n-1].name == name {
-		return marks[n-1].from
+	marks := slices.Clone(*r.marks.Load())
+	if n := len(marks); n > 0 {
+		if marks[n-1].name == name {
+			return marks[n-1].from
+		}
+		if at.Before(marks[n-1].from) {
+			at = marks[n-1].from
+		}
 	}
-	marks = append(marks, stageMark{name, now})
+	marks = append(marks, stageMark{name, at})
 	r.marks.Store(&marks)
-	return now
+	return at
 }
 
 // stage is the stage that runs. The caller holds the lock.
@@ -72,22 +80,28 @@ func (r *Recorder) StageSnapshot(name string) *Snapshot {
 }
 
 func (r *Recorder) stageSnapshot(number int, marks []stageMark, now time.Time) *Snapshot {
-	s := &Snapshot{At: now}
-	from := r.start
+	from, to := r.stageBounds(number, marks, now)
+	s := &Snapshot{At: to, Elapsed: to.Sub(from)}
 	if number > 0 {
-		s.Stage, from = marks[number-1].name, marks[number-1].from
+		s.Stage = marks[number-1].name
 	}
-	if number < len(marks) {
-		s.At = marks[number].from
-	}
-	s.Elapsed = s.At.Sub(from)
 	for _, series := range r.allSeries() {
-		if cells := *series.cells.Load(); number < len(cells) && cells[number] != nil {
-			x := *cells[number].snapshot(series.operation, series.group)
-			x.open = series.open.Ages(r.start, from, s.At, now)
+		if x, ok := series.stageSnapshot(number, from, to, now); ok {
 			s.Series = append(s.Series, x)
 			s.Errors = mergeErrors(s.Errors, ofAllGroups(x.Reasons))
 		}
 	}
 	return s
+}
+
+// stageBounds is when a stage began, and when it ended or, while it runs, that it is now.
+func (r *Recorder) stageBounds(number int, marks []stageMark, now time.Time) (from, to time.Time) {
+	from, to = r.start, now
+	if number > 0 {
+		from = marks[number-1].from
+	}
+	if number < len(marks) {
+		to = marks[number].from
+	}
+	return from, to
 }

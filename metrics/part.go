@@ -1,0 +1,215 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics/histogram"
+	"github.com/twinfleet/twinfleet/metrics/internal/inflight"
+)
+
+// Contribution is the numbers of a Recorder that another one takes up as those of a Part. They count from the beginning: whoever has the
+// last ones needs none of those before.
+type Contribution struct {
+	At      time.Time     `json:"at"`                // when they were copied
+	Stages  []StagePart   `json:"stages,omitempty"`  // ascending; those that are not among them are as they were
+	Open    []OpenPart    `json:"open,omitempty"`    // what is under way, of all stages
+	Devices []DeviceCount `json:"devices,omitempty"` // as they are now
+	Queries []QueryCount  `json:"queries,omitempty"` // results as they are now
+}
+
+// StagePart is what a Contribution has of one stage.
+type StagePart struct {
+	Number int               `json:"number"`         // from 1; 0 is before the first
+	Series []*SeriesSnapshot `json:"series"`         // by operation and group; they are not changed any more
+	Open   []OpenPart        `json:"open,omitempty"` // what is under way of it
+}
+
+// OpenPart is the operations of a series that are under way, by age.
+type OpenPart struct {
+	Operation Operation    `json:"operation"`       // which operation
+	Group     string       `json:"group,omitempty"` // of devices, or the name of a query
+	Ages      []UnderWayOf `json:"ages"`            // the youngest first
+}
+
+// UnderWayOf is how many operations have been under way for a time at least.
+type UnderWayOf struct {
+	Least time.Duration `json:"least"` // when the Contribution was made, to a quarter of a second
+	Count uint64        `json:"count"` // how many
+}
+
+// Contribution copies the Recorder's own numbers, for the Part of another one. Those of its Parts are not among them.
+func (r *Recorder) Contribution() *Contribution {
+	now := time.Now()
+	c := &Contribution{At: now}
+	marks := *r.marks.Load()
+	stages := make([]StagePart, len(marks)+1)
+	for _, s := range r.allSeries() {
+		c.Open = appendOpen(c.Open, s, s.open.Ages(r.start, r.start, now, now))
+		for number, cell := range *s.cells.Load() {
+			if cell == nil || number >= len(stages) {
+				continue // a stage that began meanwhile
+			}
+			from, to := r.stageBounds(number, marks, now)
+			x := &stages[number]
+			x.Series = append(x.Series, cell.snapshot(s.operation, s.group))
+			x.Open = appendOpen(x.Open, s, s.open.Ages(r.start, from, to, now))
+		}
+	}
+	for number, x := range stages {
+		if x.Number = number; len(x.Series) > 0 {
+			c.Stages = append(c.Stages, x)
+		}
+	}
+	c.Devices, c.Queries = r.ownCounts()
+	return c
+}
+
+func appendOpen(all []OpenPart, s *Series, ages []inflight.Age) []OpenPart {
+	if len(ages) == 0 {
+		return all
+	}
+	x := OpenPart{Operation: s.operation, Group: s.group}
+	for _, a := range ages {
+		x.Ages = append(x.Ages, UnderWayOf{a.Least, a.N})
+	}
+	return append(all, x)
+}
+
+// Part is the numbers of another Recorder, perhaps on another machine, that count as if they were a Recorder's own: Snapshot, Stages and
+// all that is made of them have them. Its stages are the same ones, in the same order. It may be used from any goroutine.
+type Part struct {
+	rec *Recorder
+
+	mu      sync.Mutex                      // protects the following fields
+	cells   map[key]map[int]*SeriesSnapshot // by stage
+	open    map[key][]inflight.Age          // of all stages, at the time of the last Contribution
+	staged  map[int]map[key][]inflight.Age  // of each stage, at the time of the last one that had it
+	at      time.Time                       // of the last Contribution
+	began   map[int]time.Time               // of the last that had a stage
+	devices []DeviceCount
+	queries []QueryCount
+}
+
+// Join has the numbers of another Recorder count, once there are some: see Part.Set.
+func (r *Recorder) Join() *Part {
+	p := &Part{
+		rec: r, cells: make(map[key]map[int]*SeriesSnapshot), open: make(map[key][]inflight.Age), staged: make(map[int]map[key][]inflight.Age),
+		began: make(map[int]time.Time),
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	parts := append(slices.Clone(*r.parts.Load()), p)
+	r.parts.Store(&parts)
+	return p
+}
+
+// Set takes up numbers in place of those before. What the Contribution holds must not be changed afterwards.
+func (p *Part) Set(c *Contribution) {
+	keys := func(op Operation, group string) key { // as the Recorder bounds them
+		s := p.rec.Series(op, group)
+		return key{s.operation, s.group}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.devices, p.queries = c.At, c.Devices, c.Queries
+	p.open = agesOf(c.Open, keys)
+	for _, stage := range c.Stages {
+		fresh := make(map[key]*SeriesSnapshot)
+		for _, x := range stage.Series {
+			k := keys(x.Operation, x.Group)
+			if before := fresh[k]; before != nil { // several that the bound on groups makes one
+				sum := before.plus(*x)
+				x = &sum
+			}
+			fresh[k] = x
+		}
+		for k, x := range fresh {
+			if p.cells[k] == nil {
+				p.cells[k] = make(map[int]*SeriesSnapshot)
+			}
+			p.cells[k][stage.Number] = x
+		}
+		p.staged[stage.Number], p.began[stage.Number] = agesOf(stage.Open, keys), c.At
+	}
+}
+
+func agesOf(all []OpenPart, keys func(Operation, string) key) map[key][]inflight.Age {
+	out := make(map[key][]inflight.Age)
+	for _, x := range all {
+		k := keys(x.Operation, x.Group)
+		for _, a := range x.Ages {
+			out[k] = append(out[k], inflight.Age{Least: a.Least, N: a.Count})
+		}
+	}
+	return out
+}
+
+// aged is ages that were true at a time, as they are now.
+func aged(ages []inflight.Age, at, now time.Time) []inflight.Age {
+	out := slices.Clone(ages)
+	for i := range out {
+		out[i].Least += max(0, now.Sub(at))
+	}
+	return out
+}
+
+// of is what the part has of a series: its cells, and what is under way.
+func (p *Part) of(k key, now time.Time) (cells []*SeriesSnapshot, open []inflight.Age) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, number := range slices.Sorted(maps.Keys(p.cells[k])) {
+		cells = append(cells, p.cells[k][number])
+	}
+	return cells, aged(p.open[k], p.at, now)
+}
+
+// ofStage is what the part has of a series in a stage; nil when it has nothing.
+func (p *Part) ofStage(k key, number int, now time.Time) (cell *SeriesSnapshot, open []inflight.Age) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cells[k][number], aged(p.staged[number][k], p.began[number], now)
+}
+
+// End says that nobody waits any more for what is under way, and why: the other Recorder is gone. It took the time until then at least.
+// No device is counted any more. A later Set takes all of that back.
+func (p *Part) End(now time.Time, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why = p.rec.bound(Unanswered, why)
+	for k, stages := range p.cells {
+		for number, x := range stages {
+			if n := x.InFlight(); n > 0 {
+				stages[number] = x.unanswered(n, aged(p.staged[number][k], p.began[number], now), now, why)
+			}
+		}
+	}
+	clear(p.open)
+	clear(p.staged)
+	p.devices = nil
+}
+
+// unanswered is the numbers when so many operations have ended without an answer, whose ages are these as far as they are known.
+func (s *SeriesSnapshot) unanswered(n uint64, ages []inflight.Age, now time.Time, why string) *SeriesSnapshot {
+	var took histogram.Live
+	left := n
+	for _, a := range slices.Backward(ages) { // the oldest first: those are there for certain
+		took.RecordMany(a.Least, min(a.N, left))
+		left -= min(a.N, left)
+	}
+	took.RecordMany(0, left)
+	out := *s
+	h := took.Snapshot()
+	out.Response[Unanswered], out.Service[Unanswered] = out.Response[Unanswered].Merge(h), out.Service[Unanswered].Merge(h)
+	out.Reasons = mergeErrors(s.Reasons, []ErrorCount{{s.Operation, s.Group, Unanswered.String(), why, n, now.UTC()}})
+	return &out
+}
+
+// counts are the devices and the results of queries.
+func (p *Part) counts() ([]DeviceCount, []QueryCount) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.devices, p.queries
+}
