@@ -3,12 +3,14 @@ package metrics_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/twinfleet/twinfleet/internal/linediff"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -42,73 +44,98 @@ func text(t interface{ Fatal(...any) }, all ...*metrics.Snapshot) string {
 	return out
 }
 
+// act is something that happens to recorders.
+type act struct {
+	what, who   int           // 3 is the recorder that the others join
+	later, late time.Duration // from now, and ago
+	group       string
+	state       string
+	dropped     string
+	outcome     metrics.Outcome
+	operation   metrics.Operation
+}
+
+func acts() *rapid.Generator[act] {
+	return rapid.Custom(func(t *rapid.T) act {
+		ms := func(most int, name string) time.Duration {
+			return time.Duration(rapid.IntRange(0, most).Draw(t, name)) * time.Millisecond
+		}
+		return act{
+			what: rapid.IntRange(0, 7).Draw(t, "what"), who: rapid.IntRange(0, 3).Draw(t, "who"), later: ms(3000, "later"), late: ms(50, "late"),
+			group: rapid.SampledFrom([]string{"robots", "arms"}).Draw(t, "group"), state: rapid.SampledFrom([]string{"connected", "backoff"}).Draw(t, "state"),
+			dropped: rapid.SampledFrom(metrics.DropReasons()).Draw(t, "dropped"), outcome: rapid.SampledFrom(metrics.Outcomes()).Draw(t, "outcome"),
+			operation: rapid.SampledFrom([]metrics.Operation{metrics.OpTwinReport, metrics.OpConnect}).Draw(t, "operation"),
+		}
+	})
+}
+
 // Whatever several recorders take, and whenever what they have is handed on: together they are the one that takes it all, over all and in
 // each stage, to the last bucket and the last operation under way.
 func TestPartsAreTheWhole(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		synctest.Test(t, func(t *testing.T) {
-			all, whole := metrics.NewRecorder(metrics.Options{}), metrics.NewRecorder(metrics.Options{})
-			const agents = 3
-			var recs [agents]*metrics.Recorder
-			var parts [agents]*metrics.Part
-			for i := range recs {
-				recs[i], parts[i] = metrics.NewRecorder(metrics.Options{}), whole.Join()
-			}
-			type twice struct{ a, b metrics.Started }
-			var open []twice
-			for step := range rapid.IntRange(1, 60).Draw(rt, "steps") {
-				i := rapid.IntRange(-1, agents-1).Draw(rt, "who") // -1 is the one that they join
-				rec := whole
-				if i >= 0 {
-					rec = recs[i]
-				}
-				now := time.Now()
-				switch rapid.IntRange(0, 7).Draw(rt, "act") {
-				case 0:
-					name := fmt.Sprint("stage ", step)
-					at := now.Add(time.Duration(rapid.IntRange(0, 3).Draw(rt, "later")) * time.Second)
-					for _, r := range append(recs[:], all, whole) {
-						r.SetStageAt(name, at)
-					}
-				case 1:
-					d := time.Duration(rapid.IntRange(0, 5000).Draw(rt, "ms")) * time.Millisecond
-					time.Sleep(d)
-				case 2:
-					group, reason := rapid.SampledFrom([]string{"robots", "arms"}).Draw(rt, "group"), rapid.SampledFrom(metrics.DropReasons()).Draw(rt, "reason")
-					rec.Series(metrics.OpTelemetry, group).Drop(now, reason)
-					all.Series(metrics.OpTelemetry, group).Drop(now, reason)
-				case 3:
-					state := rapid.SampledFrom([]string{"connected", "backoff"}).Draw(rt, "state")
-					rec.DeviceGauge("robots", state).Add(1)
-					all.DeviceGauge("robots", state).Add(1)
-				case 4:
-					if len(open) > 0 {
-						x := open[0]
-						open = open[1:]
-						how := rapid.SampledFrom(metrics.Outcomes()).Draw(rt, "outcome")
-						x.a.EndBecause(now, how, "why")
-						x.b.EndBecause(now, how, "why")
-					}
-				case 5:
-					if i >= 0 {
-						parts[i].Set(carried(t, recs[i].Contribution()))
-					}
-				default:
-					op := rapid.SampledFrom([]metrics.Operation{metrics.OpTwinReport, metrics.OpConnect}).Draw(rt, "op")
-					intended := now.Add(-time.Duration(rapid.IntRange(0, 50).Draw(rt, "late")) * time.Millisecond)
-					open = append(open, twice{rec.Series(op, "robots").Start(intended, now), all.Series(op, "robots").Start(intended, now)})
-				}
-			}
-			for i, r := range recs {
-				parts[i].Set(carried(t, r.Contribution()))
-				parts[i].Set(carried(t, r.Contribution())) // the same once more counts nothing twice
-			}
-			got, want := text(t, append(whole.Stages(), whole.Snapshot())...), text(t, append(all.Stages(), all.Snapshot())...)
-			if got != want {
-				rt.Fatalf("%s\nwant\n%s", got, want)
-			}
-		})
+		script := rapid.SliceOfN(acts(), 1, 60).Draw(rt, "script")
+		differ := ""
+		synctest.Test(t, func(t *testing.T) { differ = playParts(t, script) })
+		if differ != "" {
+			rt.Fatal(differ)
+		}
 	})
+}
+
+// playParts plays a script and says how three recorders and the one that they join differ from one that has all.
+func playParts(t *testing.T, script []act) string {
+	all := metrics.NewRecorder(metrics.Options{})
+	recs, parts := make([]*metrics.Recorder, 4), make([]*metrics.Part, 3)
+	for i := range recs {
+		recs[i] = metrics.NewRecorder(metrics.Options{})
+	}
+	whole := recs[len(parts)]
+	for i := range parts {
+		parts[i] = whole.Join()
+	}
+	time.Sleep(time.Second) // nothing is intended before there are recorders
+	type twice struct{ a, b metrics.Started }
+	var open []twice
+	for step, x := range script {
+		now, rec := time.Now(), recs[x.who]
+		switch x.what {
+		case 0:
+			for _, r := range append(recs, all) {
+				r.SetStageAt(fmt.Sprint("stage ", step), now.Add(x.later))
+			}
+		case 1:
+			time.Sleep(x.later)
+		case 2:
+			rec.Series(metrics.OpTelemetry, x.group).Drop(now, x.dropped)
+			all.Series(metrics.OpTelemetry, x.group).Drop(now, x.dropped)
+		case 3:
+			rec.DeviceGauge(x.group, x.state).Add(1)
+			all.DeviceGauge(x.group, x.state).Add(1)
+		case 4:
+			if len(open) > 0 {
+				open[0].a.EndBecause(now, x.outcome, "why")
+				open[0].b.EndBecause(now, x.outcome, "why")
+				open = open[1:]
+			}
+		case 5:
+			if rec != whole {
+				parts[x.who].Set(carried(t, rec.Contribution()))
+			}
+		default:
+			intended := now.Add(-x.late)
+			open = append(open, twice{rec.Series(x.operation, x.group).Start(intended, now), all.Series(x.operation, x.group).Start(intended, now)})
+		}
+	}
+	time.Sleep(time.Second) // no stage ends just now
+	for i, p := range parts {
+		p.Set(carried(t, recs[i].Contribution()))
+		p.Set(carried(t, recs[i].Contribution())) // the same once more counts nothing twice
+	}
+	got, want := text(t, append(whole.Stages(), whole.Snapshot())...), text(t, append(all.Stages(), all.Snapshot())...)
+	if got == want {
+		return ""
+	}
+	return strings.Join(linediff.Lines(want, got), "\n")
 }
 
 // When the other recorder is gone, what it had under way has no answer, and the account adds up: at the time of its end, with what it had
