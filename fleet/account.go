@@ -14,9 +14,12 @@ type Account struct {
 	Open  []string // connectivity of reports that were neither acknowledged nor refused
 }
 
-// Account is what a device's reported properties must be like once it has stopped.
+// Account is what a device's reported properties must be like once it has stopped; zero for a device that is not this fleet's.
 func (f *Fleet) Account(index int) Account {
-	d := f.devices[index]
+	d := f.devices[index].Load()
+	if d == nil {
+		return Account{}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x := d.versions.State()

@@ -41,6 +41,10 @@ type Config struct {
 	Driver   link.Driver       // of the connections, but those of groups with a driver of their own, and of those to a provisioning service; needed
 	Recorder *metrics.Recorder // gets every operation; needed
 	Logger   *slog.Logger      // nil logs nothing
+	Start    time.Time         // of all schedules; zero for when the fleet is made. Fleets that are parts of one have the same
+	// Mine says which devices, by index, are this fleet's to run; nil for all. The others are those of fleets whose Config differs in Mine
+	// alone, perhaps on other machines: together they do what one fleet would do. IDs of devices that are not Mine may be empty.
+	Mine func(index int) bool
 	// Run, letters and digits, names the run in the marks of messages whose deliveries are measured, so that two runs on the
 	// same topics know whose each is. When it is empty the marks name none.
 	Run string

@@ -177,7 +177,8 @@ func (f *Fleet) arrived(body []byte, subscriber int, now time.Time, contradict f
 	if !ok {
 		return
 	}
-	publisher := f.publishers[index]
+	x, _ := f.publishers.Load(index)
+	publisher, _ := x.(*device)
 	if publisher == nil || !publisher.sent(turn) {
 		contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
 		return

@@ -152,9 +152,10 @@ type operation struct {
 // maxEvents is how many things that the target sent wait for the device to act on them.
 const maxEvents = 4
 
-func newDevice(f *Fleet, g *group, index int, id string) *device {
+func newDevice(f *Fleet, g *group, place int, id string) *device {
+	index := g.First + place - g.at
 	d := &device{
-		fleet: f, group: g, index: index, place: len(f.devices), id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
+		fleet: f, group: g, index: index, place: place, id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
 	}
 	d.tasks = make([]task, len(g.activities))
 	f.alarms.Init(&d.alarm, d.tell)

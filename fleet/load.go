@@ -10,45 +10,116 @@ import (
 )
 
 // Load starts operations of a kind, of all devices with a Rated activity of it, at a rate that follows a curve, in operations per second,
-// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to
-// the next connected device in turn; with none connected it is dropped and counted.
+// when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to the device whose turn it is by the
+// plan: the active ones take turns, one group after the other. If that one is not connected, it goes to the next of this fleet that is; with
+// none connected it is dropped and counted. The turns of devices of other fleets are theirs.
 func (f *Fleet) Load(ctx context.Context, op metrics.Operation, curve schedule.Curve) error {
-	return f.LoadAt(ctx, op, curve.Even(), curve.Total())
+	return f.LoadAt(ctx, time.Now(), op, curve.Even(), curve.Total())
 }
 
-// LoadAt is Load at times of the caller's own, in ascending order; it returns when the whole time is over.
-func (f *Fleet) LoadAt(ctx context.Context, op metrics.Operation, times iter.Seq[time.Duration], whole time.Duration) error {
-	begin := time.Now()
-	s := newSleeper()
+// LoadAt is Load at times of the caller's own, in ascending order, from a begin on; it returns when the whole time is over. What is due then,
+// or later, is not started.
+func (f *Fleet) LoadAt(ctx context.Context, begin time.Time, op metrics.Operation, times iter.Seq[time.Duration], whole time.Duration) error {
+	s, t := newSleeper(), f.dealerOf(op)
 	defer s.stop()
+	defer func() { t.replay.stop() }()
 	for at := range times {
+		if at >= whole {
+			break
+		}
 		intended := begin.Add(at)
+		if time.Until(intended) > t.ahead { // a timer for each turn of another fleet would cost more than the turn
+			if err := s.until(ctx, intended.Add(-t.ahead/2)); err != nil {
+				return err
+			}
+		}
+		place, mine := t.next(intended)
+		if !mine {
+			continue
+		}
 		if err := s.until(ctx, intended); err != nil {
 			return err
 		}
-		f.hand(op, intended)
+		f.hand(op, place, intended)
 	}
 	return s.until(ctx, begin.Add(whole))
 }
 
+// dealer deals the operations that a rate asks for to devices.
+type dealer struct {
+	fleet  *Fleet
+	groups []int // of those who may
+	replay *replay
+	dealt  int // turns of the round
+	ahead  time.Duration
+}
+
+// lookAhead is how long before its time it is found out whose turn it is, where that may be another fleet's.
+const lookAhead = 10 * time.Millisecond
+
+func (f *Fleet) dealerOf(op metrics.Operation) *dealer {
+	t := &dealer{fleet: f, groups: make([]int, 0, len(f.groups)), replay: f.replay()}
+	for i, g := range f.groups {
+		if g.activityOf(op) != nil {
+			t.groups = append(t.groups, i)
+		}
+	}
+	if f.cfg.Mine != nil {
+		t.ahead = lookAhead
+	}
+	return t
+}
+
+// next is the device whose turn it is at a time; nobody's turn, and that of a device of another fleet, is not this fleet's. Where nobody
+// is active, the turn is that of the first fleet.
+func (t *dealer) next(at time.Time) (place int, mine bool) {
+	t.replay.until(at)
+	r, all := t.replay.roster, 0
+	for _, g := range t.groups {
+		all += r.ActiveOf(g)
+	}
+	if t.dealt >= all {
+		t.dealt = 0
+	}
+	n := t.dealt
+	t.dealt++
+	for _, g := range t.groups {
+		if n < r.ActiveOf(g) {
+			i := int(t.fleet.order[r.Place(g, n)])
+			return i, t.fleet.devices[i].Load() != nil
+		}
+		n -= r.ActiveOf(g)
+	}
+	return nobody, len(t.fleet.devices) == 0 || t.fleet.devices[0].Load() != nil
+}
+
+// nobody is no device.
+const nobody = -1
+
 // hand gives an operation to the device whose turn it is.
-func (f *Fleet) hand(op metrics.Operation, intended time.Time) {
-	turns, paused := f.turns[op], f.paused.Load()
-	if turns == nil || !turns.Next(func(i int) {
-		d := f.devices[i]
+func (f *Fleet) hand(op metrics.Operation, place int, intended time.Time) {
+	rotation, paused := f.turns[op], f.paused.Load()
+	do := func(i int) {
+		d := f.devices[i].Load()
 		c := command{d.group.activityOf(op), intended}
 		if paused {
 			c.act.series.Drop(intended, metrics.DropPaused)
 			return
 		}
 		d.offer(c)
-	}) {
-		reason := metrics.DropNotConnected
-		if paused {
-			reason = metrics.DropPaused
-		}
-		f.absent(op).Drop(intended, reason)
 	}
+	switch {
+	case rotation == nil:
+	case place != nobody && rotation.Only(place, do):
+		return
+	case rotation.Next(do):
+		return
+	}
+	reason := metrics.DropNotConnected
+	if paused {
+		reason = metrics.DropPaused
+	}
+	f.absent(op).Drop(intended, reason)
 }
 
 // absent is the series of those who would do an operation if they were connected.

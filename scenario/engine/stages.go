@@ -152,14 +152,14 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 	if t.ReportRate != nil {
 		run(func() error {
 			return l.reports.run(func(ctx context.Context) error {
-				return c.fleet.LoadAt(ctx, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
+				return c.fleet.LoadAt(ctx, begin, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
 			}, t.Duration)
 		})
 	}
 	if t.TelemetryRate != nil {
 		run(func() error {
 			return l.telemetry.run(func(ctx context.Context) error {
-				return c.fleet.LoadAt(ctx, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
+				return c.fleet.LoadAt(ctx, begin, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
 			}, t.Duration)
 		})
 	}

@@ -37,28 +37,41 @@ func Toward(from int, steps iter.Seq[schedule.Step]) iter.Seq[Move] {
 // whoever comes next is the first in it that is not active, of a group or of all, and whoever goes is the last that is.
 // So the active devices of a group are always its first. Places are those in the order, from 0.
 type Roster struct {
-	groups []int   // of a place
-	places [][]int // of a group, ascending
-	active []int   // of a group: so many of its first places are
-	ranks  []int   // of a place in its group
+	*line
+	active []int // of a group: so many of its first places are
 	count  int
+}
+
+// line is the order of a fleet, which its rosters share: it is never changed.
+type line struct {
+	groups []int32   // of a place
+	places [][]int32 // of a group, ascending
+	ranks  []int32   // of a place in its group
 }
 
 // New is a fleet of which no device is active: order has the indexes of the devices in their order, and groups the group,
 // from 0, of each device by its index.
 func New(order, groups []int) *Roster {
-	r := &Roster{groups: make([]int, len(order)), ranks: make([]int, len(order))}
+	l := &line{groups: make([]int32, len(order)), ranks: make([]int32, len(order))}
 	for place, index := range order {
 		g := groups[index]
-		r.groups[place] = g
-		for len(r.places) <= g {
-			r.places, r.active = append(r.places, nil), append(r.active, 0)
+		l.groups[place] = int32(g)
+		for len(l.places) <= g {
+			l.places = append(l.places, nil)
 		}
-		r.ranks[place] = len(r.places[g])
-		r.places[g] = append(r.places[g], place)
+		l.ranks[place] = int32(len(l.places[g]))
+		l.places[g] = append(l.places[g], int32(place))
 	}
-	return r
+	return &Roster{line: l, active: make([]int, len(l.places))}
 }
+
+// Clone is a roster of the same fleet with the same devices active, which changes by itself.
+func (r *Roster) Clone() *Roster {
+	return &Roster{line: r.line, active: slices.Clone(r.active), count: r.count}
+}
+
+// Place is where the n-th device of a group, counted from 0, stands in the order.
+func (r *Roster) Place(group, n int) int { return int(r.places[group][n]) }
 
 // Active is how many devices are active.
 func (r *Roster) Active() int { return r.count }
@@ -72,7 +85,7 @@ func (r *Roster) ActiveOf(group int) int {
 }
 
 // IsActive reports whether the device of a place is active.
-func (r *Roster) IsActive(place int) bool { return r.ranks[place] < r.active[r.groups[place]] }
+func (r *Roster) IsActive(place int) bool { return int(r.ranks[place]) < r.active[r.groups[place]] }
 
 // Move lets a device come or go and returns its place; ok is false when there is none.
 func (r *Roster) Move(group int, up bool) (place int, ok bool) {
@@ -82,10 +95,10 @@ func (r *Roster) Move(group int, up bool) (place int, ok bool) {
 			continue
 		}
 		switch n := r.active[g]; {
-		case up && n < len(r.places[g]) && (place < 0 || r.places[g][n] < place):
-			place = r.places[g][n]
-		case !up && n > 0 && r.places[g][n-1] > place:
-			place = r.places[g][n-1]
+		case up && n < len(r.places[g]) && (place < 0 || r.Place(g, n) < place):
+			place = r.Place(g, n)
+		case !up && n > 0 && r.Place(g, n-1) > place:
+			place = r.Place(g, n-1)
 		}
 	}
 	if place < 0 {

@@ -83,6 +83,17 @@ func (r *Rotation) Next(do func(index int)) bool {
 	return true
 }
 
+// Only gives an index its turn, out of its order, to do while it cannot leave the rotation. It is false when it is not in it.
+func (r *Rotation) Only(index int, do func(index int)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.levels[0][index/64]&(1<<(index%64)) == 0 {
+		return false
+	}
+	do(index)
+	return true
+}
+
 // from is the first member at or after an index; -1 when there is none. It climbs until a word has a
 // bit at or after the place, and goes down to the lowest bit below it.
 func (r *Rotation) from(i int) int {

@@ -1,0 +1,183 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/fleet/protocol/iothub"
+	"github.com/twinfleet/twinfleet/internal/linediff"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/schedule"
+)
+
+// ledger is a target that answers at once and writes down who connects and what is sent.
+type ledger struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *ledger) note(format string, a ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf(format, a...))
+}
+
+func (*ledger) Link(_ int, id string) link.Options { return link.Options{ClientID: id} }
+func (*ledger) Protocol() protocol.Protocol        { return iothub.Protocol{} }
+func (l *ledger) Connect(_ context.Context, o link.Options) (link.Conn, error) {
+	l.note("%s connects", o.ClientID)
+	return &noted{ledger: l, id: o.ClientID, handler: o.Handler}, nil
+}
+
+// noted is a connection to it.
+type noted struct {
+	ledger  *ledger
+	id      string
+	handler func(link.Message)
+	over    func(error)
+	version int
+}
+
+func (n *noted) Serve(over func(error))                       { n.over = over }
+func (n *noted) Close()                                       { n.over(nil) }
+func (n *noted) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
+
+func (n *noted) Abort() {
+	n.ledger.note("%s is cut", n.id)
+	n.over(nil)
+}
+
+func (n *noted) Publish(m link.Message, done func(error)) {
+	topic, rid, _ := strings.Cut(m.Topic, "?$rid=")
+	n.ledger.note("%s %s %s", n.id, topic, m.Payload)
+	done(nil)
+	switch {
+	case strings.HasPrefix(topic, "$iothub/twin/PATCH"):
+		n.version++
+		n.handler(link.Message{Topic: fmt.Sprintf("$iothub/twin/res/204/?$rid=%s&$version=%d", rid, n.version)})
+	case strings.HasPrefix(topic, "$iothub/twin/GET"):
+		twin := fmt.Sprintf(`{"desired":{"$version":1},"reported":{"$version":%d}}`, n.version)
+		n.handler(link.Message{Topic: "$iothub/twin/res/200/?$rid=" + rid, Payload: []byte(twin)})
+	}
+}
+
+// motion is something that the number of devices does, for four seconds at most.
+type motion struct {
+	kind, goal int
+	cut        bool // it ends early, as by hand
+}
+
+func (m motion) plan(f *fleet.Fleet, begin time.Time) *fleet.Movement {
+	switch m.kind {
+	case 0:
+		return f.PlanArrive(begin, m.goal, schedule.Curve{{Duration: 4 * time.Second, From: 9, To: 9}})
+	case 1:
+		return f.PlanGroups(begin, []int{m.goal / 3, -1, m.goal / 5}, 4*time.Second)
+	default:
+		return f.PlanScale(begin, schedule.Curve{{Duration: 4 * time.Second, From: float64(f.Active()), To: float64(m.goal)}})
+	}
+}
+
+// play moves fleets together, with loads and storms, and says what their devices did. Where there are no storms each fleet is a bit late for
+// everything.
+func play(t *testing.T, parts int, share float64, motions []motion) []string {
+	l, start := new(ledger), time.Now()
+	var fleets []*fleet.Fleet
+	for part := range parts {
+		config := fleet.Config{Seed: 5, Target: l, Driver: l, Recorder: metrics.NewRecorder(metrics.Options{}), Start: start}
+		if parts > 1 {
+			config.Mine = func(index int) bool { return index/2%parts == part }
+		}
+		for i, name := range []string{"robots", "gates", "doors"} {
+			g := fleet.Group{
+				Name: name, First: i * 20, Report: fleet.Reporting{Types: types(t, "wifi cellular", 1, 2), Every: 3 * time.Second},
+				Telemetry: fleet.Telemetry{Rated: i != 1, Payload: compile(t, map[string]any{"n": "{{ uniform 1 1000000 }}"}), QoS: 1},
+			}
+			for n := range 20 {
+				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
+			}
+			config.Groups = append(config.Groups, g)
+		}
+		f, err := fleet.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fleets = append(fleets, f)
+	}
+	var ended sync.WaitGroup
+	storms := make([]int, parts)
+	for part, f := range fleets {
+		ended.Go(func() {
+			late := time.Duration(0)
+			if share == 0 { // who is away when is the same only where nothing is late
+				late = time.Duration(part) * time.Millisecond
+			}
+			begin := start
+			for round, m := range motions {
+				lasts := 4 * time.Second
+				if m.cut {
+					lasts = 1700 * time.Millisecond
+				}
+				time.Sleep(time.Until(begin) + late)
+				ctx, cancel := context.WithDeadline(t.Context(), begin.Add(lasts+late))
+				movement := m.plan(f, begin)
+				movement.Cut(begin.Add(lasts))
+				storms[part] += f.StormAt(begin, share, 2*time.Second, round)
+				var load sync.WaitGroup
+				load.Go(func() {
+					curve := schedule.Curve{{Duration: 4 * time.Second, From: 20, To: 60}}
+					_ = f.LoadAt(ctx, begin, metrics.OpTelemetry, curve.Even(), lasts)
+				})
+				_ = movement.Run(ctx)
+				load.Wait()
+				cancel()
+				begin = begin.Add(lasts)
+			}
+		})
+	}
+	ended.Wait()
+	for part, n := range storms {
+		if n != storms[0] || fleets[part].Active() != fleets[0].Active() || fleets[part].Ran() != fleets[0].Ran() {
+			t.Errorf("fleet %d: storms cut %d, %d are active, %d ran; the first fleet says %d, %d, %d", part, n, fleets[part].Active(), fleets[part].Ran(), storms[0], fleets[0].Active(), fleets[0].Ran())
+		}
+	}
+	for _, f := range fleets {
+		f.Finish()
+	}
+	for _, f := range fleets {
+		f.Stop(t.Context())
+	}
+	return l.lines
+}
+
+// Fleets that are parts of one do together what one fleet does: the same devices connect, are cut and send the same, whatever moves them,
+// however late each part is. In a storm, the turn of a device that is away is another's, and each part takes one of its own: what a rate asks
+// for is left out.
+func TestPartsOfAFleetAreTheFleet(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		share := rapid.SampledFrom([]float64{0, 0.3}).Draw(rt, "share")
+		motions := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) motion {
+			return motion{rapid.IntRange(0, 2).Draw(t, "kind"), rapid.IntRange(0, 60).Draw(t, "goal"), rapid.Bool().Draw(t, "cut")}
+		}), 1, 5).Draw(rt, "motions")
+		said := func(parts int) (lines []string) {
+			synctest.Test(t, func(t *testing.T) { lines = play(t, parts, share, motions) })
+			lines = slices.DeleteFunc(lines, func(line string) bool { return share > 0 && strings.Contains(line, "/messages/events/") })
+			slices.Sort(lines)
+			return lines
+		}
+		if d := linediff.Lines(strings.Join(said(1), "\n"), strings.Join(said(4), "\n")); len(d) > 0 {
+			rt.Fatal(strings.Join(d, "\n"))
+		}
+	})
+}
