@@ -111,7 +111,7 @@ func (c *conductor) judgeDeliveries(ctx context.Context) {
 
 // neverRead are the groups of which messages are missing; none when the reader cannot tell.
 func (c *conductor) neverRead() []fleet.Deliveries {
-	if s := c.reading.reader.Stats(); !s.Connected || s.Missing > 0 || s.Unreadable > 0 {
+	if s := c.reading.reader.Stats(); !s.Connected || s.Restarts > 0 || s.Missing > 0 || s.Unreadable > 0 {
 		return nil
 	}
 	return slices.DeleteFunc(c.fleet.Deliveries(), func(x fleet.Deliveries) bool { return x.Missing == 0 })

@@ -160,6 +160,25 @@ func TestLastMessagesComeLate(t *testing.T) {
 	})
 }
 
+// What was in a log of the hub that is no more, and not read, is lost, and the report says so: nobody can tell whether it was there.
+func TestLogOfHubBeginsAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		peer := eventhubtest.New(t, 4)
+		run, _ := runRead(t, delivering, peer, func(n int64) int {
+			if n == 100 {
+				go peer.Cut(2 * time.Second)
+				time.AfterFunc(time.Second, peer.Renew)
+			}
+			return 1
+		})
+		d := run.Deliveries
+		if d.Reader.Restarts != 1 || d.Groups[0].Missing == 0 || strings.Contains(run.Reason, "acknowledged that never arrived") {
+			t.Errorf("%+v, %+v: %s", d.Groups, d.Reader, run.Reason)
+		}
+	})
+}
+
 // A run whose reader cannot begin fails before its devices start.
 func TestReaderThatCannotBegin(t *testing.T) {
 	t.Parallel()
