@@ -226,6 +226,7 @@ hold('twins of devices', [
   ['twins and methods are NotImplementedError', 'batches', async (t, over) => {
     const [, client] = await opened(t, over, 'twin');
     await assert.rejects(client.getTwin(), { name: 'NotImplementedError' });
+    assert.throws(() => client.onDeviceMethod('reboot', () => {}), { name: 'NotImplementedError' });
   }],
 ]);
 
