@@ -27,7 +27,7 @@ func (d *device) expect(turn int64, intended, free, sent time.Time) {
 	n := d.group.Telemetry.Deliveries
 	if int(d.fleet.subscribers.Load()) < n {
 		d.mu.Lock()
-		d.stray(turn, stray{left: n})
+		d.stray(turn, stray{})
 		d.mu.Unlock()
 		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
 		return
@@ -51,7 +51,7 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 	d.mu.Lock()
 	x := d.deliveries[turn]
 	if x == nil || slices.Contains(x.seen, subscriber) {
-		d.further(turn, x)
+		d.further(turn, subscriber, x)
 		d.mu.Unlock()
 		return
 	}
@@ -77,14 +77,14 @@ func (d *device) delivered(turn int64, subscriber int, now time.Time) {
 type strays struct {
 	copies map[int64]stray  // by turn
 	floor  int64            // of the turns below nothing else is known but
-	lost   map[int64]uint64 // which messages count as lost: a bit each, 64 turns a word
+	lost   map[int64]uint64 // how many copies count as lost: a bit each, as many a turn as there may be, 64 a word
 }
 
 // stray is one of them.
 type stray struct {
-	left int  // copies
-	late bool // their time was up
-	lost bool // and they count as lost: the target has acknowledged the message
+	seen []int // subscribers that have it
+	late bool  // the time of the others was up
+	lost bool  // and they count as lost: the target has acknowledged the message
 }
 
 // mostStrays are those of a device that are kept.
@@ -96,9 +96,10 @@ func (d *device) stray(turn int64, s stray) {
 		d.strays = &strays{copies: make(map[int64]stray)}
 	}
 	if len(d.strays.copies) == mostStrays {
+		n := int64(d.group.Telemetry.Deliveries)
 		for old, s := range d.strays.copies {
 			if s.lost {
-				d.strays.lose(old)
+				d.strays.lose(old*n, n-int64(len(s.seen)))
 			}
 		}
 		clear(d.strays.copies)
@@ -107,43 +108,53 @@ func (d *device) stray(turn int64, s stray) {
 	d.strays.copies[turn] = s
 }
 
-// lose remembers, of a message that is forgotten, that it counts as lost.
-func (s *strays) lose(turn int64) {
+// lose remembers, of a message that is forgotten, how many copies count as lost. from is the first bit of its turn.
+func (s *strays) lose(from, copies int64) {
 	if s.lost == nil {
 		s.lost = make(map[int64]uint64)
 	}
-	s.lost[turn/64] |= 1 << (turn % 64)
+	for bit := from; bit < from+copies; bit++ {
+		s.lost[bit/64] |= 1 << (bit % 64)
+	}
 }
 
-// found is true, once, for a forgotten message that counts as lost.
-func (s *strays) found(turn int64) bool {
-	word, bit := s.lost[turn/64], uint64(1)<<(turn%64)
-	if word&bit == 0 {
-		return false
+// found is true, once each, for the copies of a forgotten message that count as lost, of at most so many.
+func (s *strays) found(from, most int64) bool {
+	for bit := from; bit < from+most; bit++ {
+		word, one := s.lost[bit/64], uint64(1)<<(bit%64)
+		if word&one == 0 {
+			continue
+		}
+		if s.lost[bit/64] = word &^ one; word == one {
+			delete(s.lost, bit/64)
+		}
+		return true
 	}
-	if s.lost[turn/64] = word &^ bit; word == bit {
-		delete(s.lost, turn/64)
-	}
-	return true
+	return false
 }
 
 // further counts a copy that nobody waits for: x is the message while others wait for theirs, else nil. One that was not waited for ends
-// as such; any other is a duplicate when all who listen have had theirs, and when they have not, nobody knows whose it is. The caller
-// holds the lock.
-func (d *device) further(turn int64, x *delivery) {
+// as such, unless its subscriber had one before; any other is a duplicate when all who listen have had theirs, and when they have not,
+// nobody knows whose it is. The caller holds the lock.
+func (d *device) further(turn int64, subscriber int, x *delivery) {
 	if x != nil {
 		d.group.duplicates.Add(1)
 		return
 	}
+	n := d.group.Telemetry.Deliveries
 	if d.strays != nil {
 		if s, ok := d.strays.copies[turn]; ok {
+			if slices.Contains(s.seen, subscriber) {
+				d.group.duplicates.Add(1)
+				return
+			}
 			if s.late {
 				d.group.late.Add(1)
 			}
 			if s.lost {
 				d.group.missing.Add(-1)
 			}
-			if s.left--; s.left == 0 {
+			if s.seen = append(s.seen, subscriber); len(s.seen) == n {
 				delete(d.strays.copies, turn)
 			} else {
 				d.strays.copies[turn] = s
@@ -151,14 +162,14 @@ func (d *device) further(turn int64, x *delivery) {
 			return
 		}
 		if turn < d.strays.floor {
-			if d.strays.found(turn) {
+			if d.strays.found(turn*int64(n), int64(n)) {
 				d.group.late.Add(1)
 				d.group.missing.Add(-1)
 			}
 			return
 		}
 	}
-	if int(d.fleet.listeners.Load()) == d.group.Telemetry.Deliveries {
+	if int(d.fleet.listeners.Load()) == n {
 		d.group.duplicates.Add(1)
 	}
 }
@@ -265,7 +276,7 @@ func (d *device) forget(turn int64) {
 	delete(d.deliveries, turn)
 	if x != nil {
 		d.ending++
-		d.stray(turn, stray{left: x.left})
+		d.stray(turn, stray{seen: x.seen})
 	}
 	d.mu.Unlock()
 	if x != nil {
@@ -299,7 +310,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 		if !x.deadline.After(now) {
 			late = append(late, x)
 			delete(d.deliveries, turn)
-			d.stray(turn, stray{left: x.left, late: true, lost: x.taken})
+			d.stray(turn, stray{seen: x.seen, late: true, lost: x.taken})
 			if x.taken {
 				d.group.missing.Add(int64(x.left))
 			}
@@ -333,7 +344,7 @@ func (d *device) giveUpDeliveries() {
 	left := d.deliveries
 	d.deliveries = nil
 	for turn, x := range left {
-		d.stray(turn, stray{left: x.left})
+		d.stray(turn, stray{seen: x.seen})
 	}
 	d.mu.Unlock()
 	for _, x := range left {

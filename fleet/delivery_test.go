@@ -337,3 +337,63 @@ func TestMoreComesLateThanIsKept(t *testing.T) {
 		}
 	})
 }
+
+// A copy for a subscriber who has one hides none of those that never came, also when the time of these is up.
+func TestACopyTwiceIsNotAnothers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.copies = func(m link.Message) int {
+			if strings.Contains(string(m.Payload), `"n":3}`) {
+				return 0
+			}
+			return 1
+		}
+		f, rec := brokerFleet(t, h, nil)
+		h.read = func(m link.Message) {
+			if !strings.Contains(string(m.Payload), `"n":3}`) {
+				return
+			}
+			m.Payload = slices.Clone(m.Payload)
+			for _, after := range []time.Duration{time.Second, 6 * time.Second} {
+				time.AfterFunc(after, func() { h.tell("boards-0", m) })
+			}
+		}
+		to(t, f, 12, 0)
+		time.Sleep(20500 * time.Millisecond)
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		if want := []fleet.Deliveries{{Group: "sensors", Duplicates: 10, Missing: 10}}; !slices.Equal(f.Deliveries(), want) {
+			t.Errorf("%+v, want %+v", f.Deliveries(), want)
+		}
+	})
+}
+
+// Each copy that comes late is missing no more, also of messages that a device has forgotten.
+func TestAllCopiesComeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.copies = func(link.Message) int { return 0 }
+		f, rec := brokerFleet(t, h, func(sensors, _ *fleet.Group) { sensors.Telemetry.Every = 100 * time.Millisecond })
+		to(t, f, 12, 0)
+		time.Sleep(3 * time.Minute)
+		f.Pause(true)
+		time.Sleep(8 * time.Second)
+		n := 0
+		for sensor, messages := range h.messages {
+			for _, m := range messages {
+				n++
+				h.tell("boards-0", m)
+				if sensor != "sensors-7" {
+					h.tell("boards-1", m)
+				}
+			}
+		}
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		never := len(h.messages["sensors-7"])
+		want := []fleet.Deliveries{{Group: "sensors", Late: uint64(2*n - never), Missing: uint64(never)}}
+		if never < 1500 || !slices.Equal(f.Deliveries(), want) {
+			t.Errorf("%+v, want %+v", f.Deliveries(), want)
+		}
+	})
+}

@@ -37,15 +37,15 @@ mutate "what is under way for too long" metrics/snapshot.go 'o.Least > than' 'o.
 mutate "an operation belongs to its stage" metrics/stages.go 'if !at.Before(marks[i].from) {' 'if at.IsZero() || true {' ./metrics/...
 mutate "the last window of a scope" metrics/judge/judge.go '	r.take(last)' '	_ = last' ./metrics/judge
 mutate "what is due while disconnected" fleet/queue.go 'series.Drop(at, reason)' '_ = reason' ./fleet
-mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(d.fleet.ctx, d.group.Timeout)
+mutate "connecting has a time-out" fleet/device.go 'ctx, cancel := context.WithTimeout(ctx, d.group.Timeout)
 	defer cancel()
-	conn' 'ctx, cancel := context.WithCancel(d.fleet.ctx)
+	conn' 'ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn' ./fleet
 mutate "an absence begins when the session was to end" fleet/life.go 'intended = d.ends.Add(offline)' 'intended = now.Add(offline)' ./fleet
 mutate "time in which nobody was connected is counted once" fleet/life.go 'intended.Before(d.back)' 'false' ./scenario/engine SessionEndsWhileGone
 mutate "devices that are stopped while gone did not come back" internal/outage/finder.go 'f.now.Recovered = f.now.Left <= f.before/share' 'f.now.Recovered = true' ./internal/outage StoppedWhileGone
-mutate "a stage ended by hand is no fault of the target" internal/verdict/verdict.go 'v.CannotSay, v.Why = true, e.handText()' '_ = v' ./scenario/engine EndedByHand
+mutate "a stage ended by hand is no fault of the target" internal/verdict/byhand/byhand.go 'v.Pass, v.CannotSay, v.Why = false, true, acts.String()' '_ = v' ./scenario/engine EndedByHand
 mutate "a stop over the beginning of a stage" internal/generator/judge/judge.go 'r.Explains(&j.last)' 'r.Explains(&generator.Sample{})' ./internal/generator/judge
 mutate "the target's delay is not the generator's" metrics/series.go 'own = max(0, sent.Sub(free))' 'own = lag' ./fleet
 mutate "an answer that is being counted when the fleet stops" fleet/delivery.go 'len(d.deliveries) + d.ending' 'len(d.deliveries)' ./fleet WhatIsBeingCounted
@@ -74,7 +74,7 @@ mutate "the wait for the last answers of a run" scenario/engine/conductor.go '	c
 	c.fleet.Stop(hard)' ./scenario/engine 'ExamplesRunShort/tier|TheWait'
 mutate "every refusal of a connection" fleet/link/paho/incoming.go 'code := b[header+1]; code != 0' 'code := b[header+1]; code != 0 && code < 6' ./fleet/link/paho
 mutate "what vanished is worse" report/compare/compare.go 'r.Verdict == Worse || r.Verdict == Vanished' 'r.Verdict == Worse' ./report/compare 'Told|Golden|Groups|Differs'
-mutate "what comes while a connection is read" internal/hub/front/watch.go 'c.watch.more = true' 'c.watch.more = false' ./internal/hub/front
+mutate "what comes while a connection is read" internal/hub/stream/stream.go 'c.more = true' 'c.more = false' ./internal/hub/front
 mutate "what a slow reader has yet to take" internal/nowait/tcp_linux.go '		c.flush()' '		_ = 0' ./internal/nowait
 mutate "room that comes while something is kept" internal/nowait/tcp_linux.go '	c.push() // who' '	// who' ./internal/nowait RoomThat
 mutate "an end that comes with the last words" internal/nowait/tcp_linux.go 'n < len(b) && !c.hungUp' 'n < len(b)' ./internal/nowait
@@ -82,5 +82,5 @@ mutate "a connection that another closes" internal/nowait/tcp_linux.go '		c.watc
 mutate "figures that have changed since they were copied" metrics/histogram/live.go 'if changes == r.seen' 'if r.copied != nil' ./metrics/histogram
 mutate "a client that the machine carries" internal/fit/fit.go 'case m.Processors > plan.Tight*float64(facts.Cores)' 'case false' ./internal/fit
 mutate "connections in memory take no ports" scenario/size.go 'return 0, baseDescriptors' 'return devices, baseDescriptors' ./scenario/plan
-mutate "a peer that is gone is noticed" fleet/link/lean/lean.go 'c.end(errSilent)' 'c.asked = now' ./fleet/link/lean
+mutate "a peer that is gone is noticed" fleet/link/lean/lean.go 'c.wire.End(errSilent)' 'c.asked = now' ./fleet/link/lean
 exit "$missed"

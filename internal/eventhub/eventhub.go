@@ -132,11 +132,7 @@ func (r *Reader) Stats() Stats {
 		s.Away += time.Since(r.since)
 		return s
 	}
-	select {
-	case <-r.attached:
-		s.Connected = true
-	default:
-	}
+	s.Connected = r.wasAttached()
 	return s
 }
 

@@ -21,20 +21,8 @@ func inVirtualTime(t *testing.T, o hub.Options, run func(t *testing.T, h *hub.Hu
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.NoPort = true
-		h, err := hub.Open(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := service.New(service.Options{ConnectionString: h.ConnectionString("iothubowner"), BaseURL: "http://localhost", Dial: h.Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h, c := open(t, o)
 		run(t, h, c)
-		c.Close()
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-		synctest.Wait()
 	})
 }
 

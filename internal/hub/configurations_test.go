@@ -202,7 +202,7 @@ func TestConfigurationsOfModules(t *testing.T) {
 	b.settled("/twins/dev-1/modules/m1", `"configurations":{"c1":{"status":"Applied"}}`)
 	b.settled("/configurations/c1", `"results":{"appliedCount":1,"targetedCount":1}`)
 	for _, path := range []string{"/twins/dev-1", "/twins/dev-1/modules/m2"} {
-		if a := b.must("GET", path+version, ""); strings.Contains(a.body, "c1") {
+		if a := b.must("GET", path+version, ""); strings.Contains(a.body, `"c1"`) {
 			t.Errorf("%s has it: %s", path, a.body)
 		}
 	}

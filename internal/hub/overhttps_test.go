@@ -2,23 +2,21 @@ package hub_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub/registry"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/iothub/service"
 )
 
 const eventsPath = "/devices/dev-1/messages/events" + version
@@ -139,8 +137,8 @@ func TestCertificatesOverHTTPS(t *testing.T) {
 // A batch is one operation, of its size together, for rate and quota.
 func TestLimitsOverHTTPS(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h, c := open(t, hub.Options{NoPort: true, Tier: "F1", Units: 1, Shape: bucket.Shape{Burst: time.Second, Backlog: -1}})
+	limited := hub.Options{Tier: "F1", Units: 1, Shape: bucket.Shape{Burst: time.Second, Backlog: -1}}
+	inVirtualTime(t, limited, func(t *testing.T, h *hub.Hub, c *service.Client) {
 		b := &bench{t, h, c, newDevice(t, c, "dev-1").Authentication.SymmetricKey.Primary}
 		h.Arm()
 		own := asDevice("dev-1", b.key)
@@ -347,53 +345,29 @@ func TestMessagesOverHTTPS(t *testing.T) {
 
 // A message that is not settled comes again when its lock ends.
 func TestLocksOverHTTPSEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, err := hub.Open(t.Context(), hub.Options{NoPort: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close()
-		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx) }, DisableKeepAlives: true}
-		ask := func(method, path, body, token string, headers ...string) *http.Response {
-			r, err := http.NewRequestWithContext(t.Context(), method, "http://hub"+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Authorization", token)
-			for i := 0; i < len(headers); i += 2 {
-				r.Header.Set(headers[i], headers[i+1])
-			}
-			resp, err := (&http.Client{Transport: transport}).Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			return resp
-		}
-		cs := h.ConnectionString("iothubowner")
-		owner := sas.Sign(cs.HostName, cs.Key, cs.Policy, time.Now().Add(24*time.Hour))
-		ask("PUT", "/devices/dev-1"+version, `{"deviceId":"dev-1"}`, owner)
-		ask("POST", boundPath+version, "hello", owner)
+	inVirtualTime(t, hub.Options{}, func(t *testing.T, h *hub.Hub, c *service.Client) {
+		newDevice(t, c, "dev-1")
+		must(t, h, "POST", boundPath+version, "hello")
 		for i, c := range []struct {
 			headers []string
 			lock    time.Duration
 		}{{nil, time.Minute}, {[]string{"iothub-messagelocktimeout", "5"}, 5 * time.Second}, {[]string{"iothub-messagelocktimeout", "300"}, 5 * time.Minute}} {
-			given := ask("GET", boundPath+version, "", owner, c.headers...)
-			if n := given.Header.Get("iothub-deliverycount"); given.StatusCode != 200 || n != fmt.Sprint(i) {
-				t.Fatalf("given for the time %d: %d, delivered before: %s", i+1, given.StatusCode, n)
+			given := call(t, h, "GET", boundPath+version, "", c.headers...)
+			if n := given.header.Get("iothub-deliverycount"); given.status != 200 || n != fmt.Sprint(i) {
+				t.Fatalf("given for the time %d: %d, delivered before: %s", i+1, given.status, n)
 			}
 			time.Sleep(c.lock - time.Millisecond)
-			if a := ask("GET", boundPath+version, "", owner); a.StatusCode != 204 {
-				t.Errorf("held for %v, and given out a moment before: %d", c.lock, a.StatusCode)
+			if a := call(t, h, "GET", boundPath+version, ""); a.status != 204 {
+				t.Errorf("held for %v, and given out a moment before: %d", c.lock, a.status)
 			}
 			time.Sleep(2 * time.Millisecond)
-			if a := ask("DELETE", boundPath+"/"+strings.Trim(given.Header.Get("ETag"), `"`)+version, "", owner); a.StatusCode != 412 {
-				t.Errorf("completed %v later: %d", c.lock, a.StatusCode)
+			if a := call(t, h, "DELETE", boundPath+"/"+strings.Trim(given.header.Get("ETag"), `"`)+version, ""); a.status != 412 {
+				t.Errorf("completed %v later: %d", c.lock, a.status)
 			}
 		}
 		time.Sleep(time.Hour)
-		if a := ask("GET", boundPath+version, "", owner); a.StatusCode != 204 {
-			t.Errorf("after the message's life: %d", a.StatusCode)
+		if a := call(t, h, "GET", boundPath+version, ""); a.status != 204 {
+			t.Errorf("after the message's life: %d", a.status)
 		}
 	})
 }

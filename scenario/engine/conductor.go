@@ -198,7 +198,7 @@ func (c *conductor) load(ctx context.Context) error {
 	cancelSoft()
 	service.Wait()
 	c.fleet.Stop(hard)
-	c.judgeDeliveries()
+	c.judgeDeliveries(hard)
 	c.reading.stop()
 	c.noteProvisioned()
 	c.noteDeliveries()

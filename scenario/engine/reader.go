@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/eventhub"
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -15,6 +18,9 @@ import (
 // attaching is how long a run waits at most until its reader of messages reads: devices begin after that, for what they send before
 // nobody would see arrive.
 const attaching = time.Minute
+
+// lingering is how long a run waits at its end for messages that are missing: their time is up, but one that is late was not lost.
+const lingering = 10 * time.Second
 
 // errReader is the class of errors of a reader that could not begin.
 var errReader = errors.New("deliveries cannot be measured, since nobody can read the hub's messages")
@@ -87,19 +93,28 @@ func (c *conductor) tellOfReader() func(error) {
 	}
 }
 
-// judgeDeliveries fails a run whose hub has acknowledged messages that nobody could read, unless the reader cannot tell.
-func (c *conductor) judgeDeliveries() {
+// judgeDeliveries fails a run whose hub has acknowledged messages that nobody could read, when all else of it is over. ctx ends the wait
+// for the last of them.
+func (c *conductor) judgeDeliveries(ctx context.Context) {
 	if c.reading.reader == nil {
 		return
 	}
-	if s := c.reading.reader.Stats(); !s.Connected || s.Missing > 0 || s.Unreadable > 0 {
-		return
-	}
-	for _, x := range c.fleet.Deliveries() {
-		if x.Missing > 0 {
-			c.contradicted("messages were acknowledged that never arrived where the hub's messages are read", fmt.Sprintf("%s of %s", human.Number(int(x.Missing), "message"), x.Group))
+	for end := time.Now().Add(lingering); len(c.neverRead()) > 0 && time.Now().Before(end); {
+		if wait.For(ctx, lingering/100) != nil {
+			break
 		}
 	}
+	for _, x := range c.neverRead() {
+		c.contradicted("messages were acknowledged that never arrived where the hub's messages are read", fmt.Sprintf("%s of %s", human.Number(int(x.Missing), "message"), x.Group))
+	}
+}
+
+// neverRead are the groups of which messages are missing; none when the reader cannot tell.
+func (c *conductor) neverRead() []fleet.Deliveries {
+	if s := c.reading.reader.Stats(); !s.Connected || s.Restarts > 0 || s.Missing > 0 || s.Unreadable > 0 {
+		return nil
+	}
+	return slices.DeleteFunc(c.fleet.Deliveries(), func(x fleet.Deliveries) bool { return x.Missing == 0 })
 }
 
 // noteDeliveries writes down what is to be known of deliveries beside their figures.

@@ -147,6 +147,38 @@ func TestReaderLosesItsConnection(t *testing.T) {
 	})
 }
 
+// What comes after its time is late, and so are the last messages of a run, which come when all else of it is over: the hub lost none.
+func TestLastMessagesComeLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		yaml := strings.NewReplacer("timeout: 5s", "timeout: 20ms", "every: 1s", "every: 100ms", ", {name: quiet, duration: 10s, paused: true}", "").Replace(delivering)
+		run, relay := runRead(t, yaml, eventhubtest.New(t, 4), func(int64) int { return 1 })
+		want := report.Copies{Group: "robots", Late: uint64(relay.sent.Load())}
+		if g := run.Deliveries.Groups[0]; g != want || strings.Contains(run.Reason, "acknowledged that never arrived") {
+			t.Errorf("%+v, want %+v: %s", g, want, run.Reason)
+		}
+	})
+}
+
+// What was in a log of the hub that is no more, and not read, is lost, and the report says so: nobody can tell whether it was there.
+func TestLogOfHubBeginsAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		peer := eventhubtest.New(t, 4)
+		run, _ := runRead(t, delivering, peer, func(n int64) int {
+			if n == 100 {
+				go peer.Cut(2 * time.Second)
+				time.AfterFunc(time.Second, peer.Renew)
+			}
+			return 1
+		})
+		d := run.Deliveries
+		if d.Reader.Restarts != 1 || d.Groups[0].Missing == 0 || strings.Contains(run.Reason, "acknowledged that never arrived") {
+			t.Errorf("%+v, %+v: %s", d.Groups, d.Reader, run.Reason)
+		}
+	})
+}
+
 // A run whose reader cannot begin fails before its devices start.
 func TestReaderThatCannotBegin(t *testing.T) {
 	t.Parallel()

@@ -8,13 +8,15 @@ from proton.reactor import Container
 PARTITIONS, EVERY, COUNT = 4, 0.01, int(sys.argv[1])
 
 class Hub(MessagingHandler):
-    def __init__(self, port):
+    def __init__(self):
         super().__init__(prefetch=100, auto_accept=True)
-        self.port, self.answers, self.readers, self.backlog, self.sent = port, {}, {}, [[] for _ in range(PARTITIONS)], 0
+        self.answers, self.readers, self.sent = {}, {}, 0
 
     def on_start(self, event):
         self.container = event.container
-        event.container.listen("127.0.0.1:%d" % self.port)
+        acceptor = event.container.listen("127.0.0.1:0")
+        with socket.socket(fileno=socket.dup(acceptor._selectable.fileno())) as listening:  # Proton does not tell the port
+            self.port = listening.getsockname()[1]
         print(self.port, flush=True)
 
     def on_link_opening(self, event):
@@ -59,8 +61,4 @@ class Hub(MessagingHandler):
         if self.sent < COUNT:
             self.container.schedule(EVERY, self)
 
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-port = s.getsockname()[1]
-s.close()
-Container(Hub(port)).run()
+Container(Hub()).run()

@@ -45,12 +45,11 @@ type Outbox struct {
 // Add takes a copy of bytes that are to be written. Unless a goroutine writes already it calls start, which starts one that calls Drain.
 // The caller holds the lock. An error is the connection's end: too much waits, or a write has failed.
 func (o *Outbox) Add(b []byte, start func()) error {
+	if o.failed == nil && len(o.waiting)+o.writing+len(b) > mostKept {
+		o.waiting, o.ends, o.failed = nil, nil, errUnread
+	}
 	if o.failed != nil {
 		return o.failed
-	}
-	if len(o.waiting)+o.writing+len(b) > mostKept {
-		o.waiting, o.ends = nil, nil
-		return errUnread
 	}
 	o.waiting = append(o.waiting, b...)
 	o.ends = append(o.ends, len(o.waiting))
@@ -72,7 +71,10 @@ func (o *Outbox) Drain(lock *sync.Mutex, nc net.Conn, timeout time.Duration) err
 		lock.Unlock()
 		err := pieces(nc, timeout, b, ends)
 		lock.Lock()
-		o.writing, o.failed = 0, err
+		o.writing = 0
+		if o.failed == nil { // else too much came meanwhile
+			o.failed = err
+		}
 	}
 	close(o.idle)
 	o.waiting, o.ends, o.idle = nil, nil, nil

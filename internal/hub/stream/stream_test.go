@@ -170,6 +170,44 @@ func TestAPeerThatDoesNotRead(t *testing.T) {
 	})
 }
 
+// Where too much waits all of it is dropped, and nothing that comes later is written: the peer would take it for what follows.
+func TestNothingIsWrittenPastAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		var lock sync.Mutex
+		var o stream.Outbox
+		drained := make(chan error, 1)
+		add := func(b []byte) error {
+			lock.Lock()
+			defer lock.Unlock()
+			return o.Add(b, func() { go func() { drained <- o.Drain(&lock, near, time.Hour) }() })
+		}
+		if err := add([]byte("first")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var err error
+		for range 100 {
+			if err = add(make([]byte, 100_000)); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("too much waits: %v", err)
+		}
+		if again := add([]byte("later")); !errors.Is(again, err) {
+			t.Errorf("after a gap: %v", again)
+		}
+		b := make([]byte, 100)
+		if n, err := far.Read(b); err != nil || string(b[:n]) != "first" {
+			t.Errorf("%q, %v", b[:n], err)
+		}
+		if why := <-drained; !errors.Is(why, err) {
+			t.Errorf("it ended with %v", why)
+		}
+	})
+}
+
 // What was written has gone before the connection ends, also from outside, and Flush waits for that.
 func TestClose(t *testing.T) {
 	each(t, stream.Options{}, func(t *testing.T, s *stream.Server, h *handler, client net.Conn) {

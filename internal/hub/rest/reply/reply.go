@@ -61,7 +61,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error, form errorbody.For
 	var known *iothub.Error
 	switch {
 	case errors.As(err, &large):
-		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", MaxBody)
+		known = iothub.ErrMessageTooLarge.With("the request is larger than %d bytes", large.Limit)
 	case !errors.As(err, &known):
 		log.Error("request failed", "method", r.Method, "error", err)
 		known = iothub.ErrServer
