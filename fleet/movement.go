@@ -71,7 +71,7 @@ func (f *Fleet) Scale(ctx context.Context, curve schedule.Curve) error {
 
 // PlanScale is the movement that makes the number of active devices follow a curve, as schedule.Curve.Steps says.
 func (f *Fleet) PlanScale(begin time.Time, curve schedule.Curve) *Movement {
-	f.catchUp(begin)
+	f.CatchUp(begin)
 	return f.plan(begin, roster.Toward(f.Active(), curve.Steps(f.Active())), curve.Total())
 }
 
@@ -84,7 +84,7 @@ func (f *Fleet) Arrive(ctx context.Context, goal int, rate schedule.Curve) error
 
 // PlanArrive is the movement that brings the number of active devices to a goal, one after the other at a rate, as Arrive says.
 func (f *Fleet) PlanArrive(begin time.Time, goal int, rate schedule.Curve) *Movement {
-	f.catchUp(begin)
+	f.CatchUp(begin)
 	over, ok := rate.TimeOf(math.Abs(float64(goal - f.Active())))
 	if !ok {
 		over = rate.Total()
@@ -100,7 +100,7 @@ func (f *Fleet) ScaleGroups(ctx context.Context, goals []int, over time.Duration
 
 // PlanGroups is the movement that brings the number of active devices of each group to a goal of its own, as ScaleGroups says.
 func (f *Fleet) PlanGroups(begin time.Time, goals []int, over time.Duration) *Movement {
-	f.catchUp(begin)
+	f.CatchUp(begin)
 	return f.plan(begin, slices.Values(f.active.Moves(goals, over)), over)
 }
 
@@ -121,8 +121,9 @@ func (f *Fleet) plan(begin time.Time, moves iter.Seq[roster.Move], over time.Dur
 	return m
 }
 
-// catchUp carries out what is planned before a time and was not done by then.
-func (f *Fleet) catchUp(begin time.Time) {
+// CatchUp carries out what is planned before a time and was not done by then: Active is then the number that a movement from that time on
+// begins with.
+func (f *Fleet) CatchUp(begin time.Time) {
 	if m := f.courses.last(); m != nil {
 		for {
 			if _, more := m.due(begin, true); !more {

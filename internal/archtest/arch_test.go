@@ -186,8 +186,9 @@ func TestArrows(t *testing.T) {
 		"internal/capacity/rollout": {
 			"internal/capacity", "internal/iothub/tier", "fleet/link", "metrics", "report", "scenario",
 		},
+		"internal/crew": {"scenario", "fleet", "internal/target", "internal/wait", "metrics", "report", "schedule"},
 		"scenario/engine": {
-			"scenario", "fleet", "internal/backend", "internal/eventhub", "internal/fit", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
+			"scenario", "fleet", "internal/backend", "internal/crew", "internal/eventhub", "internal/fit", "internal/generator", "internal/host", "internal/identity", "internal/ledger",
 			"internal/outage", "internal/target", "internal/verdict", "internal/worker", "metrics", "report", "schedule",
 		},
 		"cmd":               {""},

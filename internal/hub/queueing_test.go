@@ -195,7 +195,7 @@ func measure(t *testing.T, q queueing, operations int) (measured histogram.Histo
 		before := rec.Snapshot()
 		h.Faults().Serve(&servicetime.Model{Servers: q.servers, Time: q.service, Exponential: !q.fixed, Seed: 1})
 		curve := q.curve(operations)
-		if err := f.LoadAt(t.Context(), metrics.OpTwinReport, curve.Poisson(1, "arrivals", 0), curve.Total()); err != nil {
+		if err := f.LoadAt(t.Context(), time.Now(), metrics.OpTwinReport, curve.Poisson(1, "arrivals", 0), curve.Total()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

@@ -4,17 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/backend"
 	"github.com/twinfleet/twinfleet/internal/backend/side"
+	"github.com/twinfleet/twinfleet/internal/crew"
 	"github.com/twinfleet/twinfleet/internal/outage"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/worker/call"
@@ -22,7 +19,6 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
-	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // conductor leads a run from its first stage to the last answer: fleet, worker and monitor play, it gives the time.
@@ -32,7 +28,8 @@ type conductor struct {
 
 	target         *target.Target
 	ids            *target.Identities
-	fleet          *fleet.Fleet
+	crew           *crew.Crew
+	fleet          *fleet.Fleet // the crew's
 	backend        *backend.Backend
 	gate           *gate.Gate
 	outages        *outage.Watch
@@ -46,9 +43,10 @@ func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *out
 	if c.backend, err = c.newBackend(); err != nil {
 		return nil, err
 	}
-	if c.fleet, err = c.newFleet(); err != nil {
+	if c.crew, err = c.newCrew(); err != nil {
 		return nil, err
 	}
+	c.fleet = c.crew.Fleet
 	c.outages = &outage.Watch{Ledger: &c.ledger, Recorder: c.rec, Fleet: c.connected}
 	return c, nil
 }
@@ -66,70 +64,13 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 	})
 }
 
-func (c *conductor) newFleet() (*fleet.Fleet, error) {
-	speak := voices{client: c.sc.Fleet.Client, test: c.opts.driver, made: make(map[spec.DeviceTransport]link.Driver)}
-	driver, err := speak.over(spec.MQTT)
-	if err != nil {
-		return nil, err
-	}
-	cfg := fleet.Config{
-		Run:  strings.ToLower(rand.Text()[:5]),
-		Seed: c.sc.Seed, Target: c.target, Driver: driver, Recorder: c.rec, Logger: c.log,
+func (c *conductor) newCrew() (*crew.Crew, error) {
+	return crew.New(crew.Options{
+		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Logger: c.log, Driver: c.opts.driver,
+		Run:       strings.ToLower(rand.Text()[:5]),
 		OnDesired: c.backend.OnDesired, OnReporting: c.backend.OnReporting, OnReported: c.backend.OnReported,
 		OnContradiction: func(x fleet.Contradiction) { c.contradicted(string(x.Kind), x.Device+": "+x.Detail) },
-	}
-	for i := range c.sc.Fleet.Groups {
-		g := &c.sc.Fleet.Groups[i]
-		profile, err := groupProfile(g)
-		if err != nil {
-			return nil, fmt.Errorf("group %s: %w", g.Name, err)
-		}
-		if profile.Driver, err = speak.over(g.Over()); err != nil {
-			return nil, fmt.Errorf("group %s: %w", g.Name, err)
-		}
-		profile.Protocol = c.target.ProtocolOver(g.Over())
-		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
-		profile.Telemetry.Rated = slices.Contains(c.sc.Rated(false), g.Name)
-		profile.Provision = c.target.Provisioning(g)
-		profile.Listens = len(g.Subscribe.Topics) > 0
-		cfg.Groups = append(cfg.Groups, profile)
-	}
-	return fleet.New(cfg)
-}
-
-// voices are the drivers of a run: one for all groups that speak the same.
-type voices struct {
-	client string // that drives those who speak MQTT
-	test   func(spec.DeviceTransport) link.Driver
-	made   map[spec.DeviceTransport]link.Driver
-}
-
-// over is the driver of a transport, which WebSocket below it does not change.
-func (v *voices) over(x spec.DeviceTransport) (d link.Driver, err error) {
-	switch {
-	case x.IsMQTT():
-		x = spec.MQTT
-	case x.IsAMQP():
-		x = spec.AMQP
-	}
-	if v.made[x] != nil {
-		return v.made[x], nil
-	}
-	switch {
-	case v.test != nil:
-		d = v.test(x)
-	case x == spec.MQTT:
-		if d, err = drivers.New(v.client); err != nil {
-			err = fmt.Errorf("fleet.client: %w", err)
-		}
-	default:
-		d, err = drivers.Over(string(x))
-	}
-	if err != nil {
-		return nil, err
-	}
-	v.made[x] = d
-	return d, nil
+	})
 }
 
 // either ends when ctx does or the run winds down.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/crew"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -25,7 +26,7 @@ type controls struct {
 	next   context.CancelCauseFunc // ends the stage that runs; nil when none does, or it was ended already
 	name   string                  // of the stage that runs
 	wanted int                     // how many of the stages to come are to end as they begin
-	load   *load                   // of the stage that runs; nil when none does
+	load   *crew.Stage             // of the stage that runs; nil when none does
 	over   bool                    // no stage is to come
 	did    report.Interventions    // what was done by hand so far
 }

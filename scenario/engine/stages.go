@@ -8,11 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/schedule"
 )
 
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
@@ -22,12 +20,13 @@ func (c *conductor) walk(ctx context.Context) error {
 			return nil
 		}
 		t := &c.sc.Stages[i]
-		from := c.ledger.Enter(t.Name, c.rec.SetStage(t.Name))
+		begin := c.rec.SetStage(t.Name)
+		from := c.ledger.Enter(t.Name, begin)
 		c.beginStage(t.Name)
 		stage, over := c.controls.stage(ctx, t.Name, t.Paused) // before it is told of: who hears of a stage can end it
 		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
 		leave := c.gate.Enter(i, t.Name, t.Duration)
-		err := c.runStage(stage, i, t)
+		err := c.runStage(stage, i, begin, t)
 		leave()
 		c.ran = c.fleet.Ran()
 		over()
@@ -120,16 +119,11 @@ func describeDPS(m *scenario.DPSFault) string {
 
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
-func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage) error {
+func (c *conductor) runStage(ctx context.Context, number int, begin time.Time, t *scenario.Stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.target.Stage(t.Name)()
 	defer c.fault(number, t)()
-	if t.Storm != nil {
-		n := c.fleet.Storm(t.Storm.Drop, t.Storm.Within, number, t.Storm.Groups...)
-		detail := fmt.Sprintf("%s%s cut within %s", human.Number(n, "connection"), t.Storm.Whose(), human.Duration(t.Storm.Within))
-		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: detail})
-	}
 	var parts sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -144,55 +138,20 @@ func (c *conductor) runStage(ctx context.Context, number int, t *scenario.Stage)
 			}
 		})
 	}
-	defer c.disturb(ctx, t, run)()
-	l := c.newLoad(ctx, number)
-	run(func() error {
-		return l.devices.run(func(ctx context.Context) error { return c.scale(ctx, t) }, t.Duration)
-	})
-	if t.ReportRate != nil {
-		run(func() error {
-			return l.reports.run(func(ctx context.Context) error {
-				return c.fleet.LoadAt(ctx, begin, metrics.OpTwinReport, c.sc.Reports(number), t.Duration)
-			}, t.Duration)
-		})
+	l := c.crew.Begin(ctx, number, begin, run)
+	defer l.End()
+	if t.Storm != nil {
+		detail := fmt.Sprintf("%s%s cut within %s", human.Number(l.Storm(), "connection"), t.Storm.Whose(), human.Duration(t.Storm.Within))
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "storm", Detail: detail})
 	}
-	if t.TelemetryRate != nil {
-		run(func() error {
-			return l.telemetry.run(func(ctx context.Context) error {
-				return c.fleet.LoadAt(ctx, begin, metrics.OpTelemetry, c.sc.Messages(number), t.Duration)
-			}, t.Duration)
-		})
+	if t.Network != nil {
+		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(t.Network)})
 	}
 	c.controls.change(func(x *controls) { x.load = l })
 	run(func() error { return c.runSteps(ctx, t) })
 	parts.Wait()
 	c.controls.change(func(x *controls) { x.load = nil })
-	l.end()
 	return errors.Join(errs...)
-}
-
-// scale brings the fleet to the stage's number of devices, and lasts as long as the stage.
-func (c *conductor) scale(ctx context.Context, t *scenario.Stage) error {
-	if t.ByGroup != nil {
-		return c.fleet.ScaleGroups(ctx, t.ByGroup, t.Duration)
-	}
-	began, active := time.Now(), c.fleet.Active()
-	if course := t.DeviceCurve(active); course != nil {
-		return c.fleet.Scale(ctx, course)
-	}
-	goal := active
-	if t.Devices >= 0 {
-		goal = t.Devices
-	}
-	from := active
-	if rate := t.ConnectCurve(active); rate != nil {
-		if err := c.fleet.Arrive(ctx, goal, rate); err != nil {
-			return err
-		}
-		from = goal
-	}
-	left := max(0, t.Duration-time.Since(began))
-	return c.fleet.Scale(ctx, schedule.Curve{{Duration: left, From: float64(from), To: float64(goal)}})
 }
 
 // fault switches the embedded hub's faults on and returns what switches off those that last with the stage.
