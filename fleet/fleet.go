@@ -48,8 +48,9 @@ type Fleet struct {
 	calendar schedule.Calendar
 	turns    map[metrics.Operation]*rotation.Rotation // who is to do what a rate asks for; connected devices only
 	paused   atomic.Bool
-	over     chan struct{} // closed when nothing is due any more
-	end      time.Time     // when that was; read it after over is closed
+	over     chan struct{}             // closed when nothing is due any more
+	end      time.Time                 // the last time at which something is; read it after over is closed
+	planned  atomic.Pointer[time.Time] // the same, known before; nil while it is not
 	lost     atomic.Int64
 	losses   atomic.Int64
 	returns  atomic.Int64
@@ -285,11 +286,29 @@ func (f *Fleet) Reported(index int) (r Report, ok bool) {
 	return d.acked, d.acked.Version > 0
 }
 
+// EndAt says before its time when nothing is due any more, that is, when Finish will be called or a little before: what is due then, or later,
+// is not done, however late Finish is. Only the first time that it is told counts.
+func (f *Fleet) EndAt(at time.Time) {
+	last := at.Add(-1)
+	f.planned.CompareAndSwap(nil, &last)
+}
+
+// due is until when things are due: until now, or before the end.
+func (f *Fleet) due(now time.Time) time.Time {
+	if last := f.planned.Load(); last != nil && now.After(*last) {
+		now = *last
+	}
+	if f.finished() && now.After(f.end) {
+		now = f.end
+	}
+	return now
+}
+
 // Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
 // they are asked; those that are not do not come back. It may be called more than once.
 func (f *Fleet) Finish() {
 	if !f.finished() {
-		f.end = time.Now()
+		f.end = f.due(time.Now())
 		close(f.over)
 		f.tell()
 	}

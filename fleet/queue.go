@@ -158,9 +158,7 @@ func (d *device) countGap(now time.Time) {
 	if d.gap.IsZero() {
 		return
 	}
-	if d.fleet.finished() && now.After(d.fleet.end) {
-		now = d.fleet.end
-	}
+	now = d.fleet.due(now)
 	reason := metrics.DropNotConnected
 	if d.fleet.paused.Load() {
 		reason = metrics.DropPaused

@@ -83,7 +83,7 @@ func (d *device) plan(now time.Time) {
 	a := &d.plans
 	*a = agenda{end: far, renew: far, timeout: far, cut: far}
 	d.retire(a)
-	if d.fleet.finished() {
+	if d.fleet.finished() || d.fleet.due(now).Before(now) {
 		return
 	}
 	a.retired = false
@@ -154,9 +154,8 @@ func (d *device) follow(session *opened, now time.Time) {
 
 // fire starts everything whose time has come, and says why the session is over when it is.
 func (d *device) fire(conn link.Conn, a *agenda, now time.Time) error {
-	due := now
-	if d.fleet.finished() { // it may have been held up since before the end
-		due = d.fleet.end
+	due := d.fleet.due(now) // it may have been held up since before the end
+	if due.Before(now) {
 		defer d.retire(a)
 	}
 	for i, x := range d.group.activities {

@@ -59,6 +59,7 @@ type Run struct {
 	Thresholds    []threshold.Verdict `json:"thresholds,omitempty"`     // what became of the rules; as many, in their order
 	Totals        *metrics.Snapshot   `json:"totals"`                   // the whole run
 
+	Agents    []Agent   `json:"agents,omitempty"`    // that ran the devices, by name; none when they ran in one process
 	Generator *Health   `json:"generator,omitempty"` // nil when the fleet never ran
 	Purchase  *Purchase `json:"purchase,omitempty"`  // what must be bought for the scenario, by arithmetic; nil in old records and for brokers
 }

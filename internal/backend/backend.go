@@ -206,7 +206,7 @@ func (b *Backend) Rollouts() []report.Wave {
 }
 
 // EndAudit ends the freshness audit, where there is one: see auditor.Auditor.End.
-func (b *Backend) EndAudit(ctx context.Context, devices *fleet.Fleet, whole bool) error {
+func (b *Backend) EndAudit(ctx context.Context, devices auditor.Devices, whole bool) error {
 	if b.audit == nil {
 		return nil
 	}

@@ -29,7 +29,8 @@ type conductor struct {
 	target         *target.Target
 	ids            *target.Identities
 	crew           *crew.Crew
-	fleet          *fleet.Fleet // the crew's
+	fleet          *fleet.Fleet // the crew's: of devices that run elsewhere it knows the schedules alone
+	crowd          Crowd        // what has become of the devices
 	backend        *backend.Backend
 	gate           *gate.Gate
 	outages        *outage.Watch
@@ -37,24 +38,28 @@ type conductor struct {
 	reading        reading
 }
 
-func newConductor(e *Engine, t *target.Target, ids *target.Identities, came *outcome) (*conductor, error) {
+func newConductor(ctx context.Context, e *Engine, t *target.Target, ids *target.Identities, came *outcome) (*conductor, error) {
 	c := &conductor{Engine: e, outcome: came, target: t, ids: ids, gate: gate.New()}
 	var err error
 	if c.backend, err = c.newBackend(); err != nil {
 		return nil, err
 	}
-	if c.crew, err = c.newCrew(); err != nil {
+	if c.crew, err = c.newCrew(ctx); err != nil {
 		return nil, err
 	}
 	c.fleet = c.crew.Fleet
+	c.crowd = here{c.fleet}
+	if c.opts.Agents != nil {
+		c.crowd = c.opts.Agents
+	}
 	c.outages = &outage.Watch{Ledger: &c.ledger, Recorder: c.rec, Fleet: c.connected}
 	return c, nil
 }
 
 // connected is how the devices are connected now.
 func (c *conductor) connected() outage.Fleet {
-	f := c.fleet
-	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(), Active: f.Active()}
+	f := c.crowd
+	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(), Active: c.fleet.Active()}
 }
 
 func (c *conductor) newBackend() (*backend.Backend, error) {
@@ -64,13 +69,37 @@ func (c *conductor) newBackend() (*backend.Backend, error) {
 	})
 }
 
-func (c *conductor) newCrew() (*crew.Crew, error) {
-	return crew.New(crew.Options{
+// newCrew makes the devices: here, or, when they run elsewhere, what is known of their schedules.
+func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
+	o := crew.Options{
 		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Logger: c.log, Driver: c.opts.driver,
 		Run:       strings.ToLower(rand.Text()[:5]),
 		OnDesired: c.backend.OnDesired, OnReporting: c.backend.OnReporting, OnReported: c.backend.OnReported,
 		OnContradiction: func(x fleet.Contradiction) { c.contradicted(string(x.Kind), x.Device+": "+x.Detail) },
-	})
+	}
+	if c.opts.Agents != nil {
+		ctx, cancel := c.either(ctx)
+		defer cancel()
+		start, err := c.opts.Agents.Prepare(ctx, Work{
+			Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Run: o.Run,
+			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnLoss: c.lost,
+		})
+		if err != nil {
+			return nil, err
+		}
+		o.Start, o.Mine = start, func(int) bool { return false }
+	}
+	return crew.New(o)
+}
+
+// lost tells of an agent that was lost.
+func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
+	text := "agent " + agent + " was lost"
+	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: text, Detail: why + "; " + human.Number(devices, "device") + " went with it"})
+	c.ledger.Note("%s: %s, with %s", text, why, human.Number(devices, "device"))
+	if err := c.opts.Agents.Loss(); err != nil {
+		c.stop(err)
+	}
 }
 
 // either ends when ctx does or the run winds down.
@@ -96,7 +125,7 @@ func (c *conductor) noteConnecting(err error) {
 
 // noteProvisioned writes down what became of the devices that a provisioning service assigns.
 func (c *conductor) noteProvisioned() {
-	all := c.fleet.Provisioned()
+	all := c.crowd.Provisioned()
 	c.ledger.Write(func(r *report.Run) {
 		r.Provisioned = nil
 		for _, p := range all {
@@ -138,6 +167,10 @@ func (c *conductor) load(ctx context.Context) error {
 	c.fleet.Finish()
 	cancelSoft()
 	service.Wait()
+	if c.opts.Agents != nil {
+		c.opts.Agents.End(time.Now())
+		c.opts.Agents.Stop(hard)
+	}
 	c.fleet.Stop(hard)
 	c.judgeDeliveries(hard)
 	c.reading.stop()
@@ -149,7 +182,7 @@ func (c *conductor) load(ctx context.Context) error {
 	if c.drain.end() {
 		c.ledger.Note("the wait for the last answers was cut short by hand")
 	}
-	auditErr := c.backend.EndAudit(ctx, c.fleet, c.stopped() == nil)
+	auditErr := c.backend.EndAudit(ctx, devicesOf{c.crowd, c.fleet.Len()}, c.stopped() == nil)
 	m.sample(last)
 	if c.stopped() != nil || ctx.Err() != nil {
 		return c.contradictions.err()

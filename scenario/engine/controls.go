@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/crew"
@@ -40,6 +41,9 @@ func (e *Engine) Pause(paused bool) {
 			c.byHand = paused
 			if paused {
 				c.did = append(c.did, report.Intervention{At: at, Stage: c.name, Act: report.ActPaused})
+			}
+			if a := e.opts.Agents; a != nil {
+				a.Pause(paused, time.Now().Add(a.Lead()))
 			}
 		}
 	})

@@ -40,6 +40,8 @@ type Options struct {
 	Purchase  *report.Purchase   // what must be bought for the scenario, for the record; nil for nothing
 	// AllowSaturated lets a run pass whose generator was the bottleneck; the record still says so.
 	AllowSaturated bool
+	// Agents run the devices; nil runs them in this process.
+	Agents Agents
 	// Preparing are stages that only prepare for others: that their load was not delivered as asked says nothing of the run.
 	Preparing []string
 
@@ -164,7 +166,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 		return err
 	}
 	t.Arm()
-	c, err := newConductor(e, t, ids, came)
+	c, err := newConductor(ctx, e, t, ids, came)
 	if err != nil {
 		return err
 	}
@@ -180,6 +182,9 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	splitByStage(r, e.rec.Stages())
 	if came.generator != nil {
 		r.Generator = came.generator.Health()
+	}
+	if e.opts.Agents != nil {
+		r.Agents = e.opts.Agents.Figures()
 	}
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,

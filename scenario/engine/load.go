@@ -33,7 +33,12 @@ func (e *Engine) Change(change report.LoadChange) error {
 		}
 		err = nil
 		c.did = append(c.did, report.Intervention{At: at, Stage: c.name, Act: report.ActChanged, Detail: change.String()})
-		l.Change(change, time.Now())
+		when := time.Now()
+		if a := e.opts.Agents; a != nil {
+			when = when.Add(a.Lead())
+			a.Change(change, when)
+		}
+		l.Change(change, when)
 	})
 	if err == nil {
 		e.ledger.Tell(report.Event{Kind: report.KindChanged, OK: true, Text: "the load was changed by hand", Detail: change.String()})

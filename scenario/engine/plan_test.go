@@ -231,7 +231,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		if err := r.Provision(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := newConductor(e, aim, r.Identities, came)
+		c, err := newConductor(t.Context(), e, aim, r.Identities, came)
 		if err == nil {
 			err = c.load(t.Context())
 		}

@@ -35,7 +35,7 @@ type reading struct {
 // read. ctx ends the wait for that alone.
 func (c *conductor) read(ctx context.Context) (x reading, err error) {
 	x.stop = func() {}
-	if len(c.fleet.Deliveries()) == 0 || c.target.Can.Topics { // a broker's subscribers are devices
+	if len(c.crowd.Deliveries()) == 0 || c.target.Can.Topics { // a broker's subscribers are devices
 		return x, nil
 	}
 	open := c.opts.reader
@@ -43,7 +43,7 @@ func (c *conductor) read(ctx context.Context) (x reading, err error) {
 		open = c.target.Reader
 	}
 	x.reader, err = open(eventhub.Options{
-		Deliver: func(m eventhub.Message) { c.fleet.Delivered(m.Body, m.At) },
+		Deliver: func(m eventhub.Message) { c.crowd.Delivered(m.Body, m.At) },
 		Tell:    c.tellOfReader(),
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *conductor) read(ctx context.Context) (x reading, err error) {
 		return reading{}, context.Cause(ctx)
 	}
 	c.generator.Reads(x.reader.Behind)
-	c.fleet.Listening(true)
+	c.crowd.Listening(true)
 	x.stop = stop
 	return x, nil
 }
@@ -114,12 +114,12 @@ func (c *conductor) neverRead() []fleet.Deliveries {
 	if s := c.reading.reader.Stats(); !s.Connected || s.Restarts > 0 || s.Missing > 0 || s.Unreadable > 0 {
 		return nil
 	}
-	return slices.DeleteFunc(c.fleet.Deliveries(), func(x fleet.Deliveries) bool { return x.Missing == 0 })
+	return slices.DeleteFunc(c.crowd.Deliveries(), func(x fleet.Deliveries) bool { return x.Missing == 0 })
 }
 
 // noteDeliveries writes down what is to be known of deliveries beside their figures.
 func (c *conductor) noteDeliveries() {
-	all := c.fleet.Deliveries()
+	all := c.crowd.Deliveries()
 	if len(all) == 0 {
 		return
 	}

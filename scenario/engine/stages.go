@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -15,18 +17,23 @@ import (
 
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (c *conductor) walk(ctx context.Context) error {
+	tell := &herald{agents: c.opts.Agents}
 	for i := range c.sc.Stages {
 		if ctx.Err() != nil || c.stopped() != nil { // the first follows the second an instant later
 			return nil
 		}
 		t := &c.sc.Stages[i]
-		begin := c.rec.SetStage(t.Name)
+		begin, err := tell.stage(ctx, i)
+		if err != nil {
+			return nil // it was asked to end
+		}
+		begin = c.rec.SetStageAt(t.Name, begin)
 		from := c.ledger.Enter(t.Name, begin)
 		c.beginStage(t.Name)
 		stage, over := c.controls.stage(ctx, t.Name, t.Paused) // before it is told of: who hears of a stage can end it
 		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
 		leave := c.gate.Enter(i, t.Name, t.Duration)
-		err := c.runStage(stage, i, begin, t)
+		err = c.runStage(stage, i, begin, t, tell)
 		leave()
 		c.ran = c.fleet.Ran()
 		over()
@@ -119,7 +126,7 @@ func describeDPS(m *scenario.DPSFault) string {
 
 // runStage runs one stage: its faults, its load and its steps side by side. A stage without a duration
 // ends with its last step.
-func (c *conductor) runStage(ctx context.Context, number int, begin time.Time, t *scenario.Stage) error {
+func (c *conductor) runStage(ctx context.Context, number int, begin time.Time, t *scenario.Stage, tell *herald) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.target.Stage(t.Name)()
@@ -148,7 +155,19 @@ func (c *conductor) runStage(ctx context.Context, number int, begin time.Time, t
 		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(t.Network)})
 	}
 	c.controls.change(func(x *controls) { x.load = l })
-	run(func() error { return c.runSteps(ctx, t) })
+	var stepped atomic.Bool
+	run(func() error {
+		defer stepped.Store(true)
+		return c.runSteps(ctx, t)
+	})
+	if end := begin.Add(t.Duration); t.Duration > 0 {
+		run(func() error {
+			if wait.For(ctx, time.Until(end)-tell.lead()) == nil && stepped.Load() {
+				tell.announce(number, len(c.sc.Stages), end, c.fleet)
+			}
+			return nil
+		})
+	}
 	parts.Wait()
 	c.controls.change(func(x *controls) { x.load = nil })
 	return errors.Join(errs...)

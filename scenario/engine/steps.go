@@ -68,8 +68,11 @@ func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text,
 	text = "wait for " + strings.Join(wants, ", ")
 	deadline := time.Now().Add(x.Within)
 	for {
-		connected := c.fleet.Counts()[fleet.StateConnected]
-		reported, last := c.reported()
+		connected := c.crowd.Counts()[fleet.StateConnected]
+		reported, last := c.crowd.Reporters()
+		if last != "" {
+			last = " (" + last + ")"
+		}
 		detail = fmt.Sprintf("%d connected, %d reported%s", connected, reported, last)
 		if (x.Connected < 0 || connected == x.Connected) && (x.Reported < 0 || reported >= x.Reported) {
 			return text, detail + c.backend.Told(), nil
@@ -81,18 +84,4 @@ func (c *conductor) stepAwait(ctx context.Context, x *scenario.AwaitStep) (text,
 			return text, detail, err
 		}
 	}
-}
-
-// reported counts the devices with an acknowledged report; of a single one it says what it reported.
-func (c *conductor) reported() (n int, last string) {
-	for i := range c.fleet.Len() {
-		if r, ok := c.fleet.Reported(i); ok {
-			n++
-			last = r.Connectivity
-		}
-	}
-	if n != 1 {
-		return n, ""
-	}
-	return n, " (" + last + ")"
 }

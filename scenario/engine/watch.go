@@ -16,9 +16,20 @@ func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess, Preparing: e.opts.Preparing,
 	})
 	if err == nil && !e.allowsSaturated() {
-		bounds.Doubt(w.Doubt)
+		bounds.Doubt(e.doubt(w))
 	}
 	return w, err
+}
+
+// doubt says why nothing can be said of a stage, for this process' part or for that of an agent.
+func (e *Engine) doubt(w *watch.Watch) func(stage string) string {
+	return func(stage string) string {
+		why := w.Doubt(stage)
+		if why == "" && e.opts.Agents != nil {
+			why = e.opts.Agents.Doubt(stage)
+		}
+		return why
+	}
 }
 
 // onLoopback reports whether the target is plainly on this machine.
@@ -36,9 +47,9 @@ func (e *Engine) allowsSaturated() bool {
 	return e.opts.AllowSaturated || e.sc.Generator.AllowSaturated
 }
 
-// connections are those that the fleet holds or opens; in memory they take nothing of the machine's.
+// connections are those that the fleet holds or opens here; in memory they take nothing of the machine's.
 func (c *conductor) connections() int {
-	if c.sc.Target.Transport == spec.Memory {
+	if c.sc.Target.Transport == spec.Memory || c.opts.Agents != nil {
 		return 0
 	}
 	counts := c.fleet.Counts()

@@ -72,6 +72,12 @@ func (a *Auditor) Tag(g *scenario.Group, tags json.RawMessage, write func() erro
 	return err
 }
 
+// Devices are those of a run, by index, once they have stopped.
+type Devices interface {
+	Len() int
+	Account(index int) fleet.Account // as fleet.Fleet has it
+}
+
 // The verification at the end of a run may take a minute, and a bit for every device.
 const (
 	verifyGrace = time.Minute
@@ -80,7 +86,7 @@ const (
 
 // End waits for the last reports to be shown, and compares twins with what was acknowledged, once the devices have stopped.
 // Of a run that was not whole neither is asked. The error says that a promise of the target was broken.
-func (a *Auditor) End(ctx context.Context, devices *fleet.Fleet, whole bool) error {
+func (a *Auditor) End(ctx context.Context, devices Devices, whole bool) error {
 	var err error
 	f := a.side.Scenario.Service.Freshness
 	if whole && ctx.Err() == nil {

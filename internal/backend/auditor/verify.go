@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/backend/side"
 	"github.com/twinfleet/twinfleet/internal/worker/verify"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -14,7 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
-func (a *Auditor) verify(ctx context.Context, f *fleet.Fleet) error {
+func (a *Auditor) verify(ctx context.Context, f Devices) error {
 	all, lost := a.expectations(f)
 	ctx, cancel := context.WithTimeout(ctx, verifyGrace+time.Duration(len(all))*verifyEach)
 	defer cancel()
@@ -41,7 +40,7 @@ func (a *Auditor) verify(ctx context.Context, f *fleet.Fleet) error {
 
 // expectations are what the twins of all devices with an acknowledged report must be like, and how many
 // acknowledged reports are known to be lost. The twins of the audit's sample are read themselves.
-func (a *Auditor) expectations(f *fleet.Fleet) (all []verify.Expectation, lost int64) {
+func (a *Auditor) expectations(f Devices) (all []verify.Expectation, lost int64) {
 	sampled := make(map[string]bool)
 	for _, id := range a.IDs() {
 		sampled[id] = true
