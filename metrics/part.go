@@ -108,38 +108,53 @@ func (r *Recorder) Join() *Part {
 
 // Set takes up numbers in place of those before. What the Contribution holds must not be changed afterwards.
 func (p *Part) Set(c *Contribution) {
-	keys := func(op Operation, group string) key { // as the Recorder bounds them
-		s := p.rec.Series(op, group)
-		return key{s.operation, s.group}
+	for i := range c.Stages {
+		p.SetStage(c.At, &c.Stages[i])
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at, p.devices, p.queries = c.At, c.Devices, c.Queries
-	p.open = agesOf(c.Open, keys)
-	for _, stage := range c.Stages {
-		fresh := make(map[key]*SeriesSnapshot)
-		for _, x := range stage.Series {
-			k := keys(x.Operation, x.Group)
-			if before := fresh[k]; before != nil { // several that the bound on groups makes one
-				sum := before.plus(*x)
-				x = &sum
-			}
-			fresh[k] = x
-		}
-		for k, x := range fresh {
-			if p.cells[k] == nil {
-				p.cells[k] = make(map[int]*SeriesSnapshot)
-			}
-			p.cells[k][stage.Number] = x
-		}
-		p.staged[stage.Number], p.began[stage.Number] = agesOf(stage.Open, keys), c.At
-	}
+	p.SetNow(c)
 }
 
-func agesOf(all []OpenPart, keys func(Operation, string) key) map[key][]inflight.Age {
+// SetStage takes up the numbers of one stage, as they were at a time.
+func (p *Part) SetStage(at time.Time, stage *StagePart) {
+	fresh := make(map[key]*SeriesSnapshot)
+	for _, x := range stage.Series {
+		k := p.key(x.Operation, x.Group)
+		if before := fresh[k]; before != nil { // several that the bound on groups makes one
+			sum := before.plus(*x)
+			x = &sum
+		}
+		fresh[k] = x
+	}
+	open := p.agesOf(stage.Open)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, x := range fresh {
+		if p.cells[k] == nil {
+			p.cells[k] = make(map[int]*SeriesSnapshot)
+		}
+		p.cells[k][stage.Number] = x
+	}
+	p.staged[stage.Number], p.began[stage.Number] = open, at
+}
+
+// SetNow takes up all of a Contribution but its stages.
+func (p *Part) SetNow(c *Contribution) {
+	open := p.agesOf(c.Open)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.open, p.devices, p.queries = c.At, open, c.Devices, c.Queries
+}
+
+// key is where a series goes, as the Recorder bounds them.
+func (p *Part) key(op Operation, group string) key {
+	s := p.rec.Series(op, group)
+	return key{s.operation, s.group}
+}
+
+func (p *Part) agesOf(all []OpenPart) map[key][]inflight.Age {
 	out := make(map[key][]inflight.Age)
 	for _, x := range all {
-		k := keys(x.Operation, x.Group)
+		k := p.key(x.Operation, x.Group)
 		for _, a := range x.Ages {
 			out[k] = append(out[k], inflight.Age{Least: a.Least, N: a.Count})
 		}

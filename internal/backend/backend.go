@@ -144,6 +144,9 @@ func (b *Backend) OnReported(r fleet.Report) {
 	}
 }
 
+// Follows reports whether what a device reports must be told: of the others only which desired properties they answered.
+func (b *Backend) Follows(index int) bool { return b.audit != nil && b.audit.Follows(index) }
+
 // runQueries runs the scheduled queries until ctx ends.
 func (b *Backend) runQueries(ctx context.Context) error {
 	runner := &queries.Runner{Service: side.Querier(b.Target.Paced), Recorder: b.Recorder, Queries: b.queries}

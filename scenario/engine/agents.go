@@ -48,6 +48,7 @@ type Work struct {
 	Recorder   *metrics.Recorder  // gets what agents measure
 	Run        string             // fleet.Config.Run
 
+	Follows         func(index int) bool      // of which devices OnReporting and OnReported are told; of the others, only answers to desired properties
 	OnDesired       func(fleet.DesiredUpdate) // as those of fleet.Config: a bit late, but in order of each device
 	OnReporting     func(index int, sent time.Time)
 	OnReported      func(fleet.Report)

@@ -81,7 +81,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		ctx, cancel := c.either(ctx)
 		defer cancel()
 		start, err := c.opts.Agents.Prepare(ctx, Work{
-			Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Run: o.Run,
+			Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Run: o.Run, Follows: c.backend.Follows,
 			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnLoss: c.lost,
 		})
 		if err != nil {

@@ -44,6 +44,9 @@ func (c *check) Page(arrived time.Time, items []json.RawMessage) {
 // watches reports whether a device is of the sample.
 func (a *Audit) watches(id string) bool { return a.byID[id] != nil }
 
+// Follows reports whether the device of an index is of the sample: of others nothing need be told.
+func (a *Audit) Follows(index int) bool { return a.byIndex[index] != nil }
+
 // End judges the whole result of a run that ended well.
 func (c *check) End(err error) {
 	if err != nil || c.query.Rows.Holds == nil {
