@@ -131,7 +131,7 @@ func (r *reader) finishTrust(t *target.Target) {
 	}
 	b, err := r.readFile(t.CA)
 	switch here, statErr := filepath.Abs(t.CA); {
-	case err != nil && r.files == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
+	case err != nil && r.ReadFile == nil && errors.Is(err, fs.ErrNotExist) && statErr == nil && isFile(here):
 		r.FailAt(path, problem.Place{},
 			"there is no %s beside the scenario, where files are looked for; there is one in the working directory: write %s, or the path from the scenario", t.CA, here)
 		return
@@ -174,11 +174,14 @@ func (r *reader) readFile(name string) ([]byte, error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(r.File), name)
 	}
-	if r.files != nil {
-		return r.files(name)
+	if r.ReadFile != nil {
+		return r.ReadFile(name)
 	}
-	return readRegular(name, largestFile)
+	return ReadNamed(name)
 }
+
+// ReadNamed reads a file that a scenario names, as Options.ReadFile does when it is nil.
+func ReadNamed(name string) ([]byte, error) { return readRegular(name, largestFile) }
 
 // readRegular reads a regular file: opening another kind, such as a named pipe, may wait for ever.
 func readRegular(name string, largest int64) ([]byte, error) {
@@ -201,8 +204,8 @@ func readRegular(name string, largest int64) ([]byte, error) {
 
 // readNamed is the value in a file that the environment names.
 func (r *reader) readNamed(name string) (string, error) {
-	if r.files != nil {
-		b, err := r.files(name)
+	if r.ReadFile != nil {
+		b, err := r.ReadFile(name)
 		return strings.TrimRight(string(b), "\r\n"), err
 	}
 	return ReadVariable(name)

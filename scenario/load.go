@@ -69,7 +69,8 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{Reader: language.NewReader(file), files: o.ReadFile, wantDevices: o.Devices, wantDuration: o.Duration}
+	r := &reader{Reader: language.NewReader(file), wantDevices: o.Devices, wantDuration: o.Duration}
+	r.ReadFile = o.ReadFile
 	for _, set := range o.Set {
 		tree.Override(r.Reader, root, set)
 	}
@@ -100,9 +101,8 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 // reader decodes a scenario: what its values say about each other is kept until all of them are known.
 type reader struct {
 	*language.Reader
-	files        func(name string) ([]byte, error) // as Options.ReadFile
-	wantDevices  int                               // that were asked for; 0 for those of the file
-	wantDuration time.Duration                     // likewise
+	wantDevices  int           // that were asked for; 0 for those of the file
+	wantDuration time.Duration // likewise
 
 	numbers    []number    // of devices
 	scaled     []string    // keys with the values that they have for the size that was asked for: key=value

@@ -39,10 +39,13 @@ func readFile(name string) ([]byte, error) {
 		"wild.csv":    "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
 		"ca.pem":      "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
-	if !ok {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	switch dir := filepath.Dir(name); {
+	case ok:
+		return []byte(text), nil
+	case dir == "testdata", dir == "../configs/scenarios", name == "missing.csv", name == "rows.jsonl": // rows
+		return os.ReadFile(name)
 	}
-	return []byte(text), nil
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // Every mistake is reported at once, each with its place and what would be right.

@@ -14,6 +14,8 @@ import (
 type Reader struct {
 	// File is the name of the file, for messages, and for files that it names relative to itself.
 	File string
+	// ReadFile reads the files that it names; nil reads those of the system.
+	ReadFile func(name string) ([]byte, error)
 
 	problems   problem.List
 	warnings   problem.List

@@ -70,14 +70,25 @@ func (r *Rows) Append(dst []byte, c *payload.Context) []byte {
 // as JSON writes them, are sent as such, all else as text, and an empty field is left out. With the ending .jsonl or
 // .ndjson every line is JSON and is sent as it is. Files are in UTF-8, or in UTF-16 with a byte-order mark. Errors
 // match ErrRows, or are about the file.
-func Read(file string) (*Rows, error) { return read(file, MaxRowsFile) }
+func Read(file string) (*Rows, error) { return read(file, MaxRowsFile, open) }
 
-func read(file string, most int) (*Rows, error) {
+// ReadBy is Read for a file that somebody else opens.
+func ReadBy(file string, readFile func(file string) ([]byte, error)) (*Rows, error) {
+	return read(file, MaxRowsFile, func(file string) (io.ReadCloser, error) {
+		b, err := readFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRows, err)
+		}
+		return io.NopCloser(bytes.NewReader(b)), nil
+	})
+}
+
+func read(file string, most int, open func(file string) (io.ReadCloser, error)) (*Rows, error) {
 	ending := strings.ToLower(filepath.Ext(file))
 	if !slices.Contains([]string{".csv", ".tsv", ".jsonl", ".ndjson"}, ending) {
 		return nil, fmt.Errorf("%w: %s: the name ends in none of .csv, .tsv, .jsonl, .ndjson", ErrRows, file)
 	}
-	text, err := readText(file, 4*most+MaxRow)
+	text, err := readText(file, 4*most+MaxRow, open)
 	if err != nil {
 		return nil, err
 	}
@@ -96,16 +107,25 @@ func read(file string, most int) (*Rows, error) {
 	return r, nil
 }
 
-// readText reads a file of at most so many bytes.
-func readText(file string, most int) ([]byte, error) {
+// open opens a regular file.
+func open(file string) (io.ReadCloser, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRows, err)
 	}
-	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is no file of rows: %w", ErrRows, file, cmp.Or(err, os.ErrInvalid))
+		return nil, errors.Join(fmt.Errorf("%w: %s is no file of rows: %w", ErrRows, file, cmp.Or(err, os.ErrInvalid)), f.Close())
 	}
+	return f, nil
+}
+
+// readText reads a file of at most so many bytes.
+func readText(file string, most int, open func(file string) (io.ReadCloser, error)) ([]byte, error) {
+	f, err := open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRows, err)

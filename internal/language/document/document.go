@@ -64,7 +64,13 @@ func Rows(into **rows.Rows) language.Value {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(r.File), name)
 		}
-		x, err := rows.Read(name)
+		var x *rows.Rows
+		var err error
+		if r.ReadFile != nil {
+			x, err = rows.ReadBy(name, r.ReadFile)
+		} else {
+			x, err = rows.Read(name)
+		}
 		if err != nil {
 			r.Fail(path, n, "%v", err)
 			return
