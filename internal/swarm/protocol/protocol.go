@@ -1,0 +1,247 @@
+// Package protocol is what coordinator and agents of a run on many machines say to one another: names, messages, and how they are written.
+//
+// All times are of the run's clock, which is that of the first coordinator; who has another one converts them.
+package protocol
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// Version is what both sides must speak: it changes with anything here.
+const Version = 1
+
+// Names of the services.
+const (
+	AgentService       = "twinfleet-agent"
+	CoordinatorService = "twinfleet-run"
+)
+
+// Endpoints of an agent.
+const (
+	Hello  = "hello"  // HelloAsk, HelloAnswer: who is there
+	Load   = "load"   // Chunk: a piece of something sealed; no answer
+	Offer  = "offer"  // OfferAsk, OfferAnswer: how much of the scenario that was loaded it can run
+	Assign = "assign" // AssignAsk: its work, whose identities were loaded; the answer means that it is ready
+	Free   = "free"   // FreeAsk: the run is not to be after all
+)
+
+// Endpoints of a coordinator.
+const (
+	Time   = "time"   // the answer is its clock: Unix nanoseconds in decimal
+	Events = "events" // Batch of an agent; no answer
+)
+
+// HelloAsk opens a session with an agent.
+type HelloAsk struct {
+	Version int    `json:"version"`
+	Run     string `json:"run"`   // the session: the run's id
+	Nonce   []byte `json:"nonce"` // fresh, for the agent's proof
+}
+
+// HelloAnswer is who an agent is.
+type HelloAnswer struct {
+	Version int            `json:"version"`
+	Name    string         `json:"name"`
+	Program string         `json:"program"` // version of the program
+	Machine report.Machine `json:"machine"`
+	Key     []byte         `json:"key"`            // public key of the agent's box
+	Nonce   []byte         `json:"nonce"`          // fresh, for the coordinator's proof
+	Proof   []byte         `json:"proof"`          // that it knows the join token
+	Busy    string         `json:"busy,omitempty"` // the run that it is part of; empty when it is free
+}
+
+// Kinds of what is loaded.
+const (
+	KindScenario   = "scenario"   // a parcel.Parcel
+	KindIdentities = "identities" // what target.Identities.Export wrote
+)
+
+// Chunk is a piece of something sealed to an agent.
+type Chunk struct {
+	Run    string `json:"run"`
+	Kind   string `json:"kind"`
+	Epoch  int    `json:"epoch"` // of the cut, for identities
+	Sealed []byte `json:"sealed"`
+}
+
+// OfferAsk asks how much an agent can run of the scenario that was loaded.
+type OfferAsk struct {
+	Run   string `json:"run"`
+	Proof []byte `json:"proof"` // that the coordinator knows the join token
+	// Override is keys of the scenario that are others than in its text, as scenario.Options.Set: what the coordinator settled.
+	Override []string `json:"override,omitempty"`
+}
+
+// OfferAnswer is what an agent can hold.
+type OfferAnswer struct {
+	Devices int    `json:"devices"` // the most
+	Why     string `json:"why"`     // what limits it
+	Weight  int    `json:"weight"`  // how fast it is, as cut.Agent has it
+}
+
+// AssignAsk is the work of an agent.
+type AssignAsk struct {
+	Run     string        `json:"run"`
+	Marks   string        `json:"marks"`   // fleet.Config.Run
+	Cut     []byte        `json:"cut"`     // cut.Cut in JSON
+	Follow  []int         `json:"follow"`  // devices whose reports are told, by index
+	Every   time.Duration `json:"every"`   // between two Statuses
+	OnLoss  string        `json:"on_loss"` // what it does when the coordinator is gone: finish or stop
+	Patient time.Duration `json:"patient"` // after how long of silence the coordinator counts as gone
+}
+
+// FreeAsk ends a session.
+type FreeAsk struct {
+	Run string `json:"run"`
+}
+
+// Order is an entry of a run's plan, which grows in the run's store: orders are never taken back, and each has a key of its own.
+type Order struct {
+	Kind    OrderKind          `json:"kind"`
+	At      time.Time          `json:"at"`                // when it holds
+	Stage   int                `json:"stage,omitempty"`   // of a Stage: its number, from 0
+	Paused  bool               `json:"paused,omitempty"`  // of a Pause
+	Change  *report.LoadChange `json:"change,omitempty"`  // of a Change
+	Agent   string             `json:"agent,omitempty"`   // of a Lost
+	Cut     []byte             `json:"cut,omitempty"`     // of a Lost: the next cut
+	Devices int                `json:"devices,omitempty"` // of a Lost: that went with the agent
+	Why     string             `json:"why,omitempty"`     // of a Lost
+}
+
+// OrderKind says what an Order is.
+type OrderKind string
+
+// The kinds of orders.
+const (
+	Start    OrderKind = "start"  // the schedules of the devices begin
+	StageAt  OrderKind = "stage"  // a stage begins, and the one before ends
+	PauseAt  OrderKind = "pause"  // devices do nothing by themselves, or go on
+	ChangeAt OrderKind = "change" // the load of the stage that runs changes
+	EndAt    OrderKind = "end"    // nothing is due any more
+	Leave    OrderKind = "leave"  // devices leave, each after its last answers
+	Kill     OrderKind = "kill"   // devices leave at once
+	Lost     OrderKind = "lost"   // an agent is no longer part of the run
+)
+
+// Keys of a run's store.
+const (
+	KeyRun     = "run"     // Run
+	PrefixPlan = "plan"    // Order: plan.<number>
+	PrefixFig  = "figures" // figures.<agent>.<stage> and figures.<agent>.now
+)
+
+// OrderKey is where an order is kept. Stages and what there is once have names that whoever tells of them makes alike; others are numbered.
+func OrderKey(o *Order, n int) string {
+	switch o.Kind {
+	case Start, EndAt, Leave, Kill:
+		return PrefixPlan + "." + string(o.Kind)
+	case StageAt:
+		return fmt.Sprintf("%s.stage.%d", PrefixPlan, o.Stage)
+	case Lost:
+		return PrefixPlan + ".lost." + o.Agent
+	default:
+		return fmt.Sprintf("%s.%s.%d", PrefixPlan, o.Kind, n)
+	}
+}
+
+// FiguresKey is where an agent keeps its numbers of a stage.
+func FiguresKey(agent string, stage int) string {
+	return PrefixFig + "." + agent + "." + strconv.Itoa(stage)
+}
+
+// NowKey is where an agent keeps what is known of it beside its numbers by stage.
+func NowKey(agent string) string { return PrefixFig + "." + agent + ".now" }
+
+// FiguresOf takes a key of figures apart; stage is -1 for a NowKey.
+func FiguresOf(key string) (agent string, stage int, ok bool) {
+	rest, ok := strings.CutPrefix(key, PrefixFig+".")
+	i := strings.LastIndexByte(rest, '.')
+	if !ok || i <= 0 {
+		return "", 0, false
+	}
+	if rest[i+1:] == "now" {
+		return rest[:i], -1, true
+	}
+	n, err := strconv.Atoi(rest[i+1:])
+	return rest[:i], n, err == nil && n >= 0
+}
+
+// StatusSubject is where an agent says how it stands; * hears all agents of a run.
+func StatusSubject(run, agent string) string { return "twinfleet." + run + ".status." + agent }
+
+// BeatSubject is where a coordinator says that it is there.
+func BeatSubject(run string) string { return "twinfleet." + run + ".beat" }
+
+// StoreName is the name of a run's store.
+func StoreName(run string) string { return "twinfleet-" + run }
+
+// Status is how an agent stands. It is said some times a second, and may be lost.
+type Status struct {
+	At        time.Time      `json:"at"`
+	Counts    map[string]int `json:"counts"` // devices by state
+	Lost      int            `json:"lost,omitempty"`
+	Losses    int            `json:"losses,omitempty"`
+	Returns   int            `json:"returns,omitempty"`
+	Left      int            `json:"left,omitempty"`
+	Reporters int            `json:"reporters,omitempty"` // devices with an acknowledged report
+	Last      string         `json:"last,omitempty"`      // of a single one, what it said last
+	Stage     int            `json:"stage"`               // that runs, from 0; -1 before the first
+	Clock     report.Clock   `json:"clock"`
+}
+
+// Numbers is what is kept under a FiguresKey.
+type Numbers struct {
+	At    time.Time         `json:"at"`
+	Stage metrics.StagePart `json:"stage"`
+}
+
+// Now is what is kept under a NowKey.
+type Now struct {
+	At          time.Time             `json:"at"`
+	Open        []metrics.OpenPart    `json:"open,omitempty"`
+	Devices     []metrics.DeviceCount `json:"devices,omitempty"`
+	Health      *report.Health        `json:"health,omitempty"`
+	Doubts      map[string]string     `json:"doubts,omitempty"` // why stages were not delivered as asked, by name
+	Deliveries  []fleet.Deliveries    `json:"deliveries,omitempty"`
+	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
+	Clock       report.Clock          `json:"clock"`
+	Control     report.Control        `json:"control"`
+	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
+	Final bool `json:"final,omitempty"`
+}
+
+// Batch is what an agent's devices learnt, in order. A batch that is told twice has the same number.
+type Batch struct {
+	Agent  string    `json:"agent"`
+	Number uint64    `json:"number"` // from 1
+	Until  time.Time `json:"until"`  // all that happened before is in this batch or an earlier one
+	Events []Event   `json:"events,omitempty"`
+}
+
+// Event is something that a device learnt; one of its fields is set.
+type Event struct {
+	Reporting     *Reporting           `json:"reporting,omitempty"`
+	Reported      *fleet.Report        `json:"reported,omitempty"`
+	Desired       *fleet.DesiredUpdate `json:"desired,omitempty"`
+	Contradiction *fleet.Contradiction `json:"contradiction,omitempty"`
+	Account       *Account             `json:"account,omitempty"` // once it has stopped
+}
+
+// Reporting is a report that is about to be sent.
+type Reporting struct {
+	Index int       `json:"index"`
+	Sent  time.Time `json:"sent"`
+}
+
+// Account is what a device's twin must be like.
+type Account struct {
+	Index int `json:"index"`
+	fleet.Account
+}
