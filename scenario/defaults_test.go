@@ -88,7 +88,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 	other := "{hub: \"HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=a2V5\"}"
 	return map[string]any{
 		"name": said(s.Name == "defaults"), "seed": s.Seed,
-		"target": said(bare.Target.Kind == target.Embedded), "target.hub": bare.Target.Hub, "target.ca": said(s.Target.CA == ""),
+		"target": said(bare.Target.Kind == target.Embedded), "target.hub": bare.Target.Hub, "target.hubs": said(len(bare.Target.Hubs) == 0), "target.ca": said(s.Target.CA == ""),
 		"target.plain": s.Target.Plain, "target.transport": s.Target.Transport, "target.keep": s.Target.Keep, "target.tier": said(s.Target.Tier == ""), "target.units": s.Target.Units,
 		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.consumer_group": said(s.Target.ConsumerGroup == ""), "target.topic": broker.Target.Topic,
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),

@@ -56,7 +56,7 @@ func (d *Identity) Made() bool { return d.File == "" && d.DPS == nil }
 // Creates reports whether the identities of a group's devices have to be made before the run. The embedded hub starts empty: it
 // is given also those that exist elsewhere, but for those that its provisioning service makes.
 func (s *Scenario) Creates(g *Group) bool {
-	return g.Identity.Made() || s.Target.Can().InProcess && g.Identity.DPS == nil
+	return g.Identity.Made() || (s.Target.Can().InProcess || s.Target.Kind == target.Apart) && g.Identity.DPS == nil
 }
 
 // file names the file that the group's devices are read from; empty for none.
@@ -278,9 +278,9 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// validateIdentity holds the rules of one group's identity.
-func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
-	d := &g.Identity
+// validateIdentity holds the rules of one group's identity; first is the index of the group's first device.
+func (r *reader) validateIdentity(path string, g *Group, s *Scenario, first int) {
+	d, t := &g.Identity, &s.Target
 	at := path + ".identity"
 	parts := 0
 	for _, set := range []bool{d.File != "", !d.Key.IsZero(), d.X509 != nil, d.DPS != nil} {
@@ -303,7 +303,7 @@ func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
 		return
 	}
 	if d.File != "" {
-		r.validateFileDevices(path, g, t)
+		r.validateFileDevices(path, g, s, first)
 	}
 	if d.X509 != nil {
 		r.validateX509(at+".x509", g, t, d.X509)
@@ -313,22 +313,34 @@ func (r *reader) validateIdentity(path string, g *Group, t *target.Target) {
 	}
 }
 
-func (r *reader) validateFileDevices(path string, g *Group, t *target.Target) {
+// validateFileDevices holds the devices of a file to the hubs that they belong to; first is the index of the group's first device.
+func (r *reader) validateFileDevices(path string, g *Group, s *Scenario, first int) {
 	if r.Given(path + ".id") {
 		r.FailAt(path+".id", g.place, "device ids are those of the file; remove id")
 	}
-	if !t.Can().Registry {
+	if !s.Target.Can().Registry {
 		return // the embedded hub takes devices of any hub
 	}
-	c, err := connstring.ParseService(t.Hub)
-	if err != nil {
-		return // was said of the target
-	}
-	for _, dev := range g.Identity.Devices {
-		if !strings.EqualFold(dev.HostName, c.HostName) {
-			r.FailAt(path+".identity.file", g.place, "%s: device %s belongs to %s, the target is %s", g.Identity.File, dev.DeviceID, dev.HostName, c.HostName)
-			return
+	var hosts []string
+	for _, t := range s.Target.Each() {
+		c, err := connstring.ParseService(t.Hub)
+		if err != nil {
+			return // was said of the target
 		}
+		hosts = append(hosts, c.HostName)
+	}
+	for i, dev := range g.Identity.Devices {
+		host := hosts[s.HubOf(first+i)]
+		switch {
+		case strings.EqualFold(dev.HostName, host):
+			continue
+		case len(hosts) > 1:
+			r.FailAt(path+".identity.file", g.place, "%s: device %s belongs to %s, and %s is the hub of target.hubs whose turn it is: devices are dealt to them in the order of the file",
+				g.Identity.File, dev.DeviceID, dev.HostName, host)
+		default:
+			r.FailAt(path+".identity.file", g.place, "%s: device %s belongs to %s, the target is %s", g.Identity.File, dev.DeviceID, dev.HostName, host)
+		}
+		return
 	}
 }
 

@@ -13,6 +13,10 @@ func targetKeys(t *target.Target) []language.Key {
 		key("hub", value.Text(&t.Hub), is("embedded"),
 			"embedded; a service connection string of an IoT Hub, best as ${TWINFLEET_HUB}; or mqtt://, mqtts://, ws://, wss:// of a "+
 				"plain broker."),
+		key("hubs", value.Texts(&t.Hubs), means("target.hub alone"),
+			"Several IoT hubs instead of one, as a list of service connection strings, best as [${HUB_A}, ${HUB_B}]. Devices are dealt to them in their "+
+				"order, those who share a connection together; the service side works on all of them, and queries have the rows of all. What holds for "+
+				"one hub only is refused: devices that provision, deliveries, and queries with TOP, GROUP BY or another sum than COUNT()."),
 		key("ca", value.Text(&t.CA), means("the system's; of a twinfleet hub on this machine, that hub's"),
 			"File with the certificates to trust, in PEM, for a hub or broker of your own; its path is relative to the scenario."),
 		key("plain", value.Bool(&t.Plain), is("false"), "Speak to the hub in clear: for twinfleet hub on this machine, never for Azure."),

@@ -56,11 +56,14 @@ func (r *reader) validateFleet(s *Scenario) {
 		r.FailAt("fleet.groups", problem.Place{}, "there is no group of devices; write fleet: {groups: [{name: robots, count: 10}]}")
 	}
 	r.validateSources(s)
+	r.validateHubs(s)
 	r.validateConsumerGroup(s)
-	names := make(map[string]bool)
+	names, first := make(map[string]bool), 0
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		path := fmt.Sprintf("fleet.groups[%d]", i)
+		at := first
+		first += g.Count
 		switch {
 		case g.Name == "":
 			r.FailAt(path, g.place, "the group has no name")
@@ -70,7 +73,7 @@ func (r *reader) validateFleet(s *Scenario) {
 		}
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Can())
-		r.validateIdentity(path, g, &s.Target)
+		r.validateIdentity(path, g, s, at)
 		r.validateTransport(path, g, &s.Target)
 	}
 	r.validateIDs(s)

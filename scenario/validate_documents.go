@@ -17,6 +17,7 @@ import (
 func (r *reader) checkSQL(path, sql string, t *target.Target, at problem.Place) {
 	q, err := parse.Query(sql)
 	r.judge(path, "query", q, err, t, at)
+	r.severalSQL(path, q, t, at)
 }
 
 // judge tells of what is wrong with a query, and of attributes that nothing has. Another hub than the embedded one

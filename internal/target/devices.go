@@ -29,13 +29,14 @@ func (t *Target) ProtocolOver(over spec.DeviceTransport) protocol.Protocol {
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
 	g, i := t.groupOf(index)
-	way := t.ways[g.Over()]
+	at := t.at(index)
+	way := at.ways[g.Over()]
 	bare := way.dial
 	if t.sc.Networks() {
 		first, _ := g.Sharers(i)
 		bare = t.Network.Dial(index-i+first, bare) // the network is bad for a connection, and for all who share it
 	}
-	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: t.host}
+	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: at.host}
 	if way.secure != nil {
 		o.Dial = way.secure(bare)
 	}
@@ -46,20 +47,21 @@ func (t *Target) Link(index int, id string) link.Options {
 		}
 		return o
 	}
-	o.Username = username.Name{Host: t.host, DeviceID: id, APIVersion: apiVersion}.String()
-	if t.devices.certs[index] != nil {
-		o.Dial = t.certified(bare, t.certTLS, index)
+	o.Username = username.Name{Host: at.host, DeviceID: id, APIVersion: apiVersion}.String()
+	proof := t.devices.proof(index)
+	if proof.cert != nil {
+		o.Dial = t.certified(bare, at.certTLS, index)
 		if way.web != nil {
 			o.Dial = way.web(o.Dial)
 		}
 		return o
 	}
-	life := t.devices.groups[index].Tokens.Life
+	life := g.Tokens.Life
 	if life == 0 {
 		life = tokenLife
 	}
-	key := t.devices.keys[index]
-	o.Password = func() string { return sas.Sign(t.host+"/devices/"+id, key, "", time.Now().Add(life)) }
+	host, key := at.host, proof.key
+	o.Password = func() string { return sas.Sign(host+"/devices/"+id, key, "", time.Now().Add(life)) }
 	return o
 }
 

@@ -52,30 +52,32 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 	if s.Tier != "" {
 		t.Name += fmt.Sprintf(" (%s, %s)", s.Tier, human.Number(s.Units, "unit"))
 	}
-	t.host = "localhost"
+	p := &place{host: "localhost", certTLS: clientTLS("localhost", h.CAPool())}
 	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close
 	if s.Trial != nil {
 		t.onTrial(h, s.Trial)
 	}
 	addr, dial := h.Addr(), link.Dialer(nil)
 	if memory {
-		addr, dial = t.host, h.Dial
+		addr, dial = p.host, h.Dial
 	}
-	if err := t.openServices(h.ConnectionString("iothubowner"), "http://"+addr, nil, dial); err != nil {
+	if t.Service, t.Paced, err = services(h.ConnectionString("iothubowner"), "http://"+addr, nil, dial); err != nil {
 		return errors.Join(err, h.Close())
 	}
+	t.service = h.ConnectionString("iothubowner")
 	if t.sc.Provisions() {
 		if err := t.enroll(ctx, h, "http://"+addr, dial); err != nil {
 			return errors.Join(err, h.Close())
 		}
 	}
-	t.certTLS = clientTLS(t.host, h.CAPool())
-	inside := *o
-	inside.Dial = dial
-	at := spec.Endpoint{Host: t.host, Addr: addr} // one for all
-	if err := t.transport(&inside, func(over spec.DeviceTransport) (spec.Endpoint, error) { return at.Over(over), nil }, nil); err != nil {
+	if p.endpoint, err = s.EndpointOver(first(t.sc)); err != nil {
 		return errors.Join(err, h.Close())
 	}
+	at := spec.Endpoint{Host: p.host, Addr: addr} // one for all
+	if err := p.transport(t.sc, o.Watch, dial, func(over spec.DeviceTransport) (spec.Endpoint, error) { return at.Over(over), nil }); err != nil {
+		return errors.Join(err, h.Close())
+	}
+	t.places = []*place{p}
 	if o.Recorder != nil {
 		hubmetrics.Register(o.Recorder, h)
 	}

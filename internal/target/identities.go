@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/identity/provision"
@@ -20,6 +19,8 @@ type Identities struct {
 	keys  []sas.Key
 	certs []*tls.Certificate // nil for devices with keys
 	made  []bool
+	here  *imported // of identities that were imported, which have no keys, certs, made, groups and authors; nil for all others
+	sc    *scenario.Scenario
 
 	groups     []*scenario.Group           // by device index
 	enrollment map[*scenario.Group]sas.Key // of groups that have one
@@ -41,7 +42,7 @@ func (all *Identities) Known() func(id string) bool {
 func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identities, error) {
 	n := sc.Devices()
 	all := &Identities{
-		IDs: make([]string, 0, n), keys: make([]sas.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
+		sc: sc, IDs: make([]string, 0, n), keys: make([]sas.Key, n), certs: make([]*tls.Certificate, n), made: make([]bool, n),
 		groups: make([]*scenario.Group, n), enrollment: make(map[*scenario.Group]sas.Key), authors: make([]*authority.Authority, n),
 	}
 	for i := range sc.Fleet.Groups {
@@ -80,7 +81,41 @@ func NewIdentities(sc *scenario.Scenario, memory *authority.Authority) (*Identit
 			}
 		}
 	}
+	if sc.Target.Several() {
+		all.Create = inTurn(sc, all.Create)
+	}
 	return all, nil
+}
+
+// inTurn orders indexes of devices so that a call of the registry's largest size has those of one hub, and the next those of the next.
+func inTurn(sc *scenario.Scenario, indexes []int) []int {
+	hubs := make([][]int, len(sc.Target.Hubs))
+	for _, index := range indexes {
+		hub := sc.HubOf(index)
+		hubs[hub] = append(hubs[hub], index)
+	}
+	out := make([]int, 0, len(indexes))
+	for len(out) < len(indexes) {
+		for i, rest := range hubs {
+			n := min(len(rest), registry.MaxBulk)
+			out, hubs[i] = append(out, rest[:n]...), rest[n:]
+		}
+	}
+	return out
+}
+
+// proof is what a device proves itself with: a certificate, or else a key.
+type proof struct {
+	key  sas.Key
+	cert *tls.Certificate // nil for one with a key
+}
+
+// proof of the device of an index; empty of one that is not provisioned, or not imported.
+func (all *Identities) proof(index int) proof {
+	if all.here != nil {
+		return all.here.proof(index)
+	}
+	return proof{all.keys[index], all.certs[index]}
 }
 
 // authorOf is who signs the certificates of a group; nil when nobody does, or they do themselves.
@@ -132,6 +167,14 @@ func (all *Identities) Entry(index int) (provision.Device, error) {
 	return out, nil
 }
 
+// certified reports whether an authority signs the device's certificate, or has.
+func (all *Identities) certified(index int) bool {
+	if all.here != nil {
+		return all.here.proof(index).cert != nil
+	}
+	return all.authors[index] != nil
+}
+
 // certify signs the certificate of a device.
 func (all *Identities) certify(index int) error {
 	cert, err := all.authors[index].Device(all.IDs[index])
@@ -178,8 +221,11 @@ func (all *Identities) Mine() []string {
 	return ids
 }
 
-// Made reports whether Provision made a device's identity: it was not there before.
-func (all *Identities) Made(index int) bool { return all.made[index] }
+// Made reports whether Provision made a device's identity: it was not there before. Of identities that were imported it is nobody's.
+func (all *Identities) Made(index int) bool { return all.here == nil && all.made[index] }
+
+// Use has devices prove who they are with identities that were imported.
+func (t *Target) Use(all *Identities) { t.devices = all }
 
 // Identities lists the scenario's devices, for which this target's own authority signs where the scenario names none. From
 // now on devices prove who they are with them, as soon as they are provisioned.
@@ -199,7 +245,14 @@ func (t *Target) Identities() (*Identities, error) {
 
 // First is the index of a group's first device.
 func (all *Identities) First(g *scenario.Group) int {
-	return slices.Index(all.groups, g)
+	first := 0
+	for i := range all.sc.Fleet.Groups {
+		if x := &all.sc.Fleet.Groups[i]; x == g {
+			return first
+		}
+		first += all.sc.Fleet.Groups[i].Count
+	}
+	return -1
 }
 
 // Of are the ids of a group's devices.

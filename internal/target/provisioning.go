@@ -42,11 +42,11 @@ func (t *Target) Provisioning(g *scenario.Group) *fleet.Provisioning {
 // provisioner is the provisioning service of a group.
 func (t *Target) provisioner(d *scenario.DPS) *provisioner {
 	if t.Can.InProcess { // it is on the hub's own port, and speaks MQTT there whatever the group speaks
-		return &provisioner{scope: t.scope, dial: t.Dialer(true), tls: t.certTLS}
+		return &provisioner{scope: t.scope, dial: t.Dialer(true), tls: t.places[0].certTLS}
 	}
 	x := spec.Endpoint{Host: strings.Trim(d.Host(), "[]"), Addr: d.Address(), TLS: !t.sc.Target.Plain}
 	s := &provisioner{scope: d.Scope, tls: clientTLS(x.Host, t.Roots())}
-	s.dial, s.secure = t.transportTo(x, t.Roots())
+	s.dial, s.secure = t.places[0].transportTo(x)
 	return s
 }
 
@@ -57,14 +57,14 @@ func (t *Target) registration(s *provisioner, index int, id string) link.Options
 		bare = t.Network.Dial(index, s.dial)
 	}
 	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Username: dps.Name{IDScope: s.scope, RegistrationID: id}.String()}
-	if t.devices.authors[index] != nil {
+	if t.devices.certified(index) {
 		o.Dial = t.certified(bare, s.tls, index)
 		return o
 	}
 	if s.secure != nil {
 		o.Dial = s.secure(bare)
 	}
-	key := t.devices.keys[index]
+	key := t.devices.proof(index).key
 	o.Password = func() string {
 		return sas.Sign(dps.Resource(s.scope, id), key, dps.TokenPolicy, time.Now().Add(tokenLife))
 	}
@@ -73,13 +73,13 @@ func (t *Target) registration(s *provisioner, index int, id string) link.Options
 
 // certified dials over TLS with the certificate of a device, which is made when it is needed for the first time.
 func (t *Target) certified(bare link.Dialer, config *tls.Config, index int) link.Dialer {
-	if t.devices.certs[index] == nil {
+	if t.devices.proof(index).cert == nil {
 		if err := t.devices.certify(index); err != nil {
 			return func(context.Context) (net.Conn, error) { return nil, err }
 		}
 	}
 	config = config.Clone()
-	config.Certificates = []tls.Certificate{*t.devices.certs[index]}
+	config.Certificates = []tls.Certificate{*t.devices.proof(index).cert}
 	return link.TLS(bare, config)
 }
 
@@ -96,8 +96,8 @@ func (e *elsewhereError) Is(x error) bool { return x == ErrElsewhere }
 // assigned holds an assignment to the target. Errors match ErrElsewhere.
 func (t *Target) assigned(id string, a fleet.Assignment) error {
 	switch {
-	case !sameHub(a.Hub, t.host):
-		return &elsewhereError{"assigned to another hub than the target", fmt.Sprintf("%q, not %q", a.Hub, t.host)}
+	case !sameHub(a.Hub, t.places[0].host):
+		return &elsewhereError{"assigned to another hub than the target", fmt.Sprintf("%q, not %q", a.Hub, t.places[0].host)}
 	case a.Device != id:
 		return &elsewhereError{"assigned as another device than it registered as", fmt.Sprintf("%q, not %q", a.Device, id)}
 	}

@@ -23,7 +23,7 @@ func TestAssignedToTheTarget(t *testing.T) {
 		{"h", "h", "dev-1", "assigned as another device than it registered as"},
 		{"h", "h", "", "assigned as another device than it registered as"},
 	} {
-		err := (&Target{host: tt.target}).assigned("Dev-1", fleet.Assignment{Hub: tt.hub, Device: tt.device})
+		err := (&Target{places: []*place{{host: tt.target}}}).assigned("Dev-1", fleet.Assignment{Hub: tt.hub, Device: tt.device})
 		if (err != nil) != (tt.why != "") || err != nil && (!errors.Is(err, ErrElsewhere) || reason.Of(err) != tt.why) {
 			t.Errorf("%q at %q, assigned to %q: %v; want %q", tt.device, tt.target, tt.hub, err, tt.why)
 		}

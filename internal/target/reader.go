@@ -9,8 +9,8 @@ import (
 	"github.com/twinfleet/twinfleet/internal/eventhub"
 )
 
-// errNoReader is returned by a target without a service side.
-var errNoReader = errors.New("nobody can read the messages of a target without a service side")
+// errNoReader is returned by a target without the service side of one hub.
+var errNoReader = errors.New("nobody can read the messages of a target without a service side, or of several hubs")
 
 // Reader is a reader of the messages that devices send, with the rights of the service side; a hub elsewhere needs a policy with
 // ServiceConnect.
@@ -18,16 +18,17 @@ func (t *Target) Reader(o eventhub.Options) (*eventhub.Reader, error) {
 	if t.service.Key.IsZero() {
 		return nil, errNoReader
 	}
-	o.Host, o.Addr, o.Policy, o.Key = t.amqp.Host, t.amqp.Addr, t.service.Policy, t.service.Key
+	at := t.places[0]
+	o.Host, o.Addr, o.Policy, o.Key = at.amqp.Host, at.amqp.Addr, t.service.Policy, t.service.Key
 	o.Group = t.sc.Target.ConsumerGroup
 	o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
-		dial := t.reach(addr)
-		if t.amqp.TLS {
+		dial := at.reach(addr)
+		if at.amqp.TLS {
 			host, _, err := net.SplitHostPort(addr)
 			if err != nil {
 				return nil, err
 			}
-			dial = link.TLS(dial, clientTLS(host, t.Roots()))
+			dial = link.TLS(dial, clientTLS(host, at.roots))
 		}
 		return dial(ctx)
 	}

@@ -4,10 +4,10 @@ package target
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -15,7 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
-	"github.com/twinfleet/twinfleet/internal/iothub/service"
+	"github.com/twinfleet/twinfleet/internal/target/several"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
@@ -33,6 +33,19 @@ type Options struct {
 	Memory bool
 	// Dial opens the connections of devices and of the service side to a target elsewhere; nil dials TCP.
 	Dial link.Dialer
+	// DialTo is Dial where there are several hubs: it is asked for each, by the name and port in its connection string. Nil asks Dial.
+	DialTo func(hub string) link.Dialer
+	// Devices opens a target for devices alone, in a process that is a part of a run: it has no service side and no registry, whatever its
+	// kind, and makes no identities. The hub must be elsewhere: ErrInProcess.
+	Devices bool
+}
+
+// dialer is what opens connections to a hub; nil dials TCP.
+func (o *Options) dialer(hub string) link.Dialer {
+	if o.DialTo != nil {
+		return o.DialTo(hub)
+	}
+	return o.Dial
 }
 
 // Faults is the switch that makes a target fail on purpose.
@@ -56,27 +69,27 @@ type Target struct {
 	Network *fault.Network    // between devices and the target
 	// Service is the client of the service side, which waits when the service throttles; Paced is the same without retries, for
 	// those who pace themselves: a throttled call ends as such. Both are nil where there is no service side.
-	Service, Paced *service.Client
+	Service, Paced Service
 	Faults         Faults // nil where there are none
 
-	endpoint spec.Endpoint
-	sc       *scenario.Scenario
-	host     string                       // in user names and tokens
-	hostName string                       // in connection strings of devices
-	ways     map[spec.DeviceTransport]way // how devices reach it, by what they speak: those of the scenario's groups
-	certTLS  *tls.Config                  // for devices with certificates
-	devices  *Identities                  // how devices prove who they are; nil before Prove
+	sc      *scenario.Scenario
+	places  []*place    // where devices connect: one, or the hubs that they are dealt to
+	devices *Identities // how devices prove who they are; nil before Identities
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
-	service   connstring.Service            // of the service side; zero where there is none
-	amqp      spec.Endpoint                 // where its AMQP is
-	scope     string                        // id scope of a provisioning service in this process
-	groupKey  sas.Key                       // of the enrollment group that it has from its beginning
-	reach     func(addr string) link.Dialer // opens bare connections elsewhere than to the target, as to it
+	service   connstring.Service // of the service side of the one hub; zero where there is none, or several
+	scope     string             // id scope of a provisioning service in this process
+	groupKey  sas.Key            // of the enrollment group that it has from its beginning
 	arm       func()
 	stage     func(name string) (leave func()) // nil unless it is a trial
 	close     func() error
 }
+
+// Service is what a run does at the service side: at one hub, or at the several that its devices are dealt to.
+type Service = several.Service
+
+// ErrInProcess is returned for a hub in this process where one elsewhere is needed: see Elsewhere.
+var ErrInProcess = errors.New("the embedded hub is in the process of the run")
 
 // Open opens what a scenario's target line names. Nothing of it is loaded or changed.
 func Open(ctx context.Context, o Options) (*Target, error) {
@@ -84,15 +97,15 @@ func Open(ctx context.Context, o Options) (*Target, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	t := Bare(o.Scenario, nil)
+	t.places = nil
 	var err error
-	if t.endpoint, err = o.Scenario.Target.EndpointOver(first(o.Scenario)); err != nil {
-		return nil, err
-	}
 	switch {
+	case t.Can.InProcess && o.Devices:
+		return nil, fmt.Errorf("%w, and devices in another process cannot reach it", ErrInProcess)
 	case t.Can.InProcess:
 		err = t.openEmbedded(ctx, &o)
 	case t.Can.Service:
-		err = t.openHub(&o)
+		err = t.openHubs(&o)
 	default:
 		err = t.openBroker(&o)
 	}
@@ -111,146 +124,33 @@ func first(sc *scenario.Scenario) spec.DeviceTransport {
 }
 
 // Bare is a target of which nothing is opened: for a driver that needs no connections, and a service side that is given.
-func Bare(sc *scenario.Scenario, c *service.Client) *Target {
+func Bare(sc *scenario.Scenario, c Service) *Target {
 	return &Target{
-		Can: sc.Target.Can(), sc: sc, Network: fault.New(sc.Seed, sc.Devices()), Service: c, Paced: c,
+		Can: sc.Target.Can(), sc: sc, Network: fault.New(sc.Seed, sc.Devices()), Service: c, Paced: c, places: []*place{{}},
 		arm: func() {}, close: func() error { return nil },
 	}
 }
 
-// openServices makes the clients of the service side.
-func (t *Target) openServices(c connstring.Service, base string, roots *x509.CertPool, dial link.Dialer) (err error) {
-	t.service = c
-	if t.Service, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Retries: 5}); err != nil {
-		return err
+// at is where the device of an index connects.
+func (t *Target) at(index int) *place {
+	if len(t.places) == 1 {
+		return t.places[0]
 	}
-	t.Paced, err = service.New(service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Connections: pacedConnections})
-	return err
+	return t.places[t.sc.HubOf(index)]
 }
 
-// pacedConnections are as many because direct methods hold one each while the device thinks.
-const pacedConnections = 512
+// Endpoint is where the devices of the first group connect, to the first of several hubs.
+func (t *Target) Endpoint() spec.Endpoint { return t.places[0].endpoint }
 
-// openHub opens an IoT Hub elsewhere.
-func (t *Target) openHub(o *Options) error {
-	s := &t.sc.Target
-	c, err := connstring.ParseService(s.Hub)
-	if err != nil {
-		return err
-	}
-	roots := trusted(s)
-	t.Name, t.host, t.hostName = c.HostName, c.HostName, c.HostName
-	base := ""
-	if s.Plain {
-		base = "http://" + t.endpoint.Addr
-	}
-	if err := t.openServices(c, base, roots, o.Dial); err != nil {
-		return err
-	}
-	t.certTLS = clientTLS(t.endpoint.Host, roots)
-	return t.transport(o, s.EndpointOver, roots)
-}
+// HostName is what the connection string of the device of an index names.
+func (t *Target) HostName(index int) string { return t.at(index).hostName }
 
-// openBroker opens a plain broker.
-func (t *Target) openBroker(o *Options) error {
-	x := t.endpoint
-	t.Name = x.Scheme + "://" + x.Addr
-	return t.transport(o, t.sc.Target.EndpointOver, trusted(&t.sc.Target))
-}
-
-// transport settles what connections are made of: at is where devices are reached that speak a transport.
-func (t *Target) transport(o *Options, at func(spec.DeviceTransport) (spec.Endpoint, error), roots *x509.CertPool) (err error) {
-	var sources []net.IP
-	for _, a := range t.sc.Fleet.SourceAddresses {
-		sources = append(sources, net.ParseIP(a)) // all are addresses: it was validated
-	}
-	dial, watch := o.Dial, o.Watch
-	t.reach = func(addr string) link.Dialer {
-		d := dial
-		if d == nil {
-			d = link.TCP(addr, sources...)
-		}
-		if watch != nil {
-			d = watch(d)
-		}
-		return d
-	}
-	t.ways = make(map[spec.DeviceTransport]way)
-	bare := make(map[string]link.Dialer) // by address: those with source addresses use them in turn
-	spoken := []spec.DeviceTransport{first(t.sc)}
-	for i := range t.sc.Fleet.Groups {
-		spoken = append(spoken, t.sc.Fleet.Groups[i].Over())
-	}
-	for _, over := range spoken {
-		if _, known := t.ways[over]; known {
-			continue
-		}
-		x, err := at(over)
-		if err != nil {
-			return err
-		}
-		dial, secure := t.transportTo(x, roots)
-		if bare[x.Addr] == nil {
-			bare[x.Addr] = dial
-		}
-		t.ways[over] = way{dial: bare[x.Addr], secure: secure, web: webOn(x)}
-	}
-	t.amqp, err = at(spec.AMQP)
-	return err
-}
-
-// way is how devices reach a target that speak one transport.
-type way struct {
-	dial   link.Dialer                   // TCP, or what stands for it
-	secure func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
-	web    func(link.Dialer) link.Dialer // of that, what is spoken on TLS, for devices with certificates; nil for nothing
-}
-
-// webOn is the WebSocket of an endpoint; nil for none.
-func webOn(x spec.Endpoint) func(link.Dialer) link.Dialer {
-	if x.Web == "" {
-		return nil
-	}
-	return func(dial link.Dialer) link.Dialer { return link.WebSocket(dial, x.Web, x.Path, x.SubProtocol) }
-}
-
-// transportTo is what connections to an address are made of: the bare ones, and what is spoken on them; nil for nothing.
-func (t *Target) transportTo(x spec.Endpoint, roots *x509.CertPool) (bare link.Dialer, secure func(link.Dialer) link.Dialer) {
-	bare = t.reach(x.Addr)
-	if !x.TLS && x.Web == "" {
-		return bare, nil
-	}
-	config := clientTLS(x.Host, roots)
-	config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
-	web := webOn(x)
-	return bare, func(dial link.Dialer) link.Dialer {
-		if x.TLS {
-			dial = link.TLS(dial, config)
-		}
-		if web != nil {
-			dial = web(dial)
-		}
-		return dial
-	}
-}
-
-// clientTLS is the configuration of devices with certificates: a session that one resumed would be another's.
-func clientTLS(name string, roots *x509.CertPool) *tls.Config {
-	return &tls.Config{ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12}
-}
-
-// Endpoint is where the devices of the first group connect.
-func (t *Target) Endpoint() spec.Endpoint { return t.endpoint }
-
-// HostName is what connection strings of devices name.
-func (t *Target) HostName() string { return t.hostName }
-
-// Roots are the certificates that the service side trusts; nil is the system's.
-func (t *Target) Roots() *x509.CertPool { return trusted(&t.sc.Target) }
+// Roots are the certificates that the service side trusts, that of the first of several hubs; nil is the system's.
+func (t *Target) Roots() *x509.CertPool { return t.places[0].roots }
 
 // Dialer opens the connections of a device of the first group: the bare ones, or with all that is spoken below what the device says.
 func (t *Target) Dialer(bare bool) link.Dialer {
-	w := t.ways[first(t.sc)]
+	w := t.places[0].ways[first(t.sc)]
 	if bare || w.secure == nil {
 		return w.dial
 	}

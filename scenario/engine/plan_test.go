@@ -208,7 +208,7 @@ func runVirtually(t *testing.T, sc *scenario.Scenario) (s *metrics.Snapshot) {
 		if err := e.ledger.Begin(time.Now(), report.Run{}); err != nil {
 			t.Fatal(err)
 		}
-		var client *service.Client
+		var client target.Service
 		if sc.Target.Can().Service {
 			c, err := connstring.ParseService("HostName=h;SharedAccessKeyName=o;SharedAccessKey=aHVzaA==")
 			if err == nil {

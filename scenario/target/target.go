@@ -22,6 +22,9 @@ const (
 	Embedded Kind = iota // the hub in this process
 	IoTHub               // a service connection string: Azure IoT Hub, or twinfleet hub
 	Broker               // a plain MQTT broker: no twins
+	// Apart is the embedded hub in a process of its own, which runs for one run and was given its tier and its query lag when it started.
+	// No file names it: what is decoded is Embedded.
+	Apart
 
 	Unknown // of a scenario whose target cannot be read
 )
@@ -46,6 +49,8 @@ func (k Kind) Can() Capabilities {
 		return Capabilities{Name: "IoT Hub", Twins: true, Service: true, Registry: true}
 	case Broker:
 		return Capabilities{Name: "MQTT broker", Topics: true}
+	case Apart:
+		return Capabilities{Name: "embedded hub", Twins: true, Service: true}
 	default:
 		return Capabilities{Name: "unknown target", Twins: true, Service: true, Registry: true, Topics: true, Faults: true, InProcess: true}
 	}
@@ -61,6 +66,7 @@ const (
 // Target is what the fleet and the worker are pointed at.
 type Target struct {
 	Hub           string              // "embedded", a service connection string, or mqtt://, mqtts://, ws://, wss://; may be a secret
+	Hubs          []string            // service connection strings of the hubs that devices are dealt to, of which Hub is the first; secrets; nil for Hub alone
 	Kind          Kind                // follows from Hub
 	CA            string              // file with certificates in PEM, the only ones to trust; the system's when empty
 	Trusted       []*x509.Certificate // of that file
@@ -102,6 +108,22 @@ type Skip struct {
 // Can is what the target can do.
 func (t *Target) Can() Capabilities { return t.Kind.Can() }
 
+// Each are the targets of one hub each, which are all that the scenario names: itself when it names one.
+func (t *Target) Each() []Target {
+	if len(t.Hubs) < 2 {
+		return []Target{*t}
+	}
+	all := make([]Target, len(t.Hubs))
+	for i, hub := range t.Hubs {
+		all[i] = *t
+		all[i].Hub, all[i].Hubs = hub, nil
+	}
+	return all
+}
+
+// Several reports whether devices are dealt to more than one hub.
+func (t *Target) Several() bool { return len(t.Hubs) > 1 }
+
 // Limited reports whether the target has the limits of a tier, and so may throttle.
 func (t *Target) Limited() bool { return t.Tier != "" || t.Can().Registry && !t.Plain }
 
@@ -120,12 +142,12 @@ type Endpoint struct {
 // mqttsPort is the port of MQTT over TLS (iot-mqtt-connect-to-iot-hub).
 const mqttsPort = "8883"
 
-// Endpoint is where devices connect that speak MQTT; of a target in the run's process only its host is known before the run.
+// Endpoint is where devices connect that speak MQTT, to the first of several hubs; of a target in the run's process only its host is known before the run.
 func (t *Target) Endpoint() (Endpoint, error) {
 	switch t.Kind {
 	case Embedded:
 		return Endpoint{Host: "127.0.0.1"}, nil
-	case IoTHub:
+	case IoTHub, Apart:
 		c, err := connstring.ParseService(t.Hub)
 		if err != nil {
 			return Endpoint{}, fmt.Errorf("target.hub: %w", err)

@@ -70,7 +70,7 @@ func (t *Target) EndpointOver(over DeviceTransport) (Endpoint, error) {
 	if err != nil || t.Kind == Broker {
 		return x, err
 	}
-	if t.Kind == IoTHub {
+	if t.Kind == IoTHub || t.Kind == Apart {
 		if c, err := connstring.ParseService(t.Hub); err == nil && c.HostName == x.Host {
 			x.Addr = net.JoinHostPort(x.Host, over.port())
 		}

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -21,8 +22,12 @@ type Problems interface {
 }
 
 // Resolve finds out what kind of target it is and sets Kind, and the topic of a broker when none was given; known is false when it
-// is none.
+// is none. With a list of hubs, the first of them is Hub.
 func (t *Target) Resolve() (known bool) {
+	if len(t.Hubs) > 0 {
+		t.Hub, t.Kind = t.Hubs[0], IoTHub
+		return true
+	}
 	switch {
 	case t.Hub == "embedded":
 		t.Kind = Embedded
@@ -43,10 +48,12 @@ func (t *Target) Resolve() (known bool) {
 func (t *Target) Validate(r Problems) {
 	switch t.Kind {
 	case IoTHub:
-		if c, err := connstring.ParseService(t.Hub); err != nil {
+		if len(t.Hubs) > 0 {
+			t.validateHubs(r)
+		} else if c, err := connstring.ParseService(t.Hub); err != nil {
 			r.FailAt("target.hub", problem.Place{}, "%v; or write embedded, or mqtt://host:port of a broker", err)
 		} else if _, port, err := net.SplitHostPort(c.HostName); err == nil {
-			validatePort(r, port)
+			validatePort(r, "target.hub", port)
 		}
 	case Broker:
 		t.validateBroker(r)
@@ -80,6 +87,28 @@ func (t *Target) Validate(r Problems) {
 	}
 }
 
+// validateHubs holds the hubs of a list to be hubs, each another.
+func (t *Target) validateHubs(r Problems) {
+	seen := make(map[string]int, len(t.Hubs))
+	for i, hub := range t.Hubs {
+		path := fmt.Sprintf("target.hubs[%d]", i)
+		c, err := connstring.ParseService(hub)
+		if err != nil {
+			r.FailAt(path, problem.Place{}, "%v; a list names service connection strings of IoT hubs only: what else there is to load is target.hub", err)
+			continue
+		}
+		host := strings.ToLower(c.HostName)
+		if first, twice := seen[host]; twice {
+			r.FailAt(path, problem.Place{}, "%s is target.hubs[%d] too; name every hub once", c.HostName, first)
+			continue
+		}
+		seen[host] = i
+		if _, port, err := net.SplitHostPort(c.HostName); err == nil {
+			validatePort(r, path, port)
+		}
+	}
+}
+
 // validateBroker holds the address of a plain broker.
 func (t *Target) validateBroker(r Problems) {
 	const path = "target.hub"
@@ -99,7 +128,7 @@ func (t *Target) validateBroker(r Problems) {
 		r.FailAt(path, problem.Place{}, "put user name and password into target.username and target.password")
 	}
 	if u.Port() != "" {
-		validatePort(r, u.Port())
+		validatePort(r, path, u.Port())
 	}
 	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
 		r.FailAt(path, problem.Place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
@@ -111,8 +140,8 @@ func (t *Target) validateBroker(r Problems) {
 	}
 }
 
-func validatePort(r Problems, port string) {
+func validatePort(r Problems, path, port string) {
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		r.FailAt("target.hub", problem.Place{}, "there is no port %s; ports are 1 to 65535", port)
+		r.FailAt(path, problem.Place{}, "there is no port %s; ports are 1 to 65535", port)
 	}
 }

@@ -40,17 +40,17 @@ func (s *Side) AddErrors(task string, codes *failure.Codes) {
 }
 
 // Querier begins queries with a client of the service side.
-func Querier(c *service.Client) queries.Service { return querier{c} }
+func Querier(c target.Service) queries.Service { return querier{c} }
 
-type querier struct{ *service.Client }
+type querier struct{ target.Service }
 
 func (q querier) Query(sql string, pageSize int) queries.Pager {
-	return pager{q.Client.Query(sql, pageSize)}
+	return pager{q.Service.Query(sql, pageSize)}
 }
 
-type pager struct{ *service.Pager }
+type pager struct{ service.Pages }
 
 func (p pager) Next(ctx context.Context) ([]json.RawMessage, error) {
-	page, err := p.Pager.Next(ctx)
+	page, err := p.Pages.Next(ctx)
 	return page.Items, err
 }

@@ -211,8 +211,16 @@ type Page struct {
 	ItemType string            // Twin, Raw or DeviceJob
 }
 
-// Pager walks through the pages of a query. It is for one goroutine.
-type Pager struct {
+// Pages walks through the pages of a query. It is for one goroutine.
+type Pages interface {
+	// More reports whether there may be a further page. A page may be empty and still not be the last.
+	More() bool
+	// Next reads the next page. One that failed may be asked for once more.
+	Next(ctx context.Context) (Page, error)
+}
+
+// pager walks through the pages of one hub.
+type pager struct {
 	client *Client
 	sql    string
 	size   int
@@ -221,15 +229,13 @@ type Pager struct {
 }
 
 // Query prepares a query; nothing is sent before Next. Pages have at most pageSize items; 0 leaves the size to the service.
-func (c *Client) Query(sql string, pageSize int) *Pager {
-	return &Pager{client: c, sql: sql, size: pageSize}
+func (c *Client) Query(sql string, pageSize int) Pages {
+	return &pager{client: c, sql: sql, size: pageSize}
 }
 
-// More reports whether there may be a further page. A page may be empty and still not be the last.
-func (p *Pager) More() bool { return !p.begun || p.token != "" }
+func (p *pager) More() bool { return !p.begun || p.token != "" }
 
-// Next reads the next page.
-func (p *Pager) Next(ctx context.Context) (Page, error) {
+func (p *pager) Next(ctx context.Context) (Page, error) {
 	header := http.Header{}
 	if p.size > 0 {
 		header.Set(paging.HeaderMaxItemCount, strconv.Itoa(p.size))

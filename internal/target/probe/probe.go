@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -19,9 +20,9 @@ import (
 // ErrNothingToProbe is returned for the embedded hub: it is not there before the run.
 var ErrNothingToProbe = errors.New("the embedded hub runs in the run's own process")
 
-// Probe asks a target. Nothing that it does changes the target.
+// Probe asks a target, each of several hubs. Nothing that it does changes the target.
 type Probe struct {
-	t  *target.Target
+	of []*target.Target // of one hub each
 	sc *scenario.Scenario
 }
 
@@ -30,27 +31,60 @@ func New(ctx context.Context, sc *scenario.Scenario) (*Probe, error) {
 	if sc.Target.Can().InProcess {
 		return nil, ErrNothingToProbe
 	}
-	t, err := target.Open(ctx, target.Options{Scenario: sc})
-	if err != nil {
-		return nil, err
+	p := &Probe{sc: sc}
+	for _, each := range sc.Target.Each() {
+		one := *sc
+		one.Target = each
+		t, err := target.Open(ctx, target.Options{Scenario: &one})
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		p.of = append(p.of, t)
 	}
-	return &Probe{t, sc}, nil
+	return p, nil
 }
 
-// Address is where devices connect to, host:port.
-func (p *Probe) Address() string { return p.t.Endpoint().Addr }
+// Address is where devices connect to, host:port; of several hubs all of them, with commas.
+func (p *Probe) Address() string {
+	var all []string
+	for _, t := range p.of {
+		all = append(all, t.Endpoint().Addr)
+	}
+	return strings.Join(all, ", ")
+}
+
+// each asks one hub after the other. Its error says which of several failed.
+func (p *Probe) each(ask func(t *target.Target) error) error {
+	for _, t := range p.of {
+		switch err := ask(t); {
+		case err == nil:
+		case len(p.of) > 1:
+			return fmt.Errorf("%s: %w", t.Endpoint().Addr, err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
 
 // Resolve finds the addresses of the target's name.
-func (p *Probe) Resolve(ctx context.Context) ([]string, error) {
-	return net.DefaultResolver.LookupHost(ctx, p.t.Endpoint().Host)
+func (p *Probe) Resolve(ctx context.Context) (all []string, err error) {
+	err = p.each(func(t *target.Target) error {
+		found, err := net.DefaultResolver.LookupHost(ctx, t.Endpoint().Host)
+		all = append(all, found...)
+		return err
+	})
+	return all, err
 }
 
 // Dial opens a TCP connection as devices do, and closes it.
-func (p *Probe) Dial(ctx context.Context) error { return p.dial(ctx, p.t.Dialer(true)) }
+func (p *Probe) Dial(ctx context.Context) error {
+	return p.each(func(t *target.Target) error { return p.dial(ctx, t.Dialer(true)) })
+}
 
 // Handshake opens all that lies below MQTT, TLS and WebSocket, as devices do, and closes it.
 func (p *Probe) Handshake(ctx context.Context) error {
-	return p.dial(ctx, p.t.Dialer(false))
+	return p.each(func(t *target.Target) error { return p.dial(ctx, t.Dialer(false)) })
 }
 
 func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
@@ -62,16 +96,21 @@ func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
 }
 
 // Secure reports whether devices speak TLS.
-func (p *Probe) Secure() bool { return p.t.Endpoint().TLS }
+func (p *Probe) Secure() bool { return p.of[0].Endpoint().TLS }
 
 // Identities reads how many identities the hub has, with the credentials of the service side. A broker has none
 // and is asked for a connection instead, as the first device.
 func (p *Probe) Identities(ctx context.Context) (int, error) {
-	if p.t.Can.Service {
-		s, err := p.t.Paced.Statistics(ctx)
-		return s.Total, err
+	if p.of[0].Can.Service {
+		total := 0
+		err := p.each(func(t *target.Target) error {
+			s, err := t.Paced.Statistics(ctx)
+			total += s.Total
+			return err
+		})
+		return total, err
 	}
-	o := p.t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
+	o := p.of[0].Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
 	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
 	name := p.sc.Fleet.Client
 	if name == scenario.AnyClient {
@@ -91,13 +130,27 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 	return 0, <-over
 }
 
-// Clock reads the target's time from an answer over HTTP; ok is false when it tells none, as brokers do.
+// Clock reads the target's time from an answer over HTTP, of several hubs that of the one that is furthest from this machine's; ok is false when
+// it tells none, as brokers do.
 func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
-	if !p.t.Can.Service {
+	if !p.of[0].Can.Service {
 		return time.Time{}, false, nil
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.t.Roots(), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.t.Paced.BaseURL()+"/", nil)
+	furthest := time.Duration(-1)
+	err = p.each(func(t *target.Target) error {
+		says, told, err := clock(ctx, t)
+		if off := time.Until(says).Abs(); err == nil && told && off > furthest {
+			at, ok, furthest = says, true, off
+		}
+		return err
+	})
+	return at, ok && err == nil, err
+}
+
+// clock reads the time of one hub.
+func clock(ctx context.Context, t *target.Target) (at time.Time, ok bool, err error) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: t.Roots(), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, t.Paced.BaseURL()+"/", nil)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("asking for the time: %w", err)
 	}
@@ -111,4 +164,10 @@ func (p *Probe) Clock(ctx context.Context) (at time.Time, ok bool, err error) {
 }
 
 // Close closes what the Probe holds.
-func (p *Probe) Close() error { return p.t.Close() }
+func (p *Probe) Close() error {
+	var errs []error
+	for _, t := range p.of {
+		errs = append(errs, t.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -110,7 +110,7 @@ func (o *Options) make(ctx context.Context, t *target.Target, all *target.Identi
 		return devices, nil
 	}
 	p := &provision.Provisioner{Registry: t.Paced, Stop: o.Stop, Progress: o.Progress}
-	return target.WithRemedy(p.Make(ctx, len(todo), build, func(_ int, devices []provision.Device, states []provision.State) error {
+	return target.WithRemedy(p.Make(ctx, len(todo), build, func(first int, devices []provision.Device, states []provision.State) error {
 		var rows []connstring.Device
 		for i, d := range devices {
 			if states[i] == provision.Made {
@@ -119,7 +119,7 @@ func (o *Options) make(ctx context.Context, t *target.Target, all *target.Identi
 				c.Existed++
 			}
 			if d.Auth.Type == registry.AuthSAS {
-				rows = append(rows, connstring.Device{HostName: t.HostName(), DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
+				rows = append(rows, connstring.Device{HostName: t.HostName(todo[first+i]), DeviceID: d.ID, Key: d.Auth.SymmetricKey.Primary})
 			} else {
 				c.Unsaved++
 			}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/jsonvalue"
@@ -53,6 +54,25 @@ func (q *Query) Column(p ...string) string {
 // Whole reports whether every twin that the condition keeps is one row of the result: there is no
 // TOP and nothing is summed up.
 func (q *Query) Whole() bool { return q.From == Devices && q.Top == 0 && !q.Aggregates() }
+
+// OverParts tells how the results of parts of a hub's devices make that of all of them: sum is whether each has one row of counts, to be
+// summed; else the rows of one part follow those of the other. why names what of the query has no such result; empty when it has.
+func (q *Query) OverParts() (sum bool, why string) {
+	switch {
+	case q.Top > 0:
+		return false, "TOP"
+	case q.GroupBy != nil:
+		return false, "GROUP BY"
+	case !q.Aggregates():
+		return false, ""
+	}
+	for _, it := range q.Items {
+		if it.Aggregate != "COUNT" {
+			return false, cmp.Or(it.Aggregate, "a column beside COUNT")
+		}
+	}
+	return true, ""
+}
 
 // PerDevice reports whether every row of the result is of one device: nothing is summed up, and no jobs are read.
 func (q *Query) PerDevice() bool { return q.From == Devices && !q.Aggregates() }
