@@ -204,6 +204,9 @@ func TestArrows(t *testing.T) {
 	for room, rooms := range contractRooms() {
 		allowed[room] = rooms
 	}
+	for room, rooms := range swarmRooms() {
+		allowed[room] = rooms
+	}
 	for room, rooms := range dpsRooms() {
 		allowed[room] = rooms
 	}
@@ -235,6 +238,8 @@ func TestOwners(t *testing.T) {
 		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
 		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
+		"github.com/nats-io/nats.go":              {"internal/swarm/natsbus"},
+		"github.com/nats-io/nats-server/v2":       {"internal/swarm/embednats"},
 		"go.etcd.io/bbolt":                        {"internal/hub/store", "internal/hub/dps/book/disk"},
 		"github.com/netresearch/go-cron":          {"schedule"},
 		"github.com/spf13/cobra":                  {"cmd"},
