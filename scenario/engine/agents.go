@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
-	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -42,11 +41,13 @@ type Agents interface {
 
 // Work is what agents are given.
 type Work struct {
-	Scenario   *scenario.Scenario // as it runs
-	Target     *target.Target     // open
-	Identities *target.Identities // of all devices, made
-	Recorder   *metrics.Recorder  // gets what agents measure
-	Run        string             // fleet.Config.Run
+	Scenario *scenario.Scenario // as it runs
+	Recorder *metrics.Recorder  // gets what agents measure
+	Run      string             // fleet.Config.Run
+	// Places are connection strings of the hubs with keys that open nothing, for devices alone; none for other targets.
+	Places []string
+	// Prove is what the devices of some indexes prove themselves with, for the process that runs them. It is secret.
+	Prove func(indexes []int) ([]byte, error)
 
 	Follows         func(index int) bool      // of which devices OnReporting and OnReported are told; of the others, only answers to desired properties
 	OnDesired       func(fleet.DesiredUpdate) // as those of fleet.Config: a bit late, but in order of each device

@@ -80,10 +80,22 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 	if c.opts.Agents != nil {
 		ctx, cancel := c.either(ctx)
 		defer cancel()
-		start, err := c.opts.Agents.Prepare(ctx, Work{
-			Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Run: o.Run, Follows: c.backend.Follows,
+		work := Work{
+			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Follows: c.backend.Follows,
 			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnLoss: c.lost,
-		})
+			Prove: func(indexes []int) ([]byte, error) {
+				x, err := c.ids.Export(indexes)
+				return x.Reveal(), err
+			},
+		}
+		places, err := target.Places(c.sc)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range places {
+			work.Places = append(work.Places, p.Reveal())
+		}
+		start, err := c.opts.Agents.Prepare(ctx, work)
 		if err != nil {
 			return nil, err
 		}
