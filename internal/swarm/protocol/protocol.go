@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -26,6 +27,7 @@ const (
 // Endpoints of an agent.
 const (
 	Hello  = "hello"  // HelloAsk, HelloAnswer: who is there
+	Join   = "join"   // JoinAsk, JoinAnswer: that the coordinator knows the token, and that the agent is no echo
 	Load   = "load"   // Chunk: a piece of something sealed; no answer
 	Offer  = "offer"  // OfferAsk, OfferAnswer: how much of the scenario that was loaded it can run
 	Assign = "assign" // AssignAsk: its work, whose identities were loaded; the answer means that it is ready
@@ -41,20 +43,27 @@ const (
 // HelloAsk opens a session with an agent.
 type HelloAsk struct {
 	Version int    `json:"version"`
-	Run     string `json:"run"`   // the session: the run's id
-	Nonce   []byte `json:"nonce"` // fresh, for the agent's proof
+	Run     string `json:"run"` // the session: the run's id
 }
 
 // HelloAnswer is who an agent is.
 type HelloAnswer struct {
 	Version int            `json:"version"`
-	Name    string         `json:"name"`
 	Program string         `json:"program"` // version of the program
 	Machine report.Machine `json:"machine"`
-	Key     []byte         `json:"key"`            // public key of the agent's box
-	Nonce   []byte         `json:"nonce"`          // fresh, for the coordinator's proof
-	Proof   []byte         `json:"proof"`          // that it knows the join token
+	Join    seal.Hello     `json:"join"`           // that it knows the join token, and its name
 	Busy    string         `json:"busy,omitempty"` // the run that it is part of; empty when it is free
+}
+
+// JoinAsk says that the coordinator knows the token.
+type JoinAsk struct {
+	Run     string       `json:"run"`
+	Welcome seal.Welcome `json:"welcome"`
+}
+
+// JoinAnswer says that the agent does, and that it is not somebody who overheard it.
+type JoinAnswer struct {
+	Confirmation seal.Confirmation `json:"confirmation"`
 }
 
 // Kinds of what is loaded.
@@ -67,23 +76,25 @@ const (
 type Chunk struct {
 	Run    string `json:"run"`
 	Kind   string `json:"kind"`
-	Epoch  int    `json:"epoch"` // of the cut, for identities
+	Epoch  int    `json:"epoch"`  // of the cut, for identities
+	Number int    `json:"number"` // from 0
+	Count  int    `json:"count"`  // of all
 	Sealed []byte `json:"sealed"`
 }
 
 // OfferAsk asks how much an agent can run of the scenario that was loaded.
 type OfferAsk struct {
-	Run   string `json:"run"`
-	Proof []byte `json:"proof"` // that the coordinator knows the join token
+	Run string `json:"run"`
 	// Override is keys of the scenario that are others than in its text, as scenario.Options.Set: what the coordinator settled.
 	Override []string `json:"override,omitempty"`
+	Places   []string `json:"places,omitempty"` // of the hubs, with keys that open nothing: see target.Places
 }
 
 // OfferAnswer is what an agent can hold.
 type OfferAnswer struct {
-	Devices int    `json:"devices"` // the most
-	Why     string `json:"why"`     // what limits it
-	Weight  int    `json:"weight"`  // how fast it is, as cut.Agent has it
+	Devices int    `json:"devices"`          // the most
+	Limit   string `json:"limit,omitempty"`  // what does not suffice for one more
+	Weight  int    `json:"weight,omitempty"` // how fast it is, as cut.Agent has it
 }
 
 // AssignAsk is the work of an agent.

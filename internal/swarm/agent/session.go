@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/crew"
+	"github.com/twinfleet/twinfleet/internal/fit"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/internal/swarm/cut"
+	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/internal/swarm/runner"
+	"github.com/twinfleet/twinfleet/internal/swarm/seal"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
+)
+
+// session is what an agent has of one run.
+type session struct {
+	agent *Agent
+	id    string
+
+	mu     sync.Mutex // protects the following fields
+	hello  seal.Hello
+	joined bool // the coordinator knows the token
+	loads  map[load][][]byte
+	sc     *scenario.Scenario // once it was offered
+	work   *work              // once it runs
+}
+
+// load is something that is being loaded.
+type load struct {
+	kind  string
+	epoch int
+}
+
+func newSession(a *Agent, run string, hello seal.Hello) *session {
+	return &session{agent: a, id: run, hello: hello, loads: make(map[load][][]byte)}
+}
+
+// runs reports whether the run has begun here.
+func (s *session) runs() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.work != nil
+}
+
+// busy is the run, if it has begun here.
+func (s *session) busy() string {
+	if s.runs() {
+		return s.id
+	}
+	return ""
+}
+
+// greeted begins to join anew: another coordinator leads the run.
+func (s *session) greeted(hello seal.Hello) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hello, s.joined = hello, false
+}
+
+// join takes the coordinator for one if it knows the token.
+func (s *session) join(ask *protocol.JoinAsk) (*protocol.JoinAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.agent.o.Token.Confirm(s.hello, ask.Welcome)
+	if err != nil {
+		return nil, err
+	}
+	s.joined = true
+	return &protocol.JoinAnswer{Confirmation: x}, nil
+}
+
+// mostChunks bounds what is loaded.
+const mostChunks = 4096
+
+// load keeps a piece of something. It cannot be opened before all of it is there.
+func (s *session) load(c *protocol.Chunk) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.joined || c.Count < 1 || c.Count > mostChunks || c.Number < 0 || c.Number >= c.Count {
+		return errOrder
+	}
+	k := load{c.Kind, c.Epoch}
+	if len(s.loads[k]) != c.Count {
+		s.loads[k] = make([][]byte, c.Count)
+	}
+	s.loads[k][c.Number] = c.Sealed
+	return nil
+}
+
+// open opens what was loaded, which is kept no more. The caller holds the lock.
+func (s *session) open(kind string, epoch int) ([]byte, error) {
+	k := load{kind, epoch}
+	chunks := s.loads[k]
+	for _, c := range chunks {
+		if c == nil {
+			return nil, errOrder
+		}
+	}
+	delete(s.loads, k)
+	return s.agent.o.Token.Open(s.agent.keys, seal.Binding{Run: s.id, Agent: s.agent.o.Name, Epoch: epoch, Purpose: kind}, chunks)
+}
+
+// offer reads the scenario and says how much of it this agent holds.
+func (s *session) offer(ask *protocol.OfferAsk) (*protocol.OfferAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.work != nil {
+		return nil, errOrder
+	}
+	b, err := s.open(protocol.KindScenario, 0)
+	if err != nil {
+		return nil, err
+	}
+	p, err := parcel.Decode(b)
+	if err != nil {
+		return nil, err
+	}
+	if s.sc, err = read(p, ask); err != nil {
+		return nil, unready("the scenario cannot be run here: %w", err)
+	}
+	room := s.agent.room(s.sc)
+	return &protocol.OfferAnswer{Devices: room.Devices, Limit: room.By, Weight: s.agent.facts.Cores}, nil
+}
+
+// read reads a scenario as the coordinator has it, with hubs that are elsewhere.
+func read(p *parcel.Parcel, ask *protocol.OfferAsk) (*scenario.Scenario, error) {
+	sc, err := p.Open(ask.Override...)
+	if err != nil || sc.Target.Kind != spec.Embedded {
+		return sc, err
+	}
+	var hubs []connstring.Service
+	for _, text := range ask.Places {
+		c, err := connstring.ParseService(text)
+		if err != nil {
+			return nil, err
+		}
+		hubs = append(hubs, c)
+	}
+	return target.Elsewhere(sc, hubs)
+}
+
+// assign makes the devices that are this agent's. What it returns is to be run; nil when it runs already.
+func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.work != nil:
+		return nil, nil
+	case s.sc == nil || !s.joined:
+		return nil, errOrder
+	}
+	mine := new(cut.Cut)
+	if err := json.Unmarshal(ask.Cut, mine); err != nil {
+		return nil, err
+	}
+	name := s.agent.o.Name
+	n := mine.Devices(name)
+	if err := s.agent.room(s.sc).Holds(n); err != nil {
+		return nil, unready("%w", err)
+	}
+	b, err := s.open(protocol.KindIdentities, mine.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	ids, err := target.ImportIdentities(s.sc, b)
+	clear(b)
+	if err != nil {
+		return nil, err
+	}
+	sc, err := fit.To(s.sc, s.agent.facts)
+	if err != nil {
+		return nil, unready("%w", err)
+	}
+	w := &work{session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, devices: n}
+	w.cut.Store(mine)
+	w.rec = metrics.NewRecorder(metrics.Options{})
+	if err := w.open(ctx); err != nil {
+		return nil, unready("%w", err)
+	}
+	s.work = w
+	return w, nil
+}
+
+// open opens the target, for devices alone, and makes what measures this process.
+func (w *work) open(ctx context.Context) (err error) {
+	o := &w.agent.o
+	w.watch, err = watch.New(watch.Options{Recorder: w.rec, Sampler: o.Sampler, Sources: len(w.sc.Fleet.SourceAddresses), Loopback: w.sc.OnLoopback()})
+	if err != nil {
+		return err
+	}
+	w.target, err = target.Open(ctx, target.Options{
+		Scenario: w.sc, Logger: w.agent.log, Recorder: w.rec, Watch: w.watch.Dialer, Dial: o.Dial, Devices: w.ids,
+	})
+	return err
+}
+
+// begin makes the devices, whose schedules begin at a time of this process' clock.
+func (w *work) begin(start time.Time) error {
+	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
+		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: start, Mine: w.mine,
+		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
+	}})
+	w.runner = r
+	return err
+}
