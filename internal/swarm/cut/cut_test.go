@@ -414,9 +414,6 @@ func TestLossesInWords(t *testing.T) {
 
 // As large as it may be, nothing overflows, and what one agent has is what others say that it has.
 func TestLarge(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes large cuts")
-	}
 	all := agents(10_000, math.MaxInt)
 	for i := range all {
 		all[i].Weight = math.MaxInt - i
