@@ -35,15 +35,33 @@ func TestEstimate(t *testing.T) {
 		want    clock.Estimate
 	}{
 		{"nothing", nil, 0, clock.Estimate{}},
-		{"ways that take as long", []clock.Sample{answer(0, time.Hour, 5*ms, 5*ms)}, 5 * ms, clock.Estimate{Offset: time.Hour, Uncertainty: 5*ms + 1 + drift(5*ms), Samples: 1}},
+		{
+			"ways that take as long", []clock.Sample{answer(0, time.Hour, 5*ms, 5*ms)}, 5 * ms,
+			clock.Estimate{Offset: time.Hour, Uncertainty: 5*ms + 1 + drift(5*ms), Samples: 1},
+		},
 		{"behind", []clock.Sample{answer(0, -time.Hour, 5*ms, 5*ms)}, 5 * ms, clock.Estimate{Offset: -time.Hour, Uncertainty: 5*ms + 1 + drift(5*ms), Samples: 1}},
 		{"all of it one way", []clock.Sample{answer(0, 0, 10*ms, 0)}, 5 * ms, clock.Estimate{Offset: 5 * ms, Uncertainty: 5*ms + 1 + drift(5*ms), Samples: 1}},
-		{"the shortest is the best", []clock.Sample{answer(0, 0, 9*ms, 0), answer(0, 0, 2*ms, 0), answer(0, 0, 0, 9*ms)}, 1 * ms, clock.Estimate{Offset: ms, Uncertainty: ms + 1 + drift(ms), Samples: 3}},
-		{"until it is too old", []clock.Sample{answer(0, 0, ms, ms), answer(time.Minute, 0, 2*ms, 2*ms)}, time.Minute + 2*ms, clock.Estimate{Uncertainty: 2*ms + 1 + drift(2*ms), Samples: 2}},
+		{
+			"the shortest is the best", []clock.Sample{answer(0, 0, 9*ms, 0), answer(0, 0, 2*ms, 0), answer(0, 0, 0, 9*ms)}, 1 * ms,
+			clock.Estimate{Offset: ms, Uncertainty: ms + 1 + drift(ms), Samples: 3},
+		},
+		{
+			"until it is too old", []clock.Sample{answer(0, 0, ms, ms), answer(time.Minute, 0, 2*ms, 2*ms)}, time.Minute + 2*ms,
+			clock.Estimate{Uncertainty: 2*ms + 1 + drift(2*ms), Samples: 2},
+		},
 		{"a drift", []clock.Sample{answer(0, 0, ms, ms)}, 5*time.Second + ms, clock.Estimate{Uncertainty: ms + 1 + drift(5*time.Second+ms), Samples: 1}},
-		{"a step", []clock.Sample{answer(0, 0, ms, ms), answer(time.Second, 10*ms, ms, ms)}, time.Second + ms, clock.Estimate{Offset: 10 * ms, Uncertainty: ms + 1 + drift(ms), Samples: 1, Steps: 1}},
-		{"a step that may be none", []clock.Sample{answer(0, 0, ms, ms), answer(time.Second, 2*ms, ms, ms)}, time.Second + ms, clock.Estimate{Offset: 2 * ms, Uncertainty: ms + 1 + drift(ms), Samples: 2}},
-		{"our own clock set back", []clock.Sample{answer(time.Hour, 0, ms, ms), answer(0, time.Hour, ms, ms)}, ms, clock.Estimate{Offset: time.Hour, Uncertainty: ms + 1 + drift(ms), Samples: 1, Steps: 1}},
+		{
+			"a step", []clock.Sample{answer(0, 0, ms, ms), answer(time.Second, 10*ms, ms, ms)}, time.Second + ms,
+			clock.Estimate{Offset: 10 * ms, Uncertainty: ms + 1 + drift(ms), Samples: 1, Steps: 1},
+		},
+		{
+			"a step that may be none", []clock.Sample{answer(0, 0, ms, ms), answer(time.Second, 2*ms, ms, ms)}, time.Second + ms,
+			clock.Estimate{Offset: 2 * ms, Uncertainty: ms + 1 + drift(ms), Samples: 2},
+		},
+		{
+			"our own clock set back", []clock.Sample{answer(time.Hour, 0, ms, ms), answer(0, time.Hour, ms, ms)}, ms,
+			clock.Estimate{Offset: time.Hour, Uncertainty: ms + 1 + drift(ms), Samples: 1, Steps: 1},
+		},
 		{"set back during a question", []clock.Sample{answer(0, 0, ms, ms), {Sent: at(time.Hour), Theirs: at(0), Received: at(0)}}, 0, clock.Estimate{Steps: 1}},
 	} {
 		w := clock.NewWindow(clock.Options{})

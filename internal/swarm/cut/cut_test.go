@@ -412,6 +412,49 @@ func TestLossesInWords(t *testing.T) {
 	}
 }
 
+// As large as it may be, nothing overflows, and what one agent has is what others say that it has.
+func TestLarge(t *testing.T) {
+	all := agents(10_000, math.MaxInt)
+	for i := range all {
+		all[i].Weight = math.MaxInt - i
+	}
+	for _, x := range []struct {
+		groups []cut.Group
+		agents []cut.Agent
+	}{
+		{[]cut.Group{{Count: 500_000_000}, {Count: 499_999_999, Shared: 1000}, {Count: 1}}, all},
+		{[]cut.Group{{Count: 3_000_000}, {Count: 1_500_001, Shared: 100}, {Count: 500_000}}, agents(100, 60_000)},
+	} {
+		c := mustCut(t, x.groups, x.agents)
+		lost, err := c.Redistribute("agent-50")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*cut.Cut{c, lost} {
+			sum, least, most := 0, math.MaxInt, 0
+			for _, a := range c.Agents() {
+				if !c.Lost(a.Name) {
+					n := c.Count(a.Name)
+					sum, least, most = sum+n, min(least, n), max(most, n)
+				}
+			}
+			if sum != c.Devices() || most-least > 2000 {
+				t.Errorf("%d of %d devices are dealt, from %d to %d for an agent", sum, c.Devices(), least, most)
+			}
+			mine, n, before := c.Mine("agent-7"), 0, -1
+			for i := range c.Of("agent-7") {
+				if !mine(i) || i <= before {
+					t.Fatalf("device %d after %d", i, before)
+				}
+				n, before = n+1, i
+			}
+			if n != c.Count("agent-7") {
+				t.Errorf("%d devices are said, and there are %d", c.Count("agent-7"), n)
+			}
+		}
+	}
+}
+
 // A cut that fits nothing is not read: neither by mistake nor with intent does it make anybody panic or run too much.
 func TestDecodeRefuses(t *testing.T) {
 	c, err := mustCut(t, []cut.Group{{Count: 7, Shared: 2}, {Count: 5}}, agents(3, 9)).Redistribute("agent-2")

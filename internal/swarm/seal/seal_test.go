@@ -254,7 +254,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("no token at all: %v", err)
 		}
 	}
-	if seal.GenerateToken().Reveal() == seal.GenerateToken().Reveal() {
+	if first := seal.GenerateToken().Reveal(); first == seal.GenerateToken().Reveal() {
 		t.Error("one token twice")
 	}
 }

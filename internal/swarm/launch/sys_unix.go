@@ -1,0 +1,13 @@
+//go:build unix && !linux
+
+package launch
+
+import "syscall"
+
+// attributes are those of a process: away from the terminal's signals, which this process gets.
+func attributes(survive bool) *syscall.SysProcAttr {
+	if survive {
+		return &syscall.SysProcAttr{Setsid: true}
+	}
+	return &syscall.SysProcAttr{Setpgid: true}
+}
