@@ -211,6 +211,34 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 	}
 }
 
+// Adopt takes over devices of another fleet, which does nothing any more: those that are active start now. Indexes that are this fleet's
+// already, or nobody's, do nothing. id names a device by its index.
+func (f *Fleet) Adopt(indexes []int, id func(index int) string) {
+	f.courses.moving.Lock()
+	defer f.courses.moving.Unlock()
+	now := time.Now()
+	for _, index := range indexes {
+		place := f.placeOf(index)
+		if place < 0 || f.devices[place].Load() != nil {
+			continue
+		}
+		d := f.add(place, id(index))
+		if !f.finished() && f.isActive(place) {
+			d.begins(now)
+		}
+	}
+}
+
+// placeOf is where in Fleet.devices a device is; -1 when there is none.
+func (f *Fleet) placeOf(index int) int {
+	for _, g := range f.groups {
+		if i := index - g.First; i >= 0 && i < len(g.IDs) {
+			return g.at + i
+		}
+	}
+	return -1
+}
+
 // begins starts a run of the device, and counts it when it is its first.
 func (d *device) begins(intended time.Time) {
 	if !d.ran {

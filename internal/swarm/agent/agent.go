@@ -37,9 +37,10 @@ type Options struct {
 	// Ran, which may be nil, is told of each run that begins, and when it is over.
 	Ran func(run string, over bool)
 
-	Clock   clock.Clock   // this machine's; time.Now when nil. Tests set it wrong
-	Dial    link.Dialer   // of tests: to the target; nil is the network
-	Sampler watch.Sampler // of tests; nil measures this process
+	Clock   clock.Clock                  // this machine's; time.Now when nil. Tests set it wrong
+	Dial    link.Dialer                  // of tests: to the target; nil is the network
+	DialTo  func(hub string) link.Dialer // likewise, to one of several
+	Sampler watch.Sampler                // of tests; nil measures this process
 }
 
 // Agent serves coordinators, one after the other.
@@ -220,7 +221,9 @@ func (a *Agent) free(_ context.Context, ask *protocol.FreeAsk) (*struct{}, error
 }
 
 // room is how many devices of a scenario this agent holds.
-func (a *Agent) room(sc *scenario.Scenario) fit.Room { return fit.Hold(sc, a.facts, max(1, a.o.Beside)) }
+func (a *Agent) room(sc *scenario.Scenario) fit.Room {
+	return fit.Hold(sc, a.facts, max(1, a.o.Beside))
+}
 
 // errUnready is why an agent cannot do what it was asked for.
 func unready(format string, args ...any) error {

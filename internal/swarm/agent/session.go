@@ -4,19 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
-	"time"
 
-	"github.com/twinfleet/twinfleet/internal/crew"
 	"github.com/twinfleet/twinfleet/internal/fit"
-	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
-	"github.com/twinfleet/twinfleet/internal/swarm/runner"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
-	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/target"
-	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -163,7 +158,7 @@ func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, e
 		return nil, err
 	}
 	name := s.agent.o.Name
-	n := mine.Devices(name)
+	n := mine.Count(name)
 	if err := s.agent.room(s.sc).Holds(n); err != nil {
 		return nil, unready("%w", err)
 	}
@@ -180,35 +175,10 @@ func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, e
 	if err != nil {
 		return nil, unready("%w", err)
 	}
-	w := &work{session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, devices: n}
-	w.cut.Store(mine)
-	w.rec = metrics.NewRecorder(metrics.Options{})
+	w := newWork(s, ask, sc, ids, mine)
 	if err := w.open(ctx); err != nil {
 		return nil, unready("%w", err)
 	}
 	s.work = w
 	return w, nil
-}
-
-// open opens the target, for devices alone, and makes what measures this process.
-func (w *work) open(ctx context.Context) (err error) {
-	o := &w.agent.o
-	w.watch, err = watch.New(watch.Options{Recorder: w.rec, Sampler: o.Sampler, Sources: len(w.sc.Fleet.SourceAddresses), Loopback: w.sc.OnLoopback()})
-	if err != nil {
-		return err
-	}
-	w.target, err = target.Open(ctx, target.Options{
-		Scenario: w.sc, Logger: w.agent.log, Recorder: w.rec, Watch: w.watch.Dialer, Dial: o.Dial, Devices: w.ids,
-	})
-	return err
-}
-
-// begin makes the devices, whose schedules begin at a time of this process' clock.
-func (w *work) begin(start time.Time) error {
-	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
-		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: start, Mine: w.mine,
-		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
-	}})
-	w.runner = r
-	return err
 }

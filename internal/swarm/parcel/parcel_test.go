@@ -126,4 +126,3 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
-

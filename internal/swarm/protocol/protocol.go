@@ -224,6 +224,7 @@ type Now struct {
 	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
 	Clock       report.Clock          `json:"clock"`
 	Control     report.Control        `json:"control"`
+	Own         int                   `json:"own"` // devices that were its own
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
 	Final bool `json:"final,omitempty"`
 }
@@ -232,8 +233,9 @@ type Now struct {
 type Batch struct {
 	Agent  string    `json:"agent"`
 	Number uint64    `json:"number"` // from 1
-	Until  time.Time `json:"until"`  // all that happened before is in this batch or an earlier one
+	Until  time.Time `json:"until"`  // all that happened before is in this batch or an earlier one; zero when more follows
 	Events []Event   `json:"events,omitempty"`
+	Missed uint64    `json:"missed,omitempty"` // events that there was no room for, so far
 }
 
 // Event is something that a device learnt; one of its fields is set.

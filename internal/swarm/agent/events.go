@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/internal/swarm/runner"
+	"github.com/twinfleet/twinfleet/internal/wait"
+)
+
+// events are what devices learnt and the coordinator does not know yet. They are told in their order, each batch until it has been heard.
+type events struct {
+	work   *work
+	follow map[int]bool
+
+	count atomic.Int64           // devices with an acknowledged report
+	first sync.Map               // which: by index
+	last  atomic.Pointer[string] // what the last of them said
+
+	sending sync.Mutex // one batch at a time
+
+	mu      sync.Mutex // protects the following fields
+	waiting []protocol.Event
+	missed  uint64 // for want of room
+	number  uint64 // of the last batch that was heard
+}
+
+const (
+	eventsEvery = 100 * time.Millisecond // between two batches
+	mostEvents  = 200_000                // wait at most: a minute of many
+	mostBatch   = 2_000                  // in a batch
+)
+
+func newEvents(w *work, follow []int) *events {
+	e := &events{work: w, follow: make(map[int]bool, len(follow))}
+	for _, i := range follow {
+		e.follow[i] = true
+	}
+	return e
+}
+
+func (e *events) add(x protocol.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) >= mostEvents {
+		e.missed++
+		return
+	}
+	e.waiting = append(e.waiting, x)
+}
+
+func (e *events) reporting(index int, sent time.Time) {
+	if e.follow[index] {
+		e.add(protocol.Event{Reporting: &protocol.Reporting{Index: index, Sent: e.work.told(sent)}})
+	}
+}
+
+func (e *events) reported(r fleet.Report) {
+	if r.Version > 0 {
+		if _, known := e.first.LoadOrStore(r.Index, struct{}{}); !known {
+			e.count.Add(1)
+		}
+		if said := r.Connectivity; said != "" {
+			e.last.Store(&said)
+		}
+	}
+	if e.follow[r.Index] || r.Answered > 0 {
+		r.Acked, r.Sent = e.work.told(r.Acked), e.work.told(r.Sent)
+		e.add(protocol.Event{Reported: &r})
+	}
+}
+
+func (e *events) desired(u fleet.DesiredUpdate) {
+	u.At = e.work.told(u.At)
+	e.add(protocol.Event{Desired: &u})
+}
+
+func (e *events) contradiction(c fleet.Contradiction) {
+	e.add(protocol.Event{Contradiction: &c})
+}
+
+// reporters is how many devices have had a report acknowledged, and what was said last.
+func (e *events) reporters() (n int, last string) {
+	if said := e.last.Load(); said != nil {
+		last = *said
+	}
+	return int(e.count.Load()), last
+}
+
+// accounts adds what the twins of devices must be like that have stopped.
+func (e *events) accounts(r *runner.Runner, mine iter.Seq[int]) {
+	for i := range mine {
+		if a := r.Fleet().Account(i); a.Sent > 0 {
+			a.Last.Acked, a.Last.Sent = e.work.told(a.Last.Acked), e.work.told(a.Last.Sent)
+			e.mu.Lock()
+			e.waiting = append(e.waiting, protocol.Event{Account: &protocol.Account{Index: i, Account: a}}) // all of them
+			e.mu.Unlock()
+		}
+	}
+}
+
+// send tells what there is, until ctx ends.
+func (e *events) send(ctx context.Context) {
+	for wait.For(ctx, eventsEvery) == nil {
+		if _, err := e.batch(ctx); err != nil && ctx.Err() == nil {
+			e.work.agent.log.Debug("what devices learnt is not told yet", "error", err)
+		}
+	}
+}
+
+// flush tells all that there is.
+func (e *events) flush(ctx context.Context) error {
+	for {
+		left, err := e.batch(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && e.work.silent() > e.work.ask.Patient:
+			return ErrGone
+		case err != nil:
+			if err := wait.For(ctx, eventsEvery); err != nil {
+				return err
+			}
+		case left == 0:
+			return nil
+		}
+	}
+}
+
+// batchTimeout is how long a batch may take to be heard before it is told once more.
+const batchTimeout = 2 * time.Second
+
+// batch tells the first of what there is, and how much is left.
+func (e *events) batch(ctx context.Context) (left int, err error) {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	e.mu.Lock()
+	until := time.Now()
+	n := min(len(e.waiting), mostBatch)
+	b := protocol.Batch{Agent: e.work.agent.o.Name, Number: e.number + 1, Events: e.waiting[:n:n], Missed: e.missed}
+	if n == len(e.waiting) {
+		b.Until = e.work.told(until)
+	}
+	e.mu.Unlock()
+	data, err := e.work.agent.pack.Pack(&b)
+	if err != nil {
+		return 0, err
+	}
+	asking, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	if _, err = e.work.agent.o.Bus.Ask(asking, coordinator(e.work.session.id), protocol.Events, data); err != nil {
+		return 0, err
+	}
+	e.work.heard()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.number++
+	e.waiting = e.waiting[n:]
+	if len(e.waiting) == 0 {
+		e.waiting = nil
+	}
+	return len(e.waiting), nil
+}

@@ -1,0 +1,356 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/crew"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/clock"
+	"github.com/twinfleet/twinfleet/internal/swarm/cut"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/internal/swarm/runner"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/internal/wait"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
+)
+
+// work is an agent's part of a run.
+type work struct {
+	session *session
+	agent   *Agent
+	ask     *protocol.AssignAsk
+	sc      *scenario.Scenario
+	ids     *target.Identities
+	cut     atomic.Pointer[cut.Cut]
+	rec     *metrics.Recorder
+	watch   *watch.Watch
+	target  *target.Target
+	events  *events
+	pinger  *clock.Pinger
+	beat    atomic.Int64 // when the coordinator was last heard of, as Unix nanoseconds of this process
+
+	orders  chan protocol.Order
+	runner  *runner.Runner // nil before the start
+	devices atomic.Int64   // that were its own
+	left    bool           // devices are told to leave
+
+	publishing sync.Mutex // protects the following fields
+	store      bus.Store
+	sent       map[int][]*metrics.SeriesSnapshot // copies of numbers that are kept already, by stage
+}
+
+func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *target.Identities, mine *cut.Cut) *work {
+	w := &work{
+		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{}),
+		orders: make(chan protocol.Order, 64), sent: make(map[int][]*metrics.SeriesSnapshot),
+	}
+	w.devices.Store(int64(mine.Count(s.agent.o.Name)))
+	w.cut.Store(mine)
+	w.events = newEvents(w, ask.Follow)
+	w.pinger = clock.NewPinger(w.askTime, clock.PingerOptions{Clock: s.agent.o.Clock})
+	w.heard()
+	return w
+}
+
+// open opens the target, for devices alone, and makes what measures this process.
+func (w *work) open(ctx context.Context) (err error) {
+	o := &w.agent.o
+	w.watch, err = watch.New(watch.Options{Recorder: w.rec, Sampler: o.Sampler, Sources: len(w.sc.Fleet.SourceAddresses), Loopback: onLoopback(&w.sc.Target)})
+	if err != nil {
+		return err
+	}
+	w.target, err = target.Open(ctx, target.Options{
+		Scenario: w.sc, Logger: w.agent.log, Recorder: w.rec, Watch: w.watch.Dialer, Dial: o.Dial, DialTo: o.DialTo, Devices: true,
+	})
+	return err
+}
+
+// onLoopback reports whether the target is plainly on this machine.
+func onLoopback(t *spec.Target) bool {
+	x, err := t.Endpoint()
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(x.Host)
+	return x.Host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// coordinator is the instance that leads a run.
+func coordinator(run string) string { return "run-" + run }
+
+// askTime asks the coordinator for its time.
+func (w *work) askTime(ctx context.Context) (time.Time, error) {
+	b, err := w.agent.o.Bus.Ask(ctx, coordinator(w.session.id), protocol.Time, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the coordinator's time: %w", err)
+	}
+	return time.Unix(0, n), nil
+}
+
+// local is a time of the run's clock as this process has it.
+func (w *work) local(at time.Time) time.Time {
+	now, ours := time.Now(), w.agent.o.Clock()
+	return now.Add(w.pinger.Estimate().Ours(at).Sub(ours))
+}
+
+// told is a time of this process as the run's clock has it.
+func (w *work) told(at time.Time) time.Time {
+	now, ours := time.Now(), w.agent.o.Clock()
+	return w.pinger.Estimate().Theirs(ours.Add(at.Sub(now))).Round(0)
+}
+
+// mine reports whether a device is this agent's.
+func (w *work) mine(index int) bool {
+	owner, ok := w.cut.Load().Owner(index)
+	return ok && owner == w.agent.o.Name
+}
+
+// heard notes that the coordinator is there.
+func (w *work) heard() { w.beat.Store(time.Now().UnixNano()) }
+
+// silent is for how long nothing was heard of the coordinator.
+func (w *work) silent() time.Duration { return time.Since(time.Unix(0, w.beat.Load())) }
+
+// run does this agent's part of the run, until its devices have left or ctx ends.
+func (w *work) run(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel(nil)
+	background.Go(func() { w.pinger.Run(ctx) })
+	background.Go(func() { w.follow(ctx) })
+	beats, err := w.agent.o.Bus.Subscribe(protocol.BeatSubject(w.session.id), func(string, []byte) { w.heard() })
+	if err == nil {
+		defer beats.Stop()
+	} else {
+		w.agent.log.Warn("the coordinator cannot be heard", "error", err)
+	}
+	if err := w.carryOut(ctx, cancel, &background); err != nil {
+		w.agent.log.Error("this agent's part of the run ended", "run", w.session.id, "error", err)
+	}
+	if w.target != nil {
+		_ = w.target.Close() // it has no hub
+	}
+}
+
+// follow reads the plan as it grows.
+func (w *work) follow(ctx context.Context) {
+	store, err := w.agent.o.Bus.Store(ctx, protocol.StoreName(w.session.id), false)
+	if err == nil {
+		err = store.Watch(ctx, protocol.PrefixPlan, func(e bus.Entry) {
+			var o protocol.Order
+			if e.Kind != bus.Value || json.Unmarshal(e.Value, &o) != nil {
+				return
+			}
+			w.heard()
+			select {
+			case w.orders <- o:
+			case <-ctx.Done():
+			}
+		})
+	}
+	if ctx.Err() == nil {
+		w.agent.log.Error("the plan of the run cannot be read", "run", w.session.id, "error", err)
+	}
+}
+
+// gone is how often it is looked whether the coordinator is.
+const goneEvery = 100 * time.Millisecond
+
+// carryOut does what the plan says.
+func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, background *sync.WaitGroup) error {
+	poll := time.NewTicker(goneEvery)
+	defer poll.Stop()
+	leaving, killed := make(chan struct{}), false
+	hard, kill := context.WithCancel(ctx)
+	defer kill()
+	for {
+		select {
+		case o := <-w.orders:
+			switch {
+			case o.Kind == protocol.Start:
+				if err := w.start(ctx, o, background); err != nil {
+					return err
+				}
+			case o.Kind == protocol.Leave && !w.left:
+				w.leave(hard, leaving)
+			case o.Kind == protocol.Kill, o.Kind == protocol.Lost && o.Agent == w.agent.o.Name:
+				killed = true
+				kill()
+				w.leave(hard, leaving)
+			case o.Kind == protocol.Lost:
+				w.takeOver(&o)
+			default:
+				w.order(&o)
+			}
+		case <-poll.C:
+			w.alone(hard, leaving)
+		case <-leaving:
+			if killed {
+				return nil
+			}
+			return w.finish(ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// start begins the schedules of the devices.
+func (w *work) start(ctx context.Context, o protocol.Order, background *sync.WaitGroup) error {
+	if w.runner != nil {
+		return nil
+	}
+	for !w.pinger.Estimate().Known() {
+		if err := wait.For(ctx, goneEvery); err != nil {
+			return err
+		}
+	}
+	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
+		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.local(o.At), Mine: w.mine,
+		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
+	}})
+	if err != nil {
+		return err
+	}
+	w.runner = r
+	measuring := w.watch.Begin(ctx)
+	background.Go(measuring)
+	background.Go(func() { _ = r.Run(ctx) })
+	background.Go(func() { r.Measure(ctx) })
+	background.Go(func() { w.status(ctx) })
+	background.Go(func() { w.figures(ctx) })
+	background.Go(func() { w.events.send(ctx) })
+	return nil
+}
+
+// order does what the plan says of the load.
+func (w *work) order(o *protocol.Order) {
+	r := w.runner
+	if r == nil {
+		return
+	}
+	switch at := w.local(o.At); o.Kind {
+	case protocol.StageAt:
+		r.Stage(o.Stage, at)
+	case protocol.PauseAt:
+		r.Pause(o.Paused, at)
+	case protocol.ChangeAt:
+		if o.Change != nil {
+			r.Change(*o.Change, at)
+		}
+	case protocol.EndAt:
+		r.End(at)
+	case protocol.Start, protocol.Leave, protocol.Kill, protocol.Lost:
+	}
+}
+
+// leave has the devices leave; done is closed when they have.
+func (w *work) leave(ctx context.Context, done chan struct{}) {
+	if w.left {
+		return
+	}
+	w.left = true
+	if w.runner == nil {
+		close(done)
+		return
+	}
+	w.runner.End(time.Now())
+	w.agent.running.Go(func() {
+		defer close(done)
+		w.runner.Stop(ctx)
+	})
+}
+
+// takeOver takes devices of an agent that was lost, when the plan gives it some.
+func (w *work) takeOver(o *protocol.Order) {
+	if len(o.Cut) == 0 || w.runner == nil {
+		return
+	}
+	next := new(cut.Cut)
+	if err := json.Unmarshal(o.Cut, next); err != nil {
+		w.agent.log.Error("the next cut cannot be read", "error", err)
+		return
+	}
+	gained := slices.Collect(next.Gained(w.agent.o.Name, w.cut.Load().Epoch()))
+	w.cut.Store(next)
+	if len(gained) == 0 {
+		return
+	}
+	w.session.mu.Lock()
+	b, err := w.session.open(protocol.KindIdentities, next.Epoch())
+	w.session.mu.Unlock()
+	if err == nil {
+		_, err = w.ids.Import(b)
+		clear(b)
+	}
+	if err != nil {
+		w.agent.log.Error("devices of a lost agent cannot be taken over", "devices", len(gained), "error", err)
+		return
+	}
+	w.runner.Fleet().Adopt(gained, func(index int) string { return w.ids.IDs[index] })
+	w.devices.Add(int64(len(gained)))
+}
+
+// soonGone is after how long of silence the next stage begins without a coordinator's word, when it is due.
+const soonGone = 2 * time.Second
+
+// alone goes on without a coordinator, or ends, as the run says, when it is gone.
+func (w *work) alone(hard context.Context, leaving chan struct{}) {
+	r := w.runner
+	silent := w.silent()
+	if r == nil || w.left || silent < soonGone {
+		return
+	}
+	p := r.Place()
+	switch {
+	case w.ask.OnLoss == "stop":
+		if silent > w.ask.Patient {
+			w.leave(hard, leaving)
+		}
+	case p.Over:
+		if silent > w.ask.Patient {
+			w.leave(hard, leaving)
+		}
+	case p.Stage < 0 || p.Told:
+	default:
+		t := &w.sc.Stages[p.Stage]
+		end := p.Began.Add(t.Duration)
+		if t.Duration == 0 { // it would end with steps that nobody takes any more
+			if end = time.Now(); silent < w.ask.Patient {
+				return
+			}
+		}
+		switch {
+		case time.Now().Before(end):
+		case p.Stage+1 < len(w.sc.Stages) && t.Duration > 0:
+			r.Stage(p.Stage+1, end)
+		default:
+			r.End(end)
+		}
+	}
+}
+
+// finish hands on what is known when the devices have left.
+func (w *work) finish(ctx context.Context) error {
+	w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name))
+	if err := w.events.flush(ctx); err != nil {
+		return err
+	}
+	return w.publish(ctx, true)
+}
