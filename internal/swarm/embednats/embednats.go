@@ -107,7 +107,7 @@ func (s *Server) start(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	s.nats, err = server.NewServer(&server.Options{
-		ServerName: "twinfleet", Host: o.Host, Port: port, Authorization: o.Token, NoSigs: true, NoLog: true, DontListen: false,
+		ServerName: "twinfleet", Host: o.Host, Port: port, Authorization: o.Token, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: o.Folder, JetStreamMaxMemory: orDefault(o.MaxMemory, DefaultMaxMemory), JetStreamMaxStore: orDefault(o.MaxStore, DefaultMaxStore),
 		TLS: o.TLS != nil, TLSConfig: o.TLS, TLSTimeout: 5, PingInterval: pingEvery, MaxPingsOut: pingsOut,
 	})

@@ -33,8 +33,15 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 	}
 	bucket := c.options.Prefix + "_" + name
 	s := &store{conn: c, name: name, before: "$KV." + bucket + "."}
+	unheard := 0
 	err := c.retry(ctx, func(ctx context.Context, _ int) (err error) {
 		s.stream, err = c.js.Stream(ctx, "KV_"+bucket)
+		if errors.Is(err, nats.ErrNoResponders) {
+			// A server that has just started may need a moment; one without JetStream stays so.
+			if unheard++; unheard == 5 {
+				return jetstream.ErrJetStreamNotEnabled
+			}
+		}
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
 		}
