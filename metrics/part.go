@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -220,6 +221,29 @@ func (s *SeriesSnapshot) unanswered(n uint64, ages []inflight.Age, now time.Time
 	out.Response[Unanswered], out.Service[Unanswered] = out.Response[Unanswered].Merge(h), out.Service[Unanswered].Merge(h)
 	out.Reasons = mergeErrors(s.Reasons, []ErrorCount{{s.Operation, s.Group, Unanswered.String(), why, n, now.UTC()}})
 	return &out
+}
+
+// Snapshot is the part's numbers alone, of all stages.
+func (p *Part) Snapshot() *Snapshot {
+	now := time.Now()
+	p.mu.Lock()
+	keys := slices.Collect(maps.Keys(p.cells))
+	p.mu.Unlock()
+	s := &Snapshot{At: now}
+	for _, k := range keys {
+		x := SeriesSnapshot{Operation: k.operation, Group: k.group}
+		cells, open := p.of(k, now)
+		for _, c := range cells {
+			x = x.plus(*c)
+		}
+		x.open = open
+		s.Series = append(s.Series, x)
+	}
+	slices.SortFunc(s.Series, func(a, b SeriesSnapshot) int {
+		return cmp.Or(cmp.Compare(a.Operation.rank(), b.Operation.rank()), cmp.Compare(a.Operation, b.Operation), cmp.Compare(a.Group, b.Group))
+	})
+	s.Devices, s.Queries = p.counts()
+	return s
 }
 
 // counts are the devices and the results of queries.

@@ -19,10 +19,10 @@ type Agent struct {
 
 // AgentLoss is how a run lost one of its agents.
 type AgentLoss struct {
-	At      time.Duration `json:"at"`      // since the start of the run
-	Stage   string        `json:"stage"`   // that ran; empty before the first and after the last
-	Devices int           `json:"devices"` // that it had
-	Why     string        `json:"why"`     // such as: nothing was heard of it for 3s
+	At      time.Time `json:"at"`      // when it was last heard of; UTC
+	Stage   string    `json:"stage"`   // that ran; empty before the first and after the last
+	Devices int       `json:"devices"` // that it had
+	Why     string    `json:"why"`     // such as: nothing was heard of it for 3s
 	// Choice is what the run did: continue, redistribute or fail.
 	Choice string `json:"choice"`
 }

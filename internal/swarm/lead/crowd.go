@@ -1,0 +1,192 @@
+package lead
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+// sum adds up a number of all agents that are there.
+func (l *Lead) sum(of func(*agent) int) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		if a.lost == nil {
+			n += of(a)
+		}
+	}
+	return n
+}
+
+// Counts is how many devices are in each state.
+func (l *Lead) Counts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[string]int)
+	for _, a := range l.agents {
+		if a.lost != nil {
+			continue
+		}
+		for state, n := range a.status.Counts {
+			out[state] += n
+		}
+	}
+	return out
+}
+
+// gone is how many devices were connected that lost agents had, and how many of those are not back: others have taken them over, or not.
+func (l *Lead) gone() (all, still int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	connected := 0
+	for _, a := range l.agents {
+		if a.lost == nil {
+			connected += a.status.Counts[fleet.StateConnected]
+		}
+	}
+	for _, a := range l.agents {
+		if x := a.lost; x != nil {
+			all += x.connected
+			back := 0
+			if l.o.OnLoss == Redistribute {
+				back = max(0, connected-x.others)
+			}
+			still += max(0, x.connected-back)
+		}
+	}
+	return all, still
+}
+
+// Lost are those that lost their connections unasked and are not back, those of lost agents among them.
+func (l *Lead) Lost() int {
+	_, still := l.gone()
+	return l.sum(func(a *agent) int { return a.status.Lost }) + still
+}
+
+// Losses is how many connections were lost unasked so far.
+func (l *Lead) Losses() int {
+	all, _ := l.gone()
+	return l.sum(func(a *agent) int { return a.status.Losses }) + all
+}
+
+// Returns is how many devices that had lost their connections were back so far.
+func (l *Lead) Returns() int {
+	all, still := l.gone()
+	return l.sum(func(a *agent) int { return a.status.Returns }) + all - still
+}
+
+// Left is how many devices so far were stopped while their connections were lost.
+func (l *Lead) Left() int { return l.sum(func(a *agent) int { return a.status.Left }) }
+
+// Reporters is how many devices have had a report acknowledged, and of a single one what it said last.
+func (l *Lead) Reporters() (n int, last string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		n += a.status.Reporters
+		if a.status.Reporters > 0 {
+			last = a.status.Last
+		}
+	}
+	if n != 1 {
+		last = ""
+	}
+	return n, last
+}
+
+// Account is what a device's reported properties must be like.
+func (l *Lead) Account(index int) fleet.Account {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accounts[index]
+}
+
+// Provisioned is what became of the devices of each group that have a hub assigned.
+func (l *Lead) Provisioned() (all []fleet.Provisioned) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		for i, p := range a.now.Provisioned {
+			if i == len(all) {
+				all = append(all, fleet.Provisioned{Group: p.Group})
+			}
+			x := &all[i]
+			x.Devices, x.Assigned, x.Connected, x.Repeated = x.Devices+p.Devices, x.Assigned+p.Assigned, x.Connected+p.Connected, x.Repeated+p.Repeated
+		}
+	}
+	return all
+}
+
+// Deliveries are none: agents measure none.
+func (l *Lead) Deliveries() []fleet.Deliveries { return nil }
+
+// Delivered has nothing to do: agents measure no deliveries.
+func (l *Lead) Delivered([]byte, time.Time) {}
+
+// Listening has nothing to do: agents measure no deliveries.
+func (l *Lead) Listening(bool) {}
+
+// Doubt is why the load of a stage was not the one that was asked for.
+func (l *Lead) Doubt(stage string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		if why := a.now.Doubts[stage]; why != "" {
+			return fmt.Sprintf("agent %s: %s", a.name, why)
+		}
+		if x := a.lost; x != nil && (x.stage == stage || l.o.OnLoss != Redistribute && l.after(x.stage, stage)) {
+			return fmt.Sprintf("agent %s was lost with %d devices: %s", a.name, x.devices, x.why)
+		}
+	}
+	return ""
+}
+
+// after reports whether a stage comes after another.
+func (l *Lead) after(first, then string) bool {
+	seen := false
+	for i := range l.work.Scenario.Stages {
+		switch name := l.work.Scenario.Stages[i].Name; {
+		case name == first:
+			seen = true
+		case name == then:
+			return seen
+		}
+	}
+	return false
+}
+
+// Figures are what is known of each agent.
+func (l *Lead) Figures() (all []report.Agent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		x := report.Agent{
+			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: a.now.Health,
+			Totals: account(a),
+		}
+		if a.lost != nil {
+			x.Devices = a.lost.devices
+			x.Lost = &report.AgentLoss{Stage: a.lost.stage, Devices: a.lost.devices, Why: a.lost.why, Choice: l.o.OnLoss, At: a.lost.at}
+		}
+		all = append(all, x)
+	}
+	return all
+}
+
+// account is what became of the operations of an agent.
+func account(a *agent) *report.Account {
+	s := a.part.Snapshot()
+	x := &report.Account{}
+	for i := range s.Series {
+		y := &s.Series[i]
+		x.Scheduled += y.Scheduled()
+		x.Started += y.Started()
+		x.OK += y.Count(0)
+		x.Dropped += y.DroppedTotal()
+		x.Errors += y.Ended() - y.Count(0)
+		x.InFlight += y.InFlight()
+	}
+	return x
+}

@@ -1,0 +1,267 @@
+// Package lead is the coordinator of a run on many machines, as the engine sees it: agents that run the devices, and what is known of them.
+package lead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/cut"
+	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/internal/swarm/seal"
+	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/scenario/engine"
+)
+
+// Choices of what becomes of a run that loses an agent.
+const (
+	Continue     = "continue"     // the run goes on without its devices
+	Redistribute = "redistribute" // others take its devices over
+	Fail         = "fail"         // the run ends
+)
+
+// Options of a Lead.
+type Options struct {
+	Bus    bus.Bus        // required
+	Run    string         // the run's id: letters, digits and -; required
+	Token  seal.Token     // that agents must know; required
+	Agents int            // how many are waited for; 1 when 0
+	Parcel *parcel.Parcel // the scenario as agents read it; required
+	// Override is keys of the scenario that are others than in its text, as scenario.Options.Set.
+	Override []string
+	OnLoss   string        // what becomes of the run when an agent is lost; Fail when empty
+	Alone    string        // what agents do when nothing is heard of the coordinator: finish or stop; finish when empty
+	Wait     time.Duration // for the agents, at most; a minute when 0
+	Logger   *slog.Logger  // nil logs nothing
+	// Tell, which may be nil, is told how far the preparations are.
+	Tell func(text string)
+
+	// The following are for tests; the usual values stand beside them.
+	Lead    time.Duration // engine.Agents.Lead: a second
+	Silence time.Duration // after how long of it an agent is lost: 3 s
+	Patient time.Duration // likewise, for agents, the coordinator: 15 s
+}
+
+// Errors of a Lead.
+var (
+	// ErrAgents is the class of errors of agents that are not there, or cannot do what they must.
+	ErrAgents = errors.New("the run's agents are not ready")
+	// ErrLost is why a run ends that lost an agent.
+	ErrLost = errors.New("an agent was lost")
+)
+
+// Lead leads the agents of one run. It is an engine.Agents.
+type Lead struct {
+	o    Options
+	log  *slog.Logger
+	pack *protocol.Packer
+	work engine.Work
+
+	store  bus.Store
+	ctx    context.Context // of what goes on in the background; ends with Close
+	cancel context.CancelFunc
+	going  sync.WaitGroup
+	ends   []bus.Subscription
+
+	orders chan protocol.Order // to be written
+
+	mu       sync.Mutex // protects the following fields
+	agents   []*agent   // by name
+	cut      *cut.Cut
+	stage    string // that runs
+	began    time.Time
+	loss     error
+	accounts map[int]fleet.Account
+	echo     time.Time     // when the Lead last heard itself
+	upSince  time.Time     // since when the connection stands; zero while it does not
+	changed  chan struct{} // closed at the next change of what is known of agents
+}
+
+var _ engine.Agents = (*Lead)(nil)
+
+// agent is what is known of one.
+type agent struct {
+	name    string
+	hello   protocol.HelloAnswer
+	offer   protocol.OfferAnswer
+	part    *metrics.Part
+	status  protocol.Status
+	heard   time.Time // when it last said something; zero before
+	now     protocol.Now
+	batches uint64    // that were heard
+	until   time.Time // of what it has told of its devices
+	lost    *loss
+}
+
+// loss is how an agent was lost.
+type loss struct {
+	at        time.Time
+	stage     string
+	why       string
+	devices   int // that it had
+	connected int // of them
+	others    int // devices of others that were connected then
+}
+
+// New makes a Lead. Close must be called.
+func New(o Options) (*Lead, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Tell == nil {
+		o.Tell = func(string) {}
+	}
+	or := func(d *time.Duration, usual time.Duration) {
+		if *d == 0 {
+			*d = usual
+		}
+	}
+	or(&o.Lead, time.Second)
+	or(&o.Silence, 3*time.Second)
+	or(&o.Patient, 15*time.Second)
+	or(&o.Wait, time.Minute)
+	if o.OnLoss == "" {
+		o.OnLoss = Fail
+	}
+	if o.Alone == "" {
+		o.Alone = "finish"
+	}
+	o.Agents = max(1, o.Agents)
+	pack, err := protocol.NewPacker()
+	if err != nil {
+		return nil, err
+	}
+	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), accounts: make(map[int]fleet.Account), changed: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// Close ends what goes on, and waits for it.
+func (l *Lead) Close() {
+	l.cancel()
+	for _, x := range l.ends {
+		x.Stop()
+	}
+	l.going.Wait()
+}
+
+// Lead is how long before its time something is told.
+func (l *Lead) Lead() time.Duration { return l.o.Lead }
+
+// say puts an order on the plan, in its turn, however long the connection is away.
+func (l *Lead) say(o protocol.Order) {
+	select {
+	case l.orders <- o:
+	case <-l.ctx.Done():
+	}
+}
+
+// write writes the plan.
+func (l *Lead) write() {
+	for n := 0; ; n++ {
+		var o protocol.Order
+		select {
+		case o = <-l.orders:
+		case <-l.ctx.Done():
+			return
+		}
+		if err := l.put(l.ctx, &o, n); err != nil && l.ctx.Err() == nil {
+			l.log.Error("the plan of the run cannot be written", "order", o.Kind, "error", err)
+		}
+	}
+}
+
+// put writes an order, unless it is there.
+func (l *Lead) put(ctx context.Context, o *protocol.Order, n int) error {
+	text, err := marshal(o)
+	if err != nil {
+		return err
+	}
+	_, err = l.store.Create(ctx, protocol.OrderKey(o, n), text)
+	if errors.Is(err, bus.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Stage has a stage begin at a time.
+func (l *Lead) Stage(number int, at time.Time) {
+	l.mu.Lock()
+	l.stage, l.began = l.work.Scenario.Stages[number].Name, at
+	l.mu.Unlock()
+	l.say(protocol.Order{Kind: protocol.StageAt, Stage: number, At: at})
+}
+
+// End has nothing be due from a time on.
+func (l *Lead) End(at time.Time) { l.say(protocol.Order{Kind: protocol.EndAt, At: at}) }
+
+// changedLocked tells those who wait that something is known. The caller holds the lock.
+func (l *Lead) changedLocked() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// until waits until something is so of the agents, which it sees under the lock.
+func (l *Lead) until(ctx context.Context, so func() bool) error {
+	for {
+		l.mu.Lock()
+		done, changed := so(), l.changed
+		l.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// finishing is how long agents that were told to leave at once may take to say what they know.
+const finishing = 10 * time.Second
+
+// Stop has all devices leave, and returns when they have and all is known.
+func (l *Lead) Stop(ctx context.Context) {
+	l.mu.Lock()
+	none := len(l.agents) == 0
+	l.mu.Unlock()
+	if none {
+		return
+	}
+	l.say(protocol.Order{Kind: protocol.Leave, At: time.Now()})
+	over := func() bool {
+		for _, a := range l.agents {
+			if a.lost == nil && !a.now.Final {
+				return false
+			}
+		}
+		return true
+	}
+	if l.until(ctx, over) == nil {
+		return
+	}
+	l.say(protocol.Order{Kind: protocol.Kill, At: time.Now()})
+	patient, cancel := context.WithTimeout(l.ctx, finishing)
+	defer cancel()
+	if err := l.until(patient, over); err != nil {
+		l.log.Warn("not all agents have said what became of their devices", "error", err)
+	}
+}
+
+// Loss is why the run ends that lost an agent; nil when it goes on.
+func (l *Lead) Loss() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loss
+}
+
+func agentError(name string, err error) error {
+	return fmt.Errorf("%w: agent %s: %w", ErrAgents, name, err)
+}
