@@ -268,7 +268,10 @@ func TestElsewhere(t *testing.T) {
 	}{
 		{"none", ofOneGroup, "no hub is given", 0},
 		{"a broker", "target: {hub: \"mqtt://localhost\"}\n" + ofOneGroup, "no embedded hub, but MQTT broker", 1},
-		{"faults", "fleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1, duration: 1s}, {name: bad, duration: 1s, hub: {refuse: 1s}}]\n", "stage bad has faults of the hub", 1},
+		{
+			"faults", "fleet: {groups: [{name: robots}]}\nstages: [{name: s, devices: 1, duration: 1s}, {name: bad, duration: 1s, hub: {refuse: 1s}}]\n",
+			"stage bad has faults of the hub", 1,
+		},
 		{"provisioning", "fleet: {groups: [{name: robots, identity: {dps: {}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n", "group robots provisions", 1},
 		{"certificates", "fleet: {groups: [{name: robots, identity: {x509: {}}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n", "have certificates", 1},
 		{"deliveries", "fleet: {groups: [{name: robots, telemetry: {every: 1s, deliveries: 1}}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n", "deliveries of group robots", 2},
