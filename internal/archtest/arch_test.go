@@ -94,6 +94,7 @@ func TestArrows(t *testing.T) {
 			"internal/worker", "metrics", "report", "scenario",
 		},
 		"internal/target":                {"internal/eventhub", "internal/host", "report/human", "internal/nearby", "internal/oserr", "internal/target", "scenario", "fleet", "internal/hub", "internal/iothub", "internal/identity", "metrics"},
+		"internal/target/several":        {"internal/iothub"},
 		"metrics":                        {"metrics/histogram", "metrics/internal", "metrics/reason"},
 		"metrics/histogram":              {},
 		"metrics/reason":                 {"internal/oserr"},

@@ -120,8 +120,10 @@ func TestQueriesHaveTheRowsOfOneHub(t *testing.T) {
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.SampledFrom([]int{2, 3}).Draw(rt, "hubs")
-		items := rapid.SampledFrom([]string{"deviceId", "deviceId, tags.site AS site", "COUNT() AS n", "COUNT() AS a, COUNT() AS b", "COUNT()"}).Draw(rt, "items")
-		where := rapid.SampledFrom([]string{"", " WHERE tags.site = 's1'", " WHERE tags.n > 130", " WHERE tags.n > 1000", " WHERE deviceId IN ['d-001', 'd-002', 'd-136']"}).Draw(rt, "where")
+		items := rapid.SampledFrom([]string{"deviceId", "deviceId, tags.site AS site", "COUNT() AS n", "COUNT() AS a, COUNT() AS b", "COUNT()"}).
+			Draw(rt, "items")
+		conditions := []string{"", " WHERE tags.site = 's1'", " WHERE tags.n > 130", " WHERE tags.n > 1000", " WHERE deviceId IN ['d-001', 'd-002', 'd-136']"}
+		where := rapid.SampledFrom(conditions).Draw(rt, "where")
 		sql, size := "SELECT "+items+" FROM devices"+where, rapid.IntRange(0, 60).Draw(rt, "size")
 		want, _, err := all(t.Context(), one, sql, size)
 		if err != nil {
@@ -145,7 +147,10 @@ func TestQueriesHaveTheRowsOfOneHub(t *testing.T) {
 			t.Errorf("%d pages of %d hubs, %v", pages, n, err)
 		}
 	}
-	for _, sql := range []string{"SELECT TOP 3 * FROM devices", "SELECT tags.site, COUNT() FROM devices GROUP BY tags.site", "SELECT AVG(tags.n) FROM devices", "SELECT COUNT(), MAX(tags.n) FROM devices"} {
+	for _, sql := range []string{
+		"SELECT TOP 3 * FROM devices", "SELECT tags.site, COUNT() FROM devices GROUP BY tags.site", "SELECT AVG(tags.n) FROM devices",
+		"SELECT COUNT(), MAX(tags.n) FROM devices",
+	} {
 		if items, _, err := all(t.Context(), many[2], sql, 0); !errors.Is(err, several.ErrNotOne) || len(items) > 0 {
 			t.Errorf("%s: %v, %v", sql, items, err)
 		}
