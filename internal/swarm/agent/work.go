@@ -73,6 +73,9 @@ func (w *work) open(ctx context.Context) (err error) {
 	w.target, err = target.Open(ctx, target.Options{
 		Scenario: w.sc, Logger: w.agent.log, Recorder: w.rec, Watch: w.watch.Dialer, Dial: o.Dial, DialTo: o.DialTo, Devices: true,
 	})
+	if err == nil {
+		w.target.Use(w.ids)
+	}
 	return err
 }
 
