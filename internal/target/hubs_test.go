@@ -206,6 +206,9 @@ func TestDevicesAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			aim, ids := in.provisioned(t, sc)
+			if want := map[int]string{1: ", hub0.test", 3: ", 3 hubs: hub0.test, hub1.test, hub2.test"}[n]; aim.Name != "embedded hub in a process of its own"+want {
+				t.Errorf("the target is %q", aim.Name)
+			}
 			if came := connect(t, aim, ids, upTo(0, 30)); came != 30 {
 				t.Fatalf("%d devices connected in one process", came)
 			}

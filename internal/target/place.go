@@ -65,6 +65,9 @@ func (t *Target) openHubs(o *Options) error {
 		t.Name = human.Number(len(each), "hub") + ": " + strings.Join(names, ", ")
 		t.service = connstring.Service{}
 	}
+	if t.sc.Target.Kind == spec.Apart {
+		t.Name = t.Can.Name + " in a process of its own, " + t.Name
+	}
 	switch at := t.hubOf(); len(paced) {
 	case 0:
 	case 1:
