@@ -11,7 +11,7 @@ import (
 
 // Load starts operations of a kind, of all devices with a Rated activity of it, at a rate that follows a curve, in operations per second,
 // when schedule.Curve.Nth says, and returns when the curve is over or with the cause of ctx. Each goes to the device whose turn it is by the
-// plan: the active ones take turns, one group after the other. If that one is not connected, it goes to the next of this fleet that is; with
+// plan: those that have been active for a second take turns, one group after the other. If that one is not connected, it goes to the next of this fleet that is; with
 // none connected it is dropped and counted. The turns of devices of other fleets are theirs.
 func (f *Fleet) Load(ctx context.Context, op metrics.Operation, curve schedule.Curve) error {
 	return f.LoadAt(ctx, time.Now(), op, curve.Even(), curve.Total())
@@ -22,7 +22,7 @@ func (f *Fleet) Load(ctx context.Context, op metrics.Operation, curve schedule.C
 func (f *Fleet) LoadAt(ctx context.Context, begin time.Time, op metrics.Operation, times iter.Seq[time.Duration], whole time.Duration) error {
 	s, t := newSleeper(), f.dealerOf(op)
 	defer s.stop()
-	defer func() { t.replay.stop() }()
+	defer t.stop()
 	for at := range times {
 		if at >= whole {
 			break
@@ -47,18 +47,22 @@ func (f *Fleet) LoadAt(ctx context.Context, begin time.Time, op metrics.Operatio
 
 // dealer deals the operations that a rate asks for to devices.
 type dealer struct {
-	fleet  *Fleet
-	groups []int // of those who may
-	replay *replay
-	dealt  int // turns of the round
-	ahead  time.Duration
+	fleet      *Fleet
+	groups     []int   // of those who may
+	there, old *replay // who is active, and who was a while ago
+	dealt      int     // turns of the round
+	ahead      time.Duration
 }
 
-// lookAhead is how long before its time it is found out whose turn it is, where that may be another fleet's.
-const lookAhead = 10 * time.Millisecond
+const (
+	// lookAhead is how long before its time it is found out whose turn it is, where that may be another fleet's.
+	lookAhead = 10 * time.Millisecond
+	// settling is how long a device is active before it has turns: it connects. Whose turn it is does not depend on how fast that goes.
+	settling = time.Second
+)
 
 func (f *Fleet) dealerOf(op metrics.Operation) *dealer {
-	t := &dealer{fleet: f, groups: make([]int, 0, len(f.groups)), replay: f.replay()}
+	t := &dealer{fleet: f, groups: make([]int, 0, len(f.groups)), there: f.replay(), old: f.replay()}
 	for i, g := range f.groups {
 		if g.activityOf(op) != nil {
 			t.groups = append(t.groups, i)
@@ -70,27 +74,43 @@ func (f *Fleet) dealerOf(op metrics.Operation) *dealer {
 	return t
 }
 
-// next is the device whose turn it is at a time; nobody's turn, and that of a device of another fleet, is not this fleet's. Where nobody
-// is active, the turn is that of the first fleet.
+func (t *dealer) stop() {
+	t.there.stop()
+	t.old.stop()
+}
+
+// next is the device whose turn it is at a time; mine is false for that of another fleet. Those take turns who have been active for a while; if
+// there are none, those who are. With nobody active, the turn is that of the first fleet.
 func (t *dealer) next(at time.Time) (place int, mine bool) {
-	t.replay.until(at)
-	r, all := t.replay.roster, 0
+	t.there.until(at)
+	t.old.until(at.Add(-settling))
+	all, settled := 0, 0
 	for _, g := range t.groups {
-		all += r.ActiveOf(g)
+		all += t.there.roster.ActiveOf(g)
+		settled += t.settled(g)
 	}
-	if t.dealt >= all {
+	of := t.settled
+	if settled == 0 {
+		settled, of = all, t.there.roster.ActiveOf
+	}
+	if t.dealt >= settled {
 		t.dealt = 0
 	}
 	n := t.dealt
 	t.dealt++
 	for _, g := range t.groups {
-		if n < r.ActiveOf(g) {
-			i := int(t.fleet.order[r.Place(g, n)])
+		if n < of(g) {
+			i := int(t.fleet.order[t.there.roster.Place(g, n)])
 			return i, t.fleet.devices[i].Load() != nil
 		}
-		n -= r.ActiveOf(g)
+		n -= of(g)
 	}
 	return nobody, len(t.fleet.devices) == 0 || t.fleet.devices[0].Load() != nil
+}
+
+// settled is how many of a group's devices, which start and stop in their order, have been active for a while.
+func (t *dealer) settled(group int) int {
+	return min(t.there.roster.ActiveOf(group), t.old.roster.ActiveOf(group))
 }
 
 // nobody is no device.

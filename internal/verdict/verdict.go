@@ -160,7 +160,13 @@ func missedText(missed, unsure, all int) string {
 // saturatedText says in which stages the load was not delivered as asked, and what follows; the reasons are the generator's.
 func (e *Evidence) saturatedText(unsure int) string {
 	text := "the generator was the bottleneck"
-	if h := e.Run.Generator; h != nil {
+	lost, slow := e.agents()
+	switch h := e.Run.Generator; {
+	case len(lost) > 0:
+		text = "the load was not the one that was asked for: " + strings.Join(lost, "; ")
+	case len(slow) > 0 && (h == nil || !h.Saturated):
+		text += ": " + strings.Join(slow, "; ")
+	case h != nil:
 		var names []string
 		for _, x := range h.Stages {
 			if !x.AsAsked {
@@ -185,7 +191,30 @@ func (e *Evidence) saturatedText(unsure int) string {
 // saturated reports whether a stage was not delivered as asked and the run must not pass for that.
 func (e *Evidence) saturated() bool {
 	h := e.Run.Generator
-	return h != nil && h.Saturated && !e.AllowSaturated
+	lost, slow := e.agents()
+	return (h != nil && h.Saturated || len(lost)+len(slow) > 0) && !e.AllowSaturated
+}
+
+// agents are those that were lost, and those that did not deliver a stage as asked, a line each.
+func (e *Evidence) agents() (lost, slow []string) {
+	for i := range e.Run.Agents {
+		a := &e.Run.Agents[i]
+		switch h := a.Generator; {
+		case a.Lost != nil:
+			where := ""
+			if a.Lost.Stage != "" {
+				where = " in stage " + a.Lost.Stage
+			}
+			lost = append(lost, fmt.Sprintf("agent %s was lost%s with %s (%s)", a.Name, where, human.Number(a.Lost.Devices, "device"), a.Lost.Why))
+		case h != nil && h.Saturated:
+			why := "see its report"
+			if len(h.Reasons) > 0 {
+				why = h.Reasons[0]
+			}
+			slow = append(slow, fmt.Sprintf("agent %s: %s", a.Name, why))
+		}
+	}
+	return lost, slow
 }
 
 // outOfMeans reports whether connections failed for want of what this machine should have.

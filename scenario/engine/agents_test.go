@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/agent"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus/membus"
+	"github.com/twinfleet/twinfleet/internal/swarm/clock"
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
@@ -21,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 const swarming = `
@@ -32,7 +39,7 @@ fleet:
     - {name: robots, count: 80, reported: {connectivity: {type: {wifi: 1, cellular: 2}}, every: 3s}, telemetry: {}}
     - {name: gates, count: 40, reported: {connectivity: {type: wifi}, every: 5s}}
 stages:
-  - {name: ramp, duration: 10s, devices: 100%, telemetry_rate: 20/s}
+  - {name: ramp, duration: 10s, devices: 100%, telemetry_rate: 19/s}
   - {name: storm, duration: 20s, storm: {drop: 30%, within: 2s}}
   - {name: hold, duration: 20s, telemetry_rate: 40/s}
 service:
@@ -75,54 +82,269 @@ func (s *swarm) over() {
 	s.going.Wait()
 }
 
-// runWith runs a scenario on agents, against a hub in memory.
-func runWith(t *testing.T, text string, agents int, o lead.Options, during func(s *swarm, l *lead.Lead, e *engine.Engine)) (*report.Run, *metrics.Snapshot) {
+// books are what devices said, on which connection: a driver that writes it down.
+type books struct {
+	link.Driver
+	mu    sync.Mutex
+	lines []string
+}
+
+func newBooks(t *testing.T) *books {
+	t.Helper()
+	d, err := drivers.New("lean")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &books{Driver: d}
+}
+
+func (b *books) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
+	b.note(o.ClientID, "connects", nil)
+	c, err := b.Driver.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &booked{c, b, o.ClientID}, nil
+}
+
+func (b *books) note(id, what string, body []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(b.lines, fmt.Sprintf("%s %s %s", id, what, body))
+}
+
+type booked struct {
+	link.Conn
+	books *books
+	id    string
+}
+
+func (b *booked) Publish(m link.Message, done func(error)) {
+	topic, _, _ := strings.Cut(m.Topic, "?")
+	b.books.note(b.id, topic, m.Payload)
+	b.Conn.Publish(m, done)
+}
+
+// swarmed is a run on agents, or with none in one process.
+type swarmed struct {
+	text   string
+	agents int
+	lead   lead.Options
+	clocks []clock.Clock // of the agents, where they are wrong
+	during func(s *swarm, l *lead.Lead)
+	books  *books
+}
+
+// run runs a scenario against a hub in memory.
+func (x *swarmed) run(t *testing.T) *report.Run {
 	t.Helper()
 	h, err := hub.Open(t.Context(), hub.Options{NoPort: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	sc, p, err := parcel.Pack("swarming.yaml", []byte(text), scenario.Options{})
+	sc, p, err := parcel.Pack("swarming.yaml", []byte(x.text), scenario.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if sc, err = target.Elsewhere(sc, []connstring.Service{h.ConnectionString("iothubowner")}); err != nil {
 		t.Fatal(err)
 	}
+	x.books = newBooks(t)
+	o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})}
 	s := &swarm{t: t, server: &membus.Server{}, token: seal.GenerateToken(), stops: make(map[string]context.CancelFunc)}
 	defer s.over()
-	for i := range agents {
-		s.join(fmt.Sprintf("agent-%d", i+1), agent.Options{Dial: h.Dial, Sampler: calm()})
+	if x.agents > 0 {
+		for i := range x.agents {
+			a := agent.Options{Dial: h.Dial, Sampler: calm(), Driver: func(spec.DeviceTransport) link.Driver { return x.books }}
+			if i < len(x.clocks) {
+				a.Clock = x.clocks[i]
+			}
+			s.join(fmt.Sprintf("agent-%d", i+1), a)
+		}
+		b := s.server.Connect()
+		defer b.Close()
+		l := x.lead
+		l.Bus, l.Run, l.Token, l.Agents, l.Parcel = b, "20261128-run", s.token, x.agents, p
+		leads, err := lead.New(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leads.Close()
+		o.Agents = leads
+		if x.during != nil {
+			s.going.Go(func() { x.during(s, leads) })
+		}
 	}
-	b := s.server.Connect()
-	defer b.Close()
-	o.Bus, o.Run, o.Token, o.Agents, o.Parcel = b, "20261128-run", s.token, agents, p
-	l, err := lead.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	rec := metrics.NewRecorder(metrics.Options{})
-	e := engine.New(engine.InMemory(engine.Sampled(engine.Options{Scenario: sc, Recorder: rec, Agents: l}, calm()), h.Dial))
-	if during != nil {
-		s.going.Go(func() { during(s, l, e) })
-	}
-	r := e.Run(t.Context())
-	return r, rec.Snapshot()
+	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(t.Context())
 }
 
-// A run on four agents passes as one in one process does.
-func TestAgents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		r, _ := runWith(t, swarming, 4, lead.Options{}, nil)
-		t.Logf("%s: %s, in %s; %v", r.Outcome, r.Reason, time.Since(began), r.Notes)
-		for _, x := range r.Totals.Series {
-			t.Logf("%s %s: scheduled %d, ok %d, dropped %v, open %d, late %d", x.Operation, x.Group, x.Scheduled(), x.Count(metrics.OK), x.Dropped, x.InFlight(), x.Late)
+// figures are what a run says of its operations, for people who look why a test fails.
+func figures(r *report.Run) (text string) {
+	text = fmt.Sprintf("%s: %s; notes %q\n", r.Outcome, r.Reason, r.Notes)
+	for i := range r.Totals.Series {
+		x := &r.Totals.Series[i]
+		text += fmt.Sprintf("  %s %s: scheduled %d, ok %d, dropped %v, unanswered %d, open %d, late %d\n",
+			x.Operation, x.Group, x.Scheduled(), x.Count(metrics.OK), x.Dropped, x.Count(metrics.Unanswered), x.InFlight(), x.Late)
+	}
+	return text
+}
+
+// calmly is swarming without a storm: in one, the turn of a device that is away is taken by another of its agent.
+func calmly() string {
+	return strings.Replace(swarming, "storm: {drop: 30%, within: 2s}", "devices: 60%, report_rate: 7/s", 1)
+}
+
+// without are the lines that are not among others, as often as they are more.
+func without(lines, others []string) (left []string) {
+	n := make(map[string]int)
+	for _, x := range others {
+		n[x]++
+	}
+	for _, x := range lines {
+		if n[x]--; n[x] < 0 {
+			left = append(left, x)
 		}
+	}
+	return left
+}
+
+// With the same seed four agents do what one process does: the same devices connect and say the same, to the last byte, and the accounts of
+// both are the same, by stage.
+func TestAgentsDoWhatOneProcessDoes(t *testing.T) {
+	var books [2][]string
+	var runs [2]*report.Run
+	for i, agents := range []int{0, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &swarmed{text: calmly(), agents: agents}
+			runs[i] = x.run(t)
+			slices.Sort(x.books.lines)
+			books[i] = x.books.lines
+			if runs[i].Outcome != report.Passed {
+				t.Errorf("with %d agents: %s", agents, figures(runs[i]))
+			}
+		})
+	}
+	if more, less := without(books[1], books[0]), without(books[0], books[1]); len(more)+len(less) > 0 {
+		t.Errorf("four agents said beside what one process did:\n%s\nand did not say:\n%s", strings.Join(more, "\n"), strings.Join(less, "\n"))
+	}
+	if len(books[0]) < 1000 {
+		t.Errorf("only %d lines", len(books[0]))
+	}
+	for i, stage := range runs[0].Stages {
+		for _, want := range stage.Totals.Series {
+			got := runs[1].Stages[i].Totals.Find(want.Operation, want.Group)
+			if !want.Operation.OfDevices() {
+				continue
+			}
+			if got == nil || got.Scheduled() != want.Scheduled() || got.Count(metrics.OK) != want.Count(metrics.OK) {
+				t.Errorf("stage %s, %s %s: %+v; one process has %d of %d", stage.Name, want.Operation, want.Group, got, want.Count(metrics.OK), want.Scheduled())
+			}
+		}
+	}
+}
+
+// The account of the whole is the sum of the agents' accounts.
+func TestAccountIsTheSumOfAgents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &swarmed{text: swarming, agents: 4}
+		r := x.run(t)
+		var sum, whole report.Account
+		for _, a := range r.Agents {
+			sum.Scheduled, sum.OK, sum.Dropped, sum.InFlight = sum.Scheduled+a.Totals.Scheduled, sum.OK+a.Totals.OK, sum.Dropped+a.Totals.Dropped, sum.InFlight+a.Totals.InFlight
+			if a.Devices < 28 || a.Devices > 32 || a.Generator == nil || a.Lost != nil {
+				t.Errorf("agent %+v", a)
+			}
+		}
+		for i := range r.Totals.Series {
+			if x := &r.Totals.Series[i]; x.Operation.OfDevices() && x.Operation != metrics.OpFreshness {
+				whole.Scheduled, whole.OK = whole.Scheduled+x.Scheduled(), whole.OK+x.Count(metrics.OK)
+				whole.Dropped, whole.InFlight = whole.Dropped+x.DroppedTotal(), whole.InFlight+x.InFlight()
+			}
+		}
+		if sum != whole || r.Outcome != report.Passed || len(r.Agents) != 4 {
+			t.Errorf("agents %+v, whole %+v; %s", sum, whole, figures(r))
+		}
+	})
+}
+
+// An agent that dies is noted, its devices are lost with it, and what it had measured stays; the run does with them what it was told, and never
+// passes as if nothing had been.
+func TestAgentDies(t *testing.T) {
+	for _, tt := range []struct {
+		choice  string
+		outcome report.Outcome
+		all     bool // are connected in the end
+	}{{lead.Continue, report.Saturated, false}, {lead.Redistribute, report.Saturated, true}, {lead.Fail, report.Failed, false}} {
+		t.Run(tt.choice, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				connected := 0
+				x := &swarmed{text: swarming, agents: 4, lead: lead.Options{OnLoss: tt.choice}}
+				x.during = func(s *swarm, l *lead.Lead) {
+					time.Sleep(25 * time.Second)
+					s.stops["agent-2"]()
+					time.Sleep(20 * time.Second)
+					connected = l.Counts()[fleet.StateConnected]
+				}
+				r := x.run(t)
+				if r.Outcome != tt.outcome || !strings.Contains(r.Reason, "agent-2") {
+					t.Errorf("want %s: %s", tt.outcome, figures(r))
+				}
+				a := r.Agents[1]
+				if a.Lost == nil || a.Lost.Choice != tt.choice || a.Totals.Scheduled == 0 || a.Totals.InFlight != 0 {
+					t.Fatalf("agent-2: %+v, %+v, %+v", a, a.Lost, a.Totals)
+				}
+				if all := connected == 120; tt.choice != lead.Fail && all != tt.all || !tt.all && connected > 120-a.Lost.Devices {
+					t.Errorf("%d connected in the end", connected)
+				}
+				for i := range r.Totals.Series {
+					if x := &r.Totals.Series[i]; x.InFlight() != 0 {
+						t.Errorf("%s %s: %d have no end", x.Operation, x.Group, x.InFlight())
+					}
+				}
+			})
+		})
+	}
+}
+
+// The bus stops for ten seconds, over the end of a stage: the run goes on, with all that was measured.
+func TestBusStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &swarmed{text: calmly(), agents: 4}
+		x.during = func(s *swarm, _ *lead.Lead) {
+			time.Sleep(25 * time.Second)
+			s.server.Stop(errors.New("the server was stopped"))
+			time.Sleep(10 * time.Second)
+			s.server.Start()
+		}
+		r := x.run(t)
 		if r.Outcome != report.Passed {
-			t.Error("it did not pass")
+			t.Error(figures(r))
+		}
+		for _, a := range r.Agents {
+			if a.Lost != nil {
+				t.Errorf("agent %s was lost: %+v", a.Name, a.Lost)
+			}
+		}
+	})
+}
+
+// Agents' clocks are wrong by seconds, and one runs fast: that is known, and changes nothing of when devices act and of how fresh results are.
+func TestClocksAreWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		x := &swarmed{text: calmly(), agents: 3, clocks: []clock.Clock{
+			clock.Shifted(time.Now, 7*time.Second, 0, start), clock.Shifted(time.Now, -3*time.Second, 50, start),
+		}}
+		r := x.run(t)
+		if r.Outcome != report.Passed {
+			t.Error(figures(r))
+		}
+		for i, want := range []time.Duration{7 * time.Second, -3 * time.Second, 0} {
+			c := r.Agents[i].Clock
+			if off := (c.Offset - want).Abs(); off > c.Uncertainty+5*time.Millisecond {
+				t.Errorf("agent %d: offset %s ± %s; want %s", i+1, c.Offset, c.Uncertainty, want)
+			}
 		}
 	})
 }

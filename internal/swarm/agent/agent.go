@@ -22,6 +22,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Options of an Agent.
@@ -37,10 +38,11 @@ type Options struct {
 	// Ran, which may be nil, is told of each run that begins, and when it is over.
 	Ran func(run string, over bool)
 
-	Clock   clock.Clock                  // this machine's; time.Now when nil. Tests set it wrong
-	Dial    link.Dialer                  // of tests: to the target; nil is the network
-	DialTo  func(hub string) link.Dialer // likewise, to one of several
-	Sampler watch.Sampler                // of tests; nil measures this process
+	Clock   clock.Clock                            // this machine's; time.Now when nil. Tests set it wrong
+	Dial    link.Dialer                            // of tests: to the target; nil is the network
+	DialTo  func(hub string) link.Dialer           // likewise, to one of several
+	Sampler watch.Sampler                          // of tests; nil measures this process
+	Driver  func(spec.DeviceTransport) link.Driver // of tests: of devices that speak a transport; nil is the scenario's client
 }
 
 // Agent serves coordinators, one after the other.

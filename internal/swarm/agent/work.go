@@ -146,6 +146,11 @@ func (w *work) run(ctx context.Context) {
 	if err := w.carryOut(ctx, cancel, &background); err != nil {
 		w.agent.log.Error("this agent's part of the run ended", "run", w.session.id, "error", err)
 	}
+	if w.runner != nil { // they have left already, unless this ends early
+		gone, now := context.WithCancel(ctx)
+		now()
+		w.runner.Stop(gone)
+	}
 	if w.target != nil {
 		_ = w.target.Close() // it has no hub
 	}
@@ -225,7 +230,7 @@ func (w *work) start(ctx context.Context, o protocol.Order, background *sync.Wai
 		}
 	}
 	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
-		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.local(o.At), Mine: w.mine,
+		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.local(o.At), Mine: w.mine, Driver: w.agent.o.Driver,
 		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
 	}})
 	if err != nil {
