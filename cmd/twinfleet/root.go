@@ -61,7 +61,7 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
 	for _, c := range []*cobra.Command{
-		newRun(e), newValidate(e), newPlan(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e), newHealth(e),
+		newRun(e), newAgent(e), newValidate(e), newPlan(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e), newHealth(e),
 		newCapacity(e), newBench(e), newInit(e), newExamples(e), newSchema(e), newVersion(e),
 	} {
 		root.AddCommand(withUsageCode(c))

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/buy"
 	"github.com/twinfleet/twinfleet/internal/capacity/purchase"
 	"github.com/twinfleet/twinfleet/internal/gc"
+	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -48,6 +49,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	addQuickFlags(c)
 	addPushFlags(c)
 	addReportFlags(c)
+	addAgentFlags(c)
 	f := c.Flags()
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; another port when this one is taken, unless it was asked for; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
@@ -80,7 +82,13 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
-	sc, err := loadAsked(e, cmd, args, s)
+	var sc *scenario.Scenario
+	var travels *parcel.Parcel
+	if s.v.GetInt("agents") != 0 && len(args) > 0 {
+		sc, travels, err = packed(e, args[0], s)
+	} else {
+		sc, err = loadAsked(e, cmd, args, s)
+	}
 	if err != nil {
 		return err
 	}
@@ -91,8 +99,10 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 		sayScenario(e, s, sc)
 	}
 	sayTrust(e, sc)
-	if sc, err = preflight(sc, s.v.GetBool("force")); err != nil {
-		return err
+	if s.v.GetInt("agents") == 0 { // else they say what they hold
+		if sc, err = preflight(sc, s.v.GetBool("force")); err != nil {
+			return err
+		}
 	}
 	colored, err := s.color(e)
 	if err != nil {
@@ -117,8 +127,22 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
+	if travels == nil && s.v.GetInt("agents") != 0 {
+		if sc, travels, err = parcel.Pack("flags", sc.Source, scenario.Options{}); err != nil {
+			return err
+		}
+	}
+	sc, swarm, err := newSwarm(ctx, e, s, sc, travels, log)
+	if err != nil {
+		return err
+	}
+	var agents engine.Agents
+	if swarm != nil {
+		defer swarm.close()
+		agents = swarm.lead
+	}
 	eng := engine.New(engine.Options{
-		Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log),
+		Agents: agents, Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log),
 	})
 	page, err := newLive(ctx, s, sc, rec, eng, log)
 	if err != nil {
