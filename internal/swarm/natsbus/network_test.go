@@ -61,6 +61,32 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestStuckNetwork has the network take nothing in any more: publishing waits for it, but not for long, and then keeps what it may.
+func TestStuckNetwork(t *testing.T) {
+	leakless(t)
+	w := newWorld(t)
+	b, p := w.through(t)
+	p.held.Lock()
+	defer p.held.Unlock()
+	value := make([]byte, 500<<10)
+	longest, err := time.Duration(0), error(nil)
+	for n := 0; !errors.Is(err, bus.ErrBacklog); n++ {
+		began := time.Now()
+		err = b.Publish("word", value)
+		longest = max(longest, time.Since(began))
+		if err != nil && !errors.Is(err, bus.ErrLost) && !errors.Is(err, bus.ErrBacklog) {
+			t.Fatal(err)
+		}
+		if n > 1000 {
+			t.Fatal("it goes on for ever")
+		}
+	}
+	t.Logf("the longest took %v", longest)
+	if longest > 20*time.Second {
+		t.Errorf("one took %v", longest)
+	}
+}
+
 // TestLostAnswers breaks the connection after the server has written, and before the writer hears of it: each write is done once, and is known to be.
 func TestLostAnswers(t *testing.T) {
 	leakless(t)

@@ -14,6 +14,7 @@ type proxy struct {
 	up, down atomic.Int64 // bytes that went
 	stall    atomic.Bool  // nothing comes through, either way, and nobody is told
 	deaf     atomic.Bool  // nothing comes back from the server
+	held     sync.Mutex  // nothing is even read from the client
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
 	wg       sync.WaitGroup
@@ -61,6 +62,10 @@ func (p *proxy) pass(from, to net.Conn, count *atomic.Int64, deaf *atomic.Bool) 
 	defer to.Close()
 	buffer := make([]byte, 64<<10)
 	for {
+		if deaf == nil {
+			p.held.Lock()
+			p.held.Unlock() //nolint:staticcheck // it only waits
+		}
 		n, err := from.Read(buffer)
 		if err != nil {
 			return
