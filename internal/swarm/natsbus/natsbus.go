@@ -208,7 +208,7 @@ func (c *Conn) Publish(subject string, data []byte) error {
 
 // broken is plain for what failed on a connection that there was.
 func (c *Conn) broken(err error) error {
-	if failure := (net.Error)(nil); errors.As(err, &failure) {
+	if failure := net.Error(nil); errors.As(err, &failure) {
 		return fmt.Errorf("%w: %w", bus.ErrLost, err)
 	}
 	return c.plain(err)

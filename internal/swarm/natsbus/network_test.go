@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 )
@@ -66,6 +69,7 @@ func TestStuckNetwork(t *testing.T) {
 	leakless(t)
 	w := newWorld(t)
 	b, p := w.through(t)
+	p.stall.Store(true)
 	p.held.Lock()
 	defer p.held.Unlock()
 	value := make([]byte, 500<<10)
@@ -223,5 +227,64 @@ func TestLongWatch(t *testing.T) {
 	}
 	if all, err := far.Keys(ctx, "figures"); err != nil || len(all) != keys {
 		t.Errorf("%d keys, %v", len(all), err)
+	}
+}
+
+// TestLostConsumer has the server forget a watcher, as a cluster may, without a word: the watch is silent for too long and is made anew.
+func TestLostConsumer(t *testing.T) {
+	leakless(t)
+	w, ctx := newWorld(t), patient(t)
+	store, err := w.connect(t).Store(ctx, "run", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := make(chan bus.Entry, 100)
+	watching, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- store.Watch(watching, "", func(e bus.Entry) { entries <- e }) }()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	<-entries
+	nc, err := nats.Connect(w.server.URL(), nats.Token(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(ctx, "KV_twinfleet_run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer := func() (names []string) {
+		for name := range stream.ConsumerNames(ctx).Name() {
+			names = append(names, name)
+		}
+		return names
+	}
+	names := consumer()
+	if len(names) != 1 {
+		t.Fatal(names)
+	}
+	if err := stream.DeleteConsumer(ctx, names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(ctx, "k", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-entries:
+		if e.Key != "k" {
+			t.Errorf("%+v", e)
+		}
+	case <-ctx.Done():
+		t.Fatal("the watch is dead")
+	}
+	if left := consumer(); len(left) != 1 || left[0] == names[0] {
+		t.Errorf("%q after %q", left, names)
 	}
 }
