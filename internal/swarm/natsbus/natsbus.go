@@ -134,7 +134,8 @@ func (c *Conn) plain(err error) error {
 		return nil
 	case denied(err):
 		return bus.ErrDenied
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, context.Canceled) && c.life.Err() != nil:
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining),
+		c.life.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrBadSubscription)):
 		return bus.ErrClosed
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
 		return bus.ErrBacklog

@@ -127,6 +127,10 @@ func TestLostAnswers(t *testing.T) {
 		{"delete", bus.Deleted, func() (uint64, error) { return 0, store.Delete(ctx, "k") }},
 		{"create anew", bus.Value, func() (uint64, error) { return store.Create(ctx, "k", []byte("4")) }},
 	} {
+		// There is a connection once more.
+		if _, err := store.Get(ctx, "k"); err != nil && !errors.Is(err, bus.ErrNoKey) {
+			t.Fatal(err)
+		}
 		p.deaf.Store(true)
 		type result struct {
 			revision uint64
