@@ -14,7 +14,7 @@ type Bus interface {
 	// Publish says something to those who listen now: at most once, and nobody tells whether anybody did. It does not wait for the network. While there is
 	// no connection it keeps up to a bound of bytes (8 MiB unless told otherwise) and sends them when there is one; those who listen and have
 	// not come back by then do not hear it. What must not be lost belongs into a Store.
-	// Its errors: ErrTooLarge, ErrBacklog, ErrName, ErrClosed.
+	// Its errors: ErrTooLarge, ErrBacklog, ErrLost when the connection broke under it, ErrName, ErrClosed.
 	Publish(subject string, data []byte) error
 	// Subscribe listens to the subjects that match: words between dots, of which * is any one and > at the end any that follow. Its calls of handle come
 	// one at a time in the order in which each publisher spoke; the data is the handler's to keep. It goes on after a lost connection, without what was

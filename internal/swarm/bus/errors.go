@@ -10,8 +10,8 @@ var (
 	ErrDenied = errors.New("the server refuses the credentials")
 	// ErrNobody means that there is no such instance or endpoint.
 	ErrNobody = errors.New("nobody is there to answer")
-	// ErrLost means that the connection broke before the answer came.
-	ErrLost = errors.New("the connection broke before the answer came")
+	// ErrLost means that the connection broke, and that it is not known what became of what was under way.
+	ErrLost = errors.New("the connection broke meanwhile")
 	// ErrTooLarge means more than MaxPayload bytes; nothing was sent.
 	ErrTooLarge = errors.New("more bytes than one message can have")
 	// ErrBacklog means that there is no connection, and that as much is kept for later as may be.

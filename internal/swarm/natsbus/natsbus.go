@@ -134,7 +134,8 @@ func (c *Conn) plain(err error) error {
 		return nil
 	case denied(err):
 		return bus.ErrDenied
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, context.Canceled) && c.life.Err() != nil:
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining),
+		c.life.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrBadSubscription)):
 		return bus.ErrClosed
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
 		return bus.ErrBacklog
@@ -201,9 +202,17 @@ func (c *Conn) Publish(subject string, data []byte) error {
 		return fmt.Errorf("publishing to %s: %d bytes: %w", subject, len(data), bus.ErrTooLarge)
 	}
 	if err := c.nc.Publish(c.subject("pub", subject), data); err != nil {
-		return fmt.Errorf("publishing to %s: %w", subject, c.plain(err))
+		return fmt.Errorf("publishing to %s: %w", subject, c.broken(err))
 	}
 	return nil
+}
+
+// broken is plain for what failed on a connection that there was.
+func (c *Conn) broken(err error) error {
+	if failure := net.Error(nil); errors.As(err, &failure) {
+		return fmt.Errorf("%w: %w", bus.ErrLost, err)
+	}
+	return c.plain(err)
 }
 
 type subscription struct {
@@ -330,5 +339,6 @@ func passing(err error) bool {
 			return true
 		}
 	}
-	return false
+	var network net.Error
+	return errors.As(err, &network)
 }

@@ -146,13 +146,13 @@ func TestConnectWaits(t *testing.T) {
 	leakless(t)
 	w := newWorld(t)
 	w.Stop(t)
-	connected := make(chan error, 1)
+	url, connected := w.server.URL(), make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	dialed := make(chan struct{}, 1)
 	go func() {
 		dialed <- struct{}{}
-		b, err := natsbus.Connect(ctx, natsbus.Options{URLs: []string{w.server.URL()}, Token: token})
+		b, err := natsbus.Connect(ctx, natsbus.Options{URLs: []string{url}, Token: token})
 		if err == nil {
 			err = b.Close()
 		}

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 )
@@ -61,6 +64,33 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestStuckNetwork has the network take nothing in any more: publishing waits for it, but not for long, and then keeps what it may.
+func TestStuckNetwork(t *testing.T) {
+	leakless(t)
+	w := newWorld(t)
+	b, p := w.through(t)
+	p.stall.Store(true)
+	p.held.Lock()
+	defer p.held.Unlock()
+	value := make([]byte, 500<<10)
+	longest, err := time.Duration(0), error(nil)
+	for n := 0; !errors.Is(err, bus.ErrBacklog); n++ {
+		began := time.Now()
+		err = b.Publish("word", value)
+		longest = max(longest, time.Since(began))
+		if err != nil && !errors.Is(err, bus.ErrLost) && !errors.Is(err, bus.ErrBacklog) {
+			t.Fatal(err)
+		}
+		if n > 1000 {
+			t.Fatal("it goes on for ever")
+		}
+	}
+	t.Logf("the longest took %v", longest)
+	if longest > 20*time.Second {
+		t.Errorf("one took %v", longest)
+	}
+}
+
 // TestLostAnswers breaks the connection after the server has written, and before the writer hears of it: each write is done once, and is known to be.
 func TestLostAnswers(t *testing.T) {
 	leakless(t)
@@ -97,6 +127,10 @@ func TestLostAnswers(t *testing.T) {
 		{"delete", bus.Deleted, func() (uint64, error) { return 0, store.Delete(ctx, "k") }},
 		{"create anew", bus.Value, func() (uint64, error) { return store.Create(ctx, "k", []byte("4")) }},
 	} {
+		// There is a connection once more.
+		if _, err := store.Get(ctx, "k"); err != nil && !errors.Is(err, bus.ErrNoKey) {
+			t.Fatal(err)
+		}
 		p.deaf.Store(true)
 		type result struct {
 			revision uint64
@@ -197,5 +231,64 @@ func TestLongWatch(t *testing.T) {
 	}
 	if all, err := far.Keys(ctx, "figures"); err != nil || len(all) != keys {
 		t.Errorf("%d keys, %v", len(all), err)
+	}
+}
+
+// TestLostConsumer has the server forget a watcher, as a cluster may, without a word: the watch is silent for too long and is made anew.
+func TestLostConsumer(t *testing.T) {
+	leakless(t)
+	w, ctx := newWorld(t), patient(t)
+	store, err := w.connect(t).Store(ctx, "run", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := make(chan bus.Entry, 100)
+	watching, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- store.Watch(watching, "", func(e bus.Entry) { entries <- e }) }()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	<-entries
+	nc, err := nats.Connect(w.server.URL(), nats.Token(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(ctx, "KV_twinfleet_run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer := func() (names []string) {
+		for name := range stream.ConsumerNames(ctx).Name() {
+			names = append(names, name)
+		}
+		return names
+	}
+	names := consumer()
+	if len(names) != 1 {
+		t.Fatal(names)
+	}
+	if err := stream.DeleteConsumer(ctx, names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(ctx, "k", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-entries:
+		if e.Key != "k" {
+			t.Errorf("%+v", e)
+		}
+	case <-ctx.Done():
+		t.Fatal("the watch is dead")
+	}
+	if left := consumer(); len(left) != 1 || left[0] == names[0] {
+		t.Errorf("%q after %q", left, names)
 	}
 }

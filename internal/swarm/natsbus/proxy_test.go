@@ -14,6 +14,7 @@ type proxy struct {
 	up, down atomic.Int64 // bytes that went
 	stall    atomic.Bool  // nothing comes through, either way, and nobody is told
 	deaf     atomic.Bool  // nothing comes back from the server
+	held     sync.RWMutex // nothing is even read from the client
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
 	wg       sync.WaitGroup
@@ -57,10 +58,18 @@ func (p *proxy) accept() {
 }
 
 func (p *proxy) pass(from, to net.Conn, count *atomic.Int64, deaf *atomic.Bool) {
-	defer from.Close()
-	defer to.Close()
+	defer func() {
+		_ = from.Close()
+		// A network that is silent does not say that the other end went.
+		if !p.stall.Load() {
+			_ = to.Close()
+		}
+	}()
 	buffer := make([]byte, 64<<10)
 	for {
+		if deaf == nil {
+			p.release()
+		}
 		n, err := from.Read(buffer)
 		if err != nil {
 			return
@@ -73,6 +82,12 @@ func (p *proxy) pass(from, to net.Conn, count *atomic.Int64, deaf *atomic.Bool) 
 			return
 		}
 	}
+}
+
+// release waits until nobody holds the network.
+func (p *proxy) release() {
+	p.held.RLock()
+	defer p.held.RUnlock()
 }
 
 // cut breaks all connections.

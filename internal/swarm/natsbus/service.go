@@ -170,7 +170,7 @@ func (c *Conn) ask(ctx context.Context, subject string, data []byte) ([]byte, er
 	case errors.Is(err, nats.ErrDisconnected):
 		return nil, bus.ErrLost
 	case err != nil:
-		return nil, c.plain(err)
+		return nil, c.broken(err)
 	}
 	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {
 		number, _ := strconv.Atoi(code)
