@@ -42,6 +42,8 @@ type work struct {
 
 	orders  chan protocol.Order
 	runner  *runner.Runner // nil before the start
+	started time.Time      // when that was by the run's clock
+	began   time.Time      // and by this process's
 	devices atomic.Int64   // that were its own
 	left    bool           // devices are told to leave
 
@@ -105,8 +107,12 @@ func (w *work) askTime(ctx context.Context) (time.Time, error) {
 	return time.Unix(0, n), nil
 }
 
-// local is a time of the run's clock as this process has it.
+// local is a time of the run's clock as this process has it. From the start on both go on alike: what is planned from one time to another takes
+// as long here as everywhere, however what is known of the clocks changes meanwhile.
 func (w *work) local(at time.Time) time.Time {
+	if w.runner != nil {
+		return w.began.Add(at.Sub(w.started))
+	}
 	now, ours := time.Now(), w.agent.o.Clock()
 	return now.Add(w.pinger.Estimate().Ours(at).Sub(ours))
 }
@@ -229,8 +235,9 @@ func (w *work) start(ctx context.Context, o protocol.Order, background *sync.Wai
 			return err
 		}
 	}
+	w.started, w.began = o.At, w.local(o.At)
 	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
-		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.local(o.At), Mine: w.mine, Driver: w.agent.o.Driver,
+		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.began, Mine: w.mine, Driver: w.agent.o.Driver,
 		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
 	}})
 	if err != nil {
