@@ -62,7 +62,7 @@ It speaks to Azure IoT Hub, to any MQTT broker, and to its own embedded hub, whi
 	})
 	for _, c := range []*cobra.Command{
 		newRun(e), newAgent(e), newValidate(e), newPlan(e), newDoctor(e), newProvision(e), newDeprovision(e), newReport(e), newCompare(e), newHub(e), newHealth(e),
-		newCapacity(e), newBench(e), newInit(e), newExamples(e), newSchema(e), newVersion(e),
+		newCapacity(e), newBench(e), newKube(e), newInit(e), newExamples(e), newSchema(e), newVersion(e),
 	} {
 		root.AddCommand(withUsageCode(c))
 	}

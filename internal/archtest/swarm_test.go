@@ -18,6 +18,7 @@ func swarmRooms() map[string][]string {
 			"internal/swarm/cut", "internal/swarm/parcel", "internal/swarm/protocol", "internal/swarm/runner", "internal/swarm/seal", "internal/target",
 			"internal/wait", "metrics", "report", "scenario",
 		},
+		"internal/kube": {"internal/fit", "internal/host", "internal/planning/span", "report/clean", "report/human", "scenario", "scenario/plan"},
 		"internal/swarm/lead": {
 			bus, "fleet", "internal/swarm/cut", "internal/swarm/parcel", "internal/swarm/protocol", "internal/swarm/seal", "internal/wait", "metrics", "report", "scenario",
 		},
