@@ -27,8 +27,9 @@ follows from the plan of the scenario. Nothing is started, and no cluster is ask
 
 No secret is in the manifests: they name Secrets, and their first lines say how to make these. Variables
 that the scenario names need not be set here.`,
-		Example: "  twinfleet kube connectivity --set 'target.hub=${TWINFLEET_HUB}' --agents 3 | kubectl apply -f -\n  twinfleet kube my.yaml --per-agent 15000 --namespace load --image registry.example/twinfleet:0.1.0 --dir manifests",
-		Args:    cobra.ExactArgs(1),
+		Example: "  twinfleet kube connectivity --set 'target.hub=${TWINFLEET_HUB}' --agents 3 | kubectl apply -f -\n" +
+			"  twinfleet kube my.yaml --per-agent 15000 --namespace load --image registry.example/twinfleet:0.1.0 --dir manifests",
+		Args: cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)

@@ -107,7 +107,7 @@ func Make(o Options) (*Manifests, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := reachable(sc); err != nil {
+	if err := reachable(sc, names); err != nil {
 		return nil, err
 	}
 	m := &Manifests{Scenario: sc}
@@ -127,12 +127,13 @@ func Make(o Options) (*Manifests, error) {
 	return m, nil
 }
 
-// reachable refuses targets that agents in other pods do not reach.
-func reachable(sc *scenario.Scenario) error {
+// reachable refuses targets that agents in other pods do not reach. What a variable says here, a Secret may say otherwise there.
+func reachable(sc *scenario.Scenario, n *names) error {
 	if sc.Target.Can().InProcess {
-		return fmt.Errorf("%w: the target is the embedded hub, at an address that agents in other pods do not reach; name a hub: --set 'target.hub=${TWINFLEET_HUB}' takes it from a Secret", ErrOptions)
+		return fmt.Errorf("%w: the target is the embedded hub, at an address that agents in other pods do not reach; "+
+			"name a hub: --set 'target.hub=${TWINFLEET_HUB}' takes it from a Secret", ErrOptions)
 	}
-	if x, err := sc.Target.Endpoint(); err == nil && local(x.Host) {
+	if x, err := sc.Target.Endpoint(); err == nil && local(x.Host) && !n.says(x.Host) {
 		return fmt.Errorf("%w: the target is at %s, which is another machine for each pod; name one that all of them reach", ErrOptions, x.Host)
 	}
 	if len(sc.Fleet.SourceAddresses) > 0 {

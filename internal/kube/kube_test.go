@@ -187,7 +187,8 @@ func TestAgentsHoldTheirShare(t *testing.T) {
 // Variables come from a Secret by their names; those with a default may be missing. Values are nowhere, also of what is set here.
 func TestVariables(t *testing.T) {
 	more := "service: {tags: {robots: {plant: \"${PLANT:-none}\", site: \"${SITE}\"}}}\n# ${COMMENT} is none\n"
-	const secret = "HostName=secret.example.net;SharedAccessKeyName=x;SharedAccessKey=c2VjcmV0c2VjcmV0"
+	// What a variable says here a Secret may say otherwise: this one is at localhost.
+	const secret = "HostName=localhost:4711;SharedAccessKeyName=x;SharedAccessKey=c2VjcmV0c2VjcmV0"
 	set := map[string]string{"TWINFLEET_HUB": secret, "SITE": "north-site-7"}
 	for _, lookup := range []func(string) (string, bool){nothing, func(name string) (string, bool) { v, ok := set[name]; return v, ok }} {
 		m := manifests(t, kube.Options{Text: text(10, more), Agents: 2, Read: scenario.Options{Lookup: lookup}})
@@ -207,7 +208,7 @@ func TestVariables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := string(stream); strings.Contains(s, "secret.example.net") || strings.Contains(s, "north-site-7") || strings.Contains(s, "SharedAccessKey=") {
+		if s := string(stream); strings.Contains(s, "4711") || strings.Contains(s, "north-site-7") || strings.Contains(s, "SharedAccessKey=") {
 			t.Errorf("values are in the manifests:\n%s", s)
 		}
 	}
@@ -276,13 +277,16 @@ func TestFiles(t *testing.T) {
 // What cannot run in pods is refused in a line.
 func TestRefused(t *testing.T) {
 	embedded := []byte("fleet: {groups: [{name: robots, count: 10}]}\nstages: [{name: hold, duration: 1m}]\n")
-	with := func(key string) []byte { return []byte(strings.Replace(string(embedded), "fleet: {", "fleet: {"+key+", ", 1)) }
+	with := func(key string) []byte {
+		return []byte(strings.Replace(string(embedded), "fleet: {", "fleet: {"+key+", ", 1))
+	}
 	for _, x := range []struct {
 		name, want string
 		o          kube.Options
 	}{
 		{"embedded hub", "the target is the embedded hub", kube.Options{Text: embedded}},
 		{"loopback", "another machine for each pod", kube.Options{Text: append([]byte("target: {hub: \"mqtt://127.0.0.1:1883\"}\n"), embedded...)}},
+		{"loopback with a name", "another machine for each pod", kube.Options{Text: text(1, ""), Read: scenario.Options{Set: []string{"target.hub=mqtt://localhost:1883"}}}},
 		{"source addresses", "fleet.source_addresses", kube.Options{Text: append([]byte("target: {hub: \"mqtt://192.0.2.1\"}\n"), with("source_addresses: [192.0.2.7]")...)}},
 		{"a secret", "a secret seems to be written", kube.Options{Text: append([]byte("target: {hub: \"HostName=h.example.net;SharedAccessKeyName=x;SharedAccessKey=c2VjcmV0\"}\n"), embedded...)}},
 		{"a secret that is set", "a secret seems to be written", kube.Options{Text: text(1, ""), Read: scenario.Options{Set: []string{"target.hub=HostName=h.example.net;SharedAccessKeyName=x;SharedAccessKey=c2VjcmV0"}}}},

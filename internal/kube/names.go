@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -48,7 +49,8 @@ func (f file) Literal() string { return literal(string(f.text), 4) }
 // names are what a scenario names beside itself.
 type names struct {
 	variables     []variable
-	plain, secret []file // the scenario is the first of plain
+	values        []string // of variables that are set here
+	plain, secret []file   // the scenario is the first of plain
 }
 
 // most is how many bytes a ConfigMap or a Secret holds (kubernetes.io, ConfigMaps).
@@ -91,6 +93,7 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 		}
 		value, ok := lookup(name)
 		if ok {
+			n.values = append(n.values, value)
 			return value, true
 		}
 		if file, inFile := lookup(name + "_FILE"); required && (!inFile || file == "") {
@@ -144,6 +147,11 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 	return sc, n, fits(n)
 }
 
+// says reports whether the value of a variable has a text in it.
+func (n *names) says(text string) bool {
+	return slices.ContainsFunc(n.values, func(value string) bool { return strings.Contains(value, text) })
+}
+
 func are(n int) string {
 	if n == 1 {
 		return " is"
@@ -192,7 +200,8 @@ func fits(n *names) error {
 		size := 0
 		for i := range files {
 			if size += len(files[i].text); size > most {
-				return fmt.Errorf("%w: with %s a %s would have more than its 1 MiB (%s); mount a volume with it in its place", ErrOptions, clean.Text(files[i].Path), what, human.Number(size, "byte"))
+				return fmt.Errorf("%w: with %s a %s would have more than its 1 MiB (%s); mount a volume with it in its place", ErrOptions,
+					clean.Text(files[i].Path), what, human.Number(size, "byte"))
 			}
 		}
 	}
