@@ -37,6 +37,7 @@ that the scenario names need not be set here.`,
 	f.Int("agents", 0, "how many agents; 0 for as many as --per-agent makes")
 	f.Int("per-agent", 0, "how many devices an agent runs at the most; 0 for what one with 2 processors, 4 GB and 20,000 descriptors holds")
 	f.String("on-agent-loss", lead.Fail, "what the run does when an agent is lost: fail, continue without its devices, or redistribute them, for which the others then have room")
+	f.String("resume", "", "have the coordinator take over the run of this id, whose own is gone: its agents go on")
 	f.String("namespace", "", "namespace of everything; kubectl's own when not given")
 	f.String("image", kube.DefaultImage, "image of the program, where the cluster finds it")
 	f.String("dir", "", "folder to write the manifests to, for kubectl apply -k, instead of printing them")
@@ -69,7 +70,10 @@ func runKube(e env, cmd *cobra.Command, file string) error {
 		Redistributes: loss == lead.Redistribute, Namespace: s.v.GetString("namespace"), Image: s.v.GetString("image"),
 	}
 	if loss != lead.Fail {
-		o.Args = []string{"--on-agent-loss", loss}
+		o.Args = append(o.Args, "--on-agent-loss", loss)
+	}
+	if id := s.v.GetString("resume"); id != "" {
+		o.Args = append(o.Args, "--resume", id)
 	}
 	m, err := kube.Make(o)
 	var mistakes problem.List
