@@ -82,10 +82,11 @@ type model struct {
 // natsVersion is that of the server that the program has in itself.
 const natsVersion = "2.15.2"
 
-var (
-	namespaces = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)                                                                            // RFC 1123, as Kubernetes wants it
-	images     = regexp.MustCompile(`^([a-zA-Z0-9._/-]+(?::[0-9]+/[a-zA-Z0-9._/-]+)?)(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]*))?(?:@([a-z0-9]+:[0-9a-f]+))?$`) // name, tag, digest
-)
+// namespaces are those that Kubernetes takes (RFC 1123).
+var namespaces = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// images are a name, perhaps with the port of a registry, a tag and a digest.
+var images = regexp.MustCompile(`^([a-zA-Z0-9._/-]+(?::[0-9]+/[a-zA-Z0-9._/-]+)?)(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]*))?(?:@([a-z0-9]+:[0-9a-f]+))?$`)
 
 // Make makes the manifests. Mistakes in the scenario are a problem.List; ErrOptions for what no manifests can be made of.
 func Make(o Options) (*Manifests, error) {
@@ -185,7 +186,8 @@ func (m *Manifests) size(sc *scenario.Scenario, o *Options) error {
 			human.Number(share, "device"), human.Number(agent.Ports, "local port"), human.Count(podPorts))
 	}
 	if most := Usual().Descriptors; agent.Descriptors > most {
-		m.Warnings = append(m.Warnings, fmt.Sprintf("an agent opens %s; see that the runtime of the nodes allows them, or take more agents", human.Number(agent.Descriptors, "descriptor")))
+		m.Warnings = append(m.Warnings, fmt.Sprintf("an agent opens %s; see that the runtime of the nodes allows them, or take more agents",
+			human.Number(agent.Descriptors, "descriptor")))
 	}
 	x := &m.model
 	m.share, x.Agents = share, n

@@ -169,6 +169,9 @@ func beside(scenarioFile, name string, text []byte) (file, error) {
 	if strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) || r == '=' }) {
 		return file{}, fmt.Errorf("%w: the name of the file %s has control characters or =; call it otherwise", ErrOptions, clean.Text(path))
 	}
+	if strings.HasPrefix(path, "..") { // Kubernetes keeps such names to itself
+		return file{}, fmt.Errorf("%w: the name of the file %s begins with two dots; call it otherwise", ErrOptions, clean.Text(path))
+	}
 	return file{Key: keyChars.ReplaceAllString(path, "_"), Path: path, text: text}, nil
 }
 

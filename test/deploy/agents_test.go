@@ -240,7 +240,7 @@ func TestKube(t *testing.T) {
 			t.Errorf("%s: the containers are %+v", name, pod.Spec.Containers)
 		}
 	}
-	if x := s.agents.Spec; *x.CompletionMode != batch.IndexedCompletion || *x.Completions != 3 || *x.Parallelism != 3 || *x.BackoffLimitPerIndex != 0 || x.BackoffLimit != nil ||
+	if x := s.agents.Spec; *x.CompletionMode != batch.IndexedCompletion || *x.Completions != 3 || *x.Parallelism != 3 || x.BackoffLimitPerIndex == nil || *x.BackoffLimitPerIndex != 0 || x.BackoffLimit != nil ||
 		x.MaxFailedIndexes != nil || x.Template.Spec.RestartPolicy != core.RestartPolicyNever {
 		t.Errorf("an agent that is lost ends the others, or is replaced: %+v", x)
 	}
