@@ -296,7 +296,7 @@ func TestRefused(t *testing.T) {
 		{"loopback with a name", "another machine for each pod", kube.Options{Text: text(1, ""), Read: set("target.hub=mqtt://localhost:1883")}},
 		{"source addresses", "fleet.source_addresses", kube.Options{Text: append([]byte("target: {hub: \"mqtt://192.0.2.1\"}\n"), with("source_addresses: [192.0.2.7]")...)}},
 		{"a secret", "a secret seems to be written", kube.Options{Text: append([]byte("target: {hub: \""+key+"\"}\n"), embedded...)}},
-		{"a secret that is set", "a secret seems to be written", kube.Options{Text: text(1, ""), Read: set("target.hub="+key)}},
+		{"a secret that is set", "a secret seems to be written", kube.Options{Text: text(1, ""), Read: set("target.hub=" + key)}},
 		{"more agents than devices", "3 agents for 2 devices", kube.Options{Text: text(2, ""), Agents: 3}},
 		{"too many agents", "a run has 1,000 at the most", kube.Options{Text: text(100_000, ""), PerAgent: 10}},
 		{"both", "leave one out", kube.Options{Text: text(10, ""), Agents: 1, PerAgent: 10}},

@@ -228,8 +228,8 @@ func TestKube(t *testing.T) {
 			t.Errorf("%s: the user is %+v, the image's %d:%d", name, user, i.user, i.group)
 		}
 		may := c.SecurityContext
-		if may == nil || *may.AllowPrivilegeEscalation || !*may.ReadOnlyRootFilesystem || !slices.Equal(may.Capabilities.Drop, []core.Capability{"ALL"}) || *pod.Spec.AutomountServiceAccountToken ||
-			*pod.Spec.EnableServiceLinks {
+		if may == nil || *may.AllowPrivilegeEscalation || !*may.ReadOnlyRootFilesystem || !slices.Equal(may.Capabilities.Drop, []core.Capability{"ALL"}) ||
+			*pod.Spec.AutomountServiceAccountToken || *pod.Spec.EnableServiceLinks {
 			t.Errorf("%s: the container may %+v", name, may)
 		}
 		r := c.Resources
@@ -240,7 +240,8 @@ func TestKube(t *testing.T) {
 			t.Errorf("%s: the containers are %+v", name, pod.Spec.Containers)
 		}
 	}
-	if x := s.agents.Spec; *x.CompletionMode != batch.IndexedCompletion || *x.Completions != 3 || *x.Parallelism != 3 || x.BackoffLimitPerIndex == nil || *x.BackoffLimitPerIndex != 0 || x.BackoffLimit != nil ||
+	if x := s.agents.Spec; *x.CompletionMode != batch.IndexedCompletion || *x.Completions != 3 || *x.Parallelism != 3 ||
+		x.BackoffLimitPerIndex == nil || *x.BackoffLimitPerIndex != 0 || x.BackoffLimit != nil ||
 		x.MaxFailedIndexes != nil || x.Template.Spec.RestartPolicy != core.RestartPolicyNever {
 		t.Errorf("an agent that is lost ends the others, or is replaced: %+v", x)
 	}
@@ -329,7 +330,9 @@ func TestKubeRuns(t *testing.T) {
 	}
 	natsRoot := server.unpackServer(t, map[string]string{flagOf(t, nats.Args, "--config"): conf})
 
-	hub := c.start(t, i.entrypoint[0], []string{"hub", "--listen", "127.0.0.1:" + c.port(t, "8883"), "--cert-dir", "/hub/certs", "--connection-string-file", "/hub/connection-string"}, nil)
+	hub := c.start(t, i.entrypoint[0], []string{
+		"hub", "--listen", "127.0.0.1:" + c.port(t, "8883"), "--cert-dir", "/hub/certs", "--connection-string-file", "/hub/connection-string",
+	}, nil)
 	var connection []byte
 	until(t, "the hub is up", func() bool {
 		connection, _ = os.ReadFile(filepath.Join(c.root, "hub", "connection-string"))
