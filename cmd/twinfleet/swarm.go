@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/fit"
+	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/embednats"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
@@ -85,6 +88,9 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			return sc, nil, err
 		}
 	}
+	if sc, err = settleAgents(sc, n, remote); err != nil {
+		return sc, nil, err
+	}
 	o := natsOptions(e, s, log)
 	var token seal.Token
 	if remote {
@@ -113,6 +119,24 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	w.lead = l
 	w.closes = append(w.closes, l.Close)
 	return sc, w, nil
+}
+
+// settleAgents settles what a scenario leaves to the machines of its agents and all of them must have alike: its client. What machines elsewhere
+// carry only they know, so that they get the client with which they say how many devices they hold.
+func settleAgents(sc *scenario.Scenario, agents int, remote bool) (*scenario.Scenario, error) {
+	if remote {
+		out := *sc
+		if out.Fleet.Client == scenario.AnyClient {
+			out.Fleet.Client = "lean"
+			out.Fitted = append(slices.Clone(sc.Fitted), "devices are driven by the client lean, as agents elsewhere hold the most with it; fleet.client: paho insists on it")
+		}
+		return &out, nil
+	}
+	facts, err := host.Read()
+	if err != nil {
+		return sc, fmt.Errorf("reading what this machine allows: %w", err)
+	}
+	return fit.ToPart(sc, facts, (sc.Devices()+agents-1)/agents, agents), nil
 }
 
 func contains(all []string, x string) bool {

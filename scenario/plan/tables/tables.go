@@ -161,6 +161,9 @@ func (p writer) writeMachine(b *strings.Builder) {
 	if m.Addresses > 1 {
 		address = fmt.Sprintf("each of %d source addresses", m.Addresses)
 	}
+	if m.Destinations > 1 {
+		address += fmt.Sprintf(", towards each of %d hubs", m.Destinations)
+	}
 	estimate := "estimate"
 	if m.Client != scenario.AnyClient {
 		estimate += ", with the client " + m.Client
