@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -148,27 +149,55 @@ func contains(all []string, x string) bool {
 	return false
 }
 
+// hubProcesses is in how many processes the embedded hub of a scenario runs, of which so many were asked for; 0 leaves it to the program.
+func hubProcesses(sc *scenario.Scenario, asked int) int {
+	if asked == 0 {
+		asked = (sc.Connections(sc.Devices()) + hubHolds - 1) / hubHolds
+	}
+	return max(1, asked)
+}
+
+// hubArgs are those of a process that is the embedded hub of a scenario: it behaves as one in the run's process would, whatever the environment
+// says of other hubs, and does not hold its limits before it is told to.
+func hubArgs(sc *scenario.Scenario) []string {
+	t, shape := &sc.Target, target.Shape(&sc.Target).WithDefaults()
+	none := func(d time.Duration) string {
+		if d == 0 {
+			d = -1 // the flags take 0 for the default
+		}
+		return d.String()
+	}
+	args := []string{"--page=false", "--seed", strconv.FormatUint(sc.Seed, 10), "--query-lag", t.QueryLag, "--armed=" + strconv.FormatBool(t.Tier == "")}
+	if t.Tier != "" {
+		args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units), "--burst", none(shape.Burst), "--backlog", none(shape.Backlog),
+			"--max-wait", none(shape.MaxWait), "--split-twin-limits="+strconv.FormatBool(shape.SplitTwins))
+	}
+	return args
+}
+
+// others are the settings of other commands that a process would take over with the environment, each taken away.
+func others(environment []string) (without []string) {
+	for _, x := range environment {
+		name, _, _ := strings.Cut(x, "=")
+		if strings.HasPrefix(name, "TWINFLEET_") && name != "TWINFLEET_LOG_LEVEL" && name != "TWINFLEET_LOG_FORMAT" {
+			without = append(without, name+"=")
+		}
+	}
+	return without
+}
+
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
-	n := s.v.GetInt("hubs")
-	if n == 0 {
-		n = (sc.Connections(sc.Devices()) + hubHolds - 1) / hubHolds
-	}
-	n = max(1, n)
-	t := &sc.Target
+	n := hubProcesses(sc, s.v.GetInt("hubs"))
 	var commands []launch.Command
 	var files []string
 	for i := range n {
 		file := filepath.Join(folder, fmt.Sprintf("hub-%d", i+1))
-		args := []string{"hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--connection-string-file", file, "--cert-dir", filepath.Join(folder, "certs")}
-		if t.Tier != "" {
-			args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units))
-		}
-		if t.QueryLag != "" {
-			args = append(args, "--query-lag", t.QueryLag, "--seed", strconv.FormatUint(sc.Seed, 10))
-		}
+		args := append([]string{"hub", "--listen", "127.0.0.1:0", "--json", "--connection-string-file", file, "--cert-dir", filepath.Join(folder, "certs")}, hubArgs(sc)...)
 		files = append(files, file)
-		commands = append(commands, launch.Command{Name: fmt.Sprintf("hub-%d", i+1), Args: args, Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1))})
+		commands = append(commands, launch.Command{
+			Name: fmt.Sprintf("hub-%d", i+1), Args: args, Env: others(os.Environ()), Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1)),
+		})
 	}
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
@@ -190,6 +219,10 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	out, err := target.Elsewhere(sc, hubs)
 	if err != nil {
 		return sc, usagef("--agents: %w", err)
+	}
+	if t := &sc.Target; n > 1 && t.Tier != "" {
+		out.Fitted = append(slices.Clone(out.Fitted), fmt.Sprintf("the hub runs in %d processes, each of which has the limits of %s of %s for its part of the devices; "+
+			"--hubs 1 holds all of them to one", n, human.Number(t.Units, "unit"), t.Tier))
 	}
 	return out, nil
 }

@@ -169,7 +169,9 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if err := registrar.Provision(ctx); err != nil {
 		return err
 	}
-	t.Arm()
+	if err := t.Arm(ctx); err != nil {
+		return fmt.Errorf("arming the target: %w", err)
+	}
 	c, err := newConductor(ctx, e, t, ids, came)
 	if err != nil {
 		return err
