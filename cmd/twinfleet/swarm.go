@@ -40,6 +40,9 @@ func addAgentFlags(c *cobra.Command) {
 	f.Int("hubs", 0, "with --agents and the embedded hub: in how many processes the hub runs, which share the devices; as many as the devices need when 0")
 }
 
+// mostAgents bounds the agents of a run, and its hubs.
+const mostAgents = 1000
+
 // hubHolds is how many devices one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
 const hubHolds = 15_000
 
@@ -60,8 +63,8 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	n := s.v.GetInt("agents")
 	remote := len(s.v.GetStringSlice("nats")) > 0
 	switch {
-	case n < 0 || n > 1000:
-		return sc, nil, usagef("--agents: %d is not from 0 to 1,000", n)
+	case n < 0 || n > mostAgents:
+		return sc, nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
 	case n == 0 && remote:
 		return sc, nil, usagef("--nats: how many agents are waited for? --agents N")
 	case n == 0:

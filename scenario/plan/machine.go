@@ -17,6 +17,8 @@ type Machine struct {
 	Ports       int     `json:"ports"`             // local ports towards the target, of all source addresses
 	PerAddress  int     `json:"ports_per_address"` // of each of them, towards each destination
 	Addresses   int     `json:"source_addresses"`  // from which devices connect; 1 without any named
+	// Agents is how many processes of the machine need this each, which run the fleet together; 0 for one that runs all of it.
+	Agents int `json:"agents,omitempty"`
 	// Destinations is to how many hubs devices are dealt, evenly: each source address has its ports towards each of them.
 	Destinations int `json:"destinations"`
 }
