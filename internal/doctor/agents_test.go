@@ -23,22 +23,26 @@ func TestAgents(t *testing.T) {
 		want string
 	}{
 		{
-			"enough", fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{Devices: 19_928, By: "20,000 descriptors"}},
+			"enough",
+			fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{Devices: 19_928, By: "20,000 descriptors"}},
 			needs + "ok agents: this machine holds 4: up to 19,928 devices in each, by its 20,000 descriptors" + chosen,
 		},
 		{
-			"nothing known", fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{Devices: fit.Unbounded}},
+			"nothing known",
+			fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{Devices: fit.Unbounded}},
 			needs + "ok agents: this machine holds 4, as far as its limits are known" + chosen,
 		},
 		{
-			"more agents help", fit.Crew{
+			"more agents help",
+			fit.Crew{
 				Agents: 4, Devices: 15_000, Room: fit.Room{Devices: 9_928, By: "10,000 descriptors"},
 				Machines: fit.Spread{Machines: 1, Each: 7, Agents: 7, Room: fit.Room{Devices: 9_928, By: "10,000 descriptors"}},
 			},
 			needs + "problem agents: 4 with 15,000 devices each: this machine holds 9,928 in each of them, by its 10,000 descriptors; --agents 7" + chosen,
 		},
 		{
-			"more machines help, beside the hub", fit.Crew{
+			"more machines help, beside the hub",
+			fit.Crew{
 				Agents: 4, Devices: 15_000, Room: fit.Room{Devices: 7_058, By: "7,058 local ports"}, Hub: hub,
 				Machines: fit.Spread{Machines: 3, Each: 2, Agents: 5, Room: fit.Room{Devices: 14_116, By: "14,116 local ports"}},
 			},
@@ -47,7 +51,8 @@ func TestAgents(t *testing.T) {
 				"5 agents on 3 machines like this one, 2 on each (--beside 2): each holds 14,116 devices, by its 14,116 local ports" + chosen,
 		},
 		{
-			"nothing helps", fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{By: "10 descriptors"}},
+			"nothing helps",
+			fit.Crew{Agents: 4, Devices: 15_000, Room: fit.Room{By: "10 descriptors"}},
 			needs + "problem agents: 4 with 15,000 devices each: this machine holds 0 in each of them, by its 10 descriptors; no machine like this one holds an agent with a device" + chosen,
 		},
 	} {
