@@ -27,10 +27,26 @@ func TestCrew(t *testing.T) {
 		by      string
 	}{
 		{"one that holds all", "5000", huge, 1, true, fit.Spread{Machines: 1, Each: 1, Agents: 1}, ""},
-		{"descriptors: a fleet of four processes on one machine", "60000", with(func(f *host.Facts) { f.Descriptors = 20_000 }), 4, true, fit.Spread{Machines: 1, Each: 4, Agents: 4}, "20,000 descriptors"},
-		{"descriptors: three are too few", "60000", with(func(f *host.Facts) { f.Descriptors = 20_000 }), 3, false, fit.Spread{Machines: 1, Each: 4, Agents: 4}, "20,000 descriptors"},
-		{"ports, which all of a machine share: more agents there do not help", "100000", with(func(f *host.Facts) { f.Ports = 28_232 }), 4, false, fit.Spread{Machines: 4, Each: 1, Agents: 4}, "28,232 local ports"},
-		{"five million, by descriptors", "5000000", with(func(f *host.Facts) { f.Descriptors = 1 << 20 }), 2, false, fit.Spread{Machines: 1, Each: 5, Agents: 5}, "1,048,576 descriptors"},
+		{
+			"descriptors: a fleet of four processes on one machine", "60000", with(func(f *host.Facts) { f.Descriptors = 20_000 }), 4, true,
+			fit.Spread{Machines: 1, Each: 4, Agents: 4},
+			"20,000 descriptors",
+		},
+		{
+			"descriptors: three are too few", "60000", with(func(f *host.Facts) { f.Descriptors = 20_000 }), 3, false,
+			fit.Spread{Machines: 1, Each: 4, Agents: 4},
+			"20,000 descriptors",
+		},
+		{
+			"ports, which all of a machine share: more agents there do not help", "100000", with(func(f *host.Facts) { f.Ports = 28_232 }), 4, false,
+			fit.Spread{Machines: 4, Each: 1, Agents: 4},
+			"28,232 local ports",
+		},
+		{
+			"five million, by descriptors", "5000000", with(func(f *host.Facts) { f.Descriptors = 1 << 20 }), 2, false,
+			fit.Spread{Machines: 1, Each: 5, Agents: 5},
+			"1,048,576 descriptors",
+		},
 		{"nothing at all", "1000", with(func(f *host.Facts) { f.Descriptors = 10 }), 1, false, fit.Spread{}, ""},
 	} {
 		text := strings.ReplaceAll(fleet(far, "client: lean, ", x.devices), "reported: {connectivity: {type: cellular}, every: 30s}", "telemetry: {every: 30s}")
@@ -45,7 +61,8 @@ func TestCrew(t *testing.T) {
 	// What machines hold is the fleet, and one machine fewer is not enough.
 	text := strings.ReplaceAll(fleet(far, "client: lean, ", "5000000"), "reported: {connectivity: {type: cellular}, every: 30s}", "telemetry: {every: 30s}")
 	s := fit.NewCrew(decode(t, text), host.Facts{Cores: 8, MemoryAvailable: 16 * gb, Ports: 28_232, Descriptors: 1 << 20}, 1, nil).Machines
-	if per := s.Each * s.Room.Devices; s.Machines < 2 || s.Machines*per < 5_000_000 || (s.Machines-1)*per >= 5_000_000 || s.Agents*s.Room.Devices < 5_000_000 || (s.Agents-1)*s.Room.Devices >= 5_000_000 {
+	if per := s.Each * s.Room.Devices; s.Machines < 2 || s.Machines*per < 5_000_000 || (s.Machines-1)*per >= 5_000_000 ||
+		s.Agents*s.Room.Devices < 5_000_000 || (s.Agents-1)*s.Room.Devices >= 5_000_000 {
 		t.Errorf("5,000,000 devices: %+v", s)
 	}
 }
