@@ -29,13 +29,16 @@ func newDoctor(e env) *cobra.Command {
 this machine; name, port, certificate, credentials and clock of the target; limits of a tier that the
 scenario exceeds for sure. Each finding comes with its remedy. Nothing is changed.
 
+With --agents N: what each of N agents needs, and whether this machine holds all of them.
+
 Exit codes: 0 no problem, 1 a problem that would fail the run, 2 the scenario or the usage is wrong.`,
-		Example: "  twinfleet doctor my.yaml\n  twinfleet doctor my.yaml --tier S1 --units 2",
+		Example: "  twinfleet doctor my.yaml\n  twinfleet doctor my.yaml --tier S1 --units 2\n  twinfleet doctor my.yaml --agents 4",
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
 	addScenarioFlags(c)
 	addTierFlags(c)
+	addCrewFlags(c)
 	c.Flags().Bool("json", false, "print JSON for programs instead of lines")
 	c.Flags().String("color", "auto", "colours: auto, always or never")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return runDoctor(cmd.Context(), e, cmd, args[0]) }
@@ -56,8 +59,14 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return err
 	}
-	sc, facts, err := settle(sc)
+	agents, err := s.crewOf(sc)
 	if err != nil {
+		return err
+	}
+	var facts host.Facts
+	if agents != nil {
+		sc = agents.settled(sc)
+	} else if sc, facts, err = settle(sc); err != nil {
 		return err
 	}
 	if err := tierFlags(cmd, s); err != nil {
@@ -67,12 +76,20 @@ func runDoctor(ctx context.Context, e env, cmd *cobra.Command, file string) erro
 	if err != nil {
 		return usagef("--tier: %w", err)
 	}
-	all := doctor.Machine(sc, p, facts)
-	reached, err := reach(ctx, sc)
-	if err != nil {
-		return err
+	var all []doctor.Finding
+	if agents != nil {
+		all = doctor.Agents(agents.scenario, agents.Crew, agents.each, agents.facts)
+	} else {
+		all = doctor.Machine(sc, p, facts)
 	}
-	all = append(append(all, reached...), doctor.Tier(sc, p)...)
+	if agents == nil || agents.Hub == nil {
+		reached, err := reach(ctx, sc)
+		if err != nil {
+			return err
+		}
+		all = append(all, reached...)
+	}
+	all = append(all, doctor.Tier(sc, p)...)
 	if s.v.GetBool("json") {
 		enc := json.NewEncoder(e.stdout)
 		enc.SetIndent("", "  ")

@@ -24,6 +24,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/nearby"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -50,6 +51,7 @@ A Device Provisioning Service is on the same port, with an enrollment group that
 	f.String("data", "", "directory that keeps identities and twins over restarts; in memory when not given")
 	f.String("tier", "", "behave like a tier: F1, B1, B2, B3, S1, S2 or S3; without limits when not given")
 	f.Int("units", 1, "units of the tier")
+	f.Bool("armed", true, "hold the tier's limits from the start; with false from when the owner asks for it: POST "+iothub.ArmPath)
 	f.String("query-lag", "", "how long a change stays hidden from queries: 2s, or evenly random: 500ms..3s")
 	f.Uint64("seed", 1, "seed of the query lag")
 	f.Duration("burst", time.Minute, "so much of a tier's rate may come at once, after a quiet time as long")
@@ -94,6 +96,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		TokenGrace: s.v.GetDuration("token-grace"), MessageTTL: s.v.GetDuration("c2d-ttl"),
 		ThrottledCode: uint8(s.v.GetUint("throttled-connack")), QuotaCode: uint8(s.v.GetUint("quota-connack")), Page: s.v.GetBool("page"),
 	}
+	opts.ArmByRequest = !s.v.GetBool("armed")
 	opts.TelemetryRetention, opts.TelemetryAlways = s.v.GetDuration("telemetry-retention"), s.v.GetBool("telemetry-always")
 	if opts.FeedbackEvery = s.v.GetDuration("feedback-every"); opts.FeedbackEvery <= 0 {
 		opts.FeedbackEvery = -1 // at once
@@ -139,7 +142,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	case err != nil:
 		return err
 	}
-	h.Arm()
+	if !opts.ArmByRequest {
+		h.Arm()
+	}
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
 	hubmetrics.Register(rec, h)

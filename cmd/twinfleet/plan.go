@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/price"
 	"github.com/twinfleet/twinfleet/internal/capacity/purchase"
 	"github.com/twinfleet/twinfleet/internal/capacity/verify"
+	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 	written "github.com/twinfleet/twinfleet/report/purchase"
@@ -33,6 +34,8 @@ func newPlan(e env) *cobra.Command {
 needs of this machine, how many messages it counts for; and the purchase: the cheapest tier and number
 of units of Azure IoT Hub that carry it all day and in its peaks, what binds, why all that is cheaper
 does not, what it costs a month, and which changes of the scenario would make it cheaper.
+With --agents N: what each of N agents needs, whether this machine holds all of them, and how many
+machines like it the fleet needs.
 Nothing is started and nothing is asked, unless --verify is given: the plan is arithmetic.
 
 Exit codes: 0 planned, and with --verify borne out; 1 not borne out, 2 the scenario or the usage is
@@ -43,6 +46,7 @@ wrong, 98 the generator was the bottleneck of a verification, 130 interrupted.`,
 	addCommonFlags(c)
 	addScenarioFlags(c)
 	addTierFlags(c)
+	addCrewFlags(c)
 	f := c.Flags()
 	f.String("from", "", "folder of the record of a run: plan for a fleet of --devices that does what that run's did")
 	f.Bool("json", false, "print JSON for programs instead of tables")
@@ -57,6 +61,7 @@ wrong, 98 the generator was the bottleneck of a verification, 130 interrupted.`,
 // planned is what the command prints as JSON: the plan, and the purchase.
 type planned struct {
 	*plan.Plan
+	Crew         *fit.Crew        `json:"agents,omitempty"`       // nil unless it was asked for
 	Purchase     *report.Purchase `json:"purchase,omitempty"`     // nil for a target that is no IoT Hub and stands for none
 	Verification *verify.Result   `json:"verification,omitempty"` // nil unless it was asked for
 }
@@ -86,12 +91,21 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	if err != nil {
 		return err
 	}
-	if sc, _, err = settle(sc); err != nil {
+	agents, err := s.crewOf(sc)
+	if err != nil {
+		return err
+	}
+	if agents != nil {
+		sc = agents.settled(sc)
+	} else if sc, _, err = settle(sc); err != nil {
 		return err
 	}
 	p, err := plan.Make(sc, s.planned())
 	if err != nil {
 		return usagef("--tier: %w", err)
+	}
+	if agents != nil {
+		p.Machine = agents.each
 	}
 	o := purchase.Options{Market: market, Resize: resize}
 	if p.Tier != nil {
@@ -107,13 +121,16 @@ func runPlan(ctx context.Context, e env, cmd *cobra.Command, args []string) erro
 	}
 	if s.v.GetBool("json") {
 		out := planned{Plan: p, Purchase: found}
+		if agents != nil {
+			out.Crew = agents.Crew
+		}
 		var failed error
 		if verifies {
 			out.Verification, failed = runVerify(ctx, e, s, &verify.Options{Scenario: sc, Plan: p, Purchase: found, Market: &market})
 		}
 		return cmp.Or(writeJSON(e.stdout, out), failed)
 	}
-	if err := writePlan(e.stdout, p, found, markdown); err != nil || !verifies {
+	if err := writePlan(e.stdout, p, agents, found, markdown); err != nil || !verifies {
 		return err
 	}
 	result, failed := runVerify(ctx, e, s, &verify.Options{Scenario: sc, Plan: p, Purchase: found, Market: &market})
@@ -136,6 +153,9 @@ func planFlags(cmd *cobra.Command, s settings) error {
 	if cmd.Flags().Changed("allow-saturated") && !s.v.GetBool("verify") {
 		return usagef("--allow-saturated is about runs: give --verify too, or leave it out")
 	}
+	if cmd.Flags().Changed("agents") && s.v.GetString("from") != "" {
+		return usagef("--agents is about a scenario's devices, of which a record does not tell enough: give a scenario in place of --from")
+	}
 	if cmd.Flags().Changed("devices") && s.v.GetInt("devices") == 0 { // other numbers are the scenario's to judge
 		return usagef("--devices 0: a fleet has 1 to %s", human.Number(scenario.MostDevices, "device"))
 	}
@@ -143,7 +163,7 @@ func planFlags(cmd *cobra.Command, s settings) error {
 }
 
 // writePlan writes plan and purchase for people.
-func writePlan(w io.Writer, p *plan.Plan, found *report.Purchase, markdown bool) error {
+func writePlan(w io.Writer, p *plan.Plan, agents *crew, found *report.Purchase, markdown bool) error {
 	if markdown {
 		return written.Markdown(w, found)
 	}
@@ -152,6 +172,11 @@ func writePlan(w io.Writer, p *plan.Plan, found *report.Purchase, markdown bool)
 	}
 	if len(p.Notes) > 0 {
 		fmt.Fprintln(w)
+	}
+	if agents != nil {
+		if err := agents.write(w); err != nil {
+			return err
+		}
 	}
 	if found == nil {
 		_, err := fmt.Fprintln(w, nothing(p))

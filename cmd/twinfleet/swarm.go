@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/fit"
+	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/embednats"
@@ -23,6 +26,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
@@ -39,6 +43,9 @@ func addAgentFlags(c *cobra.Command) {
 	f.String("resume", "", "take over the run of this id, whose process is gone: its agents go on; SCENARIO must be the same")
 	f.Int("hubs", 0, "with --agents and the embedded hub: in how many processes the hub runs, which share the devices; as many as the devices need when 0")
 }
+
+// mostAgents bounds the agents of a run, and its hubs.
+const mostAgents = 1000
 
 // hubHolds is how many devices one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
 const hubHolds = 15_000
@@ -57,6 +64,7 @@ type localState struct {
 	NATS      string         `json:"nats_token"` // of the server
 	Join      string         `json:"join_token"`
 	Hubs      []string       `json:"hubs,omitempty"` // files with their connection strings
+	Client    string         `json:"client"`         // that drives the devices: what this machine has free now is not what it had
 	Processes map[string]int `json:"processes"`      // ids, by name
 }
 
@@ -85,8 +93,8 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	n := s.v.GetInt("agents")
 	remote := len(s.v.GetStringSlice("nats")) > 0
 	switch {
-	case n < 0 || n > 1000:
-		return sc, nil, usagef("--agents: %d is not from 0 to 1,000", n)
+	case n < 0 || n > mostAgents:
+		return sc, nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
 	case n == 0 && remote:
 		return sc, nil, usagef("--nats: how many agents are waited for? --agents N")
 	case n == 0:
@@ -136,6 +144,13 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			return sc, nil, err
 		}
 	}
+	if again && !remote && sc.Fleet.Client == scenario.AnyClient {
+		own := *sc
+		own.Fleet.Client, sc = w.local.Client, &own
+	} else if sc, err = settleAgents(sc, n, remote); err != nil {
+		return sc, nil, err
+	}
+	w.local.Client = sc.Fleet.Client
 	o := natsOptions(e, s, log)
 	var token seal.Token
 	if remote {
@@ -182,6 +197,24 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	return sc, w, nil
 }
 
+// settleAgents settles what a scenario leaves to the machines of its agents and all of them must have alike: its client. What machines elsewhere
+// carry only they know, so that they get the client with which they say how many devices they hold.
+func settleAgents(sc *scenario.Scenario, agents int, remote bool) (*scenario.Scenario, error) {
+	if remote {
+		out := *sc
+		if out.Fleet.Client == scenario.AnyClient {
+			out.Fleet.Client = "lean"
+			out.Fitted = append(slices.Clone(sc.Fitted), "devices are driven by the client lean, as agents elsewhere hold the most with it; fleet.client: paho insists on it")
+		}
+		return &out, nil
+	}
+	facts, err := host.Read()
+	if err != nil {
+		return sc, fmt.Errorf("reading what this machine allows: %w", err)
+	}
+	return fit.ToPart(sc, facts, (sc.Devices()+agents-1)/agents, agents), nil
+}
+
 func contains(all []string, x string) bool {
 	for _, y := range all {
 		if x == y {
@@ -191,27 +224,55 @@ func contains(all []string, x string) bool {
 	return false
 }
 
+// hubProcesses is in how many processes the embedded hub of a scenario runs, of which so many were asked for; 0 leaves it to the program.
+func hubProcesses(sc *scenario.Scenario, asked int) int {
+	if asked == 0 {
+		asked = (sc.Connections(sc.Devices()) + hubHolds - 1) / hubHolds
+	}
+	return max(1, asked)
+}
+
+// hubArgs are those of a process that is the embedded hub of a scenario: it behaves as one in the run's process would, whatever the environment
+// says of other hubs, and does not hold its limits before it is told to.
+func hubArgs(sc *scenario.Scenario) []string {
+	t, shape := &sc.Target, target.Shape(&sc.Target).WithDefaults()
+	none := func(d time.Duration) string {
+		if d == 0 {
+			d = -1 // the flags take 0 for the default
+		}
+		return d.String()
+	}
+	args := []string{"--page=false", "--seed", strconv.FormatUint(sc.Seed, 10), "--query-lag", t.QueryLag, "--armed=" + strconv.FormatBool(t.Tier == "")}
+	if t.Tier != "" {
+		args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units), "--burst", none(shape.Burst), "--backlog", none(shape.Backlog),
+			"--max-wait", none(shape.MaxWait), "--split-twin-limits="+strconv.FormatBool(shape.SplitTwins))
+	}
+	return args
+}
+
+// others are the settings of other commands that a process would take over with the environment, each taken away.
+func others(environment []string) (without []string) {
+	for _, x := range environment {
+		name, _, _ := strings.Cut(x, "=")
+		if strings.HasPrefix(name, "TWINFLEET_") && name != "TWINFLEET_LOG_LEVEL" && name != "TWINFLEET_LOG_FORMAT" {
+			without = append(without, name+"=")
+		}
+	}
+	return without
+}
+
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
-	n := s.v.GetInt("hubs")
-	if n == 0 {
-		n = (sc.Connections(sc.Devices()) + hubHolds - 1) / hubHolds
-	}
-	n = max(1, n)
-	t := &sc.Target
+	n := hubProcesses(sc, s.v.GetInt("hubs"))
 	var commands []launch.Command
 	var files []string
 	for i := range n {
 		file := filepath.Join(folder, fmt.Sprintf("hub-%d", i+1))
-		args := []string{"hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--connection-string-file", file, "--cert-dir", filepath.Join(folder, "certs")}
-		if t.Tier != "" {
-			args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units))
-		}
-		if t.QueryLag != "" {
-			args = append(args, "--query-lag", t.QueryLag, "--seed", strconv.FormatUint(sc.Seed, 10))
-		}
+		args := append([]string{"hub", "--listen", "127.0.0.1:0", "--json", "--connection-string-file", file, "--cert-dir", filepath.Join(folder, "certs")}, hubArgs(sc)...)
 		files = append(files, file)
-		commands = append(commands, launch.Command{Name: fmt.Sprintf("hub-%d", i+1), Args: args, Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1))})
+		commands = append(commands, launch.Command{
+			Name: fmt.Sprintf("hub-%d", i+1), Args: args, Env: others(os.Environ()), Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1)),
+		})
 	}
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
@@ -268,6 +329,10 @@ func (w *swarm) at(sc *scenario.Scenario) (*scenario.Scenario, error) {
 	out, err := target.Elsewhere(sc, hubs)
 	if err != nil {
 		return sc, usagef("--agents: %w", err)
+	}
+	if t, n := &sc.Target, len(hubs); n > 1 && t.Tier != "" {
+		out.Fitted = append(slices.Clone(out.Fitted), fmt.Sprintf("the hub runs in %d processes, each of which has the limits of %s of %s for its part of the devices; "+
+			"--hubs 1 holds all of them to one", n, human.Number(t.Units, "unit"), t.Tier))
 	}
 	return out, nil
 }

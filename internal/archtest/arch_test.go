@@ -187,7 +187,7 @@ func TestArrows(t *testing.T) {
 		"internal/planning":          {"internal/planning", "internal/gc", "scenario", "fleet/payload", "internal/iothub", "metrics", "report", "schedule"},
 		"internal/planning/span":     {"scenario", "schedule"},
 		"internal/planning/walk":     {"internal/planning/span", "scenario", "schedule"},
-		"internal/doctor":            {"internal/oserr", "internal/capacity/buy", "scenario", "scenario/plan", "fleet/link", "internal/host", "internal/iothub", "report"},
+		"internal/doctor":            {"internal/oserr", "internal/capacity/buy", "scenario", "scenario/plan", "fleet/link", "internal/fit", "internal/host", "internal/iothub", "report"},
 		"internal/capacity/rollout": {
 			"internal/capacity", "internal/iothub/tier", "fleet/link", "metrics", "report", "scenario",
 		},

@@ -75,14 +75,17 @@ func ports(sc *scenario.Scenario, m plan.Machine, facts host.Facts) Finding {
 	if sc.Target.Transport == spec.Memory {
 		return Finding{Check: "local ports", Level: OK, Text: "none needed: connections are in memory"}
 	}
+	needed := count(m.PerAddress) + " needed of each source address"
+	if m.Destinations > 1 {
+		needed += fmt.Sprintf(" towards each of %d hubs", m.Destinations)
+	}
 	if facts.Unknown.Has(host.UnknownPorts) {
-		return Finding{Check: "local ports", Level: OK, Text: fmt.Sprintf("%s needed of each source address; this system does not tell how many there are",
-			count(m.PerAddress))}
+		return Finding{Check: "local ports", Level: OK, Text: needed + "; this system does not tell how many there are"}
 	}
 	f := level("local ports", float64(m.PerAddress), float64(facts.Ports))
-	f.Text = fmt.Sprintf("%s needed of each source address, %s there", count(m.PerAddress), count(facts.Ports))
+	f.Text = fmt.Sprintf("%s, %s there", needed, count(facts.Ports))
 	if f.Level != OK {
-		need := plan.Addresses(m.Ports, facts.Ports)
+		need := plan.Addresses(m.PerAddress*m.Addresses, facts.Ports)
 		f.Remedy = fmt.Sprintf("name %d addresses of this machine in fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.%d", need, need)
 	}
 	return f

@@ -67,6 +67,17 @@ func TestMachine(t *testing.T) {
 			t.Errorf("%+v:\n%s\nwant:\n%s", tt.facts, strings.Join(got[:], "\n"), strings.Join(tt.want[:], "\n"))
 		}
 	}
+	// Each of several hubs is another destination, towards which an address has its ports anew.
+	several := plan.Machine{Ports: 60_040, PerAddress: 15_040, Addresses: 1, Destinations: 4}
+	for there, want := range map[int]string{
+		28_232: "ok local ports: 15,040 needed of each source address towards each of 4 hubs, 28,232 there",
+		10_000: "problem local ports: 15,040 needed of each source address towards each of 4 hubs, 10,000 there; name 2 addresses of this machine in " +
+			"fleet.source_addresses; towards loopback 127.0.0.1 to 127.0.0.2",
+	} {
+		if got := lines(ports(new(scenario.Scenario), several, host.Facts{Ports: there})); got != want {
+			t.Errorf("%d ports: %s; want %s", there, got, want)
+		}
+	}
 	// On the bound itself all that is there is needed: no problem, and no room.
 	if f := level("x", 10, 10); f.Level != Warning {
 		t.Errorf("10 of 10: %s", f.Level)

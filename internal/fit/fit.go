@@ -80,15 +80,29 @@ func addresses(sc *scenario.Scenario, facts host.Facts) error {
 	if err != nil {
 		return err
 	}
-	n := plan.Addresses(p.Machine.Ports, facts.Ports)
+	name(sc, p.Machine.PerAddress, facts)
+	return nil
+}
+
+// name names as many loopback addresses as so many connections to one destination need; none when one is enough.
+func name(sc *scenario.Scenario, connections int, facts host.Facts) {
+	n := plan.Addresses(connections, facts.Ports)
 	if n < 2 || n > 250 {
-		return nil
+		return
 	}
 	for i := range n {
 		sc.Fleet.SourceAddresses = append(sc.Fleet.SourceAddresses, fmt.Sprintf("127.0.0.%d", i+1))
 	}
-	sc.Fitted = append(sc.Fitted, fmt.Sprintf("devices connect from 127.0.0.1 to 127.0.0.%d in turn: one address has %s local ports", n, human.Count(facts.Ports)))
-	return nil
+	sc.Fitted = append(sc.Fitted, fmt.Sprintf("devices connect from 127.0.0.1 to 127.0.0.%d in turn: one address has %s local ports%s", n, human.Count(facts.Ports),
+		towards(sc.Target.Destinations())))
+}
+
+// towards says that ports are a source address's towards each of several hubs.
+func towards(destinations int) string {
+	if destinations < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" towards each of %d hubs", destinations)
 }
 
 // loopback reports whether the target is plainly on this machine.

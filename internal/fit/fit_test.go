@@ -67,6 +67,14 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// hubs is a target of hubs in clear.
+func hubs(names ...string) string {
+	for i := range names {
+		names[i] = `"HostName=` + names[i] + `;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA"`
+	}
+	return "{plain: true, hubs: [" + strings.Join(names, ", ") + "]}"
+}
+
 // Loopback addresses are named when one has too few ports for a target on this machine, and only then.
 func TestAddresses(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -81,6 +89,8 @@ func TestAddresses(t *testing.T) {
 		{"few devices", fleet("{hub: \"mqtt://127.0.0.1:1883\"}", "", "10000"), 0, 0},
 		{"many", fleet("{hub: \"mqtt://127.0.0.1:1883\"}", "", "60000"), 0, 3},
 		{"many, to a name", fleet("{hub: \"mqtt://localhost:1883\"}", "", "60000"), 0, 3},
+		{"many, to four hubs, each of which has as many ports", fleet(hubs("localhost:8883", "localhost:8884", "localhost:8885", "localhost:8886"), "", "60000"), 0, 0},
+		{"more, to four hubs", fleet(hubs("localhost:8883", "localhost:8884", "localhost:8885", "localhost:8886"), "", "150000"), 0, 2},
 		{"many, elsewhere", fleet("{hub: \"mqtt://192.0.2.1:1883\"}", "", "60000"), 0, 0},
 		{"many, with addresses", fleet("{hub: \"mqtt://127.0.0.1:1883\"}", "source_addresses: [127.0.0.9], ", "60000"), 0, 1},
 		{"many, to the embedded hub", fleet("{}", "", "60000"), 1 << 20, 3},

@@ -44,12 +44,12 @@ func (r Room) Holds(devices int) error {
 const placeMemory = 80
 
 // Hold is how many devices of a scenario one of several processes like this one holds on this machine, which have its memory, processors and
-// local ports in common; 1 when processes is 0. The target is elsewhere. Each device is one as the fleet has on average, and is active as
+// local ports in common, those of each source address towards each hub; 1 when processes is 0. The target is elsewhere. Each device is one as the fleet has on average, and is active as
 // often; a client that the machine is to choose is the one that takes less. Descriptors and ports, which are counted, may all be in use;
 // of memory and processors, which are estimated, no more than plan.Tight.
 func Hold(sc *scenario.Scenario, facts host.Facts, processes int) Room {
 	s := newShare(sc)
-	if s.fleet == 0 || s.peak == 0 {
+	if s.empty() {
 		return Room{Devices: Unbounded}
 	}
 	among := max(1, processes)
@@ -61,7 +61,7 @@ func Hold(sc *scenario.Scenario, facts host.Facts, processes int) Room {
 	}{
 		{facts.Descriptors > 0, float64(facts.Descriptors), human.Number(facts.Descriptors, "descriptor"), func(n int) float64 { _, needed := s.sockets(n); return float64(needed) }},
 		{
-			!facts.Unknown.Has(host.UnknownPorts) && !s.findsAddresses(), float64(facts.Ports / among * s.addresses()),
+			!facts.Unknown.Has(host.UnknownPorts) && !s.findsAddresses(), float64(facts.Ports / among * s.addresses() * s.sc.Target.Destinations()),
 			s.portsText(facts.Ports / among), func(n int) float64 { needed, _ := s.sockets(n); return float64(needed) },
 		},
 		{
@@ -121,6 +121,9 @@ func newShare(sc *scenario.Scenario) *share {
 	}
 	return s
 }
+
+// empty reports whether no device is ever active.
+func (s *share) empty() bool { return s.fleet == 0 || s.peak == 0 }
 
 // of is the scenario with so many devices, of each group its part.
 func (s *share) of(n int) (sc *scenario.Scenario, part float64) {
@@ -183,5 +186,5 @@ func (s *share) portsText(ports int) string {
 	if n := len(s.sc.Fleet.SourceAddresses); n > 1 {
 		text += fmt.Sprintf(" of each of %d source addresses", n)
 	}
-	return text
+	return text + towards(s.sc.Target.Destinations())
 }

@@ -38,6 +38,10 @@ func TestHold(t *testing.T) {
 		{"descriptors, of a hub that lives in another process", "{}", "", few, 1, 19_900, 19_968, "20,000 descriptors"},
 		{"ports of one address", far, "", ports, 1, 28_232, 28_232, "28,232 local ports"},
 		{"ports of one address for four", far, "", ports, 4, 7_058, 7_058, "7,058 local ports"},
+		{
+			"ports of one address for four, towards each of four hubs", hubs("192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.1:4"), "",
+			ports, 4, 28_192, 28_192, "7,058 local ports towards each of 4 hubs", // without the 40 of the service side
+		},
 		{"ports of two", far, "source_addresses: [192.0.2.7, 192.0.2.8], ", ports, 1, 56_464, 56_464, "28,232 local ports of each of 2 source addresses"},
 		{"memory", far, "client: lean, ", small, 1, 100_000, 280_000, "1,000 MB of memory"},
 		{"memory with paho", far, "client: paho, ", small, 1, 10_000, 30_000, "1,000 MB of memory"},

@@ -28,7 +28,7 @@ type Sample struct {
 
 	Memory, MemoryLimit         uint64 // bytes
 	Descriptors, MaxDescriptors int    // open, and the limit; 0 when it is not known
-	Ports, MaxPorts             int    // local ports towards the target, of all source addresses
+	Ports, MaxPorts             int    // local ports towards the target, of all source addresses and towards all its hubs
 
 	// Late is by how much the process's own timers fired late: the 99th percentile of a probe that
 	// waits for nothing but the clock. It is late when the process gets too little of a processor.

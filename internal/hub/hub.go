@@ -73,6 +73,9 @@ type Options struct {
 	// Limits begin to hold when Arm is called.
 	Tier  string
 	Units int
+	// ArmByRequest has the owner of the hub call Arm over REST, too (iothub.ArmPath): for a run that makes its identities in a hub of another
+	// process before the limits hold. No other hub has the endpoint.
+	ArmByRequest bool
 	// Shape is how bursts are served and how long operations wait before they are shed.
 	Shape bucket.Shape
 	// QueryLag is how long a change stays hidden from queries; nil for not at all.
@@ -281,10 +284,14 @@ func (h *Hub) serve() {
 		take, accept = h.dps.Fork(take), h.dps.ForkLater(accept)
 	}
 	h.mux = mux.New(mux.Options{TLS: h.ca.ServerConfig(), MQTT: take, AMQP: h.amqp.Take, Logger: h.log})
+	var arm func()
+	if h.opts.ArmByRequest {
+		arm = h.Arm
+	}
 	api := rest.New(rest.Options{
 		Registry: h.store, Twins: h.store, Source: h.store, Modules: h.store.Modules(), Devices: (*services)(h), Jobs: h.jobs,
 		Configurations: h.configs, Transfers: h.moves, Storage: h.storage, Signer: h.signer(),
-		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Wait: h.devices.Faults().Wait, Logger: h.log,
+		Policies: h.policies, Bearer: h.opts.Bearer, Admit: h.admitService, Meter: h.meter, Arm: arm, Wait: h.devices.Faults().Wait, Logger: h.log,
 	})
 	https := device.New(device.Options{
 		Devices: (*overHTTPS)(h), Queue: (*overHTTPS)(h), Uploads: h.uploads, HostName: h.opts.HostName, Admit: (*overHTTPS)(h).admit, Wait: h.devices.Faults().Wait, Logger: h.log,

@@ -16,9 +16,9 @@ import (
 var ErrApart = errors.New("this needs the embedded hub in the process of the run")
 
 // Elsewhere is a scenario for the embedded hub as it runs against hubs that are processes of their own, each of which is that hub: spoken to in
-// clear, filled and left as one that goes with the run. A hub in a process holds the limits of its tier from its start: making the identities is
-// throttled, too, where a hub in the run's own process begins to hold them behind it. Its tier, units, burst and query lag must be those of the
-// scenario, which keeps them: nobody can look.
+// clear, filled and left as one that goes with the run. Its limits hold from Target.Arm on, when it takes that (hub.Options.ArmByRequest); one
+// that holds them from its start throttles the making of identities, too. Its tier, units, burst and query lag must be those of the scenario,
+// which keeps them: nobody can look.
 //
 // What only a hub in the run's own process has is refused: faults of stages and models of its service, a trial, its provisioning service, and
 // certificates of an authority, which it would have to be told of. Errors match ErrApart; none holds a key.

@@ -39,7 +39,7 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		t.Note = "devices reach the hub in memory: no socket and no kernel is in their figures"
 	}
 	options := hub.Options{
-		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: shape(s), ClientCAs: authorities, NoPort: memory,
+		Logger: o.Logger, Tier: s.Tier, Units: s.Units, QueryLag: lag, Shape: Shape(s), ClientCAs: authorities, NoPort: memory,
 	}
 	if t.sc.Provisions() {
 		options.DPS = &dps.Options{}
@@ -53,7 +53,11 @@ func (t *Target) openEmbedded(ctx context.Context, o *Options) error {
 		t.Name += fmt.Sprintf(" (%s, %s)", s.Tier, human.Number(s.Units, "unit"))
 	}
 	p := &place{host: "localhost", certTLS: clientTLS("localhost", h.CAPool())}
-	t.Faults, t.arm, t.close = switches{h, h.Faults()}, h.Arm, h.Close
+	t.Faults, t.close = switches{h, h.Faults()}, h.Close
+	t.arm = func(context.Context) error {
+		h.Arm()
+		return nil
+	}
 	if s.Trial != nil {
 		t.onTrial(h, s.Trial)
 	}

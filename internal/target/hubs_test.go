@@ -18,7 +18,9 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/hub"
+	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/identity/provision"
+	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -304,23 +306,81 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// A hub in a process holds its limits from its start. Making identities is throttled by them, and waits; a hub in the run's own process is armed
-// behind it.
-func TestTierOfAHubElsewhere(t *testing.T) {
+// Identities are made in hubs that are processes of their own before their limits hold, and then those hold at each of them. One that was started
+// with its limits throttles the making, which waits, and need not be told.
+func TestTierOfHubsElsewhere(t *testing.T) {
 	const text = "target: {tier: S1}\nfleet: {groups: [{name: robots, count: 1000}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n"
+	for _, tt := range []struct {
+		name      string
+		hubs      int
+		armed     bool
+		unhurried bool
+	}{
+		{"one that is told", 1, false, true},
+		{"three that are told", 3, false, true},
+		{"one that was not asked for", 1, true, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			in := newSite(t, tt.hubs, hub.Options{Tier: "S1", Units: 1, ArmByRequest: !tt.armed, Shape: bucket.Shape{Burst: time.Second, Backlog: -1}})
+			for _, h := range in {
+				if tt.armed {
+					h.Arm()
+				}
+			}
+			sc, err := target.Elsewhere(decode(t, text, nil), in.strings())
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			aim, ids := in.provisioned(t, sc)
+			if took := time.Since(began); (took < time.Second) != tt.unhurried {
+				t.Errorf("%s: 1,000 identities took %s", tt.name, took)
+			}
+			if throttled := in.throttled(t, aim, ids); !tt.armed && throttled > 0 {
+				t.Errorf("%s: %d of them throttle before they were told", tt.name, throttled)
+			}
+			for range 2 { // a coordinator that takes over tells them once more
+				if err := aim.Arm(t.Context()); err != nil {
+					t.Fatalf("%s: %v", tt.name, err)
+				}
+			}
+			if throttled := in.throttled(t, aim, ids); throttled != tt.hubs {
+				t.Errorf("%s: %d of %d throttle after they were told", tt.name, throttled, tt.hubs)
+			}
+		})
+	}
+}
+
+// throttled is how many of the hubs shed reads of identities that are far too many for a unit.
+func (s site) throttled(t testing.TB, aim *target.Target, ids *target.Identities) int {
+	t.Helper()
+	shed := make(map[string]bool)
+	for i, id := range ids.IDs[:900] {
+		_, err := aim.Paced.Device(t.Context(), id)
+		switch {
+		case iothub.Throttled(err):
+			shed[aim.HostName(i)] = true
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	return len(shed)
+}
+
+// A hub that does not let the run arm it is no hub to run at.
+func TestArmFails(t *testing.T) {
+	const text = "target: {tier: S1}\nfleet: {groups: [{name: robots, count: 10}]}\nstages: [{name: s, devices: 1, duration: 1s}]\n"
 	synctest.Test(t, func(t *testing.T) {
-		in := newSite(t, 1, hub.Options{Tier: "S1", Units: 1})
-		in["hub0.test"].Arm() // as twinfleet hub does
-		sc, err := target.Elsewhere(decode(t, text, nil), in.strings())
+		in := newSite(t, 2, hub.Options{Tier: "S1", Units: 1, ArmByRequest: true})
+		all := in.strings()
+		all[1] = in["hub1.test"].ConnectionString("registryReadWrite")
+		sc, err := target.Elsewhere(decode(t, text, nil), all)
 		if err != nil {
 			t.Fatal(err)
 		}
-		began := time.Now()
-		in.provisioned(t, sc)
-		if took := time.Since(began); took < time.Second {
-			t.Errorf("1,000 identities at an armed S1 took %s", took)
-		} else {
-			t.Logf("1,000 identities at an armed S1 took %s", took)
+		err = in.open(t, sc, false).Arm(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "hub1.test: having the hub hold its limits") || !strings.Contains(err.Error(), "registryReadWrite does not allow this") {
+			t.Errorf("%v", err)
 		}
 	})
 }

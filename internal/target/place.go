@@ -1,8 +1,10 @@
 package target
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"strings"
 
@@ -30,6 +32,7 @@ type place struct {
 // openHubs opens IoT hubs elsewhere: one, or several.
 func (t *Target) openHubs(o *Options) error {
 	var paced, patient []Service
+	var arms []func(context.Context) error
 	var names []string
 	each := t.sc.Target.Each()
 	if o.Devices {
@@ -59,6 +62,17 @@ func (t *Target) openHubs(o *Options) error {
 			return err
 		}
 		patient, paced, t.service = append(patient, one), append(paced, two), c
+		arms = append(arms, one.Arm)
+	}
+	if t.sc.Target.Kind == spec.Apart && t.sc.Target.Tier != "" {
+		t.arm = func(ctx context.Context) error {
+			for i, arm := range arms { // all of them, or the limits are not those of the scenario
+				if err := arm(ctx); err != nil {
+					return fmt.Errorf("%s: %w", names[i], err)
+				}
+			}
+			return nil
+		}
 	}
 	t.Name = names[0]
 	if len(each) > 1 {
@@ -101,18 +115,16 @@ func (t *Target) hubOf() func(id string) (hub int, ok bool) {
 }
 
 // services makes the clients of a hub's service side: one that waits when the service throttles, and one that does not.
-func services(c connstring.Service, base string, roots *x509.CertPool, dial link.Dialer) (patient, paced Service, err error) {
+func services(c connstring.Service, base string, roots *x509.CertPool, dial link.Dialer) (patient, paced *service.Client, err error) {
 	o := service.Options{ConnectionString: c, BaseURL: base, RootCAs: roots, Dial: dial, Retries: 5}
-	one, err := service.New(o)
-	if err != nil {
+	if patient, err = service.New(o); err != nil {
 		return nil, nil, err
 	}
 	o.Retries, o.Connections = 0, pacedConnections
-	two, err := service.New(o)
-	if err != nil {
+	if paced, err = service.New(o); err != nil {
 		return nil, nil, err
 	}
-	return one, two, nil
+	return patient, paced, nil
 }
 
 // pacedConnections are as many because direct methods hold one each while the device thinks.

@@ -80,7 +80,7 @@ type Target struct {
 	service   connstring.Service // of the service side of the one hub; zero where there is none, or several
 	scope     string             // id scope of a provisioning service in this process
 	groupKey  sas.Key            // of the enrollment group that it has from its beginning
-	arm       func()
+	arm       func(ctx context.Context) error
 	stage     func(name string) (leave func()) // nil unless it is a trial
 	close     func() error
 }
@@ -127,7 +127,7 @@ func first(sc *scenario.Scenario) spec.DeviceTransport {
 func Bare(sc *scenario.Scenario, c Service) *Target {
 	return &Target{
 		Can: sc.Target.Can(), sc: sc, Network: fault.New(sc.Seed, sc.Devices()), Service: c, Paced: c, places: []*place{{}},
-		arm: func() {}, close: func() error { return nil },
+		arm: func(context.Context) error { return nil }, close: func() error { return nil },
 	}
 }
 
@@ -157,8 +157,9 @@ func (t *Target) Dialer(bare bool) link.Dialer {
 	return w.secure(w.dial)
 }
 
-// Arm begins to hold the limits of a target in this process: setting it up is no load.
-func (t *Target) Arm() { t.arm() }
+// Arm begins to hold the limits of a target in this process, or of hubs that are processes of its own: setting it up is no load. Of another
+// target it is nothing.
+func (t *Target) Arm(ctx context.Context) error { return t.arm(ctx) }
 
 // Close closes what the Target holds, and the target when it is in this process.
 func (t *Target) Close() error {

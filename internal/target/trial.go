@@ -1,14 +1,16 @@
 package target
 
 import (
+	"context"
+
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/hub/throttle/bucket"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
-// shape is how the embedded hub's limits give way: in a trial nothing waits, so that all that is too much shows.
-func shape(s *spec.Target) bucket.Shape {
+// Shape is how the embedded hub's limits give way: in a trial nothing waits, so that all that is too much shows.
+func Shape(s *spec.Target) bucket.Shape {
 	x := bucket.Shape{Burst: s.Burst}
 	if s.Trial != nil {
 		x.Backlog = -1
@@ -19,7 +21,7 @@ func shape(s *spec.Target) bucket.Shape {
 // onTrial has the embedded hub follow the stages of a trial.
 func (t *Target) onTrial(h *hub.Hub, x *spec.Trial) {
 	if x.From != "" {
-		t.arm = func() {} // with that stage
+		t.arm = func(context.Context) error { return nil } // with that stage
 	}
 	classes := func(by map[string]float64) map[tier.Class]float64 {
 		out := make(map[tier.Class]float64, len(by))

@@ -80,7 +80,7 @@ func New(o Options) *Engine {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{opts: o, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
-	e.sc, e.unfit = settle(o.Scenario)
+	e.sc, e.unfit = settle(&o)
 	e.ledger.Observe(o.Observers...)
 	var names []string
 	for i := range e.sc.Stages {
@@ -91,15 +91,19 @@ func New(o Options) *Engine {
 	return e
 }
 
-// settle fits a scenario to this machine. One that does not tell what it has carries any fleet, as far as anybody knows.
-func settle(sc *scenario.Scenario) (*scenario.Scenario, error) {
+// settle fits a scenario to this machine: with agents, to one that runs no devices. One that does not tell what it has carries any fleet, as
+// far as anybody knows.
+func settle(o *Options) (*scenario.Scenario, error) {
 	facts, err := host.Read()
 	if err != nil {
 		facts = host.Facts{Cores: runtime.GOMAXPROCS(0), Unknown: host.UnknownMemory | host.UnknownPorts}
 	}
-	fitted, err := fit.To(sc, facts)
+	if o.Agents != nil {
+		return fit.ToPart(o.Scenario, facts, 0, 1), nil
+	}
+	fitted, err := fit.To(o.Scenario, facts)
 	if err != nil {
-		return sc, fmt.Errorf("fitting the scenario to this machine: %w", err)
+		return o.Scenario, fmt.Errorf("fitting the scenario to this machine: %w", err)
 	}
 	return fitted, nil
 }
@@ -179,7 +183,9 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if err != nil {
 		return err
 	}
-	t.Arm()
+	if err := t.Arm(ctx); err != nil {
+		return fmt.Errorf("arming the target: %w", err)
+	}
 	c, err := newConductor(ctx, e, t, ids, came)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 // watchGenerator begins to measure what makes the run. Of a stage that it did not deliver as asked the bounds can say nothing.
 func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 	w, err := watch.New(watch.Options{
-		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses),
+		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses), Destinations: e.sc.Target.Destinations(),
 		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess, Preparing: e.opts.Preparing,
 	})
 	if err == nil && !e.allowsSaturated() {

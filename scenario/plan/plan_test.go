@@ -232,12 +232,13 @@ func TestMachine(t *testing.T) {
 	const rest = "\nfleet: {groups: [{name: a, count: 1000}]}\nstages: [{name: s, duration: 10s, devices: 800}]"
 	const hub = "HostName=h.azure-devices.net;SharedAccessKeyName=o;SharedAccessKey=aHVzaA=="
 	for target, want := range map[string]plan.Machine{
-		"{hub: embedded}":                   {Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{transport: memory}":               {Descriptors: 32, Addresses: 1},
-		"{hub: '" + hub + "'}":              {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: '" + hub + "', plain: true}": {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1},
-		"{hub: 'mqtt://b'}":                 {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
-		"{hub: 'wss://b'}":                  {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1},
+		"{hub: embedded}":                   {Descriptors: 32 + 2*840, Ports: 840, PerAddress: 840, Addresses: 1, Destinations: 1},
+		"{transport: memory}":               {Descriptors: 32, Addresses: 1, Destinations: 1},
+		"{hub: '" + hub + "'}":              {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1, Destinations: 1},
+		"{hub: '" + hub + "', plain: true}": {Descriptors: 32 + 840, Ports: 840, PerAddress: 840, Addresses: 1, Destinations: 1},
+		"{hubs: ['" + hub + "', '" + strings.Replace(hub, "h.", "i.", 1) + "']}": {Descriptors: 32 + 840, Ports: 840, PerAddress: 440, Addresses: 1, Destinations: 2}, // 400, and 40 of the service side
+		"{hub: 'mqtt://b'}": {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1, Destinations: 1},
+		"{hub: 'wss://b'}":  {Descriptors: 32 + 800, Ports: 800, PerAddress: 800, Addresses: 1, Destinations: 1},
 	} {
 		got := planOf(t, "target: "+target+rest, plan.Options{}).Machine
 		got.Memory, got.Processors, got.Client = 0, 0, ""

@@ -124,6 +124,11 @@ func (t *Target) Each() []Target {
 // Several reports whether devices are dealt to more than one hub.
 func (t *Target) Several() bool { return len(t.Hubs) > 1 }
 
+// Destinations is to how many hubs devices are dealt, evenly; 1 for a target that is one. A source address has its local ports towards each of
+// them: a connection is told by both its ends (RFC 9293, section 4), and hubs differ in their addresses or ports. Hubs of which some are behind
+// one address and port have fewer.
+func (t *Target) Destinations() int { return max(1, len(t.Hubs)) }
+
 // Limited reports whether the target has the limits of a tier, and so may throttle.
 func (t *Target) Limited() bool { return t.Tier != "" || t.Can().Registry && !t.Plain }
 

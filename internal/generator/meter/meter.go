@@ -21,6 +21,11 @@ type Options struct {
 	Facts host.Facts
 	// Sources is how many local addresses devices connect from; at least one.
 	Sources int
+	// Destinations is to how many addresses and ports they connect, evenly; at least one. Each source has its ports towards each of them.
+	Destinations int
+	// Beside is how many processes like this one there are on this machine, itself among them, whose connections leave from the same
+	// addresses for the same destinations; at least one.
+	Beside int
 	// Loopback says that the target is on this machine: its ports are reused sooner.
 	Loopback bool
 }
@@ -68,6 +73,11 @@ func (m *Meter) Run(ctx context.Context) {
 // Unmeasured is what the system does not tell, in words.
 func (m *Meter) Unmeasured() []string { return m.opts.Facts.Unknown.Names() }
 
+// ports is how many local ports there are for this process towards the target.
+func (o *Options) ports() int {
+	return o.Facts.Ports * max(1, o.Sources) * max(1, o.Destinations) / max(1, o.Beside)
+}
+
 // Failed takes note of a connection that could not be opened. Errors that are not the generator's
 // own are passed over.
 func (m *Meter) Failed(err error) {
@@ -101,7 +111,7 @@ func (m *Meter) Sample(connections int, lag time.Duration) (generator.Sample, er
 	s := generator.Sample{
 		Elapsed: now.Sub(m.at), Cores: f.Cores, Lag: lag,
 		Memory: usage.Memory, MemoryLimit: f.Memory, Descriptors: usage.Descriptors, MaxDescriptors: f.Descriptors,
-		Ports: connections, MaxPorts: f.Ports * max(1, m.opts.Sources), GCPause: longest,
+		Ports: connections, MaxPorts: m.opts.ports(), GCPause: longest,
 	}
 	if !f.Reuse.Applies(m.opts.Loopback) {
 		s.Ports += usage.TimeWait

@@ -103,6 +103,23 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// Local ports are those of each source address towards each destination, for all processes of the machine together.
+func TestPorts(t *testing.T) {
+	for _, x := range []struct{ sources, destinations, beside, want int }{
+		{0, 0, 0, 28_232}, // the zero value is one of each
+		{1, 4, 1, 4 * 28_232},
+		{2, 4, 1, 8 * 28_232},
+		{1, 1, 4, 7058},
+		{1, 4, 4, 28_232}, // 4 agents x 15,000 at 4 hubs have 28,232 each, not 7,058
+		{3, 1, 2, 42_348},
+	} {
+		o := Options{Facts: host.Facts{Ports: 28_232}, Sources: x.sources, Destinations: x.destinations, Beside: x.beside}
+		if got := o.ports(); got != x.want {
+			t.Errorf("%d sources, %d destinations, %d processes: %d; want %d", x.sources, x.destinations, x.beside, got, x.want)
+		}
+	}
+}
+
 // Who asks before the probe has woken sees how late it is already.
 func TestProbeThatHasNotWoken(t *testing.T) {
 	due := time.Unix(0, 0)

@@ -40,7 +40,7 @@ func (w *Watch) lastFigures() []metrics.Figure {
 		one("descriptors", "Open descriptors of this process.", float64(x.Descriptors)),
 		one("descriptors_limit", "Descriptors that this process may have.", float64(x.MaxDescriptors)),
 		one("ports", "Local ports in use towards the target.", float64(x.Ports)),
-		one("ports_limit", "Local ports that there are towards the target, of all source addresses.", float64(x.MaxPorts)),
+		one("ports_limit", "Local ports that there are towards the target, of all source addresses and towards all its hubs.", float64(x.MaxPorts)),
 		one("timer_lateness_seconds", "By how much timers of this process fired late over the last second: the 99th percentile.", x.Late.Seconds()),
 		one("schedule_lag_seconds", "By how much operations started late over the last second by the generator's own doing: the 99th percentile.", x.Lag.Seconds()),
 		one("saturated_seconds_total", "Time in which a rule found this process the bottleneck.", w.bad.Seconds()),

@@ -31,8 +31,12 @@ type Options struct {
 	Recorder *metrics.Recorder // required
 	Sampler  Sampler           // nil measures this process
 	Sources  int               // source addresses of devices; 0 is the system's choice
-	Loopback bool              // the target is on this machine
-	Shared   bool              // the target is in this process
+	// Destinations is how many hubs devices are dealt to, evenly; 1 when 0. Beside is how many processes like this one there are on this
+	// machine, which share its local ports; 1 when 0.
+	Destinations, Beside int
+
+	Loopback bool // the target is on this machine
+	Shared   bool // the target is in this process
 	// Preparing are stages that were delivered as asked whatever they were: they only prepare for others.
 	Preparing []string
 }
@@ -60,7 +64,7 @@ func New(o Options) (*Watch, error) {
 	if w.sampler == nil {
 		facts, err := host.Read()
 		if err == nil {
-			w.meter, err = meter.New(meter.Options{Facts: facts, Sources: o.Sources, Loopback: o.Loopback})
+			w.meter, err = meter.New(meter.Options{Facts: facts, Sources: o.Sources, Destinations: o.Destinations, Beside: o.Beside, Loopback: o.Loopback})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("measuring the generator: %w", err)

@@ -197,6 +197,24 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// A hub that somebody may arm is armed by its owner alone; no other hub has the endpoint, not even for its owner.
+func TestArm(t *testing.T) {
+	b, armed := newBench(t), 0
+	b.expect(b.do("owner", "POST", iothub.ArmPath, ""), http.StatusNotFound, "GenericNotFound")
+	b.options.Arm = func() { armed++ }
+	b.restart()
+	b.expect(b.do("owner", "GET", iothub.ArmPath, ""), http.StatusNotFound, "GenericNotFound")
+	for _, policy := range []string{"", "service", "reader", "registry", "device"} {
+		if w := b.do(policy, "POST", iothub.ArmPath, ""); w.Code != http.StatusUnauthorized || armed > 0 {
+			t.Errorf("policy %q: %d; armed %d times", policy, w.Code, armed)
+		}
+	}
+	b.expect(b.do("owner", "POST", iothub.ArmPath, ""), http.StatusNoContent, "")
+	if armed != 1 {
+		t.Errorf("armed %d times by the owner; want once", armed)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	b := newBench(t)
 	key := b.policies["owner"]

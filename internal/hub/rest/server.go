@@ -88,6 +88,8 @@ type Options struct {
 	Admit func(ctx context.Context, class tier.Class, n int) error
 	// Meter counts one operation of so many bytes against the day's messages; nil counts nothing.
 	Meter func(bytes int)
+	// Arm begins to hold the hub's limits when the owner asks for it at iothub.ArmPath; nil for a hub that nobody can ask, which has no such endpoint.
+	Arm func()
 	// Wait holds a request back, for the fault switch; nil for none.
 	Wait   func(ctx context.Context)
 	Logger *slog.Logger // nil logs nothing
@@ -147,12 +149,25 @@ func New(o Options) *Server {
 	s.configurationRoutes(handle)
 	s.digitalTwinRoutes(handle)
 	s.transferRoutes(handle)
+	if o.Arm != nil {
+		handle("POST "+iothub.ArmPath, owner, s.arm)
+	}
 	blob.New(blob.Options{Storage: o.Storage, Access: s.mayAccess, Signer: o.Signer, Logger: o.Logger}).Routes(s.mux)
 	s.unknown = s.wrap(0, func(http.ResponseWriter, *http.Request) error {
 		return errNoEndpoint
 	}, errorbody.FormText)
 	s.mux.Handle("/", s.unknown)
 	return s
+}
+
+// owner is the rights of the policy iothubowner, which no other has all of.
+const owner = policy.RegistryRead | policy.RegistryWrite | policy.ServiceConnect | policy.DeviceConnect
+
+// arm has the hub hold its limits from now on. Once they hold it does nothing.
+func (s *Server) arm(w http.ResponseWriter, _ *http.Request) error {
+	s.opts.Arm()
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // ServeHTTP answers a request. Its path may be percent-encoded as a whole.

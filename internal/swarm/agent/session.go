@@ -171,11 +171,7 @@ func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, e
 	if err != nil {
 		return nil, err
 	}
-	sc, err := fit.To(s.sc, s.agent.facts)
-	if err != nil {
-		return nil, unready("%w", err)
-	}
-	w := newWork(s, ask, sc, ids, mine)
+	w := newWork(s, ask, fit.ToPart(s.sc, s.agent.facts, n, s.agent.o.Beside), ids, mine)
 	if err := w.open(ctx); err != nil {
 		return nil, unready("%w", err)
 	}

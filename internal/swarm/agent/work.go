@@ -69,7 +69,10 @@ func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *ta
 // open opens the target, for devices alone, and makes what measures this process.
 func (w *work) open(ctx context.Context) (err error) {
 	o := &w.agent.o
-	w.watch, err = watch.New(watch.Options{Recorder: w.rec, Sampler: o.Sampler, Sources: len(w.sc.Fleet.SourceAddresses), Loopback: onLoopback(&w.sc.Target)})
+	w.watch, err = watch.New(watch.Options{
+		Recorder: w.rec, Sampler: o.Sampler, Sources: len(w.sc.Fleet.SourceAddresses), Destinations: w.sc.Target.Destinations(), Beside: o.Beside,
+		Loopback: onLoopback(&w.sc.Target),
+	})
 	if err != nil {
 		return err
 	}

@@ -161,12 +161,19 @@ func (p writer) writeMachine(b *strings.Builder) {
 	if m.Addresses > 1 {
 		address = fmt.Sprintf("each of %d source addresses", m.Addresses)
 	}
+	if m.Destinations > 1 {
+		address += fmt.Sprintf(", towards each of %d hubs", m.Destinations)
+	}
 	estimate := "estimate"
 	if m.Client != scenario.AnyClient {
 		estimate += ", with the client " + m.Client
 	}
+	who := "this machine"
+	if m.Agents > 0 {
+		who = fmt.Sprintf("each of %s", human.Number(m.Agents, "agent"))
+	}
 	table(b, [][]string{
-		{"this machine", "needs", ""},
+		{who, "needs", ""},
 		{"memory", words.Count(float64(m.Memory)/1e6) + " MB", estimate},
 		{"processors", fmt.Sprintf("%.1f", m.Processors), "estimate, in the busiest second"},
 		{"descriptors", words.Count(float64(m.Descriptors)), "ulimit -n"},

@@ -23,7 +23,8 @@ type Shape struct {
 	SplitTwins bool
 }
 
-func (s Shape) withDefaults() Shape {
+// WithDefaults is the Shape with nothing left out: 0 is none.
+func (s Shape) WithDefaults() Shape {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -56,7 +57,7 @@ type Bucket struct {
 
 // New makes a full bucket for a rate per second, at a time. The rate must be above 0.
 func New(rate float64, s Shape, now time.Time) Bucket {
-	s = s.withDefaults()
+	s = s.WithDefaults()
 	return Bucket{
 		rate: rate, burst: max(1, rate*s.Burst.Seconds()), backlog: rate * s.Backlog.Seconds(), maxWait: s.MaxWait,
 		tokens: max(1, rate*s.Burst.Seconds()), at: now,
