@@ -21,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/raw"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -93,7 +94,7 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 		}
 	} else {
 		token = seal.GenerateToken()
-		if o, err = w.agents(ctx, n, folder, token, log); err != nil {
+		if o, err = w.agents(ctx, s, n, folder, token, log); err != nil {
 			return sc, nil, err
 		}
 	}
@@ -170,8 +171,11 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	return out, nil
 }
 
+// localAgent is the name of an agent of this machine, by its number from 0.
+func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
+
 // agents starts agents on this machine, and the NATS server that they talk over.
-func (w *swarm) agents(ctx context.Context, n int, folder string, token seal.Token, log *slog.Logger) (natsbus.Options, error) {
+func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, log *slog.Logger) (natsbus.Options, error) {
 	secret := seal.GenerateToken().Reveal()
 	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Token: secret, Logger: log})
 	if err != nil {
@@ -180,9 +184,13 @@ func (w *swarm) agents(ctx context.Context, n int, folder string, token seal.Tok
 	w.closes = append(w.closes, func() { _ = server.Close() })
 	var commands []launch.Command
 	for i := range n {
-		name := fmt.Sprintf("agent-%d", i+1)
+		name := localAgent(i)
+		args := []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(n), "--once"}
+		if file := s.v.GetString("raw"); file != "" {
+			args = append(args, "--raw", raw.Beside(file, name))
+		}
 		commands = append(commands, launch.Command{
-			Name: name, Args: []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(n), "--once"},
+			Name: name, Args: args,
 			Secrets: map[string]launch.Secret{joinTokenVariable: launch.Secret(token.Reveal()), natsTokenVariable: launch.Secret(secret)},
 			Output:  filepath.Join(folder, name+".log"),
 		})
