@@ -77,8 +77,8 @@ bench-queueing: ## The embedded hub as M/M/c and M/D/1: measured mean and p99 ag
 bench-transports: build ## 30,000 devices over MQTT, AMQP, shared AMQP connections and HTTPS, in one fleet over TCP, against a hub in a process of its own.
 	@./scripts/transports.sh
 
-bench-agents: build ## 60,000 devices over TCP on four agents, against four hubs: what coordination takes of agents, coordinator and network. 4 min, and a machine of its own.
-	@./scripts/agents.sh
+bench-agents: ## 60,000 devices over TCP on four agents, against four hubs: what coordination takes of agents, coordinator and network. 4 min, and a machine of its own.
+	ulimit -n $$(ulimit -H -n) && $(GO) test -tags integration -count 1 -run TestCost -v -timeout 20m ./test/swarm -swarm.bench=60000
 
 busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
 	RUNS=$(RUNS) ./scripts/busy.sh

@@ -91,11 +91,7 @@ func (w *world) raw(agent string) string {
 // run starts a run of a scenario.
 func (w *world) run(text string, args ...string) *rig.Process {
 	w.t.Helper()
-	file := filepath.Join(w.dir, "scenario.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	args = append([]string{"run", file, "--metrics-addr", "", "--no-ui", "--plain", "--raw", w.raw(""), "--allow-saturated=false"}, args...)
+	args = append([]string{"run", scenarioIn(w.t, w, text), "--metrics-addr", "", "--no-ui", "--plain", "--raw", w.raw(""), "--allow-saturated=false"}, args...)
 	return rig.Start(w.t, w.dir, w.environ(), rig.Build(w.t), args...)
 }
 
