@@ -318,7 +318,7 @@ func TestBusStops(t *testing.T) {
 			s.server.Start()
 		}
 		r := x.run(t)
-		if r.Outcome != report.Passed {
+		if r.Outcome != report.Passed || !strings.Contains(strings.Join(r.Notes, "\n"), "no connection to the agents for 10.0s") {
 			t.Error(figures(r))
 		}
 		for _, a := range r.Agents {

@@ -241,7 +241,7 @@ func TestNATSIsKilled(t *testing.T) {
 			if devices != 120 {
 				t.Errorf("%d devices; want 120", devices)
 			}
-			if !strings.Contains(strings.Join(r.Notes, "\n"), "NATS") {
+			if !strings.Contains(strings.Join(r.Notes, "\n"), "no connection to the agents for ") {
 				t.Error("no note tells that NATS was away")
 			}
 		})

@@ -50,14 +50,7 @@ func (l *Lead) watch() error {
 		return fmt.Errorf("listening to the agents: %w", err)
 	}
 	l.ends = append(l.ends, echo, l.o.Bus.States(func(s bus.State) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		switch {
-		case !s.Connected:
-			l.upSince = time.Time{}
-		case l.upSince.IsZero():
-			l.upSince = time.Now()
-		}
+		l.connected(s.Connected)
 	}))
 	l.mu.Lock()
 	for _, a := range l.agents {
@@ -72,6 +65,26 @@ func (l *Lead) watch() error {
 	})
 	l.going.Go(l.beat)
 	return nil
+}
+
+// connected notes whether there is a connection to the agents.
+func (l *Lead) connected(is bool) {
+	now := time.Now()
+	l.mu.Lock()
+	down := l.downAt
+	switch {
+	case !is:
+		l.upSince = time.Time{}
+		if down.IsZero() {
+			l.downAt = now
+		}
+	case l.upSince.IsZero():
+		l.upSince, l.downAt = now, time.Time{}
+	}
+	l.mu.Unlock()
+	if is && !down.IsZero() && l.work.OnAway != nil {
+		l.work.OnAway(down, now.Sub(down))
+	}
 }
 
 // beatEvery is how often the coordinator says that it is there, and looks whether agents are.

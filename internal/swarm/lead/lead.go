@@ -80,6 +80,7 @@ type Lead struct {
 	accounts map[int]fleet.Account
 	echo     time.Time     // when the Lead last heard itself
 	upSince  time.Time     // since when the connection stands; zero while it does not
+	downAt   time.Time     // since when it does not; zero while it stands
 	changed  chan struct{} // closed at the next change of what is known of agents
 }
 
