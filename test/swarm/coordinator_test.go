@@ -1,0 +1,81 @@
+//go:build integration
+
+package swarm
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/test/rig"
+)
+
+// hubConnection starts a hub that is nobody's child but the test's, and gives its connection string.
+func (w *world) hubConnection() string {
+	w.t.Helper()
+	hub := rig.Start(w.t, w.dir, nil, rig.Build(w.t), "hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--cert-dir", w.dir)
+	var known struct {
+		Connection string `json:"connectionString"`
+	}
+	if err := json.Unmarshal([]byte(hub.Line(w.t, "connectionString", within)), &known); err != nil || known.Connection == "" {
+		w.t.Fatalf("the hub said %q, %v", hub.Output(), err)
+	}
+	return known.Connection
+}
+
+// The coordinator is killed at any time, and nobody takes the run over: agents finish the scenario by its plan, or stop, as was chosen, and end. What
+// their devices did is in their raw output, to the end.
+func TestCoordinatorIsKilled(t *testing.T) {
+	t.Parallel()
+	const hold = 40 * time.Second // of the run that is to stop: longer than agents wait for a coordinator
+	for i := range uint64(*swarmRounds) {
+		for _, choice := range []string{"finish", "stop"} {
+			seed := *swarmSeed + i
+			t.Run(fmt.Sprintf("seed %d, %s", seed, choice), func(t *testing.T) {
+				t.Parallel()
+				chance := rand.New(rand.NewPCG(seed, uint64(len(choice))))
+				after := 200*time.Millisecond + time.Duration(chance.Int64N(int64(6*time.Second)))
+				t.Logf("seed %d: the coordinator is killed %s after the start", seed, after)
+				long := lossyHold * time.Second
+				if choice == "stop" {
+					long = hold
+				}
+				w := newWorld(t)
+				w.startNATS()
+				w.startAgents(lossyAgents)
+				text := strings.Replace(fmt.Sprintf(lossy, seed, int(long.Seconds())), "fleet:", fmt.Sprintf("target: {hub: %q, plain: true}\nfleet:", w.hubConnection()), 1)
+				p := w.run(text, "--agents", strconv.Itoa(lossyAgents), "--nats", "nats://"+w.nats, "--on-coordinator-loss", choice)
+				p.Line(t, "stage 1 of 2", within)
+				began := time.Now()
+				timer := time.NewTimer(after)
+				defer timer.Stop()
+				<-timer.C
+				p.Kill()
+				for name, agent := range w.agents {
+					if code := agent.Wait(t, within); code != 0 {
+						t.Errorf("%s ended with exit code %d", name, code)
+					}
+					var last time.Time
+					stages := make(map[string]int)
+					for _, o := range w.rows(w.raw(name), false) {
+						stages[o.stage]++
+						if o.done.After(last) {
+							last = o.done
+						}
+						if o.outcome == "unanswered" {
+							t.Errorf("%s: %+v", name, o)
+						}
+					}
+					t.Logf("%s did its last thing %s after the start, %v", name, last.Sub(began), stages)
+					if ran := last.Sub(began); choice == "finish" && (ran < 2*time.Second+long-1500*time.Millisecond || stages["hold"] == 0) || choice == "stop" && ran > hold-5*time.Second {
+						t.Errorf("%s did its last thing %s after the start", name, ran)
+					}
+				}
+			})
+		}
+	}
+}
