@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/embednats"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
@@ -23,6 +25,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/report/raw"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
@@ -34,6 +37,7 @@ func addAgentFlags(c *cobra.Command) {
 	f.String("on-agent-loss", lead.Fail, "what to do when an agent is lost: fail, continue without its devices, or redistribute them")
 	f.String("on-coordinator-loss", "finish", "what agents do when this process is gone: finish the scenario, or stop")
 	f.Duration("agent-wait", time.Minute, "how long to wait for the agents")
+	f.String("resume", "", "take over the run of this id, whose process is gone: its agents go on; SCENARIO must be the same")
 	f.Int("hubs", 0, "with --agents and the embedded hub: in how many processes the hub runs, which share the devices; as many as the devices need when 0")
 }
 
@@ -43,7 +47,32 @@ const hubHolds = 15_000
 // swarm is what a run on agents has beside the run.
 type swarm struct {
 	lead   *lead.Lead
+	resume *engine.Resume // of a run that is taken over; else nil
+	local  localState
 	closes []func()
+}
+
+// localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
+type localState struct {
+	Port      int            `json:"port"`       // of the NATS server
+	NATS      string         `json:"nats_token"` // of the server
+	Join      string         `json:"join_token"`
+	Hubs      []string       `json:"hubs,omitempty"` // files with their connection strings
+	Processes map[string]int `json:"processes"`      // ids, by name
+}
+
+const localStateFile = "local.json"
+
+// keep writes the state down.
+func (x *localState) keep(folder string) error {
+	b, err := json.Marshal(x)
+	if err == nil {
+		err = wholefile.Replace(filepath.Join(folder, localStateFile), b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping what is needed to take the run over: %w", err)
+	}
+	return nil
 }
 
 func (s *swarm) close() {
@@ -75,14 +104,36 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			w.close()
 		}
 	}()
-	id := time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
-	folder, err := os.MkdirTemp("", "twinfleet-agents-")
-	if err != nil {
+	id, again := s.v.GetString("resume"), s.v.GetString("resume") != ""
+	if !again {
+		id = time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
+	}
+	folder := filepath.Join(s.v.GetString("out"), ".agents", id)
+	if s.v.GetString("out") == "" {
+		folder = filepath.Join(os.TempDir(), "twinfleet-agents", id)
+	}
+	if again && !remote {
+		b, err := os.ReadFile(filepath.Join(folder, localStateFile))
+		if err == nil {
+			err = json.Unmarshal(b, &w.local)
+		}
+		if err != nil {
+			return sc, nil, usagef("--resume: %s: no run of this machine can be taken over there: %w", id, err)
+		}
+	} else if err := os.MkdirAll(folder, 0o700); err != nil {
 		return sc, nil, fmt.Errorf("making a folder for the agents: %w", err)
 	}
-	w.closes = append(w.closes, func() { _ = os.RemoveAll(folder) })
+	w.closes = append(w.closes, func() {
+		_ = os.RemoveAll(folder)
+		_ = os.Remove(filepath.Dir(folder)) // unless there are others
+	})
 	if sc.Target.Kind == spec.Embedded {
-		if sc, err = w.hubs(ctx, s, sc, folder); err != nil {
+		if again {
+			sc, err = w.hubsAgain(sc)
+		} else {
+			sc, err = w.hubs(ctx, s, sc, folder)
+		}
+		if err != nil {
 			return sc, nil, err
 		}
 	}
@@ -93,8 +144,15 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			return sc, nil, err
 		}
 	} else {
-		token = seal.GenerateToken()
-		if o, err = w.agents(ctx, s, n, folder, token, log); err != nil {
+		if again {
+			token, err = seal.NewToken(w.local.Join)
+		} else {
+			token = seal.GenerateToken()
+		}
+		if err == nil {
+			o, err = w.agents(ctx, s, n, folder, token, again, log)
+		}
+		if err != nil {
 			return sc, nil, err
 		}
 	}
@@ -113,6 +171,15 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	}
 	w.lead = l
 	w.closes = append(w.closes, l.Close)
+	if again {
+		if w.resume, err = l.Takeover(ctx, sc); err != nil {
+			w.closes = w.closes[1:] // what is there may still be taken over
+			return sc, nil, withCode(codeUsage, err)
+		}
+		fmt.Fprintf(e.stderr, "takes over run %s\n", id)
+	} else {
+		fmt.Fprintf(e.stderr, "run %s; if this process is lost: twinfleet run --resume %s with the same scenario and flags\n", id, id)
+	}
 	return sc, w, nil
 }
 
@@ -152,8 +219,43 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
 	w.closes = append(w.closes, func() { stopGroup(g) })
+	w.local.Hubs = files
+	w.note(g, commands)
+	return w.at(sc)
+}
+
+// note keeps the ids of processes.
+func (w *swarm) note(g *launch.Group, commands []launch.Command) {
+	if w.local.Processes == nil {
+		w.local.Processes = make(map[string]int)
+	}
+	for _, c := range commands {
+		w.local.Processes[c.Name] = g.PID(c.Name)
+	}
+}
+
+// hubsAgain are the hubs of a run that is taken over, which end with it.
+func (w *swarm) hubsAgain(sc *scenario.Scenario) (*scenario.Scenario, error) {
+	w.closes = append(w.closes, func() {
+		for name, pid := range w.local.Processes {
+			if p, err := os.FindProcess(pid); err == nil && isOurs(pid) && strings.HasPrefix(name, "hub-") {
+				_ = p.Signal(os.Interrupt)
+			}
+		}
+	})
+	return w.at(sc)
+}
+
+// isOurs reports whether a process is one of this program, as far as the system tells: ids are used again.
+func isOurs(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || strings.Contains(string(b), "--connection-string-file")
+}
+
+// at is the scenario against the hubs.
+func (w *swarm) at(sc *scenario.Scenario) (*scenario.Scenario, error) {
 	var hubs []connstring.Service
-	for _, file := range files {
+	for _, file := range w.local.Hubs {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return sc, fmt.Errorf("starting the embedded hub: %w", err)
@@ -175,13 +277,21 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
 
 // agents starts agents on this machine, and the NATS server that they talk over.
-func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, log *slog.Logger) (natsbus.Options, error) {
-	secret := seal.GenerateToken().Reveal()
-	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Token: secret, Logger: log})
+func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
+	if !again {
+		w.local.NATS, w.local.Join = seal.GenerateToken().Reveal(), token.Reveal()
+	}
+	secret := w.local.NATS
+	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Port: w.local.Port, Token: secret, Logger: log})
 	if err != nil {
 		return natsbus.Options{}, err
 	}
 	w.closes = append(w.closes, func() { _ = server.Close() })
+	w.local.Port = server.Port()
+	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: log}
+	if again {
+		return o, nil
+	}
 	var commands []launch.Command
 	for i := range n {
 		name := localAgent(i)
@@ -199,6 +309,11 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
 	}
+	w.note(g, commands)
+	if err := w.local.keep(folder); err != nil {
+		stopGroup(g)
+		return o, err
+	}
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -212,7 +327,7 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 		stopGroup(g)
 		<-gone
 	})
-	return natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: log}, nil
+	return o, nil
 }
 
 // stopGroup ends processes.
