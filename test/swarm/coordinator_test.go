@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,11 +23,48 @@ func (w *world) hubConnection() string {
 	hub := rig.Start(w.t, w.dir, nil, rig.Build(w.t), "hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--cert-dir", w.dir)
 	var known struct {
 		Connection string `json:"connectionString"`
+		Address    string `json:"address"`
 	}
 	if err := json.Unmarshal([]byte(hub.Line(w.t, "connectionString", within)), &known); err != nil || known.Connection == "" {
 		w.t.Fatalf("the hub said %q, %v", hub.Output(), err)
 	}
+	w.hub = known.Address
 	return known.Connection
+}
+
+// left waits until no device is connected to the hub any more.
+func left(t *testing.T, w *world) {
+	t.Helper()
+	_, text, err := net.SplitHostPort(w.hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(within); ; {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		connected := 0
+		for line := range strings.Lines(string(table)) { // proc(5): local address, remote address, and 01 for an established connection
+			if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "01" {
+				connected++
+			}
+		}
+		if connected == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%d devices are connected still", connected)
+		}
+	}
 }
 
 // The coordinator is killed at any time, and nobody takes the run over: agents finish the scenario by its plan, or stop, as was chosen, and end. What
@@ -55,7 +95,9 @@ func TestCoordinatorIsKilled(t *testing.T) {
 				defer timer.Stop()
 				<-timer.C
 				p.Kill()
+				left(t, w)
 				for name, agent := range w.agents {
+					agent.Signal(t, syscall.SIGINT) // it keeps what it knows for somebody who takes the run over
 					if code := agent.Wait(t, within); code != 0 {
 						t.Errorf("%s ended with exit code %d", name, code)
 					}

@@ -34,6 +34,7 @@ type world struct {
 	join, token string
 	nats        string // address of the NATS server; empty before it was started
 	server      *rig.Process
+	hub         string // address of a hub that the test has started; empty for none
 	agents      map[string]*rig.Process
 }
 
