@@ -91,8 +91,8 @@ soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -
 	@$(MAKE) --no-print-directory soak-swarm
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
-soak-swarm: ## Twenty rounds (ROUNDS) of kill -9 of an agent, with each choice of what to do then, and of NATS' process.
-	$(GO) test -tags integration -run Killed -v -parallel 3 -timeout 2h ./test/swarm -swarm.rounds=$(ROUNDS) -swarm.seed=$(SEED)
+soak-swarm: ## Twenty rounds (ROUNDS) of kill -9 of an agent, with each choice of what to do then, of the coordinator, with each choice and taken over, and of NATS' process.
+	$(GO) test -tags integration -run 'Killed|Taken' -v -parallel 3 -timeout 2h ./test/swarm -swarm.rounds=$(ROUNDS) -swarm.seed=$(SEED)
 
 fuzz: ## Every fuzz target for FUZZTIME.
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh

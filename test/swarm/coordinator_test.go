@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/test/rig"
 )
 
@@ -119,5 +120,58 @@ func TestCoordinatorIsKilled(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The coordinator is killed at any time, and another one takes the run over a bit later: nothing that agents measured is lost, whenever that was.
+func TestRunIsTakenOver(t *testing.T) {
+	t.Parallel()
+	for i := range uint64(*swarmRounds) {
+		seed := *swarmSeed + i
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			chance := rand.New(rand.NewPCG(seed, 2))
+			after := 1500*time.Millisecond + time.Duration(chance.Int64N(int64(6*time.Second)))
+			away := time.Duration(chance.Int64N(int64(6 * time.Second)))
+			t.Logf("seed %d: the coordinator is killed %s after the start, and taken over from after %s", seed, after, away)
+			w := newWorld(t)
+			w.startNATS()
+			w.startAgents(lossyAgents)
+			text := strings.Replace(fmt.Sprintf(lossy, seed, lossyHold), "fleet:", fmt.Sprintf("target: {hub: %q, plain: true}\nfleet:", w.hubConnection()), 1)
+			flags := []string{"--agents", strconv.Itoa(lossyAgents), "--nats", "nats://" + w.nats}
+			p := w.run(text, flags...)
+			id := strings.Fields(p.Line(t, "if this process is lost", within))[1]
+			p.Line(t, "stage 1 of 2", within)
+			timer := time.NewTimer(after)
+			defer timer.Stop()
+			<-timer.C
+			p.Kill()
+			timer.Reset(away)
+			<-timer.C
+			if err := os.Rename(w.raw(""), w.raw("before")); err != nil {
+				t.Fatal(err)
+			}
+			p = w.run(text, append(flags, "--resume", strings.TrimSuffix(id, ";"), "--out", "taken")...)
+			code := p.Wait(t, within)
+			r := w.recordIn("taken")
+			defer func() {
+				if t.Failed() {
+					t.Log(said(r))
+				}
+			}()
+			addsUp(t, r)
+			if (r.Outcome != report.Passed || code != 0) && (r.Outcome != report.Saturated || code != 98) {
+				t.Errorf("%s, exit code %d", r.Outcome, code)
+			}
+			for j := range r.Agents {
+				a := &r.Agents[j]
+				if rows := w.rows(w.raw(a.Name), false); a.Lost != nil || a.Totals == nil || int(a.Totals.Scheduled) != len(rows) || a.Devices != 40 {
+					t.Errorf("%s has %d rows; its account is %+v, lost %+v", a.Name, len(rows), a.Totals, a.Lost)
+				}
+			}
+			if len(r.Agents) != lossyAgents || len(r.Stages) != 2 {
+				t.Errorf("%d agents, %d stages", len(r.Agents), len(r.Stages))
+			}
+		})
 	}
 }

@@ -99,7 +99,13 @@ func (w *world) run(text string, args ...string) *rig.Process {
 // record is what the world's only run has left.
 func (w *world) record() *report.Run {
 	w.t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(w.dir, "runs", "*"))
+	return w.recordIn("runs")
+}
+
+// recordIn is the only record in a folder.
+func (w *world) recordIn(folder string) *report.Run {
+	w.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(w.dir, folder, "*"))
 	if err != nil || len(dirs) != 1 {
 		w.t.Fatalf("records %q, %v; want one", dirs, err)
 	}
