@@ -4,8 +4,10 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10m
 SOAKTIME ?= 1h
 RUNS ?= 10
+ROUNDS ?= 20
+SEED ?= 1
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing bench-transports busy soak fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing bench-transports bench-agents busy soak soak-swarm fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -75,15 +77,22 @@ bench-queueing: ## The embedded hub as M/M/c and M/D/1: measured mean and p99 ag
 bench-transports: build ## 30,000 devices over MQTT, AMQP, shared AMQP connections and HTTPS, in one fleet over TCP, against a hub in a process of its own.
 	@./scripts/transports.sh
 
+bench-agents: ## 60,000 devices over TCP on four agents, against four hubs: what coordination takes of agents, coordinator and network. 4 min, and a machine of its own.
+	ulimit -n $$(ulimit -H -n) && $(GO) test -tags integration -count 1 -run TestCost -v -timeout 20m ./test/swarm -swarm.bench=60000
+
 busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
 	RUNS=$(RUNS) ./scripts/busy.sh
 
-soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, capacity searches with three seeds, of a Mosquitto and interrupted, ten minutes of fuzzing a target.
+soak: ## The long forms: an hour of verdicts held against the wire, 1,000 kill -9 restarts, killed agents, capacity searches with three seeds, of a Mosquitto and interrupted, ten minutes of fuzzing a target.
 	$(GO) test -tags integration -run Wire -v -timeout 90m ./test/soak -soak.for=$(SOAKTIME)
 	$(GO) test -run 'Limits|Servers' -v -timeout 90m ./internal/capacity -seeds 3
 	$(GO) test -tags integration,soak -run Capacity -v -timeout 2h ./test/soak
 	$(GO) test -run TestKill -v -timeout 2h ./internal/hub ./internal/hub/store -kills=1000
+	@$(MAKE) --no-print-directory soak-swarm
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+
+soak-swarm: ## Twenty rounds (ROUNDS) of kill -9 of an agent, with each choice of what to do then, of the coordinator, with each choice and taken over, and of NATS' process.
+	$(GO) test -tags integration -run 'Killed|Taken' -v -parallel 3 -timeout 2h ./test/swarm -swarm.rounds=$(ROUNDS) -swarm.seed=$(SEED)
 
 fuzz: ## Every fuzz target for FUZZTIME.
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh

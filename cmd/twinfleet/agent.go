@@ -41,6 +41,7 @@ Whoever leads a run must know the agent's join token, which is in ` + joinTokenV
 	f.String("name", "", "name of the agent, no other's: letters, digits, - and _ (default: the host's name and the process id)")
 	f.Int("beside", 1, "how many agents there are on this machine, itself among them, which share what it has")
 	f.Bool("once", false, "end after one run")
+	f.String("raw", "", "file that takes every operation of its devices, of all runs, a row each: its name ends in .csv.gz or .parquet; none when empty")
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), e, cmd) }
 	return c
 }
@@ -113,6 +114,11 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	if name == "" {
 		name = agentName()
 	}
+	rawFile, err := openRaw(s.v.GetString("raw"))
+	if err != nil {
+		return err
+	}
+	defer rawFile.abandon()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	hard, done := e.stopperSaying(ctx, log, "stopping: the devices of a run that goes on leave", cancel)
@@ -125,6 +131,7 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	defer gc.Sparing.Tune()()
 	a, err := agent.New(agent.Options{
 		Bus: b, Name: name, Token: token, Program: versionText(), Machine: thisMachine(), Logger: log, Beside: s.v.GetInt("beside"),
+		Tap: rawFile.tap(),
 		Ran: func(run string, over bool) {
 			if !over {
 				fmt.Fprintf(e.stdout, "agent %s: run %s\n", name, run)
@@ -143,5 +150,5 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	if err := a.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return nil
+	return rawFile.whole()
 }

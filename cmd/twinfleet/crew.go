@@ -61,7 +61,7 @@ func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
 		return nil, err
 	}
 	c := fit.NewCrew(own, facts, n, hub)
-	return &crew{c, fit.Needs(own, c.Devices, n), own, facts}, nil
+	return &crew{c, fit.Demand(own, c.Devices, n), own, facts}, nil
 }
 
 // made are places on this machine that stand for hubs which are not started.

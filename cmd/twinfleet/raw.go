@@ -51,9 +51,33 @@ func (r *rawOutput) abandon() {
 	}
 }
 
+// whole ends the file of a process that has no record; the error is that something is not in it.
+func (r *rawOutput) whole() error {
+	if r.file == nil {
+		return nil
+	}
+	if err := r.file.Close(); err != nil {
+		return fmt.Errorf("the raw output is not whole: after %s: %w", human.Number(int(r.file.Written()), "operation"), err)
+	}
+	if n := r.file.Lost(); n > 0 {
+		return fmt.Errorf("the raw output is not whole: %s came faster than they could be written", human.Number(int(n), "operation"))
+	}
+	return nil
+}
+
 // say tells where the operations are.
 func (r *rawOutput) say(e env, s settings) {
-	if r.file != nil && !s.v.GetBool("quiet") && !s.v.GetBool("json") {
-		fmt.Fprintf(e.stderr, "raw output: %s in %s\n", human.Number(int(r.file.Written()), "operation"), clean.Text(r.name))
+	if r.file == nil || s.v.GetBool("quiet") || s.v.GetBool("json") {
+		return
+	}
+	n := human.Number(int(r.file.Written()), "operation")
+	switch agents := s.v.GetInt("agents"); {
+	case agents == 0:
+		fmt.Fprintf(e.stderr, "raw output: %s in %s\n", n, clean.Text(r.name))
+	case len(s.v.GetStringSlice("nats")) > 0:
+		fmt.Fprintf(e.stderr, "raw output: %s of this process in %s; those of devices are with agents that were started with --raw\n", n, clean.Text(r.name))
+	default:
+		fmt.Fprintf(e.stderr, "raw output: %s of this process in %s, those of devices in %s and so on, a file each agent\n", n, clean.Text(r.name),
+			clean.Text(raw.Beside(r.name, localAgent(0))))
 	}
 }

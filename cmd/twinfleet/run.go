@@ -54,7 +54,7 @@ was the bottleneck, 99 a threshold was missed or had no data, 130 interrupted.`,
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics for Prometheus; another port when this one is taken, unless it was asked for; none when empty")
 	f.Duration("linger", 0, "keep /metrics open so long after the run, for a last scrape")
 	f.String("out", "runs", "folder that takes a record of the run with its reports; none when empty")
-	f.String("raw", "", "file that takes every operation, a row each: its name ends in .csv.gz or .parquet; none when empty")
+	f.String("raw", "", "file that takes every operation, a row each: its name ends in .csv.gz or .parquet; agents of this machine have one each beside it; none when empty")
 	f.Bool("force", false, "start although this machine has too little for the scenario")
 	f.Bool("allow-saturated", false, "let the run pass although the generator was the bottleneck")
 	addLiveFlags(c)

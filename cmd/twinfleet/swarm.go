@@ -27,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/report/raw"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
@@ -164,7 +165,7 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			token = seal.GenerateToken()
 		}
 		if err == nil {
-			o, err = w.agents(ctx, n, folder, token, again, log)
+			o, err = w.agents(ctx, s, n, folder, token, again, log)
 		}
 		if err != nil {
 			return sc, nil, err
@@ -337,8 +338,11 @@ func (w *swarm) at(sc *scenario.Scenario) (*scenario.Scenario, error) {
 	return out, nil
 }
 
+// localAgent is the name of an agent of this machine, by its number from 0.
+func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
+
 // agents starts agents on this machine, and the NATS server that they talk over.
-func (w *swarm) agents(ctx context.Context, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
+func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
 	if !again {
 		w.local.NATS, w.local.Join = seal.GenerateToken().Reveal(), token.Reveal()
 	}
@@ -355,9 +359,13 @@ func (w *swarm) agents(ctx context.Context, n int, folder string, token seal.Tok
 	}
 	var commands []launch.Command
 	for i := range n {
-		name := fmt.Sprintf("agent-%d", i+1)
+		name := localAgent(i)
+		args := []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(n), "--once"}
+		if file := s.v.GetString("raw"); file != "" {
+			args = append(args, "--raw", raw.Beside(file, name))
+		}
 		commands = append(commands, launch.Command{
-			Name: name, Args: []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(n), "--once"},
+			Name: name, Args: args,
 			Secrets: map[string]launch.Secret{joinTokenVariable: launch.Secret(token.Reveal()), natsTokenVariable: launch.Secret(secret)},
 			Output:  filepath.Join(folder, name+".log"),
 		})

@@ -73,9 +73,9 @@ func spread(sc *scenario.Scenario, facts host.Facts) Spread {
 	return best
 }
 
-// Needs is what a process that runs so many devices of a scenario needs, whose target is elsewhere, when so many processes of the machine share
+// Demand is what a process that runs so many devices of a scenario needs, whose target is elsewhere, when so many processes of the machine share
 // its source addresses.
-func Needs(sc *scenario.Scenario, devices, processes int) plan.Machine {
+func Demand(sc *scenario.Scenario, devices, processes int) plan.Machine {
 	s := newShare(sc)
 	m := plan.Machine{Client: sc.Fleet.Client, Addresses: s.addresses(), Destinations: s.sc.Target.Destinations(), Agents: max(1, processes)}
 	if s.empty() {

@@ -71,7 +71,7 @@ func TestCrew(t *testing.T) {
 func TestNeedsAgreesWithHold(t *testing.T) {
 	text := strings.ReplaceAll(fleet(hubs("192.0.2.1:1", "192.0.2.1:2"), "client: lean, ", "60000"), "reported: {connectivity: {type: cellular}, every: 30s}", "telemetry: {every: 30s}")
 	sc := decode(t, text)
-	m := fit.Needs(sc, 15_000, 4)
+	m := fit.Demand(sc, 15_000, 4)
 	if m.Ports != 15_040 || m.PerAddress != 7_520 || m.Destinations != 2 || m.Agents != 4 || m.Descriptors != 15_072 || m.Client != "lean" {
 		t.Errorf("%+v", m)
 	}

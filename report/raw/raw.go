@@ -197,6 +197,23 @@ func (f *File) Close() error {
 // Written is how many operations the file has, once it is closed.
 func (f *File) Written() uint64 { return f.written }
 
+// Lost is how many operations found no room, so far: they came faster than they could be written.
+func (f *File) Lost() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lost
+}
+
+// Beside is the name of another file of the same form beside one: raw.csv.gz and agent-1 make raw-agent-1.csv.gz.
+func Beside(name, part string) string {
+	for _, form := range Forms() {
+		if stem, ok := strings.CutSuffix(name, form); ok {
+			return stem + "-" + part + form
+		}
+	}
+	return name + "-" + part
+}
+
 // Begin does nothing: the file was made before the run.
 func (f *File) Begin(*report.Run) error { return nil }
 
@@ -229,6 +246,11 @@ func (f *File) End(r *report.Run) error {
 		x := &r.Totals.Series[i]
 		counted += x.Ended() + x.DroppedTotal()
 		open += x.InFlight()
+	}
+	for i := range r.Agents { // what they measured is in files of their own
+		if x := r.Agents[i].Totals; x != nil {
+			counted, open = counted-(x.Scheduled-x.InFlight), open-x.InFlight
+		}
 	}
 	if open > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the raw output is without %s that had not ended when the run did", human.Number(int(open), "operation")))

@@ -239,6 +239,45 @@ func TestASlowFile(t *testing.T) {
 	}
 }
 
+// What agents measured is in files of their own: a file lacks nothing for that, and says what it lacks of this process.
+func TestAgentsHaveTheirOwn(t *testing.T) {
+	for _, tt := range []struct {
+		agents []report.Agent
+		want   string
+	}{
+		{[]report.Agent{{Totals: &report.Account{Scheduled: 5, InFlight: 1}}, {Totals: &report.Account{Scheduled: 3}}, {}}, ""},
+		{[]report.Agent{{Totals: &report.Account{Scheduled: 5, InFlight: 1}}}, "the raw output does not agree with the record: it has 2 of 5 operations"},
+	} {
+		f := begin("raw.csv.gz", nopCloser{}, newCSV(io.Discard), room)
+		rec := metrics.NewRecorder(metrics.Options{Tap: f.Tap})
+		theirs := metrics.NewRecorder(metrics.Options{})
+		part := rec.Join()
+		for range 2 {
+			rec.Series(metrics.OpQuery, "all").Start(start, start).End(start, metrics.OK)
+		}
+		for range 7 {
+			theirs.Series(metrics.OpTelemetry, "robots").Start(start, start).End(start, metrics.OK)
+		}
+		theirs.Series(metrics.OpTelemetry, "robots").Start(start, start)
+		part.Set(theirs.Contribution())
+		r := &report.Run{Totals: rec.Snapshot(), Agents: tt.agents}
+		if err := f.End(r); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.Notes, "; "); got != tt.want {
+			t.Errorf("%+v: notes %q; want %q", tt.agents, got, tt.want)
+		}
+	}
+}
+
+func TestBeside(t *testing.T) {
+	for name, want := range map[string]string{"raw.csv.gz": "raw-agent-1.csv.gz", "a.b/all.parquet": "a.b/all-agent-1.parquet", "other": "other-agent-1"} {
+		if got := Beside(name, "agent-1"); got != want {
+			t.Errorf("beside %s: %s; want %s", name, got, want)
+		}
+	}
+}
+
 // full is a file on a disk that has room for some bytes.
 type full struct{ room int }
 

@@ -60,6 +60,8 @@ type Work struct {
 	OnKnown func(until time.Time, margin time.Duration)
 	// OnLoss is told of an agent that was lost, and by when its devices were.
 	OnLoss func(agent, why string, devices int, at time.Time)
+	// OnAway is told, once it is over, of a time without a connection to the agents.
+	OnAway func(from time.Time, lasted time.Duration)
 }
 
 // Crowd is what has become of devices, wherever they run: as the methods of fleet.Fleet of these names say.

@@ -134,6 +134,7 @@ type swarmed struct {
 	lead   lead.Options
 	clocks []clock.Clock // of the agents, where they are wrong
 	during func(s *swarm, l *lead.Lead)
+	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
 	books  *books
 }
 
@@ -166,6 +167,8 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 	x.books = newBooks(t)
 	o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})}
 	s := newTestSwarm(t)
+	var leads *lead.Lead
+	var err error
 	defer s.over()
 	if x.agents > 0 {
 		for i := range x.agents {
@@ -173,15 +176,23 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 			if i < len(x.clocks) {
 				a.Clock = x.clocks[i]
 			}
-			s.join(fmt.Sprintf("agent-%d", i+1), a)
+			name := fmt.Sprintf("agent-%d", i+1)
+			a.Ran = func(_ string, over bool) {
+				if over && x.ends {
+					leads.Lose(name, "its process ended")
+				}
+			}
+			s.join(name, a)
 		}
 		b := s.server.Connect()
+		if x.ends {
+			b.Delay(50*time.Millisecond, 50*time.Millisecond)
+		}
 		defer b.Close()
 		l := x.lead
 		l.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		l.Bus, l.Run, l.Token, l.Agents, l.Parcel = b, "20261128-run", s.token, x.agents, p
-		leads, err := lead.New(l)
-		if err != nil {
+		if leads, err = lead.New(l); err != nil {
 			t.Fatal(err)
 		}
 		defer leads.Close()
@@ -321,6 +332,22 @@ func TestAgentDies(t *testing.T) {
 	}
 }
 
+// An agent whose process ends because the run is over is not lost, though the coordinator hears of that before it hears of the agent's last numbers.
+func TestAgentEndsAfterTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &swarmed{text: calmly(), agents: 3, ends: true}
+		r := x.run(t)
+		for _, a := range r.Agents {
+			if a.Lost != nil || a.Totals.InFlight != 0 {
+				t.Errorf("agent %s: lost %+v, %+v", a.Name, a.Lost, a.Totals)
+			}
+		}
+		if r.Outcome != report.Passed {
+			t.Error(figures(r))
+		}
+	})
+}
+
 // The bus stops for ten seconds, over the end of a stage: the run goes on, with all that was measured.
 func TestBusStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -332,7 +359,7 @@ func TestBusStops(t *testing.T) {
 			s.server.Start()
 		}
 		r := x.run(t)
-		if r.Outcome != report.Passed {
+		if r.Outcome != report.Passed || !strings.Contains(strings.Join(r.Notes, "\n"), "no connection to the agents for 10.0s") {
 			t.Error(figures(r))
 		}
 		for _, a := range r.Agents {

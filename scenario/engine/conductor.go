@@ -82,7 +82,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		defer cancel()
 		work := Work{
 			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Started: c.ledger.Began(), Made: c.ids.Made, Follows: c.backend.Follows,
-			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost,
+			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost, OnAway: c.away,
 			Prove: func(indexes []int) ([]byte, error) {
 				x, err := c.ids.Export(indexes)
 				return x.Reveal(), err
@@ -112,6 +112,17 @@ func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
 	if err := c.opts.Agents.Loss(); err != nil {
 		c.stop(err)
 	}
+}
+
+// away tells of a time without a connection to the agents. A blink is none: their numbers come once a second.
+func (c *conductor) away(from time.Time, lasted time.Duration) {
+	if lasted < time.Second {
+		return
+	}
+	long := human.Duration(lasted.Round(100 * time.Millisecond))
+	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the agents can be heard once more", Detail: "there was no connection to them for " + long})
+	c.ledger.Note("there was no connection to the agents for %s, from %s on: they went on, and what they measured meanwhile was told later", long,
+		human.Duration(from.Sub(c.ledger.Began()).Round(100*time.Millisecond)))
 }
 
 // either ends when ctx does or the run winds down.

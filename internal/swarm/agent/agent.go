@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -37,6 +38,8 @@ type Options struct {
 	Beside int
 	// Ran, which may be nil, is told of each run that begins, and when it is over.
 	Ran func(run string, over bool)
+	// Tap, which may be nil, is told of each operation of its devices that has ended, of all runs; as metrics.Options.Tap is.
+	Tap func(metrics.Ended)
 
 	Clock   clock.Clock                            // this machine's; time.Now when nil. Tests set it wrong
 	Dial    link.Dialer                            // of tests: to the target; nil is the network

@@ -52,7 +52,7 @@ type work struct {
 
 func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *target.Identities, mine *cut.Cut) *work {
 	w := &work{
-		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{}),
+		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{Tap: s.agent.o.Tap}),
 		orders: make(chan protocol.Order, 64),
 	}
 	w.devices.Store(int64(mine.Count(s.agent.o.Name)))

@@ -51,14 +51,7 @@ func (l *Lead) watch() error {
 		return fmt.Errorf("listening to the agents: %w", err)
 	}
 	l.ends = append(l.ends, echo, l.o.Bus.States(func(s bus.State) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		switch {
-		case !s.Connected:
-			l.upSince = time.Time{}
-		case l.upSince.IsZero():
-			l.upSince = time.Now()
-		}
+		l.connected(s.Connected)
 	}))
 	l.mu.Lock()
 	for _, a := range l.agents {
@@ -80,6 +73,26 @@ func (l *Lead) watch() error {
 	l.going.Go(l.keep)
 	l.going.Go(l.keepRecords)
 	return nil
+}
+
+// connected notes whether there is a connection to the agents.
+func (l *Lead) connected(is bool) {
+	now := time.Now()
+	l.mu.Lock()
+	down := l.downAt
+	switch {
+	case !is:
+		l.upSince = time.Time{}
+		if down.IsZero() {
+			l.downAt = now
+		}
+	case l.upSince.IsZero():
+		l.upSince, l.downAt = now, time.Time{}
+	}
+	l.mu.Unlock()
+	if is && !down.IsZero() && l.work.OnAway != nil {
+		l.work.OnAway(down, now.Sub(down))
+	}
 }
 
 // beatEvery is how often the coordinator says that it is there, and looks whether agents are.
@@ -131,38 +144,78 @@ func (l *Lead) stands(subject string, data []byte) {
 	}
 }
 
-// figures takes an agent's numbers.
+// figures takes an agent's numbers, which say that it is there.
 func (l *Lead) figures(e bus.Entry) {
-	name, stage, ok := protocol.FiguresOf(e.Key)
-	if e.Kind != bus.Value || !ok {
+	if a := l.take(e); a != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		a.heard = time.Now()
+	}
+}
+
+// rereading is how long the numbers of an agent that is no more may take to be read.
+const rereading = 2 * time.Second
+
+// reread takes the numbers that an agent has kept, and that may not have been told yet: it is no more, and will keep no others.
+func (l *Lead) reread(name string) {
+	l.mu.Lock()
+	a := l.find(name)
+	over := a == nil || a.lost != nil || a.now.Final
+	l.mu.Unlock()
+	if over {
 		return
 	}
+	ctx, cancel := context.WithTimeout(l.ctx, rereading)
+	defer cancel()
+	keys, err := l.store.Keys(ctx, protocol.PrefixFig+"."+name)
+	for _, key := range keys {
+		var e bus.Entry
+		if e, err = l.store.Get(ctx, key); err != nil {
+			break
+		}
+		l.take(e)
+	}
+	if err != nil {
+		l.log.Warn("the last numbers of an agent cannot be read", "agent", name, "error", err)
+	}
+}
+
+// take takes an agent's numbers, unless there are newer ones, and gives the agent; nil when it took none.
+func (l *Lead) take(e bus.Entry) *agent {
+	name, stage, ok := protocol.FiguresOf(e.Key)
+	if e.Kind != bus.Value || !ok {
+		return nil
+	}
+	l.taking.Lock()
+	defer l.taking.Unlock()
 	l.mu.Lock()
 	a := l.find(name)
 	gone := a == nil || a.lost != nil
 	l.mu.Unlock()
-	if gone {
-		return
+	if gone || a.taken[stage] >= e.Revision {
+		return nil
 	}
+	a.taken[stage] = e.Revision
 	if stage >= 0 {
 		x := new(protocol.Numbers)
 		if err := l.pack.Unpack(e.Value, x); err != nil {
 			l.log.Error("numbers of an agent cannot be read", "agent", name, "error", err)
-			return
+			return nil
 		}
 		a.part.SetStage(x.At, &x.Stage)
-		return
+		return nil
 	}
 	var now protocol.Now
 	if err := l.pack.Unpack(e.Value, &now); err != nil {
 		l.log.Error("numbers of an agent cannot be read", "agent", name, "error", err)
-		return
+		return nil
 	}
 	a.part.SetNow(&metrics.Contribution{At: now.At, Open: now.Open, Devices: now.Devices})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.now, a.heard = now, time.Now()
+	a.now = now
 	l.changedLocked()
+	return a
 }
 
 // batch takes what devices of an agent learnt.
@@ -235,6 +288,7 @@ func (l *Lead) event(e *protocol.Event) {
 
 // Lose says that an agent is no more: its process has ended, or nothing is heard of it. Only the first time that it is told of one counts.
 func (l *Lead) Lose(name, why string) {
+	l.reread(name) // perhaps it has ended because it had nothing more to do
 	l.mu.Lock()
 	a := l.find(name)
 	if a == nil || a.lost != nil || a.now.Final {

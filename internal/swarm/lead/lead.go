@@ -74,6 +74,7 @@ type Lead struct {
 	records chan []byte         // likewise
 	keeper  *figures.Keeper     // of this process' own numbers
 	past    *past               // of a run that is taken over; nil for one that begins
+	taking  sync.Mutex          // one figure of an agent at a time; protects agent.taken
 
 	mu       sync.Mutex // protects the following fields
 	agents   []*agent   // by name
@@ -84,6 +85,7 @@ type Lead struct {
 	accounts map[int]fleet.Account
 	echo     time.Time     // when the Lead last heard itself
 	upSince  time.Time     // since when the connection stands; zero while it does not
+	downAt   time.Time     // since when it does not; zero while it stands
 	changed  chan struct{} // closed at the next change of what is known of agents
 }
 
@@ -101,6 +103,7 @@ type agent struct {
 	batches uint64    // that were heard
 	until   time.Time // of what it has told of its devices
 	lost    *loss
+	taken   map[int]uint64 // revisions of the figures that were taken, by stage; -1 is what there is once
 }
 
 // loss is how an agent was lost.

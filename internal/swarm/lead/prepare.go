@@ -207,7 +207,7 @@ func (l *Lead) ask(ctx context.Context, agent, endpoint string, question, answer
 func (l *Lead) join(ctx context.Context, name string) (a *agent, why string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	a = &agent{name: name}
+	a = &agent{name: name, taken: make(map[int]uint64)}
 	if err := l.ask(ctx, name, protocol.Hello, protocol.HelloAsk{Version: protocol.Version, Run: l.o.Run}, &a.hello); err != nil {
 		return nil, "", err
 	}

@@ -200,7 +200,7 @@ func (l *Lead) takeOver(ctx context.Context) (start time.Time, err error) {
 	defer cancel()
 	var gone []*agent
 	for _, m := range p.run.Agents {
-		a := &agent{name: m.Name, part: l.work.Recorder.Join()}
+		a := &agent{name: m.Name, part: l.work.Recorder.Join(), taken: make(map[int]uint64)}
 		a.hello.Program, a.hello.Machine = m.Program, m.Machine
 		if o, ok := p.lost[m.Name]; ok {
 			a.lost = &loss{at: o.At, why: o.Why, devices: o.Devices}
