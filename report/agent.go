@@ -15,14 +15,16 @@ type Agent struct {
 	// TookOver is how many of Devices it took over from agents that were lost.
 	TookOver int `json:"took_over,omitempty"`
 	// Connected is how many of its devices were connected when it was last heard of, before they were told to leave.
-	Connected int           `json:"connected"`
-	CPU       float64       `json:"cpu"`            // processors that it used in the last second that is known of
-	Lag       time.Duration `json:"lag"`            // by which operations started late by its own doing, 99th percentile of that second
-	Lost      *AgentLoss    `json:"lost,omitempty"` // nil for one that was there to the end
-	Clock     Clock         `json:"clock"`          // compared with that of the coordinator
-	Control   Control       `json:"control"`        // what coordination took
-	Generator *Health       `json:"generator,omitempty"`
-	Totals    *Account      `json:"totals,omitempty"` // what it was to do and did, of the whole run; nil when nothing was heard of it
+	Connected int `json:"connected"`
+	// States is its devices by state, when it was last heard of. It is for those who watch: records do not keep it.
+	States    map[string]int `json:"-"`
+	CPU       float64        `json:"cpu"`            // processors that it used in the last second that is known of
+	Lag       time.Duration  `json:"lag"`            // by which operations started late by its own doing, 99th percentile of that second
+	Lost      *AgentLoss     `json:"lost,omitempty"` // nil for one that was there to the end
+	Clock     Clock          `json:"clock"`          // compared with that of the coordinator
+	Control   Control        `json:"control"`        // what coordination took
+	Generator *Health        `json:"generator,omitempty"`
+	Totals    *Account       `json:"totals,omitempty"` // what it was to do and did, of the whole run; nil when nothing was heard of it
 }
 
 // AgentLoss is how a run lost one of its agents.

@@ -35,6 +35,9 @@ type Standing struct {
 
 	Rollouts []Wave `json:"rollouts,omitempty"` // waves that began, in the order of the scenario; a rollout by a configuration is one
 
+	// Agents is what is known of those that run the devices of a run on many machines, by name; none for a run in one process.
+	Agents []Agent `json:"-"`
+
 	Left time.Duration `json:"left"` // until the last stage is over, as it is planned; 0 when that is not known, or when it is over
 }
 

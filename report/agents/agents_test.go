@@ -132,3 +132,34 @@ func ExampleHeadline() {
 	// Output:
 	// 100 with 99,000 devices; 1 lost, with 1,000 devices; 1 was the bottleneck; 1 with an uncertain clock; cpu at most 2.0 of 2 (agent-3); lag at most 812ms (agent-3); clocks at most 1.20s ± 80.0ms apart (agent-4)
 }
+
+// Of a lost agent the counters stay, so that rates do not jump, and what it used is absent. Labels are bounded: each agent has one value of each
+// figure, and one for each state of devices.
+func TestExpose(t *testing.T) {
+	all := reporttest.Agents(4)
+	all[0].States = map[string]int{"connected": 990, "offline": 10}
+	values := make(map[string]float64)
+	for _, f := range agents.Expose(all) {
+		for _, s := range f.Samples {
+			if len(s.Labels) != len(f.Labels) {
+				t.Errorf("%s: labels %v of %v", f.Name, s.Labels, f.Labels)
+			}
+			values[strings.TrimPrefix(f.Name, "twinfleet_agent_")+" "+strings.Join(s.Labels, " ")] = s.Value
+		}
+	}
+	for name, want := range map[string]float64{
+		"up agent-1": 1, "up agent-2": 0, "devices agent-1 connected": 990, "devices agent-1 offline": 10, "operations_started_total agent-2": 4990,
+		"operations_ended_total agent-1": 4990, "operations_dropped_total agent-1": 10, "clock_offset_seconds agent-4": -1.2, "clock_uncertainty_seconds agent-4": 0.08,
+		"cpu_ratio agent-1": 0.2, "schedule_lag_seconds agent-1": 0.001, "control_sent_bytes_total agent-1": 400_000, "control_received_bytes_total agent-2": 20_000,
+		"control_cpu_seconds_total agent-1": 0.2,
+	} {
+		if got, ok := values[name]; !ok || got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	for _, name := range []string{"cpu_ratio agent-2", "clock_offset_seconds agent-2"} {
+		if got, ok := values[name]; ok {
+			t.Errorf("%s of a lost agent is %v", name, got)
+		}
+	}
+}

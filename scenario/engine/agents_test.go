@@ -132,6 +132,8 @@ type swarmed struct {
 	lead   lead.Options
 	clocks []clock.Clock // of the agents, where they are wrong
 	during func(s *swarm, l *lead.Lead)
+	watch  []report.Observer
+	rec    *metrics.Recorder
 	books  *books
 }
 
@@ -151,7 +153,8 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 		t.Fatal(err)
 	}
 	x.books = newBooks(t)
-	o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})}
+	x.rec = metrics.NewRecorder(metrics.Options{})
+	o := engine.Options{Scenario: sc, Recorder: x.rec, Observers: x.watch}
 	s := &swarm{t: t, server: &membus.Server{}, token: seal.GenerateToken(), stops: make(map[string]context.CancelFunc)}
 	defer s.over()
 	if x.agents > 0 {

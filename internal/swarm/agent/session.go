@@ -175,6 +175,7 @@ func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, e
 	if err != nil {
 		return nil, unready("%w", err)
 	}
+	s.agent.control.begin()
 	w := newWork(s, ask, sc, ids, mine)
 	if err := w.open(ctx); err != nil {
 		return nil, unready("%w", err)

@@ -164,10 +164,10 @@ func (l *Lead) Figures() (all []report.Agent) {
 	for _, a := range l.agents {
 		x := report.Agent{
 			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: a.now.Health,
-			Totals: account(a),
+			Totals: account(a), Connected: a.connected, CPU: a.now.CPU, Lag: a.now.Lag, States: a.status.Counts,
 		}
 		if a.lost != nil {
-			x.Devices = a.lost.devices
+			x.Devices, x.Connected, x.CPU, x.Lag, x.States = a.lost.devices, 0, 0, 0, nil
 			x.Lost = &report.AgentLoss{Stage: a.lost.stage, Devices: a.lost.devices, Why: a.lost.why, Choice: l.o.OnLoss, At: a.lost.at}
 		}
 		all = append(all, x)
@@ -177,16 +177,6 @@ func (l *Lead) Figures() (all []report.Agent) {
 
 // account is what became of the operations of an agent.
 func account(a *agent) *report.Account {
-	s := a.part.Snapshot()
-	x := &report.Account{}
-	for i := range s.Series {
-		y := &s.Series[i]
-		x.Scheduled += y.Scheduled()
-		x.Started += y.Started()
-		x.OK += y.Count(0)
-		x.Dropped += y.DroppedTotal()
-		x.Errors += y.Ended() - y.Count(0)
-		x.InFlight += y.InFlight()
-	}
-	return x
+	t := a.part.Totals()
+	return &report.Account{Scheduled: t.Scheduled, Started: t.Started, OK: t.OK, Dropped: t.Dropped, Errors: t.Failed, InFlight: t.InFlight()}
 }

@@ -80,6 +80,7 @@ type Lead struct {
 	accounts map[int]fleet.Account
 	echo     time.Time     // when the Lead last heard itself
 	upSince  time.Time     // since when the connection stands; zero while it does not
+	leaving  bool          // devices are told to leave
 	changed  chan struct{} // closed at the next change of what is known of agents
 }
 
@@ -87,11 +88,14 @@ var _ engine.Agents = (*Lead)(nil)
 
 // agent is what is known of one.
 type agent struct {
-	name    string
-	hello   protocol.HelloAnswer
-	offer   protocol.OfferAnswer
-	part    *metrics.Part
-	status  protocol.Status
+	name   string
+	hello  protocol.HelloAnswer
+	offer  protocol.OfferAnswer
+	part   *metrics.Part
+	status protocol.Status
+
+	connected int // of its devices, before they were told to leave
+
 	heard   time.Time // when it last said something; zero before
 	now     protocol.Now
 	batches uint64    // that were heard
@@ -231,6 +235,7 @@ const finishing = 10 * time.Second
 func (l *Lead) Stop(ctx context.Context) {
 	l.mu.Lock()
 	none := len(l.agents) == 0
+	l.leaving = true
 	l.mu.Unlock()
 	if none {
 		return
