@@ -41,6 +41,24 @@ type Standing struct {
 	Left time.Duration `json:"left"` // until the last stage is over, as it is planned; 0 when that is not known, or when it is over
 }
 
+// AgentsText is how many agents there are, and how many were lost; empty for a run in one process.
+func (s *Standing) AgentsText() string {
+	lost := 0
+	for i := range s.Agents {
+		if s.Agents[i].Lost != nil {
+			lost++
+		}
+	}
+	switch {
+	case len(s.Agents) == 0:
+		return ""
+	case lost == 0:
+		return human.Number(len(s.Agents), "agent")
+	default:
+		return human.Count(lost) + " of " + human.Number(len(s.Agents), "agent") + " lost"
+	}
+}
+
 // DevicesText is how many devices are connected, of how many.
 func (s *Standing) DevicesText() string {
 	text := human.Count(s.Connected) + " of " + human.Number(s.Wanted, "device")

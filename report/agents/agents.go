@@ -29,6 +29,7 @@ func (s State) rank() int { return slices.Index([]State{Lost, Slow, Unsure, Well
 
 // Row is one agent.
 type Row struct {
+	Agent *report.Agent
 	Name  string   // its own
 	State State    // the gravest of its troubles
 	Cells []string // as many as Columns, in their order; texts of people's own making are in the first and the last
@@ -52,7 +53,7 @@ func Rows(all []report.Agent) []Row {
 	})
 	rows := make([]Row, 0, len(all))
 	for _, a := range order {
-		rows = append(rows, Row{a.Name, StateOf(a), []string{
+		rows = append(rows, Row{a, a.Name, StateOf(a), []string{
 			a.Name, human.Count(a.Devices), human.Count(a.Connected), Clock(a.Clock), processors(a), lag(a), control(a.Control), Wrong(a),
 		}})
 	}
