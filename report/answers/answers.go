@@ -188,7 +188,7 @@ func failed(r *report.Run) Answer {
 		}
 	}
 	for _, f := range findings.Of(r) {
-		if f.Mark == findings.Bad {
+		if f.Mark == findings.Bad && !f.Agent { // those are answered below
 			a.Mark, a.Lines = findings.Bad, append(a.Lines, f.Text)
 		}
 	}

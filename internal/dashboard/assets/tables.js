@@ -101,14 +101,13 @@ function twinfleetTables() {
         p.append(line);
         const rows = table(p, "agents that run the devices", [
           { title: "", spoken: "state", mark: true, draw: (td, r) => mark(td, ...waysOfAgents[r.state]) },
-          text("agent", "name"), count("devices", "devices"),
+          text("agent", "name", "whole"), text("what is wrong", "wrong", "wide"), count("devices", "devices"),
           { ...count("connected", "connected"), tone: (r) => r.state === "lost" ? "bad" : "" },
           { title: "cpu now", number: true, text: (r) => r.state === "lost" ? "–" : share(r.used, 1), sort: (r) => r.used },
           { title: "cpu at most", number: true, text: (r) => share(r.most, 1), sort: (r) => r.most, tone: (r) => r.most > 0.9 ? "warn" : "" },
           { title: "late", number: true, text: (r) => r.state === "lost" ? "–" : latency(r.lag), sort: (r) => r.lag },
           { title: "clock", number: true, text: (r) => r.clock, sort: (r) => r.offset, tone: (r) => r.state === "unsure" ? "warn" : "" },
-          { title: "control", number: true, text: (r) => r.control }, count("started", "started"), count("ended badly", "bad", "warn"), count("dropped", "dropped"),
-          text("what is wrong", "wrong", "wide"),
+          { title: "control", number: true, text: (r) => r.control }, count("ended badly", "bad", "warn"), count("dropped", "dropped"),
         ], { sortable: true, empty: "No agent is ready yet." });
         const more = element("p", "", "hint");
         p.append(more);

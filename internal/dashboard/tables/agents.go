@@ -27,9 +27,8 @@ type Agent struct {
 	Offset    float64 `json:"offset"`    // seconds that its clock is ahead, to sort by
 	Clock     string  `json:"clock"`     // the same, with what that may be wrong by
 	Control   string  `json:"control"`   // bytes a second for coordination
-	Started   uint64  `json:"started"`   // operations
-	Bad       uint64  `json:"bad"`       // of them: that ended in any other way than well
-	Dropped   uint64  `json:"dropped"`   // that never started
+	Bad       uint64  `json:"bad"`       // operations that ended in any other way than well
+	Dropped   uint64  `json:"dropped"`   // operations that were due and never started
 	Wrong     string  `json:"wrong"`     // what is wrong; empty when nothing is
 }
 
@@ -68,7 +67,7 @@ func agentRow(a *report.Agent, state agents.State, over bool) Agent {
 		x.Control = agents.Bytes(a.Control.Rate()) + "/s"
 	}
 	if t := a.Totals; t != nil {
-		x.Started, x.Bad, x.Dropped = t.Started, t.Errors, t.Dropped
+		x.Bad, x.Dropped = t.Errors, t.Dropped
 	}
 	return x
 }
