@@ -26,7 +26,11 @@ func TestAgentsAreSeen(t *testing.T) {
 		lost, least := time.Duration(0), 120
 		k.OnSample = func(s report.Sample) {
 			if s.Standing == nil || len(s.Standing.Agents) != 4 {
-				t.Fatalf("at %s: %d agents stand", s.At, len(s.Standing.Agents))
+				t.Errorf("at %s not all agents stand: %+v", s.At, s.Standing)
+				return
+			}
+			if known := k.known[len(k.known)-1].Agents; s.At < 2*time.Second && len(known) != 4 || s.At > 22*time.Second && s.At < 24*time.Second && known[0].Connected < 20 {
+				t.Errorf("at %s a run that is killed would know of agents %+v", s.At, known)
 			}
 			connected := 0
 			for i, a := range s.Standing.Agents {
@@ -49,15 +53,6 @@ func TestAgentsAreSeen(t *testing.T) {
 		}
 		if lost < 25*time.Second || lost > 32*time.Second {
 			t.Errorf("the loss at 25 s was seen at %s", lost)
-		}
-		ready := k.known[0]
-		for _, ready = range k.known {
-			if len(ready.Agents) > 0 {
-				break
-			}
-		}
-		if len(ready.Agents) != 4 || len(ready.Stages) > 1 || ready.Agents[0].Name != "agent-1" || ready.Agents[0].Machine.CPUs < 0 {
-			t.Errorf("agents that are ready: %+v after %d stages", ready.Agents, len(ready.Stages))
 		}
 		last := k.known[len(k.known)-1].Agents
 		if len(last) != 4 || last[0].Connected < 20 || last[0].Generator == nil || last[1].Lost == nil || last[1].Lost.Stage != "storm" {
