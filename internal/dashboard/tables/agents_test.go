@@ -27,6 +27,9 @@ func TestAgents(t *testing.T) {
 		if text := strings.Join(states, ", "); text != "agent-2 lost, agent-3 slow, agent-4 unsure, agent-1 well" || got.Agents.Wrong != 3 || got.Answer.Agents != "1 of 4 agents lost" {
 			t.Errorf("%s: %s; %d in trouble, %q", name, text, got.Agents.Wrong, got.Answer.Agents)
 		}
+		if doubt := got.Answer.Doubt; e.Over && doubt != "agent agent-2: lost in stage hold: nothing was heard of it for 3s" {
+			t.Errorf("%s: it is believed: %q", name, doubt)
+		}
 		last := got.Agents.Rows[3]
 		late := 1.0
 		if e.Over {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
@@ -46,6 +47,9 @@ func answer(e *Evidence, t *Tables) Answer {
 			if h.Saturated {
 				a.Doubt = strings.Join(h.Reasons, "; ")
 			}
+		}
+		if row := agents.Rows(e.Run.Agents); a.Doubt == "" && len(row) > 0 && (row[0].State == agents.Lost || row[0].State == agents.Slow) {
+			a.Doubt = "agent " + row[0].Name + ": " + agents.Wrong(row[0].Agent) // the gravest is the first
 		}
 		if e.Standing == nil {
 			a.Devices = e.Run.DevicesText()

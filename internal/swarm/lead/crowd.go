@@ -2,6 +2,8 @@ package lead
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -157,14 +159,14 @@ func (l *Lead) after(first, then string) bool {
 	return false
 }
 
-// Figures are what is known of each agent.
+// Figures are what is known of each agent, a copy.
 func (l *Lead) Figures() (all []report.Agent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.agents {
 		x := report.Agent{
-			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: a.now.Health,
-			Totals: account(a), Connected: a.connected, CPU: a.now.CPU, Lag: a.now.Lag, States: a.status.Counts,
+			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: copied(a.now.Health),
+			Totals: account(a), Connected: a.connected, CPU: a.now.CPU, Lag: a.now.Lag, States: maps.Clone(a.status.Counts),
 		}
 		if a.lost != nil {
 			x.Devices, x.Connected, x.CPU, x.Lag, x.States = a.lost.devices, 0, 0, 0, nil
@@ -173,6 +175,19 @@ func (l *Lead) Figures() (all []report.Agent) {
 		all = append(all, x)
 	}
 	return all
+}
+
+// copied is a copy that shares nothing: whoever is given it cleans its texts in place.
+func copied(h *report.Health) *report.Health {
+	if h == nil {
+		return nil
+	}
+	out := *h
+	out.Reasons, out.Unmeasured, out.Stages = slices.Clone(h.Reasons), slices.Clone(h.Unmeasured), slices.Clone(h.Stages)
+	for i := range out.Stages {
+		out.Stages[i].Causes = slices.Clone(out.Stages[i].Causes)
+	}
+	return &out
 }
 
 // account is what became of the operations of an agent.
