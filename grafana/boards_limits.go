@@ -211,6 +211,7 @@ func generator() Board {
 					Kind: "timeseries", Unit: "s", Width: 8, Queries: one(own("stopped_seconds"), "longest"),
 				},
 			}},
+			agentsRow(),
 			{Title: "The process", Panels: []Panel{
 				{
 					Title: "Processors in use", Description: "Processors' time used, a second, beside the processors that there are.", Kind: "timeseries",

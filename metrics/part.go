@@ -246,6 +246,32 @@ func (p *Part) Snapshot() *Snapshot {
 	return s
 }
 
+// PartTotals is what became of all operations of a Part, without their times.
+type PartTotals struct {
+	Scheduled uint64 // that were due
+	Started   uint64 // of them
+	OK        uint64 // ended well
+	Failed    uint64 // ended in any other way, throttled ones among them
+	Dropped   uint64 // were due, and never started
+}
+
+// InFlight is how many started and have not ended.
+func (t PartTotals) InFlight() uint64 { return t.Started - min(t.Started, t.OK+t.Failed) }
+
+// Totals adds up all operations of the part. It is quick, and may be asked for at every scrape.
+func (p *Part) Totals() (t PartTotals) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stages := range p.cells {
+		for _, x := range stages {
+			ok, dropped := x.Count(OK), x.DroppedTotal()
+			t.Started, t.OK, t.Failed, t.Dropped = t.Started+x.Started(), t.OK+ok, t.Failed+x.Ended()-ok, t.Dropped+dropped
+		}
+	}
+	t.Scheduled = t.Started + t.Dropped
+	return t
+}
+
 // counts are the devices and the results of queries.
 func (p *Part) counts() ([]DeviceCount, []QueryCount) {
 	p.mu.Lock()

@@ -131,6 +131,18 @@ func playParts(t *testing.T, script []act) string {
 		p.Set(carried(t, recs[i].Contribution()))
 		p.Set(carried(t, recs[i].Contribution())) // the same once more counts nothing twice
 	}
+	for _, p := range parts {
+		var sum metrics.PartTotals
+		s := p.Snapshot()
+		for i := range s.Series {
+			x := &s.Series[i]
+			sum.Scheduled, sum.Started, sum.Dropped = sum.Scheduled+x.Scheduled(), sum.Started+x.Started(), sum.Dropped+x.DroppedTotal()
+			sum.OK, sum.Failed = sum.OK+x.Count(metrics.OK), sum.Failed+x.Ended()-x.Count(metrics.OK)
+		}
+		if got := p.Totals(); got != sum {
+			return fmt.Sprintf("totals %+v, want %+v", got, sum)
+		}
+	}
 	got, want := text(t, append(whole.Stages(), whole.Snapshot())...), text(t, append(all.Stages(), all.Snapshot())...)
 	if got == want {
 		return ""

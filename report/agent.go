@@ -2,6 +2,10 @@ package report
 
 import "time"
 
+// UnsureClock is the uncertainty of the comparison of a clock from which on freshness that was measured with it is uncertain: reports that
+// are seen within milliseconds are usual.
+const UnsureClock = 50 * time.Millisecond
+
 // Agent is one of those that ran the devices of a run on many machines.
 type Agent struct {
 	Name    string  `json:"name"`
@@ -9,12 +13,18 @@ type Agent struct {
 	Machine Machine `json:"machine"` // where it ran
 	Devices int     `json:"devices"` // that were its own: from the beginning, and taken over
 	// TookOver is how many of Devices it took over from agents that were lost.
-	TookOver  int        `json:"took_over,omitempty"`
-	Lost      *AgentLoss `json:"lost,omitempty"` // nil for one that was there to the end
-	Clock     Clock      `json:"clock"`          // compared with that of the coordinator
-	Control   Control    `json:"control"`        // what coordination took
-	Generator *Health    `json:"generator,omitempty"`
-	Totals    *Account   `json:"totals,omitempty"` // what it was to do and did, of the whole run; nil when nothing was heard of it
+	TookOver int `json:"took_over,omitempty"`
+	// Connected is how many of its devices were connected when it was last heard of, before they were told to leave.
+	Connected int `json:"connected"`
+	// States is its devices by state, when it was last heard of. It is for those who watch: records do not keep it.
+	States    map[string]int `json:"-"`
+	CPU       float64        `json:"cpu"`            // processors that it used in the last second that is known of
+	Lag       time.Duration  `json:"lag"`            // by which operations started late by its own doing, 99th percentile of that second
+	Lost      *AgentLoss     `json:"lost,omitempty"` // nil for one that was there to the end
+	Clock     Clock          `json:"clock"`          // compared with that of the coordinator
+	Control   Control        `json:"control"`        // what coordination took
+	Generator *Health        `json:"generator,omitempty"`
+	Totals    *Account       `json:"totals,omitempty"` // what it was to do and did, of the whole run; nil when nothing was heard of it
 }
 
 // AgentLoss is how a run lost one of its agents.
@@ -34,12 +44,34 @@ type Clock struct {
 	Steps       int           `json:"steps,omitempty"` // times that one of the clocks was set meanwhile
 }
 
-// Control is what the coordination of an agent took.
+// Unsure reports whether freshness that the clock was needed for is uncertain.
+func (c Clock) Unsure() bool { return c.Uncertainty > UnsureClock || c.Steps > 0 }
+
+// Control is what the coordination of an agent took since it was given its part: bytes of what was said and heard with the names of subjects
+// and keys, without what NATS and TCP add.
 type Control struct {
-	Sent     uint64        `json:"sent_bytes"`     // by the agent
-	Received uint64        `json:"received_bytes"` // likewise
-	CPU      time.Duration `json:"cpu"`            // of the agent, as far as it can be told apart
-	Over     time.Duration `json:"over"`           // in so long
+	Sent     uint64 `json:"sent_bytes"`     // by the agent
+	Received uint64 `json:"received_bytes"` // likewise
+	// CPU is the processor time in which the agent counted, packed and said how it stands, by the clock of the thread that did so. It is a lower
+	// bound: what reads and writes the connection runs beside it and cannot be told apart. 0 where the system has no such clock.
+	CPU  time.Duration `json:"cpu"`
+	Over time.Duration `json:"over"` // in so long
+}
+
+// Rate is the bytes said and heard a second; 0 when that is not known.
+func (c Control) Rate() float64 {
+	if c.Over <= 0 {
+		return 0
+	}
+	return float64(c.Sent+c.Received) / c.Over.Seconds()
+}
+
+// Share is the processor time of coordination as a share of one processor; 0 when that is not known.
+func (c Control) Share() float64 {
+	if c.Over <= 0 {
+		return 0
+	}
+	return c.CPU.Seconds() / c.Over.Seconds()
 }
 
 // Account is what became of the operations of an agent.

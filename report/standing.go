@@ -35,7 +35,28 @@ type Standing struct {
 
 	Rollouts []Wave `json:"rollouts,omitempty"` // waves that began, in the order of the scenario; a rollout by a configuration is one
 
+	// Agents is what is known of those that run the devices of a run on many machines, by name; none for a run in one process.
+	Agents []Agent `json:"-"`
+
 	Left time.Duration `json:"left"` // until the last stage is over, as it is planned; 0 when that is not known, or when it is over
+}
+
+// AgentsText is how many agents there are, and how many were lost; empty for a run in one process.
+func (s *Standing) AgentsText() string {
+	lost := 0
+	for i := range s.Agents {
+		if s.Agents[i].Lost != nil {
+			lost++
+		}
+	}
+	switch {
+	case len(s.Agents) == 0:
+		return ""
+	case lost == 0:
+		return human.Number(len(s.Agents), "agent")
+	default:
+		return human.Count(lost) + " of " + human.Number(len(s.Agents), "agent") + " lost"
+	}
 }
 
 // DevicesText is how many devices are connected, of how many.

@@ -20,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -45,7 +46,14 @@ func searched() []metrics.Figure {
 	return a.Figures()
 }
 
-// families are all metrics of such a run, while it goes on and when it is over, and those of a search.
+// swarmed are the agents of a run on many machines.
+func swarmed() []metrics.Figure {
+	return agents.Expose([]report.Agent{{
+		Name: "agent-1", Devices: 1, States: map[string]int{"connected": 1}, Clock: report.Clock{Uncertainty: 1}, Generator: &report.Health{Cores: 1}, Totals: &report.Account{},
+	}})
+}
+
+// families are all metrics of such a run, while it goes on and when it is over, those of a search, and those of agents.
 func families(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	sc, err := scenario.Decode("everything.yaml", []byte(everything), scenario.Options{})
@@ -70,6 +78,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 		t.Fatalf("the run ended with %v: %s", record.Outcome, record.Reason)
 	}
 	rec.Register(searched)
+	rec.Register(swarmed)
 	ended, err := prom.Registry(rec).Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -133,6 +133,7 @@ func TestArrows(t *testing.T) {
 		"report/account":                 {"metrics", "report"},
 		"report/reasons":                 {"metrics", "report"},
 		"report/findings":                {"metrics", "report"},
+		"report/agents":                  {"metrics", "report"},
 		"report/progress":                {"metrics", "report"},
 		"report/summary":                 {"metrics", "report"},
 		"report/text":                    {"metrics", "report"},

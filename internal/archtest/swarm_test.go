@@ -7,6 +7,7 @@ func swarmRooms() map[string][]string {
 		bus:                        {},
 		bus + "/link":              {bus},
 		bus + "/membus":            {bus, bus + "/link"},
+		bus + "/counting":          {bus},
 		bus + "/bustest":           {bus},
 		"internal/swarm/natsbus":   {bus, bus + "/link"},
 		"internal/swarm/embednats": {},

@@ -188,7 +188,7 @@ func failed(r *report.Run) Answer {
 		}
 	}
 	for _, f := range findings.Of(r) {
-		if f.Mark == findings.Bad {
+		if f.Mark == findings.Bad && !f.Agent { // those are answered below
 			a.Mark, a.Lines = findings.Bad, append(a.Lines, f.Text)
 		}
 	}
@@ -269,6 +269,15 @@ func believable(h *report.History) Answer {
 		a.Mark, a.Text, a.Lines = findings.Bad, "No: the machine did not deliver the load that was asked for, so figures may be its own.", r.GeneratorLines()
 	default:
 		a.Text, a.Lines = "Yes: the machine delivered the load that was asked for.", r.GeneratorLines()
+	}
+	for _, f := range findings.Agents(r) {
+		a.Lines = append(a.Lines, f.Text)
+		switch {
+		case f.Mark == findings.Bad && a.Mark != findings.Bad:
+			a.Mark, a.Text = findings.Bad, "No: not all agents delivered the load that was asked for."
+		case f.Mark == findings.Warn && a.Mark == findings.Good:
+			a.Mark, a.Text = findings.Warn, "Yes, but for times: the agents delivered the load, and the clocks of some are not well known."
+		}
 	}
 	if len(a.Lines) > most {
 		a.Lines = append(a.Lines[:most], fmt.Sprintf("and %d more", len(a.Lines)-most))

@@ -96,3 +96,29 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 }
+
+// A run can be believed no more than each of its agents can.
+func TestAgentsAndBelief(t *testing.T) {
+	belief := func(all []report.Agent) answers.Answer {
+		h := reporttest.Example(20)
+		h.Run.Agents = all
+		return answers.Of(h)[4]
+	}
+	all := reporttest.Agents(5)
+	for _, tt := range []struct {
+		name   string
+		agents []report.Agent
+		mark   findings.Mark
+		text   string
+	}{
+		{"none", nil, findings.Good, "Yes: the machine delivered the load that was asked for."},
+		{"well", all[4:], findings.Good, "Yes: the machine delivered the load that was asked for."},
+		{"a clock", all[3:], findings.Warn, "Yes, but for times: the agents delivered the load, and the clocks of some are not well known."},
+		{"the bottleneck", all[2:], findings.Bad, "No: not all agents delivered the load that was asked for."},
+		{"lost", all[1:2], findings.Bad, "No: not all agents delivered the load that was asked for."},
+	} {
+		if a := belief(tt.agents); a.Mark != tt.mark || a.Text != tt.text {
+			t.Errorf("%s: %s %q", tt.name, a.Mark, a.Text)
+		}
+	}
+}

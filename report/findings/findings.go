@@ -1,5 +1,5 @@
 // Package findings puts into lines what a reader of a run should know beside its figures: what became of rollouts and jobs, whether
-// queries found what they should, and which outages there were.
+// queries found what they should, which outages there were, and which agents of a run on many machines were in trouble.
 package findings
 
 import (
@@ -10,11 +10,13 @@ import (
 	"github.com/twinfleet/twinfleet/report/human"
 )
 
-// Finding is a line about the service side of a run.
+// Finding is a line about the service side of a run, or about its agents.
 type Finding struct {
 	Mark Mark   // whether it is good news
 	Text string // one line
 	Wave bool   // it is about a wave of a rollout; reports with room have a table of them
+
+	Agent bool // it is about agents of the run; likewise
 }
 
 // Mark says what a finding means.
@@ -35,13 +37,14 @@ func goodIf(ok bool, otherwise Mark) Mark {
 	return otherwise
 }
 
-// Of says what became of rollouts and jobs, which errors the worker met, how fresh the results
+// Of says which agents were in trouble, what became of rollouts and jobs, which errors the worker met, how fresh the results
 // of queries were and whether they were right.
 func Of(r *report.Run) []Finding {
 	var all []Finding
 	add := func(m Mark, format string, a ...any) {
 		all = append(all, Finding{Mark: m, Text: fmt.Sprintf(format, a...)})
 	}
+	all = append(all, Agents(r)...)
 	for i := range r.Provisioned {
 		p := &r.Provisioned[i]
 		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))

@@ -47,6 +47,7 @@ type page struct {
 	MoreOut    string
 	Gaps       []string
 	Findings   []findings.Finding
+	Agents     *agentsView // nil for a run in one process
 	Events     []eventRow
 	Buy        *purchaseView // nil when the record does not tell
 	Scenario   string
@@ -120,7 +121,8 @@ func newPage(h *report.History, scenario []byte, percentiles account.Percentiles
 	}
 	p.Reasons, p.MoreWhy = why(h)
 	p.Outages, p.MoreOut = outages(h.Run)
-	p.Findings = slices.DeleteFunc(findings.Of(h.Run), func(f findings.Finding) bool { return f.Wave }) // they have a table
+	p.Findings = slices.DeleteFunc(findings.Of(h.Run), func(f findings.Finding) bool { return f.Wave || f.Agent }) // they have tables
+	p.Agents = agentsOf(h.Run)
 	// encoding/json writes <, >, & and U+2028 as escapes: nothing in the data can end the script element.
 	samples := h.Merged(maxPoints)
 	columns := charts.New(samples, withWait(h))

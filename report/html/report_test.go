@@ -136,3 +136,23 @@ func TestPageOfSixHours(t *testing.T) {
 	has(t, got, "19,601 more events", "There are 19,901 more: summary.json has all")
 	t.Logf("%d bytes", len(got))
 }
+
+// The agents of a run on many machines are a table, those in trouble first; a run in one process has none.
+func TestAgents(t *testing.T) {
+	h := reporttest.Example(5)
+	if strings.Contains(page(t, h, nil), "<h2>Agents</h2>") {
+		t.Error("a run in one process has agents")
+	}
+	h.Run.Agents = reporttest.Agents(150)
+	got := page(t, h, nil)
+	has(t, got, "<h2>Agents</h2>", "150 with 149,000 devices; 1 lost, with 1,000 devices", "There are 50 more agents, all well: summary.json has all.",
+		"agent agent-2 was lost at 7.00s in stage hold with 1,000 devices: nothing was heard of it for 3s; the run went on without them",
+		"the clock of 1 of 150 agents is not well known: that of agent-4 to ±80.0ms; freshness of what their devices reported is uncertain by as much")
+	if strings.Index(got, "<td>agent-2</td>") > strings.Index(got, "<td>agent-1</td>") {
+		t.Error("the lost agent is not the first")
+	}
+	reporttest.Hostile(h)
+	if got := page(t, h, nil); strings.Contains(got, "<img") {
+		t.Error("what agents call themselves is an element")
+	}
+}

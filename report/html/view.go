@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/curve"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -20,6 +21,7 @@ const (
 	mostEvents  = 400 // from the beginning and from the end, half each
 	mostOutages = 100
 	mostGaps    = 20
+	mostAgents  = 100
 )
 
 // thresholdView is a threshold with its chart.
@@ -165,4 +167,41 @@ func gaps(h *report.History) (lines []string) {
 		lines = append(lines, human.Number(more, "more such time"))
 	}
 	return lines
+}
+
+// agentsView is the agents of a run on many machines.
+type agentsView struct {
+	Headline string
+	Columns  []string
+	Rows     []agentRow
+	More     string
+	Findings []findings.Finding
+}
+
+// agentRow is one of them.
+type agentRow struct {
+	Mark, Class string
+	Cells       []string
+}
+
+// agentsOf are the agents of a run; nil when there were none.
+func agentsOf(r *report.Run) *agentsView {
+	if len(r.Agents) == 0 {
+		return nil
+	}
+	v := &agentsView{Headline: agents.Headline(r.Agents), Columns: agents.Columns(), Findings: findings.Agents(r)}
+	rows, more := agents.Worst(r.Agents, mostAgents)
+	for _, x := range rows {
+		row := agentRow{Mark: "✓", Class: "pass", Cells: x.Cells}
+		switch x.State {
+		case agents.Well:
+		case agents.Unsure:
+			row.Mark, row.Class = "!", ""
+		default:
+			row.Mark, row.Class = "✗", "miss"
+		}
+		v.Rows = append(v.Rows, row)
+	}
+	v.More = more
+	return v
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/reasons"
 	"github.com/twinfleet/twinfleet/report/text"
@@ -23,7 +24,37 @@ type suite struct {
 	Errors   int        `xml:"errors,attr"`
 	Time     string     `xml:"time,attr"`
 	Stamp    string     `xml:"timestamp,attr"`
+	Facts    *facts     `xml:"properties,omitempty"`
 	Cases    []testCase `xml:"testcase"`
+}
+
+// facts are properties of the whole suite.
+type facts struct {
+	All []fact `xml:"property"`
+}
+
+type fact struct {
+	Name  string `xml:"name,attr"`
+	Value string `xml:"value,attr"`
+}
+
+// agentFacts are the agents of a run on many machines, those in trouble first; nil for a run in one process.
+func agentFacts(r *report.Run) *facts {
+	if len(r.Agents) == 0 {
+		return nil
+	}
+	out := &facts{All: []fact{{"agents", agents.Headline(r.Agents)}}}
+	columns := agents.Columns()
+	for _, x := range agents.Rows(r.Agents) {
+		var parts []string
+		for i, cell := range x.Cells[1:] {
+			if cell != "" {
+				parts = append(parts, columns[i+1]+": "+cell)
+			}
+		}
+		out.All = append(out.All, fact{"agent." + x.Name, string(x.State) + "; " + strings.Join(parts, "; ")})
+	}
+	return out
 }
 
 type testCase struct {
@@ -45,10 +76,10 @@ type problem struct {
 	Text    string `xml:",cdata"`
 }
 
-// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold.
+// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold. Agents are properties of the suite.
 func Write(w io.Writer, r *report.Run) error {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	suite := suite{Name: "twinfleet." + r.Name, Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
+	suite := suite{Name: "twinfleet." + r.Name, Facts: agentFacts(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
 	run := testCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration()), Out: &cdata{text.Account(r)}}
 	if r.Outcome != report.Passed && r.Outcome != report.Missed {
 		run.Error = &problem{Message: string(r.Outcome) + ": " + r.Reason}

@@ -39,3 +39,10 @@ func TestMachineReadable(t *testing.T) {
 		t.Errorf("%+v", suite)
 	}
 }
+
+// The agents of a run on many machines are properties of the suite.
+func TestGoldenWithAgents(t *testing.T) {
+	run := reporttest.Well(10)
+	run.Agents = reporttest.Agents(4)
+	reporttest.Golden(t, "testdata/agents.xml.golden", func(w io.Writer) error { return junit.Write(w, run) })
+}

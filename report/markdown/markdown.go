@@ -9,6 +9,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -72,6 +73,7 @@ func WriteWith(w io.Writer, r *report.Run, p account.Percentiles) error {
 			fmt.Fprintf(b, "\nGenerator: %s\n", cell(line))
 		}
 	}
+	writeAgents(b, r)
 	for _, f := range findings.Of(r) {
 		fmt.Fprintf(b, "\n%s %s\n", map[findings.Mark]string{findings.Good: "✅", findings.Bad: "❌", findings.Warn: "⚠️", findings.None: "▫️"}[f.Mark], cell(f.Text))
 	}
@@ -128,4 +130,26 @@ func writeAccounts(b *strings.Builder, r *report.Run, p account.Percentiles) {
 	if more := len(parts) - most; more > 0 {
 		row(fmt.Sprintf("%d more", more), "", "", "", "")
 	}
+}
+
+// mostAgents is how many agents are shown: those in trouble first.
+const mostAgents = 20
+
+// writeAgents says how the agents of a run on many machines were.
+func writeAgents(b *strings.Builder, r *report.Run) {
+	if len(r.Agents) == 0 {
+		return
+	}
+	rows, more := agents.Worst(r.Agents, mostAgents)
+	mark := map[agents.State]string{agents.Lost: "❌", agents.Slow: "❌", agents.Unsure: "⚠️", agents.Well: "✅"}
+	columns := agents.Columns()
+	fmt.Fprintf(b, "\n<details><summary>Agents: %s</summary>\n\n| | %s |\n|---|---%s|---|\n", cell(agents.Headline(r.Agents)), strings.Join(columns, " | "),
+		strings.Repeat("|--:", len(columns)-2))
+	for _, x := range rows {
+		fmt.Fprintf(b, "| %s | %s |\n", mark[x.State], strings.Join(clean.MarkdownCells(x.Cells), " | "))
+	}
+	if more != "" {
+		fmt.Fprintf(b, "\n%s; summary.json has all\n", cell(more))
+	}
+	b.WriteString("\n</details>\n")
 }

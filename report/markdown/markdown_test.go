@@ -27,3 +27,22 @@ func TestHostileNames(t *testing.T) {
 	}
 	reporttest.PlainMarkdown(t, b.String())
 }
+
+// The agents of a run on many machines are a table, those in trouble first.
+func TestGoldenWithAgents(t *testing.T) {
+	run := reporttest.Well(10)
+	run.Agents = reporttest.Agents(30)
+	reporttest.Golden(t, "testdata/agents.md.golden", func(w io.Writer) error { return markdown.Write(w, run) })
+}
+
+// What agents call themselves, and why they were lost, is text.
+func TestHostileAgents(t *testing.T) {
+	run := reporttest.Well(10)
+	run.Agents = reporttest.Agents(5)
+	reporttest.Hostile(run)
+	var b strings.Builder
+	if err := markdown.Write(&b, run); err != nil {
+		t.Fatal(err)
+	}
+	reporttest.PlainMarkdown(t, b.String())
+}

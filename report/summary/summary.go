@@ -44,6 +44,7 @@ type Summary struct {
 	Deliveries    *report.Deliveries   `json:"deliveries,omitempty"`  // copies of messages, and how they were read, times in nanoseconds; absent when none were measured
 	Notes         []string             `json:"notes"`                 // what a reader must know to trust the figures
 	Generator     *Generator           `json:"generator,omitempty"`   // absent when the fleet never ran
+	Agents        []Agent              `json:"agents,omitempty"`      // that ran the devices of a run on many machines, by name
 	Purchase      *report.Purchase     `json:"purchase,omitempty"`    // what must be bought for the scenario, by arithmetic
 	Service
 }
@@ -120,7 +121,7 @@ func Of(r *report.Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Purchase: r.Purchase, Service: summarizeService(r),
+		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Agents: agentsSummary(r.Agents), Purchase: r.Purchase, Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {

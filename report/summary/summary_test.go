@@ -36,3 +36,29 @@ func TestMachineReadable(t *testing.T) {
 		t.Errorf("%+v; want %+v", back, want)
 	}
 }
+
+// The agents of a run on many machines are all there, in seconds.
+func TestAgents(t *testing.T) {
+	run := reporttest.Well(10)
+	if len(summary.Of(run).Agents) != 0 {
+		t.Error("a run in one process has agents")
+	}
+	run.Agents = reporttest.Agents(100)
+	s := summary.Of(run)
+	if len(s.Agents) != 100 {
+		t.Fatalf("%d agents", len(s.Agents))
+	}
+	lost, slow, unsure := s.Agents[1], s.Agents[2], s.Agents[3]
+	if l := lost.Lost; l == nil || l.Stage != "hold" || l.Devices != 1000 || l.Choice != "continue" || l.Why == "" || l.At.IsZero() {
+		t.Errorf("%+v", lost.Lost)
+	}
+	if slow.Generator.Verdict != "saturated" || len(slow.Generator.Reasons) != 1 || slow.Lost != nil {
+		t.Errorf("%+v", slow.Generator)
+	}
+	if unsure.ClockOffset != -1.2 || unsure.ClockUncertainty != 0.08 || unsure.ControlSent != 400_000 || unsure.ControlCPU != 0.2 || unsure.ControlOver != 60 {
+		t.Errorf("%+v", unsure)
+	}
+	if o := unsure.Operations; o == nil || o.Scheduled != 5000 {
+		t.Errorf("%+v", o)
+	}
+}

@@ -31,6 +31,7 @@ func WriteWith(w io.Writer, r *report.Run, style color.Style, p account.Percenti
 	writeFindings(b, r, style)
 	writeOutages(b, r, style)
 	writeGenerator(b, r, style)
+	writeAgents(b, r, style)
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "  %s %s\n", style.Warning(), n)
 	}

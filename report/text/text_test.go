@@ -60,3 +60,12 @@ func TestSummaryFitsAScreen(t *testing.T) {
 		t.Errorf("%s", all)
 	}
 }
+
+// The agents of a run on many machines take a few lines, however many there are: those in trouble are seen first.
+func TestGoldenWithAgents(t *testing.T) {
+	for _, n := range []int{3, 100} {
+		run := reporttest.Well(10)
+		run.Agents = reporttest.Agents(n)
+		reporttest.Golden(t, fmt.Sprintf("testdata/agents-%d.txt.golden", n), func(w io.Writer) error { return text.Write(w, run, color.Style{}) })
+	}
+}

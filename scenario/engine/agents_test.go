@@ -135,6 +135,8 @@ type swarmed struct {
 	clocks []clock.Clock // of the agents, where they are wrong
 	during func(s *swarm, l *lead.Lead)
 	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
+	watch  []report.Observer
+	rec    *metrics.Recorder
 	books  *books
 }
 
@@ -165,7 +167,8 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 	h, sc, p := swarmTarget(t, x.text)
 	defer h.Close()
 	x.books = newBooks(t)
-	o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})}
+	x.rec = metrics.NewRecorder(metrics.Options{})
+	o := engine.Options{Scenario: sc, Recorder: x.rec, Observers: x.watch}
 	s := newTestSwarm(t)
 	var leads *lead.Lead
 	var err error

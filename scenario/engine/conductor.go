@@ -99,6 +99,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.noteAgents()
 		o.Start, o.Mine = start, func(int) bool { return false }
 	}
 	return crew.New(o)
@@ -107,8 +108,8 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 // lost tells of an agent that was lost.
 func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
 	text := "agent " + agent + " was lost"
+	c.noteAgents() // a report says it
 	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: text, Detail: why + "; " + human.Number(devices, "device") + " went with it"})
-	c.ledger.Note("%s: %s, with %s", text, why, human.Number(devices, "device"))
 	if err := c.opts.Agents.Loss(); err != nil {
 		c.stop(err)
 	}

@@ -114,8 +114,17 @@ func (m *monitor) write() {
 	}
 	health := m.generator.Health()
 	m.ledger.Write(func(r *report.Run) { r.Generator = health })
+	m.noteAgents()
 	m.noteProvisioned()
 	m.noteDeliveries()
+}
+
+// noteAgents writes down what is known of the agents.
+func (e *Engine) noteAgents() {
+	if e.opts.Agents != nil {
+		all := e.opts.Agents.Figures()
+		e.ledger.Write(func(r *report.Run) { r.Agents = all })
+	}
 }
 
 // abortOn ends the run when a threshold that aborts it has been missed.

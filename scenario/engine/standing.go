@@ -47,6 +47,9 @@ func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
 		s.Connected, s.Wanted = last.Connected, last.Wanted
 	}
 	s.Rollouts = m.backend.Rollouts()
+	if m.opts.Agents != nil {
+		s.Agents = m.opts.Agents.Figures()
+	}
 	return s
 }
 

@@ -83,14 +83,29 @@ type process struct {
 // linger is how long a run is scraped when it is over: twice at least.
 const linger = 12 * time.Second
 
+// inOneProcess is why panels of agents have no data.
+const inOneProcess = "devices of these runs are in one process"
+
 // empty are panels that may have no data in these runs, and why.
 var empty = map[string]string{
-	"Dropped by stage":  "nothing is dropped, on a machine that is not too busy",
-	"Desired: not well": "all go well",
-	"Holds":             "the generator was too busy for a trial",
-	"Does not hold":     "the generator was too busy for a trial",
-	"Bracket":           "the generator was too busy for a trial",
-	"Delayed":           "the tier has enough", "Rejected": "the tier has enough", "Waiting": "the tier has enough", "Wait": "the tier has enough",
+	"Agents there":          inOneProcess,
+	"Agents lost":           inOneProcess,
+	"Connected by agent":    inOneProcess,
+	"Operations by agent":   inOneProcess,
+	"Under way by agent":    inOneProcess,
+	"Dropped by agent":      inOneProcess,
+	"Processors by agent":   inOneProcess,
+	"Late by agent":         inOneProcess,
+	"Clocks":                inOneProcess,
+	"Clocks uncertain by":   inOneProcess,
+	"Control traffic":       inOneProcess,
+	"Processors of control": inOneProcess,
+	"Dropped by stage":      "nothing is dropped, on a machine that is not too busy",
+	"Desired: not well":     "all go well",
+	"Holds":                 "the generator was too busy for a trial",
+	"Does not hold":         "the generator was too busy for a trial",
+	"Bracket":               "the generator was too busy for a trial",
+	"Delayed":               "the tier has enough", "Rejected": "the tier has enough", "Waiting": "the tier has enough", "Wait": "the tier has enough",
 	"Calls not well": "all go well, or methods come before a device is there",
 }
 

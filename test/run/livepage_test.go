@@ -105,6 +105,14 @@ func pageStates() map[string]func(*dashboard.Server) {
 	return map[string]func(*dashboard.Server){
 		"starting": begin,
 		"running":  func(s *dashboard.Server) { so(s, 40) },
+		"agents": func(s *dashboard.Server) {
+			begin(s)
+			x := samples[40]
+			standing := *x.Standing
+			standing.Agents = reporttest.Agents(12)
+			x.Standing = &standing
+			s.Sample(x)
+		},
 		"missed": func(s *dashboard.Server) {
 			so(s, 60)
 			_ = s.End(reporttest.Example(60).Run)
@@ -152,7 +160,9 @@ func TestLivePageForEverybody(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if state != "missed" && (state != "running" || name != "desktop") { // the tables are the same
+				if state == "agents" {
+					tabs = []string{"tab-agents"}
+				} else if state != "missed" && (state != "running" || name != "desktop") { // the tables are the same
 					tabs = tabs[:2]
 				}
 				for _, colours := range []string{"light", "dark"} {

@@ -51,8 +51,9 @@
     const [connected, fleet] = (a.devices || "–").split(", ").map((x) => x.replace(/ devices?/, ""));
     const whole = fleet ? `; ${fleet}` : "";
     const there = over ? "when the last stage ended" : a.share >= 1 ? "all that should be" : a.share > 0 ? percent(a.share) + " of those that should be" : "";
-    answer("devices", connected, there ? there + whole : fleet || "",
-      over || !a.devices || a.share >= 0.999 ? "" : "warn", a.devices ? a.share : null);
+    const agents = a.agents ? (there || fleet ? "; " : "") + a.agents : "";
+    answer("devices", connected, (there ? there + whole : fleet || "") + agents,
+      a.agents.endsWith("lost") ? "warn" : over || !a.devices || a.share >= 0.999 ? "" : "warn", a.devices ? a.share : null);
     const stage = run.stage ? `stage ${run.stage}, ` : "";
     if (over) answer("left", "It is over", `after ${seconds(run.at)}`, "", null);
     else if (a.left > 0) answer("left", seconds(a.left), `${stage}${seconds(run.at)} into the run`, "", a.done >= 0 ? a.done : 0);

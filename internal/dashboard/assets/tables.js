@@ -4,6 +4,7 @@ function twinfleetTables() {
   const { number, seconds, latency, rate, share, spare, quantity, element, set, table, mark, course } = live;
   const $ = (id) => document.getElementById(id);
   const signs = { met: ["✓", "holds", "good"], missed: ["✗", "missed", "bad"], cannot_say: ["?", "cannot say", "warn"], pending: ["…", "not yet", ""] };
+  const waysOfAgents = { lost: ["✗", "lost", "bad"], slow: ["✗", "the bottleneck", "bad"], unsure: ["!", "clock uncertain", "warn"], well: ["✓", "well", "good"] };
   const count = (title, key, tone) => ({ title, number: true, text: (r) => number(r[key]), sort: (r) => r[key], tone: tone && ((r) => r[key] > 0 ? tone : "") });
   const text = (title, key, className) => ({ title, className, text: (r) => r[key] || "", sort: (r) => r[key] || "" });
   const time = (title, key) => ({ title, number: true, text: (r) => latency(r[key]), sort: (r) => r[key] });
@@ -91,6 +92,28 @@ function twinfleetTables() {
         return { fill(rows) { set(line, all.generator.lines.join("\n")); used.fill(rows); stages.fill(all.generator.stages); } };
       },
       hint: "Whether the figures speak of the target, or of the machine that loads it.",
+    },
+    {
+      id: "agents", title: "Agents", rows: () => all.agents.rows, shown: () => all.agents.rows.length > 0,
+      count: () => all.agents.wrong ? [all.agents.wrong, all.agents.rows.some((r) => r.state === "lost" || r.state === "slow") ? "bad" : "warn", "in trouble"] : null,
+      make(p) {
+        const line = element("p", "", "state");
+        p.append(line);
+        const rows = table(p, "agents that run the devices", [
+          { title: "", spoken: "state", mark: true, draw: (td, r) => mark(td, ...waysOfAgents[r.state]) },
+          text("agent", "name", "whole"), text("what is wrong", "wrong", "wide"), count("devices", "devices"),
+          { ...count("connected", "connected"), tone: (r) => r.state === "lost" ? "bad" : "" },
+          { title: "cpu now", number: true, text: (r) => r.state === "lost" ? "–" : share(r.used, 1), sort: (r) => r.used },
+          { title: "cpu at most", number: true, text: (r) => share(r.most, 1), sort: (r) => r.most, tone: (r) => r.most > 0.9 ? "warn" : "" },
+          { title: "late", number: true, text: (r) => r.state === "lost" ? "–" : latency(r.lag), sort: (r) => r.lag },
+          { title: "clock", number: true, text: (r) => r.clock, sort: (r) => r.offset, tone: (r) => r.state === "unsure" ? "warn" : "" },
+          { title: "control", number: true, text: (r) => r.control }, count("ended badly", "bad", "warn"), count("dropped", "dropped"),
+        ], { sortable: true, empty: "No agent is ready yet." });
+        const more = element("p", "", "hint");
+        p.append(more);
+        return { fill(list) { set(line, all.agents.line); rows.fill(list); set(more, all.agents.more); } };
+      },
+      hint: "Agents run the devices on their machines. Late is by their own doing, the 99th percentile of the last second; the clock is how far theirs is ahead, and what that may be wrong by.",
     },
     {
       id: "events", title: "Events", rows: () => events,

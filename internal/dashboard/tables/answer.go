@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/reasons"
 )
 
@@ -15,6 +16,7 @@ type Answer struct {
 	Verdict string  `json:"verdict"` // an Outlook of the report; in the end the outcome
 	Reason  string  `json:"reason"`  // one line
 	Devices string  `json:"devices"` // how many are connected, of how many
+	Agents  string  `json:"agents"`  // how many of them, or that some were lost; empty for a run in one process
 	Share   float64 `json:"share"`   // of the devices that should be connected: are
 	Left    float64 `json:"left"`    // seconds until the last stage is over; 0 when that is not known, or when it is
 	Done    float64 `json:"done"`    // share of the planned time that is over; -1 when that is not known
@@ -27,6 +29,7 @@ type Answer struct {
 func answer(e *Evidence, t *Tables) Answer {
 	a := Answer{Verdict: string(report.Starting), Done: -1, Worst: worst(t.Thresholds), Counts: countsIn(e.Run.Totals, "")}
 	if s := e.Standing; s != nil {
+		a.Agents = s.AgentsText()
 		a.Verdict, a.Reason, a.Devices, a.Doubt, a.Left = string(s.Outlook), s.Reason, s.DevicesText(), s.Doubt, s.Left.Seconds()
 		if s.Wanted > 0 {
 			a.Share = float64(s.Connected) / float64(s.Wanted)
@@ -37,12 +40,16 @@ func answer(e *Evidence, t *Tables) Answer {
 		}
 	}
 	if e.Over {
+		a.Agents = (&report.Standing{Agents: e.Run.Agents}).AgentsText()
 		a.Verdict, a.Reason, a.Left, a.Done = string(e.Run.Outcome), e.Run.Reason, 0, -1
 		if h := e.Run.Generator; h != nil {
 			a.Doubt = ""
 			if h.Saturated {
 				a.Doubt = strings.Join(h.Reasons, "; ")
 			}
+		}
+		if row := agents.Rows(e.Run.Agents); a.Doubt == "" && len(row) > 0 && (row[0].State == agents.Lost || row[0].State == agents.Slow) {
+			a.Doubt = "agent " + row[0].Name + ": " + agents.Wrong(row[0].Agent) // the gravest is the first
 		}
 		if e.Standing == nil {
 			a.Devices = e.Run.DevicesText()

@@ -40,6 +40,7 @@ type Tables struct {
 	Stages     []Stage     `json:"stages"`
 	Waves      []Wave      `json:"waves"`
 	Generator  Generator   `json:"generator"`
+	Agents     Agents      `json:"agents"`
 }
 
 // Counts is the account of some operations.
@@ -59,7 +60,7 @@ func Of(e *Evidence) *Tables {
 	parts := reasons.Parts(e.Run)
 	t := &Tables{
 		Thresholds: thresholds(e), Operations: operations(e), Reasons: reasonRows(e, parts), Groups: groups(e, parts), Stages: stages(e),
-		Waves: waves(e), Generator: generator(e),
+		Waves: waves(e), Generator: generator(e), Agents: agentRows(e),
 	}
 	t.Answer = answer(e, t)
 	return t

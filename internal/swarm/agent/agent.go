@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus/counting"
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
@@ -56,6 +57,8 @@ type Agent struct {
 	facts host.Facts
 	pack  *protocol.Packer
 
+	control control // what coordination takes
+
 	mu      sync.Mutex // protects session
 	session *session   // nil while it is free
 
@@ -82,7 +85,10 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{o: o, log: o.Logger, keys: keys, facts: facts, pack: pack}, nil
+	a := &Agent{o: o, log: o.Logger, keys: keys, facts: facts, pack: pack}
+	a.control.traffic = counting.New(o.Bus)
+	a.o.Bus = a.control.traffic
+	return a, nil
 }
 
 // Run serves until ctx ends; then the devices of a run that goes on leave at once.

@@ -107,7 +107,9 @@ func (e *events) accounts(r *runner.Runner, mine iter.Seq[int]) {
 // send tells what there is, until ctx ends.
 func (e *events) send(ctx context.Context) {
 	for wait.For(ctx, eventsEvery) == nil {
-		if _, err := e.batch(ctx); err != nil && ctx.Err() == nil {
+		var err error
+		e.work.agent.control.spend(func() { _, err = e.batch(ctx) })
+		if err != nil && ctx.Err() == nil {
 			e.work.agent.log.Debug("what devices learnt is not told yet", "error", err)
 		}
 	}

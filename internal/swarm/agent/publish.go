@@ -14,10 +14,13 @@ import (
 func (w *work) status(ctx context.Context) {
 	subject := protocol.StatusSubject(w.session.id, w.agent.o.Name)
 	for wait.For(ctx, w.ask.Every) == nil {
-		b, err := json.Marshal(w.standing())
-		if err == nil {
-			err = w.agent.o.Bus.Publish(subject, b)
-		}
+		var err error
+		w.agent.control.spend(func() {
+			var b []byte
+			if b, err = json.Marshal(w.standing()); err == nil {
+				err = w.agent.o.Bus.Publish(subject, b)
+			}
+		})
 		if err != nil {
 			w.agent.log.Debug("how this agent stands is not told", "error", err)
 		}
@@ -46,7 +49,9 @@ const figuresEvery = time.Second
 // figures keeps this agent's numbers in the run's store.
 func (w *work) figures(ctx context.Context) {
 	for wait.For(ctx, figuresEvery) == nil {
-		if err := w.publish(ctx, false); err != nil && ctx.Err() == nil {
+		var err error
+		w.agent.control.spend(func() { err = w.publish(ctx, false) })
+		if err != nil && ctx.Err() == nil {
 			w.agent.log.Debug("this agent's numbers are not kept yet", "error", err)
 		}
 	}
@@ -55,9 +60,11 @@ func (w *work) figures(ctx context.Context) {
 // publish keeps what has changed of this agent's numbers.
 func (w *work) publish(ctx context.Context, final bool) error {
 	c, f := w.rec.Contribution(), w.runner.Fleet()
+	cpu, lag := lately(w.rec.Figures())
 	return w.keeper.Keep(ctx, c, &protocol.Now{
 		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(),
 		Clock: w.clock(), Own: int(w.devices.Load()), Final: final,
+		Control: w.agent.control.taken(), CPU: cpu, Lag: lag,
 	})
 }
 

@@ -171,6 +171,7 @@ func (s *session) assign(ctx context.Context, ask *protocol.AssignAsk) (*work, e
 	if err != nil {
 		return nil, err
 	}
+	s.agent.control.begin()
 	w := newWork(s, ask, fit.ToPart(s.sc, s.agent.facts, n, s.agent.o.Beside), ids, mine)
 	if err := w.open(ctx); err != nil {
 		return nil, unready("%w", err)

@@ -2,6 +2,8 @@ package lead
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -157,17 +159,17 @@ func (l *Lead) after(first, then string) bool {
 	return false
 }
 
-// Figures are what is known of each agent.
+// Figures are what is known of each agent, a copy.
 func (l *Lead) Figures() (all []report.Agent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.agents {
 		x := report.Agent{
-			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: a.now.Health,
-			Totals: account(a),
+			Name: a.name, Version: a.hello.Program, Machine: a.hello.Machine, Devices: a.now.Own, Clock: a.now.Clock, Control: a.now.Control, Generator: copied(a.now.Health),
+			Totals: account(a), Connected: a.connected, CPU: a.now.CPU, Lag: a.now.Lag, States: maps.Clone(a.status.Counts),
 		}
 		if a.lost != nil {
-			x.Devices = a.lost.devices
+			x.Devices, x.Connected, x.CPU, x.Lag, x.States = a.lost.devices, 0, 0, 0, nil
 			x.Lost = &report.AgentLoss{Stage: a.lost.stage, Devices: a.lost.devices, Why: a.lost.why, Choice: l.o.OnLoss, At: a.lost.at}
 		}
 		all = append(all, x)
@@ -175,18 +177,21 @@ func (l *Lead) Figures() (all []report.Agent) {
 	return all
 }
 
+// copied is a copy that shares nothing: whoever is given it cleans its texts in place.
+func copied(h *report.Health) *report.Health {
+	if h == nil {
+		return nil
+	}
+	out := *h
+	out.Reasons, out.Unmeasured, out.Stages = slices.Clone(h.Reasons), slices.Clone(h.Unmeasured), slices.Clone(h.Stages)
+	for i := range out.Stages {
+		out.Stages[i].Causes = slices.Clone(out.Stages[i].Causes)
+	}
+	return &out
+}
+
 // account is what became of the operations of an agent.
 func account(a *agent) *report.Account {
-	s := a.part.Snapshot()
-	x := &report.Account{}
-	for i := range s.Series {
-		y := &s.Series[i]
-		x.Scheduled += y.Scheduled()
-		x.Started += y.Started()
-		x.OK += y.Count(0)
-		x.Dropped += y.DroppedTotal()
-		x.Errors += y.Ended() - y.Count(0)
-		x.InFlight += y.InFlight()
-	}
-	return x
+	t := a.part.Totals()
+	return &report.Account{Scheduled: t.Scheduled, Started: t.Started, OK: t.OK, Dropped: t.Dropped, Errors: t.Failed, InFlight: t.InFlight()}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 )
 
 // serve answers what agents ask.
@@ -37,6 +38,7 @@ func (l *Lead) serve() error {
 
 // watch begins to follow the agents.
 func (l *Lead) watch() error {
+	l.work.Recorder.Register(func() []metrics.Figure { return agents.Expose(l.Figures()) })
 	standing, err := l.o.Bus.Subscribe(protocol.StatusSubject(l.o.Run, "*"), l.stands)
 	if err != nil {
 		return fmt.Errorf("listening to the agents: %w", err)
@@ -140,6 +142,9 @@ func (l *Lead) stands(subject string, data []byte) {
 	for _, a := range l.agents {
 		if a.lost == nil && protocol.StatusSubject(l.o.Run, a.name) == subject {
 			a.status, a.heard = s, time.Now()
+			if !l.leaving {
+				a.connected = s.Counts[fleet.StateConnected]
+			}
 		}
 	}
 }

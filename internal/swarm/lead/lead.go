@@ -86,6 +86,7 @@ type Lead struct {
 	echo     time.Time     // when the Lead last heard itself
 	upSince  time.Time     // since when the connection stands; zero while it does not
 	downAt   time.Time     // since when it does not; zero while it stands
+	leaving  bool          // devices are told to leave
 	changed  chan struct{} // closed at the next change of what is known of agents
 }
 
@@ -93,11 +94,14 @@ var _ engine.Agents = (*Lead)(nil)
 
 // agent is what is known of one.
 type agent struct {
-	name    string
-	hello   protocol.HelloAnswer
-	offer   protocol.OfferAnswer
-	part    *metrics.Part
-	status  protocol.Status
+	name   string
+	hello  protocol.HelloAnswer
+	offer  protocol.OfferAnswer
+	part   *metrics.Part
+	status protocol.Status
+
+	connected int // of its devices, before they were told to leave
+
 	heard   time.Time // when it last said something; zero before
 	now     protocol.Now
 	batches uint64    // that were heard
@@ -238,6 +242,7 @@ const finishing = 10 * time.Second
 func (l *Lead) Stop(ctx context.Context) {
 	l.mu.Lock()
 	none := len(l.agents) == 0
+	l.leaving = true
 	l.mu.Unlock()
 	if none {
 		return

@@ -248,7 +248,9 @@ type Now struct {
 	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
 	Clock       report.Clock          `json:"clock"`
 	Control     report.Control        `json:"control"`
-	Own         int                   `json:"own"` // devices that were its own
+	CPU         float64               `json:"cpu,omitempty"` // processors in use in the last second
+	Lag         time.Duration         `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
+	Own         int                   `json:"own"`           // devices that were its own
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
 	Final bool `json:"final,omitempty"`
 }

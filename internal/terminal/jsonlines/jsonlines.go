@@ -11,6 +11,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/terminal/runstate"
 	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/summary"
 )
 
@@ -68,6 +69,7 @@ type standing struct {
 	Fleet      int            `json:"fleet"`
 	Rollouts   []wave         `json:"rollouts,omitempty"`
 	Left       float64        `json:"left_seconds,omitempty"`
+	Agents     []agent        `json:"agents,omitempty"`
 }
 
 // rule is how a threshold stands; see judge.State.
@@ -79,6 +81,19 @@ type rule struct {
 	Why       string   `json:"why,omitempty"`
 	Since     *float64 `json:"missed_since_seconds,omitempty"` // since the run began
 	Over      bool     `json:"over,omitempty"`
+}
+
+// agent is one of those that run the devices of a run on many machines; see report.Agent.
+type agent struct {
+	Name        string       `json:"name"`
+	State       agents.State `json:"state"` // lost, slow, unsure or well
+	Wrong       string       `json:"wrong,omitempty"`
+	Devices     int          `json:"devices"`
+	Connected   int          `json:"connected"`
+	CPU         float64      `json:"processors_used"`
+	Lag         float64      `json:"schedule_lag_seconds"`
+	Offset      float64      `json:"clock_offset_seconds"`
+	Uncertainty float64      `json:"clock_uncertainty_seconds"`
 }
 
 // wave is a wave of a rollout; see report.Wave.
@@ -94,7 +109,7 @@ func standingOf(p report.Sample) *standing {
 		return nil
 	}
 	out := &standing{
-		s.Outlook, s.Reason, make([]rule, 0, len(s.Thresholds)), s.Failing, s.Doubt, s.Connected, s.Wanted, s.Fleet, nil, s.Left.Seconds(),
+		s.Outlook, s.Reason, make([]rule, 0, len(s.Thresholds)), s.Failing, s.Doubt, s.Connected, s.Wanted, s.Fleet, nil, s.Left.Seconds(), nil,
 	}
 	for i := range s.Thresholds {
 		t := &s.Thresholds[i]
@@ -107,6 +122,12 @@ func standingOf(p report.Sample) *standing {
 			r.Since = &since
 		}
 		out.Thresholds = append(out.Thresholds, r)
+	}
+	for i := range s.Agents {
+		a := &s.Agents[i]
+		out.Agents = append(out.Agents, agent{
+			a.Name, agents.StateOf(a), agents.Wrong(a), a.Devices, a.Connected, a.CPU, a.Lag.Seconds(), a.Clock.Offset.Seconds(), a.Clock.Uncertainty.Seconds(),
+		})
 	}
 	for _, w := range s.Rollouts {
 		out.Rollouts = append(out.Rollouts, wave{summary.WaveOf(w), w.Running})

@@ -49,7 +49,7 @@ func TestJSON(t *testing.T) {
 func TestStanding(t *testing.T) {
 	var b bytes.Buffer
 	worlds := terminaltest.Worlds()
-	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "rollouts"} {
+	for _, name := range []string{"holding", "missing", "failing", "cannot-say", "rollouts", "agents"} {
 		var line bytes.Buffer
 		p := worlds[name]().LastSample()
 		never := math.Inf(1)

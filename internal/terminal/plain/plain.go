@@ -100,6 +100,9 @@ func standing(x report.Sample) []string {
 	if s.Connected < s.Wanted { // else the line has it
 		parts = append(parts, s.DevicesText())
 	}
+	if text := s.AgentsText(); text != "" {
+		parts = append(parts, text)
+	}
 	if reason := worst(x.Total.Errors); reason != nil {
 		text := reason.Outcome
 		if reason.Reason != reason.Outcome {

@@ -10,6 +10,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/reporttest"
 )
 
 // standing is how the run of Play stands: all is well.
@@ -74,6 +75,11 @@ func Worlds() map[string]func() *runstate.State {
 			}
 			now.Outlook, now.Reason = report.CannotSay, "the generator is the bottleneck; of 2 of 3 thresholds nothing can be said"
 		}),
+		"agents": told(40, func(now *report.Standing) {
+			now.Agents = reporttest.Agents(4)
+			now.Outlook, now.Reason = report.CannotSay, "agent-2 was lost; of 2 of 3 thresholds nothing can be said"
+		}),
+		"swarm": told(40, func(now *report.Standing) { now.Agents = reporttest.Agents(100) }),
 		"rollouts": told(40, func(now *report.Standing) {
 			now.Rollouts = []report.Wave{
 				{Rollout: "firmware", Group: "robots", Number: 1, Of: 3, Percent: 10, Devices: 300, Patched: 300, Told: 300, Answered: 299, Failed: 1, Took: 5 * time.Second},

@@ -24,6 +24,8 @@ func (v view) detail() []string {
 	switch section.Name {
 	case thresholds:
 		return v.ofThreshold(key)
+	case agents:
+		return v.ofAgent(key)
 	case rollouts:
 		return v.ofRollout(key)
 	case groups:

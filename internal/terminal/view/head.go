@@ -218,6 +218,11 @@ func (v view) fleet() []string {
 	if trouble.Errors == 1 {
 		errors = "1 error"
 	}
+	if text := s.AgentsText(); strings.HasSuffix(text, "lost") {
+		devices += " · " + v.Paint(paint.Red, text)
+	} else if text != "" {
+		devices += " · " + text
+	}
 	parts := []string{devices, v.alarm(paint.Red, trouble.Errors, errors)}
 	if trouble.Throttled > 0 {
 		parts = append(parts, v.Paint(paint.Yellow, human.Count(trouble.Throttled)+" throttled"))

@@ -119,6 +119,7 @@ func TestDetail(t *testing.T) {
 		{"threshold", "missing", "tab enter"},
 		{"threshold-unsure", "cannot-say", "tab enter"},
 		{"rollout", "rollouts", "tab tab enter"},
+		{"agent", "agents", "tab tab enter"},
 		{"failure", "missing", "shift+tab shift+tab enter"},
 		{"event", "missing", "shift+tab enter"},
 		{"help", "holding", "?"},

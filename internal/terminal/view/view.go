@@ -65,6 +65,7 @@ type view struct {
 const (
 	thresholds = "thresholds"
 	rollouts   = "rollouts"
+	agents     = "agents"
 	groups     = "groups"
 	operations = "operations"
 	failures   = "errors"
@@ -72,7 +73,7 @@ const (
 )
 
 func sectionNames() []string {
-	return []string{thresholds, rollouts, groups, operations, failures, events}
+	return []string{thresholds, rollouts, agents, groups, operations, failures, events}
 }
 
 // short says that there is no room for what is not needed.
@@ -81,7 +82,7 @@ func (v view) short() bool { return v.height < 20 }
 // bands are the sections, side by side where there is room.
 func (v view) bands() []layout.Band {
 	if v.width < double {
-		return []layout.Band{{v.thresholds()}, {v.rollouts()}, {v.groups()}, {v.operations()}, {v.failures()}, {v.events()}}
+		return []layout.Band{{v.thresholds()}, {v.rollouts()}, {v.agents()}, {v.groups()}, {v.operations()}, {v.failures()}, {v.events()}}
 	}
 	half := v
 	half.width = layout.Widths(v.width, 2)[0]
@@ -93,7 +94,7 @@ func (v view) bands() []layout.Band {
 	if len(last[0].Rows) == 0 || len(last[1].Rows) == 0 {
 		last = layout.Band{v.failures(), v.events()}
 	}
-	return []layout.Band{first, {v.rollouts()}, {v.operations()}, last}
+	return []layout.Band{first, {v.rollouts()}, {v.agents()}, {v.operations()}, last}
 }
 
 // section is one of them.
@@ -103,6 +104,8 @@ func (v view) section(name string) layout.Section {
 		return v.thresholds()
 	case rollouts:
 		return v.rollouts()
+	case agents:
+		return v.agents()
 	case groups:
 		return v.groups()
 	case operations:

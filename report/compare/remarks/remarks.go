@@ -61,6 +61,9 @@ func Of(before, after *report.History, scenarios [2]string) Remarks {
 	if a.Machine != b.Machine {
 		c.Note(fmt.Sprintf("the machines differ: %s and %s", machine(a.Machine), machine(b.Machine)))
 	}
+	if len(a.Agents) != len(b.Agents) {
+		c.Note("the devices ran " + where(a) + " and " + where(b))
+	}
 	if lines := linediff.Lines(scenarios[0], scenarios[1]); len(lines) > 0 {
 		c.Note("the scenarios differ:\n" + strings.Join(lines, "\n"))
 	}
@@ -82,6 +85,14 @@ func (c *Remarks) state(i int, h *report.History) {
 		}
 		c.Doubt(text)
 	}
+	if r.Freshness != nil {
+		for n := range r.Agents {
+			if a := &r.Agents[n]; a.Clock.Unsure() {
+				c.Doubt(fmt.Sprintf("in the %s run the clock of agent %s is known to ±%s: freshness is uncertain by as much", Which(i), a.Name, human.Duration(a.Clock.Uncertainty)))
+				break
+			}
+		}
+	}
 	if g := r.Generator; r.Outcome == report.Saturated && (g == nil || len(g.Stages) == 0) {
 		c.Unfit = append(c.Unfit, "in the "+Which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
@@ -90,16 +101,60 @@ func (c *Remarks) state(i int, h *report.History) {
 // NotAsAsked says why the figures of a stage are not the target's; empty when they are.
 func NotAsAsked(before, after *report.Run, stage string) string {
 	for i, r := range []*report.Run{before, after} {
-		if r.Generator == nil {
-			continue
+		if x := notAsAsked(r.Generator, stage); x != nil {
+			return fmt.Sprintf("in the %s run the load was not as asked, in %s", Which(i), x)
 		}
-		for n := range r.Generator.Stages {
-			if x := &r.Generator.Stages[n]; x.Name == stage && !x.AsAsked {
-				return fmt.Sprintf("in the %s run the load was not as asked, in %s", Which(i), x)
+		for n := range r.Agents {
+			a := &r.Agents[n]
+			if x := notAsAsked(a.Generator, stage); x != nil {
+				return fmt.Sprintf("in the %s run the load was not as asked, by agent %s, in %s", Which(i), a.Name, x)
+			}
+			if missed(r, a.Lost, stage) {
+				return fmt.Sprintf("in the %s run agent %s was lost with %s: stage %s had less load than was asked", Which(i), a.Name,
+					human.Number(a.Lost.Devices, "device"), stage)
 			}
 		}
 	}
 	return ""
+}
+
+// notAsAsked is a stage that a generator did not deliver as asked; nil when it did.
+func notAsAsked(g *report.Health, stage string) *report.StageHealth {
+	if g == nil {
+		return nil
+	}
+	for n := range g.Stages {
+		if x := &g.Stages[n]; x.Name == stage && !x.AsAsked {
+			return x
+		}
+	}
+	return nil
+}
+
+// missed reports whether a stage missed an agent: the one in which it was lost, and those after it unless others took its devices over.
+func missed(r *report.Run, loss *report.AgentLoss, stage string) bool {
+	if loss == nil {
+		return false
+	}
+	gone := loss.Stage == ""
+	for i := range r.Stages {
+		name := r.Stages[i].Name
+		if name == loss.Stage {
+			gone = true
+		}
+		if name == stage {
+			return gone && (stage == loss.Stage || loss.Choice != "redistribute" && !loss.At.After(r.Started.Add(r.Stages[i].To)))
+		}
+	}
+	return false
+}
+
+// where is where the devices of a run were.
+func where(r *report.Run) string {
+	if len(r.Agents) == 0 {
+		return "in one process"
+	}
+	return "on " + human.Number(len(r.Agents), "agent")
 }
 
 func machine(m report.Machine) string {
