@@ -156,6 +156,11 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 		default:
 			say("begin lower with --from, or run this on a larger machine, or the target on another one")
 		}
+		if a.Need != nil && !a.byFleet() {
+			for _, line := range a.Need.Lines(a.Vary.Text) {
+				say("%s", line)
+			}
+		}
 	case search.Exhausted:
 		say("what binds is the day's messages, used up within minutes: a higher load cannot be tried today; more units have more messages")
 	case search.Unstable:

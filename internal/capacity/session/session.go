@@ -35,6 +35,8 @@ type Options struct {
 	Begin     func(search.Asked, *trial.Trial) // is told of a trial that begins
 	End       func(trial.Record)               // of one that ended, and of those that are known
 	Now       func() time.Time                 // nil is the clock
+	Crew      Crew                             // who runs the devices
+	Notes     []string                         // what else there is to say of trials, a line each
 }
 
 // Session is a capacity search. Answer may be called at any time, from any goroutine.
@@ -80,7 +82,7 @@ func New(o Options) (*Session, error) {
 	}
 	sc := base.Scenario
 	s.answer = answer.Answer{
-		Scenario: sc.Name, Target: sc.Target.Can().Name, Vary: o.Vary, Seed: sc.Seed, Version: o.Version, Started: s.began.UTC(), Own: base.Own, Notes: base.Notes,
+		Scenario: sc.Name, Target: sc.Target.Can().Name, Vary: o.Vary, Seed: sc.Seed, Version: o.Version, Started: s.began.UTC(), Own: base.Own, Notes: append(base.Notes, o.Notes...), Agents: o.Crew.Agents,
 		Tier: s.tierName(), Answer: search.Answer{End: answer.Running},
 	}
 	if s.journal != nil {
@@ -146,7 +148,11 @@ func example(v trial.Vary) string {
 
 // fingerprint is of all that the trials depend on.
 func (s *Session) fingerprint() string {
-	return journal.Fingerprint(string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier)
+	of := []any{string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier}
+	if s.o.Crew.Agents > 0 {
+		of = append(of, s.o.Crew.Agents, s.o.Crew.Elsewhere, s.o.Notes)
+	}
+	return journal.Fingerprint(of...)
 }
 
 // Base is what trials are made from.
@@ -258,6 +264,7 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	case err != nil:
 		a.End, a.Why = answer.Unreachable, err.Error()
 	}
+	a.Need = s.need(out)
 	a.Complete()
 	if l, ok := s.base.Limits(); ok {
 		a.Bound = trial.Allowed(l)[a.Class]
