@@ -34,6 +34,10 @@ func (s *Session) need(out *capacity.Outcome) *agents.Need {
 		n.Unknown = s.o.Vary.What() + " are the service side's, which the process of the search is: more agents make no more of them"
 		return n
 	}
+	if last.Away {
+		n.Unknown = "agents were lost, or were not there, which says nothing of how many are needed"
+		return n
+	}
 	t, err := s.base.Make(last.Load, 0, s.base.Scenario.Seed)
 	if err != nil {
 		n.Unknown = "a scenario cannot have that load"

@@ -110,7 +110,7 @@ func Uses(run *report.Run, stages ...string) (all []Use) {
 }
 
 // Unmade is why an engine could not make the load of a trial at all, for want of agents that run the devices; nil when it could. Engines that may be
-// so have a method Unmade() error. final says that it would be no other if it were tried once more.
+// so have a method Unmade. final says that the agents were there and hold too few devices, however often it is tried; else they were not there.
 func Unmade(eng Engine) (why error, final bool) {
 	u, ok := eng.(interface{ Unmade() (error, bool) })
 	if !ok {

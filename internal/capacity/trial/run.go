@@ -89,6 +89,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	var err error
 	if why, final := Unmade(eng); why != nil && run.Outcome != report.Interrupted {
 		r.unmade(oneLine(why), final)
+		r.Away = !final
 	} else {
 		err = b.judge(&r, run, hold, w)
 	}
@@ -147,6 +148,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
 	case lost(run) != "": // before all that follows from it
 		r.unmade(lost(run), false)
+		r.Away = true
 		return nil
 	case w.seen.gone && b.quota(run.Totals):
 		r.Verdict, r.Limit, r.Class, r.Why = search.Spent, ByQuota, "messages a day", "the day's messages were used up in this trial: the hub let nobody in any more"
