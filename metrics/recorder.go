@@ -19,6 +19,8 @@ type Options struct {
 	// MaxGroups bounds the groups per operation, those that devices are counted by, and the queries whose
 	// results are counted; 100 when 0. Further ones are counted as "other".
 	MaxGroups int
+	// Start is when the run began, where that is not now: a Recorder that takes over from another.
+	Start time.Time
 	// Tap, when not nil, is told of every operation as it ends or is dropped, by whoever ended it: it must not wait, and may be called by
 	// several at once.
 	Tap func(Ended)
@@ -68,8 +70,11 @@ func NewRecorder(o Options) *Recorder {
 	if o.MaxGroups == 0 {
 		o.MaxGroups = 100
 	}
+	if o.Start.IsZero() {
+		o.Start = time.Now()
+	}
 	r := &Recorder{
-		opts: o, start: time.Now(), groups: make(map[Operation]int),
+		opts: o, start: o.Start, groups: make(map[Operation]int),
 		devices: make(map[deviceKey]*atomic.Int64), queries: make(map[string]*queryState),
 	}
 	r.reasons.Most = maxReasons

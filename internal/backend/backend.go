@@ -144,6 +144,13 @@ func (b *Backend) OnReported(r fleet.Report) {
 	}
 }
 
+// Known says that all is known of what devices did until a time, give or take a margin, where that is told late.
+func (b *Backend) Known(until time.Time, margin time.Duration) {
+	if b.audit != nil {
+		b.audit.Known(until, margin)
+	}
+}
+
 // Follows reports whether what a device reports must be told: of the others only which desired properties they answered.
 func (b *Backend) Follows(index int) bool { return b.audit != nil && b.audit.Follows(index) }
 

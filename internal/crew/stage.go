@@ -67,6 +67,16 @@ func (c *Crew) Begin(ctx context.Context, number int, at time.Time, run func(par
 	return s
 }
 
+// Past takes up a stage that is over, or was: it began at a time and the next one did at another. Nothing of it is done but what follows for
+// the next.
+func (c *Crew) Past(number int, at, until time.Time) {
+	s := &Stage{crew: c, spec: &c.sc.Stages[number], number: number, began: at}
+	m := s.plan()
+	if s.arrives && m.End().Before(until) {
+		s.stay(m)
+	}
+}
+
 // Storm is how many connections the stage cuts as it begins, of the whole fleet.
 func (s *Stage) Storm() int { return s.storm }
 
@@ -121,10 +131,15 @@ func (s *Stage) scale(ctx context.Context) error {
 	if !s.arrives {
 		return nil
 	}
-	goal, left := float64(s.goal(s.crew.Fleet.Active())), max(0, s.spec.Duration-m.End().Sub(s.began))
-	m = s.crew.Fleet.PlanScale(m.End(), schedule.Curve{{Duration: left, From: goal, To: goal}})
+	m = s.stay(m)
 	s.movement.Store(m)
 	return m.Run(ctx)
+}
+
+// stay is what follows when devices have come at a rate: their number stays.
+func (s *Stage) stay(m *fleet.Movement) *fleet.Movement {
+	goal, left := float64(s.goal(s.crew.Fleet.Active())), max(0, s.spec.Duration-m.End().Sub(s.began))
+	return s.crew.Fleet.PlanScale(m.End(), schedule.Curve{{Duration: left, From: goal, To: goal}})
 }
 
 // Change changes the load at a time: the devices that are active, at the stage's rate of connections or else within 10 s; the rates of reports

@@ -221,6 +221,13 @@ func (all *Identities) Mine() []string {
 	return ids
 }
 
+// Took notes which identities the run has made that this process took over.
+func (all *Identities) Took(made func(index int) bool) {
+	for i := range all.made {
+		all.made[i] = made(i)
+	}
+}
+
 // Made reports whether Provision made a device's identity: it was not there before. Of identities that were imported it is nobody's.
 func (all *Identities) Made(index int) bool { return all.here == nil && all.made[index] }
 

@@ -30,11 +30,12 @@ type Evidence struct {
 	Run      *report.Run        // whole, but for what Judge finds
 	// Thresholds are those of the scenario, judged by the figures alone.
 	Thresholds []threshold.Verdict
-	Err        error // what the run failed of; nil for nothing
-	Cause      error // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
-	Hard       bool  // it was stopped at once
-	Unexpected bool  // Err is that a step did not come to what the scenario expects
-	Left       error // why identities of the run could not be removed; nil when they were
+	Err        error  // what the run failed of; nil for nothing
+	Cause      error  // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
+	Hard       bool   // it was stopped at once
+	Unexpected bool   // Err is that a step did not come to what the scenario expects
+	Left       error  // why identities of the run could not be removed; nil when they were
+	Unled      string // why the run was led by nobody for a while; empty when it was not
 	// AllowSaturated judges a run whose load was not the one that was asked for all the same.
 	AllowSaturated bool
 }
@@ -161,6 +162,9 @@ func missedText(missed, unsure, all int) string {
 func (e *Evidence) saturatedText(unsure int) string {
 	text := "the generator was the bottleneck"
 	lost, slow := e.agents()
+	if e.Unled != "" {
+		lost = append(lost, e.Unled)
+	}
 	switch h := e.Run.Generator; {
 	case len(lost) > 0:
 		text = "the load was not the one that was asked for: " + strings.Join(lost, "; ")
@@ -192,7 +196,7 @@ func (e *Evidence) saturatedText(unsure int) string {
 func (e *Evidence) saturated() bool {
 	h := e.Run.Generator
 	lost, slow := e.agents()
-	return (h != nil && h.Saturated || len(lost)+len(slow) > 0) && !e.AllowSaturated
+	return (h != nil && h.Saturated || len(lost)+len(slow) > 0 || e.Unled != "") && !e.AllowSaturated
 }
 
 // agents are those that were lost, and those that did not deliver a stage as asked, a line each.

@@ -41,9 +41,11 @@ type Agents interface {
 
 // Work is what agents are given.
 type Work struct {
-	Scenario *scenario.Scenario // as it runs
-	Recorder *metrics.Recorder  // gets what agents measure
-	Run      string             // fleet.Config.Run
+	Scenario *scenario.Scenario   // as it runs
+	Recorder *metrics.Recorder    // gets what agents measure
+	Run      string               // fleet.Config.Run
+	Started  time.Time            // when the run did
+	Made     func(index int) bool // of which devices the run made the identities
 	// Places are connection strings of the hubs with keys that open nothing, for devices alone; none for other targets.
 	Places []string
 	// Prove is what the devices of some indexes prove themselves with, for the process that runs them. It is secret.
@@ -54,6 +56,8 @@ type Work struct {
 	OnReporting     func(index int, sent time.Time)
 	OnReported      func(fleet.Report)
 	OnContradiction func(fleet.Contradiction)
+	// OnKnown is told that all that devices learnt until a time has been told, whose times may be wrong by a margin.
+	OnKnown func(until time.Time, margin time.Duration)
 	// OnLoss is told of an agent that was lost, and by when its devices were.
 	OnLoss func(agent, why string, devices int, at time.Time)
 }

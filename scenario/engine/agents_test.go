@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -43,8 +44,8 @@ stages:
   - {name: storm, duration: 20s, storm: {drop: 30%, within: 2s}}
   - {name: hold, duration: 20s, telemetry_rate: 40/s}
 service:
-  queries: [{name: all, every: 5s, sql: SELECT * FROM devices}]
-  freshness: {probe: 2s}
+  queries: [{name: all, every: 4700ms, sql: SELECT * FROM devices}]
+  freshness: {probe: 1900ms}
 `
 
 // swarm is agents and their bus.
@@ -60,6 +61,7 @@ type swarm struct {
 func (s *swarm) join(name string, o agent.Options) {
 	s.t.Helper()
 	o.Bus, o.Name, o.Token = s.server.Connect(), name, s.token
+	o.Logger = slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("agent", name)
 	a, err := agent.New(o)
 	if err != nil {
 		s.t.Fatal(err)
@@ -165,6 +167,7 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 		b := s.server.Connect()
 		defer b.Close()
 		l := x.lead
+		l.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		l.Bus, l.Run, l.Token, l.Agents, l.Parcel = b, "20261128-run", s.token, x.agents, p
 		leads, err := lead.New(l)
 		if err != nil {

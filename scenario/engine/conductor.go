@@ -65,7 +65,7 @@ func (c *conductor) connected() outage.Fleet {
 func (c *conductor) newBackend() (*backend.Backend, error) {
 	return backend.New(side.Side{
 		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Ledger: &c.ledger, Gate: c.gate,
-		Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
+		Late: c.opts.Agents != nil, Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
 	})
 }
 
@@ -81,8 +81,8 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		ctx, cancel := c.either(ctx)
 		defer cancel()
 		work := Work{
-			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Follows: c.backend.Follows,
-			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnLoss: c.lost,
+			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Started: c.ledger.Began(), Made: c.ids.Made, Follows: c.backend.Follows,
+			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost,
 			Prove: func(indexes []int) ([]byte, error) {
 				x, err := c.ids.Export(indexes)
 				return x.Reveal(), err

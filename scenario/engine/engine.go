@@ -42,6 +42,8 @@ type Options struct {
 	AllowSaturated bool
 	// Agents run the devices; nil runs them in this process.
 	Agents Agents
+	// Resume takes over a run whose process is gone; its devices go on in Agents. Nil begins one.
+	Resume *Resume
 	// Preparing are stages that only prepare for others: that their load was not delivered as asked says nothing of the run.
 	Preparing []string
 
@@ -68,6 +70,7 @@ type Engine struct {
 	final    atomic.Pointer[ending]          // nil until all is told
 	controls controls
 	drain    drain
+	unled    map[string]string // stages that nobody led for a while, and why nothing can be said of them
 	ledger   ledger.Ledger
 }
 
@@ -79,6 +82,11 @@ func New(o Options) *Engine {
 	e := &Engine{opts: o, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
 	e.sc, e.unfit = settle(o.Scenario)
 	e.ledger.Observe(o.Observers...)
+	var names []string
+	for i := range e.sc.Stages {
+		names = append(names, e.sc.Stages[i].Name)
+	}
+	e.unled = o.Resume.led(names)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -102,12 +110,13 @@ func (e *Engine) Observe(who ...report.Observer) { e.ledger.Observe(who...) }
 // Run runs the scenario and returns its record, also when it failed: the record then says why. When ctx
 // ends everything ends at once.
 func (e *Engine) Run(ctx context.Context) *report.Run {
-	start := time.Now()
+	start := e.begun()
 	r := report.Run{
 		Name: e.sc.Name, Description: e.sc.Description, Version: e.opts.Version, Seed: e.sc.Seed, Devices: e.sc.Devices(), Client: e.sc.Fleet.Client, Started: start.UTC(), Purchase: e.opts.Purchase, Grafana: e.opts.Grafana,
 		Machine: report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()},
 	}
 	r.Notes = append(append(r.Notes, e.sc.Scaled...), e.sc.Fitted...)
+	e.opts.Resume.inherit(&r)
 	for _, t := range e.sc.Thresholds {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
@@ -162,7 +171,12 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	if !e.sc.Target.Keep {
 		defer func() { came.left = registrar.Deprovision(ctx) }()
 	}
-	if err := registrar.Provision(ctx); err != nil {
+	if x := e.opts.Resume; x == nil {
+		err = registrar.Provision(ctx)
+	} else if x.Made != nil {
+		ids.Took(x.Made)
+	}
+	if err != nil {
 		return err
 	}
 	t.Arm()
@@ -188,7 +202,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	}
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
-		Left: came.left, AllowSaturated: e.allowsSaturated(),
+		Left: came.left, Unled: e.unledText(), AllowSaturated: e.allowsSaturated(),
 		Unexpected: errors.Is(err, steps.ErrUnexpected),
 	})
 	e.ledger.End() // may take a pass away

@@ -18,7 +18,7 @@ import (
 // walk goes through the stages. It returns nil when ctx ended because the run was asked to.
 func (c *conductor) walk(ctx context.Context) error {
 	tell := &herald{agents: c.opts.Agents}
-	for i := range c.sc.Stages {
+	for i := c.past(tell); i < len(c.sc.Stages); i++ {
 		if ctx.Err() != nil || c.stopped() != nil { // the first follows the second an instant later
 			return nil
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -24,7 +25,7 @@ func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 // doubt says why nothing can be said of a stage, for this process' part or for that of an agent.
 func (e *Engine) doubt(w *watch.Watch) func(stage string) string {
 	return func(stage string) string {
-		why := w.Doubt(stage)
+		why := cmp.Or(e.unled[stage], w.Doubt(stage))
 		if why == "" && e.opts.Agents != nil {
 			why = e.opts.Agents.Doubt(stage)
 		}

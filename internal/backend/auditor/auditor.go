@@ -28,7 +28,7 @@ func New(b *side.Side, scheduled []queries.Query, knowsTag func(path []string) b
 	f := b.Scenario.Service.Freshness
 	o := freshness.Options{
 		Seed: b.Scenario.Seed, Recorder: b.Recorder, Sample: f.Sample, Timeout: f.Timeout, Tolerance: f.Tolerance,
-		Fresh: func(index int) bool { return b.Identities.Made(index) }, Made: time.Now(), Known: b.Identities.Known(),
+		Fresh: func(index int) bool { return b.Identities.Made(index) }, Made: time.Now(), Known: b.Identities.Known(), Late: b.Late,
 	}
 	for i := range b.Scenario.Fleet.Groups {
 		if g := &b.Scenario.Fleet.Groups[i]; len(g.Report.Types) > 0 {

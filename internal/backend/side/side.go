@@ -24,6 +24,8 @@ type Side struct {
 	Recorder   *metrics.Recorder  // counts every operation
 	Ledger     *ledger.Ledger     // the record of the run
 	Gate       *gate.Gate         // which stage runs
+	// Late says that what devices did is told late: results are judged when Backend.Known says that all is known.
+	Late bool
 	// Contradicted is told of what the target said and what cannot be true: its kind and an example.
 	Contradicted func(kind, example string)
 	// Fail ends the run with an error.

@@ -113,6 +113,9 @@ func (e *events) send(ctx context.Context) {
 	}
 }
 
+// lingering is how long an agent whose devices have left keeps what it knows for a coordinator that takes the run over.
+const lingering = 10 * time.Minute
+
 // flush tells all that there is.
 func (e *events) flush(ctx context.Context) error {
 	for {
@@ -120,7 +123,7 @@ func (e *events) flush(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil && e.work.silent() > e.work.ask.Patient:
+		case err != nil && e.work.silent() > lingering:
 			return ErrGone
 		case err != nil:
 			if err := wait.For(ctx, eventsEvery); err != nil {

@@ -3,10 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
-	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/report"
@@ -56,42 +54,11 @@ func (w *work) figures(ctx context.Context) {
 
 // publish keeps what has changed of this agent's numbers.
 func (w *work) publish(ctx context.Context, final bool) error {
-	w.publishing.Lock()
-	defer w.publishing.Unlock()
-	if w.store == nil {
-		store, err := w.agent.o.Bus.Store(ctx, protocol.StoreName(w.session.id), false)
-		if err != nil {
-			return err
-		}
-		w.store = store
-	}
-	c := w.rec.Contribution()
-	at := w.told(c.At)
-	for i := range c.Stages {
-		x := &c.Stages[i]
-		if slices.Equal(w.sent[x.Number], x.Series) && len(x.Open) == 0 {
-			continue
-		}
-		if err := w.put(ctx, w.store, protocol.FiguresKey(w.agent.o.Name, x.Number), &protocol.Numbers{At: at, Stage: *x}); err != nil {
-			return err
-		}
-		w.sent[x.Number] = x.Series
-	}
-	f := w.runner.Fleet()
-	now := &protocol.Now{
-		At: at, Open: c.Open, Devices: c.Devices, Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(),
+	c, f := w.rec.Contribution(), w.runner.Fleet()
+	return w.keeper.Keep(ctx, c, &protocol.Now{
+		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(),
 		Clock: w.clock(), Own: int(w.devices.Load()), Final: final,
-	}
-	return w.put(ctx, w.store, protocol.NowKey(w.agent.o.Name), now)
-}
-
-// put keeps something in the run's store.
-func (w *work) put(ctx context.Context, store bus.Store, key string, what any) error {
-	b, err := w.agent.pack.Pack(what)
-	if err == nil {
-		_, err = store.Put(ctx, key, b)
-	}
-	return err
+	})
 }
 
 // doubts are why stages were not delivered as asked here, by name.

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
+	"github.com/twinfleet/twinfleet/internal/swarm/figures"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/runner"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -41,24 +42,24 @@ type work struct {
 	beat    atomic.Int64 // when the coordinator was last heard of, as Unix nanoseconds of this process
 
 	orders  chan protocol.Order
-	runner  *runner.Runner // nil before the start
-	started time.Time      // when that was by the run's clock
-	began   time.Time      // and by this process's
-	devices atomic.Int64   // that were its own
-	left    bool           // devices are told to leave
-
-	publishing sync.Mutex // protects the following fields
-	store      bus.Store
-	sent       map[int][]*metrics.SeriesSnapshot // copies of numbers that are kept already, by stage
+	runner  *runner.Runner  // nil before the start
+	started time.Time       // when that was by the run's clock
+	began   time.Time       // and by this process's
+	devices atomic.Int64    // that were its own
+	left    bool            // devices are told to leave
+	keeper  *figures.Keeper // of its numbers
 }
 
 func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *target.Identities, mine *cut.Cut) *work {
 	w := &work{
 		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{}),
-		orders: make(chan protocol.Order, 64), sent: make(map[int][]*metrics.SeriesSnapshot),
+		orders: make(chan protocol.Order, 64),
 	}
 	w.devices.Store(int64(mine.Count(s.agent.o.Name)))
 	w.cut.Store(mine)
+	w.keeper = figures.New(s.agent.o.Name, s.agent.pack, func(ctx context.Context) (bus.Store, error) {
+		return s.agent.o.Bus.Store(ctx, protocol.StoreName(s.id), false)
+	})
 	w.events = newEvents(w, ask.Follow)
 	w.pinger = clock.NewPinger(w.askTime, clock.PingerOptions{Clock: s.agent.o.Clock})
 	w.heard()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/figures"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -70,7 +71,14 @@ func (l *Lead) watch() error {
 			l.log.Error("the agents' numbers cannot be read", "error", err)
 		}
 	})
+	led := 0
+	if l.past != nil {
+		led = l.past.run.Led
+	}
+	l.keeper = figures.New(protocol.Coordinator(led), l.pack, func(context.Context) (bus.Store, error) { return l.store, nil })
 	l.going.Go(l.beat)
+	l.going.Go(l.keep)
+	l.going.Go(l.keepRecords)
 	return nil
 }
 
@@ -177,13 +185,33 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 		}
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	a.batches, a.heard = max(a.batches, b.Number), time.Now()
 	if !b.Until.IsZero() && b.Missed == 0 {
 		a.until = b.Until
 	}
 	l.changedLocked()
+	until, margin := l.known()
+	l.mu.Unlock()
+	if !until.IsZero() {
+		l.work.OnKnown(until, margin)
+	}
 	return nil, nil
+}
+
+// known is until when all is known of what devices learnt, and by how much their times may be wrong; zero while some agent has told nothing.
+// The caller holds the lock.
+func (l *Lead) known() (until time.Time, margin time.Duration) {
+	first := true
+	for _, a := range l.agents {
+		if a.lost != nil || a.now.Final {
+			continue
+		}
+		if first || a.until.Before(until) {
+			until, first = a.until, false
+		}
+		margin = max(margin, a.status.Clock.Uncertainty)
+	}
+	return until, margin
 }
 
 // event hands on what a device learnt.

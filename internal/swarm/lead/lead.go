@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
+	"github.com/twinfleet/twinfleet/internal/swarm/figures"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
@@ -69,7 +70,10 @@ type Lead struct {
 	going  sync.WaitGroup
 	ends   []bus.Subscription
 
-	orders chan protocol.Order // to be written
+	orders  chan protocol.Order // to be written
+	records chan []byte         // likewise
+	keeper  *figures.Keeper     // of this process' own numbers
+	past    *past               // of a run that is taken over; nil for one that begins
 
 	mu       sync.Mutex // protects the following fields
 	agents   []*agent   // by name
@@ -137,7 +141,7 @@ func New(o Options) (*Lead, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), accounts: make(map[int]fleet.Account), changed: make(chan struct{})}
+	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), records: make(chan []byte, 1), accounts: make(map[int]fleet.Account), changed: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
 }

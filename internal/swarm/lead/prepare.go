@@ -36,6 +36,9 @@ func (l *Lead) Prepare(ctx context.Context, w engine.Work) (start time.Time, err
 		return start, err
 	}
 	l.work = w
+	if l.past != nil {
+		return l.takeOver(ctx)
+	}
 	if l.store, err = l.o.Bus.Store(ctx, protocol.StoreName(l.o.Run), true); err != nil {
 		return start, fmt.Errorf("opening the store of the run: %w", err)
 	}
@@ -66,8 +69,34 @@ func (l *Lead) Prepare(ctx context.Context, w engine.Work) (start time.Time, err
 	if err := l.watch(); err != nil {
 		return start, err
 	}
+	if err := l.note(ctx, found); err != nil {
+		return start, err
+	}
 	start = time.Now().Add(l.o.Lead)
 	return start, l.put(ctx, &protocol.Order{Kind: protocol.Start, At: start}, 0)
+}
+
+// note keeps what a coordinator must know that takes the run over.
+func (l *Lead) note(ctx context.Context, found []*agent) error {
+	first, err := marshal(l.cut)
+	if err != nil {
+		return err
+	}
+	run := protocol.Run{
+		Version: protocol.Version, Started: l.work.Started, Scenario: checksum(l.work.Scenario), Marks: l.work.Run, Cut: first,
+		Made: spans(l.work.Scenario.Devices(), l.work.Made),
+	}
+	for _, a := range found {
+		run.Agents = append(run.Agents, protocol.Member{Name: a.name, Program: a.hello.Program, Machine: a.hello.Machine})
+	}
+	text, err := marshal(&run)
+	if err == nil {
+		_, err = l.store.Put(ctx, protocol.KeyRun, text)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping what the run is: %w", err)
+	}
+	return nil
 }
 
 // refuse says what cannot be run by agents.

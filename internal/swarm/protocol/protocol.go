@@ -141,9 +141,32 @@ const (
 	Lost     OrderKind = "lost"   // an agent is no longer part of the run
 )
 
+// Run is what a coordinator that takes a run over must know of it. There is no secret in it.
+type Run struct {
+	Version  int       `json:"version"`
+	Started  time.Time `json:"started"`
+	Scenario string    `json:"scenario"`       // checksum of the scenario as it runs
+	Marks    string    `json:"marks"`          // fleet.Config.Run
+	Cut      []byte    `json:"cut"`            // the first
+	Agents   []Member  `json:"agents"`         // those that it began with
+	Made     []int     `json:"made,omitempty"` // devices whose identities the run made: from, to, from, to, each to the one before
+	Led      int       `json:"led"`            // coordinators before this one
+}
+
+// Member is an agent that a run began with.
+type Member struct {
+	Name    string         `json:"name"`
+	Program string         `json:"program"`
+	Machine report.Machine `json:"machine"`
+}
+
+// Coordinator is the name under which the numbers of the n-th coordinator, counted from 0, are kept.
+func Coordinator(n int) string { return "coordinator-" + strconv.Itoa(n) }
+
 // Keys of a run's store.
 const (
 	KeyRun     = "run"     // Run
+	KeyRecord  = "record"  // report.Run, packed: as it was last known
 	PrefixPlan = "plan"    // Order: plan.<number>
 	PrefixFig  = "figures" // figures.<agent>.<stage> and figures.<agent>.now
 )
@@ -218,6 +241,7 @@ type Now struct {
 	At          time.Time             `json:"at"`
 	Open        []metrics.OpenPart    `json:"open,omitempty"`
 	Devices     []metrics.DeviceCount `json:"devices,omitempty"`
+	Queries     []metrics.QueryCount  `json:"queries,omitempty"`
 	Health      *report.Health        `json:"health,omitempty"`
 	Doubts      map[string]string     `json:"doubts,omitempty"` // why stages were not delivered as asked, by name
 	Deliveries  []fleet.Deliveries    `json:"deliveries,omitempty"`

@@ -37,6 +37,8 @@ type Options struct {
 	// Tolerance is how much older than what was acknowledged a result may be before a device in it
 	// counts as missing, extra or stale.
 	Tolerance time.Duration
+	// Late has results judged once Known says that all is known of the devices until then: what they do is told late.
+	Late bool
 	// Fresh says of a device by index whether this run made it, so that its twin was empty at Made;
 	// nil when none was.
 	Fresh func(index int) bool
@@ -59,6 +61,10 @@ type Audit struct {
 	byID      map[string]*watched
 	tags      known.Tags
 	strangers *phantom.Search
+
+	mu      sync.Mutex    // protects the following fields
+	pending []*check      // results that are not judged yet, in the order in which they ended
+	margin  time.Duration // as Known was told last
 }
 
 // watched is a device of the sample.
@@ -161,8 +167,40 @@ func (a *Audit) Pending() int {
 	return n
 }
 
+// Known says that all is known of what devices did until a time, give or take a margin by which their times may be wrong: the results that
+// ended by then are judged, unless the margin is beyond MaxMargin; then nothing can be said of them.
+func (a *Audit) Known(until time.Time, margin time.Duration) {
+	a.mu.Lock()
+	a.margin = margin
+	n := 0
+	for n < len(a.pending) && !a.pending[n].ended.Add(margin).After(until) {
+		n++
+	}
+	due := a.pending[:n:n]
+	a.pending = a.pending[n:]
+	a.mu.Unlock()
+	for _, c := range due {
+		c.conclude(margin)
+	}
+}
+
+// MaxMargin is up to which margin results are judged.
+const MaxMargin = time.Second
+
+// later keeps a result to be judged once all is known of the time until now.
+func (a *Audit) later(c *check) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.ended = time.Now()
+	a.pending = append(a.pending, c)
+}
+
 // Close ends the audit at a time: reports that no result has shown are counted as unanswered. It returns how many.
 func (a *Audit) Close(now time.Time) int {
+	a.mu.Lock()
+	margin := a.margin
+	a.mu.Unlock()
+	a.Known(now.Add(time.Hour), margin) // nothing more is told
 	n := 0
 	for _, w := range a.watched {
 		n += w.reports.Close(now)

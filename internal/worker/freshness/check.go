@@ -22,6 +22,7 @@ type check struct {
 	audit *Audit
 	query *queries.Query
 	sent  time.Time
+	ended time.Time          // of one that is judged later
 	rows  map[*watched]int64 // $version as shown; 0 when the row does not tell it
 }
 
@@ -49,13 +50,25 @@ func (a *Audit) Follows(index int) bool { return a.byIndex[index] != nil }
 
 // End judges the whole result of a run that ended well.
 func (c *check) End(err error) {
-	if err != nil || c.query.Rows.Holds == nil {
-		return
+	switch {
+	case err != nil || c.query.Rows.Holds == nil:
+	case c.audit.opts.Late:
+		c.audit.later(c)
+	default:
+		c.conclude(0)
 	}
+}
+
+// conclude judges the result, by times of devices that may be wrong by a margin.
+func (c *check) conclude(margin time.Duration) {
 	var found [5]int
 	for _, w := range c.audit.watched {
 		version, there := c.rows[w]
-		if f, ok := c.judge(w, version, there); ok {
+		f, ok := c.judge(w, version, there, margin)
+		if ok && margin > MaxMargin {
+			f = metrics.RowUnjudged
+		}
+		if ok {
 			found[f]++
 		}
 	}
@@ -69,8 +82,8 @@ func (c *check) End(err error) {
 
 // judge compares one device with what the target had acknowledged when the query was sent, less the
 // tolerance. It is not ok for a device that is not in the result and need not be.
-func (c *check) judge(w *watched, version int64, there bool) (found metrics.RowCheck, ok bool) {
-	from := c.sent.Add(-c.audit.opts.Tolerance)
+func (c *check) judge(w *watched, version int64, there bool, margin time.Duration) (found metrics.RowCheck, ok bool) {
+	from := c.sent.Add(-c.audit.opts.Tolerance - margin)
 	tags, sure := c.audit.tags.Since(w.group, from)
 	sure = sure || !c.query.Rows.UsesTags
 	w.mu.Lock()

@@ -21,7 +21,7 @@ import (
 // judged is the finding on one device of one result; "" when it is none.
 func judged(a *Audit, q *queries.Query, sent time.Time, version int64, there bool) string {
 	c := a.Watch(q, sent).(*check)
-	if f, ok := c.judge(a.watched[0], version, there); ok {
+	if f, ok := c.judge(a.watched[0], version, there, 0); ok {
 		return f.String()
 	}
 	return ""

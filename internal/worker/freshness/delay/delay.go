@@ -2,6 +2,7 @@
 package delay
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,17 @@ type Reports struct {
 	mu      sync.Mutex // protects the following fields
 	pending []pending  // acknowledged and not shown yet
 	shown   int64      // the highest $version that a result has shown
+	shows   []show     // how it rose, the last ones
 }
+
+// show is a page that showed a higher $version than all before.
+type show struct {
+	version int64
+	at      time.Time // when it arrived
+}
+
+// maxShows is how many of them are kept: acknowledgements that are told late are of the last ones.
+const maxShows = 64
 
 // pending is an acknowledged report that no result has shown yet.
 type pending struct {
@@ -50,11 +61,20 @@ func (r *Reports) Acked(version int64, acked time.Time) {
 		return
 	}
 	op := r.series.Start(acked, acked)
-	if version <= r.shown { // a result that was under way showed it before the device knew
-		op.End(acked, metrics.OK)
+	if version <= r.shown { // a result that was under way showed it before the device knew, or before that was told
+		op.End(r.shownAt(version, acked), metrics.OK)
 		return
 	}
 	r.pending = append(r.pending, pending{version, op})
+}
+
+// shownAt is when a $version was shown first that was acknowledged at a time, and not before that. The caller holds the lock.
+func (r *Reports) shownAt(version int64, acked time.Time) time.Time {
+	i, found := slices.BinarySearchFunc(r.shows, version, func(s show, v int64) int { return cmp.Compare(s.version, v) })
+	if !found && i == 0 || i == len(r.shows) || r.shows[i].at.Before(acked) {
+		return acked // it is not known any more, or was there at once
+	}
+	return r.shows[i].at
 }
 
 // Shown notes that a page which arrived at a time shows a $version of the device.
@@ -65,6 +85,10 @@ func (r *Reports) Shown(version int64, arrived time.Time) {
 		return
 	}
 	r.shown = version
+	if len(r.shows) == maxShows {
+		r.shows = append(r.shows[:0], r.shows[1:]...)
+	}
+	r.shows = append(r.shows, show{version, arrived})
 	r.pending = slices.DeleteFunc(r.pending, func(p pending) bool {
 		if p.version > version {
 			return false
