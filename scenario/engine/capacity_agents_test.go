@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/session"
@@ -103,7 +104,7 @@ func (x *overAgents) search(t *testing.T) (a *answer.Answer, err error) {
 		Load: func(set []string) (*scenario.Scenario, error) {
 			return scenario.Decode("searched.yaml", []byte(searched), scenario.Options{Set: set})
 		},
-		Vary: trial.Devices, From: x.from, To: x.to, Precision: 0.2, Trial: trial.Options{Hold: 10 * time.Second, ConnectRate: 20}, Crew: session.Crew{Agents: x.agents, Elsewhere: true},
+		Vary: trial.Devices, From: x.from, To: x.to, Precision: 0.2, Trial: trial.Options{Hold: 10 * time.Second, ConnectRate: 20}, Crew: agents.Crew{Agents: x.agents, Elsewhere: true},
 		Start: func(o engine.Options) trial.Engine {
 			trials++
 			if x.during != nil {

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity"
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/journal"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
@@ -35,7 +37,7 @@ type Options struct {
 	Begin     func(search.Asked, *trial.Trial) // is told of a trial that begins
 	End       func(trial.Record)               // of one that ended, and of those that are known
 	Now       func() time.Time                 // nil is the clock
-	Crew      Crew                             // who runs the devices
+	Crew      agents.Crew                      // who runs the devices
 	Notes     []string                         // what else there is to say of trials, a line each
 }
 
@@ -264,7 +266,10 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	case err != nil:
 		a.End, a.Why = answer.Unreachable, err.Error()
 	}
-	a.Need = s.need(out)
+	a.Need = nil
+	if a.End == search.Generator {
+		a.Need = s.o.Crew.Need(agents.Trials{Vary: s.o.Vary, Records: out.Records, Make: s.make})
+	}
 	a.Complete()
 	if l, ok := s.base.Limits(); ok {
 		a.Bound = trial.Allowed(l)[a.Class]
@@ -272,6 +277,15 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	}
 	whole := *a
 	return &whole
+}
+
+// make makes the scenario of a trial.
+func (s *Session) make(load float64) (*scenario.Scenario, error) {
+	t, err := s.base.Make(load, 0, s.base.Scenario.Seed)
+	if err != nil {
+		return nil, err
+	}
+	return t.Scenario, nil
 }
 
 // day is what the day's messages allow at a load, which they grow with evenly.

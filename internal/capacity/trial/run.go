@@ -40,6 +40,8 @@ var (
 	ErrNoData = errors.New("a threshold had nothing to judge")
 	// ErrUnreachable is returned when no device ever connected, or the run could not begin.
 	ErrUnreachable = errors.New("the target cannot be loaded")
+	// ErrTarget is for whoever checks what is needed for a trial: the target cannot be made as large as its load needs it.
+	ErrTarget = errors.New("the target has too little room")
 	// ErrUnkept is returned when a record that was asked for could not be written: that says nothing of the load, and the trials to
 	// come could not be kept either.
 	ErrUnkept = errors.New("a trial could not be kept")

@@ -43,8 +43,9 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	}
 	r.Uses = trial.Uses(run, stage)
 	var err error
-	if why, _ := trial.Unmade(eng); why != nil && run.Outcome != report.Interrupted {
+	if why, final := trial.Unmade(eng); why != nil && run.Outcome != report.Interrupted {
 		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, strings.ReplaceAll(why.Error(), "\n", "; ")
+		r.Away = !final
 	} else {
 		err = b.read(&r, run, t)
 	}
@@ -70,6 +71,7 @@ func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	for i := range run.Agents {
 		if run.Agents[i].Lost != nil { // before all that follows from it
 			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.Undelivered(run)
+			r.Away = true
 			return nil
 		}
 	}

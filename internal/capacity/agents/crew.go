@@ -1,8 +1,6 @@
-package session
+package agents
 
 import (
-	"github.com/twinfleet/twinfleet/internal/capacity"
-	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/internal/fit"
@@ -20,70 +18,75 @@ type Crew struct {
 	Facts *host.Facts
 }
 
-// need is how many agents would deliver the load at which the generator ended a search; nil when that is not what ended it.
-func (s *Session) need(out *capacity.Outcome) *agents.Need {
-	if out.End != search.Generator || len(out.Records) == 0 {
+// Trials are those of a search that the generator ended.
+type Trials struct {
+	Vary    trial.Vary
+	Records []trial.Record // the last is of the load that was not delivered
+	// Make makes the scenario of a trial of a load.
+	Make func(load float64) (*scenario.Scenario, error)
+}
+
+// Need is how many agents would deliver the load of the last trial; nil when it was not the generator that did not.
+func (c Crew) Need(x Trials) *Need {
+	if len(x.Records) == 0 {
 		return nil
 	}
-	last := &out.Records[len(out.Records)-1]
-	if last.Limit == trial.ByFleet {
+	last := &x.Records[len(x.Records)-1]
+	if last.Limit != trial.ByGenerator {
 		return nil
 	}
-	n := &agents.Need{Load: last.Load, Devices: last.Devices}
-	if s.o.Vary.Operation() != "" && !s.o.Vary.Operation().OfDevices() {
-		n.Unknown = s.o.Vary.What() + " are the service side's, which the process of the search is: more agents make no more of them"
+	n := &Need{Load: last.Load, Devices: last.Devices}
+	switch op := x.Vary.Operation(); {
+	case op != "" && !op.OfDevices():
+		n.Unknown = x.Vary.What() + " are the service side's, which the process of the search is: more agents make no more of them"
 		return n
-	}
-	if last.Away {
+	case last.Away:
 		n.Unknown = "agents were lost, or were not there, which says nothing of how many are needed"
 		return n
 	}
-	t, err := s.base.Make(last.Load, 0, s.base.Scenario.Seed)
+	sc, err := x.Make(last.Load)
 	if err != nil {
 		n.Unknown = "a scenario cannot have that load"
 		return n
 	}
-	facts, err := s.facts()
+	facts, err := c.facts()
 	if err != nil {
 		n.Unknown = "what this machine allows cannot be read"
 		return n
 	}
-	hub := t.Scenario.Target.Can().InProcess
-	q := agents.Question{Load: last.Load, Devices: t.Devices, Tried: s.o.Crew.Agents, Uses: last.Uses, Here: !s.o.Crew.Elsewhere, Hub: hub, Cores: facts.Cores}
-	if !q.Here {
-		weakest(&facts, last.Uses, out.Records)
-		q.Cores = facts.Cores
+	hub := sc.Target.Can().InProcess
+	if c.Elsewhere {
+		weakest(&facts, last.Uses, x.Records)
 	}
-	if r := told(out.Records); r != nil {
+	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub, Cores: facts.Cores}
+	if r := told(x.Records); r != nil {
 		share := 0.0
-		if hub && s.o.Crew.Agents == 0 {
-			share = hubShare(t.Scenario)
+		if hub && c.Agents == 0 {
+			share = hubShare(sc)
 		}
-		q.Cost = agents.CostOf(r, share)
+		q.Cost = CostOf(r, share)
 		q.Cost.Delivered = r.Verdict != search.Undelivered
-		q.Operations = operations(s.o.Vary, q.Cost.Operations, r.Load, last.Load)
+		q.Operations = operations(x.Vary, q.Cost.Operations, r.Load, last.Load)
 	}
-	q.Alone = fit.Hold(t.Scenario, facts, 1)
-	q.Room = func(n int) fit.Room {
-		beside := facts
-		if hub {
-			beside.MemoryAvailable -= min(beside.MemoryAvailable, hubMemory(t.Scenario))
-		}
-		return fit.Hold(t.Scenario, beside, n)
+	q.Alone = fit.Hold(sc, facts, 1)
+	beside := facts
+	if hub {
+		beside.MemoryAvailable -= min(beside.MemoryAvailable, hubMemory(sc))
 	}
-	return agents.Of(q)
+	q.Room = func(n int) fit.Room { return fit.Hold(sc, beside, n) }
+	return Of(q)
 }
 
-func (s *Session) facts() (host.Facts, error) {
-	if s.o.Crew.Facts != nil {
-		return *s.o.Crew.Facts, nil
+func (c Crew) facts() (host.Facts, error) {
+	if c.Facts != nil {
+		return *c.Facts, nil
 	}
 	return host.Read()
 }
 
 // told is the trial that tells what operations take of processors: of the highest load that was delivered, or else the last that was not.
 func told(records []trial.Record) (best *trial.Record) {
-	measured := func(r *trial.Record) bool { c := agents.CostOf(r, 0); return c.Each() > 0 }
+	measured := func(r *trial.Record) bool { c := CostOf(r, 0); return c.Each() > 0 }
 	for i := range records {
 		r := &records[i]
 		if delivered := r.Verdict == search.Held || r.Verdict == search.Missed; delivered && measured(r) && (best == nil || r.Load > best.Load) {
