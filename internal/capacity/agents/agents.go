@@ -39,6 +39,7 @@ type Cost struct {
 	Load       float64 `json:"load"`                 // of the trial, in what is varied
 	Delivered  bool    `json:"delivered"`            // that load was
 	Operations float64 `json:"operations"`           // of devices a second that were started in it
+	Due        float64 `json:"due"`                  // likewise, that were to be
 	Processors float64 `json:"processors"`           // of those that ran devices, on average
 	HubShare   float64 `json:"hub_share,omitempty"`  // of Processors that was the embedded hub's, in the same process: by the estimate of plan, not measured
 	OfMachine  float64 `json:"of_machine,omitempty"` // in use by all programs of this machine; 0 when that is not known
@@ -65,6 +66,7 @@ func CostOf(r *trial.Record, hubShare float64) (c Cost) {
 	c = Cost{Load: r.Load, HubShare: hubShare}
 	for _, u := range r.Uses {
 		c.Operations += u.Operations
+		c.Due += u.Due
 		c.Processors += u.Processors
 		c.OfMachine = max(c.OfMachine, u.Machine)
 	}
@@ -201,7 +203,7 @@ func (q *Question) local() (agents int, why string) {
 		for _, k := range u.Short {
 			switch {
 			case ofProcessors(k):
-				return 0, processors(q.Cores) + " are the limit, and all agents here share them"
+				return 0, processors(q.Cores) + " are the limit, and all agents here share them with all else that runs on it"
 			case k == report.CauseMemory:
 				return 0, "its memory is the limit, and all agents here share it"
 			}

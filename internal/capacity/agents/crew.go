@@ -66,7 +66,7 @@ func (c Crew) Need(x Trials) *Need {
 		}
 		q.Cost = CostOf(r, share)
 		q.Cost.Delivered = r.Verdict != search.Undelivered
-		q.Operations = operations(x.Vary, q.Cost.Operations, r.Load, last.Load)
+		q.Operations = operations(x.Vary, q.Cost.Due, r.Load, last.Load)
 	}
 	q.Alone = fit.Hold(sc, facts, 1)
 	beside := facts

@@ -28,9 +28,9 @@ func (n *Need) Lines(number func(load float64) string) []string {
 	if n.Unknown != "" {
 		return []string{fmt.Sprintf("how many agents would deliver %s cannot be told: %s", number(n.Load), n.Unknown)}
 	}
-	text := fmt.Sprintf("by arithmetic %s would be delivered by %s, each on a machine of this kind (%s), the target on another", number(n.Load), many(n.Machines), human.Number(n.Cores, "processor"))
+	text := fmt.Sprintf("by arithmetic %s would be delivered by %s, each on a machine of this kind (%s) with nothing else on it, the target on another", number(n.Load), many(n.Machines), human.Number(n.Cores, "processor"))
 	if n.Machines == 1 {
-		text = fmt.Sprintf("by arithmetic %s would be delivered by 1 agent on a machine of this kind (%s), the target on another", number(n.Load), human.Number(n.Cores, "processor"))
+		text = fmt.Sprintf("by arithmetic %s would be delivered by 1 agent on a machine of this kind (%s) with nothing else on it, the target on another", number(n.Load), human.Number(n.Cores, "processor"))
 	}
 	if n.ByTrial {
 		text += ": one more than those that were not enough, which by arithmetic were"

@@ -15,6 +15,7 @@ type Use struct {
 	Agent      string  `json:"agent,omitempty"`   // its name; empty for the process of the search
 	Devices    int     `json:"devices"`           // that it had
 	Operations float64 `json:"operations"`        // that it started a second, of all kinds
+	Due        float64 `json:"due"`               // that it was to start a second
 	Processors float64 `json:"processors"`        // in use by it, on average
 	Machine    float64 `json:"machine,omitempty"` // in use by all programs of its machine, the mean of each second's busiest quarter; 0 when the kernel does not tell
 	Cores      int     `json:"cores"`             // processors that there are for it
@@ -97,7 +98,8 @@ func Uses(run *report.Run, stages ...string) (all []Use) {
 		}
 		h := g.health
 		u := Use{
-			Agent: g.agent, Devices: g.devices, Operations: float64(at.Started) / at.Measured.Seconds(), Processors: at.CPU, Machine: at.Machine, Cores: h.Cores,
+			Agent: g.agent, Devices: g.devices, Operations: float64(at.Started) / at.Measured.Seconds(), Due: float64(at.Asked) / at.Measured.Seconds(),
+			Processors: at.CPU, Machine: at.Machine, Cores: h.Cores,
 			Descriptors: h.MaxDescriptors, Ports: h.MaxPorts, Memory: h.MemoryLimit,
 		}
 		for _, c := range at.Causes {

@@ -14,7 +14,7 @@ import (
 func health(bad string) *report.Health {
 	h := &report.Health{Cores: 2, MaxDescriptors: 1000}
 	for _, name := range []string{"connect", "settle", "hold"} {
-		s := report.StageHealth{Name: name, AsAsked: name != bad, Started: 400, Measured: 4 * time.Second, CPU: 1.5, Machine: 1.8}
+		s := report.StageHealth{Name: name, AsAsked: name != bad, Asked: 480, Started: 400, Measured: 4 * time.Second, CPU: 1.5, Machine: 1.8}
 		if name == bad {
 			s.Causes = []report.Cause{{Kind: report.CauseProcess, Text: "this process used 2.0 of 2 processors"}}
 		}
@@ -47,7 +47,7 @@ func TestUndelivered(t *testing.T) {
 // What those took that ran devices is that of the last stage that was measured; a process with agents has no devices.
 func TestUses(t *testing.T) {
 	run := report.Run{Devices: 100, Generator: health("hold")}
-	use := trial.Use{Devices: 100, Operations: 100, Processors: 1.5, Machine: 1.8, Cores: 2, Descriptors: 1000, Short: []report.CauseKind{report.CauseProcess}}
+	use := trial.Use{Devices: 100, Operations: 100, Due: 120, Processors: 1.5, Machine: 1.8, Cores: 2, Descriptors: 1000, Short: []report.CauseKind{report.CauseProcess}}
 	if got := trial.Uses(&run, "settle", "hold"); !reflect.DeepEqual(got, []trial.Use{use}) {
 		t.Errorf("%+v; want %+v", got, use)
 	}
