@@ -65,7 +65,8 @@ func (l *loader) pack(sc *scenario.Scenario) (*parcel.Parcel, error) {
 type crew struct {
 	site  *site // nil without agents
 	load  *loader
-	hubs  int // processes of the embedded hub, in every trial
+	hubs  int    // processes of the embedded hub, in every trial
+	tier  string // of it; empty for none
 	facts host.Facts
 }
 
@@ -85,6 +86,7 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 		if _, err := target.Elsewhere(sc, []connstring.Service{none}); err != nil {
 			return usagef("--agents: %w", err)
 		}
+		x.crew.tier = sc.Target.Tier
 		if x.crew.hubs = hubsFor(x.s, sc); sc.Target.Tier != "" {
 			if x.crew.hubs = 1; x.s.v.GetInt("hubs") > 1 {
 				return usagef("--hubs: the limits of tier %s are those of one hub; what several of them hold is no answer", sc.Target.Tier)
@@ -127,6 +129,9 @@ func (c *crew) notes() []string {
 		all = append(all, "the embedded hub is a process of its own on this machine, made anew for each trial")
 	case c.hubs > 1:
 		all = append(all, fmt.Sprintf("the embedded hub is %d processes on this machine, made anew for each trial, which share the devices: what holds is of all of them together", c.hubs))
+	}
+	if c.tier != "" {
+		all = append(all, "each trial makes its identities at the pace of the registry of tier "+c.tier+", which takes time and is not judged")
 	}
 	return all
 }

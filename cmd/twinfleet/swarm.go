@@ -249,6 +249,9 @@ func (w *swarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, 
 		args := []string{"hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--connection-string-file", file, "--cert-dir", certs}
 		if t.Tier != "" {
 			args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units))
+			if t.Burst > 0 {
+				args = append(args, "--burst", t.Burst.String())
+			}
 		}
 		if t.QueryLag != "" {
 			args = append(args, "--query-lag", t.QueryLag, "--seed", strconv.FormatUint(sc.Seed, 10))

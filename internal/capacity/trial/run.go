@@ -83,16 +83,26 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	if hold != nil {
 		b.measure(&r, hold)
 		r.Done = float64(w.seen.done) / max(w.seen.doneIn.Seconds(), 1e-9)
+		// Agents tell late what ended. Where all ends soon, what was due in the time is what ended in it.
+		const soon = 0.1
+		if len(run.Agents) > 0 && r.P99 < soon*hold.Elapsed.Seconds() {
+			r.Done = r.Offered * (1 - r.Shed - r.Failed)
+		}
 	}
 	if v := w.seen.hold; !t.Cleans && v != nil && len(v.Values()) > 0 {
 		r.Lowest = v.Of(0).Median
 	}
 	r.Uses = Uses(run, stageSettle, Hold)
 	var err error
-	if why, final := Unmade(eng); why != nil && run.Outcome != report.Interrupted {
+	why, final := Unmade(eng)
+	stopped := context.Cause(ctx) != nil || !until.IsZero() && !time.Now().Before(until)
+	switch {
+	case why != nil && stopped: // whatever it says: it was not given the time
+		err = fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
+	case why != nil && run.Outcome != report.Interrupted:
 		r.unmade(oneLine(why), final)
 		r.Away = !final
-	} else {
+	default:
 		err = b.judge(&r, run, hold, w)
 	}
 	if unkept := Kept(eng); unkept != nil && !errors.Is(err, ErrInterrupted) {

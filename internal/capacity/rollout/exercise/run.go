@@ -43,10 +43,13 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	}
 	r.Uses = trial.Uses(run, stage)
 	var err error
-	if why, final := trial.Unmade(eng); why != nil && run.Outcome != report.Interrupted {
+	switch why, final := trial.Unmade(eng); {
+	case why != nil && context.Cause(ctx) != nil: // whatever it says: it was not given the time
+		err = fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
+	case why != nil && run.Outcome != report.Interrupted:
 		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, strings.ReplaceAll(why.Error(), "\n", "; ")
 		r.Away = !final
-	} else {
+	default:
 		err = b.read(&r, run, t)
 	}
 	if unkept := trial.Kept(eng); unkept != nil && !errors.Is(err, trial.ErrInterrupted) {
