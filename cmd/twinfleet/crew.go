@@ -96,7 +96,7 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 	if x.crew.facts, err = host.Read(); err != nil {
 		return fmt.Errorf("reading what this machine allows: %w", err)
 	}
-	x.crew.site, err = newSite(ctx, x.e, x.s, false, x.log)
+	x.crew.site, err = newSite(ctx, x.e, x.s, x.log)
 	return err
 }
 

@@ -117,16 +117,6 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 		return err
 	}
 	defer rawFile.abandon()
-	rec := metrics.NewRecorder(metrics.Options{Tap: rawFile.tap()})
-	server, err := serveMetrics(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), rec, log)
-	if err != nil {
-		return err
-	}
-	defer server.close()
-	push, err := startPush(s, rec, log)
-	if err != nil {
-		return err
-	}
 	if travels == nil && s.v.GetInt("agents") != 0 {
 		if sc, travels, err = parcel.Pack("flags", sc.Source, scenario.Options{}); err != nil {
 			return err
@@ -137,12 +127,27 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 		return err
 	}
 	var agents engine.Agents
+	var resume *engine.Resume
+	var began time.Time
 	if swarm != nil {
 		defer swarm.close()
 		agents = swarm.lead
+		if resume = swarm.resume; resume != nil {
+			began = resume.Record.Started
+		}
+	}
+	rec := metrics.NewRecorder(metrics.Options{Tap: rawFile.tap(), Start: began})
+	server, err := serveMetrics(s.v.GetString("metrics-addr"), !s.given("metrics-addr"), rec, log)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	push, err := startPush(s, rec, log)
+	if err != nil {
+		return err
 	}
 	eng := engine.New(engine.Options{
-		Agents: agents, Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log),
+		Agents: agents, Resume: resume, Scenario: sc, Recorder: rec, Logger: log, Version: versionText(), AllowSaturated: s.v.GetBool("allow-saturated"), Grafana: shows.Grafana, Purchase: purchaseFor(sc, log),
 	})
 	page, err := newLive(ctx, s, sc, rec, eng, log)
 	if err != nil {
@@ -155,6 +160,9 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	logs.set(out)
 	eng.Observe(rawFile.watching()...) // before the record, which has its notes
 	eng.Observe(keep, out)
+	if swarm != nil {
+		eng.Observe(swarm.lead.Observer())
+	}
 	eng.Observe(page.watching()...)
 	defer gc.For(sc.Fleet.Client).Tune()()
 	// Signals are watched until the summary is out: one that comes late must not take it away.

@@ -2,28 +2,26 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
 	"github.com/twinfleet/twinfleet/internal/swarm/embednats"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
-	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
-	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
@@ -33,6 +31,7 @@ func addAgentFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("on-agent-loss", lead.Fail, "what to do when an agent is lost: fail, continue without its devices, or redistribute them")
 	f.String("on-coordinator-loss", "finish", "what agents do when this process is gone: finish the scenario, or stop")
+	f.String("resume", "", "take over the run of this id, whose process is gone: its agents go on; SCENARIO must be the same")
 }
 
 // addCrewFlags are who runs the devices of one run, or of many.
@@ -47,179 +46,143 @@ func addCrewFlags(c *cobra.Command) {
 // hubHolds is how many devices one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
 const hubHolds = 15_000
 
-// site is what runs on agents have in common, one after the other: the agents, the NATS server that they talk over, and a folder.
-type site struct {
-	env    env
-	s      settings
-	log    *slog.Logger
-	agents int
-	remote bool   // the agents were started by others
-	folder string // removed in the end
-	bus    *natsbus.Conn
-	token  seal.Token
-	closes []func()
-	runs   int
-
-	mu    sync.Mutex // protects the following fields
-	lead  *lead.Lead // of the run under way; nil when there is none
-	ended string     // an agent of this machine whose process has ended, and how; empty while all go on
-}
-
 // swarm is what a run on agents has beside the run.
 type swarm struct {
 	lead   *lead.Lead
-	name   string // of its store
+	resume *engine.Resume // of a run that is taken over; else nil
+	local  localState
 	closes []func()
 }
 
-func (s *swarm) close() { closeAll(s.closes) }
+// localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
+type localState struct {
+	Port      int            `json:"port"`       // of the NATS server
+	NATS      string         `json:"nats_token"` // of the server
+	Join      string         `json:"join_token"`
+	Hubs      []string       `json:"hubs,omitempty"` // files with their connection strings
+	Processes map[string]int `json:"processes"`      // ids, by name
+}
 
-// closeAll closes what was opened, the last first.
-func closeAll(closes []func()) {
-	for i := len(closes) - 1; i >= 0; i-- {
-		closes[i]()
+const localStateFile = "local.json"
+
+// keep writes the state down.
+func (x *localState) keep(folder string) error {
+	b, err := json.Marshal(x)
+	if err == nil {
+		err = wholefile.Replace(filepath.Join(folder, localStateFile), b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping what is needed to take the run over: %w", err)
+	}
+	return nil
+}
+
+func (s *swarm) close() {
+	for i := len(s.closes) - 1; i >= 0; i-- {
+		s.closes[i]()
 	}
 }
 
 // newSwarm starts what a run on agents needs, and gives the scenario as it runs there. It is nil for a run in this process.
-func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger) (*scenario.Scenario, *swarm, error) {
+func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger) (_ *scenario.Scenario, w *swarm, err error) {
+	n := s.v.GetInt("agents")
+	remote := len(s.v.GetStringSlice("nats")) > 0
+	switch {
+	case n < 0 || n > 1000:
+		return sc, nil, usagef("--agents: %d is not from 0 to 1,000", n)
+	case n == 0 && remote:
+		return sc, nil, usagef("--nats: how many agents are waited for? --agents N")
+	case n == 0:
+		return sc, nil, nil
+	}
 	for flag, choices := range map[string][]string{"on-agent-loss": {lead.Fail, lead.Continue, lead.Redistribute}, "on-coordinator-loss": {"finish", "stop"}} {
 		if x := s.v.GetString(flag); !contains(choices, x) {
 			return sc, nil, usagef("--%s: %q is none of %s", flag, x, strings.Join(choices, ", "))
 		}
 	}
-	x, err := newSite(ctx, e, s, true, log)
-	if err != nil || x == nil {
-		return sc, nil, err
-	}
-	out, w, err := x.run(ctx, sc, p, runOptions{
-		hubs: hubsFor(s, sc), onLoss: s.v.GetString("on-agent-loss"), alone: s.v.GetString("on-coordinator-loss"), tell: func(text string) { fmt.Fprintln(e.stderr, text) },
-	})
-	if err != nil {
-		x.close()
-		return sc, nil, err
-	}
-	w.closes = append([]func(){x.close}, w.closes...)
-	return out, w, nil
-}
-
-// newSite starts what runs on agents need; nil when the devices run in this process. once has agents of this machine end after one run.
-func newSite(ctx context.Context, e env, s settings, once bool, log *slog.Logger) (_ *site, err error) {
-	x := &site{env: e, s: s, log: log, agents: s.v.GetInt("agents"), remote: len(s.v.GetStringSlice("nats")) > 0}
-	switch {
-	case x.agents < 0 || x.agents > 1000:
-		return nil, usagef("--agents: %d is not from 0 to 1,000", x.agents)
-	case x.agents == 0 && x.remote:
-		return nil, usagef("--nats: how many agents are waited for? --agents N")
-	case x.agents == 0:
-		return nil, nil
-	}
-	defer func() {
-		if err != nil {
-			x.close()
-		}
-	}()
-	if x.folder, err = os.MkdirTemp("", "twinfleet-agents-"); err != nil {
-		return nil, fmt.Errorf("making a folder for the agents: %w", err)
-	}
-	x.closes = append(x.closes, func() { _ = os.RemoveAll(x.folder) })
-	o := natsOptions(e, s, log)
-	if x.remote {
-		if x.token, err = joinToken(e); err != nil {
-			return nil, err
-		}
-	} else {
-		x.token = seal.GenerateToken()
-		if o, err = x.start(ctx, once); err != nil {
-			return nil, err
-		}
-	}
-	if x.bus, err = natsbus.Connect(ctx, o); err != nil {
-		return nil, fmt.Errorf("--nats: %w", err)
-	}
-	x.closes = append(x.closes, func() { _ = x.bus.Close() })
-	return x, nil
-}
-
-func (x *site) close() { closeAll(x.closes) }
-
-// runOptions are how one run differs from the others.
-type runOptions struct {
-	hubs          int               // processes of the embedded hub
-	onLoss, alone string            // as lead.Options
-	tell          func(text string) // is told how far the preparations are; nil tells nobody
-}
-
-// run starts what is a run's own, and gives the scenario as it runs there. Its swarm must be closed before the next one begins.
-func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel, o runOptions) (_ *scenario.Scenario, w *swarm, err error) {
-	x.mu.Lock()
-	ended := x.ended
-	x.mu.Unlock()
-	if ended != "" {
-		return sc, nil, fmt.Errorf("%w: %s", lead.ErrAgents, ended)
-	}
-	x.runs++
 	w = &swarm{}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	id := time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
-	if x.runs > 1 { // within the same second
-		id += "-" + strconv.Itoa(x.runs)
+	id, again := s.v.GetString("resume"), s.v.GetString("resume") != ""
+	if !again {
+		id = time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
 	}
-	if sc.Target.Kind == spec.Embedded {
-		folder, err := os.MkdirTemp(x.folder, "hubs-")
-		if err != nil {
-			return sc, nil, fmt.Errorf("making a folder for the embedded hub: %w", err)
+	folder := filepath.Join(s.v.GetString("out"), ".agents", id)
+	if s.v.GetString("out") == "" {
+		folder = filepath.Join(os.TempDir(), "twinfleet-agents", id)
+	}
+	if again && !remote {
+		b, err := os.ReadFile(filepath.Join(folder, localStateFile))
+		if err == nil {
+			err = json.Unmarshal(b, &w.local)
 		}
-		if sc, err = w.hubs(ctx, sc, o.hubs, folder, filepath.Join(x.folder, "certs")); err != nil {
+		if err != nil {
+			return sc, nil, usagef("--resume: %s: no run of this machine can be taken over there: %w", id, err)
+		}
+	} else if err := os.MkdirAll(folder, 0o700); err != nil {
+		return sc, nil, fmt.Errorf("making a folder for the agents: %w", err)
+	}
+	w.closes = append(w.closes, func() {
+		_ = os.RemoveAll(folder)
+		_ = os.Remove(filepath.Dir(folder)) // unless there are others
+	})
+	if sc.Target.Kind == spec.Embedded {
+		if again {
+			sc, err = w.hubsAgain(sc)
+		} else {
+			sc, err = w.hubs(ctx, s, sc, folder)
+		}
+		if err != nil {
 			return sc, nil, err
 		}
 	}
+	o := natsOptions(e, s, log)
+	var token seal.Token
+	if remote {
+		if token, err = joinToken(e); err != nil {
+			return sc, nil, err
+		}
+	} else {
+		if again {
+			token, err = seal.NewToken(w.local.Join)
+		} else {
+			token = seal.GenerateToken()
+		}
+		if err == nil {
+			o, err = w.agents(ctx, n, folder, token, again, log)
+		}
+		if err != nil {
+			return sc, nil, err
+		}
+	}
+	b, err := natsbus.Connect(ctx, o)
+	if err != nil {
+		return sc, nil, fmt.Errorf("--nats: %w", err)
+	}
+	w.closes = append(w.closes, func() { _ = b.Close() })
 	l, err := lead.New(lead.Options{
-		Bus: x.bus, Run: id, Token: x.token, Agents: x.agents, Parcel: p, OnLoss: o.onLoss, Alone: o.alone,
+		Bus: b, Run: id, Token: token, Agents: n, Parcel: p, OnLoss: s.v.GetString("on-agent-loss"), Alone: s.v.GetString("on-coordinator-loss"),
 		Override: []string{"fleet.client=" + sc.Fleet.Client},
-		Wait:     x.s.v.GetDuration("agent-wait"), Logger: x.log, Tell: o.tell,
+		Wait:     s.v.GetDuration("agent-wait"), Logger: log, Tell: func(text string) { fmt.Fprintln(e.stderr, text) },
 	})
 	if err != nil {
 		return sc, nil, err
 	}
-	w.lead, w.name = l, protocol.StoreName(id)
-	x.leads(l)
-	w.closes = append(w.closes, func() {
-		x.leads(nil)
-		l.Close()
-	})
+	w.lead = l
+	w.closes = append(w.closes, l.Close)
+	if again {
+		if w.resume, err = l.Takeover(ctx, sc); err != nil {
+			w.closes = w.closes[1:] // what is there may still be taken over
+			return sc, nil, withCode(codeUsage, err)
+		}
+		fmt.Fprintf(e.stderr, "takes over run %s\n", id)
+	} else {
+		fmt.Fprintf(e.stderr, "run %s; if this process is lost: twinfleet run --resume %s with the same scenario and flags\n", id, id)
+	}
 	return sc, w, nil
-}
-
-// leads notes who is told of agents that are no more.
-func (x *site) leads(l *lead.Lead) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.lead = l
-}
-
-// lost notes that the process of an agent of this machine has ended.
-func (x *site) lost(exit launch.Exit) {
-	x.mu.Lock()
-	l := x.lead
-	x.ended = "agent " + exit.Name + ": its process ended: " + exit.String()
-	x.mu.Unlock()
-	if l != nil {
-		l.Lose(exit.Name, "its process ended: "+exit.String())
-	}
-}
-
-// forget removes what is kept of a run that is over and that nobody takes over: a NATS server has room for few of them.
-func (x *site) forget(w *swarm) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := x.bus.Drop(ctx, w.name); err != nil {
-		x.log.Debug("what NATS keeps of a run is not removed", "error", err)
-	}
 }
 
 func contains(all []string, x string) bool {
@@ -231,94 +194,92 @@ func contains(all []string, x string) bool {
 	return false
 }
 
-// hubsFor is in how many processes the embedded hub runs for a scenario.
-func hubsFor(s settings, sc *scenario.Scenario) int {
-	if n := s.v.GetInt("hubs"); n > 0 {
-		return n
-	}
-	return max(1, (sc.Connections(sc.Devices())+hubHolds-1)/hubHolds)
-}
-
-// hubs starts the embedded hub in so many processes of its own.
-func (w *swarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, certs string) (*scenario.Scenario, error) {
-	t := &sc.Target
-	var commands []launch.Command
-	var files []string
-	for i := range n {
-		file := filepath.Join(folder, fmt.Sprintf("hub-%d", i+1))
-		args := []string{"hub", "--listen", "127.0.0.1:0", "--json", "--page=false", "--connection-string-file", file, "--cert-dir", certs}
-		if t.Tier != "" {
-			args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units))
-			if t.Burst > 0 {
-				args = append(args, "--burst", t.Burst.String())
-			}
-		}
-		if t.QueryLag != "" {
-			args = append(args, "--query-lag", t.QueryLag, "--seed", strconv.FormatUint(sc.Seed, 10))
-		}
-		files = append(files, file)
-		commands = append(commands, launch.Command{Name: fmt.Sprintf("hub-%d", i+1), Args: args, Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1))})
-	}
+// hubs starts the embedded hub in processes of its own.
+func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
+	commands, files := hubCommands(sc, hubsFor(s, sc), folder, filepath.Join(folder, "certs"))
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
 	w.closes = append(w.closes, func() { stopGroup(g) })
-	var hubs []connstring.Service
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return sc, fmt.Errorf("starting the embedded hub: %w", err)
-		}
-		c, err := connstring.ParseService(strings.TrimSpace(string(text)))
-		if err != nil {
-			return sc, fmt.Errorf("starting the embedded hub: %w", err)
-		}
-		hubs = append(hubs, c)
-	}
-	out, err := target.Elsewhere(sc, hubs)
-	if err != nil {
-		return sc, usagef("--agents: %w", err)
-	}
-	return out, nil
+	w.local.Hubs = files
+	w.note(g, commands)
+	return w.at(sc)
 }
 
-// start starts the agents on this machine, and the NATS server that they talk over.
-func (x *site) start(ctx context.Context, once bool) (natsbus.Options, error) {
-	secret := seal.GenerateToken().Reveal()
-	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(x.folder, "nats"), Token: secret, Logger: x.log})
+// note keeps the ids of processes.
+func (w *swarm) note(g *launch.Group, commands []launch.Command) {
+	if w.local.Processes == nil {
+		w.local.Processes = make(map[string]int)
+	}
+	for _, c := range commands {
+		w.local.Processes[c.Name] = g.PID(c.Name)
+	}
+}
+
+// hubsAgain are the hubs of a run that is taken over, which end with it.
+func (w *swarm) hubsAgain(sc *scenario.Scenario) (*scenario.Scenario, error) {
+	w.closes = append(w.closes, func() {
+		for name, pid := range w.local.Processes {
+			if p, err := os.FindProcess(pid); err == nil && isOurs(pid) && strings.HasPrefix(name, "hub-") {
+				_ = p.Signal(os.Interrupt)
+			}
+		}
+	})
+	return w.at(sc)
+}
+
+// isOurs reports whether a process is one of this program, as far as the system tells: ids are used again.
+func isOurs(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || strings.Contains(string(b), "--connection-string-file")
+}
+
+// at is the scenario against the hubs.
+func (w *swarm) at(sc *scenario.Scenario) (*scenario.Scenario, error) {
+	return atHubs(sc, w.local.Hubs)
+}
+
+// agents starts agents on this machine, and the NATS server that they talk over.
+func (w *swarm) agents(ctx context.Context, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
+	if !again {
+		w.local.NATS, w.local.Join = seal.GenerateToken().Reveal(), token.Reveal()
+	}
+	secret := w.local.NATS
+	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Port: w.local.Port, Token: secret, Logger: log})
 	if err != nil {
 		return natsbus.Options{}, err
 	}
-	x.closes = append(x.closes, func() { _ = server.Close() })
-	var commands []launch.Command
-	for i := range x.agents {
-		name := fmt.Sprintf("agent-%d", i+1)
-		args := []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(x.agents)}
-		if once {
-			args = append(args, "--once")
-		}
-		commands = append(commands, launch.Command{
-			Name: name, Args: args, Output: filepath.Join(x.folder, name+".log"),
-			Secrets: map[string]launch.Secret{joinTokenVariable: launch.Secret(x.token.Reveal()), natsTokenVariable: launch.Secret(secret)},
-		})
+	w.closes = append(w.closes, func() { _ = server.Close() })
+	w.local.Port = server.Port()
+	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: log}
+	if again {
+		return o, nil
 	}
+	commands := agentCommands(n, server.URL(), folder, token, secret, true)
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
 	}
+	w.note(g, commands)
+	if err := w.local.keep(folder); err != nil {
+		stopGroup(g)
+		return o, err
+	}
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		for exit := range g.Ended() {
-			x.lost(exit)
+		for x := range g.Ended() {
+			if w.lead != nil {
+				w.lead.Lose(x.Name, "its process ended: "+x.String())
+			}
 		}
 	}()
-	x.closes = append(x.closes, func() {
+	w.closes = append(w.closes, func() {
 		stopGroup(g)
 		<-gone
 	})
-	return natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: x.log}, nil
+	return o, nil
 }
 
 // stopGroup ends processes.

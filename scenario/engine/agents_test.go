@@ -137,24 +137,35 @@ type swarmed struct {
 	books  *books
 }
 
-// run runs a scenario against a hub in memory.
-func (x *swarmed) run(t *testing.T) *report.Run {
+// swarmTarget is a hub in memory, and a scenario against it, as it is and as it travels.
+func swarmTarget(t *testing.T, text string) (*hub.Hub, *scenario.Scenario, *parcel.Parcel) {
 	t.Helper()
 	h, err := hub.Open(t.Context(), hub.Options{NoPort: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
-	sc, p, err := parcel.Pack("swarming.yaml", []byte(x.text), scenario.Options{})
+	sc, p, err := parcel.Pack("swarming.yaml", []byte(text), scenario.Options{})
+	if err == nil {
+		sc, err = target.Elsewhere(sc, []connstring.Service{h.ConnectionString("iothubowner")})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sc, err = target.Elsewhere(sc, []connstring.Service{h.ConnectionString("iothubowner")}); err != nil {
-		t.Fatal(err)
-	}
+	return h, sc, p
+}
+
+func newTestSwarm(t *testing.T) *swarm {
+	return &swarm{t: t, server: &membus.Server{}, token: seal.GenerateToken(), stops: make(map[string]context.CancelFunc)}
+}
+
+// run runs a scenario against a hub in memory.
+func (x *swarmed) run(t *testing.T) *report.Run {
+	t.Helper()
+	h, sc, p := swarmTarget(t, x.text)
+	defer h.Close()
 	x.books = newBooks(t)
 	o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{})}
-	s := &swarm{t: t, server: &membus.Server{}, token: seal.GenerateToken(), stops: make(map[string]context.CancelFunc)}
+	s := newTestSwarm(t)
 	defer s.over()
 	if x.agents > 0 {
 		for i := range x.agents {
@@ -350,4 +361,74 @@ func TestClocksAreWrong(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The coordinator is gone in the middle of a stage; the agents go on, into the next one too. Another takes the run over, with all that was
+// measured: what devices did is what they do in a run that nobody disturbs. The run does not pass: nobody asked the queries meanwhile.
+func TestTakeover(t *testing.T) {
+	var undisturbed *report.Run
+	synctest.Test(t, func(t *testing.T) { undisturbed = (&swarmed{text: calmly(), agents: 4}).run(t) })
+	for _, tt := range []struct {
+		name       string
+		gone, back time.Duration // since the start
+	}{
+		{"within a stage", 15 * time.Second, 22 * time.Second},
+		{"over the end of a stage", 25 * time.Second, 40 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, sc, p := swarmTarget(t, calmly())
+				defer h.Close()
+				s := newTestSwarm(t)
+				defer s.over()
+				for i := range 4 {
+					s.join(fmt.Sprintf("agent-%d", i+1), agent.Options{Dial: h.Dial, Sampler: calm()})
+				}
+				begin := func(conn *membus.Conn) *lead.Lead {
+					l, err := lead.New(lead.Options{Bus: conn, Run: "20261128-run", Token: s.token, Agents: 4, Parcel: p})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return l
+				}
+				first, second := s.server.Connect(), s.server.Connect()
+				defer first.Close()
+				defer second.Close()
+				l1 := begin(first)
+				o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{}), Agents: l1, Observers: []report.Observer{l1.Observer()}}
+				ctx, kill := context.WithCancel(t.Context())
+				s.going.Go(func() {
+					engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial)).Run(ctx)
+					l1.Close()
+				})
+				start := time.Now()
+				time.Sleep(tt.gone)
+				first.Cut(errors.New("gone"))
+				kill()
+				time.Sleep(time.Until(start.Add(tt.back)))
+				l2 := begin(second)
+				defer l2.Close()
+				x, err := l2.Takeover(t.Context(), sc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o = engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{Start: x.Record.Started}), Agents: l2, Resume: x}
+				r := engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial)).Run(t.Context())
+				if r.Outcome != report.Saturated || !strings.Contains(r.Reason, "nobody led it") {
+					t.Error(figures(r))
+				}
+				for _, want := range undisturbed.Totals.Series {
+					if want.Operation.OfDevices() && want.Operation != metrics.OpFreshness {
+						got := r.Totals.Find(want.Operation, want.Group)
+						if got == nil || got.Scheduled() != want.Scheduled() || got.Count(metrics.OK) != want.Count(metrics.OK) || got.InFlight() != 0 {
+							t.Errorf("%s %s: %s; undisturbed %d of %d", want.Operation, want.Group, figures(r), want.Count(metrics.OK), want.Scheduled())
+						}
+					}
+				}
+				if q := r.Totals.Find(metrics.OpQuery, "all"); q.Scheduled() < 5 || q.Scheduled() >= undisturbed.Totals.Find(metrics.OpQuery, "all").Scheduled() {
+					t.Errorf("%d queries; those before it was taken over and after it, not those between", q.Scheduled())
+				}
+			})
+		})
+	}
 }

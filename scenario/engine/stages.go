@@ -155,12 +155,18 @@ func (c *conductor) runStage(ctx context.Context, number int, begin time.Time, t
 		c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: "the network is bad", Detail: describeNetwork(t.Network)})
 	}
 	c.controls.change(func(x *controls) { x.load = l })
+	end := begin.Add(t.Duration)
+	over := t.Duration > 0 && time.Now().After(end) // in a run that was taken over: the devices have gone on
 	var stepped atomic.Bool
+	stepped.Store(over || len(t.Steps) == 0)
 	run(func() error {
+		if over {
+			return nil
+		}
 		defer stepped.Store(true)
 		return c.runSteps(ctx, t)
 	})
-	if end := begin.Add(t.Duration); t.Duration > 0 {
+	if t.Duration > 0 {
 		run(func() error {
 			if wait.For(ctx, time.Until(end)-tell.lead()) == nil && stepped.Load() {
 				tell.announce(number, len(c.sc.Stages), end, c.fleet)

@@ -17,6 +17,7 @@ type Keeper struct {
 	pack *protocol.Packer
 
 	mu    sync.Mutex // protects the following fields
+	done  bool       // the last numbers are kept
 	store bus.Store  // nil before the first time
 	open  func(context.Context) (bus.Store, error)
 	sent  map[int][]*metrics.SeriesSnapshot // what is kept already, by stage
@@ -28,10 +29,13 @@ func New(name string, pack *protocol.Packer, open func(context.Context) (bus.Sto
 }
 
 // Keep keeps numbers, and what else is known; now is given what of the numbers belongs to it. now.At is the time of the numbers by the run's
-// clock.
+// clock. After those that are Final no others are kept.
 func (k *Keeper) Keep(ctx context.Context, c *metrics.Contribution, now *protocol.Now) (err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.done { // numbers that were copied before the last ones
+		return nil
+	}
 	if k.store == nil {
 		if k.store, err = k.open(ctx); err != nil {
 			return err
@@ -48,7 +52,9 @@ func (k *Keeper) Keep(ctx context.Context, c *metrics.Contribution, now *protoco
 		k.sent[x.Number] = x.Series
 	}
 	now.Open, now.Devices, now.Queries = c.Open, c.Devices, c.Queries
-	return k.put(ctx, protocol.NowKey(k.name), now)
+	err = k.put(ctx, protocol.NowKey(k.name), now)
+	k.done = err == nil && now.Final
+	return err
 }
 
 func (k *Keeper) put(ctx context.Context, key string, what any) error {
