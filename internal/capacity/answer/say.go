@@ -26,6 +26,9 @@ func (a *Answer) Headline() string {
 		if a.byFleet() {
 			return fmt.Sprintf("%s hold; %s are more than these devices make", a.text(a.Held), a.Vary.Number(a.Over))
 		}
+		if a.byRoom() && a.Held == 0 {
+			return "the target has no room for " + a.text(a.Over)
+		}
 		if a.byRoom() {
 			return fmt.Sprintf("%s hold; the target has no room for %s", a.text(a.Held), a.Vary.Number(a.Over))
 		}
@@ -62,7 +65,7 @@ func (a *Answer) byFleet() bool {
 // byRoom reports whether the load was not made since the target cannot be made large enough for it.
 func (a *Answer) byRoom() bool {
 	n := len(a.Trials)
-	return n > 0 && a.Held > 0 && a.Trials[n-1].Limit == trial.ByTarget && a.Trials[n-1].Verdict == search.Undelivered
+	return n > 0 && a.Trials[n-1].Limit == trial.ByTarget && a.Trials[n-1].Verdict == search.Undelivered
 }
 
 // sofar says what is known of a search that has not ended.
@@ -158,6 +161,7 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 	case search.Generator:
 		say("%s", a.Why)
 		switch {
+		case a.byRoom() && a.Held == 0:
 		case a.byFleet(), a.byRoom():
 			say("the limit of the target lies at %s or above", a.Vary.Number(a.Held))
 		case a.Held > 0:
