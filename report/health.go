@@ -41,6 +41,11 @@ type StageHealth struct {
 	Started uint64        `json:"started"`  // of them
 	Late    uint64        `json:"late"`     // of them, by the generator's own doing
 	Worst   time.Duration `json:"worst"`    // the latest of them
+	// Of the time in which it was measured: processors in use by this process, on average, and by all programs of the machine, the mean of each
+	// second's busiest quarter; 0 in old records.
+	Measured time.Duration `json:"measured,omitempty"`
+	CPU      float64       `json:"cpu,omitempty"`     // see Measured
+	Machine  float64       `json:"machine,omitempty"` // see Measured; 0 where the kernel does not tell
 	// What is said of a stage that was not delivered as asked: what was late, if anything was, and why.
 	What   string  `json:"what,omitempty"`
 	Causes []Cause `json:"causes,omitempty"` // why it was not, the gravest first

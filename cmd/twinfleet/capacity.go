@@ -45,6 +45,7 @@ load holds; 130 interrupted.`,
 		Args:    cobra.ExactArgs(1),
 	}
 	addCommonFlags(c)
+	addTrialFlags(c)
 	addSetFlag(c)
 	f := c.Flags()
 	f.String("vary", "", "what there is more and more of: "+varieties())
@@ -112,11 +113,16 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	if err != nil {
 		return err
 	}
-	o, err := s.capacity(e, file)
+	o, load, err := s.capacity(e, file)
 	if err != nil {
 		return err
 	}
 	x := &searching{trialing: trialing{e: e, s: s, log: log}}
+	if err := x.newCrew(ctx, load); err != nil {
+		return err
+	}
+	defer x.crew.close()
+	o.Crew, o.Notes = x.crew.told(), x.crew.notes()
 	width, progressTo := e.terminal(), e.stderr
 	if s.v.GetBool("quiet") {
 		width, progressTo = 0, io.Discard
@@ -202,45 +208,46 @@ func capacityUsage(err error) error {
 }
 
 // capacity are the options of a search, as far as flags and files say.
-func (s settings) capacity(e env, file string) (o session.Options, err error) {
+func (s settings) capacity(e env, file string) (o session.Options, l *loader, err error) {
 	if s.v.GetBool("json") && s.v.GetBool("markdown") {
-		return o, usagef("--json and --markdown: give one of them")
+		return o, nil, usagef("--json and --markdown: give one of them")
 	}
 	if o.Vary, err = varyOf(s.v.GetString("vary")); err != nil {
-		return o, err
+		return o, nil, err
 	}
 	for flag, into := range map[string]*float64{"from": &o.From, "to": &o.To} {
 		if text := s.v.GetString(flag); text != "" {
 			if *into, err = o.Vary.ParseLoad(text); err != nil {
-				return o, usagef("--%s: %w", flag, err)
+				return o, nil, usagef("--%s: %w", flag, err)
 			}
 		}
 	}
 	if text := s.v.GetString("connect-rate"); text != "" {
 		if o.Trial.ConnectRate, err = trial.ConnectRate.ParseLoad(text); err != nil {
-			return o, usagef("--connect-rate: %w", err)
+			return o, nil, usagef("--connect-rate: %w", err)
 		}
 	}
 	if o.Precision, err = shareOf(s.v.GetString("precision")); err != nil {
-		return o, usagef("--precision %w", err)
+		return o, nil, usagef("--precision %w", err)
 	}
 	o.Trial.Hold, o.Trial.Settle, o.For = s.v.GetDuration("hold"), s.v.GetDuration("settle"), s.v.GetDuration("for")
 	for flag, d := range map[string]time.Duration{"hold": o.Trial.Hold, "settle": o.Trial.Settle, "for": o.For} {
 		if d < 0 || d > 0 && d < time.Second {
-			return o, usagef("--%s %s: use a second or more", flag, d)
+			return o, nil, usagef("--%s %s: use a second or more", flag, d)
 		}
 	}
 	o.Trial.Tier, o.Trial.Units = strings.ToUpper(s.v.GetString("tier")), s.v.GetInt("units")
 	if o.Trial.Tier != "" {
 		if _, err := tier.For(tier.Tier(o.Trial.Tier), o.Trial.Units); err != nil {
-			return o, usagef("--tier: %w", err)
+			return o, nil, usagef("--tier: %w", err)
 		}
 	}
-	if o.Load, err = s.trials(e, file); err != nil {
-		return o, err
+	if l, err = s.trials(e, file); err != nil {
+		return o, nil, err
 	}
+	o.Load = l.load
 	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
-	return o, nil
+	return o, l, nil
 }
 
 func varyOf(text string) (trial.Vary, error) {
@@ -267,6 +274,9 @@ func shareOf(text string) (float64, error) {
 
 // check says whether this machine can make a trial.
 func (x *searching) check(t *trial.Trial) error {
+	if x.crew.site != nil { // its agents say what they hold
+		return x.crew.check(t.Scenario)
+	}
 	_, err := preflight(t.Scenario, x.s.v.GetBool("force"))
 	return err
 }

@@ -40,8 +40,6 @@ func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
 	switch {
 	case n < 0 || n > mostAgents:
 		return nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
-	case hubs < 0 || hubs > mostAgents:
-		return nil, usagef("--hubs: %d is not from 0 to %s", hubs, human.Count(mostAgents))
 	case n == 0:
 		return nil, nil
 	}
@@ -51,7 +49,9 @@ func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
 	}
 	own, hub := sc, (*fit.Hub)(nil)
 	if sc.Target.Kind == spec.Embedded {
-		hubs = hubProcesses(sc, hubs)
+		if hubs, err = hubProcesses(sc, hubs); err != nil {
+			return nil, err
+		}
 		hub = fit.HubOf(sc, hubs)
 		if own, err = target.Elsewhere(sc, made(hubs)); err != nil {
 			return nil, usagef("--agents: %w", err)

@@ -68,11 +68,16 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	if err != nil {
 		return err
 	}
-	o, err := s.rollout(e, cmd, file)
+	o, load, err := s.rollout(e, cmd, file)
 	if err != nil {
 		return err
 	}
 	x := &rolling{trialing: trialing{e: e, s: s, log: log}}
+	if err := x.newCrew(ctx, load); err != nil {
+		return err
+	}
+	defer x.crew.close()
+	o.Crew, o.Notes = x.crew.told(), x.crew.notes()
 	width, progressTo := e.terminal(), e.stderr
 	if s.v.GetBool("quiet") {
 		width, progressTo = 0, io.Discard
@@ -153,46 +158,50 @@ func rolloutUsage(err error) error {
 }
 
 // rollout are the options of a study, as far as flags and files say.
-func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Options, err error) {
+func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Options, l *loader, err error) {
 	for _, flag := range []string{"vary", "hold", "settle", "connect-rate"} {
 		if s.given(flag) && s.v.GetString(flag) != "" {
-			return o, usagef("--rollout and --%s exclude each other", flag)
+			return o, nil, usagef("--rollout and --%s exclude each other", flag)
 		}
 	}
 	for flag, into := range map[string]*float64{"from": &o.From, "to": &o.To} {
 		if text := s.v.GetString(flag); text != "" {
 			if *into, err = trial.ConnectRate.ParseLoad(text); err != nil {
-				return o, usagef("--%s: %w", flag, err)
+				return o, nil, usagef("--%s: %w", flag, err)
 			}
 		}
 	}
 	if o.Precision, err = shareOf(s.v.GetString("precision")); err != nil {
-		return o, usagef("--precision %w", err)
+		return o, nil, usagef("--precision %w", err)
 	}
 	if o.For = s.v.GetDuration("for"); o.For < 0 || o.For > 0 && o.For < time.Second {
-		return o, usagef("--for %s: use a second or more", o.For)
+		return o, nil, usagef("--for %s: use a second or more", o.For)
 	}
 	if o.Exercise.Devices = s.v.GetInt("devices"); s.given("devices") && o.Exercise.Devices < 1 {
-		return o, usagef("--devices %d: use 1 or more", o.Exercise.Devices)
+		return o, nil, usagef("--devices %d: use 1 or more", o.Exercise.Devices)
 	}
 	if o.Sizes, err = cmd.Flags().GetIntSlice("sizes"); err != nil {
-		return o, usagef("--sizes: %w", err)
+		return o, nil, usagef("--sizes: %w", err)
 	}
 	o.Exercise.Tier, o.Exercise.Units = strings.ToUpper(s.v.GetString("tier")), s.v.GetInt("units")
 	if o.Exercise.Tier != "" {
 		if _, err := tier.For(tier.Tier(o.Exercise.Tier), o.Exercise.Units); err != nil {
-			return o, usagef("--tier: %w", err)
+			return o, nil, usagef("--tier: %w", err)
 		}
 	}
-	if o.Load, err = s.trials(e, file); err != nil {
-		return o, err
+	if l, err = s.trials(e, file); err != nil {
+		return o, nil, err
 	}
+	o.Load = l.load
 	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
-	return o, nil
+	return o, l, nil
 }
 
 // check says whether this machine can make a trial.
 func (x *rolling) check(sc *scenario.Scenario) error {
+	if x.crew.site != nil { // its agents say what they hold
+		return x.crew.check(sc)
+	}
 	_, err := preflight(sc, x.s.v.GetBool("force"))
 	return err
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,14 +17,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/hub/wholefile"
-	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/embednats"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
-	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/raw"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -33,23 +30,26 @@ import (
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
-// addAgentFlags are those of a run on many machines.
+// addAgentFlags are those of one run on many machines.
 func addAgentFlags(c *cobra.Command) {
+	addTrialFlags(c)
+	f := c.Flags()
+	f.String("on-agent-loss", lead.Fail, "what to do when an agent is lost: fail, continue without its devices, or redistribute them")
+	f.String("on-coordinator-loss", "finish", "what agents do when this process is gone: finish the scenario, or stop")
+	f.String("resume", "", "take over the run of this id, whose process is gone: its agents go on; SCENARIO must be the same")
+}
+
+// addTrialFlags are who runs the devices of one run, or of many.
+func addTrialFlags(c *cobra.Command) {
 	addNATSFlags(c)
 	f := c.Flags()
 	f.Int("agents", 0, "run the devices in so many agents: processes of this machine, or with --nats those that wait there; 0 runs them in this process")
-	f.String("on-agent-loss", lead.Fail, "what to do when an agent is lost: fail, continue without its devices, or redistribute them")
-	f.String("on-coordinator-loss", "finish", "what agents do when this process is gone: finish the scenario, or stop")
 	f.Duration("agent-wait", time.Minute, "how long to wait for the agents")
-	f.String("resume", "", "take over the run of this id, whose process is gone: its agents go on; SCENARIO must be the same")
 	f.Int("hubs", 0, "with --agents and the embedded hub: in how many processes the hub runs, which share the devices; as many as the devices need when 0")
 }
 
 // mostAgents bounds the agents of a run, and its hubs.
 const mostAgents = 1000
-
-// hubHolds is how many devices one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
-const hubHolds = 15_000
 
 // swarm is what a run on agents has beside the run.
 type swarm struct {
@@ -83,11 +83,7 @@ func (x *localState) keep(folder string) error {
 	return nil
 }
 
-func (s *swarm) close() {
-	for i := len(s.closes) - 1; i >= 0; i-- {
-		s.closes[i]()
-	}
-}
+func (s *swarm) close() { closeAll(s.closes) }
 
 // newSwarm starts what a run on agents needs, and gives the scenario as it runs there. It is nil for a run in this process.
 func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger) (_ *scenario.Scenario, w *swarm, err error) {
@@ -225,56 +221,20 @@ func contains(all []string, x string) bool {
 	return false
 }
 
-// hubProcesses is in how many processes the embedded hub of a scenario runs, of which so many were asked for; 0 leaves it to the program.
-func hubProcesses(sc *scenario.Scenario, asked int) int {
-	if asked == 0 {
-		asked = (sc.Connections(sc.Devices()) + hubHolds - 1) / hubHolds
-	}
-	return max(1, asked)
-}
-
-// hubArgs are those of a process that is the embedded hub of a scenario: it behaves as one in the run's process would, whatever the environment
-// says of other hubs, and does not hold its limits before it is told to.
-func hubArgs(sc *scenario.Scenario) []string {
-	t, shape := &sc.Target, target.Shape(&sc.Target).WithDefaults()
-	none := func(d time.Duration) string {
-		if d == 0 {
-			d = -1 // the flags take 0 for the default
-		}
-		return d.String()
-	}
-	args := []string{"--page=false", "--seed", strconv.FormatUint(sc.Seed, 10), "--query-lag", t.QueryLag, "--armed=" + strconv.FormatBool(t.Tier == "")}
-	if t.Tier != "" {
-		args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units), "--burst", none(shape.Burst), "--backlog", none(shape.Backlog),
-			"--max-wait", none(shape.MaxWait), "--split-twin-limits="+strconv.FormatBool(shape.SplitTwins))
-	}
-	return args
-}
-
-// others are the settings of other commands that a process would take over with the environment, each taken away.
-func others(environment []string) (without []string) {
-	for _, x := range environment {
-		name, _, _ := strings.Cut(x, "=")
-		if strings.HasPrefix(name, "TWINFLEET_") && name != "TWINFLEET_LOG_LEVEL" && name != "TWINFLEET_LOG_FORMAT" {
-			without = append(without, name+"=")
-		}
-	}
-	return without
-}
-
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
-	n := hubProcesses(sc, s.v.GetInt("hubs"))
-	var commands []launch.Command
-	var files []string
-	for i := range n {
-		file := filepath.Join(folder, fmt.Sprintf("hub-%d", i+1))
-		args := append([]string{"hub", "--listen", "127.0.0.1:0", "--json", "--connection-string-file", file, "--cert-dir", filepath.Join(folder, "certs")}, hubArgs(sc)...)
-		files = append(files, file)
-		commands = append(commands, launch.Command{
-			Name: fmt.Sprintf("hub-%d", i+1), Args: args, Env: others(os.Environ()), Output: filepath.Join(folder, fmt.Sprintf("hub-%d.log", i+1)),
-		})
+	n, err := hubProcesses(sc, s.v.GetInt("hubs"))
+	if err != nil {
+		return sc, err
 	}
+	facts, err := host.Read()
+	if err != nil {
+		return sc, fmt.Errorf("reading what this machine allows: %w", err)
+	}
+	if err := roomInHubs(sc, n, facts.Descriptors); err != nil {
+		return sc, withCode(codeUsage, err)
+	}
+	commands, files := hubCommands(sc, n, folder, filepath.Join(folder, "certs"))
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
@@ -282,7 +242,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	w.closes = append(w.closes, func() { stopGroup(g) })
 	w.local.Hubs = files
 	w.note(g, commands)
-	return w.at(sc)
+	return atHubs(sc, w.local.Hubs)
 }
 
 // note keeps the ids of processes.
@@ -304,7 +264,7 @@ func (w *swarm) hubsAgain(sc *scenario.Scenario) (*scenario.Scenario, error) {
 			}
 		}
 	})
-	return w.at(sc)
+	return atHubs(sc, w.local.Hubs)
 }
 
 // isOurs reports whether a process is one of this program, as far as the system tells: ids are used again.
@@ -312,34 +272,6 @@ func isOurs(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err != nil || strings.Contains(string(b), "--connection-string-file")
 }
-
-// at is the scenario against the hubs.
-func (w *swarm) at(sc *scenario.Scenario) (*scenario.Scenario, error) {
-	var hubs []connstring.Service
-	for _, file := range w.local.Hubs {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return sc, fmt.Errorf("starting the embedded hub: %w", err)
-		}
-		c, err := connstring.ParseService(strings.TrimSpace(string(text)))
-		if err != nil {
-			return sc, fmt.Errorf("starting the embedded hub: %w", err)
-		}
-		hubs = append(hubs, c)
-	}
-	out, err := target.Elsewhere(sc, hubs)
-	if err != nil {
-		return sc, usagef("--agents: %w", err)
-	}
-	if t, n := &sc.Target, len(hubs); n > 1 && t.Tier != "" {
-		out.Fitted = append(slices.Clone(out.Fitted), fmt.Sprintf("the hub runs in %d processes, each of which has the limits of %s of %s for its part of the devices; "+
-			"--hubs 1 holds all of them to one", n, human.Number(t.Units, "unit"), t.Tier))
-	}
-	return out, nil
-}
-
-// localAgent is the name of an agent of this machine, by its number from 0.
-func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
 
 // agents starts agents on this machine, and the NATS server that they talk over.
 func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
@@ -357,19 +289,12 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 	if again {
 		return o, nil
 	}
-	var commands []launch.Command
-	for i := range n {
-		name := localAgent(i)
-		args := []string{"agent", "--nats", server.URL(), "--name", name, "--beside", strconv.Itoa(n), "--once"}
+	commands := agentCommands(n, o, folder, token, func(name string) (further []string) {
 		if file := s.v.GetString("raw"); file != "" {
-			args = append(args, "--raw", raw.Beside(file, name))
+			further = []string{"--raw", raw.Beside(file, name)}
 		}
-		commands = append(commands, launch.Command{
-			Name: name, Args: args,
-			Secrets: map[string]launch.Secret{joinTokenVariable: launch.Secret(token.Reveal()), natsTokenVariable: launch.Secret(secret)},
-			Output:  filepath.Join(folder, name+".log"),
-		})
-	}
+		return append(further, "--once")
+	})
 	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
@@ -393,13 +318,6 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 		<-gone
 	})
 	return o, nil
-}
-
-// stopGroup ends processes.
-func stopGroup(g *launch.Group) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	_ = g.Stop(ctx)
 }
 
 // packed reads a scenario so that it can travel.

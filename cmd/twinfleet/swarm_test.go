@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // A process that is the hub of a scenario behaves as one in the run's process: what the scenario does not say is the default, said so that no
@@ -42,10 +43,38 @@ func TestOthers(t *testing.T) {
 }
 
 func TestHubProcesses(t *testing.T) {
-	for _, x := range []struct{ devices, asked, want int }{{5, 0, 1}, {15_000, 0, 1}, {15_001, 0, 2}, {60_000, 0, 4}, {60_000, 1, 1}, {5, 3, 3}} {
-		sc := &scenario.Scenario{Fleet: scenario.Fleet{Groups: []scenario.Group{{Name: "robots", Count: x.devices}}}}
-		if got := hubProcesses(sc, x.asked); got != x.want {
-			t.Errorf("%d devices, %d asked for: %d; want %d", x.devices, x.asked, got, x.want)
+	const files = 20_000
+	for _, x := range []struct {
+		devices, asked int
+		tier           string
+		want           int
+		says           string
+	}{
+		{devices: 5, want: 1},
+		{devices: 15_000, want: 1},
+		{devices: 15_001, want: 2},
+		{devices: 60_000, want: 4},
+		{devices: 60_000, asked: 1, want: 1, says: "in 1 process the embedded hub has room for 19,800 of 60,000 connections; --hubs 4 has it for all"},
+		{devices: 5, asked: 3, want: 3},
+		{devices: 19_800, tier: "S1", want: 1},
+		{devices: 19_801, tier: "S1", want: 1, says: "in 1 process the embedded hub has room for 19,800 of 19,801 connections; --hubs 2 has it for all, as so many hubs, " +
+			"each with the limits of 2 units of S1"},
+		{devices: 19_801, tier: "S1", asked: 2, want: 2},
+	} {
+		sc := &scenario.Scenario{Target: spec.Target{Tier: x.tier, Units: 2}, Fleet: scenario.Fleet{Groups: []scenario.Group{{Name: "robots", Count: x.devices}}}}
+		got, err := hubProcesses(sc, x.asked)
+		if err != nil || got != x.want {
+			t.Errorf("%d devices, %d asked for: %d, %v; want %d", x.devices, x.asked, got, err, x.want)
 		}
+		says := ""
+		if err := roomInHubs(sc, got, files); err != nil {
+			says = err.Error()
+		}
+		if says != x.says {
+			t.Errorf("%d devices, %d asked for: %s; want %s", x.devices, x.asked, says, x.says)
+		}
+	}
+	if _, err := hubProcesses(&scenario.Scenario{}, -1); err == nil {
+		t.Error("-1 hubs are no error")
 	}
 }

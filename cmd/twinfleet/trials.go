@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/progress/status"
@@ -32,10 +31,11 @@ type trialing struct {
 	metrics atomic.Pointer[http.Handler]
 	figures func() []metrics.Figure // what the trials have shown so far; nil for nothing
 	hard    context.Context         // ends when everything is to stop at once; set before the first trial
+	crew    trialCrew                  // who runs the devices
 }
 
 // trials reads a scenario as often as trials need it.
-func (s settings) trials(e env, file string) (trial.Load, error) {
+func (s settings) trials(e env, file string) (*loader, error) {
 	text, err := scenarioText(file, e.stdin)
 	if err != nil {
 		return nil, withCode(codeUsage, err)
@@ -43,15 +43,7 @@ func (s settings) trials(e env, file string) (trial.Load, error) {
 	if file == standardInput {
 		file = "stdin"
 	}
-	own := s.v.GetStringSlice("set")
-	var once sync.Once
-	return func(set []string) (*scenario.Scenario, error) {
-		sc, err := scenario.Decode(file, text, scenario.Options{Set: append(own[:len(own):len(own)], set...)})
-		if err == nil {
-			once.Do(func() { sayTrust(e, sc) })
-		}
-		return sc, inScenario(err)
-	}, nil
+	return &loader{env: e, file: file, text: text, own: s.v.GetStringSlice("set"), sets: make(map[*scenario.Scenario][]string)}, nil
 }
 
 // start makes the engine of a trial, with who watches it.
@@ -64,7 +56,15 @@ func (x *trialing) start(o engine.Options) trial.Engine {
 	}
 	handler := prom.Handler(o.Recorder)
 	x.metrics.Store(&handler)
-	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard}
+	if x.crew.site == nil {
+		return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard, nil}
+	}
+	ready, o := x.crew.engine(x.hard, o, func(text string) { x.log.Debug("preparing a trial", "agents", text) })
+	if ready.why != nil {
+		return broken{&ready}
+	}
+	o.Agents = &ready
+	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard, &ready}
 }
 
 // tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
@@ -73,6 +73,15 @@ type tuned struct {
 	client string
 	keep   *keeper
 	hard   context.Context
+	agents *readied // nil without agents
+}
+
+// Unmade is why agents could not make the load of the trial.
+func (t tuned) Unmade() (why error, final bool) {
+	if t.agents == nil {
+		return nil, false
+	}
+	return t.agents.unmade()
 }
 
 // Dir is the folder of the record, beside the search's own file; "" when nothing is kept.
@@ -89,6 +98,9 @@ func (t tuned) Kept() error { return t.keep.lost }
 // Run stops politely when ctx ends, as a run of its own does: it removes the identities that it made.
 func (t tuned) Run(ctx context.Context) *report.Run {
 	defer gc.For(t.client).Tune()()
+	if t.agents != nil {
+		defer t.agents.close()
+	}
 	stop := context.AfterFunc(ctx, t.Stop)
 	defer stop()
 	return t.Engine.Run(t.hard)

@@ -114,7 +114,9 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 		err = s.o.Check(t)
 	}
 	if err != nil {
-		r.Why, r.Final = oneLine(err), true
+		if r.Why, r.Final = oneLine(err), true; errors.Is(err, trial.ErrTarget) {
+			r.Limit = trial.ByTarget
+		}
 	} else {
 		if s.o.Begin != nil {
 			s.o.Begin(a, t)

@@ -57,6 +57,7 @@ twinfleet() {
 	"hub"*) command timeout --preserve-status --signal=INT 4 "$BINARY" "$@" ;;
 	"run configs/scenarios/connectivity.yaml"*) "$BINARY" "$@" --set stages.ramp.duration=3s --set stages.hold.duration=3s --set 'thresholds={}' ;;
 	"capacity "*"--rollout"*) "$BINARY" "$@" ;;
+	"capacity "*"--agents"*) "$BINARY" "$@" --set 'target={hub: embedded}' --set stages.ramp.duration=1s --hold 1s --settle 1s --for 20s --no-ui || case $? in 97 | 98) ;; *) false ;; esac ;;
 	"capacity"*) "$BINARY" "$@" --set 'target={tier: S1, burst: 1s}' --set stages.ramp.duration=1s --hold 1s --settle 1s --for 30s --no-ui || [ $? -eq 97 ] ;;
 	"plan "*"--verify"*) "$BINARY" "$@" --allow-saturated ;;
 	"bench"*) "$BINARY" "$@" --only connect --devices 500 ;;

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/internal/capacity/usl"
@@ -38,13 +39,15 @@ type Answer struct {
 	Seconds  float64    `json:"seconds"`        // that the trials took together
 
 	search.Answer
-	Why   string      `json:"why,omitempty"`   // what ended the search before it found the limit
-	Limit trial.Limit `json:"limit,omitempty"` // what binds: why Missed was missed
-	Class string      `json:"class,omitempty"` // of a throttle
-	Bound float64     `json:"bound,omitempty"` // what the tier allows of that class, a second; 0 when it is not known
-	Cause string      `json:"cause,omitempty"` // what was observed in the trial of Missed
-	Own   float64     `json:"own"`             // the load that the scenario makes as it stands; 0 for none
-	Day   *Day        `json:"day,omitempty"`   // what the day's messages allow; nil without a known quota
+	Why    string       `json:"why,omitempty"`    // what ended the search before it found the limit
+	Limit  trial.Limit  `json:"limit,omitempty"`  // what binds: why Missed was missed
+	Class  string       `json:"class,omitempty"`  // of a throttle
+	Bound  float64      `json:"bound,omitempty"`  // what the tier allows of that class, a second; 0 when it is not known
+	Cause  string       `json:"cause,omitempty"`  // what was observed in the trial of Missed
+	Own    float64      `json:"own"`              // the load that the scenario makes as it stands; 0 for none
+	Agents int          `json:"agents,omitempty"` // that ran the devices; 0 for the process of the search
+	Need   *agents.Need `json:"need,omitempty"`   // how many agents would deliver Over; nil when the generator is not what ended the search
+	Day    *Day         `json:"day,omitempty"`    // what the day's messages allow; nil without a known quota
 
 	Curve      []Point        `json:"curve"`                // by load; trials that say nothing of the target are left out
 	Knee       float64        `json:"knee,omitempty"`       // the load with the most throughput for its latency; 0 when it is not known

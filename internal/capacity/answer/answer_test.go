@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/internal/fit"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 )
@@ -58,6 +61,12 @@ func example(end search.End) *answer.Answer {
 		a.Trials = a.Trials[:2]
 		a.Answer = search.Answer{End: end, Held: 40, Over: 80}
 		a.Why, a.Day = "stage hold was not delivered as asked: 812 of 2400 twin_report operations started late, by up to 1.2 s: this process used all of its processors", nil
+		a.Need = agents.Of(agents.Question{
+			Load: 80, Devices: 200, Operations: 80, Cores: 2, Here: true, Hub: true,
+			Uses:  []trial.Use{{Processors: 1.9, Cores: 2, Short: []report.CauseKind{report.CauseProcess}}},
+			Cost:  agents.Cost{Load: 40, Delivered: true, Operations: 40, Processors: 1.8, HubShare: 0.25},
+			Alone: fit.Room{Devices: 19_000, By: "20,000 descriptors"}, Room: func(int) fit.Room { return fit.Room{Devices: 19_000, By: "20,000 descriptors"} },
+		})
 	case search.Exhausted:
 		a.Trials = a.Trials[:2]
 		a.Answer = search.Answer{End: end, Held: 40, Over: 80}

@@ -26,6 +26,12 @@ func (a *Answer) Headline() string {
 		if a.byFleet() {
 			return fmt.Sprintf("%s hold; %s are more than these devices make", a.text(a.Held), a.Vary.Number(a.Over))
 		}
+		if a.byRoom() && a.Held == 0 {
+			return "the target has no room for " + a.text(a.Over)
+		}
+		if a.byRoom() {
+			return fmt.Sprintf("%s hold; the target has no room for %s", a.text(a.Held), a.Vary.Number(a.Over))
+		}
 		if a.Held == 0 {
 			return fmt.Sprintf("the generator did not deliver %s; of the target nothing can be said", a.text(a.Over))
 		}
@@ -54,6 +60,12 @@ func (a *Answer) Headline() string {
 func (a *Answer) byFleet() bool {
 	n := len(a.Trials)
 	return n > 0 && a.Trials[n-1].Limit == trial.ByFleet
+}
+
+// byRoom reports whether the load was not made since the target cannot be made large enough for it.
+func (a *Answer) byRoom() bool {
+	n := len(a.Trials)
+	return n > 0 && a.Trials[n-1].Limit == trial.ByTarget && a.Trials[n-1].Verdict == search.Undelivered
 }
 
 // sofar says what is known of a search that has not ended.
@@ -149,12 +161,18 @@ func (a *Answer) sayEnd(say func(string, ...any)) {
 	case search.Generator:
 		say("%s", a.Why)
 		switch {
-		case a.byFleet():
+		case a.byRoom() && a.Held == 0:
+		case a.byFleet(), a.byRoom():
 			say("the limit of the target lies at %s or above", a.Vary.Number(a.Held))
 		case a.Held > 0:
 			say("the limit lies at %s or above; run this on a larger machine, or the target on another one", a.Vary.Number(a.Held))
 		default:
 			say("begin lower with --from, or run this on a larger machine, or the target on another one")
+		}
+		if a.Need != nil && !a.byFleet() {
+			for _, line := range a.Need.Lines(a.Vary.Text) {
+				say("%s", line)
+			}
 		}
 	case search.Exhausted:
 		say("what binds is the day's messages, used up within minutes: a higher load cannot be tried today; more units have more messages")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/report/human"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/journal"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
@@ -40,6 +41,8 @@ type Options struct {
 	Begin func(*exercise.Trial) // is told of a trial that begins; nil for nobody
 	End   func(exercise.Record) // of one that ended, and of those that are known
 	Now   func() time.Time      // nil is the clock
+	Crew  agents.Crew           // who runs the devices
+	Notes []string              // what else there is to say of trials, a line each
 }
 
 // Study is a rollout study. Answer may be called at any time, from any goroutine.
@@ -81,7 +84,7 @@ func New(o Options) (*Study, error) {
 	}
 	sc := base.Scenario
 	s.answer = report.Answer{
-		Scenario: sc.Name, Target: sc.Target.Can().Name, Devices: base.Devices, Seed: sc.Seed, Version: o.Version, Started: o.Now().UTC(), Notes: base.Notes, End: answer.Running,
+		Scenario: sc.Name, Target: sc.Target.Can().Name, Devices: base.Devices, Seed: sc.Seed, Version: o.Version, Started: o.Now().UTC(), Notes: append(base.Notes, o.Notes...), Agents: o.Crew.Agents, End: answer.Running,
 		Own: base.Backoff(), BringUp: report.BringUp{Answer: search.Answer{End: answer.Running}, Own: base.Own},
 	}
 	if l, ok := base.Limits(); ok {
@@ -141,7 +144,11 @@ func (s *Study) bounds() error {
 
 // fingerprint is of all that trials depend on.
 func (s *Study) fingerprint() string {
-	return journal.Fingerprint("rollout", string(s.base.Scenario.Source), s.search, s.sizes, s.o.Exercise, s.o.Version)
+	of := []any{"rollout", string(s.base.Scenario.Source), s.search, s.sizes, s.o.Exercise, s.o.Version}
+	if s.o.Crew.Agents > 0 {
+		of = append(of, s.o.Crew.Agents, s.o.Crew.Elsewhere, s.o.Notes)
+	}
+	return journal.Fingerprint(of...)
 }
 
 // Dir is the folder of the study; "" when nothing is kept.

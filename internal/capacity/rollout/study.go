@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/advise"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // study makes the parts one after the other, and says how they ended. Its error is search.ErrStop when no further trial was to be made.
@@ -42,16 +44,21 @@ func (s *Study) held() float64 {
 // bringUp searches for the highest rate at which the whole fleet comes up.
 func (s *Study) bringUp(ctx context.Context) (search.End, error) {
 	last := exercise.Record{}
+	var made []trial.Record
 	a, err := search.Run(ctx, s.search, func(ctx context.Context, x search.Asked) (search.Result, error) {
 		r, err := s.do(ctx, exercise.Asked{
 			Number: x.Number, Part: exercise.BringUp, Phase: x.Phase, Devices: s.base.Devices, Rate: x.Load, Seed: s.base.Scenario.Seed + uint64(x.Number),
 		})
 		last = r
+		made = append(made, trial.Record{Load: x.Load, Verdict: r.Verdict, Limit: r.Limit, Devices: r.Devices, Uses: r.Uses, Away: r.Away})
 		return search.Result{Verdict: r.Verdict, Close: r.Close}, err
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answer.BringUp.Answer = a
+	if err == nil && a.End == search.Generator {
+		s.answer.BringUp.Need = s.o.Crew.Need(agents.Trials{Vary: trial.ConnectRate, Records: made, Make: s.make})
+	}
 	switch {
 	case err != nil:
 		return a.End, err
@@ -61,6 +68,15 @@ func (s *Study) bringUp(ctx context.Context) (search.End, error) {
 		s.why = last.Why
 	}
 	return a.End, nil
+}
+
+// make makes the scenario of a trial that brings the fleet up at a rate.
+func (s *Study) make(rate float64) (*scenario.Scenario, error) {
+	t, err := s.base.Make(exercise.Asked{Number: 1, Part: exercise.BringUp, Devices: s.base.Devices, Rate: rate, Seed: s.base.Scenario.Seed})
+	if err != nil {
+		return nil, err
+	}
+	return t.Scenario, nil
 }
 
 // storms cuts all connections of fleets of each size. It reports whether the generator did not deliver one.
@@ -185,7 +201,9 @@ func (s *Study) record(ctx context.Context, a exercise.Asked) (exercise.Record, 
 		err = s.o.Check(t.Scenario)
 	}
 	if err != nil {
-		r.Why = err.Error()
+		if r.Why = err.Error(); errors.Is(err, trial.ErrTarget) {
+			r.Limit = trial.ByTarget
+		}
 	} else {
 		if s.o.Begin != nil {
 			s.o.Begin(t)

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity"
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/journal"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
 
@@ -35,6 +37,8 @@ type Options struct {
 	Begin     func(search.Asked, *trial.Trial) // is told of a trial that begins
 	End       func(trial.Record)               // of one that ended, and of those that are known
 	Now       func() time.Time                 // nil is the clock
+	Crew      agents.Crew                      // who runs the devices
+	Notes     []string                         // what else there is to say of trials, a line each
 }
 
 // Session is a capacity search. Answer may be called at any time, from any goroutine.
@@ -80,7 +84,7 @@ func New(o Options) (*Session, error) {
 	}
 	sc := base.Scenario
 	s.answer = answer.Answer{
-		Scenario: sc.Name, Target: sc.Target.Can().Name, Vary: o.Vary, Seed: sc.Seed, Version: o.Version, Started: s.began.UTC(), Own: base.Own, Notes: base.Notes,
+		Scenario: sc.Name, Target: sc.Target.Can().Name, Vary: o.Vary, Seed: sc.Seed, Version: o.Version, Started: s.began.UTC(), Own: base.Own, Notes: append(base.Notes, o.Notes...), Agents: o.Crew.Agents,
 		Tier: s.tierName(), Answer: search.Answer{End: answer.Running},
 	}
 	if s.journal != nil {
@@ -146,7 +150,11 @@ func example(v trial.Vary) string {
 
 // fingerprint is of all that the trials depend on.
 func (s *Session) fingerprint() string {
-	return journal.Fingerprint(string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier)
+	of := []any{string(s.base.Scenario.Source), s.o.Vary, s.search, s.o.Trial, s.o.Version, s.answer.Tier}
+	if s.o.Crew.Agents > 0 {
+		of = append(of, s.o.Crew.Agents, s.o.Crew.Elsewhere, s.o.Notes)
+	}
+	return journal.Fingerprint(of...)
 }
 
 // Base is what trials are made from.
@@ -258,6 +266,10 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	case err != nil:
 		a.End, a.Why = answer.Unreachable, err.Error()
 	}
+	a.Need = nil
+	if a.End == search.Generator {
+		a.Need = s.o.Crew.Need(agents.Trials{Vary: s.o.Vary, Records: out.Records, Make: s.make})
+	}
 	a.Complete()
 	if l, ok := s.base.Limits(); ok {
 		a.Bound = trial.Allowed(l)[a.Class]
@@ -265,6 +277,15 @@ func (s *Session) conclude(out *capacity.Outcome, err error) *answer.Answer {
 	}
 	whole := *a
 	return &whole
+}
+
+// make makes the scenario of a trial.
+func (s *Session) make(load float64) (*scenario.Scenario, error) {
+	t, err := s.base.Make(load, 0, s.base.Scenario.Seed)
+	if err != nil {
+		return nil, err
+	}
+	return t.Scenario, nil
 }
 
 // day is what the day's messages allow at a load, which they grow with evenly.

@@ -44,6 +44,10 @@ type Record struct {
 	Settled bool           `json:"settled"`           // the figures had come to rest before the load was judged
 	Drained bool           `json:"drained,omitempty"` // a burst was seen to be used up before
 	Lowest  float64        `json:"lowest,omitempty"`  // how long operations took at the lowest load, before; 0 when it was not asked for
+	// Away says that an agent was lost, or that not all were there, so that the load was not made.
+	Away bool `json:"agents_away,omitempty"`
+	// Uses is what those took that ran the devices, while the load was held or, if it did not come so far, while it settled.
+	Uses []Use `json:"generators,omitempty"`
 	// Thresholds are those that the trial was judged by.
 	Thresholds []threshold.Verdict `json:"thresholds,omitempty"`
 	Dir        string              `json:"dir,omitempty"` // folder of the run's record, beside the search's own file

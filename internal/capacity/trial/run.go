@@ -40,6 +40,8 @@ var (
 	ErrNoData = errors.New("a threshold had nothing to judge")
 	// ErrUnreachable is returned when no device ever connected, or the run could not begin.
 	ErrUnreachable = errors.New("the target cannot be loaded")
+	// ErrTarget is for whoever checks what is needed for a trial: the target cannot be made as large as its load needs it.
+	ErrTarget = errors.New("the target has too little room")
 	// ErrUnkept is returned when a record that was asked for could not be written: that says nothing of the load, and the trials to
 	// come could not be kept either.
 	ErrUnkept = errors.New("a trial could not be kept")
@@ -81,11 +83,28 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	if hold != nil {
 		b.measure(&r, hold)
 		r.Done = float64(w.seen.done) / max(w.seen.doneIn.Seconds(), 1e-9)
+		// Agents tell late what ended. Where all ends soon, what was due in the time is what ended in it.
+		const soon = 0.1
+		if len(run.Agents) > 0 && r.P99 < soon*hold.Elapsed.Seconds() {
+			r.Done = r.Offered * (1 - r.Shed - r.Failed)
+		}
 	}
 	if v := w.seen.hold; !t.Cleans && v != nil && len(v.Values()) > 0 {
 		r.Lowest = v.Of(0).Median
 	}
-	err := b.judge(&r, run, hold, w)
+	r.Uses = Uses(run, stageSettle, Hold)
+	var err error
+	why, final := Unmade(eng)
+	stopped := context.Cause(ctx) != nil || !until.IsZero() && !time.Now().Before(until)
+	switch {
+	case why != nil && stopped: // whatever it says: it was not given the time
+		err = fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
+	case why != nil && run.Outcome != report.Interrupted:
+		r.unmade(oneLine(why), final)
+		r.Away = !final
+	default:
+		err = b.judge(&r, run, hold, w)
+	}
 	if unkept := Kept(eng); unkept != nil && !errors.Is(err, ErrInterrupted) {
 		err = unkept
 	}
@@ -139,6 +158,10 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	switch {
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
+	case lost(run) != "": // before all that follows from it
+		r.unmade(lost(run), false)
+		r.Away = true
+		return nil
 	case w.seen.gone && b.quota(run.Totals):
 		r.Verdict, r.Limit, r.Class, r.Why = search.Spent, ByQuota, "messages a day", "the day's messages were used up in this trial: the hub let nobody in any more"
 		return nil
@@ -151,8 +174,8 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	case hold == nil, run.Outcome == report.Failed && connects(run) == 0:
 		return fmt.Errorf("%w: %s", ErrUnreachable, run.Reason)
 	}
-	if why := undelivered(run); why != "" {
-		r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why
+	if why := Undelivered(run, stageSettle, Hold); why != "" {
+		r.unmade(why, false)
 		return nil
 	}
 	for i := range run.Thresholds {
@@ -179,7 +202,10 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 			r.Verdict, r.Why = search.Spent, "the day's messages were used up in this trial: "+r.Why
 		}
 		if why := b.busy(run); why != "" && r.Limit == ByTarget {
-			r.Verdict, r.Limit, r.Why = search.Undelivered, ByGenerator, why+": "+r.Why
+			r.unmade(why+": "+r.Why, false)
+			for i := range r.Uses {
+				r.Uses[i].Short = append(r.Uses[i].Short, report.CauseMachine)
+			}
 		}
 	case run.Outcome == report.Failed:
 		r.Verdict, r.Limit, r.Why = search.Missed, ByTarget, run.Reason
@@ -202,19 +228,6 @@ func connects(run *report.Run) uint64 {
 		return x.Count(metrics.OK)
 	}
 	return 0
-}
-
-// undelivered says why the load of a run was not made while it was judged; "" when it was.
-func undelivered(run *report.Run) string {
-	if run.Generator == nil {
-		return ""
-	}
-	for i := range run.Generator.Stages {
-		if s := &run.Generator.Stages[i]; !s.AsAsked && (s.Name == Hold || s.Name == stageSettle) {
-			return s.String()
-		}
-	}
-	return ""
 }
 
 // missedOf are the thresholds that were missed, each with what was observed.
@@ -305,7 +318,16 @@ func (b *Base) fleetBound(hold *metrics.Snapshot, w *watch) string {
 func (b *Base) busy(run *report.Run) string {
 	const most = 0.85
 	h := run.Generator
-	if h == nil || !b.Fresh || h.CPUPeak < most*float64(h.Cores) {
+	if h == nil || !b.Fresh {
+		return ""
+	}
+	for i := range run.Agents { // the hubs are beside them
+		x := run.Agents[i].Generator
+		if x != nil && x.Processors > 0 && x.MachinePeak >= most*float64(x.Processors) {
+			return fmt.Sprintf("all programs of this machine, the hub and the agents among them, used %.1f of its %d processors", min(x.MachinePeak, float64(x.Processors)), x.Processors)
+		}
+	}
+	if h.CPUPeak < most*float64(h.Cores) {
 		return ""
 	}
 	return fmt.Sprintf("this process, with the hub in it, used %.1f of %d processors", h.CPUPeak, h.Cores)
@@ -479,6 +501,8 @@ func (b *Base) Floor() float64 {
 	}
 	return max(least, part*tightest)
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // Seconds writes a time for people: 12.5 ms, 1.25 s.
 func Seconds(s float64) string {

@@ -60,6 +60,7 @@ type stage struct {
 	number               int // among all
 	measured, late       time.Duration
 	found                []finding // by rule
+	cpu, machine         float64   // seconds of processors: of this process, of all programs
 	noDescriptor, noPort uint64
 }
 
@@ -102,6 +103,8 @@ func (j *Judge) Add(s generator.Sample) {
 	j.now, j.last = false, s
 	in := j.stages[len(j.stages)-1]
 	in.measured += s.Elapsed
+	in.cpu += s.CPU * s.Elapsed.Seconds()
+	in.machine += s.Machine * s.Elapsed.Seconds()
 	in.noDescriptor += s.NoDescriptor
 	in.noPort += s.NoPort
 	isLate := s.Late > rules.Late || s.Lag > rules.Late
@@ -218,7 +221,10 @@ func ofProcess(s report.StageHealth) bool {
 // JudgeStage is the judgement of the i-th stage, counted from 0, so far.
 func (j *Judge) JudgeStage(i int, ops []generator.Started) report.StageHealth {
 	s := j.order[i]
-	x := report.StageHealth{Name: s.name}
+	x := report.StageHealth{Name: s.name, Measured: s.measured}
+	if s.measured > 0 {
+		x.CPU, x.Machine = s.cpu/s.measured.Seconds(), s.machine/s.measured.Seconds()
+	}
 	for _, o := range ops {
 		x.Asked += o.Asked
 		x.Started += o.Started

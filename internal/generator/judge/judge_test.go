@@ -458,3 +458,21 @@ func TestReadsLate(t *testing.T) {
 	check(t, "a hiccup", samples(slow(2, 90*time.Millisecond), punctual), nil, "")
 	check(t, "what does not matter", samples(slow(30, 9*time.Millisecond), punctual), nil, "")
 }
+
+// What a stage took of the processors is the mean over its time, and nothing of the stages around it.
+func TestProcessorsOfAStage(t *testing.T) {
+	var j Judge
+	j.Stage("ramp")
+	j.Add(generator.Sample{Elapsed: 10 * time.Second, CPU: 2, Machine: 2, Cores: 2})
+	j.Stage("hold")
+	j.Add(generator.Sample{Elapsed: 3 * time.Second, CPU: 0.5, Machine: 1, Cores: 2})
+	j.Add(generator.Sample{Elapsed: time.Second, CPU: 1.5, Machine: 2, Cores: 2})
+	j.Stage("")
+	j.Add(generator.Sample{Elapsed: time.Second, CPU: 2, Machine: 2, Cores: 2})
+	if x := j.JudgeStage(1, nil); x.Measured != 4*time.Second || x.CPU != 0.75 || x.Machine != 1.25 {
+		t.Errorf("%+v; want 0.75 of this process and 1.25 of all, in 4s", x)
+	}
+	if x := new(Judge); x.Health(nil).Stages != nil {
+		t.Error("there is a stage where none was")
+	}
+}

@@ -199,3 +199,29 @@ func TestAnotherToken(t *testing.T) {
 	w.Start(t)
 	wait("it does not come back", func(s bus.State) bool { return s.Connected })
 }
+
+// A server has room for few stores; one that is removed makes room for another, and is gone.
+func TestDrop(t *testing.T) {
+	w := &world{options: embednats.Options{Folder: t.TempDir(), Token: token, MaxStore: bustest.StoreBytes * 3 / 2}}
+	w.start(t)
+	t.Cleanup(func() { _ = w.server.Close() })
+	c := w.connect(t)
+	defer c.Close()
+	for _, name := range []string{"first", "second", "third"} {
+		s, err := c.Store(t.Context(), name, true)
+		if err != nil {
+			t.Fatalf("store %s: %v", name, err)
+		}
+		if _, err := s.Put(t.Context(), "key", []byte("value")); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := c.Drop(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Store(t.Context(), name, false); !errors.Is(err, bus.ErrNoStore) {
+			t.Errorf("store %s: %v", name, err)
+		}
+	}
+}

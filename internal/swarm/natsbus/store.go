@@ -66,6 +66,18 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 	return s, nil
 }
 
+// Drop removes a store with all that is in it. That there is none is no error.
+func (c *Conn) Drop(ctx context.Context, name string) error {
+	if err := bus.CheckName("store", name); err != nil {
+		return err
+	}
+	err := c.retry(ctx, func(ctx context.Context, _ int) error { return c.js.DeleteKeyValue(ctx, c.options.Prefix+"_"+name) })
+	if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("removing store %s: %w", name, c.plain(err))
+	}
+	return nil
+}
+
 // write sends one message of the stream, with an id by which the server, or a look at what is there, tells a second attempt from a second write.
 func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expect *uint64) (revision uint64, err error) {
 	if err := bus.CheckKey(key); err != nil {

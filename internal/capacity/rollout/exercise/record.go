@@ -42,6 +42,9 @@ type Record struct {
 	Burst    float64 `json:"burst,omitempty"`     // operations of it that pass at once after a quiet time
 	LeftOver float64 `json:"left_over,omitempty"` // of Burst at the cut, by arithmetic
 
+	Away bool `json:"agents_away,omitempty"` // an agent was lost, or not all were there, so that nothing is said
+	// Uses is what those took that ran the devices, while they came up or, in a storm, came back.
+	Uses       []trial.Use         `json:"generators,omitempty"`
 	Thresholds []threshold.Verdict `json:"thresholds,omitempty"` // by which the trial was judged
 	Dir        string              `json:"dir,omitempty"`        // folder of the run's record, beside the study's own file
 }

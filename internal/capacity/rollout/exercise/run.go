@@ -37,7 +37,21 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	if kept, ok := eng.(interface{ Dir() string }); ok {
 		r.Dir = kept.Dir()
 	}
-	err := b.read(&r, run, t)
+	stage := StageUp
+	if t.IsStorm() {
+		stage = StageStorm
+	}
+	r.Uses = trial.Uses(run, stage)
+	var err error
+	switch why, final := trial.Unmade(eng); {
+	case why != nil && context.Cause(ctx) != nil: // whatever it says: it was not given the time
+		err = fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
+	case why != nil && run.Outcome != report.Interrupted:
+		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, strings.ReplaceAll(why.Error(), "\n", "; ")
+		r.Away = !final
+	default:
+		err = b.read(&r, run, t)
+	}
 	if unkept := trial.Kept(eng); unkept != nil && !errors.Is(err, trial.ErrInterrupted) {
 		err = unkept
 	}
@@ -56,6 +70,13 @@ func preparing(t *Trial) []string {
 func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	if run.Outcome == report.Interrupted {
 		return fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
+	}
+	for i := range run.Agents {
+		if run.Agents[i].Lost != nil { // before all that follows from it
+			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.Undelivered(run)
+			r.Away = true
+			return nil
+		}
 	}
 	up, gather, storm := stageOf(run, StageUp), stageOf(run, StageGather), stageOf(run, StageStorm)
 	last := gather
@@ -86,7 +107,7 @@ func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	} else {
 		r.add(gather.Totals)
 	}
-	why := undelivered(run, judged)
+	why := trial.Undelivered(run, judged)
 	if t.IsStorm() && !matters(r, storm) {
 		why = ""
 	}
@@ -218,19 +239,6 @@ func lostWith(s *metrics.Snapshot) (n uint64) {
 		}
 	}
 	return n
-}
-
-// undelivered says why the load of a stage was not made; "" when it was.
-func undelivered(run *report.Run, stage string) string {
-	if run.Generator == nil {
-		return ""
-	}
-	for i := range run.Generator.Stages {
-		if s := &run.Generator.Stages[i]; !s.AsAsked && s.Name == stage {
-			return s.String()
-		}
-	}
-	return ""
 }
 
 // matters reports whether devices came back late by the generator's own doing, by what shows in the time that the storm took.

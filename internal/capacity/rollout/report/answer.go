@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/answer"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/advise"
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
@@ -20,16 +21,17 @@ const Schema = 1
 // Answer is what a rollout study found. Rates are devices a second, times are in seconds.
 type Answer struct {
 	Schema   int        `json:"schema"`
-	Scenario string     `json:"scenario"`       // its name
-	Target   string     `json:"target"`         // what was loaded, without credentials
-	Tier     string     `json:"tier,omitempty"` // with its units, such as "S1, 1 unit"; empty when it is not known
-	Devices  int        `json:"devices"`        // of the whole fleet
-	Seed     uint64     `json:"seed"`           // of the scenario
-	Version  string     `json:"version"`        // of the program
-	Started  time.Time  `json:"started"`        // UTC; when the study began for the first time
-	Seconds  float64    `json:"seconds"`        // that the trials took together
-	End      search.End `json:"end"`            // of the study: found, generator, below, unstable, stopped, unreachable or running
-	Why      string     `json:"why,omitempty"`  // what ended it early
+	Scenario string     `json:"scenario"`         // its name
+	Target   string     `json:"target"`           // what was loaded, without credentials
+	Tier     string     `json:"tier,omitempty"`   // with its units, such as "S1, 1 unit"; empty when it is not known
+	Devices  int        `json:"devices"`          // of the whole fleet
+	Agents   int        `json:"agents,omitempty"` // that ran the devices; 0 for the process of the study
+	Seed     uint64     `json:"seed"`             // of the scenario
+	Version  string     `json:"version"`          // of the program
+	Started  time.Time  `json:"started"`          // UTC; when the study began for the first time
+	Seconds  float64    `json:"seconds"`          // that the trials took together
+	End      search.End `json:"end"`              // of the study: found, generator, below, unstable, stopped, unreachable or running
+	Why      string     `json:"why,omitempty"`    // what ended it early
 
 	BringUp  BringUp        `json:"bring_up"`
 	Storms   []Row          `json:"storms"`   // by size, each device with its own back-off
@@ -46,13 +48,14 @@ type Answer struct {
 // BringUp is how fast the fleet can be brought up.
 type BringUp struct {
 	search.Answer
-	Own      float64     `json:"own"`                // the rate at which the scenario brings it up
-	Takes    float64     `json:"takes,omitempty"`    // seconds for the whole fleet at Held, until all were answered, in the slowest trial
-	Interval float64     `json:"interval,omitempty"` // seconds from one device to the next at Held
-	Limit    trial.Limit `json:"limit,omitempty"`    // what binds: why Missed was missed
-	Class    string      `json:"class,omitempty"`    // of a throttle
-	Bound    float64     `json:"bound,omitempty"`    // what the tier allows of that class, a second; 0 when it is not known
-	Cause    string      `json:"cause,omitempty"`    // what was observed in the trial of Missed
+	Own      float64      `json:"own"`                // the rate at which the scenario brings it up
+	Takes    float64      `json:"takes,omitempty"`    // seconds for the whole fleet at Held, until all were answered, in the slowest trial
+	Interval float64      `json:"interval,omitempty"` // seconds from one device to the next at Held
+	Limit    trial.Limit  `json:"limit,omitempty"`    // what binds: why Missed was missed
+	Class    string       `json:"class,omitempty"`    // of a throttle
+	Bound    float64      `json:"bound,omitempty"`    // what the tier allows of that class, a second; 0 when it is not known
+	Cause    string       `json:"cause,omitempty"`    // what was observed in the trial of Missed
+	Need     *agents.Need `json:"need,omitempty"`     // how many agents would deliver Over; nil when the generator is not what ended the search
 }
 
 // Row is one storm.

@@ -16,6 +16,9 @@ func (a *Answer) about() string {
 	if a.Tier != "" && !strings.Contains(a.Target, a.Tier) {
 		parts = append(parts, a.Tier)
 	}
+	if a.Agents > 0 {
+		parts = append(parts, human.Number(a.Agents, "agent"))
+	}
 	return strings.Join(append(parts, human.Number(a.Devices, "device"), fmt.Sprintf("seed %d", a.Seed)), " · ")
 }
 

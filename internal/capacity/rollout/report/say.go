@@ -101,6 +101,9 @@ func (a *Answer) BringUpLines() []string {
 	}
 	if b.End == search.Generator {
 		say("the generator did not deliver %s: run this on a larger machine, or the target on another one", rate(b.Over))
+		if b.Need != nil {
+			lines = append(lines, b.Need.Lines(trial.ConnectRate.Text)...)
+		}
 	}
 	if b.Confidence > 0 {
 		say("%.0f %% sure that the limit lies between them", 100*min(b.Confidence, 0.99))

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/swarm/launch"
+	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
+	"github.com/twinfleet/twinfleet/internal/swarm/seal"
+	"github.com/twinfleet/twinfleet/internal/target"
+	"github.com/twinfleet/twinfleet/report/human"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// hubHolds is how many connections one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
+const hubHolds = 15_000
+
+// hubSpare is how many files a hub process has open beside its connections, at most.
+const hubSpare = 200
+
+// hubProcesses is in how many processes the embedded hub of a scenario runs, of which so many were asked for; 0 leaves it to the program. With a
+// tier it never makes several by itself: each of them would have the limits of the whole hub, and what several hold one does not.
+func hubProcesses(sc *scenario.Scenario, asked int) (int, error) {
+	switch {
+	case asked < 0 || asked > mostAgents:
+		return 0, usagef("--hubs: %d is not from 0 to %s", asked, human.Count(mostAgents))
+	case asked > 0:
+		return asked, nil
+	case sc.Target.Tier != "":
+		return 1, nil
+	default:
+		return max(1, (sc.Connections(sc.Devices())+hubHolds-1)/hubHolds), nil
+	}
+}
+
+// roomInHubs reports whether so many processes of the embedded hub, each of which may open so many files, can have the connections of a scenario;
+// 0 files are as many as they like.
+func roomInHubs(sc *scenario.Scenario, hubs, files int) error {
+	needs, each := sc.Connections(sc.Devices()), files-hubSpare
+	if files == 0 || needs <= hubs*each {
+		return nil
+	}
+	enough, each1 := "no number of --hubs", max(0, each)
+	if each > 0 {
+		enough = fmt.Sprintf("--hubs %d", (needs+each-1)/each)
+	}
+	text := fmt.Sprintf("in %s the embedded hub has room for %s of %s; %s has it for all", processes(hubs), human.Count(hubs*each1), human.Number(needs, "connection"), enough)
+	if t := &sc.Target; t.Tier != "" {
+		text += fmt.Sprintf(", as so many hubs, each with the limits of %s of %s", human.Number(t.Units, "unit"), t.Tier)
+	}
+	return errors.New(text)
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return human.Count(n) + " processes"
+}
+
+// hubArgs are those of a process that is the embedded hub of a scenario: it behaves as one in the run's process would, whatever the environment
+// says of other hubs, and does not hold its limits before it is told to.
+func hubArgs(sc *scenario.Scenario) []string {
+	t, shape := &sc.Target, target.Shape(&sc.Target).WithDefaults()
+	none := func(d time.Duration) string {
+		if d == 0 {
+			d = -1 // the flags take 0 for the default
+		}
+		return d.String()
+	}
+	args := []string{"--page=false", "--seed", strconv.FormatUint(sc.Seed, 10), "--query-lag", t.QueryLag, "--armed=" + strconv.FormatBool(t.Tier == "")}
+	if t.Tier != "" {
+		args = append(args, "--tier", t.Tier, "--units", strconv.Itoa(t.Units), "--burst", none(shape.Burst), "--backlog", none(shape.Backlog),
+			"--max-wait", none(shape.MaxWait), "--split-twin-limits="+strconv.FormatBool(shape.SplitTwins))
+	}
+	return args
+}
+
+// others are the settings of other commands that a process would take over with the environment, each taken away.
+func others(environment []string) (without []string) {
+	for _, x := range environment {
+		name, _, _ := strings.Cut(x, "=")
+		if strings.HasPrefix(name, "TWINFLEET_") && name != "TWINFLEET_LOG_LEVEL" && name != "TWINFLEET_LOG_FORMAT" {
+			without = append(without, name+"=")
+		}
+	}
+	return without
+}
+
+// hubCommands are the processes of the embedded hub for a scenario, and the files that they write where they are to.
+func hubCommands(sc *scenario.Scenario, n int, folder, certs string) (commands []launch.Command, files []string) {
+	for i := range n {
+		name := fmt.Sprintf("hub-%d", i+1)
+		file := filepath.Join(folder, name)
+		args := append([]string{"hub", "--listen", "127.0.0.1:0", "--json", "--connection-string-file", file, "--cert-dir", certs}, hubArgs(sc)...)
+		files = append(files, file)
+		commands = append(commands, launch.Command{Name: name, Args: args, Env: others(os.Environ()), Output: filepath.Join(folder, name+".log")})
+	}
+	return commands, files
+}
+
+// atHubs is a scenario against hubs that wrote files.
+func atHubs(sc *scenario.Scenario, files []string) (*scenario.Scenario, error) {
+	var hubs []connstring.Service
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return sc, fmt.Errorf("starting the embedded hub: %w", err)
+		}
+		c, err := connstring.ParseService(strings.TrimSpace(string(text)))
+		if err != nil {
+			return sc, fmt.Errorf("starting the embedded hub: %w", err)
+		}
+		hubs = append(hubs, c)
+	}
+	out, err := target.Elsewhere(sc, hubs)
+	if err != nil {
+		return sc, usagef("--agents: %w", err)
+	}
+	if t, n := &sc.Target, len(hubs); n > 1 && t.Tier != "" {
+		out.Fitted = append(slices.Clone(out.Fitted), fmt.Sprintf("the devices are spread over %d hubs, each of which has the limits of %s of %s for its part of them: "+
+			"what holds is of all of them together", n, human.Number(t.Units, "unit"), t.Tier))
+	}
+	return out, nil
+}
+
+// localAgent is the name of an agent of this machine, by its number from 0.
+func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
+
+// agentCommands are agents on this machine, which talk over a server; further are the flags of one, nil for none. They take what is to be done
+// from the coordinator alone: its own settings, as variables of the environment, are none of theirs.
+func agentCommands(n int, o natsbus.Options, folder string, token seal.Token, further func(name string) []string) (commands []launch.Command) {
+	for i := range n {
+		name := localAgent(i)
+		args := []string{"agent", "--nats", o.URLs[0], "--name", name, "--beside", strconv.Itoa(n)}
+		if further != nil {
+			args = append(args, further(name)...)
+		}
+		commands = append(commands, launch.Command{
+			Name: name, Args: args, Env: others(os.Environ()), Output: filepath.Join(folder, name+".log"),
+			Secrets: map[string]launch.Secret{joinTokenVariable: launch.Secret(token.Reveal()), natsTokenVariable: launch.Secret(o.Token)},
+		})
+	}
+	return commands
+}
+
+// stopGroup ends processes.
+func stopGroup(g *launch.Group) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_ = g.Stop(ctx)
+}
+
+// closeAll closes what was opened, the last first.
+func closeAll(closes []func()) {
+	for i := len(closes) - 1; i >= 0; i-- {
+		closes[i]()
+	}
+}
