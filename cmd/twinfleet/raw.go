@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
@@ -14,6 +18,28 @@ import (
 type rawOutput struct {
 	name string
 	file *raw.File
+}
+
+// rawName is the file of a run that is taken over: the one that was asked for has what the process wrote that is gone, so that this one has a file
+// beside it.
+func rawName(name string, takenOver bool) string {
+	if name == "" || !takenOver || !isThere(name) {
+		return name
+	}
+	for i := 1; ; i++ {
+		part := "resumed"
+		if i > 1 {
+			part += "-" + strconv.Itoa(i)
+		}
+		if other := raw.Beside(name, part); !isThere(other) {
+			return other
+		}
+	}
+}
+
+func isThere(name string) bool {
+	_, err := os.Lstat(name)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // openRaw begins the file of a name; none has none.

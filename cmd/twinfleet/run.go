@@ -112,7 +112,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
-	rawFile, err := openRaw(s.v.GetString("raw"))
+	rawFile, err := openRaw(rawName(s.v.GetString("raw"), s.v.GetString("resume") != ""))
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type trialing struct {
 	metrics atomic.Pointer[http.Handler]
 	figures func() []metrics.Figure // what the trials have shown so far; nil for nothing
 	hard    context.Context         // ends when everything is to stop at once; set before the first trial
-	crew    trialCrew                  // who runs the devices
+	crew    trialCrew               // who runs the devices
 }
 
 // trials reads a scenario as often as trials need it.
