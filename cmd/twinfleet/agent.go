@@ -13,6 +13,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/gc"
 	"github.com/twinfleet/twinfleet/internal/swarm/agent"
+	"github.com/twinfleet/twinfleet/internal/swarm/launch"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/report"
@@ -123,6 +124,9 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	defer cancel()
 	hard, done := e.stopperSaying(ctx, log, "stopping: the devices of a run that goes on leave", cancel)
 	defer done()
+	own := &errand{end: cancel, once: s.v.GetBool("once")}
+	alone := whenOrphaned(ctx, log, func(context.Context) { own.orphaned(launch.Survives()) })
+	defer alone()
 	b, err := natsbus.Connect(hard, natsOptions(e, s, log))
 	if err != nil {
 		return usagef("--nats: %w", err)
@@ -133,14 +137,12 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 		Bus: b, Name: name, Token: token, Program: versionText(), Machine: thisMachine(), Logger: log, Beside: s.v.GetInt("beside"),
 		Tap: rawFile.tap(),
 		Ran: func(run string, over bool) {
-			if !over {
+			if over {
+				fmt.Fprintf(e.stdout, "agent %s: run %s is over\n", name, run)
+			} else {
 				fmt.Fprintf(e.stdout, "agent %s: run %s\n", name, run)
-				return
 			}
-			fmt.Fprintf(e.stdout, "agent %s: run %s is over\n", name, run)
-			if s.v.GetBool("once") {
-				cancel()
-			}
+			own.ran(over)
 		},
 	})
 	if err != nil {

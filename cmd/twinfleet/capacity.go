@@ -161,6 +161,9 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 		stop(errInterrupted)
 	})
 	defer done()
+	if x.crew.interrupted() {
+		stop(errInterrupted)
+	}
 	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
 	defer stopping()
 	x.hard = hard

@@ -40,6 +40,8 @@ func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
 	switch {
 	case n < 0 || n > mostAgents:
 		return nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
+	case n == 0 && s.given("hubs"):
+		return nil, usagef("--hubs says how a run on agents goes; give --agents N with it")
 	case n == 0:
 		return nil, nil
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -74,6 +76,22 @@ func systemScreen() *terminal.Screen {
 // The returned function ends the watching and waits for it.
 func (e env) stopper(ctx context.Context, log *slog.Logger, soft func()) (context.Context, func()) {
 	return e.stopperSaying(ctx, log, "stopping: devices disconnect and the report is made; once more stops at once", soft)
+}
+
+// errStarting is what a command fails with whose processes were starting when a signal came.
+var errStarting = withCode(codeInterrupted, errors.New("interrupted while processes were started; nothing was run"))
+
+// starting has the first signal end a context while a command starts processes. The command ends the watching with handOver, once it watches
+// signals itself; it reports whether there was one.
+func (e env) starting(ctx context.Context, log *slog.Logger) (_ context.Context, handOver func() bool) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, done := e.stopperSaying(ctx, log, "stopping: what was started is ended", func() { cancel(errInterrupted) })
+	return ctx, sync.OnceValue(func() bool {
+		interrupted := errors.Is(context.Cause(ctx), errInterrupted)
+		done()
+		cancel(nil)
+		return interrupted
+	})
 }
 
 // stopperSaying is stopper with what a polite stop means.

@@ -27,6 +27,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/internal/nearby"
+	"github.com/twinfleet/twinfleet/internal/swarm/launch"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -125,8 +126,9 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 		opts.CertDir = filepath.Join(dir, "twinfleet", "certs")
 	}
 	e.outlive()
-	stop := make(chan struct{})
-	hard, done := e.stopper(ctx, log, func() { close(stop) })
+	soft, stop := context.WithCancel(ctx)
+	defer stop()
+	hard, done := e.stopper(ctx, log, stop)
 	defer done()
 	defer gc.Sparing.Tune()()
 	h, err := hub.Open(ctx, opts)
@@ -145,6 +147,13 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	if !opts.ArmByRequest {
 		h.Arm()
 	}
+	alone := whenOrphaned(soft, log, func(ctx context.Context) {
+		if launch.Survives() {
+			unused(ctx, orphanKeep, use(h))
+		}
+		stop()
+	})
+	defer alone()
 	rec := metrics.NewRecorder(metrics.Options{})
 	rec.SetRun(metrics.RunLabels{Version: versionText()})
 	hubmetrics.Register(rec, h)
@@ -160,12 +169,26 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	}
 	if err == nil {
 		select {
-		case <-stop:
+		case <-soft.Done():
 		case <-hard.Done():
 		}
 	}
 	server.close()
 	return firstOf(err, h.Close())
+}
+
+// use is how much a hub was used since the last time that it was asked: devices that are connected, and what was served.
+func use(h *hub.Hub) func() uint64 {
+	var before uint64
+	return func() uint64 {
+		stats, served := h.Stats(), uint64(0)
+		for _, n := range stats.Served {
+			served += n
+		}
+		since := served - before
+		before = served
+		return since + uint64(stats.Connected)
+	}
 }
 
 // telemetryLog is the bytes of --telemetry-log.

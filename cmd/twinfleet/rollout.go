@@ -115,6 +115,9 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 		stop(errInterrupted)
 	})
 	defer done()
+	if x.crew.interrupted() {
+		stop(errInterrupted)
+	}
 	stopping := context.AfterFunc(hard, func() { stop(context.Cause(hard)) })
 	defer stopping()
 	x.hard = hard

@@ -173,6 +173,10 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 		noLinger()
 	})
 	defer done()
+	if swarm != nil && swarm.handOver() {
+		eng.Stop()
+		noLinger()
+	}
 	record := eng.Run(hard)
 	push.Close(hard)
 	logs.set(e.stderr)

@@ -17,7 +17,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
-	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -49,17 +48,9 @@ type trialSwarm struct {
 
 func (s *trialSwarm) close() { closeAll(s.closes) }
 
-// newSite starts what trials on agents need; nil when the devices run in this process.
-func newSite(ctx context.Context, e env, s settings, log *slog.Logger) (_ *site, err error) {
-	x := &site{env: e, s: s, log: log, agents: s.v.GetInt("agents"), remote: len(s.v.GetStringSlice("nats")) > 0}
-	switch {
-	case x.agents < 0 || x.agents > mostAgents:
-		return nil, usagef("--agents: %d is not from 0 to %s", x.agents, human.Count(mostAgents))
-	case x.agents == 0 && x.remote:
-		return nil, usagef("--nats: how many agents are waited for? --agents N")
-	case x.agents == 0:
-		return nil, nil
-	}
+// newSite starts what trials on agents need.
+func newSite(ctx context.Context, e env, s settings, log *slog.Logger, agents int, remote bool) (_ *site, err error) {
+	x := &site{env: e, s: s, log: log, agents: agents, remote: remote}
 	defer func() {
 		if err != nil {
 			x.close()
@@ -80,8 +71,8 @@ func newSite(ctx context.Context, e env, s settings, log *slog.Logger) (_ *site,
 			return nil, err
 		}
 	}
-	if x.bus, err = natsbus.Connect(ctx, o); err != nil {
-		return nil, fmt.Errorf("--nats: %w", err)
+	if x.bus, err = busOf(ctx, s, o); err != nil {
+		return nil, err
 	}
 	x.closes = append(x.closes, func() { _ = x.bus.Close() })
 	return x, nil
@@ -97,7 +88,7 @@ type runOptions struct {
 }
 
 // run starts what is a run's own, and gives the scenario as it runs there. Its swarm must be closed before the next one begins.
-func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel, o runOptions) (_ *scenario.Scenario, w *trialSwarm, err error) {
+func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel, o runOptions) (_ *scenario.Scenario, _ *trialSwarm, err error) {
 	x.mu.Lock()
 	ended := x.ended
 	x.mu.Unlock()
@@ -105,7 +96,7 @@ func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel,
 		return sc, nil, fmt.Errorf("%w: %s", lead.ErrAgents, ended)
 	}
 	x.runs++
-	w = &trialSwarm{}
+	w := &trialSwarm{} // closed by name: what is returned with an error is nil
 	defer func() {
 		if err != nil {
 			w.close()
@@ -174,7 +165,7 @@ func (x *site) forget(w *trialSwarm) {
 // hubs starts the embedded hub in so many processes of its own.
 func (w *trialSwarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, certs string) (*scenario.Scenario, error) {
 	commands, files := hubCommands(sc, n, folder, certs)
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
+	g, err := launch.Start(ctx, commands, launch.Options{})
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
@@ -192,7 +183,7 @@ func (x *site) start(ctx context.Context) (natsbus.Options, error) {
 	x.closes = append(x.closes, func() { _ = server.Close() })
 	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: x.log}
 	commands := agentCommands(x.agents, o, x.folder, x.token, nil)
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
+	g, err := launch.Start(ctx, commands, launch.Options{})
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
 	}

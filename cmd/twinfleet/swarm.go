@@ -44,19 +44,41 @@ func addTrialFlags(c *cobra.Command) {
 	addNATSFlags(c)
 	f := c.Flags()
 	f.Int("agents", 0, "run the devices in so many agents: processes of this machine, or with --nats those that wait there; 0 runs them in this process")
-	f.Duration("agent-wait", time.Minute, "how long to wait for the agents")
+	f.Duration("agent-wait", time.Minute, "how long to wait for NATS and for the agents")
 	f.Int("hubs", 0, "with --agents and the embedded hub: in how many processes the hub runs, which share the devices; as many as the devices need when 0")
 }
 
 // mostAgents bounds the agents of a run, and its hubs.
 const mostAgents = 1000
 
+// agentsAsked is on how many agents a run was asked for, and whether they are elsewhere; none is a run in this process.
+func agentsAsked(s settings) (n int, remote bool, err error) {
+	n, remote = s.v.GetInt("agents"), len(s.v.GetStringSlice("nats")) > 0
+	switch {
+	case n < 0 || n > mostAgents:
+		return 0, false, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
+	case n == 0 && remote:
+		return 0, false, usagef("--nats: how many agents are waited for? --agents N")
+	case n == 0:
+		for _, flag := range []string{"hubs", "agent-wait", "on-agent-loss", "on-coordinator-loss", "resume"} {
+			if s.given(flag) {
+				return 0, false, usagef("--%s says how a run on agents goes; give --agents N with it", flag)
+			}
+		}
+	case s.v.GetDuration("agent-wait") <= 0:
+		return 0, false, usagef("--agent-wait %s: use more than 0s", s.v.GetDuration("agent-wait"))
+	}
+	return n, remote, nil
+}
+
 // swarm is what a run on agents has beside the run.
 type swarm struct {
-	lead   *lead.Lead
-	resume *engine.Resume // of a run that is taken over; else nil
-	local  localState
-	closes []func()
+	lead     *lead.Lead
+	resume   *engine.Resume // of a run that is taken over; else nil
+	local    localState
+	handOver func() bool // as env.starting has it
+	closes   []func()    // of what this process has
+	ends     []func()    // of what the run has and who takes it over needs, when this process is gone
 }
 
 // localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
@@ -83,54 +105,60 @@ func (x *localState) keep(folder string) error {
 	return nil
 }
 
-func (s *swarm) close() { closeAll(s.closes) }
+// close ends the run: what this process has of it, and what others could have taken over.
+func (s *swarm) close() {
+	s.handOver()
+	closeAll(s.closes)
+	closeAll(s.ends)
+}
 
 // newSwarm starts what a run on agents needs, and gives the scenario as it runs there. It is nil for a run in this process.
-func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger) (_ *scenario.Scenario, w *swarm, err error) {
-	n := s.v.GetInt("agents")
-	remote := len(s.v.GetStringSlice("nats")) > 0
+func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger) (*scenario.Scenario, *swarm, error) {
+	n, remote, err := agentsAsked(s)
+	if err != nil || n == 0 {
+		return sc, nil, err
+	}
+	for _, x := range []struct {
+		flag    string
+		choices []string
+	}{{"on-agent-loss", []string{lead.Fail, lead.Continue, lead.Redistribute}}, {"on-coordinator-loss", []string{"finish", "stop"}}} {
+		if value := s.v.GetString(x.flag); !slices.Contains(x.choices, value) {
+			return sc, nil, usagef("--%s: %q is none of %s", x.flag, value, strings.Join(x.choices, ", "))
+		}
+	}
+	w := &swarm{}
+	again := s.v.GetString("resume") != ""
+	starting, handOver := e.starting(ctx, log)
+	w.handOver = handOver
+	own, err := w.start(starting, e, s, sc, p, log, n, remote)
+	if err != nil && w.handOver() {
+		err = errStarting
+	}
 	switch {
-	case n < 0 || n > mostAgents:
-		return sc, nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
-	case n == 0 && remote:
-		return sc, nil, usagef("--nats: how many agents are waited for? --agents N")
-	case n == 0:
-		return sc, nil, nil
+	case err != nil && again:
+		closeAll(w.closes) // what is there may still be taken over
+	case err != nil:
+		w.close()
 	}
-	for flag, choices := range map[string][]string{"on-agent-loss": {lead.Fail, lead.Continue, lead.Redistribute}, "on-coordinator-loss": {"finish", "stop"}} {
-		if x := s.v.GetString(flag); !contains(choices, x) {
-			return sc, nil, usagef("--%s: %q is none of %s", flag, x, strings.Join(choices, ", "))
-		}
+	if err != nil {
+		return sc, nil, err
 	}
-	w = &swarm{}
-	defer func() {
-		if err != nil {
-			w.close()
-		}
-	}()
-	id, again := s.v.GetString("resume"), s.v.GetString("resume") != ""
+	return own, w, nil
+}
+
+// start starts it; what was started when it fails is in closes and ends.
+func (w *swarm) start(
+	ctx context.Context, e env, s settings, sc *scenario.Scenario, p *parcel.Parcel, log *slog.Logger, n int, remote bool,
+) (*scenario.Scenario, error) {
+	id := s.v.GetString("resume")
+	again := id != ""
 	if !again {
 		id = time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
 	}
-	folder := filepath.Join(s.v.GetString("out"), ".agents", id)
-	if s.v.GetString("out") == "" {
-		folder = filepath.Join(os.TempDir(), "twinfleet-agents", id)
+	folder, err := w.folder(s, id, again && !remote)
+	if err != nil {
+		return nil, err
 	}
-	if again && !remote {
-		b, err := os.ReadFile(filepath.Join(folder, localStateFile))
-		if err == nil {
-			err = json.Unmarshal(b, &w.local)
-		}
-		if err != nil {
-			return sc, nil, usagef("--resume: %s: no run of this machine can be taken over there: %w", id, err)
-		}
-	} else if err := os.MkdirAll(folder, 0o700); err != nil {
-		return sc, nil, fmt.Errorf("making a folder for the agents: %w", err)
-	}
-	w.closes = append(w.closes, func() {
-		_ = os.RemoveAll(folder)
-		_ = os.Remove(filepath.Dir(folder)) // unless there are others
-	})
 	if sc.Target.Kind == spec.Embedded {
 		if again {
 			sc, err = w.hubsAgain(sc)
@@ -138,38 +166,34 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			sc, err = w.hubs(ctx, s, sc, folder)
 		}
 		if err != nil {
-			return sc, nil, err
+			return nil, err
 		}
 	}
 	if again && !remote && sc.Fleet.Client == scenario.AnyClient {
 		own := *sc
 		own.Fleet.Client, sc = w.local.Client, &own
 	} else if sc, err = settleAgents(sc, n, remote); err != nil {
-		return sc, nil, err
+		return nil, err
 	}
 	w.local.Client = sc.Fleet.Client
-	o := natsOptions(e, s, log)
-	var token seal.Token
-	if remote {
-		if token, err = joinToken(e); err != nil {
-			return sc, nil, err
+	o, token := natsOptions(e, s, log), seal.Token{}
+	switch {
+	case remote:
+		token, err = joinToken(e)
+	case again:
+		if token, err = seal.NewToken(w.local.Join); err == nil {
+			o, err = w.server(ctx, folder, log)
 		}
-	} else {
-		if again {
-			token, err = seal.NewToken(w.local.Join)
-		} else {
-			token = seal.GenerateToken()
-		}
-		if err == nil {
-			o, err = w.agents(ctx, s, n, folder, token, again, log)
-		}
-		if err != nil {
-			return sc, nil, err
-		}
+	default:
+		token = seal.GenerateToken()
+		o, err = w.agents(ctx, s, n, folder, token, log)
 	}
-	b, err := natsbus.Connect(ctx, o)
 	if err != nil {
-		return sc, nil, fmt.Errorf("--nats: %w", err)
+		return nil, err
+	}
+	b, err := busOf(ctx, s, o)
+	if err != nil {
+		return nil, err
 	}
 	w.closes = append(w.closes, func() { _ = b.Close() })
 	l, err := lead.New(lead.Options{
@@ -178,20 +202,59 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 		Wait:     s.v.GetDuration("agent-wait"), Logger: log, Tell: func(text string) { fmt.Fprintln(e.stderr, text) },
 	})
 	if err != nil {
-		return sc, nil, err
+		return nil, err
 	}
 	w.lead = l
 	w.closes = append(w.closes, l.Close)
-	if again {
-		if w.resume, err = l.Takeover(ctx, sc); err != nil {
-			w.closes = w.closes[1:] // what is there may still be taken over
-			return sc, nil, withCode(codeUsage, err)
-		}
-		fmt.Fprintf(e.stderr, "takes over run %s\n", id)
-	} else {
+	if !again {
 		fmt.Fprintf(e.stderr, "run %s; if this process is lost: twinfleet run --resume %s with the same scenario and flags\n", id, id)
+		return sc, nil
 	}
-	return sc, w, nil
+	if w.resume, err = l.Takeover(ctx, sc); err != nil {
+		return nil, withCode(codeUsage, err)
+	}
+	fmt.Fprintf(e.stderr, "takes over run %s\n", id)
+	return sc, nil
+}
+
+// busOf connects to NATS, for which it waits as long as for the agents.
+func busOf(ctx context.Context, s settings, o natsbus.Options) (*natsbus.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.v.GetDuration("agent-wait"))
+	defer cancel()
+	b, err := natsbus.Connect(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("--nats: %w", err)
+	}
+	return b, nil
+}
+
+// folder is where the processes of a run on this machine have their files; of a run that is taken over it is there, and says what they are.
+func (w *swarm) folder(s settings, id string, local bool) (string, error) {
+	if id != filepath.Base(id) || id == ".." {
+		return "", usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
+	}
+	folder := filepath.Join(s.v.GetString("out"), ".agents", id)
+	if s.v.GetString("out") == "" {
+		folder = filepath.Join(os.TempDir(), "twinfleet-agents", id)
+	}
+	w.ends = append(w.ends, func() {
+		_ = os.RemoveAll(folder)
+		_ = os.Remove(filepath.Dir(folder)) // unless there are others
+	})
+	if !local {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return "", fmt.Errorf("making a folder for the agents: %w", err)
+		}
+		return folder, nil
+	}
+	b, err := os.ReadFile(filepath.Join(folder, localStateFile))
+	if err == nil {
+		err = json.Unmarshal(b, &w.local)
+	}
+	if err != nil {
+		return "", usagef("--resume: %s: no run of this machine can be taken over there: %w", id, err)
+	}
+	return folder, nil
 }
 
 // settleAgents settles what a scenario leaves to the machines of its agents and all of them must have alike: its client. What machines elsewhere
@@ -212,15 +275,6 @@ func settleAgents(sc *scenario.Scenario, agents int, remote bool) (*scenario.Sce
 	return fit.ToPart(sc, facts, (sc.Devices()+agents-1)/agents, agents), nil
 }
 
-func contains(all []string, x string) bool {
-	for _, y := range all {
-		if x == y {
-			return true
-		}
-	}
-	return false
-}
-
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
 	n, err := hubProcesses(sc, s.v.GetInt("hubs"))
@@ -239,7 +293,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
-	w.closes = append(w.closes, func() { stopGroup(g) })
+	w.ends = append(w.ends, func() { stopGroup(g) })
 	w.local.Hubs = files
 	w.note(g, commands)
 	return atHubs(sc, w.local.Hubs)
@@ -257,7 +311,7 @@ func (w *swarm) note(g *launch.Group, commands []launch.Command) {
 
 // hubsAgain are the hubs of a run that is taken over, which end with it.
 func (w *swarm) hubsAgain(sc *scenario.Scenario) (*scenario.Scenario, error) {
-	w.closes = append(w.closes, func() {
+	w.ends = append(w.ends, func() {
 		for name, pid := range w.local.Processes {
 			if p, err := os.FindProcess(pid); err == nil && isOurs(pid) && strings.HasPrefix(name, "hub-") {
 				_ = p.Signal(os.Interrupt)
@@ -273,21 +327,23 @@ func isOurs(pid int) bool {
 	return err != nil || strings.Contains(string(b), "--connection-string-file")
 }
 
-// agents starts agents on this machine, and the NATS server that they talk over.
-func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, again bool, log *slog.Logger) (natsbus.Options, error) {
-	if !again {
-		w.local.NATS, w.local.Join = seal.GenerateToken().Reveal(), token.Reveal()
-	}
-	secret := w.local.NATS
-	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Port: w.local.Port, Token: secret, Logger: log})
+// server starts the NATS server of a run on this machine, or starts it again.
+func (w *swarm) server(ctx context.Context, folder string, log *slog.Logger) (natsbus.Options, error) {
+	server, err := embednats.Open(ctx, embednats.Options{Folder: filepath.Join(folder, "nats"), Port: w.local.Port, Token: w.local.NATS, Logger: log})
 	if err != nil {
 		return natsbus.Options{}, err
 	}
 	w.closes = append(w.closes, func() { _ = server.Close() })
 	w.local.Port = server.Port()
-	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: log}
-	if again {
-		return o, nil
+	return natsbus.Options{URLs: []string{server.URL()}, Token: w.local.NATS, Logger: log}, nil
+}
+
+// agents starts agents on this machine, and the NATS server that they talk over.
+func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, token seal.Token, log *slog.Logger) (natsbus.Options, error) {
+	w.local.NATS, w.local.Join = seal.GenerateToken().Reveal(), token.Reveal()
+	o, err := w.server(ctx, folder, log)
+	if err != nil {
+		return o, err
 	}
 	commands := agentCommands(n, o, folder, token, func(name string) (further []string) {
 		if file := s.v.GetString("raw"); file != "" {

@@ -67,14 +67,16 @@ type trialCrew struct {
 	load  *loader
 	hubs  int // processes of the embedded hub, in every trial
 	facts host.Facts
+	// handOver is as env.starting has it; nil without agents.
+	handOver func() bool
 }
 
 // newCrew starts the agents of trials, if there are to be any; close ends them.
 func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 	x.crew = trialCrew{load: l}
-	n := x.s.v.GetInt("agents")
-	if n == 0 && len(x.s.v.GetStringSlice("nats")) == 0 {
-		return nil
+	n, remote, err := agentsAsked(x.s)
+	if err != nil || n == 0 {
+		return err
 	}
 	sc, err := l.load(nil)
 	if err != nil {
@@ -95,11 +97,19 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 	if x.crew.facts, err = host.Read(); err != nil {
 		return fmt.Errorf("reading what this machine allows: %w", err)
 	}
-	x.crew.site, err = newSite(ctx, x.e, x.s, x.log)
+	starting, handOver := x.e.starting(ctx, x.log)
+	x.crew.handOver = handOver
+	if x.crew.site, err = newSite(starting, x.e, x.s, x.log, n, remote); err != nil && handOver() {
+		err = errStarting
+	}
 	return err
 }
 
+// interrupted ends the watching of signals that newCrew began, and reports whether there was one.
+func (c *trialCrew) interrupted() bool { return c.handOver != nil && c.handOver() }
+
 func (c *trialCrew) close() {
+	c.interrupted()
 	if c.site != nil {
 		c.site.close()
 	}

@@ -57,8 +57,8 @@ type Options struct {
 	Lines int
 	// Line is told of each line, without secrets, for several processes at once; may be nil. It must not wait for the Group.
 	Line func(name, line string)
-	// Survive has processes live on when this one ends: each has a session of its own then. Otherwise they end with this one: on Linux the
-	// kernel kills them, elsewhere they are to call Orphaned.
+	// Survive has processes live on when this one ends: each has a session of its own then, and is to call Orphaned and Survives, as nobody else
+	// ends it. Otherwise they end with this one: on Linux the kernel kills them, elsewhere they are to call Orphaned.
 	Survive bool
 }
 
@@ -96,10 +96,11 @@ type Group struct {
 
 // process is one of them.
 type process struct {
-	name  string
-	cmd   *exec.Cmd
-	lines *lines
-	stdin *os.File // what it reads from is open as long as this process lives; nil for those that survive
+	name     string
+	cmd      *exec.Cmd
+	lines    *lines
+	stdin    *os.File // what it reads from is open as long as this process lives
+	survives bool
 
 	ready chan struct{} // closed when it is
 	done  chan struct{} // closed when it has ended
@@ -168,7 +169,7 @@ func (g *Group) start(c *Command, o Options, news chan<- struct{}) error {
 			return fmt.Errorf("finding this program: %w", err)
 		}
 	}
-	p := &process{name: c.Name, cmd: exec.Command(path, c.Args...), ready: make(chan struct{}), done: make(chan struct{})}
+	p := &process{name: c.Name, cmd: exec.Command(path, c.Args...), survives: o.Survive, ready: make(chan struct{}), done: make(chan struct{})}
 	p.lines = &lines{most: o.Lines, secrets: secretsOf(c), told: func(line string) {
 		if o.Line != nil {
 			o.Line(c.Name, line)
@@ -206,15 +207,13 @@ func (g *Group) start(c *Command, o Options, news chan<- struct{}) error {
 	} else {
 		p.cmd.Stdout, p.cmd.Stderr = p.lines.stream(), p.lines.stream()
 	}
-	p.cmd.Env = append(p.cmd.Env, launched+"="+map[bool]string{false: "1"}[o.Survive])
-	if !o.Survive {
-		in, hold, err := os.Pipe()
-		if err != nil {
-			return errors.Join(fmt.Errorf("making a pipe: %w", err), follow.stop())
-		}
-		theirs = append(theirs, in)
-		p.cmd.Stdin, p.stdin = in, hold
+	p.cmd.Env = append(p.cmd.Env, launched+"="+map[bool]string{false: endsWith, true: survives}[o.Survive])
+	in, hold, err := os.Pipe()
+	if err != nil {
+		return errors.Join(fmt.Errorf("making a pipe: %w", err), follow.stop())
 	}
+	theirs = append(theirs, in)
+	p.cmd.Stdin, p.stdin = in, hold
 	started := make(chan error)
 	g.own.Go(func() {
 		runtime.LockOSThread() // the kernel kills it when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG)
@@ -235,9 +234,7 @@ func (g *Group) start(c *Command, o Options, news chan<- struct{}) error {
 		}
 	})
 	if err := <-started; err != nil {
-		if p.stdin != nil {
-			_ = p.stdin.Close()
-		}
+		_ = p.stdin.Close()
 		return errors.Join(err, follow.stop())
 	}
 	g.all = append(g.all, p)
@@ -247,9 +244,7 @@ func (g *Group) start(c *Command, o Options, news chan<- struct{}) error {
 // wait waits for the end of a process.
 func (p *process) wait(follow *follower) {
 	_ = p.cmd.Wait() // what it says stands in the state
-	if p.stdin != nil {
-		_ = p.stdin.Close()
-	}
+	_ = p.stdin.Close()
 	_ = follow.stop() // the file was read, as far as it can be
 	p.lines.flush()
 	p.exit = Exit{Name: p.name, Code: p.cmd.ProcessState.ExitCode(), Signal: signalOf(p.cmd.ProcessState), At: time.Now(), Last: p.lines.last()}

@@ -51,7 +51,7 @@ func child(does string) (code int) {
 	case "parent", "parent of a survivor":
 		return parent(does == "parent of a survivor")
 	case "orphan":
-		fmt.Println("waiting", launch.Orphaned(context.Background()))
+		fmt.Printf("waiting %v, survives: %t\n", launch.Orphaned(context.Background()), launch.Survives())
 		return 7
 	case "impatient orphan":
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -456,15 +456,16 @@ func TestOrphaned(t *testing.T) {
 		t.Errorf("nobody launched the test: %v", err)
 	}
 	for _, x := range []struct {
-		does, said string
-		code       int
-		gone       bool
+		does, how, said string
+		code            int
+		gone            bool
 	}{
-		{"orphan", "waiting <nil>\n", 7, true},
-		{"impatient orphan", "waiting enough\n", 8, false},
+		{"orphan", "ends", "waiting <nil>, survives: false\n", 7, true},
+		{"orphan", "survives", "waiting <nil>, survives: true\n", 7, true},
+		{"impatient orphan", "ends", "waiting enough\n", 8, false},
 	} {
 		c := exec.Command(self)
-		c.Env = append(os.Environ(), asChild+"="+x.does, "TWINFLEET_LAUNCHED=1")
+		c.Env = append(os.Environ(), asChild+"="+x.does, "TWINFLEET_LAUNCHED="+x.how)
 		in, err := c.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -8,11 +8,18 @@ import (
 	"os"
 )
 
-// launched is the environment variable that tells a process that it was started by this package and is to end with who did.
-const launched = "TWINFLEET_LAUNCHED"
+// launched is the environment variable that tells a process that it was started by this package, and what is to become of it without who did.
+const (
+	launched = "TWINFLEET_LAUNCHED"
+	endsWith = "ends"
+	survives = "survives"
+)
 
-// ErrNotLaunched is returned by Orphaned in a process that nobody launched who is to be outlived by nobody.
+// ErrNotLaunched is returned by Orphaned in a process that nobody launched.
 var ErrNotLaunched = errors.New("this process is not to end with another one")
+
+// Survives reports, in a process that was launched, whether it is to live on when the one that did is gone.
+func Survives() bool { return os.Getenv(launched) == survives }
 
 // Orphaned waits, in a process that was launched, until the one that did is gone: then it is nil. It returns the cause of ctx when that ends
 // before, and ErrNotLaunched where there is nothing to wait for. It reads the standard input, which nobody else may.

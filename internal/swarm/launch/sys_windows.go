@@ -13,11 +13,11 @@ func attributes(bool) *syscall.SysProcAttr {
 // ask asks a process to end: there is no signal for it, and so it is told what it would notice if this process were gone. One that survives
 // cannot be asked.
 func (p *process) ask() {
-	if p.stdin != nil {
-		_ = p.stdin.Close()
+	if p.survives {
+		_ = p.cmd.Process.Kill()
 		return
 	}
-	_ = p.cmd.Process.Kill()
+	_ = p.stdin.Close()
 }
 
 // signalOf is empty: there are no signals.
