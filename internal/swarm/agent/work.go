@@ -39,7 +39,8 @@ type work struct {
 	target  *target.Target
 	events  *events
 	pinger  *clock.Pinger
-	beat    atomic.Int64 // when the coordinator was last heard of, as Unix nanoseconds of this process
+	beat    atomic.Int64                     // when the coordinator was last heard of, as Unix nanoseconds of this process
+	stopped atomic.Pointer[protocol.Stopped] // that the devices left before their time; nil when they did not
 
 	orders  chan protocol.Order
 	runner  *runner.Runner  // nil before the start
@@ -324,45 +325,6 @@ func (w *work) takeOver(o *protocol.Order) {
 	}
 	w.runner.Fleet().Adopt(gained, func(index int) string { return w.ids.IDs[index] })
 	w.devices.Add(int64(len(gained)))
-}
-
-// soonGone is after how long of silence the next stage begins without a coordinator's word, when it is due.
-const soonGone = 2 * time.Second
-
-// alone goes on without a coordinator, or ends, as the run says, when it is gone.
-func (w *work) alone(hard context.Context, leaving chan struct{}) {
-	r := w.runner
-	silent := w.silent()
-	if r == nil || w.left || silent < soonGone {
-		return
-	}
-	p := r.Place()
-	switch {
-	case w.ask.OnLoss == "stop":
-		if silent > w.ask.Patient {
-			w.leave(hard, leaving)
-		}
-	case p.Over:
-		if silent > w.ask.Patient {
-			w.leave(hard, leaving)
-		}
-	case p.Stage < 0 || p.Told:
-	default:
-		t := &w.sc.Stages[p.Stage]
-		end := p.Began.Add(t.Duration)
-		if t.Duration == 0 { // it would end with steps that nobody takes any more
-			if end = time.Now(); silent < w.ask.Patient {
-				return
-			}
-		}
-		switch {
-		case time.Now().Before(end):
-		case p.Stage+1 < len(w.sc.Stages) && t.Duration > 0:
-			r.Stage(p.Stage+1, end)
-		default:
-			r.End(end)
-		}
-	}
 }
 
 // finish hands on what is known when the devices have left.
