@@ -107,24 +107,29 @@ func (x *Resume) led(stages []scenario.Stage) map[string]string {
 	return out
 }
 
-// past takes up the stages that are over of a run that was taken over, and returns the number of the one that runs.
+// past takes up the stages that are over of a run that was taken over, and returns the number of the one that runs. Those that began by the plan
+// while nobody led the run are told, for who takes it over next.
 func (c *conductor) past(tell *herald) int {
 	x := c.opts.Resume
 	if x == nil || len(x.Stages) == 0 {
 		return 0
 	}
-	n := len(x.Stages) - 1
-	for i, at := range x.Stages[:n] {
+	began := x.began(c.sc.Stages, time.Now())
+	for i := len(x.Stages); i < len(began); i++ {
+		c.opts.Agents.Stage(i, began[i])
+	}
+	n := len(began) - 1
+	for i, at := range began[:n] {
 		t := &c.sc.Stages[i]
 		from := c.ledger.Enter(t.Name, c.rec.SetStageAt(t.Name, at))
 		c.beginStage(t.Name)
 		c.gate.Enter(i, t.Name, t.Duration)()
-		c.crew.Past(i, at, x.Stages[i+1])
-		row := report.Stage{Name: t.Name, From: from, To: x.Stages[i+1].Sub(x.Record.Started)}
+		c.crew.Past(i, at, began[i+1])
+		row := report.Stage{Name: t.Name, From: from, To: began[i+1].Sub(x.Record.Started)}
 		c.ran = c.fleet.Ran()
 		c.ledger.Write(func(r *report.Run) { r.Stages = append(r.Stages, row) })
 	}
-	tell.next = x.Stages[n]
+	tell.next = began[n]
 	return n
 }
 

@@ -195,7 +195,7 @@ const goneEvery = 100 * time.Millisecond
 func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, background *sync.WaitGroup) error {
 	poll := time.NewTicker(goneEvery)
 	defer poll.Stop()
-	leaving, killed := make(chan struct{}), false
+	leaving, killed, lost := make(chan struct{}), false, false
 	hard, kill := context.WithCancel(ctx)
 	defer kill()
 	for {
@@ -209,7 +209,7 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 			case o.Kind == protocol.Leave && !w.left:
 				w.leave(hard, leaving)
 			case o.Kind == protocol.Kill, o.Kind == protocol.Lost && o.Agent == w.agent.o.Name:
-				killed = true
+				killed, lost = true, o.Kind == protocol.Lost
 				kill()
 				w.leave(hard, leaving)
 			case o.Kind == protocol.Lost:
@@ -218,10 +218,18 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 				w.order(&o)
 			}
 		case <-poll.C:
+			if w.runner == nil && w.silent() > lingering { // the run never began: this agent is free for others
+				return ErrGone
+			}
 			w.alone(hard, leaving)
 		case <-leaving:
-			if killed {
-				return nil
+			switch {
+			case lost:
+				return nil // nobody hears it
+			case killed:
+				last, cancel := context.WithTimeout(ctx, finishing)
+				defer cancel()
+				return w.finish(last)
 			}
 			return w.finish(ctx)
 		case <-ctx.Done():
@@ -327,11 +335,23 @@ func (w *work) takeOver(o *protocol.Order) {
 	w.devices.Add(int64(len(gained)))
 }
 
-// finish hands on what is known when the devices have left.
-func (w *work) finish(ctx context.Context) error {
-	w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name))
+// finishing is how long an agent whose devices had to leave at once may take to hand on what is known: whoever leads waits a bit longer.
+const finishing = 8 * time.Second
+
+// finish hands on what is known when the devices have left. All but the very last message is counted as coordination: that one says the count.
+func (w *work) finish(ctx context.Context) (err error) {
+	if w.runner == nil {
+		return nil
+	}
+	spend := w.agent.control.spend
+	spend(func() { w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name)) })
 	if err := w.events.flush(ctx); err != nil {
 		return err
 	}
-	return w.publish(ctx, true)
+	spend(func() { err = w.publish(ctx, false) })
+	if err != nil {
+		return err
+	}
+	spend(func() { err = w.publish(ctx, true) })
+	return err
 }

@@ -5,6 +5,7 @@ package protocol
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -103,7 +104,7 @@ type AssignAsk struct {
 	Marks   string        `json:"marks"`   // fleet.Config.Run
 	Cut     []byte        `json:"cut"`     // cut.Cut in JSON
 	Follow  []int         `json:"follow"`  // devices whose reports are told, by index
-	Every   time.Duration `json:"every"`   // between two Statuses
+	Every   time.Duration `json:"every"`   // between two Statuses, at least
 	OnLoss  string        `json:"on_loss"` // what it does when the coordinator is gone: Finish or Stop
 	Patient time.Duration `json:"patient"` // after how long of silence the coordinator counts as gone
 }
@@ -233,7 +234,7 @@ func BeatSubject(run string) string { return "twinfleet." + run + ".beat" }
 // StoreName is the name of a run's store.
 func StoreName(run string) string { return "twinfleet-" + run }
 
-// Status is how an agent stands. It is said some times a second, and may be lost.
+// Status is how an agent stands. It is said some times a second while it changes, else about once, and may be lost.
 type Status struct {
 	At        time.Time      `json:"at"`
 	Counts    map[string]int `json:"counts"` // devices by state
@@ -245,6 +246,12 @@ type Status struct {
 	Last      string         `json:"last,omitempty"`      // of a single one, what it said last
 	Stage     int            `json:"stage"`               // that runs, from 0; -1 before the first
 	Clock     report.Clock   `json:"clock"`
+}
+
+// Same reports whether another Status says the same of the devices, at another time.
+func (s *Status) Same(o *Status) bool {
+	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
+		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage
 }
 
 // Numbers is what is kept under a FiguresKey.
