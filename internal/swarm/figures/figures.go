@@ -16,8 +16,8 @@ type Keeper struct {
 	pack *protocol.Packer
 
 	turn  chan struct{} // protects the following fields: holds one while somebody has them, perhaps for as long as there is no connection
-	done  bool       // the last numbers are kept
-	store bus.Store  // nil before the first time
+	done  bool          // the last numbers are kept
+	store bus.Store     // nil before the first time
 	open  func(context.Context) (bus.Store, error)
 	sent  map[int][]*metrics.SeriesSnapshot // what is kept already, by stage
 }
